@@ -1,0 +1,450 @@
+//! Distributions over the vocabulary: warping, probabilities, entropy moments, sampling (pure).
+//!
+//! Every sum here runs in a fixed order over token ids, so that equal logits give equal bits.
+
+use crate::tree::TokenId;
+
+/// How the target's logits become the law that is sampled from: temperature, then top-k, then top-p.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Warp {
+    /// Temperature; 0 means greedy, the arg-max with probability 1 (ties to the lower id).
+    pub temperature: f32,
+    /// Smallest set of most probable tokens whose mass reaches this; 1 keeps all.
+    pub top_p: f32,
+    /// The number of most probable tokens kept; none keeps all.
+    pub top_k: Option<usize>,
+}
+
+impl Warp {
+    /// The arg-max with probability 1.
+    pub const GREEDY: Warp = Warp { temperature: 0.0, top_p: 1.0, top_k: None };
+    /// The model's own law.
+    pub const PLAIN: Warp = Warp { temperature: 1.0, top_p: 1.0, top_k: None };
+
+    /// Whether the law is a single token.
+    pub fn greedy(&self) -> bool {
+        self.temperature == 0.0 || self.top_k == Some(1)
+    }
+}
+
+/// A logit that is not a finite number (or no logit at all), so that no law exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the logit of token {token} is not finite: the weights or the context are damaged")]
+pub struct NotFinite {
+    /// The first such token.
+    pub token: TokenId,
+}
+
+/// Entropy moments of one law.
+#[derive(Clone, Copy, Debug, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Moments {
+    /// H = -sum p ln p, in nats.
+    pub entropy: f64,
+    /// sum p ln^2 p, in nats^2.
+    pub second: f64,
+}
+
+/// The law of the next token as it is sampled from, over borrowed logits.
+///
+/// Tokens are ordered by falling logit, ties to the lower id; the support is always a prefix of that order.
+#[derive(Clone, Debug)]
+pub struct Law<'a> {
+    logits: &'a [f32],
+    max: f32,
+    best: TokenId,
+    inv_t: f32,
+    /// The last token of the order that is in the support: its logit and id. None: all are.
+    last: Option<(f32, TokenId)>,
+    /// ln of the sum over the support of exp((logit - max) / T).
+    log_z: f64,
+}
+
+/// The token with the highest logit, ties to the lower id, and its logit.
+///
+/// # Errors
+/// If a logit is NaN or infinite, or there is none.
+pub fn argmax(logits: &[f32]) -> Result<(TokenId, f32), NotFinite> {
+    // Lanes of maxima and of a sum that is NaN as soon as one term is not finite: both vectorise.
+    let mut max = [f32::NEG_INFINITY; LANES];
+    let mut bad = [0f32; LANES];
+    let chunks = logits.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for c in chunks {
+        for i in 0..LANES {
+            max[i] = if c[i] > max[i] { c[i] } else { max[i] };
+            bad[i] += c[i] * 0.0;
+        }
+    }
+    let top = max.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+    let finite = bad.iter().sum::<f32>() == 0.0 && rest.iter().all(|x| x.is_finite());
+    if !finite || logits.is_empty() {
+        let token = logits.iter().position(|x| !x.is_finite()).unwrap_or(0) as TokenId;
+        return Err(NotFinite { token });
+    }
+    let token = logits.iter().position(|&x| x == top).unwrap_or(0) as TokenId;
+    Ok((token, top))
+}
+
+/// How many tokens come before `token` in the order of falling logit, ties to the lower id: 0 for the arg-max.
+pub fn rank(logits: &[f32], token: TokenId) -> usize {
+    let at = token as usize;
+    let own = logits[at];
+    let above = |part: &[f32]| part.iter().map(|&x| u32::from(x > own)).sum::<u32>() as usize;
+    let ties = logits[..at].iter().map(|&x| u32::from(x == own)).sum::<u32>() as usize;
+    above(logits) + ties
+}
+
+impl<'a> Law<'a> {
+    /// The law of `logits` (one per token of the vocabulary) under `warp`.
+    ///
+    /// # Errors
+    /// If a logit is NaN or infinite.
+    pub fn new(logits: &'a [f32], warp: &Warp) -> Result<Self, NotFinite> {
+        let (best, max) = argmax(logits)?;
+        let mut law = Law { logits, max, best, inv_t: 1.0, last: None, log_z: 0.0 };
+        if warp.greedy() {
+            law.last = Some((max, best));
+            return Ok(law);
+        }
+        law.inv_t = 1.0 / warp.temperature;
+        if !law.inv_t.is_finite() {
+            // A temperature below the smallest normal number: no token but the arg-max has any mass.
+            law.inv_t = 1.0;
+            law.last = Some((max, best));
+            return Ok(law);
+        }
+        if let Some(k) = warp.top_k.filter(|&k| k < logits.len()) {
+            law.last = Some(law.nth(k.max(1) - 1));
+        }
+        law.log_z = law.sum(|_, e| e).ln();
+        if warp.top_p < 1.0 {
+            law.last = Some(law.nucleus(f64::from(warp.top_p.max(0.0))));
+            law.log_z = law.sum(|_, e| e).ln();
+        }
+        Ok(law)
+    }
+
+    /// The most probable token, ties to the lower id.
+    pub fn best(&self) -> TokenId {
+        self.best
+    }
+
+    /// Size of the vocabulary.
+    pub fn vocabulary(&self) -> usize {
+        self.logits.len()
+    }
+
+    /// The probability of `token`; 0 outside the support.
+    pub fn p(&self, token: TokenId) -> f64 {
+        let x = self.logits[token as usize];
+        if !self.holds(x, token) {
+            return 0.0;
+        }
+        (f64::from((x - self.max) * self.inv_t) - self.log_z).exp()
+    }
+
+    /// Rank of `token` under the target: 0 for the arg-max.
+    pub fn rank(&self, token: TokenId) -> usize {
+        rank(self.logits, token)
+    }
+
+    /// Entropy and its second moment, over the support.
+    pub fn moments(&self) -> Moments {
+        if self.log_z == 0.0 && self.last == Some((self.max, self.best)) {
+            return Moments::default();
+        }
+        // With e = exp(z), p = e / Z and ln p = z - ln Z, both moments follow from three sums.
+        let (s1, s2) = (self.sum(|z, e| z * e), self.sum(|z, e| z * z * e));
+        let (z, lz) = (self.log_z.exp(), self.log_z);
+        let (m1, m2) = (s1 / z, s2 / z);
+        Moments { entropy: (lz - m1).max(0.0), second: (m2 - 2.0 * lz * m1 + lz * lz).max(0.0) }
+    }
+
+    /// The token at quantile `u` in \[0, 1) of the law, tokens taken in the order of their ids (inverse transform).
+    /// The same `u` gives the same token for the same logits, whoever drafted (common random numbers).
+    pub fn sample(&self, u: f64) -> TokenId {
+        if self.last == Some((self.max, self.best)) {
+            return self.best;
+        }
+        let goal = u * self.log_z.exp();
+        let (mut below, mut found) = (0.0, self.best);
+        for (b, block) in self.logits.chunks(BLOCK).enumerate() {
+            let base = (b * BLOCK) as TokenId;
+            let mass = self.block(block, base, &|_, e| e);
+            if below + mass > goal {
+                let mut at = below;
+                for (i, &x) in block.iter().enumerate() {
+                    let token = base + i as TokenId;
+                    let e = f64::from(self.weight(x, token).1);
+                    if e > 0.0 {
+                        at += e;
+                        found = token;
+                        if at > goal {
+                            return token;
+                        }
+                    }
+                }
+                // Only rounding between the block's sum and this walk leads here: its last token stands.
+                return found;
+            }
+            below += mass;
+        }
+        found
+    }
+
+    /// The `n` most probable tokens of the support in falling order with their probabilities.
+    pub fn top(&self, n: usize) -> Vec<(TokenId, f64)> {
+        if n == 0 {
+            return Vec::new();
+        }
+        // A heap of the best n so far, kept as a sorted list: n is small and the gate rarely opens.
+        let mut best: Vec<(f32, TokenId)> = Vec::with_capacity(n + 1);
+        let mut gate = f32::NEG_INFINITY;
+        for (i, &x) in self.logits.iter().enumerate() {
+            if x > gate || best.len() < n {
+                let token = i as TokenId;
+                let at = best.partition_point(|&(y, _)| y >= x);
+                best.insert(at, (x, token));
+                best.truncate(n);
+                if best.len() == n {
+                    gate = best[n - 1].0;
+                }
+            }
+        }
+        best.into_iter().filter(|&(x, t)| self.holds(x, t)).map(|(_, t)| (t, self.p(t))).collect()
+    }
+
+    /// Calls `f` with every token of the support and its probability, in the order of ids.
+    pub fn for_each(&self, mut f: impl FnMut(TokenId, f64)) {
+        let z = self.log_z.exp();
+        for (i, &x) in self.logits.iter().enumerate() {
+            let (_, e) = self.weight(x, i as TokenId);
+            if e > 0.0 {
+                f(i as TokenId, f64::from(e) / z);
+            }
+        }
+    }
+
+    fn holds(&self, x: f32, token: TokenId) -> bool {
+        self.last.is_none_or(|(y, t)| x > y || (x == y && token <= t))
+    }
+
+    /// (z, e^z) of one token, z = (logit - max) / T; e is 0 outside the support.
+    fn weight(&self, x: f32, token: TokenId) -> (f32, f32) {
+        let z = (x - self.max) * self.inv_t;
+        (z, if self.holds(x, token) { exp(z) } else { 0.0 })
+    }
+
+    /// The sum of f(z, e^z) over one block of logits whose first token is `base`.
+    fn block(&self, block: &[f32], base: TokenId, f: &impl Fn(f32, f32) -> f32) -> f64 {
+        let mut lanes = [0f32; LANES];
+        match self.last {
+            None => {
+                let chunks = block.chunks_exact(LANES);
+                let rest = chunks.remainder();
+                for c in chunks {
+                    for i in 0..LANES {
+                        let z = (c[i] - self.max) * self.inv_t;
+                        lanes[i] += f(z, exp(z));
+                    }
+                }
+                for (lane, &x) in lanes.iter_mut().zip(rest) {
+                    let z = (x - self.max) * self.inv_t;
+                    *lane += f(z, exp(z));
+                }
+            }
+            Some(_) => {
+                for (i, &x) in block.iter().enumerate() {
+                    let (z, e) = self.weight(x, base + i as TokenId);
+                    if e > 0.0 {
+                        lanes[i % LANES] += f(z, e);
+                    }
+                }
+            }
+        }
+        lanes.iter().map(|&x| f64::from(x)).sum()
+    }
+
+    fn sum(&self, f: impl Fn(f32, f32) -> f32) -> f64 {
+        self.logits.chunks(BLOCK).enumerate().map(|(b, c)| self.block(c, (b * BLOCK) as TokenId, &f)).sum()
+    }
+
+    /// The token of rank `n` in the order of falling logit, ties to the lower id.
+    fn nth(&self, n: usize) -> (f32, TokenId) {
+        let mut order: Vec<(f32, TokenId)> = self.logits.iter().zip(0..).map(|(&x, t)| (x, t)).collect();
+        let (_, at, _) = order.select_nth_unstable_by(n, falling);
+        *at
+    }
+
+    /// The last token of the smallest prefix of the order whose mass reaches `top_p` of the present support.
+    fn nucleus(&self, top_p: f64) -> (f32, TokenId) {
+        // Mass by bands of z first, so that only the band that crosses the threshold must be sorted.
+        let band = |z: f32| ((-z * BANDS_PER_NAT) as usize).min(BANDS - 1);
+        let mut mass = vec![0f64; BANDS];
+        for (i, &x) in self.logits.iter().enumerate() {
+            let (z, e) = self.weight(x, i as TokenId);
+            if e > 0.0 {
+                mass[band(z)] += f64::from(e);
+            }
+        }
+        let goal = top_p * self.log_z.exp();
+        let (mut below, mut cross) = (0.0, 0);
+        while cross < BANDS - 1 && below + mass[cross] < goal {
+            below += mass[cross];
+            cross += 1;
+        }
+        let mut order: Vec<(f32, TokenId)> = Vec::new();
+        for (i, &x) in self.logits.iter().enumerate() {
+            let (z, e) = self.weight(x, i as TokenId);
+            if e > 0.0 && band(z) == cross {
+                order.push((x, i as TokenId));
+            }
+        }
+        order.sort_unstable_by(falling);
+        let mut last = (self.max, self.best);
+        for (x, t) in order {
+            last = (x, t);
+            below += f64::from(exp((x - self.max) * self.inv_t));
+            if below >= goal {
+                break;
+            }
+        }
+        last
+    }
+}
+
+fn falling(a: &(f32, TokenId), b: &(f32, TokenId)) -> std::cmp::Ordering {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
+}
+
+const LANES: usize = 16;
+/// Tokens whose f32 lane sums are added before they go into the f64 total: short enough to keep 1e-6.
+const BLOCK: usize = 1024;
+const BANDS: usize = 1024;
+const BANDS_PER_NAT: f32 = 16.0;
+
+/// e^x for x <= 0 to about 1e-7 relative, 0 below -87: 2^n p(f) without a branch, so that loops vectorise.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to a whole number
+    let y = x.max(-88.0) * std::f32::consts::LOG2_E;
+    let n = (y + MAGIC) - MAGIC;
+    // x - n ln 2 in two parts, so that the fraction keeps its last bits.
+    let r = (x.max(-88.0) - n * 0.693_359_4) + n * 2.121_944_4e-4;
+    let p = ((((1.987_569_2e-4 * r + 1.398_2e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r + 1.666_666_5e-1) * r + 0.5;
+    let p = p * r * r + r + 1.0;
+    let scale = f32::from_bits((((y + MAGIC).to_bits() as i32 - MAGIC.to_bits() as i32 + 127).max(0) as u32) << 23);
+    if x < -87.0 { 0.0 } else { p * scale }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The law by the definition, in f64: sorted order, prefix by k, prefix by mass.
+    fn by_hand(logits: &[f32], warp: &Warp) -> Vec<f64> {
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+        let mut p = vec![0.0; logits.len()];
+        if warp.greedy() {
+            p[order[0]] = 1.0;
+            return p;
+        }
+        order.truncate(warp.top_k.unwrap_or(usize::MAX).max(1));
+        let top = f64::from(logits[order[0]]);
+        let e = |i: usize| ((f64::from(logits[i]) - top) / f64::from(warp.temperature)).exp();
+        let total: f64 = order.iter().map(|&i| e(i)).sum();
+        let (mut mass, mut keep) = (0.0, 0);
+        for &i in &order {
+            mass += e(i) / total;
+            keep += 1;
+            if warp.top_p < 1.0 && mass >= f64::from(warp.top_p) {
+                break;
+            }
+        }
+        order.truncate(keep);
+        let total: f64 = order.iter().map(|&i| e(i)).sum();
+        order.iter().for_each(|&i| p[i] = e(i) / total);
+        p
+    }
+
+    fn warps() -> impl Strategy<Value = Warp> {
+        (0.3f32..2.0, prop_oneof![Just(1.0f32), 0.05f32..0.99], prop_oneof![Just(None), (1usize..12).prop_map(Some)])
+            .prop_map(|(temperature, top_p, top_k)| Warp { temperature, top_p, top_k })
+    }
+
+    proptest! {
+        #[test]
+        fn a_law_is_its_definition(logits in prop::collection::vec(-12f32..12.0, 1..300), warp in warps()) {
+            let law = Law::new(&logits, &warp).unwrap();
+            let hand = by_hand(&logits, &warp);
+            // A prefix sum that meets top-p to rounding may end one token earlier or later: skip those.
+            let near = hand.iter().filter(|&&p| p > 0.0).count() as i64 - (0..logits.len()).filter(|&t| law.p(t as u32) > 0.0).count() as i64;
+            prop_assume!(near == 0 || warp.top_p == 1.0);
+            let (mut h, mut m2) = (0.0, 0.0);
+            for (t, &p) in hand.iter().enumerate() {
+                prop_assert!((law.p(t as u32) - p).abs() < 2e-6, "token {t}: {} for {p}", law.p(t as u32));
+                if p > 0.0 {
+                    h -= p * p.ln();
+                    m2 += p * p.ln() * p.ln();
+                }
+            }
+            let m = law.moments();
+            prop_assert!((m.entropy - h).abs() < 1e-5 && (m.second - m2).abs() < 1e-4, "{m:?} for {h}, {m2}");
+        }
+
+        #[test]
+        fn sampling_inverts_the_distribution(logits in prop::collection::vec(-6f32..6.0, 1..200), warp in warps(), u in 0f64..1.0) {
+            let law = Law::new(&logits, &warp).unwrap();
+            let token = law.sample(u);
+            let below: f64 = (0..token).map(|t| law.p(t)).sum();
+            prop_assert!(law.p(token) > 0.0);
+            prop_assert!(below <= u + 1e-5 && u <= below + law.p(token) + 1e-5, "u {u}, [{below}, +{}]", law.p(token));
+        }
+
+        #[test]
+        fn rank_and_top_follow_the_order(logits in prop::collection::vec((-4i8..4).prop_map(f32::from), 1..100)) {
+            let law = Law::new(&logits, &Warp::PLAIN).unwrap();
+            let top = law.top(logits.len());
+            prop_assert_eq!(top.len(), logits.len());
+            for (r, &(t, _)) in top.iter().enumerate() {
+                prop_assert_eq!(law.rank(t), r);
+            }
+            prop_assert_eq!(top[0].0, argmax(&logits).unwrap().0);
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_refused() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in [0, 17, 40] {
+                let mut logits = vec![0.5; 41];
+                logits[at] = bad;
+                assert_eq!(Law::new(&logits, &Warp::PLAIN).unwrap_err(), NotFinite { token: at as u32 });
+            }
+        }
+        assert!(argmax(&[]).is_err());
+    }
+
+    #[test]
+    fn uniform_over_fifty_thousand() {
+        let logits = vec![1.25f32; 50_000];
+        let law = Law::new(&logits, &Warp::PLAIN).unwrap();
+        let m = law.moments();
+        let h = 50_000f64.ln();
+        assert!((m.entropy - h).abs() < 1e-5 && (m.second - h * h).abs() < 1e-4, "{m:?}");
+        assert_eq!(law.sample(0.0), 0);
+        assert_eq!(law.sample(0.999_999_99), 49_999);
+    }
+
+    #[test]
+    fn exp_is_exp() {
+        for i in 0..870_000 {
+            let x = -(i as f32) * 1e-4;
+            let (got, want) = (f64::from(exp(x)), f64::from(x).exp());
+            assert!((got / want - 1.0).abs() < 4e-7, "exp({x}) = {got}, not {want}");
+        }
+        assert_eq!(exp(-100.0), 0.0);
+    }
+}

@@ -1,0 +1,76 @@
+//! Drafters behind one trait, one file a drafter; `shape` grows a tree from what they propose.
+
+use crate::dist::Warp;
+use crate::model::{Decoder, ForwardError};
+use crate::tree::{TokenId, TokenTree};
+
+/// What a drafter may look at.
+pub struct Context<'a> {
+    /// All tokens so far, prompt and output, the pending token (the root) last.
+    pub tokens: &'a [TokenId],
+    /// The target. All tokens but the pending one are committed and nothing is uncommitted; a drafter that uses it
+    /// discards what it appended before its turn ends.
+    pub target: &'a mut dyn Decoder,
+    /// How the target's law is warped before it is sampled from.
+    pub warp: &'a Warp,
+    /// Tokens that end a text: never drafted, since nothing can follow them.
+    pub stop: &'a [TokenId],
+}
+
+/// A token that a drafter proposes after some node.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// The token.
+    pub token: TokenId,
+    /// The probability that the drafter gives it after that node; those of one node add up to at most 1.
+    pub q: f64,
+}
+
+/// Why a drafter could not draft.
+#[derive(Debug, thiserror::Error)]
+pub enum DraftError {
+    /// A forward failed.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// A law did not exist.
+    #[error(transparent)]
+    NotFinite(#[from] crate::dist::NotFinite),
+    /// The drafter does not fit the target.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+/// Proposes continuations. One object lives through a text, and is told of every step.
+pub trait Drafter: Send {
+    /// Its name, as the person types it.
+    fn name(&self) -> &'static str;
+
+    /// What a draft costs, in words and in the units that count (weights read, passes made).
+    fn cost(&self) -> String;
+
+    /// A new text: forget the old one.
+    fn reset(&mut self);
+
+    /// A new step begins: the root of its tree is the last of `cx.tokens`.
+    ///
+    /// # Errors
+    /// See [`DraftError`].
+    fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError>;
+
+    /// Candidates below each of `nodes` (indices into `tree`, whose nodes this drafter proposed in this step), in
+    /// order of falling q, ties to the lower id, at most `width` each. A node is asked about once a step, after its
+    /// parent; nodes of one call are run together where that is cheaper.
+    ///
+    /// # Errors
+    /// See [`DraftError`].
+    fn propose(
+        &mut self,
+        cx: &mut Context,
+        tree: &TokenTree,
+        nodes: &[usize],
+        width: usize,
+    ) -> Result<Vec<Vec<Candidate>>, DraftError>;
+
+    /// The tree is grown: leave the target as it was found.
+    fn end(&mut self, cx: &mut Context);
+}

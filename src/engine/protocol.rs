@@ -1,0 +1,110 @@
+//! What the engine is told and what it tells.
+
+use std::sync::Arc;
+
+use crate::telemetry::{Ending, StepRecord, StepSettings};
+
+/// A wish of the person, applied before the next step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Stop after the present step and wait.
+    Pause,
+    /// Go on.
+    Resume,
+    /// While paused: one step.
+    Step,
+    /// New settings from the next step on.
+    Settings(StepSettings),
+    /// Begin this prompt (index into [`RunInfo::prompts`]).
+    Prompt(usize),
+    /// Begin a prompt that the person wrote; it is added to the list.
+    Text(String),
+    /// Begin the present prompt again.
+    Again,
+    /// End the thread.
+    Quit,
+}
+
+/// What the header shows: fixed for a run.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct RunInfo {
+    /// Version of this program.
+    pub version: String,
+    /// Name of the model.
+    pub model: String,
+    /// Its quantisation, as "Q4_1".
+    pub quantisation: String,
+    /// SHA-256 of the model file in hexadecimal, where known.
+    pub sha256: Option<String>,
+    /// Device and kernel, as "cpu (avx2, 2 threads)".
+    pub device: String,
+    /// The model's context in tokens.
+    pub context: usize,
+    /// Size of the vocabulary.
+    pub vocabulary: usize,
+    /// Names of the drafters that this run can switch to, in the order of the key.
+    pub drafters: Vec<String>,
+    /// What a draft of each costs, in words; same order.
+    pub drafter_costs: Vec<String>,
+    /// Names of the shapes.
+    pub shapes: Vec<String>,
+    /// The prompts, as the person wrote them.
+    pub prompts: Vec<String>,
+}
+
+/// What happened in the engine.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// Something that takes a while before the first step: what, and how far from 0 to 1 where that is known.
+    Loading {
+        /// What is being done, as "loading SmolLM2-135M-Instruct".
+        what: String,
+        /// Share done.
+        done: Option<f64>,
+    },
+    /// The model is there. Comes once, before all that follow.
+    Ready {
+        /// The run.
+        info: Arc<RunInfo>,
+        /// Settings at the start.
+        settings: StepSettings,
+    },
+    /// Plain decoding was timed.
+    Calibrated {
+        /// Tokens a second with nothing drafted.
+        plain_tokens_per_second: f64,
+    },
+    /// A prompt begins.
+    PromptStarted {
+        /// Index in the list of prompts.
+        index: usize,
+        /// Its id.
+        id: String,
+        /// The prompt as written.
+        prompt: String,
+        /// Its length in tokens, chat template included.
+        tokens: usize,
+        /// Seconds that reading it took.
+        prefill_seconds: f64,
+    },
+    /// A step was made.
+    Step(Arc<StepRecord>),
+    /// A text ended.
+    PromptEnded {
+        /// How.
+        ending: Ending,
+    },
+    /// Settings that the engine took over, from the next step on.
+    Settings(StepSettings),
+    /// The engine waits.
+    Paused,
+    /// The engine goes on.
+    Resumed,
+    /// A wish that could not be granted, in one line; the run goes on.
+    Refused(String),
+    /// The run can't go on, in one line. The last event.
+    Failed(String),
+    /// All prompts are done and `--once` was asked for. The last event.
+    Finished,
+}

@@ -1,0 +1,195 @@
+//! Llamas: the forward over a tree, weights, tokenizer, devices.
+
+use crate::tree::TokenId;
+
+/// What a Llama is made of (lengths in elements).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Width of the residual stream.
+    pub dim: usize,
+    /// Width of the feed-forward layer.
+    pub ffn: usize,
+    /// Decoder layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; `heads` is a multiple of it (grouped queries).
+    pub kv_heads: usize,
+    /// Size of a head.
+    pub head_dim: usize,
+    /// Size of the vocabulary.
+    pub vocab: usize,
+    /// The longest context the model was made for, in tokens.
+    pub context: usize,
+    /// Epsilon of the RMS norms.
+    pub eps: f32,
+    /// Base of the rotary embedding.
+    pub rope_base: f32,
+    /// Llama 3's scaling of the rotary frequencies, where the model has it.
+    pub rope_scaling: Option<RopeScaling>,
+}
+
+/// Llama 3's scaling of rotary frequencies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RopeScaling {
+    /// Frequencies of long wavelengths are divided by this.
+    pub factor: f32,
+    /// Wavelengths above `original_context / low_freq_factor` are scaled in full.
+    pub low_freq_factor: f32,
+    /// Wavelengths below `original_context / high_freq_factor` are not scaled.
+    pub high_freq_factor: f32,
+    /// The context, in tokens, that the frequencies were made for.
+    pub original_context: usize,
+}
+
+/// What a node appended to a decoder hangs under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// The last committed position (or nothing, in an empty cache).
+    Context,
+    /// An uncommitted node, by its slot: the count of nodes appended before it since the last commit or discard.
+    Slot(usize),
+}
+
+/// One token to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The token.
+    pub token: TokenId,
+    /// Where it hangs. It sees the whole committed context, its ancestors and itself, and nothing else; its rotary
+    /// position is the count of those before it.
+    pub parent: Parent,
+}
+
+/// How far a pass goes, and for which of its nodes logits are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Decoder layers to run, from the first; the output norm and the head follow. `usize::MAX` for all.
+    pub layers: usize,
+    /// Logits wanted.
+    pub logits: Logits,
+}
+
+/// The nodes of a pass for which logits are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logits {
+    /// All of the pass.
+    All,
+    /// The last one alone (the end of a prompt).
+    Last,
+    /// None (the middle of a prompt).
+    None,
+}
+
+impl Pass {
+    /// All layers, logits of every node.
+    pub const FULL: Pass = Pass { layers: usize::MAX, logits: Logits::All };
+}
+
+/// Why a forward could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// The cache has no room.
+    #[error("the context is full: {needed} tokens, and the cache holds {capacity}")]
+    Full {
+        /// Tokens that the cache would have to hold.
+        needed: usize,
+        /// Tokens it can hold.
+        capacity: usize,
+    },
+    /// A token that the vocabulary does not have.
+    #[error("token {token} is outside the vocabulary of {vocab}")]
+    Token {
+        /// The token.
+        token: TokenId,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
+    /// A parent that is not an uncommitted node.
+    #[error("node {node} hangs under slot {parent}, which does not come before it")]
+    Parent {
+        /// The node's slot.
+        node: usize,
+        /// The slot it names.
+        parent: usize,
+    },
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(#[from] candle_core::Error),
+}
+
+/// One context of one model: weights shared with its siblings, a cache and logits of its own.
+///
+/// The cache holds committed positions `0..len()` and, behind them, `nodes()` uncommitted nodes of a token tree,
+/// appended in any number of passes. The logits of a node depend on the tokens of its context, its ancestors and
+/// itself alone; on CPU that holds bit for bit, whatever the pass, the slot, the tree or the number of threads.
+pub trait Decoder: Send {
+    /// The model's shape.
+    fn config(&self) -> &Config;
+
+    /// Positions the cache can hold, committed and not.
+    fn capacity(&self) -> usize;
+
+    /// Committed positions.
+    fn len(&self) -> usize;
+
+    /// Whether nothing is committed.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Uncommitted nodes.
+    fn nodes(&self) -> usize;
+
+    /// Runs `nodes`, which get the next slots in turn. Logits of an earlier pass are gone.
+    ///
+    /// # Errors
+    /// See [`ForwardError`]; the cache is then as it was before the call.
+    fn append(&mut self, nodes: &[Node], pass: Pass) -> Result<(), ForwardError>;
+
+    /// Logits of the i-th node of the last pass, `vocab` of them. With [`Logits::Last`] only the last node's exist.
+    ///
+    /// # Panics
+    /// If they were not asked for.
+    fn logits(&self, i: usize) -> &[f32];
+
+    /// Commits the uncommitted nodes at `path` (slots, a path from the context down) and drops the others. Nodes
+    /// must have been run through all layers.
+    ///
+    /// # Errors
+    /// If the device fails, or `path` is not such a path.
+    fn commit(&mut self, path: &[usize]) -> Result<(), ForwardError>;
+
+    /// Drops all uncommitted nodes.
+    fn discard(&mut self);
+
+    /// Drops all uncommitted nodes and all committed positions from `len` on.
+    fn truncate(&mut self, len: usize);
+
+    /// A second context with the same committed positions and the same weights.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn fork(&self) -> Result<Box<dyn Decoder>, ForwardError>;
+}
+
+impl dyn Decoder + '_ {
+    /// Appends `tokens` as a chain below the context in passes of at most `at_once`, commits them, and leaves the
+    /// logits of the last token behind (at index `(tokens.len() - 1) % at_once`) where `logits` is [`Logits::Last`].
+    ///
+    /// # Errors
+    /// As [`Decoder::append`]; what was committed before the error stays.
+    pub fn prefill(&mut self, tokens: &[TokenId], at_once: usize, logits: Logits) -> Result<(), ForwardError> {
+        let passes = tokens.chunks(at_once);
+        let last = passes.len().saturating_sub(1);
+        for (i, chunk) in passes.enumerate() {
+            let nodes: Vec<Node> = (chunk.iter().enumerate())
+                .map(|(j, &token)| Node { token, parent: j.checked_sub(1).map_or(Parent::Context, Parent::Slot) })
+                .collect();
+            let pass = Pass { layers: usize::MAX, logits: if i == last { logits } else { Logits::None } };
+            self.append(&nodes, pass)?;
+            self.commit(&(0..chunk.len()).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! The records: all views, traces, tables and exports are functions of these.
+//!
+//! Units: seconds, nats. `accepted*`, `expected_accepted*` and the ceilings count accepted drafted tokens without
+//! the bonus token; only `tokens_per_step` counts it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dist::Moments;
+use crate::tree::TokenId;
+
+/// The draft tree of a step as it was verified. All lists have one entry a node, the root (the pending token) first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TreeRecord {
+    /// Token ids.
+    pub tokens: Vec<TokenId>,
+    /// The tokens as text of their own.
+    pub text: Vec<String>,
+    /// Index of the parent; null for the root.
+    pub parents: Vec<Option<usize>>,
+    /// Depth; 0 for the root.
+    pub depth: Vec<usize>,
+    /// The target's probability of the node after its parent, in the law that is sampled from (1 for the root).
+    /// Greedy: 1 for the arg-max and 0 for all others.
+    pub p: Vec<f64>,
+    /// The same at temperature 1 without top-p and top-k: the model's own law. Equal to `p` where that is sampled from.
+    pub p_plain: Vec<f64>,
+    /// The drafter's probability of the node after its parent (1 for the root).
+    pub q: Vec<f64>,
+    /// Rank of the node's token under the target after its parent, 0 for the arg-max (0 for the root).
+    pub rank: Vec<usize>,
+}
+
+/// Entropy of the law from which one generated token came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PositionEntropy {
+    /// Moments of the law that is sampled from (0 when greedy).
+    #[serde(flatten)]
+    pub law: Moments,
+    /// Moments of the model's own law, at temperature 1: the labelled reference for greedy decoding.
+    pub plain: Moments,
+    /// The probability, in the law that is sampled from, of the token that came.
+    pub p: f64,
+}
+
+/// Seconds spent in one step, by stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageTimes {
+    /// Growing the draft tree.
+    pub draft: f64,
+    /// The target's pass over the tree.
+    pub verify: f64,
+    /// The rest: laws, acceptance, committing the cache, the record itself.
+    pub other: f64,
+}
+
+impl StageTimes {
+    /// All stages together.
+    pub fn total(&self) -> f64 {
+        self.draft + self.verify + self.other
+    }
+
+    /// Adds another's seconds.
+    pub fn add(&mut self, more: &StageTimes) {
+        self.draft += more.draft;
+        self.verify += more.verify;
+        self.other += more.other;
+    }
+}
+
+/// The ceilings of bounds.md for one budget, in accepted drafted tokens. None where not (or not yet) known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ceilings {
+    /// B - 1: what no tree of this budget can exceed.
+    pub batch: f64,
+    /// The paper's form, its O(1) unknown. None when greedy (mu = 0).
+    pub published: Option<f64>,
+    /// Renewal form. None when greedy.
+    pub renewal: Option<f64>,
+    /// Renewal form at its best t. None when greedy or where it does not apply.
+    pub renewal_tuned: Option<f64>,
+    /// The fluid bound.
+    pub fluid: Option<f64>,
+}
+
+/// What a person can change while it runs; each step says under which it ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepSettings {
+    /// Drafter, by name.
+    pub drafter: String,
+    /// Shape of the tree, by name.
+    pub shape: String,
+    /// Budget B: tokens of a verify pass, the root included.
+    pub budget: usize,
+    /// Temperature; 0 is greedy.
+    pub temperature: f32,
+    /// Nucleus mass; 1 keeps all.
+    pub top_p: f32,
+    /// Tokens kept; null keeps all.
+    pub top_k: Option<usize>,
+    /// Seed of every draw.
+    pub seed: u64,
+}
+
+/// One draft-verify-accept round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Which prompt: the `question_id` of its file, or its number from 0.
+    pub prompt_id: String,
+    /// Number of the step within the prompt, from 0.
+    pub step: usize,
+    /// Tokens in the context before the step, the pending one included.
+    pub position: usize,
+    /// The settings that held.
+    pub settings: StepSettings,
+    /// The tree that was verified.
+    pub tree: TreeRecord,
+    /// Accepted nodes, from the root down (the root not listed).
+    pub path: Vec<usize>,
+    /// How many drafted tokens were accepted.
+    pub accepted: usize,
+    /// The token that the target added itself, after the last accepted one.
+    pub bonus: TokenId,
+    /// All tokens that this step put out: the accepted ones, then the bonus.
+    pub emitted: Vec<TokenId>,
+    /// The same as text: what each added to the text so far. A token that completes no character adds nothing, and
+    /// the one that completes it adds all of it.
+    pub emitted_text: Vec<String>,
+    /// E[accepted | T] = sum of pi over the tree.
+    pub expected_accepted: f64,
+    /// One entry for each emitted token.
+    pub entropy: Vec<PositionEntropy>,
+    /// Seconds by stage.
+    pub time: StageTimes,
+    /// Mean entropy over all positions generated so far in this run at this warp, in nats.
+    pub mu: f64,
+    /// Mean of sum p ln^2 p over the same.
+    pub mu2: f64,
+    /// The ceilings for this step's budget from those means.
+    pub ceilings: Ceilings,
+}
+
+/// How a text ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// A stop token came.
+    Stop,
+    /// The asked number of tokens was reached.
+    Length,
+    /// The context is full.
+    Context,
+    /// The person went on to something else.
+    Interrupted,
+}
+
+/// Means over a run, or over one prompt.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Tokens put out.
+    pub tokens: usize,
+    /// Steps made.
+    pub steps: usize,
+    /// Accepted drafted tokens a step.
+    pub accepted_mean: f64,
+    /// Tokens a step: accepted and bonus (tau).
+    pub tokens_per_step: f64,
+    /// Mean of E[accepted | T].
+    pub expected_accepted_mean: f64,
+    /// Mean entropy in nats over generated positions.
+    pub mu: f64,
+    /// Mean of sum p ln^2 p over generated positions.
+    pub mu2: f64,
+    /// The ceilings at the run's budget.
+    pub ceilings: Ceilings,
+    /// Tokens a second over the time spent in steps.
+    pub tokens_per_second: Option<f64>,
+    /// Tokens a second of plain decoding on the same machine, measured in this run.
+    pub autoregressive_tokens_per_second: Option<f64>,
+    /// Seconds by stage over all steps.
+    pub time: StageTimes,
+    /// SHA-256 of the text put out, prompts in turn, in hexadecimal.
+    pub text_sha256: Option<String>,
+}

@@ -1,0 +1,26 @@
+//! The closed forms of the ceilings, in accepted drafted tokens (the bonus not counted), natural logarithms.
+
+/// The published form without its unknown constant:
+/// E\[X\] <= (mu + mu2) ln(B) / mu^2 + O(1)
+/// (Pankratov & Alistarh, "Speculative Decoding Speed-of-Light", EACL 2026, abstract; arXiv 2512.11718).
+///
+/// `mu` is the mean entropy in nats, `mu2` the mean of sum p ln^2 p in nats^2, `batch` is B, the tokens of one
+/// verify pass with the root. None where mu is 0 (greedy), since the form is infinite there.
+pub fn published(mu: f64, mu2: f64, batch: usize) -> Option<f64> {
+    (mu > 0.0 && batch >= 1).then(|| (mu + mu2) * (batch as f64).ln() / (mu * mu))
+}
+
+/// The renewal form, ln(P)/mu + mu2/mu^2 (bounds.md, "The renewal form", t = ln P).
+///
+/// `drafted` is P = B - 1. None where mu is 0 or nothing is drafted.
+pub fn renewal(mu: f64, mu2: f64, drafted: usize) -> Option<f64> {
+    (mu > 0.0 && drafted >= 1).then(|| (drafted as f64).ln() / mu + mu2 / (mu * mu))
+}
+
+/// The renewal form at its best t, (ln(P mu) + 1)/mu + mu2/mu^2 - 1 (bounds.md, "The renewal form, tuned").
+///
+/// None where P mu < 1 (t would be negative), mu is 0 or nothing is drafted.
+pub fn renewal_tuned(mu: f64, mu2: f64, drafted: usize) -> Option<f64> {
+    let p_mu = drafted as f64 * mu;
+    (mu > 0.0 && drafted >= 1 && p_mu >= 1.0).then(|| (p_mu.ln() + 1.0) / mu + mu2 / (mu * mu) - 1.0)
+}

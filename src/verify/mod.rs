@@ -1,0 +1,1 @@
+//! Lossless acceptance; the random draws are arguments.
