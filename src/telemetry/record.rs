@@ -120,6 +120,11 @@ pub struct StepRecord {
     pub accepted: usize,
     /// The token that the target added itself, after the last accepted one.
     pub bonus: TokenId,
+    /// Rank of the bonus token under the target, 0 for the arg-max.
+    pub bonus_rank: usize,
+    /// The drafter's probability of the bonus token after the last accepted one, where the drafter had proposed it and
+    /// the shape or the budget left it out. Null where it was not proposed.
+    pub bonus_q: Option<f64>,
     /// All tokens that this step put out: the accepted ones, then the bonus.
     pub emitted: Vec<TokenId>,
     /// The same as text: what each added to the text so far. A token that completes no character adds nothing, and
