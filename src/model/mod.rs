@@ -1,5 +1,12 @@
 //! Llamas: the forward over a tree, weights, tokenizer, devices.
 
+pub mod blocks;
+mod config;
+pub mod gguf;
+pub mod load;
+mod safetensors;
+pub mod weights;
+
 use crate::tree::TokenId;
 
 /// What a Llama is made of (lengths in elements).

@@ -1,0 +1,246 @@
+//! The number formats that weights are stored in, block by block, and what their bytes mean.
+//!
+//! The layouts are those of GGUF (the `ggml` block formats): little-endian, a row of a matrix being a whole number
+//! of blocks. The arithmetic follows the reference dequantisation, one rounding for each operation in its order, so
+//! that results agree bit for bit with other readers of the format.
+
+use half::{bf16, f16};
+
+/// A storage format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit IEEE floats.
+    F16,
+    /// 16-bit brain floats.
+    BF16,
+    /// 4 bits, a scale for 32 values.
+    Q4_0,
+    /// 4 bits, a scale and a minimum for 32 values.
+    Q4_1,
+    /// 8 bits, a scale for 32 values.
+    Q8_0,
+    /// 4 bits, 6-bit scales and minima for 32 values in super-blocks of 256.
+    Q4K,
+    /// 5 bits, 6-bit scales and minima for 32 values in super-blocks of 256.
+    Q5K,
+    /// 6 bits, 8-bit scales for 16 values in super-blocks of 256.
+    Q6K,
+}
+
+impl Kind {
+    /// Every format, in the order of bits a value from the widest.
+    pub const ALL: [Kind; 9] =
+        [Kind::F32, Kind::F16, Kind::BF16, Kind::Q8_0, Kind::Q6K, Kind::Q5K, Kind::Q4_1, Kind::Q4_0, Kind::Q4K];
+
+    /// Values in a block.
+    pub fn block_len(self) -> usize {
+        match self {
+            Kind::F32 | Kind::F16 | Kind::BF16 => 1,
+            Kind::Q4_0 | Kind::Q4_1 | Kind::Q8_0 => 32,
+            Kind::Q4K | Kind::Q5K | Kind::Q6K => 256,
+        }
+    }
+
+    /// Bytes of a block.
+    pub fn block_bytes(self) -> usize {
+        match self {
+            Kind::F32 => 4,
+            Kind::F16 | Kind::BF16 => 2,
+            Kind::Q4_0 => 18,
+            Kind::Q4_1 => 20,
+            Kind::Q8_0 => 34,
+            Kind::Q4K => 144,
+            Kind::Q5K => 176,
+            Kind::Q6K => 210,
+        }
+    }
+
+    /// Bytes of a row of `cols` values; none if that is not a whole number of blocks (or too many for this machine).
+    pub fn row_bytes(self, cols: usize) -> Option<usize> {
+        if cols.is_multiple_of(self.block_len()) { (cols / self.block_len()).checked_mul(self.block_bytes()) } else { None }
+    }
+
+    /// The format's usual name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::F32 => "F32",
+            Kind::F16 => "F16",
+            Kind::BF16 => "BF16",
+            Kind::Q4_0 => "Q4_0",
+            Kind::Q4_1 => "Q4_1",
+            Kind::Q8_0 => "Q8_0",
+            Kind::Q4K => "Q4_K",
+            Kind::Q5K => "Q5_K",
+            Kind::Q6K => "Q6_K",
+        }
+    }
+
+    /// Writes the values of whole blocks in `bytes` to `out`.
+    ///
+    /// # Panics
+    /// If `out.len()` is not a whole number of blocks, or `bytes` is not exactly those blocks.
+    pub fn dequantise(self, bytes: &[u8], out: &mut [f32]) {
+        assert_eq!(self.row_bytes(out.len()), Some(bytes.len()), "{} values of {}", out.len(), self.name());
+        let blocks = bytes.chunks_exact(self.block_bytes()).zip(out.chunks_exact_mut(self.block_len()));
+        match self {
+            Kind::F32 => blocks.for_each(|(b, y)| y[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            Kind::F16 => blocks.for_each(|(b, y)| y[0] = half_at(b, 0)),
+            Kind::BF16 => blocks.for_each(|(b, y)| y[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+            Kind::Q4_0 => blocks.for_each(|(b, y)| {
+                let d = half_at(b, 0);
+                nibbles(&b[2..], y, |q| (q as f32 - 8.0) * d);
+            }),
+            Kind::Q4_1 => blocks.for_each(|(b, y)| {
+                let (d, m) = (half_at(b, 0), half_at(b, 2));
+                nibbles(&b[4..], y, |q| q as f32 * d + m);
+            }),
+            Kind::Q8_0 => blocks.for_each(|(b, y)| {
+                let d = half_at(b, 0);
+                for (y, &q) in y.iter_mut().zip(&b[2..]) {
+                    *y = q as i8 as f32 * d;
+                }
+            }),
+            Kind::Q4K => blocks.for_each(|(b, y)| q4k(b, y)),
+            Kind::Q5K => blocks.for_each(|(b, y)| q5k(b, y)),
+            Kind::Q6K => blocks.for_each(|(b, y)| q6k(b, y)),
+        }
+    }
+}
+
+fn half_at(b: &[u8], at: usize) -> f32 {
+    f16::from_le_bytes([b[at], b[at + 1]]).to_f32()
+}
+
+/// The low nibbles of `qs` make the first half of `y`, the high ones the second.
+fn nibbles(qs: &[u8], y: &mut [f32], value: impl Fn(u8) -> f32) {
+    let (low, high) = y.split_at_mut(qs.len());
+    for ((&q, low), high) in qs.iter().zip(low).zip(high) {
+        *low = value(q & 15);
+        *high = value(q >> 4);
+    }
+}
+
+/// The 6-bit scale and minimum of sub-block `j` (of 8), packed in the 12 bytes `s`: the first four pairs in the low
+/// six bits of bytes 0..8, the others in the nibbles of bytes 8..12 with their upper bits atop the first eight.
+pub(crate) fn scale_min(s: &[u8], j: usize) -> (u8, u8) {
+    if j < 4 { (s[j] & 63, s[j + 4] & 63) } else { ((s[j + 4] & 15) | (s[j - 4] >> 6 << 4), (s[j + 4] >> 4) | (s[j] >> 6 << 4)) }
+}
+
+fn q4k(b: &[u8], y: &mut [f32]) {
+    let (d, min, scales, qs) = (half_at(b, 0), half_at(b, 2), &b[4..16], &b[16..]);
+    // 32 bytes hold two sub-blocks: one in the low nibbles, the next in the high ones.
+    for (j, (q, y)) in qs.chunks_exact(32).zip(y.chunks_exact_mut(64)).enumerate() {
+        let ((s0, m0), (s1, m1)) = (scale_min(scales, 2 * j), scale_min(scales, 2 * j + 1));
+        let (d0, m0, d1, m1) = (d * s0 as f32, min * m0 as f32, d * s1 as f32, min * m1 as f32);
+        let (low, high) = y.split_at_mut(32);
+        for ((&q, low), high) in q.iter().zip(low).zip(high) {
+            *low = d0 * (q & 15) as f32 - m0;
+            *high = d1 * (q >> 4) as f32 - m1;
+        }
+    }
+}
+
+fn q5k(b: &[u8], y: &mut [f32]) {
+    let (d, min, scales, qh, qs) = (half_at(b, 0), half_at(b, 2), &b[4..16], &b[16..48], &b[48..]);
+    // As Q4_K, with the fifth bit of sub-block i in bit i of the 32 bytes `qh`.
+    for (j, (q, y)) in qs.chunks_exact(32).zip(y.chunks_exact_mut(64)).enumerate() {
+        let ((s0, m0), (s1, m1)) = (scale_min(scales, 2 * j), scale_min(scales, 2 * j + 1));
+        let (d0, m0, d1, m1) = (d * s0 as f32, min * m0 as f32, d * s1 as f32, min * m1 as f32);
+        let (low, high) = y.split_at_mut(32);
+        for (i, (&q, &h)) in q.iter().zip(qh).enumerate() {
+            low[i] = d0 * ((q & 15) + (((h >> (2 * j)) & 1) << 4)) as f32 - m0;
+            high[i] = d1 * ((q >> 4) + (((h >> (2 * j + 1)) & 1) << 4)) as f32 - m1;
+        }
+    }
+}
+
+fn q6k(b: &[u8], y: &mut [f32]) {
+    let (ql, qh, scales, d) = (&b[..128], &b[128..192], &b[192..208], half_at(b, 208));
+    let halves = ql.chunks_exact(64).zip(qh.chunks_exact(32)).zip(scales.chunks_exact(8));
+    for (((ql, qh), scales), y) in halves.zip(y.chunks_exact_mut(128)) {
+        for l in 0..32 {
+            let (a, b, h) = (ql[l], ql[l + 32], qh[l]);
+            let q = [
+                (a & 15) | ((h & 3) << 4),
+                (b & 15) | (((h >> 2) & 3) << 4),
+                (a >> 4) | (((h >> 4) & 3) << 4),
+                (b >> 4) | ((h >> 6) << 4),
+            ];
+            for (i, q) in q.into_iter().enumerate() {
+                y[l + 32 * i] = d * (scales[l / 16 + 2 * i] as i8) as f32 * (q as i8 - 32) as f32;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use candle_core::Device;
+    use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+    use std::borrow::Cow;
+
+    fn ggml(kind: Kind) -> GgmlDType {
+        match kind {
+            Kind::F32 => GgmlDType::F32,
+            Kind::F16 => GgmlDType::F16,
+            Kind::BF16 => GgmlDType::BF16,
+            Kind::Q4_0 => GgmlDType::Q4_0,
+            Kind::Q4_1 => GgmlDType::Q4_1,
+            Kind::Q8_0 => GgmlDType::Q8_0,
+            Kind::Q4K => GgmlDType::Q4K,
+            Kind::Q5K => GgmlDType::Q5K,
+            Kind::Q6K => GgmlDType::Q6K,
+        }
+    }
+
+    /// Random bytes, with the floats among them (scales, or the values themselves) made finite.
+    fn random_blocks(kind: Kind, blocks: usize) -> Vec<u8> {
+        let mut state = 0x9E37_79B9_7F4A_7C15u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        };
+        let mut bytes: Vec<u8> = (0..blocks * kind.block_bytes()).map(|_| next()).collect();
+        let high_bytes: &[usize] = match kind {
+            Kind::F32 => &[3],
+            Kind::F16 | Kind::BF16 | Kind::Q4_0 | Kind::Q8_0 => &[1],
+            Kind::Q4_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
+            Kind::Q6K => &[209],
+        };
+        for block in bytes.chunks_exact_mut(kind.block_bytes()) {
+            for &at in high_bytes {
+                block[at] &= 0xBB; // one exponent bit cleared: never infinite, never NaN
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn values_are_those_of_candle_bit_for_bit() {
+        for kind in Kind::ALL {
+            let blocks = if kind.block_len() == 1 { 1024 } else { 64 };
+            let bytes = random_blocks(kind, blocks);
+            let mut ours = vec![0.0; blocks * kind.block_len()];
+            kind.dequantise(&bytes, &mut ours);
+            let storage = QStorage::from_data(Cow::Borrowed(&bytes), &Device::Cpu, ggml(kind)).unwrap();
+            let theirs = QTensor::new(storage, ours.len()).unwrap().dequantize(&Device::Cpu).unwrap().to_vec1::<f32>().unwrap();
+            for (i, (a, b)) in ours.iter().zip(&theirs).enumerate() {
+                assert!(a.is_finite());
+                assert_eq!(a.to_bits(), b.to_bits(), "{} value {i}: {a} here, {b} there", kind.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_a_whole_number_of_blocks() {
+        assert_eq!(Kind::Q4_1.row_bytes(576), Some(360));
+        assert_eq!(Kind::Q4K.row_bytes(576), None);
+        assert_eq!(Kind::BF16.row_bytes(usize::MAX), None);
+    }
+}

@@ -1,0 +1,107 @@
+//! Reading the heads of safetensors files: an 8-byte length, a JSON object of names, types, shapes and byte ranges,
+//! then the data.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::blocks::Kind;
+use super::gguf::Entry;
+use super::load::LoadError;
+
+const CURE: &str = "the file is cut off or damaged: fetch it again";
+
+/// The format's own limit for its head.
+const LONGEST_HEAD: u64 = 100_000_000;
+
+#[derive(serde::Deserialize)]
+struct Tensor {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: (u64, u64),
+}
+
+/// The tensors of one file, under the names that they have in the file.
+pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<Entry>, LoadError> {
+    let error = |what: String, at: u64| LoadError::file(path, what, Some(at), CURE);
+    let io = |e: std::io::Error| error(format!("reading failed: {e}"), 0);
+    let len = file.metadata().map_err(io)?.len();
+    let mut head = [0; 8];
+    file.read_exact(&mut head).map_err(io)?;
+    let head = u64::from_le_bytes(head);
+    if head > len.saturating_sub(8).min(LONGEST_HEAD) {
+        return Err(error(format!("the head is said to have {head} bytes, and the file has {len}"), 0));
+    }
+    let mut text = vec![0; head as usize];
+    file.read_exact(&mut text).map_err(io)?;
+    let json = |e: serde_json::Error| error(format!("the head is no list of tensors: {e}"), 8);
+    let mut values: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&text).map_err(json)?;
+    values.remove("__metadata__");
+
+    let data = 8 + head;
+    let mut entries = Vec::new();
+    for (name, value) in values {
+        // Positions of long-gone caches and the like: not weights, whatever their type.
+        if !name.ends_with(".weight") && !name.ends_with(".bias") {
+            continue;
+        }
+        let t: Tensor = serde_json::from_value(value).map_err(|e| error(format!("tensor {name}: {e}"), 8))?;
+        let kind = match t.dtype.as_str() {
+            "F32" => Kind::F32,
+            "F16" => Kind::F16,
+            "BF16" => Kind::BF16,
+            other => {
+                let what = format!("tensor {name} is stored as {other}");
+                return Err(LoadError::file(path, what, None, "take weights in F32, F16 or BF16"));
+            }
+        };
+        let (rows, cols) = match *t.shape {
+            [cols] => (1, cols),
+            [rows, cols] => (rows, cols),
+            _ => return Err(error(format!("tensor {name} has {} dimensions, where 1 or 2 were expected", t.shape.len()), 8)),
+        };
+        let (from, to) = t.data_offsets;
+        let bytes = kind.row_bytes(cols).and_then(|b| b.checked_mul(rows)).map(|b| b as u64);
+        if to.checked_sub(from).is_none() || to.checked_sub(from) != bytes {
+            return Err(error(
+                format!("tensor {name}: bytes {from} to {to} for {rows} rows of {cols} values in {}", kind.name()),
+                8,
+            ));
+        }
+        let end = data.saturating_add(to);
+        if end > len {
+            return Err(error(format!("tensor {name} ends at byte {end}, and the file has {len}"), data.saturating_add(from)));
+        }
+        entries.push(Entry { name, kind, rows, cols, offset: data + from, bytes: to - from });
+    }
+    Ok(entries)
+}
+
+/// The GGUF name of a Llama's tensor; none for a tensor that a Llama doesn't have.
+pub(super) fn gguf_name(name: &str) -> Option<String> {
+    let end = match name {
+        "model.embed_tokens.weight" => Some("token_embd.weight"),
+        "model.norm.weight" => Some("output_norm.weight"),
+        "lm_head.weight" => Some("output.weight"),
+        _ => None,
+    };
+    if let Some(end) = end {
+        return Some(end.into());
+    }
+    let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let layer: usize = layer.parse().ok()?;
+    let name = match rest.strip_suffix(".weight")? {
+        "self_attn.q_proj" => "attn_q",
+        "self_attn.k_proj" => "attn_k",
+        "self_attn.v_proj" => "attn_v",
+        "self_attn.o_proj" => "attn_output",
+        "mlp.gate_proj" => "ffn_gate",
+        "mlp.up_proj" => "ffn_up",
+        "mlp.down_proj" => "ffn_down",
+        "input_layernorm" => "attn_norm",
+        "post_attention_layernorm" => "ffn_norm",
+        _ => return None,
+    };
+    Some(format!("blk.{layer}.{name}.weight"))
+}

@@ -1,0 +1,353 @@
+//! A model's weights, as they lie in their files: looked up by name, read by rows.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+use super::blocks::Kind;
+use super::gguf::{self, Entry, Metadata};
+use super::load::LoadError;
+use super::{Config, config, safetensors};
+
+const CURE_WHOLE: &str = "the model is incomplete or of another architecture: fetch it again, or take another";
+
+/// What a tensor is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorInfo {
+    /// Its name, in GGUF's way (`blk.0.attn_q.weight`), whatever the source.
+    pub name: String,
+    /// Its format.
+    pub kind: Kind,
+    /// Rows (the outputs of a linear layer, the tokens of the embedding); 1 for a vector.
+    pub rows: usize,
+    /// Values in a row (the inputs of a linear layer).
+    pub cols: usize,
+}
+
+impl TensorInfo {
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        // Whole blocks were checked when the tensor was entered.
+        self.cols / self.kind.block_len() * self.kind.block_bytes()
+    }
+}
+
+/// One tensor for [`Weights::from_tensors`]: name, format, rows, columns, and its bytes.
+pub type RawTensor = (String, Kind, usize, usize, Vec<u8>);
+
+/// The weights of a Llama, from a GGUF file, a folder of safetensors, or memory.
+///
+/// Nothing is kept in memory of what lies in files: [`read_rows`](Self::read_rows) reads from them, from any thread.
+/// All tensors that the shape calls for are there, in the right shapes: that is checked when the weights are opened.
+#[derive(Debug)]
+pub struct Weights {
+    path: PathBuf,
+    config: Config,
+    tensors: BTreeMap<String, (TensorInfo, Place)>,
+    files: Vec<(PathBuf, File)>,
+    rope_interleaved: bool,
+    rope_factors: Option<Vec<f32>>,
+    metadata: Option<Metadata>,
+}
+
+#[derive(Debug)]
+enum Place {
+    File { file: usize, offset: u64 },
+    Memory(Vec<u8>),
+}
+
+impl Weights {
+    /// Opens a GGUF file, or a folder with config.json and safetensors (one file, or several with or without their
+    /// index; all `*.safetensors` of the folder are read).
+    ///
+    /// # Errors
+    /// If the files are missing, damaged, of another architecture, or lack a tensor: see [`LoadError`].
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
+        let about = std::fs::metadata(path).map_err(|e| io_error(path, &e))?;
+        if about.is_dir() { Self::open_folder(path) } else { Self::open_gguf(path, about.len()) }
+    }
+
+    fn open_gguf(path: &Path, len: u64) -> Result<Self, LoadError> {
+        let file = File::open(path).map_err(|e| io_error(path, &e))?;
+        let head = gguf::read(&file, len, path)?;
+        let embedding = head.tensors.iter().find(|e| e.name == "token_embd.weight");
+        let vocab = embedding.ok_or_else(|| LoadError::file(path, "has no tensor token_embd.weight", None, CURE_WHOLE))?.rows;
+        let (config, linear) = config::from_gguf(&head.metadata, vocab)?;
+        let mut weights = Self {
+            path: path.to_owned(),
+            config,
+            tensors: BTreeMap::new(),
+            files: vec![(path.to_owned(), file)],
+            rope_interleaved: true,
+            rope_factors: linear,
+            metadata: Some(head.metadata),
+        };
+        for entry in head.tensors {
+            weights.enter(entry, 0);
+        }
+        weights.check()?;
+        if weights.tensor("rope_freqs.weight").is_some() {
+            weights.rope_factors = Some(weights.read_vector("rope_freqs.weight")?);
+        }
+        Ok(weights)
+    }
+
+    fn open_folder(folder: &Path) -> Result<Self, LoadError> {
+        let path = folder.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|e| io_error(&path, &e))?;
+        let (config, tied, rope_factors) = config::from_json(&text, &path)?;
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(|e| io_error(folder, &e))? {
+            let name = entry.map_err(|e| io_error(folder, &e))?.path();
+            if name.extension().is_some_and(|e| e == "safetensors") {
+                names.push(name);
+            }
+        }
+        names.sort();
+        let mut weights = Self {
+            path: folder.to_owned(),
+            config,
+            tensors: BTreeMap::new(),
+            files: Vec::new(),
+            rope_interleaved: false,
+            rope_factors,
+            metadata: None,
+        };
+        for path in names {
+            let file = File::open(&path).map_err(|e| io_error(&path, &e))?;
+            for entry in safetensors::read(&file, &path)? {
+                let Some(name) = safetensors::gguf_name(&entry.name) else {
+                    let what = format!("tensor {} is none that a Llama has", entry.name);
+                    return Err(LoadError::file(&path, what, None, "only models of the Llama architecture can be run"));
+                };
+                // A copy of the embedding that some files carry beside it.
+                if !(tied && name == "output.weight") {
+                    weights.enter(Entry { name, ..entry }, weights.files.len());
+                }
+            }
+            weights.files.push((path, file));
+        }
+        if !tied && weights.tensor("output.weight").is_none() {
+            let what = "has no tensor lm_head.weight, and config.json doesn't say tie_word_embeddings";
+            return Err(LoadError::file(folder, what, None, CURE_WHOLE));
+        }
+        weights.check()?;
+        Ok(weights)
+    }
+
+    /// A model in memory. `rope_interleaved`: see [`rope_interleaved`](Self::rope_interleaved).
+    ///
+    /// # Errors
+    /// If the shape is no Llama's, a tensor is missing or of the wrong shape, or its bytes are not those of its shape.
+    pub fn from_tensors(config: Config, tensors: Vec<RawTensor>, rope_interleaved: bool) -> Result<Self, LoadError> {
+        let path = PathBuf::from("(memory)");
+        config::check(&config, &path)?;
+        let mut entered = BTreeMap::new();
+        for (name, kind, rows, cols, bytes) in tensors {
+            if kind.row_bytes(cols).and_then(|b| b.checked_mul(rows)) != Some(bytes.len()) {
+                let what = format!("tensor {name}: {} bytes for {rows} rows of {cols} values in {}", bytes.len(), kind.name());
+                return Err(LoadError::file(&path, what, None, "give all bytes of whole blocks"));
+            }
+            entered.insert(name.clone(), (TensorInfo { name, kind, rows, cols }, Place::Memory(bytes)));
+        }
+        let (files, rope_factors, metadata) = (Vec::new(), None, None);
+        let weights = Self { path, config, tensors: entered, files, rope_interleaved, rope_factors, metadata };
+        weights.check()?;
+        Ok(weights)
+    }
+
+    /// A model in memory with random weights, for tests and benchmarks: the same seed gives the same bytes.
+    ///
+    /// Matrices are stored as `kind` (as F32 where a row is not a whole number of blocks), norms as F32 near 1. Values
+    /// are scaled so that a forward stays in a sane range and the laws over the vocabulary are neither flat nor
+    /// certain. With `tied` the head is the embedding.
+    ///
+    /// # Errors
+    /// If the shape is no Llama's.
+    pub fn random(config: Config, kind: Kind, tied: bool, seed: u64) -> Result<Self, LoadError> {
+        config::check(&config, Path::new("(memory)"))?;
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut tensors = Vec::new();
+        let head = (!tied).then(|| ("output.weight".to_string(), config.vocab, config.dim));
+        for (name, rows, cols) in config::required(&config).chain(head) {
+            let norm = name.ends_with("norm.weight");
+            let vocabulary = name == "token_embd.weight" || name == "output.weight";
+            let (mean, sd) = if norm { (1.0, 0.1) } else { (0.0, if vocabulary { 2.5 } else { 1.0 } / (cols as f32).sqrt()) };
+            let values: Vec<f32> = (0..rows * cols).map(|_| mean + sd * near_normal(&mut rng)).collect();
+            let kind = if norm || kind.row_bytes(cols).is_none() { Kind::F32 } else { kind };
+            let tensor = Tensor::from_vec(values, (rows, cols), &Device::Cpu)?;
+            let bytes = QTensor::quantize(&tensor, ggml_type(kind))?.data()?.into_owned();
+            tensors.push((name, kind, rows, cols, bytes));
+        }
+        Self::from_tensors(config, tensors, false)
+    }
+
+    fn enter(&mut self, e: Entry, file: usize) {
+        let info = TensorInfo { name: e.name.clone(), kind: e.kind, rows: e.rows, cols: e.cols };
+        self.tensors.insert(e.name, (info, Place::File { file, offset: e.offset }));
+    }
+
+    /// Refuses what lacks a tensor, has one of another shape, or has what this program doesn't compute.
+    fn check(&self) -> Result<(), LoadError> {
+        let error = |what: String| Err(LoadError::file(&self.path, what, None, CURE_WHOLE));
+        let c = &self.config;
+        let head = self.tensor("output.weight").map(|t| (t.name.clone(), c.vocab, c.dim));
+        let factors = self.tensor("rope_freqs.weight").map(|t| (t.name.clone(), 1, c.head_dim / 2));
+        for (name, rows, cols) in config::required(c).chain(head).chain(factors) {
+            let Some(t) = self.tensor(&name) else { return error(format!("has no tensor {name}")) };
+            if (t.rows, t.cols) != (rows, cols) {
+                return error(format!("tensor {name} is {} x {}, where {rows} x {cols} was expected", t.rows, t.cols));
+            }
+        }
+        match self.tensors.keys().find(|name| name.ends_with(".bias")) {
+            Some(name) => error(format!("has a bias, {name}, which a Llama doesn't have")),
+            None => Ok(()),
+        }
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The file or folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The metadata, where the source is a GGUF file.
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_ref()
+    }
+
+    /// All tensors, by name.
+    pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
+        self.tensors.values().map(|(info, _)| info)
+    }
+
+    /// The tensor of that name (GGUF's names, whatever the source). A norm has one row.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.get(name).map(|(info, _)| info)
+    }
+
+    /// Name of the head's matrix: `output.weight`, or the embedding where they are tied.
+    pub fn head(&self) -> &'static str {
+        if self.tensors.contains_key("output.weight") { "output.weight" } else { "token_embd.weight" }
+    }
+
+    /// Bytes of all tensors.
+    pub fn bytes(&self) -> u64 {
+        self.tensors().map(|t| (t.rows * t.row_bytes()) as u64).sum()
+    }
+
+    /// How query and key rows are ordered within a head. True: the two values that are rotated together are
+    /// neighbours, (2i, 2i + 1), as GGUF keeps Llamas. False: they are (i, i + head_dim / 2), as safetensors do.
+    pub fn rope_interleaved(&self) -> bool {
+        self.rope_interleaved
+    }
+
+    /// What each rotary frequency is to be divided by (`head_dim / 2` of them), where the file says so itself.
+    pub fn rope_factors(&self) -> Option<&[f32]> {
+        self.rope_factors.as_deref()
+    }
+
+    /// Puts the bytes of rows `rows` of a tensor into `out`, in place of what was there.
+    ///
+    /// # Errors
+    /// If there is no such tensor or row, or reading fails.
+    pub fn read_rows(&self, name: &str, rows: Range<usize>, out: &mut Vec<u8>) -> Result<(), LoadError> {
+        let found = self.tensors.get(name).filter(|(info, _)| rows.start <= rows.end && rows.end <= info.rows);
+        let Some((info, place)) = found else {
+            let what = format!("has no rows {} to {} of a tensor {name}", rows.start, rows.end);
+            return Err(LoadError::file(&self.path, what, None, CURE_WHOLE));
+        };
+        let (skip, len) = (rows.start * info.row_bytes(), rows.len() * info.row_bytes());
+        match place {
+            Place::Memory(bytes) => {
+                out.clear();
+                out.extend_from_slice(&bytes[skip..skip + len]);
+            }
+            Place::File { file, offset } => {
+                let (path, file) = &self.files[*file];
+                let at = offset + skip as u64;
+                out.resize(len, 0);
+                read_at(file, path, out, at)
+                    .map_err(|e| LoadError::file(path, format!("reading {name} failed: {e}"), Some(at), "check the disk"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of rows `rows` of a tensor, one row after the other.
+    ///
+    /// # Errors
+    /// As [`read_rows`](Self::read_rows).
+    pub fn read_values(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, LoadError> {
+        let mut bytes = Vec::new();
+        self.read_rows(name, rows.clone(), &mut bytes)?;
+        let mut values = Vec::new();
+        if let Some(info) = self.tensor(name) {
+            values.resize(rows.len() * info.cols, 0.0);
+            info.kind.dequantise(&bytes, &mut values);
+        }
+        Ok(values)
+    }
+
+    /// The values of a vector (a norm).
+    ///
+    /// # Errors
+    /// As [`read_rows`](Self::read_rows).
+    pub fn read_vector(&self, name: &str) -> Result<Vec<f32>, LoadError> {
+        self.read_values(name, 0..1)
+    }
+}
+
+/// A number of mean 0, variance 1 and about a normal law: the sum of four uniform ones. Only exact operations, so
+/// that every machine draws the same.
+fn near_normal(rng: &mut ChaCha8Rng) -> f32 {
+    let sum: u64 = (0..4).map(|_| u64::from(rng.next_u32() >> 10)).sum();
+    (sum as f32 / (1 << 22) as f32 - 2.0) * 3f32.sqrt()
+}
+
+pub(super) fn ggml_type(kind: Kind) -> GgmlDType {
+    match kind {
+        Kind::F32 => GgmlDType::F32,
+        Kind::F16 => GgmlDType::F16,
+        Kind::BF16 => GgmlDType::BF16,
+        Kind::Q4_0 => GgmlDType::Q4_0,
+        Kind::Q4_1 => GgmlDType::Q4_1,
+        Kind::Q8_0 => GgmlDType::Q8_0,
+        Kind::Q4K => GgmlDType::Q4K,
+        Kind::Q5K => GgmlDType::Q5K,
+        Kind::Q6K => GgmlDType::Q6K,
+    }
+}
+
+fn io_error(path: &Path, e: &std::io::Error) -> LoadError {
+    let cure = match e.kind() {
+        std::io::ErrorKind::NotFound => "give the path of a GGUF file or of a folder with config.json, or a model's name",
+        std::io::ErrorKind::PermissionDenied => "allow reading it",
+        _ => "check the disk",
+    };
+    LoadError::file(path, format!("can't be opened: {e}"), None, cure)
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, _path: &Path, out: &mut [u8], at: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, at)
+}
+
+/// Without positional reads, each read has a handle, and so a position, of its own.
+#[cfg(not(unix))]
+fn read_at(_file: &File, path: &Path, out: &mut [u8], at: u64) -> std::io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(out)
+}
