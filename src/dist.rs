@@ -225,6 +225,33 @@ impl<'a> Law<'a> {
         }
     }
 
+    /// Calls `f` with the surprisal -ln p (nats, at least 0) and the probability of every token of the support whose
+    /// surprisal lies below `cut`, in the order of ids.
+    pub fn surprisals(&self, cut: f32, mut f: impl FnMut(f32, f64)) {
+        if self.last == Some((self.max, self.best)) {
+            if cut > 0.0 {
+                f(0.0, 1.0);
+            }
+            return;
+        }
+        let (log_z, inv_z) = (self.log_z as f32, (-self.log_z).exp());
+        let (mut x, mut e) = ([0f32; BLOCK], [0f32; BLOCK]);
+        for (b, block) in self.logits.chunks(BLOCK).enumerate() {
+            // Both arrays first, in a loop that vectorises; the visits have a branch.
+            for ((x, e), &logit) in x.iter_mut().zip(&mut e).zip(block) {
+                let z = (logit - self.max) * self.inv_t;
+                *x = log_z - z;
+                *e = exp(z);
+            }
+            let base = (b * BLOCK) as TokenId;
+            for (i, &logit) in block.iter().enumerate() {
+                if x[i] < cut && e[i] > 0.0 && self.holds(logit, base + i as TokenId) {
+                    f(x[i].max(0.0), f64::from(e[i]) * inv_z);
+                }
+            }
+        }
+    }
+
     fn holds(&self, x: f32, token: TokenId) -> bool {
         self.last.is_none_or(|(y, t)| x > y || (x == y && token <= t))
     }
@@ -401,6 +428,23 @@ mod tests {
             let below: f64 = (0..token).map(|t| law.p(t)).sum();
             prop_assert!(law.p(token) > 0.0);
             prop_assert!(below <= u + 1e-5 && u <= below + law.p(token) + 1e-5, "u {u}, [{below}, +{}]", law.p(token));
+        }
+
+        #[test]
+        fn surprisals_are_those_of_the_law(logits in prop::collection::vec(-12f32..12.0, 1..300), warp in warps(), cut in 0.1f32..20.0) {
+            let law = Law::new(&logits, &warp).unwrap();
+            let mut seen = Vec::new();
+            law.surprisals(cut, |x, p| seen.push((x, p)));
+            let want: Vec<f64> = (0..logits.len()).map(|t| law.p(t as u32)).filter(|&p| p > 0.0).collect();
+            // A surprisal that meets the cut to rounding may fall on either side of it.
+            let near = want.iter().filter(|p| (-p.ln() - f64::from(cut)).abs() < 1e-4).count();
+            let want: Vec<f64> = want.into_iter().filter(|p| -p.ln() < f64::from(cut)).collect();
+            prop_assume!(near == 0);
+            prop_assert_eq!(seen.len(), want.len());
+            for ((x, p), w) in seen.into_iter().zip(want) {
+                prop_assert!(x >= 0.0 && (p / w - 1.0).abs() < 1e-5, "{p} for {w}");
+                prop_assert!((f64::from(x) + w.ln()).abs() < 1e-5, "{x} for {}", -w.ln());
+            }
         }
 
         #[test]

@@ -1,0 +1,293 @@
+//! The pool of observed laws and the fluid bound that it gives (bounds.md, "The fluid bound").
+//!
+//! # Definition
+//! Let X be the surprisal -ln p(Y) of a token Y drawn from a law that is itself drawn from the pool, S_n the sum of n
+//! independent copies, and for t >= 0
+//!
+//! ```text
+//! M(t) = sum over n >= 1 of P(S_n <= t)            expected mass of the nodes with pi >= e^-t
+//! N(t) = sum over n >= 1 of E[e^{S_n}; S_n <= t]   expected number of those nodes
+//! fluid(P) = min over t of M(t) + (P - N(t)) e^-t
+//! ```
+//!
+//! No tree of P nodes has a larger expected number of accepted tokens, whoever drafts, as long as the laws along the
+//! tree are independent draws from the pool.
+//!
+//! # Why the grid keeps this a bound
+//! With c = e^-t the quantity that is minimised is P c plus
+//!
+//! ```text
+//! sum over n of E[h(e^{S_n})],   h(y) = max(0, 1 - c y),
+//! ```
+//!
+//! and h is convex. A token of surprisal x in the cell \[k d, (k+1) d) has its mass split between the two ends of the cell
+//! so that the mean of e^X is kept. Steps are independent, so a path's product e^{S} also keeps its mean given the path,
+//! and by Jensen's inequality each term can only grow: for every t the value on the grid is at least the exact one.
+//! (Rounding every surprisal down has the same property but an error of first order in d; this split's is of second
+//! order where the law is smooth, and a grid twice as fine is never looser, being less of a spread of the same mean.)
+//! Of a cell only two sums are needed, the mass of its tokens and their number, since the sum of p e^x counts them:
+//! constant memory, and adding a law is one pass over its probabilities.
+//!
+//! On the grid u = f + f * u (the renewal equation) gives the masses u\[k\] of all n together. As a function of c the bound is
+//! convex and piecewise linear with slope P - N, so that its minimum lies at the first grid point where N reaches P.
+
+use crate::dist::{Law, Moments};
+
+/// Cells of the grid to one nat of surprisal.
+const CELLS_PER_NAT: usize = 256;
+/// Tokens with a larger surprisal are kept as mass alone: at this t the term P e^-t is below 2e-4 for P up to 1,024.
+const CUT: usize = 16;
+
+/// What is known of the tokens of one cell, over all laws added.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Cell {
+    mass: f64,
+    count: f64,
+}
+
+/// The observed laws of generated positions: their mean surprisal moments exactly, and the law of the surprisal on a grid.
+///
+/// Positions that were generated are to be added, not those of refused nodes, whose contexts the target would not have
+/// visited (bounds.md, Statistics).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    cells: Vec<Cell>,
+    per_nat: usize,
+    positions: usize,
+    entropy: f64,
+    second: f64,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Pool {
+    /// An empty pool on the usual grid of 1/256 nat, up to a surprisal of 16 nats.
+    pub fn new() -> Self {
+        Self::with_grid(CELLS_PER_NAT)
+    }
+
+    /// An empty pool on a grid of 1/`per_nat` nat (at least one cell a nat).
+    pub fn with_grid(per_nat: usize) -> Self {
+        let per_nat = per_nat.max(1);
+        Self { cells: vec![Cell::default(); per_nat * CUT], per_nat, positions: 0, entropy: 0.0, second: 0.0 }
+    }
+
+    /// Adds the law of one generated position, as it is sampled from, with its `moments` (which the caller has already).
+    pub fn add(&mut self, law: &Law, moments: Moments) {
+        let (cells, scale) = (&mut self.cells, self.per_nat as f32);
+        law.surprisals(CUT as f32, |x, p| {
+            if let Some(cell) = cells.get_mut((x * scale) as usize) {
+                cell.mass += p;
+                cell.count += 1.0;
+            }
+        });
+        self.count(moments);
+    }
+
+    /// Adds a law given by its probabilities. Those that are 0 take no part; the others are taken to sum to 1.
+    pub fn add_probabilities(&mut self, law: &[f64]) {
+        let mut moments = Moments::default();
+        for &p in law.iter().filter(|&&p| p > 0.0) {
+            let x = (-p.ln()).max(0.0);
+            moments.entropy += p * x;
+            moments.second += p * x * x;
+            if let Some(cell) = self.cells.get_mut((x * self.per_nat as f64) as usize) {
+                cell.mass += p;
+                cell.count += 1.0;
+            }
+        }
+        self.count(moments);
+    }
+
+    fn count(&mut self, moments: Moments) {
+        self.positions += 1;
+        self.entropy += moments.entropy;
+        self.second += moments.second;
+    }
+
+    /// Laws added.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// Mean entropy in nats. None while the pool is empty.
+    pub fn mu(&self) -> Option<f64> {
+        (self.positions > 0).then(|| self.entropy / self.positions as f64)
+    }
+
+    /// Mean of sum p ln^2 p, in nats^2. None while the pool is empty.
+    pub fn mu2(&self) -> Option<f64> {
+        (self.positions > 0).then(|| self.second / self.positions as f64)
+    }
+
+    /// Mean mass of the tokens whose surprisal lies beyond the grid. None while the pool is empty.
+    pub fn tail_mass(&self) -> Option<f64> {
+        let body: f64 = self.cells.iter().map(|c| c.mass).sum();
+        (self.positions > 0).then(|| (1.0 - body / self.positions as f64).max(0.0))
+    }
+
+    /// The fluid bound for a tree of `drafted` = P = B - 1 nodes, in accepted tokens; never above P (greedy: P itself).
+    /// None while the pool is empty.
+    pub fn fluid(&self, drafted: usize) -> Option<f64> {
+        self.sweep(drafted.max(1), drafted..=drafted).pop()
+    }
+
+    /// The fluid bound for every P from 0 to `most`: entry P is that of a tree of P nodes. Empty while the pool is.
+    pub fn fluid_curve(&self, most: usize) -> Vec<f64> {
+        self.sweep(most.max(1), 0..=most)
+    }
+
+    /// The bound for each P of `sizes` (rising), the renewal equation solved as far as N <= `most` needs.
+    fn sweep(&self, most: usize, sizes: std::ops::RangeInclusive<usize>) -> Vec<f64> {
+        if self.positions == 0 {
+            return Vec::new();
+        }
+        let points = self.renewal(most as f64);
+        let mut at = 0;
+        sizes
+            .map(|p| {
+                let p = p as f64;
+                while at + 1 < points.len() && points[at].number < p {
+                    at += 1;
+                }
+                points.get(at).map_or(p, |g| (g.mass + (p - g.number) * g.floor).clamp(0.0, p))
+            })
+            .collect()
+    }
+
+    /// M, N and e^-t at each grid point, up to the first where N >= `most` or the end of the grid. Empty where the pool
+    /// is certain of every token, so that N is infinite at once.
+    fn renewal(&self, most: f64) -> Vec<Point> {
+        let f = self.split();
+        let stay = 1.0 - f[0];
+        if stay <= 0.0 {
+            return Vec::new();
+        }
+        // Reversed, so that a term of the convolution is a product of two slices that both run forward.
+        let reversed: Vec<f64> = f.iter().rev().copied().collect();
+        let last = f.len() - 1;
+        let (mut u, mut points) = (Vec::with_capacity(f.len()), Vec::with_capacity(f.len()));
+        let (mut mass, mut number) = (0.0, 0.0);
+        for k in 0..=last {
+            let here = (f[k] + dot(&u, &reversed[last - k..last])) / stay;
+            u.push(here);
+            let floor = (-(k as f64) / self.per_nat as f64).exp();
+            mass += here;
+            number += here / floor;
+            points.push(Point { mass, number, floor });
+            if number >= most {
+                break;
+            }
+        }
+        points
+    }
+
+    /// The law of the surprisal on the grid points: each cell's mass to its two ends, mass and sum of e^x kept.
+    fn split(&self) -> Vec<f64> {
+        let n = self.positions as f64;
+        let grow = (1.0 / self.per_nat as f64).exp_m1();
+        let mut f = vec![0.0; self.cells.len() + 1];
+        for (k, cell) in self.cells.iter().enumerate().filter(|(_, c)| c.count > 0.0) {
+            let low = (-(k as f64) / self.per_nat as f64).exp();
+            let (mass, at_end) = (cell.mass / n, cell.count / n * low);
+            // Within the cell's ends up to the rounding of p.
+            let upper = ((at_end - mass) / grow).clamp(0.0, mass);
+            f[k] += mass - upper;
+            f[k + 1] += upper;
+        }
+        f
+    }
+}
+
+/// The renewal sums at one grid point t.
+struct Point {
+    /// M(t).
+    mass: f64,
+    /// N(t).
+    number: f64,
+    /// e^-t.
+    floor: f64,
+}
+
+/// The inner product, in lanes that vectorise; the order of the sum is fixed.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let mut lanes = [0.0; LANES];
+    let (x, y) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f64 = x.remainder().iter().zip(y.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in x.zip(y) {
+        for i in 0..LANES {
+            lanes[i] += a[i] * b[i];
+        }
+    }
+    lanes.iter().sum::<f64>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::dist::Warp;
+
+    fn pool(laws: &[&[f64]]) -> Pool {
+        let mut pool = Pool::new();
+        laws.iter().for_each(|l| pool.add_probabilities(l));
+        pool
+    }
+
+    #[test]
+    fn nothing_is_known_of_nothing() {
+        let pool = Pool::new();
+        assert_eq!((pool.mu(), pool.mu2(), pool.fluid(15), pool.tail_mass()), (None, None, None, None));
+        assert!(pool.fluid_curve(64).is_empty());
+    }
+
+    #[test]
+    fn a_certain_law_accepts_all() {
+        let pool = pool(&[&[1.0], &[0.0, 1.0]]);
+        assert_eq!(pool.mu(), Some(0.0));
+        let curve = pool.fluid_curve(1024);
+        assert!(curve.iter().enumerate().all(|(p, &f)| f == p as f64));
+        assert_eq!(pool.fluid(0), Some(0.0));
+    }
+
+    #[test]
+    fn a_uniform_law_fills_level_by_level() {
+        // Four equal tokens: P nodes hold P/4 up to the first level, then P/16 of each more.
+        let pool = pool(&[&[0.25; 4]]);
+        for (p, want) in [(1, 0.25), (4, 1.0), (12, 1.5), (20, 2.0), (84, 3.0)] {
+            let got = pool.fluid(p).unwrap();
+            assert!(got >= want - 1e-9 && got < want * 1.002, "{got} for {want}");
+        }
+    }
+
+    #[test]
+    fn one_bound_is_an_entry_of_the_curve() {
+        let pool = pool(&[&[0.9, 0.1], &[0.5, 0.3, 0.2], &[0.999, 0.001]]);
+        let curve = pool.fluid_curve(300);
+        for p in [0, 1, 2, 15, 63, 300] {
+            assert_eq!(pool.fluid(p), Some(curve[p]));
+        }
+    }
+
+    #[test]
+    fn logits_and_probabilities_give_the_same_pool() {
+        let logits: Vec<f32> = (0..5000).map(|i| ((i * 7919 % 5003) as f32) / 400.0).collect();
+        let warp = Warp { temperature: 0.7, top_p: 1.0, top_k: None };
+        let law = Law::new(&logits, &warp).unwrap();
+        let (mut a, mut b) = (Pool::new(), Pool::new());
+        a.add(&law, law.moments());
+        b.add_probabilities(&(0..5000).map(|t| law.p(t)).collect::<Vec<_>>());
+        assert!((a.mu().unwrap() - b.mu().unwrap()).abs() < 1e-5);
+        assert!((a.mu2().unwrap() - b.mu2().unwrap()).abs() < 1e-4);
+        assert!((a.tail_mass().unwrap() - b.tail_mass().unwrap()).abs() < 1e-6);
+        for p in [1, 7, 63, 1023] {
+            let (x, y) = (a.fluid(p).unwrap(), b.fluid(p).unwrap());
+            assert!((x / y - 1.0).abs() < 1e-4, "{x} and {y} at {p}");
+        }
+    }
+}
