@@ -4,6 +4,7 @@ pub mod blocks;
 mod config;
 pub mod gguf;
 pub mod load;
+pub mod rope;
 mod safetensors;
 pub mod weights;
 
