@@ -2,10 +2,12 @@
 
 pub mod blocks;
 mod config;
+pub mod device;
 pub mod gguf;
 pub mod load;
 pub mod rope;
 mod safetensors;
+mod slots;
 pub mod weights;
 
 use crate::tree::TokenId;
@@ -120,6 +122,18 @@ pub enum ForwardError {
         node: usize,
         /// The slot it names.
         parent: usize,
+    },
+    /// A slot that is not where a path from the context down would have it.
+    #[error("slot {slot} is not on a path from the context down")]
+    Path {
+        /// The slot.
+        slot: usize,
+    },
+    /// A node that was not run through the layers that are needed.
+    #[error("slot {slot} was not run through all layers that are needed of it")]
+    Unfinished {
+        /// The slot.
+        slot: usize,
     },
     /// The device failed.
     #[error("the device failed: {0}")]

@@ -95,7 +95,10 @@ impl Weights {
         if weights.tensor("rope_freqs.weight").is_some() {
             weights.rope_factors = Some(weights.read_vector("rope_freqs.weight")?);
         }
-        Ok(weights)
+        match weights.rope_factors.iter().flatten().find(|f| !(f.is_finite() && **f > 0.0)) {
+            Some(f) => Err(LoadError::file(path, format!("divides a rotary frequency by {f}"), None, CURE_WHOLE)),
+            None => Ok(weights),
+        }
     }
 
     fn open_folder(folder: &Path) -> Result<Self, LoadError> {
@@ -252,7 +255,8 @@ impl Weights {
         self.rope_interleaved
     }
 
-    /// What each rotary frequency is to be divided by (`head_dim / 2` of them), where the file says so itself.
+    /// What each rotary frequency is to be divided by (`head_dim / 2` of them), where the file says so itself (GGUF
+    /// keeps Llama 3's scaling in this form).
     pub fn rope_factors(&self) -> Option<&[f32]> {
         self.rope_factors.as_deref()
     }

@@ -1,0 +1,149 @@
+//! Which device runs the model.
+
+use std::fmt;
+use std::str::FromStr;
+
+use candle_core::Device;
+
+/// What the person asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// The first GPU that this build can use and this machine has, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU, with the kernels of this program.
+    Cpu,
+    /// A CUDA GPU, by number.
+    Cuda(usize),
+    /// An Apple GPU.
+    Metal,
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            "cuda" => Ok(DeviceChoice::Cuda(0)),
+            "metal" => Ok(DeviceChoice::Metal),
+            _ => match s.strip_prefix("cuda:").map(str::parse) {
+                Some(Ok(n)) => Ok(DeviceChoice::Cuda(n)),
+                _ => Err(format!("unknown device \"{s}\": give auto, cpu, cuda, cuda:N or metal")),
+            },
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            DeviceChoice::Auto => f.write_str("auto"),
+            DeviceChoice::Cpu => f.write_str("cpu"),
+            DeviceChoice::Cuda(n) => write!(f, "cuda:{n}"),
+            DeviceChoice::Metal => f.write_str("metal"),
+        }
+    }
+}
+
+/// A device that was asked for and can't be had: one line, with the cure.
+#[derive(Debug, thiserror::Error)]
+#[error("device {asked}: {why}")]
+pub struct DeviceError {
+    /// What was asked for.
+    pub asked: DeviceChoice,
+    /// Why it can't be had, and what to do.
+    pub why: String,
+}
+
+impl DeviceChoice {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// If a GPU was asked for by name and this build can't use it, or this machine doesn't have it.
+    pub fn open(self) -> Result<Device, DeviceError> {
+        let error = |why: String| DeviceError { asked: self, why };
+        let absent =
+            |feature: &str| error(format!("built without the {feature} feature: cargo build --release --features {feature}"));
+        match self {
+            DeviceChoice::Cpu => Ok(Device::Cpu),
+            DeviceChoice::Cuda(_) if !cfg!(feature = "cuda") => Err(absent("cuda")),
+            DeviceChoice::Metal if !cfg!(feature = "metal") => Err(absent("metal")),
+            DeviceChoice::Cuda(n) => Device::new_cuda(n)
+                .map_err(|e| error(format!("can't be opened ({}): check nvidia-smi, or take --device cpu", one_line(&e)))),
+            DeviceChoice::Metal => {
+                Device::new_metal(0).map_err(|e| error(format!("can't be opened ({}): take --device cpu", one_line(&e))))
+            }
+            DeviceChoice::Auto => {
+                let gpu = if cfg!(feature = "cuda") { Device::new_cuda(0) } else { Device::new_metal(0) };
+                Ok(gpu.unwrap_or(Device::Cpu))
+            }
+        }
+    }
+}
+
+fn one_line(e: &candle_core::Error) -> String {
+    e.to_string().lines().next().unwrap_or_default().to_string()
+}
+
+/// Cores, not hardware threads: two threads on one core share its arithmetic units and its memory ports, and a
+/// forward keeps both busy with one. Limited to what this process may use.
+pub fn default_threads() -> usize {
+    let usable = std::thread::available_parallelism().map_or(1, |n| n.get());
+    physical_cores().map_or(usable, |cores| cores.min(usable)).max(1)
+}
+
+/// Distinct (package, core) pairs; none where the system doesn't tell.
+#[cfg(target_os = "linux")]
+fn physical_cores() -> Option<usize> {
+    let cpus = std::fs::read_dir("/sys/devices/system/cpu").ok()?;
+    let id = |cpu: &std::path::Path, name: &str| std::fs::read_to_string(cpu.join("topology").join(name)).ok();
+    let cores: std::collections::HashSet<_> =
+        (cpus.flatten()).filter_map(|cpu| Some((id(&cpu.path(), "physical_package_id")?, id(&cpu.path(), "core_id")?))).collect();
+    (!cores.is_empty()).then_some(cores.len())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn physical_cores() -> Option<usize> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn devices_are_read_as_they_are_written() {
+        for (text, choice) in [
+            ("auto", DeviceChoice::Auto),
+            ("cpu", DeviceChoice::Cpu),
+            ("cuda:3", DeviceChoice::Cuda(3)),
+            ("metal", DeviceChoice::Metal),
+        ] {
+            assert_eq!(text.parse(), Ok(choice));
+            assert_eq!(choice.to_string(), text);
+        }
+        assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
+        for wrong in ["", "gpu", "cuda:", "cuda:-1", "CPU", "cuda:99999999999999999999"] {
+            assert!(wrong.parse::<DeviceChoice>().unwrap_err().contains("give auto, cpu, cuda"), "{wrong}");
+        }
+    }
+
+    #[test]
+    #[cfg(not(any(feature = "cuda", feature = "metal")))]
+    fn a_gpu_that_this_build_cannot_use_is_refused_with_the_cure() {
+        let line = DeviceChoice::Cuda(1).open().unwrap_err().to_string();
+        assert_eq!(line, "device cuda:1: built without the cuda feature: cargo build --release --features cuda");
+        let line = DeviceChoice::Metal.open().unwrap_err().to_string();
+        assert_eq!(line, "device metal: built without the metal feature: cargo build --release --features metal");
+        assert!(DeviceChoice::Auto.open().unwrap().is_cpu());
+    }
+
+    #[test]
+    fn there_is_at_least_one_thread_and_no_more_than_usable() {
+        let usable = std::thread::available_parallelism().map_or(1, |n| n.get());
+        assert!((1..=usable).contains(&default_threads()));
+    }
+}
