@@ -1,4 +1,19 @@
-//! Drafters behind one trait, one file a drafter; `shape` grows a tree from what they propose.
+//! Drafters behind one trait, one file a drafter; [`shape`] grows a tree from what they propose.
+
+mod early_exit;
+mod explore;
+mod model;
+mod ngram;
+mod none;
+mod oracle;
+pub mod shape;
+
+pub use early_exit::EarlyExit;
+pub use model::ModelDrafter;
+pub use ngram::Ngram;
+pub use none::NoDraft;
+pub use oracle::Oracle;
+pub use shape::{Draft, Shape};
 
 use crate::dist::Warp;
 use crate::model::{Decoder, ForwardError};
@@ -59,7 +74,8 @@ pub trait Drafter: Send {
 
     /// Candidates below each of `nodes` (indices into `tree`, whose nodes this drafter proposed in this step), in
     /// order of falling q, ties to the lower id, at most `width` each. A node is asked about once a step, after its
-    /// parent; nodes of one call are run together where that is cheaper.
+    /// parent; nodes of one call are run together where that is cheaper. A drafter that knows nothing about a node, or
+    /// has no room left for it, gives an empty list.
     ///
     /// # Errors
     /// See [`DraftError`].

@@ -1,1 +1,56 @@
-//! Lossless acceptance; the random draws are arguments.
+//! Lossless verification of a deterministic draft tree by sample-and-match (bounds.md, "Setting").
+//!
+//! At each node, from the root down, the next token is drawn from the target's own law there. If a child carries it,
+//! the walk goes on from that child; if none does, the token is put out as the bonus and the step ends. Every token
+//! put out is therefore a draw from the target's law after the tokens before it: the tree decides how many come in a
+//! step, never which. Greedy is the same walk with a law of one token.
+
+mod draws;
+
+pub use draws::Draws;
+
+use crate::dist::{Law, NotFinite};
+use crate::tree::{TokenId, TokenTree};
+
+/// What a walk down the tree put out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The accepted nodes, from just below the root down.
+    pub path: Vec<usize>,
+    /// The accepted tokens, then the bonus.
+    pub emitted: Vec<TokenId>,
+}
+
+impl Verdict {
+    /// The token that the target added itself.
+    pub fn bonus(&self) -> TokenId {
+        self.emitted[self.path.len()]
+    }
+
+    /// The last accepted node, the root if none was.
+    pub fn last(&self) -> usize {
+        self.path.last().copied().unwrap_or(0)
+    }
+}
+
+/// Walks down `tree`. `law(node)` is the target's law after that node; `draw(d)` is the uniform random number in
+/// \[0, 1) that belongs to the d-th token of this step, from 0. Each token is the one at that quantile of that law.
+///
+/// # Errors
+/// If a law does not exist.
+pub fn verify<'a>(
+    tree: &TokenTree,
+    mut law: impl FnMut(usize) -> Result<Law<'a>, NotFinite>,
+    mut draw: impl FnMut(usize) -> f64,
+) -> Result<Verdict, NotFinite> {
+    let mut verdict = Verdict { path: Vec::new(), emitted: Vec::new() };
+    loop {
+        let at = verdict.last();
+        let token = law(at)?.sample(draw(verdict.path.len()));
+        verdict.emitted.push(token);
+        match tree.child(at, token) {
+            Some(child) => verdict.path.push(child),
+            None => return Ok(verdict),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A second, smaller model with the target's vocabulary.
+
+use super::explore::{Explorer, candidates, drafter_warp};
+use super::{Candidate, Context, DraftError, Drafter};
+use crate::model::{Decoder, Logits};
+use crate::tree::{TokenId, TokenTree};
+
+/// Tokens a pass when the second model reads what it has not seen.
+const PREFILL: usize = 128;
+
+/// Drafts with a decoder of its own, whose cache follows the text: what it ran and the target accepted is committed,
+/// not run again.
+pub struct ModelDrafter {
+    decoder: Box<dyn Decoder>,
+    name: String,
+    /// Token and parent slot of every uncommitted node, by slot, for the next step to find the accepted ones.
+    ran: Vec<(TokenId, Option<usize>)>,
+    explorer: Explorer,
+}
+
+impl ModelDrafter {
+    /// A drafter from `decoder`, called `name` where its cost is told. That its vocabulary is the target's is for the
+    /// caller to check (`model::same_vocabulary`); the sizes are checked here.
+    ///
+    /// # Errors
+    /// If the vocabularies have different sizes.
+    pub fn new(decoder: Box<dyn Decoder>, name: &str, target_vocabulary: usize) -> Result<Self, DraftError> {
+        let own = decoder.config().vocab;
+        if own != target_vocabulary {
+            return Err(DraftError::Unfit(format!(
+                "{name} has a vocabulary of {own} tokens, the target of {target_vocabulary}: give a draft model of the same family"
+            )));
+        }
+        Ok(Self { decoder, name: name.into(), ran: Vec::new(), explorer: Explorer::default() })
+    }
+
+    /// Commits what was run and then accepted: the path of uncommitted nodes that carries the text's next tokens.
+    fn commit_accepted(&mut self, new: &[TokenId]) -> Result<usize, DraftError> {
+        let mut path = Vec::new();
+        for &token in new {
+            let below = path.last().copied();
+            match self.ran.iter().position(|&(t, parent)| t == token && parent == below) {
+                Some(slot) => path.push(slot),
+                None => break,
+            }
+        }
+        if path.is_empty() {
+            self.decoder.discard();
+        } else {
+            self.decoder.commit(&path)?;
+        }
+        self.ran.clear();
+        Ok(path.len())
+    }
+}
+
+impl Drafter for ModelDrafter {
+    fn name(&self) -> &'static str {
+        "model"
+    }
+
+    fn cost(&self) -> String {
+        let c = self.decoder.config();
+        format!("{}: {} layers of width {} and its head, once a depth", self.name, c.layers, c.dim)
+    }
+
+    fn reset(&mut self) {
+        self.decoder.truncate(0);
+        self.ran.clear();
+    }
+
+    fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
+        self.explorer.clear();
+        // All but the root are context. The root stays uncommitted, so that a step can be begun twice.
+        let context = &cx.tokens[..cx.tokens.len().saturating_sub(1)];
+        let known = self.decoder.len().min(context.len());
+        let accepted = self.commit_accepted(&context[known..])?;
+        // A context that is longer than this model's leaves it silent; the run goes on.
+        let new = &context[known + accepted..];
+        if self.decoder.len() + new.len() < self.decoder.capacity() {
+            self.decoder.prefill(new, PREFILL, Logits::None)?;
+        }
+        Ok(())
+    }
+
+    fn propose(
+        &mut self,
+        cx: &mut Context,
+        tree: &TokenTree,
+        nodes: &[usize],
+        width: usize,
+    ) -> Result<Vec<Vec<Candidate>>, DraftError> {
+        if self.decoder.len() + 1 < cx.tokens.len() {
+            return Ok(vec![Vec::new(); nodes.len()]);
+        }
+        let ran = self.explorer.run(&mut *self.decoder, tree, nodes, usize::MAX)?;
+        for &node in &nodes[..ran] {
+            let parent = tree.parent(node).and_then(|p| self.explorer.slot(p));
+            self.ran.push((tree.token(node), parent));
+        }
+        Ok(candidates(&*self.decoder, ran, nodes.len(), width, &drafter_warp(cx.warp), cx.stop)?)
+    }
+
+    fn end(&mut self, _: &mut Context) {}
+}

@@ -1,0 +1,54 @@
+//! One token a depth.
+
+use super::{Cut, Draft, Limits};
+use crate::draft::{Context, DraftError, Drafter};
+use crate::tree::{TokenId, TokenTree};
+
+/// Candidates asked for at each depth. Only the best is drafted; the others tell what the drafter knew when it missed.
+const WIDTH: usize = 8;
+
+/// The drafter's best token at each depth, until the budget or the depth is reached or it has no more.
+pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits) -> Result<Draft, DraftError> {
+    let mut draft = Draft { tree: TokenTree::new(root), cut: Vec::new() };
+    let mut at = 0;
+    while draft.tree.len() < limits.budget && draft.tree.depth(at) < limits.depth {
+        let proposed = drafter.propose(cx, &draft.tree, &[at], WIDTH)?;
+        let mut candidates = proposed.into_iter().flatten().filter(|c| c.q > 0.0);
+        let Some(best) = candidates.next() else { break };
+        draft.cut.extend(candidates.map(|candidate| Cut { parent: at, candidate }));
+        at = draft.tree.push(at, best.token, best.q.min(1.0));
+    }
+    Ok(draft)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::dist::Warp;
+    use crate::draft::Candidate;
+    use crate::draft::shape::testing::Fixed;
+    use crate::engine::testing::TableDecoder;
+
+    #[test]
+    fn the_best_at_each_depth_within_its_limits() {
+        let law = |path: &[TokenId]| match path.len() {
+            0..5 => vec![Candidate { token: path.len() as u32, q: 0.5 }, Candidate { token: 7, q: 0.25 }],
+            _ => Vec::new(),
+        };
+        let mut target = TableDecoder::new(8, 0);
+        let mut cx = Context { tokens: &[9], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+        for (budget, depth, drafted) in [(1, 9, 0), (2, 9, 1), (4, 9, 3), (64, 2, 2), (64, 0, 0), (64, 9, 5)] {
+            let mut fixed = Fixed { law, rounds: 0 };
+            let draft = grow(9, &mut fixed, &mut cx, Limits { budget, depth }).unwrap();
+            assert_eq!(draft.tree.drafted(), drafted);
+            assert_eq!(draft.tree.max_depth(), drafted);
+            assert_eq!(draft.tree.tokens()[1..], (0..drafted as u32).collect::<Vec<_>>());
+            assert_eq!(draft.cut.len(), drafted);
+            if drafted > 0 {
+                assert_eq!(draft.cut_q(0, 7), Some(0.25));
+                assert_eq!(draft.cut_q(0, 0), None);
+            }
+        }
+    }
+}

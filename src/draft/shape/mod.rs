@@ -1,0 +1,127 @@
+//! Shapes: which of a drafter's candidates become the tree.
+
+mod best_first;
+mod chain;
+
+use super::{Candidate, Context, DraftError, Drafter};
+use crate::tree::{TokenId, TokenTree};
+
+/// How a tree grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// The drafter's best token at each depth.
+    Chain,
+    /// The nodes of highest path probability under the drafter.
+    BestFirst,
+}
+
+impl Shape {
+    /// All shapes.
+    pub const ALL: [Shape; 2] = [Shape::Chain, Shape::BestFirst];
+
+    /// Its name, as the person types it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Shape::Chain => "chain",
+            Shape::BestFirst => "best-first",
+        }
+    }
+
+    /// The shape of this name.
+    pub fn named(name: &str) -> Option<Shape> {
+        Shape::ALL.into_iter().find(|shape| shape.name() == name)
+    }
+}
+
+/// How far a tree may grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Budget B: tokens of the verify pass, the root included.
+    pub budget: usize,
+    /// Depth of the deepest node.
+    pub depth: usize,
+}
+
+/// A candidate that the drafter proposed and that the shape or the budget left out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cut {
+    /// The node of the tree that it would have hung under.
+    pub parent: usize,
+    /// The candidate.
+    pub candidate: Candidate,
+}
+
+/// A tree that is ready to be verified.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// The tree.
+    pub tree: TokenTree,
+    /// What was proposed below nodes of the tree and is not in it.
+    pub cut: Vec<Cut>,
+}
+
+impl Draft {
+    /// The drafter's probability of `token` below `parent`, if it was proposed there and left out.
+    pub fn cut_q(&self, parent: usize, token: TokenId) -> Option<f64> {
+        self.cut.iter().find(|cut| cut.parent == parent && cut.candidate.token == token).map(|cut| cut.candidate.q)
+    }
+}
+
+/// Grows the tree of one step: the drafter begins, proposes and ends, also when it fails on the way.
+///
+/// # Errors
+/// See [`DraftError`].
+pub fn grow(shape: Shape, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits) -> Result<Draft, DraftError> {
+    let grown = drafter.begin(cx).and_then(|()| {
+        let root = cx.tokens.last().copied().ok_or_else(|| DraftError::Unfit("there is no text to draft from".into()))?;
+        match shape {
+            Shape::Chain => chain::grow(root, drafter, cx, limits),
+            Shape::BestFirst => best_first::grow(root, drafter, cx, limits),
+        }
+    });
+    drafter.end(cx);
+    grown
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+
+    /// A drafter with a fixed law below every path: `law(path)`, stop tokens already left out.
+    pub struct Fixed<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> {
+        pub law: F,
+        /// Calls of `propose`.
+        pub rounds: usize,
+    }
+
+    impl<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> Drafter for Fixed<F> {
+        fn name(&self) -> &'static str {
+            "fixed"
+        }
+        fn cost(&self) -> String {
+            String::new()
+        }
+        fn reset(&mut self) {}
+        fn begin(&mut self, _: &mut Context) -> Result<(), DraftError> {
+            Ok(())
+        }
+        fn propose(
+            &mut self,
+            _: &mut Context,
+            tree: &TokenTree,
+            nodes: &[usize],
+            width: usize,
+        ) -> Result<Vec<Vec<Candidate>>, DraftError> {
+            self.rounds += 1;
+            let below = |&node: &usize| {
+                let path: Vec<TokenId> = tree.path(node).into_iter().map(|n| tree.token(n)).collect();
+                let mut best = (self.law)(&path);
+                best.sort_by(|a, b| b.q.total_cmp(&a.q).then(a.token.cmp(&b.token)));
+                best.truncate(width);
+                best
+            };
+            Ok(nodes.iter().map(below).collect())
+        }
+        fn end(&mut self, _: &mut Context) {}
+    }
+}

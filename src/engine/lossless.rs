@@ -1,0 +1,300 @@
+//! That drafting changes how many tokens come in a step, and never which (tests).
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::testing::{LAYERS, TableDecoder};
+use super::{Session, Vocabulary};
+use crate::dist::{Law, Warp};
+use crate::draft::{Drafter, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle};
+use crate::telemetry::{Ending, PositionRates, StepRecord, StepSettings, Tally};
+use crate::tree::{TokenId, TokenTree};
+use crate::verify::verify;
+
+const DRAFTERS: [&str; 5] = ["none", "ngram", "early-exit", "model", "oracle"];
+
+fn settings(drafter: &str, shape: &str, budget: usize, temperature: f32) -> StepSettings {
+    let (drafter, shape) = (drafter.to_owned(), shape.to_owned());
+    StepSettings { drafter, shape, budget, temperature, top_p: 1.0, top_k: None, seed: 11 }
+}
+
+fn session(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) -> Session {
+    let vocab = crate::model::Decoder::config(table).vocab;
+    let second = Box::new(TableDecoder::new(vocab, 99));
+    let drafters: Vec<Box<dyn Drafter>> = vec![
+        Box::new(NoDraft),
+        Box::new(Ngram::default()),
+        Box::new(EarlyExit::new(1, LAYERS).unwrap()),
+        Box::new(ModelDrafter::new(second, "second", vocab).unwrap()),
+        Box::new(Oracle::default()),
+    ];
+    let bytes = (0..vocab).map(|t| vec![b'a' + t as u8].into()).collect();
+    let vocabulary = Arc::new(Vocabulary::new(bytes, stop.to_vec()));
+    Session::new(Box::new(table.clone()), drafters, vocabulary, settings).unwrap()
+}
+
+fn run(session: &mut Session, prompt: &[TokenId], tokens: usize) -> (Vec<TokenId>, Vec<StepRecord>) {
+    session.start("x", prompt, tokens).unwrap();
+    let mut records = Vec::new();
+    while let Some(record) = session.step().unwrap() {
+        records.push(record);
+    }
+    (session.tokens()[prompt.len()..].to_vec(), records)
+}
+
+/// Plain decoding without any of the engine: one token at a time off the table.
+fn plain(table: &TableDecoder, stop: &[TokenId], warp: &Warp, prompt: &[TokenId], tokens: usize, context: usize) -> Vec<TokenId> {
+    let draws = crate::verify::Draws::new(11, "x");
+    let mut text = prompt.to_vec();
+    while text.len() < (prompt.len() + tokens).min(context) {
+        let row = table.row(&text, LAYERS);
+        let token = Law::new(&row, warp).unwrap().sample(draws.at(text.len()));
+        text.push(token);
+        if stop.contains(&token) {
+            break;
+        }
+    }
+    text.split_off(prompt.len())
+}
+
+proptest! {
+    #[test]
+    fn the_text_is_plain_decodings(
+        seed in any::<u64>(), vocab in 3usize..7, budget in 1usize..65, tokens in 1usize..40,
+        temperature in prop_oneof![Just(0.0f32), Just(1.0), 0.2f32..2.0],
+        prompt in prop::collection::vec(0u32..3, 1..12), stop in prop_oneof![Just(vec![]), Just(vec![2u32])],
+        context in prop_oneof![Just(512usize), 13usize..40],
+    ) {
+        let table = TableDecoder::new(vocab, seed).with_capacity(context);
+        let warp = Warp { temperature, top_p: 1.0, top_k: None };
+        let want = plain(&table, &stop, &warp, &prompt, tokens, context);
+        for drafter in DRAFTERS {
+            for shape in ["chain", "best-first"] {
+                let mut session = session(&table, &stop, settings(drafter, shape, budget, temperature));
+                let (got, records) = run(&mut session, &prompt, tokens);
+                prop_assert_eq!(&got, &want, "{} {}", drafter, shape);
+                let ending = match want.last() {
+                    Some(last) if stop.contains(last) => Ending::Stop,
+                    _ if want.len() == tokens => Ending::Length,
+                    _ => Ending::Context,
+                };
+                prop_assert_eq!(session.ending(), Some(ending));
+                for record in &records {
+                    prop_assert!(record.tree.tokens.len() <= budget);
+                    prop_assert!(record.tree.tokens[1..].iter().all(|t| !stop.contains(t)));
+                    prop_assert_eq!(record.emitted.len(), record.accepted + 1);
+                    prop_assert!(record.expected_accepted <= record.tree.tokens.len() as f64 - 1.0 + 1e-9);
+                    if temperature == 0.0 {
+                        prop_assert_eq!(record.expected_accepted, record.accepted as f64);
+                        prop_assert_eq!(record.mu, 0.0);
+                    }
+                }
+                // The same settings again give the same records, but for the times.
+                let again = run(&mut self::session(&table, &stop, settings(drafter, shape, budget, temperature)), &prompt, tokens).1;
+                let timeless = |r: &StepRecord| StepRecord { time: Default::default(), ..r.clone() };
+                prop_assert!(again.iter().map(timeless).eq(records.iter().map(timeless)));
+                let text: String = again.iter().flat_map(|r| r.emitted_text.clone()).collect();
+                let want_text: String = want.iter().filter(|t| !stop.contains(t)).map(|&t| char::from(b'a' + t as u8)).collect();
+                prop_assert_eq!(text, want_text);
+            }
+        }
+    }
+
+    #[test]
+    fn settings_can_change_in_the_middle(
+        seed in any::<u64>(), changes in prop::collection::vec((0usize..5, any::<bool>(), 1usize..20), 1..12)
+    ) {
+        let table = TableDecoder::new(5, seed);
+        let want = plain(&table, &[], &Warp::PLAIN, &[1, 2, 1], 60, 512);
+        let mut session = session(&table, &[], settings("none", "chain", 4, 1.0));
+        session.start("x", &[1, 2, 1], 60).unwrap();
+        let mut at = 0;
+        while session.step().unwrap().is_some() {
+            let (drafter, chain, budget) = changes[at % changes.len()];
+            at += 1;
+            session.set(settings(DRAFTERS[drafter], if chain { "chain" } else { "best-first" }, budget, 1.0)).unwrap();
+            // Measuring in between changes nothing.
+            session.calibrate().unwrap();
+        }
+        prop_assert_eq!(&session.tokens()[3..], &want[..]);
+    }
+
+    /// The law of the next three tokens that a walk over a tree puts out is the target's, by enumeration: the tokens of
+    /// a path come out exactly for the draws in a box of known volume.
+    #[test]
+    fn the_law_of_three_tokens(
+        seed in any::<u64>(), vocab in 2usize..5, grow in prop::collection::vec((0usize..8, 0u32..4), 0..12),
+        temperature in prop_oneof![Just(1.0f32), 0.3f32..2.0], top_p in prop_oneof![Just(1.0f32), 0.5f32..0.95],
+        top_k in prop_oneof![Just(None), (1usize..4).prop_map(Some)],
+    ) {
+        let table = TableDecoder::new(vocab, seed);
+        let warp = Warp { temperature, top_p, top_k };
+        let mut tree = TokenTree::new(1);
+        for (parent, token) in grow {
+            let (parent, token) = (parent % tree.len(), token % vocab as u32);
+            if tree.child(parent, token).is_none() {
+                tree.push(parent, token, 0.5);
+            }
+        }
+        let want = three(&table, &warp, &[1], 1.0);
+        let mut got: HashMap<Vec<TokenId>, f64> = HashMap::new();
+        walk(&table, &warp, &tree, &[1], 1.0, &mut got);
+        prop_assert_eq!(got.len(), want.len());
+        for (tokens, p) in want {
+            let g = got.get(&tokens).copied().unwrap_or(0.0);
+            prop_assert!((g - p).abs() < 1e-6, "{:?}: {} for {}", tokens, g, p);
+        }
+    }
+}
+
+/// The target's law of the next three tokens after `text`.
+fn three(table: &TableDecoder, warp: &Warp, text: &[TokenId], p: f64) -> HashMap<Vec<TokenId>, f64> {
+    let mut all = HashMap::from([(Vec::new(), p)]);
+    for _ in 0..3 {
+        let mut next = HashMap::new();
+        for (tokens, p) in all {
+            let row = table.row(&[text, &tokens[..]].concat(), LAYERS);
+            Law::new(&row, warp).unwrap().for_each(|token, own| {
+                next.insert([&tokens[..], &[token]].concat(), p * own);
+            });
+        }
+        all = next;
+    }
+    all
+}
+
+/// Runs `verify` once for every sequence of cells of the quantiles, and plain decoding after the bonus, up to three
+/// tokens: adds each cell's volume to what came out.
+fn walk(table: &TableDecoder, warp: &Warp, tree: &TokenTree, text: &[TokenId], p: f64, got: &mut HashMap<Vec<TokenId>, f64>) {
+    let mut open: Vec<(Vec<f64>, f64)> = vec![(Vec::new(), p)];
+    while let Some((draws, volume)) = open.pop() {
+        let rows: Vec<Vec<f32>> = (0..tree.len())
+            .map(|i| {
+                let path: Vec<TokenId> = tree.path(i).into_iter().map(|n| tree.token(n)).collect();
+                table.row(&[text, &path[..]].concat(), LAYERS)
+            })
+            .collect();
+        // Draws that are not chosen yet are 0; what comes of them is not looked at.
+        let verdict = verify(tree, |node| Law::new(&rows[node], warp), |depth| draws.get(depth).copied().unwrap_or(0.0)).unwrap();
+        // The tokens that the chosen draws settle, in this step and then by plain decoding.
+        let mut out: Vec<TokenId> = verdict.emitted.iter().copied().take(draws.len()).collect();
+        while out.len() < draws.len() {
+            let row = table.row(&[text, &out[..]].concat(), LAYERS);
+            out.push(Law::new(&row, warp).unwrap().sample(draws[out.len()]));
+        }
+        if draws.len() == 3 {
+            *got.entry(out).or_default() += volume;
+            continue;
+        }
+        // Split the next quantile into the cells of the law after what came out.
+        let row = table.row(&[text, &out[..]].concat(), LAYERS);
+        let mut below = 0.0;
+        Law::new(&row, warp).unwrap().for_each(|_, own| {
+            open.push(([&draws[..], &[below + own / 2.0]].concat(), volume * own));
+            below += own;
+        });
+    }
+}
+
+#[test]
+fn a_wrong_walk_is_noticed() {
+    // The control of the test above: laws that are a little off must show.
+    let table = TableDecoder::new(3, 5);
+    let mut tree = TokenTree::new(1);
+    tree.push(0, 2, 0.5);
+    let want = three(&table, &Warp::PLAIN, &[1], 1.0);
+    let mut got = HashMap::new();
+    walk(&table, &Warp { temperature: 0.9, ..Warp::PLAIN }, &tree, &[1], 1.0, &mut got);
+    assert!(want.iter().any(|(tokens, p)| (got[tokens] - p).abs() > 1e-3));
+}
+
+#[test]
+fn the_oracle_reaches_every_token_when_greedy() {
+    let table = TableDecoder::new(5, 3);
+    let mut session = session(&table, &[], settings("oracle", "best-first", 8, 0.0));
+    let (_, records) = run(&mut session, &[0], 64);
+    assert!(records.iter().all(|r| r.accepted == 7), "{:?}", records.iter().map(|r| r.accepted).collect::<Vec<_>>());
+    assert_eq!(records.len(), 8);
+    let summary = {
+        let mut tally = Tally::default();
+        records.iter().for_each(|r| tally.add(r));
+        tally.summary(None)
+    };
+    assert_eq!((summary.tokens, summary.accepted_mean, summary.ceilings.batch), (64, 7.0, 7.0));
+    assert_eq!(summary.ceilings.renewal, None);
+}
+
+#[test]
+fn the_oracle_draws_the_best_tree() {
+    // E[accepted | T] of the oracle is the largest of all trees of the budget: no drafter has more in the same context.
+    let table = TableDecoder::new(4, 8);
+    let mut oracle = session(&table, &[], settings("oracle", "best-first", 6, 1.0));
+    let (_, best) = run(&mut oracle, &[0, 1], 200);
+    let by_position: HashMap<usize, f64> = best.iter().map(|r| (r.position, r.expected_accepted)).collect();
+    let mut compared = 0;
+    for drafter in ["ngram", "early-exit", "model"] {
+        for shape in ["chain", "best-first"] {
+            let (_, records) = run(&mut session(&table, &[], settings(drafter, shape, 6, 1.0)), &[0, 1], 200);
+            for r in records.iter().filter(|r| r.position < 190) {
+                if let Some(most) = by_position.get(&r.position) {
+                    assert!(r.expected_accepted <= most + 1e-9, "{drafter} {shape} at {}", r.position);
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(compared > 100, "{compared}");
+}
+
+#[test]
+fn expected_and_accepted_agree() {
+    let table = TableDecoder::new(5, 21);
+    for drafter in ["ngram", "early-exit", "model", "oracle"] {
+        let mut session = session(&table, &[], settings(drafter, "best-first", 8, 1.0));
+        let mut records = Vec::new();
+        for (i, seed) in (0..12).enumerate() {
+            session.set(StepSettings { seed, ..settings(drafter, "best-first", 8, 1.0) }).unwrap();
+            records.extend(run(&mut session, &[i as u32 % 5, 1], 400).1);
+        }
+        let n = records.len() as f64;
+        let diff: Vec<f64> = records.iter().map(|r| r.accepted as f64 - r.expected_accepted).collect();
+        let mean = diff.iter().sum::<f64>() / n;
+        // Given the tree the difference has mean 0, whatever came before: a sum of martingale differences.
+        let error = (diff.iter().map(|d| d * d).sum::<f64>()).sqrt() / n;
+        assert!(n > 1000.0 && mean.abs() < 4.0 * error, "{drafter}: {mean} +- {error} over {n} steps");
+        let rates = PositionRates::of(&records);
+        assert_eq!(
+            (1..=rates.max_depth()).map(|d| rates.counts(d).1).sum::<usize>(),
+            records.iter().map(|r| r.accepted).sum::<usize>()
+        );
+    }
+}
+
+#[test]
+fn prompts_that_do_not_fit_are_refused() {
+    let table = TableDecoder::new(4, 0).with_capacity(16);
+    let mut session = session(&table, &[], settings("none", "chain", 4, 0.0));
+    assert_eq!(session.start("x", &[], 5).unwrap_err().to_string(), "the prompt is empty: give at least one token of text");
+    assert_eq!(
+        session.start("x", &[1; 16], 5).unwrap_err().to_string(),
+        "the prompt has 16 tokens, and the context holds 16: one must be left for the answer"
+    );
+    assert!(session.step().unwrap().is_none() && session.calibrate().unwrap().is_none());
+    session.start("x", &[1; 15], 5).unwrap();
+    assert!(session.step().unwrap().is_some_and(|r| r.emitted.len() == 1));
+    assert_eq!(session.ending(), Some(Ending::Context));
+}
+
+#[test]
+fn a_drafter_of_another_run_is_refused_and_nothing_changes() {
+    let table = TableDecoder::new(4, 0);
+    let mut session = session(&table, &[], settings("none", "chain", 4, 0.0));
+    let said = session.set(settings("eagle", "chain", 4, 0.0)).unwrap_err().to_string();
+    assert_eq!(said, "there is no drafter \"eagle\" in this run: give one of none, ngram, early-exit, model, oracle");
+    assert_eq!(session.settings().drafter, "none");
+    assert!(ModelDrafter::new(Box::new(TableDecoder::new(9, 0)), "nine", 4).is_err());
+    assert!(EarlyExit::new(4, 4).is_err() && EarlyExit::new(0, 4).is_err());
+}

@@ -1,0 +1,322 @@
+//! One text with one target: draft, verify, accept, commit, record.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::laws::Laws;
+use super::settings::BadSetting;
+use super::vocabulary::{TextStream, Vocabulary};
+use crate::dist::{Moments, NotFinite, Warp};
+use crate::draft::shape::{Limits, grow};
+use crate::draft::{Context, Draft, DraftError, Drafter, Shape};
+use crate::model::{Decoder, ForwardError, Logits, Node, Parent, Pass};
+use crate::telemetry::{Ceilings, Ending, PositionEntropy, RunningMoments, StageTimes, StepRecord, StepSettings, TreeRecord};
+use crate::tree::{TokenId, TokenTree};
+use crate::verify::{Draws, Verdict, verify};
+
+/// Tokens a pass while a prompt is read.
+const PREFILL: usize = 256;
+
+/// Why a text could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The prompt has no token.
+    #[error("the prompt is empty: give at least one token of text")]
+    EmptyPrompt,
+    /// The prompt leaves no room for an answer.
+    #[error("the prompt has {tokens} tokens, and the context holds {context}: one must be left for the answer")]
+    LongPrompt {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Tokens of the context.
+        context: usize,
+    },
+    /// A setting can't be granted.
+    #[error(transparent)]
+    Setting(#[from] BadSetting),
+    /// The target's forward failed.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// The target's logits are no law.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+    /// The drafter failed.
+    #[error("the drafter {name} failed: {source}")]
+    Draft {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        source: DraftError,
+    },
+}
+
+/// The text that is being written.
+struct Text {
+    id: String,
+    draws: Draws,
+    /// Prompt and output, the pending token last: all but that one are in the target's cache.
+    tokens: Vec<TokenId>,
+    /// Length at which it ends.
+    end: usize,
+    /// Whether `end` is where the context ends, rather than what was asked for.
+    end_is_context: bool,
+    step: usize,
+    stream: TextStream,
+    ending: Option<Ending>,
+}
+
+/// A target, the drafters that can draft for it, and the text they write.
+pub struct Session {
+    pub(super) target: Box<dyn Decoder>,
+    drafters: Vec<Box<dyn Drafter>>,
+    drafter: usize,
+    shape: Shape,
+    pub(super) warp: Warp,
+    settings: StepSettings,
+    vocabulary: Arc<Vocabulary>,
+    moments: RunningMoments,
+    text: Option<Text>,
+}
+
+impl Session {
+    /// A session without a text yet.
+    ///
+    /// # Errors
+    /// If a setting is out of range or names a drafter that is not among `drafters`.
+    pub fn new(
+        target: Box<dyn Decoder>,
+        drafters: Vec<Box<dyn Drafter>>,
+        vocabulary: Arc<Vocabulary>,
+        settings: StepSettings,
+    ) -> Result<Self, BadSetting> {
+        let mut session = Session {
+            target,
+            drafters,
+            drafter: 0,
+            shape: Shape::Chain,
+            warp: settings.warp(),
+            settings: settings.clone(),
+            vocabulary,
+            moments: RunningMoments::default(),
+            text: None,
+        };
+        session.set(settings)?;
+        Ok(session)
+    }
+
+    /// Names of the drafters, and what a draft of each costs.
+    pub fn drafters(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
+        self.drafters.iter().map(|d| (d.name(), d.cost()))
+    }
+
+    /// The settings of the next step.
+    pub fn settings(&self) -> &StepSettings {
+        &self.settings
+    }
+
+    /// Settings from the next step on, in the middle of a text too. The running means begin anew where the law that is
+    /// sampled from changed.
+    ///
+    /// # Errors
+    /// If one is out of range; the old ones then stay.
+    pub fn set(&mut self, settings: StepSettings) -> Result<(), BadSetting> {
+        let shape = settings.check()?;
+        let drafter = self.drafters.iter().position(|d| d.name() == settings.drafter).ok_or_else(|| {
+            let names: Vec<_> = self.drafters.iter().map(|d| d.name()).collect();
+            BadSetting(format!("there is no drafter {:?} in this run: give one of {}", settings.drafter, names.join(", ")))
+        })?;
+        if drafter != self.drafter {
+            // It may have seen another text, or an earlier part of this one: `begin` tells it the whole.
+            self.drafters[drafter].reset();
+        }
+        if settings.warp() != self.warp {
+            self.moments = RunningMoments::default();
+        }
+        if let Some(text) = self.text.as_mut().filter(|_| settings.seed != self.settings.seed) {
+            text.draws = Draws::new(settings.seed, &text.id);
+        }
+        (self.drafter, self.shape, self.warp) = (drafter, shape, settings.warp());
+        self.settings = settings;
+        Ok(())
+    }
+
+    /// Tokens that a text can have, prompt and output.
+    pub fn context(&self) -> usize {
+        self.target.config().context.min(self.target.capacity())
+    }
+
+    /// How the text ended; none while it goes on or before the first.
+    pub fn ending(&self) -> Option<Ending> {
+        self.text.as_ref().and_then(|text| text.ending)
+    }
+
+    /// All tokens of the text, the prompt first; none before the first text.
+    pub fn tokens(&self) -> &[TokenId] {
+        self.text.as_ref().map_or(&[], |text| &text.tokens)
+    }
+
+    /// Begins a new text after `prompt`, of at most `max_tokens` tokens: reads it into the target's cache and shows it
+    /// to the drafter. `id` and the seed fix the draws.
+    ///
+    /// # Errors
+    /// If the prompt is empty or too long, or a forward fails. There is no text then.
+    pub fn start(&mut self, id: &str, prompt: &[TokenId], max_tokens: usize) -> Result<(), SessionError> {
+        self.text = None;
+        let context = self.context();
+        let Some((_, read)) = prompt.split_last() else { return Err(SessionError::EmptyPrompt) };
+        if prompt.len() >= context {
+            return Err(SessionError::LongPrompt { tokens: prompt.len(), context });
+        }
+        self.target.truncate(0);
+        self.target.prefill(read, PREFILL, Logits::None)?;
+        let asked = prompt.len().saturating_add(max_tokens);
+        let mut text = Text {
+            id: id.to_owned(),
+            draws: Draws::new(self.settings.seed, id),
+            tokens: prompt.to_vec(),
+            end: asked.min(context),
+            end_is_context: context < asked,
+            step: 0,
+            stream: TextStream::default(),
+            ending: (max_tokens == 0).then_some(Ending::Length),
+        };
+        text.tokens.reserve(text.end - prompt.len());
+        let drafter = &mut self.drafters[self.drafter];
+        drafter.reset();
+        // Once here, so that reading the prompt is not counted as the first step's drafting.
+        let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop: self.vocabulary.stop() };
+        let begun = drafter.begin(&mut cx);
+        drafter.end(&mut cx);
+        begun.map_err(|source| SessionError::Draft { name: drafter.name(), source })?;
+        self.text = Some(text);
+        Ok(())
+    }
+
+    /// One round: draft, verify, accept, commit. None if there is no text or it has ended.
+    ///
+    /// # Errors
+    /// If a forward or the drafter fails. The text is then as before the step.
+    pub fn step(&mut self) -> Result<Option<StepRecord>, SessionError> {
+        let Some(text) = self.text.as_mut().filter(|text| text.ending.is_none()) else { return Ok(None) };
+        let stop = self.vocabulary.stop();
+        let began = Instant::now();
+
+        // The last drafted token still needs a bonus after it, and both must fit below the end.
+        let room = self.target.capacity() - self.target.len();
+        let limits = Limits { budget: self.settings.budget.min(room), depth: text.end - text.tokens.len() - 1 };
+        let drafter = &mut *self.drafters[self.drafter];
+        let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
+        let draft =
+            grow(self.shape, drafter, &mut cx, limits).map_err(|source| SessionError::Draft { name: drafter.name(), source })?;
+        let drafted = Instant::now();
+
+        let tree = &draft.tree;
+        let nodes: Vec<Node> = (0..tree.len())
+            .map(|i| Node { token: tree.token(i), parent: tree.parent(i).map_or(Parent::Context, Parent::Slot) })
+            .collect();
+        self.target.append(&nodes, Pass::FULL)?;
+        let verified = Instant::now();
+
+        let position = text.tokens.len();
+        let seen = observe(&*self.target, self.warp, &draft, &text.draws, position);
+        let Seen { verdict, tree: tree_record, entropy, expected_accepted, bonus_rank } = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                self.target.discard();
+                return Err(error.into());
+            }
+        };
+        let slots: Vec<usize> = std::iter::once(0).chain(verdict.path.iter().copied()).collect();
+        self.target.commit(&slots)?;
+
+        let bonus = verdict.bonus();
+        text.tokens.extend_from_slice(&verdict.emitted);
+        text.ending = if stop.contains(&bonus) {
+            Some(Ending::Stop)
+        } else if text.tokens.len() >= text.end {
+            Some(if text.end_is_context { Ending::Context } else { Ending::Length })
+        } else {
+            None
+        };
+        let vocabulary = &self.vocabulary;
+        let mut emitted_text = Vec::with_capacity(verdict.emitted.len());
+        for token in &verdict.emitted {
+            // A stop token ends the text and is no part of it.
+            emitted_text.push(if stop.contains(token) { String::new() } else { text.stream.push(vocabulary.bytes(*token)) });
+        }
+        entropy.iter().for_each(|e| self.moments.add(&e.law));
+        let (mu, mu2) = (self.moments.mu(), self.moments.mu2());
+        let mut record = StepRecord {
+            prompt_id: text.id.clone(),
+            step: text.step,
+            position,
+            settings: self.settings.clone(),
+            tree: TreeRecord { text: tree.tokens().iter().map(|&t| vocabulary.text(t)).collect(), ..tree_record },
+            accepted: verdict.path.len(),
+            bonus,
+            bonus_rank,
+            bonus_q: draft.cut_q(verdict.last(), bonus),
+            path: verdict.path,
+            emitted: verdict.emitted,
+            emitted_text,
+            expected_accepted,
+            entropy,
+            time: StageTimes::default(),
+            mu,
+            mu2,
+            ceilings: Ceilings::at(mu, mu2, self.settings.budget, None),
+        };
+        text.step += 1;
+        record.time = StageTimes {
+            draft: (drafted - began).as_secs_f64(),
+            verify: (verified - drafted).as_secs_f64(),
+            other: verified.elapsed().as_secs_f64(),
+        };
+        Ok(Some(record))
+    }
+}
+
+/// What one verify pass showed.
+struct Seen {
+    verdict: Verdict,
+    /// All but the texts.
+    tree: TreeRecord,
+    entropy: Vec<PositionEntropy>,
+    expected_accepted: f64,
+    bonus_rank: usize,
+}
+
+/// Reads the laws of the target's last pass, which was over `draft.tree`: what is accepted, and what the record needs.
+fn observe(target: &dyn Decoder, warp: Warp, draft: &Draft, draws: &Draws, position: usize) -> Result<Seen, NotFinite> {
+    let tree: &TokenTree = &draft.tree;
+    let mut laws = Laws::new(target, warp, tree.len());
+    let verdict = verify(tree, |node| laws.sampled(node).cloned(), |depth| draws.at(position + depth))?;
+    let mut record = TreeRecord {
+        tokens: tree.tokens().to_vec(),
+        text: Vec::new(),
+        parents: (0..tree.len()).map(|i| tree.parent(i)).collect(),
+        depth: (0..tree.len()).map(|i| tree.depth(i)).collect(),
+        p: vec![1.0; tree.len()],
+        p_plain: vec![1.0; tree.len()],
+        q: (0..tree.len()).map(|i| tree.q(i)).collect(),
+        rank: vec![0; tree.len()],
+    };
+    for i in tree.nodes() {
+        let (parent, token) = (tree.parent(i).unwrap_or(0), tree.token(i));
+        let law = laws.sampled(parent)?;
+        (record.p[i], record.rank[i]) = (law.p(token), law.rank(token));
+        record.p_plain[i] = laws.plain(parent)?.p(token);
+    }
+    let mut entropy = Vec::with_capacity(verdict.emitted.len());
+    let (mut at, mut bonus_rank) = (0, 0);
+    for (depth, &token) in verdict.emitted.iter().enumerate() {
+        let law = laws.sampled(at)?;
+        let (moments, p) = (law.moments(), law.p(token));
+        bonus_rank = law.rank(token);
+        let plain: Moments = if warp == Warp::PLAIN { moments } else { laws.plain(at)?.moments() };
+        entropy.push(PositionEntropy { law: moments, plain, p });
+        at = verdict.path.get(depth).copied().unwrap_or(at);
+    }
+    let expected_accepted = tree.expected_accepted(|i| record.p[i]);
+    Ok(Seen { verdict, tree: record, entropy, expected_accepted, bonus_rank })
+}

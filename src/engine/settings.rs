@@ -1,0 +1,76 @@
+//! Which settings a step can run under.
+
+use crate::dist::Warp;
+use crate::draft::Shape;
+use crate::telemetry::StepSettings;
+
+/// The largest budget: tokens of one verify pass, the root included.
+pub const MAX_BUDGET: usize = 256;
+
+/// A setting that can't be granted, in one line that says what can.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadSetting(pub(crate) String);
+
+impl StepSettings {
+    /// How the target's law is warped.
+    pub fn warp(&self) -> Warp {
+        Warp { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k }
+    }
+
+    /// The shape, where all but the drafter (which depends on the run) are in range.
+    ///
+    /// # Errors
+    /// If one is not: names it, its value and the range.
+    pub fn check(&self) -> Result<Shape, BadSetting> {
+        let bad = |line: String| Err(BadSetting(line));
+        if !(1..=MAX_BUDGET).contains(&self.budget) {
+            return bad(format!("budget {}: give 1 to {MAX_BUDGET} tokens a verify pass", self.budget));
+        }
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            return bad(format!("temperature {}: give a number from 0 (greedy) up", self.temperature));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return bad(format!("top-p {}: give a number above 0, up to 1 (keep all)", self.top_p));
+        }
+        if self.top_k == Some(0) {
+            return bad("top-k 0: give the number of tokens to keep, from 1, or leave it out to keep all".into());
+        }
+        let names = || Shape::ALL.map(Shape::name).join(", ");
+        Shape::named(&self.shape)
+            .ok_or_else(|| BadSetting(format!("there is no shape {:?}: give one of {}", self.shape, names())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setting_out_of_range_is_named() {
+        let good = StepSettings {
+            drafter: "none".into(),
+            shape: "chain".into(),
+            budget: 16,
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: None,
+            seed: 0,
+        };
+        assert_eq!(good.check(), Ok(Shape::Chain));
+        let said = |change: fn(&mut StepSettings)| {
+            let mut bad = good.clone();
+            change(&mut bad);
+            bad.check().map_err(|e| e.to_string()).err().unwrap_or_default()
+        };
+        assert_eq!(said(|s| s.budget = 0), "budget 0: give 1 to 256 tokens a verify pass");
+        assert_eq!(said(|s| s.budget = 1_000_000_000), "budget 1000000000: give 1 to 256 tokens a verify pass");
+        assert_eq!(said(|s| s.temperature = f32::NAN), "temperature NaN: give a number from 0 (greedy) up");
+        assert_eq!(said(|s| s.temperature = -0.5), "temperature -0.5: give a number from 0 (greedy) up");
+        assert_eq!(said(|s| s.temperature = f32::INFINITY), "temperature inf: give a number from 0 (greedy) up");
+        assert_eq!(said(|s| s.top_p = 0.0), "top-p 0: give a number above 0, up to 1 (keep all)");
+        assert_eq!(said(|s| s.top_p = f32::NAN), "top-p NaN: give a number above 0, up to 1 (keep all)");
+        assert!(said(|s| s.top_k = Some(0)).starts_with("top-k 0"));
+        assert_eq!(said(|s| s.shape = "star".into()), "there is no shape \"star\": give one of chain, best-first");
+    }
+}

@@ -1,0 +1,107 @@
+//! From tokens to text, as it streams.
+
+use crate::tree::TokenId;
+
+/// The text of every token, and which of them end a text.
+#[derive(Clone, Debug, Default)]
+pub struct Vocabulary {
+    bytes: Vec<Box<[u8]>>,
+    stop: Vec<TokenId>,
+}
+
+impl Vocabulary {
+    /// `bytes` holds, by token, what the token adds to a text; `stop` the tokens that end one.
+    pub fn new(bytes: Vec<Box<[u8]>>, stop: Vec<TokenId>) -> Self {
+        Self { bytes, stop }
+    }
+
+    /// The tokens that end a text.
+    pub fn stop(&self) -> &[TokenId] {
+        &self.stop
+    }
+
+    /// What a token adds to a text; nothing for a number that is no token.
+    pub fn bytes(&self, token: TokenId) -> &[u8] {
+        self.bytes.get(token as usize).map_or(&[], |bytes| bytes)
+    }
+
+    /// A token as text of its own: parts of a character that no token completes become U+FFFD.
+    pub fn text(&self, token: TokenId) -> String {
+        String::from_utf8_lossy(self.bytes(token)).into_owned()
+    }
+}
+
+/// Puts the bytes of tokens together to characters.
+#[derive(Clone, Debug, Default)]
+pub struct TextStream {
+    /// The begin of a character that is not complete yet: at most 3 bytes.
+    pending: Vec<u8>,
+}
+
+impl TextStream {
+    /// The text that these bytes complete. Bytes that can't be part of any character become U+FFFD.
+    pub fn push(&mut self, bytes: &[u8]) -> String {
+        self.pending.extend_from_slice(bytes);
+        let mut text = String::new();
+        let mut rest = std::mem::take(&mut self.pending);
+        loop {
+            match std::str::from_utf8(&rest) {
+                Ok(valid) => {
+                    text.push_str(valid);
+                    return text;
+                }
+                Err(error) => {
+                    let (valid, after) = rest.split_at(error.valid_up_to());
+                    text.push_str(&String::from_utf8_lossy(valid));
+                    match error.error_len() {
+                        None => {
+                            self.pending = after.to_vec();
+                            return text;
+                        }
+                        Some(bad) => {
+                            text.push(char::REPLACEMENT_CHARACTER);
+                            rest = after[bad..].to_vec();
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_character_comes_with_its_last_byte() {
+        let mut stream = TextStream::default();
+        let bytes = "é🦀".as_bytes();
+        let got: Vec<String> = bytes.iter().map(|&b| stream.push(&[b])).collect();
+        assert_eq!(got, ["", "é", "", "", "", "🦀"]);
+        assert_eq!(stream.push(&[0xf0, b'a']), "\u{fffd}a");
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_text(text in ".{0,40}", cuts in prop::collection::vec(0usize..160, 0..6)) {
+            let bytes = text.as_bytes();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let mut stream = TextStream::default();
+            let got: String = cuts.windows(2).map(|w| stream.push(&bytes[w[0]..w[1]])).collect();
+            prop_assert_eq!(got, text);
+        }
+
+        #[test]
+        fn any_bytes_are_text(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let mut stream = TextStream::default();
+            let text = stream.push(&bytes);
+            prop_assert!(stream.pending.len() < 4);
+            prop_assert!(String::from_utf8_lossy(&bytes).starts_with(&text));
+        }
+    }
+}
