@@ -235,17 +235,21 @@ impl<'a> Law<'a> {
             return;
         }
         let (log_z, inv_z) = (self.log_z as f32, (-self.log_z).exp());
-        let (mut x, mut e) = ([0f32; BLOCK], [0f32; BLOCK]);
-        for (b, block) in self.logits.chunks(BLOCK).enumerate() {
-            // Both arrays first, in a loop that vectorises; the visits have a branch.
-            for ((x, e), &logit) in x.iter_mut().zip(&mut e).zip(block) {
+        let (mut x, mut e) = ([0f32; LANES], [0f32; LANES]);
+        for (b, lanes) in self.logits.chunks(LANES).enumerate() {
+            for ((x, e), &logit) in x.iter_mut().zip(&mut e).zip(lanes) {
                 let z = (logit - self.max) * self.inv_t;
-                *x = log_z - z;
-                *e = exp(z);
+                (*x, *e) = (log_z - z, z);
             }
-            let base = (b * BLOCK) as TokenId;
-            for (i, &logit) in block.iter().enumerate() {
-                if x[i] < cut && e[i] > 0.0 && self.holds(logit, base + i as TokenId) {
+            let x = &x[..lanes.len()];
+            // Most of a vocabulary lies in the tail: whole groups of it are passed over.
+            if !x.iter().fold(false, |any, &x| any | (x < cut)) {
+                continue;
+            }
+            e.iter_mut().for_each(|e| *e = exp(*e));
+            for (i, &logit) in lanes.iter().enumerate() {
+                let token = (b * LANES + i) as TokenId;
+                if x[i] < cut && e[i] > 0.0 && self.holds(logit, token) {
                     f(x[i].max(0.0), f64::from(e[i]) * inv_z);
                 }
             }

@@ -1,0 +1,40 @@
+//! What the ceilings cost: adding a law of a real vocabulary's size, and the fluid bound for all budgets.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use speclight::dist::{Law, Warp};
+use speclight::theory::pool::Pool;
+
+/// Logits with a few likely tokens and a long tail, `sharp` nats above it.
+fn logits(sharp: f32) -> Vec<f32> {
+    // A multiplicative hash scatters the tokens, as a vocabulary does.
+    let mut logits: Vec<f32> = (0..49_152u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 21) as f32).collect();
+    for (i, x) in [7, 1_000, 40_000].into_iter().zip([sharp, sharp - 1.0, sharp - 2.5]) {
+        logits[i] = x;
+    }
+    logits
+}
+
+fn theory(c: &mut Criterion) {
+    let mut pool = Pool::new();
+    for sharp in [30.0, 20.0, 14.0, 8.0] {
+        let logits = logits(sharp);
+        if let Ok(law) = Law::new(&logits, &Warp::PLAIN) {
+            let moments = law.moments();
+            pool.add(&law, moments);
+            c.bench_function(&format!("add a law of 49,152, entropy {:.2}", moments.entropy), |b| {
+                let mut into = Pool::new();
+                b.iter(|| into.add(black_box(&law), moments));
+            });
+        }
+    }
+    c.bench_function("fluid, B = 16", |b| b.iter(|| pool.fluid(black_box(15))));
+    c.bench_function("fluid, every B from 1 to 1,024", |b| b.iter(|| pool.fluid_curve(black_box(1023))));
+    let mut uniform = Pool::new();
+    uniform.add_probabilities(&vec![1.0 / 50_000.0; 50_000]);
+    c.bench_function("fluid, every B from 1 to 1,024, uniform law", |b| b.iter(|| uniform.fluid_curve(black_box(1023))));
+}
+
+criterion_group!(benches, theory);
+criterion_main!(benches);
