@@ -1,0 +1,100 @@
+//! How errors reach a person: one line on standard error.
+
+use std::io;
+
+/// The whole chain of an error on one line, with control characters made visible.
+pub fn one_line(error: &anyhow::Error) -> String {
+    flatten(&format!("{error:#}"))
+}
+
+/// What was wrong with the command line, on one line: clap's message and its hints, without the usage.
+pub fn usage_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let line = said.join(" ");
+    format!("{} (speclight --help lists what can be given)", flatten(line.trim_start_matches("error: ")))
+}
+
+/// Whether the reader of our output went away, which is no error of ours.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        io.or(json) == Some(io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// From here on a panic says on one line that it is a fault of the program. With RUST_BACKTRACE set the usual report is
+/// printed instead.
+pub fn report_panics() {
+    if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
+        return;
+    }
+    std::panic::set_hook(Box::new(|info| {
+        let payload = info.payload();
+        let message = (payload.downcast_ref::<&str>().copied())
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("unknown");
+        let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+        eprintln!(
+            "speclight: a fault of the program, please report it: {}{place} (speclight {}, set RUST_BACKTRACE=1 for more)",
+            flatten(message),
+            env!("CARGO_PKG_VERSION")
+        );
+    }));
+}
+
+/// One line, in which no control character reaches the terminal.
+fn flatten(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for part in text.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        for c in part.chars() {
+            if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::cli::Cli;
+    use anyhow::Context;
+    use clap::Parser;
+
+    #[test]
+    fn a_chain_becomes_one_line_without_control_characters() {
+        let error = Err::<(), _>(anyhow::anyhow!("inner\nsecond \u{1b}[31mred")).context("outer").unwrap_err();
+        assert_eq!(one_line(&error), "outer: inner second \\u{1b}[31mred");
+    }
+
+    #[test]
+    fn usage_errors_keep_the_hint_and_drop_the_usage() {
+        let line = |args: &[&str]| usage_line(&Cli::try_parse_from(args).unwrap_err());
+        let said = line(&["speclight", "--bugdet", "3"]);
+        assert!(said.starts_with("unexpected argument '--bugdet' found"), "{said}");
+        assert!(said.contains("'--budget'") && !said.contains("Usage") && !said.contains('\n'), "{said}");
+        let said = line(&["speclight", "--drafter", "magic"]);
+        assert!(said.contains("ngram") && said.contains("early-exit"), "{said}");
+        let said = line(&["speclight", "--drafter", "model"]);
+        assert!(said.contains("--draft-model"), "{said}");
+    }
+
+    #[test]
+    fn broken_pipes_are_found_in_the_chain() {
+        let pipe = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_broken_pipe(&anyhow::Error::new(pipe()).context("writing")));
+        assert!(is_broken_pipe(&anyhow::Error::new(serde_json::Error::io(pipe()))));
+        assert!(!is_broken_pipe(&anyhow::Error::new(io::Error::from(io::ErrorKind::NotFound))));
+        assert!(!is_broken_pipe(&anyhow::anyhow!("else")));
+    }
+}

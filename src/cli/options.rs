@@ -1,0 +1,259 @@
+//! The options that the monitor and `run` share, and the checks on their values.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use super::prompts::{self, Prompt, PromptError};
+use crate::telemetry::StepSettings;
+
+/// Names of the drafters, in the order in which the monitor walks them.
+pub const DRAFTERS: [&str; 5] = ["none", "ngram", "early-exit", "model", "oracle"];
+/// Names of the shapes.
+pub const SHAPES: [&str; 2] = ["chain", "best-first"];
+/// The largest budget: a pass over more tokens than this costs more than any draft can win.
+pub const MAX_BUDGET: usize = 1024;
+
+/// What to decode, with what, and how.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Model to run: a name that `speclight models` lists, a GGUF file, or a folder with safetensors
+    #[arg(long, value_name = "NAME|PATH", help_heading = "Model")]
+    pub model: Option<String>,
+    /// Device to run on: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto", help_heading = "Model")]
+    pub device: String,
+    /// Threads of the CPU path [default: the physical cores]
+    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Model")]
+    pub threads: Option<usize>,
+    /// Who drafts: none (plain decoding), ngram (looks up repeats in prompt and output), early-exit (the model's own
+    /// first layers), model (a second model, --draft-model), oracle (the model itself: what perfect knowledge draws)
+    #[arg(long, value_name = "NAME", default_value = "ngram", value_parser = PossibleValuesParser::new(DRAFTERS),
+          hide_possible_values = true, help_heading = "Drafting")]
+    pub drafter: String,
+    /// Second model, with the same vocabulary, for --drafter model
+    #[arg(long, value_name = "NAME|PATH", required_if_eq("drafter", "model"), help_heading = "Drafting")]
+    pub draft_model: Option<String>,
+    /// Shape of the draft: chain, or best-first (grows the likeliest node until the budget is full)
+    #[arg(long, value_name = "NAME", default_value = "best-first", value_parser = PossibleValuesParser::new(SHAPES),
+          hide_possible_values = true, help_heading = "Drafting")]
+    pub shape: String,
+    /// Tokens that one pass of the model verifies, the pending token included
+    #[arg(long, value_name = "B", default_value = "16", value_parser = budget, allow_negative_numbers = true,
+          help_heading = "Drafting")]
+    pub budget: usize,
+    /// Temperature; 0 is greedy
+    #[arg(long, value_name = "T", default_value = "0", value_parser = temperature, allow_negative_numbers = true,
+          help_heading = "Sampling")]
+    pub temperature: f32,
+    /// Sample from the smallest set of tokens with this probability together; 1 keeps all
+    #[arg(long, value_name = "P", default_value = "1", value_parser = top_p, allow_negative_numbers = true,
+          help_heading = "Sampling")]
+    pub top_p: f32,
+    /// Sample from the K likeliest tokens [default: all]
+    #[arg(long, value_name = "K", value_parser = top_k, allow_negative_numbers = true, help_heading = "Sampling")]
+    pub top_k: Option<usize>,
+    /// Seed of every random draw; the same seed gives the same text, whoever drafts
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Sampling")]
+    pub seed: u64,
+    /// Prompt to decode
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompts", value_parser = prompt_text, allow_hyphen_values = true,
+          help_heading = "Prompts")]
+    pub prompt: Option<String>,
+    /// File of prompts, one JSON object a line: "prompt" (text) or "turns" (list; the first is used), and "question_id"
+    /// where wanted; may be given several times
+    #[arg(long, value_name = "FILE.jsonl", help_heading = "Prompts")]
+    pub prompts: Vec<PathBuf>,
+    /// Take the first N prompts [default: all]
+    #[arg(long, value_name = "N", value_parser = limit, allow_negative_numbers = true, help_heading = "Prompts")]
+    pub limit: Option<usize>,
+    /// Longest output of a prompt, in tokens
+    #[arg(long, value_name = "N", default_value = "256", value_parser = max_tokens, allow_negative_numbers = true,
+          help_heading = "Prompts")]
+    pub max_tokens: usize,
+    /// Give prompts to the model as they are, without its chat template
+    #[arg(long, help_heading = "Prompts")]
+    pub raw: bool,
+}
+
+/// Options of the monitor.
+#[derive(Args, Clone, Debug)]
+pub struct MonitorOptions {
+    /// What to decode.
+    #[command(flatten)]
+    pub options: Options,
+    /// Leave after the last prompt instead of beginning again with the first
+    #[arg(long, help_heading = "Screen")]
+    pub once: bool,
+    /// Colours: dark, light, mono, or a theme file [default: dark, or mono where NO_COLOR is set]
+    #[arg(long, value_name = "NAME|PATH", help_heading = "Screen")]
+    pub theme: Option<String>,
+    /// Draw with ASCII characters alone
+    #[arg(long, help_heading = "Screen")]
+    pub ascii: bool,
+}
+
+/// Options of `speclight run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunOptions {
+    /// What to decode.
+    #[command(flatten)]
+    pub options: Options,
+    /// Write one line of JSON for the run, for each step and for the summary; - is standard output
+    #[arg(long, value_name = "FILE|-", help_heading = "Output")]
+    pub json: Option<PathBuf>,
+}
+
+impl Options {
+    /// The settings of the first step.
+    pub fn settings(&self) -> StepSettings {
+        StepSettings {
+            drafter: self.drafter.clone(),
+            shape: self.shape.clone(),
+            budget: self.budget,
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            seed: self.seed,
+        }
+    }
+
+    /// The prompts to decode: the one given, those of the files, or the built-in ones; at most `limit`. A bad line of a
+    /// file is told to `warn`, in one line that names it, and the rest goes on.
+    ///
+    /// # Errors
+    /// If a file can't be read or has no good line.
+    pub fn prompts(&self, warn: &mut dyn FnMut(String)) -> Result<Vec<Prompt>, PromptError> {
+        let mut all = match &self.prompt {
+            Some(text) => vec![Prompt { id: "0".into(), text: text.clone() }],
+            None if self.prompts.is_empty() => prompts::built_in(),
+            None => prompts::read_files(&self.prompts, self.limit, warn)?,
+        };
+        all.truncate(self.limit.unwrap_or(usize::MAX));
+        Ok(all)
+    }
+}
+
+/// A whole number between two others, or what to give instead.
+fn whole(value: &str, least: usize, most: usize, what: &str) -> Result<usize, String> {
+    match value.parse::<usize>() {
+        Ok(n) if (least..=most).contains(&n) => Ok(n),
+        _ if most == usize::MAX => Err(format!("{what}: give a whole number from {least}")),
+        _ => Err(format!("{what}: give a whole number from {least} to {most}")),
+    }
+}
+
+fn budget(value: &str) -> Result<usize, String> {
+    whole(value, 1, MAX_BUDGET, "the budget counts the tokens of one verify pass")
+}
+
+fn threads(value: &str) -> Result<usize, String> {
+    whole(value, 1, 1024, "the number of threads")
+}
+
+fn top_k(value: &str) -> Result<usize, String> {
+    whole(value, 1, usize::MAX, "top-k counts the tokens to keep")
+}
+
+fn limit(value: &str) -> Result<usize, String> {
+    whole(value, 1, usize::MAX, "the limit counts prompts")
+}
+
+fn max_tokens(value: &str) -> Result<usize, String> {
+    whole(value, 1, usize::MAX, "the output has at least one token")
+}
+
+fn temperature(value: &str) -> Result<f32, String> {
+    match value.parse::<f32>() {
+        Ok(t) if t.is_finite() && t >= 0.0 => Ok(t + 0.0), // -0 becomes 0
+        _ => Err("the temperature is 0 (greedy) or a positive number, as 0.8".into()),
+    }
+}
+
+fn top_p(value: &str) -> Result<f32, String> {
+    match value.parse::<f32>() {
+        Ok(p) if p > 0.0 && p <= 1.0 => Ok(p),
+        _ => Err("top-p is a probability above 0 and at most 1, as 0.95".into()),
+    }
+}
+
+fn prompt_text(value: &str) -> Result<String, String> {
+    if value.trim().is_empty() { Err("the prompt is empty: write some text".into()) } else { Ok(value.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn monitor(args: &[&str]) -> Result<MonitorOptions, clap::Error> {
+        Cli::try_parse_from([&["speclight"], args].concat()).map(|cli| cli.monitor)
+    }
+
+    #[test]
+    fn defaults() {
+        let options = monitor(&[]).unwrap().options;
+        let settings = StepSettings {
+            drafter: "ngram".into(),
+            shape: "best-first".into(),
+            budget: 16,
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: None,
+            seed: 0,
+        };
+        assert_eq!(options.settings(), settings);
+        assert_eq!((options.max_tokens, options.limit, options.raw), (256, None, false));
+        assert_eq!(options.device, "auto");
+    }
+
+    #[test]
+    fn run_takes_the_same_options() {
+        let args = "speclight run --drafter oracle --budget 64 --temperature 0.7 --top-p 0.9 --top-k 40 --seed 7 \
+                    --prompts a.jsonl --prompts b.jsonl --limit 3 --raw --json -";
+        let cli = Cli::try_parse_from(args.split_whitespace()).unwrap();
+        let Some(Command::Run(run)) = cli.command else { panic!("not run") };
+        let settings = run.options.settings();
+        assert_eq!((settings.drafter.as_str(), settings.budget, settings.seed), ("oracle", 64, 7));
+        assert_eq!((settings.temperature, settings.top_p, settings.top_k), (0.7, 0.9, Some(40)));
+        assert_eq!(run.options.prompts.len(), 2);
+        assert_eq!(run.json, Some(PathBuf::from("-")));
+    }
+
+    #[test]
+    fn values_outside_their_range_are_refused_and_the_range_is_said() {
+        let cases = [
+            ("--budget", "0", "1 to 1024"),
+            ("--budget", "1000000000", "1 to 1024"),
+            ("--budget", "99999999999999999999999999", "1 to 1024"),
+            ("--budget", "-3", "1 to 1024"),
+            ("--budget", "many", "1 to 1024"),
+            ("--temperature", "NaN", "positive number"),
+            ("--temperature", "-0.5", "positive number"),
+            ("--temperature", "inf", "positive number"),
+            ("--temperature", "1e39", "positive number"),
+            ("--top-p", "0", "at most 1"),
+            ("--top-p", "1.01", "at most 1"),
+            ("--top-p", "nan", "at most 1"),
+            ("--top-k", "0", "from 1"),
+            ("--limit", "0", "from 1"),
+            ("--max-tokens", "0", "at least one token"),
+            ("--threads", "0", "1 to 1024"),
+            ("--prompt", " \n", "empty"),
+        ];
+        for (option, value, cure) in cases {
+            let line = crate::cli::usage_line(&monitor(&[option, value]).unwrap_err());
+            assert!(line.contains(option) && line.contains(cure), "{option} {value}: {line}");
+        }
+        assert!(monitor(&["--budget", "1024", "--top-p", "1", "--temperature", "-0"]).is_ok());
+    }
+
+    #[test]
+    fn a_prompt_and_a_file_exclude_each_other() {
+        assert!(monitor(&["--prompt", "a", "--prompts", "b"]).is_err());
+        assert_eq!(monitor(&["--prompt", "-5 + 3 = ?"]).unwrap().options.prompt.unwrap(), "-5 + 3 = ?");
+    }
+}

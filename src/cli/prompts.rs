@@ -1,0 +1,187 @@
+//! Prompts: from files of one JSON object a line, or built in.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// One prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// Its `question_id`, or its number from 0 among the prompts that were read.
+    pub id: String,
+    /// The text, as written.
+    pub text: String,
+}
+
+/// Why there are no prompts.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// A file can't be read.
+    #[error("can't read the prompts of {}: {source}; give a file with one JSON object a line", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file has no good line.
+    #[error("{} has no prompt: give one JSON object a line, with \"prompt\" or \"turns\"", file.display())]
+    NoPrompt {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// The prompts that the monitor shows when none are given: of several kinds, since what can be foreseen differs.
+pub fn built_in() -> Vec<Prompt> {
+    include_str!("prompts.txt")
+        .split("\n---\n")
+        .enumerate()
+        .map(|(number, text)| Prompt { id: number.to_string(), text: text.trim().into() })
+        .collect()
+}
+
+/// A line of a file of prompts. What else it holds is not looked at.
+#[derive(Deserialize)]
+struct Line {
+    question_id: Option<Id>,
+    prompt: Option<String>,
+    turns: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Number(serde_json::Number),
+    Text(String),
+}
+
+/// Reads files in turn, until there are `limit` prompts. A bad line is told to `warn`, and the rest goes on; blank
+/// lines are passed over.
+///
+/// # Errors
+/// If a file can't be read or has no good line.
+pub fn read_files(files: &[PathBuf], limit: Option<usize>, warn: &mut dyn FnMut(String)) -> Result<Vec<Prompt>, PromptError> {
+    let mut prompts = Vec::new();
+    for file in files {
+        read_file(file, limit.unwrap_or(usize::MAX), &mut prompts, warn)?;
+    }
+    Ok(prompts)
+}
+
+fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Prompt>, warn: &mut dyn FnMut(String)) -> Result<(), PromptError> {
+    let unreadable = |source| PromptError::Unreadable { file: file.into(), source };
+    let mut reader = BufReader::new(File::open(file).map_err(unreadable)?);
+    let mut bytes = Vec::new();
+    let before = prompts.len();
+    for number in 1.. {
+        if prompts.len() >= limit {
+            return Ok(());
+        }
+        bytes.clear();
+        if reader.read_until(b'\n', &mut bytes).map_err(unreadable)? == 0 {
+            break;
+        }
+        if bytes.trim_ascii().is_empty() {
+            continue;
+        }
+        match read_line(&bytes, prompts.len()) {
+            Ok(prompt) => prompts.push(prompt),
+            Err(why) => warn(format!("{}:{number}: {why}; the line is left out", file.display())),
+        }
+    }
+    if prompts.len() == before { Err(PromptError::NoPrompt { file: file.into() }) } else { Ok(()) }
+}
+
+fn read_line(bytes: &[u8], number: usize) -> Result<Prompt, String> {
+    // serde_json says "at line 1 column c" of the line that it was given: only the column means something here.
+    let line: Line = serde_json::from_slice(bytes).map_err(|error| {
+        let text = error.to_string();
+        let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+        format!("not a prompt in JSON: {what} at column {}", error.column())
+    })?;
+    let text = match (line.turns, line.prompt) {
+        (Some(turns), _) => turns.into_iter().next().ok_or("\"turns\" is empty")?,
+        (None, Some(prompt)) => prompt,
+        (None, None) => return Err("neither \"prompt\" nor \"turns\"".into()),
+    };
+    if text.trim().is_empty() {
+        return Err("the prompt is empty".into());
+    }
+    let id = match line.question_id {
+        Some(Id::Number(id)) => id.to_string(),
+        Some(Id::Text(id)) => id,
+        None => number.to_string(),
+    };
+    Ok(Prompt { id, text })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(content: &[u8], limit: Option<usize>) -> (Result<Vec<Prompt>, PromptError>, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("p.jsonl");
+        std::fs::write(&file, content).unwrap();
+        let mut said = Vec::new();
+        let prompts = read_files(&[file], limit, &mut |line| said.push(line));
+        (prompts, said)
+    }
+
+    fn pairs(prompts: &[Prompt]) -> Vec<(&str, &str)> {
+        prompts.iter().map(|p| (p.id.as_str(), p.text.as_str())).collect()
+    }
+
+    #[test]
+    fn ids_and_texts_of_every_kind_of_line() {
+        let content = br#"{"question_id": 81, "turns": ["first", "second"], "category": "x"}
+{"prompt": "plain"}
+
+{"question_id": "abc", "prompt": "ignored", "turns": ["wins"]}
+{"question_id": null, "prompt": "last"}"#;
+        let (prompts, said) = read(content, None);
+        assert_eq!(pairs(&prompts.unwrap()), [("81", "first"), ("1", "plain"), ("abc", "wins"), ("3", "last")]);
+        assert!(said.is_empty(), "{said:?}");
+    }
+
+    #[test]
+    fn bad_lines_are_named_by_number_and_the_rest_goes_on() {
+        let content = b"{\"prompt\": \"a\"}\n{\"prompt\": \n[]\n{\"turns\": []}\n{}\n{\"prompt\": \"  \"}\n\
+                        {\"prompt\": 3}\n\xff\xfe\n{\"prompt\": \"b\"}\n";
+        let (prompts, said) = read(content, None);
+        assert_eq!(pairs(&prompts.unwrap()), [("0", "a"), ("1", "b")]);
+        let numbers: Vec<&str> = said.iter().map(|line| line.split(':').nth(1).unwrap()).collect();
+        assert_eq!(numbers, ["2", "3", "4", "5", "6", "7", "8"], "{said:#?}");
+        assert!(said.iter().all(|line| !line.contains('\n')));
+    }
+
+    #[test]
+    fn a_limit_stops_the_reading() {
+        let (prompts, said) = read(b"{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\nnot json\n", Some(2));
+        assert_eq!(prompts.unwrap().len(), 2);
+        assert!(said.is_empty());
+    }
+
+    #[test]
+    fn a_file_without_prompts_is_an_error() {
+        for content in [&b""[..], b"\n\n", b"no\n"] {
+            assert!(matches!(read(content, None).0, Err(PromptError::NoPrompt { .. })));
+        }
+        let missing = read_files(&["no/such/file".into()], None, &mut |_| ());
+        assert!(matches!(missing, Err(PromptError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn the_built_in_prompts_are_whole() {
+        let prompts = built_in();
+        assert!(prompts.len() >= 6);
+        for (number, prompt) in prompts.iter().enumerate() {
+            assert_eq!(prompt.id, number.to_string());
+            assert!(!prompt.text.trim().is_empty() && !prompt.text.contains("---"), "{prompt:?}");
+        }
+    }
+}
