@@ -1,1 +1,22 @@
-//! app
+//! The monitor: its state, what changes it, and the loop that feeds it.
+//!
+//! `update(&mut State, Msg) -> Vec<Effect>` is pure: no I/O and no clock, time comes in messages. `ui::render` draws a
+//! state without changing it. `run` alone touches the terminal, the engine's channels and the signals.
+
+mod commands;
+mod editor;
+mod history;
+mod message;
+mod run;
+mod state;
+mod terminal;
+mod update;
+
+pub use commands::{COMMANDS, Chord, Entry, command_for};
+pub use editor::Editor;
+pub use history::{Averages, History, Step, Text};
+pub use message::{Effect, Msg};
+pub use run::{Ended, Link, Options, run};
+pub use state::{Motion, Notice, Overlay, Pane, Phase, State};
+pub use terminal::Guard;
+pub use update::update;

@@ -1,1 +1,100 @@
-//! ui
+//! Drawing the state: `render` changes nothing and is a function of the state and the theme alone.
+
+mod clean;
+mod layout;
+mod number;
+mod pen;
+mod ruler;
+mod views;
+
+pub use clean::line as visible;
+pub use layout::{Form, Frame as Places, LEAST, places};
+pub use ruler::{Mark, Placed, Side, place};
+
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::app::{Overlay, Pane, Phase, State};
+use crate::theme::{Role, Theme};
+use pen::Pen;
+
+/// Draws the whole screen.
+pub fn render(state: &State, theme: &Theme, frame: &mut Frame) {
+    let area = frame.area();
+    draw(state, theme, area, frame.buffer_mut());
+}
+
+/// Draws the whole screen into a buffer.
+pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) {
+    Pen::new(buf, theme, area).clear(Role::Base);
+    if area.width < LEAST.0 || area.height < LEAST.1 {
+        views::too_small(&mut Pen::new(buf, theme, area));
+        return;
+    }
+    let places = places(area, state);
+    views::header(state, &mut Pen::new(buf, theme, places.header));
+    for (pane, rect) in &places.panes {
+        let mut pen = Pen::new(buf, theme, *rect);
+        if places.form == Form::Compact && *pane != Pane::Gauge && !state.zoom {
+            // Every row counts: the pane goes without its title.
+            body(state, *pane, places.form, &mut pen);
+        } else if places.form == Form::Compact && !state.zoom {
+            body(state, *pane, places.form, &mut pen);
+        } else {
+            title(state, *pane, &mut pen);
+            let (width, height) = (rect.width, rect.height.saturating_sub(1));
+            body(state, *pane, places.form, &mut pen.part(0, 1, width, height));
+        }
+    }
+    for x in &places.rules {
+        views::divider(&mut Pen::new(buf, theme, *x));
+    }
+    if let Some(rect) = places.figures {
+        views::figures(state, &mut Pen::new(buf, theme, rect));
+    }
+    if let Some(rect) = places.legend {
+        views::legend(&mut Pen::new(buf, theme, rect));
+    }
+    views::footer(state, &mut Pen::new(buf, theme, places.footer));
+    match &state.overlay {
+        Overlay::None => {
+            if let Phase::Loading(what, done) = &state.phase {
+                views::loading(what, *done, &mut Pen::new(buf, theme, area));
+            }
+        }
+        Overlay::Help(scroll) => views::help(*scroll, &mut Pen::new(buf, theme, area)),
+        Overlay::Editor(editor) => views::editor(editor, &mut Pen::new(buf, theme, area)),
+    }
+}
+
+fn title(state: &State, pane: Pane, pen: &mut Pen) {
+    let focused = state.focus == pane;
+    let (frame, name) = if focused { (Role::FrameFocus, Role::TitleFocus) } else { (Role::Frame, Role::Title) };
+    let (line, width) = (pen.glyphs().line, pen.width());
+    pen.rule(0, width, 0, line, frame);
+    let start = if focused {
+        let mark = pen.glyphs().focus;
+        pen.text(0, 0, mark, name)
+    } else {
+        1
+    };
+    let end = pen.text(start, 0, &format!(" {} ", pane.name()), name);
+    let (told, role) = views::summary(state, pane, pen.glyphs());
+    if !told.is_empty() && width > end + 6 {
+        let told = pen.shorten(&told, width - end - 4);
+        pen.right(width - 1, 0, &format!(" {told} "), role);
+    }
+}
+
+fn body(state: &State, pane: Pane, form: Form, pen: &mut Pen) {
+    match pane {
+        Pane::Text => views::text(state, pen),
+        Pane::Tree => views::tree(state, pen),
+        Pane::Entropy => views::entropy(state, pen),
+        Pane::Accepted => views::accepted(state, pen),
+        Pane::Speed => views::speed(state, pen),
+        Pane::Gauge => views::gauge(state, form, pen),
+        Pane::Steps => views::steps(state, pen),
+    }
+}

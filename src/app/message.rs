@@ -1,0 +1,31 @@
+//! What the state is told, and what it wants done.
+
+use std::time::Duration;
+
+use crossterm::event::KeyEvent;
+
+use crate::engine::{Command, Event};
+
+/// What happened. The time of a message is the last [`Msg::Tick`] before it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Msg {
+    /// Time since the start.
+    Tick(Duration),
+    /// A key was pressed.
+    Key(KeyEvent),
+    /// Text was pasted.
+    Paste(String),
+    /// The engine said something.
+    Engine(Event),
+    /// The engine's thread is gone without a last word; why, where it is known.
+    EngineGone(Option<String>),
+}
+
+/// What the loop must do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Tell the engine.
+    Engine(Command),
+    /// Leave. With an error: in one line, for the person.
+    Leave(Option<String>),
+}

@@ -1,0 +1,181 @@
+//! Everything that the screen shows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Editor, History, Step};
+use crate::engine::RunInfo;
+use crate::telemetry::StepSettings;
+
+/// A part of the screen that can have the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pane {
+    /// The text.
+    Text,
+    /// The tree of the step.
+    Tree,
+    /// Entropy by token.
+    Entropy,
+    /// Accepted length by step.
+    Accepted,
+    /// Tokens a second.
+    Speed,
+    /// The ceilings.
+    Gauge,
+    /// A table of the last steps.
+    Steps,
+}
+
+impl Pane {
+    /// All of them, in the order of Tab.
+    pub const ALL: [Pane; 7] = [Pane::Text, Pane::Tree, Pane::Entropy, Pane::Accepted, Pane::Speed, Pane::Gauge, Pane::Steps];
+
+    /// Its name on the screen.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pane::Text => "text",
+            Pane::Tree => "tree",
+            Pane::Entropy => "entropy",
+            Pane::Accepted => "accepted length",
+            Pane::Speed => "speed",
+            Pane::Gauge => "gauge",
+            Pane::Steps => "steps",
+        }
+    }
+}
+
+/// How far the engine is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    /// Something takes a while: what, and the share done where known.
+    Loading(String, Option<f64>),
+    /// Steps come.
+    Running,
+    /// All prompts are done.
+    Finished,
+}
+
+/// Whether steps come by themselves. A wish shows at once, and the engine's word settles it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Motion {
+    /// They do.
+    Live,
+    /// Asked to wait.
+    Pausing,
+    /// They don't.
+    Paused,
+    /// Asked to go on.
+    Resuming,
+}
+
+impl Motion {
+    /// Whether the person wants it to stand still.
+    pub fn still(self) -> bool {
+        matches!(self, Motion::Pausing | Motion::Paused)
+    }
+}
+
+/// What lies over the panes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Overlay {
+    /// Nothing.
+    None,
+    /// Help, scrolled down by so many lines.
+    Help(u16),
+    /// A prompt being written.
+    Editor(Editor),
+}
+
+/// A message in one line, for a while.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// The line.
+    pub text: String,
+    /// When it goes, as time since the start.
+    pub until: Duration,
+}
+
+/// The whole state of the monitor.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Time since the start, by the last tick.
+    pub now: Duration,
+    /// How far the engine is.
+    pub phase: Phase,
+    /// Whether steps come.
+    pub motion: Motion,
+    /// What runs.
+    pub info: Arc<RunInfo>,
+    /// The settings that hold, as the engine says.
+    pub settings: Option<StepSettings>,
+    /// The settings that the person asked for.
+    pub wished: Option<StepSettings>,
+    /// Wishes that the engine has not answered yet, the oldest first.
+    pub asked: Vec<StepSettings>,
+    /// Tokens a second with nothing drafted, measured.
+    pub plain: Option<f64>,
+    /// Index of the present prompt in the list.
+    pub prompt: usize,
+    /// All prompts, those written here included.
+    pub prompts: Vec<String>,
+    /// The steps so far.
+    pub history: History,
+    /// The pane that has the keys.
+    pub focus: Pane,
+    /// Whether that pane fills the screen.
+    pub zoom: bool,
+    /// What lies over the panes.
+    pub overlay: Overlay,
+    /// The number of the step that is looked at; none for the newest.
+    pub selected: Option<usize>,
+    /// Lines scrolled back in the text.
+    pub scroll: u16,
+    /// A line for the person.
+    pub notice: Option<Notice>,
+    /// Which of the themes is used.
+    pub theme: usize,
+    /// How many themes there are.
+    pub themes: usize,
+}
+
+impl State {
+    /// The state at the start, with so many themes to choose from.
+    pub fn new(themes: usize) -> State {
+        State {
+            now: Duration::ZERO,
+            phase: Phase::Loading("starting".to_owned(), None),
+            motion: Motion::Live,
+            info: Arc::default(),
+            settings: None,
+            wished: None,
+            asked: Vec::new(),
+            plain: None,
+            prompt: 0,
+            prompts: Vec::new(),
+            history: History::default(),
+            focus: Pane::Text,
+            zoom: false,
+            overlay: Overlay::None,
+            selected: None,
+            scroll: 0,
+            notice: None,
+            theme: 0,
+            themes: themes.max(1),
+        }
+    }
+
+    /// The step that is looked at: the selected one, else the newest of the present text.
+    pub fn step(&self) -> Option<&Step> {
+        match self.selected {
+            Some(number) => self.history.get(number),
+            None => self.history.newest().filter(|s| self.history.text().is_none_or(|t| t.number == s.text)),
+        }
+    }
+
+    /// Shows a line for a few seconds, longer where there is more to read.
+    pub fn say(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        let until = self.now + Duration::from_millis(2500 + 40 * text.len().min(150) as u64);
+        self.notice = Some(Notice { text, until });
+    }
+}

@@ -1,0 +1,120 @@
+//! How messages change the state. Pure: no I/O, no clock.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use super::editor::Outcome;
+use super::{Effect, Motion, Msg, Overlay, Phase, State, command_for};
+use crate::engine::{Command, Event};
+
+/// Takes a message in; says what must be done.
+pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    match msg {
+        Msg::Tick(now) => {
+            state.now = now;
+            if state.notice.as_ref().is_some_and(|n| n.until <= now) {
+                state.notice = None;
+            }
+        }
+        Msg::Key(key) if key.kind != KeyEventKind::Release => pressed(state, key, &mut effects),
+        Msg::Key(_) => {}
+        Msg::Paste(text) => match &mut state.overlay {
+            Overlay::Editor(editor) => editor.insert(&text),
+            _ => state.say("press e to write a prompt, then paste"),
+        },
+        Msg::Engine(event) => told(state, event, &mut effects),
+        Msg::EngineGone(why) => {
+            if state.phase != Phase::Finished {
+                let why = why.map_or_else(|| "it gave no reason".to_owned(), |w| w.replace('\n', " "));
+                effects.push(Effect::Leave(Some(format!("the engine stopped: {why}"))));
+            }
+        }
+    }
+    effects
+}
+
+fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
+    let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+    match &mut state.overlay {
+        Overlay::Editor(editor) if !interrupt => match editor.key(key) {
+            Outcome::Edit => {}
+            Outcome::Leave => state.overlay = Overlay::None,
+            Outcome::Send(text) => {
+                if text.trim().is_empty() {
+                    state.say("an empty prompt is not sent: write something, or press Esc");
+                } else {
+                    state.overlay = Overlay::None;
+                    (state.selected, state.scroll) = (None, 0);
+                    effects.push(Effect::Engine(Command::Text(text)));
+                }
+            }
+        },
+        Overlay::Help(scroll) if !interrupt => match key.code {
+            KeyCode::Down | KeyCode::Char('j') => *scroll = scroll.saturating_add(1),
+            KeyCode::Up | KeyCode::Char('k') => *scroll = scroll.saturating_sub(1),
+            KeyCode::PageDown | KeyCode::Char(' ') => *scroll = scroll.saturating_add(10),
+            KeyCode::PageUp => *scroll = scroll.saturating_sub(10),
+            KeyCode::Home => *scroll = 0,
+            _ => state.overlay = Overlay::None,
+        },
+        _ => {
+            if let Some(command) = command_for(&key) {
+                (command.run)(state, effects);
+            }
+        }
+    }
+}
+
+fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
+    match event {
+        Event::Loading { what, done } => state.phase = Phase::Loading(what, done),
+        Event::Ready { info, settings } => {
+            state.phase = Phase::Running;
+            state.prompts.clone_from(&info.prompts);
+            state.info = info;
+            state.wished = Some(settings.clone());
+            state.settings = Some(settings);
+        }
+        Event::Calibrated { plain_tokens_per_second } => {
+            state.plain = Some(plain_tokens_per_second).filter(|p| p.is_finite() && *p > 0.0);
+        }
+        Event::PromptStarted { index, id, prompt, tokens, prefill_seconds } => {
+            state.prompt = index;
+            match state.prompts.get_mut(index) {
+                Some(known) => known.clone_from(&prompt),
+                None => state.prompts.push(prompt.clone()),
+            }
+            state.history.begin(id, prompt, tokens, prefill_seconds);
+        }
+        Event::Step(record) => {
+            state.history.push(record);
+            // A selected step that is no longer kept is not shown as another one.
+            state.selected = state.selected.filter(|&n| state.history.get(n).is_some());
+        }
+        Event::PromptEnded { ending } => state.history.end(ending),
+        Event::Settings(settings) => {
+            // The engine may take the last of several wishes alone; what it took answers all up to it.
+            let answered = state.asked.iter().position(|wish| *wish == settings).unwrap_or(0);
+            state.asked.drain(..(answered + 1).min(state.asked.len()));
+            if state.asked.is_empty() {
+                state.wished = Some(settings.clone());
+            }
+            state.settings = Some(settings);
+        }
+        Event::Paused => state.motion = Motion::Paused,
+        Event::Resumed => {
+            state.motion = Motion::Live;
+            state.selected = None;
+        }
+        Event::Refused(why) => {
+            state.asked.clear();
+            state.wished.clone_from(&state.settings);
+            state.say(why);
+        }
+        Event::Failed(why) => effects.push(Effect::Leave(Some(why))),
+        Event::Finished => {
+            state.phase = Phase::Finished;
+            state.motion = Motion::Paused;
+        }
+    }
+}

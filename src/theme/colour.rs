@@ -1,0 +1,172 @@
+//! Colours as written, and as a terminal can show them.
+
+use ratatui::style::Color;
+
+/// How many colours the terminal shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// None: bold, underline and reverse remain.
+    None,
+    /// The 16 of old.
+    Ansi16,
+    /// 256.
+    Indexed,
+    /// 24 bits.
+    True,
+}
+
+impl Depth {
+    /// What the terminal says of itself: `NO_COLOR` (not empty) wins, then `COLORTERM`, then `TERM`.
+    pub fn from_env(var: impl Fn(&str) -> Option<String>) -> Depth {
+        let set = |name: &str| var(name).filter(|v| !v.is_empty());
+        let term = set("TERM").unwrap_or_default();
+        if set("NO_COLOR").is_some() || term == "dumb" {
+            return Depth::None;
+        }
+        match set("COLORTERM").as_deref() {
+            Some("truecolor" | "24bit") => Depth::True,
+            _ if term.contains("direct") || term.contains("kitty") || term.contains("ghostty") => Depth::True,
+            _ if term.contains("256") => Depth::Indexed,
+            _ if cfg!(windows) && term.is_empty() => Depth::True,
+            _ => Depth::Ansi16,
+        }
+    }
+}
+
+const NAMES: [&str; 16] = [
+    "black",
+    "red",
+    "green",
+    "yellow",
+    "blue",
+    "magenta",
+    "cyan",
+    "white",
+    "bright-black",
+    "bright-red",
+    "bright-green",
+    "bright-yellow",
+    "bright-blue",
+    "bright-magenta",
+    "bright-cyan",
+    "bright-white",
+];
+
+/// A colour as a theme writes it: `#rrggbb`, one of the 16 names, a number from 0 to 255, or `default`.
+pub fn parse(text: &str) -> Option<Color> {
+    if let Some(hex) = text.strip_prefix('#') {
+        let value = u32::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 6 && !hex.starts_with('+'))?;
+        return Some(Color::Rgb((value >> 16) as u8, (value >> 8) as u8, value as u8));
+    }
+    if text == "default" {
+        return Some(Color::Reset);
+    }
+    if let Some(i) = NAMES.iter().position(|&n| n == text) {
+        return Some(Color::Indexed(i as u8));
+    }
+    text.parse::<u8>().ok().map(Color::Indexed)
+}
+
+/// The nearest colour that a terminal of this depth shows.
+pub fn fit(colour: Color, depth: Depth) -> Color {
+    match (depth, colour) {
+        (_, Color::Reset) | (Depth::None, _) => Color::Reset,
+        (Depth::True, c) => c,
+        (Depth::Indexed, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), 16..=255)),
+        (Depth::Indexed, c) => c,
+        (Depth::Ansi16, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), 0..=15)),
+        (Depth::Ansi16, Color::Indexed(i)) if i > 15 => Color::Indexed(nearest(rgb(i), 0..=15)),
+        (Depth::Ansi16, c) => c,
+    }
+}
+
+fn nearest(colour: (u8, u8, u8), among: std::ops::RangeInclusive<u8>) -> u8 {
+    among.min_by_key(|&i| distance(colour, rgb(i))).unwrap_or(7)
+}
+
+/// Squared distance in RGB, weighted by how the eye sees the three (the "redmean" approximation).
+fn distance(a: (u8, u8, u8), b: (u8, u8, u8)) -> i64 {
+    let mean = (i64::from(a.0) + i64::from(b.0)) / 2;
+    let d = |x: u8, y: u8| i64::from(x) - i64::from(y);
+    let (r, g, bl) = (d(a.0, b.0), d(a.1, b.1), d(a.2, b.2));
+    (512 + mean) * r * r + 1024 * g * g + (767 - mean) * bl * bl
+}
+
+/// The usual red, green and blue of an indexed colour.
+pub fn rgb(index: u8) -> (u8, u8, u8) {
+    const ANSI: [(u8, u8, u8); 16] = [
+        (0, 0, 0),
+        (205, 0, 0),
+        (0, 205, 0),
+        (205, 205, 0),
+        (0, 0, 238),
+        (205, 0, 205),
+        (0, 205, 205),
+        (229, 229, 229),
+        (127, 127, 127),
+        (255, 85, 85),
+        (85, 255, 85),
+        (255, 255, 85),
+        (92, 92, 255),
+        (255, 85, 255),
+        (85, 255, 255),
+        (255, 255, 255),
+    ];
+    match index {
+        0..=15 => ANSI[usize::from(index)],
+        16..=231 => {
+            let i = index - 16;
+            let level = |x: u8| if x == 0 { 0 } else { 55 + 40 * x };
+            (level(i / 36), level(i / 6 % 6), level(i % 6))
+        }
+        _ => {
+            let grey = 8 + 10 * (index - 232);
+            (grey, grey, grey)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn colours_as_written() {
+        assert_eq!(parse("#10ff00"), Some(Color::Rgb(16, 255, 0)));
+        assert_eq!(parse("bright-blue"), Some(Color::Indexed(12)));
+        assert_eq!(parse("200"), Some(Color::Indexed(200)));
+        assert_eq!(parse("default"), Some(Color::Reset));
+        for bad in ["#12345", "#1234567", "#+12345", "reddish", "256", "-1", ""] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn fewer_colours_come_near() {
+        assert_eq!(fit(Color::Rgb(255, 0, 0), Depth::Indexed), Color::Indexed(196));
+        assert_eq!(fit(Color::Rgb(0x5f, 0x87, 0xaf), Depth::Indexed), Color::Indexed(67));
+        assert_eq!(fit(Color::Rgb(250, 250, 250), Depth::Ansi16), Color::Indexed(15));
+        assert_eq!(fit(Color::Indexed(232), Depth::Ansi16), Color::Indexed(0));
+        assert_eq!(fit(Color::Rgb(1, 2, 3), Depth::None), Color::Reset);
+        for i in 0..=255u8 {
+            let (r, g, b) = rgb(i);
+            if let Color::Indexed(j) = fit(Color::Rgb(r, g, b), Depth::Indexed) {
+                assert!(i < 16 || rgb(j) == (r, g, b), "colour {i} became {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_terminal_says_how_many() {
+        let depth = |pairs: &[(&str, &str)]| {
+            Depth::from_env(|name| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned()))
+        };
+        assert_eq!(depth(&[("TERM", "xterm-256color")]), Depth::Indexed);
+        assert_eq!(depth(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")]), Depth::True);
+        assert_eq!(depth(&[("TERM", "xterm")]), Depth::Ansi16);
+        assert_eq!(depth(&[("TERM", "dumb"), ("COLORTERM", "truecolor")]), Depth::None);
+        assert_eq!(depth(&[("TERM", "xterm-256color"), ("NO_COLOR", "1")]), Depth::None);
+        assert_eq!(depth(&[("TERM", "xterm-256color"), ("NO_COLOR", "")]), Depth::Indexed);
+    }
+}

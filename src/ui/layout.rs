@@ -1,0 +1,162 @@
+//! Where everything goes, afresh for every size.
+
+use ratatui::layout::Rect;
+
+use crate::app::{Pane, State};
+
+/// The least width and height with a picture worth showing.
+pub const LEAST: (u16, u16) = (40, 12);
+
+/// What the screen has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The text (or the focused pane), the gauge, and the rest as one line each.
+    Compact,
+    /// All panes in one column.
+    Tall,
+    /// All panes in two columns.
+    Normal,
+    /// Two columns, with a table of steps.
+    Wide,
+    /// Three columns, with definitions.
+    Huge,
+}
+
+/// The places on a screen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// How much there is.
+    pub form: Form,
+    /// What runs.
+    pub header: Rect,
+    /// The keys.
+    pub footer: Rect,
+    /// Panes and where they go.
+    pub panes: Vec<(Pane, Rect)>,
+    /// Lines between columns.
+    pub rules: Vec<Rect>,
+    /// One line each for entropy, accepted length and speed.
+    pub figures: Option<Rect>,
+    /// Signs and definitions.
+    pub legend: Option<Rect>,
+}
+
+/// Takes rows off a column from the top.
+struct Column(Rect);
+
+impl Column {
+    fn take(&mut self, rows: u16) -> Rect {
+        let rows = rows.min(self.0.height);
+        let taken = Rect { height: rows, ..self.0 };
+        self.0 = Rect { y: self.0.y + rows, height: self.0.height - rows, ..self.0 };
+        taken
+    }
+
+    fn rest(&mut self) -> Rect {
+        self.take(self.0.height)
+    }
+}
+
+/// Cuts an area into columns of these widths, one column between them for a line; the last takes what is left.
+fn columns(area: Rect, widths: &[u16], rules: &mut Vec<Rect>) -> Vec<Column> {
+    let mut x = area.x;
+    let mut out = Vec::new();
+    for &width in widths {
+        out.push(Column(Rect { x, width: width.min(area.right().saturating_sub(x)), ..area }));
+        x = (x + width + 1).min(area.right());
+        rules.push(Rect { x: x.saturating_sub(1), width: 1, ..area });
+    }
+    out.push(Column(Rect { x, width: area.right().saturating_sub(x), ..area }));
+    out
+}
+
+/// The form for a screen of this size.
+fn form(width: u16, height: u16) -> Form {
+    match (width, height) {
+        (w, h) if w >= 160 && h >= 44 => Form::Huge,
+        (w, h) if w >= 108 && h >= 34 => Form::Wide,
+        (w, h) if w >= 76 && h >= 22 => Form::Normal,
+        (w, h) if w >= 40 && h >= 42 => Form::Tall,
+        _ => Form::Compact,
+    }
+}
+
+/// Lays a screen out.
+pub fn places(area: Rect, state: &State) -> Frame {
+    let form = form(area.width, area.height);
+    let mut all = Column(area);
+    let header = all.take(2);
+    let footer = Rect { y: area.bottom().saturating_sub(1), height: 1.min(area.height), ..area };
+    let mut main = Column(Rect { height: all.0.height.saturating_sub(1), ..all.0 });
+    let (mut panes, mut rules, mut figures, mut legend) = (Vec::new(), Vec::new(), None, None);
+    if state.zoom {
+        panes.push((state.focus, main.rest()));
+        return Frame { form, header, footer, panes, rules, figures, legend };
+    }
+    let height = main.0.height;
+    match form {
+        Form::Compact => {
+            let focus = if state.focus == Pane::Gauge { Pane::Text } else { state.focus };
+            let first = main.take(height.saturating_sub(6));
+            panes.push((focus, first));
+            panes.push((Pane::Gauge, main.take(3)));
+            figures = Some(main.rest());
+        }
+        Form::Tall => {
+            panes.push((Pane::Text, main.take(height * 24 / 100)));
+            panes.push((Pane::Tree, main.take(height * 30 / 100)));
+            panes.push((Pane::Gauge, main.take(5)));
+            panes.push((Pane::Accepted, main.take(6)));
+            panes.push((Pane::Speed, main.take(4)));
+            panes.push((Pane::Entropy, main.rest()));
+        }
+        Form::Normal => {
+            let top = main.take(height - 5);
+            let left = (area.width - 1) * 51 / 100;
+            let mut cut = columns(top, &[left], &mut rules);
+            if let [left, right] = cut.as_mut_slice() {
+                panes.push((Pane::Text, left.take(top.height * 45 / 100)));
+                panes.push((Pane::Tree, left.rest()));
+                panes.push((Pane::Entropy, right.take(top.height.saturating_sub(10))));
+                panes.push((Pane::Accepted, right.take(6)));
+                panes.push((Pane::Speed, right.rest()));
+            }
+            panes.push((Pane::Gauge, main.rest()));
+        }
+        Form::Wide => {
+            let top = main.take(height - 7);
+            let left = (area.width - 1) * 52 / 100;
+            let mut cut = columns(top, &[left], &mut rules);
+            if let [left, right] = cut.as_mut_slice() {
+                panes.push((Pane::Text, left.take(top.height * 38 / 100)));
+                panes.push((Pane::Tree, left.rest()));
+                let steps = top.height.saturating_sub(24).min(12);
+                panes.push((Pane::Entropy, right.take(top.height.saturating_sub(13 + steps))));
+                panes.push((Pane::Accepted, right.take(8)));
+                panes.push((Pane::Speed, right.take(5)));
+                panes.push((Pane::Steps, right.rest()));
+            }
+            panes.push((Pane::Gauge, main.rest()));
+        }
+        Form::Huge => {
+            let top = main.take(height - 9);
+            let third = (area.width - 2) / 3;
+            let mut cut = columns(top, &[third, third], &mut rules);
+            if let [left, middle, right] = cut.as_mut_slice() {
+                panes.push((Pane::Text, left.take(top.height * 52 / 100)));
+                panes.push((Pane::Steps, left.rest()));
+                panes.push((Pane::Tree, middle.rest()));
+                panes.push((Pane::Entropy, right.take(top.height.saturating_sub(20))));
+                panes.push((Pane::Accepted, right.take(13)));
+                panes.push((Pane::Speed, right.rest()));
+            }
+            let mut bottom = columns(main.rest(), &[2 * third + 1], &mut rules);
+            if let [gauge, words] = bottom.as_mut_slice() {
+                panes.push((Pane::Gauge, gauge.rest()));
+                legend = Some(words.rest());
+            }
+        }
+    }
+    panes.retain(|(_, rect)| !rect.is_empty());
+    Frame { form, header, footer, panes, rules, figures, legend }
+}

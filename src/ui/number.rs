@@ -1,0 +1,53 @@
+//! How numbers are written, so that columns stand still: always the same places after the point.
+
+/// A count of tokens, or nats, to two places.
+pub fn two(value: f64) -> String {
+    if value.is_finite() { format!("{value:.2}") } else { "-".to_owned() }
+}
+
+/// The same where it is known.
+pub fn two_or_dash(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), two)
+}
+
+/// Tokens a second to one place.
+pub fn speed(value: Option<f64>) -> String {
+    value.filter(|v| v.is_finite()).map_or_else(|| "-".to_owned(), |v| format!("{v:.1}"))
+}
+
+/// A probability in four cells. What would round to 0 or 1 without being so is not shown as such.
+pub fn probability(p: f64) -> String {
+    match p {
+        p if !p.is_finite() => "   -".to_owned(),
+        p if p <= 0.0 => "   0".to_owned(),
+        p if p < 0.005 => "<.01".to_owned(),
+        p if p >= 1.0 => "   1".to_owned(),
+        p if p > 0.995 => ">.99".to_owned(),
+        p => format!("{p:4.2}"),
+    }
+}
+
+/// A share in per cent, whole.
+pub fn percent(share: f64) -> String {
+    if share.is_finite() { format!("{:.0}%", share * 100.0) } else { "-".to_owned() }
+}
+
+/// Seconds as milliseconds, to one place.
+pub fn millis(seconds: f64) -> String {
+    if seconds.is_finite() { format!("{:.1}", seconds * 1e3) } else { "-".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_take_four_cells_and_do_not_pretend() {
+        for (p, text) in [(0.0, "   0"), (1.0, "   1"), (0.004, "<.01"), (0.996, ">.99"), (0.5, "0.50"), (f64::NAN, "   -"), (0.995, "0.99")] {
+            assert_eq!(probability(p), text);
+        }
+        for i in 0..=10_000 {
+            assert_eq!(probability(f64::from(i) / 10_000.0).len(), 4);
+        }
+    }
+}

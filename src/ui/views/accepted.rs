@@ -1,0 +1,100 @@
+//! Accepted length: by step, as a histogram, and the acceptance of each position given that it was reached.
+
+use super::{Pen, empty};
+use crate::app::State;
+use crate::theme::Role;
+use crate::ui::number;
+
+/// What the title says.
+pub fn summary(state: &State) -> (String, Role) {
+    match state.history.averages.accepted_mean() {
+        Some(mean) => (format!("mean {} + bonus = {} tokens/step", number::two(mean), number::two(mean + 1.0)), Role::GaugeAccepted),
+        None => (String::new(), Role::Label),
+    }
+}
+
+/// A row of bars, a step each, the newest at the right.
+pub fn sparkline(state: &State, pen: &mut Pen, x: usize, y: usize, width: usize, rows: usize) {
+    let glyphs = pen.glyphs();
+    let steps: Vec<_> = state.history.back_from(state.selected).take(width).collect();
+    let highest = steps.iter().map(|s| s.record.accepted).max().unwrap_or(0).max(1);
+    for (i, step) in steps.iter().rev().enumerate() {
+        let role = match step.record.accepted {
+            _ if state.selected == Some(step.number) => Role::Notice,
+            0 => Role::TokenBonus,
+            n => Role::accepted(n),
+        };
+        if step.changed {
+            for r in 0..rows {
+                pen.text(x + i, y + r, glyphs.change, Role::PlotChange);
+            }
+            // The bar of a changed step is drawn over its mark.
+        }
+        let eighths = (step.record.accepted * 8 * rows).div_ceil(highest);
+        for r in 0..eighths.div_ceil(8) {
+            pen.text(x + i, y + rows - 1 - r, glyphs.level(eighths - 8 * r), role);
+        }
+        if eighths == 0 && !step.changed {
+            pen.text(x + i, y + rows - 1, glyphs.zero, Role::PlotAxis);
+        }
+    }
+}
+
+/// Draws it.
+pub fn accepted(state: &State, pen: &mut Pen) {
+    let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
+    let averages = &state.history.averages;
+    if averages.steps == 0 {
+        empty(pen, "accepted drafted tokens of each step come here");
+        return;
+    }
+    // Words at the left, then a column a length.
+    let words = 9;
+    let rows = if height >= 10 { 3 } else if height >= 7 { 2 } else { 1 };
+    pen.text(1, rows - 1, "by step", Role::Label);
+    sparkline(state, pen, words + 1, 0, width.saturating_sub(words + 2), rows);
+    let cell = 4;
+    let columns = width.saturating_sub(words + 1) / cell;
+    if columns == 0 || height <= rows {
+        return;
+    }
+    let longest = averages.lengths.len().max(averages.reached.len() + 1);
+    let cut = longest > columns;
+    let shown = longest.min(columns);
+    // The last column stands for all lengths from there on where not all fit.
+    let share = |k: usize| {
+        let from = &averages.lengths[k.min(averages.lengths.len())..];
+        let count: usize = if cut && k + 1 == shown { from.iter().sum() } else { from.first().copied().unwrap_or(0) };
+        count as f64 / averages.steps as f64
+    };
+    let highest = (0..shown).map(share).fold(0.0, f64::max);
+    // Rows: the histogram takes what the three lines below it leave.
+    let bars = height.saturating_sub(rows + 3).max(1);
+    let labels = [("length", 0), ("% steps", 1), ("% passed", 2)];
+    for (label, i) in labels {
+        pen.text(1, rows + bars + i, label, Role::Label);
+    }
+    for k in 0..shown {
+        let x = words + 1 + k * cell;
+        let end = x + cell - 1;
+        let role = if k == 0 { Role::TokenBonus } else { Role::accepted(k) };
+        let eighths = if highest > 0.0 { (share(k) / highest * (8 * bars) as f64).round() as usize } else { 0 };
+        let eighths = if share(k) > 0.0 { eighths.max(1) } else { 0 };
+        for r in 0..eighths.div_ceil(8) {
+            pen.rule(x, end, rows + bars - 1 - r, glyphs.level(eighths - 8 * r), role);
+        }
+        let more = cut && k + 1 == shown;
+        pen.right(end, rows + bars, &if more { format!("{k}+") } else { k.to_string() }, Role::Base);
+        pen.right(end, rows + bars + 1, &whole(share(k)), Role::Base);
+        if let Some(&(reached, accepted)) = k.checked_sub(1).and_then(|i| averages.reached.get(i)).filter(|_| !more) {
+            let rate = accepted as f64 / reached.max(1) as f64;
+            // Few trials say little.
+            let role = if reached < 10 { Role::NodeUnreached } else { Role::Value };
+            pen.right(end, rows + bars + 2, &whole(rate), role);
+        }
+    }
+}
+
+fn whole(share: f64) -> String {
+    format!("{:.0}", share * 100.0)
+}

@@ -1,0 +1,142 @@
+//! Entropy of the law behind each generated token, with its mean and interval.
+
+use super::{Pen, empty, greedy};
+use crate::app::State;
+use crate::theme::{Glyphs, Role};
+use crate::ui::number;
+
+/// One column of the plot.
+struct Bar {
+    value: f64,
+    accepted: bool,
+    changed: bool,
+    begins: bool,
+    selected: bool,
+}
+
+/// What is drawn: the law that is sampled from or, when that has no entropy, the model's own.
+fn bars(state: &State, count: usize) -> Vec<Bar> {
+    let mut out = Vec::with_capacity(count);
+    for step in state.history.back_from(state.selected) {
+        let record = &step.record;
+        for (i, entropy) in record.entropy.iter().enumerate().rev() {
+            if out.len() == count {
+                break;
+            }
+            out.push(Bar {
+                value: if greedy(record) { entropy.plain.entropy } else { entropy.law.entropy },
+                accepted: i < record.accepted,
+                changed: step.changed && i == 0,
+                begins: step.first && i == 0,
+                selected: state.selected == Some(step.number),
+            });
+        }
+        if out.len() == count {
+            break;
+        }
+    }
+    out.reverse();
+    out
+}
+
+/// The mean that is shown, half the width of its interval, and whether it is of the model's own law.
+pub fn mean(state: &State) -> Option<(f64, Option<f64>, bool)> {
+    let reference = state.history.newest().is_some_and(|s| greedy(&s.record));
+    let means = if reference { &state.history.plain_entropy } else { &state.history.entropy };
+    means.mean().map(|m| (m, means.half_width(), reference))
+}
+
+/// What the title says.
+pub fn summary(state: &State, glyphs: &Glyphs) -> (String, Role) {
+    let Some((mean, half, reference)) = mean(state) else { return (String::new(), Role::Label) };
+    let interval = half.map_or_else(String::new, |h| format!(" {} {}", glyphs.plus_minus, number::two(h)));
+    let text = if reference {
+        format!("greedy: {} 0; at T=1 {}{interval} nats", glyphs.mu, number::two(mean))
+    } else {
+        format!("{} {}{interval} nats", glyphs.mu, number::two(mean))
+    };
+    (text, Role::PlotMean)
+}
+
+/// The newest tokens in one row, for small screens.
+pub fn strip(state: &State, pen: &mut Pen, x: usize, y: usize, width: usize) {
+    let bars = bars(state, width);
+    let top = top(bars.iter().map(|b| b.value).fold(0.0, f64::max));
+    for (i, bar) in bars.iter().enumerate() {
+        let eighths = ((bar.value / top * 8.0).round() as usize).min(8);
+        let (glyph, role) = match eighths {
+            0 => (pen.glyphs().zero, Role::PlotAxis),
+            n if bar.accepted => (pen.glyphs().level(n), Role::Plot),
+            n => (pen.glyphs().level(n), Role::TokenBonus),
+        };
+        pen.text(x + i, y, glyph, role);
+    }
+}
+
+/// The top of the axis: a round number not below `value`, from a short list so that the axis seldom moves.
+fn top(value: f64) -> f64 {
+    const TOPS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0];
+    TOPS.into_iter().find(|&t| value <= t).unwrap_or(16.0)
+}
+
+/// Draws it.
+pub fn entropy(state: &State, pen: &mut Pen) {
+    let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
+    let axis = 4;
+    let columns = width.saturating_sub(axis + 1);
+    let bars = bars(state, columns);
+    if bars.is_empty() || height == 0 {
+        empty(pen, "the entropy of each generated token comes here");
+        return;
+    }
+    let (mu, half) = mean(state).map_or((None, None), |(m, h, _)| (Some(m), h));
+    let highest = bars.iter().map(|b| b.value).fold(0.0, f64::max).max(mu.unwrap_or(0.0));
+    let top = top(highest);
+    // The row, from the bottom, that holds a value.
+    let row = |value: f64| ((value / top * height as f64) as usize).min(height - 1);
+    let y_of = |row: usize| height - 1 - row;
+    for (value, r) in [(top, height - 1), (0.0, 0)] {
+        if height > 2 || r > 0 {
+            pen.right(axis - 1, y_of(r), &format!("{value:.0}"), Role::PlotAxis);
+        }
+    }
+    if height >= 7 {
+        pen.right(axis - 1, y_of(row(top / 2.0)), &number::two(top / 2.0).trim_end_matches('0').trim_end_matches('.').to_owned(), Role::PlotAxis);
+    }
+    for y in 0..height {
+        pen.text(axis - 1, y, glyphs.vline, Role::PlotAxis);
+    }
+    if let (Some(mu), Some(half)) = (mu, half) {
+        for r in row((mu - half).max(0.0))..=row(mu + half) {
+            pen.tint(axis, y_of(r), columns, Role::PlotBand);
+        }
+    }
+    if let Some(mu) = mu {
+        pen.rule(axis, axis + columns, y_of(row(mu)), glyphs.line, Role::PlotMean);
+        pen.right(axis - 1, y_of(row(mu)), &format!("{:>3}", glyphs.mu), Role::PlotMean);
+    }
+    for (i, bar) in bars.iter().enumerate() {
+        let x = axis + i;
+        if bar.changed {
+            for y in 0..height {
+                pen.text(x, y, glyphs.change, Role::PlotChange);
+            }
+        }
+        let role = match bar {
+            Bar { selected: true, .. } => Role::Notice,
+            Bar { accepted: true, .. } => Role::Plot,
+            _ => Role::TokenBonus,
+        };
+        let eighths = ((bar.value / top * (8 * height) as f64).round() as usize).min(8 * height);
+        for r in 0..eighths.div_ceil(8) {
+            let glyph = glyphs.level(eighths - 8 * r);
+            pen.text(x, y_of(r), glyph, role);
+        }
+        if eighths == 0 && !bar.changed {
+            pen.text(x, y_of(0), glyphs.zero, Role::PlotAxis);
+        }
+        if bar.begins && !bar.changed && eighths < 8 * height - 7 && i > 0 {
+            pen.text(x, 0, glyphs.down, Role::PlotAxis);
+        }
+    }
+}

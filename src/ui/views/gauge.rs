@@ -1,0 +1,207 @@
+//! The gauge: what was accepted and what was to be expected, against the ceilings, on one ruler.
+//!
+//! The ruler counts tokens a step, the bonus included; ceilings and accepted lengths count accepted drafted tokens
+//! without it, so each stands at its value plus one. Shares are of accepted drafted tokens, as in bounds.md.
+
+use super::{Pen, empty, greedy};
+use crate::app::State;
+use crate::telemetry::{Ceilings, StepRecord};
+use crate::theme::{Glyphs, Role};
+use crate::ui::layout::Form;
+use crate::ui::number::{percent, two};
+use crate::ui::ruler::{Mark, Side, place};
+
+/// What the gauge shows, in accepted drafted tokens a step (the bonus not counted).
+struct Reading<'a> {
+    accepted: f64,
+    expected: f64,
+    budget: usize,
+    ceilings: &'a Ceilings,
+    greedy: bool,
+    /// Whether it is one step and not a mean.
+    single: bool,
+}
+
+fn reading(state: &State) -> Option<Reading<'_>> {
+    let single = state.selected.and_then(|n| state.history.get(n));
+    let step = single.or_else(|| state.history.newest())?;
+    let record: &StepRecord = &step.record;
+    let means = || Some((state.history.averages.accepted_mean()?, state.history.averages.expected_mean()?));
+    let (accepted, expected) = match single {
+        Some(_) => (record.accepted as f64, record.expected_accepted),
+        None => means()?,
+    };
+    Some(Reading {
+        accepted,
+        expected,
+        budget: record.settings.budget,
+        ceilings: &record.ceilings,
+        greedy: greedy(record),
+        single: single.is_some(),
+    })
+}
+
+impl Reading<'_> {
+    /// The lowest ceiling that is proven for this budget, and its name. The published form is not among them: its
+    /// constant is unknown.
+    fn tightest(&self) -> (f64, &'static str) {
+        let c = self.ceilings;
+        [(c.fluid, "fluid"), (c.renewal_tuned, "tuned renewal"), (c.renewal, "renewal")]
+            .into_iter()
+            .filter_map(|(value, name)| value.filter(|v| v.is_finite()).map(|v| (v, name)))
+            .chain([(c.batch, "B")])
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+            .unwrap_or((c.batch, "B"))
+    }
+
+    fn share(&self) -> Option<f64> {
+        let ceiling = self.tightest().0;
+        (ceiling > 0.0).then(|| self.accepted / ceiling)
+    }
+}
+
+/// What the title says: the share reached.
+pub fn summary(state: &State, _: &Glyphs) -> (String, Role) {
+    let Some(reading) = reading(state) else { return (String::new(), Role::Label) };
+    let (ceiling, name) = reading.tightest();
+    let share = reading.share().map_or_else(|| "nothing is drafted at B 1".to_owned(), |s| {
+        format!("accepted {} = {} of {} ({name})", two(reading.accepted), percent(s), two(ceiling))
+    });
+    let text = match (reading.greedy, reading.single) {
+        (true, _) => format!("greedy: ceiling B; {share}"),
+        (false, true) => format!("this step: {share}"),
+        (false, false) => share,
+    };
+    (text, Role::GaugeAccepted)
+}
+
+/// Draws it.
+pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
+    let Some(reading) = reading(state) else {
+        empty(pen, "tokens per step against their ceilings come here");
+        return;
+    };
+    let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
+    let untitled = form == Form::Compact && !state.zoom;
+    // Rows over the ruler, under it, and of words.
+    let (above, below, words) = match height {
+        0..=2 => (0, height.saturating_sub(1), 0),
+        3 => (1, 1, 0),
+        4 => (1, 2, 0),
+        5 => (2, 2, 0),
+        6 => (2, 2, 1),
+        h => (3, 2, (h - 6).min(6)),
+    };
+    let budget = reading.budget.max(1) as f64;
+    let c = reading.ceilings;
+    let marks: Vec<(f64, Side, Role, Vec<String>)> = labels(&reading, untitled, c);
+    // The ruler ends at B. Where B is far beyond all marks, it is broken.
+    let furthest = marks.iter().map(|m| m.0).filter(|v| *v <= budget).fold(1.0, f64::max);
+    let near = (furthest * 1.25).ceil().max(4.0);
+    let broken = near < 0.6 * budget;
+    let end = if broken { near } else { budget };
+    let tail = format!("{}{}", if broken { format!("{0}{0} ", glyphs.change) } else { String::new() }, if reading.greedy { format!("ceiling B {budget:.0}") } else { format!("B {budget:.0}") });
+    let (left, right) = (3, width.saturating_sub(pen.measure(&tail) + 2));
+    if right <= left + 4 {
+        return;
+    }
+    let column = |value: f64| {
+        let share = (value / end).clamp(0.0, 1.0);
+        left + (share * (right - 1 - left) as f64).round() as usize
+    };
+    pen.text(1, above, "0", Role::PlotAxis);
+    pen.text(right + 1, above, &tail, Role::GaugeCeiling);
+    let (tightest, _) = reading.tightest();
+    pen.rule(left, right, above, glyphs.line, Role::Gauge);
+    pen.rule(left, column(tightest + 1.0) + 1, above, glyphs.line, Role::GaugeCeiling);
+    pen.rule(left, column(reading.accepted + 1.0) + 1, above, glyphs.heavy, Role::GaugeAccepted);
+    let placing: Vec<Mark> = (marks.iter())
+        .map(|(value, side, _, labels)| Mark { column: column(*value), side: *side, labels: labels.clone() })
+        .collect();
+    for side in [Side::Above, Side::Below] {
+        let rows = if side == Side::Above { above } else { below };
+        let y_of = |row: usize| if side == Side::Above { above - 1 - row } else { above + 1 + row };
+        let placed = place(&placing, side, rows, width, |text| pen.measure(text));
+        for label in placed.iter().rev() {
+            let (value, _, role, _) = &marks[label.mark];
+            let column = placing[label.mark].column;
+            for row in 1..=label.row {
+                pen.text(column, y_of(row), glyphs.vline, *role);
+            }
+            let pointer = match side {
+                _ if *value > end => glyphs.beyond,
+                Side::Above => glyphs.down,
+                Side::Below => glyphs.up,
+            };
+            pen.text(label.start, y_of(label.row), &label.text, *role);
+            if rows > 0 {
+                pen.text(column, y_of(0), pointer, *role);
+            }
+        }
+    }
+    for (i, line) in explain(&reading).into_iter().take(words).enumerate() {
+        let line = pen.shorten(&line, width.saturating_sub(2));
+        pen.text(1, above + below + 1 + i, &line, Role::Label);
+    }
+}
+
+/// All marks in tokens a step, the most important first.
+fn labels(reading: &Reading, untitled: bool, c: &Ceilings) -> Vec<(f64, Side, Role, Vec<String>)> {
+    let mut marks = Vec::new();
+    let tokens = |value: f64| two(value + 1.0);
+    let share = reading.share().map(percent).filter(|_| untitled);
+    let share = share.map_or_else(String::new, |s| format!(" = {s}"));
+    let (got, short) = if reading.single { ("this step", "step") } else { ("accepted", "acc") };
+    marks.push((
+        reading.accepted + 1.0,
+        Side::Below,
+        Role::GaugeAccepted,
+        vec![format!("{got} {}{share}", tokens(reading.accepted)), format!("{short} {}{share}", tokens(reading.accepted)), short.to_owned()],
+    ));
+    marks.push((
+        reading.expected + 1.0,
+        Side::Below,
+        Role::GaugeExpected,
+        vec![format!("E[X|T] {}", tokens(reading.expected)), "E[X|T]".to_owned(), "E".to_owned()],
+    ));
+    let ceilings = [
+        (c.fluid, "fluid", "fl", Role::GaugeCeiling),
+        (c.renewal_tuned, "tuned", "tu", Role::GaugeCeiling),
+        (c.renewal, "renewal", "re", Role::GaugeCeiling),
+    ];
+    for (value, name, short, role) in ceilings {
+        if let Some(value) = value.filter(|v| v.is_finite()) {
+            let labels = vec![format!("{name} {}", tokens(value)), name.to_owned(), short.to_owned()];
+            marks.push((value + 1.0, Side::Above, role, labels));
+        }
+    }
+    if let Some(value) = c.published.filter(|v| v.is_finite()) {
+        let labels = vec![format!("published {} + O(1) unknown", tokens(value)), format!("publ. {} + O(1)?", tokens(value)), "publ.?".to_owned()];
+        marks.push((value + 1.0, Side::Above, Role::GaugeUnknown, labels));
+    }
+    marks
+}
+
+/// Words for screens with room.
+fn explain(reading: &Reading) -> Vec<String> {
+    let c = reading.ceilings;
+    let mut lines = vec!["ruler: tokens a step, bonus counted. Shares below: accepted drafted tokens, bonus not counted.".to_owned()];
+    if reading.greedy {
+        lines.push("greedy: the entropy of the law is 0, so that no ceiling but B exists; a perfect drafter reaches it.".to_owned());
+    }
+    let share = |name: &str, value: Option<f64>| {
+        value.filter(|v| *v > 0.0 && v.is_finite()).map(|v| format!("{name} {} ({})", two(v), percent(reading.accepted / v)))
+    };
+    let shares: Vec<String> = [
+        share("B-1", Some(c.batch)),
+        share("fluid", c.fluid),
+        share("tuned renewal", c.renewal_tuned),
+        share("renewal", c.renewal),
+        share("E[X|T]", Some(reading.expected)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    lines.push(format!("accepted {} is, of {}", two(reading.accepted), shares.join(", ")));
+    lines
+}

@@ -1,0 +1,155 @@
+//! Help: the keys, the signs, and what each number means.
+
+use super::Pen;
+use crate::app::{COMMANDS, Chord};
+use crate::theme::{Glyphs, Role};
+
+/// Words and what they mean, as the field uses them.
+pub const DEFINITIONS: &[(&str, &str)] = &[
+    ("step", "one round: draft a tree, verify it in one pass, accept, add the bonus"),
+    ("accepted", "drafted tokens that were accepted in a step, the bonus not counted"),
+    ("bonus", "the token that the target adds itself after the last accepted one"),
+    ("tokens/step", "accepted + bonus (tau)"),
+    ("B", "budget: tokens in one verify pass, the root (the pending token) included"),
+    ("p, q", "probability of a node after its parent: the target's, in the law sampled from; the drafter's"),
+    ("rank", "place of the node's token in the target's order; 0 is the most probable"),
+    ("path", "pi, the product of p from the root down to the node"),
+    ("E[X|T]", "expected accepted of a tree: the sum of pi over its nodes; exact, and steadier than accepted"),
+    ("passed", "share accepted at that position, of the steps in which a draft there was reached"),
+    ("entropy", "H = -sum p ln p of the law behind each generated token, in nats (ln, not log2)"),
+    ("mean", "since the settings last changed; mu: since temperature, top-p or top-k did"),
+    ("+-", "95% interval by batch means, since neighbouring positions are correlated"),
+    ("fluid", "the best that any drafter could reach if positions were independent"),
+    ("renewal", "closed form above it: ln(P)/mu + mu2/mu^2, P = B - 1; tuned: at its best t"),
+    ("published", "(mu + mu2) ln(B)/mu^2 + O(1), Pankratov & Alistarh 2026; its constant is unknown"),
+    ("greedy", "temperature 0: mu = 0, no ceiling but B; entropy is then shown at T = 1 as a reference"),
+    ("plain", "the same model with nothing drafted, timed on this machine"),
+];
+
+/// Signs and what they mean.
+fn signs(glyphs: &Glyphs) -> [(&'static str, Role, &'static str); 8] {
+    [
+        (glyphs.accepted, Role::NodeAccepted, "accepted"),
+        (glyphs.bonus, Role::NodeBonus, "bonus: the target's own token"),
+        (glyphs.refused, Role::NodeRefused, "refused: its parent was reached, another token came"),
+        (glyphs.unreached, Role::NodeUnreached, "never reached: its parent was not accepted"),
+        (glyphs.root, Role::NodeRoot, "root: the pending token, already in the text"),
+        (glyphs.change, Role::PlotChange, "settings changed here"),
+        (glyphs.down, Role::GaugeCeiling, "a ceiling on the gauge"),
+        (glyphs.up, Role::GaugeAccepted, "what was reached, and E[X|T]"),
+    ]
+}
+
+/// A line of help: an entry and its words, in roles; or a heading.
+enum Line {
+    Heading(&'static str),
+    Entry(String, Role, &'static str),
+    Depths,
+    Empty,
+}
+
+fn lines(glyphs: &Glyphs) -> Vec<Line> {
+    let mut out = vec![Line::Heading("keys")];
+    for command in COMMANDS {
+        let keys: Vec<String> = command.keys.iter().map(Chord::label).collect();
+        out.push(Line::Entry(keys.join(" "), Role::FooterKey, command.doc));
+    }
+    out.extend([Line::Empty, Line::Heading("signs and colours")]);
+    out.extend(signs(glyphs).map(|(sign, role, words)| Line::Entry(sign.to_owned(), role, words)));
+    out.push(Line::Depths);
+    out.extend([Line::Empty, Line::Heading("numbers")]);
+    out.extend(DEFINITIONS.iter().map(|(word, means)| Line::Entry((*word).to_owned(), Role::Value, means)));
+    out
+}
+
+/// Draws the help over the screen, `scroll` lines down (as far as there are lines).
+pub fn help(scroll: u16, pen: &mut Pen) {
+    let (outer, tall) = (pen.width().min(112), pen.height());
+    let x = (pen.width() - outer) / 2;
+    let mut pen = pen.part(x as u16, 0, outer as u16, tall as u16);
+    pen.clear(Role::Overlay);
+    let (width, height, line) = (pen.width(), pen.height(), pen.glyphs().line);
+    pen.rule(0, width, 0, line, Role::FrameFocus);
+    pen.text(1, 0, " help ", Role::TitleFocus);
+    pen.right(width - 1, 0, " up/down scroll, any other key leaves ", Role::Label);
+    // Each entry broken over as many rows as its words need.
+    let indent = 15.min(width / 3);
+    let mut rows: Vec<(Option<Line>, String)> = Vec::new();
+    for line in lines(pen.glyphs()) {
+        let words = match &line {
+            Line::Entry(_, _, words) => wrap(words, width.saturating_sub(indent + 2)),
+            _ => vec![String::new()],
+        };
+        let mut words = words.into_iter();
+        rows.push((Some(line), words.next().unwrap_or_default()));
+        rows.extend(words.map(|w| (None, w)));
+    }
+    let room = height.saturating_sub(2);
+    let first = usize::from(scroll).min(rows.len().saturating_sub(room));
+    let total = rows.len();
+    for (y, (line, words)) in rows.into_iter().skip(first).take(room).enumerate() {
+        let y = y + 1;
+        match line {
+            Some(Line::Heading(name)) => drop(pen.text(1, y, name, Role::TitleFocus)),
+            Some(Line::Entry(key, role, _)) => {
+                let key = pen.shorten(&key, indent - 2);
+                let style = pen.style(Role::Overlay).patch(pen.style(role));
+                pen.styled(2, y, &key, style);
+            }
+            Some(Line::Depths) => depths(&mut pen, y, indent),
+            _ => {}
+        }
+        pen.text(indent + 1, y, &words, Role::Overlay);
+    }
+    let below = total.saturating_sub(first + room);
+    let more = if below > 0 { format!(" {below} more lines below ") } else { " end ".to_owned() };
+    pen.rule(0, width, height - 1, line, Role::Frame);
+    pen.right(width - 1, height - 1, &more, Role::Label);
+}
+
+/// The colours of accepted tokens by depth.
+fn depths(pen: &mut Pen, y: usize, indent: usize) {
+    let mut x = pen.text(2, y, "text", Role::Label).max(indent + 1);
+    for depth in 1..=6 {
+        x = pen.text(x, y, &format!("d{depth}{}", if depth == 6 { "+" } else { "" }), Role::accepted(depth)) + 1;
+    }
+    x = pen.text(x, y, "bonus", Role::TokenBonus) + 1;
+    x = pen.text(x, y, "plain", Role::TokenPlain) + 1;
+    pen.text(x, y, "prompt", Role::TokenPrompt);
+}
+
+/// Words broken into lines no wider than `width`; all are ASCII.
+fn wrap(words: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in words.split(' ') {
+        let last = lines.len() - 1;
+        if !lines[last].is_empty() && lines[last].len() + 1 + word.len() > width {
+            lines.push(word.to_owned());
+        } else {
+            if !lines[last].is_empty() {
+                lines[last].push(' ');
+            }
+            lines[last].push_str(word);
+        }
+    }
+    lines
+}
+
+/// Signs and the most needed definitions, for screens with room.
+pub fn legend(pen: &mut Pen) {
+    let (width, line) = (pen.width(), pen.glyphs().line);
+    pen.rule(0, width, 0, line, Role::Frame);
+    pen.text(1, 0, " signs and numbers ", Role::Title);
+    for (i, (sign, role, words)) in signs(pen.glyphs()).into_iter().take(4).enumerate() {
+        pen.text(1, 1 + i, sign, role);
+        let words = pen.shorten(words, width.saturating_sub(4));
+        pen.text(3, 1 + i, &words, Role::Label);
+    }
+    for (i, name) in ["E[X|T]", "passed", "+-", "mean"].into_iter().enumerate() {
+        if let Some((word, means)) = DEFINITIONS.iter().find(|d| d.0 == name) {
+            let x = pen.text(1, 5 + i, word, Role::Base) + 1;
+            let means = pen.shorten(means, width.saturating_sub(x + 1));
+            pen.text(x, 5 + i, &means, Role::Label);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! One file a view. Each is a function of the state that draws with a pen and knows nothing of the others.
+
+mod accepted;
+mod chrome;
+mod entropy;
+mod gauge;
+mod help;
+mod speed;
+mod steps;
+mod text;
+mod tree;
+
+pub use accepted::accepted;
+pub use chrome::{divider, editor, figures, footer, header, loading, too_small};
+pub use entropy::entropy;
+pub use gauge::gauge;
+pub use help::{help, legend};
+pub use speed::speed;
+pub use steps::steps;
+pub use text::text;
+pub use tree::tree;
+
+use super::pen::Pen;
+use crate::app::{Pane, State};
+use crate::theme::{Glyphs, Role};
+
+/// What the title of a pane says at its right, and in which role.
+pub fn summary(state: &State, pane: Pane, glyphs: &Glyphs) -> (String, Role) {
+    match pane {
+        Pane::Text => text::summary(state),
+        Pane::Tree => tree::summary(state, glyphs),
+        Pane::Entropy => entropy::summary(state, glyphs),
+        Pane::Accepted => accepted::summary(state),
+        Pane::Speed => speed::summary(state, glyphs),
+        Pane::Gauge => gauge::summary(state, glyphs),
+        Pane::Steps => (String::new(), Role::Label),
+    }
+}
+
+/// A line of grey text for a pane that has nothing to show yet.
+fn empty(pen: &mut Pen, words: &str) {
+    let words = pen.shorten(words, pen.width().saturating_sub(2));
+    pen.text(1, 0, &words, Role::Label);
+}
+
+/// Whether the law that is sampled from is a single token.
+fn greedy(record: &crate::telemetry::StepRecord) -> bool {
+    record.settings.temperature == 0.0 || record.settings.top_k == Some(1)
+}

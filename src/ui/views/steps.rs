@@ -1,0 +1,53 @@
+//! A table of the last steps.
+
+use super::{Pen, empty};
+use crate::app::State;
+use crate::theme::Role;
+use crate::ui::number;
+
+/// Draws it.
+pub fn steps(state: &State, pen: &mut Pen) {
+    let (width, height) = (pen.width(), pen.height());
+    if state.history.newest().is_none() {
+        empty(pen, "a line for each step comes here");
+        return;
+    }
+    // End of each column of numbers; the tokens follow.
+    let heads = [("step", 6), ("B", 11), ("E[X|T]", 19), ("acc", 24), ("H", 31), ("ms", 39)];
+    let words = 41;
+    for (head, end) in heads {
+        pen.right(end, 0, head, Role::Label);
+    }
+    pen.text(words, 0, "put out", Role::Label);
+    // The selected step stands in the middle where there are newer ones.
+    let rows = height.saturating_sub(1);
+    let newest = state.history.newest().map_or(0, |s| s.number);
+    let last = state.selected.map(|n| (n + rows / 2).min(newest));
+    for (y, step) in state.history.back_from(last).take(rows).enumerate() {
+        let (y, record) = (y + 1, &step.record);
+        let mean = record.entropy.iter().map(|e| e.law.entropy).sum::<f64>() / record.entropy.len().max(1) as f64;
+        let values = [
+            record.step.to_string(),
+            record.tree.tokens.len().to_string(),
+            number::two(record.expected_accepted),
+            record.accepted.to_string(),
+            number::two(mean),
+            number::millis(record.time.total()),
+        ];
+        for ((_, end), value) in heads.iter().zip(values) {
+            pen.right(*end, y, &value, Role::Base);
+        }
+        let mut x = words;
+        for (i, text) in record.emitted_text.iter().enumerate() {
+            let role = if i < record.accepted { Role::accepted(i + 1) } else { Role::TokenBonus };
+            x = pen.text(x, y, text, role);
+        }
+        if state.selected == Some(step.number) {
+            pen.tint(0, y, width, Role::Selection);
+        }
+        if step.changed || step.first {
+            let mark = pen.glyphs().change;
+            pen.text(0, y, mark, if step.changed { Role::PlotChange } else { Role::PlotAxis });
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The tree of a step: branches, what became of each node, p and q beside it.
+
+use super::{Pen, empty};
+use crate::app::State;
+use crate::telemetry::{StepRecord, TreeRecord};
+use crate::theme::{Glyphs, Role};
+use crate::ui::number;
+
+/// What became of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Root,
+    Accepted,
+    /// Its parent was reached, and another token came.
+    Refused,
+    /// Its parent was not reached.
+    Unreached,
+    /// The token that the target added.
+    Bonus,
+}
+
+impl Fate {
+    fn look(self, glyphs: &Glyphs) -> (&'static str, Role) {
+        match self {
+            Fate::Root => (glyphs.root, Role::NodeRoot),
+            Fate::Accepted => (glyphs.accepted, Role::NodeAccepted),
+            Fate::Refused => (glyphs.refused, Role::NodeRefused),
+            Fate::Unreached => (glyphs.unreached, Role::NodeUnreached),
+            Fate::Bonus => (glyphs.bonus, Role::NodeBonus),
+        }
+    }
+}
+
+/// One line of the picture.
+#[derive(Debug, PartialEq)]
+struct Row {
+    branches: String,
+    fate: Fate,
+    /// Index of the node; none for the bonus token, which is no node.
+    node: Option<usize>,
+    depth: usize,
+}
+
+fn fates(record: &StepRecord) -> Vec<Fate> {
+    let mut reached = vec![false; record.tree.tokens.len()];
+    let on_path = |i: &usize| *i < record.tree.tokens.len();
+    reached.iter_mut().take(1).for_each(|r| *r = true);
+    record.path.iter().copied().filter(|i| on_path(i)).for_each(|i| reached[i] = true);
+    (0..reached.len())
+        .map(|i| match record.tree.parents.get(i).copied().flatten() {
+            None => Fate::Root,
+            Some(_) if reached[i] => Fate::Accepted,
+            Some(parent) if reached.get(parent) == Some(&true) => Fate::Refused,
+            Some(_) => Fate::Unreached,
+        })
+        .collect()
+}
+
+/// For each node the product of the model's own probabilities along its path.
+fn likelihood(tree: &TreeRecord) -> Vec<f64> {
+    let mut all: Vec<f64> = Vec::with_capacity(tree.tokens.len());
+    for i in 0..tree.tokens.len() {
+        let above = tree.parents.get(i).copied().flatten().and_then(|p| all.get(p).copied()).unwrap_or(1.0);
+        all.push(above * tree.p_plain.get(i).copied().unwrap_or(0.0));
+    }
+    all
+}
+
+/// The nodes that are shown when there is room for `room` of them: the accepted path, then the most likely ones. A
+/// node's parent is at least as likely, so that what is shown hangs together.
+fn kept(record: &StepRecord, room: usize) -> Vec<bool> {
+    let tree = &record.tree;
+    let pi = likelihood(tree);
+    let mut keep = vec![false; tree.tokens.len()];
+    keep.iter_mut().take(1).for_each(|k| *k = true);
+    record.path.iter().for_each(|&i| if let Some(k) = keep.get_mut(i) { *k = true });
+    let mut order: Vec<usize> = (0..keep.len()).filter(|&i| !keep[i]).collect();
+    order.sort_by(|&a, &b| pi[b].total_cmp(&pi[a]).then(a.cmp(&b)));
+    let mut left = room.saturating_sub(keep.iter().filter(|k| **k).count());
+    for i in order {
+        let parent_shown = tree.parents.get(i).copied().flatten().is_none_or(|p| keep.get(p) == Some(&true));
+        if left > 0 && parent_shown {
+            keep[i] = true;
+            left -= 1;
+        }
+    }
+    keep
+}
+
+/// The picture as lines, depth first, the accepted child first among its siblings. With `narrow`, a child without
+/// siblings stands straight below its parent instead of further in.
+fn rows(record: &StepRecord, keep: &[bool], narrow: bool, glyphs: &Glyphs) -> Vec<Row> {
+    let tree = &record.tree;
+    let fates = fates(record);
+    let last = record.path.last().copied().unwrap_or(0);
+    let mut children: Vec<Vec<Option<usize>>> = vec![Vec::new(); keep.len()];
+    for i in 0..keep.len() {
+        if let (true, Some(parent)) = (keep[i], tree.parents.get(i).copied().flatten()) {
+            if let Some(list) = children.get_mut(parent) {
+                list.push(Some(i));
+            }
+        }
+    }
+    for list in &mut children {
+        // Stable: else in the order in which they were drafted.
+        list.sort_by_key(|c| c.is_none_or(|i| fates[i] != Fate::Accepted));
+    }
+    if let Some(list) = children.get_mut(last) {
+        list.insert(0, None);
+    }
+    let mut out = Vec::new();
+    // (node, branches before its own, own branch, depth)
+    let mut stack: Vec<(Option<usize>, String, &str, usize)> = vec![(Some(0), String::new(), "", 0)];
+    while let Some((node, before, branch, depth)) = stack.pop() {
+        let fate = node.map_or(Fate::Bonus, |i| fates.get(i).copied().unwrap_or(Fate::Root));
+        out.push(Row { branches: format!("{before}{branch}"), fate, node, depth });
+        let below = match branch {
+            "" => before,
+            b if b == glyphs.tee => before + glyphs.pass,
+            _ => before + "  ",
+        };
+        let list = node.and_then(|i| children.get(i)).map_or(&[][..], Vec::as_slice);
+        let straight = narrow && list.len() == 1;
+        for (k, &child) in list.iter().enumerate().rev() {
+            let branch = match () {
+                () if straight => "",
+                () if k + 1 < list.len() => glyphs.tee,
+                () => glyphs.corner,
+            };
+            stack.push((child, below.clone(), branch, depth + 1));
+        }
+    }
+    out
+}
+
+/// What the title says.
+pub fn summary(state: &State, _: &Glyphs) -> (String, Role) {
+    let Some(step) = state.step() else { return (String::new(), Role::Label) };
+    let record = &step.record;
+    let drafted = record.tree.tokens.len().saturating_sub(1);
+    let role = if state.selected.is_some() { Role::Notice } else { Role::Label };
+    (format!("step {}: {} of {} accepted", record.step, record.accepted, drafted), role)
+}
+
+/// Draws it.
+pub fn tree(state: &State, pen: &mut Pen) {
+    let Some(step) = state.step() else {
+        empty(pen, "the tree of each step comes here");
+        return;
+    };
+    let record = &step.record;
+    let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
+    let nodes = record.tree.tokens.len();
+    // One row for the head of the columns, one for the bonus token.
+    let head = usize::from(height >= 6);
+    let room = height.saturating_sub(head);
+    let all = nodes < room;
+    let keep = kept(record, if all { nodes } else { room.saturating_sub(2) });
+    let wide = rows(record, &keep, false, glyphs);
+    let deepest = wide.iter().map(|r| r.branches.chars().count()).max().unwrap_or(0);
+    let numbers = columns(width);
+    let words = width.saturating_sub(numbers.last().map_or(0, |c| c.1) + 2);
+    let picture = if deepest + 12 > words { rows(record, &keep, true, glyphs) } else { wide };
+    if head == 1 {
+        pen.text(1, 0, "token", Role::Label);
+        for (column, from_right) in &numbers {
+            pen.right(width - from_right + column.width() + 1, 0, column.name(), Role::Label);
+        }
+    }
+    // Where even the accepted path is too long, its end is what matters.
+    let rows_left = room.saturating_sub(usize::from(!all));
+    let skipped = picture.len().saturating_sub(rows_left);
+    let pi = products(&record.tree);
+    for (y, row) in picture.iter().skip(skipped).enumerate() {
+        let y = y + head;
+        let (glyph, role) = row.fate.look(glyphs);
+        let mut x = pen.text(1, y, &pen.shorten(&row.branches, words.saturating_sub(4)), Role::Branch);
+        x = pen.text(x, y, glyph, role);
+        let (text, p, q) = match row.node {
+            Some(i) => (record.tree.text.get(i), record.tree.p.get(i), record.tree.q.get(i)),
+            None => (record.emitted_text.last(), record.entropy.last().map(|e| &e.p), None),
+        };
+        let token = token(text.map_or("", String::as_str), pen, words.saturating_sub(x));
+        x = pen.text(x + 1, y, &token, role);
+        if row.fate == Fate::Bonus && x + 6 < words {
+            pen.text(x + 1, y, "bonus", Role::Label);
+        }
+        let quiet = matches!(row.fate, Fate::Unreached);
+        let number_role = if quiet { Role::NodeUnreached } else { Role::Base };
+        for (column, from_right) in &numbers {
+            let value = match (column, row.node) {
+                (_, Some(0)) => continue,
+                (Column::P, _) => p.map_or_else(String::new, |p| number::probability(*p)),
+                (Column::Q, _) => q.map_or_else(String::new, |q| number::probability(*q)),
+                (Column::Rank, Some(i)) => record.tree.rank.get(i).map_or_else(String::new, |r| rank(*r)),
+                (Column::Pi, Some(i)) => pi.get(i).map_or_else(String::new, |p| number::probability(*p)),
+                (Column::Depth, _) => row.depth.to_string(),
+                (Column::Rank | Column::Pi, None) => continue,
+            };
+            pen.right(width - from_right + column.width() + 1, y, &value, number_role);
+        }
+    }
+    let hidden = keep.iter().filter(|k| !**k).count();
+    if !all && height > head {
+        let mass: f64 = keep.iter().zip(likelihood(&record.tree)).filter(|(k, _)| !**k).map(|(_, p)| p).sum();
+        let above = if skipped > 0 { format!("{skipped} rows above, ") } else { String::new() };
+        let line = format!("{} {above}{hidden} less likely nodes folded, sum of path p {}", glyphs.ellipsis, number::two(mass));
+        if hidden > 0 || skipped > 0 {
+            pen.text(1, head + rows_left, &pen.shorten(&line, width.saturating_sub(2)), Role::Label);
+        }
+    }
+}
+
+/// For each node pi, the product of p along its path in the law that is sampled from.
+fn products(tree: &TreeRecord) -> Vec<f64> {
+    let mut all: Vec<f64> = Vec::with_capacity(tree.tokens.len());
+    for i in 0..tree.tokens.len() {
+        let above = tree.parents.get(i).copied().flatten().and_then(|p| all.get(p).copied()).unwrap_or(1.0);
+        all.push(above * tree.p.get(i).copied().unwrap_or(0.0));
+    }
+    all
+}
+
+/// The columns of numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Column {
+    Depth,
+    Pi,
+    Rank,
+    P,
+    Q,
+}
+
+impl Column {
+    fn name(self) -> &'static str {
+        match self {
+            Column::Depth => "d",
+            Column::Pi => "path",
+            Column::Rank => "rank",
+            Column::P => "p",
+            Column::Q => "q",
+        }
+    }
+
+    fn width(self) -> usize {
+        match self {
+            Column::Depth => 2,
+            _ => 4,
+        }
+    }
+}
+
+/// The columns that fit, each with the distance of its start from the right edge, the rightmost first.
+fn columns(width: usize) -> Vec<(Column, usize)> {
+    let wanted: &[Column] = match width {
+        0..=44 => &[Column::Q, Column::P],
+        45..=56 => &[Column::Q, Column::P, Column::Rank],
+        _ => &[Column::Q, Column::P, Column::Rank, Column::Pi, Column::Depth],
+    };
+    let mut used = 1;
+    wanted
+        .iter()
+        .map(|&c| {
+            used += c.width() + 1;
+            (c, used)
+        })
+        .collect()
+}
+
+fn rank(rank: usize) -> String {
+    if rank > 999 { ">999".to_owned() } else { rank.to_string() }
+}
+
+/// A token as the tree shows it: a space at its start or end is made visible.
+fn token(text: &str, pen: &Pen, width: usize) -> String {
+    let inner = text.trim_matches(' ');
+    let lead = text.len() - text.trim_start_matches(' ').len();
+    let shown = if inner.is_empty() && !text.is_empty() {
+        pen.glyphs().space.repeat(text.len().min(8))
+    } else if text.is_empty() {
+        "<>".to_owned()
+    } else {
+        let tail = text.len() - lead - inner.len();
+        format!("{}{}{}", pen.glyphs().space.repeat(lead.min(8)), inner, pen.glyphs().space.repeat(tail.min(8)))
+    };
+    pen.shorten(&shown, width)
+}
