@@ -11,6 +11,7 @@
 //! | [`telemetry`] | the [`telemetry::StepRecord`], its sinks and summaries | the terminal, tokio |
 //! | [`registry`] | where models come from | the terminal, tokio |
 //! | `app`, `theme`, `ui` | state, update and views of the monitor | model types (`ui`) |
+//! | `export` | pictures of the screen | model types |
 //! | [`cli`] | one file a subcommand | - |
 
 pub mod cli;
@@ -26,6 +27,8 @@ pub mod verify;
 
 #[cfg(feature = "tui")]
 pub mod app;
+#[cfg(feature = "tui")]
+pub mod export;
 #[cfg(feature = "tui")]
 pub mod theme;
 #[cfg(feature = "tui")]

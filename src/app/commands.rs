@@ -82,8 +82,20 @@ pub const COMMANDS: &[Entry] = &[
     entry("again", &[key('r')], true, "the same prompt again, from its beginning", |s, e| tell(s, e, Command::Again)),
     entry("seed", &[key('g')], true, "next seed: other draws (no effect when greedy)", seed),
     entry("theme", &[key('c')], true, "next theme", theme),
-    entry("older", &[named(KeyCode::Left), named(KeyCode::Up)], false, "paused: look at an older step; in zoomed text: scroll", |s, e| look(s, e, 1)),
-    entry("newer", &[named(KeyCode::Right), named(KeyCode::Down)], false, "paused: look at a newer step; in zoomed text: scroll", |s, e| look(s, e, -1)),
+    entry(
+        "older",
+        &[named(KeyCode::Left), named(KeyCode::Up)],
+        false,
+        "paused: look at an older step; in zoomed text: scroll",
+        |s, e| look(s, e, 1),
+    ),
+    entry(
+        "newer",
+        &[named(KeyCode::Right), named(KeyCode::Down)],
+        false,
+        "paused: look at a newer step; in zoomed text: scroll",
+        |s, e| look(s, e, -1),
+    ),
     entry("older by 10", &[named(KeyCode::PageUp)], false, "ten steps back", |s, e| look(s, e, 10)),
     entry("newer by 10", &[named(KeyCode::PageDown)], false, "ten steps on", |s, e| look(s, e, -10)),
     entry("newest", &[named(KeyCode::End), named(KeyCode::Esc)], false, "back to the newest step, and out of zoom", newest),
@@ -179,11 +191,7 @@ fn shape(state: &mut State, effects: &mut Vec<Effect>) {
 
 fn budget(state: &mut State, effects: &mut Vec<Effect>, by: isize) {
     set(state, effects, |s| {
-        let next = if by > 0 {
-            BUDGETS.iter().find(|&&b| b > s.budget)
-        } else {
-            BUDGETS.iter().rev().find(|&&b| b < s.budget)
-        };
+        let next = if by > 0 { BUDGETS.iter().find(|&&b| b > s.budget) } else { BUDGETS.iter().rev().find(|&&b| b < s.budget) };
         s.budget = next.copied().unwrap_or(s.budget);
     });
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::telemetry::{BatchMeans, Ending, StageTimes, StepRecord, StepSettings};
+use crate::telemetry::{BatchMeans, Ending, PositionRates, StageTimes, StepRecord, StepSettings};
 
 /// Steps that are kept to look back at. Older ones still count in the averages.
 const KEPT: usize = 4096;
@@ -57,9 +57,8 @@ pub struct Averages {
     pub time: StageTimes,
     /// How many steps accepted 0, 1, 2, ... drafted tokens.
     pub lengths: Vec<usize>,
-    /// At each depth from 1: steps in which a draft stood there below accepted tokens alone, and those of them in
-    /// which it was accepted.
-    pub reached: Vec<(usize, usize)>,
+    /// Acceptance by depth, given that the depth was reached.
+    pub rates: PositionRates,
 }
 
 impl Averages {
@@ -73,16 +72,7 @@ impl Averages {
             self.lengths.resize(record.accepted + 1, 0);
         }
         self.lengths[record.accepted] += 1;
-        let last = record.path.last().copied().unwrap_or(0);
-        let refused_below = record.tree.parents.contains(&Some(last));
-        let tested = record.accepted + usize::from(refused_below);
-        if self.reached.len() < tested {
-            self.reached.resize(tested, (0, 0));
-        }
-        for (i, (reached, accepted)) in self.reached.iter_mut().take(tested).enumerate() {
-            *reached += 1;
-            *accepted += usize::from(i < record.accepted);
-        }
+        self.rates.add(&record.tree, &record.path);
     }
 
     /// Mean of accepted drafted tokens a step.

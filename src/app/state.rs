@@ -36,7 +36,7 @@ impl Pane {
             Pane::Text => "text",
             Pane::Tree => "tree",
             Pane::Entropy => "entropy",
-            Pane::Accepted => "accepted length",
+            Pane::Accepted => "accepted",
             Pane::Speed => "speed",
             Pane::Gauge => "gauge",
             Pane::Steps => "steps",

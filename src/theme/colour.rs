@@ -159,9 +159,7 @@ mod tests {
 
     #[test]
     fn the_terminal_says_how_many() {
-        let depth = |pairs: &[(&str, &str)]| {
-            Depth::from_env(|name| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned()))
-        };
+        let depth = |pairs: &[(&str, &str)]| Depth::from_env(|name| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned()));
         assert_eq!(depth(&[("TERM", "xterm-256color")]), Depth::Indexed);
         assert_eq!(depth(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")]), Depth::True);
         assert_eq!(depth(&[("TERM", "xterm")]), Depth::Ansi16);

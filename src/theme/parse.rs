@@ -82,7 +82,9 @@ pub(super) fn load(name: &str, folder: Option<&Path>) -> Result<Sheet, ThemeErro
         let find = |colour: &Option<String>| match colour {
             None => Ok(None),
             Some(text) => layers.palette.get(text).copied().or_else(|| colour::parse(text)).map(Some).ok_or_else(|| {
-                site.error(format!("roles.{role}: no colour `{text}`: add it to [palette], or write #rrggbb, an ANSI name or 0 to 255"))
+                site.error(format!(
+                    "roles.{role}: no colour `{text}`: add it to [palette], or write #rrggbb, an ANSI name or 0 to 255"
+                ))
             }),
         };
         let style = Style { fg: find(&written.fg)?, bg: find(&written.bg)?, add_modifier: written.add, ..Style::new() };
@@ -126,10 +128,8 @@ fn read(name: &str, folder: Option<&Path>, chain: &mut Vec<String>, into: &mut L
     let table = table.into_inner();
     for key in table.keys() {
         if !["name", "inherits", "glyphs", "palette", "roles"].contains(&key.get_ref().as_ref()) {
-            return Err(site(key.span().start).error(format!(
-                "unknown key `{}`: a theme has name, inherits, glyphs, [palette] and [roles]",
-                key.get_ref()
-            )));
+            return Err(site(key.span().start)
+                .error(format!("unknown key `{}`: a theme has name, inherits, glyphs, [palette] and [roles]", key.get_ref())));
         }
     }
     chain.push(file.clone());
@@ -151,13 +151,17 @@ fn read(name: &str, folder: Option<&Path>, chain: &mut Vec<String>, into: &mut L
     if let Some(value) = table.get("glyphs") {
         let at = site(value.span().start);
         let set = string(value, "glyphs", &at)?;
-        into.glyphs = Some(Glyphs::by_name(set).ok_or_else(|| at.error(format!("glyphs: no set `{set}`: write \"unicode\" or \"ascii\"")))?);
+        into.glyphs = Some(
+            Glyphs::by_name(set).ok_or_else(|| at.error(format!("glyphs: no set `{set}`: write \"unicode\" or \"ascii\"")))?,
+        );
     }
     for (key, value) in entries(&table, "palette", &site)? {
         let at = site(value.span().start);
         let text = string(value, &format!("palette.{key}"), &at)?;
         let colour = colour::parse(text).ok_or_else(|| {
-            at.error(format!("palette.{key}: `{text}` is no colour: write #rrggbb, an ANSI name such as \"bright-blue\", or \"0\" to \"255\""))
+            at.error(format!(
+                "palette.{key}: `{text}` is no colour: write #rrggbb, an ANSI name such as \"bright-blue\", or \"0\" to \"255\""
+            ))
         })?;
         into.palette.insert(key.to_owned(), colour);
     }
@@ -203,7 +207,9 @@ fn entries<'t, 'i>(
         None => Ok(Vec::new()),
         Some(value) => match value.get_ref() {
             DeValue::Table(t) => Ok(t.iter().map(|(k, v)| (k.get_ref().as_ref(), v)).collect()),
-            other => Err(site(value.span().start).error(format!("{name}: a table [{name}] is asked for, here is {}", kind(other)))),
+            other => {
+                Err(site(value.span().start).error(format!("{name}: a table [{name}] is asked for, here is {}", kind(other))))
+            }
         },
     }
 }

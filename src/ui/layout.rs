@@ -141,14 +141,19 @@ pub fn places(area: Rect, state: &State) -> Frame {
         Form::Huge => {
             let top = main.take(height - 9);
             let third = (area.width - 2) / 3;
-            let mut cut = columns(top, &[third, third], &mut rules);
-            if let [left, middle, right] = cut.as_mut_slice() {
-                panes.push((Pane::Text, left.take(top.height * 52 / 100)));
-                panes.push((Pane::Steps, left.rest()));
-                panes.push((Pane::Tree, middle.rest()));
-                panes.push((Pane::Entropy, right.take(top.height.saturating_sub(20))));
-                panes.push((Pane::Accepted, right.take(13)));
-                panes.push((Pane::Speed, right.rest()));
+            let mut cut = columns(top, &[third], &mut rules);
+            if let [left, right] = cut.as_mut_slice() {
+                panes.push((Pane::Text, left.rest()));
+                let plot = (top.height * 30 / 100).clamp(10, 18);
+                let upper = right.take(top.height.saturating_sub(plot));
+                let mut cut = columns(upper, &[third], &mut rules);
+                if let [middle, last] = cut.as_mut_slice() {
+                    panes.push((Pane::Tree, middle.rest()));
+                    panes.push((Pane::Accepted, last.take(12)));
+                    panes.push((Pane::Speed, last.take(5)));
+                    panes.push((Pane::Steps, last.rest()));
+                }
+                panes.push((Pane::Entropy, right.rest()));
             }
             let mut bottom = columns(main.rest(), &[2 * third + 1], &mut rules);
             if let [gauge, words] = bottom.as_mut_slice() {

@@ -36,10 +36,8 @@ pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) {
     views::header(state, &mut Pen::new(buf, theme, places.header));
     for (pane, rect) in &places.panes {
         let mut pen = Pen::new(buf, theme, *rect);
-        if places.form == Form::Compact && *pane != Pane::Gauge && !state.zoom {
-            // Every row counts: the pane goes without its title.
-            body(state, *pane, places.form, &mut pen);
-        } else if places.form == Form::Compact && !state.zoom {
+        if places.form == Form::Compact && !state.zoom {
+            // Every row counts: panes go without their titles.
             body(state, *pane, places.form, &mut pen);
         } else {
             title(state, *pane, &mut pen);
@@ -81,8 +79,8 @@ fn title(state: &State, pane: Pane, pen: &mut Pen) {
     };
     let end = pen.text(start, 0, &format!(" {} ", pane.name()), name);
     let (told, role) = views::summary(state, pane, pen.glyphs());
-    if !told.is_empty() && width > end + 6 {
-        let told = pen.shorten(&told, width - end - 4);
+    let room = width.saturating_sub(end + 5);
+    if let Some(told) = told.iter().find(|t| !t.is_empty() && pen.measure(t) <= room) {
         pen.right(width - 1, 0, &format!(" {told} "), role);
     }
 }

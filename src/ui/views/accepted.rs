@@ -6,10 +6,16 @@ use crate::theme::Role;
 use crate::ui::number;
 
 /// What the title says.
-pub fn summary(state: &State) -> (String, Role) {
+pub fn summary(state: &State) -> (Vec<String>, Role) {
     match state.history.averages.accepted_mean() {
-        Some(mean) => (format!("mean {} + bonus = {} tokens/step", number::two(mean), number::two(mean + 1.0)), Role::GaugeAccepted),
-        None => (String::new(), Role::Label),
+        Some(mean) => {
+            let (mean, tau) = (number::two(mean), number::two(mean + 1.0));
+            (
+                vec![format!("mean {mean} + bonus = {tau} tokens/step"), format!("mean {mean} + 1 bonus"), mean],
+                Role::GaugeAccepted,
+            )
+        }
+        None => (Vec::new(), Role::Label),
     }
 }
 
@@ -50,15 +56,28 @@ pub fn accepted(state: &State, pen: &mut Pen) {
     }
     // Words at the left, then a column a length.
     let words = 9;
-    let rows = if height >= 10 { 3 } else if height >= 7 { 2 } else { 1 };
-    pen.text(1, rows - 1, "by step", Role::Label);
-    sparkline(state, pen, words + 1, 0, width.saturating_sub(words + 2), rows);
-    let cell = 4;
-    let columns = width.saturating_sub(words + 1) / cell;
-    if columns == 0 || height <= rows {
+    // Below: the steps in one row or more; above them the table by length, its histogram as tall as there is room.
+    let rows = if height >= 10 {
+        3
+    } else if height >= 8 {
+        2
+    } else {
+        1
+    };
+    let gap = usize::from(height >= 7);
+    let bars = height.saturating_sub(rows + gap + 3);
+    if bars == 0 {
+        sparkline(state, pen, 1, 0, width.saturating_sub(2), height.min(1));
         return;
     }
-    let longest = averages.lengths.len().max(averages.reached.len() + 1);
+    pen.text(1, height - 1, "by step", Role::Label);
+    sparkline(state, pen, words + 1, height - rows, width.saturating_sub(words + 2), rows);
+    let cell = 4;
+    let columns = width.saturating_sub(words + 1) / cell;
+    if columns == 0 {
+        return;
+    }
+    let longest = averages.lengths.len().max(averages.rates.max_depth() + 1);
     let cut = longest > columns;
     let shown = longest.min(columns);
     // The last column stands for all lengths from there on where not all fit.
@@ -68,11 +87,9 @@ pub fn accepted(state: &State, pen: &mut Pen) {
         count as f64 / averages.steps as f64
     };
     let highest = (0..shown).map(share).fold(0.0, f64::max);
-    // Rows: the histogram takes what the three lines below it leave.
-    let bars = height.saturating_sub(rows + 3).max(1);
     let labels = [("length", 0), ("% steps", 1), ("% passed", 2)];
     for (label, i) in labels {
-        pen.text(1, rows + bars + i, label, Role::Label);
+        pen.text(1, bars + i, label, Role::Label);
     }
     for k in 0..shown {
         let x = words + 1 + k * cell;
@@ -81,16 +98,16 @@ pub fn accepted(state: &State, pen: &mut Pen) {
         let eighths = if highest > 0.0 { (share(k) / highest * (8 * bars) as f64).round() as usize } else { 0 };
         let eighths = if share(k) > 0.0 { eighths.max(1) } else { 0 };
         for r in 0..eighths.div_ceil(8) {
-            pen.rule(x, end, rows + bars - 1 - r, glyphs.level(eighths - 8 * r), role);
+            pen.rule(x, end, bars - 1 - r, glyphs.level(eighths - 8 * r), role);
         }
         let more = cut && k + 1 == shown;
-        pen.right(end, rows + bars, &if more { format!("{k}+") } else { k.to_string() }, Role::Base);
-        pen.right(end, rows + bars + 1, &whole(share(k)), Role::Base);
-        if let Some(&(reached, accepted)) = k.checked_sub(1).and_then(|i| averages.reached.get(i)).filter(|_| !more) {
-            let rate = accepted as f64 / reached.max(1) as f64;
-            // Few trials say little.
-            let role = if reached < 10 { Role::NodeUnreached } else { Role::Value };
-            pen.right(end, rows + bars + 2, &whole(rate), role);
+        pen.right(end, bars, &if more { format!("{k}+") } else { k.to_string() }, Role::Base);
+        pen.right(end, bars + 1, &whole(share(k)), Role::Base);
+        // Few trials say little.
+        let (reached, _) = averages.rates.counts(k);
+        let role = if reached < 10 { Role::NodeUnreached } else { Role::Value };
+        if let Some(rate) = averages.rates.rate(k).filter(|_| !more) {
+            pen.right(end, bars + 2, &whole(rate), role);
         }
     }
 }

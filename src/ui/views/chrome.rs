@@ -59,7 +59,9 @@ pub fn header(state: &State, pen: &mut Pen) {
     let (word, role) = match (&state.phase, state.motion, state.selected) {
         (Phase::Loading(..), ..) => ("loading".to_owned(), Role::StatePaused),
         (Phase::Finished, _, None) => ("finished".to_owned(), Role::StatePaused),
-        (_, _, Some(n)) => (format!("{} step {}", glyphs.paused, state.history.get(n).map_or(0, |s| s.record.step)), Role::StatePaused),
+        (_, _, Some(n)) => {
+            (format!("{} step {}", glyphs.paused, state.history.get(n).map_or(0, |s| s.record.step)), Role::StatePaused)
+        }
         (_, Motion::Live, _) => (format!("{} live", glyphs.live), Role::StateLive),
         (_, Motion::Pausing, _) => (format!("{} pausing", glyphs.paused), Role::StatePaused),
         (_, Motion::Paused, _) => (format!("{} paused", glyphs.paused), Role::StatePaused),
@@ -67,8 +69,18 @@ pub fn header(state: &State, pen: &mut Pen) {
     };
     let end = pen.width().saturating_sub(pen.measure(&word) + 3);
     let info = &state.info;
-    let model = if info.model.is_empty() { "speclight".to_owned() } else { pen.shorten(&info.model, end.saturating_sub(10).max(8)) };
-    items(pen, 0, end, vec![("", model, Role::Header, 0), ("", info.quantisation.clone(), Role::Base, 1), ("", info.device.clone(), Role::Base, 2)]);
+    let model =
+        if info.model.is_empty() { "speclight".to_owned() } else { pen.shorten(&info.model, end.saturating_sub(10).max(8)) };
+    items(
+        pen,
+        0,
+        end,
+        vec![
+            ("", model, Role::Header, 0),
+            ("", info.quantisation.clone(), Role::Base, 1),
+            ("", info.device.clone(), Role::Base, 2),
+        ],
+    );
     pen.right(pen.width().saturating_sub(1), 0, &format!(" {word} "), role);
     let (Some(now), Some(wished)) = (&state.settings, &state.wished) else { return };
     let pending = |same: bool, role: Role| if same { role } else { Role::HeaderPending };
@@ -134,7 +146,8 @@ pub fn figures(state: &State, pen: &mut Pen) {
     entropy::strip(state, pen, words + 8, 1, width.saturating_sub(words + 9));
     pen.text(1, 2, "speed", Role::Label);
     pen.right(words + 6, 2, &number::speed(state.history.averages.tokens_per_second()), Role::Value);
-    let factor = speed::factor(state).map_or_else(|| "plain not timed".to_owned(), |f| format!("{}{} plain", pen.glyphs().times, number::two(f)));
+    let factor = speed::factor(state)
+        .map_or_else(|| "plain not timed".to_owned(), |f| format!("{}{} plain", pen.glyphs().times, number::two(f)));
     let time = &state.history.averages.time;
     let x = pen.text(words + 8, 2, &format!("tok/s {factor}"), Role::Base);
     if time.total() > 0.0 && x + 12 < width {
@@ -205,7 +218,8 @@ pub fn editor(editor: &Editor, pen: &mut Pen) {
         }
     }
     let style = ratatui::style::Style::new().add_modifier(ratatui::style::Modifier::REVERSED);
-    let under = cells.iter().find(|c| (c.0, c.1) == cursor && c.4 != Kind::Newline).map_or((" ".to_owned(), 1), |c| (c.2.clone(), c.3));
+    let under =
+        cells.iter().find(|c| (c.0, c.1) == cursor && c.4 != Kind::Newline).map_or((" ".to_owned(), 1), |c| (c.2.clone(), c.3));
     let style = pen.style(Role::Overlay).patch(style);
     pen.symbol(cursor.0 + 1, cursor.1 - first + 1, &under.0, under.1, style);
 }

@@ -47,15 +47,24 @@ pub fn mean(state: &State) -> Option<(f64, Option<f64>, bool)> {
 }
 
 /// What the title says.
-pub fn summary(state: &State, glyphs: &Glyphs) -> (String, Role) {
-    let Some((mean, half, reference)) = mean(state) else { return (String::new(), Role::Label) };
+pub fn summary(state: &State, glyphs: &Glyphs) -> (Vec<String>, Role) {
+    let Some((mean, half, reference)) = mean(state) else { return (Vec::new(), Role::Label) };
     let interval = half.map_or_else(String::new, |h| format!(" {} {}", glyphs.plus_minus, number::two(h)));
-    let text = if reference {
-        format!("greedy: {} 0; at T=1 {}{interval} nats", glyphs.mu, number::two(mean))
+    let mean = number::two(mean);
+    let texts = if reference {
+        vec![
+            format!("greedy: {} 0; the model's own, at T=1: {mean}{interval} nats", glyphs.mu),
+            format!("{} 0; at T=1 {mean} nats", glyphs.mu),
+        ]
     } else {
-        format!("{} {}{interval} nats", glyphs.mu, number::two(mean))
+        let early = if half.is_none() { ", too early for an interval" } else { "" };
+        vec![
+            format!("{} {mean}{interval} nats{early}", glyphs.mu),
+            format!("{} {mean}{interval} nats", glyphs.mu),
+            format!("{} {mean}", glyphs.mu),
+        ]
     };
-    (text, Role::PlotMean)
+    (texts, Role::PlotMean)
 }
 
 /// The newest tokens in one row, for small screens.
@@ -101,7 +110,12 @@ pub fn entropy(state: &State, pen: &mut Pen) {
         }
     }
     if height >= 7 {
-        pen.right(axis - 1, y_of(row(top / 2.0)), &number::two(top / 2.0).trim_end_matches('0').trim_end_matches('.').to_owned(), Role::PlotAxis);
+        pen.right(
+            axis - 1,
+            y_of(row(top / 2.0)),
+            &number::two(top / 2.0).trim_end_matches('0').trim_end_matches('.').to_owned(),
+            Role::PlotAxis,
+        );
     }
     for y in 0..height {
         pen.text(axis - 1, y, glyphs.vline, Role::PlotAxis);

@@ -6,7 +6,7 @@
 use super::{Pen, empty, greedy};
 use crate::app::State;
 use crate::telemetry::{Ceilings, StepRecord};
-use crate::theme::{Glyphs, Role};
+use crate::theme::Role;
 use crate::ui::layout::Form;
 use crate::ui::number::{percent, two};
 use crate::ui::ruler::{Mark, Side, place};
@@ -61,18 +61,19 @@ impl Reading<'_> {
 }
 
 /// What the title says: the share reached.
-pub fn summary(state: &State, _: &Glyphs) -> (String, Role) {
-    let Some(reading) = reading(state) else { return (String::new(), Role::Label) };
+pub fn summary(state: &State) -> (Vec<String>, Role) {
+    let Some(reading) = reading(state) else { return (Vec::new(), Role::Label) };
     let (ceiling, name) = reading.tightest();
-    let share = reading.share().map_or_else(|| "nothing is drafted at B 1".to_owned(), |s| {
-        format!("accepted {} = {} of {} ({name})", two(reading.accepted), percent(s), two(ceiling))
-    });
-    let text = match (reading.greedy, reading.single) {
-        (true, _) => format!("greedy: ceiling B; {share}"),
-        (false, true) => format!("this step: {share}"),
-        (false, false) => share,
+    let share = reading.share().map_or_else(
+        || "nothing is drafted at B 1".to_owned(),
+        |s| format!("accepted {} = {} of {} ({name})", two(reading.accepted), percent(s), two(ceiling)),
+    );
+    let which = if reading.single { "this step: " } else { "" };
+    let texts = match reading.greedy {
+        true => vec![format!("{which}greedy: ceiling B; {share}"), "greedy: ceiling B".to_owned()],
+        false => vec![format!("{which}{share}"), share],
     };
-    (text, Role::GaugeAccepted)
+    (texts, Role::GaugeAccepted)
 }
 
 /// Draws it.
@@ -100,7 +101,11 @@ pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
     let near = (furthest * 1.25).ceil().max(4.0);
     let broken = near < 0.6 * budget;
     let end = if broken { near } else { budget };
-    let tail = format!("{}{}", if broken { format!("{0}{0} ", glyphs.change) } else { String::new() }, if reading.greedy { format!("ceiling B {budget:.0}") } else { format!("B {budget:.0}") });
+    let tail = format!(
+        "{}{}",
+        if broken { format!("{0}{0} ", glyphs.change) } else { String::new() },
+        if reading.greedy { format!("ceiling B {budget:.0}") } else { format!("B {budget:.0}") }
+    );
     let (left, right) = (3, width.saturating_sub(pen.measure(&tail) + 2));
     if right <= left + 4 {
         return;
@@ -115,9 +120,13 @@ pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
     pen.rule(left, right, above, glyphs.line, Role::Gauge);
     pen.rule(left, column(tightest + 1.0) + 1, above, glyphs.line, Role::GaugeCeiling);
     pen.rule(left, column(reading.accepted + 1.0) + 1, above, glyphs.heavy, Role::GaugeAccepted);
-    let placing: Vec<Mark> = (marks.iter())
-        .map(|(value, side, _, labels)| Mark { column: column(*value), side: *side, labels: labels.clone() })
-        .collect();
+    let mut placing: Vec<Mark> = Vec::with_capacity(marks.len());
+    for (value, side, _, labels) in &marks {
+        // Neighbours share a column: two pointers side by side could not be told apart, and the numbers say the rest.
+        let own = column(*value);
+        let shared = placing.iter().find(|m| m.side == *side && m.column.abs_diff(own) == 1);
+        placing.push(Mark { column: shared.map_or(own, |m| m.column), side: *side, labels: labels.clone() });
+    }
     for side in [Side::Above, Side::Below] {
         let rows = if side == Side::Above { above } else { below };
         let y_of = |row: usize| if side == Side::Above { above - 1 - row } else { above + 1 + row };
@@ -156,7 +165,11 @@ fn labels(reading: &Reading, untitled: bool, c: &Ceilings) -> Vec<(f64, Side, Ro
         reading.accepted + 1.0,
         Side::Below,
         Role::GaugeAccepted,
-        vec![format!("{got} {}{share}", tokens(reading.accepted)), format!("{short} {}{share}", tokens(reading.accepted)), short.to_owned()],
+        vec![
+            format!("{got} {}{share}", tokens(reading.accepted)),
+            format!("{short} {}{share}", tokens(reading.accepted)),
+            short.to_owned(),
+        ],
     ));
     marks.push((
         reading.expected + 1.0,
@@ -176,7 +189,11 @@ fn labels(reading: &Reading, untitled: bool, c: &Ceilings) -> Vec<(f64, Side, Ro
         }
     }
     if let Some(value) = c.published.filter(|v| v.is_finite()) {
-        let labels = vec![format!("published {} + O(1) unknown", tokens(value)), format!("publ. {} + O(1)?", tokens(value)), "publ.?".to_owned()];
+        let labels = vec![
+            format!("published {} + O(1) unknown", tokens(value)),
+            format!("publ. {} + O(1)?", tokens(value)),
+            "publ.?".to_owned(),
+        ];
         marks.push((value + 1.0, Side::Above, Role::GaugeUnknown, labels));
     }
     marks
@@ -185,9 +202,12 @@ fn labels(reading: &Reading, untitled: bool, c: &Ceilings) -> Vec<(f64, Side, Ro
 /// Words for screens with room.
 fn explain(reading: &Reading) -> Vec<String> {
     let c = reading.ceilings;
-    let mut lines = vec!["ruler: tokens a step, bonus counted. Shares below: accepted drafted tokens, bonus not counted.".to_owned()];
+    let mut lines =
+        vec!["ruler: tokens a step, bonus counted. Shares below: accepted drafted tokens, bonus not counted.".to_owned()];
     if reading.greedy {
-        lines.push("greedy: the entropy of the law is 0, so that no ceiling but B exists; a perfect drafter reaches it.".to_owned());
+        lines.push(
+            "greedy: the entropy of the law is 0, so that no ceiling but B exists; a perfect drafter reaches it.".to_owned(),
+        );
     }
     let share = |name: &str, value: Option<f64>| {
         value.filter(|v| *v > 0.0 && v.is_finite()).map(|v| format!("{name} {} ({})", two(v), percent(reading.accepted / v)))

@@ -141,15 +141,19 @@ pub fn legend(pen: &mut Pen) {
     pen.rule(0, width, 0, line, Role::Frame);
     pen.text(1, 0, " signs and numbers ", Role::Title);
     for (i, (sign, role, words)) in signs(pen.glyphs()).into_iter().take(4).enumerate() {
-        pen.text(1, 1 + i, sign, role);
-        let words = pen.shorten(words, width.saturating_sub(4));
-        pen.text(3, 1 + i, &words, Role::Label);
+        // Two a row; what follows a colon is left to the help.
+        let (x, y) = (1 + i % 2 * (width / 2), 1 + i / 2);
+        let words = words.split([':', ',']).next().unwrap_or(words);
+        pen.text(x, y, sign, role);
+        pen.text(x + 2, y, &pen.shorten(words, width / 2 - 4), Role::Label);
     }
-    for (i, name) in ["E[X|T]", "passed", "+-", "mean"].into_iter().enumerate() {
-        if let Some((word, means)) = DEFINITIONS.iter().find(|d| d.0 == name) {
-            let x = pen.text(1, 5 + i, word, Role::Base) + 1;
-            let means = pen.shorten(means, width.saturating_sub(x + 1));
-            pen.text(x, 5 + i, &means, Role::Label);
+    let mut y = 3;
+    for name in ["E[X|T]", "passed", "mean", "fluid"] {
+        let Some((word, means)) = DEFINITIONS.iter().find(|d| d.0 == name) else { continue };
+        pen.text(1, y, word, Role::Base);
+        for line in wrap(means, width.saturating_sub(11)) {
+            pen.text(9, y, &line, Role::Label);
+            y += 1;
         }
     }
 }

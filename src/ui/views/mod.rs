@@ -24,16 +24,16 @@ use super::pen::Pen;
 use crate::app::{Pane, State};
 use crate::theme::{Glyphs, Role};
 
-/// What the title of a pane says at its right, and in which role.
-pub fn summary(state: &State, pane: Pane, glyphs: &Glyphs) -> (String, Role) {
+/// What the title of a pane says at its right, the longest form first, and in which role.
+pub fn summary(state: &State, pane: Pane, glyphs: &Glyphs) -> (Vec<String>, Role) {
     match pane {
         Pane::Text => text::summary(state),
-        Pane::Tree => tree::summary(state, glyphs),
+        Pane::Tree => tree::summary(state),
         Pane::Entropy => entropy::summary(state, glyphs),
         Pane::Accepted => accepted::summary(state),
         Pane::Speed => speed::summary(state, glyphs),
-        Pane::Gauge => gauge::summary(state, glyphs),
-        Pane::Steps => (String::new(), Role::Label),
+        Pane::Gauge => gauge::summary(state),
+        Pane::Steps => (Vec::new(), Role::Label),
     }
 }
 

@@ -12,10 +12,10 @@ pub fn factor(state: &State) -> Option<f64> {
 }
 
 /// What the title says.
-pub fn summary(state: &State, glyphs: &Glyphs) -> (String, Role) {
+pub fn summary(state: &State, glyphs: &Glyphs) -> (Vec<String>, Role) {
     match factor(state) {
-        Some(f) => (format!("{}{} plain decoding", glyphs.times, number::two(f)), Role::GaugeAccepted),
-        None => ("plain speed not measured yet".to_owned(), Role::Label),
+        Some(f) => (vec![format!("{}{} plain decoding", glyphs.times, number::two(f))], Role::GaugeAccepted),
+        None => (vec!["plain speed not timed yet".to_owned()], Role::Label),
     }
 }
 
@@ -35,21 +35,27 @@ pub fn speed(state: &State, pen: &mut Pen) {
     ];
     let mut x = 1;
     for (label, value, role) in items {
-        let value = number::speed(value);
-        if x + label.len() + 1 + value.len().max(5) + 1 > width.saturating_sub(7) && label != "now" {
+        let value = format!("{:>5}", number::speed(value));
+        if x + label.len() + 1 + value.len() + 6 > width && label != "now" {
             break;
         }
         x = pen.text(x, 0, label, Role::Label) + 1;
-        x = pen.text(x, 0, &format!("{value:>5}"), role) + 2;
+        x = pen.text(x, 0, &value, role) + 2;
     }
-    pen.text(x.saturating_sub(1), 0, "tok/s", Role::Label);
+    pen.text(x - 1, 0, "tok/s", Role::Label);
     if height > 1 {
         bar(&averages.time, pen);
     }
     if height >= 4 && width >= 30 {
         let per_step = |seconds: f64| number::millis(seconds / averages.steps as f64);
         let t = &averages.time;
-        let line = format!("ms a step  {} = draft {} + verify {} + other {}", per_step(t.total()), per_step(t.draft), per_step(t.verify), per_step(t.other));
+        let line = format!(
+            "ms a step  {} = draft {} + verify {} + other {}",
+            per_step(t.total()),
+            per_step(t.draft),
+            per_step(t.verify),
+            per_step(t.other)
+        );
         pen.text(1, 3, &pen.shorten(&line, width.saturating_sub(2)), Role::Label);
     }
 }
@@ -61,7 +67,11 @@ fn bar(time: &StageTimes, pen: &mut Pen) {
     if !(total > 0.0 && total.is_finite()) || width == 0 {
         return;
     }
-    let parts = [("draft", time.draft, Role::TimeDraft), ("verify", time.verify, Role::TimeVerify), ("other", time.other, Role::TimeOther)];
+    let parts = [
+        ("draft", time.draft, Role::TimeDraft),
+        ("verify", time.verify, Role::TimeVerify),
+        ("other", time.other, Role::TimeOther),
+    ];
     let (mut x, mut sum, mut word) = (0, 0.0, 1);
     for (i, (label, seconds, role)) in parts.into_iter().enumerate() {
         sum += seconds;
@@ -71,6 +81,6 @@ fn bar(time: &StageTimes, pen: &mut Pen) {
         x = end;
         word = pen.text(word, 2, fill, role) + 1;
         word = pen.text(word, 2, label, Role::Label) + 1;
-        word = pen.text(word, 2, &format!("{:>3}", number::percent(seconds / total)), Role::Base) + 2;
+        word = pen.text(word, 2, &format!("{:>3}", number::percent(seconds / total)), Role::Base) + 1 + usize::from(width > 40);
     }
 }

@@ -87,8 +87,8 @@ fn shown(state: &State) -> Option<usize> {
 }
 
 /// What the title says: how far the text is, and how it ended.
-pub fn summary(state: &State) -> (String, Role) {
-    let Some(number) = shown(state) else { return (String::new(), Role::Label) };
+pub fn summary(state: &State) -> (Vec<String>, Role) {
+    let Some(number) = shown(state) else { return (Vec::new(), Role::Label) };
     let tokens: usize = state.history.of_text(number).map(|s| s.record.emitted.len()).sum();
     let ending = match state.history.text_of(number).and_then(|t| t.ending) {
         None => "",
@@ -97,7 +97,7 @@ pub fn summary(state: &State) -> (String, Role) {
         Some(Ending::Context) => ", the context is full",
         Some(Ending::Interrupted) => ", broken off",
     };
-    (format!("{tokens} tokens{ending}"), Role::Label)
+    (vec![format!("{tokens} tokens{ending}"), format!("{tokens} tokens")], Role::Label)
 }
 
 /// Draws it.
@@ -132,7 +132,9 @@ pub fn text(state: &State, pen: &mut Pen) {
     let height = pen.height();
     // The end of the text, or the selected step, or what the person scrolled to.
     let bottom = match selected_from {
-        Some(cell) => (lines.iter().position(|l| cell < l.1).unwrap_or(0) + 1 + height / 2).clamp(height.min(lines.len()), lines.len()),
+        Some(cell) => {
+            (lines.iter().position(|l| cell < l.1).unwrap_or(0) + 1 + height / 2).clamp(height.min(lines.len()), lines.len())
+        }
         None => lines.len().saturating_sub(usize::from(state.scroll)).max(height.min(lines.len())),
     };
     for (y, line) in lines[bottom.saturating_sub(height)..bottom].iter().enumerate() {

@@ -73,7 +73,11 @@ fn kept(record: &StepRecord, room: usize) -> Vec<bool> {
     let pi = likelihood(tree);
     let mut keep = vec![false; tree.tokens.len()];
     keep.iter_mut().take(1).for_each(|k| *k = true);
-    record.path.iter().for_each(|&i| if let Some(k) = keep.get_mut(i) { *k = true });
+    record.path.iter().for_each(|&i| {
+        if let Some(k) = keep.get_mut(i) {
+            *k = true
+        }
+    });
     let mut order: Vec<usize> = (0..keep.len()).filter(|&i| !keep[i]).collect();
     order.sort_by(|&a, &b| pi[b].total_cmp(&pi[a]).then(a.cmp(&b)));
     let mut left = room.saturating_sub(keep.iter().filter(|k| **k).count());
@@ -134,12 +138,14 @@ fn rows(record: &StepRecord, keep: &[bool], narrow: bool, glyphs: &Glyphs) -> Ve
 }
 
 /// What the title says.
-pub fn summary(state: &State, _: &Glyphs) -> (String, Role) {
-    let Some(step) = state.step() else { return (String::new(), Role::Label) };
+pub fn summary(state: &State) -> (Vec<String>, Role) {
+    let Some(step) = state.step() else { return (Vec::new(), Role::Label) };
     let record = &step.record;
     let drafted = record.tree.tokens.len().saturating_sub(1);
     let role = if state.selected.is_some() { Role::Notice } else { Role::Label };
-    (format!("step {}: {} of {} accepted", record.step, record.accepted, drafted), role)
+    let short = format!("step {}: {} of {drafted} accepted", record.step, record.accepted);
+    let long = format!("{short}, E[X|T] {}", number::two(record.expected_accepted));
+    (vec![long, short, format!("{} of {drafted}", record.accepted)], role)
 }
 
 /// Draws it.
@@ -204,9 +210,12 @@ pub fn tree(state: &State, pen: &mut Pen) {
     if !all && height > head {
         let mass: f64 = keep.iter().zip(likelihood(&record.tree)).filter(|(k, _)| !**k).map(|(_, p)| p).sum();
         let above = if skipped > 0 { format!("{skipped} rows above, ") } else { String::new() };
-        let line = format!("{} {above}{hidden} less likely nodes folded, sum of path p {}", glyphs.ellipsis, number::two(mass));
+        let short = format!("{} {above}{hidden} less likely nodes folded", glyphs.ellipsis);
+        let long = format!("{short}, sum of path p {}", number::two(mass));
+        let line = [long, short].into_iter().find(|l| pen.measure(l) + 2 <= width);
+        let line = line.unwrap_or_else(|| format!("{} {above}{hidden} folded", glyphs.ellipsis));
         if hidden > 0 || skipped > 0 {
-            pen.text(1, head + rows_left, &pen.shorten(&line, width.saturating_sub(2)), Role::Label);
+            pen.text(1, head + rows_left, &line, Role::Label);
         }
     }
 }

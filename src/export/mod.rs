@@ -1,0 +1,5 @@
+//! Pictures of what was shown.
+
+mod svg;
+
+pub use svg::svg;

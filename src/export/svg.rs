@@ -1,0 +1,187 @@
+//! A screen as an SVG picture: what the terminal would show, cell by cell.
+
+use std::fmt::Write;
+
+use ratatui::buffer::Buffer;
+use ratatui::style::{Color, Modifier};
+
+use crate::theme::rgb;
+
+/// Width and height of a cell, and the height of a letter, in the picture's units.
+const CELL: (f64, f64) = (8.4, 18.0);
+const LETTER: f64 = 14.0;
+
+/// The buffer as an SVG document. Cells without a colour of their own get `foreground` and `background`.
+pub fn svg(buffer: &Buffer, foreground: (u8, u8, u8), background: (u8, u8, u8)) -> String {
+    let area = buffer.area;
+    let (width, height) = (f64::from(area.width) * CELL.0, f64::from(area.height) * CELL.1);
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.1} {height:.1}\" width=\"{width:.0}\" height=\"{height:.0}\" \
+         font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"{LETTER}\" xml:space=\"preserve\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"{}\"/>\n",
+        hex(background)
+    );
+    for y in area.top()..area.bottom() {
+        let mut x = area.left();
+        while x < area.right() {
+            let cell = &buffer[(x, y)];
+            let look = Look::of(cell, foreground, background);
+            // Neighbours of one look are one run; a wide or odd symbol stands alone, so that columns stay columns.
+            let (start, mut text) = (x, String::new());
+            loop {
+                let symbol = buffer[(x, y)].symbol();
+                text.push_str(symbol);
+                x += 1;
+                let plain = symbol.is_ascii() && symbol.len() == 1;
+                let next = (x < area.right()).then(|| &buffer[(x, y)]);
+                let goes_on = next.is_some_and(|c| {
+                    c.symbol().is_ascii() && c.symbol().len() == 1 && Look::of(c, foreground, background) == look
+                });
+                if !(plain && goes_on) {
+                    break;
+                }
+            }
+            run(
+                &mut out,
+                (f64::from(start - area.left()), f64::from(y - area.top())),
+                f64::from(x - start),
+                &text,
+                &look,
+                background,
+            );
+        }
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
+/// What a cell looks like.
+#[derive(PartialEq)]
+struct Look {
+    fg: (u8, u8, u8),
+    bg: (u8, u8, u8),
+    modifier: Modifier,
+}
+
+impl Look {
+    fn of(cell: &ratatui::buffer::Cell, foreground: (u8, u8, u8), background: (u8, u8, u8)) -> Look {
+        let (mut fg, mut bg) = (colour(cell.fg, foreground), colour(cell.bg, background));
+        if cell.modifier.contains(Modifier::REVERSED) {
+            std::mem::swap(&mut fg, &mut bg);
+        }
+        Look { fg, bg, modifier: cell.modifier - Modifier::REVERSED }
+    }
+}
+
+fn run(out: &mut String, at: (f64, f64), cells: f64, text: &str, look: &Look, background: (u8, u8, u8)) {
+    let (x, y) = (at.0 * CELL.0, at.1 * CELL.1);
+    if look.bg != background {
+        // A hair wider, so that no seam shows between cells.
+        let _ = writeln!(
+            out,
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{}\"/>",
+            cells * CELL.0 + 0.2,
+            CELL.1 + 0.2,
+            hex(look.bg)
+        );
+    }
+    let level = "▁▂▃▄▅▆▇█".chars().position(|c| text.starts_with(c));
+    if let Some(level) = level {
+        // Blocks as shapes: letters would leave gaps between the rows.
+        let tall = CELL.1 * (level + 1) as f64 / 8.0;
+        let _ = writeln!(
+            out,
+            "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{tall:.2}\" fill=\"{}\"/>",
+            y + CELL.1 - tall,
+            CELL.0 + 0.05,
+            hex(look.fg)
+        );
+        return;
+    }
+    let ends = line_ends(text);
+    if let Some(ends) = ends {
+        let (mx, my) = (x + CELL.0 / 2.0, y + CELL.1 / 2.0);
+        let heavy = if text == "━" { 3.0 } else { 1.0 };
+        let mut path = String::new();
+        for (on, tx, ty) in [(ends[0], x, my), (ends[1], x + CELL.0, my), (ends[2], mx, y), (ends[3], mx, y + CELL.1)] {
+            if on {
+                let _ = write!(path, "M{mx:.1} {my:.1}L{tx:.1} {ty:.1}");
+            }
+        }
+        let dash = if text == "┆" { " stroke-dasharray=\"3 2\"" } else { "" };
+        let _ = writeln!(out, "<path d=\"{path}\" stroke=\"{}\" stroke-width=\"{heavy}\"{dash}/>", hex(look.fg));
+        return;
+    }
+    if text.trim().is_empty() && !look.modifier.contains(Modifier::UNDERLINED) {
+        return;
+    }
+    let _ = write!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"{}\"", y + CELL.1 * 0.76, hex(look.fg));
+    if text.is_ascii() {
+        let _ = write!(out, " textLength=\"{:.1}\"", cells * CELL.0);
+    }
+    for (modifier, attribute) in [
+        (Modifier::BOLD, " font-weight=\"bold\""),
+        (Modifier::ITALIC, " font-style=\"italic\""),
+        (Modifier::UNDERLINED, " text-decoration=\"underline\""),
+        (Modifier::DIM, " opacity=\"0.6\""),
+    ] {
+        if look.modifier.contains(modifier) {
+            out.push_str(attribute);
+        }
+    }
+    out.push('>');
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            ' ' => out.push('\u{a0}'),
+            c => out.push(c),
+        }
+    }
+    out.push_str("</text>\n");
+}
+
+/// Which of left, right, up, down a line of a box leaves its middle to.
+fn line_ends(text: &str) -> Option<[bool; 4]> {
+    Some(match text {
+        "─" | "━" => [true, true, false, false],
+        "│" | "┆" => [false, false, true, true],
+        "├" => [false, true, true, true],
+        "└" => [false, true, true, false],
+        _ => return None,
+    })
+}
+
+fn colour(colour: Color, default: (u8, u8, u8)) -> (u8, u8, u8) {
+    match colour {
+        Color::Rgb(r, g, b) => (r, g, b),
+        Color::Indexed(i) => rgb(i),
+        _ => default,
+    }
+}
+
+fn hex((r, g, b): (u8, u8, u8)) -> String {
+    format!("#{r:02x}{g:02x}{b:02x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ratatui::layout::Rect;
+    use ratatui::style::Style;
+
+    #[test]
+    fn cells_become_letters_lines_and_blocks() {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 8, 1));
+        buffer.set_string(0, 0, "a<b", Style::new().fg(Color::Rgb(1, 2, 3)).add_modifier(Modifier::BOLD));
+        buffer.set_string(3, 0, "▄├─日", Style::new().bg(Color::Indexed(196)));
+        let picture = svg(&buffer, (255, 255, 255), (0, 0, 0));
+        assert!(picture.contains("fill=\"#010203\" textLength=\"25.2\" font-weight=\"bold\">a&lt;b</text>"), "{picture}");
+        assert!(picture.contains("fill=\"#ff0000\""), "{picture}");
+        assert!(picture.contains("height=\"9.00\""), "half a block: {picture}");
+        assert_eq!(picture.matches("<path").count(), 2);
+        assert!(picture.contains(">日</text>"));
+        assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
+    }
+}
