@@ -35,6 +35,6 @@ fn main() -> anyhow::Result<()> {
     let area = Rect::new(0, 0, width, height);
     let mut buffer = Buffer::empty(area);
     speclight::ui::draw(&state, &theme, area, &mut buffer);
-    println!("{}", speclight::export::svg(&buffer, (200, 208, 220), (17, 21, 28)));
+    println!("{}", speclight::export::svg(&buffer, &theme));
     Ok(())
 }

@@ -68,10 +68,12 @@ impl Averages {
         self.accepted += record.accepted;
         self.expected += record.expected_accepted;
         self.time.add(&record.time);
-        if self.lengths.len() <= record.accepted {
-            self.lengths.resize(record.accepted + 1, 0);
+        // No more can be accepted than stands in the tree, whatever a record from a file says.
+        let accepted = record.accepted.min(record.tree.tokens.len());
+        if self.lengths.len() <= accepted {
+            self.lengths.resize(accepted + 1, 0);
         }
-        self.lengths[record.accepted] += 1;
+        self.lengths[accepted] += 1;
         self.rates.add(&record.tree, &record.path);
     }
 

@@ -5,19 +5,24 @@ use std::fmt::Write;
 use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier};
 
-use crate::theme::rgb;
+use unicode_width::UnicodeWidthStr;
+
+use crate::theme::{Role, Theme, rgb};
 
 /// Width and height of a cell, and the height of a letter, in the picture's units.
 const CELL: (f64, f64) = (8.4, 18.0);
 const LETTER: f64 = 14.0;
 
-/// The buffer as an SVG document. Cells without a colour of their own get `foreground` and `background`.
-pub fn svg(buffer: &Buffer, foreground: (u8, u8, u8), background: (u8, u8, u8)) -> String {
+/// The buffer as an SVG document. Cells without a colour of their own get those of the theme's ground, or a dark one's.
+pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
+    let base = theme.style(Role::Base);
+    let foreground = colour(base.fg.unwrap_or(Color::Reset), (0xd0, 0xd6, 0xde));
+    let background = colour(base.bg.unwrap_or(Color::Reset), (0x11, 0x15, 0x1c));
     let area = buffer.area;
     let (width, height) = (f64::from(area.width) * CELL.0, f64::from(area.height) * CELL.1);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.1} {height:.1}\" width=\"{width:.0}\" height=\"{height:.0}\" \
-         font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"{LETTER}\" xml:space=\"preserve\">\n\
+         font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"{LETTER}\" xml:space=\"preserve\" shape-rendering=\"crispEdges\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"{}\"/>\n",
         hex(background)
     );
@@ -31,7 +36,8 @@ pub fn svg(buffer: &Buffer, foreground: (u8, u8, u8), background: (u8, u8, u8)) 
             loop {
                 let symbol = buffer[(x, y)].symbol();
                 text.push_str(symbol);
-                x += 1;
+                // A wide symbol covers the cell behind it.
+                x += symbol.width().max(1) as u16;
                 let plain = symbol.is_ascii() && symbol.len() == 1;
                 let next = (x < area.right()).then(|| &buffer[(x, y)]);
                 let goes_on = next.is_some_and(|c| {
@@ -167,6 +173,7 @@ fn hex((r, g, b): (u8, u8, u8)) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use ratatui::layout::Rect;
     use ratatui::style::Style;
@@ -176,7 +183,8 @@ mod tests {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 8, 1));
         buffer.set_string(0, 0, "a<b", Style::new().fg(Color::Rgb(1, 2, 3)).add_modifier(Modifier::BOLD));
         buffer.set_string(3, 0, "▄├─日", Style::new().bg(Color::Indexed(196)));
-        let picture = svg(&buffer, (255, 255, 255), (0, 0, 0));
+        let terminal = crate::theme::Terminal { depth: crate::theme::Depth::True, ascii: false, folder: None };
+        let picture = svg(&buffer, &Theme::load("mono", &terminal).unwrap());
         assert!(picture.contains("fill=\"#010203\" textLength=\"25.2\" font-weight=\"bold\">a&lt;b</text>"), "{picture}");
         assert!(picture.contains("fill=\"#ff0000\""), "{picture}");
         assert!(picture.contains("height=\"9.00\""), "half a block: {picture}");

@@ -115,7 +115,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
             let left = (area.width - 1) * 51 / 100;
             let mut cut = columns(top, &[left], &mut rules);
             if let [left, right] = cut.as_mut_slice() {
-                panes.push((Pane::Text, left.take(top.height * 45 / 100)));
+                panes.push((Pane::Text, left.take(top.height * 40 / 100)));
                 panes.push((Pane::Tree, left.rest()));
                 panes.push((Pane::Entropy, right.take(top.height.saturating_sub(10))));
                 panes.push((Pane::Accepted, right.take(6)));
@@ -139,7 +139,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
             panes.push((Pane::Gauge, main.rest()));
         }
         Form::Huge => {
-            let top = main.take(height - 9);
+            let top = main.take(height - 11);
             let third = (area.width - 2) / 3;
             let mut cut = columns(top, &[third], &mut rules);
             if let [left, right] = cut.as_mut_slice() {

@@ -76,8 +76,7 @@ impl<'a> Pen<'a> {
             self.buf[(left, row)].set_symbol(symbol).set_style(style);
             for i in 1..width as u16 {
                 // What a wide symbol covers holds nothing of its own.
-                self.buf[(left + i, row)].reset();
-                self.buf[(left + i, row)].set_style(style);
+                self.buf[(left + i, row)].set_symbol(" ").set_style(style);
             }
         }
         x + width

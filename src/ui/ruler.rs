@@ -44,39 +44,67 @@ enum Cell {
 /// Places the labels of one side on `rows` rows of `width` columns. `measure` gives the width of a text.
 ///
 /// Each label stands beside its pointer, one column from it, and the pointer's column is free (or a pointer too) on all
-/// rows between it and the ruler. A mark that finds no room for any of its labels is not in the answer.
+/// rows between it and the ruler. Where not all find room, all shorten; where that does not help, the least important
+/// give way: they are not in the answer.
 pub fn place(marks: &[Mark], side: Side, rows: usize, width: usize, measure: impl Fn(&str) -> usize) -> Vec<Placed> {
-    let mut cells = vec![vec![Cell::Free; width]; rows];
-    let mut out = Vec::new();
-    for (index, mark) in marks.iter().enumerate().filter(|(_, m)| m.side == side && m.column < width) {
-        let found = mark.labels.iter().find_map(|text| {
-            let long = measure(text);
-            let row_and_start = (0..rows).find_map(|row| fit(&cells, row, mark.column, long).map(|start| (row, start)));
-            row_and_start.map(|(row, start)| (row, start, long, text))
-        });
-        if let Some((row, start, long, text)) = found {
-            cells.iter_mut().take(row + 1).for_each(|r| r[mark.column] = Cell::Pointer);
-            cells[row][start..start + long].fill(Cell::Text);
-            out.push(Placed { mark: index, row, start, text: text.clone() });
+    let mut chosen: Vec<usize> = (0..marks.len()).filter(|&i| marks[i].side == side && marks[i].column < width).collect();
+    let longest = chosen.iter().map(|&i| marks[i].labels.len()).max().unwrap_or(0);
+    loop {
+        for shortest in 0..longest.max(1) {
+            if let Some(placed) = attempt(marks, &chosen, shortest, rows, width, &measure) {
+                return placed;
+            }
         }
+        chosen.pop();
     }
-    out
 }
 
-/// Where a text of that width can start in `row` beside the pointer at `column`.
-fn fit(cells: &[Vec<Cell>], row: usize, column: usize, long: usize) -> Option<usize> {
+/// Places all chosen marks, each with one of its labels from number `from` on, or none.
+///
+/// From right to left, labels at the right of their pointers: one that finds no room beside its right neighbour goes a
+/// row further, where nothing is in the way of its line, since all that is placed lies to the right of it.
+fn attempt(
+    marks: &[Mark],
+    chosen: &[usize],
+    from: usize,
+    rows: usize,
+    width: usize,
+    measure: &impl Fn(&str) -> usize,
+) -> Option<Vec<Placed>> {
+    let mut cells = vec![vec![Cell::Free; width]; rows];
+    let mut order = chosen.to_vec();
+    order.sort_by_key(|&i| std::cmp::Reverse(marks[i].column));
+    let mut out = Vec::with_capacity(order.len());
+    for (k, &index) in order.iter().enumerate() {
+        let mark = &marks[index];
+        let pending: Vec<usize> = order[k + 1..].iter().map(|&i| marks[i].column).collect();
+        let labels = &mark.labels[from.min(mark.labels.len().saturating_sub(1))..];
+        let (row, start, long, text) = labels.iter().find_map(|text| {
+            let long = measure(text);
+            (0..rows).find_map(|row| fit(&cells, row, mark.column, long, &pending).map(|start| (row, start, long, text)))
+        })?;
+        cells.iter_mut().take(row + 1).for_each(|r| r[mark.column] = Cell::Pointer);
+        cells[row][start..start + long].fill(Cell::Text);
+        out.push(Placed { mark: index, row, start, text: text.clone() });
+    }
+    Some(out)
+}
+
+/// Where a text of that width can start in `row` beside the pointer at `column`, away from the columns of those that
+/// are still to be placed.
+fn fit(cells: &[Vec<Cell>], row: usize, column: usize, long: usize, pending: &[usize]) -> Option<usize> {
     if cells[..=row].iter().any(|r| r[column] == Cell::Text) {
         return None;
     }
     let line = &cells[row];
-    // A line that already leads through this row to a label above would be broken by a pointer here; one that ends
-    // here may have a label on its other side. Both look the same, and both read well.
     let free = |from: usize, to: usize| {
         let (before, after) = (from.saturating_sub(1), (to + 1).min(line.len()));
-        to <= line.len() && (before..after).all(|x| x == column || line[x] == Cell::Free)
+        to <= line.len()
+            && (before..after).all(|x| x == column || line[x] == Cell::Free)
+            && pending.iter().all(|&p| p == column || !(before..after).contains(&p))
     };
     let right = column + 2;
-    if free(right, right + long) && right + long <= line.len() {
+    if free(right, right + long) {
         return Some(right);
     }
     let start = column.checked_sub(long + 1)?;
@@ -94,10 +122,24 @@ mod tests {
 
     #[test]
     fn labels_stack_turn_and_shorten() {
-        let marks = [mark(2, &["first 1.0"]), mark(4, &["second 2.0", "2nd"]), mark(28, &["last"]), mark(3, &["x"])];
-        let placed = place(&marks, Side::Above, 2, 30, str::len);
-        let seen: Vec<_> = placed.iter().map(|p| (p.mark, p.row, p.start, p.text.as_str())).collect();
-        assert_eq!(seen, [(0, 0, 4, "first 1.0"), (2, 0, 23, "last"), (3, 0, 1, "x")]);
+        let seen = |marks: &[Mark], rows| -> Vec<(usize, usize, usize, String)> {
+            let mut placed = place(marks, Side::Above, rows, 30, str::len);
+            placed.sort_by_key(|p| p.mark);
+            placed.into_iter().map(|p| (p.mark, p.row, p.start, p.text)).collect()
+        };
+        let near = [mark(2, &["first 1.0", "first"]), mark(6, &["second 2.0", "second", "2nd"])];
+        assert_eq!(seen(&near, 2), [(0, 1, 4, "first 1.0".into()), (1, 0, 8, "second 2.0".into())], "the left one stacks");
+        let far = [mark(12, &["first 1.0", "first", "1"]), mark(28, &["last"]), mark(18, &["mid"])];
+        let one = [(0, 0, 2, "first 1.0".into()), (1, 0, 23, "last".into()), (2, 0, 20, "mid".into())];
+        assert_eq!(seen(&far, 1)[..1], one[..1], "to the left, where the right is taken");
+        let tight = [mark(2, &["first 1.0", "1st"]), mark(8, &["second", "2nd"]), mark(3, &["third"])];
+        assert_eq!(seen(&tight, 1), [(0, 0, 4, "1st".into()), (1, 0, 10, "second".into())], "the last gives way");
+        let same = [mark(14, &["one"]), mark(14, &["two"])];
+        assert_eq!(
+            seen(&same, 1),
+            [(0, 0, 16, "one".into()), (1, 0, 10, "two".into())],
+            "a shared pointer, a label on each side"
+        );
     }
 
     proptest! {
@@ -119,6 +161,11 @@ mod tests {
                     for cell in &mut taken[p.row][p.start..p.start + p.text.len()] {
                         prop_assert_eq!(cell.replace(p.mark), None);
                     }
+                }
+                // The most important mark is there wherever it has room alone.
+                let alone = marks.iter().position(|m| m.side == side && m.column < width);
+                if let Some(first) = alone.filter(|&i| place(&marks[i..=i], side, rows, width, str::len).len() == 1) {
+                    prop_assert!(placed.iter().any(|p| p.mark == first));
                 }
                 for p in &placed {
                     // The way from the ruler to the label is clear of all text, and labels in a row do not touch.

@@ -63,15 +63,19 @@ impl Reading<'_> {
 /// What the title says: the share reached.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
     let Some(reading) = reading(state) else { return (Vec::new(), Role::Label) };
+    if reading.single {
+        // A ceiling bounds the mean; one step may lie over it.
+        let short = format!("this step: accepted {:.0}, E[X|T] {}", reading.accepted, two(reading.expected));
+        return (vec![format!("{short}; ceilings bound means, not single steps"), short], Role::Notice);
+    }
     let (ceiling, name) = reading.tightest();
     let share = reading.share().map_or_else(
         || "nothing is drafted at B 1".to_owned(),
         |s| format!("accepted {} = {} of {} ({name})", two(reading.accepted), percent(s), two(ceiling)),
     );
-    let which = if reading.single { "this step: " } else { "" };
     let texts = match reading.greedy {
-        true => vec![format!("{which}greedy: ceiling B; {share}"), "greedy: ceiling B".to_owned()],
-        false => vec![format!("{which}{share}"), share],
+        true => vec![format!("greedy: ceiling B; {share}"), "greedy: ceiling B".to_owned()],
+        false => vec![share],
     };
     (texts, Role::GaugeAccepted)
 }
@@ -84,15 +88,13 @@ pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
     };
     let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
     let untitled = form == Form::Compact && !state.zoom;
-    // Rows over the ruler, under it, and of words.
-    let (above, below, words) = match height {
-        0..=2 => (0, height.saturating_sub(1), 0),
-        3 => (1, 1, 0),
-        4 => (1, 2, 0),
-        5 => (2, 2, 0),
-        6 => (2, 2, 1),
-        h => (3, 2, (h - 6).min(6)),
+    // Rows over the ruler stay as they are, so that it stands still; under it, words take what labels leave.
+    let above = match height {
+        0..=2 => 0,
+        3..=5 => 1,
+        _ => 2,
     };
+    let under = height.saturating_sub(above + 1);
     let budget = reading.budget.max(1) as f64;
     let c = reading.ceilings;
     let marks: Vec<(f64, Side, Role, Vec<String>)> = labels(&reading, untitled, c);
@@ -127,10 +129,14 @@ pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
         let shared = placing.iter().find(|m| m.side == *side && m.column.abs_diff(own) == 1);
         placing.push(Mark { column: shared.map_or(own, |m| m.column), side: *side, labels: labels.clone() });
     }
+    let mut below = 0;
     for side in [Side::Above, Side::Below] {
-        let rows = if side == Side::Above { above } else { below };
+        let rows = if side == Side::Above { above } else { under.min(2) };
         let y_of = |row: usize| if side == Side::Above { above - 1 - row } else { above + 1 + row };
         let placed = place(&placing, side, rows, width, |text| pen.measure(text));
+        if side == Side::Below {
+            below = placed.iter().map(|p| p.row + 1).max().unwrap_or(0);
+        }
         for label in placed.iter().rev() {
             let (value, _, role, _) = &marks[label.mark];
             let column = placing[label.mark].column;
@@ -148,17 +154,14 @@ pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
             }
         }
     }
-    for (i, line) in explain(&reading).into_iter().take(words).enumerate() {
-        let line = pen.shorten(&line, width.saturating_sub(2));
-        pen.text(1, above + below + 1 + i, &line, Role::Label);
-    }
+    words(&reading, &mut pen.part(0, (above + below + 1) as u16, width as u16, under.saturating_sub(below) as u16));
 }
 
 /// All marks in tokens a step, the most important first.
 fn labels(reading: &Reading, untitled: bool, c: &Ceilings) -> Vec<(f64, Side, Role, Vec<String>)> {
     let mut marks = Vec::new();
     let tokens = |value: f64| two(value + 1.0);
-    let share = reading.share().map(percent).filter(|_| untitled);
+    let share = reading.share().map(percent).filter(|_| untitled && !reading.single);
     let share = share.map_or_else(String::new, |s| format!(" = {s}"));
     let (got, short) = if reading.single { ("this step", "step") } else { ("accepted", "acc") };
     marks.push((
@@ -199,29 +202,42 @@ fn labels(reading: &Reading, untitled: bool, c: &Ceilings) -> Vec<(f64, Side, Ro
     marks
 }
 
-/// Words for screens with room.
-fn explain(reading: &Reading) -> Vec<String> {
-    let c = reading.ceilings;
-    let mut lines =
-        vec!["ruler: tokens a step, bonus counted. Shares below: accepted drafted tokens, bonus not counted.".to_owned()];
-    if reading.greedy {
-        lines.push(
-            "greedy: the entropy of the law is 0, so that no ceiling but B exists; a perfect drafter reaches it.".to_owned(),
-        );
+/// Words under the ruler: one line where there is little room, else a line for each ceiling.
+fn words(reading: &Reading, pen: &mut Pen) {
+    let (width, height) = (pen.width(), pen.height());
+    if height == 0 || width < 60 {
+        return;
     }
-    let share = |name: &str, value: Option<f64>| {
-        value.filter(|v| *v > 0.0 && v.is_finite()).map(|v| format!("{name} {} ({})", two(v), percent(reading.accepted / v)))
-    };
-    let shares: Vec<String> = [
-        share("B-1", Some(c.batch)),
-        share("fluid", c.fluid),
-        share("tuned renewal", c.renewal_tuned),
-        share("renewal", c.renewal),
-        share("E[X|T]", Some(reading.expected)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    lines.push(format!("accepted {} is, of {}", two(reading.accepted), shares.join(", ")));
-    lines
+    let c = reading.ceilings;
+    let rows = [
+        ("fluid", c.fluid, "best of any drafter if positions were independent"),
+        ("tuned renewal", c.renewal_tuned, "closed form above it, at its best t"),
+        ("renewal", c.renewal, "ln(P)/mu + mu2/mu^2"),
+        (
+            "B - 1",
+            Some(c.batch),
+            if reading.greedy { "greedy: no other ceiling; a perfect drafter reaches it" } else { "all that is drafted" },
+        ),
+        ("E[X|T]", Some(reading.expected), "not a ceiling: what these trees were worth, before luck"),
+    ];
+    let rows: Vec<_> =
+        rows.into_iter().filter_map(|(n, v, w)| v.filter(|v| *v > 0.0 && v.is_finite()).map(|v| (n, v, w))).collect();
+    let note = "The ruler counts the bonus; shares are of accepted drafted tokens, without it.";
+    if height <= rows.len() {
+        pen.text(1, height - 1, &pen.shorten(note, width.saturating_sub(2)), Role::Label);
+        return;
+    }
+    pen.text(1, 0, "ceiling", Role::Label);
+    pen.right(23, 0, "accepted", Role::Label);
+    pen.right(30, 0, "share", Role::Label);
+    pen.right(width - 1, 0, note, Role::Label);
+    for (y, (name, value, meaning)) in rows.into_iter().enumerate() {
+        let role = if name == "E[X|T]" { Role::GaugeExpected } else { Role::GaugeCeiling };
+        pen.text(1, y + 1, name, role);
+        pen.right(23, y + 1, &two(value), Role::Base);
+        if !reading.single {
+            pen.right(30, y + 1, &percent(reading.accepted / value), Role::Value);
+        }
+        pen.text(33, y + 1, &pen.shorten(meaning, width.saturating_sub(34)), Role::Label);
+    }
 }

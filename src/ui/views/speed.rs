@@ -36,7 +36,7 @@ pub fn speed(state: &State, pen: &mut Pen) {
     let mut x = 1;
     for (label, value, role) in items {
         let value = format!("{:>5}", number::speed(value));
-        if x + label.len() + 1 + value.len() + 6 > width && label != "now" {
+        if x + label.len() + 1 + value.len() + 7 > width && label != "now" {
             break;
         }
         x = pen.text(x, 0, label, Role::Label) + 1;

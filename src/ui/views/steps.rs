@@ -38,6 +38,7 @@ pub fn steps(state: &State, pen: &mut Pen) {
             pen.right(*end, y, &value, Role::Base);
         }
         let mut x = words;
+        let mut pen = pen.part(0, 0, width.saturating_sub(1) as u16, height as u16);
         for (i, text) in record.emitted_text.iter().enumerate() {
             let role = if i < record.accepted { Role::accepted(i + 1) } else { Role::TokenBonus };
             x = pen.text(x, y, text, role);

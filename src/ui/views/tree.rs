@@ -41,13 +41,18 @@ struct Row {
     depth: usize,
 }
 
+/// The parent of node `i`. A record from a file may say anything: only a node that comes before `i` is one.
+fn parent(tree: &TreeRecord, i: usize) -> Option<usize> {
+    tree.parents.get(i).copied().flatten().filter(|&p| p < i)
+}
+
 fn fates(record: &StepRecord) -> Vec<Fate> {
     let mut reached = vec![false; record.tree.tokens.len()];
     let on_path = |i: &usize| *i < record.tree.tokens.len();
     reached.iter_mut().take(1).for_each(|r| *r = true);
     record.path.iter().copied().filter(|i| on_path(i)).for_each(|i| reached[i] = true);
     (0..reached.len())
-        .map(|i| match record.tree.parents.get(i).copied().flatten() {
+        .map(|i| match parent(&record.tree, i) {
             None => Fate::Root,
             Some(_) if reached[i] => Fate::Accepted,
             Some(parent) if reached.get(parent) == Some(&true) => Fate::Refused,
@@ -60,7 +65,7 @@ fn fates(record: &StepRecord) -> Vec<Fate> {
 fn likelihood(tree: &TreeRecord) -> Vec<f64> {
     let mut all: Vec<f64> = Vec::with_capacity(tree.tokens.len());
     for i in 0..tree.tokens.len() {
-        let above = tree.parents.get(i).copied().flatten().and_then(|p| all.get(p).copied()).unwrap_or(1.0);
+        let above = parent(tree, i).and_then(|p| all.get(p).copied()).unwrap_or(1.0);
         all.push(above * tree.p_plain.get(i).copied().unwrap_or(0.0));
     }
     all
@@ -82,7 +87,7 @@ fn kept(record: &StepRecord, room: usize) -> Vec<bool> {
     order.sort_by(|&a, &b| pi[b].total_cmp(&pi[a]).then(a.cmp(&b)));
     let mut left = room.saturating_sub(keep.iter().filter(|k| **k).count());
     for i in order {
-        let parent_shown = tree.parents.get(i).copied().flatten().is_none_or(|p| keep.get(p) == Some(&true));
+        let parent_shown = parent(tree, i).is_none_or(|p| keep.get(p) == Some(&true));
         if left > 0 && parent_shown {
             keep[i] = true;
             left -= 1;
@@ -99,7 +104,7 @@ fn rows(record: &StepRecord, keep: &[bool], narrow: bool, glyphs: &Glyphs) -> Ve
     let last = record.path.last().copied().unwrap_or(0);
     let mut children: Vec<Vec<Option<usize>>> = vec![Vec::new(); keep.len()];
     for i in 0..keep.len() {
-        if let (true, Some(parent)) = (keep[i], tree.parents.get(i).copied().flatten()) {
+        if let (true, Some(parent)) = (keep[i], parent(tree, i)) {
             if let Some(list) = children.get_mut(parent) {
                 list.push(Some(i));
             }
@@ -224,7 +229,7 @@ pub fn tree(state: &State, pen: &mut Pen) {
 fn products(tree: &TreeRecord) -> Vec<f64> {
     let mut all: Vec<f64> = Vec::with_capacity(tree.tokens.len());
     for i in 0..tree.tokens.len() {
-        let above = tree.parents.get(i).copied().flatten().and_then(|p| all.get(p).copied()).unwrap_or(1.0);
+        let above = parent(tree, i).and_then(|p| all.get(p).copied()).unwrap_or(1.0);
         all.push(above * tree.p.get(i).copied().unwrap_or(0.0));
     }
     all

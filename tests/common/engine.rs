@@ -1,0 +1,71 @@
+//! A thread that obeys the monitor's commands with made-up steps.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use speclight::app::Link;
+use speclight::engine::{Command, Event};
+use speclight::telemetry::Ending;
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::script::{Script, info, settings};
+
+/// Starts it, a step each `pace`; with `panic_at` it panics before that step.
+pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
+    let (commands, orders) = mpsc::channel();
+    let (sink, events) = unbounded_channel();
+    let work = move || {
+        let mut script = Script::new(7);
+        let mut held = settings("ngram", 16, 1.0);
+        let (mut paused, mut steps, mut prompt) = (false, 0, 0);
+        for event in script.events(&held, 0) {
+            let _ = sink.send(event);
+        }
+        loop {
+            let order =
+                if paused { orders.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { orders.recv_timeout(pace) };
+            let mut step = matches!(order, Err(RecvTimeoutError::Timeout));
+            match order {
+                Ok(Command::Pause) => {
+                    paused = true;
+                    let _ = sink.send(Event::Paused);
+                }
+                Ok(Command::Resume) => {
+                    paused = false;
+                    let _ = sink.send(Event::Resumed);
+                }
+                Ok(Command::Step) => step = true,
+                Ok(Command::Settings(wish)) if wish.drafter == "early-exit" => {
+                    let _ = sink.send(Event::Refused(format!("drafter {}: not today", wish.drafter)));
+                }
+                Ok(Command::Settings(wish)) => {
+                    held = wish;
+                    let _ = sink.send(Event::Settings(held.clone()));
+                }
+                Ok(order @ (Command::Prompt(_) | Command::Text(_) | Command::Again)) => {
+                    let mut text = info().prompts[prompt].clone();
+                    match order {
+                        Command::Prompt(index) => (prompt, text) = (index, info().prompts[index].clone()),
+                        Command::Text(own) => text = own,
+                        _ => {}
+                    }
+                    let _ = sink.send(Event::PromptEnded { ending: Ending::Interrupted });
+                    let id = prompt.to_string();
+                    let _ = sink.send(Event::PromptStarted { index: prompt, id, prompt: text, tokens: 9, prefill_seconds: 0.1 });
+                }
+                Ok(Command::Quit) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if step {
+                steps += 1;
+                assert!(Some(steps) != panic_at, "made to fail at step {steps}");
+                let record = script.step(&held);
+                let _ = sink.send(Event::Step(Arc::clone(&record)));
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("engine".into()).spawn(work).expect("a thread");
+    Link { commands, events, thread }
+}

@@ -1,0 +1,124 @@
+//! The monitor in a pseudo-terminal: what the person sees, and what is left behind.
+//!
+//! The child is this test binary again, running [`child`] alone: the real loop, guard, signals and screen, over an
+//! engine of make-believe.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/engine.rs"]
+mod engine;
+#[path = "../common/script.rs"]
+mod script;
+mod terminal;
+
+use std::time::Duration;
+
+use speclight::app::{self, Ended, Guard, Options};
+use speclight::theme::{Terminal as Abilities, Theme};
+use terminal::Terminal;
+
+/// How the child is told what to do.
+const CHILD: &str = "SPECLIGHT_TEST_CHILD";
+
+/// Not a test of its own: what the others start in their terminals.
+#[test]
+#[ignore = "started by the other tests"]
+fn child() {
+    let Ok(what) = std::env::var(CHILD) else { return };
+    if what == "panic-screen" {
+        let _guard = Guard::take().unwrap();
+        panic!("the screen fell over");
+    }
+    let themes = Theme::all(None, &Abilities::from_env(false, None, |name| std::env::var(name).ok())).unwrap();
+    let panic_at = (what == "panic-engine").then_some(5);
+    let link = engine::start(Duration::from_millis(20), panic_at);
+    match app::run(Options { themes }, link) {
+        Ok(Ended::Asked) => println!("left by the person"),
+        Ok(Ended::Signal(number)) => println!("left by signal {number}"),
+        Err(error) => println!("failed: {error:#}"),
+    }
+}
+
+fn start(what: &str, width: u16, height: u16, env: &[(&str, &str)]) -> Terminal {
+    let exe = std::env::current_exe().unwrap();
+    let args = ["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"];
+    let mut all = vec![
+        (CHILD, what),
+        ("TERM", "xterm-256color"),
+        ("LANG", "C.UTF-8"),
+        ("COLORTERM", "truecolor"),
+        ("NO_COLOR", ""),
+        ("RUST_BACKTRACE", "0"),
+    ];
+    all.extend(env);
+    Terminal::start(exe.to_str().unwrap(), &args, &all, width, height)
+}
+
+#[test]
+fn a_session_from_start_to_quit() {
+    let mut t = start("run", 80, 24, &[]);
+    t.wait("the header", |s| s.contains("SmolLM2-135M-Instruct") && s.contains("live"));
+    assert!(t.alternate() && t.bracketed_paste() && t.cursor_hidden(), "the terminal is taken over");
+    t.wait("steps", |s| s.contains("tokens/step") || s.contains("1 bonus"));
+    t.send(" ");
+    t.wait("the pause", |s| s.contains("paused") && s.contains("go on"));
+    let before = t.number("step ");
+    t.send(".");
+    t.wait("one step more", |s| terminal::number(s, "step ") == Some(before + 1));
+    t.send("D");
+    t.wait("the drafter before", |s| s.contains("none · best-first"));
+    t.send("DD");
+    t.wait("the refusal", |s| s.contains("not today"));
+    t.resize(120, 40);
+    t.wait("more room", |s| s.contains("put out"));
+    t.resize(20, 5);
+    t.wait("too little room", |s| s.contains("too small"));
+    t.resize(80, 24);
+    t.wait("room again", |s| s.contains("paused"));
+    t.send("e\x15\x1b[200~Hello q\nthere\x1b[201~");
+    t.wait("the paste", |s| s.contains("Hello q"));
+    t.send("\r");
+    t.wait("the prompt", |s| s.contains("Hello q") && !s.contains("Enter sends"));
+    t.send("q");
+    t.wait_end("left by the person");
+    assert!(t.restored(), "{}", t.left_behind());
+}
+
+#[test]
+fn signals_end_it_and_restore_the_terminal() {
+    for (name, number) in [("TERM", 15), ("HUP", 1), ("INT", 2)] {
+        let mut t = start("run", 80, 24, &[]);
+        t.wait("steps", |s| s.contains("1 bonus"));
+        t.signal(name);
+        t.wait_end(&format!("left by signal {number}"));
+        assert!(t.restored(), "{name}: {}", t.left_behind());
+    }
+}
+
+#[test]
+fn a_panic_of_the_engine_is_told_after_the_terminal_is_restored() {
+    let mut t = start("panic-engine", 80, 24, &[]);
+    t.wait_end("failed: ");
+    assert!(t.restored(), "{}", t.left_behind());
+    let screen = t.screen();
+    assert!(screen.contains("engine panicked at") && screen.contains("made to fail at step 5"), "{screen}");
+}
+
+#[test]
+fn a_panic_of_the_screen_restores_the_terminal_first() {
+    let mut t = start("panic-screen", 80, 24, &[]);
+    t.wait_end("the screen fell over");
+    assert!(t.restored(), "{}", t.left_behind());
+}
+
+#[test]
+fn without_colour_there_is_none_and_weight_remains() {
+    let mut t = start("run", 80, 24, &[("NO_COLOR", "1")]);
+    t.wait("steps", |s| s.contains("1 bonus"));
+    let (coloured, bold) = t.looks();
+    assert!(!coloured, "no cell has a colour");
+    assert!(bold, "bold is still there");
+    t.send("q");
+    t.wait_end("left by the person");
+    assert!(t.restored(), "{}", t.left_behind());
+}

@@ -1,0 +1,150 @@
+//! A pseudo-terminal with a program in it and a screen that is kept up.
+
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+/// Long enough for a machine that is busy with other tests; a test that passes never waits so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Terminal {
+    master: Box<dyn MasterPty + Send>,
+    writer: Box<dyn Write + Send>,
+    child: Box<dyn Child + Send + Sync>,
+    screen: Arc<Mutex<vt100::Parser>>,
+    reader: Option<thread::JoinHandle<()>>,
+    cooked: String,
+}
+
+impl Terminal {
+    pub fn start(program: &str, args: &[&str], env: &[(&str, &str)], width: u16, height: u16) -> Terminal {
+        let size = PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).unwrap();
+        let mut command = CommandBuilder::new(program);
+        command.args(args);
+        env.iter().for_each(|(name, value)| command.env(name, value));
+        let cooked = modes(pair.master.as_ref());
+        let child = pair.slave.spawn_command(command).unwrap();
+        drop(pair.slave);
+        let mut reader = pair.master.try_clone_reader().unwrap();
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(height, width, 0)));
+        let shown = Arc::clone(&screen);
+        let reader = thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(n @ 1..) = reader.read(&mut buffer) {
+                shown.lock().unwrap().process(&buffer[..n]);
+            }
+        });
+        let writer = pair.master.take_writer().unwrap();
+        Terminal { master: pair.master, writer, child, screen, reader: Some(reader), cooked }
+    }
+
+    pub fn send(&mut self, keys: &str) {
+        self.writer.write_all(keys.as_bytes()).unwrap();
+        self.writer.flush().unwrap();
+    }
+
+    pub fn resize(&mut self, width: u16, height: u16) {
+        self.screen.lock().unwrap().screen_mut().set_size(height, width);
+        self.master.resize(PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 }).unwrap();
+    }
+
+    pub fn signal(&mut self, name: &str) {
+        let pid = self.child.process_id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    pub fn screen(&self) -> String {
+        self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// Waits until the screen is as asked.
+    pub fn wait(&self, what: &str, holds: impl Fn(&str) -> bool) {
+        let start = Instant::now();
+        while !holds(&self.screen()) {
+            assert!(start.elapsed() < PATIENCE, "{what} did not come:\n{}", self.screen());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until the program has ended and the screen holds these words.
+    pub fn wait_end(&mut self, words: &str) {
+        let start = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < PATIENCE, "it did not end:\n{}", self.screen());
+            thread::sleep(Duration::from_millis(10));
+        }
+        // What the program wrote last may still be on its way.
+        self.wait(words, |s| s.contains(words));
+    }
+
+    /// The number after a word on the screen.
+    pub fn number(&self, word: &str) -> usize {
+        number(&self.screen(), word).unwrap_or_else(|| panic!("no number after {word:?}:\n{}", self.screen()))
+    }
+
+    pub fn alternate(&self) -> bool {
+        self.screen.lock().unwrap().screen().alternate_screen()
+    }
+
+    pub fn bracketed_paste(&self) -> bool {
+        self.screen.lock().unwrap().screen().bracketed_paste()
+    }
+
+    pub fn cursor_hidden(&self) -> bool {
+        self.screen.lock().unwrap().screen().hide_cursor()
+    }
+
+    /// Whether any cell has a colour, and whether any is bold.
+    pub fn looks(&self) -> (bool, bool) {
+        let parser = self.screen.lock().unwrap();
+        let (rows, cols) = parser.screen().size();
+        let cells = (0..rows).flat_map(|y| (0..cols).map(move |x| (y, x)));
+        cells.filter_map(|(y, x)| parser.screen().cell(y, x)).fold((false, false), |(colour, bold), cell| {
+            let plain = cell.fgcolor() == vt100::Color::Default && cell.bgcolor() == vt100::Color::Default;
+            (colour || !plain, bold || cell.bold())
+        })
+    }
+
+    /// Whether the terminal is as it was before the program.
+    pub fn restored(&self) -> bool {
+        !self.alternate() && !self.bracketed_paste() && !self.cursor_hidden() && modes(self.master.as_ref()) == self.cooked
+    }
+
+    /// For messages: what is not as it was.
+    pub fn left_behind(&self) -> String {
+        format!(
+            "alternate screen {}, bracketed paste {}, cursor hidden {}, modes {:?} for {:?}",
+            self.alternate(),
+            self.bracketed_paste(),
+            self.cursor_hidden(),
+            modes(self.master.as_ref()),
+            self.cooked
+        )
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // The reader ends when the terminal does; it is not waited for, since another child may hold it open.
+        drop(self.reader.take());
+    }
+}
+
+/// The first number after a word.
+pub fn number(screen: &str, word: &str) -> Option<usize> {
+    screen.match_indices(word).find_map(|(i, _)| {
+        let digits: String = screen[i + word.len()..].chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().ok()
+    })
+}
+
+/// The modes of a terminal (raw or not), as text that can be compared.
+fn modes(master: &dyn MasterPty) -> String {
+    format!("{:?}", master.get_termios().map(|t| (t.input_flags, t.output_flags, t.local_flags)))
+}

@@ -1,0 +1,175 @@
+//! What holds on every screen.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use speclight::app::{Msg, State, update};
+use speclight::engine::Event;
+use speclight::telemetry::{StepRecord, TreeRecord};
+use unicode_width::UnicodeWidthStr;
+
+use crate::script::{Script, settings};
+use crate::{drawn, key_of, running, text, theme};
+
+const KEYS: &[&str] = &[
+    "space", ".", "d", "D", "s", "+", "-", "t", "T", "g", "n", "p", "e", "r", "Tab", "z", "c", "?", "Left", "Right", "Up",
+    "Down", "PgUp", "End", "Esc", "Enter", "x",
+];
+
+fn hostile() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        Just("\u{1b}[2J\u{1b}]0;title\u{7}".to_owned()),
+        Just("\u{202e}gnp.exe\u{2066}".to_owned()),
+        Just("\u{9b}31m\u{90}\u{9c}".to_owned()),
+        Just("e\u{301}\u{302}\u{303}\u{304}\u{305}".to_owned()),
+        Just("👩\u{200d}👩\u{200d}👧🇩🇪👍🏽".to_owned()),
+    ]
+}
+
+/// Replaces every text of a record by hostile ones.
+fn poison(record: &StepRecord, texts: &[String]) -> StepRecord {
+    let pick = |i: usize| texts[i % texts.len()].clone();
+    let mut record = record.clone();
+    record.tree.text = (0..record.tree.text.len()).map(pick).collect();
+    record.emitted_text = (0..record.emitted_text.len()).map(pick).collect();
+    record
+}
+
+/// No symbol of the screen is anything but a picture, and no wide symbol is cut.
+fn check(state: &State, width: u16, height: u16, ascii: bool) -> Result<(), TestCaseError> {
+    let buffer = drawn(state, &theme(if ascii { "mono" } else { "dark" }, ascii), width, height);
+    for y in 0..height {
+        for x in 0..width {
+            let symbol = buffer[(x, y)].symbol();
+            let bad = symbol.chars().any(|c| {
+                c.is_control() || matches!(u32::from(c), 0x200b..=0x200f | 0x2028..=0x202f | 0x2060..=0x206f | 0xfe00..=0xfe0f | 0xfeff | 0xe0000..=0xe0fff)
+            });
+            prop_assert!(!bad && !(ascii && !symbol.is_ascii()), "{:?} at {},{} of {}x{}", symbol, x, y, width, height);
+            prop_assert!(usize::from(x) + symbol.width() <= usize::from(width), "{:?} is cut at {},{}", symbol, x, y);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_state_at_no_size_panics_and_no_text_is_obeyed(
+        seed in any::<u64>(), steps in 0usize..40, budget in 1usize..70, greedy in any::<bool>(), chain in any::<bool>(),
+        keys in prop::collection::vec(prop::sample::select(KEYS), 0..12), texts in prop::collection::vec(hostile(), 1..6),
+        sizes in prop::collection::vec((1u16..300, 1u16..100), 3), ascii in any::<bool>(),
+    ) {
+        let mut state = State::new(3);
+        let mut s = settings(if budget % 5 == 0 { "none" } else { "early-exit" }, budget, if greedy { 0.0 } else { 0.9 });
+        if chain {
+            s.shape = "chain".into();
+        }
+        for event in Script::new(seed).events(&s, steps) {
+            let event = match event {
+                Event::Step(record) => Event::Step(Arc::new(poison(&record, &texts))),
+                Event::Ready { info, settings } => {
+                    let mut info = (*info).clone();
+                    info.model.clone_from(&texts[0]);
+                    info.prompts = texts.clone();
+                    Event::Ready { info: Arc::new(info), settings }
+                }
+                Event::PromptStarted { index, id, tokens, prefill_seconds, .. } => {
+                    Event::PromptStarted { index, id, prompt: texts.concat(), tokens, prefill_seconds }
+                }
+                other => other,
+            };
+            update(&mut state, Msg::Engine(event));
+        }
+        for key in keys {
+            update(&mut state, Msg::Key(key_of(key)));
+            update(&mut state, Msg::Paste(texts[0].clone()));
+        }
+        update(&mut state, Msg::Engine(Event::Refused(texts.concat())));
+        for (width, height) in sizes {
+            check(&state, width, height, ascii)?;
+        }
+    }
+
+    #[test]
+    fn records_that_make_no_sense_do_not_panic(
+        parents in prop::collection::vec(prop::option::of(0usize..9), 0..9), path in prop::collection::vec(0usize..12, 0..5),
+        accepted in 0usize..200, p in prop::collection::vec(prop::num::f64::ANY, 0..9), expected in prop::num::f64::ANY, budget in 0usize..300,
+    ) {
+        let mut state = running(&settings("ngram", 4, 1.0), 2);
+        let mut record = (*Script::new(1).step(&settings("ngram", 4, 1.0))).clone();
+        record.tree = TreeRecord { tokens: vec![0; parents.len()], parents, p: p.clone(), p_plain: p.clone(), q: p, ..TreeRecord::default() };
+        (record.path, record.accepted, record.expected_accepted) = (path, accepted, expected);
+        record.settings.budget = budget;
+        record.ceilings.renewal = Some(expected);
+        record.time.draft = expected;
+        record.entropy.iter_mut().for_each(|e| e.law.entropy = expected);
+        for _ in 0..3 {
+            update(&mut state, Msg::Engine(Event::Step(Arc::new(record.clone()))));
+        }
+        for (width, height) in [(40, 12), (80, 24), (120, 40), (200, 60)] {
+            check(&state, width, height, false)?;
+        }
+    }
+
+    #[test]
+    fn the_same_state_is_the_same_screen(seed in any::<u64>()) {
+        let mut state = State::new(1);
+        for event in Script::new(seed).events(&settings("ngram", 16, 1.0), 10) {
+            update(&mut state, Msg::Engine(event));
+        }
+        prop_assert_eq!(drawn(&state, &theme("dark", false), 100, 30), drawn(&state, &theme("dark", false), 100, 30));
+    }
+}
+
+#[test]
+fn all_of_it_is_on_a_screen_of_80_by_24() {
+    for (budget, temperature) in [(2, 1.0), (4, 0.0), (16, 1.0), (16, 0.0), (64, 0.6), (128, 1.0)] {
+        let screen = text(&drawn(&running(&settings("early-exit", budget, temperature), 50), &theme("dark", false), 80, 24));
+        for name in [
+            "SmolLM2-135M-Instruct",
+            "Q4_1",
+            "cpu",
+            "early-exit",
+            "best-first",
+            " text ",
+            " tree ",
+            " entropy ",
+            " accepted ",
+            " speed ",
+            " gauge ",
+            "μ",
+            "% steps",
+            "% passed",
+            "by step",
+            "now",
+            "mean",
+            "plain decoding",
+            "draft",
+            "verify",
+            "other",
+            "★",
+            "E[X|T]",
+            "quit",
+        ] {
+            assert!(
+                screen.contains(name),
+                "{name} is not on the screen at budget {budget}, temperature {temperature}:\n{screen}"
+            );
+        }
+        let greedy = temperature == 0.0;
+        assert_eq!(screen.contains("greedy: ceiling B"), greedy, "{screen}");
+        assert!(screen.contains(&format!("B {budget}")));
+    }
+}
+
+#[test]
+fn a_stopped_step_tells_fates_apart_without_colour() {
+    // With the glyphs alone: accepted, refused, never reached and bonus.
+    let state = running(&settings("early-exit", 16, 1.0), 70);
+    let screen = text(&drawn(&state, &theme("mono", false), 120, 40));
+    for glyph in ["✓", "✗", "·", "★", "●"] {
+        assert!(screen.contains(glyph), "{glyph}:\n{screen}");
+    }
+}

@@ -1,0 +1,156 @@
+//! The screens as they look.
+
+use insta::assert_snapshot;
+use ratatui::buffer::Buffer;
+use ratatui::style::Style;
+use speclight::app::{Msg, State, update};
+use speclight::engine::Event;
+use speclight::telemetry::Ending;
+
+use crate::script::{Script, settings};
+use crate::{drawn, press, running, text, theme};
+
+fn screen(state: &State, width: u16, height: u16) -> String {
+    text(&drawn(state, &theme("dark", false), width, height))
+}
+
+/// The styles of a buffer as letters, in the order in which they are met, with a key.
+fn styles(buffer: &Buffer) -> String {
+    let mut known: Vec<Style> = Vec::new();
+    let mut out = String::new();
+    for y in 0..buffer.area.height {
+        for x in 0..buffer.area.width {
+            let style = buffer[(x, y)].style();
+            let i = known.iter().position(|s| *s == style).unwrap_or_else(|| {
+                known.push(style);
+                known.len() - 1
+            });
+            out.push(char::from(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[i.min(51)]));
+        }
+        out.push('\n');
+    }
+    for (i, s) in known.iter().enumerate() {
+        let letter = char::from(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[i.min(51)]);
+        out.push_str(&format!("{letter}: {:?} on {:?} {:?}\n", s.fg, s.bg, s.add_modifier));
+    }
+    out
+}
+
+#[test]
+fn sampled_at_all_sizes() {
+    let state = running(&settings("early-exit", 16, 1.0), 70);
+    for (width, height) in [(40, 12), (40, 50), (80, 24), (120, 40), (200, 60)] {
+        assert_snapshot!(format!("sampled_{width}x{height}"), screen(&state, width, height));
+    }
+}
+
+#[test]
+fn colours() {
+    let state = running(&settings("early-exit", 16, 1.0), 70);
+    assert_snapshot!("colours_80x24", styles(&drawn(&state, &theme("dark", false), 80, 24)));
+}
+
+#[test]
+fn monochrome_in_ascii() {
+    let state = running(&settings("early-exit", 16, 1.0), 70);
+    let buffer = drawn(&state, &theme("mono", true), 80, 24);
+    assert!(text(&buffer).is_ascii());
+    assert_snapshot!("mono_ascii_80x24", text(&buffer));
+    assert_snapshot!("mono_ascii_styles_80x24", styles(&buffer));
+}
+
+#[test]
+fn greedy() {
+    assert_snapshot!("greedy_80x24", screen(&running(&settings("early-exit", 8, 0.0), 40), 80, 24));
+}
+
+#[test]
+fn plain_decoding() {
+    assert_snapshot!("plain_80x24", screen(&running(&settings("none", 1, 1.0), 40), 80, 24));
+}
+
+#[test]
+fn a_large_budget_breaks_the_ruler() {
+    assert_snapshot!("budget_96_120x40", screen(&running(&settings("early-exit", 96, 0.8), 60), 120, 40));
+}
+
+#[test]
+fn an_older_step() {
+    let mut state = running(&settings("early-exit", 16, 1.0), 70);
+    press(&mut state, &["space"]);
+    update(&mut state, Msg::Engine(Event::Paused));
+    press(&mut state, &["Left", "Left", "Left"]);
+    assert_snapshot!("older_step_120x40", screen(&state, 120, 40));
+}
+
+#[test]
+fn changed_settings_are_marked() {
+    let mut state = running(&settings("early-exit", 16, 1.0), 30);
+    let mut script = Script::new(8);
+    press(&mut state, &["-"]);
+    assert_snapshot!("wished_80x24", screen(&state, 80, 24));
+    update(&mut state, Msg::Engine(Event::Settings(settings("early-exit", 12, 1.0))));
+    for _ in 0..9 {
+        let step = script.step(&settings("early-exit", 12, 1.0));
+        update(&mut state, Msg::Engine(Event::Step(step)));
+    }
+    assert_snapshot!("changed_80x24", screen(&state, 80, 24));
+}
+
+#[test]
+fn the_end_of_a_text() {
+    let mut state = running(&settings("early-exit", 16, 1.0), 20);
+    update(&mut state, Msg::Engine(Event::PromptEnded { ending: Ending::Length }));
+    update(&mut state, Msg::Engine(Event::Finished));
+    assert_snapshot!("finished_80x24", screen(&state, 80, 24));
+}
+
+#[test]
+fn before_the_first_step() {
+    let mut state = State::new(3);
+    assert_snapshot!("starting_80x24", screen(&state, 80, 24));
+    let loading = Event::Loading { what: "fetching SmolLM2-135M-Instruct from PyPI".into(), done: Some(0.37) };
+    update(&mut state, Msg::Engine(loading));
+    assert_snapshot!("loading_40x12", screen(&state, 40, 12));
+    assert_snapshot!("loading_80x24", screen(&state, 80, 24));
+    assert_snapshot!("ready_80x24", screen(&running(&settings("ngram", 16, 1.0), 0), 80, 24));
+}
+
+#[test]
+fn overlays() {
+    let mut state = running(&settings("early-exit", 16, 1.0), 20);
+    press(&mut state, &["?"]);
+    assert_snapshot!("help_80x24", screen(&state, 80, 24));
+    assert_snapshot!("help_120x40", screen(&state, 120, 40));
+    press(&mut state, &["PgDn", "PgDn", "PgDn", "PgDn", "PgDn", "PgDn", "PgDn"]);
+    assert_snapshot!("help_end_80x24", screen(&state, 80, 24));
+    press(&mut state, &["q", "e"]);
+    assert_snapshot!("editor_80x24", screen(&state, 80, 24));
+    update(&mut state, Msg::Paste("\u{1b}[2J two\nlines".into()));
+    assert_snapshot!("editor_pasted_40x12", screen(&state, 40, 12));
+}
+
+#[test]
+fn each_pane_zoomed() {
+    let mut state = running(&settings("early-exit", 16, 1.0), 70);
+    press(&mut state, &["z"]);
+    let mut all = String::new();
+    for pane in speclight::app::Pane::ALL {
+        all.push_str(&format!("== {}\n{}", pane.name(), screen(&state, 72, 16)));
+        press(&mut state, &["Tab"]);
+    }
+    assert_snapshot!("zoomed_72x16", all);
+}
+
+#[test]
+fn a_notice_takes_the_footer() {
+    let mut state = running(&settings("ngram", 16, 1.0), 20);
+    update(&mut state, Msg::Engine(Event::Refused("drafter \"model\": give --draft-model NAME to use it".into())));
+    assert_snapshot!(screen(&state, 80, 24).lines().last().unwrap_or_default(), @r#" drafter "model": give --draft-model NAME to use it"#);
+}
+
+#[test]
+fn too_small() {
+    let state = running(&settings("ngram", 16, 1.0), 20);
+    assert_snapshot!("too_small_30x5", screen(&state, 30, 5));
+}

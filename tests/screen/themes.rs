@@ -1,0 +1,147 @@
+//! Theme files: what they may say, and the one line that names what is wrong.
+
+use std::fs;
+
+use ratatui::style::{Color, Modifier};
+use speclight::theme::{Depth, Role, Terminal, Theme};
+
+fn load(files: &[(&str, &str)], name: &str, depth: Depth) -> Result<Theme, String> {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, text) in files {
+        fs::write(folder.path().join(file), text).unwrap();
+    }
+    let terminal = Terminal { depth, ascii: false, folder: Some(folder.path().to_owned()) };
+    let place = format!("{}/", folder.path().display());
+    Theme::load(name, &terminal).map_err(|e| e.to_string().replace(&place, ""))
+}
+
+fn one(text: &str) -> Result<Theme, String> {
+    load(&[("own.toml", text)], "own", Depth::True)
+}
+
+#[test]
+fn bad_themes_are_named_by_file_line_key_and_cure() {
+    let cases = [
+        ("name = 3", "theme own.toml:1: name: a string is asked for, here is a number without quotes"),
+        ("\nnme = \"x\"", "theme own.toml:2: unknown key `nme`: a theme has name, inherits, glyphs, [palette] and [roles]"),
+        ("glyphs = \"emoji\"", "theme own.toml:1: glyphs: no set `emoji`: write \"unicode\" or \"ascii\""),
+        ("palette = 1", "theme own.toml:1: palette: a table [palette] is asked for, here is a number without quotes"),
+        (
+            "[palette]\n\nred = \"#ff\"",
+            "theme own.toml:3: palette.red: `#ff` is no colour: write #rrggbb, an ANSI name such as \"bright-blue\", or \"0\" to \"255\"",
+        ),
+        (
+            "[roles]\n\"token.bonsu\" = \"red\"",
+            "theme own.toml:2: roles.token.bonsu: no such role: the nearest is \"token.bonus\"",
+        ),
+        (
+            "[roles]\n\"base\" = \"chartreuse\"",
+            "theme own.toml:2: roles.base: no colour `chartreuse`: add it to [palette], or write #rrggbb, an ANSI name or 0 to 255",
+        ),
+        (
+            "[roles]\n\"base\" = { colour = \"red\" }",
+            "theme own.toml:2: roles.base.colour: unknown key: a style has fg, bg and add",
+        ),
+        (
+            "[roles]\n\"base\" = { add = \"bold\" }",
+            "theme own.toml:2: roles.base.add: a list such as [\"bold\"] is asked for, here is a string",
+        ),
+        (
+            "[roles]\n\"base\" = { add = [\"blink\"] }",
+            "theme own.toml:2: roles.base.add: no `blink`: write bold, dim, italic, underline or reverse",
+        ),
+        ("[roles]\n\"base\" = [1]", "theme own.toml:2: roles.base: a colour or { fg, bg, add } is asked for, here is a list"),
+        (
+            "inherits = \"nobody\"",
+            "theme own.toml:1: inherits: nobody not known: take one of dark, light, mono, or put nobody.toml into ",
+        ),
+        ("inherits = \"./own.toml\"", "theme own.toml:1: inherits: ./own.toml can't be read: "),
+    ];
+    for (text, line) in cases {
+        let error = one(text).unwrap_err();
+        assert!(error.starts_with(line) && !error.contains('\n'), "{text:?} gave {error:?}, not {line:?}");
+    }
+    let error = one("[roles\n").unwrap_err();
+    assert!(error.starts_with("theme own.toml:1: not TOML: ") && !error.contains('\n'), "{error}");
+    let error = load(&[], "nobody", Depth::True).unwrap_err();
+    assert!(error.starts_with("theme nobody: not known: take one of dark, light, mono, or put nobody.toml into "), "{error}");
+    assert!(load(&[], "no/such.toml", Depth::True).unwrap_err().starts_with("theme no/such.toml: can't be read: "));
+}
+
+#[test]
+fn circles_are_named() {
+    let circle = load(&[("a.toml", "inherits = \"b\""), ("b.toml", "\ninherits = \"a\"")], "a", Depth::True).unwrap_err();
+    assert_eq!(circle, "theme b.toml:2: inherits: `a` inherits this theme in turn: break the circle");
+}
+
+#[test]
+fn an_heir_recolours_what_it_inherits() {
+    let theme = one(
+        "inherits = \"dark\"\n[palette]\ngreen = \"#010203\"\n[roles]\n\"token.bonus\" = { fg = \"4\", add = [\"underline\"] }",
+    )
+    .unwrap();
+    assert_eq!(theme.style(Role::Accepted1).fg, Some(Color::Rgb(1, 2, 3)));
+    let bonus = theme.style(Role::TokenBonus);
+    assert_eq!((bonus.fg, bonus.add_modifier), (Some(Color::Indexed(4)), Modifier::UNDERLINED));
+    assert_eq!(theme.name, "own");
+    // A file of a built-in theme's name extends it.
+    let dark = load(&[("dark.toml", "inherits = \"dark\"\n[palette]\ngreen = \"#040506\"")], "dark", Depth::True).unwrap();
+    assert_eq!(dark.style(Role::Accepted1).fg, Some(Color::Rgb(4, 5, 6)));
+}
+
+#[test]
+fn missing_roles_fall_back_by_their_dots() {
+    let theme = one("[roles]\n\"token\" = \"red\"\n\"token.accepted\" = \"blue\"").unwrap();
+    assert_eq!(theme.style(Role::Accepted3).fg, Some(Color::Indexed(4)));
+    assert_eq!(theme.style(Role::TokenBonus).fg, Some(Color::Indexed(1)));
+    assert_eq!(theme.style(Role::Gauge).fg, None);
+}
+
+#[test]
+fn themes_fit_the_terminal() {
+    for name in ["dark", "light", "mono"] {
+        for depth in [Depth::None, Depth::Ansi16, Depth::Indexed, Depth::True] {
+            let theme = load(&[], name, depth).unwrap();
+            for &role in Role::ALL {
+                let style = theme.style(role);
+                for colour in [style.fg, style.bg].into_iter().flatten() {
+                    let fits = match (depth, colour) {
+                        (Depth::None, _) => false,
+                        (_, Color::Reset) => true,
+                        (Depth::Ansi16, c) => matches!(c, Color::Indexed(0..=15)),
+                        (Depth::Indexed, c) => matches!(c, Color::Indexed(_)),
+                        (Depth::True, _) => true,
+                    };
+                    assert!(fits, "{name} {depth:?} {}: {colour:?}", role.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn without_colour_mono_is_the_theme() {
+    let terminal = |depth| Terminal { depth, ascii: false, folder: None };
+    let names = |chosen, depth| Theme::all(chosen, &terminal(depth)).unwrap().into_iter().map(|t| t.name).collect::<Vec<_>>();
+    assert_eq!(names(None, Depth::None), ["mono"]);
+    assert_eq!(names(None, Depth::True), ["dark", "light", "mono"]);
+    assert_eq!(names(Some("light"), Depth::Indexed), ["light", "dark", "mono"]);
+    assert_eq!(names(Some("dark"), Depth::None), ["dark"], "who names one gets it, without its colours");
+    let mono = Theme::load("mono", &terminal(Depth::None)).unwrap();
+    let looks = |role| mono.style(role).add_modifier;
+    assert_ne!(looks(Role::Accepted1), looks(Role::TokenBonus));
+    assert_ne!(looks(Role::TokenBonus), looks(Role::TokenPlain));
+}
+
+#[test]
+fn the_locale_chooses_the_glyphs() {
+    let ascii = |pairs: &'static [(&'static str, &'static str)], asked| {
+        Terminal::from_env(asked, None, |name| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned())).ascii
+    };
+    assert!(!ascii(&[("LANG", "en_GB.UTF-8")], false));
+    assert!(ascii(&[("LANG", "en_GB.UTF-8")], true));
+    assert!(ascii(&[("LANG", "C")], false));
+    assert!(ascii(&[("LC_ALL", "POSIX"), ("LANG", "en_GB.UTF-8")], false));
+    assert!(!ascii(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")], false));
+    assert!(!ascii(&[], false), "a terminal that says nothing is taken for one of today");
+}

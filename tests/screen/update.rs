@@ -1,0 +1,264 @@
+//! Before, keys, after: what each key and each event does to the state, and what it asks of the engine.
+
+use std::time::Duration;
+
+use speclight::app::{COMMANDS, Chord, Effect, Motion, Msg, Overlay, Pane, Phase, State, command_for, update};
+use speclight::engine::{Command, Event};
+use speclight::telemetry::{Ending, StepSettings};
+
+use crate::script::{Script, settings};
+use crate::{key_of, press, running};
+
+fn told(state: &mut State, event: Event) -> Vec<Effect> {
+    update(state, Msg::Engine(event))
+}
+
+fn wish(change: impl FnOnce(&mut StepSettings)) -> Vec<Effect> {
+    let mut wished = settings("ngram", 16, 1.0);
+    change(&mut wished);
+    vec![Effect::Engine(Command::Settings(wished))]
+}
+
+#[test]
+fn settings_keys_ask_the_engine() {
+    let cases: Vec<(&[&str], Vec<Effect>)> = vec![
+        (&["d"], wish(|s| s.drafter = "early-exit".into())),
+        (&["D"], wish(|s| s.drafter = "none".into())),
+        (&["s"], wish(|s| s.shape = "chain".into())),
+        (&["+"], wish(|s| s.budget = 24)),
+        (&["="], wish(|s| s.budget = 24)),
+        (&["-"], wish(|s| s.budget = 12)),
+        (&["T"], wish(|s| s.temperature = 1.2)),
+        (&["t"], wish(|s| s.temperature = 0.8)),
+        (&["g"], wish(|s| s.seed = 2)),
+    ];
+    for (keys, effects) in cases {
+        let mut state = running(&settings("ngram", 16, 1.0), 3);
+        assert_eq!(press(&mut state, keys), effects, "{keys:?}");
+        // What holds changes with the engine's word, not before.
+        assert_eq!(state.settings, Some(settings("ngram", 16, 1.0)), "{keys:?}");
+        assert_eq!(vec![Effect::Engine(Command::Settings(state.wished.clone().unwrap()))], effects);
+    }
+}
+
+#[test]
+fn rings_go_round_and_ends_are_ends() {
+    let mut state = running(&settings("none", 1, 0.0), 1);
+    press(&mut state, &["D"]);
+    assert_eq!(state.wished.as_ref().unwrap().drafter, "early-exit");
+    press(&mut state, &["d"]);
+    assert_eq!(state.wished.as_ref().unwrap().drafter, "none");
+    assert_eq!(press(&mut state, &["-", "t"]), [], "no budget below 1, no temperature below 0");
+    for _ in 0..30 {
+        press(&mut state, &["+", "T"]);
+    }
+    let wished = state.wished.clone().unwrap();
+    assert!(wished.budget >= 128 && wished.temperature == 2.0, "{wished:?}");
+    let seen: Vec<f32> = (0..11)
+        .map(|_| {
+            press(&mut state, &["t"]);
+            state.wished.as_ref().unwrap().temperature
+        })
+        .collect();
+    assert_eq!(seen, [1.8, 1.6, 1.4, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0], "no rounding piles up");
+}
+
+#[test]
+fn an_odd_budget_or_temperature_goes_to_its_neighbour() {
+    let mut state = running(&settings("ngram", 17, 0.7), 1);
+    press(&mut state, &["+", "T"]);
+    assert_eq!(state.wished.as_ref().map(|w| (w.budget, w.temperature)), Some((24, 0.8)));
+    let mut state = running(&settings("ngram", 17, 0.7), 1);
+    press(&mut state, &["-", "t"]);
+    assert_eq!(state.wished.as_ref().map(|w| (w.budget, w.temperature)), Some((16, 0.6)));
+}
+
+#[test]
+fn wishes_are_answered_or_refused() {
+    let mut state = running(&settings("ngram", 16, 1.0), 3);
+    press(&mut state, &["+", "+"]);
+    told(&mut state, Event::Settings(settings("ngram", 24, 1.0)));
+    let budgets = |s: &State| (s.settings.as_ref().unwrap().budget, s.wished.as_ref().unwrap().budget);
+    assert_eq!(budgets(&state), (24, 32), "the second wish is still open");
+    told(&mut state, Event::Settings(settings("ngram", 32, 1.0)));
+    assert_eq!(budgets(&state), (32, 32));
+    press(&mut state, &["+"]);
+    told(&mut state, Event::Refused("budget 48: too much".into()));
+    assert_eq!(budgets(&state), (32, 32));
+    assert_eq!(state.notice.as_ref().unwrap().text, "budget 48: too much");
+    // The engine may take the last of several wishes alone.
+    press(&mut state, &["-", "-"]);
+    told(&mut state, Event::Settings(settings("ngram", 16, 1.0)));
+    assert_eq!((budgets(&state), state.asked.len()), ((16, 16), 0));
+}
+
+#[test]
+fn pause_step_and_go_shake_hands() {
+    let mut state = running(&settings("ngram", 16, 1.0), 3);
+    assert_eq!(press(&mut state, &["space"]), [Effect::Engine(Command::Pause)]);
+    assert_eq!(state.motion, Motion::Pausing);
+    told(&mut state, Event::Paused);
+    assert_eq!(state.motion, Motion::Paused);
+    assert_eq!(press(&mut state, &["."]), [Effect::Engine(Command::Step)]);
+    assert_eq!(press(&mut state, &["space"]), [Effect::Engine(Command::Resume)]);
+    assert_eq!(state.motion, Motion::Resuming);
+    told(&mut state, Event::Resumed);
+    assert_eq!(state.motion, Motion::Live);
+    assert_eq!(press(&mut state, &["."]), [Effect::Engine(Command::Pause), Effect::Engine(Command::Step)]);
+}
+
+#[test]
+fn prompts_walk_and_begin_again() {
+    let mut state = running(&settings("ngram", 16, 1.0), 3);
+    assert_eq!(press(&mut state, &["n"]), [Effect::Engine(Command::Prompt(1))]);
+    assert_eq!(press(&mut state, &["p"]), [Effect::Engine(Command::Prompt(2))], "the list is a ring");
+    assert_eq!(press(&mut state, &["r"]), [Effect::Engine(Command::Again)]);
+    told(&mut state, Event::PromptEnded { ending: Ending::Interrupted });
+    told(
+        &mut state,
+        Event::PromptStarted { index: 2, id: "2".into(), prompt: "Sum it up.".into(), tokens: 9, prefill_seconds: 0.1 },
+    );
+    assert_eq!((state.prompt, state.history.text().map(|t| t.number)), (2, Some(1)));
+    assert_eq!(state.step(), None, "a text without a step shows no tree of another text");
+}
+
+#[test]
+fn a_prompt_is_edited_and_sent() {
+    let mut state = running(&settings("ngram", 16, 1.0), 3);
+    press(&mut state, &["e"]);
+    assert!(matches!(&state.overlay, Overlay::Editor(e) if e.text() == "Why is the sky dark at night?"));
+    assert_eq!(press(&mut state, &["Ctrl-U", "q", "?"]), [], "letters are text here");
+    update(&mut state, Msg::Paste(" and\nmore".into()));
+    assert_eq!(press(&mut state, &["Enter"]), [Effect::Engine(Command::Text("q? and\nmore".into()))]);
+    assert_eq!(state.overlay, Overlay::None);
+    press(&mut state, &["e", "Ctrl-U"]);
+    assert_eq!(press(&mut state, &["Enter"]), [], "nothing to send");
+    press(&mut state, &["Esc"]);
+    assert_eq!(state.overlay, Overlay::None);
+    press(&mut state, &["e"]);
+    assert_eq!(press(&mut state, &["Ctrl-C"]).last(), Some(&Effect::Leave(None)));
+}
+
+#[test]
+fn a_paste_outside_of_the_editor_is_not_keys() {
+    let mut state = running(&settings("ngram", 16, 1.0), 3);
+    assert_eq!(update(&mut state, Msg::Paste("q".into())), []);
+    assert!(state.notice.is_some());
+}
+
+#[test]
+fn focus_zoom_theme_and_help() {
+    let mut state = running(&settings("ngram", 16, 1.0), 3);
+    let walked: Vec<Pane> = (0..Pane::ALL.len())
+        .map(|_| {
+            press(&mut state, &["Tab"]);
+            state.focus
+        })
+        .collect();
+    assert_eq!(walked[..2], [Pane::Tree, Pane::Entropy]);
+    assert_eq!(state.focus, Pane::Text);
+    press(&mut state, &["Shift-Tab", "z", "c"]);
+    assert_eq!((state.focus, state.zoom, state.theme), (Pane::Steps, true, 1));
+    press(&mut state, &["c", "c", "Esc"]);
+    assert_eq!((state.theme, state.zoom), (0, false));
+    press(&mut state, &["?", "Down", "Down", "Up"]);
+    assert_eq!(state.overlay, Overlay::Help(1));
+    assert_eq!(press(&mut state, &["q"]), [], "any key leaves the help, and does nothing else");
+    assert_eq!(state.overlay, Overlay::None);
+}
+
+#[test]
+fn older_steps_are_looked_at_when_paused() {
+    let mut state = running(&settings("ngram", 16, 1.0), 30);
+    press(&mut state, &["Left"]);
+    assert_eq!(state.selected, None, "not while it runs");
+    press(&mut state, &["space"]);
+    press(&mut state, &["Left", "Left", "Up"]);
+    assert_eq!(state.selected, Some(26));
+    press(&mut state, &["PgUp", "PgUp", "PgUp"]);
+    assert_eq!(state.selected, Some(0), "the oldest is the end");
+    press(&mut state, &["Right", "PgDn"]);
+    assert_eq!(state.step().map(|s| s.number), Some(11));
+    press(&mut state, &["End"]);
+    assert_eq!(state.selected, None);
+    press(&mut state, &["Left", "space"]);
+    assert_eq!(state.selected, None, "going on shows what goes on");
+}
+
+#[test]
+fn before_the_model_is_there_settings_wait() {
+    let mut state = State::new(1);
+    assert_eq!(press(&mut state, &["d", "+", "T", "n", "Left", "z", "Tab"]), []);
+    assert!(state.notice.is_some());
+    told(&mut state, Event::Loading { what: "fetching".into(), done: Some(0.5) });
+    assert_eq!(state.phase, Phase::Loading("fetching".into(), Some(0.5)));
+}
+
+#[test]
+fn notices_go_with_time() {
+    let mut state = State::new(1);
+    update(&mut state, Msg::Tick(Duration::from_secs(5)));
+    told(&mut state, Event::Refused("no".into()));
+    update(&mut state, Msg::Tick(Duration::from_secs(6)));
+    assert!(state.notice.is_some());
+    update(&mut state, Msg::Tick(Duration::from_secs(60)));
+    assert_eq!(state.notice, None);
+}
+
+#[test]
+fn the_end_of_the_engine_ends_the_monitor_with_a_reason() {
+    let mut state = running(&settings("ngram", 16, 1.0), 3);
+    assert_eq!(
+        told(&mut state, Event::Failed("the weights are damaged".into())),
+        [Effect::Leave(Some("the weights are damaged".into()))]
+    );
+    let gone = update(&mut state, Msg::EngineGone(Some("engine panicked at x.rs:1: boom".into())));
+    assert_eq!(gone, [Effect::Leave(Some("the engine stopped: engine panicked at x.rs:1: boom".into()))]);
+    told(&mut state, Event::Finished);
+    assert_eq!(update(&mut state, Msg::EngineGone(None)), [], "after the last word its end is no failure");
+}
+
+#[test]
+fn calibration_takes_sensible_speeds_alone() {
+    let mut state = running(&settings("ngram", 16, 1.0), 1);
+    for (told_speed, plain) in [(12.5, Some(12.5)), (f64::NAN, None), (0.0, None)] {
+        told(&mut state, Event::Calibrated { plain_tokens_per_second: told_speed });
+        assert_eq!(state.plain, plain);
+    }
+}
+
+#[test]
+fn quit_tells_the_engine_and_leaves() {
+    for key in ["q", "Ctrl-C"] {
+        let mut state = running(&settings("ngram", 16, 1.0), 3);
+        assert_eq!(press(&mut state, &[key]), [Effect::Engine(Command::Quit), Effect::Leave(None)]);
+    }
+}
+
+#[test]
+fn every_key_has_one_command_and_every_command_a_key() {
+    let mut seen: Vec<Chord> = Vec::new();
+    for command in COMMANDS {
+        assert!(!command.keys.is_empty() && !command.doc.is_empty(), "{}", command.name);
+        for chord in command.keys {
+            assert!(!seen.contains(chord), "{chord:?} has two commands");
+            seen.push(*chord);
+        }
+    }
+    assert!(command_for(&key_of("x")).is_none());
+    let control = crossterm::event::KeyEvent::new(crossterm::event::KeyCode::Char('d'), crossterm::event::KeyModifiers::CONTROL);
+    assert!(command_for(&control).is_none(), "Control makes another key of it");
+}
+
+#[test]
+fn a_selected_step_that_is_forgotten_is_not_another_one() {
+    let mut state = running(&settings("ngram", 4, 1.0), 10);
+    press(&mut state, &["space", "PgUp"]);
+    assert_eq!(state.selected, Some(0));
+    let mut script = Script::new(9);
+    let record = script.step(&settings("ngram", 4, 1.0));
+    for _ in 0..5000 {
+        told(&mut state, Event::Step(record.clone()));
+    }
+    assert_eq!(state.selected, None);
+}
