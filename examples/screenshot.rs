@@ -1,40 +1,109 @@
-//! Draws the monitor's screen over made-up steps as SVG: `cargo run --example screenshot -- WIDTH HEIGHT [THEME]`.
+//! Draws the monitor's screen as SVG, from the records of a run (`speclight run --json FILE`) or, without a file, over
+//! made-up steps:
+//!
+//! `cargo run --release --example screenshot -- --size 120x40 run.jsonl > screen.svg`
 
 #[path = "../tests/common/script.rs"]
 mod script;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use crossterm::event::KeyCode;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use speclight::app::{Msg, State, update};
+use speclight::engine::{Event, RunInfo};
+use speclight::telemetry::StepRecord;
 use speclight::theme::{Depth, Terminal, Theme};
 
-fn main() -> anyhow::Result<()> {
-    let mut args = std::env::args().skip(1);
-    let mut number = |default: u16| args.next().map_or(Ok(default), |a| a.parse());
-    let (width, height) = (number(120)?, number(40)?);
-    let name = args.next().unwrap_or_else(|| "dark".into());
-    let ascii = name == "mono";
-    let terminal = Terminal { depth: Depth::True, ascii, folder: None };
-    let theme = Theme::load(&name, &terminal)?;
-    let keys = args.next().unwrap_or_default();
-    let temperature = args.next().map_or(Ok(1.0), |a| a.parse())?;
-    let budget = args.next().map_or(Ok(16), |a| a.parse())?;
+#[derive(Parser)]
+struct Options {
+    /// Columns and rows.
+    #[arg(long, default_value = "120x40", value_parser = size)]
+    size: (u16, u16),
+    /// Theme, by name or path.
+    #[arg(long, default_value = "dark")]
+    theme: String,
+    /// Draw in ASCII.
+    #[arg(long)]
+    ascii: bool,
+    /// Keys to press before the picture is taken: letters, < for Left, > for Tab.
+    #[arg(long, default_value = "")]
+    keys: String,
+    /// Budget of made-up steps.
+    #[arg(long, default_value_t = 16)]
+    budget: usize,
+    /// Temperature of made-up steps.
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f32,
+    /// The last step to show.
+    #[arg(long, default_value_t = 70)]
+    steps: usize,
+    /// The prompt as it stood, which the records do not hold.
+    #[arg(long, default_value = "")]
+    prompt: String,
+    /// Records of a run.
+    file: Option<PathBuf>,
+}
+
+fn size(text: &str) -> Result<(u16, u16), String> {
+    let parsed = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    parsed.ok_or_else(|| "write it as 120x40".to_owned())
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let theme = Theme::load(&options.theme, &Terminal { depth: Depth::True, ascii: options.ascii, folder: None })?;
+    let events = match &options.file {
+        Some(_) => recorded(&options)?,
+        None => {
+            let settings = script::settings("early-exit", options.budget, options.temperature);
+            script::Script::new(7).events(&settings, options.steps)
+        }
+    };
     let mut state = State::new(1);
-    let mut script = script::Script::new(7);
-    for event in script.events(&script::settings("early-exit", budget, temperature), 70) {
-        update(&mut state, Msg::Engine(event));
-    }
-    for c in keys.chars() {
+    events.into_iter().for_each(|event| drop(update(&mut state, Msg::Engine(event))));
+    for c in options.keys.chars() {
         let code = match c {
-            '<' => crossterm::event::KeyCode::Left,
-            '|' => crossterm::event::KeyCode::Tab,
-            c => crossterm::event::KeyCode::Char(c),
+            '<' => KeyCode::Left,
+            '>' => KeyCode::Tab,
+            c => KeyCode::Char(c),
         };
         update(&mut state, Msg::Key(code.into()));
     }
-    let area = Rect::new(0, 0, width, height);
+    let area = Rect::new(0, 0, options.size.0, options.size.1);
     let mut buffer = Buffer::empty(area);
     speclight::ui::draw(&state, &theme, area, &mut buffer);
     println!("{}", speclight::export::svg(&buffer, &theme));
     Ok(())
+}
+
+/// The events that a monitor would have heard of the recorded run.
+fn recorded(options: &Options) -> Result<Vec<Event>> {
+    let path = options.file.as_deref().unwrap_or(std::path::Path::new("-"));
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
+    let lines: Vec<serde_json::Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let of = |kind: &str| lines.iter().filter(|l| l["type"] == *kind).cloned().collect::<Vec<_>>();
+    let word = |name: &str| of("run").first().and_then(|l| l[name].as_str()).unwrap_or_default().to_owned();
+    let records = of("step").into_iter().take(options.steps).map(serde_json::from_value::<StepRecord>);
+    let records: Vec<StepRecord> = records.collect::<Result<_, _>>().context("a step is not as this version writes it")?;
+    let first = records.first().context("the file holds no step")?;
+    let info = RunInfo {
+        model: word("model"),
+        quantisation: word("quantisation"),
+        device: word("device"),
+        prompts: vec![options.prompt.clone()],
+        ..RunInfo::default()
+    };
+    let mut events = vec![Event::Ready { info: Arc::new(info), settings: first.settings.clone() }];
+    if let Some(plain) = of("summary").first().and_then(|l| l["autoregressive_tokens_per_second"].as_f64()) {
+        events.push(Event::Calibrated { plain_tokens_per_second: plain });
+    }
+    let (id, prompt) = (first.prompt_id.clone(), options.prompt.clone());
+    events.push(Event::PromptStarted { index: 0, id, prompt, tokens: first.position, prefill_seconds: 0.0 });
+    events.extend(records.into_iter().map(|r| Event::Step(Arc::new(r))));
+    Ok(events)
 }

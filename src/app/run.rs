@@ -33,6 +33,13 @@ pub struct Options {
     pub themes: Vec<Theme>,
 }
 
+/// The line from the engine: what its thread calls with every event (false once nobody listens), and where they
+/// arrive.
+pub fn channel() -> (impl FnMut(Event) -> bool + Send + 'static, UnboundedReceiver<Event>) {
+    let (sender, events) = tokio::sync::mpsc::unbounded_channel();
+    (move |event| sender.send(event).is_ok(), events)
+}
+
 /// Both ends of the line to the engine.
 pub struct Link {
     /// Where commands go.

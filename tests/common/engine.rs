@@ -5,23 +5,22 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use speclight::app::Link;
+use speclight::app::{Link, channel};
 use speclight::engine::{Command, Event};
 use speclight::telemetry::Ending;
-use tokio::sync::mpsc::unbounded_channel;
 
 use super::script::{Script, info, settings};
 
 /// Starts it, a step each `pace`; with `panic_at` it panics before that step.
 pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
     let (commands, orders) = mpsc::channel();
-    let (sink, events) = unbounded_channel();
+    let (mut sink, events) = channel();
     let work = move || {
         let mut script = Script::new(7);
         let mut held = settings("ngram", 16, 1.0);
         let (mut paused, mut steps, mut prompt) = (false, 0, 0);
         for event in script.events(&held, 0) {
-            let _ = sink.send(event);
+            sink(event);
         }
         loop {
             let order =
@@ -30,19 +29,19 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
             match order {
                 Ok(Command::Pause) => {
                     paused = true;
-                    let _ = sink.send(Event::Paused);
+                    sink(Event::Paused);
                 }
                 Ok(Command::Resume) => {
                     paused = false;
-                    let _ = sink.send(Event::Resumed);
+                    sink(Event::Resumed);
                 }
                 Ok(Command::Step) => step = true,
                 Ok(Command::Settings(wish)) if wish.drafter == "early-exit" => {
-                    let _ = sink.send(Event::Refused(format!("drafter {}: not today", wish.drafter)));
+                    sink(Event::Refused(format!("drafter {}: not today", wish.drafter)));
                 }
                 Ok(Command::Settings(wish)) => {
                     held = wish;
-                    let _ = sink.send(Event::Settings(held.clone()));
+                    sink(Event::Settings(held.clone()));
                 }
                 Ok(order @ (Command::Prompt(_) | Command::Text(_) | Command::Again)) => {
                     let mut text = info().prompts[prompt].clone();
@@ -51,9 +50,9 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
                         Command::Text(own) => text = own,
                         _ => {}
                     }
-                    let _ = sink.send(Event::PromptEnded { ending: Ending::Interrupted });
+                    sink(Event::PromptEnded { ending: Ending::Interrupted });
                     let id = prompt.to_string();
-                    let _ = sink.send(Event::PromptStarted { index: prompt, id, prompt: text, tokens: 9, prefill_seconds: 0.1 });
+                    sink(Event::PromptStarted { index: prompt, id, prompt: text, tokens: 9, prefill_seconds: 0.1 });
                 }
                 Ok(Command::Quit) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -62,7 +61,7 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
                 steps += 1;
                 assert!(Some(steps) != panic_at, "made to fail at step {steps}");
                 let record = script.step(&held);
-                let _ = sink.send(Event::Step(Arc::clone(&record)));
+                sink(Event::Step(Arc::clone(&record)));
             }
         }
     };

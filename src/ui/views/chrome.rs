@@ -161,6 +161,9 @@ pub fn loading(what: &str, done: Option<f64>, pen: &mut Pen) {
     let (x, y) = ((pen.width() - width) / 2, pen.height() / 2);
     let mut pen = pen.part(x as u16 - 2, y as u16 - 2, width as u16 + 4, 5);
     pen.clear(Role::Overlay);
+    let (line, wide) = (pen.glyphs().line, pen.width());
+    pen.rule(0, wide, 0, line, Role::FrameFocus);
+    pen.rule(0, wide, 4, line, Role::FrameFocus);
     let what = pen.shorten(what, width);
     pen.text(2, 1, &what, Role::Overlay);
     let Some(done) = done.filter(|d| d.is_finite()) else { return };

@@ -178,17 +178,13 @@ fn labels(reading: &Reading, untitled: bool, c: &Ceilings) -> Vec<(f64, Side, Ro
         reading.expected + 1.0,
         Side::Below,
         Role::GaugeExpected,
-        vec![format!("E[X|T] {}", tokens(reading.expected)), "E[X|T]".to_owned(), "E".to_owned()],
+        vec![format!("E[X|T] {}", tokens(reading.expected)), "E[X|T]".to_owned()],
     ));
-    let ceilings = [
-        (c.fluid, "fluid", "fl", Role::GaugeCeiling),
-        (c.renewal_tuned, "tuned", "tu", Role::GaugeCeiling),
-        (c.renewal, "renewal", "re", Role::GaugeCeiling),
-    ];
-    for (value, name, short, role) in ceilings {
+    let ceilings = [(c.fluid, "fluid"), (c.renewal_tuned, "tuned"), (c.renewal, "renewal")];
+    for (value, name) in ceilings {
         if let Some(value) = value.filter(|v| v.is_finite()) {
-            let labels = vec![format!("{name} {}", tokens(value)), name.to_owned(), short.to_owned()];
-            marks.push((value + 1.0, Side::Above, role, labels));
+            let labels = vec![format!("{name} {}", tokens(value)), name.to_owned()];
+            marks.push((value + 1.0, Side::Above, Role::GaugeCeiling, labels));
         }
     }
     if let Some(value) = c.published.filter(|v| v.is_finite()) {

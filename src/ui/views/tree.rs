@@ -189,7 +189,7 @@ pub fn tree(state: &State, pen: &mut Pen) {
         x = pen.text(x, y, glyph, role);
         let (text, p, q) = match row.node {
             Some(i) => (record.tree.text.get(i), record.tree.p.get(i), record.tree.q.get(i)),
-            None => (record.emitted_text.last(), record.entropy.last().map(|e| &e.p), None),
+            None => (record.emitted_text.last(), record.entropy.last().map(|e| &e.p), record.bonus_q.as_ref()),
         };
         let token = token(text.map_or("", String::as_str), pen, words.saturating_sub(x));
         x = pen.text(x + 1, y, &token, role);
@@ -206,17 +206,18 @@ pub fn tree(state: &State, pen: &mut Pen) {
                 (Column::Rank, Some(i)) => record.tree.rank.get(i).map_or_else(String::new, |r| rank(*r)),
                 (Column::Pi, Some(i)) => pi.get(i).map_or_else(String::new, |p| number::probability(*p)),
                 (Column::Depth, _) => row.depth.to_string(),
-                (Column::Rank | Column::Pi, None) => continue,
+                (Column::Rank, None) => rank(record.bonus_rank),
+                (Column::Pi, None) => continue,
             };
             pen.right(width - from_right + column.width() + 1, y, &value, number_role);
         }
     }
     let hidden = keep.iter().filter(|k| !**k).count();
     if !all && height > head {
-        let mass: f64 = keep.iter().zip(likelihood(&record.tree)).filter(|(k, _)| !**k).map(|(_, p)| p).sum();
+        let mass: f64 = keep.iter().zip(&pi).filter(|(k, _)| !**k).map(|(_, p)| p).sum();
         let above = if skipped > 0 { format!("{skipped} rows above, ") } else { String::new() };
         let short = format!("{} {above}{hidden} less likely nodes folded", glyphs.ellipsis);
-        let long = format!("{short}, sum of path p {}", number::two(mass));
+        let long = format!("{short}, {} of E[X|T]", number::two(mass));
         let line = [long, short].into_iter().find(|l| pen.measure(l) + 2 <= width);
         let line = line.unwrap_or_else(|| format!("{} {above}{hidden} folded", glyphs.ellipsis));
         if hidden > 0 || skipped > 0 {
