@@ -125,7 +125,8 @@ mod tests {
         use KeyCode::*;
         const NO: KeyModifiers = KeyModifiers::NONE;
         const CTRL: KeyModifiers = KeyModifiers::CONTROL;
-        let cases: [(&str, &[(KeyCode, KeyModifiers)], &str, usize); 9] = [
+        type Case<'a> = (&'a str, &'a [(KeyCode, KeyModifiers)], &'a str, usize);
+        let cases: [Case; 9] = [
             ("", &[(Char('ä'), NO), (Char('b'), NO)], "äb", 3),
             ("äb", &[(Left, NO), (Left, NO), (Char('x'), NO)], "xäb", 1),
             ("äb", &[(Left, NO), (Backspace, NO)], "b", 0),

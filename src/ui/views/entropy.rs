@@ -113,7 +113,7 @@ pub fn entropy(state: &State, pen: &mut Pen) {
         pen.right(
             axis - 1,
             y_of(row(top / 2.0)),
-            &number::two(top / 2.0).trim_end_matches('0').trim_end_matches('.').to_owned(),
+            number::two(top / 2.0).trim_end_matches('0').trim_end_matches('.'),
             Role::PlotAxis,
         );
     }

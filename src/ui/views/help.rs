@@ -64,58 +64,57 @@ fn lines(glyphs: &Glyphs) -> Vec<Line> {
 
 /// Draws the help over the screen, `scroll` lines down (as far as there are lines).
 pub fn help(scroll: u16, pen: &mut Pen) {
-    let (outer, tall) = (pen.width().min(112), pen.height());
-    let x = (pen.width() - outer) / 2;
-    let mut pen = pen.part(x as u16, 0, outer as u16, tall as u16);
     pen.clear(Role::Overlay);
     let (width, height, line) = (pen.width(), pen.height(), pen.glyphs().line);
     pen.rule(0, width, 0, line, Role::FrameFocus);
     pen.text(1, 0, " help ", Role::TitleFocus);
     pen.right(width - 1, 0, " up/down scroll, any other key leaves ", Role::Label);
+    let columns = if width >= 110 { 2 } else { 1 };
+    let (wide, room) = (width / columns, height.saturating_sub(2));
+    let indent = 15.min(wide / 3);
     // Each entry broken over as many rows as its words need.
-    let indent = 15.min(width / 3);
     let mut rows: Vec<(Option<Line>, String)> = Vec::new();
     for line in lines(pen.glyphs()) {
         let words = match &line {
-            Line::Entry(_, _, words) => wrap(words, width.saturating_sub(indent + 2)),
+            Line::Entry(_, _, words) => wrap(words, wide.saturating_sub(indent + 2)),
             _ => vec![String::new()],
         };
         let mut words = words.into_iter();
         rows.push((Some(line), words.next().unwrap_or_default()));
         rows.extend(words.map(|w| (None, w)));
     }
-    let room = height.saturating_sub(2);
-    let first = usize::from(scroll).min(rows.len().saturating_sub(room));
-    let total = rows.len();
-    for (y, (line, words)) in rows.into_iter().skip(first).take(room).enumerate() {
-        let y = y + 1;
+    let (total, shown) = (rows.len(), room * columns);
+    let first = usize::from(scroll).min(total.saturating_sub(shown));
+    for (i, (line, words)) in rows.into_iter().skip(first).take(shown).enumerate() {
+        let (x, y) = (i / room * wide, 1 + i % room);
+        let mut pen = pen.part(x as u16, y as u16, wide as u16, 1);
         match line {
-            Some(Line::Heading(name)) => drop(pen.text(1, y, name, Role::TitleFocus)),
+            Some(Line::Heading(name)) => drop(pen.text(1, 0, name, Role::TitleFocus)),
             Some(Line::Entry(key, role, _)) => {
                 let key = pen.shorten(&key, indent - 2);
                 let style = pen.style(Role::Overlay).patch(pen.style(role));
-                pen.styled(2, y, &key, style);
+                pen.styled(2, 0, &key, style);
             }
-            Some(Line::Depths) => depths(&mut pen, y, indent),
+            Some(Line::Depths) => depths(&mut pen, indent),
             _ => {}
         }
-        pen.text(indent + 1, y, &words, Role::Overlay);
+        pen.text(indent + 1, 0, &words, Role::Overlay);
     }
-    let below = total.saturating_sub(first + room);
+    let below = total.saturating_sub(first + shown);
     let more = if below > 0 { format!(" {below} more lines below ") } else { " end ".to_owned() };
     pen.rule(0, width, height - 1, line, Role::Frame);
     pen.right(width - 1, height - 1, &more, Role::Label);
 }
 
 /// The colours of accepted tokens by depth.
-fn depths(pen: &mut Pen, y: usize, indent: usize) {
-    let mut x = pen.text(2, y, "text", Role::Label).max(indent + 1);
+fn depths(pen: &mut Pen, indent: usize) {
+    let mut x = pen.text(2, 0, "text", Role::Label).max(indent + 1);
     for depth in 1..=6 {
-        x = pen.text(x, y, &format!("d{depth}{}", if depth == 6 { "+" } else { "" }), Role::accepted(depth)) + 1;
+        x = pen.text(x, 0, &format!("d{depth}{}", if depth == 6 { "+" } else { "" }), Role::accepted(depth)) + 1;
     }
-    x = pen.text(x, y, "bonus", Role::TokenBonus) + 1;
-    x = pen.text(x, y, "plain", Role::TokenPlain) + 1;
-    pen.text(x, y, "prompt", Role::TokenPrompt);
+    x = pen.text(x, 0, "bonus", Role::TokenBonus) + 1;
+    x = pen.text(x, 0, "plain", Role::TokenPlain) + 1;
+    pen.text(x, 0, "prompt", Role::TokenPrompt);
 }
 
 /// Words broken into lines no wider than `width`; all are ASCII.

@@ -103,11 +103,9 @@ fn rows(record: &StepRecord, keep: &[bool], narrow: bool, glyphs: &Glyphs) -> Ve
     let fates = fates(record);
     let last = record.path.last().copied().unwrap_or(0);
     let mut children: Vec<Vec<Option<usize>>> = vec![Vec::new(); keep.len()];
-    for i in 0..keep.len() {
-        if let (true, Some(parent)) = (keep[i], parent(tree, i)) {
-            if let Some(list) = children.get_mut(parent) {
-                list.push(Some(i));
-            }
+    for (i, _) in keep.iter().enumerate().filter(|(_, kept)| **kept) {
+        if let Some(list) = parent(tree, i).and_then(|p| children.get_mut(p)) {
+            list.push(Some(i));
         }
     }
     for list in &mut children {
