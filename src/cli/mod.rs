@@ -8,7 +8,7 @@ mod run;
 
 pub use errors::{is_broken_pipe, one_line, report_panics, usage_line};
 pub use options::{MonitorOptions, Options, RunOptions};
-pub use prompts::{Prompt, PromptError, built_in};
+pub use prompts::{PromptError, built_in};
 
 use clap::{Parser, Subcommand};
 
