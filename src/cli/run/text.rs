@@ -1,0 +1,165 @@
+//! The text and the table, for people.
+
+use std::io::{self, Write};
+
+use crate::clean::{self, Signs};
+use crate::telemetry::{StepRecord, Summary};
+
+/// On a terminal line breaks and tabs do what they do; all else that it would obey is shown.
+const SIGNS: Signs = Signs { ascii: false, newline: "\n", tab: "\t" };
+/// Colours of the depths 1 to 6, of those 16 that every terminal has: the person's own palette decides what they look like.
+const DEPTHS: [&str; 6] = ["32", "92", "36", "96", "34", "94"];
+const BONUS: &str = "33";
+
+/// How the text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// As it is, for a pipe or a file.
+    Bare,
+    /// Safe for a terminal.
+    Safe,
+    /// Safe, and in colour by where each token came from.
+    Coloured,
+}
+
+impl Look {
+    /// For standard output that is a terminal or not, by what the environment says of colours.
+    pub fn of(terminal: bool, var: impl Fn(&str) -> Option<String>) -> Look {
+        let set = |name: &str| var(name).filter(|value| !value.is_empty());
+        match terminal {
+            false => Look::Bare,
+            true if set("NO_COLOR").is_some() || set("TERM").as_deref() == Some("dumb") => Look::Safe,
+            true => Look::Coloured,
+        }
+    }
+}
+
+/// Writes texts in turn.
+pub struct Text<W> {
+    to: W,
+    look: Look,
+    /// Whether the last line is not ended yet.
+    open: bool,
+}
+
+impl<W: Write> Text<W> {
+    /// To `to`.
+    pub fn new(to: W, look: Look) -> Self {
+        Self { to, look, open: false }
+    }
+
+    /// Whether a person reads it, rather than a pipe.
+    pub fn for_a_person(&self) -> bool {
+        self.look != Look::Bare
+    }
+
+    /// What a step added.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn step(&mut self, record: &StepRecord) -> io::Result<()> {
+        let drafted = record.tree.parents.len() > 1;
+        for (i, text) in record.emitted_text.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
+            let colour = match i.checked_sub(record.accepted) {
+                None => DEPTHS[i.min(DEPTHS.len() - 1)],
+                Some(_) if drafted => BONUS,
+                Some(_) => "",
+            };
+            self.open = !text.ends_with('\n');
+            match self.look {
+                Look::Bare => self.to.write_all(text.as_bytes())?,
+                Look::Coloured if !colour.is_empty() => {
+                    // Line breaks stay outside, where a terminal would colour the rest of the line.
+                    let safe = clean::line(text, &SIGNS);
+                    for part in safe.split_inclusive('\n') {
+                        let (words, end) = part.strip_suffix('\n').map_or((part, ""), |words| (words, "\n"));
+                        write!(self.to, "\x1b[{colour}m{words}\x1b[0m{end}")?;
+                    }
+                }
+                Look::Coloured | Look::Safe => self.to.write_all(clean::line(text, &SIGNS).as_bytes())?,
+            }
+        }
+        self.to.flush()
+    }
+
+    /// A text ended, or is broken off: ends its line, so that the next begins on one of its own.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn end(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.open) {
+            self.to.write_all(b"\n")?;
+        }
+        self.to.flush()
+    }
+
+    /// A line between two texts, for a person.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn title(&mut self, title: &str) -> io::Result<()> {
+        let title = clean::line(title, &Signs { newline: " ", ..SIGNS });
+        match self.look {
+            Look::Coloured => writeln!(self.to, "\x1b[2m--- {title}\x1b[0m"),
+            _ => writeln!(self.to, "--- {title}"),
+        }
+    }
+
+    /// The table at the end, for a person.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn table(&mut self, summary: &Summary) -> io::Result<()> {
+        writeln!(self.to)?;
+        for (name, value) in rows(summary) {
+            writeln!(self.to, "{name:<10}{value}")?;
+        }
+        if self.look == Look::Coloured {
+            write!(self.to, "{:<10}accepted at depth", "colours")?;
+            for (i, colour) in DEPTHS.iter().enumerate() {
+                let more = if i + 1 == DEPTHS.len() { "+" } else { "" };
+                write!(self.to, " \x1b[{colour}m{}{more}\x1b[0m", i + 1)?;
+            }
+            writeln!(self.to, ", \x1b[{BONUS}mbonus\x1b[0m, plain")?;
+        }
+        self.to.flush()
+    }
+}
+
+/// Names and values of the table.
+fn rows(s: &Summary) -> Vec<(&'static str, String)> {
+    let or_unknown = |value: Option<f64>, unit: &str| value.map_or("not known".into(), |x| format!("{x:.2}{unit}"));
+    let mut ceilings = vec![format!("batch {}", s.ceilings.batch)];
+    for (name, value) in [("fluid", s.ceilings.fluid), ("renewal", s.ceilings.renewal), ("published", s.ceilings.published)] {
+        let constant = if name == "published" { " + O(1)" } else { "" };
+        ceilings.extend(value.map(|x| format!("{name} {x:.2}{constant}")));
+    }
+    let ratio = s.tokens_per_second.zip(s.autoregressive_tokens_per_second).map(|(now, plain)| now / plain);
+    let total = s.time.total().max(f64::MIN_POSITIVE);
+    let share = |seconds: f64| format!("{:.0}%", 100.0 * seconds / total);
+    vec![
+        ("tokens", format!("{} in {} steps: {:.2} a step, the bonus counted", s.tokens, s.steps, s.tokens_per_step)),
+        ("accepted", format!("{:.2} drafted tokens a step, {:.2} expected", s.accepted_mean, s.expected_accepted_mean)),
+        ("ceilings", format!("{} drafted tokens a step", ceilings.join(", "))),
+        ("entropy", format!("{:.3} nats a token, mu2 {:.3}", s.mu, s.mu2)),
+        (
+            "speed",
+            format!(
+                "{}; plain decoding {}{}",
+                or_unknown(s.tokens_per_second, " tokens/s"),
+                or_unknown(s.autoregressive_tokens_per_second, " tokens/s"),
+                ratio.map_or(String::new(), |x| format!("; x {x:.2}"))
+            ),
+        ),
+        (
+            "time",
+            format!(
+                "{:.2} s: draft {}, verify {}, other {}",
+                s.time.total(),
+                share(s.time.draft),
+                share(s.time.verify),
+                share(s.time.other)
+            ),
+        ),
+    ]
+}
