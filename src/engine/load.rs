@@ -35,7 +35,10 @@ pub(super) struct Engine {
 pub(super) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Engine> {
     let registry = Registry::load()?;
     let found = registry.find(Some(&options.model))?;
-    let model = open(&registry, &options.model, options, tell)?;
+    let mut model = open(&registry, &options.model, options, tell)?;
+    if let Some(template) = found.chat_template() {
+        model.set_chat_template(template);
+    }
     let config = model.config().clone();
 
     let prompts: Vec<usize> = (options.prompts.iter())

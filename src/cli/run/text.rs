@@ -163,3 +163,94 @@ fn rows(s: &Summary) -> Vec<(&'static str, String)> {
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::telemetry::{Ceilings, StageTimes, StepSettings, TreeRecord};
+
+    fn record(nodes: usize, accepted: usize, texts: &[&str]) -> StepRecord {
+        let (drafter, shape) = ("ngram".to_owned(), "chain".to_owned());
+        StepRecord {
+            prompt_id: "0".into(),
+            step: 0,
+            position: 1,
+            settings: StepSettings { drafter, shape, budget: 8, temperature: 0.0, top_p: 1.0, top_k: None, seed: 0 },
+            tree: TreeRecord { parents: (0..nodes).map(|i| i.checked_sub(1)).collect(), ..TreeRecord::default() },
+            path: (1..=accepted).collect(),
+            accepted,
+            bonus: 0,
+            bonus_rank: 0,
+            bonus_q: None,
+            emitted: vec![0; texts.len()],
+            emitted_text: texts.iter().map(|text| (*text).to_owned()).collect(),
+            expected_accepted: 0.0,
+            entropy: Vec::new(),
+            time: StageTimes::default(),
+            mu: 0.0,
+            mu2: 0.0,
+            ceilings: Ceilings::default(),
+        }
+    }
+
+    fn written(look: Look, records: &[StepRecord]) -> String {
+        let mut text = Text::new(Vec::new(), look);
+        records.iter().for_each(|record| text.step(record).unwrap());
+        text.end().unwrap();
+        String::from_utf8(text.to).unwrap()
+    }
+
+    #[test]
+    fn a_pipe_gets_the_text_as_it_is() {
+        let records = [record(3, 2, &["a", "\u{1b}[2J", ""]), record(1, 0, &["\tz"])];
+        assert_eq!(written(Look::Bare, &records), "a\u{1b}[2J\tz\n");
+        // No second line break where the text ends with one.
+        assert_eq!(written(Look::Bare, &[record(1, 0, &["z\n"])]), "z\n");
+        assert_eq!(written(Look::Bare, &[]), "");
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_in_the_text() {
+        let records = [record(3, 1, &["a\u{1b}[2J\r", "\u{202e}b\tc\n"])];
+        assert_eq!(written(Look::Safe, &records), "a␛[2J␍<202e>b\tc\n");
+        let coloured = written(Look::Coloured, &records);
+        assert_eq!(coloured, "\u{1b}[32ma␛[2J␍\u{1b}[0m\u{1b}[33m<202e>b\tc\u{1b}[0m\n");
+    }
+
+    #[test]
+    fn colours_tell_where_a_token_came_from() {
+        let deep = record(9, 7, &["1", "2", "3", "4", "5", "6", "7", "b"]);
+        let plain = record(1, 0, &["p"]);
+        let got = written(Look::Coloured, &[deep, plain]);
+        let marked = |code: &str, text: &str| format!("\u{1b}[{code}m{text}\u{1b}[0m");
+        let codes = ["32", "92", "36", "96", "34", "94", "94"];
+        let want: String = codes.iter().enumerate().map(|(i, code)| marked(code, &(i + 1).to_string())).collect();
+        assert_eq!(got, format!("{want}{}p\n", marked("33", "b")));
+    }
+
+    #[test]
+    fn the_environment_decides_on_colour() {
+        let look = |terminal, pairs: &[(&str, &str)]| {
+            let pairs: Vec<(String, String)> = pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+            Look::of(terminal, |name| pairs.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()))
+        };
+        assert_eq!(look(true, &[("TERM", "xterm"), ("NO_COLOR", "")]), Look::Coloured);
+        assert_eq!(look(true, &[("NO_COLOR", "1")]), Look::Safe);
+        assert_eq!(look(true, &[("TERM", "dumb")]), Look::Safe);
+        assert_eq!(look(false, &[("TERM", "xterm")]), Look::Bare);
+    }
+
+    #[test]
+    fn the_table_says_what_is_not_known() {
+        let mut text = Text::new(Vec::new(), Look::Safe);
+        let ceilings = Ceilings { batch: 7.0, renewal: Some(3.0), published: Some(9.5), ..Ceilings::default() };
+        let summary = Summary { tokens: 9, steps: 4, tokens_per_step: 2.25, ceilings, ..Summary::default() };
+        text.table(&summary).unwrap();
+        let table = String::from_utf8(text.to).unwrap();
+        assert!(table.contains("9 in 4 steps: 2.25 a step"), "{table}");
+        assert!(table.contains("batch 7, renewal 3.00, published 9.50 + O(1) drafted tokens"), "{table}");
+        assert!(table.contains("speed     not known; plain decoding not known\n"), "{table}");
+        assert!(!table.contains("NaN") && !table.contains('\u{1b}'), "{table}");
+    }
+}
