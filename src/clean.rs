@@ -108,7 +108,7 @@ fn hidden(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-        use proptest::prelude::*;
+    use proptest::prelude::*;
 
     const UNICODE: Signs = Signs { ascii: false, newline: "↵", tab: "⇥" };
     const ASCII: Signs = Signs { ascii: true, newline: "$", tab: ">" };

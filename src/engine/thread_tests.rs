@@ -363,7 +363,7 @@ fn where_no_prompt_can_be_run_it_waits() {
     // Nor is there without any prompt.
     let events = run(&EngineOptions { once: true, ..options(&[]) }, &table(), |_, _, _| true);
     assert_eq!(words(&events)[2..], ["finished"]);
-    let events = scripted(&options(&[]), paused, [vec![Command::Again, Command::Step], vec![]]);
+    let events = scripted(&options(&[]), paused, [vec![Command::Again, Command::Step]]);
     assert_eq!(words(&events)[2..], ["paused", "refused", "paused"]);
 }
 

@@ -23,7 +23,9 @@ fn same_whoever_drafts(sampling: &[&str]) {
     };
     let plain = run("none", "chain", "2");
     let mut fewest = plain.2;
-    for (drafter, shape, budget) in DRAFTERS.iter().zip(["chain", "best-first"].iter().cycle()).zip(["5", "12"]).map(|((d, s), b)| (d, s, b)) {
+    for (drafter, shape, budget) in
+        DRAFTERS.iter().zip(["chain", "best-first"].iter().cycle()).zip(["5", "12"]).map(|((d, s), b)| (d, s, b))
+    {
         let (first, second, steps) = run(drafter, shape, budget);
         assert_eq!((&first, &second), (&plain.0, &plain.1), "{drafter} {shape} {budget}");
         assert!(steps <= plain.2);

@@ -64,7 +64,8 @@ fn the_lines_are_as_the_schema_says() {
 fn a_seed_gives_the_same_bytes_but_for_the_times() {
     let program = Program::new();
     let run = |seed: &str| {
-        let args = ["--prompt", "Tell me about stars.", "--max-tokens", "16", "--temperature", "1", "--seed", seed, "--json", "-"];
+        let args =
+            ["--prompt", "Tell me about stars.", "--max-tokens", "16", "--temperature", "1", "--seed", seed, "--json", "-"];
         let out = program.run(&args);
         assert_eq!(out.status, 0, "{}", out.err);
         lines(&out.out).into_iter().map(without_times).collect::<Vec<Value>>()

@@ -33,7 +33,18 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         _ => Some(Text::new(io::stdout(), Look::of(io::stdout().is_terminal(), |name| std::env::var(name).ok()))),
     };
     let bar = ProgressBar::hidden();
-    let mut report = Report { options, interrupt, json, text, bar, tally: Tally::default(), plain: Vec::new(), count: 0, refused: 0, error: None };
+    let mut report = Report {
+        options,
+        interrupt,
+        json,
+        text,
+        bar,
+        tally: Tally::default(),
+        plain: Vec::new(),
+        count: 0,
+        refused: 0,
+        error: None,
+    };
     // Nobody commands this engine, but it ends with the last one who could.
     let (_commands, orders) = mpsc::channel();
     engine::drive(engine_options, &orders, &mut |event| report.take(event));
