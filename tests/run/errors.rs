@@ -26,12 +26,13 @@ fn values_out_of_range_are_refused() {
         ("--budget", "1000000000", "1 to 256"),
         ("--temperature", "NaN", "0 (greedy) or a positive number"),
         ("--device", "gpu", "give auto, cpu"),
-        ("--drafter", "model", "--draft-model"),
         ("--prompt", " ", "empty"),
     ] {
         let line = fails(&program, 2, &[option, value]);
         assert!(line.contains(option) && line.contains(cure), "{line}");
     }
+    let line = fails(&program, 2, &["--drafter", "model", "--prompt", "Hi"]);
+    assert!(line.contains("--draft-model"), "{line}");
     let line = fails(&program, 1, &["--prompt", "Hi", "--exit-layers", "30"]);
     assert!(line.contains("the target has 30, give 1 to 29"), "{line}");
 }
