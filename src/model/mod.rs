@@ -4,6 +4,7 @@ pub mod blocks;
 mod config;
 pub mod device;
 pub mod gguf;
+pub mod kernels;
 pub mod load;
 pub mod rope;
 mod safetensors;
