@@ -16,6 +16,8 @@ const HUGE: usize = 2 << 20;
 pub struct Shared<T: Plain> {
     at: *mut T,
     len: usize,
+    /// What was allocated; `at` is the first aligned place in it.
+    base: *mut u8,
     layout: Layout,
 }
 
@@ -45,20 +47,26 @@ impl<T: Plain> Shared<T> {
     /// its addresses are translated rarely and the prefetchers do not stop at every 4 KiB.
     pub fn streamed(len: usize) -> Self {
         let shared = Self::with_align(len, HUGE);
-        advise_huge(shared.at.cast(), shared.layout.size());
+        advise_huge(shared.at.cast(), len * size_of::<T>());
         shared
     }
 
     fn with_align(len: usize, align: usize) -> Self {
         // One line more than asked, so that a load of a whole vector at the end stays inside.
-        let size = len.checked_mul(size_of::<T>()).and_then(|n| n.checked_add(2 * ALIGN)).unwrap_or(usize::MAX);
-        let Ok(layout) = Layout::from_size_align(size, align) else { panic!("an array of {len} elements is too large") };
+        let size = len.checked_mul(size_of::<T>()).and_then(|n| n.checked_add(2 * ALIGN + align)).unwrap_or(usize::MAX);
+        // The alignment is made by hand: asked of the allocator, it would be paid with a pass over all pages to zero
+        // them, where those fresh from the system are zero already.
+        let Ok(layout) = Layout::from_size_align(size, align_of::<T>()) else {
+            panic!("an array of {len} elements is too large")
+        };
         // SAFETY: the layout's size is not 0.
-        let at = unsafe { alloc_zeroed(layout) }.cast::<T>();
-        if at.is_null() {
+        let base = unsafe { alloc_zeroed(layout) };
+        if base.is_null() {
             handle_alloc_error(layout);
         }
-        Self { at, len, layout }
+        // SAFETY: less than `align` bytes further, which were allocated beyond what is used.
+        let at = unsafe { base.add(base.align_offset(align)) }.cast::<T>();
+        Self { at, len, base, layout }
     }
 
     /// Elements.
@@ -98,7 +106,7 @@ impl<T: Plain> Shared<T> {
 impl<T: Plain> Drop for Shared<T> {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout, and no slice of it outlives it.
-        unsafe { dealloc(self.at.cast(), self.layout) }
+        unsafe { dealloc(self.base, self.layout) }
     }
 }
 

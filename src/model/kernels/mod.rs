@@ -16,6 +16,8 @@ mod memory;
 mod pool;
 mod scalar;
 mod scratch;
+#[cfg(test)]
+mod tests;
 mod tile;
 
 pub use decoder::CpuDecoder;
