@@ -117,6 +117,11 @@ impl Model {
         &self.tokenizer
     }
 
+    /// Puts a chat template, in the Jinja language, in place of the model's own.
+    pub fn set_chat_template(&mut self, source: &str) {
+        self.template = Some(ChatTemplate::new(self.path.clone(), source));
+    }
+
     /// What runs the model: "cpu (avx2, 2 threads)", "cuda:0", "metal".
     pub fn device_name(&self) -> String {
         let llama = match &self.forward {
