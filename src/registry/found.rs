@@ -132,9 +132,12 @@ impl Found {
     /// # Errors
     /// If no source has it, or the cache can't be read or written.
     pub fn fetch(&self, progress: &mut dyn FnMut(&Progress)) -> Result<PathBuf, RegistryError> {
-        if matches!(self.verify(progress)?, Check::Wrong { .. })
-            && let Some(path) = self.path().filter(|path| !self.is_path(path))
-        {
+        if let Check::Wrong { what } = self.verify(progress)? {
+            let path = self.place();
+            if self.is_path(&path) {
+                let why = format!("{}: it {what}: correct the file or models.toml", path.display());
+                return Err(RegistryError::Fetch { name: self.name.clone(), why });
+            }
             fs::remove_file(&path).map_err(|source| RegistryError::Unwritable { path, source })?;
         }
         self.ensure(progress)

@@ -19,7 +19,7 @@ use super::found::Job;
 use super::list::{HubFile, is_sha256};
 use super::part::{Part, hex};
 
-/// Tries in a row that bring nothing new.
+/// Tries, counted anew from each one that brings something.
 const TRIES: u32 = 4;
 /// The wait after the first of them; each next one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(500);

@@ -15,6 +15,7 @@ mod pypi;
 pub use error::RegistryError;
 pub use found::{Check, Found};
 pub use places::{cache_folder, config_folder};
+pub use pypi::pip_version;
 
 use std::path::{Path, PathBuf};
 

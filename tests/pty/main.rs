@@ -1,12 +1,15 @@
 //! The monitor in a pseudo-terminal: what the person sees, and what is left behind.
 //!
 //! The child is this test binary again, running [`child`] alone: the real loop, guard, signals and screen, over an
-//! engine of make-believe.
+//! engine of make-believe. In [`real`] it is the program itself with the real model.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
 #[path = "../common/engine.rs"]
 mod engine;
+#[path = "../common/model.rs"]
+mod model;
+mod real;
 #[path = "../common/script.rs"]
 mod script;
 mod terminal;

@@ -81,6 +81,19 @@ impl Terminal {
         self.wait(words, |s| s.contains(words));
     }
 
+    /// Its exit status, once it has ended.
+    pub fn status(&mut self) -> u32 {
+        self.child.wait().unwrap().exit_code()
+    }
+
+    /// All that is on the screen, with the colour of each cell: whether any of the text has this one of the 16.
+    pub fn has_colour(&self, colour: u8) -> bool {
+        let parser = self.screen.lock().unwrap();
+        let (rows, cols) = parser.screen().size();
+        let mut cells = (0..rows).flat_map(|y| (0..cols).map(move |x| (y, x)));
+        cells.any(|(y, x)| parser.screen().cell(y, x).is_some_and(|cell| cell.fgcolor() == vt100::Color::Idx(colour)))
+    }
+
     /// The number after a word on the screen.
     pub fn number(&self, word: &str) -> usize {
         number(&self.screen(), word).unwrap_or_else(|| panic!("no number after {word:?}:\n{}", self.screen()))

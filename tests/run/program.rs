@@ -53,7 +53,10 @@ impl Program {
     /// `speclight run` with the real model, not started yet.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_speclight"));
-        command.arg("run").args(["--device", "cpu"]);
+        command.arg("run");
+        if !args.contains(&"--device") {
+            command.args(["--device", "cpu"]);
+        }
         if !args.contains(&"--model") {
             command.arg("--model").arg(&self.model);
         }

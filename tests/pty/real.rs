@@ -1,0 +1,101 @@
+//! The program itself, with the real model.
+
+use super::model;
+use super::terminal::{Terminal, number};
+
+fn start(args: &[&str], env: &[(&str, &str)]) -> (Terminal, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let (cache, config) = (folder.path().join("cache"), folder.path().join("config"));
+    let path = model::path();
+    let mut all = vec!["--model", path.to_str().unwrap(), "--device", "cpu"];
+    let at = usize::from(args.first() == Some(&"run"));
+    all.splice(0..0, args[..at].iter().copied());
+    all.extend(&args[at..]);
+    let mut vars = vec![
+        ("TERM", "xterm-256color"),
+        ("LANG", "C.UTF-8"),
+        ("COLORTERM", ""),
+        ("NO_COLOR", ""),
+        ("RUST_BACKTRACE", "0"),
+        ("SPECLIGHT_CACHE", cache.to_str().unwrap()),
+        ("SPECLIGHT_CONFIG", config.to_str().unwrap()),
+    ];
+    vars.extend(env);
+    (Terminal::start(env!("CARGO_BIN_EXE_speclight"), &all, &vars, 80, 24), folder)
+}
+
+#[test]
+fn a_session_from_start_to_quit() {
+    let (mut t, _folder) = start(&["--prompt", "Count from one to a hundred, in words.", "--max-tokens", "200"], &[]);
+    t.wait("the loading", |s| s.contains("loading SmolLM2-135M-Instruct") || s.contains("live"));
+    assert!(t.alternate() && t.bracketed_paste() && t.cursor_hidden(), "the terminal is taken over");
+    t.wait("the header", |s| s.contains("SmolLM2-135M-Instruct") && s.contains("live") && s.contains("ngram"));
+    t.wait("the first text", |s| s.contains("Count from one") && number(s, "step ").is_some_and(|step| step > 2));
+    t.send(" ");
+    t.wait("the pause", |s| s.contains("paused") && s.contains("go on"));
+    let before = t.number("step ");
+    t.send(".");
+    t.wait("one step more", |s| number(s, "step ") == Some(before + 1));
+    t.send("d.");
+    t.wait("the next drafter", |s| s.contains("early-exit · best-first") && number(s, "step ") == Some(before + 2));
+    t.send("T.");
+    t.wait("the temperature", |s| s.contains("T 0.2") && number(s, "step ") == Some(before + 3));
+    t.resize(120, 40);
+    t.wait("more room", |s| s.contains("put out"));
+    t.resize(80, 24);
+    t.wait("room again", |s| s.contains("paused"));
+    t.send(" ");
+    t.wait("it goes on", |s| number(s, "step ").is_some_and(|step| step > before + 3));
+    t.send("q");
+    assert_eq!(t.status(), 0);
+    t.wait("the old screen", |s| !s.contains("SmolLM2"));
+    assert!(t.restored(), "{}", t.left_behind());
+}
+
+#[test]
+fn a_signal_ends_it_with_its_status() {
+    let (mut t, _folder) = start(&["--prompt", "Hi"], &[]);
+    t.wait("steps", |s| number(s, "step ").is_some());
+    t.signal("TERM");
+    assert_eq!(t.status(), 128 + 15);
+    t.wait("the old screen", |s| !s.contains("SmolLM2"));
+    assert!(t.restored(), "{}", t.left_behind());
+}
+
+#[test]
+fn what_can_be_known_before_is_said_before_the_screen() {
+    let cases: [(&[&str], &str); 4] = [
+        (&["--theme", "nosuch"], "theme nosuch: not known"),
+        (&["--prompts", "no/such.jsonl"], "no/such.jsonl"),
+        (&["--draft-model", "no/such.gguf", "--drafter", "model"], "no/such.gguf"),
+        (&["--budget", "0"], "1 to 256"),
+    ];
+    for (args, words) in cases {
+        let (mut t, _folder) = start(args, &[]);
+        assert!(t.status() > 0);
+        t.wait("the line", |s| s.contains("speclight: ") && s.replace('\n', "").contains(words));
+        assert!(!t.alternate() && t.restored(), "{}", t.left_behind());
+    }
+}
+
+#[test]
+fn what_fails_while_it_loads_is_said_after_the_screen() {
+    let (mut t, _folder) = start(&["--exit-layers", "99"], &[]);
+    assert_eq!(t.status(), 1);
+    t.wait("the line", |s| s.contains("speclight: early-exit after 99 layers"));
+    assert!(t.restored(), "{}", t.left_behind());
+}
+
+#[test]
+fn run_marks_the_text_on_a_terminal_and_sums_up() {
+    let args = ["run", "--prompt", "Say again: one two three one two three one two", "--max-tokens", "24"];
+    let (mut t, _folder) = start(&args, &[]);
+    assert_eq!(t.status(), 0);
+    t.wait("the table", |s| s.contains("tokens    24 in") && s.contains("colours") && s.contains("plain decoding"));
+    // The bonus in yellow, the first drafted token in green.
+    assert!(t.has_colour(3) && t.has_colour(2), "{}", t.screen());
+    let (mut t, _folder) = start(&args, &[("NO_COLOR", "1")]);
+    assert_eq!(t.status(), 0);
+    t.wait("the table", |s| s.contains("tokens    24 in") && !s.contains("colours"));
+    assert!(!t.looks().0, "no cell has a colour");
+}

