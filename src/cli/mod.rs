@@ -3,6 +3,7 @@
 mod completions;
 mod doctor;
 mod errors;
+mod interrupt;
 mod machine;
 mod man;
 mod models;
@@ -17,7 +18,7 @@ pub use completions::CompletionsOptions;
 pub use errors::{is_broken_pipe, one_line, report_panics, usage_line};
 pub use models::{Action, ModelsOptions};
 pub use options::{MonitorOptions, Options, RunOptions};
-pub use prompts::{Prompt, PromptError, built_in};
+pub use prompts::{PromptError, built_in};
 
 use std::process::ExitCode;
 
@@ -61,7 +62,11 @@ pub enum Command {
     ///
     /// Decodes each prompt and writes the text to standard output. On a terminal accepted tokens are marked by
     /// colour and a summary follows; a pipe gets the text alone. With --json every step is written as one line of
-    /// JSON, after a line that describes the run and before one that sums it up.
+    /// JSON, after a line that describes the run and before one that sums it up; schema/run.schema.json in the
+    /// repository describes them. FILE is written as FILE.part, which can be watched, and takes its name when it is whole.
+    ///
+    /// A prompt that is longer than the context is told and left out; the exit status is then 1, though the rest is done.
+    /// Ctrl-C ends after the present step, with all that is complete, and status 130; a second one ends at once.
     Run(RunOptions),
     /// List, fetch and check models
     ///
@@ -83,14 +88,15 @@ pub enum Command {
     Man,
 }
 
-/// Does what the person asked for. The exit status is not 0 where part of it could not be done.
+/// Does what the person asked for. The exit status is not 0 where part of it could not be done, or a signal ended it
+/// (128 and the number of the signal).
 ///
 /// # Errors
 /// Whatever went wrong, for [`one_line`].
 pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        None => monitor::run(cli.monitor).map(|()| ExitCode::SUCCESS),
-        Some(Command::Run(options)) => run::run(options).map(|()| ExitCode::SUCCESS),
+        None => monitor::run(cli.monitor),
+        Some(Command::Run(options)) => run::run(options),
         Some(Command::Models(options)) => models::run(options),
         Some(Command::Doctor) => doctor::run(),
         Some(Command::Completions(options)) => completions::run(options),

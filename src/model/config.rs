@@ -175,9 +175,9 @@ pub(super) fn check(c: &Config, path: &Path) -> Result<(), LoadError> {
     if let Some((what, n)) = wrong.into_iter().find(|&(_, n)| !sane(n)) {
         return Err(LoadError::file(path, format!("a {what} of {n}"), None, cure));
     }
-    let what = if c.heads % c.kv_heads != 0 {
+    let what = if !c.heads.is_multiple_of(c.kv_heads) {
         format!("{} heads over {} key-value heads", c.heads, c.kv_heads)
-    } else if c.head_dim % 2 != 0 {
+    } else if !c.head_dim.is_multiple_of(2) {
         format!("heads of the odd size {}", c.head_dim)
     } else if !(c.eps.is_finite() && c.eps >= 0.0) {
         format!("a norm epsilon of {}", c.eps)

@@ -1,6 +1,19 @@
 //! From a path to a model that runs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::DeviceLocation;
+
+use super::blocks::Kind;
+use super::candle::{self, CandleDecoder, Precision};
+use super::chat::ChatTemplate;
+use super::device::{DeviceChoice, DeviceError, default_threads};
+use super::kernels::{self, CpuDecoder};
+use super::tokenizer::Tokenizer;
+use super::weights::Weights;
+use super::{Config, Decoder, ForwardError};
+use crate::tree::TokenId;
 
 /// Why a model could not be loaded: one line with the file, what is wrong with it, where, and the cure.
 #[derive(Debug, thiserror::Error)]
@@ -20,10 +33,149 @@ pub enum LoadError {
     /// The device failed.
     #[error("the device failed while the model was loaded: {0}")]
     Device(#[from] candle_core::Error),
+    /// The device can't be had.
+    #[error(transparent)]
+    NoDevice(#[from] DeviceError),
 }
 
 impl LoadError {
     pub(crate) fn file(path: &Path, what: impl Into<String>, at: Option<u64>, cure: &str) -> Self {
         LoadError::File { path: path.to_owned(), what: what.into(), at, cure: cure.into() }
     }
+}
+
+/// The JSON in the file at `path`, null where a key is absent; none if there is no such file.
+pub(super) fn json_file(path: &Path) -> Result<Option<serde_json::Value>, LoadError> {
+    let error = |what: String| LoadError::file(path, what, None, "take the file that came with the weights");
+    match std::fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|e| error(format!("no JSON: {e}"))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(error(format!("can't be opened: {e}"))),
+    }
+}
+
+/// A model that is ready to run: weights on a device, tokenizer, chat template.
+#[derive(Debug)]
+pub struct Model {
+    path: PathBuf,
+    config: Config,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    quantisation: Kind,
+    forward: Forward,
+}
+
+/// What runs the passes.
+#[derive(Debug)]
+enum Forward {
+    Cpu(Arc<kernels::Llama>),
+    Candle(Arc<candle::Llama>),
+}
+
+impl Model {
+    /// Loads the model at `path`, a GGUF file or a folder of safetensors, onto a device. `threads` are those of the
+    /// kernels on CPU; none for one a core.
+    ///
+    /// # Errors
+    /// If the files are missing or damaged, or the device can't be had: one line.
+    pub fn open(path: &Path, device: DeviceChoice, threads: Option<usize>) -> Result<Model, LoadError> {
+        let device = device.open()?;
+        let weights = Weights::open(path)?;
+        let template = ChatTemplate::open(&weights)?;
+        // The tokenizer is built while the weights are read.
+        let (tokenizer, forward) = std::thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| Tokenizer::open(&weights));
+            let forward = if device.is_cpu() {
+                kernels::Llama::load(&weights, threads.unwrap_or_else(default_threads)).map(|llama| Forward::Cpu(Arc::new(llama)))
+            } else {
+                candle::Llama::load(&weights, &device, Precision::Stored).map(|llama| Forward::Candle(Arc::new(llama)))
+            };
+            (tokenizer.join(), forward)
+        });
+        Ok(Self {
+            path: path.to_owned(),
+            config: weights.config().clone(),
+            tokenizer: tokenizer.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+            template,
+            quantisation: main_kind(&weights),
+            forward: forward?,
+        })
+    }
+
+    /// The file or folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Puts a chat template, in the Jinja language, in place of the model's own.
+    pub fn set_chat_template(&mut self, source: &str) {
+        self.template = Some(ChatTemplate::new(self.path.clone(), source));
+    }
+
+    /// What runs the model: "cpu (avx2, 2 threads)", "cuda:0", "metal".
+    pub fn device_name(&self) -> String {
+        let llama = match &self.forward {
+            Forward::Cpu(llama) if llama.threads() == 1 => return format!("cpu ({}, 1 thread)", llama.kernel()),
+            Forward::Cpu(llama) => return format!("cpu ({}, {} threads)", llama.kernel(), llama.threads()),
+            Forward::Candle(llama) => llama,
+        };
+        match llama.device().location() {
+            DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+            DeviceLocation::Metal { .. } => "metal".into(),
+            DeviceLocation::Cpu => "cpu".into(),
+        }
+    }
+
+    /// The format that most bytes of the linear layers are stored in, as "Q4_1".
+    pub fn quantisation(&self) -> String {
+        self.quantisation.name().into()
+    }
+
+    /// The tokens that a decoder begins with: `text` in the model's chat template, or as it is where `raw` is set or the
+    /// model has none; with the begin token before it where the model wants one.
+    ///
+    /// # Errors
+    /// If the chat template is broken.
+    pub fn prompt_tokens(&self, text: &str, raw: bool) -> Result<Vec<TokenId>, LoadError> {
+        let mut tokens = match self.template.as_ref().filter(|_| !raw) {
+            Some(template) => self.tokenizer.encode(&template.render(text, &self.tokenizer)?, true)?,
+            None => self.tokenizer.encode(text, false)?,
+        };
+        // Many templates write it themselves.
+        if let Some(bos) = self.tokenizer.bos().filter(|bos| tokens.first() != Some(bos)) {
+            tokens.insert(0, bos);
+        }
+        Ok(tokens)
+    }
+
+    /// A new, empty context with room for `capacity` positions, or for as many as the model was made for.
+    ///
+    /// # Errors
+    /// If the device has no memory left.
+    pub fn decoder(&self, capacity: usize) -> Result<Box<dyn Decoder>, ForwardError> {
+        let capacity = capacity.min(self.config.context);
+        match &self.forward {
+            Forward::Cpu(llama) => Ok(Box::new(CpuDecoder::new(Arc::clone(llama), capacity))),
+            Forward::Candle(llama) => Ok(Box::new(CandleDecoder::new(Arc::clone(llama), capacity)?)),
+        }
+    }
+}
+
+/// The format that most bytes of the layers' matrices have.
+fn main_kind(weights: &Weights) -> Kind {
+    let bytes = |kind: Kind| -> usize {
+        let linear = weights.tensors().filter(|t| t.name.starts_with("blk.") && t.rows > 1 && t.kind == kind);
+        linear.map(|t| t.rows * t.row_bytes()).sum()
+    };
+    Kind::ALL.into_iter().max_by_key(|&kind| bytes(kind)).unwrap_or(Kind::F32)
 }

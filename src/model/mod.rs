@@ -1,14 +1,21 @@
 //! Llamas: the forward over a tree, weights, tokenizer, devices.
 
 pub mod blocks;
+pub mod candle;
+pub mod chat;
 mod config;
 pub mod device;
 pub mod gguf;
+pub mod kernels;
 pub mod load;
 pub mod rope;
 mod safetensors;
 mod slots;
+pub mod tokenizer;
 pub mod weights;
+
+pub use load::{LoadError, Model};
+pub use tokenizer::{Tokenizer, same_vocabulary};
 
 use crate::tree::TokenId;
 

@@ -1,0 +1,128 @@
+//! One context: books, cache and logits.
+
+use std::sync::Arc;
+
+use candle_core::Result;
+
+use super::Llama;
+use super::cache::Cache;
+use super::llama::Batch;
+use crate::model::slots::Slots;
+use crate::model::{Config, Decoder, ForwardError, Logits, Node, Pass};
+use crate::tree::TokenId;
+
+/// A [`Decoder`] whose forward is candle's operations, on any device.
+#[derive(Debug)]
+pub struct CandleDecoder {
+    llama: Arc<Llama>,
+    cache: Cache,
+    len: usize,
+    slots: Slots,
+    /// Logits of the last pass's nodes from `first` on.
+    logits: Vec<f32>,
+    first: usize,
+}
+
+impl CandleDecoder {
+    /// An empty context with room for `capacity` positions (at least one).
+    ///
+    /// # Errors
+    /// If the device has no memory left.
+    pub fn new(llama: Arc<Llama>, capacity: usize) -> std::result::Result<Self, ForwardError> {
+        let cache = Cache::new(llama.config(), capacity.max(1), llama.device())?;
+        Ok(Self { llama, cache, len: 0, slots: Slots::default(), logits: Vec::new(), first: 0 })
+    }
+
+    /// The pass over the nodes from slot `before` on, which are in the books already.
+    fn run(&mut self, before: usize, nodes: &[Node], pass: Pass) -> Result<()> {
+        self.logits.clear();
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        self.cache.reserve(self.len + self.slots.len())?;
+        let tokens: Vec<TokenId> = nodes.iter().map(|node| node.token).collect();
+        let positions: Vec<usize> = (before..self.slots.len()).map(|slot| self.len + self.slots.depth(slot)).collect();
+        let mask = self.mask(before);
+        let batch = Batch { tokens: &tokens, positions: &positions, at: self.len + before, mask, mask_from: self.len };
+        let x = self.llama.layers(&batch, &self.cache, pass.layers)?;
+        let wanted = match pass.logits {
+            Logits::All => nodes.len(),
+            Logits::Last => 1,
+            Logits::None => return Ok(()),
+        };
+        self.logits = self.llama.logits(&x, wanted)?;
+        self.first = nodes.len() - wanted;
+        Ok(())
+    }
+
+    /// What the nodes from slot `before` on may not see of the uncommitted nodes; none if each sees all.
+    fn mask(&self, before: usize) -> Option<Vec<f32>> {
+        let slots = self.slots.len();
+        let mut mask = vec![f32::NEG_INFINITY; (slots - before) * slots];
+        let mut hidden = mask.len();
+        for (row, slot) in mask.chunks_exact_mut(slots).zip(before..) {
+            for seen in self.slots.upward(slot) {
+                row[seen] = 0.0;
+                hidden -= 1;
+            }
+        }
+        (hidden > 0).then_some(mask)
+    }
+}
+
+impl Decoder for CandleDecoder {
+    fn config(&self) -> &Config {
+        self.llama.config()
+    }
+
+    fn capacity(&self) -> usize {
+        self.cache.capacity()
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn nodes(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn append(&mut self, nodes: &[Node], pass: Pass) -> std::result::Result<(), ForwardError> {
+        let before = self.slots.len();
+        let pass = Pass { layers: pass.layers.min(self.config().layers), ..pass };
+        self.slots.append(self.llama.config(), self.cache.capacity(), self.len, nodes, pass.layers)?;
+        self.run(before, nodes, pass).map_err(|e| {
+            self.slots.truncate(before);
+            e.into()
+        })
+    }
+
+    fn logits(&self, i: usize) -> &[f32] {
+        let vocab = self.llama.config().vocab;
+        let i = i.checked_sub(self.first).filter(|i| (i + 1) * vocab <= self.logits.len());
+        let i = i.expect("logits that were asked for");
+        &self.logits[i * vocab..][..vocab]
+    }
+
+    fn commit(&mut self, path: &[usize]) -> std::result::Result<(), ForwardError> {
+        self.slots.check_path(path, self.config().layers)?;
+        self.cache.gather(self.len, path)?;
+        self.len += path.len();
+        self.slots.truncate(0);
+        Ok(())
+    }
+
+    fn discard(&mut self) {
+        self.slots.truncate(0);
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.slots.truncate(0);
+        self.len = self.len.min(len);
+    }
+
+    fn fork(&self) -> std::result::Result<Box<dyn Decoder>, ForwardError> {
+        let (llama, cache) = (self.llama.clone(), self.cache.fork(self.len)?);
+        Ok(Box::new(Self { llama, cache, len: self.len, slots: Slots::default(), logits: Vec::new(), first: 0 }))
+    }
+}

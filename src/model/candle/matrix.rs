@@ -1,0 +1,75 @@
+//! One matrix of weights on a device.
+
+use std::borrow::Cow;
+
+use candle_core::quantized::{QStorage, QTensor};
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::Precision;
+use crate::model::blocks::Kind;
+use crate::model::load::LoadError;
+use crate::model::weights::{Weights, ggml_type};
+
+/// Rows that are turned to floats at a time while a matrix is loaded.
+const ROWS_AT_ONCE: usize = 4096;
+
+/// A matrix, quantised as in its file, or as floats.
+#[derive(Debug)]
+pub(super) enum Matrix {
+    Quantised(QTensor),
+    /// (rows, columns), in any float type.
+    Plain(Tensor),
+}
+
+impl Matrix {
+    /// The matrix called `name`. Quantised kinds stay as they are unless `precision` says otherwise; F16 and BF16 stay
+    /// so on GPUs and become F32 on CPU, which computes in nothing narrower.
+    pub fn load(weights: &Weights, name: &str, device: &Device, precision: Precision) -> std::result::Result<Self, LoadError> {
+        let Some(info) = weights.tensor(name).cloned() else {
+            // Asking for the rows says which tensor of which file is missing.
+            weights.read_rows(name, 0..1, &mut Vec::new())?;
+            return Err(candle_core::Error::Msg(format!("no tensor {name}")).into());
+        };
+        let floats = match (info.kind, precision) {
+            (Kind::F16, Precision::Stored) if !device.is_cpu() => Some(DType::F16),
+            (Kind::BF16, Precision::Stored) if !device.is_cpu() => Some(DType::BF16),
+            (Kind::F32 | Kind::F16 | Kind::BF16, _) | (_, Precision::F32) => Some(DType::F32),
+            _ => None,
+        };
+        if let Some(dtype) = floats {
+            let parts = (0..info.rows).step_by(ROWS_AT_ONCE).map(|start| {
+                let rows = start..info.rows.min(start + ROWS_AT_ONCE);
+                let part = Tensor::from_vec(weights.read_values(name, rows.clone())?, (rows.len(), info.cols), &Device::Cpu)?;
+                Ok(part.to_dtype(dtype)?.to_device(device)?)
+            });
+            return Ok(Matrix::Plain(Tensor::cat(&parts.collect::<std::result::Result<Vec<_>, LoadError>>()?, 0)?));
+        }
+        let mut bytes = Vec::new();
+        weights.read_rows(name, 0..info.rows, &mut bytes)?;
+        let storage = QStorage::from_data(Cow::Owned(bytes), device, ggml_type(info.kind))?;
+        Ok(Matrix::Quantised(QTensor::new(storage, (info.rows, info.cols))?))
+    }
+
+    /// The products with the rows of `xs` (n, columns), in F32: (n, rows).
+    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        match self {
+            Matrix::Quantised(weights) => xs.apply_op1_no_bwd(weights),
+            Matrix::Plain(weights) => xs.to_dtype(weights.dtype())?.matmul(&weights.t()?)?.to_dtype(DType::F32),
+        }
+    }
+
+    /// Rows `ids`, in F32: (ids, columns).
+    pub fn rows(&self, ids: &Tensor) -> Result<Tensor> {
+        match self {
+            Matrix::Quantised(weights) => weights.embedding(ids)?.to_dtype(DType::F32),
+            Matrix::Plain(weights) => weights.index_select(ids, 0)?.to_dtype(DType::F32),
+        }
+    }
+
+    /// The norm called `name`, a vector of F32.
+    pub fn load_norm(weights: &Weights, name: &str, device: &Device) -> std::result::Result<Tensor, LoadError> {
+        let values = weights.read_vector(name)?;
+        let len = values.len();
+        Ok(Tensor::from_vec(values, len, device)?)
+    }
+}

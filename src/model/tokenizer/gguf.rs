@@ -1,0 +1,181 @@
+//! Tokenizers in the metadata of GGUF files.
+
+use std::sync::Mutex;
+
+use tokenizers::models::bpe::{BPE, BpeBuilder, Merges, Vocab};
+use tokenizers::normalizers::{Prepend, Replace};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
+
+use super::{CURE, Special, Spelling, Token, TokenKind, Tokenizer};
+use crate::model::gguf::Metadata;
+use crate::model::load::LoadError;
+use crate::tree::TokenId;
+
+/// GPT-2's way to part a text into words.
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
+const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+|[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))+((?=[\p{L}])([^A-Z]))*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// How a text is parted into words before the merges: what `tokenizer.ggml.pre` names.
+struct Words {
+    /// Each pattern parts what the ones before it left whole.
+    patterns: &'static [&'static str],
+    /// A word that is a token needs no merges.
+    whole: bool,
+    /// A begin token is wanted unless the metadata say otherwise.
+    bos: bool,
+}
+
+fn words(pre: &str) -> Option<Words> {
+    let (patterns, whole, bos): (&'static [&'static str], _, _) = match pre {
+        "default" => (&[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"], false, false),
+        "llama3" | "llama-v3" | "llama-bpe" | "falcon3" => (&[LLAMA3], true, true),
+        "dbrx" | "smaug-bpe" => (&[LLAMA3], false, false),
+        "qwen2" | "stablelm2" | "deepseek-r1-qwen" => (&[QWEN2], false, false),
+        "tekken" => (&[TEKKEN], true, true),
+        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" | "minerva-7b" => {
+            (&[r"\p{N}", GPT2], false, false)
+        }
+        "gpt-2" | "gpt2" | "mpt" | "olmo" | "phi-2" | "jais" => (&[GPT2], false, false),
+        _ => return None,
+    };
+    Some(Words { patterns, whole, bos })
+}
+
+/// The tokenizer that the metadata describe.
+pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
+    let model = meta.string("tokenizer.ggml.model")?;
+    let missing = |key: &str| meta.error(format!("has no metadata key {key}"), "take a model with its tokenizer");
+    let spelling = match model.ok_or_else(|| missing("tokenizer.ggml.model"))? {
+        "gpt2" => Spelling::ByteLevel,
+        "llama" => Spelling::SentencePiece,
+        other => {
+            let cure = "only \"gpt2\" and \"llama\" can be read, the kinds that Llamas have";
+            return Err(meta.error(format!("the tokenizer's model is \"{other}\""), cure));
+        }
+    };
+    let key = "tokenizer.ggml.tokens";
+    let texts = meta.strings(key)?.filter(|tokens| !tokens.is_empty()).ok_or_else(|| missing(key))?;
+    let kinds = meta.numbers("tokenizer.ggml.token_type")?;
+    if let Some(kinds) = kinds.as_ref().filter(|kinds| kinds.len() != texts.len()) {
+        let what = format!("has {} tokens and {} tokenizer.ggml.token_type", texts.len(), kinds.len());
+        return Err(meta.error(what, CURE));
+    }
+    let kind = |id: usize| kinds.as_ref().map_or(1, |kinds| kinds[id] as u32);
+    let tokens: Vec<Token> = (texts.iter().enumerate())
+        .map(|(id, text)| {
+            let kind = match kind(id) {
+                2 | 3 | 5 => TokenKind::Control,
+                4 => TokenKind::Literal,
+                6 => super::byte(text).map_or(TokenKind::Piece, TokenKind::Byte),
+                _ => TokenKind::Piece,
+            };
+            Token { text: text.clone(), kind }
+        })
+        .collect();
+
+    let (mut inner, wants_bos) = match spelling {
+        Spelling::ByteLevel => byte_level(meta, texts)?,
+        Spelling::SentencePiece => (sentence_piece(meta, &tokens)?, true),
+    };
+    // Unused tokens are left out: no text means them.
+    let added = (texts.iter().enumerate()).filter(|&(id, _)| matches!(kind(id), 2..=4));
+    let added = added.map(|(id, text)| AddedToken::from(text.clone(), kind(id) != 4).normalized(false));
+    inner.add_tokens(added).map_err(|e| meta.error(format!("the special tokens can't be read: {e}"), CURE))?;
+
+    let id = |name: &str| {
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        match meta.size(&key)? {
+            Some(id) if id >= tokens.len() => {
+                Err(meta.error(format!("metadata key {key} is {id}, and there are {} tokens", tokens.len()), CURE))
+            }
+            id => Ok(id.map(|id| id as TokenId)),
+        }
+    };
+    let special = Special { bos: id("bos")?, eos: id("eos")? };
+    let bos = special.bos.filter(|_| wants_bos);
+    let stop = Tokenizer::find_stops(&tokens, [special.eos, id("eot")?, id("eom")?].into_iter().flatten());
+    let wanted = meta.flag("tokenizer.ggml.add_bos_token")?;
+    let bos = wanted.map_or(bos, |wanted| special.bos.filter(|_| wanted));
+    Ok(Tokenizer { path: meta.path().to_owned(), inner: Mutex::new(inner), tokens, spelling, bos, special, stop })
+}
+
+fn vocabulary(texts: impl Iterator<Item = String>) -> Vocab {
+    texts.enumerate().map(|(id, text)| (text, id as TokenId)).collect()
+}
+
+fn build(meta: &Metadata, builder: BpeBuilder) -> Result<tokenizers::Tokenizer, LoadError> {
+    let bpe = builder.build().map_err(|e| meta.error(format!("the tokenizer can't be built: {e}"), CURE))?;
+    Ok(tokenizers::Tokenizer::new(bpe))
+}
+
+/// Byte-level BPE, and whether its kind wants a begin token.
+fn byte_level(meta: &Metadata, texts: &[String]) -> Result<(tokenizers::Tokenizer, bool), LoadError> {
+    let pre = meta.string("tokenizer.ggml.pre")?.unwrap_or("default");
+    let Some(words) = words(pre) else {
+        return Err(meta.error(format!("tokenizer.ggml.pre is \"{pre}\", which is not known"), "take another model"));
+    };
+    let key = "tokenizer.ggml.merges";
+    let merges = meta.strings(key)?.ok_or_else(|| meta.error(format!("has no metadata key {key}"), CURE))?;
+    let longest = texts.iter().map(String::len).max().unwrap_or(0);
+    let merges = (merges.iter().enumerate()).map(|(i, merge)| match merge.split_once(' ') {
+        // The builder relies on it that every merge makes a token.
+        Some((a, b)) if a.len() + b.len() <= longest => Ok((a.to_owned(), b.to_owned())),
+        _ => Err(meta.error(format!("{key}: entry {i}, {merge:?}, makes no token"), CURE)),
+    });
+    let merges: Merges = merges.collect::<Result<_, _>>()?;
+    let builder = BPE::builder().vocab_and_merges(vocabulary(texts.iter().cloned()), merges).ignore_merges(words.whole);
+    let mut inner = build(meta, builder)?;
+    let splits = words.patterns.iter().map(|&pattern| {
+        let pattern = SplitPattern::Regex(pattern.to_owned());
+        Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map(PreTokenizerWrapper::from)
+    });
+    let mut steps =
+        splits.collect::<Result<Vec<_>, _>>().map_err(|e| meta.error(format!("tokenizer.ggml.pre {pre}: {e}"), CURE))?;
+    steps.push(ByteLevel::new(false, false, false).into());
+    inner.with_pre_tokenizer(Some(Sequence::new(steps)));
+    Ok((inner, words.bos))
+}
+
+/// Sentencepiece's BPE: of all neighbours that make a token, those that make the one of the highest score are joined
+/// first. As merges in order: every way to part a token in two, tokens of high scores first.
+fn sentence_piece(meta: &Metadata, tokens: &[Token]) -> Result<tokenizers::Tokenizer, LoadError> {
+    let key = "tokenizer.ggml.scores";
+    let scores = meta.numbers(key)?.ok_or_else(|| meta.error(format!("has no metadata key {key}"), CURE))?;
+    if scores.len() != tokens.len() || scores.iter().any(|score| score.is_nan()) {
+        let what = format!("{key} has {} numbers for {} tokens, or one that is none", scores.len(), tokens.len());
+        return Err(meta.error(what, CURE));
+    }
+    let vocab = vocabulary(tokens.iter().map(|token| token.text.clone()));
+    let piece = |text: &str| vocab.get(text).copied().filter(|&id| tokens[id as usize].kind == TokenKind::Piece);
+    let mut merges = Vec::new();
+    for (id, token) in tokens.iter().enumerate().filter(|(_, token)| token.kind == TokenKind::Piece) {
+        for (at, _) in token.text.char_indices().skip(1) {
+            let (a, b) = token.text.split_at(at);
+            if piece(a).is_some() && piece(b).is_some() {
+                merges.push((id, at));
+            }
+        }
+    }
+    merges.sort_by(|a, b| scores[b.0].total_cmp(&scores[a.0]).then_with(|| b.1.cmp(&a.1)));
+    let merges: Merges =
+        (merges.into_iter().map(|(id, at)| tokens[id].text.split_at(at))).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+    let unknown = meta.size("tokenizer.ggml.unknown_token_id")?.unwrap_or(0);
+    let mut builder = BPE::builder().vocab_and_merges(vocab, merges).byte_fallback(true).fuse_unk(true);
+    if let Some(token) = tokens.get(unknown) {
+        builder = builder.unk_token(token.text.clone());
+    }
+    let mut inner = build(meta, builder)?;
+    let spaces = Replace::new(" ", "\u{2581}").map_err(|e| meta.error(format!("the tokenizer can't be built: {e}"), CURE))?;
+    let mut steps: Vec<NormalizerWrapper> = vec![spaces.into()];
+    if meta.flag("tokenizer.ggml.add_space_prefix")?.unwrap_or(true) {
+        steps.insert(0, Prepend::new("\u{2581}".to_owned()).into());
+    }
+    let steps = tokenizers::normalizers::Sequence::new(steps);
+    inner.with_normalizer(Some(steps)).map_err(|e| meta.error(format!("the tokenizer can't be built: {e}"), CURE))?;
+    Ok(inner)
+}

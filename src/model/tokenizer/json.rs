@@ -1,0 +1,119 @@
+//! Tokenizers in folders of safetensors: tokenizer.json, with the files beside it that name special tokens.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Mutex;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tokenizers::DecoderWrapper;
+
+use super::{Special, Spelling, Token, TokenKind, Tokenizer};
+use crate::model::load::{LoadError, json_file};
+use crate::tree::TokenId;
+
+/// The part of tokenizer.json that is checked before it is built.
+#[derive(Deserialize)]
+struct File {
+    model: Model,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    #[serde(default)]
+    vocab: Option<Vocabulary>,
+    #[serde(default)]
+    merges: Vec<Merge>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Vocabulary {
+    Numbers(HashMap<String, IgnoredAny>),
+    Other(IgnoredAny),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Merge {
+    Line(String),
+    Pair(String, String),
+}
+
+/// The tokenizer of the model in `folder`.
+pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
+    let path = folder.join("tokenizer.json");
+    let error = |what: String| LoadError::file(&path, what, None, "take the tokenizer.json that came with the weights");
+    let text = std::fs::read(&path).map_err(|e| error(format!("can't be opened: {e}")))?;
+    check_merges(&text).map_err(error)?;
+    let inner = tokenizers::Tokenizer::from_bytes(&text).map_err(|e| error(format!("no tokenizer: {e}")))?;
+
+    let spelling = match inner.get_decoder() {
+        Some(DecoderWrapper::ByteLevel(_)) => Spelling::ByteLevel,
+        Some(DecoderWrapper::Sequence(all))
+            if all.get_decoders().iter().any(|one| matches!(one, DecoderWrapper::ByteLevel(_))) =>
+        {
+            Spelling::ByteLevel
+        }
+        _ => Spelling::SentencePiece,
+    };
+    let vocabulary = inner.get_vocab(true);
+    let added = inner.get_added_tokens_decoder();
+    let len = vocabulary.values().max().map_or(0, |&last| last as usize + 1);
+    // Numbers may be left out, but not most of them.
+    if vocabulary.is_empty() || len / 16 > vocabulary.len() {
+        return Err(error(format!("has {} tokens with numbers below {len}", vocabulary.len())));
+    }
+    let mut tokens: Vec<Token> = (0..len).map(|_| Token { text: String::new(), kind: TokenKind::Control }).collect();
+    for (text, id) in vocabulary {
+        let kind = match added.get(&id) {
+            Some(token) if token.special => TokenKind::Control,
+            Some(_) => TokenKind::Literal,
+            None if spelling == Spelling::SentencePiece => super::byte(&text).map_or(TokenKind::Piece, TokenKind::Byte),
+            None => TokenKind::Piece,
+        };
+        tokens[id as usize] = Token { text, kind };
+    }
+
+    let mut special = Special::default();
+    if let Some(config) = json_file(&folder.join("tokenizer_config.json"))? {
+        let find = |key: &str| {
+            let value = &config[key];
+            let text = value.as_str().or_else(|| value["content"].as_str())?;
+            inner.token_to_id(text)
+        };
+        special = Special { bos: find("bos_token"), eos: find("eos_token") };
+    }
+    let mut named: Vec<TokenId> = special.eos.into_iter().collect();
+    for name in ["generation_config.json", "config.json"] {
+        if let Some(config) = json_file(&folder.join(name))? {
+            let value = &config["eos_token_id"];
+            let ids = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+            named.extend(ids.iter().filter_map(|id| TokenId::try_from(id.as_u64()?).ok()).filter(|&id| (id as usize) < len));
+        }
+    }
+    let stop = Tokenizer::find_stops(&tokens, named);
+    // What is put around an empty text is what every text begins and ends with.
+    let around = inner.encode_fast("", true).map_err(|e| error(format!("can't tokenise an empty text: {e}")))?;
+    let bos = around.get_ids().first().copied().filter(|id| special.bos == Some(*id) || !stop.contains(id));
+    special.bos = special.bos.or(bos);
+    Ok(Tokenizer { path, inner: Mutex::new(inner), tokens, spelling, bos, special, stop })
+}
+
+/// Refuses merges that make something longer than any token, which the builder relies not to meet.
+fn check_merges(text: &[u8]) -> Result<(), String> {
+    let file: File = serde_json::from_slice(text).map_err(|e| format!("no tokenizer: {e}"))?;
+    let Some(Vocabulary::Numbers(vocabulary)) = file.model.vocab else { return Ok(()) };
+    let longest = vocabulary.keys().map(String::len).max().unwrap_or(0);
+    for (i, merge) in file.model.merges.iter().enumerate() {
+        let len = match merge {
+            // The space between the two is no part of them.
+            Merge::Line(line) => line.len().saturating_sub(1),
+            Merge::Pair(a, b) => a.len() + b.len(),
+        };
+        if len > longest {
+            return Err(format!("merge {i} makes no token"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! The forward, the tokenizer and the loading of models.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/model.rs"]
+mod common;
+
+mod real;
