@@ -10,10 +10,12 @@
 //! | [`engine`] | one step of decoding, and the thread that repeats it | the terminal, tokio |
 //! | [`telemetry`] | the [`telemetry::StepRecord`], its sinks and summaries | the terminal, tokio |
 //! | [`registry`] | where models come from | the terminal, tokio |
+//! | [`clean`] | text from outside made safe to show | the terminal, tokio |
 //! | `app`, `theme`, `ui` | state, update and views of the monitor | model types (`ui`) |
 //! | `export` | pictures of the screen | model types |
 //! | [`cli`] | one file a subcommand | - |
 
+pub mod clean;
 pub mod cli;
 pub mod dist;
 pub mod draft;

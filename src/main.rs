@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         }
     };
     match cli::dispatch(parsed) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) if cli::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("speclight: {}", cli::one_line(&error));

@@ -3,7 +3,7 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{Editor, Effect, Motion, Overlay, Pane, State};
-use crate::engine::Command;
+use crate::engine::{Command, MAX_BUDGET};
 use crate::telemetry::StepSettings;
 
 /// A key, with Control or without.
@@ -111,7 +111,7 @@ pub fn command_for(key: &KeyEvent) -> Option<&'static Entry> {
 }
 
 /// Budgets that the keys walk through.
-const BUDGETS: [usize; 18] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
+const BUDGETS: [usize; 16] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, MAX_BUDGET];
 
 fn tell(_: &mut State, effects: &mut Vec<Effect>, command: Command) {
     effects.push(Effect::Engine(command));

@@ -16,7 +16,7 @@ pub use commands::{COMMANDS, Chord, Entry, command_for};
 pub use editor::Editor;
 pub use history::{Averages, History, Step, Text};
 pub use message::{Effect, Msg};
-pub use run::{Ended, Link, Options, channel, run};
+pub use run::{Ended, Link, Options, channel, check_terminal, run};
 pub use state::{Motion, Notice, Overlay, Pane, Phase, State};
 pub use terminal::Guard;
 pub use update::update;

@@ -59,15 +59,24 @@ pub enum Ended {
     Signal(i32),
 }
 
+/// Whether there is a terminal for the monitor.
+///
+/// # Errors
+/// If there is none: in one line.
+pub fn check_terminal() -> Result<()> {
+    if !stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        bail!("the monitor needs a terminal for its screen and keys: run `speclight run` where there is none");
+    }
+    Ok(())
+}
+
 /// Shows the monitor until the person leaves, a signal comes or the engine fails. The terminal is restored in each
 /// case, and the engine's thread is told to quit.
 ///
 /// # Errors
 /// If there is no terminal, it can't be written to, or the engine failed or panicked: in one line.
 pub fn run(options: Options, link: Link) -> Result<Ended> {
-    if !stdout().is_terminal() || !std::io::stdin().is_terminal() {
-        bail!("the monitor needs a terminal for its screen and keys: run `speclight run` where there is none");
-    }
+    check_terminal()?;
     if options.themes.is_empty() {
         bail!("the monitor needs a theme");
     }

@@ -7,6 +7,11 @@ pub fn one_line(error: &anyhow::Error) -> String {
     flatten(&format!("{error:#}"))
 }
 
+/// Says on standard error what does not keep us from going on, as one line.
+pub fn warn(line: &str) {
+    eprintln!("speclight: {}", flatten(line));
+}
+
 /// What was wrong with the command line, on one line: clap's message and its hints, without the usage.
 pub fn usage_line(error: &clap::Error) -> String {
     let text = error.render().to_string();

@@ -1,6 +1,7 @@
 //! The command line: its definition, and one file a subcommand.
 
 mod errors;
+mod interrupt;
 mod monitor;
 mod options;
 mod prompts;
@@ -8,7 +9,9 @@ mod run;
 
 pub use errors::{is_broken_pipe, one_line, report_panics, usage_line};
 pub use options::{MonitorOptions, Options, RunOptions};
-pub use prompts::{Prompt, PromptError, built_in};
+pub use prompts::{PromptError, built_in};
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -46,15 +49,20 @@ pub enum Command {
     ///
     /// Decodes each prompt and writes the text to standard output. On a terminal accepted tokens are marked by
     /// colour and a summary follows; a pipe gets the text alone. With --json every step is written as one line of
-    /// JSON, after a line that describes the run and before one that sums it up.
+    /// JSON, after a line that describes the run and before one that sums it up; schema/run.schema.json in the
+    /// repository describes them. FILE is written as FILE.part, which can be watched, and takes its name when it is whole.
+    ///
+    /// A prompt that is longer than the context is told and left out; the exit status is then 1, though the rest is done.
+    /// Ctrl-C ends after the present step, with all that is complete, and status 130; a second one ends at once.
     Run(RunOptions),
 }
 
-/// Does what the person asked for.
+/// Does what the person asked for. The exit status is not 0 where part of it could not be done, or a signal ended it
+/// (128 and the number of the signal).
 ///
 /// # Errors
 /// Whatever went wrong, for [`one_line`].
-pub fn dispatch(cli: Cli) -> anyhow::Result<()> {
+pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None => monitor::run(cli.monitor),
         Some(Command::Run(options)) => run::run(options),

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::prompts::{self, Prompt, PromptError};
+use super::prompts::{self, PromptError};
+use crate::engine::{EngineOptions, MAX_BUDGET, Prompt};
+use crate::model::device::DeviceChoice;
+use crate::registry::Registry;
 use crate::telemetry::StepSettings;
 
 /// Names of the drafters, in the order in which the monitor walks them.
 pub const DRAFTERS: [&str; 5] = ["none", "ngram", "early-exit", "model", "oracle"];
 /// Names of the shapes.
 pub const SHAPES: [&str; 2] = ["chain", "best-first"];
-/// The largest budget: a pass over more tokens than this costs more than any draft can win.
-pub const MAX_BUDGET: usize = 1024;
 
 /// What to decode, with what, and how.
 #[derive(Args, Clone, Debug)]
@@ -22,7 +23,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME|PATH", help_heading = "Model")]
     pub model: Option<String>,
     /// Device to run on: auto, cpu, cuda, cuda:N or metal
-    #[arg(long, default_value = "auto", help_heading = "Model")]
+    #[arg(long, default_value = "auto", value_parser = device, help_heading = "Model")]
     pub device: String,
     /// Threads of the CPU path [default: the physical cores]
     #[arg(long, value_name = "N", value_parser = threads, help_heading = "Model")]
@@ -35,6 +36,9 @@ pub struct Options {
     /// Second model, with the same vocabulary, for --drafter model
     #[arg(long, value_name = "NAME|PATH", required_if_eq("drafter", "model"), help_heading = "Drafting")]
     pub draft_model: Option<String>,
+    /// Layers of the model that the early-exit drafter runs [default: a third of them]
+    #[arg(long, value_name = "K", value_parser = exit_layers, allow_negative_numbers = true, help_heading = "Drafting")]
+    pub exit_layers: Option<usize>,
     /// Shape of the draft: chain, or best-first (grows the likeliest node until the budget is full)
     #[arg(long, value_name = "NAME", default_value = "best-first", value_parser = PossibleValuesParser::new(SHAPES),
           hide_possible_values = true, help_heading = "Drafting")]
@@ -83,7 +87,7 @@ pub struct MonitorOptions {
     /// What to decode.
     #[command(flatten)]
     pub options: Options,
-    /// Leave after the last prompt instead of beginning again with the first
+    /// Stop after the last prompt instead of beginning again with the first
     #[arg(long, help_heading = "Screen")]
     pub once: bool,
     /// Colours: dark, light, mono, or a theme file [default: dark, or mono where NO_COLOR is set]
@@ -133,6 +137,34 @@ impl Options {
         all.truncate(self.limit.unwrap_or(usize::MAX));
         Ok(all)
     }
+
+    /// What the engine is started with; with `once` it ends after the last prompt. Bad lines are told to `warn`, as by
+    /// [`Options::prompts`].
+    ///
+    /// # Errors
+    /// If there are no prompts, the list of models is bad, or a model is neither in it nor a path that is there. All
+    /// this is found before anything is fetched or loaded.
+    pub fn engine(&self, once: bool, warn: &mut dyn FnMut(String)) -> anyhow::Result<EngineOptions> {
+        let prompts = self.prompts(warn)?;
+        let registry = Registry::load()?;
+        registry.find(self.model.as_deref())?;
+        if let Some(draft) = &self.draft_model {
+            registry.find(Some(draft))?;
+        }
+        Ok(EngineOptions {
+            model: self.model.clone().unwrap_or_else(|| registry.default_name().to_owned()),
+            draft_model: self.draft_model.clone(),
+            device: self.device.clone(),
+            threads: self.threads,
+            exit_layers: self.exit_layers,
+            settings: self.settings(),
+            prompts,
+            max_tokens: self.max_tokens,
+            raw: self.raw,
+            once,
+            start_paused: false,
+        })
+    }
 }
 
 /// A whole number between two others, or what to give instead.
@@ -146,6 +178,14 @@ fn whole(value: &str, least: usize, most: usize, what: &str) -> Result<usize, St
 
 fn budget(value: &str) -> Result<usize, String> {
     whole(value, 1, MAX_BUDGET, "the budget counts the tokens of one verify pass")
+}
+
+fn device(value: &str) -> Result<String, String> {
+    value.parse::<DeviceChoice>().map(|choice| choice.to_string())
+}
+
+fn exit_layers(value: &str) -> Result<usize, String> {
+    whole(value, 1, usize::MAX, "the early exit comes after at least one layer")
 }
 
 fn threads(value: &str) -> Result<usize, String> {
@@ -226,11 +266,11 @@ mod tests {
     #[test]
     fn values_outside_their_range_are_refused_and_the_range_is_said() {
         let cases = [
-            ("--budget", "0", "1 to 1024"),
-            ("--budget", "1000000000", "1 to 1024"),
-            ("--budget", "99999999999999999999999999", "1 to 1024"),
-            ("--budget", "-3", "1 to 1024"),
-            ("--budget", "many", "1 to 1024"),
+            ("--budget", "0", "1 to 256"),
+            ("--budget", "1000000000", "1 to 256"),
+            ("--budget", "99999999999999999999999999", "1 to 256"),
+            ("--budget", "-3", "1 to 256"),
+            ("--budget", "many", "1 to 256"),
             ("--temperature", "NaN", "positive number"),
             ("--temperature", "-0.5", "positive number"),
             ("--temperature", "inf", "positive number"),
@@ -242,13 +282,15 @@ mod tests {
             ("--limit", "0", "from 1"),
             ("--max-tokens", "0", "at least one token"),
             ("--threads", "0", "1 to 1024"),
+            ("--exit-layers", "0", "at least one layer"),
+            ("--device", "gpu", "give auto, cpu"),
             ("--prompt", " \n", "empty"),
         ];
         for (option, value, cure) in cases {
             let line = crate::cli::usage_line(&monitor(&[option, value]).unwrap_err());
             assert!(line.contains(option) && line.contains(cure), "{option} {value}: {line}");
         }
-        assert!(monitor(&["--budget", "1024", "--top-p", "1", "--temperature", "-0"]).is_ok());
+        assert!(monitor(&["--budget", "256", "--top-p", "1", "--temperature", "-0"]).is_ok());
     }
 
     #[test]

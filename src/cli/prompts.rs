@@ -6,14 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// One prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prompt {
-    /// Its `question_id`, or its number from 0 among the prompts that were read.
-    pub id: String,
-    /// The text, as written.
-    pub text: String,
-}
+use crate::engine::Prompt;
 
 /// Why there are no prompts.
 #[derive(Debug, thiserror::Error)]

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod laws;
+mod load;
 #[cfg(test)]
 mod lossless;
 mod options;
@@ -10,10 +11,14 @@ mod session;
 mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
+mod thread;
+#[cfg(test)]
+mod thread_tests;
 mod vocabulary;
 
 pub use options::{EngineOptions, Prompt};
 pub use protocol::*;
 pub use session::{Session, SessionError};
 pub use settings::{BadSetting, MAX_BUDGET};
+pub use thread::{drive, spawn};
 pub use vocabulary::{TextStream, Vocabulary};

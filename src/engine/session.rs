@@ -122,6 +122,9 @@ impl Session {
     pub fn set(&mut self, settings: StepSettings) -> Result<(), BadSetting> {
         let shape = settings.check()?;
         let drafter = self.drafters.iter().position(|d| d.name() == settings.drafter).ok_or_else(|| {
+            if settings.drafter == "model" {
+                return BadSetting("the drafter \"model\" needs a second model: start with --draft-model NAME or PATH".into());
+            }
             let names: Vec<_> = self.drafters.iter().map(|d| d.name()).collect();
             BadSetting(format!("there is no drafter {:?} in this run: give one of {}", settings.drafter, names.join(", ")))
         })?;
@@ -155,6 +158,19 @@ impl Session {
         self.text.as_ref().map_or(&[], |text| &text.tokens)
     }
 
+    /// Whether a prompt of so many tokens can begin a text.
+    ///
+    /// # Errors
+    /// If it is empty, or leaves no room for an answer: with both numbers.
+    pub fn fits(&self, tokens: usize) -> Result<(), SessionError> {
+        let context = self.context();
+        match tokens {
+            0 => Err(SessionError::EmptyPrompt),
+            _ if tokens >= context => Err(SessionError::LongPrompt { tokens, context }),
+            _ => Ok(()),
+        }
+    }
+
     /// Begins a new text after `prompt`, of at most `max_tokens` tokens: reads it into the target's cache and shows it
     /// to the drafter. `id` and the seed fix the draws.
     ///
@@ -162,11 +178,8 @@ impl Session {
     /// If the prompt is empty or too long, or a forward fails. There is no text then.
     pub fn start(&mut self, id: &str, prompt: &[TokenId], max_tokens: usize) -> Result<(), SessionError> {
         self.text = None;
-        let context = self.context();
-        let Some((_, read)) = prompt.split_last() else { return Err(SessionError::EmptyPrompt) };
-        if prompt.len() >= context {
-            return Err(SessionError::LongPrompt { tokens: prompt.len(), context });
-        }
+        self.fits(prompt.len())?;
+        let (context, read) = (self.context(), &prompt[..prompt.len() - 1]);
         self.target.truncate(0);
         self.target.prefill(read, PREFILL, Logits::None)?;
         let asked = prompt.len().saturating_add(max_tokens);

@@ -15,6 +15,8 @@ pub struct TableDecoder {
     nodes: Vec<(Node, bool)>,
     logits: Vec<Option<Vec<f32>>>,
     capacity: usize,
+    /// The pass that fails, from 1.
+    fails_at: Option<usize>,
     /// Passes made, and nodes run in them.
     pub passes: (usize, usize),
 }
@@ -35,13 +37,19 @@ impl TableDecoder {
             rope_base: 1e4,
             rope_scaling: None,
         };
-        Self { config, seed, committed: vec![], nodes: vec![], logits: vec![], capacity: 512, passes: (0, 0) }
+        Self { config, seed, committed: vec![], nodes: vec![], logits: vec![], capacity: 512, fails_at: None, passes: (0, 0) }
     }
 
     /// The same with room for `capacity` positions.
     pub fn with_capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
         self.config.context = capacity;
+        self
+    }
+
+    /// The same with a device that is lost at pass `at`, from 1.
+    pub fn failing(mut self, at: usize) -> Self {
+        self.fails_at = Some(at);
         self
     }
 
@@ -89,6 +97,9 @@ impl Decoder for TableDecoder {
         let needed = self.committed.len() + self.nodes.len() + nodes.len();
         if needed > self.capacity {
             return Err(ForwardError::Full { needed, capacity: self.capacity });
+        }
+        if self.fails_at == Some(self.passes.0 + 1) {
+            return Err(ForwardError::Device(candle_core::Error::Msg("it was lost\n  at some place".into())));
         }
         self.passes = (self.passes.0 + 1, self.passes.1 + nodes.len());
         self.logits.clear();

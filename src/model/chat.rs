@@ -40,7 +40,7 @@ impl ChatTemplate {
         Ok(config["chat_template"].as_str().or(plain).map(|source| Self::new(path, source)))
     }
 
-    fn new(path: PathBuf, source: &str) -> Self {
+    pub(super) fn new(path: PathBuf, source: &str) -> Self {
         Self { path, source: source.to_owned() }
     }
 

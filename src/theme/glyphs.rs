@@ -1,6 +1,8 @@
 //! The characters that the screen is drawn with: one set for UTF-8 terminals, one in ASCII. Each is one cell wide
 //! unless its doc says otherwise.
 
+use crate::clean::Signs;
+
 /// A set of glyphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Glyphs {
@@ -146,6 +148,11 @@ impl Glyphs {
             "ascii" => Some(ASCII),
             _ => None,
         }
+    }
+
+    /// How text from outside is shown.
+    pub fn signs(&self) -> Signs {
+        Signs { ascii: self.ascii, newline: self.newline, tab: self.tab }
     }
 
     /// The level glyph for `eighths` of a cell, 1 to 8; a space for 0.

@@ -1,13 +1,11 @@
 //! Drawing the state: `render` changes nothing and is a function of the state and the theme alone.
 
-mod clean;
 mod layout;
 mod number;
 mod pen;
 mod ruler;
 mod views;
 
-pub use clean::line as visible;
 pub use layout::{Form, Frame as Places, LEAST, places};
 pub use ruler::{Mark, Placed, Side, place};
 

@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-use super::clean;
+use crate::clean;
 use crate::theme::{Glyphs, Role, Theme};
 
 /// Draws into `area`; positions are relative to it, and what lies outside is not drawn.
@@ -57,7 +57,7 @@ impl<'a> Pen<'a> {
     /// As [`Pen::text`], in a style.
     pub fn styled(&mut self, x: usize, y: usize, text: &str, style: Style) -> usize {
         let mut x = x;
-        clean::each(text, &self.theme.glyphs, |symbol, width, _| x = self.symbol(x, y, symbol, width, style));
+        clean::each(text, &self.theme.glyphs.signs(), |symbol, width, _| x = self.symbol(x, y, symbol, width, style));
         x
     }
 
@@ -115,7 +115,7 @@ impl<'a> Pen<'a> {
     /// Width of a text in cells, as it would be drawn.
     pub fn measure(&self, text: &str) -> usize {
         let mut total = 0;
-        clean::each(text, &self.theme.glyphs, |_, width, _| total += width);
+        clean::each(text, &self.theme.glyphs.signs(), |_, width, _| total += width);
         total
     }
 
@@ -128,7 +128,7 @@ impl<'a> Pen<'a> {
 /// The text made safe and no wider than `width` cells; what is cut is marked by an ellipsis.
 pub fn shorten(text: &str, width: usize, glyphs: &Glyphs) -> String {
     let (mut out, mut used, mut keep, mut cut) = (String::new(), 0, 0, false);
-    clean::each(text, glyphs, |symbol, w, _| {
+    clean::each(text, &glyphs.signs(), |symbol, w, _| {
         cut |= used + w > width;
         if !cut {
             out.push_str(symbol);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use etcetera::BaseStrategy;
+use speclight::registry::Registry;
 
 /// Where the model lies: `SPECLIGHT_TEST_MODEL`, or the cache that `speclight models fetch` fills.
 ///
@@ -10,11 +10,7 @@ use etcetera::BaseStrategy;
 /// If it is not there: a test that needs it must not pass without it.
 pub fn path() -> PathBuf {
     let named = std::env::var_os("SPECLIGHT_TEST_MODEL").map(PathBuf::from);
-    let path = named.unwrap_or_else(|| {
-        let cache = std::env::var_os("SPECLIGHT_CACHE").map(PathBuf::from);
-        let cache = cache.or_else(|| Some(etcetera::choose_base_strategy().ok()?.cache_dir().join("speclight")));
-        cache.expect("a cache folder").join("models/SmolLM2-135M-Instruct.Q4_1.gguf")
-    });
-    assert!(path.is_file(), "{} is missing: cargo run --release -- models fetch", path.display());
-    path
+    let listed = || Registry::load().and_then(|list| list.find(Some("SmolLM2-135M-Instruct"))).map(|found| found.path());
+    let path = named.filter(|path| path.is_file()).or_else(|| listed().ok().flatten());
+    path.expect("the model that tests run is not here: cargo run --release -- models fetch, or set SPECLIGHT_TEST_MODEL")
 }

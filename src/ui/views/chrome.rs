@@ -2,8 +2,8 @@
 
 use super::{Pen, accepted, entropy, speed};
 use crate::app::{COMMANDS, Editor, Motion, Phase, State};
+use crate::clean::{self, Kind};
 use crate::theme::Role;
-use crate::ui::clean::{self, Kind};
 use crate::ui::number;
 
 /// A screen with too little room.
@@ -194,7 +194,7 @@ pub fn editor(editor: &Editor, pen: &mut Pen) {
     let glyphs = pen.glyphs();
     let (before, after) = editor.text().split_at(editor.cursor());
     for (i, part) in [before, after].into_iter().enumerate() {
-        clean::each(part, glyphs, |symbol, w, kind| {
+        clean::each(part, &glyphs.signs(), |symbol, w, kind| {
             if x + w > inner {
                 (x, y) = (0, y + 1);
             }

@@ -4,9 +4,9 @@ use ratatui::style::Style;
 
 use super::{Pen, empty};
 use crate::app::{State, Step};
+use crate::clean::{self, Kind};
 use crate::telemetry::Ending;
 use crate::theme::{Glyphs, Role};
-use crate::ui::clean::{self, Kind};
 
 /// Text in cells, ready to be broken into lines.
 #[derive(Default)]
@@ -25,7 +25,7 @@ struct Cell {
 
 impl Flow {
     fn push(&mut self, text: &str, glyphs: &Glyphs, style: Style, sign: Style) {
-        clean::each(text, glyphs, |symbol, width, kind| {
+        clean::each(text, &glyphs.signs(), |symbol, width, kind| {
             let style = if kind == Kind::Sign { style.patch(sign) } else { style };
             self.cells.push(Cell { start: self.arena.len() as u32, len: symbol.len() as u8, width: width as u8, kind, style });
             self.arena.push_str(symbol);
@@ -177,7 +177,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_lost(text in "[a-z \n日\u{1b}]{0,80}", width in 1usize..20) {
-            prop_assert_eq!(wrapped(&text, width).concat(), clean::line(&text, &UNICODE));
+            prop_assert_eq!(wrapped(&text, width).concat(), clean::line(&text, &UNICODE.signs()));
         }
     }
 }

@@ -3,7 +3,16 @@
 
 use unicode_width::UnicodeWidthChar;
 
-use crate::theme::Glyphs;
+/// How white space and what has no picture are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signs {
+    /// Whether only ASCII may be shown; what lies outside it is then escaped.
+    pub ascii: bool,
+    /// For a line break.
+    pub newline: &'static str,
+    /// For a tab.
+    pub tab: &'static str,
+}
 
 /// What a piece of text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +31,7 @@ pub enum Kind {
 const MARKS: usize = 3;
 
 /// Calls `f` with each piece of `text`: its symbol, its width in cells (at least 1) and its kind.
-pub fn each(text: &str, glyphs: &Glyphs, mut f: impl FnMut(&str, usize, Kind)) {
+pub fn each(text: &str, signs: &Signs, mut f: impl FnMut(&str, usize, Kind)) {
     if text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
         for i in 0..text.len() {
             let symbol = &text[i..=i];
@@ -34,7 +43,7 @@ pub fn each(text: &str, glyphs: &Glyphs, mut f: impl FnMut(&str, usize, Kind)) {
     let (mut waiting, mut width, mut marks) = (String::new(), 0, 0);
     for c in text.chars() {
         let zero = c.width() == Some(0);
-        if zero && !waiting.is_empty() && marks < MARKS && !hidden(c) && !glyphs.ascii {
+        if zero && !waiting.is_empty() && marks < MARKS && !hidden(c) && !signs.ascii {
             waiting.push(c);
             marks += 1;
             continue;
@@ -45,9 +54,9 @@ pub fn each(text: &str, glyphs: &Glyphs, mut f: impl FnMut(&str, usize, Kind)) {
         }
         match c {
             ' ' => f(" ", 1, Kind::Space),
-            '\n' => f(glyphs.newline, 1, Kind::Newline),
-            '\t' => f(glyphs.tab, 1, Kind::Sign),
-            c if zero || hidden(c) || (glyphs.ascii && !c.is_ascii()) => sign(c, glyphs, &mut f),
+            '\n' => f(signs.newline, 1, Kind::Newline),
+            '\t' => f(signs.tab, 1, Kind::Sign),
+            c if zero || hidden(c) || (signs.ascii && !c.is_ascii()) => sign(c, signs, &mut f),
             c => {
                 waiting.push(c);
                 (width, marks) = (c.width().unwrap_or(1).max(1), 0);
@@ -60,15 +69,15 @@ pub fn each(text: &str, glyphs: &Glyphs, mut f: impl FnMut(&str, usize, Kind)) {
 }
 
 /// The text with all of it made visible, in one line.
-pub fn line(text: &str, glyphs: &Glyphs) -> String {
+pub fn line(text: &str, signs: &Signs) -> String {
     let mut out = String::with_capacity(text.len());
-    each(text, glyphs, |symbol, _, _| out.push_str(symbol));
+    each(text, signs, |symbol, _, _| out.push_str(symbol));
     out
 }
 
-fn sign(c: char, glyphs: &Glyphs, f: &mut impl FnMut(&str, usize, Kind)) {
+fn sign(c: char, signs: &Signs, f: &mut impl FnMut(&str, usize, Kind)) {
     let code = u32::from(c);
-    if code < 0x20 && !glyphs.ascii {
+    if code < 0x20 && !signs.ascii {
         // The control pictures of Unicode.
         let picture = char::from_u32(0x2400 + code).unwrap_or('?');
         f(picture.encode_utf8(&mut [0; 4]), 1, Kind::Sign);
@@ -99,8 +108,10 @@ fn hidden(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::theme::{ASCII, UNICODE};
     use proptest::prelude::*;
+
+    const UNICODE: Signs = Signs { ascii: false, newline: "↵", tab: "⇥" };
+    const ASCII: Signs = Signs { ascii: true, newline: "$", tab: ">" };
 
     #[test]
     fn what_has_no_picture_gets_a_sign() {
@@ -117,8 +128,8 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_obeyed_and_widths_are_right(text in any::<String>(), ascii in any::<bool>()) {
-            let glyphs = if ascii { ASCII } else { UNICODE };
-            each(&text, &glyphs, |symbol, width, _| {
+            let signs = if ascii { ASCII } else { UNICODE };
+            each(&text, &signs, |symbol, width, _| {
                 assert!(!symbol.chars().any(hidden), "{symbol:?}");
                 assert!(width >= 1 && symbol.chars().filter_map(UnicodeWidthChar::width).sum::<usize>() == width, "{symbol:?}");
                 assert!(!ascii || symbol.is_ascii());

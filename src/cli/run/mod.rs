@@ -1,0 +1,206 @@
+//! `speclight run`: decoding without the monitor.
+
+mod json;
+mod text;
+
+use std::io::{self, IsTerminal, Stdout};
+use std::process::ExitCode;
+use std::sync::mpsc;
+
+use anyhow::{Context, anyhow, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::RunOptions;
+use super::errors::warn;
+use super::interrupt::Interrupt;
+use crate::engine::{self, Event, RunInfo};
+use crate::telemetry::{Line, RunLine, StepRecord, Tally};
+use json::Lines;
+use text::{Look, Text};
+
+/// Decodes every prompt and writes what was asked for. The exit status is 1 where a prompt was refused, 130 after Ctrl-C
+/// and 143 after SIGTERM.
+///
+/// # Errors
+/// Whatever keeps it from starting or going on, or from writing.
+pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::watch().context("signals can't be watched")?;
+    let engine_options = options.options.engine(true, &mut |line| warn(&line))?;
+    // Opened before the model is fetched: a file that can't be written is said at once.
+    let json = options.json.as_deref().map(Lines::open).transpose()?;
+    let text = match &options.json {
+        Some(path) if Lines::to_stdout(path) => None,
+        _ => Some(Text::new(io::stdout(), Look::of(io::stdout().is_terminal(), |name| std::env::var(name).ok()))),
+    };
+    let bar = ProgressBar::hidden();
+    let mut report = Report {
+        options,
+        interrupt,
+        json,
+        text,
+        bar,
+        tally: Tally::default(),
+        plain: Vec::new(),
+        count: 0,
+        refused: 0,
+        error: None,
+    };
+    // Nobody commands this engine, but it ends with the last one who could.
+    let (_commands, orders) = mpsc::channel();
+    engine::drive(engine_options, &orders, &mut |event| report.take(event));
+    report.finish()
+}
+
+/// What is made of the events.
+struct Report {
+    options: RunOptions,
+    interrupt: Interrupt,
+    json: Option<Lines>,
+    text: Option<Text<Stdout>>,
+    bar: ProgressBar,
+    tally: Tally,
+    /// Speeds of plain decoding as they were measured, in tokens a second.
+    plain: Vec<f64>,
+    /// Prompts in all.
+    count: usize,
+    refused: usize,
+    error: Option<anyhow::Error>,
+}
+
+impl Report {
+    /// Takes an event in; says whether more are wanted.
+    fn take(&mut self, event: Event) -> bool {
+        if let Err(error) = self.told(event) {
+            self.error = Some(error);
+        }
+        self.error.is_none() && self.interrupt.status().is_none()
+    }
+
+    fn told(&mut self, event: Event) -> anyhow::Result<()> {
+        match event {
+            Event::Loading { what, done } => {
+                if let Some(status) = self.interrupt.status() {
+                    // A download does not ask whether it is still wanted.
+                    drop(self.json.take());
+                    self.bar.finish_and_clear();
+                    std::process::exit(status.into());
+                }
+                self.loading(what, done);
+            }
+            Event::Ready { info, .. } => self.ready(&info)?,
+            Event::Calibrated { plain_tokens_per_second } => self.plain.push(plain_tokens_per_second),
+            Event::PromptStarted { index, id, .. } => {
+                let title = format!("prompt {} of {} ({id})", index + 1, self.count);
+                self.bar.set_message(title.clone());
+                if self.count > 1 {
+                    self.write(|text| if text.for_a_person() { text.title(&title) } else { Ok(()) })?;
+                }
+            }
+            Event::Step(record) => self.step(&record)?,
+            Event::PromptEnded { .. } => {
+                self.bar.inc(1);
+                self.write(Text::end)?;
+            }
+            Event::Refused(why) if self.count == 1 => bail!(why),
+            Event::Refused(why) => {
+                self.refused += 1;
+                self.bar.inc(1);
+                self.bar.suspend(|| warn(&format!("{why}; it is left out")));
+            }
+            Event::Failed(why) => bail!(why),
+            Event::Settings(_) | Event::Paused | Event::Resumed | Event::Finished => {}
+        }
+        Ok(())
+    }
+
+    /// How far the loading is, on a terminal.
+    fn loading(&mut self, what: String, done: Option<f64>) {
+        if self.bar.is_hidden() && io::stderr().is_terminal() {
+            self.bar = ProgressBar::new(1000);
+        }
+        let template = if done.is_some() { "{msg} [{bar:30}] {percent}%" } else { "{msg} ..." };
+        self.bar.set_style(style(template));
+        self.bar.set_message(what);
+        self.bar.set_position(done.map_or(0, |done| (done.clamp(0.0, 1.0) * 1000.0) as u64));
+        self.bar.tick();
+    }
+
+    fn ready(&mut self, info: &RunInfo) -> anyhow::Result<()> {
+        self.bar.finish_and_clear();
+        self.count = info.prompts.len();
+        let options = &self.options.options;
+        // Where the text streams over the same terminal there is no place for a bar.
+        let alone = io::stderr().is_terminal() && !io::stdout().is_terminal();
+        self.bar = if alone && !options.prompts.is_empty() {
+            ProgressBar::new(self.count as u64).with_style(style("[{bar:30}] {pos}/{len} {elapsed} {msg}"))
+        } else {
+            ProgressBar::hidden()
+        };
+        let line = RunLine {
+            version: &info.version,
+            model: &info.model,
+            quantisation: &info.quantisation,
+            sha256: info.sha256.as_deref(),
+            device: &info.device,
+            draft_model: options.draft_model.as_deref(),
+            context: info.context,
+            max_tokens: options.max_tokens,
+            raw: options.raw,
+            prompts: self.count,
+            settings: &options.settings(),
+        };
+        self.json.as_mut().map_or(Ok(()), |json| json.write(&Line::Run(line)))
+    }
+
+    fn step(&mut self, record: &StepRecord) -> anyhow::Result<()> {
+        self.tally.add(record);
+        self.bar.tick();
+        if let Some(json) = &mut self.json {
+            json.write(&Line::Step(record))?;
+        }
+        self.write(|text| text.step(record))
+    }
+
+    /// Writes text, where it is wanted. Nobody may read it any more and the file of JSON still be wanted.
+    fn write(&mut self, write: impl FnOnce(&mut Text<Stdout>) -> io::Result<()>) -> anyhow::Result<()> {
+        match self.text.as_mut().map_or(Ok(()), write) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.json.is_some() => {
+                self.text = None;
+                Ok(())
+            }
+            result => result.context("can't write standard output"),
+        }
+    }
+
+    /// The end, and the exit status.
+    fn finish(mut self) -> anyhow::Result<ExitCode> {
+        self.bar.finish_and_clear();
+        let ended = self.write(Text::end);
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        ended?;
+        let summary = self.tally.summary(median(&mut self.plain));
+        let interrupted = self.interrupt.status().map(ExitCode::from);
+        if summary.steps == 0 {
+            // Nothing is complete: a file of JSON does not get its name.
+            return interrupted.ok_or_else(|| anyhow!("no prompt could be run: make them shorter than the context of the model"));
+        }
+        if let Some(mut json) = self.json.take() {
+            json.write(&Line::Summary(summary.clone().into()))?;
+            json.finish()?;
+        }
+        self.write(|text| if text.for_a_person() { text.table(&summary) } else { Ok(()) })?;
+        Ok(interrupted.unwrap_or(ExitCode::from(u8::from(self.refused > 0))))
+    }
+}
+
+/// The middle one; none of none.
+fn median(all: &mut [f64]) -> Option<f64> {
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied()
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+}

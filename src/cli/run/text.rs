@@ -1,0 +1,256 @@
+//! The text and the table, for people.
+
+use std::io::{self, Write};
+
+use crate::clean::{self, Signs};
+use crate::telemetry::{StepRecord, Summary};
+
+/// On a terminal line breaks and tabs do what they do; all else that it would obey is shown.
+const SIGNS: Signs = Signs { ascii: false, newline: "\n", tab: "\t" };
+/// Colours of the depths 1 to 6, of those 16 that every terminal has: the person's own palette decides what they look like.
+const DEPTHS: [&str; 6] = ["32", "92", "36", "96", "34", "94"];
+const BONUS: &str = "33";
+
+/// How the text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// As it is, for a pipe or a file.
+    Bare,
+    /// Safe for a terminal.
+    Safe,
+    /// Safe, and in colour by where each token came from.
+    Coloured,
+}
+
+impl Look {
+    /// For standard output that is a terminal or not, by what the environment says of colours.
+    pub fn of(terminal: bool, var: impl Fn(&str) -> Option<String>) -> Look {
+        let set = |name: &str| var(name).filter(|value| !value.is_empty());
+        match terminal {
+            false => Look::Bare,
+            true if set("NO_COLOR").is_some() || set("TERM").as_deref() == Some("dumb") => Look::Safe,
+            true => Look::Coloured,
+        }
+    }
+}
+
+/// Writes texts in turn.
+pub struct Text<W> {
+    to: W,
+    look: Look,
+    /// Whether the last line is not ended yet.
+    open: bool,
+}
+
+impl<W: Write> Text<W> {
+    /// To `to`.
+    pub fn new(to: W, look: Look) -> Self {
+        Self { to, look, open: false }
+    }
+
+    /// Whether a person reads it, rather than a pipe.
+    pub fn for_a_person(&self) -> bool {
+        self.look != Look::Bare
+    }
+
+    /// What a step added.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn step(&mut self, record: &StepRecord) -> io::Result<()> {
+        let drafted = record.tree.parents.len() > 1;
+        for (i, text) in record.emitted_text.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
+            let colour = match i.checked_sub(record.accepted) {
+                None => DEPTHS[i.min(DEPTHS.len() - 1)],
+                Some(_) if drafted => BONUS,
+                Some(_) => "",
+            };
+            self.open = !text.ends_with('\n');
+            match self.look {
+                Look::Bare => self.to.write_all(text.as_bytes())?,
+                Look::Coloured if !colour.is_empty() => {
+                    // Line breaks stay outside, where a terminal would colour the rest of the line.
+                    let safe = clean::line(text, &SIGNS);
+                    for part in safe.split_inclusive('\n') {
+                        let (words, end) = part.strip_suffix('\n').map_or((part, ""), |words| (words, "\n"));
+                        write!(self.to, "\x1b[{colour}m{words}\x1b[0m{end}")?;
+                    }
+                }
+                Look::Coloured | Look::Safe => self.to.write_all(clean::line(text, &SIGNS).as_bytes())?,
+            }
+        }
+        self.to.flush()
+    }
+
+    /// A text ended, or is broken off: ends its line, so that the next begins on one of its own.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn end(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.open) {
+            self.to.write_all(b"\n")?;
+        }
+        self.to.flush()
+    }
+
+    /// A line between two texts, for a person.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn title(&mut self, title: &str) -> io::Result<()> {
+        let title = clean::line(title, &Signs { newline: " ", ..SIGNS });
+        match self.look {
+            Look::Coloured => writeln!(self.to, "\x1b[2m--- {title}\x1b[0m"),
+            _ => writeln!(self.to, "--- {title}"),
+        }
+    }
+
+    /// The table at the end, for a person.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn table(&mut self, summary: &Summary) -> io::Result<()> {
+        writeln!(self.to)?;
+        for (name, value) in rows(summary) {
+            writeln!(self.to, "{name:<10}{value}")?;
+        }
+        if self.look == Look::Coloured {
+            write!(self.to, "{:<10}accepted at depth", "colours")?;
+            for (i, colour) in DEPTHS.iter().enumerate() {
+                let more = if i + 1 == DEPTHS.len() { "+" } else { "" };
+                write!(self.to, " \x1b[{colour}m{}{more}\x1b[0m", i + 1)?;
+            }
+            writeln!(self.to, ", \x1b[{BONUS}mbonus\x1b[0m, plain")?;
+        }
+        self.to.flush()
+    }
+}
+
+/// Names and values of the table.
+fn rows(s: &Summary) -> Vec<(&'static str, String)> {
+    let or_unknown = |value: Option<f64>, unit: &str| value.map_or("not known".into(), |x| format!("{x:.2}{unit}"));
+    let mut ceilings = vec![format!("batch {}", s.ceilings.batch)];
+    for (name, value) in [("fluid", s.ceilings.fluid), ("renewal", s.ceilings.renewal), ("published", s.ceilings.published)] {
+        let constant = if name == "published" { " + O(1)" } else { "" };
+        ceilings.extend(value.map(|x| format!("{name} {x:.2}{constant}")));
+    }
+    let ratio = s.tokens_per_second.zip(s.autoregressive_tokens_per_second).map(|(now, plain)| now / plain);
+    let total = s.time.total().max(f64::MIN_POSITIVE);
+    let share = |seconds: f64| format!("{:.0}%", 100.0 * seconds / total);
+    vec![
+        ("tokens", format!("{} in {} steps: {:.2} a step, the bonus counted", s.tokens, s.steps, s.tokens_per_step)),
+        ("accepted", format!("{:.2} drafted tokens a step, {:.2} expected", s.accepted_mean, s.expected_accepted_mean)),
+        ("ceilings", format!("{} drafted tokens a step", ceilings.join(", "))),
+        ("entropy", format!("{:.3} nats a token, mu2 {:.3}", s.mu, s.mu2)),
+        (
+            "speed",
+            format!(
+                "{}; plain decoding {}{}",
+                or_unknown(s.tokens_per_second, " tokens/s"),
+                or_unknown(s.autoregressive_tokens_per_second, " tokens/s"),
+                ratio.map_or(String::new(), |x| format!("; x {x:.2}"))
+            ),
+        ),
+        (
+            "time",
+            format!(
+                "{:.2} s: draft {}, verify {}, other {}",
+                s.time.total(),
+                share(s.time.draft),
+                share(s.time.verify),
+                share(s.time.other)
+            ),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::telemetry::{Ceilings, StageTimes, StepSettings, TreeRecord};
+
+    fn record(nodes: usize, accepted: usize, texts: &[&str]) -> StepRecord {
+        let (drafter, shape) = ("ngram".to_owned(), "chain".to_owned());
+        StepRecord {
+            prompt_id: "0".into(),
+            step: 0,
+            position: 1,
+            settings: StepSettings { drafter, shape, budget: 8, temperature: 0.0, top_p: 1.0, top_k: None, seed: 0 },
+            tree: TreeRecord { parents: (0..nodes).map(|i| i.checked_sub(1)).collect(), ..TreeRecord::default() },
+            path: (1..=accepted).collect(),
+            accepted,
+            bonus: 0,
+            bonus_rank: 0,
+            bonus_q: None,
+            emitted: vec![0; texts.len()],
+            emitted_text: texts.iter().map(|text| (*text).to_owned()).collect(),
+            expected_accepted: 0.0,
+            entropy: Vec::new(),
+            time: StageTimes::default(),
+            mu: 0.0,
+            mu2: 0.0,
+            ceilings: Ceilings::default(),
+        }
+    }
+
+    fn written(look: Look, records: &[StepRecord]) -> String {
+        let mut text = Text::new(Vec::new(), look);
+        records.iter().for_each(|record| text.step(record).unwrap());
+        text.end().unwrap();
+        String::from_utf8(text.to).unwrap()
+    }
+
+    #[test]
+    fn a_pipe_gets_the_text_as_it_is() {
+        let records = [record(3, 2, &["a", "\u{1b}[2J", ""]), record(1, 0, &["\tz"])];
+        assert_eq!(written(Look::Bare, &records), "a\u{1b}[2J\tz\n");
+        // No second line break where the text ends with one.
+        assert_eq!(written(Look::Bare, &[record(1, 0, &["z\n"])]), "z\n");
+        assert_eq!(written(Look::Bare, &[]), "");
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_in_the_text() {
+        let records = [record(3, 1, &["a\u{1b}[2J\r", "\u{202e}b\tc\n"])];
+        assert_eq!(written(Look::Safe, &records), "a␛[2J␍<202e>b\tc\n");
+        let coloured = written(Look::Coloured, &records);
+        assert_eq!(coloured, "\u{1b}[32ma␛[2J␍\u{1b}[0m\u{1b}[33m<202e>b\tc\u{1b}[0m\n");
+    }
+
+    #[test]
+    fn colours_tell_where_a_token_came_from() {
+        let deep = record(9, 7, &["1", "2", "3", "4", "5", "6", "7", "b"]);
+        let plain = record(1, 0, &["p"]);
+        let got = written(Look::Coloured, &[deep, plain]);
+        let marked = |code: &str, text: &str| format!("\u{1b}[{code}m{text}\u{1b}[0m");
+        let codes = ["32", "92", "36", "96", "34", "94", "94"];
+        let want: String = codes.iter().enumerate().map(|(i, code)| marked(code, &(i + 1).to_string())).collect();
+        assert_eq!(got, format!("{want}{}p\n", marked("33", "b")));
+    }
+
+    #[test]
+    fn the_environment_decides_on_colour() {
+        let look = |terminal, pairs: &[(&str, &str)]| {
+            let pairs: Vec<(String, String)> = pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
+            Look::of(terminal, |name| pairs.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()))
+        };
+        assert_eq!(look(true, &[("TERM", "xterm"), ("NO_COLOR", "")]), Look::Coloured);
+        assert_eq!(look(true, &[("NO_COLOR", "1")]), Look::Safe);
+        assert_eq!(look(true, &[("TERM", "dumb")]), Look::Safe);
+        assert_eq!(look(false, &[("TERM", "xterm")]), Look::Bare);
+    }
+
+    #[test]
+    fn the_table_says_what_is_not_known() {
+        let mut text = Text::new(Vec::new(), Look::Safe);
+        let ceilings = Ceilings { batch: 7.0, renewal: Some(3.0), published: Some(9.5), ..Ceilings::default() };
+        let summary = Summary { tokens: 9, steps: 4, tokens_per_step: 2.25, ceilings, ..Summary::default() };
+        text.table(&summary).unwrap();
+        let table = String::from_utf8(text.to).unwrap();
+        assert!(table.contains("9 in 4 steps: 2.25 a step"), "{table}");
+        assert!(table.contains("batch 7, renewal 3.00, published 9.50 + O(1) drafted tokens"), "{table}");
+        assert!(table.contains("speed     not known; plain decoding not known\n"), "{table}");
+        assert!(!table.contains("NaN") && !table.contains('\u{1b}'), "{table}");
+    }
+}

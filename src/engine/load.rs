@@ -1,0 +1,112 @@
+//! From options to an engine that can begin: models, tokenizer, drafters.
+
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+
+use super::{EngineOptions, MAX_BUDGET, RunInfo, Session, Vocabulary};
+use crate::draft::{Drafter, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle, Shape};
+use crate::model::device::DeviceChoice;
+use crate::model::load::Model;
+use crate::model::tokenizer::same_vocabulary;
+use crate::registry::Registry;
+use crate::tree::TokenId;
+
+/// Positions that are kept room for, where the model's context has them; more where the prompts need more.
+const ROOM: usize = 8192;
+
+/// From a text to the tokens that the model reads, chat template included.
+pub(super) type Tokens = Box<dyn Fn(&str) -> Result<Vec<TokenId>, String> + Send>;
+
+/// A session with what is needed to begin texts in it.
+pub(super) struct Engine {
+    /// The session, without a text yet.
+    pub session: Session,
+    /// Tokens of a prompt.
+    pub tokens: Tokens,
+    /// What runs, without the prompts.
+    pub info: RunInfo,
+}
+
+/// Fetches what is not there, loads it and builds the drafters; `tell` hears what is done and the share done.
+///
+/// # Errors
+/// If a model can't be had or loaded, the draft model does not fit, or the settings of the first step are out of range.
+pub(super) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Engine> {
+    let registry = Registry::load()?;
+    let found = registry.find(Some(&options.model))?;
+    let mut model = open(&registry, &options.model, options, tell)?;
+    if let Some(template) = found.chat_template() {
+        model.set_chat_template(template);
+    }
+    let config = model.config().clone();
+
+    let prompts: Vec<usize> = (options.prompts.iter())
+        .filter_map(|prompt| model.prompt_tokens(&prompt.text, options.raw).ok())
+        .map(|tokens| tokens.len())
+        .collect();
+    let longest = prompts.into_iter().max().unwrap_or(0);
+    let needed = longest.saturating_add(options.max_tokens).saturating_add(MAX_BUDGET);
+    let capacity = needed.max(ROOM).min(config.context);
+
+    let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default())];
+    match options.exit_layers {
+        Some(layers) => drafters.push(Box::new(EarlyExit::new(layers, config.layers)?)),
+        None if config.layers > 1 => {
+            drafters.push(Box::new(EarlyExit::new(EarlyExit::default_layers(config.layers), config.layers)?));
+        }
+        // A model of one layer has no layer to leave early after.
+        None => {}
+    }
+    if let Some(name) = &options.draft_model {
+        let second = open(&registry, name, options, tell)?;
+        same_vocabulary(model.tokenizer(), second.tokenizer())
+            .map_err(|why| anyhow!("{why}"))
+            .with_context(|| format!("--draft-model {name}"))?;
+        let decoder = second.decoder(capacity.min(second.config().context))?;
+        drafters.push(Box::new(ModelDrafter::new(decoder, name, config.vocab)?));
+    }
+    drafters.push(Box::new(Oracle::default()));
+
+    let tokenizer = model.tokenizer();
+    let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()));
+    let session = Session::new(model.decoder(capacity)?, drafters, vocabulary, options.settings.clone())?;
+    let (names, drafter_costs) = session.drafters().map(|(name, cost)| (name.to_owned(), cost)).unzip();
+    let info = RunInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        model: found.name().to_owned(),
+        quantisation: model.quantisation(),
+        sha256: found.sha256().map(str::to_owned),
+        device: model.device_name(),
+        context: session.context(),
+        vocabulary: config.vocab,
+        drafters: names,
+        drafter_costs,
+        shapes: Shape::ALL.map(|shape| shape.name().to_owned()).to_vec(),
+        prompts: Vec::new(),
+    };
+    let raw = options.raw;
+    Ok(Engine { session, tokens: Box::new(move |text| model.prompt_tokens(text, raw).map_err(|e| e.to_string())), info })
+}
+
+/// Fetches a model where it is not there, and loads it.
+fn open(
+    registry: &Registry,
+    name: &str,
+    options: &EngineOptions,
+    tell: &mut dyn FnMut(&str, Option<f64>),
+) -> anyhow::Result<Model> {
+    let device: DeviceChoice = options.device.parse().map_err(|why: String| anyhow!(why))?;
+    let found = registry.find(Some(name))?;
+    // Told by the whole per mille: a download reports far more often than anybody looks.
+    let mut last = None;
+    let path = found.ensure(&mut |progress| {
+        let now = Some((progress.what.clone(), progress.done.map(|done| (done * 1000.0) as i64)));
+        if now != last {
+            tell(&progress.what, progress.done);
+            last = now;
+        }
+    })?;
+    tell(&format!("loading {}", found.name()), None);
+    Ok(Model::open(&path, device, options.threads)?)
+}

@@ -1,0 +1,263 @@
+//! The loop that repeats [`Session::step`]: it obeys commands between steps and tells what happens.
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::load::{Engine, load};
+use super::{Command, EngineOptions, Event, Prompt};
+use crate::telemetry::Ending;
+
+/// Plain decoding is timed first after so many steps: not before, since the first token is waited for.
+const FIRST_CALIBRATION: usize = 3;
+/// Plain decoding is timed again when the engine has nothing to do, but not sooner than this after the last time.
+const REPEAT: Duration = Duration::from_secs(20);
+
+/// Starts the engine on a thread of its own, named "engine". It loads the model and decodes the prompts in turn;
+/// `sink` is called with every event and says whether anybody still listens. The thread ends when told to, when
+/// nobody listens or nobody can command it any more, and after [`Event::Failed`] and [`Event::Finished`].
+///
+/// # Panics
+/// If the system has no thread to give.
+pub fn spawn(options: EngineOptions, sink: impl FnMut(Event) -> bool + Send + 'static) -> (Sender<Command>, JoinHandle<()>) {
+    let (commands, orders) = mpsc::channel();
+    let mut sink = sink;
+    let work = move || drive(options, &orders, &mut sink);
+    let thread = thread::Builder::new().name("engine".into()).spawn(work).expect("a thread for the engine");
+    (commands, thread)
+}
+
+/// The engine on the thread of the caller, until it ends as [`spawn`] says. While it waits it blocks on `orders`.
+pub fn drive(options: EngineOptions, orders: &Receiver<Command>, sink: &mut dyn FnMut(Event) -> bool) {
+    drive_with(options, orders, sink, |options, tell| load(options, tell).map_err(|error| format!("{error:#}")));
+}
+
+/// As [`drive`], with the engine from `load`, which tells what it does and the share done. Its error is one line.
+pub(super) fn drive_with(
+    options: EngineOptions,
+    orders: &Receiver<Command>,
+    sink: &mut dyn FnMut(Event) -> bool,
+    load: impl FnOnce(&EngineOptions, &mut dyn FnMut(&str, Option<f64>)) -> Result<Engine, String>,
+) {
+    let mut heard = true;
+    let loaded = load(&options, &mut |what, done| heard &= sink(Event::Loading { what: what.to_owned(), done }));
+    if !heard {
+        return;
+    }
+    let end = match loaded {
+        Err(why) => End::Failed(why),
+        Ok(engine) => {
+            let EngineOptions { prompts, max_tokens, once, start_paused, .. } = options;
+            let (present, paused, steps, calibrated) = (None, start_paused, 0, None);
+            let mut driver =
+                Driver { engine, prompts, max_tokens, once, orders, sink, present, paused, steps, calibrated, rested: false };
+            match driver.run() {
+                Err(end) => end,
+            }
+        }
+    };
+    // The last word; nothing follows whether it is heard or not.
+    match end {
+        End::Quit => {}
+        End::Failed(why) => drop(sink(Event::Failed(line(&why)))),
+        End::Finished => drop(sink(Event::Finished)),
+    }
+}
+
+/// Why the loop ends.
+enum End {
+    /// It was told to, or nobody is there any more.
+    Quit,
+    /// It can't go on.
+    Failed(String),
+    /// All prompts are done.
+    Finished,
+}
+
+impl End {
+    fn failed(error: impl Display) -> End {
+        End::Failed(error.to_string())
+    }
+}
+
+struct Driver<'a> {
+    engine: Engine,
+    prompts: Vec<Prompt>,
+    max_tokens: usize,
+    once: bool,
+    orders: &'a Receiver<Command>,
+    sink: &'a mut dyn FnMut(Event) -> bool,
+    /// Index of the prompt that was begun last, or refused in its turn.
+    present: Option<usize>,
+    paused: bool,
+    /// Steps made since the start.
+    steps: usize,
+    /// When plain decoding was timed last.
+    calibrated: Option<Instant>,
+    /// Whether it was timed since the engine last had nothing to do.
+    rested: bool,
+}
+
+impl Driver<'_> {
+    fn run(&mut self) -> Result<Infallible, End> {
+        let mut info = self.engine.info.clone();
+        info.prompts = self.prompts.iter().map(|prompt| prompt.text.clone()).collect();
+        let settings = self.engine.session.settings().clone();
+        self.tell(Event::Ready { info: Arc::new(info), settings })?;
+        let wait = std::mem::take(&mut self.paused);
+        self.next()?;
+        if wait && !self.paused {
+            self.pause()?;
+        }
+        loop {
+            while let Some(order) = self.order()? {
+                self.obey(order)?;
+            }
+            self.advance()?;
+        }
+    }
+
+    fn tell(&mut self, event: Event) -> Result<(), End> {
+        if (self.sink)(event) { Ok(()) } else { Err(End::Quit) }
+    }
+
+    /// The next command. While paused there is nothing to do but to wait for it.
+    fn order(&mut self) -> Result<Option<Command>, End> {
+        match self.orders.try_recv() {
+            Ok(order) => return Ok(Some(order)),
+            Err(TryRecvError::Disconnected) => return Err(End::Quit),
+            Err(TryRecvError::Empty) if !self.paused => return Ok(None),
+            Err(TryRecvError::Empty) => {}
+        }
+        self.rest()?;
+        self.orders.recv().map(Some).map_err(|_| End::Quit)
+    }
+
+    fn obey(&mut self, order: Command) -> Result<(), End> {
+        match order {
+            Command::Pause => self.pause(),
+            Command::Resume => {
+                self.paused = false;
+                self.tell(Event::Resumed)
+            }
+            // Where steps come by themselves, one more is no wish.
+            Command::Step if self.paused => self.advance(),
+            Command::Step => Ok(()),
+            Command::Settings(wish) => match self.engine.session.set(wish.clone()) {
+                Ok(()) => self.tell(Event::Settings(wish)),
+                Err(why) => self.refuse(&why),
+            },
+            Command::Prompt(index) if index < self.prompts.len() => self.begin(index).map(drop),
+            Command::Prompt(index) => {
+                self.refuse(&format!("there is no prompt {index}: the list has {}, from 0", self.prompts.len()))
+            }
+            Command::Text(text) => {
+                let index = self.prompts.len();
+                self.prompts.push(Prompt { id: index.to_string(), text });
+                if !self.begin(index)? {
+                    self.prompts.pop();
+                }
+                Ok(())
+            }
+            Command::Again => match self.present {
+                Some(index) => self.begin(index).map(drop),
+                None => self.refuse(&"there is no prompt yet"),
+            },
+            Command::Quit => Err(End::Quit),
+        }
+    }
+
+    fn pause(&mut self) -> Result<(), End> {
+        (self.paused, self.rested) = (true, false);
+        self.tell(Event::Paused)
+    }
+
+    fn refuse(&mut self, why: &dyn Display) -> Result<(), End> {
+        self.tell(Event::Refused(line(why)))
+    }
+
+    /// Whether there is a text that goes on.
+    fn writing(&self) -> bool {
+        let session = &self.engine.session;
+        !session.tokens().is_empty() && session.ending().is_none()
+    }
+
+    /// One step, of the next prompt where the text has ended.
+    fn advance(&mut self) -> Result<(), End> {
+        if !self.writing() {
+            self.next()?;
+        }
+        let Some(record) = self.engine.session.step().map_err(End::failed)? else { return Ok(()) };
+        self.steps += 1;
+        self.tell(Event::Step(Arc::new(record)))?;
+        if let Some(ending) = self.engine.session.ending() {
+            self.tell(Event::PromptEnded { ending })?;
+            self.rested = false;
+            self.rest()?;
+        }
+        if self.steps >= FIRST_CALIBRATION && self.calibrated.is_none() {
+            self.calibrate()?;
+        }
+        Ok(())
+    }
+
+    /// Begins the prompt that follows in the list, or the first one after it that is not refused. Waits where all are.
+    fn next(&mut self) -> Result<(), End> {
+        for _ in 0..self.prompts.len() {
+            let index = self.present.map_or(0, |index| index + 1);
+            if index >= self.prompts.len() && self.once {
+                return Err(End::Finished);
+            }
+            let index = index % self.prompts.len();
+            self.present = Some(index);
+            if self.begin(index)? {
+                return Ok(());
+            }
+        }
+        if self.once { Err(End::Finished) } else { self.pause() }
+    }
+
+    /// Begins a prompt, or refuses it: says which. A text that is being written goes on where it is refused.
+    fn begin(&mut self, index: usize) -> Result<bool, End> {
+        let prompt = self.prompts[index].clone();
+        let tokens = match (self.engine.tokens)(&prompt.text) {
+            Ok(tokens) => tokens,
+            Err(why) => return self.refuse(&format!("prompt {}: {why}", prompt.id)).map(|()| false),
+        };
+        if let Err(why) = self.engine.session.fits(tokens.len()) {
+            return self.refuse(&format!("prompt {}: {why}", prompt.id)).map(|()| false);
+        }
+        if self.writing() {
+            self.tell(Event::PromptEnded { ending: Ending::Interrupted })?;
+        }
+        let began = Instant::now();
+        self.engine.session.start(&prompt.id, &tokens, self.max_tokens).map_err(End::failed)?;
+        let prefill_seconds = began.elapsed().as_secs_f64();
+        self.present = Some(index);
+        let Prompt { id, text: prompt } = prompt;
+        self.tell(Event::PromptStarted { index, id, prompt, tokens: tokens.len(), prefill_seconds })?;
+        Ok(true)
+    }
+
+    /// There is nothing to do for a moment: time to time plain decoding, once, where that was long ago.
+    fn rest(&mut self) -> Result<(), End> {
+        let due = self.calibrated.is_none_or(|when| when.elapsed() >= REPEAT);
+        if !std::mem::replace(&mut self.rested, true) && due { self.calibrate() } else { Ok(()) }
+    }
+
+    fn calibrate(&mut self) -> Result<(), End> {
+        if let Some(plain_tokens_per_second) = self.engine.session.calibrate().map_err(End::failed)? {
+            self.calibrated = Some(Instant::now());
+            self.tell(Event::Calibrated { plain_tokens_per_second })?;
+        }
+        Ok(())
+    }
+}
+
+/// An error as one line: those of devices can have several.
+fn line(error: &dyn Display) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}

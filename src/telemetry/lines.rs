@@ -1,0 +1,204 @@
+//! The lines of `speclight run --json`. `schema/run.schema.json` describes them for others; change both together.
+
+use serde::Serialize;
+
+use super::{StageTimes, StepRecord, StepSettings, Summary};
+
+/// One line of JSON.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Line<'a> {
+    /// The first: what is run.
+    Run(RunLine<'a>),
+    /// One for each step, in their order.
+    Step(&'a StepRecord),
+    /// The last.
+    Summary(SummaryLine),
+}
+
+/// What a run is made with.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunLine<'a> {
+    /// Version of this program.
+    pub version: &'a str,
+    /// Name of the model.
+    pub model: &'a str,
+    /// Kind of its weights, as "Q4_1".
+    pub quantisation: &'a str,
+    /// SHA-256 of its file in hexadecimal, where known.
+    pub sha256: Option<&'a str>,
+    /// Device and kernel.
+    pub device: &'a str,
+    /// The second model, where one was given.
+    pub draft_model: Option<&'a str>,
+    /// Tokens that prompt and output can have together.
+    pub context: usize,
+    /// Longest output of a prompt, in tokens.
+    pub max_tokens: usize,
+    /// Whether prompts were run without the chat template.
+    pub raw: bool,
+    /// How many prompts there are.
+    pub prompts: usize,
+    /// Settings of all steps.
+    #[serde(flatten)]
+    pub settings: &'a StepSettings,
+}
+
+/// The means of a run: of a [`Summary`] the fields that stay what they are from version to version.
+#[derive(Clone, Debug, Serialize)]
+pub struct SummaryLine {
+    tokens: usize,
+    steps: usize,
+    accepted_mean: f64,
+    tokens_per_step: f64,
+    expected_accepted_mean: f64,
+    mu: f64,
+    mu2: f64,
+    ceilings: CeilingsLine,
+    tokens_per_second: Option<f64>,
+    autoregressive_tokens_per_second: Option<f64>,
+    time: StageTimes,
+    text_sha256: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct CeilingsLine {
+    batch: f64,
+    published: Option<f64>,
+    renewal: Option<f64>,
+    fluid: Option<f64>,
+}
+
+impl From<Summary> for SummaryLine {
+    fn from(s: Summary) -> Self {
+        let c = s.ceilings;
+        SummaryLine {
+            tokens: s.tokens,
+            steps: s.steps,
+            accepted_mean: s.accepted_mean,
+            tokens_per_step: s.tokens_per_step,
+            expected_accepted_mean: s.expected_accepted_mean,
+            mu: s.mu,
+            mu2: s.mu2,
+            ceilings: CeilingsLine { batch: c.batch, published: c.published, renewal: c.renewal, fluid: c.fluid },
+            tokens_per_second: s.tokens_per_second,
+            autoregressive_tokens_per_second: s.autoregressive_tokens_per_second,
+            time: s.time,
+            text_sha256: s.text_sha256,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::draft::{Drafter, NoDraft, Oracle};
+    use crate::engine::testing::TableDecoder;
+    use crate::engine::{Session, Vocabulary};
+    use crate::telemetry::Tally;
+
+    /// The lines of two short runs over a table, one greedy.
+    fn lines() -> Vec<Value> {
+        let mut lines = Vec::new();
+        for (drafter, temperature) in [("none", 0.0f32), ("oracle", 0.7)] {
+            let (drafter, shape) = (drafter.to_owned(), "best-first".to_owned());
+            let settings = StepSettings { drafter, shape, budget: 4, temperature, top_p: 0.9, top_k: Some(4), seed: u64::MAX };
+            let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Oracle::default())];
+            let vocabulary = Arc::new(Vocabulary::new((0..5).map(|t| vec![b'a' + t].into()).collect(), vec![]));
+            let table = Box::new(TableDecoder::new(5, 1));
+            let mut session = Session::new(table, drafters, vocabulary, settings.clone()).unwrap();
+            session.start("a", &[1, 2], 9).unwrap();
+            let sha256 = "0".repeat(64);
+            let run = RunLine {
+                version: "0.1.0",
+                model: "table",
+                quantisation: "F32",
+                sha256: (temperature > 0.0).then_some(&sha256),
+                device: "cpu",
+                draft_model: None,
+                context: 512,
+                max_tokens: 9,
+                raw: true,
+                prompts: 1,
+                settings: &settings,
+            };
+            let mut tally = Tally::default();
+            lines.push(serde_json::to_string(&Line::Run(run)).unwrap());
+            while let Some(record) = session.step().unwrap() {
+                tally.add(&record);
+                lines.push(serde_json::to_string(&Line::Step(&record)).unwrap());
+            }
+            lines.push(serde_json::to_string(&Line::Summary(tally.summary(None).into())).unwrap());
+        }
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// All ways to spoil one thing in `value`: a key away, a key renamed, a key more, a leaf of another kind.
+    fn spoiled(value: &Value) -> Vec<(String, Value)> {
+        let mut all = Vec::new();
+        match value {
+            Value::Object(map) => {
+                let mut more = map.clone();
+                more.insert("surplus".into(), Value::Null);
+                all.push(("surplus".to_owned(), Value::Object(more)));
+                for (key, inner) in map {
+                    let mut less = map.clone();
+                    less.remove(key);
+                    all.push((format!("no {key}"), Value::Object(less.clone())));
+                    less.insert(format!("{key}s"), inner.clone());
+                    all.push((format!("{key}s"), Value::Object(less)));
+                    for (how, wrong) in spoiled(inner) {
+                        let mut map = map.clone();
+                        map.insert(key.clone(), wrong);
+                        all.push((format!("{key}: {how}"), Value::Object(map)));
+                    }
+                }
+            }
+            Value::Array(list) if !list.is_empty() => {
+                for (how, wrong) in spoiled(&list[list.len() - 1]) {
+                    let mut list = list.clone();
+                    *list.last_mut().unwrap() = wrong;
+                    all.push((format!("last: {how}"), Value::Array(list)));
+                }
+            }
+            Value::Array(_) => all.push(("number".into(), Value::from(1))),
+            _ => all.push(("list".into(), Value::Array(Vec::new()))),
+        }
+        all
+    }
+
+    #[test]
+    fn the_schema_takes_every_line_and_nothing_that_differs() {
+        let schema: Value = serde_json::from_str(include_str!("../../schema/run.schema.json")).unwrap();
+        let schema = jsonschema::validator_for(&schema).unwrap();
+        let lines = lines();
+        assert!(lines.len() > 10);
+        let mut spoilt = 0;
+        for line in &lines {
+            assert!(schema.is_valid(line), "{}: {line}", schema.validate(line).unwrap_err());
+            for (how, wrong) in spoiled(line) {
+                assert!(!schema.is_valid(&wrong), "{how} passes: {wrong}");
+                spoilt += 1;
+            }
+        }
+        assert!(spoilt > 500, "{spoilt}");
+    }
+
+    #[test]
+    fn a_summary_has_the_fields_that_others_rely_on() {
+        let summary = lines().pop().unwrap();
+        let mut keys: Vec<&str> = summary.as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        let want = "accepted_mean autoregressive_tokens_per_second ceilings expected_accepted_mean mu mu2 steps text_sha256 \
+                    time tokens tokens_per_second tokens_per_step type";
+        assert_eq!(keys.join(" "), want);
+        let mut ceilings: Vec<&str> = summary["ceilings"].as_object().unwrap().keys().map(String::as_str).collect();
+        ceilings.sort_unstable();
+        assert_eq!(ceilings, ["batch", "fluid", "published", "renewal"]);
+    }
+}

@@ -1,0 +1,130 @@
+//! What can be wrong, and how it is said: one line, an exit status that is not 0, and nothing left behind.
+
+use std::io::{BufRead, BufReader};
+
+use super::program::{Program, lines, texts};
+
+/// Runs with a file for the JSON, which must not be there afterwards; returns the one line.
+fn fails(program: &Program, status: i32, args: &[&str]) -> String {
+    let file = program.path("out.jsonl");
+    let mut all = vec!["--json", &file];
+    all.extend(args);
+    let out = program.run(&all);
+    assert_eq!((out.status, out.out.as_str()), (status, ""), "{args:?}: {}", out.err);
+    let names = program.names();
+    assert!(!names.iter().any(|name| name.starts_with("out.jsonl")), "{args:?} left {names:?}");
+    let line = out.err.strip_suffix('\n').unwrap();
+    assert!(line.starts_with("speclight: ") && !line.contains('\n'), "{args:?}: {line}");
+    line.to_owned()
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    let program = Program::new();
+    for (option, value, cure) in [
+        ("--budget", "0", "1 to 256"),
+        ("--budget", "1000000000", "1 to 256"),
+        ("--temperature", "NaN", "0 (greedy) or a positive number"),
+        ("--device", "gpu", "give auto, cpu"),
+        ("--drafter", "model", "--draft-model"),
+        ("--prompt", " ", "empty"),
+    ] {
+        let line = fails(&program, 2, &[option, value]);
+        assert!(line.contains(option) && line.contains(cure), "{line}");
+    }
+    let line = fails(&program, 1, &["--prompt", "Hi", "--exit-layers", "30"]);
+    assert!(line.contains("the target has 30, give 1 to 29"), "{line}");
+}
+
+#[test]
+fn models_that_cannot_be_loaded_are_named() {
+    let program = Program::new();
+    let line = fails(&program, 1, &["--model", "no/such.gguf", "--prompt", "Hi"]);
+    assert!(line.contains("no/such.gguf"), "{line}");
+    let line = fails(&program, 1, &["--model", "NoSuchName", "--prompt", "Hi"]);
+    assert!(line.contains("NoSuchName") && line.contains("SmolLM2-135M-Instruct"), "{line}");
+    let cut = program.path("cut.gguf");
+    let whole = std::fs::read(super::model::path()).unwrap();
+    for bytes in [0, 3, 5000, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&cut, &whole[..bytes]).unwrap();
+        let line = fails(&program, 1, &["--model", &cut, "--prompt", "Hi"]);
+        assert!(line.contains("cut.gguf"), "{line}");
+    }
+    std::fs::write(&cut, "not a model at all, but long enough to be one").unwrap();
+    let line = fails(&program, 1, &["--prompt", "Hi", "--drafter", "model", "--draft-model", &cut]);
+    assert!(line.contains("cut.gguf"), "{line}");
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_said_before_anything_runs() {
+    let program = Program::new();
+    let file = program.path("no/such/folder/out.jsonl");
+    let out = program.run(&["--prompt", "Hi", "--json", &file]);
+    assert_eq!((out.status, out.out.as_str(), out.err.lines().count()), (1, "", 1), "{}", out.err);
+    assert!(out.err.contains(&file) && out.err.contains("give a file"), "{}", out.err);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_said() {
+    let out = Program::new().run(&["--prompt", "Hi", "--max-tokens", "4", "--json", "/dev/full"]);
+    assert_eq!((out.status, out.err.lines().count()), (1, 1), "{}", out.err);
+    assert!(out.err.contains("/dev/full"), "{}", out.err);
+}
+
+#[test]
+fn an_overlong_prompt_alone_is_an_error_with_both_numbers() {
+    let program = Program::new();
+    let long = "light ".repeat(9000);
+    let line = fails(&program, 1, &["--prompts", &program.prompts(&[&long])]);
+    let digits: Vec<usize> = line.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
+    assert!(line.contains("the prompt has") && digits.contains(&8192), "{line}");
+    assert!(digits.iter().any(|&n| n > 9000), "{line}");
+    // One that is empty fares alike: with --raw nothing is put around it.
+    let line = fails(&program, 2, &["--raw", "--prompt", ""]);
+    assert!(line.contains("empty"), "{line}");
+}
+
+#[test]
+fn in_a_file_the_rest_goes_on() {
+    let program = Program::new();
+    let long = "light ".repeat(9000);
+    let file = program.prompts(&["Hi", &long, "Hello"]);
+    let mut content = std::fs::read_to_string(&file).unwrap();
+    content.insert_str(0, "{\"turns\": 3}\nnot JSON\n");
+    std::fs::write(&file, content).unwrap();
+    let out = program.run(&["--prompts", &file, "--max-tokens", "3", "--json", "-"]);
+    assert_eq!(out.status, 1, "{}", out.err);
+    let said: Vec<&str> = out.err.lines().collect();
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(said[0].contains("prompts.jsonl:1:") && said[1].contains("prompts.jsonl:2:"), "{said:?}");
+    assert!(said[2].contains("prompt p1") && said[2].contains("8192"), "{said:?}");
+    let lines = lines(&out.out);
+    assert_eq!(lines.last().unwrap()["type"], "summary");
+    assert!(["p0", "p2"].iter().all(|id| !texts(&lines, id).is_empty()) && texts(&lines, "p1").is_empty());
+    // Where none can be run there is nothing to sum up.
+    let line = fails(&program, 1, &["--prompts", "no/such.jsonl"]);
+    assert!(line.contains("no/such.jsonl"), "{line}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let program = Program::new();
+    let mut child = program.command(&["--prompt", "Hi", "--max-tokens", "4000", "--json", "-"]).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.starts_with("{\"type\":\"run\""), "{first}");
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success() && out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn a_file_is_finished_though_nobody_reads_the_text() {
+    let program = Program::new();
+    let file = program.path("out.jsonl");
+    let mut child = program.command(&["--prompt", "Hi", "--max-tokens", "4", "--json", &file]).spawn().unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success() && out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(lines(&std::fs::read_to_string(&file).unwrap()).last().unwrap()["type"], "summary");
+}

@@ -1,0 +1,45 @@
+//! Who drafts changes how many tokens come in a step, never which.
+
+use super::program::{Program, lines, texts};
+
+/// The drafters, with what each needs besides.
+const DRAFTERS: [&str; 4] = ["ngram", "early-exit", "model", "oracle"];
+
+fn same_whoever_drafts(sampling: &[&str]) {
+    let program = Program::new();
+    let file = program.prompts(&["Say the colours of the rainbow twice.", "def add(a, b):\n    return"]);
+    let second = super::model::path();
+    let run = |drafter: &str, shape: &str, budget: &str| {
+        let mut args = vec!["--prompts", &file, "--max-tokens", "20", "--json", "-", "--drafter", drafter, "--shape", shape];
+        args.extend(["--budget", budget]);
+        args.extend(sampling);
+        if drafter == "model" {
+            args.extend(["--draft-model", second.to_str().unwrap()]);
+        }
+        let out = program.run(&args);
+        assert_eq!(out.status, 0, "{}", out.err);
+        let lines = lines(&out.out);
+        (texts(&lines, "p0"), texts(&lines, "p1"), lines.last().unwrap()["steps"].as_u64().unwrap())
+    };
+    let plain = run("none", "chain", "2");
+    let mut fewest = plain.2;
+    for (drafter, shape, budget) in
+        DRAFTERS.iter().zip(["chain", "best-first"].iter().cycle()).zip(["5", "12"]).map(|((d, s), b)| (d, s, b))
+    {
+        let (first, second, steps) = run(drafter, shape, budget);
+        assert_eq!((&first, &second), (&plain.0, &plain.1), "{drafter} {shape} {budget}");
+        assert!(steps <= plain.2);
+        fewest = fewest.min(steps);
+    }
+    assert!(fewest < plain.2, "something was accepted");
+}
+
+#[test]
+fn greedy_text_is_that_of_plain_decoding() {
+    same_whoever_drafts(&[]);
+}
+
+#[test]
+fn sampled_text_is_that_of_plain_decoding() {
+    same_whoever_drafts(&["--temperature", "0.8", "--top-p", "0.95", "--seed", "5"]);
+}

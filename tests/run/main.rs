@@ -1,0 +1,88 @@
+//! `speclight run`, the real program on the real model.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/model.rs"]
+mod model;
+mod program;
+
+mod errors;
+mod lossless;
+mod signals;
+
+use serde_json::Value;
+
+use program::{Program, lines, texts, without_times};
+
+#[test]
+fn the_lines_are_as_the_schema_says() {
+    let schema: Value = serde_json::from_str(include_str!("../../schema/run.schema.json")).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let program = Program::new();
+    let file = program.prompts(&["What is light?", "Count: one, two, three, one, two, three, one, two"]);
+    for extra in [&["--drafter", "ngram"][..], &["--drafter", "early-exit", "--temperature", "0.8", "--top-p", "0.9"]] {
+        let mut args = vec!["--prompts", &file, "--max-tokens", "12", "--json", "-"];
+        args.extend(extra);
+        let out = program.run(&args);
+        assert_eq!((out.status, out.err.as_str()), (0, ""));
+        let lines = lines(&out.out);
+        for line in &lines {
+            assert!(schema.is_valid(line), "{}: {line}", schema.validate(line).unwrap_err());
+        }
+        // One thing away or of another name, and the line passes no more.
+        let controls = [("run", "device"), ("step", "expected_accepted"), ("summary", "autoregressive_tokens_per_second")];
+        for (kind, key) in controls {
+            let mut line = lines.iter().find(|line| line["type"] == kind).unwrap().clone();
+            let value = line.as_object_mut().unwrap().remove(key).unwrap();
+            assert!(!schema.is_valid(&line), "{kind} without {key}");
+            line.as_object_mut().unwrap().insert(format!("{key}_"), value);
+            assert!(!schema.is_valid(&line), "{kind} with {key}_");
+        }
+        let kinds: Vec<&str> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
+        assert!(kinds[0] == "run" && kinds[1..kinds.len() - 1].iter().all(|k| *k == "step"), "{kinds:?}");
+        let summary = lines.last().unwrap();
+        assert_eq!(summary["type"], "summary");
+        let steps = &lines[1..lines.len() - 1];
+        assert_eq!(summary["steps"], steps.len());
+        let tokens: usize = steps.iter().map(|step| step["emitted"].as_array().unwrap().len()).sum();
+        assert_eq!(summary["tokens"], tokens);
+        assert!(summary["autoregressive_tokens_per_second"].as_f64().unwrap() > 0.0);
+        assert_eq!(summary["ceilings"]["batch"], 15.0);
+        assert_eq!(summary["ceilings"]["published"].is_null(), extra.len() == 2, "greedy: not known");
+        let ids: Vec<&str> = steps.iter().map(|step| step["prompt_id"].as_str().unwrap()).collect();
+        assert!(ids.contains(&"p0") && ids.contains(&"p1") && ids.is_sorted(), "{ids:?}");
+        // What a pipe gets is the text of the steps, and the summary's hash is of that text.
+        let at = args.len() - extra.len() - 2;
+        args.drain(at..at + 2);
+        let piped = program.run(&args);
+        let (first, second) = (texts(&lines, "p0"), texts(&lines, "p1"));
+        assert_eq!(piped.out, format!("{first}\n{second}\n").replace("\n\n\n", "\n\n"));
+        assert_eq!(summary["text_sha256"], program::sha256(&format!("{first}{second}")));
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_bytes_but_for_the_times() {
+    let program = Program::new();
+    let run = |seed: &str| {
+        let args =
+            ["--prompt", "Tell me about stars.", "--max-tokens", "16", "--temperature", "1", "--seed", seed, "--json", "-"];
+        let out = program.run(&args);
+        assert_eq!(out.status, 0, "{}", out.err);
+        lines(&out.out).into_iter().map(without_times).collect::<Vec<Value>>()
+    };
+    let first = run("7");
+    assert_eq!(run("7"), first);
+    assert_ne!(texts(&run("8"), "0"), texts(&first, "0"));
+}
+
+#[test]
+fn a_file_takes_its_name_when_it_is_whole() {
+    let program = Program::new();
+    let file = program.path("out.jsonl");
+    let out = program.run(&["--prompt", "Hi", "--max-tokens", "3", "--raw", "--json", &file]);
+    assert_eq!(out.status, 0, "{}", out.err);
+    let lines = lines(&std::fs::read_to_string(&file).unwrap());
+    assert_eq!(lines.last().unwrap()["type"], "summary");
+    assert_eq!(out.out.trim_end_matches('\n'), texts(&lines, "0").trim_end_matches('\n'), "the text comes besides");
+    assert_eq!(program.names(), ["out.jsonl"]);
+}
