@@ -148,7 +148,7 @@ impl Model {
     /// If the chat template is broken.
     pub fn prompt_tokens(&self, text: &str, raw: bool) -> Result<Vec<TokenId>, LoadError> {
         let mut tokens = match self.template.as_ref().filter(|_| !raw) {
-            Some(template) => self.tokenizer.encode(&template.render(text, &self.tokenizer)?, true)?,
+            Some(template) => self.tokenizer.encode(&template.render(text, self.tokenizer.named())?, true)?,
             None => self.tokenizer.encode(text, false)?,
         };
         // Many templates write it themselves.
