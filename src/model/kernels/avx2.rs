@@ -57,6 +57,7 @@ unsafe fn by_count<const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
+#[allow(clippy::needless_range_loop)] // the half is an offset too
 unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
     let p = packing(P);
     let blocks = tokens[0].scale.len();
