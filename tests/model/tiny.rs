@@ -40,7 +40,7 @@ pub fn weights(seed: u64) -> Weights {
     let kinds = [Kind::F32, Kind::Q8_0, Kind::Q4_1, Kind::BF16, Kind::Q4_0, Kind::F16];
     let mut config = config([1, 2, 4][seed as usize % 3]);
     config.rope_scaling = (seed / 3 % 2 == 1).then_some(SCALING);
-    Weights::random(config, kinds[seed as usize / 6 % 6], seed / 36 % 2 == 0, seed).unwrap()
+    Weights::random(config, kinds[seed as usize / 6 % 6], (seed / 36).is_multiple_of(2), seed).unwrap()
 }
 
 /// A context, the nodes of a tree below it, and the counts of nodes in each pass.
