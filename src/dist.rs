@@ -356,7 +356,7 @@ const BANDS_PER_NAT: f32 = 16.0;
 
 /// e^x for x <= 0 to about 1e-7 relative, 0 below -87: 2^n p(f) without a branch, so that loops vectorise.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to a whole number
     let y = x.max(-88.0) * std::f32::consts::LOG2_E;
     let n = (y + MAGIC) - MAGIC;

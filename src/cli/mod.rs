@@ -54,6 +54,8 @@ pub struct Cli {
 }
 
 /// The subcommands.
+// Made once: its size costs nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Decode without the monitor: text to a terminal or a pipe, records as JSON lines

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use minijinja::{Environment, Error, ErrorKind, context};
 
 use super::load::{LoadError, json_file};
-use super::tokenizer::Tokenizer;
 use super::weights::Weights;
 
 /// A template in the Jinja language, as GGUF metadata and tokenizer_config.json hold it.
@@ -50,8 +49,7 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// If the template is broken, or refuses the message.
-    pub fn render(&self, message: &str, tokenizer: &Tokenizer) -> Result<String, LoadError> {
-        let [bos_token, eos_token] = tokenizer.named();
+    pub fn render(&self, message: &str, [bos_token, eos_token]: [&str; 2]) -> Result<String, LoadError> {
         let mut env = Environment::new();
         env.set_trim_blocks(true);
         env.set_lstrip_blocks(true);
@@ -131,6 +129,8 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::time::Duration;
 
     use super::*;
@@ -144,5 +144,49 @@ mod tests {
         assert_eq!(at(1_735_689_599, "%Y-%m-%d %H:%M:%S"), "2024-12-31 23:59:59");
         assert_eq!(at(4_107_542_400, "%F"), "2100-03-01");
         assert_eq!(at(0, "100%% %q %"), "100% %q %");
+    }
+
+    fn render(source: &str, message: &str) -> Result<String, String> {
+        let template = ChatTemplate::new("m.gguf".into(), source);
+        template.render(message, ["<s>", "</s>"]).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn templates_have_what_they_expect() {
+        let llama_3 = "{{- bos_token }}
+            {%- if strftime_now is defined and tools is not defined %}
+                {%- set date = strftime_now('%Y') %}
+            {%- endif %}
+            {%- for message in messages %}
+                {%- if message.role != 'user' %}{{ raise_exception('no') }}{% endif %}
+                {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }}
+            {%- endfor %}
+            {%- if add_generation_prompt and date|int > 2000 %}
+                {{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
+            {%- endif %}";
+        let text = render(llama_3, " Hi {{ 1 }} <b>\n").unwrap();
+        let wanted = "<s><|start_header_id|>user<|end_header_id|>\n\nHi {{ 1 }} <b><|eot_id|>\
+                      <|start_header_id|>assistant<|end_header_id|>\n\n";
+        assert_eq!(text, wanted);
+        // Python's methods, blocks on lines of their own, loops that are left.
+        let python = "{% for message in messages %}\n    {% if loop.first %}\n{{ message.content.strip().split(' ')[-1] }}\n    \
+                      {% endif %}\n{% break %}\n{% endfor %}\n{{ eos_token }}";
+        assert_eq!(render(python, " one two ").unwrap(), "two\n</s>");
+    }
+
+    #[test]
+    fn broken_templates_are_one_line() {
+        for (source, said) in [
+            ("\n{% if %}", "syntax error"),
+            ("{{ messages[0].content.frobnicate() }}", "frobnicate"),
+            ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
+        ] {
+            let line = render(source, "Hi").unwrap_err();
+            assert!(line.starts_with("m.gguf: the chat template fails: ") && line.contains(said), "{line}");
+            assert!(
+                line.ends_with(": give --raw to go without it, or take another model") && line.lines().count() == 1,
+                "{line}"
+            );
+        }
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use candle_core::DeviceLocation;
 
 use super::blocks::Kind;
-use super::candle::{CandleDecoder, Llama, Precision};
+use super::candle::{self, CandleDecoder, Precision};
 use super::chat::ChatTemplate;
-use super::device::{DeviceChoice, DeviceError, default_threads, vector_unit};
+use super::device::{DeviceChoice, DeviceError, default_threads};
+use super::kernels::{self, CpuDecoder};
 use super::tokenizer::Tokenizer;
 use super::weights::Weights;
 use super::{Config, Decoder, ForwardError};
@@ -62,13 +63,13 @@ pub struct Model {
     template: Option<ChatTemplate>,
     quantisation: Kind,
     forward: Forward,
-    threads: usize,
 }
 
 /// What runs the passes.
 #[derive(Debug)]
 enum Forward {
-    Candle(Arc<Llama>),
+    Cpu(Arc<kernels::Llama>),
+    Candle(Arc<candle::Llama>),
 }
 
 impl Model {
@@ -81,13 +82,15 @@ impl Model {
         let device = device.open()?;
         let weights = Weights::open(path)?;
         let template = ChatTemplate::open(&weights)?;
-        // Candle's quantised products on CPU are slower than those with floats, and round.
-        let precision = if device.is_cpu() { Precision::F32 } else { Precision::Stored };
         // The tokenizer is built while the weights are read.
-        let (tokenizer, llama) = std::thread::scope(|scope| {
+        let (tokenizer, forward) = std::thread::scope(|scope| {
             let tokenizer = scope.spawn(|| Tokenizer::open(&weights));
-            let llama = Llama::load(&weights, &device, precision);
-            (tokenizer.join(), llama)
+            let forward = if device.is_cpu() {
+                kernels::Llama::load(&weights, threads.unwrap_or_else(default_threads)).map(|llama| Forward::Cpu(Arc::new(llama)))
+            } else {
+                candle::Llama::load(&weights, &device, Precision::Stored).map(|llama| Forward::Candle(Arc::new(llama)))
+            };
+            (tokenizer.join(), forward)
         });
         Ok(Self {
             path: path.to_owned(),
@@ -95,8 +98,7 @@ impl Model {
             tokenizer: tokenizer.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
             template,
             quantisation: main_kind(&weights),
-            forward: Forward::Candle(Arc::new(llama?)),
-            threads: threads.unwrap_or_else(default_threads),
+            forward: forward?,
         })
     }
 
@@ -122,14 +124,15 @@ impl Model {
 
     /// What runs the model: "cpu (avx2, 2 threads)", "cuda:0", "metal".
     pub fn device_name(&self) -> String {
-        let Forward::Candle(llama) = &self.forward;
+        let llama = match &self.forward {
+            Forward::Cpu(llama) if llama.threads() == 1 => return format!("cpu ({}, 1 thread)", llama.kernel()),
+            Forward::Cpu(llama) => return format!("cpu ({}, {} threads)", llama.kernel(), llama.threads()),
+            Forward::Candle(llama) => llama,
+        };
         match llama.device().location() {
             DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
             DeviceLocation::Metal { .. } => "metal".into(),
-            DeviceLocation::Cpu => {
-                let threads = if self.threads == 1 { "1 thread".into() } else { format!("{} threads", self.threads) };
-                format!("cpu ({}{threads})", vector_unit().map(|unit| format!("{unit}, ")).unwrap_or_default())
-            }
+            DeviceLocation::Cpu => "cpu".into(),
         }
     }
 
@@ -145,7 +148,7 @@ impl Model {
     /// If the chat template is broken.
     pub fn prompt_tokens(&self, text: &str, raw: bool) -> Result<Vec<TokenId>, LoadError> {
         let mut tokens = match self.template.as_ref().filter(|_| !raw) {
-            Some(template) => self.tokenizer.encode(&template.render(text, &self.tokenizer)?, true)?,
+            Some(template) => self.tokenizer.encode(&template.render(text, self.tokenizer.named())?, true)?,
             None => self.tokenizer.encode(text, false)?,
         };
         // Many templates write it themselves.
@@ -162,7 +165,8 @@ impl Model {
     pub fn decoder(&self, capacity: usize) -> Result<Box<dyn Decoder>, ForwardError> {
         let capacity = capacity.min(self.config.context);
         match &self.forward {
-            Forward::Candle(llama) => Ok(Box::new(CandleDecoder::new(llama.clone(), capacity)?)),
+            Forward::Cpu(llama) => Ok(Box::new(CpuDecoder::new(Arc::clone(llama), capacity))),
+            Forward::Candle(llama) => Ok(Box::new(CandleDecoder::new(Arc::clone(llama), capacity)?)),
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod chat;
 mod config;
 pub mod device;
 pub mod gguf;
+pub mod kernels;
 pub mod load;
 pub mod rope;
 mod safetensors;

@@ -174,7 +174,7 @@ impl Pip {
             let full = io::Error::new(io::ErrorKind::StorageFull, line.to_owned());
             return Trouble::unwritable(&self.folder, full);
         }
-        let last = lines().rfind(|line| line.starts_with("ERROR:")).or_else(|| lines().last()).unwrap_or("it said nothing");
+        let last = lines().rfind(|line| line.starts_with("ERROR:")).or_else(|| lines().next_back()).unwrap_or("it said nothing");
         let why = last.trim_start_matches("ERROR:").trim();
         Trouble::There(format!("{label}: pip failed ({why}): check the network and pip's settings (python3 -m pip config list)"))
     }

@@ -5,4 +5,7 @@
 #[path = "../common/model.rs"]
 mod common;
 
+mod forward;
 mod real;
+mod tiny;
+mod tokens;

@@ -129,11 +129,12 @@ fn a_server_that_knows_no_ranges() {
 
 #[test]
 fn refusals_name_the_cure_and_are_not_repeated() {
-    let cases: [(u16, &[(&str, &str)], &str); 5] = [
-        (404, &[], "correct repository, revision and file"),
+    let token: &[(&str, &str)] = &[("HF_TOKEN", "abc")];
+    let cases = [
+        (404, &[][..], "correct repository, revision and file"),
         (401, &[], "accept the model's terms there and set HF_TOKEN"),
-        (401, &[("HF_TOKEN", "abc")], "HF_TOKEN does not open it"),
-        (403, &[("HF_TOKEN", "abc")], "HF_TOKEN does not open it"),
+        (401, token, "HF_TOKEN does not open it"),
+        (403, token, "HF_TOKEN does not open it"),
         (418, &[], "check HF_ENDPOINT"),
     ];
     for (status, env, cure) in cases {

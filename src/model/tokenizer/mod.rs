@@ -2,6 +2,8 @@
 
 mod gguf;
 mod json;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};

@@ -1,0 +1,381 @@
+//! Attention over a committed context and a tree of uncommitted nodes.
+//!
+//! Scores do not depend on where a key lies; they are put into the order of positions, and from there on every sum runs
+//! over positions in order: the weights' in lanes by position, the values' one after the other. Long contexts are cut
+//! into parts at fixed positions, which are joined in order (Milakov & Gimelshein 2018, "Online normalizer calculation for
+//! softmax", section 3.1). So the result of a node depends on what stands at each position of its path, and on nothing else.
+
+use std::ops::Range;
+
+use super::cache::Cache;
+use super::lanes::{LANES, add_scaled};
+use super::memory::Shared;
+use super::{Kernel, Weigh};
+use crate::dist::exp;
+use crate::model::Config;
+
+/// Positions of a part: where a long context is cut. Part of the order of sums, so fixed.
+const PART: usize = 512;
+/// Nodes that share each load of keys and values.
+const GROUP: usize = 4;
+
+/// A thread's room for one item of work.
+#[derive(Debug, Default)]
+pub struct Room {
+    arrays: Option<Arrays>,
+    tiles: usize,
+}
+
+#[derive(Debug)]
+struct Arrays {
+    /// Queries of the group, one after the other.
+    queries: Shared<f32>,
+    /// Scores, then weights, in the order of positions: a row for each query.
+    scores: Shared<f32>,
+    /// Scores of uncommitted slots by slot.
+    tail: Shared<f32>,
+    /// Which tiles of the tail are computed.
+    marks: Shared<u8>,
+    /// Weighted values.
+    sums: Shared<f32>,
+}
+
+impl Room {
+    /// Makes room for trees of `nodes` uncommitted nodes.
+    pub fn reserve(&mut self, c: &Config, nodes: usize) {
+        let tiles = nodes.div_ceil(LANES) + 1;
+        if self.arrays.is_some() && tiles <= self.tiles {
+            return;
+        }
+        self.tiles = tiles.next_power_of_two();
+        let rows = GROUP * (c.heads / c.kv_heads);
+        self.arrays = Some(Arrays {
+            queries: Shared::new(rows * c.head_dim),
+            scores: Shared::new(rows * PART),
+            tail: Shared::new(rows * self.tiles * LANES),
+            marks: Shared::new(self.tiles),
+            sums: Shared::new(rows * c.head_dim.next_multiple_of(LANES)),
+        });
+    }
+}
+
+/// Results of the parts of long contexts: for each token, query head and part the maximum score, the sum of weights, and
+/// the weighted values.
+#[derive(Debug, Default)]
+pub struct Parts {
+    all: Option<Shared<f32>>,
+    room: usize,
+}
+
+impl Parts {
+    /// Makes room for `tokens` tokens in contexts of up to `positions`.
+    pub fn reserve(&mut self, c: &Config, tokens: usize, positions: usize) {
+        let parts = positions.div_ceil(PART);
+        let needed = tokens * c.heads * parts * (c.head_dim + 2);
+        if parts > 1 && needed > self.room {
+            self.room = needed.next_power_of_two();
+            self.all = Some(Shared::new(self.room));
+        }
+    }
+}
+
+/// One layer's attention of the tokens of a pass.
+pub struct Attention<'a> {
+    /// The inner loops.
+    pub kernel: &'static Kernel,
+    /// The model's shape.
+    pub config: &'a Config,
+    /// Keys and values, those of the pass included.
+    pub cache: &'a Cache,
+    /// The layer.
+    pub layer: usize,
+    /// Committed positions.
+    pub len: usize,
+    /// Queries, rotated and scaled, at the begin of rows of `stride`.
+    pub queries: &'a Shared<f32>,
+    /// From one token's row to the next's.
+    pub stride: usize,
+    /// The uncommitted nodes on the way to each token, from the context down, the token itself last.
+    pub paths: &'a Paths,
+    /// Where results go, rows of `out_stride`.
+    pub out: &'a Shared<f32>,
+    /// From one token's results to the next's.
+    pub out_stride: usize,
+    /// Results of parts.
+    pub parts: &'a Parts,
+}
+
+/// The paths of the tokens of a pass.
+#[derive(Debug, Default)]
+pub struct Paths {
+    nodes: Vec<u32>,
+    ends: Vec<usize>,
+    longest: usize,
+}
+
+impl Paths {
+    /// No token.
+    pub fn clear(&mut self) {
+        self.nodes.clear();
+        self.ends.clear();
+        self.longest = 0;
+    }
+
+    /// One more token, given from itself up to the context.
+    pub fn push(&mut self, upward: impl Iterator<Item = usize>) {
+        let from = self.nodes.len();
+        self.nodes.extend(upward.map(|node| node as u32));
+        self.nodes[from..].reverse();
+        self.longest = self.longest.max(self.nodes.len() - from);
+        self.ends.push(self.nodes.len());
+    }
+
+    fn of(&self, t: usize) -> &[u32] {
+        let from = if t == 0 { 0 } else { self.ends[t - 1] };
+        &self.nodes[from..self.ends[t]]
+    }
+
+    fn tokens(&self) -> usize {
+        self.ends.len()
+    }
+}
+
+/// What one token sees, in positions.
+#[derive(Clone, Copy)]
+struct Sight<'a> {
+    path: &'a [u32],
+    /// Positions, its own included.
+    end: usize,
+    /// Up to here position and slot are the same.
+    direct: usize,
+}
+
+#[allow(unsafe_code)]
+impl Attention<'_> {
+    /// Parts into which the longest context of the pass is cut.
+    fn cut(&self) -> usize {
+        (self.len + self.paths.longest).div_ceil(PART).max(1)
+    }
+
+    /// Whether results must be joined ([`Self::join`]) after all items are done.
+    pub fn in_parts(&self) -> bool {
+        self.cut() > 1
+    }
+
+    /// Independent items of work.
+    pub fn items(&self) -> usize {
+        self.paths.tokens().div_ceil(GROUP) * self.config.kv_heads * self.cut()
+    }
+
+    fn sight(&self, t: usize) -> Sight<'_> {
+        let path = self.paths.of(t);
+        let same = path.iter().zip(0u32..).take_while(|&(&node, j)| node == j).count();
+        Sight { path, end: self.len + path.len(), direct: self.len + same }
+    }
+
+    /// Does one item.
+    ///
+    /// # Safety
+    /// The room is this thread's alone; no thread writes queries, keys or values meanwhile, and none does the same item.
+    pub unsafe fn item(&self, item: usize, room: &Room) {
+        let (c, cut) = (self.config, self.cut());
+        let (part, rest) = (item % cut, item / cut);
+        let (head, first) = (rest % c.kv_heads, rest / c.kv_heads * GROUP);
+        let group = first..(first + GROUP).min(self.paths.tokens());
+        let (per, hd, padded) = (c.heads / c.kv_heads, c.head_dim, c.head_dim.next_multiple_of(LANES));
+        let from = part * PART;
+        let to = group.clone().map(|t| self.sight(t).end).max().unwrap_or(0).min(from + PART);
+        let Some(arrays) = room.arrays.as_ref().filter(|_| from < to) else { return };
+        let (rows, stride) = (group.len() * per, (to - from).next_multiple_of(LANES));
+        // SAFETY: the room is ours alone (the caller's promise), and the arrays are different ones.
+        let (queries, scores, sums) = unsafe {
+            (arrays.queries.write(0..rows * hd), arrays.scores.write(0..rows * stride), arrays.sums.write(0..rows * padded))
+        };
+        for (queries, t) in queries.chunks_exact_mut(per * hd).zip(group.clone()) {
+            let at = t * self.stride + head * per * hd;
+            // SAFETY: nobody writes queries now.
+            queries.copy_from_slice(unsafe { self.queries.read(at..at + per * hd) });
+        }
+        scores.fill(0.0);
+        sums.fill(0.0);
+
+        // Scores: where position and slot agree straight to their places, the others by way of the tail.
+        let direct = group.clone().map(|t| self.sight(t).direct).max().unwrap_or(0).min(to);
+        for tile in from / LANES..direct.div_ceil(LANES).max(from / LANES) {
+            self.score(head, tile, queries, rows, scores[tile * LANES - from..].as_mut_ptr(), stride);
+        }
+        if group.clone().any(|t| self.sight(t).direct < self.sight(t).end.min(to)) {
+            // SAFETY: as above.
+            let (tail, marks) = unsafe { (arrays.tail.write(0..arrays.tail.len()), arrays.marks.write(0..arrays.marks.len())) };
+            self.score_tail(head, group.clone(), from..to, queries, (tail, marks), (scores, stride));
+        }
+
+        // Weights.
+        let (mut most, mut total) = ([0f32; 64], [0f32; 64]);
+        debug_assert!(rows <= 64 || per > 64 / GROUP);
+        let mut far = Vec::new();
+        if rows > 64 {
+            far = vec![(0f32, 0f32); rows];
+        }
+        for (r, scores) in scores.chunks_exact_mut(stride).enumerate() {
+            let seen = self.sight(group.start + r / per).end.min(to).saturating_sub(from);
+            // SAFETY: the CPU has the kernel's instructions.
+            let (m, l) = if seen > 0 { unsafe { (self.kernel.softmax)(scores, seen) } } else { (0.0, 0.0) };
+            if seen == 0 {
+                scores.fill(0.0);
+            }
+            match far.get_mut(r) {
+                Some(far) => *far = (m, l),
+                None => (most[r], total[r]) = (m, l),
+            }
+        }
+
+        // Values: what all of the group see in the same slots together, then what each sees alone.
+        let sights = || group.clone().map(|t| self.sight(t)).filter(|s| s.end > from);
+        let common = sights().map(|s| s.direct).min().unwrap_or(from).clamp(from, to);
+        self.add_values(head, from..common, &scores[..rows * stride], stride, sums, padded);
+        for (i, t) in group.clone().enumerate() {
+            let sight = self.sight(t);
+            let scores = &scores[i * per * stride..(i + 1) * per * stride];
+            let sums = &mut sums[i * per * padded..(i + 1) * per * padded];
+            let mut at = common;
+            while at < sight.end.min(to) {
+                let slot = |p: usize| if p < sight.direct { p } else { self.len + sight.path[p - self.len] as usize };
+                let start = slot(at);
+                let n = (1..sight.end.min(to) - at).take_while(|&i| slot(at + i) == start + i).count() + 1;
+                self.add_values(head, start..start + n, &scores[at - from..], stride, sums, padded);
+                at += n;
+            }
+        }
+
+        for (r, sums) in sums.chunks_exact(padded).enumerate() {
+            let (t, h) = (group.start + r / per, head * per + r % per);
+            let (m, l) = far.get(r).copied().unwrap_or_else(|| (most[r], total[r]));
+            if cut == 1 {
+                let at = t * self.out_stride + h * hd;
+                // SAFETY: this head of this token is this item's alone.
+                finish(&sums[..hd], l, unsafe { self.out.write(at..at + hd) });
+            } else if self.sight(t).end > from
+                && let Some(parts) = &self.parts.all
+            {
+                let at = ((t * c.heads + h) * cut + part) * (hd + 2);
+                // SAFETY: as above.
+                let to = unsafe { parts.write(at..at + hd + 2) };
+                (to[0], to[1]) = (m, l);
+                to[2..].copy_from_slice(&sums[..hd]);
+            }
+        }
+    }
+
+    /// Scores of the 16 slots of a tile for every query, 16 numbers a row at `out`.
+    fn score(&self, head: usize, tile: usize, queries: &[f32], rows: usize, out: *mut f32, out_stride: usize) {
+        let hd = self.config.head_dim;
+        // SAFETY: nobody writes keys while attention runs ([`Self::item`]'s promise).
+        let keys = unsafe { self.cache.key_tile(self.layer, head, tile) };
+        self.weigh(Weigh {
+            halves: keys.as_ptr(),
+            n: hd,
+            a: queries.as_ptr(),
+            a_stride: hd,
+            rows,
+            sums: out,
+            sums_stride: out_stride,
+        });
+    }
+
+    /// Calls the kernel for as many rows at a time as it takes.
+    fn weigh(&self, w: Weigh) {
+        for first in (0..w.rows).step_by(self.kernel.rows) {
+            // SAFETY: the CPU has the kernel's instructions; the makers of `w` lay its arrays out as it says.
+            unsafe { (self.kernel.weigh)(w.part(first, (w.rows - first).min(self.kernel.rows))) };
+        }
+    }
+
+    /// Scores of positions in `range` whose slots are elsewhere: each tile of slots once for all queries, then each
+    /// token's own to their places.
+    fn score_tail(
+        &self,
+        head: usize,
+        group: Range<usize>,
+        range: Range<usize>,
+        queries: &[f32],
+        (tail, marks): (&mut [f32], &mut [u8]),
+        (scores, stride): (&mut [f32], usize),
+    ) {
+        let (per, base) = (self.config.heads / self.config.kv_heads, self.len / LANES);
+        let tail_stride = marks.len() * LANES;
+        marks.fill(0);
+        for (i, t) in group.clone().enumerate() {
+            let sight = self.sight(t);
+            for position in sight.direct.max(range.start)..sight.end.min(range.end) {
+                let slot = self.len + sight.path[position - self.len] as usize;
+                let tile = slot / LANES - base;
+                if marks[tile] == 0 {
+                    marks[tile] = 1;
+                    let rows = group.len() * per;
+                    for row in tail.chunks_exact_mut(tail_stride).take(rows) {
+                        row[tile * LANES..][..LANES].fill(0.0);
+                    }
+                    self.score(head, base + tile, queries, rows, tail[tile * LANES..].as_mut_ptr(), tail_stride);
+                }
+                for r in i * per..(i + 1) * per {
+                    scores[r * stride + position - range.start] = tail[r * tail_stride + slot - base * LANES];
+                }
+            }
+        }
+    }
+
+    /// Adds the values of neighbouring `slots`, weighted by the begin of each row of `weights`, to the rows of `sums`.
+    fn add_values(&self, head: usize, slots: Range<usize>, weights: &[f32], stride: usize, sums: &mut [f32], padded: usize) {
+        if slots.is_empty() {
+            return;
+        }
+        for part in 0..padded / LANES {
+            // SAFETY: nobody writes values while attention runs.
+            let values = unsafe { self.cache.value_run(self.layer, head, part, slots.clone()) };
+            self.weigh(Weigh {
+                halves: values.as_ptr(),
+                n: slots.len(),
+                a: weights.as_ptr(),
+                a_stride: stride,
+                rows: sums.len() / padded,
+                sums: sums[part * LANES..].as_mut_ptr(),
+                sums_stride: padded,
+            });
+        }
+    }
+
+    /// Joins the parts of one query head of one token, number `t * heads + head`, in order.
+    ///
+    /// # Safety
+    /// All items are done, and no other thread joins the same.
+    pub unsafe fn join(&self, number: usize) {
+        let (c, cut) = (self.config, self.cut());
+        let (t, h, hd) = (number / c.heads, number % c.heads, c.head_dim);
+        let Some(parts) = &self.parts.all else { return };
+        let own = self.sight(t).end.div_ceil(PART);
+        // SAFETY: the parts of this head of this token are touched by nobody else now (the caller's promise).
+        let all = unsafe { parts.write(number * cut * (hd + 2)..(number + 1) * cut * (hd + 2)) };
+        let (first, others) = all.split_at_mut(hd + 2);
+        let (state, sums) = first.split_at_mut(2);
+        let (mut most, mut total) = (state[0], state[1]);
+        for part in others.chunks_exact(hd + 2).take(own - 1) {
+            let top = if part[0] > most { part[0] } else { most };
+            let (keep, add) = (exp(most - top), exp(part[0] - top));
+            sums.iter_mut().for_each(|x| *x *= keep);
+            add_scaled(&part[2..], add, sums);
+            (most, total) = (top, total * keep + part[1] * add);
+        }
+        let at = t * self.out_stride + h * hd;
+        // SAFETY: as above.
+        finish(sums, total, unsafe { self.out.write(at..at + hd) });
+    }
+}
+
+/// Weighted values over the sum of their weights.
+fn finish(sums: &[f32], total: f32, out: &mut [f32]) {
+    let inverse = 1.0 / total;
+    for (out, x) in out.iter_mut().zip(sums) {
+        *out = x * inverse;
+    }
+}

@@ -1,0 +1,213 @@
+//! AVX2 with FMA and F16C: 8 rows of a tile at a time, bytes multiplied in pairs into 16-bit sums.
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+
+use super::acts::Row;
+use super::tile::{BLOCK, Packing};
+use super::{Out, Weigh};
+
+/// Tokens that share each load of weights.
+pub const TOKENS: usize = 4;
+
+const NIBBLES: usize = 0;
+const NIBBLES_MIN: usize = 1;
+const SUPER: usize = 2;
+const BYTES: usize = 3;
+
+const fn packing(p: usize) -> Packing {
+    match p {
+        NIBBLES => Packing::Nibbles { min: false },
+        NIBBLES_MIN => Packing::Nibbles { min: true },
+        SUPER => Packing::Super,
+        _ => Packing::Bytes,
+    }
+}
+
+/// One tile times up to [`TOKENS`] tokens.
+///
+/// # Safety
+/// The CPU has AVX2, FMA and F16C. `tile` holds a whole tile of `p` for as many blocks as the rows have; `out` may be
+/// written at each token's 16 rows.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub unsafe fn tile(p: Packing, tile: &[u8], tokens: &[Row], out: Out) {
+    // SAFETY: the caller's promises are those of the callee; the count of tokens is that of the slice.
+    unsafe {
+        match p {
+            Packing::Nibbles { min: false } => by_count::<NIBBLES>(tile, tokens, out),
+            Packing::Nibbles { min: true } => by_count::<NIBBLES_MIN>(tile, tokens, out),
+            Packing::Super => by_count::<SUPER>(tile, tokens, out),
+            Packing::Bytes => by_count::<BYTES>(tile, tokens, out),
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn by_count<const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+    // SAFETY: as above.
+    unsafe {
+        match tokens.len() {
+            1 => multiply::<1, P>(tile, tokens, out),
+            2 => multiply::<2, P>(tile, tokens, out),
+            3 => multiply::<3, P>(tile, tokens, out),
+            4 => multiply::<4, P>(tile, tokens, out),
+            n => unreachable!("{n} tokens at once"),
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+#[allow(clippy::needless_range_loop)] // the half is an offset too
+unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+    let p = packing(P);
+    let blocks = tokens[0].scale.len();
+    debug_assert!(tile.len() == p.tile(blocks) && tokens.len() == T);
+    let quants: [*const i8; T] = std::array::from_fn(|t| tokens[t].quants.as_ptr());
+    let scale: [*const f32; T] = std::array::from_fn(|t| tokens[t].scale.as_ptr());
+    let sum: [*const i32; T] = std::array::from_fn(|t| tokens[t].sum.as_ptr());
+    let scaled_sum: [*const f32; T] = std::array::from_fn(|t| tokens[t].scaled_sum.as_ptr());
+    let mut sums = [[_mm256_setzero_ps(); 2]; T];
+    for b in 0..blocks {
+        let (at, head) = p.place(b);
+        // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and each row
+        // has `blocks` blocks.
+        unsafe {
+            let record = tile.as_ptr().add(at);
+            let scales = record.add(p.quants());
+            for h in 0..2 {
+                let whole: [__m256i; T] = if P == BYTES {
+                    bytes::<T>(record.add(h * 32), quants.map(|q| q.add(b * BLOCK)))
+                } else {
+                    nibbles::<T>(record.add(h * 32), quants.map(|q| q.add(b * BLOCK)))
+                };
+                let half = |at: *const u8| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
+                let byte = |at: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
+                let head = tile.as_ptr().add(head + h * 16);
+                let d = if P == SUPER { _mm256_mul_ps(half(head), byte(scales.add(h * 8))) } else { half(scales.add(h * 16)) };
+                for t in 0..T {
+                    let mut whole = whole[t];
+                    if P == NIBBLES {
+                        whole = _mm256_sub_epi32(whole, _mm256_set1_epi32(8 * *sum[t].add(b)));
+                    }
+                    let d = _mm256_mul_ps(d, _mm256_set1_ps(*scale[t].add(b)));
+                    sums[t][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), d, sums[t][h]);
+                }
+                if P == NIBBLES_MIN || P == SUPER {
+                    let m = if P == SUPER {
+                        let m = _mm256_mul_ps(half(head.add(32)), byte(scales.add(16 + h * 8)));
+                        _mm256_sub_ps(_mm256_set1_ps(-0.0), m)
+                    } else {
+                        half(scales.add(32 + h * 16))
+                    };
+                    for t in 0..T {
+                        sums[t][h] = _mm256_fmadd_ps(m, _mm256_set1_ps(*scaled_sum[t].add(b)), sums[t][h]);
+                    }
+                }
+            }
+        }
+    }
+    for (t, sums) in sums.iter().enumerate() {
+        for (h, sum) in sums.iter().enumerate() {
+            // SAFETY: the caller lets us write 16 rows of each token.
+            unsafe {
+                let at = out.at.add(t * out.stride + h * 8);
+                let sum = if out.add { _mm256_add_ps(_mm256_loadu_ps(at), *sum) } else { *sum };
+                _mm256_storeu_ps(at, sum);
+            }
+        }
+    }
+}
+
+/// 8 rows of 32 unsigned nibbles times T tokens.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i; T] {
+    let low = _mm256_set1_epi8(15);
+    let mut pairs = [_mm256_setzero_si256(); T];
+    for j in 0..4 {
+        // SAFETY: the caller's lines and rows hold a whole block.
+        unsafe {
+            let w = _mm256_loadu_si256(lines.add(j * 64).cast());
+            let (lo, hi) = (_mm256_and_si256(w, low), _mm256_and_si256(_mm256_srli_epi16(w, 4), low));
+            for t in 0..T {
+                // At most 8 sums of two products of 15 and 127: 30,480 fits in 16 bits.
+                pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(lo, four(x[t].add(4 * j))));
+                pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(hi, four(x[t].add(16 + 4 * j))));
+            }
+        }
+    }
+    pairs.map(|pairs| _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+}
+
+/// 8 rows of 32 signed bytes times T tokens: |w| times x with the sign of w, since one factor must be unsigned.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i; T] {
+    let mut whole = [_mm256_setzero_si256(); T];
+    for j in 0..8 {
+        // SAFETY: the caller's lines and rows hold a whole block.
+        unsafe {
+            let w = _mm256_loadu_si256(lines.add(j * 64).cast());
+            let magnitude = _mm256_abs_epi8(w);
+            for t in 0..T {
+                // Two products of 128 and 127: 32,512 fits in 16 bits.
+                let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four(x[t].add(4 * j)), w));
+                whole[t] = _mm256_add_epi32(whole[t], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+            }
+        }
+    }
+    whole
+}
+
+/// Four bytes in every lane.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn four(at: *const i8) -> __m256i {
+    // SAFETY: four bytes lie there, says the caller.
+    _mm256_set1_epi32(unsafe { at.cast::<i32>().read_unaligned() })
+}
+
+/// Rows that share each load of halves.
+pub const WEIGHED: usize = 6;
+
+/// See [`Weigh`].
+///
+/// # Safety
+/// The CPU has AVX2, FMA and F16C, and `w` keeps the promises of [`Weigh`], with at most [`WEIGHED`] rows.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub unsafe fn weigh(w: Weigh) {
+    // SAFETY: the caller's promises are those of the callee.
+    unsafe {
+        match w.rows {
+            1 => weigh_rows::<1>(w),
+            2 => weigh_rows::<2>(w),
+            3 => weigh_rows::<3>(w),
+            4 => weigh_rows::<4>(w),
+            5 => weigh_rows::<5>(w),
+            6 => weigh_rows::<6>(w),
+            n => unreachable!("{n} rows at once"),
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn weigh_rows<const R: usize>(w: Weigh) {
+    // SAFETY: [`Weigh`] promises that all of these lie in its arrays.
+    unsafe {
+        let mut sums: [[__m256; 2]; R] =
+            std::array::from_fn(|r| std::array::from_fn(|i| _mm256_loadu_ps(w.sums.add(r * w.sums_stride + i * 8))));
+        let a: [*const f32; R] = std::array::from_fn(|r| w.a.add(r * w.a_stride));
+        for n in 0..w.n {
+            let half = |i: usize| _mm256_cvtph_ps(_mm_loadu_si128(w.halves.add(n * 16 + i * 8).cast()));
+            let halves = [half(0), half(1)];
+            for r in 0..R {
+                let a = _mm256_set1_ps(*a[r].add(n));
+                sums[r] = [_mm256_fmadd_ps(a, halves[0], sums[r][0]), _mm256_fmadd_ps(a, halves[1], sums[r][1])];
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            _mm256_storeu_ps(w.sums.add(r * w.sums_stride), sums[0]);
+            _mm256_storeu_ps(w.sums.add(r * w.sums_stride + 8), sums[1]);
+        }
+    }
+}

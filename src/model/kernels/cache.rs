@@ -1,0 +1,204 @@
+//! Keys and values in half precision, as attention reads them.
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use super::lanes::LANES;
+use super::memory::Shared;
+use crate::model::Config;
+
+/// The cache of one context: `capacity` slots, of which those below the committed length hold positions in order.
+///
+/// Planes, one for each layer and key-value head. Keys: [tile of 16 slots][dimension][16 slots], so that one load brings
+/// a dimension of 16 keys. Values: [16 dimensions][slot][16 dimensions], so that one load brings 16 dimensions of a
+/// value, and neighbouring slots follow each other.
+#[derive(Debug)]
+pub struct Cache {
+    keys: Shared<u16>,
+    values: Shared<u16>,
+    planes: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    slots: usize,
+}
+
+#[allow(unsafe_code)]
+impl Cache {
+    /// An empty cache of at least `capacity` slots.
+    pub fn new(config: &Config, capacity: usize) -> Self {
+        let (planes, slots) = (config.layers * config.kv_heads, capacity.next_multiple_of(LANES));
+        let padded = config.head_dim.next_multiple_of(LANES);
+        Self {
+            keys: Shared::new(planes * slots * config.head_dim),
+            values: Shared::new(planes * slots * padded),
+            planes,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            slots,
+        }
+    }
+
+    fn key_plane(&self, plane: usize) -> usize {
+        plane * self.slots * self.head_dim
+    }
+
+    fn value_plane(&self, plane: usize) -> usize {
+        plane * self.slots * self.head_dim.next_multiple_of(LANES)
+    }
+
+    /// The keys of 16 slots from `16 * tile` on: [dimension][16].
+    ///
+    /// # Safety
+    /// No thread writes keys of these slots meanwhile.
+    pub unsafe fn key_tile(&self, layer: usize, head: usize, tile: usize) -> &[u16] {
+        let at = self.key_plane(layer * self.kv_heads + head) + tile * LANES * self.head_dim;
+        // SAFETY: the caller's promise.
+        unsafe { self.keys.read(at..at + LANES * self.head_dim) }
+    }
+
+    /// Dimensions `16 * part ..` of the values of `slots`: [slot][16].
+    ///
+    /// # Safety
+    /// No thread writes values of these slots meanwhile.
+    pub unsafe fn value_run(&self, layer: usize, head: usize, part: usize, slots: std::ops::Range<usize>) -> &[u16] {
+        let at = self.value_plane(layer * self.kv_heads + head) + part * self.slots * LANES;
+        // SAFETY: the caller's promise.
+        unsafe { self.values.read(at + slots.start * LANES..at + slots.end * LANES) }
+    }
+
+    /// Stores a key, rounded to half precision.
+    ///
+    /// # Safety
+    /// No other thread touches the keys of this slot and head meanwhile.
+    pub unsafe fn put_key(&self, layer: usize, head: usize, slot: usize, key: &[f32], halves: &mut [f16]) {
+        halves.convert_from_f32_slice(key);
+        let at = self.key_plane(layer * self.kv_heads + head) + slot / LANES * LANES * self.head_dim + slot % LANES;
+        for (d, half) in halves.iter().enumerate() {
+            // SAFETY: as the caller promises; a slice of one element, since its neighbours are other threads'.
+            unsafe { self.keys.write(at + d * LANES..at + d * LANES + 1)[0] = half.to_bits() };
+        }
+    }
+
+    /// Stores a value, rounded to half precision.
+    ///
+    /// # Safety
+    /// No other thread touches the values of this slot and head meanwhile.
+    pub unsafe fn put_value(&self, layer: usize, head: usize, slot: usize, value: &[f32], halves: &mut [f16]) {
+        halves.convert_from_f32_slice(value);
+        let plane = self.value_plane(layer * self.kv_heads + head);
+        for (part, halves) in halves.chunks(LANES).enumerate() {
+            let at = plane + (part * self.slots + slot) * LANES;
+            // SAFETY: as the caller promises.
+            let to = unsafe { self.values.write(at..at + halves.len()) };
+            for (to, half) in to.iter_mut().zip(halves) {
+                *to = half.to_bits();
+            }
+        }
+    }
+
+    /// Moves the keys and values of slot `from[i]` to slot `to + i`, for all i in order. No source may have been
+    /// overwritten by then: `from` rises and `from[i] >= to + i`.
+    pub fn gather(&mut self, to: usize, from: impl Iterator<Item = usize> + Clone) {
+        let (d, padded) = (self.head_dim, self.head_dim.next_multiple_of(LANES));
+        for plane in 0..self.planes {
+            let (keys, values) = (self.key_plane(plane), self.value_plane(plane));
+            for (to, from) in (to..).zip(from.clone()).filter(|(to, from)| to != from) {
+                let key = |slot: usize| keys + slot / LANES * LANES * d + slot % LANES;
+                let all = self.keys.all_mut();
+                for i in 0..d {
+                    all[key(to) + i * LANES] = all[key(from) + i * LANES];
+                }
+                let all = self.values.all_mut();
+                for part in 0..padded / LANES {
+                    let at = |slot: usize| values + (part * self.slots + slot) * LANES;
+                    all.copy_within(at(from)..at(from) + LANES, at(to));
+                }
+            }
+        }
+    }
+
+    /// Copies the first `len` slots of another cache of the same model.
+    pub fn copy_from(&mut self, other: &Cache, len: usize) {
+        let tiles = len.div_ceil(LANES);
+        let padded = self.head_dim.next_multiple_of(LANES);
+        for plane in 0..self.planes {
+            let n = tiles * LANES * self.head_dim;
+            let (from, to) = (other.key_plane(plane), self.key_plane(plane));
+            // SAFETY: `other` is borrowed and no forward of it runs (its owner gave it), so nobody writes it.
+            self.keys.all_mut()[to..to + n].copy_from_slice(unsafe { other.keys.read(from..from + n) });
+            for part in 0..padded / LANES {
+                let from = other.value_plane(plane) + part * other.slots * LANES;
+                let to = self.value_plane(plane) + part * self.slots * LANES;
+                // SAFETY: as above.
+                self.values.all_mut()[to..to + len * LANES]
+                    .copy_from_slice(unsafe { other.values.read(from..from + len * LANES) });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Config;
+
+    fn config() -> Config {
+        Config {
+            dim: 32,
+            ffn: 32,
+            layers: 2,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 24,
+            vocab: 8,
+            context: 64,
+            eps: 1e-5,
+            rope_base: 1e4,
+            rope_scaling: None,
+        }
+    }
+
+    fn number(layer: usize, head: usize, slot: usize, d: usize, value: bool) -> f32 {
+        (layer * 1000 + head * 500 + slot * 10 + d) as f32 / 4.0 * if value { -1.0 } else { 1.0 }
+    }
+
+    #[allow(unsafe_code)]
+    fn fill(cache: &Cache, slots: usize) {
+        let mut halves = [f16::ZERO; 24];
+        for (layer, head, slot) in (0..2).flat_map(|l| (0..2).flat_map(move |h| (0..slots).map(move |s| (l, h, s)))) {
+            let row = |value| std::array::from_fn::<f32, 24, _>(|d| number(layer, head, slot, d, value));
+            // SAFETY: one thread.
+            unsafe {
+                cache.put_key(layer, head, slot, &row(false), &mut halves);
+                cache.put_value(layer, head, slot, &row(true), &mut halves);
+            }
+        }
+    }
+
+    #[allow(unsafe_code)]
+    fn holds(cache: &Cache, slot: usize, was: usize) {
+        for (layer, head, d) in (0..2).flat_map(|l| (0..2).flat_map(move |h| (0..24).map(move |d| (l, h, d)))) {
+            // SAFETY: one thread.
+            let (key, value) = unsafe {
+                let run = cache.value_run(layer, head, d / LANES, slot..slot + 1);
+                (cache.key_tile(layer, head, slot / LANES)[d * LANES + slot % LANES], run[d % LANES])
+            };
+            assert_eq!(f16::from_bits(key).to_f32(), number(layer, head, was, d, false));
+            assert_eq!(f16::from_bits(value).to_f32(), number(layer, head, was, d, true));
+        }
+    }
+
+    #[test]
+    fn what_is_put_is_found_also_after_a_gather_and_a_copy() {
+        let mut cache = Cache::new(&config(), 40);
+        fill(&cache, 40);
+        (0..40).for_each(|slot| holds(&cache, slot, slot));
+        cache.gather(10, [10, 12, 17, 39].into_iter());
+        (0..10).for_each(|slot| holds(&cache, slot, slot));
+        [10, 12, 17, 39].into_iter().enumerate().for_each(|(i, was)| holds(&cache, 10 + i, was));
+        let mut other = Cache::new(&config(), 100);
+        other.copy_from(&cache, 14);
+        (0..10).for_each(|slot| holds(&other, slot, slot));
+        [10, 12, 17, 39].into_iter().enumerate().for_each(|(i, was)| holds(&other, 10 + i, was));
+    }
+}

@@ -1,0 +1,174 @@
+//! The arithmetic between the products, in plain Rust over arrays of 16 lanes.
+//!
+//! Each function is inlined into a caller for every instruction set and vectorised there. No operation is reordered by
+//! that, so that every set gives the same bits; where a fused multiply-add is meant it is written out.
+
+use super::tile::BLOCK;
+use crate::dist::exp;
+
+/// Lanes of a sum: how many partial sums run side by side. Part of the order of sums, so the same for every set.
+pub const LANES: usize = 16;
+
+/// Rounds 32 values to signed bytes: quants and their scale, max |x| / 127. A value that is not finite makes the scale
+/// not finite, so that whatever is computed from it shows.
+#[inline(always)]
+pub fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32) {
+    // As bits, magnitudes are in order, with infinity and NaN above all.
+    let mut most = 0i32;
+    for x in x {
+        most = most.max((x.to_bits() & 0x7fff_ffff) as i32);
+    }
+    let most = f32::from_bits(most as u32);
+    let inverse = if most > 0.0 { 127.0 / most } else { 0.0 };
+    // Adding it rounds to a whole number, halves to even, which stands in the low bits of the sum.
+    const MAGIC: f32 = 12_582_912.0;
+    let mut quants = [0i8; BLOCK];
+    for (q, x) in quants.iter_mut().zip(x) {
+        // Above 127 only by rounding of the inverse of a tiny maximum, and then by less than half a step.
+        *q = ((x * inverse + MAGIC).to_bits() as i32 - MAGIC.to_bits() as i32) as i8;
+    }
+    // A maximum below 127 times the smallest number has no inverse: such values are nothing.
+    if inverse.is_infinite() { ([0; BLOCK], 0.0) } else { (quants, most / 127.0) }
+}
+
+/// Adds up lanes, in a fixed order.
+#[inline(always)]
+pub fn add_up(lanes: &[f32; LANES]) -> f32 {
+    let mut s = *lanes;
+    let mut n = LANES / 2;
+    while n > 0 {
+        for i in 0..n {
+            s[i] += s[i + n];
+        }
+        n /= 2;
+    }
+    s[0]
+}
+
+/// The factor of the RMS norm of `x`: 1 / sqrt(mean of x^2 + eps) (Zhang & Sennrich 2019, eq. 4).
+#[inline(always)]
+pub fn rms(x: &[f32], eps: f32) -> f32 {
+    let mut lanes = [[0f32; LANES]; 4];
+    let mut chunks = x.chunks_exact(4 * LANES);
+    for chunk in chunks.by_ref() {
+        for (lanes, x) in lanes.iter_mut().zip(chunk.chunks_exact(LANES)) {
+            for i in 0..LANES {
+                lanes[i] = x[i].mul_add(x[i], lanes[i]);
+            }
+        }
+    }
+    for (i, x) in chunks.remainder().iter().enumerate() {
+        let lane = &mut lanes[i / LANES][i % LANES];
+        *lane = x.mul_add(*x, *lane);
+    }
+    let sums: [f32; LANES] = std::array::from_fn(|i| (lanes[0][i] + lanes[1][i]) + (lanes[2][i] + lanes[3][i]));
+    1.0 / (add_up(&sums) / x.len() as f32 + eps).sqrt()
+}
+
+/// silu(gate) * up, silu(g) = g / (1 + e^-g) (Shazeer 2020, "GLU variants", eq. 5).
+#[inline(always)]
+pub fn gated(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    for ((out, &g), &u) in out.iter_mut().zip(gate).zip(up) {
+        // e^-|g| never overflows.
+        let e = exp(-g.abs());
+        let numerator = if g >= 0.0 { 1.0 } else { e };
+        *out = g * (numerator / (1.0 + e)) * u;
+    }
+}
+
+/// Turns scores of positions in order into weights e^(s - max), in place; gives the maximum and the sum of the weights.
+/// `scores` is a whole number of lanes, of which those from `len` on are no positions and become 0. A position's lane is
+/// its place modulo the number of lanes. A score that is not finite makes the sum NaN.
+#[inline(always)]
+pub fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
+    // Far below every score, but finite, so that it does not count as a fault.
+    scores[len..].fill(-1e30);
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for s in scores.chunks_exact(LANES) {
+        for i in 0..LANES {
+            most[i] = if s[i] > most[i] { s[i] } else { most[i] };
+        }
+    }
+    let most = most.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+    let (mut sums, mut faults) = ([0f32; LANES], [0f32; LANES]);
+    for s in scores.chunks_exact_mut(LANES) {
+        for i in 0..LANES {
+            let z = s[i] - most;
+            faults[i] += z * 0.0;
+            s[i] = exp(z);
+            sums[i] += s[i];
+        }
+    }
+    scores[len..].fill(0.0);
+    (most, add_up(&sums) + add_up(&faults))
+}
+
+/// y += x * factor.
+#[inline(always)]
+pub fn add_scaled(x: &[f32], factor: f32, y: &mut [f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = x.mul_add(factor, *y);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn quants_are_the_nearest(x in prop::array::uniform32(-1e3f32..1e3), shrink in -30i32..30) {
+            let x = x.map(|x| x * 2f32.powi(shrink));
+            let (q, d) = quantise(&x);
+            let most = x.iter().fold(0f32, |m, x| m.max(x.abs()));
+            prop_assert_eq!(d, most / 127.0);
+            for (x, q) in x.iter().zip(q) {
+                prop_assert!((x - f32::from(q) * d).abs() <= d * 0.5001, "{} for {}", f32::from(q) * d, x);
+            }
+        }
+
+        #[test]
+        fn the_norm_and_the_gate_are_their_formulas(x in prop::collection::vec(-30f32..30.0, 1..300)) {
+            let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / x.len() as f64;
+            let want = 1.0 / (mean + 1e-5).sqrt();
+            prop_assert!((f64::from(rms(&x, 1e-5)) / want - 1.0).abs() < 1e-6);
+            let mut out = vec![0.0; x.len()];
+            gated(&x, &x, &mut out);
+            for (x, y) in x.iter().zip(out) {
+                let (x, y) = (f64::from(*x), f64::from(y));
+                prop_assert!((y - x / (1.0 + (-x).exp()) * x).abs() <= 1e-6 * x * x, "{y} for {x}");
+            }
+        }
+
+        #[test]
+        fn weights_are_a_softmax(s in prop::collection::vec(-40f32..40.0, 1..100)) {
+            let mut scores = s.clone();
+            scores.resize(s.len().next_multiple_of(LANES), 7.0);
+            let (most, sum) = softmax(&mut scores, s.len());
+            let total: f64 = s.iter().map(|x| f64::from(*x - most).exp()).sum();
+            prop_assert!((f64::from(sum) / total - 1.0).abs() < 1e-6);
+            for (p, s) in scores.iter().zip(&s) {
+                prop_assert!((f64::from(*p) - f64::from(s - most).exp()).abs() < 1e-6);
+            }
+            prop_assert!(scores[s.len()..].iter().all(|&p| p == 0.0));
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_shows() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN] {
+            let mut x = [1.0; BLOCK];
+            x[9] = bad;
+            assert!(!quantise(&x).1.is_finite());
+            assert!(!rms(&x, 1e-5).is_normal());
+        }
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut scores = [1.0; 2 * LANES];
+            scores[5] = bad;
+            assert!(softmax(&mut scores, 20).1.is_nan(), "{bad}");
+        }
+        assert_eq!(quantise(&[0.0; BLOCK]), ([0; BLOCK], 0.0));
+        assert_eq!(quantise(&[1e-40; BLOCK]), ([0; BLOCK], 0.0));
+    }
+}

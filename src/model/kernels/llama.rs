@@ -1,0 +1,467 @@
+//! A Llama's packed weights, and the forward of a pass through them.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use half::f16;
+
+use super::attention::{Attention, Paths};
+use super::cache::Cache;
+use super::memory::Shared;
+use super::pool::{Pool, Worker};
+use super::scratch::Scratch;
+use super::tile::{BLOCK, Mat, Packing, ROWS, pack_tile, unpack_row};
+use super::{Acts, Kernel, Out};
+use crate::model::blocks::Kind;
+use crate::model::load::LoadError;
+use crate::model::weights::Weights;
+use crate::model::{Config, rope};
+use crate::tree::TokenId;
+
+/// The matrices of a layer, by what they are multiplied with.
+#[derive(Debug)]
+struct Layer {
+    attention_norm: Vec<f32>,
+    /// Queries, keys, values.
+    qkv: [Mat; 3],
+    output: Mat,
+    ffn_norm: Vec<f32>,
+    gate: Mat,
+    up: Mat,
+    down: Mat,
+}
+
+/// Where the embedding lies.
+#[derive(Debug)]
+enum Embedding {
+    /// It is the head too.
+    Tied,
+    /// Rows as the file has them.
+    Own { kind: Kind, row: usize, bytes: Vec<u8> },
+}
+
+/// Weights packed for the CPU, shared by all contexts of the model.
+#[derive(Debug)]
+pub struct Llama {
+    config: Config,
+    kernel: &'static Kernel,
+    pool: Arc<Pool>,
+    packed: Shared<u8>,
+    layers: Vec<Layer>,
+    output_norm: Vec<f32>,
+    head: Mat,
+    embedding: Embedding,
+    /// Radians a position of each rotated pair.
+    frequencies: Vec<f32>,
+    /// Whether the values of a rotated pair are neighbours.
+    neighbours: bool,
+    /// Formats that were rounded to 8 bits, since they have no packing of their own.
+    rounded: Vec<Kind>,
+}
+
+/// What is to be packed where.
+struct Plan<'a> {
+    name: String,
+    kind: Kind,
+    mat: Mat,
+    weights: &'a Weights,
+}
+
+impl Llama {
+    /// Reads and packs the weights, on `threads` threads, for the fastest kernel of this CPU.
+    ///
+    /// # Errors
+    /// If reading fails.
+    pub fn load(weights: &Weights, threads: usize) -> Result<Self, LoadError> {
+        Self::with_kernel(weights, threads, Kernel::detect())
+    }
+
+    /// The same for a kernel of choice.
+    ///
+    /// # Errors
+    /// As [`Llama::load`].
+    pub fn with_kernel(weights: &Weights, threads: usize, kernel: &'static Kernel) -> Result<Self, LoadError> {
+        let config = weights.config().clone();
+        let mut plans: Vec<Plan> = Vec::new();
+        let mut size = 0;
+        let mut rounded = Vec::new();
+        let mut plan = |name: String| -> Mat {
+            // That the tensor is there was checked when the weights were opened.
+            let (kind, rows, cols) = weights.tensor(&name).map_or((Kind::F32, 0, 0), |t| (t.kind, t.rows, t.cols));
+            let (packing, exact) = Packing::of(kind);
+            if !exact && !rounded.contains(&kind) {
+                rounded.push(kind);
+            }
+            let mat = Mat { packing, rows, cols, at: size };
+            size += mat.bytes().next_multiple_of(64);
+            plans.push(Plan { name, kind, mat, weights });
+            mat
+        };
+        let mut layers = Vec::with_capacity(config.layers);
+        for l in 0..config.layers {
+            let mut mat = |name: &str| plan(format!("blk.{l}.{name}.weight"));
+            layers.push(Layer {
+                attention_norm: weights.read_vector(&format!("blk.{l}.attn_norm.weight"))?,
+                qkv: [mat("attn_q"), mat("attn_k"), mat("attn_v")],
+                output: mat("attn_output"),
+                ffn_norm: weights.read_vector(&format!("blk.{l}.ffn_norm.weight"))?,
+                gate: mat("ffn_gate"),
+                up: mat("ffn_up"),
+                down: mat("ffn_down"),
+            });
+        }
+        let head = plan(weights.head().to_owned());
+        let packed = Shared::streamed(size);
+        pack(&plans, &packed, threads)?;
+        let embedding = match weights.tensor("token_embd.weight").filter(|t| t.name != weights.head()) {
+            None => Embedding::Tied,
+            Some(t) => {
+                let mut bytes = Vec::new();
+                weights.read_rows(&t.name, 0..t.rows, &mut bytes)?;
+                Embedding::Own { kind: t.kind, row: t.row_bytes(), bytes }
+            }
+        };
+        Ok(Self {
+            kernel,
+            pool: Pool::shared(threads),
+            packed,
+            layers,
+            output_norm: weights.read_vector("output_norm.weight")?,
+            head,
+            embedding,
+            frequencies: rope::frequencies(&config, weights.rope_factors()),
+            neighbours: weights.rope_interleaved(),
+            rounded,
+            config,
+        })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Name of the kernel.
+    pub fn kernel(&self) -> &'static str {
+        self.kernel.name
+    }
+
+    /// Threads of a forward.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Formats of the file that were rounded to 8 bits with a scale for 32 values, since they have no packing.
+    pub fn rounded(&self) -> &[Kind] {
+        &self.rounded
+    }
+
+    /// Bytes of the packed weights, all of which a pass reads.
+    pub fn weight_bytes(&self) -> usize {
+        self.packed.len()
+    }
+
+    /// The value of a token's embedding, to `out`.
+    #[allow(unsafe_code)]
+    fn embed(&self, token: TokenId, out: &mut [f32]) {
+        let row = token as usize;
+        match &self.embedding {
+            Embedding::Own { kind, row: bytes, bytes: all } => kind.dequantise(&all[row * bytes..][..*bytes], out),
+            Embedding::Tied => {
+                let size = self.head.tile_bytes();
+                let at = self.head.at + row / ROWS * size;
+                // SAFETY: packed weights are never written after loading.
+                unpack_row(self.head.packing, unsafe { self.packed.read(at..at + size) }, row % ROWS, out);
+            }
+        }
+    }
+
+    /// Fills `angles`, a row for each position from `known` up to `positions`, with cosines, then sines.
+    pub(super) fn angles(&self, known: usize, positions: usize, angles: &mut Vec<f32>) {
+        for p in known..positions {
+            let angle = |f: &f32| f64::from(*f) * p as f64;
+            angles.extend(self.frequencies.iter().map(|f| angle(f).cos() as f32));
+            angles.extend(self.frequencies.iter().map(|f| angle(f).sin() as f32));
+        }
+    }
+
+    /// Runs a pass. Keys and values go to `cache`, logits to `scratch`.
+    pub(super) fn forward(&self, pass: &Batch, cache: &Cache, scratch: &Scratch) {
+        self.pool.run(&|worker| self.work(worker, pass, cache, scratch));
+    }
+
+    /// One thread's part of a pass. Between two barriers each row or block that is written is one thread's, and what is
+    /// read was written before the barrier: that is the reason of every unsafe block here.
+    #[allow(unsafe_code)]
+    fn work(&self, worker: &Worker, pass: &Batch, cache: &Cache, s: &Scratch) {
+        let (c, w, k, m) = (&self.config, s.widths, self.kernel, pass.tokens.len());
+        let solo = m == 1;
+        let tokens = worker.share(m);
+        let own = &s.own[worker.index];
+        let row = w.q + 2 * w.kv;
+        for t in tokens.clone() {
+            // SAFETY: row t is this thread's.
+            self.embed(pass.tokens[t], unsafe { s.x.write(t * w.dim..t * w.dim + c.dim) });
+        }
+        if solo {
+            worker.meet();
+        }
+        // With one token each thread rounds the input for itself: that takes less time than a barrier.
+        let normed = |weight: &[f32]| -> &Acts {
+            let acts = if solo { &own[0] } else { &s.normed };
+            for t in if solo { 0..1 } else { tokens.clone() } {
+                // SAFETY: the rounded row is this thread's, and nobody writes x now.
+                unsafe { (k.norm)(s.x.read(t * w.dim..t * w.dim + c.dim), weight, c.eps, acts, t) };
+            }
+            if !solo {
+                worker.meet();
+            }
+            acts
+        };
+        let halves = &mut vec![f16::ZERO; c.head_dim];
+        for (l, layer) in self.layers.iter().enumerate().take(pass.layers) {
+            let acts = normed(&layer.attention_norm);
+            let [q, key, value] = &layer.qkv;
+            let mats = [(q, 0), (key, w.q), (value, w.q + w.kv)];
+            self.products(worker, &mats, acts, m, (&s.qkv, row, false));
+            worker.meet();
+            for item in worker.share(m * (c.heads + c.kv_heads)) {
+                // SAFETY: this head's row, or this head's slot of the cache, is this thread's.
+                unsafe { self.place(l, item, pass, cache, s, halves) };
+            }
+            worker.meet();
+            let attention = Attention {
+                kernel: k,
+                config: c,
+                cache,
+                layer: l,
+                len: pass.len,
+                queries: &s.qkv,
+                stride: row,
+                paths: pass.paths,
+                out: &s.attended,
+                out_stride: w.q,
+                parts: &s.parts,
+            };
+            for item in (worker.index..attention.items()).step_by(worker.count) {
+                // SAFETY: each item is one thread's, and so is its room.
+                unsafe { attention.item(item, &s.attention[worker.index]) };
+            }
+            worker.meet();
+            if attention.in_parts() {
+                for number in worker.share(m * c.heads) {
+                    // SAFETY: each head of each token is one thread's.
+                    unsafe { attention.join(number) };
+                }
+                worker.meet();
+            }
+            let acts = if solo { &own[1] } else { &s.heads };
+            for t in if solo { 0..1 } else { tokens.clone() } {
+                let width = c.heads * c.head_dim;
+                // SAFETY: the rounded row is this thread's, and nobody writes attention's output now.
+                unsafe { (k.round)(s.attended.read(t * w.q..t * w.q + width), acts, t) };
+            }
+            if !solo {
+                worker.meet();
+            }
+            self.products(worker, &[(&layer.output, 0)], acts, m, (&s.x, w.dim, true));
+            worker.meet();
+            let acts = normed(&layer.ffn_norm);
+            self.feed(worker, layer, acts, m, s);
+            worker.meet();
+            self.products(worker, &[(&layer.down, 0)], &s.hidden, m, (&s.x, w.dim, true));
+            worker.meet();
+        }
+        let wanted = pass.logits.clone();
+        if wanted.is_empty() {
+            return;
+        }
+        let acts = if solo { &own[0] } else { &s.normed };
+        let mine = worker.share(wanted.len());
+        for t in if solo { 0..1 } else { wanted.start + mine.start..wanted.start + mine.end } {
+            // SAFETY: as in `normed`.
+            unsafe {
+                (k.norm)(s.x.read(t * w.dim..t * w.dim + c.dim), &self.output_norm, c.eps, acts, t - wanted.start);
+            }
+        }
+        if !solo {
+            worker.meet();
+        }
+        let first = pass.first_row * w.vocab;
+        let tiles = worker.share(self.head.tiles());
+        self.product(&self.head, tiles, acts, wanted.len(), (&s.logits, w.vocab, false), first);
+    }
+
+    /// This thread's share of the products of several matrices with the same input, each to its place in the rows of
+    /// `out` (array, stride, whether to add).
+    fn products(&self, worker: &Worker, mats: &[(&Mat, usize)], acts: &Acts, m: usize, out: (&Shared<f32>, usize, bool)) {
+        let share = worker.share(mats.iter().map(|(mat, _)| mat.tiles()).sum());
+        let mut before = 0;
+        for (mat, at) in mats {
+            let n = mat.tiles();
+            let tiles = share.start.clamp(before, before + n) - before..share.end.clamp(before, before + n) - before;
+            self.product(mat, tiles, acts, m, out, *at);
+            before += n;
+        }
+    }
+
+    /// Some tiles of a matrix times the first `m` rows of `acts`.
+    #[allow(unsafe_code)]
+    fn product(
+        &self,
+        mat: &Mat,
+        tiles: std::ops::Range<usize>,
+        acts: &Acts,
+        m: usize,
+        (out, stride, add): (&Shared<f32>, usize, bool),
+        first: usize,
+    ) {
+        debug_assert_eq!(acts.blocks(), mat.blocks());
+        let size = mat.tile_bytes();
+        for tile in tiles {
+            let at = mat.at + tile * size;
+            // SAFETY: packed weights are never written after loading.
+            let weights = unsafe { self.packed.read(at..at + size) };
+            let mut t = 0;
+            while t < m {
+                let n = together(m - t, self.kernel.tokens);
+                // SAFETY: nobody writes the rounded input now.
+                let rows: [_; MOST] = std::array::from_fn(|i| unsafe { acts.row(t + i.min(n - 1)) });
+                let to = first + t * stride + tile * ROWS;
+                // SAFETY: these rows of these tokens are this thread's; the last token's end at this index.
+                let at = unsafe { out.write(to..to + (n - 1) * stride + ROWS) }.as_mut_ptr();
+                // SAFETY: the CPU has the kernel's instructions; the tile is whole, and 16 rows of n tokens may be written.
+                unsafe { (self.kernel.tile)(mat.packing, weights, &rows[..n], Out { at, stride, add }) };
+                t += n;
+            }
+        }
+    }
+
+    /// Query or key-and-value of one head of one token, number `item`: rotated, and put where attention reads it.
+    ///
+    /// # Safety
+    /// No other thread does the same item, and the products are done.
+    #[allow(unsafe_code)]
+    unsafe fn place(&self, layer: usize, item: usize, pass: &Batch, cache: &Cache, s: &Scratch, halves: &mut [f16]) {
+        let (c, w) = (&self.config, s.widths);
+        let (t, head) = (item / (c.heads + c.kv_heads), item % (c.heads + c.kv_heads));
+        let (hd, row) = (c.head_dim, t * (w.q + 2 * w.kv));
+        let angles = &pass.angles[pass.positions[t] * hd..][..hd];
+        let part = |at: usize| row + at..row + at + hd;
+        if head < c.heads {
+            // SAFETY: this head of this token is this thread's (the caller's promise), here and below.
+            let query = unsafe { s.qkv.write(part(head * hd)) };
+            // SAFETY: the CPU has the kernel's instructions.
+            unsafe { (self.kernel.rotate)(query, angles, self.neighbours, 1.0 / (hd as f32).sqrt()) };
+            return;
+        }
+        let (head, slot) = (head - c.heads, pass.slot + t);
+        // SAFETY: as above.
+        let key = unsafe { s.qkv.write(part(w.q + head * hd)) };
+        // SAFETY: the CPU has the kernel's instructions; the slot's key and value of this head are this thread's.
+        unsafe {
+            (self.kernel.rotate)(key, angles, self.neighbours, 1.0);
+            cache.put_key(layer, head, slot, key, halves);
+            cache.put_value(layer, head, slot, s.qkv.read(part(w.q + w.kv + head * hd)), halves);
+        }
+    }
+
+    /// The first half of the feed-forward layer: gate and up of this thread's blocks, and their gated product, rounded.
+    #[allow(unsafe_code)]
+    fn feed(&self, worker: &Worker, layer: &Layer, acts: &Acts, m: usize, s: &Scratch) {
+        let (c, w) = (&self.config, s.widths);
+        let blocks = worker.share(c.ffn.div_ceil(BLOCK));
+        let tiles = blocks.start * (BLOCK / ROWS)..(blocks.end * (BLOCK / ROWS)).min(layer.gate.tiles());
+        if tiles.is_empty() {
+            return;
+        }
+        let out = (&s.gate_up, 2 * w.ffn, false);
+        self.product(&layer.gate, tiles.clone(), acts, m, out, 0);
+        self.product(&layer.up, tiles, acts, m, out, w.ffn);
+        let (from, to) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(c.ffn));
+        for t in 0..m {
+            let at = t * 2 * w.ffn;
+            // SAFETY: this thread wrote these rows just now, and the blocks that come of them are its own.
+            unsafe {
+                let (gate, up) = (s.gate_up.read(at + from..at + to), s.gate_up.read(at + w.ffn + from..at + w.ffn + to));
+                (self.kernel.gate)(gate, up, &s.hidden, t, blocks.start);
+            }
+        }
+    }
+}
+
+/// The most tokens that any kernel takes at once.
+const MOST: usize = 8;
+
+/// How many tokens to take at once where `left` are left and `most` fit: as evenly as the last groups allow.
+fn together(left: usize, most: usize) -> usize {
+    if left <= most {
+        left
+    } else if left < 2 * most {
+        left.div_ceil(2)
+    } else {
+        most
+    }
+}
+
+/// A pass.
+pub(super) struct Batch<'a> {
+    /// Its tokens.
+    pub tokens: &'a [TokenId],
+    /// Rotary position of each.
+    pub positions: &'a [usize],
+    /// Their paths.
+    pub paths: &'a Paths,
+    /// Committed positions.
+    pub len: usize,
+    /// Slot of the first; the others follow.
+    pub slot: usize,
+    /// Layers to run.
+    pub layers: usize,
+    /// Which tokens want logits.
+    pub logits: std::ops::Range<usize>,
+    /// Row of the first one's logits.
+    pub first_row: usize,
+    /// Cosines, then sines, by position.
+    pub angles: &'a [f32],
+}
+
+/// Reads and packs all matrices; threads take tiles as they come.
+#[allow(unsafe_code)]
+fn pack(plans: &[Plan], packed: &Shared<u8>, threads: usize) -> Result<(), LoadError> {
+    /// Tiles read at once.
+    const RUN: usize = 16;
+    let runs: Vec<(&Plan, std::ops::Range<usize>)> = (plans.iter())
+        .flat_map(|plan| {
+            let tiles = plan.mat.tiles();
+            (0..tiles).step_by(RUN).map(move |from| (plan, from..(from + RUN).min(tiles)))
+        })
+        .collect();
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+    let work = || -> Result<(), LoadError> {
+        let mut bytes = Vec::new();
+        while let Some((plan, tiles)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mat = plan.mat;
+            plan.weights.read_rows(&plan.name, tiles.start * ROWS..(tiles.end * ROWS).min(mat.rows), &mut bytes)?;
+            let Some(row) = plan.kind.row_bytes(mat.cols) else { continue };
+            let rows: Vec<&[u8]> = bytes.chunks_exact(row).collect();
+            for (i, rows) in rows.chunks(ROWS).enumerate() {
+                let at = mat.at + (tiles.start + i) * mat.tile_bytes();
+                // SAFETY: each tile is packed by the one thread that took its run.
+                pack_tile(plan.kind, mat.cols, rows, unsafe { packed.write(at..at + mat.tile_bytes()) });
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                if let Err(error) = work() {
+                    *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+                }
+            });
+        }
+    });
+    failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+}

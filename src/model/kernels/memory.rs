@@ -1,0 +1,156 @@
+//! Memory that several threads write at once, each a part of its own.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ops::Range;
+
+/// Alignment of small arrays: two cache lines, so that neighbours never share one.
+const ALIGN: usize = 128;
+/// Large arrays begin on a huge page, where the system has them.
+const HUGE: usize = 2 << 20;
+
+/// A zeroed array of plain numbers whose disjoint parts may be written by different threads at once.
+///
+/// Who writes what is fixed by the phases of a forward: within a phase no element is written by one thread and touched
+/// by another, and phases are separated by barriers. That is what the unsafe accessors ask of their callers.
+#[derive(Debug)]
+pub struct Shared<T: Plain> {
+    at: *mut T,
+    len: usize,
+    /// What was allocated; `at` is the first aligned place in it.
+    base: *mut u8,
+    layout: Layout,
+}
+
+/// Numbers for which every pattern of bits is a value, zero bytes included.
+pub trait Plain: Copy + Send + Sync + 'static {}
+impl Plain for u8 {}
+impl Plain for i8 {}
+impl Plain for u16 {}
+impl Plain for i32 {}
+impl Plain for f32 {}
+
+// SAFETY: it owns its memory, and the elements are plain numbers.
+#[allow(unsafe_code)]
+unsafe impl<T: Plain> Send for Shared<T> {}
+// SAFETY: shared access only reads through safe methods; writers promise disjointness (see the type).
+#[allow(unsafe_code)]
+unsafe impl<T: Plain> Sync for Shared<T> {}
+
+#[allow(unsafe_code)]
+impl<T: Plain> Shared<T> {
+    /// `len` zeros. Pages of a large array are taken from the system when they are first touched.
+    pub fn new(len: usize) -> Self {
+        Self::with_align(len, ALIGN)
+    }
+
+    /// The same for an array that is read as a stream at every pass: on huge pages, where the system has them, so that
+    /// its addresses are translated rarely and the prefetchers do not stop at every 4 KiB.
+    pub fn streamed(len: usize) -> Self {
+        let shared = Self::with_align(len, HUGE);
+        advise_huge(shared.at.cast(), len * size_of::<T>());
+        shared
+    }
+
+    fn with_align(len: usize, align: usize) -> Self {
+        // One line more than asked, so that a load of a whole vector at the end stays inside.
+        let size = len.checked_mul(size_of::<T>()).and_then(|n| n.checked_add(2 * ALIGN + align)).unwrap_or(usize::MAX);
+        // The alignment is made by hand: asked of the allocator, it would be paid with a pass over all pages to zero
+        // them, where those fresh from the system are zero already.
+        let Ok(layout) = Layout::from_size_align(size, align_of::<T>()) else {
+            panic!("an array of {len} elements is too large")
+        };
+        // SAFETY: the layout's size is not 0.
+        let base = unsafe { alloc_zeroed(layout) };
+        if base.is_null() {
+            handle_alloc_error(layout);
+        }
+        // SAFETY: less than `align` bytes further, which were allocated beyond what is used.
+        let at = unsafe { base.add(base.align_offset(align)) }.cast::<T>();
+        Self { at, len, base, layout }
+    }
+
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The elements of `range`.
+    ///
+    /// # Safety
+    /// No thread writes any of them while the slice lives.
+    pub unsafe fn read(&self, range: Range<usize>) -> &[T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: in bounds (checked), initialised (zeroed), and not written meanwhile (the caller's promise).
+        unsafe { std::slice::from_raw_parts(self.at.add(range.start), range.len()) }
+    }
+
+    /// The elements of `range`, to be written.
+    ///
+    /// # Safety
+    /// No other thread touches any of them, and no other slice of them exists, while the slice lives.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: in bounds (checked), initialised (zeroed), and nobody else's (the caller's promise).
+        unsafe { std::slice::from_raw_parts_mut(self.at.add(range.start), range.len()) }
+    }
+
+    /// All elements, where nobody else can have any.
+    pub fn all_mut(&mut self) -> &mut [T] {
+        // SAFETY: the exclusive borrow rules out every other slice.
+        unsafe { std::slice::from_raw_parts_mut(self.at, self.len) }
+    }
+}
+
+#[allow(unsafe_code)]
+impl<T: Plain> Drop for Shared<T> {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout, and no slice of it outlives it.
+        unsafe { dealloc(self.base, self.layout) }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn advise_huge(at: *mut u8, bytes: usize) {
+    unsafe extern "C" {
+        fn madvise(at: *mut u8, bytes: usize, advice: i32) -> i32;
+    }
+    const MADV_HUGEPAGE: i32 = 14;
+    // SAFETY: the range is memory of ours that begins on a page; the advice changes no content, and a refusal harms
+    // nothing.
+    unsafe {
+        madvise(at, bytes & !4095, MADV_HUGEPAGE);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_huge(_at: *mut u8, _bytes: usize) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn parts_are_separate_and_the_whole_is_zero_at_first() {
+        let mut shared = Shared::<f32>::new(100);
+        assert_eq!((shared.len(), shared.at as usize % ALIGN), (100, 0));
+        assert!(shared.all_mut().iter().all(|&x| x == 0.0));
+        // SAFETY: the two parts do not overlap.
+        let (a, b) = unsafe { (shared.write(0..50), shared.write(50..100)) };
+        a.fill(1.0);
+        b.fill(2.0);
+        // SAFETY: nobody writes any more.
+        assert_eq!(unsafe { shared.read(49..51) }, [1.0, 2.0]);
+        assert_eq!(Shared::<u8>::streamed(3 << 20).at as usize % HUGE, 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "assertion failed")]
+    #[allow(unsafe_code)]
+    fn outside_is_refused() {
+        // SAFETY: refused before anything is read.
+        let _ = unsafe { Shared::<u8>::new(4).read(2..5).len() };
+    }
+}

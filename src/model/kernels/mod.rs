@@ -1,0 +1,249 @@
+//! The CPU path: packed weights, byte products, attention over a tree, threads. The one room with `unsafe`.
+//!
+//! The order of every sum follows the position alone (see ARCHITECTURE.md): a row of a product is summed over blocks of
+//! columns in order, a score over the dimensions of a head, an attention's output over positions. Neither the batch, the
+//! slot, the tree, the count of threads nor the instruction set takes part in that order, so none of them changes a bit.
+
+mod acts;
+mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod cache;
+mod decoder;
+mod lanes;
+mod llama;
+mod memory;
+mod pool;
+mod scalar;
+mod scratch;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+pub use decoder::CpuDecoder;
+pub use llama::Llama;
+pub use pool::Pool;
+
+use acts::{Acts, Row};
+use tile::{BLOCK, Packing};
+
+/// Where the products of one tile go: 16 numbers for each token.
+#[derive(Clone, Copy)]
+struct Out {
+    /// The first token's first row.
+    at: *mut f32,
+    /// From one token's to the next's, in elements.
+    stride: usize,
+    /// Whether they are added to what is there, or replace it.
+    add: bool,
+}
+
+/// Sums weighted by rows of numbers over 16 columns of half-precision numbers, the inner loop of attention: for each
+/// row r, `sums[r][i] += sum over n of a[r][n] * halves[n][i]`, over n in order.
+///
+/// Whoever makes one promises that the arrays hold these elements, and that nobody else touches the sums meanwhile.
+#[derive(Clone, Copy)]
+struct Weigh {
+    /// `n` times 16 halves.
+    halves: *const u16,
+    /// Terms.
+    n: usize,
+    /// The first row's factors.
+    a: *const f32,
+    /// From one row's factors to the next's.
+    a_stride: usize,
+    /// Rows.
+    rows: usize,
+    /// The first row's 16 sums.
+    sums: *mut f32,
+    /// From one row's sums to the next's.
+    sums_stride: usize,
+}
+
+impl Weigh {
+    /// The rows from `first` on, `rows` of them.
+    fn part(&self, first: usize, rows: usize) -> Weigh {
+        let a = self.a.wrapping_add(first * self.a_stride);
+        Weigh { a, rows, sums: self.sums.wrapping_add(first * self.sums_stride), ..*self }
+    }
+}
+
+/// The inner loops for one instruction set. All sets give the same bits.
+///
+/// Every function is unsafe to call for two reasons: the CPU must have the set, which [`Kernel::detect`] sees to, and
+/// what they write must be nobody else's, as [`memory::Shared`] asks.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Its name, for people.
+    pub name: &'static str,
+    /// Tokens that one call of `tile` takes at most.
+    tokens: usize,
+    /// Rows that one call of `weigh` takes at most.
+    rows: usize,
+    tile: unsafe fn(Packing, &[u8], &[Row], Out),
+    weigh: unsafe fn(Weigh),
+    norm: unsafe fn(&[f32], &[f32], f32, &Acts, usize),
+    round: unsafe fn(&[f32], &Acts, usize),
+    gate: unsafe fn(&[f32], &[f32], &Acts, usize, usize),
+    softmax: unsafe fn(&mut [f32], usize) -> (f32, f32),
+    rotate: unsafe fn(&mut [f32], &[f32], bool, f32),
+}
+
+/// The functions of [`Kernel`] between the products, compiled for an instruction set.
+macro_rules! lanes_of {
+    ($name:ident $(, $feature:literal)?) => {
+        #[allow(unsafe_code)]
+        mod $name {
+            use super::{Acts, between};
+            $(#[target_feature(enable = $feature)])?
+            pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, acts: &Acts, t: usize) {
+                // SAFETY: the caller's promise, as for all of these: what is written is nobody else's.
+                unsafe { between::norm(x, weight, eps, acts, t) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            pub unsafe fn round(x: &[f32], acts: &Acts, t: usize) {
+                // SAFETY: as above.
+                unsafe { acts.put(t, 0, x) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            pub unsafe fn gate(gate: &[f32], up: &[f32], acts: &Acts, t: usize, first: usize) {
+                // SAFETY: as above.
+                unsafe { between::gate(gate, up, acts, t, first) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            pub unsafe fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
+                super::lanes::softmax(scores, len)
+            }
+            $(#[target_feature(enable = $feature)])?
+            pub unsafe fn rotate(x: &mut [f32], angles: &[f32], neighbours: bool, factor: f32) {
+                between::rotate(x, angles, neighbours, factor);
+            }
+        }
+    };
+}
+
+/// What lies between the products, for every instruction set: inlined into its callers.
+#[allow(unsafe_code)]
+mod between {
+    use super::{Acts, BLOCK, lanes};
+
+    /// RMS norm of `x`, times `weight`, rounded into row `t`.
+    #[inline(always)]
+    pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, acts: &Acts, t: usize) {
+        let r = lanes::rms(x, eps);
+        let mut block = [0f32; BLOCK];
+        for (b, (x, w)) in x.chunks(BLOCK).zip(weight.chunks(BLOCK)).enumerate() {
+            for ((y, x), w) in block.iter_mut().zip(x).zip(w) {
+                *y = x * r * w;
+            }
+            // SAFETY: row `t` is the caller's.
+            unsafe { acts.put(t, b, &block[..x.len()]) };
+        }
+    }
+
+    /// silu(gate) * up, rounded into row `t` from block `first` on.
+    #[inline(always)]
+    pub unsafe fn gate(gate: &[f32], up: &[f32], acts: &Acts, t: usize, first: usize) {
+        let mut block = [0f32; BLOCK];
+        for (b, (gate, up)) in gate.chunks(BLOCK).zip(up.chunks(BLOCK)).enumerate() {
+            lanes::gated(gate, up, &mut block[..gate.len()]);
+            // SAFETY: these blocks are the caller's.
+            unsafe { acts.put(t, first + b, &block[..gate.len()]) };
+        }
+    }
+
+    /// Rotates the pairs of one head, `x`, and multiplies by `factor` (Su et al. 2021, section 3.4.2). `angles` holds the
+    /// cosines of all pairs, then the sines. The two values of a pair are neighbours, or half a head apart.
+    #[inline(always)]
+    pub fn rotate(x: &mut [f32], angles: &[f32], neighbours: bool, factor: f32) {
+        let (cos, sin) = angles.split_at(x.len() / 2);
+        if neighbours {
+            for ((pair, &c), &s) in x.chunks_exact_mut(2).zip(cos).zip(sin) {
+                let (a, b) = (pair[0] * factor, pair[1] * factor);
+                (pair[0], pair[1]) = (a * c - b * s, a * s + b * c);
+            }
+        } else {
+            let (first, second) = x.split_at_mut(cos.len());
+            for (((x, y), &c), &s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                let (a, b) = (*x * factor, *y * factor);
+                (*x, *y) = (a * c - b * s, a * s + b * c);
+            }
+        }
+    }
+}
+
+lanes_of!(plain);
+#[cfg(target_arch = "x86_64")]
+lanes_of!(avx2_fma, "avx2,fma,f16c");
+
+/// The reference: safe scalar code.
+#[allow(unsafe_code)]
+static SCALAR: Kernel = {
+    unsafe fn tile(packing: Packing, tile: &[u8], tokens: &[Row], out: Out) {
+        for (t, token) in tokens.iter().enumerate() {
+            let sums = scalar::tile(packing, tile, *token);
+            // SAFETY: the caller lets us write 16 rows of each token.
+            let at = unsafe { std::slice::from_raw_parts_mut(out.at.add(t * out.stride), tile::ROWS) };
+            for (at, sum) in at.iter_mut().zip(sums) {
+                *at = if out.add { *at + sum } else { sum };
+            }
+        }
+    }
+    unsafe fn weigh(w: Weigh) {
+        for r in 0..w.rows {
+            // SAFETY: [`Weigh`]'s promise.
+            let (halves, a, sums) = unsafe {
+                (
+                    std::slice::from_raw_parts(w.halves, w.n * tile::ROWS),
+                    std::slice::from_raw_parts(w.a.add(r * w.a_stride), w.n),
+                    std::slice::from_raw_parts_mut(w.sums.add(r * w.sums_stride), tile::ROWS),
+                )
+            };
+            scalar::weigh(halves, a, sums);
+        }
+    }
+    Kernel {
+        name: "scalar",
+        tokens: 4,
+        rows: 6,
+        tile,
+        weigh,
+        norm: plain::norm,
+        round: plain::round,
+        gate: plain::gate,
+        softmax: plain::softmax,
+        rotate: plain::rotate,
+    }
+};
+
+#[cfg(target_arch = "x86_64")]
+static AVX2: Kernel = Kernel {
+    name: "avx2",
+    tokens: avx2::TOKENS,
+    rows: avx2::WEIGHED,
+    tile: avx2::tile,
+    weigh: avx2::weigh,
+    norm: avx2_fma::norm,
+    round: avx2_fma::round,
+    gate: avx2_fma::gate,
+    softmax: avx2_fma::softmax,
+    rotate: avx2_fma::rotate,
+};
+
+impl Kernel {
+    /// Every kernel that this CPU can run, the fastest first; the last is the scalar reference.
+    pub fn all() -> Vec<&'static Kernel> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+            all.push(&AVX2);
+        }
+        all.push(&SCALAR);
+        all
+    }
+
+    /// The fastest kernel of this CPU.
+    pub fn detect() -> &'static Kernel {
+        Kernel::all()[0]
+    }
+}

@@ -1,0 +1,344 @@
+//! The kernels against the scalar reference and against the position alone: every comparison is of bits.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+use super::tile::{BLOCK, Packing, ROWS, pack_tile};
+use super::{Acts, CpuDecoder, Kernel, Llama, Out, Weigh};
+use crate::model::blocks::Kind;
+use crate::model::weights::Weights;
+use crate::model::{Config, Decoder, Logits, Node, Parent, Pass, RopeScaling};
+
+/// A small model: grouped queries, a head that is no multiple of 32, widths that fill no whole tile.
+fn config() -> Config {
+    Config {
+        dim: 96,
+        ffn: 160,
+        layers: 3,
+        heads: 6,
+        kv_heads: 2,
+        head_dim: 24,
+        vocab: 211,
+        context: 2048,
+        eps: 1e-5,
+        rope_base: 10_000.0,
+        rope_scaling: None,
+    }
+}
+
+fn llama(config: Config, kind: Kind, seed: u64, threads: usize, kernel: &'static Kernel) -> Arc<Llama> {
+    let weights = Weights::random(config, kind, true, seed).unwrap();
+    Arc::new(Llama::with_kernel(&weights, threads, kernel).unwrap())
+}
+
+fn bits(row: &[f32]) -> Vec<u32> {
+    assert!(row.iter().all(|x| x.is_finite()), "a logit is not finite");
+    row.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Random bytes with the floats among them finite: rows of a matrix as a file could hold them.
+fn raw_rows(kind: Kind, rows: usize, cols: usize, rng: &mut ChaCha8Rng) -> Vec<Vec<u8>> {
+    let high: &[usize] = match kind {
+        Kind::Q4_1 | Kind::Q4K => &[1, 3],
+        _ => &[1],
+    };
+    let row = |rng: &mut ChaCha8Rng| {
+        let mut bytes: Vec<u8> = (0..kind.row_bytes(cols).unwrap()).map(|_| rng.next_u32() as u8).collect();
+        for block in bytes.chunks_exact_mut(kind.block_bytes()) {
+            high.iter().for_each(|&at| block[at] &= 0xBB);
+        }
+        bytes
+    };
+    (0..rows).map(|_| row(rng)).collect()
+}
+
+/// One tile times some tokens, by a kernel, added to what is there or not.
+#[allow(unsafe_code)]
+fn multiply(kernel: &Kernel, packing: Packing, tile: &[u8], acts: &Acts, tokens: usize, add: bool) -> Vec<u32> {
+    let mut out: Vec<f32> = (0..tokens * (ROWS + 3)).map(|i| i as f32 / 7.0).collect();
+    // SAFETY: one thread; `out` has the rows that are written; the kernel is one of this CPU's.
+    unsafe {
+        let rows: Vec<_> = (0..tokens).map(|t| acts.row(t)).collect();
+        (kernel.tile)(packing, tile, &rows, Out { at: out.as_mut_ptr(), stride: ROWS + 3, add });
+    }
+    out.iter().map(|x| x.to_bits()).collect()
+}
+
+proptest! {
+    #[test]
+    #[allow(unsafe_code)]
+    fn products_are_the_scalar_ones(
+        seed in any::<u64>(), which in 0usize..5, blocks in 1usize..6, tokens in 1usize..5, scale in -20i32..20, extreme in any::<bool>(),
+        add in any::<bool>(), rows in 1usize..17
+    ) {
+        let kind = [Kind::Q4_0, Kind::Q4_1, Kind::Q4K, Kind::Q8_0, Kind::F32][which];
+        let cols = if kind == Kind::Q4K { 256 } else { BLOCK } * blocks;
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let packing = Packing::of(kind).0;
+        let raw = if kind == Kind::F32 {
+            let number = |rng: &mut ChaCha8Rng| (rng.next_u32() as f32 / 2f32.powi(31) - 1.0).to_le_bytes();
+            (0..rows).map(|_| (0..cols).flat_map(|_| number(&mut rng)).collect()).collect()
+        } else if extreme {
+            // The largest quants of either sign: where 16-bit sums would overflow.
+            raw_rows(kind, rows, cols, &mut rng).into_iter().map(|row| {
+                let byte = [0x80, 0x7f, 0xff, 0x00][rng.next_u32() as usize % 4];
+                let (len, size) = (row.len(), kind.block_bytes());
+                (0..len).map(|i| if i % size < 4 { row[i] } else { byte }).collect()
+            }).collect()
+        } else {
+            raw_rows(kind, rows, cols, &mut rng)
+        };
+        let mut tile = vec![0; packing.tile(cols / BLOCK)];
+        pack_tile(kind, cols, &raw.iter().map(|r: &Vec<u8>| &r[..]).collect::<Vec<_>>(), &mut tile);
+        let acts = Acts::new(cols, tokens);
+        for t in 0..tokens {
+            let value = |rng: &mut ChaCha8Rng| {
+                let x = rng.next_u32() as f32 / 2f32.powi(31) - 1.0;
+                if extreme { x.signum() } else { x * 2f32.powi(scale) }
+            };
+            let row: Vec<f32> = (0..cols).map(|_| value(&mut rng)).collect();
+            // SAFETY: one thread.
+            unsafe { acts.put(t, 0, &row) };
+        }
+        let all = Kernel::all();
+        let want = multiply(all[all.len() - 1], packing, &tile, &acts, tokens, add);
+        for kernel in all {
+            prop_assert_eq!(&multiply(kernel, packing, &tile, &acts, tokens, add), &want, "{}", kernel.name);
+        }
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn weighted_sums_and_what_lies_between_are_the_scalar_ones(seed in any::<u64>(), n in 0usize..70, rows in 1usize..7, odd in 0usize..9) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut number = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.next_u32() as f32 / 2f32.powi(29) - 4.0).collect() };
+        let halves: Vec<u16> = number(n * 16).into_iter().map(|x| half::f16::from_f32(x).to_bits()).collect();
+        let (a, sums) = (number(rows * (n + odd)), number(rows * (16 + odd)));
+        let (x, y, weight) = (number(n + 64), number(n + 64), number(n + 64));
+        let angles = number(2 * (n + 64));
+        let results = |kernel: &Kernel| {
+            let mut sums = sums.clone();
+            let w = Weigh { halves: halves.as_ptr(), n, a: a.as_ptr(), a_stride: n + odd, rows, sums: sums.as_mut_ptr(), sums_stride: 16 + odd };
+            let acts = Acts::new(n + 64, 3);
+            let mut scores = x.clone();
+            scores.resize((n + 64).next_multiple_of(16), 0.0);
+            let (mut turned, mut halved) = (x[..(n + 64) & !1].to_vec(), x[..(n + 64) & !1].to_vec());
+            // SAFETY: one thread; the arrays have what `w` says; the kernel is one of this CPU's.
+            let (softmax, rows) = unsafe {
+                (kernel.weigh)(w);
+                (kernel.norm)(&x, &weight, 1e-5, &acts, 0);
+                (kernel.round)(&y, &acts, 1);
+                (kernel.gate)(&x, &y, &acts, 2, 0);
+                (kernel.rotate)(&mut turned, &angles[..(n + 64) & !1], true, 0.125);
+                (kernel.rotate)(&mut halved, &angles[..(n + 64) & !1], false, 1.0);
+                let rows: Vec<_> = (0..3).map(|t| acts.row(t)).map(|r| (r.quants.to_vec(), r.sum.to_vec(), bits(r.scale), bits(r.scaled_sum))).collect();
+                ((kernel.softmax)(&mut scores, n + 64), rows)
+            };
+            (bits(&sums), rows, bits(&scores), bits(&[softmax.0, softmax.1]), bits(&turned), bits(&halved))
+        };
+        let all = Kernel::all();
+        let want = results(all[all.len() - 1]);
+        for kernel in all {
+            prop_assert_eq!(&results(kernel), &want, "{}", kernel.name);
+        }
+    }
+}
+
+/// Random nodes of a tree: parents among the context and the nodes before.
+fn tree(n: usize, vocab: usize, rng: &mut ChaCha8Rng) -> Vec<Node> {
+    let node = |i: usize, rng: &mut ChaCha8Rng| {
+        // Biased to recent nodes, so that paths get long.
+        let back = 1 + (rng.next_u32() as usize % 4).min(rng.next_u32() as usize % (i + 1));
+        let parent = if back > i { Parent::Context } else { Parent::Slot(i - back) };
+        Node { token: rng.next_u32() % vocab as u32, parent }
+    };
+    (0..n).map(|i| node(i, rng)).collect()
+}
+
+/// The tokens from the context down to a node.
+fn path(nodes: &[Node], i: usize) -> Vec<u32> {
+    let mut path = vec![nodes[i].token];
+    let mut at = nodes[i].parent;
+    while let Parent::Slot(slot) = at {
+        path.push(nodes[slot].token);
+        at = nodes[slot].parent;
+    }
+    path.reverse();
+    path
+}
+
+/// Logits after `tokens`, decoded one token a pass.
+fn one_by_one(llama: &Arc<Llama>, tokens: &[u32]) -> Vec<Vec<u32>> {
+    let mut decoder = CpuDecoder::new(Arc::clone(llama), tokens.len());
+    let mut rows = Vec::new();
+    for &token in tokens {
+        decoder.append(&[Node { token, parent: Parent::Context }], Pass::FULL).unwrap();
+        rows.push(bits(decoder.logits(0)));
+        decoder.commit(&[0]).unwrap();
+    }
+    rows
+}
+
+fn context(n: usize, vocab: usize, rng: &mut ChaCha8Rng) -> Vec<u32> {
+    (0..n).map(|_| rng.next_u32() % vocab as u32).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn a_node_is_its_path_bit_for_bit(seed in any::<u64>(), past in 0usize..30, n in 1usize..24, cut in 0usize..24, kind in 0usize..4, threads in 1usize..4) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let kind = [Kind::Q4_1, Kind::Q4_0, Kind::Q8_0, Kind::F32][kind];
+        let llama = llama(config(), kind, seed, threads, Kernel::detect());
+        let (before, nodes) = (context(past, 211, &mut rng), tree(n, 211, &mut rng));
+        let mut decoder = CpuDecoder::new(Arc::clone(&llama), past + n);
+        (&mut decoder as &mut dyn Decoder).prefill(&before, 7, Logits::None).unwrap();
+        // In two passes, cut anywhere.
+        let cut = cut.min(n);
+        let mut rows = Vec::new();
+        for part in [&nodes[..cut], &nodes[cut..]] {
+            decoder.append(part, Pass::FULL).unwrap();
+            rows.extend((0..part.len()).map(|i| bits(decoder.logits(i))));
+        }
+        for (i, row) in rows.iter().enumerate() {
+            let whole = [&before[..], &path(&nodes, i)].concat();
+            prop_assert!(*row == *one_by_one(&llama, &whole).last().unwrap(), "node {i} of {nodes:?}");
+        }
+        // Committing a path and going on is recomputing from nothing.
+        let last = n - 1;
+        let slots: Vec<usize> = {
+            let mut slots = vec![last];
+            while let Parent::Slot(slot) = nodes[slots[slots.len() - 1]].parent { slots.push(slot) }
+            slots.reverse();
+            slots
+        };
+        decoder.commit(&slots).unwrap();
+        let mut whole = [&before[..], &path(&nodes, last)].concat();
+        if whole.len() < past + n {
+            whole.push(5);
+            decoder.append(&[Node { token: 5, parent: Parent::Context }], Pass::FULL).unwrap();
+            prop_assert!(bits(decoder.logits(0)) == *one_by_one(&llama, &whole).last().unwrap(), "after a commit");
+        }
+    }
+}
+
+/// Rows of one tree under a model and a setting: what must not change.
+fn rows_of(llama: &Arc<Llama>, before: &[u32], nodes: &[Node], at_once: usize) -> Vec<Vec<u32>> {
+    let mut decoder = CpuDecoder::new(Arc::clone(llama), before.len() + nodes.len());
+    (&mut decoder as &mut dyn Decoder).prefill(before, at_once, Logits::None).unwrap();
+    decoder.append(nodes, Pass::FULL).unwrap();
+    (0..nodes.len()).map(|i| bits(decoder.logits(i))).collect()
+}
+
+#[test]
+fn neither_threads_nor_instruction_sets_nor_passes_change_a_bit() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for (kind, dim) in [(Kind::Q4_1, 96), (Kind::Q4K, 256), (Kind::BF16, 40)] {
+        let config = Config { dim, ffn: if dim == 256 { 512 } else { 72 }, ..config() };
+        // Long enough that attention is cut into parts.
+        let (before, nodes) = (context(530, 211, &mut rng), tree(20, 211, &mut rng));
+        let all = Kernel::all();
+        let (reference, others) = all.split_last().unwrap();
+        let want = rows_of(&llama(config.clone(), kind, 3, 1, reference), &before, &nodes, 256);
+        for &kernel in others {
+            for (threads, at_once) in [(1, 64), (2, 256), (3, 100), (5, 530)] {
+                let got = rows_of(&llama(config.clone(), kind, 3, threads, kernel), &before, &nodes, at_once);
+                assert!(got == want, "{} with {threads} threads, {at_once} tokens a pass, {}", kernel.name, kind.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn across_the_parts_of_a_long_context_a_node_is_its_path() {
+    // A tree that begins just before a cut and reaches beyond it.
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    let llama = llama(config(), Kind::Q8_0, 4, 2, Kernel::detect());
+    let (before, nodes) = (context(508, 211, &mut rng), tree(30, 211, &mut rng));
+    let rows = rows_of(&llama, &before, &nodes, 256);
+    assert!((0..30).any(|i| path(&nodes, i).len() > 6), "no path crosses the cut");
+    for (i, row) in rows.iter().enumerate() {
+        let alone = one_by_one(&llama, &[&before[..], &path(&nodes, i)].concat());
+        assert!(*row == *alone.last().unwrap(), "node {i}");
+    }
+}
+
+#[test]
+fn what_a_node_sees_changes_it() {
+    // The controls: were the comparison blind, these would be equal too.
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let llama = llama(config(), Kind::Q4_1, 3, 2, Kernel::detect());
+    let (before, nodes) = (context(20, 211, &mut rng), tree(12, 211, &mut rng));
+    let rows = rows_of(&llama, &before, &nodes, 64);
+    let mut changed = 0;
+    for i in 0..nodes.len() {
+        let Parent::Slot(parent) = nodes[i].parent else { continue };
+        changed += 1;
+        let mut hidden = nodes.clone();
+        hidden[i].parent = nodes[parent].parent;
+        assert!(rows_of(&llama, &before, &hidden, 64)[i] != rows[i], "a hidden parent of {i}");
+        let mut other = nodes.clone();
+        other[parent].token = (other[parent].token + 1) % 211;
+        assert!(rows_of(&llama, &before, &other, 64)[i] != rows[i], "another parent of {i}");
+        assert!(rows_of(&llama, &before[1..], &nodes, 64)[i] != rows[i], "another position of {i}");
+    }
+    assert!(changed > 4);
+}
+
+#[test]
+fn scaled_rotations_and_early_exits() {
+    let scaling = RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
+    let plain = llama(config(), Kind::F32, 3, 1, Kernel::detect());
+    let scaled = llama(Config { rope_scaling: Some(scaling), ..config() }, Kind::F32, 3, 1, Kernel::detect());
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let (before, nodes) = (context(20, 211, &mut rng), tree(3, 211, &mut rng));
+    assert!(rows_of(&plain, &before, &nodes, 64) != rows_of(&scaled, &before, &nodes, 64));
+
+    let mut decoder = CpuDecoder::new(Arc::clone(&plain), 64);
+    (&mut decoder as &mut dyn Decoder).prefill(&before, 64, Logits::None).unwrap();
+    let mut run = |layers| {
+        decoder.append(&nodes, Pass { layers, logits: Logits::Last }).unwrap();
+        let row = bits(decoder.logits(2));
+        decoder.discard();
+        row
+    };
+    assert_eq!(run(3), run(usize::MAX));
+    assert_ne!(run(2), run(3));
+    assert_ne!(run(1), run(2));
+}
+
+#[test]
+fn what_can_not_be_run_is_refused_and_nothing_is_left_behind() {
+    let llama = llama(config(), Kind::Q4_1, 3, 2, Kernel::detect());
+    let mut decoder = CpuDecoder::new(llama, 4);
+    let node = |token, parent| Node { token, parent };
+    let said = |e: crate::model::ForwardError| e.to_string();
+    let wrong = [node(1, Parent::Context), node(211, Parent::Context)];
+    assert!(said(decoder.append(&wrong, Pass::FULL).unwrap_err()).contains("211"));
+    assert!(said(decoder.append(&[node(1, Parent::Slot(0))], Pass::FULL).unwrap_err()).contains("slot 0"));
+    assert!(said(decoder.append(&[node(1, Parent::Context); 5], Pass::FULL).unwrap_err()).contains("5 tokens"));
+    assert_eq!((decoder.len(), decoder.nodes()), (0, 0));
+    decoder.append(&[node(1, Parent::Context)], Pass { layers: 1, logits: Logits::None }).unwrap();
+    assert!(said(decoder.commit(&[0]).unwrap_err()).contains("all layers"));
+    assert!(said(decoder.append(&[node(1, Parent::Slot(0))], Pass::FULL).unwrap_err()).contains("all layers"));
+}
+
+#[test]
+fn a_fork_goes_its_own_way() {
+    let llama = llama(config(), Kind::Q4_1, 3, 2, Kernel::detect());
+    let mut a = CpuDecoder::new(Arc::clone(&llama), 40);
+    (&mut a as &mut dyn Decoder).prefill(&[1, 2, 3, 4, 5], 8, Logits::None).unwrap();
+    let mut b = a.fork().unwrap();
+    a.append(&[Node { token: 9, parent: Parent::Context }], Pass::FULL).unwrap();
+    a.commit(&[0]).unwrap();
+    b.append(&[Node { token: 7, parent: Parent::Context }], Pass::FULL).unwrap();
+    assert!(bits(b.logits(0)) == *one_by_one(&llama, &[1, 2, 3, 4, 5, 7]).last().unwrap());
+    b.truncate(2);
+    b.append(&[Node { token: 7, parent: Parent::Context }], Pass::FULL).unwrap();
+    assert!(bits(b.logits(0)) == *one_by_one(&llama, &[1, 2, 7]).last().unwrap());
+    assert_eq!((a.len(), b.len(), b.capacity()), (6, 2, 40));
+}

@@ -1,0 +1,343 @@
+//! Matrices packed for the widest dot products: 16 rows side by side.
+//!
+//! A matrix of R rows is cut into ceil(R / 16) *tiles* of 16 rows, and a tile is walked in *blocks* of 32 columns, one
+//! record a block. The quants of a record come first, in lines of 64 bytes: in line j each of the 16 rows has 4 bytes, so
+//! that a 32-bit lane holds 4 neighbouring columns of one row, which is what one byte dot product eats.
+//!
+//! | packing | quants of a block | then, for each row | bytes a record |
+//! |---|---|---|---|
+//! | `Nibbles { min: false }` (Q4_0) | 4 lines: low nibbles are columns 4j.., high ones 16 + 4j.. | f16 scale d: w = d (q - 8) | 288 |
+//! | `Nibbles { min: true }` (Q4_1) | the same | f16 d, f16 m: w = d q + m | 320 |
+//! | `Super` (Q4_K) | the same | u8 scale s, u8 minimum t: w = (D s) q - (M t) | 288 |
+//! | `Bytes` (Q8_0 and all others) | 8 lines of signed bytes, columns 4j.. | f16 d: w = d q | 544 |
+//!
+//! `Super` has, before each group of 8 records, 16 f16 D and 16 f16 M (64 bytes). Rows and columns that a matrix lacks
+//! are zeros. What is stored is what the file holds, bit for bit, but for formats that have no packing of their own:
+//! those are rounded to Q8_0 (`Packing::of`).
+
+use half::f16;
+
+use crate::model::blocks::{Kind, scale_min};
+
+/// Rows of a tile.
+pub const ROWS: usize = 16;
+/// Columns of a block.
+pub const BLOCK: usize = 32;
+/// Blocks that share one pair of super-scales.
+const GROUP: usize = 8;
+/// Bytes of the super-scales of a group.
+const HEAD: usize = 2 * 2 * ROWS;
+
+/// How a matrix is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// 4 bits and a scale, with or without a minimum, for 32 columns.
+    Nibbles {
+        /// Whether there is a minimum; without one the quants are centred on 8.
+        min: bool,
+    },
+    /// 4 bits; 8-bit scale and minimum for 32 columns under common scales for 256.
+    Super,
+    /// 8 bits and a scale for 32 columns.
+    Bytes,
+}
+
+impl Packing {
+    /// The packing of a storage format, and whether it holds the file's values exactly (the others are rounded to 8 bits
+    /// with a scale for 32 columns).
+    pub fn of(kind: Kind) -> (Packing, bool) {
+        match kind {
+            Kind::Q4_0 => (Packing::Nibbles { min: false }, true),
+            Kind::Q4_1 => (Packing::Nibbles { min: true }, true),
+            Kind::Q4K => (Packing::Super, true),
+            Kind::Q8_0 => (Packing::Bytes, true),
+            Kind::Q5K | Kind::Q6K | Kind::F16 | Kind::BF16 | Kind::F32 => (Packing::Bytes, false),
+        }
+    }
+
+    /// Bytes of the quants of a record.
+    pub const fn quants(self) -> usize {
+        match self {
+            Packing::Bytes => ROWS * BLOCK,
+            _ => ROWS * BLOCK / 2,
+        }
+    }
+
+    /// Bytes of a record.
+    pub const fn record(self) -> usize {
+        self.quants()
+            + match self {
+                Packing::Nibbles { min: true } => 4 * ROWS,
+                Packing::Nibbles { min: false } | Packing::Super | Packing::Bytes => 2 * ROWS,
+            }
+    }
+
+    /// Bytes of a tile of `blocks` blocks.
+    pub const fn tile(self, blocks: usize) -> usize {
+        let heads = if matches!(self, Packing::Super) { blocks.div_ceil(GROUP) * HEAD } else { 0 };
+        blocks * self.record() + heads
+    }
+
+    /// Where block `b`'s record begins in its tile, and where its group's super-scales do (the record's own begin
+    /// where there are none).
+    pub const fn place(self, b: usize) -> (usize, usize) {
+        if matches!(self, Packing::Super) {
+            let head = b / GROUP * (HEAD + GROUP * self.record());
+            (head + HEAD + b % GROUP * self.record(), head)
+        } else {
+            (b * self.record(), b * self.record())
+        }
+    }
+}
+
+/// A packed matrix: where its tiles lie in the memory of all weights, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Mat {
+    /// How it is packed.
+    pub packing: Packing,
+    /// Rows, those that fill the last tile not counted.
+    pub rows: usize,
+    /// Columns, those that fill the last block not counted.
+    pub cols: usize,
+    /// Its first byte.
+    pub at: usize,
+}
+
+impl Mat {
+    /// Tiles.
+    pub fn tiles(&self) -> usize {
+        self.rows.div_ceil(ROWS)
+    }
+
+    /// Blocks of a tile.
+    pub fn blocks(&self) -> usize {
+        self.cols.div_ceil(BLOCK)
+    }
+
+    /// Bytes of a tile.
+    pub fn tile_bytes(&self) -> usize {
+        self.packing.tile(self.blocks())
+    }
+
+    /// Bytes of all tiles.
+    pub fn bytes(&self) -> usize {
+        self.tiles() * self.tile_bytes()
+    }
+}
+
+/// Packs up to 16 rows, given as they lie in the file, into one tile.
+///
+/// # Panics
+/// If a row is not `cols` values of `kind`, or `tile` is not the tile's size.
+pub fn pack_tile(kind: Kind, cols: usize, rows: &[&[u8]], tile: &mut [u8]) {
+    let (packing, exact) = Packing::of(kind);
+    assert!(rows.len() <= ROWS && tile.len() == packing.tile(cols.div_ceil(BLOCK)));
+    tile.fill(0);
+    if let Packing::Nibbles { min: false } = packing {
+        // A zero must be a zero: the quants of rows and columns that are not there are 8 where d is 0 anyway.
+        for b in 0..cols.div_ceil(BLOCK) {
+            let (at, _) = packing.place(b);
+            tile[at..at + packing.quants()].fill(0x88);
+        }
+    }
+    let mut values = Vec::new();
+    for (lane, row) in rows.iter().enumerate() {
+        if exact {
+            pack_row(kind, packing, row, lane, tile);
+        } else {
+            values.resize(cols, 0.0);
+            kind.dequantise(row, &mut values);
+            for (b, block) in values.chunks(BLOCK).enumerate() {
+                put_bytes(packing, b, lane, &to_q8_0(block), tile);
+            }
+        }
+    }
+}
+
+fn pack_row(kind: Kind, packing: Packing, row: &[u8], lane: usize, tile: &mut [u8]) {
+    for (i, block) in row.chunks_exact(kind.block_bytes()).enumerate() {
+        match kind {
+            Kind::Q8_0 => put_bytes(packing, i, lane, block, tile),
+            Kind::Q4_0 | Kind::Q4_1 => {
+                let (at, _) = packing.place(i);
+                let head = block.len() - BLOCK / 2;
+                put_nibbles(&block[head..], lane, &mut tile[at..]);
+                for (part, scale) in block[..head].chunks_exact(2).enumerate() {
+                    tile[at + packing.quants() + part * 2 * ROWS + 2 * lane..][..2].copy_from_slice(scale);
+                }
+            }
+            Kind::Q4K => {
+                let (_, head) = packing.place(i * GROUP);
+                tile[head + 2 * lane..][..2].copy_from_slice(&block[..2]);
+                tile[head + 2 * ROWS + 2 * lane..][..2].copy_from_slice(&block[2..4]);
+                for j in 0..GROUP {
+                    let (at, _) = packing.place(i * GROUP + j);
+                    // 32 bytes hold two blocks of 32 columns: one in the low nibbles, the next in the high ones.
+                    let from = &block[16 + j / 2 * 32..][..32];
+                    let quant = |k: usize| (from[k] >> (4 * (j % 2))) & 15;
+                    let nibbles: [u8; 16] = std::array::from_fn(|k| quant(k) | (quant(k + 16) << 4));
+                    put_nibbles(&nibbles, lane, &mut tile[at..]);
+                    let (scale, min) = scale_min(&block[4..16], j);
+                    tile[at + packing.quants() + lane] = scale;
+                    tile[at + packing.quants() + ROWS + lane] = min;
+                }
+            }
+            _ => unreachable!("{} has no packing of its own", kind.name()),
+        }
+    }
+}
+
+/// 16 bytes, whose low nibbles are columns 0..16 and whose high ones 16..32: GGUF's order and ours.
+fn put_nibbles(quants: &[u8], lane: usize, record: &mut [u8]) {
+    for (j, four) in quants.chunks_exact(4).enumerate() {
+        record[j * 4 * ROWS + 4 * lane..][..4].copy_from_slice(four);
+    }
+}
+
+/// A block of Q8_0: two bytes of scale, then 32 signed bytes.
+fn put_bytes(packing: Packing, b: usize, lane: usize, block: &[u8], tile: &mut [u8]) {
+    let (at, _) = packing.place(b);
+    for (j, four) in block[2..].chunks_exact(4).enumerate() {
+        tile[at + j * 4 * ROWS + 4 * lane..][..4].copy_from_slice(four);
+    }
+    tile[at + packing.quants() + 2 * lane..][..2].copy_from_slice(&block[..2]);
+}
+
+/// Up to 32 values rounded to a block of Q8_0, scale first; those that lack are zeros.
+fn to_q8_0(values: &[f32]) -> [u8; 2 + BLOCK] {
+    let mut block = [0; 2 + BLOCK];
+    let most = values.iter().fold(0f32, |m, x| m.max(x.abs()));
+    let d = f16::from_f32(most / 127.0);
+    block[..2].copy_from_slice(&d.to_le_bytes());
+    let inverse = if d.to_f32() > 0.0 { 1.0 / d.to_f32() } else { 0.0 };
+    for (q, x) in block[2..].iter_mut().zip(values) {
+        *q = (x * inverse).round_ties_even().clamp(-127.0, 127.0) as i8 as u8;
+    }
+    block
+}
+
+/// 32 columns of one row of a tile: what the kernels compute with, and what tests check. The row's values are
+/// `scale * quant + min`; for Q4_0 the quants are centred already.
+pub struct Part {
+    /// Signed quants.
+    pub quants: [i8; BLOCK],
+    /// Their scale.
+    pub scale: f32,
+    /// What is added to each value after scaling.
+    pub min: f32,
+}
+
+impl Part {
+    /// Block `b` of row `r` (of 16) of `tile`.
+    pub fn of(packing: Packing, tile: &[u8], b: usize, r: usize) -> Part {
+        let (at, head) = packing.place(b);
+        let record = &tile[at..at + packing.record()];
+        let half = |bytes: &[u8], at: usize| f16::from_le_bytes([bytes[at + 2 * r], bytes[at + 2 * r + 1]]).to_f32();
+        let (scales, own) = (packing.quants(), packing.quants() + 2 * ROWS);
+        let byte = |line: usize, k: usize| record[line * 4 * ROWS + 4 * r + k % 4];
+        let quants = std::array::from_fn(|k| match packing {
+            Packing::Bytes => byte(k / 4, k) as i8,
+            _ => {
+                let q = ((byte(k % 16 / 4, k) >> (k / 16 * 4)) & 15) as i8;
+                if packing == (Packing::Nibbles { min: false }) { q - 8 } else { q }
+            }
+        });
+        let (scale, min) = match packing {
+            Packing::Bytes | Packing::Nibbles { min: false } => (half(record, scales), 0.0),
+            Packing::Nibbles { min: true } => (half(record, scales), half(record, own)),
+            Packing::Super => {
+                let [s, t] = [record[scales + r], record[scales + ROWS + r]].map(f32::from);
+                (half(tile, head) * s, -(half(tile, head + 2 * ROWS) * t))
+            }
+        };
+        Part { quants, scale, min }
+    }
+}
+
+/// The values of row `r` (of 16) of a tile, to `out`, as the file has them.
+pub fn unpack_row(packing: Packing, tile: &[u8], r: usize, out: &mut [f32]) {
+    for (b, out) in out.chunks_mut(BLOCK).enumerate() {
+        let part = Part::of(packing, tile, b, r);
+        for (y, &q) in out.iter_mut().zip(&part.quants) {
+            *y = f32::from(q) * part.scale + part.min;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::model::Config;
+    use crate::model::weights::Weights;
+
+    fn rows(kind: Kind, rows: usize, cols: usize) -> Vec<Vec<u8>> {
+        let config = Config {
+            dim: cols,
+            ffn: 32,
+            layers: 1,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: 32,
+            vocab: rows,
+            context: 8,
+            eps: 1e-5,
+            rope_base: 1e4,
+            rope_scaling: None,
+        };
+        let weights = Weights::random(config, kind, true, 7).unwrap();
+        let read = |r: usize| {
+            let mut bytes = Vec::new();
+            weights.read_rows("token_embd.weight", r..r + 1, &mut bytes).unwrap();
+            bytes
+        };
+        (0..rows).map(read).collect()
+    }
+
+    #[test]
+    fn what_is_packed_is_what_the_file_holds() {
+        for kind in Kind::ALL {
+            let (packing, exact) = Packing::of(kind);
+            for (n, cols) in [(16, 512), (5, 256), (1, 768)] {
+                let rows = rows(kind, n, cols);
+                let mut tile = vec![0xAA; packing.tile(cols / BLOCK)];
+                pack_tile(kind, cols, &rows.iter().map(|r| &r[..]).collect::<Vec<_>>(), &mut tile);
+                for r in 0..ROWS {
+                    let (mut got, mut want) = (vec![0.0; cols], vec![0.0; cols]);
+                    unpack_row(packing, &tile, r, &mut got);
+                    if let Some(row) = rows.get(r) {
+                        kind.dequantise(row, &mut want);
+                    }
+                    for (b, (got, want)) in got.chunks(BLOCK).zip(want.chunks(BLOCK)).enumerate() {
+                        let most = want.iter().fold(0f32, |m, x| m.max(x.abs()));
+                        // Half a step of the 8-bit grid, and the rounding of its scale to 11 bits.
+                        let allowed = if exact { 0.0 } else { most / 127.0 * (0.5 + 127.0 / 2048.0) };
+                        for (g, w) in got.iter().zip(want) {
+                            assert!((g - w).abs() <= allowed, "{} row {r} block {b}: {g} for {w}", kind.name());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn columns_that_lack_are_zeros() {
+        let row: Vec<u8> = (0..40).flat_map(|i| (i as f32 - 20.0).to_le_bytes()).collect();
+        let mut tile = vec![0xAA; Packing::Bytes.tile(2)];
+        pack_tile(Kind::F32, 40, &[&row], &mut tile);
+        let mut got = vec![1.0; 64];
+        unpack_row(Packing::Bytes, &tile, 0, &mut got);
+        assert!(got[40..].iter().all(|&x| x == 0.0));
+        assert!((got[39] - 19.0).abs() < 0.1 && got[20] == 0.0, "{got:?}");
+    }
+
+    #[test]
+    fn records_have_the_sizes_that_the_table_says() {
+        let sizes = [Packing::Nibbles { min: false }, Packing::Nibbles { min: true }, Packing::Super, Packing::Bytes]
+            .map(Packing::record);
+        assert_eq!(sizes, [288, 320, 288, 544]);
+        assert_eq!(Packing::Super.tile(16), 2 * (64 + 8 * 288));
+        assert_eq!(Packing::Super.place(9), (64 + 8 * 288 + 64 + 288, 64 + 8 * 288));
+    }
+}

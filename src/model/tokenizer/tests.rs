@@ -1,0 +1,256 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::gguf;
+
+/// A GGUF file of metadata alone.
+#[derive(Clone, Default)]
+struct Keys(Vec<(String, Vec<u8>)>);
+
+impl Keys {
+    fn set(mut self, key: &str, ty: u32, value: Vec<u8>) -> Self {
+        let key = format!("tokenizer.ggml.{key}");
+        self.0.retain(|(k, _)| *k != key);
+        self.0.push((key, [ty.to_le_bytes().to_vec(), value].concat()));
+        self
+    }
+
+    fn without(mut self, key: &str) -> Self {
+        self.0.retain(|(k, _)| *k != format!("tokenizer.ggml.{key}"));
+        self
+    }
+
+    fn string(self, key: &str, value: &str) -> Self {
+        self.set(key, 8, string(value))
+    }
+
+    fn strings<S: AsRef<str>>(self, key: &str, values: &[S]) -> Self {
+        let head = [8u32.to_le_bytes().to_vec(), (values.len() as u64).to_le_bytes().to_vec()].concat();
+        self.set(key, 9, values.iter().fold(head, |all, value| [all, string(value.as_ref())].concat()))
+    }
+
+    fn kinds(self, values: &[i32]) -> Self {
+        let head = [5u32.to_le_bytes().to_vec(), (values.len() as u64).to_le_bytes().to_vec()].concat();
+        self.set("token_type", 9, values.iter().fold(head, |all, value| [all, value.to_le_bytes().to_vec()].concat()))
+    }
+
+    fn scores(self, values: &[f32]) -> Self {
+        let head = [6u32.to_le_bytes().to_vec(), (values.len() as u64).to_le_bytes().to_vec()].concat();
+        self.set("scores", 9, values.iter().fold(head, |all, value| [all, value.to_le_bytes().to_vec()].concat()))
+    }
+
+    fn number(self, key: &str, value: u32) -> Self {
+        self.set(key, 4, value.to_le_bytes().to_vec())
+    }
+
+    fn flag(self, key: &str, value: bool) -> Self {
+        self.set(key, 7, vec![value.into()])
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let head = [b"GGUF".to_vec(), 3u32.to_le_bytes().to_vec(), 0u64.to_le_bytes().to_vec()].concat();
+        let head = [head, (self.0.len() as u64).to_le_bytes().to_vec()].concat();
+        self.0.iter().fold(head, |all, (key, value)| [all, string(key), value.clone()].concat())
+    }
+
+    fn read(&self) -> Result<Tokenizer, LoadError> {
+        read(&self.bytes())
+    }
+
+    /// The line that refuses it.
+    fn refused(&self) -> String {
+        let line = self.read().unwrap_err().to_string();
+        assert!(line.starts_with("m.gguf: ") && line.lines().count() == 1, "{line}");
+        line
+    }
+}
+
+fn string(text: &str) -> Vec<u8> {
+    [(text.len() as u64).to_le_bytes().as_slice(), text.as_bytes()].concat()
+}
+
+fn read(bytes: &[u8]) -> Result<Tokenizer, LoadError> {
+    super::gguf::read(&gguf::read(bytes, bytes.len() as u64, Path::new("m.gguf"))?.metadata)
+}
+
+/// Texts and tokens of implementations not ours, over small vocabularies.
+#[derive(serde::Deserialize)]
+struct Golden {
+    /// Sentencepiece's own.
+    sentencepiece: Family,
+    /// Byte-level, by tiktoken with Llama 3's pattern.
+    llama3: Family,
+}
+
+#[derive(serde::Deserialize)]
+struct Family {
+    tokens: Vec<String>,
+    #[serde(default)]
+    scores: Vec<f32>,
+    #[serde(default)]
+    kinds: Vec<i32>,
+    #[serde(default)]
+    merges: Vec<String>,
+    cases: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    text: String,
+    ids: Vec<TokenId>,
+}
+
+fn golden() -> Golden {
+    serde_json::from_str(include_str!("../../../tests/data/tokens.json")).unwrap()
+}
+
+fn sentence_piece() -> Keys {
+    let f = golden().sentencepiece;
+    let keys = Keys::default().string("model", "llama").strings("tokens", &f.tokens).scores(&f.scores).kinds(&f.kinds);
+    keys.number("bos_token_id", 1).number("eos_token_id", 2)
+}
+
+fn byte_level() -> Keys {
+    let f = golden().llama3;
+    Keys::default().string("model", "gpt2").string("pre", "llama-bpe").strings("tokens", &f.tokens).strings("merges", &f.merges)
+}
+
+fn agree(tokenizer: &Tokenizer, cases: &[Case]) {
+    assert!(cases.len() > 90);
+    let bytes = tokenizer.token_bytes();
+    for case in cases {
+        let ids = tokenizer.encode(&case.text, false).unwrap();
+        assert_eq!(ids, case.ids, "{:?}", case.text);
+        let back: Vec<u8> = ids.iter().flat_map(|&id| bytes[id as usize].to_vec()).collect();
+        let back = String::from_utf8(back).unwrap();
+        assert_eq!(back.strip_prefix(' ').filter(|_| tokenizer.spelling == Spelling::SentencePiece).unwrap_or(&back), case.text);
+    }
+}
+
+#[test]
+fn pieces_are_those_of_sentencepiece() {
+    agree(&sentence_piece().read().unwrap(), &golden().sentencepiece.cases);
+}
+
+#[test]
+fn byte_level_tokens_are_those_of_tiktoken() {
+    agree(&byte_level().read().unwrap(), &golden().llama3.cases);
+}
+
+#[test]
+fn special_tokens_are_parsed_on_demand_and_add_nothing() {
+    let tokens = ["<s>", "</s>", "a", "b", "ab", "<tool>", "<|im_end|>"];
+    let keys = Keys::default().string("model", "gpt2").string("pre", "gpt-2").strings("tokens", &tokens);
+    let keys = keys.strings("merges", &["a b"]).kinds(&[3, 3, 1, 1, 1, 4, 3]).number("bos_token_id", 0).number("eos_token_id", 1);
+    let t = keys.read().unwrap();
+    assert_eq!(t.encode("<s>ab<tool></s>", true).unwrap(), [0, 4, 5, 1]);
+    // The letters of <s> are no tokens of this vocabulary and are left out; a literal is always parsed.
+    assert_eq!(t.encode("<s>ab<tool>", false).unwrap(), [4, 5]);
+    let bytes: Vec<&[u8]> = vec![b"", b"", b"a", b"b", b"ab", b"<tool>", b""];
+    assert_eq!(t.token_bytes().iter().map(|b| &**b).collect::<Vec<_>>(), bytes);
+    // The end token, and one that is spelled like an end.
+    assert_eq!((t.stop(), t.bos(), t.named()), (&[1, 6][..], None, ["<s>", "</s>"]));
+    assert_eq!((t.token(4), t.token(7), t.len()), (Some("ab"), None, 7));
+    assert_eq!(keys.clone().flag("add_bos_token", true).read().unwrap().bos(), Some(0));
+    assert_eq!(keys.string("pre", "llama-bpe").read().unwrap().bos(), Some(0));
+}
+
+#[test]
+fn sentencepiece_begins_with_a_space_unless_it_must_not() {
+    let keys = sentence_piece();
+    let t = keys.read().unwrap();
+    assert_eq!(t.bos(), Some(1));
+    assert_eq!(t.stop(), [2]);
+    let without = keys.clone().flag("add_space_prefix", false).flag("add_bos_token", false).read().unwrap();
+    assert_eq!(without.encode(" model", false).unwrap(), t.encode("model", false).unwrap());
+    assert_eq!(without.bos(), None);
+    // A character that no piece has becomes its bytes.
+    let ids = t.encode("\u{10348}", false).unwrap();
+    let spelled: Vec<&str> = ids.iter().map(|&id| t.token(id).unwrap()).collect();
+    assert_eq!(spelled, ["\u{2581}", "<0xF0>", "<0x90>", "<0x8D>", "<0x88>"]);
+}
+
+#[test]
+fn damaged_metadata_is_refused_with_one_line() {
+    let (good, pieces) = (byte_level(), sentence_piece());
+    for (keys, said) in [
+        (good.clone().without("model"), "has no metadata key tokenizer.ggml.model"),
+        (good.clone().string("model", "bert"), "the tokenizer's model is \"bert\""),
+        (good.clone().number("model", 1), "tokenizer.ggml.model is an integer where a string was expected"),
+        (good.clone().without("tokens"), "has no metadata key tokenizer.ggml.tokens"),
+        (good.clone().strings::<&str>("tokens", &[]), "has no metadata key tokenizer.ggml.tokens"),
+        (good.clone().string("pre", "of-tomorrow"), "tokenizer.ggml.pre is \"of-tomorrow\""),
+        (good.clone().without("merges"), "has no metadata key tokenizer.ggml.merges"),
+        (good.clone().strings("merges", &["ab"]), "entry 0, \"ab\", makes no token"),
+        (good.clone().strings("merges", &["a b", &format!("a {}", "b".repeat(999))]), "entry 1, "),
+        (good.clone().strings("merges", &["\u{1} q"]), "the tokenizer can't be built"),
+        (good.clone().kinds(&[1, 1]), "has 700 tokens and 2 tokenizer.ggml.token_type"),
+        (good.clone().number("eos_token_id", 700), "tokenizer.ggml.eos_token_id is 700, and there are 700 tokens"),
+        (pieces.clone().without("scores"), "has no metadata key tokenizer.ggml.scores"),
+        (pieces.clone().scores(&[0.0]), "tokenizer.ggml.scores has 1 numbers for 700 tokens"),
+        (pieces.clone().scores(&[f32::NAN; 700]), "or one that is none"),
+    ] {
+        let line = keys.refused();
+        assert!(line.contains(said), "{line}");
+    }
+}
+
+#[test]
+fn vocabularies_that_differ_are_told_apart_by_the_first_token() {
+    let keys = byte_level();
+    let (a, mut tokens) = (keys.read().unwrap(), golden().llama3.tokens);
+    assert_eq!(same_vocabulary(&a, &keys.read().unwrap()), Ok(()));
+    let other = |tokens: &[String]| keys.clone().strings("tokens", tokens).strings::<&str>("merges", &[]).read().unwrap();
+    tokens.push("more".into());
+    let line = same_vocabulary(&a, &other(&tokens)).unwrap_err();
+    assert!(line.contains("token 700 is absent for the target and \"more\" for the draft model"), "{line}");
+    tokens[5] = "\n".into();
+    let line = same_vocabulary(&a, &other(&tokens)).unwrap_err();
+    assert!(line.contains("token 5 is \"&\" for the target and \"\\n\" for the draft model"), "{line}");
+    assert!(same_vocabulary(&other(&tokens), &a).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_text_comes_back(text in any::<String>()) {
+        thread_local! {
+            static BOTH: [Tokenizer; 2] = [byte_level().read().unwrap(), sentence_piece().read().unwrap()];
+        }
+        BOTH.with(|both| -> Result<(), TestCaseError> {
+            for t in both {
+                let bytes = t.token_bytes();
+                let ids = t.encode(&text, false).unwrap();
+                let back: Vec<u8> = ids.iter().flat_map(|&id| bytes[id as usize].to_vec()).collect();
+                let back = String::from_utf8(back).unwrap();
+                // Sentencepiece puts a space before a text, and can't tell its own mark from a space.
+                let (back, text) = match t.spelling {
+                    Spelling::ByteLevel => (back.as_str(), text.clone()),
+                    Spelling::SentencePiece => (back.strip_prefix(' ').unwrap_or(&back), text.replace('\u{2581}', " ")),
+                };
+                prop_assert_eq!(back, text);
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn damaged_bytes_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+        let small = ["<s>", "a", "b", "ab", "\u{2581}a"];
+        let keys = Keys::default().strings("tokens", &small).strings("merges", &["a b"]).kinds(&[3, 1, 1, 1, 1]).scores(&[0.0; 5]);
+        for model in ["gpt2", "llama"] {
+            let mut bytes = keys.clone().string("model", model).bytes();
+            let at = at.index(bytes.len());
+            if cut { bytes.truncate(at) } else { bytes[at] = byte }
+            match read(&bytes) {
+                Ok(t) => drop((t.encode("<s>ab a\u{2581}", true), t.token_bytes())),
+                Err(e) => prop_assert_eq!(e.to_string().lines().count(), 1),
+            }
+        }
+    }
+}
