@@ -85,11 +85,10 @@ impl Model {
         // The tokenizer is built while the weights are read.
         let (tokenizer, forward) = std::thread::scope(|scope| {
             let tokenizer = scope.spawn(|| Tokenizer::open(&weights));
-            let forward = if let (true, Some(_)) = (device.is_cpu(), threads) {
+            let forward = if device.is_cpu() {
                 kernels::Llama::load(&weights, threads.unwrap_or_else(default_threads)).map(|llama| Forward::Cpu(Arc::new(llama)))
             } else {
-                candle::Llama::load(&weights, &device, if device.is_cpu() { Precision::F32 } else { Precision::Stored })
-                    .map(|llama| Forward::Candle(Arc::new(llama)))
+                candle::Llama::load(&weights, &device, Precision::Stored).map(|llama| Forward::Candle(Arc::new(llama)))
             };
             (tokenizer.join(), forward)
         });
