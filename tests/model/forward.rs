@@ -59,7 +59,8 @@ proptest! {
         let mut one = decoder(&weights, Precision::F32, 64);
         for (i, got) in got.iter().enumerate() {
             let text = tree.text(i);
-            if text.len() < 2 {
+            // A token said twice and nothing else: its values are the same wherever they stand, and so is their mean.
+            if text.len() < 2 || text.iter().all(|token| *token == text[0]) {
                 continue;
             }
             let mut changed = text.clone();
