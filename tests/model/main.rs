@@ -7,5 +7,6 @@ mod common;
 
 mod forward;
 mod real;
+mod reference;
 mod tiny;
 mod tokens;
