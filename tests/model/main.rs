@@ -5,6 +5,7 @@
 #[path = "../common/model.rs"]
 mod common;
 
+mod folder;
 mod forward;
 mod real;
 mod reference;

@@ -113,6 +113,7 @@ fn text(len: u32, vocab: u32) -> Vec<u32> {
 
 const LENGTHS: [usize; 6] = [1, 2, 3, 30, 64, 150];
 
+/// The largest difference seen is 6.1e-6.
 #[test]
 fn small_models_agree_with_candle_transformers() {
     let tokens = text(150, 120);
@@ -123,13 +124,12 @@ fn small_models_agree_with_candle_transformers() {
             ours(&weights, &tokens, &LENGTHS).iter().zip(theirs(&weights, &tokens, &LENGTHS)).zip(LENGTHS)
         {
             let d = distance(ours, &theirs);
-            eprintln!("tiny {d:e}");
             assert!(d < 1e-4, "groups {groups}, tied {tied}, scaled {scaled}, {len} tokens: {d}");
         }
     }
 }
 
-/// The control: a model without the scaling, one without the groups' order, and a position too far are told apart.
+/// The controls: a model without the scaling, rows in the other order, and a position too far are told apart.
 #[test]
 fn other_models_do_not_agree() {
     let tokens = text(150, 120);
@@ -140,13 +140,13 @@ fn other_models_do_not_agree() {
     assert!(d > 1e-2, "without the scaling: {d}");
 
     // The same bytes, taken for rows in the other order.
-    let raw = scaled.tensors().map(|t| {
+    let raw = plain.tensors().map(|t| {
         let mut bytes = Vec::new();
-        scaled.read_rows(&t.name, 0..t.rows, &mut bytes).unwrap();
+        plain.read_rows(&t.name, 0..t.rows, &mut bytes).unwrap();
         (t.name.clone(), t.kind, t.rows, t.cols, bytes)
     });
-    let other = Weights::from_tensors(config, raw.collect(), true).unwrap();
-    let d = distance(&ours(&scaled, &tokens, &[150])[0], &ours(&other, &tokens, &[150])[0]);
+    let other = Weights::from_tensors(tiny::config(2), raw.collect(), true).unwrap();
+    let d = distance(&ours(&plain, &tokens, &[150])[0], &ours(&other, &tokens, &[150])[0]);
     assert!(d > 1e-2, "rows in the other order: {d}");
     let d = distance(&ours(&other, &tokens, &[150])[0], &theirs(&other, &tokens, &[150])[0]);
     assert!(d < 1e-4, "both in the other order: {d}");
@@ -191,22 +191,22 @@ fn quantized(weights: &Weights, tokens: &[u32], off: usize) -> Vec<f32> {
     run(last, before.len() + off)
 }
 
-/// The kernels of this program round inputs to 8 bits where weights are quantised, and nothing else.
+/// The kernels of this program round to 8 bits, whatever the format; up to 0.21 was seen.
 #[test]
 fn kernels_stay_near_the_floats() {
     let tokens = text(40, 120);
-    for (kind, most) in [(Kind::F32, 1e-3), (Kind::F16, 1e-3), (Kind::Q8_0, 0.3), (Kind::Q4_1, 0.3), (Kind::Q4_0, 0.3)] {
+    for kind in [Kind::F32, Kind::BF16, Kind::Q8_0, Kind::Q4_1, Kind::Q4_0] {
         let config = Config { rope_scaling: Some(tiny::SCALING), ..tiny::config(2) };
         let weights = Weights::random(config, kind, true, 3).unwrap();
         let llama = Arc::new(kernels::Llama::load(&weights, 2).unwrap());
         let mut cpu: Box<dyn Decoder> = Box::new(CpuDecoder::new(llama, 64));
         cpu.prefill(&tokens, 40, Logits::Last).unwrap();
         let d = distance(cpu.logits(39), &ours(&weights, &tokens, &[40])[0]);
-        eprintln!("kernels {} {d:e}", kind.name());
-        assert!(d < most, "{}: {d}", kind.name());
+        assert!(d < 0.5, "{}: {d}", kind.name());
     }
 }
 
+/// The largest difference seen is 2.9e-5.
 #[test]
 fn the_real_model_agrees_with_candle_transformers() {
     let weights = Weights::open(&super::common::path()).unwrap();
@@ -215,11 +215,11 @@ fn the_real_model_agrees_with_candle_transformers() {
     let ours = ours(&weights, &tokens, &lengths);
     for ((ours, theirs), len) in ours.iter().zip(theirs(&weights, &tokens, &lengths)).zip(lengths) {
         let d = distance(ours, &theirs);
-        eprintln!("real {d:e}");
-        assert!(d < 1e-2, "{len} tokens: {d}");
+        assert!(d < 1e-3, "{len} tokens: {d}");
     }
 
-    // The file itself, by the Llama for GGUF files. Both round inputs to 8 bits, and a last bit can decide a rounding.
+    // The file itself, by the Llama for GGUF files. Both round inputs to 8 bits in the same products, which puts them 0.6
+    // from the floats; a last bit that decides a rounding may part them, though none was seen to.
     let mut file = std::fs::File::open(super::common::path()).unwrap();
     let content = gguf_file::Content::read(&mut file).unwrap();
     let mut model = quantized_llama::ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap();
@@ -228,6 +228,5 @@ fn the_real_model_agrees_with_candle_transformers() {
     let mut stored = decoder(&weights, Precision::Stored, 32);
     stored.prefill(&tokens[..17], 17, Logits::Last).unwrap();
     let d = distance(stored.logits(16), &theirs);
-    eprintln!("stored {d:e} {:e}", distance(&ours[1], &theirs));
-    assert!(d < 1.0, "{d}");
+    assert!(d < 0.3, "{d}");
 }
