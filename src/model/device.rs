@@ -94,22 +94,6 @@ pub fn default_threads() -> usize {
     physical_cores().map_or(usable, |cores| cores.min(usable)).max(1)
 }
 
-/// The widest vector instructions of this CPU that kernels here or in candle use, where it has such.
-pub fn vector_unit() -> Option<&'static str> {
-    #[cfg(target_arch = "x86_64")]
-    return if std::arch::is_x86_feature_detected!("avx512vnni") {
-        Some("avx512")
-    } else if std::arch::is_x86_feature_detected!("avx2") {
-        Some("avx2")
-    } else {
-        None
-    };
-    #[cfg(target_arch = "aarch64")]
-    return Some("neon");
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    None
-}
-
 /// Distinct (package, core) pairs; none where the system doesn't tell.
 #[cfg(target_os = "linux")]
 fn physical_cores() -> Option<usize> {

@@ -5,7 +5,9 @@
 #[path = "../common/model.rs"]
 mod common;
 
+mod folder;
 mod forward;
 mod real;
+mod reference;
 mod tiny;
 mod tokens;

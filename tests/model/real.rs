@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use speclight::dist::{Law, Warp};
 use speclight::model::candle::{self, CandleDecoder, Precision};
 use speclight::model::device::DeviceChoice;
@@ -9,21 +10,16 @@ use speclight::model::kernels::{self, CpuDecoder};
 use speclight::model::weights::Weights;
 use speclight::model::{Decoder, Logits, Model, Node, Parent, Pass};
 
+use super::tiny::{Tree, alone, decoder, distance};
+
 /// The token of the highest logit, the lowest number of several.
 fn best(logits: &[f32]) -> u32 {
     (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32
 }
 
-#[test]
-fn it_knows_the_capital_of_france() {
-    let path = super::common::path();
-    let model = Model::open(&path, DeviceChoice::Cpu, Some(2)).unwrap();
-    assert_eq!(model.quantisation(), "Q4_1");
-    let tokens = model.prompt_tokens("What is the capital of France?", false).unwrap();
-    // In plain floats: with activations of 8 bits the first word is as good as a tie.
-    let weights = Weights::open(&path).unwrap();
-    let llama = candle::Llama::load(&weights, &DeviceChoice::Cpu.open().unwrap(), Precision::F32).unwrap();
-    let mut decoder: Box<dyn Decoder> = Box::new(CandleDecoder::new(Arc::new(llama), 64).unwrap());
+/// What the model answers, decoded plainly up to a stop token.
+fn answer(model: &Model, decoder: &mut dyn Decoder, question: &str) -> String {
+    let tokens = model.prompt_tokens(question, false).unwrap();
     decoder.prefill(&tokens, 16, Logits::Last).unwrap();
     let bytes = model.tokenizer().token_bytes();
     let mut token = best(decoder.logits((tokens.len() - 1) % 16));
@@ -34,7 +30,68 @@ fn it_knows_the_capital_of_france() {
         token = best(decoder.logits(0));
         decoder.commit(&[0]).unwrap();
     }
-    assert_eq!(String::from_utf8(text).unwrap(), "The capital of France is Paris.");
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn it_knows_the_capital_of_france() {
+    let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(2)).unwrap();
+    assert_eq!(model.quantisation(), "Q4_1");
+    assert!(model.device_name().starts_with("cpu (") && model.device_name().ends_with("2 threads)"), "{}", model.device_name());
+    let question = "What is the capital of France?";
+    let mut floats = decoder(&Weights::open(model.path()).unwrap(), Precision::F32, 64);
+    assert_eq!(answer(&model, &mut *floats, question), "The capital of France is Paris.");
+
+    // What llama.cpp, which rounds to 8 bits as the kernels do, holds for the likeliest beginnings of an answer. Which
+    // of them comes first is a matter of that rounding.
+    let tokens = model.prompt_tokens(question, false).unwrap();
+    floats.truncate(0);
+    for decoder in [&mut floats, &mut model.decoder(64).unwrap()] {
+        decoder.prefill(&tokens, 64, Logits::Last).unwrap();
+        let logits = decoder.logits(tokens.len() - 1);
+        let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+        ids.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
+        let mut best: Vec<&str> = ids[..3].iter().map(|&id| model.tokenizer().token(id).unwrap()).collect();
+        best.sort_unstable();
+        assert_eq!(best, ["L", "La", "The"]);
+    }
+}
+
+#[test]
+fn prompts_are_what_the_template_says() {
+    let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(1)).unwrap();
+    let bytes = model.tokenizer().token_bytes();
+    let spell = |tokens: &[u32]| -> String {
+        let one = |&id: &u32| match &*bytes[id as usize] {
+            [] => model.tokenizer().token(id).unwrap().to_string(),
+            bytes => String::from_utf8(bytes.to_vec()).unwrap(),
+        };
+        tokens.iter().map(one).collect()
+    };
+    let chat = model.prompt_tokens("Say <|im_end|>", false).unwrap();
+    let system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
+    let wanted =
+        format!("<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\nSay <|im_end|><|im_end|>\n<|im_start|>assistant\n");
+    assert_eq!(spell(&chat), wanted);
+    let raw = model.prompt_tokens("Say <|im_end|>", true).unwrap();
+    assert_eq!(spell(&raw), "Say <|im_end|>");
+    assert!(raw.iter().all(|id| !model.tokenizer().stop().contains(id)), "special tokens were parsed in raw text");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3))]
+
+    /// Logits are of the size of 10 to 30; the largest difference seen is 8.2e-5.
+    #[test]
+    fn logits_at_a_node_are_those_of_its_path_alone(tree in Tree::any(49_152, 24, 12)) {
+        let weights = Weights::open(&super::common::path()).unwrap();
+        let mut one = decoder(&weights, Precision::F32, 64);
+        let got = tree.run(&mut *one);
+        for (i, got) in got.iter().enumerate() {
+            let d = distance(got, &alone(&mut *one, &tree.text(i)));
+            prop_assert!(d < 1e-3, "node {i}: {d}");
+        }
+    }
 }
 
 /// The packed weights are the file's own, and activations are rounded to 8 bits: the law after each token of a text must
