@@ -2,9 +2,6 @@
 
 use super::program::{Program, lines, texts};
 
-/// The drafters, with what each needs besides.
-const DRAFTERS: [&str; 4] = ["ngram", "early-exit", "model", "oracle"];
-
 fn same_whoever_drafts(sampling: &[&str]) {
     let program = Program::new();
     let file = program.prompts(&["Say the colours of the rainbow twice.", "def add(a, b):\n    return"]);
@@ -24,7 +21,7 @@ fn same_whoever_drafts(sampling: &[&str]) {
     let plain = run("none", "chain", "2");
     let mut fewest = plain.2;
     for (drafter, shape, budget) in
-        DRAFTERS.iter().zip(["chain", "best-first"].iter().cycle()).zip(["5", "12"]).map(|((d, s), b)| (d, s, b))
+        [("ngram", "chain", "5"), ("early-exit", "best-first", "12"), ("model", "chain", "12"), ("oracle", "best-first", "5")]
     {
         let (first, second, steps) = run(drafter, shape, budget);
         assert_eq!((&first, &second), (&plain.0, &plain.1), "{drafter} {shape} {budget}");
