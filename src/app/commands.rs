@@ -71,6 +71,9 @@ pub const COMMANDS: &[Entry] = &[
     entry("shape", &[key('s')], true, "next shape of the tree", shape),
     entry("budget", &[key('+'), key('=')], true, "more tokens in a verify pass", |s, e| budget(s, e, 1)),
     entry("budget less", &[key('-'), key('_')], false, "fewer tokens in a verify pass", |s, e| budget(s, e, -1)),
+    entry("auto", &[key('b')], true, "automatic budget: the most tokens a second at each step, or a fixed one again", |s, e| {
+        set(s, e, |s| s.auto = !s.auto);
+    }),
     entry("temp", &[key('T')], true, "temperature up by 0.2", |s, e| temperature(s, e, 1)),
     entry("temp down", &[key('t')], false, "temperature down by 0.2; 0 is greedy", |s, e| temperature(s, e, -1)),
     entry("focus", &[named(KeyCode::Tab)], true, "the next pane gets the keys", |s, _| focus(s, 1)),

@@ -107,6 +107,9 @@ impl Driver<'_> {
         info.prompts = self.prompts.iter().map(|prompt| prompt.text.clone()).collect();
         let settings = self.engine.session.settings().clone();
         self.tell(Event::Ready { info: Arc::new(info), settings })?;
+        if let Some(cost) = self.engine.session.cost().cloned() {
+            self.tell(Event::Cost(cost))?;
+        }
         let wait = std::mem::take(&mut self.paused);
         self.next()?;
         if wait && !self.paused {
@@ -200,6 +203,21 @@ impl Driver<'_> {
         }
         if self.steps >= FIRST_CALIBRATION && self.calibrated.is_none() {
             self.calibrate()?;
+        }
+        // Only who goes by the cost of passes waits until it is measured: about a second, once for a model and a machine.
+        if self.steps >= FIRST_CALIBRATION && self.engine.session.settings().auto && self.engine.session.cost().is_none() {
+            self.measure_cost()?;
+        }
+        Ok(())
+    }
+
+    fn measure_cost(&mut self) -> Result<(), End> {
+        if let Some(cost) = self.engine.session.measure_cost().map_err(End::failed)? {
+            if let Some(shelf) = &self.engine.shelf {
+                shelf.keep(&cost);
+            }
+            self.engine.session.set_cost(cost.clone());
+            self.tell(Event::Cost(cost))?;
         }
         Ok(())
     }
