@@ -18,7 +18,7 @@ pub use completions::CompletionsOptions;
 pub use errors::{is_broken_pipe, one_line, report_panics, usage_line};
 pub use models::{Action, ModelsOptions};
 pub use options::{MonitorOptions, Options, RunOptions};
-pub use prompts::{PromptError, built_in};
+pub use prompts::{PromptError, built_in, read_files};
 
 use std::process::ExitCode;
 
