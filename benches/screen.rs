@@ -35,7 +35,7 @@ fn screens(c: &mut Criterion) {
         };
         c.bench_function(&format!("full redraw {width}x{height}"), |b| {
             let draw = |mut t: Terminal<_>| {
-                t.draw(|frame| speclight::ui::render(&state, &theme, frame)).unwrap();
+                t.draw(|frame| _ = speclight::ui::render(&state, &theme, frame)).unwrap();
                 t
             };
             b.iter_batched(terminal, draw, BatchSize::SmallInput);
@@ -46,7 +46,7 @@ fn screens(c: &mut Criterion) {
             b.iter(|| {
                 turn = !turn;
                 let state = if turn { &state } else { &next };
-                t.draw(|frame| speclight::ui::render(state, &theme, frame)).unwrap();
+                t.draw(|frame| _ = speclight::ui::render(state, &theme, frame)).unwrap();
             });
         });
     }

@@ -42,9 +42,9 @@ struct Options {
     /// The last step to show.
     #[arg(long, default_value_t = 70)]
     steps: usize,
-    /// The prompt as it stood, which the records do not hold.
-    #[arg(long, default_value = "")]
-    prompt: String,
+    /// A prompt as it stood, which the records do not hold; one for each of theirs, in turn.
+    #[arg(long)]
+    prompt: Vec<String>,
     /// Records of a run.
     file: Option<PathBuf>,
 }
@@ -95,15 +95,22 @@ fn recorded(options: &Options) -> Result<Vec<Event>> {
         model: word("model"),
         quantisation: word("quantisation"),
         device: word("device"),
-        prompts: vec![options.prompt.clone()],
+        prompts: options.prompt.clone(),
         ..RunInfo::default()
     };
     let mut events = vec![Event::Ready { info: Arc::new(info), settings: first.settings.clone() }];
     if let Some(plain) = of("summary").first().and_then(|l| l["autoregressive_tokens_per_second"].as_f64()) {
         events.push(Event::Calibrated { plain_tokens_per_second: plain });
     }
-    let (id, prompt) = (first.prompt_id.clone(), options.prompt.clone());
-    events.push(Event::PromptStarted { index: 0, id, prompt, tokens: first.position, prefill_seconds: 0.0 });
-    events.extend(records.into_iter().map(|r| Event::Step(Arc::new(r))));
+    let mut ids: Vec<String> = Vec::new();
+    for record in records {
+        if ids.last() != Some(&record.prompt_id) {
+            let (index, id) = (ids.len(), record.prompt_id.clone());
+            let prompt = options.prompt.get(index).cloned().unwrap_or_default();
+            ids.push(id.clone());
+            events.push(Event::PromptStarted { index, id, prompt, tokens: record.position, prefill_seconds: 0.0 });
+        }
+        events.push(Event::Step(Arc::new(record)));
+    }
     Ok(events)
 }

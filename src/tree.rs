@@ -126,6 +126,21 @@ impl TokenTree {
     /// E[accepted | T]: the sum of pi over the drafted nodes (bounds.md, Setting), `p(i)` being the target's
     /// probability of node `i` after its parent.
     pub fn expected_accepted(&self, p: impl Fn(usize) -> f64) -> f64 {
-        self.path_products(p)[1..].iter().sum()
+        // The sum of no numbers is -0.
+        self.path_products(p)[1..].iter().sum::<f64>() + 0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_without_drafts_is_worth_zero_and_not_minus_zero() {
+        let mut tree = TokenTree::new(1);
+        assert!(tree.expected_accepted(|_| 0.5).is_sign_positive());
+        tree.push(0, 2, 0.5);
+        tree.push(1, 3, 0.5);
+        assert_eq!(tree.expected_accepted(|_| 0.5), 0.75);
     }
 }

@@ -56,35 +56,16 @@ pub struct Entry {
     pub doc: &'static str,
     /// Whether the footer shows it where there is room.
     pub footer: bool,
+    /// Whether it asks something of the engine, which nobody answers after its last word.
+    pub engine: bool,
     /// The function.
     pub run: Run,
 }
 
 /// All commands. The order is that of help and footer.
 pub const COMMANDS: &[Entry] = &[
-    entry("pause", &[key(' ')], true, "pause, or go on", pause),
-    entry("step", &[key('.')], true, "make one step, then wait", one_step),
-    entry("quit", &[key('q'), Chord { code: KeyCode::Char('c'), ctrl: true }], true, "leave; the terminal is as it was", quit),
-    entry("help", &[key('?')], true, "this help", help),
-    entry("drafter", &[key('d')], true, "next drafter", |s, e| drafter(s, e, 1)),
-    entry("drafter back", &[key('D')], false, "drafter before", |s, e| drafter(s, e, -1)),
-    entry("shape", &[key('s')], true, "next shape of the tree", shape),
-    entry("budget", &[key('+'), key('=')], true, "more tokens in a verify pass", |s, e| budget(s, e, 1)),
-    entry("budget less", &[key('-'), key('_')], false, "fewer tokens in a verify pass", |s, e| budget(s, e, -1)),
-    entry("auto", &[key('b')], true, "automatic budget: the most tokens a second at each step, or a fixed one again", |s, e| {
-        set(s, e, |s| s.auto = !s.auto);
-    }),
-    entry("temp", &[key('T')], true, "temperature up by 0.2", |s, e| temperature(s, e, 1)),
-    entry("temp down", &[key('t')], false, "temperature down by 0.2; 0 is greedy", |s, e| temperature(s, e, -1)),
-    entry("focus", &[named(KeyCode::Tab)], true, "the next pane gets the keys", |s, _| focus(s, 1)),
-    entry("focus back", &[named(KeyCode::BackTab)], false, "the pane before gets the keys", |s, _| focus(s, -1)),
-    entry("zoom", &[key('z')], true, "the pane with the keys fills the screen", |s, _| s.zoom = !s.zoom),
-    entry("next", &[key('n')], true, "next prompt", |s, e| prompt(s, e, 1)),
-    entry("previous", &[key('p')], false, "prompt before", |s, e| prompt(s, e, -1)),
-    entry("edit", &[key('e')], true, "write a prompt: Enter sends, Alt-Enter breaks the line, Ctrl-U clears, Esc leaves", edit),
-    entry("again", &[key('r')], true, "the same prompt again, from its beginning", |s, e| tell(s, e, Command::Again)),
-    entry("seed", &[key('g')], true, "next seed: other draws (no effect when greedy)", seed),
-    entry("theme", &[key('c')], true, "next theme", theme),
+    wish("pause", &[key(' ')], true, "pause, or go on", pause),
+    wish("step", &[key('.')], true, "make one step, then wait", one_step),
     entry(
         "older",
         &[named(KeyCode::Left), named(KeyCode::Up)],
@@ -102,10 +83,36 @@ pub const COMMANDS: &[Entry] = &[
     entry("older by 10", &[named(KeyCode::PageUp)], false, "ten steps back", |s, e| look(s, e, 10)),
     entry("newer by 10", &[named(KeyCode::PageDown)], false, "ten steps on", |s, e| look(s, e, -10)),
     entry("newest", &[named(KeyCode::End), named(KeyCode::Esc)], false, "back to the newest step, and out of zoom", newest),
+    entry("quit", &[key('q'), Chord { code: KeyCode::Char('c'), ctrl: true }], true, "leave; the terminal is as it was", quit),
+    entry("help", &[key('?')], true, "this help", help),
+    wish("drafter", &[key('d')], true, "next drafter", |s, e| drafter(s, e, 1)),
+    wish("drafter back", &[key('D')], false, "drafter before", |s, e| drafter(s, e, -1)),
+    wish("shape", &[key('s')], true, "next shape of the tree", shape),
+    wish("budget", &[key('+'), key('=')], true, "more tokens in a verify pass", |s, e| budget(s, e, 1)),
+    wish("budget less", &[key('-'), key('_')], false, "fewer tokens in a verify pass", |s, e| budget(s, e, -1)),
+    wish("auto", &[key('b')], true, "automatic budget: the most tokens a second at each step; or fixed again", |s, e| {
+        set(s, e, |s| s.auto = !s.auto);
+    }),
+    wish("temp", &[key('T')], true, "temperature up by 0.2", |s, e| temperature(s, e, 1)),
+    wish("temp down", &[key('t')], false, "temperature down by 0.2; 0 is greedy", |s, e| temperature(s, e, -1)),
+    entry("focus", &[named(KeyCode::Tab)], true, "the next pane gets the keys", |s, _| focus(s, 1)),
+    entry("focus back", &[named(KeyCode::BackTab)], false, "the pane before gets the keys", |s, _| focus(s, -1)),
+    entry("zoom", &[key('z')], true, "the pane with the keys fills the screen", |s, _| (s.zoom, s.scroll) = (!s.zoom, 0)),
+    wish("next", &[key('n')], true, "next prompt", |s, e| prompt(s, e, 1)),
+    wish("previous", &[key('p')], false, "prompt before", |s, e| prompt(s, e, -1)),
+    wish("edit", &[key('e')], true, "write a prompt: Enter sends, Alt-Enter breaks the line, Ctrl-U clears, Esc leaves", edit),
+    wish("again", &[key('r')], true, "the same prompt again, from its beginning", |s, e| tell(s, e, Command::Again)),
+    wish("seed", &[key('g')], true, "next seed: other draws (no effect when greedy)", seed),
+    entry("theme", &[key('c')], true, "next theme", theme),
 ];
 
 const fn entry(name: &'static str, keys: &'static [Chord], footer: bool, doc: &'static str, run: Run) -> Entry {
-    Entry { name, keys, doc, footer, run }
+    Entry { name, keys, doc, footer, engine: false, run }
+}
+
+/// An entry that asks something of the engine.
+const fn wish(name: &'static str, keys: &'static [Chord], footer: bool, doc: &'static str, run: Run) -> Entry {
+    Entry { name, keys, doc, footer, engine: true, run }
 }
 
 /// The command of a key, if it has one.

@@ -13,6 +13,8 @@ pub enum Msg {
     Tick(Duration),
     /// A key was pressed.
     Key(KeyEvent),
+    /// A frame was drawn: how many lines what can be scrolled in it goes beyond it.
+    Drawn(u16),
     /// Text was pasted.
     Paste(String),
     /// The engine said something.

@@ -113,7 +113,10 @@ async fn turn(themes: &[Theme], commands: &Sender<Command>, mut events: Unbounde
             () = sleep_until(frame_at), if dirty => {
                 let begun = Instant::now();
                 let theme = &themes[state.theme.min(themes.len() - 1)];
-                terminal.draw(|frame| ui::render(&state, theme, frame)).context("the terminal can't be drawn to")?;
+                let mut beyond = 0;
+                let drawn = terminal.draw(|frame| beyond = ui::render(&state, theme, frame));
+                drawn.context("the terminal can't be drawn to")?;
+                update(&mut state, Msg::Drawn(beyond));
                 terminal.backend_mut().flush().context("the terminal can't be drawn to")?;
                 frame_at = Moment::now() + (begun.elapsed() * SHARE).clamp(SHORTEST, LONGEST);
                 dirty = false;

@@ -6,6 +6,9 @@ use super::editor::Outcome;
 use super::{Effect, Motion, Msg, Overlay, Phase, State, command_for};
 use crate::engine::{Command, Event};
 
+/// What a person hears when the engine has said its last word.
+const ALL_DONE: &str = "all prompts are done (--once): the arrows walk through the steps, q quits";
+
 /// Takes a message in; says what must be done.
 pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
     let mut effects = Vec::new();
@@ -18,6 +21,11 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
         }
         Msg::Key(key) if key.kind != KeyEventKind::Release => pressed(state, key, &mut effects),
         Msg::Key(_) => {}
+        // No further than to the end, else as many keys would be needed before anything moves back.
+        Msg::Drawn(beyond) => match &mut state.overlay {
+            Overlay::Help(scroll) => *scroll = (*scroll).min(beyond),
+            _ => state.scroll = state.scroll.min(beyond),
+        },
         Msg::Paste(text) => match &mut state.overlay {
             Overlay::Editor(editor) => editor.insert(&text),
             _ => state.say("press e to write a prompt, then paste"),
@@ -45,7 +53,10 @@ fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
                 } else {
                     state.overlay = Overlay::None;
                     (state.selected, state.scroll) = (None, 0);
-                    effects.push(Effect::Engine(Command::Text(text)));
+                    match state.phase {
+                        Phase::Finished => state.say(ALL_DONE),
+                        _ => effects.push(Effect::Engine(Command::Text(text))),
+                    }
                 }
             }
         },
@@ -59,7 +70,11 @@ fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
         },
         _ => {
             if let Some(command) = command_for(&key) {
-                (command.run)(state, effects);
+                state.notice = None;
+                match state.phase {
+                    Phase::Finished if command.engine => state.say(ALL_DONE),
+                    _ => (command.run)(state, effects),
+                }
             }
         }
     }
@@ -116,6 +131,7 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
         Event::Finished => {
             state.phase = Phase::Finished;
             state.motion = Motion::Paused;
+            state.say(ALL_DONE);
         }
     }
 }

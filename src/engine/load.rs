@@ -72,7 +72,8 @@ pub(super) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f6
     drafters.push(Box::new(Oracle::default()));
 
     let tokenizer = model.tokenizer();
-    let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()));
+    let vocabulary = Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()).named(tokenizer.control());
+    let vocabulary = Arc::new(vocabulary);
     let mut session = Session::new(model.decoder(capacity)?, drafters, vocabulary, options.settings.clone())?;
     let (names, drafter_costs) = session.drafters().map(|(name, cost)| (name.to_owned(), cost)).unzip();
     let info = RunInfo {

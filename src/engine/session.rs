@@ -286,6 +286,7 @@ impl Session {
             tree: TreeRecord { text: tree.tokens().iter().map(|&t| vocabulary.text(t)).collect(), ..tree_record },
             accepted: verdict.path.len(),
             bonus,
+            bonus_text: vocabulary.text(bonus),
             bonus_rank,
             bonus_q: draft.cut_q(verdict.last(), bonus),
             path: verdict.path,

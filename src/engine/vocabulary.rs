@@ -1,18 +1,29 @@
 //! From tokens to text, as it streams.
 
+use std::collections::HashMap;
+
 use crate::tree::TokenId;
 
 /// The text of every token, and which of them end a text.
 #[derive(Clone, Debug, Default)]
 pub struct Vocabulary {
     bytes: Vec<Box<[u8]>>,
+    /// Spellings of tokens without bytes.
+    names: HashMap<TokenId, Box<str>>,
     stop: Vec<TokenId>,
 }
 
 impl Vocabulary {
     /// `bytes` holds, by token, what the token adds to a text; `stop` the tokens that end one.
     pub fn new(bytes: Vec<Box<[u8]>>, stop: Vec<TokenId>) -> Self {
-        Self { bytes, stop }
+        Self { bytes, names: HashMap::new(), stop }
+    }
+
+    /// The same with spellings for tokens that add nothing to a text, such as `<|im_end|>`: by them a person tells such
+    /// tokens apart, and a text is as it was.
+    pub fn named<'a>(mut self, names: impl IntoIterator<Item = (TokenId, &'a str)>) -> Self {
+        self.names.extend(names.into_iter().map(|(token, name)| (token, name.into())));
+        self
     }
 
     /// The tokens that end a text.
@@ -25,9 +36,13 @@ impl Vocabulary {
         self.bytes.get(token as usize).map_or(&[], |bytes| bytes)
     }
 
-    /// A token as text of its own: parts of a character that no token completes become U+FFFD.
+    /// A token as text of its own: parts of a character that no token completes become U+FFFD, and a token that adds
+    /// nothing to a text is given by its spelling.
     pub fn text(&self, token: TokenId) -> String {
-        String::from_utf8_lossy(self.bytes(token)).into_owned()
+        match self.bytes(token) {
+            [] => self.names.get(&token).map(ToString::to_string).unwrap_or_default(),
+            bytes => String::from_utf8_lossy(bytes).into_owned(),
+        }
     }
 }
 
@@ -82,6 +97,14 @@ mod tests {
         let got: Vec<String> = bytes.iter().map(|&b| stream.push(&[b])).collect();
         assert_eq!(got, ["", "é", "", "", "", "🦀"]);
         assert_eq!(stream.push(&[0xf0, b'a']), "\u{fffd}a");
+    }
+
+    #[test]
+    fn a_token_that_adds_nothing_has_a_name_of_its_own() {
+        let bytes = [&b""[..], b"a", b"", b"\xf0"].map(Box::from).to_vec();
+        let vocabulary = Vocabulary::new(bytes, vec![0]).named([(0, "<|im_end|>"), (1, "never shown")]);
+        assert_eq!([0, 1, 2, 3, 4].map(|token| vocabulary.text(token)), ["<|im_end|>", "a", "", "\u{fffd}", ""]);
+        assert_eq!([0, 1, 2].map(|token| vocabulary.bytes(token)), [&b""[..], b"a", b""]);
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use crate::tree::TokenId;
 pub struct TreeRecord {
     /// Token ids.
     pub tokens: Vec<TokenId>,
-    /// The tokens as text of their own.
+    /// The tokens as text of their own; those that add nothing to a text as they are spelled, as `<|im_end|>`.
     pub text: Vec<String>,
     /// Index of the parent; null for the root.
     pub parents: Vec<Option<usize>>,
@@ -159,6 +159,8 @@ pub struct StepRecord {
     pub accepted: usize,
     /// The token that the target added itself, after the last accepted one.
     pub bonus: TokenId,
+    /// The same as text of its own, as in the tree.
+    pub bonus_text: String,
     /// Rank of the bonus token under the target, 0 for the arg-max.
     pub bonus_rank: usize,
     /// The drafter's probability of the bonus token after the last accepted one, where the drafter had proposed it and

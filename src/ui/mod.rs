@@ -17,30 +17,32 @@ use crate::app::{Overlay, Pane, Phase, State};
 use crate::theme::{Role, Theme};
 use pen::Pen;
 
-/// Draws the whole screen.
-pub fn render(state: &State, theme: &Theme, frame: &mut Frame) {
+/// Draws the whole screen; says, as [`draw`] does, how far it can be scrolled.
+pub fn render(state: &State, theme: &Theme, frame: &mut Frame) -> u16 {
     let area = frame.area();
-    draw(state, theme, area, frame.buffer_mut());
+    draw(state, theme, area, frame.buffer_mut())
 }
 
-/// Draws the whole screen into a buffer.
-pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) {
+/// Draws the whole screen into a buffer; says how many lines the help, or without it the text, goes beyond what is
+/// shown of it: as far as it can be scrolled.
+pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
     Pen::new(buf, theme, area).clear(Role::Base);
     if area.width < LEAST.0 || area.height < LEAST.1 {
         views::too_small(&mut Pen::new(buf, theme, area));
-        return;
+        return 0;
     }
+    let mut beyond = 0;
     let places = places(area, state);
     views::header(state, &mut Pen::new(buf, theme, places.header));
     for (pane, rect) in &places.panes {
         let mut pen = Pen::new(buf, theme, *rect);
         if places.form == Form::Compact && !state.zoom {
             // Every row counts: panes go without their titles.
-            body(state, *pane, places.form, &mut pen);
+            beyond = beyond.max(body(state, *pane, places.form, &mut pen));
         } else {
             title(state, *pane, &mut pen);
             let (width, height) = (rect.width, rect.height.saturating_sub(1));
-            body(state, *pane, places.form, &mut pen.part(0, 1, width, height));
+            beyond = beyond.max(body(state, *pane, places.form, &mut pen.part(0, 1, width, height)));
         }
     }
     for x in &places.rules {
@@ -59,9 +61,10 @@ pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) {
                 views::loading(what, *done, &mut Pen::new(buf, theme, area));
             }
         }
-        Overlay::Help(scroll) => views::help(*scroll, &mut Pen::new(buf, theme, area)),
+        Overlay::Help(scroll) => beyond = views::help(*scroll, &mut Pen::new(buf, theme, area)),
         Overlay::Editor(editor) => views::editor(editor, &mut Pen::new(buf, theme, area)),
     }
+    u16::try_from(beyond).unwrap_or(u16::MAX)
 }
 
 fn title(state: &State, pane: Pane, pen: &mut Pen) {
@@ -83,9 +86,10 @@ fn title(state: &State, pane: Pane, pen: &mut Pen) {
     }
 }
 
-fn body(state: &State, pane: Pane, form: Form, pen: &mut Pen) {
+/// Draws a pane; says how many lines it can be scrolled.
+fn body(state: &State, pane: Pane, form: Form, pen: &mut Pen) -> usize {
     match pane {
-        Pane::Text => views::text(state, pen),
+        Pane::Text => return views::text(state, pen),
         Pane::Tree => views::tree(state, pen),
         Pane::Entropy => views::entropy(state, pen),
         Pane::Accepted => views::accepted(state, pen),
@@ -93,4 +97,5 @@ fn body(state: &State, pane: Pane, form: Form, pen: &mut Pen) {
         Pane::Gauge => views::gauge(state, form, pen),
         Pane::Steps => views::steps(state, pen),
     }
+    0
 }

@@ -173,3 +173,14 @@ fn a_stopped_step_tells_fates_apart_without_colour() {
         assert!(screen.contains(glyph), "{glyph}:\n{screen}");
     }
 }
+
+#[test]
+fn a_token_without_text_is_shown_by_its_name() {
+    let mut state = running(&settings("ngram", 4, 1.0), 2);
+    let mut record = (*Script::new(1).step(&settings("none", 1, 1.0))).clone();
+    record.bonus_text = "<|im_end|>".into();
+    *record.emitted_text.last_mut().unwrap() = String::new();
+    update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
+    let shown = |state: &State| text(&drawn(state, &theme("dark", false), 120, 40)).matches("<|im_end|>").count();
+    assert_eq!(shown(&state), 2, "in the tree and in the table of steps, and not in the text");
+}

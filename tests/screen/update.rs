@@ -188,10 +188,52 @@ fn older_steps_are_looked_at_when_paused() {
 #[test]
 fn before_the_model_is_there_settings_wait() {
     let mut state = State::new(1);
-    assert_eq!(press(&mut state, &["d", "+", "T", "n", "Left", "z", "Tab"]), []);
+    assert_eq!(press(&mut state, &["+", "T", "n", "Left", "z", "Tab", "d"]), []);
     assert!(state.notice.is_some());
     told(&mut state, Event::Loading { what: "fetching".into(), done: Some(0.5) });
     assert_eq!(state.phase, Phase::Loading("fetching".into(), Some(0.5)));
+}
+
+#[test]
+fn after_the_last_prompt_a_wish_is_answered_with_words() {
+    let wishes = COMMANDS.iter().filter(|c| c.engine).flat_map(|c| c.keys);
+    for chord in wishes {
+        let mut state = running(&settings("ngram", 16, 1.0), 30);
+        told(&mut state, Event::Finished);
+        state.notice = None;
+        let before = (state.wished.clone(), state.motion, state.overlay.clone());
+        assert_eq!(press(&mut state, &[&chord.label()]), [], "{chord:?}");
+        assert!(state.notice.as_ref().unwrap().text.contains("all prompts are done"), "{chord:?}");
+        assert_eq!((state.wished.clone(), state.motion, state.overlay.clone()), before, "{chord:?}");
+    }
+    let mut state = running(&settings("ngram", 16, 1.0), 30);
+    press(&mut state, &["e"]);
+    told(&mut state, Event::Finished);
+    assert_eq!(press(&mut state, &["Enter"]), [], "nor is a prompt sent to nobody");
+    press(&mut state, &["Left"]);
+    assert_eq!(state.selected, Some(28), "what was is still there to look at");
+    assert_eq!(press(&mut state, &["q"]).last(), Some(&Effect::Leave(None)));
+}
+
+#[test]
+fn nothing_is_scrolled_beyond_its_end() {
+    let theme = crate::theme("dark", false);
+    let mut state = running(&settings("ngram", 16, 1.0), 200);
+    let mut shown = |keys: &[&str], times| {
+        (0..times).for_each(|_| drop(press(&mut state, keys)));
+        let area = ratatui::layout::Rect::new(0, 0, 80, 24);
+        let mut buffer = ratatui::buffer::Buffer::empty(area);
+        let beyond = speclight::ui::draw(&state, &theme, area, &mut buffer);
+        update(&mut state, Msg::Drawn(beyond));
+        crate::text(&crate::drawn(&state, &theme, 80, 24))
+    };
+    for open in ["z", "?"] {
+        shown(&[open], 1);
+        let (up, down) = if open == "z" { ("Up", "Down") } else { ("Down", "Up") };
+        let end = shown(&[up], 500);
+        assert_ne!(shown(&[down], 1), end, "the first key back moves");
+        assert_eq!(shown(&[up], 1), end);
+    }
 }
 
 #[test]

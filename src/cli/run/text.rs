@@ -182,6 +182,7 @@ mod tests {
             path: (1..=accepted).collect(),
             accepted,
             bonus: 0,
+            bonus_text: texts.last().copied().unwrap_or_default().into(),
             bonus_rank: 0,
             bonus_q: None,
             emitted: vec![0; texts.len()],

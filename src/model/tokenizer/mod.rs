@@ -140,6 +140,12 @@ impl Tokenizer {
         self.tokens.iter().map(bytes).collect()
     }
 
+    /// The tokens that steer the model and add nothing to a text, as the vocabulary spells them.
+    pub fn control(&self) -> impl Iterator<Item = (TokenId, &str)> {
+        let control = |(_, token): &(usize, &Token)| token.kind == TokenKind::Control;
+        self.tokens.iter().enumerate().filter(control).map(|(id, token)| (id as TokenId, token.text.as_str()))
+    }
+
     /// The tokens that end a text, in order of their numbers.
     pub fn stop(&self) -> &[TokenId] {
         &self.stop

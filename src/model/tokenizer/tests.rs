@@ -152,6 +152,8 @@ fn special_tokens_are_parsed_on_demand_and_add_nothing() {
     assert_eq!(t.encode("<s>ab<tool>", false).unwrap(), [4, 5]);
     let bytes: Vec<&[u8]> = vec![b"", b"", b"a", b"b", b"ab", b"<tool>", b""];
     assert_eq!(t.token_bytes().iter().map(|b| &**b).collect::<Vec<_>>(), bytes);
+    let control: Vec<_> = t.control().collect();
+    assert_eq!(control, [(0, "<s>"), (1, "</s>"), (6, "<|im_end|>")]);
     // The end token, and one that is spelled like an end.
     assert_eq!((t.stop(), t.bos(), t.named()), (&[1, 6][..], None, ["<s>", "</s>"]));
     assert_eq!((t.token(4), t.token(7), t.len()), (Some("ab"), None, 7));

@@ -1,7 +1,7 @@
 //! What is around the panes: header, footer, figures in one line each, progress, editor.
 
 use super::{Pen, accepted, entropy, speed};
-use crate::app::{COMMANDS, Editor, Motion, Phase, State};
+use crate::app::{COMMANDS, Editor, Entry, Motion, Phase, State};
 use crate::clean::{self, Kind};
 use crate::theme::Role;
 use crate::ui::number;
@@ -70,7 +70,7 @@ pub fn header(state: &State, pen: &mut Pen) {
     let end = pen.width().saturating_sub(pen.measure(&word) + 3);
     let info = &state.info;
     let model =
-        if info.model.is_empty() { "speclight".to_owned() } else { pen.shorten(&info.model, end.saturating_sub(10).max(8)) };
+        if info.model.is_empty() { "speclight".to_owned() } else { pen.shorten(&info.model, end.saturating_sub(2).max(8)) };
     items(
         pen,
         0,
@@ -115,16 +115,23 @@ pub fn footer(state: &State, pen: &mut Pen) {
         return;
     }
     let mut x = 1;
-    for command in COMMANDS.iter().filter(|c| c.footer) {
+    let (still, finished) = (state.motion.still(), state.phase == Phase::Finished);
+    let due = |c: &&Entry| (c.footer || (still && c.name == "older")) && !(finished && c.engine);
+    for command in COMMANDS.iter().filter(due) {
         let Some(key) = command.keys.first() else { continue };
         let label = match key.label().as_str() {
             "+" => "+/-".to_owned(),
             "T" => "t/T".to_owned(),
+            "Left" => "Left/Right".to_owned(),
             key => key.to_owned(),
         };
-        let name = if command.name == "pause" && state.motion.still() { "go on" } else { command.name };
+        let name = match command.name {
+            "pause" if still => "go on",
+            "older" => "steps",
+            name => name,
+        };
         if x + label.len() + 1 + name.len() > width.saturating_sub(1) {
-            break;
+            continue;
         }
         x = pen.text(x, 0, &label, Role::FooterKey) + 1;
         x = pen.text(x, 0, name, Role::FooterText) + 2;
@@ -186,8 +193,10 @@ pub fn editor(editor: &Editor, pen: &mut Pen) {
     let line = pen.glyphs().line;
     pen.rule(0, width, 0, line, Role::FrameFocus);
     pen.text(1, 0, " prompt ", Role::TitleFocus);
-    let hint = pen.shorten(" Enter sends, Esc leaves, Ctrl-U clears ", width.saturating_sub(12));
-    pen.right(width - 1, 0, &hint, Role::Label);
+    let hints = [" Enter sends, Alt-Enter breaks the line, Ctrl-U clears, Esc leaves ", " Enter sends, Esc leaves "];
+    if let Some(hint) = hints.iter().find(|hint| hint.len() + 12 <= width) {
+        pen.right(width - 1, 0, hint, Role::Label);
+    }
     let inner = width.saturating_sub(2).max(1);
     // Broken at the edge, not at words, so that a key never moves what stands before the cursor.
     let mut cells: Vec<(usize, usize, String, usize, Kind)> = Vec::new();

@@ -1,7 +1,7 @@
 //! The gauge: what was accepted and what was to be expected, against the ceilings, on one ruler.
 //!
-//! The ruler counts tokens a step, the bonus included; ceilings and accepted lengths count accepted drafted tokens
-//! without it, so each stands at its value plus one. Shares are of accepted drafted tokens, as in bounds.md.
+//! The ruler counts accepted drafted tokens a step, the bonus not counted, from 0 to B - 1: the unit of the ceilings, of
+//! all other numbers of this name on the screen, and of the records.
 
 use super::{Pen, empty, greedy};
 use crate::app::State;
@@ -49,9 +49,9 @@ impl Reading<'_> {
         [(c.fluid, "fluid"), (c.renewal_tuned, "tuned renewal"), (c.renewal, "renewal")]
             .into_iter()
             .filter_map(|(value, name)| value.filter(|v| v.is_finite()).map(|v| (v, name)))
-            .chain([(c.batch, "B")])
+            .chain([(c.batch, "B-1")])
             .min_by(|a, b| a.0.total_cmp(&b.0))
-            .unwrap_or((c.batch, "B"))
+            .unwrap_or((c.batch, "B-1"))
     }
 
     fn share(&self) -> Option<f64> {
@@ -74,7 +74,7 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
         |s| format!("accepted {} = {} of {} ({name})", two(reading.accepted), percent(s), two(ceiling)),
     );
     let texts = match reading.greedy {
-        true => vec![format!("greedy: ceiling B; {share}"), "greedy: ceiling B".to_owned()],
+        true => vec![format!("greedy: ceiling B-1; {share}"), "greedy: ceiling B-1".to_owned()],
         false => vec![share],
     };
     (texts, Role::GaugeAccepted)
@@ -83,7 +83,7 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
 /// Draws it.
 pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
     let Some(reading) = reading(state) else {
-        empty(pen, "tokens per step against their ceilings come here");
+        empty(pen, "accepted tokens against their ceilings come here");
         return;
     };
     let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
@@ -95,18 +95,19 @@ pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
         _ => 2,
     };
     let under = height.saturating_sub(above + 1);
-    let budget = reading.budget.max(1) as f64;
+    let drafted = reading.budget.saturating_sub(1);
     let c = reading.ceilings;
     let marks: Vec<(f64, Side, Role, Vec<String>)> = labels(&reading, untitled, c);
-    // The ruler ends at B. Where B is far beyond all marks, it is broken.
-    let furthest = marks.iter().map(|m| m.0).filter(|v| *v <= budget).fold(1.0, f64::max);
-    let near = (furthest * 1.25).ceil().max(4.0);
-    let broken = near < 0.6 * budget;
-    let end = if broken { near } else { budget };
+    // The ruler ends at B - 1. Where that is far beyond all marks, it is broken.
+    let most = drafted as f64;
+    let furthest = marks.iter().map(|m| m.0).filter(|v| *v <= most).fold(0.0, f64::max);
+    let near = (furthest * 1.25).ceil().max(3.0);
+    let broken = near < 0.6 * most;
+    let end = if broken { near } else { most.max(1.0) };
     let tail = format!(
-        "{}{}",
+        "{}{}B-1 = {drafted}",
         if broken { format!("{0}{0} ", glyphs.change) } else { String::new() },
-        if reading.greedy { format!("ceiling B {budget:.0}") } else { format!("B {budget:.0}") }
+        if reading.greedy { "ceiling " } else { "" },
     );
     let (left, right) = (3, width.saturating_sub(pen.measure(&tail) + 2));
     if right <= left + 4 {
@@ -120,8 +121,10 @@ pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
     pen.text(right + 1, above, &tail, Role::GaugeCeiling);
     let (tightest, _) = reading.tightest();
     pen.rule(left, right, above, glyphs.line, Role::Gauge);
-    pen.rule(left, column(tightest + 1.0) + 1, above, glyphs.line, Role::GaugeCeiling);
-    pen.rule(left, column(reading.accepted + 1.0) + 1, above, glyphs.heavy, Role::GaugeAccepted);
+    pen.rule(left, column(tightest) + 1, above, glyphs.line, Role::GaugeCeiling);
+    if reading.accepted > 0.0 {
+        pen.rule(left, column(reading.accepted) + 1, above, glyphs.heavy, Role::GaugeAccepted);
+    }
     let mut placing: Vec<Mark> = Vec::with_capacity(marks.len());
     for (value, side, _, labels) in &marks {
         // Neighbours share a column: two pointers side by side could not be told apart, and the numbers say the rest.
@@ -157,43 +160,42 @@ pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
     words(&reading, &mut pen.part(0, (above + below + 1) as u16, width as u16, under.saturating_sub(below) as u16));
 }
 
-/// All marks in tokens a step, the most important first.
+/// All marks in accepted drafted tokens a step, the most important first.
 fn labels(reading: &Reading, untitled: bool, c: &Ceilings) -> Vec<(f64, Side, Role, Vec<String>)> {
     let mut marks = Vec::new();
-    let tokens = |value: f64| two(value + 1.0);
     let share = reading.share().map(percent).filter(|_| untitled && !reading.single);
     let share = share.map_or_else(String::new, |s| format!(" = {s}"));
     let (got, short) = if reading.single { ("this step", "step") } else { ("accepted", "acc") };
     marks.push((
-        reading.accepted + 1.0,
+        reading.accepted,
         Side::Below,
         Role::GaugeAccepted,
         vec![
-            format!("{got} {}{share}", tokens(reading.accepted)),
-            format!("{short} {}{share}", tokens(reading.accepted)),
+            format!("{got} {}{share}", two(reading.accepted)),
+            format!("{short} {}{share}", two(reading.accepted)),
             short.to_owned(),
         ],
     ));
     marks.push((
-        reading.expected + 1.0,
+        reading.expected,
         Side::Below,
         Role::GaugeExpected,
-        vec![format!("E[X|T] {}", tokens(reading.expected)), "E[X|T]".to_owned()],
+        vec![format!("E[X|T] {}", two(reading.expected)), "E[X|T]".to_owned()],
     ));
     let ceilings = [(c.fluid, "fluid"), (c.renewal_tuned, "tuned"), (c.renewal, "renewal")];
     for (value, name) in ceilings {
         if let Some(value) = value.filter(|v| v.is_finite()) {
-            let labels = vec![format!("{name} {}", tokens(value)), name.to_owned()];
-            marks.push((value + 1.0, Side::Above, Role::GaugeCeiling, labels));
+            let labels = vec![format!("{name} {}", two(value)), name.to_owned()];
+            marks.push((value, Side::Above, Role::GaugeCeiling, labels));
         }
     }
     if let Some(value) = c.published.filter(|v| v.is_finite()) {
         let labels = vec![
-            format!("published {} + O(1) unknown", tokens(value)),
-            format!("publ. {} + O(1)?", tokens(value)),
+            format!("published {} + O(1) unknown", two(value)),
+            format!("publ. {} + O(1)?", two(value)),
             "publ.?".to_owned(),
         ];
-        marks.push((value + 1.0, Side::Above, Role::GaugeUnknown, labels));
+        marks.push((value, Side::Above, Role::GaugeUnknown, labels));
     }
     marks
 }
@@ -207,8 +209,8 @@ fn words(reading: &Reading, pen: &mut Pen) {
     let c = reading.ceilings;
     let rows = [
         ("fluid", c.fluid, "best of any drafter if positions were independent"),
-        ("tuned renewal", c.renewal_tuned, "closed form above it, at its best t"),
-        ("renewal", c.renewal, "ln(P)/mu + mu2/mu^2"),
+        ("tuned renewal", c.renewal_tuned, "the closed form at its best t"),
+        ("renewal", c.renewal, "closed form: ln(P)/mu + mu2/mu^2, P = B - 1"),
         (
             "B - 1",
             Some(c.batch),
@@ -218,21 +220,22 @@ fn words(reading: &Reading, pen: &mut Pen) {
     ];
     let rows: Vec<_> =
         rows.into_iter().filter_map(|(n, v, w)| v.filter(|v| *v > 0.0 && v.is_finite()).map(|v| (n, v, w))).collect();
-    let note = "The ruler counts the bonus; shares are of accepted drafted tokens, without it.";
     if height <= rows.len() {
-        pen.text(1, height - 1, &pen.shorten(note, width.saturating_sub(2)), Role::Label);
+        pen.text(1, height - 1, "in accepted drafted tokens a step, the bonus not counted", Role::Label);
         return;
     }
     pen.text(1, 0, "ceiling", Role::Label);
-    pen.right(23, 0, "accepted", Role::Label);
-    pen.right(30, 0, "share", Role::Label);
-    pen.right(width - 1, 0, note, Role::Label);
+    pen.right(23, 0, "tokens", Role::Label);
+    if !reading.single {
+        pen.right(31, 0, "reached", Role::Label);
+    }
+    pen.text(33, 0, &pen.shorten("accepted drafted tokens a step, the bonus not counted", width - 34), Role::Label);
     for (y, (name, value, meaning)) in rows.into_iter().enumerate() {
         let role = if name == "E[X|T]" { Role::GaugeExpected } else { Role::GaugeCeiling };
         pen.text(1, y + 1, name, role);
         pen.right(23, y + 1, &two(value), Role::Base);
         if !reading.single {
-            pen.right(30, y + 1, &percent(reading.accepted / value), Role::Value);
+            pen.right(31, y + 1, &percent(reading.accepted / value), Role::Value);
         }
         pen.text(33, y + 1, &pen.shorten(meaning, width.saturating_sub(34)), Role::Label);
     }

@@ -7,7 +7,7 @@ use crate::theme::{Glyphs, Role};
 /// Words and what they mean, as the field uses them.
 pub const DEFINITIONS: &[(&str, &str)] = &[
     ("step", "one round: draft a tree, verify it in one pass, accept, add the bonus"),
-    ("accepted", "drafted tokens that were accepted in a step, the bonus not counted"),
+    ("accepted", "drafted tokens that were accepted in a step, the bonus not counted; E[X|T] and ceilings count so too"),
     ("bonus", "the token that the target adds itself after the last accepted one"),
     ("tokens/step", "accepted + bonus (tau)"),
     ("B", "budget: tokens in one verify pass, the root (the pending token) included"),
@@ -19,8 +19,7 @@ pub const DEFINITIONS: &[(&str, &str)] = &[
     ("entropy", "H = -sum p ln p of the law behind each generated token, in nats (ln, not log2)"),
     ("mean", "since the settings last changed; mu: since temperature, top-p or top-k did"),
     ("+-", "95% interval by batch means, since neighbouring positions are correlated"),
-    ("fluid", "the best that any drafter could reach if positions were independent"),
-    ("renewal", "closed form above it: ln(P)/mu + mu2/mu^2, P = B - 1; tuned: at its best t"),
+    ("renewal", "ceiling of any drafter if positions are independent: ln(P)/mu + mu2/mu^2, P = B - 1; tuned: at its best t"),
     ("published", "(mu + mu2) ln(B)/mu^2 + O(1), Pankratov & Alistarh 2026; its constant is unknown"),
     ("greedy", "temperature 0: mu = 0, no ceiling but B; entropy is then shown at T = 1 as a reference"),
     ("plain", "the same model with nothing drafted, timed on this machine"),
@@ -62,8 +61,8 @@ fn lines(glyphs: &Glyphs) -> Vec<Line> {
     out
 }
 
-/// Draws the help over the screen, `scroll` lines down (as far as there are lines).
-pub fn help(scroll: u16, pen: &mut Pen) {
+/// Draws the help over the screen, `scroll` lines down (as far as there are lines); says how far it can be scrolled.
+pub fn help(scroll: u16, pen: &mut Pen) -> usize {
     pen.clear(Role::Overlay);
     let (width, height, line) = (pen.width(), pen.height(), pen.glyphs().line);
     pen.rule(0, width, 0, line, Role::FrameFocus);
@@ -84,7 +83,8 @@ pub fn help(scroll: u16, pen: &mut Pen) {
         rows.extend(words.map(|w| (None, w)));
     }
     let (total, shown) = (rows.len(), room * columns);
-    let first = usize::from(scroll).min(total.saturating_sub(shown));
+    let beyond = total.saturating_sub(shown);
+    let first = usize::from(scroll).min(beyond);
     for (i, (line, words)) in rows.into_iter().skip(first).take(shown).enumerate() {
         let (x, y) = (i / room * wide, 1 + i % room);
         let mut pen = pen.part(x as u16, y as u16, wide as u16, 1);
@@ -104,6 +104,7 @@ pub fn help(scroll: u16, pen: &mut Pen) {
     let more = if below > 0 { format!(" {below} more lines below ") } else { " end ".to_owned() };
     pen.rule(0, width, height - 1, line, Role::Frame);
     pen.right(width - 1, height - 1, &more, Role::Label);
+    beyond
 }
 
 /// The colours of accepted tokens by depth.
@@ -147,7 +148,7 @@ pub fn legend(pen: &mut Pen) {
         pen.text(x + 2, y, &pen.shorten(words, width / 2 - 4), Role::Label);
     }
     let mut y = 3;
-    for name in ["E[X|T]", "passed", "mean", "fluid"] {
+    for name in ["E[X|T]", "passed", "mean", "renewal"] {
         let Some((word, means)) = DEFINITIONS.iter().find(|d| d.0 == name) else { continue };
         pen.text(1, y, word, Role::Base);
         for line in wrap(means, width.saturating_sub(11)) {

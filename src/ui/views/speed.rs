@@ -1,7 +1,7 @@
 //! Tokens a second, against plain decoding, and where the time goes.
 
 use super::{Pen, empty};
-use crate::app::State;
+use crate::app::{State, Step};
 use crate::telemetry::StageTimes;
 use crate::theme::{Glyphs, Role};
 use crate::ui::number;
@@ -14,7 +14,10 @@ pub fn factor(state: &State) -> Option<f64> {
 /// What the title says.
 pub fn summary(state: &State, glyphs: &Glyphs) -> (Vec<String>, Role) {
     match factor(state) {
-        Some(f) => (vec![format!("{}{} plain decoding", glyphs.times, number::two(f))], Role::GaugeAccepted),
+        Some(f) => (
+            vec![format!("{}{} plain decoding", glyphs.times, number::two(f))],
+            if f < 1.0 { Role::NodeRefused } else { Role::GaugeAccepted },
+        ),
         None => (vec!["plain speed not timed yet".to_owned()], Role::Label),
     }
 }
@@ -57,6 +60,45 @@ pub fn speed(state: &State, pen: &mut Pen) {
             per_step(t.other)
         );
         pen.text(1, 3, &pen.shorten(&line, width.saturating_sub(2)), Role::Label);
+    }
+    if height >= 9 && width >= 30 {
+        by_step(state, &mut pen.part(0, 5, width as u16, (height - 5) as u16));
+    }
+}
+
+/// Tokens a second of each step, with plain decoding as a line.
+fn by_step(state: &State, pen: &mut Pen) {
+    let (width, height, glyphs) = (pen.width(), pen.height() - 1, pen.glyphs());
+    pen.text(1, 0, "tokens a second of each step; the line is plain decoding", Role::Label);
+    let axis = 6;
+    let columns = width.saturating_sub(axis + 1);
+    let steps: Vec<_> = state.history.back_from(state.selected).take(columns).collect();
+    let rate = |step: &Step| {
+        let rate = step.record.emitted.len() as f64 / step.record.time.total();
+        if rate.is_finite() { rate.max(0.0) } else { 0.0 }
+    };
+    let highest = steps.iter().map(|s| rate(s)).fold(state.plain.unwrap_or(0.0), f64::max);
+    // To the next 50, so that the axis seldom moves.
+    let top = ((highest / 50.0).ceil() * 50.0).max(50.0);
+    pen.right(axis - 1, 1, &format!("{top:.0}"), Role::PlotAxis);
+    pen.right(axis - 1, height, "0", Role::PlotAxis);
+    for y in 1..=height {
+        pen.text(axis - 1, y, glyphs.vline, Role::PlotAxis);
+    }
+    if let Some(plain) = state.plain {
+        let y = height - ((plain / top * height as f64) as usize).min(height - 1);
+        pen.rule(axis, axis + columns, y, glyphs.line, Role::PlotMean);
+    }
+    for (i, step) in steps.iter().rev().enumerate() {
+        let eighths = ((rate(step) / top * (8 * height) as f64).round() as usize).clamp(1, 8 * height);
+        let role = match step {
+            _ if state.selected == Some(step.number) => Role::Notice,
+            step if step.changed => Role::PlotChange,
+            _ => Role::Plot,
+        };
+        for r in 0..eighths.div_ceil(8) {
+            pen.text(axis + i, height - r, glyphs.level(eighths - 8 * r), role);
+        }
     }
 }
 

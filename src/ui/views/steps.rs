@@ -1,9 +1,21 @@
 //! A table of the last steps.
 
+use std::borrow::Cow;
+
 use super::{Pen, empty};
 use crate::app::State;
-use crate::theme::Role;
+use crate::telemetry::StepRecord;
+use crate::theme::{Glyphs, Role};
 use crate::ui::number;
+
+/// A token as it came into the text; one that can't be seen there by a sign, or by its name where it adds nothing.
+fn put_out<'a>(record: &'a StepRecord, i: usize, text: &'a str, glyphs: &Glyphs) -> Cow<'a, str> {
+    match text {
+        "" if i + 1 == record.emitted_text.len() => Cow::from(&record.bonus_text),
+        text if !text.is_empty() && text.trim_matches(' ').is_empty() => Cow::from(glyphs.space.repeat(text.len())),
+        text => Cow::from(text),
+    }
+}
 
 /// Draws it.
 pub fn steps(state: &State, pen: &mut Pen) {
@@ -41,7 +53,7 @@ pub fn steps(state: &State, pen: &mut Pen) {
         let mut pen = pen.part(0, 0, width.saturating_sub(1) as u16, height as u16);
         for (i, text) in record.emitted_text.iter().enumerate() {
             let role = if i < record.accepted { Role::accepted(i + 1) } else { Role::TokenBonus };
-            x = pen.text(x, y, text, role);
+            x = pen.text(x, y, &put_out(record, i, text, pen.glyphs()), role);
         }
         if state.selected == Some(step.number) {
             pen.tint(0, y, width, Role::Selection);

@@ -100,11 +100,11 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     (vec![format!("{tokens} tokens{ending}"), format!("{tokens} tokens")], Role::Label)
 }
 
-/// Draws it.
-pub fn text(state: &State, pen: &mut Pen) {
+/// Draws it; says how many lines it can be scrolled back.
+pub fn text(state: &State, pen: &mut Pen) -> usize {
     let Some(number) = shown(state) else {
         empty(pen, "the text comes here, token by token");
-        return;
+        return 0;
     };
     let glyphs = pen.glyphs();
     let sign = pen.style(Role::Invisible);
@@ -150,6 +150,7 @@ pub fn text(state: &State, pen: &mut Pen) {
             pen.text(x, y, bar, Role::FrameFocus);
         }
     }
+    lines.len().saturating_sub(height)
 }
 
 #[cfg(test)]

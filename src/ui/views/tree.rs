@@ -187,7 +187,7 @@ pub fn tree(state: &State, pen: &mut Pen) {
         x = pen.text(x, y, glyph, role);
         let (text, p, q) = match row.node {
             Some(i) => (record.tree.text.get(i), record.tree.p.get(i), record.tree.q.get(i)),
-            None => (record.emitted_text.last(), record.entropy.last().map(|e| &e.p), record.bonus_q.as_ref()),
+            None => (Some(&record.bonus_text), record.entropy.last().map(|e| &e.p), record.bonus_q.as_ref()),
         };
         let token = token(text.map_or("", String::as_str), pen, words.saturating_sub(x));
         x = pen.text(x + 1, y, &token, role);
@@ -212,7 +212,7 @@ pub fn tree(state: &State, pen: &mut Pen) {
     }
     let hidden = keep.iter().filter(|k| !**k).count();
     if !all && height > head {
-        let mass: f64 = keep.iter().zip(&pi).filter(|(k, _)| !**k).map(|(_, p)| p).sum();
+        let mass: f64 = keep.iter().zip(&pi).filter(|(k, _)| !**k).map(|(_, p)| p).sum::<f64>() + 0.0; // -0 becomes 0
         let above = if skipped > 0 { format!("{skipped} rows above, ") } else { String::new() };
         let short = format!("{} {above}{hidden} less likely nodes folded", glyphs.ellipsis);
         let long = format!("{short}, {} of E[X|T]", number::two(mass));
