@@ -107,6 +107,7 @@ fn drafts_leave_the_law_of_three_tokens_as_it_is() {
             drafter: drafter.into(),
             shape: "best-first".into(),
             budget,
+            auto: false,
             temperature: WARP.temperature,
             top_p: WARP.top_p,
             top_k: WARP.top_k,
