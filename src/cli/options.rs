@@ -179,7 +179,7 @@ impl Options {
 }
 
 /// A whole number between two others, or what to give instead.
-fn whole(value: &str, least: usize, most: usize, what: &str) -> Result<usize, String> {
+pub(super) fn whole(value: &str, least: usize, most: usize, what: &str) -> Result<usize, String> {
     match value.parse::<usize>() {
         Ok(n) if (least..=most).contains(&n) => Ok(n),
         _ if most == usize::MAX => Err(format!("{what}: give a whole number from {least}")),
@@ -204,7 +204,7 @@ fn exit_layers(value: &str) -> Result<usize, String> {
     whole(value, 1, usize::MAX, "the early exit comes after at least one layer")
 }
 
-fn threads(value: &str) -> Result<usize, String> {
+pub(super) fn threads(value: &str) -> Result<usize, String> {
     whole(value, 1, 1024, "the number of threads")
 }
 
