@@ -117,6 +117,7 @@ impl TokenTree {
     /// E[accepted | T]: the sum of pi over the drafted nodes (bounds.md, Setting), `p(i)` being the target's
     /// probability of node `i` after its parent.
     pub fn expected_accepted(&self, p: impl Fn(usize) -> f64) -> f64 {
-        self.path_products(p)[1..].iter().sum()
+        // From 0: an empty sum of floats is -0.
+        self.path_products(p)[1..].iter().fold(0.0, |sum, pi| sum + pi)
     }
 }
