@@ -91,7 +91,7 @@ fn a_theme_that_is_wrong_is_named_by_file_line_and_key() {
         std::fs::write(&file, content).unwrap();
         let (mut t, _folder) = start(&["--theme", file.to_str().unwrap()], &[]);
         assert!(t.status() > 0);
-        t.wait("the line", |s| s.replace('\n', "").contains(&format!("speclight: {}{words}", file.display())));
+        t.wait("the line", |s| s.replace('\n', "").contains(&format!("speclight: theme {}{words}", file.display())));
         assert!(!t.alternate() && t.restored(), "{}", t.left_behind());
     }
 }
