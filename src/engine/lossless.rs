@@ -87,6 +87,7 @@ proptest! {
                     prop_assert!(record.tree.tokens.len() <= budget);
                     prop_assert!(record.tree.tokens[1..].iter().all(|t| !stop.contains(t)));
                     prop_assert_eq!(record.emitted.len(), record.accepted + 1);
+                    prop_assert!(record.expected_accepted.is_sign_positive(), "0 is not -0");
                     prop_assert!(record.expected_accepted <= record.tree.tokens.len() as f64 - 1.0 + 1e-9);
                     if temperature == 0.0 {
                         prop_assert_eq!(record.expected_accepted, record.accepted as f64);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::load::{Engine, load};
 use super::{Command, EngineOptions, Event, Prompt};
+use crate::clean::causes;
 use crate::telemetry::Ending;
 
 /// Plain decoding is timed first after so many steps: not before, since the first token is waited for.
@@ -32,7 +33,7 @@ pub fn spawn(options: EngineOptions, sink: impl FnMut(Event) -> bool + Send + 's
 
 /// The engine on the thread of the caller, until it ends as [`spawn`] says. While it waits it blocks on `orders`.
 pub fn drive(options: EngineOptions, orders: &Receiver<Command>, sink: &mut dyn FnMut(Event) -> bool) {
-    drive_with(options, orders, sink, |options, tell| load(options, tell).map_err(|error| format!("{error:#}")));
+    drive_with(options, orders, sink, |options, tell| load(options, tell).map_err(|error| causes(&error)));
 }
 
 /// As [`drive`], with the engine from `load`, which tells what it does and the share done. Its error is one line.
