@@ -42,7 +42,8 @@ struct Options {
     /// The last step to show.
     #[arg(long, default_value_t = 70)]
     steps: usize,
-    /// A prompt as it stood, which the records do not hold; one for each of theirs, in turn.
+    /// A prompt as it stood, which the records do not hold; one for each of theirs, in turn. Without any, the built-in
+    /// ones are taken for those of the run.
     #[arg(long)]
     prompt: Vec<String>,
     /// Records of a run.
@@ -90,12 +91,16 @@ fn recorded(options: &Options) -> Result<Vec<Event>> {
     let word = |name: &str| of("run").first().and_then(|l| l[name].as_str()).unwrap_or_default().to_owned();
     let records = of("step").into_iter().take(options.steps).map(serde_json::from_value::<StepRecord>);
     let records: Vec<StepRecord> = records.collect::<Result<_, _>>().context("a step is not as this version writes it")?;
+    let mut prompts = options.prompt.clone();
+    if prompts.is_empty() {
+        prompts = speclight::cli::built_in().into_iter().map(|prompt| prompt.text).collect();
+    }
     let first = records.first().context("the file holds no step")?;
     let info = RunInfo {
         model: word("model"),
         quantisation: word("quantisation"),
         device: word("device"),
-        prompts: options.prompt.clone(),
+        prompts: prompts.clone(),
         ..RunInfo::default()
     };
     let mut events = vec![Event::Ready { info: Arc::new(info), settings: first.settings.clone() }];
@@ -106,7 +111,7 @@ fn recorded(options: &Options) -> Result<Vec<Event>> {
     for record in records {
         if ids.last() != Some(&record.prompt_id) {
             let (index, id) = (ids.len(), record.prompt_id.clone());
-            let prompt = options.prompt.get(index).cloned().unwrap_or_default();
+            let prompt = prompts.get(index).cloned().unwrap_or_default();
             ids.push(id.clone());
             events.push(Event::PromptStarted { index, id, prompt, tokens: record.position, prefill_seconds: 0.0 });
         }

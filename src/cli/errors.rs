@@ -23,7 +23,7 @@ pub fn usage_line(error: &clap::Error) -> String {
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .filter(|line| !line.is_empty())
         .collect();
-    let line = said.join(" ");
+    let line = said.join(" ").replace(" tip: ", "; tip: ");
     format!("{} (speclight --help lists what can be given)", flatten(line.trim_start_matches("error: ")))
 }
 
@@ -88,7 +88,7 @@ mod tests {
     fn usage_errors_keep_the_hint_and_drop_the_usage() {
         let line = |args: &[&str]| usage_line(&Cli::try_parse_from(args).unwrap_err());
         let said = line(&["speclight", "--bugdet", "3"]);
-        assert!(said.starts_with("unexpected argument '--bugdet' found"), "{said}");
+        assert!(said.starts_with("unexpected argument '--bugdet' found; tip: "), "{said}");
         assert!(said.contains("'--budget'") && !said.contains("Usage") && !said.contains('\n'), "{said}");
         let said = line(&["speclight", "--drafter", "magic"]);
         assert!(said.contains("ngram") && said.contains("early-exit"), "{said}");

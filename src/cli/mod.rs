@@ -42,9 +42,11 @@ In the monitor, ? shows the keys.";
 
 /// Watch speculative decoding approach the speed of light.
 ///
-/// Runs a small Llama with speculative decoding on this machine and shows, step by step, the draft tree, the
-/// entropy of the text, the accepted lengths, and how far they are from the ceilings that theory sets. Without a
-/// command the monitor starts; the default model is fetched on the first start.
+/// Runs a small Llama with speculative decoding on this machine: in each step a drafter proposes a tree of next tokens,
+/// the model checks all of them in one pass, and what it would have written itself is kept. The text stays the same; it
+/// takes fewer passes. The monitor shows, step by step, the draft tree, the entropy of the text, the accepted lengths,
+/// and how far they are from the ceilings that theory sets. Without a command it starts on built-in prompts; the
+/// default model (98 MB) is fetched on the first start.
 #[derive(Debug, Parser)]
 #[command(name = "speclight", version, after_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Cli {

@@ -62,7 +62,7 @@ pub struct Options {
     /// Seed of every random draw; the same seed gives the same text, whoever drafts
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Sampling")]
     pub seed: u64,
-    /// Prompt to decode
+    /// Prompt to decode [default: the built-in prompts]
     #[arg(long, value_name = "TEXT", conflicts_with = "prompts", value_parser = prompt_text, allow_hyphen_values = true,
           help_heading = "Prompts")]
     pub prompt: Option<String>,

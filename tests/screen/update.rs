@@ -304,3 +304,16 @@ fn a_selected_step_that_is_forgotten_is_not_another_one() {
     }
     assert_eq!(state.selected, None);
 }
+
+#[test]
+fn the_readme_lists_the_keys_as_they_are() {
+    let readme = include_str!("../../README.md");
+    let rows: Vec<String> = COMMANDS
+        .iter()
+        .map(|command| {
+            let keys: Vec<String> = command.keys.iter().map(|key| format!("`{}`", key.label())).collect();
+            format!("| {} | {} |\n", keys.join(" "), command.doc)
+        })
+        .collect();
+    assert!(readme.contains(&format!("\n{}\n", rows.concat())), "its table should be:\n{}", rows.concat());
+}

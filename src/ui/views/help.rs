@@ -21,7 +21,7 @@ pub const DEFINITIONS: &[(&str, &str)] = &[
     ("+-", "95% interval by batch means, since neighbouring positions are correlated"),
     ("renewal", "ceiling of any drafter if positions are independent: ln(P)/mu + mu2/mu^2, P = B - 1; tuned: at its best t"),
     ("published", "(mu + mu2) ln(B)/mu^2 + O(1), Pankratov & Alistarh 2026; its constant is unknown"),
-    ("greedy", "temperature 0: mu = 0, no ceiling but B; entropy is then shown at T = 1 as a reference"),
+    ("greedy", "temperature 0: mu = 0, no ceiling but B - 1; entropy is then shown at T = 1 as a reference"),
     ("plain", "the same model with nothing drafted, timed on this machine"),
 ];
 
@@ -101,7 +101,8 @@ pub fn help(scroll: u16, pen: &mut Pen) -> usize {
         pen.text(indent + 1, 0, &words, Role::Overlay);
     }
     let below = total.saturating_sub(first + shown);
-    let more = if below > 0 { format!(" {below} more lines below ") } else { " end ".to_owned() };
+    let more =
+        if below > 0 { format!(" {below} more line{} below ", if below == 1 { "" } else { "s" }) } else { " end ".to_owned() };
     pen.rule(0, width, height - 1, line, Role::Frame);
     pen.right(width - 1, height - 1, &more, Role::Label);
     beyond
