@@ -93,6 +93,18 @@ fn sign(c: char, signs: &Signs, f: &mut impl FnMut(&str, usize, Kind)) {
     }
 }
 
+/// An error with its causes, each told once: many name their cause in a line of their own.
+pub fn causes(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said.push_str(if said.is_empty() { "" } else { ": " });
+            said.push_str(&cause);
+        }
+    }
+    said
+}
+
 /// Whether a terminal would obey this character, join others by it, or show nothing for it: controls, bidirectional
 /// and other format characters, fillers, tags, variation selectors, skin tones, odd spaces, private use.
 fn hidden(c: char) -> bool {
@@ -123,6 +135,14 @@ mod tests {
         assert_eq!(line("\u{301}", &UNICODE), "<301>");
         assert_eq!(line("日本é", &UNICODE), "日本é");
         assert_eq!(line("日é\u{1b}\n", &ASCII), "<65e5><e9>^[$");
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let inner = || anyhow::Error::new(std::io::Error::other("no luck"));
+        assert_eq!(causes(&inner()), "no luck");
+        assert_eq!(causes(&inner().context("can't write x")), "can't write x: no luck");
+        assert_eq!(causes(&inner().context("x: no luck: try again").context("y")), "y: x: no luck: try again");
     }
 
     proptest! {

@@ -29,7 +29,9 @@ impl Warp {
 
 /// A logit that is not a finite number (or no logit at all), so that no law exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the logit of token {token} is not finite: the weights or the context are damaged")]
+#[error(
+    "the logit of token {token} is not finite: the weights are damaged: compare them with their checksum (speclight models verify)"
+)]
 pub struct NotFinite {
     /// The first such token.
     pub token: TokenId,

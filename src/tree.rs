@@ -35,6 +35,15 @@ impl TokenTree {
         self.len() - 1
     }
 
+    /// Drops all nodes from `len` on; the root stays.
+    pub fn truncate(&mut self, len: usize) {
+        let len = len.max(1);
+        self.tokens.truncate(len);
+        self.parents.truncate(len);
+        self.depths.truncate(len);
+        self.q.truncate(len);
+    }
+
     /// Tokens in one verify pass over this tree, the root included: B.
     #[allow(clippy::len_without_is_empty)] // a tree has a root, always
     pub fn len(&self) -> usize {

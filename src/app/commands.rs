@@ -92,6 +92,9 @@ pub const COMMANDS: &[Entry] = &[
     wish("budget less", &[key('-'), key('_')], false, "fewer tokens in a verify pass", |s, e| budget(s, e, -1)),
     wish("temp", &[key('T')], true, "temperature up by 0.2", |s, e| temperature(s, e, 1)),
     wish("temp down", &[key('t')], false, "temperature down by 0.2; 0 is greedy", |s, e| temperature(s, e, -1)),
+    wish("auto", &[key('b')], true, "automatic budget: the most tokens a second at each step; or fixed again", |s, e| {
+        set(s, e, |s| s.auto = !s.auto);
+    }),
     entry("focus", &[named(KeyCode::Tab)], true, "the next pane gets the keys", |s, _| focus(s, 1)),
     entry("focus back", &[named(KeyCode::BackTab)], false, "the pane before gets the keys", |s, _| focus(s, -1)),
     entry("zoom", &[key('z')], true, "the pane with the keys fills the screen", |s, _| (s.zoom, s.scroll) = (!s.zoom, 0)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Editor, History, Step};
 use crate::engine::RunInfo;
 use crate::telemetry::StepSettings;
+use crate::theory::cost::Cost;
 
 /// A part of the screen that can have the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +115,8 @@ pub struct State {
     pub asked: Vec<StepSettings>,
     /// Tokens a second with nothing drafted, measured.
     pub plain: Option<f64>,
+    /// What verify passes cost, where it is known.
+    pub cost: Option<Cost>,
     /// Index of the present prompt in the list.
     pub prompt: usize,
     /// All prompts, those written here included.
@@ -150,6 +153,7 @@ impl State {
             wished: None,
             asked: Vec::new(),
             plain: None,
+            cost: None,
             prompt: 0,
             prompts: Vec::new(),
             history: History::default(),

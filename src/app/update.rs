@@ -90,6 +90,7 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             state.wished = Some(settings.clone());
             state.settings = Some(settings);
         }
+        Event::Cost(cost) => state.cost = Some(cost),
         Event::Calibrated { plain_tokens_per_second } => {
             state.plain = Some(plain_tokens_per_second).filter(|p| p.is_finite() && *p > 0.0);
         }

@@ -2,9 +2,11 @@
 
 use std::io;
 
+use crate::clean::causes;
+
 /// The whole chain of an error on one line, with control characters made visible.
 pub fn one_line(error: &anyhow::Error) -> String {
-    flatten(&format!("{error:#}"))
+    flatten(&causes(error))
 }
 
 /// Says on standard error what does not keep us from going on, as one line.

@@ -1,9 +1,11 @@
 //! The command line: its definition, and one file a subcommand.
 
+mod bench;
 mod completions;
 mod doctor;
 mod errors;
 mod interrupt;
+mod lines;
 mod machine;
 mod man;
 mod models;
@@ -14,11 +16,12 @@ mod prompts;
 mod run;
 mod table;
 
+pub use bench::BenchOptions;
 pub use completions::CompletionsOptions;
 pub use errors::{is_broken_pipe, one_line, report_panics, usage_line};
 pub use models::{Action, ModelsOptions};
 pub use options::{MonitorOptions, Options, RunOptions};
-pub use prompts::{PromptError, built_in};
+pub use prompts::{PromptError, built_in, read_files};
 
 use std::process::ExitCode;
 
@@ -70,6 +73,12 @@ pub enum Command {
     /// A prompt that is longer than the context is told and left out; the exit status is then 1, though the rest is done.
     /// Ctrl-C ends after the present step, with all that is complete, and status 130; a second one ends at once.
     Run(RunOptions),
+    /// Measure what passes cost on this machine
+    ///
+    /// Times a verify pass over 1, 2, 4 ... 128 tokens, plain decoding, reading a prompt, long contexts and the memory, round
+    /// after round, and shows medians and how near plain decoding comes to the limit that the memory sets. --json keeps the
+    /// result with all samples; --against compares with such a file, with intervals.
+    Bench(BenchOptions),
     /// List, fetch and check models
     ///
     /// Lists the models that --model takes by name: whether they are here, their size, and where they come from. A
@@ -99,6 +108,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None => monitor::run(cli.monitor),
         Some(Command::Run(options)) => run::run(options),
+        Some(Command::Bench(options)) => bench::run(options),
         Some(Command::Models(options)) => models::run(options),
         Some(Command::Doctor) => doctor::run(),
         Some(Command::Completions(options)) => completions::run(options),

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::prompts::{self, PromptError};
-use crate::engine::{EngineOptions, MAX_BUDGET, Prompt};
+use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Prompt};
 use crate::model::device::DeviceChoice;
 use crate::registry::Registry;
 use crate::telemetry::StepSettings;
@@ -43,10 +43,11 @@ pub struct Options {
     #[arg(long, value_name = "NAME", default_value = "best-first", value_parser = PossibleValuesParser::new(SHAPES),
           hide_possible_values = true, help_heading = "Drafting")]
     pub shape: String,
-    /// Tokens that one pass of the model verifies, the pending token included
-    #[arg(long, value_name = "B", default_value = "16", value_parser = budget, allow_negative_numbers = true,
+    /// Tokens that one pass of the model verifies, the pending token included; auto takes at each step the number, up to
+    /// 64, that promises the most tokens a second on this machine
+    #[arg(long, value_name = "B|auto", default_value = "16", value_parser = budget, allow_negative_numbers = true,
           help_heading = "Drafting")]
-    pub budget: usize,
+    pub budget: Budget,
     /// Temperature; 0 is greedy
     #[arg(long, value_name = "T", default_value = "0", value_parser = temperature, allow_negative_numbers = true,
           help_heading = "Sampling")]
@@ -109,13 +110,23 @@ pub struct RunOptions {
     pub json: Option<PathBuf>,
 }
 
+/// How many tokens a pass verifies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// That many, or the most of them.
+    pub most: usize,
+    /// Whether each step takes as many as promise the most tokens a second.
+    pub auto: bool,
+}
+
 impl Options {
     /// The settings of the first step.
     pub fn settings(&self) -> StepSettings {
         StepSettings {
             drafter: self.drafter.clone(),
             shape: self.shape.clone(),
-            budget: self.budget,
+            budget: self.budget.most,
+            auto: self.budget.auto,
             temperature: self.temperature,
             top_p: self.top_p,
             top_k: self.top_k,
@@ -168,7 +179,7 @@ impl Options {
 }
 
 /// A whole number between two others, or what to give instead.
-fn whole(value: &str, least: usize, most: usize, what: &str) -> Result<usize, String> {
+pub(super) fn whole(value: &str, least: usize, most: usize, what: &str) -> Result<usize, String> {
     match value.parse::<usize>() {
         Ok(n) if (least..=most).contains(&n) => Ok(n),
         _ if most == usize::MAX => Err(format!("{what}: give a whole number from {least}")),
@@ -176,8 +187,13 @@ fn whole(value: &str, least: usize, most: usize, what: &str) -> Result<usize, St
     }
 }
 
-fn budget(value: &str) -> Result<usize, String> {
-    whole(value, 1, MAX_BUDGET, "the budget counts the tokens of one verify pass")
+fn budget(value: &str) -> Result<Budget, String> {
+    if value == "auto" {
+        return Ok(Budget { most: AUTO_BUDGET, auto: true });
+    }
+    let most = whole(value, 1, MAX_BUDGET, "the budget counts the tokens of one verify pass")
+        .map_err(|why| format!("{why}, or auto"))?;
+    Ok(Budget { most, auto: false })
 }
 
 fn device(value: &str) -> Result<String, String> {
@@ -188,7 +204,7 @@ fn exit_layers(value: &str) -> Result<usize, String> {
     whole(value, 1, usize::MAX, "the early exit comes after at least one layer")
 }
 
-fn threads(value: &str) -> Result<usize, String> {
+pub(super) fn threads(value: &str) -> Result<usize, String> {
     whole(value, 1, 1024, "the number of threads")
 }
 
@@ -240,6 +256,7 @@ mod tests {
             drafter: "ngram".into(),
             shape: "best-first".into(),
             budget: 16,
+            auto: false,
             temperature: 0.0,
             top_p: 1.0,
             top_k: None,

@@ -1,5 +1,6 @@
 //! Drafters behind one trait, one file a drafter; [`shape`] grows a tree from what they propose.
 
+mod calibration;
 mod early_exit;
 mod explore;
 mod model;
@@ -8,6 +9,7 @@ mod none;
 mod oracle;
 pub mod shape;
 
+pub use calibration::Calibration;
 pub use early_exit::EarlyExit;
 pub use model::ModelDrafter;
 pub use ngram::Ngram;

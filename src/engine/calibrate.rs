@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::session::{Session, SessionError};
 use crate::dist::Law;
 use crate::model::{Node, Parent, Pass};
+use crate::theory::cost::Cost;
 
 /// Passes timed, at most.
 const PASSES: usize = 9;
@@ -12,8 +13,50 @@ const PASSES: usize = 9;
 const FEWEST: usize = 3;
 /// No pass is begun after this time.
 const LIMIT: Duration = Duration::from_millis(300);
+/// The same for the curve of costs, all of its points together.
+const CURVE_LIMIT: Duration = Duration::from_millis(900);
+/// Times that a pass of the curve is timed, at most.
+const CURVE_PASSES: usize = 5;
 
 impl Session {
+    /// t(B), the seconds of one verify pass over B tokens with the logits of all, for B = 1, 2, 4 and so on to 128, after the
+    /// present text: for each the median of a few passes over a chain, fewer where they take long. Points that would take
+    /// the whole beyond about a second are left out. Leaves no trace in the cache or the text. None before the first text,
+    /// or where the context has no room for two tokens.
+    ///
+    /// # Errors
+    /// If a forward fails.
+    pub fn measure_cost(&mut self) -> Result<Option<Cost>, SessionError> {
+        let Some(&token) = self.tokens().last() else { return Ok(None) };
+        let room = self.target.capacity() - self.target.len();
+        let began = Instant::now();
+        let mut points: Vec<(usize, f64)> = Vec::new();
+        for batch in (0..8).map(|i| 1usize << i).take_while(|&batch| batch <= room) {
+            let expected = points.last().map_or(0.0, |&(_, t)| 2.0 * t);
+            let left = CURVE_LIMIT.saturating_sub(began.elapsed()).as_secs_f64();
+            // One pass wakes caches and makes room; at least one more is timed.
+            if 2.0 * expected > left {
+                break;
+            }
+            let passes = if expected > 0.0 { ((left / 4.0 / expected) as usize).clamp(1, CURVE_PASSES) } else { CURVE_PASSES };
+            let node = |i: usize| Node { token, parent: i.checked_sub(1).map_or(Parent::Context, Parent::Slot) };
+            let nodes: Vec<Node> = (0..batch).map(node).collect();
+            let mut seconds = Vec::with_capacity(passes);
+            for pass in 0..=passes {
+                let start = Instant::now();
+                self.target.append(&nodes, Pass::FULL)?;
+                let took = start.elapsed().as_secs_f64();
+                self.target.discard();
+                if pass > 0 {
+                    seconds.push(took);
+                }
+            }
+            seconds.sort_by(f64::total_cmp);
+            points.push((batch, seconds[seconds.len() / 2].max(1e-9)));
+        }
+        Ok(Cost::new(points).ok().filter(|cost| cost.points().len() > 1))
+    }
+
     /// Tokens a second of plain decoding after the present text: the median of a few passes over one token, each with
     /// the draw from its law, as a step without a drafter makes them. Leaves no trace in the cache or the text. None
     /// before the first text, or when the context is full.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 
+use super::costs::Shelf;
 use super::{EngineOptions, MAX_BUDGET, RunInfo, Session, Vocabulary};
 use crate::draft::{Drafter, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle, Shape};
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::tokenizer::same_vocabulary;
-use crate::registry::Registry;
+use crate::registry::{Registry, cache_folder};
 use crate::tree::TokenId;
 
 /// Positions that are kept room for, where the model's context has them; more where the prompts need more.
@@ -26,6 +27,8 @@ pub(super) struct Engine {
     pub tokens: Tokens,
     /// What runs, without the prompts.
     pub info: RunInfo,
+    /// Where the cost of its passes is kept; none keeps it nowhere.
+    pub shelf: Option<Shelf>,
 }
 
 /// Fetches what is not there, loads it and builds the drafters; `tell` hears what is done and the share done.
@@ -71,7 +74,7 @@ pub(super) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f6
     let tokenizer = model.tokenizer();
     let vocabulary = Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()).named(tokenizer.control());
     let vocabulary = Arc::new(vocabulary);
-    let session = Session::new(model.decoder(capacity)?, drafters, vocabulary, options.settings.clone())?;
+    let mut session = Session::new(model.decoder(capacity)?, drafters, vocabulary, options.settings.clone())?;
     let (names, drafter_costs) = session.drafters().map(|(name, cost)| (name.to_owned(), cost)).unzip();
     let info = RunInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -86,8 +89,14 @@ pub(super) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f6
         shapes: Shape::ALL.map(|shape| shape.name().to_owned()).to_vec(),
         prompts: Vec::new(),
     };
+    let identity = info.sha256.clone().unwrap_or_else(|| model.path().display().to_string());
+    let shelf = cache_folder().ok().map(|cache| Shelf::new(&cache, &identity, &info.device));
+    if let Some(cost) = shelf.as_ref().and_then(Shelf::read) {
+        session.set_cost(cost);
+    }
     let raw = options.raw;
-    Ok(Engine { session, tokens: Box::new(move |text| model.prompt_tokens(text, raw).map_err(|e| e.to_string())), info })
+    let tokens: Tokens = Box::new(move |text| model.prompt_tokens(text, raw).map_err(|e| e.to_string()));
+    Ok(Engine { session, tokens, info, shelf })
 }
 
 /// Fetches a model where it is not there, and loads it.

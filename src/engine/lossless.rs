@@ -10,7 +10,8 @@ use super::testing::{LAYERS, TableDecoder};
 use super::{Session, Vocabulary};
 use crate::dist::{Law, Warp};
 use crate::draft::{Drafter, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle};
-use crate::telemetry::{Ending, PositionRates, StepRecord, StepSettings, Tally};
+use crate::telemetry::{Ending, PositionRates, Reason, StepRecord, StepSettings, Tally};
+use crate::theory::cost::Cost;
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::verify;
 
@@ -18,7 +19,7 @@ const DRAFTERS: [&str; 5] = ["none", "ngram", "early-exit", "model", "oracle"];
 
 fn settings(drafter: &str, shape: &str, budget: usize, temperature: f32) -> StepSettings {
     let (drafter, shape) = (drafter.to_owned(), shape.to_owned());
-    StepSettings { drafter, shape, budget, temperature, top_p: 1.0, top_k: None, seed: 11 }
+    StepSettings { drafter, shape, budget, auto: false, temperature, top_p: 1.0, top_k: None, seed: 11 }
 }
 
 fn session(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) -> Session {
@@ -86,6 +87,7 @@ proptest! {
                     prop_assert!(record.tree.tokens.len() <= budget);
                     prop_assert!(record.tree.tokens[1..].iter().all(|t| !stop.contains(t)));
                     prop_assert_eq!(record.emitted.len(), record.accepted + 1);
+                    prop_assert!(record.expected_accepted.is_sign_positive(), "0 is not -0");
                     prop_assert!(record.expected_accepted <= record.tree.tokens.len() as f64 - 1.0 + 1e-9);
                     if temperature == 0.0 {
                         prop_assert_eq!(record.expected_accepted, record.accepted as f64);
@@ -297,4 +299,56 @@ fn a_drafter_of_another_run_is_refused_and_nothing_changes() {
     assert_eq!(session.settings().drafter, "none");
     assert!(ModelDrafter::new(Box::new(TableDecoder::new(9, 0)), "nine", 4).is_err());
     assert!(EarlyExit::new(4, 4).is_err() && EarlyExit::new(0, 4).is_err());
+}
+
+/// The same text with an automatic budget, whatever passes cost; and the records of it.
+fn automatic(drafter: &str, seconds: &[(usize, f64)], tokens: usize) -> Vec<StepRecord> {
+    let table = TableDecoder::new(5, 3);
+    let settings = StepSettings { auto: true, ..settings(drafter, "best-first", 32, 0.0) };
+    let mut session = session(&table, &[], settings);
+    session.set_cost(Cost::new(seconds.to_vec()).unwrap());
+    let (got, records) = run(&mut session, &[0, 1], tokens);
+    assert_eq!(got, plain(&table, &[], &Warp::GREEDY, &[0, 1], tokens, 512));
+    for record in &records {
+        let choice = record.choice.unwrap();
+        assert_eq!(record.tree.tokens.len(), choice.kept + 1);
+        assert!(choice.kept <= choice.drafted && choice.drafted < 32);
+        assert!(choice.expected <= choice.kept as f64 + 1e-9);
+        assert_eq!(choice.reason == Reason::Cut, 0 < choice.kept && choice.kept < choice.drafted);
+    }
+    records
+}
+
+#[test]
+fn an_automatic_budget_takes_what_pays() {
+    // Passes of any size for the price of one, far above what drafting takes here: all is verified, and more is asked for
+    // each time, until the most is.
+    let flat = automatic("oracle", &[(1, 1e3), (32, 1e3)], 400);
+    assert!(
+        flat.iter().all(|r| r.choice.unwrap().reason == Reason::Whole),
+        "{:?}",
+        flat.iter().map(|r| r.choice).collect::<Vec<_>>()
+    );
+    let sizes: Vec<usize> = flat.iter().map(|r| r.tree.tokens.len()).collect();
+    assert_eq!(sizes[..4], [8, 16, 32, 32]);
+
+    // Each token for the price of a whole pass, and a little more: nothing pays. Drafting rests, and looks again.
+    let steep: Vec<(usize, f64)> = (1..=32).map(|b| (b, 1e3 * b as f64 * b as f64)).collect();
+    let records = automatic("model", &steep, 200);
+    let count = |reason| records.iter().filter(|r| r.choice.unwrap().reason == reason).count();
+    assert!(count(Reason::Resting) + count(Reason::NotWorth) > 150, "{} {}", count(Reason::Resting), count(Reason::NotWorth));
+    let last = records.iter().rposition(|r| r.choice.unwrap().reason != Reason::Resting).unwrap();
+    assert!(last > 60, "it looked again, the last time at step {last}");
+}
+
+#[test]
+fn without_a_measured_cost_an_automatic_budget_is_a_fixed_one() {
+    let table = TableDecoder::new(5, 3);
+    let settings = StepSettings { auto: true, ..settings("oracle", "best-first", 32, 0.0) };
+    let mut session = session(&table, &[], settings);
+    let (_, records) = run(&mut session, &[0, 1], 64);
+    assert!(records.iter().all(|r| r.choice.is_none() && r.tree.tokens.len() <= 8));
+    let cost = session.measure_cost().unwrap().unwrap();
+    assert_eq!(cost.points().iter().map(|p| p.0).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 64, 128]);
+    assert_eq!(session.tokens().len(), 66, "measuring leaves no trace");
 }

@@ -1,6 +1,8 @@
 //! One step of decoding ([`Session::step`]), and the thread that repeats it for the monitor.
 
+mod auto;
 mod calibrate;
+mod costs;
 mod laws;
 mod load;
 #[cfg(test)]
@@ -19,6 +21,6 @@ mod vocabulary;
 pub use options::{EngineOptions, Prompt};
 pub use protocol::*;
 pub use session::{Session, SessionError};
-pub use settings::{BadSetting, MAX_BUDGET};
+pub use settings::{AUTO_BUDGET, BadSetting, MAX_BUDGET};
 pub use thread::{drive, spawn};
 pub use vocabulary::{TextStream, Vocabulary};

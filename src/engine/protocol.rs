@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::telemetry::{Ending, StepRecord, StepSettings};
+use crate::theory::cost::Cost;
 
 /// A wish of the person, applied before the next step.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +76,8 @@ pub enum Event {
         /// Tokens a second with nothing drafted.
         plain_tokens_per_second: f64,
     },
+    /// What verify passes cost, measured now or kept from an earlier run.
+    Cost(Cost),
     /// A prompt begins.
     PromptStarted {
         /// Index in the list of prompts.

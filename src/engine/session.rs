@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::auto::Auto;
 use super::laws::Laws;
 use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
@@ -11,6 +12,7 @@ use crate::draft::shape::{Limits, grow};
 use crate::draft::{Context, Draft, DraftError, Drafter, Shape};
 use crate::model::{Decoder, ForwardError, Logits, Node, Parent, Pass};
 use crate::telemetry::{Ceilings, Ending, PositionEntropy, RunningMoments, StageTimes, StepRecord, StepSettings, TreeRecord};
+use crate::theory::cost::Cost;
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::{Draws, Verdict, verify};
 
@@ -75,6 +77,8 @@ pub struct Session {
     settings: StepSettings,
     vocabulary: Arc<Vocabulary>,
     moments: RunningMoments,
+    auto: Auto,
+    cost: Option<Cost>,
     text: Option<Text>,
 }
 
@@ -98,6 +102,8 @@ impl Session {
             settings: settings.clone(),
             vocabulary,
             moments: RunningMoments::default(),
+            auto: Auto::default(),
+            cost: None,
             text: None,
         };
         session.set(settings)?;
@@ -131,6 +137,9 @@ impl Session {
         if drafter != self.drafter {
             // It may have seen another text, or an earlier part of this one: `begin` tells it the whole.
             self.drafters[drafter].reset();
+        }
+        if settings.warp() != self.warp || drafter != self.drafter {
+            self.auto = Auto::default();
         }
         if settings.warp() != self.warp {
             self.moments = RunningMoments::default();
@@ -216,11 +225,20 @@ impl Session {
 
         // The last drafted token still needs a bonus after it, and both must fit below the end.
         let room = self.target.capacity() - self.target.len();
-        let limits = Limits { budget: self.settings.budget.min(room), depth: text.end - text.tokens.len() - 1 };
+        let most = self.settings.budget.min(room);
+        // While nothing is known of the cost, an automatic budget is a fixed one.
+        let cost = self.cost.as_ref().filter(|_| self.settings.auto);
+        let asked = if self.settings.auto { self.auto.ask(most) } else { Some(most) };
+        let limits = Limits { budget: asked.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
         let drafter = &mut *self.drafters[self.drafter];
         let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
-        let draft =
-            grow(self.shape, drafter, &mut cx, limits).map_err(|source| SessionError::Draft { name: drafter.name(), source })?;
+        let mut draft = match (asked, cx.tokens.last()) {
+            (None, Some(&root)) => Draft { tree: TokenTree::new(root), cut: Vec::new() },
+            _ => grow(self.shape, drafter, &mut cx, limits)
+                .map_err(|source| SessionError::Draft { name: drafter.name(), source })?,
+        };
+        let drafting = began.elapsed().as_secs_f64();
+        let choice = cost.map(|cost| self.auto.choose(&mut draft, asked, drafting, most, cost));
         let drafted = Instant::now();
 
         let tree = &draft.tree;
@@ -264,6 +282,7 @@ impl Session {
             step: text.step,
             position,
             settings: self.settings.clone(),
+            choice,
             tree: TreeRecord { text: tree.tokens().iter().map(|&t| vocabulary.text(t)).collect(), ..tree_record },
             accepted: verdict.path.len(),
             bonus,
@@ -286,7 +305,21 @@ impl Session {
             verify: (verified - drafted).as_secs_f64(),
             other: verified.elapsed().as_secs_f64(),
         };
+        if let (Some(choice), Some(cost)) = (&choice, cost) {
+            self.auto.learn(&draft, &record.tree.p, choice, expected_accepted, &record.time, cost);
+        }
         Ok(Some(record))
+    }
+
+    /// What passes cost on this machine, measured ([`Session::measure_cost`]) or kept from another run: the automatic budget
+    /// goes by it.
+    pub fn set_cost(&mut self, cost: Cost) {
+        self.cost = Some(cost);
+    }
+
+    /// What passes cost, where it is known.
+    pub fn cost(&self) -> Option<&Cost> {
+        self.cost.as_ref()
     }
 }
 

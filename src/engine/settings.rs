@@ -6,6 +6,8 @@ use crate::telemetry::StepSettings;
 
 /// The largest budget: tokens of one verify pass, the root included.
 pub const MAX_BUDGET: usize = 256;
+/// The most that an automatic budget takes where nobody says otherwise.
+pub const AUTO_BUDGET: usize = 64;
 
 /// A setting that can't be granted, in one line that says what can.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +54,7 @@ mod tests {
             drafter: "none".into(),
             shape: "chain".into(),
             budget: 16,
+            auto: false,
             temperature: 0.0,
             top_p: 1.0,
             top_k: None,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::load::{Engine, load};
 use super::{Command, EngineOptions, Event, Prompt};
+use crate::clean::causes;
 use crate::telemetry::Ending;
 
 /// Plain decoding is timed first after so many steps: not before, since the first token is waited for.
@@ -32,7 +33,7 @@ pub fn spawn(options: EngineOptions, sink: impl FnMut(Event) -> bool + Send + 's
 
 /// The engine on the thread of the caller, until it ends as [`spawn`] says. While it waits it blocks on `orders`.
 pub fn drive(options: EngineOptions, orders: &Receiver<Command>, sink: &mut dyn FnMut(Event) -> bool) {
-    drive_with(options, orders, sink, |options, tell| load(options, tell).map_err(|error| format!("{error:#}")));
+    drive_with(options, orders, sink, |options, tell| load(options, tell).map_err(|error| causes(&error)));
 }
 
 /// As [`drive`], with the engine from `load`, which tells what it does and the share done. Its error is one line.
@@ -107,6 +108,9 @@ impl Driver<'_> {
         info.prompts = self.prompts.iter().map(|prompt| prompt.text.clone()).collect();
         let settings = self.engine.session.settings().clone();
         self.tell(Event::Ready { info: Arc::new(info), settings })?;
+        if let Some(cost) = self.engine.session.cost().cloned() {
+            self.tell(Event::Cost(cost))?;
+        }
         let wait = std::mem::take(&mut self.paused);
         self.next()?;
         if wait && !self.paused {
@@ -200,6 +204,21 @@ impl Driver<'_> {
         }
         if self.steps >= FIRST_CALIBRATION && self.calibrated.is_none() {
             self.calibrate()?;
+        }
+        // Only who goes by the cost of passes waits until it is measured: about a second, once for a model and a machine.
+        if self.steps >= FIRST_CALIBRATION && self.engine.session.settings().auto && self.engine.session.cost().is_none() {
+            self.measure_cost()?;
+        }
+        Ok(())
+    }
+
+    fn measure_cost(&mut self) -> Result<(), End> {
+        if let Some(cost) = self.engine.session.measure_cost().map_err(End::failed)? {
+            if let Some(shelf) = &self.engine.shelf {
+                shelf.keep(&cost);
+            }
+            self.engine.session.set_cost(cost.clone());
+            self.tell(Event::Cost(cost))?;
         }
         Ok(())
     }

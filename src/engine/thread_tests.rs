@@ -22,7 +22,7 @@ const CONTEXT: usize = 40;
 
 fn settings() -> StepSettings {
     let (drafter, shape) = ("ngram".to_owned(), "best-first".to_owned());
-    StepSettings { drafter, shape, budget: 4, temperature: 1.0, top_p: 1.0, top_k: None, seed: 3 }
+    StepSettings { drafter, shape, budget: 4, auto: false, temperature: 1.0, top_p: 1.0, top_k: None, seed: 3 }
 }
 
 fn options(prompts: &[&str]) -> EngineOptions {
@@ -61,7 +61,7 @@ fn engine(table: &TableDecoder, settings: StepSettings) -> Result<Engine, String
     let bytes = (0..VOCAB).map(|t| vec![b'a' + t as u8].into()).collect();
     let vocabulary = Arc::new(Vocabulary::new(bytes, Vec::new()));
     let session = Session::new(Box::new(table.clone()), drafters, vocabulary, settings).map_err(|e| e.to_string())?;
-    Ok(Engine { session, tokens: Box::new(tokens), info: RunInfo::default() })
+    Ok(Engine { session, tokens: Box::new(tokens), info: RunInfo::default(), shelf: None })
 }
 
 /// Runs to the end, which must come: `answer` sees every event with its number, and sends commands or says stop.
@@ -113,7 +113,7 @@ fn words(events: &[Event]) -> Vec<String> {
                 steps += 1;
                 continue;
             }
-            Event::Calibrated { .. } => continue,
+            Event::Calibrated { .. } | Event::Cost(_) => continue,
             Event::Loading { what, .. } => what.clone(),
             Event::Ready { .. } => "ready".into(),
             Event::PromptStarted { index, id, .. } => format!("start {index} {id}"),

@@ -63,6 +63,7 @@ pub struct Model {
     template: Option<ChatTemplate>,
     quantisation: Kind,
     forward: Forward,
+    weight_bytes: u64,
 }
 
 /// What runs the passes.
@@ -92,13 +93,23 @@ impl Model {
             };
             (tokenizer.join(), forward)
         });
+        let forward = forward?;
+        let weight_bytes = match &forward {
+            Forward::Cpu(llama) => llama.weight_bytes() as u64,
+            // Of an embedding that is not the head too, a pass reads a few rows alone.
+            Forward::Candle(_) => {
+                let unread = |name: &str| name == "token_embd.weight" && name != weights.head();
+                weights.tensors().filter(|t| !unread(&t.name)).map(|t| (t.rows * t.row_bytes()) as u64).sum()
+            }
+        };
         Ok(Self {
+            weight_bytes,
             path: path.to_owned(),
             config: weights.config().clone(),
             tokenizer: tokenizer.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
             template,
             quantisation: main_kind(&weights),
-            forward: forward?,
+            forward,
         })
     }
 
@@ -134,6 +145,27 @@ impl Model {
             DeviceLocation::Metal { .. } => "metal".into(),
             DeviceLocation::Cpu => "cpu".into(),
         }
+    }
+
+    /// The kernel of the CPU path, or "candle" where its operations run the model.
+    pub fn kernel(&self) -> &'static str {
+        match &self.forward {
+            Forward::Cpu(llama) => llama.kernel(),
+            Forward::Candle(_) => "candle",
+        }
+    }
+
+    /// Threads of a forward on CPU; none on other devices.
+    pub fn threads(&self) -> Option<usize> {
+        match &self.forward {
+            Forward::Cpu(llama) => Some(llama.threads()),
+            Forward::Candle(_) => None,
+        }
+    }
+
+    /// Bytes of weights that a pass reads, however few its tokens.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weight_bytes
     }
 
     /// The format that most bytes of the linear layers are stored in, as "Q4_1".

@@ -107,7 +107,8 @@ mod tests {
         let mut lines = Vec::new();
         for (drafter, temperature) in [("none", 0.0f32), ("oracle", 0.7)] {
             let (drafter, shape) = (drafter.to_owned(), "best-first".to_owned());
-            let settings = StepSettings { drafter, shape, budget: 4, temperature, top_p: 0.9, top_k: Some(4), seed: u64::MAX };
+            let settings =
+                StepSettings { drafter, shape, budget: 4, auto: false, temperature, top_p: 0.9, top_k: Some(4), seed: u64::MAX };
             let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Oracle::default())];
             let vocabulary = Arc::new(Vocabulary::new((0..5).map(|t| vec![b'a' + t].into()).collect(), vec![]));
             let table = Box::new(TableDecoder::new(5, 1));

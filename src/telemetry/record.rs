@@ -89,8 +89,11 @@ pub struct StepSettings {
     pub drafter: String,
     /// Shape of the tree, by name.
     pub shape: String,
-    /// Budget B: tokens of a verify pass, the root included.
+    /// Budget B: tokens of a verify pass, the root included. With `auto` the most of them.
     pub budget: usize,
+    /// Whether each step takes the budget, up to that, which promises the most tokens a second.
+    #[serde(default)]
+    pub auto: bool,
     /// Temperature; 0 is greedy.
     pub temperature: f32,
     /// Nucleus mass; 1 keeps all.
@@ -99,6 +102,39 @@ pub struct StepSettings {
     pub top_k: Option<usize>,
     /// Seed of every draw.
     pub seed: u64,
+}
+
+/// Why an automatic budget took the tree that it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// All that was drafted is worth verifying.
+    Whole,
+    /// A part of it is.
+    Cut,
+    /// None of it is.
+    NotWorth,
+    /// The drafter had nothing.
+    NothingDrafted,
+    /// Of late drafting was slower than plain decoding, so that nothing is drafted for some steps.
+    Resting,
+}
+
+/// What an automatic budget decided for one step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Nodes that were drafted.
+    pub drafted: usize,
+    /// Of them, how many are verified.
+    pub kept: usize,
+    /// The count of accepted ones that was expected, from the drafter's q calibrated on what was seen.
+    pub expected: f64,
+    /// Tokens a second that this promised.
+    pub tokens_per_second: f64,
+    /// Tokens a second of plain decoding, by the same measure.
+    pub plain_tokens_per_second: f64,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// One draft-verify-accept round.
@@ -112,6 +148,9 @@ pub struct StepRecord {
     pub position: usize,
     /// The settings that held.
     pub settings: StepSettings,
+    /// What an automatic budget decided; null with a fixed one, and while the cost of passes is not measured yet.
+    #[serde(default)]
+    pub choice: Option<Choice>,
     /// The tree that was verified.
     pub tree: TreeRecord,
     /// Accepted nodes, from the root down (the root not listed).

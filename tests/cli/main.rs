@@ -111,3 +111,33 @@ fn completions_and_the_manual_come_from_the_definition() {
     let (status, out, _) = run(&home, &["man"]);
     assert!(status == 0 && out.contains(".TH speclight 1") && out.contains(".SH \"SPECLIGHT MODELS FETCH\""));
 }
+
+#[path = "../common/model.rs"]
+mod model;
+
+#[test]
+fn a_bench_has_the_fields_that_others_rely_on_and_compares_with_itself() {
+    let home = tempfile::tempdir().unwrap();
+    let (file, path) = (home.path().join("bench.json"), model::path());
+    let args = ["bench", "--model", path.to_str().unwrap(), "--rounds", "3", "--threads", "2"];
+    let (status, out, said) = run(&home, &[&args[..], &["--json", file.to_str().unwrap()]].concat());
+    assert_eq!((status, said.as_str()), (0, ""));
+    assert!(out.contains("t(B) ms") && out.contains("limit by memory"), "{out}");
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!((&report["type"], &report["threads"]), (&"bench".into(), &2.into()));
+    assert!(report["kernel"].as_str().is_some_and(|kernel| out.contains(kernel)));
+    let number = |value: &serde_json::Value| value.as_f64().unwrap_or_else(|| panic!("{value} in {report}"));
+    for batch in ["1", "2", "4", "8", "16", "32", "64", "128"] {
+        assert!(number(&report["t_seconds"][batch]) > 0.0);
+        assert_eq!(report["samples"][&format!("t_seconds.{batch}")].as_array().unwrap().len(), 3);
+    }
+    for name in ["decode_tokens_per_second", "bandwidth_bytes_per_second", "weight_bytes_per_token"] {
+        assert!(number(&report[name]) > 0.0);
+    }
+    assert!(number(&report["prefill_seconds"]["256"]) > 0.0);
+    // What can't be compared with is refused before anything is measured.
+    let own = home.path().join("own.json");
+    std::fs::write(&own, "{\"type\":\"run\"}").unwrap();
+    let (status, _, said) = run(&home, &[&args[..], &["--against", own.to_str().unwrap()]].concat());
+    assert!(status == 1 && said.contains("own.json") && said.contains("bench --json") && said.lines().count() == 1, "{said}");
+}

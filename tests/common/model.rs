@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use speclight::registry::Registry;
 
-/// Where the model lies: `SPECLIGHT_TEST_MODEL`, or the cache that `speclight models fetch` fills.
+/// Where the model lies: `SPECLIGHT_TEST_MODEL`, or the cache of the program, which is filled where it is empty.
 ///
 /// # Panics
-/// If it is not there: a test that needs it must not pass without it.
+/// If it is not there and can't be fetched: a test that needs it must not pass without it.
 pub fn path() -> PathBuf {
-    let named = std::env::var_os("SPECLIGHT_TEST_MODEL").map(PathBuf::from);
-    let listed = || Registry::load().and_then(|list| list.find(Some("SmolLM2-135M-Instruct"))).map(|found| found.path());
-    let path = named.filter(|path| path.is_file()).or_else(|| listed().ok().flatten());
-    path.expect("the model that tests run is not here: cargo run --release -- models fetch, or set SPECLIGHT_TEST_MODEL")
+    if let Some(path) = std::env::var_os("SPECLIGHT_TEST_MODEL").map(PathBuf::from) {
+        assert!(path.is_file(), "SPECLIGHT_TEST_MODEL names {}, where there is no file", path.display());
+        return path;
+    }
+    let found = Registry::load().and_then(|list| list.find(Some("SmolLM2-135M-Instruct"))).expect("the list of models");
+    found.ensure(&mut |_| ()).unwrap_or_else(|why| panic!("the model that tests run can't be had: {why}"))
 }

@@ -53,7 +53,16 @@ const WORDS: &[&str] = &[
 
 /// Settings of a run.
 pub fn settings(drafter: &str, budget: usize, temperature: f32) -> StepSettings {
-    StepSettings { drafter: drafter.into(), shape: "best-first".into(), budget, temperature, top_p: 1.0, top_k: None, seed: 1 }
+    StepSettings {
+        drafter: drafter.into(),
+        shape: "best-first".into(),
+        budget,
+        auto: false,
+        temperature,
+        top_p: 1.0,
+        top_k: None,
+        seed: 1,
+    }
 }
 
 /// What the header shows.
@@ -196,6 +205,7 @@ impl Script {
         let batch = settings.budget;
         let verify = 0.018 + 0.0008 * batch as f64 + 0.002 * self.draw();
         let record = StepRecord {
+            choice: None,
             prompt_id: "0".into(),
             step: self.steps,
             position: self.position,

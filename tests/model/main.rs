@@ -7,6 +7,7 @@ mod common;
 
 mod folder;
 mod forward;
+mod law;
 mod real;
 mod reference;
 mod tiny;

@@ -79,6 +79,24 @@ fn what_can_be_known_before_is_said_before_the_screen() {
 }
 
 #[test]
+fn a_theme_that_is_wrong_is_named_by_file_line_and_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine.toml");
+    for (content, words) in [
+        ("name = \"mine\"\nglyphs = \"round\"\n", ":2: glyphs: "),
+        ("name = \"mine\"\ninherits = \"dark\"\n[roles]\nvalue = { fg = \"reddish\" }\n", ":4: roles.value: no colour `reddish`"),
+        ("name = \"mine\"\n[roles]\nvalue = \n", ":3: not TOML"),
+        ("colour = 1\n", ":1: unknown key `colour`"),
+    ] {
+        std::fs::write(&file, content).unwrap();
+        let (mut t, _folder) = start(&["--theme", file.to_str().unwrap()], &[]);
+        assert!(t.status() > 0);
+        t.wait("the line", |s| s.replace('\n', "").contains(&format!("speclight: theme {}{words}", file.display())));
+        assert!(!t.alternate() && t.restored(), "{}", t.left_behind());
+    }
+}
+
+#[test]
 fn what_fails_while_it_loads_is_said_after_the_screen() {
     let (mut t, _folder) = start(&["--exit-layers", "99"], &[]);
     assert_eq!(t.status(), 1);

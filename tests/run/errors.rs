@@ -2,19 +2,35 @@
 
 use std::io::{BufRead, BufReader};
 
-use super::program::{Program, lines, texts};
+use super::program::{Out, Program, lines, texts};
 
 /// Runs with a file for the JSON, which must not be there afterwards; returns the one line.
 fn fails(program: &Program, status: i32, args: &[&str]) -> String {
+    fails_with(program, status, args, &[])
+}
+
+/// As [`fails`], with variables set, or taken away where they are empty.
+fn fails_with(program: &Program, status: i32, args: &[&str], env: &[(&str, &str)]) -> String {
     let file = program.path("out.jsonl");
     let mut all = vec!["--json", &file];
     all.extend(args);
-    let out = program.run(&all);
+    let mut command = program.command(&all);
+    for (name, value) in env {
+        if value.is_empty() {
+            command.env_remove(name)
+        } else {
+            command.env(name, value)
+        };
+    }
+    let out = Out::of(&mut command);
     assert_eq!((out.status, out.out.as_str()), (status, ""), "{args:?}: {}", out.err);
     let names = program.names();
     assert!(!names.iter().any(|name| name.starts_with("out.jsonl")), "{args:?} left {names:?}");
     let line = out.err.strip_suffix('\n').unwrap();
     assert!(line.starts_with("speclight: ") && !line.contains('\n'), "{args:?}: {line}");
+    // Each cause is told once.
+    let parts: Vec<&str> = line.split(": ").collect();
+    assert!((1..parts.len()).all(|i| !parts[..i].contains(&parts[i])), "{line}");
     line.to_owned()
 }
 
@@ -54,6 +70,87 @@ fn models_that_cannot_be_loaded_are_named() {
     std::fs::write(&cut, "not a model at all, but long enough to be one").unwrap();
     let line = fails(&program, 1, &["--prompt", "Hi", "--drafter", "model", "--draft-model", &cut]);
     assert!(line.contains("cut.gguf"), "{line}");
+}
+
+/// Writes a copy of the model to `to`, with `change` made to its bytes.
+fn altered(to: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(super::model::path()).unwrap();
+    change(&mut bytes);
+    std::fs::write(to, bytes).unwrap();
+}
+
+/// Where `text` comes first after `from`, as a string of a GGUF (its length before it).
+fn find(bytes: &[u8], from: usize, text: &str) -> usize {
+    let string = [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
+    from + 8 + bytes[from..].windows(string.len()).position(|window| window == string).unwrap()
+}
+
+#[test]
+fn models_that_are_something_else_are_named() {
+    let program = Program::new();
+    let other = program.path("other.gguf");
+    altered(&other, |bytes| {
+        let at = find(bytes, find(bytes, 0, "general.architecture"), "llama");
+        bytes[at..at + 5].copy_from_slice(b"qwen2");
+    });
+    let line = fails(&program, 1, &["--model", &other, "--prompt", "Hi"]);
+    assert!(line.contains("other.gguf") && line.contains("\"qwen2\"") && line.contains("Llama"), "{line}");
+    // Two tokens change their places: the one with the lower number is the first that differs.
+    altered(&other, |bytes| {
+        let tokens = find(bytes, 0, "tokenizer.ggml.tokens");
+        let (day, man) = (find(bytes, tokens, "Ġday"), find(bytes, tokens, "Ġman"));
+        bytes.copy_within(man..man + 5, day);
+        bytes[man..man + 5].copy_from_slice("Ġday".as_bytes());
+    });
+    let line = fails(&program, 1, &["--drafter", "model", "--draft-model", &other, "--prompt", "Hi"]);
+    assert!(line.contains("other.gguf") && line.contains("the vocabularies differ: token "), "{line}");
+    assert!(line.contains("Ġman\" for the target and \"Ġday\"") || line.contains("Ġday\" for the target and \"Ġman\""), "{line}");
+    // Weights that are no numbers can't be told from others before they are used.
+    altered(&other, |bytes| {
+        let at = bytes.len() / 2;
+        bytes[at..at + 4096].fill(0xff);
+    });
+    let line = fails(&program, 1, &["--model", &other, "--prompt", "Hi"]);
+    assert!(line.contains("not finite") && line.contains("speclight models verify"), "{line}");
+}
+
+/// A list with one model, of a hub.
+const LIST: &str = "[[model]]\nname = \"mine\"\narchitecture = \"llama\"\nfile = \"mine.gguf\"\n\
+                    sources = [{ hub = { repository = \"o/r\", revision = \"main\", file = \"mine.gguf\" } }]\n";
+
+#[test]
+fn a_list_of_models_that_is_wrong_is_named_by_file_line_and_key() {
+    let program = Program::new();
+    for (wrong, place) in [
+        (LIST.replace("file =", "fil ="), ":4: unknown field `fil`"),
+        (LIST.replace("\"llama\"", "\"qwen2\""), ":3: `architecture`: \"qwen2\""),
+        (LIST.replace("[[model]]", "[[model]"), ":1: "),
+        (LIST.replace("file = \"mine.gguf\"\n", "file = \"mine.gguf\"\nbytes = \"many\"\n"), ":5: "),
+    ] {
+        let list = program.models_toml(&wrong);
+        let line = fails(&program, 1, &["--prompt", "Hi"]);
+        assert!(line.starts_with(&format!("speclight: {list}{place}")), "{line}");
+    }
+}
+
+#[test]
+fn a_model_that_cannot_be_had_is_said_and_nothing_is_left() {
+    let program = Program::new();
+    program.models_toml(LIST);
+    // Nobody listens at a port that was just given back.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let hub = format!("http://{closed}");
+    let mut env = vec![("HF_ENDPOINT", hub.as_str())];
+    env.extend(["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"].map(|name| (name, "")));
+    let line = fails_with(&program, 1, &["--model", "mine", "--prompt", "Hi"], &env);
+    assert!(line.contains("can't fetch mine: ") && line.contains(&hub) && line.contains("check the network"), "{line}");
+    let left: Vec<_> = std::fs::read_dir(program.cache().join("models/mine")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, [".lock"]);
+    // A cache below what is no folder.
+    let cache = program.models_toml(LIST) + "/cache";
+    env.push(("SPECLIGHT_CACHE", &cache));
+    let line = fails_with(&program, 1, &["--model", "mine", "--prompt", "Hi"], &env);
+    assert!(line.contains(&cache) && line.contains("can't be written") && line.contains("set SPECLIGHT_CACHE"), "{line}");
 }
 
 #[test]

@@ -22,6 +22,15 @@ pub struct Out {
     pub err: String,
 }
 
+impl Out {
+    /// Runs a command to its end.
+    pub fn of(command: &mut Command) -> Out {
+        let out = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Out { status: out.status.code().unwrap_or(-1), out: text(out.stdout), err: text(out.stderr) }
+    }
+}
+
 impl Program {
     pub fn new() -> Program {
         Program { folder: tempfile::tempdir().unwrap(), model: model::path() }
@@ -50,6 +59,20 @@ impl Program {
         path.to_str().unwrap().to_owned()
     }
 
+    /// Writes the person's own models.toml; its path.
+    pub fn models_toml(&self, content: &str) -> String {
+        let folder = self.folder.path().join("config");
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("models.toml");
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The folder of the cache, which nothing has made yet.
+    pub fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
     /// `speclight run` with the real model, not started yet.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_speclight"));
@@ -61,7 +84,7 @@ impl Program {
             command.arg("--model").arg(&self.model);
         }
         command.args(args).env("RUST_BACKTRACE", "0");
-        command.env("SPECLIGHT_CACHE", self.folder.path().join("cache"));
+        command.env("SPECLIGHT_CACHE", self.cache());
         command.env("SPECLIGHT_CONFIG", self.folder.path().join("config"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -69,9 +92,7 @@ impl Program {
 
     /// Runs it to its end.
     pub fn run(&self, args: &[&str]) -> Out {
-        let out = self.command(args).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Out { status: out.status.code().unwrap_or(-1), out: text(out.stdout), err: text(out.stderr) }
+        Out::of(&mut self.command(args))
     }
 }
 

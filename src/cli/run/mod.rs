@@ -1,6 +1,5 @@
 //! `speclight run`: decoding without the monitor.
 
-mod json;
 mod text;
 
 use std::io::{self, IsTerminal, Stdout};
@@ -13,9 +12,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::RunOptions;
 use super::errors::warn;
 use super::interrupt::Interrupt;
+use super::lines::Lines;
 use crate::engine::{self, Event, RunInfo};
 use crate::telemetry::{Line, RunLine, StepRecord, Tally};
-use json::Lines;
 use text::{Look, Text};
 
 /// Decodes every prompt and writes what was asked for. The exit status is 1 where a prompt was refused, 130 after Ctrl-C
@@ -88,6 +87,7 @@ impl Report {
                 self.loading(what, done);
             }
             Event::Ready { info, .. } => self.ready(&info)?,
+            Event::Cost(_) => {}
             Event::Calibrated { plain_tokens_per_second } => self.plain.push(plain_tokens_per_second),
             Event::PromptStarted { index, id, .. } => {
                 let title = format!("prompt {} of {} ({id})", index + 1, self.count);

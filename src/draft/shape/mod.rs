@@ -61,6 +61,17 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// Keeps the first `drafted` drafted nodes; the others are cut.
+    pub fn keep(&mut self, drafted: usize) {
+        for i in drafted + 1..self.tree.len() {
+            if let Some(parent) = self.tree.parent(i).filter(|&parent| parent <= drafted) {
+                self.cut.push(Cut { parent, candidate: Candidate { token: self.tree.token(i), q: self.tree.q(i) } });
+            }
+        }
+        self.cut.retain(|cut| cut.parent <= drafted);
+        self.tree.truncate(drafted + 1);
+    }
+
     /// The drafter's probability of `token` below `parent`, if it was proposed there and left out.
     pub fn cut_q(&self, parent: usize, token: TokenId) -> Option<f64> {
         self.cut.iter().find(|cut| cut.parent == parent && cut.candidate.token == token).map(|cut| cut.candidate.q)

@@ -67,43 +67,52 @@ unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], 
     let sum: [*const i32; T] = std::array::from_fn(|t| tokens[t].sum.as_ptr());
     let scaled_sum: [*const f32; T] = std::array::from_fn(|t| tokens[t].scaled_sum.as_ptr());
     let mut sums = [[_mm256_setzero_ps(); 2]; T];
-    for b in 0..blocks {
+    let mut block = |b: usize, h: usize| {
         let (at, head) = p.place(b);
         // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and each row
         // has `blocks` blocks.
         unsafe {
             let record = tile.as_ptr().add(at);
             let scales = record.add(p.quants());
-            for h in 0..2 {
-                let whole: [__m256i; T] = if P == BYTES {
-                    bytes::<T>(record.add(h * 32), quants.map(|q| q.add(b * BLOCK)))
-                } else {
-                    nibbles::<T>(record.add(h * 32), quants.map(|q| q.add(b * BLOCK)))
-                };
-                let half = |at: *const u8| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
-                let byte = |at: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
-                let head = tile.as_ptr().add(head + h * 16);
-                let d = if P == SUPER { _mm256_mul_ps(half(head), byte(scales.add(h * 8))) } else { half(scales.add(h * 16)) };
-                for t in 0..T {
-                    let mut whole = whole[t];
-                    if P == NIBBLES {
-                        whole = _mm256_sub_epi32(whole, _mm256_set1_epi32(8 * *sum[t].add(b)));
-                    }
-                    let d = _mm256_mul_ps(d, _mm256_set1_ps(*scale[t].add(b)));
-                    sums[t][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), d, sums[t][h]);
+            let whole: [__m256i; T] = if P == BYTES {
+                bytes::<T>(record.add(h * 32), quants.map(|q| q.add(b * BLOCK)))
+            } else {
+                nibbles::<T>(record.add(h * 32), quants.map(|q| q.add(b * BLOCK)))
+            };
+            let half = |at: *const u8| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
+            let byte = |at: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
+            let head = tile.as_ptr().add(head + h * 16);
+            let d = if P == SUPER { _mm256_mul_ps(half(head), byte(scales.add(h * 8))) } else { half(scales.add(h * 16)) };
+            for t in 0..T {
+                let mut whole = whole[t];
+                if P == NIBBLES {
+                    whole = _mm256_sub_epi32(whole, _mm256_set1_epi32(8 * *sum[t].add(b)));
                 }
-                if P == NIBBLES_MIN || P == SUPER {
-                    let m = if P == SUPER {
-                        let m = _mm256_mul_ps(half(head.add(32)), byte(scales.add(16 + h * 8)));
-                        _mm256_sub_ps(_mm256_set1_ps(-0.0), m)
-                    } else {
-                        half(scales.add(32 + h * 16))
-                    };
-                    for t in 0..T {
-                        sums[t][h] = _mm256_fmadd_ps(m, _mm256_set1_ps(*scaled_sum[t].add(b)), sums[t][h]);
-                    }
+                let d = _mm256_mul_ps(d, _mm256_set1_ps(*scale[t].add(b)));
+                sums[t][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), d, sums[t][h]);
+            }
+            if P == NIBBLES_MIN || P == SUPER {
+                let m = if P == SUPER {
+                    let m = _mm256_mul_ps(half(head.add(32)), byte(scales.add(16 + h * 8)));
+                    _mm256_sub_ps(_mm256_set1_ps(-0.0), m)
+                } else {
+                    half(scales.add(32 + h * 16))
+                };
+                for t in 0..T {
+                    sums[t][h] = _mm256_fmadd_ps(m, _mm256_set1_ps(*scaled_sum[t].add(b)), sums[t][h]);
                 }
             }
+        }
+    };
+    // The sums of both halves of the rows fit into registers beside nibbles' work, but not beside that of bytes: those
+    // take one half after the other.
+    if P == BYTES && T > 1 {
+        (0..blocks).for_each(|b| block(b, 0));
+        (0..blocks).for_each(|b| block(b, 1));
+    } else {
+        for b in 0..blocks {
+            block(b, 0);
+            block(b, 1);
         }
     }
     for (t, sums) in sums.iter().enumerate() {

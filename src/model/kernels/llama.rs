@@ -319,21 +319,25 @@ impl Llama {
     ) {
         debug_assert_eq!(acts.blocks(), mat.blocks());
         let size = mat.tile_bytes();
-        for tile in tiles {
-            let at = mat.at + tile * size;
-            // SAFETY: packed weights are never written after loading.
-            let weights = unsafe { self.packed.read(at..at + size) };
-            let mut t = 0;
-            while t < m {
-                let n = together(m - t, self.kernel.tokens);
-                // SAFETY: nobody writes the rounded input now.
-                let rows: [_; MOST] = std::array::from_fn(|i| unsafe { acts.row(t + i.min(n - 1)) });
-                let to = first + t * stride + tile * ROWS;
-                // SAFETY: these rows of these tokens are this thread's; the last token's end at this index.
-                let at = unsafe { out.write(to..to + (n - 1) * stride + ROWS) }.as_mut_ptr();
-                // SAFETY: the CPU has the kernel's instructions; the tile is whole, and 16 rows of n tokens may be written.
-                unsafe { (self.kernel.tile)(mat.packing, weights, &rows[..n], Out { at, stride, add }) };
-                t += n;
+        for from in (0..m).step_by(CHUNK) {
+            let n = (m - from).min(CHUNK);
+            // SAFETY: nobody writes the rounded input now.
+            let rows: [_; CHUNK] = std::array::from_fn(|i| unsafe { acts.row(from + i.min(n - 1)) });
+            for tile in tiles.clone() {
+                let at = mat.at + tile * size;
+                // SAFETY: packed weights are never written after loading.
+                let weights = unsafe { self.packed.read(at..at + size) };
+                let mut t = 0;
+                while t < n {
+                    let group = together(n - t, self.kernel.tokens);
+                    let to = first + (from + t) * stride + tile * ROWS;
+                    // SAFETY: these rows of these tokens are this thread's; the last token's end at this index.
+                    let at = unsafe { out.write(to..to + (group - 1) * stride + ROWS) }.as_mut_ptr();
+                    // SAFETY: the CPU has the kernel's instructions; the tile is whole, and 16 rows of the group's tokens
+                    // may be written.
+                    unsafe { (self.kernel.tile)(mat.packing, weights, &rows[t..t + group], Out { at, stride, add }) };
+                    t += group;
+                }
             }
         }
     }
@@ -391,8 +395,8 @@ impl Llama {
     }
 }
 
-/// The most tokens that any kernel takes at once.
-const MOST: usize = 8;
+/// Tokens whose rows are looked up at once; weights are read once for each such chunk.
+const CHUNK: usize = 64;
 
 /// How many tokens to take at once where `left` are left and `most` fit: as evenly as the last groups allow.
 fn together(left: usize, most: usize) -> usize {

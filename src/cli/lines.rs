@@ -5,8 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-
-use crate::telemetry::Line;
+use serde::Serialize;
 
 /// Lines of JSON to a file or to standard output, each written when it is there.
 ///
@@ -86,7 +85,7 @@ impl Lines {
     ///
     /// # Errors
     /// If it can't be written.
-    pub fn write(&mut self, line: &Line) -> anyhow::Result<()> {
+    pub fn write(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, line).context("a line of JSON can't be made")?;
         self.line.push(b'\n');
@@ -109,7 +108,7 @@ impl Lines {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::telemetry::Summary;
+    use crate::telemetry::{Line, Summary};
 
     fn line() -> Line<'static> {
         Line::Summary(Summary::default().into())

@@ -1,0 +1,206 @@
+//! Whether greedy text is that of plain decoding, token for token: every drafter, both shapes, small and large budgets,
+//! over all prompts of the files given.
+//!
+//! `cargo bench --bench lossless -- FILE.jsonl|FOLDER...` prints a table, and ends with status 1 at the first difference.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use speclight::cli::{one_line, read_files};
+use speclight::draft::{Drafter, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle, Shape};
+use speclight::engine::{Prompt, Session, Vocabulary};
+use speclight::model::Model;
+use speclight::model::device::DeviceChoice;
+use speclight::model::tokenizer::same_vocabulary;
+use speclight::registry::Registry;
+use speclight::telemetry::{StepSettings, Tally};
+use speclight::tree::TokenId;
+
+const BUDGETS: [usize; 7] = [2, 3, 4, 8, 16, 32, 64];
+
+/// Compares greedy text under every drafter, shape and budget with that of plain decoding
+#[derive(Parser)]
+#[command(name = "lossless")]
+struct Options {
+    /// Files of prompts, one JSON object a line, or folders of such files (*.jsonl)
+    #[arg(required = true, value_name = "FILE.jsonl|FOLDER")]
+    prompts: Vec<PathBuf>,
+    /// Longest output of a prompt, in tokens
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    max_tokens: usize,
+    /// Take the first N prompts of each file [default: all]
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Model: a name that `speclight models` lists, or a path [default: the default model]
+    #[arg(long, value_name = "NAME|PATH")]
+    model: Option<String>,
+    /// Second model with the same vocabulary, for the drafter `model`
+    #[arg(long, value_name = "NAME|PATH")]
+    draft_model: Option<String>,
+    /// Threads [default: the physical cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Cargo gives this.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lossless: {}", one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Settings, and what came of them over all prompts.
+struct Row {
+    settings: StepSettings,
+    tally: Tally,
+}
+
+fn settings(drafter: &str, shape: Shape, budget: usize) -> StepSettings {
+    let (drafter, shape) = (drafter.to_owned(), shape.name().to_owned());
+    StepSettings { drafter, shape, budget, temperature: 0.0, top_p: 1.0, top_k: None, seed: 0 }
+}
+
+fn run(options: &Options) -> anyhow::Result<()> {
+    let prompts = prompts(options)?;
+    let model = open(options.model.as_deref(), options)?;
+    let tokens: Vec<Vec<TokenId>> =
+        prompts.iter().map(|(_, prompt)| model.prompt_tokens(&prompt.text, false)).collect::<Result<_, _>>()?;
+    let longest = tokens.iter().map(Vec::len).max().unwrap_or(0);
+    let capacity = longest.saturating_add(options.max_tokens).saturating_add(BUDGETS[BUDGETS.len() - 1]);
+    let mut session = session(&model, capacity, options)?;
+    let drafters: Vec<&str> = session.drafters().map(|(name, _)| name).filter(|name| *name != "none").collect();
+    let mut plain = Row { settings: settings("none", Shape::Chain, 1), tally: Tally::default() };
+    let mut rows = Vec::new();
+    for drafter in drafters {
+        for (shape, budget) in Shape::ALL.into_iter().flat_map(|shape| BUDGETS.map(|budget| (shape, budget))) {
+            rows.push(Row { settings: settings(drafter, shape, budget), tally: Tally::default() });
+        }
+    }
+    println!(
+        "{} on {}, {} prompts, greedy, up to {} tokens each",
+        model.path().display(),
+        model.device_name(),
+        prompts.len(),
+        options.max_tokens
+    );
+    let bar = if std::io::stderr().is_terminal() {
+        ProgressBar::new((prompts.len() * rows.len()) as u64)
+    } else {
+        ProgressBar::hidden()
+    };
+    bar.set_style(ProgressStyle::with_template("[{bar:30}] {pos}/{len} {elapsed} {msg}")?);
+    for ((file, prompt), tokens) in prompts.iter().zip(&tokens) {
+        bar.set_message(format!("{}, prompt {}", file.display(), prompt.id));
+        let want = decode(&mut session, &mut plain, prompt, tokens, options.max_tokens)?;
+        for row in &mut rows {
+            let got = decode(&mut session, row, prompt, tokens, options.max_tokens)?;
+            if let Some(at) = (0..want.len().max(got.len())).find(|&at| want.get(at) != got.get(at)) {
+                let word = |token: Option<&TokenId>| match token {
+                    Some(&token) => {
+                        format!("{token} {:?}", String::from_utf8_lossy(&model.tokenizer().token_bytes()[token as usize]))
+                    }
+                    None => "nothing".to_owned(),
+                };
+                let StepSettings { drafter, shape, budget, .. } = &row.settings;
+                bar.finish_and_clear();
+                bail!(
+                    "{}, prompt {}: {drafter}, {shape}, budget {budget}: token {at} of the output is {}, of plain decoding {}",
+                    file.display(),
+                    prompt.id,
+                    word(got.get(at)),
+                    word(want.get(at))
+                );
+            }
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    println!("{:<10} {:<10} {:>6} {:>8} {:>8} {:>12}  text", "drafter", "shape", "budget", "tokens", "steps", "tokens/step");
+    for row in std::iter::once(&plain).chain(&rows) {
+        let (sum, StepSettings { drafter, shape, budget, .. }) = (row.tally.summary(None), &row.settings);
+        let text = if drafter == "none" { "the measure" } else { "the same" };
+        println!(
+            "{drafter:<10} {shape:<10} {budget:>6} {:>8} {:>8} {:>12.2}  {text}",
+            sum.tokens, sum.steps, sum.tokens_per_step
+        );
+    }
+    println!("no difference in {} comparisons", prompts.len() * rows.len());
+    Ok(())
+}
+
+/// The output under the settings of a row, which hears of every step.
+fn decode(
+    session: &mut Session,
+    row: &mut Row,
+    prompt: &Prompt,
+    tokens: &[TokenId],
+    most: usize,
+) -> anyhow::Result<Vec<TokenId>> {
+    session.set(row.settings.clone())?;
+    session.start(&prompt.id, tokens, most).with_context(|| format!("prompt {}", prompt.id))?;
+    while let Some(record) = session.step()? {
+        row.tally.add(&record);
+    }
+    Ok(session.tokens()[tokens.len()..].to_vec())
+}
+
+/// The prompts, each with its file.
+fn prompts(options: &Options) -> anyhow::Result<Vec<(PathBuf, Prompt)>> {
+    let mut prompts = Vec::new();
+    for path in &options.prompts {
+        for file in
+            files(path).with_context(|| format!("can't read {}: give files of prompts or folders of them", path.display()))?
+        {
+            let read = read_files(std::slice::from_ref(&file), options.limit, &mut |line| eprintln!("lossless: {line}"))?;
+            prompts.extend(read.into_iter().map(|prompt| (file.clone(), prompt)));
+        }
+    }
+    if prompts.is_empty() {
+        bail!("there are no *.jsonl files in the folders given");
+    }
+    Ok(prompts)
+}
+
+/// A file, or the files of prompts in a folder.
+fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = path.read_dir()?.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+    files.sort();
+    Ok(files)
+}
+
+fn open(name: Option<&str>, options: &Options) -> anyhow::Result<Model> {
+    let path = Registry::load()?.find(name)?.ensure(&mut |_| ())?;
+    Ok(Model::open(&path, DeviceChoice::Cpu, options.threads)?)
+}
+
+fn session(model: &Model, capacity: usize, options: &Options) -> anyhow::Result<Session> {
+    let layers = model.config().layers;
+    let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default())];
+    if layers > 1 {
+        drafters.push(Box::new(EarlyExit::new(EarlyExit::default_layers(layers), layers)?));
+    }
+    if let Some(name) = &options.draft_model {
+        let second = open(Some(name), options)?;
+        same_vocabulary(model.tokenizer(), second.tokenizer()).map_err(anyhow::Error::msg).context("--draft-model")?;
+        drafters.push(Box::new(ModelDrafter::new(second.decoder(capacity)?, name, model.config().vocab)?));
+    }
+    drafters.push(Box::new(Oracle::default()));
+    let tokenizer = model.tokenizer();
+    let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()));
+    Ok(Session::new(model.decoder(capacity)?, drafters, vocabulary, settings("none", Shape::Chain, 1))?)
+}

@@ -1,0 +1,238 @@
+//! What the monitor costs the engine: tokens a second of the monitor, in a pseudo-terminal, against `speclight run` with
+//! the same prompt and settings, in turn; and the time from the start to the first token on screen.
+//!
+//! `cargo bench --bench monitor` prints each pair and the medians. The aims: a cost of at most 2%, a first token within
+//! 1 s.
+//!
+//! Two measures are told. "In steps" is tokens over the seconds that the engine counts in its steps, which both programs
+//! count alike: the monitor's is the mean of its last screen, that of `run` comes from its summary. "By the clock" is
+//! tokens after the first step over the time from the first step to the end, as seen from outside; the monitor's last frame
+//! may come up to 120 ms after what it shows, which counts against it.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../tests/common/model.rs"]
+mod model;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+use serde_json::Value;
+
+/// When the terminal is silent for so long, the run may be at its end.
+const SILENCE: Duration = Duration::from_millis(1000);
+/// No run takes so long.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Compares the monitor's tokens per second with those of `speclight run`
+#[derive(Parser)]
+#[command(name = "monitor")]
+struct Options {
+    /// Pairs of runs, after one that only warms up
+    #[arg(long, value_name = "N", default_value_t = 9)]
+    pairs: usize,
+    /// Size of the terminal
+    #[arg(long, value_name = "COLUMNSxROWS", default_value = "120x40", value_parser = size)]
+    size: (u16, u16),
+    /// Tokens of each run
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_tokens: usize,
+    /// Drafter
+    #[arg(long, value_name = "NAME", default_value = "ngram")]
+    drafter: String,
+    /// Temperature
+    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    temperature: f32,
+    /// Prompt
+    #[arg(long, value_name = "TEXT", default_value = "Write a long story about a lighthouse and its keeper.")]
+    prompt: String,
+    /// Cargo gives this.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn size(value: &str) -> Result<(u16, u16), String> {
+    let parsed = value.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    parsed.filter(|&(width, height)| width >= 80 && height >= 24).ok_or_else(|| "give a size from 80x24 up".to_owned())
+}
+
+/// One run, of either kind.
+struct Outcome {
+    /// Tokens a second in steps.
+    in_steps: f64,
+    /// Tokens a second by the clock.
+    by_clock: f64,
+    /// Tokens in all.
+    tokens: usize,
+    /// Seconds from the start of the program until the first token was seen.
+    first: f64,
+}
+
+fn main() {
+    let options = Options::parse();
+    let folder = tempfile::tempdir().unwrap();
+    let path = model::path();
+    let mut args: Vec<String> = ["--device", "cpu", "--seed", "1"].map(String::from).to_vec();
+    for (name, value) in [
+        ("--model", path.to_str().unwrap()),
+        ("--drafter", &options.drafter),
+        ("--temperature", &options.temperature.to_string()),
+        ("--max-tokens", &options.max_tokens.to_string()),
+        ("--prompt", &options.prompt),
+    ] {
+        args.extend([name.to_owned(), value.to_owned()]);
+    }
+    let (width, height) = options.size;
+    println!("{} at temperature {}, {width}x{height}, {} pairs", options.drafter, options.temperature, options.pairs);
+    println!("                in steps, tokens/s        by the clock, tokens/s    first token, s");
+    println!("tokens        run  monitor    cost        run  monitor    cost        monitor");
+    let (mut in_steps, mut by_clock, mut first) = (Vec::new(), Vec::new(), Vec::new());
+    for pair in 0..=options.pairs {
+        // Who comes first changes, so that what drifts falls on both.
+        let (plain, shown) = if pair % 2 == 0 {
+            let plain = run(&args, folder.path());
+            (plain, monitor(&args, options.size, folder.path()))
+        } else {
+            let shown = monitor(&args, options.size, folder.path());
+            (run(&args, folder.path()), shown)
+        };
+        assert_eq!(shown.tokens, plain.tokens, "both write the same text");
+        if pair == 0 {
+            continue;
+        }
+        let costs = [1.0 - shown.in_steps / plain.in_steps, 1.0 - shown.by_clock / plain.by_clock];
+        println!(
+            "{:>6}   {:>8.1} {:>8.1} {:>6.1}%   {:>8.1} {:>8.1} {:>6.1}%       {:>8.2}",
+            plain.tokens,
+            plain.in_steps,
+            shown.in_steps,
+            100.0 * costs[0],
+            plain.by_clock,
+            shown.by_clock,
+            100.0 * costs[1],
+            shown.first
+        );
+        in_steps.push(costs[0]);
+        by_clock.push(costs[1]);
+        first.push(shown.first);
+    }
+    println!(
+        "the monitor costs {:.1}% in steps, {:.1}% by the clock; its first token comes after {:.2} s (medians)",
+        100.0 * median(&mut in_steps),
+        100.0 * median(&mut by_clock),
+        median(&mut first)
+    );
+}
+
+fn median(all: &mut [f64]) -> f64 {
+    all.sort_by(f64::total_cmp);
+    let n = all.len();
+    (all[(n - 1) / 2] + all[n / 2]) / 2.0
+}
+
+fn environment(folder: &Path) -> [(&'static str, String); 5] {
+    let below = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    [
+        ("TERM", "xterm-256color".into()),
+        ("LANG", "C.UTF-8".into()),
+        ("COLORTERM", "truecolor".into()),
+        ("SPECLIGHT_CACHE", below("cache")),
+        ("SPECLIGHT_CONFIG", below("config")),
+    ]
+}
+
+/// `speclight run`, its JSON read from a pipe.
+fn run(args: &[String], folder: &Path) -> Outcome {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_speclight"));
+    command.arg("run").args(args).args(["--json", "-"]).envs(environment(folder)).stdin(Stdio::null()).stdout(Stdio::piped());
+    let start = Instant::now();
+    let mut child = command.spawn().unwrap();
+    let lines: Vec<(Duration, String)> =
+        BufReader::new(child.stdout.take().unwrap()).lines().map(|line| (start.elapsed(), line.unwrap())).collect();
+    assert!(child.wait().unwrap().success());
+    let summary: Value = serde_json::from_str(&lines[lines.len() - 1].1).unwrap();
+    let step: Value = serde_json::from_str(&lines[1].1).unwrap();
+    let tokens = summary["tokens"].as_u64().unwrap() as usize;
+    let after = tokens - step["emitted"].as_array().unwrap().len();
+    let (first, end) = (lines[1].0, lines[lines.len() - 1].0);
+    Outcome {
+        in_steps: summary["tokens_per_second"].as_f64().unwrap(),
+        by_clock: after as f64 / (end - first).as_secs_f64(),
+        tokens,
+        first: first.as_secs_f64(),
+    }
+}
+
+/// The monitor. While it runs its output is kept with the time at which it came, and looked at afterwards: a terminal that
+/// worked at the same time would take part of what is measured.
+fn monitor(args: &[String], (width, height): (u16, u16), folder: &Path) -> Outcome {
+    let pair = native_pty_system().openpty(PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 }).unwrap();
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_speclight"));
+    command.arg("--once");
+    command.args(args);
+    environment(folder).into_iter().for_each(|(name, value)| command.env(name, value));
+    command.env("NO_COLOR", "");
+    let mut reader = pair.master.try_clone_reader().unwrap();
+    let mut writer = pair.master.take_writer().unwrap();
+    let start = Instant::now();
+    let mut child = pair.slave.spawn_command(command).unwrap();
+    drop(pair.slave);
+    let (sender, chunks) = mpsc::channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 1 << 16];
+        while let Ok(n @ 1..) = reader.read(&mut buffer) {
+            if sender.send((start.elapsed(), buffer[..n].to_vec())).is_err() {
+                return;
+            }
+        }
+    });
+    let mut parser = vt100::Parser::new(height, width, 0);
+    let (mut kept, mut first, mut end) = (Vec::new(), None, None);
+    while end.is_none() {
+        assert!(start.elapsed() < PATIENCE, "no end of it:\n{}", parser.screen().contents());
+        match chunks.recv_timeout(SILENCE) {
+            Ok(chunk) => {
+                kept.push(chunk);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => panic!("it ended by itself:\n{}", parser.screen().contents()),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        for (at, bytes) in kept.drain(..) {
+            parser.process(&bytes);
+            let screen = parser.screen().contents();
+            if first.is_none() {
+                first = tokens(&screen).filter(|&tokens| tokens > 0).map(|tokens| (at, tokens));
+            }
+            if end.is_none() && screen.lines().next().is_some_and(|line| line.trim_end().ends_with("finished")) {
+                end = Some(at);
+            }
+        }
+    }
+    let screen = parser.screen().contents();
+    writer.write_all(b"q").unwrap();
+    assert!(child.wait().unwrap().success());
+    let ((first, before), tokens) = (first.unwrap(), tokens(&screen).unwrap());
+    Outcome {
+        in_steps: mean_speed(&screen).unwrap_or_else(|| panic!("no speed:\n{screen}")),
+        by_clock: (tokens - before) as f64 / (end.unwrap() - first).as_secs_f64(),
+        tokens,
+        first: first.as_secs_f64(),
+    }
+}
+
+/// The count of tokens in the title of the text.
+fn tokens(screen: &str) -> Option<usize> {
+    screen.match_indices(" tokens").find_map(|(at, _)| screen[..at].rsplit(' ').next()?.parse().ok())
+}
+
+/// The mean of the pane of speed.
+fn mean_speed(screen: &str) -> Option<f64> {
+    let line = screen.lines().find(|line| line.contains(" tok/s"))?;
+    line.split_once("mean ")?.1.split_whitespace().next()?.parse().ok()
+}

@@ -1,0 +1,154 @@
+//! The measurements.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::Instant;
+
+use indicatif::ProgressBar;
+
+use super::report::{Report, median};
+use crate::cli::machine;
+use crate::dist::argmax;
+use crate::draft::EarlyExit;
+use crate::model::device::default_threads;
+use crate::model::load::Model;
+use crate::model::{Decoder, ForwardError, Logits, Node, Parent, Pass};
+use crate::registry::Found;
+use crate::tree::TokenId;
+
+/// Tokens of the verify passes.
+const BATCHES: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+/// Committed tokens before a verify pass.
+const CONTEXT: usize = 128;
+/// Tokens of the prompts that are read.
+const PROMPTS: [usize; 1] = [256];
+/// Longer contexts, to see what attention costs.
+const CONTEXTS: [usize; 3] = [1024, 4096, 8000];
+/// Tokens decoded plainly in a round.
+const DECODED: usize = 24;
+/// Bytes that are read to find the memory's speed: beyond every cache.
+const MEMORY: usize = 256 << 20;
+
+/// Measures everything once a round.
+pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Report> {
+    let config = model.config();
+    let room = CONTEXTS.iter().max().map_or(0, |most| most + 2).min(config.context);
+    let mut decoder = model.decoder(room)?;
+    // Any tokens will do: what is computed does not depend on them.
+    let tokens: Vec<TokenId> = (0..room as u64).map(|i| (i * 7919 % config.vocab as u64) as TokenId).collect();
+    let threads = model.threads().unwrap_or_else(default_threads);
+    let memory = vec![1u64; MEMORY / 8];
+    let exit = (config.layers > 1).then(|| EarlyExit::default_layers(config.layers));
+    let mut samples: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let bar = ProgressBar::new(rounds as u64);
+    // Round 0 wakes caches and threads, and is not counted.
+    for round in 0..=rounds {
+        let mut keep = |name: String, value: f64| {
+            if round > 0 {
+                samples.entry(name).or_default().push(value);
+            }
+        };
+        for n in PROMPTS.into_iter().filter(|&n| n <= room) {
+            decoder.truncate(0);
+            let took = time(|| decoder.prefill(&tokens[..n], n, Logits::Last))?;
+            keep(format!("prefill_seconds.{n}"), took);
+        }
+        decoder.truncate(0);
+        decoder.prefill(&tokens[..CONTEXT.min(room)], CONTEXT, Logits::None)?;
+        let left = room - decoder.len();
+        for n in BATCHES.into_iter().filter(|&n| n <= left) {
+            keep(format!("t_seconds.{n}"), pass(&mut *decoder, &tokens[..n], usize::MAX)?);
+        }
+        if let Some(layers) = exit {
+            keep("early_exit_seconds".into(), pass(&mut *decoder, &tokens[..1], layers)?);
+        }
+        let n = DECODED.min(room - decoder.len());
+        let took = time(|| decode(&mut *decoder, tokens[0], n))?;
+        keep("decode_tokens_per_second".into(), n as f64 / took);
+        keep("bandwidth_bytes_per_second".into(), MEMORY as f64 / read(&memory, threads));
+        bar.inc(1);
+    }
+    // Long contexts take long to fill: each is filled once.
+    for n in CONTEXTS.into_iter().filter(|&n| n < room) {
+        let from = decoder.len();
+        decoder.prefill(&tokens[from..n], 256, Logits::None)?;
+        for round in 0..=rounds {
+            let took = pass(&mut *decoder, &tokens[..1], usize::MAX)?;
+            if round > 0 {
+                samples.entry(format!("context_seconds.{n}")).or_default().push(took);
+            }
+        }
+    }
+    bar.finish_and_clear();
+
+    let of = |name: &str| samples.get(name).map(|samples| median(samples));
+    let by = |name: &str, sizes: &[usize]| -> BTreeMap<usize, f64> {
+        sizes.iter().filter_map(|&n| Some((n, of(&format!("{name}.{n}"))?))).collect()
+    };
+    Ok(Report {
+        kind: "bench".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        model: found.name().into(),
+        quantisation: model.quantisation(),
+        device: model.device_name(),
+        kernel: model.kernel().into(),
+        threads: model.threads(),
+        cpu: machine::cpu_name(),
+        cpu_features: machine::features().into_iter().filter(|f| f.1).map(|f| f.0.to_owned()).collect(),
+        decode_tokens_per_second: of("decode_tokens_per_second").unwrap_or(f64::NAN),
+        prefill_seconds: by("prefill_seconds", &PROMPTS),
+        t_seconds: by("t_seconds", &BATCHES),
+        context_seconds: by("context_seconds", &CONTEXTS),
+        early_exit_seconds: of("early_exit_seconds"),
+        bandwidth_bytes_per_second: of("bandwidth_bytes_per_second").unwrap_or(f64::NAN),
+        weight_bytes_per_token: model.weight_bytes(),
+        samples,
+    })
+}
+
+/// Seconds that something takes.
+fn time(work: impl FnOnce() -> Result<(), ForwardError>) -> Result<f64, ForwardError> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// Seconds of one pass over a binary tree of `tokens`, with the logits of all.
+fn pass(decoder: &mut dyn Decoder, tokens: &[TokenId], layers: usize) -> Result<f64, ForwardError> {
+    let parent = |i: usize| if i == 0 { Parent::Context } else { Parent::Slot((i - 1) / 2) };
+    let nodes: Vec<Node> = tokens.iter().enumerate().map(|(i, &token)| Node { token, parent: parent(i) }).collect();
+    let took = time(|| decoder.append(&nodes, Pass { layers, logits: Logits::All }))?;
+    black_box(decoder.logits(0));
+    decoder.discard();
+    Ok(took)
+}
+
+/// Decodes `n` tokens greedily, one a pass.
+fn decode(decoder: &mut dyn Decoder, mut token: TokenId, n: usize) -> Result<(), ForwardError> {
+    for _ in 0..n {
+        decoder.append(&[Node { token, parent: Parent::Context }], Pass::FULL)?;
+        // A damaged model's logits are no numbers; that is for others to tell.
+        token = argmax(decoder.logits(0)).map_or(token, |best| best.0);
+        decoder.commit(&[0])?;
+    }
+    Ok(())
+}
+
+/// Seconds in which `threads` threads read all of `memory`.
+fn read(memory: &[u64], threads: usize) -> f64 {
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for part in memory.chunks(memory.len().div_ceil(threads.max(1))) {
+            scope.spawn(move || {
+                let mut lanes = [0u64; 16];
+                for eight in part.chunks_exact(16) {
+                    for (lane, x) in lanes.iter_mut().zip(eight) {
+                        *lane = lane.wrapping_add(*x);
+                    }
+                }
+                black_box(lanes);
+            });
+        }
+    });
+    start.elapsed().as_secs_f64()
+}

@@ -1,0 +1,74 @@
+//! `speclight bench`: what passes cost on this machine, and how that compares with another time or machine.
+
+mod compare;
+mod measure;
+mod report;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::lines::Lines;
+use super::progress::Bar;
+use crate::model::device::DeviceChoice;
+use crate::model::load::Model;
+use crate::registry::Registry;
+use report::Report;
+
+/// Options of `speclight bench`.
+#[derive(Args, Clone, Debug)]
+pub struct BenchOptions {
+    /// Model to measure: a name that `speclight models` lists, a GGUF file, or a folder with safetensors
+    #[arg(long, value_name = "NAME|PATH")]
+    pub model: Option<String>,
+    /// Device to run on: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Threads of the CPU path [default: the physical cores]
+    #[arg(long, value_name = "N", value_parser = super::options::threads)]
+    pub threads: Option<usize>,
+    /// Rounds: in each everything is measured once, so that a machine whose speed drifts favours nothing
+    #[arg(long, value_name = "N", default_value = "11", value_parser = rounds, allow_negative_numbers = true)]
+    pub rounds: usize,
+    /// Compare with an earlier result that --json wrote
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    /// Write the result as one object of JSON; - is standard output
+    #[arg(long, value_name = "FILE|-")]
+    pub json: Option<PathBuf>,
+}
+
+fn rounds(value: &str) -> Result<usize, String> {
+    super::options::whole(value, 3, 1000, "medians need a few rounds")
+}
+
+/// Measures, and shows what came of it.
+///
+/// # Errors
+/// If the model can't be had, an earlier result can't be read, or the output can't be written.
+pub fn run(options: BenchOptions) -> anyhow::Result<ExitCode> {
+    // Before the minute that measuring takes: what can't be read or written is known at once.
+    let against = options.against.as_deref().map(Report::read).transpose()?;
+    let json = options.json.as_deref().map(Lines::open).transpose()?;
+    let registry = Registry::load()?;
+    let found = registry.find(options.model.as_deref())?;
+    let mut bar = Bar::new();
+    let path = found.ensure(&mut |progress| bar.show(progress))?;
+    drop(bar);
+    let model = Model::open(&path, options.device, options.threads)?;
+    let report = measure::measure(&model, &found, options.rounds)?;
+    if !options.json.as_deref().is_some_and(Lines::to_stdout) {
+        let mut out = io::stdout().lock();
+        out.write_all(report.text().as_bytes())?;
+        if let Some(earlier) = &against {
+            out.write_all(compare::text(earlier, &report).as_bytes())?;
+        }
+    }
+    if let Some(mut json) = json {
+        json.write(&report)?;
+        json.finish()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,124 @@
+//! A result of `speclight bench`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::table;
+
+/// What was measured: medians, and all samples for whoever wants to compare.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Always "bench".
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Version of this program.
+    pub version: String,
+    /// Name of the model.
+    pub model: String,
+    /// Its format, as "Q4_1".
+    pub quantisation: String,
+    /// Device and kernel, as "cpu (avx2, 2 threads)".
+    pub device: String,
+    /// The kernel of the CPU path, or "candle".
+    pub kernel: String,
+    /// Threads of a forward; null on other devices than the CPU.
+    pub threads: Option<usize>,
+    /// The CPU as its maker calls it, where known.
+    pub cpu: Option<String>,
+    /// Its instruction sets that kernels may choose by.
+    pub cpu_features: Vec<String>,
+    /// Plain decoding, tokens a second.
+    pub decode_tokens_per_second: f64,
+    /// Seconds to read a prompt, by its tokens.
+    pub prefill_seconds: BTreeMap<usize, f64>,
+    /// Seconds of a verify pass with all logits after 128 tokens, by its tokens.
+    pub t_seconds: BTreeMap<usize, f64>,
+    /// Seconds of a pass over one token after so many tokens.
+    pub context_seconds: BTreeMap<usize, f64>,
+    /// Seconds of a pass over one token through a third of the layers and the head: what a depth of the early-exit drafter costs.
+    pub early_exit_seconds: Option<f64>,
+    /// Bytes a second that the same threads read of memory beyond the caches.
+    pub bandwidth_bytes_per_second: f64,
+    /// Bytes of weights that a pass reads.
+    pub weight_bytes_per_token: u64,
+    /// Every sample by name, in the order of rounds.
+    pub samples: BTreeMap<String, Vec<f64>>,
+}
+
+impl Report {
+    /// Reads what `--json` wrote.
+    ///
+    /// # Errors
+    /// If the file can't be read or is something else.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let cure = || format!("can't read {}: give a file that speclight bench --json wrote", path.display());
+        let report: Report = serde_json::from_slice(&std::fs::read(path).with_context(cure)?).with_context(cure)?;
+        if report.kind != "bench" {
+            bail!("{} is of type {:?}: give a file that speclight bench --json wrote", path.display(), report.kind);
+        }
+        Ok(report)
+    }
+
+    /// The share of the memory's speed that plain decoding reaches: bytes of weights a second over the bandwidth.
+    fn memory_share(&self) -> f64 {
+        self.weight_bytes_per_token as f64 * self.decode_tokens_per_second / self.bandwidth_bytes_per_second
+    }
+
+    /// For a person.
+    pub fn text(&self) -> String {
+        let cpu = self.cpu.as_deref().unwrap_or("unknown CPU");
+        let mut text =
+            format!("{} {} on {}\n{cpu}: {}\n\n", self.model, self.quantisation, self.device, self.cpu_features.join(" "));
+        let one = self.t_seconds.get(&1).copied().unwrap_or(f64::NAN);
+        let mut rows = vec![["B", "t(B) ms", "over t(1)", "ms a token", ""].map(str::to_owned)];
+        let most = self.t_seconds.values().fold(0f64, |m, &t| m.max(t));
+        for (batch, t) in &self.t_seconds {
+            let bar = "#".repeat(((t / most * 40.0).round() as usize).max(1));
+            rows.push([
+                batch.to_string(),
+                format!("{:.2}", t * 1e3),
+                format!("{:.2}", t / one),
+                format!("{:.2}", t * 1e3 / *batch as f64),
+                bar,
+            ]);
+        }
+        text.push_str(&table::lines(&rows));
+        text.push('\n');
+        let mut rows = vec![["plain decoding".to_owned(), format!("{:.1} tokens/s", self.decode_tokens_per_second)]];
+        for (tokens, t) in &self.prefill_seconds {
+            rows.push([format!("reading {tokens} tokens"), format!("{:.1} ms, {:.0} tokens/s", t * 1e3, *tokens as f64 / t)]);
+        }
+        for (tokens, t) in &self.context_seconds {
+            rows.push([format!("one token after {tokens}"), format!("{:.2} ms", t * 1e3)]);
+        }
+        if let Some(t) = self.early_exit_seconds {
+            rows.push(["early exit, a depth".to_owned(), format!("{:.2} ms", t * 1e3)]);
+        }
+        rows.push(["memory, beyond caches".to_owned(), format!("{:.1} GB/s", self.bandwidth_bytes_per_second / 1e9)]);
+        rows.push([
+            "limit by memory".to_owned(),
+            format!(
+                "{:.1} tokens/s for {:.1} MB a token; {:.0}% reached",
+                self.bandwidth_bytes_per_second / self.weight_bytes_per_token as f64,
+                self.weight_bytes_per_token as f64 / 1e6,
+                self.memory_share() * 100.0
+            ),
+        ]);
+        text.push_str(&table::lines(&rows));
+        text
+    }
+}
+
+/// The median; NaN of nothing.
+pub fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
+    }
+}

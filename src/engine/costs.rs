@@ -1,0 +1,79 @@
+//! Measured costs of passes, kept from run to run: one small file for each model, device and count of threads.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::theory::cost::Cost;
+
+/// Where the costs of one model on one device are kept.
+#[derive(Clone, Debug)]
+pub(super) struct Shelf {
+    file: PathBuf,
+    key: String,
+}
+
+/// What a file holds: the key too, so that a name that two share is noticed.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Kept {
+    key: String,
+    seconds: Cost,
+}
+
+impl Shelf {
+    /// The shelf of a model and a device (with its threads), in the cache folder `cache`. Other versions of this program
+    /// have other kernels, and so other costs.
+    pub fn new(cache: &Path, model: &str, device: &str) -> Self {
+        let key = format!("{model}, {device}, speclight {}", env!("CARGO_PKG_VERSION"));
+        let hash: String = Sha256::digest(&key).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self { file: cache.join("costs").join(format!("{hash}.json")), key }
+    }
+
+    /// What was kept; none where nothing was, or where the file is damaged: it can be measured again.
+    pub fn read(&self) -> Option<Cost> {
+        let kept: Kept = serde_json::from_slice(&std::fs::read(&self.file).ok()?).ok()?;
+        (kept.key == self.key).then_some(kept.seconds)
+    }
+
+    /// Keeps a cost. Where that is not possible it is measured again in the next run: no error.
+    pub fn keep(&self, seconds: &Cost) {
+        let kept = Kept { key: self.key.clone(), seconds: seconds.clone() };
+        let part = self.file.with_extension(format!("{}.part", std::process::id()));
+        let written = self.file.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+            std::fs::write(&part, serde_json::to_vec(&kept)?)?;
+            std::fs::rename(&part, &self.file)
+        });
+        if written.is_err() {
+            let _ = std::fs::remove_file(&part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_found_for_the_same_model_and_device_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = |model, device| Shelf::new(folder.path(), model, device);
+        let cost = Cost::new(vec![(1, 0.5), (2, 0.75)]).unwrap();
+        assert_eq!(shelf("a", "cpu").read(), None);
+        shelf("a", "cpu").keep(&cost);
+        assert_eq!(shelf("a", "cpu").read(), Some(cost.clone()));
+        assert_eq!((shelf("b", "cpu").read(), shelf("a", "cuda:0").read()), (None, None));
+        let shelf = shelf("a", "cpu");
+        for damage in ["", "{}", "{\"key\":\"else\",\"seconds\":[[1,1.0],[2,1.0]]}", "{\"key\":1}"] {
+            std::fs::write(&shelf.file, damage).unwrap();
+            assert_eq!(shelf.read(), None, "{damage}");
+        }
+        shelf.keep(&cost);
+        assert_eq!(shelf.read(), Some(cost.clone()));
+        // A folder that can't be written is no error, and nothing half-written is left.
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        Shelf::new(&file, "a", "cpu").keep(&cost);
+        assert_eq!(std::fs::read_dir(folder.path().join("costs")).unwrap().count(), 1);
+    }
+}

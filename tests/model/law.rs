@@ -1,0 +1,141 @@
+//! The law of the real model's next three tokens, as they are sampled with drafts, against the exact one.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use speclight::dist::{Law, Warp};
+use speclight::draft::{Drafter, EarlyExit, Ngram};
+use speclight::engine::{Session, Vocabulary};
+use speclight::model::Model;
+use speclight::model::device::DeviceChoice;
+use speclight::telemetry::StepSettings;
+
+use super::tiny::alone;
+
+/// Its words come again, so that there is something to look up, and what follows is wide open.
+const PROMPT: &str = "and on and on and on and";
+/// The likeliest tokens alone, so that the texts of three are few.
+const WARP: Warp = Warp { temperature: 1.0, top_p: 1.0, top_k: Some(4) };
+/// A standard normal number is above this once in a thousand times.
+const RARE: f64 = 3.09;
+
+/// Texts of up to three tokens, fewer where a stop token ends one.
+type Text = Vec<u32>;
+
+/// The target's logits after every text that can come, each decoded alone, token by token.
+fn rows(model: &Model, prompt: &[u32]) -> HashMap<Text, Vec<f32>> {
+    let mut decoder = model.decoder(64).unwrap();
+    let mut rows = HashMap::new();
+    let mut open = vec![Text::new()];
+    while let Some(text) = open.pop() {
+        let row = alone(&mut *decoder, &[prompt, &text].concat());
+        if text.len() < 2 {
+            let next = |token, _| open.push([&text[..], &[token]].concat());
+            Law::new(&row, &WARP).unwrap().for_each(next);
+            open.retain(|text| text.last().is_none_or(|last| !model.tokenizer().stop().contains(last)));
+        }
+        rows.insert(text, row);
+    }
+    rows
+}
+
+/// The exact law of the next three tokens: the product of the target's own laws.
+fn exact(rows: &HashMap<Text, Vec<f32>>, warp: &Warp) -> HashMap<Text, f64> {
+    let (mut law, mut open) = (HashMap::new(), vec![(Text::new(), 1.0)]);
+    while let Some((text, p)) = open.pop() {
+        // What has no row has ended.
+        match rows.get(&text) {
+            Some(row) => Law::new(row, warp).unwrap().for_each(|token, own| open.push(([&text[..], &[token]].concat(), p * own))),
+            None => drop(law.insert(text, p)),
+        }
+    }
+    law
+}
+
+/// How far the counts are from the law: Pearson's chi-squared, as a standard normal number (Wilson and Hilferty). Texts
+/// are taken from the likeliest on; rare ones share a cell, so that each is expected to hold 5.
+fn distance(counts: &HashMap<Text, usize>, law: &HashMap<Text, f64>) -> f64 {
+    let total: usize = counts.values().sum();
+    let mut texts: Vec<(&Text, f64)> = law.iter().map(|(text, p)| (text, p * total as f64)).collect();
+    texts.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
+    let (mut cells, mut open) = (Vec::new(), (0.0, 0.0));
+    for (text, expected) in texts {
+        open = (open.0 + counts.get(text).copied().unwrap_or(0) as f64, open.1 + expected);
+        if open.1 >= 5.0 {
+            cells.push(std::mem::take(&mut open));
+        }
+    }
+    let last = cells.last_mut().unwrap();
+    *last = (last.0 + open.0, last.1 + open.1);
+    assert!(cells.len() >= 8, "{} cells", cells.len());
+    let chi2: f64 = cells.iter().map(|(seen, expected)| (seen - expected).powi(2) / expected).sum();
+    let freedom = cells.len() as f64 - 1.0;
+    let spread = 2.0 / (9.0 * freedom);
+    ((chi2 / freedom).cbrt() - (1.0 - spread)) / spread.sqrt()
+}
+
+/// Samples a text for each id in `samples`: how often each came, and how many drafted tokens were accepted and refused.
+fn sample(model: &Model, prompt: &[u32], settings: StepSettings, samples: Range<usize>) -> (Vec<Text>, usize, usize) {
+    let layers = model.config().layers;
+    let early_exit = EarlyExit::new(EarlyExit::default_layers(layers), layers).unwrap();
+    let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(Ngram::default()), Box::new(early_exit)];
+    let tokenizer = model.tokenizer();
+    let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()));
+    let mut session = Session::new(model.decoder(64).unwrap(), drafters, vocabulary, settings).unwrap();
+    let (mut texts, mut accepted, mut refused) = (Vec::new(), 0, 0);
+    for id in samples {
+        session.start(&id.to_string(), prompt, 3).unwrap();
+        while let Some(record) = session.step().unwrap() {
+            accepted += record.accepted;
+            refused += record.tree.tokens.len() - 1 - record.accepted;
+        }
+        texts.push(session.tokens()[prompt.len()..].to_vec());
+    }
+    (texts, accepted, refused)
+}
+
+#[test]
+fn drafts_leave_the_law_of_three_tokens_as_it_is() {
+    let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(1)).unwrap();
+    let prompt = model.prompt_tokens(PROMPT, true).unwrap();
+    let rows = rows(&model, &prompt);
+    let law = exact(&rows, &WARP);
+    assert!((law.values().sum::<f64>() - 1.0).abs() < 1e-5);
+    for (seed, drafter, budget, samples) in [(1, "ngram", 16, 300), (2, "early-exit", 8, 200)] {
+        let settings = StepSettings {
+            drafter: drafter.into(),
+            shape: "best-first".into(),
+            budget,
+            auto: false,
+            temperature: WARP.temperature,
+            top_p: WARP.top_p,
+            top_k: WARP.top_k,
+            seed,
+        };
+        // A text depends on its id and the seed alone, not on who samples it.
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let parts = std::thread::scope(|scope| {
+            let share = |i: usize| samples * i / workers..samples * (i + 1) / workers;
+            let (model, prompt, settings) = (&model, &prompt, &settings);
+            let start = |i| scope.spawn(move || sample(model, prompt, settings.clone(), share(i)));
+            let threads: Vec<_> = (0..workers).map(start).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        let mut counts: HashMap<Text, usize> = HashMap::new();
+        let (mut accepted, mut refused) = (0, 0);
+        for part in parts {
+            part.0.into_iter().for_each(|text| *counts.entry(text).or_default() += 1);
+            (accepted, refused) = (accepted + part.1, refused + part.2);
+        }
+        assert!(counts.keys().all(|text| law.contains_key(text)), "{drafter}: a text that can't come");
+        assert!(accepted > samples / 2 && refused > samples / 2, "{drafter}: {accepted} accepted, {refused} refused");
+        let near = distance(&counts, &law);
+        assert!(near.abs() < RARE, "{drafter}: {near}");
+        // The control: the laws of other temperatures are far away.
+        for temperature in [0.5, 2.0] {
+            let far = distance(&counts, &exact(&rows, &Warp { temperature, ..WARP }));
+            assert!(far > 1.5 * RARE, "{drafter} at temperature {temperature}: {far}");
+        }
+    }
+}
