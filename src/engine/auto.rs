@@ -66,7 +66,7 @@ impl Auto {
                 asked
             });
         }
-        let expected = products[..kept].iter().sum();
+        let expected = products[..kept].iter().sum::<f64>() + 0.0; // -0 becomes 0
         Choice { drafted, kept, expected, tokens_per_second: rate, plain_tokens_per_second: plain, reason }
     }
 

@@ -8,7 +8,7 @@
 /// None where mu is 0 (greedy), since the form is infinite there.
 ///
 /// Whether the root counts among the B tokens moves the value by at most (mu + mu2) ln(2) / mu^2, a constant that the O(1)
-/// holds: bounds.md writes ln(B), root included, and this program's ceilings are evaluated so; the values in
+/// holds: docs/bounds.md writes ln(B), root included, and this program's ceilings are evaluated so; the values in
 /// `tests/data/theory-reference.json` are evaluated at the number of drafted tokens, P.
 pub fn published(mu: f64, mu2: f64, capacity: usize) -> Option<f64> {
     (mu > 0.0 && capacity >= 1).then(|| (mu + mu2) * (capacity as f64).ln() / (mu * mu))

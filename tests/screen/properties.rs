@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use speclight::app::{Msg, State, update};
 use speclight::engine::Event;
-use speclight::telemetry::{StepRecord, TreeRecord};
+use speclight::telemetry::{Choice, Reason, StepRecord, TreeRecord};
 use unicode_width::UnicodeWidthStr;
 
 use crate::script::{Script, settings};
@@ -183,4 +183,24 @@ fn a_token_without_text_is_shown_by_its_name() {
     update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
     let shown = |state: &State| text(&drawn(state, &theme("dark", false), 120, 40)).matches("<|im_end|>").count();
     assert_eq!(shown(&state), 2, "in the tree and in the table of steps, and not in the text");
+}
+
+#[test]
+fn what_an_automatic_budget_chose_is_said() {
+    let reasons = [
+        (Reason::Whole, "auto: verifies 12 of 12 drafted, worth 90.5 tok/s"),
+        (Reason::Cut, "auto: verifies 12 of 12 drafted, worth 90.5 tok/s"),
+        (Reason::NotWorth, "auto: none of 12 drafted is worth verifying"),
+        (Reason::NothingDrafted, "auto: the drafter had nothing"),
+        (Reason::Resting, "auto: rests, since drafting did not pay of late"),
+    ];
+    for (reason, words) in reasons {
+        let mut state = running(&settings("ngram", 64, 1.0), 2);
+        let mut record = (*Script::new(1).step(&settings("ngram", 64, 1.0))).clone();
+        let (tokens_per_second, plain_tokens_per_second) = (90.5, 60.0);
+        record.choice = Some(Choice { drafted: 12, kept: 12, expected: 1.5, tokens_per_second, plain_tokens_per_second, reason });
+        update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
+        let screen = text(&drawn(&state, &theme("dark", false), 120, 40));
+        assert!(screen.contains(words), "{screen}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{Pen, empty};
 use crate::app::State;
-use crate::telemetry::{StepRecord, TreeRecord};
+use crate::telemetry::{Choice, Reason, StepRecord, TreeRecord};
 use crate::theme::{Glyphs, Role};
 use crate::ui::number;
 
@@ -158,7 +158,11 @@ pub fn tree(state: &State, pen: &mut Pen) {
         return;
     };
     let record = &step.record;
-    let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
+    let (width, mut height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
+    if let Some(choice) = record.choice.as_ref().filter(|_| height >= 7) {
+        height -= 1;
+        pen.text(1, height, &pen.shorten(&chosen(choice), width.saturating_sub(2)), Role::Label);
+    }
     let nodes = record.tree.tokens.len();
     // One row for the head of the columns, one for the bonus token.
     let head = usize::from(height >= 6);
@@ -221,6 +225,17 @@ pub fn tree(state: &State, pen: &mut Pen) {
         if hidden > 0 || skipped > 0 {
             pen.text(1, head + rows_left, &line, Role::Label);
         }
+    }
+}
+
+/// What an automatic budget decided, in words.
+fn chosen(choice: &Choice) -> String {
+    let (kept, drafted, speed) = (choice.kept, choice.drafted, number::speed(Some(choice.tokens_per_second)));
+    match choice.reason {
+        Reason::Whole | Reason::Cut => format!("auto: verifies {kept} of {drafted} drafted, worth {speed} tok/s"),
+        Reason::NotWorth => format!("auto: none of {drafted} drafted is worth verifying"),
+        Reason::NothingDrafted => "auto: the drafter had nothing".to_owned(),
+        Reason::Resting => "auto: rests, since drafting did not pay of late".to_owned(),
     }
 }
 
