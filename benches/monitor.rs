@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 #[command(name = "monitor")]
 struct Options {
     /// Pairs of runs, after one that only warms up
-    #[arg(long, value_name = "N", default_value_t = 9)]
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = pairs)]
     pairs: usize,
     /// Size of the terminal
     #[arg(long, value_name = "COLUMNSxROWS", default_value = "120x40", value_parser = size)]
@@ -54,6 +54,10 @@ struct Options {
     /// Cargo gives this.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+fn pairs(value: &str) -> Result<usize, String> {
+    value.parse().ok().filter(|&pairs| pairs > 0).ok_or_else(|| "give a whole number from 1".to_owned())
 }
 
 fn size(value: &str) -> Result<(u16, u16), String> {
@@ -121,18 +125,22 @@ fn main() {
         by_clock.push(costs[1]);
         first.push(shown.first);
     }
-    println!(
-        "the monitor costs {:.1}% in steps, {:.1}% by the clock; its first token comes after {:.2} s (medians)",
-        100.0 * median(&mut in_steps),
-        100.0 * median(&mut by_clock),
-        median(&mut first)
-    );
+    for (name, costs) in [("in steps", &mut in_steps), ("by the clock", &mut by_clock)] {
+        let [low, middle, high] = quartiles(costs).map(|cost| 100.0 * cost);
+        println!("the monitor costs {middle:.1}% {name} (median; half of the pairs {low:.1}% to {high:.1}%)");
+    }
+    let [_, middle, high] = quartiles(&mut first);
+    println!("its first token comes after {middle:.2} s (median; a quarter later than {high:.2} s)");
 }
 
-fn median(all: &mut [f64]) -> f64 {
+/// The values below which a quarter, a half and three quarters of all lie.
+fn quartiles(all: &mut [f64]) -> [f64; 3] {
     all.sort_by(f64::total_cmp);
-    let n = all.len();
-    (all[(n - 1) / 2] + all[n / 2]) / 2.0
+    [0.25, 0.5, 0.75].map(|share| {
+        let place = share * (all.len() - 1) as f64;
+        let (low, high) = (all[place.floor() as usize], all[place.ceil() as usize]);
+        low + (high - low) * place.fract()
+    })
 }
 
 fn environment(folder: &Path) -> [(&'static str, String); 5] {
