@@ -7,7 +7,8 @@
 //! Two measures are told. "In steps" is tokens over the seconds that the engine counts in its steps, which both programs
 //! count alike: the monitor's is the mean of its last screen, that of `run` comes from its summary. "By the clock" is
 //! tokens after the first step over the time from the first step to the end, as seen from outside; the monitor's last frame
-//! may come up to 120 ms after what it shows, which counts against it.
+//! may come up to 120 ms after what it shows, which counts against it. Where other programs run, the pairs scatter; what
+//! does not is the share of one core that the monitor's own thread used, which is told too where the system tells it.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../tests/common/model.rs"]
@@ -75,6 +76,8 @@ struct Outcome {
     tokens: usize,
     /// Seconds from the start of the program until the first token was seen.
     first: f64,
+    /// The share of one core that the program's first thread used, which draws the screen of the monitor.
+    own: Option<f64>,
 }
 
 fn main() {
@@ -93,9 +96,9 @@ fn main() {
     }
     let (width, height) = options.size;
     println!("{} at temperature {}, {width}x{height}, {} pairs", options.drafter, options.temperature, options.pairs);
-    println!("                in steps, tokens/s        by the clock, tokens/s    first token, s");
-    println!("tokens        run  monitor    cost        run  monitor    cost        monitor");
-    let (mut in_steps, mut by_clock, mut first) = (Vec::new(), Vec::new(), Vec::new());
+    println!("                in steps, tokens/s        by the clock, tokens/s      first   its thread");
+    println!("tokens        run  monitor    cost        run  monitor    cost      token    of a core");
+    let (mut in_steps, mut by_clock, mut first, mut own) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for pair in 0..=options.pairs {
         // Who comes first changes, so that what drifts falls on both.
         let (plain, shown) = if pair % 2 == 0 {
@@ -111,7 +114,7 @@ fn main() {
         }
         let costs = [1.0 - shown.in_steps / plain.in_steps, 1.0 - shown.by_clock / plain.by_clock];
         println!(
-            "{:>6}   {:>8.1} {:>8.1} {:>6.1}%   {:>8.1} {:>8.1} {:>6.1}%       {:>8.2}",
+            "{:>6}   {:>8.1} {:>8.1} {:>6.1}%   {:>8.1} {:>8.1} {:>6.1}%    {:>5.2} s  {:>10}",
             plain.tokens,
             plain.in_steps,
             shown.in_steps,
@@ -119,11 +122,13 @@ fn main() {
             plain.by_clock,
             shown.by_clock,
             100.0 * costs[1],
-            shown.first
+            shown.first,
+            shown.own.map_or("-".to_owned(), |own| format!("{:.2}%", 100.0 * own))
         );
         in_steps.push(costs[0]);
         by_clock.push(costs[1]);
         first.push(shown.first);
+        own.extend(shown.own);
     }
     for (name, costs) in [("in steps", &mut in_steps), ("by the clock", &mut by_clock)] {
         let [low, middle, high] = quartiles(costs).map(|cost| 100.0 * cost);
@@ -131,6 +136,9 @@ fn main() {
     }
     let [_, middle, high] = quartiles(&mut first);
     println!("its first token comes after {middle:.2} s (median; a quarter later than {high:.2} s)");
+    if !own.is_empty() {
+        println!("its own thread used {:.2}% of a core (median)", 100.0 * quartiles(&mut own)[1]);
+    }
 }
 
 /// The values below which a quarter, a half and three quarters of all lie.
@@ -173,6 +181,7 @@ fn run(args: &[String], folder: &Path) -> Outcome {
         by_clock: after as f64 / (end - first).as_secs_f64(),
         tokens,
         first: first.as_secs_f64(),
+        own: None,
     }
 }
 
@@ -223,14 +232,19 @@ fn monitor(args: &[String], (width, height): (u16, u16), folder: &Path) -> Outco
         }
     }
     let screen = parser.screen().contents();
+    let end = end.unwrap();
+    // Nanoseconds on a core come first.
+    let spent = std::fs::read_to_string(format!("/proc/{}/schedstat", child.process_id().unwrap())).ok();
+    let spent = spent.and_then(|spent| spent.split(' ').next()?.parse::<f64>().ok());
     writer.write_all(b"q").unwrap();
     assert!(child.wait().unwrap().success());
     let ((first, before), tokens) = (first.unwrap(), tokens(&screen).unwrap());
     Outcome {
         in_steps: mean_speed(&screen).unwrap_or_else(|| panic!("no speed:\n{screen}")),
-        by_clock: (tokens - before) as f64 / (end.unwrap() - first).as_secs_f64(),
+        by_clock: (tokens - before) as f64 / (end - first).as_secs_f64(),
         tokens,
         first: first.as_secs_f64(),
+        own: spent.map(|spent| spent * 1e-9 / end.as_secs_f64()),
     }
 }
 
