@@ -7,7 +7,8 @@
 //! Two measures are told. "In steps" is tokens over the seconds that the engine counts in its steps, which both programs
 //! count alike: the monitor's is the mean of its last screen, that of `run` comes from its summary. "By the clock" is
 //! tokens after the first step over the time from the first step to the end, as seen from outside; the monitor's last frame
-//! may come up to 120 ms after what it shows, which counts against it.
+//! may come up to 120 ms after what it shows, which counts against it. Where other programs run, the pairs scatter; what
+//! does not is the share of one core that the monitor's own thread used, which is told too where the system tells it.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../tests/common/model.rs"]
@@ -34,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 #[command(name = "monitor")]
 struct Options {
     /// Pairs of runs, after one that only warms up
-    #[arg(long, value_name = "N", default_value_t = 9)]
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = pairs)]
     pairs: usize,
     /// Size of the terminal
     #[arg(long, value_name = "COLUMNSxROWS", default_value = "120x40", value_parser = size)]
@@ -56,6 +57,10 @@ struct Options {
     bench: bool,
 }
 
+fn pairs(value: &str) -> Result<usize, String> {
+    value.parse().ok().filter(|&pairs| pairs > 0).ok_or_else(|| "give a whole number from 1".to_owned())
+}
+
 fn size(value: &str) -> Result<(u16, u16), String> {
     let parsed = value.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     parsed.filter(|&(width, height)| width >= 80 && height >= 24).ok_or_else(|| "give a size from 80x24 up".to_owned())
@@ -71,6 +76,8 @@ struct Outcome {
     tokens: usize,
     /// Seconds from the start of the program until the first token was seen.
     first: f64,
+    /// The share of one core that the program's first thread used, which draws the screen of the monitor.
+    own: Option<f64>,
 }
 
 fn main() {
@@ -89,9 +96,9 @@ fn main() {
     }
     let (width, height) = options.size;
     println!("{} at temperature {}, {width}x{height}, {} pairs", options.drafter, options.temperature, options.pairs);
-    println!("                in steps, tokens/s        by the clock, tokens/s    first token, s");
-    println!("tokens        run  monitor    cost        run  monitor    cost        monitor");
-    let (mut in_steps, mut by_clock, mut first) = (Vec::new(), Vec::new(), Vec::new());
+    println!("                in steps, tokens/s        by the clock, tokens/s      first   its thread");
+    println!("tokens        run  monitor    cost        run  monitor    cost      token    of a core");
+    let (mut in_steps, mut by_clock, mut first, mut own) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for pair in 0..=options.pairs {
         // Who comes first changes, so that what drifts falls on both.
         let (plain, shown) = if pair % 2 == 0 {
@@ -107,7 +114,7 @@ fn main() {
         }
         let costs = [1.0 - shown.in_steps / plain.in_steps, 1.0 - shown.by_clock / plain.by_clock];
         println!(
-            "{:>6}   {:>8.1} {:>8.1} {:>6.1}%   {:>8.1} {:>8.1} {:>6.1}%       {:>8.2}",
+            "{:>6}   {:>8.1} {:>8.1} {:>6.1}%   {:>8.1} {:>8.1} {:>6.1}%    {:>5.2} s  {:>10}",
             plain.tokens,
             plain.in_steps,
             shown.in_steps,
@@ -115,24 +122,33 @@ fn main() {
             plain.by_clock,
             shown.by_clock,
             100.0 * costs[1],
-            shown.first
+            shown.first,
+            shown.own.map_or("-".to_owned(), |own| format!("{:.2}%", 100.0 * own))
         );
         in_steps.push(costs[0]);
         by_clock.push(costs[1]);
         first.push(shown.first);
+        own.extend(shown.own);
     }
-    println!(
-        "the monitor costs {:.1}% in steps, {:.1}% by the clock; its first token comes after {:.2} s (medians)",
-        100.0 * median(&mut in_steps),
-        100.0 * median(&mut by_clock),
-        median(&mut first)
-    );
+    for (name, costs) in [("in steps", &mut in_steps), ("by the clock", &mut by_clock)] {
+        let [low, middle, high] = quartiles(costs).map(|cost| 100.0 * cost);
+        println!("the monitor costs {middle:.1}% {name} (median; half of the pairs {low:.1}% to {high:.1}%)");
+    }
+    let [_, middle, high] = quartiles(&mut first);
+    println!("its first token comes after {middle:.2} s (median; a quarter later than {high:.2} s)");
+    if !own.is_empty() {
+        println!("its own thread used {:.2}% of a core (median)", 100.0 * quartiles(&mut own)[1]);
+    }
 }
 
-fn median(all: &mut [f64]) -> f64 {
+/// The values below which a quarter, a half and three quarters of all lie.
+fn quartiles(all: &mut [f64]) -> [f64; 3] {
     all.sort_by(f64::total_cmp);
-    let n = all.len();
-    (all[(n - 1) / 2] + all[n / 2]) / 2.0
+    [0.25, 0.5, 0.75].map(|share| {
+        let place = share * (all.len() - 1) as f64;
+        let (low, high) = (all[place.floor() as usize], all[place.ceil() as usize]);
+        low + (high - low) * place.fract()
+    })
 }
 
 fn environment(folder: &Path) -> [(&'static str, String); 5] {
@@ -165,6 +181,7 @@ fn run(args: &[String], folder: &Path) -> Outcome {
         by_clock: after as f64 / (end - first).as_secs_f64(),
         tokens,
         first: first.as_secs_f64(),
+        own: None,
     }
 }
 
@@ -215,14 +232,19 @@ fn monitor(args: &[String], (width, height): (u16, u16), folder: &Path) -> Outco
         }
     }
     let screen = parser.screen().contents();
+    let end = end.unwrap();
+    // Nanoseconds on a core come first.
+    let spent = std::fs::read_to_string(format!("/proc/{}/schedstat", child.process_id().unwrap())).ok();
+    let spent = spent.and_then(|spent| spent.split(' ').next()?.parse::<f64>().ok());
     writer.write_all(b"q").unwrap();
     assert!(child.wait().unwrap().success());
     let ((first, before), tokens) = (first.unwrap(), tokens(&screen).unwrap());
     Outcome {
         in_steps: mean_speed(&screen).unwrap_or_else(|| panic!("no speed:\n{screen}")),
-        by_clock: (tokens - before) as f64 / (end.unwrap() - first).as_secs_f64(),
+        by_clock: (tokens - before) as f64 / (end - first).as_secs_f64(),
         tokens,
         first: first.as_secs_f64(),
+        own: spent.map(|spent| spent * 1e-9 / end.as_secs_f64()),
     }
 }
 
