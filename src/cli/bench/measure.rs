@@ -23,7 +23,7 @@ const CONTEXT: usize = 128;
 /// Tokens of the prompts that are read.
 const PROMPTS: [usize; 1] = [256];
 /// Longer contexts, to see what attention costs.
-const CONTEXTS: [usize; 3] = [1024, 4096, 8000];
+const CONTEXTS: [usize; 2] = [1024, 4096];
 /// Tokens decoded plainly in a round.
 const DECODED: usize = 24;
 /// Bytes that are read to find the memory's speed: beyond every cache.
