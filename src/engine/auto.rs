@@ -14,6 +14,8 @@ const TRIALS: usize = 4;
 const REST: usize = 8;
 /// The most of them.
 const LONGEST_REST: usize = 64;
+/// Drafting that takes less than this share of a plain step is never given up: looking costs nothing.
+const CHEAP: f64 = 0.02;
 /// Weight of the newest step in running means.
 const NEW: f64 = 0.15;
 
@@ -32,6 +34,8 @@ pub(super) struct Auto {
     /// Running means over these of tokens put out, as expected, and of seconds.
     tokens: f64,
     seconds: f64,
+    /// The same of the seconds that drafting took.
+    drafting: f64,
     /// Seconds a node that a step takes besides drafting and the pass.
     node: f64,
 }
@@ -81,12 +85,13 @@ impl Auto {
         }
         let (tokens, seconds) = (1.0 + expected, time.draft + cost.seconds(draft.tree.len()) + time.other);
         if self.trials == 0 {
-            (self.tokens, self.seconds) = (tokens, seconds);
+            (self.tokens, self.seconds, self.drafting) = (tokens, seconds, time.draft);
         }
         self.trials += 1;
         self.tokens += NEW * (tokens - self.tokens);
         self.seconds += NEW * (seconds - self.seconds);
-        if self.trials < TRIALS {
+        self.drafting += NEW * (time.draft - self.drafting);
+        if self.trials < TRIALS || self.drafting * choice.plain_tokens_per_second < CHEAP {
             return;
         }
         if self.tokens / self.seconds < choice.plain_tokens_per_second {
@@ -96,5 +101,44 @@ impl Auto {
         } else {
             self.next_rest = REST;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::tree::TokenTree;
+
+    /// What the automatic budget did in `steps` steps with a drafter that takes `drafting` seconds for one node of which
+    /// `p` is accepted, where a pass takes 1 s for any number of tokens.
+    fn asked(drafting: f64, p: f64, steps: usize) -> Vec<bool> {
+        let cost = Cost::new(vec![(1, 1.0), (64, 1.0)]).unwrap();
+        let mut auto = Auto::default();
+        let step = |_| {
+            let asked = auto.ask(64);
+            let mut tree = TokenTree::new(0);
+            if asked.is_some() {
+                tree.push(0, 1, 0.5);
+            }
+            let mut draft = Draft { tree, cut: Vec::new() };
+            let draft_time = if asked.is_some() { drafting } else { 0.0 };
+            let choice = auto.choose(&mut draft, asked, draft_time, 64, &cost);
+            let expected = p * choice.kept as f64;
+            let time = StageTimes { draft: draft_time, verify: 1.0, other: 0.0 };
+            auto.learn(&draft, &[1.0, p][..choice.kept + 1], &choice, expected, &time, &cost);
+            assert_eq!(choice.reason == Reason::Resting, asked.is_none());
+            asked.is_some()
+        };
+        (0..steps).map(step).collect()
+    }
+
+    #[test]
+    fn drafting_that_does_not_pay_rests_ever_longer_and_looks_again() {
+        let rests: Vec<usize> = asked(0.5, 0.1, 400).split(|asked| *asked).map(<[bool]>::len).filter(|&rest| rest > 0).collect();
+        assert_eq!(rests[..6], [8, 16, 32, 64, 64, 64]);
+        // That pays, and that costs next to nothing, go on.
+        assert!(asked(0.5, 0.9, 100).into_iter().all(|asked| asked));
+        assert!(asked(0.001, 0.0, 100).into_iter().all(|asked| asked));
     }
 }

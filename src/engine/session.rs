@@ -305,8 +305,9 @@ impl Session {
             verify: (verified - drafted).as_secs_f64(),
             other: verified.elapsed().as_secs_f64(),
         };
-        if let (Some(choice), Some(cost)) = (&choice, cost) {
+        if let (Some(choice), Some(cost)) = (&choice, &mut self.cost) {
             self.auto.learn(&draft, &record.tree.p, choice, expected_accepted, &record.time, cost);
+            cost.follow(draft.tree.len(), record.time.verify);
         }
         Ok(Some(record))
     }

@@ -268,6 +268,12 @@ impl Driver<'_> {
     }
 
     fn calibrate(&mut self) -> Result<(), End> {
+        // What passes cost has followed the machine since it was measured.
+        if let (Some(shelf), Some(cost), true) =
+            (&self.engine.shelf, self.engine.session.cost(), self.engine.session.settings().auto)
+        {
+            shelf.keep(cost);
+        }
         if let Some(plain_tokens_per_second) = self.engine.session.calibrate().map_err(End::failed)? {
             self.calibrated = Some(Instant::now());
             self.tell(Event::Calibrated { plain_tokens_per_second })?;

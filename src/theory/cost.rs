@@ -51,6 +51,17 @@ impl Cost {
         }
     }
 
+    /// Follows what passes take now: a pass over `batch` tokens took `seconds`. The whole curve moves a little towards it,
+    /// since the speed of a machine drifts, and its shape stays. A single pass that was held up counts for no more than twice
+    /// or half of what was expected.
+    pub fn follow(&mut self, batch: usize, seconds: f64) {
+        const NEW: f64 = 0.05;
+        let factor = (seconds / self.seconds(batch)).clamp(0.5, 2.0).powf(NEW);
+        for (_, t) in &mut self.points {
+            *t *= factor;
+        }
+    }
+
     /// The begin of a tree that gives the most tokens a second: `products[i]` is the probability that node i + 1 is
     /// accepted, parents before children, `draft` the seconds that drafting took, and `node` what each token of a pass costs
     /// besides the pass. Gives the number of drafted nodes to keep, from 0, and the rate
@@ -99,6 +110,22 @@ mod tests {
         assert_eq!(Cost::new(vec![(1, 1.0)]).unwrap().seconds(9), 1.0);
         for bad in [vec![], vec![(2, 1.0)], vec![(1, 1.0), (1, 2.0)], vec![(1, 0.0)], vec![(1, f64::NAN)]] {
             assert_eq!(Cost::new(bad), Err(NoCurve));
+        }
+    }
+
+    #[test]
+    fn it_follows_the_machine() {
+        let mut cost = Cost::new(vec![(1, 1.0), (2, 1.5), (4, 2.5), (8, 4.5)]).unwrap();
+        // One pass that was held up hardly counts, many do.
+        cost.follow(1, 100.0);
+        assert!(cost.seconds(1) < 1.1);
+        for _ in 0..200 {
+            cost.follow(1, 2.0);
+            cost.follow(4, 5.0);
+        }
+        let seconds = [1, 2, 4, 8].map(|b| cost.seconds(b));
+        for (now, before) in seconds.iter().zip([1.0, 1.5, 2.5, 4.5]) {
+            assert!((now / before - 2.0).abs() < 0.1, "{seconds:?}");
         }
     }
 
