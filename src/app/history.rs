@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::telemetry::{BatchMeans, Ending, PositionRates, StageTimes, StepRecord, StepSettings};
+use crate::telemetry::{BatchMeans, Ending, Look, PositionRates, StageTimes, StepRecord, StepSettings};
 
 /// Steps that are kept to look back at. Older ones still count in the averages.
 const KEPT: usize = 4096;
@@ -23,6 +23,8 @@ pub struct Step {
     pub first: bool,
     /// What was measured.
     pub record: Arc<StepRecord>,
+    /// What was found out about it later.
+    pub look: Option<Look>,
 }
 
 /// One generation.
@@ -152,10 +154,18 @@ impl History {
             self.plain_entropy.push(position.plain.entropy);
         }
         let first = before.is_none_or(|(_, t)| t != text);
-        self.steps.push_back(Step { number: self.next, text, changed, first, record });
+        self.steps.push_back(Step { number: self.next, text, changed, first, record, look: None });
         self.next += 1;
         if self.steps.len() > KEPT {
             self.steps.pop_front();
+        }
+    }
+
+    /// Something was found out about a step: the newest of that number of that prompt.
+    pub fn looked(&mut self, prompt: &str, step: usize, look: Look) {
+        let found = self.steps.iter_mut().rev().find(|s| s.record.step == step && s.record.prompt_id == prompt);
+        if let Some(found) = found {
+            found.look = Some(look);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::telemetry::{Ending, StepRecord, StepSettings};
+use crate::telemetry::{Ending, Look, StepRecord, StepSettings};
 use crate::theory::cost::Cost;
 
 /// A wish of the person, applied before the next step.
@@ -22,6 +22,11 @@ pub enum Command {
     Text(String),
     /// Begin the present prompt again.
     Again,
+    /// Which steps are looked at off the timed path: each one whose number is a multiple of this; 0 for none.
+    LookEvery(usize),
+    /// While paused: look at this step of the present text, by its number within the prompt, until it is refined or another
+    /// wish comes.
+    Look(usize),
     /// End the thread.
     Quit,
 }
@@ -93,6 +98,15 @@ pub enum Event {
     },
     /// A step was made.
     Step(Arc<StepRecord>),
+    /// Something was found out about a step that was made, off the timed path. Comes again while it is refined.
+    Looked {
+        /// The prompt's id, as in the step's record.
+        prompt_id: String,
+        /// The step's number within the prompt.
+        step: usize,
+        /// What was found.
+        look: Look,
+    },
     /// A text ended.
     PromptEnded {
         /// How.

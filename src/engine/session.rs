@@ -293,11 +293,13 @@ impl Session {
             emitted: verdict.emitted,
             emitted_text,
             expected_accepted,
+            miss: None,
             entropy,
             time: StageTimes::default(),
             mu,
             mu2,
             ceilings: Ceilings::at(mu, mu2, self.settings.budget, None),
+            reached: None,
         };
         text.step += 1;
         record.time = StageTimes {

@@ -170,6 +170,8 @@ impl Driver<'_> {
                 Some(index) => self.begin(index).map(drop),
                 None => self.refuse(&"there is no prompt yet"),
             },
+            // Nothing is looked at yet.
+            Command::LookEvery(_) | Command::Look(_) => Ok(()),
             Command::Quit => Err(End::Quit),
         }
     }

@@ -113,7 +113,7 @@ fn words(events: &[Event]) -> Vec<String> {
                 steps += 1;
                 continue;
             }
-            Event::Calibrated { .. } | Event::Cost(_) => continue,
+            Event::Calibrated { .. } | Event::Cost(_) | Event::Looked { .. } => continue,
             Event::Loading { what, .. } => what.clone(),
             Event::Ready { .. } => "ready".into(),
             Event::PromptStarted { index, id, .. } => format!("start {index} {id}"),

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Miss, Reached};
 use crate::dist::Moments;
 use crate::tree::TokenId;
 
@@ -80,6 +81,9 @@ pub struct Ceilings {
     pub renewal_tuned: Option<f64>,
     /// The fluid bound.
     pub fluid: Option<f64>,
+    /// The path probability at which the fluid bound's tree is full: e^-t of the t that gives it.
+    #[serde(default)]
+    pub fluid_floor: Option<f64>,
 }
 
 /// What a person can change while it runs; each step says under which it ran.
@@ -173,6 +177,9 @@ pub struct StepRecord {
     pub emitted_text: Vec<String>,
     /// E[accepted | T] = sum of pi over the tree.
     pub expected_accepted: f64,
+    /// The refusal that ended the step; null where nothing was drafted on purpose, and where the text ended.
+    #[serde(default)]
+    pub miss: Option<Miss>,
     /// One entry for each emitted token.
     pub entropy: Vec<PositionEntropy>,
     /// Seconds by stage.
@@ -183,6 +190,9 @@ pub struct StepRecord {
     pub mu2: f64,
     /// The ceilings for this step's budget from those means.
     pub ceilings: Ceilings,
+    /// What was reached of them at these settings, with intervals, as of the last time that they were made anew.
+    #[serde(default)]
+    pub reached: Option<Reached>,
 }
 
 /// How a text ended.

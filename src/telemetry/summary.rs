@@ -17,6 +17,7 @@ impl Ceilings {
             renewal: bounds::renewal(mu, mu2, drafted),
             renewal_tuned: bounds::renewal_tuned(mu, mu2, drafted),
             fluid,
+            fluid_floor: None,
         }
     }
 }

@@ -54,6 +54,7 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
                     let id = prompt.to_string();
                     sink(Event::PromptStarted { index: prompt, id, prompt: text, tokens: 9, prefill_seconds: 0.1 });
                 }
+                Ok(Command::LookEvery(_) | Command::Look(_)) => {}
                 Ok(Command::Quit) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -217,6 +217,8 @@ impl Script {
             bonus_q: None,
             emitted_text: emitted.iter().map(|&t| WORDS[t as usize].into()).collect(),
             expected_accepted: pi[1..].iter().sum::<f64>() + 0.0,
+            miss: None,
+            reached: None,
             time: StageTimes { draft: 0.0004 * drafted as f64, verify, other: 0.0011 },
             mu,
             mu2,

@@ -188,6 +188,8 @@ mod tests {
             emitted: vec![0; texts.len()],
             emitted_text: texts.iter().map(|text| (*text).to_owned()).collect(),
             expected_accepted: 0.0,
+            miss: None,
+            reached: None,
             entropy: Vec::new(),
             time: StageTimes::default(),
             mu: 0.0,

@@ -1,0 +1,107 @@
+//! How far a step stayed from what was possible, and why: marks, losses and misses. Types only; who makes them is the engine.
+
+use serde::{Deserialize, Serialize};
+
+use crate::tree::TokenId;
+
+/// What was found out about one step off the timed path, after it: the oracle tree of its context, and the best tree of the
+/// drafter there.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Look {
+    /// Mass of the best P nodes found: no more is needed to reach it. In accepted drafted tokens.
+    pub oracle_lower: f64,
+    /// Found mass and P minus found times the best of what is not expanded: no tree of P nodes exceeds it.
+    pub oracle_upper: f64,
+    /// The least path probability in the best P nodes found: a token below it is one that an oracle misses too.
+    pub oracle_floor: f64,
+    /// Passes of the target that it took.
+    pub passes: usize,
+    /// E[accepted | T] of the best tree of P nodes under q, valued under p. None until it was drafted.
+    pub drafter_best: Option<f64>,
+    /// Whether it goes on being refined.
+    pub refining: bool,
+}
+
+/// What a token looks like, by its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenClass {
+    /// Begins a word: a space, then a letter.
+    WordStart,
+    /// Goes on with a word.
+    WordPart,
+    /// A digit.
+    Digit,
+    /// Punctuation.
+    Punctuation,
+    /// White space alone.
+    Space,
+    /// What seldom stands outside of code.
+    Code,
+    /// All else: control tokens, parts of characters, symbols.
+    Other,
+}
+
+/// Why the drafter's tree did not hold the token that the target drew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// An oracle with the same budget would have missed it too: it was drawn from the tail.
+    Unlucky,
+    /// The drafter ranked it no worse than the target does, and the budget or the shape left it out; or the tree was not grown
+    /// so far down.
+    Budget,
+    /// The drafter had proposed it, at a worse rank than the target's.
+    Ranking,
+    /// The drafter had not proposed it.
+    Knowledge,
+}
+
+/// The refusal that ended a step: the token that the target drew where the tree did not hold it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Miss {
+    /// Depth at which the token would have stood, from 1.
+    pub depth: usize,
+    /// The token.
+    pub token: TokenId,
+    /// Its text, as in the tree.
+    pub text: String,
+    /// What it looks like.
+    pub class: TokenClass,
+    /// Its probability in the law that is sampled from.
+    pub p: f64,
+    /// Its path probability under the target: the product along the accepted path, its own p included.
+    pub pi: f64,
+    /// Its rank under the target, 0 for the arg-max.
+    pub rank: usize,
+    /// Its probability under the drafter. Null where the drafter had not proposed it.
+    pub q: Option<f64>,
+    /// Its rank among the drafter's proposals there, 0 for the best. Null where the drafter had not proposed it.
+    pub draft_rank: Option<usize>,
+    /// Whether the drafter was asked what comes there.
+    pub asked: bool,
+    /// Why, as far as is known without the oracle tree of this context: by the floor of the fluid bound, where there is one.
+    pub cause: Cause,
+}
+
+/// The part of a ceiling that was reached, with the interval of both together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Lower end of the 95% interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// Means over the steps at the present settings, with intervals by a block bootstrap over steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Steps.
+    pub steps: usize,
+    /// Mean of E[accepted | T].
+    pub expected: Option<Interval>,
+    /// The fluid bound at this budget.
+    pub fluid: Option<Interval>,
+    /// Mean of E[accepted | T] over the fluid bound, both from the same blocks. All None while it is too early.
+    pub share: Option<Interval>,
+}
