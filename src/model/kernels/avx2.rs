@@ -145,8 +145,70 @@ macro_rules! products {
     };
 }
 
+/// Products of blocks by an instruction that multiplies four bytes of a lane and adds them up.
+macro_rules! vnni {
+    ($dpbusd:ident, $features:literal, $nibbles:ident, $bytes:ident) => {
+        /// 8 rows of 32 unsigned nibbles times T tokens, four products a lane in one instruction.
+        #[target_feature(enable = $features)]
+        #[inline]
+        unsafe fn $nibbles<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i; T] {
+            let low = _mm256_set1_epi8(15);
+            let mut whole = [_mm256_setzero_si256(); T];
+            for j in 0..4 {
+                // SAFETY: the caller's lines and rows hold a whole block.
+                unsafe {
+                    let w = _mm256_loadu_si256(lines.add(j * 64).cast());
+                    let (lo, hi) = (_mm256_and_si256(w, low), _mm256_and_si256(_mm256_srli_epi16(w, 4), low));
+                    for t in 0..T {
+                        whole[t] = $dpbusd(whole[t], lo, four(x[t].add(4 * j)));
+                        whole[t] = $dpbusd(whole[t], hi, four(x[t].add(16 + 4 * j)));
+                    }
+                }
+            }
+            whole
+        }
+
+        /// 8 rows of 32 signed bytes, each 128 larger, times T tokens.
+        #[target_feature(enable = $features)]
+        #[inline]
+        unsafe fn $bytes<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i; T] {
+            let mut whole = [_mm256_setzero_si256(); T];
+            for j in 0..8 {
+                // SAFETY: the caller's lines and rows hold a whole block.
+                unsafe {
+                    let w = _mm256_xor_si256(_mm256_loadu_si256(lines.add(j * 64).cast()), _mm256_set1_epi8(-128));
+                    for t in 0..T {
+                        whole[t] = $dpbusd(whole[t], w, four(x[t].add(4 * j)));
+                    }
+                }
+            }
+            whole
+        }
+    };
+}
+
 products!(avx2, "avx2,fma,f16c", nibbles, bytes, 0);
 products!(vnni, "avx2,fma,f16c,avxvnni", vnni_nibbles, vnni_bytes, 128);
+vnni!(_mm256_dpbusd_avx_epi32, "avx2,fma,f16c,avxvnni", vnni_nibbles, vnni_bytes);
+
+// The same with a function that does what that instruction is documented to do, since not every CPU that runs the tests has it.
+#[cfg(test)]
+products!(emulated, "avx2,fma,f16c", emulated_nibbles, emulated_bytes, 128);
+#[cfg(test)]
+vnni!(emulated_dpbusd, "avx2,fma,f16c", emulated_nibbles, emulated_bytes);
+
+/// `sum + a . b` in each 32-bit lane, a of unsigned bytes, b of signed ones.
+#[cfg(test)]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn emulated_dpbusd(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    // SAFETY: all are 32 bytes without invalid values.
+    unsafe {
+        let (sum, a, b): ([i32; 8], [u8; 32], [i8; 32]) =
+            (std::mem::transmute(sum), std::mem::transmute(a), std::mem::transmute(b));
+        let lane = |l: usize| (4 * l..4 * l + 4).map(|i| i32::from(a[i]) * i32::from(b[i])).fold(sum[l], i32::wrapping_add);
+        std::mem::transmute::<[i32; 8], __m256i>(std::array::from_fn(lane))
+    }
+}
 
 /// 8 rows of 32 unsigned nibbles times T tokens.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -183,43 +245,6 @@ unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i
                 // Two products of 128 and 127: 32,512 fits in 16 bits.
                 let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four(x[t].add(4 * j)), w));
                 whole[t] = _mm256_add_epi32(whole[t], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-            }
-        }
-    }
-    whole
-}
-
-/// 8 rows of 32 unsigned nibbles times T tokens, four products a lane in one instruction.
-#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-#[inline]
-unsafe fn vnni_nibbles<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i; T] {
-    let low = _mm256_set1_epi8(15);
-    let mut whole = [_mm256_setzero_si256(); T];
-    for j in 0..4 {
-        // SAFETY: the caller's lines and rows hold a whole block.
-        unsafe {
-            let w = _mm256_loadu_si256(lines.add(j * 64).cast());
-            let (lo, hi) = (_mm256_and_si256(w, low), _mm256_and_si256(_mm256_srli_epi16(w, 4), low));
-            for t in 0..T {
-                whole[t] = _mm256_dpbusd_avx_epi32(whole[t], lo, four(x[t].add(4 * j)));
-                whole[t] = _mm256_dpbusd_avx_epi32(whole[t], hi, four(x[t].add(16 + 4 * j)));
-            }
-        }
-    }
-    whole
-}
-
-/// 8 rows of 32 signed bytes, each 128 larger, times T tokens.
-#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-#[inline]
-unsafe fn vnni_bytes<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i; T] {
-    let mut whole = [_mm256_setzero_si256(); T];
-    for j in 0..8 {
-        // SAFETY: the caller's lines and rows hold a whole block.
-        unsafe {
-            let w = _mm256_xor_si256(_mm256_loadu_si256(lines.add(j * 64).cast()), _mm256_set1_epi8(-128));
-            for t in 0..T {
-                whole[t] = _mm256_dpbusd_avx_epi32(whole[t], w, four(x[t].add(4 * j)));
             }
         }
     }

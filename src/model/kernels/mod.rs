@@ -13,6 +13,8 @@ mod avx512;
 mod cache;
 mod check;
 mod decoder;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod emulation;
 mod lanes;
 mod llama;
 mod memory;
@@ -243,8 +245,8 @@ static AVX512: Kernel = Kernel {
     name: "avx512-vnni",
     tokens: avx512::TOKENS,
     rows: avx512::WEIGHED,
-    tile: avx512::tile,
-    weigh: avx512::weigh,
+    tile: avx512::real::tile,
+    weigh: avx512::real::weigh,
     ..AVX2
 };
 
