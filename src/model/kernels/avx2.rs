@@ -203,8 +203,8 @@ vnni!(emulated_dpbusd, "avx2,fma,f16c", emulated_nibbles, emulated_bytes);
 fn emulated_dpbusd(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
     // SAFETY: all are 32 bytes without invalid values.
     unsafe {
-        let (sum, a, b): ([i32; 8], [u8; 32], [i8; 32]) =
-            (std::mem::transmute(sum), std::mem::transmute(a), std::mem::transmute(b));
+        let sum = std::mem::transmute::<__m256i, [i32; 8]>(sum);
+        let (a, b) = (std::mem::transmute::<__m256i, [u8; 32]>(a), std::mem::transmute::<__m256i, [i8; 32]>(b));
         let lane = |l: usize| (4 * l..4 * l + 4).map(|i| i32::from(a[i]) * i32::from(b[i])).fold(sum[l], i32::wrapping_add);
         std::mem::transmute::<[i32; 8], __m256i>(std::array::from_fn(lane))
     }
