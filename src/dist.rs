@@ -138,10 +138,10 @@ impl<'a> Law<'a> {
         if let Some(k) = warp.top_k.filter(|&k| k < logits.len()) {
             law.last = Some(law.nth(k.max(1) - 1));
         }
-        law.log_z = law.sum(|_, e| e).ln();
+        law.log_z = law.normaliser();
         if warp.top_p < 1.0 {
             law.last = Some(law.nucleus(f64::from(warp.top_p.max(0.0))));
-            law.log_z = law.sum(|_, e| e).ln();
+            law.log_z = law.normaliser();
         }
         Ok(law)
     }
@@ -176,13 +176,9 @@ impl<'a> Law<'a> {
             return Moments::default();
         }
         // With e = exp(z), p = e / Z and ln p = z - ln Z, both moments follow from three sums.
-        let s1 = self.sum(
+        let [s1, s2] = self.sums(
             #[inline(always)]
-            |z, e| z * e,
-        );
-        let s2 = self.sum(
-            #[inline(always)]
-            |z, e| z * z * e,
+            |z, e| [z * e, z * z * e],
         );
         let (z, lz) = (self.log_z.exp(), self.log_z);
         let (m1, m2) = (s1 / z, s2 / z);
@@ -199,9 +195,9 @@ impl<'a> Law<'a> {
         let (mut below, mut found) = (0.0, self.best);
         for (b, block) in self.logits.chunks(BLOCK).enumerate() {
             let base = (b * BLOCK) as TokenId;
-            let mass = wide(
+            let [mass] = wide(
                 #[inline(always)]
-                || self.block(block, base, &|_, e| e),
+                || self.block(block, base, &alone),
             );
             if below + mass > goal {
                 let mut at = below;
@@ -304,10 +300,10 @@ impl<'a> Law<'a> {
         (z, if self.holds(x, token) { exp(z) } else { 0.0 })
     }
 
-    /// The sum of f(z, e^z) over one block of logits whose first token is `base`. f must be 0 where e^z is 0.
+    /// The sums of f(z, e^z) over one block of logits whose first token is `base`. f must be 0 where e^z is 0.
     #[inline(always)]
-    fn block(&self, block: &[f32], base: TokenId, f: &impl Fn(f32, f32) -> f32) -> f64 {
-        let mut lanes = [0f32; LANES];
+    fn block<const N: usize>(&self, block: &[f32], base: TokenId, f: &impl Fn(f32, f32) -> [f32; N]) -> [f64; N] {
+        let mut lanes = [[0f32; LANES]; N];
         let chunks = block.chunks_exact(LANES);
         let (rest, whole) = (chunks.remainder(), block.len() / LANES * LANES);
         if let Some((y, last)) = self.last {
@@ -315,37 +311,55 @@ impl<'a> Law<'a> {
                 for i in 0..LANES {
                     let z = (c[i] - self.max) * self.inv_t;
                     let holds = (c[i] > y) | ((c[i] == y) & (first + i as TokenId <= last));
-                    lanes[i] += f(z, if holds { exp(z) } else { 0.0 });
+                    let terms = f(z, if holds { exp(z) } else { 0.0 });
+                    for n in 0..N {
+                        lanes[n][i] += terms[n];
+                    }
                 }
             }
         } else {
             for c in chunks {
                 for i in 0..LANES {
                     let z = (c[i] - self.max) * self.inv_t;
-                    lanes[i] += f(z, exp(z));
+                    let terms = f(z, exp(z));
+                    for n in 0..N {
+                        lanes[n][i] += terms[n];
+                    }
                 }
             }
         }
-        for (i, (lane, &x)) in lanes.iter_mut().zip(rest).enumerate() {
+        for (i, &x) in rest.iter().enumerate() {
             let (z, e) = self.weight(x, base + (whole + i) as TokenId);
-            *lane += f(z, e);
+            let terms = f(z, e);
+            for n in 0..N {
+                lanes[n][i] += terms[n];
+            }
         }
-        lanes.iter().map(|&x| f64::from(x)).sum()
+        lanes.map(|lanes| lanes.iter().map(|&x| f64::from(x)).sum())
     }
 
     #[inline(always)]
-    fn sum(&self, f: impl Fn(f32, f32) -> f32) -> f64 {
+    fn sums<const N: usize>(&self, f: impl Fn(f32, f32) -> [f32; N]) -> [f64; N] {
         wide(
             #[inline(always)]
             || {
                 // Loops, not chains of closures: all of it must be inlined here to be compiled for these instructions.
-                let mut sum = 0.0;
+                let mut sums = [0.0; N];
                 for (b, block) in self.logits.chunks(BLOCK).enumerate() {
-                    sum += self.block(block, (b * BLOCK) as TokenId, &f);
+                    let more = self.block(block, (b * BLOCK) as TokenId, &f);
+                    for n in 0..N {
+                        sums[n] += more[n];
+                    }
                 }
-                sum
+                sums
             },
         )
+    }
+
+    /// ln of the sum of e^z over the support.
+    fn normaliser(&self) -> f64 {
+        let [z] = self.sums(alone);
+        z.ln()
     }
 
     /// The token of rank `n` in the order of falling logit, ties to the lower id.
@@ -385,6 +399,12 @@ impl<'a> Law<'a> {
         }
         last
     }
+}
+
+/// The term of a sum of e^z.
+#[inline(always)]
+fn alone(_: f32, e: f32) -> [f32; 1] {
+    [e]
 }
 
 fn falling(a: &(f32, TokenId), b: &(f32, TokenId)) -> std::cmp::Ordering {

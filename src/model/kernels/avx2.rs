@@ -4,8 +4,8 @@
 
 use std::arch::x86_64::*;
 
-use super::acts::Row;
-use super::tile::{BLOCK, Packing};
+use super::acts::{ActBlock, Row};
+use super::tile::Packing;
 use super::{Out, Weigh};
 
 /// Tokens that share each load of weights.
@@ -64,77 +64,86 @@ macro_rules! products {
                 }
             }
 
+            /// Two tokens at most take both halves of a tile at once, so that it is read in one stream. With more there are not
+            /// enough registers for that: they take one half after the other, which lies in the cache then.
+            #[target_feature(enable = $features)]
+            unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+                // SAFETY: as above.
+                unsafe {
+                    if T <= 2 {
+                        halves::<T, P, 2>(tile, tokens, out, 0);
+                    } else {
+                        halves::<T, P, 1>(tile, tokens, out, 0);
+                        halves::<T, P, 1>(tile, tokens, out, 1);
+                    }
+                }
+            }
+
+            /// H halves of a tile, from half `first` on.
             #[target_feature(enable = $features)]
             #[allow(clippy::needless_range_loop)] // the half is an offset too
-            unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+            unsafe fn halves<const T: usize, const P: usize, const H: usize>(
+                tile: &[u8],
+                tokens: &[Row],
+                out: Out,
+                first: usize,
+            ) {
                 let p = packing(P);
-                let blocks = tokens[0].scale.len();
+                let blocks = tokens[0].len();
                 debug_assert!(tile.len() == p.tile(blocks) && tokens.len() == T);
-                let quants: [*const i8; T] = std::array::from_fn(|t| tokens[t].quants.as_ptr());
-                let scale: [*const f32; T] = std::array::from_fn(|t| tokens[t].scale.as_ptr());
-                let sum: [*const i32; T] = std::array::from_fn(|t| tokens[t].sum.as_ptr());
-                let scaled_sum: [*const f32; T] = std::array::from_fn(|t| tokens[t].scaled_sum.as_ptr());
-                let mut sums = [[_mm256_setzero_ps(); 2]; T];
-                let mut block = |b: usize, h: usize| {
+                let rows: [*const ActBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
+                let more = match P {
+                    NIBBLES => 8,
+                    BYTES => $more,
+                    _ => 0,
+                };
+                let mut sums = [[_mm256_setzero_ps(); H]; T];
+                for b in 0..blocks {
                     let (at, head) = p.place(b);
-                    // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and
-                    // each row has `blocks` blocks.
-                    unsafe {
-                        let record = tile.as_ptr().add(at);
-                        let scales = record.add(p.quants());
-                        let x = quants.map(|q| q.add(b * BLOCK));
-                        let more = match P {
-                            NIBBLES => 8,
-                            BYTES => $more,
-                            _ => 0,
-                        };
-                        let whole: [__m256i; T] =
-                            if P == BYTES { $bytes::<T>(record.add(h * 32), x) } else { $nibbles::<T>(record.add(h * 32), x) };
-                        let half = |at: *const u8| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
-                        let byte = |at: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
-                        let head = tile.as_ptr().add(head + h * 16);
-                        let d = if P == SUPER {
-                            _mm256_mul_ps(half(head), byte(scales.add(h * 8)))
-                        } else {
-                            half(scales.add(h * 16))
-                        };
-                        for t in 0..T {
-                            let mut whole = whole[t];
-                            if more != 0 {
-                                whole = _mm256_sub_epi32(whole, _mm256_set1_epi32(more * *sum[t].add(b)));
-                            }
-                            let d = _mm256_mul_ps(d, _mm256_set1_ps(*scale[t].add(b)));
-                            sums[t][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), d, sums[t][h]);
-                        }
-                        if P == NIBBLES_MIN || P == SUPER {
-                            let m = if P == SUPER {
-                                let m = _mm256_mul_ps(half(head.add(32)), byte(scales.add(16 + h * 8)));
-                                _mm256_sub_ps(_mm256_set1_ps(-0.0), m)
+                    for h in 0..H {
+                        let half = first + h;
+                        // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and
+                        // each row has `blocks` blocks.
+                        unsafe {
+                            let record = tile.as_ptr().add(at);
+                            let (lines, scales) = (record.add(half * 32), record.add(p.quants()));
+                            let x = rows.map(|row| row.add(b));
+                            let whole: [__m256i; T] = if P == BYTES { $bytes::<T>(lines, x) } else { $nibbles::<T>(lines, x) };
+                            let halfs = |at: *const u8| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
+                            let byte = |at: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
+                            let head = tile.as_ptr().add(head + half * 16);
+                            let d = if P == SUPER {
+                                _mm256_mul_ps(halfs(head), byte(scales.add(half * 8)))
                             } else {
-                                half(scales.add(32 + h * 16))
+                                halfs(scales.add(half * 16))
                             };
                             for t in 0..T {
-                                sums[t][h] = _mm256_fmadd_ps(m, _mm256_set1_ps(*scaled_sum[t].add(b)), sums[t][h]);
+                                let mut whole = whole[t];
+                                if more != 0 {
+                                    whole = _mm256_sub_epi32(whole, _mm256_set1_epi32(more * (*x[t]).sum));
+                                }
+                                let d = _mm256_mul_ps(d, _mm256_set1_ps((*x[t]).scale));
+                                sums[t][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), d, sums[t][h]);
+                            }
+                            if P == NIBBLES_MIN || P == SUPER {
+                                let m = if P == SUPER {
+                                    let m = _mm256_mul_ps(halfs(head.add(32)), byte(scales.add(16 + half * 8)));
+                                    _mm256_sub_ps(_mm256_set1_ps(-0.0), m)
+                                } else {
+                                    halfs(scales.add(32 + half * 16))
+                                };
+                                for t in 0..T {
+                                    sums[t][h] = _mm256_fmadd_ps(m, _mm256_set1_ps((*x[t]).scaled_sum), sums[t][h]);
+                                }
                             }
                         }
-                    }
-                };
-                // The sums of both halves of the rows fit into registers beside nibbles' work, but not beside that of
-                // bytes: those take one half after the other.
-                if P == BYTES && T > 1 {
-                    (0..blocks).for_each(|b| block(b, 0));
-                    (0..blocks).for_each(|b| block(b, 1));
-                } else {
-                    for b in 0..blocks {
-                        block(b, 0);
-                        block(b, 1);
                     }
                 }
                 for (t, sums) in sums.iter().enumerate() {
                     for (h, sum) in sums.iter().enumerate() {
                         // SAFETY: the caller lets us write 16 rows of each token.
                         unsafe {
-                            let at = out.at.add(t * out.stride + h * 8);
+                            let at = out.at.add(t * out.stride + (first + h) * 8);
                             let sum = if out.add { _mm256_add_ps(_mm256_loadu_ps(at), *sum) } else { *sum };
                             _mm256_storeu_ps(at, sum);
                         }
@@ -151,7 +160,7 @@ macro_rules! vnni {
         /// 8 rows of 32 unsigned nibbles times T tokens, four products a lane in one instruction.
         #[target_feature(enable = $features)]
         #[inline]
-        unsafe fn $nibbles<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i; T] {
+        unsafe fn $nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [__m256i; T] {
             let low = _mm256_set1_epi8(15);
             let mut whole = [_mm256_setzero_si256(); T];
             for j in 0..4 {
@@ -160,8 +169,8 @@ macro_rules! vnni {
                     let w = _mm256_loadu_si256(lines.add(j * 64).cast());
                     let (lo, hi) = (_mm256_and_si256(w, low), _mm256_and_si256(_mm256_srli_epi16(w, 4), low));
                     for t in 0..T {
-                        whole[t] = $dpbusd(whole[t], lo, four(x[t].add(4 * j)));
-                        whole[t] = $dpbusd(whole[t], hi, four(x[t].add(16 + 4 * j)));
+                        whole[t] = $dpbusd(whole[t], lo, four(x[t], 4 * j));
+                        whole[t] = $dpbusd(whole[t], hi, four(x[t], 16 + 4 * j));
                     }
                 }
             }
@@ -171,14 +180,14 @@ macro_rules! vnni {
         /// 8 rows of 32 signed bytes, each 128 larger, times T tokens.
         #[target_feature(enable = $features)]
         #[inline]
-        unsafe fn $bytes<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i; T] {
+        unsafe fn $bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [__m256i; T] {
             let mut whole = [_mm256_setzero_si256(); T];
             for j in 0..8 {
                 // SAFETY: the caller's lines and rows hold a whole block.
                 unsafe {
                     let w = _mm256_xor_si256(_mm256_loadu_si256(lines.add(j * 64).cast()), _mm256_set1_epi8(-128));
                     for t in 0..T {
-                        whole[t] = $dpbusd(whole[t], w, four(x[t].add(4 * j)));
+                        whole[t] = $dpbusd(whole[t], w, four(x[t], 4 * j));
                     }
                 }
             }
@@ -213,7 +222,7 @@ fn emulated_dpbusd(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
 /// 8 rows of 32 unsigned nibbles times T tokens.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i; T] {
+unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [__m256i; T] {
     let low = _mm256_set1_epi8(15);
     let mut pairs = [_mm256_setzero_si256(); T];
     for j in 0..4 {
@@ -223,8 +232,8 @@ unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m25
             let (lo, hi) = (_mm256_and_si256(w, low), _mm256_and_si256(_mm256_srli_epi16(w, 4), low));
             for t in 0..T {
                 // At most 8 sums of two products of 15 and 127: 30,480 fits in 16 bits.
-                pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(lo, four(x[t].add(4 * j))));
-                pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(hi, four(x[t].add(16 + 4 * j))));
+                pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(lo, four(x[t], 4 * j)));
+                pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(hi, four(x[t], 16 + 4 * j)));
             }
         }
     }
@@ -234,7 +243,7 @@ unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m25
 /// 8 rows of 32 signed bytes times T tokens: |w| times x with the sign of w, since one factor must be unsigned.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i; T] {
+unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [__m256i; T] {
     let mut whole = [_mm256_setzero_si256(); T];
     for j in 0..8 {
         // SAFETY: the caller's lines and rows hold a whole block.
@@ -243,7 +252,7 @@ unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i
             let magnitude = _mm256_abs_epi8(w);
             for t in 0..T {
                 // Two products of 128 and 127: 32,512 fits in 16 bits.
-                let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four(x[t].add(4 * j)), w));
+                let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four(x[t], 4 * j), w));
                 whole[t] = _mm256_add_epi32(whole[t], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
             }
         }
@@ -251,12 +260,12 @@ unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i
     whole
 }
 
-/// Four bytes in every lane.
+/// Four quants of a block, from number `from` on, in every lane.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn four(at: *const i8) -> __m256i {
-    // SAFETY: four bytes lie there, says the caller.
-    _mm256_set1_epi32(unsafe { at.cast::<i32>().read_unaligned() })
+unsafe fn four(x: *const ActBlock, from: usize) -> __m256i {
+    // SAFETY: it is a block, says the caller, and has these four.
+    _mm256_set1_epi32(unsafe { x.cast::<u8>().add(from).cast::<i32>().read_unaligned() })
 }
 
 /// Rows that share each load of halves.

@@ -33,8 +33,7 @@ macro_rules! kernel {
             use $arch::*;
 
             use super::*;
-            use crate::model::kernels::acts::Row;
-            use crate::model::kernels::tile::BLOCK;
+            use crate::model::kernels::acts::{ActBlock, Row};
             use crate::model::kernels::{Out, Weigh};
 
             /// One tile times up to [`TOKENS`] tokens.
@@ -76,12 +75,9 @@ macro_rules! kernel {
             $(#[target_feature(enable = $features)])?
             unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
                 let p = packing(P);
-                let blocks = tokens[0].scale.len();
+                let blocks = tokens[0].len();
                 debug_assert!(tile.len() == p.tile(blocks) && tokens.len() == T);
-                let quants: [*const i8; T] = std::array::from_fn(|t| tokens[t].quants.as_ptr());
-                let scale: [*const f32; T] = std::array::from_fn(|t| tokens[t].scale.as_ptr());
-                let sum: [*const i32; T] = std::array::from_fn(|t| tokens[t].sum.as_ptr());
-                let scaled_sum: [*const f32; T] = std::array::from_fn(|t| tokens[t].scaled_sum.as_ptr());
+                let rows: [*const ActBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
                 let mut sums = [_mm512_setzero_ps(); T];
                 for b in 0..blocks {
                     let (at, head) = p.place(b);
@@ -90,7 +86,7 @@ macro_rules! kernel {
                     unsafe {
                         let record = tile.as_ptr().add(at);
                         let scales = record.add(p.quants());
-                        let x = quants.map(|q| q.add(b * BLOCK));
+                        let x = rows.map(|row| row.add(b));
                         // Weights are unsigned in these products. Those of bytes are 128 too large then, those of centred nibbles 8.
                         let more = match P {
                             NIBBLES => 8,
@@ -99,7 +95,7 @@ macro_rules! kernel {
                         };
                         let whole: [__m512i; T] = std::array::from_fn(|t| match more {
                             0 => _mm512_setzero_si512(),
-                            _ => _mm512_set1_epi32(-more * *sum[t].add(b)),
+                            _ => _mm512_set1_epi32(-more * (*x[t]).sum),
                         });
                         let whole = if P == BYTES { bytes(record, x, whole) } else { nibbles(record, x, whole) };
                         let half = |at: *const u8| _mm512_cvtph_ps(_mm256_loadu_si256(at.cast()));
@@ -107,7 +103,7 @@ macro_rules! kernel {
                         let head = tile.as_ptr().add(head);
                         let d = if P == SUPER { _mm512_mul_ps(half(head), byte(scales)) } else { half(scales) };
                         for t in 0..T {
-                            let d = _mm512_mul_ps(d, _mm512_set1_ps(*scale[t].add(b)));
+                            let d = _mm512_mul_ps(d, _mm512_set1_ps((*x[t]).scale));
                             sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[t]), d, sums[t]);
                         }
                         if P == NIBBLES_MIN || P == SUPER {
@@ -118,7 +114,7 @@ macro_rules! kernel {
                                 half(scales.add(32))
                             };
                             for t in 0..T {
-                                sums[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(*scaled_sum[t].add(b)), sums[t]);
+                                sums[t] = _mm512_fmadd_ps(m, _mm512_set1_ps((*x[t]).scaled_sum), sums[t]);
                             }
                         }
                     }
@@ -136,7 +132,7 @@ macro_rules! kernel {
             /// 16 rows of 32 unsigned nibbles times T tokens, added to `whole`.
             $(#[target_feature(enable = $features)])?
             #[inline]
-            unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const i8; T], mut whole: [__m512i; T]) -> [__m512i; T] {
+            unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T], mut whole: [__m512i; T]) -> [__m512i; T] {
                 let low = _mm512_set1_epi8(15);
                 // With few tokens the products of one sum would wait for each other.
                 let mut other = [_mm512_setzero_si512(); T];
@@ -146,9 +142,9 @@ macro_rules! kernel {
                         let w = _mm512_loadu_si512(lines.add(j * 64).cast());
                         let (lo, hi) = (_mm512_and_si512(w, low), _mm512_and_si512(_mm512_srli_epi16(w, 4), low));
                         for t in 0..T {
-                            whole[t] = _mm512_dpbusd_epi32(whole[t], lo, four(x[t].add(4 * j)));
+                            whole[t] = _mm512_dpbusd_epi32(whole[t], lo, four(x[t], 4 * j));
                             let high = if T <= 2 { &mut other[t] } else { &mut whole[t] };
-                            *high = _mm512_dpbusd_epi32(*high, hi, four(x[t].add(16 + 4 * j)));
+                            *high = _mm512_dpbusd_epi32(*high, hi, four(x[t], 16 + 4 * j));
                         }
                     }
                 }
@@ -163,7 +159,7 @@ macro_rules! kernel {
             /// 16 rows of 32 signed bytes, each 128 larger, times T tokens, added to `whole`.
             $(#[target_feature(enable = $features)])?
             #[inline]
-            unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const i8; T], mut whole: [__m512i; T]) -> [__m512i; T] {
+            unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T], mut whole: [__m512i; T]) -> [__m512i; T] {
                 let sign = _mm512_set1_epi8(-128);
                 let mut other = [_mm512_setzero_si512(); T];
                 for j in 0..8 {
@@ -172,7 +168,7 @@ macro_rules! kernel {
                         let w = _mm512_xor_si512(_mm512_loadu_si512(lines.add(j * 64).cast()), sign);
                         for t in 0..T {
                             let sum = if T <= 2 && j % 2 == 1 { &mut other[t] } else { &mut whole[t] };
-                            *sum = _mm512_dpbusd_epi32(*sum, w, four(x[t].add(4 * j)));
+                            *sum = _mm512_dpbusd_epi32(*sum, w, four(x[t], 4 * j));
                         }
                     }
                 }
@@ -184,12 +180,12 @@ macro_rules! kernel {
                 whole
             }
 
-            /// Four bytes in every lane.
+            /// Four quants of a block, from number `from` on, in every lane.
             $(#[target_feature(enable = $features)])?
             #[inline]
-            unsafe fn four(at: *const i8) -> __m512i {
-                // SAFETY: four bytes lie there, says the caller.
-                _mm512_set1_epi32(unsafe { at.cast::<i32>().read_unaligned() })
+            unsafe fn four(x: *const ActBlock, from: usize) -> __m512i {
+                // SAFETY: it is a block, says the caller, and has these four.
+                _mm512_set1_epi32(unsafe { x.cast::<u8>().add(from).cast::<i32>().read_unaligned() })
             }
 
             /// See [`Weigh`].

@@ -157,7 +157,7 @@ proptest! {
                 (kernel.gate)(&x, &y, &acts, 2, 0);
                 (kernel.rotate)(&mut turned, &angles[..(n + 64) & !1], true, 0.125);
                 (kernel.rotate)(&mut halved, &angles[..(n + 64) & !1], false, 1.0);
-                let rows: Vec<_> = (0..3).map(|t| acts.row(t)).map(|r| (r.quants.to_vec(), r.sum.to_vec(), bits(r.scale), bits(r.scaled_sum))).collect();
+                let rows: Vec<_> = (0..3).map(|t| acts.row(t)).map(<[_]>::to_vec).collect();
                 ((kernel.softmax)(&mut scores, n + 64), rows)
             };
             (bits(&sums), rows, bits(&scores), bits(&[softmax.0, softmax.1]), bits(&turned), bits(&halved))
