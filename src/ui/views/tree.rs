@@ -300,7 +300,7 @@ fn rank(rank: usize) -> String {
 }
 
 /// A token as the tree shows it: a space at its start or end is made visible.
-fn token(text: &str, pen: &Pen, width: usize) -> String {
+pub fn token(text: &str, pen: &Pen, width: usize) -> String {
     let inner = text.trim_matches(' ');
     let lead = text.len() - text.trim_start_matches(' ').len();
     let shown = if inner.is_empty() && !text.is_empty() {

@@ -1,0 +1,106 @@
+//! The curve: what every budget up to B accepts, beside the ceilings, log B across: the paper's figure, live.
+
+use super::{Pen, empty, greedy};
+use crate::app::State;
+use crate::telemetry::Within;
+use crate::theme::Role;
+use crate::theory::bounds;
+use crate::ui::number::two;
+use crate::ui::plot::{Curve, Plot, between, round_up};
+
+/// The budgets that ceilings are drawn to at least.
+const LEAST: usize = 64;
+
+/// The measured curves, accepted and E\[X | T\] for B = 1, 2, ...: of the selected step, else means.
+fn measured(state: &State) -> Option<(Vec<f64>, Vec<f64>)> {
+    if let Some(step) = state.selected.and_then(|n| state.history.get(n)) {
+        let within = Within::budgets(&step.record);
+        return Some((within.accepted.into_iter().map(|a| a as f64).collect(), within.expected));
+    }
+    let curve = &state.history.averages.curve;
+    let all = |f: &dyn Fn(usize) -> Option<f64>| (1..=curve.budget()).map_while(f).collect::<Vec<f64>>();
+    (curve.steps() > 0).then(|| (all(&|b| curve.accepted(b)), all(&|b| curve.expected(b))))
+}
+
+/// What the title says.
+pub fn summary(state: &State) -> (Vec<String>, Role) {
+    let Some((_, expected)) = measured(state) else { return (Vec::new(), Role::Label) };
+    let (b, half) = (expected.len(), expected.len() / 2);
+    let at = |b: usize| expected.get(b.wrapping_sub(1)).map(|e| two(*e));
+    match (at(b), at(half)) {
+        (Some(all), Some(part)) => {
+            let short = format!("E[X|T] {all} at B {b}");
+            (vec![format!("{short}, {part} at B {half}"), short], Role::GaugeExpected)
+        }
+        _ => (Vec::new(), Role::Label),
+    }
+}
+
+/// Draws it.
+pub fn curve(state: &State, pen: &mut Pen) {
+    let (Some((accepted, expected)), Some(newest)) = (measured(state), state.history.newest()) else {
+        empty(pen, "what every budget would have accepted comes here");
+        return;
+    };
+    let record = &newest.record;
+    let greedy = greedy(record);
+    // Greedy the ceilings are those of the same contexts at temperature 1, and named so.
+    let plain = &state.history.plain_moments;
+    let (mu, mu2) = if greedy { (plain.mu(), plain.mu2()) } else { (record.mu, record.mu2) };
+    let most = accepted.len().max(LEAST);
+    let last = |values: &[f64]| values.last().copied().filter(|v| v.is_finite());
+    let drafted = |b: f64| (b - 1.0).max(0.0);
+    let ceiling = |form: fn(f64, f64, usize) -> Option<f64>, b: f64| {
+        let (low, high) = (form(mu, mu2, drafted(b.floor()) as usize)?, form(mu, mu2, drafted(b.floor()) as usize + 1)?);
+        Some((low + (high - low) * b.fract()).min(drafted(b)))
+    };
+    let tuned = |b: f64| ceiling(bounds::renewal_tuned, b);
+    let renewal = |b: f64| ceiling(bounds::renewal, b);
+    let published = |b: f64| bounds::published(mu, mu2, b.floor() as usize).zip(bounds::published(mu, mu2, b.floor() as usize + 1));
+    let published = |b: f64| published(b).map(|(low, high)| low + (high - low) * b.fract());
+    let batch = |b: f64| Some(drafted(b));
+    let fluid = |b: f64| between(&state.fluid, b);
+    let took = |b: f64| between(&accepted, b);
+    let worth = |b: f64| between(&expected, b);
+    let named = |name: &str, value: Option<f64>| {
+        value.filter(|v| v.is_finite()).map_or_else(|| vec![name.to_owned()], |v| vec![format!("{name} {}", two(v)), name.to_owned()])
+    };
+    let reference = if greedy { "T=1: " } else { "" };
+    let mut curves = vec![
+        Curve { labels: named("accepted", last(&accepted)), letter: "#", role: Role::GaugeAccepted, dashed: false, value: &took },
+        Curve { labels: named("E[X|T]", last(&expected)), letter: "e", role: Role::GaugeExpected, dashed: false, value: &worth },
+    ];
+    if !state.fluid.is_empty() && !greedy {
+        curves.push(Curve {
+            labels: named("fluid", fluid(most as f64).or(last(&state.fluid))),
+            letter: "f",
+            role: Role::GaugeFluid,
+            dashed: false,
+            value: &fluid,
+        });
+    }
+    let forms: [(&str, &str, &dyn Fn(f64) -> Option<f64>, Role); 3] = [
+        ("tuned", "t", &tuned, Role::GaugeCeiling),
+        ("renewal", "r", &renewal, Role::GaugeCeiling),
+        ("published?", "p", &published, Role::GaugeUnknown),
+    ];
+    for (name, letter, value, role) in forms {
+        if value(most as f64).is_some() {
+            let role = if greedy { Role::GaugeUnknown } else { role };
+            curves.push(Curve { labels: named(&format!("{reference}{name}"), value(most as f64)), letter, role, dashed: true, value });
+        }
+    }
+    curves.push(Curve { labels: vec!["B - 1".to_owned()], letter: ".", role: Role::PlotAxis, dashed: true, value: &batch });
+    // As high as the measured and the proven curves go, the published one aside: its constant is unknown.
+    let top = [last(&accepted), last(&expected), last(&state.fluid), tuned(most as f64).or_else(|| renewal(most as f64))];
+    let top = top.into_iter().flatten().filter(|v| v.is_finite()).fold(1.0, f64::max);
+    let kept = record.choice.map(|c| c.kept + 1).filter(|_| record.settings.auto);
+    let plot = Plot {
+        most,
+        top: round_up(top * 1.05),
+        places: usize::from(top < 10.0 && round_up(top * 1.05).fract() > 0.0),
+        mark: Some(kept.unwrap_or(record.settings.budget)),
+        curves: &curves,
+    };
+    plot.draw(pen);
+}

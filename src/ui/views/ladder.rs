@@ -1,0 +1,185 @@
+//! The ladder: from B - 1 down to what was accepted, loss by loss, as one stacked bar and as a table.
+
+use super::{Pen, empty};
+use crate::app::State;
+use crate::telemetry::{Cause, Losses};
+use crate::theme::{Glyphs, Role};
+use crate::ui::number::{percent, speed, two};
+
+/// Looks below which their means are too early to be shown.
+pub const FEWEST_LOOKS: usize = 5;
+/// Misses below which their shares are.
+const FEWEST_MISSES: usize = 20;
+
+/// One line of the table, and one part of the bar.
+struct Part {
+    name: &'static str,
+    role: Role,
+    fill: &'static str,
+    mean: Option<f64>,
+    step: Option<f64>,
+}
+
+/// The losses, the highest first. What is not told apart yet stands in one part of its own.
+fn parts(mean: &Losses, step: &Losses, glyphs: &Glyphs) -> Vec<Part> {
+    let [_, luck, shape, knowledge, context, budget] = glyphs.losses;
+    let part = |name, role, fill, mean, step| Part { name, role, fill, mean, step };
+    let mut parts = vec![
+        part("budget", Role::LossBudget, budget, mean.budget, step.budget),
+        part("context", Role::LossContext, context, mean.context, step.context),
+        part("knowledge", Role::LossKnowledge, knowledge, mean.knowledge, step.knowledge),
+        part("shape", Role::LossShape, shape, mean.shape, step.shape),
+        part("luck", Role::LossLuck, luck, Some(mean.luck), Some(step.luck)),
+    ];
+    let unsplit = |l: &Losses| Some(l.unsplit).filter(|u| *u != 0.0);
+    if let (mean, step) = (unsplit(mean), unsplit(step))
+        && (mean.is_some() || step.is_some())
+    {
+        parts.insert(4, part("not split yet", Role::LossKnowledge, knowledge, mean, step));
+    }
+    parts
+}
+
+/// What the title says.
+pub fn summary(state: &State) -> (Vec<String>, Role) {
+    let ladder = &state.history.averages.ladder;
+    if ladder.steps() == 0 {
+        return (Vec::new(), Role::Label);
+    }
+    let (looks, steps) = (ladder.looks(), ladder.steps());
+    (
+        vec![
+            format!("drafted tokens a step; oracle looked at {looks} of {steps} steps"),
+            format!("oracle looked at {looks} of {steps} steps"),
+            format!("{looks} of {steps} looked at"),
+        ],
+        Role::Label,
+    )
+}
+
+/// Draws it.
+pub fn ladder(state: &State, pen: &mut Pen) {
+    let averages = &state.history.averages;
+    let shown = state.step().or_else(|| state.history.newest());
+    let (Some(mean), Some(shown)) = (averages.ladder.losses(), shown) else {
+        empty(pen, "where drafted tokens were lost comes here");
+        return;
+    };
+    let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
+    let step = Losses::of(&shown.record, shown.look.as_ref());
+    let (accepted, one) = (averages.accepted_mean().unwrap_or(0.0), shown.record.accepted as f64);
+    let parts = parts(&mean, &step, glyphs);
+    let single = state.selected.is_some();
+    let roomy = height >= 9;
+    if roomy {
+        let (reached, pick): (f64, fn(&Part) -> Option<f64>) = if single { (one, |p| p.step) } else { (accepted, |p| p.mean) };
+        bar(&parts, reached, pick, &mut pen.part(1, 0, width.saturating_sub(2) as u16, 1));
+    }
+    let top = usize::from(roomy);
+    // Ends of the columns of numbers, from the left edge; tokens a second where there is room.
+    let (first, second, third) = if width >= 44 { (24, 33, 43) } else { (22, 29, 37) };
+    pen.text(1, top, "tokens a step", Role::Label);
+    pen.right(first, top, "mean", Role::Label);
+    pen.right(second, top, "tok/s", Role::Label);
+    pen.right(third, top, &format!("step {}", shown.record.step), if single { Role::Notice } else { Role::Label });
+    let steps_a_second = averages.steps as f64 / averages.time.total();
+    let mut y = top + 1;
+    let mut line = |y: usize, name: &str, fill: &str, role: Role, values: [Option<f64>; 2], value_role: Role| {
+        pen.rule(1, 3, y, fill, role);
+        pen.text(4, y, name, if value_role == Role::Value { Role::Base } else { role });
+        let shown = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), two);
+        pen.right(first, y, &shown(values[0]), value_role);
+        let rate = values[0].map(|v| v * steps_a_second);
+        pen.right(second, y, &speed(rate), Role::Label);
+        pen.right(third, y, &shown(values[1]), if single { Role::Value } else { Role::Base });
+    };
+    let batch = accepted + mean.total();
+    line(y, "B - 1", " ", Role::GaugeCeiling, [Some(batch), Some(one + step.total())], Role::Base);
+    for part in &parts {
+        y += 1;
+        line(y, part.name, part.fill, part.role, [part.mean, part.step], Role::Base);
+    }
+    y += 1;
+    line(y, "accepted", glyphs.losses[0], Role::GaugeAccepted, [Some(accepted), Some(one)], Role::Value);
+    // Signs: what is taken off, and what is left.
+    for (i, part) in parts.iter().enumerate() {
+        let minus = if part.mean.is_some() { "-" } else { " " };
+        pen.text(first.saturating_sub(8), top + 2 + i, minus, Role::Label);
+    }
+    pen.text(first.saturating_sub(8), y, "=", Role::Label);
+    let words = limits(state);
+    for (i, row) in (y + 1..height).enumerate() {
+        let wrapped = super::help::wrap(words.first().map_or("", String::as_str), width.saturating_sub(2));
+        if let Some(words) = wrapped.get(i) {
+            pen.text(1, row, words, Role::Base);
+        }
+    }
+}
+
+/// The stacked bar: accepted, then the losses up to B - 1. A large loss to the budget is broken, so that the others can be seen;
+/// a negative one takes no room.
+fn bar(parts: &[Part], accepted: f64, pick: fn(&Part) -> Option<f64>, pen: &mut Pen) {
+    let (width, glyphs) = (pen.width(), pen.glyphs());
+    let positive = |v: f64| if v.is_finite() { v.max(0.0) } else { 0.0 };
+    let mut segments = vec![(positive(accepted), glyphs.losses[0], Role::GaugeAccepted)];
+    segments.extend(parts.iter().rev().map(|p| (positive(pick(p).unwrap_or(0.0)), p.fill, p.role)));
+    let budget = segments.last().map_or(0.0, |s| s.0);
+    let others: f64 = segments.iter().map(|s| s.0).sum::<f64>() - budget;
+    let broken = budget > 0.8 * others && others > 0.0;
+    let tail = if broken { width / 4 } else { 0 };
+    let total = if broken { others } else { others + budget };
+    if !(total > 0.0 && total.is_finite()) || width < 8 {
+        return;
+    }
+    let room = (width - tail) as f64;
+    let (mut sum, mut x) = (0.0, 0);
+    let last = segments.len() - 1;
+    for (i, (value, fill, role)) in segments.into_iter().enumerate() {
+        sum += value;
+        let end = if broken && i == last { width } else { ((sum / total * room).round() as usize).min(width) };
+        pen.rule(x, end, 0, fill, role);
+        if broken && i == last {
+            pen.rule(x + tail / 2, x + tail / 2 + 2, 0, glyphs.change, Role::PlotAxis);
+        }
+        x = end;
+    }
+}
+
+/// What limits now, in words, the longest form first: measured numbers alone, and nothing where they are too few.
+pub fn limits(state: &State) -> Vec<String> {
+    let averages = &state.history.averages;
+    let Some(newest) = state.history.newest() else { return Vec::new() };
+    let causes = averages.misses.causes();
+    let total = causes.total();
+    let losses = averages.ladder.losses().filter(|_| averages.ladder.looks() >= FEWEST_LOOKS);
+    if total < FEWEST_MISSES {
+        return if newest.record.tree.parents.len() > 1 {
+            vec![format!("too early to say what limits ({total} refusals)")]
+        } else {
+            Vec::new()
+        };
+    }
+    let part = |cause: Cause| percent(causes.of(cause) as f64 / total as f64);
+    let costs = |loss: Option<f64>| loss.map_or_else(String::new, |l| format!(", {} tokens a step", two(l)));
+    let (knowledge, shape) = losses.map_or((None, None), |l| (l.knowledge, l.shape));
+    // By the losses where the oracle looked, else by the causes of the misses.
+    let by_shape = matches!((knowledge, shape), (Some(k), Some(s)) if s > k);
+    let main = Cause::ALL.into_iter().max_by_key(|&c| causes.of(c)).unwrap_or(Cause::Knowledge);
+    let head = match main {
+        _ if by_shape => {
+            format!("shape{}: another tree of the same drafter is worth more", costs(shape))
+        }
+        Cause::Knowledge => {
+            format!("knowledge{}: the drafter had not proposed {} of the tokens that it missed", costs(knowledge), part(main))
+        }
+        Cause::Ranking => {
+            format!("knowledge{}: the drafter ranked {} of the tokens that it missed too low", costs(knowledge), part(main))
+        }
+        Cause::Budget => format!("budget: {} of the tokens that were missed the drafter knew, and no room was left", part(main)),
+        Cause::Unlucky => format!("the text: {} of the tokens that were missed an oracle with this budget misses too", part(main)),
+    };
+    let curve = &averages.curve;
+    let gain = curve.expected(curve.budget()).zip(curve.expected(curve.budget() / 2)).map(|(all, half)| all - half);
+    let gain = gain.filter(|_| curve.budget() >= 4).map(|g| format!("half the budget would lose {}", two(g)));
+    gain.into_iter().map(|g| format!("{head}; {g}")).chain([head.clone()]).collect()
+}
