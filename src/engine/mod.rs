@@ -2,6 +2,9 @@
 
 mod auto;
 mod calibrate;
+#[cfg(test)]
+mod ceiling_tests;
+mod ceilings;
 mod costs;
 mod laws;
 mod load;

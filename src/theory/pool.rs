@@ -136,6 +136,19 @@ impl Pool {
         self.sweep(drafted.max(1), drafted..=drafted).pop()
     }
 
+    /// The same with its floor: the path probability e^-t at which the tree that the bound describes has P nodes, so that a tree of
+    /// the P best holds what lies above it and nothing below. The floor is that of the grid point where N reaches P, which differs
+    /// from the exact one by less than a cell's width a step. None where there is none: nothing drafted, or every token certain.
+    pub fn fluid_and_floor(&self, drafted: usize) -> Option<(f64, Option<f64>)> {
+        if self.positions == 0 {
+            return None;
+        }
+        let points = self.renewal(drafted.max(1) as f64);
+        let at = points.iter().position(|g| g.number >= drafted as f64).or(points.len().checked_sub(1));
+        let floor = at.and_then(|at| points.get(at)).map(|g| g.floor).filter(|_| drafted > 0);
+        Some((bound(&points, at, drafted as f64), floor))
+    }
+
     /// The fluid bound for every P from 0 to `most`: entry P is that of a tree of P nodes. Empty while the pool is.
     pub fn fluid_curve(&self, most: usize) -> Vec<f64> {
         self.sweep(most.max(1), 0..=most)
@@ -154,7 +167,7 @@ impl Pool {
                 while at + 1 < points.len() && points[at].number < p {
                     at += 1;
                 }
-                points.get(at).map_or(p, |g| (g.mass + (p - g.number) * g.floor).clamp(0.0, p))
+                bound(&points, Some(at), p)
             })
             .collect()
     }
@@ -213,6 +226,11 @@ struct Point {
     floor: f64,
 }
 
+/// The bound for a tree of `p` nodes at the grid point `at`; `p` itself where there is none.
+fn bound(points: &[Point], at: Option<usize>, p: f64) -> f64 {
+    at.and_then(|at| points.get(at)).map_or(p, |g| (g.mass + (p - g.number) * g.floor).clamp(0.0, p))
+}
+
 /// The inner product, in lanes that vectorise; the order of the sum is fixed.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     const LANES: usize = 8;
@@ -253,6 +271,19 @@ mod tests {
         let curve = pool.fluid_curve(1024);
         assert!(curve.iter().enumerate().all(|(p, &f)| f == p as f64));
         assert_eq!(pool.fluid(0), Some(0.0));
+        assert_eq!(pool.fluid_and_floor(9), Some((9.0, None)));
+    }
+
+    #[test]
+    fn the_floor_is_that_of_the_last_node() {
+        // Four equal tokens: the first four nodes have 1/4 each, the next sixteen 1/16.
+        let pool = pool(&[&[0.25; 4]]);
+        for (p, want) in [(1, 0.25), (4, 0.25), (5, 0.0625), (20, 0.0625), (21, 1.0 / 64.0)] {
+            let floor = pool.fluid_and_floor(p).unwrap().1.unwrap();
+            assert!((floor / want - 1.0).abs() < 0.01, "P {p}: {floor} for {want}");
+        }
+        assert_eq!(pool.fluid_and_floor(0), Some((0.0, None)));
+        assert_eq!(Pool::new().fluid_and_floor(3), None);
     }
 
     #[test]
@@ -271,6 +302,7 @@ mod tests {
         let curve = pool.fluid_curve(300);
         for p in [0, 1, 2, 15, 63, 300] {
             assert_eq!(pool.fluid(p), Some(curve[p]));
+            assert_eq!(pool.fluid_and_floor(p).map(|f| f.0), Some(curve[p]));
         }
     }
 
