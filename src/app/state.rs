@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Editor, History, Step};
 use crate::engine::RunInfo;
-use crate::telemetry::StepSettings;
+use crate::telemetry::{Fluid, StepSettings};
 use crate::theory::cost::Cost;
 
 /// How often steps are looked at where nobody says otherwise.
@@ -144,8 +144,8 @@ pub struct State {
     pub plain: Option<f64>,
     /// What verify passes cost, where it is known.
     pub cost: Option<Cost>,
-    /// The fluid bound for B = 1, 2, ..., from the laws seen so far, in drafted tokens; empty while it is not known.
-    pub fluid: Vec<f64>,
+    /// The fluid bound at length, as it was told last.
+    pub fluid: Option<Arc<Fluid>>,
     /// Which steps are looked at off the timed path: each one whose number is a multiple of this; 0 for none.
     pub look_every: usize,
     /// Index of the present prompt in the list.
@@ -185,7 +185,7 @@ impl State {
             asked: Vec::new(),
             plain: None,
             cost: None,
-            fluid: Vec::new(),
+            fluid: None,
             look_every: LOOK_EVERY,
             prompt: 0,
             prompts: Vec::new(),

@@ -94,8 +94,10 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             state.info = info;
             state.wished = Some(settings.clone());
             state.settings = Some(settings);
+            effects.push(Effect::Engine(Command::LookEvery(state.look_every)));
         }
         Event::Cost(cost) => state.cost = Some(cost),
+        Event::Fluid(fluid) => state.fluid = Some(fluid),
         Event::Looked { prompt_id, step, look } => state.history.looked(&prompt_id, step, look),
         Event::Calibrated { plain_tokens_per_second } => {
             state.plain = Some(plain_tokens_per_second).filter(|p| p.is_finite() && *p > 0.0);
@@ -109,6 +111,10 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             state.history.begin(id, prompt, tokens, prefill_seconds);
         }
         Event::Step(record) => {
+            // Another warp is another pool: what was told of the one before holds no more.
+            if state.history.newest().is_some_and(|s| s.record.settings.warp() != record.settings.warp()) {
+                state.fluid = None;
+            }
             state.history.push(record);
             // A selected step that is no longer kept is not shown as another one.
             state.selected = state.selected.filter(|&n| state.history.get(n).is_some());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use speclight::dist::Moments;
 use speclight::engine::{Event, RunInfo};
 use speclight::telemetry::{
-    Cause, Ceilings, Choice, Interval, Look, Miss, PositionEntropy, Reached, Reason, StageTimes, StepRecord, StepSettings,
+    Cause, Ceilings, Choice, Fluid, FluidKind, Interval, Look, Miss, PositionEntropy, Reached, Reason, StageTimes, StepRecord, StepSettings,
     TokenClass, TreeRecord,
 };
 use speclight::theory::cost::Cost;
@@ -96,6 +96,8 @@ pub struct Script {
     sums: (f64, f64),
     /// The laws of the generated positions.
     pool: Pool,
+    /// The same apart, by entropy.
+    kinds: [Pool; 3],
     /// Budget, fluid bound and its floor as of the last time that they were made.
     fluid: (usize, f64, f64),
     /// E[X|T] of all steps.
@@ -107,6 +109,8 @@ pub struct Script {
 
 /// Steps between two evaluations of the fluid bound and the intervals.
 const EVERY: usize = 8;
+/// Entropies at which the kinds of positions begin.
+const KINDS: [f64; 3] = [0.0, 0.25, 1.5];
 /// Steps below which there is no interval.
 const EARLY: usize = 24;
 
@@ -122,6 +126,7 @@ impl Script {
             positions: 0.0,
             sums: (0.0, 0.0),
             pool: Pool::new(),
+            kinds: Default::default(),
             fluid: (0, 0.0, 0.0),
             expected: Vec::new(),
             reached: None,
@@ -219,7 +224,10 @@ impl Script {
                 }
             }
             emitted.push(drawn.0);
-            self.pool.add_probabilities(&law.iter().map(|l| l.1).collect::<Vec<_>>());
+            let probabilities: Vec<f64> = law.iter().map(|l| l.1).collect();
+            self.pool.add_probabilities(&probabilities);
+            let kind = KINDS.iter().rposition(|&from| from <= moments(&law).entropy).unwrap_or(0);
+            self.kinds[kind].add_probabilities(&probabilities);
             entropy.push(PositionEntropy { law: moments(&law), plain: moments(&laws[at]), p: drawn.1 });
             let child = (1..tree.tokens.len()).find(|&i| tree.parents[i] == Some(at) && tree.tokens[i] == drawn.0);
             match child {
@@ -364,7 +372,22 @@ impl Script {
             events.push(Event::Step(record));
             events.extend(look);
         }
+        if count > 0 {
+            events.push(Event::Fluid(Arc::new(self.fluid_at_length(settings.budget))));
+        }
         events
+    }
+
+    fn fluid_at_length(&self, budget: usize) -> Fluid {
+        let positions = self.pool.positions();
+        let kind = |(pool, entropy_from): (&Pool, f64)| FluidKind {
+            entropy_from,
+            share: pool.positions() as f64 / positions as f64,
+            mu: pool.mu().unwrap_or(0.0),
+            fluid: pool.fluid(budget - 1),
+        };
+        let kinds = self.kinds.iter().zip(KINDS).map(kind).collect();
+        Fluid { positions, curve: self.pool.fluid_curve(255), kinds }
     }
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use speclight::app::{Msg, State, update};
+use speclight::app::{Msg, Pane, State, update};
 use speclight::engine::Event;
-use speclight::telemetry::{Choice, Reason, StepRecord, TreeRecord};
+use speclight::telemetry::{Ceilings, Choice, Interval, Look, Reached, Reason, StepRecord, TreeRecord};
 use unicode_width::UnicodeWidthStr;
 
 use crate::script::{Script, settings};
@@ -13,7 +13,7 @@ use crate::{drawn, key_of, running, text, theme};
 
 const KEYS: &[&str] = &[
     "space", ".", "d", "D", "s", "+", "-", "t", "T", "g", "n", "p", "e", "r", "Tab", "z", "c", "?", "Left", "Right", "Up",
-    "Down", "PgUp", "End", "Esc", "Enter", "x",
+    "Down", "PgUp", "End", "Esc", "Enter", "x", "l", "m", "o", "b",
 ];
 
 fn hostile() -> impl Strategy<Value = String> {
@@ -33,6 +33,8 @@ fn poison(record: &StepRecord, texts: &[String]) -> StepRecord {
     let mut record = record.clone();
     record.tree.text = (0..record.tree.text.len()).map(pick).collect();
     record.emitted_text = (0..record.emitted_text.len()).map(pick).collect();
+    record.bonus_text = pick(1);
+    record.miss.iter_mut().for_each(|miss| miss.text = pick(2));
     record
 }
 
@@ -111,6 +113,61 @@ proptest! {
         for (width, height) in [(40, 12), (80, 24), (120, 40), (200, 60)] {
             check(&state, width, height, false)?;
         }
+    }
+
+    #[test]
+    fn ceilings_looks_and_misses_that_make_no_sense_do_not_panic(
+        numbers in prop::collection::vec(prop_oneof![prop::num::f64::ANY, -3.0f64..40.0], 16), depth in any::<usize>(),
+        rank in any::<usize>(), budget in 0usize..300, steps in 1usize..40, keys in prop::collection::vec(prop::sample::select(KEYS), 0..6),
+        auto in any::<bool>(), refining in any::<bool>(), texts in prop::collection::vec(hostile(), 1..4), ascii in any::<bool>(),
+    ) {
+        let n = |i: usize| numbers[i % numbers.len()];
+        let mut state = running(&settings("ngram", 8, 1.0), 30);
+        let between = |i: usize| Some(Interval { low: n(i), high: n(i + 1) });
+        for step in 0..steps {
+            let mut record = (*Script::new(step as u64).step(&settings("ngram", 8, 1.0))).clone();
+            record.step = 100 + step;
+            (record.settings.budget, record.settings.auto) = (budget, auto);
+            record.expected_accepted = n(step);
+            (record.mu, record.mu2) = (n(1), n(2));
+            record.ceilings = Ceilings {
+                batch: n(3), published: Some(n(4)), renewal: Some(n(5)), renewal_tuned: Some(n(6)), fluid: Some(n(7)), fluid_floor: Some(n(8)),
+            };
+            record.reached = Some(Reached { steps: rank, expected: between(9), fluid: between(11), share: between(13) });
+            record.choice = Some(Choice {
+                drafted: rank, kept: depth % 500, expected: n(0), tokens_per_second: n(1), plain_tokens_per_second: n(2), reason: Reason::Cut,
+            });
+            if let Some(miss) = &mut record.miss {
+                (miss.depth, miss.rank, miss.p, miss.pi, miss.q, miss.draft_rank) = (depth, rank, n(4), n(5), Some(n(6)), Some(rank));
+                miss.text.clone_from(&texts[step % texts.len()]);
+            }
+            let look = Look {
+                oracle_lower: n(8), oracle_upper: n(9), oracle_floor: n(10), passes: rank, drafter_best: Some(n(11)), refining,
+            };
+            let looked = Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look };
+            update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
+            update(&mut state, Msg::Engine(looked));
+        }
+        for selected in [false, true] {
+            if selected {
+                update(&mut state, Msg::Key(key_of("space")));
+                update(&mut state, Msg::Engine(Event::Paused));
+                update(&mut state, Msg::Key(key_of("Left")));
+            }
+            for pane in Pane::ALL {
+                state.focus = pane;
+                for (width, height) in [(40, 12), (40, 50), (80, 24), (120, 40), (200, 60)] {
+                    check(&state, width, height, ascii)?;
+                }
+                state.zoom = true;
+                check(&state, 90, 33, ascii)?;
+                state.zoom = false;
+            }
+        }
+        for key in keys {
+            update(&mut state, Msg::Key(key_of(key)));
+        }
+        check(&state, 80, 24, ascii)?;
     }
 
     #[test]

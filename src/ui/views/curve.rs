@@ -5,7 +5,7 @@ use crate::app::State;
 use crate::telemetry::Within;
 use crate::theme::Role;
 use crate::theory::bounds;
-use crate::ui::number::two;
+use crate::ui::number::{percent, two};
 use crate::ui::plot::{Curve, Plot, between, round_up};
 
 /// The budgets that ceilings are drawn to at least.
@@ -42,6 +42,12 @@ pub fn curve(state: &State, pen: &mut Pen) {
         empty(pen, "what every budget would have accepted comes here");
         return;
     };
+    let (width, mut height) = (pen.width(), pen.height());
+    if let Some(line) = kinds(state).filter(|_| height >= 12 && !greedy(&newest.record)) {
+        height -= 1;
+        let line = line.iter().find(|l| pen.measure(l) + 2 <= width).or(line.last());
+        pen.text(1, height, &pen.shorten(line.map_or("", String::as_str), width.saturating_sub(2)), Role::Label);
+    }
     let record = &newest.record;
     let greedy = greedy(record);
     // Greedy the ceilings are those of the same contexts at temperature 1, and named so.
@@ -59,7 +65,8 @@ pub fn curve(state: &State, pen: &mut Pen) {
     let published = |b: f64| bounds::published(mu, mu2, b.floor() as usize).zip(bounds::published(mu, mu2, b.floor() as usize + 1));
     let published = |b: f64| published(b).map(|(low, high)| low + (high - low) * b.fract());
     let batch = |b: f64| Some(drafted(b));
-    let fluid = |b: f64| between(&state.fluid, b);
+    let known: &[f64] = state.fluid.as_ref().map_or(&[], |f| &f.curve);
+    let fluid = |b: f64| between(known, b);
     let took = |b: f64| between(&accepted, b);
     let worth = |b: f64| between(&expected, b);
     let named = |name: &str, value: Option<f64>| {
@@ -70,9 +77,9 @@ pub fn curve(state: &State, pen: &mut Pen) {
         Curve { labels: named("accepted", last(&accepted)), letter: "#", role: Role::GaugeAccepted, dashed: false, value: &took },
         Curve { labels: named("E[X|T]", last(&expected)), letter: "e", role: Role::GaugeExpected, dashed: false, value: &worth },
     ];
-    if !state.fluid.is_empty() && !greedy {
+    if !known.is_empty() && !greedy {
         curves.push(Curve {
-            labels: named("fluid", fluid(most as f64).or(last(&state.fluid))),
+            labels: named("fluid", fluid(most as f64).or(last(known))),
             letter: "f",
             role: Role::GaugeFluid,
             dashed: false,
@@ -92,7 +99,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
     }
     curves.push(Curve { labels: vec!["B - 1".to_owned()], letter: ".", role: Role::PlotAxis, dashed: true, value: &batch });
     // As high as the measured and the proven curves go, the published one aside: its constant is unknown.
-    let top = [last(&accepted), last(&expected), last(&state.fluid), tuned(most as f64).or_else(|| renewal(most as f64))];
+    let top = [last(&accepted), last(&expected), fluid(most as f64), tuned(most as f64).or_else(|| renewal(most as f64))];
     let top = top.into_iter().flatten().filter(|v| v.is_finite()).fold(1.0, f64::max);
     let kept = record.choice.map(|c| c.kept + 1).filter(|_| record.settings.auto);
     let plot = Plot {
@@ -102,5 +109,22 @@ pub fn curve(state: &State, pen: &mut Pen) {
         mark: Some(kept.unwrap_or(record.settings.budget)),
         curves: &curves,
     };
-    plot.draw(pen);
+    plot.draw(&mut pen.part(0, 0, width as u16, height as u16));
+}
+
+/// What the fluid bound would be if all contexts were of one kind, by their entropy; the longest form first.
+fn kinds(state: &State) -> Option<Vec<String>> {
+    let kinds = &state.fluid.as_ref()?.kinds;
+    let word = |long: bool| {
+        let each: Vec<String> = (kinds.iter().enumerate())
+            .filter_map(|(i, kind)| {
+                let bound = two(kind.fluid.filter(|f| f.is_finite())?);
+                let (from, share) = (kind.entropy_from, percent(kind.share));
+                let range = kinds.get(i + 1).map_or_else(|| format!("from {from}"), |next| format!("{from} to {}", next.entropy_from));
+                Some(if long { format!("{range} nats {bound} ({share})") } else { format!("{range} {bound}") })
+            })
+            .collect();
+        each.join(", ")
+    };
+    (!kinds.is_empty()).then(|| vec![format!("fluid by the context's entropy: {}", word(true)), format!("fluid by entropy: {}", word(false))])
 }

@@ -149,7 +149,7 @@ impl Reading<'_> {
         }
         marks.push((self.accepted, Side::Below, Role::GaugeAccepted, labels));
         marks.push((self.expected, Side::Below, Role::GaugeExpected, named("E[X|T]", "E", self.expected)));
-        if let Some(value) = finite(c.fluid) {
+        if let Some(value) = finite(c.fluid).filter(|_| !self.greedy) {
             marks.push((value, Side::Above, Role::GaugeFluid, named("fluid", "fluid", value)));
         }
         if let Some((low, high)) = self.oracle.filter(|o| o.0.is_finite() && o.1.is_finite()) {
@@ -316,7 +316,7 @@ fn table(state: &State, reading: &Reading, pen: &mut Pen) {
     let oracle = if reading.single { "the best tree after this context" } else { "the best trees after these contexts, by those looked at" };
     let batch = if reading.greedy { "greedy: no other ceiling; a perfect drafter reaches it" } else { "all that is drafted" };
     let rows = [
-        ("fluid", c.fluid, Role::GaugeFluid, "best mean of any drafter if positions were independent"),
+        ("fluid", c.fluid.filter(|_| !reading.greedy), Role::GaugeFluid, "best mean of any drafter if positions were independent"),
         ("oracle", reading.oracle.map(|o| o.0), Role::GaugeOracle, oracle),
         ("drafter's best", reading.best, Role::GaugeBest, "the best trees of this drafter"),
         ("E[X|T]", Some(reading.expected), Role::GaugeExpected, "what these trees were worth, before luck"),
