@@ -146,7 +146,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
             if let [left, right] = cut.as_mut_slice() {
                 panes.push((Pane::Text, left.take(top.height * 38 / 100)));
                 panes.push((Pane::Tree, left.rest()));
-                let ladder = (top.height * 36 / 100).clamp(10, 13);
+                let ladder = (top.height * 36 / 100).clamp(11, 13);
                 panes.push((Pane::Entropy, right.take(top.height.saturating_sub(12 + ladder))));
                 panes.push((Pane::Accepted, right.take(7)));
                 panes.push((Pane::Speed, right.take(5)));

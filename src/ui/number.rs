@@ -5,6 +5,12 @@ pub fn two(value: f64) -> String {
     if value.is_finite() { format!("{value:.2}") } else { "-".to_owned() }
 }
 
+/// The same as a change, with its sign.
+pub fn change(value: f64) -> String {
+    let value = if value == 0.0 { 0.0 } else { value };
+    if value.is_finite() { format!("{value:+.2}") } else { "-".to_owned() }
+}
+
 /// The same where it is known.
 pub fn two_or_dash(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), two)

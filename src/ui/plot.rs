@@ -18,6 +18,8 @@ pub struct Curve<'a> {
     pub role: Role,
     /// Whether it is drawn with gaps: a ceiling, not a measured thing.
     pub dashed: bool,
+    /// The budget where it ends, where that is before the end of the plot: its label stands there.
+    pub until: Option<usize>,
     /// Its value at a budget of 1 and more, where it has one.
     pub value: &'a dyn Fn(f64) -> Option<f64>,
 }
@@ -60,7 +62,8 @@ impl Plot<'_> {
     /// Draws it into the whole of the pen's area: the last row has the budgets, the right the labels of the curves.
     pub fn draw(&self, pen: &mut Pen) {
         let (width, rows) = (pen.width(), pen.height().saturating_sub(1));
-        let longest = self.curves.iter().filter_map(|c| c.labels.first()).map(|l| pen.measure(l)).max().unwrap_or(0);
+        let outer = |c: &&Curve| c.until.is_none_or(|u| u >= self.most);
+        let longest = self.curves.iter().filter(outer).filter_map(|c| c.labels.first()).map(|l| pen.measure(l)).max().unwrap_or(0);
         let labels = if width >= 44 { longest.min(LABEL) + 2 } else { longest.min(7) + 1 };
         let labels = if longest == 0 { 1 } else { labels };
         let columns = width.saturating_sub(AXIS + labels);
@@ -87,6 +90,7 @@ impl Plot<'_> {
                 self.dots(pen, curve, rows, columns);
             }
         }
+        self.inner(pen, rows, columns);
         self.labels(pen, rows, AXIS + columns, labels);
     }
 
@@ -158,6 +162,26 @@ impl Plot<'_> {
         for (i, bits) in cells.into_iter().enumerate().filter(|(_, bits)| *bits != 0) {
             let symbol = char::from_u32(0x2800 + bits).unwrap_or('.');
             pen.text(AXIS + i % columns, i / columns, symbol.encode_utf8(&mut [0; 4]), curve.role);
+        }
+    }
+
+    /// The names of curves that end within the plot, below and behind their ends: there is no ceiling there.
+    fn inner(&self, pen: &mut Pen, rows: usize, columns: usize) {
+        let mut free = 0;
+        let mut ends: Vec<(&Curve, usize, usize)> = (self.curves.iter())
+            .filter_map(|c| {
+                let until = c.until.filter(|&u| u < self.most)?;
+                Some((c, self.column(until, columns)?, self.down((c.value)(until as f64)?, rows)?))
+            })
+            .collect();
+        ends.sort_by_key(|e| e.2);
+        for (curve, column, row) in ends {
+            let row = (row + 1).max(free);
+            let room = columns.saturating_sub(column + 2);
+            if let Some(label) = curve.labels.iter().find(|l| pen.measure(l) <= room).filter(|_| row < rows) {
+                pen.text(AXIS + column + 2, row, label, curve.role);
+                free = row + 1;
+            }
         }
     }
 

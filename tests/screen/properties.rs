@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use speclight::app::{Msg, Pane, State, update};
 use speclight::engine::Event;
-use speclight::telemetry::{Ceilings, Choice, Interval, Look, Reached, Reason, StepRecord, TreeRecord};
+use speclight::telemetry::{Ceilings, Choice, Fluid, FluidKind, Interval, Look, Reached, Reason, StepRecord, TreeRecord};
 use unicode_width::UnicodeWidthStr;
 
 use crate::script::{Script, settings};
@@ -148,6 +148,9 @@ proptest! {
             update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
             update(&mut state, Msg::Engine(looked));
         }
+        let kinds = (0..3).map(|i| FluidKind { entropy_from: n(i), share: n(i + 1), mu: n(i + 2), fluid: Some(n(i + 3)) }).collect();
+        let fluid = Fluid { positions: rank, curve: numbers.clone(), kinds };
+        update(&mut state, Msg::Engine(Event::Fluid(Arc::new(fluid))));
         for selected in [false, true] {
             if selected {
                 update(&mut state, Msg::Key(key_of("space")));

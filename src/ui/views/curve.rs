@@ -72,10 +72,15 @@ pub fn curve(state: &State, pen: &mut Pen) {
     let named = |name: &str, value: Option<f64>| {
         value.filter(|v| v.is_finite()).map_or_else(|| vec![name.to_owned()], |v| vec![format!("{name} {}", two(v)), name.to_owned()])
     };
+    // Where there is little room, the first letters.
+    let shorter = |mut labels: Vec<String>, name: &str| {
+        labels.push(name.chars().take(5).collect());
+        labels
+    };
     let reference = if greedy { "T=1: " } else { "" };
     let mut curves = vec![
-        Curve { labels: named("accepted", last(&accepted)), letter: "#", role: Role::GaugeAccepted, dashed: false, value: &took },
-        Curve { labels: named("E[X|T]", last(&expected)), letter: "e", role: Role::GaugeExpected, dashed: false, value: &worth },
+        Curve { labels: named("accepted", last(&accepted)), letter: "#", role: Role::GaugeAccepted, dashed: false, until: Some(accepted.len()), value: &took },
+        Curve { labels: named("E[X|T]", last(&expected)), letter: "e", role: Role::GaugeExpected, dashed: false, until: Some(expected.len()), value: &worth },
     ];
     if !known.is_empty() && !greedy {
         curves.push(Curve {
@@ -83,6 +88,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
             letter: "f",
             role: Role::GaugeFluid,
             dashed: false,
+            until: None,
             value: &fluid,
         });
     }
@@ -94,10 +100,10 @@ pub fn curve(state: &State, pen: &mut Pen) {
     for (name, letter, value, role) in forms {
         if value(most as f64).is_some() {
             let role = if greedy { Role::GaugeUnknown } else { role };
-            curves.push(Curve { labels: named(&format!("{reference}{name}"), value(most as f64)), letter, role, dashed: true, value });
+            curves.push(Curve { labels: shorter(named(&format!("{reference}{name}"), value(most as f64)), name), letter, role, dashed: true, until: None, value });
         }
     }
-    curves.push(Curve { labels: vec!["B - 1".to_owned()], letter: ".", role: Role::PlotAxis, dashed: true, value: &batch });
+    curves.push(Curve { labels: vec!["B - 1".to_owned()], letter: ".", role: Role::PlotAxis, dashed: true, until: None, value: &batch });
     // As high as the measured and the proven curves go, the published one aside: its constant is unknown.
     let top = [last(&accepted), last(&expected), fluid(most as f64), tuned(most as f64).or_else(|| renewal(most as f64))];
     let top = top.into_iter().flatten().filter(|v| v.is_finite()).fold(1.0, f64::max);
@@ -120,8 +126,13 @@ fn kinds(state: &State) -> Option<Vec<String>> {
             .filter_map(|(i, kind)| {
                 let bound = two(kind.fluid.filter(|f| f.is_finite())?);
                 let (from, share) = (kind.entropy_from, percent(kind.share));
-                let range = kinds.get(i + 1).map_or_else(|| format!("from {from}"), |next| format!("{from} to {}", next.entropy_from));
-                Some(if long { format!("{range} nats {bound} ({share})") } else { format!("{range} {bound}") })
+                let next = kinds.get(i + 1).map(|next| next.entropy_from);
+                Some(match next {
+                    Some(to) if long => format!("{from} to {to} nats {bound} ({share} of them)"),
+                    None if long => format!("above {bound} ({share})"),
+                    Some(to) => format!("to {to} {bound}"),
+                    None => format!("above {bound}"),
+                })
             })
             .collect();
         each.join(", ")

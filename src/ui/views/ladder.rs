@@ -4,7 +4,7 @@ use super::{Pen, empty};
 use crate::app::State;
 use crate::telemetry::{Cause, Losses};
 use crate::theme::{Glyphs, Role};
-use crate::ui::number::{percent, speed, two};
+use crate::ui::number::{change, percent, speed, two};
 
 /// Looks below which their means are too early to be shown.
 pub const FEWEST_LOOKS: usize = 5;
@@ -35,7 +35,7 @@ fn parts(mean: &Losses, step: &Losses, glyphs: &Glyphs) -> Vec<Part> {
     if let (mean, step) = (unsplit(mean), unsplit(step))
         && (mean.is_some() || step.is_some())
     {
-        parts.insert(4, part("not split yet", Role::LossKnowledge, knowledge, mean, step));
+        parts.insert(4, part("unsplit", Role::LossKnowledge, knowledge, mean, step));
     }
     parts
 }
@@ -76,43 +76,37 @@ pub fn ladder(state: &State, pen: &mut Pen) {
         bar(&parts, reached, pick, &mut pen.part(1, 0, width.saturating_sub(2) as u16, 1));
     }
     let top = usize::from(roomy);
-    // Ends of the columns of numbers, from the left edge; tokens a second where there is room.
-    let (first, second, third) = if width >= 44 { (24, 33, 43) } else { (22, 29, 37) };
-    pen.text(1, top, "tokens a step", Role::Label);
+    // Ends of the columns of numbers, from the left edge.
+    let (first, second, third) = if width >= 44 { (24, 33, 43) } else { (20, 28, 37) };
+    pen.text(1, top, if width >= 44 { "tokens a step" } else { "tokens" }, Role::Label);
     pen.right(first, top, "mean", Role::Label);
     pen.right(second, top, "tok/s", Role::Label);
-    pen.right(third, top, &format!("step {}", shown.record.step), if single { Role::Notice } else { Role::Label });
+    let head = [format!("step {}", shown.record.step), format!("#{}", shown.record.step)];
+    let head = head.iter().find(|h| h.len() < third - second).unwrap_or(&head[1]);
+    pen.right(third, top, head, if single { Role::Notice } else { Role::Label });
     let steps_a_second = averages.steps as f64 / averages.time.total();
-    let mut y = top + 1;
-    let mut line = |y: usize, name: &str, fill: &str, role: Role, values: [Option<f64>; 2], value_role: Role| {
+    let mut line = |y: usize, name: &str, (fill, role): (&str, Role), values: [Option<f64>; 2], write: fn(f64) -> String| {
         pen.rule(1, 3, y, fill, role);
-        pen.text(4, y, name, if value_role == Role::Value { Role::Base } else { role });
-        let shown = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), two);
-        pen.right(first, y, &shown(values[0]), value_role);
-        let rate = values[0].map(|v| v * steps_a_second);
-        pen.right(second, y, &speed(rate), Role::Label);
+        pen.text(4, y, name, role);
+        let shown = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), write);
+        let mark = write(0.0) == two(0.0);
+        pen.right(first, y, &shown(values[0]), if mark { Role::Value } else { Role::Base });
+        pen.right(second, y, &speed(values[0].map(|v| v * steps_a_second)), Role::Label);
         pen.right(third, y, &shown(values[1]), if single { Role::Value } else { Role::Base });
     };
-    let batch = accepted + mean.total();
-    line(y, "B - 1", " ", Role::GaugeCeiling, [Some(batch), Some(one + step.total())], Role::Base);
-    for part in &parts {
-        y += 1;
-        line(y, part.name, part.fill, part.role, [part.mean, part.step], Role::Base);
-    }
-    y += 1;
-    line(y, "accepted", glyphs.losses[0], Role::GaugeAccepted, [Some(accepted), Some(one)], Role::Value);
-    // Signs: what is taken off, and what is left.
+    // Marks as they are, losses as what they take off: the columns add up.
+    line(top + 1, "B - 1", (" ", Role::GaugeCeiling), [Some(accepted + mean.total()), Some(one + step.total())], two);
+    let off = |loss: Option<f64>| loss.map(|l| -l);
     for (i, part) in parts.iter().enumerate() {
-        let minus = if part.mean.is_some() { "-" } else { " " };
-        pen.text(first.saturating_sub(8), top + 2 + i, minus, Role::Label);
+        line(top + 2 + i, part.name, (part.fill, part.role), [off(part.mean), off(part.step)], change);
     }
-    pen.text(first.saturating_sub(8), y, "=", Role::Label);
-    let words = limits(state);
-    for (i, row) in (y + 1..height).enumerate() {
-        let wrapped = super::help::wrap(words.first().map_or("", String::as_str), width.saturating_sub(2));
-        if let Some(words) = wrapped.get(i) {
-            pen.text(1, row, words, Role::Base);
-        }
+    let y = top + 2 + parts.len();
+    line(y, "accepted", (glyphs.losses[0], Role::GaugeAccepted), [Some(accepted), Some(one)], two);
+    let (words, room) = (limits(state), height.saturating_sub(y + 1));
+    let broken = |words: &String| super::help::wrap(words, width.saturating_sub(2));
+    let fits = words.iter().map(broken).find(|lines| lines.len() <= room).unwrap_or_default();
+    for (i, line) in fits.iter().enumerate() {
+        pen.text(1, y + 1 + i, line, Role::Base);
     }
 }
 
@@ -178,8 +172,15 @@ pub fn limits(state: &State) -> Vec<String> {
         Cause::Budget => format!("budget: {} of the tokens that were missed the drafter knew, and no room was left", part(main)),
         Cause::Unlucky => format!("the text: {} of the tokens that were missed an oracle with this budget misses too", part(main)),
     };
+    let short = match main {
+        _ if by_shape => "shape limits".to_owned(),
+        Cause::Knowledge => format!("knowledge: {} not proposed", part(main)),
+        Cause::Ranking => format!("knowledge: {} ranked too low", part(main)),
+        Cause::Budget => format!("budget: {} known, no room", part(main)),
+        Cause::Unlucky => format!("the text: {} drawn from the tail", part(main)),
+    };
     let curve = &averages.curve;
     let gain = curve.expected(curve.budget()).zip(curve.expected(curve.budget() / 2)).map(|(all, half)| all - half);
     let gain = gain.filter(|_| curve.budget() >= 4).map(|g| format!("half the budget would lose {}", two(g)));
-    gain.into_iter().map(|g| format!("{head}; {g}")).chain([head.clone()]).collect()
+    gain.into_iter().map(|g| format!("{head}; {g}")).chain([head.clone(), short]).collect()
 }

@@ -94,8 +94,9 @@ fn autopsy(state: &State, step: &Step, pen: &mut Pen) -> usize {
         _ => "drafter: not asked".to_owned(),
     };
     let target = format!("p {} rank {} path {}", probability(miss.p).trim(), rank(miss.rank), probability(miss.pi).trim());
-    let line = [format!("target: {target}  {drafter}"), format!("{target}  {drafter}")];
-    let line = line.iter().find(|l| pen.measure(l) + 2 <= width).unwrap_or(&line[1]);
+    let brief = format!("p {} rank {}  {}", probability(miss.p).trim(), rank(miss.rank), drafter.trim_start_matches("drafter: "));
+    let line = [format!("target: {target}  {drafter}"), format!("{target}  {drafter}"), brief];
+    let line = line.iter().find(|l| pen.measure(l) + 2 <= width).unwrap_or(&line[2]);
     pen.text(1, 1, &pen.shorten(line, width.saturating_sub(2)), Role::Base);
     2
 }
@@ -105,12 +106,12 @@ fn by_cause(misses: &Misses, mut y: usize, pen: &mut Pen) -> usize {
     let (width, causes) = (pen.width(), misses.causes());
     let total = causes.total();
     let depths = misses.depths();
-    let (cell, start) = (4, 23);
+    let (cell, start) = (4, 22);
     let columns = (width.saturating_sub(start + 1) / cell).min(8);
     let shown = depths.len().min(columns);
     pen.text(1, y, "cause", Role::Label);
-    pen.right(17, y, "all", Role::Label);
-    pen.right(22, y, "share", Role::Label);
+    pen.right(15, y, "all", Role::Label);
+    pen.right(21, y, "share", Role::Label);
     // The last column stands for all depths from there on where not all fit.
     let cut = depths.len() > shown;
     for d in 0..shown {
@@ -121,8 +122,8 @@ fn by_cause(misses: &Misses, mut y: usize, pen: &mut Pen) -> usize {
         y += 1;
         pen.text(1, y, name, role);
         let count = causes.of(cause);
-        pen.right(17, y, &count.to_string(), Role::Base);
-        pen.right(22, y, &percent(count as f64 / total as f64), Role::Value);
+        pen.right(15, y, &count.to_string(), Role::Base);
+        pen.right(21, y, &percent(count as f64 / total as f64), Role::Value);
         for d in 0..shown {
             let count: usize = match cut && d + 1 == shown {
                 true => depths[d..].iter().map(|c| c.of(cause)).sum(),

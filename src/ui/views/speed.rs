@@ -166,18 +166,18 @@ fn by_budget(state: &State, pen: &mut Pen) {
     let long = format!("t(B), ms of a pass; {mark}");
     cost_pen.text(1, 0, &cost_pen.shorten(&long, left.saturating_sub(2)), Role::Label);
     let top = round_up(seconds(most as f64).unwrap_or(1.0));
-    let curves = [Curve { labels: vec![], letter: "t", role: Role::TimeVerify, dashed: false, value: &seconds }];
+    let curves = [Curve { labels: vec![], letter: "t", role: Role::TimeVerify, dashed: false, until: None, value: &seconds }];
     let plot = Plot { most, top, places: usize::from(top < 4.0), mark: Some(batch), curves: &curves };
     plot.draw(&mut cost_pen.part(0, 1, left as u16, height.saturating_sub(1) as u16));
     if !halves {
         return;
     }
     let mut rate_pen = pen.part(left as u16, 0, right as u16, height as u16);
-    rate_pen.text(1, 0, &rate_pen.shorten("tok/s at B, by t(B) and mean E[X|T]", right.saturating_sub(2)), Role::Label);
+    rate_pen.text(1, 0, &rate_pen.shorten("tokens a second by B", right.saturating_sub(2)), Role::Label);
     let best = (1..=curve.budget()).filter_map(|b| rate(b as f64)).chain(state.plain).filter(|r| r.is_finite()).fold(1.0, f64::max);
     let curves = [
-        Curve { labels: vec!["tok/s".to_owned()], letter: "#", role: Role::GaugeAccepted, dashed: false, value: &rate },
-        Curve { labels: vec!["plain".to_owned()], letter: "-", role: Role::PlotMean, dashed: true, value: &plain },
+        Curve { labels: vec!["tok/s".to_owned()], letter: "#", role: Role::GaugeAccepted, dashed: false, until: None, value: &rate },
+        Curve { labels: vec!["plain".to_owned()], letter: "-", role: Role::PlotMean, dashed: true, until: None, value: &plain },
     ];
     let plot = Plot { most: curve.budget().max(2), top: round_up(best * 1.05), places: 0, mark: Some(batch), curves: &curves };
     plot.draw(&mut rate_pen.part(0, 1, right as u16, height.saturating_sub(1) as u16));
