@@ -184,7 +184,7 @@ impl History {
         let Some(found) = found else { return };
         // Only the steps of the present averages count in them: the newest ones.
         if found.number + self.averages.steps >= self.next {
-            self.averages.ladder.looked(&found.record, found.look.as_ref(), &look);
+            self.averages.ladder.looked(found.record.expected_accepted, found.look.as_ref(), &look);
             if let Some(miss) = &found.record.miss {
                 self.averages.misses.looked(miss, found.look.as_ref(), &look);
             }

@@ -214,7 +214,7 @@ impl State {
     pub fn to_look_at(&self) -> Option<usize> {
         let step = self.step().filter(|_| self.motion == Motion::Paused && self.phase == Phase::Running)?;
         let present = self.history.text().is_some_and(|t| t.number == step.text);
-        (present && step.look.is_none_or(|l| l.refining)).then_some(step.record.step)
+        (present && step.look.is_none_or(|l| l.refining || !l.converged())).then_some(step.record.step)
     }
 
     /// Shows a line for a few seconds, longer where there is more to read.

@@ -77,7 +77,7 @@ proptest! {
             prop_assert_eq!((miss.q.is_some(), miss.q), (miss.draft_rank.is_some(), record.bonus_q));
             prop_assert!(miss.asked || miss.q.is_none());
             prop_assert!(miss.asked || children().next().is_none(), "what has children was asked about");
-            let unlucky = record.ceilings.fluid_floor.is_some_and(|floor| miss.pi < floor);
+            let unlucky = record.ceilings.fluid_floor.is_some_and(|floor| miss.pi < floor) || miss.rank >= budget - 1;
             prop_assert_eq!(miss.cause == Cause::Unlucky, unlucky);
             if temperature == 0.0 {
                 prop_assert_eq!((miss.pi, miss.rank, unlucky), (1.0, 0, false));

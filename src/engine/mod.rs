@@ -8,6 +8,9 @@ mod ceilings;
 mod costs;
 mod laws;
 mod load;
+mod look;
+#[cfg(test)]
+mod look_tests;
 #[cfg(test)]
 mod lossless;
 mod options;

@@ -6,13 +6,16 @@ use std::time::Instant;
 use super::auto::Auto;
 use super::ceilings::Observed;
 use super::laws::Laws;
+use super::look::Past;
 use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::dist::{Moments, NotFinite, Warp};
 use crate::draft::shape::{Limits, grow};
 use crate::draft::{Context, Draft, DraftError, Drafter, Shape};
 use crate::model::{Decoder, ForwardError, Logits, Node, Parent, Pass};
-use crate::telemetry::{Cause, Ending, Miss, PositionEntropy, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord};
+use crate::telemetry::{
+    Cause, Ending, Fluid, Miss, PositionEntropy, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord,
+};
 use crate::theory::cost::Cost;
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::{Draws, Verdict, verify};
@@ -64,6 +67,8 @@ struct Text {
     /// Whether `end` is where the context ends, rather than what was asked for.
     end_is_context: bool,
     step: usize,
+    /// The steps made, for looks at them.
+    past: Vec<Past>,
     stream: TextStream,
     ending: Option<Ending>,
 }
@@ -144,6 +149,8 @@ impl Session {
         }
         if settings.warp() != self.warp {
             self.observed = Observed::new(&settings.warp());
+        } else if (StepSettings { seed: self.settings.seed, ..settings.clone() }) != self.settings {
+            self.observed.begin();
         }
         if let Some(text) = self.text.as_mut().filter(|_| settings.seed != self.settings.seed) {
             text.draws = Draws::new(settings.seed, &text.id);
@@ -200,6 +207,7 @@ impl Session {
             end: asked.min(context),
             end_is_context: context < asked,
             step: 0,
+            past: Vec::new(),
             stream: TextStream::default(),
             ending: (max_tokens == 0).then_some(Ending::Length),
         };
@@ -277,6 +285,7 @@ impl Session {
             emitted_text.push(if stop.contains(token) { String::new() } else { text.stream.push(vocabulary.bytes(*token)) });
         }
         let (mu, mu2) = self.observed.moments();
+        let (ceilings, reached) = self.observed.end_step(expected_accepted, self.settings.budget);
         let mut record = StepRecord {
             prompt_id: text.id.clone(),
             step: text.step,
@@ -298,13 +307,20 @@ impl Session {
             time: StageTimes::default(),
             mu,
             mu2,
-            ceilings: self.observed.ceilings(self.settings.budget),
-            reached: None,
+            ceilings,
+            reached,
         };
         let nothing_on_purpose = most <= 1 || asked.is_none() || self.settings.drafter == "none";
         if !nothing_on_purpose && text.ending.is_none() {
             record.miss = Some(miss(&record, &draft));
         }
+        text.past.push(Past {
+            position,
+            settings: record.settings.clone(),
+            limits: Limits { budget: most, ..limits },
+            expected: expected_accepted,
+            best: self.shape == Shape::BestFirst && asked == Some(most) && choice.is_none(),
+        });
         text.step += 1;
         record.time = StageTimes {
             draft: (drafted - began).as_secs_f64(),
@@ -316,6 +332,29 @@ impl Session {
             cost.follow(draft.tree.len(), record.time.verify);
         }
         Ok(Some(record))
+    }
+
+    /// The fluid bound at length, where it is time to tell it again; with `now` if there is anything new. It takes a few
+    /// milliseconds.
+    pub fn fluid(&mut self, now: bool) -> Option<Fluid> {
+        self.observed.at_length(self.settings.budget, now)
+    }
+
+    /// Step `step` of the present text, with the prompt's id and the text as it was before the step, the root last. None if there is no such step.
+    pub(super) fn past(&self, step: usize) -> Option<(&str, &[TokenId], &Past)> {
+        let text = self.text.as_ref()?;
+        let past = text.past.get(step)?;
+        Some((&text.id, text.tokens.get(..past.position)?, past))
+    }
+
+    /// The drafter of that name.
+    pub(super) fn drafter_named(&self, name: &str) -> Option<&dyn Drafter> {
+        self.drafters.iter().find(|d| d.name() == name).map(|d| &**d)
+    }
+
+    /// The vocabulary.
+    pub(super) fn vocabulary(&self) -> &Arc<Vocabulary> {
+        &self.vocabulary
     }
 
     /// What passes cost on this machine, measured ([`Session::measure_cost`]) or kept from another run: the automatic budget
@@ -390,7 +429,8 @@ fn miss(record: &StepRecord, draft: &Draft) -> Miss {
     let (q, draft_rank) = (draft.cut_q(last, record.bonus), draft.cut_rank(last, record.bonus));
     let (asked, rank) = (draft.asked.get(last).is_some_and(|&asked| asked), record.bonus_rank);
     let pi = record.entropy.iter().map(|e| e.p).product::<f64>();
-    let unlucky = record.ceilings.fluid_floor.is_some_and(|floor| pi < floor);
+    // Where so many siblings are as likely that they fill the tree, an oracle misses it for certain.
+    let unlucky = record.ceilings.fluid_floor.is_some_and(|floor| pi < floor) || rank + 1 >= record.settings.budget;
     Miss {
         depth: record.accepted + 1,
         token: record.bonus,

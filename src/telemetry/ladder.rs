@@ -98,7 +98,8 @@ pub struct Miss {
     pub draft_rank: Option<usize>,
     /// Whether the drafter was asked what comes there.
     pub asked: bool,
-    /// Why, as far as is known without the oracle tree of this context: by the floor of the fluid bound, where there is one.
+    /// Why, as far as is known without the oracle tree of this context: unlucky where the path probability lies below the floor
+    /// of the fluid bound, and where at least P tokens are more likely at its own place.
     pub cause: Cause,
 }
 

@@ -12,8 +12,8 @@ use super::{Look, StepRecord, StepSettings};
 pub struct Losses {
     /// From B - 1 to the fluid bound. None where the bound is not known.
     pub budget: Option<f64>,
-    /// From the fluid bound to the oracle tree of this context, by the mass that is surely reached ([`Look::oracle_lower`]):
-    /// once a look is done, less than its tolerance is counted here too much. None without a look.
+    /// From the fluid bound to the oracle tree of this context, by the mass that is surely reached ([`Look::oracle`]): once a
+    /// look is done, less than its tolerance is counted here too much. None without a look.
     pub context: Option<f64>,
     /// From the oracle tree to the drafter's best tree of P nodes. None without a look.
     pub knowledge: Option<f64>,
@@ -31,8 +31,7 @@ impl Losses {
         let batch = record.ceilings.batch;
         let marks =
             Marks { batch, fluid: fluid_of(record), expected: record.expected_accepted, accepted: record.accepted as f64 };
-        let split = look.and_then(|look| Some((look.oracle_lower - look.drafter_best?, look.drafter_best? - marks.expected)));
-        marks.losses(split)
+        marks.losses(look.and_then(|look| split(record.expected_accepted, look)))
     }
 
     /// All of them together: (B - 1) - accepted.
@@ -62,6 +61,12 @@ fn fluid_of(record: &StepRecord) -> Option<f64> {
 
 fn greedy(settings: &StepSettings) -> bool {
     settings.warp().greedy()
+}
+
+/// Knowledge and shape of one step that was looked at.
+fn split(expected: f64, look: &Look) -> Option<(f64, f64)> {
+    let best = look.drafter_best?;
+    Some((look.oracle(expected) - best, best - expected))
 }
 
 /// The marks that are known without a look.
@@ -123,25 +128,29 @@ impl Ladder {
         self.accepted += record.accepted as f64;
         self.fluid = fluid_of(record).or(self.fluid);
         if let Some(look) = look {
-            self.looked(record, None, look);
+            self.looked(record.expected_accepted, None, look);
         }
     }
 
-    /// Something was found out about a step that was added; `before` is what was known of it until now. Looks count when they
-    /// are no longer refined.
-    pub fn looked(&mut self, record: &StepRecord, before: Option<&Look>, look: &Look) {
-        self.count(record, before, -1.0);
-        self.count(record, Some(look), 1.0);
+    /// A bound from more positions than the last record knew.
+    pub fn refine_fluid(&mut self, fluid: f64) {
+        self.fluid = Some(fluid);
     }
 
-    fn count(&mut self, record: &StepRecord, look: Option<&Look>, sign: f64) {
-        let Some((look, best)) = look.filter(|look| !look.refining).and_then(|look| Some((look, look.drafter_best?))) else {
-            return;
-        };
+    /// Something was found out about a step that was added, whose E\[X | T\] is `expected`; `before` is what was known of it until
+    /// now. Looks count when their bounds agree ([`Look::converged`]).
+    pub fn looked(&mut self, expected: f64, before: Option<&Look>, look: &Look) {
+        self.count(expected, before, -1.0);
+        self.count(expected, Some(look), 1.0);
+    }
+
+    fn count(&mut self, expected: f64, look: Option<&Look>, sign: f64) {
+        let Some(look) = look.filter(|look| look.converged()) else { return };
+        let Some((knowledge, shape)) = split(expected, look) else { return };
         self.looked = if sign > 0.0 { self.looked + 1 } else { self.looked.saturating_sub(1) };
-        self.knowledge += sign * (look.oracle_lower - best);
-        self.shape += sign * (best - record.expected_accepted);
-        self.oracle.0 += sign * look.oracle_lower;
+        self.knowledge += sign * knowledge;
+        self.shape += sign * shape;
+        self.oracle.0 += sign * look.oracle(expected);
         self.oracle.1 += sign * look.oracle_upper;
     }
 
@@ -150,7 +159,7 @@ impl Ladder {
         self.steps
     }
 
-    /// Steps of them that were looked at to the end.
+    /// Steps of them whose looks count.
     pub fn looks(&self) -> usize {
         self.looked
     }
@@ -181,7 +190,8 @@ mod tests {
     use crate::telemetry::testing::{chain, record};
 
     fn look(lower: f64, best: Option<f64>, refining: bool) -> Look {
-        Look { oracle_lower: lower, oracle_upper: lower * 1.01, oracle_floor: 0.1, passes: 3, drafter_best: best, refining }
+        let upper = if refining { 2.0 * lower } else { lower };
+        Look { oracle_lower: lower, oracle_upper: upper, oracle_floor: 0.1, passes: 3, drafter_best: best, refining }
     }
 
     #[test]
@@ -212,13 +222,13 @@ mod tests {
         assert_eq!(ladder.losses(), None);
         ladder.add(&record, None);
         let (first, last) = (look(1.5, Some(1.0), true), look(2.0, Some(1.0), false));
-        ladder.looked(&record, None, &first);
+        ladder.looked(record.expected_accepted, None, &first);
         assert_eq!((ladder.looks(), ladder.losses().unwrap().knowledge), (0, None));
-        ladder.looked(&record, Some(&first), &last);
-        ladder.looked(&record, Some(&last), &last);
+        ladder.looked(record.expected_accepted, Some(&first), &last);
+        ladder.looked(record.expected_accepted, Some(&last), &last);
         assert_eq!((ladder.looks(), ladder.losses().unwrap().knowledge), (1, Some(1.0)));
         let (lower, upper) = ladder.oracle_mean().unwrap();
-        assert!(lower == 2.0 && (upper - 2.02).abs() < 1e-12, "{upper}");
+        assert_eq!((lower, upper), (2.0, 2.0));
     }
 
     prop_compose! {
@@ -257,7 +267,8 @@ mod tests {
                 record.ceilings.fluid = Some(4.0);
                 record.settings.temperature = 1.0;
                 let look = look.unwrap_or(self::look(3.0, None, false));
-                let look = Look { refining: false, drafter_best: look.drafter_best.or(Some(1.0)), ..look };
+                let best = look.drafter_best.or(Some(1.0));
+                let look = Look { refining: false, drafter_best: best, oracle_upper: look.oracle_lower, ..look };
                 ladder.add(&record, Some(&look));
                 let one = Losses::of(&record, Some(&look));
                 for (mean, part) in means.iter_mut().zip([one.context, one.knowledge, one.shape]) {

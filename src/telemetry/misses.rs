@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Cause, Look, Miss, TokenClass};
 use crate::tree::TokenId;
 
@@ -40,31 +42,50 @@ impl Miss {
 }
 
 /// Counts by cause.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Causes([usize; 4]);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Causes {
+    unlucky: usize,
+    budget: usize,
+    ranking: usize,
+    knowledge: usize,
+}
 
 impl Causes {
     /// Misses with this cause.
     pub fn of(&self, cause: Cause) -> usize {
-        self.0[cause as usize]
+        match cause {
+            Cause::Unlucky => self.unlucky,
+            Cause::Budget => self.budget,
+            Cause::Ranking => self.ranking,
+            Cause::Knowledge => self.knowledge,
+        }
     }
 
     /// All of them.
     pub fn total(&self) -> usize {
-        self.0.iter().sum()
+        Cause::ALL.iter().map(|&cause| self.of(cause)).sum()
+    }
+
+    fn count(&mut self, cause: Cause) -> &mut usize {
+        match cause {
+            Cause::Unlucky => &mut self.unlucky,
+            Cause::Budget => &mut self.budget,
+            Cause::Ranking => &mut self.ranking,
+            Cause::Knowledge => &mut self.knowledge,
+        }
     }
 
     fn add(&mut self, cause: Cause) {
-        self.0[cause as usize] += 1;
+        *self.count(cause) += 1;
     }
 
     fn take(&mut self, cause: Cause) {
-        self.0[cause as usize] = self.0[cause as usize].saturating_sub(1);
+        *self.count(cause) = self.of(cause).saturating_sub(1);
     }
 }
 
 /// A token that was missed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissedToken {
     /// The token.
     pub token: TokenId,
@@ -73,6 +94,7 @@ pub struct MissedToken {
     /// What it looks like.
     pub class: TokenClass,
     /// How often, by cause. Never too many; too few where it made room for others in between.
+    #[serde(flatten)]
     pub causes: Causes,
 }
 
@@ -282,9 +304,6 @@ mod tests {
         }
         for (i, class) in TokenClass::ALL.into_iter().enumerate() {
             assert_eq!(class as usize, i);
-        }
-        for (i, cause) in Cause::ALL.into_iter().enumerate() {
-            assert_eq!(cause as usize, i);
         }
     }
 

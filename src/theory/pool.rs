@@ -78,14 +78,42 @@ impl Pool {
 
     /// Adds the law of one generated position, as it is sampled from, with its `moments` (which the caller has already).
     pub fn add(&mut self, law: &Law, moments: Moments) {
-        let (cells, scale) = (&mut self.cells, self.per_nat as f32);
+        Self::add_to([self], law, moments);
+    }
+
+    /// Adds the law of one generated position to each of `pools`, in one pass over its probabilities.
+    pub fn add_to<const N: usize>(mut pools: [&mut Pool; N], law: &Law, moments: Moments) {
         law.surprisals(CUT as f32, |x, p| {
-            if let Some(cell) = cells.get_mut((x * scale) as usize) {
-                cell.mass += p;
-                cell.count += 1.0;
+            for pool in &mut pools {
+                if let Some(cell) = pool.cells.get_mut((x * pool.per_nat as f32) as usize) {
+                    cell.mass += p;
+                    cell.count += 1.0;
+                }
             }
         });
-        self.count(moments);
+        pools.into_iter().for_each(|pool| pool.count(moments));
+    }
+
+    /// Adds all laws of another pool, each `times` times. Pools of another grid have nothing that could be added: false is
+    /// given back, and nothing is done.
+    pub fn absorb(&mut self, other: &Pool, times: usize) -> bool {
+        let (weight, fits) = (times as f64, self.per_nat == other.per_nat);
+        if fits && times > 0 {
+            for (cell, more) in self.cells.iter_mut().zip(&other.cells) {
+                cell.mass += weight * more.mass;
+                cell.count += weight * more.count;
+            }
+            self.positions += times * other.positions;
+            self.entropy += weight * other.entropy;
+            self.second += weight * other.second;
+        }
+        fits
+    }
+
+    /// Forgets all laws.
+    pub fn clear(&mut self) {
+        self.cells.fill(Cell::default());
+        (self.positions, self.entropy, self.second) = (0, 0.0, 0.0);
     }
 
     /// Adds a law given by its probabilities. Those that are 0 take no part; the others are taken to sum to 1.
@@ -272,6 +300,18 @@ mod tests {
         assert!(curve.iter().enumerate().all(|(p, &f)| f == p as f64));
         assert_eq!(pool.fluid(0), Some(0.0));
         assert_eq!(pool.fluid_and_floor(9), Some((9.0, None)));
+    }
+
+    #[test]
+    fn a_pool_that_absorbs_others_is_the_pool_of_all() {
+        let (a, b): (&[f64], &[f64]) = (&[0.9, 0.1], &[0.5, 0.3, 0.2]);
+        let mut sum = pool(&[a]);
+        assert!(sum.absorb(&pool(&[b]), 2) && sum.absorb(&pool(&[a]), 0));
+        let all = pool(&[a, b, b]);
+        assert_eq!((sum.positions(), sum.fluid(7)), (3, all.fluid(7)));
+        assert!(!sum.absorb(&Pool::with_grid(16), 1));
+        sum.clear();
+        assert_eq!(sum, Pool::new());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The tree of the largest path probabilities.
 
-use super::{Cut, Draft, Limits};
+use super::{Cut, Draft, Limits, WIDTH};
 use crate::draft::{Candidate, Context, DraftError, Drafter};
 use crate::theory::search::{Found, Search};
 use crate::tree::TokenId;
@@ -15,7 +15,7 @@ pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, l
         if nodes.is_empty() {
             break;
         }
-        let proposed = drafter.propose(cx, search.explored(), &nodes, drafted)?;
+        let proposed = drafter.propose(cx, search.explored(), &nodes, drafted.max(WIDTH))?;
         search.expand(&nodes, proposed.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))));
     }
     let Found { tree, left, expanded: asked } = search.found();

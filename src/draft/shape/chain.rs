@@ -1,11 +1,8 @@
 //! One token a depth.
 
-use super::{Cut, Draft, Limits};
+use super::{Cut, Draft, Limits, WIDTH};
 use crate::draft::{Context, DraftError, Drafter};
 use crate::tree::TokenId;
-
-/// Candidates asked for at each depth. Only the best is drafted; the others tell what the drafter knew when it missed.
-const WIDTH: usize = 8;
 
 /// The drafter's best token at each depth, until the budget or the depth is reached or it has no more.
 pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits) -> Result<Draft, DraftError> {

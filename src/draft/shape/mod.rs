@@ -33,6 +33,9 @@ impl Shape {
     }
 }
 
+/// Candidates asked for below a node, at least. Fewer may be needed; the others tell what the drafter knew when it missed.
+const WIDTH: usize = 8;
+
 /// How far a tree may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -151,5 +154,9 @@ pub(super) mod testing {
             Ok(nodes.iter().map(below).collect())
         }
         fn end(&mut self, _: &mut Context) {}
+
+        fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+            Err(DraftError::Unfit("a drafter for tests has one text".into()))
+        }
     }
 }

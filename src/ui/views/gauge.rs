@@ -42,7 +42,7 @@ fn reading(state: &State) -> Option<Reading<'_>> {
     };
     let mean = averages.ladder.losses().filter(|_| single.is_none() && averages.ladder.looks() >= ladder::FEWEST_LOOKS);
     let (oracle, best) = match (single, mean) {
-        (Some(step), _) => (step.look.map(|l| (l.oracle_lower, l.oracle_upper)), step.look.and_then(|l| l.drafter_best)),
+        (Some(step), _) => (step.look.map(|l| (l.oracle(expected), l.oracle_upper.max(l.oracle(expected)))), step.look.and_then(|l| l.drafter_best)),
         (None, Some(m)) => {
             let best = m.shape.map(|shape| expected + shape);
             (best.zip(m.knowledge).map(|(best, knowledge)| (best + knowledge, best + knowledge)), best)
