@@ -103,10 +103,12 @@ pub fn places(area: Rect, state: &State) -> Frame {
         Form::Compact => {
             let focus = if state.focus == Pane::Gauge { Pane::Text } else { state.focus };
             let gauge = if height >= 12 { 4 } else { 3 };
-            let first = main.take(height.saturating_sub(gauge + 3));
+            // Tables and plots need the rows of the figures, too.
+            let rows = if [Pane::Text, Pane::Tree].contains(&focus) { 3 } else { 0 };
+            let first = main.take(height.saturating_sub(gauge + rows));
             panes.push((focus, first));
             panes.push((Pane::Gauge, main.take(gauge)));
-            figures = Some(main.rest());
+            figures = Some(main.rest()).filter(|r| !r.is_empty());
         }
         Form::Tall => {
             panes.push((Pane::Text, main.take(height * 24 / 100)));

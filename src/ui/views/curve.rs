@@ -72,9 +72,8 @@ pub fn curve(state: &State, pen: &mut Pen) {
     let named = |name: &str, value: Option<f64>| {
         value.filter(|v| v.is_finite()).map_or_else(|| vec![name.to_owned()], |v| vec![format!("{name} {}", two(v)), name.to_owned()])
     };
-    // Where there is little room, the first letters.
-    let shorter = |mut labels: Vec<String>, name: &str| {
-        labels.push(name.chars().take(5).collect());
+    let shorter = |mut labels: Vec<String>, short: &str| {
+        labels.push(short.to_owned());
         labels
     };
     let reference = if greedy { "T=1: " } else { "" };
@@ -92,15 +91,15 @@ pub fn curve(state: &State, pen: &mut Pen) {
             value: &fluid,
         });
     }
-    let forms: [(&str, &str, &dyn Fn(f64) -> Option<f64>, Role); 3] = [
-        ("tuned", "t", &tuned, Role::GaugeCeiling),
-        ("renewal", "r", &renewal, Role::GaugeCeiling),
-        ("published?", "p", &published, Role::GaugeUnknown),
+    let forms: [(&str, &str, &str, &dyn Fn(f64) -> Option<f64>, Role); 3] = [
+        ("tuned", "tuned", "t", &tuned, Role::GaugeCeiling),
+        ("renewal", "renew", "r", &renewal, Role::GaugeCeiling),
+        ("published?", "publ.?", "p", &published, Role::GaugeUnknown),
     ];
-    for (name, letter, value, role) in forms {
+    for (name, short, letter, value, role) in forms {
         if value(most as f64).is_some() {
             let role = if greedy { Role::GaugeUnknown } else { role };
-            curves.push(Curve { labels: shorter(named(&format!("{reference}{name}"), value(most as f64)), name), letter, role, dashed: true, until: None, value });
+            curves.push(Curve { labels: shorter(named(&format!("{reference}{name}"), value(most as f64)), short), letter, role, dashed: true, until: None, value });
         }
     }
     curves.push(Curve { labels: vec!["B - 1".to_owned()], letter: ".", role: Role::PlotAxis, dashed: true, until: None, value: &batch });

@@ -148,11 +148,11 @@ impl Reading<'_> {
             labels.insert(0, format!("{got} {} = {of} of fluid", two(self.accepted)));
         }
         marks.push((self.accepted, Side::Below, Role::GaugeAccepted, labels));
-        marks.push((self.expected, Side::Below, Role::GaugeExpected, named("E[X|T]", "E", self.expected)));
+        marks.push((self.expected, Side::Below, Role::GaugeExpected, named("E[X|T]", "E[X|T]", self.expected)));
         if let Some(value) = finite(c.fluid).filter(|_| !self.greedy) {
             marks.push((value, Side::Above, Role::GaugeFluid, named("fluid", "fluid", value)));
         }
-        if let Some((low, high)) = self.oracle.filter(|o| o.0.is_finite() && o.1.is_finite()) {
+        if let Some((low, high)) = self.oracle.filter(|o| o.0.is_finite() && o.1.is_finite() && !self.greedy) {
             let close = high - low < 0.005;
             let label = if close { format!("oracle {}", two(low)) } else { format!("oracle {} to {}", two(low), two(high)) };
             marks.push((low, Side::Above, Role::GaugeOracle, vec![label, format!("oracle {}", two(low)), "oracle".to_owned()]));

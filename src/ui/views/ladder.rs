@@ -10,6 +10,8 @@ use crate::ui::number::{change, percent, speed, two};
 pub const FEWEST_LOOKS: usize = 5;
 /// Misses below which their shares are.
 const FEWEST_MISSES: usize = 20;
+/// Tokens a step below which a loss limits nothing.
+const SMALL: f64 = 0.05;
 
 /// One line of the table, and one part of the bar.
 struct Part {
@@ -70,6 +72,11 @@ pub fn ladder(state: &State, pen: &mut Pen) {
     let (accepted, one) = (averages.accepted_mean().unwrap_or(0.0), shown.record.accepted as f64);
     let parts = parts(&mean, &step, glyphs);
     let single = state.selected.is_some();
+    if height < 8 {
+        let shown: Vec<(&str, Role, Option<f64>)> = parts.iter().map(|p| (p.name, p.role, if single { p.step } else { p.mean })).collect();
+        brief(state, &parts, &shown, if single { one } else { accepted }, single, pen);
+        return;
+    }
     let roomy = height >= 9;
     if roomy {
         let (reached, pick): (f64, fn(&Part) -> Option<f64>) = if single { (one, |p| p.step) } else { (accepted, |p| p.mean) };
@@ -107,6 +114,27 @@ pub fn ladder(state: &State, pen: &mut Pen) {
     let fits = words.iter().map(broken).find(|lines| lines.len() <= room).unwrap_or_default();
     for (i, line) in fits.iter().enumerate() {
         pen.text(1, y + 1 + i, line, Role::Base);
+    }
+}
+
+/// The ladder where there is little room: the bar, and the losses one after another.
+fn brief(state: &State, parts: &[Part], shown: &[(&str, Role, Option<f64>)], accepted: f64, single: bool, pen: &mut Pen) {
+    let (width, height) = (pen.width(), pen.height());
+    bar(parts, accepted, if single { |p| p.step } else { |p| p.mean }, &mut pen.part(1, 0, width.saturating_sub(2) as u16, 1));
+    let (mut x, mut y) = (1, 1);
+    for (name, role, value) in shown.iter().filter_map(|(n, r, v)| v.map(|v| (*n, *r, change(-v)))) {
+        if x > 1 && x + name.len() + value.len() + 2 > width {
+            (x, y) = (1, y + 1);
+        }
+        if y >= height {
+            return;
+        }
+        x = pen.text(x, y, name, role) + 1;
+        x = pen.text(x, y, &value, Role::Base) + 2;
+    }
+    let words = limits(state);
+    if let Some(line) = words.iter().find(|w| pen.measure(w) + 2 <= width).filter(|_| y + 1 < height) {
+        pen.text(1, y + 1, line, Role::Base);
     }
 }
 
@@ -157,8 +185,13 @@ pub fn limits(state: &State) -> Vec<String> {
     let costs = |loss: Option<f64>| loss.map_or_else(String::new, |l| format!(", {} tokens a step", two(l)));
     let (knowledge, shape) = losses.map_or((None, None), |l| (l.knowledge, l.shape));
     // By the losses where the oracle looked, else by the causes of the misses.
-    let by_shape = matches!((knowledge, shape), (Some(k), Some(s)) if s > k);
-    let main = Cause::ALL.into_iter().max_by_key(|&c| causes.of(c)).unwrap_or(Cause::Knowledge);
+    let by_shape = matches!((knowledge, shape), (Some(k), Some(s)) if s > k && s > SMALL);
+    let most = |among: &[Cause]| among.iter().copied().max_by_key(|&c| causes.of(c)).unwrap_or(Cause::Knowledge);
+    let main = match knowledge {
+        Some(k) if k > SMALL => most(&[Cause::Ranking, Cause::Knowledge]),
+        Some(_) => most(&[Cause::Budget, Cause::Unlucky]),
+        None => most(&Cause::ALL),
+    };
     let head = match main {
         _ if by_shape => {
             format!("shape{}: another tree of the same drafter is worth more", costs(shape))

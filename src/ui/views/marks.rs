@@ -81,7 +81,7 @@ const MARKS: &[Mark] = &[
 ];
 
 /// The losses, from the highest mark down.
-pub const LOSSES: [(&str, Role, &str); 5] = [
+const LOSSES: [(&str, Role, &str); 6] = [
     ("budget", Role::LossBudget, "from B - 1 to fluid: what no drafter gets from this text with B tokens a pass"),
     (
         "context",
@@ -90,6 +90,7 @@ pub const LOSSES: [(&str, Role, &str); 5] = [
     ),
     ("knowledge", Role::LossKnowledge, "from the oracle tree to the drafter's best: what the drafter does not know of the target"),
     ("shape", Role::LossShape, "from the drafter's best to E[X|T]: another tree of the same drafter was worth more"),
+    ("unsplit", Role::LossKnowledge, "context, knowledge and shape together, where the oracle has not looked"),
     ("luck", Role::LossLuck, "from E[X|T] to accepted: the draw; 0 in the long run"),
 ];
 
