@@ -111,7 +111,7 @@ mod tests {
     use crate::telemetry::{Line, Summary};
 
     fn line() -> Line<'static> {
-        Line::Summary(Summary::default().into())
+        Line::Summary(Box::new(Summary::default().into()))
     }
 
     fn names(folder: &Path) -> Vec<String> {

@@ -108,6 +108,11 @@ pub struct RunOptions {
     /// Write one line of JSON for the run, for each step and for the summary; - is standard output
     #[arg(long, value_name = "FILE|-", help_heading = "Output")]
     pub json: Option<PathBuf>,
+    /// After each K-th step of a prompt look for the best tree of its budget with the model itself: it splits what was lost
+    /// into context, knowledge and shape, and takes some passes each time, which no figure counts; 0 never looks
+    #[arg(long, value_name = "K", default_value = "0", value_parser = look_every, allow_negative_numbers = true,
+          help_heading = "Output")]
+    pub look_every: usize,
 }
 
 /// How many tokens a pass verifies.
@@ -212,6 +217,10 @@ fn top_k(value: &str) -> Result<usize, String> {
     whole(value, 1, usize::MAX, "top-k counts the tokens to keep")
 }
 
+fn look_every(value: &str) -> Result<usize, String> {
+    whole(value, 0, usize::MAX, "each K-th step is looked at")
+}
+
 fn limit(value: &str) -> Result<usize, String> {
     whole(value, 1, usize::MAX, "the limit counts prompts")
 }
@@ -270,14 +279,14 @@ mod tests {
     #[test]
     fn run_takes_the_same_options() {
         let args = "speclight run --drafter oracle --budget 64 --temperature 0.7 --top-p 0.9 --top-k 40 --seed 7 \
-                    --prompts a.jsonl --prompts b.jsonl --limit 3 --raw --json -";
+                    --prompts a.jsonl --prompts b.jsonl --limit 3 --raw --json - --look-every 8";
         let cli = Cli::try_parse_from(args.split_whitespace()).unwrap();
         let Some(Command::Run(run)) = cli.command else { panic!("not run") };
         let settings = run.options.settings();
         assert_eq!((settings.drafter.as_str(), settings.budget, settings.seed), ("oracle", 64, 7));
         assert_eq!((settings.temperature, settings.top_p, settings.top_k), (0.7, 0.9, Some(40)));
         assert_eq!(run.options.prompts.len(), 2);
-        assert_eq!(run.json, Some(PathBuf::from("-")));
+        assert_eq!((run.json, run.look_every), (Some(PathBuf::from("-")), 8));
     }
 
     #[test]

@@ -7,9 +7,9 @@ use crate::theory::pool::Pool;
 
 use super::MAX_BUDGET;
 
-/// The bound is evaluated anew when the pool has grown by one in so many: its error falls as 1/sqrt(n), so that a tenth more
+/// The bound is evaluated anew when the pool has grown by one in so many: its error falls as 1/sqrt(n), so that a twentieth more
 /// positions change it by far less than it is uncertain, and evaluating costs ever less of the time.
-const GROWTH: usize = 10;
+const GROWTH: usize = 20;
 /// The first intervals come after so many steps; the next ones when there are half as many more.
 const FIRST_INTERVALS: usize = 64;
 /// The bound at length is told again within a text when there are half as many positions more than this, or than the last time.

@@ -35,7 +35,7 @@ pub(super) struct Past {
 }
 
 /// A look that can be refined.
-pub(super) struct Looking {
+pub(crate) struct Looking {
     /// The prompt's id.
     pub prompt_id: String,
     /// The step's number.
@@ -54,7 +54,7 @@ impl Session {
     ///
     /// # Errors
     /// If a forward or the drafter fails; the session is unchanged whatever happens.
-    pub(super) fn look(&self, step: usize) -> Result<Option<Looking>, SessionError> {
+    pub(crate) fn look(&self, step: usize) -> Result<Option<Looking>, SessionError> {
         let Some((id, tokens, past)) = self.past(step) else { return Ok(None) };
         let mut target = self.target.fork()?;
         target.truncate(tokens.len().saturating_sub(1));
@@ -121,6 +121,16 @@ impl Looking {
         let went_on = self.oracle.refine(&mut cx, AT_ONCE).map_err(failed)?;
         self.refining = went_on && self.oracle.passes() < MOST_PASSES && !self.found().converged();
         Ok(self.refining)
+    }
+
+    /// Refines to the end: what is known then.
+    ///
+    /// # Errors
+    /// If a forward fails.
+    #[cfg(test)]
+    pub fn refined(mut self) -> Result<Look, SessionError> {
+        while self.refine()? {}
+        Ok(self.found())
     }
 
     /// What is known, whether it is refined further or not.

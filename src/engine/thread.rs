@@ -67,6 +67,7 @@ pub(super) fn drive_with(
                 paused,
                 steps,
                 calibrated,
+                costed: false,
                 rested: false,
                 look_every: 0,
                 looking: None,
@@ -116,6 +117,8 @@ struct Driver<'a> {
     steps: usize,
     /// When plain decoding was timed last.
     calibrated: Option<Instant>,
+    /// Whether the cost of passes was measured, or could not be.
+    costed: bool,
     /// Whether it was timed since the engine last had nothing to do.
     rested: bool,
     /// Which steps are looked at when they are made: each one whose number is a multiple of this; 0 for none.
@@ -265,6 +268,11 @@ impl Driver<'_> {
             self.tell(Event::PromptEnded { ending })?;
             self.rested = false;
             self.rest()?;
+            // The ceilings of the wall clock go by the cost of passes: about a second, once for a model and a machine, where
+            // nobody waits for the next token.
+            if self.engine.session.cost().is_none() && !std::mem::replace(&mut self.costed, true) {
+                self.measure_cost()?;
+            }
         }
         if self.steps >= FIRST_CALIBRATION && self.calibrated.is_none() {
             self.calibrate()?;

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use super::{StageTimes, StepRecord, StepSettings, Summary};
+use super::{
+    CurvePoint, FluidKind, Look, Losses, MissSummary, OracleMean, Reached, SpeedUp, StageTimes, StepRecord, StepSettings, Summary,
+};
 
 /// One line of JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -12,8 +14,22 @@ pub enum Line<'a> {
     Run(RunLine<'a>),
     /// One for each step, in their order.
     Step(&'a StepRecord),
+    /// One after each step that was looked at.
+    Look(LookLine<'a>),
     /// The last.
-    Summary(SummaryLine),
+    Summary(Box<SummaryLine>),
+}
+
+/// What a look at the step before it found.
+#[derive(Clone, Debug, Serialize)]
+pub struct LookLine<'a> {
+    /// The step's prompt.
+    pub prompt_id: &'a str,
+    /// The step's number.
+    pub step: usize,
+    /// What was found.
+    #[serde(flatten)]
+    pub look: &'a Look,
 }
 
 /// What a run is made with.
@@ -59,6 +75,13 @@ pub struct SummaryLine {
     autoregressive_tokens_per_second: Option<f64>,
     time: StageTimes,
     text_sha256: Option<String>,
+    losses: Losses,
+    oracle: Option<OracleMean>,
+    misses: MissSummary,
+    reached: Option<Reached>,
+    curve: Vec<CurvePoint>,
+    kinds: Vec<FluidKind>,
+    speed_up: SpeedUp,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -66,6 +89,7 @@ struct CeilingsLine {
     batch: f64,
     published: Option<f64>,
     renewal: Option<f64>,
+    renewal_tuned: Option<f64>,
     fluid: Option<f64>,
 }
 
@@ -80,11 +104,24 @@ impl From<Summary> for SummaryLine {
             expected_accepted_mean: s.expected_accepted_mean,
             mu: s.mu,
             mu2: s.mu2,
-            ceilings: CeilingsLine { batch: c.batch, published: c.published, renewal: c.renewal, fluid: c.fluid },
+            ceilings: CeilingsLine {
+                batch: c.batch,
+                published: c.published,
+                renewal: c.renewal,
+                renewal_tuned: c.renewal_tuned,
+                fluid: c.fluid,
+            },
             tokens_per_second: s.tokens_per_second,
             autoregressive_tokens_per_second: s.autoregressive_tokens_per_second,
             time: s.time,
             text_sha256: s.text_sha256,
+            losses: s.losses,
+            oracle: s.oracle,
+            misses: s.misses,
+            reached: s.reached,
+            curve: s.curve,
+            kinds: s.kinds,
+            speed_up: s.speed_up,
         }
     }
 }
@@ -97,23 +134,24 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::draft::{Drafter, NoDraft, Oracle};
+    use crate::draft::{Drafter, Ngram, NoDraft};
     use crate::engine::testing::TableDecoder;
     use crate::engine::{Session, Vocabulary};
     use crate::telemetry::Tally;
+    use crate::theory::cost::Cost;
 
     /// The lines of two short runs over a table, one greedy.
     fn lines() -> Vec<Value> {
         let mut lines = Vec::new();
-        for (drafter, temperature) in [("none", 0.0f32), ("oracle", 0.7)] {
+        for (drafter, temperature) in [("none", 0.0f32), ("ngram", 0.7)] {
             let (drafter, shape) = (drafter.to_owned(), "best-first".to_owned());
             let settings =
                 StepSettings { drafter, shape, budget: 4, auto: false, temperature, top_p: 0.9, top_k: Some(4), seed: u64::MAX };
-            let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Oracle::default())];
+            let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default())];
             let vocabulary = Arc::new(Vocabulary::new((0..5).map(|t| vec![b'a' + t].into()).collect(), vec![]));
             let table = Box::new(TableDecoder::new(5, 1));
             let mut session = Session::new(table, drafters, vocabulary, settings.clone()).unwrap();
-            session.start("a", &[1, 2], 9).unwrap();
+            session.start("a", &[1, 2], 200).unwrap();
             let sha256 = "0".repeat(64);
             let run = RunLine {
                 version: "0.1.0",
@@ -123,7 +161,7 @@ mod tests {
                 device: "cpu",
                 draft_model: None,
                 context: 512,
-                max_tokens: 9,
+                max_tokens: 200,
                 raw: true,
                 prompts: 1,
                 settings: &settings,
@@ -133,8 +171,19 @@ mod tests {
             while let Some(record) = session.step().unwrap() {
                 tally.add(&record);
                 lines.push(serde_json::to_string(&Line::Step(&record)).unwrap());
+                if temperature > 0.0 {
+                    let look = session.look(record.step).unwrap().unwrap().refined().unwrap();
+                    tally.looked("a", record.step, &look);
+                    let line = LookLine { prompt_id: "a", step: record.step, look: &look };
+                    lines.push(serde_json::to_string(&Line::Look(line)).unwrap());
+                }
             }
-            lines.push(serde_json::to_string(&Line::Summary(tally.summary(None).into())).unwrap());
+            let plain = (temperature > 0.0).then_some(9.0);
+            if temperature > 0.0 {
+                tally.fluid(&session.fluid(true).unwrap());
+                tally.cost(&Cost::new(vec![(1, 1.0), (8, 2.0)]).unwrap());
+            }
+            lines.push(serde_json::to_string(&Line::Summary(Box::new(tally.summary(plain).into()))).unwrap());
         }
         lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -193,13 +242,21 @@ mod tests {
     #[test]
     fn a_summary_has_the_fields_that_others_rely_on() {
         let summary = lines().pop().unwrap();
+        let number = |path: &str| summary.pointer(path).and_then(Value::as_f64).unwrap();
+        let losses: f64 = summary["losses"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
+        assert!((losses - (number("/ceilings/batch") - number("/accepted_mean"))).abs() < 1e-9);
+        assert!((number("/curve/3/accepted") - number("/accepted_mean")).abs() < 1e-9);
+        assert!((number("/curve/3/fluid") - number("/ceilings/fluid")).abs() < 1e-9);
+        assert_eq!(number("/oracle/looks"), number("/steps"));
+        assert!(number("/oracle/lower") <= number("/oracle/upper"));
+        assert!(number("/speed_up/ceiling/speed_up") >= 1.0 && number("/reached/share/low") > 0.0);
         let mut keys: Vec<&str> = summary.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
-        let want = "accepted_mean autoregressive_tokens_per_second ceilings expected_accepted_mean mu mu2 steps text_sha256 \
-                    time tokens tokens_per_second tokens_per_step type";
+        let want = "accepted_mean autoregressive_tokens_per_second ceilings curve expected_accepted_mean kinds losses misses mu mu2 \
+                    oracle reached speed_up steps text_sha256 time tokens tokens_per_second tokens_per_step type";
         assert_eq!(keys.join(" "), want);
         let mut ceilings: Vec<&str> = summary["ceilings"].as_object().unwrap().keys().map(String::as_str).collect();
         ceilings.sort_unstable();
-        assert_eq!(ceilings, ["batch", "fluid", "published", "renewal"]);
+        assert_eq!(ceilings, ["batch", "fluid", "published", "renewal", "renewal_tuned"]);
     }
 }

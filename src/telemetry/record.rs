@@ -221,32 +221,3 @@ pub enum Ending {
     /// The person went on to something else.
     Interrupted,
 }
-
-/// Means over a run, or over one prompt.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    /// Tokens put out.
-    pub tokens: usize,
-    /// Steps made.
-    pub steps: usize,
-    /// Accepted drafted tokens a step.
-    pub accepted_mean: f64,
-    /// Tokens a step: accepted and bonus (tau).
-    pub tokens_per_step: f64,
-    /// Mean of E[accepted | T].
-    pub expected_accepted_mean: f64,
-    /// Mean entropy in nats over generated positions.
-    pub mu: f64,
-    /// Mean of sum p ln^2 p over generated positions.
-    pub mu2: f64,
-    /// The ceilings at the run's budget.
-    pub ceilings: Ceilings,
-    /// Tokens a second over the time spent in steps.
-    pub tokens_per_second: Option<f64>,
-    /// Tokens a second of plain decoding on the same machine, measured in this run.
-    pub autoregressive_tokens_per_second: Option<f64>,
-    /// Seconds by stage over all steps.
-    pub time: StageTimes,
-    /// SHA-256 of the text put out, prompts in turn, in hexadecimal.
-    pub text_sha256: Option<String>,
-}

@@ -2,9 +2,134 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Ceilings, StepRecord, Summary};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    BudgetCurve, Causes, Ceilings, Fluid, FluidKind, Ladder, Look, Losses, Miss, MissedToken, Misses, Reached, StageTimes,
+    StepRecord, TokenClass,
+};
 use crate::dist::Moments;
-use crate::theory::bounds;
+use crate::theory::cost::Cost;
+use crate::theory::{bounds, speed};
+
+/// Tokens of the list of those missed most.
+const WORST: usize = 10;
+
+/// Means over a run, or over one prompt.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Tokens put out.
+    pub tokens: usize,
+    /// Steps made.
+    pub steps: usize,
+    /// Accepted drafted tokens a step.
+    pub accepted_mean: f64,
+    /// Tokens a step: accepted and bonus (tau).
+    pub tokens_per_step: f64,
+    /// Mean of E[accepted | T].
+    pub expected_accepted_mean: f64,
+    /// Mean entropy in nats over generated positions.
+    pub mu: f64,
+    /// Mean of sum p ln^2 p over generated positions.
+    pub mu2: f64,
+    /// The ceilings at the run's budget.
+    pub ceilings: Ceilings,
+    /// Tokens a second over the time spent in steps.
+    pub tokens_per_second: Option<f64>,
+    /// Tokens a second of plain decoding on the same machine, measured in this run.
+    pub autoregressive_tokens_per_second: Option<f64>,
+    /// Seconds by stage over all steps.
+    pub time: StageTimes,
+    /// SHA-256 of the text put out, prompts in turn, in hexadecimal.
+    pub text_sha256: Option<String>,
+    /// Mean losses from B - 1 to what was accepted.
+    pub losses: Losses,
+    /// The oracle trees of the steps that were looked at. None without a look.
+    pub oracle: Option<OracleMean>,
+    /// Refusals.
+    pub misses: MissSummary,
+    /// Intervals of what was reached, as of the last time that they were made anew. None while it is too early.
+    pub reached: Option<Reached>,
+    /// What every budget from 1 to B would have accepted, and its fluid bound.
+    pub curve: Vec<CurvePoint>,
+    /// The fluid bound of contexts of one kind alone, by entropy. Beside the bound of all and the mean of the oracle trees it shows
+    /// what it means that real text is not drawn anew at each position.
+    pub kinds: Vec<FluidKind>,
+    /// Speed-ups over plain decoding.
+    pub speed_up: SpeedUp,
+}
+
+/// Means over the steps that were looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OracleMean {
+    /// Steps that were looked at.
+    pub looks: usize,
+    /// Mean mass of the best trees of P nodes found.
+    pub lower: f64,
+    /// Mean mass that no tree of P nodes exceeds.
+    pub upper: f64,
+}
+
+/// Refusals counted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MissSummary {
+    /// All, by cause.
+    pub causes: Causes,
+    /// By depth, from 1.
+    pub depths: Vec<Causes>,
+    /// By class, of those classes that were missed.
+    pub classes: Vec<ClassMisses>,
+    /// The tokens missed most.
+    pub worst: Vec<MissedToken>,
+}
+
+/// Refusals of tokens of one class.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassMisses {
+    /// The class.
+    pub class: TokenClass,
+    /// How often, by cause.
+    #[serde(flatten)]
+    pub causes: Causes,
+}
+
+/// One budget of the curve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// B: tokens of a pass, the root included.
+    pub budget: usize,
+    /// Mean accepted drafted tokens a step.
+    pub accepted: f64,
+    /// Mean of E\[X | T\].
+    pub expected: f64,
+    /// The fluid bound. None where it is not known.
+    pub fluid: Option<f64>,
+}
+
+/// Speed-ups over plain decoding (bounds.md, "The wall clock"). None where the times that they need are not measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SpeedUp {
+    /// Tokens a second over those of plain decoding.
+    pub reached: Option<f64>,
+    /// The most that a free drafter with perfect knowledge could reach on this machine, with the best budget up to 256.
+    pub ceiling: Option<speed::Best>,
+    /// The most that this drafter promises, with the best budget up to B: by its E\[X | T\] and the time that it took to draft at B.
+    pub drafter: Option<speed::Best>,
+}
+
+impl SpeedUp {
+    /// From tokens a second and those of plain decoding; what passes cost; the fluid bound's curve by P; the drafter's curve and its
+    /// seconds a step.
+    pub fn of(rates: (Option<f64>, Option<f64>), cost: Option<&Cost>, fluid: &[f64], curve: &BudgetCurve, draft: f64) -> SpeedUp {
+        let own: Vec<f64> = (1..=curve.budget()).filter_map(|b| curve.expected(b)).collect();
+        let drafting = |b: usize| if b > 1 { draft } else { 0.0 };
+        SpeedUp {
+            reached: rates.0.zip(rates.1).map(|(now, plain)| now / plain).filter(|ratio| ratio.is_finite()),
+            ceiling: cost.and_then(|cost| speed::best(fluid, |b| cost.seconds(b), |_| 0.0)),
+            drafter: cost.and_then(|cost| speed::best(&own, |b| cost.seconds(b), drafting)),
+        }
+    }
+}
 
 impl Ceilings {
     /// The ceilings for budget `batch` (B, the root included) from the mean entropy `mu` and the mean `mu2` of
@@ -62,6 +187,13 @@ pub struct Tally {
     budget: usize,
     fluid: Option<f64>,
     text: Sha256,
+    ladder: Ladder,
+    misses: Misses,
+    curve: BudgetCurve,
+    /// The last step, for a look at it that follows: its prompt, number, E\[X | T\], and miss.
+    last: Option<(String, usize, f64, Option<Miss>)>,
+    at_length: Option<Fluid>,
+    cost: Option<Cost>,
 }
 
 impl Tally {
@@ -76,6 +208,36 @@ impl Tally {
         self.budget = record.settings.budget;
         self.fluid = record.ceilings.fluid;
         record.emitted_text.iter().for_each(|text| self.text.update(text.as_bytes()));
+        self.ladder.add(record, None);
+        if let Some(miss) = &record.miss {
+            self.misses.add(miss, None);
+        }
+        self.curve.add(record);
+        self.sums.reached = record.reached.filter(|reached| reached.share.is_some()).or(self.sums.reached);
+        self.last = Some((record.prompt_id.clone(), record.step, record.expected_accepted, record.miss.clone()));
+    }
+
+    /// What was found out about the last step, when its look is done.
+    pub fn looked(&mut self, prompt_id: &str, step: usize, look: &Look) {
+        let Some((id, number, expected, miss)) = &self.last else { return };
+        if id == prompt_id && *number == step && !look.refining {
+            self.ladder.looked(*expected, None, look);
+            if let Some(miss) = miss {
+                self.misses.looked(miss, None, look);
+            }
+            // A second look at the same step would count twice.
+            self.last = None;
+        }
+    }
+
+    /// The fluid bound at length, from all positions so far.
+    pub fn fluid(&mut self, fluid: &Fluid) {
+        self.at_length = Some(fluid.clone());
+    }
+
+    /// What passes cost.
+    pub fn cost(&mut self, cost: &Cost) {
+        self.cost = Some(cost.clone());
     }
 
     /// The means so far. The ceilings are those of the last step's budget. `plain` is the measured speed of plain
@@ -85,16 +247,47 @@ impl Tally {
         let seconds = self.sums.time.total();
         let (mu, mu2) = (self.moments.mu(), self.moments.mu2());
         let hash: String = self.text.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let at_length: &[f64] = self.at_length.as_ref().map_or(&[], |fluid| &fluid.curve);
+        let fluid = at_length.get(self.budget.wrapping_sub(1)).copied().or(self.fluid);
+        let mut ladder = self.ladder;
+        if let Some(fluid) = fluid {
+            ladder.refine_fluid(fluid);
+        }
+        let point = |budget: usize| CurvePoint {
+            budget,
+            accepted: self.curve.accepted(budget).unwrap_or(0.0),
+            expected: self.curve.expected(budget).unwrap_or(0.0),
+            fluid: at_length.get(budget - 1).copied(),
+        };
+        let class = |&class: &TokenClass| ClassMisses { class, causes: self.misses.class(class) };
+        let tokens_per_second = (seconds > 0.0).then(|| self.sums.tokens as f64 / seconds);
         Summary {
             accepted_mean: self.sums.accepted_mean / steps,
             expected_accepted_mean: self.sums.expected_accepted_mean / steps,
             tokens_per_step: self.sums.tokens as f64 / steps,
             mu,
             mu2,
-            ceilings: Ceilings::at(mu, mu2, self.budget, self.fluid),
-            tokens_per_second: (seconds > 0.0).then(|| self.sums.tokens as f64 / seconds),
+            ceilings: Ceilings::at(mu, mu2, self.budget, fluid),
+            tokens_per_second,
             autoregressive_tokens_per_second: plain,
             text_sha256: Some(hash),
+            losses: ladder.losses().unwrap_or_default(),
+            oracle: ladder.oracle_mean().map(|(lower, upper)| OracleMean { looks: ladder.looks(), lower, upper }),
+            misses: MissSummary {
+                causes: self.misses.causes(),
+                depths: self.misses.depths().to_vec(),
+                classes: TokenClass::ALL.iter().map(class).filter(|c| c.causes.total() > 0).collect(),
+                worst: self.misses.worst(WORST).into_iter().cloned().collect(),
+            },
+            curve: (1..=self.curve.budget()).map(point).collect(),
+            kinds: self.at_length.as_ref().map_or_else(Vec::new, |fluid| fluid.kinds.clone()),
+            speed_up: SpeedUp::of(
+                (tokens_per_second, plain),
+                self.cost.as_ref(),
+                at_length,
+                &self.curve,
+                self.sums.time.draft / steps,
+            ),
             ..self.sums.clone()
         }
     }

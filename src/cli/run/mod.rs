@@ -13,8 +13,8 @@ use super::RunOptions;
 use super::errors::warn;
 use super::interrupt::Interrupt;
 use super::lines::Lines;
-use crate::engine::{self, Event, RunInfo};
-use crate::telemetry::{Line, RunLine, StepRecord, Tally};
+use crate::engine::{self, Command, Event, RunInfo};
+use crate::telemetry::{Line, LookLine, RunLine, StepRecord, Tally};
 use text::{Look, Text};
 
 /// Decodes every prompt and writes what was asked for. The exit status is 1 where a prompt was refused, 130 after Ctrl-C
@@ -44,8 +44,11 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         refused: 0,
         error: None,
     };
-    // Nobody commands this engine, but it ends with the last one who could.
-    let (_commands, orders) = mpsc::channel();
+    // Nobody else commands this engine, but it ends with the last one who could.
+    let (commands, orders) = mpsc::channel();
+    if report.options.look_every > 0 {
+        let _ = commands.send(Command::LookEvery(report.options.look_every));
+    }
     engine::drive(engine_options, &orders, &mut |event| report.take(event));
     report.finish()
 }
@@ -87,7 +90,14 @@ impl Report {
                 self.loading(what, done);
             }
             Event::Ready { info, .. } => self.ready(&info)?,
-            Event::Cost(_) | Event::Fluid(_) | Event::Looked { .. } => {}
+            Event::Cost(cost) => self.tally.cost(&cost),
+            Event::Fluid(fluid) => self.tally.fluid(&fluid),
+            Event::Looked { prompt_id, step, look } => {
+                self.tally.looked(&prompt_id, step, &look);
+                if let Some(json) = &mut self.json {
+                    json.write(&Line::Look(LookLine { prompt_id: &prompt_id, step, look: &look }))?;
+                }
+            }
             Event::Calibrated { plain_tokens_per_second } => self.plain.push(plain_tokens_per_second),
             Event::PromptStarted { index, id, .. } => {
                 let title = format!("prompt {} of {} ({id})", index + 1, self.count);
@@ -187,7 +197,7 @@ impl Report {
             return interrupted.ok_or_else(|| anyhow!("no prompt could be run: make them shorter than the context of the model"));
         }
         if let Some(mut json) = self.json.take() {
-            json.write(&Line::Summary(summary.clone().into()))?;
+            json.write(&Line::Summary(Box::new(summary.clone().into())))?;
             json.finish()?;
         }
         self.write(|text| if text.for_a_person() { text.table(&summary) } else { Ok(()) })?;

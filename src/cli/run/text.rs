@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::clean::{self, Signs};
-use crate::telemetry::{StepRecord, Summary};
+use crate::telemetry::{Cause, StepRecord, Summary};
 
 /// On a terminal line breaks and tabs do what they do; all else that it would obey is shown.
 const SIGNS: Signs = Signs { ascii: false, newline: "\n", tab: "\t" };
@@ -134,10 +134,10 @@ fn rows(s: &Summary) -> Vec<(&'static str, String)> {
         let constant = if name == "published" { " + O(1)" } else { "" };
         ceilings.extend(value.map(|x| format!("{name} {x:.2}{constant}")));
     }
-    let ratio = s.tokens_per_second.zip(s.autoregressive_tokens_per_second).map(|(now, plain)| now / plain);
+    let ratio = s.speed_up.reached;
     let total = s.time.total().max(f64::MIN_POSITIVE);
     let share = |seconds: f64| format!("{:.0}%", 100.0 * seconds / total);
-    vec![
+    let mut rows = vec![
         ("tokens", format!("{} in {} steps: {:.2} a step, the bonus counted", s.tokens, s.steps, s.tokens_per_step)),
         ("accepted", format!("{:.2} drafted tokens a step, {:.2} expected", s.accepted_mean, s.expected_accepted_mean)),
         ("ceilings", format!("{} drafted tokens a step", ceilings.join(", "))),
@@ -161,14 +161,73 @@ fn rows(s: &Summary) -> Vec<(&'static str, String)> {
                 share(s.time.other)
             ),
         ),
-    ]
+    ];
+    // What can't be known yet, or has no part in this run, gets no row.
+    let optional = [("reached", reached(s)), ("losses", losses(s)), ("misses", misses(s)), ("at best", at_best(s))];
+    let at = 3;
+    rows.splice(at..at, optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    rows
+}
+
+/// The share of the ceilings that was reached.
+fn reached(s: &Summary) -> Option<String> {
+    let percent = |share: f64| format!("{:.0}%", 100.0 * share);
+    let fluid = s.ceilings.fluid.filter(|fluid| *fluid > 0.0)?;
+    let mut text = format!("{} of the fluid bound", percent(s.expected_accepted_mean / fluid));
+    match s.reached.and_then(|reached| reached.share) {
+        Some(share) => text += &format!(", by 95% intervals {} to {}", percent(share.low), percent(share.high)),
+        None => text += ", too early for an interval",
+    }
+    if let Some(oracle) = s.oracle.filter(|oracle| oracle.lower > 0.0) {
+        let gap = s.losses.knowledge.unwrap_or(0.0) + s.losses.shape.unwrap_or(0.0);
+        let allowed = s.expected_accepted_mean + gap;
+        text +=
+            &format!("; {} of what these contexts allow ({} looks)", percent(s.expected_accepted_mean / allowed), oracle.looks);
+    }
+    Some(text)
+}
+
+/// The losses, from the top of the ruler down.
+fn losses(s: &Summary) -> Option<String> {
+    let l = &s.losses;
+    let named = [("budget", l.budget), ("context", l.context), ("knowledge", l.knowledge), ("shape", l.shape)];
+    let mut parts: Vec<String> = named.iter().filter_map(|(name, loss)| Some(format!("{name} {:.2}", (*loss)?))).collect();
+    if l.context.is_none() {
+        parts.push(format!("context, knowledge and shape together {:.2} (--look-every splits them)", l.unsplit));
+    }
+    parts.push(format!("luck {:.2}", l.luck));
+    (s.ceilings.batch > 0.0 && l.budget.is_some()).then(|| format!("{} drafted tokens a step", parts.join(", ")))
+}
+
+/// The refusals in words.
+fn misses(s: &Summary) -> Option<String> {
+    let (causes, total) = (s.misses.causes, s.misses.causes.total());
+    let part = |cause: Cause, words: &str| format!("{} {words}", causes.of(cause));
+    let parts = [
+        part(Cause::Knowledge, "that the drafter did not propose"),
+        part(Cause::Ranking, "that it ranked too low"),
+        part(Cause::Budget, "that the budget or the shape left out"),
+        part(Cause::Unlucky, "that an oracle would have missed too"),
+    ];
+    (total > 0).then(|| format!("{total} refusals: {}", parts.join(", ")))
+}
+
+/// The ceilings of the speed-up.
+fn at_best(s: &Summary) -> Option<String> {
+    let ceiling = s.speed_up.ceiling?;
+    let mut text = format!("x {:.2} with a drafter that is perfect and free, at budget {}", ceiling.speed_up, ceiling.budget);
+    if let Some(own) = s.speed_up.drafter {
+        text += &format!("; x {:.2} with this one, at budget {}", own.speed_up, own.budget);
+    }
+    Some(text)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::telemetry::{Ceilings, StageTimes, StepSettings, TreeRecord};
+    use crate::telemetry::{Ceilings, Interval, Losses, OracleMean, Reached, StageTimes, StepSettings, TreeRecord};
+    use crate::theory::speed::Best;
 
     fn record(nodes: usize, accepted: usize, texts: &[&str]) -> StepRecord {
         let (drafter, shape) = ("ngram".to_owned(), "chain".to_owned());
@@ -243,6 +302,37 @@ mod tests {
         assert_eq!(look(true, &[("NO_COLOR", "1")]), Look::Safe);
         assert_eq!(look(true, &[("TERM", "dumb")]), Look::Safe);
         assert_eq!(look(false, &[("TERM", "xterm")]), Look::Bare);
+    }
+
+    #[test]
+    fn the_table_says_where_it_was_lost() {
+        let ceilings = Ceilings { batch: 7.0, fluid: Some(4.0), ..Ceilings::default() };
+        let losses = Losses { budget: Some(3.0), unsplit: 2.0, luck: -0.5, ..Losses::default() };
+        let mut s = Summary { expected_accepted_mean: 2.0, accepted_mean: 2.5, ceilings, losses, ..Summary::default() };
+        let row = |s: &Summary, name: &str| rows(s).into_iter().find(|row| row.0 == name).map(|row| row.1);
+        assert_eq!(row(&s, "reached").unwrap(), "50% of the fluid bound, too early for an interval");
+        assert_eq!(
+            row(&s, "losses").unwrap(),
+            "budget 3.00, context, knowledge and shape together 2.00 (--look-every splits them), luck -0.50 drafted tokens a step"
+        );
+        assert_eq!((row(&s, "misses"), row(&s, "at best")), (None, None));
+        s.losses = Losses { context: Some(1.0), knowledge: Some(0.75), shape: Some(0.25), unsplit: 0.0, ..losses };
+        s.oracle = Some(OracleMean { looks: 3, lower: 2.9, upper: 3.0 });
+        s.reached = Some(Reached { share: Some(Interval { low: 0.4, high: 0.6 }), ..Reached::default() });
+        s.speed_up.ceiling = Some(Best { budget: 16, speed_up: 3.0 });
+        s.speed_up.drafter = Some(Best { budget: 4, speed_up: 1.25 });
+        assert_eq!(
+            row(&s, "reached").unwrap(),
+            "50% of the fluid bound, by 95% intervals 40% to 60%; 67% of what these contexts allow (3 looks)"
+        );
+        assert_eq!(
+            row(&s, "losses").unwrap(),
+            "budget 3.00, context 1.00, knowledge 0.75, shape 0.25, luck -0.50 drafted tokens a step"
+        );
+        assert_eq!(
+            row(&s, "at best").unwrap(),
+            "x 3.00 with a drafter that is perfect and free, at budget 16; x 1.25 with this one, at budget 4"
+        );
     }
 
     #[test]
