@@ -18,7 +18,7 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
     let work = move || {
         let mut script = Script::new(7);
         let mut held = settings("ngram", 16, 1.0);
-        let (mut paused, mut steps, mut prompt) = (false, 0, 0);
+        let (mut paused, mut steps, mut prompt, mut last) = (false, 0, 0, None);
         for event in script.events(&held, 0) {
             sink(event);
         }
@@ -54,7 +54,13 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
                     let id = prompt.to_string();
                     sink(Event::PromptStarted { index: prompt, id, prompt: text, tokens: 9, prefill_seconds: 0.1 });
                 }
-                Ok(Command::LookEvery(_) | Command::Look(_)) => {}
+                Ok(Command::LookEvery(_)) => {}
+                // Of the last step alone it knows more.
+                Ok(Command::Look(step)) => {
+                    if let Some(event) = last.as_ref().filter(|r: &&Arc<_>| r.step == step).and_then(|r| script.look_at(r)) {
+                        sink(event);
+                    }
+                }
                 Ok(Command::Quit) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -63,6 +69,7 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
                 assert!(Some(steps) != panic_at, "made to fail at step {steps}");
                 let record = script.step(&held);
                 sink(Event::Step(Arc::clone(&record)));
+                last = Some(record);
             }
         }
     };

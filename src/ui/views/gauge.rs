@@ -160,10 +160,10 @@ impl Reading<'_> {
         if let Some(value) = finite(self.best) {
             marks.push((value, Side::Below, Role::GaugeBest, named("drafter's best", "best", value)));
         }
-        for (value, name) in [(c.renewal_tuned, "tuned"), (c.renewal, "renewal")] {
-            if let Some(value) = finite(value) {
-                marks.push((value, Side::Above, Role::GaugeCeiling, named(name, name, value)));
-            }
+        // The renewal form says little beside its tuned one, which is never looser: the table has both.
+        let form = finite(c.renewal_tuned).map(|v| (v, "tuned")).or_else(|| finite(c.renewal).map(|v| (v, "renewal")));
+        if let Some((value, name)) = form {
+            marks.push((value, Side::Above, Role::GaugeCeiling, named(name, name, value)));
         }
         if let Some(value) = finite(c.published) {
             let labels = vec![
