@@ -125,7 +125,11 @@ fn run(out: &mut String, at: (f64, f64), cells: f64, text: &str, look: &Look, ba
     if let Some(opacity) = shade {
         // As wide as the cell, whatever the font.
         let (wide, tall) = (CELL.0 + 0.05, CELL.1);
-        let _ = writeln!(out, "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{tall:.1}\" fill=\"{}\" opacity=\"{opacity}\"/>", hex(look.fg));
+        let _ = writeln!(
+            out,
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{tall:.1}\" fill=\"{}\" opacity=\"{opacity}\"/>",
+            hex(look.fg)
+        );
         return;
     }
     let ends = line_ends(text);

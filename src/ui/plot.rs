@@ -63,7 +63,8 @@ impl Plot<'_> {
     pub fn draw(&self, pen: &mut Pen) {
         let (width, rows) = (pen.width(), pen.height().saturating_sub(1));
         let outer = |c: &&Curve| c.until.is_none_or(|u| u >= self.most);
-        let longest = self.curves.iter().filter(outer).filter_map(|c| c.labels.first()).map(|l| pen.measure(l)).max().unwrap_or(0);
+        let longest =
+            self.curves.iter().filter(outer).filter_map(|c| c.labels.first()).map(|l| pen.measure(l)).max().unwrap_or(0);
         let labels = if width >= 44 { longest.min(LABEL) + 2 } else { longest.min(7) + 1 };
         let labels = if longest == 0 { 1 } else { labels };
         let columns = width.saturating_sub(AXIS + labels);

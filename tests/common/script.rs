@@ -6,8 +6,8 @@ use std::sync::Arc;
 use speclight::dist::Moments;
 use speclight::engine::{Event, RunInfo};
 use speclight::telemetry::{
-    Cause, Ceilings, Choice, Fluid, FluidKind, Interval, Look, Miss, PositionEntropy, Reached, Reason, StageTimes, StepRecord, StepSettings,
-    TokenClass, TreeRecord,
+    Cause, Ceilings, Choice, Fluid, FluidKind, Interval, Look, Miss, PositionEntropy, Reached, Reason, StageTimes, StepRecord,
+    StepSettings, TokenClass, TreeRecord,
 };
 use speclight::theory::cost::Cost;
 use speclight::theory::pool::Pool;
@@ -339,9 +339,8 @@ impl Script {
             };
             for (rank, &(token, p)) in law.iter().enumerate() {
                 let p = if greedy { f64::from(u8::from(rank == 0)) } else { p };
-                let child = node.and_then(|n| {
-                    (1..tree.tokens.len()).find(|&i| tree.parents[i] == Some(n) && tree.tokens[i] == token)
-                });
+                let child =
+                    node.and_then(|n| (1..tree.tokens.len()).find(|&i| tree.parents[i] == Some(n) && tree.tokens[i] == token));
                 if p > 0.0 {
                     frontier.push((pi * p, child, token));
                 }
@@ -350,7 +349,14 @@ impl Script {
         // The drafter's best lies a little over what was drafted.
         let oracle = mass.max(expected);
         let best = expected + 0.2 * (oracle - expected);
-        Look { oracle_lower: oracle, oracle_upper: oracle, oracle_floor: floor, passes, drafter_best: Some(best), refining: false }
+        Look {
+            oracle_lower: oracle,
+            oracle_upper: oracle,
+            oracle_floor: floor,
+            passes,
+            drafter_best: Some(best),
+            refining: false,
+        }
     }
 
     /// What was found out about the last step, as the monitor hears it.
@@ -366,7 +372,7 @@ impl Script {
         let mut events = vec![
             Event::Loading { what: "loading SmolLM2-135M-Instruct".into(), done: Some(0.4) },
             Event::Ready { info, settings: settings.clone() },
-            Event::Calibrated { plain_tokens_per_second: 38.4 },
+            Event::Calibrated { plain_tokens_per_second: 50.2 },
             Event::Cost(cost()),
             Event::PromptStarted { index: 0, id: "0".into(), prompt, tokens: 38, prefill_seconds: 0.21 },
         ];

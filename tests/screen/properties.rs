@@ -247,17 +247,18 @@ fn a_token_without_text_is_shown_by_its_name() {
 #[test]
 fn what_an_automatic_budget_chose_is_said() {
     let reasons = [
-        (Reason::Whole, "auto: verifies 12 of 12 drafted, worth 90.5 tok/s"),
-        (Reason::Cut, "auto: verifies 12 of 12 drafted, worth 90.5 tok/s"),
-        (Reason::NotWorth, "auto: none of 12 drafted is worth verifying"),
-        (Reason::NothingDrafted, "auto: the drafter had nothing"),
-        (Reason::Resting, "auto: rests, since drafting did not pay of late"),
+        (Reason::Whole, "auto: all 12: 90.5 tok/s, plain 60.0"),
+        (Reason::Cut, "auto: verifies 9 of 12: 90.5 tok/s, plain 60.0"),
+        (Reason::NotWorth, "auto: none of 12 is worth its time"),
+        (Reason::NothingDrafted, "auto: the drafter had nothing, so plain decoding"),
+        (Reason::Resting, "auto: rests, drafting did not pay"),
     ];
     for (reason, words) in reasons {
         let mut state = running(&settings("ngram", 64, 1.0), 2);
         let mut record = (*Script::new(1).step(&settings("ngram", 64, 1.0))).clone();
         let (tokens_per_second, plain_tokens_per_second) = (90.5, 60.0);
-        record.choice = Some(Choice { drafted: 12, kept: 12, expected: 1.5, tokens_per_second, plain_tokens_per_second, reason });
+        let kept = if reason == Reason::Cut { 9 } else { 12 };
+        record.choice = Some(Choice { drafted: 12, kept, expected: 1.5, tokens_per_second, plain_tokens_per_second, reason });
         update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
         let screen = text(&drawn(&state, &theme("dark", false), 120, 40));
         assert!(screen.contains(words), "{screen}");

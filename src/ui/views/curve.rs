@@ -62,7 +62,8 @@ pub fn curve(state: &State, pen: &mut Pen) {
     };
     let tuned = |b: f64| ceiling(bounds::renewal_tuned, b);
     let renewal = |b: f64| ceiling(bounds::renewal, b);
-    let published = |b: f64| bounds::published(mu, mu2, b.floor() as usize).zip(bounds::published(mu, mu2, b.floor() as usize + 1));
+    let published =
+        |b: f64| bounds::published(mu, mu2, b.floor() as usize).zip(bounds::published(mu, mu2, b.floor() as usize + 1));
     let published = |b: f64| published(b).map(|(low, high)| low + (high - low) * b.fract());
     let batch = |b: f64| Some(drafted(b));
     let known: &[f64] = state.fluid.as_ref().map_or(&[], |f| &f.curve);
@@ -70,7 +71,9 @@ pub fn curve(state: &State, pen: &mut Pen) {
     let took = |b: f64| between(&accepted, b);
     let worth = |b: f64| between(&expected, b);
     let named = |name: &str, value: Option<f64>| {
-        value.filter(|v| v.is_finite()).map_or_else(|| vec![name.to_owned()], |v| vec![format!("{name} {}", two(v)), name.to_owned()])
+        value
+            .filter(|v| v.is_finite())
+            .map_or_else(|| vec![name.to_owned()], |v| vec![format!("{name} {}", two(v)), name.to_owned()])
     };
     let shorter = |mut labels: Vec<String>, short: &str| {
         labels.push(short.to_owned());
@@ -78,8 +81,22 @@ pub fn curve(state: &State, pen: &mut Pen) {
     };
     let reference = if greedy { "T=1: " } else { "" };
     let mut curves = vec![
-        Curve { labels: named("accepted", last(&accepted)), letter: "#", role: Role::GaugeAccepted, dashed: false, until: Some(accepted.len()), value: &took },
-        Curve { labels: named("E[X|T]", last(&expected)), letter: "e", role: Role::GaugeExpected, dashed: false, until: Some(expected.len()), value: &worth },
+        Curve {
+            labels: named("accepted", last(&accepted)),
+            letter: "#",
+            role: Role::GaugeAccepted,
+            dashed: false,
+            until: Some(accepted.len()),
+            value: &took,
+        },
+        Curve {
+            labels: named("E[X|T]", last(&expected)),
+            letter: "e",
+            role: Role::GaugeExpected,
+            dashed: false,
+            until: Some(expected.len()),
+            value: &worth,
+        },
     ];
     if !known.is_empty() && !greedy {
         curves.push(Curve {
@@ -99,10 +116,24 @@ pub fn curve(state: &State, pen: &mut Pen) {
     for (name, short, letter, value, role) in forms {
         if value(most as f64).is_some() {
             let role = if greedy { Role::GaugeUnknown } else { role };
-            curves.push(Curve { labels: shorter(named(&format!("{reference}{name}"), value(most as f64)), short), letter, role, dashed: true, until: None, value });
+            curves.push(Curve {
+                labels: shorter(named(&format!("{reference}{name}"), value(most as f64)), short),
+                letter,
+                role,
+                dashed: true,
+                until: None,
+                value,
+            });
         }
     }
-    curves.push(Curve { labels: vec!["B - 1".to_owned()], letter: ".", role: Role::PlotAxis, dashed: true, until: None, value: &batch });
+    curves.push(Curve {
+        labels: vec!["B - 1".to_owned()],
+        letter: ".",
+        role: Role::PlotAxis,
+        dashed: true,
+        until: None,
+        value: &batch,
+    });
     // As high as the measured and the proven curves go, the published one aside: its constant is unknown.
     let top = [last(&accepted), last(&expected), fluid(most as f64), tuned(most as f64).or_else(|| renewal(most as f64))];
     let top = top.into_iter().flatten().filter(|v| v.is_finite()).fold(1.0, f64::max);
@@ -124,17 +155,14 @@ fn kinds(state: &State) -> Option<Vec<String>> {
         let each: Vec<String> = (kinds.iter().enumerate())
             .filter_map(|(i, kind)| {
                 let bound = two(kind.fluid.filter(|f| f.is_finite())?);
-                let (from, share) = (kind.entropy_from, percent(kind.share));
-                let next = kinds.get(i + 1).map(|next| next.entropy_from);
-                Some(match next {
-                    Some(to) if long => format!("{from} to {to} nats {bound} ({share} of them)"),
-                    None if long => format!("above {bound} ({share})"),
-                    Some(to) => format!("to {to} {bound}"),
-                    None => format!("above {bound}"),
-                })
+                let share = percent(kind.share);
+                let (next, nats) = (kinds.get(i + 1).map(|next| next.entropy_from), if i == 0 && long { " nats" } else { "" });
+                let under = next.map_or_else(|| "over".to_owned(), |to| format!("under {to}{nats}"));
+                Some(if long { format!("{under}: {bound} ({share})") } else { format!("{under} {bound}") })
             })
             .collect();
         each.join(", ")
     };
-    (!kinds.is_empty()).then(|| vec![format!("fluid by the context's entropy: {}", word(true)), format!("fluid by entropy: {}", word(false))])
+    (!kinds.is_empty())
+        .then(|| vec![format!("fluid where the entropy is {}", word(true)), format!("fluid, entropy {}", word(false))])
 }

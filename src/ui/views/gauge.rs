@@ -42,7 +42,10 @@ fn reading(state: &State) -> Option<Reading<'_>> {
     };
     let mean = averages.ladder.losses().filter(|_| single.is_none() && averages.ladder.looks() >= ladder::FEWEST_LOOKS);
     let (oracle, best) = match (single, mean) {
-        (Some(step), _) => (step.look.map(|l| (l.oracle(expected), l.oracle_upper.max(l.oracle(expected)))), step.look.and_then(|l| l.drafter_best)),
+        (Some(step), _) => (
+            step.look.map(|l| (l.oracle(expected), l.oracle_upper.max(l.oracle(expected)))),
+            step.look.and_then(|l| l.drafter_best),
+        ),
         (None, Some(m)) => {
             let best = m.shape.map(|shape| expected + shape);
             (best.zip(m.knowledge).map(|(best, knowledge)| (best + knowledge, best + knowledge)), best)
@@ -105,12 +108,16 @@ impl Reading<'_> {
             return vec!["nothing is drafted at B 1".to_owned()];
         }
         if self.greedy {
-            let of = share(self.expected, self.ceilings.batch).map_or_else(String::new, |s| format!("; {} of it reached", percent(s)));
+            let of =
+                share(self.expected, self.ceilings.batch).map_or_else(String::new, |s| format!("; {} of it reached", percent(s)));
             return vec![format!("greedy: ceiling B{of}"), "greedy: ceiling B".to_owned()];
         }
         let Some(fluid) = finite(self.ceilings.fluid) else {
             let of = share(self.expected, self.tightest()).map_or_else(|| "-".to_owned(), percent);
-            return vec![with(format!("{of} of the lowest ceiling known"), "what this context allows"), format!("{of} of ceiling")];
+            return vec![
+                with(format!("{of} of the lowest ceiling known"), "what this context allows"),
+                format!("{of} of ceiling"),
+            ];
         };
         match (self.interval(), share(self.expected, fluid)) {
             (Some(interval), Some(share)) => {
@@ -118,7 +125,10 @@ impl Reading<'_> {
                 let (low, high) = (percent(interval.low.min(share)), percent(interval.high.max(share)));
                 let share = percent(share);
                 vec![
-                    with(format!("{share} of the fluid ceiling ({} to {high})", low.trim_end_matches('%')), "what this context allows"),
+                    with(
+                        format!("{share} of the fluid ceiling ({} to {high})", low.trim_end_matches('%')),
+                        "what this context allows",
+                    ),
                     with(format!("{share} of the fluid ceiling"), "what this context allows"),
                     with(format!("{share} of fluid"), "this context"),
                     format!("{share} of fluid"),
@@ -139,11 +149,13 @@ impl Reading<'_> {
     /// All marks, the most important first: place in drafted tokens, side, role, labels.
     fn marks(&self, untitled: bool) -> Vec<(f64, Side, Role, Vec<String>)> {
         let c = self.ceilings;
-        let named = |name: &str, short: &str, value: f64| vec![format!("{name} {}", two(value)), name.to_owned(), short.to_owned()];
+        let named =
+            |name: &str, short: &str, value: f64| vec![format!("{name} {}", two(value)), name.to_owned(), short.to_owned()];
         let mut marks = Vec::new();
         let (got, short) = if self.single { ("this step", "step") } else { ("accepted", "acc") };
         let of = self.interval().and(share(self.expected, c.fluid.unwrap_or(0.0))).map(percent).filter(|_| untitled);
-        let mut labels = vec![format!("{got} {}", two(self.accepted)), format!("{short} {}", two(self.accepted)), short.to_owned()];
+        let mut labels =
+            vec![format!("{got} {}", two(self.accepted)), format!("{short} {}", two(self.accepted)), short.to_owned()];
         if let Some(of) = of {
             labels.insert(0, format!("{got} {} = {of} of fluid", two(self.accepted)));
         }
@@ -313,10 +325,19 @@ fn table(state: &State, reading: &Reading, pen: &mut Pen) {
         return;
     }
     let c = reading.ceilings;
-    let oracle = if reading.single { "the best tree after this context" } else { "the best trees after these contexts, by those looked at" };
+    let oracle = if reading.single {
+        "the best tree after this context"
+    } else {
+        "the best trees after these contexts, by those looked at"
+    };
     let batch = if reading.greedy { "greedy: no other ceiling; a perfect drafter reaches it" } else { "all that is drafted" };
     let rows = [
-        ("fluid", c.fluid.filter(|_| !reading.greedy), Role::GaugeFluid, "best mean of any drafter if positions were independent"),
+        (
+            "fluid",
+            c.fluid.filter(|_| !reading.greedy),
+            Role::GaugeFluid,
+            "best mean of any drafter if positions were independent",
+        ),
         ("oracle", reading.oracle.map(|o| o.0), Role::GaugeOracle, oracle),
         ("drafter's best", reading.best, Role::GaugeBest, "the best trees of this drafter"),
         ("E[X|T]", Some(reading.expected), Role::GaugeExpected, "what these trees were worth, before luck"),
@@ -340,7 +361,12 @@ fn table(state: &State, reading: &Reading, pen: &mut Pen) {
     if !reading.single {
         pen.right(31, 0, "reached", Role::Label);
     }
-    pen.text(33, 0, &pen.shorten("drafted tokens a step, the bonus not counted; reached: E[X|T] over it", width - 34), Role::Label);
+    pen.text(
+        33,
+        0,
+        &pen.shorten("drafted tokens a step, the bonus not counted; reached: E[X|T] over it", width - 34),
+        Role::Label,
+    );
     for (y, (name, value, role, meaning)) in rows.into_iter().take(room - 1).enumerate() {
         pen.text(1, y + 1, name, role);
         pen.right(23, y + 1, &two(value), Role::Base);

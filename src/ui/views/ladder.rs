@@ -73,7 +73,8 @@ pub fn ladder(state: &State, pen: &mut Pen) {
     let parts = parts(&mean, &step, glyphs);
     let single = state.selected.is_some();
     if height < 8 {
-        let shown: Vec<(&str, Role, Option<f64>)> = parts.iter().map(|p| (p.name, p.role, if single { p.step } else { p.mean })).collect();
+        let shown: Vec<(&str, Role, Option<f64>)> =
+            parts.iter().map(|p| (p.name, p.role, if single { p.step } else { p.mean })).collect();
         brief(state, &parts, &shown, if single { one } else { accepted }, single, pen);
         return;
     }
@@ -100,6 +101,11 @@ pub fn ladder(state: &State, pen: &mut Pen) {
         pen.right(first, y, &shown(values[0]), if mark { Role::Value } else { Role::Base });
         pen.right(second, y, &speed(values[0].map(|v| v * steps_a_second)), Role::Label);
         pen.right(third, y, &shown(values[1]), if single { Role::Value } else { Role::Base });
+        // What it is, where there is room.
+        if let Some(words) = super::marks::meaning(name).filter(|_| width >= third + 30) {
+            let words = pen.shorten(words, width - third - 4);
+            pen.text(third + 3, y, &words, Role::Label);
+        }
     };
     // Marks as they are, losses as what they take off: the columns add up.
     line(top + 1, "B - 1", (" ", Role::GaugeCeiling), [Some(accepted + mean.total()), Some(one + step.total())], two);
@@ -203,7 +209,9 @@ pub fn limits(state: &State) -> Vec<String> {
             format!("knowledge{}: the drafter ranked {} of the tokens that it missed too low", costs(knowledge), part(main))
         }
         Cause::Budget => format!("budget: {} of the tokens that were missed the drafter knew, and no room was left", part(main)),
-        Cause::Unlucky => format!("the text: {} of the tokens that were missed an oracle with this budget misses too", part(main)),
+        Cause::Unlucky => {
+            format!("the text: {} of the tokens that were missed an oracle with this budget misses too", part(main))
+        }
     };
     let short = match main {
         _ if by_shape => "shape limits".to_owned(),

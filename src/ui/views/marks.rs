@@ -88,11 +88,20 @@ const LOSSES: [(&str, Role, &str); 6] = [
         Role::LossContext,
         "from fluid to the oracle tree: these contexts against independent ones; below 0 where they are easier",
     ),
-    ("knowledge", Role::LossKnowledge, "from the oracle tree to the drafter's best: what the drafter does not know of the target"),
+    (
+        "knowledge",
+        Role::LossKnowledge,
+        "from the oracle tree to the drafter's best: what the drafter does not know of the target",
+    ),
     ("shape", Role::LossShape, "from the drafter's best to E[X|T]: another tree of the same drafter was worth more"),
     ("unsplit", Role::LossKnowledge, "context, knowledge and shape together, where the oracle has not looked"),
     ("luck", Role::LossLuck, "from E[X|T] to accepted: the draw; 0 in the long run"),
 ];
+
+/// What a loss is, by its name.
+pub fn meaning(name: &str) -> Option<&'static str> {
+    LOSSES.iter().find(|l| l.0 == name).map(|l| l.2)
+}
 
 /// Draws the definitions over the screen; says how far they can be scrolled.
 pub fn marks(scroll: u16, pen: &mut Pen) -> usize {
@@ -119,7 +128,10 @@ fn lines(glyphs: &Glyphs) -> Vec<Line> {
     for (name, words) in [
         ("knowledge", "the drafter had not proposed it"),
         ("ranking", "the drafter had proposed it, at a worse rank than the target's"),
-        ("budget", "the drafter ranked it no worse than the target does, and budget or shape left it out; or nothing was asked there"),
+        (
+            "budget",
+            "the drafter ranked it no worse than the target does, and budget or shape left it out; or nothing was asked there",
+        ),
         ("unlucky", "drawn from the tail: an oracle of the same budget misses it too"),
     ] {
         out.push(entry(name, Role::Value, words.to_owned()));

@@ -40,7 +40,10 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
         return (Vec::new(), Role::Label);
     }
     let known = percent(causes.of(Cause::Knowledge) as f64 / total as f64);
-    (vec![format!("{total} refusals, {known} not known to the drafter"), format!("{total} refusals"), total.to_string()], Role::Label)
+    (
+        vec![format!("{total} refusals, {known} not known to the drafter"), format!("{total} refusals"), total.to_string()],
+        Role::Label,
+    )
 }
 
 /// Draws it.
@@ -166,10 +169,12 @@ fn worst(misses: &Misses, y: usize, pen: &mut Pen) {
         let (x, y) = (1 + i / rows * cell, y + head + i % rows);
         let text = super::tree::token(&token.text, pen, 13);
         pen.right(x + 3, y, &token.causes.total().to_string(), Role::Value);
-        pen.text(x + 4, y, &text, Role::TokenBonus);
+        let times = pen.glyphs().times;
+        pen.text(x + 3, y, times, Role::Label);
+        pen.text(x + 5, y, &text, Role::TokenBonus);
         let main = CAUSES.iter().max_by_key(|c| token.causes.of(c.0));
-        if let Some((_, name, role)) = main.filter(|_| x + 18 + 9 <= width) {
-            pen.text(x + 18, y, name, *role);
+        if let Some((_, name, role)) = main.filter(|_| x + 19 + 9 <= width) {
+            pen.text(x + 19, y, name, *role);
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{Pen, empty};
 use crate::app::{State, Step};
-use crate::telemetry::{Reason, StageTimes};
+use crate::telemetry::{Reason, SpeedUp, StageTimes};
 use crate::theme::{Glyphs, Role};
+use crate::theory::speed::Best;
 use crate::ui::number;
 use crate::ui::plot::{Curve, Plot, between, round_up};
 
@@ -58,16 +59,18 @@ pub fn speed(state: &State, pen: &mut Pen) {
         let per_step = |seconds: f64| number::millis(seconds / averages.steps as f64);
         let t = &averages.time;
         let line = format!(
-            "ms a step  {} = draft {} + verify {} + other {}",
+            "{} = draft {} + verify {} + other {}",
             per_step(t.total()),
             per_step(t.draft),
             per_step(t.verify),
             per_step(t.other)
         );
+        let long = format!("ms a step  {line}");
+        let line = if pen.measure(&long) + 2 <= width { long } else { format!("ms {line}") };
         pen.text(1, y, &pen.shorten(&line, width.saturating_sub(2)), Role::Label);
         y += 1;
     }
-    for line in [chosen(state), passes(state, pen.glyphs())].into_iter().flatten() {
+    for line in [chosen(state), passes(state, pen.glyphs()), limit(state, pen.glyphs())].into_iter().flatten() {
         if height > y {
             let line = line.iter().find(|l| pen.measure(l) + 2 <= width).or(line.last());
             pen.text(1, y, &pen.shorten(line.map_or("", String::as_str), width.saturating_sub(2)), Role::Base);
@@ -111,11 +114,35 @@ fn passes(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
     let (one, here) = (cost.seconds(1), cost.seconds(batch));
     let ratio = format!("{} {} t(1)", number::two(here / one), glyphs.times);
     let short = format!("t({batch}) {} ms = {ratio}", number::millis(here));
-    Some(vec![format!("a pass over 1 token {} ms, over {batch} {} ms = {ratio}", number::millis(one), number::millis(here)), short])
+    Some(vec![
+        format!("a pass over 1 token {} ms, over {batch} {} ms = {ratio}", number::millis(one), number::millis(here)),
+        short,
+    ])
+}
+
+/// The most that could be had of the wall clock, in words: the longest form first.
+fn limit(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
+    let (averages, fluid) = (&state.history.averages, state.fluid.as_ref()?);
+    let greedy = super::greedy(&state.history.newest()?.record);
+    let draft = averages.time.draft / averages.steps.max(1) as f64;
+    let rates = (averages.tokens_per_second(), state.plain);
+    let best = SpeedUp::of(rates, state.cost.as_ref(), &fluid.curve, &averages.curve, draft);
+    let times = |b: Best| format!("{}{} at B {}", glyphs.times, number::two(b.speed_up), b.budget);
+    let own = best.drafter.map(times)?;
+    let ceiling = best.ceiling.filter(|_| !greedy).map(times);
+    let short = format!("at most {own}");
+    Some(match ceiling {
+        Some(ceiling) => vec![
+            format!("at most {own} with this drafter, {ceiling} with a perfect one that costs nothing"),
+            format!("at most {own}; {ceiling} if perfect and free"),
+            short,
+        ],
+        None => vec![format!("at most {own} with this drafter"), short],
+    })
 }
 
 /// What the automatic budget decided and why, in words: the longest form first.
-fn chosen(state: &State) -> Option<Vec<String>> {
+pub fn chosen(state: &State) -> Option<Vec<String>> {
     let choice = state.step().or_else(|| state.history.newest())?.record.choice?;
     let (kept, drafted) = (choice.kept, choice.drafted);
     let promise = number::speed(Some(choice.tokens_per_second));
@@ -126,7 +153,9 @@ fn chosen(state: &State) -> Option<Vec<String>> {
             format!("auto: all {drafted}: {promise} tok/s, plain {plain}"),
         ],
         Reason::Cut => vec![
-            format!("auto: verifies {kept} of {drafted} drafted: {promise} tok/s to be expected, plain {plain}; more cost more than they bring"),
+            format!(
+                "auto: verifies {kept} of {drafted} drafted: {promise} tok/s to be expected, plain {plain}; more cost more than they bring"
+            ),
             format!("auto: verifies {kept} of {drafted}: {promise} tok/s, plain {plain}"),
             format!("auto: {kept} of {drafted}: {promise} tok/s"),
         ],
@@ -134,7 +163,9 @@ fn chosen(state: &State) -> Option<Vec<String>> {
             format!("auto: none of {drafted} drafted is worth its time: plain, {plain} tok/s"),
             format!("auto: none of {drafted} is worth its time"),
         ],
-        Reason::NothingDrafted => vec!["auto: the drafter had nothing, so plain decoding".to_owned(), "auto: nothing drafted".to_owned()],
+        Reason::NothingDrafted => {
+            vec!["auto: the drafter had nothing, so plain decoding".to_owned(), "auto: nothing drafted".to_owned()]
+        }
         Reason::Resting => vec![
             format!("auto: rests, since drafting was slower than plain ({plain} tok/s) of late"),
             "auto: rests, drafting did not pay".to_owned(),
@@ -174,9 +205,17 @@ fn by_budget(state: &State, pen: &mut Pen) {
     }
     let mut rate_pen = pen.part(left as u16, 0, right as u16, height as u16);
     rate_pen.text(1, 0, &rate_pen.shorten("tokens a second by B", right.saturating_sub(2)), Role::Label);
-    let best = (1..=curve.budget()).filter_map(|b| rate(b as f64)).chain(state.plain).filter(|r| r.is_finite()).fold(1.0, f64::max);
+    let best =
+        (1..=curve.budget()).filter_map(|b| rate(b as f64)).chain(state.plain).filter(|r| r.is_finite()).fold(1.0, f64::max);
     let curves = [
-        Curve { labels: vec!["tok/s".to_owned()], letter: "#", role: Role::GaugeAccepted, dashed: false, until: None, value: &rate },
+        Curve {
+            labels: vec!["tok/s".to_owned()],
+            letter: "#",
+            role: Role::GaugeAccepted,
+            dashed: false,
+            until: None,
+            value: &rate,
+        },
         Curve { labels: vec!["plain".to_owned()], letter: "-", role: Role::PlotMean, dashed: true, until: None, value: &plain },
     ];
     let plot = Plot { most: curve.budget().max(2), top: round_up(best * 1.05), places: 0, mark: Some(batch), curves: &curves };
