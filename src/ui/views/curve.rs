@@ -43,7 +43,11 @@ pub fn curve(state: &State, pen: &mut Pen) {
         return;
     };
     let (width, mut height) = (pen.width(), pen.height());
-    if let Some(line) = kinds(state).filter(|_| height >= 12 && !greedy(&newest.record)) {
+    let line = match state.selected {
+        Some(_) => depths(state),
+        None => kinds(state).filter(|_| !greedy(&newest.record)),
+    };
+    if let Some(line) = line.filter(|_| height >= 12) {
         height -= 1;
         let line = line.iter().find(|l| pen.measure(l) + 2 <= width).or(line.last());
         pen.text(1, height, &pen.shorten(line.map_or("", String::as_str), width.saturating_sub(2)), Role::Label);
@@ -146,6 +150,14 @@ pub fn curve(state: &State, pen: &mut Pen) {
         curves: &curves,
     };
     plot.draw(&mut pen.part(0, 0, width as u16, height as u16));
+}
+
+/// What trees of each depth would have been worth on the selected step.
+fn depths(state: &State) -> Option<Vec<String>> {
+    let step = state.selected.and_then(|n| state.history.get(n))?;
+    let worth = Within::depths(&step.record).expected;
+    let each: Vec<String> = worth.iter().enumerate().skip(1).map(|(d, e)| format!("{d}: {}", two(*e))).collect();
+    (!each.is_empty()).then(|| vec![format!("E[X|T] down to depth {}", each.join(", "))])
 }
 
 /// What the fluid bound would be if all contexts were of one kind, by their entropy; the longest form first.

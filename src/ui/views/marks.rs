@@ -54,13 +54,13 @@ const MARKS: &[Mark] = &[
         name: "oracle",
         role: Role::GaugeOracle,
         definition: "the P most probable nodes after this very context, found by the target itself, off the measured time. While it is refined, a band: what is found, and what no tree exceeds",
-        assumes: "nothing: exact for this context",
+        assumes: "nothing; exact for this context",
         source: "docs/bounds.md, The ceilings on one ruler",
     },
     Mark {
-        name: "drafter's best",
+        name: "best",
         role: Role::GaugeBest,
-        definition: "the best tree of P nodes under the drafter's own q, valued under p",
+        definition: "drafter's best: the best tree of P nodes under the drafter's own q, valued under p",
         assumes: "this drafter",
         source: "docs/bounds.md, The ceilings on one ruler",
     },
@@ -110,11 +110,10 @@ pub fn marks(scroll: u16, pen: &mut Pen) -> usize {
 
 fn lines(glyphs: &Glyphs) -> Vec<Line> {
     let entry = |name: &str, role: Role, words: String| Line::Entry(name.to_owned(), role, words);
-    let mut out = vec![Line::Heading("marks of the gauge, from the highest down; lengths are drafted tokens a step")];
+    let mut out = vec![Line::Heading("marks of the gauge, in drafted tokens a step")];
     for mark in MARKS {
         out.push(entry(mark.name, mark.role, mark.definition.to_owned()));
-        out.push(entry("", Role::Label, format!("assumes: {}", mark.assumes)));
-        out.push(entry("", Role::Label, format!("source: {}", mark.source)));
+        out.push(entry("", Role::Label, format!("assumes {}. Source: {}", mark.assumes, mark.source)));
     }
     out.push(entry(
         glyphs.band,
@@ -122,9 +121,9 @@ fn lines(glyphs: &Glyphs) -> Vec<Line> {
         "95% interval of E[X|T] and of fluid: block bootstrap over steps, the share's with both together; none while it is too early"
             .to_owned(),
     ));
-    out.extend([Line::Empty, Line::Heading("losses: the gaps between neighbouring marks; they add up to B - 1 less accepted")]);
+    out.extend([Line::Empty, Line::Heading("losses: they add up to B - 1 less accepted")]);
     out.extend(LOSSES.iter().map(|(name, role, words)| entry(name, *role, (*words).to_owned())));
-    out.extend([Line::Empty, Line::Heading("misses: why the tree did not hold the token that the target drew")]);
+    out.extend([Line::Empty, Line::Heading("misses: why the tree did not hold the token drawn")]);
     for (name, words) in [
         ("knowledge", "the drafter had not proposed it"),
         ("ranking", "the drafter had proposed it, at a worse rank than the target's"),
