@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use speclight::app::{Link, channel};
 use speclight::engine::{Command, Event};
-use speclight::telemetry::Ending;
+use speclight::telemetry::{Ending, StepRecord};
 
 use super::script::{Script, info, settings};
 
@@ -18,7 +18,8 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
     let work = move || {
         let mut script = Script::new(7);
         let mut held = settings("ngram", 16, 1.0);
-        let (mut paused, mut steps, mut prompt, mut last) = (false, 0, 0, None);
+        let (mut paused, mut steps, mut prompt) = (false, 0, 0);
+        let mut last: Option<Arc<StepRecord>> = None;
         for event in script.events(&held, 0) {
             sink(event);
         }
@@ -57,7 +58,7 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
                 Ok(Command::LookEvery(_)) => {}
                 // Of the last step alone it knows more.
                 Ok(Command::Look(step)) => {
-                    if let Some(event) = last.as_ref().filter(|r: &&Arc<_>| r.step == step).and_then(|r| script.look_at(r)) {
+                    if let Some(event) = last.as_ref().filter(|r| r.step == step).and_then(|r| script.look_at(r)) {
                         sink(event);
                     }
                 }

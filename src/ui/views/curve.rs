@@ -11,6 +11,9 @@ use crate::ui::plot::{Curve, Plot, between, round_up};
 /// The budgets that ceilings are drawn to at least.
 const LEAST: usize = 64;
 
+/// A closed form: its name, a shorter one, its letter, its value at a budget, its colour.
+type Form<'a> = (&'static str, &'static str, &'static str, &'a dyn Fn(f64) -> Option<f64>, Role);
+
 /// The measured curves, accepted and E\[X | T\] for B = 1, 2, ...: of the selected step, else means.
 fn measured(state: &State) -> Option<(Vec<f64>, Vec<f64>)> {
     if let Some(step) = state.selected.and_then(|n| state.history.get(n)) {
@@ -112,7 +115,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
             value: &fluid,
         });
     }
-    let forms: [(&str, &str, &str, &dyn Fn(f64) -> Option<f64>, Role); 3] = [
+    let forms: [Form; 3] = [
         ("tuned", "tuned", "t", &tuned, Role::GaugeCeiling),
         ("renewal", "renew", "r", &renewal, Role::GaugeCeiling),
         ("published?", "publ.?", "p", &published, Role::GaugeUnknown),
