@@ -63,7 +63,7 @@ fn cpu() -> Finding {
 }
 
 /// Instruction sets that kernels may choose by, and whether this CPU has them.
-pub(super) fn features() -> Vec<(&'static str, bool)> {
+pub fn features() -> Vec<(&'static str, bool)> {
     #[cfg(target_arch = "x86_64")]
     macro_rules! all {
         ($($name:tt),*) => { vec![$(($name, std::arch::is_x86_feature_detected!($name))),*] };
@@ -81,7 +81,7 @@ pub(super) fn features() -> Vec<(&'static str, bool)> {
 }
 
 /// The CPU as its maker calls it, where the system tells.
-pub(super) fn cpu_name() -> Option<String> {
+pub fn cpu_name() -> Option<String> {
     let text = match std::env::consts::OS {
         "linux" => std::fs::read_to_string("/proc/cpuinfo").ok()?,
         "macos" => {
