@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
-use speclight::cli::{built_in, read_files};
+use speclight::cli::{built_in, columns, read_files};
 use speclight::dist::{Law, Warp};
 use speclight::model::candle::{self, CandleDecoder, Precision};
 use speclight::model::device::DeviceChoice;
@@ -14,7 +13,6 @@ use speclight::tree::TokenId;
 use speclight::verify::Draws;
 
 use crate::sides::{Rival, chain};
-use crate::table;
 
 /// Tokens of a text.
 const LENGTH: usize = 250;
@@ -158,7 +156,7 @@ pub fn compare(model: &Model, mut llama: Rival, texts: &[Vec<TokenId>], at_once:
             format!("{:.4}", tally.surprise / (count - texts.len()) as f64),
         ]);
     }
-    print!("{}", table::lines(&rows));
+    print!("{}", columns(&rows));
     let n = differences.len() as f64;
     let mean = differences.iter().sum::<f64>() / n;
     let spread = (differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0) / n).sqrt();

@@ -6,10 +6,6 @@
 //! floats instead. llama.cpp's sources come from PyPI once and are built below `target/peer` once, native and with all
 //! that it has; a C++ compiler and Python with pip must be there.
 
-#[path = "../../src/cli/table.rs"]
-#[allow(dead_code)]
-mod table;
-
 mod exactness;
 mod report;
 mod sides;

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use speclight::cli::{cpu_features, cpu_name};
+use speclight::cli::{columns, cpu_features, cpu_name};
 use speclight::model::Model;
 
 use crate::sides::CONTEXT;
-use crate::table;
 use crate::{BATCHES, PROMPT};
 
 /// Samples by name, in the order of rounds.
@@ -129,7 +128,7 @@ fn medians(samples: &Samples, roof: &Roof) -> String {
     for n in BATCHES {
         row(format!("t({n}) after {CONTEXT}"), format!("pass.{n}"), roof.pass(n));
     }
-    table::lines(&rows)
+    columns(&rows)
 }
 
 fn aims(samples: &Samples, roof: &Roof, bytes: f64) -> String {
@@ -178,5 +177,5 @@ fn aims(samples: &Samples, roof: &Roof, bytes: f64) -> String {
             .into(),
         ]);
     }
-    table::lines(&rows)
+    columns(&rows)
 }

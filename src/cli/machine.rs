@@ -1,10 +1,11 @@
 //! The terminal and the CPU, for `speclight doctor`.
 
 use super::doctor::Finding;
+use crate::model::kernels::Kernel;
 
 /// What there is to say of the terminal and the CPU.
 pub(super) fn findings() -> Vec<Finding> {
-    vec![terminal(), cpu()]
+    vec![terminal(), cpu(), kernel()]
 }
 
 #[cfg(feature = "tui")]
@@ -60,6 +61,14 @@ fn cpu() -> Finding {
         return Finding::ok("cpu", said);
     }
     Finding::warn("cpu", format!("{said}; without {} it runs, and slowly: take a newer CPU or a GPU", missing.join(", ")))
+}
+
+fn kernel() -> Finding {
+    let kernel = Kernel::detect().name;
+    if kernel == "scalar" {
+        return Finding::warn("kernel", "scalar: there is none for this CPU, and models run slowly: take a newer CPU or a GPU");
+    }
+    Finding::ok("kernel", format!("{kernel}; every kernel gives the same bits"))
 }
 
 /// Instruction sets that kernels may choose by, and whether this CPU has them.

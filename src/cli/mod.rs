@@ -23,6 +23,7 @@ pub use machine::{cpu_name, features as cpu_features};
 pub use models::{Action, ModelsOptions};
 pub use options::{MonitorOptions, Options, RunOptions};
 pub use prompts::{PromptError, built_in, read_files};
+pub use table::lines as columns;
 
 use std::process::ExitCode;
 

@@ -92,6 +92,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         quantisation: model.quantisation(),
         device: model.device_name(),
         kernel: model.kernel().into(),
+        rounded: model.rounded().into_iter().map(str::to_owned).collect(),
         threads: model.threads(),
         cpu: machine::cpu_name(),
         cpu_features: machine::features().into_iter().filter(|f| f.1).map(|f| f.0.to_owned()).collect(),
