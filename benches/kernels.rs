@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use speclight::draft::{Drafter, NoDraft, Ngram};
+use speclight::draft::{Drafter, Ngram, NoDraft};
 use speclight::engine::{Session, Vocabulary};
 use speclight::model::blocks::Kind;
 use speclight::model::device::{DeviceChoice, default_threads};

@@ -140,8 +140,16 @@ pub fn compare(model: &Model, mut llama: Rival, texts: &[Vec<TokenId>], at_once:
     }
     eprintln!();
     let count = tallies[0].kl.len();
-    println!("{} on {}, {count} positions in {} texts, {at_once} tokens a pass", model.quantisation(), model.device_name(), texts.len());
-    let mut rows = vec![["against plain floats", "mean KL, nats", "median", "99%", "most", "same arg-max", "text, nats a token"].map(str::to_owned)];
+    println!(
+        "{} on {}, {count} positions in {} texts, {at_once} tokens a pass",
+        model.quantisation(),
+        model.device_name(),
+        texts.len()
+    );
+    let mut rows = vec![
+        ["against plain floats", "mean KL, nats", "median", "99%", "most", "same arg-max", "text, nats a token"]
+            .map(str::to_owned),
+    ];
     for (name, tally) in ["ours", "llama.cpp", "plain floats"].into_iter().zip(&mut tallies) {
         let mean = tally.mean();
         tally.kl.sort_by(f64::total_cmp);

@@ -15,7 +15,7 @@ fn resident(pid: u32) -> [f64; 2] {
 }
 
 /// Weights once, packed, and no copy as floats: what the program holds while it decodes is at most 1.6 times the file,
-/// beside the cache. Measured: 1.3 times.
+/// beside the cache. Measured: 1.22 times, at its most too.
 #[test]
 fn the_program_holds_its_weights_once() {
     let path = super::common::path();
@@ -37,6 +37,7 @@ fn the_program_holds_its_weights_once() {
     let c = weights.config();
     // Keys and values in half precision.
     let cache = positions * (c.layers * c.kv_heads * c.head_dim * 2 * 2) as f64;
-    eprintln!("file {file}, now {now}, most {most}, cache {cache}: {:.3} and {:.3}", (now - cache) / file, (most - cache) / file);
-    assert!(now <= 1.6 * file + cache, "{:.2} times the file beside the cache", (now - cache) / file);
+    for (held, when) in [(now, "now"), (most, "at its most")] {
+        assert!(held <= 1.6 * file + cache, "{:.2} times the file beside the cache, {when}", (held - cache) / file);
+    }
 }
