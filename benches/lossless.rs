@@ -68,7 +68,7 @@ struct Row {
 
 fn settings(drafter: &str, shape: Shape, budget: usize) -> StepSettings {
     let (drafter, shape) = (drafter.to_owned(), shape.name().to_owned());
-    StepSettings { drafter, shape, budget, temperature: 0.0, top_p: 1.0, top_k: None, seed: 0 }
+    StepSettings { drafter, shape, budget, auto: false, temperature: 0.0, top_p: 1.0, top_k: None, seed: 0 }
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ use super::errors::flatten;
 use super::progress::size;
 use super::{machine, table};
 use crate::model::device::{DeviceChoice, default_threads};
+use crate::model::load::would_round;
 use crate::registry::{self, Check, Found, Registry, RegistryError};
 
 /// How grave a finding is.
@@ -104,7 +105,9 @@ fn model(check: &Check, found: &Found, brings: bool) -> Finding {
     let name = found.name();
     let bytes = found.bytes().map(|bytes| format!(", {}", size(bytes))).unwrap_or_default();
     match check {
-        Check::Right { .. } => Finding::ok("model", format!("{name} is here{bytes}, and its checksum is right")),
+        Check::Right { .. } => {
+            Finding::ok("model", format!("{name} is here{bytes}, and its checksum is right{}", rounding(found)))
+        }
         Check::Unlisted { .. } => Finding::ok("model", format!("{name} is here; the list has no checksum to compare with")),
         Check::Wrong { what } => {
             let said = format!("{name} is damaged: it {what}: speclight models fetch {name}");
@@ -119,6 +122,16 @@ fn model(check: &Check, found: &Found, brings: bool) -> Finding {
             "model",
             format!("{name} is not here{bytes} and can't be fetched: see the lines below, or give --model a path"),
         ),
+    }
+}
+
+/// What the kernels round of a model that is here, as the end of a line.
+fn rounding(found: &Found) -> String {
+    let formats = found.path().and_then(|path| would_round(&path).ok());
+    match formats.as_deref() {
+        None => String::new(),
+        Some([]) => "; the kernels multiply with its weights as they are".into(),
+        Some(formats) => format!("; the kernels round its {} weights to Q8_0", formats.join(", ")),
     }
 }
 

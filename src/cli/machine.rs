@@ -1,10 +1,11 @@
 //! The terminal and the CPU, for `speclight doctor`.
 
 use super::doctor::Finding;
+use crate::model::kernels::Kernel;
 
 /// What there is to say of the terminal and the CPU.
 pub(super) fn findings() -> Vec<Finding> {
-    vec![terminal(), cpu()]
+    vec![terminal(), cpu(), kernel()]
 }
 
 #[cfg(feature = "tui")]
@@ -62,8 +63,16 @@ fn cpu() -> Finding {
     Finding::warn("cpu", format!("{said}; without {} it runs, and slowly: take a newer CPU or a GPU", missing.join(", ")))
 }
 
+fn kernel() -> Finding {
+    let kernel = Kernel::detect().name;
+    if kernel == "scalar" {
+        return Finding::warn("kernel", "scalar: there is none for this CPU, and models run slowly: take a newer CPU or a GPU");
+    }
+    Finding::ok("kernel", format!("{kernel}; every kernel gives the same bits"))
+}
+
 /// Instruction sets that kernels may choose by, and whether this CPU has them.
-pub(super) fn features() -> Vec<(&'static str, bool)> {
+pub fn features() -> Vec<(&'static str, bool)> {
     #[cfg(target_arch = "x86_64")]
     macro_rules! all {
         ($($name:tt),*) => { vec![$(($name, std::arch::is_x86_feature_detected!($name))),*] };
@@ -81,7 +90,7 @@ pub(super) fn features() -> Vec<(&'static str, bool)> {
 }
 
 /// The CPU as its maker calls it, where the system tells.
-pub(super) fn cpu_name() -> Option<String> {
+pub fn cpu_name() -> Option<String> {
     let text = match std::env::consts::OS {
         "linux" => std::fs::read_to_string("/proc/cpuinfo").ok()?,
         "macos" => {

@@ -16,12 +16,14 @@ mod prompts;
 mod run;
 mod table;
 
-pub use bench::BenchOptions;
+pub use bench::{BenchOptions, bandwidth};
 pub use completions::CompletionsOptions;
 pub use errors::{is_broken_pipe, one_line, report_panics, usage_line};
+pub use machine::{cpu_name, features as cpu_features};
 pub use models::{Action, ModelsOptions};
 pub use options::{MonitorOptions, Options, RunOptions};
 pub use prompts::{PromptError, built_in, read_files};
+pub use table::lines as columns;
 
 use std::process::ExitCode;
 

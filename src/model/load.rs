@@ -155,6 +155,14 @@ impl Model {
         }
     }
 
+    /// Formats of the file whose matrices the CPU path rounded to Q8_0, since it has no products with them.
+    pub fn rounded(&self) -> Vec<&'static str> {
+        match &self.forward {
+            Forward::Cpu(llama) => llama.rounded().iter().map(|kind| kind.name()).collect(),
+            Forward::Candle(_) => Vec::new(),
+        }
+    }
+
     /// Threads of a forward on CPU; none on other devices.
     pub fn threads(&self) -> Option<usize> {
         match &self.forward {
@@ -201,6 +209,21 @@ impl Model {
             Forward::Candle(llama) => Ok(Box::new(CandleDecoder::new(Arc::clone(llama), capacity)?)),
         }
     }
+}
+
+/// Formats of a file's matrices that the CPU path would round to Q8_0, since it has no products with them.
+///
+/// # Errors
+/// If the file can't be read.
+pub fn would_round(path: &Path) -> Result<Vec<&'static str>, LoadError> {
+    let weights = Weights::open(path)?;
+    // An embedding that is not the head too is looked up as it is.
+    let looked_up = |name: &str| name == "token_embd.weight" && name != weights.head();
+    let matrices = weights.tensors().filter(|t| t.rows > 1 && !looked_up(&t.name));
+    let mut kinds: Vec<_> = matrices.filter(|t| kernels::rounds(t.kind)).map(|t| t.kind.name()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    Ok(kinds)
 }
 
 /// The format that most bytes of the layers' matrices have.

@@ -88,7 +88,7 @@ fn the_doctor_names_what_keeps_the_program_from_running() {
     let (status, out, said) = run(&home, &["doctor"]);
     assert_eq!((status, said.as_str()), (0, ""), "{out}");
     let names: Vec<&str> = out.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
-    assert_eq!(names, ["terminal", "cpu", "threads", "device", "model", "cache", "config", "pip"]);
+    assert_eq!(names, ["terminal", "cpu", "kernel", "threads", "device", "model", "cache", "config", "pip"]);
     assert!(out.contains("ok    model     mine is here"), "{out}");
     // A model that is here needs no cache; one that is not does.
     std::fs::write(home.path().join("cache"), "no folder").unwrap();
@@ -125,6 +125,7 @@ fn a_bench_has_the_fields_that_others_rely_on_and_compares_with_itself() {
     assert!(out.contains("t(B) ms") && out.contains("limit by memory"), "{out}");
     let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!((&report["type"], &report["threads"]), (&"bench".into(), &2.into()));
+    assert_eq!(report["rounded"], serde_json::json!([]));
     assert!(report["kernel"].as_str().is_some_and(|kernel| out.contains(kernel)));
     let number = |value: &serde_json::Value| value.as_f64().unwrap_or_else(|| panic!("{value} in {report}"));
     for batch in ["1", "2", "4", "8", "16", "32", "64", "128"] {

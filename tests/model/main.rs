@@ -8,6 +8,8 @@ mod common;
 mod folder;
 mod forward;
 mod law;
+#[cfg(target_os = "linux")]
+mod memory;
 mod real;
 mod reference;
 mod tiny;

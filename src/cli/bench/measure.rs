@@ -65,7 +65,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         let n = DECODED.min(room - decoder.len());
         let took = time(|| decode(&mut *decoder, tokens[0], n))?;
         keep("decode_tokens_per_second".into(), n as f64 / took);
-        keep("bandwidth_bytes_per_second".into(), MEMORY as f64 / read(&memory, threads));
+        keep("bandwidth_bytes_per_second".into(), bandwidth(&memory, threads));
         bar.inc(1);
     }
     // Long contexts take long to fill: each is filled once.
@@ -92,6 +92,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         quantisation: model.quantisation(),
         device: model.device_name(),
         kernel: model.kernel().into(),
+        rounded: model.rounded().into_iter().map(str::to_owned).collect(),
         threads: model.threads(),
         cpu: machine::cpu_name(),
         cpu_features: machine::features().into_iter().filter(|f| f.1).map(|f| f.0.to_owned()).collect(),
@@ -134,8 +135,8 @@ fn decode(decoder: &mut dyn Decoder, mut token: TokenId, n: usize) -> Result<(),
     Ok(())
 }
 
-/// Seconds in which `threads` threads read all of `memory`.
-fn read(memory: &[u64], threads: usize) -> f64 {
+/// Bytes a second at which `threads` threads together read all of `memory`, once. Beyond the caches where it is larger.
+pub fn bandwidth(memory: &[u64], threads: usize) -> f64 {
     let start = Instant::now();
     std::thread::scope(|scope| {
         for part in memory.chunks(memory.len().div_ceil(threads.max(1))) {
@@ -150,5 +151,5 @@ fn read(memory: &[u64], threads: usize) -> f64 {
             });
         }
     });
-    start.elapsed().as_secs_f64()
+    size_of_val(memory) as f64 / start.elapsed().as_secs_f64()
 }

@@ -15,6 +15,7 @@ use super::progress::Bar;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::registry::Registry;
+pub use measure::bandwidth;
 use report::Report;
 
 /// Options of `speclight bench`.

@@ -24,6 +24,9 @@ pub struct Report {
     pub device: String,
     /// The kernel of the CPU path, or "candle".
     pub kernel: String,
+    /// Formats of the file whose matrices were rounded to Q8_0, since the kernels have no products with them.
+    #[serde(default)]
+    pub rounded: Vec<String>,
     /// Threads of a forward; null on other devices than the CPU.
     pub threads: Option<usize>,
     /// The CPU as its maker calls it, where known.
@@ -71,7 +74,11 @@ impl Report {
     pub fn text(&self) -> String {
         let cpu = self.cpu.as_deref().unwrap_or("unknown CPU");
         let mut text =
-            format!("{} {} on {}\n{cpu}: {}\n\n", self.model, self.quantisation, self.device, self.cpu_features.join(" "));
+            format!("{} {} on {}\n{cpu}: {}\n", self.model, self.quantisation, self.device, self.cpu_features.join(" "));
+        if !self.rounded.is_empty() {
+            text.push_str(&format!("its {} weights are rounded to Q8_0\n", self.rounded.join(", ")));
+        }
+        text.push('\n');
         let one = self.t_seconds.get(&1).copied().unwrap_or(f64::NAN);
         let mut rows = vec![["B", "t(B) ms", "over t(1)", "ms a token", ""].map(str::to_owned)];
         let most = self.t_seconds.values().fold(0f64, |m, &t| m.max(t));

@@ -31,8 +31,14 @@ pub use pool::Pool;
 
 use std::sync::OnceLock;
 
+use crate::model::blocks::Kind;
 use acts::{Acts, Row};
 use tile::{BLOCK, Packing};
+
+/// Whether matrices of a format have no packing of their own, and are rounded to 8 bits with a scale for 32 values.
+pub fn rounds(kind: Kind) -> bool {
+    !Packing::of(kind).1
+}
 
 /// Where the products of one tile go: 16 numbers for each token.
 #[derive(Clone, Copy)]

