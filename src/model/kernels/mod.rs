@@ -18,6 +18,8 @@ mod emulation;
 mod lanes;
 mod llama;
 mod memory;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pool;
 mod scalar;
 mod scratch;
@@ -256,6 +258,11 @@ static AVX512: Kernel = Kernel {
     ..AVX2
 };
 
+// What lies between the products is compiled for NEON anyhow: every 64-bit Arm has it.
+#[cfg(target_arch = "aarch64")]
+static NEON: Kernel =
+    Kernel { name: "neon-dotprod", tokens: neon::TOKENS, rows: neon::WEIGHED, tile: neon::tile, weigh: neon::weigh, ..SCALAR };
+
 impl Kernel {
     /// Every kernel that this CPU can run, the fastest first; the last is the scalar reference.
     pub fn all() -> Vec<&'static Kernel> {
@@ -272,6 +279,10 @@ impl Kernel {
                 all.push(&AVX_VNNI);
             }
             all.push(&AVX2);
+        }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("dotprod") {
+            all.push(&NEON);
         }
         all.push(&SCALAR);
         all

@@ -1,0 +1,273 @@
+//! NEON with dot products (Armv8.2 and later): 8 rows of a tile at a time, four products of bytes a lane in one instruction.
+#![allow(unsafe_code)]
+
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+use super::acts::{ActBlock, Row};
+use super::tile::Packing;
+use super::{Out, Weigh};
+
+/// Tokens that share each load of weights.
+pub const TOKENS: usize = 4;
+
+const NIBBLES: usize = 0;
+const NIBBLES_MIN: usize = 1;
+const SUPER: usize = 2;
+const BYTES: usize = 3;
+
+const fn packing(p: usize) -> Packing {
+    match p {
+        NIBBLES => Packing::Nibbles { min: false },
+        NIBBLES_MIN => Packing::Nibbles { min: true },
+        SUPER => Packing::Super,
+        _ => Packing::Bytes,
+    }
+}
+
+/// One tile times up to [`TOKENS`] tokens.
+///
+/// # Safety
+/// The CPU has NEON and dot products. `tile` holds a whole tile of `p` for as many blocks as the rows have; `out` may be
+/// written at each token's 16 rows.
+#[target_feature(enable = "neon,dotprod")]
+pub unsafe fn tile(p: Packing, tile: &[u8], tokens: &[Row], out: Out) {
+    // SAFETY: the caller's promises are those of the callee; the count of tokens is that of the slice.
+    unsafe {
+        match p {
+            Packing::Nibbles { min: false } => by_count::<NIBBLES>(tile, tokens, out),
+            Packing::Nibbles { min: true } => by_count::<NIBBLES_MIN>(tile, tokens, out),
+            Packing::Super => by_count::<SUPER>(tile, tokens, out),
+            Packing::Bytes => by_count::<BYTES>(tile, tokens, out),
+        }
+    }
+}
+
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn by_count<const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+    for half in 0..2 {
+        // SAFETY: as above.
+        unsafe {
+            match tokens.len() {
+                1 => multiply::<1, P>(tile, tokens, out, half),
+                2 => multiply::<2, P>(tile, tokens, out, half),
+                3 => multiply::<3, P>(tile, tokens, out, half),
+                4 => multiply::<4, P>(tile, tokens, out, half),
+                n => unreachable!("{n} tokens at once"),
+            }
+        }
+    }
+}
+
+/// Eight rows of a tile, from row 8 `half` on.
+#[target_feature(enable = "neon,dotprod")]
+#[allow(clippy::needless_range_loop)] // the quarter is an offset too
+unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out, half: usize) {
+    let p = packing(P);
+    let blocks = tokens[0].len();
+    debug_assert!(tile.len() == p.tile(blocks) && tokens.len() == T);
+    let rows: [*const ActBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
+    let mut sums = [[vdupq_n_f32(0.0); 2]; T];
+    for b in 0..blocks {
+        let (at, head) = p.place(b);
+        // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and each row
+        // has `blocks` blocks.
+        unsafe {
+            let record = tile.as_ptr().add(at);
+            let (lines, scales) = (record.add(half * 32), record.add(p.quants()));
+            let x = rows.map(|row| row.add(b));
+            let whole = if P == BYTES { bytes(lines, x) } else { nibbles(lines, x) };
+            let head = tile.as_ptr().add(head + half * 16);
+            for r in 0..2 {
+                let d = if P == SUPER {
+                    vmulq_f32(halves(head.add(r * 8)), small(scales.add(half * 8 + r * 4)))
+                } else {
+                    halves(scales.add(half * 16 + r * 8))
+                };
+                for t in 0..T {
+                    let mut whole = whole[t][r];
+                    if P == NIBBLES {
+                        whole = vsubq_s32(whole, vdupq_n_s32(8 * (*x[t]).sum));
+                    }
+                    let d = vmulq_n_f32(d, (*x[t]).scale);
+                    sums[t][r] = vfmaq_f32(sums[t][r], vcvtq_f32_s32(whole), d);
+                }
+                if P == NIBBLES_MIN || P == SUPER {
+                    let m = if P == SUPER {
+                        vnegq_f32(vmulq_f32(halves(head.add(32 + r * 8)), small(scales.add(16 + half * 8 + r * 4))))
+                    } else {
+                        halves(scales.add(32 + half * 16 + r * 8))
+                    };
+                    for t in 0..T {
+                        sums[t][r] = vfmaq_n_f32(sums[t][r], m, (*x[t]).scaled_sum);
+                    }
+                }
+            }
+        }
+    }
+    for (t, sums) in sums.iter().enumerate() {
+        for (r, sum) in sums.iter().enumerate() {
+            // SAFETY: the caller lets us write 16 rows of each token.
+            unsafe {
+                let at = out.at.add(t * out.stride + half * 8 + r * 4);
+                let sum = if out.add { vaddq_f32(vld1q_f32(at), *sum) } else { *sum };
+                vst1q_f32(at, sum);
+            }
+        }
+    }
+}
+
+/// 8 rows of 32 unsigned nibbles times T tokens.
+#[target_feature(enable = "neon,dotprod")]
+#[inline]
+unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [[int32x4_t; 2]; T] {
+    let low = vdupq_n_u8(15);
+    let mut whole = [[vdupq_n_s32(0); 2]; T];
+    // SAFETY: the caller's lines and blocks are whole.
+    unsafe {
+        let x: [[int8x16_t; 2]; T] = std::array::from_fn(|t| [quants(x[t], 0), quants(x[t], 1)]);
+        // The number of a lane is part of the instruction, so that there is no loop over it.
+        macro_rules! line {
+            ($j:literal) => {
+                for r in 0..2 {
+                    let w = vld1q_u8(lines.add($j * 64 + r * 16));
+                    let (lo, hi) = (vreinterpretq_s8_u8(vandq_u8(w, low)), vreinterpretq_s8_u8(vshrq_n_u8(w, 4)));
+                    for t in 0..T {
+                        whole[t][r] = dot::<$j>(whole[t][r], lo, x[t][0]);
+                        whole[t][r] = dot::<$j>(whole[t][r], hi, x[t][1]);
+                    }
+                }
+            };
+        }
+        line!(0);
+        line!(1);
+        line!(2);
+        line!(3);
+    }
+    whole
+}
+
+/// 8 rows of 32 signed bytes times T tokens.
+#[target_feature(enable = "neon,dotprod")]
+#[inline]
+unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [[int32x4_t; 2]; T] {
+    let mut whole = [[vdupq_n_s32(0); 2]; T];
+    // SAFETY: as above.
+    unsafe {
+        for i in 0..2 {
+            let (lines, x): (_, [int8x16_t; T]) = (lines.add(i * 256), std::array::from_fn(|t| quants(x[t], i)));
+            macro_rules! line {
+                ($j:literal) => {
+                    for r in 0..2 {
+                        let w = vreinterpretq_s8_u8(vld1q_u8(lines.add($j * 64 + r * 16)));
+                        for t in 0..T {
+                            whole[t][r] = dot::<$j>(whole[t][r], w, x[t]);
+                        }
+                    }
+                };
+            }
+            line!(0);
+            line!(1);
+            line!(2);
+            line!(3);
+        }
+    }
+    whole
+}
+
+/// Half of the quants of a block.
+#[target_feature(enable = "neon,dotprod")]
+#[inline]
+unsafe fn quants(x: *const ActBlock, half: usize) -> int8x16_t {
+    // SAFETY: it is a block, says the caller, and has 16 in each half.
+    unsafe { vld1q_s8(x.cast::<i8>().add(16 * half)) }
+}
+
+/// `sum` plus, in each 32-bit lane, the products of its four bytes of `w` with the four of lane J of `x`, all signed. The
+/// intrinsic is not stable yet.
+#[target_feature(enable = "neon,dotprod")]
+#[inline]
+fn dot<const J: usize>(mut sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
+    // SAFETY: it computes on registers alone, and the CPU has the instruction.
+    unsafe {
+        asm!(
+            "sdot {sum:v}.4s, {w:v}.16b, {x:v}.4b[{j}]",
+            sum = inout(vreg) sum, w = in(vreg) w, x = in(vreg) x, j = const J,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sum
+}
+
+/// Four numbers of half precision. The type that the intrinsic takes is younger than our compilers may be.
+#[target_feature(enable = "neon,dotprod")]
+#[inline]
+unsafe fn halves(at: *const u8) -> float32x4_t {
+    let out: float32x4_t;
+    // SAFETY: eight bytes lie there, says the caller; the rest is on registers.
+    unsafe {
+        let bits = vld1_u8(at);
+        asm!(
+            "fcvtl {out:v}.4s, {bits:v}.4h",
+            out = lateout(vreg) out, bits = in(vreg) bits,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    out
+}
+
+/// Four unsigned bytes as numbers.
+#[target_feature(enable = "neon,dotprod")]
+#[inline]
+unsafe fn small(at: *const u8) -> float32x4_t {
+    // SAFETY: four bytes lie there, says the caller.
+    let bytes = unsafe { at.cast::<u32>().read_unaligned() };
+    let wide = vmovl_u8(vcreate_u8(u64::from(bytes)));
+    vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide)))
+}
+
+/// Rows that share each load of halves.
+pub const WEIGHED: usize = 6;
+
+/// See [`Weigh`].
+///
+/// # Safety
+/// The CPU has NEON and dot products, and `w` keeps the promises of [`Weigh`], with at most [`WEIGHED`] rows.
+#[target_feature(enable = "neon,dotprod")]
+pub unsafe fn weigh(w: Weigh) {
+    // SAFETY: the caller's promises are those of the callee.
+    unsafe {
+        match w.rows {
+            1 => weigh_rows::<1>(w),
+            2 => weigh_rows::<2>(w),
+            3 => weigh_rows::<3>(w),
+            4 => weigh_rows::<4>(w),
+            5 => weigh_rows::<5>(w),
+            6 => weigh_rows::<6>(w),
+            n => unreachable!("{n} rows at once"),
+        }
+    }
+}
+
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn weigh_rows<const R: usize>(w: Weigh) {
+    // SAFETY: [`Weigh`] promises that all of these lie in its arrays.
+    unsafe {
+        let mut sums: [[float32x4_t; 4]; R] =
+            std::array::from_fn(|r| std::array::from_fn(|i| vld1q_f32(w.sums.add(r * w.sums_stride + i * 4))));
+        let a: [*const f32; R] = std::array::from_fn(|r| w.a.add(r * w.a_stride));
+        for n in 0..w.n {
+            for i in 0..4 {
+                let x = halves(w.halves.add(n * 16 + i * 4).cast());
+                for r in 0..R {
+                    sums[r][i] = vfmaq_n_f32(sums[r][i], x, *a[r].add(n));
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            for (i, sum) in sums.iter().enumerate() {
+                vst1q_f32(w.sums.add(r * w.sums_stride + i * 4), *sum);
+            }
+        }
+    }
+}
