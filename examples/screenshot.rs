@@ -16,7 +16,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use speclight::app::{Msg, State, update};
 use speclight::engine::{Event, RunInfo};
-use speclight::telemetry::StepRecord;
+use speclight::telemetry::{Look, StepRecord};
 use speclight::theme::{Depth, Terminal, Theme};
 
 #[derive(Parser)]
@@ -89,6 +89,12 @@ fn recorded(options: &Options) -> Result<Vec<Event>> {
     let lines: Vec<serde_json::Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let of = |kind: &str| lines.iter().filter(|l| l["type"] == *kind).cloned().collect::<Vec<_>>();
     let word = |name: &str| of("run").first().and_then(|l| l[name].as_str()).unwrap_or_default().to_owned();
+    // What was found out about steps (`--look-every`), by prompt and number.
+    let looks = of("look").into_iter().map(|line| {
+        let key = (line["prompt_id"].clone(), line["step"].clone());
+        Ok((key, serde_json::from_value::<Look>(line)?))
+    });
+    let looks: Vec<((serde_json::Value, serde_json::Value), Look)> = looks.collect::<Result<_>>()?;
     let records = of("step").into_iter().take(options.steps).map(serde_json::from_value::<StepRecord>);
     let records: Vec<StepRecord> = records.collect::<Result<_, _>>().context("a step is not as this version writes it")?;
     let mut prompts = options.prompt.clone();
@@ -115,7 +121,11 @@ fn recorded(options: &Options) -> Result<Vec<Event>> {
             ids.push(id.clone());
             events.push(Event::PromptStarted { index, id, prompt, tokens: record.position, prefill_seconds: 0.0 });
         }
+        let (prompt_id, step) = (record.prompt_id.clone(), record.step);
         events.push(Event::Step(Arc::new(record)));
+        if let Some((_, look)) = looks.iter().find(|((id, number), _)| *id == prompt_id.as_str() && *number == step) {
+            events.push(Event::Looked { prompt_id, step, look: *look });
+        }
     }
     Ok(events)
 }

@@ -84,7 +84,12 @@ pub const COMMANDS: &[Entry] = &[
     entry("newer by 10", &[named(KeyCode::PageDown)], false, "ten steps on", |s, e| look(s, e, -10)),
     entry("newest", &[named(KeyCode::End), named(KeyCode::Esc)], false, "back to the newest step, and out of zoom", newest),
     entry("quit", &[key('q'), Chord { code: KeyCode::Char('c'), ctrl: true }], true, "leave; the terminal is as it was", quit),
-    entry("help", &[key('?')], true, "this help", help),
+    entry("help", &[key('?')], true, "this help", |s, _| s.overlay = Overlay::Help(0)),
+    entry("losses", &[key('l')], true, "what was lost and why: ladder, curve and misses in turn, then the text again", losses),
+    entry("marks", &[key('m')], false, "each mark of the gauge: definition, assumptions, source", |s, _| {
+        s.overlay = Overlay::Marks(0);
+    }),
+    wish("looks", &[key('o')], false, "how often the oracle looks at a step: never, each 16th, each 4th, each", looks),
     wish("drafter", &[key('d')], true, "next drafter", |s, e| drafter(s, e, 1)),
     wish("drafter back", &[key('D')], false, "drafter before", |s, e| drafter(s, e, -1)),
     wish("shape", &[key('s')], true, "next shape of the tree", shape),
@@ -150,10 +155,6 @@ fn one_step(state: &mut State, effects: &mut Vec<Effect>) {
 fn quit(state: &mut State, effects: &mut Vec<Effect>) {
     tell(state, effects, Command::Quit);
     effects.push(Effect::Leave(None));
-}
-
-fn help(state: &mut State, _: &mut Vec<Effect>) {
-    state.overlay = Overlay::Help(0);
 }
 
 /// Changes the wished settings and tells the engine; before the engine is there, there is nothing to change.
@@ -240,6 +241,27 @@ fn theme(state: &mut State, _: &mut Vec<Effect>) {
     }
 }
 
+/// How often steps can be looked at, in the order of the key.
+const LOOKS: [usize; 4] = [0, 16, 4, 1];
+
+fn looks(state: &mut State, effects: &mut Vec<Effect>) {
+    let at = LOOKS.iter().position(|&every| every == state.look_every).unwrap_or(0);
+    state.look_every = LOOKS[(at + 1) % LOOKS.len()];
+    state.say(match state.look_every {
+        0 => "oracle: looks at no step but the one that is shown while paused".to_owned(),
+        1 => "oracle: looks at each step, which slows the text but no measured time".to_owned(),
+        every => format!("oracle: looks at each {every}th step, off the measured time"),
+    });
+    tell(state, effects, Command::LookEvery(state.look_every));
+}
+
+/// The next of the panes that say what was lost; behind the last, the text.
+fn losses(state: &mut State, _: &mut Vec<Effect>) {
+    let at = Pane::LOSSES.iter().position(|&p| p == state.focus);
+    state.focus = Pane::LOSSES.get(at.map_or(0, |i| i + 1)).copied().unwrap_or(Pane::Text);
+    state.scroll = 0;
+}
+
 fn focus(state: &mut State, by: isize) {
     let at = Pane::ALL.iter().position(|&p| p == state.focus).unwrap_or(0) as isize;
     state.focus = Pane::ALL[(at + by).rem_euclid(Pane::ALL.len() as isize) as usize];
@@ -247,7 +269,7 @@ fn focus(state: &mut State, by: isize) {
 }
 
 /// Moves the selection by so many steps back, or scrolls the text where that is zoomed.
-fn look(state: &mut State, _: &mut Vec<Effect>, back: isize) {
+fn look(state: &mut State, effects: &mut Vec<Effect>, back: isize) {
     if state.zoom && state.focus == Pane::Text {
         state.scroll = (i32::from(state.scroll) + back as i32).clamp(0, i32::from(u16::MAX)) as u16;
         return;
@@ -261,11 +283,16 @@ fn look(state: &mut State, _: &mut Vec<Effect>, back: isize) {
     let at = state.selected.unwrap_or(newest) as isize - back;
     let at = at.clamp(oldest as isize, newest as isize) as usize;
     state.selected = (at < newest).then_some(at);
+    effects.extend(state.to_look_at().map(|step| Effect::Engine(Command::Look(step))));
 }
 
-fn newest(state: &mut State, _: &mut Vec<Effect>) {
+fn newest(state: &mut State, effects: &mut Vec<Effect>) {
     if state.selected.is_none() && state.scroll == 0 {
         state.zoom = false;
     }
+    let back = state.selected.is_some();
     (state.selected, state.scroll) = (None, 0);
+    if back {
+        effects.extend(state.to_look_at().map(|step| Effect::Engine(Command::Look(step))));
+    }
 }

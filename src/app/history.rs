@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::telemetry::{
-    BatchMeans, BudgetCurve, Ending, Ladder, Look, Misses, PositionRates, StageTimes, StepRecord, StepSettings,
+    BatchMeans, BudgetCurve, Ending, Ladder, Look, Misses, PositionRates, RunningMoments, StageTimes, StepRecord, StepSettings,
 };
 
 /// Steps that are kept to look back at. Older ones still count in the averages.
@@ -127,6 +127,8 @@ pub struct History {
     pub entropy: BatchMeans,
     /// Entropy at temperature 1 over the same positions.
     pub plain_entropy: BatchMeans,
+    /// Entropy moments at temperature 1 over the same.
+    pub plain_moments: RunningMoments,
 }
 
 impl History {
@@ -158,6 +160,7 @@ impl History {
         if before.as_ref().is_some_and(|(s, _)| !same_warp(s, &record.settings)) {
             self.entropy = BatchMeans::default();
             self.plain_entropy = BatchMeans::default();
+            self.plain_moments = RunningMoments::default();
         }
         self.averages.push(&record);
         self.total.0 += record.emitted.len();
@@ -165,6 +168,7 @@ impl History {
         for position in &record.entropy {
             self.entropy.push(position.law.entropy);
             self.plain_entropy.push(position.plain.entropy);
+            self.plain_moments.add(&position.plain);
         }
         let first = before.is_none_or(|(_, t)| t != text);
         self.steps.push_back(Step { number: self.next, text, changed, first, record, look: None });

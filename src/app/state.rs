@@ -8,6 +8,9 @@ use crate::engine::RunInfo;
 use crate::telemetry::{Fluid, StepSettings};
 use crate::theory::cost::Cost;
 
+/// How often steps are looked at where nobody says otherwise.
+const LOOK_EVERY: usize = 16;
+
 /// A part of the screen that can have the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pane {
@@ -23,13 +26,32 @@ pub enum Pane {
     Speed,
     /// The ceilings.
     Gauge,
+    /// Where the way from B - 1 down to what was accepted was lost.
+    Ladder,
+    /// What every budget would have accepted, beside the ceilings.
+    Curve,
+    /// Refusals and their causes.
+    Misses,
     /// A table of the last steps.
     Steps,
 }
 
 impl Pane {
     /// All of them, in the order of Tab.
-    pub const ALL: [Pane; 7] = [Pane::Text, Pane::Tree, Pane::Entropy, Pane::Accepted, Pane::Speed, Pane::Gauge, Pane::Steps];
+    pub const ALL: [Pane; 10] = [
+        Pane::Text,
+        Pane::Tree,
+        Pane::Entropy,
+        Pane::Accepted,
+        Pane::Speed,
+        Pane::Gauge,
+        Pane::Ladder,
+        Pane::Curve,
+        Pane::Misses,
+        Pane::Steps,
+    ];
+    /// Those that say why more was not accepted: one key walks through them.
+    pub const LOSSES: [Pane; 3] = [Pane::Ladder, Pane::Curve, Pane::Misses];
 
     /// Its name on the screen.
     pub fn name(self) -> &'static str {
@@ -40,6 +62,9 @@ impl Pane {
             Pane::Accepted => "accepted",
             Pane::Speed => "speed",
             Pane::Gauge => "gauge",
+            Pane::Ladder => "ladder",
+            Pane::Curve => "curve",
+            Pane::Misses => "misses",
             Pane::Steps => "steps",
         }
     }
@@ -83,6 +108,8 @@ pub enum Overlay {
     None,
     /// Help, scrolled down by so many lines.
     Help(u16),
+    /// The definitions of the marks, scrolled down likewise.
+    Marks(u16),
     /// A prompt being written.
     Editor(Editor),
 }
@@ -119,6 +146,8 @@ pub struct State {
     pub cost: Option<Cost>,
     /// The fluid bound at length, as it was told last.
     pub fluid: Option<Arc<Fluid>>,
+    /// Which steps are looked at off the timed path: each one whose number is a multiple of this; 0 for none.
+    pub look_every: usize,
     /// Index of the present prompt in the list.
     pub prompt: usize,
     /// All prompts, those written here included.
@@ -157,6 +186,7 @@ impl State {
             plain: None,
             cost: None,
             fluid: None,
+            look_every: LOOK_EVERY,
             prompt: 0,
             prompts: Vec::new(),
             history: History::default(),
@@ -177,6 +207,14 @@ impl State {
             Some(number) => self.history.get(number),
             None => self.history.newest().filter(|s| self.history.text().is_none_or(|t| t.number == s.text)),
         }
+    }
+
+    /// The step that the engine is to look at while it waits: the one that is shown, by its number within the prompt, where it is
+    /// of the present text and not all is known of it yet.
+    pub fn to_look_at(&self) -> Option<usize> {
+        let step = self.step().filter(|_| self.motion == Motion::Paused && self.phase == Phase::Running)?;
+        let present = self.history.text().is_some_and(|t| t.number == step.text);
+        (present && step.look.is_none_or(|l| l.refining || !l.converged())).then_some(step.record.step)
     }
 
     /// Shows a line for a few seconds, longer where there is more to read.

@@ -23,7 +23,7 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
         Msg::Key(_) => {}
         // No further than to the end, else as many keys would be needed before anything moves back.
         Msg::Drawn(beyond) => match &mut state.overlay {
-            Overlay::Help(scroll) => *scroll = (*scroll).min(beyond),
+            Overlay::Help(scroll) | Overlay::Marks(scroll) => *scroll = (*scroll).min(beyond),
             _ => state.scroll = state.scroll.min(beyond),
         },
         Msg::Paste(text) => match &mut state.overlay {
@@ -60,7 +60,7 @@ fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
                 }
             }
         },
-        Overlay::Help(scroll) if !interrupt => match key.code {
+        Overlay::Help(scroll) | Overlay::Marks(scroll) if !interrupt => match key.code {
             KeyCode::Down | KeyCode::Char('j') => *scroll = scroll.saturating_add(1),
             KeyCode::Up | KeyCode::Char('k') => *scroll = scroll.saturating_sub(1),
             KeyCode::PageDown | KeyCode::Char(' ') => *scroll = scroll.saturating_add(10),
@@ -80,6 +80,11 @@ fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
     }
 }
 
+/// While it waits, the engine finds out more about the step that is shown.
+fn look(state: &State, effects: &mut Vec<Effect>) {
+    effects.extend(state.to_look_at().map(|step| Effect::Engine(Command::Look(step))));
+}
+
 fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
     match event {
         Event::Loading { what, done } => state.phase = Phase::Loading(what, done),
@@ -89,6 +94,7 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             state.info = info;
             state.wished = Some(settings.clone());
             state.settings = Some(settings);
+            effects.push(Effect::Engine(Command::LookEvery(state.look_every)));
         }
         Event::Cost(cost) => state.cost = Some(cost),
         Event::Fluid(fluid) => state.fluid = Some(fluid),
@@ -105,9 +111,14 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             state.history.begin(id, prompt, tokens, prefill_seconds);
         }
         Event::Step(record) => {
+            // Another warp is another pool: what was told of the one before holds no more.
+            if state.history.newest().is_some_and(|s| s.record.settings.warp() != record.settings.warp()) {
+                state.fluid = None;
+            }
             state.history.push(record);
             // A selected step that is no longer kept is not shown as another one.
             state.selected = state.selected.filter(|&n| state.history.get(n).is_some());
+            look(state, effects);
         }
         Event::PromptEnded { ending } => state.history.end(ending),
         Event::Settings(settings) => {
@@ -119,7 +130,10 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             }
             state.settings = Some(settings);
         }
-        Event::Paused => state.motion = Motion::Paused,
+        Event::Paused => {
+            state.motion = Motion::Paused;
+            look(state, effects);
+        }
         Event::Resumed => {
             state.motion = Motion::Live;
             state.selected = None;

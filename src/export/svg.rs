@@ -104,6 +104,34 @@ fn run(out: &mut String, at: (f64, f64), cells: f64, text: &str, look: &Look, ba
         );
         return;
     }
+    if let Some(bits) = text.chars().next().map(u32::from).filter(|c| (0x2801..=0x28ff).contains(c)).map(|c| c - 0x2800) {
+        // Dots of braille in a grid of two by four that runs on from cell to cell, as they are in few fonts.
+        const DOTS: [(f64, f64); 8] = [(0., 0.), (0., 1.), (0., 2.), (1., 0.), (1., 1.), (1., 2.), (0., 3.), (1., 3.)];
+        let (wide, tall) = (CELL.0 / 2.0, CELL.1 / 4.0);
+        let mut path = String::new();
+        for (_, (column, row)) in DOTS.iter().enumerate().filter(|(i, _)| bits & 1 << i != 0) {
+            let (left, top) = (x + column * wide + (wide - 2.2) / 2.0, y + row * tall + (tall - 2.2) / 2.0);
+            let _ = write!(path, "M{left:.1} {top:.1}h2.2v2.2h-2.2z");
+        }
+        let _ = writeln!(out, "<path d=\"{path}\" fill=\"{}\"/>", hex(look.fg));
+        return;
+    }
+    let shade = match text {
+        "░" => Some(0.25),
+        "▒" => Some(0.5),
+        "▓" => Some(0.75),
+        _ => None,
+    };
+    if let Some(opacity) = shade {
+        // As wide as the cell, whatever the font.
+        let (wide, tall) = (CELL.0 + 0.05, CELL.1);
+        let _ = writeln!(
+            out,
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{tall:.1}\" fill=\"{}\" opacity=\"{opacity}\"/>",
+            hex(look.fg)
+        );
+        return;
+    }
     let ends = line_ends(text);
     if let Some(ends) = ends {
         let (mx, my) = (x + CELL.0 / 2.0, y + CELL.1 / 2.0);

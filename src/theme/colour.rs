@@ -84,14 +84,22 @@ pub fn fit(colour: Color, depth: Depth) -> Color {
         (Depth::True, c) => c,
         (Depth::Indexed, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), 16..=255)),
         (Depth::Indexed, c) => c,
-        (Depth::Ansi16, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), 0..=15)),
-        (Depth::Ansi16, Color::Indexed(i)) if i > 15 => Color::Indexed(nearest(rgb(i), 0..=15)),
+        (Depth::Ansi16, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), of_a_kind((r, g, b)))),
+        (Depth::Ansi16, Color::Indexed(i)) if i > 15 => Color::Indexed(nearest(rgb(i), of_a_kind(rgb(i)))),
         (Depth::Ansi16, c) => c,
     }
 }
 
-fn nearest(colour: (u8, u8, u8), among: std::ops::RangeInclusive<u8>) -> u8 {
-    among.min_by_key(|&i| distance(colour, rgb(i))).unwrap_or(7)
+fn nearest(colour: (u8, u8, u8), among: impl IntoIterator<Item = u8>) -> u8 {
+    among.into_iter().min_by_key(|&i| distance(colour, rgb(i))).unwrap_or(7)
+}
+
+/// Those of the 16 that can stand for a colour: what has a hue keeps one, since a soft colour is often nearest to a grey, and
+/// colours tell things apart.
+fn of_a_kind((r, g, b): (u8, u8, u8)) -> impl Iterator<Item = u8> {
+    const HUE: u8 = 48;
+    let hue = r.max(g).max(b) - r.min(g).min(b) >= HUE;
+    (0..16).filter(move |i| !hue || ![0, 7, 8, 15].contains(i))
 }
 
 /// Squared distance in RGB, weighted by how the eye sees the three (the "redmean" approximation).
@@ -158,6 +166,8 @@ mod tests {
         assert_eq!(fit(Color::Rgb(0x5f, 0x87, 0xaf), Depth::Indexed), Color::Indexed(67));
         assert_eq!(fit(Color::Rgb(250, 250, 250), Depth::Ansi16), Color::Indexed(15));
         assert_eq!(fit(Color::Indexed(232), Depth::Ansi16), Color::Indexed(0));
+        assert_eq!(fit(Color::Rgb(0x7f, 0x8b, 0x9d), Depth::Ansi16), Color::Indexed(8));
+        assert_ne!(fit(Color::Rgb(0xb9, 0x9a, 0xed), Depth::Ansi16), Color::Indexed(7), "a soft violet is no grey");
         assert_eq!(fit(Color::Rgb(1, 2, 3), Depth::None), Color::Reset);
         for i in 0..=255u8 {
             let (r, g, b) = rgb(i);

@@ -38,6 +38,10 @@ pub struct Glyphs {
     pub zero: &'static str,
     /// Fill of the three kinds of time.
     pub fills: [&'static str; 3],
+    /// Fill of accepted and of the losses above it: luck, shape, knowledge, context, budget.
+    pub losses: [&'static str; 6],
+    /// An interval on a ruler.
+    pub band: &'static str,
     /// Pointer down to the ruler.
     pub down: &'static str,
     /// Pointer up to the ruler.
@@ -88,6 +92,8 @@ pub const UNICODE: Glyphs = Glyphs {
     levels: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
     zero: "▁",
     fills: ["▓", "█", "░"],
+    losses: ["█", "▞", "▓", "▒", "░", "·"],
+    band: "═",
     down: "▼",
     up: "▲",
     beyond: "▶",
@@ -123,6 +129,8 @@ pub const ASCII: Glyphs = Glyphs {
     levels: [".", ".", ":", ":", "i", "i", "#", "#"],
     zero: ".",
     fills: ["d", "#", "."],
+    losses: ["#", "l", "s", "k", "c", "."],
+    band: "~",
     down: "v",
     up: "^",
     beyond: ">",

@@ -36,12 +36,14 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// What the environment says: colours by `NO_COLOR`, `COLORTERM` and `TERM`; ASCII where asked for or where the
-    /// locale (`LC_ALL`, `LC_CTYPE`, `LANG`, the first that is set) names no UTF-8.
+    /// What the environment says: colours by `NO_COLOR`, `COLORTERM` and `TERM`; ASCII where asked for, where the
+    /// locale (`LC_ALL`, `LC_CTYPE`, `LANG`, the first that is set) names no UTF-8, and on the console of Linux, whose fonts
+    /// have few glyphs.
     pub fn from_env(ascii: bool, folder: Option<PathBuf>, var: impl Fn(&str) -> Option<String>) -> Terminal {
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| var(name).filter(|v| !v.is_empty()));
         let utf8 = locale.is_none_or(|l| l.to_ascii_lowercase().replace('-', "").contains("utf8"));
-        Terminal { depth: Depth::from_env(var), ascii: ascii || (cfg!(unix) && !utf8), folder }
+        let console = var("TERM").is_some_and(|term| term == "linux");
+        Terminal { depth: Depth::from_env(var), ascii: ascii || console || (cfg!(unix) && !utf8), folder }
     }
 }
 

@@ -58,7 +58,15 @@ roles! {
     GaugeAccepted = "gauge.accepted", "What was accepted.";
     GaugeExpected = "gauge.expected", "What was to be expected from the trees.";
     GaugeCeiling = "gauge.ceiling", "A ceiling.";
+    GaugeFluid = "gauge.fluid", "The fluid bound, the main ceiling.";
+    GaugeOracle = "gauge.oracle", "What the oracle tree reaches after this context.";
+    GaugeBest = "gauge.best", "The best tree of the drafter.";
     GaugeUnknown = "gauge.unknown", "A ceiling with an unknown constant.";
+    LossBudget = "loss.budget", "From B - 1 down to the fluid bound.";
+    LossContext = "loss.context", "From the fluid bound down to the oracle tree.";
+    LossKnowledge = "loss.knowledge", "From the oracle tree down to the drafter's best.";
+    LossShape = "loss.shape", "From the drafter's best down to E[X|T].";
+    LossLuck = "loss.luck", "From E[X|T] down to accepted.";
     TimeDraft = "time.draft", "Time spent drafting.";
     TimeVerify = "time.verify", "Time spent verifying.";
     TimeOther = "time.other", "The rest of the time.";

@@ -12,13 +12,13 @@ pub const LEAST: (u16, u16) = (40, 12);
 pub enum Form {
     /// The text (or the focused pane), the gauge, and the rest as one line each.
     Compact,
-    /// All panes in one column.
+    /// One column.
     Tall,
-    /// All panes in two columns.
+    /// Two columns.
     Normal,
-    /// Two columns, with a table of steps.
+    /// Two columns, with the ladder of losses.
     Wide,
-    /// Three columns, with definitions.
+    /// Three columns with all panes, and definitions.
     Huge,
 }
 
@@ -81,6 +81,11 @@ fn form(width: u16, height: u16) -> Form {
     }
 }
 
+/// A pane without a place of its own that has the keys: it takes the place of others as long as it has them.
+fn guest(focus: Pane, homeless: &[Pane]) -> Option<Pane> {
+    homeless.contains(&focus).then_some(focus)
+}
+
 /// Lays a screen out.
 pub fn places(area: Rect, state: &State) -> Frame {
     let form = form(area.width, area.height);
@@ -97,18 +102,26 @@ pub fn places(area: Rect, state: &State) -> Frame {
     match form {
         Form::Compact => {
             let focus = if state.focus == Pane::Gauge { Pane::Text } else { state.focus };
-            let first = main.take(height.saturating_sub(6));
+            let gauge = if height >= 12 { 4 } else { 3 };
+            // Tables and plots need the rows of the figures, too.
+            let rows = if [Pane::Text, Pane::Tree].contains(&focus) { 3 } else { 0 };
+            let first = main.take(height.saturating_sub(gauge + rows));
             panes.push((focus, first));
-            panes.push((Pane::Gauge, main.take(3)));
-            figures = Some(main.rest());
+            panes.push((Pane::Gauge, main.take(gauge)));
+            figures = Some(main.rest()).filter(|r| !r.is_empty());
         }
         Form::Tall => {
             panes.push((Pane::Text, main.take(height * 24 / 100)));
-            panes.push((Pane::Tree, main.take(height * 30 / 100)));
-            panes.push((Pane::Gauge, main.take(5)));
-            panes.push((Pane::Accepted, main.take(6)));
+            panes.push((Pane::Tree, main.take(height * 28 / 100)));
+            panes.push((Pane::Gauge, main.take(6)));
             panes.push((Pane::Speed, main.take(4)));
-            panes.push((Pane::Entropy, main.rest()));
+            match guest(state.focus, &[Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Steps]) {
+                Some(guest) => panes.push((guest, main.rest())),
+                None => {
+                    panes.push((Pane::Accepted, main.take(6)));
+                    panes.push((Pane::Entropy, main.rest()));
+                }
+            }
         }
         Form::Normal => {
             let top = main.take(height - 5);
@@ -117,8 +130,13 @@ pub fn places(area: Rect, state: &State) -> Frame {
             if let [left, right] = cut.as_mut_slice() {
                 panes.push((Pane::Text, left.take(top.height * 40 / 100)));
                 panes.push((Pane::Tree, left.rest()));
-                panes.push((Pane::Entropy, right.take(top.height.saturating_sub(10))));
-                panes.push((Pane::Accepted, right.take(6)));
+                match guest(state.focus, &[Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Steps]) {
+                    Some(guest) => panes.push((guest, right.take(top.height.saturating_sub(4)))),
+                    None => {
+                        panes.push((Pane::Entropy, right.take(top.height.saturating_sub(10))));
+                        panes.push((Pane::Accepted, right.take(6)));
+                    }
+                }
                 panes.push((Pane::Speed, right.rest()));
             }
             panes.push((Pane::Gauge, main.rest()));
@@ -130,30 +148,30 @@ pub fn places(area: Rect, state: &State) -> Frame {
             if let [left, right] = cut.as_mut_slice() {
                 panes.push((Pane::Text, left.take(top.height * 38 / 100)));
                 panes.push((Pane::Tree, left.rest()));
-                let steps = top.height.saturating_sub(24).min(12);
-                panes.push((Pane::Entropy, right.take(top.height.saturating_sub(13 + steps))));
-                panes.push((Pane::Accepted, right.take(8)));
+                let ladder = (top.height * 36 / 100).clamp(11, 13);
+                panes.push((Pane::Entropy, right.take(top.height.saturating_sub(12 + ladder))));
+                panes.push((Pane::Accepted, right.take(7)));
                 panes.push((Pane::Speed, right.take(5)));
-                panes.push((Pane::Steps, right.rest()));
+                let guest = guest(state.focus, &[Pane::Curve, Pane::Misses, Pane::Steps]);
+                panes.push((guest.unwrap_or(Pane::Ladder), right.rest()));
             }
             panes.push((Pane::Gauge, main.rest()));
         }
         Form::Huge => {
             let top = main.take(height - 11);
             let third = (area.width - 2) / 3;
-            let mut cut = columns(top, &[third], &mut rules);
-            if let [left, right] = cut.as_mut_slice() {
-                panes.push((Pane::Text, left.rest()));
-                let plot = (top.height * 30 / 100).clamp(10, 18);
-                let upper = right.take(top.height.saturating_sub(plot));
-                let mut cut = columns(upper, &[third], &mut rules);
-                if let [middle, last] = cut.as_mut_slice() {
-                    panes.push((Pane::Tree, middle.rest()));
-                    panes.push((Pane::Accepted, last.take(12)));
-                    panes.push((Pane::Speed, last.take(5)));
-                    panes.push((Pane::Steps, last.rest()));
-                }
-                panes.push((Pane::Entropy, right.rest()));
+            let mut cut = columns(top, &[third, third], &mut rules);
+            let part = |percent: u16| top.height * percent / 100;
+            if let [left, middle, right] = cut.as_mut_slice() {
+                panes.push((Pane::Text, left.take(part(42))));
+                panes.push((Pane::Entropy, left.take(part(22))));
+                panes.push((Pane::Misses, left.rest()));
+                panes.push((Pane::Tree, middle.take(part(52))));
+                panes.push((Pane::Ladder, middle.take(12)));
+                panes.push((Pane::Steps, middle.rest()));
+                panes.push((Pane::Accepted, right.take(part(24))));
+                panes.push((Pane::Speed, right.take(part(36))));
+                panes.push((Pane::Curve, right.rest()));
             }
             let mut bottom = columns(main.rest(), &[2 * third + 1], &mut rules);
             if let [gauge, words] = bottom.as_mut_slice() {

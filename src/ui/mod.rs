@@ -3,6 +3,7 @@
 mod layout;
 mod number;
 mod pen;
+mod plot;
 mod ruler;
 mod views;
 
@@ -23,7 +24,7 @@ pub fn render(state: &State, theme: &Theme, frame: &mut Frame) -> u16 {
     draw(state, theme, area, frame.buffer_mut())
 }
 
-/// Draws the whole screen into a buffer; says how many lines the help, or without it the text, goes beyond what is
+/// Draws the whole screen into a buffer; says how many lines the help (or the marks), or without it the text, goes beyond what is
 /// shown of it: as far as it can be scrolled.
 pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
     Pen::new(buf, theme, area).clear(Role::Base);
@@ -62,6 +63,7 @@ pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
             }
         }
         Overlay::Help(scroll) => beyond = views::help(*scroll, &mut Pen::new(buf, theme, area)),
+        Overlay::Marks(scroll) => beyond = views::marks(*scroll, &mut Pen::new(buf, theme, area)),
         Overlay::Editor(editor) => views::editor(editor, &mut Pen::new(buf, theme, area)),
     }
     u16::try_from(beyond).unwrap_or(u16::MAX)
@@ -95,6 +97,9 @@ fn body(state: &State, pane: Pane, form: Form, pen: &mut Pen) -> usize {
         Pane::Accepted => views::accepted(state, pen),
         Pane::Speed => views::speed(state, pen),
         Pane::Gauge => views::gauge(state, form, pen),
+        Pane::Ladder => views::ladder(state, pen),
+        Pane::Curve => views::curve(state, pen),
+        Pane::Misses => views::misses(state, pen),
         Pane::Steps => views::steps(state, pen),
     }
     0

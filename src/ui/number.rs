@@ -5,6 +5,15 @@ pub fn two(value: f64) -> String {
     if value.is_finite() { format!("{value:.2}") } else { "-".to_owned() }
 }
 
+/// The same as a change, with its sign; what rounds to nothing has none.
+pub fn change(value: f64) -> String {
+    match value {
+        v if !v.is_finite() => "-".to_owned(),
+        v if v.abs() < 0.005 => "0.00".to_owned(),
+        v => format!("{v:+.2}"),
+    }
+}
+
 /// The same where it is known.
 pub fn two_or_dash(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), two)
@@ -12,7 +21,9 @@ pub fn two_or_dash(value: Option<f64>) -> String {
 
 /// Tokens a second to one place.
 pub fn speed(value: Option<f64>) -> String {
-    value.filter(|v| v.is_finite()).map_or_else(|| "-".to_owned(), |v| format!("{v:.1}"))
+    // What rounds to nothing has no sign.
+    let plain = |v: f64| if v.abs() < 0.05 { 0.0 } else { v };
+    value.filter(|v| v.is_finite()).map_or_else(|| "-".to_owned(), |v| format!("{:.1}", plain(v)))
 }
 
 /// A probability in four cells. What would round to 0 or 1 without being so is not shown as such.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use speclight::app::{Link, channel};
 use speclight::engine::{Command, Event};
-use speclight::telemetry::Ending;
+use speclight::telemetry::{Ending, StepRecord};
 
 use super::script::{Script, info, settings};
 
@@ -19,6 +19,7 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
         let mut script = Script::new(7);
         let mut held = settings("ngram", 16, 1.0);
         let (mut paused, mut steps, mut prompt) = (false, 0, 0);
+        let mut last: Option<Arc<StepRecord>> = None;
         for event in script.events(&held, 0) {
             sink(event);
         }
@@ -54,7 +55,13 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
                     let id = prompt.to_string();
                     sink(Event::PromptStarted { index: prompt, id, prompt: text, tokens: 9, prefill_seconds: 0.1 });
                 }
-                Ok(Command::LookEvery(_) | Command::Look(_)) => {}
+                Ok(Command::LookEvery(_)) => {}
+                // Of the last step alone it knows more.
+                Ok(Command::Look(step)) => {
+                    if let Some(event) = last.as_ref().filter(|r| r.step == step).and_then(|r| script.look_at(r)) {
+                        sink(event);
+                    }
+                }
                 Ok(Command::Quit) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -63,6 +70,7 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
                 assert!(Some(steps) != panic_at, "made to fail at step {steps}");
                 let record = script.step(&held);
                 sink(Event::Step(Arc::clone(&record)));
+                last = Some(record);
             }
         }
     };

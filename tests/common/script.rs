@@ -5,7 +5,12 @@ use std::sync::Arc;
 
 use speclight::dist::Moments;
 use speclight::engine::{Event, RunInfo};
-use speclight::telemetry::{Ceilings, PositionEntropy, StageTimes, StepRecord, StepSettings, TreeRecord};
+use speclight::telemetry::{
+    Cause, Ceilings, Choice, Fluid, FluidKind, Interval, Look, Miss, PositionEntropy, Reached, Reason, StageTimes, StepRecord,
+    StepSettings, TokenClass, TreeRecord,
+};
+use speclight::theory::cost::Cost;
+use speclight::theory::pool::Pool;
 
 /// What the make-believe model says, over and over; some of it has no picture.
 const WORDS: &[&str] = &[
@@ -89,14 +94,44 @@ pub struct Script {
     position: usize,
     positions: f64,
     sums: (f64, f64),
+    /// The laws of the generated positions.
+    pool: Pool,
+    /// The same apart, by entropy.
+    kinds: [Pool; 3],
+    /// Budget, fluid bound and its floor as of the last time that they were made.
+    fluid: (usize, f64, f64),
+    /// E[X|T] of all steps.
+    expected: Vec<f64>,
+    reached: Option<Reached>,
+    /// What the oracle would find after the last step.
+    look: Option<Look>,
 }
+
+/// Steps between two evaluations of the fluid bound and the intervals.
+const EVERY: usize = 8;
+/// Entropies at which the kinds of positions begin.
+const KINDS: [f64; 3] = [0.0, 0.25, 1.5];
+/// Steps below which there is no interval.
+const EARLY: usize = 24;
 
 /// A law over [`WORDS`]: token and probability, the most probable first.
 type Law = Vec<(u32, f64)>;
 
 impl Script {
     pub fn new(seed: u64) -> Script {
-        Script { state: seed, steps: 0, position: 40, positions: 0.0, sums: (0.0, 0.0) }
+        Script {
+            state: seed,
+            steps: 0,
+            position: 40,
+            positions: 0.0,
+            sums: (0.0, 0.0),
+            pool: Pool::new(),
+            kinds: Default::default(),
+            fluid: (0, 0.0, 0.0),
+            expected: Vec::new(),
+            reached: None,
+            look: None,
+        }
     }
 
     /// The next draw, uniform in [0, 1) (SplitMix64).
@@ -141,12 +176,18 @@ impl Script {
         };
         let mut laws = vec![self.law(warp)];
         let drafted = if settings.drafter == "none" { 0 } else { settings.budget - 1 };
-        // Best-first over candidates (path probability under q, parent, rank, q).
+        // Best-first over candidates (path probability under q, parent, rank, q); and all that was proposed (node, rank, q).
+        let mut proposed: Vec<(usize, usize, f64)> = Vec::new();
         let mut frontier: Vec<(f64, usize, usize, f64)> = Vec::new();
-        let open = |script: &mut Script, node: usize, path: f64, law: &Law, frontier: &mut Vec<_>| {
-            for (rank, &(_, p)) in law.iter().take(3).enumerate() {
-                let q = (p * (0.6 + 0.5 * script.draw())).min(0.99);
+        let mut open = |script: &mut Script, node: usize, path: f64, law: &Law, frontier: &mut Vec<_>| {
+            // At some places it does not know what comes, and proposes what is far down in the target's order.
+            let ignorant = script.draw() < 0.25;
+            for rank in if ignorant { [1, 4, 9] } else { [0, 1, 2] } {
+                let p = law.get(rank).map_or(0.0, |l| l.1);
+                let near = if ignorant { 0.3 / (1.0 + rank as f64) } else { p };
+                let q = (near * (0.6 + 0.5 * script.draw())).min(0.99);
                 frontier.push((path * q, node, rank, q));
+                proposed.push((node, rank, q));
             }
         };
         let first = laws[0].clone();
@@ -187,6 +228,10 @@ impl Script {
                 }
             }
             emitted.push(drawn.0);
+            let probabilities: Vec<f64> = law.iter().map(|l| l.1).collect();
+            self.pool.add_probabilities(&probabilities);
+            let kind = KINDS.iter().rposition(|&from| from <= moments(&law).entropy).unwrap_or(0);
+            self.kinds[kind].add_probabilities(&probabilities);
             entropy.push(PositionEntropy { law: moments(&law), plain: moments(&laws[at]), p: drawn.1 });
             let child = (1..tree.tokens.len()).find(|&i| tree.parents[i] == Some(at) && tree.tokens[i] == drawn.0);
             match child {
@@ -203,9 +248,34 @@ impl Script {
         }
         let (mu, mu2) = (self.sums.0 / self.positions, self.sums.1 / self.positions);
         let batch = settings.budget;
-        let verify = 0.018 + 0.0008 * batch as f64 + 0.002 * self.draw();
+        let expected = pi[1..].iter().sum::<f64>() + 0.0;
+        self.look = Some(self.looked(&tree, &laws, settings, expected));
+        let ceilings = self.ceilings(mu, mu2, batch, expected, greedy);
+        let last = (emitted[emitted.len() - 1], entropy[entropy.len() - 1].p);
+        let miss = (drafted > 0).then(|| {
+            let rank = laws[at].iter().position(|l| l.0 == last.0).unwrap_or(0);
+            let mut here: Vec<(usize, f64)> = proposed.iter().filter(|x| x.0 == at).map(|x| (x.1, x.2)).collect();
+            here.sort_by(|a, b| b.1.total_cmp(&a.1));
+            let draft_rank = here.iter().position(|x| x.0 == rank);
+            let pi = pi[at] * last.1;
+            let unlucky = ceilings.fluid_floor.is_some_and(|floor| pi < floor);
+            let cause = if unlucky { Cause::Unlucky } else { Cause::without_luck(rank, draft_rank, true) };
+            let text = WORDS[last.0 as usize].to_owned();
+            let (class, q) = (TokenClass::of(&text), draft_rank.map(|r| here[r].1));
+            Miss { depth: path.len() + 1, token: last.0, text, class, p: last.1, pi, rank, q, draft_rank, asked: true, cause }
+        });
+        let kept = tree.tokens.len() - 1;
+        let choice = settings.auto.then(|| Choice {
+            drafted: kept,
+            kept,
+            expected,
+            tokens_per_second: (1.0 + expected) / cost().seconds(kept + 1),
+            plain_tokens_per_second: 1.0 / cost().seconds(1),
+            reason: Reason::Whole,
+        });
+        let verify = cost().seconds(batch) + 0.002 * self.draw();
         let record = StepRecord {
-            choice: None,
+            choice,
             prompt_id: "0".into(),
             step: self.steps,
             position: self.position,
@@ -213,16 +283,16 @@ impl Script {
             accepted: path.len(),
             bonus: emitted[emitted.len() - 1],
             bonus_text: emitted.last().map_or("", |&t| WORDS[t as usize]).into(),
-            bonus_rank: 0,
+            bonus_rank: laws[at].iter().position(|l| l.0 == last.0).unwrap_or(0),
             bonus_q: None,
             emitted_text: emitted.iter().map(|&t| WORDS[t as usize].into()).collect(),
-            expected_accepted: pi[1..].iter().sum::<f64>() + 0.0,
-            miss: None,
-            reached: None,
+            expected_accepted: expected,
+            miss,
+            reached: self.reached,
             time: StageTimes { draft: 0.0004 * drafted as f64, verify, other: 0.0011 },
             mu,
             mu2,
-            ceilings: Ceilings::at(mu, mu2, batch, None),
+            ceilings,
             tree,
             path,
             entropy,
@@ -233,6 +303,68 @@ impl Script {
         Arc::new(record)
     }
 
+    /// The ceilings, the fluid bound and the intervals of what was reached made anew from time to time.
+    fn ceilings(&mut self, mu: f64, mu2: f64, batch: usize, expected: f64, greedy: bool) -> Ceilings {
+        self.expected.push(expected);
+        if self.fluid.0 != batch || self.steps.is_multiple_of(EVERY) {
+            // The floor is the slope of the curve: what one node more would be worth.
+            let curve = self.pool.fluid_curve(batch);
+            let at = |p: usize| curve.get(p).copied().unwrap_or(0.0);
+            self.fluid = (batch, at(batch - 1), at(batch) - at(batch - 1));
+            self.reached = (self.expected.len() >= EARLY && !greedy).then(|| reached(&self.expected, self.fluid.1));
+        }
+        let fluid = Some(self.fluid.1).filter(|_| !greedy);
+        Ceilings { fluid_floor: fluid.map(|_| self.fluid.2), ..Ceilings::at(mu, mu2, batch, fluid) }
+    }
+
+    /// What the oracle finds after a step: the best tree over the laws that the step saw, and others where it saw none.
+    fn looked(&mut self, tree: &TreeRecord, laws: &[Law], settings: &StepSettings, expected: f64) -> Look {
+        let greedy = settings.temperature == 0.0;
+        // Its own draws, so that a step is the same whether looked at or not.
+        let mut other = Script::new(self.state ^ 0x5eed);
+        // (pi, the node of the tree below which it stands, its rank there)
+        let mut frontier: Vec<(f64, Option<usize>, u32)> = vec![(1.0, Some(0), 0)];
+        let (mut mass, mut floor, mut passes) = (0.0, 1.0f64, 0);
+        for step in 0..settings.budget {
+            let Some(best) = (0..frontier.len()).max_by(|&a, &b| frontier[a].0.total_cmp(&frontier[b].0)) else { break };
+            let (pi, node, _) = frontier.swap_remove(best);
+            if step > 0 {
+                mass += pi;
+                floor = floor.min(pi);
+            }
+            passes += 1;
+            let law = match node {
+                Some(node) => laws[node].clone(),
+                None => other.law(if greedy { 1.0 } else { settings.temperature }),
+            };
+            for (rank, &(token, p)) in law.iter().enumerate() {
+                let p = if greedy { f64::from(u8::from(rank == 0)) } else { p };
+                let child =
+                    node.and_then(|n| (1..tree.tokens.len()).find(|&i| tree.parents[i] == Some(n) && tree.tokens[i] == token));
+                if p > 0.0 {
+                    frontier.push((pi * p, child, token));
+                }
+            }
+        }
+        // The drafter's best lies a little over what was drafted.
+        let oracle = mass.max(expected);
+        let best = expected + 0.2 * (oracle - expected);
+        Look {
+            oracle_lower: oracle,
+            oracle_upper: oracle,
+            oracle_floor: floor,
+            passes,
+            drafter_best: Some(best),
+            refining: false,
+        }
+    }
+
+    /// What was found out about the last step, as the monitor hears it.
+    pub fn look_at(&self, record: &StepRecord) -> Option<Event> {
+        let look = self.look?;
+        Some(Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look })
+    }
+
     /// All that a monitor hears of `count` steps of a run under these settings.
     pub fn events(&mut self, settings: &StepSettings, count: usize) -> Vec<Event> {
         let info = Arc::new(info());
@@ -240,11 +372,53 @@ impl Script {
         let mut events = vec![
             Event::Loading { what: "loading SmolLM2-135M-Instruct".into(), done: Some(0.4) },
             Event::Ready { info, settings: settings.clone() },
-            Event::Calibrated { plain_tokens_per_second: 38.4 },
+            Event::Calibrated { plain_tokens_per_second: 50.2 },
+            Event::Cost(cost()),
             Event::PromptStarted { index: 0, id: "0".into(), prompt, tokens: 38, prefill_seconds: 0.21 },
         ];
-        events.extend((0..count).map(|_| Event::Step(self.step(settings))));
+        for _ in 0..count {
+            let record = self.step(settings);
+            let look = self.look_at(&record).filter(|_| record.step.is_multiple_of(4));
+            events.push(Event::Step(record));
+            events.extend(look);
+        }
+        if count > 0 {
+            events.push(Event::Fluid(Arc::new(self.fluid_at_length(settings.budget))));
+        }
         events
+    }
+
+    fn fluid_at_length(&self, budget: usize) -> Fluid {
+        let positions = self.pool.positions();
+        let kind = |(pool, entropy_from): (&Pool, f64)| FluidKind {
+            entropy_from,
+            share: pool.positions() as f64 / positions as f64,
+            mu: pool.mu().unwrap_or(0.0),
+            fluid: pool.fluid(budget - 1),
+        };
+        let kinds = self.kinds.iter().zip(KINDS).map(kind).collect();
+        Fluid { positions, curve: self.pool.fluid_curve(255), kinds }
+    }
+}
+
+/// What passes cost.
+pub fn cost() -> Cost {
+    let points = [1, 2, 4, 8, 16, 32, 64, 128].map(|b| (b, 0.018 + 0.0008 * b as f64)).to_vec();
+    Cost::new(points).expect("a rising curve")
+}
+
+/// The mean of E[X|T] and its share of a ceiling, with intervals by the plain spread (these steps are independent).
+fn reached(expected: &[f64], fluid: f64) -> Reached {
+    let n = expected.len() as f64;
+    let mean = expected.iter().sum::<f64>() / n;
+    let spread = (expected.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / n).sqrt() / n.sqrt();
+    let around = |value: f64, half: f64| Some(Interval { low: (value - half).max(0.0), high: value + half });
+    let (half, share) = (1.96 * spread, mean / fluid);
+    Reached {
+        steps: expected.len(),
+        expected: around(mean, half),
+        fluid: around(fluid, 0.04 * fluid),
+        share: around(share, share * (half / mean + 0.04)).filter(|_| fluid > 0.0 && mean > 0.0),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use speclight::app::{Msg, State, update};
+use speclight::app::{Msg, Pane, State, update};
 use speclight::engine::Event;
-use speclight::telemetry::{Choice, Reason, StepRecord, TreeRecord};
+use speclight::telemetry::{Ceilings, Choice, Fluid, FluidKind, Interval, Look, Reached, Reason, StepRecord, TreeRecord};
 use unicode_width::UnicodeWidthStr;
 
 use crate::script::{Script, settings};
@@ -13,7 +13,7 @@ use crate::{drawn, key_of, running, text, theme};
 
 const KEYS: &[&str] = &[
     "space", ".", "d", "D", "s", "+", "-", "t", "T", "g", "n", "p", "e", "r", "Tab", "z", "c", "?", "Left", "Right", "Up",
-    "Down", "PgUp", "End", "Esc", "Enter", "x",
+    "Down", "PgUp", "End", "Esc", "Enter", "x", "l", "m", "o", "b",
 ];
 
 fn hostile() -> impl Strategy<Value = String> {
@@ -33,6 +33,8 @@ fn poison(record: &StepRecord, texts: &[String]) -> StepRecord {
     let mut record = record.clone();
     record.tree.text = (0..record.tree.text.len()).map(pick).collect();
     record.emitted_text = (0..record.emitted_text.len()).map(pick).collect();
+    record.bonus_text = pick(1);
+    record.miss.iter_mut().for_each(|miss| miss.text = pick(2));
     record
 }
 
@@ -114,6 +116,64 @@ proptest! {
     }
 
     #[test]
+    fn ceilings_looks_and_misses_that_make_no_sense_do_not_panic(
+        numbers in prop::collection::vec(prop_oneof![prop::num::f64::ANY, -3.0f64..40.0], 16), depth in any::<usize>(),
+        rank in any::<usize>(), budget in 0usize..300, steps in 1usize..40, keys in prop::collection::vec(prop::sample::select(KEYS), 0..6),
+        auto in any::<bool>(), refining in any::<bool>(), texts in prop::collection::vec(hostile(), 1..4), ascii in any::<bool>(),
+    ) {
+        let n = |i: usize| numbers[i % numbers.len()];
+        let mut state = running(&settings("ngram", 8, 1.0), 30);
+        let between = |i: usize| Some(Interval { low: n(i), high: n(i + 1) });
+        for step in 0..steps {
+            let mut record = (*Script::new(step as u64).step(&settings("ngram", 8, 1.0))).clone();
+            record.step = 100 + step;
+            (record.settings.budget, record.settings.auto) = (budget, auto);
+            record.expected_accepted = n(step);
+            (record.mu, record.mu2) = (n(1), n(2));
+            record.ceilings = Ceilings {
+                batch: n(3), published: Some(n(4)), renewal: Some(n(5)), renewal_tuned: Some(n(6)), fluid: Some(n(7)), fluid_floor: Some(n(8)),
+            };
+            record.reached = Some(Reached { steps: rank, expected: between(9), fluid: between(11), share: between(13) });
+            record.choice = Some(Choice {
+                drafted: rank, kept: depth % 500, expected: n(0), tokens_per_second: n(1), plain_tokens_per_second: n(2), reason: Reason::Cut,
+            });
+            if let Some(miss) = &mut record.miss {
+                (miss.depth, miss.rank, miss.p, miss.pi, miss.q, miss.draft_rank) = (depth, rank, n(4), n(5), Some(n(6)), Some(rank));
+                miss.text.clone_from(&texts[step % texts.len()]);
+            }
+            let look = Look {
+                oracle_lower: n(8), oracle_upper: n(9), oracle_floor: n(10), passes: rank, drafter_best: Some(n(11)), refining,
+            };
+            let looked = Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look };
+            update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
+            update(&mut state, Msg::Engine(looked));
+        }
+        let kinds = (0..3).map(|i| FluidKind { entropy_from: n(i), share: n(i + 1), mu: n(i + 2), fluid: Some(n(i + 3)) }).collect();
+        let fluid = Fluid { positions: rank, curve: numbers.clone(), kinds };
+        update(&mut state, Msg::Engine(Event::Fluid(Arc::new(fluid))));
+        for selected in [false, true] {
+            if selected {
+                update(&mut state, Msg::Key(key_of("space")));
+                update(&mut state, Msg::Engine(Event::Paused));
+                update(&mut state, Msg::Key(key_of("Left")));
+            }
+            for pane in Pane::ALL {
+                state.focus = pane;
+                for (width, height) in [(40, 12), (40, 50), (80, 24), (120, 40), (200, 60)] {
+                    check(&state, width, height, ascii)?;
+                }
+                state.zoom = true;
+                check(&state, 90, 33, ascii)?;
+                state.zoom = false;
+            }
+        }
+        for key in keys {
+            update(&mut state, Msg::Key(key_of(key)));
+        }
+        check(&state, 80, 24, ascii)?;
+    }
+
+    #[test]
     fn the_same_state_is_the_same_screen(seed in any::<u64>()) {
         let mut state = State::new(1);
         for event in Script::new(seed).events(&settings("ngram", 16, 1.0), 10) {
@@ -167,11 +227,9 @@ fn all_of_it_is_on_a_screen_of_80_by_24() {
 #[test]
 fn a_stopped_step_tells_fates_apart_without_colour() {
     // With the glyphs alone: accepted, refused, never reached and bonus.
-    let state = running(&settings("early-exit", 16, 1.0), 70);
-    let screen = text(&drawn(&state, &theme("mono", false), 120, 40));
-    for glyph in ["✓", "✗", "·", "★", "●"] {
-        assert!(screen.contains(glyph), "{glyph}:\n{screen}");
-    }
+    let screen = |steps| text(&drawn(&running(&settings("early-exit", 16, 1.0), steps), &theme("mono", false), 120, 40));
+    let all = |screen: &String| ["─✓ ", "─✗ ", "─· ", "─★ ", "● "].iter().all(|glyph| screen.contains(glyph));
+    assert!((60..80).map(screen).any(|screen| all(&screen)), "no step of them shows all fates");
 }
 
 #[test]
@@ -181,6 +239,7 @@ fn a_token_without_text_is_shown_by_its_name() {
     record.bonus_text = "<|im_end|>".into();
     *record.emitted_text.last_mut().unwrap() = String::new();
     update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
+    state.focus = Pane::Steps;
     let shown = |state: &State| text(&drawn(state, &theme("dark", false), 120, 40)).matches("<|im_end|>").count();
     assert_eq!(shown(&state), 2, "in the tree and in the table of steps, and not in the text");
 }
@@ -188,17 +247,18 @@ fn a_token_without_text_is_shown_by_its_name() {
 #[test]
 fn what_an_automatic_budget_chose_is_said() {
     let reasons = [
-        (Reason::Whole, "auto: verifies 12 of 12 drafted, worth 90.5 tok/s"),
-        (Reason::Cut, "auto: verifies 12 of 12 drafted, worth 90.5 tok/s"),
-        (Reason::NotWorth, "auto: none of 12 drafted is worth verifying"),
-        (Reason::NothingDrafted, "auto: the drafter had nothing"),
-        (Reason::Resting, "auto: rests, since drafting did not pay of late"),
+        (Reason::Whole, "auto: all 12: 90.5 tok/s, plain 60.0"),
+        (Reason::Cut, "auto: verifies 9 of 12: 90.5 tok/s, plain 60.0"),
+        (Reason::NotWorth, "auto: none of 12 is worth its time"),
+        (Reason::NothingDrafted, "auto: the drafter had nothing, so plain decoding"),
+        (Reason::Resting, "auto: rests, drafting did not pay"),
     ];
     for (reason, words) in reasons {
         let mut state = running(&settings("ngram", 64, 1.0), 2);
         let mut record = (*Script::new(1).step(&settings("ngram", 64, 1.0))).clone();
         let (tokens_per_second, plain_tokens_per_second) = (90.5, 60.0);
-        record.choice = Some(Choice { drafted: 12, kept: 12, expected: 1.5, tokens_per_second, plain_tokens_per_second, reason });
+        let kept = if reason == Reason::Cut { 9 } else { 12 };
+        record.choice = Some(Choice { drafted: 12, kept, expected: 1.5, tokens_per_second, plain_tokens_per_second, reason });
         update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
         let screen = text(&drawn(&state, &theme("dark", false), 120, 40));
         assert!(screen.contains(words), "{screen}");

@@ -75,12 +75,37 @@ fn a_large_budget_breaks_the_ruler() {
 }
 
 #[test]
+fn losses_in_turn() {
+    let mut state = running(&settings("early-exit", 16, 1.0), 120);
+    for pane in ["ladder", "curve", "misses"] {
+        press(&mut state, &["l"]);
+        for (width, height) in [(40, 12), (80, 24)] {
+            assert_snapshot!(format!("{pane}_{width}x{height}"), screen(&state, width, height));
+        }
+        let buffer = drawn(&state, &theme("mono", true), 80, 24);
+        assert_snapshot!(format!("{pane}_ascii_80x24"), text(&buffer));
+    }
+    assert_snapshot!("misses_120x40", screen(&state, 120, 40));
+}
+
+#[test]
+fn the_automatic_budget() {
+    let auto = speclight::telemetry::StepSettings { auto: true, ..settings("early-exit", 64, 1.0) };
+    let mut state = running(&auto, 60);
+    assert_snapshot!("auto_200x60", screen(&state, 200, 60));
+    state.focus = speclight::app::Pane::Speed;
+    press(&mut state, &["z"]);
+    assert_snapshot!("auto_speed_80x24", screen(&state, 80, 24));
+}
+
+#[test]
 fn an_older_step() {
     let mut state = running(&settings("early-exit", 16, 1.0), 70);
     press(&mut state, &["space"]);
     update(&mut state, Msg::Engine(Event::Paused));
-    press(&mut state, &["Left", "Left", "Left"]);
+    press(&mut state, &["Left", "Left", "Left", "Left", "Left"]);
     assert_snapshot!("older_step_120x40", screen(&state, 120, 40));
+    assert_snapshot!("older_step_200x60", screen(&state, 200, 60));
 }
 
 #[test]
@@ -124,6 +149,9 @@ fn overlays() {
     assert_snapshot!("help_120x40", screen(&state, 120, 40));
     press(&mut state, &["PgDn", "PgDn", "PgDn", "PgDn", "PgDn", "PgDn", "PgDn"]);
     assert_snapshot!("help_end_80x24", screen(&state, 80, 24));
+    press(&mut state, &["q", "m"]);
+    assert_snapshot!("marks_80x24", screen(&state, 80, 24));
+    assert_snapshot!("marks_120x40", screen(&state, 120, 40));
     press(&mut state, &["q", "e"]);
     assert_snapshot!("editor_80x24", screen(&state, 80, 24));
     update(&mut state, Msg::Paste("\u{1b}[2J two\nlines".into()));

@@ -143,5 +143,6 @@ fn the_locale_chooses_the_glyphs() {
     assert!(ascii(&[("LANG", "C")], false));
     assert!(ascii(&[("LC_ALL", "POSIX"), ("LANG", "en_GB.UTF-8")], false));
     assert!(!ascii(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")], false));
+    assert!(ascii(&[("LANG", "en_GB.UTF-8"), ("TERM", "linux")], false), "the console's fonts have few glyphs");
     assert!(!ascii(&[], false), "a terminal that says nothing is taken for one of today");
 }

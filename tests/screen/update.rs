@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use speclight::app::{COMMANDS, Chord, Effect, Motion, Msg, Overlay, Pane, Phase, State, command_for, update};
 use speclight::engine::{Command, Event};
-use speclight::telemetry::{Ending, StepSettings};
+use speclight::telemetry::{Ending, Look, StepSettings};
 
 use crate::script::{Script, settings};
 use crate::{key_of, press, running};
@@ -183,6 +183,54 @@ fn older_steps_are_looked_at_when_paused() {
     assert_eq!(state.selected, None);
     press(&mut state, &["Left", "space"]);
     assert_eq!(state.selected, None, "going on shows what goes on");
+}
+
+#[test]
+fn a_step_that_is_shown_while_paused_is_looked_at() {
+    let looks = |effects: Vec<Effect>| -> Vec<usize> {
+        let look = |e| if let Effect::Engine(Command::Look(step)) = e { Some(step) } else { None };
+        effects.into_iter().filter_map(look).collect()
+    };
+    // The script looks at each fourth step: 0, 4, ... 28.
+    let mut state = running(&settings("ngram", 16, 1.0), 30);
+    assert_eq!(looks(press(&mut state, &["space"])), [] as [usize; 0], "not before it waits");
+    assert_eq!(looks(told(&mut state, Event::Paused)), [29]);
+    assert_eq!(looks(press(&mut state, &["Left", "Left", "Left"])), [27, 26], "what is known already is not asked for");
+    let look = Look { oracle_lower: 2.0, oracle_upper: 3.0, oracle_floor: 0.1, passes: 4, drafter_best: None, refining: true };
+    told(&mut state, Event::Looked { prompt_id: "0".into(), step: 26, look });
+    assert_eq!(state.step().and_then(|s| s.look), Some(look), "it shows while it is refined");
+    assert_eq!(looks(press(&mut state, &["Left", "Right"])), [25, 26]);
+    assert_eq!(looks(press(&mut state, &["End"])), [29]);
+    // A step that is made while it waits is looked at, too.
+    let mut script = Script::new(9);
+    let step = script.step(&settings("ngram", 16, 1.0));
+    assert_eq!(looks(told(&mut state, Event::Step(step))), [0]);
+    // A step of an earlier text is none that the engine has.
+    told(&mut state, Event::PromptEnded { ending: Ending::Interrupted });
+    let id = "1".to_owned();
+    told(&mut state, Event::PromptStarted { index: 1, id, prompt: "x".into(), tokens: 9, prefill_seconds: 0.1 });
+    assert_eq!(looks(press(&mut state, &["Left"])), [] as [usize; 0]);
+}
+
+#[test]
+fn how_often_steps_are_looked_at_goes_round() {
+    let mut state = running(&settings("ngram", 16, 1.0), 3);
+    let asked: Vec<Effect> = (0..4).flat_map(|_| press(&mut state, &["o"])).collect();
+    assert_eq!(asked, [4, 1, 0, 16].map(|every| Effect::Engine(Command::LookEvery(every))));
+    assert!(state.notice.is_some());
+}
+
+#[test]
+fn the_panes_of_losses_take_turns() {
+    let mut state = running(&settings("ngram", 16, 1.0), 3);
+    for pane in [Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Text, Pane::Ladder] {
+        press(&mut state, &["l"]);
+        assert_eq!(state.focus, pane);
+    }
+    press(&mut state, &["m", "Down"]);
+    assert_eq!(state.overlay, Overlay::Marks(1));
+    press(&mut state, &["m"]);
+    assert_eq!(state.overlay, Overlay::None);
 }
 
 #[test]

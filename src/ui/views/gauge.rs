@@ -1,12 +1,13 @@
 //! The gauge: what was accepted and what was to be expected, against the ceilings, on one ruler.
 //!
-//! The ruler counts accepted drafted tokens a step, the bonus not counted, from 0 to B - 1: the unit of the ceilings, of
-//! all other numbers of this name on the screen, and of the records.
+//! The ruler counts tokens per step from 0 to B. The first of them is the bonus, so that its bar is followed by that of the
+//! accepted drafted tokens; the numbers at the marks are, as everywhere, drafted tokens without the bonus.
 
-use super::{Pen, empty, greedy};
+use super::{Pen, empty, greedy, ladder};
 use crate::app::State;
-use crate::telemetry::{Ceilings, StepRecord};
+use crate::telemetry::{Ceilings, Interval, Reached, StepRecord};
 use crate::theme::Role;
+use crate::theory::bounds;
 use crate::ui::layout::Form;
 use crate::ui::number::{percent, two};
 use crate::ui::ruler::{Mark, Side, place};
@@ -20,64 +21,184 @@ struct Reading<'a> {
     greedy: bool,
     /// Whether it is one step and not a mean.
     single: bool,
+    /// Means with their intervals; none for a single step.
+    reached: Option<&'a Reached>,
+    /// Lower and upper bound of what the oracle reaches: of this step, or the mean.
+    oracle: Option<(f64, f64)>,
+    /// What the drafter's best tree reaches.
+    best: Option<f64>,
+    /// Greedy: the closed form at temperature 1 over the same contexts.
+    reference: Option<f64>,
 }
 
 fn reading(state: &State) -> Option<Reading<'_>> {
     let single = state.selected.and_then(|n| state.history.get(n));
     let step = single.or_else(|| state.history.newest())?;
     let record: &StepRecord = &step.record;
-    let means = || Some((state.history.averages.accepted_mean()?, state.history.averages.expected_mean()?));
+    let averages = &state.history.averages;
     let (accepted, expected) = match single {
         Some(_) => (record.accepted as f64, record.expected_accepted),
-        None => means()?,
+        None => (averages.accepted_mean()?, averages.expected_mean()?),
     };
+    let mean = averages.ladder.losses().filter(|_| single.is_none() && averages.ladder.looks() >= ladder::FEWEST_LOOKS);
+    let (oracle, best) = match (single, mean) {
+        (Some(step), _) => (
+            step.look.map(|l| (l.oracle(expected), l.oracle_upper.max(l.oracle(expected)))),
+            step.look.and_then(|l| l.drafter_best),
+        ),
+        (None, Some(m)) => {
+            let best = m.shape.map(|shape| expected + shape);
+            (best.zip(m.knowledge).map(|(best, knowledge)| (best + knowledge, best + knowledge)), best)
+        }
+        _ => (None, None),
+    };
+    let greedy = greedy(record);
+    let plain = &state.history.plain_moments;
     Some(Reading {
         accepted,
         expected,
         budget: record.settings.budget,
         ceilings: &record.ceilings,
-        greedy: greedy(record),
+        greedy,
         single: single.is_some(),
+        reached: record.reached.as_ref().filter(|_| single.is_none()),
+        oracle,
+        best,
+        reference: bounds::renewal_tuned(plain.mu(), plain.mu2(), record.settings.budget.saturating_sub(1)).filter(|_| greedy),
     })
 }
 
+/// A number that can be shown.
+fn finite(value: Option<f64>) -> Option<f64> {
+    value.filter(|v| v.is_finite())
+}
+
+fn share(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0).then(|| part / whole).filter(|s| s.is_finite())
+}
+
 impl Reading<'_> {
-    /// The lowest ceiling that is proven for this budget, and its name. The published form is not among them: its
-    /// constant is unknown.
-    fn tightest(&self) -> (f64, &'static str) {
+    /// The lowest ceiling that is proven for this budget. The published form is not among them: its constant is unknown.
+    fn tightest(&self) -> f64 {
         let c = self.ceilings;
-        [(c.fluid, "fluid"), (c.renewal_tuned, "tuned renewal"), (c.renewal, "renewal")]
-            .into_iter()
-            .filter_map(|(value, name)| value.filter(|v| v.is_finite()).map(|v| (v, name)))
-            .chain([(c.batch, "B-1")])
-            .min_by(|a, b| a.0.total_cmp(&b.0))
-            .unwrap_or((c.batch, "B-1"))
+        let known = [c.fluid, c.renewal_tuned, c.renewal].into_iter().filter_map(finite);
+        known.fold(c.batch, f64::min)
     }
 
-    fn share(&self) -> Option<f64> {
-        let ceiling = self.tightest().0;
-        (ceiling > 0.0).then(|| self.accepted / ceiling)
+    /// The interval of the share of the fluid ceiling, once it is not too early for one.
+    fn interval(&self) -> Option<Interval> {
+        self.reached.and_then(|r| r.share).filter(|i| i.low.is_finite() && i.high.is_finite())
+    }
+
+    /// The share that is reached of what the context allows.
+    fn of_context(&self) -> Option<f64> {
+        share(self.expected, self.oracle?.0)
+    }
+
+    /// What is reached, in words, the longest form first. Nothing is said of a share that has no interval yet.
+    fn words(&self) -> Vec<String> {
+        let context = self.of_context().map(percent);
+        let with = |head: String, tail: &str| context.as_ref().map_or_else(|| head.clone(), |c| format!("{head}, {c} of {tail}"));
+        if self.single {
+            let step = format!("this step: accepted {:.0}, E[X|T] {}", self.accepted, two(self.expected));
+            let short = context.as_ref().map_or_else(|| step.clone(), |c| format!("this step: {c} of what this context allows"));
+            return vec![with(step.clone(), "what this context allows"), short, step];
+        }
+        if self.budget <= 1 {
+            return vec!["nothing is drafted at B 1".to_owned()];
+        }
+        if self.greedy {
+            let of =
+                share(self.expected, self.ceilings.batch).map_or_else(String::new, |s| format!("; {} of it reached", percent(s)));
+            return vec![format!("greedy: ceiling B{of}"), "greedy: ceiling B".to_owned()];
+        }
+        let Some(fluid) = finite(self.ceilings.fluid) else {
+            let of = share(self.expected, self.tightest()).map_or_else(|| "-".to_owned(), percent);
+            return vec![
+                with(format!("{of} of the lowest ceiling known"), "what this context allows"),
+                format!("{of} of ceiling"),
+            ];
+        };
+        match (self.interval(), share(self.expected, fluid)) {
+            (Some(interval), Some(share)) => {
+                // As of the last time that it was made: the newest mean may lie beside it.
+                let (low, high) = (percent(interval.low.min(share)), percent(interval.high.max(share)));
+                let share = percent(share);
+                vec![
+                    with(
+                        format!("{share} of the fluid ceiling ({} to {high})", low.trim_end_matches('%')),
+                        "what this context allows",
+                    ),
+                    with(format!("{share} of the fluid ceiling"), "what this context allows"),
+                    with(format!("{share} of fluid"), "this context"),
+                    format!("{share} of fluid"),
+                ]
+            }
+            _ => {
+                let steps = self.reached.map_or(0, |r| r.steps);
+                let of = if steps > 0 { format!(" ({steps} steps)") } else { String::new() };
+                vec![
+                    with(format!("too early for a share of the fluid ceiling{of}"), "what this context allows"),
+                    with(format!("share of fluid: too early{of}"), "this context"),
+                    "too early for a share".to_owned(),
+                ]
+            }
+        }
+    }
+
+    /// All marks, the most important first: place in drafted tokens, side, role, labels.
+    fn marks(&self, untitled: bool) -> Vec<(f64, Side, Role, Vec<String>)> {
+        let c = self.ceilings;
+        let named =
+            |name: &str, short: &str, value: f64| vec![format!("{name} {}", two(value)), name.to_owned(), short.to_owned()];
+        let mut marks = Vec::new();
+        let (got, short) = if self.single { ("this step", "step") } else { ("accepted", "acc") };
+        let of = self.interval().and(share(self.expected, c.fluid.unwrap_or(0.0))).map(percent).filter(|_| untitled);
+        let mut labels =
+            vec![format!("{got} {}", two(self.accepted)), format!("{short} {}", two(self.accepted)), short.to_owned()];
+        if let Some(of) = of {
+            labels.insert(0, format!("{got} {} = {of} of fluid", two(self.accepted)));
+        }
+        marks.push((self.accepted, Side::Below, Role::GaugeAccepted, labels));
+        marks.push((self.expected, Side::Below, Role::GaugeExpected, named("E[X|T]", "E[X|T]", self.expected)));
+        if let Some(value) = finite(c.fluid).filter(|_| !self.greedy) {
+            marks.push((value, Side::Above, Role::GaugeFluid, named("fluid", "fluid", value)));
+        }
+        if let Some((low, high)) = self.oracle.filter(|o| o.0.is_finite() && o.1.is_finite() && !self.greedy) {
+            let close = high - low < 0.005;
+            let label = if close { format!("oracle {}", two(low)) } else { format!("oracle {} to {}", two(low), two(high)) };
+            marks.push((low, Side::Above, Role::GaugeOracle, vec![label, format!("oracle {}", two(low)), "oracle".to_owned()]));
+        }
+        if let Some(value) = finite(self.best) {
+            marks.push((value, Side::Below, Role::GaugeBest, named("drafter's best", "best", value)));
+        }
+        // The renewal form says little beside its tuned one, which is never looser: the table has both.
+        let form = finite(c.renewal_tuned).map(|v| (v, "tuned")).or_else(|| finite(c.renewal).map(|v| (v, "renewal")));
+        if let Some((value, name)) = form {
+            marks.push((value, Side::Above, Role::GaugeCeiling, named(name, name, value)));
+        }
+        if let Some(value) = finite(c.published) {
+            let labels = vec![
+                format!("published {} + O(1) unknown", two(value)),
+                format!("publ. {} + O(1)?", two(value)),
+                "publ.?".to_owned(),
+            ];
+            marks.push((value, Side::Above, Role::GaugeUnknown, labels));
+        }
+        if let Some(value) = finite(self.reference) {
+            let labels = vec![format!("at T = 1 these contexts: tuned {}", two(value)), format!("T=1: tuned {}", two(value))];
+            marks.push((value, Side::Above, Role::GaugeUnknown, labels));
+        }
+        marks
     }
 }
 
 /// What the title says: the share reached.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
-    let Some(reading) = reading(state) else { return (Vec::new(), Role::Label) };
-    if reading.single {
-        // A ceiling bounds the mean; one step may lie over it.
-        let short = format!("this step: accepted {:.0}, E[X|T] {}", reading.accepted, two(reading.expected));
-        return (vec![format!("{short}; ceilings bound means, not single steps"), short], Role::Notice);
+    match reading(state) {
+        Some(reading) => (reading.words(), if reading.single { Role::Notice } else { Role::GaugeAccepted }),
+        None => (Vec::new(), Role::Label),
     }
-    let (ceiling, name) = reading.tightest();
-    let share = reading.share().map_or_else(
-        || "nothing is drafted at B 1".to_owned(),
-        |s| format!("accepted {} = {} of {} ({name})", two(reading.accepted), percent(s), two(ceiling)),
-    );
-    let texts = match reading.greedy {
-        true => vec![format!("greedy: ceiling B-1; {share}"), "greedy: ceiling B-1".to_owned()],
-        false => vec![share],
-    };
-    (texts, Role::GaugeAccepted)
 }
 
 /// Draws it.
@@ -86,55 +207,92 @@ pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
         empty(pen, "accepted tokens against their ceilings come here");
         return;
     };
-    let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
+    let (width, height) = (pen.width(), pen.height());
     let untitled = form == Form::Compact && !state.zoom;
     // Rows over the ruler stay as they are, so that it stands still; under it, words take what labels leave.
     let above = match height {
         0..=2 => 0,
-        3..=5 => 1,
+        3 => 1,
+        4..=5 if untitled => 1,
         _ => 2,
     };
     let under = height.saturating_sub(above + 1);
-    let drafted = reading.budget.saturating_sub(1);
-    let c = reading.ceilings;
-    let marks: Vec<(f64, Side, Role, Vec<String>)> = labels(&reading, untitled, c);
-    // The ruler ends at B - 1. Where that is far beyond all marks, it is broken.
-    let most = drafted as f64;
-    let furthest = marks.iter().map(|m| m.0).filter(|v| *v <= most).fold(0.0, f64::max);
-    let near = (furthest * 1.25).ceil().max(3.0);
+    let spoken = untitled && height >= 4;
+    let rows = if spoken { under - 1 } else { under.min(2) };
+    let below = ruler(&reading, above, rows, untitled && !spoken, pen);
+    if spoken {
+        let words = reading.words();
+        let line = words.iter().find(|w| pen.measure(w) + 2 <= width).or(words.last());
+        let line = line.map_or_else(String::new, |w| pen.shorten(w, width.saturating_sub(2)));
+        pen.text(1, height - 1, &line, Role::GaugeAccepted);
+        return;
+    }
+    let left = under.saturating_sub(below);
+    table(state, &reading, &mut pen.part(0, (above + below + 1) as u16, width as u16, left as u16));
+}
+
+/// The ruler in row `above`, with labels over and under it; says how many rows under it they take.
+fn ruler(reading: &Reading, above: usize, under: usize, untitled: bool, pen: &mut Pen) -> usize {
+    let (width, glyphs) = (pen.width(), pen.glyphs());
+    let marks = reading.marks(untitled);
+    // It ends at B. Where that is far beyond all marks, it is broken.
+    let most = reading.budget.max(1) as f64;
+    let furthest = marks.iter().map(|m| m.0 + 1.0).filter(|v| *v <= most).fold(0.0, f64::max);
+    let near = (furthest * 1.25).ceil().max(4.0);
     let broken = near < 0.6 * most;
-    let end = if broken { near } else { most.max(1.0) };
+    let end = if broken { near } else { most };
     let tail = format!(
-        "{}{}B-1 = {drafted}",
+        "{}{}B = {}",
         if broken { format!("{0}{0} ", glyphs.change) } else { String::new() },
         if reading.greedy { "ceiling " } else { "" },
+        reading.budget,
     );
     let (left, right) = (3, width.saturating_sub(pen.measure(&tail) + 2));
     if right <= left + 4 {
-        return;
+        return 0;
     }
-    let column = |value: f64| {
-        let share = (value / end).clamp(0.0, 1.0);
+    // The column of so many tokens a step.
+    let column = |tokens: f64| {
+        let share = (tokens / end).clamp(0.0, 1.0);
         left + (share * (right - 1 - left) as f64).round() as usize
     };
     pen.text(1, above, "0", Role::PlotAxis);
     pen.text(right + 1, above, &tail, Role::GaugeCeiling);
-    let (tightest, _) = reading.tightest();
     pen.rule(left, right, above, glyphs.line, Role::Gauge);
-    pen.rule(left, column(tightest) + 1, above, glyphs.line, Role::GaugeCeiling);
+    pen.rule(left, column(reading.tightest() + 1.0) + 1, above, glyphs.line, Role::GaugeCeiling);
     if reading.accepted > 0.0 {
-        pen.rule(left, column(reading.accepted) + 1, above, glyphs.heavy, Role::GaugeAccepted);
+        pen.rule(left, column(reading.accepted + 1.0) + 1, above, glyphs.heavy, Role::GaugeAccepted);
+    }
+    pen.rule(left, column(1.0), above, glyphs.heavy, Role::TokenBonus);
+    let star = column(1.0);
+    pen.text(star, above, glyphs.bonus, Role::NodeBonus);
+    let mut band = |low: f64, high: f64, role: Role| {
+        let (from, to) = (column(low + 1.0), column(high + 1.0));
+        // One cell says no more than the mark.
+        if from < to && low.is_finite() && high.is_finite() {
+            pen.rule(from.max(star + 1), to + 1, above, glyphs.band, role);
+        }
+    };
+    if let Some((low, high)) = reading.oracle {
+        band(low, high, Role::GaugeOracle);
+    }
+    if let Some(reached) = reading.reached {
+        for (interval, role) in [(reached.fluid, Role::GaugeFluid), (reached.expected, Role::GaugeExpected)] {
+            if let Some(interval) = interval {
+                band(interval.low, interval.high, role);
+            }
+        }
     }
     let mut placing: Vec<Mark> = Vec::with_capacity(marks.len());
     for (value, side, _, labels) in &marks {
         // Neighbours share a column: two pointers side by side could not be told apart, and the numbers say the rest.
-        let own = column(*value);
+        let own = column(value + 1.0);
         let shared = placing.iter().find(|m| m.side == *side && m.column.abs_diff(own) == 1);
         placing.push(Mark { column: shared.map_or(own, |m| m.column), side: *side, labels: labels.clone() });
     }
     let mut below = 0;
     for side in [Side::Above, Side::Below] {
-        let rows = if side == Side::Above { above } else { under.min(2) };
+        let rows = if side == Side::Above { above } else { under };
         let y_of = |row: usize| if side == Side::Above { above - 1 - row } else { above + 1 + row };
         let placed = place(&placing, side, rows, width, |text| pen.measure(text));
         if side == Side::Below {
@@ -147,7 +305,7 @@ pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
                 pen.text(column, y_of(row), glyphs.vline, *role);
             }
             let pointer = match side {
-                _ if *value > end => glyphs.beyond,
+                _ if value + 1.0 > end => glyphs.beyond,
                 Side::Above => glyphs.down,
                 Side::Below => glyphs.up,
             };
@@ -157,85 +315,63 @@ pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
             }
         }
     }
-    words(&reading, &mut pen.part(0, (above + below + 1) as u16, width as u16, under.saturating_sub(below) as u16));
+    below
 }
 
-/// All marks in accepted drafted tokens a step, the most important first.
-fn labels(reading: &Reading, untitled: bool, c: &Ceilings) -> Vec<(f64, Side, Role, Vec<String>)> {
-    let mut marks = Vec::new();
-    let share = reading.share().map(percent).filter(|_| untitled && !reading.single);
-    let share = share.map_or_else(String::new, |s| format!(" = {s}"));
-    let (got, short) = if reading.single { ("this step", "step") } else { ("accepted", "acc") };
-    marks.push((
-        reading.accepted,
-        Side::Below,
-        Role::GaugeAccepted,
-        vec![
-            format!("{got} {}{share}", two(reading.accepted)),
-            format!("{short} {}{share}", two(reading.accepted)),
-            short.to_owned(),
-        ],
-    ));
-    marks.push((
-        reading.expected,
-        Side::Below,
-        Role::GaugeExpected,
-        vec![format!("E[X|T] {}", two(reading.expected)), "E[X|T]".to_owned()],
-    ));
-    let ceilings = [(c.fluid, "fluid"), (c.renewal_tuned, "tuned"), (c.renewal, "renewal")];
-    for (value, name) in ceilings {
-        if let Some(value) = value.filter(|v| v.is_finite()) {
-            let labels = vec![format!("{name} {}", two(value)), name.to_owned()];
-            marks.push((value, Side::Above, Role::GaugeCeiling, labels));
-        }
-    }
-    if let Some(value) = c.published.filter(|v| v.is_finite()) {
-        let labels = vec![
-            format!("published {} + O(1) unknown", two(value)),
-            format!("publ. {} + O(1)?", two(value)),
-            "publ.?".to_owned(),
-        ];
-        marks.push((value, Side::Above, Role::GaugeUnknown, labels));
-    }
-    marks
-}
-
-/// Words under the ruler: one line where there is little room, else a line for each ceiling.
-fn words(reading: &Reading, pen: &mut Pen) {
+/// Words under the ruler: what limits, and where there is room a line for each mark.
+fn table(state: &State, reading: &Reading, pen: &mut Pen) {
     let (width, height) = (pen.width(), pen.height());
     if height == 0 || width < 60 {
         return;
     }
     let c = reading.ceilings;
+    let oracle = if reading.single {
+        "the best tree after this context"
+    } else {
+        "the best trees after these contexts, by those looked at"
+    };
+    let batch = if reading.greedy { "greedy: no other ceiling; a perfect drafter reaches it" } else { "all that is drafted" };
     let rows = [
-        ("fluid", c.fluid, "best of any drafter if positions were independent"),
-        ("tuned renewal", c.renewal_tuned, "the closed form at its best t"),
-        ("renewal", c.renewal, "closed form: ln(P)/mu + mu2/mu^2, P = B - 1"),
         (
-            "B - 1",
-            Some(c.batch),
-            if reading.greedy { "greedy: no other ceiling; a perfect drafter reaches it" } else { "all that is drafted" },
+            "fluid",
+            c.fluid.filter(|_| !reading.greedy),
+            Role::GaugeFluid,
+            "best mean of any drafter if positions were independent",
         ),
-        ("E[X|T]", Some(reading.expected), "not a ceiling: what these trees were worth, before luck"),
+        ("oracle", reading.oracle.map(|o| o.0), Role::GaugeOracle, oracle),
+        ("drafter's best", reading.best, Role::GaugeBest, "the best trees of this drafter"),
+        ("E[X|T]", Some(reading.expected), Role::GaugeExpected, "what these trees were worth, before luck"),
+        ("tuned renewal", c.renewal_tuned, Role::GaugeCeiling, "the closed form at its best t"),
+        ("renewal", c.renewal, Role::GaugeCeiling, "closed form: ln(P)/mu + mu2/mu^2, P = B - 1"),
+        ("B - 1", Some(c.batch), Role::GaugeCeiling, batch),
     ];
-    let rows: Vec<_> =
-        rows.into_iter().filter_map(|(n, v, w)| v.filter(|v| *v > 0.0 && v.is_finite()).map(|v| (n, v, w))).collect();
-    if height <= rows.len() {
-        pen.text(1, height - 1, "in accepted drafted tokens a step, the bonus not counted", Role::Label);
+    let rows: Vec<_> = rows.into_iter().filter_map(|(n, v, r, w)| finite(v).filter(|v| *v > 0.0).map(|v| (n, v, r, w))).collect();
+    let limits = ladder::limits(state);
+    let limits = limits.iter().find(|l| pen.measure(l) + 2 <= width).or(limits.last());
+    if let Some(limits) = limits {
+        let line = pen.shorten(limits, width.saturating_sub(2));
+        pen.text(1, height - 1, &line, Role::Base);
+    }
+    let room = height - usize::from(limits.is_some());
+    if room < 4 {
         return;
     }
-    pen.text(1, 0, "ceiling", Role::Label);
+    pen.text(1, 0, "mark", Role::Label);
     pen.right(23, 0, "tokens", Role::Label);
     if !reading.single {
         pen.right(31, 0, "reached", Role::Label);
     }
-    pen.text(33, 0, &pen.shorten("accepted drafted tokens a step, the bonus not counted", width - 34), Role::Label);
-    for (y, (name, value, meaning)) in rows.into_iter().enumerate() {
-        let role = if name == "E[X|T]" { Role::GaugeExpected } else { Role::GaugeCeiling };
+    pen.text(
+        33,
+        0,
+        &pen.shorten("drafted tokens a step, the bonus not counted; reached: E[X|T] over it", width - 34),
+        Role::Label,
+    );
+    for (y, (name, value, role, meaning)) in rows.into_iter().take(room - 1).enumerate() {
         pen.text(1, y + 1, name, role);
         pen.right(23, y + 1, &two(value), Role::Base);
-        if !reading.single {
-            pen.right(31, y + 1, &percent(reading.accepted / value), Role::Value);
+        if !reading.single && name != "E[X|T]" {
+            pen.right(31, y + 1, &percent(reading.expected / value), Role::Value);
         }
         pen.text(33, y + 1, &pen.shorten(meaning, width.saturating_sub(34)), Role::Label);
     }

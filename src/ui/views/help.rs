@@ -19,8 +19,8 @@ pub const DEFINITIONS: &[(&str, &str)] = &[
     ("entropy", "H = -sum p ln p of the law behind each generated token, in nats (ln, not log2)"),
     ("mean", "since the settings last changed; mu: since temperature, top-p or top-k did"),
     ("+-", "95% interval by batch means, since neighbouring positions are correlated"),
-    ("renewal", "ceiling of any drafter if positions are independent: ln(P)/mu + mu2/mu^2, P = B - 1; tuned: at its best t"),
-    ("published", "(mu + mu2) ln(B)/mu^2 + O(1), Pankratov & Alistarh 2026; its constant is unknown"),
+    ("fluid", "ceiling of any drafter's mean if positions are independent; the marks key has all of them"),
+    ("oracle", "the best tree of B - 1 nodes after this context, by the target itself"),
     ("greedy", "temperature 0: mu = 0, no ceiling but B - 1; entropy is then shown at T = 1 as a reference"),
     ("plain", "the same model with nothing drafted, timed on this machine"),
 ];
@@ -40,10 +40,14 @@ fn signs(glyphs: &Glyphs) -> [(&'static str, Role, &'static str); 8] {
 }
 
 /// A line of help: an entry and its words, in roles; or a heading.
-enum Line {
+pub enum Line {
+    /// A heading.
     Heading(&'static str),
-    Entry(String, Role, &'static str),
+    /// A word and what it means.
+    Entry(String, Role, String),
+    /// The colours of depths.
     Depths,
+    /// Nothing.
     Empty,
 }
 
@@ -51,22 +55,27 @@ fn lines(glyphs: &Glyphs) -> Vec<Line> {
     let mut out = vec![Line::Heading("keys")];
     for command in COMMANDS {
         let keys: Vec<String> = command.keys.iter().map(Chord::label).collect();
-        out.push(Line::Entry(keys.join(" "), Role::FooterKey, command.doc));
+        out.push(Line::Entry(keys.join(" "), Role::FooterKey, command.doc.to_owned()));
     }
     out.extend([Line::Empty, Line::Heading("signs and colours")]);
-    out.extend(signs(glyphs).map(|(sign, role, words)| Line::Entry(sign.to_owned(), role, words)));
+    out.extend(signs(glyphs).map(|(sign, role, words)| Line::Entry(sign.to_owned(), role, words.to_owned())));
     out.push(Line::Depths);
     out.extend([Line::Empty, Line::Heading("numbers")]);
-    out.extend(DEFINITIONS.iter().map(|(word, means)| Line::Entry((*word).to_owned(), Role::Value, means)));
+    out.extend(DEFINITIONS.iter().map(|(word, means)| Line::Entry((*word).to_owned(), Role::Value, (*means).to_owned())));
     out
 }
 
-/// Draws the help over the screen, `scroll` lines down (as far as there are lines); says how far it can be scrolled.
+/// Draws the help over the screen; says how far it can be scrolled.
 pub fn help(scroll: u16, pen: &mut Pen) -> usize {
+    sheet("help", lines, scroll, pen)
+}
+
+/// Draws lines over the screen, `scroll` lines down (as far as there are lines); says how far they can be scrolled.
+pub fn sheet(name: &str, lines: fn(&Glyphs) -> Vec<Line>, scroll: u16, pen: &mut Pen) -> usize {
     pen.clear(Role::Overlay);
     let (width, height, line) = (pen.width(), pen.height(), pen.glyphs().line);
     pen.rule(0, width, 0, line, Role::FrameFocus);
-    pen.text(1, 0, " help ", Role::TitleFocus);
+    pen.text(1, 0, &format!(" {name} "), Role::TitleFocus);
     pen.right(width - 1, 0, " up/down scroll, any other key leaves ", Role::Label);
     let columns = if width >= 110 { 2 } else { 1 };
     let (wide, room) = (width / columns, height.saturating_sub(2));
@@ -89,7 +98,10 @@ pub fn help(scroll: u16, pen: &mut Pen) -> usize {
         let (x, y) = (i / room * wide, 1 + i % room);
         let mut pen = pen.part(x as u16, y as u16, wide as u16, 1);
         match line {
-            Some(Line::Heading(name)) => drop(pen.text(1, 0, name, Role::TitleFocus)),
+            Some(Line::Heading(name)) => {
+                let name = pen.shorten(name, wide.saturating_sub(2));
+                pen.text(1, 0, &name, Role::TitleFocus);
+            }
             Some(Line::Entry(key, role, _)) => {
                 let key = pen.shorten(&key, indent - 2);
                 let style = pen.style(Role::Overlay).patch(pen.style(role));
@@ -120,7 +132,7 @@ fn depths(pen: &mut Pen, indent: usize) {
 }
 
 /// Words broken into lines no wider than `width`; all are ASCII.
-fn wrap(words: &str, width: usize) -> Vec<String> {
+pub fn wrap(words: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in words.split(' ') {
         let last = lines.len() - 1;
@@ -149,7 +161,7 @@ pub fn legend(pen: &mut Pen) {
         pen.text(x + 2, y, &pen.shorten(words, width / 2 - 4), Role::Label);
     }
     let mut y = 3;
-    for name in ["E[X|T]", "passed", "mean", "renewal"] {
+    for name in ["E[X|T]", "passed", "mean", "fluid"] {
         let Some((word, means)) = DEFINITIONS.iter().find(|d| d.0 == name) else { continue };
         pen.text(1, y, word, Role::Base);
         for line in wrap(means, width.saturating_sub(11)) {

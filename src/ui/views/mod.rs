@@ -2,9 +2,13 @@
 
 mod accepted;
 mod chrome;
+mod curve;
 mod entropy;
 mod gauge;
 mod help;
+mod ladder;
+mod marks;
+mod misses;
 mod speed;
 mod steps;
 mod text;
@@ -12,9 +16,13 @@ mod tree;
 
 pub use accepted::accepted;
 pub use chrome::{divider, editor, figures, footer, header, loading, too_small};
+pub use curve::curve;
 pub use entropy::entropy;
 pub use gauge::gauge;
 pub use help::{help, legend};
+pub use ladder::ladder;
+pub use marks::marks;
+pub use misses::misses;
 pub use speed::speed;
 pub use steps::steps;
 pub use text::text;
@@ -33,6 +41,9 @@ pub fn summary(state: &State, pane: Pane, glyphs: &Glyphs) -> (Vec<String>, Role
         Pane::Accepted => accepted::summary(state),
         Pane::Speed => speed::summary(state, glyphs),
         Pane::Gauge => gauge::summary(state),
+        Pane::Ladder => ladder::summary(state),
+        Pane::Curve => curve::summary(state),
+        Pane::Misses => misses::summary(state),
         Pane::Steps => (Vec::new(), Role::Label),
     }
 }

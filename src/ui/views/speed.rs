@@ -1,10 +1,12 @@
-//! Tokens a second, against plain decoding, and where the time goes.
+//! Tokens a second, against plain decoding; where the time goes; what passes cost by budget, and what the budget gets of it.
 
 use super::{Pen, empty};
 use crate::app::{State, Step};
-use crate::telemetry::StageTimes;
+use crate::telemetry::{Reason, SpeedUp, StageTimes};
 use crate::theme::{Glyphs, Role};
+use crate::theory::speed::Best;
 use crate::ui::number;
+use crate::ui::plot::{Curve, Plot, between, round_up};
 
 /// How many times plain decoding's speed, where both are known.
 pub fn factor(state: &State) -> Option<f64> {
@@ -49,21 +51,175 @@ pub fn speed(state: &State, pen: &mut Pen) {
     if height > 1 {
         bar(&averages.time, pen);
     }
-    if height >= 4 && width >= 30 {
+    if width < 30 {
+        return;
+    }
+    let mut y = 3;
+    if height > y {
         let per_step = |seconds: f64| number::millis(seconds / averages.steps as f64);
         let t = &averages.time;
         let line = format!(
-            "ms a step  {} = draft {} + verify {} + other {}",
+            "{} = draft {} + verify {} + other {}",
             per_step(t.total()),
             per_step(t.draft),
             per_step(t.verify),
             per_step(t.other)
         );
-        pen.text(1, 3, &pen.shorten(&line, width.saturating_sub(2)), Role::Label);
+        let long = format!("ms a step  {line}");
+        let line = if pen.measure(&long) + 2 <= width { long } else { format!("ms {line}") };
+        pen.text(1, y, &pen.shorten(&line, width.saturating_sub(2)), Role::Label);
+        y += 1;
     }
-    if height >= 9 && width >= 30 {
-        by_step(state, &mut pen.part(0, 5, width as u16, (height - 5) as u16));
+    for line in [chosen(state), passes(state, pen.glyphs()), limit(state, pen.glyphs())].into_iter().flatten() {
+        if height > y {
+            let line = line.iter().find(|l| pen.measure(l) + 2 <= width).or(line.last());
+            pen.text(1, y, &pen.shorten(line.map_or("", String::as_str), width.saturating_sub(2)), Role::Base);
+            y += 1;
+        }
     }
+    // Plots take what is left: by budget, and by step where there is room for both.
+    let (rest, gap) = (height.saturating_sub(y), usize::from(height >= y + 8));
+    if rest < 5 {
+        return;
+    }
+    let (top, rest) = ((y + gap) as u16, (rest - gap) as u16);
+    let known = state.cost.is_some();
+    match () {
+        () if known && width >= 100 => {
+            let half = width / 2;
+            by_budget(state, &mut pen.part(0, top, half as u16, rest));
+            by_step(state, &mut pen.part(half as u16, top, (width - half) as u16, rest));
+        }
+        () if known && rest >= 14 => {
+            by_budget(state, &mut pen.part(0, top, width as u16, rest / 2));
+            by_step(state, &mut pen.part(0, top + rest / 2 + 1, width as u16, rest - rest / 2 - 1));
+        }
+        () if known => by_budget(state, &mut pen.part(0, top, width as u16, rest)),
+        () => by_step(state, &mut pen.part(0, top, width as u16, rest)),
+    }
+}
+
+/// The tokens that the newest step verified, and whether an automatic budget chose them.
+fn verified(state: &State) -> Option<(usize, bool)> {
+    let record = &state.step().or_else(|| state.history.newest())?.record;
+    Some(match record.choice.filter(|_| record.settings.auto) {
+        Some(choice) => (choice.kept + 1, true),
+        None => (record.settings.budget, false),
+    })
+}
+
+/// What a pass costs, in words: the longest form first.
+fn passes(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
+    let (cost, (batch, _)) = (state.cost.as_ref()?, verified(state)?);
+    let (one, here) = (cost.seconds(1), cost.seconds(batch));
+    let ratio = format!("{} {} t(1)", number::two(here / one), glyphs.times);
+    let short = format!("t({batch}) {} ms = {ratio}", number::millis(here));
+    Some(vec![
+        format!("a pass over 1 token {} ms, over {batch} {} ms = {ratio}", number::millis(one), number::millis(here)),
+        short,
+    ])
+}
+
+/// The most that could be had of the wall clock, in words: the longest form first.
+fn limit(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
+    let (averages, fluid) = (&state.history.averages, state.fluid.as_ref()?);
+    let greedy = super::greedy(&state.history.newest()?.record);
+    let draft = averages.time.draft / averages.steps.max(1) as f64;
+    let rates = (averages.tokens_per_second(), state.plain);
+    let best = SpeedUp::of(rates, state.cost.as_ref(), &fluid.curve, &averages.curve, draft);
+    let times = |b: Best| format!("{}{} at B {}", glyphs.times, number::two(b.speed_up), b.budget);
+    let own = best.drafter.map(times)?;
+    let ceiling = best.ceiling.filter(|_| !greedy).map(times);
+    let short = format!("at most {own}");
+    Some(match ceiling {
+        Some(ceiling) => vec![
+            format!("at most {own} with this drafter, {ceiling} with a perfect one that costs nothing"),
+            format!("at most {own}; {ceiling} if perfect and free"),
+            short,
+        ],
+        None => vec![format!("at most {own} with this drafter"), short],
+    })
+}
+
+/// What the automatic budget decided and why, in words: the longest form first.
+pub fn chosen(state: &State) -> Option<Vec<String>> {
+    let choice = state.step().or_else(|| state.history.newest())?.record.choice?;
+    let (kept, drafted) = (choice.kept, choice.drafted);
+    let promise = number::speed(Some(choice.tokens_per_second));
+    let plain = number::speed(Some(choice.plain_tokens_per_second));
+    Some(match choice.reason {
+        Reason::Whole => vec![
+            format!("auto: verifies all {drafted} drafted: {promise} tok/s to be expected, plain {plain}"),
+            format!("auto: all {drafted}: {promise} tok/s, plain {plain}"),
+        ],
+        Reason::Cut => vec![
+            format!(
+                "auto: verifies {kept} of {drafted} drafted: {promise} tok/s to be expected, plain {plain}; more cost more than they bring"
+            ),
+            format!("auto: verifies {kept} of {drafted}: {promise} tok/s, plain {plain}"),
+            format!("auto: {kept} of {drafted}: {promise} tok/s"),
+        ],
+        Reason::NotWorth => vec![
+            format!("auto: none of {drafted} drafted is worth its time: plain, {plain} tok/s"),
+            format!("auto: none of {drafted} is worth its time"),
+        ],
+        Reason::NothingDrafted => {
+            vec!["auto: the drafter had nothing, so plain decoding".to_owned(), "auto: nothing drafted".to_owned()]
+        }
+        Reason::Resting => vec![
+            format!("auto: rests, since drafting was slower than plain ({plain} tok/s) of late"),
+            "auto: rests, drafting did not pay".to_owned(),
+        ],
+    })
+}
+
+/// By budget: what a pass costs, and the tokens a second that come of it by the mean of E\[X | T\] at that budget, drafting and
+/// the rest taking the time that they took.
+fn by_budget(state: &State, pen: &mut Pen) {
+    let (Some(cost), Some((batch, auto))) = (state.cost.as_ref(), verified(state)) else { return };
+    let averages = &state.history.averages;
+    let n = averages.steps.max(1) as f64;
+    let (curve, rest) = (&averages.curve, (averages.time.draft + averages.time.other) / n);
+    let expected: Vec<f64> = (1..=curve.budget()).map_while(|b| curve.expected(b)).collect();
+    let measured = cost.points().last().map_or(1, |p| p.0);
+    let most = measured.max(curve.budget()).max(2);
+    let seconds = |b: f64| {
+        let (low, high) = (cost.seconds(b.floor() as usize), cost.seconds(b.floor() as usize + 1));
+        Some((low + (high - low) * b.fract()) * 1e3)
+    };
+    let rate = |b: f64| Some((1.0 + between(&expected, b)?) / (seconds(b)? / 1e3 + rest));
+    let plain = |_: f64| state.plain;
+    let mark = format!("B {batch}{}", if auto { " by auto" } else { "" });
+    let halves = pen.width() >= 64;
+    let (width, height) = (pen.width(), pen.height());
+    let (left, right) = if halves { (width / 2, width - width / 2) } else { (width, 0) };
+    let mut cost_pen = pen.part(0, 0, left as u16, height as u16);
+    let long = format!("t(B), ms of a pass; {mark}");
+    cost_pen.text(1, 0, &cost_pen.shorten(&long, left.saturating_sub(2)), Role::Label);
+    let top = round_up(seconds(most as f64).unwrap_or(1.0));
+    let curves = [Curve { labels: vec![], letter: "t", role: Role::TimeVerify, dashed: false, until: None, value: &seconds }];
+    let plot = Plot { most, top, places: usize::from(top < 4.0), mark: Some(batch), curves: &curves };
+    plot.draw(&mut cost_pen.part(0, 1, left as u16, height.saturating_sub(1) as u16));
+    if !halves {
+        return;
+    }
+    let mut rate_pen = pen.part(left as u16, 0, right as u16, height as u16);
+    rate_pen.text(1, 0, &rate_pen.shorten("tokens a second by B", right.saturating_sub(2)), Role::Label);
+    let best =
+        (1..=curve.budget()).filter_map(|b| rate(b as f64)).chain(state.plain).filter(|r| r.is_finite()).fold(1.0, f64::max);
+    let curves = [
+        Curve {
+            labels: vec!["tok/s".to_owned()],
+            letter: "#",
+            role: Role::GaugeAccepted,
+            dashed: false,
+            until: None,
+            value: &rate,
+        },
+        Curve { labels: vec!["plain".to_owned()], letter: "-", role: Role::PlotMean, dashed: true, until: None, value: &plain },
+    ];
+    let plot = Plot { most: curve.budget().max(2), top: round_up(best * 1.05), places: 0, mark: Some(batch), curves: &curves };
+    plot.draw(&mut rate_pen.part(0, 1, right as u16, height.saturating_sub(1) as u16));
 }
 
 /// Tokens a second of each step, with plain decoding as a line.

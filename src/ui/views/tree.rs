@@ -2,7 +2,7 @@
 
 use super::{Pen, empty};
 use crate::app::State;
-use crate::telemetry::{Choice, Reason, StepRecord, TreeRecord};
+use crate::telemetry::{StepRecord, TreeRecord};
 use crate::theme::{Glyphs, Role};
 use crate::ui::number;
 
@@ -159,9 +159,10 @@ pub fn tree(state: &State, pen: &mut Pen) {
     };
     let record = &step.record;
     let (width, mut height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
-    if let Some(choice) = record.choice.as_ref().filter(|_| height >= 7) {
+    if let Some(words) = super::speed::chosen(state).filter(|_| height >= 7) {
         height -= 1;
-        pen.text(1, height, &pen.shorten(&chosen(choice), width.saturating_sub(2)), Role::Label);
+        let line = words.iter().find(|w| pen.measure(w) + 2 <= width).or(words.last());
+        pen.text(1, height, &pen.shorten(line.map_or("", String::as_str), width.saturating_sub(2)), Role::Label);
     }
     let nodes = record.tree.tokens.len();
     // One row for the head of the columns, one for the bonus token.
@@ -183,7 +184,7 @@ pub fn tree(state: &State, pen: &mut Pen) {
     // Where even the accepted path is too long, its end is what matters.
     let rows_left = room.saturating_sub(usize::from(!all));
     let skipped = picture.len().saturating_sub(rows_left);
-    let pi = products(&record.tree);
+    let pi = record.tree.path_products();
     for (y, row) in picture.iter().skip(skipped).enumerate() {
         let y = y + head;
         let (glyph, role) = row.fate.look(glyphs);
@@ -226,27 +227,6 @@ pub fn tree(state: &State, pen: &mut Pen) {
             pen.text(1, head + rows_left, &line, Role::Label);
         }
     }
-}
-
-/// What an automatic budget decided, in words.
-fn chosen(choice: &Choice) -> String {
-    let (kept, drafted, speed) = (choice.kept, choice.drafted, number::speed(Some(choice.tokens_per_second)));
-    match choice.reason {
-        Reason::Whole | Reason::Cut => format!("auto: verifies {kept} of {drafted} drafted, worth {speed} tok/s"),
-        Reason::NotWorth => format!("auto: none of {drafted} drafted is worth verifying"),
-        Reason::NothingDrafted => "auto: the drafter had nothing".to_owned(),
-        Reason::Resting => "auto: rests, since drafting did not pay of late".to_owned(),
-    }
-}
-
-/// For each node pi, the product of p along its path in the law that is sampled from.
-fn products(tree: &TreeRecord) -> Vec<f64> {
-    let mut all: Vec<f64> = Vec::with_capacity(tree.tokens.len());
-    for i in 0..tree.tokens.len() {
-        let above = parent(tree, i).and_then(|p| all.get(p).copied()).unwrap_or(1.0);
-        all.push(above * tree.p.get(i).copied().unwrap_or(0.0));
-    }
-    all
 }
 
 /// The columns of numbers.
@@ -300,7 +280,7 @@ fn rank(rank: usize) -> String {
 }
 
 /// A token as the tree shows it: a space at its start or end is made visible.
-fn token(text: &str, pen: &Pen, width: usize) -> String {
+pub fn token(text: &str, pen: &Pen, width: usize) -> String {
     let inner = text.trim_matches(' ');
     let lead = text.len() - text.trim_start_matches(' ').len();
     let shown = if inner.is_empty() && !text.is_empty() {

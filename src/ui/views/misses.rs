@@ -1,0 +1,180 @@
+//! The autopsy: the refusal that ended the step, and all refusals at these settings by cause, depth, class and token.
+
+use super::{Pen, empty};
+use crate::app::{State, Step};
+use crate::telemetry::{Cause, Misses, TokenClass};
+use crate::theme::Role;
+use crate::ui::number::{percent, probability};
+
+/// The causes in the order of the table, with their names: what the drafter lacks first, what nobody could have known last.
+const CAUSES: [(Cause, &str, Role); 4] = [
+    (Cause::Knowledge, "knowledge", Role::LossKnowledge),
+    (Cause::Ranking, "ranking", Role::LossKnowledge),
+    (Cause::Budget, "budget", Role::LossShape),
+    (Cause::Unlucky, "unlucky", Role::LossContext),
+];
+
+/// What a class of tokens is called.
+fn class(class: TokenClass) -> &'static str {
+    match class {
+        TokenClass::WordStart => "word start",
+        TokenClass::WordPart => "word part",
+        TokenClass::Digit => "digit",
+        TokenClass::Punctuation => "punctuation",
+        TokenClass::Space => "space",
+        TokenClass::Code => "code",
+        TokenClass::Other => "other",
+    }
+}
+
+/// The name of a cause and its colour.
+fn named(cause: Cause) -> (&'static str, Role) {
+    CAUSES.iter().find(|c| c.0 == cause).map_or(("", Role::Base), |c| (c.1, c.2))
+}
+
+/// What the title says.
+pub fn summary(state: &State) -> (Vec<String>, Role) {
+    let causes = state.history.averages.misses.causes();
+    let total = causes.total();
+    if total == 0 {
+        return (Vec::new(), Role::Label);
+    }
+    let known = percent(causes.of(Cause::Knowledge) as f64 / total as f64);
+    (
+        vec![format!("{total} refusals, {known} not known to the drafter"), format!("{total} refusals"), total.to_string()],
+        Role::Label,
+    )
+}
+
+/// Draws it.
+pub fn misses(state: &State, pen: &mut Pen) {
+    let Some(step) = state.step().or_else(|| state.history.newest()) else {
+        empty(pen, "why drafts were refused comes here");
+        return;
+    };
+    let mut y = autopsy(state, step, pen);
+    let misses = &state.history.averages.misses;
+    let height = pen.height();
+    if misses.causes().total() == 0 {
+        return;
+    }
+    // A row apart where all of it has room.
+    y += usize::from(height >= 12);
+    y = by_cause(misses, y, pen);
+    if y < height {
+        y = by_class(misses, y, pen);
+    }
+    if y < height {
+        worst(misses, y, pen);
+    }
+}
+
+/// The refusal of one step, in two rows; says in which row to go on.
+fn autopsy(state: &State, step: &Step, pen: &mut Pen) -> usize {
+    let width = pen.width();
+    let record = &step.record;
+    let role = if state.selected.is_some() { Role::Notice } else { Role::Label };
+    let mut x = pen.text(1, 0, &format!("step {}", record.step), role);
+    let Some(miss) = &record.miss else {
+        let why = if record.tree.parents.len() > 1 { ": nothing was refused" } else { ": nothing was drafted" };
+        pen.text(x, 0, why, Role::Label);
+        return 1;
+    };
+    let cause = step.look.map_or(miss.cause, |look| miss.cause_given(&look));
+    let (name, cause_role) = named(cause);
+    let sure = if step.look.is_some() { "" } else { "?" };
+    let token = super::tree::token(&miss.text, pen, width.saturating_sub(x + 28).max(6));
+    x = pen.text(x, 0, " drew ", Role::Label);
+    x = pen.text(x, 0, &token, Role::NodeBonus);
+    x = pen.text(x, 0, &format!(" at depth {} ", miss.depth), Role::Label);
+    if x + name.len() + 1 < width {
+        pen.text(x, 0, &format!("{name}{sure}"), cause_role);
+    }
+    let rank = |r: usize| if r > 999 { ">999".to_owned() } else { r.to_string() };
+    let drafter = match (miss.q, miss.draft_rank) {
+        (Some(q), Some(r)) => format!("drafter: q {} rank {}", probability(q).trim(), rank(r)),
+        _ if miss.asked => "drafter: not proposed".to_owned(),
+        _ => "drafter: not asked".to_owned(),
+    };
+    let target = format!("p {} rank {} path {}", probability(miss.p).trim(), rank(miss.rank), probability(miss.pi).trim());
+    let brief = format!("p {} rank {}  {}", probability(miss.p).trim(), rank(miss.rank), drafter.trim_start_matches("drafter: "));
+    let line = [format!("target: {target}  {drafter}"), format!("{target}  {drafter}"), brief];
+    let line = line.iter().find(|l| pen.measure(l) + 2 <= width).unwrap_or(&line[2]);
+    pen.text(1, 1, &pen.shorten(line, width.saturating_sub(2)), Role::Base);
+    2
+}
+
+/// Counts by cause and depth.
+fn by_cause(misses: &Misses, mut y: usize, pen: &mut Pen) -> usize {
+    let (width, causes) = (pen.width(), misses.causes());
+    let total = causes.total();
+    let depths = misses.depths();
+    let (cell, start) = (4, 22);
+    let columns = (width.saturating_sub(start + 1) / cell).min(8);
+    let shown = depths.len().min(columns);
+    pen.text(1, y, "cause", Role::Label);
+    pen.right(15, y, "all", Role::Label);
+    pen.right(21, y, "share", Role::Label);
+    // The last column stands for all depths from there on where not all fit.
+    let cut = depths.len() > shown;
+    for d in 0..shown {
+        let more = if cut && d + 1 == shown { "+" } else { "" };
+        pen.right(start + (d + 1) * cell, y, &format!("d{}{more}", d + 1), Role::Label);
+    }
+    for (cause, name, role) in CAUSES {
+        y += 1;
+        pen.text(1, y, name, role);
+        let count = causes.of(cause);
+        pen.right(15, y, &count.to_string(), Role::Base);
+        pen.right(21, y, &percent(count as f64 / total as f64), Role::Value);
+        for d in 0..shown {
+            let count: usize = match cut && d + 1 == shown {
+                true => depths[d..].iter().map(|c| c.of(cause)).sum(),
+                false => depths[d].of(cause),
+            };
+            let role = if count == 0 { Role::NodeUnreached } else { Role::Base };
+            pen.right(start + (d + 1) * cell, y, &count.to_string(), role);
+        }
+    }
+    y + 1
+}
+
+/// Shares by class of the token, the most frequent first.
+fn by_class(misses: &Misses, y: usize, pen: &mut Pen) -> usize {
+    let total = misses.causes().total() as f64;
+    let mut classes: Vec<(usize, &str)> = TokenClass::ALL.iter().map(|&c| (misses.class(c).total(), class(c))).collect();
+    classes.sort_by_key(|c| std::cmp::Reverse(c.0));
+    let mut x = 1;
+    for (count, name) in classes.into_iter().filter(|c| c.0 > 0) {
+        let share = percent(count as f64 / total);
+        if x + name.len() + share.len() + 2 > pen.width() {
+            break;
+        }
+        x = pen.text(x, y, name, Role::Label) + 1;
+        x = pen.text(x, y, &share, Role::Base) + 2;
+    }
+    y + 1
+}
+
+/// The tokens that were missed most, in as many columns as there is room for: how often, and why mostly.
+fn worst(misses: &Misses, y: usize, pen: &mut Pen) {
+    let (width, rows) = (pen.width(), pen.height() - y);
+    let cell = 30;
+    let columns = (width.saturating_sub(1) / cell).max(1);
+    let (head, rows) = if rows >= 3 { (1, rows - 1) } else { (0, rows) };
+    if head == 1 {
+        pen.text(1, y, "missed most", Role::Label);
+    }
+    for (i, token) in misses.worst(rows * columns).into_iter().enumerate() {
+        let (x, y) = (1 + i / rows * cell, y + head + i % rows);
+        let text = super::tree::token(&token.text, pen, 13);
+        pen.right(x + 3, y, &token.causes.total().to_string(), Role::Value);
+        let times = pen.glyphs().times;
+        pen.text(x + 3, y, times, Role::Label);
+        pen.text(x + 5, y, &text, Role::TokenBonus);
+        let main = CAUSES.iter().max_by_key(|c| token.causes.of(c.0));
+        if let Some((_, name, role)) = main.filter(|_| x + 19 + 9 <= width) {
+            pen.text(x + 19, y, name, *role);
+        }
+    }
+}
