@@ -21,6 +21,8 @@ const KINDS: [f64; 3] = [0.0, 0.25, 1.5];
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
     pool: Pool,
+    /// The law of one position, on its way into the others: one pass over a vocabulary serves all.
+    one: Pool,
     kinds: [Pool; KINDS.len()],
     greedy: bool,
     /// The last evaluation.
@@ -45,6 +47,7 @@ impl Observed {
     pub fn new(warp: &Warp) -> Self {
         Self {
             pool: Pool::new(),
+            one: Pool::new(),
             kinds: Default::default(),
             greedy: warp.greedy(),
             last: None,
@@ -62,7 +65,11 @@ impl Observed {
     /// The law of one generated position, with its moments.
     pub fn add(&mut self, law: &Law, moments: Moments) {
         let kind = KINDS.partition_point(|&from| from <= moments.entropy).clamp(1, KINDS.len()) - 1;
-        Pool::add_to([&mut self.pool, &mut self.kinds[kind], self.blocks.pool()], law, moments);
+        self.one.clear();
+        self.one.add(law, moments);
+        for pool in [&mut self.pool, &mut self.kinds[kind], self.blocks.pool()] {
+            pool.absorb(&self.one, 1);
+        }
     }
 
     /// A step ends, with this E\[X | T\] at budget B: the ceilings, and what was reached of them as of the last time that it was

@@ -15,6 +15,7 @@ mod look_tests;
 mod lossless;
 mod options;
 mod protocol;
+mod seen;
 mod session;
 mod settings;
 #[cfg(test)]

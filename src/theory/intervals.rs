@@ -14,7 +14,6 @@
 //! The interval is the standard deviation of the replicates on both sides, times Student's t with the degrees of freedom of so many
 //! blocks k (half more for their overlap) and the square root of k/(k - 1): a bootstrap from few blocks is too narrow by as much.
 
-use crate::dist::{Law, Moments};
 use crate::theory::pool::Pool;
 
 /// Units, at most.
@@ -84,14 +83,9 @@ impl Default for Blocks {
 }
 
 impl Blocks {
-    /// The law of one position that the present step generated goes into this pool, which has a grid of its own.
+    /// The laws of the positions that the present step generates go into this pool, whose grid has 16 cells to a nat.
     pub fn pool(&mut self) -> &mut Pool {
         &mut self.part.pool
-    }
-
-    /// As [`Pool::add`] into [`Blocks::pool`].
-    pub fn add(&mut self, law: &Law, moments: Moments) {
-        self.part.pool.add(law, moments);
     }
 
     /// The present step ends, with this E\[X | T\].

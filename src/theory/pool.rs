@@ -78,30 +78,26 @@ impl Pool {
 
     /// Adds the law of one generated position, as it is sampled from, with its `moments` (which the caller has already).
     pub fn add(&mut self, law: &Law, moments: Moments) {
-        Self::add_to([self], law, moments);
-    }
-
-    /// Adds the law of one generated position to each of `pools`, in one pass over its probabilities.
-    pub fn add_to<const N: usize>(mut pools: [&mut Pool; N], law: &Law, moments: Moments) {
+        let (cells, scale) = (&mut self.cells, self.per_nat as f32);
         law.surprisals(CUT as f32, |x, p| {
-            for pool in &mut pools {
-                if let Some(cell) = pool.cells.get_mut((x * pool.per_nat as f32) as usize) {
-                    cell.mass += p;
-                    cell.count += 1.0;
-                }
+            if let Some(cell) = cells.get_mut((x * scale) as usize) {
+                cell.mass += p;
+                cell.count += 1.0;
             }
         });
-        pools.into_iter().for_each(|pool| pool.count(moments));
+        self.count(moments);
     }
 
-    /// Adds all laws of another pool, each `times` times. Pools of another grid have nothing that could be added: false is
-    /// given back, and nothing is done.
+    /// Adds all laws of another pool, each `times` times: far quicker than each law by itself. The other's grid must be as fine or
+    /// finer by a whole factor: false is given back where it is not, and nothing is done.
     pub fn absorb(&mut self, other: &Pool, times: usize) -> bool {
-        let (weight, fits) = (times as f64, self.per_nat == other.per_nat);
+        let (weight, fits) = (times as f64, other.per_nat.is_multiple_of(self.per_nat));
         if fits && times > 0 {
-            for (cell, more) in self.cells.iter_mut().zip(&other.cells) {
-                cell.mass += weight * more.mass;
-                cell.count += weight * more.count;
+            for (cell, more) in self.cells.iter_mut().zip(other.cells.chunks(other.per_nat / self.per_nat)) {
+                for more in more {
+                    cell.mass += weight * more.mass;
+                    cell.count += weight * more.count;
+                }
             }
             self.positions += times * other.positions;
             self.entropy += weight * other.entropy;
@@ -310,6 +306,11 @@ mod tests {
         let all = pool(&[a, b, b]);
         assert_eq!((sum.positions(), sum.fluid(7)), (3, all.fluid(7)));
         assert!(!sum.absorb(&Pool::with_grid(16), 1));
+        // Into a coarser grid: the same as if it had been told the laws.
+        let (mut coarse, mut want) = (Pool::with_grid(16), Pool::with_grid(16));
+        assert!(coarse.absorb(&all, 1));
+        [a, b, b].into_iter().for_each(|law| want.add_probabilities(law));
+        assert_eq!(coarse.fluid_curve(40), want.fluid_curve(40));
         sum.clear();
         assert_eq!(sum, Pool::new());
     }

@@ -62,6 +62,49 @@ fn the_lines_are_as_the_schema_says() {
 }
 
 #[test]
+fn looks_split_what_was_lost_and_change_nothing() {
+    let schema: Value = serde_json::from_str(include_str!("../../schema/run.schema.json")).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let program = Program::new();
+    for (drafter, shape, temperature) in
+        [("early-exit", "chain", "1"), ("ngram", "best-first", "0.7"), ("oracle", "best-first", "0")]
+    {
+        let run = |look_every: &str| {
+            let args = ["--prompt", "Count: one, two, three, one, two", "--max-tokens", "14", "--json", "-", "--budget", "8"];
+            let more = ["--drafter", drafter, "--shape", shape, "--temperature", temperature, "--look-every", look_every];
+            let out = program.run(&[&args[..], &more].concat());
+            assert_eq!(out.status, 0, "{}", out.err);
+            lines(&out.out)
+        };
+        let looked = run("2");
+        let (mut looks, mut step) = (0, None);
+        for line in &looked {
+            assert!(schema.is_valid(line), "{}: {line}", schema.validate(line).unwrap_err());
+            if line["type"] == "step" {
+                step = Some(line);
+            }
+            if line["type"] == "look" {
+                let (number, step) = (|key: &str| line[key].as_f64().unwrap(), step.unwrap());
+                let (expected, best) = (step["expected_accepted"].as_f64().unwrap(), number("drafter_best"));
+                assert_eq!(line["step"], step["step"]);
+                assert!(step["step"].as_u64().unwrap() % 2 == 0 && line["refining"] == false);
+                let (lower, upper) = (number("oracle_lower"), number("oracle_upper"));
+                assert!(upper >= best.max(expected) - 1e-9 && lower <= upper && upper - lower <= 0.01 * upper, "{line}");
+                assert!(shape == "chain" || best == expected, "{line}: {expected}");
+                assert!(drafter != "oracle" || (upper - expected).abs() < 1e-9, "the oracle drafts its own tree");
+                looks += 1;
+            }
+        }
+        let summary = looked.last().unwrap();
+        assert!(looks > 0 && summary["oracle"]["looks"] == looks, "{looks}: {}", summary["oracle"]);
+        let losses: f64 = summary["losses"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
+        assert!((losses - (7.0 - summary["accepted_mean"].as_f64().unwrap())).abs() < 1e-9);
+        let steps = |lines: Vec<Value>| lines.into_iter().filter(|l| l["type"] == "step").map(without_times).collect::<Vec<_>>();
+        assert_eq!(steps(looked), steps(run("0")), "{drafter}");
+    }
+}
+
+#[test]
 fn a_seed_gives_the_same_bytes_but_for_the_times() {
     let program = Program::new();
     let run = |seed: &str| {

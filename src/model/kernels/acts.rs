@@ -1,46 +1,49 @@
 //! Activations rounded to bytes, 32 at a time: what the products with packed weights read.
 
 use super::lanes;
-use super::memory::Shared;
+use super::memory::{Plain, Shared};
 use super::tile::BLOCK;
 
-/// Rounded activations of some tokens. For each block of 32: x is about `scale * quant`, with scale = max |x| / 127.
+/// 32 rounded activations: x is about `scale * quant`, with scale = max |x| / 127. All that a product needs of them lies
+/// together, so that one address a token does.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ActBlock {
+    /// The rounded values.
+    pub quants: [i8; BLOCK],
+    /// What one step is worth.
+    pub scale: f32,
+    /// scale * sum.
+    pub scaled_sum: f32,
+    /// Sum of the quants.
+    pub sum: i32,
+}
+
+impl Plain for ActBlock {}
+
+/// One token's blocks.
+pub type Row<'a> = &'a [ActBlock];
+
+/// Rounded activations of some tokens.
 ///
 /// A block depends on its own 32 values alone, so a token's are the same whatever stands beside it.
 #[derive(Debug)]
 pub struct Acts {
-    blocks: usize,
-    quants: Shared<i8>,
-    scale: Shared<f32>,
-    sum: Shared<i32>,
-    scaled_sum: Shared<f32>,
-}
-
-/// One token's blocks, to be read.
-#[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
-    /// 32 a block.
-    pub quants: &'a [i8],
-    /// Of each block.
-    pub scale: &'a [f32],
-    /// Sum of each block's quants.
-    pub sum: &'a [i32],
-    /// scale * sum.
-    pub scaled_sum: &'a [f32],
+    row: usize,
+    all: Shared<ActBlock>,
 }
 
 #[allow(unsafe_code)]
 impl Acts {
     /// Room for `tokens` rows of `cols` values (filled up to whole blocks).
     pub fn new(cols: usize, tokens: usize) -> Self {
-        let blocks = cols.div_ceil(BLOCK);
-        let n = blocks * tokens;
-        Self { blocks, quants: Shared::new(n * BLOCK), scale: Shared::new(n), sum: Shared::new(n), scaled_sum: Shared::new(n) }
+        let row = cols.div_ceil(BLOCK);
+        Self { row, all: Shared::new(row * tokens) }
     }
 
     /// Blocks of a row.
     pub fn blocks(&self) -> usize {
-        self.blocks
+        self.row
     }
 
     /// Token `t`'s row.
@@ -48,16 +51,8 @@ impl Acts {
     /// # Safety
     /// No thread writes it while the row lives.
     pub unsafe fn row(&self, t: usize) -> Row<'_> {
-        let (from, to) = (t * self.blocks, (t + 1) * self.blocks);
         // SAFETY: the caller's promise.
-        unsafe {
-            Row {
-                quants: self.quants.read(from * BLOCK..to * BLOCK),
-                scale: self.scale.read(from..to),
-                sum: self.sum.read(from..to),
-                scaled_sum: self.scaled_sum.read(from..to),
-            }
-        }
+        unsafe { self.all.read(t * self.row..(t + 1) * self.row) }
     }
 
     /// Rounds blocks of token `t` from `first` on; `values` are whole blocks but for the row's end. Inlined, so that it is
@@ -70,21 +65,13 @@ impl Acts {
         for (i, values) in values.chunks(BLOCK).enumerate() {
             let mut whole = [0f32; BLOCK];
             whole[..values.len()].copy_from_slice(values);
-            let at = t * self.blocks + first + i;
-            debug_assert!(first + i < self.blocks);
+            debug_assert!(first + i < self.row);
+            let at = t * self.row + first + i;
             // SAFETY: the caller's promise.
-            let (quants, scale, sum, scaled_sum) = unsafe {
-                (
-                    self.quants.write(at * BLOCK..(at + 1) * BLOCK),
-                    self.scale.write(at..at + 1),
-                    self.sum.write(at..at + 1),
-                    self.scaled_sum.write(at..at + 1),
-                )
-            };
-            let (quant, d) = lanes::quantise(&whole);
-            let total: i32 = quant.iter().map(|&q| i32::from(q)).sum();
-            quants.copy_from_slice(&quant);
-            (scale[0], sum[0], scaled_sum[0]) = (d, total, d * total as f32);
+            let block = unsafe { &mut self.all.write(at..at + 1)[0] };
+            let (quants, scale) = lanes::quantise(&whole);
+            let sum: i32 = quants.iter().map(|&q| i32::from(q)).sum();
+            *block = ActBlock { quants, scale, scaled_sum: scale * sum as f32, sum };
         }
     }
 }

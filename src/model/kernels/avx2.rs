@@ -1,10 +1,11 @@
-//! AVX2 with FMA and F16C: 8 rows of a tile at a time, bytes multiplied in pairs into 16-bit sums.
+//! AVX2 with FMA and F16C: 8 rows of a tile at a time, bytes multiplied in pairs into 16-bit sums; and the same with
+//! AVX-VNNI, which multiplies four bytes of a lane at once.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
 
-use super::acts::Row;
-use super::tile::{BLOCK, Packing};
+use super::acts::{ActBlock, Row};
+use super::tile::Packing;
 use super::{Out, Weigh};
 
 /// Tokens that share each load of weights.
@@ -24,113 +25,204 @@ const fn packing(p: usize) -> Packing {
     }
 }
 
-/// One tile times up to [`TOKENS`] tokens.
-///
-/// # Safety
-/// The CPU has AVX2, FMA and F16C. `tile` holds a whole tile of `p` for as many blocks as the rows have; `out` may be
-/// written at each token's 16 rows.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub unsafe fn tile(p: Packing, tile: &[u8], tokens: &[Row], out: Out) {
-    // SAFETY: the caller's promises are those of the callee; the count of tokens is that of the slice.
-    unsafe {
-        match p {
-            Packing::Nibbles { min: false } => by_count::<NIBBLES>(tile, tokens, out),
-            Packing::Nibbles { min: true } => by_count::<NIBBLES_MIN>(tile, tokens, out),
-            Packing::Super => by_count::<SUPER>(tile, tokens, out),
-            Packing::Bytes => by_count::<BYTES>(tile, tokens, out),
-        }
-    }
-}
+/// The products for one set of features: `$nibbles` and `$bytes` multiply a block of 8 rows by T tokens, added to what is
+/// given; `$more` is by how much the bytes are too large in those products, which are of unsigned weights.
+macro_rules! products {
+    ($name:ident, $features:literal, $nibbles:ident, $bytes:ident, $more:literal) => {
+        pub mod $name {
+            use super::*;
 
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn by_count<const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
-    // SAFETY: as above.
-    unsafe {
-        match tokens.len() {
-            1 => multiply::<1, P>(tile, tokens, out),
-            2 => multiply::<2, P>(tile, tokens, out),
-            3 => multiply::<3, P>(tile, tokens, out),
-            4 => multiply::<4, P>(tile, tokens, out),
-            n => unreachable!("{n} tokens at once"),
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[allow(clippy::needless_range_loop)] // the half is an offset too
-unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
-    let p = packing(P);
-    let blocks = tokens[0].scale.len();
-    debug_assert!(tile.len() == p.tile(blocks) && tokens.len() == T);
-    let quants: [*const i8; T] = std::array::from_fn(|t| tokens[t].quants.as_ptr());
-    let scale: [*const f32; T] = std::array::from_fn(|t| tokens[t].scale.as_ptr());
-    let sum: [*const i32; T] = std::array::from_fn(|t| tokens[t].sum.as_ptr());
-    let scaled_sum: [*const f32; T] = std::array::from_fn(|t| tokens[t].scaled_sum.as_ptr());
-    let mut sums = [[_mm256_setzero_ps(); 2]; T];
-    let mut block = |b: usize, h: usize| {
-        let (at, head) = p.place(b);
-        // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and each row
-        // has `blocks` blocks.
-        unsafe {
-            let record = tile.as_ptr().add(at);
-            let scales = record.add(p.quants());
-            let whole: [__m256i; T] = if P == BYTES {
-                bytes::<T>(record.add(h * 32), quants.map(|q| q.add(b * BLOCK)))
-            } else {
-                nibbles::<T>(record.add(h * 32), quants.map(|q| q.add(b * BLOCK)))
-            };
-            let half = |at: *const u8| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
-            let byte = |at: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
-            let head = tile.as_ptr().add(head + h * 16);
-            let d = if P == SUPER { _mm256_mul_ps(half(head), byte(scales.add(h * 8))) } else { half(scales.add(h * 16)) };
-            for t in 0..T {
-                let mut whole = whole[t];
-                if P == NIBBLES {
-                    whole = _mm256_sub_epi32(whole, _mm256_set1_epi32(8 * *sum[t].add(b)));
+            /// One tile times up to [`TOKENS`] tokens.
+            ///
+            /// # Safety
+            /// The CPU has the features. `tile` holds a whole tile of `p` for as many blocks as the rows have; `out` may be
+            /// written at each token's 16 rows.
+            #[target_feature(enable = $features)]
+            pub unsafe fn tile(p: Packing, tile: &[u8], tokens: &[Row], out: Out) {
+                // SAFETY: the caller's promises are those of the callee; the count of tokens is that of the slice.
+                unsafe {
+                    match p {
+                        Packing::Nibbles { min: false } => by_count::<NIBBLES>(tile, tokens, out),
+                        Packing::Nibbles { min: true } => by_count::<NIBBLES_MIN>(tile, tokens, out),
+                        Packing::Super => by_count::<SUPER>(tile, tokens, out),
+                        Packing::Bytes => by_count::<BYTES>(tile, tokens, out),
+                    }
                 }
-                let d = _mm256_mul_ps(d, _mm256_set1_ps(*scale[t].add(b)));
-                sums[t][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), d, sums[t][h]);
             }
-            if P == NIBBLES_MIN || P == SUPER {
-                let m = if P == SUPER {
-                    let m = _mm256_mul_ps(half(head.add(32)), byte(scales.add(16 + h * 8)));
-                    _mm256_sub_ps(_mm256_set1_ps(-0.0), m)
-                } else {
-                    half(scales.add(32 + h * 16))
+
+            #[target_feature(enable = $features)]
+            unsafe fn by_count<const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+                // SAFETY: as above.
+                unsafe {
+                    match tokens.len() {
+                        1 => multiply::<1, P>(tile, tokens, out),
+                        2 => multiply::<2, P>(tile, tokens, out),
+                        3 => multiply::<3, P>(tile, tokens, out),
+                        4 => multiply::<4, P>(tile, tokens, out),
+                        n => unreachable!("{n} tokens at once"),
+                    }
+                }
+            }
+
+            /// Two tokens at most take both halves of a tile at once, so that it is read in one stream. With more there are not
+            /// enough registers for that: they take one half after the other, which lies in the cache then.
+            #[target_feature(enable = $features)]
+            unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+                // SAFETY: as above.
+                unsafe {
+                    if T <= 2 {
+                        halves::<T, P, 2>(tile, tokens, out, 0);
+                    } else {
+                        halves::<T, P, 1>(tile, tokens, out, 0);
+                        halves::<T, P, 1>(tile, tokens, out, 1);
+                    }
+                }
+            }
+
+            /// H halves of a tile, from half `first` on.
+            #[target_feature(enable = $features)]
+            #[allow(clippy::needless_range_loop)] // the half is an offset too
+            unsafe fn halves<const T: usize, const P: usize, const H: usize>(
+                tile: &[u8],
+                tokens: &[Row],
+                out: Out,
+                first: usize,
+            ) {
+                let p = packing(P);
+                let blocks = tokens[0].len();
+                debug_assert!(tile.len() == p.tile(blocks) && tokens.len() == T);
+                let rows: [*const ActBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
+                let more = match P {
+                    NIBBLES => 8,
+                    BYTES => $more,
+                    _ => 0,
                 };
-                for t in 0..T {
-                    sums[t][h] = _mm256_fmadd_ps(m, _mm256_set1_ps(*scaled_sum[t].add(b)), sums[t][h]);
+                let mut sums = [[_mm256_setzero_ps(); H]; T];
+                for b in 0..blocks {
+                    let (at, head) = p.place(b);
+                    for h in 0..H {
+                        let half = first + h;
+                        // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and
+                        // each row has `blocks` blocks.
+                        unsafe {
+                            let record = tile.as_ptr().add(at);
+                            let (lines, scales) = (record.add(half * 32), record.add(p.quants()));
+                            let x = rows.map(|row| row.add(b));
+                            let whole: [__m256i; T] = if P == BYTES { $bytes::<T>(lines, x) } else { $nibbles::<T>(lines, x) };
+                            let halfs = |at: *const u8| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
+                            let byte = |at: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
+                            let head = tile.as_ptr().add(head + half * 16);
+                            let d = if P == SUPER {
+                                _mm256_mul_ps(halfs(head), byte(scales.add(half * 8)))
+                            } else {
+                                halfs(scales.add(half * 16))
+                            };
+                            for t in 0..T {
+                                let mut whole = whole[t];
+                                if more != 0 {
+                                    whole = _mm256_sub_epi32(whole, _mm256_set1_epi32(more * (*x[t]).sum));
+                                }
+                                let d = _mm256_mul_ps(d, _mm256_set1_ps((*x[t]).scale));
+                                sums[t][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), d, sums[t][h]);
+                            }
+                            if P == NIBBLES_MIN || P == SUPER {
+                                let m = if P == SUPER {
+                                    let m = _mm256_mul_ps(halfs(head.add(32)), byte(scales.add(16 + half * 8)));
+                                    _mm256_sub_ps(_mm256_set1_ps(-0.0), m)
+                                } else {
+                                    halfs(scales.add(32 + half * 16))
+                                };
+                                for t in 0..T {
+                                    sums[t][h] = _mm256_fmadd_ps(m, _mm256_set1_ps((*x[t]).scaled_sum), sums[t][h]);
+                                }
+                            }
+                        }
+                    }
+                }
+                for (t, sums) in sums.iter().enumerate() {
+                    for (h, sum) in sums.iter().enumerate() {
+                        // SAFETY: the caller lets us write 16 rows of each token.
+                        unsafe {
+                            let at = out.at.add(t * out.stride + (first + h) * 8);
+                            let sum = if out.add { _mm256_add_ps(_mm256_loadu_ps(at), *sum) } else { *sum };
+                            _mm256_storeu_ps(at, sum);
+                        }
+                    }
                 }
             }
         }
     };
-    // The sums of both halves of the rows fit into registers beside nibbles' work, but not beside that of bytes: those
-    // take one half after the other.
-    if P == BYTES && T > 1 {
-        (0..blocks).for_each(|b| block(b, 0));
-        (0..blocks).for_each(|b| block(b, 1));
-    } else {
-        for b in 0..blocks {
-            block(b, 0);
-            block(b, 1);
-        }
-    }
-    for (t, sums) in sums.iter().enumerate() {
-        for (h, sum) in sums.iter().enumerate() {
-            // SAFETY: the caller lets us write 16 rows of each token.
-            unsafe {
-                let at = out.at.add(t * out.stride + h * 8);
-                let sum = if out.add { _mm256_add_ps(_mm256_loadu_ps(at), *sum) } else { *sum };
-                _mm256_storeu_ps(at, sum);
+}
+
+/// Products of blocks by an instruction that multiplies four bytes of a lane and adds them up.
+macro_rules! vnni {
+    ($dpbusd:ident, $features:literal, $nibbles:ident, $bytes:ident) => {
+        /// 8 rows of 32 unsigned nibbles times T tokens, four products a lane in one instruction.
+        #[target_feature(enable = $features)]
+        #[inline]
+        unsafe fn $nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [__m256i; T] {
+            let low = _mm256_set1_epi8(15);
+            let mut whole = [_mm256_setzero_si256(); T];
+            for j in 0..4 {
+                // SAFETY: the caller's lines and rows hold a whole block.
+                unsafe {
+                    let w = _mm256_loadu_si256(lines.add(j * 64).cast());
+                    let (lo, hi) = (_mm256_and_si256(w, low), _mm256_and_si256(_mm256_srli_epi16(w, 4), low));
+                    for t in 0..T {
+                        whole[t] = $dpbusd(whole[t], lo, four(x[t], 4 * j));
+                        whole[t] = $dpbusd(whole[t], hi, four(x[t], 16 + 4 * j));
+                    }
+                }
             }
+            whole
         }
+
+        /// 8 rows of 32 signed bytes, each 128 larger, times T tokens.
+        #[target_feature(enable = $features)]
+        #[inline]
+        unsafe fn $bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [__m256i; T] {
+            let mut whole = [_mm256_setzero_si256(); T];
+            for j in 0..8 {
+                // SAFETY: the caller's lines and rows hold a whole block.
+                unsafe {
+                    let w = _mm256_xor_si256(_mm256_loadu_si256(lines.add(j * 64).cast()), _mm256_set1_epi8(-128));
+                    for t in 0..T {
+                        whole[t] = $dpbusd(whole[t], w, four(x[t], 4 * j));
+                    }
+                }
+            }
+            whole
+        }
+    };
+}
+
+products!(avx2, "avx2,fma,f16c", nibbles, bytes, 0);
+products!(vnni, "avx2,fma,f16c,avxvnni", vnni_nibbles, vnni_bytes, 128);
+vnni!(_mm256_dpbusd_avx_epi32, "avx2,fma,f16c,avxvnni", vnni_nibbles, vnni_bytes);
+
+// The same with a function that does what that instruction is documented to do, since not every CPU that runs the tests has it.
+#[cfg(test)]
+products!(emulated, "avx2,fma,f16c", emulated_nibbles, emulated_bytes, 128);
+#[cfg(test)]
+vnni!(emulated_dpbusd, "avx2,fma,f16c", emulated_nibbles, emulated_bytes);
+
+/// `sum + a . b` in each 32-bit lane, a of unsigned bytes, b of signed ones.
+#[cfg(test)]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn emulated_dpbusd(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    // SAFETY: all are 32 bytes without invalid values.
+    unsafe {
+        let sum = std::mem::transmute::<__m256i, [i32; 8]>(sum);
+        let (a, b) = (std::mem::transmute::<__m256i, [u8; 32]>(a), std::mem::transmute::<__m256i, [i8; 32]>(b));
+        let lane = |l: usize| (4 * l..4 * l + 4).map(|i| i32::from(a[i]) * i32::from(b[i])).fold(sum[l], i32::wrapping_add);
+        std::mem::transmute::<[i32; 8], __m256i>(std::array::from_fn(lane))
     }
 }
 
 /// 8 rows of 32 unsigned nibbles times T tokens.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i; T] {
+unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [__m256i; T] {
     let low = _mm256_set1_epi8(15);
     let mut pairs = [_mm256_setzero_si256(); T];
     for j in 0..4 {
@@ -140,8 +232,8 @@ unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m25
             let (lo, hi) = (_mm256_and_si256(w, low), _mm256_and_si256(_mm256_srli_epi16(w, 4), low));
             for t in 0..T {
                 // At most 8 sums of two products of 15 and 127: 30,480 fits in 16 bits.
-                pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(lo, four(x[t].add(4 * j))));
-                pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(hi, four(x[t].add(16 + 4 * j))));
+                pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(lo, four(x[t], 4 * j)));
+                pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(hi, four(x[t], 16 + 4 * j)));
             }
         }
     }
@@ -151,7 +243,7 @@ unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m25
 /// 8 rows of 32 signed bytes times T tokens: |w| times x with the sign of w, since one factor must be unsigned.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i; T] {
+unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [__m256i; T] {
     let mut whole = [_mm256_setzero_si256(); T];
     for j in 0..8 {
         // SAFETY: the caller's lines and rows hold a whole block.
@@ -160,7 +252,7 @@ unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i
             let magnitude = _mm256_abs_epi8(w);
             for t in 0..T {
                 // Two products of 128 and 127: 32,512 fits in 16 bits.
-                let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four(x[t].add(4 * j)), w));
+                let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four(x[t], 4 * j), w));
                 whole[t] = _mm256_add_epi32(whole[t], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
             }
         }
@@ -168,12 +260,12 @@ unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i
     whole
 }
 
-/// Four bytes in every lane.
+/// Four quants of a block, from number `from` on, in every lane.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn four(at: *const i8) -> __m256i {
-    // SAFETY: four bytes lie there, says the caller.
-    _mm256_set1_epi32(unsafe { at.cast::<i32>().read_unaligned() })
+unsafe fn four(x: *const ActBlock, from: usize) -> __m256i {
+    // SAFETY: it is a block, says the caller, and has these four.
+    _mm256_set1_epi32(unsafe { x.cast::<u8>().add(from).cast::<i32>().read_unaligned() })
 }
 
 /// Rows that share each load of halves.

@@ -21,12 +21,10 @@ pub struct Shared<T: Plain> {
     layout: Layout,
 }
 
-/// Numbers for which every pattern of bits is a value, zero bytes included.
+/// Numbers, and structures of numbers without gaps, for which every pattern of bits is a value, zero bytes included.
 pub trait Plain: Copy + Send + Sync + 'static {}
 impl Plain for u8 {}
-impl Plain for i8 {}
 impl Plain for u16 {}
-impl Plain for i32 {}
 impl Plain for f32 {}
 
 // SAFETY: it owns its memory, and the elements are plain numbers.

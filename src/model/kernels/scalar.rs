@@ -4,19 +4,19 @@
 use half::f16;
 
 use super::acts::Row;
-use super::tile::{BLOCK, Packing, Part, ROWS};
+use super::tile::{Packing, Part, ROWS};
 
 /// The products of one tile with one token: for each of 16 rows, over blocks in order, first the scaled whole-number
 /// product of quants, then, where the packing has minima, the minimum times the scaled sum of the token's quants.
 pub fn tile(packing: Packing, tile: &[u8], token: Row) -> [f32; ROWS] {
     std::array::from_fn(|r| {
         let mut sum = 0f32;
-        for (b, quants) in token.quants.chunks_exact(BLOCK).enumerate() {
+        for (b, x) in token.iter().enumerate() {
             let part = Part::of(packing, tile, b, r);
-            let product: i32 = part.quants.iter().zip(quants).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum();
-            sum = (product as f32).mul_add(part.scale * token.scale[b], sum);
+            let product: i32 = part.quants.iter().zip(&x.quants).map(|(&w, &q)| i32::from(w) * i32::from(q)).sum();
+            sum = (product as f32).mul_add(part.scale * x.scale, sum);
             if matches!(packing, Packing::Nibbles { min: true } | Packing::Super) {
-                sum = part.min.mul_add(token.scaled_sum[b], sum);
+                sum = part.min.mul_add(x.scaled_sum, sum);
             }
         }
         sum

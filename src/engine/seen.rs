@@ -1,0 +1,94 @@
+//! What one verify pass showed: the verdict, and what the record says of it.
+
+use super::ceilings::Observed;
+use super::laws::Laws;
+use crate::dist::{Moments, NotFinite, Warp};
+use crate::draft::Draft;
+use crate::model::Decoder;
+use crate::telemetry::{Cause, Miss, PositionEntropy, StepRecord, TokenClass, TreeRecord};
+use crate::tree::TokenTree;
+use crate::verify::{Draws, Verdict, verify};
+
+/// What one verify pass showed.
+pub(super) struct Seen {
+    /// What the walk put out.
+    pub verdict: Verdict,
+    /// All but the texts.
+    pub tree: TreeRecord,
+    /// Of each emitted token's law.
+    pub entropy: Vec<PositionEntropy>,
+    /// E\[X | T\].
+    pub expected_accepted: f64,
+    /// Rank of the bonus token under the target.
+    pub bonus_rank: usize,
+}
+
+/// Reads the laws of the target's last pass, which was over `draft.tree`: what is accepted, and what the record needs.
+/// The laws of the tokens that come of it go into `observed`.
+///
+/// # Errors
+/// If a law does not exist.
+pub(super) fn observe(
+    target: &dyn Decoder,
+    warp: Warp,
+    draft: &Draft,
+    draws: &Draws,
+    position: usize,
+    observed: &mut Observed,
+) -> Result<Seen, NotFinite> {
+    let tree: &TokenTree = &draft.tree;
+    let mut laws = Laws::new(target, warp, tree.len());
+    let verdict = verify(tree, |node| laws.sampled(node).cloned(), |depth| draws.at(position + depth))?;
+    let mut record = TreeRecord {
+        tokens: tree.tokens().to_vec(),
+        text: Vec::new(),
+        parents: (0..tree.len()).map(|i| tree.parent(i)).collect(),
+        depth: (0..tree.len()).map(|i| tree.depth(i)).collect(),
+        p: vec![1.0; tree.len()],
+        p_plain: vec![1.0; tree.len()],
+        q: (0..tree.len()).map(|i| tree.q(i)).collect(),
+        rank: vec![0; tree.len()],
+    };
+    for i in tree.nodes() {
+        let (parent, token) = (tree.parent(i).unwrap_or(0), tree.token(i));
+        let law = laws.sampled(parent)?;
+        (record.p[i], record.rank[i]) = (law.p(token), law.rank(token));
+        record.p_plain[i] = laws.plain(parent)?.p(token);
+    }
+    let mut entropy = Vec::with_capacity(verdict.emitted.len());
+    let (mut at, mut bonus_rank) = (0, 0);
+    for (depth, &token) in verdict.emitted.iter().enumerate() {
+        let law = laws.sampled(at)?;
+        let (moments, p) = (law.moments(), law.p(token));
+        observed.add(law, moments);
+        bonus_rank = law.rank(token);
+        let plain: Moments = if warp == Warp::PLAIN { moments } else { laws.plain(at)?.moments() };
+        entropy.push(PositionEntropy { law: moments, plain, p });
+        at = verdict.path.get(depth).copied().unwrap_or(at);
+    }
+    let expected_accepted = tree.expected_accepted(|i| record.p[i]);
+    Ok(Seen { verdict, tree: record, entropy, expected_accepted, bonus_rank })
+}
+
+/// The refusal that ended the step of `record`, whose tree is `draft.tree` (see [`Miss`] and [`Cause`]).
+pub(super) fn miss(record: &StepRecord, draft: &Draft) -> Miss {
+    let last = record.path.last().copied().unwrap_or(0);
+    let (q, draft_rank) = (draft.cut_q(last, record.bonus), draft.cut_rank(last, record.bonus));
+    let (asked, rank) = (draft.asked.get(last).is_some_and(|&asked| asked), record.bonus_rank);
+    let pi = record.entropy.iter().map(|e| e.p).product::<f64>();
+    // Where so many siblings are as likely that they fill the tree, an oracle misses it for certain.
+    let unlucky = record.ceilings.fluid_floor.is_some_and(|floor| pi < floor) || rank + 1 >= record.settings.budget;
+    Miss {
+        depth: record.accepted + 1,
+        token: record.bonus,
+        text: record.bonus_text.clone(),
+        class: TokenClass::of(&record.bonus_text),
+        p: record.entropy.last().map_or(0.0, |e| e.p),
+        pi,
+        rank,
+        q,
+        draft_rank,
+        asked,
+        cause: if unlucky { Cause::Unlucky } else { Cause::without_luck(rank, draft_rank, asked) },
+    }
+}
