@@ -5,6 +5,11 @@ pub fn two(value: f64) -> String {
     if value.is_finite() { format!("{value:.2}") } else { "-".to_owned() }
 }
 
+/// A ceiling to two places; the closed forms of little entropy run away, and then their digits say nothing.
+pub fn ceiling(value: f64) -> String {
+    if value > 999.0 { ">999".to_owned() } else { two(value) }
+}
+
 /// The same as a change, with its sign; what rounds to nothing has none.
 pub fn change(value: f64) -> String {
     match value {

@@ -6,7 +6,7 @@ use crate::theme::Role;
 /// Columns of the axis at the left, its line included.
 const AXIS: usize = 5;
 /// Columns that the label of a curve may take at its right end.
-const LABEL: usize = 15;
+const LABEL: usize = 16;
 
 /// A curve; its colour, its letter and its label tell it apart.
 pub struct Curve<'a> {
@@ -65,7 +65,7 @@ impl Plot<'_> {
         let outer = |c: &&Curve| c.until.is_none_or(|u| u >= self.most);
         let longest =
             self.curves.iter().filter(outer).filter_map(|c| c.labels.first()).map(|l| pen.measure(l)).max().unwrap_or(0);
-        let labels = if width >= 44 { longest.min(LABEL) + 2 } else { longest.min(7) + 1 };
+        let labels = if width >= 44 { longest.min(LABEL) + 3 } else { longest.min(7) + 2 };
         let labels = if longest == 0 { 1 } else { labels };
         let columns = width.saturating_sub(AXIS + labels);
         if rows < 2 || columns < 8 || !(self.top > 0.0 && self.top.is_finite()) {
@@ -207,9 +207,9 @@ impl Plot<'_> {
         }
         for ((i, _, _), row) in wanted.iter().zip(placed) {
             let curve = &self.curves[*i];
-            let fits = curve.labels.iter().find(|l| pen.measure(l) < room);
+            let fits = curve.labels.iter().find(|l| pen.measure(l) + 1 < room);
             if let Some(label) = fits.or(curve.labels.last()) {
-                let label = pen.shorten(label, room.saturating_sub(1));
+                let label = pen.shorten(label, room.saturating_sub(2));
                 pen.text(x + 1, row, &label, curve.role);
             }
         }

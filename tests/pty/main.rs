@@ -73,7 +73,7 @@ fn a_session_from_start_to_quit() {
     t.send("DD");
     t.wait("the refusal", |s| s.contains("not today"));
     t.resize(120, 40);
-    t.wait("more room", |s| s.contains("put out"));
+    t.wait("more room", |s| s.contains("tokens a step"));
     t.resize(20, 5);
     t.wait("too little room", |s| s.contains("too small"));
     t.resize(80, 24);

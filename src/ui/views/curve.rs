@@ -5,7 +5,7 @@ use crate::app::State;
 use crate::telemetry::Within;
 use crate::theme::Role;
 use crate::theory::bounds;
-use crate::ui::number::{percent, two};
+use crate::ui::number::{self, percent, two};
 use crate::ui::plot::{Curve, Plot, between, round_up};
 
 /// The budgets that ceilings are drawn to at least.
@@ -80,7 +80,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
     let named = |name: &str, value: Option<f64>| {
         value
             .filter(|v| v.is_finite())
-            .map_or_else(|| vec![name.to_owned()], |v| vec![format!("{name} {}", two(v)), name.to_owned()])
+            .map_or_else(|| vec![name.to_owned()], |v| vec![format!("{name} {}", number::ceiling(v)), name.to_owned()])
     };
     let shorter = |mut labels: Vec<String>, short: &str| {
         labels.push(short.to_owned());

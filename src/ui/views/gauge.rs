@@ -9,7 +9,7 @@ use crate::telemetry::{Ceilings, Interval, Reached, StepRecord};
 use crate::theme::Role;
 use crate::theory::bounds;
 use crate::ui::layout::Form;
-use crate::ui::number::{percent, two};
+use crate::ui::number::{ceiling, percent, two};
 use crate::ui::ruler::{Mark, Side, place};
 
 /// What the gauge shows, in accepted drafted tokens a step (the bonus not counted).
@@ -150,7 +150,7 @@ impl Reading<'_> {
     fn marks(&self, untitled: bool) -> Vec<(f64, Side, Role, Vec<String>)> {
         let c = self.ceilings;
         let named =
-            |name: &str, short: &str, value: f64| vec![format!("{name} {}", two(value)), name.to_owned(), short.to_owned()];
+            |name: &str, short: &str, value: f64| vec![format!("{name} {}", ceiling(value)), name.to_owned(), short.to_owned()];
         let mut marks = Vec::new();
         let (got, short) = if self.single { ("this step", "step") } else { ("accepted", "acc") };
         let of = self.interval().and(share(self.expected, c.fluid.unwrap_or(0.0))).map(percent).filter(|_| untitled);
@@ -179,14 +179,15 @@ impl Reading<'_> {
         }
         if let Some(value) = finite(c.published) {
             let labels = vec![
-                format!("published {} + O(1) unknown", two(value)),
-                format!("publ. {} + O(1)?", two(value)),
+                format!("published {} + O(1) unknown", ceiling(value)),
+                format!("publ. {} + O(1)?", ceiling(value)),
                 "publ.?".to_owned(),
             ];
             marks.push((value, Side::Above, Role::GaugeUnknown, labels));
         }
         if let Some(value) = finite(self.reference) {
-            let labels = vec![format!("at T = 1 these contexts: tuned {}", two(value)), format!("T=1: tuned {}", two(value))];
+            let labels =
+                vec![format!("at T = 1 these contexts: tuned {}", ceiling(value)), format!("T=1: tuned {}", ceiling(value))];
             marks.push((value, Side::Above, Role::GaugeUnknown, labels));
         }
         marks
@@ -369,7 +370,7 @@ fn table(state: &State, reading: &Reading, pen: &mut Pen) {
     );
     for (y, (name, value, role, meaning)) in rows.into_iter().take(room - 1).enumerate() {
         pen.text(1, y + 1, name, role);
-        pen.right(23, y + 1, &two(value), Role::Base);
+        pen.right(23, y + 1, &ceiling(value), Role::Base);
         if !reading.single && name != "E[X|T]" {
             pen.right(31, y + 1, &percent(reading.expected / value), Role::Value);
         }

@@ -103,7 +103,10 @@ pub fn ladder(state: &State, pen: &mut Pen) {
         pen.right(third, y, &shown(values[1]), if single { Role::Value } else { Role::Base });
         // What it is, where there is room.
         if let Some(words) = super::marks::meaning(name).filter(|_| width >= third + 30) {
-            let words = pen.shorten(words, width - third - 4);
+            // Between which marks is left out where it is too long.
+            let room = width - third - 4;
+            let brief = words.split_once(": ").map_or(words, |w| w.1);
+            let words = pen.shorten(if pen.measure(words) <= room { words } else { brief }, room);
             pen.text(third + 3, y, &words, Role::Label);
         }
     };
@@ -182,7 +185,7 @@ pub fn limits(state: &State) -> Vec<String> {
     let losses = averages.ladder.losses().filter(|_| averages.ladder.looks() >= FEWEST_LOOKS);
     if total < FEWEST_MISSES {
         return if newest.record.tree.parents.len() > 1 {
-            vec![format!("too early to say what limits ({total} refusals)")]
+            vec![format!("too early to say what limits ({total} refusal{})", if total == 1 { "" } else { "s" })]
         } else {
             Vec::new()
         };
