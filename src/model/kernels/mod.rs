@@ -196,7 +196,7 @@ lanes_of!(avx2_fma, "avx2,fma,f16c");
 static SCALAR: Kernel = {
     unsafe fn tile(packing: Packing, tile: &[u8], tokens: &[Row], out: Out) {
         for (t, token) in tokens.iter().enumerate() {
-            let sums = scalar::tile(packing, tile, *token);
+            let sums = scalar::tile(packing, tile, token);
             // SAFETY: the caller lets us write 16 rows of each token.
             let at = unsafe { std::slice::from_raw_parts_mut(out.at.add(t * out.stride), tile::ROWS) };
             for (at, sum) in at.iter_mut().zip(sums) {
