@@ -123,8 +123,8 @@ fn run(out: &mut String, at: (f64, f64), cells: f64, text: &str, look: &Look, ba
         _ => None,
     };
     if let Some(opacity) = shade {
-        // As wide as the cell, whatever the font.
-        let (wide, tall) = (CELL.0 + 0.05, CELL.1);
+        // Just as wide as the cell, whatever the font: where two overlapped, a seam would show.
+        let (wide, tall) = CELL;
         let _ = writeln!(
             out,
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{tall:.1}\" fill=\"{}\" opacity=\"{opacity}\"/>",
