@@ -66,6 +66,14 @@ pub struct Law<'a> {
 /// # Errors
 /// If a logit is NaN or infinite, or there is none.
 pub fn argmax(logits: &[f32]) -> Result<(TokenId, f32), NotFinite> {
+    wide(
+        #[inline(always)]
+        || argmax_lanes(logits),
+    )
+}
+
+#[inline(always)]
+fn argmax_lanes(logits: &[f32]) -> Result<(TokenId, f32), NotFinite> {
     // Lanes of maxima and of a sum that is NaN as soon as one term is not finite: both vectorise.
     let mut max = [f32::NEG_INFINITY; LANES];
     let mut bad = [0f32; LANES];
@@ -83,17 +91,29 @@ pub fn argmax(logits: &[f32]) -> Result<(TokenId, f32), NotFinite> {
         let token = logits.iter().position(|x| !x.is_finite()).unwrap_or(0) as TokenId;
         return Err(NotFinite { token });
     }
-    let token = logits.iter().position(|&x| x == top).unwrap_or(0) as TokenId;
-    Ok((token, top))
+    let found = logits.chunks(LANES).position(|c| c.iter().fold(false, |any, &x| any | (x == top))).unwrap_or(0) * LANES;
+    let token = found + logits[found..].iter().position(|&x| x == top).unwrap_or(0);
+    Ok((token as TokenId, top))
+}
+
+/// Runs `f`, inlined, with the widest instructions of this CPU. The results are the same bits: nothing is reordered.
+#[inline(always)]
+fn wide<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
 }
 
 /// How many tokens come before `token` in the order of falling logit, ties to the lower id: 0 for the arg-max.
 pub fn rank(logits: &[f32], token: TokenId) -> usize {
     let at = token as usize;
     let own = logits[at];
-    let above = |part: &[f32]| part.iter().map(|&x| u32::from(x > own)).sum::<u32>() as usize;
-    let ties = logits[..at].iter().map(|&x| u32::from(x == own)).sum::<u32>() as usize;
-    above(logits) + ties
+    wide(
+        #[inline(always)]
+        || {
+            let above = logits.iter().map(|&x| u32::from(x > own)).sum::<u32>();
+            let ties = logits[..at].iter().map(|&x| u32::from(x == own)).sum::<u32>();
+            (above + ties) as usize
+        },
+    )
 }
 
 impl<'a> Law<'a> {
@@ -156,7 +176,14 @@ impl<'a> Law<'a> {
             return Moments::default();
         }
         // With e = exp(z), p = e / Z and ln p = z - ln Z, both moments follow from three sums.
-        let (s1, s2) = (self.sum(|z, e| z * e), self.sum(|z, e| z * z * e));
+        let s1 = self.sum(
+            #[inline(always)]
+            |z, e| z * e,
+        );
+        let s2 = self.sum(
+            #[inline(always)]
+            |z, e| z * z * e,
+        );
         let (z, lz) = (self.log_z.exp(), self.log_z);
         let (m1, m2) = (s1 / z, s2 / z);
         Moments { entropy: (lz - m1).max(0.0), second: (m2 - 2.0 * lz * m1 + lz * lz).max(0.0) }
@@ -172,7 +199,10 @@ impl<'a> Law<'a> {
         let (mut below, mut found) = (0.0, self.best);
         for (b, block) in self.logits.chunks(BLOCK).enumerate() {
             let base = (b * BLOCK) as TokenId;
-            let mass = self.block(block, base, &|_, e| e);
+            let mass = wide(
+                #[inline(always)]
+                || self.block(block, base, &|_, e| e),
+            );
             if below + mass > goal {
                 let mut at = below;
                 for (i, &x) in block.iter().enumerate() {
@@ -202,14 +232,18 @@ impl<'a> Law<'a> {
         // A heap of the best n so far, kept as a sorted list: n is small and the gate rarely opens.
         let mut best: Vec<(f32, TokenId)> = Vec::with_capacity(n + 1);
         let mut gate = f32::NEG_INFINITY;
-        for (i, &x) in self.logits.iter().enumerate() {
-            if x > gate || best.len() < n {
-                let token = i as TokenId;
-                let at = best.partition_point(|&(y, _)| y >= x);
-                best.insert(at, (x, token));
-                best.truncate(n);
-                if best.len() == n {
-                    gate = best[n - 1].0;
+        for (lanes, first) in self.logits.chunks(LANES).zip((0..).step_by(LANES)) {
+            if best.len() == n && !lanes.iter().fold(false, |any, &x| any | (x > gate)) {
+                continue;
+            }
+            for (&x, token) in lanes.iter().zip(first..) {
+                if x > gate || best.len() < n {
+                    let at = best.partition_point(|&(y, _)| y >= x);
+                    best.insert(at, (x, token));
+                    best.truncate(n);
+                    if best.len() == n {
+                        gate = best[n - 1].0;
+                    }
                 }
             }
         }
@@ -258,48 +292,60 @@ impl<'a> Law<'a> {
         }
     }
 
+    #[inline(always)]
     fn holds(&self, x: f32, token: TokenId) -> bool {
         self.last.is_none_or(|(y, t)| x > y || (x == y && token <= t))
     }
 
     /// (z, e^z) of one token, z = (logit - max) / T; e is 0 outside the support.
+    #[inline(always)]
     fn weight(&self, x: f32, token: TokenId) -> (f32, f32) {
         let z = (x - self.max) * self.inv_t;
         (z, if self.holds(x, token) { exp(z) } else { 0.0 })
     }
 
-    /// The sum of f(z, e^z) over one block of logits whose first token is `base`.
+    /// The sum of f(z, e^z) over one block of logits whose first token is `base`. f must be 0 where e^z is 0.
+    #[inline(always)]
     fn block(&self, block: &[f32], base: TokenId, f: &impl Fn(f32, f32) -> f32) -> f64 {
         let mut lanes = [0f32; LANES];
-        match self.last {
-            None => {
-                let chunks = block.chunks_exact(LANES);
-                let rest = chunks.remainder();
-                for c in chunks {
-                    for i in 0..LANES {
-                        let z = (c[i] - self.max) * self.inv_t;
-                        lanes[i] += f(z, exp(z));
-                    }
-                }
-                for (lane, &x) in lanes.iter_mut().zip(rest) {
-                    let z = (x - self.max) * self.inv_t;
-                    *lane += f(z, exp(z));
+        let chunks = block.chunks_exact(LANES);
+        let (rest, whole) = (chunks.remainder(), block.len() / LANES * LANES);
+        if let Some((y, last)) = self.last {
+            for (c, first) in chunks.zip((base..).step_by(LANES)) {
+                for i in 0..LANES {
+                    let z = (c[i] - self.max) * self.inv_t;
+                    let holds = (c[i] > y) | ((c[i] == y) & (first + i as TokenId <= last));
+                    lanes[i] += f(z, if holds { exp(z) } else { 0.0 });
                 }
             }
-            Some(_) => {
-                for (i, &x) in block.iter().enumerate() {
-                    let (z, e) = self.weight(x, base + i as TokenId);
-                    if e > 0.0 {
-                        lanes[i % LANES] += f(z, e);
-                    }
+        } else {
+            for c in chunks {
+                for i in 0..LANES {
+                    let z = (c[i] - self.max) * self.inv_t;
+                    lanes[i] += f(z, exp(z));
                 }
             }
+        }
+        for (i, (lane, &x)) in lanes.iter_mut().zip(rest).enumerate() {
+            let (z, e) = self.weight(x, base + (whole + i) as TokenId);
+            *lane += f(z, e);
         }
         lanes.iter().map(|&x| f64::from(x)).sum()
     }
 
+    #[inline(always)]
     fn sum(&self, f: impl Fn(f32, f32) -> f32) -> f64 {
-        self.logits.chunks(BLOCK).enumerate().map(|(b, c)| self.block(c, (b * BLOCK) as TokenId, &f)).sum()
+        wide(
+            #[inline(always)]
+            || {
+                // Loops, not chains of closures: all of it must be inlined here to be compiled for these instructions.
+                let mut sum = 0.0;
+                for (b, block) in self.logits.chunks(BLOCK).enumerate() {
+                    sum += self.block(block, (b * BLOCK) as TokenId, &f);
+                }
+                sum
+            },
+        )
     }
 
     /// The token of rank `n` in the order of falling logit, ties to the lower id.
@@ -311,35 +357,30 @@ impl<'a> Law<'a> {
 
     /// The last token of the smallest prefix of the order whose mass reaches `top_p` of the present support.
     fn nucleus(&self, top_p: f64) -> (f32, TokenId) {
-        // Mass by bands of z first, so that only the band that crosses the threshold must be sorted.
-        let band = |z: f32| ((-z * BANDS_PER_NAT) as usize).min(BANDS - 1);
-        let mut mass = vec![0f64; BANDS];
-        for (i, &x) in self.logits.iter().enumerate() {
-            let (z, e) = self.weight(x, i as TokenId);
-            if e > 0.0 {
-                mass[band(z)] += f64::from(e);
-            }
-        }
         let goal = top_p * self.log_z.exp();
-        let (mut below, mut cross) = (0.0, 0);
-        while cross < BANDS - 1 && below + mass[cross] < goal {
-            below += mass[cross];
-            cross += 1;
-        }
-        let mut order: Vec<(f32, TokenId)> = Vec::new();
-        for (i, &x) in self.logits.iter().enumerate() {
-            let (z, e) = self.weight(x, i as TokenId);
-            if e > 0.0 && band(z) == cross {
-                order.push((x, i as TokenId));
-            }
-        }
-        order.sort_unstable_by(falling);
         let mut last = (self.max, self.best);
-        for (x, t) in order {
-            last = (x, t);
-            below += f64::from(exp((x - self.max) * self.inv_t));
-            if below >= goal {
-                break;
+        // Most nuclei lie within a few nats of the arg-max: only where the mass does not reach the goal, more is sorted.
+        for cut in [6.0, 12.0, f32::INFINITY] {
+            let mut order: Vec<(f32, TokenId)> = Vec::new();
+            for (lanes, first) in self.logits.chunks(LANES).zip((0..).step_by(LANES)) {
+                let near = |x: f32| (x - self.max) * self.inv_t >= -cut;
+                if lanes.iter().fold(false, |any, &x| any | near(x)) {
+                    let lanes = lanes.iter().zip(first..);
+                    order.extend(lanes.filter(|&(&x, t)| near(x) && self.holds(x, t)).map(|(&x, t)| (x, t)));
+                }
+            }
+            let weight = |x: f32| f64::from(exp((x - self.max) * self.inv_t));
+            if cut.is_finite() && order.iter().map(|&(x, _)| weight(x)).sum::<f64>() < goal {
+                continue;
+            }
+            order.sort_unstable_by(falling);
+            let mut below = 0.0;
+            for (x, t) in order {
+                last = (x, t);
+                below += weight(x);
+                if below >= goal {
+                    return last;
+                }
             }
         }
         last
@@ -353,8 +394,6 @@ fn falling(a: &(f32, TokenId), b: &(f32, TokenId)) -> std::cmp::Ordering {
 const LANES: usize = 16;
 /// Tokens whose f32 lane sums are added before they go into the f64 total: short enough to keep 1e-6.
 const BLOCK: usize = 1024;
-const BANDS: usize = 1024;
-const BANDS_PER_NAT: f32 = 16.0;
 
 /// e^x for x <= 0 to about 1e-7 relative, 0 below -87: 2^n p(f) without a branch, so that loops vectorise.
 #[inline(always)]

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::telemetry::{BatchMeans, Ending, Look, PositionRates, StageTimes, StepRecord, StepSettings};
+use crate::telemetry::{
+    BatchMeans, BudgetCurve, Ending, Ladder, Look, Misses, PositionRates, StageTimes, StepRecord, StepSettings,
+};
 
 /// Steps that are kept to look back at. Older ones still count in the averages.
 const KEPT: usize = 4096;
@@ -61,6 +63,12 @@ pub struct Averages {
     pub lengths: Vec<usize>,
     /// Acceptance by depth, given that the depth was reached.
     pub rates: PositionRates,
+    /// Mean losses.
+    pub ladder: Ladder,
+    /// Refusals, counted.
+    pub misses: Misses,
+    /// What smaller budgets would have accepted.
+    pub curve: BudgetCurve,
 }
 
 impl Averages {
@@ -77,6 +85,11 @@ impl Averages {
         }
         self.lengths[accepted] += 1;
         self.rates.add(&record.tree, &record.path);
+        self.ladder.add(record, None);
+        if let Some(miss) = &record.miss {
+            self.misses.add(miss, None);
+        }
+        self.curve.add(record);
     }
 
     /// Mean of accepted drafted tokens a step.
@@ -164,9 +177,15 @@ impl History {
     /// Something was found out about a step: the newest of that number of that prompt.
     pub fn looked(&mut self, prompt: &str, step: usize, look: Look) {
         let found = self.steps.iter_mut().rev().find(|s| s.record.step == step && s.record.prompt_id == prompt);
-        if let Some(found) = found {
-            found.look = Some(look);
+        let Some(found) = found else { return };
+        // Only the steps of the present averages count in them: the newest ones.
+        if found.number + self.averages.steps >= self.next {
+            self.averages.ladder.looked(found.record.expected_accepted, found.look.as_ref(), &look);
+            if let Some(miss) = &found.record.miss {
+                self.averages.misses.looked(miss, found.look.as_ref(), &look);
+            }
         }
+        found.look = Some(look);
     }
 
     /// The step of that number, if it is still kept.

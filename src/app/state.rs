@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Editor, History, Step};
 use crate::engine::RunInfo;
-use crate::telemetry::StepSettings;
+use crate::telemetry::{Fluid, StepSettings};
 use crate::theory::cost::Cost;
 
 /// A part of the screen that can have the keys.
@@ -117,6 +117,8 @@ pub struct State {
     pub plain: Option<f64>,
     /// What verify passes cost, where it is known.
     pub cost: Option<Cost>,
+    /// The fluid bound at length, as it was told last.
+    pub fluid: Option<Arc<Fluid>>,
     /// Index of the present prompt in the list.
     pub prompt: usize,
     /// All prompts, those written here included.
@@ -154,6 +156,7 @@ impl State {
             asked: Vec::new(),
             plain: None,
             cost: None,
+            fluid: None,
             prompt: 0,
             prompts: Vec::new(),
             history: History::default(),

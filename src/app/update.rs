@@ -91,6 +91,7 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             state.settings = Some(settings);
         }
         Event::Cost(cost) => state.cost = Some(cost),
+        Event::Fluid(fluid) => state.fluid = Some(fluid),
         Event::Looked { prompt_id, step, look } => state.history.looked(&prompt_id, step, look),
         Event::Calibrated { plain_tokens_per_second } => {
             state.plain = Some(plain_tokens_per_second).filter(|p| p.is_finite() && *p > 0.0);

@@ -62,4 +62,8 @@ impl Drafter for EarlyExit {
     fn end(&mut self, cx: &mut Context) {
         cx.target.discard();
     }
+
+    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+        Ok(Box::new(EarlyExit { layers: self.layers, of: self.of, explorer: Explorer::default() }))
+    }
 }

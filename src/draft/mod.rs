@@ -14,7 +14,7 @@ pub use early_exit::EarlyExit;
 pub use model::ModelDrafter;
 pub use ngram::Ngram;
 pub use none::NoDraft;
-pub use oracle::Oracle;
+pub use oracle::{Oracle, OracleSearch};
 pub use shape::{Draft, Shape};
 
 use crate::dist::Warp;
@@ -91,4 +91,11 @@ pub trait Drafter: Send {
 
     /// The tree is grown: leave the target as it was found.
     fn end(&mut self, cx: &mut Context);
+
+    /// Another of its kind for the same text when it had `tokens` tokens, its root the last of them: once begun, it proposes what
+    /// this one would have proposed then.
+    ///
+    /// # Errors
+    /// If a device fails.
+    fn at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError>;
 }

@@ -102,4 +102,10 @@ impl Drafter for ModelDrafter {
     }
 
     fn end(&mut self, _: &mut Context) {}
+
+    fn at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError> {
+        let mut decoder = self.decoder.fork()?;
+        decoder.truncate(tokens.saturating_sub(1));
+        Ok(Box::new(ModelDrafter { decoder, name: self.name.clone(), ran: Vec::new(), explorer: Explorer::default() }))
+    }
 }

@@ -27,4 +27,8 @@ impl Drafter for NoDraft {
     }
 
     fn end(&mut self, _: &mut Context) {}
+
+    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+        Ok(Box::new(NoDraft))
+    }
 }

@@ -1,8 +1,10 @@
 //! The target itself as its drafter: what perfect knowledge draws (bounds.md, "oracle tree").
 
 use super::explore::{Explorer, candidates};
+use super::shape::Limits;
 use super::{Candidate, Context, DraftError, Drafter};
-use crate::tree::TokenTree;
+use crate::theory::search::Search;
+use crate::tree::{TokenId, TokenTree};
 
 /// Reads the law that is sampled from off the target itself. With the best-first shape its tree holds the largest
 /// path probabilities of this context; greedy, it is the arg-max chain and all of it is accepted. It never pays in
@@ -41,5 +43,57 @@ impl Drafter for Oracle {
 
     fn end(&mut self, cx: &mut Context) {
         cx.target.discard();
+    }
+
+    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+        Ok(Box::new(Oracle::default()))
+    }
+}
+
+/// The tree that [`Oracle`] draws with the best-first shape, found pass by pass, with bounds while it is not finished.
+#[derive(Debug)]
+pub struct OracleSearch {
+    search: Search,
+    explorer: Explorer,
+    width: usize,
+    passes: usize,
+    /// Whether the cache has no room for more nodes.
+    full: bool,
+}
+
+impl OracleSearch {
+    /// The tree below `root`, within `limits`.
+    pub fn new(root: TokenId, limits: Limits) -> Self {
+        let width = limits.budget.saturating_sub(1);
+        let search = Search::new(root, width, limits.depth);
+        Self { search, explorer: Explorer::default(), width, passes: 0, full: false }
+    }
+
+    /// One pass of the target over the best nodes whose children are not known, at most `most`, which stay uncommitted behind
+    /// the context; between two calls nobody else may use the target. Says whether there was anything left to do.
+    ///
+    /// # Errors
+    /// If a forward fails, or there is no law.
+    pub fn refine(&mut self, cx: &mut Context, most: usize) -> Result<bool, DraftError> {
+        let nodes = if self.full { Vec::new() } else { self.search.open(most.max(1)) };
+        let ran = self.explorer.run(cx.target, self.search.explored(), &nodes, usize::MAX)?;
+        if ran == 0 {
+            self.full |= !nodes.is_empty();
+            return Ok(false);
+        }
+        let children = candidates(cx.target, ran, ran, self.width, cx.warp, cx.stop)?;
+        self.search.expand(&nodes[..ran], children.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))));
+        self.passes += 1;
+        Ok(true)
+    }
+
+    /// The tree as far as it is found.
+    pub fn search(&self) -> &Search {
+        &self.search
+    }
+
+    /// Passes made.
+    pub fn passes(&self) -> usize {
+        self.passes
     }
 }

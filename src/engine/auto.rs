@@ -108,7 +108,6 @@ impl Auto {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::tree::TokenTree;
 
     /// What the automatic budget did in `steps` steps with a drafter that takes `drafting` seconds for one node of which
     /// `p` is accepted, where a pass takes 1 s for any number of tokens.
@@ -117,11 +116,11 @@ mod tests {
         let mut auto = Auto::default();
         let step = |_| {
             let asked = auto.ask(64);
-            let mut tree = TokenTree::new(0);
+            let mut draft = Draft::nothing(0);
             if asked.is_some() {
-                tree.push(0, 1, 0.5);
+                draft.tree.push(0, 1, 0.5);
+                draft.asked = vec![true, false];
             }
-            let mut draft = Draft { tree, cut: Vec::new() };
             let draft_time = if asked.is_some() { drafting } else { 0.0 };
             let choice = auto.choose(&mut draft, asked, draft_time, 64, &cost);
             let expected = p * choice.kept as f64;

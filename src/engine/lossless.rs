@@ -2,49 +2,18 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::testing::{LAYERS, TableDecoder};
-use super::{Session, Vocabulary};
+use super::testing::{LAYERS, TableDecoder, run, session, settings};
 use crate::dist::{Law, Warp};
-use crate::draft::{Drafter, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle};
+use crate::draft::{EarlyExit, ModelDrafter};
 use crate::telemetry::{Ending, PositionRates, Reason, StepRecord, StepSettings, Tally};
 use crate::theory::cost::Cost;
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::verify;
 
 const DRAFTERS: [&str; 5] = ["none", "ngram", "early-exit", "model", "oracle"];
-
-fn settings(drafter: &str, shape: &str, budget: usize, temperature: f32) -> StepSettings {
-    let (drafter, shape) = (drafter.to_owned(), shape.to_owned());
-    StepSettings { drafter, shape, budget, auto: false, temperature, top_p: 1.0, top_k: None, seed: 11 }
-}
-
-fn session(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) -> Session {
-    let vocab = crate::model::Decoder::config(table).vocab;
-    let second = Box::new(TableDecoder::new(vocab, 99));
-    let drafters: Vec<Box<dyn Drafter>> = vec![
-        Box::new(NoDraft),
-        Box::new(Ngram::default()),
-        Box::new(EarlyExit::new(1, LAYERS).unwrap()),
-        Box::new(ModelDrafter::new(second, "second", vocab).unwrap()),
-        Box::new(Oracle::default()),
-    ];
-    let bytes = (0..vocab).map(|t| vec![b'a' + t as u8].into()).collect();
-    let vocabulary = Arc::new(Vocabulary::new(bytes, stop.to_vec()));
-    Session::new(Box::new(table.clone()), drafters, vocabulary, settings).unwrap()
-}
-
-fn run(session: &mut Session, prompt: &[TokenId], tokens: usize) -> (Vec<TokenId>, Vec<StepRecord>) {
-    session.start("x", prompt, tokens).unwrap();
-    let mut records = Vec::new();
-    while let Some(record) = session.step().unwrap() {
-        records.push(record);
-    }
-    (session.tokens()[prompt.len()..].to_vec(), records)
-}
 
 /// Plain decoding without any of the engine: one token at a time off the table.
 fn plain(table: &TableDecoder, stop: &[TokenId], warp: &Warp, prompt: &[TokenId], tokens: usize, context: usize) -> Vec<TokenId> {
@@ -95,7 +64,7 @@ proptest! {
                     }
                 }
                 // The same settings again give the same records, but for the times.
-                let again = run(&mut self::session(&table, &stop, settings(drafter, shape, budget, temperature)), &prompt, tokens).1;
+                let again = run(&mut super::testing::session(&table, &stop, settings(drafter, shape, budget, temperature)), &prompt, tokens).1;
                 let timeless = |r: &StepRecord| StepRecord { time: Default::default(), ..r.clone() };
                 prop_assert!(again.iter().map(timeless).eq(records.iter().map(timeless)));
                 let text: String = again.iter().flat_map(|r| r.emitted_text.clone()).collect();

@@ -2,9 +2,15 @@
 
 mod auto;
 mod calibrate;
+#[cfg(test)]
+mod ceiling_tests;
+mod ceilings;
 mod costs;
 mod laws;
 mod load;
+mod look;
+#[cfg(test)]
+mod look_tests;
 #[cfg(test)]
 mod lossless;
 mod options;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::telemetry::{Ending, Look, StepRecord, StepSettings};
+use crate::telemetry::{Ending, Fluid, Look, StepRecord, StepSettings};
 use crate::theory::cost::Cost;
 
 /// A wish of the person, applied before the next step.
@@ -107,6 +107,8 @@ pub enum Event {
         /// What was found.
         look: Look,
     },
+    /// The fluid bound at length, anew after each text and, within one, ever more rarely.
+    Fluid(Arc<Fluid>),
     /// A text ended.
     PromptEnded {
         /// How.

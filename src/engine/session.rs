@@ -4,14 +4,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::auto::Auto;
+use super::ceilings::Observed;
 use super::laws::Laws;
+use super::look::Past;
 use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::dist::{Moments, NotFinite, Warp};
 use crate::draft::shape::{Limits, grow};
 use crate::draft::{Context, Draft, DraftError, Drafter, Shape};
 use crate::model::{Decoder, ForwardError, Logits, Node, Parent, Pass};
-use crate::telemetry::{Ceilings, Ending, PositionEntropy, RunningMoments, StageTimes, StepRecord, StepSettings, TreeRecord};
+use crate::telemetry::{
+    Cause, Ending, Fluid, Miss, PositionEntropy, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord,
+};
 use crate::theory::cost::Cost;
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::{Draws, Verdict, verify};
@@ -63,6 +67,8 @@ struct Text {
     /// Whether `end` is where the context ends, rather than what was asked for.
     end_is_context: bool,
     step: usize,
+    /// The steps made, for looks at them.
+    past: Vec<Past>,
     stream: TextStream,
     ending: Option<Ending>,
 }
@@ -76,7 +82,7 @@ pub struct Session {
     pub(super) warp: Warp,
     settings: StepSettings,
     vocabulary: Arc<Vocabulary>,
-    moments: RunningMoments,
+    observed: Observed,
     auto: Auto,
     cost: Option<Cost>,
     text: Option<Text>,
@@ -101,7 +107,7 @@ impl Session {
             warp: settings.warp(),
             settings: settings.clone(),
             vocabulary,
-            moments: RunningMoments::default(),
+            observed: Observed::new(&settings.warp()),
             auto: Auto::default(),
             cost: None,
             text: None,
@@ -142,7 +148,9 @@ impl Session {
             self.auto = Auto::default();
         }
         if settings.warp() != self.warp {
-            self.moments = RunningMoments::default();
+            self.observed = Observed::new(&settings.warp());
+        } else if (StepSettings { seed: self.settings.seed, ..settings.clone() }) != self.settings {
+            self.observed.begin();
         }
         if let Some(text) = self.text.as_mut().filter(|_| settings.seed != self.settings.seed) {
             text.draws = Draws::new(settings.seed, &text.id);
@@ -199,6 +207,7 @@ impl Session {
             end: asked.min(context),
             end_is_context: context < asked,
             step: 0,
+            past: Vec::new(),
             stream: TextStream::default(),
             ending: (max_tokens == 0).then_some(Ending::Length),
         };
@@ -233,7 +242,7 @@ impl Session {
         let drafter = &mut *self.drafters[self.drafter];
         let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
         let mut draft = match (asked, cx.tokens.last()) {
-            (None, Some(&root)) => Draft { tree: TokenTree::new(root), cut: Vec::new() },
+            (None, Some(&root)) => Draft::nothing(root),
             _ => grow(self.shape, drafter, &mut cx, limits)
                 .map_err(|source| SessionError::Draft { name: drafter.name(), source })?,
         };
@@ -249,7 +258,7 @@ impl Session {
         let verified = Instant::now();
 
         let position = text.tokens.len();
-        let seen = observe(&*self.target, self.warp, &draft, &text.draws, position);
+        let seen = observe(&*self.target, self.warp, &draft, &text.draws, position, &mut self.observed);
         let Seen { verdict, tree: tree_record, entropy, expected_accepted, bonus_rank } = match seen {
             Ok(seen) => seen,
             Err(error) => {
@@ -275,8 +284,8 @@ impl Session {
             // A stop token ends the text and is no part of it.
             emitted_text.push(if stop.contains(token) { String::new() } else { text.stream.push(vocabulary.bytes(*token)) });
         }
-        entropy.iter().for_each(|e| self.moments.add(&e.law));
-        let (mu, mu2) = (self.moments.mu(), self.moments.mu2());
+        let (mu, mu2) = self.observed.moments();
+        let (ceilings, reached) = self.observed.end_step(expected_accepted, self.settings.budget);
         let mut record = StepRecord {
             prompt_id: text.id.clone(),
             step: text.step,
@@ -298,9 +307,20 @@ impl Session {
             time: StageTimes::default(),
             mu,
             mu2,
-            ceilings: Ceilings::at(mu, mu2, self.settings.budget, None),
-            reached: None,
+            ceilings,
+            reached,
         };
+        let nothing_on_purpose = most <= 1 || asked.is_none() || self.settings.drafter == "none";
+        if !nothing_on_purpose && text.ending.is_none() {
+            record.miss = Some(miss(&record, &draft));
+        }
+        text.past.push(Past {
+            position,
+            settings: record.settings.clone(),
+            limits: Limits { budget: most, ..limits },
+            expected: expected_accepted,
+            best: self.shape == Shape::BestFirst && asked == Some(most) && choice.is_none(),
+        });
         text.step += 1;
         record.time = StageTimes {
             draft: (drafted - began).as_secs_f64(),
@@ -312,6 +332,29 @@ impl Session {
             cost.follow(draft.tree.len(), record.time.verify);
         }
         Ok(Some(record))
+    }
+
+    /// The fluid bound at length, where it is time to tell it again; with `now` if there is anything new. It takes a few
+    /// milliseconds.
+    pub fn fluid(&mut self, now: bool) -> Option<Fluid> {
+        self.observed.at_length(self.settings.budget, now)
+    }
+
+    /// Step `step` of the present text, with the prompt's id and the text as it was before the step, the root last. None if there is no such step.
+    pub(super) fn past(&self, step: usize) -> Option<(&str, &[TokenId], &Past)> {
+        let text = self.text.as_ref()?;
+        let past = text.past.get(step)?;
+        Some((&text.id, text.tokens.get(..past.position)?, past))
+    }
+
+    /// The drafter of that name.
+    pub(super) fn drafter_named(&self, name: &str) -> Option<&dyn Drafter> {
+        self.drafters.iter().find(|d| d.name() == name).map(|d| &**d)
+    }
+
+    /// The vocabulary.
+    pub(super) fn vocabulary(&self) -> &Arc<Vocabulary> {
+        &self.vocabulary
     }
 
     /// What passes cost on this machine, measured ([`Session::measure_cost`]) or kept from another run: the automatic budget
@@ -337,7 +380,15 @@ struct Seen {
 }
 
 /// Reads the laws of the target's last pass, which was over `draft.tree`: what is accepted, and what the record needs.
-fn observe(target: &dyn Decoder, warp: Warp, draft: &Draft, draws: &Draws, position: usize) -> Result<Seen, NotFinite> {
+/// The laws of the tokens that come of it go into `observed`.
+fn observe(
+    target: &dyn Decoder,
+    warp: Warp,
+    draft: &Draft,
+    draws: &Draws,
+    position: usize,
+    observed: &mut Observed,
+) -> Result<Seen, NotFinite> {
     let tree: &TokenTree = &draft.tree;
     let mut laws = Laws::new(target, warp, tree.len());
     let verdict = verify(tree, |node| laws.sampled(node).cloned(), |depth| draws.at(position + depth))?;
@@ -362,6 +413,7 @@ fn observe(target: &dyn Decoder, warp: Warp, draft: &Draft, draws: &Draws, posit
     for (depth, &token) in verdict.emitted.iter().enumerate() {
         let law = laws.sampled(at)?;
         let (moments, p) = (law.moments(), law.p(token));
+        observed.add(law, moments);
         bonus_rank = law.rank(token);
         let plain: Moments = if warp == Warp::PLAIN { moments } else { laws.plain(at)?.moments() };
         entropy.push(PositionEntropy { law: moments, plain, p });
@@ -369,4 +421,27 @@ fn observe(target: &dyn Decoder, warp: Warp, draft: &Draft, draws: &Draws, posit
     }
     let expected_accepted = tree.expected_accepted(|i| record.p[i]);
     Ok(Seen { verdict, tree: record, entropy, expected_accepted, bonus_rank })
+}
+
+/// The refusal that ended the step of `record`, whose tree is `draft.tree` (see [`Miss`] and [`Cause`]).
+fn miss(record: &StepRecord, draft: &Draft) -> Miss {
+    let last = record.path.last().copied().unwrap_or(0);
+    let (q, draft_rank) = (draft.cut_q(last, record.bonus), draft.cut_rank(last, record.bonus));
+    let (asked, rank) = (draft.asked.get(last).is_some_and(|&asked| asked), record.bonus_rank);
+    let pi = record.entropy.iter().map(|e| e.p).product::<f64>();
+    // Where so many siblings are as likely that they fill the tree, an oracle misses it for certain.
+    let unlucky = record.ceilings.fluid_floor.is_some_and(|floor| pi < floor) || rank + 1 >= record.settings.budget;
+    Miss {
+        depth: record.accepted + 1,
+        token: record.bonus,
+        text: record.bonus_text.clone(),
+        class: TokenClass::of(&record.bonus_text),
+        p: record.entropy.last().map_or(0.0, |e| e.p),
+        pi,
+        rank,
+        q,
+        draft_rank,
+        asked,
+        cause: if unlucky { Cause::Unlucky } else { Cause::without_luck(rank, draft_rank, asked) },
+    }
 }

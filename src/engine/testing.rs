@@ -1,6 +1,13 @@
-//! A decoder for tests whose logits are a table: a hash of the whole path, so that every law can be enumerated.
+//! A decoder for tests whose logits are a table: a hash of the whole path, so that every law can be enumerated; and sessions
+//! over it.
+#![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
+use super::{Session, Vocabulary};
+use crate::draft::{Drafter, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle};
 use crate::model::{Config, Decoder, ForwardError, Logits, Node, Parent, Pass};
+use crate::telemetry::{StepRecord, StepSettings};
 use crate::tree::TokenId;
 
 /// Layers that it claims to have. Fewer give other logits, near the full ones.
@@ -150,4 +157,36 @@ impl Decoder for TableDecoder {
         fork.nodes.clear();
         Ok(Box::new(fork))
     }
+}
+
+/// Settings under seed 11.
+pub fn settings(drafter: &str, shape: &str, budget: usize, temperature: f32) -> StepSettings {
+    let (drafter, shape) = (drafter.to_owned(), shape.to_owned());
+    StepSettings { drafter, shape, budget, auto: false, temperature, top_p: 1.0, top_k: None, seed: 11 }
+}
+
+/// A session with all drafters; the second model is another table.
+pub fn session(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) -> Session {
+    let vocab = Decoder::config(table).vocab;
+    let second = Box::new(TableDecoder::new(vocab, 99));
+    let drafters: Vec<Box<dyn Drafter>> = vec![
+        Box::new(NoDraft),
+        Box::new(Ngram::default()),
+        Box::new(EarlyExit::new(1, LAYERS).unwrap()),
+        Box::new(ModelDrafter::new(second, "second", vocab).unwrap()),
+        Box::new(Oracle::default()),
+    ];
+    let bytes = (0..vocab).map(|t| vec![b'a' + t as u8].into()).collect();
+    let vocabulary = Arc::new(Vocabulary::new(bytes, stop.to_vec()));
+    Session::new(Box::new(table.clone()), drafters, vocabulary, settings).unwrap()
+}
+
+/// A text to its end: what came out, and the records.
+pub fn run(session: &mut Session, prompt: &[TokenId], tokens: usize) -> (Vec<TokenId>, Vec<StepRecord>) {
+    session.start("x", prompt, tokens).unwrap();
+    let mut records = Vec::new();
+    while let Some(record) = session.step().unwrap() {
+        records.push(record);
+    }
+    (session.tokens()[prompt.len()..].to_vec(), records)
 }

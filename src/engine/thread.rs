@@ -1,5 +1,6 @@
 //! The loop that repeats [`Session::step`]: it obeys commands between steps and tells what happens.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -8,9 +9,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::load::{Engine, load};
+use super::look::Looking;
 use super::{Command, EngineOptions, Event, Prompt};
 use crate::clean::causes;
-use crate::telemetry::Ending;
+use crate::telemetry::{Ending, Look};
 
 /// Plain decoding is timed first after so many steps: not before, since the first token is waited for.
 const FIRST_CALIBRATION: usize = 3;
@@ -53,8 +55,22 @@ pub(super) fn drive_with(
         Ok(engine) => {
             let EngineOptions { prompts, max_tokens, once, start_paused, .. } = options;
             let (present, paused, steps, calibrated) = (None, start_paused, 0, None);
-            let mut driver =
-                Driver { engine, prompts, max_tokens, once, orders, sink, present, paused, steps, calibrated, rested: false };
+            let mut driver = Driver {
+                engine,
+                prompts,
+                max_tokens,
+                once,
+                orders,
+                waiting: VecDeque::new(),
+                sink,
+                present,
+                paused,
+                steps,
+                calibrated,
+                rested: false,
+                look_every: 0,
+                looking: None,
+            };
             match driver.run() {
                 Err(end) => end,
             }
@@ -90,6 +106,8 @@ struct Driver<'a> {
     max_tokens: usize,
     once: bool,
     orders: &'a Receiver<Command>,
+    /// Commands that came while a step was looked at.
+    waiting: VecDeque<Command>,
     sink: &'a mut dyn FnMut(Event) -> bool,
     /// Index of the prompt that was begun last, or refused in its turn.
     present: Option<usize>,
@@ -100,6 +118,10 @@ struct Driver<'a> {
     calibrated: Option<Instant>,
     /// Whether it was timed since the engine last had nothing to do.
     rested: bool,
+    /// Which steps are looked at when they are made: each one whose number is a multiple of this; 0 for none.
+    look_every: usize,
+    /// The look that is refined while it waits.
+    looking: Option<Looking>,
 }
 
 impl Driver<'_> {
@@ -128,19 +150,40 @@ impl Driver<'_> {
         if (self.sink)(event) { Ok(()) } else { Err(End::Quit) }
     }
 
-    /// The next command. While paused there is nothing to do but to wait for it.
+    /// The next command. While paused there is nothing to do but to refine a look, where there is one, and to wait.
     fn order(&mut self) -> Result<Option<Command>, End> {
-        match self.orders.try_recv() {
-            Ok(order) => return Ok(Some(order)),
-            Err(TryRecvError::Disconnected) => return Err(End::Quit),
-            Err(TryRecvError::Empty) if !self.paused => return Ok(None),
-            Err(TryRecvError::Empty) => {}
+        loop {
+            if let Some(order) = self.ordered()? {
+                return Ok(Some(order));
+            }
+            if !self.paused {
+                return Ok(None);
+            }
+            if !self.look_on()? {
+                break;
+            }
         }
         self.rest()?;
         self.orders.recv().map(Some).map_err(|_| End::Quit)
     }
 
+    /// The next command, if one has come.
+    fn ordered(&mut self) -> Result<Option<Command>, End> {
+        if let Some(order) = self.waiting.pop_front() {
+            return Ok(Some(order));
+        }
+        match self.orders.try_recv() {
+            Ok(order) => Ok(Some(order)),
+            Err(TryRecvError::Disconnected) => Err(End::Quit),
+            Err(TryRecvError::Empty) => Ok(None),
+        }
+    }
+
     fn obey(&mut self, order: Command) -> Result<(), End> {
+        // A look lasts until another wish comes.
+        if let Some(looking) = self.looking.take() {
+            self.looked(&looking, false)?;
+        }
         match order {
             Command::Pause => self.pause(),
             Command::Resume => {
@@ -170,8 +213,19 @@ impl Driver<'_> {
                 Some(index) => self.begin(index).map(drop),
                 None => self.refuse(&"there is no prompt yet"),
             },
-            // Nothing is looked at yet.
-            Command::LookEvery(_) | Command::Look(_) => Ok(()),
+            Command::LookEvery(every) => {
+                self.look_every = every;
+                Ok(())
+            }
+            Command::Look(_) if !self.paused => self.refuse(&"a step is looked at while it waits: pause first"),
+            Command::Look(step) => match self.engine.session.look(step) {
+                Ok(Some(looking)) => {
+                    self.looking = Some(looking);
+                    Ok(())
+                }
+                Ok(None) => self.refuse(&format!("the present text has no step {step} to look at")),
+                Err(why) => self.refuse(&format!("step {step} can't be looked at: {why}")),
+            },
             Command::Quit => Err(End::Quit),
         }
     }
@@ -197,9 +251,17 @@ impl Driver<'_> {
             self.next()?;
         }
         let Some(record) = self.engine.session.step().map_err(End::failed)? else { return Ok(()) };
+        let step = record.step;
         self.steps += 1;
         self.tell(Event::Step(Arc::new(record)))?;
-        if let Some(ending) = self.engine.session.ending() {
+        if self.look_every > 0 && step.is_multiple_of(self.look_every) {
+            self.look_at_once(step)?;
+        }
+        let ending = self.engine.session.ending();
+        if let Some(fluid) = self.engine.session.fluid(ending.is_some()) {
+            self.tell(Event::Fluid(Arc::new(fluid)))?;
+        }
+        if let Some(ending) = ending {
             self.tell(Event::PromptEnded { ending })?;
             self.rested = false;
             self.rest()?;
@@ -212,6 +274,51 @@ impl Driver<'_> {
             self.measure_cost()?;
         }
         Ok(())
+    }
+
+    fn looked(&mut self, looking: &Looking, refining: bool) -> Result<(), End> {
+        let (prompt_id, look) = (looking.prompt_id.clone(), Look { refining, ..looking.found() });
+        self.tell(Event::Looked { prompt_id, step: looking.step, look })
+    }
+
+    /// Looks at the step that was just made, to the end or until a command comes. A look that fails is the last one: the steps
+    /// themselves may go on.
+    fn look_at_once(&mut self, step: usize) -> Result<(), End> {
+        let mut broken_off = false;
+        let looked = self.engine.session.look(step).and_then(|looking| {
+            let Some(mut looking) = looking else { return Ok(None) };
+            while looking.refine()? {
+                match self.orders.try_recv() {
+                    Ok(order) => self.waiting.push_back(order),
+                    Err(TryRecvError::Empty) => continue,
+                    Err(TryRecvError::Disconnected) => broken_off = true,
+                }
+                break;
+            }
+            Ok(Some(looking))
+        });
+        match looked {
+            _ if broken_off => Err(End::Quit),
+            Ok(Some(looking)) => self.looked(&looking, false),
+            Ok(None) => Ok(()),
+            Err(why) => {
+                self.look_every = 0;
+                self.refuse(&format!("steps can't be looked at: {why}"))
+            }
+        }
+    }
+
+    /// Refines the look that there is by one pass; says whether there was one.
+    fn look_on(&mut self) -> Result<bool, End> {
+        let Some(mut looking) = self.looking.take() else { return Ok(false) };
+        match looking.refine() {
+            Ok(more) => {
+                self.looked(&looking, more)?;
+                self.looking = Some(looking).filter(|_| more);
+            }
+            Err(why) => self.refuse(&format!("step {} can't be looked at: {why}", looking.step))?,
+        }
+        Ok(true)
     }
 
     fn measure_cost(&mut self) -> Result<(), End> {

@@ -14,7 +14,7 @@ use super::thread::drive_with;
 use super::{Command, EngineOptions, Event, Prompt, RunInfo, Session, Vocabulary};
 use crate::dist::{Law, Warp};
 use crate::draft::{Drafter, EarlyExit, Ngram, NoDraft, Oracle};
-use crate::telemetry::{Ending, StepSettings};
+use crate::telemetry::{Ending, Look, StepSettings};
 use crate::tree::TokenId;
 
 const VOCAB: usize = 5;
@@ -113,7 +113,7 @@ fn words(events: &[Event]) -> Vec<String> {
                 steps += 1;
                 continue;
             }
-            Event::Calibrated { .. } | Event::Cost(_) | Event::Looked { .. } => continue,
+            Event::Calibrated { .. } | Event::Cost(_) | Event::Looked { .. } | Event::Fluid(_) => continue,
             Event::Loading { what, .. } => what.clone(),
             Event::Ready { .. } => "ready".into(),
             Event::PromptStarted { index, id, .. } => format!("start {index} {id}"),
@@ -339,6 +339,74 @@ fn a_refused_prompt_leaves_the_text_that_is_written() {
     assert_eq!(steps[..5], [0, 1, 2, 3, 0]);
 }
 
+fn looks(events: &[Event]) -> Vec<(&str, usize, Look)> {
+    (events.iter())
+        .filter_map(|e| if let Event::Looked { prompt_id, step, look } = e { Some((&**prompt_id, *step, *look)) } else { None })
+        .collect()
+}
+
+#[test]
+fn each_kth_step_is_looked_at_right_after_it() {
+    let loading = |e: &Event| matches!(e, Event::Loading { .. });
+    let options = EngineOptions { once: true, ..options(&["abc", "ca"]) };
+    let (mut asked, mut counts) = (false, Vec::new());
+    for every in [0, 1, 3] {
+        let events = run(&options, &table(), |_, event, commands| {
+            if loading(event) && !std::mem::replace(&mut asked, true) {
+                commands.send(Command::LookEvery(every)).unwrap();
+            }
+            true
+        });
+        asked = false;
+        assert_eq!(texts(&events), [plain("p0", "abc", 12), plain("p1", "ca", 12)], "looking changes no text");
+        for (at, event) in events.iter().enumerate() {
+            let Event::Step(record) = event else { continue };
+            let looked = events.get(at + 1).filter(|e| matches!(e, Event::Looked { .. }));
+            assert_eq!(looked.is_some(), every > 0 && record.step % every.max(1) == 0);
+            if let Some(Event::Looked { prompt_id, step, look }) = looked {
+                assert_eq!((prompt_id, step), (&record.prompt_id, &record.step));
+                assert!(look.converged() && !look.refining, "{look:?}");
+                assert!(look.oracle_upper >= record.expected_accepted - 1e-9);
+            }
+        }
+        counts.push(looks(&events).len());
+    }
+    assert!(counts[0] == 0 && counts[1] > counts[2] && counts[2] >= 2, "{counts:?}");
+}
+
+#[test]
+fn while_paused_a_step_is_looked_at_until_it_is_refined_or_another_wish_comes() {
+    use Command::{Look, Pause, Quit, Resume};
+    let settings = StepSettings { budget: 40, ..settings() };
+    let options = EngineOptions { settings, max_tokens: 30, ..options(&["abc"]) };
+    let (mut steps, roomy) = (0, TableDecoder::new(VOCAB, 17));
+    let events = run(&options, &roomy, |_, event, commands| {
+        steps += usize::from(is_step(event));
+        match event {
+            Event::Step(_) if steps == 3 => [Pause, Look(1)].into_iter().for_each(|c| commands.send(c).unwrap()),
+            // The first look of step 1 is told; its second pass comes after another wish.
+            Event::Looked { step: 1, look, .. } if look.passes == 1 && look.refining => commands.send(Look(0)).unwrap(),
+            Event::Looked { step: 0, look, .. } if !look.refining => {
+                [Look(7), Resume, Look(0)].into_iter().for_each(|c| commands.send(c).unwrap());
+            }
+            Event::Step(_) if steps == 6 => commands.send(Quit).unwrap(),
+            _ => {}
+        }
+        true
+    });
+    let looks = looks(&events);
+    let of = |step: usize| looks.iter().filter(move |l| l.1 == step).map(|l| l.2).collect::<Vec<_>>();
+    let (first, second) = (of(1), of(0));
+    assert_eq!((first.len(), first[0].refining, first[1].refining, first[1].passes), (2, true, false, 1), "{first:?}");
+    assert!(second.len() > 1 && second.last().is_some_and(|l| l.converged()), "{second:?}");
+    assert!(second.windows(2).all(|w| w[0].oracle_upper >= w[1].oracle_upper && w[0].oracle_lower <= w[1].oracle_lower));
+    assert_eq!(
+        refusals(&events),
+        ["the present text has no step 7 to look at", "a step is looked at while it waits: pause first"]
+    );
+    assert!(plain("p0", "abc", 30).starts_with(&texts(&events)[0]));
+}
+
 #[test]
 fn a_prompt_that_cannot_be_run_is_passed_over() {
     let long = "b".repeat(CONTEXT + 2);
@@ -435,6 +503,8 @@ fn command() -> impl Strategy<Value = Command> {
         (0usize..5).prop_map(Command::Prompt),
         "[a-e]{0,44}".prop_map(Command::Text),
         Just(Command::Again),
+        (0usize..3).prop_map(Command::LookEvery),
+        (0usize..4).prop_map(Command::Look),
     ]
 }
 

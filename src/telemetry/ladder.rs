@@ -1,4 +1,5 @@
-//! How far a step stayed from what was possible, and why: marks, losses and misses. Types only; who makes them is the engine.
+//! How far a step stayed from what was possible, and why: what the engine finds out. What is made of it stands in `losses` and
+//! `misses`.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,23 @@ pub struct Look {
     pub drafter_best: Option<f64>,
     /// Whether it goes on being refined.
     pub refining: bool,
+}
+
+impl Look {
+    /// A look is done when its bounds agree to this part of the upper one.
+    pub const TOLERANCE: f64 = 0.01;
+
+    /// Whether the bounds agree to the tolerance. Of a look that is neither this nor refined, more is not known: it was broken
+    /// off, or there was no room.
+    pub fn converged(&self) -> bool {
+        self.oracle_upper - self.oracle_lower <= Self::TOLERANCE * self.oracle_upper
+    }
+
+    /// The oracle's mark on the ladder of a step with this E\[X | T\]: the mass of the best tree of P nodes that is known, be it
+    /// the one found, the drafter's, or the one that was verified.
+    pub fn oracle(&self, expected: f64) -> f64 {
+        self.oracle_lower.max(expected).max(self.drafter_best.unwrap_or(0.0))
+    }
 }
 
 /// What a token looks like, by its text.
@@ -80,7 +98,8 @@ pub struct Miss {
     pub draft_rank: Option<usize>,
     /// Whether the drafter was asked what comes there.
     pub asked: bool,
-    /// Why, as far as is known without the oracle tree of this context: by the floor of the fluid bound, where there is one.
+    /// Why, as far as is known without the oracle tree of this context: unlucky where the path probability lies below the floor
+    /// of the fluid bound, and where at least P tokens are more likely at its own place.
     pub cause: Cause,
 }
 
@@ -91,6 +110,31 @@ pub struct Interval {
     pub low: f64,
     /// Upper end.
     pub high: f64,
+}
+
+/// The fluid bound at length, from all positions since the warp last changed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fluid {
+    /// Positions that it comes from.
+    pub positions: usize,
+    /// The bound of a tree of P nodes, for P = 0, 1, 2, ...; not capped by the present budget.
+    pub curve: Vec<f64>,
+    /// What the bound would be if all contexts were of one kind, by their entropy. Real text mixes kinds, and contexts of a kind
+    /// follow each other; the bound of the whole pool takes each as drawn anew.
+    pub kinds: Vec<FluidKind>,
+}
+
+/// Positions whose law's entropy lies in one range, and their bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FluidKind {
+    /// The range begins here, in nats, and ends where the next one begins.
+    pub entropy_from: f64,
+    /// Their share of all positions.
+    pub share: f64,
+    /// Mean entropy in nats; 0 of no position.
+    pub mu: f64,
+    /// The fluid bound from them alone, at the present budget. None of no position.
+    pub fluid: Option<f64>,
 }
 
 /// Means over the steps at the present settings, with intervals by a block bootstrap over steps.

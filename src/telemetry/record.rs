@@ -31,6 +31,19 @@ pub struct TreeRecord {
     pub rank: Vec<usize>,
 }
 
+impl TreeRecord {
+    /// pi of each node: the product of p along its path, the root's being 1. A record from a file can be anything: where a
+    /// parent does not come before its child it counts as the root.
+    pub fn path_products(&self) -> Vec<f64> {
+        let mut pi: Vec<f64> = Vec::with_capacity(self.p.len());
+        for (i, &p) in self.p.iter().enumerate() {
+            let parent = self.parents.get(i).copied().flatten().filter(|&parent| parent < i);
+            pi.push(if i == 0 { 1.0 } else { p * parent.map_or(1.0, |parent| pi[parent]) });
+        }
+        pi
+    }
+}
+
 /// Entropy of the law from which one generated token came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PositionEntropy {

@@ -1,7 +1,12 @@
 //! The ceilings of speculative decoding (pure, f64, nats throughout).
 //!
-//! `bounds` has the closed forms, `pool` the fluid bound of the observed laws, `cost` what a pass costs on this machine.
+//! `bounds` has the closed forms, `pool` the fluid bound of the observed laws, `cost` what a pass costs on this machine,
+//! `intervals` how sure it is, `search` the best tree of one context and how near it is while it is looked for,
+//! `speed` the ceilings of the wall clock.
 
 pub mod bounds;
 pub mod cost;
+pub mod intervals;
 pub mod pool;
+pub mod search;
+pub mod speed;

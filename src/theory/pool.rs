@@ -78,14 +78,42 @@ impl Pool {
 
     /// Adds the law of one generated position, as it is sampled from, with its `moments` (which the caller has already).
     pub fn add(&mut self, law: &Law, moments: Moments) {
-        let (cells, scale) = (&mut self.cells, self.per_nat as f32);
+        Self::add_to([self], law, moments);
+    }
+
+    /// Adds the law of one generated position to each of `pools`, in one pass over its probabilities.
+    pub fn add_to<const N: usize>(mut pools: [&mut Pool; N], law: &Law, moments: Moments) {
         law.surprisals(CUT as f32, |x, p| {
-            if let Some(cell) = cells.get_mut((x * scale) as usize) {
-                cell.mass += p;
-                cell.count += 1.0;
+            for pool in &mut pools {
+                if let Some(cell) = pool.cells.get_mut((x * pool.per_nat as f32) as usize) {
+                    cell.mass += p;
+                    cell.count += 1.0;
+                }
             }
         });
-        self.count(moments);
+        pools.into_iter().for_each(|pool| pool.count(moments));
+    }
+
+    /// Adds all laws of another pool, each `times` times. Pools of another grid have nothing that could be added: false is
+    /// given back, and nothing is done.
+    pub fn absorb(&mut self, other: &Pool, times: usize) -> bool {
+        let (weight, fits) = (times as f64, self.per_nat == other.per_nat);
+        if fits && times > 0 {
+            for (cell, more) in self.cells.iter_mut().zip(&other.cells) {
+                cell.mass += weight * more.mass;
+                cell.count += weight * more.count;
+            }
+            self.positions += times * other.positions;
+            self.entropy += weight * other.entropy;
+            self.second += weight * other.second;
+        }
+        fits
+    }
+
+    /// Forgets all laws.
+    pub fn clear(&mut self) {
+        self.cells.fill(Cell::default());
+        (self.positions, self.entropy, self.second) = (0, 0.0, 0.0);
     }
 
     /// Adds a law given by its probabilities. Those that are 0 take no part; the others are taken to sum to 1.
@@ -136,6 +164,19 @@ impl Pool {
         self.sweep(drafted.max(1), drafted..=drafted).pop()
     }
 
+    /// The same with its floor: the path probability e^-t at which the tree that the bound describes has P nodes, so that a tree of
+    /// the P best holds what lies above it and nothing below. The floor is that of the grid point where N reaches P, which differs
+    /// from the exact one by less than a cell's width a step. None where there is none: nothing drafted, or every token certain.
+    pub fn fluid_and_floor(&self, drafted: usize) -> Option<(f64, Option<f64>)> {
+        if self.positions == 0 {
+            return None;
+        }
+        let points = self.renewal(drafted.max(1) as f64);
+        let at = points.iter().position(|g| g.number >= drafted as f64).or(points.len().checked_sub(1));
+        let floor = at.and_then(|at| points.get(at)).map(|g| g.floor).filter(|_| drafted > 0);
+        Some((bound(&points, at, drafted as f64), floor))
+    }
+
     /// The fluid bound for every P from 0 to `most`: entry P is that of a tree of P nodes. Empty while the pool is.
     pub fn fluid_curve(&self, most: usize) -> Vec<f64> {
         self.sweep(most.max(1), 0..=most)
@@ -154,7 +195,7 @@ impl Pool {
                 while at + 1 < points.len() && points[at].number < p {
                     at += 1;
                 }
-                points.get(at).map_or(p, |g| (g.mass + (p - g.number) * g.floor).clamp(0.0, p))
+                bound(&points, Some(at), p)
             })
             .collect()
     }
@@ -213,6 +254,11 @@ struct Point {
     floor: f64,
 }
 
+/// The bound for a tree of `p` nodes at the grid point `at`; `p` itself where there is none.
+fn bound(points: &[Point], at: Option<usize>, p: f64) -> f64 {
+    at.and_then(|at| points.get(at)).map_or(p, |g| (g.mass + (p - g.number) * g.floor).clamp(0.0, p))
+}
+
 /// The inner product, in lanes that vectorise; the order of the sum is fixed.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     const LANES: usize = 8;
@@ -253,6 +299,31 @@ mod tests {
         let curve = pool.fluid_curve(1024);
         assert!(curve.iter().enumerate().all(|(p, &f)| f == p as f64));
         assert_eq!(pool.fluid(0), Some(0.0));
+        assert_eq!(pool.fluid_and_floor(9), Some((9.0, None)));
+    }
+
+    #[test]
+    fn a_pool_that_absorbs_others_is_the_pool_of_all() {
+        let (a, b): (&[f64], &[f64]) = (&[0.9, 0.1], &[0.5, 0.3, 0.2]);
+        let mut sum = pool(&[a]);
+        assert!(sum.absorb(&pool(&[b]), 2) && sum.absorb(&pool(&[a]), 0));
+        let all = pool(&[a, b, b]);
+        assert_eq!((sum.positions(), sum.fluid(7)), (3, all.fluid(7)));
+        assert!(!sum.absorb(&Pool::with_grid(16), 1));
+        sum.clear();
+        assert_eq!(sum, Pool::new());
+    }
+
+    #[test]
+    fn the_floor_is_that_of_the_last_node() {
+        // Four equal tokens: the first four nodes have 1/4 each, the next sixteen 1/16.
+        let pool = pool(&[&[0.25; 4]]);
+        for (p, want) in [(1, 0.25), (4, 0.25), (5, 0.0625), (20, 0.0625), (21, 1.0 / 64.0)] {
+            let floor = pool.fluid_and_floor(p).unwrap().1.unwrap();
+            assert!((floor / want - 1.0).abs() < 0.01, "P {p}: {floor} for {want}");
+        }
+        assert_eq!(pool.fluid_and_floor(0), Some((0.0, None)));
+        assert_eq!(Pool::new().fluid_and_floor(3), None);
     }
 
     #[test]
@@ -271,6 +342,7 @@ mod tests {
         let curve = pool.fluid_curve(300);
         for p in [0, 1, 2, 15, 63, 300] {
             assert_eq!(pool.fluid(p), Some(curve[p]));
+            assert_eq!(pool.fluid_and_floor(p).map(|f| f.0), Some(curve[p]));
         }
     }
 

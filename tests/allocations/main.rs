@@ -67,7 +67,6 @@ fn write(decoder: &mut CpuDecoder, prompt: &[Node], tree: &[Node]) {
 }
 
 #[test]
-#[ignore = "the kernels allocate a row of half-precision numbers for each thread in each pass"]
 fn a_pass_allocates_nothing_once_its_sizes_were_seen() {
     let _turn = TURN.lock();
     let chain = |i: usize| i.checked_sub(1).map_or(Parent::Context, Parent::Slot);

@@ -87,7 +87,7 @@ impl Report {
                 self.loading(what, done);
             }
             Event::Ready { info, .. } => self.ready(&info)?,
-            Event::Cost(_) | Event::Looked { .. } => {}
+            Event::Cost(_) | Event::Fluid(_) | Event::Looked { .. } => {}
             Event::Calibrated { plain_tokens_per_second } => self.plain.push(plain_tokens_per_second),
             Event::PromptStarted { index, id, .. } => {
                 let title = format!("prompt {} of {} ({id})", index + 1, self.count);

@@ -1,80 +1,26 @@
 //! The tree of the largest path probabilities.
 
-use std::cmp::Ordering;
-
-use super::{Cut, Draft, Limits};
+use super::{Cut, Draft, Limits, WIDTH};
 use crate::draft::{Candidate, Context, DraftError, Drafter};
-use crate::tree::{TokenId, TokenTree};
+use crate::theory::search::{Found, Search};
+use crate::tree::TokenId;
 
-/// A candidate on its way into the tree.
-#[derive(Clone, Copy, Debug)]
-struct Item {
-    /// Product of q along its path, its own included.
-    path_q: f64,
-    depth: usize,
-    candidate: Candidate,
-    /// Its parent among the explored nodes.
-    parent: usize,
-    /// Its own index among the explored nodes, once it is one.
-    node: Option<usize>,
-}
-
-impl Item {
-    /// Falling path probability; ties to the lower depth, then the lower id. A parent never comes after its child,
-    /// since q <= 1.
-    fn order(a: &Item, b: &Item) -> Ordering {
-        (b.path_q.total_cmp(&a.path_q))
-            .then(a.depth.cmp(&b.depth))
-            .then(a.candidate.token.cmp(&b.candidate.token))
-            .then(a.parent.cmp(&b.parent))
-    }
-}
-
-/// The B - 1 nodes of highest path probability under the drafter, exactly (bounds.md, "Best tree of P nodes").
-///
-/// Of all candidates known so far the best P are kept; those of them whose children are unknown are expanded in one
-/// batch, until there are none. What falls out of the best P can't come back, and a child never comes before its
-/// parent, so what stays is the best tree. The last of P needs no expansion: its children come after it.
+/// The B - 1 nodes of highest path probability under the drafter, exactly (bounds.md, "Best tree of P nodes"): a [`Search`] that
+/// expands all that can be expanded in one batch, until there is nothing.
 pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits) -> Result<Draft, DraftError> {
     let drafted = limits.budget.saturating_sub(1);
-    let mut explored = TokenTree::new(root);
-    let mut path_q = vec![1.0];
-    let (mut best, mut rest): (Vec<Item>, Vec<Item>) = (Vec::new(), Vec::new());
-    let mut frontier = if drafted > 0 && limits.depth > 0 { vec![0] } else { Vec::new() };
-    while !frontier.is_empty() {
-        let proposed = drafter.propose(cx, &explored, &frontier, drafted)?;
-        for (&parent, candidates) in frontier.iter().zip(proposed) {
-            best.extend(candidates.into_iter().filter(|c| c.q > 0.0).map(|c| {
-                let candidate = Candidate { q: c.q.min(1.0), ..c };
-                Item { path_q: path_q[parent] * candidate.q, depth: explored.depth(parent) + 1, candidate, parent, node: None }
-            }));
+    let mut search = Search::new(root, drafted, limits.depth);
+    loop {
+        let nodes = search.open(usize::MAX);
+        if nodes.is_empty() {
+            break;
         }
-        best.sort_by(Item::order);
-        rest.extend(best.drain(drafted.min(best.len())..));
-        frontier.clear();
-        for item in best.iter_mut().take(drafted - 1) {
-            if item.node.is_none() && item.depth < limits.depth {
-                let node = explored.push(item.parent, item.candidate.token, item.candidate.q);
-                path_q.push(item.path_q);
-                item.node = Some(node);
-                frontier.push(node);
-            }
-        }
+        let proposed = drafter.propose(cx, search.explored(), &nodes, drafted.max(WIDTH))?;
+        search.expand(&nodes, proposed.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))));
     }
-    // From explored nodes to those of the tree.
-    let mut place = vec![None; explored.len()];
-    place[0] = Some(0);
-    let mut tree = TokenTree::new(root);
-    for item in &best {
-        if let Some(parent) = place[item.parent] {
-            let node = tree.push(parent, item.candidate.token, item.candidate.q);
-            if let Some(explored) = item.node {
-                place[explored] = Some(node);
-            }
-        }
-    }
-    let cut = rest.iter().filter_map(|item| place[item.parent].map(|parent| Cut { parent, candidate: item.candidate })).collect();
-    Ok(Draft { tree, cut })
+    let Found { tree, left, expanded: asked } = search.found();
+    let cut = left.into_iter().map(|left| Cut { parent: left.parent, candidate: Candidate { token: left.token, q: left.p } });
+    Ok(Draft { tree, cut: cut.collect(), asked })
 }
 
 #[cfg(test)]
@@ -141,9 +87,17 @@ mod tests {
             }
             // The same again is the same again, and what was cut is not in the tree.
             prop_assert_eq!(&grown(&table, budget, depth).0, &draft);
+            prop_assert_eq!(draft.asked.len(), tree.len());
+            prop_assert!(tree.nodes().all(|i| draft.asked[tree.parent(i).unwrap()]), "a child of a node that nobody asked about");
             for cut in &draft.cut {
                 prop_assert!(tree.child(cut.parent, cut.candidate.token).is_none());
                 prop_assert_eq!(draft.cut_q(cut.parent, cut.candidate.token), Some(cut.candidate.q));
+                let path: Vec<u32> = tree.path(cut.parent).into_iter().map(|n| tree.token(n)).collect();
+                let mut known = law(&table, &path);
+                known.retain(|c| c.q > 0.0);
+                known.sort_by(|a, b| b.q.total_cmp(&a.q).then(a.token.cmp(&b.token)));
+                let rank = known.iter().position(|c| c.token == cut.candidate.token);
+                prop_assert_eq!(draft.cut_rank(cut.parent, cut.candidate.token), rank);
             }
         }
     }

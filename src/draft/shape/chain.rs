@@ -1,22 +1,21 @@
 //! One token a depth.
 
-use super::{Cut, Draft, Limits};
+use super::{Cut, Draft, Limits, WIDTH};
 use crate::draft::{Context, DraftError, Drafter};
-use crate::tree::{TokenId, TokenTree};
-
-/// Candidates asked for at each depth. Only the best is drafted; the others tell what the drafter knew when it missed.
-const WIDTH: usize = 8;
+use crate::tree::TokenId;
 
 /// The drafter's best token at each depth, until the budget or the depth is reached or it has no more.
 pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits) -> Result<Draft, DraftError> {
-    let mut draft = Draft { tree: TokenTree::new(root), cut: Vec::new() };
+    let mut draft = Draft::nothing(root);
     let mut at = 0;
     while draft.tree.len() < limits.budget && draft.tree.depth(at) < limits.depth {
+        draft.asked[at] = true;
         let proposed = drafter.propose(cx, &draft.tree, &[at], WIDTH)?;
         let mut candidates = proposed.into_iter().flatten().filter(|c| c.q > 0.0);
         let Some(best) = candidates.next() else { break };
         draft.cut.extend(candidates.map(|candidate| Cut { parent: at, candidate }));
         at = draft.tree.push(at, best.token, best.q.min(1.0));
+        draft.asked.push(false);
     }
     Ok(draft)
 }
@@ -48,6 +47,9 @@ mod tests {
             if drafted > 0 {
                 assert_eq!(draft.cut_q(0, 7), Some(0.25));
                 assert_eq!(draft.cut_q(0, 0), None);
+                assert_eq!((draft.cut_rank(0, 7), draft.cut_rank(0, 0)), (Some(1), None));
+                // The last was asked about only where the drafter had nothing more.
+                assert!(draft.asked[..drafted].iter().all(|&asked| asked) && draft.asked[drafted] == (drafted == 5));
             }
         }
     }

@@ -33,6 +33,9 @@ impl Shape {
     }
 }
 
+/// Candidates asked for below a node, at least. Fewer may be needed; the others tell what the drafter knew when it missed.
+const WIDTH: usize = 8;
+
 /// How far a tree may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -58,9 +61,16 @@ pub struct Draft {
     pub tree: TokenTree,
     /// What was proposed below nodes of the tree and is not in it.
     pub cut: Vec<Cut>,
+    /// For each node of the tree whether the drafter was asked what comes after it.
+    pub asked: Vec<bool>,
 }
 
 impl Draft {
+    /// The root alone, and nothing asked.
+    pub fn nothing(root: TokenId) -> Draft {
+        Draft { tree: TokenTree::new(root), cut: Vec::new(), asked: vec![false] }
+    }
+
     /// Keeps the first `drafted` drafted nodes; the others are cut.
     pub fn keep(&mut self, drafted: usize) {
         for i in drafted + 1..self.tree.len() {
@@ -70,11 +80,21 @@ impl Draft {
         }
         self.cut.retain(|cut| cut.parent <= drafted);
         self.tree.truncate(drafted + 1);
+        self.asked.truncate(drafted + 1);
     }
 
     /// The drafter's probability of `token` below `parent`, if it was proposed there and left out.
     pub fn cut_q(&self, parent: usize, token: TokenId) -> Option<f64> {
         self.cut.iter().find(|cut| cut.parent == parent && cut.candidate.token == token).map(|cut| cut.candidate.q)
+    }
+
+    /// The rank of `token` among all that was proposed below `parent`, 0 for the best, if it was proposed there and left out.
+    pub fn cut_rank(&self, parent: usize, token: TokenId) -> Option<usize> {
+        let own = self.cut_q(parent, token)?;
+        let before = |q: f64, other: TokenId| q > own || (q == own && other < token);
+        let drafted = self.tree.children(parent).filter(|&c| before(self.tree.q(c), self.tree.token(c))).count();
+        let cut = self.cut.iter().filter(|cut| cut.parent == parent && before(cut.candidate.q, cut.candidate.token)).count();
+        Some(drafted + cut)
     }
 }
 
@@ -134,5 +154,9 @@ pub(super) mod testing {
             Ok(nodes.iter().map(below).collect())
         }
         fn end(&mut self, _: &mut Context) {}
+
+        fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+            Err(DraftError::Unfit("a drafter for tests has one text".into()))
+        }
     }
 }

@@ -38,6 +38,8 @@ struct Arrays {
     marks: Shared<u8>,
     /// Weighted values.
     sums: Shared<f32>,
+    /// The maximum score and the sum of weights of each query.
+    totals: Shared<f32>,
 }
 
 impl Room {
@@ -55,6 +57,7 @@ impl Room {
             tail: Shared::new(rows * self.tiles * LANES),
             marks: Shared::new(self.tiles),
             sums: Shared::new(rows * c.head_dim.next_multiple_of(LANES)),
+            totals: Shared::new(2 * rows),
         });
     }
 }
@@ -211,12 +214,8 @@ impl Attention<'_> {
         }
 
         // Weights.
-        let (mut most, mut total) = ([0f32; 64], [0f32; 64]);
-        debug_assert!(rows <= 64 || per > 64 / GROUP);
-        let mut far = Vec::new();
-        if rows > 64 {
-            far = vec![(0f32, 0f32); rows];
-        }
+        // SAFETY: as above.
+        let totals = unsafe { arrays.totals.write(0..2 * rows) };
         for (r, scores) in scores.chunks_exact_mut(stride).enumerate() {
             let seen = self.sight(group.start + r / per).end.min(to).saturating_sub(from);
             // SAFETY: the CPU has the kernel's instructions.
@@ -224,10 +223,7 @@ impl Attention<'_> {
             if seen == 0 {
                 scores.fill(0.0);
             }
-            match far.get_mut(r) {
-                Some(far) => *far = (m, l),
-                None => (most[r], total[r]) = (m, l),
-            }
+            (totals[2 * r], totals[2 * r + 1]) = (m, l);
         }
 
         // Values: what all of the group see in the same slots together, then what each sees alone.
@@ -250,7 +246,7 @@ impl Attention<'_> {
 
         for (r, sums) in sums.chunks_exact(padded).enumerate() {
             let (t, h) = (group.start + r / per, head * per + r % per);
-            let (m, l) = far.get(r).copied().unwrap_or_else(|| (most[r], total[r]));
+            let (m, l) = (totals[2 * r], totals[2 * r + 1]);
             if cut == 1 {
                 let at = t * self.out_stride + h * hd;
                 // SAFETY: this head of this token is this item's alone.

@@ -1,4 +1,5 @@
-//! AVX2 with FMA and F16C: 8 rows of a tile at a time, bytes multiplied in pairs into 16-bit sums.
+//! AVX2 with FMA and F16C: 8 rows of a tile at a time, bytes multiplied in pairs into 16-bit sums; and the same with
+//! AVX-VNNI, which multiplies four bytes of a lane at once.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
@@ -24,106 +25,188 @@ const fn packing(p: usize) -> Packing {
     }
 }
 
-/// One tile times up to [`TOKENS`] tokens.
-///
-/// # Safety
-/// The CPU has AVX2, FMA and F16C. `tile` holds a whole tile of `p` for as many blocks as the rows have; `out` may be
-/// written at each token's 16 rows.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub unsafe fn tile(p: Packing, tile: &[u8], tokens: &[Row], out: Out) {
-    // SAFETY: the caller's promises are those of the callee; the count of tokens is that of the slice.
-    unsafe {
-        match p {
-            Packing::Nibbles { min: false } => by_count::<NIBBLES>(tile, tokens, out),
-            Packing::Nibbles { min: true } => by_count::<NIBBLES_MIN>(tile, tokens, out),
-            Packing::Super => by_count::<SUPER>(tile, tokens, out),
-            Packing::Bytes => by_count::<BYTES>(tile, tokens, out),
-        }
-    }
-}
+/// The products for one set of features: `$nibbles` and `$bytes` multiply a block of 8 rows by T tokens, added to what is
+/// given; `$more` is by how much the bytes are too large in those products, which are of unsigned weights.
+macro_rules! products {
+    ($name:ident, $features:literal, $nibbles:ident, $bytes:ident, $more:literal) => {
+        pub mod $name {
+            use super::*;
 
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn by_count<const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
-    // SAFETY: as above.
-    unsafe {
-        match tokens.len() {
-            1 => multiply::<1, P>(tile, tokens, out),
-            2 => multiply::<2, P>(tile, tokens, out),
-            3 => multiply::<3, P>(tile, tokens, out),
-            4 => multiply::<4, P>(tile, tokens, out),
-            n => unreachable!("{n} tokens at once"),
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[allow(clippy::needless_range_loop)] // the half is an offset too
-unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
-    let p = packing(P);
-    let blocks = tokens[0].scale.len();
-    debug_assert!(tile.len() == p.tile(blocks) && tokens.len() == T);
-    let quants: [*const i8; T] = std::array::from_fn(|t| tokens[t].quants.as_ptr());
-    let scale: [*const f32; T] = std::array::from_fn(|t| tokens[t].scale.as_ptr());
-    let sum: [*const i32; T] = std::array::from_fn(|t| tokens[t].sum.as_ptr());
-    let scaled_sum: [*const f32; T] = std::array::from_fn(|t| tokens[t].scaled_sum.as_ptr());
-    let mut sums = [[_mm256_setzero_ps(); 2]; T];
-    let mut block = |b: usize, h: usize| {
-        let (at, head) = p.place(b);
-        // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and each row
-        // has `blocks` blocks.
-        unsafe {
-            let record = tile.as_ptr().add(at);
-            let scales = record.add(p.quants());
-            let whole: [__m256i; T] = if P == BYTES {
-                bytes::<T>(record.add(h * 32), quants.map(|q| q.add(b * BLOCK)))
-            } else {
-                nibbles::<T>(record.add(h * 32), quants.map(|q| q.add(b * BLOCK)))
-            };
-            let half = |at: *const u8| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
-            let byte = |at: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
-            let head = tile.as_ptr().add(head + h * 16);
-            let d = if P == SUPER { _mm256_mul_ps(half(head), byte(scales.add(h * 8))) } else { half(scales.add(h * 16)) };
-            for t in 0..T {
-                let mut whole = whole[t];
-                if P == NIBBLES {
-                    whole = _mm256_sub_epi32(whole, _mm256_set1_epi32(8 * *sum[t].add(b)));
+            /// One tile times up to [`TOKENS`] tokens.
+            ///
+            /// # Safety
+            /// The CPU has the features. `tile` holds a whole tile of `p` for as many blocks as the rows have; `out` may be
+            /// written at each token's 16 rows.
+            #[target_feature(enable = $features)]
+            pub unsafe fn tile(p: Packing, tile: &[u8], tokens: &[Row], out: Out) {
+                // SAFETY: the caller's promises are those of the callee; the count of tokens is that of the slice.
+                unsafe {
+                    match p {
+                        Packing::Nibbles { min: false } => by_count::<NIBBLES>(tile, tokens, out),
+                        Packing::Nibbles { min: true } => by_count::<NIBBLES_MIN>(tile, tokens, out),
+                        Packing::Super => by_count::<SUPER>(tile, tokens, out),
+                        Packing::Bytes => by_count::<BYTES>(tile, tokens, out),
+                    }
                 }
-                let d = _mm256_mul_ps(d, _mm256_set1_ps(*scale[t].add(b)));
-                sums[t][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), d, sums[t][h]);
             }
-            if P == NIBBLES_MIN || P == SUPER {
-                let m = if P == SUPER {
-                    let m = _mm256_mul_ps(half(head.add(32)), byte(scales.add(16 + h * 8)));
-                    _mm256_sub_ps(_mm256_set1_ps(-0.0), m)
-                } else {
-                    half(scales.add(32 + h * 16))
+
+            #[target_feature(enable = $features)]
+            unsafe fn by_count<const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+                // SAFETY: as above.
+                unsafe {
+                    match tokens.len() {
+                        1 => multiply::<1, P>(tile, tokens, out),
+                        2 => multiply::<2, P>(tile, tokens, out),
+                        3 => multiply::<3, P>(tile, tokens, out),
+                        4 => multiply::<4, P>(tile, tokens, out),
+                        n => unreachable!("{n} tokens at once"),
+                    }
+                }
+            }
+
+            #[target_feature(enable = $features)]
+            #[allow(clippy::needless_range_loop)] // the half is an offset too
+            unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+                let p = packing(P);
+                let blocks = tokens[0].scale.len();
+                debug_assert!(tile.len() == p.tile(blocks) && tokens.len() == T);
+                let quants: [*const i8; T] = std::array::from_fn(|t| tokens[t].quants.as_ptr());
+                let scale: [*const f32; T] = std::array::from_fn(|t| tokens[t].scale.as_ptr());
+                let sum: [*const i32; T] = std::array::from_fn(|t| tokens[t].sum.as_ptr());
+                let scaled_sum: [*const f32; T] = std::array::from_fn(|t| tokens[t].scaled_sum.as_ptr());
+                let mut sums = [[_mm256_setzero_ps(); 2]; T];
+                let mut block = |b: usize, h: usize| {
+                    let (at, head) = p.place(b);
+                    // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and
+                    // each row has `blocks` blocks.
+                    unsafe {
+                        let record = tile.as_ptr().add(at);
+                        let scales = record.add(p.quants());
+                        let x = quants.map(|q| q.add(b * BLOCK));
+                        let more = match P {
+                            NIBBLES => 8,
+                            BYTES => $more,
+                            _ => 0,
+                        };
+                        let whole: [__m256i; T] =
+                            if P == BYTES { $bytes::<T>(record.add(h * 32), x) } else { $nibbles::<T>(record.add(h * 32), x) };
+                        let half = |at: *const u8| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
+                        let byte = |at: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
+                        let head = tile.as_ptr().add(head + h * 16);
+                        let d = if P == SUPER {
+                            _mm256_mul_ps(half(head), byte(scales.add(h * 8)))
+                        } else {
+                            half(scales.add(h * 16))
+                        };
+                        for t in 0..T {
+                            let mut whole = whole[t];
+                            if more != 0 {
+                                whole = _mm256_sub_epi32(whole, _mm256_set1_epi32(more * *sum[t].add(b)));
+                            }
+                            let d = _mm256_mul_ps(d, _mm256_set1_ps(*scale[t].add(b)));
+                            sums[t][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), d, sums[t][h]);
+                        }
+                        if P == NIBBLES_MIN || P == SUPER {
+                            let m = if P == SUPER {
+                                let m = _mm256_mul_ps(half(head.add(32)), byte(scales.add(16 + h * 8)));
+                                _mm256_sub_ps(_mm256_set1_ps(-0.0), m)
+                            } else {
+                                half(scales.add(32 + h * 16))
+                            };
+                            for t in 0..T {
+                                sums[t][h] = _mm256_fmadd_ps(m, _mm256_set1_ps(*scaled_sum[t].add(b)), sums[t][h]);
+                            }
+                        }
+                    }
                 };
-                for t in 0..T {
-                    sums[t][h] = _mm256_fmadd_ps(m, _mm256_set1_ps(*scaled_sum[t].add(b)), sums[t][h]);
+                // The sums of both halves of the rows fit into registers beside nibbles' work, but not beside that of
+                // bytes: those take one half after the other.
+                if P == BYTES && T > 1 {
+                    (0..blocks).for_each(|b| block(b, 0));
+                    (0..blocks).for_each(|b| block(b, 1));
+                } else {
+                    for b in 0..blocks {
+                        block(b, 0);
+                        block(b, 1);
+                    }
+                }
+                for (t, sums) in sums.iter().enumerate() {
+                    for (h, sum) in sums.iter().enumerate() {
+                        // SAFETY: the caller lets us write 16 rows of each token.
+                        unsafe {
+                            let at = out.at.add(t * out.stride + h * 8);
+                            let sum = if out.add { _mm256_add_ps(_mm256_loadu_ps(at), *sum) } else { *sum };
+                            _mm256_storeu_ps(at, sum);
+                        }
+                    }
                 }
             }
         }
     };
-    // The sums of both halves of the rows fit into registers beside nibbles' work, but not beside that of bytes: those
-    // take one half after the other.
-    if P == BYTES && T > 1 {
-        (0..blocks).for_each(|b| block(b, 0));
-        (0..blocks).for_each(|b| block(b, 1));
-    } else {
-        for b in 0..blocks {
-            block(b, 0);
-            block(b, 1);
-        }
-    }
-    for (t, sums) in sums.iter().enumerate() {
-        for (h, sum) in sums.iter().enumerate() {
-            // SAFETY: the caller lets us write 16 rows of each token.
-            unsafe {
-                let at = out.at.add(t * out.stride + h * 8);
-                let sum = if out.add { _mm256_add_ps(_mm256_loadu_ps(at), *sum) } else { *sum };
-                _mm256_storeu_ps(at, sum);
+}
+
+/// Products of blocks by an instruction that multiplies four bytes of a lane and adds them up.
+macro_rules! vnni {
+    ($dpbusd:ident, $features:literal, $nibbles:ident, $bytes:ident) => {
+        /// 8 rows of 32 unsigned nibbles times T tokens, four products a lane in one instruction.
+        #[target_feature(enable = $features)]
+        #[inline]
+        unsafe fn $nibbles<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i; T] {
+            let low = _mm256_set1_epi8(15);
+            let mut whole = [_mm256_setzero_si256(); T];
+            for j in 0..4 {
+                // SAFETY: the caller's lines and rows hold a whole block.
+                unsafe {
+                    let w = _mm256_loadu_si256(lines.add(j * 64).cast());
+                    let (lo, hi) = (_mm256_and_si256(w, low), _mm256_and_si256(_mm256_srli_epi16(w, 4), low));
+                    for t in 0..T {
+                        whole[t] = $dpbusd(whole[t], lo, four(x[t].add(4 * j)));
+                        whole[t] = $dpbusd(whole[t], hi, four(x[t].add(16 + 4 * j)));
+                    }
+                }
             }
+            whole
         }
+
+        /// 8 rows of 32 signed bytes, each 128 larger, times T tokens.
+        #[target_feature(enable = $features)]
+        #[inline]
+        unsafe fn $bytes<const T: usize>(lines: *const u8, x: [*const i8; T]) -> [__m256i; T] {
+            let mut whole = [_mm256_setzero_si256(); T];
+            for j in 0..8 {
+                // SAFETY: the caller's lines and rows hold a whole block.
+                unsafe {
+                    let w = _mm256_xor_si256(_mm256_loadu_si256(lines.add(j * 64).cast()), _mm256_set1_epi8(-128));
+                    for t in 0..T {
+                        whole[t] = $dpbusd(whole[t], w, four(x[t].add(4 * j)));
+                    }
+                }
+            }
+            whole
+        }
+    };
+}
+
+products!(avx2, "avx2,fma,f16c", nibbles, bytes, 0);
+products!(vnni, "avx2,fma,f16c,avxvnni", vnni_nibbles, vnni_bytes, 128);
+vnni!(_mm256_dpbusd_avx_epi32, "avx2,fma,f16c,avxvnni", vnni_nibbles, vnni_bytes);
+
+// The same with a function that does what that instruction is documented to do, since not every CPU that runs the tests has it.
+#[cfg(test)]
+products!(emulated, "avx2,fma,f16c", emulated_nibbles, emulated_bytes, 128);
+#[cfg(test)]
+vnni!(emulated_dpbusd, "avx2,fma,f16c", emulated_nibbles, emulated_bytes);
+
+/// `sum + a . b` in each 32-bit lane, a of unsigned bytes, b of signed ones.
+#[cfg(test)]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn emulated_dpbusd(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    // SAFETY: all are 32 bytes without invalid values.
+    unsafe {
+        let sum = std::mem::transmute::<__m256i, [i32; 8]>(sum);
+        let (a, b) = (std::mem::transmute::<__m256i, [u8; 32]>(a), std::mem::transmute::<__m256i, [i8; 32]>(b));
+        let lane = |l: usize| (4 * l..4 * l + 4).map(|i| i32::from(a[i]) * i32::from(b[i])).fold(sum[l], i32::wrapping_add);
+        std::mem::transmute::<[i32; 8], __m256i>(std::array::from_fn(lane))
     }
 }
 

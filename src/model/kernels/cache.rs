@@ -70,12 +70,14 @@ impl Cache {
     ///
     /// # Safety
     /// No other thread touches the keys of this slot and head meanwhile.
-    pub unsafe fn put_key(&self, layer: usize, head: usize, slot: usize, key: &[f32], halves: &mut [f16]) {
-        halves.convert_from_f32_slice(key);
+    pub unsafe fn put_key(&self, layer: usize, head: usize, slot: usize, key: &[f32]) {
         let at = self.key_plane(layer * self.kv_heads + head) + slot / LANES * LANES * self.head_dim + slot % LANES;
-        for (d, half) in halves.iter().enumerate() {
-            // SAFETY: as the caller promises; a slice of one element, since its neighbours are other threads'.
-            unsafe { self.keys.write(at + d * LANES..at + d * LANES + 1)[0] = half.to_bits() };
+        for (part, key) in key.chunks(LANES).enumerate() {
+            for (i, half) in halves(key).iter().enumerate().take(key.len()) {
+                let at = at + (part * LANES + i) * LANES;
+                // SAFETY: as the caller promises; a slice of one element, since its neighbours are other threads'.
+                unsafe { self.keys.write(at..at + 1)[0] = half.to_bits() };
+            }
         }
     }
 
@@ -83,14 +85,13 @@ impl Cache {
     ///
     /// # Safety
     /// No other thread touches the values of this slot and head meanwhile.
-    pub unsafe fn put_value(&self, layer: usize, head: usize, slot: usize, value: &[f32], halves: &mut [f16]) {
-        halves.convert_from_f32_slice(value);
+    pub unsafe fn put_value(&self, layer: usize, head: usize, slot: usize, value: &[f32]) {
         let plane = self.value_plane(layer * self.kv_heads + head);
-        for (part, halves) in halves.chunks(LANES).enumerate() {
+        for (part, value) in value.chunks(LANES).enumerate() {
             let at = plane + (part * self.slots + slot) * LANES;
             // SAFETY: as the caller promises.
-            let to = unsafe { self.values.write(at..at + halves.len()) };
-            for (to, half) in to.iter_mut().zip(halves) {
+            let to = unsafe { self.values.write(at..at + value.len()) };
+            for (to, half) in to.iter_mut().zip(halves(value)) {
                 *to = half.to_bits();
             }
         }
@@ -137,6 +138,13 @@ impl Cache {
     }
 }
 
+/// Up to 16 numbers rounded to half precision, to the nearest, halves to even.
+fn halves(values: &[f32]) -> [f16; LANES] {
+    let mut halves = [f16::ZERO; LANES];
+    halves[..values.len()].convert_from_f32_slice(values);
+    halves
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,13 +172,12 @@ mod tests {
 
     #[allow(unsafe_code)]
     fn fill(cache: &Cache, slots: usize) {
-        let mut halves = [f16::ZERO; 24];
         for (layer, head, slot) in (0..2).flat_map(|l| (0..2).flat_map(move |h| (0..slots).map(move |s| (l, h, s)))) {
             let row = |value| std::array::from_fn::<f32, 24, _>(|d| number(layer, head, slot, d, value));
             // SAFETY: one thread.
             unsafe {
-                cache.put_key(layer, head, slot, &row(false), &mut halves);
-                cache.put_value(layer, head, slot, &row(true), &mut halves);
+                cache.put_key(layer, head, slot, &row(false));
+                cache.put_value(layer, head, slot, &row(true));
             }
         }
     }

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use half::f16;
-
 use super::attention::{Attention, Paths};
 use super::cache::Cache;
 use super::memory::Shared;
@@ -219,7 +217,6 @@ impl Llama {
             }
             acts
         };
-        let halves = &mut vec![f16::ZERO; c.head_dim];
         for (l, layer) in self.layers.iter().enumerate().take(pass.layers) {
             let acts = normed(&layer.attention_norm);
             let [q, key, value] = &layer.qkv;
@@ -228,7 +225,7 @@ impl Llama {
             worker.meet();
             for item in worker.share(m * (c.heads + c.kv_heads)) {
                 // SAFETY: this head's row, or this head's slot of the cache, is this thread's.
-                unsafe { self.place(l, item, pass, cache, s, halves) };
+                unsafe { self.place(l, item, pass, cache, s) };
             }
             worker.meet();
             let attention = Attention {
@@ -347,7 +344,7 @@ impl Llama {
     /// # Safety
     /// No other thread does the same item, and the products are done.
     #[allow(unsafe_code)]
-    unsafe fn place(&self, layer: usize, item: usize, pass: &Batch, cache: &Cache, s: &Scratch, halves: &mut [f16]) {
+    unsafe fn place(&self, layer: usize, item: usize, pass: &Batch, cache: &Cache, s: &Scratch) {
         let (c, w) = (&self.config, s.widths);
         let (t, head) = (item / (c.heads + c.kv_heads), item % (c.heads + c.kv_heads));
         let (hd, row) = (c.head_dim, t * (w.q + 2 * w.kv));
@@ -366,8 +363,8 @@ impl Llama {
         // SAFETY: the CPU has the kernel's instructions; the slot's key and value of this head are this thread's.
         unsafe {
             (self.kernel.rotate)(key, angles, self.neighbours, 1.0);
-            cache.put_key(layer, head, slot, key, halves);
-            cache.put_value(layer, head, slot, s.qkv.read(part(w.q + w.kv + head * hd)), halves);
+            cache.put_key(layer, head, slot, key);
+            cache.put_value(layer, head, slot, s.qkv.read(part(w.q + w.kv + head * hd)));
         }
     }
 

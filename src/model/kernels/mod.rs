@@ -8,8 +8,13 @@ mod acts;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod cache;
+mod check;
 mod decoder;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod emulation;
 mod lanes;
 mod llama;
 mod memory;
@@ -23,6 +28,8 @@ mod tile;
 pub use decoder::CpuDecoder;
 pub use llama::Llama;
 pub use pool::Pool;
+
+use std::sync::OnceLock;
 
 use crate::model::blocks::Kind;
 use acts::{Acts, Row};
@@ -227,7 +234,7 @@ static AVX2: Kernel = Kernel {
     name: "avx2",
     tokens: avx2::TOKENS,
     rows: avx2::WEIGHED,
-    tile: avx2::tile,
+    tile: avx2::avx2::tile,
     weigh: avx2::weigh,
     norm: avx2_fma::norm,
     round: avx2_fma::round,
@@ -236,20 +243,43 @@ static AVX2: Kernel = Kernel {
     rotate: avx2_fma::rotate,
 };
 
+#[cfg(target_arch = "x86_64")]
+static AVX_VNNI: Kernel = Kernel { name: "avx-vnni", tile: avx2::vnni::tile, ..AVX2 };
+
+#[cfg(target_arch = "x86_64")]
+static AVX512: Kernel = Kernel {
+    name: "avx512-vnni",
+    tokens: avx512::TOKENS,
+    rows: avx512::WEIGHED,
+    tile: avx512::real::tile,
+    weigh: avx512::real::weigh,
+    ..AVX2
+};
+
 impl Kernel {
     /// Every kernel that this CPU can run, the fastest first; the last is the scalar reference.
     pub fn all() -> Vec<&'static Kernel> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vnni")
+            {
+                all.push(&AVX512);
+            }
+            if is_x86_feature_detected!("avxvnni") {
+                all.push(&AVX_VNNI);
+            }
             all.push(&AVX2);
         }
         all.push(&SCALAR);
         all
     }
 
-    /// The fastest kernel of this CPU.
+    /// The fastest kernel of this CPU that gives the reference's bits on a sample ([`check`]).
     pub fn detect() -> &'static Kernel {
-        Kernel::all()[0]
+        static FOUND: OnceLock<&'static Kernel> = OnceLock::new();
+        FOUND.get_or_init(|| Kernel::all().into_iter().find(|kernel| check::holds(kernel, &SCALAR)).unwrap_or(&SCALAR))
     }
 }

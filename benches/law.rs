@@ -1,0 +1,26 @@
+//! What a law over a real vocabulary costs: the part of a step that is neither drafting nor the pass.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use speclight::dist::{Law, Warp, argmax};
+
+fn law(c: &mut Criterion) {
+    // A multiplicative hash scatters the tokens, as a vocabulary does.
+    let mut logits: Vec<f32> = (0..49_152u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 21) as f32).collect();
+    logits[30_000] = 14.0;
+    c.bench_function("arg-max of 49,152", |b| b.iter(|| argmax(black_box(&logits))));
+    let warps = [("plain", Warp::PLAIN), ("top-p 0.9", Warp { top_p: 0.9, ..Warp::PLAIN })];
+    for (name, warp) in warps {
+        c.bench_function(&format!("law, {name}"), |b| b.iter(|| Law::new(black_box(&logits), &warp)));
+        if let Ok(law) = Law::new(&logits, &warp) {
+            c.bench_function(&format!("moments, {name}"), |b| b.iter(|| black_box(&law).moments()));
+            c.bench_function(&format!("rank, {name}"), |b| b.iter(|| black_box(&law).rank(20_000)));
+            c.bench_function(&format!("sample, {name}"), |b| b.iter(|| black_box(&law).sample(0.7)));
+            c.bench_function(&format!("the best 15, {name}"), |b| b.iter(|| black_box(&law).top(15)));
+        }
+    }
+}
+
+criterion_group!(benches, law);
+criterion_main!(benches);

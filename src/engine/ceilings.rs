@@ -1,0 +1,127 @@
+//! What the session knows of the ceilings: the laws of generated positions since the warp last changed.
+
+use crate::dist::{Law, Moments, Warp};
+use crate::telemetry::{Ceilings, Fluid, FluidKind, Interval, Reached};
+use crate::theory::intervals::{Blocks, Range};
+use crate::theory::pool::Pool;
+
+use super::MAX_BUDGET;
+
+/// The bound is evaluated anew when the pool has grown by one in so many: its error falls as 1/sqrt(n), so that a tenth more
+/// positions change it by far less than it is uncertain, and evaluating costs ever less of the time.
+const GROWTH: usize = 10;
+/// The first intervals come after so many steps; the next ones when there are half as many more.
+const FIRST_INTERVALS: usize = 64;
+/// The bound at length is told again within a text when there are half as many positions more than this, or than the last time.
+const FIRST_LENGTH: usize = 64;
+/// Entropies, in nats, at which the kinds of positions begin: nearly certain, in between, wide open.
+const KINDS: [f64; 3] = [0.0, 0.25, 1.5];
+
+/// The pool of observed laws, and the ceilings that it gives.
+#[derive(Clone, Debug)]
+pub(super) struct Observed {
+    pool: Pool,
+    kinds: [Pool; KINDS.len()],
+    greedy: bool,
+    /// The last evaluation.
+    last: Option<Evaluated>,
+    /// The steps since the settings last changed.
+    blocks: Blocks,
+    reached: Option<Reached>,
+    /// Positions when the bound was told at length.
+    told: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Evaluated {
+    positions: usize,
+    budget: usize,
+    fluid: f64,
+    floor: Option<f64>,
+}
+
+impl Observed {
+    /// Nothing yet, of laws under `warp`.
+    pub fn new(warp: &Warp) -> Self {
+        Self {
+            pool: Pool::new(),
+            kinds: Default::default(),
+            greedy: warp.greedy(),
+            last: None,
+            blocks: Blocks::default(),
+            reached: None,
+            told: 0,
+        }
+    }
+
+    /// Other settings under the same warp: what is reached is counted anew.
+    pub fn begin(&mut self) {
+        (self.blocks, self.reached) = (Blocks::default(), None);
+    }
+
+    /// The law of one generated position, with its moments.
+    pub fn add(&mut self, law: &Law, moments: Moments) {
+        let kind = KINDS.partition_point(|&from| from <= moments.entropy).clamp(1, KINDS.len()) - 1;
+        Pool::add_to([&mut self.pool, &mut self.kinds[kind], self.blocks.pool()], law, moments);
+    }
+
+    /// A step ends, with this E\[X | T\] at budget B: the ceilings, and what was reached of them as of the last time that it was
+    /// made anew. Greedy the fluid bound is B - 1: an oracle accepts all.
+    pub fn end_step(&mut self, expected: f64, budget: usize) -> (Ceilings, Option<Reached>) {
+        self.blocks.end_step(expected);
+        let ceilings = self.ceilings(budget);
+        let steps = self.blocks.steps();
+        let before = self.reached.map_or(2 * FIRST_INTERVALS / 3, |reached| reached.steps);
+        if steps >= before + before / 2 {
+            let fluid = ceilings.fluid.unwrap_or(0.0);
+            let found = self.blocks.resample(budget.saturating_sub(1), fluid);
+            let interval = |range: Range| Interval { low: range.low, high: range.high };
+            self.reached = Some(Reached {
+                steps,
+                expected: found.map(|found| interval(found.expected)),
+                fluid: found.map(|found| interval(found.fluid)),
+                share: found.map(|found| interval(found.share)),
+            });
+        }
+        (ceilings, self.reached)
+    }
+
+    /// Mean entropy in nats and the mean of sum p ln^2 p; 0 before the first position.
+    pub fn moments(&self) -> (f64, f64) {
+        (self.pool.mu().unwrap_or(0.0), self.pool.mu2().unwrap_or(0.0))
+    }
+
+    fn ceilings(&mut self, budget: usize) -> Ceilings {
+        let (mu, mu2) = self.moments();
+        if self.greedy {
+            return Ceilings::at(mu, mu2, budget, Some(budget.saturating_sub(1) as f64));
+        }
+        let positions = self.pool.positions();
+        let fresh = |last: &Evaluated| last.budget == budget && positions <= last.positions + last.positions / GROWTH;
+        if !self.last.as_ref().is_some_and(fresh) {
+            let found = self.pool.fluid_and_floor(budget.saturating_sub(1));
+            self.last = found.map(|(fluid, floor)| Evaluated { positions, budget, fluid, floor });
+        }
+        let (fluid, fluid_floor) = self.last.map_or((None, None), |last| (Some(last.fluid), last.floor));
+        Ceilings { fluid_floor, ..Ceilings::at(mu, mu2, budget, fluid) }
+    }
+
+    /// The bound at length, with the kinds' at budget B, where it is time to tell it again; with `now` if there is anything new. It
+    /// takes a few milliseconds: for between steps.
+    pub fn at_length(&mut self, budget: usize, now: bool) -> Option<Fluid> {
+        let (positions, before) = (self.pool.positions(), self.told.max(FIRST_LENGTH));
+        let due = if now { positions > self.told } else { positions >= before + before / 2 };
+        if !due {
+            return None;
+        }
+        self.told = positions;
+        let kind = |(pool, entropy_from): (&Pool, f64)| FluidKind {
+            entropy_from,
+            share: pool.positions() as f64 / positions as f64,
+            mu: pool.mu().unwrap_or(0.0),
+            fluid: pool.fluid(budget.saturating_sub(1)),
+        };
+        let curve = self.pool.fluid_curve(MAX_BUDGET - 1);
+        Some(Fluid { positions, curve, kinds: self.kinds.iter().zip(KINDS).map(kind).collect() })
+    }
+}

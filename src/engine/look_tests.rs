@@ -1,0 +1,157 @@
+//! Looks at steps that were made (tests).
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::look::Looking;
+use super::testing::{LAYERS, TableDecoder, run, session, settings};
+use crate::dist::{Law, Warp};
+use crate::telemetry::{Ladder, Look, Losses, StepRecord, StepSettings};
+use crate::tree::TokenId;
+
+const DRAFTERS: [&str; 5] = ["none", "ngram", "early-exit", "model", "oracle"];
+
+/// Refines to the very end: the bounds then are the optimum.
+fn exact(mut looking: Looking) -> Look {
+    let mut passes = usize::MAX;
+    while looking.found().passes != passes {
+        passes = looking.found().passes;
+        looking.refine().unwrap();
+    }
+    looking.found()
+}
+
+/// The mass of the best `drafted` nodes after `text`, none deeper than `depth` and none a stop token: by enumeration.
+fn brute(table: &TableDecoder, warp: &Warp, stop: &[TokenId], text: &[TokenId], drafted: usize, depth: usize) -> f64 {
+    let (mut open, mut all) = (vec![(text.to_vec(), 1.0)], Vec::new());
+    while let Some((path, pi)) = open.pop() {
+        if path.len() == text.len() + depth {
+            continue;
+        }
+        let row = table.row(&path, LAYERS);
+        let law = Law::new(&row, warp).unwrap();
+        law.for_each(|token, _| {
+            let p = law.p(token);
+            if !stop.contains(&token) {
+                all.push(pi * p);
+                open.push(([&path[..], &[token]].concat(), pi * p));
+            }
+        });
+    }
+    all.sort_by(|a, b| b.total_cmp(a));
+    all.iter().take(drafted).sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn looks_are_right_and_leave_no_trace(
+        seed in any::<u64>(), vocab in 3usize..6, budget in 1usize..24, drafter in 0usize..5, chain in any::<bool>(),
+        temperature in prop_oneof![Just(0.0f32), Just(1.0), 0.3f32..1.5], stop in prop_oneof![Just(vec![]), Just(vec![2u32])],
+        context in prop_oneof![Just(512usize), 30usize..60],
+    ) {
+        let table = TableDecoder::new(vocab, seed).with_capacity(context);
+        let settings = settings(DRAFTERS[drafter], if chain { "chain" } else { "best-first" }, budget, temperature);
+        let timeless = |r: &StepRecord| StepRecord { time: Default::default(), ..r.clone() };
+        let (out, want) = run(&mut session(&table, &stop, settings.clone()), &[1, 0], 25);
+        let text = [&[1, 0][..], &out].concat();
+        let mut session = session(&table, &stop, settings.clone());
+        session.start("x", &[1, 0], 25).unwrap();
+        prop_assert!(session.look(0).unwrap().is_none());
+        let mut got: Vec<StepRecord> = Vec::new();
+        let mut ladder = Ladder::default();
+        while let Some(record) = session.step().unwrap() {
+            got.push(record);
+            // Every step so far is looked at again after each step.
+            for record in &got {
+                let looking = session.look(record.step).unwrap().unwrap();
+                let mut first = Look { ..looking.found() };
+                prop_assert!(first.refining && first.oracle_lower == 0.0);
+                first.refining = false;
+                let look = exact(looking);
+                if record.step + 1 < got.len() {
+                    continue;
+                }
+                let best = look.drafter_best.unwrap();
+                prop_assert!((look.oracle_upper - look.oracle_lower).abs() < 1e-9 || context < 512, "{:?}", look);
+                prop_assert!(look.oracle_upper >= best - 1e-9 && look.oracle_upper >= record.expected_accepted - 1e-9);
+                prop_assert!(first.oracle_upper >= look.oracle_upper);
+                if !chain {
+                    prop_assert_eq!(best, record.expected_accepted);
+                }
+                ladder.add(record, Some(&look));
+                let losses = Losses::of(record, Some(&look));
+                prop_assert!((losses.total() - (budget as f64 - 1.0 - record.accepted as f64)).abs() < 1e-9);
+                if let Some(miss) = record.miss.as_ref().filter(|miss| miss.pi < look.oracle_floor) {
+                    prop_assert!(look.oracle_lower > 0.0 && temperature > 0.0, "{:?}", miss);
+                }
+            }
+        }
+        prop_assert!(want.iter().map(timeless).eq(got.iter().map(timeless)), "looking changed a record");
+        prop_assert_eq!(session.tokens(), &text[..]);
+        prop_assert!(session.look(got.len()).unwrap().is_none());
+        if let Some(losses) = ladder.losses() {
+            let accepted = got.iter().map(|r| r.accepted as f64).sum::<f64>() / got.len() as f64;
+            prop_assert!((losses.total() - (budget as f64 - 1.0 - accepted)).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn the_oracle_tree_is_the_best_of_all_trees(
+        seed in any::<u64>(), budget in 2usize..16, temperature in prop_oneof![Just(0.0f32), 0.3f32..1.5], length in 1usize..7,
+        stop in prop_oneof![Just(vec![]), Just(vec![2u32])],
+    ) {
+        let table = TableDecoder::new(4, seed);
+        let mut session = session(&table, &stop, settings("ngram", "chain", budget, temperature));
+        session.start("x", &[1, 0, 3], length).unwrap();
+        session.step().unwrap();
+        let look = exact(session.look(0).unwrap().unwrap());
+        let warp = session.settings().warp();
+        // The text ends after `length` tokens, the last of which is the bonus.
+        let want = brute(&table, &warp, &stop, &[1, 0, 3], budget - 1, length - 1);
+        prop_assert!((look.oracle_lower - want).abs() < 1e-9 && (look.oracle_upper - want).abs() < 1e-9, "{:?} for {}", look, want);
+        // It is what the oracle drafts.
+        let oracle = settings("oracle", "best-first", budget, temperature);
+        let mut other = super::testing::session(&table, &stop, oracle);
+        other.start("x", &[1, 0, 3], length).unwrap();
+        let record = other.step().unwrap().unwrap();
+        prop_assert!((record.expected_accepted - want).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn a_past_step_is_looked_at_under_the_settings_that_it_had() {
+    let table = TableDecoder::new(5, 9);
+    let mut session = session(&table, &[], settings("model", "best-first", 12, 1.0));
+    session.start("x", &[1, 0], 200).unwrap();
+    let mut records = Vec::new();
+    for i in 0..12 {
+        let drafter = ["model", "ngram", "early-exit"][i % 3];
+        session.set(StepSettings { temperature: 0.5 + i as f32 / 10.0, ..settings(drafter, "best-first", 4 + i, 1.0) }).unwrap();
+        records.push(session.step().unwrap().unwrap());
+    }
+    let chain = |record: &StepRecord| StepSettings { shape: "chain".into(), ..record.settings.clone() };
+    for record in &records {
+        let look = exact(session.look(record.step).unwrap().unwrap());
+        assert_eq!(look.drafter_best, Some(record.expected_accepted));
+        // The same context as a chain: the drafter's best tree is drawn anew, by a drafter that knows what it knew then.
+        let mut other = super::testing::session(&table, &[], chain(record));
+        other.start("x", &session.tokens()[..record.position], 202 - record.position).unwrap();
+        other.step().unwrap();
+        other.step().unwrap();
+        let again = exact(other.look(0).unwrap().unwrap());
+        assert_eq!(again.drafter_best, Some(record.expected_accepted), "{}", record.settings.drafter);
+        assert_eq!((again.oracle_lower, again.oracle_floor), (look.oracle_lower, look.oracle_floor));
+    }
+}
+
+#[test]
+fn where_the_cache_has_no_room_the_bounds_say_so() {
+    let table = TableDecoder::new(5, 9).with_capacity(24);
+    let mut session = session(&table, &[], settings("ngram", "best-first", 200, 1.0));
+    session.start("x", &[1, 0], 100).unwrap();
+    session.step().unwrap();
+    let look = exact(session.look(0).unwrap().unwrap());
+    assert!(!look.refining && !look.converged() && look.oracle_lower < look.oracle_upper, "{look:?}");
+}

@@ -1,0 +1,66 @@
+//! Whether a kernel gives the reference's bits on this very CPU: looked at once, before it is used.
+//!
+//! Tests compare the kernels that the tester's CPU has. Whoever has another CPU gets this look, so that a kernel that is
+//! wrong there is slower instead.
+#![allow(unsafe_code)]
+
+use super::tile::{BLOCK, Packing, ROWS};
+use super::{Acts, Kernel, Out, Weigh};
+
+/// Blocks of a row: two groups of super-scales, the second not full.
+const BLOCKS: usize = 10;
+
+/// Whether `kernel` gives the same bits as `reference` for tiles of every packing times as many tokens as it takes, and for
+/// weighted sums.
+pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
+    let mut state = 0u32;
+    // Weyl's sequence, well mixed: numbers that are the same everywhere.
+    let mut number = || {
+        state = state.wrapping_add(0x9e37_79b9);
+        let mixed = (state ^ (state >> 15)).wrapping_mul(0x85eb_ca6b);
+        mixed ^ (mixed >> 13)
+    };
+    let acts = Acts::new(BLOCKS * BLOCK, kernel.tokens);
+    for t in 0..kernel.tokens {
+        let row: Vec<f32> = (0..BLOCKS * BLOCK).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
+        // SAFETY: one thread.
+        unsafe { acts.put(t, 0, &row) };
+    }
+    let packings = [Packing::Nibbles { min: false }, Packing::Nibbles { min: true }, Packing::Super, Packing::Bytes];
+    let products = packings.into_iter().all(|packing| {
+        let mut tile: Vec<u8> = (0..packing.tile(BLOCKS)).map(|_| number() as u8).collect();
+        // No half among them is infinite or NaN: bit 14 is 0 in all.
+        tile.iter_mut().skip(1).step_by(2).for_each(|byte| *byte &= 0xbf);
+        let by = |kernel: &Kernel, tokens: usize| -> Vec<u32> {
+            let mut out = vec![0.5f32; tokens * ROWS];
+            // SAFETY: one thread; `out` has the rows that are written; the kernel is one of this CPU's.
+            unsafe {
+                let rows: Vec<_> = (0..tokens).map(|t| acts.row(t)).collect();
+                (kernel.tile)(packing, &tile, &rows, Out { at: out.as_mut_ptr(), stride: ROWS, add: true });
+            }
+            out.into_iter().map(f32::to_bits).collect()
+        };
+        let want = by(reference, kernel.tokens);
+        (1..=kernel.tokens).all(|tokens| by(kernel, tokens) == want[..tokens * ROWS])
+    });
+    let terms = 5;
+    let halves: Vec<u16> = (0..terms * ROWS).map(|_| number() as u16 & 0xbfff).collect();
+    let a: Vec<f32> = (0..terms * kernel.rows).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
+    let by = |kernel: &Kernel, rows: usize| -> Vec<u32> {
+        let mut sums = vec![0.5f32; rows * ROWS];
+        let w = Weigh {
+            halves: halves.as_ptr(),
+            n: terms,
+            a: a.as_ptr(),
+            a_stride: terms,
+            rows,
+            sums: sums.as_mut_ptr(),
+            sums_stride: ROWS,
+        };
+        // SAFETY: one thread; the arrays have what `w` says; the kernel is one of this CPU's.
+        unsafe { (kernel.weigh)(w) };
+        sums.into_iter().map(f32::to_bits).collect()
+    };
+    let want = by(reference, kernel.rows);
+    products && (1..=kernel.rows).all(|rows| by(kernel, rows) == want[..rows * ROWS])
+}

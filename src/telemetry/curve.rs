@@ -1,0 +1,171 @@
+//! Counterfactuals that cost nothing: what a smaller budget or a shallower tree would have accepted on the same step.
+//!
+//! Nodes of a tree stand in the order in which the shape takes them (falling path probability under the drafter, or down the
+//! chain), parents before children, so that its first b - 1 drafted nodes are the tree of budget b, but for the order of equal
+//! path probabilities.
+
+use super::StepRecord;
+
+/// Accepted and expected accepted drafted tokens of one step, had less been verified.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Within {
+    /// What would have been accepted.
+    pub accepted: Vec<usize>,
+    /// E\[X | T\] of what would have been verified.
+    pub expected: Vec<f64>,
+}
+
+impl Within {
+    /// For the budgets 1 to B in turn (B of the settings; beyond the tree's own size nothing is gained): entry 0 is that of
+    /// B = 1, the root alone.
+    pub fn budgets(record: &StepRecord) -> Within {
+        let most = record.settings.budget.max(record.tree.parents.len()).max(1);
+        Self::by(record, most, |node| node)
+    }
+
+    /// For the depths 0 to the deepest node's.
+    pub fn depths(record: &StepRecord) -> Within {
+        let deepest = record.tree.depth.iter().copied().max().unwrap_or(0).min(record.tree.depth.len());
+        Self::by(record, deepest + 1, |node| record.tree.depth.get(node).copied().unwrap_or(0))
+    }
+
+    /// Sums over the nodes whose `class` is at most 0, 1, ... `len` - 1.
+    fn by(record: &StepRecord, len: usize, class: impl Fn(usize) -> usize) -> Within {
+        let (mut accepted, mut expected) = (vec![0; len], vec![0.0; len]);
+        for &node in &record.path {
+            accepted[class(node).min(len - 1)] += 1;
+        }
+        for (node, pi) in record.tree.path_products().into_iter().enumerate().skip(1) {
+            expected[class(node).min(len - 1)] += pi;
+        }
+        for i in 1..len {
+            accepted[i] += accepted[i - 1];
+            expected[i] += expected[i - 1];
+        }
+        Within { accepted, expected }
+    }
+}
+
+/// Means over steps of what every budget up to B would have accepted: accepted(b) and E\[X | T\](b), for the settings' B. A step
+/// of another B begins it anew.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BudgetCurve {
+    steps: usize,
+    accepted: Vec<f64>,
+    expected: Vec<f64>,
+}
+
+impl BudgetCurve {
+    /// One more step.
+    pub fn add(&mut self, record: &StepRecord) {
+        let within = Within::budgets(record);
+        if within.expected.len() != self.expected.len() {
+            let zeros = vec![0.0; within.expected.len()];
+            *self = BudgetCurve { steps: 0, accepted: zeros.clone(), expected: zeros };
+        }
+        self.steps += 1;
+        for ((sum, &accepted), (mean, expected)) in
+            self.accepted.iter_mut().zip(&within.accepted).zip(self.expected.iter_mut().zip(&within.expected))
+        {
+            *sum += accepted as f64;
+            *mean += expected;
+        }
+    }
+
+    /// Steps.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// B, the largest budget that it knows; 0 before the first step.
+    pub fn budget(&self) -> usize {
+        self.expected.len()
+    }
+
+    /// Mean accepted drafted tokens at budget `b`, from 1 to B. None outside.
+    pub fn accepted(&self, b: usize) -> Option<f64> {
+        self.accepted.get(b.checked_sub(1)?).map(|sum| sum / self.steps as f64)
+    }
+
+    /// Mean of E\[X | T\] at budget `b`, from 1 to B. None outside.
+    pub fn expected(&self, b: usize) -> Option<f64> {
+        self.expected.get(b.checked_sub(1)?).map(|sum| sum / self.steps as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::telemetry::testing::{record, tree};
+
+    #[test]
+    fn by_hand() {
+        // Root with children 1 (0.5) and 3 (0.25); 1 has child 2 (0.5). Nodes 1 and 2 were accepted, B = 6.
+        let record = record(tree(&[(0, 0.5), (1, 0.5), (0, 0.25)]), &[1, 2], 6);
+        let budgets = Within::budgets(&record);
+        assert_eq!(budgets.accepted, [0, 1, 2, 2, 2, 2]);
+        assert_eq!(budgets.expected, [0.0, 0.5, 0.75, 1.0, 1.0, 1.0]);
+        let depths = Within::depths(&record);
+        assert_eq!((depths.accepted, depths.expected), (vec![0, 1, 2], vec![0.0, 0.75, 1.0]));
+        // Nothing drafted.
+        let record = self::record(tree(&[]), &[], 1);
+        assert_eq!(Within::budgets(&record), Within { accepted: vec![0], expected: vec![0.0] });
+        assert_eq!(Within::depths(&record), Within { accepted: vec![0], expected: vec![0.0] });
+    }
+
+    #[test]
+    fn another_budget_begins_anew() {
+        let mut curve = BudgetCurve::default();
+        assert_eq!((curve.accepted(1), curve.expected(0)), (None, None));
+        curve.add(&record(tree(&[(0, 0.5)]), &[1], 4));
+        curve.add(&record(tree(&[(0, 0.25)]), &[], 8));
+        assert_eq!((curve.steps(), curve.budget(), curve.accepted(8), curve.expected(8)), (1, 8, Some(0.0), Some(0.25)));
+        assert_eq!(curve.expected(9), None);
+    }
+
+    prop_compose! {
+        fn step()(nodes in prop::collection::vec((any::<prop::sample::Index>(), 0.0f64..1.0), 0..12), deep in any::<prop::sample::Index>())
+            -> StepRecord {
+            let nodes: Vec<(usize, f64)> = nodes.iter().enumerate().map(|(i, (at, p))| (at.index(i + 1), *p)).collect();
+            let tree = tree(&nodes);
+            // The path to some node.
+            let (mut path, mut at) = (Vec::new(), Some(deep.index(tree.p.len())));
+            while let Some(node) = at.filter(|&node| node > 0) {
+                path.push(node);
+                at = tree.parents[node];
+            }
+            path.reverse();
+            record(tree, &path, 14)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_rises_to_the_means(steps in prop::collection::vec(step(), 1..12)) {
+            let mut curve = BudgetCurve::default();
+            steps.iter().for_each(|step| curve.add(step));
+            let n = steps.len() as f64;
+            let accepted = steps.iter().map(|s| s.accepted as f64).sum::<f64>() / n;
+            let expected = steps.iter().map(|s| s.expected_accepted).sum::<f64>() / n;
+            prop_assert_eq!(curve.budget(), 14);
+            prop_assert!((curve.accepted(14).unwrap() - accepted).abs() < 1e-12);
+            prop_assert!((curve.expected(14).unwrap() - expected).abs() < 1e-12);
+            prop_assert_eq!((curve.accepted(1), curve.expected(1)), (Some(0.0), Some(0.0)));
+            for b in 2..=14 {
+                prop_assert!(curve.accepted(b).unwrap() >= curve.accepted(b - 1).unwrap());
+                prop_assert!(curve.expected(b).unwrap() >= curve.expected(b - 1).unwrap());
+            }
+            for step in &steps {
+                let depths = Within::depths(step);
+                prop_assert_eq!(*depths.accepted.last().unwrap(), step.accepted);
+                prop_assert!((depths.expected.last().unwrap() - step.expected_accepted).abs() < 1e-12);
+                for (d, &accepted) in depths.accepted.iter().enumerate() {
+                    prop_assert_eq!(accepted, step.accepted.min(d));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The loss ladder: the gap between each two neighbouring marks of bounds.md's ruler, by name.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Look, StepRecord, StepSettings};
+
+/// Where the way from B - 1 down to what was accepted was lost, in drafted tokens. All are signed: luck can be good, and a
+/// bound that was estimated on other text can lie below what this context allows.
+///
+/// `budget + context + knowledge + shape + unsplit + luck` is (B - 1) - accepted, those that are None left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Losses {
+    /// From B - 1 to the fluid bound. None where the bound is not known.
+    pub budget: Option<f64>,
+    /// From the fluid bound to the oracle tree of this context, by the mass that is surely reached ([`Look::oracle`]): once a
+    /// look is done, less than its tolerance is counted here too much. None without a look.
+    pub context: Option<f64>,
+    /// From the oracle tree to the drafter's best tree of P nodes. None without a look.
+    pub knowledge: Option<f64>,
+    /// From the drafter's best tree to E\[X | T\]. None without a look.
+    pub shape: Option<f64>,
+    /// What lies between the lowest mark that is known above E\[X | T\] and it, and is not told apart; 0 with a look.
+    pub unsplit: f64,
+    /// From E\[X | T\] to what was accepted.
+    pub luck: f64,
+}
+
+impl Losses {
+    /// The losses of one step, with what was found out about it later.
+    pub fn of(record: &StepRecord, look: Option<&Look>) -> Losses {
+        let batch = record.ceilings.batch;
+        let marks =
+            Marks { batch, fluid: fluid_of(record), expected: record.expected_accepted, accepted: record.accepted as f64 };
+        marks.losses(look.and_then(|look| split(record.expected_accepted, look)))
+    }
+
+    /// All of them together: (B - 1) - accepted.
+    pub fn total(&self) -> f64 {
+        let known = [self.budget, self.context, self.knowledge, self.shape].into_iter().flatten();
+        known.sum::<f64>() + self.unsplit + self.luck
+    }
+
+    /// The same in another unit: with steps a second, the tokens a second that each costs.
+    pub fn times(&self, factor: f64) -> Losses {
+        let some = |x: Option<f64>| x.map(|x| x * factor);
+        Losses {
+            budget: some(self.budget),
+            context: some(self.context),
+            knowledge: some(self.knowledge),
+            shape: some(self.shape),
+            unsplit: self.unsplit * factor,
+            luck: self.luck * factor,
+        }
+    }
+}
+
+/// The fluid bound of a step; greedy it is B - 1, whatever a record says (mu = 0: an oracle accepts all).
+fn fluid_of(record: &StepRecord) -> Option<f64> {
+    if greedy(&record.settings) { Some(record.ceilings.batch) } else { record.ceilings.fluid }
+}
+
+fn greedy(settings: &StepSettings) -> bool {
+    settings.warp().greedy()
+}
+
+/// Knowledge and shape of one step that was looked at.
+fn split(expected: f64, look: &Look) -> Option<(f64, f64)> {
+    let best = look.drafter_best?;
+    Some((look.oracle(expected) - best, best - expected))
+}
+
+/// The marks that are known without a look.
+struct Marks {
+    batch: f64,
+    fluid: Option<f64>,
+    expected: f64,
+    accepted: f64,
+}
+
+impl Marks {
+    /// The losses, with (knowledge, shape) where they are known.
+    fn losses(&self, split: Option<(f64, f64)>) -> Losses {
+        let mut losses = Losses { luck: self.expected - self.accepted, ..Losses::default() };
+        let Some(fluid) = self.fluid else {
+            // What a look would tell apart hangs on the bound above it.
+            losses.unsplit = self.batch - self.expected;
+            return losses;
+        };
+        losses.budget = Some(self.batch - fluid);
+        match split {
+            None => losses.unsplit = fluid - self.expected,
+            Some((knowledge, shape)) => {
+                losses.context = Some(fluid - (self.expected + knowledge + shape));
+                (losses.knowledge, losses.shape) = (Some(knowledge), Some(shape));
+            }
+        }
+        losses
+    }
+}
+
+/// The mean ladder over steps at the same settings, some of which were looked at.
+///
+/// E\[X | T\], accepted and B - 1 are means over all steps; the fluid bound is the newest one, which comes from all positions
+/// so far, and no average of earlier estimates. Knowledge and shape are means over the steps that were looked at. The oracle's mark
+/// is the mean of E\[X | T\] over all steps plus those two: what an oracle gains over this drafter is carried from the steps
+/// that were looked at to the others. Context is what then remains up to the fluid bound. So the parts add up exactly, and where all steps
+/// were looked at each is its plain mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Ladder {
+    steps: usize,
+    batch: f64,
+    expected: f64,
+    accepted: f64,
+    fluid: Option<f64>,
+    looked: usize,
+    knowledge: f64,
+    shape: f64,
+    /// Sums of both ends of the oracle's mass over the steps that were looked at.
+    oracle: (f64, f64),
+}
+
+impl Ladder {
+    /// One more step, with its look where there is one already.
+    pub fn add(&mut self, record: &StepRecord, look: Option<&Look>) {
+        self.steps += 1;
+        self.batch += record.ceilings.batch;
+        self.expected += record.expected_accepted;
+        self.accepted += record.accepted as f64;
+        self.fluid = fluid_of(record).or(self.fluid);
+        if let Some(look) = look {
+            self.looked(record.expected_accepted, None, look);
+        }
+    }
+
+    /// A bound from more positions than the last record knew.
+    pub fn refine_fluid(&mut self, fluid: f64) {
+        self.fluid = Some(fluid);
+    }
+
+    /// Something was found out about a step that was added, whose E\[X | T\] is `expected`; `before` is what was known of it until
+    /// now. Looks count when their bounds agree ([`Look::converged`]).
+    pub fn looked(&mut self, expected: f64, before: Option<&Look>, look: &Look) {
+        self.count(expected, before, -1.0);
+        self.count(expected, Some(look), 1.0);
+    }
+
+    fn count(&mut self, expected: f64, look: Option<&Look>, sign: f64) {
+        let Some(look) = look.filter(|look| look.converged()) else { return };
+        let Some((knowledge, shape)) = split(expected, look) else { return };
+        self.looked = if sign > 0.0 { self.looked + 1 } else { self.looked.saturating_sub(1) };
+        self.knowledge += sign * knowledge;
+        self.shape += sign * shape;
+        self.oracle.0 += sign * look.oracle(expected);
+        self.oracle.1 += sign * look.oracle_upper;
+    }
+
+    /// Steps.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Steps of them whose looks count.
+    pub fn looks(&self) -> usize {
+        self.looked
+    }
+
+    /// Means of the oracle tree's lower and upper bound over the steps that were looked at. None where none was.
+    pub fn oracle_mean(&self) -> Option<(f64, f64)> {
+        let n = self.looked as f64;
+        (self.looked > 0).then(|| (self.oracle.0 / n, self.oracle.1 / n))
+    }
+
+    /// The mean losses a step. None before the first step.
+    pub fn losses(&self) -> Option<Losses> {
+        let n = self.steps as f64;
+        let mean = |sum: f64| sum / n;
+        let marks =
+            Marks { batch: mean(self.batch), fluid: self.fluid, expected: mean(self.expected), accepted: mean(self.accepted) };
+        let k = self.looked as f64;
+        (self.steps > 0).then(|| marks.losses((self.looked > 0).then(|| (self.knowledge / k, self.shape / k))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::telemetry::testing::{chain, record};
+
+    fn look(lower: f64, best: Option<f64>, refining: bool) -> Look {
+        let upper = if refining { 2.0 * lower } else { lower };
+        Look { oracle_lower: lower, oracle_upper: upper, oracle_floor: 0.1, passes: 3, drafter_best: best, refining }
+    }
+
+    #[test]
+    fn by_hand() {
+        // B = 5, two nodes drafted with p 0.5 each: E = 0.75. One was accepted.
+        let mut record = record(chain(&[0.5, 0.5]), &[1], 5);
+        record.ceilings.fluid = Some(2.5);
+        let alone = Losses::of(&record, None);
+        assert_eq!((alone.budget, alone.unsplit, alone.luck, alone.total()), (Some(1.5), 1.75, -0.25, 3.0));
+        assert_eq!((alone.context, alone.knowledge, alone.shape), (None, None, None));
+        let seen = Losses::of(&record, Some(&look(2.0, Some(1.0), true)));
+        let want =
+            Losses { budget: Some(1.5), context: Some(0.5), knowledge: Some(1.0), shape: Some(0.25), unsplit: 0.0, luck: -0.25 };
+        assert_eq!((seen, seen.total()), (want, 3.0));
+        assert_eq!(seen.times(2.0).total(), 6.0);
+        record.ceilings.fluid = None;
+        assert_eq!((Losses::of(&record, None).budget, Losses::of(&record, None).unsplit), (None, 3.25));
+        // Greedy the bound is B - 1.
+        record.settings.temperature = 0.0;
+        assert_eq!((Losses::of(&record, None).budget, Losses::of(&record, None).unsplit), (Some(0.0), 3.25));
+    }
+
+    #[test]
+    fn looks_that_are_refined_count_once_and_at_the_end() {
+        let mut record = record(chain(&[0.5, 0.5]), &[1], 5);
+        record.ceilings.fluid = Some(3.0);
+        let mut ladder = Ladder::default();
+        assert_eq!(ladder.losses(), None);
+        ladder.add(&record, None);
+        let (first, last) = (look(1.5, Some(1.0), true), look(2.0, Some(1.0), false));
+        ladder.looked(record.expected_accepted, None, &first);
+        assert_eq!((ladder.looks(), ladder.losses().unwrap().knowledge), (0, None));
+        ladder.looked(record.expected_accepted, Some(&first), &last);
+        ladder.looked(record.expected_accepted, Some(&last), &last);
+        assert_eq!((ladder.looks(), ladder.losses().unwrap().knowledge), (1, Some(1.0)));
+        let (lower, upper) = ladder.oracle_mean().unwrap();
+        assert_eq!((lower, upper), (2.0, 2.0));
+    }
+
+    prop_compose! {
+        fn step()(
+            p in prop::collection::vec(0.0f64..1.0, 0..9), taken in 0usize..9, fluid in prop::option::of(0.0f64..9.0),
+            looks in prop::option::of((0.0f64..9.0, prop::option::of(0.0f64..9.0), any::<bool>())), greedy in any::<bool>(),
+        ) -> (StepRecord, Option<Look>) {
+            let path: Vec<usize> = (1..=taken.min(p.len())).collect();
+            let mut record = record(chain(&p), &path, 10);
+            record.ceilings.fluid = fluid;
+            record.settings.temperature = if greedy { 0.0 } else { 1.0 };
+            (record, looks.map(|(lower, best, refining)| look(lower, best, refining)))
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_losses_add_up(steps in prop::collection::vec(step(), 1..20)) {
+            let mut ladder = Ladder::default();
+            let (mut accepted, mut n) = (0.0, 0.0);
+            for (record, look) in &steps {
+                let losses = Losses::of(record, look.as_ref());
+                prop_assert!((losses.total() - (9.0 - record.accepted as f64)).abs() < 1e-12);
+                ladder.add(record, look.as_ref());
+                accepted += record.accepted as f64;
+                n += 1.0;
+                prop_assert!((ladder.losses().unwrap().total() - (9.0 - accepted / n)).abs() < 1e-12);
+            }
+        }
+
+        #[test]
+        fn where_all_steps_are_looked_at_each_part_is_its_mean(steps in prop::collection::vec(step(), 1..20)) {
+            let (mut ladder, mut means, n) = (Ladder::default(), [0.0; 3], steps.len() as f64);
+            for (record, look) in &steps {
+                let mut record = record.clone();
+                record.ceilings.fluid = Some(4.0);
+                record.settings.temperature = 1.0;
+                let look = look.unwrap_or(self::look(3.0, None, false));
+                let best = look.drafter_best.or(Some(1.0));
+                let look = Look { refining: false, drafter_best: best, oracle_upper: look.oracle_lower, ..look };
+                ladder.add(&record, Some(&look));
+                let one = Losses::of(&record, Some(&look));
+                for (mean, part) in means.iter_mut().zip([one.context, one.knowledge, one.shape]) {
+                    *mean += part.unwrap() / n;
+                }
+            }
+            let all = ladder.losses().unwrap();
+            for (mean, part) in means.iter().zip([all.context, all.knowledge, all.shape]) {
+                prop_assert!((part.unwrap() - mean).abs() < 1e-9);
+            }
+        }
+    }
+}

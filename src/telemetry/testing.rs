@@ -1,0 +1,83 @@
+//! Records by hand (tests).
+
+use super::{Cause, Ceilings, Miss, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord};
+
+/// A tree from (parent, p) of each drafted node.
+pub fn tree(nodes: &[(usize, f64)]) -> TreeRecord {
+    let mut tree = TreeRecord {
+        tokens: vec![0],
+        text: vec!["".into()],
+        parents: vec![None],
+        depth: vec![0],
+        p: vec![1.0],
+        p_plain: vec![1.0],
+        q: vec![1.0],
+        rank: vec![0],
+    };
+    for (i, &(parent, p)) in nodes.iter().enumerate() {
+        tree.tokens.push(i as u32 + 1);
+        tree.text.push(format!(" {i}"));
+        tree.parents.push(Some(parent));
+        tree.depth.push(tree.depth[parent] + 1);
+        tree.p.push(p);
+        tree.p_plain.push(p);
+        tree.q.push(p);
+        tree.rank.push(0);
+    }
+    tree
+}
+
+/// A chain with these p.
+pub fn chain(p: &[f64]) -> TreeRecord {
+    tree(&p.iter().copied().enumerate().collect::<Vec<_>>())
+}
+
+/// A step at temperature 1 and `budget` that accepted `path`.
+pub fn record(tree: TreeRecord, path: &[usize], budget: usize) -> StepRecord {
+    let mut pi = vec![1.0];
+    for i in 1..tree.p.len() {
+        pi.push(pi[tree.parents[i].unwrap_or(0)] * tree.p[i]);
+    }
+    let (drafter, shape) = ("ngram".to_owned(), "chain".to_owned());
+    StepRecord {
+        prompt_id: "0".into(),
+        step: 0,
+        position: 1,
+        settings: StepSettings { drafter, shape, budget, auto: false, temperature: 1.0, top_p: 1.0, top_k: None, seed: 0 },
+        choice: None,
+        path: path.to_vec(),
+        accepted: path.len(),
+        bonus: 0,
+        bonus_text: String::new(),
+        bonus_rank: 0,
+        bonus_q: None,
+        emitted: vec![0; path.len() + 1],
+        emitted_text: vec![String::new(); path.len() + 1],
+        expected_accepted: pi[1..].iter().sum::<f64>() + 0.0,
+        miss: None,
+        entropy: vec![],
+        time: StageTimes::default(),
+        mu: 0.0,
+        mu2: 0.0,
+        ceilings: Ceilings { batch: budget as f64 - 1.0, ..Ceilings::default() },
+        reached: None,
+        tree,
+    }
+}
+
+/// A miss of `token` at `depth` for `cause`.
+pub fn miss(token: u32, depth: usize, cause: Cause) -> Miss {
+    Miss {
+        depth,
+        token,
+        text: format!(" t{token}"),
+        class: TokenClass::WordStart,
+        p: 0.2,
+        pi: 0.1,
+        rank: 1,
+        q: None,
+        draft_rank: None,
+        asked: cause == Cause::Knowledge,
+        cause,
+    }
+}

@@ -1,0 +1,126 @@
+//! Ceilings of the speed-up over plain decoding (bounds.md, "The wall clock"): from measured times of passes, or from what a machine
+//! that somebody describes could do at best.
+
+use serde::{Deserialize, Serialize};
+
+/// The largest speed-up and where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Budget B: tokens of a pass, the root included.
+    pub budget: usize,
+    /// Times as many tokens a second as plain decoding.
+    pub speed_up: f64,
+}
+
+/// max over B of (1 + accepted(B)) t(1) / (t(B) + draft(B)): `accepted[B - 1]` is the expected number of accepted drafted tokens
+/// at budget B, as the fluid bound's curve (whose entry P = B - 1 is that of a tree of P nodes) or a drafter's own,
+/// `pass` t(B) in seconds, `draft` the seconds that drafting for B takes: 0 for a drafter that costs nothing. The smallest B of several
+/// that are as good. None where there is nothing to compare, or a time is not positive.
+pub fn best(accepted: &[f64], pass: impl Fn(usize) -> f64, draft: impl Fn(usize) -> f64) -> Option<Best> {
+    let plain = pass(1);
+    let mut best: Option<Best> = None;
+    for (i, accepted) in accepted.iter().enumerate() {
+        let budget = i + 1;
+        let seconds = pass(budget) + draft(budget);
+        let speed_up = (1.0 + accepted) * plain / seconds;
+        if plain > 0.0 && seconds > 0.0 && speed_up.is_finite() && best.is_none_or(|best| speed_up > best.speed_up) {
+            best = Some(Best { budget, speed_up });
+        }
+    }
+    best
+}
+
+/// A machine as a roofline: what it could do at best.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hardware {
+    /// What people call it.
+    pub name: String,
+    /// Bytes a second between memory and compute units.
+    pub bandwidth: f64,
+    /// Floating-point operations a second, in the number format that products are computed in.
+    pub flops: f64,
+}
+
+/// A model as a roofline sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Work {
+    /// Bytes that one pass reads, whatever its size: the weights. (The cache is left out: it is small while contexts are short.)
+    pub bytes: f64,
+    /// Floating-point operations of one token: twice the weights that are multiplied with it.
+    pub flops_per_token: f64,
+}
+
+impl Hardware {
+    /// NVIDIA A100 SXM 80 GB: 2,039 GB/s, 312 TFLOPS in half precision without sparsity (NVIDIA's data sheet, June 2021).
+    pub fn a100() -> Hardware {
+        Hardware { name: "A100 SXM 80 GB".into(), bandwidth: 2.039e12, flops: 3.12e14 }
+    }
+
+    /// NVIDIA H100 SXM: 3,350 GB/s, 989 TFLOPS in half precision without sparsity (NVIDIA's data sheet, 2023).
+    pub fn h100() -> Hardware {
+        Hardware { name: "H100 SXM".into(), bandwidth: 3.35e12, flops: 9.89e14 }
+    }
+
+    /// Whether it can be: both figures positive and finite.
+    pub fn is_sound(&self) -> bool {
+        [self.bandwidth, self.flops].iter().all(|x| x.is_finite() && *x > 0.0)
+    }
+
+    /// t(B) = max(bytes / bandwidth, B flops per token / flops), in seconds: reading and computing overlap fully. No pass is quicker.
+    pub fn seconds(&self, work: &Work, batch: usize) -> f64 {
+        (work.bytes / self.bandwidth).max(batch as f64 * work.flops_per_token / self.flops)
+    }
+
+    /// The largest B whose pass takes no longer than that of one token: the memory-bound regime, which the paper assumes.
+    pub fn free_budget(&self, work: &Work) -> usize {
+        let ratio = (work.bytes / self.bandwidth) / (work.flops_per_token / self.flops);
+        if ratio.is_finite() { (ratio as usize).max(1) } else { 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // B = 1, 2, 3: 0, 0.5 and 0.75 accepted; passes of 1, 1.2 and 1.5 s.
+        let pass = |b: usize| [1.0, 1.2, 1.5][b - 1];
+        assert_eq!(best(&[0.0, 0.5, 0.75], pass, |_| 0.0), Some(Best { budget: 2, speed_up: 1.25 }));
+        // Drafting that takes as long as a pass: nothing pays but for nothing drafted.
+        let draft = |b: usize| if b > 1 { 1.0 } else { 0.0 };
+        assert_eq!(best(&[0.0, 0.5, 0.75], pass, draft), Some(Best { budget: 1, speed_up: 1.0 }));
+        assert_eq!(best(&[], pass, |_| 0.0), None);
+        assert_eq!(best(&[0.0, 1.0], |_| 0.0, |_| 0.0), None);
+        assert_eq!(best(&[0.0, 1.0], |_| f64::NAN, |_| 0.0), None);
+    }
+
+    #[test]
+    fn large_machines_verify_many_tokens_for_the_price_of_one() {
+        // 8 billion weights in half precision.
+        let work = Work { bytes: 1.6e10, flops_per_token: 1.6e10 };
+        for (machine, free) in [(Hardware::a100(), 153), (Hardware::h100(), 295)] {
+            assert!(machine.is_sound());
+            assert_eq!(machine.free_budget(&work), free);
+            assert_eq!(machine.seconds(&work, free), machine.seconds(&work, 1));
+            assert!(machine.seconds(&work, free + 1) > machine.seconds(&work, 1));
+        }
+        assert!(!Hardware { bandwidth: 0.0, ..Hardware::a100() }.is_sound());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_better(accepted in prop::collection::vec(0.0f64..9.0, 1..40), slope in 0.0f64..2.0, draft in 0.0f64..2.0) {
+            let seconds = |b: usize| 1.0 + slope * (b - 1) as f64;
+            let found = best(&accepted, seconds, |_| draft).unwrap();
+            for (i, a) in accepted.iter().enumerate() {
+                prop_assert!((1.0 + a) / (seconds(i + 1) + draft) <= found.speed_up * (1.0 + 1e-12));
+            }
+        }
+    }
+}
