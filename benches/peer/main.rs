@@ -99,6 +99,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 fn time(options: &Options, path: &Path, threads: usize, model: &Model, driver: &Path, best: &Path) -> anyhow::Result<()> {
+    let load = load();
     let mut ours = Ours::new(model)?;
     let mut same = Rival::llama(driver, path, threads)?;
     let mut coarser = Rival::llama(driver, best, threads)?;
@@ -150,6 +151,16 @@ fn time(options: &Options, path: &Path, threads: usize, model: &Model, driver: &
     }
     eprintln!();
     let instruction = same.ask("peak")?.split_once(' ').map(|(_, name)| name.to_owned()).unwrap_or_default();
+    if let Some(load) = load.filter(|&load| load > 0.5) {
+        println!(
+            "other programs ran here (a load of {load} before the start): the times below are not this machine's, and ratios scatter\n"
+        );
+    }
     print!("{}", report::text(model, options.rounds, &samples, &instruction, [&info, &coarse]));
     Ok(())
+}
+
+/// How many threads wanted to run in the last minute, where the system tells.
+fn load() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
