@@ -41,6 +41,9 @@ pub struct Plot<'a> {
 /// The value of a list whose entry `i` belongs to budget `i + 1`, between two entries a straight line.
 pub fn between(values: &[f64], batch: f64) -> Option<f64> {
     let at = batch - 1.0;
+    if at < 0.0 {
+        return None;
+    }
     let (low, share) = (at.floor(), at - at.floor());
     let get = |i: f64| values.get(i as usize).copied().filter(|v| v.is_finite());
     match share {

@@ -60,7 +60,9 @@ fn raw_rows(kind: Kind, rows: usize, cols: usize, rng: &mut ChaCha8Rng) -> Vec<V
 
 /// The kernels that this CPU can run, and those that need other instructions with these emulated.
 fn kernels() -> Vec<&'static Kernel> {
-    let mut all = Kernel::all();
+    let all = Kernel::all();
+    #[cfg(target_arch = "x86_64")]
+    let mut all = all;
     #[cfg(target_arch = "x86_64")]
     if all.iter().any(|kernel| kernel.name == AVX2.name) {
         static EMULATED: [Kernel; 2] = [
