@@ -209,15 +209,11 @@ fn monitor(args: &[String], (width, height): (u16, u16), folder: &Path) -> Outco
         }
     });
     let mut parser = vt100::Parser::new(height, width, 0);
-    let (mut kept, mut first, mut end, mut quiet) = (Vec::new(), None, None, false);
+    let (mut kept, mut first, mut end) = (Vec::new(), None, None);
     while end.is_none() {
         assert!(start.elapsed() < PATIENCE, "no end of it:\n{}", parser.screen().contents());
         match chunks.recv_timeout(SILENCE) {
             Ok(chunk) => {
-                if !std::mem::replace(&mut quiet, true) {
-                    // No step is looked at by the oracle: that takes time of its own, and `run` does not either.
-                    writer.write_all(b"ooo").unwrap();
-                }
                 kept.push(chunk);
                 continue;
             }

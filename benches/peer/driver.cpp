@@ -46,7 +46,7 @@ const char *const INSTRUCTION = "vpdpbusd, 512 bits";
 constexpr double A_TURN = 12 * 32;
 const char *const INSTRUCTION = "vpdpbusd, 256 bits";
 #elif defined(__AVX2__)
-constexpr double A_TURN = 8 * 32;
+constexpr double A_TURN = 12 * 32;
 const char *const INSTRUCTION = "vpmaddubsw and vpaddw, 256 bits";
 #elif defined(__ARM_FEATURE_DOTPROD)
 constexpr double A_TURN = 16 * 16;
@@ -56,6 +56,9 @@ constexpr double A_TURN = 0;
 const char *const INSTRUCTION = "none that is known here";
 #endif
 
+// Unrolled, or the sums would lie in memory.
+#define UNROLL _Pragma("GCC unroll 16")
+
 // The instruction on registers alone, with as many sums as hide its latency.
 void multiply(long turns) {
     // What is the same in each turn would be taken out of the loop, so both factors are made opaque in it.
@@ -64,7 +67,7 @@ void multiply(long turns) {
     for (__m512i &sum : sums) sum = _mm512_setzero_si512();
     for (long t = 0; t < turns; t++) {
         asm volatile("" : "+v"(a), "+v"(b));
-        for (__m512i &sum : sums) sum = _mm512_dpbusd_epi32(sum, a, b);
+        UNROLL for (__m512i &sum : sums) sum = _mm512_dpbusd_epi32(sum, a, b);
     }
     for (__m512i &sum : sums) asm volatile("" : : "v"(sum));
 #elif defined(__AVXVNNI__)
@@ -72,17 +75,18 @@ void multiply(long turns) {
     for (__m256i &sum : sums) sum = _mm256_setzero_si256();
     for (long t = 0; t < turns; t++) {
         asm volatile("" : "+x"(a), "+x"(b));
-        for (__m256i &sum : sums) sum = _mm256_dpbusd_avx_epi32(sum, a, b);
+        UNROLL for (__m256i &sum : sums) sum = _mm256_dpbusd_avx_epi32(sum, a, b);
     }
     for (__m256i &sum : sums) asm volatile("" : : "x"(sum));
 #elif defined(__AVX2__)
-    __m256i sums[8], a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(1);
+    __m256i sums[12], a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(1);
     for (__m256i &sum : sums) sum = _mm256_setzero_si256();
     for (long t = 0; t < turns; t++) {
-        for (__m256i &sum : sums) {
-            // Opaque for each product: they would be computed once for all sums.
-            asm volatile("" : "+x"(a), "+x"(b));
-            sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, b));
+        UNROLL for (__m256i &sum : sums) {
+            // Written out, or it would be computed once for all sums.
+            __m256i product;
+            asm volatile("vpmaddubsw %1, %2, %0" : "=x"(product) : "x"(a), "x"(b));
+            sum = _mm256_add_epi16(sum, product);
         }
     }
     for (__m256i &sum : sums) asm volatile("" : : "x"(sum));
@@ -92,7 +96,7 @@ void multiply(long turns) {
     for (int32x4_t &sum : sums) sum = vdupq_n_s32(0);
     for (long t = 0; t < turns; t++) {
         asm volatile("" : "+w"(a), "+w"(b));
-        for (int32x4_t &sum : sums) sum = vdotq_s32(sum, a, b);
+        UNROLL for (int32x4_t &sum : sums) sum = vdotq_s32(sum, a, b);
     }
     for (int32x4_t &sum : sums) asm volatile("" : : "w"(sum));
 #else

@@ -23,7 +23,7 @@ const SHORTEST: Duration = Duration::from_millis(33);
 /// The longest time that a change waits for its frame.
 const LONGEST: Duration = Duration::from_millis(120);
 /// Drawing takes at most one part in so many of the time: the display must not tax what it measures.
-const SHARE: u32 = 80;
+const SHARE: u32 = 125;
 /// How often time is told, and other threads are looked after, when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
 

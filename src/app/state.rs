@@ -8,9 +8,6 @@ use crate::engine::RunInfo;
 use crate::telemetry::{Fluid, StepSettings};
 use crate::theory::cost::Cost;
 
-/// How often steps are looked at where nobody says otherwise.
-const LOOK_EVERY: usize = 16;
-
 /// A part of the screen that can have the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pane {
@@ -186,7 +183,7 @@ impl State {
             plain: None,
             cost: None,
             fluid: None,
-            look_every: LOOK_EVERY,
+            look_every: 0,
             prompt: 0,
             prompts: Vec::new(),
             history: History::default(),

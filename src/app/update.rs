@@ -94,7 +94,6 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             state.info = info;
             state.wished = Some(settings.clone());
             state.settings = Some(settings);
-            effects.push(Effect::Engine(Command::LookEvery(state.look_every)));
         }
         Event::Cost(cost) => state.cost = Some(cost),
         Event::Fluid(fluid) => state.fluid = Some(fluid),

@@ -216,7 +216,7 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
 fn how_often_steps_are_looked_at_goes_round() {
     let mut state = running(&settings("ngram", 16, 1.0), 3);
     let asked: Vec<Effect> = (0..4).flat_map(|_| press(&mut state, &["o"])).collect();
-    assert_eq!(asked, [4, 1, 0, 16].map(|every| Effect::Engine(Command::LookEvery(every))));
+    assert_eq!(asked, [16, 4, 1, 0].map(|every| Effect::Engine(Command::LookEvery(every))));
     assert!(state.notice.is_some());
 }
 

@@ -49,6 +49,9 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
         return (Vec::new(), Role::Label);
     }
     let (looks, steps) = (ladder.looks(), ladder.steps());
+    if looks == 0 && state.look_every == 0 {
+        return (vec!["o: let the oracle look at steps".to_owned(), "o: oracle".to_owned()], Role::Label);
+    }
     (
         vec![
             format!("drafted tokens a step; oracle looked at {looks} of {steps} steps"),
