@@ -1,8 +1,8 @@
 //! What the session knows of the ceilings: the laws of generated positions since the warp last changed.
 
 use crate::dist::{Law, Moments, Warp};
-use crate::telemetry::{Ceilings, Fluid, FluidKind, Interval, Reached};
-use crate::theory::intervals::{Blocks, Range};
+use crate::telemetry::{Ceilings, Fluid, FluidKind, Reached};
+use crate::theory::intervals::Blocks;
 use crate::theory::pool::Pool;
 
 use super::MAX_BUDGET;
@@ -82,12 +82,11 @@ impl Observed {
         if steps >= before + before / 2 {
             let fluid = ceilings.fluid.unwrap_or(0.0);
             let found = self.blocks.resample(budget.saturating_sub(1), fluid);
-            let interval = |range: Range| Interval { low: range.low, high: range.high };
             self.reached = Some(Reached {
                 steps,
-                expected: found.map(|found| interval(found.expected)),
-                fluid: found.map(|found| interval(found.fluid)),
-                share: found.map(|found| interval(found.share)),
+                expected: found.map(|found| found.expected),
+                fluid: found.map(|found| found.fluid),
+                share: found.map(|found| found.share),
             });
         }
         (ceilings, self.reached)

@@ -10,7 +10,7 @@ use super::vocabulary::Vocabulary;
 use crate::dist::{Law, Warp};
 use crate::draft::shape::{Limits, grow};
 use crate::draft::{Context, DraftError, OracleSearch, Shape};
-use crate::model::{Decoder, Node, Parent, Pass};
+use crate::model::{Decoder, Node, Pass};
 use crate::telemetry::{Look, StepSettings};
 use crate::tree::{TokenId, TokenTree};
 
@@ -97,8 +97,7 @@ impl Looking {
         if tree.drafted() == 0 {
             return Ok(0.0);
         }
-        let node = |i: usize| Node { token: tree.token(i), parent: tree.parent(i).map_or(Parent::Context, Parent::Slot) };
-        self.target.append(&(0..tree.len()).map(node).collect::<Vec<_>>(), Pass::FULL)?;
+        self.target.append(&Node::of_tree(tree), Pass::FULL)?;
         let mut p = vec![1.0; tree.len()];
         for parent in 0..tree.len() {
             if tree.children(parent).next().is_some() {

@@ -56,16 +56,16 @@ pub(super) fn observe(
         record.p_plain[i] = laws.plain(parent)?.p(token);
     }
     let mut entropy = Vec::with_capacity(verdict.emitted.len());
-    let (mut at, mut bonus_rank) = (0, 0);
+    let mut at = 0;
     for (depth, &token) in verdict.emitted.iter().enumerate() {
         let law = laws.sampled(at)?;
         let (moments, p) = (law.moments(), law.p(token));
         observed.add(law, moments);
-        bonus_rank = law.rank(token);
         let plain: Moments = if warp == Warp::PLAIN { moments } else { laws.plain(at)?.moments() };
         entropy.push(PositionEntropy { law: moments, plain, p });
         at = verdict.path.get(depth).copied().unwrap_or(at);
     }
+    let bonus_rank = laws.sampled(verdict.last())?.rank(verdict.bonus());
     let expected_accepted = tree.expected_accepted(|i| record.p[i]);
     Ok(Seen { verdict, tree: record, entropy, expected_accepted, bonus_rank })
 }

@@ -12,7 +12,7 @@ use super::vocabulary::{TextStream, Vocabulary};
 use crate::dist::{NotFinite, Warp};
 use crate::draft::shape::{Limits, grow};
 use crate::draft::{Context, Draft, DraftError, Drafter, Shape};
-use crate::model::{Decoder, ForwardError, Logits, Node, Parent, Pass};
+use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
 use crate::telemetry::{Ending, Fluid, StageTimes, StepRecord, StepSettings, TreeRecord};
 use crate::theory::cost::Cost;
 use crate::tree::TokenId;
@@ -249,10 +249,7 @@ impl Session {
         let drafted = Instant::now();
 
         let tree = &draft.tree;
-        let nodes: Vec<Node> = (0..tree.len())
-            .map(|i| Node { token: tree.token(i), parent: tree.parent(i).map_or(Parent::Context, Parent::Slot) })
-            .collect();
-        self.target.append(&nodes, Pass::FULL)?;
+        self.target.append(&Node::of_tree(tree), Pass::FULL)?;
         let verified = Instant::now();
 
         let position = text.tokens.len();

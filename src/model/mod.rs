@@ -17,7 +17,7 @@ pub mod weights;
 pub use load::{LoadError, Model};
 pub use tokenizer::{Tokenizer, same_vocabulary};
 
-use crate::tree::TokenId;
+use crate::tree::{TokenId, TokenTree};
 
 /// What a Llama is made of (lengths in elements).
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +76,14 @@ pub struct Node {
     /// Where it hangs. It sees the whole committed context, its ancestors and itself, and nothing else; its rotary
     /// position is the count of those before it.
     pub parent: Parent,
+}
+
+impl Node {
+    /// All nodes of a tree, the root below the context, in slots by their numbers.
+    pub fn of_tree(tree: &TokenTree) -> Vec<Node> {
+        let node = |i: usize| Node { token: tree.token(i), parent: tree.parent(i).map_or(Parent::Context, Parent::Slot) };
+        (0..tree.len()).map(node).collect()
+    }
 }
 
 /// How far a pass goes, and for which of its nodes logits are wanted.

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::theory::intervals::Interval;
+
 use crate::tree::TokenId;
 
 /// What was found out about one step off the timed path, after it: the oracle tree of its context, and the best tree of the
@@ -101,15 +103,6 @@ pub struct Miss {
     /// Why, as far as is known without the oracle tree of this context: unlucky where the path probability lies below the floor
     /// of the fluid bound, and where at least P tokens are more likely at its own place.
     pub cause: Cause,
-}
-
-/// The part of a ceiling that was reached, with the interval of both together.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    /// Lower end of the 95% interval.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
 }
 
 /// The fluid bound at length, from all positions since the warp last changed.

@@ -28,8 +28,8 @@ const REPLICATES: usize = 200;
 const COARSE: usize = 16;
 
 /// The ends of a 95% interval.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Range {
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Interval {
     /// Lower end.
     pub low: f64,
     /// Upper end.
@@ -40,11 +40,11 @@ pub struct Range {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Resampled {
     /// Of the mean of E\[X | T\].
-    pub expected: Range,
+    pub expected: Interval,
     /// Of the fluid bound.
-    pub fluid: Range,
+    pub fluid: Interval,
     /// Of the first over the second.
-    pub share: Range,
+    pub share: Interval,
 }
 
 #[derive(Clone, Debug)]
@@ -146,7 +146,7 @@ impl Blocks {
         let wider = student_975(1.5 * blocks - 1.0) * (blocks / (blocks - 1.0)).sqrt();
         let range = |all: Vec<f64>, centre: f64, scale: f64, most: f64| {
             let half = wider * scale * deviation(&all);
-            Range { low: (centre - half).max(0.0), high: (centre + half).min(most.max(centre)) }
+            Interval { low: (centre - half).max(0.0), high: (centre + half).min(most.max(centre)) }
         };
         Some(Resampled {
             expected: range(expected, mean, 1.0, drafted as f64),
@@ -247,7 +247,7 @@ mod tests {
         assert!(found.expected.low < mean && mean < found.expected.high, "{found:?}");
         assert!(found.share.low < mean / fluid && mean / fluid < found.share.high, "{found:?}");
         // What is high where the bound is high has a ratio that varies less than both alone.
-        let relative = |r: Range| (r.high - r.low) / (r.high + r.low);
+        let relative = |r: Interval| (r.high - r.low) / (r.high + r.low);
         assert!(relative(found.share) < relative(found.expected), "{found:?}");
     }
 

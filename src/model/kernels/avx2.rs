@@ -5,64 +5,21 @@
 use std::arch::x86_64::*;
 
 use super::acts::{ActBlock, Row};
+use super::dispatch::{BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
 use super::tile::Packing;
 use super::{Out, Weigh};
 
 /// Tokens that share each load of weights.
 pub const TOKENS: usize = 4;
 
-const NIBBLES: usize = 0;
-const NIBBLES_MIN: usize = 1;
-const SUPER: usize = 2;
-const BYTES: usize = 3;
-
-const fn packing(p: usize) -> Packing {
-    match p {
-        NIBBLES => Packing::Nibbles { min: false },
-        NIBBLES_MIN => Packing::Nibbles { min: true },
-        SUPER => Packing::Super,
-        _ => Packing::Bytes,
-    }
-}
-
-/// The products for one set of features: `$nibbles` and `$bytes` multiply a block of 8 rows by T tokens, added to what is
-/// given; `$more` is by how much the bytes are too large in those products, which are of unsigned weights.
+/// The products for one set of features: `$nibbles` and `$bytes` multiply a block of 8 rows by T tokens;
+/// `$more` is by how much the bytes are too large in those products, which are of unsigned weights.
 macro_rules! products {
     ($name:ident, $features:literal, $nibbles:ident, $bytes:ident, $more:literal) => {
         pub mod $name {
             use super::*;
 
-            /// One tile times up to [`TOKENS`] tokens.
-            ///
-            /// # Safety
-            /// The CPU has the features. `tile` holds a whole tile of `p` for as many blocks as the rows have; `out` may be
-            /// written at each token's 16 rows.
-            #[target_feature(enable = $features)]
-            pub unsafe fn tile(p: Packing, tile: &[u8], tokens: &[Row], out: Out) {
-                // SAFETY: the caller's promises are those of the callee; the count of tokens is that of the slice.
-                unsafe {
-                    match p {
-                        Packing::Nibbles { min: false } => by_count::<NIBBLES>(tile, tokens, out),
-                        Packing::Nibbles { min: true } => by_count::<NIBBLES_MIN>(tile, tokens, out),
-                        Packing::Super => by_count::<SUPER>(tile, tokens, out),
-                        Packing::Bytes => by_count::<BYTES>(tile, tokens, out),
-                    }
-                }
-            }
-
-            #[target_feature(enable = $features)]
-            unsafe fn by_count<const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
-                // SAFETY: as above.
-                unsafe {
-                    match tokens.len() {
-                        1 => multiply::<1, P>(tile, tokens, out),
-                        2 => multiply::<2, P>(tile, tokens, out),
-                        3 => multiply::<3, P>(tile, tokens, out),
-                        4 => multiply::<4, P>(tile, tokens, out),
-                        n => unreachable!("{n} tokens at once"),
-                    }
-                }
-            }
+            tile_by_counts!([1 2 3 4], $features);
 
             /// Two tokens at most take both halves of a tile at once, so that it is read in one stream. With more there are not
             /// enough registers for that: they take one half after the other, which lies in the cache then.
@@ -271,25 +228,7 @@ unsafe fn four(x: *const ActBlock, from: usize) -> __m256i {
 /// Rows that share each load of halves.
 pub const WEIGHED: usize = 6;
 
-/// See [`Weigh`].
-///
-/// # Safety
-/// The CPU has AVX2, FMA and F16C, and `w` keeps the promises of [`Weigh`], with at most [`WEIGHED`] rows.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub unsafe fn weigh(w: Weigh) {
-    // SAFETY: the caller's promises are those of the callee.
-    unsafe {
-        match w.rows {
-            1 => weigh_rows::<1>(w),
-            2 => weigh_rows::<2>(w),
-            3 => weigh_rows::<3>(w),
-            4 => weigh_rows::<4>(w),
-            5 => weigh_rows::<5>(w),
-            6 => weigh_rows::<6>(w),
-            n => unreachable!("{n} rows at once"),
-        }
-    }
-}
+weigh_by_counts!([1 2 3 4 5 6], "avx2,fma,f16c");
 
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn weigh_rows<const R: usize>(w: Weigh) {

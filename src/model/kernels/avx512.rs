@@ -4,24 +4,11 @@
 //! to do, since not every CPU that runs the tests has them.
 #![allow(unsafe_code)]
 
+use super::dispatch::{BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
 use super::tile::Packing;
 
 /// Tokens that share each load of weights: two sums for each fit into the 32 registers with room for the weights.
 pub const TOKENS: usize = 8;
-
-const NIBBLES: usize = 0;
-const NIBBLES_MIN: usize = 1;
-const SUPER: usize = 2;
-const BYTES: usize = 3;
-
-const fn packing(p: usize) -> Packing {
-    match p {
-        NIBBLES => Packing::Nibbles { min: false },
-        NIBBLES_MIN => Packing::Nibbles { min: true },
-        SUPER => Packing::Super,
-        _ => Packing::Bytes,
-    }
-}
 
 /// Rows that share each load of halves.
 pub const WEIGHED: usize = 12;
@@ -36,41 +23,7 @@ macro_rules! kernel {
             use crate::model::kernels::acts::{ActBlock, Row};
             use crate::model::kernels::{Out, Weigh};
 
-            /// One tile times up to [`TOKENS`] tokens.
-            ///
-            /// # Safety
-            /// The CPU has AVX-512 F, BW and VNNI. `tile` holds a whole tile of `p` for as many blocks as the rows have; `out` may be
-            /// written at each token's 16 rows.
-            $(#[target_feature(enable = $features)])?
-            pub unsafe fn tile(p: Packing, tile: &[u8], tokens: &[Row], out: Out) {
-                // SAFETY: the caller's promises are those of the callee; the count of tokens is that of the slice.
-                unsafe {
-                    match p {
-                        Packing::Nibbles { min: false } => by_count::<NIBBLES>(tile, tokens, out),
-                        Packing::Nibbles { min: true } => by_count::<NIBBLES_MIN>(tile, tokens, out),
-                        Packing::Super => by_count::<SUPER>(tile, tokens, out),
-                        Packing::Bytes => by_count::<BYTES>(tile, tokens, out),
-                    }
-                }
-            }
-
-            $(#[target_feature(enable = $features)])?
-            unsafe fn by_count<const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
-                // SAFETY: as above.
-                unsafe {
-                    match tokens.len() {
-                        1 => multiply::<1, P>(tile, tokens, out),
-                        2 => multiply::<2, P>(tile, tokens, out),
-                        3 => multiply::<3, P>(tile, tokens, out),
-                        4 => multiply::<4, P>(tile, tokens, out),
-                        5 => multiply::<5, P>(tile, tokens, out),
-                        6 => multiply::<6, P>(tile, tokens, out),
-                        7 => multiply::<7, P>(tile, tokens, out),
-                        8 => multiply::<8, P>(tile, tokens, out),
-                        n => unreachable!("{n} tokens at once"),
-                    }
-                }
-            }
+            tile_by_counts!([1 2 3 4 5 6 7 8] $(, $features)?);
 
             $(#[target_feature(enable = $features)])?
             unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
@@ -188,30 +141,7 @@ macro_rules! kernel {
                 _mm512_set1_epi32(unsafe { x.cast::<u8>().add(from).cast::<i32>().read_unaligned() })
             }
 
-            /// See [`Weigh`].
-            ///
-            /// # Safety
-            /// The CPU has AVX-512 F, and `w` keeps the promises of [`Weigh`], with at most [`WEIGHED`] rows.
-            $(#[target_feature(enable = $features)])?
-            pub unsafe fn weigh(w: Weigh) {
-                // SAFETY: the caller's promises are those of the callee; parts of the rows are rows.
-                unsafe {
-                    let mut first = 0;
-                    while first < w.rows {
-                        let left = w.rows - first;
-                        let take = [12, 6, 3, 2, 1].into_iter().find(|&n| n <= left).unwrap_or(1);
-                        let part = w.part(first, take);
-                        match take {
-                            12 => weigh_rows::<12>(part),
-                            6 => weigh_rows::<6>(part),
-                            3 => weigh_rows::<3>(part),
-                            2 => weigh_rows::<2>(part),
-                            _ => weigh_rows::<1>(part),
-                        }
-                        first += take;
-                    }
-                }
-            }
+            weigh_by_counts!([1 2 3 4 5 6 7 8 9 10 11 12] $(, $features)?);
 
             $(#[target_feature(enable = $features)])?
             unsafe fn weigh_rows<const R: usize>(w: Weigh) {

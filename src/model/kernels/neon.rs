@@ -5,64 +5,27 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::acts::{ActBlock, Row};
+use super::dispatch::{BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
 use super::tile::Packing;
 use super::{Out, Weigh};
 
 /// Tokens that share each load of weights.
 pub const TOKENS: usize = 4;
 
-const NIBBLES: usize = 0;
-const NIBBLES_MIN: usize = 1;
-const SUPER: usize = 2;
-const BYTES: usize = 3;
-
-const fn packing(p: usize) -> Packing {
-    match p {
-        NIBBLES => Packing::Nibbles { min: false },
-        NIBBLES_MIN => Packing::Nibbles { min: true },
-        SUPER => Packing::Super,
-        _ => Packing::Bytes,
-    }
-}
-
-/// One tile times up to [`TOKENS`] tokens.
-///
-/// # Safety
-/// The CPU has NEON and dot products. `tile` holds a whole tile of `p` for as many blocks as the rows have; `out` may be
-/// written at each token's 16 rows.
-#[target_feature(enable = "neon,dotprod")]
-pub unsafe fn tile(p: Packing, tile: &[u8], tokens: &[Row], out: Out) {
-    // SAFETY: the caller's promises are those of the callee; the count of tokens is that of the slice.
-    unsafe {
-        match p {
-            Packing::Nibbles { min: false } => by_count::<NIBBLES>(tile, tokens, out),
-            Packing::Nibbles { min: true } => by_count::<NIBBLES_MIN>(tile, tokens, out),
-            Packing::Super => by_count::<SUPER>(tile, tokens, out),
-            Packing::Bytes => by_count::<BYTES>(tile, tokens, out),
-        }
-    }
-}
+tile_by_counts!([1 2 3 4], "neon,dotprod");
 
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn by_count<const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
     for half in 0..2 {
-        // SAFETY: as above.
-        unsafe {
-            match tokens.len() {
-                1 => multiply::<1, P>(tile, tokens, out, half),
-                2 => multiply::<2, P>(tile, tokens, out, half),
-                3 => multiply::<3, P>(tile, tokens, out, half),
-                4 => multiply::<4, P>(tile, tokens, out, half),
-                n => unreachable!("{n} tokens at once"),
-            }
-        }
+        // SAFETY: the caller's promises are those of the callee.
+        unsafe { eight::<T, P>(tile, tokens, out, half) };
     }
 }
 
 /// Eight rows of a tile, from row 8 `half` on.
 #[target_feature(enable = "neon,dotprod")]
 #[allow(clippy::needless_range_loop)] // the quarter is an offset too
-unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out, half: usize) {
+unsafe fn eight<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out, half: usize) {
     let p = packing(P);
     let blocks = tokens[0].len();
     debug_assert!(tile.len() == p.tile(blocks) && tokens.len() == T);
@@ -229,25 +192,7 @@ unsafe fn small(at: *const u8) -> float32x4_t {
 /// Rows that share each load of halves.
 pub const WEIGHED: usize = 6;
 
-/// See [`Weigh`].
-///
-/// # Safety
-/// The CPU has NEON and dot products, and `w` keeps the promises of [`Weigh`], with at most [`WEIGHED`] rows.
-#[target_feature(enable = "neon,dotprod")]
-pub unsafe fn weigh(w: Weigh) {
-    // SAFETY: the caller's promises are those of the callee.
-    unsafe {
-        match w.rows {
-            1 => weigh_rows::<1>(w),
-            2 => weigh_rows::<2>(w),
-            3 => weigh_rows::<3>(w),
-            4 => weigh_rows::<4>(w),
-            5 => weigh_rows::<5>(w),
-            6 => weigh_rows::<6>(w),
-            n => unreachable!("{n} rows at once"),
-        }
-    }
-}
+weigh_by_counts!([1 2 3 4 5 6], "neon,dotprod");
 
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn weigh_rows<const R: usize>(w: Weigh) {

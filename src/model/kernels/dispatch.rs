@@ -1,0 +1,79 @@
+//! From what is known when the program runs (the packing, how many tokens, how many rows) to code that was compiled for it: the
+//! same for every instruction set.
+
+use super::tile::Packing;
+
+/// Packings as constants that code can be compiled for.
+pub const NIBBLES: usize = 0;
+/// Nibbles with a minimum.
+pub const NIBBLES_MIN: usize = 1;
+/// Nibbles with super-scales.
+pub const SUPER: usize = 2;
+/// Bytes.
+pub const BYTES: usize = 3;
+
+/// The packing of such a constant.
+pub const fn packing(p: usize) -> Packing {
+    match p {
+        NIBBLES => Packing::Nibbles { min: false },
+        NIBBLES_MIN => Packing::Nibbles { min: true },
+        SUPER => Packing::Super,
+        _ => Packing::Bytes,
+    }
+}
+
+/// Makes `tile`, which calls `multiply::<T, P>(tile, tokens, out)` of the place where it stands, for each of the counts of tokens.
+macro_rules! tile_by_counts {
+    ([$($count:literal)*] $(, $features:literal)?) => {
+        /// One tile times up to [`TOKENS`] tokens.
+        ///
+        /// # Safety
+        /// The CPU has the features. `tile` holds a whole tile of `p` for as many blocks as the rows have; `out` may be
+        /// written at each token's 16 rows.
+        $(#[target_feature(enable = $features)])?
+        pub unsafe fn tile(p: Packing, tile: &[u8], tokens: &[Row], out: Out) {
+            // SAFETY: the caller's promises are those of the callee; the count of tokens is that of the slice.
+            unsafe {
+                match p {
+                    Packing::Nibbles { min: false } => by_count::<NIBBLES>(tile, tokens, out),
+                    Packing::Nibbles { min: true } => by_count::<NIBBLES_MIN>(tile, tokens, out),
+                    Packing::Super => by_count::<SUPER>(tile, tokens, out),
+                    Packing::Bytes => by_count::<BYTES>(tile, tokens, out),
+                }
+            }
+        }
+
+        $(#[target_feature(enable = $features)])?
+        unsafe fn by_count<const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+            // SAFETY: as above.
+            unsafe {
+                match tokens.len() {
+                    $($count => multiply::<$count, P>(tile, tokens, out),)*
+                    n => unreachable!("{n} tokens at once"),
+                }
+            }
+        }
+    };
+}
+
+/// Makes `weigh`, which calls `weigh_rows::<R>(w)` of the place where it stands, for each of the counts of rows.
+macro_rules! weigh_by_counts {
+    ([$($count:literal)*] $(, $features:literal)?) => {
+        /// See [`Weigh`].
+        ///
+        /// # Safety
+        /// The CPU has the features, and `w` keeps the promises of [`Weigh`], with at most [`WEIGHED`] rows.
+        $(#[target_feature(enable = $features)])?
+        pub unsafe fn weigh(w: Weigh) {
+            // SAFETY: the caller's promises are those of the callee.
+            unsafe {
+                match w.rows {
+                    $($count => weigh_rows::<$count>(w),)*
+                    n => unreachable!("{n} rows at once"),
+                }
+            }
+        }
+    };
+}
+
+pub(super) use {tile_by_counts, weigh_by_counts};
