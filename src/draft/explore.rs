@@ -74,18 +74,17 @@ pub(super) fn candidates(
 ) -> Result<Vec<Vec<Candidate>>, NotFinite> {
     let mut all = Vec::with_capacity(asked);
     for i in 0..ran {
-        let law = Law::new(decoder.logits(i), warp)?;
-        let mut best: Vec<Candidate> = law
-            .top(width + stop.len())
-            .into_iter()
-            .filter(|(token, q)| *q > 0.0 && !stop.contains(token))
-            .map(|(token, q)| Candidate { token, q })
-            .collect();
-        best.truncate(width);
-        all.push(best);
+        let best = best_of(decoder.logits(i), warp, width + stop.len())?;
+        all.push(best.into_iter().filter(|c| !stop.contains(&c.token)).take(width).collect());
     }
     all.resize(asked, Vec::new());
     Ok(all)
+}
+
+/// The `n` likeliest tokens of a law, but for those of no probability.
+pub(super) fn best_of(logits: &[f32], warp: &Warp, n: usize) -> Result<Vec<Candidate>, NotFinite> {
+    let law = Law::new(logits, warp)?;
+    Ok(law.top(n).into_iter().filter(|(_, q)| *q > 0.0).map(|(token, q)| Candidate { token, q }).collect())
 }
 
 /// The warp under which a model that imitates the target is read. A greedy target puts all mass on one token, but a

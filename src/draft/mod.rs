@@ -1,6 +1,7 @@
 //! Drafters behind one trait, one file a drafter; [`shape`] grows a tree from what they propose.
 
 mod calibration;
+mod eagle;
 mod early_exit;
 mod explore;
 mod model;
@@ -10,6 +11,7 @@ mod oracle;
 pub mod shape;
 
 pub use calibration::Calibration;
+pub use eagle::Eagle;
 pub use early_exit::EarlyExit;
 pub use model::ModelDrafter;
 pub use ngram::Ngram;

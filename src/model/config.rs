@@ -7,53 +7,60 @@ use super::load::LoadError;
 use super::{Config, RopeScaling};
 
 const CURE_LLAMA: &str = "only models of the Llama architecture can be run";
+const CURE_HEAD: &str = "give the file of a drafting head, as speclight train makes it";
 
-/// The shape that GGUF metadata describes. `vocab` is the number of rows of the embedding, where the file has one;
+/// The architecture of Llamas, as GGUF names it.
+pub(super) const LLAMA: &str = "llama";
+
+/// The shape that GGUF metadata describes, of a model of that architecture. `vocab` is the number of rows of the embedding, where the file has one;
 /// `factors` are what the rotary frequencies are to be divided by, in place of a [`RopeScaling`], where the file
 /// asks for linear scaling.
-pub(super) fn from_gguf(meta: &Metadata, vocab: usize) -> Result<(Config, Option<Vec<f32>>), LoadError> {
+pub(super) fn from_gguf(meta: &Metadata, architecture: &str, vocab: usize) -> Result<(Config, Option<Vec<f32>>), LoadError> {
+    let of = |key: &str| format!("{architecture}.{key}");
     match meta.string("general.architecture")? {
-        Some("llama") => {}
+        Some(found) if found == architecture => {}
         Some(other) => {
-            return Err(meta.error(format!("the architecture is \"{other}\", where \"llama\" was expected"), CURE_LLAMA));
+            let what = format!("the architecture is \"{other}\", where \"{architecture}\" was expected");
+            return Err(meta.error(what, if architecture == LLAMA { CURE_LLAMA } else { CURE_HEAD }));
         }
         None => return Err(meta.error("has no metadata key general.architecture", CURE_LLAMA)),
     }
-    if meta.size("llama.expert_count")?.unwrap_or(0) > 0 {
+    if meta.size(&of("expert_count"))?.unwrap_or(0) > 0 {
         return Err(meta.error("is a mixture of experts (llama.expert_count)", CURE_LLAMA));
     }
     let need = |key: &str| {
-        let found = meta.size(key)?.filter(|&n| n > 0);
+        let key = of(key);
+        let found = meta.size(&key)?.filter(|&n| n > 0);
         found.ok_or_else(|| meta.error(format!("has no metadata key {key} above 0"), "convert the model again"))
     };
-    let (dim, heads) = (need("llama.embedding_length")?, need("llama.attention.head_count")?);
-    let head_dim = meta.size("llama.attention.key_length")?.unwrap_or(dim / heads);
-    let eps_key = "llama.attention.layer_norm_rms_epsilon";
-    let eps = meta.float(eps_key)?;
+    let (dim, heads) = (need("embedding_length")?, need("attention.head_count")?);
+    let head_dim = meta.size(&of("attention.key_length"))?.unwrap_or(dim / heads);
+    let eps_key = of("attention.layer_norm_rms_epsilon");
+    let eps = meta.float(&eps_key)?;
     let config = Config {
         dim,
-        ffn: need("llama.feed_forward_length")?,
-        layers: need("llama.block_count")?,
+        ffn: need("feed_forward_length")?,
+        layers: need("block_count")?,
         heads,
-        kv_heads: meta.size("llama.attention.head_count_kv")?.unwrap_or(heads),
+        kv_heads: meta.size(&of("attention.head_count_kv"))?.unwrap_or(heads),
         head_dim,
         vocab,
-        context: need("llama.context_length")?,
+        context: need("context_length")?,
         eps: eps.ok_or_else(|| meta.error(format!("has no metadata key {eps_key}"), "convert the model again"))?,
-        rope_base: meta.float("llama.rope.freq_base")?.unwrap_or(10_000.0),
+        rope_base: meta.float(&of("rope.freq_base"))?.unwrap_or(10_000.0),
         rope_scaling: None,
     };
     check(&config, meta.path())?;
-    let rotary = meta.size("llama.rope.dimension_count")?.unwrap_or(head_dim);
-    let values = meta.size("llama.attention.value_length")?.unwrap_or(head_dim);
+    let rotary = meta.size(&of("rope.dimension_count"))?.unwrap_or(head_dim);
+    let values = meta.size(&of("attention.value_length"))?.unwrap_or(head_dim);
     if rotary != head_dim || values != head_dim {
         let what = format!("keys of {head_dim}, rotated in {rotary} dimensions, and values of {values} per head");
         return Err(meta.error(what, "only heads of one size, rotated in full, can be run"));
     }
-    let factors = match meta.string("llama.rope.scaling.type")? {
+    let factors = match meta.string(&of("rope.scaling.type"))? {
         None | Some("none") => None,
         Some("linear") => {
-            let factor = meta.float("llama.rope.scaling.factor")?.unwrap_or(1.0);
+            let factor = meta.float(&of("rope.scaling.factor"))?.unwrap_or(1.0);
             Some(vec![factor; head_dim / 2])
         }
         Some(other) => {

@@ -136,8 +136,8 @@ impl Model {
     /// What runs the model: "cpu (avx2, 2 threads)", "cuda:0", "metal".
     pub fn device_name(&self) -> String {
         let llama = match &self.forward {
-            Forward::Cpu(llama) if llama.threads() == 1 => return format!("cpu ({}, 1 thread)", llama.kernel()),
-            Forward::Cpu(llama) => return format!("cpu ({}, {} threads)", llama.kernel(), llama.threads()),
+            Forward::Cpu(llama) if llama.threads() == 1 => return format!("cpu ({}, 1 thread)", llama.kernel_name()),
+            Forward::Cpu(llama) => return format!("cpu ({}, {} threads)", llama.kernel_name(), llama.threads()),
             Forward::Candle(llama) => llama,
         };
         match llama.device().location() {
@@ -150,8 +150,16 @@ impl Model {
     /// The kernel of the CPU path, or "candle" where its operations run the model.
     pub fn kernel(&self) -> &'static str {
         match &self.forward {
-            Forward::Cpu(llama) => llama.kernel(),
+            Forward::Cpu(llama) => llama.kernel_name(),
             Forward::Candle(_) => "candle",
+        }
+    }
+
+    /// The packed weights of the CPU path; none on other devices.
+    pub(super) fn kernels(&self) -> Option<&Arc<kernels::Llama>> {
+        match &self.forward {
+            Forward::Cpu(llama) => Some(llama),
+            Forward::Candle(_) => None,
         }
     }
 

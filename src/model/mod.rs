@@ -6,6 +6,7 @@ pub mod chat;
 mod config;
 pub mod device;
 pub mod gguf;
+mod head;
 pub mod kernels;
 pub mod load;
 pub mod rope;
@@ -14,6 +15,7 @@ mod slots;
 pub mod tokenizer;
 pub mod weights;
 
+pub use head::{About, ARCHITECTURE as HEAD_ARCHITECTURE, Head};
 pub use load::{LoadError, Model};
 pub use tokenizer::{Tokenizer, same_vocabulary};
 
@@ -60,7 +62,7 @@ pub struct RopeScaling {
 }
 
 /// What a node appended to a decoder hangs under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Parent {
     /// The last committed position (or nothing, in an empty cache).
     Context,
@@ -202,6 +204,20 @@ pub trait Decoder: Send {
 
     /// Drops all uncommitted nodes and all committed positions from `len` on.
     fn truncate(&mut self, len: usize);
+
+    /// Keeps, from now on, the residual stream behind each of `after` layers (counts of layers, rising; none to keep nothing) for
+    /// every position; says whether this decoder can.
+    fn keep_hidden(&mut self, after: &[usize]) -> bool {
+        let _ = after;
+        false
+    }
+
+    /// The hidden states that are kept for `rows`, one position after the other, for each what is kept of its layers in turn. Rows
+    /// from `len()` on are those of uncommitted slots. None where they are not kept.
+    fn hidden(&self, rows: std::ops::Range<usize>) -> Option<&[f32]> {
+        let _ = rows;
+        None
+    }
 
     /// A second context with the same committed positions and the same weights.
     ///

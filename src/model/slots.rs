@@ -1,6 +1,6 @@
 //! The uncommitted nodes of a decoder: who hangs under whom, and how far each was run.
 
-use super::{Config, ForwardError, Node, Parent};
+use super::{ForwardError, Node, Parent};
 
 /// Uncommitted nodes by slot. Both decoders keep their books with it, so that they refuse the same things.
 #[derive(Clone, Debug, Default)]
@@ -21,13 +21,13 @@ impl Slots {
         self.slots.len()
     }
 
-    /// Adds `nodes`, to be run through `layers` layers, behind `len` committed positions.
+    /// Adds `nodes`, of a vocabulary of `vocab` tokens, to be run through `layers` layers, behind `len` committed positions.
     ///
     /// # Errors
     /// If there is no room, a token or a parent is not there, or a parent was not run as far; then nothing is added.
     pub fn append(
         &mut self,
-        config: &Config,
+        vocab: usize,
         capacity: usize,
         len: usize,
         nodes: &[Node],
@@ -38,7 +38,7 @@ impl Slots {
             return Err(ForwardError::Full { needed, capacity });
         }
         for node in nodes {
-            match self.slot(config, node, layers) {
+            match self.slot(vocab, node, layers) {
                 Ok(slot) => self.slots.push(slot),
                 Err(e) => {
                     self.slots.truncate(before);
@@ -49,9 +49,9 @@ impl Slots {
         Ok(())
     }
 
-    fn slot(&self, config: &Config, node: &Node, layers: usize) -> Result<Slot, ForwardError> {
-        if node.token as usize >= config.vocab {
-            return Err(ForwardError::Token { token: node.token, vocab: config.vocab });
+    fn slot(&self, vocab: usize, node: &Node, layers: usize) -> Result<Slot, ForwardError> {
+        if node.token as usize >= vocab {
+            return Err(ForwardError::Token { token: node.token, vocab });
         }
         let Parent::Slot(parent) = node.parent else { return Ok(Slot { parent: None, depth: 0, layers }) };
         match self.slots.get(parent) {

@@ -15,6 +15,7 @@ use super::gguf::{self, Entry, Metadata};
 use super::load::LoadError;
 use super::{Config, config, safetensors};
 
+const EMBEDDING: &str = "token_embd.weight";
 const CURE_WHOLE: &str = "the model is incomplete or of another architecture: fetch it again, or take another";
 
 /// What a tensor is.
@@ -70,21 +71,40 @@ impl Weights {
     /// If the files are missing, damaged, of another architecture, or lack a tensor: see [`LoadError`].
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let about = std::fs::metadata(path).map_err(|e| io_error(path, &e))?;
-        if about.is_dir() { Self::open_folder(path) } else { Self::open_gguf(path, about.len()) }
+        if about.is_dir() { Self::open_folder(path) } else { Self::open_gguf(path, config::LLAMA) }
     }
 
-    fn open_gguf(path: &Path, len: u64) -> Result<Self, LoadError> {
+    /// Opens the GGUF file of a drafting head, of the architecture of that name: the layers of a Llama without an embedding of its
+    /// own, whose output ([`head`](Self::head)) has rows for a part of the vocabulary.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_head(path: &Path, architecture: &str) -> Result<Self, LoadError> {
+        Self::open_gguf(path, architecture)
+    }
+
+    fn open_gguf(path: &Path, architecture: &str) -> Result<Self, LoadError> {
         let file = File::open(path).map_err(|e| io_error(path, &e))?;
-        let head = gguf::read(&file, len, path)?;
-        let embedding = head.tensors.iter().find(|e| e.name == "token_embd.weight");
-        let vocab = embedding.ok_or_else(|| LoadError::file(path, "has no tensor token_embd.weight", None, CURE_WHOLE))?.rows;
-        let (config, linear) = config::from_gguf(&head.metadata, vocab)?;
+        let len = file.metadata().map_err(|e| io_error(path, &e))?.len();
+        let mut head = gguf::read(&file, len, path)?;
+        let of_llama = architecture == config::LLAMA;
+        if !of_llama {
+            // What the layers' code calls a tied embedding is all the vocabulary that a head has.
+            for output in head.tensors.iter_mut().filter(|e| e.name == "output.weight") {
+                output.name = EMBEDDING.to_owned();
+            }
+        }
+        let embedding = head.tensors.iter().find(|e| e.name == EMBEDDING);
+        let missing = || format!("has no tensor {}", if of_llama { EMBEDDING } else { "output.weight" });
+        let vocab = embedding.ok_or_else(|| LoadError::file(path, missing(), None, CURE_WHOLE))?.rows;
+        let (config, linear) = config::from_gguf(&head.metadata, architecture, vocab)?;
         let mut weights = Self {
             path: path.to_owned(),
             config,
             tensors: BTreeMap::new(),
             files: vec![(path.to_owned(), file)],
-            rope_interleaved: true,
+            // GGUF keeps Llamas so; heads are kept as they were trained.
+            rope_interleaved: of_llama,
             rope_factors: linear,
             metadata: Some(head.metadata),
         };

@@ -90,7 +90,7 @@ impl Decoder for CandleDecoder {
     fn append(&mut self, nodes: &[Node], pass: Pass) -> std::result::Result<(), ForwardError> {
         let before = self.slots.len();
         let pass = Pass { layers: pass.layers.min(self.config().layers), ..pass };
-        self.slots.append(self.llama.config(), self.cache.capacity(), self.len, nodes, pass.layers)?;
+        self.slots.append(self.llama.config().vocab, self.cache.capacity(), self.len, nodes, pass.layers)?;
         self.run(before, nodes, pass).map_err(|e| {
             self.slots.truncate(before);
             e.into()

@@ -1,13 +1,16 @@
 //! One context on the CPU path.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::attention::Paths;
 use super::cache::Cache;
+use super::front::{Room, States};
+use super::hidden::Hidden;
 use super::llama::{Batch, Llama};
 use super::scratch::Scratch;
 use crate::model::slots::Slots;
-use crate::model::{Config, Decoder, ForwardError, Logits, Node, Pass};
+use crate::model::{Config, Decoder, ForwardError, Logits, Node, Parent, Pass};
 use crate::tree::TokenId;
 
 /// Tokens that go through the layers together at most; a longer pass is cut.
@@ -29,6 +32,12 @@ pub struct CpuDecoder {
     paths: Paths,
     /// Nodes of the last pass, and which of them have logits.
     last: (usize, Logits),
+    /// Hidden states, where they are kept.
+    hidden: Option<Hidden>,
+    /// What a drafting head needs before its layers.
+    front: Option<Room>,
+    /// States of the nodes of a pass of a drafting head.
+    states: Vec<f32>,
 }
 
 impl CpuDecoder {
@@ -46,12 +55,112 @@ impl CpuDecoder {
             positions: Vec::new(),
             paths: Paths::default(),
             last: (0, Logits::None),
+            hidden: llama.front().map(|_| Hidden::new(&[config.layers], config.dim, 0)),
+            front: llama.front().map(|front| Room::new(front.fused(), config.dim, llama.threads())),
+            states: Vec::new(),
             llama,
         }
     }
 
-    /// Runs the `n` nodes from slot `first` on; logits of those in `wanted` (of the n) go to rows from `first_row` on.
-    fn run(&mut self, first: usize, n: usize, layers: usize, wanted: std::ops::Range<usize>, first_row: usize) {
+    /// Runs `nodes` of a drafting head as [`Decoder::append`] does, as a chain below the context: node i comes with the target's
+    /// hidden states `hidden[i * fused * dim ..]`. (Nodes appended without take the head's own state of their parent.)
+    ///
+    /// # Errors
+    /// As [`Decoder::append`].
+    ///
+    /// # Panics
+    /// If `hidden` has another length, or the model is no head.
+    pub fn append_with(&mut self, nodes: &[Node], hidden: &[f32], pass: Pass) -> Result<(), ForwardError> {
+        let fused = self.llama.front().map_or(0, |front| front.fused() * self.llama.config().dim);
+        assert!(fused > 0 && hidden.len() == nodes.len() * fused, "hidden states of every node");
+        self.extend(nodes, Some(hidden), pass)
+    }
+
+    /// The last node of the last pass, if it has logits.
+    pub fn last_with_logits(&self) -> Option<usize> {
+        self.last.0.checked_sub(1).filter(|_| self.last.1 != Logits::None)
+    }
+
+    /// As [`Decoder::fork`].
+    pub fn fork_context(&self) -> CpuDecoder {
+        let mut fork = Self::new(Arc::clone(&self.llama), self.capacity);
+        fork.cache.copy_from(&self.cache, self.len);
+        fork.hidden = self.hidden.as_ref().map(|hidden| Hidden::copy_of(hidden, self.len));
+        fork.len = self.len;
+        fork
+    }
+
+    /// The state that a node of a drafting head goes on from: its parent's, or that of the last committed position.
+    fn state(&self, node: &Node) -> Option<&[f32]> {
+        let row = match node.parent {
+            Parent::Context => self.len.checked_sub(1)?,
+            Parent::Slot(slot) => self.len + slot,
+        };
+        self.hidden.as_ref()?.rows(row..row + 1)
+    }
+
+    fn extend(&mut self, nodes: &[Node], given: Option<&[f32]>, pass: Pass) -> Result<(), ForwardError> {
+        let layers = pass.layers.min(self.llama.config().layers);
+        let first = self.slots.len();
+        let front = self.llama.front();
+        let vocab = front.map_or(self.llama.config().vocab, |front| front.vocab());
+        let width = if given.is_some() { front.map_or(0, |front| front.fused()) } else { 1 } * self.llama.config().dim;
+        if front.is_some() && given.is_none() {
+            let mut states = std::mem::take(&mut self.states);
+            states.clear();
+            for (i, node) in nodes.iter().enumerate() {
+                match self.state(node) {
+                    // Children of nodes of this very pass would wait for them: a head runs one depth at a time.
+                    Some(state) if node.parent < Parent::Slot(first) => states.extend_from_slice(state),
+                    _ => {
+                        self.states = states;
+                        return Err(ForwardError::Parent { node: first + i, parent: first + i });
+                    }
+                }
+            }
+            self.states = states;
+        }
+        self.slots.append(vocab, self.capacity, self.len, nodes, layers)?;
+        self.tokens.truncate(first);
+        self.tokens.extend(nodes.iter().map(|node| node.token));
+        let rows = match pass.logits {
+            Logits::All => nodes.len(),
+            Logits::Last => 1,
+            Logits::None => 0,
+        };
+        self.last = (nodes.len(), pass.logits);
+        self.scratch.reserve(nodes.len().min(AT_ONCE), rows, self.len, self.slots.len());
+        if let Some(hidden) = &mut self.hidden {
+            hidden.reserve(self.len + first, self.len + self.slots.len());
+        }
+        if let Some(room) = &mut self.front {
+            room.reserve(nodes.len().min(AT_ONCE));
+        }
+        for from in (0..nodes.len()).step_by(AT_ONCE) {
+            let n = (nodes.len() - from).min(AT_ONCE);
+            let (wanted, row) = match pass.logits {
+                Logits::All => (0..n, from),
+                Logits::Last if from + n == nodes.len() => (n - 1..n, 0),
+                _ => (0..0, 0),
+            };
+            let part = from * width..(from + n) * width;
+            let given = given.map(|given| &given[part.clone()]);
+            self.run(first + from, n, layers, wanted, row, (given, part));
+        }
+        Ok(())
+    }
+
+    /// Runs the `n` nodes from slot `first` on; logits of those in `wanted` (of the n) go to rows from `first_row` on. `states`:
+    /// for a drafting head, the target's hidden states, or which part of its own.
+    fn run(
+        &mut self,
+        first: usize,
+        n: usize,
+        layers: usize,
+        wanted: Range<usize>,
+        first_row: usize,
+        (given, own): (Option<&[f32]>, Range<usize>),
+    ) {
         self.positions.clear();
         self.paths.clear();
         for slot in first..first + n {
@@ -72,6 +181,11 @@ impl CpuDecoder {
             logits: wanted,
             first_row,
             angles: &self.angles,
+            hidden: self.hidden.as_ref(),
+            states: self.front.as_ref().map(|room| match given {
+                Some(given) => (States::Hidden(given), room),
+                None => (States::Own(&self.states[own]), room),
+            }),
         };
         self.llama.forward(&pass, &self.cache, &self.scratch);
     }
@@ -95,28 +209,7 @@ impl Decoder for CpuDecoder {
     }
 
     fn append(&mut self, nodes: &[Node], pass: Pass) -> Result<(), ForwardError> {
-        let layers = pass.layers.min(self.llama.config().layers);
-        let first = self.slots.len();
-        self.slots.append(self.llama.config(), self.capacity, self.len, nodes, layers)?;
-        self.tokens.truncate(first);
-        self.tokens.extend(nodes.iter().map(|node| node.token));
-        let rows = match pass.logits {
-            Logits::All => nodes.len(),
-            Logits::Last => 1,
-            Logits::None => 0,
-        };
-        self.last = (nodes.len(), pass.logits);
-        self.scratch.reserve(nodes.len().min(AT_ONCE), rows, self.len, self.slots.len());
-        for from in (0..nodes.len()).step_by(AT_ONCE) {
-            let n = (nodes.len() - from).min(AT_ONCE);
-            let (wanted, row) = match pass.logits {
-                Logits::All => (0..n, from),
-                Logits::Last if from + n == nodes.len() => (n - 1..n, 0),
-                _ => (0..0, 0),
-            };
-            self.run(first + from, n, layers, wanted, row);
-        }
-        Ok(())
+        self.extend(nodes, None, pass)
     }
 
     #[allow(unsafe_code)]
@@ -135,6 +228,9 @@ impl Decoder for CpuDecoder {
         self.slots.check_path(path, self.llama.config().layers)?;
         let len = self.len;
         self.cache.gather(len, path.iter().map(|slot| len + slot));
+        if let Some(hidden) = &mut self.hidden {
+            hidden.gather(len, path.iter().map(|slot| len + slot));
+        }
         self.len += path.len();
         self.slots.truncate(0);
         Ok(())
@@ -147,12 +243,24 @@ impl Decoder for CpuDecoder {
     fn truncate(&mut self, len: usize) {
         self.slots.truncate(0);
         self.len = self.len.min(len);
+        if let Some(hidden) = &mut self.hidden {
+            hidden.truncate(self.len);
+        }
+    }
+
+    fn keep_hidden(&mut self, after: &[usize]) -> bool {
+        if self.front.is_none() {
+            let from = self.len + self.slots.len();
+            self.hidden = (!after.is_empty()).then(|| Hidden::new(after, self.llama.config().dim, from));
+        }
+        self.front.is_none()
+    }
+
+    fn hidden(&self, rows: Range<usize>) -> Option<&[f32]> {
+        self.hidden.as_ref().filter(|_| rows.end <= self.len + self.slots.len())?.rows(rows)
     }
 
     fn fork(&self) -> Result<Box<dyn Decoder>, ForwardError> {
-        let mut fork = Self::new(Arc::clone(&self.llama), self.capacity);
-        fork.cache.copy_from(&self.cache, self.len);
-        fork.len = self.len;
-        Ok(Box::new(fork))
+        Ok(Box::new(self.fork_context()))
     }
 }

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::attention::{Attention, Paths};
 use super::cache::Cache;
+use super::front::{self, Front, States};
 use super::memory::Shared;
 use super::pool::{Pool, Worker};
+use super::hidden::Hidden;
 use super::scratch::Scratch;
 use super::tile::{BLOCK, Mat, Packing, ROWS, pack_tile, unpack_row};
 use super::{Acts, Kernel, Out};
@@ -56,6 +58,8 @@ pub struct Llama {
     neighbours: bool,
     /// Formats that were rounded to 8 bits, since they have no packing of their own.
     rounded: Vec<Kind>,
+    /// What a drafting head has in place of an embedding.
+    front: Option<Front>,
 }
 
 /// What is to be packed where.
@@ -75,11 +79,28 @@ impl Llama {
         Self::with_kernel(weights, threads, Kernel::detect())
     }
 
+    /// A drafting head for `target`: layers behind a [`Front`], run by the target's threads and kernel.
+    ///
+    /// # Errors
+    /// If reading fails, or the head does not fit the target.
+    pub fn load_head(weights: &Weights, target: &Arc<Llama>) -> Result<Self, LoadError> {
+        Self::build(weights, target.threads(), target.kernel, Some(target))
+    }
+
     /// The same for a kernel of choice.
     ///
     /// # Errors
     /// As [`Llama::load`].
     pub fn with_kernel(weights: &Weights, threads: usize, kernel: &'static Kernel) -> Result<Self, LoadError> {
+        Self::build(weights, threads, kernel, None)
+    }
+
+    fn build(
+        weights: &Weights,
+        threads: usize,
+        kernel: &'static Kernel,
+        target: Option<&Arc<Llama>>,
+    ) -> Result<Self, LoadError> {
         let config = weights.config().clone();
         let mut plans: Vec<Plan> = Vec::new();
         let mut size = 0;
@@ -110,6 +131,7 @@ impl Llama {
             });
         }
         let head = plan(weights.head().to_owned());
+        let front = target.map(|target| Front::load(weights, target, |name| plan(name.to_owned()))).transpose()?;
         let packed = Shared::streamed(size);
         pack(&plans, &packed, threads)?;
         let embedding = match weights.tensor("token_embd.weight").filter(|t| t.name != weights.head()) {
@@ -131,6 +153,7 @@ impl Llama {
             frequencies: rope::frequencies(&config, weights.rope_factors()),
             neighbours: weights.rope_interleaved(),
             rounded,
+            front,
             config,
         })
     }
@@ -140,9 +163,24 @@ impl Llama {
         &self.config
     }
 
+    /// The kernel.
+    pub(super) fn kernel(&self) -> &'static Kernel {
+        self.kernel
+    }
+
     /// Name of the kernel.
-    pub fn kernel(&self) -> &'static str {
+    pub fn kernel_name(&self) -> &'static str {
         self.kernel.name
+    }
+
+    /// Hidden states of the target that a drafting head fuses; 0 for a model.
+    pub fn fused(&self) -> usize {
+        self.front.as_ref().map_or(0, Front::fused)
+    }
+
+    /// What a drafting head has before its layers.
+    pub(super) fn front(&self) -> Option<&Front> {
+        self.front.as_ref()
     }
 
     /// Threads of a forward.
@@ -162,7 +200,7 @@ impl Llama {
 
     /// The value of a token's embedding, to `out`.
     #[allow(unsafe_code)]
-    fn embed(&self, token: TokenId, out: &mut [f32]) {
+    pub(super) fn embed(&self, token: TokenId, out: &mut [f32]) {
         let row = token as usize;
         match &self.embedding {
             Embedding::Own { kind, row: bytes, bytes: all } => kind.dequantise(&all[row * bytes..][..*bytes], out),
@@ -198,19 +236,24 @@ impl Llama {
         let tokens = worker.share(m);
         let own = &s.own[worker.index];
         let row = w.q + 2 * w.kv;
-        for t in tokens.clone() {
-            // SAFETY: row t is this thread's.
-            self.embed(pass.tokens[t], unsafe { s.x.write(t * w.dim..t * w.dim + c.dim) });
-        }
-        if solo {
-            worker.meet();
+        match (&self.front, pass.states) {
+            (Some(front), Some((states, room))) => front.work(self, worker, pass, states, room, s),
+            _ => {
+                for t in tokens.clone() {
+                    // SAFETY: row t is this thread's.
+                    self.embed(pass.tokens[t], unsafe { s.x.write(t * w.dim..t * w.dim + c.dim) });
+                }
+                if solo {
+                    worker.meet();
+                }
+            }
         }
         // With one token each thread rounds the input for itself: that takes less time than a barrier.
         let normed = |weight: &[f32]| -> &Acts {
             let acts = if solo { &own[0] } else { &s.normed };
             for t in if solo { 0..1 } else { tokens.clone() } {
                 // SAFETY: the rounded row is this thread's, and nobody writes x now.
-                unsafe { (k.norm)(s.x.read(t * w.dim..t * w.dim + c.dim), weight, c.eps, acts, t) };
+                unsafe { (k.norm)(s.x.read(t * w.dim..t * w.dim + c.dim), weight, c.eps, acts, t, 0) };
             }
             if !solo {
                 worker.meet();
@@ -269,6 +312,10 @@ impl Llama {
             worker.meet();
             self.products(worker, &[(&layer.down, 0)], &s.hidden, m, (&s.x, w.dim, true));
             worker.meet();
+            if let Some(hidden) = pass.hidden {
+                // SAFETY: these tokens' rows are this thread's, and nobody writes x before the threads met again.
+                unsafe { hidden.put(l + 1, pass.slot, tokens.clone(), &s.x, w.dim) };
+            }
         }
         let wanted = pass.logits.clone();
         if wanted.is_empty() {
@@ -279,7 +326,7 @@ impl Llama {
         for t in if solo { 0..1 } else { wanted.start + mine.start..wanted.start + mine.end } {
             // SAFETY: as in `normed`.
             unsafe {
-                (k.norm)(s.x.read(t * w.dim..t * w.dim + c.dim), &self.output_norm, c.eps, acts, t - wanted.start);
+                (k.norm)(s.x.read(t * w.dim..t * w.dim + c.dim), &self.output_norm, c.eps, acts, t - wanted.start, 0);
             }
         }
         if !solo {
@@ -292,7 +339,14 @@ impl Llama {
 
     /// This thread's share of the products of several matrices with the same input, each to its place in the rows of
     /// `out` (array, stride, whether to add).
-    fn products(&self, worker: &Worker, mats: &[(&Mat, usize)], acts: &Acts, m: usize, out: (&Shared<f32>, usize, bool)) {
+    pub(super) fn products(
+        &self,
+        worker: &Worker,
+        mats: &[(&Mat, usize)],
+        acts: &Acts,
+        m: usize,
+        out: (&Shared<f32>, usize, bool),
+    ) {
         let share = worker.share(mats.iter().map(|(mat, _)| mat.tiles()).sum());
         let mut before = 0;
         for (mat, at) in mats {
@@ -426,6 +480,10 @@ pub(super) struct Batch<'a> {
     pub first_row: usize,
     /// Cosines, then sines, by position.
     pub angles: &'a [f32],
+    /// Where hidden states go that are kept.
+    pub hidden: Option<&'a Hidden>,
+    /// For a drafting head: the states that its tokens come with, and room for them.
+    pub states: Option<(States<'a>, &'a front::Room)>,
 }
 
 /// Reads and packs all matrices; threads take tiles as they come.

@@ -14,6 +14,8 @@ mod cache;
 mod check;
 mod decoder;
 mod dispatch;
+mod front;
+mod hidden;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod emulation;
 mod lanes;
@@ -98,7 +100,7 @@ pub struct Kernel {
     rows: usize,
     tile: unsafe fn(Packing, &[u8], &[Row], Out),
     weigh: unsafe fn(Weigh),
-    norm: unsafe fn(&[f32], &[f32], f32, &Acts, usize),
+    norm: unsafe fn(&[f32], &[f32], f32, &Acts, usize, usize),
     round: unsafe fn(&[f32], &Acts, usize),
     gate: unsafe fn(&[f32], &[f32], &Acts, usize, usize),
     softmax: unsafe fn(&mut [f32], usize) -> (f32, f32),
@@ -112,9 +114,9 @@ macro_rules! lanes_of {
         mod $name {
             use super::{Acts, between};
             $(#[target_feature(enable = $feature)])?
-            pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, acts: &Acts, t: usize) {
+            pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, acts: &Acts, t: usize, first: usize) {
                 // SAFETY: the caller's promise, as for all of these: what is written is nobody else's.
-                unsafe { between::norm(x, weight, eps, acts, t) }
+                unsafe { between::norm(x, weight, eps, acts, t, first) }
             }
             $(#[target_feature(enable = $feature)])?
             pub unsafe fn round(x: &[f32], acts: &Acts, t: usize) {
@@ -143,17 +145,17 @@ macro_rules! lanes_of {
 mod between {
     use super::{Acts, BLOCK, lanes};
 
-    /// RMS norm of `x`, times `weight`, rounded into row `t`.
+    /// RMS norm of `x`, times `weight`, rounded into row `t` from block `first` on.
     #[inline(always)]
-    pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, acts: &Acts, t: usize) {
+    pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, acts: &Acts, t: usize, first: usize) {
         let r = lanes::rms(x, eps);
         let mut block = [0f32; BLOCK];
         for (b, (x, w)) in x.chunks(BLOCK).zip(weight.chunks(BLOCK)).enumerate() {
             for ((y, x), w) in block.iter_mut().zip(x).zip(w) {
                 *y = x * r * w;
             }
-            // SAFETY: row `t` is the caller's.
-            unsafe { acts.put(t, b, &block[..x.len()]) };
+            // SAFETY: these blocks of row `t` are the caller's.
+            unsafe { acts.put(t, first + b, &block[..x.len()]) };
         }
     }
 

@@ -154,7 +154,7 @@ proptest! {
             // SAFETY: one thread; the arrays have what `w` says; the kernel is one of this CPU's.
             let (softmax, rows) = unsafe {
                 (kernel.weigh)(w);
-                (kernel.norm)(&x, &weight, 1e-5, &acts, 0);
+                (kernel.norm)(&x, &weight, 1e-5, &acts, 0, 0);
                 (kernel.round)(&y, &acts, 1);
                 (kernel.gate)(&x, &y, &acts, 2, 0);
                 (kernel.rotate)(&mut turned, &angles[..(n + 64) & !1], true, 0.125);
