@@ -8,6 +8,7 @@
 //! | [`model`] | the forward over a tree, weights, tokenizer, devices | the terminal, tokio |
 //! | [`draft`], [`verify`] | drafters and shapes; lossless acceptance | the terminal, tokio |
 //! | [`engine`] | one step of decoding, and the thread that repeats it | the terminal, tokio |
+//! | [`train`] | distilling a head that drafts | the terminal, tokio |
 //! | [`telemetry`] | the [`telemetry::StepRecord`], its sinks and summaries | the terminal, tokio |
 //! | [`registry`] | where models come from | the terminal, tokio |
 //! | [`clean`] | text from outside made safe to show | the terminal, tokio |
@@ -24,6 +25,7 @@ pub mod model;
 pub mod registry;
 pub mod telemetry;
 pub mod theory;
+pub mod train;
 pub mod tree;
 pub mod verify;
 

@@ -15,6 +15,7 @@ mod progress;
 mod prompts;
 mod run;
 mod table;
+mod train;
 
 pub use bench::{BenchOptions, bandwidth};
 pub use completions::CompletionsOptions;
@@ -24,6 +25,7 @@ pub use models::{Action, ModelsOptions};
 pub use options::{MonitorOptions, Options, RunOptions};
 pub use prompts::{PromptError, built_in, read_files};
 pub use table::lines as columns;
+pub use train::TrainOptions;
 
 use std::process::ExitCode;
 
@@ -81,6 +83,12 @@ pub enum Command {
     /// after round, and shows medians and how near plain decoding comes to the limit that the memory sets. --json keeps the
     /// result with all samples; --against compares with such a file, with intervals.
     Bench(BenchOptions),
+    /// Train a head that drafts for a model
+    ///
+    /// Distils the model into a small head that reads its hidden states (after EAGLE-3): the model answers the prompts, and the
+    /// head learns the laws behind its answers. Figures come from texts that were held out. It can be broken off and taken up
+    /// again; the head is written at every checkpoint, and `--head FILE.gguf --drafter eagle` drafts with it.
+    Train(TrainOptions),
     /// List, fetch and check models
     ///
     /// Lists the models that --model takes by name: whether they are here, their size, and where they come from. A
@@ -111,6 +119,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         None => monitor::run(cli.monitor),
         Some(Command::Run(options)) => run::run(options),
         Some(Command::Bench(options)) => bench::run(options),
+        Some(Command::Train(options)) => train::run(options),
         Some(Command::Models(options)) => models::run(options),
         Some(Command::Doctor) => doctor::run(),
         Some(Command::Completions(options)) => completions::run(options),

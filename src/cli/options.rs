@@ -12,7 +12,7 @@ use crate::registry::Registry;
 use crate::telemetry::StepSettings;
 
 /// Names of the drafters, in the order in which the monitor walks them.
-pub const DRAFTERS: [&str; 5] = ["none", "ngram", "early-exit", "model", "oracle"];
+pub const DRAFTERS: [&str; 6] = ["none", "ngram", "early-exit", "eagle", "model", "oracle"];
 /// Names of the shapes.
 pub const SHAPES: [&str; 2] = ["chain", "best-first"];
 
@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = threads, help_heading = "Model")]
     pub threads: Option<usize>,
     /// Who drafts: none (plain decoding), ngram (looks up repeats in prompt and output), early-exit (the model's own
-    /// first layers), model (a second model, --draft-model), oracle (the model itself: what perfect knowledge draws)
+    /// first layers), eagle (a small trained head over the model's hidden states), model (a second model, --draft-model), oracle (the model itself: what perfect knowledge draws)
     #[arg(long, value_name = "NAME", default_value = "ngram", value_parser = PossibleValuesParser::new(DRAFTERS),
           hide_possible_values = true, help_heading = "Drafting")]
     pub drafter: String,
@@ -39,6 +39,10 @@ pub struct Options {
     /// Layers of the model that the early-exit drafter runs [default: a third of them]
     #[arg(long, value_name = "K", value_parser = exit_layers, allow_negative_numbers = true, help_heading = "Drafting")]
     pub exit_layers: Option<usize>,
+    /// File of a drafting head, made by `speclight train`, for --drafter eagle [default: the one that comes with the program, for
+    /// the default model]
+    #[arg(long, value_name = "FILE.gguf", help_heading = "Drafting")]
+    pub head: Option<PathBuf>,
     /// Shape of the draft: chain, or best-first (grows the likeliest node until the budget is full)
     #[arg(long, value_name = "NAME", default_value = "best-first", value_parser = PossibleValuesParser::new(SHAPES),
           hide_possible_values = true, help_heading = "Drafting")]
@@ -173,6 +177,7 @@ impl Options {
             device: self.device.clone(),
             threads: self.threads,
             exit_layers: self.exit_layers,
+            head: self.head.clone(),
             settings: self.settings(),
             prompts,
             max_tokens: self.max_tokens,

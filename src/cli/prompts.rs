@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::engine::Prompt;
+use crate::train::Ask;
 
 /// Why there are no prompts.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,7 @@ struct Line {
     question_id: Option<Id>,
     prompt: Option<String>,
     turns: Option<Vec<String>>,
+    then: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -61,10 +63,23 @@ pub fn read_files(files: &[PathBuf], limit: Option<usize>, warn: &mut dyn FnMut(
     for file in files {
         read_file(file, limit.unwrap_or(usize::MAX), &mut prompts, warn)?;
     }
-    Ok(prompts)
+    Ok(prompts.into_iter().map(|(prompt, _)| prompt).collect())
 }
 
-fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Prompt>, warn: &mut dyn FnMut(String)) -> Result<(), PromptError> {
+/// The prompts of a file, each with the one that follows from its answer.
+///
+/// # Errors
+/// As [`read_files`].
+pub(super) fn read_asks(file: &Path, warn: &mut dyn FnMut(String)) -> Result<Vec<Ask>, PromptError> {
+    let mut prompts = Vec::new();
+    read_file(file, usize::MAX, &mut prompts, warn)?;
+    Ok(prompts.into_iter().map(|(Prompt { text, .. }, then)| Ask { text, then }).collect())
+}
+
+/// A prompt, and the one that follows.
+type Pair = (Prompt, Option<String>);
+
+fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Pair>, warn: &mut dyn FnMut(String)) -> Result<(), PromptError> {
     let unreadable = |source| PromptError::Unreadable { file: file.into(), source };
     let mut reader = BufReader::new(File::open(file).map_err(unreadable)?);
     let mut bytes = Vec::new();
@@ -88,7 +103,7 @@ fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Prompt>, warn: &mut dy
     if prompts.len() == before { Err(PromptError::NoPrompt { file: file.into() }) } else { Ok(()) }
 }
 
-fn read_line(bytes: &[u8], number: usize) -> Result<Prompt, String> {
+fn read_line(bytes: &[u8], number: usize) -> Result<Pair, String> {
     // serde_json says "at line 1 column c" of the line that it was given: only the column means something here.
     let line: Line = serde_json::from_slice(bytes).map_err(|error| {
         let text = error.to_string();
@@ -108,7 +123,7 @@ fn read_line(bytes: &[u8], number: usize) -> Result<Prompt, String> {
         Some(Id::Text(id)) => id,
         None => number.to_string(),
     };
-    Ok(Prompt { id, text })
+    Ok((Prompt { id, text }, line.then))
 }
 
 #[cfg(test)]

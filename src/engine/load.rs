@@ -6,8 +6,9 @@ use anyhow::{Context, anyhow};
 
 use super::costs::Shelf;
 use super::{EngineOptions, MAX_BUDGET, RunInfo, Session, Vocabulary};
-use crate::draft::{Drafter, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle, Shape};
+use crate::draft::{Drafter, Eagle, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle, Shape};
 use crate::model::device::DeviceChoice;
+use crate::model::Head;
 use crate::model::load::Model;
 use crate::model::tokenizer::same_vocabulary;
 use crate::registry::{Registry, cache_folder};
@@ -61,6 +62,10 @@ pub(super) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f6
         // A model of one layer has no layer to leave early after.
         None => {}
     }
+    let head = options.head.as_deref().map(|path| Head::open(path, &model)).transpose()?;
+    if let Some(head) = &head {
+        drafters.push(Box::new(Eagle::new(head, capacity)));
+    }
     if let Some(name) = &options.draft_model {
         let second = open(&registry, name, options, tell)?;
         same_vocabulary(model.tokenizer(), second.tokenizer())
@@ -74,7 +79,11 @@ pub(super) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f6
     let tokenizer = model.tokenizer();
     let vocabulary = Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()).named(tokenizer.control());
     let vocabulary = Arc::new(vocabulary);
-    let mut session = Session::new(model.decoder(capacity)?, drafters, vocabulary, options.settings.clone())?;
+    let mut target = model.decoder(capacity)?;
+    if let Some(head) = &head {
+        target.keep_hidden(&head.about().after);
+    }
+    let mut session = Session::new(target, drafters, vocabulary, options.settings.clone())?;
     let (names, drafter_costs) = session.drafters().map(|(name, cost)| (name.to_owned(), cost)).unzip();
     let info = RunInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -1,5 +1,7 @@
 //! What a run is started with.
 
+use std::path::PathBuf;
+
 use crate::telemetry::StepSettings;
 
 /// A prompt to run.
@@ -24,6 +26,8 @@ pub struct EngineOptions {
     pub threads: Option<usize>,
     /// Layers of the `early-exit` drafter; none for a third of the target's.
     pub exit_layers: Option<usize>,
+    /// File of the head of the `eagle` drafter; none for the one that comes with the program, where there is one for the target.
+    pub head: Option<PathBuf>,
     /// Settings of the first step.
     pub settings: StepSettings,
     /// The prompts, run in turn.

@@ -33,6 +33,7 @@ fn options(prompts: &[&str]) -> EngineOptions {
         device: "cpu".into(),
         threads: None,
         exit_layers: None,
+        head: None,
         settings: settings(),
         prompts: prompts.collect(),
         max_tokens: 12,

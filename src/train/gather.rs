@@ -1,0 +1,210 @@
+//! Making a corpus: the target writes answers to prompts, several at a time.
+
+use half::f16;
+
+use super::TrainError;
+use super::corpus::{Corpus, TOP, Text};
+use crate::dist::{Law, Warp};
+use crate::model::{Decoder, Logits, Model, Node, Parent, Pass};
+use crate::tree::TokenId;
+use crate::verify::Draws;
+
+/// Answers that are written together: each token of a pass costs less than one alone, and each answer's keys lie further apart.
+const TOGETHER: usize = 4;
+/// Tokens of a prompt in one pass.
+const CHUNK: usize = 64;
+
+/// A prompt to answer, and the prompt that follows from the answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// The prompt.
+    pub text: String,
+    /// Asked next, with the answer in place of `{}`.
+    pub then: Option<String>,
+}
+
+/// An answer being written, as a branch below the empty context.
+struct Branch {
+    prompt: u32,
+    then: Option<String>,
+    prompt_tokens: usize,
+    tokens: Vec<TokenId>,
+    slots: Vec<usize>,
+    laws: Vec<(TokenId, f16)>,
+    warp: Warp,
+    draws: Draws,
+}
+
+/// How texts are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Writing {
+    /// Seed of the draws.
+    pub seed: u64,
+    /// Longest answer, in tokens.
+    pub max_tokens: usize,
+    /// Ends when the corpus has so many tokens.
+    pub tokens: usize,
+}
+
+/// Lets `model` answer `asks` in turn until the corpus is large enough or they are all answered. What the corpus holds already
+/// is not asked again. `tell` hears how far it is and says whether to go on.
+///
+/// # Errors
+/// If a pass fails or the corpus can't be written.
+pub fn gather(
+    model: &Model,
+    asks: &[Ask],
+    corpus: &mut Corpus,
+    after: &[usize],
+    writing: Writing,
+    tell: &mut dyn FnMut(&Corpus) -> bool,
+) -> Result<(), TrainError> {
+    let mut decoder = model.decoder(8192)?;
+    if !decoder.keep_hidden(after) {
+        return Err(TrainError::Device);
+    }
+    let mut answered = vec![false; 2 * asks.len()];
+    for i in 0..corpus.len() {
+        if let Some(done) = answered.get_mut(corpus.read(i)?.prompt as usize) {
+            *done = true;
+        }
+    }
+    // The last come first out.
+    let mut waiting: Vec<(u32, Ask)> = (0..).zip(asks.iter().cloned()).filter(|(i, _)| !answered[*i as usize]).collect();
+    waiting.reverse();
+    let mut branches: Vec<Branch> = Vec::new();
+    while corpus.tokens() < writing.tokens {
+        while branches.len() < TOGETHER
+            && let Some((number, ask)) = waiting.pop()
+        {
+            let tokens = model.prompt_tokens(&ask.text, false)?;
+            let owed: usize = branches.iter().map(|b| b.prompt_tokens + writing.max_tokens - b.tokens.len()).sum();
+            let needed = tokens.len() + writing.max_tokens;
+            if decoder.nodes() + owed + needed > decoder.capacity() {
+                if needed <= decoder.capacity() && !branches.is_empty() {
+                    // Room comes when all branches have ended.
+                    waiting.push((number, ask));
+                    break;
+                }
+                if needed > decoder.capacity() {
+                    continue;
+                }
+                decoder.discard();
+            }
+            branches.push(Branch::begin(&mut *decoder, number, ask, tokens, writing.seed)?);
+        }
+        if branches.is_empty() {
+            break;
+        }
+        let nodes: Vec<Node> = branches.iter().filter_map(Branch::next).collect();
+        let first = decoder.nodes();
+        decoder.append(&nodes, Pass::FULL)?;
+        for (i, branch) in branches.iter_mut().enumerate() {
+            branch.slots.push(first + i);
+            branch.read(decoder.logits(i))?;
+        }
+        let stop = model.tokenizer().stop();
+        let ended = |b: &Branch| b.tokens.last().is_some_and(|t| stop.contains(t)) || b.tokens.len() >= b.prompt_tokens + writing.max_tokens;
+        let mut i = 0;
+        while i < branches.len() {
+            if !ended(&branches[i]) {
+                i += 1;
+                continue;
+            }
+            let branch = branches.remove(i);
+            let follow = branch.then.as_ref().map(|then| {
+                let answer = &branch.tokens[branch.prompt_tokens..];
+                let bytes: Vec<u8> = (answer.iter().filter(|t| !stop.contains(t)))
+                    .flat_map(|&t| model.tokenizer().token_bytes().get(t as usize).cloned().unwrap_or_default())
+                    .collect();
+                Ask { text: then.replace("{}", String::from_utf8_lossy(&bytes).trim()), then: None }
+            });
+            let number = branch.prompt + asks.len() as u32;
+            if let Some(ask) = follow.filter(|_| !answered.get(number as usize).copied().unwrap_or(true)) {
+                waiting.push((number, ask));
+            }
+            corpus.push(&branch.end(&*decoder)?)?;
+            if !tell(corpus) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Branch {
+    fn begin(decoder: &mut dyn Decoder, prompt: u32, ask: Ask, tokens: Vec<TokenId>, seed: u64) -> Result<Branch, TrainError> {
+        let draws = Draws::new(seed, &prompt.to_string());
+        // Greedy texts repeat themselves, sampled ones wander: a head is asked to draft for both.
+        let temperature = match draws.at(usize::MAX >> 1) {
+            u if u < 0.45 => 0.0,
+            u if u < 0.65 => 0.6,
+            _ => 1.0,
+        };
+        let mut branch = Branch {
+            prompt,
+            then: ask.then,
+            prompt_tokens: tokens.len(),
+            tokens: Vec::new(),
+            slots: Vec::new(),
+            laws: Vec::new(),
+            warp: Warp { temperature, ..Warp::PLAIN },
+            draws,
+        };
+        let last = tokens.len() - 1;
+        for (c, chunk) in tokens.chunks(CHUNK).enumerate() {
+            let first = decoder.nodes();
+            let node = |(j, &token): (usize, &TokenId)| {
+                let before = if j == 0 { branch.slots.last().copied() } else { Some(first + j - 1) };
+                Node { token, parent: before.map_or(Parent::Context, Parent::Slot) }
+            };
+            let nodes: Vec<Node> = chunk.iter().enumerate().map(node).collect();
+            decoder.append(&nodes, Pass { layers: usize::MAX, logits: Logits::All })?;
+            for (j, &token) in chunk.iter().enumerate() {
+                branch.tokens.push(token);
+                branch.slots.push(first + j);
+                if c * CHUNK + j == last {
+                    branch.read(decoder.logits(j))?;
+                } else {
+                    branch.keep(decoder.logits(j))?;
+                }
+            }
+        }
+        Ok(branch)
+    }
+
+    fn next(&self) -> Option<Node> {
+        Some(Node { token: *self.tokens.last()?, parent: self.slots.last().map_or(Parent::Context, |&s| Parent::Slot(s)) })
+    }
+
+    fn keep(&mut self, logits: &[f32]) -> Result<(), TrainError> {
+        let law = Law::new(logits, &Warp::PLAIN)?;
+        let before = self.laws.len();
+        self.laws.extend(law.top(TOP).into_iter().map(|(token, p)| (token, f16::from_f64(p))));
+        self.laws.resize(before + TOP, (0, f16::ZERO));
+        Ok(())
+    }
+
+    /// Keeps the law after the last token, and draws the next one.
+    fn read(&mut self, logits: &[f32]) -> Result<(), TrainError> {
+        self.keep(logits)?;
+        let token = Law::new(logits, &self.warp)?.sample(self.draws.at(self.tokens.len()));
+        self.tokens.push(token);
+        Ok(())
+    }
+
+    fn end(self, decoder: &dyn Decoder) -> Result<Text, TrainError> {
+        let mut hidden = Vec::new();
+        for &slot in &self.slots {
+            let row = decoder.hidden(decoder.len() + slot..decoder.len() + slot + 1).ok_or(TrainError::Device)?;
+            hidden.extend(row.iter().map(|&x| f16::from_f32(x.clamp(-65504.0, 65504.0))));
+        }
+        Ok(Text {
+            prompt: self.prompt,
+            prompt_tokens: self.prompt_tokens as u32,
+            tokens: self.tokens,
+            hidden,
+            laws: self.laws,
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! The head as a network over a whole text, with gradients: what `model/kernels/front.rs` and a Llama's layer compute, unrolled over
+//! depths as it will be used (training-time test, EAGLE-3, arXiv 2503.01840, section 3.2).
+
+use std::collections::BTreeMap;
+
+use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor, Var, bail};
+
+use super::corpus::TOP;
+use super::sizes::Sizes;
+use crate::dist::exp;
+
+/// The parameters of a head, by the names of their tensors.
+pub struct Net {
+    pub sizes: Sizes,
+    pub vars: BTreeMap<&'static str, Var>,
+}
+
+/// One text as the network reads it: entry i joins the hidden states at position i with the token at i + 1.
+pub struct Example {
+    /// (n, fused * dim)
+    pub hidden: Tensor,
+    /// Embeddings of the tokens at 1.., (n, dim).
+    pub embedded: Tensor,
+    /// The target's law after the token at i + 1: [`TOP`] rows of the output and what they weigh, 0 where a token has no row.
+    pub rows: Vec<u32>,
+    pub weights: Vec<f32>,
+    /// How much each entry counts.
+    pub counts: Vec<f32>,
+    /// The row of the target's most probable token, if it has one.
+    pub best: Vec<Option<u32>>,
+}
+
+/// What a pass over a text gives for one depth.
+pub struct Depth {
+    /// (n, vocab); rows before `from` mean nothing.
+    pub logits: Tensor,
+    pub from: usize,
+    /// The states that the next depth goes on from, (n, dim).
+    pub out: Tensor,
+}
+
+/// The parts of a pass that later depths look back on.
+struct Past {
+    /// (heads, n, head_dim), rotated.
+    key: Tensor,
+    value: Tensor,
+}
+
+impl Net {
+    fn get(&self, name: &str) -> Result<&Tensor> {
+        match self.vars.get(name) {
+            Some(var) => Ok(var.as_tensor()),
+            None => bail!("no tensor {name}"),
+        }
+    }
+
+    fn norm(&self, x: &Tensor, weight: &str) -> Result<Tensor> {
+        let ms = x.sqr()?.mean_keepdim(D::Minus1)?;
+        let r = (ms + f64::from(self.sizes.eps))?.sqrt()?.recip()?;
+        x.broadcast_mul(&r)?.broadcast_mul(self.get(weight)?)
+    }
+
+    fn linear(&self, x: &Tensor, weight: &str) -> Result<Tensor> {
+        x.matmul(&self.get(weight)?.t()?)
+    }
+
+    /// The states that the target's hidden states fuse to, (n, dim).
+    pub fn fuse(&self, hidden: &Tensor) -> Result<Tensor> {
+        let (n, dim) = (hidden.dim(0)?, self.sizes.dim);
+        let parts = self.norm(&hidden.reshape((n, self.sizes.fused, dim))?, "fuse_norm.weight")?;
+        self.linear(&parts.reshape((n, self.sizes.fused * dim))?, "fuse.weight")
+    }
+
+    /// Runs `depths` depths over a text.
+    pub fn unroll(&self, example: &Example, depths: usize) -> Result<Vec<Depth>> {
+        let n = example.embedded.dim(0)?;
+        let device = example.embedded.device();
+        let tokens = self.norm(&example.embedded, "token_norm.weight")?;
+        let (cos, sin) = self.angles(n, device)?;
+        let mut state = self.fuse(&example.hidden)?;
+        let (mut pasts, mut all): (Vec<Past>, Vec<Depth>) = (Vec::new(), Vec::new());
+        for depth in 0..depths.min(n) {
+            let pair = Tensor::cat(&[&tokens, &self.norm(&state, "state_norm.weight")?], 1)?;
+            let x = (&state + self.linear(&pair, "input.weight")?)?;
+            let normed = self.norm(&x, "blk.0.attn_norm.weight")?;
+            let query = rotate(&self.heads(&normed, "blk.0.attn_q.weight")?, &cos, &sin)?;
+            let key = self.repeat(&rotate(&self.heads(&normed, "blk.0.attn_k.weight")?, &cos, &sin)?)?;
+            let value = self.repeat(&self.heads(&normed, "blk.0.attn_v.weight")?)?;
+            pasts.push(Past { key, value });
+            let mixed = self.attention(&query, &pasts, n)?;
+            let x = (x + self.linear(&mixed, "blk.0.attn_output.weight")?)?;
+            let normed = self.norm(&x, "blk.0.ffn_norm.weight")?;
+            let gated = (self.linear(&normed, "blk.0.ffn_gate.weight")?.silu()? * self.linear(&normed, "blk.0.ffn_up.weight")?)?;
+            let out = (x + self.linear(&gated, "blk.0.ffn_down.weight")?)?;
+            let logits = self.linear(&self.norm(&out, "output_norm.weight")?, "output.weight")?;
+            state = shift(&out, 0, 1)?;
+            all.push(Depth { logits, from: depth, out });
+        }
+        Ok(all)
+    }
+
+    fn heads(&self, x: &Tensor, weight: &str) -> Result<Tensor> {
+        let n = x.dim(0)?;
+        self.linear(x, weight)?.reshape((n, (), self.sizes.head_dim))?.transpose(0, 1)?.contiguous()
+    }
+
+    /// Keys or values for each query head.
+    fn repeat(&self, x: &Tensor) -> Result<Tensor> {
+        let (kv, n, d) = x.dims3()?;
+        let group = self.sizes.heads / self.sizes.kv_heads;
+        x.unsqueeze(1)?.broadcast_as((kv, group, n, d))?.contiguous()?.reshape((kv * group, n, d))
+    }
+
+    /// Attention of the newest depth, J: entry i sees the entries of depth 0 up to i - J, and of each later depth m the one on its
+    /// own path, i - (J - m).
+    fn attention(&self, query: &Tensor, pasts: &[Past], n: usize) -> Result<Tensor> {
+        let newest = pasts.len() - 1;
+        let scale = 1.0 / (self.sizes.head_dim as f64).sqrt();
+        let mask: Vec<f32> =
+            (0..n).flat_map(|i| (0..n).map(move |j| if j + newest <= i || (i < newest && j == 0) { 0.0 } else { f32::NEG_INFINITY })).collect();
+        let mask = Tensor::from_vec(mask, (n, n), query.device())?;
+        let mut scores = vec![(query.matmul(&pasts[0].key.t()?)? * scale)?.broadcast_add(&mask)?];
+        for (m, past) in pasts.iter().enumerate().skip(1) {
+            let key = shift(&past.key, 1, newest - m)?;
+            scores.push(((query * key)?.sum_keepdim(D::Minus1)? * scale)?);
+        }
+        let scores = Tensor::cat(&scores, 2)?;
+        let weights = candle_nn::ops::softmax(&scores, D::Minus1)?;
+        let mut mixed = weights.narrow(2, 0, n)?.contiguous()?.matmul(&pasts[0].value)?;
+        for (m, past) in pasts.iter().enumerate().skip(1) {
+            let value = shift(&past.value, 1, newest - m)?;
+            mixed = (mixed + value.broadcast_mul(&weights.narrow(2, n + m - 1, 1)?)?)?;
+        }
+        let (heads, _, d) = mixed.dims3()?;
+        mixed.transpose(0, 1)?.contiguous()?.reshape((n, heads * d))
+    }
+
+    fn angles(&self, n: usize, device: &Device) -> Result<(Tensor, Tensor)> {
+        let half = self.sizes.head_dim / 2;
+        let frequency = |i: usize| f64::from(self.sizes.rope_base).powf(-(i as f64) / half as f64);
+        let angles: Vec<f64> = (0..n).flat_map(|p| (0..half).map(move |i| (p, i))).map(|(p, i)| p as f64 * frequency(i)).collect();
+        let part = |f: fn(f64) -> f64| {
+            Tensor::from_vec(angles.iter().map(|&a| f(a) as f32).collect::<Vec<_>>(), (n, half), device)
+        };
+        Ok((part(f64::cos)?, part(f64::sin)?))
+    }
+}
+
+/// Turns the pairs (i, i + half) of each head (heads, n, head_dim).
+fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    let half = x.dim(2)? / 2;
+    let (a, b) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
+    let first = (a.broadcast_mul(cos)? - b.broadcast_mul(sin)?)?;
+    let second = (a.broadcast_mul(sin)? + b.broadcast_mul(cos)?)?;
+    Tensor::cat(&[&first, &second], 2)
+}
+
+/// Entry i becomes what entry i - by was, along `dim`; the first are zeros.
+fn shift(x: &Tensor, dim: usize, by: usize) -> Result<Tensor> {
+    if by == 0 {
+        return Ok(x.clone());
+    }
+    let n = x.dim(dim)?;
+    let mut shape = x.dims().to_vec();
+    shape[dim] = by.min(n);
+    let zeros = Tensor::zeros(shape, x.dtype(), x.device())?;
+    if by >= n {
+        return Ok(zeros);
+    }
+    Tensor::cat(&[&zeros, &x.narrow(dim, 0, n - by)?], dim)
+}
+
+/// Cross-entropy against laws that are known at some rows: for entry i, sum over k of weight (log Z - logit). One pass over the
+/// logits each way, which the composed operations take many for.
+pub struct SoftCross {
+    pub rows: Vec<u32>,
+    /// Already times how much the entry counts.
+    pub weights: Vec<f32>,
+}
+
+impl SoftCross {
+    /// Sum of the losses of all entries; with `grad`, the gradient of the logits too.
+    fn pass(&self, logits: &[f32], vocab: usize, mut grad: Option<&mut [f32]>) -> f32 {
+        let mut total = 0f64;
+        let mut powers = vec![0f32; vocab];
+        let wanted = grad.is_some();
+        for (i, x) in logits.chunks_exact(vocab).enumerate() {
+            let (rows, weights) = (&self.rows[i * TOP..][..TOP], &self.weights[i * TOP..][..TOP]);
+            let sum: f32 = weights.iter().sum();
+            // A gradient begins as zeros.
+            if sum == 0.0 {
+                continue;
+            }
+            let max = x.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+            let powers = match &mut grad {
+                Some(grad) => &mut grad[i * vocab..][..vocab],
+                None => &mut powers[..],
+            };
+            let mut z = [0f32; 8];
+            for (p, x) in powers.chunks_mut(8).zip(x.chunks(8)) {
+                for ((p, &x), z) in p.iter_mut().zip(x).zip(&mut z) {
+                    *p = exp(x - max);
+                    *z += *p;
+                }
+            }
+            let z: f32 = z.iter().sum();
+            if wanted {
+                let factor = sum / z;
+                powers.iter_mut().for_each(|g| *g *= factor);
+                for (&row, &w) in rows.iter().zip(weights) {
+                    powers[row as usize] -= w;
+                }
+            }
+            let log_z = f64::from(z.ln() + max);
+            let cross = |(&row, &w): (&u32, &f32)| f64::from(w) * (log_z - f64::from(x[row as usize]));
+            total += rows.iter().zip(weights).map(cross).sum::<f64>();
+        }
+        total as f32
+    }
+}
+
+impl CustomOp1 for SoftCross {
+    fn name(&self) -> &'static str {
+        "soft-cross"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (Some((from, to)), [_, vocab]) = (layout.contiguous_offsets(), layout.dims()) else { bail!("contiguous logits") };
+        let loss = self.pass(&storage.as_slice::<f32>()?[from..to], *vocab, None);
+        Ok((CpuStorage::F32(vec![loss]), Shape::from(())))
+    }
+
+    fn bwd(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let (n, vocab) = logits.dims2()?;
+        let values = logits.flatten_all()?.to_vec1::<f32>()?;
+        let mut out = vec![0f32; n * vocab];
+        self.pass(&values, vocab, Some(&mut out));
+        Ok(Some((Tensor::from_vec(out, (n, vocab), logits.device())? * f64::from(grad.to_scalar::<f32>()?))?))
+    }
+}

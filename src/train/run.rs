@@ -1,0 +1,564 @@
+//! The run: batches, learning rate, held-out figures, checkpoints.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use candle_core::{Device, Tensor, Var};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+use super::adam::Adam;
+use super::corpus::{Corpus, TOP, Text};
+use super::net::{Example, Net, SoftCross};
+use super::sizes::Sizes;
+use super::{TrainError, export};
+use crate::model::weights::Weights;
+use crate::tree::TokenId;
+
+/// How a head is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// Steps of the optimiser.
+    pub steps: usize,
+    /// The largest learning rate.
+    pub rate: f64,
+    /// Steps until it is reached.
+    pub warm_up: usize,
+    /// Depths that are unrolled.
+    pub depths: usize,
+    /// Rows of the output.
+    pub vocab: usize,
+    /// Longest piece of a text, in tokens.
+    pub window: usize,
+    /// Texts in a step.
+    pub batch: usize,
+    /// What an entry of the prompt counts, one of the answer counting 1.
+    pub prompt_weight: f32,
+    /// What the regression of the head's state on the target's fused one counts.
+    pub regression: f64,
+    /// Largest norm of the gradients.
+    pub clip: f64,
+    /// Texts held out: one in so many.
+    pub held_out: usize,
+    /// Steps between two measurements on texts that were held out, and between two checkpoints.
+    pub every: usize,
+    /// Seed of order and initial weights.
+    pub seed: u64,
+    /// Threads, each with a text of its own.
+    pub threads: usize,
+}
+
+/// Figures of the texts held out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Cross-entropy to the target's law, in nats a token, by depth from 1.
+    pub loss: Vec<f64>,
+    /// How often the head's most probable token is the target's, by depth from 1, given that it was at all depths before.
+    pub acceptance: Vec<f64>,
+    /// Mean length of the run of such tokens from depth 1 on: what a chain of this many nodes would have had accepted, greedy.
+    pub accepted: f64,
+}
+
+/// What is told of a step.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Steps made.
+    pub step: usize,
+    /// Steps to make.
+    pub steps: usize,
+    /// Mean loss of the step, in nats a token, over all depths.
+    pub loss: f64,
+    /// Learning rate.
+    pub rate: f64,
+    /// Norm of the gradients before they were clipped.
+    pub norm: f64,
+    /// Tokens read so far.
+    pub tokens: usize,
+    /// Seconds of training so far, those of earlier runs that it goes on from included.
+    pub seconds: f64,
+    /// Figures of the texts held out, where they were measured after this step.
+    pub held_out: Option<Figures>,
+}
+
+/// What a checkpoint keeps beside the tensors.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    options: Options,
+    sizes: Sizes,
+    tokens: Vec<TokenId>,
+    step: usize,
+    tokens_read: usize,
+    seconds: f64,
+    adam_steps: usize,
+}
+
+/// What one text teaches.
+struct Learnt {
+    /// Loss in nats, over all depths.
+    loss: f64,
+    /// Weight of its entries, over all depths.
+    counted: f64,
+    grads: BTreeMap<&'static str, Vec<f32>>,
+}
+
+/// A run.
+struct Run<'a> {
+    options: Options,
+    corpus: &'a mut Corpus,
+    after: Vec<usize>,
+    net: Net,
+    adam: Adam,
+    /// Row of the output of each token of the target; none for those without.
+    rows: Vec<Option<u32>>,
+    tokens: Vec<TokenId>,
+    embedding: Vec<f32>,
+    step: usize,
+    tokens_read: usize,
+    seconds: f64,
+    checkpoint: PathBuf,
+}
+
+/// Trains a head on `corpus` for the target whose `weights` these are, from the checkpoint at `folder` on if there is one, and writes it
+/// to `out` at each checkpoint. `tell` hears of every step and says whether to go on.
+///
+/// # Errors
+/// See [`TrainError`]; the last good checkpoint is kept.
+pub fn train(
+    corpus: &mut Corpus,
+    weights: &Weights,
+    after: &[usize],
+    options: Options,
+    folder: &Path,
+    out: &Path,
+    tell: &mut dyn FnMut(&Report) -> bool,
+) -> Result<(), TrainError> {
+    let mut run = Run::begin(corpus, weights, after, options, &folder.join("checkpoint.safetensors"))?;
+    while run.step < run.options.steps {
+        let report = run.advance()?;
+        let go_on = tell(&report);
+        let last = run.step == run.options.steps || !go_on;
+        if run.step.is_multiple_of(run.options.every) || last {
+            run.keep()?;
+            export::write(out, &run.net, &run.tokens, &run.after, &run.card())?;
+        }
+        if !go_on {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl<'a> Run<'a> {
+    fn begin(
+        corpus: &'a mut Corpus,
+        weights: &Weights,
+        after: &[usize],
+        options: Options,
+        checkpoint: &Path,
+    ) -> Result<Run<'a>, TrainError> {
+        let config = weights.config();
+        let held = (0..corpus.len()).filter(|i| i % options.held_out == 0).count();
+        if held == 0 || corpus.len() - held < options.batch {
+            return Err(TrainError::Few { texts: corpus.len() });
+        }
+        let embedding = weights.read_values("token_embd.weight", 0..config.vocab)?;
+        let mut run = Run {
+            tokens: Vec::new(),
+            rows: vec![None; config.vocab],
+            net: Net { sizes: Sizes::of(config, options.vocab.min(config.vocab), after.len()), vars: BTreeMap::new() },
+            adam: Adam::default(),
+            after: after.to_vec(),
+            options,
+            corpus,
+            embedding,
+            step: 0,
+            tokens_read: 0,
+            seconds: 0.0,
+            checkpoint: checkpoint.to_owned(),
+        };
+        if !run.resume()? {
+            run.choose_tokens()?;
+            run.initialise(weights)?;
+        }
+        for (row, &token) in run.tokens.iter().enumerate() {
+            run.rows[token as usize] = Some(row as u32);
+        }
+        Ok(run)
+    }
+
+    /// The tokens of most weight in the target's laws over the answers.
+    fn choose_tokens(&mut self) -> Result<(), TrainError> {
+        let mut mass = vec![0f64; self.rows.len()];
+        for i in 0..self.corpus.len() {
+            let text = self.corpus.read(i)?;
+            let answer = (text.prompt_tokens as usize).saturating_sub(1) * TOP;
+            for (token, p) in text.laws.get(answer..).unwrap_or_default() {
+                mass[*token as usize] += f64::from(p.to_f32());
+            }
+        }
+        let mut order: Vec<TokenId> = (0..mass.len() as TokenId).collect();
+        order.sort_by(|&a, &b| mass[b as usize].total_cmp(&mass[a as usize]).then(a.cmp(&b)));
+        order.truncate(self.net.sizes.vocab);
+        order.sort_unstable();
+        self.tokens = order;
+        Ok(())
+    }
+
+    /// The layer begins as the target's last, its output as the target's own; the fused state begins as the last of the hidden states.
+    fn initialise(&mut self, weights: &Weights) -> Result<(), TrainError> {
+        let sizes = self.net.sizes.clone();
+        let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
+        let last = weights.config().layers - 1;
+        // The target's residual stream is large where its last layers read it; here it has the length of a norm's output.
+        let scale = self.scale()?;
+        for (name, rows, cols) in sizes.tensors() {
+            let noise = |rng: &mut ChaCha8Rng, sd: f32| -> Vec<f32> {
+                let uniform = |rng: &mut ChaCha8Rng| (rng.next_u32() >> 8) as f32 / (1 << 24) as f32 - 0.5;
+                (0..rows * cols).map(|_| uniform(rng) * sd * 12f32.sqrt()).collect()
+            };
+            let mut values = match name {
+                "fuse.weight" => {
+                    let mut values = noise(&mut rng, 0.02);
+                    for i in 0..sizes.dim {
+                        values[i * cols + cols - sizes.dim + i] += 1.0;
+                    }
+                    values
+                }
+                "input.weight" => {
+                    let mut values = noise(&mut rng, 0.5 / (sizes.dim as f32).sqrt());
+                    // The state is in the residual stream already.
+                    values.chunks_mut(cols).for_each(|row| row[sizes.dim..].iter_mut().for_each(|w| *w *= 0.2));
+                    values
+                }
+                "fuse_norm.weight" | "token_norm.weight" | "state_norm.weight" => vec![1.0; rows * cols],
+                "output.weight" => {
+                    (self.tokens.iter())
+                        .map(|&t| weights.read_values(weights.head(), t as usize..t as usize + 1))
+                        .collect::<Result<Vec<_>, _>>()?
+                        .concat()
+                }
+                "output_norm.weight" => weights.read_vector(name)?,
+                layer => weights.read_values(&layer.replace("blk.0.", &format!("blk.{last}.")), 0..rows)?,
+            };
+            let rotated = name.ends_with("attn_q.weight") || name.ends_with("attn_k.weight");
+            if rotated && weights.rope_interleaved() {
+                values = apart(&values, cols, sizes.head_dim);
+            }
+            if name.ends_with("attn_output.weight") || name.ends_with("ffn_down.weight") {
+                values.iter_mut().for_each(|w| *w /= scale);
+            }
+            let tensor = if name != "fuse_norm.weight" && rows == 1 {
+                Tensor::from_vec(values, cols, &Device::Cpu)?
+            } else {
+                Tensor::from_vec(values, (rows, cols), &Device::Cpu)?
+            };
+            self.net.vars.insert(name, Var::from_tensor(&tensor)?);
+        }
+        Ok(())
+    }
+
+    /// Root mean square of the last hidden states, over some text.
+    fn scale(&mut self) -> Result<f32, TrainError> {
+        let text = self.corpus.read(0)?;
+        let (dim, fused) = (self.net.sizes.dim, self.after.len());
+        let mut all: Vec<f64> = (text.hidden.chunks_exact(dim * fused))
+            .map(|row| row[dim * (fused - 1)..].iter().map(|x| f64::from(x.to_f32()).powi(2)).sum::<f64>() / dim as f64)
+            .collect();
+        // The first tokens of a text have states many times as long as all others.
+        all.sort_by(f64::total_cmp);
+        Ok(all.get(all.len() / 2).copied().unwrap_or(1.0).sqrt().max(1e-3) as f32)
+    }
+
+    fn rate(&self) -> f64 {
+        let (step, o) = (self.step as f64, &self.options);
+        if self.step < o.warm_up {
+            return o.rate * (step + 1.0) / o.warm_up as f64;
+        }
+        let done = (step - o.warm_up as f64) / (o.steps.saturating_sub(o.warm_up)).max(1) as f64;
+        o.rate * (0.02 + 0.98 * 0.5 * (1.0 + (std::f64::consts::PI * done).cos()))
+    }
+
+    /// Which texts step `step` reads, and where in them: a function of seed and step alone.
+    fn batch(&self, step: usize) -> Vec<(usize, u64)> {
+        let mine: Vec<usize> = (0..self.corpus.len()).filter(|i| i % self.options.held_out != 0).collect();
+        (0..self.options.batch)
+            .map(|b| {
+                let place = step * self.options.batch + b;
+                let (epoch, at) = (place / mine.len(), place % mine.len());
+                let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed ^ 0x5eed);
+                rng.set_stream(epoch as u64);
+                let mut order = mine.clone();
+                for i in (1..order.len()).rev() {
+                    order.swap(i, (rng.next_u64() % (i as u64 + 1)) as usize);
+                }
+                (order[at], rng.next_u64().wrapping_add(at as u64))
+            })
+            .collect()
+    }
+
+    fn example(&self, text: &Text, from: usize) -> Result<Example, TrainError> {
+        let (dim, width) = (self.net.sizes.dim, self.net.sizes.dim * self.after.len());
+        let entries = text.positions().saturating_sub(1);
+        let to = entries.min(from + self.options.window);
+        let n = to - from;
+        let hidden: Vec<f32> = text.hidden[from * width..to * width].iter().map(|x| x.to_f32()).collect();
+        let mut embedded = Vec::with_capacity(n * dim);
+        for &token in &text.tokens[from + 1..to + 1] {
+            embedded.extend_from_slice(&self.embedding[token as usize * dim..][..dim]);
+        }
+        let (mut rows, mut weights, mut counts, mut best) = (vec![0u32; n * TOP], vec![0f32; n * TOP], vec![0f32; n], vec![None; n]);
+        for i in 0..n {
+            let law = &text.laws[(from + i + 1) * TOP..][..TOP];
+            // The answer begins with the law after the prompt's last token.
+            counts[i] = if from + i + 2 >= text.prompt_tokens as usize { 1.0 } else { self.options.prompt_weight };
+            best[i] = self.rows[law[0].0 as usize];
+            for (k, (token, p)) in law.iter().enumerate() {
+                if let Some(row) = self.rows[*token as usize] {
+                    rows[i * TOP + k] = row;
+                    weights[i * TOP + k] = p.to_f32();
+                }
+            }
+        }
+        Ok(Example {
+            hidden: Tensor::from_vec(hidden, (n, width), &Device::Cpu)?,
+            embedded: Tensor::from_vec(embedded, (n, dim), &Device::Cpu)?,
+            rows,
+            weights,
+            counts,
+            best,
+        })
+    }
+
+    fn advance(&mut self) -> Result<Report, TrainError> {
+        let began = Instant::now();
+        let rate = self.rate();
+        let mut grads: BTreeMap<&'static str, Vec<f32>> = BTreeMap::new();
+        let mut examples = Vec::new();
+        for (i, random) in self.batch(self.step) {
+            let text = self.corpus.read(i)?;
+            let spare = text.positions().saturating_sub(1).saturating_sub(self.options.window);
+            let from = if spare == 0 { 0 } else { (random % (spare as u64 + 1)) as usize };
+            let example = self.example(&text, from)?;
+            self.tokens_read += example.counts.len();
+            examples.push(example);
+        }
+        // A text a thread: candle's own threads would wait for each other after every operation. Gradients are added in the order of
+        // the texts, so that the sums do not depend on who came first.
+        let next = AtomicUsize::new(0);
+        let learn = || {
+            let mut mine = Vec::new();
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                let Some(example) = examples.get(i) else { return mine };
+                mine.push((i, self.learn(example)));
+            }
+        };
+        let mut learnt = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.options.threads.max(1)).map(|_| scope.spawn(learn)).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, Vec<_>>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            threads.into_iter().flat_map(join).collect::<Vec<_>>()
+        });
+        learnt.sort_by_key(|(i, _)| *i);
+        let (mut loss, mut counted) = (0.0, 0.0);
+        for (_, one) in learnt {
+            let one = one?;
+            loss += one.loss;
+            counted += one.counted;
+            for (name, grad) in one.grads {
+                match grads.get_mut(name) {
+                    None => drop(grads.insert(name, grad)),
+                    Some(sum) => sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g),
+                }
+            }
+        }
+        if !loss.is_finite() {
+            return Err(TrainError::Diverged { step: self.step });
+        }
+        let norm = self.adam.step(&self.net.vars, grads, rate, self.options.clip)?;
+        if !norm.is_finite() {
+            return Err(TrainError::Diverged { step: self.step });
+        }
+        self.step += 1;
+        self.seconds += began.elapsed().as_secs_f64();
+        let measured = self.step.is_multiple_of(self.options.every) || self.step == self.options.steps;
+        let held_out = if measured { Some(self.held_out()?) } else { None };
+        Ok(Report {
+            step: self.step,
+            steps: self.options.steps,
+            loss: loss / f64::max(counted, 1e-9),
+            rate,
+            norm,
+            tokens: self.tokens_read,
+            seconds: self.seconds,
+            held_out,
+        })
+    }
+
+    /// What one text teaches.
+    fn learn(&self, example: &Example) -> Result<Learnt, TrainError> {
+        let depths = self.net.unroll(example, self.options.depths)?;
+        let goal = self.net.fuse(&example.hidden)?.detach();
+        let n = example.counts.len();
+        let per = 1.0 / (self.options.batch * n) as f32;
+        let mut total = None;
+        let (mut loss, mut counted) = (0.0, 0.0);
+        for depth in &depths {
+            let count = |i: usize| if i < depth.from { 0.0 } else { example.counts[i] };
+            let weights = example.weights.iter().enumerate().map(|(k, w)| w * count(k / TOP) * per).collect();
+            let cross = SoftCross { rows: example.rows.clone(), weights };
+            let mut term = depth.logits.contiguous()?.apply_op1(cross)?;
+            loss += f64::from(term.to_scalar::<f32>()?) / f64::from(per);
+            counted += (0..n).map(|i| f64::from(count(i))).sum::<f64>();
+            if self.options.regression > 0.0 && n > depth.from + 1 {
+                let (from, len) = (depth.from, n - depth.from - 1);
+                let difference = (depth.out.narrow(0, from, len)? - goal.narrow(0, from + 1, len)?)?;
+                // Near nothing a parabola, further off straight: a few states are many times as long as all others.
+                let smooth = ((difference.sqr()? + 1.0)?.sqrt()? - 1.0)?.mean_all()?;
+                term = (term + (smooth * (self.options.regression / self.options.batch as f64))?)?;
+            }
+            total = Some(match total {
+                None => term,
+                Some(total) => (total + term)?,
+            });
+        }
+        let mut grads = BTreeMap::new();
+        let Some(total) = total else { return Ok(Learnt { loss, counted, grads }) };
+        let store = total.backward()?;
+        for (name, var) in &self.net.vars {
+            let Some(grad) = store.get(var.as_tensor()) else { continue };
+            grads.insert(*name, grad.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(Learnt { loss, counted, grads })
+    }
+
+    /// The figures of at most 24 of the texts held out.
+    fn held_out(&mut self) -> Result<Figures, TrainError> {
+        let depths = self.options.depths.max(4);
+        let texts: Vec<usize> = (0..self.corpus.len()).filter(|i| i % self.options.held_out == 0).take(24).collect();
+        let (mut loss, mut counted) = (vec![0.0; depths], vec![0.0; depths]);
+        let (mut reached, mut passed) = (vec![0usize; depths], vec![0usize; depths]);
+        for i in texts {
+            let text = self.corpus.read(i)?;
+            let example = self.example(&text, 0)?;
+            let n = example.counts.len();
+            let unrolled = self.net.unroll(&example, depths)?;
+            let mut right = vec![vec![false; n]; depths];
+            for (d, depth) in unrolled.iter().enumerate() {
+                let count = |i: usize| if i >= depth.from && example.counts[i] == 1.0 { 1.0 } else { 0.0 };
+                let weights = example.weights.iter().enumerate().map(|(k, w)| w * count(k / TOP)).collect();
+                let cross = SoftCross { rows: example.rows.clone(), weights };
+                loss[d] += f64::from(depth.logits.contiguous()?.apply_op1_no_bwd(&cross)?.to_scalar::<f32>()?);
+                counted[d] += (0..n).map(|i| f64::from(count(i))).sum::<f64>();
+                let best = depth.logits.argmax(1)?.to_vec1::<u32>()?;
+                for i in 0..n {
+                    right[d][i] = example.best[i] == Some(best[i]);
+                }
+            }
+            // A run begins at entry r of depth 1, and goes on at entry r + d of depth 1 + d.
+            for r in (0..n).filter(|&r| example.counts[r] == 1.0) {
+                for d in 0..depths.min(n - r) {
+                    reached[d] += 1;
+                    if !right[d][r + d] {
+                        break;
+                    }
+                    passed[d] += 1;
+                }
+            }
+        }
+        let rate = |(a, b): (f64, f64)| if b > 0.0 { a / b } else { 0.0 };
+        let count = |all: &[usize]| all.iter().map(|&n| n as f64).collect::<Vec<_>>();
+        Ok(Figures {
+            loss: loss.into_iter().zip(counted).map(rate).collect(),
+            acceptance: count(&passed).into_iter().zip(count(&reached)).map(rate).collect(),
+            accepted: rate((passed.iter().sum::<usize>() as f64, reached[0] as f64)),
+        })
+    }
+
+    fn card(&self) -> String {
+        format!(
+            "EAGLE head, trained by speclight {}: {} steps of {} texts, {} tokens read of a corpus of {} texts and {} tokens, {:.0} s, seed {}, depths {}, learning rate {}",
+            env!("CARGO_PKG_VERSION"),
+            self.step,
+            self.options.batch,
+            self.tokens_read,
+            self.corpus.len(),
+            self.corpus.tokens(),
+            self.seconds,
+            self.options.seed,
+            self.options.depths,
+            self.options.rate,
+        )
+    }
+
+    /// Writes the checkpoint, under another name first.
+    fn keep(&self) -> Result<(), TrainError> {
+        let disk = |source| TrainError::Disk { path: self.checkpoint.clone(), source };
+        let mut tensors: std::collections::HashMap<String, Tensor> = std::collections::HashMap::new();
+        for (name, var) in &self.net.vars {
+            tensors.insert((*name).to_owned(), var.as_tensor().clone());
+            if let Some((m, v)) = self.adam.moments.get(name) {
+                tensors.insert(format!("{name}.m"), Tensor::from_slice(m, var.dims(), &Device::Cpu)?);
+                tensors.insert(format!("{name}.v"), Tensor::from_slice(v, var.dims(), &Device::Cpu)?);
+            }
+        }
+        let kept = Kept {
+            options: self.options.clone(),
+            sizes: self.net.sizes.clone(),
+            tokens: self.tokens.clone(),
+            step: self.step,
+            tokens_read: self.tokens_read,
+            seconds: self.seconds,
+            adam_steps: self.adam.steps,
+        };
+        // One file, so that tensors and books are always of the same step.
+        let about = serde_json::to_vec(&kept).unwrap_or_default();
+        tensors.insert("about".into(), Tensor::from_vec(about.clone(), about.len(), &Device::Cpu)?);
+        let part = self.checkpoint.with_extension("part");
+        candle_core::safetensors::save(&tensors, &part)?;
+        std::fs::rename(&part, &self.checkpoint).map_err(disk)
+    }
+
+    /// Takes up the checkpoint, if there is one.
+    fn resume(&mut self) -> Result<bool, TrainError> {
+        if !self.checkpoint.exists() {
+            return Ok(false);
+        }
+        let wrong = |what: &str| TrainError::Checkpoint { path: self.checkpoint.clone(), what: what.into() };
+        let tensors = candle_core::safetensors::load(&self.checkpoint, &Device::Cpu).map_err(|e| wrong(&e.to_string()))?;
+        let about = tensors.get("about").ok_or_else(|| wrong("no checkpoint of a head"))?.flatten_all()?.to_vec1::<u8>()?;
+        let kept: Kept = serde_json::from_slice(&about).map_err(|e| wrong(&format!("no checkpoint of a head: {e}")))?;
+        if kept.sizes != self.net.sizes || kept.tokens.iter().any(|&t| t as usize >= self.rows.len()) {
+            return Err(wrong("is of a head of another shape"));
+        }
+        for (name, rows, cols) in kept.sizes.tensors() {
+            let found = |suffix: &str| tensors.get(&format!("{name}{suffix}")).filter(|t| t.elem_count() == rows * cols);
+            let values = found("").ok_or_else(|| wrong(&format!("lacks tensor {name}")))?;
+            self.net.vars.insert(name, Var::from_tensor(values)?);
+            if let (Some(m), Some(v)) = (found(".m"), found(".v")) {
+                let flat = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
+                self.adam.moments.insert(name, (flat(m)?, flat(v)?));
+            }
+        }
+        (self.step, self.tokens_read, self.seconds) = (kept.step, kept.tokens_read, kept.seconds);
+        (self.tokens, self.adam.steps) = (kept.tokens, kept.adam_steps);
+        Ok(true)
+    }
+}
+
+/// Rows of queries or keys whose rotated pairs are neighbours, put so that the pairs are half a head apart.
+fn apart(values: &[f32], cols: usize, head_dim: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    for head in values.chunks(head_dim * cols) {
+        for parity in 0..2 {
+            for row in head.chunks(cols).skip(parity).step_by(2) {
+                out.extend_from_slice(row);
+            }
+        }
+    }
+    out
+}

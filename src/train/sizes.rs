@@ -1,0 +1,68 @@
+//! The shape of a head, and the tensors that the shape calls for.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Config;
+
+/// The shape of a head of one decoder layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sizes {
+    /// Width of the residual stream: the target's.
+    pub dim: usize,
+    /// Width of the feed-forward layer.
+    pub ffn: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Size of a head of attention.
+    pub head_dim: usize,
+    /// Rows of the output.
+    pub vocab: usize,
+    /// Hidden states that are fused.
+    pub fused: usize,
+    /// Epsilon of the norms.
+    pub eps: f32,
+    /// Base of the rotary embedding.
+    pub rope_base: f32,
+}
+
+impl Sizes {
+    /// A head of the target's own sizes, with `vocab` rows of output over `fused` hidden states.
+    pub fn of(target: &Config, vocab: usize, fused: usize) -> Sizes {
+        Sizes {
+            dim: target.dim,
+            ffn: target.ffn,
+            heads: target.heads,
+            kv_heads: target.kv_heads,
+            head_dim: target.head_dim,
+            vocab,
+            fused,
+            eps: target.eps,
+            rope_base: target.rope_base,
+        }
+    }
+
+    /// Its tensors: name, rows, columns; a vector has one row.
+    pub fn tensors(&self) -> Vec<(&'static str, usize, usize)> {
+        let (dim, q, kv) = (self.dim, self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        vec![
+            ("fuse_norm.weight", self.fused, dim),
+            ("fuse.weight", dim, self.fused * dim),
+            ("token_norm.weight", 1, dim),
+            ("state_norm.weight", 1, dim),
+            ("input.weight", dim, 2 * dim),
+            ("blk.0.attn_norm.weight", 1, dim),
+            ("blk.0.attn_q.weight", q, dim),
+            ("blk.0.attn_k.weight", kv, dim),
+            ("blk.0.attn_v.weight", kv, dim),
+            ("blk.0.attn_output.weight", dim, q),
+            ("blk.0.ffn_norm.weight", 1, dim),
+            ("blk.0.ffn_gate.weight", self.ffn, dim),
+            ("blk.0.ffn_up.weight", self.ffn, dim),
+            ("blk.0.ffn_down.weight", dim, self.ffn),
+            ("output_norm.weight", 1, dim),
+            ("output.weight", self.vocab, dim),
+        ]
+    }
+}
