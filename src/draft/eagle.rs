@@ -16,8 +16,8 @@ pub struct Eagle {
     cost: String,
     /// Slot of each node of the tree that was run in this step, the root's entry not among them: it is committed.
     slots: Vec<Option<usize>>,
-    /// Whether the logits of the root's entry are the decoder's last.
-    ready: bool,
+    /// Whether the root's entry could be run in this step.
+    able: bool,
 }
 
 impl Eagle {
@@ -31,7 +31,7 @@ impl Eagle {
             fused: head.about().after.len(),
             cost: format!("a trained head of {megabytes:.1} MB, once a depth and for each new token"),
             slots: Vec::new(),
-            ready: false,
+            able: false,
         }
     }
 
@@ -54,13 +54,13 @@ impl Drafter for Eagle {
 
     fn reset(&mut self) {
         self.decoder.truncate(0);
-        self.ready = false;
+        self.able = false;
     }
 
     fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
         self.slots.clear();
         self.decoder.discard();
-        self.ready = false;
+        self.able = false;
         // The entry of the token at i + 1 is number i; the root's is the last.
         let entries = cx.tokens.len().saturating_sub(1);
         if entries == 0 || entries >= self.decoder.capacity() {
@@ -77,7 +77,7 @@ impl Drafter for Eagle {
         debug_assert_eq!(hidden.len() % (nodes.len() * self.fused), 0);
         self.decoder.append_with(&nodes, hidden, Pass { layers: usize::MAX, logits: Logits::Last })?;
         self.decoder.commit(&path)?;
-        self.ready = true;
+        self.able = true;
         Ok(())
     }
 
@@ -88,34 +88,43 @@ impl Drafter for Eagle {
         nodes: &[usize],
         width: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError> {
-        if let [0] = nodes {
-            // Of a pass for the last node alone, that node's logits stand at its own place.
-            let last = self.decoder.last_with_logits().filter(|_| self.ready);
-            return last.map_or(Ok(vec![Vec::new()]), |last| Ok(vec![self.candidates(last, width, cx)?]));
+        let mut all = vec![Vec::new(); nodes.len()];
+        if !self.able {
+            return Ok(all);
         }
-        self.ready = false;
         let first = self.decoder.nodes();
         let room = self.decoder.capacity().saturating_sub(self.decoder.len() + first);
-        let nodes_run = &nodes[..nodes.len().min(room)];
-        let mut batch = Vec::with_capacity(nodes_run.len());
-        for &node in nodes_run {
-            let slot = |parent: usize| self.slots.get(parent).copied().flatten();
+        let (mut batch, mut places) = (Vec::with_capacity(nodes.len()), Vec::with_capacity(nodes.len()));
+        for (place, &node) in nodes.iter().enumerate() {
             let parent = match tree.parent(node) {
-                None | Some(0) => Parent::Context,
-                Some(parent) => slot(parent).map(Parent::Slot).ok_or(crate::model::ForwardError::Parent { node, parent })?,
+                // The root's entry was run when the step began; it is asked about first, and alone.
+                None => {
+                    if let Some(last) = self.decoder.last_with_logits().filter(|_| first == 0) {
+                        all[place] = self.candidates(last, width, cx)?;
+                    }
+                    continue;
+                }
+                Some(0) => Some(Parent::Context),
+                Some(parent) => self.slots.get(parent).copied().flatten().map(Parent::Slot),
             };
-            batch.push(Node { token: tree.token(node), parent });
+            // A parent that found no room has no entry to go on from.
+            if let Some(parent) = parent.filter(|_| batch.len() < room) {
+                batch.push(Node { token: tree.token(node), parent });
+                places.push(place);
+            }
+        }
+        if batch.is_empty() {
+            return Ok(all);
         }
         self.decoder.append(&batch, Pass::FULL)?;
-        let mut all = Vec::with_capacity(nodes.len());
-        for (i, &node) in nodes_run.iter().enumerate() {
+        for (i, place) in places.into_iter().enumerate() {
+            let node = nodes[place];
             if self.slots.len() <= node {
                 self.slots.resize(node + 1, None);
             }
             self.slots[node] = Some(first + i);
-            all.push(self.candidates(i, width, cx)?);
+            all[place] = self.candidates(i, width, cx)?;
         }
-        all.resize(nodes.len(), Vec::new());
         Ok(all)
     }
 
@@ -127,6 +136,6 @@ impl Drafter for Eagle {
         let mut decoder = self.decoder.fork_context();
         decoder.truncate(tokens.saturating_sub(1));
         let (tokens, cost) = (Arc::clone(&self.tokens), self.cost.clone());
-        Ok(Box::new(Eagle { decoder, tokens, fused: self.fused, cost, slots: Vec::new(), ready: false }))
+        Ok(Box::new(Eagle { decoder, tokens, fused: self.fused, cost, slots: Vec::new(), able: false }))
     }
 }

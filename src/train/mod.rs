@@ -7,6 +7,8 @@ mod gather;
 mod net;
 mod run;
 mod sizes;
+#[cfg(test)]
+mod tests;
 
 pub use corpus::{About, Corpus, TOP, Text};
 pub use gather::{Ask, Writing, gather};

@@ -138,13 +138,13 @@ pub fn train(
     let mut run = Run::begin(corpus, weights, after, options, &folder.join("checkpoint.safetensors"))?;
     while run.step < run.options.steps {
         let report = run.advance()?;
-        let go_on = tell(&report);
-        let last = run.step == run.options.steps || !go_on;
-        if run.step.is_multiple_of(run.options.every) || last {
-            run.keep()?;
-            export::write(out, &run.net, &run.tokens, &run.after, &run.card())?;
+        if report.held_out.is_some() {
+            run.write(out)?;
         }
-        if !go_on {
+        if !tell(&report) {
+            if report.held_out.is_none() {
+                run.write(out)?;
+            }
             break;
         }
     }
@@ -493,6 +493,12 @@ impl<'a> Run<'a> {
             self.options.depths,
             self.options.rate,
         )
+    }
+
+    /// Writes the checkpoint, and the head as it is now.
+    fn write(&self, out: &Path) -> Result<(), TrainError> {
+        self.keep()?;
+        export::write(out, &self.net, &self.tokens, &self.after, &self.card())
     }
 
     /// Writes the checkpoint, under another name first.

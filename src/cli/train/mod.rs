@@ -1,5 +1,7 @@
 //! `speclight train`: distils a drafting head for a model, on this machine.
 
+mod drafted;
+
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +11,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+
+use drafted::{Drafted, Trial};
 
 use super::errors::warn;
 use super::interrupt::Interrupt;
@@ -113,7 +117,11 @@ fn again_with_one_thread() -> anyhow::Result<ExitCode> {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Line<'a> {
     Train { version: &'static str, model: &'a str, texts: usize, tokens: usize, options: &'a train::Options },
-    Step(&'a Report),
+    Step {
+        #[serde(flatten)]
+        report: &'a Report,
+        drafted: Option<Drafted>,
+    },
 }
 
 /// The layers behind which hidden states are read: low, middle and high, as EAGLE-3 takes them.
@@ -209,7 +217,7 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
         let (model, texts, tokens) = (found.name(), corpus.len(), corpus.tokens());
         json.write(&Line::Train { version: env!("CARGO_PKG_VERSION"), model, texts, tokens, options: &run })?;
     }
-    drop(model);
+    let trial = Trial::new(model, &mut corpus, run.held_out)?;
     let (began, mut first, mut failed) = (Instant::now(), None, None);
     let quiet = options.json.as_deref().is_some_and(Lines::to_stdout);
     train::train(&mut corpus, &weights, &after, run, &options.folder, &options.out, &mut |report: &Report| {
@@ -224,13 +232,19 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
             report.norm,
             duration(each * (report.steps - report.step) as f64)
         ));
+        let mut drafted = None;
         if let Some(figures) = &report.held_out {
             line.end();
-            if !quiet {
-                println!("{}", held_out(report, figures));
+            match trial.of(&options.out) {
+                Ok(found) if quiet => drafted = Some(found),
+                Ok(found) => {
+                    println!("{}", held_out(report, figures, &found));
+                    drafted = Some(found);
+                }
+                Err(error) => failed = Some(error),
             }
         }
-        if let Some(Err(error)) = json.as_mut().map(|json| json.write(&Line::Step(report))) {
+        if let Some(Err(error)) = json.as_mut().map(|json| json.write(&Line::Step { report, drafted })) {
             failed = Some(error);
         }
         interrupt.status().is_none() && failed.is_none()
@@ -245,17 +259,20 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     Ok(interrupt.status().map_or(ExitCode::SUCCESS, ExitCode::from))
 }
 
-fn held_out(report: &Report, figures: &Figures) -> String {
+fn held_out(report: &Report, figures: &Figures, drafted: &Drafted) -> String {
     let list = |all: &[f64], digits: usize| all.iter().map(|x| format!("{x:.digits$}")).collect::<Vec<_>>().join(" ");
     format!(
-        "step {}, {} tokens, {:.0} s: held out: loss by depth {}, acceptance by depth {}, a chain of {} accepts {:.3}",
+        "step {}, {} tokens, {:.0} s: held out: loss by depth {}, acceptance by depth {}, a chain of {} accepts {:.3}; B = 16: greedy {:.2} tokens a step, at temperature 1 {:.2} of the fluid ceiling {}",
         report.step,
         report.tokens,
         report.seconds,
         list(&figures.loss, 3),
         list(&figures.acceptance, 3),
         figures.acceptance.len(),
-        figures.accepted
+        figures.accepted,
+        drafted.greedy_tokens_per_step,
+        drafted.expected_accepted,
+        drafted.fluid.map_or("-".to_owned(), |fluid| format!("{fluid:.2}")),
     )
 }
 

@@ -1,0 +1,101 @@
+//! What a head is worth when it drafts: the texts that were held out, begun anew by their prompts.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::draft::{Drafter, Eagle, Shape};
+use crate::engine::{Session, Vocabulary};
+use crate::model::{Decoder, Head, Model};
+use crate::telemetry::{StepSettings, Tally};
+use crate::train::Corpus;
+use crate::tree::TokenId;
+
+/// Budget that is tried.
+const BUDGET: usize = 16;
+/// Texts that are tried, and the tokens of each.
+const TEXTS: usize = 8;
+const TOKENS: usize = 64;
+/// A prompt and its answer have room for so many tokens.
+const ROOM: usize = 1024;
+
+/// What came of it. All at a budget of 16 tokens a pass, best-first.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Drafted {
+    /// Tokens a step, greedy.
+    pub greedy_tokens_per_step: f64,
+    /// Mean of E\[accepted | T\] at temperature 1.
+    pub expected_accepted: f64,
+    /// The fluid ceiling from the same texts' laws, in accepted tokens.
+    pub fluid: Option<f64>,
+}
+
+/// The prompts to try.
+pub struct Trial {
+    model: Model,
+    prompts: Vec<Vec<TokenId>>,
+}
+
+impl Trial {
+    /// The first prompts of the texts of `corpus` that are held out, one in `every`.
+    ///
+    /// # Errors
+    /// If they can't be read.
+    pub fn new(model: Model, corpus: &mut Corpus, every: usize) -> anyhow::Result<Trial> {
+        let mut prompts = Vec::new();
+        for i in (0..corpus.len()).step_by(every) {
+            let text = corpus.read(i)?;
+            let prompt = text.tokens[..(text.prompt_tokens as usize).min(text.tokens.len())].to_vec();
+            if prompt.len() + TOKENS + BUDGET < ROOM {
+                prompts.push(prompt);
+            }
+            if prompts.len() == TEXTS {
+                break;
+            }
+        }
+        Ok(Trial { model, prompts })
+    }
+
+    /// Drafts with the head at `path`.
+    ///
+    /// # Errors
+    /// If it can't be loaded, or a pass fails.
+    pub fn of(&self, path: &Path) -> anyhow::Result<Drafted> {
+        let head = Head::open(path, &self.model)?;
+        let mut target: Box<dyn Decoder> = self.model.decoder(ROOM)?;
+        target.keep_hidden(&head.about().after);
+        let tokenizer = self.model.tokenizer();
+        let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()));
+        let settings = |temperature: f32| StepSettings {
+            drafter: "eagle".into(),
+            shape: Shape::BestFirst.name().into(),
+            budget: BUDGET,
+            auto: false,
+            temperature,
+            top_p: 1.0,
+            top_k: None,
+            seed: 0,
+        };
+        let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(Eagle::new(&head, ROOM))];
+        let mut session = Session::new(target, drafters, vocabulary, settings(0.0))?;
+        let mut decode = |temperature: f32| -> anyhow::Result<(Tally, Option<f64>)> {
+            session.set(settings(temperature))?;
+            let mut tally = Tally::default();
+            for (i, prompt) in self.prompts.iter().enumerate() {
+                session.start(&i.to_string(), prompt, TOKENS)?;
+                while let Some(record) = session.step()? {
+                    tally.add(&record);
+                }
+            }
+            Ok((tally, session.fluid(true).and_then(|fluid| fluid.curve.get(BUDGET - 1).copied())))
+        };
+        let (greedy, _) = decode(0.0)?;
+        let (sampled, fluid) = decode(1.0)?;
+        Ok(Drafted {
+            greedy_tokens_per_step: greedy.summary(None).tokens_per_step,
+            expected_accepted: sampled.summary(None).expected_accepted_mean,
+            fluid,
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! The network that is trained and the head that drafts compute the same.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor, Var};
+
+use super::corpus::TOP;
+use super::export;
+use super::net::{Example, Net, SoftCross};
+use super::sizes::Sizes;
+use crate::model::blocks::Kind;
+use crate::model::kernels::{CpuDecoder, Llama};
+use crate::model::weights::Weights;
+use crate::model::{Config, Decoder, HEAD_ARCHITECTURE, Node, Parent, Pass};
+
+const CONFIG: Config = Config {
+    dim: 64,
+    ffn: 96,
+    layers: 2,
+    heads: 4,
+    kv_heads: 2,
+    head_dim: 16,
+    vocab: 96,
+    context: 64,
+    eps: 1e-5,
+    rope_base: 1e4,
+    rope_scaling: None,
+};
+const FUSED: usize = 2;
+
+/// Numbers around 0 that look random.
+fn numbers(n: usize, seed: u32, size: f32) -> Vec<f32> {
+    let mut x = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
+    let mut next = || {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        (x >> 8) as f32 / (1 << 24) as f32 - 0.5
+    };
+    (0..n).map(|_| next() * size).collect()
+}
+
+fn net() -> Net {
+    let sizes = Sizes::of(&CONFIG, 48, FUSED);
+    let mut vars = BTreeMap::new();
+    for (i, (name, rows, cols)) in sizes.tensors().into_iter().enumerate() {
+        let norm = name.ends_with("norm.weight");
+        let size = if norm { 0.4 } else { 4.0 / (cols as f32).sqrt() };
+        let values: Vec<f32> = numbers(rows * cols, i as u32 + 1, size).into_iter().map(|x| if norm { x + 1.0 } else { x }).collect();
+        let shape = if rows == 1 { vec![cols] } else { vec![rows, cols] };
+        vars.insert(name, Var::from_vec(values, shape, &Device::Cpu).unwrap());
+    }
+    Net { sizes, vars }
+}
+
+fn example(weights: &Weights, tokens: &[u32]) -> (Example, Vec<f32>) {
+    let n = tokens.len() - 1;
+    let hidden = numbers(n * FUSED * CONFIG.dim, 77, 6.0);
+    let embedding = weights.read_values("token_embd.weight", 0..CONFIG.vocab).unwrap();
+    let embedded: Vec<f32> = tokens[1..].iter().flat_map(|&t| embedding[t as usize * 64..][..64].to_vec()).collect();
+    let example = Example {
+        hidden: Tensor::from_slice(&hidden, (n, FUSED * CONFIG.dim), &Device::Cpu).unwrap(),
+        embedded: Tensor::from_vec(embedded, (n, CONFIG.dim), &Device::Cpu).unwrap(),
+        rows: vec![0; n * TOP],
+        weights: vec![0.0; n * TOP],
+        counts: vec![1.0; n],
+        best: vec![None; n],
+    };
+    (example, hidden)
+}
+
+#[test]
+fn a_head_that_drafts_is_the_network_that_was_trained() {
+    let weights = Weights::random(CONFIG, Kind::Q8_0, true, 5).unwrap();
+    let net = net();
+    let tokens: Vec<u32> = (0..13).map(|i| i * 31 % 96).collect();
+    let (example, hidden) = example(&weights, &tokens);
+    let depths = net.unroll(&example, 3).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("head.gguf");
+    let rows: Vec<u32> = (0..48).map(|i| 2 * i).collect();
+    export::write(&path, &net, &rows, &[1, 2], "a test").unwrap();
+    let target = Arc::new(Llama::load(&weights, 2).unwrap());
+    let head = Llama::load_head(&Weights::open_head(&path, HEAD_ARCHITECTURE).unwrap(), &target).unwrap();
+    let mut decoder = CpuDecoder::new(Arc::new(head), 64);
+
+    let close = |got: &[f32], depth: usize, entry: usize| {
+        let want: Vec<f32> = depths[depth].logits.get(entry).unwrap().to_vec1().unwrap();
+        let power: f32 = want.iter().map(|x| x * x).sum();
+        let off: f32 = got.iter().zip(&want).map(|(a, b)| (a - b) * (a - b)).sum();
+        // Inputs of products are rounded to 8 bits; a wrong position, state or order is off by the whole.
+        assert!(off < 2e-3 * power, "depth {depth}, entry {entry}: {off} of {power}");
+    };
+    let n = tokens.len() - 1;
+    let nodes: Vec<Node> =
+        (0..n).map(|i| Node { token: tokens[i + 1], parent: i.checked_sub(1).map_or(Parent::Context, Parent::Slot) }).collect();
+    decoder.append_with(&nodes, &hidden, Pass::FULL).unwrap();
+    (0..n).for_each(|i| close(decoder.logits(i), 0, i));
+    let all: Vec<usize> = (0..n).collect();
+    decoder.commit(&all).unwrap();
+    for entry in [3, 7, 10] {
+        // Only the entries before this one are true: this and the next go on from the head's own states.
+        decoder.truncate(entry);
+        decoder.append(&[Node { token: tokens[entry + 1], parent: Parent::Context }], Pass::FULL).unwrap();
+        close(decoder.logits(0), 1, entry);
+        decoder.append(&[Node { token: tokens[entry + 2], parent: Parent::Slot(0) }], Pass::FULL).unwrap();
+        close(decoder.logits(0), 2, entry + 1);
+        decoder.discard();
+        // The same again, told in two parts.
+        let width = FUSED * CONFIG.dim;
+        decoder.append_with(&[Node { parent: Parent::Context, ..nodes[entry] }], &hidden[entry * width..][..width], Pass::FULL).unwrap();
+        close(decoder.logits(0), 0, entry);
+        decoder.commit(&[0]).unwrap();
+        let rest: Vec<Node> = (entry + 1..n)
+            .map(|i| Node { token: tokens[i + 1], parent: (i - entry - 1).checked_sub(1).map_or(Parent::Context, Parent::Slot) })
+            .collect();
+        decoder.append_with(&rest, &hidden[(entry + 1) * width..], Pass::FULL).unwrap();
+        close(decoder.logits(rest.len() - 1), 0, n - 1);
+        decoder.commit(&(0..rest.len()).collect::<Vec<_>>()).unwrap();
+    }
+}
+
+#[test]
+fn the_loss_and_its_gradient_are_those_of_the_composed_operations() {
+    let (n, vocab) = (5, 60);
+    let logits = Var::from_vec(numbers(n * vocab, 3, 9.0), (n, vocab), &Device::Cpu).unwrap();
+    let rows: Vec<u32> = (0..n * TOP).map(|i| (i * 7 % vocab) as u32).collect();
+    let weights: Vec<f32> = numbers(n * TOP, 9, 1.0).into_iter().enumerate().map(|(i, w)| if i / TOP == 2 { 0.0 } else { w.abs() }).collect();
+    let loss = logits.apply_op1(SoftCross { rows: rows.clone(), weights: weights.clone() }).unwrap();
+    let grads = loss.backward().unwrap();
+
+    let mut goal = vec![0f32; n * vocab];
+    rows.iter().zip(&weights).enumerate().for_each(|(k, (&row, &w))| goal[k / TOP * vocab + row as usize] += w);
+    let goal = Tensor::from_vec(goal, (n, vocab), &Device::Cpu).unwrap();
+    let composed = (candle_nn::ops::log_softmax(logits.as_tensor(), 1).unwrap() * goal).unwrap().sum_all().unwrap().neg().unwrap();
+    let want = composed.backward().unwrap();
+    let (a, b) = (loss.to_scalar::<f32>().unwrap(), composed.to_scalar::<f32>().unwrap());
+    assert!((a / b - 1.0).abs() < 1e-5, "{a} for {b}");
+    let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    for (a, b) in flat(grads.get(logits.as_tensor()).unwrap()).iter().zip(flat(want.get(logits.as_tensor()).unwrap())) {
+        assert!((a - b).abs() < 1e-4, "{a} for {b}");
+    }
+}
