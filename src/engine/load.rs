@@ -62,7 +62,11 @@ pub(super) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f6
         // A model of one layer has no layer to leave early after.
         None => {}
     }
-    let head = options.head.as_deref().map(|path| Head::open(path, &model)).transpose()?;
+    let head = match (&options.head, found.sha256()) {
+        (Some(path), _) => Some(Head::open(path, &model)?),
+        (None, Some(sha256)) => Head::shipped(sha256, &model)?,
+        (None, None) => None,
+    };
     if let Some(head) = &head {
         drafters.push(Box::new(Eagle::new(head, capacity)));
     }

@@ -135,6 +135,10 @@ impl Session {
             if settings.drafter == "model" {
                 return BadSetting("the drafter \"model\" needs a second model: start with --draft-model NAME or PATH".into());
             }
+            if settings.drafter == "eagle" {
+                let cure = "none comes with this model: train one with speclight train, and give it with --head FILE";
+                return BadSetting(format!("the drafter \"eagle\" needs a head; {cure}"));
+            }
             let names: Vec<_> = self.drafters.iter().map(|d| d.name()).collect();
             BadSetting(format!("there is no drafter {:?} in this run: give one of {}", settings.drafter, names.join(", ")))
         })?;

@@ -14,6 +14,13 @@ pub const ARCHITECTURE: &str = "speclight-eagle";
 /// What to do about a head that does not fit.
 const CURE: &str = "train a head for this model: speclight train";
 
+/// The heads that come with the program: the digest of their model's file, their name, their file.
+const SHIPPED: [(&str, &str, &[u8]); 1] = [(
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    "heads/SmolLM2-135M-Instruct.gguf",
+    include_bytes!("../../heads/SmolLM2-135M-Instruct.gguf"),
+)];
+
 /// A head that is ready to run, and the target that it is for.
 #[derive(Debug)]
 pub struct Head {
@@ -61,9 +68,24 @@ impl Head {
     /// If the file is missing, damaged or no head, if it is for another model, or if the target does not run on the CPU path:
     /// one line.
     pub fn open(path: &Path, target: &Model) -> Result<Head, LoadError> {
-        let weights = Weights::open_head(path, ARCHITECTURE)?;
+        Head::of(&Weights::open_head(path, ARCHITECTURE)?, target)
+    }
+
+    /// The head that comes with the program for the model of that digest, if there is one; on devices that run no heads there is none.
+    ///
+    /// # Errors
+    /// As [`Head::open`].
+    pub fn shipped(sha256: &str, target: &Model) -> Result<Option<Head>, LoadError> {
+        let Some((_, name, bytes)) = SHIPPED.iter().find(|(of, ..)| *of == sha256).filter(|_| target.kernels().is_some()) else {
+            return Ok(None);
+        };
+        Head::of(&Weights::head_from(bytes, name, ARCHITECTURE)?, target).map(Some)
+    }
+
+    fn of(weights: &Weights, target: &Model) -> Result<Head, LoadError> {
+        let path = weights.path();
         let Some(metadata) = weights.metadata() else {
-            return Err(LoadError::file(path, "is a folder, where the file of a head was expected", None, CURE));
+            return Err(LoadError::file(path, "has no metadata", None, CURE));
         };
         let about = About::read(metadata, weights.config().vocab)?;
         let error = |what: String| Err(LoadError::file(path, what, None, CURE));
@@ -77,7 +99,7 @@ impl Head {
         let Some(of) = target.kernels() else {
             return error("can't be run: heads run on the CPU path alone".into());
         };
-        let llama = Llama::load_head(&weights, of)?;
+        let llama = Llama::load_head(weights, of)?;
         if llama.fused() != about.after.len() {
             return error(format!("fuses {} hidden states and names {} layers", llama.fused(), about.after.len()));
         }

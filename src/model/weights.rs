@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::blocks::Kind;
-use super::gguf::{self, Entry, Metadata};
+use super::gguf::{self, Entry, Gguf, Metadata};
 use super::load::LoadError;
 use super::{Config, config, safetensors};
 
@@ -57,6 +57,12 @@ pub struct Weights {
     metadata: Option<Metadata>,
 }
 
+/// What a GGUF file is read from.
+enum Source<'a> {
+    File(File),
+    Bytes(&'a [u8]),
+}
+
 #[derive(Debug)]
 enum Place {
     File { file: usize, offset: u64 },
@@ -83,10 +89,23 @@ impl Weights {
         Self::open_gguf(path, architecture)
     }
 
+    /// The same from the bytes of such a file, which errors call `name`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn head_from(bytes: &[u8], name: &str, architecture: &str) -> Result<Self, LoadError> {
+        let head = gguf::read(bytes, bytes.len() as u64, Path::new(name))?;
+        Self::of_gguf(head, Path::new(name), architecture, Source::Bytes(bytes))
+    }
+
     fn open_gguf(path: &Path, architecture: &str) -> Result<Self, LoadError> {
         let file = File::open(path).map_err(|e| io_error(path, &e))?;
         let len = file.metadata().map_err(|e| io_error(path, &e))?.len();
-        let mut head = gguf::read(&file, len, path)?;
+        let head = gguf::read(&file, len, path)?;
+        Self::of_gguf(head, path, architecture, Source::File(file))
+    }
+
+    fn of_gguf(mut head: Gguf, path: &Path, architecture: &str, source: Source) -> Result<Self, LoadError> {
         let of_llama = architecture == config::LLAMA;
         if !of_llama {
             // What the layers' code calls a tied embedding is all the vocabulary that a head has.
@@ -102,14 +121,24 @@ impl Weights {
             path: path.to_owned(),
             config,
             tensors: BTreeMap::new(),
-            files: vec![(path.to_owned(), file)],
+            files: Vec::new(),
             // GGUF keeps Llamas so; heads are kept as they were trained.
             rope_interleaved: of_llama,
             rope_factors: linear,
             metadata: Some(head.metadata),
         };
-        for entry in head.tensors {
-            weights.enter(entry, 0);
+        match source {
+            Source::File(file) => {
+                head.tensors.into_iter().for_each(|entry| weights.enter(entry, 0));
+                weights.files.push((path.to_owned(), file));
+            }
+            Source::Bytes(bytes) => {
+                for Entry { name, kind, rows, cols, offset, bytes: len } in head.tensors {
+                    // That they lie within was checked when the head was read.
+                    let own = bytes[offset as usize..(offset + len) as usize].to_vec();
+                    weights.tensors.insert(name.clone(), (TensorInfo { name, kind, rows, cols }, Place::Memory(own)));
+                }
+            }
         }
         weights.check()?;
         if weights.tensor("rope_freqs.weight").is_some() {
