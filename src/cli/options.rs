@@ -12,7 +12,7 @@ use crate::registry::Registry;
 use crate::telemetry::StepSettings;
 
 /// Names of the drafters, in the order in which the monitor walks them.
-pub const DRAFTERS: [&str; 5] = ["none", "ngram", "early-exit", "model", "oracle"];
+pub const DRAFTERS: [&str; 6] = ["none", "ngram", "suffix", "early-exit", "model", "oracle"];
 /// Names of the shapes.
 pub const SHAPES: [&str; 2] = ["chain", "best-first"];
 
@@ -28,7 +28,8 @@ pub struct Options {
     /// Threads of the CPU path [default: the physical cores]
     #[arg(long, value_name = "N", value_parser = threads, help_heading = "Model")]
     pub threads: Option<usize>,
-    /// Who drafts: none (plain decoding), ngram (looks up repeats in prompt and output), early-exit (the model's own
+    /// Who drafts: none (plain decoding), ngram (looks up repeats in prompt and output), suffix (the
+    /// same at any length, trusted as far as it was right), early-exit (the model's own
     /// first layers), model (a second model, --draft-model), oracle (the model itself: what perfect knowledge draws)
     #[arg(long, value_name = "NAME", default_value = "ngram", value_parser = PossibleValuesParser::new(DRAFTERS),
           hide_possible_values = true, help_heading = "Drafting")]
@@ -36,6 +37,9 @@ pub struct Options {
     /// Second model, with the same vocabulary, for --drafter model
     #[arg(long, value_name = "NAME|PATH", required_if_eq("drafter", "model"), help_heading = "Drafting")]
     pub draft_model: Option<String>,
+    /// Let the suffix drafter look into the earlier texts of the run, too: they change what is drafted, never what comes out
+    #[arg(long, help_heading = "Drafting")]
+    pub remember: bool,
     /// Layers of the model that the early-exit drafter runs [default: a third of them]
     #[arg(long, value_name = "K", value_parser = exit_layers, allow_negative_numbers = true, help_heading = "Drafting")]
     pub exit_layers: Option<usize>,
@@ -172,6 +176,7 @@ impl Options {
             draft_model: self.draft_model.clone(),
             device: self.device.clone(),
             threads: self.threads,
+            remember: self.remember,
             exit_layers: self.exit_layers,
             settings: self.settings(),
             prompts,

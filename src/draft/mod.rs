@@ -8,6 +8,7 @@ mod ngram;
 mod none;
 mod oracle;
 pub mod shape;
+mod suffix;
 
 pub use calibration::Calibration;
 pub use early_exit::EarlyExit;
@@ -16,6 +17,7 @@ pub use ngram::Ngram;
 pub use none::NoDraft;
 pub use oracle::{Oracle, OracleSearch};
 pub use shape::{Draft, Shape};
+pub use suffix::Suffix;
 
 use crate::dist::Warp;
 use crate::model::{Decoder, ForwardError};

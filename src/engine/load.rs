@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 
 use super::costs::Shelf;
 use super::{EngineOptions, MAX_BUDGET, RunInfo, Session, Vocabulary};
-use crate::draft::{Drafter, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle, Shape};
+use crate::draft::{Drafter, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle, Shape, Suffix};
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::tokenizer::same_vocabulary;
@@ -52,7 +52,8 @@ pub(super) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f6
     let needed = longest.saturating_add(options.max_tokens).saturating_add(MAX_BUDGET);
     let capacity = needed.max(ROOM).min(config.context);
 
-    let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default())];
+    let mut drafters: Vec<Box<dyn Drafter>> = 
+        vec![Box::new(NoDraft), Box::new(Ngram::default()), Box::new(Suffix::new(options.remember))];
     match options.exit_layers {
         Some(layers) => drafters.push(Box::new(EarlyExit::new(layers, config.layers)?)),
         None if config.layers > 1 => {
