@@ -103,6 +103,7 @@ impl Draft {
 /// # Errors
 /// See [`DraftError`].
 pub fn grow(shape: Shape, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits) -> Result<Draft, DraftError> {
+    drafter.limits(limits);
     let grown = drafter.begin(cx).and_then(|()| {
         let root = cx.tokens.last().copied().ok_or_else(|| DraftError::Unfit("there is no text to draft from".into()))?;
         match shape {
