@@ -6,13 +6,16 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::prompts::{self, PromptError};
+use crate::draft::MEMBERS;
 use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Prompt};
 use crate::model::device::DeviceChoice;
 use crate::registry::Registry;
 use crate::telemetry::StepSettings;
 
 /// Names of the drafters, in the order in which the monitor walks them.
-pub const DRAFTERS: [&str; 6] = ["none", "ngram", "suffix", "early-exit", "model", "oracle"];
+pub const DRAFTERS: [&str; 7] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "oracle"];
+/// Names of those that can be members of a mix.
+pub const MIXABLE: [&str; 4] = ["ngram", "suffix", "early-exit", "model"];
 /// Names of the shapes.
 pub const SHAPES: [&str; 2] = ["chain", "best-first"];
 
@@ -30,13 +33,17 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Who drafts: none (plain decoding), ngram (looks up repeats in prompt and output), suffix (the
     /// same at any length, trusted as far as it was right), early-exit (the model's own
-    /// first layers), model (a second model, --draft-model), oracle (the model itself: what perfect knowledge draws)
+    /// first layers), model (a second model, --draft-model), mix (several of them in one tree,
+    /// --mix), oracle (the model itself: what perfect knowledge draws)
     #[arg(long, value_name = "NAME", default_value = "ngram", value_parser = PossibleValuesParser::new(DRAFTERS),
           hide_possible_values = true, help_heading = "Drafting")]
     pub drafter: String,
     /// Second model, with the same vocabulary, for --drafter model
     #[arg(long, value_name = "NAME|PATH", required_if_eq("drafter", "model"), help_heading = "Drafting")]
     pub draft_model: Option<String>,
+    /// Drafters that the mix drafter merges, by what each was worth so far [default: suffix,early-exit]
+    #[arg(long, value_name = "NAME,NAME", value_parser = mix, help_heading = "Drafting")]
+    pub mix: Option<Members>,
     /// Let the suffix drafter look into the earlier texts of the run, too: they change what is drafted, never what comes out
     #[arg(long, help_heading = "Drafting")]
     pub remember: bool,
@@ -128,6 +135,10 @@ pub struct Budget {
     pub auto: bool,
 }
 
+/// The members of a mix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Members(pub Vec<String>);
+
 impl Options {
     /// The settings of the first step.
     pub fn settings(&self) -> StepSettings {
@@ -176,6 +187,7 @@ impl Options {
             draft_model: self.draft_model.clone(),
             device: self.device.clone(),
             threads: self.threads,
+            mix: self.mix.as_ref().map(|members| members.0.clone()),
             remember: self.remember,
             exit_layers: self.exit_layers,
             settings: self.settings(),
@@ -204,6 +216,16 @@ fn budget(value: &str) -> Result<Budget, String> {
     let most = whole(value, 1, MAX_BUDGET, "the budget counts the tokens of one verify pass")
         .map_err(|why| format!("{why}, or auto"))?;
     Ok(Budget { most, auto: false })
+}
+
+fn mix(value: &str) -> Result<Members, String> {
+    let names: Vec<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
+    let known = names.iter().all(|name| MIXABLE.contains(&name.as_str()));
+    let twice = names.iter().enumerate().any(|(i, name)| names[..i].contains(name));
+    if !known || twice || !(2..=MEMBERS).contains(&names.len()) {
+        return Err(format!("the mix takes two to {MEMBERS} different ones of {}, as suffix,early-exit", MIXABLE.join(", ")));
+    }
+    Ok(Members(names))
 }
 
 fn device(value: &str) -> Result<String, String> {
@@ -314,6 +336,9 @@ mod tests {
             ("--max-tokens", "0", "at least one token"),
             ("--threads", "0", "1 to 1024"),
             ("--exit-layers", "0", "at least one layer"),
+            ("--mix", "suffix", "two to 4 different"),
+            ("--mix", "suffix,suffix", "two to 4 different"),
+            ("--mix", "suffix,oracle", "two to 4 different"),
             ("--device", "gpu", "give auto, cpu"),
             ("--prompt", " \n", "empty"),
         ];

@@ -140,7 +140,8 @@ impl Mix {
         for (word, list) in nothing.iter_mut().zip(lists) {
             *word = if list.is_empty() { Word::Silent } else { Word::Other };
         }
-        let mut all: Vec<(usize, Candidate)> = lists.iter().enumerate().flat_map(|(m, list)| list.iter().map(move |&c| (m, c))).collect();
+        let mut all: Vec<(usize, Candidate)> =
+            lists.iter().enumerate().flat_map(|(m, list)| list.iter().map(move |&c| (m, c))).collect();
         all.sort_by_key(|(_, candidate)| candidate.token);
         let mut tokens: Vec<(TokenId, Said)> = Vec::with_capacity(all.len());
         for (m, Candidate { token, q }) in all {

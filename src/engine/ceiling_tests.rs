@@ -9,7 +9,7 @@ use crate::telemetry::{BudgetCurve, Cause, Ending, Losses, StepRecord, StepSetti
 use crate::theory::pool::Pool;
 use crate::tree::TokenId;
 
-const DRAFTERS: [&str; 5] = ["ngram", "suffix", "early-exit", "model", "oracle"];
+const DRAFTERS: [&str; 6] = ["ngram", "suffix", "early-exit", "model", "mix", "oracle"];
 
 /// The tokens of the text before a record's step.
 fn before<'a>(record: &StepRecord, text: &'a [TokenId]) -> &'a [TokenId] {

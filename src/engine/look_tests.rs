@@ -9,7 +9,7 @@ use crate::dist::{Law, Warp};
 use crate::telemetry::{Ladder, Look, Losses, StepRecord, StepSettings};
 use crate::tree::TokenId;
 
-const DRAFTERS: [&str; 6] = ["none", "ngram", "suffix", "early-exit", "model", "oracle"];
+const DRAFTERS: [&str; 7] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "oracle"];
 
 /// Refines to the very end: the bounds then are the optimum.
 fn exact(mut looking: Looking) -> Look {

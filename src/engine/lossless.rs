@@ -13,7 +13,7 @@ use crate::theory::cost::Cost;
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::verify;
 
-const DRAFTERS: [&str; 6] = ["none", "ngram", "suffix", "early-exit", "model", "oracle"];
+const DRAFTERS: [&str; 7] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "oracle"];
 
 /// Plain decoding without any of the engine: one token at a time off the table.
 fn plain(table: &TableDecoder, stop: &[TokenId], warp: &Warp, prompt: &[TokenId], tokens: usize, context: usize) -> Vec<TokenId> {
@@ -206,7 +206,7 @@ fn the_oracle_draws_the_best_tree() {
     let (_, best) = run(&mut oracle, &[0, 1], 200);
     let by_position: HashMap<usize, f64> = best.iter().map(|r| (r.position, r.expected_accepted)).collect();
     let mut compared = 0;
-    for drafter in ["ngram", "suffix", "early-exit", "model"] {
+    for drafter in ["ngram", "suffix", "early-exit", "model", "mix"] {
         for shape in ["chain", "best-first"] {
             let (_, records) = run(&mut session(&table, &[], settings(drafter, shape, 6, 1.0)), &[0, 1], 200);
             for r in records.iter().filter(|r| r.position < 190) {
@@ -223,7 +223,7 @@ fn the_oracle_draws_the_best_tree() {
 #[test]
 fn expected_and_accepted_agree() {
     let table = TableDecoder::new(5, 21);
-    for drafter in ["ngram", "suffix", "early-exit", "model", "oracle"] {
+    for drafter in ["ngram", "suffix", "early-exit", "model", "mix", "oracle"] {
         let mut session = session(&table, &[], settings(drafter, "best-first", 8, 1.0));
         let mut records = Vec::new();
         for (i, seed) in (0..12).enumerate() {
@@ -264,7 +264,10 @@ fn a_drafter_of_another_run_is_refused_and_nothing_changes() {
     let table = TableDecoder::new(4, 0);
     let mut session = session(&table, &[], settings("none", "chain", 4, 0.0));
     let said = session.set(settings("eagle", "chain", 4, 0.0)).unwrap_err().to_string();
-    assert_eq!(said, "there is no drafter \"eagle\" in this run: give one of none, ngram, suffix, early-exit, model, oracle");
+    assert_eq!(
+        said,
+        "there is no drafter \"eagle\" in this run: give one of none, ngram, suffix, early-exit, model, mix, oracle"
+    );
     assert_eq!(session.settings().drafter, "none");
     assert!(ModelDrafter::new(Box::new(TableDecoder::new(9, 0)), "nine", 4).is_err());
     assert!(EarlyExit::new(4, 4).is_err() && EarlyExit::new(0, 4).is_err());

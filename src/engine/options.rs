@@ -22,6 +22,8 @@ pub struct EngineOptions {
     pub device: String,
     /// Threads of the CPU kernels; none for the physical cores.
     pub threads: Option<usize>,
+    /// Members of the `mix` drafter, by name; none for the usual ones.
+    pub mix: Option<Vec<String>>,
     /// Whether the `suffix` drafter knows the earlier texts of the run, too.
     pub remember: bool,
     /// Layers of the `early-exit` drafter; none for a third of the target's.

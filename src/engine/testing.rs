@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{Session, Vocabulary};
-use crate::draft::{Drafter, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle, Suffix};
+use crate::draft::{Drafter, EarlyExit, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Suffix};
 use crate::model::{Config, Decoder, ForwardError, Logits, Node, Parent, Pass};
 use crate::telemetry::{StepRecord, StepSettings};
 use crate::tree::TokenId;
@@ -175,6 +175,7 @@ pub fn session(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) -
         Box::new(Suffix::default()),
         Box::new(EarlyExit::new(1, LAYERS).unwrap()),
         Box::new(ModelDrafter::new(second, "second", vocab).unwrap()),
+        Box::new(Mix::new(vec![Box::new(Suffix::default()), Box::new(EarlyExit::new(1, LAYERS).unwrap())]).unwrap()),
         Box::new(Oracle::default()),
     ];
     let bytes = (0..vocab).map(|t| vec![b'a' + t as u8].into()).collect();

@@ -32,6 +32,7 @@ fn options(prompts: &[&str]) -> EngineOptions {
         draft_model: None,
         device: "cpu".into(),
         threads: None,
+        mix: None,
         remember: false,
         exit_layers: None,
         settings: settings(),

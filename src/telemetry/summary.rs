@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BudgetCurve, CalibrationSummary, Causes, Ceilings, Fluid, FluidKind, Ladder, Look, Losses, Miss, MissedToken, Misses, Origins,
-    Reached, StageTimes, StepRecord, TokenClass, Told,
+    BudgetCurve, CalibrationSummary, Causes, Ceilings, Fluid, FluidKind, Ladder, Look, Losses, Miss, MissedToken, Misses,
+    Origins, Reached, StageTimes, StepRecord, TokenClass, Told,
 };
 use crate::dist::Moments;
 use crate::theory::cost::Cost;
