@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::prompts::{self, PromptError};
-use crate::draft::MEMBERS;
+use crate::draft::{MEMBERS, Shape, Widths};
 use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Prompt};
 use crate::model::device::DeviceChoice;
 use crate::registry::Registry;
@@ -17,7 +17,7 @@ pub const DRAFTERS: [&str; 7] = ["none", "ngram", "suffix", "early-exit", "model
 /// Names of those that can be members of a mix.
 pub const MIXABLE: [&str; 4] = ["ngram", "suffix", "early-exit", "model"];
 /// Names of the shapes.
-pub const SHAPES: [&str; 2] = ["chain", "best-first"];
+pub const SHAPES: [&str; 4] = ["chain", "fixed", "best-first", "static"];
 
 /// What to decode, with what, and how.
 #[derive(Args, Clone, Debug)]
@@ -50,10 +50,14 @@ pub struct Options {
     /// Layers of the model that the early-exit drafter runs [default: a third of them]
     #[arg(long, value_name = "K", value_parser = exit_layers, allow_negative_numbers = true, help_heading = "Drafting")]
     pub exit_layers: Option<usize>,
-    /// Shape of the draft: chain, or best-first (grows the likeliest node until the budget is full)
-    #[arg(long, value_name = "NAME", default_value = "best-first", value_parser = PossibleValuesParser::new(SHAPES),
+    /// Shape of the draft: chain, fixed (so many children at each depth, --fixed), best-first (grows the likeliest node until
+    /// the budget is full), static (the form that was best so far) [default: best-first, or fixed with --fixed]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(SHAPES),
           hide_possible_values = true, help_heading = "Drafting")]
-    pub shape: String,
+    pub shape: Option<String>,
+    /// Children of each node of the fixed shape, by depth, as 4,2,2,1,1 [default: what suits the budget]
+    #[arg(long, value_name = "K,K,..", value_parser = clap::value_parser!(Widths), help_heading = "Drafting")]
+    pub fixed: Option<Widths>,
     /// Tokens that one pass of the model verifies, the pending token included; auto takes at each step the number, up to
     /// 64, that promises the most tokens a second on this machine
     #[arg(long, value_name = "B|auto", default_value = "16", value_parser = budget, allow_negative_numbers = true,
@@ -140,11 +144,20 @@ pub struct Budget {
 pub struct Members(pub Vec<String>);
 
 impl Options {
+    /// The shape of the first step.
+    fn shape(&self) -> Shape {
+        let fixed = Shape::Fixed(self.fixed.unwrap_or(Widths::USUAL));
+        let asked = self.shape.as_deref().and_then(Shape::named);
+        asked.map_or(if self.fixed.is_some() { fixed } else { Shape::BestFirst }, |shape| {
+            shape.with(self.fixed.unwrap_or(Widths::USUAL))
+        })
+    }
+
     /// The settings of the first step.
     pub fn settings(&self) -> StepSettings {
         StepSettings {
             drafter: self.drafter.clone(),
-            shape: self.shape.clone(),
+            shape: self.shape().name(),
             budget: self.budget.most,
             auto: self.budget.auto,
             temperature: self.temperature,
@@ -187,6 +200,7 @@ impl Options {
             draft_model: self.draft_model.clone(),
             device: self.device.clone(),
             threads: self.threads,
+            fixed: self.fixed.unwrap_or(Widths::USUAL),
             mix: self.mix.as_ref().map(|members| members.0.clone()),
             remember: self.remember,
             exit_layers: self.exit_layers,
@@ -304,6 +318,15 @@ mod tests {
     }
 
     #[test]
+    fn widths_are_those_of_the_fixed_shape() {
+        let shape = |args: &[&str]| monitor(args).unwrap().options.settings().shape;
+        assert_eq!(shape(&["--shape", "fixed"]), "fixed");
+        assert_eq!(shape(&["--fixed", "4,2,1"]), "fixed 4,2,1");
+        assert_eq!(shape(&["--fixed", "4,2,1", "--shape", "fixed"]), "fixed 4,2,1");
+        assert_eq!(shape(&["--fixed", "4,2,1", "--shape", "static"]), "static");
+    }
+
+    #[test]
     fn run_takes_the_same_options() {
         let args = "speclight run --drafter oracle --budget 64 --temperature 0.7 --top-p 0.9 --top-k 40 --seed 7 \
                     --prompts a.jsonl --prompts b.jsonl --limit 3 --raw --json - --look-every 8";
@@ -336,6 +359,7 @@ mod tests {
             ("--max-tokens", "0", "at least one token"),
             ("--threads", "0", "1 to 1024"),
             ("--exit-layers", "0", "at least one layer"),
+            ("--fixed", "4,0", "as 4,2,2,1,1"),
             ("--mix", "suffix", "two to 4 different"),
             ("--mix", "suffix,suffix", "two to 4 different"),
             ("--mix", "suffix,oracle", "two to 4 different"),

@@ -18,7 +18,7 @@ pub use model::ModelDrafter;
 pub use ngram::Ngram;
 pub use none::NoDraft;
 pub use oracle::{Oracle, OracleSearch};
-pub use shape::{Draft, Limits, Shape};
+pub use shape::{Draft, Limits, Plan, Planner, Shape, Widths};
 pub use suffix::Suffix;
 
 use crate::dist::Warp;

@@ -81,7 +81,7 @@ pub(super) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f6
         vocabulary: config.vocab,
         drafters: names,
         drafter_costs,
-        shapes: Shape::ALL.map(|shape| shape.name().to_owned()).to_vec(),
+        shapes: Shape::ALL.map(|shape| shape.with(options.fixed).name()).to_vec(),
         prompts: Vec::new(),
     };
     let identity = info.sha256.clone().unwrap_or_else(|| model.path().display().to_string());

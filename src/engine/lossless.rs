@@ -42,7 +42,7 @@ proptest! {
         let warp = Warp { temperature, top_p: 1.0, top_k: None };
         let want = plain(&table, &stop, &warp, &prompt, tokens, context);
         for drafter in DRAFTERS {
-            for shape in ["chain", "best-first"] {
+            for shape in ["chain", "fixed", "fixed 3,2,1", "best-first", "static"] {
                 let mut session = session(&table, &stop, settings(drafter, shape, budget, temperature));
                 let (got, records) = run(&mut session, &prompt, tokens);
                 prop_assert_eq!(&got, &want, "{} {}", drafter, shape);

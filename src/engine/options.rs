@@ -1,5 +1,6 @@
 //! What a run is started with.
 
+use crate::draft::Widths;
 use crate::telemetry::StepSettings;
 
 /// A prompt to run.
@@ -22,6 +23,8 @@ pub struct EngineOptions {
     pub device: String,
     /// Threads of the CPU kernels; none for the physical cores.
     pub threads: Option<usize>,
+    /// Widths of the fixed shape.
+    pub fixed: Widths,
     /// Members of the `mix` drafter, by name; none for the usual ones.
     pub mix: Option<Vec<String>>,
     /// Whether the `suffix` drafter knows the earlier texts of the run, too.

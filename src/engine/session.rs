@@ -11,7 +11,7 @@ use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::dist::{NotFinite, Warp};
 use crate::draft::shape::{Limits, grow};
-use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Shape, observations};
+use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, observations};
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
 use crate::telemetry::{Ending, Fluid, StageTimes, StepRecord, StepSettings, TreeRecord};
 use crate::theory::cost::Cost;
@@ -83,6 +83,8 @@ pub struct Session {
     observed: Observed,
     /// What the drafter's q are worth under this warp.
     known: Calibration,
+    /// The form of the static shape.
+    planner: Planner,
     auto: Auto,
     cost: Option<Cost>,
     text: Option<Text>,
@@ -109,6 +111,7 @@ impl Session {
             vocabulary,
             observed: Observed::new(&settings.warp()),
             known: Calibration::default(),
+            planner: Planner::default(),
             auto: Auto::default(),
             cost: None,
             text: None,
@@ -146,7 +149,7 @@ impl Session {
             self.drafters[drafter].reset();
         }
         if settings.warp() != self.warp || drafter != self.drafter {
-            (self.auto, self.known) = (Auto::default(), Calibration::default());
+            (self.auto, self.known, self.planner) = Default::default();
         }
         if settings.warp() != self.warp {
             self.observed = Observed::new(&settings.warp());
@@ -244,7 +247,7 @@ impl Session {
         let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
         let mut draft = match (asked, cx.tokens.last()) {
             (None, Some(&root)) => Draft::nothing(root),
-            _ => grow(self.shape, drafter, &mut cx, limits)
+            _ => grow(self.shape, drafter, &mut cx, limits, self.planner.plan(self.shape, limits.budget.saturating_sub(1)))
                 .map_err(|source| SessionError::Draft { name: drafter.name(), source })?,
         };
         let drafting = began.elapsed().as_secs_f64();
@@ -330,6 +333,7 @@ impl Session {
         });
         text.step += 1;
         drafter.learn(tree, &record.tree.p);
+        self.planner.learn(&draft, &record.tree.p, &record.path, bonus);
         self.known.learn(observations(tree, &record.tree.p));
         record.time = StageTimes {
             draft: (drafted - began).as_secs_f64(),

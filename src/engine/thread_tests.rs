@@ -32,6 +32,7 @@ fn options(prompts: &[&str]) -> EngineOptions {
         draft_model: None,
         device: "cpu".into(),
         threads: None,
+        fixed: crate::draft::Widths::USUAL,
         mix: None,
         remember: false,
         exit_layers: None,

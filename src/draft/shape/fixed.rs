@@ -51,7 +51,11 @@ impl FromStr for Widths {
             let width = width.trim().parse().ok().filter(|width| (1..=WIDEST).contains(width));
             match (width, widths.list.get_mut(depth)) {
                 (Some(width), Some(place)) => *place = width,
-                _ => return Err(format!("give the children of a node at each depth: up to {DEPTHS} numbers from 1 to {WIDEST}, as 4,2,2,1,1")),
+                _ => {
+                    return Err(format!(
+                        "give the children of a node at each depth: up to {DEPTHS} numbers from 1 to {WIDEST}, as 4,2,2,1,1"
+                    ));
+                }
             }
         }
         Ok(widths)
@@ -79,7 +83,11 @@ mod tests {
 
     #[test]
     fn so_many_children_at_each_depth() {
-        let count = |draft: &Draft| (1..=draft.tree.max_depth()).map(|d| draft.tree.nodes().filter(|&i| draft.tree.depth(i) == d).count()).collect::<Vec<_>>();
+        let count = |draft: &Draft| {
+            (1..=draft.tree.max_depth())
+                .map(|d| draft.tree.nodes().filter(|&i| draft.tree.depth(i) == d).count())
+                .collect::<Vec<_>>()
+        };
         let (draft, rounds) = grown("3,2,1".parse().unwrap(), 64, 9);
         assert_eq!((count(&draft), rounds), (vec![3, 6, 6], 3));
         // Wider than what is known, not so deep, and with no room for all of the last depth: there its best stay.

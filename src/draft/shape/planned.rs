@@ -1,8 +1,7 @@
 //! The tree that is best on average, by how often the drafter's k-th best child of a node is accepted (Chen et al. 2024, Sequoia,
 //! section 3.1).
 
-use super::Draft;
-use crate::draft::shape::Cut;
+use super::{Cut, Draft, Shape};
 use crate::tree::TokenId;
 
 /// Children of a node, at most.
@@ -99,9 +98,10 @@ impl Planner {
         })
     }
 
-    /// The best tree of so many nodes. It is made anew when an eighth more steps were seen: a millisecond at the largest budget.
-    pub fn plan(&mut self, drafted: usize) -> &Plan {
-        if self.drafted != drafted || self.steps >= self.due {
+    /// The best tree of so many nodes, for a shape that goes by it; any tree for others. It is made anew when an eighth more
+    /// steps were seen: a millisecond at the largest budget.
+    pub fn plan(&mut self, shape: Shape, drafted: usize) -> &Plan {
+        if shape == Shape::Static && (self.drafted != drafted || self.steps >= self.due) {
             self.plan = Plan::best(drafted, &self.acceptance());
             (self.drafted, self.due) = (drafted, self.steps + self.steps / 8 + 1);
         }
@@ -155,7 +155,9 @@ mod tests {
     /// The best value of any tree of at most `nodes` nodes below its root: all ways to give them to the children, in full.
     fn brute(nodes: usize, rank: usize, acceptance: &[f64]) -> f64 {
         let Some(p) = acceptance.get(rank) else { return 0.0 };
-        (1..=nodes).map(|own| p * (1.0 + brute(own - 1, 0, acceptance)) + brute(nodes - own, rank + 1, acceptance)).fold(0.0, f64::max)
+        (1..=nodes)
+            .map(|own| p * (1.0 + brute(own - 1, 0, acceptance)) + brute(nodes - own, rank + 1, acceptance))
+            .fold(0.0, f64::max)
     }
 
     proptest! {
@@ -191,13 +193,16 @@ mod tests {
         assert!((prior[0] - 0.6).abs() < 1e-12 && (prior[1] - 0.24).abs() < 1e-12 && prior.iter().sum::<f64>() < 1.0);
         let mut draft = Draft::nothing(0);
         draft.tree.push(0, 1, 0.5);
-        draft.cut = vec![Cut { parent: 0, candidate: Candidate { token: 3, q: 0.1 } }, Cut { parent: 0, candidate: Candidate { token: 2, q: 0.2 } }];
+        draft.cut = vec![
+            Cut { parent: 0, candidate: Candidate { token: 3, q: 0.1 } },
+            Cut { parent: 0, candidate: Candidate { token: 2, q: 0.2 } },
+        ];
         for _ in 0..2000 {
             planner.learn(&draft, &[1.0, 0.25], &[], 3);
         }
         let learnt = planner.acceptance();
         assert!((learnt[0] - 0.25).abs() < 0.02 && learnt[1] < 0.02 && learnt[2] > 0.9, "{learnt:?}");
         assert_eq!(learnt[3], prior[3]);
-        assert_eq!(planner.plan(3), &Plan::best(3, &learnt));
+        assert_eq!(planner.plan(Shape::Static, 3), &Plan::best(3, &learnt));
     }
 }
