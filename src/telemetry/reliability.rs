@@ -74,14 +74,14 @@ impl Told {
     pub fn add(&mut self, record: &StepRecord) {
         let TreeRecord { parents, q, calibrated, p, .. } = &record.tree;
         let reached = record.tree.path_products();
-        for i in 1..p.len() {
+        for (i, &p) in p.iter().enumerate().skip(1) {
             // A record from a file can be anything.
             let weight = parents.get(i).copied().flatten().filter(|&parent| parent < i).map_or(1.0, |parent| reached[parent]);
             if let Some(&q) = q.get(i) {
-                self.raw.add(q, p[i], weight);
+                self.raw.add(q, p, weight);
             }
             if let Some(&q) = calibrated.get(i) {
-                self.calibrated.add(q, p[i], weight);
+                self.calibrated.add(q, p, weight);
             }
         }
     }

@@ -54,11 +54,9 @@ impl Plan {
         // Nodes with how many may hang below them.
         let mut open = vec![(0, drafted)];
         while let Some((node, mut left)) = open.pop() {
-            for k in 0..ranks {
-                let own = size[left][k];
-                if own == 0 {
-                    break;
-                }
+            let mut rank = 0;
+            while let Some(own) = size[left].get(rank).copied().filter(|&own| own > 0) {
+                rank += 1;
                 let child = plan.children.len();
                 plan.children.push(Vec::new());
                 plan.children[node].push(child);
