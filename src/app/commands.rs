@@ -85,7 +85,13 @@ pub const COMMANDS: &[Entry] = &[
     entry("newest", &[named(KeyCode::End), named(KeyCode::Esc)], false, "back to the newest step, and out of zoom", newest),
     entry("quit", &[key('q'), Chord { code: KeyCode::Char('c'), ctrl: true }], true, "leave; the terminal is as it was", quit),
     entry("help", &[key('?')], true, "this help", |s, _| s.overlay = Overlay::Help(0)),
-    entry("losses", &[key('l')], true, "what was lost and why: ladder, curve and misses in turn, then the text again", losses),
+    entry(
+        "losses",
+        &[key('l')],
+        true,
+        "what was lost and why: ladder, curve, misses and calibration in turn, then the text again",
+        losses,
+    ),
     entry("marks", &[key('m')], false, "each mark of the gauge: definition, assumptions, source", |s, _| {
         s.overlay = Overlay::Marks(0);
     }),

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::telemetry::{
-    BatchMeans, BudgetCurve, Ending, Ladder, Look, Misses, PositionRates, RunningMoments, StageTimes, StepRecord, StepSettings,
+    BatchMeans, BudgetCurve, Ending, Ladder, Look, Misses, Origins, PositionRates, RunningMoments, StageTimes, StepRecord,
+    StepSettings, Told,
 };
 
 /// Steps that are kept to look back at. Older ones still count in the averages.
@@ -69,6 +70,10 @@ pub struct Averages {
     pub misses: Misses,
     /// What smaller budgets would have accepted.
     pub curve: BudgetCurve,
+    /// Whether the drafter's probabilities were what they said.
+    pub told: Told,
+    /// Nodes by who proposed them.
+    pub origins: Origins,
 }
 
 impl Averages {
@@ -90,6 +95,8 @@ impl Averages {
             self.misses.add(miss, None);
         }
         self.curve.add(record);
+        self.told.add(record);
+        self.origins.add(record);
     }
 
     /// Mean of accepted drafted tokens a step.

@@ -29,13 +29,15 @@ pub enum Pane {
     Curve,
     /// Refusals and their causes.
     Misses,
+    /// Whether the drafter's probabilities are what they say.
+    Calibration,
     /// A table of the last steps.
     Steps,
 }
 
 impl Pane {
     /// All of them, in the order of Tab.
-    pub const ALL: [Pane; 10] = [
+    pub const ALL: [Pane; 11] = [
         Pane::Text,
         Pane::Tree,
         Pane::Entropy,
@@ -45,10 +47,11 @@ impl Pane {
         Pane::Ladder,
         Pane::Curve,
         Pane::Misses,
+        Pane::Calibration,
         Pane::Steps,
     ];
     /// Those that say why more was not accepted: one key walks through them.
-    pub const LOSSES: [Pane; 3] = [Pane::Ladder, Pane::Curve, Pane::Misses];
+    pub const LOSSES: [Pane; 4] = [Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Calibration];
 
     /// Its name on the screen.
     pub fn name(self) -> &'static str {
@@ -62,6 +65,7 @@ impl Pane {
             Pane::Ladder => "ladder",
             Pane::Curve => "curve",
             Pane::Misses => "misses",
+            Pane::Calibration => "calibration",
             Pane::Steps => "steps",
         }
     }

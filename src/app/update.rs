@@ -114,6 +114,9 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             if state.history.newest().is_some_and(|s| s.record.settings.warp() != record.settings.warp()) {
                 state.fluid = None;
             }
+            if let Some(notice) = &record.notice {
+                state.say(notice.clone());
+            }
             state.history.push(record);
             // A selected step that is no longer kept is not shown as another one.
             state.selected = state.selected.filter(|&n| state.history.get(n).is_some());

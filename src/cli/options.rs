@@ -6,15 +6,18 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::prompts::{self, PromptError};
+use crate::draft::{MEMBERS, Shape, Widths};
 use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Prompt};
 use crate::model::device::DeviceChoice;
 use crate::registry::Registry;
 use crate::telemetry::StepSettings;
 
 /// Names of the drafters, in the order in which the monitor walks them.
-pub const DRAFTERS: [&str; 6] = ["none", "ngram", "early-exit", "eagle", "model", "oracle"];
+pub const DRAFTERS: [&str; 8] = ["none", "ngram", "suffix", "early-exit", "eagle", "model", "mix", "oracle"];
+/// Names of those that can be members of a mix.
+pub const MIXABLE: [&str; 5] = ["ngram", "suffix", "early-exit", "eagle", "model"];
 /// Names of the shapes.
-pub const SHAPES: [&str; 2] = ["chain", "best-first"];
+pub const SHAPES: [&str; 4] = ["chain", "fixed", "best-first", "static"];
 
 /// What to decode, with what, and how.
 #[derive(Args, Clone, Debug)]
@@ -28,14 +31,23 @@ pub struct Options {
     /// Threads of the CPU path [default: the physical cores]
     #[arg(long, value_name = "N", value_parser = threads, help_heading = "Model")]
     pub threads: Option<usize>,
-    /// Who drafts: none (plain decoding), ngram (looks up repeats in prompt and output), early-exit (the model's own
-    /// first layers), eagle (a small trained head over the model's hidden states), model (a second model, --draft-model), oracle (the model itself: what perfect knowledge draws)
+    /// Who drafts: none (plain decoding), ngram (looks up repeats in prompt and output), suffix (the same at any length,
+    /// trusted as far as it was right), early-exit (the model's own first layers), eagle (a small trained head over the model's
+    /// hidden states), model (a second model, --draft-model), mix (several of them in one tree, --mix), oracle (the model
+    /// itself: what perfect knowledge draws)
     #[arg(long, value_name = "NAME", default_value = "ngram", value_parser = PossibleValuesParser::new(DRAFTERS),
           hide_possible_values = true, help_heading = "Drafting")]
     pub drafter: String,
     /// Second model, with the same vocabulary, for --drafter model
     #[arg(long, value_name = "NAME|PATH", required_if_eq("drafter", "model"), help_heading = "Drafting")]
     pub draft_model: Option<String>,
+    /// Drafters that the mix drafter merges, by what each was worth so far [default: suffix,eagle, or
+    /// suffix,early-exit where there is no head]
+    #[arg(long, value_name = "NAME,NAME", value_parser = mix, help_heading = "Drafting")]
+    pub mix: Option<Members>,
+    /// Let the suffix drafter look into the earlier texts of the run, too: they change what is drafted, never what comes out
+    #[arg(long, help_heading = "Drafting")]
+    pub remember: bool,
     /// Layers of the model that the early-exit drafter runs [default: a third of them]
     #[arg(long, value_name = "K", value_parser = exit_layers, allow_negative_numbers = true, help_heading = "Drafting")]
     pub exit_layers: Option<usize>,
@@ -43,10 +55,14 @@ pub struct Options {
     /// the default model]
     #[arg(long, value_name = "FILE.gguf", help_heading = "Drafting")]
     pub head: Option<PathBuf>,
-    /// Shape of the draft: chain, or best-first (grows the likeliest node until the budget is full)
-    #[arg(long, value_name = "NAME", default_value = "best-first", value_parser = PossibleValuesParser::new(SHAPES),
+    /// Shape of the draft: chain, fixed (so many children at each depth, --fixed), best-first (grows the likeliest node until
+    /// the budget is full), static (the form that was best so far) [default: best-first, or fixed with --fixed]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(SHAPES),
           hide_possible_values = true, help_heading = "Drafting")]
-    pub shape: String,
+    pub shape: Option<String>,
+    /// Children of each node of the fixed shape, by depth, as 4,2,2,1,1 [default: what suits the budget]
+    #[arg(long, value_name = "K,K,..", value_parser = clap::value_parser!(Widths), help_heading = "Drafting")]
+    pub fixed: Option<Widths>,
     /// Tokens that one pass of the model verifies, the pending token included; auto takes at each step the number, up to
     /// 64, that promises the most tokens a second on this machine
     #[arg(long, value_name = "B|auto", default_value = "16", value_parser = budget, allow_negative_numbers = true,
@@ -128,12 +144,25 @@ pub struct Budget {
     pub auto: bool,
 }
 
+/// The members of a mix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Members(pub Vec<String>);
+
 impl Options {
+    /// The shape of the first step.
+    fn shape(&self) -> Shape {
+        let fixed = Shape::Fixed(self.fixed.unwrap_or(Widths::USUAL));
+        let asked = self.shape.as_deref().and_then(Shape::named);
+        asked.map_or(if self.fixed.is_some() { fixed } else { Shape::BestFirst }, |shape| {
+            shape.with(self.fixed.unwrap_or(Widths::USUAL))
+        })
+    }
+
     /// The settings of the first step.
     pub fn settings(&self) -> StepSettings {
         StepSettings {
             drafter: self.drafter.clone(),
-            shape: self.shape.clone(),
+            shape: self.shape().name(),
             budget: self.budget.most,
             auto: self.budget.auto,
             temperature: self.temperature,
@@ -176,6 +205,9 @@ impl Options {
             draft_model: self.draft_model.clone(),
             device: self.device.clone(),
             threads: self.threads,
+            fixed: self.fixed.unwrap_or(Widths::USUAL),
+            mix: self.mix.as_ref().map(|members| members.0.clone()),
+            remember: self.remember,
             exit_layers: self.exit_layers,
             head: self.head.clone(),
             settings: self.settings(),
@@ -204,6 +236,16 @@ fn budget(value: &str) -> Result<Budget, String> {
     let most = whole(value, 1, MAX_BUDGET, "the budget counts the tokens of one verify pass")
         .map_err(|why| format!("{why}, or auto"))?;
     Ok(Budget { most, auto: false })
+}
+
+fn mix(value: &str) -> Result<Members, String> {
+    let names: Vec<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
+    let known = names.iter().all(|name| MIXABLE.contains(&name.as_str()));
+    let twice = names.iter().enumerate().any(|(i, name)| names[..i].contains(name));
+    if !known || twice || !(2..=MEMBERS).contains(&names.len()) {
+        return Err(format!("the mix takes two to {MEMBERS} different ones of {}, as suffix,early-exit", MIXABLE.join(", ")));
+    }
+    Ok(Members(names))
 }
 
 fn device(value: &str) -> Result<String, String> {
@@ -282,6 +324,15 @@ mod tests {
     }
 
     #[test]
+    fn widths_are_those_of_the_fixed_shape() {
+        let shape = |args: &[&str]| monitor(args).unwrap().options.settings().shape;
+        assert_eq!(shape(&["--shape", "fixed"]), "fixed");
+        assert_eq!(shape(&["--fixed", "4,2,1"]), "fixed 4,2,1");
+        assert_eq!(shape(&["--fixed", "4,2,1", "--shape", "fixed"]), "fixed 4,2,1");
+        assert_eq!(shape(&["--fixed", "4,2,1", "--shape", "static"]), "static");
+    }
+
+    #[test]
     fn run_takes_the_same_options() {
         let args = "speclight run --drafter oracle --budget 64 --temperature 0.7 --top-p 0.9 --top-k 40 --seed 7 \
                     --prompts a.jsonl --prompts b.jsonl --limit 3 --raw --json - --look-every 8";
@@ -314,6 +365,10 @@ mod tests {
             ("--max-tokens", "0", "at least one token"),
             ("--threads", "0", "1 to 1024"),
             ("--exit-layers", "0", "at least one layer"),
+            ("--fixed", "4,0", "as 4,2,2,1,1"),
+            ("--mix", "suffix", "two to 4 different"),
+            ("--mix", "suffix,suffix", "two to 4 different"),
+            ("--mix", "suffix,oracle", "two to 4 different"),
             ("--device", "gpu", "give auto, cpu"),
             ("--prompt", " \n", "empty"),
         ];

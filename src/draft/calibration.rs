@@ -2,70 +2,140 @@
 
 use crate::tree::TokenTree;
 
-/// Classes of q.
+/// Classes of q, a unit of logit wide: the first begins at minus infinity, the last ends at infinity.
 const LEVELS: usize = 12;
-/// Classes of depth: 1, 2, 3 and more.
-const DEPTHS: usize = 3;
+/// Logit at which the second class begins, less one.
+const LOWEST: f64 = -5.0;
+/// Classes of depth: 1, 2, 3, 4 and more.
+const DEPTHS: usize = 4;
 /// Nodes that the drafter's own word counts for, before anything was seen.
 const PRIOR: f64 = 2.0;
 /// What is left of an observation's weight after a step: texts change.
 const KEEP: f64 = 0.99;
+/// Probabilities nearer to 0 or 1 than this are taken as so far from them.
+const EDGE: f64 = 1e-6;
 
-/// Maps the drafter's q of a node to the probability that the target gives it, learnt from verified trees.
-///
-/// A node counts with the probability that its parent is reached: contexts that the text does not come to teach nothing
-/// about those that it does.
-#[derive(Clone, Debug)]
-pub struct Calibration {
-    /// For each class the sums of weights and of weighted p.
-    cells: [[(f64, f64); LEVELS]; DEPTHS],
+/// The log of the odds of a probability.
+pub fn logit(p: f64) -> f64 {
+    let p = p.clamp(EDGE, 1.0 - EDGE);
+    (p / (1.0 - p)).ln()
 }
 
-impl Default for Calibration {
-    fn default() -> Self {
-        Self { cells: [[(0.0, 0.0); LEVELS]; DEPTHS] }
-    }
+/// The probability of these log odds.
+pub fn logistic(z: f64) -> f64 {
+    1.0 / (1.0 + (-z).exp())
+}
+
+/// A node whose p became known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Observation {
+    /// What the drafter gave it.
+    pub q: f64,
+    /// Its depth, from 1.
+    pub depth: usize,
+    /// The probability that its parent was reached: contexts that the text does not come to teach nothing about those that it does.
+    pub reach: f64,
+    /// What the target gave it after its parent.
+    pub p: f64,
+}
+
+/// The observations of a verified tree; `p` has the target's probability of each node after its parent.
+pub fn observations<'a>(tree: &'a TokenTree, p: &'a [f64]) -> impl Iterator<Item = Observation> + 'a {
+    let reached = tree.path_products(|i| p.get(i).copied().unwrap_or(0.0));
+    tree.nodes().zip(p.iter().skip(1)).map(move |(i, &p)| Observation {
+        q: tree.q(i),
+        depth: tree.depth(i),
+        reach: reached[tree.parent(i).unwrap_or(0)],
+        p,
+    })
+}
+
+/// Maps the drafter's q of a node to the probability that the target gives it, learnt from verified trees: for each class of
+/// depth an isotonic regression of p on q (Zadrozny and Elkan 2002, section 3.2), with the drafter's own word as its prior and older
+/// steps counting less.
+#[derive(Clone, Debug, Default)]
+pub struct Calibration {
+    cells: [[Cell; LEVELS]; DEPTHS],
+    /// By class of depth and q where the map bends: the logit of q, and what is added to it. Empty before anything was seen.
+    bends: [Vec<(f64, f64)>; DEPTHS],
+}
+
+/// Sums over the nodes of one class.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cell {
+    weight: f64,
+    p: f64,
+    q: f64,
+    logit: f64,
 }
 
 impl Calibration {
-    /// The class of a node. Small q are told apart by their order of magnitude, large ones by their distance from 1.
-    fn class(q: f64, depth: usize) -> (usize, usize) {
-        let logit = (q / (1.0 - q).max(1e-9)).max(1e-9).ln();
-        let level = (logit + 5.0).clamp(0.0, LEVELS as f64 - 1.0) as usize;
-        (depth.clamp(1, DEPTHS) - 1, level)
+    /// Learns from nodes whose p is known now.
+    pub fn learn(&mut self, seen: impl Iterator<Item = Observation>) {
+        for cell in self.cells.iter_mut().flatten() {
+            *cell = Cell { weight: cell.weight * KEEP, p: cell.p * KEEP, q: cell.q * KEEP, logit: cell.logit * KEEP };
+        }
+        for Observation { q, depth, reach, p } in seen {
+            let x = logit(q);
+            let cell = &mut self.cells[Self::depth(depth)][(x - LOWEST).clamp(0.0, LEVELS as f64 - 1.0) as usize];
+            *cell =
+                Cell { weight: cell.weight + reach, p: cell.p + reach * p, q: cell.q + reach * q, logit: cell.logit + reach * x };
+        }
+        for (cells, bends) in self.cells.iter().zip(&mut self.bends) {
+            // A class that hardly was seen says nothing.
+            let seen = cells.iter().filter(|cell| cell.weight > 1e-3);
+            let points: Vec<(f64, f64, f64)> = seen
+                .map(|c| (c.logit / c.weight, c.weight + PRIOR, (c.p + PRIOR * c.q / c.weight) / (c.weight + PRIOR)))
+                .collect();
+            let fitted = isotonic(&points.iter().map(|&(_, weight, p)| (weight, p)).collect::<Vec<_>>());
+            *bends = points.iter().zip(fitted).map(|(&(x, ..), p)| (x, logit(p) - x)).collect();
+        }
     }
 
-    /// Learns from a verified tree; `p(i)` is the target's probability of node i after its parent.
-    pub fn learn(&mut self, tree: &TokenTree, p: impl Fn(usize) -> f64) {
-        for (weight, mass) in self.cells.iter_mut().flatten() {
-            *weight *= KEEP;
-            *mass *= KEEP;
-        }
-        let reached = tree.path_products(&p);
-        for i in tree.nodes() {
-            let (depth, level) = Self::class(tree.q(i), tree.depth(i));
-            let parent = reached[tree.parent(i).unwrap_or(0)];
-            let (weight, mass) = &mut self.cells[depth][level];
-            *weight += parent;
-            *mass += parent * p(i);
-        }
+    fn depth(depth: usize) -> usize {
+        depth.clamp(1, DEPTHS) - 1
     }
 
-    /// The target's probability of a node at `depth` to which the drafter gives `q`, as far as is known.
+    /// The target's probability of a node at `depth` to which the drafter gives `q`, as far as is known. It never falls where q
+    /// rises.
     pub fn p(&self, q: f64, depth: usize) -> f64 {
-        let (depth, level) = Self::class(q, depth);
-        let (weight, mass) = self.cells[depth][level];
-        (mass + PRIOR * q) / (weight + PRIOR)
+        let bends = &self.bends[Self::depth(depth)];
+        let x = logit(q);
+        let after = bends.partition_point(|&(at, _)| at <= x);
+        let shift = match (after.checked_sub(1).and_then(|i| bends.get(i)), bends.get(after)) {
+            (Some(&(x0, y0)), Some(&(x1, y1))) => y0 + (y1 - y0) * (x - x0) / (x1 - x0),
+            (Some(&(_, shift)), None) | (None, Some(&(_, shift))) => shift,
+            (None, None) => return q,
+        };
+        logistic(x + shift)
     }
 
-    /// The probability of each drafted node to be accepted, by what is known.
-    pub fn products(&self, tree: &TokenTree) -> Vec<f64> {
-        tree.path_products(|i| self.p(tree.q(i), tree.depth(i))).split_off(1)
+    /// For each node of a tree the probability that the target gives it after its parent, by what is known; 1 for the root.
+    pub fn of_tree(&self, tree: &TokenTree) -> Vec<f64> {
+        (0..tree.len()).map(|i| if i == 0 { 1.0 } else { self.p(tree.q(i), tree.depth(i)) }).collect()
     }
+}
+
+/// The rising sequence that is nearest to these (weight, value) in the weighted square: pool adjacent violators (Ayer et al. 1955).
+fn isotonic(points: &[(f64, f64)]) -> Vec<f64> {
+    // Weight, value, and how many points are pooled in it.
+    let mut pools: Vec<(f64, f64, usize)> = Vec::with_capacity(points.len());
+    for &(weight, value) in points {
+        pools.push((weight, value, 1));
+        while let [.., (w0, v0, n0), (w1, v1, n1)] = pools[..]
+            && v0 > v1
+        {
+            pools.truncate(pools.len() - 2);
+            pools.push((w0 + w1, (w0 * v0 + w1 * v1) / (w0 + w1), n0 + n1));
+        }
+    }
+    pools.into_iter().flat_map(|(_, value, count)| std::iter::repeat_n(value, count)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -76,22 +146,56 @@ mod tests {
         let a = tree.push(0, 1, 0.7);
         tree.push(a, 2, 0.9);
         for _ in 0..200 {
-            known.learn(&tree, |i| if i == a { 0.25 } else { 0.5 });
+            known.learn(observations(&tree, &[1.0, 0.25, 0.5]));
         }
         assert!((known.p(0.7, 1) - 0.25).abs() < 0.02, "{}", known.p(0.7, 1));
         // The child was reached in a quarter of the cases, and counts as much.
         assert!((known.p(0.9, 2) - 0.5).abs() < 0.05, "{}", known.p(0.9, 2));
-        let products = known.products(&tree);
-        assert!((products[1] / products[0] - known.p(0.9, 2)).abs() < 1e-12);
-        // Another depth and another q were not seen.
-        assert_eq!((known.p(0.9, 3), known.p(0.001, 1)), (0.9, 0.001));
+        assert_eq!(known.of_tree(&tree), [1.0, known.p(0.7, 1), known.p(0.9, 2)]);
+        // Another depth was not seen.
+        assert_eq!(known.p(0.9, 3), 0.9);
     }
 
     #[test]
-    fn every_q_has_a_class() {
-        for q in [0.0, 1e-300, 0.5, 1.0 - 1e-16, 1.0] {
-            let p = Calibration::default().p(q, 7);
-            assert!((0.0..=1.0).contains(&p), "{q}: {p}");
+    fn pooled_by_hand() {
+        let rising = isotonic(&[(1.0, 0.1), (1.0, 0.5), (3.0, 0.3), (1.0, 0.2), (1.0, 0.9)]);
+        let pooled = (0.5 + 0.9 + 0.2) / 5.0;
+        for (got, want) in rising.into_iter().zip([0.1, pooled, pooled, pooled, 0.9]) {
+            assert!((got - want).abs() < 1e-12, "{got} for {want}");
+        }
+        assert_eq!(isotonic(&[]), Vec::<f64>::new());
+    }
+
+    proptest! {
+        #[test]
+        fn a_map_that_rises_and_stays_a_probability(
+            seen in prop::collection::vec((0.0f64..=1.0, 1usize..7, 0.0f64..=1.0, 0.0f64..=1.0), 0..60),
+            mut asked in prop::collection::vec(prop_oneof![0.0f64..=1.0, Just(1e-300), Just(1.0 - 1e-16)], 2..20), depth in 0usize..9,
+        ) {
+            let mut known = Calibration::default();
+            for step in seen.chunks(5) {
+                known.learn(step.iter().map(|&(q, depth, reach, p)| Observation { q, depth, reach, p }));
+            }
+            asked.sort_by(f64::total_cmp);
+            let mapped: Vec<f64> = asked.iter().map(|&q| known.p(q, depth)).collect();
+            prop_assert!(mapped.iter().all(|p| (0.0..=1.0).contains(p)), "{:?}", mapped);
+            prop_assert!(mapped.windows(2).all(|w| w[0] <= w[1] + 1e-9), "{:?}", mapped);
+        }
+
+        #[test]
+        fn pools_are_the_nearest_rising_sequence(points in prop::collection::vec((0.1f64..3.0, 0.0f64..1.0), 1..12)) {
+            let fitted = isotonic(&points);
+            prop_assert!(fitted.is_sorted());
+            // By the conditions of Karush, Kuhn and Tucker: the sums of weighted residuals from the left are never negative, are
+            // zero in the end, and weigh nothing on rising steps.
+            let mut sum = 0.0;
+            for (i, (&(weight, value), fit)) in points.iter().zip(&fitted).enumerate() {
+                sum += weight * (value - fit);
+                prop_assert!(sum >= -1e-9);
+                if fitted.get(i + 1).is_none_or(|next| *next > fit + 1e-9) {
+                    prop_assert!(sum.abs() < 1e-9, "{} at {}", sum, i);
+                }
+            }
         }
     }
 }

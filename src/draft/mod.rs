@@ -4,20 +4,24 @@ mod calibration;
 mod eagle;
 mod early_exit;
 mod explore;
+mod mix;
 mod model;
 mod ngram;
 mod none;
 mod oracle;
 pub mod shape;
+mod suffix;
 
-pub use calibration::Calibration;
+pub use calibration::{Calibration, Observation, observations};
 pub use eagle::Eagle;
 pub use early_exit::EarlyExit;
+pub use mix::{MEMBERS, Mix};
 pub use model::ModelDrafter;
 pub use ngram::Ngram;
 pub use none::NoDraft;
 pub use oracle::{Oracle, OracleSearch};
-pub use shape::{Draft, Shape};
+pub use shape::{Draft, Limits, Plan, Planner, Shape, Widths};
+pub use suffix::Suffix;
 
 use crate::dist::Warp;
 use crate::model::{Decoder, ForwardError};
@@ -67,8 +71,16 @@ pub trait Drafter: Send {
     /// What a draft costs, in words and in the units that count (weights read, passes made).
     fn cost(&self) -> String;
 
+    /// The names of the drafters whose candidates it merges; its own where it is one.
+    fn members(&self) -> Vec<&'static str> {
+        vec![self.name()]
+    }
+
     /// A new text: forget the old one.
     fn reset(&mut self);
+
+    /// How large a tree is wanted in the step that begins next, for drafters that must know it beforehand.
+    fn limits(&mut self, _limits: Limits) {}
 
     /// A new step begins: the root of its tree is the last of `cx.tokens`.
     ///
@@ -76,10 +88,10 @@ pub trait Drafter: Send {
     /// See [`DraftError`].
     fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError>;
 
-    /// Candidates below each of `nodes` (indices into `tree`, whose nodes this drafter proposed in this step), in
-    /// order of falling q, ties to the lower id, at most `width` each. A node is asked about once a step, after its
-    /// parent; nodes of one call are run together where that is cheaper. A drafter that knows nothing about a node, or
-    /// has no room left for it, gives an empty list.
+    /// Candidates below each of `nodes` (indices into `tree`, whose nodes were proposed in this step: by this drafter or, in
+    /// a [`Mix`], by another), in order of falling q, ties to the lower id, at most `width` each. A node is asked about
+    /// once a step, after its parent; nodes of one call are run together where that is cheaper. A drafter that knows
+    /// nothing about a node, or has no room left for it, gives an empty list.
     ///
     /// # Errors
     /// See [`DraftError`].
@@ -93,6 +105,21 @@ pub trait Drafter: Send {
 
     /// The tree is grown: leave the target as it was found.
     fn end(&mut self, cx: &mut Context);
+
+    /// For each node of a tree that was grown in this step the member that gave it most, by its place in
+    /// [`Drafter::members`].
+    fn origins(&self, tree: &TokenTree) -> Vec<usize> {
+        vec![0; tree.len()]
+    }
+
+    /// A tree that was grown in this step, or the first nodes of one, was verified: `p` has the target's probability of each
+    /// node after its parent, 1 for the root. What was accepted comes with the tokens of the next [`Drafter::begin`].
+    fn learn(&mut self, _tree: &TokenTree, _p: &[f64]) {}
+
+    /// What went wrong in this step and did not end the run, in one line, once.
+    fn notice(&mut self) -> Option<String> {
+        None
+    }
 
     /// Another of its kind for the same text when it had `tokens` tokens, its root the last of them: once begun, it proposes what
     /// this one would have proposed then.

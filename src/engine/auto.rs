@@ -19,10 +19,9 @@ const CHEAP: f64 = 0.02;
 /// Weight of the newest step in running means.
 const NEW: f64 = 0.15;
 
-/// What the automatic budget has learnt. It begins anew with another drafter or another warp.
+/// What the automatic budget has learnt of times. It begins anew with another drafter or another warp.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Auto {
-    known: Calibration,
     /// Tokens that drafters are asked for: it follows what was worth verifying.
     ask: Option<usize>,
     /// Steps still to come without drafting.
@@ -46,11 +45,20 @@ impl Auto {
         (self.rest == 0).then(|| self.ask.unwrap_or(FIRST).clamp(LEAST.min(most), most))
     }
 
-    /// Cuts the draft down to what promises the most, and says why. `asked` is what the drafter was asked for, `seconds`
-    /// what drafting took.
-    pub fn choose(&mut self, draft: &mut Draft, asked: Option<usize>, seconds: f64, most: usize, cost: &Cost) -> Choice {
+    /// Cuts the draft down to what promises the most, and says why. `known` says what the drafter's q are worth, `asked` is
+    /// what the drafter was asked for, `seconds` what drafting took.
+    pub fn choose(
+        &mut self,
+        known: &Calibration,
+        draft: &mut Draft,
+        asked: Option<usize>,
+        seconds: f64,
+        most: usize,
+        cost: &Cost,
+    ) -> Choice {
         let drafted = draft.tree.drafted();
-        let products = self.known.products(&draft.tree);
+        let each = known.of_tree(&draft.tree);
+        let products = draft.tree.path_products(|i| each[i]).split_off(1);
         let (kept, rate) = cost.best(&products, seconds, self.node);
         let plain = 1.0 / (cost.seconds(1) + self.node);
         let reason = match asked {
@@ -74,16 +82,15 @@ impl Auto {
         Choice { drafted, kept, expected, tokens_per_second: rate, plain_tokens_per_second: plain, reason }
     }
 
-    /// Learns from what came of a step: the expected count of accepted tokens, the time, and the target's p of each node.
-    pub fn learn(&mut self, draft: &Draft, p: &[f64], choice: &Choice, expected: f64, time: &StageTimes, cost: &Cost) {
-        self.known.learn(&draft.tree, |i| p[i]);
-        let node = time.other / draft.tree.len() as f64;
+    /// Learns from what came of a step with a tree of `tokens` tokens: the expected count of accepted ones, and the time.
+    pub fn learn(&mut self, tokens: usize, choice: &Choice, expected: f64, time: &StageTimes, cost: &Cost) {
+        let node = time.other / tokens as f64;
         self.node = if self.node == 0.0 { node } else { self.node + NEW * (node - self.node) };
         if choice.reason == Reason::Resting {
             self.rest -= 1;
             return;
         }
-        let (tokens, seconds) = (1.0 + expected, time.draft + cost.seconds(draft.tree.len()) + time.other);
+        let (tokens, seconds) = (1.0 + expected, time.draft + cost.seconds(tokens) + time.other);
         if self.trials == 0 {
             (self.tokens, self.seconds, self.drafting) = (tokens, seconds, time.draft);
         }
@@ -122,10 +129,10 @@ mod tests {
                 draft.asked = vec![true, false];
             }
             let draft_time = if asked.is_some() { drafting } else { 0.0 };
-            let choice = auto.choose(&mut draft, asked, draft_time, 64, &cost);
+            let choice = auto.choose(&Calibration::default(), &mut draft, asked, draft_time, 64, &cost);
             let expected = p * choice.kept as f64;
             let time = StageTimes { draft: draft_time, verify: 1.0, other: 0.0 };
-            auto.learn(&draft, &[1.0, p][..choice.kept + 1], &choice, expected, &time, &cost);
+            auto.learn(draft.tree.len(), &choice, expected, &time, &cost);
             assert_eq!(choice.reason == Reason::Resting, asked.is_none());
             asked.is_some()
         };

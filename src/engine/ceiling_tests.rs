@@ -9,7 +9,7 @@ use crate::telemetry::{BudgetCurve, Cause, Ending, Losses, StepRecord, StepSetti
 use crate::theory::pool::Pool;
 use crate::tree::TokenId;
 
-const DRAFTERS: [&str; 4] = ["ngram", "early-exit", "model", "oracle"];
+const DRAFTERS: [&str; 6] = ["ngram", "suffix", "early-exit", "model", "mix", "oracle"];
 
 /// The tokens of the text before a record's step.
 fn before<'a>(record: &StepRecord, text: &'a [TokenId]) -> &'a [TokenId] {
@@ -49,7 +49,7 @@ proptest! {
 
     #[test]
     fn misses_say_what_was_missed_and_why(
-        seed in any::<u64>(), vocab in 3usize..7, budget in 1usize..20, drafter in 0usize..4, chain in any::<bool>(),
+        seed in any::<u64>(), vocab in 3usize..7, budget in 1usize..20, drafter in 0usize..DRAFTERS.len(), chain in any::<bool>(),
         temperature in prop_oneof![Just(0.0f32), 0.3f32..1.5], stop in prop_oneof![Just(vec![]), Just(vec![2u32])],
     ) {
         let table = TableDecoder::new(vocab, seed);
@@ -94,7 +94,7 @@ proptest! {
 
     #[test]
     fn a_smaller_budget_accepts_what_the_record_says(
-        seed in any::<u64>(), budget in 2usize..20, drafter in 0usize..4, position in 3usize..30
+        seed in any::<u64>(), budget in 2usize..20, drafter in 0usize..DRAFTERS.len(), position in 3usize..30
     ) {
         // The same context under every smaller budget: another session whose text is as long.
         let table = TableDecoder::new(5, seed);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 
 use super::costs::Shelf;
+use super::drafters::Makers;
 use super::{EngineOptions, MAX_BUDGET, RunInfo, Session, Vocabulary};
-use crate::draft::{Drafter, Eagle, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle, Shape};
-use crate::model::device::DeviceChoice;
+use crate::draft::Shape;
 use crate::model::Head;
+use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::tokenizer::same_vocabulary;
 use crate::registry::{Registry, cache_folder};
@@ -53,32 +54,23 @@ pub(super) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f6
     let needed = longest.saturating_add(options.max_tokens).saturating_add(MAX_BUDGET);
     let capacity = needed.max(ROOM).min(config.context);
 
-    let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default())];
-    match options.exit_layers {
-        Some(layers) => drafters.push(Box::new(EarlyExit::new(layers, config.layers)?)),
-        None if config.layers > 1 => {
-            drafters.push(Box::new(EarlyExit::new(EarlyExit::default_layers(config.layers), config.layers)?));
+    let second = match &options.draft_model {
+        Some(name) => {
+            let second = open(&registry, name, options, tell)?;
+            same_vocabulary(model.tokenizer(), second.tokenizer())
+                .map_err(|why| anyhow!("{why}"))
+                .with_context(|| format!("--draft-model {name}"))?;
+            Some((name.as_str(), second))
         }
-        // A model of one layer has no layer to leave early after.
-        None => {}
-    }
+        None => None,
+    };
+    let second = second.as_ref().map(|(name, second)| (*name, second));
     let head = match (&options.head, found.sha256()) {
         (Some(path), _) => Some(Head::open(path, &model)?),
         (None, Some(sha256)) => Head::shipped(sha256, &model)?,
         (None, None) => None,
     };
-    if let Some(head) = &head {
-        drafters.push(Box::new(Eagle::new(head, capacity)));
-    }
-    if let Some(name) = &options.draft_model {
-        let second = open(&registry, name, options, tell)?;
-        same_vocabulary(model.tokenizer(), second.tokenizer())
-            .map_err(|why| anyhow!("{why}"))
-            .with_context(|| format!("--draft-model {name}"))?;
-        let decoder = second.decoder(capacity.min(second.config().context))?;
-        drafters.push(Box::new(ModelDrafter::new(decoder, name, config.vocab)?));
-    }
-    drafters.push(Box::new(Oracle::default()));
+    let drafters = Makers { options, target: &config, second, head: head.as_ref(), capacity }.all()?;
 
     let tokenizer = model.tokenizer();
     let vocabulary = Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()).named(tokenizer.control());
@@ -99,7 +91,7 @@ pub(super) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f6
         vocabulary: config.vocab,
         drafters: names,
         drafter_costs,
-        shapes: Shape::ALL.map(|shape| shape.name().to_owned()).to_vec(),
+        shapes: Shape::ALL.map(|shape| shape.with(options.fixed).name()).to_vec(),
         prompts: Vec::new(),
     };
     let identity = info.sha256.clone().unwrap_or_else(|| model.path().display().to_string());

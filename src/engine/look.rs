@@ -9,7 +9,7 @@ use super::session::{Session, SessionError};
 use super::vocabulary::Vocabulary;
 use crate::dist::{Law, Warp};
 use crate::draft::shape::{Limits, grow};
-use crate::draft::{Context, DraftError, OracleSearch, Shape};
+use crate::draft::{Context, DraftError, OracleSearch, Plan, Shape};
 use crate::model::{Decoder, Node, Pass};
 use crate::telemetry::{Look, StepSettings};
 use crate::tree::{TokenId, TokenTree};
@@ -87,7 +87,7 @@ impl Looking {
         let mut drafter = drafter.at(self.tokens.len()).map_err(failed)?;
         let stop = self.vocabulary.stop();
         let mut cx = Context { tokens: &self.tokens, target: &mut *self.target, warp: &self.warp, stop };
-        let tree = grow(Shape::BestFirst, &mut *drafter, &mut cx, past.limits).map_err(failed)?.tree;
+        let tree = grow(Shape::BestFirst, &mut *drafter, &mut cx, past.limits, &Plan::default()).map_err(failed)?.tree;
         self.drafter_best = Some(self.value(&tree)?);
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::dist::{Law, Warp};
 use crate::telemetry::{Ladder, Look, Losses, StepRecord, StepSettings};
 use crate::tree::TokenId;
 
-const DRAFTERS: [&str; 5] = ["none", "ngram", "early-exit", "model", "oracle"];
+const DRAFTERS: [&str; 7] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "oracle"];
 
 /// Refines to the very end: the bounds then are the optimum.
 fn exact(mut looking: Looking) -> Look {
@@ -47,7 +47,7 @@ proptest! {
 
     #[test]
     fn looks_are_right_and_leave_no_trace(
-        seed in any::<u64>(), vocab in 3usize..6, budget in 1usize..24, drafter in 0usize..5, chain in any::<bool>(),
+        seed in any::<u64>(), vocab in 3usize..6, budget in 1usize..24, drafter in 0usize..DRAFTERS.len(), chain in any::<bool>(),
         temperature in prop_oneof![Just(0.0f32), Just(1.0), 0.3f32..1.5], stop in prop_oneof![Just(vec![]), Just(vec![2u32])],
         context in prop_oneof![Just(512usize), 30usize..60],
     ) {

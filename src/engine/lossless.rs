@@ -13,7 +13,7 @@ use crate::theory::cost::Cost;
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::verify;
 
-const DRAFTERS: [&str; 5] = ["none", "ngram", "early-exit", "model", "oracle"];
+const DRAFTERS: [&str; 7] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "oracle"];
 
 /// Plain decoding without any of the engine: one token at a time off the table.
 fn plain(table: &TableDecoder, stop: &[TokenId], warp: &Warp, prompt: &[TokenId], tokens: usize, context: usize) -> Vec<TokenId> {
@@ -42,7 +42,7 @@ proptest! {
         let warp = Warp { temperature, top_p: 1.0, top_k: None };
         let want = plain(&table, &stop, &warp, &prompt, tokens, context);
         for drafter in DRAFTERS {
-            for shape in ["chain", "best-first"] {
+            for shape in ["chain", "fixed", "fixed 3,2,1", "best-first", "static"] {
                 let mut session = session(&table, &stop, settings(drafter, shape, budget, temperature));
                 let (got, records) = run(&mut session, &prompt, tokens);
                 prop_assert_eq!(&got, &want, "{} {}", drafter, shape);
@@ -76,7 +76,7 @@ proptest! {
 
     #[test]
     fn settings_can_change_in_the_middle(
-        seed in any::<u64>(), changes in prop::collection::vec((0usize..5, any::<bool>(), 1usize..20), 1..12)
+        seed in any::<u64>(), changes in prop::collection::vec((0usize..DRAFTERS.len(), any::<bool>(), 1usize..20), 1..12)
     ) {
         let table = TableDecoder::new(5, seed);
         let want = plain(&table, &[], &Warp::PLAIN, &[1, 2, 1], 60, 512);
@@ -206,7 +206,7 @@ fn the_oracle_draws_the_best_tree() {
     let (_, best) = run(&mut oracle, &[0, 1], 200);
     let by_position: HashMap<usize, f64> = best.iter().map(|r| (r.position, r.expected_accepted)).collect();
     let mut compared = 0;
-    for drafter in ["ngram", "early-exit", "model"] {
+    for drafter in ["ngram", "suffix", "early-exit", "model", "mix"] {
         for shape in ["chain", "best-first"] {
             let (_, records) = run(&mut session(&table, &[], settings(drafter, shape, 6, 1.0)), &[0, 1], 200);
             for r in records.iter().filter(|r| r.position < 190) {
@@ -223,7 +223,7 @@ fn the_oracle_draws_the_best_tree() {
 #[test]
 fn expected_and_accepted_agree() {
     let table = TableDecoder::new(5, 21);
-    for drafter in ["ngram", "early-exit", "model", "oracle"] {
+    for drafter in ["ngram", "suffix", "early-exit", "model", "mix", "oracle"] {
         let mut session = session(&table, &[], settings(drafter, "best-first", 8, 1.0));
         let mut records = Vec::new();
         for (i, seed) in (0..12).enumerate() {
@@ -264,7 +264,10 @@ fn a_drafter_of_another_run_is_refused_and_nothing_changes() {
     let table = TableDecoder::new(4, 0);
     let mut session = session(&table, &[], settings("none", "chain", 4, 0.0));
     let said = session.set(settings("eagle", "chain", 4, 0.0)).unwrap_err().to_string();
-    assert_eq!(said, "there is no drafter \"eagle\" in this run: give one of none, ngram, early-exit, model, oracle");
+    assert_eq!(
+        said,
+        "there is no drafter \"eagle\" in this run: give one of none, ngram, suffix, early-exit, model, mix, oracle"
+    );
     assert_eq!(session.settings().drafter, "none");
     assert!(ModelDrafter::new(Box::new(TableDecoder::new(9, 0)), "nine", 4).is_err());
     assert!(EarlyExit::new(4, 4).is_err() && EarlyExit::new(0, 4).is_err());

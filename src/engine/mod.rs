@@ -6,6 +6,7 @@ mod calibrate;
 mod ceiling_tests;
 mod ceilings;
 mod costs;
+mod drafters;
 mod laws;
 mod load;
 mod look;

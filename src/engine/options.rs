@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::draft::Widths;
 use crate::telemetry::StepSettings;
 
 /// A prompt to run.
@@ -24,6 +25,12 @@ pub struct EngineOptions {
     pub device: String,
     /// Threads of the CPU kernels; none for the physical cores.
     pub threads: Option<usize>,
+    /// Widths of the fixed shape.
+    pub fixed: Widths,
+    /// Members of the `mix` drafter, by name; none for the usual ones.
+    pub mix: Option<Vec<String>>,
+    /// Whether the `suffix` drafter knows the earlier texts of the run, too.
+    pub remember: bool,
     /// Layers of the `early-exit` drafter; none for a third of the target's.
     pub exit_layers: Option<usize>,
     /// File of the head of the `eagle` drafter; none for the one that comes with the program, where there is one for the target.

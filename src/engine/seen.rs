@@ -42,6 +42,9 @@ pub(super) fn observe(
     let mut record = TreeRecord {
         tokens: tree.tokens().to_vec(),
         text: Vec::new(),
+        calibrated: Vec::new(),
+        origin: Vec::new(),
+        members: Vec::new(),
         parents: (0..tree.len()).map(|i| tree.parent(i)).collect(),
         depth: (0..tree.len()).map(|i| tree.depth(i)).collect(),
         p: vec![1.0; tree.len()],

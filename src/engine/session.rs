@@ -11,7 +11,7 @@ use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::dist::{NotFinite, Warp};
 use crate::draft::shape::{Limits, grow};
-use crate::draft::{Context, Draft, DraftError, Drafter, Shape};
+use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, observations};
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
 use crate::telemetry::{Ending, Fluid, StageTimes, StepRecord, StepSettings, TreeRecord};
 use crate::theory::cost::Cost;
@@ -81,6 +81,10 @@ pub struct Session {
     settings: StepSettings,
     vocabulary: Arc<Vocabulary>,
     observed: Observed,
+    /// What the drafter's q are worth under this warp.
+    known: Calibration,
+    /// The form of the static shape.
+    planner: Planner,
     auto: Auto,
     cost: Option<Cost>,
     text: Option<Text>,
@@ -106,6 +110,8 @@ impl Session {
             settings: settings.clone(),
             vocabulary,
             observed: Observed::new(&settings.warp()),
+            known: Calibration::default(),
+            planner: Planner::default(),
             auto: Auto::default(),
             cost: None,
             text: None,
@@ -147,7 +153,7 @@ impl Session {
             self.drafters[drafter].reset();
         }
         if settings.warp() != self.warp || drafter != self.drafter {
-            self.auto = Auto::default();
+            (self.auto, self.known, self.planner) = Default::default();
         }
         if settings.warp() != self.warp {
             self.observed = Observed::new(&settings.warp());
@@ -245,12 +251,14 @@ impl Session {
         let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
         let mut draft = match (asked, cx.tokens.last()) {
             (None, Some(&root)) => Draft::nothing(root),
-            _ => grow(self.shape, drafter, &mut cx, limits)
+            _ => grow(self.shape, drafter, &mut cx, limits, self.planner.plan(self.shape, limits.budget.saturating_sub(1)))
                 .map_err(|source| SessionError::Draft { name: drafter.name(), source })?,
         };
         let drafting = began.elapsed().as_secs_f64();
-        let choice = cost.map(|cost| self.auto.choose(&mut draft, asked, drafting, most, cost));
+        let choice = cost.map(|cost| self.auto.choose(&self.known, &mut draft, asked, drafting, most, cost));
         let drafted = Instant::now();
+        let calibrated = self.known.of_tree(&draft.tree);
+        let origins = drafter.origins(&draft.tree);
 
         let tree = &draft.tree;
         self.target.append(&Node::of_tree(tree), Pass::FULL)?;
@@ -291,7 +299,13 @@ impl Session {
             position,
             settings: self.settings.clone(),
             choice,
-            tree: TreeRecord { text: tree.tokens().iter().map(|&t| vocabulary.text(t)).collect(), ..tree_record },
+            tree: TreeRecord {
+                text: tree.tokens().iter().map(|&t| vocabulary.text(t)).collect(),
+                calibrated,
+                origin: origins.into_iter().enumerate().map(|(i, member)| (i > 0).then_some(member)).collect(),
+                members: drafter.members().into_iter().map(str::to_owned).collect(),
+                ..tree_record
+            },
             accepted: verdict.path.len(),
             bonus,
             bonus_text: vocabulary.text(bonus),
@@ -301,6 +315,7 @@ impl Session {
             emitted: verdict.emitted,
             emitted_text,
             expected_accepted,
+            notice: drafter.notice(),
             miss: None,
             entropy,
             time: StageTimes::default(),
@@ -321,13 +336,16 @@ impl Session {
             best: self.shape == Shape::BestFirst && asked == Some(most) && choice.is_none(),
         });
         text.step += 1;
+        drafter.learn(tree, &record.tree.p);
+        self.planner.learn(&draft, &record.tree.p, &record.path, bonus);
+        self.known.learn(observations(tree, &record.tree.p));
         record.time = StageTimes {
             draft: (drafted - began).as_secs_f64(),
             verify: (verified - drafted).as_secs_f64(),
             other: verified.elapsed().as_secs_f64(),
         };
         if let (Some(choice), Some(cost)) = (&choice, &mut self.cost) {
-            self.auto.learn(&draft, &record.tree.p, choice, expected_accepted, &record.time, cost);
+            self.auto.learn(draft.tree.len(), choice, expected_accepted, &record.time, cost);
             cost.follow(draft.tree.len(), record.time.verify);
         }
         Ok(Some(record))

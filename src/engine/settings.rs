@@ -74,6 +74,6 @@ mod tests {
         assert_eq!(said(|s| s.top_p = 0.0), "top-p 0: give a number above 0, up to 1 (keep all)");
         assert_eq!(said(|s| s.top_p = f32::NAN), "top-p NaN: give a number above 0, up to 1 (keep all)");
         assert!(said(|s| s.top_k = Some(0)).starts_with("top-k 0"));
-        assert_eq!(said(|s| s.shape = "star".into()), "there is no shape \"star\": give one of chain, best-first");
+        assert_eq!(said(|s| s.shape = "star".into()), "there is no shape \"star\": give one of chain, fixed, best-first, static");
     }
 }

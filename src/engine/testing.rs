@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{Session, Vocabulary};
-use crate::draft::{Drafter, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle};
+use crate::draft::{Drafter, EarlyExit, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Suffix};
 use crate::model::{Config, Decoder, ForwardError, Logits, Node, Parent, Pass};
 use crate::telemetry::{StepRecord, StepSettings};
 use crate::tree::TokenId;
@@ -172,8 +172,10 @@ pub fn session(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) -
     let drafters: Vec<Box<dyn Drafter>> = vec![
         Box::new(NoDraft),
         Box::new(Ngram::default()),
+        Box::new(Suffix::default()),
         Box::new(EarlyExit::new(1, LAYERS).unwrap()),
         Box::new(ModelDrafter::new(second, "second", vocab).unwrap()),
+        Box::new(Mix::new(vec![Box::new(Suffix::default()), Box::new(EarlyExit::new(1, LAYERS).unwrap())]).unwrap()),
         Box::new(Oracle::default()),
     ];
     let bytes = (0..vocab).map(|t| vec![b'a' + t as u8].into()).collect();

@@ -15,7 +15,7 @@ mod slots;
 pub mod tokenizer;
 pub mod weights;
 
-pub use head::{About, ARCHITECTURE as HEAD_ARCHITECTURE, Head};
+pub use head::{ARCHITECTURE as HEAD_ARCHITECTURE, About, Head};
 pub use load::{LoadError, Model};
 pub use tokenizer::{Tokenizer, same_vocabulary};
 

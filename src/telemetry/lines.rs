@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::{
-    CurvePoint, FluidKind, Look, Losses, MissSummary, OracleMean, Reached, SpeedUp, StageTimes, StepRecord, StepSettings, Summary,
+    CalibrationSummary, CurvePoint, FluidKind, Look, Losses, MissSummary, OracleMean, Origins, Reached, SpeedUp, StageTimes,
+    StepRecord, StepSettings, Summary,
 };
 
 /// One line of JSON.
@@ -82,6 +83,8 @@ pub struct SummaryLine {
     curve: Vec<CurvePoint>,
     kinds: Vec<FluidKind>,
     speed_up: SpeedUp,
+    origins: Origins,
+    calibration: CalibrationSummary,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -122,6 +125,8 @@ impl From<Summary> for SummaryLine {
             curve: s.curve,
             kinds: s.kinds,
             speed_up: s.speed_up,
+            origins: s.origins,
+            calibration: s.calibration,
         }
     }
 }
@@ -252,8 +257,8 @@ mod tests {
         assert!(number("/speed_up/ceiling/speed_up") >= 1.0 && number("/reached/share/low") > 0.0);
         let mut keys: Vec<&str> = summary.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
-        let want = "accepted_mean autoregressive_tokens_per_second ceilings curve expected_accepted_mean kinds losses misses mu mu2 \
-                    oracle reached speed_up steps text_sha256 time tokens tokens_per_second tokens_per_step type";
+        let want = "accepted_mean autoregressive_tokens_per_second calibration ceilings curve expected_accepted_mean kinds losses misses mu \
+                    mu2 oracle origins reached speed_up steps text_sha256 time tokens tokens_per_second tokens_per_step type";
         assert_eq!(keys.join(" "), want);
         let mut ceilings: Vec<&str> = summary["ceilings"].as_object().unwrap().keys().map(String::as_str).collect();
         ceilings.sort_unstable();

@@ -27,6 +27,15 @@ pub struct TreeRecord {
     pub p_plain: Vec<f64>,
     /// The drafter's probability of the node after its parent (1 for the root).
     pub q: Vec<f64>,
+    /// What that q was worth by what was seen before this step: the p that was to be expected (1 for the root).
+    #[serde(default)]
+    pub calibrated: Vec<f64>,
+    /// Who proposed the node, by its place in `members`, where several did the one that gave it most; null for the root.
+    #[serde(default)]
+    pub origin: Vec<Option<usize>>,
+    /// The drafters whose candidates the tree is made of.
+    #[serde(default)]
+    pub members: Vec<String>,
     /// Rank of the node's token under the target after its parent, 0 for the arg-max (0 for the root).
     pub rank: Vec<usize>,
 }
@@ -190,6 +199,9 @@ pub struct StepRecord {
     pub emitted_text: Vec<String>,
     /// E[accepted | T] = sum of pi over the tree.
     pub expected_accepted: f64,
+    /// What went wrong while drafting and did not end the run, in one line; null where nothing did.
+    #[serde(default)]
+    pub notice: Option<String>,
     /// The refusal that ended the step; null where nothing was drafted on purpose, and where the text ended.
     #[serde(default)]
     pub miss: Option<Miss>,

@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BudgetCurve, Causes, Ceilings, Fluid, FluidKind, Ladder, Look, Losses, Miss, MissedToken, Misses, Reached, StageTimes,
-    StepRecord, TokenClass,
+    BudgetCurve, CalibrationSummary, Causes, Ceilings, Fluid, FluidKind, Ladder, Look, Losses, Miss, MissedToken, Misses,
+    Origins, Reached, StageTimes, StepRecord, TokenClass, Told,
 };
 use crate::dist::Moments;
 use crate::theory::cost::Cost;
@@ -57,6 +57,10 @@ pub struct Summary {
     pub kinds: Vec<FluidKind>,
     /// Speed-ups over plain decoding.
     pub speed_up: SpeedUp,
+    /// Nodes by who proposed them.
+    pub origins: Origins,
+    /// How well the drafter's probabilities were what they said.
+    pub calibration: CalibrationSummary,
 }
 
 /// Means over the steps that were looked at.
@@ -190,6 +194,7 @@ pub struct Tally {
     ladder: Ladder,
     misses: Misses,
     curve: BudgetCurve,
+    told: Told,
     /// The last step, for a look at it that follows: its prompt, number, E\[X | T\], and miss.
     last: Option<(String, usize, f64, Option<Miss>)>,
     at_length: Option<Fluid>,
@@ -213,6 +218,8 @@ impl Tally {
             self.misses.add(miss, None);
         }
         self.curve.add(record);
+        self.told.add(record);
+        self.sums.origins.add(record);
         self.sums.reached = record.reached.filter(|reached| reached.share.is_some()).or(self.sums.reached);
         self.last = Some((record.prompt_id.clone(), record.step, record.expected_accepted, record.miss.clone()));
     }
@@ -280,6 +287,7 @@ impl Tally {
                 worst: self.misses.worst(WORST).into_iter().cloned().collect(),
             },
             curve: (1..=self.curve.budget()).map(point).collect(),
+            calibration: self.told.summary(),
             kinds: self.at_length.as_ref().map_or_else(Vec::new, |fluid| fluid.kinds.clone()),
             speed_up: SpeedUp::of(
                 (tokens_per_second, plain),

@@ -12,6 +12,9 @@ pub fn tree(nodes: &[(usize, f64)]) -> TreeRecord {
         p: vec![1.0],
         p_plain: vec![1.0],
         q: vec![1.0],
+        calibrated: vec![1.0],
+        origin: vec![None],
+        members: vec!["ngram".into()],
         rank: vec![0],
     };
     for (i, &(parent, p)) in nodes.iter().enumerate() {
@@ -22,6 +25,8 @@ pub fn tree(nodes: &[(usize, f64)]) -> TreeRecord {
         tree.p.push(p);
         tree.p_plain.push(p);
         tree.q.push(p);
+        tree.calibrated.push(p);
+        tree.origin.push(Some(0));
         tree.rank.push(0);
     }
     tree
@@ -54,6 +59,7 @@ pub fn record(tree: TreeRecord, path: &[usize], budget: usize) -> StepRecord {
         emitted: vec![0; path.len() + 1],
         emitted_text: vec![String::new(); path.len() + 1],
         expected_accepted: pi[1..].iter().sum::<f64>() + 0.0,
+        notice: None,
         miss: None,
         entropy: vec![],
         time: StageTimes::default(),

@@ -48,6 +48,10 @@ roles! {
     NodeBonus = "node.bonus", "The bonus token.";
     NodeRefused = "node.refused", "A node whose parent was reached while another token came.";
     NodeUnreached = "node.unreached", "A node whose parent was not reached.";
+    Origin1 = "origin.1", "A node that the first member of a mix proposed.";
+    Origin2 = "origin.2", "The second.";
+    Origin3 = "origin.3", "The third.";
+    Origin4 = "origin.4", "The fourth.";
     Branch = "branch", "Lines between nodes.";
     Plot = "plot", "The curve or the bars of a plot.";
     PlotMean = "plot.mean", "A mean in a plot.";
@@ -86,6 +90,11 @@ impl Role {
             5 => Role::Accepted5,
             _ => Role::Accepted6,
         }
+    }
+
+    /// The role of a node that the `member`-th member of a mix proposed, from 0.
+    pub fn origin(member: usize) -> Role {
+        [Role::Origin1, Role::Origin2, Role::Origin3, Role::Origin4][member % 4]
     }
 
     /// Whether `name` is a role or what roles fall back to.

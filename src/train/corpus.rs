@@ -203,15 +203,7 @@ mod tests {
     fn what_is_written_is_read_also_after_a_break() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("corpus");
-        let about = About {
-            form: 1,
-            model: "m".into(),
-            dim: 2,
-            after: vec![1, 3],
-            prompts: "p".into(),
-            seed: 1,
-            max_tokens: 9,
-        };
+        let about = About { form: 1, model: "m".into(), dim: 2, after: vec![1, 3], prompts: "p".into(), seed: 1, max_tokens: 9 };
         let text = |n: u32| Text {
             prompt: n,
             prompt_tokens: 1,

@@ -104,7 +104,9 @@ pub fn gather(
             branch.read(decoder.logits(i))?;
         }
         let stop = model.tokenizer().stop();
-        let ended = |b: &Branch| b.tokens.last().is_some_and(|t| stop.contains(t)) || b.tokens.len() >= b.prompt_tokens + writing.max_tokens;
+        let ended = |b: &Branch| {
+            b.tokens.last().is_some_and(|t| stop.contains(t)) || b.tokens.len() >= b.prompt_tokens + writing.max_tokens
+        };
         let mut i = 0;
         while i < branches.len() {
             if !ended(&branches[i]) {
@@ -199,12 +201,6 @@ impl Branch {
             let row = decoder.hidden(decoder.len() + slot..decoder.len() + slot + 1).ok_or(TrainError::Device)?;
             hidden.extend(row.iter().map(|&x| f16::from_f32(x.clamp(-65504.0, 65504.0))));
         }
-        Ok(Text {
-            prompt: self.prompt,
-            prompt_tokens: self.prompt_tokens as u32,
-            tokens: self.tokens,
-            hidden,
-            laws: self.laws,
-        })
+        Ok(Text { prompt: self.prompt, prompt_tokens: self.prompt_tokens as u32, tokens: self.tokens, hidden, laws: self.laws })
     }
 }

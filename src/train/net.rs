@@ -90,7 +90,8 @@ impl Net {
             let mixed = self.attention(&query, &pasts, n)?;
             let x = (x + self.linear(&mixed, "blk.0.attn_output.weight")?)?;
             let normed = self.norm(&x, "blk.0.ffn_norm.weight")?;
-            let gated = (self.linear(&normed, "blk.0.ffn_gate.weight")?.silu()? * self.linear(&normed, "blk.0.ffn_up.weight")?)?;
+            let gated =
+                (self.linear(&normed, "blk.0.ffn_gate.weight")?.silu()? * self.linear(&normed, "blk.0.ffn_up.weight")?)?;
             let out = (x + self.linear(&gated, "blk.0.ffn_down.weight")?)?;
             let logits = self.linear(&self.norm(&out, "output_norm.weight")?, "output.weight")?;
             state = shift(&out, 0, 1)?;
@@ -116,8 +117,9 @@ impl Net {
     fn attention(&self, query: &Tensor, pasts: &[Past], n: usize) -> Result<Tensor> {
         let newest = pasts.len() - 1;
         let scale = 1.0 / (self.sizes.head_dim as f64).sqrt();
-        let mask: Vec<f32> =
-            (0..n).flat_map(|i| (0..n).map(move |j| if j + newest <= i || (i < newest && j == 0) { 0.0 } else { f32::NEG_INFINITY })).collect();
+        let mask: Vec<f32> = (0..n)
+            .flat_map(|i| (0..n).map(move |j| if j + newest <= i || (i < newest && j == 0) { 0.0 } else { f32::NEG_INFINITY }))
+            .collect();
         let mask = Tensor::from_vec(mask, (n, n), query.device())?;
         let mut scores = vec![(query.matmul(&pasts[0].key.t()?)? * scale)?.broadcast_add(&mask)?];
         for (m, past) in pasts.iter().enumerate().skip(1) {
@@ -138,10 +140,10 @@ impl Net {
     fn angles(&self, n: usize, device: &Device) -> Result<(Tensor, Tensor)> {
         let half = self.sizes.head_dim / 2;
         let frequency = |i: usize| f64::from(self.sizes.rope_base).powf(-(i as f64) / half as f64);
-        let angles: Vec<f64> = (0..n).flat_map(|p| (0..half).map(move |i| (p, i))).map(|(p, i)| p as f64 * frequency(i)).collect();
-        let part = |f: fn(f64) -> f64| {
-            Tensor::from_vec(angles.iter().map(|&a| f(a) as f32).collect::<Vec<_>>(), (n, half), device)
-        };
+        let angles: Vec<f64> =
+            (0..n).flat_map(|p| (0..half).map(move |i| (p, i))).map(|(p, i)| p as f64 * frequency(i)).collect();
+        let part =
+            |f: fn(f64) -> f64| Tensor::from_vec(angles.iter().map(|&a| f(a) as f32).collect::<Vec<_>>(), (n, half), device);
         Ok((part(f64::cos)?, part(f64::sin)?))
     }
 }

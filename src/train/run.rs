@@ -234,12 +234,10 @@ impl<'a> Run<'a> {
                     values
                 }
                 "fuse_norm.weight" | "token_norm.weight" | "state_norm.weight" => vec![1.0; rows * cols],
-                "output.weight" => {
-                    (self.tokens.iter())
-                        .map(|&t| weights.read_values(weights.head(), t as usize..t as usize + 1))
-                        .collect::<Result<Vec<_>, _>>()?
-                        .concat()
-                }
+                "output.weight" => (self.tokens.iter())
+                    .map(|&t| weights.read_values(weights.head(), t as usize..t as usize + 1))
+                    .collect::<Result<Vec<_>, _>>()?
+                    .concat(),
                 "output_norm.weight" => weights.read_vector(name)?,
                 layer => weights.read_values(&layer.replace("blk.0.", &format!("blk.{last}.")), 0..rows)?,
             };
@@ -309,7 +307,8 @@ impl<'a> Run<'a> {
         for &token in &text.tokens[from + 1..to + 1] {
             embedded.extend_from_slice(&self.embedding[token as usize * dim..][..dim]);
         }
-        let (mut rows, mut weights, mut counts, mut best) = (vec![0u32; n * TOP], vec![0f32; n * TOP], vec![0f32; n], vec![None; n]);
+        let (mut rows, mut weights, mut counts, mut best) =
+            (vec![0u32; n * TOP], vec![0f32; n * TOP], vec![0f32; n], vec![None; n]);
         for i in 0..n {
             let law = &text.laws[(from + i + 1) * TOP..][..TOP];
             // The answer begins with the law after the prompt's last token.

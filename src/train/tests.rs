@@ -48,7 +48,8 @@ fn net() -> Net {
     for (i, (name, rows, cols)) in sizes.tensors().into_iter().enumerate() {
         let norm = name.ends_with("norm.weight");
         let size = if norm { 0.4 } else { 4.0 / (cols as f32).sqrt() };
-        let values: Vec<f32> = numbers(rows * cols, i as u32 + 1, size).into_iter().map(|x| if norm { x + 1.0 } else { x }).collect();
+        let values: Vec<f32> =
+            numbers(rows * cols, i as u32 + 1, size).into_iter().map(|x| if norm { x + 1.0 } else { x }).collect();
         let shape = if rows == 1 { vec![cols] } else { vec![rows, cols] };
         vars.insert(name, Var::from_vec(values, shape, &Device::Cpu).unwrap());
     }
@@ -111,7 +112,9 @@ fn a_head_that_drafts_is_the_network_that_was_trained() {
         decoder.discard();
         // The same again, told in two parts.
         let width = FUSED * CONFIG.dim;
-        decoder.append_with(&[Node { parent: Parent::Context, ..nodes[entry] }], &hidden[entry * width..][..width], Pass::FULL).unwrap();
+        decoder
+            .append_with(&[Node { parent: Parent::Context, ..nodes[entry] }], &hidden[entry * width..][..width], Pass::FULL)
+            .unwrap();
         close(decoder.logits(0), 0, entry);
         decoder.commit(&[0]).unwrap();
         let rest: Vec<Node> = (entry + 1..n)
@@ -128,14 +131,16 @@ fn the_loss_and_its_gradient_are_those_of_the_composed_operations() {
     let (n, vocab) = (5, 60);
     let logits = Var::from_vec(numbers(n * vocab, 3, 9.0), (n, vocab), &Device::Cpu).unwrap();
     let rows: Vec<u32> = (0..n * TOP).map(|i| (i * 7 % vocab) as u32).collect();
-    let weights: Vec<f32> = numbers(n * TOP, 9, 1.0).into_iter().enumerate().map(|(i, w)| if i / TOP == 2 { 0.0 } else { w.abs() }).collect();
+    let weights: Vec<f32> =
+        numbers(n * TOP, 9, 1.0).into_iter().enumerate().map(|(i, w)| if i / TOP == 2 { 0.0 } else { w.abs() }).collect();
     let loss = logits.apply_op1(SoftCross { rows: rows.clone(), weights: weights.clone() }).unwrap();
     let grads = loss.backward().unwrap();
 
     let mut goal = vec![0f32; n * vocab];
     rows.iter().zip(&weights).enumerate().for_each(|(k, (&row, &w))| goal[k / TOP * vocab + row as usize] += w);
     let goal = Tensor::from_vec(goal, (n, vocab), &Device::Cpu).unwrap();
-    let composed = (candle_nn::ops::log_softmax(logits.as_tensor(), 1).unwrap() * goal).unwrap().sum_all().unwrap().neg().unwrap();
+    let composed =
+        (candle_nn::ops::log_softmax(logits.as_tensor(), 1).unwrap() * goal).unwrap().sum_all().unwrap().neg().unwrap();
     let want = composed.backward().unwrap();
     let (a, b) = (loss.to_scalar::<f32>().unwrap(), composed.to_scalar::<f32>().unwrap());
     assert!((a / b - 1.0).abs() < 1e-5, "{a} for {b}");

@@ -18,7 +18,7 @@ pub enum Form {
     Normal,
     /// Two columns, with the ladder of losses.
     Wide,
-    /// Three columns with all panes, and definitions.
+    /// Three columns with all panes but the calibration, and definitions.
     Huge,
 }
 
@@ -115,7 +115,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
             panes.push((Pane::Tree, main.take(height * 28 / 100)));
             panes.push((Pane::Gauge, main.take(6)));
             panes.push((Pane::Speed, main.take(4)));
-            match guest(state.focus, &[Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Steps]) {
+            match guest(state.focus, &[Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Calibration, Pane::Steps]) {
                 Some(guest) => panes.push((guest, main.rest())),
                 None => {
                     panes.push((Pane::Accepted, main.take(6)));
@@ -130,7 +130,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
             if let [left, right] = cut.as_mut_slice() {
                 panes.push((Pane::Text, left.take(top.height * 40 / 100)));
                 panes.push((Pane::Tree, left.rest()));
-                match guest(state.focus, &[Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Steps]) {
+                match guest(state.focus, &[Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Calibration, Pane::Steps]) {
                     Some(guest) => panes.push((guest, right.take(top.height.saturating_sub(4)))),
                     None => {
                         panes.push((Pane::Entropy, right.take(top.height.saturating_sub(10))));
@@ -152,7 +152,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
                 panes.push((Pane::Entropy, right.take(top.height.saturating_sub(12 + ladder))));
                 panes.push((Pane::Accepted, right.take(7)));
                 panes.push((Pane::Speed, right.take(5)));
-                let guest = guest(state.focus, &[Pane::Curve, Pane::Misses, Pane::Steps]);
+                let guest = guest(state.focus, &[Pane::Curve, Pane::Misses, Pane::Calibration, Pane::Steps]);
                 panes.push((guest.unwrap_or(Pane::Ladder), right.rest()));
             }
             panes.push((Pane::Gauge, main.rest()));
@@ -171,7 +171,8 @@ pub fn places(area: Rect, state: &State) -> Frame {
                 panes.push((Pane::Steps, middle.rest()));
                 panes.push((Pane::Accepted, right.take(part(24))));
                 panes.push((Pane::Speed, right.take(part(36))));
-                panes.push((Pane::Curve, right.rest()));
+                let guest = guest(state.focus, &[Pane::Calibration]);
+                panes.push((guest.unwrap_or(Pane::Curve), right.rest()));
             }
             let mut bottom = columns(main.rest(), &[2 * third + 1], &mut rules);
             if let [gauge, words] = bottom.as_mut_slice() {

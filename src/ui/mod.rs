@@ -100,6 +100,7 @@ fn body(state: &State, pane: Pane, form: Form, pen: &mut Pen) -> usize {
         Pane::Ladder => views::ladder(state, pen),
         Pane::Curve => views::curve(state, pen),
         Pane::Misses => views::misses(state, pen),
+        Pane::Calibration => views::calibration(state, pen),
         Pane::Steps => views::steps(state, pen),
     }
     0

@@ -164,6 +164,10 @@ impl Script {
             }
         };
         let root = (self.draw() * WORDS.len() as f64) as u32;
+        let members: Vec<String> = match settings.drafter.as_str() {
+            "mix" => ["suffix", "early-exit"].map(String::from).to_vec(),
+            alone => vec![alone.to_owned()],
+        };
         let mut tree = TreeRecord {
             tokens: vec![root],
             text: vec![WORDS[root as usize].into()],
@@ -172,6 +176,9 @@ impl Script {
             p: vec![1.0],
             p_plain: vec![1.0],
             q: vec![1.0],
+            calibrated: vec![1.0],
+            origin: vec![None],
+            members: members.clone(),
             rank: vec![0],
         };
         let mut laws = vec![self.law(warp)];
@@ -204,6 +211,9 @@ impl Script {
             tree.p.push(warped(&laws[parent])[rank].1);
             tree.p_plain.push(p_plain);
             tree.q.push(q);
+            // The made-up drafter says too little.
+            tree.calibrated.push((q / 0.85).min(0.99));
+            tree.origin.push(Some(usize::from(node % 3 > 0) % members.len()));
             tree.rank.push(rank);
             let law = self.law(warp);
             laws.push(law.clone());
@@ -287,6 +297,7 @@ impl Script {
             bonus_q: None,
             emitted_text: emitted.iter().map(|&t| WORDS[t as usize].into()).collect(),
             expected_accepted: expected,
+            notice: None,
             miss,
             reached: self.reached,
             time: StageTimes { draft: 0.0004 * drafted as f64, verify, other: 0.0011 },

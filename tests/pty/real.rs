@@ -37,7 +37,7 @@ fn a_session_from_start_to_quit() {
     t.send(".");
     t.wait("one step more", |s| number(s, "step ") == Some(before + 1));
     t.send("d.");
-    t.wait("the next drafter", |s| s.contains("early-exit · best-first") && number(s, "step ") == Some(before + 2));
+    t.wait("the next drafter", |s| s.contains("suffix · best-first") && number(s, "step ") == Some(before + 2));
     t.send("T.");
     t.wait("the temperature", |s| s.contains("T 0.2") && number(s, "step ") == Some(before + 3));
     t.resize(120, 40);

@@ -4,9 +4,10 @@ use super::program::{Program, lines, texts};
 
 /// Each drafter, both shapes, budgets from the smallest that drafts to a large one. `cargo bench --bench lossless` has
 /// all of them, over files of prompts.
-const SETTINGS: [(&str, &str, &str); 6] = [
+const SETTINGS: [(&str, &str, &str); 7] = [
     ("ngram", "chain", "8"),
     ("ngram", "best-first", "64"),
+    ("suffix", "best-first", "16"),
     ("early-exit", "chain", "2"),
     ("early-exit", "best-first", "12"),
     ("model", "chain", "5"),

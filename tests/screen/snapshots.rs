@@ -77,7 +77,7 @@ fn a_large_budget_breaks_the_ruler() {
 #[test]
 fn losses_in_turn() {
     let mut state = running(&settings("early-exit", 16, 1.0), 120);
-    for pane in ["ladder", "curve", "misses"] {
+    for pane in ["ladder", "curve", "misses", "calibration"] {
         press(&mut state, &["l"]);
         for (width, height) in [(40, 12), (80, 24)] {
             assert_snapshot!(format!("{pane}_{width}x{height}"), screen(&state, width, height));
@@ -85,6 +85,10 @@ fn losses_in_turn() {
         let buffer = drawn(&state, &theme("mono", true), 80, 24);
         assert_snapshot!(format!("{pane}_ascii_80x24"), text(&buffer));
     }
+    for (width, height) in [(120, 40), (200, 60)] {
+        assert_snapshot!(format!("calibration_{width}x{height}"), screen(&state, width, height));
+    }
+    state.focus = speclight::app::Pane::Misses;
     assert_snapshot!("misses_120x40", screen(&state, 120, 40));
 }
 

@@ -223,7 +223,7 @@ fn how_often_steps_are_looked_at_goes_round() {
 #[test]
 fn the_panes_of_losses_take_turns() {
     let mut state = running(&settings("ngram", 16, 1.0), 3);
-    for pane in [Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Text, Pane::Ladder] {
+    for pane in [Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Calibration, Pane::Text, Pane::Ladder] {
         press(&mut state, &["l"]);
         assert_eq!(state.focus, pane);
     }

@@ -247,6 +247,7 @@ mod tests {
             emitted: vec![0; texts.len()],
             emitted_text: texts.iter().map(|text| (*text).to_owned()).collect(),
             expected_accepted: 0.0,
+            notice: None,
             miss: None,
             reached: None,
             entropy: Vec::new(),

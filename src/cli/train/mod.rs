@@ -116,7 +116,13 @@ fn again_with_one_thread() -> anyhow::Result<ExitCode> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Line<'a> {
-    Train { version: &'static str, model: &'a str, texts: usize, tokens: usize, options: &'a train::Options },
+    Train {
+        version: &'static str,
+        model: &'a str,
+        texts: usize,
+        tokens: usize,
+        options: &'a train::Options,
+    },
     Step {
         #[serde(flatten)]
         report: &'a Report,

@@ -2,6 +2,12 @@
 
 mod best_first;
 mod chain;
+mod fixed;
+mod levels;
+mod planned;
+
+pub use fixed::Widths;
+pub use planned::{Plan, Planner};
 
 use super::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
@@ -11,25 +17,40 @@ use crate::tree::{TokenId, TokenTree};
 pub enum Shape {
     /// The drafter's best token at each depth.
     Chain,
+    /// So many children for each node of a depth.
+    Fixed(Widths),
     /// The nodes of highest path probability under the drafter.
     BestFirst,
+    /// The tree that is best on average, by how often children of each rank were accepted.
+    Static,
 }
 
 impl Shape {
-    /// All shapes.
-    pub const ALL: [Shape; 2] = [Shape::Chain, Shape::BestFirst];
+    /// All shapes, in the order of the key.
+    pub const ALL: [Shape; 4] = [Shape::Chain, Shape::Fixed(Widths::USUAL), Shape::BestFirst, Shape::Static];
 
-    /// Its name, as the person types it.
-    pub fn name(self) -> &'static str {
+    /// Its name, as the person types it; of a fixed one with its widths, where they are not the usual ones.
+    pub fn name(self) -> String {
         match self {
-            Shape::Chain => "chain",
-            Shape::BestFirst => "best-first",
+            Shape::Chain => "chain".into(),
+            Shape::Fixed(Widths::USUAL) => "fixed".into(),
+            Shape::Fixed(widths) => format!("fixed {widths}"),
+            Shape::BestFirst => "best-first".into(),
+            Shape::Static => "static".into(),
         }
+    }
+
+    /// A fixed one with these widths; any other as it is.
+    pub fn with(self, widths: Widths) -> Shape {
+        if matches!(self, Shape::Fixed(_)) { Shape::Fixed(widths) } else { self }
     }
 
     /// The shape of this name.
     pub fn named(name: &str) -> Option<Shape> {
-        Shape::ALL.into_iter().find(|shape| shape.name() == name)
+        match name.strip_prefix("fixed ") {
+            Some(widths) => widths.parse().ok().map(Shape::Fixed),
+            None => Shape::ALL.into_iter().find(|shape| shape.name() == name),
+        }
     }
 }
 
@@ -98,16 +119,23 @@ impl Draft {
     }
 }
 
-/// Grows the tree of one step: the drafter begins, proposes and ends, also when it fails on the way.
+/// Grows the tree of one step: the drafter begins, proposes and ends, also when it fails on the way. `plan` is the form of
+/// [`Shape::Static`].
 ///
 /// # Errors
 /// See [`DraftError`].
-pub fn grow(shape: Shape, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits) -> Result<Draft, DraftError> {
+pub fn grow(shape: Shape, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits, plan: &Plan) -> Result<Draft, DraftError> {
+    drafter.limits(limits);
     let grown = drafter.begin(cx).and_then(|()| {
         let root = cx.tokens.last().copied().ok_or_else(|| DraftError::Unfit("there is no text to draft from".into()))?;
         match shape {
             Shape::Chain => chain::grow(root, drafter, cx, limits),
             Shape::BestFirst => best_first::grow(root, drafter, cx, limits),
+            Shape::Fixed(widths) => {
+                let drafted = limits.budget.saturating_sub(1);
+                levels::grow(root, drafter, cx, limits, |depth, rank| (rank < widths.at(depth, drafted)).then_some(depth + 1))
+            }
+            Shape::Static => levels::grow(root, drafter, cx, limits, |node, rank| plan.child(node, rank)),
         }
     });
     drafter.end(cx);

@@ -75,7 +75,8 @@ impl Front {
     /// If reading fails, or the widths do not fit.
     pub fn load(weights: &Weights, target: &Arc<Llama>, mut mat: impl FnMut(&str) -> Mat) -> Result<Front, LoadError> {
         let dim = weights.config().dim;
-        let error = |what: String| Err(LoadError::file(weights.path(), what, None, "train a head for this model: speclight train"));
+        let error =
+            |what: String| Err(LoadError::file(weights.path(), what, None, "train a head for this model: speclight train"));
         let of_target = target.config().dim;
         if dim != of_target || !dim.is_multiple_of(BLOCK) {
             return error(format!("has states of width {dim}, and the target's have {of_target} (in whole blocks of {BLOCK})"));

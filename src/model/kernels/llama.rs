@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::attention::{Attention, Paths};
 use super::cache::Cache;
 use super::front::{self, Front, States};
+use super::hidden::Hidden;
 use super::memory::Shared;
 use super::pool::{Pool, Worker};
-use super::hidden::Hidden;
 use super::scratch::Scratch;
 use super::tile::{BLOCK, Mat, Packing, ROWS, pack_tile, unpack_row};
 use super::{Acts, Kernel, Out};
@@ -95,12 +95,7 @@ impl Llama {
         Self::build(weights, threads, kernel, None)
     }
 
-    fn build(
-        weights: &Weights,
-        threads: usize,
-        kernel: &'static Kernel,
-        target: Option<&Arc<Llama>>,
-    ) -> Result<Self, LoadError> {
+    fn build(weights: &Weights, threads: usize, kernel: &'static Kernel, target: Option<&Arc<Llama>>) -> Result<Self, LoadError> {
         let config = weights.config().clone();
         let mut plans: Vec<Plan> = Vec::new();
         let mut size = 0;

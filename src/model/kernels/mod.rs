@@ -14,10 +14,10 @@ mod cache;
 mod check;
 mod decoder;
 mod dispatch;
-mod front;
-mod hidden;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod emulation;
+mod front;
+mod hidden;
 mod lanes;
 mod llama;
 mod memory;

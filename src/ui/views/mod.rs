@@ -1,6 +1,7 @@
 //! One file a view. Each is a function of the state that draws with a pen and knows nothing of the others.
 
 mod accepted;
+mod calibration;
 mod chrome;
 mod curve;
 mod entropy;
@@ -15,6 +16,7 @@ mod text;
 mod tree;
 
 pub use accepted::accepted;
+pub use calibration::calibration;
 pub use chrome::{divider, editor, figures, footer, header, loading, too_small};
 pub use curve::curve;
 pub use entropy::entropy;
@@ -44,6 +46,7 @@ pub fn summary(state: &State, pane: Pane, glyphs: &Glyphs) -> (Vec<String>, Role
         Pane::Ladder => ladder::summary(state),
         Pane::Curve => curve::summary(state),
         Pane::Misses => misses::summary(state),
+        Pane::Calibration => calibration::summary(state),
         Pane::Steps => (Vec::new(), Role::Label),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Pen, empty};
 use crate::app::State;
-use crate::telemetry::{StepRecord, TreeRecord};
+use crate::telemetry::{Origins, StepRecord, TreeRecord};
 use crate::theme::{Glyphs, Role};
 use crate::ui::number;
 
@@ -140,6 +140,31 @@ fn rows(record: &StepRecord, keep: &[bool], narrow: bool, glyphs: &Glyphs) -> Ve
     out
 }
 
+/// For each member of a mix a letter of its own; none where one drafter drafts alone.
+fn letters(tree: &TreeRecord) -> Vec<char> {
+    let mut letters: Vec<char> = Vec::new();
+    for name in tree.members.iter().filter(|_| tree.members.len() > 1) {
+        let own = name.chars().find(|c| c.is_ascii_alphanumeric() && !letters.contains(c));
+        letters.push(own.unwrap_or('?'));
+    }
+    letters
+}
+
+/// Who proposed how many of the nodes, and how many of those were accepted; the longest form first.
+fn origins(record: &StepRecord, letters: &[char]) -> Vec<String> {
+    let mut counts = Origins::default();
+    counts.add(record);
+    let each = |long: bool| {
+        let of = |(name, letter): (&String, &char)| {
+            let counts = counts.iter().find(|(own, _)| own == name).map(|(_, counts)| counts).unwrap_or_default();
+            let name = if long { format!("{letter} {name}") } else { letter.to_string() };
+            format!("{name} {}/{}", counts.accepted, counts.proposed)
+        };
+        record.tree.members.iter().zip(letters).map(of).collect::<Vec<_>>().join(", ")
+    };
+    vec![format!("accepted of proposed: {}", each(true)), each(true), each(false)]
+}
+
 /// What the title says.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
     let Some(step) = state.step() else { return (Vec::new(), Role::Label) };
@@ -159,7 +184,12 @@ pub fn tree(state: &State, pen: &mut Pen) {
     };
     let record = &step.record;
     let (width, mut height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
-    if let Some(words) = super::speed::chosen(state).filter(|_| height >= 7) {
+    let letters = letters(&record.tree);
+    let proposed = (!letters.is_empty()).then(|| origins(record, &letters));
+    for words in [super::speed::chosen(state), proposed].into_iter().flatten() {
+        if height < 7 {
+            break;
+        }
         height -= 1;
         let line = words.iter().find(|w| pen.measure(w) + 2 <= width).or(words.last());
         pen.text(1, height, &pen.shorten(line.map_or("", String::as_str), width.saturating_sub(2)), Role::Label);
@@ -190,6 +220,10 @@ pub fn tree(state: &State, pen: &mut Pen) {
         let (glyph, role) = row.fate.look(glyphs);
         let mut x = pen.text(1, y, &pen.shorten(&row.branches, words.saturating_sub(4)), Role::Branch);
         x = pen.text(x, y, glyph, role);
+        let member = row.node.and_then(|i| record.tree.origin.get(i).copied().flatten());
+        if let Some((member, letter)) = member.and_then(|member| Some((member, letters.get(member)?))) {
+            x = pen.text(x, y, letter.encode_utf8(&mut [0; 4]), Role::origin(member));
+        }
         let (text, p, q) = match row.node {
             Some(i) => (record.tree.text.get(i), record.tree.p.get(i), record.tree.q.get(i)),
             None => (Some(&record.bonus_text), record.entropy.last().map(|e| &e.p), record.bonus_q.as_ref()),

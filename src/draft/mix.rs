@@ -1,0 +1,275 @@
+//! Several drafters as one: their candidates in one tree, by a probability learnt from what they were worth.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::calibration::{Calibration, Observation, logistic, logit};
+use super::shape::Limits;
+use super::{Candidate, Context, DraftError, Drafter};
+use crate::tree::{TokenId, TokenTree};
+
+/// Members, at most.
+pub const MEMBERS: usize = 4;
+/// What a learning step moves the weights by, before it is divided by the root of the squares seen.
+const RATE: f64 = 0.15;
+/// Log odds that a token loses where a member that knows its place does not propose it, before anything was seen.
+const ABSENT: f64 = -1.5;
+/// Steps whose weights are kept for looks back: some kilobytes each.
+const PAST: usize = 2048;
+
+/// What the members say of one token after one node: the log odds of each by its calibrated q.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Word {
+    /// It knows nothing of the place.
+    Silent,
+    /// It proposes other tokens.
+    Other,
+    /// It proposes the token with this q, which is worth `odds`.
+    Proposed { q: f64, odds: f64 },
+}
+
+/// What all members say of a token.
+type Said = [Word; MEMBERS];
+
+/// A mixture in the domain of log odds, one set of weights for each pattern of words, learnt by gradient descent on the cross
+/// entropy with the target's p, its steps divided by the root of the squares seen: logistic mixing (Mattern 2012) with AdaGrad
+/// (Duchi et al. 2011).
+#[derive(Clone, Debug)]
+struct Weights {
+    /// What each member's q is worth.
+    known: Vec<Calibration>,
+    /// By pattern: the weight of each member's log odds and, last, of a constant; each with the squares of its gradients.
+    sets: HashMap<usize, [(f64, f64); MEMBERS + 1]>,
+}
+
+impl Weights {
+    fn pattern(said: &Said) -> usize {
+        said.iter().fold(0, |pattern, word| {
+            3 * pattern
+                + match word {
+                    Word::Silent => 0,
+                    Word::Other => 1,
+                    Word::Proposed { .. } => 2,
+                }
+        })
+    }
+
+    /// The inputs of the mixture.
+    fn inputs(said: &Said) -> [f64; MEMBERS + 1] {
+        let mut inputs = [1.0; MEMBERS + 1];
+        for (input, word) in inputs.iter_mut().zip(said) {
+            *input = if let Word::Proposed { odds, .. } = word { *odds } else { 0.0 };
+        }
+        inputs
+    }
+
+    /// The weights of a pattern that was not met yet: the members that propose the token share its odds, the others take some.
+    fn first(said: &Said) -> [(f64, f64); MEMBERS + 1] {
+        let proposed = said.iter().filter(|word| matches!(word, Word::Proposed { .. })).count();
+        let absent = said.iter().filter(|word| matches!(word, Word::Other)).count();
+        let mut set = [(1.0 / (proposed.max(1) as f64).sqrt(), 0.0); MEMBERS + 1];
+        set[MEMBERS].0 = ABSENT * absent as f64;
+        set
+    }
+
+    fn set(&self, said: &Said) -> [(f64, f64); MEMBERS + 1] {
+        self.sets.get(&Self::pattern(said)).copied().unwrap_or_else(|| Self::first(said))
+    }
+
+    fn p(&self, said: &Said) -> f64 {
+        logistic(self.set(said).iter().zip(Self::inputs(said)).map(|((weight, _), input)| weight * input).sum())
+    }
+
+    /// Learns from a node: what was said of it, the probability that its parent was reached, and the target's p.
+    fn learn(&mut self, said: &Said, reach: f64, p: f64) {
+        let error = reach * (self.p(said) - p);
+        let mut set = self.set(said);
+        for ((weight, squares), input) in set.iter_mut().zip(Self::inputs(said)) {
+            let gradient = error * input;
+            *squares += gradient * gradient;
+            if *squares > 0.0 {
+                *weight -= RATE * gradient / (1.0 + *squares).sqrt();
+            }
+        }
+        self.sets.insert(Self::pattern(said), set);
+    }
+}
+
+/// Asks each of its members about each node and merges what they propose. A node that one proposed and that the tree holds is shown
+/// to all of them, so that each can go on below the others' nodes.
+pub struct Mix {
+    members: Vec<Box<dyn Drafter>>,
+    weights: Weights,
+    /// The weights before each of the last steps of this text, by the count of its tokens.
+    past: VecDeque<(usize, Weights)>,
+    /// This step: what was said of a token below a node, and the node that it became, both as numbered while the tree grew.
+    said: HashMap<(usize, TokenId), (Said, Option<usize>)>,
+}
+
+impl Mix {
+    /// A mixture of these.
+    ///
+    /// # Errors
+    /// Unless there are two to four of them, none twice.
+    pub fn new(members: Vec<Box<dyn Drafter>>) -> Result<Self, DraftError> {
+        let names: Vec<&str> = members.iter().map(|member| member.name()).collect();
+        let twice = names.iter().enumerate().any(|(i, name)| names[..i].contains(name));
+        if !(2..=MEMBERS).contains(&members.len()) || twice {
+            return Err(DraftError::Unfit(format!("a mix of {}: give two to {MEMBERS} different drafters", names.join(","))));
+        }
+        let weights = Weights { known: vec![Calibration::default(); members.len()], sets: HashMap::new() };
+        Ok(Self { members, weights, past: VecDeque::new(), said: HashMap::new() })
+    }
+
+    /// Calls `f` with each node of a tree grown in this step, its parent, and what was said of it.
+    fn each(&self, tree: &TokenTree, mut f: impl FnMut(usize, usize, &Said)) {
+        // The nodes of the tree as they were numbered while it grew.
+        let mut grown: Vec<Option<usize>> = vec![Some(0)];
+        for i in tree.nodes() {
+            let parent = tree.parent(i).unwrap_or(0);
+            let said = grown[parent].and_then(|parent| self.said.get(&(parent, tree.token(i))));
+            grown.push(said.and_then(|(_, node)| *node));
+            if let Some((said, _)) = said {
+                f(i, parent, said);
+            }
+        }
+    }
+
+    /// Merges what the members proposed below `node`, the best `width`.
+    fn merge(&mut self, node: usize, depth: usize, lists: &[Vec<Candidate>], width: usize) -> Vec<Candidate> {
+        let mut nothing: Said = [Word::Silent; MEMBERS];
+        for (word, list) in nothing.iter_mut().zip(lists) {
+            *word = if list.is_empty() { Word::Silent } else { Word::Other };
+        }
+        let mut all: Vec<(usize, Candidate)> =
+            lists.iter().enumerate().flat_map(|(m, list)| list.iter().map(move |&c| (m, c))).collect();
+        all.sort_by_key(|(_, candidate)| candidate.token);
+        let mut tokens: Vec<(TokenId, Said)> = Vec::with_capacity(all.len());
+        for (m, Candidate { token, q }) in all {
+            if tokens.last().is_none_or(|(last, _)| *last != token) {
+                tokens.push((token, nothing));
+            }
+            if let Some((_, said)) = tokens.last_mut() {
+                said[m] = Word::Proposed { q, odds: logit(self.weights.known[m].p(q, depth)) };
+            }
+        }
+        let mut best: Vec<Candidate> =
+            tokens.iter().map(|(token, said)| Candidate { token: *token, q: self.weights.p(said) }).collect();
+        self.said.extend(tokens.into_iter().map(|(token, said)| ((node, token), (said, None))));
+        let sum: f64 = best.iter().map(|c| c.q).sum();
+        if sum > 1.0 {
+            best.iter_mut().for_each(|c| c.q /= sum);
+        }
+        best.sort_by(|a, b| b.q.total_cmp(&a.q).then(a.token.cmp(&b.token)));
+        best.truncate(width);
+        best
+    }
+}
+
+impl Drafter for Mix {
+    fn name(&self) -> &'static str {
+        "mix"
+    }
+
+    fn cost(&self) -> String {
+        let each: Vec<String> = self.members.iter().map(|m| format!("{}: {}", m.name(), m.cost())).collect();
+        each.join("; ")
+    }
+
+    fn members(&self) -> Vec<&'static str> {
+        self.members.iter().map(|member| member.name()).collect()
+    }
+
+    fn reset(&mut self) {
+        self.members.iter_mut().for_each(|member| member.reset());
+        self.past.clear();
+        self.said.clear();
+    }
+
+    fn limits(&mut self, limits: Limits) {
+        self.members.iter_mut().for_each(|member| member.limits(limits));
+    }
+
+    fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
+        self.said.clear();
+        // Begun again without a step between, it is the same place.
+        if self.past.back().is_none_or(|(tokens, _)| *tokens != cx.tokens.len()) {
+            self.past.push_back((cx.tokens.len(), self.weights.clone()));
+            if self.past.len() > PAST {
+                self.past.pop_front();
+            }
+        }
+        self.members.iter_mut().try_for_each(|member| member.begin(cx))
+    }
+
+    fn propose(
+        &mut self,
+        cx: &mut Context,
+        tree: &TokenTree,
+        nodes: &[usize],
+        width: usize,
+    ) -> Result<Vec<Vec<Candidate>>, DraftError> {
+        for &node in nodes {
+            let key = tree.parent(node).map(|parent| (parent, tree.token(node)));
+            if let Some((_, number)) = key.and_then(|key| self.said.get_mut(&key)) {
+                *number = Some(node);
+            }
+        }
+        // Each member once, with all nodes: a member that runs a model makes one pass.
+        let mut told = Vec::with_capacity(self.members.len());
+        for member in &mut self.members {
+            told.push(member.propose(cx, tree, nodes, width)?);
+        }
+        let below = |(i, &node): (usize, &usize)| {
+            let lists: Vec<Vec<Candidate>> =
+                told.iter_mut().map(|lists| lists.get_mut(i).map(std::mem::take).unwrap_or_default()).collect();
+            self.merge(node, tree.depth(node) + 1, &lists, width)
+        };
+        Ok(nodes.iter().enumerate().map(below).collect())
+    }
+
+    fn origins(&self, tree: &TokenTree) -> Vec<usize> {
+        let mut origins = vec![0; tree.len()];
+        self.each(tree, |i, _, said| {
+            let odds = |word: &Word| if let Word::Proposed { odds, .. } = word { *odds } else { f64::NEG_INFINITY };
+            // The first of those who say the same.
+            let best = (0..self.members.len()).rev().max_by(|&a, &b| odds(&said[a]).total_cmp(&odds(&said[b])));
+            origins[i] = best.unwrap_or(0);
+        });
+        origins
+    }
+
+    fn learn(&mut self, tree: &TokenTree, p: &[f64]) {
+        let reached = tree.path_products(|i| p.get(i).copied().unwrap_or(0.0));
+        let mut seen: Vec<(Said, Observation)> = Vec::with_capacity(tree.drafted());
+        self.each(tree, |i, parent, said| {
+            let (reach, p) = (reached[parent], p.get(i).copied().unwrap_or(0.0));
+            seen.push((*said, Observation { q: tree.q(i), depth: tree.depth(i), reach, p }));
+        });
+        for (m, known) in self.weights.known.iter_mut().enumerate() {
+            known.learn(seen.iter().filter_map(|(said, seen)| match said[m] {
+                Word::Proposed { q, .. } => Some(Observation { q, ..*seen }),
+                Word::Silent | Word::Other => None,
+            }));
+        }
+        for (said, Observation { reach, p, .. }) in &seen {
+            self.weights.learn(said, *reach, *p);
+        }
+        for member in &mut self.members {
+            member.learn(tree, p);
+        }
+    }
+
+    fn notice(&mut self) -> Option<String> {
+        self.members.iter_mut().find_map(|member| member.notice())
+    }
+
+    fn end(&mut self, cx: &mut Context) {
+        self.members.iter_mut().for_each(|member| member.end(cx));
+    }
+
+    fn at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError> {
+        let members = self.members.iter().map(|member| member.at(tokens)).collect::<Result<_, _>>()?;
+        let weights = self.past.iter().rev().find(|(at, _)| *at <= tokens).map_or(&self.weights, |(_, weights)| weights);
+        Ok(Box::new(Mix { members, weights: weights.clone(), past: VecDeque::new(), said: HashMap::new() }))
+    }
+}

@@ -1,0 +1,120 @@
+//! So many children for each node of a depth, whatever the drafter says: an expansion configuration (Miao et al. 2024, SpecInfer,
+//! section 3).
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Depths, at most.
+const DEPTHS: usize = 16;
+/// Children of a node, at most.
+const WIDEST: u8 = 64;
+
+/// Children of each node, by depth from the root down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Widths {
+    /// The first 0 ends them.
+    list: [u8; DEPTHS],
+}
+
+impl Widths {
+    /// Nothing said: what suits the budget is taken.
+    pub const USUAL: Widths = Widths { list: [0; DEPTHS] };
+
+    /// Children of a node at `depth` (0 for the root) where the tree may have `drafted` nodes. The usual ones: several chains side
+    /// by side, as many as four fifths of the root of the nodes; where there are 32 or more, each of them forks once.
+    pub fn at(&self, depth: usize, drafted: usize) -> usize {
+        let first = ((drafted as f64).sqrt() * 0.8).max(1.0) as usize;
+        match (self.list[0], depth) {
+            (0, 0) => first,
+            (0, 1) if drafted >= 32 => 2,
+            (0, _) => 1,
+            _ => self.list.get(depth).copied().unwrap_or(0).into(),
+        }
+    }
+}
+
+impl fmt::Display for Widths {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        for (depth, width) in self.list.iter().take_while(|width| **width > 0).enumerate() {
+            write!(f, "{}{width}", if depth > 0 { "," } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Widths {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut widths = Self::USUAL;
+        for (depth, width) in text.split(',').enumerate() {
+            let width = width.trim().parse().ok().filter(|width| (1..=WIDEST).contains(width));
+            match (width, widths.list.get_mut(depth)) {
+                (Some(width), Some(place)) => *place = width,
+                _ => {
+                    return Err(format!(
+                        "give the children of a node at each depth: up to {DEPTHS} numbers from 1 to {WIDEST}, as 4,2,2,1,1"
+                    ));
+                }
+            }
+        }
+        Ok(widths)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::dist::Warp;
+    use crate::draft::shape::testing::Fixed;
+    use crate::draft::shape::{Limits, Plan, Shape, grow};
+    use crate::draft::{Candidate, Context, Draft};
+    use crate::engine::testing::TableDecoder;
+
+    fn grown(widths: Widths, budget: usize, depth: usize) -> (Draft, usize) {
+        let law = |_: &[u32]| [0.5, 0.25, 0.125].iter().zip(0..).map(|(&q, token)| Candidate { token, q }).collect();
+        let mut fixed = Fixed { law, rounds: 0 };
+        let mut target = TableDecoder::new(8, 0);
+        let mut cx = Context { tokens: &[9], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+        let draft = grow(Shape::Fixed(widths), &mut fixed, &mut cx, Limits { budget, depth }, &Plan::default()).unwrap();
+        (draft, fixed.rounds)
+    }
+
+    #[test]
+    fn so_many_children_at_each_depth() {
+        let count = |draft: &Draft| {
+            (1..=draft.tree.max_depth())
+                .map(|d| draft.tree.nodes().filter(|&i| draft.tree.depth(i) == d).count())
+                .collect::<Vec<_>>()
+        };
+        let (draft, rounds) = grown("3,2,1".parse().unwrap(), 64, 9);
+        assert_eq!((count(&draft), rounds), (vec![3, 6, 6], 3));
+        // Wider than what is known, not so deep, and with no room for all of the last depth: there its best stay.
+        assert_eq!(count(&grown("9,1".parse().unwrap(), 64, 9).0), [3, 3]);
+        assert_eq!(count(&grown("3,2,1".parse().unwrap(), 64, 1).0), [3]);
+        let (cut, _) = grown("3,2,1".parse().unwrap(), 6, 9);
+        assert_eq!(count(&cut), [3, 2]);
+        let pi = cut.tree.path_products(|i| cut.tree.q(i));
+        assert_eq!(pi, [1.0, 0.5, 0.25, 0.25, 0.125, 0.125]);
+        assert_eq!((cut.asked[..].to_vec(), cut.tree.parent(3)), (vec![true, true, true, false, true, false], Some(1)));
+        assert_eq!(cut.cut_q(1, 2), Some(0.125));
+    }
+
+    #[test]
+    fn the_usual_ones_fill_the_budget() {
+        for budget in [1, 2, 3, 8, 16, 33, 64, 256] {
+            let (draft, _) = grown(Widths::USUAL, budget, 100);
+            assert!(draft.tree.len() == budget || budget > 64, "{budget}: {}", draft.tree.len());
+        }
+        assert_eq!(Widths::USUAL.at(0, 15), 3);
+    }
+
+    #[test]
+    fn written_and_read() {
+        assert_eq!("4, 2,1".parse::<Widths>().unwrap().to_string(), "4,2,1");
+        for bad in ["", "0", "4,,1", "65", "-1", "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", "many"] {
+            assert!(bad.parse::<Widths>().unwrap_err().contains("as 4,2,2,1,1"), "{bad}");
+        }
+    }
+}

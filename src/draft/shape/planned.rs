@@ -1,0 +1,206 @@
+//! The tree that is best on average, by how often the drafter's k-th best child of a node is accepted (Chen et al. 2024, Sequoia,
+//! section 3.1).
+
+use super::{Cut, Draft, Shape};
+use crate::tree::TokenId;
+
+/// Children of a node, at most.
+const RANKS: usize = 16;
+/// Acceptance of the best child before anything was seen, and of each other as a part of the one before.
+const FIRST: f64 = 0.6;
+const NEXT: f64 = 0.4;
+/// Nodes that this counts for.
+const PRIOR: f64 = 10.0;
+/// What is left of an observation after a step: texts change.
+const KEEP: f64 = 0.995;
+
+/// The form of a tree: the nodes that hang under each, by rank. The root is 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    children: Vec<Vec<usize>>,
+}
+
+impl Plan {
+    /// The child of that rank.
+    pub fn child(&self, node: usize, rank: usize) -> Option<usize> {
+        self.children.get(node)?.get(rank).copied()
+    }
+
+    /// The best tree of at most `drafted` nodes below the root where the child of rank k of any node is accepted with probability
+    /// `acceptance[k]`: the one with the largest sum, over its nodes, of the products along their paths.
+    ///
+    /// With F(n) the largest sum of a tree of at most n nodes, its own root included, and G(m, k) that of at most m nodes in
+    /// subtrees of children from rank k up: F(n) = 1 + G(n - 1, 0) and G(m, k) = max(0, max over s of p_k F(s) + G(m - s, k + 1)).
+    /// Sequoia's programme, without a bound on the depth. O(n^2 K).
+    pub fn best(drafted: usize, acceptance: &[f64]) -> Plan {
+        let ranks = acceptance.len();
+        // G by m and k, and the s that gives it; F by n.
+        let mut worth = vec![vec![0.0; ranks + 1]; drafted + 1];
+        let mut size = vec![vec![0usize; ranks + 1]; drafted + 1];
+        let mut tree = vec![0.0; drafted + 2];
+        tree[1] = 1.0;
+        for m in 1..=drafted {
+            tree[m] = 1.0 + worth[m - 1][0];
+            for k in 0..ranks {
+                for s in 1..=m {
+                    let value = acceptance[k] * tree[s] + worth[m - s][k + 1];
+                    if value > worth[m][k] {
+                        (worth[m][k], size[m][k]) = (value, s);
+                    }
+                }
+            }
+        }
+        let mut plan = Plan { children: vec![Vec::new()] };
+        // Nodes with how many may hang below them.
+        let mut open = vec![(0, drafted)];
+        while let Some((node, mut left)) = open.pop() {
+            let mut rank = 0;
+            while let Some(own) = size[left].get(rank).copied().filter(|&own| own > 0) {
+                rank += 1;
+                let child = plan.children.len();
+                plan.children.push(Vec::new());
+                plan.children[node].push(child);
+                open.push((child, own - 1));
+                left -= own;
+            }
+        }
+        plan
+    }
+}
+
+/// How often children are accepted by their rank, learnt from verified trees; and the best tree by that.
+#[derive(Clone, Debug)]
+pub struct Planner {
+    /// By rank: sums of weights and of what was accepted of them.
+    seen: [(f64, f64); RANKS],
+    steps: usize,
+    /// The tree, its nodes, and the steps at which it is made anew.
+    plan: Plan,
+    drafted: usize,
+    due: usize,
+}
+
+impl Default for Planner {
+    fn default() -> Self {
+        Self { seen: [(0.0, 0.0); RANKS], steps: 0, plan: Plan::default(), drafted: 0, due: 0 }
+    }
+}
+
+impl Planner {
+    /// The acceptance of each rank, as far as is known.
+    pub fn acceptance(&self) -> [f64; RANKS] {
+        let mut prior = FIRST / NEXT;
+        self.seen.map(|(weight, accepted)| {
+            prior *= NEXT;
+            (accepted + PRIOR * prior) / (weight + PRIOR)
+        })
+    }
+
+    /// The best tree of so many nodes, for a shape that goes by it; any tree for others. It is made anew when an eighth more
+    /// steps were seen: a millisecond at the largest budget.
+    pub fn plan(&mut self, shape: Shape, drafted: usize) -> &Plan {
+        if shape == Shape::Static && (self.drafted != drafted || self.steps >= self.due) {
+            self.plan = Plan::best(drafted, &self.acceptance());
+            (self.drafted, self.due) = (drafted, self.steps + self.steps / 8 + 1);
+        }
+        &self.plan
+    }
+
+    /// Learns from a verified tree: the target's `p` of each node, and the walk that it took: accepted nodes and the bonus. A child
+    /// in the tree counts with its p, as far as its parent was to be reached; one that was left out counts where its parent was
+    /// reached, as accepted if its token came.
+    pub fn learn(&mut self, draft: &Draft, p: &[f64], path: &[usize], bonus: TokenId) {
+        self.steps += 1;
+        self.seen.iter_mut().for_each(|(weight, accepted)| (*weight, *accepted) = (*weight * KEEP, *accepted * KEEP));
+        let tree = &draft.tree;
+        let reached = tree.path_products(|i| p.get(i).copied().unwrap_or(0.0));
+        let mut ranks = vec![0usize; tree.len()];
+        for i in tree.nodes() {
+            let parent = tree.parent(i).unwrap_or(0);
+            if let Some((weight, accepted)) = self.seen.get_mut(ranks[parent]) {
+                *weight += reached[parent];
+                *accepted += reached[i];
+            }
+            ranks[parent] += 1;
+        }
+        let mut at = 0;
+        for depth in 0..=path.len() {
+            let came = path.get(depth).map_or(bonus, |&node| tree.token(node));
+            let mut left: Vec<&Cut> = draft.cut.iter().filter(|cut| cut.parent == at).collect();
+            left.sort_by(|a, b| b.candidate.q.total_cmp(&a.candidate.q).then(a.candidate.token.cmp(&b.candidate.token)));
+            for ((weight, accepted), cut) in self.seen.iter_mut().skip(ranks[at]).zip(left) {
+                *weight += 1.0;
+                *accepted += if cut.candidate.token == came { 1.0 } else { 0.0 };
+            }
+            at = path.get(depth).copied().unwrap_or(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::draft::Candidate;
+
+    /// The sum over the nodes of a plan, from a node down, of the products along their paths.
+    fn value(plan: &Plan, node: usize, acceptance: &[f64]) -> f64 {
+        let below = plan.children[node].iter().zip(acceptance);
+        below.map(|(&child, p)| p * (1.0 + value(plan, child, acceptance))).sum()
+    }
+
+    /// The best value of any tree of at most `nodes` nodes below its root: all ways to give them to the children, in full.
+    fn brute(nodes: usize, rank: usize, acceptance: &[f64]) -> f64 {
+        let Some(p) = acceptance.get(rank) else { return 0.0 };
+        (1..=nodes)
+            .map(|own| p * (1.0 + brute(own - 1, 0, acceptance)) + brute(nodes - own, rank + 1, acceptance))
+            .fold(0.0, f64::max)
+    }
+
+    proptest! {
+        #[test]
+        fn the_best_of_all_trees(acceptance in prop::collection::vec(0.0f64..1.0, 1..5), drafted in 0usize..9) {
+            let plan = Plan::best(drafted, &acceptance);
+            prop_assert!(plan.children.len() <= drafted + 1);
+            prop_assert!((value(&plan, 0, &acceptance) - brute(drafted, 0, &acceptance)).abs() < 1e-12);
+        }
+
+        #[test]
+        fn no_budget_is_too_large(acceptance in prop::collection::vec(0.0f64..=1.0, 1..17), drafted in 0usize..256) {
+            let plan = Plan::best(drafted, &acceptance);
+            prop_assert!(plan.children.len() <= drafted + 1);
+            let certain = acceptance[0] > 0.0;
+            prop_assert!(!certain || plan.children.len() == drafted + 1, "nodes that cost nothing are taken");
+        }
+    }
+
+    #[test]
+    fn at_its_bounds() {
+        // A first child that is always accepted makes a chain, equal ones a tree as wide as it can be.
+        let chain = Plan::best(5, &[1.0, 0.5]);
+        assert!((0..5).all(|node| chain.children[node].len() == 1));
+        assert_eq!(Plan::best(4, &[0.1; 4]).children[0].len(), 4);
+        assert_eq!(Plan::best(0, &[0.5]), Plan { children: vec![Vec::new()] });
+    }
+
+    #[test]
+    fn acceptances_are_learnt_by_rank() {
+        let mut planner = Planner::default();
+        let prior = planner.acceptance();
+        assert!((prior[0] - 0.6).abs() < 1e-12 && (prior[1] - 0.24).abs() < 1e-12 && prior.iter().sum::<f64>() < 1.0);
+        let mut draft = Draft::nothing(0);
+        draft.tree.push(0, 1, 0.5);
+        draft.cut = vec![
+            Cut { parent: 0, candidate: Candidate { token: 3, q: 0.1 } },
+            Cut { parent: 0, candidate: Candidate { token: 2, q: 0.2 } },
+        ];
+        for _ in 0..2000 {
+            planner.learn(&draft, &[1.0, 0.25], &[], 3);
+        }
+        let learnt = planner.acceptance();
+        assert!((learnt[0] - 0.25).abs() < 0.02 && learnt[1] < 0.02 && learnt[2] > 0.9, "{learnt:?}");
+        assert_eq!(learnt[3], prior[3]);
+        assert_eq!(planner.plan(Shape::Static, 3), &Plan::best(3, &learnt));
+    }
+}

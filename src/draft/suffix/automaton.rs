@@ -1,0 +1,267 @@
+//! A suffix automaton that grows token by token and counts what followed what (Blumer et al., "The smallest automaton
+//! recognizing the subwords of a text", 1985, section 2; several texts as in its generalised form).
+
+use crate::tree::TokenId;
+
+/// The longest repeated context that is told apart, in tokens. It bounds what a token costs: texts that repeat a token for ever
+/// would otherwise have as many contexts as tokens.
+const LONGEST: u32 = 256;
+/// No state.
+const NONE: u32 = u32::MAX;
+/// The state of the empty context.
+pub const ROOT: u32 = 0;
+
+/// What followed the contexts of a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// The token.
+    pub token: TokenId,
+    /// How often it followed.
+    pub count: u32,
+    /// The state of the contexts with this token behind them.
+    to: u32,
+}
+
+/// Contexts that ended at the same places of the texts so far. The longest is `len` tokens long; the others are its suffixes
+/// that are longer than those of `link`.
+#[derive(Clone, Debug)]
+struct State {
+    len: u32,
+    link: u32,
+    /// Sum of the counts.
+    total: u32,
+    /// By token.
+    edges: Vec<Edge>,
+}
+
+/// A context that was seen before: the longest one that ends a text, or a text with tokens behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Match {
+    state: u32,
+    /// Its length in tokens.
+    pub len: u32,
+}
+
+/// What followed a context and is to be weighed against what followed shorter ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Followers<'a> {
+    /// Length of the context in tokens, from 1.
+    pub len: u32,
+    /// How often it was followed by anything.
+    pub total: u32,
+    /// Each follower, by token.
+    pub edges: &'a [Edge],
+}
+
+impl Followers<'_> {
+    /// How often `token` followed.
+    pub fn count(&self, token: TokenId) -> u32 {
+        self.edges.binary_search_by_key(&token, |edge| edge.token).map_or(0, |at| self.edges[at].count)
+    }
+}
+
+/// The automaton of all texts so far. The last one can grow.
+#[derive(Clone, Debug)]
+pub struct Automaton {
+    states: Vec<State>,
+    /// The state of the last text, as far as its end was seen before or is new.
+    last: u32,
+}
+
+impl Default for Automaton {
+    fn default() -> Self {
+        let root = State { len: 0, link: NONE, total: 0, edges: Vec::new() };
+        Self { states: vec![root], last: ROOT }
+    }
+}
+
+impl Automaton {
+    /// A new text begins, with nothing in it.
+    pub fn begin(&mut self) {
+        self.last = ROOT;
+    }
+
+    /// The text goes on with `token`. It costs a step for each context of other followers that ends the text: a handful.
+    pub fn push(&mut self, token: TokenId) {
+        let last = self.last;
+        let cur = match self.edge(last, token) {
+            // Another text, or a cut one, was here before.
+            Some(_) => self.exact(last, token),
+            None => {
+                let cur = self.add(State { len: self.len(last) + 1, link: ROOT, total: 0, edges: Vec::new() });
+                let mut at = last;
+                while at != NONE && self.edge(at, token).is_none() {
+                    let edges = &mut self.states[at as usize].edges;
+                    let place = edges.partition_point(|edge| edge.token < token);
+                    edges.insert(place, Edge { token, count: 0, to: cur });
+                    at = self.link(at);
+                }
+                if at != NONE {
+                    self.states[cur as usize].link = self.exact(at, token);
+                }
+                cur
+            }
+        };
+        let mut at = last;
+        while at != NONE {
+            if let Some(place) = self.edge(at, token) {
+                let state = &mut self.states[at as usize];
+                state.edges[place].count += 1;
+                state.total += 1;
+            }
+            at = self.link(at);
+        }
+        self.last = cur;
+        // Where a long end of the text was seen before, the tokens before that end tell nothing more.
+        while self.link(self.last) != NONE && self.len(self.link(self.last)) > LONGEST {
+            self.last = self.link(self.last);
+        }
+    }
+
+    /// The state whose longest context is that of `at` with `token` behind it: it is made where it is part of another.
+    fn exact(&mut self, at: u32, token: TokenId) -> u32 {
+        let Some(place) = self.edge(at, token) else { return ROOT };
+        let whole = self.states[at as usize].edges[place].to;
+        let len = self.len(at) + 1;
+        if self.len(whole) == len {
+            return whole;
+        }
+        // The shorter contexts of that state now end at one more place than the longer ones: they part.
+        let part = self.add(State { len, ..self.states[whole as usize].clone() });
+        self.states[whole as usize].link = part;
+        let mut at = at;
+        while at != NONE {
+            match self.edge(at, token) {
+                Some(place) if self.states[at as usize].edges[place].to == whole => {
+                    self.states[at as usize].edges[place].to = part;
+                }
+                _ => break,
+            }
+            at = self.link(at);
+        }
+        part
+    }
+
+    fn add(&mut self, state: State) -> u32 {
+        self.states.push(state);
+        // More than 2^32 states would need some hundred GB of memory first.
+        (self.states.len() - 1) as u32
+    }
+
+    fn len(&self, state: u32) -> u32 {
+        self.states[state as usize].len
+    }
+
+    fn link(&self, state: u32) -> u32 {
+        self.states[state as usize].link
+    }
+
+    fn edge(&self, state: u32, token: TokenId) -> Option<usize> {
+        self.states[state as usize].edges.binary_search_by_key(&token, |edge| edge.token).ok()
+    }
+
+    /// The end of the text.
+    pub fn end(&self) -> Match {
+        Match { state: self.last, len: self.len(self.last) }
+    }
+
+    /// The longest end of `before`, with `token` behind it, that was seen.
+    pub fn follow(&self, before: Match, token: TokenId) -> Match {
+        let Match { mut state, mut len } = before;
+        loop {
+            if let Some(place) = self.edge(state, token) {
+                return Match { state: self.states[state as usize].edges[place].to, len: len + 1 };
+            }
+            state = self.link(state);
+            if state == NONE {
+                return Match { state: ROOT, len: 0 };
+            }
+            len = self.len(state);
+        }
+    }
+
+    /// What followed the contexts that end at `end`, from the longest to one token, as far as they differ and were followed.
+    pub fn contexts(&self, end: Match) -> impl Iterator<Item = Followers<'_>> {
+        let mut next = Some(end).filter(|end| end.state != ROOT);
+        std::iter::from_fn(move || {
+            let Match { state, len } = next?;
+            let link = self.link(state);
+            next = (link != ROOT && link != NONE).then(|| Match { state: link, len: self.len(link) });
+            let state = &self.states[state as usize];
+            Some(Followers { len, total: state.total, edges: &state.edges })
+        })
+        .filter(|followers| followers.total > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What followed `context` in `texts`.
+    fn counted(texts: &[Vec<TokenId>], context: &[TokenId]) -> BTreeMap<TokenId, u32> {
+        let mut found = BTreeMap::new();
+        for text in texts {
+            for window in text.windows(context.len() + 1).filter(|w| w.starts_with(context)) {
+                *found.entry(window[context.len()]).or_default() += 1;
+            }
+        }
+        found
+    }
+
+    fn of(texts: &[Vec<TokenId>]) -> Automaton {
+        let mut automaton = Automaton::default();
+        for text in texts {
+            automaton.begin();
+            text.iter().for_each(|&token| automaton.push(token));
+        }
+        automaton
+    }
+
+    proptest! {
+        #[test]
+        fn counts_are_those_of_the_texts(
+            texts in prop::collection::vec(prop::collection::vec(0u32..3, 0..40), 1..4), more in prop::collection::vec(0u32..4, 0..8)
+        ) {
+            let automaton = of(&texts);
+            // After the last text, and after it with tokens that are not part of it.
+            let mut context = texts[texts.len() - 1].clone();
+            let mut end = automaton.end();
+            for token in std::iter::once(None).chain(more.into_iter().map(Some)) {
+                if let Some(token) = token {
+                    context.push(token);
+                    end = automaton.follow(end, token);
+                }
+                let told: Vec<Followers> = automaton.contexts(end).collect();
+                prop_assert!(told.is_sorted_by(|a, b| a.len > b.len));
+                for n in 1..=context.len() {
+                    let want = counted(&texts, &context[context.len() - n..]);
+                    // The context of n tokens is told by the shortest one told that is not shorter.
+                    let got = told.iter().rev().find(|f| f.len as usize >= n);
+                    let got: BTreeMap<TokenId, u32> = got.map_or_else(BTreeMap::new, |f| f.edges.iter().map(|e| (e.token, e.count)).collect());
+                    prop_assert_eq!(got, want, "context {:?}", &context[context.len() - n..]);
+                }
+                for f in &told {
+                    prop_assert_eq!(f.total, f.edges.iter().map(|e| e.count).sum::<u32>());
+                    prop_assert_eq!((f.count(f.edges[0].token), f.count(99)), (f.edges[0].count, 0));
+                }
+            }
+            let tokens: usize = texts.iter().map(Vec::len).sum();
+            prop_assert!(automaton.states.len() <= 2 * tokens + 1);
+        }
+    }
+
+    #[test]
+    fn a_token_that_repeats_for_ever_costs_no_more_and_more() {
+        let automaton = of(&[vec![7; 3000]]);
+        let told: Vec<Followers> = automaton.contexts(automaton.end()).collect();
+        assert!(told.len() <= LONGEST as usize + 2 && automaton.states.len() <= LONGEST as usize + 4, "{}", told.len());
+        assert!(told.iter().all(|f| f.edges.len() == 1));
+        // Short contexts are counted whole.
+        assert_eq!(told[told.len() - 1].total, 2999);
+    }
+}

@@ -1,0 +1,274 @@
+//! What followed the longest end of the text that was seen before, and shorter ends: prompt lookup without a bound on its length.
+
+mod automaton;
+mod trust;
+
+use automaton::{Automaton, Match};
+use trust::Trust;
+
+use super::{Candidate, Context, DraftError, Drafter};
+use crate::tree::{TokenId, TokenTree};
+
+/// Tokens of earlier texts that are remembered; beyond that they are forgotten, all at once.
+const REMEMBERED: usize = 1 << 18;
+/// Contexts beyond which so little of the probability is left are not asked.
+const LITTLE: f64 = 1e-4;
+
+/// Proposes the followers of the longest end of the text that was seen before, interpolated with those of the shorter ends down
+/// to one token: with c(s, w) the count of w after the context s and s' the next shorter context of other followers,
+/// q_s(w) = T(s) c(s, w) / c(s) + (1 - T(s)) q_s'(w), where the trust T(s) is learnt by length and counts ([`Trust`]). What is
+/// left below one token is given to nobody, so that the q of a node add up to less than 1.
+///
+/// The automaton grows token by token, and each node of a tree is found from its parent's place in it: a step costs what its new
+/// tokens and its tree cost, however long the text.
+#[derive(Clone, Debug, Default)]
+pub struct Suffix {
+    /// Whether earlier texts count, too.
+    remember: bool,
+    automaton: Automaton,
+    trust: Trust,
+    /// The trust when the present text began.
+    trust_before: Trust,
+    /// The present text, as far as the automaton has it.
+    text: Vec<TokenId>,
+    /// How many of its tokens are the prompt: what is learnt is learnt from the output. None before it is shown.
+    prompt: Option<usize>,
+    /// Texts before the present one, where they count.
+    earlier: Vec<Vec<TokenId>>,
+    /// Where the nodes of this step's tree stand in the automaton, as far as they were asked about.
+    places: Vec<Option<Match>>,
+}
+
+impl Suffix {
+    /// With `remember` what was read and written before the present text counts, too.
+    pub fn new(remember: bool) -> Self {
+        Self { remember, ..Self::default() }
+    }
+
+    /// Probabilities of the next token, falling, ties to the lower id.
+    fn estimate(&self, end: Match) -> Vec<Candidate> {
+        let mut all: Vec<Candidate> = Vec::new();
+        let mut left = 1.0;
+        for context in self.automaton.contexts(end) {
+            let trust = self.trust.of(&context);
+            let each = left * trust / f64::from(context.total);
+            all.extend(context.edges.iter().map(|e| Candidate { token: e.token, q: each * f64::from(e.count) }));
+            left *= 1.0 - trust;
+            if left < LITTLE {
+                break;
+            }
+        }
+        all.sort_by_key(|c| c.token);
+        all.dedup_by(|more, first| {
+            let same = more.token == first.token;
+            first.q += if same { more.q } else { 0.0 };
+            same
+        });
+        all.sort_by(|a, b| b.q.total_cmp(&a.q).then(a.token.cmp(&b.token)));
+        all
+    }
+
+    /// Where a node of the tree stands.
+    fn place(&mut self, tree: &TokenTree, node: usize) -> Match {
+        if let Some(place) = self.places.get(node).copied().flatten() {
+            return place;
+        }
+        let place = match tree.parent(node) {
+            None => self.automaton.end(),
+            Some(parent) => {
+                let above = self.place(tree, parent);
+                self.automaton.follow(above, tree.token(node))
+            }
+        };
+        if self.places.len() <= node {
+            self.places.resize(node + 1, None);
+        }
+        self.places[node] = Some(place);
+        place
+    }
+
+    /// The automaton of the texts before the present one.
+    fn before(earlier: &[Vec<TokenId>]) -> Automaton {
+        let mut automaton = Automaton::default();
+        for text in earlier {
+            automaton.begin();
+            text.iter().for_each(|&token| automaton.push(token));
+        }
+        automaton.begin();
+        automaton
+    }
+}
+
+impl Drafter for Suffix {
+    fn name(&self) -> &'static str {
+        "suffix"
+    }
+
+    fn cost(&self) -> String {
+        let of = if self.remember { "the texts of this run" } else { "the text so far" };
+        format!("a look-up in {of}, of any length: no weights, no passes")
+    }
+
+    fn reset(&mut self) {
+        let text = std::mem::take(&mut self.text);
+        if self.remember && !text.is_empty() {
+            let known: usize = self.earlier.iter().map(Vec::len).sum();
+            if known + text.len() > REMEMBERED {
+                self.earlier.clear();
+                self.automaton = Automaton::default();
+            } else {
+                self.earlier.push(text);
+            }
+            self.automaton.begin();
+        } else if !self.remember {
+            self.automaton = Automaton::default();
+        }
+        self.trust_before = self.trust.clone();
+        self.prompt = None;
+    }
+
+    fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
+        self.places.clear();
+        if self.text.is_empty() && self.earlier.last().is_some_and(|last| cx.tokens.starts_with(last)) {
+            // Another drafter went on with the text that was left: it is not an earlier one.
+            self.earlier.pop();
+            self.automaton = Self::before(&self.earlier);
+        }
+        let prompt = *self.prompt.get_or_insert(cx.tokens.len());
+        for &token in cx.tokens.get(self.text.len()..).unwrap_or_default() {
+            if self.text.len() >= prompt {
+                self.trust.learn(self.automaton.contexts(self.automaton.end()), token);
+            }
+            self.automaton.push(token);
+            self.text.push(token);
+        }
+        Ok(())
+    }
+
+    fn propose(
+        &mut self,
+        cx: &mut Context,
+        tree: &TokenTree,
+        nodes: &[usize],
+        width: usize,
+    ) -> Result<Vec<Vec<Candidate>>, DraftError> {
+        let below = |&node: &usize| {
+            let place = self.place(tree, node);
+            let mut best = self.estimate(place);
+            best.retain(|c| !cx.stop.contains(&c.token));
+            best.truncate(width);
+            best
+        };
+        Ok(nodes.iter().map(below).collect())
+    }
+
+    fn end(&mut self, _: &mut Context) {}
+
+    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+        // What it knows is a function of the texts and of the trust before this one: it reads them again when it begins.
+        Ok(Box::new(Suffix {
+            remember: self.remember,
+            automaton: Self::before(&self.earlier),
+            trust: self.trust_before.clone(),
+            trust_before: self.trust_before.clone(),
+            prompt: self.prompt,
+            earlier: self.earlier.clone(),
+            ..Suffix::default()
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::dist::Warp;
+    use crate::engine::testing::TableDecoder;
+
+    fn ask(suffix: &mut Suffix, text: &[TokenId], stop: &[TokenId]) -> Vec<Candidate> {
+        let mut target = TableDecoder::new(8, 0);
+        let mut cx = Context { tokens: text, target: &mut target, warp: &Warp::PLAIN, stop };
+        suffix.begin(&mut cx).unwrap();
+        let tree = TokenTree::new(text[text.len() - 1]);
+        suffix.propose(&mut cx, &tree, &[0], 8).unwrap().remove(0)
+    }
+
+    #[test]
+    fn the_estimate_by_hand() {
+        // After "1": 2, 3, 2, of trust 3/5. After "0 1" 2, 2, of trust 2/3. After "5 0 1" nothing.
+        let best = ask(&mut Suffix::default(), &[0, 1, 2, 1, 3, 0, 1, 2, 5, 0, 1], &[]);
+        let want = [(2, 2.0 / 3.0 + 1.0 / 3.0 * 0.6 * 2.0 / 3.0), (3, 1.0 / 3.0 * 0.6 / 3.0)];
+        assert_eq!(best.len(), 2);
+        for (got, (token, q)) in best.iter().zip(want) {
+            assert_eq!(got.token, token);
+            assert!((got.q - q).abs() < 1e-12, "{got:?} for {q}");
+        }
+        assert!(ask(&mut Suffix::default(), &[1, 2, 3, 4], &[]).is_empty());
+    }
+
+    #[test]
+    fn below_a_node_the_path_is_the_context() {
+        let text = [1, 2, 3, 4, 1, 2, 6, 1];
+        let mut target = TableDecoder::new(8, 0);
+        let mut cx = Context { tokens: &text, target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+        let mut suffix = Suffix::default();
+        suffix.begin(&mut cx).unwrap();
+        let mut tree = TokenTree::new(1);
+        let a = tree.push(0, 2, 0.5);
+        let b = tree.push(a, 3, 0.5);
+        // The child before its parent: another drafter may have proposed that one.
+        let next = suffix.propose(&mut cx, &tree, &[b, a], 8).unwrap();
+        assert_eq!((next[0][0].token, next[1][0].token, next[1][1].token), (4, 3, 6));
+    }
+
+    #[test]
+    fn earlier_texts_count_where_they_may() {
+        let (first, second) = ([1, 2, 3, 4, 5], [6, 2, 3]);
+        for remember in [false, true] {
+            let mut suffix = Suffix::new(remember);
+            ask(&mut suffix, &first, &[]);
+            suffix.reset();
+            let best = ask(&mut suffix, &second, &[]);
+            assert_eq!(best.first().map(|c| c.token), remember.then_some(4));
+            // Left and taken up again, a text does not count as an earlier one.
+            suffix.reset();
+            assert_eq!(ask(&mut suffix, &second, &[]), best);
+            assert_eq!(ask(&mut suffix, &[6, 2, 3, 7], &[]), []);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn probabilities_and_increments(
+            earlier in prop::collection::vec(0u32..6, 1..60), text in prop::collection::vec(0u32..6, 2..120), cut in 1usize..119,
+            remember in any::<bool>(),
+        ) {
+            let cut = cut.min(text.len() - 1);
+            let told = |cuts: &[usize]| {
+                let mut suffix = Suffix::new(remember);
+                ask(&mut suffix, &earlier, &[]);
+                suffix.reset();
+                cuts.iter().for_each(|&cut| drop(ask(&mut suffix, &text[..cut], &[])));
+                (ask(&mut suffix, &text, &[]), suffix)
+            };
+            let (best, suffix) = told(&[1, cut]);
+            prop_assert!(best.iter().map(|c| c.q).sum::<f64>() <= 1.0 + 1e-12);
+            prop_assert!(best.iter().all(|c| c.q > 0.0));
+            prop_assert!(best.is_sorted_by(|a, b| a.q > b.q || (a.q == b.q && a.token < b.token)));
+            // Told in more parts, it knows the same; and so does another that is made for a look back.
+            let all: Vec<usize> = (1..text.len()).collect();
+            prop_assert_eq!(&told(&all).0, &best);
+            let mut target = TableDecoder::new(8, 0);
+            let mut cx = Context { tokens: &text, target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+            let mut back = suffix.at(text.len()).unwrap();
+            back.begin(&mut cx).unwrap();
+            let tree = TokenTree::new(text[text.len() - 1]);
+            prop_assert_eq!(&back.propose(&mut cx, &tree, &[0], 8).unwrap()[0], &best);
+            // Stop tokens are never drafted.
+            let mut suffix = suffix;
+            prop_assert!(ask(&mut suffix, &text, &[1, 3]).iter().all(|c| c.token != 1 && c.token != 3));
+        }
+    }
+}

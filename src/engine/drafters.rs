@@ -1,0 +1,85 @@
+//! The drafters that a run can switch between.
+
+use anyhow::anyhow;
+
+use super::EngineOptions;
+use crate::draft::{Drafter, Eagle, EarlyExit, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Suffix};
+use crate::model::load::Model;
+use crate::model::{Config, Head};
+
+/// The members of a mix where nobody says otherwise.
+const MIXED: [&str; 2] = ["suffix", "eagle"];
+/// The same where there is no head.
+const MIXED_WITHOUT_HEAD: [&str; 2] = ["suffix", "early-exit"];
+
+/// What drafters are made from.
+pub(super) struct Makers<'a> {
+    /// What the run was started with.
+    pub options: &'a EngineOptions,
+    /// The target's shape.
+    pub target: &'a Config,
+    /// The second model with its name, where there is one.
+    pub second: Option<(&'a str, &'a Model)>,
+    /// The head of the `eagle` drafter, where there is one.
+    pub head: Option<&'a Head>,
+    /// Positions that contexts are kept room for.
+    pub capacity: usize,
+}
+
+impl Makers<'_> {
+    /// All that this run has, in the order of the key.
+    ///
+    /// # Errors
+    /// If one does not fit the target.
+    pub fn all(&self) -> anyhow::Result<Vec<Box<dyn Drafter>>> {
+        let mut all = Vec::new();
+        for name in ["none", "ngram", "suffix", "early-exit", "eagle", "model", "mix", "oracle"] {
+            all.extend(self.one(name)?);
+        }
+        Ok(all)
+    }
+
+    /// The drafter of this name; none where this run has none.
+    fn one(&self, name: &str) -> anyhow::Result<Option<Box<dyn Drafter>>> {
+        let layers = self.target.layers;
+        Ok(match name {
+            "none" => Some(Box::new(NoDraft)),
+            "ngram" => Some(Box::new(Ngram::default())),
+            "suffix" => Some(Box::new(Suffix::new(self.options.remember))),
+            // A model of one layer has no layer to leave early after.
+            "early-exit" if layers > 1 || self.options.exit_layers.is_some() => {
+                Some(Box::new(EarlyExit::new(self.options.exit_layers.unwrap_or(EarlyExit::default_layers(layers)), layers)?))
+            }
+            "eagle" => self.head.map(|head| Box::new(Eagle::new(head, self.capacity)) as Box<dyn Drafter>),
+            "model" => match self.second {
+                Some((name, second)) => {
+                    let decoder = second.decoder(self.capacity.min(second.config().context))?;
+                    Some(Box::new(ModelDrafter::new(decoder, name, self.target.vocab)?))
+                }
+                None => None,
+            },
+            "mix" => self.mix()?,
+            "oracle" => Some(Box::new(Oracle::default())),
+            _ => None,
+        })
+    }
+
+    /// The mix that was asked for; else the usual one, where its members are there.
+    fn mix(&self) -> anyhow::Result<Option<Box<dyn Drafter>>> {
+        let mut members = Vec::new();
+        for name in self.options.mix.iter().flatten() {
+            members.push(self.one(name)?.ok_or_else(|| {
+                anyhow!("--mix {name}: this run has no such drafter (model needs --draft-model, eagle a head for the model)")
+            })?);
+        }
+        if self.options.mix.is_none() {
+            for name in if self.head.is_some() { MIXED } else { MIXED_WITHOUT_HEAD } {
+                members.extend(self.one(name)?);
+            }
+            if members.len() < MIXED.len() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Box::new(Mix::new(members)?)))
+    }
+}

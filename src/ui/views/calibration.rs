@@ -1,0 +1,113 @@
+//! Reliability: what the drafter's q said, by tenths, beside what the target gave.
+
+use super::{Pen, empty};
+use crate::app::State;
+use crate::telemetry::{BINS, Bin, Reliability, Told};
+use crate::theme::Role;
+
+/// Columns left of the bars.
+const AXIS: usize = 3;
+/// Nodes below which a class says little.
+const FEW: usize = 10;
+/// Rows from which two diagrams stand one above the other.
+const STACKED: usize = 16;
+
+fn error(value: f64) -> String {
+    format!("{value:.3}")
+}
+
+/// What the title says.
+pub fn summary(state: &State) -> (Vec<String>, Role) {
+    let Told { raw, calibrated } = &state.history.averages.told;
+    match (calibrated.error(), raw.error()) {
+        (Some(now), Some(before)) => {
+            let (now, before) = (error(now), error(before));
+            let short = format!("error {now}, raw {before}");
+            (vec![format!("{short}, {} nodes", raw.nodes()), short, now], Role::Value)
+        }
+        _ => (Vec::new(), Role::Label),
+    }
+}
+
+/// Draws it: calibrated and raw side by side or one above the other where there is room, else calibrated alone.
+pub fn calibration(state: &State, pen: &mut Pen) {
+    let Told { raw, calibrated } = &state.history.averages.told;
+    if raw.nodes() == 0 {
+        empty(pen, "what the drafter's q are worth comes here");
+        return;
+    }
+    let (width, height) = (pen.width(), pen.height());
+    let least = AXIS + 3 * BINS + 2;
+    if width >= 2 * least {
+        let half = width / 2;
+        diagram(calibrated, "calibrated", &mut pen.part(0, 0, half as u16, height as u16));
+        diagram(raw, "raw: the drafter's q", &mut pen.part(half as u16, 0, (width - half) as u16, height as u16));
+    } else if height >= STACKED {
+        let half = height / 2;
+        diagram(calibrated, "calibrated", &mut pen.part(0, 0, width as u16, half as u16));
+        diagram(raw, "raw: the drafter's q", &mut pen.part(0, half as u16, width as u16, (height - half) as u16));
+    } else {
+        diagram(calibrated, "calibrated", pen);
+    }
+}
+
+/// One diagram: a bar for each tenth of q as high as the mean p, a line across it where the mean q lies, the count of nodes below.
+fn diagram(told: &Reliability, name: &str, pen: &mut Pen) {
+    let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
+    // A row for the name, one for q and one for the counts, as far as bars have room.
+    let named = usize::from(height >= 7);
+    let below = if height >= 5 { 2 } else { 1 };
+    let rows = height.saturating_sub(named + below);
+    let cell = width.saturating_sub(AXIS + 1) / BINS;
+    if rows == 0 || cell == 0 {
+        return;
+    }
+    if named == 1 {
+        let error = told.error().map_or_else(String::new, |e| format!(" {}", error(e)));
+        let end = pen.text(1, 0, &pen.shorten(&format!("{name}{error}"), width.saturating_sub(2)), Role::Title);
+        let words = format!("bar: mean p, {}: mean q", glyphs.heavy);
+        if end + pen.measure(&words) + 2 < width {
+            pen.right(width - 1, 0, &words, Role::Label);
+        }
+    }
+    for (y, label) in [(0, "1"), (rows - 1, "0")] {
+        pen.text(1, named + y, label, Role::PlotAxis);
+    }
+    for y in 0..rows {
+        pen.text(AXIS - 1, named + y, glyphs.vline, Role::PlotAxis);
+    }
+    let bins = told.bins();
+    for (i, Bin { nodes, q, p, weight }) in bins.into_iter().enumerate() {
+        let (x, end) = (AXIS + i * cell, AXIS + (i + 1) * cell - usize::from(cell > 1));
+        let label = if cell > 2 { format!(".{i}") } else { i.to_string() };
+        pen.text(x, named + rows, &label, Role::PlotAxis);
+        let few = nodes < FEW;
+        if below == 2 && cell > 2 {
+            let role = if few { Role::NodeUnreached } else { Role::Base };
+            pen.text(x, named + rows + 1, &pen.shorten(&count(nodes), cell - 1), role);
+        }
+        if weight <= 0.0 {
+            continue;
+        }
+        let eighths = ((p.clamp(0.0, 1.0) * (8 * rows) as f64).round() as usize).max(1);
+        let role = if few { Role::NodeUnreached } else { Role::Plot };
+        for r in 0..eighths.div_ceil(8) {
+            pen.rule(x, end, named + rows - 1 - r, glyphs.level(eighths - 8 * r), role);
+        }
+        let at = ((q.clamp(0.0, 1.0) * rows as f64) as usize).min(rows - 1);
+        pen.rule(x, end, named + rows - 1 - at, glyphs.heavy, Role::PlotMean);
+    }
+    if below == 2 && cell <= 2 {
+        pen.text(AXIS, named + rows + 1, &format!("{} nodes", told.nodes()), Role::Label);
+    }
+}
+
+/// A count in few cells.
+fn count(nodes: usize) -> String {
+    match nodes {
+        0..=99 => nodes.to_string(),
+        100..=999 => format!(".{}k", nodes / 100),
+        1000..=99_999 => format!("{}k", nodes / 1000),
+        _ => "+".to_owned(),
+    }
+}
