@@ -1,4 +1,4 @@
-//! Whether greedy text is that of plain decoding, token for token: every drafter, both shapes, small and large budgets,
+//! Whether greedy text is that of plain decoding, token for token: every drafter, every shape, small and large budgets,
 //! over all prompts of the files given.
 //!
 //! `cargo bench --bench lossless -- FILE.jsonl|FOLDER...` prints a table, and ends with status 1 at the first difference.
@@ -12,11 +12,11 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use speclight::cli::{one_line, read_files};
-use speclight::draft::{Drafter, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle, Shape};
+use speclight::draft::{Drafter, Eagle, EarlyExit, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Shape, Suffix};
 use speclight::engine::{Prompt, Session, Vocabulary};
-use speclight::model::Model;
 use speclight::model::device::DeviceChoice;
 use speclight::model::tokenizer::same_vocabulary;
+use speclight::model::{Head, Model};
 use speclight::registry::Registry;
 use speclight::telemetry::{StepSettings, Tally};
 use speclight::tree::TokenId;
@@ -73,12 +73,12 @@ fn settings(drafter: &str, shape: Shape, budget: usize) -> StepSettings {
 
 fn run(options: &Options) -> anyhow::Result<()> {
     let prompts = prompts(options)?;
-    let model = open(options.model.as_deref(), options)?;
+    let (model, sha256) = open(options.model.as_deref(), options)?;
     let tokens: Vec<Vec<TokenId>> =
         prompts.iter().map(|(_, prompt)| model.prompt_tokens(&prompt.text, false)).collect::<Result<_, _>>()?;
     let longest = tokens.iter().map(Vec::len).max().unwrap_or(0);
     let capacity = longest.saturating_add(options.max_tokens).saturating_add(BUDGETS[BUDGETS.len() - 1]);
-    let mut session = session(&model, capacity, options)?;
+    let mut session = session(&model, sha256.as_deref(), capacity, options)?;
     let drafters: Vec<&str> = session.drafters().map(|(name, _)| name).filter(|name| *name != "none").collect();
     let mut plain = Row { settings: settings("none", Shape::Chain, 1), tally: Tally::default() };
     let mut rows = Vec::new();
@@ -183,24 +183,34 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn open(name: Option<&str>, options: &Options) -> anyhow::Result<Model> {
-    let path = Registry::load()?.find(name)?.ensure(&mut |_| ())?;
-    Ok(Model::open(&path, DeviceChoice::Cpu, options.threads)?)
+/// A model, and the digest of its file where the list has one.
+fn open(name: Option<&str>, options: &Options) -> anyhow::Result<(Model, Option<String>)> {
+    let registry = Registry::load()?;
+    let found = registry.find(name)?;
+    let path = found.ensure(&mut |_| ())?;
+    Ok((Model::open(&path, DeviceChoice::Cpu, options.threads)?, found.sha256().map(str::to_owned)))
 }
 
-fn session(model: &Model, capacity: usize, options: &Options) -> anyhow::Result<Session> {
+fn session(model: &Model, sha256: Option<&str>, capacity: usize, options: &Options) -> anyhow::Result<Session> {
     let layers = model.config().layers;
-    let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default())];
+    let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default()), Box::new(Suffix::new(false))];
     if layers > 1 {
         drafters.push(Box::new(EarlyExit::new(EarlyExit::default_layers(layers), layers)?));
     }
     if let Some(name) = &options.draft_model {
-        let second = open(Some(name), options)?;
+        let (second, _) = open(Some(name), options)?;
         same_vocabulary(model.tokenizer(), second.tokenizer()).map_err(anyhow::Error::msg).context("--draft-model")?;
         drafters.push(Box::new(ModelDrafter::new(second.decoder(capacity)?, name, model.config().vocab)?));
+    }
+    let mut target = model.decoder(capacity)?;
+    if let Some(head) = sha256.map(|sha256| Head::shipped(sha256, model)).transpose()?.flatten() {
+        target.keep_hidden(&head.about().after);
+        let eagle = || Box::new(Eagle::new(&head, capacity));
+        drafters.push(eagle());
+        drafters.push(Box::new(Mix::new(vec![Box::new(Suffix::new(false)), eagle()])?));
     }
     drafters.push(Box::new(Oracle::default()));
     let tokenizer = model.tokenizer();
     let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()));
-    Ok(Session::new(model.decoder(capacity)?, drafters, vocabulary, settings("none", Shape::Chain, 1))?)
+    Ok(Session::new(target, drafters, vocabulary, settings("none", Shape::Chain, 1))?)
 }

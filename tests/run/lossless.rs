@@ -2,14 +2,19 @@
 
 use super::program::{Program, lines, texts};
 
-/// Each drafter, both shapes, budgets from the smallest that drafts to a large one. `cargo bench --bench lossless` has
+/// Each drafter, all shapes, budgets from the smallest that drafts to a large one. `cargo bench --bench lossless` has
 /// all of them, over files of prompts.
-const SETTINGS: [(&str, &str, &str); 7] = [
+const SETTINGS: [(&str, &str, &str); 12] = [
     ("ngram", "chain", "8"),
     ("ngram", "best-first", "64"),
     ("suffix", "best-first", "16"),
     ("early-exit", "chain", "2"),
     ("early-exit", "best-first", "12"),
+    ("suffix", "static", "16"),
+    ("eagle", "chain", "4"),
+    ("eagle", "best-first", "16"),
+    ("eagle", "fixed", "24"),
+    ("mix", "best-first", "16"),
     ("model", "chain", "5"),
     ("oracle", "best-first", "32"),
 ];
