@@ -19,7 +19,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match cli::dispatch(parsed) {
+    let ended = cli::dispatch(parsed);
+    // The engine's thread may still be at work with a drafter's process; nothing of ours outlives the program.
+    speclight::draft::end_processes();
+    match ended {
         Ok(status) => status,
         Err(error) if cli::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -3,6 +3,7 @@
 mod calibration;
 mod early_exit;
 mod explore;
+mod external;
 mod mix;
 mod model;
 mod ngram;
@@ -13,6 +14,7 @@ mod suffix;
 
 pub use calibration::{Calibration, Observation, observations};
 pub use early_exit::EarlyExit;
+pub use external::{External, end_processes};
 pub use mix::{MEMBERS, Mix};
 pub use model::ModelDrafter;
 pub use ngram::Ngram;

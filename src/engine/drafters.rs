@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 
 use super::EngineOptions;
-use crate::draft::{Drafter, EarlyExit, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Suffix};
+use crate::draft::{Drafter, EarlyExit, External, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Suffix};
 use crate::model::Config;
 use crate::model::load::Model;
 
@@ -29,7 +29,7 @@ impl Makers<'_> {
     /// If one does not fit the target.
     pub fn all(&self) -> anyhow::Result<Vec<Box<dyn Drafter>>> {
         let mut all = Vec::new();
-        for name in ["none", "ngram", "suffix", "early-exit", "model", "mix", "oracle"] {
+        for name in ["none", "ngram", "suffix", "early-exit", "model", "external", "mix", "oracle"] {
             all.extend(self.one(name)?);
         }
         Ok(all)
@@ -53,6 +53,10 @@ impl Makers<'_> {
                 }
                 None => None,
             },
+            "external" => match &self.options.external {
+                Some((command, limit)) => Some(Box::new(External::new(command, *limit)?)),
+                None => None,
+            },
             "mix" => self.mix()?,
             "oracle" => Some(Box::new(Oracle::default())),
             _ => None,
@@ -63,10 +67,9 @@ impl Makers<'_> {
     fn mix(&self) -> anyhow::Result<Option<Box<dyn Drafter>>> {
         let mut members = Vec::new();
         for name in self.options.mix.iter().flatten() {
-            members.push(
-                self.one(name)?
-                    .ok_or_else(|| anyhow!("--mix {name}: this run has no such drafter (model needs --draft-model)"))?,
-            );
+            members.push(self.one(name)?.ok_or_else(|| {
+                anyhow!("--mix {name}: this run has no such drafter (model needs --draft-model, external --external)")
+            })?);
         }
         if self.options.mix.is_none() {
             for name in MIXED {
