@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use speclight::cli::{one_line, read_files};
-use speclight::draft::{Drafter, EarlyExit, ModelDrafter, Ngram, NoDraft, Oracle, Shape};
+use speclight::draft::{Drafter, EarlyExit, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Shape, Suffix};
 use speclight::engine::{Prompt, Session, Vocabulary};
 use speclight::model::Model;
 use speclight::model::device::DeviceChoice;
@@ -190,8 +190,10 @@ fn open(name: Option<&str>, options: &Options) -> anyhow::Result<Model> {
 
 fn session(model: &Model, capacity: usize, options: &Options) -> anyhow::Result<Session> {
     let layers = model.config().layers;
-    let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default())];
+    let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default()), Box::new(Suffix::default())];
     if layers > 1 {
+        let exit = EarlyExit::new(EarlyExit::default_layers(layers), layers)?;
+        drafters.push(Box::new(Mix::new(vec![Box::new(Suffix::default()), Box::new(exit)])?));
         drafters.push(Box::new(EarlyExit::new(EarlyExit::default_layers(layers), layers)?));
     }
     if let Some(name) = &options.draft_model {
