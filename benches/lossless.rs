@@ -193,7 +193,7 @@ fn open(name: Option<&str>, options: &Options) -> anyhow::Result<(Model, Option<
 
 fn session(model: &Model, sha256: Option<&str>, capacity: usize, options: &Options) -> anyhow::Result<Session> {
     let layers = model.config().layers;
-    let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default()), Box::new(Suffix::new(false))];
+    let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default()), Box::new(Suffix::default())];
     if layers > 1 {
         drafters.push(Box::new(EarlyExit::new(EarlyExit::default_layers(layers), layers)?));
     }
@@ -207,7 +207,7 @@ fn session(model: &Model, sha256: Option<&str>, capacity: usize, options: &Optio
         target.keep_hidden(&head.about().after);
         let eagle = || Box::new(Eagle::new(&head, capacity));
         drafters.push(eagle());
-        drafters.push(Box::new(Mix::new(vec![Box::new(Suffix::new(false)), eagle()])?));
+        drafters.push(Box::new(Mix::new(vec![Box::new(Suffix::default()), eagle()])?));
     }
     drafters.push(Box::new(Oracle::default()));
     let tokenizer = model.tokenizer();

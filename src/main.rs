@@ -5,6 +5,15 @@ use std::process::ExitCode;
 use clap::Parser;
 use speclight::cli::{self, Cli};
 
+/// Ends the processes of drafters on every way out, also after a panic: the engine's thread may still be at work with one.
+struct Processes;
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        speclight::draft::end_processes();
+    }
+}
+
 fn main() -> ExitCode {
     cli::report_panics();
     let parsed = match Cli::try_parse() {
@@ -19,6 +28,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let _processes = Processes;
     match cli::dispatch(parsed) {
         Ok(status) => status,
         Err(error) if cli::is_broken_pipe(&error) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! The options that the monitor and `run` share, and the checks on their values.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -13,9 +14,9 @@ use crate::registry::Registry;
 use crate::telemetry::StepSettings;
 
 /// Names of the drafters, in the order in which the monitor walks them.
-pub const DRAFTERS: [&str; 8] = ["none", "ngram", "suffix", "early-exit", "eagle", "model", "mix", "oracle"];
+pub const DRAFTERS: [&str; 9] = ["none", "ngram", "suffix", "early-exit", "eagle", "model", "external", "mix", "oracle"];
 /// Names of those that can be members of a mix.
-pub const MIXABLE: [&str; 5] = ["ngram", "suffix", "early-exit", "eagle", "model"];
+pub const MIXABLE: [&str; 6] = ["ngram", "suffix", "early-exit", "eagle", "model", "external"];
 /// Names of the shapes.
 pub const SHAPES: [&str; 4] = ["chain", "fixed", "best-first", "static"];
 
@@ -33,14 +34,21 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Who drafts: none (plain decoding), ngram (looks up repeats in prompt and output), suffix (the same at any length,
     /// trusted as far as it was right), early-exit (the model's own first layers), eagle (a small trained head over the model's
-    /// hidden states), model (a second model, --draft-model), mix (several of them in one tree, --mix), oracle (the model
-    /// itself: what perfect knowledge draws)
+    /// hidden states), model (a second model, --draft-model), external (a process, --external), mix (several of them in one
+    /// tree, --mix), oracle (the model itself: what perfect knowledge draws)
     #[arg(long, value_name = "NAME", default_value = "ngram", value_parser = PossibleValuesParser::new(DRAFTERS),
           hide_possible_values = true, help_heading = "Drafting")]
     pub drafter: String,
     /// Second model, with the same vocabulary, for --drafter model
     #[arg(long, value_name = "NAME|PATH", required_if_eq("drafter", "model"), help_heading = "Drafting")]
     pub draft_model: Option<String>,
+    /// Command of a process that drafts, for --drafter external: it is told the text and answers with a tree in lines of JSON
+    #[arg(long, value_name = "COMMAND", required_if_eq("drafter", "external"), help_heading = "Drafting")]
+    pub external: Option<String>,
+    /// Seconds that it has for an answer; a later one costs the step its draft
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = timeout, allow_negative_numbers = true,
+          help_heading = "Drafting")]
+    pub external_timeout: f64,
     /// Drafters that the mix drafter merges, by what each was worth so far [default: suffix,eagle, or
     /// suffix,early-exit where there is no head]
     #[arg(long, value_name = "NAME,NAME", value_parser = mix, help_heading = "Drafting")]
@@ -206,6 +214,7 @@ impl Options {
             device: self.device.clone(),
             threads: self.threads,
             fixed: self.fixed.unwrap_or(Widths::USUAL),
+            external: self.external.clone().map(|command| (command, Duration::from_secs_f64(self.external_timeout))),
             mix: self.mix.as_ref().map(|members| members.0.clone()),
             remember: self.remember,
             exit_layers: self.exit_layers,
@@ -246,6 +255,13 @@ fn mix(value: &str) -> Result<Members, String> {
         return Err(format!("the mix takes two to {MEMBERS} different ones of {}, as suffix,early-exit", MIXABLE.join(", ")));
     }
     Ok(Members(names))
+}
+
+fn timeout(value: &str) -> Result<f64, String> {
+    match value.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 3600.0 => Ok(seconds),
+        _ => Err("the time limit is a number of seconds above 0, up to 3600".into()),
+    }
 }
 
 fn device(value: &str) -> Result<String, String> {
@@ -366,6 +382,7 @@ mod tests {
             ("--threads", "0", "1 to 1024"),
             ("--exit-layers", "0", "at least one layer"),
             ("--fixed", "4,0", "as 4,2,2,1,1"),
+            ("--external-timeout", "0", "above 0"),
             ("--mix", "suffix", "two to 4 different"),
             ("--mix", "suffix,suffix", "two to 4 different"),
             ("--mix", "suffix,oracle", "two to 4 different"),

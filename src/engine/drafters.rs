@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 
 use super::EngineOptions;
-use crate::draft::{Drafter, Eagle, EarlyExit, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Suffix};
+use crate::draft::{Drafter, Eagle, EarlyExit, External, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Suffix};
 use crate::model::load::Model;
 use crate::model::{Config, Head};
 
@@ -33,7 +33,7 @@ impl Makers<'_> {
     /// If one does not fit the target.
     pub fn all(&self) -> anyhow::Result<Vec<Box<dyn Drafter>>> {
         let mut all = Vec::new();
-        for name in ["none", "ngram", "suffix", "early-exit", "eagle", "model", "mix", "oracle"] {
+        for name in ["none", "ngram", "suffix", "early-exit", "eagle", "model", "external", "mix", "oracle"] {
             all.extend(self.one(name)?);
         }
         Ok(all)
@@ -58,6 +58,10 @@ impl Makers<'_> {
                 }
                 None => None,
             },
+            "external" => match &self.options.external {
+                Some((command, limit)) => Some(Box::new(External::new(command, *limit)?)),
+                None => None,
+            },
             "mix" => self.mix()?,
             "oracle" => Some(Box::new(Oracle::default())),
             _ => None,
@@ -69,7 +73,10 @@ impl Makers<'_> {
         let mut members = Vec::new();
         for name in self.options.mix.iter().flatten() {
             members.push(self.one(name)?.ok_or_else(|| {
-                anyhow!("--mix {name}: this run has no such drafter (model needs --draft-model, eagle a head for the model)")
+                anyhow!(
+                    "--mix {name}: this run has no such drafter (model needs --draft-model, external --external, eagle a head for \
+                     the model)"
+                )
             })?);
         }
         if self.options.mix.is_none() {

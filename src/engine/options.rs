@@ -1,6 +1,7 @@
 //! What a run is started with.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::draft::Widths;
 use crate::telemetry::StepSettings;
@@ -27,6 +28,8 @@ pub struct EngineOptions {
     pub threads: Option<usize>,
     /// Widths of the fixed shape.
     pub fixed: Widths,
+    /// The command of the `external` drafter, and the time that it has for an answer.
+    pub external: Option<(String, Duration)>,
     /// Members of the `mix` drafter, by name; none for the usual ones.
     pub mix: Option<Vec<String>>,
     /// Whether the `suffix` drafter knows the earlier texts of the run, too.

@@ -33,6 +33,7 @@ fn options(prompts: &[&str]) -> EngineOptions {
         device: "cpu".into(),
         threads: None,
         fixed: crate::draft::Widths::USUAL,
+        external: None,
         mix: None,
         remember: false,
         exit_layers: None,

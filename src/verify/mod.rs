@@ -6,6 +6,7 @@
 //! step, never which. Greedy is the same walk with a law of one token.
 
 mod draws;
+pub mod rejection;
 
 pub use draws::Draws;
 

@@ -42,6 +42,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         plain: Vec::new(),
         count: 0,
         refused: 0,
+        noticed: None,
         error: None,
     };
     // Nobody else commands this engine, but it ends with the last one who could.
@@ -66,6 +67,8 @@ struct Report {
     /// Prompts in all.
     count: usize,
     refused: usize,
+    /// The last notice that was told.
+    noticed: Option<String>,
     error: Option<anyhow::Error>,
 }
 
@@ -85,6 +88,7 @@ impl Report {
                     // A download does not ask whether it is still wanted.
                     drop(self.json.take());
                     self.bar.finish_and_clear();
+                    crate::draft::end_processes();
                     std::process::exit(status.into());
                 }
                 self.loading(what, done);
@@ -163,6 +167,11 @@ impl Report {
     }
 
     fn step(&mut self, record: &StepRecord) -> anyhow::Result<()> {
+        // The same line again and again says nothing new.
+        if let Some(notice) = record.notice.as_ref().filter(|notice| self.noticed.as_ref() != Some(notice)) {
+            self.bar.suspend(|| warn(notice));
+            self.noticed = Some(notice.clone());
+        }
         self.tally.add(record);
         self.bar.tick();
         if let Some(json) = &mut self.json {

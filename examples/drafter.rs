@@ -1,0 +1,65 @@
+//! A drafter of one's own against the public trait: the token that followed the last one most lately is what comes next.
+//!
+//! `cargo run --release --example drafter -- model.gguf 'Say red, green, blue four times.'`
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use speclight::draft::{Candidate, Context, DraftError, Drafter};
+use speclight::engine::{Session, Vocabulary};
+use speclight::model::{Model, device::DeviceChoice};
+use speclight::telemetry::{StepSettings, Tally};
+use speclight::tree::{TokenId, TokenTree};
+
+#[derive(Clone, Default)]
+struct Latest(HashMap<TokenId, TokenId>);
+
+impl Drafter for Latest {
+    fn name(&self) -> &'static str {
+        "latest"
+    }
+    fn cost(&self) -> String {
+        "a look-up".into()
+    }
+    fn reset(&mut self) {
+        self.0.clear();
+    }
+    fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
+        self.0.extend(cx.tokens.windows(2).map(|pair| (pair[0], pair[1])));
+        Ok(())
+    }
+    fn propose(
+        &mut self,
+        cx: &mut Context,
+        tree: &TokenTree,
+        nodes: &[usize],
+        _: usize,
+    ) -> Result<Vec<Vec<Candidate>>, DraftError> {
+        let next = |&node: &usize| self.0.get(&tree.token(node)).filter(|token| !cx.stop.contains(token));
+        Ok(nodes.iter().map(|node| next(node).map(|&token| Candidate { token, q: 0.5 }).into_iter().collect()).collect())
+    }
+    fn end(&mut self, _: &mut Context) {}
+    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+        Ok(Box::new(Latest::default()))
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let (path, prompt) = arguments.next().zip(arguments.next()).context("give a model file and a prompt")?;
+    let model = Model::open(path.as_ref(), DeviceChoice::Cpu, None)?;
+    let tokens = model.prompt_tokens(&prompt, false)?;
+    let vocabulary = Arc::new(Vocabulary::new(model.tokenizer().token_bytes(), model.tokenizer().stop().to_vec()));
+    let (drafter, shape) = ("latest".to_owned(), "chain".to_owned());
+    let settings = StepSettings { drafter, shape, budget: 8, auto: false, temperature: 0.0, top_p: 1.0, top_k: None, seed: 0 };
+    let mut session = Session::new(model.decoder(2048)?, vec![Box::new(Latest::default())], vocabulary, settings)?;
+    session.start("0", &tokens, 200)?;
+    let mut tally = Tally::default();
+    while let Some(record) = session.step()? {
+        print!("{}", record.emitted_text.concat());
+        tally.add(&record);
+    }
+    println!("\n{:.2} tokens a step", tally.summary(None).tokens_per_step);
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! A drafter of the person's own, in any language: a process that is told the text and answers with a tree, in lines of JSON
+//! (docs/external.md).
+
+mod answer;
+mod process;
+
+pub use process::end_processes;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::shape::Limits;
+use super::{Candidate, Context, DraftError, Drafter};
+use crate::tree::{TokenId, TokenTree};
+use process::{Process, Silence};
+
+#[derive(Serialize)]
+struct Request<'a> {
+    step: usize,
+    from: usize,
+    tokens: &'a [TokenId],
+    budget: usize,
+    depth: usize,
+    stop: &'a [TokenId],
+}
+
+/// Asks a process once a step. What is wrong with an answer, or that none came in time, costs the step its draft and is told as
+/// the step's notice.
+#[derive(Debug)]
+pub struct External {
+    words: Vec<String>,
+    limit: Duration,
+    process: Option<Process>,
+    /// Whether it ended, so that there is nothing to ask.
+    gone: bool,
+    limits: Limits,
+    /// The number of the last request.
+    step: usize,
+    /// The text, as far as the process was told of it.
+    told: usize,
+    /// Trees of this text by its count of tokens, for looks back.
+    trees: HashMap<usize, TokenTree>,
+    /// The tree of this step, and for each node of the tree that grows its node there.
+    tree: Option<TokenTree>,
+    places: HashMap<usize, Option<usize>>,
+    notice: Option<String>,
+}
+
+impl External {
+    /// The process `command` (split at spaces, with quotes; no shell), which has `limit` for each answer. It is started when it
+    /// is asked first.
+    ///
+    /// # Errors
+    /// If the command is empty or a quote is not closed.
+    pub fn new(command: &str, limit: Duration) -> Result<Self, DraftError> {
+        let words = words(command).filter(|words| !words.is_empty());
+        let words = words
+            .ok_or_else(|| DraftError::Unfit(format!("the external drafter {command:?}: give a command, its quotes closed")))?;
+        Ok(Self::with(words, limit))
+    }
+
+    fn with(words: Vec<String>, limit: Duration) -> Self {
+        Self {
+            words,
+            limit,
+            process: None,
+            gone: false,
+            limits: Limits { budget: 1, depth: 0 },
+            step: 0,
+            told: 0,
+            trees: HashMap::new(),
+            tree: None,
+            places: HashMap::new(),
+            notice: None,
+        }
+    }
+
+    /// Asks for the tree of this step.
+    fn ask(&mut self, cx: &Context) -> Result<TokenTree, String> {
+        let root = cx.tokens.last().copied().unwrap_or_default();
+        if self.gone {
+            return Err("the external drafter has ended: nothing is drafted".into());
+        }
+        let process = match &mut self.process {
+            Some(process) => process,
+            none => none.insert(Process::start(&self.words).inspect_err(|_| self.gone = true)?),
+        };
+        self.step += 1;
+        let new = cx.tokens.get(self.told..).unwrap_or_default();
+        let Limits { budget, depth } = self.limits;
+        let request = Request { step: self.step, from: self.told, tokens: new, budget, depth, stop: cx.stop };
+        let line = serde_json::to_string(&request).map_err(|why| why.to_string())?;
+        let answer = process.tell(line).and_then(|()| {
+            self.told = cx.tokens.len();
+            let began = Instant::now();
+            loop {
+                let line = process.hear(self.limit.saturating_sub(began.elapsed()))?;
+                match answer::read(&line, root, self.limits, cx.target.config().vocab, cx.stop) {
+                    // The late answer to an earlier step.
+                    Ok((step, _)) if step < self.step => {}
+                    Ok((step, _)) if step > self.step => {
+                        break Ok(Err(format!("it answers step {step}, and was asked for {}", self.step)));
+                    }
+                    Ok((_, tree)) => break Ok(tree),
+                    Err(why) => break Ok(Err(why)),
+                }
+            }
+        });
+        match answer {
+            Ok(tree) => tree.map_err(|why| format!("external drafter: {why}")),
+            Err(Silence::Late) => {
+                Err(format!("external drafter: no answer within {} s (--external-timeout)", self.limit.as_secs_f64()))
+            }
+            Err(Silence::Deaf) => Err("external drafter: it does not read what it is told".into()),
+            Err(Silence::Gone) => {
+                (self.gone, self.process) = (true, None);
+                Err(format!("external drafter: {} has ended: nothing is drafted any more", self.words[0]))
+            }
+        }
+    }
+}
+
+impl Drafter for External {
+    fn name(&self) -> &'static str {
+        "external"
+    }
+
+    fn cost(&self) -> String {
+        format!("the process {}, asked once a step", self.words.join(" "))
+    }
+
+    fn reset(&mut self) {
+        self.told = 0;
+        self.trees.clear();
+    }
+
+    fn limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
+        self.places.clear();
+        self.tree = self.trees.get(&cx.tokens.len()).cloned();
+        // Where nothing is asked for, as while a prompt is read, nobody is asked.
+        if self.limits.budget > 1 && self.limits.depth > 0 && self.tree.is_none() && !self.words.is_empty() {
+            match self.ask(cx) {
+                Ok(tree) => {
+                    self.trees.insert(cx.tokens.len(), tree.clone());
+                    self.tree = Some(tree);
+                }
+                Err(why) => self.notice = Some(why),
+            }
+        }
+        self.limits = Limits { budget: 1, depth: 0 };
+        Ok(())
+    }
+
+    fn propose(
+        &mut self,
+        _: &mut Context,
+        tree: &TokenTree,
+        nodes: &[usize],
+        width: usize,
+    ) -> Result<Vec<Vec<Candidate>>, DraftError> {
+        let Some(own) = &self.tree else { return Ok(vec![Vec::new(); nodes.len()]) };
+        let mut all = Vec::with_capacity(nodes.len());
+        for &node in nodes {
+            let place = match tree.parent(node) {
+                None => Some(0),
+                // Below a node of another drafter it knows nothing.
+                Some(parent) => self.places.get(&parent).copied().flatten().and_then(|above| own.child(above, tree.token(node))),
+            };
+            self.places.insert(node, place);
+            let below = place.into_iter().flat_map(|place| own.children(place));
+            let mut best: Vec<Candidate> = below.map(|i| Candidate { token: own.token(i), q: own.q(i) }).collect();
+            best.sort_by(|a, b| b.q.total_cmp(&a.q).then(a.token.cmp(&b.token)));
+            best.truncate(width);
+            all.push(best);
+        }
+        Ok(all)
+    }
+
+    fn notice(&mut self) -> Option<String> {
+        self.notice.take()
+    }
+
+    fn end(&mut self, _: &mut Context) {}
+
+    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+        // Without a command it asks nobody: what was answered then is all that it knows.
+        Ok(Box::new(External { trees: self.trees.clone(), ..External::with(Vec::new(), self.limit) }))
+    }
+}
+
+/// A command in words: split at spaces, those in single or double quotes kept together. None where a quote is not closed.
+fn words(command: &str) -> Option<Vec<String>> {
+    let (mut words, mut word, mut quote): (Vec<String>, Option<String>, Option<char>) = (Vec::new(), None, None);
+    for c in command.chars() {
+        match quote {
+            Some(q) if c == q => quote = None,
+            Some(_) => word.get_or_insert_default().push(c),
+            None if c == '\'' || c == '"' => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            None if c.is_whitespace() => words.extend(word.take()),
+            None => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::dist::Warp;
+    use crate::draft::shape::grow;
+    use crate::draft::{Plan, Shape};
+    use crate::engine::testing::TableDecoder;
+
+    /// What a process with this script drafts in two steps, and its notices.
+    fn drafted(script: &str) -> Vec<(usize, Option<String>)> {
+        let mut external = External::with(["sh", "-c", script].map(String::from).to_vec(), Duration::from_secs(20));
+        let mut target = TableDecoder::new(8, 0);
+        let texts: [&[TokenId]; 2] = [&[1, 2], &[1, 2, 3]];
+        texts
+            .map(|tokens| {
+                let mut cx = Context { tokens, target: &mut target, warp: &Warp::PLAIN, stop: &[0] };
+                let limits = Limits { budget: 4, depth: 3 };
+                let draft = grow(Shape::BestFirst, &mut external, &mut cx, limits, &Plan::default()).unwrap();
+                (draft.tree.drafted(), external.notice())
+            })
+            .to_vec()
+    }
+
+    #[test]
+    fn commands_are_split_into_words() {
+        assert_eq!(words("a  'b c' \"d'\"e ''").unwrap(), ["a", "b c", "d'e", ""]);
+        assert_eq!((words(" ").unwrap().len(), words("a 'b")), (0, None));
+        assert!(External::new("", Duration::from_secs(1)).is_err() && External::new("'", Duration::from_secs(1)).is_err());
+    }
+
+    #[test]
+    fn a_tree_a_wrong_answer_and_an_end() {
+        let good = r#"read a; echo '{"step":1,"tree":{"parents":[0,1],"tokens":[3,4],"q":[0.5,0.5]}}'"#;
+        // Step 2: the late answer to step 1 is passed over.
+        let late = r#"; read a; echo '{"step":1,"tree":{"parents":[],"tokens":[],"q":[]}}'; echo '{"step":2,"tree":{"parents":[0],"tokens":[5],"q":[1]}}'; read a"#;
+        assert_eq!(drafted(&format!("{good}{late}")), [(2, None), (1, None)]);
+        let said = drafted(&format!("{good}; read a; echo nonsense; read a"));
+        assert!(said[0] == (2, None) && said[1].0 == 0 && said[1].1.as_ref().unwrap().contains("docs/external.md"), "{said:?}");
+        let said = drafted("exit 3");
+        assert!(said.iter().all(|(drafted, notice)| *drafted == 0 && notice.as_ref().unwrap().contains("ended")), "{said:?}");
+    }
+
+    #[test]
+    fn what_can_not_be_started_is_said() {
+        let mut external = External::new("/no/such/program", Duration::from_secs(1)).unwrap();
+        let mut target = TableDecoder::new(8, 0);
+        let mut cx = Context { tokens: &[1], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+        external.limits(Limits { budget: 4, depth: 3 });
+        external.begin(&mut cx).unwrap();
+        assert!(external.notice().unwrap().contains("/no/such/program can't be started"));
+    }
+}
