@@ -54,6 +54,38 @@ fn values_out_of_range_are_refused() {
 }
 
 #[test]
+fn heads_that_do_not_fit_are_named() {
+    let program = Program::new();
+    let line = fails(&program, 1, &["--prompt", "Hi", "--head", "no/such.gguf"]);
+    assert!(line.contains("no/such.gguf"), "{line}");
+    let model = super::model::path();
+    let line = fails(&program, 1, &["--prompt", "Hi", "--head", model.to_str().unwrap()]);
+    assert!(line.contains("architecture") && line.contains("speclight-eagle") && line.contains("speclight train"), "{line}");
+    let head = concat!(env!("CARGO_MANIFEST_DIR"), "/heads/SmolLM2-135M-Instruct.gguf");
+    let cut = program.path("cut.gguf");
+    let whole = std::fs::read(head).unwrap();
+    std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    let line = fails(&program, 1, &["--prompt", "Hi", "--head", &cut]);
+    assert!(line.contains("cut.gguf") && line.contains("byte"), "{line}");
+    // Where it is given as a path, nobody knows which model it is.
+    let line = fails(&program, 1, &["--prompt", "Hi", "--drafter", "eagle", "--model", model.to_str().unwrap()]);
+    assert!(line.contains("--head FILE"), "{line}");
+    let out = program.run(&[
+        "--prompt",
+        "Hi",
+        "--max-tokens",
+        "3",
+        "--drafter",
+        "eagle",
+        "--head",
+        head,
+        "--model",
+        model.to_str().unwrap(),
+    ]);
+    assert_eq!(out.status, 0, "{}", out.err);
+}
+
+#[test]
 fn models_that_cannot_be_loaded_are_named() {
     let program = Program::new();
     let line = fails(&program, 1, &["--model", "no/such.gguf", "--prompt", "Hi"]);
