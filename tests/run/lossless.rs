@@ -19,6 +19,9 @@ const SETTINGS: [(&str, &str, &str); 12] = [
     ("oracle", "best-first", "32"),
 ];
 
+/// The model is given as a path here, so that nobody knows which head is for it.
+const HEAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/heads/SmolLM2-135M-Instruct.gguf");
+
 fn same_whoever_drafts(sampling: &[&str]) {
     let program = Program::new();
     let file = program.prompts(&["Say the colours of the rainbow twice.", "def add(a, b):\n    return"]);
@@ -29,6 +32,9 @@ fn same_whoever_drafts(sampling: &[&str]) {
         args.extend(sampling);
         if drafter == "model" {
             args.extend(["--draft-model", second.to_str().unwrap()]);
+        }
+        if ["eagle", "mix"].contains(&drafter) {
+            args.extend(["--head", HEAD]);
         }
         let out = program.run(&args);
         assert_eq!(out.status, 0, "{}", out.err);

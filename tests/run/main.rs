@@ -8,6 +8,7 @@ mod program;
 mod errors;
 mod lossless;
 mod signals;
+mod train;
 
 use serde_json::Value;
 
