@@ -14,6 +14,7 @@ mod options;
 mod progress;
 mod prompts;
 mod run;
+mod study;
 mod table;
 
 pub use bench::{BenchOptions, bandwidth};
@@ -23,6 +24,8 @@ pub use machine::{cpu_name, features as cpu_features};
 pub use models::{Action, ModelsOptions};
 pub use options::{MonitorOptions, Options, RunOptions};
 pub use prompts::{PromptError, built_in, read_files};
+pub use study::table::TableOptions;
+pub use study::{OutputOptions, StudyOptions};
 pub use table::lines as columns;
 
 use std::process::ExitCode;
@@ -81,6 +84,16 @@ pub enum Command {
     /// after round, and shows medians and how near plain decoding comes to the limit that the memory sets. --json keeps the
     /// result with all samples; --against compares with such a file, with intervals.
     Bench(BenchOptions),
+    /// Measure ceilings and drafters over sets of prompts
+    ///
+    /// For each file of prompts and each temperature: the mean entropy and its second moment, the ceilings for every budget, and
+    /// what each drafter reaches of them, with intervals, beside the wall clock. One pass over the prompts with the largest budget
+    /// tells what smaller ones accept; --timed says how many prompts are run at every budget for their times. Machines other than
+    /// this one are described in hardware.toml in the config folder.
+    ///
+    /// The same seed gives the same numbers, all but the times. With --state each text is kept when it is done, and the same
+    /// command goes on after a break. Ctrl-C ends after the present step, with status 130; a second one ends at once.
+    Table(TableOptions),
     /// List, fetch and check models
     ///
     /// Lists the models that --model takes by name: whether they are here, their size, and where they come from. A
@@ -111,6 +124,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         None => monitor::run(cli.monitor),
         Some(Command::Run(options)) => run::run(options),
         Some(Command::Bench(options)) => bench::run(options),
+        Some(Command::Table(options)) => study::table::run(options),
         Some(Command::Models(options)) => models::run(options),
         Some(Command::Doctor) => doctor::run(),
         Some(Command::Completions(options)) => completions::run(options),
