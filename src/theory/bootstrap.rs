@@ -11,11 +11,7 @@ const REPLICATES: usize = 200;
 /// A half-width is the standard deviation of the replicates, times Student's t with the degrees of freedom of so many blocks k (half
 /// more for their overlap) and the square root of k/(k - 1): a bootstrap from few blocks is too narrow by as much. It is no number
 /// where a replicate's value is none. None where there are fewer than four blocks, or `statistics` has nothing to say.
-pub fn half_widths(
-    units: usize,
-    length: usize,
-    mut statistics: impl FnMut(&[usize]) -> Option<Vec<f64>>,
-) -> Option<Vec<f64>> {
+pub fn half_widths(units: usize, length: usize, mut statistics: impl FnMut(&[usize]) -> Option<Vec<f64>>) -> Option<Vec<f64>> {
     let blocks = units as f64 / length.max(1) as f64;
     if blocks < 4.0 {
         return None;

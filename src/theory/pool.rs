@@ -270,8 +270,8 @@ impl TryFrom<Written> for Pool {
         if cells != Some(w.mass.len()) || cells != Some(w.count.len()) {
             return Err("a pool has 16 cells for each of its cells a nat");
         }
-        let mut sums = w.mass.iter().chain(&w.count).chain([&w.entropy, &w.second]);
-        if w.positions > u32::MAX as usize || !sums.all(|x| x.is_finite() && *x >= 0.0) {
+        let sound = w.mass.iter().chain(&w.count).chain([&w.entropy, &w.second]).all(|x| x.is_finite() && *x >= 0.0);
+        if w.positions > u32::MAX as usize || !sound {
             return Err("the sums of a pool are finite and not negative");
         }
         let cells = w.mass.into_iter().zip(w.count).map(|(mass, count)| Cell { mass, count }).collect();
@@ -359,7 +359,9 @@ mod tests {
         let pool = pool(&[&[0.9, 0.1], &[0.5, 0.3, 0.2]]);
         let text = serde_json::to_string(&pool).unwrap();
         assert_eq!(serde_json::from_str::<Pool>(&text).unwrap(), pool);
-        for (old, new) in [("\"per_nat\":256", "\"per_nat\":0"), ("\"mass\":[", "\"mass\":[0,"), ("\"positions\":2", "\"positions\":1e99")] {
+        for (old, new) in
+            [("\"per_nat\":256", "\"per_nat\":0"), ("\"mass\":[", "\"mass\":[0,"), ("\"positions\":2", "\"positions\":1e99")]
+        {
             assert!(serde_json::from_str::<Pool>(&text.replace(old, new)).is_err(), "{new}");
         }
         assert!(serde_json::from_str::<Pool>(&text.replacen("\"entropy\":", "\"entropy\":-", 1)).is_err());

@@ -136,9 +136,9 @@ pub enum Went {
 /// A model that runs text after text.
 pub struct Runner {
     /// The engine.
-    pub engine: Engine,
+    pub(super) engine: Engine,
     /// The signals that end it.
-    pub interrupt: Interrupt,
+    pub(super) interrupt: Interrupt,
     max_tokens: usize,
 }
 

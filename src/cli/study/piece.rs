@@ -97,7 +97,8 @@ impl<'a> Gather<'a> {
     pub fn step(&mut self, record: &StepRecord) -> bool {
         let piece = &mut self.piece;
         let at = piece.tokens / STRETCH;
-        let empty = || Stretch { accepted: vec![0; self.budgets.len()], expected: vec![0.0; self.budgets.len()], ..Stretch::default() };
+        let empty =
+            || Stretch { accepted: vec![0; self.budgets.len()], expected: vec![0.0; self.budgets.len()], ..Stretch::default() };
         piece.stretches.resize_with(piece.stretches.len().max(at + 1), empty);
         let (stretch, within) = (&mut piece.stretches[at], Within::budgets(record));
         stretch.steps += 1;

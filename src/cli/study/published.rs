@@ -16,9 +16,10 @@ pub struct Published {
 /// Pankratov & Alistarh, EACL 2026: the form of the abstract is all that is known here.
 pub fn published() -> Published {
     Published {
-        source: "Pankratov & Alistarh, \"Speculative Decoding Speed-of-Light: Optimal Lower Bounds via Branching Random Walks\", \
+        source:
+            "Pankratov & Alistarh, \"Speculative Decoding Speed-of-Light: Optimal Lower Bounds via Branching Random Walks\", \
                  EACL 2026 (long 301, pp. 6404-6418; arXiv 2512.11718), abstract"
-            .into(),
+                .into(),
         form: "E[X] <= (mu + mu2) ln(B) / mu^2 + O(1), in nats, B the tokens of one verify pass".into(),
         not_compared: [
             "the O(1): the abstract does not give it, and the column leaves it out",

@@ -218,7 +218,9 @@ pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) 
     let refused = plain.iter().filter(|p| p.refused.is_some()).count();
     plain.retain(|p| p.refused.is_none() && p.tokens > 0);
     let mut pool = Pool::new();
-    plain.iter().filter_map(|p| p.laws.as_ref()).for_each(|laws| drop(pool.absorb(laws, 1)));
+    for laws in plain.iter().filter_map(|p| p.laws.as_ref()) {
+        pool.absorb(laws, 1);
+    }
     let (mu, mu2) = (pool.mu()?, pool.mu2()?);
     let curve = pool.fluid_curve(MAX_BUDGET - 1);
     let fluid = |budget: usize| curve.get(budget - 1).copied().unwrap_or_default();
@@ -248,9 +250,7 @@ pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) 
             expected: Estimate::new(expected, half(at), most),
             accepted,
             tokens_per_step: accepted.plus_one(),
-            share: (bound > 0.0).then(|| {
-                Estimate::new(expected / bound, half(at + 2).map(|half| half / bound), f64::MAX)
-            }),
+            share: (bound > 0.0).then(|| Estimate::new(expected / bound, half(at + 2).map(|half| half / bound), f64::MAX)),
             timed: timed(&plain, pieces, column.drafter, column.budget),
             differing_texts: pieces.iter().filter(ran).filter(|p| p.key.budget == column.budget).copied().filter(differs).count(),
         }
@@ -315,7 +315,9 @@ fn widths(plain: &[&Piece], laws: &[Option<&Pool>], columns: &[Column], budgets:
         let mut sum: Option<Pool> = None;
         for (i, laws) in laws.iter().enumerate().filter_map(|(i, laws)| Some((i, (*laws)?))) {
             match &mut sum {
-                Some(sum) => drop(sum.absorb(laws, times(i))),
+                Some(sum) => {
+                    sum.absorb(laws, times(i));
+                }
                 None => {
                     let mut first = laws.clone();
                     first.clear();

@@ -115,7 +115,9 @@ impl State {
                 (0, _) => bail!("{name} is no state of a table: give another file"),
                 (_, Ok(Entry::Cost(cost))) => state.cost = Some(cost),
                 (_, Ok(Entry::Piece(piece))) => state.pieces.push(*piece),
-                (_, Ok(Entry::Settings(_)) | Err(_)) => bail!("{name}:{number}: the line is damaged: take the file away to begin anew"),
+                (_, Ok(Entry::Settings(_)) | Err(_)) => {
+                    bail!("{name}:{number}: the line is damaged: take the file away to begin anew")
+                }
             }
         }
         file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0))).with_context(cure)?;

@@ -121,8 +121,7 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
         bail!("no prompt could be run: make them shorter than the context of the model");
     }
     let refused = pieces.iter().any(|p| p.refused.is_some());
-    let table =
-        Table { kind: "table".into(), settings, cost, work: roofline, hardware, sets: rows, published: published() };
+    let table = Table { kind: "table".into(), settings, cost, work: roofline, hardware, sets: rows, published: published() };
     outputs.write(|| text::text(&table), || text::csv(&table), &table)?;
     Ok(ExitCode::from(u8::from(refused)))
 }
@@ -215,7 +214,10 @@ impl Work<'_> {
             let ran = piece.refused.is_none();
             self.state.add(piece)?;
             // Once, after a text: contexts are then as long as they will be.
-            if ran && self.state.cost.is_none() && let Some(cost) = self.runner.engine.session.measure_cost()? {
+            if ran
+                && self.state.cost.is_none()
+                && let Some(cost) = self.runner.engine.session.measure_cost()?
+            {
                 self.state.set_cost(cost)?;
             }
             pace.end(&what);
