@@ -10,7 +10,7 @@ mod rates;
 mod record;
 mod summary;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use batch_means::BatchMeans;
 pub use curve::{BudgetCurve, Within};

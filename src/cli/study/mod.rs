@@ -5,6 +5,8 @@ mod pace;
 mod piece;
 mod published;
 mod rows;
+#[cfg(test)]
+mod rows_tests;
 mod state;
 pub mod table;
 mod text;
@@ -15,6 +17,9 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 pub use outputs::OutputOptions;
+pub use rows::{CeilingRow, Estimate, SetRows, Table};
+#[cfg(test)]
+pub use rows_tests::rows as rows_for_tests;
 
 use super::errors::warn;
 use super::interrupt::Interrupt;

@@ -332,7 +332,7 @@ fn widths(plain: &[&Piece], laws: &[Option<&Pool>], columns: &[Column], budgets:
     let (_, _, all) = curve(&|_| 1)?;
     // A block is about as long as a text, since texts differ from each other.
     let length = laws.len().div_ceil(plain.len().max(1)).max(LENGTH);
-    half_widths(laws.len(), length.min(laws.len() / 4).max(1), |times| {
+    half_widths(laws.len(), length, |times| {
         let (mu, mu2, fluid) = curve(&|i| times[i])?;
         let relative = |budget: usize| Some(fluid.get(budget - 1)? / all.get(budget - 1)?);
         let mut values = vec![mu, mu2];
