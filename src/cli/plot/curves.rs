@@ -1,6 +1,6 @@
 //! What a figure shows: curves over log2 B with their looks, and the frame around them (pure).
 
-use crate::clean::clean;
+use crate::clean::{self, Signs};
 use crate::cli::study::{Estimate, SetRows};
 
 /// Colours that people with any kind of colour vision tell apart (Okabe & Ito, "Color Universal Design", 2008).
@@ -117,7 +117,7 @@ fn intervals(all: impl Iterator<Item = (usize, Estimate)>) -> Vec<(f64, f64, f64
 
 /// A name from a file, safe and short.
 fn short(name: &str) -> String {
-    let name = clean(name);
+    let name = clean::line(name, &Signs { ascii: false, newline: " ", tab: " " });
     if name.chars().count() <= LETTERS { name } else { name.chars().take(LETTERS - 1).chain(['…']).collect() }
 }
 

@@ -1,10 +1,11 @@
 //! Panels as a picture: SVG, or PNG at twice the size with a font of its own, so that it looks alike on every machine.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use anyhow::{Context, anyhow};
 use plotters::coord::Shift;
-use plotters::coord::combinators::BindKeyPoints;
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
@@ -105,6 +106,33 @@ fn draw<DB: DrawingBackend>(figure: &Figure, root: &Area<DB>) -> anyhow::Result<
     drawn().map_err(|error| anyhow!("the picture can't be drawn: {error}"))
 }
 
+/// The horizontal axis, in log2 B: a tick at each power of two.
+struct Across(Range<f64>);
+
+impl Ranged for Across {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (low, high): (i32, i32)) -> i32 {
+        let share = (value - self.0.start) / (self.0.end - self.0.start);
+        low + (share * f64::from(high - low)).round() as i32
+    }
+
+    fn key_points<H: KeyPointHint>(&self, _: H) -> Vec<f64> {
+        (self.0.start.ceil() as i32..=self.0.end.floor() as i32).map(f64::from).collect()
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.0.clone()
+    }
+}
+
+impl ValueFormatter<f64> for Across {
+    fn format(value: &f64) -> String {
+        format!("{:.0}", value.exp2())
+    }
+}
+
 fn colour(c: Colour) -> RGBColor {
     RGBColor(c.0, c.1, c.2)
 }
@@ -112,10 +140,9 @@ fn colour(c: Colour) -> RGBColor {
 fn draw_panel<DB: DrawingBackend>(panel: &Panel, area: &Area<DB>, scale: u32) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
     let letter = ("sans-serif", LETTER * scale).into_font();
     let (from, to) = panel.across;
-    let ticks: Vec<f64> = (from.ceil() as i32..=to.floor() as i32).map(f64::from).collect();
     // A little room on both sides, so that marks at the ends are whole.
     let side = 0.02 * (to - from);
-    let across = (from - side..to + side).with_key_points(ticks);
+    let across = Across(from - side..to + side);
     let mut chart = ChartBuilder::on(area)
         .margin(12 * scale)
         .margin_right(22 * scale)
@@ -133,17 +160,19 @@ fn draw_panel<DB: DrawingBackend>(panel: &Panel, area: &Area<DB>, scale: u32) ->
         .axis_desc_style(letter)
         .x_desc("budget B: tokens of one verify pass, on a logarithmic scale")
         .y_desc(panel.unit)
-        .x_label_formatter(&|x| format!("{:.0}", x.exp2()))
         .y_labels(6)
         .y_label_formatter(&|y| number(*y))
         .draw()?;
     for curve in &panel.curves {
         let style = style(curve, scale);
+        let points = || curve.points.iter().copied();
         match curve.look {
-            Look::Line | Look::Marked => drop(chart.draw_series(LineSeries::new(curve.points.iter().copied(), style))?),
+            Look::Line | Look::Marked => {
+                chart.draw_series(LineSeries::new(points(), style))?;
+            }
             Look::Dashed(dash) => {
                 let (dash, gap) = (dash * scale, (dash / 2 + 2) * scale);
-                drop(chart.draw_series(DashedLineSeries::new(curve.points.iter().copied(), dash, gap, style))?);
+                chart.draw_series(DashedLineSeries::new(points(), dash, gap, style))?;
             }
             Look::Points => {}
         }
@@ -152,12 +181,10 @@ fn draw_panel<DB: DrawingBackend>(panel: &Panel, area: &Area<DB>, scale: u32) ->
         let cap = 0.008 * (to - from);
         let caps = curve.intervals.iter().flat_map(|&(x, low, high)| [(x, low), (x, high)]);
         chart.draw_series(caps.map(|(x, y)| PathElement::new(vec![(x - cap, y), (x + cap, y)], style)))?;
-        match curve.look {
-            Look::Marked => {
-                drop(chart.draw_series(curve.points.iter().map(|&p| Circle::new(p, 3 * scale, colour(curve.colour).filled())))?)
-            }
-            Look::Points => drop(chart.draw_series(curve.points.iter().map(|&p| Circle::new(p, 5 * scale, style)))?),
-            Look::Line | Look::Dashed(_) => {}
+        if curve.look == Look::Marked {
+            chart.draw_series(points().map(|p| Circle::new(p, 3 * scale, colour(curve.colour).filled())))?;
+        } else if curve.look == Look::Points {
+            chart.draw_series(points().map(|p| Circle::new(p, 5 * scale, style)))?;
         }
     }
     Ok(())
