@@ -1,4 +1,4 @@
-//! Where the lines of JSON go.
+//! Files that are whole or not there: where the lines of JSON go, tables and pictures.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -89,7 +89,18 @@ impl Lines {
         self.line.clear();
         serde_json::to_writer(&mut self.line, line).context("a line of JSON can't be made")?;
         self.line.push(b'\n');
-        self.to.write_all(&self.line).and_then(|()| self.to.flush()).with_context(|| format!("can't write {}", self.name))
+        let line = std::mem::take(&mut self.line);
+        let written = self.write_bytes(&line);
+        self.line = line;
+        written
+    }
+
+    /// Writes what is no JSON, as it is.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn write_bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.to.write_all(bytes).and_then(|()| self.to.flush()).with_context(|| format!("can't write {}", self.name))
     }
 
     /// The last line is written: gives the file its name.

@@ -11,9 +11,11 @@ mod man;
 mod models;
 mod monitor;
 mod options;
+mod plot;
 mod progress;
 mod prompts;
 mod run;
+mod study;
 mod table;
 mod train;
 
@@ -23,7 +25,10 @@ pub use errors::{is_broken_pipe, one_line, report_panics, usage_line};
 pub use machine::{cpu_name, features as cpu_features};
 pub use models::{Action, ModelsOptions};
 pub use options::{MonitorOptions, Options, RunOptions};
+pub use plot::PlotOptions;
 pub use prompts::{PromptError, built_in, read_files};
+pub use study::table::TableOptions;
+pub use study::{OutputOptions, StudyOptions};
 pub use table::lines as columns;
 pub use train::TrainOptions;
 
@@ -89,6 +94,21 @@ pub enum Command {
     /// head learns the laws behind its answers. Figures come from texts that were held out. It can be broken off and taken up
     /// again; the head is written at every checkpoint, and `--head FILE.gguf --drafter eagle` drafts with it.
     Train(TrainOptions),
+    /// Measure ceilings and drafters over sets of prompts
+    ///
+    /// For each file of prompts and each temperature: the mean entropy and its second moment, the ceilings for every budget, and
+    /// what each drafter reaches of them, with intervals, beside the wall clock. One pass over the prompts with the largest budget
+    /// tells what smaller ones accept; --timed says how many prompts are run at every budget for their times. Machines other than
+    /// this one are described in hardware.toml in the config folder.
+    ///
+    /// The same seed gives the same numbers, all but the times. With --state each text is kept when it is done, and the same
+    /// command goes on after a break. Ctrl-C ends after the present step, with status 130; a second one ends at once.
+    Table(TableOptions),
+    /// Draw the figures of a table that `speclight table --json` wrote
+    ///
+    /// For each set and temperature the ceilings over the logarithm of the budget with what the drafters accept of them, and
+    /// the speed-up over the budget, as SVG or PNG by the ending of the picture's name.
+    Plot(PlotOptions),
     /// List, fetch and check models
     ///
     /// Lists the models that --model takes by name: whether they are here, their size, and where they come from. A
@@ -120,6 +140,8 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Run(options)) => run::run(options),
         Some(Command::Bench(options)) => bench::run(options),
         Some(Command::Train(options)) => train::run(options),
+        Some(Command::Table(options)) => study::table::run(options),
+        Some(Command::Plot(options)) => plot::run(options),
         Some(Command::Models(options)) => models::run(options),
         Some(Command::Doctor) => doctor::run(),
         Some(Command::Completions(options)) => completions::run(options),

@@ -264,11 +264,11 @@ fn timeout(value: &str) -> Result<f64, String> {
     }
 }
 
-fn device(value: &str) -> Result<String, String> {
+pub(super) fn device(value: &str) -> Result<String, String> {
     value.parse::<DeviceChoice>().map(|choice| choice.to_string())
 }
 
-fn exit_layers(value: &str) -> Result<usize, String> {
+pub(super) fn exit_layers(value: &str) -> Result<usize, String> {
     whole(value, 1, usize::MAX, "the early exit comes after at least one layer")
 }
 
@@ -284,15 +284,15 @@ fn look_every(value: &str) -> Result<usize, String> {
     whole(value, 0, usize::MAX, "each K-th step is looked at")
 }
 
-fn limit(value: &str) -> Result<usize, String> {
+pub(super) fn limit(value: &str) -> Result<usize, String> {
     whole(value, 1, usize::MAX, "the limit counts prompts")
 }
 
-fn max_tokens(value: &str) -> Result<usize, String> {
+pub(super) fn max_tokens(value: &str) -> Result<usize, String> {
     whole(value, 1, usize::MAX, "the output has at least one token")
 }
 
-fn temperature(value: &str) -> Result<f32, String> {
+pub(super) fn temperature(value: &str) -> Result<f32, String> {
     match value.parse::<f32>() {
         Ok(t) if t.is_finite() && t >= 0.0 => Ok(t + 0.0), // -0 becomes 0
         _ => Err("the temperature is 0 (greedy) or a positive number, as 0.8".into()),

@@ -1,4 +1,4 @@
-//! How far a download is, on standard error: a bar on a terminal, else one line for each thing that begins.
+//! How far something is, on standard error. Downloads: a bar on a terminal, else one line for each thing that begins.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -43,8 +43,7 @@ impl Bar {
                 (None, 0) => NO_BYTES,
                 (None, _) => NO_TOTAL,
             };
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            bar.set_style(style.progress_chars("=> "));
+            bar.set_style(style(template));
             bar.set_message(self.what.clone());
             bar.reset();
             // The spinner turns while the program waits for something that reports nothing.
@@ -64,6 +63,23 @@ impl Drop for Bar {
             bar.finish_and_clear();
         }
     }
+}
+
+/// How far the loading of a model is, on a terminal.
+pub fn loading(bar: &mut ProgressBar, what: String, done: Option<f64>) {
+    if bar.is_hidden() && io::stderr().is_terminal() {
+        *bar = ProgressBar::new(1000);
+    }
+    let template = if done.is_some() { "{msg} [{bar:30}] {percent}%" } else { "{msg} ..." };
+    bar.set_style(style(template));
+    bar.set_message(what);
+    bar.set_position(done.map_or(0, |done| (done.clamp(0.0, 1.0) * 1000.0) as u64));
+    bar.tick();
+}
+
+/// A style of bars by its template.
+pub fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
 
 /// A size in bytes as a person reads it: 98.4 MB.

@@ -92,6 +92,11 @@ impl Observed {
         (ceilings, self.reached)
     }
 
+    /// The laws alone.
+    pub fn into_pool(self) -> Pool {
+        self.pool
+    }
+
     /// Mean entropy in nats and the mean of sum p ln^2 p; 0 before the first position.
     pub fn moments(&self) -> (f64, f64) {
         (self.pool.mu().unwrap_or(0.0), self.pool.mu2().unwrap_or(0.0))

@@ -13,16 +13,17 @@ use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::tokenizer::same_vocabulary;
 use crate::registry::{Registry, cache_folder};
+use crate::theory::speed::Work;
 use crate::tree::TokenId;
 
 /// Positions that are kept room for, where the model's context has them; more where the prompts need more.
 const ROOM: usize = 8192;
 
 /// From a text to the tokens that the model reads, chat template included.
-pub(super) type Tokens = Box<dyn Fn(&str) -> Result<Vec<TokenId>, String> + Send>;
+pub(crate) type Tokens = Box<dyn Fn(&str) -> Result<Vec<TokenId>, String> + Send>;
 
 /// A session with what is needed to begin texts in it.
-pub(super) struct Engine {
+pub(crate) struct Engine {
     /// The session, without a text yet.
     pub session: Session,
     /// Tokens of a prompt.
@@ -30,14 +31,16 @@ pub(super) struct Engine {
     /// What runs, without the prompts.
     pub info: RunInfo,
     /// Where the cost of its passes is kept; none keeps it nowhere.
-    pub shelf: Option<Shelf>,
+    pub(super) shelf: Option<Shelf>,
+    /// The target as a roofline sees it.
+    pub work: Work,
 }
 
 /// Fetches what is not there, loads it and builds the drafters; `tell` hears what is done and the share done.
 ///
 /// # Errors
 /// If a model can't be had or loaded, the draft model does not fit, or the settings of the first step are out of range.
-pub(super) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Engine> {
+pub(crate) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Engine> {
     let registry = Registry::load()?;
     let found = registry.find(Some(&options.model))?;
     let mut model = open(&registry, &options.model, options, tell)?;
@@ -99,9 +102,10 @@ pub(super) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f6
     if let Some(cost) = shelf.as_ref().and_then(Shelf::read) {
         session.set_cost(cost);
     }
+    let work = Work { bytes: model.weight_bytes() as f64, flops_per_token: 2.0 * config.multiplied_weights() as f64 };
     let raw = options.raw;
     let tokens: Tokens = Box::new(move |text| model.prompt_tokens(text, raw).map_err(|e| e.to_string()));
-    Ok(Engine { session, tokens, info, shelf })
+    Ok(Engine { session, tokens, info, shelf, work })
 }
 
 /// Fetches a model where it is not there, and loads it.

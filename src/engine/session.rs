@@ -15,6 +15,7 @@ use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Sh
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
 use crate::telemetry::{Ending, Fluid, StageTimes, StepRecord, StepSettings, TreeRecord};
 use crate::theory::cost::Cost;
+use crate::theory::pool::Pool;
 use crate::tree::TokenId;
 use crate::verify::Draws;
 
@@ -355,6 +356,11 @@ impl Session {
     /// milliseconds.
     pub fn fluid(&mut self, now: bool) -> Option<Fluid> {
         self.observed.at_length(self.settings.budget, now)
+    }
+
+    /// The laws of the positions generated since this was asked last, or since the warp last changed. The ceilings begin anew.
+    pub fn take_laws(&mut self) -> Pool {
+        std::mem::replace(&mut self.observed, Observed::new(&self.warp)).into_pool()
     }
 
     /// Step `step` of the present text, with the prompt's id and the text as it was before the step, the root last. None if there is no such step.

@@ -66,7 +66,7 @@ fn engine(table: &TableDecoder, settings: StepSettings) -> Result<Engine, String
     let bytes = (0..VOCAB).map(|t| vec![b'a' + t as u8].into()).collect();
     let vocabulary = Arc::new(Vocabulary::new(bytes, Vec::new()));
     let session = Session::new(Box::new(table.clone()), drafters, vocabulary, settings).map_err(|e| e.to_string())?;
-    Ok(Engine { session, tokens: Box::new(tokens), info: RunInfo::default(), shelf: None })
+    Ok(Engine { session, tokens: Box::new(tokens), info: RunInfo::default(), shelf: None, work: Default::default() })
 }
 
 /// Runs to the end, which must come: `answer` sees every event with its number, and sends commands or says stop.

@@ -48,6 +48,16 @@ pub struct Config {
     pub rope_scaling: Option<RopeScaling>,
 }
 
+impl Config {
+    /// Weights that each token is multiplied with: those of attention and feed-forward in all layers, and the head. Norms are left
+    /// out (they are few), and so is the embedding, of which a token reads one row.
+    pub fn multiplied_weights(&self) -> u64 {
+        let (dim, heads, kv) = (self.dim as u64, (self.heads * self.head_dim) as u64, (self.kv_heads * self.head_dim) as u64);
+        let layer = 2 * dim * heads + 2 * dim * kv + 3 * dim * self.ffn as u64;
+        self.layers as u64 * layer + dim * self.vocab as u64
+    }
+}
+
 /// Llama 3's scaling of rotary frequencies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RopeScaling {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Why a model can't be named, found or brought.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// A list of models is wrong.
+    /// A list of models or machines is wrong.
     #[error("{file}:{line}: {what}")]
     List {
         /// The file.
@@ -16,7 +16,7 @@ pub enum RegistryError {
         /// What is wrong, with the key and the cure.
         what: String,
     },
-    /// A list of models, or a model, can't be read.
+    /// A list of models or machines, or a model, can't be read.
     #[error("{}: can't be read: {source}: check its permissions, or take it away", path.display())]
     Unreadable {
         /// The file.

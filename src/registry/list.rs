@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::RegistryError;
+use super::document::{self, Site};
 
 /// One model of the list. `models.toml` says what the fields mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,18 +56,6 @@ pub(super) struct List {
     entries: Vec<Entry>,
 }
 
-#[derive(Debug)]
-struct Site {
-    file: String,
-    line: usize,
-}
-
-impl Site {
-    fn error(&self, what: String) -> RegistryError {
-        RegistryError::List { file: self.file.clone(), line: self.line, what }
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawList {
@@ -96,14 +85,8 @@ pub(super) fn built_in() -> Result<List, RegistryError> {
 
 /// Reads the text of `file`. Relative paths of sources are from `folder`.
 pub(super) fn parse(file: &str, text: &str, folder: &Path) -> Result<List, RegistryError> {
-    let site = |at: usize| Site { file: file.into(), line: text.bytes().take(at).filter(|&b| b == b'\n').count() + 1 };
-    let raw: RawList = toml::from_str(text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start);
-        let message = error.message().lines().collect::<Vec<_>>().join(" ");
-        // Messages on keys name them; those on values don't.
-        let key = if message.starts_with("invalid") { key_before(text, at) } else { None };
-        site(at).error(key.map_or(message.clone(), |key| format!("`{key}`: {message}")))
-    })?;
+    let site = |at: usize| Site::at(file, text, at);
+    let raw: RawList = document::read(file, text)?;
     let mut entries: Vec<Entry> = Vec::new();
     for raw in raw.model {
         let at = |value: &Spanned<String>| site(value.span().start);
@@ -213,12 +196,6 @@ fn plain(text: &str, more: &str) -> bool {
 /// Whether a text is a SHA-256 in hexadecimal.
 pub(super) fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-/// The key whose value holds byte `at`.
-fn key_before(text: &str, at: usize) -> Option<&str> {
-    let (before, _) = text.get(..at)?.rsplit_once('=')?;
-    before.trim_end().rsplit(|c: char| !(c.is_alphanumeric() || "_-.\"".contains(c))).next().filter(|key| !key.is_empty())
 }
 
 #[cfg(test)]

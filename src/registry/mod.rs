@@ -1,11 +1,13 @@
-//! Where models come from: the list of names, the sources, the download, the checksum.
+//! Where models come from: the list of names, the sources, the download, the checksum; and the machines that a person describes.
 //!
 //! A fetched file lies in the cache folder under `models/NAME/FILE`. It arrives beside it under another name, is
 //! checksummed while it is written, and takes its name only when it is whole. Beside it lies `.lock`, an empty file that
 //! keeps two programs from fetching one model at once.
 
+mod document;
 mod error;
 mod found;
+mod hardware;
 mod hub;
 mod list;
 mod part;
@@ -14,6 +16,7 @@ mod pypi;
 
 pub use error::RegistryError;
 pub use found::{Check, Found};
+pub use hardware::hardware;
 pub use places::{cache_folder, config_folder};
 pub use pypi::pip_version;
 
@@ -58,11 +61,8 @@ impl Registry {
     pub fn load() -> Result<Registry, RegistryError> {
         let config = config_folder()?;
         let mut lists = vec![list::built_in()?];
-        let own = config.join("models.toml");
-        match std::fs::read_to_string(&own) {
-            Ok(text) => lists.push(list::parse(&own.display().to_string(), &text, &config)?),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(RegistryError::Unreadable { path: own, source: e }),
+        if let Some((file, text)) = own(&config, "models.toml")? {
+            lists.push(list::parse(&file, &text, &config)?);
         }
         let (entries, default) = list::merge(lists)?;
         Ok(Registry { entries, default, cache: cache_folder()? })
@@ -97,6 +97,16 @@ impl Registry {
         }
         let known = self.entries.iter().map(|e| e.name.as_str()).collect::<Vec<_>>().join(", ");
         Err(RegistryError::Unknown { name: asked.into(), known })
+    }
+}
+
+/// The text of the person's own `name` in the folder `config`, with its path for messages. None where there is no such file.
+fn own(config: &Path, name: &str) -> Result<Option<(String, String)>, RegistryError> {
+    let path = config.join(name);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path.display().to_string(), text))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(RegistryError::Unreadable { path, source }),
     }
 }
 

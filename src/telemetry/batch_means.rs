@@ -1,6 +1,6 @@
 //! The interval of a mean over correlated values, in constant memory.
 
-use crate::theory::intervals::student_975;
+use crate::theory::bootstrap::student_975;
 
 /// Batches kept; when all are full, neighbours are joined and a batch holds twice as many values.
 const MOST: usize = 64;

@@ -12,7 +12,7 @@ mod record;
 mod reliability;
 mod summary;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use batch_means::BatchMeans;
 pub use curve::{BudgetCurve, Within};

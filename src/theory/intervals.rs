@@ -14,6 +14,7 @@
 //! The interval is the standard deviation of the replicates on both sides, times Student's t with the degrees of freedom of so many
 //! blocks k (half more for their overlap) and the square root of k/(k - 1): a bootstrap from few blocks is too narrow by as much.
 
+use crate::theory::bootstrap::half_widths;
 use crate::theory::pool::Pool;
 
 /// Units, at most.
@@ -22,8 +23,6 @@ const UNITS: usize = 32;
 const LEAST_STEPS: usize = 4;
 /// Units of a block.
 const LENGTH: usize = 3;
-/// Replicates.
-const REPLICATES: usize = 200;
 /// Cells of the units' grids to one nat.
 const COARSE: usize = 16;
 
@@ -124,35 +123,19 @@ impl Blocks {
         }
         let all = self.replicate(&mut |_| 1, drafted)?;
         let mean = self.total.1 / self.total.0 as f64;
-        let mut draws = SplitMix(0);
-        let (mut expected, mut bound, mut share) = (Vec::new(), Vec::new(), Vec::new());
-        let mut times = vec![0usize; self.units.len()];
-        for _ in 0..REPLICATES {
-            times.fill(0);
-            let mut left = self.units.len();
-            while left > 0 {
-                let from = draws.below(self.units.len());
-                for i in 0..LENGTH.min(left) {
-                    times[(from + i) % self.units.len()] += 1;
-                }
-                left -= LENGTH.min(left);
-            }
+        let widths = half_widths(self.units.len(), LENGTH, |times| {
             let one = self.replicate(&mut |i| times[i], drafted)?;
-            expected.push(one.0);
-            bound.push(one.1 / all.1);
-            share.push(one.0 * all.1 / one.1);
-        }
-        let blocks = self.units.len() as f64 / LENGTH as f64;
-        let wider = student_975(1.5 * blocks - 1.0) * (blocks / (blocks - 1.0)).sqrt();
-        let range = |all: Vec<f64>, centre: f64, scale: f64, most: f64| {
-            let half = wider * scale * deviation(&all);
+            Some(vec![one.0, one.1 / all.1, one.0 * all.1 / one.1])
+        })?;
+        let range = |i: usize, centre: f64, scale: f64, most: f64| {
+            let half = scale * widths[i];
             Interval { low: (centre - half).max(0.0), high: (centre + half).min(most.max(centre)) }
         };
         Some(Resampled {
-            expected: range(expected, mean, 1.0, drafted as f64),
-            fluid: range(bound, fluid, fluid, drafted as f64),
+            expected: range(0, mean, 1.0, drafted as f64),
+            fluid: range(1, fluid, fluid, drafted as f64),
             // E over the relative bound is in the units of E: the caller's bound makes it a share.
-            share: range(share, mean / fluid, 1.0 / fluid, f64::MAX),
+            share: range(2, mean / fluid, 1.0 / fluid, f64::MAX),
         })
     }
 
@@ -165,41 +148,11 @@ impl Blocks {
     }
 }
 
-/// Standard deviation.
-fn deviation(all: &[f64]) -> f64 {
-    let n = all.len() as f64;
-    let mean = all.iter().sum::<f64>() / n;
-    (all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
-}
-
-/// SplitMix64 (Steele, Lea & Flood 2014): enough for drawing blocks.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        // n is far below 2^32: the bias of a multiplication is below 2^-27.
-        (((z ^ (z >> 31)) >> 32) as usize * n) >> 32
-    }
-}
-
-/// The 97.5% point of Student's t, by the Cornish-Fisher expansion (Abramowitz & Stegun 26.7.5); better than 0.1%
-/// from 5 degrees of freedom on.
-pub fn student_975(freedom: f64) -> f64 {
-    let (z, n) = (1.959_963_984_540_054_f64, freedom);
-    let (z3, z5, z7) = (z.powi(3), z.powi(5), z.powi(7));
-    z + (z3 + z) / (4.0 * n)
-        + (5.0 * z5 + 16.0 * z3 + 3.0 * z) / (96.0 * n.powi(2))
-        + (3.0 * z7 + 19.0 * z5 + 17.0 * z3 - 15.0 * z) / (384.0 * n.powi(3))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::theory::bootstrap::SplitMix;
 
     struct Noise(SplitMix);
 

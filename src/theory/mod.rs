@@ -1,9 +1,10 @@
 //! The ceilings of speculative decoding (pure, f64, nats throughout).
 //!
 //! `bounds` has the closed forms, `pool` the fluid bound of the observed laws, `cost` what a pass costs on this machine,
-//! `intervals` how sure it is, `search` the best tree of one context and how near it is while it is looked for,
+//! `intervals` how sure it is (by `bootstrap`), `search` the best tree of one context and how near it is while it is looked for,
 //! `speed` the ceilings of the wall clock.
 
+pub mod bootstrap;
 pub mod bounds;
 pub mod cost;
 pub mod intervals;

@@ -31,6 +31,8 @@
 //! On the grid u = f + f * u (the renewal equation) gives the masses u\[k\] of all n together. As a function of c the bound is
 //! convex and piecewise linear with slope P - N, so that its minimum lies at the first grid point where N reaches P.
 
+use serde::{Deserialize, Serialize};
+
 use crate::dist::{Law, Moments};
 
 /// Cells of the grid to one nat of surprisal.
@@ -49,7 +51,8 @@ struct Cell {
 ///
 /// Positions that were generated are to be added, not those of refused nodes, whose contexts the target would not have
 /// visited (bounds.md, Statistics).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Pool {
     cells: Vec<Cell>,
     per_nat: usize,
@@ -240,6 +243,42 @@ impl Pool {
     }
 }
 
+/// A pool as it stands in a file.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    per_nat: usize,
+    positions: usize,
+    entropy: f64,
+    second: f64,
+    mass: Vec<f64>,
+    count: Vec<f64>,
+}
+
+impl From<Pool> for Written {
+    fn from(pool: Pool) -> Self {
+        let Pool { cells, per_nat, positions, entropy, second } = pool;
+        let (mass, count) = cells.iter().map(|cell| (cell.mass, cell.count)).unzip();
+        Written { per_nat, positions, entropy, second, mass, count }
+    }
+}
+
+impl TryFrom<Written> for Pool {
+    type Error = &'static str;
+
+    fn try_from(w: Written) -> Result<Self, Self::Error> {
+        let cells = (1..=CELLS_PER_NAT).contains(&w.per_nat).then_some(w.per_nat * CUT);
+        if cells != Some(w.mass.len()) || cells != Some(w.count.len()) {
+            return Err("a pool has 16 cells for each of its cells a nat");
+        }
+        let sound = w.mass.iter().chain(&w.count).chain([&w.entropy, &w.second]).all(|x| x.is_finite() && *x >= 0.0);
+        if w.positions > u32::MAX as usize || !sound {
+            return Err("the sums of a pool are finite and not negative");
+        }
+        let cells = w.mass.into_iter().zip(w.count).map(|(mass, count)| Cell { mass, count }).collect();
+        Ok(Pool { cells, per_nat: w.per_nat, positions: w.positions, entropy: w.entropy, second: w.second })
+    }
+}
+
 /// The renewal sums at one grid point t.
 struct Point {
     /// M(t).
@@ -313,6 +352,19 @@ mod tests {
         assert_eq!(coarse.fluid_curve(40), want.fluid_curve(40));
         sum.clear();
         assert_eq!(sum, Pool::new());
+    }
+
+    #[test]
+    fn a_pool_from_a_file_is_the_same_or_refused() {
+        let pool = pool(&[&[0.9, 0.1], &[0.5, 0.3, 0.2]]);
+        let text = serde_json::to_string(&pool).unwrap();
+        assert_eq!(serde_json::from_str::<Pool>(&text).unwrap(), pool);
+        for (old, new) in
+            [("\"per_nat\":256", "\"per_nat\":0"), ("\"mass\":[", "\"mass\":[0,"), ("\"positions\":2", "\"positions\":1e99")]
+        {
+            assert!(serde_json::from_str::<Pool>(&text.replace(old, new)).is_err(), "{new}");
+        }
+        assert!(serde_json::from_str::<Pool>(&text.replacen("\"entropy\":", "\"entropy\":-", 1)).is_err());
     }
 
     #[test]

@@ -30,21 +30,21 @@ pub fn best(accepted: &[f64], pass: impl Fn(usize) -> f64, draft: impl Fn(usize)
     best
 }
 
-/// A machine as a roofline: what it could do at best.
+/// A machine as a roofline: what it could do at best. `hardware.toml` describes some, with the sources of their figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Hardware {
     /// What people call it.
     pub name: String,
-    /// Bytes a second between memory and compute units.
+    /// Bytes a second between memory and compute units; positive.
     pub bandwidth: f64,
-    /// Floating-point operations a second, in the number format that products are computed in.
+    /// Floating-point operations a second, in the number format that products are computed in; positive.
     pub flops: f64,
+    /// Bytes that weights have room in, where known.
+    pub memory: Option<f64>,
 }
 
 /// A model as a roofline sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Work {
     /// Bytes that one pass reads, whatever its size: the weights. (The cache is left out: it is small while contexts are short.)
     pub bytes: f64,
@@ -53,19 +53,9 @@ pub struct Work {
 }
 
 impl Hardware {
-    /// NVIDIA A100 SXM 80 GB: 2,039 GB/s, 312 TFLOPS in half precision without sparsity (NVIDIA's data sheet, June 2021).
-    pub fn a100() -> Hardware {
-        Hardware { name: "A100 SXM 80 GB".into(), bandwidth: 2.039e12, flops: 3.12e14 }
-    }
-
-    /// NVIDIA H100 SXM: 3,350 GB/s, 989 TFLOPS in half precision without sparsity (NVIDIA's data sheet, 2023).
-    pub fn h100() -> Hardware {
-        Hardware { name: "H100 SXM".into(), bandwidth: 3.35e12, flops: 9.89e14 }
-    }
-
-    /// Whether it can be: both figures positive and finite.
-    pub fn is_sound(&self) -> bool {
-        [self.bandwidth, self.flops].iter().all(|x| x.is_finite() && *x > 0.0)
+    /// Whether the weights have room. None where its memory is not known.
+    pub fn holds(&self, work: &Work) -> Option<bool> {
+        self.memory.map(|memory| work.bytes <= memory)
     }
 
     /// t(B) = max(bytes / bandwidth, B flops per token / flops), in seconds: reading and computing overlap fully. No pass is quicker.
@@ -102,15 +92,17 @@ mod tests {
 
     #[test]
     fn large_machines_verify_many_tokens_for_the_price_of_one() {
-        // 8 billion weights in half precision.
+        // 8 billion weights in half precision, on machines as large as an A100 and an H100.
         let work = Work { bytes: 1.6e10, flops_per_token: 1.6e10 };
-        for (machine, free) in [(Hardware::a100(), 153), (Hardware::h100(), 295)] {
-            assert!(machine.is_sound());
+        let machine = |bandwidth, flops| Hardware { name: String::new(), bandwidth, flops, memory: Some(8e10) };
+        for (machine, free) in [(machine(2.039e12, 3.12e14), 153), (machine(3.35e12, 9.894e14), 295)] {
             assert_eq!(machine.free_budget(&work), free);
             assert_eq!(machine.seconds(&work, free), machine.seconds(&work, 1));
             assert!(machine.seconds(&work, free + 1) > machine.seconds(&work, 1));
+            assert_eq!(machine.holds(&work), Some(true));
+            assert_eq!(machine.holds(&Work { bytes: 1.4e11, ..work }), Some(false));
         }
-        assert!(!Hardware { bandwidth: 0.0, ..Hardware::a100() }.is_sound());
+        assert_eq!(Hardware { memory: None, ..machine(1.0, 1.0) }.holds(&work), None);
     }
 
     proptest! {

@@ -38,6 +38,8 @@ fn it_knows_the_capital_of_france() {
     let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(2)).unwrap();
     assert_eq!(model.quantisation(), "Q4_1");
     assert!(model.device_name().starts_with("cpu (") && model.device_name().ends_with("2 threads)"), "{}", model.device_name());
+    // 134,515,008 parameters, of which 61 norms of 576 are no products.
+    assert_eq!(model.config().multiplied_weights(), 134_515_008 - 61 * 576);
     let question = "What is the capital of France?";
     let mut floats = decoder(&Weights::open(model.path()).unwrap(), Precision::F32, 64);
     assert_eq!(answer(&model, &mut *floats, question), "The capital of France is Paris.");

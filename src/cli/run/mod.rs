@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 
 use anyhow::{Context, anyhow, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::RunOptions;
 use super::errors::warn;
 use super::interrupt::Interrupt;
 use super::lines::Lines;
+use super::progress::{loading, style};
 use crate::engine::{self, Command, Event, RunInfo};
 use crate::telemetry::{Line, LookLine, RunLine, StepRecord, Tally};
 use text::{Look, Text};
@@ -91,7 +92,7 @@ impl Report {
                     crate::draft::end_processes();
                     std::process::exit(status.into());
                 }
-                self.loading(what, done);
+                loading(&mut self.bar, what, done);
             }
             Event::Ready { info, .. } => self.ready(&info)?,
             Event::Cost(cost) => self.tally.cost(&cost),
@@ -125,18 +126,6 @@ impl Report {
             Event::Settings(_) | Event::Paused | Event::Resumed | Event::Finished => {}
         }
         Ok(())
-    }
-
-    /// How far the loading is, on a terminal.
-    fn loading(&mut self, what: String, done: Option<f64>) {
-        if self.bar.is_hidden() && io::stderr().is_terminal() {
-            self.bar = ProgressBar::new(1000);
-        }
-        let template = if done.is_some() { "{msg} [{bar:30}] {percent}%" } else { "{msg} ..." };
-        self.bar.set_style(style(template));
-        self.bar.set_message(what);
-        self.bar.set_position(done.map_or(0, |done| (done.clamp(0.0, 1.0) * 1000.0) as u64));
-        self.bar.tick();
     }
 
     fn ready(&mut self, info: &RunInfo) -> anyhow::Result<()> {
@@ -218,8 +207,4 @@ impl Report {
 fn median(all: &mut [f64]) -> Option<f64> {
     all.sort_by(f64::total_cmp);
     all.get(all.len() / 2).copied()
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }

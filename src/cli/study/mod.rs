@@ -1,0 +1,188 @@
+//! Measurements over sets of prompts: what `speclight table` and its kin share.
+
+mod outputs;
+mod pace;
+mod piece;
+mod published;
+mod rows;
+#[cfg(test)]
+mod rows_tests;
+mod state;
+pub mod table;
+mod text;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::ProgressBar;
+
+pub use outputs::OutputOptions;
+pub use rows::{CeilingRow, Estimate, SetRows, Table};
+#[cfg(test)]
+pub use rows_tests::rows as rows_for_tests;
+
+use super::errors::warn;
+use super::interrupt::Interrupt;
+use super::progress::loading;
+use super::{options, prompts};
+use crate::draft::Widths;
+use crate::engine::{Engine, EngineOptions, Prompt, Session, load};
+use crate::registry::Registry;
+use crate::telemetry::{StepRecord, StepSettings};
+
+/// What to run, and on which prompts.
+#[derive(Args, Clone, Debug)]
+pub struct StudyOptions {
+    /// Model to run: a name that `speclight models` lists, a GGUF file, or a folder with safetensors
+    #[arg(long, value_name = "NAME|PATH", help_heading = "Model")]
+    pub model: Option<String>,
+    /// Device to run on: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto", value_parser = options::device, help_heading = "Model")]
+    pub device: String,
+    /// Threads of the CPU path [default: the physical cores]
+    #[arg(long, value_name = "N", value_parser = options::threads, help_heading = "Model")]
+    pub threads: Option<usize>,
+    /// Second model, with the same vocabulary, for the drafter `model`
+    #[arg(long, value_name = "NAME|PATH", help_heading = "Drafting")]
+    pub draft_model: Option<String>,
+    /// Layers of the model that the early-exit drafter runs [default: a third of them]
+    #[arg(long, value_name = "K", value_parser = options::exit_layers, allow_negative_numbers = true, help_heading = "Drafting")]
+    pub exit_layers: Option<usize>,
+    /// File of a drafting head for the eagle drafter [default: the one that comes with the program, for the default model]
+    #[arg(long, value_name = "FILE.gguf")]
+    pub head: Option<PathBuf>,
+    /// Seed of every random draw; the same seed gives the same texts, whoever drafts
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Sampling")]
+    pub seed: u64,
+    /// Files of prompts, one JSON object a line, as for `speclight run`; each file is a set [default: the built-in prompts]
+    #[arg(long, value_name = "FILE.jsonl", num_args = 1.., help_heading = "Prompts")]
+    pub prompts: Vec<PathBuf>,
+    /// Take the first N prompts of each file [default: all]
+    #[arg(long, value_name = "N", value_parser = options::limit, allow_negative_numbers = true, help_heading = "Prompts")]
+    pub limit: Option<usize>,
+    /// Longest output of a prompt, in tokens
+    #[arg(long, value_name = "N", default_value = "256", value_parser = options::max_tokens, allow_negative_numbers = true,
+          help_heading = "Prompts")]
+    pub max_tokens: usize,
+    /// Give prompts to the model as they are, without its chat template
+    #[arg(long, help_heading = "Prompts")]
+    pub raw: bool,
+}
+
+/// The prompts of one file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Set {
+    /// What it is called: the file's name without its ending.
+    pub name: String,
+    /// Its prompts.
+    pub prompts: Vec<Prompt>,
+}
+
+impl StudyOptions {
+    /// The sets, one a file.
+    ///
+    /// # Errors
+    /// If a file can't be read or has no good line.
+    pub fn sets(&self) -> anyhow::Result<Vec<Set>> {
+        if self.prompts.is_empty() {
+            let mut prompts = prompts::built_in();
+            prompts.truncate(self.limit.unwrap_or(usize::MAX));
+            return Ok(vec![Set { name: "built-in".into(), prompts }]);
+        }
+        let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let read = |file: &PathBuf| {
+            let prompts = prompts::read_files(std::slice::from_ref(file), self.limit, &mut |line| warn(&line))?;
+            // Two files of one name keep their folders.
+            let alone = self.prompts.iter().filter(|other| stem(other) == stem(file)).count() == 1;
+            Ok(Set { name: if alone { stem(file) } else { file.display().to_string() }, prompts })
+        };
+        self.prompts.iter().map(read).collect()
+    }
+
+    /// Loads what is run. `interrupt` ends a download, which does not ask whether it is still wanted.
+    ///
+    /// # Errors
+    /// If the model can't be had or loaded, the draft model does not fit, or `settings` are out of range.
+    pub fn open(&self, sets: &[Set], settings: StepSettings, interrupt: Interrupt) -> anyhow::Result<Runner> {
+        let registry = Registry::load()?;
+        let engine_options = EngineOptions {
+            model: self.model.clone().unwrap_or_else(|| registry.default_name().to_owned()),
+            draft_model: self.draft_model.clone(),
+            device: self.device.clone(),
+            threads: self.threads,
+            external: None,
+            fixed: Widths::USUAL,
+            mix: None,
+            remember: false,
+            exit_layers: self.exit_layers,
+            head: self.head.clone(),
+            settings,
+            prompts: sets.iter().flat_map(|set| set.prompts.clone()).collect(),
+            max_tokens: self.max_tokens,
+            raw: self.raw,
+            once: true,
+            start_paused: false,
+        };
+        let mut bar = ProgressBar::hidden();
+        let engine = load(&engine_options, &mut |what, done| {
+            if let Some(status) = interrupt.status() {
+                bar.finish_and_clear();
+                std::process::exit(status.into());
+            }
+            loading(&mut bar, what.to_owned(), done);
+        });
+        bar.finish_and_clear();
+        Ok(Runner { engine: engine?, interrupt, max_tokens: self.max_tokens })
+    }
+}
+
+/// How a text went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Went {
+    /// To its end.
+    Whole,
+    /// The prompt can't be run: why.
+    Refused(String),
+    /// A signal came.
+    Interrupted,
+}
+
+/// A model that runs text after text.
+pub struct Runner {
+    /// The engine.
+    pub(super) engine: Engine,
+    /// The signals that end it.
+    pub(super) interrupt: Interrupt,
+    max_tokens: usize,
+}
+
+impl Runner {
+    /// Runs one prompt under `settings`. `step` gets every step with the session and the number of the prompt's tokens.
+    ///
+    /// # Errors
+    /// If the settings can't be granted, a forward or a drafter fails, or `step` does.
+    pub fn text(
+        &mut self,
+        settings: &StepSettings,
+        prompt: &Prompt,
+        step: &mut dyn FnMut(&mut Session, usize, StepRecord) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Went> {
+        let session = &mut self.engine.session;
+        session.set(settings.clone())?;
+        let tokens = match (self.engine.tokens)(&prompt.text) {
+            Ok(tokens) => tokens,
+            Err(why) => return Ok(Went::Refused(why)),
+        };
+        if let Err(why) = session.fits(tokens.len()) {
+            return Ok(Went::Refused(why.to_string()));
+        }
+        session.start(&prompt.id, &tokens, self.max_tokens)?;
+        while let Some(record) = session.step()? {
+            step(session, tokens.len(), record)?;
+            if self.interrupt.status().is_some() {
+                return Ok(Went::Interrupted);
+            }
+        }
+        Ok(Went::Whole)
+    }
+}

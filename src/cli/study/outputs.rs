@@ -1,0 +1,109 @@
+//! Where the results go.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::lines::Lines;
+
+/// Files of results.
+#[derive(Args, Clone, Debug)]
+pub struct OutputOptions {
+    /// Write text for people; - is standard output, which gets it where no other output is asked for
+    #[arg(long, value_name = "FILE|-", help_heading = "Output")]
+    pub text: Option<PathBuf>,
+    /// Write rows of comma-separated values; - is standard output
+    #[arg(long, value_name = "FILE|-", help_heading = "Output")]
+    pub csv: Option<PathBuf>,
+    /// Write all of it as one object of JSON; - is standard output
+    #[arg(long, value_name = "FILE|-", help_heading = "Output")]
+    pub json: Option<PathBuf>,
+}
+
+/// The opened files: what can't be written is known before the work begins.
+pub struct Outputs {
+    text: Option<Lines>,
+    csv: Option<Lines>,
+    json: Option<Lines>,
+}
+
+impl OutputOptions {
+    /// Opens them.
+    ///
+    /// # Errors
+    /// If one can't be written, or two go to standard output.
+    pub fn open(&self) -> anyhow::Result<Outputs> {
+        let given = [&self.text, &self.csv, &self.json];
+        if given.into_iter().flatten().filter(|path| Lines::to_stdout(path)).count() > 1 {
+            bail!("standard output can't take two of --text, --csv and --json: give files to all but one");
+        }
+        let open = |path: &Option<PathBuf>| path.as_deref().map(Lines::open).transpose();
+        let none = given.iter().all(|path| path.is_none());
+        let text = if none { Some(Lines::open(Path::new("-"))?) } else { open(&self.text)? };
+        Ok(Outputs { text, csv: open(&self.csv)?, json: open(&self.json)? })
+    }
+}
+
+impl Outputs {
+    /// Writes what was asked for, each made when it is wanted.
+    ///
+    /// # Errors
+    /// If one can't be written: a file is then as it was.
+    pub fn write(self, text: impl FnOnce() -> String, csv: impl FnOnce() -> String, json: &impl Serialize) -> anyhow::Result<()> {
+        if let Some(mut to) = self.json {
+            to.write(json)?;
+            to.finish()?;
+        }
+        if let Some(mut to) = self.csv {
+            to.write_bytes(csv().as_bytes())?;
+            to.finish()?;
+        }
+        if let Some(mut to) = self.text {
+            to.write_bytes(text().as_bytes())?;
+            to.finish()?;
+        }
+        Ok(())
+    }
+}
+
+/// One row of comma-separated values (RFC 4180): a cell with a comma, a quote or a line break stands in quotes.
+pub fn csv_row<S: AsRef<str>>(cells: &[S]) -> String {
+    let cell = |cell: &S| match cell.as_ref() {
+        cell if cell.contains([',', '"', '\n', '\r']) => format!("\"{}\"", cell.replace('"', "\"\"")),
+        cell => cell.to_owned(),
+    };
+    cells.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
+}
+
+/// A number in full, or an empty cell.
+pub fn number(value: Option<f64>) -> String {
+    value.filter(|x| x.is_finite()).map_or(String::new(), |x| x.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn cells_that_need_it_are_quoted() {
+        assert_eq!(csv_row(&["a", "b,c", "say \"x\"", "", "l\nm"]), "a,\"b,c\",\"say \"\"x\"\"\",,\"l\nm\"\n");
+        assert_eq!((number(Some(0.1)), number(Some(f64::NAN)), number(None)), ("0.1".into(), String::new(), String::new()));
+    }
+
+    #[test]
+    fn files_are_whole_or_not_there_and_standard_output_takes_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| Some(folder.path().join(name));
+        let options = OutputOptions { text: at("t"), csv: at("c"), json: at("j") };
+        drop(options.open().unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        options.open().unwrap().write(|| "text".into(), || "a,b\n".into(), &[1, 2]).unwrap();
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!((read("t"), read("c"), read("j")), ("text".into(), "a,b\n".into(), "[1,2]\n".into()));
+        let two = OutputOptions { text: Some("-".into()), csv: Some("-".into()), json: None };
+        assert!(two.open().err().unwrap().to_string().contains("--text, --csv and --json"));
+    }
+}

@@ -1,0 +1,106 @@
+//! How far a study is, and how long it goes on: on standard error.
+
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+
+use crate::cli::errors::warn;
+use crate::cli::progress::style;
+
+/// Between two lines where standard error is no terminal.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// Texts done and to do.
+pub struct Pace {
+    /// None where standard error is no terminal.
+    bar: Option<ProgressBar>,
+    total: usize,
+    /// Texts that were there from the start.
+    before: usize,
+    done: usize,
+    began: Instant,
+    said: Instant,
+}
+
+impl Pace {
+    /// `total` texts, of which `before` are done already.
+    pub fn new(total: usize, before: usize) -> Self {
+        let now = Instant::now();
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(total as u64).with_style(style("[{bar:24}] {pos}/{len} texts, {msg}"));
+            bar.set_position(before as u64);
+            bar
+        });
+        Self { bar, total, before, done: before, began: now, said: now }
+    }
+
+    /// `what` begins.
+    pub fn begin(&self, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{}{what}", self.left()));
+            bar.tick();
+        }
+    }
+
+    /// One more text is done.
+    pub fn end(&mut self, what: &str) {
+        self.done += 1;
+        match &self.bar {
+            Some(bar) => bar.set_position(self.done as u64),
+            None if self.said.elapsed() >= QUIET => {
+                self.said = Instant::now();
+                warn(&format!("{} of {} texts, {}{what}", self.done, self.total, self.left()));
+            }
+            None => {}
+        }
+    }
+
+    /// Says a line beside the bar.
+    pub fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| warn(line)),
+            None => warn(line),
+        }
+    }
+
+    fn left(&self) -> String {
+        let left = time_left(self.began.elapsed(), self.done - self.before, self.total - self.done.min(self.total));
+        left.map_or(String::new(), |left| format!("about {} left, ", said(left)))
+    }
+}
+
+impl Drop for Pace {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// What `left` texts take where `done` took `elapsed`. None before the first.
+fn time_left(elapsed: Duration, done: usize, left: usize) -> Option<Duration> {
+    (done > 0).then(|| elapsed.mul_f64(left as f64 / done as f64))
+}
+
+/// A time as a person says it.
+fn said(time: Duration) -> String {
+    match time.as_secs() {
+        s @ 0..60 => format!("{s} s"),
+        s @ 60..5400 => format!("{} min", (s + 30) / 60),
+        s => format!("{:.1} h", s as f64 / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_goes_by_what_is_done() {
+        let seconds = Duration::from_secs;
+        assert_eq!(time_left(seconds(10), 0, 5), None);
+        assert_eq!(time_left(seconds(10), 2, 5), Some(seconds(25)));
+        assert_eq!([59, 89, 90, 5399, 7200].map(|s| said(seconds(s))), ["59 s", "1 min", "2 min", "90 min", "2.0 h"]);
+    }
+}

@@ -1,0 +1,131 @@
+//! The rows of made-up texts (tests).
+#![allow(clippy::unwrap_used)]
+
+use super::piece::{Gather, Key, Piece, STRETCH, Stretch};
+use super::rows::{Given, SetRows, Source, set_rows};
+use crate::telemetry::testing::{record, tree};
+use crate::telemetry::{Ceilings, StageTimes};
+use crate::theory::cost::Cost;
+use crate::theory::pool::Pool;
+use crate::theory::speed::{Hardware, Work};
+
+/// A law of so much on its first token.
+fn law(p: f64) -> [f64; 3] {
+    [p, 0.6 * (1.0 - p), 0.4 * (1.0 - p)]
+}
+
+/// The texts of 6 prompts by plain decoding and by one drafter at budget 4 (and at 2 on the first prompt): in a step at budget 4 two
+/// nodes of p 0.5 and 0.25 below the root, of which the first is accepted in every third step.
+fn pieces() -> Vec<Piece> {
+    let mut all = Vec::new();
+    for prompt in 0..6 {
+        let key = |drafter, budget| Key { set: 0, temperature: 0, prompt, drafter, budget };
+        let mut pool = Pool::with_grid(16);
+        let stretch = |i: usize| {
+            let mut laws = Pool::with_grid(16);
+            (0..STRETCH).for_each(|j| laws.add_probabilities(&law(0.6 + 0.01 * ((7 * i + j + prompt) % 20) as f64)));
+            pool.absorb(&laws, 1);
+            Stretch { steps: STRETCH, laws: Some(laws), ..Stretch::default() }
+        };
+        let stretches: Vec<Stretch> = (0..4).map(stretch).collect();
+        let time = StageTimes { draft: 0.0, verify: 4.0, other: 0.0 };
+        let plain = Gather::new(key(None, 1), &[]).end();
+        all.push(Piece { tokens: 4 * STRETCH, time, stretches, laws: Some(pool), ..plain });
+        for budget in [4, 2] {
+            if budget == 2 && prompt > 0 {
+                continue;
+            }
+            let (key, budgets) = (key(Some(0), budget), [1, 2, 4]);
+            let mut gather = Gather::new(key, if budget == 4 { &budgets } else { &budgets[..2] });
+            let nodes: &[(usize, f64)] = if budget == 4 { &[(0, 0.5), (0, 0.25)] } else { &[(0, 0.5)] };
+            let (mut tokens, mut step) = (0, prompt);
+            while tokens < 4 * STRETCH {
+                let hit = step % 3 == 0 && tokens + 1 < 4 * STRETCH;
+                let mut record = record(tree(nodes), if hit { &[1] } else { &[] }, budget);
+                record.time.verify = 0.04;
+                gather.step(&record);
+                tokens += record.emitted.len();
+                step += 1;
+            }
+            // The same text.
+            all.push(Piece { sha256: all[all.len() - 1].sha256.clone(), ..gather.end() });
+        }
+    }
+    all
+}
+
+fn machines() -> Vec<Hardware> {
+    vec![Hardware { name: "large".into(), bandwidth: 1e12, flops: 1e14, memory: Some(1.0) }]
+}
+
+/// The rows of those texts.
+pub fn rows() -> SetRows {
+    let (pieces, hardware, drafters) = (pieces(), machines(), ["ngram".to_owned()]);
+    let cost = Cost::new(vec![(1, 1.0), (2, 1.25), (4, 2.0)]).unwrap();
+    let work = Work { bytes: 1e9, flops_per_token: 1e9 };
+    let given = Given { budgets: &[1, 2, 4], drafters: &drafters, cost: Some(&cost), hardware: &hardware, work: &work };
+    let all: Vec<&Piece> = pieces.iter().collect();
+    set_rows("set", 1.0, &all, &given).unwrap()
+}
+
+#[test]
+fn by_hand() {
+    let rows = rows();
+    assert_eq!((rows.texts, rows.refused, rows.positions), (6, 0, 6 * 4 * STRETCH));
+    // 768 tokens in 24 seconds.
+    assert_eq!(rows.plain_tokens_per_second, Some(32.0));
+    assert_eq!(rows.ceilings.iter().map(|c| (c.budget, c.batch)).collect::<Vec<_>>(), [(1, 0.0), (2, 1.0), (4, 3.0)]);
+    for c in &rows.ceilings {
+        assert_eq!(Ceilings::at(rows.mu.value, rows.mu2.value, c.budget, None).published, c.published);
+        if c.budget > 1 {
+            let i = c.fluid.interval.unwrap();
+            assert!(i.low < c.fluid.value && c.fluid.value < i.high && c.fluid.value <= c.batch, "{c:?}");
+        }
+    }
+    let by = |budget: usize| rows.drafters.iter().find(|row| row.budget == budget).unwrap();
+    assert_eq!((rows.drafters.len(), by(2).from, by(4).from), (2, Source::Largest, Source::Run));
+    // E[X | T] is the same in each step, and so are the steps of both rows.
+    assert_eq!((by(2).expected.value, by(4).expected.value, by(2).steps), (0.5, 0.75, by(4).steps));
+    assert!((by(4).accepted.value - 1.0 / 3.0).abs() < 0.01);
+    assert_eq!(by(4).accepted.value, by(2).accepted.value);
+    assert_eq!(by(4).tokens_per_step.value, 1.0 + by(4).accepted.value);
+    assert_eq!(by(4).share.unwrap().value, 0.75 / rows.ceilings[2].fluid.value);
+    // All texts at 4, one of them at 2; a step takes 0.04 s, of which each emits as many tokens as were counted.
+    let (two, four) = (by(2).timed.unwrap(), by(4).timed.unwrap());
+    assert_eq!((two.texts, four.texts, four.plain_tokens_per_second), (1, 6, 32.0));
+    assert!((four.tokens_per_second - by(4).tokens_per_step.value / 0.04).abs() < 1e-9);
+    assert_eq!(four.speed_up, four.tokens_per_second / 32.0);
+    assert!(rows.drafters.iter().all(|row| row.differing_texts == 0));
+    // The machines: as measured, and as a roofline that reads 1e9 bytes in 1 ms and computes a token in 10 us.
+    let (here, large) = (&rows.machines[0], &rows.machines[1]);
+    assert_eq!((here.measured, large.measured, large.holds), (true, false, Some(false)));
+    for (i, c) in rows.ceilings.iter().enumerate() {
+        let seconds = [1.0, 1.25, 2.0][i];
+        assert_eq!(here.speed_up[i], (1.0 + c.fluid.value) / seconds);
+        assert!((large.speed_up[i] - (1.0 + c.fluid.value)).abs() < 1e-12);
+    }
+    assert_eq!(large.best.unwrap().budget, 100);
+}
+
+#[test]
+fn a_refused_prompt_and_a_drafter_that_is_not_done_have_no_part() {
+    let (mut pieces, hardware, drafters) = (pieces(), machines(), ["ngram".to_owned()]);
+    let given = Given { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &hardware, work: &Work::default() };
+    pieces.iter_mut().filter(|p| p.key.prompt == 5).for_each(|p| *p = Piece::refused(p.key, "long".into()));
+    let all: Vec<&Piece> = pieces.iter().collect();
+    let some = set_rows("set", 1.0, &all, &given).unwrap();
+    assert_eq!((some.texts, some.refused, some.drafters.len(), some.machines.len()), (5, 1, 2, 1));
+    let all: Vec<&Piece> = pieces.iter().filter(|p| p.key.drafter.is_none() || p.key.prompt != 3).collect();
+    assert!(set_rows("set", 1.0, &all, &given).unwrap().drafters.is_empty());
+    assert!(set_rows("set", 1.0, &[], &given).is_none());
+}
+
+#[test]
+fn few_stretches_have_no_interval() {
+    let (pieces, drafters) = (pieces(), ["ngram".to_owned()]);
+    let given = Given { budgets: &[4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
+    let all: Vec<&Piece> = pieces.iter().filter(|p| p.key.prompt == 0).collect();
+    let rows = set_rows("set", 1.0, &all, &given).unwrap();
+    assert_eq!((rows.mu.interval, rows.drafters[0].expected.interval), (None, None));
+    assert!(rows.mu.value > 0.0);
+}

@@ -1,0 +1,265 @@
+//! `speclight table`: ceilings and drafters by prompt set, temperature and budget.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use sha2::{Digest, Sha256};
+
+use super::outputs::OutputOptions;
+use super::pace::Pace;
+use super::piece::{Gather, Key, Piece};
+use super::published::published;
+use super::rows::{Given, Table, set_rows};
+use super::state::{SetSettings, Settings, State};
+use super::{Runner, Set, StudyOptions, Went, text};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::options::{self, DRAFTERS, whole};
+use crate::engine::{MAX_BUDGET, RunInfo};
+use crate::registry::hardware;
+use crate::telemetry::StepSettings;
+
+/// The shapes whose first nodes are the tree of a smaller budget, so that one pass tells what every budget accepts.
+const ORDERED: [&str; 2] = ["chain", "best-first"];
+
+/// Options of `speclight table`.
+#[derive(Args, Clone, Debug)]
+pub struct TableOptions {
+    /// What to run.
+    #[command(flatten)]
+    pub study: StudyOptions,
+    /// Drafters, by comma; plain decoding is always run
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "ngram,early-exit",
+          value_parser = PossibleValuesParser::new(DRAFTERS), hide_possible_values = true, help_heading = "Drafting")]
+    pub drafters: Vec<String>,
+    /// Budgets, by comma: tokens that one pass of the model verifies, the pending token included
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128", value_parser = budget,
+          allow_negative_numbers = true, help_heading = "Drafting")]
+    pub budgets: Vec<usize>,
+    /// Shape of the drafts: chain, or best-first
+    #[arg(long, value_name = "NAME", default_value = "best-first", value_parser = PossibleValuesParser::new(ORDERED),
+          hide_possible_values = true, help_heading = "Drafting")]
+    pub shape: String,
+    /// Temperatures, by comma; 0 is greedy
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,0.6,1", value_parser = options::temperature,
+          allow_negative_numbers = true, help_heading = "Sampling")]
+    pub temperatures: Vec<f32>,
+    /// Run the first N prompts of each set at every budget, for the wall clock; the others at the largest alone, whose steps tell
+    /// what smaller ones accept. With as many as there are, all is measured at each budget
+    #[arg(long, value_name = "N", default_value = "1", value_parser = timed, allow_negative_numbers = true,
+          help_heading = "Drafting")]
+    pub timed: usize,
+    /// Keep each text in FILE when it is done, and go on from there after a break
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub state: Option<PathBuf>,
+    /// Where the table goes.
+    #[command(flatten)]
+    pub outputs: OutputOptions,
+}
+
+fn budget(value: &str) -> Result<usize, String> {
+    whole(value, 1, MAX_BUDGET, "the budget counts the tokens of one verify pass")
+}
+
+fn timed(value: &str) -> Result<usize, String> {
+    whole(value, 0, usize::MAX, "the first prompts are timed at every budget")
+}
+
+/// Measures, and writes the table. The exit status is 1 where a prompt was refused, and says the signal where one ended it.
+///
+/// # Errors
+/// If the model can't be had, a file can't be read or written, or no prompt could be run.
+pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::watch().context("signals can't be watched")?;
+    let sets = options.study.sets()?;
+    let hardware = hardware()?;
+    let budgets: Vec<usize> = options.budgets.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let mut drafters = options.drafters.clone();
+    drafters.retain(|name| name != "none");
+    if drafters.iter().any(|name| name == "model") && options.study.draft_model.is_none() {
+        bail!("the drafter model needs a second model: give --draft-model NAME or PATH");
+    }
+    let outputs = options.outputs.open()?;
+    let plain = StepSettings {
+        drafter: "none".into(),
+        shape: options.shape.clone(),
+        budget: 1,
+        auto: false,
+        temperature: options.temperatures.first().copied().unwrap_or_default(),
+        top_p: 1.0,
+        top_k: None,
+        seed: options.study.seed,
+    };
+    let mut runner = options.study.open(&sets, plain.clone(), interrupt)?;
+    let settings = settings(&options, &runner.engine.info, &sets, budgets, drafters);
+    let state = options.state.as_deref().map_or_else(|| Ok(State::nowhere()), |path| State::open(path, &settings))?;
+    let mut work = Work { runner: &mut runner, sets: &sets, settings: &settings, plain, state };
+    if !work.run()? {
+        let status = work.runner.interrupt.status().unwrap_or(1);
+        if options.state.is_some() {
+            super::warn("broken off: the same command goes on from here");
+        }
+        return Ok(ExitCode::from(status));
+    }
+    let State { pieces, cost, .. } = work.state;
+    let roofline = runner.engine.work;
+    let given = Given {
+        budgets: &settings.budgets,
+        drafters: &settings.drafters,
+        cost: cost.as_ref(),
+        hardware: &hardware,
+        work: &roofline,
+    };
+    let mut rows = Vec::new();
+    for (i, set) in sets.iter().enumerate() {
+        for (j, &temperature) in settings.temperatures.iter().enumerate() {
+            let own: Vec<&Piece> = pieces.iter().filter(|p| (p.key.set, p.key.temperature) == (i, j)).collect();
+            rows.extend(set_rows(&set.name, temperature, &own, &given));
+        }
+    }
+    if rows.is_empty() {
+        bail!("no prompt could be run: make them shorter than the context of the model");
+    }
+    let refused = pieces.iter().any(|p| p.refused.is_some());
+    let table = Table { kind: "table".into(), settings, cost, work: roofline, hardware, sets: rows, published: published() };
+    outputs.write(|| text::text(&table), || text::csv(&table), &table)?;
+    Ok(ExitCode::from(u8::from(refused)))
+}
+
+fn settings(options: &TableOptions, info: &RunInfo, sets: &[Set], budgets: Vec<usize>, drafters: Vec<String>) -> Settings {
+    let set = |set: &Set| {
+        let mut hash = Sha256::new();
+        for prompt in &set.prompts {
+            for text in [&prompt.id, &prompt.text] {
+                hash.update((text.len() as u64).to_le_bytes());
+                hash.update(text);
+            }
+        }
+        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        SetSettings { name: set.name.clone(), prompts: set.prompts.len(), sha256 }
+    };
+    Settings {
+        version: info.version.clone(),
+        model: info.model.clone(),
+        quantisation: info.quantisation.clone(),
+        sha256: info.sha256.clone(),
+        device: info.device.clone(),
+        draft_model: options.study.draft_model.clone(),
+        exit_layers: options.study.exit_layers,
+        head: options.study.head.as_ref().map(|path| path.display().to_string()),
+        sets: sets.iter().map(set).collect(),
+        budgets,
+        drafters: distinct(drafters),
+        temperatures: distinct(options.temperatures.clone()),
+        shape: options.shape.clone(),
+        seed: options.study.seed,
+        max_tokens: options.study.max_tokens,
+        raw: options.study.raw,
+        timed: options.timed,
+    }
+}
+
+/// Each once, in the order in which they came.
+fn distinct<T: PartialEq>(all: Vec<T>) -> Vec<T> {
+    let mut once = Vec::with_capacity(all.len());
+    for one in all {
+        if !once.contains(&one) {
+            once.push(one);
+        }
+    }
+    once
+}
+
+/// All texts of a table, in their order: a prompt's by all drafters one after the other, so that what is compared was timed in the
+/// same minute.
+fn plan(settings: &Settings) -> Vec<Key> {
+    let most = settings.budgets.last().copied().unwrap_or(1);
+    let mut keys = Vec::new();
+    for (set, SetSettings { prompts, .. }) in settings.sets.iter().enumerate() {
+        for temperature in 0..settings.temperatures.len() {
+            for prompt in 0..*prompts {
+                let key = |drafter, budget| Key { set, temperature, prompt, drafter, budget };
+                keys.push(key(None, 1));
+                for drafter in 0..settings.drafters.len() {
+                    let wanted = |b: &&usize| **b > 1 && (**b == most || prompt < settings.timed);
+                    keys.extend(settings.budgets.iter().rev().filter(wanted).map(|&b| key(Some(drafter), b)));
+                }
+            }
+        }
+    }
+    keys
+}
+
+/// The measuring.
+struct Work<'a> {
+    runner: &'a mut Runner,
+    sets: &'a [Set],
+    settings: &'a Settings,
+    plain: StepSettings,
+    state: State,
+}
+
+impl Work<'_> {
+    /// Runs all texts that are not done; whether it came to the end.
+    fn run(&mut self) -> anyhow::Result<bool> {
+        let keys = plan(self.settings);
+        let done: BTreeSet<Key> = self.state.pieces.iter().map(|p| p.key).collect();
+        let mut pace = Pace::new(keys.len(), keys.iter().filter(|key| done.contains(key)).count());
+        for key in keys.into_iter().filter(|key| !done.contains(key)) {
+            let what = self.name(&key);
+            pace.begin(&what);
+            let Some(piece) = self.text(key)? else { return Ok(false) };
+            if let (Some(why), None) = (&piece.refused, key.drafter) {
+                pace.say(&format!("{what}: {why}; it is left out"));
+            }
+            let ran = piece.refused.is_none();
+            self.state.add(piece)?;
+            // Once, after a text: contexts are then as long as they will be.
+            if ran
+                && self.state.cost.is_none()
+                && let Some(cost) = self.runner.engine.session.measure_cost()?
+            {
+                self.state.set_cost(cost)?;
+            }
+            pace.end(&what);
+        }
+        Ok(true)
+    }
+
+    fn name(&self, key: &Key) -> String {
+        let (set, temperature) = (&self.sets[key.set], self.settings.temperatures[key.temperature]);
+        let drafter = key.drafter.map_or("plain".into(), |d| format!("{} B {}", self.settings.drafters[d], key.budget));
+        format!("{} {} at temperature {temperature}, {drafter}", set.name, set.prompts[key.prompt].id)
+    }
+
+    /// One text; none where a signal came.
+    fn text(&mut self, key: Key) -> anyhow::Result<Option<Piece>> {
+        let s = self.settings;
+        let settings = StepSettings {
+            drafter: key.drafter.map_or("none", |d| &s.drafters[d]).to_owned(),
+            budget: key.budget,
+            temperature: s.temperatures[key.temperature],
+            ..self.plain.clone()
+        };
+        let budgets = &s.budgets[..s.budgets.partition_point(|&b| b <= key.budget)];
+        let mut gather = Gather::new(key, if key.drafter.is_some() { budgets } else { &[] });
+        // Laws of other texts are not this one's.
+        drop(self.runner.engine.session.take_laws());
+        let prompt = &self.sets[key.set].prompts[key.prompt];
+        let went = self.runner.text(&settings, prompt, &mut |session, _, record| {
+            let full = gather.step(&record);
+            if key.drafter.is_none() && (full || session.ending().is_some()) {
+                gather.laws(&session.take_laws());
+            }
+            Ok(())
+        })?;
+        Ok(match went {
+            Went::Whole => Some(gather.end()),
+            Went::Refused(why) => Some(Piece::refused(key, why)),
+            Went::Interrupted => None,
+        })
+    }
+}

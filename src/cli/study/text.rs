@@ -1,0 +1,170 @@
+//! The table as text for people, and as comma-separated values.
+
+use super::outputs::{csv_row, number};
+use super::rows::{DrafterRow, Estimate, SetRows, Source, Table};
+use crate::cli::table;
+
+/// Text for people.
+pub fn text(table: &Table) -> String {
+    let s = &table.settings;
+    let mut text = format!(
+        "{} {} on {}; {} trees, seed {}, up to {} tokens a text\n\
+         Accepted drafted tokens a step, the bonus not counted; nats; [95% intervals by a block bootstrap].\n",
+        s.model, s.quantisation, s.device, s.shape, s.seed, s.max_tokens
+    );
+    table.sets.iter().for_each(|set| text += &set_text(set));
+    text += &notes(table);
+    text
+}
+
+fn set_text(set: &SetRows) -> String {
+    let temperature = if set.temperature > 0.0 { format!("temperature {}", set.temperature) } else { "greedy".into() };
+    let refused = if set.refused > 0 { format!(" ({} prompts refused)", set.refused) } else { String::new() };
+    let plain = set.plain_tokens_per_second.map_or("not known".into(), |rate| format!("{rate:.1} tokens/s"));
+    let mut text = format!(
+        "\n{}, {temperature}: {} texts{refused}, {} tokens; mu {}, mu2 {}; plain decoding {plain}\n\n",
+        set.name,
+        set.texts,
+        set.positions,
+        written(&set.mu, 3),
+        written(&set.mu2, 3),
+    );
+    let mut head: Vec<String> = ["B", "published + O(1)", "renewal", "tuned", "fluid"].map(str::to_owned).to_vec();
+    head.extend(set.machines.iter().map(|machine| format!("x {}", machine.name)));
+    let mut rows = vec![head];
+    for (i, c) in set.ceilings.iter().enumerate() {
+        let form = |value: Option<f64>| value.map_or("-".to_owned(), |x| format!("{x:.2}"));
+        let mut row = vec![c.budget.to_string(), form(c.published), form(c.renewal), form(c.renewal_tuned), written(&c.fluid, 2)];
+        row.extend(set.machines.iter().map(|m| m.speed_up.get(i).map_or("-".to_owned(), |x| format!("{x:.2}"))));
+        rows.push(row);
+    }
+    text += &table::lines(&rows);
+    for machine in &set.machines {
+        if let Some(best) = machine.best {
+            let room = if machine.holds == Some(false) { ", where its weights have no room" } else { "" };
+            text += &format!("at best x {:.2} at B {} on {}{room}\n", best.speed_up, best.budget, machine.name);
+        }
+    }
+    text.push('\n');
+    let head = ["drafter", "B", "steps", "E[X|T]", "accepted", "tokens/step", "of fluid", "tokens/s", "plain", "speed-up", ""];
+    let mut rows = vec![head.map(str::to_owned)];
+    rows.extend(set.drafters.iter().map(drafter_cells));
+    text += &table::lines(&rows);
+    text
+}
+
+fn drafter_cells(row: &DrafterRow) -> [String; 11] {
+    let timed = |value: fn(&super::rows::Timed) -> String| row.timed.as_ref().map_or("-".to_owned(), value);
+    let mut mark = match row.from {
+        Source::Run => String::new(),
+        Source::Largest => "*".to_owned(),
+    };
+    if row.differing_texts > 0 {
+        mark += &format!(" {} texts differ from plain decoding's", row.differing_texts);
+    }
+    [
+        row.drafter.clone(),
+        row.budget.to_string(),
+        row.steps.to_string(),
+        written(&row.expected, 2),
+        written(&row.accepted, 2),
+        written(&row.tokens_per_step, 2),
+        row.share.as_ref().map_or("-".into(), percent),
+        timed(|t| format!("{:.1}", t.tokens_per_second)),
+        timed(|t| format!("{:.1}", t.plain_tokens_per_second)),
+        timed(|t| format!("x {:.2}", t.speed_up)),
+        mark,
+    ]
+}
+
+/// What the numbers do not say by themselves.
+fn notes(table: &Table) -> String {
+    let s = &table.settings;
+    let mut text = String::from("\n");
+    if table.sets.iter().flat_map(|set| &set.drafters).any(|row| row.from == Source::Largest) {
+        text += "* from the steps of the largest budget, whose tree begins with the smaller one's nodes: the same contexts for every \
+                 budget, those at which the largest budget's steps began.\n";
+    }
+    text += &format!(
+        "tokens/s, plain and speed-up: wall clock of the texts that were run at that budget: all at the largest one, the first {} of a set \
+         at the others.\n",
+        s.timed
+    );
+    text += "x: ceilings of the speed-up, (1 + fluid) t(1) / t(B), for a drafter that is perfect and free: this machine by measured \
+             passes, others as rooflines of their bandwidth and arithmetic.\n";
+    text += &format!("published: {}; {}.\n", table.published.form, table.published.source);
+    for what in &table.published.not_compared {
+        text += &format!("not compared: {what}.\n");
+    }
+    text
+}
+
+fn written(e: &Estimate, digits: usize) -> String {
+    match e.interval {
+        Some(i) => format!("{:.digits$} [{:.digits$}, {:.digits$}]", e.value, i.low, i.high),
+        None => format!("{:.digits$}", e.value),
+    }
+}
+
+fn percent(e: &Estimate) -> String {
+    match e.interval {
+        Some(i) => format!("{:.0}% [{:.0}, {:.0}]", 100.0 * e.value, 100.0 * i.low, 100.0 * i.high),
+        None => format!("{:.0}%", 100.0 * e.value),
+    }
+}
+
+/// One row a number: set, temperature, of what (a drafter, a machine, "ceiling" or "text"), budget, which number, its value and
+/// interval. Budgets and intervals are empty where there is none.
+pub fn csv(table: &Table) -> String {
+    let head = ["set", "temperature", "of", "budget", "quantity", "value", "low", "high"];
+    let mut text = csv_row(&head);
+    for set in &table.sets {
+        let mut row = |of: &str, budget: Option<usize>, quantity: &str, value: Option<Estimate>| {
+            let Some(e) = value else { return };
+            let ends = e.interval.map_or([None, None], |i| [Some(i.low), Some(i.high)]);
+            text += &csv_row(&[
+                set.name.clone(),
+                set.temperature.to_string(),
+                of.to_owned(),
+                budget.map_or(String::new(), |b| b.to_string()),
+                quantity.to_owned(),
+                number(Some(e.value)),
+                number(ends[0]),
+                number(ends[1]),
+            ]);
+        };
+        let bare = |value: f64| Some(Estimate { value, interval: None });
+        row("text", None, "texts", bare(set.texts as f64));
+        row("text", None, "positions", bare(set.positions as f64));
+        row("text", None, "mu", Some(set.mu));
+        row("text", None, "mu2", Some(set.mu2));
+        row("text", None, "plain_tokens_per_second", set.plain_tokens_per_second.and_then(bare));
+        for c in &set.ceilings {
+            let b = Some(c.budget);
+            row("ceiling", b, "batch", bare(c.batch));
+            row("ceiling", b, "published", c.published.and_then(bare));
+            row("ceiling", b, "renewal", c.renewal.and_then(bare));
+            row("ceiling", b, "renewal_tuned", c.renewal_tuned.and_then(bare));
+            row("ceiling", b, "fluid", Some(c.fluid));
+        }
+        for m in &set.machines {
+            for (c, x) in set.ceilings.iter().zip(&m.speed_up) {
+                row(&m.name, Some(c.budget), "speed_up_ceiling", bare(*x));
+            }
+        }
+        for d in &set.drafters {
+            let b = Some(d.budget);
+            row(&d.drafter, b, "steps", bare(d.steps as f64));
+            row(&d.drafter, b, "expected", Some(d.expected));
+            row(&d.drafter, b, "accepted", Some(d.accepted));
+            row(&d.drafter, b, "tokens_per_step", Some(d.tokens_per_step));
+            row(&d.drafter, b, "share", d.share);
+            if let Some(t) = &d.timed {
+                row(&d.drafter, b, "tokens_per_second", bare(t.tokens_per_second));
+                row(&d.drafter, b, "plain_tokens_per_second", bare(t.plain_tokens_per_second));
+                row(&d.drafter, b, "speed_up", bare(t.speed_up));
+            }
+        }
+    }
+    text
+}
