@@ -51,7 +51,8 @@ pub fn calibration(state: &State, pen: &mut Pen) {
     }
 }
 
-/// One diagram: a bar for each tenth of q as high as the mean p, a line across it where the mean q lies, the count of nodes below.
+/// One diagram: a bar for each tenth of q as high as the mean p, a line across it where the mean q lies, the count of nodes below, or
+/// their share in per cent where it has no room.
 fn diagram(told: &Reliability, name: &str, pen: &mut Pen) {
     let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
     // A row for the name, one for q and one for the counts, as far as bars have room.
@@ -76,6 +77,9 @@ fn diagram(told: &Reliability, name: &str, pen: &mut Pen) {
     for y in 0..rows {
         pen.text(AXIS - 1, named + y, glyphs.vline, Role::PlotAxis);
     }
+    if below == 2 && cell > 2 {
+        pen.text(1, named + rows + 1, if cell > 3 { "n" } else { "%" }, Role::PlotAxis);
+    }
     let bins = told.bins();
     for (i, Bin { nodes, q, p, weight }) in bins.into_iter().enumerate() {
         let (x, end) = (AXIS + i * cell, AXIS + (i + 1) * cell - usize::from(cell > 1));
@@ -84,7 +88,10 @@ fn diagram(told: &Reliability, name: &str, pen: &mut Pen) {
         let few = nodes < FEW;
         if below == 2 && cell > 2 {
             let role = if few { Role::NodeUnreached } else { Role::Base };
-            pen.text(x, named + rows + 1, &pen.shorten(&count(nodes), cell - 1), role);
+            // Where counts have no room, their shares.
+            let share = (100.0 * nodes as f64 / told.nodes().max(1) as f64).round().min(99.0);
+            let text = if cell > 3 { count(nodes) } else { format!("{share:.0}") };
+            pen.text(x, named + rows + 1, &text, role);
         }
         if weight <= 0.0 {
             continue;
@@ -102,12 +109,12 @@ fn diagram(told: &Reliability, name: &str, pen: &mut Pen) {
     }
 }
 
-/// A count in few cells.
+/// A count in three cells.
 fn count(nodes: usize) -> String {
     match nodes {
         0..=99 => nodes.to_string(),
         100..=999 => format!(".{}k", nodes / 100),
         1000..=99_999 => format!("{}k", nodes / 1000),
-        _ => "+".to_owned(),
+        _ => "max".to_owned(),
     }
 }
