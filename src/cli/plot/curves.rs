@@ -73,8 +73,11 @@ impl Panel {
         let top = frame.filter(|x| x.is_finite()).fold(0.0, f64::max);
         let top = if top > 0.0 { (1.08 * top).min(1e12) } else { 1.0 };
         let mut panel = Panel { title, unit, curves, across, top };
-        panel.curves.iter_mut().for_each(|curve| curve.points = below(&curve.points, top));
         for curve in &mut panel.curves {
+            curve.points = below(&curve.points, top);
+            if curve.points.is_empty() {
+                curve.label += ", above the frame";
+            }
             curve.intervals.retain(|i| i.1 <= top);
             curve.intervals.iter_mut().for_each(|i| i.2 = i.2.min(top));
         }
@@ -175,9 +178,9 @@ pub fn accepted(set: &SetRows) -> Panel {
         });
     }
     curves.retain(|curve| !curve.points.is_empty());
-    // What was reached must be readable: a bound far above it leaves the frame.
+    // The fluid bound is what the rest is measured against. Greedy it is B - 1, which would leave nothing of the rest to see.
     let fluid = set.ceilings.iter().map(|c| c.fluid.interval.map_or(c.fluid.value, |i| i.high)).fold(0.0, f64::max);
-    let top = if reached > 0.0 { reached.max(fluid.min(4.0 * reached)) } else { fluid };
+    let top = if set.temperature > 0.0 || reached <= 0.0 { reached.max(fluid) } else { reached.max(fluid.min(4.0 * reached)) };
     Panel::new(title(set), "accepted drafted tokens a step", curves, [top].into_iter())
 }
 

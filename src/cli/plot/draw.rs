@@ -219,7 +219,7 @@ fn draw_legend<DB: DrawingBackend>(
         if curve.look == Look::Marked {
             area.draw(&Circle::new((x + 14 * s, y), 3 * scale, colour(curve.colour).filled()))?;
         }
-        area.draw(&Text::new(curve.label.clone(), (x + 36 * s, y - 7 * s), font.clone()))?;
+        area.draw(&Text::new(curve.label.clone(), (x + 36 * s, y - 6 * s), font.clone()))?;
     }
     Ok(())
 }
