@@ -20,14 +20,17 @@ fn pieces() -> Vec<Piece> {
     let mut all = Vec::new();
     for prompt in 0..6 {
         let key = |drafter, budget| Key { set: 0, temperature: 0, prompt, drafter, budget };
-        let mut pool = Pool::with_grid(16);
-        let stretch = |i: usize| {
+        let mut pool = Pool::new();
+        let mut stretch = |i: usize| {
             let mut laws = Pool::with_grid(16);
-            (0..STRETCH).for_each(|j| laws.add_probabilities(&law(0.6 + 0.01 * ((7 * i + j + prompt) % 20) as f64)));
-            pool.absorb(&laws, 1);
+            for j in 0..STRETCH {
+                let law = law(0.6 + 0.01 * ((7 * i + j + prompt) % 20) as f64);
+                laws.add_probabilities(&law);
+                pool.add_probabilities(&law);
+            }
             Stretch { steps: STRETCH, laws: Some(laws), ..Stretch::default() }
         };
-        let stretches: Vec<Stretch> = (0..4).map(stretch).collect();
+        let stretches: Vec<Stretch> = (0..4).map(&mut stretch).collect();
         let time = StageTimes { draft: 0.0, verify: 4.0, other: 0.0 };
         let plain = Gather::new(key(None, 1), &[]).end();
         all.push(Piece { tokens: 4 * STRETCH, time, stretches, laws: Some(pool), ..plain });

@@ -96,7 +96,14 @@ impl State {
         let name = path.display();
         let cure = || format!("can't use {name} as a state: give a file in a folder that can be written");
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).with_context(cure)?;
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        // A process that is being started holds a copy of what its parent has open, for a moment.
+        let mut patience = 20;
+        while let Err(TryLockError::WouldBlock) = file.try_lock() {
+            if patience > 0 {
+                patience -= 1;
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                continue;
+            }
             bail!("another run goes on with {name} now: wait for it, or give another --state");
         }
         let mut bytes = Vec::new();
