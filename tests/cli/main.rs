@@ -114,6 +114,7 @@ fn completions_and_the_manual_come_from_the_definition() {
 
 #[path = "../common/model.rs"]
 mod model;
+mod table;
 
 #[test]
 fn a_bench_has_the_fields_that_others_rely_on_and_compares_with_itself() {
