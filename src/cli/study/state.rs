@@ -224,8 +224,10 @@ mod tests {
         state.add(piece(1)).unwrap();
         drop(state);
         let whole = std::fs::read(&path).unwrap();
-        // Broken off at every byte: the lines that are whole are there, and the next one follows them.
-        for len in 0..=whole.len() {
+        // Broken off in the middle of lines and around their ends: the lines that are whole are there, and the next one follows them.
+        let ends = whole.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i);
+        let around = ends.flat_map(|end| [end - 1, end, end + 1, end + 2]);
+        for len in around.chain((0..whole.len()).step_by(whole.len() / 40 + 1)).filter(|&len| len <= whole.len()) {
             std::fs::write(&path, &whole[..len]).unwrap();
             let mut state = State::open(&path, &settings()).unwrap();
             let lines = whole[..len].iter().filter(|&&b| b == b'\n').count();
