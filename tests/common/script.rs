@@ -213,7 +213,7 @@ impl Script {
             tree.q.push(q);
             // The made-up drafter says too little.
             tree.calibrated.push((q / 0.85).min(0.99));
-            tree.origin.push(Some(usize::from(node % 3 > 0) % members.len()));
+            tree.origin.push(Some(usize::from(!node.is_multiple_of(3)) % members.len()));
             tree.rank.push(rank);
             let law = self.law(warp);
             laws.push(law.clone());

@@ -67,7 +67,7 @@ pub struct SetSettings {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Entry {
-    Settings(Settings),
+    Settings(Box<Settings>),
     Cost(Cost),
     Piece(Box<Piece>),
 }
@@ -108,7 +108,7 @@ impl State {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).with_context(cure)?;
-        let header = line(&Entry::Settings(settings.clone()))?;
+        let header = line(&Entry::Settings(Box::new(settings.clone())))?;
         let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
         if whole == 0 && !header.starts_with(&bytes) {
             bail!("{name} is no state of a table: give another file");
@@ -117,7 +117,7 @@ impl State {
         for (i, bytes) in bytes[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
             let number = i + 1;
             match (i, serde_json::from_slice(bytes)) {
-                (0, Ok(Entry::Settings(held))) if held == *settings => {}
+                (0, Ok(Entry::Settings(held))) if *held == *settings => {}
                 (0, Ok(Entry::Settings(held))) => bail!(
                     "{name} is of a table with other settings ({}): take it away to begin anew, or give another --state",
                     differing(&held, settings)
@@ -251,7 +251,7 @@ mod tests {
             assert!(said(&settings()).contains("no state of a table"), "{content}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
         }
-        let header = line(&Entry::Settings(settings())).unwrap();
+        let header = line(&Entry::Settings(Box::new(settings()))).unwrap();
         std::fs::write(&path, [&header[..], b"{\"piece\":{}}\n"].concat()).unwrap();
         assert!(said(&settings()).contains("state:2: the line is damaged"));
         assert!(format!("{:#}", State::open(&folder.path().join("no/such"), &settings()).err().unwrap()).contains("can't use"));

@@ -69,7 +69,7 @@ impl Trial {
         let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()));
         let settings = |temperature: f32| StepSettings {
             drafter: "eagle".into(),
-            shape: Shape::BestFirst.name().into(),
+            shape: Shape::BestFirst.name(),
             budget: BUDGET,
             auto: false,
             temperature,
