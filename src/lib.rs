@@ -21,6 +21,7 @@ pub mod cli;
 pub mod dist;
 pub mod draft;
 pub mod engine;
+mod hex;
 pub mod model;
 pub mod registry;
 pub mod telemetry;

@@ -7,14 +7,12 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::prompts::{self, PromptError};
-use crate::draft::{MEMBERS, Shape, Widths};
+use crate::draft::{DRAFTERS, MEMBERS, Shape, Widths};
 use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Prompt};
 use crate::model::device::DeviceChoice;
 use crate::registry::Registry;
 use crate::telemetry::StepSettings;
 
-/// Names of the drafters, in the order in which the monitor walks them.
-pub const DRAFTERS: [&str; 9] = ["none", "ngram", "suffix", "early-exit", "eagle", "model", "external", "mix", "oracle"];
 /// Names of those that can be members of a mix.
 pub const MIXABLE: [&str; 6] = ["ngram", "suffix", "early-exit", "eagle", "model", "external"];
 /// Names of the shapes.

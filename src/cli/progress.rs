@@ -92,9 +92,30 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// A time as a person says it.
+pub fn time(time: Duration) -> String {
+    match time.as_secs() {
+        s @ 0..60 => format!("{s} s"),
+        s @ 60..5400 => format!("{} min", (s + 30) / 60),
+        s => format!("{:.1} h", s as f64 / 3600.0),
+    }
+}
+
+/// A line of words that changes, on a terminal.
+pub fn status() -> ProgressBar {
+    let bar = if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    bar.with_style(style("{msg}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_readable() {
+        let said = [59, 89, 90, 5399, 7200].map(|s| time(Duration::from_secs(s)));
+        assert_eq!(said, ["59 s", "1 min", "2 min", "90 min", "2.0 h"]);
+    }
 
     #[test]
     fn sizes_are_readable() {

@@ -56,7 +56,7 @@ impl Drafter for EarlyExit {
         width: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError> {
         let ran = self.explorer.run(cx.target, tree, nodes, self.layers)?;
-        Ok(candidates(cx.target, ran, nodes.len(), width, &drafter_warp(cx.warp), cx.stop)?)
+        Ok(candidates(cx.target, &ran, nodes.len(), width, &drafter_warp(cx.warp), cx.stop)?)
     }
 
     fn end(&mut self, cx: &mut Context) {

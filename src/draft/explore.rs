@@ -8,11 +8,18 @@ use crate::tree::{TokenId, TokenTree};
 /// Which slot of a decoder holds which node of the draft tree. Lives for one step.
 #[derive(Debug, Default)]
 pub(super) struct Explorer {
+    /// Whether the root is a part of the decoder's context, and not run as a node.
+    root_in_context: bool,
     /// Slot of each node of the tree that was run; nodes are asked about out of order, so there are gaps.
     slots: Vec<Option<usize>>,
 }
 
 impl Explorer {
+    /// For a decoder whose context ends with the root.
+    pub fn below_root() -> Self {
+        Self { root_in_context: true, slots: Vec::new() }
+    }
+
     /// A new step.
     pub fn clear(&mut self) {
         self.slots.clear();
@@ -23,61 +30,60 @@ impl Explorer {
         self.slots.get(node).copied().flatten()
     }
 
-    /// Runs `nodes` of `tree` below their parents in one pass of the first `layers` layers. Those for which the cache
-    /// has no room are left out: returns how many of `nodes`, from the first, were run. Their logits are those of the
-    /// decoder, in the order of `nodes`.
+    /// Runs `nodes` of `tree` below their parents in one pass of the first `layers` layers. Left out are those for which the
+    /// cache has no room, and those whose parent was left out: another drafter may have proposed them. Returns the places in
+    /// `nodes` of those that were run; their logits are those of the decoder, in this order.
     pub fn run(
         &mut self,
         decoder: &mut dyn Decoder,
         tree: &TokenTree,
         nodes: &[usize],
         layers: usize,
-    ) -> Result<usize, ForwardError> {
+    ) -> Result<Vec<usize>, ForwardError> {
         let first = decoder.nodes();
         let room = decoder.capacity().saturating_sub(decoder.len() + first);
-        let nodes = &nodes[..nodes.len().min(room)];
-        if nodes.is_empty() {
-            return Ok(0);
-        }
-        let mut batch = Vec::with_capacity(nodes.len());
-        for &node in nodes {
+        let (mut batch, mut places) = (Vec::with_capacity(nodes.len()), Vec::with_capacity(nodes.len()));
+        for (place, &node) in nodes.iter().enumerate() {
             let parent = match tree.parent(node) {
-                None => Parent::Context,
-                // A parent that had no room has no candidates, so that none of its children is ever asked about.
-                Some(parent) => match self.slot(parent) {
-                    Some(slot) => Parent::Slot(slot),
-                    None => return Err(ForwardError::Parent { node: first + batch.len(), parent }),
-                },
+                None => Some(Parent::Context),
+                Some(0) if self.root_in_context => Some(Parent::Context),
+                Some(parent) => self.slot(parent).map(Parent::Slot),
             };
-            batch.push(Node { token: tree.token(node), parent });
+            if let Some(parent) = parent.filter(|_| batch.len() < room) {
+                batch.push(Node { token: tree.token(node), parent });
+                places.push(place);
+            }
+        }
+        if batch.is_empty() {
+            return Ok(places);
         }
         decoder.append(&batch, Pass { layers, logits: Logits::All })?;
-        for (i, &node) in nodes.iter().enumerate() {
+        for (i, &place) in places.iter().enumerate() {
+            let node = nodes[place];
             if self.slots.len() <= node {
                 self.slots.resize(node + 1, None);
             }
             self.slots[node] = Some(first + i);
         }
-        Ok(nodes.len())
+        Ok(places)
     }
 }
 
-/// The `width` best candidates of each of the first `ran` nodes of the decoder's last pass, and none for the rest of
-/// `asked`. Stop tokens are left out; their probability is nobody's.
+/// The `width` best candidates of each node of the decoder's last pass, at its place among `asked`; none at the other places.
+/// Stop tokens are left out; their probability is nobody's.
 pub(super) fn candidates(
     decoder: &dyn Decoder,
-    ran: usize,
+    places: &[usize],
     asked: usize,
     width: usize,
     warp: &Warp,
     stop: &[TokenId],
 ) -> Result<Vec<Vec<Candidate>>, NotFinite> {
-    let mut all = Vec::with_capacity(asked);
-    for i in 0..ran {
+    let mut all = vec![Vec::new(); asked];
+    for (i, &place) in places.iter().enumerate() {
         let best = best_of(decoder.logits(i), warp, width + stop.len())?;
-        all.push(best.into_iter().filter(|c| !stop.contains(&c.token)).take(width).collect());
+        all[place] = best.into_iter().filter(|c| !stop.contains(&c.token)).take(width).collect();
     }
-    all.resize(asked, Vec::new());
     Ok(all)
 }
 

@@ -12,6 +12,8 @@ mod none;
 mod oracle;
 pub mod shape;
 mod suffix;
+#[cfg(test)]
+mod testing;
 
 pub use calibration::{Calibration, Observation, observations};
 pub use eagle::Eagle;
@@ -28,6 +30,9 @@ pub use suffix::Suffix;
 use crate::dist::Warp;
 use crate::model::{Decoder, ForwardError};
 use crate::tree::{TokenId, TokenTree};
+
+/// Names of all drafters, in the order in which the monitor walks them. A run has those for which it has what they need.
+pub const DRAFTERS: [&str; 9] = ["none", "ngram", "suffix", "early-exit", "eagle", "model", "external", "mix", "oracle"];
 
 /// What a drafter may look at.
 pub struct Context<'a> {

@@ -94,11 +94,11 @@ impl Drafter for ModelDrafter {
             return Ok(vec![Vec::new(); nodes.len()]);
         }
         let ran = self.explorer.run(&mut *self.decoder, tree, nodes, usize::MAX)?;
-        for &node in &nodes[..ran] {
+        for node in ran.iter().map(|&place| nodes[place]) {
             let parent = tree.parent(node).and_then(|p| self.explorer.slot(p));
             self.ran.push((tree.token(node), parent));
         }
-        Ok(candidates(&*self.decoder, ran, nodes.len(), width, &drafter_warp(cx.warp), cx.stop)?)
+        Ok(candidates(&*self.decoder, &ran, nodes.len(), width, &drafter_warp(cx.warp), cx.stop)?)
     }
 
     fn end(&mut self, _: &mut Context) {}

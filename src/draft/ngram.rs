@@ -153,15 +153,8 @@ mod tests {
 
     use super::*;
     use crate::dist::Warp;
+    use crate::draft::testing::ask;
     use crate::engine::testing::TableDecoder;
-
-    fn ask(ngram: &mut Ngram, text: &[TokenId], stop: &[TokenId]) -> Vec<Candidate> {
-        let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: text, target: &mut target, warp: &Warp::PLAIN, stop };
-        ngram.begin(&mut cx).unwrap();
-        let tree = TokenTree::new(text[text.len() - 1]);
-        ngram.propose(&mut cx, &tree, &[0], 8).unwrap().remove(0)
-    }
 
     #[test]
     fn the_estimate_by_hand() {

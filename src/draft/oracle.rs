@@ -38,7 +38,7 @@ impl Drafter for Oracle {
         width: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError> {
         let ran = self.explorer.run(cx.target, tree, nodes, usize::MAX)?;
-        Ok(candidates(cx.target, ran, nodes.len(), width, cx.warp, cx.stop)?)
+        Ok(candidates(cx.target, &ran, nodes.len(), width, cx.warp, cx.stop)?)
     }
 
     fn end(&mut self, cx: &mut Context) {
@@ -77,12 +77,13 @@ impl OracleSearch {
     pub fn refine(&mut self, cx: &mut Context, most: usize) -> Result<bool, DraftError> {
         let nodes = if self.full { Vec::new() } else { self.search.open(most.max(1)) };
         let ran = self.explorer.run(cx.target, self.search.explored(), &nodes, usize::MAX)?;
-        if ran == 0 {
+        if ran.is_empty() {
             self.full |= !nodes.is_empty();
             return Ok(false);
         }
-        let children = candidates(cx.target, ran, ran, self.width, cx.warp, cx.stop)?;
-        self.search.expand(&nodes[..ran], children.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))));
+        // All nodes are the search's own, so that none is left out but the last, for want of room.
+        let children = candidates(cx.target, &ran, ran.len(), self.width, cx.warp, cx.stop)?;
+        self.search.expand(&nodes[..ran.len()], children.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))));
         self.passes += 1;
         Ok(true)
     }

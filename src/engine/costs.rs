@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
 use crate::theory::cost::Cost;
 
 /// Where the costs of one model on one device are kept.
@@ -25,7 +26,7 @@ impl Shelf {
     /// have other kernels, and so other costs.
     pub fn new(cache: &Path, model: &str, device: &str) -> Self {
         let key = format!("{model}, {device}, speclight {}", env!("CARGO_PKG_VERSION"));
-        let hash: String = Sha256::digest(&key).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex(&Sha256::digest(&key)[..8]);
         Self { file: cache.join("costs").join(format!("{hash}.json")), key }
     }
 

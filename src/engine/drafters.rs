@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 
 use super::EngineOptions;
-use crate::draft::{Drafter, Eagle, EarlyExit, External, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Suffix};
+use crate::draft::{DRAFTERS, Drafter, Eagle, EarlyExit, External, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Suffix};
 use crate::model::load::Model;
 use crate::model::{Config, Head};
 
@@ -33,7 +33,7 @@ impl Makers<'_> {
     /// If one does not fit the target.
     pub fn all(&self) -> anyhow::Result<Vec<Box<dyn Drafter>>> {
         let mut all = Vec::new();
-        for name in ["none", "ngram", "suffix", "early-exit", "eagle", "model", "external", "mix", "oracle"] {
+        for name in DRAFTERS {
             all.extend(self.one(name)?);
         }
         Ok(all)

@@ -96,6 +96,12 @@ impl Node {
         let node = |i: usize| Node { token: tree.token(i), parent: tree.parent(i).map_or(Parent::Context, Parent::Slot) };
         (0..tree.len()).map(node).collect()
     }
+
+    /// `tokens` one below the other, the first below the context, in slots from 0.
+    pub fn chain(tokens: &[TokenId]) -> Vec<Node> {
+        let below = |i: usize| i.checked_sub(1).map_or(Parent::Context, Parent::Slot);
+        tokens.iter().enumerate().map(|(i, &token)| Node { token, parent: below(i) }).collect()
+    }
 }
 
 /// How far a pass goes, and for which of its nodes logits are wanted.
@@ -246,11 +252,8 @@ impl dyn Decoder + '_ {
         let passes = tokens.chunks(at_once);
         let last = passes.len().saturating_sub(1);
         for (i, chunk) in passes.enumerate() {
-            let nodes: Vec<Node> = (chunk.iter().enumerate())
-                .map(|(j, &token)| Node { token, parent: j.checked_sub(1).map_or(Parent::Context, Parent::Slot) })
-                .collect();
             let pass = Pass { layers: usize::MAX, logits: if i == last { logits } else { Logits::None } };
-            self.append(&nodes, pass)?;
+            self.append(&Node::chain(chunk), pass)?;
             self.commit(&(0..chunk.len()).collect::<Vec<_>>())?;
         }
         Ok(())

@@ -17,7 +17,8 @@ use super::Progress;
 use super::error::Trouble;
 use super::found::Job;
 use super::list::{HubFile, is_sha256};
-use super::part::{Part, hex};
+use super::part::Part;
+use crate::hex::hex;
 
 /// Tries, counted anew from each one that brings something.
 const TRIES: u32 = 4;
@@ -255,7 +256,7 @@ impl Download<'_> {
     /// Where a file of this tag and size is gathered; none where the tag is missing or promises less than equal bytes.
     fn part(&self, tag: &Option<String>, total: u64) -> Option<PathBuf> {
         let tag = tag.as_deref().filter(|tag| !tag.starts_with("W/"))?;
-        let name = hex(Sha256::new_with_prefix(format!("{total} {tag}")));
+        let name = hex(&Sha256::digest(format!("{total} {tag}")));
         Some(self.job.folder.join(format!("{}.{}.part", self.job.file, &name[..16])))
     }
 

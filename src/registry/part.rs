@@ -1,6 +1,5 @@
 //! A file on its way into the cache: under another name, checksummed while it is written, renamed when it is whole.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::error::Trouble;
+use crate::hex::hex;
 
 /// What a file must be, where that is known.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +62,7 @@ impl Part {
     /// Of the second kind where it is not what it must be, in words that follow "it".
     pub fn finish(self, expected: &Expected, name: &Path) -> Result<(), Trouble> {
         let Part { path, file, hash, bytes } = self;
-        let sum = hex(hash);
+        let sum = hex(&hash.finalize());
         let named = match mismatch(expected, bytes, &sum) {
             Some(what) => Err(Trouble::There(what)),
             // The bytes must be on the disk before the name says so.
@@ -88,7 +88,7 @@ pub(super) fn mismatch(expected: &Expected, bytes: u64, sha256: &str) -> Option<
 pub(super) fn checksum(path: &Path, seen: &mut dyn FnMut(u64)) -> io::Result<(u64, String)> {
     let mut hash = Sha256::new();
     let bytes = copy(&mut File::open(path)?, &mut hash, seen)?;
-    Ok((bytes, hex(hash)))
+    Ok((bytes, hex(&hash.finalize())))
 }
 
 fn copy(from: &mut File, into: &mut Sha256, seen: &mut dyn FnMut(u64)) -> io::Result<u64> {
@@ -106,14 +106,6 @@ fn copy(from: &mut File, into: &mut Sha256, seen: &mut dyn FnMut(u64)) -> io::Re
             Err(e) => return Err(e),
         }
     }
-}
-
-/// A checksum in lower-case hexadecimal.
-pub(super) fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

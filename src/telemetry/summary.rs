@@ -9,6 +9,7 @@ use super::{
     Origins, Reached, StageTimes, StepRecord, TokenClass, Told,
 };
 use crate::dist::Moments;
+use crate::hex::hex;
 use crate::theory::cost::Cost;
 use crate::theory::{bounds, speed};
 
@@ -253,7 +254,7 @@ impl Tally {
         let steps = self.sums.steps.max(1) as f64;
         let seconds = self.sums.time.total();
         let (mu, mu2) = (self.moments.mu(), self.moments.mu2());
-        let hash: String = self.text.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex(&self.text.clone().finalize());
         let at_length: &[f64] = self.at_length.as_ref().map_or(&[], |fluid| &fluid.curve);
         let fluid = at_length.get(self.budget.wrapping_sub(1)).copied().or(self.fluid);
         let mut ladder = self.ladder;

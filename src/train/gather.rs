@@ -72,6 +72,7 @@ pub fn gather(
     // The last come first out.
     let mut waiting: Vec<(u32, Ask)> = (0..).zip(asks.iter().cloned()).filter(|(i, _)| !answered[*i as usize]).collect();
     waiting.reverse();
+    let (bytes, stop) = (model.tokenizer().token_bytes(), model.tokenizer().stop());
     let mut branches: Vec<Branch> = Vec::new();
     while corpus.tokens() < writing.tokens {
         while branches.len() < TOGETHER
@@ -103,7 +104,6 @@ pub fn gather(
             branch.slots.push(first + i);
             branch.read(decoder.logits(i))?;
         }
-        let stop = model.tokenizer().stop();
         let ended = |b: &Branch| {
             b.tokens.last().is_some_and(|t| stop.contains(t)) || b.tokens.len() >= b.prompt_tokens + writing.max_tokens
         };
@@ -116,10 +116,9 @@ pub fn gather(
             let branch = branches.remove(i);
             let follow = branch.then.as_ref().map(|then| {
                 let answer = &branch.tokens[branch.prompt_tokens..];
-                let bytes: Vec<u8> = (answer.iter().filter(|t| !stop.contains(t)))
-                    .flat_map(|&t| model.tokenizer().token_bytes().get(t as usize).cloned().unwrap_or_default())
-                    .collect();
-                Ask { text: then.replace("{}", String::from_utf8_lossy(&bytes).trim()), then: None }
+                let of = |token: &TokenId| bytes.get(*token as usize).map_or(&[][..], |bytes| bytes);
+                let said: Vec<u8> = answer.iter().filter(|t| !stop.contains(t)).flat_map(of).copied().collect();
+                Ask { text: then.replace("{}", String::from_utf8_lossy(&said).trim()), then: None }
             });
             let number = branch.prompt + asks.len() as u32;
             if let Some(ask) = follow.filter(|_| !answered.get(number as usize).copied().unwrap_or(true)) {

@@ -65,19 +65,20 @@ impl Net {
     }
 
     /// The states that the target's hidden states fuse to, (n, dim).
-    pub fn fuse(&self, hidden: &Tensor) -> Result<Tensor> {
+    fn fuse(&self, hidden: &Tensor) -> Result<Tensor> {
         let (n, dim) = (hidden.dim(0)?, self.sizes.dim);
         let parts = self.norm(&hidden.reshape((n, self.sizes.fused, dim))?, "fuse_norm.weight")?;
         self.linear(&parts.reshape((n, self.sizes.fused * dim))?, "fuse.weight")
     }
 
-    /// Runs `depths` depths over a text.
-    pub fn unroll(&self, example: &Example, depths: usize) -> Result<Vec<Depth>> {
+    /// Runs `depths` depths over a text: the fused states of the target, (n, dim), and each depth.
+    pub fn unroll(&self, example: &Example, depths: usize) -> Result<(Tensor, Vec<Depth>)> {
         let n = example.embedded.dim(0)?;
         let device = example.embedded.device();
         let tokens = self.norm(&example.embedded, "token_norm.weight")?;
         let (cos, sin) = self.angles(n, device)?;
-        let mut state = self.fuse(&example.hidden)?;
+        let fused = self.fuse(&example.hidden)?;
+        let mut state = fused.clone();
         let (mut pasts, mut all): (Vec<Past>, Vec<Depth>) = (Vec::new(), Vec::new());
         for depth in 0..depths.min(n) {
             let pair = Tensor::cat(&[&tokens, &self.norm(&state, "state_norm.weight")?], 1)?;
@@ -97,7 +98,7 @@ impl Net {
             state = shift(&out, 0, 1)?;
             all.push(Depth { logits, from: depth, out });
         }
-        Ok(all)
+        Ok((fused, all))
     }
 
     fn heads(&self, x: &Tensor, weight: &str) -> Result<Tensor> {

@@ -1,11 +1,14 @@
 //! The run: batches, learning rate, held-out figures, checkpoints.
 
+mod checkpoint;
+mod initial;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -81,18 +84,6 @@ pub struct Report {
     pub seconds: f64,
     /// Figures of the texts held out, where they were measured after this step.
     pub held_out: Option<Figures>,
-}
-
-/// What a checkpoint keeps beside the tensors.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    options: Options,
-    sizes: Sizes,
-    tokens: Vec<TokenId>,
-    step: usize,
-    tokens_read: usize,
-    seconds: f64,
-    adam_steps: usize,
 }
 
 /// What one text teaches.
@@ -189,87 +180,6 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    /// The tokens of most weight in the target's laws over the answers.
-    fn choose_tokens(&mut self) -> Result<(), TrainError> {
-        let mut mass = vec![0f64; self.rows.len()];
-        for i in 0..self.corpus.len() {
-            let text = self.corpus.read(i)?;
-            let answer = (text.prompt_tokens as usize).saturating_sub(1) * TOP;
-            for (token, p) in text.laws.get(answer..).unwrap_or_default() {
-                mass[*token as usize] += f64::from(p.to_f32());
-            }
-        }
-        let mut order: Vec<TokenId> = (0..mass.len() as TokenId).collect();
-        order.sort_by(|&a, &b| mass[b as usize].total_cmp(&mass[a as usize]).then(a.cmp(&b)));
-        order.truncate(self.net.sizes.vocab);
-        order.sort_unstable();
-        self.tokens = order;
-        Ok(())
-    }
-
-    /// The layer begins as the target's last, its output as the target's own; the fused state begins as the last of the hidden states.
-    fn initialise(&mut self, weights: &Weights) -> Result<(), TrainError> {
-        let sizes = self.net.sizes.clone();
-        let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
-        let last = weights.config().layers - 1;
-        // The target's residual stream is large where its last layers read it; here it has the length of a norm's output.
-        let scale = self.scale()?;
-        for (name, rows, cols) in sizes.tensors() {
-            let noise = |rng: &mut ChaCha8Rng, sd: f32| -> Vec<f32> {
-                let uniform = |rng: &mut ChaCha8Rng| (rng.next_u32() >> 8) as f32 / (1 << 24) as f32 - 0.5;
-                (0..rows * cols).map(|_| uniform(rng) * sd * 12f32.sqrt()).collect()
-            };
-            let mut values = match name {
-                "fuse.weight" => {
-                    let mut values = noise(&mut rng, 0.02);
-                    for i in 0..sizes.dim {
-                        values[i * cols + cols - sizes.dim + i] += 1.0;
-                    }
-                    values
-                }
-                "input.weight" => {
-                    let mut values = noise(&mut rng, 0.5 / (sizes.dim as f32).sqrt());
-                    // The state is in the residual stream already.
-                    values.chunks_mut(cols).for_each(|row| row[sizes.dim..].iter_mut().for_each(|w| *w *= 0.2));
-                    values
-                }
-                "fuse_norm.weight" | "token_norm.weight" | "state_norm.weight" => vec![1.0; rows * cols],
-                "output.weight" => (self.tokens.iter())
-                    .map(|&t| weights.read_values(weights.head(), t as usize..t as usize + 1))
-                    .collect::<Result<Vec<_>, _>>()?
-                    .concat(),
-                "output_norm.weight" => weights.read_vector(name)?,
-                layer => weights.read_values(&layer.replace("blk.0.", &format!("blk.{last}.")), 0..rows)?,
-            };
-            let rotated = name.ends_with("attn_q.weight") || name.ends_with("attn_k.weight");
-            if rotated && weights.rope_interleaved() {
-                values = apart(&values, cols, sizes.head_dim);
-            }
-            if name.ends_with("attn_output.weight") || name.ends_with("ffn_down.weight") {
-                values.iter_mut().for_each(|w| *w /= scale);
-            }
-            let tensor = if name != "fuse_norm.weight" && rows == 1 {
-                Tensor::from_vec(values, cols, &Device::Cpu)?
-            } else {
-                Tensor::from_vec(values, (rows, cols), &Device::Cpu)?
-            };
-            self.net.vars.insert(name, Var::from_tensor(&tensor)?);
-        }
-        Ok(())
-    }
-
-    /// Root mean square of the last hidden states, over some text.
-    fn scale(&mut self) -> Result<f32, TrainError> {
-        let text = self.corpus.read(0)?;
-        let (dim, fused) = (self.net.sizes.dim, self.after.len());
-        let mut all: Vec<f64> = (text.hidden.chunks_exact(dim * fused))
-            .map(|row| row[dim * (fused - 1)..].iter().map(|x| f64::from(x.to_f32()).powi(2)).sum::<f64>() / dim as f64)
-            .collect();
-        // The first tokens of a text have states many times as long as all others.
-        all.sort_by(f64::total_cmp);
-        Ok(all.get(all.len() / 2).copied().unwrap_or(1.0).sqrt().max(1e-3) as f32)
-    }
-
     fn rate(&self) -> f64 {
         let (step, o) = (self.step as f64, &self.options);
         if self.step < o.warm_up {
@@ -279,20 +189,29 @@ impl<'a> Run<'a> {
         o.rate * (0.02 + 0.98 * 0.5 * (1.0 + (std::f64::consts::PI * done).cos()))
     }
 
-    /// Which texts step `step` reads, and where in them: a function of seed and step alone.
-    fn batch(&self, step: usize) -> Vec<(usize, u64)> {
-        let mine: Vec<usize> = (0..self.corpus.len()).filter(|i| i % self.options.held_out != 0).collect();
+    /// The order in which the texts are read in an epoch, and a random number: a function of seed and epoch alone.
+    fn order(&self, epoch: usize) -> (Vec<usize>, u64) {
+        let mut order: Vec<usize> = (0..self.corpus.len()).filter(|i| i % self.options.held_out != 0).collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed ^ 0x5eed);
+        rng.set_stream(epoch as u64);
+        for i in (1..order.len()).rev() {
+            order.swap(i, (rng.next_u64() % (i as u64 + 1)) as usize);
+        }
+        (order, rng.next_u64())
+    }
+
+    /// Which texts the present step reads, each with a random number that says where in it.
+    fn batch(&self) -> Vec<(usize, u64)> {
+        let texts = self.corpus.len() - self.corpus.len().div_ceil(self.options.held_out);
+        let (mut epoch, mut order, mut random) = (None, Vec::new(), 0);
+        let place = |b: usize| self.step * self.options.batch + b;
         (0..self.options.batch)
             .map(|b| {
-                let place = step * self.options.batch + b;
-                let (epoch, at) = (place / mine.len(), place % mine.len());
-                let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed ^ 0x5eed);
-                rng.set_stream(epoch as u64);
-                let mut order = mine.clone();
-                for i in (1..order.len()).rev() {
-                    order.swap(i, (rng.next_u64() % (i as u64 + 1)) as usize);
+                let (now, at) = (place(b) / texts, place(b) % texts);
+                if epoch != Some(now) {
+                    (epoch, (order, random)) = (Some(now), self.order(now));
                 }
-                (order[at], rng.next_u64().wrapping_add(at as u64))
+                (order[at], random.wrapping_add(at as u64))
             })
             .collect()
     }
@@ -336,7 +255,7 @@ impl<'a> Run<'a> {
         let rate = self.rate();
         let mut grads: BTreeMap<&'static str, Vec<f32>> = BTreeMap::new();
         let mut examples = Vec::new();
-        for (i, random) in self.batch(self.step) {
+        for (i, random) in self.batch() {
             let text = self.corpus.read(i)?;
             let spare = text.positions().saturating_sub(1).saturating_sub(self.options.window);
             let from = if spare == 0 { 0 } else { (random % (spare as u64 + 1)) as usize };
@@ -400,8 +319,8 @@ impl<'a> Run<'a> {
 
     /// What one text teaches.
     fn learn(&self, example: &Example) -> Result<Learnt, TrainError> {
-        let depths = self.net.unroll(example, self.options.depths)?;
-        let goal = self.net.fuse(&example.hidden)?.detach();
+        let (fused, depths) = self.net.unroll(example, self.options.depths)?;
+        let goal = fused.detach();
         let n = example.counts.len();
         let per = 1.0 / (self.options.batch * n) as f32;
         let mut total = None;
@@ -445,7 +364,7 @@ impl<'a> Run<'a> {
             let text = self.corpus.read(i)?;
             let example = self.example(&text, 0)?;
             let n = example.counts.len();
-            let unrolled = self.net.unroll(&example, depths)?;
+            let (_, unrolled) = self.net.unroll(&example, depths)?;
             let mut right = vec![vec![false; n]; depths];
             for (d, depth) in unrolled.iter().enumerate() {
                 let count = |i: usize| if i >= depth.from && example.counts[i] == 1.0 { 1.0 } else { 0.0 };
@@ -499,71 +418,4 @@ impl<'a> Run<'a> {
         self.keep()?;
         export::write(out, &self.net, &self.tokens, &self.after, &self.card())
     }
-
-    /// Writes the checkpoint, under another name first.
-    fn keep(&self) -> Result<(), TrainError> {
-        let disk = |source| TrainError::Disk { path: self.checkpoint.clone(), source };
-        let mut tensors: std::collections::HashMap<String, Tensor> = std::collections::HashMap::new();
-        for (name, var) in &self.net.vars {
-            tensors.insert((*name).to_owned(), var.as_tensor().clone());
-            if let Some((m, v)) = self.adam.moments.get(name) {
-                tensors.insert(format!("{name}.m"), Tensor::from_slice(m, var.dims(), &Device::Cpu)?);
-                tensors.insert(format!("{name}.v"), Tensor::from_slice(v, var.dims(), &Device::Cpu)?);
-            }
-        }
-        let kept = Kept {
-            options: self.options.clone(),
-            sizes: self.net.sizes.clone(),
-            tokens: self.tokens.clone(),
-            step: self.step,
-            tokens_read: self.tokens_read,
-            seconds: self.seconds,
-            adam_steps: self.adam.steps,
-        };
-        // One file, so that tensors and books are always of the same step.
-        let about = serde_json::to_vec(&kept).unwrap_or_default();
-        tensors.insert("about".into(), Tensor::from_vec(about.clone(), about.len(), &Device::Cpu)?);
-        let part = self.checkpoint.with_extension("part");
-        candle_core::safetensors::save(&tensors, &part)?;
-        std::fs::rename(&part, &self.checkpoint).map_err(disk)
-    }
-
-    /// Takes up the checkpoint, if there is one.
-    fn resume(&mut self) -> Result<bool, TrainError> {
-        if !self.checkpoint.exists() {
-            return Ok(false);
-        }
-        let wrong = |what: &str| TrainError::Checkpoint { path: self.checkpoint.clone(), what: what.into() };
-        let tensors = candle_core::safetensors::load(&self.checkpoint, &Device::Cpu).map_err(|e| wrong(&e.to_string()))?;
-        let about = tensors.get("about").ok_or_else(|| wrong("no checkpoint of a head"))?.flatten_all()?.to_vec1::<u8>()?;
-        let kept: Kept = serde_json::from_slice(&about).map_err(|e| wrong(&format!("no checkpoint of a head: {e}")))?;
-        if kept.sizes != self.net.sizes || kept.tokens.iter().any(|&t| t as usize >= self.rows.len()) {
-            return Err(wrong("is of a head of another shape"));
-        }
-        for (name, rows, cols) in kept.sizes.tensors() {
-            let found = |suffix: &str| tensors.get(&format!("{name}{suffix}")).filter(|t| t.elem_count() == rows * cols);
-            let values = found("").ok_or_else(|| wrong(&format!("lacks tensor {name}")))?;
-            self.net.vars.insert(name, Var::from_tensor(values)?);
-            if let (Some(m), Some(v)) = (found(".m"), found(".v")) {
-                let flat = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
-                self.adam.moments.insert(name, (flat(m)?, flat(v)?));
-            }
-        }
-        (self.step, self.tokens_read, self.seconds) = (kept.step, kept.tokens_read, kept.seconds);
-        (self.tokens, self.adam.steps) = (kept.tokens, kept.adam_steps);
-        Ok(true)
-    }
-}
-
-/// Rows of queries or keys whose rotated pairs are neighbours, put so that the pairs are half a head apart.
-fn apart(values: &[f32], cols: usize, head_dim: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(values.len());
-    for head in values.chunks(head_dim * cols) {
-        for parity in 0..2 {
-            for row in head.chunks(cols).skip(parity).step_by(2) {
-                out.extend_from_slice(row);
-            }
-        }
-    }
-    out
 }

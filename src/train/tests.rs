@@ -78,7 +78,7 @@ fn a_head_that_drafts_is_the_network_that_was_trained() {
     let net = net();
     let tokens: Vec<u32> = (0..13).map(|i| i * 31 % 96).collect();
     let (example, hidden) = example(&weights, &tokens);
-    let depths = net.unroll(&example, 3).unwrap();
+    let (_, depths) = net.unroll(&example, 3).unwrap();
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("head.gguf");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 
 use crate::cli::errors::warn;
-use crate::cli::progress::style;
+use crate::cli::progress::{self, style};
 
 /// Between two lines where standard error is no terminal.
 const QUIET: Duration = Duration::from_secs(30);
@@ -66,7 +66,7 @@ impl Pace {
 
     fn left(&self) -> String {
         let left = time_left(self.began.elapsed(), self.done - self.before, self.total - self.done.min(self.total));
-        left.map_or(String::new(), |left| format!("about {} left, ", said(left)))
+        left.map_or(String::new(), |left| format!("about {} left, ", progress::time(left)))
     }
 }
 
@@ -83,15 +83,6 @@ fn time_left(elapsed: Duration, done: usize, left: usize) -> Option<Duration> {
     (done > 0).then(|| elapsed.mul_f64(left as f64 / done as f64))
 }
 
-/// A time as a person says it.
-fn said(time: Duration) -> String {
-    match time.as_secs() {
-        s @ 0..60 => format!("{s} s"),
-        s @ 60..5400 => format!("{} min", (s + 30) / 60),
-        s => format!("{:.1} h", s as f64 / 3600.0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +92,5 @@ mod tests {
         let seconds = Duration::from_secs;
         assert_eq!(time_left(seconds(10), 0, 5), None);
         assert_eq!(time_left(seconds(10), 2, 5), Some(seconds(25)));
-        assert_eq!([59, 89, 90, 5399, 7200].map(|s| said(seconds(s))), ["59 s", "1 min", "2 min", "90 min", "2.0 h"]);
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
 use crate::telemetry::{StageTimes, StepRecord, Within};
 use crate::theory::pool::Pool;
 use crate::tree::TokenId;
@@ -124,7 +125,7 @@ impl<'a> Gather<'a> {
 
     /// The text ended.
     pub fn end(self) -> Piece {
-        let sha256 = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(&self.hash.finalize());
         Piece { sha256, ..self.piece }
     }
 }

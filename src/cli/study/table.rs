@@ -17,8 +17,10 @@ use super::rows::{Given, Table, set_rows};
 use super::state::{SetSettings, Settings, State};
 use super::{Runner, Set, StudyOptions, Went, text};
 use crate::cli::interrupt::Interrupt;
-use crate::cli::options::{self, DRAFTERS, whole};
+use crate::cli::options::{self, whole};
+use crate::draft::DRAFTERS;
 use crate::engine::{MAX_BUDGET, RunInfo};
+use crate::hex::hex;
 use crate::registry::hardware;
 use crate::telemetry::StepSettings;
 
@@ -138,7 +140,7 @@ fn settings(options: &TableOptions, info: &RunInfo, sets: &[Set], budgets: Vec<u
                 hash.update(text);
             }
         }
-        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(&hash.finalize());
         SetSettings { name: set.name.clone(), prompts: set.prompts.len(), sha256 }
     };
     Settings {

@@ -2,10 +2,9 @@
 
 mod drafted;
 
-use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -17,8 +16,9 @@ use drafted::{Drafted, Trial};
 use super::errors::warn;
 use super::interrupt::Interrupt;
 use super::lines::Lines;
-use super::progress::Bar;
+use super::progress::{self, Bar};
 use super::prompts::read_asks;
+use crate::hex::hex;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::weights::Weights;
@@ -179,27 +179,27 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
         model: found.sha256().map_or_else(|| path.display().to_string(), str::to_owned),
         dim: weights.config().dim,
         after: after.clone(),
-        prompts: digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+        prompts: hex(&digest.finalize()),
         seed: options.seed,
         max_tokens: options.max_tokens,
     };
     let mut corpus = Corpus::open(&options.folder.join("corpus"), &about)?;
     let writing = Writing { seed: options.seed, max_tokens: options.max_tokens, tokens: options.tokens };
-    let mut line = StatusLine::default();
+    let line = progress::status();
     let (began, before) = (Instant::now(), corpus.tokens());
     train::gather(&model, &asks, &mut corpus, &after, writing, &mut |corpus| {
         let rate = (corpus.tokens() - before) as f64 / began.elapsed().as_secs_f64();
         let left = options.tokens.saturating_sub(corpus.tokens()) as f64 / rate;
-        line.show(&format!(
+        line.set_message(format!(
             "writing texts: {} of {} tokens, {:.0} a second, {} left",
             corpus.tokens(),
             options.tokens,
             rate,
-            duration(left)
+            time(left)
         ));
         interrupt.status().is_none()
     })?;
-    line.end();
+    line.finish_and_clear();
     if let Some(status) = interrupt.status() {
         return Ok(ExitCode::from(status));
     }
@@ -229,22 +229,21 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     train::train(&mut corpus, &weights, &after, run, &options.folder, &options.out, &mut |report: &Report| {
         let first = *first.get_or_insert(report.step - 1);
         let each = began.elapsed().as_secs_f64() / (report.step - first) as f64;
-        line.show(&format!(
+        line.set_message(format!(
             "step {} of {}: loss {:.3}, rate {:.1e}, norm {:.2}, {} left",
             report.step,
             report.steps,
             report.loss,
             report.rate,
             report.norm,
-            duration(each * (report.steps - report.step) as f64)
+            time(each * (report.steps - report.step) as f64)
         ));
         let mut drafted = None;
         if let Some(figures) = &report.held_out {
-            line.end();
             match trial.of(&options.out) {
                 Ok(found) if quiet => drafted = Some(found),
                 Ok(found) => {
-                    println!("{}", held_out(report, figures, &found));
+                    line.suspend(|| println!("{}", held_out(report, figures, &found)));
                     drafted = Some(found);
                 }
                 Err(error) => failed = Some(error),
@@ -255,7 +254,7 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
         }
         interrupt.status().is_none() && failed.is_none()
     })?;
-    line.end();
+    line.finish_and_clear();
     if let Some(error) = failed {
         return Err(error);
     }
@@ -282,36 +281,7 @@ fn held_out(report: &Report, figures: &Figures, drafted: &Drafted) -> String {
     )
 }
 
-fn duration(seconds: f64) -> String {
-    match seconds {
-        s if !s.is_finite() => "?".into(),
-        s if s < 90.0 => format!("{s:.0} s"),
-        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
-}
-
-/// A line on the terminal of standard error that is written over and over; nothing where it is none.
-#[derive(Default)]
-struct StatusLine {
-    shown: usize,
-}
-
-impl StatusLine {
-    fn show(&mut self, text: &str) {
-        let mut out = std::io::stderr().lock();
-        if out.is_terminal() {
-            let width = self.shown;
-            // Nothing that can be done about a terminal that is gone.
-            drop(write!(out, "\r{text:width$}"));
-            self.shown = text.chars().count();
-        }
-    }
-
-    fn end(&mut self) {
-        if self.shown > 0 {
-            drop(writeln!(std::io::stderr()));
-            self.shown = 0;
-        }
-    }
+/// A time as a person says it; none where it is not known yet.
+fn time(seconds: f64) -> String {
+    Duration::try_from_secs_f64(seconds).map_or("?".into(), progress::time)
 }

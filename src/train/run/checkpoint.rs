@@ -1,0 +1,77 @@
+//! What is kept of a run, so that it can go on after a break.
+
+use candle_core::{Device, Tensor, Var};
+use serde::{Deserialize, Serialize};
+
+use super::super::TrainError;
+use super::super::sizes::Sizes;
+use super::{Options, Run};
+use crate::tree::TokenId;
+
+/// What a checkpoint keeps beside the tensors.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    options: Options,
+    sizes: Sizes,
+    tokens: Vec<TokenId>,
+    step: usize,
+    tokens_read: usize,
+    seconds: f64,
+    adam_steps: usize,
+}
+
+impl Run<'_> {
+    /// Writes the checkpoint, under another name first.
+    pub(super) fn keep(&self) -> Result<(), TrainError> {
+        let disk = |source| TrainError::Disk { path: self.checkpoint.clone(), source };
+        let mut tensors: std::collections::HashMap<String, Tensor> = std::collections::HashMap::new();
+        for (name, var) in &self.net.vars {
+            tensors.insert((*name).to_owned(), var.as_tensor().clone());
+            if let Some((m, v)) = self.adam.moments.get(name) {
+                tensors.insert(format!("{name}.m"), Tensor::from_slice(m, var.dims(), &Device::Cpu)?);
+                tensors.insert(format!("{name}.v"), Tensor::from_slice(v, var.dims(), &Device::Cpu)?);
+            }
+        }
+        let kept = Kept {
+            options: self.options.clone(),
+            sizes: self.net.sizes.clone(),
+            tokens: self.tokens.clone(),
+            step: self.step,
+            tokens_read: self.tokens_read,
+            seconds: self.seconds,
+            adam_steps: self.adam.steps,
+        };
+        // One file, so that tensors and books are always of the same step.
+        let about = serde_json::to_vec(&kept).unwrap_or_default();
+        tensors.insert("about".into(), Tensor::from_vec(about.clone(), about.len(), &Device::Cpu)?);
+        let part = self.checkpoint.with_extension("part");
+        candle_core::safetensors::save(&tensors, &part)?;
+        std::fs::rename(&part, &self.checkpoint).map_err(disk)
+    }
+
+    /// Takes up the checkpoint, if there is one.
+    pub(super) fn resume(&mut self) -> Result<bool, TrainError> {
+        if !self.checkpoint.exists() {
+            return Ok(false);
+        }
+        let wrong = |what: &str| TrainError::Checkpoint { path: self.checkpoint.clone(), what: what.into() };
+        let tensors = candle_core::safetensors::load(&self.checkpoint, &Device::Cpu).map_err(|e| wrong(&e.to_string()))?;
+        let about = tensors.get("about").ok_or_else(|| wrong("no checkpoint of a head"))?.flatten_all()?.to_vec1::<u8>()?;
+        let kept: Kept = serde_json::from_slice(&about).map_err(|e| wrong(&format!("no checkpoint of a head: {e}")))?;
+        if kept.sizes != self.net.sizes || kept.tokens.iter().any(|&t| t as usize >= self.rows.len()) {
+            return Err(wrong("is of a head of another shape"));
+        }
+        for (name, rows, cols) in kept.sizes.tensors() {
+            let found = |suffix: &str| tensors.get(&format!("{name}{suffix}")).filter(|t| t.elem_count() == rows * cols);
+            let values = found("").ok_or_else(|| wrong(&format!("lacks tensor {name}")))?;
+            self.net.vars.insert(name, Var::from_tensor(values)?);
+            if let (Some(m), Some(v)) = (found(".m"), found(".v")) {
+                let flat = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
+                self.adam.moments.insert(name, (flat(m)?, flat(v)?));
+            }
+        }
+        (self.step, self.tokens_read, self.seconds) = (kept.step, kept.tokens_read, kept.seconds);
+        (self.tokens, self.adam.steps) = (kept.tokens, kept.adam_steps);
+        Ok(true)
+    }
+}

@@ -1,0 +1,107 @@
+//! What a head begins as.
+
+use candle_core::{Device, Tensor, Var};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+use super::super::TrainError;
+use super::super::corpus::TOP;
+use super::Run;
+use crate::model::weights::Weights;
+use crate::tree::TokenId;
+
+impl Run<'_> {
+    /// The tokens of most weight in the target's laws over the answers.
+    pub(super) fn choose_tokens(&mut self) -> Result<(), TrainError> {
+        let mut mass = vec![0f64; self.rows.len()];
+        for i in 0..self.corpus.len() {
+            let text = self.corpus.read(i)?;
+            let answer = (text.prompt_tokens as usize).saturating_sub(1) * TOP;
+            for (token, p) in text.laws.get(answer..).unwrap_or_default() {
+                mass[*token as usize] += f64::from(p.to_f32());
+            }
+        }
+        let mut order: Vec<TokenId> = (0..mass.len() as TokenId).collect();
+        order.sort_by(|&a, &b| mass[b as usize].total_cmp(&mass[a as usize]).then(a.cmp(&b)));
+        order.truncate(self.net.sizes.vocab);
+        order.sort_unstable();
+        self.tokens = order;
+        Ok(())
+    }
+
+    /// The layer begins as the target's last, its output as the target's own; the fused state begins as the last of the hidden states.
+    pub(super) fn initialise(&mut self, weights: &Weights) -> Result<(), TrainError> {
+        let sizes = self.net.sizes.clone();
+        let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
+        let last = weights.config().layers - 1;
+        // The target's residual stream is large where its last layers read it; here it has the length of a norm's output.
+        let scale = self.scale()?;
+        for (name, rows, cols) in sizes.tensors() {
+            let noise = |rng: &mut ChaCha8Rng, sd: f32| -> Vec<f32> {
+                let uniform = |rng: &mut ChaCha8Rng| (rng.next_u32() >> 8) as f32 / (1 << 24) as f32 - 0.5;
+                (0..rows * cols).map(|_| uniform(rng) * sd * 12f32.sqrt()).collect()
+            };
+            let mut values = match name {
+                "fuse.weight" => {
+                    let mut values = noise(&mut rng, 0.02);
+                    for i in 0..sizes.dim {
+                        values[i * cols + cols - sizes.dim + i] += 1.0;
+                    }
+                    values
+                }
+                "input.weight" => {
+                    let mut values = noise(&mut rng, 0.5 / (sizes.dim as f32).sqrt());
+                    // The state is in the residual stream already.
+                    values.chunks_mut(cols).for_each(|row| row[sizes.dim..].iter_mut().for_each(|w| *w *= 0.2));
+                    values
+                }
+                "fuse_norm.weight" | "token_norm.weight" | "state_norm.weight" => vec![1.0; rows * cols],
+                "output.weight" => (self.tokens.iter())
+                    .map(|&t| weights.read_values(weights.head(), t as usize..t as usize + 1))
+                    .collect::<Result<Vec<_>, _>>()?
+                    .concat(),
+                "output_norm.weight" => weights.read_vector(name)?,
+                layer => weights.read_values(&layer.replace("blk.0.", &format!("blk.{last}.")), 0..rows)?,
+            };
+            let rotated = name.ends_with("attn_q.weight") || name.ends_with("attn_k.weight");
+            if rotated && weights.rope_interleaved() {
+                values = apart(&values, cols, sizes.head_dim);
+            }
+            if name.ends_with("attn_output.weight") || name.ends_with("ffn_down.weight") {
+                values.iter_mut().for_each(|w| *w /= scale);
+            }
+            let tensor = if name != "fuse_norm.weight" && rows == 1 {
+                Tensor::from_vec(values, cols, &Device::Cpu)?
+            } else {
+                Tensor::from_vec(values, (rows, cols), &Device::Cpu)?
+            };
+            self.net.vars.insert(name, Var::from_tensor(&tensor)?);
+        }
+        Ok(())
+    }
+
+    /// Root mean square of the last hidden states, over some text.
+    fn scale(&mut self) -> Result<f32, TrainError> {
+        let text = self.corpus.read(0)?;
+        let (dim, fused) = (self.net.sizes.dim, self.after.len());
+        let mut all: Vec<f64> = (text.hidden.chunks_exact(dim * fused))
+            .map(|row| row[dim * (fused - 1)..].iter().map(|x| f64::from(x.to_f32()).powi(2)).sum::<f64>() / dim as f64)
+            .collect();
+        // The first tokens of a text have states many times as long as all others.
+        all.sort_by(f64::total_cmp);
+        Ok(all.get(all.len() / 2).copied().unwrap_or(1.0).sqrt().max(1e-3) as f32)
+    }
+}
+
+/// Rows of queries or keys whose rotated pairs are neighbours, put so that the pairs are half a head apart.
+fn apart(values: &[f32], cols: usize, head_dim: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    for head in values.chunks(head_dim * cols) {
+        for parity in 0..2 {
+            for row in head.chunks(cols).skip(parity).step_by(2) {
+                out.extend_from_slice(row);
+            }
+        }
+    }
+    out
+}
