@@ -10,7 +10,7 @@ use crate::tree::TokenId;
 use crate::verify::Draws;
 
 /// Answers that are written together: each token of a pass costs less than one alone, and each answer's keys lie further apart.
-const TOGETHER: usize = 4;
+const TOGETHER: usize = 12;
 /// Tokens of a prompt in one pass.
 const CHUNK: usize = 64;
 

@@ -4,6 +4,7 @@ mod adam;
 mod corpus;
 mod export;
 mod gather;
+mod linear;
 mod net;
 mod run;
 mod sizes;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor, Var, bail};
 
 use super::corpus::TOP;
+use super::linear::Products;
 use super::sizes::Sizes;
 use crate::dist::exp;
 
@@ -30,10 +31,10 @@ pub struct Example {
     pub best: Vec<Option<u32>>,
 }
 
-/// What a pass over a text gives for one depth.
+/// What a pass over a text gives for one depth; rows before `from` mean nothing.
 pub struct Depth {
-    /// (n, vocab); rows before `from` mean nothing.
-    pub logits: Tensor,
+    /// What the output multiplies, (n, dim).
+    normed: Tensor,
     pub from: usize,
     /// The states that the next depth goes on from, (n, dim).
     pub out: Tensor,
@@ -60,50 +61,67 @@ impl Net {
         x.broadcast_mul(&r)?.broadcast_mul(self.get(weight)?)
     }
 
-    fn linear(&self, x: &Tensor, weight: &str) -> Result<Tensor> {
-        x.matmul(&self.get(weight)?.t()?)
+    fn linear(&self, x: &Tensor, weight: &str, products: Option<&Products>) -> Result<Tensor> {
+        match products {
+            Some(products) => products.apply(x, weight),
+            None => x.matmul(&self.get(weight)?.t()?),
+        }
     }
 
     /// The states that the target's hidden states fuse to, (n, dim).
-    fn fuse(&self, hidden: &Tensor) -> Result<Tensor> {
+    fn fuse(&self, hidden: &Tensor, products: Option<&Products>) -> Result<Tensor> {
         let (n, dim) = (hidden.dim(0)?, self.sizes.dim);
         let parts = self.norm(&hidden.reshape((n, self.sizes.fused, dim))?, "fuse_norm.weight")?;
-        self.linear(&parts.reshape((n, self.sizes.fused * dim))?, "fuse.weight")
+        self.linear(&parts.reshape((n, self.sizes.fused * dim))?, "fuse.weight", products)
     }
 
-    /// Runs `depths` depths over a text: the fused states of the target, (n, dim), and each depth.
-    pub fn unroll(&self, example: &Example, depths: usize) -> Result<(Tensor, Vec<Depth>)> {
+    /// Runs `depths` depths over a text: the fused states of the target, (n, dim), and each depth. With `products` these multiply, and
+    /// take up the gradients of the matrices.
+    pub fn unroll(&self, example: &Example, depths: usize, products: Option<&Products>) -> Result<(Tensor, Vec<Depth>)> {
         let n = example.embedded.dim(0)?;
         let device = example.embedded.device();
         let tokens = self.norm(&example.embedded, "token_norm.weight")?;
         let (cos, sin) = self.angles(n, device)?;
-        let fused = self.fuse(&example.hidden)?;
+        let fused = self.fuse(&example.hidden, products)?;
         let mut state = fused.clone();
         let (mut pasts, mut all): (Vec<Past>, Vec<Depth>) = (Vec::new(), Vec::new());
         for depth in 0..depths.min(n) {
             let pair = Tensor::cat(&[&tokens, &self.norm(&state, "state_norm.weight")?], 1)?;
-            let x = (&state + self.linear(&pair, "input.weight")?)?;
+            let x = (&state + self.linear(&pair, "input.weight", products)?)?;
             let normed = self.norm(&x, "blk.0.attn_norm.weight")?;
-            let query = rotate(&self.heads(&normed, "blk.0.attn_q.weight")?, &cos, &sin)?;
-            let key = self.repeat(&rotate(&self.heads(&normed, "blk.0.attn_k.weight")?, &cos, &sin)?)?;
-            let value = self.repeat(&self.heads(&normed, "blk.0.attn_v.weight")?)?;
+            let query = rotate(&self.heads(&normed, "blk.0.attn_q.weight", products)?, &cos, &sin)?;
+            let key = self.repeat(&rotate(&self.heads(&normed, "blk.0.attn_k.weight", products)?, &cos, &sin)?)?;
+            let value = self.repeat(&self.heads(&normed, "blk.0.attn_v.weight", products)?)?;
             pasts.push(Past { key, value });
             let mixed = self.attention(&query, &pasts, n)?;
-            let x = (x + self.linear(&mixed, "blk.0.attn_output.weight")?)?;
+            let x = (x + self.linear(&mixed, "blk.0.attn_output.weight", products)?)?;
             let normed = self.norm(&x, "blk.0.ffn_norm.weight")?;
             let gated =
-                (self.linear(&normed, "blk.0.ffn_gate.weight")?.silu()? * self.linear(&normed, "blk.0.ffn_up.weight")?)?;
-            let out = (x + self.linear(&gated, "blk.0.ffn_down.weight")?)?;
-            let logits = self.linear(&self.norm(&out, "output_norm.weight")?, "output.weight")?;
+                (self.linear(&normed, "blk.0.ffn_gate.weight", products)?.silu()? * self.linear(&normed, "blk.0.ffn_up.weight", products)?)?;
+            let out = (x + self.linear(&gated, "blk.0.ffn_down.weight", products)?)?;
+            let normed = self.norm(&out, "output_norm.weight")?;
             state = shift(&out, 0, 1)?;
-            all.push(Depth { logits, from: depth, out });
+            all.push(Depth { normed, from: depth, out });
         }
         Ok((fused, all))
     }
 
-    fn heads(&self, x: &Tensor, weight: &str) -> Result<Tensor> {
+    /// The logits of a depth, (n, vocab).
+    pub fn logits(&self, depth: &Depth, products: Option<&Products>) -> Result<Tensor> {
+        self.linear(&depth.normed, "output.weight", products)
+    }
+
+    /// The cross-entropy of a depth.
+    pub fn cross(&self, depth: &Depth, soft: SoftCross, products: Option<&Products>) -> Result<Tensor> {
+        match products {
+            Some(products) => products.cross(&depth.normed, "output.weight", soft),
+            None => self.logits(depth, None)?.contiguous()?.apply_op1(soft),
+        }
+    }
+
+    fn heads(&self, x: &Tensor, weight: &str, products: Option<&Products>) -> Result<Tensor> {
         let n = x.dim(0)?;
-        self.linear(x, weight)?.reshape((n, (), self.sizes.head_dim))?.transpose(0, 1)?.contiguous()
+        self.linear(x, weight, products)?.reshape((n, (), self.sizes.head_dim))?.transpose(0, 1)?.contiguous()
     }
 
     /// Keys or values for each query head.
@@ -175,6 +193,7 @@ fn shift(x: &Tensor, dim: usize, by: usize) -> Result<Tensor> {
 
 /// Cross-entropy against laws that are known at some rows: for entry i, sum over k of weight (log Z - logit). One pass over the
 /// logits each way, which the composed operations take many for.
+#[derive(Clone, Debug)]
 pub struct SoftCross {
     pub rows: Vec<u32>,
     /// Already times how much the entry counts.
@@ -182,13 +201,14 @@ pub struct SoftCross {
 }
 
 impl SoftCross {
-    /// Sum of the losses of all entries; with `grad`, the gradient of the logits too.
-    fn pass(&self, logits: &[f32], vocab: usize, mut grad: Option<&mut [f32]>) -> f32 {
+    /// Sum of the losses of the entries from `first` on that `logits` hold; with `grad`, which is all zeros, the gradient of the
+    /// logits too.
+    pub fn pass(&self, first: usize, logits: &[f32], vocab: usize, mut grad: Option<&mut [f32]>) -> f64 {
         let mut total = 0f64;
         let mut powers = vec![0f32; vocab];
         let wanted = grad.is_some();
         for (i, x) in logits.chunks_exact(vocab).enumerate() {
-            let (rows, weights) = (&self.rows[i * TOP..][..TOP], &self.weights[i * TOP..][..TOP]);
+            let (rows, weights) = (&self.rows[(first + i) * TOP..][..TOP], &self.weights[(first + i) * TOP..][..TOP]);
             let sum: f32 = weights.iter().sum();
             // A gradient begins as zeros.
             if sum == 0.0 {
@@ -218,7 +238,7 @@ impl SoftCross {
             let cross = |(&row, &w): (&u32, &f32)| f64::from(w) * (log_z - f64::from(x[row as usize]));
             total += rows.iter().zip(weights).map(cross).sum::<f64>();
         }
-        total as f32
+        total
     }
 }
 
@@ -229,15 +249,15 @@ impl CustomOp1 for SoftCross {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (Some((from, to)), [_, vocab]) = (layout.contiguous_offsets(), layout.dims()) else { bail!("contiguous logits") };
-        let loss = self.pass(&storage.as_slice::<f32>()?[from..to], *vocab, None);
-        Ok((CpuStorage::F32(vec![loss]), Shape::from(())))
+        let loss = self.pass(0, &storage.as_slice::<f32>()?[from..to], *vocab, None);
+        Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))
     }
 
     fn bwd(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let (n, vocab) = logits.dims2()?;
         let values = logits.flatten_all()?.to_vec1::<f32>()?;
         let mut out = vec![0f32; n * vocab];
-        self.pass(&values, vocab, Some(&mut out));
+        self.pass(0, &values, vocab, Some(&mut out));
         Ok(Some((Tensor::from_vec(out, (n, vocab), logits.device())? * f64::from(grad.to_scalar::<f32>()?))?))
     }
 }

@@ -15,9 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use super::adam::Adam;
 use super::corpus::{Corpus, TOP, Text};
+use super::linear::{Matrices, Products};
 use super::net::{Example, Net, SoftCross};
 use super::sizes::Sizes;
 use super::{TrainError, export};
+use crate::model::kernels::dense;
 use crate::model::weights::Weights;
 use crate::tree::TokenId;
 
@@ -263,6 +265,7 @@ impl<'a> Run<'a> {
             self.tokens_read += example.counts.len();
             examples.push(example);
         }
+        let matrices = self.matrices()?;
         // A text a thread: candle's own threads would wait for each other after every operation. Gradients are added in the order of
         // the texts, so that the sums do not depend on who came first.
         let next = AtomicUsize::new(0);
@@ -271,7 +274,7 @@ impl<'a> Run<'a> {
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
                 let Some(example) = examples.get(i) else { return mine };
-                mine.push((i, self.learn(example)));
+                mine.push((i, self.learn(example, matrices.as_ref())));
             }
         };
         let mut learnt = std::thread::scope(|scope| {
@@ -317,9 +320,16 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// The matrices packed for the tile unit, if the CPU has one.
+    fn matrices(&self) -> Result<Option<Matrices>, TrainError> {
+        let packed = || Matrices::pack(&self.net.vars, &self.net.sizes.matrices(), self.options.threads);
+        Ok(if dense::available() { Some(packed()?) } else { None })
+    }
+
     /// What one text teaches.
-    fn learn(&self, example: &Example) -> Result<Learnt, TrainError> {
-        let (fused, depths) = self.net.unroll(example, self.options.depths)?;
+    fn learn(&self, example: &Example, matrices: Option<&Matrices>) -> Result<Learnt, TrainError> {
+        let products = matrices.map(Matrices::products);
+        let (fused, depths) = self.net.unroll(example, self.options.depths, products.as_ref())?;
         let goal = fused.detach();
         let n = example.counts.len();
         let per = 1.0 / (self.options.batch * n) as f32;
@@ -329,7 +339,7 @@ impl<'a> Run<'a> {
             let count = |i: usize| if i < depth.from { 0.0 } else { example.counts[i] };
             let weights = example.weights.iter().enumerate().map(|(k, w)| w * count(k / TOP) * per).collect();
             let cross = SoftCross { rows: example.rows.clone(), weights };
-            let mut term = depth.logits.contiguous()?.apply_op1(cross)?;
+            let mut term = self.net.cross(depth, cross, products.as_ref())?;
             loss += f64::from(term.to_scalar::<f32>()?) / f64::from(per);
             counted += (0..n).map(|i| f64::from(count(i))).sum::<f64>();
             if self.options.regression > 0.0 && n > depth.from + 1 {
@@ -351,6 +361,7 @@ impl<'a> Run<'a> {
             let Some(grad) = store.get(var.as_tensor()) else { continue };
             grads.insert(*name, grad.flatten_all()?.to_vec1::<f32>()?);
         }
+        grads.extend(products.into_iter().flat_map(Products::grads));
         Ok(Learnt { loss, counted, grads })
     }
 
@@ -360,19 +371,21 @@ impl<'a> Run<'a> {
         let texts: Vec<usize> = (0..self.corpus.len()).filter(|i| i % self.options.held_out == 0).take(24).collect();
         let (mut loss, mut counted) = (vec![0.0; depths], vec![0.0; depths]);
         let (mut reached, mut passed) = (vec![0usize; depths], vec![0usize; depths]);
+        let products = self.matrices()?.as_ref().map(Matrices::products);
         for i in texts {
             let text = self.corpus.read(i)?;
             let example = self.example(&text, 0)?;
             let n = example.counts.len();
-            let (_, unrolled) = self.net.unroll(&example, depths)?;
+            let (_, unrolled) = self.net.unroll(&example, depths, products.as_ref())?;
             let mut right = vec![vec![false; n]; depths];
             for (d, depth) in unrolled.iter().enumerate() {
                 let count = |i: usize| if i >= depth.from && example.counts[i] == 1.0 { 1.0 } else { 0.0 };
                 let weights = example.weights.iter().enumerate().map(|(k, w)| w * count(k / TOP)).collect();
                 let cross = SoftCross { rows: example.rows.clone(), weights };
-                loss[d] += f64::from(depth.logits.contiguous()?.apply_op1_no_bwd(&cross)?.to_scalar::<f32>()?);
+                let logits = self.net.logits(depth, products.as_ref())?;
+                loss[d] += f64::from(logits.contiguous()?.apply_op1_no_bwd(&cross)?.to_scalar::<f32>()?);
                 counted[d] += (0..n).map(|i| f64::from(count(i))).sum::<f64>();
-                let best = depth.logits.argmax(1)?.to_vec1::<u32>()?;
+                let best = logits.argmax(1)?.to_vec1::<u32>()?;
                 for i in 0..n {
                     right[d][i] = example.best[i] == Some(best[i]);
                 }

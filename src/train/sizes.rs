@@ -65,4 +65,9 @@ impl Sizes {
             ("output.weight", self.vocab, dim),
         ]
     }
+
+    /// Names of the matrices that inputs are multiplied by.
+    pub fn matrices(&self) -> Vec<&'static str> {
+        self.tensors().into_iter().map(|(name, ..)| name).filter(|name| !name.ends_with("norm.weight")).collect()
+    }
 }

@@ -8,10 +8,11 @@ use candle_core::{Device, Tensor, Var};
 
 use super::corpus::TOP;
 use super::export;
+use super::linear::{Matrices, Products};
 use super::net::{Example, Net, SoftCross};
 use super::sizes::Sizes;
 use crate::model::blocks::Kind;
-use crate::model::kernels::{CpuDecoder, Llama};
+use crate::model::kernels::{CpuDecoder, Llama, dense};
 use crate::model::weights::Weights;
 use crate::model::{Config, Decoder, HEAD_ARCHITECTURE, Node, Parent, Pass};
 
@@ -78,7 +79,7 @@ fn a_head_that_drafts_is_the_network_that_was_trained() {
     let net = net();
     let tokens: Vec<u32> = (0..13).map(|i| i * 31 % 96).collect();
     let (example, hidden) = example(&weights, &tokens);
-    let (_, depths) = net.unroll(&example, 3).unwrap();
+    let (_, depths) = net.unroll(&example, 3, None).unwrap();
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("head.gguf");
@@ -89,7 +90,7 @@ fn a_head_that_drafts_is_the_network_that_was_trained() {
     let mut decoder = CpuDecoder::new(Arc::new(head), 64);
 
     let close = |got: &[f32], depth: usize, entry: usize| {
-        let want: Vec<f32> = depths[depth].logits.get(entry).unwrap().to_vec1().unwrap();
+        let want: Vec<f32> = net.logits(&depths[depth], None).unwrap().get(entry).unwrap().to_vec1().unwrap();
         let power: f32 = want.iter().map(|x| x * x).sum();
         let off: f32 = got.iter().zip(&want).map(|(a, b)| (a - b) * (a - b)).sum();
         // Inputs of products are rounded to 8 bits; a wrong position, state or order is off by the whole.
@@ -148,4 +149,45 @@ fn the_loss_and_its_gradient_are_those_of_the_composed_operations() {
     for (a, b) in flat(grads.get(logits.as_tensor()).unwrap()).iter().zip(flat(want.get(logits.as_tensor()).unwrap())) {
         assert!((a - b).abs() < 1e-4, "{a} for {b}");
     }
+}
+
+/// Where there is no tile unit there is nothing to compare.
+#[test]
+fn products_on_the_tile_unit_give_the_same_gradients() {
+    if !dense::available() {
+        return;
+    }
+    let weights = Weights::random(CONFIG, Kind::Q8_0, true, 5).unwrap();
+    let net = net();
+    let tokens: Vec<u32> = (0..23).map(|i| i * 31 % 96).collect();
+    let (example, _) = example(&weights, &tokens);
+    let n = tokens.len() - 1;
+    let soft = SoftCross {
+        rows: (0..n * TOP).map(|i| (i * 7 % 48) as u32).collect(),
+        weights: numbers(n * TOP, 9, 0.1).iter().map(|w| w.abs()).collect(),
+    };
+    let loss = |products: Option<&Products>| {
+        let (_, depths) = net.unroll(&example, 3, products).unwrap();
+        let each = depths.iter().map(|depth| (net.cross(depth, soft.clone(), products).unwrap() * 0.5).unwrap());
+        each.reduce(|a, b| (a + b).unwrap()).unwrap()
+    };
+    let plain = loss(None);
+    let matrices = Matrices::pack(&net.vars, &net.sizes.matrices(), 2).unwrap();
+    let products = matrices.products();
+    let packed = loss(Some(&products));
+    let (a, b) = (plain.to_scalar::<f32>().unwrap(), packed.to_scalar::<f32>().unwrap());
+    assert!(a != b && (a - b).abs() < 0.02 * a.abs(), "{a} and {b}");
+    let (plain, packed) = (plain.backward().unwrap(), packed.backward().unwrap());
+    let mut grads: BTreeMap<&str, Vec<f32>> = products.grads().collect();
+    assert_eq!(grads.len(), net.sizes.matrices().len());
+    for (name, var) in &net.vars {
+        let of = |store: &candle_core::backprop::GradStore| store.get(var).map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        let want = of(&plain).unwrap();
+        // Only the norms' own gradients come by the graph.
+        let found = of(&packed).or_else(|| grads.remove(name)).unwrap();
+        let length = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let apart: Vec<f32> = want.iter().zip(&found).map(|(a, b)| a - b).collect();
+        assert!(length(&apart) < 0.04 * length(&want), "{name}: {} of {}", length(&apart), length(&want));
+    }
+    assert!(grads.is_empty());
 }

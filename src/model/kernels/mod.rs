@@ -13,6 +13,7 @@ mod avx512;
 mod cache;
 mod check;
 mod decoder;
+pub mod dense;
 mod dispatch;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod emulation;
