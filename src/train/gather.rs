@@ -1,5 +1,7 @@
 //! Making a corpus: the target writes answers to prompts, several at a time.
 
+use std::sync::mpsc::{SyncSender, sync_channel};
+
 use half::f16;
 
 use super::TrainError;
@@ -10,7 +12,9 @@ use crate::tree::TokenId;
 use crate::verify::Draws;
 
 /// Answers that are written together: each token of a pass costs less than one alone, and each answer's keys lie further apart.
-const TOGETHER: usize = 12;
+const TOGETHER: usize = 4;
+/// Texts that may wait for their turn: texts differ much in length, and a writer that is ahead goes on meanwhile.
+const AHEAD: usize = 64;
 /// Tokens of a prompt in one pass.
 const CHUNK: usize = 64;
 
@@ -46,91 +50,133 @@ pub struct Writing {
     pub tokens: usize,
 }
 
-/// Lets `model` answer `asks` in turn until the corpus is large enough or they are all answered. What the corpus holds already
-/// is not asked again. `tell` hears how far it is and says whether to go on.
+/// Lets `models`, all of them the same one, answer `asks` in turn until the corpus is large enough or they are all answered. Each
+/// model writes on a thread of its own; their texts come into the corpus by turns, so that its order does not depend on who is
+/// faster. What the corpus holds already is not asked again. `tell` hears how far it is and says whether to go on.
 ///
 /// # Errors
 /// If a pass fails or the corpus can't be written.
 pub fn gather(
-    model: &Model,
+    models: &[Model],
     asks: &[Ask],
     corpus: &mut Corpus,
     after: &[usize],
     writing: Writing,
     tell: &mut dyn FnMut(&Corpus) -> bool,
 ) -> Result<(), TrainError> {
-    let mut decoder = model.decoder(8192)?;
-    if !decoder.keep_hidden(after) {
-        return Err(TrainError::Device);
-    }
     let mut answered = vec![false; 2 * asks.len()];
     for i in 0..corpus.len() {
         if let Some(done) = answered.get_mut(corpus.read(i)?.prompt as usize) {
             *done = true;
         }
     }
-    // The last come first out.
-    let mut waiting: Vec<(u32, Ask)> = (0..).zip(asks.iter().cloned()).filter(|(i, _)| !answered[*i as usize]).collect();
-    waiting.reverse();
-    let (bytes, stop) = (model.tokenizer().token_bytes(), model.tokenizer().stop());
-    let mut branches: Vec<Branch> = Vec::new();
-    while corpus.tokens() < writing.tokens {
-        while branches.len() < TOGETHER
-            && let Some((number, ask)) = waiting.pop()
-        {
-            let tokens = model.prompt_tokens(&ask.text, false)?;
-            let owed: usize = branches.iter().map(|b| b.prompt_tokens + writing.max_tokens - b.tokens.len()).sum();
-            let needed = tokens.len() + writing.max_tokens;
-            if decoder.nodes() + owed + needed > decoder.capacity() {
-                if needed <= decoder.capacity() && !branches.is_empty() {
-                    // Room comes when all branches have ended.
-                    waiting.push((number, ask));
-                    break;
+    let answered = &answered;
+    std::thread::scope(|scope| {
+        let (mut texts, mut writers) = (Vec::new(), Vec::new());
+        for (w, model) in models.iter().enumerate() {
+            let (give, take) = sync_channel(AHEAD);
+            texts.push(take);
+            writers.push(scope.spawn(move || {
+                let mine = (0..).zip(asks).filter(|(i, _)| i % models.len() == w && !answered[*i]);
+                let waiting = mine.map(|(i, ask)| (i as u32, ask.clone())).collect();
+                Writer { model, asks: asks.len() as u32, answered, writing }.write(waiting, after, &give)
+            }));
+        }
+        let (mut turn, mut on) = (0, corpus.tokens() < writing.tokens);
+        while on && !texts.is_empty() {
+            turn %= texts.len();
+            let Ok(text) = texts[turn].recv() else {
+                drop(texts.remove(turn));
+                continue;
+            };
+            corpus.push(&text)?;
+            turn += 1;
+            on = tell(corpus) && corpus.tokens() < writing.tokens;
+        }
+        // Who still writes finds nobody to give it to, and ends.
+        drop(texts);
+        writers.into_iter().try_for_each(|writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+/// One that writes answers.
+struct Writer<'a> {
+    model: &'a Model,
+    /// Prompts there are in all.
+    asks: u32,
+    /// Which prompts, and then which follow-ups, the corpus holds already.
+    answered: &'a [bool],
+    writing: Writing,
+}
+
+impl Writer<'_> {
+    /// Answers `waiting` in turn, until all are answered or nobody takes the texts.
+    fn write(&self, mut waiting: Vec<(u32, Ask)>, after: &[usize], give: &SyncSender<Text>) -> Result<(), TrainError> {
+        let Writer { model, writing, .. } = self;
+        let mut decoder = model.decoder(8192)?;
+        if !decoder.keep_hidden(after) {
+            return Err(TrainError::Device);
+        }
+        // The last come first out.
+        waiting.reverse();
+        let (bytes, stop) = (model.tokenizer().token_bytes(), model.tokenizer().stop());
+        let mut branches: Vec<Branch> = Vec::new();
+        loop {
+            while branches.len() < TOGETHER
+                && let Some((number, ask)) = waiting.pop()
+            {
+                let tokens = model.prompt_tokens(&ask.text, false)?;
+                let owed: usize = branches.iter().map(|b| b.prompt_tokens + writing.max_tokens - b.tokens.len()).sum();
+                let needed = tokens.len() + writing.max_tokens;
+                if decoder.nodes() + owed + needed > decoder.capacity() {
+                    if needed <= decoder.capacity() && !branches.is_empty() {
+                        // Room comes when all branches have ended.
+                        waiting.push((number, ask));
+                        break;
+                    }
+                    if needed > decoder.capacity() {
+                        continue;
+                    }
+                    decoder.discard();
                 }
-                if needed > decoder.capacity() {
+                branches.push(Branch::begin(&mut *decoder, number, ask, tokens, writing.seed)?);
+            }
+            if branches.is_empty() {
+                return Ok(());
+            }
+            let nodes: Vec<Node> = branches.iter().filter_map(Branch::next).collect();
+            let first = decoder.nodes();
+            decoder.append(&nodes, Pass::FULL)?;
+            for (i, branch) in branches.iter_mut().enumerate() {
+                branch.slots.push(first + i);
+                branch.read(decoder.logits(i))?;
+            }
+            let ended = |b: &Branch| {
+                b.tokens.last().is_some_and(|t| stop.contains(t)) || b.tokens.len() >= b.prompt_tokens + writing.max_tokens
+            };
+            let mut i = 0;
+            while i < branches.len() {
+                if !ended(&branches[i]) {
+                    i += 1;
                     continue;
                 }
-                decoder.discard();
-            }
-            branches.push(Branch::begin(&mut *decoder, number, ask, tokens, writing.seed)?);
-        }
-        if branches.is_empty() {
-            break;
-        }
-        let nodes: Vec<Node> = branches.iter().filter_map(Branch::next).collect();
-        let first = decoder.nodes();
-        decoder.append(&nodes, Pass::FULL)?;
-        for (i, branch) in branches.iter_mut().enumerate() {
-            branch.slots.push(first + i);
-            branch.read(decoder.logits(i))?;
-        }
-        let ended = |b: &Branch| {
-            b.tokens.last().is_some_and(|t| stop.contains(t)) || b.tokens.len() >= b.prompt_tokens + writing.max_tokens
-        };
-        let mut i = 0;
-        while i < branches.len() {
-            if !ended(&branches[i]) {
-                i += 1;
-                continue;
-            }
-            let branch = branches.remove(i);
-            let follow = branch.then.as_ref().map(|then| {
-                let answer = &branch.tokens[branch.prompt_tokens..];
-                let of = |token: &TokenId| bytes.get(*token as usize).map_or(&[][..], |bytes| bytes);
-                let said: Vec<u8> = answer.iter().filter(|t| !stop.contains(t)).flat_map(of).copied().collect();
-                Ask { text: then.replace("{}", String::from_utf8_lossy(&said).trim()), then: None }
-            });
-            let number = branch.prompt + asks.len() as u32;
-            if let Some(ask) = follow.filter(|_| !answered.get(number as usize).copied().unwrap_or(true)) {
-                waiting.push((number, ask));
-            }
-            corpus.push(&branch.end(&*decoder)?)?;
-            if !tell(corpus) {
-                return Ok(());
+                let branch = branches.remove(i);
+                let follow = branch.then.as_ref().map(|then| {
+                    let answer = &branch.tokens[branch.prompt_tokens..];
+                    let of = |token: &TokenId| bytes.get(*token as usize).map_or(&[][..], |bytes| bytes);
+                    let said: Vec<u8> = answer.iter().filter(|t| !stop.contains(t)).flat_map(of).copied().collect();
+                    Ask { text: then.replace("{}", String::from_utf8_lossy(&said).trim()), then: None }
+                });
+                let number = branch.prompt + self.asks;
+                if let Some(ask) = follow.filter(|_| !self.answered.get(number as usize).copied().unwrap_or(true)) {
+                    waiting.push((number, ask));
+                }
+                if give.send(branch.end(&*decoder)?).is_err() {
+                    return Ok(());
+                }
             }
         }
     }
-    Ok(())
 }
 
 impl Branch {

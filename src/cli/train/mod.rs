@@ -157,10 +157,14 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     drop(bar);
     let interrupt = Interrupt::watch().context("signals can't be watched")?;
     let weights = Weights::open(&path)?;
-    let mut model = Model::open(&path, DeviceChoice::Cpu, options.threads)?;
-    if let Some(template) = found.chat_template() {
-        model.set_chat_template(template);
-    }
+    let open = |threads| -> anyhow::Result<Model> {
+        let mut model = Model::open(&path, DeviceChoice::Cpu, threads)?;
+        if let Some(template) = found.chat_template() {
+            model.set_chat_template(template);
+        }
+        Ok(model)
+    };
+    let model = open(options.threads)?;
     std::fs::create_dir_all(&options.folder)
         .with_context(|| format!("{}: give a folder that can be written", options.folder.display()))?;
     if options.out.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
@@ -187,7 +191,10 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     let writing = Writing { seed: options.seed, max_tokens: options.max_tokens, tokens: options.tokens };
     let line = progress::status();
     let (began, before) = (Instant::now(), corpus.tokens());
-    train::gather(&model, &asks, &mut corpus, &after, writing, &mut |corpus| {
+    // A model a thread: none waits for another.
+    let writers = if corpus.tokens() < options.tokens { model.threads().unwrap_or(1) } else { 0 };
+    let writers = (0..writers).map(|_| open(Some(1))).collect::<anyhow::Result<Vec<_>>>()?;
+    train::gather(&writers, &asks, &mut corpus, &after, writing, &mut |corpus| {
         let rate = (corpus.tokens() - before) as f64 / began.elapsed().as_secs_f64();
         let left = options.tokens.saturating_sub(corpus.tokens()) as f64 / rate;
         line.set_message(format!(
@@ -200,6 +207,7 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
         interrupt.status().is_none()
     })?;
     line.finish_and_clear();
+    drop(writers);
     if let Some(status) = interrupt.status() {
         return Ok(ExitCode::from(status));
     }
