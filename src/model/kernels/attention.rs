@@ -112,7 +112,8 @@ pub struct Attention<'a> {
 #[derive(Debug, Default)]
 pub struct Paths {
     nodes: Vec<u32>,
-    ends: Vec<usize>,
+    /// For each token where its path ends in `nodes`, and how many nodes from its begin on are numbered as they stand.
+    ends: Vec<(usize, usize)>,
     longest: usize,
 }
 
@@ -128,14 +129,18 @@ impl Paths {
     pub fn push(&mut self, upward: impl Iterator<Item = usize>) {
         let from = self.nodes.len();
         self.nodes.extend(upward.map(|node| node as u32));
-        self.nodes[from..].reverse();
-        self.longest = self.longest.max(self.nodes.len() - from);
-        self.ends.push(self.nodes.len());
+        let path = &mut self.nodes[from..];
+        path.reverse();
+        self.longest = self.longest.max(path.len());
+        let same = path.iter().zip(0u32..).take_while(|&(&node, j)| node == j).count();
+        self.ends.push((self.nodes.len(), same));
     }
 
-    fn of(&self, t: usize) -> &[u32] {
-        let from = if t == 0 { 0 } else { self.ends[t - 1] };
-        &self.nodes[from..self.ends[t]]
+    /// The path of a token, and how many of its nodes are numbered as they stand.
+    fn of(&self, t: usize) -> (&[u32], usize) {
+        let from = if t == 0 { 0 } else { self.ends[t - 1].0 };
+        let (end, same) = self.ends[t];
+        (&self.nodes[from..end], same)
     }
 
     fn tokens(&self) -> usize {
@@ -171,8 +176,7 @@ impl Attention<'_> {
     }
 
     fn sight(&self, t: usize) -> Sight<'_> {
-        let path = self.paths.of(t);
-        let same = path.iter().zip(0u32..).take_while(|&(&node, j)| node == j).count();
+        let (path, same) = self.paths.of(t);
         Sight { path, end: self.len + path.len(), direct: self.len + same }
     }
 

@@ -194,6 +194,8 @@ mod between {
 lanes_of!(plain);
 #[cfg(target_arch = "x86_64")]
 lanes_of!(avx2_fma, "avx2,fma,f16c");
+#[cfg(target_arch = "x86_64")]
+lanes_of!(avx512_fma, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl");
 
 /// The reference: safe scalar code.
 #[allow(unsafe_code)]
@@ -259,7 +261,11 @@ static AVX512: Kernel = Kernel {
     rows: avx512::WEIGHED,
     tile: avx512::real::tile,
     weigh: avx512::real::weigh,
-    ..AVX2
+    norm: avx512_fma::norm,
+    round: avx512_fma::round,
+    gate: avx512_fma::gate,
+    softmax: avx512_fma::softmax,
+    rotate: avx512_fma::rotate,
 };
 
 // What lies between the products is compiled for NEON anyhow: every 64-bit Arm has it.
@@ -275,6 +281,8 @@ impl Kernel {
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
             if is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni")
             {
                 all.push(&AVX512);
