@@ -33,7 +33,8 @@ pub struct Options {
     /// Who drafts: none (plain decoding), ngram (looks up repeats in prompt and output), suffix (the same at any length,
     /// trusted as far as it was right), early-exit (the model's own first layers), eagle (a small trained head over the model's
     /// hidden states), model (a second model, --draft-model), external (a process, --external), mix (several of them in one
-    /// tree, --mix), oracle (the model itself: what perfect knowledge draws)
+    /// tree, --mix), auto (suffix and eagle mixed, each asked only where that promises more tokens a second; with --budget auto),
+    /// oracle (the model itself: what perfect knowledge draws)
     #[arg(long, value_name = "NAME", default_value = "ngram", value_parser = PossibleValuesParser::new(DRAFTERS),
           hide_possible_values = true, help_heading = "Drafting")]
     pub drafter: String,
@@ -70,10 +71,9 @@ pub struct Options {
     #[arg(long, value_name = "K,K,..", value_parser = clap::value_parser!(Widths), help_heading = "Drafting")]
     pub fixed: Option<Widths>,
     /// Tokens that one pass of the model verifies, the pending token included; auto takes at each step the number, up to
-    /// 64, that promises the most tokens a second on this machine
-    #[arg(long, value_name = "B|auto", default_value = "16", value_parser = budget, allow_negative_numbers = true,
-          help_heading = "Drafting")]
-    pub budget: Budget,
+    /// 64, that promises the most tokens a second on this machine [default: 16, or auto with --drafter auto]
+    #[arg(long, value_name = "B|auto", value_parser = budget, allow_negative_numbers = true, help_heading = "Drafting")]
+    pub budget: Option<Budget>,
     /// Temperature; 0 is greedy
     #[arg(long, value_name = "T", default_value = "0", value_parser = temperature, allow_negative_numbers = true,
           help_heading = "Sampling")]
@@ -150,6 +150,13 @@ pub struct Budget {
     pub auto: bool,
 }
 
+impl Budget {
+    const AUTO: Budget = Budget { most: AUTO_BUDGET, auto: true };
+}
+
+/// The budget where nobody says otherwise.
+const USUAL_BUDGET: usize = 16;
+
 /// The members of a mix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members(pub Vec<String>);
@@ -166,11 +173,13 @@ impl Options {
 
     /// The settings of the first step.
     pub fn settings(&self) -> StepSettings {
+        let usual = if self.drafter == "auto" { Budget::AUTO } else { Budget { most: USUAL_BUDGET, auto: false } };
+        let budget = self.budget.unwrap_or(usual);
         StepSettings {
             drafter: self.drafter.clone(),
             shape: self.shape().name(),
-            budget: self.budget.most,
-            auto: self.budget.auto,
+            budget: budget.most,
+            auto: budget.auto,
             temperature: self.temperature,
             top_p: self.top_p,
             top_k: self.top_k,
@@ -238,7 +247,7 @@ pub(super) fn whole(value: &str, least: usize, most: usize, what: &str) -> Resul
 
 fn budget(value: &str) -> Result<Budget, String> {
     if value == "auto" {
-        return Ok(Budget { most: AUTO_BUDGET, auto: true });
+        return Ok(Budget::AUTO);
     }
     let most = whole(value, 1, MAX_BUDGET, "the budget counts the tokens of one verify pass")
         .map_err(|why| format!("{why}, or auto"))?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::explore::{Explorer, best_of, drafter_warp};
-use super::{Candidate, Context, DraftError, Drafter};
+use super::{Candidate, Context, DraftError, Drafter, Worth};
 use crate::model::kernels::CpuDecoder;
 use crate::model::{Decoder, Head, Logits, Node, Pass};
 use crate::tree::{TokenId, TokenTree};
@@ -57,6 +57,14 @@ impl Drafter for Eagle {
         self.able = false;
     }
 
+    fn worth(&mut self, worth: Option<Worth>) {
+        self.explorer.worth(worth);
+    }
+
+    fn costly(&self) -> bool {
+        true
+    }
+
     fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
         self.explorer.clear();
         self.decoder.discard();
@@ -101,6 +109,7 @@ impl Drafter for Eagle {
         for (i, place) in ran.into_iter().enumerate() {
             all[place] = self.candidates(i, width, cx)?;
         }
+        self.explorer.told(&all);
         Ok(all)
     }
 

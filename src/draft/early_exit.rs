@@ -1,7 +1,7 @@
 //! The target's own first layers and its head: a drafter without weights of its own.
 
 use super::explore::{Explorer, candidates, drafter_warp};
-use super::{Candidate, Context, DraftError, Drafter};
+use super::{Candidate, Context, DraftError, Drafter, Worth};
 use crate::tree::TokenTree;
 
 /// Leaves the target after its first layers, on the target's own cache (which holds those layers' keys and values of
@@ -43,6 +43,14 @@ impl Drafter for EarlyExit {
 
     fn reset(&mut self) {}
 
+    fn worth(&mut self, worth: Option<Worth>) {
+        self.explorer.worth(worth);
+    }
+
+    fn costly(&self) -> bool {
+        true
+    }
+
     fn begin(&mut self, _: &mut Context) -> Result<(), DraftError> {
         self.explorer.clear();
         Ok(())
@@ -56,7 +64,9 @@ impl Drafter for EarlyExit {
         width: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError> {
         let ran = self.explorer.run(cx.target, tree, nodes, self.layers)?;
-        Ok(candidates(cx.target, &ran, nodes.len(), width, &drafter_warp(cx.warp), cx.stop)?)
+        let all = candidates(cx.target, &ran, nodes.len(), width, &drafter_warp(cx.warp), cx.stop)?;
+        self.explorer.told(&all);
+        Ok(all)
     }
 
     fn end(&mut self, cx: &mut Context) {

@@ -1,6 +1,9 @@
 //! What the drafters that run a model share: nodes of the draft tree as uncommitted nodes of a decoder.
 
+use std::time::Instant;
+
 use super::Candidate;
+use super::thrift::{Thrift, Worth};
 use crate::dist::{Law, NotFinite, Warp};
 use crate::model::{Decoder, ForwardError, Logits, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};
@@ -12,17 +15,25 @@ pub(super) struct Explorer {
     root_in_context: bool,
     /// Slot of each node of the tree that was run; nodes are asked about out of order, so there are gaps.
     slots: Vec<Option<usize>>,
+    thrift: Thrift,
+    /// The last pass: its seconds, where they are counted, and the probabilities with which its nodes are reached.
+    last: Option<(f64, Vec<f64>)>,
 }
 
 impl Explorer {
     /// For a decoder whose context ends with the root.
     pub fn below_root() -> Self {
-        Self { root_in_context: true, slots: Vec::new() }
+        Self { root_in_context: true, ..Self::default() }
     }
 
     /// A new step.
     pub fn clear(&mut self) {
         self.slots.clear();
+    }
+
+    /// What passes are to pay for themselves by.
+    pub fn worth(&mut self, worth: Option<Worth>) {
+        self.thrift.set(worth);
     }
 
     /// The slot of a node of the tree, if it was run.
@@ -31,7 +42,8 @@ impl Explorer {
     }
 
     /// Runs `nodes` of `tree` below their parents in one pass of the first `layers` layers. Left out are those for which the
-    /// cache has no room, and those whose parent was left out: another drafter may have proposed them. Returns the places in
+    /// cache has no room, and those whose parent was left out: another drafter may have proposed them; and all, where the pass would not
+    /// pay for itself. Returns the places in
     /// `nodes` of those that were run; their logits are those of the decoder, in this order.
     pub fn run(
         &mut self,
@@ -40,6 +52,16 @@ impl Explorer {
         nodes: &[usize],
         layers: usize,
     ) -> Result<Vec<usize>, ForwardError> {
+        self.last = None;
+        let mut reached = Vec::new();
+        if self.thrift.on() {
+            let all = tree.path_products(|i| tree.q(i));
+            reached = nodes.iter().map(|&node| all[node]).collect();
+            if !self.thrift.pays(reached.iter().copied()) {
+                return Ok(Vec::new());
+            }
+        }
+        let began = self.thrift.on().then(Instant::now);
         let first = decoder.nodes();
         let room = decoder.capacity().saturating_sub(decoder.len() + first);
         let (mut batch, mut places) = (Vec::with_capacity(nodes.len()), Vec::with_capacity(nodes.len()));
@@ -65,7 +87,17 @@ impl Explorer {
             }
             self.slots[node] = Some(first + i);
         }
+        self.last = began.map(|began| (began.elapsed().as_secs_f64(), reached));
         Ok(places)
+    }
+
+    /// What came of the last pass, for each of its nodes.
+    pub fn told(&mut self, lists: &[Vec<Candidate>]) {
+        if let Some((seconds, reached)) = self.last.take() {
+            let best = |list: &Vec<Candidate>| list.first().map(|best| best.q);
+            let children = reached.into_iter().zip(lists).filter_map(|(reach, list)| Some((reach, best(list)?)));
+            self.thrift.learn(seconds, children);
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Several drafters as one: their candidates in one tree, by a probability learnt from what they were worth.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
 
 use super::calibration::{Calibration, Observation, logistic, logit};
 use super::shape::Limits;
-use super::{Candidate, Context, DraftError, Drafter};
+use super::thrift::Thrift;
+use super::{Candidate, Context, DraftError, Drafter, Worth};
 use crate::tree::{TokenId, TokenTree};
 
 /// Members, at most.
@@ -94,10 +96,18 @@ impl Weights {
     }
 }
 
+/// What a drafter proposes below each of some nodes.
+type Proposed = Result<Vec<Vec<Candidate>>, DraftError>;
+
 /// Asks each of its members about each node and merges what they propose. A node that one proposed and that the tree holds is shown
 /// to all of them, so that each can go on below the others' nodes.
 pub struct Mix {
+    name: &'static str,
     members: Vec<Box<dyn Drafter>>,
+    /// Members in the order in which they are asked: those that run a model last, since what the others say may do.
+    order: Vec<usize>,
+    /// What passes of each member are worth.
+    thrift: Vec<Thrift>,
     weights: Weights,
     /// The weights before each of the last steps of this text, by the count of its tokens.
     past: VecDeque<(usize, Weights)>,
@@ -106,18 +116,60 @@ pub struct Mix {
 }
 
 impl Mix {
-    /// A mixture of these.
+    /// A mixture of these, called `name`.
     ///
     /// # Errors
     /// Unless there are two to four of them, none twice.
-    pub fn new(members: Vec<Box<dyn Drafter>>) -> Result<Self, DraftError> {
+    pub fn new(name: &'static str, members: Vec<Box<dyn Drafter>>) -> Result<Self, DraftError> {
         let names: Vec<&str> = members.iter().map(|member| member.name()).collect();
         let twice = names.iter().enumerate().any(|(i, name)| names[..i].contains(name));
         if !(2..=MEMBERS).contains(&members.len()) || twice {
             return Err(DraftError::Unfit(format!("a mix of {}: give two to {MEMBERS} different drafters", names.join(","))));
         }
         let weights = Weights { known: vec![Calibration::default(); members.len()], sets: HashMap::new() };
-        Ok(Self { members, weights, past: VecDeque::new(), said: HashMap::new() })
+        Ok(Self::with(name, members, weights))
+    }
+
+    fn with(name: &'static str, members: Vec<Box<dyn Drafter>>, weights: Weights) -> Self {
+        let (mut order, thrift): (Vec<usize>, _) = ((0..members.len()).collect(), vec![Thrift::default(); members.len()]);
+        order.sort_by_key(|&m| members[m].costly());
+        Self { name, members, order, thrift, weights, past: VecDeque::new(), said: HashMap::new() }
+    }
+
+    /// What member `m` proposes, those before it having told their candidates. One that runs a model and is to be thrifty is asked
+    /// about the nodes alone where its pass is expected to pay.
+    fn ask(&mut self, m: usize, told: &[Vec<Vec<Candidate>>], cx: &mut Context, tree: &TokenTree, nodes: &[usize], width: usize) -> Proposed {
+        let (member, thrift) = (&mut self.members[m], &mut self.thrift[m]);
+        // The root's place is known to a head when the step has begun.
+        if !member.costly() || !thrift.on() || nodes == [0] {
+            return member.propose(cx, tree, nodes, width);
+        }
+        let reached = tree.path_products(|i| tree.q(i));
+        // Where others know what comes, one more adds the less.
+        let left = |place: usize, node: usize| {
+            let mass = |(known, lists): (&Calibration, &Vec<Vec<Candidate>>)| -> f64 {
+                let list = lists.get(place).map_or(&[][..], |list| list);
+                list.iter().map(|c| known.p(c.q, tree.depth(node) + 1)).sum()
+            };
+            1.0 - self.weights.known.iter().zip(told).map(mass).fold(0.0, f64::max).min(1.0)
+        };
+        let asked: Vec<(usize, f64)> = (nodes.iter().enumerate())
+            .map(|(place, &node)| (place, reached[node] * left(place, node)))
+            .filter(|&(_, reach)| thrift.worthwhile(reach))
+            .collect();
+        let mut all = vec![Vec::new(); nodes.len()];
+        if asked.is_empty() || !thrift.pays(asked.iter().map(|(_, reach)| *reach)) {
+            return Ok(all);
+        }
+        let (began, some) = (Instant::now(), asked.iter().map(|&(place, _)| nodes[place]).collect::<Vec<_>>());
+        let lists = member.propose(cx, tree, &some, width)?;
+        let best = |list: &Vec<Candidate>| list.first().map(|best| best.q);
+        let children = asked.iter().zip(&lists).filter_map(|((_, reach), list)| Some((*reach, best(list)?)));
+        thrift.learn(began.elapsed().as_secs_f64(), children);
+        for ((place, _), list) in asked.into_iter().zip(lists) {
+            all[place] = list;
+        }
+        Ok(all)
     }
 
     /// Calls `f` with each node of a tree grown in this step, its parent, and what was said of it.
@@ -167,7 +219,7 @@ impl Mix {
 
 impl Drafter for Mix {
     fn name(&self) -> &'static str {
-        "mix"
+        self.name
     }
 
     fn cost(&self) -> String {
@@ -187,6 +239,14 @@ impl Drafter for Mix {
 
     fn limits(&mut self, limits: Limits) {
         self.members.iter_mut().for_each(|member| member.limits(limits));
+    }
+
+    fn worth(&mut self, worth: Option<Worth>) {
+        self.thrift.iter_mut().for_each(|thrift| thrift.set(worth));
+    }
+
+    fn costly(&self) -> bool {
+        self.members.iter().any(|member| member.costly())
     }
 
     fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
@@ -215,9 +275,9 @@ impl Drafter for Mix {
             }
         }
         // Each member once, with all nodes: a member that runs a model makes one pass.
-        let mut told = Vec::with_capacity(self.members.len());
-        for member in &mut self.members {
-            told.push(member.propose(cx, tree, nodes, width)?);
+        let mut told = vec![Vec::new(); self.members.len()];
+        for m in self.order.clone() {
+            told[m] = self.ask(m, &told, cx, tree, nodes, width)?;
         }
         let below = |(i, &node): (usize, &usize)| {
             let lists: Vec<Vec<Candidate>> =
@@ -270,6 +330,6 @@ impl Drafter for Mix {
     fn at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError> {
         let members = self.members.iter().map(|member| member.at(tokens)).collect::<Result<_, _>>()?;
         let weights = self.past.iter().rev().find(|(at, _)| *at <= tokens).map_or(&self.weights, |(_, weights)| weights);
-        Ok(Box::new(Mix { members, weights: weights.clone(), past: VecDeque::new(), said: HashMap::new() }))
+        Ok(Box::new(Mix::with(self.name, members, weights.clone())))
     }
 }

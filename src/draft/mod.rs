@@ -14,6 +14,7 @@ pub mod shape;
 mod suffix;
 #[cfg(test)]
 mod testing;
+mod thrift;
 
 pub use calibration::{Calibration, Observation, observations};
 pub use eagle::Eagle;
@@ -26,13 +27,15 @@ pub use none::NoDraft;
 pub use oracle::{Oracle, OracleSearch};
 pub use shape::{Draft, Limits, Plan, Planner, Shape, Widths};
 pub use suffix::Suffix;
+pub use thrift::Worth;
 
 use crate::dist::Warp;
 use crate::model::{Decoder, ForwardError};
 use crate::tree::{TokenId, TokenTree};
 
 /// Names of all drafters, in the order in which the monitor walks them. A run has those for which it has what they need.
-pub const DRAFTERS: [&str; 9] = ["none", "ngram", "suffix", "early-exit", "eagle", "model", "external", "mix", "oracle"];
+pub const DRAFTERS: [&str; 10] =
+    ["none", "ngram", "suffix", "early-exit", "eagle", "model", "external", "mix", "auto", "oracle"];
 
 /// What a drafter may look at.
 pub struct Context<'a> {
@@ -88,6 +91,15 @@ pub trait Drafter: Send {
 
     /// How large a tree is wanted in the step that begins next, for drafters that must know it beforehand.
     fn limits(&mut self, _limits: Limits) {}
+
+    /// What drafting is to pay for itself by in the step that begins next; none says that it need not. A drafter that runs a model
+    /// leaves out passes that promise less than they take.
+    fn worth(&mut self, _worth: Option<Worth>) {}
+
+    /// Whether it runs a model, so that being asked takes time.
+    fn costly(&self) -> bool {
+        false
+    }
 
     /// A new step begins: the root of its tree is the last of `cx.tokens`.
     ///

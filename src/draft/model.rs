@@ -1,7 +1,7 @@
 //! A second, smaller model with the target's vocabulary.
 
 use super::explore::{Explorer, candidates, drafter_warp};
-use super::{Candidate, Context, DraftError, Drafter};
+use super::{Candidate, Context, DraftError, Drafter, Worth};
 use crate::model::{Decoder, Logits};
 use crate::tree::{TokenId, TokenTree};
 
@@ -69,6 +69,14 @@ impl Drafter for ModelDrafter {
         self.ran.clear();
     }
 
+    fn worth(&mut self, worth: Option<Worth>) {
+        self.explorer.worth(worth);
+    }
+
+    fn costly(&self) -> bool {
+        true
+    }
+
     fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
         self.explorer.clear();
         // All but the root are context. The root stays uncommitted, so that a step can be begun twice.
@@ -98,7 +106,9 @@ impl Drafter for ModelDrafter {
             let parent = tree.parent(node).and_then(|p| self.explorer.slot(p));
             self.ran.push((tree.token(node), parent));
         }
-        Ok(candidates(&*self.decoder, &ran, nodes.len(), width, &drafter_warp(cx.warp), cx.stop)?)
+        let all = candidates(&*self.decoder, &ran, nodes.len(), width, &drafter_warp(cx.warp), cx.stop)?;
+        self.explorer.told(&all);
+        Ok(all)
     }
 
     fn end(&mut self, _: &mut Context) {}

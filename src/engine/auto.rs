@@ -1,6 +1,6 @@
 //! The automatic budget: at each step the tree that promises the most tokens a second on this machine.
 
-use crate::draft::{Calibration, Draft};
+use crate::draft::{Calibration, Draft, Worth};
 use crate::telemetry::{Choice, Reason, StageTimes};
 use crate::theory::cost::Cost;
 
@@ -43,6 +43,14 @@ impl Auto {
     /// How many tokens to draft for: none says to draft nothing, since of late it did not pay.
     pub fn ask(&self, most: usize) -> Option<usize> {
         (self.rest == 0).then(|| self.ask.unwrap_or(FIRST).clamp(LEAST.min(most), most))
+    }
+
+    /// What drafting is to pay for itself by where `asked` tokens are asked for.
+    pub fn worth(&self, asked: usize, cost: &Cost) -> Worth {
+        let known = self.trials > 0 && self.tokens > 0.0;
+        let token = if known { self.seconds / self.tokens } else { cost.seconds(1) + self.node };
+        let most = asked.max(2);
+        Worth { token, node: (cost.seconds(most) - cost.seconds(1)) / (most - 1) as f64 + self.node }
     }
 
     /// Cuts the draft down to what promises the most, and says why. `known` says what the drafter's q are worth, `asked` is

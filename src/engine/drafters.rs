@@ -62,16 +62,17 @@ impl Makers<'_> {
                 Some((command, limit)) => Some(Box::new(External::new(command, *limit)?)),
                 None => None,
             },
-            "mix" => self.mix()?,
+            "mix" => self.mix("mix", self.options.mix.as_deref())?,
+            "auto" => self.mix("auto", None)?,
             "oracle" => Some(Box::new(Oracle::default())),
             _ => None,
         })
     }
 
-    /// The mix that was asked for; else the usual one, where its members are there.
-    fn mix(&self) -> anyhow::Result<Option<Box<dyn Drafter>>> {
+    /// A mix called `name`, of the members that were asked for; else the usual one, where its members are there.
+    fn mix(&self, name: &'static str, asked: Option<&[String]>) -> anyhow::Result<Option<Box<dyn Drafter>>> {
         let mut members = Vec::new();
-        for name in self.options.mix.iter().flatten() {
+        for name in asked.into_iter().flatten() {
             members.push(self.one(name)?.ok_or_else(|| {
                 anyhow!(
                     "--mix {name}: this run has no such drafter (model needs --draft-model, external --external, eagle a head for \
@@ -79,7 +80,7 @@ impl Makers<'_> {
                 )
             })?);
         }
-        if self.options.mix.is_none() {
+        if asked.is_none() {
             for name in if self.head.is_some() { MIXED } else { MIXED_WITHOUT_HEAD } {
                 members.extend(self.one(name)?);
             }
@@ -87,6 +88,6 @@ impl Makers<'_> {
                 return Ok(None);
             }
         }
-        Ok(Some(Box::new(Mix::new(members)?)))
+        Ok(Some(Box::new(Mix::new(name, members)?)))
     }
 }

@@ -245,16 +245,21 @@ impl Session {
         let room = self.target.capacity() - self.target.len();
         let most = self.settings.budget.min(room);
         // While nothing is known of the cost, an automatic budget is a fixed one.
-        let cost = self.cost.as_ref().filter(|_| self.settings.auto);
-        let asked = if self.settings.auto { self.auto.ask(most) } else { Some(most) };
+        let cost = self.cost.as_ref().filter(|_| self.settings.automatic());
+        let asked = if self.settings.automatic() { self.auto.ask(most) } else { Some(most) };
         let limits = Limits { budget: asked.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
         let drafter = &mut *self.drafters[self.drafter];
+        let worth = cost.map(|cost| self.auto.worth(asked.unwrap_or(1), cost));
+        drafter.worth(worth);
         let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
         let mut draft = match (asked, cx.tokens.last()) {
             (None, Some(&root)) => Draft::nothing(root),
             _ => grow(self.shape, drafter, &mut cx, limits, self.planner.plan(self.shape, limits.budget.saturating_sub(1)))
                 .map_err(|source| SessionError::Draft { name: drafter.name(), source })?,
         };
+        if worth.is_some() && drafter.costly() {
+            draft.spare();
+        }
         let drafting = began.elapsed().as_secs_f64();
         let choice = cost.map(|cost| self.auto.choose(&self.known, &mut draft, asked, drafting, most, cost));
         let drafted = Instant::now();

@@ -278,7 +278,7 @@ impl Driver<'_> {
             self.calibrate()?;
         }
         // Only who goes by the cost of passes waits until it is measured: about a second, once for a model and a machine.
-        if self.steps >= FIRST_CALIBRATION && self.engine.session.settings().auto && self.engine.session.cost().is_none() {
+        if self.steps >= FIRST_CALIBRATION && self.engine.session.settings().automatic() && self.engine.session.cost().is_none() {
             self.measure_cost()?;
         }
         Ok(())
@@ -387,7 +387,7 @@ impl Driver<'_> {
     fn calibrate(&mut self) -> Result<(), End> {
         // What passes cost has followed the machine since it was measured.
         if let (Some(shelf), Some(cost), true) =
-            (&self.engine.shelf, self.engine.session.cost(), self.engine.session.settings().auto)
+            (&self.engine.shelf, self.engine.session.cost(), self.engine.session.settings().automatic())
         {
             shelf.keep(cost);
         }

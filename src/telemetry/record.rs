@@ -130,6 +130,13 @@ pub struct StepSettings {
     pub seed: u64,
 }
 
+impl StepSettings {
+    /// Whether the budget is automatic: asked for, or because the drafter is the automatic one.
+    pub fn automatic(&self) -> bool {
+        self.auto || self.drafter == "auto"
+    }
+}
+
 /// Why an automatic budget took the tree that it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -217,7 +217,7 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
         warm_up: (options.steps / 20).clamp(1, 200),
         depths: options.depths,
         vocab: options.vocabulary,
-        window: 384,
+        window: 640,
         batch: options.batch,
         prompt_weight: 0.25,
         regression: 0.1,

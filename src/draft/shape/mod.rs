@@ -104,6 +104,16 @@ impl Draft {
         self.asked.truncate(drafted + 1);
     }
 
+    /// Takes nodes below which nothing at all was proposed for ones that the drafter was not asked about: a drafter that runs a
+    /// model has something to say below each, unless it is thrifty and its pass would not have paid.
+    pub fn spare(&mut self) {
+        for node in 0..self.tree.len() {
+            if self.tree.children(node).next().is_none() && self.cut.iter().all(|cut| cut.parent != node) {
+                self.asked[node] = false;
+            }
+        }
+    }
+
     /// The drafter's probability of `token` below `parent`, if it was proposed there and left out.
     pub fn cut_q(&self, parent: usize, token: TokenId) -> Option<f64> {
         self.cut.iter().find(|cut| cut.parent == parent && cut.candidate.token == token).map(|cut| cut.candidate.q)

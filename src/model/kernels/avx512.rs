@@ -10,6 +10,9 @@ use super::tile::Packing;
 /// Tokens that share each load of weights: two sums for each fit into the 32 registers with room for the weights.
 pub const TOKENS: usize = 8;
 
+/// Blocks between the one that is multiplied and the one that is asked for from memory.
+const AHEAD: usize = 10;
+
 /// Rows that share each load of halves.
 pub const WEIGHED: usize = 12;
 
@@ -39,6 +42,9 @@ macro_rules! kernel {
                     unsafe {
                         let record = tile.as_ptr().add(at);
                         let scales = record.add(p.quants());
+                        for line in 0..p.record().div_ceil(64) {
+                            _mm_prefetch::<_MM_HINT_T0>(record.wrapping_add(AHEAD * p.record() + 64 * line).cast());
+                        }
                         let x = rows.map(|row| row.add(b));
                         // Weights are unsigned in these products. Those of bytes are 128 too large then, those of centred nibbles 8.
                         let more = match P {

@@ -91,12 +91,12 @@ pub fn header(state: &State, pen: &mut Pen) {
         (false, Some(k)) => format!("top-k {k}"),
         (false, None) => String::new(),
     };
-    let budget = if wished.auto { format!("B auto, up to {}", wished.budget) } else { format!("B {}", wished.budget) };
+    let budget = if wished.automatic() { format!("B auto, up to {}", wished.budget) } else { format!("B {}", wished.budget) };
     let prompt = if state.prompts.is_empty() { String::new() } else { format!("{}/{}", state.prompt + 1, state.prompts.len()) };
     let line = vec![
         ("", wished.drafter.clone(), pending(now.drafter == wished.drafter, Role::Header), 0),
         ("", wished.shape.clone(), pending(now.shape == wished.shape, Role::Header), 3),
-        ("", budget, pending((now.budget, now.auto) == (wished.budget, wished.auto), Role::Header), 1),
+        ("", budget, pending((now.budget, now.automatic()) == (wished.budget, wished.automatic()), Role::Header), 1),
         ("", temperature, pending(now.temperature == wished.temperature, Role::Header), 2),
         ("", cut, Role::Base, 4),
         ("seed", wished.seed.to_string(), pending(now.seed == wished.seed, Role::Base), 5),

@@ -144,7 +144,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
     // As high as the measured and the proven curves go, the published one aside: its constant is unknown.
     let top = [last(&accepted), last(&expected), fluid(most as f64), tuned(most as f64).or_else(|| renewal(most as f64))];
     let top = top.into_iter().flatten().filter(|v| v.is_finite()).fold(1.0, f64::max);
-    let kept = record.choice.map(|c| c.kept + 1).filter(|_| record.settings.auto);
+    let kept = record.choice.map(|c| c.kept + 1).filter(|_| record.settings.automatic());
     let plot = Plot {
         most,
         top: round_up(top * 1.05),

@@ -102,7 +102,7 @@ pub fn speed(state: &State, pen: &mut Pen) {
 /// The tokens that the newest step verified, and whether an automatic budget chose them.
 fn verified(state: &State) -> Option<(usize, bool)> {
     let record = &state.step().or_else(|| state.history.newest())?.record;
-    Some(match record.choice.filter(|_| record.settings.auto) {
+    Some(match record.choice.filter(|_| record.settings.automatic()) {
         Some(choice) => (choice.kept + 1, true),
         None => (record.settings.budget, false),
     })
