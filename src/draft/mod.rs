@@ -101,6 +101,11 @@ pub trait Drafter: Send {
         false
     }
 
+    /// Whether it can also draft without running a model, if it is told to ([`Worth::rest`]).
+    fn frugal(&self) -> bool {
+        false
+    }
+
     /// A new step begins: the root of its tree is the last of `cx.tokens`.
     ///
     /// # Errors

@@ -7,6 +7,8 @@ pub struct Worth {
     pub token: f64,
     /// Seconds that one more node costs the target's pass.
     pub node: f64,
+    /// Whether members of a mix that run a model are left out altogether.
+    pub rest: bool,
 }
 
 /// Weight of the newest pass in running means.
@@ -29,6 +31,11 @@ impl Thrift {
     /// What drafting is to pay for itself by from now on; none says that it need not.
     pub fn set(&mut self, worth: Option<Worth>) {
         self.worth = worth;
+    }
+
+    /// Whether no pass is to be made at all.
+    pub fn rests(&self) -> bool {
+        self.worth.is_some_and(|worth| worth.rest)
     }
 
     /// Whether passes are to pay for themselves.
@@ -88,7 +95,7 @@ mod tests {
         thrift.learn(3.0, [(1.0, 0.5), (0.5, 0.5)].into_iter());
         // Whoever need not save asks about everything.
         assert!(thrift.pays([1e-9].into_iter()) && thrift.worthwhile(0.0) && !thrift.on());
-        thrift.set(Some(Worth { token: 10.0, node: 1.0 }));
+        thrift.set(Some(Worth { token: 10.0, node: 1.0, rest: false }));
         // 0.8 * 0.5 * 10 - 1 = 3; the second node would save nothing, and takes nothing away either.
         assert!(thrift.pays([0.8, 0.1].into_iter()) && !thrift.pays([0.79, 0.1].into_iter()));
         assert!(thrift.worthwhile(0.21) && !thrift.worthwhile(0.2));
@@ -101,7 +108,7 @@ mod tests {
     #[test]
     fn it_follows_what_passes_take_and_bring() {
         let mut thrift = Thrift::default();
-        thrift.set(Some(Worth { token: 1.0, node: 0.0 }));
+        thrift.set(Some(Worth { token: 1.0, node: 0.0, rest: false }));
         assert!(thrift.pays([0.0].into_iter()), "nothing is known yet");
         thrift.learn(0.5, [(1.0, 1.0)].into_iter());
         assert!(thrift.pays([0.6].into_iter()));

@@ -16,12 +16,16 @@ const REST: usize = 8;
 const LONGEST_REST: usize = 64;
 /// Drafting that takes less than this share of a plain step is never given up: looking costs nothing.
 const CHEAP: f64 = 0.02;
+/// Steps of a frugal drafter that runs its models, after which it rests for [`REST`] all the same, to know what it does without.
+const TURN: usize = 64;
 /// Weight of the newest step in running means.
 const NEW: f64 = 0.15;
 
 /// What the automatic budget has learnt of times. It begins anew with another drafter or another warp.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Auto {
+    /// Whether the drafter can draft something without running a model.
+    frugal: bool,
     /// Tokens that drafters are asked for: it follows what was worth verifying.
     ask: Option<usize>,
     /// Steps still to come without drafting.
@@ -30,27 +34,63 @@ pub(super) struct Auto {
     next_rest: usize,
     /// Steps drafted for since the last rest.
     trials: usize,
-    /// Running means over these of tokens put out, as expected, and of seconds.
-    tokens: f64,
-    seconds: f64,
-    /// The same of the seconds that drafting took.
-    drafting: f64,
+    /// Running means over these.
+    full: Means,
+    /// The same over steps of rest, where a frugal drafter drafts what costs nothing.
+    free: Means,
     /// Seconds a node that a step takes besides drafting and the pass.
     node: f64,
 }
 
+/// Running means.
+#[derive(Clone, Copy, Debug, Default)]
+struct Means {
+    steps: usize,
+    /// Tokens put out, as expected.
+    tokens: f64,
+    seconds: f64,
+    /// Seconds that drafting took.
+    drafting: f64,
+}
+
+impl Means {
+    fn add(&mut self, tokens: f64, seconds: f64, drafting: f64) {
+        if self.steps == 0 {
+            (self.tokens, self.seconds, self.drafting) = (tokens, seconds, drafting);
+        }
+        self.steps += 1;
+        self.tokens += NEW * (tokens - self.tokens);
+        self.seconds += NEW * (seconds - self.seconds);
+        self.drafting += NEW * (drafting - self.drafting);
+    }
+
+    /// Tokens a second; 0 before the first step.
+    fn rate(&self) -> f64 {
+        if self.steps == 0 { 0.0 } else { self.tokens / self.seconds }
+    }
+}
+
 impl Auto {
-    /// How many tokens to draft for: none says to draft nothing, since of late it did not pay.
+    /// For a new drafter. A frugal one shows first what it does without running a model.
+    pub fn new(frugal: bool) -> Auto {
+        Auto { frugal, rest: if frugal { REST } else { 0 }, ..Auto::default() }
+    }
+
+    /// How many tokens to draft for: none says to draft nothing, or only what costs nothing, since of late it did not pay.
     pub fn ask(&self, most: usize) -> Option<usize> {
-        (self.rest == 0).then(|| self.ask.unwrap_or(FIRST).clamp(LEAST.min(most), most))
+        (self.rest == 0).then(|| self.asked(most))
+    }
+
+    /// How many tokens to draft for where something is drafted.
+    pub fn asked(&self, most: usize) -> usize {
+        self.ask.unwrap_or(FIRST).clamp(LEAST.min(most), most)
     }
 
     /// What drafting is to pay for itself by where `asked` tokens are asked for.
     pub fn worth(&self, asked: usize, cost: &Cost) -> Worth {
-        let known = self.trials > 0 && self.tokens > 0.0;
-        let token = if known { self.seconds / self.tokens } else { cost.seconds(1) + self.node };
+        let token = if self.full.steps > 0 { 1.0 / self.full.rate() } else { cost.seconds(1) + self.node };
         let most = asked.max(2);
-        Worth { token, node: (cost.seconds(most) - cost.seconds(1)) / (most - 1) as f64 + self.node }
+        Worth { token, node: (cost.seconds(most) - cost.seconds(1)) / (most - 1) as f64 + self.node, rest: self.rest > 0 }
     }
 
     /// Cuts the draft down to what promises the most, and says why. `known` says what the drafter's q are worth, `asked` is
@@ -71,6 +111,7 @@ impl Auto {
         let plain = 1.0 / (cost.seconds(1) + self.node);
         let reason = match asked {
             None => Reason::Resting,
+            Some(_) if self.rest > 0 && kept == 0 => Reason::Resting,
             Some(_) if drafted == 0 => Reason::NothingDrafted,
             Some(_) if kept == 0 => Reason::NotWorth,
             Some(_) if kept < drafted => Reason::Cut,
@@ -94,27 +135,29 @@ impl Auto {
     pub fn learn(&mut self, tokens: usize, choice: &Choice, expected: f64, time: &StageTimes, cost: &Cost) {
         let node = time.other / tokens as f64;
         self.node = if self.node == 0.0 { node } else { self.node + NEW * (node - self.node) };
-        if choice.reason == Reason::Resting {
+        let (tokens, seconds) = (1.0 + expected, time.draft + cost.seconds(tokens) + time.other);
+        if self.rest > 0 {
             self.rest -= 1;
+            self.free.add(tokens, seconds, time.draft);
             return;
         }
-        let (tokens, seconds) = (1.0 + expected, time.draft + cost.seconds(tokens) + time.other);
         if self.trials == 0 {
-            (self.tokens, self.seconds, self.drafting) = (tokens, seconds, time.draft);
+            self.full = Means::default();
         }
         self.trials += 1;
-        self.tokens += NEW * (tokens - self.tokens);
-        self.seconds += NEW * (seconds - self.seconds);
-        self.drafting += NEW * (time.draft - self.drafting);
-        if self.trials < TRIALS || self.drafting * choice.plain_tokens_per_second < CHEAP {
+        self.full.add(tokens, seconds, time.draft);
+        if self.trials < TRIALS || self.full.drafting * choice.plain_tokens_per_second < CHEAP {
             return;
         }
-        if self.tokens / self.seconds < choice.plain_tokens_per_second {
+        if self.full.rate() < choice.plain_tokens_per_second.max(self.free.rate()) {
             self.rest = if self.next_rest == 0 { REST } else { self.next_rest };
             self.next_rest = (self.rest * 2).min(LONGEST_REST);
             self.trials = 0;
         } else {
             self.next_rest = REST;
+            if self.frugal && self.trials.is_multiple_of(TURN) {
+                self.rest = REST;
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::theory::cost::Cost;
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::verify;
 
-const DRAFTERS: [&str; 7] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "oracle"];
+const DRAFTERS: [&str; 8] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "auto", "oracle"];
 
 /// Plain decoding without any of the engine: one token at a time off the table.
 fn plain(table: &TableDecoder, stop: &[TokenId], warp: &Warp, prompt: &[TokenId], tokens: usize, context: usize) -> Vec<TokenId> {

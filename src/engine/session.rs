@@ -154,7 +154,8 @@ impl Session {
             self.drafters[drafter].reset();
         }
         if settings.warp() != self.warp || drafter != self.drafter {
-            (self.auto, self.known, self.planner) = Default::default();
+            (self.known, self.planner) = Default::default();
+            self.auto = Auto::new(self.drafters[drafter].frugal());
         }
         if settings.warp() != self.warp {
             self.observed = Observed::new(&settings.warp());
@@ -246,10 +247,16 @@ impl Session {
         let most = self.settings.budget.min(room);
         // While nothing is known of the cost, an automatic budget is a fixed one.
         let cost = self.cost.as_ref().filter(|_| self.settings.automatic());
-        let asked = if self.settings.automatic() { self.auto.ask(most) } else { Some(most) };
-        let limits = Limits { budget: asked.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
         let drafter = &mut *self.drafters[self.drafter];
-        let worth = cost.map(|cost| self.auto.worth(asked.unwrap_or(1), cost));
+        let asked = match cost {
+            Some(_) => self.auto.ask(most),
+            None if self.settings.automatic() => Some(self.auto.asked(most)),
+            None => Some(most),
+        };
+        // A step of rest costs a frugal drafter nothing.
+        let asked = asked.or_else(|| drafter.frugal().then(|| self.auto.asked(most)));
+        let limits = Limits { budget: asked.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
+        let worth = cost.map(|cost| self.auto.worth(limits.budget, cost));
         drafter.worth(worth);
         let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
         let mut draft = match (asked, cx.tokens.last()) {

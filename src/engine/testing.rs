@@ -176,6 +176,7 @@ pub fn session(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) -
         Box::new(EarlyExit::new(1, LAYERS).unwrap()),
         Box::new(ModelDrafter::new(second, "second", vocab).unwrap()),
         Box::new(Mix::new("mix", vec![Box::new(Suffix::default()), Box::new(EarlyExit::new(1, LAYERS).unwrap())]).unwrap()),
+        Box::new(Mix::new("auto", vec![Box::new(Suffix::default()), Box::new(EarlyExit::new(1, LAYERS).unwrap())]).unwrap()),
         Box::new(Oracle::default()),
     ];
     let bytes = (0..vocab).map(|t| vec![b'a' + t as u8].into()).collect();

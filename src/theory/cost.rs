@@ -51,14 +51,41 @@ impl Cost {
         }
     }
 
-    /// Follows what passes take now: a pass over `batch` tokens took `seconds`. The whole curve moves a little towards it,
-    /// since the speed of a machine drifts, and its shape stays. A single pass that was held up counts for no more than twice
-    /// or half of what was expected.
+    /// Follows what passes take now: a pass over `batch` tokens took `seconds`. The points beside it move towards it, so that the curve
+    /// takes the shape that passes between other work have, and the whole curve a little, since the speed of a machine drifts. A
+    /// single pass that was held up counts for no more than twice or half of what was expected.
     pub fn follow(&mut self, batch: usize, seconds: f64) {
-        const NEW: f64 = 0.05;
-        let factor = (seconds / self.seconds(batch)).clamp(0.5, 2.0).powf(NEW);
-        for (_, t) in &mut self.points {
-            *t *= factor;
+        const ALL: f64 = 0.02;
+        const NEAR: f64 = 0.1;
+        let factor = (seconds / self.seconds(batch)).clamp(0.5, 2.0);
+        let after = self.points.partition_point(|p| p.0 < batch);
+        // How near the point before lies, 0 where it is no nearer than the next one's place.
+        let before = match (after.checked_sub(1).map(|i| self.points[i].0), self.points.get(after).map(|p| p.0)) {
+            (Some(b0), Some(b1)) => (b1 - batch) as f64 / (b1 - b0) as f64,
+            (Some(_), None) => 1.0,
+            (None, _) => 0.0,
+        };
+        for (i, (_, t)) in self.points.iter_mut().enumerate() {
+            let near = match i {
+                _ if i == after => 1.0 - before,
+                _ if i + 1 == after => before,
+                _ => 0.0,
+            };
+            *t *= factor.powf(ALL + NEAR * near);
+        }
+        // A larger pass still never counts as quicker: who moved takes the others along.
+        if factor > 1.0 {
+            let mut least = 0f64;
+            for (_, t) in &mut self.points {
+                least = least.max(*t);
+                *t = least;
+            }
+        } else {
+            let mut most = f64::INFINITY;
+            for (_, t) in self.points.iter_mut().rev() {
+                most = most.min(*t);
+                *t = most;
+            }
         }
     }
 
@@ -123,10 +150,17 @@ mod tests {
             cost.follow(1, 2.0);
             cost.follow(4, 5.0);
         }
-        let seconds = [1, 2, 4, 8].map(|b| cost.seconds(b));
-        for (now, before) in seconds.iter().zip([1.0, 1.5, 2.5, 4.5]) {
-            assert!((now / before - 2.0).abs() < 0.1, "{seconds:?}");
+        // What passes took, the points between and beyond, and that none is quicker than a smaller one.
+        assert!((cost.seconds(1) - 2.0).abs() < 0.01 && (cost.seconds(4) - 5.0).abs() < 0.01, "{cost:?}");
+        assert!(cost.seconds(8) > 5.0 && cost.points().windows(2).all(|w| w[0].1 <= w[1].1), "{cost:?}");
+        // The shape as well: in between work a pass over two takes as long as one over one.
+        for _ in 0..200 {
+            cost.follow(1, 2.0);
+            cost.follow(2, 2.0);
+            cost.follow(6, 4.0);
         }
+        assert!((cost.seconds(2) - 2.0).abs() < 0.01 && (cost.seconds(6) - 4.0).abs() < 0.05, "{cost:?}");
+        assert!(cost.points().windows(2).all(|w| w[0].1 <= w[1].1), "{cost:?}");
     }
 
     proptest! {

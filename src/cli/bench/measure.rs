@@ -11,8 +11,9 @@ use crate::cli::machine;
 use crate::dist::argmax;
 use crate::draft::EarlyExit;
 use crate::model::device::default_threads;
+use crate::model::kernels::CpuDecoder;
 use crate::model::load::Model;
-use crate::model::{Decoder, ForwardError, Logits, Node, Parent, Pass};
+use crate::model::{Decoder, ForwardError, Head, Logits, Node, Parent, Pass};
 use crate::registry::Found;
 use crate::tree::TokenId;
 
@@ -38,6 +39,11 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
     let tokens: Vec<TokenId> = (0..room as u64).map(|i| (i * 7919 % config.vocab as u64) as TokenId).collect();
     let threads = model.threads().unwrap_or_else(default_threads);
     let memory = vec![1u64; MEMORY / 8];
+    let head = match found.sha256() {
+        Some(sha256) => Head::shipped(sha256, model)?,
+        None => None,
+    };
+    let mut head = head.as_ref().map(|head| entered(head, &tokens)).transpose()?;
     let exit = (config.layers > 1).then(|| EarlyExit::default_layers(config.layers));
     let mut samples: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let bar = ProgressBar::new(rounds as u64);
@@ -61,6 +67,9 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         }
         if let Some(layers) = exit {
             keep("early_exit_seconds".into(), pass(&mut *decoder, &tokens[..1], layers)?);
+        }
+        if let Some(head) = &mut head {
+            keep("eagle_seconds".into(), pass(head, &tokens[..1], usize::MAX)?);
         }
         let n = DECODED.min(room - decoder.len());
         let took = time(|| decode(&mut *decoder, tokens[0], n))?;
@@ -101,6 +110,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         t_seconds: by("t_seconds", &BATCHES),
         context_seconds: by("context_seconds", &CONTEXTS),
         early_exit_seconds: of("early_exit_seconds"),
+        eagle_seconds: of("eagle_seconds"),
         bandwidth_bytes_per_second: of("bandwidth_bytes_per_second").unwrap_or(f64::NAN),
         weight_bytes_per_token: model.weight_bytes(),
         samples,
@@ -112,6 +122,18 @@ fn time(work: impl FnOnce() -> Result<(), ForwardError>) -> Result<f64, ForwardE
     let start = Instant::now();
     work()?;
     Ok(start.elapsed().as_secs_f64())
+}
+
+/// A head's decoder with a context of the usual length.
+fn entered(head: &Head, tokens: &[TokenId]) -> Result<CpuDecoder, ForwardError> {
+    let tokens = &tokens[..CONTEXT.min(tokens.len())];
+    let mut decoder = head.decoder(CONTEXT + 1);
+    let nodes = Node::chain(tokens);
+    // Any states will do.
+    let hidden = vec![0.5; nodes.len() * head.about().after.len() * decoder.config().dim];
+    decoder.append_with(&nodes, &hidden, Pass { layers: usize::MAX, logits: Logits::Last })?;
+    decoder.commit(&(0..nodes.len()).collect::<Vec<_>>())?;
+    Ok(decoder)
 }
 
 /// Seconds of one pass over a binary tree of `tokens`, with the logits of all.

@@ -43,6 +43,10 @@ pub struct Report {
     pub context_seconds: BTreeMap<usize, f64>,
     /// Seconds of a pass over one token through a third of the layers and the head: what a depth of the early-exit drafter costs.
     pub early_exit_seconds: Option<f64>,
+    /// Seconds of a pass over one token through the head that comes with the program, if one does for this model: what a depth of the
+    /// eagle drafter costs.
+    #[serde(default)]
+    pub eagle_seconds: Option<f64>,
     /// Bytes a second that the same threads read of memory beyond the caches.
     pub bandwidth_bytes_per_second: f64,
     /// Bytes of weights that a pass reads.
@@ -103,6 +107,9 @@ impl Report {
         }
         if let Some(t) = self.early_exit_seconds {
             rows.push(["early exit, a depth".to_owned(), format!("{:.2} ms", t * 1e3)]);
+        }
+        if let (Some(t), Some(one)) = (self.eagle_seconds, self.t_seconds.get(&1)) {
+            rows.push(["eagle, a depth".to_owned(), format!("{:.2} ms, {:.1}% of t(1)", t * 1e3, 100.0 * t / one)]);
         }
         rows.push(["memory, beyond caches".to_owned(), format!("{:.1} GB/s", self.bandwidth_bytes_per_second / 1e9)]);
         rows.push([

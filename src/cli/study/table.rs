@@ -35,7 +35,7 @@ pub struct TableOptions {
     pub study: StudyOptions,
     /// Drafters, by comma; plain decoding is always run
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "ngram,early-exit",
-          value_parser = PossibleValuesParser::new(DRAFTERS), hide_possible_values = true, help_heading = "Drafting")]
+          value_parser = PossibleValuesParser::new(DRAFTERS.into_iter().filter(|d| *d != "auto")), hide_possible_values = true, help_heading = "Drafting")]
     pub drafters: Vec<String>,
     /// Budgets, by comma: tokens that one pass of the model verifies, the pending token included
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128", value_parser = budget,

@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::acts::{ActBlock, Row};
-use super::dispatch::{BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
+use super::dispatch::{AHEAD, BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
 use super::tile::Packing;
 use super::{Out, Weigh};
 
@@ -57,6 +57,13 @@ macro_rules! products {
                 let mut sums = [[_mm256_setzero_ps(); H]; T];
                 for b in 0..blocks {
                     let (at, head) = p.place(b);
+                    if first == 0 {
+                        for line in 0..p.record().div_ceil(64) {
+                            _mm_prefetch::<_MM_HINT_T0>(
+                                tile.as_ptr().wrapping_add(at + AHEAD * p.record() + 64 * line).cast(),
+                            );
+                        }
+                    }
                     for h in 0..H {
                         let half = first + h;
                         // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and

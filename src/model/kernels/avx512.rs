@@ -4,14 +4,11 @@
 //! to do, since not every CPU that runs the tests has them.
 #![allow(unsafe_code)]
 
-use super::dispatch::{BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
+use super::dispatch::{AHEAD, BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
 use super::tile::Packing;
 
 /// Tokens that share each load of weights: two sums for each fit into the 32 registers with room for the weights.
 pub const TOKENS: usize = 8;
-
-/// Blocks between the one that is multiplied and the one that is asked for from memory.
-const AHEAD: usize = 10;
 
 /// Rows that share each load of halves.
 pub const WEIGHED: usize = 12;

@@ -3,6 +3,10 @@
 
 use super::tile::Packing;
 
+/// Blocks between the one that is multiplied and the one that is asked for from memory. What the CPU foresees by itself is not
+/// enough: with a few tokens the loop over a block is too long for it to have many lines under way.
+pub const AHEAD: usize = 10;
+
 /// Packings as constants that code can be compiled for.
 pub const NIBBLES: usize = 0;
 /// Nibbles with a minimum.

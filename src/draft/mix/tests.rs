@@ -1,0 +1,93 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::dist::Warp;
+use crate::engine::testing::TableDecoder;
+
+/// Proposes the same tokens below every node, and writes down what it was asked about.
+struct Fixed {
+    name: &'static str,
+    costly: bool,
+    candidates: Vec<(TokenId, f64)>,
+    calls: Arc<Mutex<Vec<(&'static str, Vec<usize>)>>>,
+}
+
+impl Drafter for Fixed {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn cost(&self) -> String {
+        String::new()
+    }
+    fn reset(&mut self) {}
+    fn costly(&self) -> bool {
+        self.costly
+    }
+    fn begin(&mut self, _: &mut Context) -> Result<(), DraftError> {
+        self.calls.lock().unwrap().push((self.name, vec![usize::MAX]));
+        Ok(())
+    }
+    fn propose(&mut self, _: &mut Context, _: &TokenTree, nodes: &[usize], _: usize) -> Proposed {
+        self.calls.lock().unwrap().push((self.name, nodes.to_vec()));
+        if self.costly {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        Ok(vec![self.candidates.iter().map(|&(token, q)| Candidate { token, q }).collect(); nodes.len()])
+    }
+    fn end(&mut self, _: &mut Context) {}
+    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+        Err(DraftError::Unfit("a drafter for tests has one text".into()))
+    }
+}
+
+#[test]
+fn a_member_that_runs_a_model_is_asked_where_it_pays_and_not_at_all_in_a_rest() {
+    let calls: Arc<Mutex<Vec<(&'static str, Vec<usize>)>>> = Arc::default();
+    let member = |name, costly, candidates| -> Box<dyn Drafter> { Box::new(Fixed { name, costly, candidates, calls: calls.clone() }) };
+    // The costly one comes first by place, and is asked last.
+    let mut mix = Mix::new("mix", vec![member("slow", true, vec![(1, 0.6)]), member("quick", false, vec![(1, 0.3), (2, 0.2)])]).unwrap();
+    assert!(mix.costly() && mix.frugal());
+    // Root, a child that is reached half of the time, one that hardly is.
+    let mut tree = TokenTree::new(0);
+    tree.push(0, 1, 0.5);
+    tree.push(0, 2, 0.01);
+    let mut target = TableDecoder::new(4, 0);
+    let mut cx = Context { tokens: &[0], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+    let mut asked = |worth: Option<Worth>| {
+        calls.lock().unwrap().clear();
+        mix.worth(worth);
+        mix.begin(&mut cx).unwrap();
+        mix.propose(&mut cx, &tree, &[0], 4).unwrap();
+        let lists = mix.propose(&mut cx, &tree, &[1, 2], 4).unwrap();
+        assert!(lists.iter().all(|list| !list.is_empty()), "the quick one has something everywhere");
+        let names = |(name, nodes): &(&'static str, Vec<usize>)| (*name == "slow").then(|| nodes.clone());
+        calls.lock().unwrap().iter().filter_map(names).collect::<Vec<_>>()
+    };
+    let begun = vec![usize::MAX];
+    assert_eq!(asked(None), [begun.clone(), vec![0], vec![1, 2]]);
+    // Each node of a pass costs more than the second one can save.
+    let worth = Worth { token: 1.0, node: 0.02, rest: false };
+    assert_eq!(asked(Some(worth)), [begun.clone(), vec![0], vec![1]]);
+    // By now a pass is known to take two milliseconds and more, and a token saves one.
+    assert_eq!(asked(Some(Worth { token: 0.001, node: 0.0, ..worth })), [begun.clone(), vec![0]]);
+    // A token saves a minute.
+    assert_eq!(asked(Some(Worth { token: 60.0, node: 0.0, ..worth })), [begun, vec![0], vec![1, 2]]);
+    assert_eq!(asked(Some(Worth { rest: true, ..worth })), Vec::<Vec<usize>>::new());
+}
+
+#[test]
+fn a_mix_has_two_to_four_different_members() {
+    let calls = Arc::default();
+    let mix = |names: &[&'static str]| {
+        let member = |&name| -> Box<dyn Drafter> {
+            Box::new(Fixed { name, costly: false, candidates: Vec::new(), calls: Arc::clone(&calls) })
+        };
+        Mix::new("mix", names.iter().map(member).collect())
+    };
+    assert!(mix(&["a", "b"]).is_ok_and(|mix| !mix.frugal() && !mix.costly()));
+    for names in [&["a"][..], &["a", "a"], &["a", "b", "c", "d", "e"]] {
+        assert!(mix(names).is_err(), "{names:?}");
+    }
+}
