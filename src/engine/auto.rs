@@ -112,6 +112,8 @@ impl Auto {
         let reason = match asked {
             None => Reason::Resting,
             Some(_) if self.rest > 0 && kept == 0 => Reason::Resting,
+            // Not even asked: a pass of the drafter would not have paid.
+            Some(_) if drafted == 0 && !draft.asked[0] => Reason::NotWorth,
             Some(_) if drafted == 0 => Reason::NothingDrafted,
             Some(_) if kept == 0 => Reason::NotWorth,
             Some(_) if kept < drafted => Reason::Cut,

@@ -266,7 +266,7 @@ fn a_drafter_of_another_run_is_refused_and_nothing_changes() {
     let said = session.set(settings("external", "chain", 4, 0.0)).unwrap_err().to_string();
     assert_eq!(
         said,
-        "there is no drafter \"external\" in this run: give one of none, ngram, suffix, early-exit, model, mix, oracle"
+        "there is no drafter \"external\" in this run: give one of none, ngram, suffix, early-exit, model, mix, auto, oracle"
     );
     assert_eq!(session.settings().drafter, "none");
     assert!(ModelDrafter::new(Box::new(TableDecoder::new(9, 0)), "nine", 4).is_err());
