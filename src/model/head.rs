@@ -40,6 +40,17 @@ pub struct About {
 }
 
 impl About {
+    /// What the file of a head says.
+    ///
+    /// # Errors
+    /// If it says too little, or what can't be: one line.
+    pub fn of(weights: &Weights) -> Result<About, LoadError> {
+        let Some(metadata) = weights.metadata() else {
+            return Err(LoadError::file(weights.path(), "has no metadata", None, CURE));
+        };
+        About::read(metadata, weights.config().vocab)
+    }
+
     fn read(metadata: &Metadata, rows: usize) -> Result<About, LoadError> {
         let whole = |key: &str| -> Result<Vec<usize>, LoadError> {
             let numbers = metadata.numbers(key)?.ok_or_else(|| metadata.error(format!("has no metadata key {key}"), CURE))?;
@@ -84,10 +95,7 @@ impl Head {
 
     fn of(weights: &Weights, target: &Model) -> Result<Head, LoadError> {
         let path = weights.path();
-        let Some(metadata) = weights.metadata() else {
-            return Err(LoadError::file(path, "has no metadata", None, CURE));
-        };
-        let about = About::read(metadata, weights.config().vocab)?;
+        let about = About::of(weights)?;
         let error = |what: String| Err(LoadError::file(path, what, None, CURE));
         let (vocab, layers) = (target.config().vocab, target.config().layers);
         if let Some(token) = about.tokens.last().filter(|token| **token as usize >= vocab) {

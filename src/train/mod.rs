@@ -13,7 +13,7 @@ mod tests;
 
 pub use corpus::{About, Corpus, TOP, Text};
 pub use gather::{Ask, Writing, gather};
-pub use run::{Figures, Options, Report, train};
+pub use run::{Figures, Options, Report, Start, train};
 
 use std::path::PathBuf;
 
@@ -41,6 +41,12 @@ pub enum TrainError {
         path: PathBuf,
         /// What is wrong.
         what: String,
+    },
+    /// A head to go on from has another form.
+    #[error("{} is a head of other sizes, or reads other layers: give one that was trained for this model", path.display())]
+    OtherHead {
+        /// The file.
+        path: PathBuf,
     },
     /// The target runs where its hidden states can't be had.
     #[error("heads are trained on the CPU path: give --device cpu")]

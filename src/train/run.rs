@@ -97,6 +97,17 @@ struct Learnt {
     grads: BTreeMap<&'static str, Vec<f32>>,
 }
 
+/// What a head is trained for, and from.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// The target.
+    pub target: &'a Weights,
+    /// The head to go on from; without one it begins as the target's last layer.
+    pub head: Option<&'a Weights>,
+    /// Behind so many layers each it reads hidden states.
+    pub after: &'a [usize],
+}
+
 /// A run.
 struct Run<'a> {
     options: Options,
@@ -114,21 +125,19 @@ struct Run<'a> {
     checkpoint: PathBuf,
 }
 
-/// Trains a head on `corpus` for the target whose `weights` these are, from the checkpoint at `folder` on if there is one, and writes it
-/// to `out` at each checkpoint. `tell` hears of every step and says whether to go on.
+/// Trains a head on `corpus`, from the checkpoint at `folder` on if there is one, and writes it to `out` at each checkpoint. `tell` hears of every step and says whether to go on.
 ///
 /// # Errors
 /// See [`TrainError`]; the last good checkpoint is kept.
 pub fn train(
     corpus: &mut Corpus,
-    weights: &Weights,
-    after: &[usize],
+    start: Start<'_>,
     options: Options,
     folder: &Path,
     out: &Path,
     tell: &mut dyn FnMut(&Report) -> bool,
 ) -> Result<(), TrainError> {
-    let mut run = Run::begin(corpus, weights, after, options, &folder.join("checkpoint.safetensors"))?;
+    let mut run = Run::begin(corpus, start, options, &folder.join("checkpoint.safetensors"))?;
     while run.step < run.options.steps {
         let report = run.advance()?;
         if report.held_out.is_some() {
@@ -147,17 +156,17 @@ pub fn train(
 impl<'a> Run<'a> {
     fn begin(
         corpus: &'a mut Corpus,
-        weights: &Weights,
-        after: &[usize],
+        start: Start<'_>,
         options: Options,
         checkpoint: &Path,
     ) -> Result<Run<'a>, TrainError> {
-        let config = weights.config();
+        let Start { target, head, after } = start;
+        let config = target.config();
         let held = (0..corpus.len()).filter(|i| i % options.held_out == 0).count();
         if held == 0 || corpus.len() - held < options.batch {
             return Err(TrainError::Few { texts: corpus.len() });
         }
-        let embedding = weights.read_values("token_embd.weight", 0..config.vocab)?;
+        let embedding = target.read_values("token_embd.weight", 0..config.vocab)?;
         let mut run = Run {
             tokens: Vec::new(),
             rows: vec![None; config.vocab],
@@ -174,7 +183,10 @@ impl<'a> Run<'a> {
         };
         if !run.resume()? {
             run.choose_tokens()?;
-            run.initialise(weights)?;
+            match head {
+                Some(head) => run.begin_as(head, target)?,
+                None => run.initialise(target)?,
+            }
         }
         for (row, &token) in run.tokens.iter().enumerate() {
             run.rows[token as usize] = Some(row as u32);

@@ -19,6 +19,7 @@ use super::lines::Lines;
 use super::progress::{self, Bar};
 use super::prompts::read_asks;
 use crate::hex::hex;
+use crate::model::HEAD_ARCHITECTURE;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::weights::Weights;
@@ -42,6 +43,9 @@ pub struct TrainOptions {
     /// was broken off goes on from there
     #[arg(long, value_name = "FOLDER")]
     pub folder: PathBuf,
+    /// Head to go on from, one for the same model [default: begin with the model's last layer]
+    #[arg(long, value_name = "FILE.gguf")]
+    pub from: Option<PathBuf>,
     /// Where the head goes
     #[arg(long, value_name = "FILE.gguf")]
     pub out: PathBuf,
@@ -157,6 +161,7 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     drop(bar);
     let interrupt = Interrupt::watch().context("signals can't be watched")?;
     let weights = Weights::open(&path)?;
+    let from = options.from.as_deref().map(|head| Weights::open_head(head, HEAD_ARCHITECTURE)).transpose()?;
     let open = |threads| -> anyhow::Result<Model> {
         let mut model = Model::open(&path, DeviceChoice::Cpu, threads)?;
         if let Some(template) = found.chat_template() {
@@ -234,7 +239,8 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     let trial = Trial::new(model, &mut corpus, run.held_out)?;
     let (began, mut first, mut failed) = (Instant::now(), None, None);
     let quiet = options.json.as_deref().is_some_and(Lines::to_stdout);
-    train::train(&mut corpus, &weights, &after, run, &options.folder, &options.out, &mut |report: &Report| {
+    let start = train::Start { target: &weights, head: from.as_ref(), after: &after };
+    train::train(&mut corpus, start, run, &options.folder, &options.out, &mut |report: &Report| {
         let first = *first.get_or_insert(report.step - 1);
         let each = began.elapsed().as_secs_f64() / (report.step - first) as f64;
         line.set_message(format!(

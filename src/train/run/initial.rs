@@ -1,12 +1,14 @@
 //! What a head begins as.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Shape, Tensor, Var};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::super::TrainError;
 use super::super::corpus::TOP;
+use super::super::sizes::Sizes;
 use super::Run;
+use crate::model::About;
 use crate::model::weights::Weights;
 use crate::tree::TokenId;
 
@@ -26,6 +28,34 @@ impl Run<'_> {
         order.truncate(self.net.sizes.vocab);
         order.sort_unstable();
         self.tokens = order;
+        Ok(())
+    }
+
+    /// Begins as another head, of the same form: its rows of the output where it has the token, the target's own elsewhere.
+    pub(super) fn begin_as(&mut self, head: &Weights, target: &Weights) -> Result<(), TrainError> {
+        let (about, config, sizes) = (About::of(head)?, head.config(), self.net.sizes.clone());
+        let same = Sizes::of(config, sizes.vocab, about.after.len()) == sizes;
+        if !same || about.after != self.after {
+            return Err(TrainError::OtherHead { path: head.path().to_owned() });
+        }
+        for (name, rows, cols) in sizes.tensors() {
+            let values = if name == "output.weight" {
+                let row = |token: &TokenId| match about.tokens.binary_search(token) {
+                    Ok(row) => head.read_values(name, row..row + 1),
+                    Err(_) => target.read_values(target.head(), *token as usize..*token as usize + 1),
+                };
+                self.tokens.iter().map(row).collect::<Result<Vec<_>, _>>()?.concat()
+            } else {
+                head.read_values(name, 0..rows)?
+            };
+            self.put(name, values, rows, cols)?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, name: &'static str, values: Vec<f32>, rows: usize, cols: usize) -> Result<(), TrainError> {
+        let shape = if name != "fuse_norm.weight" && rows == 1 { Shape::from(cols) } else { Shape::from((rows, cols)) };
+        self.net.vars.insert(name, Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?)?);
         Ok(())
     }
 
@@ -70,12 +100,7 @@ impl Run<'_> {
             if name.ends_with("attn_output.weight") || name.ends_with("ffn_down.weight") {
                 values.iter_mut().for_each(|w| *w /= scale);
             }
-            let tensor = if name != "fuse_norm.weight" && rows == 1 {
-                Tensor::from_vec(values, cols, &Device::Cpu)?
-            } else {
-                Tensor::from_vec(values, (rows, cols), &Device::Cpu)?
-            };
-            self.net.vars.insert(name, Var::from_tensor(&tensor)?);
+            self.put(name, values, rows, cols)?;
         }
         Ok(())
     }
