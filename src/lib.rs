@@ -18,6 +18,7 @@
 
 pub mod clean;
 pub mod cli;
+pub mod compare;
 pub mod dist;
 pub mod draft;
 pub mod engine;
