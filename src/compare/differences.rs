@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn intervals_cover_the_truth() {
         // The truth: 0.5 tokens a step, with noise of each text in both.
-        let (mut covered, runs, mut state) = (0, 200, 1u64);
+        let (mut covered, runs, mut state) = (0u32, 200, 1u64);
         let mut draw = |n: u64| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             ((state >> 33) % n) as usize
@@ -266,7 +266,7 @@ mod tests {
             let (paired, _) = couples(&a, &b, Pairing::Prompts);
             let found = differences(&paired, Pairing::Prompts).unwrap().accepted.difference;
             let interval = found.interval.unwrap();
-            covered += usize::from(interval.low <= 0.5 && 0.5 <= interval.high);
+            covered += u32::from(interval.low <= 0.5 && 0.5 <= interval.high);
         }
         let share = f64::from(covered) / f64::from(runs);
         assert!((0.90..=0.99).contains(&share), "covered {share}");

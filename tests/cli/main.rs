@@ -114,6 +114,7 @@ fn completions_and_the_manual_come_from_the_definition() {
 
 #[path = "../common/model.rs"]
 mod model;
+mod compare;
 mod table;
 
 #[test]

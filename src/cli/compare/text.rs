@@ -6,7 +6,7 @@ use crate::cli::study::outputs::{csv_row, number};
 use crate::cli::study::text::written;
 use crate::cli::table;
 use crate::compare::{Change, Contexts, Outcomes, Pairing, Quantity, Taken, Takes};
-use crate::telemetry::{Cause, Causes, ClassMisses, TokenClass};
+use crate::telemetry::{Cause, Causes, ClassMisses};
 use crate::theory::intervals::Estimate;
 
 /// What comes from outside is shown, never obeyed.
@@ -49,7 +49,7 @@ fn settings(report: &Report) -> String {
     fn share(part: f64, row: &SettingRow) -> String {
         format!("{:.0}%", 100.0 * part / row.means.time.total().max(f64::MIN_POSITIVE))
     }
-    let lines: [(&str, Cell); 22] = [
+    let lines: [(&str, Cell); 26] = [
         ("tokens", |r| r.means.tokens.to_string()),
         ("steps", |r| r.means.steps.to_string()),
         ("tokens/step", |r| two(r.means.tokens_per_step)),
@@ -74,7 +74,11 @@ fn settings(report: &Report) -> String {
             fluid.map_or("-".into(), |fluid| format!("{:.0}%", 100.0 * r.means.expected_accepted_mean / fluid))
         }),
         ("steps looked at", |r| r.means.oracle.map_or(0, |oracle| oracle.looks).to_string()),
-        ("refusals by cause", |r| causes(&r.means.misses.causes)),
+        ("", |_| String::new()),
+        ("missed: knowledge", |r| r.means.misses.causes.of(Cause::Knowledge).to_string()),
+        ("missed: ranking", |r| r.means.misses.causes.of(Cause::Ranking).to_string()),
+        ("missed: budget", |r| r.means.misses.causes.of(Cause::Budget).to_string()),
+        ("missed: unlucky", |r| r.means.misses.causes.of(Cause::Unlucky).to_string()),
     ];
     let mut rows = vec![std::iter::once(String::new()).chain(report.settings.iter().map(|r| safe(&r.name))).collect::<Vec<_>>()];
     rows.extend(lines.iter().map(|(name, cell)| {
@@ -84,11 +88,9 @@ fn settings(report: &Report) -> String {
 }
 
 fn causes(causes: &Causes) -> String {
-    let names = [(Cause::Knowledge, "knowledge"), (Cause::Ranking, "ranking"), (Cause::Budget, "budget"), (Cause::Unlucky, "unlucky")];
-    let some: Vec<String> = (names.iter().map(|(cause, name)| (causes.of(*cause), name)))
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, name)| format!("{name} {count}"))
-        .collect();
+    let order = [Cause::Knowledge, Cause::Ranking, Cause::Budget, Cause::Unlucky];
+    let count = |cause: Cause| (causes.of(cause) > 0).then(|| format!("{} {}", cause.name(), causes.of(cause)));
+    let some: Vec<String> = order.into_iter().filter_map(count).collect();
     if some.is_empty() { "-".into() } else { some.join(", ") }
 }
 
@@ -197,7 +199,7 @@ fn takes(t: &Takes, taker: &str, misser: &str, report: &Report) -> String {
     if t.not_drafted > 0 {
         text += &format!(", nothing drafted {}", t.not_drafted);
     }
-    let class = |c: &ClassMisses| format!("{} {}", class_name(c.class), c.causes.total());
+    let class = |c: &ClassMisses| format!("{} {}", c.class.name(), c.causes.total());
     let mut classes: Vec<&ClassMisses> = t.misses.classes.iter().collect();
     classes.sort_by_key(|c| std::cmp::Reverse(c.causes.total()));
     if !classes.is_empty() {
@@ -208,12 +210,7 @@ fn takes(t: &Takes, taker: &str, misser: &str, report: &Report) -> String {
 }
 
 fn taken_line(t: &Taken, report: &Report) -> String {
-    let cause = t.cause.map_or("nothing drafted", |cause| match cause {
-        Cause::Unlucky => "unlucky",
-        Cause::Budget => "budget",
-        Cause::Ranking => "ranking",
-        Cause::Knowledge => "knowledge",
-    });
+    let cause = t.cause.map_or("nothing drafted", Cause::name);
     let p = t.p.map_or(String::new(), |p| format!(", p {p:.2}"));
     format!(
         "  {} in a row, {cause}{p}, at {}@{}: ...{}[{}]{}...\n",
@@ -224,18 +221,6 @@ fn taken_line(t: &Taken, report: &Report) -> String {
         safe(&t.token),
         safe(&t.after)
     )
-}
-
-fn class_name(class: TokenClass) -> &'static str {
-    match class {
-        TokenClass::WordStart => "word start",
-        TokenClass::WordPart => "word part",
-        TokenClass::Digit => "digit",
-        TokenClass::Punctuation => "punctuation",
-        TokenClass::Space => "space",
-        TokenClass::Code => "code",
-        TokenClass::Other => "other",
-    }
 }
 
 /// One row a number: of which setting, against which other one (empty for the setting alone), which number, its value and interval.
