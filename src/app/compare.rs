@@ -7,8 +7,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::Frame;
 
 use super::{Effect, Motion, Msg, Notice, Phase, Screen};
-use crate::compare::{Differences, Made, News, Order, Pairing, Side, couples, differences, outcomes, same_text};
 use crate::compare::Outcomes;
+use crate::compare::{Differences, Made, News, Order, Pairing, Side, couples, differences, outcomes, same_text};
 use crate::engine::RunInfo;
 use crate::telemetry::{StepRecord, StepSettings, Summary};
 use crate::theme::Theme;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use crossterm::event::{Event as Input, EventStream};
 use futures_util::StreamExt;
-use ratatui::{Frame, Terminal};
 use ratatui::backend::CrosstermBackend;
+use ratatui::{Frame, Terminal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant as Moment, sleep_until};
 

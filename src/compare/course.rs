@@ -153,8 +153,8 @@ impl Course {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::testing::{chain, miss, record, tree};
     use crate::telemetry::Cause;
+    use crate::telemetry::testing::{chain, miss, record, tree};
 
     fn look(floor: f64) -> Look {
         Look { oracle_lower: 2.0, oracle_upper: 2.0, oracle_floor: floor, passes: 1, drafter_best: Some(0.5), refining: false }
@@ -196,7 +196,10 @@ mod tests {
     fn text_around_a_token_is_cut_by_characters() {
         let texts = ["né", "", "日本", "go", "on"].map(str::to_owned).to_vec();
         let course = Course { texts, ..Course::default() };
-        assert_eq!((course.before(3, 3), course.before(3, 99), course.before(0, 9)), ("é日本".into(), "né日本".into(), String::new()));
+        assert_eq!(
+            (course.before(3, 3), course.before(3, 99), course.before(0, 9)),
+            ("é日本".into(), "né日本".into(), String::new())
+        );
         assert_eq!((course.after(2, 3), course.after(4, 3), course.after(99, 3)), ("goo".into(), String::new(), String::new()));
     }
 }

@@ -239,7 +239,7 @@ mod tests {
     fn what_is_common_to_both_does_not_widen_the_interval() {
         // Texts are easy or hard; the second setting accepts one token more everywhere.
         let many = |more: usize| -> Vec<Course> {
-            (0..40).map(|prompt| course(prompt, &vec![if prompt % 2 == 0 { 1 } else { 7 } + more; 96 / 8])).collect()
+            (0..40).map(|prompt| course(prompt, &[if prompt % 2 == 0 { 1 } else { 7 } + more; 96 / 8])).collect()
         };
         let (a, b) = (many(0), many(1));
         let d = differences(&couples(&a, &b, Pairing::Prompts).0, Pairing::Prompts).unwrap();

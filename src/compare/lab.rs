@@ -37,13 +37,14 @@ impl Lab {
     ///
     /// # Errors
     /// If a model, a head or a drafter can't be had.
-    pub fn load(
-        all: &[EngineOptions],
-        look_every: usize,
-        tell: &mut dyn FnMut(&str, Option<f64>),
-    ) -> anyhow::Result<Lab> {
+    pub fn load(all: &[EngineOptions], look_every: usize, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Lab> {
         let max_tokens = all.iter().map(|options| options.max_tokens).max().unwrap_or(0);
-        Ok(Lab { engines: load_each(all, tell)?, max_tokens, look_every, costed: false })
+        Ok(Lab::of(load_each(all, tell)?, max_tokens, look_every))
+    }
+
+    /// Over engines that are there, for texts of up to `max_tokens`.
+    pub(super) fn of(engines: Vec<Engine>, max_tokens: usize, look_every: usize) -> Lab {
+        Lab { engines, max_tokens, look_every, costed: false }
     }
 
     /// What the first one runs.

@@ -81,12 +81,7 @@ pub fn spawn(
 }
 
 /// Makes steps until it is told to quit, or nobody is there.
-fn drive(
-    mut lab: Lab,
-    prompts: &[Prompt],
-    orders: &Receiver<Order>,
-    sink: &mut dyn FnMut(News) -> bool,
-) -> anyhow::Result<()> {
+fn drive(mut lab: Lab, prompts: &[Prompt], orders: &Receiver<Order>, sink: &mut dyn FnMut(News) -> bool) -> anyhow::Result<()> {
     let (mut paused, mut timed, mut done) = (false, false, false);
     let mut info = lab.info();
     info.prompts = prompts.iter().map(|prompt| prompt.text.clone()).collect();
@@ -167,4 +162,133 @@ fn drive(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::{Pairing, Side, couples, differences, outcomes, takes};
+    use super::*;
+    use crate::engine::testing::{TableDecoder, engine, settings};
+    use crate::telemetry::StepSettings;
+
+    fn prompts(texts: &[&str]) -> Vec<Prompt> {
+        texts.iter().enumerate().map(|(i, text)| Prompt { id: format!("p{i}"), text: (*text).to_owned() }).collect()
+    }
+
+    /// All news of two settings over a table; `answer` sees each, and sends orders or says stop.
+    fn run(
+        pair: &[StepSettings; 2],
+        look_every: usize,
+        texts: &[&str],
+        mut answer: impl FnMut(&News, &Sender<Order>) -> bool,
+    ) -> Vec<News> {
+        let table = TableDecoder::new(5, 17).with_capacity(60);
+        let engines = pair.iter().map(|settings| engine(&table, &[4], settings.clone())).collect();
+        let (orders, told) = mpsc::channel();
+        let mut all = Vec::new();
+        let mut sink = |news: News| {
+            let more = all.len() < 5000 && answer(&news, &orders);
+            all.push(news);
+            more
+        };
+        drive(Lab::of(engines, 24, look_every), &prompts(texts), &told, &mut sink).unwrap();
+        assert!(all.len() < 5000, "it does not end");
+        all
+    }
+
+    #[test]
+    fn lanes_are_kept_in_step_and_write_the_same_text() {
+        for (a, b, temperature) in
+            [("ngram", "early-exit", 1.0), ("oracle", "none", 0.7), ("suffix", "mix", 0.0), ("model", "ngram", 1.3)]
+        {
+            let pair = [settings(a, "best-first", 6, temperature), settings(b, "chain", 4, temperature)];
+            let (mut sides, mut ahead) = ([Side::default(), Side::default()], [0usize; 2]);
+            run(&pair, 3, &["abcabc", "ba", "ccc"], |news, _| {
+                match news {
+                    News::Began(prompt) => {
+                        sides.iter_mut().for_each(|side| side.begin(*prompt));
+                        ahead = [0; 2];
+                    }
+                    News::Step(lane, made) => {
+                        let other = sides[1 - lane].course().unwrap();
+                        assert!(other.ended || ahead[*lane] <= ahead[1 - lane], "the one that is behind makes the step");
+                        assert_eq!(made.look.is_some(), made.record.step % 3 == 0);
+                        sides[*lane].add(made);
+                        ahead[*lane] += made.record.emitted.len();
+                    }
+                    News::Done => return false,
+                    _ => {}
+                }
+                true
+            });
+            let (paired, differing) = couples(&sides[0].courses, &sides[1].courses, Pairing::Positions);
+            assert_eq!((paired.len(), differing), (3, vec![]), "{a} {b}");
+            assert!(paired.iter().all(|(a, b)| a.ended && b.ended && a.tokens == b.tokens && a.texts == b.texts));
+            // The counts agree with the steps.
+            let (d, o) = (differences(&paired, Pairing::Positions).unwrap(), outcomes(&paired));
+            let mean = |side: &Side| side.tally.summary(None).accepted_mean;
+            assert!((d.accepted.difference.value - (mean(&sides[1]) - mean(&sides[0]))).abs() < 1e-9);
+            let accepted = |side: &Side| side.courses.iter().flat_map(|c| &c.steps).map(|step| step.accepted).sum::<usize>();
+            assert_eq!(o.taken.taken + o.taken.refused + o.taken.bonus, accepted(&sides[0]));
+            assert_eq!(o.taken.taken + o.refused.taken + o.bonus.taken, accepted(&sides[1]));
+            assert_eq!(takes(&paired, 3).positions, o.taken.refused + o.taken.bonus);
+        }
+    }
+
+    #[test]
+    fn orders_are_obeyed_between_steps() {
+        let pair = [settings("ngram", "best-first", 4, 1.0), settings("suffix", "best-first", 4, 1.0)];
+        let (mut single, mut began, mut done) = (0, Vec::new(), 0);
+        run(&pair, 0, &["abc", "bca", "cab"], |news, orders| {
+            let send = |order| orders.send(order).unwrap();
+            match news {
+                News::Ready(_) => send(Order::Pause),
+                News::Paused if began.is_empty() => send(Order::Step),
+                News::Began(prompt) => {
+                    began.push(*prompt);
+                    match began.len() {
+                        1 => send(Order::Step),
+                        2 => send(Order::Turn(-2)),
+                        _ => {}
+                    }
+                }
+                // While it waits each step is asked for.
+                News::Step(..) if single < 3 => {
+                    single += 1;
+                    send(if single < 3 { Order::Step } else { Order::Turn(1) });
+                }
+                News::Done => {
+                    done += 1;
+                    assert_eq!(done, 1);
+                    send(Order::Quit);
+                }
+                _ => {}
+            }
+            if began.len() == 3 && single == 3 {
+                single = 4;
+                send(Order::Resume);
+            }
+            true
+        });
+        // From the first on to the second, back by two to the last, and on to the end.
+        assert_eq!((began, done), (vec![0, 1, 2], 1));
+    }
+
+    #[test]
+    fn prompts_that_cannot_be_run_are_told_and_passed_over() {
+        let pair = [settings("ngram", "best-first", 4, 1.0), settings("none", "chain", 1, 0.0)];
+        let long = "a".repeat(60);
+        let news = run(&pair, 0, &["!", "abc", &long, "!"], |news, _| *news != News::Done);
+        let brief = |news: &News| match news {
+            News::Refused(why) => Some(why.split(':').next().unwrap_or_default().to_owned()),
+            News::Began(prompt) => Some(format!("began {prompt}")),
+            News::Done => Some("done".into()),
+            _ => None,
+        };
+        let told: Vec<String> = news.iter().filter_map(brief).collect();
+        assert_eq!(told, ["prompt p0", "began 1", "prompt p2", "prompt p3", "done"]);
+        let none = run(&pair, 0, &["!"], |news, _| *news != News::Done);
+        assert_eq!(none.len(), 3);
+    }
 }

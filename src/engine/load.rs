@@ -70,10 +70,7 @@ pub(crate) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f6
 ///
 /// # Errors
 /// As [`load`].
-pub(crate) fn load_each(
-    all: &[EngineOptions],
-    tell: &mut dyn FnMut(&str, Option<f64>),
-) -> anyhow::Result<Vec<Engine>> {
+pub(crate) fn load_each(all: &[EngineOptions], tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Vec<Engine>> {
     let mut loader = Loader::new()?;
     all.iter().map(|options| loader.engine(options, tell)).collect()
 }

@@ -60,7 +60,8 @@ fn header(state: &Compare, pen: &mut Pen) {
     };
     let (info, width) = (&state.info, pen.width());
     let end = width.saturating_sub(pen.measure(&word) + 3);
-    let model = if info.model.is_empty() { "speclight compare".to_owned() } else { pen.shorten(&info.model, end.saturating_sub(2)) };
+    let model =
+        if info.model.is_empty() { "speclight compare".to_owned() } else { pen.shorten(&info.model, end.saturating_sub(2)) };
     let items = vec![
         ("", model, Role::Header, 0),
         ("", info.quantisation.clone(), Role::Base, 1),
@@ -75,7 +76,11 @@ fn header(state: &Compare, pen: &mut Pen) {
     };
     let paired = if width >= 100 { long } else { short };
     let plain = state.plain.map(|plain| format!("{} tokens/s", number::speed(Some(plain)))).unwrap_or_default();
-    let items = vec![("prompt", prompt, Role::Header, 0), ("", paired.to_owned(), Role::Base, 1), ("plain decoding", plain, Role::Base, 2)];
+    let items = vec![
+        ("prompt", prompt, Role::Header, 0),
+        ("", paired.to_owned(), Role::Base, 1),
+        ("plain decoding", plain, Role::Base, 2),
+    ];
     views::items(pen, 1, width.saturating_sub(1), items);
 }
 

@@ -32,9 +32,8 @@ fn read(path: &std::path::Path) -> Value {
 fn timeless(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            let clock = |key: &str| {
-                key.ends_with("seconds") || key.contains("per_second") || key.starts_with("speed") || key == "time"
-            };
+            let clock =
+                |key: &str| key.ends_with("seconds") || key.contains("per_second") || key.starts_with("speed") || key == "time";
             map.retain(|key, _| !clock(key));
             map.values_mut().for_each(timeless);
         }
@@ -56,8 +55,21 @@ fn the_same_text_is_paired_by_position_and_other_texts_by_prompt() {
     let (home, prompts) = home();
     let file = home.path().join("out.json");
     let args = [
-        "--max-tokens", "20", "--look-every", "4", "--temperature", "0.8", "--budget", "8", "--setting", "drafter=ngram", "--setting",
-        "name=exit,drafter=early-exit", "--setting", "drafter=early-exit,temperature=0", "--json",
+        "--max-tokens",
+        "20",
+        "--look-every",
+        "4",
+        "--temperature",
+        "0.8",
+        "--budget",
+        "8",
+        "--setting",
+        "drafter=ngram",
+        "--setting",
+        "name=exit,drafter=early-exit",
+        "--setting",
+        "drafter=early-exit,temperature=0",
+        "--json",
     ];
     let to_file = [&args[..], &[file.to_str().unwrap(), "--csv", "-"]].concat();
     let (status, csv, said) = compare(&home, &prompts, &to_file);
@@ -66,7 +78,9 @@ fn the_same_text_is_paired_by_position_and_other_texts_by_prompt() {
     let schema = schema();
     assert!(schema.is_valid(&report), "{}: {report}", schema.validate(&report).unwrap_err());
     // One thing away or of another name, and it passes no more.
-    for place in ["", "/settings/0", "/settings/0/summary", "/pairs/0", "/pairs/0/contexts", "/pairs/0/taken_by_b", "/texts/0/of/0"] {
+    for place in
+        ["", "/settings/0", "/settings/0/summary", "/pairs/0", "/pairs/0/contexts", "/pairs/0/taken_by_b", "/texts/0/of/0"]
+    {
         let keys: Vec<String> = report.pointer(place).unwrap().as_object().unwrap().keys().cloned().collect();
         for key in keys {
             let mut spoilt = report.clone();
@@ -139,14 +153,34 @@ fn the_table_says_what_it_paired_and_hard_prompts_can_be_read() {
     let (home, prompts) = home();
     let hard = home.path().join("hard.jsonl");
     let args = [
-        "--max-tokens", "24", "--look-every", "1", "--temperature", "0.8", "--hard-count", "3", "--hard", hard.to_str().unwrap(), "--setting",
-        "drafter=ngram", "--setting", "drafter=suffix,temperature=1", "--setting", "drafter=suffix",
+        "--max-tokens",
+        "24",
+        "--look-every",
+        "1",
+        "--temperature",
+        "0.8",
+        "--hard-count",
+        "3",
+        "--hard",
+        hard.to_str().unwrap(),
+        "--setting",
+        "drafter=ngram",
+        "--setting",
+        "drafter=suffix,temperature=1",
+        "--setting",
+        "drafter=suffix",
     ];
     let (status, out, said) = compare(&home, &prompts, &args);
     assert_eq!((status, said.as_str()), (0, ""));
     for words in [
-        "A: ngram, best-first, B 16, T 0.8, seed 0\n", "C against A: 3 prompts with the same text", "B against A: they sample from other laws",
-        "- knowledge loss", "plain tokens/s", "too early for an interval", "Taken by A, missed by C", "Same contexts: ",
+        "A: ngram, best-first, B 16, T 0.8, seed 0\n",
+        "C against A: 3 prompts with the same text",
+        "B against A: they sample from other laws",
+        "- knowledge loss",
+        "plain tokens/s",
+        "too early for an interval",
+        "Taken by A, missed by C",
+        "Same contexts: ",
     ] {
         assert!(out.contains(words), "{words}:\n{out}");
     }
@@ -156,7 +190,8 @@ fn the_table_says_what_it_paired_and_hard_prompts_can_be_read() {
     assert!(losses.is_sorted_by(|a, b| a >= b) && losses.iter().all(|loss| *loss > 0.0), "{losses:?}");
     assert!(lines.iter().all(|line| line["question_id"].as_str().unwrap().starts_with('p')));
     // They are prompts like any other.
-    let (status, _, said) = compare(&home, hard.to_str().unwrap(), &["--max-tokens", "1", "--setting", "", "--setting", "budget=2"]);
+    let (status, _, said) =
+        compare(&home, hard.to_str().unwrap(), &["--max-tokens", "1", "--setting", "", "--setting", "budget=2"]);
     assert_eq!((status, said.as_str()), (0, ""));
 }
 

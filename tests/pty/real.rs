@@ -149,7 +149,11 @@ fn a_comparison_gives_the_terminal_back_when_it_is_ended() {
     for (how, status) in [("TERM", 128 + 15), ("INT", 128 + 2), ("Ctrl-C", 0)] {
         let (mut t, _folder) = start(&args, &[]);
         t.wait("steps", |s| number(s, "step ").is_some());
-        if how == "Ctrl-C" { t.send("\x03") } else { t.signal(how) }
+        if how == "Ctrl-C" {
+            t.send("\x03")
+        } else {
+            t.signal(how)
+        }
         assert_eq!(t.status(), status, "{how}");
         t.wait("the old screen", |s| !s.contains("SmolLM2"));
         assert!(t.restored(), "{how}: {}", t.left_behind());

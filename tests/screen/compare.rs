@@ -154,7 +154,10 @@ fn two_lanes_at_all_sizes() {
 
 #[test]
 fn early_and_with_texts_that_differ() {
-    assert_snapshot!("compare_early_80x24", screen(&running(&settings("ngram", 8, 1.0), &settings("eagle", 8, 1.0), 1, 12), 80, 24));
+    assert_snapshot!(
+        "compare_early_80x24",
+        screen(&running(&settings("ngram", 8, 1.0), &settings("eagle", 8, 1.0), 1, 12), 80, 24)
+    );
     let other = running(&settings("ngram", 8, 1.0), &settings("ngram", 8, 0.0), 6, 40);
     assert_snapshot!("compare_texts_differ_80x24", screen(&other, 80, 24));
     let mut state = Compare::new(lanes(&settings("ngram", 8, 1.0), &settings("none", 1, 1.0)), 3);
@@ -232,7 +235,8 @@ proptest! {
         state.update(Msg::Engine(News::Step(lane, Box::new(made))));
         state.update(Msg::Engine(News::Began(99)));
         let buffer = drawn(&state, &theme("mono", ascii), width, height);
-        prop_assert!(!text(&buffer).contains('\u{1b}'));
+        let escapes = text(&buffer).contains('\u{1b}');
+        prop_assert!(!escapes);
         prop_assert!(!ascii || text(&buffer).is_ascii());
     }
 }

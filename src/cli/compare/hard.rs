@@ -55,13 +55,7 @@ pub fn lines(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt],
         let question_id = format!("{}@{at}", prompt.id);
         let (prompt_text, begun) =
             if options.options.raw { (prompt.text.clone() + &begun, String::new()) } else { (prompt.text.clone(), begun) };
-        let line = HardLine {
-            prompt: prompt_text,
-            begun,
-            question_id,
-            setting: settings[i].name.clone(),
-            knowledge_loss: loss,
-        };
+        let line = HardLine { prompt: prompt_text, begun, question_id, setting: settings[i].name.clone(), knowledge_loss: loss };
         kept.push((&prompt.id, at, line));
     }
     kept.into_iter().map(|(.., line)| line).collect()

@@ -73,10 +73,13 @@ impl CompareOptions {
         let read = |(number, text): (usize, &String)| Setting::parse(text, number, &self.options).map_err(anyhow::Error::msg);
         let all = self.settings.iter().enumerate().map(read).collect::<anyhow::Result<Vec<Setting>>>()?;
         if all.len() < 2 {
-            bail!("{} to compare: give --setting KEY=VALUE,.. twice or more, as --setting drafter=ngram --setting drafter=suffix", match all.len() {
-                0 => "there is nothing",
-                _ => "one setting is too few",
-            });
+            bail!(
+                "{} to compare: give --setting KEY=VALUE,.. twice or more, as --setting drafter=ngram --setting drafter=suffix",
+                match all.len() {
+                    0 => "there is nothing",
+                    _ => "one setting is too few",
+                }
+            );
         }
         if let Some(twice) = all.iter().enumerate().find(|(i, s)| all[..*i].iter().any(|other| other.name == s.name)) {
             bail!("two settings are called {:?}: give name=... other names", twice.1.name);
@@ -118,7 +121,10 @@ pub fn run(options: CompareOptions) -> anyhow::Result<ExitCode> {
     let report = report::report(&options, &settings, &prompts, &measured);
     for pair in &report.pairs {
         for id in &pair.differing {
-            warn(&format!("prompt {id}: the texts of {} and {} differ; it is left out of what is paired by position", pair.a, pair.b));
+            warn(&format!(
+                "prompt {id}: the texts of {} and {} differ; it is left out of what is paired by position",
+                pair.a, pair.b
+            ));
         }
     }
     if let Some(mut to) = hard {

@@ -113,7 +113,8 @@ impl Setting {
     pub fn words(&self) -> String {
         let (o, s) = (&self.options, self.options.settings());
         let mut words = vec![s.drafter.clone()];
-        let file = |path: &std::path::Path| path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into());
+        let file =
+            |path: &std::path::Path| path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into());
         if self.uses("eagle") {
             words.extend(o.head.as_deref().map(|head| format!("head {}", file(head))));
         }

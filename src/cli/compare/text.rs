@@ -81,9 +81,11 @@ fn settings(report: &Report) -> String {
         ("missed: unlucky", |r| r.means.misses.causes.of(Cause::Unlucky).to_string()),
     ];
     let mut rows = vec![std::iter::once(String::new()).chain(report.settings.iter().map(|r| safe(&r.name))).collect::<Vec<_>>()];
-    rows.extend(lines.iter().map(|(name, cell)| {
-        std::iter::once((*name).to_owned()).chain(report.settings.iter().map(cell)).collect::<Vec<_>>()
-    }));
+    rows.extend(
+        lines
+            .iter()
+            .map(|(name, cell)| std::iter::once((*name).to_owned()).chain(report.settings.iter().map(cell)).collect::<Vec<_>>()),
+    );
     table::lines(&rows)
 }
 
@@ -99,7 +101,10 @@ fn pair_text(pair: &PairRow, report: &Report) -> String {
     let mut text = match pair.paired_by {
         Pairing::Positions => {
             let positions = pair.outcomes.map_or(0, |outcomes| outcomes.positions);
-            format!("\n{b} against {a}: {} prompts with the same text, {positions} positions; steps are paired by position\n", pair.prompts)
+            format!(
+                "\n{b} against {a}: {} prompts with the same text, {positions} positions; steps are paired by position\n",
+                pair.prompts
+            )
         }
         Pairing::Prompts => format!(
             "\n{b} against {a}: they sample from other laws or with other draws, so that their texts differ: steps and positions can't \
@@ -183,7 +188,8 @@ fn change_line(word: &str, c: &Change, report: &Report) -> String {
 }
 
 fn outcomes(o: &Outcomes, a: &str, b: &str) -> String {
-    let row = |name: String, row: &crate::compare::Row| [name, row.taken.to_string(), row.refused.to_string(), row.bonus.to_string()];
+    let row =
+        |name: String, row: &crate::compare::Row| [name, row.taken.to_string(), row.refused.to_string(), row.bonus.to_string()];
     let head = [String::new(), format!("taken by {b}"), format!("refused by {b}"), format!("bonus of {b}")];
     let rows = [
         head,
@@ -191,11 +197,15 @@ fn outcomes(o: &Outcomes, a: &str, b: &str) -> String {
         row(format!("refused by {a}"), &o.refused),
         row(format!("bonus of {a}"), &o.bonus),
     ];
-    format!("\nPositions (taken: drafted and accepted; refused: other tokens were drafted there; bonus: the draft ended before)\n{}", table::lines(&rows))
+    format!(
+        "\nPositions (taken: drafted and accepted; refused: other tokens were drafted there; bonus: the draft ended before)\n{}",
+        table::lines(&rows)
+    )
 }
 
 fn takes(t: &Takes, taker: &str, misser: &str, report: &Report) -> String {
-    let mut text = format!("\nTaken by {taker}, missed by {misser}: {} positions; why missed: {}", t.positions, causes(&t.misses.causes));
+    let mut text =
+        format!("\nTaken by {taker}, missed by {misser}: {} positions; why missed: {}", t.positions, causes(&t.misses.causes));
     if t.not_drafted > 0 {
         text += &format!(", nothing drafted {}", t.not_drafted);
     }
@@ -257,7 +267,10 @@ pub fn csv(report: &Report) -> String {
             ("seconds_verify", Some(m.time.verify)),
             ("seconds_other", Some(m.time.other)),
         ];
-        known.into_iter().filter_map(|(name, value)| Some((name, value?))).for_each(|(name, value)| row(&s.name, "", name, bare(value)));
+        known
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .for_each(|(name, value)| row(&s.name, "", name, bare(value)));
     }
     for p in &report.pairs {
         let mut row = |quantity: &str, e: Estimate| row(&p.b, &p.a, quantity, e);
