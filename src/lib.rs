@@ -10,6 +10,7 @@
 //! | [`engine`] | one step of decoding, and the thread that repeats it | the terminal, tokio |
 //! | [`train`] | distilling a head that drafts | the terminal, tokio |
 //! | [`telemetry`] | the [`telemetry::StepRecord`], its sinks and summaries | the terminal, tokio |
+//! | [`compare`] | settings beside each other on the same text | the terminal, tokio |
 //! | [`registry`] | where models come from | the terminal, tokio |
 //! | [`clean`] | text from outside made safe to show | the terminal, tokio |
 //! | `app`, `theme`, `ui` | state, update and views of the monitor | model types (`ui`) |
@@ -18,6 +19,7 @@
 
 pub mod clean;
 pub mod cli;
+pub mod compare;
 pub mod dist;
 pub mod draft;
 pub mod engine;

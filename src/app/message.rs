@@ -8,7 +8,7 @@ use crate::engine::{Command, Event};
 
 /// What happened. The time of a message is the last [`Msg::Tick`] before it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Msg {
+pub enum Msg<E = Event> {
     /// Time since the start.
     Tick(Duration),
     /// A key was pressed.
@@ -18,16 +18,16 @@ pub enum Msg {
     /// Text was pasted.
     Paste(String),
     /// The engine said something.
-    Engine(Event),
+    Engine(E),
     /// The engine's thread is gone without a last word; why, where it is known.
     EngineGone(Option<String>),
 }
 
 /// What the loop must do.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
+pub enum Effect<C = Command> {
     /// Tell the engine.
-    Engine(Command),
+    Engine(C),
     /// Leave. With an error: in one line, for the person.
     Leave(Option<String>),
 }

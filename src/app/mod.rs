@@ -4,6 +4,7 @@
 //! state without changing it. `run` alone touches the terminal, the engine's channels and the signals.
 
 mod commands;
+mod compare;
 mod editor;
 mod history;
 mod message;
@@ -13,10 +14,11 @@ mod terminal;
 mod update;
 
 pub use commands::{COMMANDS, Chord, Entry, command_for};
+pub use compare::{Compare, KEYS, Lane};
 pub use editor::Editor;
 pub use history::{Averages, History, Step, Text};
 pub use message::{Effect, Msg};
-pub use run::{Ended, Link, Options, channel, check_terminal, run};
+pub use run::{Ended, Link, Options, Screen, channel, check_terminal, run, show};
 pub use state::{Motion, Notice, Overlay, Pane, Phase, State};
 pub use terminal::Guard;
 pub use update::update;

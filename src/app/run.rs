@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use crossterm::event::{Event as Input, EventStream};
 use futures_util::StreamExt;
-use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::{Frame, Terminal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant as Moment, sleep_until};
 
@@ -27,6 +27,47 @@ const SHARE: u32 = 125;
 /// How often time is told, and other threads are looked after, when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
 
+/// What is shown over an engine: pure but for what it holds.
+pub trait Screen {
+    /// What the engine tells.
+    type News;
+    /// What the engine is told.
+    type Order;
+
+    /// Takes a message in; says what must be done.
+    fn update(&mut self, msg: Msg<Self::News>) -> Vec<Effect<Self::Order>>;
+
+    /// Draws it; says how many lines what can be scrolled in it goes beyond the frame.
+    fn render(&self, themes: &[Theme], frame: &mut Frame) -> u16;
+
+    /// Whether time alone changes what is shown now.
+    fn ages(&self) -> bool;
+
+    /// What ends the engine.
+    fn quit() -> Self::Order;
+}
+
+impl Screen for State {
+    type News = Event;
+    type Order = Command;
+
+    fn update(&mut self, msg: Msg) -> Vec<Effect> {
+        update(self, msg)
+    }
+
+    fn render(&self, themes: &[Theme], frame: &mut Frame) -> u16 {
+        ui::render(self, &themes[self.theme.min(themes.len() - 1)], frame)
+    }
+
+    fn ages(&self) -> bool {
+        self.notice.is_some()
+    }
+
+    fn quit() -> Command {
+        Command::Quit
+    }
+}
+
 /// How the monitor looks.
 pub struct Options {
     /// What the key for themes walks through, the first to begin with ([`Theme::all`]).
@@ -35,17 +76,17 @@ pub struct Options {
 
 /// The line from the engine: what its thread calls with every event (false once nobody listens), and where they
 /// arrive.
-pub fn channel() -> (impl FnMut(Event) -> bool + Send + 'static, UnboundedReceiver<Event>) {
+pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, UnboundedReceiver<N>) {
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     (move |event| sender.send(event).is_ok(), events)
 }
 
 /// Both ends of the line to the engine.
-pub struct Link {
+pub struct Link<N = Event, O = Command> {
     /// Where commands go.
-    pub commands: Sender<Command>,
+    pub commands: Sender<O>,
     /// Where events come from. The engine's thread holds the sender, so that the channel closes when it ends.
-    pub events: UnboundedReceiver<Event>,
+    pub events: UnboundedReceiver<N>,
     /// The engine's thread.
     pub thread: JoinHandle<()>,
 }
@@ -76,15 +117,24 @@ pub fn check_terminal() -> Result<()> {
 /// # Errors
 /// If there is no terminal, it can't be written to, or the engine failed or panicked: in one line.
 pub fn run(options: Options, link: Link) -> Result<Ended> {
+    let state = State::new(options.themes.len());
+    show(state, options, link)
+}
+
+/// As [`run`], any screen.
+///
+/// # Errors
+/// As [`run`].
+pub fn show<S: Screen>(screen: S, options: Options, link: Link<S::News, S::Order>) -> Result<Ended> {
     check_terminal()?;
     if options.themes.is_empty() {
         bail!("the monitor needs a theme");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("the event loop can't start")?;
     let Link { commands, events, thread } = link;
-    let result = runtime.block_on(turn(&options.themes, &commands, events));
+    let result = runtime.block_on(turn(screen, &options.themes, &commands, events));
     // The thread may be deep in a pass; it hears of this after its step, or ends with the process.
-    let _ = commands.send(Command::Quit);
+    let _ = commands.send(S::quit());
     drop(commands);
     if thread.is_finished() {
         let _ = thread.join();
@@ -92,7 +142,12 @@ pub fn run(options: Options, link: Link) -> Result<Ended> {
     result
 }
 
-async fn turn(themes: &[Theme], commands: &Sender<Command>, mut events: UnboundedReceiver<Event>) -> Result<Ended> {
+async fn turn<S: Screen>(
+    mut screen: S,
+    themes: &[Theme],
+    commands: &Sender<S::Order>,
+    mut events: UnboundedReceiver<S::News>,
+) -> Result<Ended> {
     let mut signals = signals::Signals::new().context("signals can't be watched")?;
     // Colourless themes carry bold and reverse, which crossterm would wipe under NO_COLOR; what colours there are was
     // decided when the theme was made.
@@ -101,7 +156,6 @@ async fn turn(themes: &[Theme], commands: &Sender<Command>, mut events: Unbounde
     let out = BufWriter::with_capacity(1 << 16, stdout());
     let mut terminal = Terminal::new(CrosstermBackend::new(out)).context("the terminal can't be drawn to")?;
     let mut keys = EventStream::new();
-    let mut state = State::new(themes.len());
     let start = Instant::now();
     let (mut dirty, mut frame_at, mut tick_at) = (true, Moment::now(), Moment::now() + TICK);
     let mut engine_ended = false;
@@ -112,11 +166,10 @@ async fn turn(themes: &[Theme], commands: &Sender<Command>, mut events: Unbounde
             signal = signals.next() => return Ok(Ended::Signal(signal)),
             () = sleep_until(frame_at), if dirty => {
                 let begun = Instant::now();
-                let theme = &themes[state.theme.min(themes.len() - 1)];
                 let mut beyond = 0;
-                let drawn = terminal.draw(|frame| beyond = ui::render(&state, theme, frame));
+                let drawn = terminal.draw(|frame| beyond = screen.render(themes, frame));
                 drawn.context("the terminal can't be drawn to")?;
-                update(&mut state, Msg::Drawn(beyond));
+                screen.update(Msg::Drawn(beyond));
                 terminal.backend_mut().flush().context("the terminal can't be drawn to")?;
                 frame_at = Moment::now() + (begun.elapsed() * SHARE).clamp(SHORTEST, LONGEST);
                 dirty = false;
@@ -139,7 +192,7 @@ async fn turn(themes: &[Theme], commands: &Sender<Command>, mut events: Unbounde
             },
             () = sleep_until(tick_at) => {
                 tick_at = Moment::now() + TICK;
-                changed = state.notice.is_some();
+                changed = screen.ages();
                 Msg::Tick(start.elapsed())
             }
         };
@@ -148,7 +201,7 @@ async fn turn(themes: &[Theme], commands: &Sender<Command>, mut events: Unbounde
         }
         dirty |= changed;
         for msg in [Msg::Tick(start.elapsed()), msg] {
-            for effect in update(&mut state, msg) {
+            for effect in screen.update(msg) {
                 match effect {
                     // An engine that is gone hears nothing; its end is told by the other channel.
                     Effect::Engine(command) => drop(commands.send(command)),

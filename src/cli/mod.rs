@@ -1,6 +1,7 @@
 //! The command line: its definition, and one file a subcommand.
 
 mod bench;
+mod compare;
 mod completions;
 mod doctor;
 mod errors;
@@ -20,6 +21,7 @@ mod table;
 mod train;
 
 pub use bench::{BenchOptions, bandwidth};
+pub use compare::CompareOptions;
 pub use completions::CompletionsOptions;
 pub use errors::{is_broken_pipe, one_line, report_panics, usage_line};
 pub use machine::{cpu_name, features as cpu_features};
@@ -43,6 +45,8 @@ Examples:
   speclight --drafter early-exit --budget 32   another drafter, a larger tree
   speclight run --prompt 'Count to ten.'       the same without the screen
   speclight run --prompts my.jsonl --json out.jsonl
+  speclight compare --setting drafter=ngram --setting drafter=suffix
+                                               two settings on the same text, side by side
   speclight models                             what can be run, and what is here
   speclight models fetch TinyLlama-1.1B-Chat   bring a model before it is needed
   speclight doctor                             what this machine has, and what it lacks
@@ -104,6 +108,19 @@ pub enum Command {
     /// The same seed gives the same numbers, all but the times. With --state each text is kept when it is done, and the same
     /// command goes on after a break. Ctrl-C ends after the present step, with status 130; a second one ends at once.
     Table(TableOptions),
+    /// Compare settings on the same prompts
+    ///
+    /// Runs every prompt under two or more settings. Draws belong to places: settings with the same temperature, top-p, top-k and
+    /// seed write the same text, so that their steps can be paired position by position. Settings that differ in those write other
+    /// texts, and only each prompt as a whole is paired. Shown are the differences with paired intervals, the positions that one
+    /// drafted and the other missed and why, the contexts that one gained and the other lost, the ladder of losses, and the wall
+    /// clock of each beside plain decoding, each prompt under all settings in turn.
+    ///
+    /// On a terminal two settings are shown as two lanes in step: the one that is behind makes the next step. With more than two, with
+    /// --plain, --text, --csv, --json or --hard, and without a terminal, all prompts are run and a table is written. The exit status
+    /// is 1 where a prompt was refused, and where texts differ that must be the same. Ctrl-C ends after the present step, with status
+    /// 130, and nothing is written then; a second one ends at once.
+    Compare(CompareOptions),
     /// Draw the figures of a table that `speclight table --json` wrote
     ///
     /// For each set and temperature the ceilings over the logarithm of the budget with what the drafters accept of them, and
@@ -141,6 +158,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Bench(options)) => bench::run(options),
         Some(Command::Train(options)) => train::run(options),
         Some(Command::Table(options)) => study::table::run(options),
+        Some(Command::Compare(options)) => compare::run(options),
         Some(Command::Plot(options)) => plot::run(options),
         Some(Command::Models(options)) => models::run(options),
         Some(Command::Doctor) => doctor::run(),

@@ -94,7 +94,7 @@ pub struct Options {
     pub prompt: Option<String>,
     /// File of prompts, one JSON object a line: "prompt" (text) or "turns" (list; the first is used), and "question_id"
     /// where wanted; may be given several times
-    #[arg(long, value_name = "FILE.jsonl", help_heading = "Prompts")]
+    #[arg(long, value_name = "FILE.jsonl", num_args = 1.., help_heading = "Prompts")]
     pub prompts: Vec<PathBuf>,
     /// Take the first N prompts [default: all]
     #[arg(long, value_name = "N", value_parser = limit, allow_negative_numbers = true, help_heading = "Prompts")]
@@ -210,6 +210,14 @@ impl Options {
     /// this is found before anything is fetched or loaded.
     pub fn engine(&self, once: bool, warn: &mut dyn FnMut(String)) -> anyhow::Result<EngineOptions> {
         let prompts = self.prompts(warn)?;
+        self.engine_for(prompts, once)
+    }
+
+    /// As [`Options::engine`], for prompts that were read.
+    ///
+    /// # Errors
+    /// As [`Options::engine`], the prompts apart.
+    pub fn engine_for(&self, prompts: Vec<Prompt>, once: bool) -> anyhow::Result<EngineOptions> {
         let registry = Registry::load()?;
         registry.find(self.model.as_deref())?;
         if let Some(draft) = &self.draft_model {
@@ -245,7 +253,7 @@ pub(super) fn whole(value: &str, least: usize, most: usize, what: &str) -> Resul
     }
 }
 
-fn budget(value: &str) -> Result<Budget, String> {
+pub(super) fn budget(value: &str) -> Result<Budget, String> {
     if value == "auto" {
         return Ok(Budget::AUTO);
     }
@@ -254,7 +262,7 @@ fn budget(value: &str) -> Result<Budget, String> {
     Ok(Budget { most, auto: false })
 }
 
-fn mix(value: &str) -> Result<Members, String> {
+pub(super) fn mix(value: &str) -> Result<Members, String> {
     let names: Vec<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
     let known = names.iter().all(|name| MIXABLE.contains(&name.as_str()));
     let twice = names.iter().enumerate().any(|(i, name)| names[..i].contains(name));
@@ -264,7 +272,7 @@ fn mix(value: &str) -> Result<Members, String> {
     Ok(Members(names))
 }
 
-fn timeout(value: &str) -> Result<f64, String> {
+pub(super) fn timeout(value: &str) -> Result<f64, String> {
     match value.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 3600.0 => Ok(seconds),
         _ => Err("the time limit is a number of seconds above 0, up to 3600".into()),
@@ -283,11 +291,11 @@ pub(super) fn threads(value: &str) -> Result<usize, String> {
     whole(value, 1, 1024, "the number of threads")
 }
 
-fn top_k(value: &str) -> Result<usize, String> {
+pub(super) fn top_k(value: &str) -> Result<usize, String> {
     whole(value, 1, usize::MAX, "top-k counts the tokens to keep")
 }
 
-fn look_every(value: &str) -> Result<usize, String> {
+pub(super) fn look_every(value: &str) -> Result<usize, String> {
     whole(value, 0, usize::MAX, "each K-th step is looked at")
 }
 
@@ -306,7 +314,7 @@ pub(super) fn temperature(value: &str) -> Result<f32, String> {
     }
 }
 
-fn top_p(value: &str) -> Result<f32, String> {
+pub(super) fn top_p(value: &str) -> Result<f32, String> {
     match value.parse::<f32>() {
         Ok(p) if p > 0.0 && p <= 1.0 => Ok(p),
         _ => Err("top-p is a probability above 0 and at most 1, as 0.95".into()),

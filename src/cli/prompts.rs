@@ -44,6 +44,7 @@ struct Line {
     prompt: Option<String>,
     turns: Option<Vec<String>>,
     then: Option<String>,
+    begun: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -63,23 +64,28 @@ pub fn read_files(files: &[PathBuf], limit: Option<usize>, warn: &mut dyn FnMut(
     for file in files {
         read_file(file, limit.unwrap_or(usize::MAX), &mut prompts, warn)?;
     }
-    Ok(prompts.into_iter().map(|(prompt, _)| prompt).collect())
+    Ok(prompts.into_iter().map(|read| read.prompt).collect())
 }
 
-/// The prompts of a file, each with the one that follows from its answer.
+/// The prompts of a file, each with the begin of its answer and with the prompt that follows from it, where there are such.
 ///
 /// # Errors
 /// As [`read_files`].
 pub(super) fn read_asks(file: &Path, warn: &mut dyn FnMut(String)) -> Result<Vec<Ask>, PromptError> {
     let mut prompts = Vec::new();
     read_file(file, usize::MAX, &mut prompts, warn)?;
-    Ok(prompts.into_iter().map(|(Prompt { text, .. }, then)| Ask { text, then }).collect())
+    let ask = |read: Read| Ask { text: read.prompt.text, begun: read.begun, then: read.then };
+    Ok(prompts.into_iter().map(ask).collect())
 }
 
-/// A prompt, and the one that follows.
-type Pair = (Prompt, Option<String>);
+/// What a line says.
+struct Read {
+    prompt: Prompt,
+    then: Option<String>,
+    begun: Option<String>,
+}
 
-fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Pair>, warn: &mut dyn FnMut(String)) -> Result<(), PromptError> {
+fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Read>, warn: &mut dyn FnMut(String)) -> Result<(), PromptError> {
     let unreadable = |source| PromptError::Unreadable { file: file.into(), source };
     let mut reader = BufReader::new(File::open(file).map_err(unreadable)?);
     let mut bytes = Vec::new();
@@ -103,7 +109,7 @@ fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Pair>, warn: &mut dyn 
     if prompts.len() == before { Err(PromptError::NoPrompt { file: file.into() }) } else { Ok(()) }
 }
 
-fn read_line(bytes: &[u8], number: usize) -> Result<Pair, String> {
+fn read_line(bytes: &[u8], number: usize) -> Result<Read, String> {
     // serde_json says "at line 1 column c" of the line that it was given: only the column means something here.
     let line: Line = serde_json::from_slice(bytes).map_err(|error| {
         let text = error.to_string();
@@ -123,7 +129,7 @@ fn read_line(bytes: &[u8], number: usize) -> Result<Pair, String> {
         Some(Id::Text(id)) => id,
         None => number.to_string(),
     };
-    Ok((Prompt { id, text }, line.then))
+    Ok(Read { prompt: Prompt { id, text }, then: line.then, begun: line.begun })
 }
 
 #[cfg(test)]

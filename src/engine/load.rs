@@ -1,18 +1,22 @@
 //! From options to an engine that can begin: models, tokenizer, drafters.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 
 use super::costs::Shelf;
 use super::drafters::Makers;
+use super::session::SessionError;
 use super::{EngineOptions, MAX_BUDGET, RunInfo, Session, Vocabulary};
 use crate::draft::Shape;
 use crate::model::Head;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::tokenizer::same_vocabulary;
-use crate::registry::{Registry, cache_folder};
+use crate::registry::{Found, Registry, cache_folder};
+use crate::theory::cost::Cost;
 use crate::theory::speed::Work;
 use crate::tree::TokenId;
 
@@ -36,87 +40,154 @@ pub(crate) struct Engine {
     pub work: Work,
 }
 
+impl Engine {
+    /// What passes cost, measured after the present text ([`Session::measure_cost`]), kept for later runs and known to the session
+    /// from now on. None where there was no room to measure it.
+    ///
+    /// # Errors
+    /// If a forward fails.
+    pub fn measure_cost(&mut self) -> Result<Option<Cost>, SessionError> {
+        let cost = self.session.measure_cost()?;
+        if let Some(cost) = &cost {
+            if let Some(shelf) = &self.shelf {
+                shelf.keep(cost);
+            }
+            self.session.set_cost(cost.clone());
+        }
+        Ok(cost)
+    }
+}
+
 /// Fetches what is not there, loads it and builds the drafters; `tell` hears what is done and the share done.
 ///
 /// # Errors
 /// If a model can't be had or loaded, the draft model does not fit, or the settings of the first step are out of range.
 pub(crate) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Engine> {
-    let registry = Registry::load()?;
-    let found = registry.find(Some(&options.model))?;
-    let mut model = open(&registry, &options.model, options, tell)?;
-    if let Some(template) = found.chat_template() {
-        model.set_chat_template(template);
+    Loader::new()?.engine(options, tell)
+}
+
+/// As [`load`], several engines beside each other that hold what they have in common once.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_each(all: &[EngineOptions], tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Vec<Engine>> {
+    let mut loader = Loader::new()?;
+    all.iter().map(|options| loader.engine(options, tell)).collect()
+}
+
+/// What was loaded so far: a model, or a head, that two engines name is held once.
+struct Loader {
+    registry: Registry,
+    models: HashMap<(String, String, Option<usize>), Arc<Model>>,
+    heads: HashMap<(PathBuf, Option<PathBuf>), Arc<Head>>,
+}
+
+impl Loader {
+    fn new() -> anyhow::Result<Loader> {
+        Ok(Loader { registry: Registry::load()?, models: HashMap::new(), heads: HashMap::new() })
     }
-    let config = model.config().clone();
 
-    let prompts: Vec<usize> = (options.prompts.iter())
-        .filter_map(|prompt| model.prompt_tokens(&prompt.text, options.raw).ok())
-        .map(|tokens| tokens.len())
-        .collect();
-    let longest = prompts.into_iter().max().unwrap_or(0);
-    let needed = longest.saturating_add(options.max_tokens).saturating_add(MAX_BUDGET);
-    let capacity = needed.max(ROOM).min(config.context);
+    fn engine(&mut self, options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Engine> {
+        let found = self.registry.find(Some(&options.model))?;
+        let model = self.model(&options.model, options, tell)?;
+        let config = model.config().clone();
 
-    let second = match &options.draft_model {
-        Some(name) => {
-            let second = open(&registry, name, options, tell)?;
-            same_vocabulary(model.tokenizer(), second.tokenizer())
-                .map_err(|why| anyhow!("{why}"))
-                .with_context(|| format!("--draft-model {name}"))?;
-            Some((name.as_str(), second))
+        let prompts: Vec<usize> = (options.prompts.iter())
+            .filter_map(|prompt| model.prompt_tokens(&prompt.text, options.raw).ok())
+            .map(|tokens| tokens.len())
+            .collect();
+        let longest = prompts.into_iter().max().unwrap_or(0);
+        let needed = longest.saturating_add(options.max_tokens).saturating_add(MAX_BUDGET);
+        let capacity = needed.max(ROOM).min(config.context);
+
+        let second = match &options.draft_model {
+            Some(name) => {
+                let second = self.model(name, options, tell)?;
+                same_vocabulary(model.tokenizer(), second.tokenizer())
+                    .map_err(|why| anyhow!("{why}"))
+                    .with_context(|| format!("--draft-model {name}"))?;
+                Some((name.as_str(), second))
+            }
+            None => None,
+        };
+        let second = second.as_ref().map(|(name, second)| (*name, &**second));
+        let head = self.head(options, &found, &model)?;
+        let drafters = Makers { options, target: &config, second, head: head.as_deref(), capacity }.all()?;
+
+        let tokenizer = model.tokenizer();
+        let vocabulary = Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()).named(tokenizer.control());
+        let vocabulary = Arc::new(vocabulary);
+        let mut target = model.decoder(capacity)?;
+        if let Some(head) = &head {
+            target.keep_hidden(&head.about().after);
         }
-        None => None,
-    };
-    let second = second.as_ref().map(|(name, second)| (*name, second));
-    let head = match (&options.head, found.sha256()) {
-        (Some(path), _) => Some(Head::open(path, &model)?),
-        (None, Some(sha256)) => Head::shipped(sha256, &model)?,
-        (None, None) => None,
-    };
-    let drafters = Makers { options, target: &config, second, head: head.as_ref(), capacity }.all()?;
+        let mut session = Session::new(target, drafters, vocabulary, options.settings.clone())?;
+        let (names, drafter_costs) = session.drafters().map(|(name, cost)| (name.to_owned(), cost)).unzip();
+        let info = RunInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            model: found.name().to_owned(),
+            quantisation: model.quantisation(),
+            sha256: found.sha256().map(str::to_owned),
+            device: model.device_name(),
+            context: session.context(),
+            vocabulary: config.vocab,
+            drafters: names,
+            drafter_costs,
+            shapes: Shape::ALL.map(|shape| shape.with(options.fixed).name()).to_vec(),
+            prompts: Vec::new(),
+        };
+        let identity = info.sha256.clone().unwrap_or_else(|| model.path().display().to_string());
+        let shelf = cache_folder().ok().map(|cache| Shelf::new(&cache, &identity, &info.device));
+        if let Some(cost) = shelf.as_ref().and_then(Shelf::read) {
+            session.set_cost(cost);
+        }
+        let work = Work { bytes: model.weight_bytes() as f64, flops_per_token: 2.0 * config.multiplied_weights() as f64 };
+        let raw = options.raw;
+        let tokens: Tokens = Box::new(move |text| model.prompt_tokens(text, raw).map_err(|e| e.to_string()));
+        Ok(Engine { session, tokens, info, shelf, work })
+    }
 
-    let tokenizer = model.tokenizer();
-    let vocabulary = Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()).named(tokenizer.control());
-    let vocabulary = Arc::new(vocabulary);
-    let mut target = model.decoder(capacity)?;
-    if let Some(head) = &head {
-        target.keep_hidden(&head.about().after);
+    /// A model, fetched where it is not there.
+    fn model(
+        &mut self,
+        name: &str,
+        options: &EngineOptions,
+        tell: &mut dyn FnMut(&str, Option<f64>),
+    ) -> anyhow::Result<Arc<Model>> {
+        let key = (name.to_owned(), options.device.clone(), options.threads);
+        if let Some(model) = self.models.get(&key) {
+            return Ok(Arc::clone(model));
+        }
+        let found = self.registry.find(Some(name))?;
+        let mut model = open(&found, options, tell)?;
+        if let Some(template) = found.chat_template() {
+            model.set_chat_template(template);
+        }
+        let model = Arc::new(model);
+        self.models.insert(key, Arc::clone(&model));
+        Ok(model)
     }
-    let mut session = Session::new(target, drafters, vocabulary, options.settings.clone())?;
-    let (names, drafter_costs) = session.drafters().map(|(name, cost)| (name.to_owned(), cost)).unzip();
-    let info = RunInfo {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        model: found.name().to_owned(),
-        quantisation: model.quantisation(),
-        sha256: found.sha256().map(str::to_owned),
-        device: model.device_name(),
-        context: session.context(),
-        vocabulary: config.vocab,
-        drafters: names,
-        drafter_costs,
-        shapes: Shape::ALL.map(|shape| shape.with(options.fixed).name()).to_vec(),
-        prompts: Vec::new(),
-    };
-    let identity = info.sha256.clone().unwrap_or_else(|| model.path().display().to_string());
-    let shelf = cache_folder().ok().map(|cache| Shelf::new(&cache, &identity, &info.device));
-    if let Some(cost) = shelf.as_ref().and_then(Shelf::read) {
-        session.set_cost(cost);
+
+    /// The head that was asked for, else the one that comes with the program for this model; none where there is none.
+    fn head(&mut self, options: &EngineOptions, found: &Found, model: &Model) -> anyhow::Result<Option<Arc<Head>>> {
+        let key = (model.path().to_owned(), options.head.clone());
+        if let Some(head) = self.heads.get(&key) {
+            return Ok(Some(Arc::clone(head)));
+        }
+        let head = match (&options.head, found.sha256()) {
+            (Some(path), _) => Some(Head::open(path, model)?),
+            (None, Some(sha256)) => Head::shipped(sha256, model)?,
+            (None, None) => None,
+        };
+        let head = head.map(Arc::new);
+        self.heads.extend(head.iter().map(|head| (key.clone(), Arc::clone(head))));
+        Ok(head)
     }
-    let work = Work { bytes: model.weight_bytes() as f64, flops_per_token: 2.0 * config.multiplied_weights() as f64 };
-    let raw = options.raw;
-    let tokens: Tokens = Box::new(move |text| model.prompt_tokens(text, raw).map_err(|e| e.to_string()));
-    Ok(Engine { session, tokens, info, shelf, work })
 }
 
 /// Fetches a model where it is not there, and loads it.
-fn open(
-    registry: &Registry,
-    name: &str,
-    options: &EngineOptions,
-    tell: &mut dyn FnMut(&str, Option<f64>),
-) -> anyhow::Result<Model> {
+fn open(found: &Found, options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Model> {
     let device: DeviceChoice = options.device.parse().map_err(|why: String| anyhow!(why))?;
-    let found = registry.find(Some(name))?;
     // Told by the whole per mille: a download reports far more often than anybody looks.
     let mut last = None;
     let path = found.ensure(&mut |progress| {

@@ -126,7 +126,6 @@ impl Looking {
     ///
     /// # Errors
     /// If a forward fails.
-    #[cfg(test)]
     pub fn refined(mut self) -> Result<Look, SessionError> {
         while self.refine()? {}
         Ok(self.found())

@@ -26,7 +26,7 @@ mod thread;
 mod thread_tests;
 mod vocabulary;
 
-pub(crate) use load::{Engine, load};
+pub(crate) use load::{Engine, load, load_each};
 pub use options::{EngineOptions, Prompt};
 pub use protocol::*;
 pub use session::{Session, SessionError};

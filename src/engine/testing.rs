@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Session, Vocabulary};
+use super::{Engine, Session, Vocabulary};
 use crate::draft::{Drafter, EarlyExit, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Suffix};
 use crate::model::{Config, Decoder, ForwardError, Logits, Node, Parent, Pass};
 use crate::telemetry::{StepRecord, StepSettings};
@@ -182,6 +182,16 @@ pub fn session(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) -
     let bytes = (0..vocab).map(|t| vec![b'a' + t as u8].into()).collect();
     let vocabulary = Arc::new(Vocabulary::new(bytes, stop.to_vec()));
     Session::new(Box::new(table.clone()), drafters, vocabulary, settings).unwrap()
+}
+
+/// An engine over [`session`]: a token for every letter, from a; "!" can't be read.
+pub fn engine(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) -> Engine {
+    let tokens = |text: &str| match text {
+        "!" => Err("no template for it".to_owned()),
+        text => Ok(text.bytes().map(|b| u32::from(b - b'a')).collect()),
+    };
+    let session = session(table, stop, settings);
+    Engine { session, tokens: Box::new(tokens), info: Default::default(), shelf: None, work: Default::default() }
 }
 
 /// A text to its end: what came out, and the records.

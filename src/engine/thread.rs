@@ -330,11 +330,7 @@ impl Driver<'_> {
     }
 
     fn measure_cost(&mut self) -> Result<(), End> {
-        if let Some(cost) = self.engine.session.measure_cost().map_err(End::failed)? {
-            if let Some(shelf) = &self.engine.shelf {
-                shelf.keep(&cost);
-            }
-            self.engine.session.set_cost(cost.clone());
+        if let Some(cost) = self.engine.measure_cost().map_err(End::failed)? {
             self.tell(Event::Cost(cost))?;
         }
         Ok(())

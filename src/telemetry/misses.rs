@@ -16,6 +16,16 @@ impl Cause {
     /// All causes.
     pub const ALL: [Cause; 4] = [Cause::Unlucky, Cause::Budget, Cause::Ranking, Cause::Knowledge];
 
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Unlucky => "unlucky",
+            Cause::Budget => "budget",
+            Cause::Ranking => "ranking",
+            Cause::Knowledge => "knowledge",
+        }
+    }
+
     /// Why a token was not in the drafter's tree, luck apart: `rank` is its rank under the target, `draft_rank` that among the
     /// drafter's proposals where it was proposed, `asked` whether the drafter was asked what comes there.
     pub fn without_luck(rank: usize, draft_rank: Option<usize>, asked: bool) -> Cause {
@@ -195,6 +205,19 @@ impl TokenClass {
         TokenClass::Code,
         TokenClass::Other,
     ];
+
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            TokenClass::WordStart => "word start",
+            TokenClass::WordPart => "word part",
+            TokenClass::Digit => "digit",
+            TokenClass::Punctuation => "punctuation",
+            TokenClass::Space => "space",
+            TokenClass::Code => "code",
+            TokenClass::Other => "other",
+        }
+    }
 
     /// The class of a token by its text of its own: by what comes first behind white space, except that signs of code anywhere
     /// make it code. A control token as `<|im_end|>` and a part of a character are other.

@@ -88,6 +88,19 @@ pub struct MissSummary {
     pub worst: Vec<MissedToken>,
 }
 
+impl MissSummary {
+    /// The counts, with the `worst` tokens missed most.
+    pub fn of(misses: &Misses, worst: usize) -> MissSummary {
+        let class = |&class: &TokenClass| ClassMisses { class, causes: misses.class(class) };
+        MissSummary {
+            causes: misses.causes(),
+            depths: misses.depths().to_vec(),
+            classes: TokenClass::ALL.iter().map(class).filter(|c| c.causes.total() > 0).collect(),
+            worst: misses.worst(worst).into_iter().cloned().collect(),
+        }
+    }
+}
+
 /// Refusals of tokens of one class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassMisses {
@@ -267,7 +280,6 @@ impl Tally {
             expected: self.curve.expected(budget).unwrap_or(0.0),
             fluid: at_length.get(budget - 1).copied(),
         };
-        let class = |&class: &TokenClass| ClassMisses { class, causes: self.misses.class(class) };
         let tokens_per_second = (seconds > 0.0).then(|| self.sums.tokens as f64 / seconds);
         Summary {
             accepted_mean: self.sums.accepted_mean / steps,
@@ -281,12 +293,7 @@ impl Tally {
             text_sha256: Some(hash),
             losses: ladder.losses().unwrap_or_default(),
             oracle: ladder.oracle_mean().map(|(lower, upper)| OracleMean { looks: ladder.looks(), lower, upper }),
-            misses: MissSummary {
-                causes: self.misses.causes(),
-                depths: self.misses.depths().to_vec(),
-                classes: TokenClass::ALL.iter().map(class).filter(|c| c.causes.total() > 0).collect(),
-                worst: self.misses.worst(WORST).into_iter().cloned().collect(),
-            },
+            misses: MissSummary::of(&self.misses, WORST),
             curve: (1..=self.curve.budget()).map(point).collect(),
             calibration: self.told.summary(),
             kinds: self.at_length.as_ref().map_or_else(Vec::new, |fluid| fluid.kinds.clone()),

@@ -35,6 +35,35 @@ pub struct Interval {
     pub high: f64,
 }
 
+/// An estimate with its 95% interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Estimate {
+    /// The value over all that was seen.
+    pub value: f64,
+    /// By a block bootstrap. None where there is too little for one.
+    pub interval: Option<Interval>,
+}
+
+impl Estimate {
+    /// Of what lies between 0 and `most`, with half the width of its interval.
+    pub fn within(value: f64, half: Option<f64>, most: f64) -> Estimate {
+        let around = |half: f64| Interval { low: (value - half).max(0.0), high: (value + half).min(most.max(value)) };
+        Estimate { value, interval: half.filter(|half| half.is_finite()).map(around) }
+    }
+
+    /// Of what can have either sign.
+    pub fn signed(value: f64, half: Option<f64>) -> Estimate {
+        let around = |half: f64| Interval { low: value - half, high: value + half };
+        Estimate { value, interval: half.filter(|half| half.is_finite()).map(around) }
+    }
+
+    /// The same, one more.
+    pub fn plus_one(self) -> Estimate {
+        let interval = self.interval.map(|i| Interval { low: i.low + 1.0, high: i.high + 1.0 });
+        Estimate { value: self.value + 1.0, interval }
+    }
+}
+
 /// Intervals from the same replicates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Resampled {

@@ -23,6 +23,8 @@ const CHUNK: usize = 64;
 pub struct Ask {
     /// The prompt.
     pub text: String,
+    /// How the answer begins; it is gone on with from there. None where it is begun anew.
+    pub begun: Option<String>,
     /// Asked next, with the answer in place of `{}`.
     pub then: Option<String>,
 }
@@ -125,7 +127,10 @@ impl Writer<'_> {
             while branches.len() < TOGETHER
                 && let Some((number, ask)) = waiting.pop()
             {
-                let tokens = model.prompt_tokens(&ask.text, false)?;
+                let mut tokens = model.prompt_tokens(&ask.text, false)?;
+                if let Some(begun) = &ask.begun {
+                    tokens.extend(model.tokenizer().encode(begun, false)?);
+                }
                 let owed: usize = branches.iter().map(|b| b.prompt_tokens + writing.max_tokens - b.tokens.len()).sum();
                 let needed = tokens.len() + writing.max_tokens;
                 if decoder.nodes() + owed + needed > decoder.capacity() {
@@ -165,7 +170,7 @@ impl Writer<'_> {
                     let answer = &branch.tokens[branch.prompt_tokens..];
                     let of = |token: &TokenId| bytes.get(*token as usize).map_or(&[][..], |bytes| bytes);
                     let said: Vec<u8> = answer.iter().filter(|t| !stop.contains(t)).flat_map(of).copied().collect();
-                    Ask { text: then.replace("{}", String::from_utf8_lossy(&said).trim()), then: None }
+                    Ask { text: then.replace("{}", String::from_utf8_lossy(&said).trim()), begun: None, then: None }
                 });
                 let number = branch.prompt + self.asks;
                 if let Some(ask) = follow.filter(|_| !self.answered.get(number as usize).copied().unwrap_or(true)) {

@@ -1,5 +1,7 @@
 //! Drawing the state: `render` changes nothing and is a function of the state and the theme alone.
 
+mod compare;
+mod flow;
 mod layout;
 mod number;
 mod pen;
@@ -7,6 +9,7 @@ mod plot;
 mod ruler;
 mod views;
 
+pub use compare::draw_compare;
 pub use layout::{Form, Frame as Places, LEAST, places};
 pub use ruler::{Mark, Placed, Side, place};
 

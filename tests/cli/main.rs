@@ -112,6 +112,7 @@ fn completions_and_the_manual_come_from_the_definition() {
     assert!(status == 0 && out.contains(".TH speclight 1") && out.contains(".SH \"SPECLIGHT MODELS FETCH\""));
 }
 
+mod compare;
 #[path = "../common/model.rs"]
 mod model;
 mod table;

@@ -8,7 +8,7 @@ fn start(args: &[&str], env: &[(&str, &str)]) -> (Terminal, tempfile::TempDir) {
     let (cache, config) = (folder.path().join("cache"), folder.path().join("config"));
     let path = model::path();
     let mut all = vec!["--model", path.to_str().unwrap(), "--device", "cpu"];
-    let at = usize::from(args.first() == Some(&"run"));
+    let at = usize::from(args.first().is_some_and(|first| ["run", "compare"].contains(first)));
     all.splice(0..0, args[..at].iter().copied());
     all.extend(&args[at..]);
     let mut vars = vec![
@@ -116,4 +116,51 @@ fn run_marks_the_text_on_a_terminal_and_sums_up() {
     assert_eq!(t.status(), 0);
     t.wait("the table", |s| s.contains("tokens    24 in") && !s.contains("colours"));
     assert!(!t.looks().0, "no cell has a colour");
+}
+
+#[test]
+fn two_settings_side_by_side_from_start_to_quit() {
+    let two = ["compare", "--prompt", "Say again: one two three one two three one two", "--setting", "drafter=ngram"];
+    let more = ["--setting", "name=other,drafter=early-exit,budget=4", "--temperature", "0.5", "--look-every", "0"];
+    let (mut t, _folder) = start(&[&two[..], &more].concat(), &[]);
+    t.wait("both lanes", |s| s.contains("ngram, best-first, B 16") && s.contains("early-exit") && s.contains("other - A"));
+    assert!(t.alternate() && t.bracketed_paste() && t.cursor_hidden(), "the terminal is taken over");
+    t.wait("steps", |s| number(s, "step ").is_some_and(|step| step > 2) && s.contains("same text"));
+    t.send(" ");
+    t.wait("the pause", |s| s.contains("paused") && s.contains("go on"));
+    let both = |s: &str| s.match_indices("step ").filter_map(|(at, _)| number(&s[at..], "step ")).take(2).sum::<usize>();
+    let before = both(&t.screen());
+    t.send(".");
+    t.wait("one step of one lane", |s| both(s) == before + 1);
+    for (width, height) in [(120, 40), (40, 12), (20, 5), (80, 24)] {
+        t.resize(width, height);
+        let words = if width < 40 { "too small" } else { "tokens/step" };
+        t.wait("the other size", |s| s.contains(words));
+    }
+    t.send("q");
+    assert_eq!(t.status(), 0);
+    t.wait("the old screen", |s| !s.contains("SmolLM2"));
+    assert!(t.restored(), "{}", t.left_behind());
+}
+
+#[test]
+fn a_comparison_gives_the_terminal_back_when_it_is_ended() {
+    let args = ["compare", "--prompt", "Hi", "--setting", "drafter=ngram", "--setting", "drafter=suffix"];
+    for (how, status) in [("TERM", 128 + 15), ("INT", 128 + 2), ("Ctrl-C", 0)] {
+        let (mut t, _folder) = start(&args, &[]);
+        t.wait("steps", |s| number(s, "step ").is_some());
+        if how == "Ctrl-C" {
+            t.send("\x03")
+        } else {
+            t.signal(how)
+        }
+        assert_eq!(t.status(), status, "{how}");
+        t.wait("the old screen", |s| !s.contains("SmolLM2"));
+        assert!(t.restored(), "{how}: {}", t.left_behind());
+    }
+    // What fails while it loads is said after the screen.
+    let (mut t, _folder) = start(&[&args[..], &["--exit-layers", "99"]].concat(), &[]);
+    assert_eq!(t.status(), 1);
+    t.wait("the line", |s| s.contains("speclight: early-exit after 99 layers"));
+    assert!(t.restored(), "{}", t.left_behind());
 }

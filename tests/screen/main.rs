@@ -4,6 +4,7 @@
 #[path = "../common/script.rs"]
 mod script;
 
+mod compare;
 mod history;
 mod properties;
 mod snapshots;

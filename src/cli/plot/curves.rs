@@ -1,7 +1,8 @@
 //! What a figure shows: curves over log2 B with their looks, and the frame around them (pure).
 
 use crate::clean::{self, Signs};
-use crate::cli::study::{Estimate, SetRows};
+use crate::cli::study::SetRows;
+use crate::theory::intervals::Estimate;
 
 /// Colours that people with any kind of colour vision tell apart (Okabe & Ito, "Color Universal Design", 2008).
 pub const BLUE: Colour = (0x00, 0x72, 0xb2);

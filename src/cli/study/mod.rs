@@ -1,7 +1,7 @@
 //! Measurements over sets of prompts: what `speclight table` and its kin share.
 
-mod outputs;
-mod pace;
+pub mod outputs;
+pub mod pace;
 mod piece;
 mod published;
 mod rows;
@@ -9,7 +9,7 @@ mod rows;
 mod rows_tests;
 mod state;
 pub mod table;
-mod text;
+pub mod text;
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 pub use outputs::OutputOptions;
-pub use rows::{CeilingRow, Estimate, SetRows, Table};
+pub use rows::{CeilingRow, SetRows, Table};
 #[cfg(test)]
 pub use rows_tests::rows as rows_for_tests;
 

@@ -7,36 +7,15 @@ use serde::{Deserialize, Serialize};
 use super::piece::Piece;
 use super::state::Settings;
 use crate::engine::MAX_BUDGET;
-use crate::telemetry::{Ceilings, Interval, StageTimes};
+use crate::telemetry::{Ceilings, StageTimes};
 use crate::theory::bootstrap::half_widths;
 use crate::theory::cost::Cost;
+use crate::theory::intervals::Estimate;
 use crate::theory::pool::Pool;
 use crate::theory::speed::{self, Best, Hardware, Work};
 
 /// Stretches of a block of the bootstrap, at least.
 const LENGTH: usize = 3;
-
-/// An estimate with its 95% interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Estimate {
-    /// The value over all texts.
-    pub value: f64,
-    /// By a block bootstrap over stretches of text. None where there are too few of them.
-    pub interval: Option<Interval>,
-}
-
-impl Estimate {
-    /// Within 0 and `most`.
-    fn new(value: f64, half: Option<f64>, most: f64) -> Estimate {
-        let around = |half: f64| Interval { low: (value - half).max(0.0), high: (value + half).min(most.max(value)) };
-        Estimate { value, interval: half.filter(|half| half.is_finite()).map(around) }
-    }
-
-    fn plus_one(self) -> Estimate {
-        let interval = self.interval.map(|i| Interval { low: i.low + 1.0, high: i.high + 1.0 });
-        Estimate { value: self.value + 1.0, interval }
-    }
-}
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -233,13 +212,13 @@ pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) 
         let c = Ceilings::at(mu, mu2, budget, Some(fluid(budget)));
         let relative = half(2 + i).map(|half| half * fluid(budget));
         let Ceilings { batch, published, renewal, renewal_tuned, .. } = c;
-        CeilingRow { budget, batch, published, renewal, renewal_tuned, fluid: Estimate::new(fluid(budget), relative, batch) }
+        CeilingRow { budget, batch, published, renewal, renewal_tuned, fluid: Estimate::within(fluid(budget), relative, batch) }
     });
     let drafters = columns.iter().enumerate().map(|(i, column)| {
         let at = 2 + given.budgets.len() + 3 * i;
         let (expected, accepted) = column.means(|_| 1);
         let (bound, most) = (fluid(column.budget), column.budget as f64 - 1.0);
-        let accepted = Estimate::new(accepted, half(at + 1), most);
+        let accepted = Estimate::within(accepted, half(at + 1), most);
         let ran = |p: &&&Piece| p.key.drafter == Some(column.drafter) && p.refused.is_none();
         let differs = |p: &&Piece| plain.iter().any(|q| q.key.prompt == p.key.prompt && q.sha256 != p.sha256);
         DrafterRow {
@@ -247,10 +226,10 @@ pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) 
             budget: column.budget,
             from: column.from,
             steps: column.units.iter().map(|unit| unit.steps as usize).sum(),
-            expected: Estimate::new(expected, half(at), most),
+            expected: Estimate::within(expected, half(at), most),
             accepted,
             tokens_per_step: accepted.plus_one(),
-            share: (bound > 0.0).then(|| Estimate::new(expected / bound, half(at + 2).map(|half| half / bound), f64::MAX)),
+            share: (bound > 0.0).then(|| Estimate::within(expected / bound, half(at + 2).map(|half| half / bound), f64::MAX)),
             timed: timed(&plain, pieces, column.drafter, column.budget),
             differing_texts: pieces.iter().filter(ran).filter(|p| p.key.budget == column.budget).copied().filter(differs).count(),
         }
@@ -262,8 +241,8 @@ pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) 
         texts: plain.len(),
         refused,
         positions: pool.positions(),
-        mu: Estimate::new(mu, half(0), f64::MAX),
-        mu2: Estimate::new(mu2, half(1), f64::MAX),
+        mu: Estimate::within(mu, half(0), f64::MAX),
+        mu2: Estimate::within(mu2, half(1), f64::MAX),
         plain_tokens_per_second: (seconds > 0.0).then(|| tokens / seconds),
         ceilings: ceilings.collect(),
         drafters: drafters.collect(),

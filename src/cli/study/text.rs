@@ -1,8 +1,9 @@
 //! The table as text for people, and as comma-separated values.
 
 use super::outputs::{csv_row, number};
-use super::rows::{DrafterRow, Estimate, SetRows, Source, Table};
+use super::rows::{DrafterRow, SetRows, Source, Table};
 use crate::cli::table;
+use crate::theory::intervals::Estimate;
 
 /// Text for people.
 pub fn text(table: &Table) -> String {
@@ -99,7 +100,8 @@ fn notes(table: &Table) -> String {
     text
 }
 
-fn written(e: &Estimate, digits: usize) -> String {
+/// An estimate with its interval, where there is one.
+pub fn written(e: &Estimate, digits: usize) -> String {
     match e.interval {
         Some(i) => format!("{:.digits$} [{:.digits$}, {:.digits$}]", e.value, i.low, i.high),
         None => format!("{:.digits$}", e.value),

@@ -36,7 +36,7 @@ pub struct TrainOptions {
     #[arg(long, value_name = "N", value_parser = super::options::threads)]
     pub threads: Option<usize>,
     /// File of prompts whose answers, by the model itself, are trained on: one JSON object a line, as for `run`; with "then" a second
-    /// prompt follows, in which {} stands for the answer. May be given several times
+    /// prompt follows, in which {} stands for the answer, and with "begun" the answer goes on from there. May be given several times
     #[arg(long, value_name = "FILE.jsonl", required = true)]
     pub prompts: Vec<PathBuf>,
     /// Folder for the answers with their hidden states (about 4 KB a token for the default model) and for checkpoints; a run that

@@ -41,7 +41,7 @@ impl Run<'_> {
         for (name, rows, cols) in sizes.tensors() {
             let values = if name == "output.weight" {
                 let row = |token: &TokenId| match about.tokens.binary_search(token) {
-                    Ok(row) => head.read_values(name, row..row + 1),
+                    Ok(row) => head.read_values(head.head(), row..row + 1),
                     Err(_) => target.read_values(target.head(), *token as usize..*token as usize + 1),
                 };
                 self.tokens.iter().map(row).collect::<Result<Vec<_>, _>>()?.concat()

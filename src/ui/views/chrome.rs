@@ -26,10 +26,10 @@ pub fn divider(pen: &mut Pen) {
 }
 
 /// One thing in a line: label, value, role of the value, and how important it is (0 is shown first).
-type Item = (&'static str, String, Role, u8);
+pub type Item = (&'static str, String, Role, u8);
 
 /// Writes the items that fit, in their order, leaving out the least important.
-fn items(pen: &mut Pen, y: usize, end: usize, items: Vec<Item>) {
+pub fn items(pen: &mut Pen, y: usize, end: usize, items: Vec<Item>) {
     let width = |item: &Item, pen: &Pen| item.0.len() + usize::from(!item.0.is_empty()) + pen.measure(&item.1) + 3;
     let mut order: Vec<usize> = (0..items.len()).filter(|&i| !items[i].1.is_empty()).collect();
     order.sort_by_key(|&i| items[i].3);

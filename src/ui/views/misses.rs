@@ -6,30 +6,16 @@ use crate::telemetry::{Cause, Misses, TokenClass};
 use crate::theme::Role;
 use crate::ui::number::{percent, probability};
 
-/// The causes in the order of the table, with their names: what the drafter lacks first, what nobody could have known last.
-const CAUSES: [(Cause, &str, Role); 4] = [
-    (Cause::Knowledge, "knowledge", Role::LossKnowledge),
-    (Cause::Ranking, "ranking", Role::LossKnowledge),
-    (Cause::Budget, "budget", Role::LossShape),
-    (Cause::Unlucky, "unlucky", Role::LossContext),
-];
+/// The causes in the order of the table: what the drafter lacks first, what nobody could have known last.
+const CAUSES: [Cause; 4] = [Cause::Knowledge, Cause::Ranking, Cause::Budget, Cause::Unlucky];
 
-/// What a class of tokens is called.
-fn class(class: TokenClass) -> &'static str {
-    match class {
-        TokenClass::WordStart => "word start",
-        TokenClass::WordPart => "word part",
-        TokenClass::Digit => "digit",
-        TokenClass::Punctuation => "punctuation",
-        TokenClass::Space => "space",
-        TokenClass::Code => "code",
-        TokenClass::Other => "other",
+/// The colour of a cause.
+pub fn cause_role(cause: Cause) -> Role {
+    match cause {
+        Cause::Knowledge | Cause::Ranking => Role::LossKnowledge,
+        Cause::Budget => Role::LossShape,
+        Cause::Unlucky => Role::LossContext,
     }
-}
-
-/// The name of a cause and its colour.
-fn named(cause: Cause) -> (&'static str, Role) {
-    CAUSES.iter().find(|c| c.0 == cause).map_or(("", Role::Base), |c| (c.1, c.2))
 }
 
 /// What the title says.
@@ -81,14 +67,14 @@ fn autopsy(state: &State, step: &Step, pen: &mut Pen) -> usize {
         return 1;
     };
     let cause = step.look.map_or(miss.cause, |look| miss.cause_given(&look));
-    let (name, cause_role) = named(cause);
+    let name = cause.name();
     let sure = if step.look.is_some() { "" } else { "?" };
     let token = super::tree::token(&miss.text, pen, width.saturating_sub(x + 28).max(6));
     x = pen.text(x, 0, " drew ", Role::Label);
     x = pen.text(x, 0, &token, Role::NodeBonus);
     x = pen.text(x, 0, &format!(" at depth {} ", miss.depth), Role::Label);
     if x + name.len() + 1 < width {
-        pen.text(x, 0, &format!("{name}{sure}"), cause_role);
+        pen.text(x, 0, &format!("{name}{sure}"), cause_role(cause));
     }
     let rank = |r: usize| if r > 999 { ">999".to_owned() } else { r.to_string() };
     let drafter = match (miss.q, miss.draft_rank) {
@@ -121,9 +107,9 @@ fn by_cause(misses: &Misses, mut y: usize, pen: &mut Pen) -> usize {
         let more = if cut && d + 1 == shown { "+" } else { "" };
         pen.right(start + (d + 1) * cell, y, &format!("d{}{more}", d + 1), Role::Label);
     }
-    for (cause, name, role) in CAUSES {
+    for cause in CAUSES {
         y += 1;
-        pen.text(1, y, name, role);
+        pen.text(1, y, cause.name(), cause_role(cause));
         let count = causes.of(cause);
         pen.right(15, y, &count.to_string(), Role::Base);
         pen.right(21, y, &percent(count as f64 / total as f64), Role::Value);
@@ -142,7 +128,7 @@ fn by_cause(misses: &Misses, mut y: usize, pen: &mut Pen) -> usize {
 /// Shares by class of the token, the most frequent first.
 fn by_class(misses: &Misses, y: usize, pen: &mut Pen) -> usize {
     let total = misses.causes().total() as f64;
-    let mut classes: Vec<(usize, &str)> = TokenClass::ALL.iter().map(|&c| (misses.class(c).total(), class(c))).collect();
+    let mut classes: Vec<(usize, &str)> = TokenClass::ALL.iter().map(|&c| (misses.class(c).total(), c.name())).collect();
     classes.sort_by_key(|c| std::cmp::Reverse(c.0));
     let mut x = 1;
     for (count, name) in classes.into_iter().filter(|c| c.0 > 0) {
@@ -172,9 +158,9 @@ fn worst(misses: &Misses, y: usize, pen: &mut Pen) {
         let times = pen.glyphs().times;
         pen.text(x + 3, y, times, Role::Label);
         pen.text(x + 5, y, &text, Role::TokenBonus);
-        let main = CAUSES.iter().max_by_key(|c| token.causes.of(c.0));
-        if let Some((_, name, role)) = main.filter(|_| x + 19 + 9 <= width) {
-            pen.text(x + 19, y, name, *role);
+        let main = CAUSES.iter().max_by_key(|&&cause| token.causes.of(cause));
+        if let Some(&cause) = main.filter(|_| x + 19 + 9 <= width) {
+            pen.text(x + 19, y, cause.name(), cause_role(cause));
         }
     }
 }

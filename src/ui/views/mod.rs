@@ -17,18 +17,18 @@ mod tree;
 
 pub use accepted::accepted;
 pub use calibration::calibration;
-pub use chrome::{divider, editor, figures, footer, header, loading, too_small};
+pub use chrome::{divider, editor, figures, footer, header, items, loading, too_small};
 pub use curve::curve;
 pub use entropy::entropy;
 pub use gauge::gauge;
 pub use help::{help, legend};
 pub use ladder::ladder;
 pub use marks::marks;
-pub use misses::misses;
+pub use misses::{cause_role, misses};
 pub use speed::speed;
 pub use steps::steps;
 pub use text::text;
-pub use tree::tree;
+pub use tree::{token, tree};
 
 use super::pen::Pen;
 use crate::app::{Pane, State};
@@ -52,7 +52,7 @@ pub fn summary(state: &State, pane: Pane, glyphs: &Glyphs) -> (Vec<String>, Role
 }
 
 /// A line of grey text for a pane that has nothing to show yet.
-fn empty(pen: &mut Pen, words: &str) {
+pub fn empty(pen: &mut Pen, words: &str) {
     let words = pen.shorten(words, pen.width().saturating_sub(2));
     pen.text(1, 0, &words, Role::Label);
 }

@@ -1,70 +1,10 @@
 //! The text, each token in the colour of where it came from.
 
-use ratatui::style::Style;
-
 use super::{Pen, empty};
 use crate::app::{State, Step};
-use crate::clean::{self, Kind};
 use crate::telemetry::Ending;
-use crate::theme::{Glyphs, Role};
-
-/// Text in cells, ready to be broken into lines.
-#[derive(Default)]
-struct Flow {
-    arena: String,
-    cells: Vec<Cell>,
-}
-
-struct Cell {
-    start: u32,
-    len: u8,
-    width: u8,
-    kind: Kind,
-    style: Style,
-}
-
-impl Flow {
-    fn push(&mut self, text: &str, glyphs: &Glyphs, style: Style, sign: Style) {
-        clean::each(text, &glyphs.signs(), |symbol, width, kind| {
-            let style = if kind == Kind::Sign { style.patch(sign) } else { style };
-            self.cells.push(Cell { start: self.arena.len() as u32, len: symbol.len() as u8, width: width as u8, kind, style });
-            self.arena.push_str(symbol);
-        });
-    }
-
-    fn symbol(&self, cell: &Cell) -> &str {
-        &self.arena[cell.start as usize..cell.start as usize + usize::from(cell.len)]
-    }
-
-    /// Lines as ranges of cells: broken at line breaks, else after the last space that fits, else anywhere.
-    fn lines(&self, width: usize) -> Vec<(usize, usize)> {
-        let (mut lines, mut start, mut used, mut space) = (Vec::new(), 0, 0, None);
-        let mut i = 0;
-        while i < self.cells.len() {
-            let cell = &self.cells[i];
-            let wide = usize::from(cell.width);
-            // A space or the sign of a line break may hang over the edge unseen.
-            if used + wide > width && !matches!(cell.kind, Kind::Space | Kind::Newline) && i > start {
-                let end = space.unwrap_or(i);
-                lines.push((start, end));
-                (start, used, space, i) = (end, 0, None, end);
-                continue;
-            }
-            used += wide;
-            i += 1;
-            match cell.kind {
-                Kind::Newline => {
-                    lines.push((start, i));
-                    (start, used, space) = (i, 0, None);
-                }
-                Kind::Space => space = Some(i),
-                _ => {}
-            }
-        }
-        lines.push((start, i));
-        lines
-    }
-}
+use crate::theme::Role;
+use crate::ui::flow::Flow;
 
 /// The role of the i-th token that a step put out.
 fn origin(step: &Step, i: usize) -> Role {
@@ -117,7 +57,7 @@ pub fn text(state: &State, pen: &mut Pen) -> usize {
     for step in state.history.of_text(number) {
         let selected = state.selected == Some(step.number);
         if selected {
-            selected_from = Some(flow.cells.len());
+            selected_from = Some(flow.len());
         }
         for (i, text) in step.record.emitted_text.iter().enumerate() {
             let mut style = pen.style(origin(step, i));
@@ -138,12 +78,7 @@ pub fn text(state: &State, pen: &mut Pen) -> usize {
         None => lines.len().saturating_sub(usize::from(state.scroll)).max(height.min(lines.len())),
     };
     for (y, line) in lines[bottom.saturating_sub(height)..bottom].iter().enumerate() {
-        let mut x = 1;
-        for cell in &flow.cells[line.0..line.1] {
-            if x < 1 + width {
-                x = pen.symbol(x, y, flow.symbol(cell), usize::from(cell.width), cell.style);
-            }
-        }
+        let x = flow.draw(*line, y, 1 + width, pen);
         if y + 1 == height.min(bottom) && bottom == lines.len() && !state.motion.still() && x < 1 + width {
             pen.tint(x, y, 1, Role::FrameFocus);
             let bar = pen.glyphs().focus;
@@ -151,34 +86,4 @@ pub fn text(state: &State, pen: &mut Pen) -> usize {
         }
     }
     lines.len().saturating_sub(height)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::theme::UNICODE;
-    use proptest::prelude::*;
-
-    fn wrapped(text: &str, width: usize) -> Vec<String> {
-        let mut flow = Flow::default();
-        flow.push(text, &UNICODE, Style::new(), Style::new());
-        flow.lines(width).iter().map(|l| flow.cells[l.0..l.1].iter().map(|c| flow.symbol(c)).collect()).collect()
-    }
-
-    #[test]
-    fn lines_break_at_spaces_else_anywhere() {
-        assert_eq!(wrapped("the cat sat", 7), ["the cat ", "sat"]);
-        assert_eq!(wrapped("unbreakable", 4), ["unbr", "eaka", "ble"]);
-        assert_eq!(wrapped("a\n\nb", 9), ["a↵", "↵", "b"]);
-        assert_eq!(wrapped("日本語", 5), ["日本", "語"]);
-        assert_eq!(wrapped("日本", 1), ["日", "本"]);
-        assert_eq!(wrapped("", 5), [""]);
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_is_lost(text in "[a-z \n日\u{1b}]{0,80}", width in 1usize..20) {
-            prop_assert_eq!(wrapped(&text, width).concat(), clean::line(&text, &UNICODE.signs()));
-        }
-    }
 }

@@ -1,0 +1,234 @@
+//! The screen of a comparison: two lanes over the same text, and how far one is from the other. Pure, as the monitor's state is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::Frame;
+
+use super::{Effect, Motion, Msg, Notice, Phase, Screen};
+use crate::compare::Outcomes;
+use crate::compare::{Differences, Made, News, Order, Pairing, Side, couples, differences, outcomes, same_text};
+use crate::engine::RunInfo;
+use crate::telemetry::{StepRecord, StepSettings, Summary};
+use crate::theme::Theme;
+use crate::ui;
+
+/// Keys and what they do, as the footer shows them.
+pub const KEYS: [(&str, &str); 6] =
+    [("space", "pause"), (".", "step"), ("n", "next prompt"), ("p", "prompt before"), ("c", "theme"), ("q", "quit")];
+/// Steps of both lanes between two times that the means are made anew.
+const FRESH: usize = 4;
+
+/// One setting.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    /// Its name.
+    pub name: String,
+    /// It in words.
+    pub words: String,
+    /// What its steps run under.
+    pub settings: StepSettings,
+    /// Its texts.
+    pub side: Side,
+    /// Its last step in the present text.
+    pub last: Option<Arc<StepRecord>>,
+    /// Its means over all steps, as of a few steps ago.
+    pub means: Summary,
+}
+
+impl Lane {
+    /// A lane without steps.
+    pub fn new(name: String, words: String, settings: StepSettings) -> Lane {
+        Lane { name, words, settings, side: Side::default(), last: None, means: Summary::default() }
+    }
+}
+
+/// All that the screen shows.
+#[derive(Clone, Debug)]
+pub struct Compare {
+    /// Time since the start, by the last tick.
+    pub now: Duration,
+    /// How far the engines are.
+    pub phase: Phase,
+    /// Whether steps come.
+    pub motion: Motion,
+    /// What runs.
+    pub info: Arc<RunInfo>,
+    /// The present prompt's number.
+    pub prompt: usize,
+    /// The two settings.
+    pub lanes: [Lane; 2],
+    /// What is paired.
+    pub pairing: Pairing,
+    /// The differences so far, as of a few steps ago.
+    pub differences: Option<Differences>,
+    /// The common positions so far, likewise.
+    pub outcomes: Outcomes,
+    /// Tokens a second with nothing drafted, measured.
+    pub plain: Option<f64>,
+    /// A line for the person.
+    pub notice: Option<Notice>,
+    /// Which of the themes is used.
+    pub theme: usize,
+    themes: usize,
+    /// Steps since the means were made.
+    stale: usize,
+}
+
+impl Compare {
+    /// Before anything is loaded, with so many themes.
+    pub fn new(lanes: [Lane; 2], themes: usize) -> Compare {
+        let same = same_text(&lanes[0].settings, &lanes[1].settings);
+        Compare {
+            now: Duration::ZERO,
+            phase: Phase::Loading("starting".to_owned(), None),
+            motion: Motion::Live,
+            info: Arc::default(),
+            prompt: 0,
+            lanes,
+            pairing: if same { Pairing::Positions } else { Pairing::Prompts },
+            differences: None,
+            outcomes: Outcomes::default(),
+            plain: None,
+            notice: None,
+            theme: 0,
+            themes: themes.max(1),
+            stale: 0,
+        }
+    }
+
+    fn say(&mut self, text: String) {
+        let until = self.now + Duration::from_millis(2500 + 40 * text.len().min(150) as u64);
+        self.notice = Some(Notice { text, until });
+    }
+
+    fn pressed(&mut self, key: KeyEvent) -> Option<Effect<Order>> {
+        let interrupt = key.modifiers.contains(KeyModifiers::CONTROL);
+        let order = |order: Order| Some(Effect::Engine(order));
+        match key.code {
+            KeyCode::Char('c') if interrupt => Some(Effect::Leave(None)),
+            _ if interrupt => None,
+            KeyCode::Char('q') => Some(Effect::Leave(None)),
+            KeyCode::Char('c') => {
+                self.theme = (self.theme + 1) % self.themes;
+                None
+            }
+            KeyCode::Char(' ') if self.motion.still() => {
+                self.motion = Motion::Resuming;
+                order(Order::Resume)
+            }
+            KeyCode::Char(' ') => {
+                self.motion = Motion::Pausing;
+                order(Order::Pause)
+            }
+            KeyCode::Char('.') if self.motion.still() => order(Order::Step),
+            // The first one stops it.
+            KeyCode::Char('.') => {
+                self.motion = Motion::Pausing;
+                order(Order::Pause)
+            }
+            KeyCode::Char('n') => order(Order::Turn(1)),
+            KeyCode::Char('p') => order(Order::Turn(-1)),
+            _ => None,
+        }
+    }
+
+    fn told(&mut self, news: News) -> Option<Effect<Order>> {
+        match news {
+            News::Loading(what, done) => self.phase = Phase::Loading(what, done),
+            News::Ready(info) => (self.info, self.phase) = (info, Phase::Running),
+            News::Began(prompt) => {
+                (self.prompt, self.phase) = (prompt, Phase::Running);
+                for lane in &mut self.lanes {
+                    lane.side.begin(prompt);
+                    lane.last = None;
+                }
+            }
+            News::Step(lane, made) => self.step(lane, &made),
+            News::Plain(plain) => {
+                self.plain = Some(plain).filter(|plain| plain.is_finite() && *plain > 0.0);
+                self.refresh();
+            }
+            News::Paused => self.motion = Motion::Paused,
+            News::Resumed => self.motion = Motion::Live,
+            News::Refused(why) => self.say(why),
+            News::Failed(why) => return Some(Effect::Leave(Some(why))),
+            News::Done => {
+                self.phase = Phase::Finished;
+                self.refresh();
+                self.say("all prompts are done: n begins with the first, p runs the last again, q quits".into());
+            }
+        }
+        None
+    }
+
+    fn step(&mut self, lane: usize, made: &Made) {
+        let Some(lane) = self.lanes.get_mut(lane) else { return };
+        lane.side.add(made);
+        lane.last = Some(Arc::clone(&made.record));
+        if let Some(notice) = &made.record.notice {
+            let line = format!("{}: {notice}", lane.name);
+            self.say(line);
+        }
+        self.stale += 1;
+        if self.stale >= FRESH || made.ended || self.motion.still() {
+            self.refresh();
+        }
+    }
+
+    /// Makes the means and differences anew.
+    fn refresh(&mut self) {
+        self.stale = 0;
+        let plain = self.plain;
+        self.lanes.iter_mut().for_each(|lane| lane.means = lane.side.tally.summary(plain));
+        let [a, b] = &self.lanes;
+        let (paired, differing) = couples(&a.side.courses, &b.side.courses, self.pairing);
+        self.differences = differences(&paired, self.pairing);
+        self.outcomes = outcomes(&paired);
+        if let Some(prompt) = differing.last() {
+            let line = format!("prompt {}: the texts differ though they must not; it is left out", prompt + 1);
+            self.say(line);
+        }
+    }
+}
+
+impl Screen for Compare {
+    type News = News;
+    type Order = Order;
+
+    fn update(&mut self, msg: Msg<News>) -> Vec<Effect<Order>> {
+        let effect = match msg {
+            Msg::Tick(now) => {
+                self.now = now;
+                self.notice = self.notice.take().filter(|notice| notice.until > now);
+                None
+            }
+            Msg::Key(key) if key.kind != KeyEventKind::Release => {
+                self.notice = None;
+                self.pressed(key)
+            }
+            Msg::Engine(news) => self.told(news),
+            Msg::EngineGone(why) => {
+                let why = why.map_or_else(|| "it gave no reason".to_owned(), |why| why.replace('\n', " "));
+                Some(Effect::Leave(Some(format!("the engine stopped: {why}"))))
+            }
+            Msg::Key(_) | Msg::Drawn(_) | Msg::Paste(_) => None,
+        };
+        effect.into_iter().collect()
+    }
+
+    fn render(&self, themes: &[Theme], frame: &mut Frame) -> u16 {
+        let area = frame.area();
+        ui::draw_compare(self, &themes[self.theme.min(themes.len() - 1)], area, frame.buffer_mut());
+        0
+    }
+
+    fn ages(&self) -> bool {
+        self.notice.is_some()
+    }
+
+    fn quit() -> Order {
+        Order::Quit
+    }
+}

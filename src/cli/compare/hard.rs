@@ -1,0 +1,116 @@
+//! Prompts to train on: the contexts after which the drafters knew least of what the model was to say.
+
+use serde::Serialize;
+
+use super::{CompareOptions, Setting};
+use crate::compare::Side;
+use crate::engine::Prompt;
+
+/// Contexts of one text lie at least so many tokens apart: closer ones are trained on together anyway.
+const APART: usize = 16;
+
+/// One prompt to train on. What stands after `begun` says where it comes from and is not read by `speclight train`.
+#[derive(Debug, Serialize)]
+pub struct HardLine {
+    /// The prompt; without a chat template all of the context.
+    pub prompt: String,
+    /// What was answered up to there.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub begun: String,
+    /// The prompt's id and the output's position, from 0.
+    pub question_id: String,
+    /// The setting whose drafter lost it.
+    pub setting: String,
+    /// What the oracle's tree gained over the drafter's best there, in drafted tokens.
+    pub knowledge_loss: f64,
+}
+
+/// The contexts with the largest knowledge loss, the largest first; at most as many as were asked for.
+pub fn lines(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt], sides: &[Side]) -> Vec<HardLine> {
+    // (loss, setting, text, position)
+    let mut all: Vec<(f64, usize, usize, usize)> = Vec::new();
+    for (i, side) in sides.iter().enumerate() {
+        for (k, course) in side.courses.iter().enumerate() {
+            let losses = course.steps.iter().filter_map(|step| Some((step.knowledge_loss()?, i, k, step.at)));
+            all.extend(losses.filter(|loss| loss.0 > 0.0));
+        }
+    }
+    all.sort_by(|x, y| y.0.total_cmp(&x.0));
+    let mut kept: Vec<(&str, usize, HardLine)> = Vec::new();
+    for (loss, i, k, at) in all {
+        if kept.len() >= options.hard_count {
+            break;
+        }
+        let course = &sides[i].courses[k];
+        let Some(prompt) = prompts.get(course.prompt) else { continue };
+        let begun = course.texts[..at].concat();
+        // Settings that write the same text share its contexts, and those that do not may begin alike.
+        let near = |(id, other, line): &&(&str, usize, HardLine)| {
+            let text = if options.options.raw { line.prompt.strip_prefix(&prompt.text).unwrap_or("") } else { &line.begun };
+            *id == prompt.id && other.abs_diff(at) < APART && (text.starts_with(&begun) || begun.starts_with(text))
+        };
+        if kept.iter().find(near).is_some() {
+            continue;
+        }
+        let question_id = format!("{}@{at}", prompt.id);
+        let (prompt_text, begun) =
+            if options.options.raw { (prompt.text.clone() + &begun, String::new()) } else { (prompt.text.clone(), begun) };
+        let line = HardLine { prompt: prompt_text, begun, question_id, setting: settings[i].name.clone(), knowledge_loss: loss };
+        kept.push((&prompt.id, at, line));
+    }
+    kept.into_iter().map(|(.., line)| line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::compare::{Course, Step};
+    use crate::telemetry::Look;
+
+    fn options(more: &[&str]) -> CompareOptions {
+        let args = ["speclight", "compare", "--setting", "", "--setting", "drafter=suffix", "--hard", "h.jsonl"];
+        let Some(Command::Compare(options)) = Cli::try_parse_from([&args[..], more].concat()).unwrap().command else { panic!() };
+        options
+    }
+
+    /// A text with a step every eight tokens and these knowledge losses.
+    fn side(losses: &[Option<f64>]) -> Side {
+        let mut course = Course::new(0);
+        for loss in losses {
+            let look = loss.map(|loss| Look {
+                oracle_lower: 1.0 + loss,
+                oracle_upper: 1.0 + loss,
+                oracle_floor: 0.1,
+                passes: 1,
+                drafter_best: Some(1.0),
+                refining: false,
+            });
+            let at = course.tokens.len();
+            course.steps.push(Step { at, tokens: 8, accepted: 7, expected: 1.0, seconds: 0.1, look });
+            course.tokens.extend(0..8);
+            course.texts.extend((at..at + 8).map(|i| format!(" {i}")));
+        }
+        Side { courses: vec![course], ..Side::default() }
+    }
+
+    #[test]
+    fn the_largest_losses_come_first_and_neighbours_once() {
+        let options = options(&[]);
+        let settings = options.settings().unwrap();
+        let prompts = [Prompt { id: "q".into(), text: "Count.".into() }];
+        let sides = [side(&[Some(0.5), None, Some(2.0), Some(1.0), Some(0.0)]), side(&[None, None, Some(3.0)])];
+        let found = lines(&options, &settings, &prompts, &sides);
+        let brief: Vec<_> = found.iter().map(|l| (l.question_id.as_str(), l.setting.as_str(), l.knowledge_loss)).collect();
+        assert_eq!(brief, [("q@16", "B", 3.0), ("q@0", "A", 0.5)]);
+        assert!(found[0].begun.starts_with(" 0 1 2") && found[0].begun.ends_with(" 15") && found[0].prompt == "Count.");
+        let json = serde_json::to_string(&found[1]).unwrap();
+        assert!(!json.contains("begun"), "{json}");
+        assert_eq!(lines(&self::options(&["--hard-count", "1"]), &settings, &prompts, &sides).len(), 1);
+        let raw = lines(&self::options(&["--raw"]), &settings, &prompts, &sides);
+        assert!(raw[0].prompt.starts_with("Count. 0 1") && raw[0].begun.is_empty() && raw.len() == 2);
+    }
+}

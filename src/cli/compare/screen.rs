@@ -1,0 +1,33 @@
+//! The screen of a comparison: two lanes in step.
+
+use std::process::ExitCode;
+
+use super::{CompareOptions, Setting};
+use crate::app::{self, Compare, Ended, Lane, Link};
+use crate::cli::errors::warn;
+use crate::engine::EngineOptions;
+use crate::theme::{self, Terminal, Theme};
+use crate::{compare, registry};
+
+/// Shows two settings until the person leaves or a signal comes. What can be found wrong without loading a model is found before the
+/// terminal is touched.
+///
+/// # Errors
+/// Whatever keeps it from starting, or the engines from going on.
+pub fn run(options: &CompareOptions, settings: &[Setting]) -> anyhow::Result<ExitCode> {
+    let folder = registry::config_folder().ok().map(|config| theme::folder_in(&config));
+    let terminal = Terminal::from_env(options.ascii, folder, |name| std::env::var(name).ok());
+    let themes = Theme::all(options.theme.as_deref(), &terminal)?;
+    let prompts = options.options.prompts(&mut |line| warn(&line))?;
+    let engines = settings.iter().map(|setting| setting.engine(&prompts)).collect::<anyhow::Result<Vec<EngineOptions>>>()?;
+    let lane = |setting: &Setting| Lane::new(setting.name.clone(), setting.words(), setting.options.settings());
+    let [a, b] = settings else { anyhow::bail!("the screen shows two settings") };
+    let screen = Compare::new([lane(a), lane(b)], themes.len());
+
+    let (sink, events) = app::channel();
+    let (commands, thread) = compare::spawn(engines, options.look_every, sink);
+    Ok(match app::show(screen, app::Options { themes }, Link { commands, events, thread })? {
+        Ended::Asked => ExitCode::SUCCESS,
+        Ended::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),
+    })
+}

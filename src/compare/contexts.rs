@@ -1,0 +1,156 @@
+//! Steps that both settings began at the same place of the same text: there the two drew their trees after the same context.
+
+use serde::Serialize;
+
+use super::Couple;
+use super::differences::{Quantity, mean_difference};
+
+/// Characters of the text around a place.
+pub(super) const AROUND: usize = 48;
+/// Differences of E\[X | T\] below this are none.
+const SAME: f64 = 1e-9;
+
+/// One context after which the two settings' trees were not worth the same.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// The prompt's number.
+    pub prompt: usize,
+    /// The output's position at which the steps began, from 0.
+    pub position: usize,
+    /// The end of the output so far.
+    pub before: String,
+    /// What came.
+    pub after: String,
+    /// E\[X | T\] of the first setting's tree.
+    pub expected_a: f64,
+    /// Of the second's.
+    pub expected_b: f64,
+    /// Accepted drafted tokens of the first.
+    pub accepted_a: usize,
+    /// Of the second.
+    pub accepted_b: usize,
+}
+
+impl Change {
+    fn by(&self) -> f64 {
+        self.expected_b - self.expected_a
+    }
+}
+
+/// All contexts at which both began a step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Contexts {
+    /// How many.
+    pub contexts: usize,
+    /// E\[X | T\] there.
+    pub expected_accepted: Quantity,
+    /// Accepted drafted tokens there.
+    pub accepted: Quantity,
+    /// Contexts after which the second's tree was worth more.
+    pub gained: usize,
+    /// Contexts after which it was worth less.
+    pub lost: usize,
+    /// Of the gained the most gained, the most first.
+    pub most_gained: Vec<Change>,
+    /// Of the lost the most lost, the most first.
+    pub most_lost: Vec<Change>,
+}
+
+/// The contexts that these couples have in common, with at most `most` examples of each kind.
+pub fn contexts(couples: &[Couple], most: usize) -> Contexts {
+    let mut changes: Vec<Change> = Vec::new();
+    let (mut expected, mut accepted) = (Vec::new(), Vec::new());
+    let (mut sums, mut n) = ([[0.0; 2]; 2], 0usize);
+    for (a, b) in couples {
+        let (mut of_expected, mut of_accepted) = (Vec::new(), Vec::new());
+        let mut others = b.steps.iter().peekable();
+        for step in &a.steps {
+            while others.next_if(|other| other.at < step.at).is_some() {}
+            let Some(other) = others.next_if(|other| other.at == step.at) else { continue };
+            n += 1;
+            sums[0] = [sums[0][0] + step.expected, sums[0][1] + other.expected];
+            sums[1] = [sums[1][0] + step.accepted as f64, sums[1][1] + other.accepted as f64];
+            of_expected.push((step.at, other.expected - step.expected));
+            of_accepted.push((step.at, other.accepted as f64 - step.accepted as f64));
+            if (other.expected - step.expected).abs() > SAME {
+                changes.push(Change {
+                    prompt: a.prompt,
+                    position: step.at,
+                    before: String::new(),
+                    after: String::new(),
+                    expected_a: step.expected,
+                    expected_b: other.expected,
+                    accepted_a: step.accepted,
+                    accepted_b: other.accepted,
+                });
+            }
+        }
+        expected.push(of_expected);
+        accepted.push(of_accepted);
+    }
+    if n == 0 {
+        return Contexts::default();
+    }
+    let mean = |sums: [f64; 2], texts: &[Vec<(usize, f64)>]| Quantity {
+        a: sums[0] / n as f64,
+        b: sums[1] / n as f64,
+        difference: mean_difference(texts),
+    };
+    let gained = changes.iter().filter(|change| change.by() > 0.0).count();
+    let lost = changes.len() - gained;
+    // By falling difference; ties stay in the order of the texts.
+    changes.sort_by(|x, y| y.by().total_cmp(&x.by()));
+    let worded = |change: &Change| {
+        let course = couples.iter().find(|(a, _)| a.prompt == change.prompt).map(|(a, _)| *a);
+        let before = course.map_or(String::new(), |course| course.before(change.position, AROUND));
+        let after = course.map_or(String::new(), |course| {
+            course.texts.iter().skip(change.position).flat_map(|text| text.chars()).take(AROUND).collect()
+        });
+        Change { before, after, ..change.clone() }
+    };
+    Contexts {
+        contexts: n,
+        expected_accepted: mean(sums[0], &expected),
+        accepted: mean(sums[1], &accepted),
+        gained,
+        lost,
+        most_gained: changes[..gained].iter().take(most).map(worded).collect(),
+        most_lost: changes[gained..].iter().rev().take(most).map(worded).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Course, Step};
+    use super::*;
+
+    fn course(steps: &[(usize, f64)]) -> Course {
+        let mut course = Course::new(2);
+        for &(accepted, expected) in steps {
+            let at = course.tokens.len();
+            course.tokens.extend((at..=at + accepted).map(|t| t as u32));
+            course.texts.extend((at..=at + accepted).map(|t| format!("{t} ")));
+            course.steps.push(Step { at, tokens: accepted + 1, accepted, expected, seconds: 0.1, look: None });
+        }
+        course
+    }
+
+    #[test]
+    fn steps_pair_where_they_begin_together() {
+        // The first begins at 0 2 4 5 7, the second at 0 4 5 6 8.
+        let a = course(&[(1, 1.0), (1, 0.5), (0, 2.0), (1, 0.5), (1, 1.0)]);
+        let b = course(&[(3, 2.5), (0, 1.5), (0, 0.5), (1, 3.0), (1, 1.0)]);
+        let found = contexts(&[(&a, &b)], 9);
+        // Together at 0, 4, 5.
+        assert_eq!((found.contexts, found.gained, found.lost), (3, 1, 1));
+        assert_eq!((found.most_gained[0].position, found.most_gained[0].by()), (0, 1.5));
+        let lost = &found.most_lost[0];
+        assert_eq!((lost.position, lost.by(), lost.prompt), (4, -0.5, 2));
+        assert_eq!((lost.before.as_str(), lost.after.as_str()), ("0 1 2 3 ", "4 5 6 7 8 "));
+        assert_eq!((found.expected_accepted.a, found.expected_accepted.b), (3.5 / 3.0, 4.5 / 3.0));
+        assert!((found.expected_accepted.difference.value - 1.0 / 3.0).abs() < 1e-12);
+        assert_eq!(found.accepted.difference.interval, None, "too early");
+        assert_eq!(contexts(&[(&a, &b)], 0).most_gained, []);
+        assert_eq!(contexts(&[], 9), Contexts::default());
+    }
+}

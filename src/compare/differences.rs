@@ -1,0 +1,301 @@
+//! Differences between two settings, paired: both are resampled together, over the same stretches of text.
+
+use serde::Serialize;
+
+use super::Course;
+use crate::theory::bootstrap::half_widths;
+use crate::theory::intervals::Estimate;
+
+/// Positions of a stretch of text, the unit that is resampled.
+const STRETCH: usize = 32;
+/// Stretches of a block of the bootstrap, at least.
+const LENGTH: usize = 3;
+
+/// One prompt's texts under two settings.
+pub type Couple<'a> = (&'a Course, &'a Course);
+
+/// What is paired with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pairing {
+    /// The texts are the same: position by position.
+    Positions,
+    /// The texts differ: each prompt as a whole.
+    Prompts,
+}
+
+/// A mean under each of two settings, and the second's less the first's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Quantity {
+    /// Under the first.
+    pub a: f64,
+    /// Under the second.
+    pub b: f64,
+    /// The second's less the first's, with the 95% interval of a paired block bootstrap. No interval while it is too early.
+    pub difference: Estimate,
+}
+
+/// The differences of two settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Differences {
+    /// Tokens a step, the bonus counted.
+    pub tokens_per_step: Quantity,
+    /// E\[X | T\] a step.
+    pub expected_accepted: Quantity,
+    /// Accepted drafted tokens a step.
+    pub accepted: Quantity,
+    /// Tokens a second over the time spent in steps.
+    pub tokens_per_second: Quantity,
+    /// The second's tokens a second over the first's.
+    pub speed: Estimate,
+}
+
+/// Of the texts of two settings those that can be paired, by prompt in rising order. With positions paired, texts that differ as far
+/// as both go are left out; their prompts come second.
+pub fn couples<'a>(a: &'a [Course], b: &'a [Course], pairing: Pairing) -> (Vec<Couple<'a>>, Vec<usize>) {
+    let (mut all, mut differing) = (Vec::new(), Vec::new());
+    for a in a {
+        let Some(b) = b.iter().find(|b| b.prompt == a.prompt) else { continue };
+        let common = a.tokens.len().min(b.tokens.len());
+        let cut = a.ended && b.ended && a.tokens.len() != b.tokens.len();
+        if pairing == Pairing::Positions && (cut || a.tokens[..common] != b.tokens[..common]) {
+            differing.push(a.prompt);
+        } else if common > 0 {
+            all.push((a, b));
+        }
+    }
+    all.sort_by_key(|(a, _)| a.prompt);
+    differing.sort_unstable();
+    (all, differing)
+}
+
+/// Sums over a unit under one setting.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    steps: f64,
+    tokens: f64,
+    accepted: f64,
+    expected: f64,
+    seconds: f64,
+}
+
+impl Sums {
+    fn add(&mut self, other: &Sums, times: f64) {
+        self.steps += times * other.steps;
+        self.tokens += times * other.tokens;
+        self.accepted += times * other.accepted;
+        self.expected += times * other.expected;
+        self.seconds += times * other.seconds;
+    }
+
+    /// Tokens a step, E\[X | T\], accepted, tokens a second.
+    fn means(&self) -> [f64; 4] {
+        [self.tokens / self.steps, self.expected / self.steps, self.accepted / self.steps, self.tokens / self.seconds]
+    }
+}
+
+/// The units of a couple under both settings: its stretches as far as both texts go, or all of it as one.
+fn units((a, b): &Couple, pairing: Pairing) -> Vec<[Sums; 2]> {
+    let common = a.tokens.len().min(b.tokens.len());
+    let (many, end) = match pairing {
+        Pairing::Positions => (common.div_ceil(STRETCH), common),
+        Pairing::Prompts => (1, usize::MAX),
+    };
+    let mut units = vec![[Sums::default(); 2]; many];
+    for (side, course) in [a, b].into_iter().enumerate() {
+        for step in course.steps.iter().take_while(|step| step.at < end) {
+            let Some(unit) = units.get_mut((step.at / STRETCH).min(many.saturating_sub(1))) else { continue };
+            unit[side].add(
+                &Sums {
+                    steps: 1.0,
+                    tokens: step.tokens as f64,
+                    accepted: step.accepted as f64,
+                    expected: step.expected,
+                    seconds: step.seconds,
+                },
+                1.0,
+            );
+        }
+    }
+    units
+}
+
+/// Both settings' sums, unit i counting `times(i)` times.
+fn sums(units: &[[Sums; 2]], times: impl Fn(usize) -> usize) -> [Sums; 2] {
+    let mut sum = [Sums::default(); 2];
+    for (i, unit) in units.iter().enumerate() {
+        for side in 0..2 {
+            sum[side].add(&unit[side], times(i) as f64);
+        }
+    }
+    sum
+}
+
+/// The differences over these couples. None before the first step of both.
+pub fn differences(couples: &[Couple], pairing: Pairing) -> Option<Differences> {
+    let units: Vec<[Sums; 2]> = couples.iter().flat_map(|couple| units(couple, pairing)).collect();
+    let values = |times: &dyn Fn(usize) -> usize| {
+        let [a, b] = sums(&units, times).map(|side| side.means());
+        let mut values: Vec<f64> = b.iter().zip(a).map(|(b, a)| b - a).collect();
+        values.push(b[3] / a[3]);
+        (a, b, values)
+    };
+    let (a, b, all) = values(&|_| 1);
+    if !all[..3].iter().all(|x| x.is_finite()) {
+        return None;
+    }
+    // A block is about as long as a text, since texts differ from each other.
+    let length = match pairing {
+        Pairing::Positions => units.len().div_ceil(couples.len().max(1)).max(LENGTH),
+        Pairing::Prompts => 1,
+    };
+    let widths = half_widths(units.len(), length, |times| Some(values(&|i| times[i]).2));
+    let estimate = |i: usize| Estimate::signed(all[i], widths.as_ref().and_then(|widths| widths.get(i)).copied());
+    let quantity = |i: usize| Quantity { a: a[i], b: b[i], difference: estimate(i) };
+    Some(Differences {
+        tokens_per_step: quantity(0),
+        expected_accepted: quantity(1),
+        accepted: quantity(2),
+        tokens_per_second: quantity(3),
+        speed: estimate(4),
+    })
+}
+
+/// A mean difference over contexts of some texts, with half the width of its 95% interval where there are enough: `values` are by
+/// text, each with its position in the output.
+pub(super) fn mean_difference(texts: &[Vec<(usize, f64)>]) -> Estimate {
+    let mut units: Vec<(f64, f64)> = Vec::new();
+    for text in texts {
+        let many = text.iter().map(|(at, _)| at / STRETCH + 1).max().unwrap_or(0);
+        let from = units.len();
+        units.resize(from + many, (0.0, 0.0));
+        for (at, value) in text {
+            let unit = &mut units[from + at / STRETCH];
+            *unit = (unit.0 + 1.0, unit.1 + value);
+        }
+    }
+    let mean = |times: &dyn Fn(usize) -> usize| {
+        let (mut n, mut sum) = (0.0, 0.0);
+        for (i, unit) in units.iter().enumerate() {
+            n += times(i) as f64 * unit.0;
+            sum += times(i) as f64 * unit.1;
+        }
+        sum / n
+    };
+    let length = units.len().div_ceil(texts.len().max(1)).max(LENGTH);
+    let widths = half_widths(units.len(), length, |times| Some(vec![mean(&|i| times[i])]));
+    Estimate::signed(mean(&|_| 1), widths.and_then(|widths| widths.first().copied()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::super::Step;
+    use super::*;
+
+    /// A text whose steps accept so many tokens each; E\[X | T\] a quarter more, a tenth of a second a step.
+    fn course(prompt: usize, accepted: &[usize]) -> Course {
+        let mut course = Course { ended: true, ..Course::new(prompt) };
+        for &n in accepted {
+            let at = course.tokens.len();
+            course.tokens.extend((at..=at + n).map(|t| t as u32));
+            course.steps.push(Step { at, tokens: n + 1, accepted: n, expected: n as f64 + 0.25, seconds: 0.1, look: None });
+        }
+        course
+    }
+
+    #[test]
+    fn by_hand_and_too_early() {
+        let (a, b) = ([course(0, &[1, 1, 1])], [course(0, &[2, 2])]);
+        let (couples, differing) = couples(&a, &b, Pairing::Positions);
+        assert!(differing.is_empty());
+        let d = differences(&couples, Pairing::Positions).unwrap();
+        let q = d.tokens_per_step;
+        assert_eq!((q.a, q.b, q.difference.value, q.difference.interval), (2.0, 3.0, 1.0, None));
+        assert_eq!((d.expected_accepted.difference.value, d.accepted.b), (1.0, 2.0));
+        assert!((d.tokens_per_second.a - 20.0).abs() < 1e-9 && (d.speed.value - 1.5).abs() < 1e-9);
+        assert_eq!(differences(&[], Pairing::Positions), None);
+    }
+
+    #[test]
+    fn texts_that_differ_are_named_and_left_out() {
+        let (a, mut b) = ([course(0, &[1, 1]), course(1, &[1, 1])], [course(1, &[3]), course(0, &[3])]);
+        b[1].tokens[2] = 99;
+        let (paired, differing) = couples(&a, &b, Pairing::Positions);
+        assert_eq!((paired.len(), differing), (1, vec![0]));
+        assert_eq!(couples(&a, &b, Pairing::Prompts).0.len(), 2);
+        // One goes on where the other came to its end: that is a difference, too. One that is still behind is none.
+        let (short, long) = ([course(0, &[1])], [course(0, &[1, 1])]);
+        assert_eq!(couples(&short, &long, Pairing::Positions).1, [0]);
+        let behind = [Course { ended: false, ..course(0, &[1]) }];
+        let (paired, _) = couples(&behind, &long, Pairing::Positions);
+        let d = differences(&paired, Pairing::Positions).unwrap();
+        assert_eq!((d.tokens_per_step.a, d.tokens_per_step.b), (2.0, 2.0), "as far as both go");
+    }
+
+    #[test]
+    fn what_is_common_to_both_does_not_widen_the_interval() {
+        // Texts are easy or hard; the second setting accepts one token more everywhere.
+        let many = |more: usize| -> Vec<Course> {
+            (0..40).map(|prompt| course(prompt, &[if prompt % 2 == 0 { 1 } else { 7 } + more; 96 / 8])).collect()
+        };
+        let (a, b) = (many(0), many(1));
+        let d = differences(&couples(&a, &b, Pairing::Prompts).0, Pairing::Prompts).unwrap();
+        let interval = d.accepted.difference.interval.unwrap();
+        assert_eq!(d.accepted.difference.value, 1.0);
+        assert!(interval.high - interval.low < 1e-9, "{interval:?}");
+    }
+
+    #[test]
+    fn intervals_cover_the_truth() {
+        // The truth: 0.5 tokens a step, with noise of each text in both.
+        let (mut covered, runs, mut state) = (0u32, 200, 1u64);
+        let mut draw = |n: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 33) % n) as usize
+        };
+        for _ in 0..runs {
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            for prompt in 0..24 {
+                let mood = draw(3);
+                a.push(course(prompt, &(0..30).map(|_| mood + draw(3)).collect::<Vec<_>>()));
+                b.push(course(prompt, &(0..30).map(|_| mood + draw(4)).collect::<Vec<_>>()));
+            }
+            let (paired, _) = couples(&a, &b, Pairing::Prompts);
+            let found = differences(&paired, Pairing::Prompts).unwrap().accepted.difference;
+            let interval = found.interval.unwrap();
+            covered += u32::from(interval.low <= 0.5 && 0.5 <= interval.high);
+        }
+        let share = f64::from(covered) / f64::from(runs);
+        assert!((0.90..=0.99).contains(&share), "covered {share}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_setting_does_not_differ_from_itself_and_turned_round_the_sign_turns(
+            texts in prop::collection::vec((prop::collection::vec(0usize..6, 1..40), prop::collection::vec(0usize..6, 1..40)), 1..12)
+        ) {
+            let side = |second: bool| -> Vec<Course> {
+                texts.iter().enumerate().map(|(i, (a, b))| course(i, if second { b } else { a })).collect()
+            };
+            let (mut a, mut b) = (side(false), side(true));
+            a.iter_mut().chain(&mut b).for_each(|course| course.ended = false);
+            for pairing in [Pairing::Positions, Pairing::Prompts] {
+                let itself = differences(&couples(&a, &a, pairing).0, pairing).unwrap();
+                prop_assert_eq!(itself.accepted.difference.value, 0.0);
+                if let Some(interval) = itself.accepted.difference.interval {
+                    prop_assert_eq!((interval.low, interval.high), (0.0, 0.0));
+                }
+                let there = differences(&couples(&a, &b, pairing).0, pairing).unwrap();
+                let back = differences(&couples(&b, &a, pairing).0, pairing).unwrap();
+                let (x, y) = (there.tokens_per_step.difference, back.tokens_per_step.difference);
+                prop_assert!((x.value + y.value).abs() < 1e-9);
+                prop_assert_eq!(x.interval.is_some(), y.interval.is_some());
+                // Accepted and bonus: the differences are the same.
+                prop_assert!((there.accepted.difference.value - x.value).abs() < 1e-9);
+            }
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The loop behind the screen: two settings in step, the one that is behind first.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::thread::{self, JoinHandle};
+
+use super::{Lab, Made};
+use crate::clean::causes;
+use crate::engine::{EngineOptions, Prompt, RunInfo};
+
+/// A wish of the person, applied before the next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Stop after the present step and wait.
+    Pause,
+    /// Go on.
+    Resume,
+    /// While paused: one step of the one that is behind.
+    Step,
+    /// Begin the prompt so many further on in the list.
+    Turn(isize),
+    /// End the thread.
+    Quit,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// Something takes a while before the first step: what, and the share done where known.
+    Loading(String, Option<f64>),
+    /// The model is there.
+    Ready(Arc<RunInfo>),
+    /// A prompt begins under all settings: its number in the list.
+    Began(usize),
+    /// A step was made under the setting of this number.
+    Step(usize, Box<Made>),
+    /// Plain decoding was timed: tokens a second.
+    Plain(f64),
+    /// It waits.
+    Paused,
+    /// It goes on.
+    Resumed,
+    /// A prompt can't be run: why, in one line.
+    Refused(String),
+    /// It can't go on: why, in one line. The last news.
+    Failed(String),
+    /// All prompts are done; one that is wished is still run.
+    Done,
+}
+
+/// Starts the thread, named "engine"; `sink` is called with all news and says whether anybody still listens. It ends when told to
+/// and when nobody listens or commands any more.
+///
+/// # Panics
+/// If the system has no thread to give.
+pub fn spawn(
+    all: Vec<EngineOptions>,
+    look_every: usize,
+    sink: impl FnMut(News) -> bool + Send + 'static,
+) -> (Sender<Order>, JoinHandle<()>) {
+    let (orders, told) = mpsc::channel();
+    let mut sink = sink;
+    let work = move || {
+        let prompts = all.first().map(|options| options.prompts.clone()).unwrap_or_default();
+        let mut heard = true;
+        let lab = Lab::load(&all, look_every, &mut |what, done| heard &= sink(News::Loading(what.to_owned(), done)));
+        if !heard {
+            return;
+        }
+        let failed = match lab {
+            Err(error) => Some(error),
+            Ok(lab) => drive(lab, &prompts, &told, &mut sink).err(),
+        };
+        if let Some(error) = failed {
+            let line = causes(&error).split_whitespace().collect::<Vec<_>>().join(" ");
+            sink(News::Failed(line));
+        }
+    };
+    let thread = thread::Builder::new().name("engine".into()).spawn(work).expect("a thread for the engine");
+    (orders, thread)
+}
+
+/// Makes steps until it is told to quit, or nobody is there.
+fn drive(mut lab: Lab, prompts: &[Prompt], orders: &Receiver<Order>, sink: &mut dyn FnMut(News) -> bool) -> anyhow::Result<()> {
+    let (mut paused, mut timed, mut done) = (false, false, false);
+    let mut info = lab.info();
+    info.prompts = prompts.iter().map(|prompt| prompt.text.clone()).collect();
+    let mut present = None;
+    let mut heard = sink(News::Ready(Arc::new(info)));
+    // The prompt that is to begin next, and in which direction to look on where it is refused.
+    let mut wish = Some((0, 1));
+    while heard {
+        let order = match orders.try_recv() {
+            Ok(order) => Some(order),
+            Err(TryRecvError::Disconnected) => return Ok(()),
+            Err(TryRecvError::Empty) if (paused || done) && wish.is_none() => match orders.recv() {
+                Ok(order) => Some(order),
+                Err(_) => return Ok(()),
+            },
+            Err(TryRecvError::Empty) => None,
+        };
+        let mut single = false;
+        match order {
+            Some(Order::Quit) => return Ok(()),
+            Some(Order::Pause) => {
+                paused = true;
+                heard &= sink(News::Paused);
+                continue;
+            }
+            Some(Order::Resume) => {
+                paused = false;
+                heard &= sink(News::Resumed);
+                continue;
+            }
+            Some(Order::Step) => single = paused,
+            Some(Order::Turn(by)) => {
+                let many = prompts.len() as isize;
+                let from = present.map_or(0, |at: usize| at as isize);
+                if many > 0 {
+                    wish = Some(((from + by).rem_euclid(many) as usize, by.signum()));
+                }
+            }
+            None => {}
+        }
+        if let Some((at, by)) = wish.take() {
+            let Some(prompt) = prompts.get(at) else {
+                done = true;
+                heard &= sink(News::Done);
+                continue;
+            };
+            present = Some(at);
+            if let Some(why) = lab.refuses(prompt) {
+                heard &= sink(News::Refused(format!("prompt {}: {why}", prompt.id)));
+                // Backwards it stops at the first one.
+                wish = if by < 0 { at.checked_sub(1).map(|at| (at, by)) } else { Some((at + 1, by)) };
+                continue;
+            }
+            done = false;
+            heard &= sink(News::Began(at));
+            for lane in 0..2 {
+                lab.begin(lane, prompt)?;
+            }
+            continue;
+        }
+        if done || (paused && !single) {
+            continue;
+        }
+        // The one that is behind; where both are at the same place the first.
+        let behind = (0..2).filter_map(|lane| Some((lab.position(lane)?, lane))).min();
+        match behind {
+            Some((_, lane)) => {
+                if let Some(made) = lab.step(lane)? {
+                    let due = made.ended || (!timed && made.record.step >= 2);
+                    heard &= sink(News::Step(lane, Box::new(made)));
+                    if due && let Some(plain) = lab.calibrate(lane)? {
+                        timed = true;
+                        heard &= sink(News::Plain(plain));
+                    }
+                }
+            }
+            None => wish = Some((present.map_or(0, |at| at + 1), 1)),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::{Pairing, Side, couples, differences, outcomes, takes};
+    use super::*;
+    use crate::engine::testing::{TableDecoder, engine, settings};
+    use crate::telemetry::StepSettings;
+
+    fn prompts(texts: &[&str]) -> Vec<Prompt> {
+        texts.iter().enumerate().map(|(i, text)| Prompt { id: format!("p{i}"), text: (*text).to_owned() }).collect()
+    }
+
+    /// All news of two settings over a table; `answer` sees each, and sends orders or says stop.
+    fn run(
+        pair: &[StepSettings; 2],
+        look_every: usize,
+        texts: &[&str],
+        mut answer: impl FnMut(&News, &Sender<Order>) -> bool,
+    ) -> Vec<News> {
+        let table = TableDecoder::new(5, 17).with_capacity(60);
+        let engines = pair.iter().map(|settings| engine(&table, &[4], settings.clone())).collect();
+        let (orders, told) = mpsc::channel();
+        let mut all = Vec::new();
+        let mut sink = |news: News| {
+            let more = all.len() < 5000 && answer(&news, &orders);
+            all.push(news);
+            more
+        };
+        drive(Lab::of(engines, 24, look_every), &prompts(texts), &told, &mut sink).unwrap();
+        assert!(all.len() < 5000, "it does not end");
+        all
+    }
+
+    #[test]
+    fn lanes_are_kept_in_step_and_write_the_same_text() {
+        for (a, b, temperature) in
+            [("ngram", "early-exit", 1.0), ("oracle", "none", 0.7), ("suffix", "mix", 0.0), ("model", "ngram", 1.3)]
+        {
+            let pair = [settings(a, "best-first", 6, temperature), settings(b, "chain", 4, temperature)];
+            let (mut sides, mut ahead) = ([Side::default(), Side::default()], [0usize; 2]);
+            run(&pair, 3, &["abcabc", "ba", "ccc"], |news, _| {
+                match news {
+                    News::Began(prompt) => {
+                        sides.iter_mut().for_each(|side| side.begin(*prompt));
+                        ahead = [0; 2];
+                    }
+                    News::Step(lane, made) => {
+                        let other = sides[1 - lane].course().unwrap();
+                        assert!(other.ended || ahead[*lane] <= ahead[1 - lane], "the one that is behind makes the step");
+                        assert_eq!(made.look.is_some(), made.record.step % 3 == 0);
+                        sides[*lane].add(made);
+                        ahead[*lane] += made.record.emitted.len();
+                    }
+                    News::Done => return false,
+                    _ => {}
+                }
+                true
+            });
+            let (paired, differing) = couples(&sides[0].courses, &sides[1].courses, Pairing::Positions);
+            assert_eq!((paired.len(), differing), (3, vec![]), "{a} {b}");
+            assert!(paired.iter().all(|(a, b)| a.ended && b.ended && a.tokens == b.tokens && a.texts == b.texts));
+            // The counts agree with the steps.
+            let (d, o) = (differences(&paired, Pairing::Positions).unwrap(), outcomes(&paired));
+            let mean = |side: &Side| side.tally.summary(None).accepted_mean;
+            assert!((d.accepted.difference.value - (mean(&sides[1]) - mean(&sides[0]))).abs() < 1e-9);
+            let accepted = |side: &Side| side.courses.iter().flat_map(|c| &c.steps).map(|step| step.accepted).sum::<usize>();
+            assert_eq!(o.taken.taken + o.taken.refused + o.taken.bonus, accepted(&sides[0]));
+            assert_eq!(o.taken.taken + o.refused.taken + o.bonus.taken, accepted(&sides[1]));
+            assert_eq!(takes(&paired, 3).positions, o.taken.refused + o.taken.bonus);
+        }
+    }
+
+    #[test]
+    fn orders_are_obeyed_between_steps() {
+        let pair = [settings("ngram", "best-first", 4, 1.0), settings("suffix", "best-first", 4, 1.0)];
+        let (mut single, mut began, mut done) = (0, Vec::new(), 0);
+        run(&pair, 0, &["abc", "bca", "cab"], |news, orders| {
+            let send = |order| orders.send(order).unwrap();
+            match news {
+                News::Ready(_) => send(Order::Pause),
+                News::Paused if began.is_empty() => send(Order::Step),
+                News::Began(prompt) => {
+                    began.push(*prompt);
+                    match began.len() {
+                        1 => send(Order::Step),
+                        2 => send(Order::Turn(-2)),
+                        _ => {}
+                    }
+                }
+                // While it waits each step is asked for.
+                News::Step(..) if single < 3 => {
+                    single += 1;
+                    send(if single < 3 { Order::Step } else { Order::Turn(1) });
+                }
+                News::Done => {
+                    done += 1;
+                    assert_eq!(done, 1);
+                    send(Order::Quit);
+                }
+                _ => {}
+            }
+            if began.len() == 3 && single == 3 {
+                single = 4;
+                send(Order::Resume);
+            }
+            true
+        });
+        // From the first on to the second, back by two to the last, and on to the end.
+        assert_eq!((began, done), (vec![0, 1, 2], 1));
+    }
+
+    #[test]
+    fn prompts_that_cannot_be_run_are_told_and_passed_over() {
+        let pair = [settings("ngram", "best-first", 4, 1.0), settings("none", "chain", 1, 0.0)];
+        let long = "a".repeat(60);
+        let news = run(&pair, 0, &["!", "abc", &long, "!"], |news, _| *news != News::Done);
+        let brief = |news: &News| match news {
+            News::Refused(why) => Some(why.split(':').next().unwrap_or_default().to_owned()),
+            News::Began(prompt) => Some(format!("began {prompt}")),
+            News::Done => Some("done".into()),
+            _ => None,
+        };
+        let told: Vec<String> = news.iter().filter_map(brief).collect();
+        assert_eq!(told, ["prompt p0", "began 1", "prompt p2", "prompt p3", "done"]);
+        let none = run(&pair, 0, &["!"], |news, _| *news != News::Done);
+        assert_eq!(none.len(), 3);
+    }
+}
