@@ -15,6 +15,17 @@ fn law(c: &mut Criterion) {
         c.bench_function(&format!("law, {name}"), |b| b.iter(|| Law::new(black_box(&logits), &warp)));
         if let Ok(law) = Law::new(&logits, &warp) {
             c.bench_function(&format!("moments, {name}"), |b| b.iter(|| black_box(&law).moments()));
+            // What lies within 16 nats is what the pool of laws takes in.
+            let surprisals = || {
+                let mut sum = 0.0;
+                black_box(&law).surprisals(
+                    16.0,
+                    #[inline(always)]
+                    |x, p| sum += f64::from(x) * p,
+                );
+                sum
+            };
+            c.bench_function(&format!("surprisals, {name}"), |b| b.iter(surprisals));
             c.bench_function(&format!("rank, {name}"), |b| b.iter(|| black_box(&law).rank(20_000)));
             c.bench_function(&format!("sample, {name}"), |b| b.iter(|| black_box(&law).sample(0.7)));
             c.bench_function(&format!("the best 15, {name}"), |b| b.iter(|| black_box(&law).top(15)));

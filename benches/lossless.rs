@@ -2,6 +2,7 @@
 //! over all prompts of the files given.
 //!
 //! `cargo bench --bench lossless -- FILE.jsonl|FOLDER...` prints a table, and ends with status 1 at the first difference.
+//! All of it takes hours; `--drafters`, `--shapes`, `--budgets` and `--limit` take a part.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -13,15 +14,13 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use speclight::cli::{one_line, read_files};
 use speclight::draft::{Drafter, Eagle, EarlyExit, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Shape, Suffix};
-use speclight::engine::{Prompt, Session, Vocabulary};
+use speclight::engine::{MAX_BUDGET, Prompt, Session, Vocabulary};
 use speclight::model::device::DeviceChoice;
 use speclight::model::tokenizer::same_vocabulary;
 use speclight::model::{Head, Model};
 use speclight::registry::Registry;
 use speclight::telemetry::{StepSettings, Tally};
 use speclight::tree::TokenId;
-
-const BUDGETS: [usize; 7] = [2, 3, 4, 8, 16, 32, 64];
 
 /// Compares greedy text under every drafter, shape and budget with that of plain decoding
 #[derive(Parser)]
@@ -36,6 +35,15 @@ struct Options {
     /// Take the first N prompts of each file [default: all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Drafters to compare [default: all that the model has]
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
+    drafters: Vec<String>,
+    /// Shapes to compare [default: all]
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',', value_parser = shape)]
+    shapes: Vec<Shape>,
+    /// Budgets to compare, in tokens of a verify pass
+    #[arg(long, value_name = "B,..", value_delimiter = ',', value_parser = budget, default_value = "2,3,4,8,16,32,64")]
+    budgets: Vec<usize>,
     /// Model: a name that `speclight models` lists, or a path [default: the default model]
     #[arg(long, value_name = "NAME|PATH")]
     model: Option<String>,
@@ -48,6 +56,16 @@ struct Options {
     /// Cargo gives this.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+fn shape(name: &str) -> Result<Shape, String> {
+    Shape::named(name).ok_or_else(|| format!("give some of {}", Shape::ALL.map(Shape::name).join(", ")))
+}
+
+fn budget(value: &str) -> Result<usize, String> {
+    // A budget of 1 drafts nothing: it is plain decoding itself.
+    let drafts = value.parse().ok().filter(|budget| (2..=MAX_BUDGET).contains(budget));
+    drafts.ok_or_else(|| format!("a budget counts the tokens of a verify pass: give 2 to {MAX_BUDGET}"))
 }
 
 fn main() -> ExitCode {
@@ -77,14 +95,22 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let tokens: Vec<Vec<TokenId>> =
         prompts.iter().map(|(_, prompt)| model.prompt_tokens(&prompt.text, false)).collect::<Result<_, _>>()?;
     let longest = tokens.iter().map(Vec::len).max().unwrap_or(0);
-    let capacity = longest.saturating_add(options.max_tokens).saturating_add(BUDGETS[BUDGETS.len() - 1]);
+    let largest = options.budgets.iter().copied().max().unwrap_or(0);
+    let capacity = longest.saturating_add(options.max_tokens).saturating_add(largest);
     let mut session = session(&model, sha256.as_deref(), capacity, options)?;
-    let drafters: Vec<&str> = session.drafters().map(|(name, _)| name).filter(|name| *name != "none").collect();
+    let has: Vec<&str> = session.drafters().map(|(name, _)| name).filter(|name| *name != "none").collect();
+    let drafters =
+        if options.drafters.is_empty() { has.iter().map(|name| (*name).to_owned()).collect() } else { options.drafters.clone() };
+    if let Some(name) = drafters.iter().find(|name| !has.contains(&name.as_str())) {
+        bail!("--drafters {name}: give some of {}", has.join(", "));
+    }
+    let shapes = if options.shapes.is_empty() { &Shape::ALL } else { &options.shapes[..] };
     let mut plain = Row { settings: settings("none", Shape::Chain, 1), tally: Tally::default() };
     let mut rows = Vec::new();
-    for drafter in drafters {
-        for (shape, budget) in Shape::ALL.into_iter().flat_map(|shape| BUDGETS.map(|budget| (shape, budget))) {
-            rows.push(Row { settings: settings(drafter, shape, budget), tally: Tally::default() });
+    for drafter in &drafters {
+        for &shape in shapes {
+            let row = |&budget: &usize| Row { settings: settings(drafter, shape, budget), tally: Tally::default() };
+            rows.extend(options.budgets.iter().map(row));
         }
     }
     println!(

@@ -95,7 +95,13 @@ pub const COMMANDS: &[Entry] = &[
     entry("marks", &[key('m')], false, "each mark of the gauge: definition, assumptions, source", |s, _| {
         s.overlay = Overlay::Marks(0);
     }),
-    wish("looks", &[key('o')], false, "how often the oracle looks at a step: never, each 16th, each 4th, each", looks),
+    wish(
+        "looks",
+        &[key('o')],
+        false,
+        "how often the oracle looks at a step: never, each 16th, each 4th, each; paused: it looks longer at the one shown",
+        looks,
+    ),
     wish("drafter", &[key('d')], true, "next drafter", |s, e| drafter(s, e, 1)),
     wish("drafter back", &[key('D')], false, "drafter before", |s, e| drafter(s, e, -1)),
     wish("shape", &[key('s')], true, "next shape of the tree", shape),
@@ -259,6 +265,7 @@ fn looks(state: &mut State, effects: &mut Vec<Effect>) {
         every => format!("oracle: looks at each {every}th step, off the measured time"),
     });
     tell(state, effects, Command::LookEvery(state.look_every));
+    effects.extend(state.to_look_at(true).map(|step| Effect::Engine(Command::Look(step))));
 }
 
 /// The next of the panes that say what was lost; behind the last, the text.
@@ -289,7 +296,7 @@ fn look(state: &mut State, effects: &mut Vec<Effect>, back: isize) {
     let at = state.selected.unwrap_or(newest) as isize - back;
     let at = at.clamp(oldest as isize, newest as isize) as usize;
     state.selected = (at < newest).then_some(at);
-    effects.extend(state.to_look_at().map(|step| Effect::Engine(Command::Look(step))));
+    effects.extend(state.to_look_at(false).map(|step| Effect::Engine(Command::Look(step))));
 }
 
 fn newest(state: &mut State, effects: &mut Vec<Effect>) {
@@ -299,6 +306,6 @@ fn newest(state: &mut State, effects: &mut Vec<Effect>) {
     let back = state.selected.is_some();
     (state.selected, state.scroll) = (None, 0);
     if back {
-        effects.extend(state.to_look_at().map(|step| Effect::Engine(Command::Look(step))));
+        effects.extend(state.to_look_at(false).map(|step| Effect::Engine(Command::Look(step))));
     }
 }

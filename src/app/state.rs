@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Editor, History, Step};
 use crate::engine::RunInfo;
-use crate::telemetry::{Fluid, StepSettings};
+use crate::telemetry::{Fluid, LookState, StepSettings};
 use crate::theory::cost::Cost;
 
 /// A part of the screen that can have the keys.
@@ -211,11 +211,17 @@ impl State {
     }
 
     /// The step that the engine is to look at while it waits: the one that is shown, by its number within the prompt, where it is
-    /// of the present text and not all is known of it yet.
-    pub fn to_look_at(&self) -> Option<usize> {
+    /// of the present text and more may be found out about it. Where a look ended before its bounds agreed, another as long would
+    /// seldom be worth it: only the person asks for that (`again`).
+    pub fn to_look_at(&self, again: bool) -> Option<usize> {
         let step = self.step().filter(|_| self.motion == Motion::Paused && self.phase == Phase::Running)?;
         let present = self.history.text().is_some_and(|t| t.number == step.text);
-        (present && step.look.is_none_or(|l| l.refining || !l.converged())).then_some(step.record.step)
+        let more = match step.look.map(|look| look.state) {
+            None | Some(LookState::Refining | LookState::BrokenOff) => true,
+            Some(LookState::Ended) => again,
+            Some(LookState::Converged) => false,
+        };
+        (present && more).then_some(step.record.step)
     }
 
     /// Shows a line for a few seconds, longer where there is more to read.

@@ -5,6 +5,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use super::editor::Outcome;
 use super::{Effect, Motion, Msg, Overlay, Phase, State, command_for};
 use crate::engine::{Command, Event};
+use crate::telemetry::LookState;
 
 /// What a person hears when the engine has said its last word.
 const ALL_DONE: &str = "all prompts are done (--once): the arrows walk through the steps, q quits";
@@ -82,7 +83,7 @@ fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
 
 /// While it waits, the engine finds out more about the step that is shown.
 fn look(state: &State, effects: &mut Vec<Effect>) {
-    effects.extend(state.to_look_at().map(|step| Effect::Engine(Command::Look(step))));
+    effects.extend(state.to_look_at(false).map(|step| Effect::Engine(Command::Look(step))));
 }
 
 fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
@@ -97,7 +98,13 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
         }
         Event::Cost(cost) => state.cost = Some(cost),
         Event::Fluid(fluid) => state.fluid = Some(fluid),
-        Event::Looked { prompt_id, step, look } => state.history.looked(&prompt_id, step, look),
+        Event::Looked { prompt_id, step, look: found } => {
+            state.history.looked(&prompt_id, step, found);
+            // What came between is done: the look at the step that is still shown begins again.
+            if found.state == LookState::BrokenOff && state.to_look_at(false) == Some(step) {
+                look(state, effects);
+            }
+        }
         Event::Calibrated { plain_tokens_per_second } => {
             state.plain = Some(plain_tokens_per_second).filter(|p| p.is_finite() && *p > 0.0);
         }

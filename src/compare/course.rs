@@ -1,6 +1,6 @@
 //! What became of one text under one setting, as far as a comparison needs it.
 
-use crate::telemetry::{Look, Miss, StepRecord};
+use crate::telemetry::{Look, LookState, Miss, StepRecord};
 use crate::tree::TokenId;
 
 /// Where one token of a text came from.
@@ -109,7 +109,7 @@ impl Course {
 
     /// Something was found out about the step of this number: whether its refusal was bad luck shows now.
     pub fn looked(&mut self, step: usize, look: &Look) {
-        let Some(step) = self.steps.get_mut(step).filter(|_| !look.refining) else { return };
+        let Some(step) = self.steps.get_mut(step).filter(|_| look.state != LookState::Refining) else { return };
         step.look = Some(*look);
         let end = (step.at + step.tokens).saturating_sub(1);
         if let Some(Place::Refused(miss) | Place::Bonus(Some(miss))) = self.places.get_mut(end) {
@@ -157,7 +157,7 @@ mod tests {
     use crate::telemetry::testing::{chain, miss, record, tree};
 
     fn look(floor: f64) -> Look {
-        Look { oracle_lower: 2.0, oracle_upper: 2.0, oracle_floor: floor, passes: 1, drafter_best: Some(0.5), refining: false }
+        Look { oracle_lower: 2.0, oracle_upper: 2.0, oracle_floor: floor, passes: 1, drafter_best: Some(0.5), state: LookState::Converged }
     }
 
     #[test]

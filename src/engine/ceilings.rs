@@ -2,7 +2,7 @@
 
 use crate::dist::{Law, Moments, Warp};
 use crate::telemetry::{Ceilings, Fluid, FluidKind, Reached};
-use crate::theory::intervals::Blocks;
+use crate::theory::intervals::{Blocks, FIRST};
 use crate::theory::pool::Pool;
 
 use super::MAX_BUDGET;
@@ -10,8 +10,6 @@ use super::MAX_BUDGET;
 /// The bound is evaluated anew when the pool has grown by one in so many: its error falls as 1/sqrt(n), so that a twentieth more
 /// positions change it by far less than it is uncertain, and evaluating costs ever less of the time.
 const GROWTH: usize = 20;
-/// The first intervals come after so many steps; the next ones when there are half as many more.
-const FIRST_INTERVALS: usize = 64;
 /// The bound at length is told again within a text when there are half as many positions more than this, or than the last time.
 const FIRST_LENGTH: usize = 64;
 /// Entropies, in nats, at which the kinds of positions begin: nearly certain, in between, wide open.
@@ -78,8 +76,8 @@ impl Observed {
         self.blocks.end_step(expected);
         let ceilings = self.ceilings(budget);
         let steps = self.blocks.steps();
-        let before = self.reached.map_or(2 * FIRST_INTERVALS / 3, |reached| reached.steps);
-        if steps >= before + before / 2 {
+        // As soon as there are intervals, and then when there are half as many steps more.
+        if steps >= self.reached.map_or(FIRST, |reached| reached.steps + reached.steps / 2) {
             let fluid = ceilings.fluid.unwrap_or(0.0);
             let found = self.blocks.resample(budget.saturating_sub(1), fluid);
             self.reached = Some(Reached {

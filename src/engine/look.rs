@@ -11,12 +11,12 @@ use crate::dist::{Law, Warp};
 use crate::draft::shape::{Limits, grow};
 use crate::draft::{Context, DraftError, OracleSearch, Plan, Shape};
 use crate::model::{Decoder, Node, Pass};
-use crate::telemetry::{Look, StepSettings};
+use crate::telemetry::{Look, LookState, StepSettings};
 use crate::tree::{TokenId, TokenTree};
 
 /// Nodes of one pass: as many as the budgets that people use most, and few enough that a command never waits long.
 const AT_ONCE: usize = 16;
-/// Passes after which a look ends as it is.
+/// Passes after which a look ends as it is, until somebody asks for as many more.
 const MOST_PASSES: usize = 512;
 
 /// What the session keeps of a step for a later look.
@@ -40,13 +40,15 @@ pub(crate) struct Looking {
     pub prompt_id: String,
     /// The step's number.
     pub step: usize,
+    /// Passes after which it ends as it is.
+    pub most: usize,
     target: Box<dyn Decoder>,
     tokens: Vec<TokenId>,
     warp: Warp,
     vocabulary: Arc<Vocabulary>,
     oracle: OracleSearch,
     drafter_best: Option<f64>,
-    refining: bool,
+    state: LookState,
 }
 
 impl Session {
@@ -69,7 +71,8 @@ impl Session {
             vocabulary: Arc::clone(self.vocabulary()),
             oracle: OracleSearch::new(root, past.limits),
             drafter_best: past.best.then_some(past.expected),
-            refining: true,
+            most: MOST_PASSES,
+            state: LookState::Refining,
         };
         if !past.best {
             looking.draft(self, past)?;
@@ -118,8 +121,34 @@ impl Looking {
         let mut cx = Context { tokens: &self.tokens, target: &mut *self.target, warp: &self.warp, stop };
         let failed = |source| SessionError::Draft { name: "oracle", source };
         let went_on = self.oracle.refine(&mut cx, AT_ONCE).map_err(failed)?;
-        self.refining = went_on && self.oracle.passes() < MOST_PASSES && !self.found().converged();
-        Ok(self.refining)
+        let search = self.oracle.search();
+        self.state = if search.upper() - search.lower() <= Look::TOLERANCE * search.upper() {
+            LookState::Converged
+        } else if went_on && self.oracle.passes() < self.most {
+            LookState::Refining
+        } else {
+            LookState::Ended
+        };
+        Ok(self.refining())
+    }
+
+    /// Whether another pass is worth it.
+    pub fn refining(&self) -> bool {
+        self.state == LookState::Refining
+    }
+
+    /// It was asked for once more: where it ended for want of passes, it has as many again.
+    pub fn go_on(&mut self) {
+        if self.state == LookState::Ended {
+            (self.most, self.state) = (self.oracle.passes() + MOST_PASSES, LookState::Refining);
+        }
+    }
+
+    /// Something else comes first: where it was being refined, it is so no more.
+    pub fn break_off(&mut self) {
+        if self.refining() {
+            self.state = LookState::BrokenOff;
+        }
     }
 
     /// Refines to the end: what is known then.
@@ -140,7 +169,7 @@ impl Looking {
             oracle_floor: search.floor(),
             passes: self.oracle.passes(),
             drafter_best: self.drafter_best,
-            refining: self.refining,
+            state: self.state,
         }
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::look::Looking;
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
 use crate::dist::{Law, Warp};
-use crate::telemetry::{Ladder, Look, Losses, StepRecord, StepSettings};
+use crate::telemetry::{Ladder, Look, LookState, Losses, StepRecord, StepSettings};
 use crate::tree::TokenId;
 
 const DRAFTERS: [&str; 7] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "oracle"];
@@ -66,9 +66,8 @@ proptest! {
             // Every step so far is looked at again after each step.
             for record in &got {
                 let looking = session.look(record.step).unwrap().unwrap();
-                let mut first = Look { ..looking.found() };
-                prop_assert!(first.refining && first.oracle_lower == 0.0);
-                first.refining = false;
+                let first = looking.found();
+                prop_assert!(first.state == LookState::Refining && first.oracle_lower == 0.0);
                 let look = exact(looking);
                 if record.step + 1 < got.len() {
                     continue;
@@ -153,5 +152,30 @@ fn where_the_cache_has_no_room_the_bounds_say_so() {
     session.start("x", &[1, 0], 100).unwrap();
     session.step().unwrap();
     let look = exact(session.look(0).unwrap().unwrap());
-    assert!(!look.refining && !look.converged() && look.oracle_lower < look.oracle_upper, "{look:?}");
+    assert!(look.state == LookState::Ended && look.oracle_lower < look.oracle_upper, "{look:?}");
+}
+
+#[test]
+fn a_look_that_ended_for_want_of_passes_goes_on() {
+    let table = TableDecoder::new(5, 9);
+    let mut session = session(&table, &[], settings("ngram", "best-first", 100, 1.0));
+    session.start("x", &[1, 0], 100).unwrap();
+    session.step().unwrap();
+    let whole = session.look(0).unwrap().unwrap().refined().unwrap();
+    assert!(whole.converged() && whole.passes > 3, "{whole:?}");
+    let mut looking = session.look(0).unwrap().unwrap();
+    looking.most = 2;
+    assert!(looking.refine().unwrap() && !looking.refine().unwrap());
+    let ended = looking.found();
+    assert_eq!((ended.state, ended.passes), (LookState::Ended, 2));
+    // Broken off it can't be: it is over.
+    looking.break_off();
+    assert_eq!(looking.found(), ended);
+    looking.go_on();
+    assert_eq!(looking.found().state, LookState::Refining);
+    while looking.refine().unwrap() {}
+    assert_eq!(looking.found(), whole);
+    // One that converged has nothing left to find.
+    looking.go_on();
+    assert_eq!(looking.found(), whole);
 }

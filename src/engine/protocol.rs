@@ -24,8 +24,8 @@ pub enum Command {
     Again,
     /// Which steps are looked at off the timed path: each one whose number is a multiple of this; 0 for none.
     LookEvery(usize),
-    /// While paused: look at this step of the present text, by its number within the prompt, until it is refined or another
-    /// wish comes.
+    /// While paused: look at this step of the present text, by its number within the prompt, until its bounds agree, no more can be
+    /// found, or a wish comes that is no look. Asked for again, one that ended for want of passes has as many more.
     Look(usize),
     /// End the thread.
     Quit,

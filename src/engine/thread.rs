@@ -1,5 +1,7 @@
 //! The loop that repeats [`Session::step`]: it obeys commands between steps and tells what happens.
 
+mod looks;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -12,7 +14,7 @@ use super::load::{Engine, load};
 use super::look::Looking;
 use super::{Command, EngineOptions, Event, Prompt};
 use crate::clean::causes;
-use crate::telemetry::{Ending, Look};
+use crate::telemetry::Ending;
 
 /// Plain decoding is timed first after so many steps: not before, since the first token is waited for.
 const FIRST_CALIBRATION: usize = 3;
@@ -123,7 +125,7 @@ struct Driver<'a> {
     rested: bool,
     /// Which steps are looked at when they are made: each one whose number is a multiple of this; 0 for none.
     look_every: usize,
-    /// The look that is refined while it waits.
+    /// The look that is refined while it waits, or was to its end.
     looking: Option<Looking>,
 }
 
@@ -184,8 +186,8 @@ impl Driver<'_> {
 
     fn obey(&mut self, order: Command) -> Result<(), End> {
         // A look lasts until another wish comes.
-        if let Some(looking) = self.looking.take() {
-            self.looked(&looking, false)?;
+        if !matches!(order, Command::Look(_) | Command::LookEvery(_)) {
+            self.break_off()?;
         }
         match order {
             Command::Pause => self.pause(),
@@ -216,19 +218,12 @@ impl Driver<'_> {
                 Some(index) => self.begin(index).map(drop),
                 None => self.refuse(&"there is no prompt yet"),
             },
+            Command::Look(_) if !self.paused => self.refuse(&"a step is looked at while it waits: pause first"),
+            Command::Look(step) => self.look(step),
             Command::LookEvery(every) => {
                 self.look_every = every;
                 Ok(())
             }
-            Command::Look(_) if !self.paused => self.refuse(&"a step is looked at while it waits: pause first"),
-            Command::Look(step) => match self.engine.session.look(step) {
-                Ok(Some(looking)) => {
-                    self.looking = Some(looking);
-                    Ok(())
-                }
-                Ok(None) => self.refuse(&format!("the present text has no step {step} to look at")),
-                Err(why) => self.refuse(&format!("step {step} can't be looked at: {why}")),
-            },
             Command::Quit => Err(End::Quit),
         }
     }
@@ -282,51 +277,6 @@ impl Driver<'_> {
             self.measure_cost()?;
         }
         Ok(())
-    }
-
-    fn looked(&mut self, looking: &Looking, refining: bool) -> Result<(), End> {
-        let (prompt_id, look) = (looking.prompt_id.clone(), Look { refining, ..looking.found() });
-        self.tell(Event::Looked { prompt_id, step: looking.step, look })
-    }
-
-    /// Looks at the step that was just made, to the end or until a command comes. A look that fails is the last one: the steps
-    /// themselves may go on.
-    fn look_at_once(&mut self, step: usize) -> Result<(), End> {
-        let mut broken_off = false;
-        let looked = self.engine.session.look(step).and_then(|looking| {
-            let Some(mut looking) = looking else { return Ok(None) };
-            while looking.refine()? {
-                match self.orders.try_recv() {
-                    Ok(order) => self.waiting.push_back(order),
-                    Err(TryRecvError::Empty) => continue,
-                    Err(TryRecvError::Disconnected) => broken_off = true,
-                }
-                break;
-            }
-            Ok(Some(looking))
-        });
-        match looked {
-            _ if broken_off => Err(End::Quit),
-            Ok(Some(looking)) => self.looked(&looking, false),
-            Ok(None) => Ok(()),
-            Err(why) => {
-                self.look_every = 0;
-                self.refuse(&format!("steps can't be looked at: {why}"))
-            }
-        }
-    }
-
-    /// Refines the look that there is by one pass; says whether there was one.
-    fn look_on(&mut self) -> Result<bool, End> {
-        let Some(mut looking) = self.looking.take() else { return Ok(false) };
-        match looking.refine() {
-            Ok(more) => {
-                self.looked(&looking, more)?;
-                self.looking = Some(looking).filter(|_| more);
-            }
-            Err(why) => self.refuse(&format!("step {} can't be looked at: {why}", looking.step))?,
-        }
-        Ok(true)
     }
 
     fn measure_cost(&mut self) -> Result<(), End> {

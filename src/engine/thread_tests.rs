@@ -14,7 +14,7 @@ use super::thread::drive_with;
 use super::{Command, EngineOptions, Event, Prompt, RunInfo, Session, Vocabulary};
 use crate::dist::{Law, Warp};
 use crate::draft::{Drafter, EarlyExit, Ngram, NoDraft, Oracle};
-use crate::telemetry::{Ending, Look, StepSettings};
+use crate::telemetry::{Ending, Look, LookState, StepSettings};
 use crate::tree::TokenId;
 
 const VOCAB: usize = 5;
@@ -370,7 +370,7 @@ fn each_kth_step_is_looked_at_right_after_it() {
             assert_eq!(looked.is_some(), every > 0 && record.step % every.max(1) == 0);
             if let Some(Event::Looked { prompt_id, step, look }) = looked {
                 assert_eq!((prompt_id, step), (&record.prompt_id, &record.step));
-                assert!(look.converged() && !look.refining, "{look:?}");
+                assert!(look.converged(), "{look:?}");
                 assert!(look.oracle_upper >= record.expected_accepted - 1e-9);
             }
         }
@@ -390,8 +390,14 @@ fn while_paused_a_step_is_looked_at_until_it_is_refined_or_another_wish_comes() 
         match event {
             Event::Step(_) if steps == 3 => [Pause, Look(1)].into_iter().for_each(|c| commands.send(c).unwrap()),
             // The first look of step 1 is told; its second pass comes after another wish.
-            Event::Looked { step: 1, look, .. } if look.passes == 1 && look.refining => commands.send(Look(0)).unwrap(),
-            Event::Looked { step: 0, look, .. } if !look.refining => {
+            Event::Looked { step: 1, look, .. } if look.passes == 1 && look.state == LookState::Refining => {
+                commands.send(Look(0)).unwrap()
+            }
+            // It is no wish of another kind how often steps are looked at; nor is the same look again.
+            Event::Looked { step: 0, look, .. } if look.passes == 2 => {
+                [Look(0), Command::LookEvery(0)].into_iter().for_each(|c| commands.send(c).unwrap());
+            }
+            Event::Looked { step: 0, look, .. } if look.state != LookState::Refining => {
                 [Look(7), Resume, Look(0)].into_iter().for_each(|c| commands.send(c).unwrap());
             }
             Event::Step(_) if steps == 6 => commands.send(Quit).unwrap(),
@@ -402,14 +408,38 @@ fn while_paused_a_step_is_looked_at_until_it_is_refined_or_another_wish_comes() 
     let looks = looks(&events);
     let of = |step: usize| looks.iter().filter(move |l| l.1 == step).map(|l| l.2).collect::<Vec<_>>();
     let (first, second) = (of(1), of(0));
-    assert_eq!((first.len(), first[0].refining, first[1].refining, first[1].passes), (2, true, false, 1), "{first:?}");
-    assert!(second.len() > 1 && second.last().is_some_and(|l| l.converged()), "{second:?}");
+    let told = |look: &crate::telemetry::Look| (look.state, look.passes);
+    assert_eq!(first.iter().map(told).collect::<Vec<_>>(), [(LookState::Refining, 1), (LookState::BrokenOff, 1)]);
+    assert!(second.len() > 2 && second.last().is_some_and(|l| l.converged()), "{second:?}");
+    assert!(second.iter().map(|l| l.passes).eq(1..=second.len()), "each pass is told once: {second:?}");
     assert!(second.windows(2).all(|w| w[0].oracle_upper >= w[1].oracle_upper && w[0].oracle_lower <= w[1].oracle_lower));
     assert_eq!(
         refusals(&events),
         ["the present text has no step 7 to look at", "a step is looked at while it waits: pause first"]
     );
     assert!(plain("p0", "abc", 30).starts_with(&texts(&events)[0]));
+}
+
+#[test]
+fn a_look_that_ended_is_made_again_where_it_is_asked_for() {
+    use Command::{Look, Pause, Quit};
+    // So many nodes have no room behind the text.
+    let options = EngineOptions { settings: StepSettings { budget: 200, ..settings() }, ..options(&["abc"]) };
+    let mut ends = 0;
+    let events = run(&options, &table(), |_, event, commands| {
+        match event {
+            Event::Step(record) if record.step == 0 => [Pause, Look(0)].into_iter().for_each(|c| commands.send(c).unwrap()),
+            Event::Looked { look, .. } if look.state != LookState::Refining => {
+                ends += 1;
+                commands.send(if ends == 1 { Look(0) } else { Quit }).unwrap();
+            }
+            _ => {}
+        }
+        true
+    });
+    let looks: Vec<_> = looks(&events).into_iter().map(|l| l.2).filter(|l| l.state != LookState::Refining).collect();
+    assert_eq!(looks.iter().map(|l| l.state).collect::<Vec<_>>(), [LookState::Ended; 2]);
+    assert_eq!(looks[0], looks[1], "there is still no room");
 }
 
 #[test]

@@ -7,6 +7,20 @@ pub use crate::theory::intervals::Interval;
 
 use crate::tree::TokenId;
 
+/// How far a look is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LookState {
+    /// It goes on.
+    Refining,
+    /// Its bounds agree to [`Look::TOLERANCE`].
+    Converged,
+    /// They don't, and it is over: the cache has no room for more nodes, or it took as many passes as a look may.
+    Ended,
+    /// They don't, and it was stopped for something else: asked again, it would find out more.
+    BrokenOff,
+}
+
 /// What was found out about one step off the timed path, after it: the oracle tree of its context, and the best tree of the
 /// drafter there.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,18 +35,17 @@ pub struct Look {
     pub passes: usize,
     /// E[accepted | T] of the best tree of P nodes under q, valued under p. None until it was drafted.
     pub drafter_best: Option<f64>,
-    /// Whether it goes on being refined.
-    pub refining: bool,
+    /// How far it is.
+    pub state: LookState,
 }
 
 impl Look {
     /// A look is done when its bounds agree to this part of the upper one.
     pub const TOLERANCE: f64 = 0.01;
 
-    /// Whether the bounds agree to the tolerance. Of a look that is neither this nor refined, more is not known: it was broken
-    /// off, or there was no room.
+    /// Whether the bounds agree to the tolerance.
     pub fn converged(&self) -> bool {
-        self.oracle_upper - self.oracle_lower <= Self::TOLERANCE * self.oracle_upper
+        self.state == LookState::Converged
     }
 
     /// The oracle's mark on the ladder of a step with this E\[X | T\]: the mass of the best tree of P nodes that is known, be it
@@ -130,7 +143,7 @@ pub struct FluidKind {
     pub fluid: Option<f64>,
 }
 
-/// Means over the steps at the present settings, with intervals by a block bootstrap over steps.
+/// Means over the steps at the present settings, with intervals by a bootstrap over steps ([`crate::theory::waves`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reached {
     /// Steps.
@@ -139,6 +152,6 @@ pub struct Reached {
     pub expected: Option<Interval>,
     /// The fluid bound at this budget.
     pub fluid: Option<Interval>,
-    /// Mean of E[accepted | T] over the fluid bound, both from the same blocks. All None while it is too early.
+    /// Mean of E[accepted | T] over the fluid bound, both from the same weights. All None while it is too early.
     pub share: Option<Interval>,
 }

@@ -143,6 +143,7 @@ mod tests {
     use crate::engine::testing::TableDecoder;
     use crate::engine::{Session, Vocabulary};
     use crate::telemetry::Tally;
+    use crate::telemetry::testing::spoiled;
     use crate::theory::cost::Cost;
 
     /// The lines of two short runs over a table, one greedy.
@@ -191,40 +192,6 @@ mod tests {
             lines.push(serde_json::to_string(&Line::Summary(Box::new(tally.summary(plain).into()))).unwrap());
         }
         lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// All ways to spoil one thing in `value`: a key away, a key renamed, a key more, a leaf of another kind.
-    fn spoiled(value: &Value) -> Vec<(String, Value)> {
-        let mut all = Vec::new();
-        match value {
-            Value::Object(map) => {
-                let mut more = map.clone();
-                more.insert("surplus".into(), Value::Null);
-                all.push(("surplus".to_owned(), Value::Object(more)));
-                for (key, inner) in map {
-                    let mut less = map.clone();
-                    less.remove(key);
-                    all.push((format!("no {key}"), Value::Object(less.clone())));
-                    less.insert(format!("{key}s"), inner.clone());
-                    all.push((format!("{key}s"), Value::Object(less)));
-                    for (how, wrong) in spoiled(inner) {
-                        let mut map = map.clone();
-                        map.insert(key.clone(), wrong);
-                        all.push((format!("{key}: {how}"), Value::Object(map)));
-                    }
-                }
-            }
-            Value::Array(list) if !list.is_empty() => {
-                for (how, wrong) in spoiled(&list[list.len() - 1]) {
-                    let mut list = list.clone();
-                    *list.last_mut().unwrap() = wrong;
-                    all.push((format!("last: {how}"), Value::Array(list)));
-                }
-            }
-            Value::Array(_) => all.push(("number".into(), Value::from(1))),
-            _ => all.push(("list".into(), Value::Array(Vec::new()))),
-        }
-        all
     }
 
     #[test]

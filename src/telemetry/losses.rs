@@ -187,11 +187,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::telemetry::LookState;
     use crate::telemetry::testing::{chain, record};
 
     fn look(lower: f64, best: Option<f64>, refining: bool) -> Look {
-        let upper = if refining { 2.0 * lower } else { lower };
-        Look { oracle_lower: lower, oracle_upper: upper, oracle_floor: 0.1, passes: 3, drafter_best: best, refining }
+        let (upper, state) = if refining { (2.0 * lower, LookState::Refining) } else { (lower, LookState::Converged) };
+        Look { oracle_lower: lower, oracle_upper: upper, oracle_floor: 0.1, passes: 3, drafter_best: best, state }
     }
 
     #[test]
@@ -268,7 +269,7 @@ mod tests {
                 record.settings.temperature = 1.0;
                 let look = look.unwrap_or(self::look(3.0, None, false));
                 let best = look.drafter_best.or(Some(1.0));
-                let look = Look { refining: false, drafter_best: best, oracle_upper: look.oracle_lower, ..look };
+                let look = Look { state: LookState::Converged, drafter_best: best, oracle_upper: look.oracle_lower, ..look };
                 ladder.add(&record, Some(&look));
                 let one = Losses::of(&record, Some(&look));
                 for (mean, part) in means.iter_mut().zip([one.context, one.knowledge, one.shape]) {

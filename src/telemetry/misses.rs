@@ -255,10 +255,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::telemetry::LookState;
     use crate::telemetry::testing::miss;
 
     fn look(floor: f64) -> Look {
-        Look { oracle_lower: 1.0, oracle_upper: 1.0, oracle_floor: floor, passes: 1, drafter_best: None, refining: false }
+        Look {
+            oracle_lower: 1.0,
+            oracle_upper: 1.0,
+            oracle_floor: floor,
+            passes: 1,
+            drafter_best: None,
+            state: LookState::Converged,
+        }
     }
 
     #[test]

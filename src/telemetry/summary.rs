@@ -241,7 +241,7 @@ impl Tally {
     /// What was found out about the last step, when its look is done.
     pub fn looked(&mut self, prompt_id: &str, step: usize, look: &Look) {
         let Some((id, number, expected, miss)) = &self.last else { return };
-        if id == prompt_id && *number == step && !look.refining {
+        if id == prompt_id && *number == step && look.state != super::LookState::Refining {
             self.ladder.looked(*expected, None, look);
             if let Some(miss) = miss {
                 self.misses.looked(miss, None, look);

@@ -1,4 +1,6 @@
-//! Records by hand (tests).
+//! Records by hand, and values that a schema must refuse (tests).
+
+use serde_json::Value;
 
 use super::{Cause, Ceilings, Miss, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord};
 
@@ -86,4 +88,38 @@ pub fn miss(token: u32, depth: usize, cause: Cause) -> Miss {
         asked: cause == Cause::Knowledge,
         cause,
     }
+}
+
+/// All ways to spoil one thing in `value`: a key away, a key renamed, a key more, a leaf of another kind.
+pub fn spoiled(value: &Value) -> Vec<(String, Value)> {
+    let mut all = Vec::new();
+    match value {
+        Value::Object(map) => {
+            let mut more = map.clone();
+            more.insert("surplus".into(), Value::Null);
+            all.push(("surplus".to_owned(), Value::Object(more)));
+            for (key, inner) in map {
+                let mut less = map.clone();
+                less.remove(key);
+                all.push((format!("no {key}"), Value::Object(less.clone())));
+                less.insert(format!("{key}s"), inner.clone());
+                all.push((format!("{key}s"), Value::Object(less)));
+                for (how, wrong) in spoiled(inner) {
+                    let mut map = map.clone();
+                    map.insert(key.clone(), wrong);
+                    all.push((format!("{key}: {how}"), Value::Object(map)));
+                }
+            }
+        }
+        Value::Array(list) if !list.is_empty() => {
+            for (how, wrong) in spoiled(&list[list.len() - 1]) {
+                let mut list = list.clone();
+                *list.last_mut().unwrap() = wrong;
+                all.push((format!("last: {how}"), Value::Array(list)));
+            }
+        }
+        Value::Array(_) => all.push(("number".into(), Value::from(1))),
+        _ => all.push(("list".into(), Value::Array(Vec::new()))),
+    }
+    all
 }

@@ -1,7 +1,7 @@
 //! The ceilings of speculative decoding (pure, f64, nats throughout).
 //!
 //! `bounds` has the closed forms, `pool` the fluid bound of the observed laws, `cost` what a pass costs on this machine,
-//! `intervals` how sure it is (by `bootstrap`), `search` the best tree of one context and how near it is while it is looked for,
+//! `intervals` how sure it is (by `waves` over steps; `bootstrap` has blocks of texts), `search` the best tree of one context and how near it is while it is looked for,
 //! `speed` the ceilings of the wall clock.
 
 pub mod bootstrap;
@@ -11,3 +11,4 @@ pub mod intervals;
 pub mod pool;
 pub mod search;
 pub mod speed;
+pub mod waves;

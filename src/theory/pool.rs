@@ -82,12 +82,16 @@ impl Pool {
     /// Adds the law of one generated position, as it is sampled from, with its `moments` (which the caller has already).
     pub fn add(&mut self, law: &Law, moments: Moments) {
         let (cells, scale) = (&mut self.cells, self.per_nat as f32);
-        law.surprisals(CUT as f32, |x, p| {
-            if let Some(cell) = cells.get_mut((x * scale) as usize) {
-                cell.mass += p;
-                cell.count += 1.0;
-            }
-        });
+        law.surprisals(
+            CUT as f32,
+            #[inline(always)]
+            |x, p| {
+                if let Some(cell) = cells.get_mut((x * scale) as usize) {
+                    cell.mass += p;
+                    cell.count += 1.0;
+                }
+            },
+        );
         self.count(moments);
     }
 

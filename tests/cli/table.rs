@@ -30,7 +30,13 @@ fn a_table_is_the_same_after_a_break_and_can_be_drawn() {
         args.extend(fixed.split(' ').chain(["--state", &state, "--json", &json]));
         run(&home, &args)
     };
-    let read = || timeless(serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap());
+    let schema: Value = serde_json::from_str(include_str!("../../schema/table.schema.json")).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let read = || {
+        let table: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+        assert!(schema.is_valid(&table), "{}", schema.validate(&table).unwrap_err());
+        timeless(table)
+    };
     let (status, out, said) = table("0");
     assert_eq!((status, out.as_str()), (0, ""), "{said}");
     let (whole, kept) = (read(), std::fs::read(&state).unwrap());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use speclight::dist::Moments;
 use speclight::engine::{Event, RunInfo};
 use speclight::telemetry::{
-    Cause, Ceilings, Choice, Fluid, FluidKind, Interval, Look, Miss, PositionEntropy, Reached, Reason, StageTimes, StepRecord,
-    StepSettings, TokenClass, TreeRecord,
+    Cause, Ceilings, Choice, Fluid, FluidKind, Interval, Look, LookState, Miss, PositionEntropy, Reached, Reason, StageTimes,
+    StepRecord, StepSettings, TokenClass, TreeRecord,
 };
 use speclight::theory::cost::Cost;
 use speclight::theory::pool::Pool;
@@ -366,7 +366,7 @@ impl Script {
             oracle_floor: floor,
             passes,
             drafter_best: Some(best),
-            refining: false,
+            state: LookState::Converged,
         }
     }
 

@@ -88,7 +88,7 @@ fn looks_split_what_was_lost_and_change_nothing() {
                 let (number, step) = (|key: &str| line[key].as_f64().unwrap(), step.unwrap());
                 let (expected, best) = (step["expected_accepted"].as_f64().unwrap(), number("drafter_best"));
                 assert_eq!(line["step"], step["step"]);
-                assert!(step["step"].as_u64().unwrap() % 2 == 0 && line["refining"] == false);
+                assert!(step["step"].as_u64().unwrap() % 2 == 0 && line["state"] == "converged");
                 let (lower, upper) = (number("oracle_lower"), number("oracle_upper"));
                 assert!(upper >= best.max(expected) - 1e-9 && lower <= upper && upper - lower <= 0.01 * upper, "{line}");
                 assert!(shape == "chain" || best == expected, "{line}: {expected}");

@@ -9,7 +9,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use speclight::app::{Compare, Effect, KEYS, Lane, Motion, Msg, Phase, Screen};
 use speclight::compare::{Made, News, Order};
-use speclight::telemetry::{Cause, Fluid, Look, Miss, StepRecord, StepSettings, TokenClass, TreeRecord};
+use speclight::telemetry::{Cause, Fluid, Look, LookState, Miss, StepRecord, StepSettings, TokenClass, TreeRecord};
 use speclight::theme::Theme;
 
 use crate::script::{self, Script, settings};
@@ -99,7 +99,7 @@ fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)
         oracle_floor: 0.05,
         passes: 4,
         drafter_best: Some(record.expected_accepted + 0.2),
-        refining: false,
+        state: LookState::Converged,
     };
     let look = number.is_multiple_of(4).then_some(look);
     Made { record: Arc::new(record), look, fluid: None::<Arc<Fluid>>, ended: false }

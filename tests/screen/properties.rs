@@ -5,12 +5,15 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use speclight::app::{Msg, Pane, State, update};
 use speclight::engine::Event;
-use speclight::telemetry::{Ceilings, Choice, Fluid, FluidKind, Interval, Look, Reached, Reason, StepRecord, TreeRecord};
+use speclight::telemetry::{
+    Ceilings, Choice, Fluid, FluidKind, Interval, Look, LookState, Reached, Reason, StepRecord, TreeRecord,
+};
 use unicode_width::UnicodeWidthStr;
 
 use crate::script::{Script, settings};
 use crate::{drawn, key_of, running, text, theme};
 
+const LOOKED: &[LookState] = &[LookState::Refining, LookState::Converged, LookState::Ended, LookState::BrokenOff];
 const KEYS: &[&str] = &[
     "space", ".", "d", "D", "s", "+", "-", "t", "T", "g", "n", "p", "e", "r", "Tab", "z", "c", "?", "Left", "Right", "Up",
     "Down", "PgUp", "End", "Esc", "Enter", "x", "l", "m", "o", "b",
@@ -119,7 +122,7 @@ proptest! {
     fn ceilings_looks_and_misses_that_make_no_sense_do_not_panic(
         numbers in prop::collection::vec(prop_oneof![prop::num::f64::ANY, -3.0f64..40.0], 16), depth in any::<usize>(),
         rank in any::<usize>(), budget in 0usize..300, steps in 1usize..40, keys in prop::collection::vec(prop::sample::select(KEYS), 0..6),
-        auto in any::<bool>(), refining in any::<bool>(), texts in prop::collection::vec(hostile(), 1..4), ascii in any::<bool>(),
+        auto in any::<bool>(), looked in prop::sample::select(LOOKED), texts in prop::collection::vec(hostile(), 1..4), ascii in any::<bool>(),
     ) {
         let n = |i: usize| numbers[i % numbers.len()];
         let mut state = running(&settings("ngram", 8, 1.0), 30);
@@ -142,7 +145,7 @@ proptest! {
                 miss.text.clone_from(&texts[step % texts.len()]);
             }
             let look = Look {
-                oracle_lower: n(8), oracle_upper: n(9), oracle_floor: n(10), passes: rank, drafter_best: Some(n(11)), refining,
+                oracle_lower: n(8), oracle_upper: n(9), oracle_floor: n(10), passes: rank, drafter_best: Some(n(11)), state: looked,
             };
             let looked = Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look };
             update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));

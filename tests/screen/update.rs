@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use speclight::app::{COMMANDS, Chord, Effect, Motion, Msg, Overlay, Pane, Phase, State, command_for, update};
 use speclight::engine::{Command, Event};
-use speclight::telemetry::{Ending, Look, StepSettings};
+use speclight::telemetry::{Ending, Look, LookState, StepSettings};
 
 use crate::script::{Script, settings};
 use crate::{key_of, press, running};
@@ -196,7 +196,8 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     assert_eq!(looks(press(&mut state, &["space"])), [] as [usize; 0], "not before it waits");
     assert_eq!(looks(told(&mut state, Event::Paused)), [29]);
     assert_eq!(looks(press(&mut state, &["Left", "Left", "Left"])), [27, 26], "what is known already is not asked for");
-    let look = Look { oracle_lower: 2.0, oracle_upper: 3.0, oracle_floor: 0.1, passes: 4, drafter_best: None, refining: true };
+    let (oracle_lower, oracle_upper, state_of_it) = (2.0, 3.0, LookState::Refining);
+    let look = Look { oracle_lower, oracle_upper, oracle_floor: 0.1, passes: 4, drafter_best: None, state: state_of_it };
     told(&mut state, Event::Looked { prompt_id: "0".into(), step: 26, look });
     assert_eq!(state.step().and_then(|s| s.look), Some(look), "it shows while it is refined");
     assert_eq!(looks(press(&mut state, &["Left", "Right"])), [25, 26]);
@@ -205,6 +206,17 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     let mut script = Script::new(9);
     let step = script.step(&settings("ngram", 16, 1.0));
     assert_eq!(looks(told(&mut state, Event::Step(step))), [0]);
+    // One that was broken off is asked for again at once where it is still shown, and one that ended where the key says so.
+    let found = |state: &mut State, step: usize, is: LookState| {
+        looks(told(state, Event::Looked { prompt_id: "0".into(), step, look: Look { state: is, ..look } }))
+    };
+    assert_eq!(found(&mut state, 0, LookState::BrokenOff), [0]);
+    assert_eq!(found(&mut state, 28, LookState::BrokenOff), [] as [usize; 0], "another one is shown");
+    assert_eq!(found(&mut state, 0, LookState::Ended), [] as [usize; 0]);
+    assert_eq!(looks(press(&mut state, &["Left", "Right"])), [29], "it ended: no look comes by itself");
+    assert_eq!(looks(press(&mut state, &["o"])), [0]);
+    assert_eq!(found(&mut state, 0, LookState::Converged), [] as [usize; 0]);
+    assert_eq!(looks(press(&mut state, &["o"])), [] as [usize; 0], "all is known");
     // A step of an earlier text is none that the engine has.
     told(&mut state, Event::PromptEnded { ending: Ending::Interrupted });
     let id = "1".to_owned();

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use crate::compare::{Course, Step};
-    use crate::telemetry::Look;
+    use crate::telemetry::{Look, LookState};
 
     fn options(more: &[&str]) -> CompareOptions {
         let args = ["speclight", "compare", "--setting", "", "--setting", "drafter=suffix", "--hard", "h.jsonl"];
@@ -87,7 +87,7 @@ mod tests {
                 oracle_floor: 0.1,
                 passes: 1,
                 drafter_best: Some(1.0),
-                refining: false,
+                state: LookState::Converged,
             });
             let at = course.tokens.len();
             course.steps.push(Step { at, tokens: 8, accepted: 7, expected: 1.0, seconds: 0.1, look });

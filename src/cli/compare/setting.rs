@@ -68,7 +68,7 @@ impl Setting {
             "drafter" => o.drafter = one_of(value, &DRAFTERS)?,
             "shape" => o.shape = Some(one_of(value, &SHAPES)?),
             "fixed" => o.fixed = Some(value.parse::<Widths>().map_err(said)?),
-            "budget" => o.budget = options::budget(value)?,
+            "budget" => o.budget = Some(options::budget(value)?),
             "temperature" => o.temperature = options::temperature(value)?,
             "top-p" => o.top_p = options::top_p(value)?,
             "top-k" => o.top_k = Some(options::top_k(value)?),
@@ -88,7 +88,7 @@ impl Setting {
     /// Plain decoding of the same text.
     pub fn plain(&self) -> Setting {
         let drafter = "none".to_owned();
-        let budget = Budget { most: 1, auto: false };
+        let budget = Some(Budget { most: 1, auto: false });
         Setting { name: self.name.clone(), options: Options { drafter, budget, head: None, mix: None, ..self.options.clone() } }
     }
 
@@ -176,7 +176,7 @@ mod tests {
         let setting = parse("name=mine, drafter=mix,mix=suffix,eagle,budget=auto,top-k=5,head=a,b.gguf").unwrap();
         let o = &setting.options;
         assert_eq!((setting.name.as_str(), o.drafter.as_str(), o.temperature, o.top_k), ("mine", "mix", 0.5, Some(5)));
-        assert!(o.budget.auto && o.mix.as_ref().unwrap().0 == ["suffix", "eagle"]);
+        assert!(o.budget.unwrap().auto && o.mix.as_ref().unwrap().0 == ["suffix", "eagle"]);
         assert_eq!(o.head.as_ref().unwrap().to_str(), Some("a,b.gguf"));
         assert_eq!(setting.words(), "mix, head a,b.gguf, of suffix,eagle, best-first, B auto, up to 64, T 0.5, top-k 5, seed 0");
         let fixed = parse("fixed=4,2,1,temperature=0").unwrap();

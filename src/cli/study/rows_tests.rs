@@ -1,9 +1,13 @@
 //! The rows of made-up texts (tests).
 #![allow(clippy::unwrap_used)]
 
+use serde_json::Value;
+
 use super::piece::{Gather, Key, Piece, STRETCH, Stretch};
-use super::rows::{Given, SetRows, Source, set_rows};
-use crate::telemetry::testing::{record, tree};
+use super::published::published;
+use super::rows::{Given, SetRows, Source, Table, set_rows};
+use super::state::{SetSettings, Settings};
+use crate::telemetry::testing::{record, spoiled, tree};
 use crate::telemetry::{Ceilings, StageTimes};
 use crate::theory::cost::Cost;
 use crate::theory::pool::Pool;
@@ -131,4 +135,55 @@ fn few_stretches_have_no_interval() {
     let rows = set_rows("set", 1.0, &all, &given).unwrap();
     assert_eq!((rows.mu.interval, rows.drafters[0].expected.interval), (None, None));
     assert!(rows.mu.value > 0.0);
+}
+
+#[test]
+fn the_schema_takes_a_table_and_nothing_that_differs() {
+    let schema: Value = serde_json::from_str(include_str!("../../../schema/table.schema.json")).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let sha256 = "0".repeat(64);
+    let settings = Settings {
+        version: "0.1.0".into(),
+        model: "made up".into(),
+        quantisation: "F32".into(),
+        sha256: Some(sha256.clone()),
+        device: "cpu".into(),
+        draft_model: None,
+        exit_layers: Some(3),
+        head: None,
+        sets: vec![SetSettings { name: "set".into(), prompts: 6, sha256 }],
+        budgets: vec![1, 2, 4],
+        drafters: vec!["ngram".into()],
+        temperatures: vec![0.0, 1.0],
+        shape: "best-first".into(),
+        seed: u64::MAX,
+        max_tokens: 256,
+        raw: false,
+        timed: 1,
+    };
+    let cost = Cost::new(vec![(1, 0.01), (8, 0.02)]).unwrap();
+    let (hardware, work) = (machines(), Work { bytes: 1e8, flops_per_token: 2e8 });
+    let sets = vec![SetRows { temperature: 0.0, ..rows() }, rows()];
+    let whole = Table { kind: "table".into(), settings, cost: Some(cost), work, hardware, sets, published: published() };
+    // What is not known is null: in the settings, and where nothing was measured.
+    let mut bare = whole.clone();
+    (bare.cost, bare.settings.sha256, bare.settings.exit_layers, bare.hardware[0].memory) = (None, None, None, None);
+    let set = bare.sets.last_mut().unwrap();
+    (set.plain_tokens_per_second, set.mu.interval) = (None, None);
+    for row in &mut set.drafters {
+        (row.timed, row.share) = (None, None);
+    }
+    for row in &mut set.machines {
+        (row.best, row.holds) = (None, None);
+    }
+    let mut spoilt = 0;
+    for table in [whole, bare] {
+        let table = serde_json::to_value(table).unwrap();
+        assert!(schema.is_valid(&table), "{}", schema.validate(&table).unwrap_err());
+        for (how, wrong) in spoiled(&table) {
+            assert!(!schema.is_valid(&wrong), "{how} passes");
+            spoilt += 1;
+        }
+    }
+    assert!(spoilt > 400, "{spoilt}");
 }

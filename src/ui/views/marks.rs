@@ -118,7 +118,7 @@ fn lines(glyphs: &Glyphs) -> Vec<Line> {
     out.push(entry(
         glyphs.band,
         Role::GaugeExpected,
-        "95% interval of E[X|T] and of fluid: block bootstrap over steps, the share's with both together; none while it is too early"
+        "95% interval of E[X|T] and of fluid: bootstrap over steps, the share's with both together; none while it is too early (256 steps)"
             .to_owned(),
     ));
     out.extend([Line::Empty, Line::Heading("losses: they add up to B - 1 less accepted")]);
