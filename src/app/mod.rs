@@ -11,6 +11,7 @@ mod message;
 mod run;
 mod state;
 mod terminal;
+mod training;
 mod update;
 
 pub use commands::{COMMANDS, Chord, Entry, command_for};
@@ -21,4 +22,5 @@ pub use message::{Effect, Msg};
 pub use run::{Ended, Link, Options, Screen, channel, check_terminal, run, show};
 pub use state::{Motion, Notice, Overlay, Pane, Phase, State};
 pub use terminal::Guard;
+pub use training::{Measured, Stage, Stop, TRAINING_KEYS, Training};
 pub use update::update;

@@ -6,6 +6,7 @@ mod export;
 mod gather;
 mod linear;
 mod net;
+mod news;
 mod run;
 mod sizes;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 
 pub use corpus::{About, Corpus, TOP, Text};
 pub use gather::{Ask, Writing, gather};
+pub use news::{Drafted, News};
 pub use run::{Figures, Options, Report, Start, train};
 
 use std::path::PathBuf;

@@ -7,11 +7,13 @@ mod number;
 mod pen;
 mod plot;
 mod ruler;
+mod training;
 mod views;
 
 pub use compare::draw_compare;
 pub use layout::{Form, Frame as Places, LEAST, places};
 pub use ruler::{Mark, Placed, Side, place};
+pub use training::draw_training;
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;

@@ -1,4 +1,4 @@
-//! Curves over the budget: log B across, values from 0 up. In braille where the glyphs allow it, else a letter a column.
+//! Curves over the budget (log B across) or over steps, values from 0 up. In braille where the glyphs allow it, else a letter a column.
 
 use super::pen::Pen;
 use crate::theme::Role;
@@ -24,9 +24,20 @@ pub struct Curve<'a> {
     pub value: &'a dyn Fn(f64) -> Option<f64>,
 }
 
+/// What lies across, from 1 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Across {
+    /// Budgets, by their logarithms.
+    Budgets,
+    /// Steps, evenly.
+    Steps,
+}
+
 /// A plot: its range and what is marked in it.
 pub struct Plot<'a> {
-    /// The largest budget.
+    /// What lies across.
+    pub across: Across,
+    /// The largest budget, or the last step.
     pub most: usize,
     /// The largest value; curves that go beyond it end there.
     pub top: f64,
@@ -100,18 +111,31 @@ impl Plot<'_> {
 
     /// The column of a budget.
     fn column(&self, batch: usize, columns: usize) -> Option<usize> {
-        let share = if self.most <= 1 { 0.0 } else { (batch as f64).ln() / (self.most as f64).ln() };
+        let share = match self.across {
+            _ if self.most <= 1 => 0.0,
+            Across::Budgets => (batch as f64).ln() / (self.most as f64).ln(),
+            Across::Steps => (batch as f64 - 1.0) / (self.most as f64 - 1.0),
+        };
         (1..=self.most.max(1)).contains(&batch).then(|| (share * (columns - 1) as f64).round() as usize)
     }
 
     /// The budget at a place from 0 to 1.
     fn batch(&self, share: f64) -> f64 {
-        (self.most.max(1) as f64).powf(share.clamp(0.0, 1.0))
+        let (most, share) = (self.most.max(1) as f64, share.clamp(0.0, 1.0));
+        match self.across {
+            Across::Budgets => most.powf(share),
+            Across::Steps => 1.0 + share * (most - 1.0),
+        }
     }
 
-    /// The row of budgets below: powers of two where they have room, the marked one always.
+    /// The row of budgets below: powers of two where they have room, the marked one always. Of steps round numbers.
     fn budgets(&self, pen: &mut Pen, y: usize, columns: usize) {
-        let powers = (0..usize::BITS).map(|i| 1 << i).take_while(|&b| b <= self.most);
+        let apart = (round_up(self.most as f64 / 6.0) as usize).max(1);
+        let tick = |i: u32| match self.across {
+            Across::Budgets => 1usize.checked_shl(i).unwrap_or(usize::MAX),
+            Across::Steps => apart.saturating_mul(i as usize + 1),
+        };
+        let powers = (0..usize::BITS).map(tick).take_while(|&b| b <= self.most);
         let mut taken: Vec<(usize, usize)> = Vec::new();
         let marked = self.mark.into_iter().chain([self.most, 1]).chain(powers);
         for batch in marked {
@@ -125,7 +149,7 @@ impl Plot<'_> {
                 taken.push((start, end));
             }
         }
-        if taken.iter().all(|t| t.0 > 2) {
+        if taken.iter().all(|t| t.0 > 2) && self.across == Across::Budgets {
             pen.text(1, y, "B", Role::PlotAxis);
         }
     }

@@ -3,13 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use crate::draft::{Drafter, Eagle, Shape};
 use crate::engine::{Session, Vocabulary};
 use crate::model::{Decoder, Head, Model};
 use crate::telemetry::{StepSettings, Tally};
-use crate::train::Corpus;
+use crate::train::{Corpus, Drafted};
 use crate::tree::TokenId;
 
 /// Budget that is tried.
@@ -19,17 +17,6 @@ const TEXTS: usize = 8;
 const TOKENS: usize = 64;
 /// A prompt and its answer have room for so many tokens.
 const ROOM: usize = 1024;
-
-/// What came of it. All at a budget of 16 tokens a pass, best-first.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Drafted {
-    /// Tokens a step, greedy.
-    pub greedy_tokens_per_step: f64,
-    /// Mean of E\[accepted | T\] at temperature 1.
-    pub expected_accepted: f64,
-    /// The fluid ceiling from the same texts' laws, in accepted tokens.
-    pub fluid: Option<f64>,
-}
 
 /// The prompts to try.
 pub struct Trial {

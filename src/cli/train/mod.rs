@@ -1,30 +1,25 @@
 //! `speclight train`: distils a drafting head for a model, on this machine.
 
+mod distil;
 mod drafted;
+#[cfg(feature = "tui")]
+mod screen;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use drafted::{Drafted, Trial};
-
+use self::distil::{Job, distil};
 use super::errors::warn;
 use super::interrupt::Interrupt;
 use super::lines::Lines;
 use super::progress::{self, Bar};
 use super::prompts::read_asks;
-use crate::hex::hex;
-use crate::model::HEAD_ARCHITECTURE;
-use crate::model::device::DeviceChoice;
-use crate::model::load::Model;
-use crate::model::weights::Weights;
 use crate::registry::Registry;
-use crate::train::{self, About, Corpus, Figures, Report, Writing};
+use crate::train::{Drafted, Figures, News, Report};
 
 /// Options of `speclight train`.
 #[derive(Args, Clone, Debug)]
@@ -79,6 +74,9 @@ pub struct TrainOptions {
     /// Write one line of JSON for each step; - is standard output
     #[arg(long, value_name = "FILE|-")]
     pub json: Option<PathBuf>,
+    /// Lines in place of the screen, on a terminal too
+    #[arg(long)]
+    pub plain: bool,
 }
 
 fn count(value: &str) -> Result<usize, String> {
@@ -116,32 +114,7 @@ fn again_with_one_thread() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A line of `--json`.
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Line<'a> {
-    Train {
-        version: &'static str,
-        model: &'a str,
-        texts: usize,
-        tokens: usize,
-        options: &'a train::Options,
-    },
-    Step {
-        #[serde(flatten)]
-        report: &'a Report,
-        drafted: Option<Drafted>,
-    },
-}
-
-/// The layers behind which hidden states are read: low, middle and high, as EAGLE-3 takes them.
-fn after(layers: usize) -> Vec<usize> {
-    let mut after = vec![(layers / 10).max(1), (layers / 2).max(1), layers.saturating_sub(3).max(1)];
-    after.dedup();
-    after
-}
-
-/// Writes the texts that are missing, then trains on them.
+/// Writes the texts that are missing, then trains on them: on a terminal with a screen, else with a line for each measurement.
 ///
 /// # Errors
 /// If the model can't be had, a file can't be read or written, or training fails: one line.
@@ -153,128 +126,47 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     for file in &options.prompts {
         asks.extend(read_asks(file, &mut |line| warn(&line))?);
     }
-    let mut json = options.json.as_deref().map(Lines::open).transpose()?;
-    let registry = Registry::load()?;
-    let found = registry.find(options.model.as_deref())?;
+    let found = Registry::load()?.find(options.model.as_deref())?;
     let mut bar = Bar::new();
     let path = found.ensure(&mut |progress| bar.show(progress))?;
     drop(bar);
-    let interrupt = Interrupt::watch().context("signals can't be watched")?;
-    let weights = Weights::open(&path)?;
-    let from = options.from.as_deref().map(|head| Weights::open_head(head, HEAD_ARCHITECTURE)).transpose()?;
-    let open = |threads| -> anyhow::Result<Model> {
-        let mut model = Model::open(&path, DeviceChoice::Cpu, threads)?;
-        if let Some(template) = found.chat_template() {
-            model.set_chat_template(template);
-        }
-        Ok(model)
-    };
-    let model = open(options.threads)?;
-    std::fs::create_dir_all(&options.folder)
-        .with_context(|| format!("{}: give a folder that can be written", options.folder.display()))?;
-    if options.out.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-        bail!("{}: there is no such folder to write to", options.out.display());
-    }
-    let after = after(weights.config().layers);
-    let mut digest = Sha256::new();
-    for ask in &asks {
-        digest.update(ask.text.as_bytes());
-        digest.update([0]);
-        digest.update(ask.then.as_deref().unwrap_or_default().as_bytes());
-        digest.update([0]);
-    }
-    let about = About {
-        form: 1,
-        model: found.sha256().map_or_else(|| path.display().to_string(), str::to_owned),
-        dim: weights.config().dim,
-        after: after.clone(),
-        prompts: hex(&digest.finalize()),
-        seed: options.seed,
-        max_tokens: options.max_tokens,
-    };
-    let mut corpus = Corpus::open(&options.folder.join("corpus"), &about)?;
-    let writing = Writing { seed: options.seed, max_tokens: options.max_tokens, tokens: options.tokens };
-    let line = progress::status();
-    let (began, before) = (Instant::now(), corpus.tokens());
-    // A model a thread: none waits for another.
-    let writers = if corpus.tokens() < options.tokens { model.threads().unwrap_or(1) } else { 0 };
-    let writers = (0..writers).map(|_| open(Some(1))).collect::<anyhow::Result<Vec<_>>>()?;
-    train::gather(&writers, &asks, &mut corpus, &after, writing, &mut |corpus| {
-        let rate = (corpus.tokens() - before) as f64 / began.elapsed().as_secs_f64();
-        let left = options.tokens.saturating_sub(corpus.tokens()) as f64 / rate;
-        line.set_message(format!(
-            "writing texts: {} of {} tokens, {:.0} a second, {} left",
-            corpus.tokens(),
-            options.tokens,
-            rate,
-            time(left)
-        ));
-        interrupt.status().is_none()
-    })?;
-    line.finish_and_clear();
-    drop(writers);
-    if let Some(status) = interrupt.status() {
-        return Ok(ExitCode::from(status));
-    }
-    let run = train::Options {
-        steps: options.steps,
-        rate: options.learning_rate,
-        warm_up: (options.steps / 20).clamp(1, 200),
-        depths: options.depths,
-        vocab: options.vocabulary,
-        window: 640,
-        batch: options.batch,
-        prompt_weight: 0.25,
-        regression: 0.1,
-        clip: 1.0,
-        held_out: 20,
-        every: options.every,
-        seed: options.seed,
-        threads: model.threads().unwrap_or(1),
-    };
-    if let Some(json) = &mut json {
-        let (model, texts, tokens) = (found.name(), corpus.len(), corpus.tokens());
-        json.write(&Line::Train { version: env!("CARGO_PKG_VERSION"), model, texts, tokens, options: &run })?;
-    }
-    let trial = Trial::new(model, &mut corpus, run.held_out)?;
-    let (began, mut first, mut failed) = (Instant::now(), None, None);
     let quiet = options.json.as_deref().is_some_and(Lines::to_stdout);
-    let start = train::Start { target: &weights, head: from.as_ref(), after: &after };
-    train::train(&mut corpus, start, run, &options.folder, &options.out, &mut |report: &Report| {
-        let first = *first.get_or_insert(report.step - 1);
-        let each = began.elapsed().as_secs_f64() / (report.step - first) as f64;
-        line.set_message(format!(
-            "step {} of {}: loss {:.3}, rate {:.1e}, norm {:.2}, {} left",
-            report.step,
-            report.steps,
-            report.loss,
-            report.rate,
-            report.norm,
-            time(each * (report.steps - report.step) as f64)
-        ));
-        let mut drafted = None;
-        if let Some(figures) = &report.held_out {
-            match trial.of(&options.out) {
-                Ok(found) if quiet => drafted = Some(found),
-                Ok(found) => {
-                    line.suspend(|| println!("{}", held_out(report, figures, &found)));
-                    drafted = Some(found);
-                }
-                Err(error) => failed = Some(error),
+    let job = Job { options, asks, found, path };
+    #[cfg(feature = "tui")]
+    if !job.options.plain && !quiet && std::io::IsTerminal::is_terminal(&std::io::stdout()) && crate::app::check_terminal().is_ok() {
+        return screen::run(job);
+    }
+    let interrupt = Interrupt::watch().context("signals can't be watched")?;
+    let line = progress::status();
+    let mut first = None;
+    let told = distil(&job, &mut |news| {
+        match news {
+            News::Writing { tokens, of, rate } => {
+                let left = time(of.saturating_sub(tokens) as f64 / rate);
+                line.set_message(format!("writing texts: {tokens} of {of} tokens, {rate:.0} a second, {left} left"));
             }
+            News::Step(report, drafted) => {
+                let (began, from) = *first.get_or_insert((Instant::now(), report.step));
+                let each = began.elapsed().as_secs_f64() / (report.step - from) as f64;
+                line.set_message(format!(
+                    "step {} of {}: loss {:.3}, rate {:.1e}, norm {:.2}, {} left",
+                    report.step,
+                    report.steps,
+                    report.loss,
+                    report.rate,
+                    report.norm,
+                    time(each * (report.steps - report.step) as f64)
+                ));
+                if let (Some(figures), Some(drafted), false) = (&report.held_out, &drafted, quiet) {
+                    line.suspend(|| println!("{}", held_out(&report, figures, drafted)));
+                }
+            }
+            News::Training { .. } | News::Finished | News::Failed(_) => {}
         }
-        if let Some(Err(error)) = json.as_mut().map(|json| json.write(&Line::Step { report, drafted })) {
-            failed = Some(error);
-        }
-        interrupt.status().is_none() && failed.is_none()
-    })?;
+        interrupt.status().is_none()
+    });
     line.finish_and_clear();
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    if let Some(json) = json {
-        json.finish()?;
-    }
+    told?;
     Ok(interrupt.status().map_or(ExitCode::SUCCESS, ExitCode::from))
 }
 

@@ -6,7 +6,7 @@ use crate::telemetry::Within;
 use crate::theme::Role;
 use crate::theory::bounds;
 use crate::ui::number::{self, percent, two};
-use crate::ui::plot::{Curve, Plot, between, round_up};
+use crate::ui::plot::{Across, Curve, Plot, between, round_up};
 
 /// The budgets that ceilings are drawn to at least.
 const LEAST: usize = 64;
@@ -146,6 +146,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
     let top = top.into_iter().flatten().filter(|v| v.is_finite()).fold(1.0, f64::max);
     let kept = record.choice.map(|c| c.kept + 1).filter(|_| record.settings.automatic());
     let plot = Plot {
+        across: Across::Budgets,
         most,
         top: round_up(top * 1.05),
         places: usize::from(top < 10.0 && round_up(top * 1.05).fract() > 0.0),

@@ -6,7 +6,7 @@ use crate::telemetry::{Reason, SpeedUp, StageTimes};
 use crate::theme::{Glyphs, Role};
 use crate::theory::speed::Best;
 use crate::ui::number;
-use crate::ui::plot::{Curve, Plot, between, round_up};
+use crate::ui::plot::{Across, Curve, Plot, between, round_up};
 
 /// How many times plain decoding's speed, where both are known.
 pub fn factor(state: &State) -> Option<f64> {
@@ -198,7 +198,7 @@ fn by_budget(state: &State, pen: &mut Pen) {
     cost_pen.text(1, 0, &cost_pen.shorten(&long, left.saturating_sub(2)), Role::Label);
     let top = round_up(seconds(most as f64).unwrap_or(1.0));
     let curves = [Curve { labels: vec![], letter: "t", role: Role::TimeVerify, dashed: false, until: None, value: &seconds }];
-    let plot = Plot { most, top, places: usize::from(top < 4.0), mark: Some(batch), curves: &curves };
+    let plot = Plot { across: Across::Budgets, most, top, places: usize::from(top < 4.0), mark: Some(batch), curves: &curves };
     plot.draw(&mut cost_pen.part(0, 1, left as u16, height.saturating_sub(1) as u16));
     if !halves {
         return;
@@ -218,7 +218,7 @@ fn by_budget(state: &State, pen: &mut Pen) {
         },
         Curve { labels: vec!["plain".to_owned()], letter: "-", role: Role::PlotMean, dashed: true, until: None, value: &plain },
     ];
-    let plot = Plot { most: curve.budget().max(2), top: round_up(best * 1.05), places: 0, mark: Some(batch), curves: &curves };
+    let plot = Plot { across: Across::Budgets, most: curve.budget().max(2), top: round_up(best * 1.05), places: 0, mark: Some(batch), curves: &curves };
     plot.draw(&mut rate_pen.part(0, 1, right as u16, height.saturating_sub(1) as u16));
 }
 

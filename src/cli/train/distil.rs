@@ -1,0 +1,161 @@
+//! The work of `speclight train`, told to whoever watches.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::TrainOptions;
+use super::drafted::Trial;
+use crate::cli::lines::Lines;
+use crate::hex::hex;
+use crate::model::HEAD_ARCHITECTURE;
+use crate::model::device::DeviceChoice;
+use crate::model::load::Model;
+use crate::model::weights::Weights;
+use crate::registry::Found;
+use crate::train::{self, About, Ask, Corpus, Drafted, News, Report, Writing};
+
+/// A line of `--json`.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Line<'a> {
+    Train {
+        version: &'static str,
+        model: &'a str,
+        texts: usize,
+        tokens: usize,
+        options: &'a train::Options,
+    },
+    Step {
+        #[serde(flatten)]
+        report: &'a Report,
+        drafted: Option<Drafted>,
+    },
+}
+
+/// What is to be done, found and read.
+pub struct Job {
+    /// What the person asked for.
+    pub options: TrainOptions,
+    /// The prompts.
+    pub asks: Vec<Ask>,
+    /// The target.
+    pub found: Found,
+    /// Its file or folder.
+    pub path: PathBuf,
+}
+
+/// The layers behind which hidden states are read: low, middle and high, as EAGLE-3 takes them.
+fn after(layers: usize) -> Vec<usize> {
+    let mut after = vec![(layers / 10).max(1), (layers / 2).max(1), layers.saturating_sub(3).max(1)];
+    after.dedup();
+    after
+}
+
+/// Writes the texts that are missing, then trains on them, until all is done or `tell` says no.
+///
+/// # Errors
+/// If the model can't be read, a file can't be read or written, or training fails: one line.
+pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<()> {
+    let Job { options, asks, found, path } = job;
+    let mut json = options.json.as_deref().map(Lines::open).transpose()?;
+    let weights = Weights::open(path)?;
+    let from = options.from.as_deref().map(|head| Weights::open_head(head, HEAD_ARCHITECTURE)).transpose()?;
+    let open = |threads| -> anyhow::Result<Model> {
+        let mut model = Model::open(path, DeviceChoice::Cpu, threads)?;
+        if let Some(template) = found.chat_template() {
+            model.set_chat_template(template);
+        }
+        Ok(model)
+    };
+    let model = open(options.threads)?;
+    std::fs::create_dir_all(&options.folder)
+        .with_context(|| format!("{}: give a folder that can be written", options.folder.display()))?;
+    if options.out.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        bail!("{}: there is no such folder to write to", options.out.display());
+    }
+    let after = after(weights.config().layers);
+    let mut digest = Sha256::new();
+    for ask in asks {
+        digest.update(ask.text.as_bytes());
+        digest.update([0]);
+        digest.update(ask.then.as_deref().unwrap_or_default().as_bytes());
+        digest.update([0]);
+        if let Some(begun) = &ask.begun {
+            digest.update(begun.as_bytes());
+            digest.update([1]);
+        }
+    }
+    let about = About {
+        form: 1,
+        model: found.sha256().map_or_else(|| path.display().to_string(), str::to_owned),
+        dim: weights.config().dim,
+        after: after.clone(),
+        prompts: hex(&digest.finalize()),
+        seed: options.seed,
+        max_tokens: options.max_tokens,
+    };
+    let mut corpus = Corpus::open(&options.folder.join("corpus"), &about)?;
+    let writing = Writing { seed: options.seed, max_tokens: options.max_tokens, tokens: options.tokens };
+    let (began, before, mut on) = (Instant::now(), corpus.tokens(), true);
+    // A model a thread: none waits for another.
+    let writers = if corpus.tokens() < options.tokens { model.threads().unwrap_or(1) } else { 0 };
+    let writers = (0..writers).map(|_| open(Some(1))).collect::<anyhow::Result<Vec<_>>>()?;
+    train::gather(&writers, asks, &mut corpus, &after, writing, &mut |corpus| {
+        let rate = (corpus.tokens() - before) as f64 / began.elapsed().as_secs_f64();
+        on = tell(News::Writing { tokens: corpus.tokens(), of: options.tokens, rate });
+        on
+    })?;
+    drop(writers);
+    if !on {
+        return Ok(());
+    }
+    let run = train::Options {
+        steps: options.steps,
+        rate: options.learning_rate,
+        warm_up: (options.steps / 20).clamp(1, 200),
+        depths: options.depths,
+        vocab: options.vocabulary,
+        window: 640,
+        batch: options.batch,
+        prompt_weight: 0.25,
+        regression: 0.1,
+        clip: 1.0,
+        held_out: 20,
+        every: options.every,
+        seed: options.seed,
+        threads: model.threads().unwrap_or(1),
+    };
+    let (texts, tokens) = (corpus.len(), corpus.tokens());
+    if let Some(json) = &mut json {
+        json.write(&Line::Train { version: env!("CARGO_PKG_VERSION"), model: found.name(), texts, tokens, options: &run })?;
+    }
+    if !tell(News::Training { texts, tokens }) {
+        return Ok(());
+    }
+    let trial = Trial::new(model, &mut corpus, run.held_out)?;
+    let mut failed = None;
+    let start = train::Start { target: &weights, head: from.as_ref(), after: &after };
+    train::train(&mut corpus, start, run, &options.folder, &options.out, &mut |report: &Report| {
+        let drafted = match report.held_out.as_ref().map(|_| trial.of(&options.out)).transpose() {
+            Ok(drafted) => drafted,
+            Err(error) => {
+                failed = Some(error);
+                return false;
+            }
+        };
+        if let Some(Err(error)) = json.as_mut().map(|json| json.write(&Line::Step { report, drafted })) {
+            failed = Some(error);
+            return false;
+        }
+        tell(News::Step(Box::new(report.clone()), drafted))
+    })?;
+    match (failed, json) {
+        (Some(error), _) => Err(error),
+        (None, Some(json)) => json.finish(),
+        (None, None) => Ok(()),
+    }
+}

@@ -1,0 +1,43 @@
+//! The screen of `speclight train`.
+
+use std::process::ExitCode;
+use std::sync::mpsc::{TryRecvError, channel};
+use std::thread;
+
+use super::distil::{Job, distil};
+use crate::app::{self, Ended, Link, Training};
+use crate::registry;
+use crate::theme::{self, Terminal, Theme};
+use crate::train::News;
+
+/// Trains under a screen until all is done and the person leaves, or the person or a signal ends it: then a checkpoint is kept first.
+///
+/// # Errors
+/// Whatever keeps it from starting, or from going on.
+pub fn run(job: Job) -> anyhow::Result<ExitCode> {
+    let folder = registry::config_folder().ok().map(|config| theme::folder_in(&config));
+    let terminal = Terminal::from_env(false, folder, |name| std::env::var(name).ok());
+    let themes = Theme::all(None, &terminal)?;
+    let screen = Training::new(job.found.name().to_owned(), job.options.out.clone(), themes.len());
+
+    let (mut sink, events) = app::channel();
+    let (commands, orders) = channel();
+    // Dropped by the thread when it is done, whatever it ends with.
+    let (done, ended) = channel::<()>();
+    let thread = thread::Builder::new().name("training".into()).spawn(move || {
+        let _done = done;
+        let told = distil(&job, &mut |news| sink(news) && orders.try_recv() == Err(TryRecvError::Empty));
+        // The last word; nothing follows whether it is heard or not.
+        let last = told.map_or_else(|error| News::Failed(super::super::errors::one_line(&error)), |()| News::Finished);
+        let _ = sink(last);
+    })?;
+    let shown = app::show(screen, app::Options { themes }, Link { commands, events, thread });
+    if let Err(std::sync::mpsc::TryRecvError::Empty) = ended.try_recv() {
+        eprintln!("speclight: the last step ends, and a checkpoint is kept");
+        let _ = ended.recv();
+    }
+    Ok(match shown? {
+        Ended::Asked => ExitCode::SUCCESS,
+        Ended::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),
+    })
+}
