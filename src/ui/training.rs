@@ -111,7 +111,7 @@ fn figures(state: &Training, pen: &mut Pen) {
         views::items(pen, 2, width.saturating_sub(1), worth(measured, "held out"));
     }
     if pen.height() >= 5
-        && let Some(best) = state.best().filter(|_| state.measured.len() > 1)
+        && let Some(best) = state.best().filter(|best| state.measured.last().is_some_and(|last| last.step != best.step))
     {
         views::items(pen, 3, width.saturating_sub(1), worth(best, "best"));
     }
@@ -173,23 +173,23 @@ fn losses(state: &Training, pen: &mut Pen) {
     let trained = |step: f64| smooth(&state.losses, step, span);
     let values: Vec<_> = held.iter().map(|points| move |step: f64| between(points, step)).collect();
     let mut curves = Vec::new();
-    if !state.losses.is_empty() {
+    if let Some((last, _)) = state.losses.last() {
         let labels = vec!["trained on".to_owned(), "train".to_owned()];
-        curves.push(Curve { labels, letter: "t", role: Role::PlotMean, dashed: false, until: None, value: &trained });
+        curves.push(Curve { labels, letter: "t", role: Role::PlotMean, dashed: false, until: Some(*last), value: &trained });
     }
-    curves.extend(depth_curves(&values));
+    curves.extend(depth_curves(state, &values));
     // The first steps of a fresh head are far above all that follow.
     let mut all: Vec<f64> = state.losses.iter().map(|(_, loss)| *loss).chain(held.iter().flatten().map(|(_, x)| *x)).collect();
     all.sort_by(f64::total_cmp);
     let top = all.get(all.len() * 19 / 20).copied().unwrap_or(1.0);
-    plot(state, pen, "loss, nats a token; held out by depth", top, &curves, "no step yet");
+    plot(state, pen, "loss in nats, held out by depth", top, &curves, "no step yet");
 }
 
 fn acceptances(state: &Training, pen: &mut Pen) {
     let held: Vec<Vec<(usize, f64)>> = by_depth(state, |m| &m.figures.acceptance);
     let values: Vec<_> = held.iter().map(|points| move |step: f64| between(points, step)).collect();
     let top = held.iter().flatten().map(|(_, x)| *x).fold(0.1, f64::max);
-    plot(state, pen, "acceptance by depth, greedy, held out", top, &depth_curves(&values), "not measured yet");
+    plot(state, pen, "acceptance by depth, held out", top, &depth_curves(state, &values), "not measured yet");
 }
 
 fn drafts(state: &Training, pen: &mut Pen) {
@@ -206,7 +206,8 @@ fn drafts(state: &Training, pen: &mut Pen) {
         |step: f64| between(&fluid, step),
     );
     let label = |long: &str, short: &str| vec![long.to_owned(), short.to_owned()];
-    let curve = |labels, letter, role, dashed, value| Curve { labels, letter, role, dashed, until: None, value };
+    let until = state.measured.last().map(|m| m.step);
+    let curve = |labels, letter, role, dashed, value| Curve { labels, letter, role, dashed, until, value };
     let mut curves = Vec::new();
     if !greedy.is_empty() {
         curves.push(curve(label("greedy", "T 0"), "g", Role::GaugeAccepted, false, &a as &dyn Fn(f64) -> Option<f64>));
@@ -224,11 +225,12 @@ fn by_depth(state: &Training, of: fn(&Measured) -> &Vec<f64>) -> Vec<Vec<(usize,
     (0..DEPTHS).map(depth).filter(|points| !points.is_empty()).collect()
 }
 
-fn depth_curves<F: Fn(f64) -> Option<f64>>(values: &[F]) -> Vec<Curve<'_>> {
+fn depth_curves<'a, F: Fn(f64) -> Option<f64>>(state: &Training, values: &'a [F]) -> Vec<Curve<'a>> {
+    let until = state.measured.last().map(|m| m.step);
     (values.iter().zip(COLOURS).enumerate())
         .map(|(d, (value, (role, letter)))| {
             let labels = vec![format!("depth {}", d + 1), format!("d{}", d + 1)];
-            Curve { labels, letter, role, dashed: false, until: None, value }
+            Curve { labels, letter, role, dashed: false, until, value }
         })
         .collect()
 }

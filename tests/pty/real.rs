@@ -8,7 +8,9 @@ fn start(args: &[&str], env: &[(&str, &str)]) -> (Terminal, tempfile::TempDir) {
     let (cache, config) = (folder.path().join("cache"), folder.path().join("config"));
     let path = model::path();
     let mut all = vec!["--model", path.to_str().unwrap(), "--device", "cpu"];
-    let at = usize::from(args.first().is_some_and(|first| ["run", "compare"].contains(first)));
+    // Heads are trained on the CPU path alone.
+    all.truncate(if args.first() == Some(&"train") { 2 } else { 4 });
+    let at = usize::from(args.first().is_some_and(|first| ["run", "compare", "train"].contains(first)));
     all.splice(0..0, args[..at].iter().copied());
     all.extend(&args[at..]);
     let mut vars = vec![
@@ -163,4 +165,30 @@ fn a_comparison_gives_the_terminal_back_when_it_is_ended() {
     assert_eq!(t.status(), 1);
     t.wait("the line", |s| s.contains("speclight: early-exit after 99 layers"));
     assert!(t.restored(), "{}", t.left_behind());
+}
+
+#[test]
+fn training_is_watched_and_keeps_a_checkpoint_when_it_is_left() {
+    let work = tempfile::tempdir().unwrap();
+    let path = |name: &str| work.path().join(name).to_str().unwrap().to_owned();
+    let asks: String = (0..12).map(|i| format!("{{\"prompt\": \"What is {i} + {i}?\"}}\n")).collect();
+    std::fs::write(path("asks.jsonl"), asks).unwrap();
+    let (prompts, folder, out) = (path("asks.jsonl"), path("work"), path("head.gguf"));
+    let files = ["train", "--prompts", &prompts, "--folder", &folder, "--out", &out];
+    let sizes = ["--threads", "2", "--max-tokens", "8", "--vocabulary", "512", "--steps", "1000", "--every", "2", "--batch", "2"];
+    let (mut t, _folder) = start(&[&files[..], &sizes].concat(), &[]);
+    t.wait("a measurement", |s| s.contains("a head for") && s.contains("held out step") && s.contains("tokens/step"));
+    assert!(t.alternate() && t.cursor_hidden(), "the terminal is taken over");
+    for (width, height) in [(120, 40), (40, 12), (20, 5), (80, 24)] {
+        t.resize(width, height);
+        let words = if width < 40 { "too small" } else { "of 1000 steps" };
+        t.wait("the other size", |s| s.contains(words));
+    }
+    t.send("q");
+    assert_eq!(t.status(), 0);
+    t.wait("the old screen", |s| !s.contains("a head for"));
+    assert!(t.restored(), "{}", t.left_behind());
+    for name in ["work/checkpoint.safetensors", "head.gguf"] {
+        assert!(work.path().join(name).is_file(), "{name}");
+    }
 }

@@ -9,6 +9,7 @@ mod history;
 mod properties;
 mod snapshots;
 mod themes;
+mod training;
 mod update;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
