@@ -11,7 +11,7 @@ use crate::theory::cost::Cost;
 const PASSES: usize = 9;
 /// Passes timed, at least.
 const FEWEST: usize = 3;
-/// No pass is begun after this time.
+/// After this time fewer passes are enough.
 const LIMIT: Duration = Duration::from_millis(300);
 /// The same for the curve of costs, all of its points together.
 const CURVE_LIMIT: Duration = Duration::from_millis(900);
@@ -57,36 +57,48 @@ impl Session {
         Ok(Cost::new(points).ok().filter(|cost| cost.points().len() > 1))
     }
 
-    /// Tokens a second of plain decoding after the present text: the median of a few passes over one token, each with
-    /// the draw from its law, as a step without a drafter makes them. Leaves no trace in the cache or the text. None
-    /// before the first text, or when the context is full.
+    /// Seconds of one pass over one token after the present text, with the draw from its law, as a step without a drafter makes it.
+    /// Leaves no trace in the cache or the text. None before the first text, or when the context is full.
+    ///
+    /// # Errors
+    /// If a forward fails.
+    pub fn time_plain(&mut self) -> Result<Option<f64>, SessionError> {
+        let Some(&token) = self.tokens().last().filter(|_| self.target.len() < self.target.capacity()) else { return Ok(None) };
+        let start = Instant::now();
+        self.target.append(&[Node { token, parent: Parent::Context }], Pass::FULL)?;
+        let law = Law::new(self.target.logits(0), &self.warp).map(|law| {
+            std::hint::black_box((law.sample(0.5), law.moments()));
+        });
+        self.target.discard();
+        law?;
+        Ok(Some(start.elapsed().as_secs_f64()))
+    }
+
+    /// Tokens a second of plain decoding after the present text: the median of a few passes ([`Self::time_plain`]) in a row.
     ///
     /// # Errors
     /// If a forward fails.
     pub fn calibrate(&mut self) -> Result<Option<f64>, SessionError> {
-        let Some(&token) = self.tokens().last() else { return Ok(None) };
-        if self.target.len() >= self.target.capacity() {
+        let mut seconds = Vec::with_capacity(PASSES);
+        // The first pass only wakes caches and threads.
+        if self.time_plain()?.is_none() {
             return Ok(None);
         }
-        let mut seconds = Vec::with_capacity(PASSES);
-        let began = Instant::now();
-        // The first pass only wakes caches and threads.
-        for pass in 0..=PASSES {
-            if pass > FEWEST && began.elapsed() > LIMIT {
-                break;
-            }
-            let start = Instant::now();
-            self.target.append(&[Node { token, parent: Parent::Context }], Pass::FULL)?;
-            let law = Law::new(self.target.logits(0), &self.warp).map(|law| {
-                std::hint::black_box((law.sample(0.5), law.moments()));
-            });
-            self.target.discard();
-            law?;
-            if pass > 0 {
-                seconds.push(start.elapsed().as_secs_f64());
-            }
+        while !enough(&seconds) {
+            let Some(took) = self.time_plain()? else { return Ok(None) };
+            seconds.push(took);
         }
-        seconds.sort_by(f64::total_cmp);
-        Ok(Some(1.0 / seconds[seconds.len() / 2].max(1e-9)))
+        Ok(Some(tokens_per_second(&mut seconds)))
     }
+}
+
+/// Whether so many passes are enough; fewer where they take long.
+pub(super) fn enough(seconds: &[f64]) -> bool {
+    seconds.len() >= PASSES || (seconds.len() >= FEWEST && seconds.iter().sum::<f64>() > LIMIT.as_secs_f64())
+}
+
+/// By the median of the seconds that passes took; not empty.
+pub(super) fn tokens_per_second(seconds: &mut [f64]) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    1.0 / seconds[seconds.len() / 2].max(1e-9)
 }

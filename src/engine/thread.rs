@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::calibrate::{enough, tokens_per_second};
 use super::load::{Engine, load};
 use super::look::Looking;
 use super::{Command, EngineOptions, Event, Prompt};
@@ -69,6 +70,7 @@ pub(super) fn drive_with(
                 paused,
                 steps,
                 calibrated,
+                timed: Vec::new(),
                 costed: false,
                 rested: false,
                 look_every: 0,
@@ -119,6 +121,8 @@ struct Driver<'a> {
     steps: usize,
     /// When plain decoding was timed last.
     calibrated: Option<Instant>,
+    /// Seconds of the passes timed since.
+    timed: Vec<f64>,
     /// Whether the cost of passes was measured, or could not be.
     costed: bool,
     /// Whether it was timed since the engine last had nothing to do.
@@ -269,8 +273,8 @@ impl Driver<'_> {
                 self.measure_cost()?;
             }
         }
-        if self.steps >= FIRST_CALIBRATION && self.calibrated.is_none() {
-            self.calibrate()?;
+        if self.steps >= FIRST_CALIBRATION && self.due() {
+            self.time_plain()?;
         }
         // Only who goes by the cost of passes waits until it is measured: about a second, once for a model and a machine.
         if self.steps >= FIRST_CALIBRATION && self.engine.session.settings().automatic() && self.engine.session.cost().is_none() {
@@ -326,8 +330,27 @@ impl Driver<'_> {
 
     /// There is nothing to do for a moment: time to time plain decoding, once, where that was long ago.
     fn rest(&mut self) -> Result<(), End> {
-        let due = self.calibrated.is_none_or(|when| when.elapsed() >= REPEAT);
-        if !std::mem::replace(&mut self.rested, true) && due { self.calibrate() } else { Ok(()) }
+        if std::mem::replace(&mut self.rested, true) {
+            return Ok(());
+        }
+        while self.due() && self.time_plain()? {}
+        Ok(())
+    }
+
+    /// Whether plain decoding is to be timed.
+    fn due(&self) -> bool {
+        self.calibrated.is_none_or(|when| when.elapsed() >= REPEAT)
+    }
+
+    /// Times one pass of plain decoding; with the last one of a few, tells the speed. Between steps there is one at a time: in a row
+    /// they are quicker than steps ever are, whose records somebody reads meanwhile. Says whether there is room for another.
+    fn time_plain(&mut self) -> Result<bool, End> {
+        let Some(seconds) = self.engine.session.time_plain().map_err(End::failed)? else { return Ok(false) };
+        self.timed.push(seconds);
+        if enough(&self.timed) {
+            self.calibrate()?;
+        }
+        Ok(true)
     }
 
     fn calibrate(&mut self) -> Result<(), End> {
@@ -337,11 +360,10 @@ impl Driver<'_> {
         {
             shelf.keep(cost);
         }
-        if let Some(plain_tokens_per_second) = self.engine.session.calibrate().map_err(End::failed)? {
-            self.calibrated = Some(Instant::now());
-            self.tell(Event::Calibrated { plain_tokens_per_second })?;
-        }
-        Ok(())
+        let plain_tokens_per_second = tokens_per_second(&mut self.timed);
+        self.timed.clear();
+        self.calibrated = Some(Instant::now());
+        self.tell(Event::Calibrated { plain_tokens_per_second })
     }
 }
 

@@ -193,7 +193,7 @@ fn plain_decoding_is_timed_after_the_first_steps() {
     let options = EngineOptions { once: true, ..options(&["abc", "ca"]) };
     let events = run(&options, &table(), |_, _, _| true);
     let at = events.iter().position(|e| matches!(e, Event::Calibrated { .. })).unwrap();
-    assert_eq!(events[..at].iter().filter(|e| is_step(e)).count(), 3);
+    assert!(events[..at].iter().filter(|e| is_step(e)).count() >= 3);
     // Not again so soon, neither between prompts nor while it waits.
     let times = |events: &[Event]| events.iter().filter(|e| matches!(e, Event::Calibrated { .. })).count();
     assert_eq!(times(&events), 1);
