@@ -4,15 +4,17 @@
 //! `cargo bench --bench lossless -- FILE.jsonl|FOLDER...` prints a table, and ends with status 1 at the first difference.
 //! All of it takes hours; `--drafters`, `--shapes`, `--budgets` and `--limit` take a part.
 
+mod prompts;
+
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use speclight::cli::{one_line, read_files};
+use speclight::cli::one_line;
 use speclight::draft::{Drafter, Eagle, EarlyExit, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Shape, Suffix};
 use speclight::engine::{MAX_BUDGET, Prompt, Session, Vocabulary};
 use speclight::model::device::DeviceChoice;
@@ -90,7 +92,7 @@ fn settings(drafter: &str, shape: Shape, budget: usize) -> StepSettings {
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {
-    let prompts = prompts(options)?;
+    let prompts = prompts::read(&options.prompts, options.limit, &mut |line| eprintln!("lossless: {line}"))?;
     let (model, sha256) = open(options.model.as_deref(), options)?;
     let tokens: Vec<Vec<TokenId>> =
         prompts.iter().map(|(_, prompt)| model.prompt_tokens(&prompt.text, false)).collect::<Result<_, _>>()?;
@@ -179,34 +181,6 @@ fn decode(
         row.tally.add(&record);
     }
     Ok(session.tokens()[tokens.len()..].to_vec())
-}
-
-/// The prompts, each with its file.
-fn prompts(options: &Options) -> anyhow::Result<Vec<(PathBuf, Prompt)>> {
-    let mut prompts = Vec::new();
-    for path in &options.prompts {
-        for file in
-            files(path).with_context(|| format!("can't read {}: give files of prompts or folders of them", path.display()))?
-        {
-            let read = read_files(std::slice::from_ref(&file), options.limit, &mut |line| eprintln!("lossless: {line}"))?;
-            prompts.extend(read.into_iter().map(|prompt| (file.clone(), prompt)));
-        }
-    }
-    if prompts.is_empty() {
-        bail!("there are no *.jsonl files in the folders given");
-    }
-    Ok(prompts)
-}
-
-/// A file, or the files of prompts in a folder.
-fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut files = path.read_dir()?.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
-    files.sort();
-    Ok(files)
 }
 
 /// A model, and the digest of its file where the list has one.

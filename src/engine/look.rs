@@ -82,7 +82,8 @@ impl Session {
 }
 
 impl Looking {
-    /// Draws the drafter's best tree, and values it.
+    /// Draws the tree that is best by the drafter's own q, and values it. Where q is wrong the tree that was verified can be worth
+    /// more; then that one is the drafter's best.
     fn draft(&mut self, session: &Session, past: &Past) -> Result<(), SessionError> {
         let Some(drafter) = session.drafter_named(&past.settings.drafter) else { return Ok(()) };
         let name = drafter.name();
@@ -91,7 +92,7 @@ impl Looking {
         let stop = self.vocabulary.stop();
         let mut cx = Context { tokens: &self.tokens, target: &mut *self.target, warp: &self.warp, stop };
         let tree = grow(Shape::BestFirst, &mut *drafter, &mut cx, past.limits, &Plan::default()).map_err(failed)?.tree;
-        self.drafter_best = Some(self.value(&tree)?);
+        self.drafter_best = Some(self.value(&tree)?.max(past.expected));
         Ok(())
     }
 

@@ -33,7 +33,8 @@ pub struct Look {
     pub oracle_floor: f64,
     /// Passes of the target that it took.
     pub passes: usize,
-    /// E[accepted | T] of the best tree of P nodes under q, valued under p. None until it was drafted.
+    /// E[accepted | T] of the drafter's best tree of P nodes: the best one under q, valued under p, or the one that was verified, where
+    /// that is worth more. None until it was drafted.
     pub drafter_best: Option<f64>,
     /// How far it is.
     pub state: LookState,

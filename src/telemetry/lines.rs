@@ -146,7 +146,7 @@ mod tests {
     use crate::telemetry::testing::spoiled;
     use crate::theory::cost::Cost;
 
-    /// The lines of two short runs over a table, one greedy.
+    /// Lines of two runs over a table, one greedy and short, one long enough for intervals: of each eighth step.
     fn lines() -> Vec<Value> {
         let mut lines = Vec::new();
         for (drafter, temperature) in [("none", 0.0f32), ("ngram", 0.7)] {
@@ -155,9 +155,10 @@ mod tests {
                 StepSettings { drafter, shape, budget: 4, auto: false, temperature, top_p: 0.9, top_k: Some(4), seed: u64::MAX };
             let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default())];
             let vocabulary = Arc::new(Vocabulary::new((0..5).map(|t| vec![b'a' + t].into()).collect(), vec![]));
-            let table = Box::new(TableDecoder::new(5, 1));
+            let max_tokens = if temperature > 0.0 { 1500 } else { 50 };
+            let table = Box::new(TableDecoder::new(5, 1).with_capacity(2048));
             let mut session = Session::new(table, drafters, vocabulary, settings.clone()).unwrap();
-            session.start("a", &[1, 2], 200).unwrap();
+            session.start("a", &[1, 2], max_tokens).unwrap();
             let sha256 = "0".repeat(64);
             let run = RunLine {
                 version: "0.1.0",
@@ -167,7 +168,7 @@ mod tests {
                 device: "cpu",
                 draft_model: None,
                 context: 512,
-                max_tokens: 200,
+                max_tokens,
                 raw: true,
                 prompts: 1,
                 settings: &settings,
@@ -176,12 +177,17 @@ mod tests {
             lines.push(serde_json::to_string(&Line::Run(run)).unwrap());
             while let Some(record) = session.step().unwrap() {
                 tally.add(&record);
-                lines.push(serde_json::to_string(&Line::Step(&record)).unwrap());
+                let told = record.step.is_multiple_of(8);
+                if told {
+                    lines.push(serde_json::to_string(&Line::Step(&record)).unwrap());
+                }
                 if temperature > 0.0 {
                     let look = session.look(record.step).unwrap().unwrap().refined().unwrap();
                     tally.looked("a", record.step, &look);
                     let line = LookLine { prompt_id: "a", step: record.step, look: &look };
-                    lines.push(serde_json::to_string(&Line::Look(line)).unwrap());
+                    if told {
+                        lines.push(serde_json::to_string(&Line::Look(line)).unwrap());
+                    }
                 }
             }
             let plain = (temperature > 0.0).then_some(9.0);

@@ -20,7 +20,7 @@ const SETTINGS: [(&str, &str, &str); 12] = [
 ];
 
 /// The model is given as a path here, so that nobody knows which head is for it.
-const HEAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/heads/SmolLM2-135M-Instruct.gguf");
+pub const HEAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/heads/SmolLM2-135M-Instruct.gguf");
 
 fn same_whoever_drafts(sampling: &[&str]) {
     let program = Program::new();

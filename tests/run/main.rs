@@ -1,12 +1,15 @@
 //! `speclight run`, the real program on the real model.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/marks.rs"]
+mod marks;
 #[path = "../common/model.rs"]
 mod model;
 mod program;
 
 mod errors;
 mod lossless;
+mod order;
 mod signals;
 mod train;
 

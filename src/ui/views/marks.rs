@@ -60,7 +60,7 @@ const MARKS: &[Mark] = &[
     Mark {
         name: "best",
         role: Role::GaugeBest,
-        definition: "drafter's best: the best tree of P nodes under the drafter's own q, valued under p",
+        definition: "drafter's best: the best tree of P nodes under the drafter's own q, valued under p, or the drafted one where that is worth more",
         assumes: "this drafter",
         source: "docs/bounds.md, The ceilings on one ruler",
     },

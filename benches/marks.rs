@@ -1,0 +1,141 @@
+//! Whether the marks of the gauge are in order at every step, on real text: the oracle at or above the drafter's best at B, that at
+//! or above E[X|T]; accepted and E[X|T] the same but for luck; and the oracle drafter at its own ceiling.
+//!
+//! `cargo bench --bench marks -- FILE.jsonl|FOLDER...` prints a row for each drafter and shape, and ends with status 1 where a mark
+//! is out of order. `--every 0` looks at no step: luck alone is quick.
+
+#[path = "../tests/common/marks.rs"]
+mod marks;
+mod prompts;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Parser;
+use speclight::cli::one_line;
+use speclight::draft::Widths;
+use speclight::engine::{EngineOptions, Prompt};
+use speclight::registry::Registry;
+use speclight::telemetry::StepSettings;
+
+use marks::Marks;
+
+/// Half-widths of its 95% interval that luck may be away from 0: beyond three there is a fault, and no luck.
+const MOST_LUCK: f64 = 3.0 / 1.96;
+
+/// Compares the marks of the gauge at every step
+#[derive(Parser)]
+#[command(name = "marks")]
+struct Options {
+    /// Files of prompts, one JSON object a line, or folders of such files (*.jsonl)
+    #[arg(required = true, value_name = "FILE.jsonl|FOLDER")]
+    prompts: Vec<PathBuf>,
+    /// Take the first N prompts of each file [default: all]
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Longest output of a prompt, in tokens
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    max_tokens: usize,
+    /// Drafters
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',', default_value = "ngram,suffix,early-exit,eagle,mix,oracle")]
+    drafters: Vec<String>,
+    /// Shapes
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',', default_value = "best-first,chain,fixed,static")]
+    shapes: Vec<String>,
+    /// Budget B: tokens of a verify pass
+    #[arg(long, value_name = "B", default_value_t = 16)]
+    budget: usize,
+    /// Temperature
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    temperature: f32,
+    /// Look at each K-th step of a text; 0 for none
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    every: usize,
+    /// Model: a name that `speclight models` lists, or a path [default: the default model]
+    #[arg(long, value_name = "NAME|PATH")]
+    model: Option<String>,
+    /// Threads [default: the physical cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Cargo gives this.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("marks: {}", one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> anyhow::Result<()> {
+    let read = prompts::read(&options.prompts, options.limit, &mut |line| eprintln!("marks: {line}"))?;
+    let prompts: Vec<Prompt> = read.into_iter().map(|(_, prompt)| prompt).collect();
+    let Options { budget, temperature, max_tokens, threads, .. } = *options;
+    println!("{} prompts, up to {max_tokens} tokens each, B {budget}, temperature {temperature}", prompts.len());
+    println!(
+        "{:<10} {:<10} {:>6} {:>6} {:>5} {:>10} {:>7} {:>19} {:>15} {:>14}",
+        "drafter", "shape", "steps", "looks", "open", "exceptions", "E[X|T]", "accepted - E[X|T]", "of context", "of fluid"
+    );
+    let (mut exceptions, mut unlucky) = (0, 0);
+    for (drafter, shape) in options.drafters.iter().flat_map(|drafter| options.shapes.iter().map(move |shape| (drafter, shape))) {
+        let settings = StepSettings {
+            drafter: drafter.clone(),
+            shape: shape.clone(),
+            budget,
+            auto: false,
+            temperature,
+            top_p: 1.0,
+            top_k: None,
+            seed: 0,
+        };
+        let engine = EngineOptions {
+            model: options.model.clone().unwrap_or(Registry::load()?.default_name().to_owned()),
+            draft_model: None,
+            device: "cpu".into(),
+            threads,
+            fixed: Widths::USUAL,
+            external: None,
+            mix: None,
+            remember: false,
+            exit_layers: None,
+            head: None,
+            settings,
+            prompts: prompts.clone(),
+            max_tokens,
+            raw: false,
+            once: true,
+            start_paused: false,
+        };
+        let marks = Marks::of(engine, options.every).map_err(anyhow::Error::msg)?;
+        let ((luck, half), (least, most)) = (marks.luck(), marks.share());
+        let context = if marks.looks > 0 { format!("{:.1} to {:.1}%", 100.0 * least, 100.0 * most) } else { "-".into() };
+        let fluid = marks.fluid.map_or("-".into(), |fluid| format!("{:.1}%", 100.0 * marks.expected() / fluid));
+        println!(
+            "{drafter:<10} {shape:<10} {:>6} {:>6} {:>5} {:>10} {:>7.3} {:>19} {context:>15} {fluid:>14}",
+            marks.steps,
+            marks.looks,
+            marks.open,
+            marks.exceptions.len(),
+            marks.expected(),
+            format!("{luck:+.4} ± {half:.4}"),
+        );
+        marks.exceptions.iter().take(3).for_each(|line| println!("  {line}"));
+        exceptions += marks.exceptions.len();
+        unlucky += usize::from(luck.abs() > MOST_LUCK * half);
+        // An oracle that drafts its own tree has all of what the context allows.
+        if drafter == "oracle" && shape == "best-first" && marks.looks > 0 && !(least <= 1.0 + 1e-9 && most >= 1.0 - 1e-9) {
+            bail!("the oracle drafter reaches {least} to {most} of the oracle's own ceiling");
+        }
+    }
+    if exceptions + unlucky > 0 {
+        bail!("{exceptions} steps have marks out of order, and {unlucky} rows more luck than there is");
+    }
+    println!("no mark is out of order");
+    Ok(())
+}

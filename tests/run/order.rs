@@ -1,0 +1,65 @@
+//! The order of the marks on the gauge, on the built-in prompts. `cargo bench --bench marks` has every step of files of prompts.
+
+use std::path::PathBuf;
+
+use speclight::cli::built_in;
+use speclight::draft::Widths;
+use speclight::engine::EngineOptions;
+use speclight::telemetry::StepSettings;
+
+use super::lossless::HEAD;
+use crate::marks::Marks;
+
+fn run(drafter: &str, shape: &str) -> Marks {
+    let settings = StepSettings {
+        drafter: drafter.into(),
+        shape: shape.into(),
+        budget: 12,
+        auto: false,
+        temperature: 1.0,
+        top_p: 1.0,
+        top_k: None,
+        seed: 3,
+    };
+    let options = EngineOptions {
+        model: super::model::path().display().to_string(),
+        draft_model: None,
+        device: "cpu".into(),
+        threads: None,
+        fixed: Widths::USUAL,
+        external: None,
+        mix: None,
+        remember: false,
+        exit_layers: None,
+        head: Some(PathBuf::from(HEAD)),
+        settings,
+        prompts: built_in(),
+        max_tokens: 12,
+        raw: false,
+        once: true,
+        start_paused: false,
+    };
+    Marks::of(options, 3).unwrap()
+}
+
+#[test]
+fn the_marks_are_in_order() {
+    for (drafter, shape) in [("ngram", "best-first"), ("suffix", "chain"), ("early-exit", "static"), ("eagle", "chain")] {
+        let marks = run(drafter, shape);
+        assert!(marks.looks > 20, "{drafter}: {} looks at {} steps", marks.looks, marks.steps);
+        assert_eq!((&marks.exceptions, marks.open), (&vec![], 0), "{drafter}, {shape}");
+        let (luck, half) = marks.luck();
+        assert!(luck.abs() < 2.0 * half, "{drafter}, {shape}: {luck} ± {half}");
+    }
+}
+
+#[test]
+fn the_oracle_drafter_is_at_its_own_ceiling() {
+    let marks = run("oracle", "best-first");
+    let (least, most) = marks.share();
+    assert!(marks.exceptions.is_empty() && marks.looks > 20, "{:?}", marks.exceptions);
+    assert!((0.99..=1.0 + 1e-9).contains(&least) && (1.0 - 1e-9..=1.01).contains(&most), "{least} to {most}");
+    // The control: another drafter has less than all.
+    let other = run("ngram", "best-first");
+    assert!(other.share().1 < 0.99 && other.expected() < marks.expected(), "{:?}", other.share());
+}
