@@ -53,10 +53,10 @@ impl Cost {
 
     /// Follows what passes take now: a pass over `batch` tokens took `seconds`. The points beside it move towards it, so that the curve
     /// takes the shape that passes between other work have, and the whole curve a little, since the speed of a machine drifts. A
-    /// single pass that was held up counts for no more than twice or half of what was expected.
+    /// pass over one token moves the whole curve alike: where nothing is drafted no others are seen, and they must not seem the
+    /// dearer for it. A single pass that was held up counts for no more than twice or half of what was expected.
     pub fn follow(&mut self, batch: usize, seconds: f64) {
-        const ALL: f64 = 0.02;
-        const NEAR: f64 = 0.1;
+        let (all, near_by) = if batch <= 1 { (0.1, 0.0) } else { (0.02, 0.1) };
         let factor = (seconds / self.seconds(batch)).clamp(0.5, 2.0);
         let after = self.points.partition_point(|p| p.0 < batch);
         // How near the point before lies, 0 where it is no nearer than the next one's place.
@@ -71,7 +71,7 @@ impl Cost {
                 _ if i + 1 == after => before,
                 _ => 0.0,
             };
-            *t *= factor.powf(ALL + NEAR * near);
+            *t *= factor.powf(all + near_by * near);
         }
         // A larger pass still never counts as quicker: who moved takes the others along.
         if factor > 1.0 {
@@ -151,7 +151,7 @@ mod tests {
             cost.follow(4, 5.0);
         }
         // What passes took, the points between and beyond, and that none is quicker than a smaller one.
-        assert!((cost.seconds(1) - 2.0).abs() < 0.01 && (cost.seconds(4) - 5.0).abs() < 0.01, "{cost:?}");
+        assert!((cost.seconds(1) - 2.0).abs() < 0.1 && (cost.seconds(4) - 5.0).abs() < 0.25, "{cost:?}");
         assert!(cost.seconds(8) > 5.0 && cost.points().windows(2).all(|w| w[0].1 <= w[1].1), "{cost:?}");
         // The shape as well: in between work a pass over two takes as long as one over one.
         for _ in 0..200 {
@@ -159,8 +159,16 @@ mod tests {
             cost.follow(2, 2.0);
             cost.follow(6, 4.0);
         }
-        assert!((cost.seconds(2) - 2.0).abs() < 0.01 && (cost.seconds(6) - 4.0).abs() < 0.05, "{cost:?}");
+        assert!((cost.seconds(2) - 2.0).abs() < 0.1 && (cost.seconds(6) - 4.0).abs() < 0.2, "{cost:?}");
         assert!(cost.points().windows(2).all(|w| w[0].1 <= w[1].1), "{cost:?}");
+        // A machine that is twice as slow, while nothing is drafted: what was not seen is twice as dear, and no dearer.
+        let (before, one) = (cost.clone(), cost.seconds(1));
+        for _ in 0..200 {
+            cost.follow(1, 4.0);
+        }
+        for (now, before) in cost.points().iter().zip(before.points()) {
+            assert!((now.1 / before.1 * one / 4.0 - 1.0).abs() < 0.01, "{cost:?} after {before:?}");
+        }
     }
 
     proptest! {
