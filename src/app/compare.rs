@@ -157,7 +157,7 @@ impl Compare {
             News::Done => {
                 self.phase = Phase::Finished;
                 self.refresh();
-                self.say("all prompts are done: n begins with the first, p runs the last again, q quits".into());
+                self.say("all prompts are done: n begins with the first again, p with the one before, q quits".into());
             }
         }
         None

@@ -7,8 +7,8 @@ use super::differences::{Quantity, mean_difference};
 
 /// Characters of the text around a place.
 pub(super) const AROUND: usize = 48;
-/// Differences of E\[X | T\] below this are none.
-const SAME: f64 = 1e-9;
+/// Differences of E\[X | T\] up to this, in drafted tokens, are none: hardly any two trees are worth exactly the same.
+const SAME: f64 = 0.01;
 
 /// One context after which the two settings' trees were not worth the same.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -46,9 +46,9 @@ pub struct Contexts {
     pub expected_accepted: Quantity,
     /// Accepted drafted tokens there.
     pub accepted: Quantity,
-    /// Contexts after which the second's tree was worth more.
+    /// Contexts after which the second's tree was worth more, by more than 0.01 drafted tokens.
     pub gained: usize,
-    /// Contexts after which it was worth less.
+    /// Contexts after which it was worth less, by as much.
     pub lost: usize,
     /// Of the gained the most gained, the most first.
     pub most_gained: Vec<Change>,

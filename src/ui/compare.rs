@@ -152,12 +152,12 @@ fn means(state: &Compare, lane: &Lane, rows: usize, pen: &mut Pen) {
         views::items(pen, 1, width, vec![tokens, expected, share, speed]);
         return;
     }
-    views::items(pen, 1, width, vec![tokens, expected, share]);
-    let factor = m.tokens_per_second.zip(state.plain).filter(|_| !early).map(|(now, plain)| now / plain);
-    let factor = factor.map_or(String::new(), |factor| format!("{} {} plain", pen.glyphs().times, two(factor)));
     let draft = if m.time.total() > 0.0 && !early { percent(m.time.draft / m.time.total()) } else { String::new() };
-    let items = vec![speed, ("", factor, Role::Base, 2), ("drafting", draft, Role::TimeDraft, 3)];
-    views::items(pen, 2, width, items);
+    views::items(pen, 1, width, vec![tokens, expected, ("drafting", draft, Role::TimeDraft, 3)]);
+    let factor = m.tokens_per_second.zip(state.plain).filter(|_| !early).map(|(now, plain)| now / plain);
+    let of_plain = if width < 46 { "" } else { " plain" };
+    let factor = factor.map_or(String::new(), |factor| format!("{} {}{of_plain}", pen.glyphs().times, two(factor)));
+    views::items(pen, 2, width, vec![speed, ("", factor, Role::Base, 4), share]);
 }
 
 /// The last step: what was accepted, a sign a token.
@@ -221,7 +221,7 @@ fn apart(state: &Compare, pen: &mut Pen) {
         latest(state, &mut pen.part(0, 1 + rows, width, body - rows));
         return;
     }
-    let wide = if width >= 140 { 58 } else { 46 };
+    let wide = if width >= 140 { 58 } else { 49 };
     table(state, &mut pen.part(0, 1, wide, body));
     let mut x = wide;
     if columns == 3 {
@@ -231,11 +231,11 @@ fn apart(state: &Compare, pen: &mut Pen) {
     latest(state, &mut pen.part(x, 1, width - x, body));
 }
 
-/// An estimate with its sign and its interval.
-fn signed(e: &Estimate) -> String {
+/// An estimate with its interval, as `write` writes numbers.
+fn written(e: &Estimate, write: impl Fn(f64) -> String) -> String {
     match e.interval {
-        Some(i) => format!("{} [{}, {}]", change(e.value), change(i.low), change(i.high)),
-        None => format!("{} too early", change(e.value)),
+        Some(i) => format!("{} [{}, {}]", write(e.value), write(i.low), write(i.high)),
+        None => format!("{} too early", write(e.value)),
     }
 }
 
@@ -245,11 +245,13 @@ fn table(state: &Compare, pen: &mut Pen) {
         views::empty(pen, "how far one is from the other comes here");
         return;
     };
-    let rows: [(&str, &Quantity); 4] = [
-        ("tokens/step", &d.tokens_per_step),
-        ("E[X|T]", &d.expected_accepted),
-        ("accepted", &d.accepted),
-        ("tokens/s", &d.tokens_per_second),
+    type Write = fn(f64) -> String;
+    let (fine, coarse): ([Write; 2], [Write; 2]) = ([two, change], [|x| number::speed(Some(x)), |x| format!("{x:+.1}")]);
+    let rows: [(&str, &Quantity, [Write; 2]); 4] = [
+        ("tokens/step", &d.tokens_per_step, fine),
+        ("E[X|T]", &d.expected_accepted, fine),
+        ("accepted", &d.accepted, fine),
+        ("tokens/s", &d.tokens_per_second, coarse),
     ];
     let [a, b] = &state.lanes;
     let mut y = 0;
@@ -259,31 +261,25 @@ fn table(state: &Compare, pen: &mut Pen) {
         pen.text(27, 0, "difference [95%]", Role::Label);
         y = 1;
     }
-    for (name, q) in rows {
+    for (name, q, [value, difference]) in rows {
         pen.text(1, y, name, Role::Label);
-        pen.right(19, y, &two(q.a), Role::Base);
-        pen.right(26, y, &two(q.b), Role::Base);
-        let line = pen.shorten(&signed(&q.difference), pen.width().saturating_sub(27));
+        pen.right(19, y, &value(q.a), Role::Base);
+        pen.right(26, y, &value(q.b), Role::Base);
+        let line = pen.shorten(&written(&q.difference, difference), pen.width().saturating_sub(27));
         pen.text(27, y, &line, if q.difference.interval.is_some() { Role::Value } else { Role::Label });
         y += 1;
     }
     if state.pairing == Pairing::Prompts {
         pen.text(1, y, "the texts differ: prompts are paired", Role::Label);
-        return;
+    } else {
+        let o = &state.outcomes;
+        let (only_a, only_b) = (o.taken.refused + o.taken.bonus, o.refused.taken + o.bonus.taken);
+        let x = pen.text(1, y, "taken by", Role::Label) + 1;
+        let [a, b] = [a, b].map(|lane| pen.shorten(&lane.name, 6));
+        let line = format!("both {}, {a} {only_a}, {b} {only_b} of {}", o.taken.taken, o.positions);
+        pen.text(x, y, &pen.shorten(&line, pen.width().saturating_sub(x + 1)), Role::Base);
     }
-    let o = &state.outcomes;
-    let (only_a, only_b) = (o.taken.refused + o.taken.bonus, o.refused.taken + o.bonus.taken);
-    let x = pen.text(1, y, "taken by", Role::Label) + 1;
-    let name = |lane: &Lane| if lane.name.len() > 8 { "one".to_owned() } else { lane.name.clone() };
-    let counts = [("both".to_owned(), o.taken.taken), (name(a), only_a), (name(b), only_b)];
-    let line: Vec<String> = counts.iter().map(|(who, count)| format!("{who} {count}")).collect();
-    let line = pen.shorten(&format!("{} of {}", line.join(", "), o.positions), pen.width().saturating_sub(x + 1));
-    pen.text(x, y, &line, Role::Base);
-    let speed = format!("{} {}", pen.glyphs().times, two(d.speed.value));
-    let speed = match d.speed.interval {
-        Some(i) => format!("{speed} [{}, {}]", two(i.low), two(i.high)),
-        None => format!("{speed} too early"),
-    };
+    let speed = format!("{} {}", pen.glyphs().times, written(&d.speed, two));
     pen.text(1, y + 1, "speed", Role::Label);
     pen.text(27, y + 1, &pen.shorten(&speed, pen.width().saturating_sub(27)), Role::Value);
 }

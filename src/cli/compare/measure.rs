@@ -57,7 +57,7 @@ pub fn measure(
     let mut lab = lab?;
     let mut sides = vec![Side::default(); engines.len()];
     let mut pace = Pace::new(prompts.len() * engines.len(), 0);
-    let mut refused = 0;
+    let (mut refused, mut noticed): (usize, Option<String>) = (0, None);
     for (number, prompt) in prompts.iter().enumerate() {
         if let Some(why) = lab.refuses(prompt) {
             refused += 1;
@@ -73,8 +73,10 @@ pub fn measure(
             lab.begin(lane, prompt)?;
             sides[lane].begin(number);
             while let Some(made) = lab.step(lane)? {
-                if let Some(notice) = &made.record.notice {
+                // The same line again and again says nothing new.
+                if let Some(notice) = made.record.notice.as_ref().filter(|notice| noticed.as_ref() != Some(notice)) {
                     pace.say(notice);
+                    noticed = Some(notice.clone());
                 }
                 sides[lane].add(&made);
                 if interrupt.status().is_some() {
