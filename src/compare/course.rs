@@ -157,7 +157,14 @@ mod tests {
     use crate::telemetry::testing::{chain, miss, record, tree};
 
     fn look(floor: f64) -> Look {
-        Look { oracle_lower: 2.0, oracle_upper: 2.0, oracle_floor: floor, passes: 1, drafter_best: Some(0.5), state: LookState::Converged }
+        Look {
+            oracle_lower: 2.0,
+            oracle_upper: 2.0,
+            oracle_floor: floor,
+            passes: 1,
+            drafter_best: Some(0.5),
+            state: LookState::Converged,
+        }
     }
 
     #[test]

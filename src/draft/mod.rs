@@ -34,8 +34,7 @@ use crate::model::{Decoder, ForwardError};
 use crate::tree::{TokenId, TokenTree};
 
 /// Names of all drafters, in the order in which the monitor walks them. A run has those for which it has what they need.
-pub const DRAFTERS: [&str; 10] =
-    ["none", "ngram", "suffix", "early-exit", "eagle", "model", "external", "mix", "auto", "oracle"];
+pub const DRAFTERS: [&str; 10] = ["none", "ngram", "suffix", "early-exit", "eagle", "model", "external", "mix", "auto", "oracle"];
 
 /// What a drafter may look at.
 pub struct Context<'a> {

@@ -96,8 +96,8 @@ impl Net {
             let mixed = self.attention(&query, &pasts, n)?;
             let x = (x + self.linear(&mixed, "blk.0.attn_output.weight", products)?)?;
             let normed = self.norm(&x, "blk.0.ffn_norm.weight")?;
-            let gated =
-                (self.linear(&normed, "blk.0.ffn_gate.weight", products)?.silu()? * self.linear(&normed, "blk.0.ffn_up.weight", products)?)?;
+            let gated = (self.linear(&normed, "blk.0.ffn_gate.weight", products)?.silu()?
+                * self.linear(&normed, "blk.0.ffn_up.weight", products)?)?;
             let out = (x + self.linear(&gated, "blk.0.ffn_down.weight", products)?)?;
             let normed = self.norm(&out, "output_norm.weight")?;
             state = shift(&out, 0, 1)?;

@@ -154,12 +154,7 @@ pub fn train(
 }
 
 impl<'a> Run<'a> {
-    fn begin(
-        corpus: &'a mut Corpus,
-        start: Start<'_>,
-        options: Options,
-        checkpoint: &Path,
-    ) -> Result<Run<'a>, TrainError> {
+    fn begin(corpus: &'a mut Corpus, start: Start<'_>, options: Options, checkpoint: &Path) -> Result<Run<'a>, TrainError> {
         let Start { target, head, after } = start;
         let config = target.config();
         let held = (0..corpus.len()).filter(|i| i % options.held_out == 0).count();

@@ -181,7 +181,8 @@ fn products_on_the_tile_unit_give_the_same_gradients() {
     let mut grads: BTreeMap<&str, Vec<f32>> = products.grads().collect();
     assert_eq!(grads.len(), net.sizes.matrices().len());
     for (name, var) in &net.vars {
-        let of = |store: &candle_core::backprop::GradStore| store.get(var).map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        let of =
+            |store: &candle_core::backprop::GradStore| store.get(var).map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap());
         let want = of(&plain).unwrap();
         // Only the norms' own gradients come by the graph.
         let found = of(&packed).or_else(|| grads.remove(name)).unwrap();

@@ -60,10 +60,8 @@ fn header(state: &Training, pen: &mut Pen) {
         Stage::Finished => ("finished".to_owned(), Role::StatePaused),
     };
     let end = pen.width().saturating_sub(pen.measure(&word) + 3);
-    let items = vec![
-        ("a head for", state.model.clone(), Role::Header, 0),
-        ("to", state.out.display().to_string(), Role::Base, 1),
-    ];
+    let items =
+        vec![("a head for", state.model.clone(), Role::Header, 0), ("to", state.out.display().to_string(), Role::Base, 1)];
     views::items(pen, 0, end, items);
     pen.right(pen.width().saturating_sub(1), 0, &format!(" {word} "), role);
 }
@@ -200,11 +198,7 @@ fn drafts(state: &Training, pen: &mut Pen) {
     let expected = points(|m| m.drafted.map(|d| d.expected_accepted));
     let fluid = points(|m| m.drafted.and_then(|d| d.fluid));
     let top = [&greedy, &expected, &fluid].into_iter().flatten().map(|(_, x)| *x).fold(0.1, f64::max);
-    let (a, b, c) = (
-        |step: f64| between(&greedy, step),
-        |step: f64| between(&expected, step),
-        |step: f64| between(&fluid, step),
-    );
+    let (a, b, c) = (|step: f64| between(&greedy, step), |step: f64| between(&expected, step), |step: f64| between(&fluid, step));
     let label = |long: &str, short: &str| vec![long.to_owned(), short.to_owned()];
     let until = state.measured.last().map(|m| m.step);
     let curve = |labels, letter, role, dashed, value| Curve { labels, letter, role, dashed, until, value };
@@ -237,7 +231,7 @@ fn depth_curves<'a, F: Fn(f64) -> Option<f64>>(state: &Training, values: &'a [F]
 
 /// A time in words: the two largest units.
 fn time(seconds: f64) -> String {
-    let whole = seconds.max(0.0).min(1e9).round() as u64;
+    let whole = seconds.clamp(0.0, 1e9).round() as u64;
     match whole {
         0..60 => format!("{whole} s"),
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),

@@ -32,10 +32,21 @@ fn step(step: usize, steps: usize) -> News {
         acceptance: (0..4).map(|d| 0.55 * done.sqrt() - 0.02 * f64::from(d)).map(|x| x.max(0.0)).collect(),
         accepted: 1.2 * done.sqrt(),
     });
-    let drafted =
-        held_out.as_ref().map(|_| Drafted { greedy_tokens_per_step: 1.5 + 1.5 * done, expected_accepted: 0.3 + 0.6 * done, fluid: Some(1.7) });
-    let report =
-        Report { step, steps, loss, rate: 7e-4 * (1.0 - done), norm: 3.25, tokens: 1000 * step, seconds: step as f64 * 1.5, held_out };
+    let drafted = held_out.as_ref().map(|_| Drafted {
+        greedy_tokens_per_step: 1.5 + 1.5 * done,
+        expected_accepted: 0.3 + 0.6 * done,
+        fluid: Some(1.7),
+    });
+    let report = Report {
+        step,
+        steps,
+        loss,
+        rate: 7e-4 * (1.0 - done),
+        norm: 3.25,
+        tokens: 1000 * step,
+        seconds: step as f64 * 1.5,
+        held_out,
+    };
     News::Step(Box::new(report), drafted)
 }
 
@@ -66,12 +77,18 @@ fn it_says_how_far_it_is() {
     assert!(screen(&state, 80, 24).contains("loading") && state.left().is_none());
     state.update(Msg::Engine(News::Writing { tokens: 1000, of: 4000, rate: 50.0 }));
     let shown = screen(&state, 80, 24);
-    assert!(shown.contains("writing texts") && shown.contains("1000 of 4000 tokens, 25%") && shown.contains("1 min 00 s left"), "{shown}");
+    assert!(
+        shown.contains("writing texts") && shown.contains("1000 of 4000 tokens, 25%") && shown.contains("1 min 00 s left"),
+        "{shown}"
+    );
     let mut state = training(200, 1000);
     let shown = screen(&state, 120, 40);
     // 800 steps at the pace of 1.5 seconds.
     assert!(shown.contains("200 of 1000 steps, 20%, 20 min 00 s left"), "{shown}");
-    assert!(shown.contains("held out step 200") && shown.contains("1.80 tokens/step") && shown.contains("25% of fluid"), "{shown}");
+    assert!(
+        shown.contains("held out step 200") && shown.contains("1.80 tokens/step") && shown.contains("25% of fluid"),
+        "{shown}"
+    );
     state.update(Msg::Engine(News::Finished));
     assert!(screen(&state, 80, 24).contains("finished") && !state.ages());
     assert_eq!(state.update(Msg::EngineGone(None)), [], "the person may look as long as they like");

@@ -133,7 +133,11 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     let quiet = options.json.as_deref().is_some_and(Lines::to_stdout);
     let job = Job { options, asks, found, path };
     #[cfg(feature = "tui")]
-    if !job.options.plain && !quiet && std::io::IsTerminal::is_terminal(&std::io::stdout()) && crate::app::check_terminal().is_ok() {
+    if !job.options.plain
+        && !quiet
+        && std::io::IsTerminal::is_terminal(&std::io::stdout())
+        && crate::app::check_terminal().is_ok()
+    {
         return screen::run(job);
     }
     let interrupt = Interrupt::watch().context("signals can't be watched")?;

@@ -61,7 +61,15 @@ impl Mix {
 
     /// What member `m` proposes, those before it having told their candidates. One that runs a model and is to be thrifty is asked
     /// about the nodes alone where its pass is expected to pay.
-    fn ask(&mut self, m: usize, told: &[Vec<Vec<Candidate>>], cx: &mut Context, tree: &TokenTree, nodes: &[usize], width: usize) -> Proposed {
+    fn ask(
+        &mut self,
+        m: usize,
+        told: &[Vec<Vec<Candidate>>],
+        cx: &mut Context,
+        tree: &TokenTree,
+        nodes: &[usize],
+        width: usize,
+    ) -> Proposed {
         let (member, thrift) = (&mut self.members[m], &mut self.thrift[m]);
         // The root's place is known to a head when the step has begun.
         if member.costly() && thrift.rests() {

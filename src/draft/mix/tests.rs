@@ -6,12 +6,15 @@ use super::*;
 use crate::dist::Warp;
 use crate::engine::testing::TableDecoder;
 
+/// Names of members, and the nodes that they were asked about.
+type Calls = Arc<Mutex<Vec<(&'static str, Vec<usize>)>>>;
+
 /// Proposes the same tokens below every node, and writes down what it was asked about.
 struct Fixed {
     name: &'static str,
     costly: bool,
     candidates: Vec<(TokenId, f64)>,
-    calls: Arc<Mutex<Vec<(&'static str, Vec<usize>)>>>,
+    calls: Calls,
 }
 
 impl Drafter for Fixed {
@@ -44,10 +47,12 @@ impl Drafter for Fixed {
 
 #[test]
 fn a_member_that_runs_a_model_is_asked_where_it_pays_and_not_at_all_in_a_rest() {
-    let calls: Arc<Mutex<Vec<(&'static str, Vec<usize>)>>> = Arc::default();
-    let member = |name, costly, candidates| -> Box<dyn Drafter> { Box::new(Fixed { name, costly, candidates, calls: calls.clone() }) };
+    let calls = Calls::default();
+    let member =
+        |name, costly, candidates| -> Box<dyn Drafter> { Box::new(Fixed { name, costly, candidates, calls: calls.clone() }) };
     // The costly one comes first by place, and is asked last.
-    let mut mix = Mix::new("mix", vec![member("slow", true, vec![(1, 0.6)]), member("quick", false, vec![(1, 0.3), (2, 0.2)])]).unwrap();
+    let mut mix =
+        Mix::new("mix", vec![member("slow", true, vec![(1, 0.6)]), member("quick", false, vec![(1, 0.3), (2, 0.2)])]).unwrap();
     assert!(mix.costly() && mix.frugal());
     // Root, a child that is reached half of the time, one that hardly is.
     let mut tree = TokenTree::new(0);
@@ -79,7 +84,7 @@ fn a_member_that_runs_a_model_is_asked_where_it_pays_and_not_at_all_in_a_rest() 
 
 #[test]
 fn a_mix_has_two_to_four_different_members() {
-    let calls = Arc::default();
+    let calls = Calls::default();
     let mix = |names: &[&'static str]| {
         let member = |&name| -> Box<dyn Drafter> {
             Box::new(Fixed { name, costly: false, candidates: Vec::new(), calls: Arc::clone(&calls) })

@@ -218,7 +218,14 @@ fn by_budget(state: &State, pen: &mut Pen) {
         },
         Curve { labels: vec!["plain".to_owned()], letter: "-", role: Role::PlotMean, dashed: true, until: None, value: &plain },
     ];
-    let plot = Plot { across: Across::Budgets, most: curve.budget().max(2), top: round_up(best * 1.05), places: 0, mark: Some(batch), curves: &curves };
+    let plot = Plot {
+        across: Across::Budgets,
+        most: curve.budget().max(2),
+        top: round_up(best * 1.05),
+        places: 0,
+        mark: Some(batch),
+        curves: &curves,
+    };
     plot.draw(&mut rate_pen.part(0, 1, right as u16, height.saturating_sub(1) as u16));
 }
 
