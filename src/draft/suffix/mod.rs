@@ -129,8 +129,9 @@ impl Drafter for Suffix {
 
     fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
         self.places.clear();
-        if self.text.is_empty() && self.earlier.last().is_some_and(|last| cx.tokens.starts_with(last)) {
-            // Another drafter went on with the text that was left: it is not an earlier one.
+        if self.prompt.is_none() && self.earlier.last().is_some_and(|last| cx.tokens.starts_with(last)) {
+            // Another drafter went on with the text that was left: it is not an earlier one. A copy for a look back is shown
+            // more of the text at once than the first was: only what that one saw at its beginning decides.
             self.earlier.pop();
             self.automaton = Self::before(&self.earlier);
         }
@@ -230,6 +231,23 @@ mod tests {
             assert_eq!(ask(&mut suffix, &second, &[]), best);
             assert_eq!(ask(&mut suffix, &[6, 2, 3, 7], &[]), []);
         }
+    }
+
+    #[test]
+    fn a_look_back_forgets_no_earlier_text() {
+        // The text begins as the earlier one did, which shows only once it is longer.
+        let (earlier, text) = ([2, 3], [2, 3, 0, 2]);
+        let mut suffix = Suffix::new(true);
+        ask(&mut suffix, &earlier, &[]);
+        suffix.reset();
+        ask(&mut suffix, &text[..1], &[]);
+        let best = ask(&mut suffix, &text, &[]);
+        let mut back = suffix.at(text.len()).unwrap();
+        let mut target = TableDecoder::new(8, 0);
+        let mut cx = Context { tokens: &text, target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+        back.begin(&mut cx).unwrap();
+        assert_eq!(back.propose(&mut cx, &TokenTree::new(2), &[0], 8).unwrap()[0], best);
+        assert_eq!(suffix.earlier, [earlier]);
     }
 
     proptest! {

@@ -1,8 +1,8 @@
 //! Activations rounded to bytes, 32 at a time: what the products with packed weights read.
 
-use super::lanes;
 use super::memory::{Plain, Shared};
 use super::tile::BLOCK;
+use super::{Kernel, lanes};
 
 /// 32 rounded activations: x is about `scale * quant`, with scale = max |x| / 127. All that a product needs of them lies
 /// together, so that one address a token does.
@@ -20,9 +20,44 @@ pub struct ActBlock {
 }
 
 impl Plain for ActBlock {}
+impl Plain for [i8; BLOCK] {}
+impl Plain for i32 {}
 
 /// One token's blocks.
 pub type Row<'a> = &'a [ActBlock];
+
+/// Tokens that lie side by side in a [`Sixteen`].
+pub const SIDE_BY_SIDE: usize = 16;
+
+/// Rounded activations of sixteen tokens, block by block: what a unit reads that multiplies whole tiles. Of each block the
+/// sixteen tokens lie together.
+#[derive(Clone, Copy, Debug)]
+pub struct Sixteen<'a> {
+    /// Rounded values.
+    pub quants: &'a [[i8; BLOCK]],
+    /// Scales.
+    pub scales: &'a [f32],
+    /// Scales times sums.
+    pub scaled_sums: &'a [f32],
+    /// Sums of the quants.
+    pub sums: &'a [i32],
+}
+
+impl Sixteen<'_> {
+    /// Blocks of a row.
+    pub fn blocks(&self) -> usize {
+        self.sums.len() / SIDE_BY_SIDE
+    }
+}
+
+/// The arrays of [`Sixteen`]s.
+#[derive(Debug)]
+struct Sixteens {
+    quants: Shared<[i8; BLOCK]>,
+    scales: Shared<f32>,
+    scaled_sums: Shared<f32>,
+    sums: Shared<i32>,
+}
 
 /// Rounded activations of some tokens.
 ///
@@ -31,6 +66,8 @@ pub type Row<'a> = &'a [ActBlock];
 pub struct Acts {
     row: usize,
     all: Shared<ActBlock>,
+    /// The same once more, where a unit wants tokens side by side.
+    sixteens: Option<Sixteens>,
 }
 
 #[allow(unsafe_code)]
@@ -38,7 +75,18 @@ impl Acts {
     /// Room for `tokens` rows of `cols` values (filled up to whole blocks).
     pub fn new(cols: usize, tokens: usize) -> Self {
         let row = cols.div_ceil(BLOCK);
-        Self { row, all: Shared::new(row * tokens) }
+        Self { row, all: Shared::new(row * tokens), sixteens: None }
+    }
+
+    /// The same, with every sixteen tokens side by side, too, where `kernel` takes them so.
+    pub fn for_kernel(kernel: &Kernel, cols: usize, tokens: usize) -> Self {
+        let acts = Self::new(cols, tokens);
+        if kernel.sixteen.is_none() {
+            return acts;
+        }
+        let n = acts.row * tokens.next_multiple_of(SIDE_BY_SIDE);
+        let (quants, scales, scaled_sums, sums) = (Shared::new(n), Shared::new(n), Shared::new(n), Shared::new(n));
+        Self { sixteens: Some(Sixteens { quants, scales, scaled_sums, sums }), ..acts }
     }
 
     /// Blocks of a row.
@@ -55,6 +103,25 @@ impl Acts {
         unsafe { self.all.read(t * self.row..(t + 1) * self.row) }
     }
 
+    /// Tokens `16 n` to `16 n + 15`, side by side; what was never put is zeros. None where no kernel wants them so.
+    ///
+    /// # Safety
+    /// No thread writes them while they live.
+    pub unsafe fn sixteen(&self, n: usize) -> Option<Sixteen<'_>> {
+        let all = self.sixteens.as_ref()?;
+        let range = |i: usize| i * SIDE_BY_SIDE * self.row;
+        let range = range(n)..range(n + 1);
+        // SAFETY: the caller's promise, four times.
+        unsafe {
+            Some(Sixteen {
+                quants: all.quants.read(range.clone()),
+                scales: all.scales.read(range.clone()),
+                scaled_sums: all.scaled_sums.read(range.clone()),
+                sums: all.sums.read(range),
+            })
+        }
+    }
+
     /// Rounds blocks of token `t` from `first` on; `values` are whole blocks but for the row's end. Inlined, so that it is
     /// compiled for the instruction set of its caller.
     ///
@@ -62,16 +129,39 @@ impl Acts {
     /// No other thread touches these blocks meanwhile.
     #[inline(always)]
     pub unsafe fn put(&self, t: usize, first: usize, values: &[f32]) {
-        for (i, values) in values.chunks(BLOCK).enumerate() {
-            let mut whole = [0f32; BLOCK];
-            whole[..values.len()].copy_from_slice(values);
-            debug_assert!(first + i < self.row);
-            let at = t * self.row + first + i;
-            // SAFETY: the caller's promise.
-            let block = unsafe { &mut self.all.write(at..at + 1)[0] };
-            let (quants, scale) = lanes::quantise(&whole);
-            let sum: i32 = quants.iter().map(|&q| i32::from(q)).sum();
-            *block = ActBlock { quants, scale, scaled_sum: scale * sum as f32, sum };
+        let (whole, rest) = values.as_chunks::<BLOCK>();
+        for (i, block) in whole.iter().enumerate() {
+            // SAFETY: the caller's promise, here and below.
+            unsafe { self.put_block(t, first + i, block) };
+        }
+        if !rest.is_empty() {
+            let mut block = [0f32; BLOCK];
+            block[..rest.len()].copy_from_slice(rest);
+            unsafe { self.put_block(t, first + whole.len(), &block) };
+        }
+    }
+
+    /// Rounds block `b` of token `t`; what a row lacks at its end is zeros.
+    ///
+    /// # Safety
+    /// No other thread touches this block meanwhile.
+    #[inline(always)]
+    pub unsafe fn put_block(&self, t: usize, b: usize, values: &[f32; BLOCK]) {
+        debug_assert!(b < self.row);
+        let (quants, scale, sum) = lanes::quantise(values);
+        let block = ActBlock { quants, scale, scaled_sum: scale * sum as f32, sum };
+        let at = t * self.row + b;
+        // SAFETY: the caller's promise.
+        unsafe { self.all.write(at..at + 1)[0] = block };
+        if let Some(all) = &self.sixteens {
+            let at = (t / SIDE_BY_SIDE * self.row + b) * SIDE_BY_SIDE + t % SIDE_BY_SIDE;
+            // SAFETY: the caller's promise: these elements are this token's and block's alone.
+            unsafe {
+                all.quants.write(at..at + 1)[0] = quants;
+                all.scales.write(at..at + 1)[0] = scale;
+                all.scaled_sums.write(at..at + 1)[0] = block.scaled_sum;
+                all.sums.write(at..at + 1)[0] = sum;
+            }
         }
     }
 }

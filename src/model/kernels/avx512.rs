@@ -4,7 +4,7 @@
 //! to do, since not every CPU that runs the tests has them.
 #![allow(unsafe_code)]
 
-use super::dispatch::{AHEAD, BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
+use super::dispatch::{AHEAD, BYTES, FAR, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
 use super::tile::Packing;
 
 /// Tokens that share each load of weights: two sums for each fit into the 32 registers with room for the weights.
@@ -33,14 +33,14 @@ macro_rules! kernel {
                 let rows: [*const ActBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
                 let mut sums = [_mm512_setzero_ps(); T];
                 for b in 0..blocks {
-                    let (at, head) = p.place(b);
+                    let at = p.place(b).0;
                     // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and each row
                     // has `blocks` blocks.
                     unsafe {
                         let record = tile.as_ptr().add(at);
-                        let scales = record.add(p.quants());
                         for line in 0..p.record().div_ceil(64) {
                             _mm_prefetch::<_MM_HINT_T0>(record.wrapping_add(AHEAD * p.record() + 64 * line).cast());
+                            _mm_prefetch::<_MM_HINT_T1>(record.wrapping_add(FAR * p.record() + 64 * line).cast());
                         }
                         let x = rows.map(|row| row.add(b));
                         // Weights are unsigned in these products. Those of bytes are 128 too large then, those of centred nibbles 8.
@@ -54,21 +54,12 @@ macro_rules! kernel {
                             _ => _mm512_set1_epi32(-more * (*x[t]).sum),
                         });
                         let whole = if P == BYTES { bytes(record, x, whole) } else { nibbles(record, x, whole) };
-                        let half = |at: *const u8| _mm512_cvtph_ps(_mm256_loadu_si256(at.cast()));
-                        let byte = |at: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast())));
-                        let head = tile.as_ptr().add(head);
-                        let d = if P == SUPER { _mm512_mul_ps(half(head), byte(scales)) } else { half(scales) };
+                        let (d, m) = scales::<P>(tile.as_ptr(), b);
                         for t in 0..T {
                             let d = _mm512_mul_ps(d, _mm512_set1_ps((*x[t]).scale));
                             sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[t]), d, sums[t]);
                         }
                         if P == NIBBLES_MIN || P == SUPER {
-                            let m = if P == SUPER {
-                                let m = _mm512_mul_ps(half(head.add(32)), byte(scales.add(16)));
-                                _mm512_sub_ps(_mm512_set1_ps(-0.0), m)
-                            } else {
-                                half(scales.add(32))
-                            };
                             for t in 0..T {
                                 sums[t] = _mm512_fmadd_ps(m, _mm512_set1_ps((*x[t]).scaled_sum), sums[t]);
                             }
@@ -81,6 +72,30 @@ macro_rules! kernel {
                         let at = out.at.add(t * out.stride);
                         let sum = if out.add { _mm512_add_ps(_mm512_loadu_ps(at), *sum) } else { *sum };
                         _mm512_storeu_ps(at, sum);
+                    }
+                }
+            }
+
+            /// What the quants of block `b` are worth in each row, and the minimum, where there is one.
+            ///
+            /// # Safety
+            /// The CPU has the features; the tile, of that packing, has this block.
+            $(#[target_feature(enable = $features)])?
+            #[inline]
+            pub unsafe fn scales<const P: usize>(tile: *const u8, b: usize) -> (__m512, __m512) {
+                let (at, head) = packing(P).place(b);
+                // SAFETY: scales and heads of all blocks lie inside the tile.
+                unsafe {
+                    let (scales, head) = (tile.add(at + packing(P).quants()), tile.add(head));
+                    let half = |at: *const u8| _mm512_cvtph_ps(_mm256_loadu_si256(at.cast()));
+                    let byte = |at: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast())));
+                    match P {
+                        SUPER => {
+                            let m = _mm512_mul_ps(half(head.add(32)), byte(scales.add(16)));
+                            (_mm512_mul_ps(half(head), byte(scales)), _mm512_sub_ps(_mm512_set1_ps(-0.0), m))
+                        }
+                        NIBBLES_MIN => (half(scales), half(scales.add(32))),
+                        _ => (half(scales), _mm512_setzero_ps()),
                     }
                 }
             }

@@ -4,14 +4,15 @@
 //! wrong there is slower instead.
 #![allow(unsafe_code)]
 
+use super::acts::SIDE_BY_SIDE;
 use super::tile::{BLOCK, Packing, ROWS};
-use super::{Acts, Kernel, Out, Weigh};
+use super::{Acts, BySixteen, Kernel, Out, Weigh};
 
 /// Blocks of a row: two groups of super-scales, the second not full.
 const BLOCKS: usize = 10;
 
-/// Whether `kernel` gives the same bits as `reference` for tiles of every packing times as many tokens as it takes, and for
-/// weighted sums.
+/// Whether `kernel` gives the same bits as `reference` for tiles of every packing times as many tokens as it takes, by its unit
+/// for sixteen where it has one, and for weighted sums.
 pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
     let mut state = 0u32;
     // Weyl's sequence, well mixed: numbers that are the same everywhere.
@@ -20,8 +21,9 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
         let mixed = (state ^ (state >> 15)).wrapping_mul(0x85eb_ca6b);
         mixed ^ (mixed >> 13)
     };
-    let acts = Acts::new(BLOCKS * BLOCK, kernel.tokens);
-    for t in 0..kernel.tokens {
+    let most = if kernel.sixteen.is_some() { SIDE_BY_SIDE } else { kernel.tokens };
+    let acts = Acts::for_kernel(kernel, BLOCKS * BLOCK, most);
+    for t in 0..most {
         let row: Vec<f32> = (0..BLOCKS * BLOCK).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
         // SAFETY: one thread.
         unsafe { acts.put(t, 0, &row) };
@@ -31,17 +33,21 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
         let mut tile: Vec<u8> = (0..packing.tile(BLOCKS)).map(|_| number() as u8).collect();
         // No half among them is infinite or NaN: bit 14 is 0 in all.
         tile.iter_mut().skip(1).step_by(2).for_each(|byte| *byte &= 0xbf);
-        let by = |kernel: &Kernel, tokens: usize| -> Vec<u32> {
+        let by = |kernel: &Kernel, tokens: usize, unit: Option<&BySixteen>| -> Vec<u32> {
             let mut out = vec![0.5f32; tokens * ROWS];
+            let to = Out { at: out.as_mut_ptr(), stride: ROWS, add: true };
             // SAFETY: one thread; `out` has the rows that are written; the kernel is one of this CPU's.
             unsafe {
-                let rows: Vec<_> = (0..tokens).map(|t| acts.row(t)).collect();
-                (kernel.tile)(packing, &tile, &rows, Out { at: out.as_mut_ptr(), stride: ROWS, add: true });
+                match unit.zip(acts.sixteen(0)) {
+                    Some((unit, x)) => unit.once(packing, &tile, &x, tokens, to),
+                    None => (kernel.tile)(packing, &tile, &(0..tokens).map(|t| acts.row(t)).collect::<Vec<_>>(), to),
+                }
             }
             out.into_iter().map(f32::to_bits).collect()
         };
-        let want = by(reference, kernel.tokens);
-        (1..=kernel.tokens).all(|tokens| by(kernel, tokens) == want[..tokens * ROWS])
+        let want = by(reference, most, None);
+        let rows = (1..=kernel.tokens).all(|tokens| by(kernel, tokens, None) == want[..tokens * ROWS]);
+        rows && kernel.sixteen.is_none_or(|unit| (1..=most).all(|tokens| by(kernel, tokens, Some(unit)) == want[..tokens * ROWS]))
     });
     let terms = 5;
     let halves: Vec<u16> = (0..terms * ROWS).map(|_| number() as u16 & 0xbfff).collect();

@@ -49,7 +49,7 @@ impl CpuDecoder {
             capacity,
             len: 0,
             slots: Slots::default(),
-            scratch: Scratch::new(config, llama.threads()),
+            scratch: Scratch::new(config, llama.threads(), llama.kernel()),
             angles: Vec::new(),
             tokens: Vec::new(),
             positions: Vec::new(),

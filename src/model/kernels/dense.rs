@@ -155,8 +155,7 @@ fn reference(left: View<'_>, right: &Right, sums: &mut [f32]) {
 pub fn available() -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     {
-        static FOUND: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-        *FOUND.get_or_init(amx::detect)
+        super::amx::found().bf16
     }
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
     false
@@ -166,43 +165,9 @@ pub fn available() -> bool {
 #[allow(unsafe_code)]
 mod amx {
     use std::arch::asm;
-    use std::arch::x86_64::{__cpuid, __cpuid_count};
 
+    use super::super::amx::{WHOLE, release, shape};
     use super::{Factors, PIECES, Right, TILE};
-
-    /// What `ldtilecfg` reads (Intel, "Software developer's manual", volume 1, section 18.3).
-    #[repr(C, align(64))]
-    struct Shape {
-        palette: u8,
-        start: u8,
-        reserved: [u8; 14],
-        row_bytes: [u16; 16],
-        rows: [u8; 16],
-    }
-
-    /// All eight tiles of 16 rows of 64 bytes.
-    static SHAPE: Shape = Shape {
-        palette: 1,
-        start: 0,
-        reserved: [0; 14],
-        row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
-        rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
-    };
-
-    pub fn detect() -> bool {
-        const BF16: u32 = 1 << 22;
-        const TILES: u32 = 1 << 24;
-        if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & (BF16 | TILES) != BF16 | TILES {
-            return false;
-        }
-        // Linux keeps the state of tiles only for a process that asked for it: arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA).
-        let mut status: i64 = 158;
-        // SAFETY: this call changes what the kernel saves of our registers and nothing else. The kernel overwrites rcx and r11.
-        unsafe {
-            asm!("syscall", inout("rax") status, in("rdi") 0x1023_u64, in("rsi") 18_u64, out("rcx") _, out("r11") _, options(nostack));
-        }
-        status == 0
-    }
 
     /// Two tiles of rows times two of columns over `pieces` pieces, added to four tiles of sums.
     ///
@@ -260,8 +225,8 @@ mod amx {
         if rows == 0 || cols == 0 || pieces == 0 {
             return;
         }
-        // SAFETY: `available` was asked: the unit is there, and the shape is a valid one.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const SHAPE, options(nostack, readonly)) };
+        // SAFETY: `available` was asked: the unit is there.
+        unsafe { shape(&WHOLE) };
         let (row_blocks, col_blocks) = (rows.div_ceil(TILE), cols.div_ceil(TILE));
         // Where a block lies over the edge it is summed apart.
         let mut apart = [0f32; 4 * TILE * TILE];
@@ -301,8 +266,8 @@ mod amx {
                 }
             }
         }
-        // SAFETY: as above. Without this the kernel would save the tiles at every switch of threads.
-        unsafe { asm!("tilerelease", options(nostack, nomem)) };
+        // SAFETY: as above.
+        unsafe { release() };
     }
 }
 

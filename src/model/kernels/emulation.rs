@@ -7,7 +7,7 @@ use std::array::from_fn;
 use half::f16;
 
 // Asking for memory changes nothing, and every x86-64 can.
-pub use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+pub use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 
 pub type __m128i = [u8; 16];
 pub type __m256i = [u8; 32];

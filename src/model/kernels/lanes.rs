@@ -9,26 +9,51 @@ use crate::dist::exp;
 /// Lanes of a sum: how many partial sums run side by side. Part of the order of sums, so the same for every set.
 pub const LANES: usize = 16;
 
-/// Rounds 32 values to signed bytes: quants and their scale, max |x| / 127. A value that is not finite makes the scale
-/// not finite, so that whatever is computed from it shows.
+/// Rounds 32 values to signed bytes: quants, their scale, max |x| / 127, and their sum. A value that is not finite makes the
+/// scale not finite, so that whatever is computed from it shows.
 #[inline(always)]
-pub fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32) {
+pub fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
     // As bits, magnitudes are in order, with infinity and NaN above all.
-    let mut most = 0i32;
-    for x in x {
-        most = most.max((x.to_bits() & 0x7fff_ffff) as i32);
+    let mut most = [0i32; LANES];
+    for i in 0..LANES {
+        let magnitude = |x: f32| (x.to_bits() & 0x7fff_ffff) as i32;
+        most[i] = magnitude(x[i]).max(magnitude(x[i + LANES]));
     }
-    let most = f32::from_bits(most as u32);
+    let most = f32::from_bits(halved(most, i32::max) as u32);
     let inverse = if most > 0.0 { 127.0 / most } else { 0.0 };
+    if inverse.is_infinite() {
+        // A maximum below 127 times the smallest number has no inverse: such values are nothing.
+        return ([0; BLOCK], 0.0, 0);
+    }
     // Adding it rounds to a whole number, halves to even, which stands in the low bits of the sum.
     const MAGIC: f32 = 12_582_912.0;
-    let mut quants = [0i8; BLOCK];
-    for (q, x) in quants.iter_mut().zip(x) {
+    let mut whole = [0i32; BLOCK];
+    for (q, x) in whole.iter_mut().zip(x) {
         // Above 127 only by rounding of the inverse of a tiny maximum, and then by less than half a step.
-        *q = ((x * inverse + MAGIC).to_bits() as i32 - MAGIC.to_bits() as i32) as i8;
+        *q = i32::from(((x * inverse + MAGIC).to_bits() as i32 - MAGIC.to_bits() as i32) as i8);
     }
-    // A maximum below 127 times the smallest number has no inverse: such values are nothing.
-    if inverse.is_infinite() { ([0; BLOCK], 0.0) } else { (quants, most / 127.0) }
+    let mut quants = [0i8; BLOCK];
+    for (byte, q) in quants.iter_mut().zip(whole) {
+        *byte = q as i8;
+    }
+    let mut sums = [0i32; LANES];
+    for i in 0..LANES {
+        sums[i] = whole[i] + whole[i + LANES];
+    }
+    (quants, most / 127.0, halved(sums, |a, b| a + b))
+}
+
+/// Joins whole numbers pair by pair, half the lanes to the other half: vectors do so at once, and the order changes nothing.
+#[inline(always)]
+fn halved(mut lanes: [i32; LANES], join: impl Fn(i32, i32) -> i32) -> i32 {
+    let mut n = LANES / 2;
+    while n > 0 {
+        for i in 0..n {
+            lanes[i] = join(lanes[i], lanes[i + n]);
+        }
+        n /= 2;
+    }
+    lanes[0]
 }
 
 /// Adds up lanes, in a fixed order.
@@ -67,13 +92,11 @@ pub fn rms(x: &[f32], eps: f32) -> f32 {
 
 /// silu(gate) * up, silu(g) = g / (1 + e^-g) (Shazeer 2020, "GLU variants", eq. 5).
 #[inline(always)]
-pub fn gated(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    for ((out, &g), &u) in out.iter_mut().zip(gate).zip(up) {
-        // e^-|g| never overflows.
-        let e = exp(-g.abs());
-        let numerator = if g >= 0.0 { 1.0 } else { e };
-        *out = g * (numerator / (1.0 + e)) * u;
-    }
+pub fn gated(gate: f32, up: f32) -> f32 {
+    // e^-|g| never overflows.
+    let e = exp(-gate.abs());
+    let numerator = if gate >= 0.0 { 1.0 } else { e };
+    gate * (numerator / (1.0 + e)) * up
 }
 
 /// Turns scores of positions in order into weights e^(s - max), in place; gives the maximum and the sum of the weights.
@@ -120,7 +143,8 @@ mod tests {
         #[test]
         fn quants_are_the_nearest(x in prop::array::uniform32(-1e3f32..1e3), shrink in -30i32..30) {
             let x = x.map(|x| x * 2f32.powi(shrink));
-            let (q, d) = quantise(&x);
+            let (q, d, sum) = quantise(&x);
+            prop_assert_eq!(sum, q.iter().map(|&q| i32::from(q)).sum::<i32>());
             let most = x.iter().fold(0f32, |m, x| m.max(x.abs()));
             prop_assert_eq!(d, most / 127.0);
             for (x, q) in x.iter().zip(q) {
@@ -133,10 +157,8 @@ mod tests {
             let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / x.len() as f64;
             let want = 1.0 / (mean + 1e-5).sqrt();
             prop_assert!((f64::from(rms(&x, 1e-5)) / want - 1.0).abs() < 1e-6);
-            let mut out = vec![0.0; x.len()];
-            gated(&x, &x, &mut out);
-            for (x, y) in x.iter().zip(out) {
-                let (x, y) = (f64::from(*x), f64::from(y));
+            for x in x {
+                let (y, x) = (f64::from(gated(x, x)), f64::from(x));
                 prop_assert!((y - x / (1.0 + (-x).exp()) * x).abs() <= 1e-6 * x * x, "{y} for {x}");
             }
         }
@@ -168,7 +190,7 @@ mod tests {
             scores[5] = bad;
             assert!(softmax(&mut scores, 20).1.is_nan(), "{bad}");
         }
-        assert_eq!(quantise(&[0.0; BLOCK]), ([0; BLOCK], 0.0));
-        assert_eq!(quantise(&[1e-40; BLOCK]), ([0; BLOCK], 0.0));
+        assert_eq!(quantise(&[0.0; BLOCK]), ([0; BLOCK], 0.0, 0));
+        assert_eq!(quantise(&[1e-40; BLOCK]), ([0; BLOCK], 0.0, 0));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::acts::SIDE_BY_SIDE;
 use super::attention::{Attention, Paths};
 use super::cache::Cache;
 use super::front::{self, Front, States};
@@ -365,6 +366,11 @@ impl Llama {
     ) {
         debug_assert_eq!(acts.blocks(), mat.blocks());
         let size = mat.tile_bytes();
+        let sixteen = self.kernel.sixteen.filter(|_| m >= FEW);
+        if let Some(sixteen) = sixteen {
+            // SAFETY: the CPU has the kernel's units.
+            unsafe { (sixteen.begin)() };
+        }
         for from in (0..m).step_by(CHUNK) {
             let n = (m - from).min(CHUNK);
             // SAFETY: nobody writes the rounded input now.
@@ -375,16 +381,29 @@ impl Llama {
                 let weights = unsafe { self.packed.read(at..at + size) };
                 let mut t = 0;
                 while t < n {
-                    let group = together(n - t, self.kernel.tokens);
+                    let left = n - t;
+                    // SAFETY: as above.
+                    let many = sixteen.filter(|_| left >= FEW).zip(unsafe { acts.sixteen((from + t) / SIDE_BY_SIDE) });
+                    let group = if many.is_some() { left.min(SIDE_BY_SIDE) } else { together(left, self.kernel.tokens) };
                     let to = first + (from + t) * stride + tile * ROWS;
                     // SAFETY: these rows of these tokens are this thread's; the last token's end at this index.
                     let at = unsafe { out.write(to..to + (group - 1) * stride + ROWS) }.as_mut_ptr();
+                    let out = Out { at, stride, add };
                     // SAFETY: the CPU has the kernel's instructions; the tile is whole, and 16 rows of the group's tokens
                     // may be written.
-                    unsafe { (self.kernel.tile)(mat.packing, weights, &rows[t..t + group], Out { at, stride, add }) };
+                    unsafe {
+                        match many {
+                            Some((sixteen, x)) => (sixteen.tile)(mat.packing, weights, &x, group, out),
+                            None => (self.kernel.tile)(mat.packing, weights, &rows[t..t + group], out),
+                        }
+                    }
                     t += group;
                 }
             }
+        }
+        if let Some(sixteen) = sixteen {
+            // SAFETY: as it was begun.
+            unsafe { (sixteen.end)() };
         }
     }
 
@@ -443,6 +462,10 @@ impl Llama {
 
 /// Tokens whose rows are looked up at once; weights are read once for each such chunk.
 const CHUNK: usize = 64;
+const _: () = assert!(CHUNK % SIDE_BY_SIDE == 0);
+
+/// With fewer tokens the vector unit is faster than one for sixteen, which takes as long for one as for all.
+const FEW: usize = 11;
 
 /// How many tokens to take at once where `left` are left and `most` fit: as evenly as the last groups allow.
 fn together(left: usize, most: usize) -> usize {

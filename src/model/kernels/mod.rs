@@ -5,6 +5,8 @@
 //! slot, the tree, the count of threads nor the instruction set takes part in that order, so none of them changes a bit.
 
 mod acts;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -38,7 +40,7 @@ pub use pool::Pool;
 use std::sync::OnceLock;
 
 use crate::model::blocks::Kind;
-use acts::{Acts, Row};
+use acts::{Acts, Row, Sixteen};
 use tile::{BLOCK, Packing};
 
 /// Whether matrices of a format have no packing of their own, and are rounded to 8 bits with a scale for 32 values.
@@ -87,6 +89,33 @@ impl Weigh {
     }
 }
 
+/// Products by a unit that multiplies whole tiles of sixteen tokens.
+#[derive(Debug)]
+struct BySixteen {
+    /// Makes the unit ready for this thread's calls of `tile`.
+    begin: unsafe fn(),
+    /// A tile times the first so many of sixteen tokens.
+    tile: unsafe fn(Packing, &[u8], &Sixteen, usize, Out),
+    /// Leaves the unit.
+    end: unsafe fn(),
+}
+
+#[allow(unsafe_code)]
+impl BySixteen {
+    /// One tile alone.
+    ///
+    /// # Safety
+    /// As for a call of `tile`, and the CPU has the unit.
+    unsafe fn once(&self, packing: Packing, tile: &[u8], x: &Sixteen, tokens: usize, out: Out) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            (self.begin)();
+            (self.tile)(packing, tile, x, tokens, out);
+            (self.end)();
+        }
+    }
+}
+
 /// The inner loops for one instruction set. All sets give the same bits.
 ///
 /// Every function is unsafe to call for two reasons: the CPU must have the set, which [`Kernel::detect`] sees to, and
@@ -100,6 +129,8 @@ pub struct Kernel {
     /// Rows that one call of `weigh` takes at most.
     rows: usize,
     tile: unsafe fn(Packing, &[u8], &[Row], Out),
+    /// Where the CPU has a unit that is faster with many tokens.
+    sixteen: Option<&'static BySixteen>,
     weigh: unsafe fn(Weigh),
     norm: unsafe fn(&[f32], &[f32], f32, &Acts, usize, usize),
     round: unsafe fn(&[f32], &Acts, usize),
@@ -150,24 +181,38 @@ mod between {
     #[inline(always)]
     pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, acts: &Acts, t: usize, first: usize) {
         let r = lanes::rms(x, eps);
-        let mut block = [0f32; BLOCK];
-        for (b, (x, w)) in x.chunks(BLOCK).zip(weight.chunks(BLOCK)).enumerate() {
-            for ((y, x), w) in block.iter_mut().zip(x).zip(w) {
-                *y = x * r * w;
+        let ((whole, rest), (weights, last)) = (x.as_chunks::<BLOCK>(), weight.as_chunks::<BLOCK>());
+        for (b, (x, w)) in whole.iter().zip(weights).enumerate() {
+            let mut block = [0f32; BLOCK];
+            for i in 0..BLOCK {
+                block[i] = x[i] * r * w[i];
             }
-            // SAFETY: these blocks of row `t` are the caller's.
-            unsafe { acts.put(t, first + b, &block[..x.len()]) };
+            // SAFETY: these blocks of row `t` are the caller's, here and below.
+            unsafe { acts.put_block(t, first + b, &block) };
+        }
+        if !rest.is_empty() {
+            let mut block = [0f32; BLOCK];
+            block.iter_mut().zip(rest).zip(last).for_each(|((y, x), w)| *y = x * r * w);
+            unsafe { acts.put_block(t, first + whole.len(), &block) };
         }
     }
 
     /// silu(gate) * up, rounded into row `t` from block `first` on.
     #[inline(always)]
     pub unsafe fn gate(gate: &[f32], up: &[f32], acts: &Acts, t: usize, first: usize) {
-        let mut block = [0f32; BLOCK];
-        for (b, (gate, up)) in gate.chunks(BLOCK).zip(up.chunks(BLOCK)).enumerate() {
-            lanes::gated(gate, up, &mut block[..gate.len()]);
-            // SAFETY: these blocks are the caller's.
-            unsafe { acts.put(t, first + b, &block[..gate.len()]) };
+        let ((whole, rest), (ups, last)) = (gate.as_chunks::<BLOCK>(), up.as_chunks::<BLOCK>());
+        for (b, (gate, up)) in whole.iter().zip(ups).enumerate() {
+            let mut block = [0f32; BLOCK];
+            for i in 0..BLOCK {
+                block[i] = lanes::gated(gate[i], up[i]);
+            }
+            // SAFETY: these blocks are the caller's, here and below.
+            unsafe { acts.put_block(t, first + b, &block) };
+        }
+        if !rest.is_empty() {
+            let mut block = [0f32; BLOCK];
+            block.iter_mut().zip(rest).zip(last).for_each(|((y, &gate), &up)| *y = lanes::gated(gate, up));
+            unsafe { acts.put_block(t, first + whole.len(), &block) };
         }
     }
 
@@ -228,6 +273,7 @@ static SCALAR: Kernel = {
         tokens: 4,
         rows: 6,
         tile,
+        sixteen: None,
         weigh,
         norm: plain::norm,
         round: plain::round,
@@ -243,6 +289,7 @@ static AVX2: Kernel = Kernel {
     tokens: avx2::TOKENS,
     rows: avx2::WEIGHED,
     tile: avx2::avx2::tile,
+    sixteen: None,
     weigh: avx2::weigh,
     norm: avx2_fma::norm,
     round: avx2_fma::round,
@@ -260,6 +307,7 @@ static AVX512: Kernel = Kernel {
     tokens: avx512::TOKENS,
     rows: avx512::WEIGHED,
     tile: avx512::real::tile,
+    sixteen: None,
     weigh: avx512::real::weigh,
     norm: avx512_fma::norm,
     round: avx512_fma::round,
@@ -267,6 +315,9 @@ static AVX512: Kernel = Kernel {
     softmax: avx512_fma::softmax,
     rotate: avx512_fma::rotate,
 };
+
+#[cfg(target_arch = "x86_64")]
+static AMX: Kernel = Kernel { name: "amx-int8", sixteen: Some(&amx::BY_SIXTEEN), ..AVX512 };
 
 // What lies between the products is compiled for NEON anyhow: every 64-bit Arm has it.
 #[cfg(target_arch = "aarch64")]
@@ -285,6 +336,9 @@ impl Kernel {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni")
             {
+                if amx::found().int8 {
+                    all.push(&AMX);
+                }
                 all.push(&AVX512);
             }
             if is_x86_feature_detected!("avxvnni") {

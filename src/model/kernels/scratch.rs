@@ -1,5 +1,6 @@
 //! What a pass computes on its way, kept from pass to pass so that none allocates.
 
+use super::Kernel;
 use super::acts::Acts;
 use super::attention;
 use super::memory::Shared;
@@ -40,6 +41,7 @@ pub struct Scratch {
     tokens: usize,
     rows: usize,
     threads: usize,
+    kernel: &'static Kernel,
     config: Config,
     /// Widths of the rows.
     pub widths: Widths,
@@ -69,13 +71,14 @@ pub struct Scratch {
 
 impl Scratch {
     /// Room for a first pass; it grows with them.
-    pub fn new(config: &Config, threads: usize) -> Self {
+    pub fn new(config: &Config, threads: usize, kernel: &'static Kernel) -> Self {
         let widths = Widths::of(config);
         let own = || [Acts::new(config.dim, 1), Acts::new(config.heads * config.head_dim, 1)];
         let mut scratch = Self {
             tokens: 0,
             rows: 0,
             threads,
+            kernel,
             config: config.clone(),
             widths,
             x: Shared::new(0),
@@ -105,9 +108,10 @@ impl Scratch {
             self.qkv = Shared::new(n * (w.q + 2 * w.kv));
             self.gate_up = Shared::new(n * 2 * w.ffn);
             self.attended = Shared::new(n * w.q);
-            self.normed = Acts::new(self.config.dim, n);
-            self.heads = Acts::new(self.config.heads * self.config.head_dim, n);
-            self.hidden = Acts::new(self.config.ffn, n);
+            let acts = |cols: usize| Acts::for_kernel(self.kernel, cols, n);
+            self.normed = acts(self.config.dim);
+            self.heads = acts(self.config.heads * self.config.head_dim);
+            self.hidden = acts(self.config.ffn);
         }
         if rows > self.rows {
             self.rows = rows;

@@ -81,14 +81,17 @@ fn kernels() -> Vec<&'static Kernel> {
     all
 }
 
-/// One tile times some tokens, by a kernel, added to what is there or not.
+/// One tile times some tokens, by a kernel or its unit for sixteen, added to what is there or not.
 #[allow(unsafe_code)]
-fn multiply(kernel: &Kernel, packing: Packing, tile: &[u8], acts: &Acts, tokens: usize, add: bool) -> Vec<u32> {
+fn multiply(kernel: &Kernel, unit: bool, packing: Packing, tile: &[u8], acts: &Acts, tokens: usize, add: bool) -> Vec<u32> {
     let mut out: Vec<f32> = (0..tokens * (ROWS + 3)).map(|i| i as f32 / 7.0).collect();
+    let to = Out { at: out.as_mut_ptr(), stride: ROWS + 3, add };
     // SAFETY: one thread; `out` has the rows that are written; the kernel is one of this CPU's.
     unsafe {
-        let rows: Vec<_> = (0..tokens).map(|t| acts.row(t)).collect();
-        (kernel.tile)(packing, tile, &rows, Out { at: out.as_mut_ptr(), stride: ROWS + 3, add });
+        match kernel.sixteen.filter(|_| unit).zip(acts.sixteen(0)) {
+            Some((unit, x)) => unit.once(packing, tile, &x, tokens, to),
+            None => (kernel.tile)(packing, tile, &(0..tokens).map(|t| acts.row(t)).collect::<Vec<_>>(), to),
+        }
     }
     out.iter().map(|x| x.to_bits()).collect()
 }
@@ -97,11 +100,11 @@ proptest! {
     #[test]
     #[allow(unsafe_code)]
     fn products_are_the_scalar_ones(
-        seed in any::<u64>(), which in 0usize..5, blocks in 1usize..6, tokens in 1usize..9, scale in -20i32..20, extreme in any::<bool>(),
+        seed in any::<u64>(), which in 0usize..5, blocks in 1usize..30, tokens in 1usize..17, scale in -20i32..20, extreme in any::<bool>(),
         add in any::<bool>(), rows in 1usize..17
     ) {
         let kind = [Kind::Q4_0, Kind::Q4_1, Kind::Q4K, Kind::Q8_0, Kind::F32][which];
-        let cols = if kind == Kind::Q4K { 256 } else { BLOCK } * blocks;
+        let cols = if kind == Kind::Q4K { 256 * (1 + blocks % 5) } else { BLOCK * blocks };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let packing = Packing::of(kind).0;
         let raw = if kind == Kind::F32 {
@@ -119,7 +122,8 @@ proptest! {
         };
         let mut tile = vec![0; packing.tile(cols / BLOCK)];
         pack_tile(kind, cols, &raw.iter().map(|r: &Vec<u8>| &r[..]).collect::<Vec<_>>(), &mut tile);
-        let acts = Acts::new(cols, tokens);
+        // With every sixteen side by side wherever this CPU has a unit that takes them.
+        let acts = Acts::for_kernel(Kernel::all()[0], cols, tokens);
         for t in 0..tokens {
             let value = |rng: &mut ChaCha8Rng| {
                 let x = rng.next_u32() as f32 / 2f32.powi(31) - 1.0;
@@ -129,9 +133,14 @@ proptest! {
             // SAFETY: one thread.
             unsafe { acts.put(t, 0, &row) };
         }
-        let want = multiply(&SCALAR, packing, &tile, &acts, tokens, add);
-        for kernel in kernels().into_iter().filter(|kernel| tokens <= kernel.tokens) {
-            prop_assert_eq!(&multiply(kernel, packing, &tile, &acts, tokens, add), &want, "{}", kernel.name);
+        let want = multiply(&SCALAR, false, packing, &tile, &acts, tokens, add);
+        for kernel in kernels() {
+            if tokens <= kernel.tokens {
+                prop_assert_eq!(&multiply(kernel, false, packing, &tile, &acts, tokens, add), &want, "{}", kernel.name);
+            }
+            if kernel.sixteen.is_some() {
+                prop_assert_eq!(&multiply(kernel, true, packing, &tile, &acts, tokens, add), &want, "{}, its unit", kernel.name);
+            }
         }
     }
 
