@@ -207,7 +207,7 @@ fn session(model: &Model, sha256: Option<&str>, capacity: usize, options: &Optio
         target.keep_hidden(&head.about().after);
         let eagle = || Box::new(Eagle::new(&head, capacity));
         drafters.push(eagle());
-        drafters.push(Box::new(Mix::new(vec![Box::new(Suffix::default()), eagle()])?));
+        drafters.push(Box::new(Mix::new("mix", vec![Box::new(Suffix::default()), eagle()])?));
     }
     drafters.push(Box::new(Oracle::default()));
     let tokenizer = model.tokenizer();

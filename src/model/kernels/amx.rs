@@ -187,8 +187,8 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &Sixteen, n: usize, out: Out)
             unsafe { unpack(record(b), lines.as_mut_ptr().cast()) };
         }
     };
-    for b in 0..SEGMENT.min(blocks) {
-        prepare(b, &mut lines[b]);
+    for (b, lines) in lines.iter_mut().enumerate().take(blocks) {
+        prepare(b, lines);
     }
     for first in (0..blocks).step_by(SEGMENT) {
         let segment = first..(first + SEGMENT).min(blocks);

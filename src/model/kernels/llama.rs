@@ -462,7 +462,7 @@ impl Llama {
 
 /// Tokens whose rows are looked up at once; weights are read once for each such chunk.
 const CHUNK: usize = 64;
-const _: () = assert!(CHUNK % SIDE_BY_SIDE == 0);
+const _: () = assert!(CHUNK.is_multiple_of(SIDE_BY_SIDE));
 
 /// With fewer tokens the vector unit is faster than one for sixteen, which takes as long for one as for all.
 const FEW: usize = 11;
