@@ -17,6 +17,7 @@ fn train(program: &Program, name: &str) -> Command {
     let prompts = program.path("asks.jsonl");
     let ask = |i: usize| match i {
         0 => r#"{"prompt": "Name a colour.", "then": "Why {}?"}"#.to_owned() + "\n",
+        1 => r#"{"prompt": "What is 1 + 1?", "begun": "The answer is"}"#.to_owned() + "\n",
         _ => format!("{{\"prompt\": \"What is {i} + {i}?\"}}\n"),
     };
     std::fs::write(&prompts, (0..12).map(ask).collect::<String>()).unwrap();
@@ -80,10 +81,13 @@ fn what_is_broken_off_goes_on_as_if_it_had_not_been() {
     let out = program.run(&["--prompt", "Name a colour.", "--max-tokens", "6", "--drafter", "eagle", "--head", &head]);
     assert_eq!(out.status, 0, "{}", out.err);
 
-    // Other prompts make another corpus.
-    let mut other = train(&program, "parts");
-    std::fs::write(program.path("asks.jsonl"), "{\"prompt\": \"Other\"}\n").unwrap();
-    let out = Out::of(&mut other);
-    assert_eq!(out.status, 1);
-    assert!(out.err.contains("other prompts") && out.err.lines().count() == 1, "{}", out.err);
+    // Other prompts make another corpus; so does an answer that begins otherwise.
+    let asks = std::fs::read_to_string(program.path("asks.jsonl")).unwrap();
+    for prompts in ["{\"prompt\": \"Other\"}\n".to_owned(), asks.replace("The answer is", "It is")] {
+        let mut other = train(&program, "parts");
+        std::fs::write(program.path("asks.jsonl"), prompts).unwrap();
+        let out = Out::of(&mut other);
+        assert_eq!(out.status, 1);
+        assert!(out.err.contains("other prompts") && out.err.lines().count() == 1, "{}", out.err);
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 
 use super::distil::{Job, distil};
+use super::held_out;
 use crate::app::{self, Ended, Link, Training};
 use crate::registry;
 use crate::theme::{self, Terminal, Theme};
@@ -22,21 +23,34 @@ pub fn run(job: Job) -> anyhow::Result<ExitCode> {
 
     let (mut sink, events) = app::channel();
     let (commands, orders) = channel();
-    // Dropped by the thread when it is done, whatever it ends with.
-    let (done, ended) = channel::<()>();
+    // Closed by the thread when it is done, whatever it ends with; the last measurement goes through.
+    let (done, ended) = channel();
+    let out = job.options.out.clone();
     let thread = thread::Builder::new().name("training".into()).spawn(move || {
-        let _done = done;
-        let told = distil(&job, &mut |news| sink(news) && orders.try_recv() == Err(TryRecvError::Empty));
+        let told = distil(&job, &mut |news| {
+            if let News::Step(report, Some(drafted)) = &news
+                && let Some(figures) = &report.held_out
+            {
+                let _ = done.send(held_out(report, figures, drafted));
+            }
+            sink(news) && orders.try_recv() == Err(TryRecvError::Empty)
+        });
+        drop(done);
         // The last word; nothing follows whether it is heard or not.
         let last = told.map_or_else(|error| News::Failed(super::super::errors::one_line(&error)), |()| News::Finished);
         let _ = sink(last);
     })?;
     let shown = app::show(screen, app::Options { themes }, Link { commands, events, thread });
-    if let Err(std::sync::mpsc::TryRecvError::Empty) = ended.try_recv() {
+    let mut measured = ended.try_iter().last();
+    if ended.try_recv() == Err(TryRecvError::Empty) {
         eprintln!("speclight: the last step ends, and a checkpoint is kept");
-        let _ = ended.recv();
+        measured = ended.iter().last().or(measured);
     }
-    Ok(match shown? {
+    let shown = shown?;
+    if let Some(measured) = measured {
+        println!("{measured}\nthe head is in {}", out.display());
+    }
+    Ok(match shown {
         Ended::Asked => ExitCode::SUCCESS,
         Ended::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),
     })
