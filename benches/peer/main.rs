@@ -90,7 +90,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let model = Model::open(&path, DeviceChoice::Cpu, Some(threads))?;
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().context("no target folder")?;
     let workshop = Workshop::open(&target.join("peer"))?;
-    let driver = workshop.driver()?;
+    let driver = workshop.driver(&path)?;
     if options.exactness {
         let texts = exactness::texts(&model, &options.prompts, options.positions)?;
         let llama = Rival::llama(&driver, &path, threads)?;

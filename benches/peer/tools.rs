@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, anyhow, bail};
 
+use super::sides::Rival;
+
 /// The sdist that holds llama.cpp's sources, and its version: a later one may have another interface.
 const SDIST: (&str, &str) = ("llama-cpp-python", "0.3.36");
 /// What builds them. The last one is what pip asks to read the name out of the sdist; it builds nothing.
@@ -30,19 +32,32 @@ impl Workshop {
         Ok(Workshop { folder: folder.into(), _lock: lock })
     }
 
-    /// The driver, fetched and built where that was not done yet: minutes.
-    pub fn driver(&self) -> anyhow::Result<PathBuf> {
+    /// The driver, fetched and built where that was not done yet: minutes. Where what is built for this very CPU dies of a pass over
+    /// `model`, as code for Intel's tile unit does on some machines, it is built once more without that unit.
+    pub fn driver(&self, model: &Path) -> anyhow::Result<PathBuf> {
         let tools = self.whole("tools", |part| {
             eprintln!("peer: fetching {}", TOOLS.join(", "));
             self.run("fetching the tools", pip("install").arg("--target").arg(part).args(TOOLS))
         })?;
         let sources = self.whole("llama.cpp", |part| self.fetch(&tools, part))?;
-        let (cmake, build) = (tools.join("cmake/data/bin/cmake"), self.folder.join("build"));
+        let driver = self.build(&tools, &sources, "build", "")?;
+        let mut probe = Rival::llama(&driver, model, 1)?;
+        if !cfg!(target_arch = "x86_64") || probe.ask("pass 8").is_ok() {
+            return Ok(driver);
+        }
+        eprintln!("peer: llama.cpp as built for this CPU dies of a pass over 8 tokens; it is built without the tile unit");
+        self.build(&tools, &sources, "build-without-amx", "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16")
+    }
+
+    /// Builds the driver in a folder of its own, with more flags for the compiler.
+    fn build(&self, tools: &Path, sources: &Path, name: &str, flags: &str) -> anyhow::Result<PathBuf> {
+        let (cmake, build) = (tools.join("cmake/data/bin/cmake"), self.folder.join(name));
         if !build.join("build.ninja").exists() {
             let mut command = Command::new(&cmake);
             command.arg("-S").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peer")).arg("-B").arg(&build);
             command.args(["-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"]);
-            command.arg(define("CMAKE_MAKE_PROGRAM", &tools.join("bin/ninja"))).arg(define("LLAMA", &sources));
+            command.arg(format!("-DCMAKE_C_FLAGS={flags}")).arg(format!("-DCMAKE_CXX_FLAGS={flags}"));
+            command.arg(define("CMAKE_MAKE_PROGRAM", &tools.join("bin/ninja"))).arg(define("LLAMA", sources));
             self.run("configuring llama.cpp", &mut command)?;
         }
         if !build.join("driver").exists() {
