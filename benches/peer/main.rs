@@ -14,11 +14,11 @@ mod tools;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use speclight::cli::{bandwidth, one_line};
+use speclight::cli::{bandwidth, one_line, steady};
 use speclight::model::Model;
 use speclight::model::device::{DeviceChoice, default_threads};
 use speclight::registry::Registry;
@@ -31,8 +31,6 @@ use tools::Workshop;
 const BATCHES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// Tokens of the prompt that is read.
 const PROMPT: usize = 256;
-/// Passes of one kind are made for so long before one counts.
-const SETTLED: Duration = Duration::from_millis(30);
 /// Tokens that are decoded plainly in a round.
 const DECODED: usize = 24;
 
@@ -139,10 +137,7 @@ fn time(options: &Options, path: &Path, threads: usize, model: &Model, driver: &
                 sleep(Duration::from_millis(3));
                 // Passes of like size follow each other: threads are awake, and what caches can hold of the weights is there.
                 let like = if matches!(task, Task::Decode(_)) { Task::Pass(1) } else { task };
-                let begun = Instant::now();
-                while begun.elapsed() < SETTLED {
-                    side.time(like)?;
-                }
+                steady(|| side.time(like))?;
                 let took = side.time(task)?;
                 let one = if let Task::Decode(n) = task { took / n as f64 } else { took };
                 keep(format!("{} {name}", task.name()), one);

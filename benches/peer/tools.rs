@@ -41,8 +41,7 @@ impl Workshop {
         })?;
         let sources = self.whole("llama.cpp", |part| self.fetch(&tools, part))?;
         let driver = self.build(&tools, &sources, "build", "")?;
-        let mut probe = Rival::llama(&driver, model, 1)?;
-        if !cfg!(target_arch = "x86_64") || probe.ask("pass 8").is_ok() {
+        if !cfg!(target_arch = "x86_64") || Rival::llama(&driver, model, 1)?.ask("pass 8").is_ok() {
             return Ok(driver);
         }
         eprintln!("peer: llama.cpp as built for this CPU dies of a pass over 8 tokens; it is built without the tile unit");

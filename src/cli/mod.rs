@@ -20,7 +20,7 @@ mod study;
 mod table;
 mod train;
 
-pub use bench::{BenchOptions, bandwidth};
+pub use bench::{BenchOptions, bandwidth, steady};
 pub use compare::CompareOptions;
 pub use completions::CompletionsOptions;
 pub use errors::{is_broken_pipe, one_line, report_panics, usage_line};

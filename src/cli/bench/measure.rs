@@ -123,7 +123,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
 /// Seconds of the last of several passes in a row, and of one where it takes long. Decoding makes passes of like size one after
 /// the other; where a large cache keeps the weights from one to the next, the first ones after other work are slower than all
 /// that follow (by two thirds for one token on a Xeon, until the sixth).
-fn steady(mut pass: impl FnMut() -> Result<f64, ForwardError>) -> Result<f64, ForwardError> {
+pub fn steady<E>(mut pass: impl FnMut() -> Result<f64, E>) -> Result<f64, E> {
     let start = Instant::now();
     loop {
         let took = pass()?;

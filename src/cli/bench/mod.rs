@@ -15,7 +15,7 @@ use super::progress::Bar;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::registry::Registry;
-pub use measure::bandwidth;
+pub use measure::{bandwidth, steady};
 use report::Report;
 
 /// Options of `speclight bench`.

@@ -41,8 +41,14 @@ pub fn run(job: Job) -> anyhow::Result<ExitCode> {
         let _ = sink(last);
     })?;
     let shown = app::show(screen, app::Options { themes }, Link { commands, events, thread });
-    let mut measured = ended.try_iter().last();
-    if ended.try_recv() == Err(TryRecvError::Empty) {
+    let mut measured = None;
+    let open = loop {
+        match ended.try_recv() {
+            Ok(line) => measured = Some(line),
+            Err(why) => break why == TryRecvError::Empty,
+        }
+    };
+    if open {
         eprintln!("speclight: the last step ends, and a checkpoint is kept");
         measured = ended.iter().last().or(measured);
     }

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 use super::acts::{SIDE_BY_SIDE, Sixteen};
-use super::avx512::real::scales;
+use super::avx512::real::{put, scales};
 use super::dispatch::{BYTES, FAR, NIBBLES, NIBBLES_MIN, SUPER, packing};
 use super::tile::{BLOCK, Packing, ROWS};
 use super::{BySixteen, Out};
@@ -80,7 +80,7 @@ impl Shape {
 /// All tiles of 16 rows of 64 bytes.
 pub static WHOLE: Shape = Shape::new([64; 8], [16; 8]);
 /// Two tiles of sums, two of 16 tokens' blocks, two of a block's weights.
-static BLOCKS: Shape = Shape::new([64, 64, 64, 64, 32, 32, 64, 64], [16, 16, 16, 16, 16, 16, 8, 8]);
+static BLOCKS: Shape = Shape::new([64, 64, 0, 0, 32, 32, 64, 64], [16, 16, 0, 0, 16, 16, 8, 8]);
 
 /// Shapes the tiles of this thread.
 ///
@@ -234,14 +234,8 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &Sixteen, n: usize, out: Out)
             }
         }
     }
-    for (t, sum) in sums.iter().enumerate().take(n) {
-        // SAFETY: the caller lets us write 16 rows of each token.
-        unsafe {
-            let at = out.at.add(t * out.stride);
-            let sum = if out.add { _mm512_add_ps(_mm512_loadu_ps(at), *sum) } else { *sum };
-            _mm512_storeu_ps(at, sum);
-        }
-    }
+    // SAFETY: the caller lets us write 16 rows of each token.
+    unsafe { put(&sums[..n], out) };
 }
 
 /// The nibbles of a block as bytes: first the lines of the low ones, then those of the high ones.

@@ -66,8 +66,19 @@ macro_rules! kernel {
                         }
                     }
                 }
+                // SAFETY: the caller lets us write 16 rows of each token.
+                unsafe { put(&sums, out) };
+            }
+
+            /// Writes the sums of some tokens, or adds them to what is there.
+            ///
+            /// # Safety
+            /// The CPU has the features; `out` may be written at each token's 16 rows.
+            $(#[target_feature(enable = $features)])?
+            #[inline]
+            pub unsafe fn put(sums: &[__m512], out: Out) {
                 for (t, sum) in sums.iter().enumerate() {
-                    // SAFETY: the caller lets us write 16 rows of each token.
+                    // SAFETY: the caller's promise.
                     unsafe {
                         let at = out.at.add(t * out.stride);
                         let sum = if out.add { _mm512_add_ps(_mm512_loadu_ps(at), *sum) } else { *sum };

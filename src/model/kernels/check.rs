@@ -11,6 +11,32 @@ use super::{Acts, BySixteen, Kernel, Out, Weigh};
 /// Blocks of a row: two groups of super-scales, the second not full.
 const BLOCKS: usize = 10;
 
+/// One tile times the first `tokens` of `acts`: by the kernel's rows, or by its unit for sixteen.
+///
+/// # Safety
+/// No other thread touches `acts`; `out` may be written at each token's 16 rows; the CPU has the kernel's instructions and the unit.
+pub(super) unsafe fn multiply(
+    kernel: &Kernel,
+    unit: Option<&BySixteen>,
+    packing: Packing,
+    tile: &[u8],
+    acts: &Acts,
+    tokens: usize,
+    out: Out,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match unit.zip(acts.sixteen(0)) {
+            Some((unit, x)) => {
+                (unit.begin)();
+                (unit.tile)(packing, tile, &x, tokens, out);
+                (unit.end)();
+            }
+            None => (kernel.tile)(packing, tile, &(0..tokens).map(|t| acts.row(t)).collect::<Vec<_>>(), out),
+        }
+    }
+}
+
 /// Whether `kernel` gives the same bits as `reference` for tiles of every packing times as many tokens as it takes, by its unit
 /// for sixteen where it has one, and for weighted sums.
 pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
@@ -37,12 +63,7 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
             let mut out = vec![0.5f32; tokens * ROWS];
             let to = Out { at: out.as_mut_ptr(), stride: ROWS, add: true };
             // SAFETY: one thread; `out` has the rows that are written; the kernel is one of this CPU's.
-            unsafe {
-                match unit.zip(acts.sixteen(0)) {
-                    Some((unit, x)) => unit.once(packing, &tile, &x, tokens, to),
-                    None => (kernel.tile)(packing, &tile, &(0..tokens).map(|t| acts.row(t)).collect::<Vec<_>>(), to),
-                }
-            }
+            unsafe { multiply(kernel, unit, packing, &tile, &acts, tokens, to) };
             out.into_iter().map(f32::to_bits).collect()
         };
         let want = by(reference, most, None);

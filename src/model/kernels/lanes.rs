@@ -43,9 +43,9 @@ pub fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
     (quants, most / 127.0, halved(sums, |a, b| a + b))
 }
 
-/// Joins whole numbers pair by pair, half the lanes to the other half: vectors do so at once, and the order changes nothing.
+/// Joins lanes pair by pair, half of them to the other half, until one is left: in a fixed order, and as vectors do it at once.
 #[inline(always)]
-fn halved(mut lanes: [i32; LANES], join: impl Fn(i32, i32) -> i32) -> i32 {
+fn halved<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
     let mut n = LANES / 2;
     while n > 0 {
         for i in 0..n {
@@ -59,15 +59,7 @@ fn halved(mut lanes: [i32; LANES], join: impl Fn(i32, i32) -> i32) -> i32 {
 /// Adds up lanes, in a fixed order.
 #[inline(always)]
 pub fn add_up(lanes: &[f32; LANES]) -> f32 {
-    let mut s = *lanes;
-    let mut n = LANES / 2;
-    while n > 0 {
-        for i in 0..n {
-            s[i] += s[i + n];
-        }
-        n /= 2;
-    }
-    s[0]
+    halved(*lanes, |a, b| a + b)
 }
 
 /// The factor of the RMS norm of `x`: 1 / sqrt(mean of x^2 + eps) (Zhang & Sennrich 2019, eq. 4).

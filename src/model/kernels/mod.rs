@@ -100,22 +100,6 @@ struct BySixteen {
     end: unsafe fn(),
 }
 
-#[allow(unsafe_code)]
-impl BySixteen {
-    /// One tile alone.
-    ///
-    /// # Safety
-    /// As for a call of `tile`, and the CPU has the unit.
-    unsafe fn once(&self, packing: Packing, tile: &[u8], x: &Sixteen, tokens: usize, out: Out) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            (self.begin)();
-            (self.tile)(packing, tile, x, tokens, out);
-            (self.end)();
-        }
-    }
-}
-
 /// The inner loops for one instruction set. All sets give the same bits.
 ///
 /// Every function is unsafe to call for two reasons: the CPU must have the set, which [`Kernel::detect`] sees to, and

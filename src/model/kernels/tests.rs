@@ -87,12 +87,7 @@ fn multiply(kernel: &Kernel, unit: bool, packing: Packing, tile: &[u8], acts: &A
     let mut out: Vec<f32> = (0..tokens * (ROWS + 3)).map(|i| i as f32 / 7.0).collect();
     let to = Out { at: out.as_mut_ptr(), stride: ROWS + 3, add };
     // SAFETY: one thread; `out` has the rows that are written; the kernel is one of this CPU's.
-    unsafe {
-        match kernel.sixteen.filter(|_| unit).zip(acts.sixteen(0)) {
-            Some((unit, x)) => unit.once(packing, tile, &x, tokens, to),
-            None => (kernel.tile)(packing, tile, &(0..tokens).map(|t| acts.row(t)).collect::<Vec<_>>(), to),
-        }
-    }
+    unsafe { check::multiply(kernel, kernel.sixteen.filter(|_| unit), packing, tile, acts, tokens, to) };
     out.iter().map(|x| x.to_bits()).collect()
 }
 
