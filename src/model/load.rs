@@ -211,11 +211,16 @@ impl Model {
     /// # Errors
     /// If the device has no memory left.
     pub fn decoder(&self, capacity: usize) -> Result<Box<dyn Decoder>, ForwardError> {
-        let capacity = capacity.min(self.config.context);
+        let room = capacity.min(self.config.context);
         match &self.forward {
-            Forward::Cpu(llama) => Ok(Box::new(CpuDecoder::new(Arc::clone(llama), capacity))),
-            Forward::Candle(llama) => Ok(Box::new(CandleDecoder::new(Arc::clone(llama), capacity)?)),
+            Forward::Cpu(llama) => Ok(Box::new(CpuDecoder::new(Arc::clone(llama), room))),
+            Forward::Candle(llama) => Ok(Box::new(CandleDecoder::new(Arc::clone(llama), room)?)),
         }
+    }
+
+    /// The same on the CPU path, whose decoders tell more; none on other devices.
+    pub fn cpu_decoder(&self, capacity: usize) -> Option<CpuDecoder> {
+        Some(CpuDecoder::new(Arc::clone(self.kernels()?), capacity.min(self.config.context)))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::cli::machine;
 use crate::dist::argmax;
 use crate::draft::EarlyExit;
 use crate::model::device::default_threads;
-use crate::model::kernels::CpuDecoder;
+use crate::model::kernels::{CpuDecoder, Stage};
 use crate::model::load::Model;
 use crate::model::{Decoder, ForwardError, Head, Logits, Node, Parent, Pass};
 use crate::registry::Found;
@@ -23,6 +23,8 @@ const BATCHES: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 const CONTEXT: usize = 128;
 /// Tokens of the prompts that are read.
 const PROMPTS: [usize; 1] = [256];
+/// Tokens of the passes whose time is told apart by stage.
+const STAGED: [usize; 3] = [1, 4, 16];
 /// Longer contexts, to see what attention costs.
 const CONTEXTS: [usize; 2] = [1024, 4096];
 /// Tokens decoded plainly in a round.
@@ -46,6 +48,12 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         None => None,
     };
     let mut head = head.as_ref().map(|head| entered(head, &tokens)).transpose()?;
+    let staged_room = CONTEXT + STAGED[STAGED.len() - 1];
+    let mut timed = model.cpu_decoder(staged_room).filter(|_| staged_room <= room);
+    if let Some(timed) = &mut timed {
+        let timed: &mut dyn Decoder = timed;
+        timed.prefill(&tokens[..CONTEXT], CONTEXT, Logits::None)?;
+    }
     let exit = (config.layers > 1).then(|| EarlyExit::default_layers(config.layers));
     let mut samples: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let bar = ProgressBar::new(rounds as u64);
@@ -66,6 +74,11 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         let left = room - decoder.len();
         for n in BATCHES.into_iter().filter(|&n| n <= left) {
             keep(format!("t_seconds.{n}"), steady(|| pass(&mut *decoder, &tokens[..n], usize::MAX))?);
+        }
+        if let Some(timed) = &mut timed {
+            for n in STAGED {
+                stages(timed, &tokens[..n], |stage, seconds| keep(format!("stage_seconds.{n}.{stage}"), seconds))?;
+            }
         }
         if let Some(layers) = exit {
             keep("early_exit_seconds".into(), steady(|| pass(&mut *decoder, &tokens[..1], layers))?);
@@ -112,6 +125,18 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         prefill_seconds: by("prefill_seconds", &PROMPTS),
         t_seconds: by("t_seconds", &BATCHES),
         context_seconds: by("context_seconds", &CONTEXTS),
+        stage_seconds: STAGED
+            .into_iter()
+            .map(|n| {
+                (
+                    n,
+                    Stage::ALL
+                        .into_iter()
+                        .filter_map(|s| Some((s.name().to_owned(), of(&format!("stage_seconds.{n}.{}", s.name()))?)))
+                        .collect(),
+                )
+            })
+            .collect(),
         early_exit_seconds: of("early_exit_seconds"),
         eagle_seconds: of("eagle_seconds"),
         bandwidth_bytes_per_second: of("bandwidth_bytes_per_second").unwrap_or(f64::NAN),
@@ -138,6 +163,16 @@ fn time(work: impl FnOnce() -> Result<(), ForwardError>) -> Result<f64, ForwardE
     let start = Instant::now();
     work()?;
     Ok(start.elapsed().as_secs_f64())
+}
+
+/// Tells seconds by stage of a pass over `tokens` after others of its kind.
+fn stages(decoder: &mut CpuDecoder, tokens: &[TokenId], mut tell: impl FnMut(&str, f64)) -> Result<(), ForwardError> {
+    steady(|| {
+        decoder.time_stages();
+        pass(decoder, tokens, usize::MAX)
+    })?;
+    decoder.stages().into_iter().flatten().for_each(|(stage, seconds)| tell(stage.name(), seconds));
+    Ok(())
 }
 
 /// A head's decoder with a context of the usual length.

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::table;
+use crate::model::kernels::Stage;
 
 /// What was measured: medians, and all samples for whoever wants to compare.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub struct Report {
     pub t_seconds: BTreeMap<usize, f64>,
     /// Seconds of a pass over one token after so many tokens.
     pub context_seconds: BTreeMap<usize, f64>,
+    /// Seconds of such passes by stage, in the mean of the threads, by their tokens. Empty on other devices than the CPU.
+    #[serde(default)]
+    pub stage_seconds: BTreeMap<usize, BTreeMap<String, f64>>,
     /// Seconds of a pass over one token through a third of the layers and the head: what a depth of the early-exit drafter costs.
     pub early_exit_seconds: Option<f64>,
     /// Seconds of a pass over one token through the head that comes with the program, if one does for this model: what a depth of the
@@ -122,7 +126,25 @@ impl Report {
             ),
         ]);
         text.push_str(&table::lines(&rows));
+        text.push_str(&self.stages());
         text
+    }
+
+    /// Where the time of a pass goes: a column for each number of tokens.
+    fn stages(&self) -> String {
+        let of = |n: &usize, stage: Stage| self.stage_seconds.get(n)?.get(stage.name()).copied();
+        let sizes: Vec<&usize> = self.stage_seconds.iter().filter(|(_, stages)| !stages.is_empty()).map(|(n, _)| n).collect();
+        if sizes.is_empty() {
+            return String::new();
+        }
+        let mut rows = vec![vec!["by stage".to_owned()]];
+        rows[0].extend(sizes.iter().map(|n| format!("ms of t({n})")));
+        for stage in Stage::ALL {
+            let mut row = vec![stage.name().to_owned()];
+            row.extend(sizes.iter().map(|n| of(n, stage).map_or_else(String::new, |t| format!("{:.3}", t * 1e3))));
+            rows.push(row);
+        }
+        format!("\n{}", table::lines(&rows))
     }
 }
 

@@ -10,14 +10,25 @@ use std::ops::Range;
 use super::cache::Cache;
 use super::lanes::{LANES, add_scaled};
 use super::memory::Shared;
-use super::{Kernel, Weigh};
+use super::pool::Worker;
+use super::tile::BLOCK;
+use super::{Acts, Kernel, Weigh};
 use crate::dist::exp;
 use crate::model::Config;
 
 /// Positions of a part: where a long context is cut. Part of the order of sums, so fixed.
 const PART: usize = 512;
-/// Nodes that share each load of keys and values.
+/// Nodes that share each load of keys and values at most.
 const GROUP: usize = 4;
+
+/// How many nodes of `tokens` to take together, so that the thread with most to do is done soonest, where each of `threads` takes
+/// neighbours of the items that a group is cut into for each head (and part). An item takes two thirds of a node's time for the
+/// loads that its nodes share.
+fn together(tokens: usize, per_group: usize, threads: usize) -> usize {
+    let time = |group: usize| (tokens.div_ceil(group) * per_group).div_ceil(threads) * (2 + 3 * group);
+    // Of equals the largest: it loads least.
+    (1..=GROUP.min(tokens)).rev().min_by_key(|&group| time(group)).unwrap_or(1)
+}
 
 /// A thread's room for one item of work.
 #[derive(Debug, Default)]
@@ -94,16 +105,24 @@ pub struct Attention<'a> {
     pub layer: usize,
     /// Committed positions.
     pub len: usize,
-    /// Queries, rotated and scaled, at the begin of rows of `stride`.
+    /// Queries, not rotated yet, at the begin of rows of `stride`.
     pub queries: &'a Shared<f32>,
     /// From one token's row to the next's.
     pub stride: usize,
+    /// Rotary position of each token.
+    pub positions: &'a [usize],
+    /// Cosines, then sines, by position.
+    pub angles: &'a [f32],
+    /// Whether the values of a rotated pair are neighbours.
+    pub neighbours: bool,
     /// The uncommitted nodes on the way to each token, from the context down, the token itself last.
     pub paths: &'a Paths,
     /// Where results go, rows of `out_stride`.
     pub out: &'a Shared<f32>,
     /// From one token's results to the next's.
     pub out_stride: usize,
+    /// Where they go rounded, if heads are whole blocks of it.
+    pub rounded: Option<&'a Acts>,
     /// Results of parts.
     pub parts: &'a Parts,
 }
@@ -170,9 +189,24 @@ impl Attention<'_> {
         self.cut() > 1
     }
 
-    /// Independent items of work.
-    pub fn items(&self) -> usize {
-        self.paths.tokens().div_ceil(GROUP) * self.config.kv_heads * self.cut()
+    /// Nodes that one item takes, where `threads` share the work.
+    fn group(&self, threads: usize) -> usize {
+        together(self.paths.tokens(), self.config.kv_heads * self.cut(), threads)
+    }
+
+    /// Does this thread's share: neighbouring items, so that threads rarely need the same keys and seldom write results that lie in
+    /// one line of memory.
+    ///
+    /// # Safety
+    /// The room is this thread's alone; no thread writes queries, keys or values meanwhile.
+    pub unsafe fn share(&self, worker: &Worker, room: &Room) {
+        let (tokens, group, cut) = (self.paths.tokens(), self.group(worker.count), self.cut());
+        let groups = tokens.div_ceil(group);
+        for item in worker.share(self.config.kv_heads * groups * cut) {
+            let (head, part, first) = (item / cut / groups, item % cut, item / cut % groups * group);
+            // SAFETY: the caller's promise; each item is one thread's.
+            unsafe { self.item(head, part, first..(first + group).min(tokens), room) };
+        }
     }
 
     fn sight(&self, t: usize) -> Sight<'_> {
@@ -180,15 +214,12 @@ impl Attention<'_> {
         Sight { path, end: self.len + path.len(), direct: self.len + same }
     }
 
-    /// Does one item.
+    /// Attention of the query heads of one head of keys, of a group of tokens, over a part of the context.
     ///
     /// # Safety
     /// The room is this thread's alone; no thread writes queries, keys or values meanwhile, and none does the same item.
-    pub unsafe fn item(&self, item: usize, room: &Room) {
+    unsafe fn item(&self, head: usize, part: usize, group: Range<usize>, room: &Room) {
         let (c, cut) = (self.config, self.cut());
-        let (part, rest) = (item % cut, item / cut);
-        let (head, first) = (rest % c.kv_heads, rest / c.kv_heads * GROUP);
-        let group = first..(first + GROUP).min(self.paths.tokens());
         let (per, hd, padded) = (c.heads / c.kv_heads, c.head_dim, c.head_dim.next_multiple_of(LANES));
         let from = part * PART;
         let to = group.clone().map(|t| self.sight(t).end).max().unwrap_or(0).min(from + PART);
@@ -202,15 +233,19 @@ impl Attention<'_> {
             let at = t * self.stride + head * per * hd;
             // SAFETY: nobody writes queries now.
             queries.copy_from_slice(unsafe { self.queries.read(at..at + per * hd) });
+            let angles = &self.angles[self.positions[t] * hd..][..hd];
+            for query in queries.chunks_exact_mut(hd) {
+                // SAFETY: the CPU has the kernel's instructions.
+                unsafe { (self.kernel.rotate)(query, angles, self.neighbours, 1.0 / (hd as f32).sqrt()) };
+            }
         }
         scores.fill(0.0);
         sums.fill(0.0);
 
         // Scores: where position and slot agree straight to their places, the others by way of the tail.
         let direct = group.clone().map(|t| self.sight(t).direct).max().unwrap_or(0).min(to);
-        for tile in from / LANES..direct.div_ceil(LANES).max(from / LANES) {
-            self.score(head, tile, queries, rows, scores[tile * LANES - from..].as_mut_ptr(), stride);
-        }
+        let tiles = from / LANES..direct.div_ceil(LANES).max(from / LANES);
+        self.score(head, tiles, queries, rows, scores.as_mut_ptr(), stride);
         if group.clone().any(|t| self.sight(t).direct < self.sight(t).end.min(to)) {
             // SAFETY: as above.
             let (tail, marks) = unsafe { (arrays.tail.write(0..arrays.tail.len()), arrays.marks.write(0..arrays.marks.len())) };
@@ -252,9 +287,8 @@ impl Attention<'_> {
             let (t, h) = (group.start + r / per, head * per + r % per);
             let (m, l) = (totals[2 * r], totals[2 * r + 1]);
             if cut == 1 {
-                let at = t * self.out_stride + h * hd;
                 // SAFETY: this head of this token is this item's alone.
-                finish(&sums[..hd], l, unsafe { self.out.write(at..at + hd) });
+                unsafe { self.finish(t, h, &sums[..hd], l) };
             } else if self.sight(t).end > from
                 && let Some(parts) = &self.parts.all
             {
@@ -267,13 +301,15 @@ impl Attention<'_> {
         }
     }
 
-    /// Scores of the 16 slots of a tile for every query, 16 numbers a row at `out`.
-    fn score(&self, head: usize, tile: usize, queries: &[f32], rows: usize, out: *mut f32, out_stride: usize) {
-        let hd = self.config.head_dim;
+    /// Scores of the slots of some tiles for every query, 16 numbers a row and tile at `out`.
+    fn score(&self, head: usize, tiles: Range<usize>, queries: &[f32], rows: usize, out: *mut f32, out_stride: usize) {
+        let (hd, sixteens) = (self.config.head_dim, tiles.len());
         // SAFETY: nobody writes keys while attention runs ([`Self::item`]'s promise).
-        let keys = unsafe { self.cache.key_tile(self.layer, head, tile) };
+        let keys = unsafe { self.cache.key_tiles(self.layer, head, tiles) };
         self.weigh(Weigh {
             halves: keys.as_ptr(),
+            halves_stride: LANES * hd,
+            sixteens,
             n: hd,
             a: queries.as_ptr(),
             a_stride: hd,
@@ -316,7 +352,7 @@ impl Attention<'_> {
                     for row in tail.chunks_exact_mut(tail_stride).take(rows) {
                         row[tile * LANES..][..LANES].fill(0.0);
                     }
-                    self.score(head, base + tile, queries, rows, tail[tile * LANES..].as_mut_ptr(), tail_stride);
+                    self.score(head, base + tile..base + tile + 1, queries, rows, tail[tile * LANES..].as_mut_ptr(), tail_stride);
                 }
                 for r in i * per..(i + 1) * per {
                     scores[r * stride + position - range.start] = tail[r * tail_stride + slot - base * LANES];
@@ -330,19 +366,19 @@ impl Attention<'_> {
         if slots.is_empty() {
             return;
         }
-        for part in 0..padded / LANES {
-            // SAFETY: nobody writes values while attention runs.
-            let values = unsafe { self.cache.value_run(self.layer, head, part, slots.clone()) };
-            self.weigh(Weigh {
-                halves: values.as_ptr(),
-                n: slots.len(),
-                a: weights.as_ptr(),
-                a_stride: stride,
-                rows: sums.len() / padded,
-                sums: sums[part * LANES..].as_mut_ptr(),
-                sums_stride: padded,
-            });
-        }
+        // SAFETY: nobody writes values while attention runs.
+        let (values, halves_stride) = unsafe { self.cache.value_runs(self.layer, head, slots.clone()) };
+        self.weigh(Weigh {
+            halves: values,
+            halves_stride,
+            sixteens: padded / LANES,
+            n: slots.len(),
+            a: weights.as_ptr(),
+            a_stride: stride,
+            rows: sums.len() / padded,
+            sums: sums.as_mut_ptr(),
+            sums_stride: padded,
+        });
     }
 
     /// Joins the parts of one query head of one token, number `t * heads + head`, in order.
@@ -366,16 +402,39 @@ impl Attention<'_> {
             add_scaled(&part[2..], add, sums);
             (most, total) = (top, total * keep + part[1] * add);
         }
-        let at = t * self.out_stride + h * hd;
         // SAFETY: as above.
-        finish(sums, total, unsafe { self.out.write(at..at + hd) });
+        unsafe { self.finish(t, h, sums, total) };
+    }
+
+    /// The result of one query head of a token: weighted values over the sum of their weights.
+    ///
+    /// # Safety
+    /// No other thread does the same.
+    unsafe fn finish(&self, t: usize, h: usize, sums: &[f32], total: f32) {
+        let (at, inverse) = (t * self.out_stride + h * sums.len(), 1.0 / total);
+        // SAFETY: this head of this token is the caller's alone.
+        let out = unsafe { self.out.write(at..at + sums.len()) };
+        for (out, x) in out.iter_mut().zip(sums) {
+            *out = x * inverse;
+        }
+        if let Some(acts) = self.rounded {
+            // SAFETY: and so are its blocks; the CPU has the kernel's instructions.
+            unsafe { (self.kernel.round)(out, acts, t, h * sums.len() / BLOCK) };
+        }
     }
 }
 
-/// Weighted values over the sum of their weights.
-fn finish(sums: &[f32], total: f32, out: &mut [f32]) {
-    let inverse = 1.0 / total;
-    for (out, x) in out.iter_mut().zip(sums) {
-        *out = x * inverse;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_of_a_size_that_keeps_all_threads_busy() {
+        // Three heads of keys on two threads: 2 + 1 groups of four nodes, or 3 + 3 of two.
+        assert_eq!(together(4, 3, 2), 2);
+        assert_eq!(together(8, 3, 2), 4);
+        assert_eq!(together(1, 3, 2), 1);
+        // Where nothing can be shared out the largest group loads least.
+        assert_eq!([2, 3, 4, 64].map(|tokens| together(tokens, 3, 1)), [2, 3, 4, 4]);
     }
 }

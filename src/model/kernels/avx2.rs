@@ -235,26 +235,37 @@ unsafe fn four(x: *const ActBlock, from: usize) -> __m256i {
 /// Rows that share each load of halves.
 pub const WEIGHED: usize = 6;
 
-weigh_by_counts!([1 2 3 4 5 6], "avx2,fma,f16c");
+weigh_by_counts!([1: 2 2: 2 3: 2 4: 1 5: 1 6: 1], "avx2,fma,f16c");
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn weigh_rows<const R: usize>(w: Weigh) {
+unsafe fn weigh_rows<const R: usize, const C: usize>(w: Weigh) {
     // SAFETY: [`Weigh`] promises that all of these lie in its arrays.
     unsafe {
-        let mut sums: [[__m256; 2]; R] =
-            std::array::from_fn(|r| std::array::from_fn(|i| _mm256_loadu_ps(w.sums.add(r * w.sums_stride + i * 8))));
-        let a: [*const f32; R] = std::array::from_fn(|r| w.a.add(r * w.a_stride));
-        for n in 0..w.n {
-            let half = |i: usize| _mm256_cvtph_ps(_mm_loadu_si128(w.halves.add(n * 16 + i * 8).cast()));
-            let halves = [half(0), half(1)];
-            for r in 0..R {
-                let a = _mm256_set1_ps(*a[r].add(n));
-                sums[r] = [_mm256_fmadd_ps(a, halves[0], sums[r][0]), _mm256_fmadd_ps(a, halves[1], sums[r][1])];
+        let mut sums = [[[_mm256_setzero_ps(); 2]; C]; R];
+        for r in 0..R {
+            for c in 0..C {
+                for i in 0..2 {
+                    sums[r][c][i] = _mm256_loadu_ps(w.sums.add(r * w.sums_stride + 16 * c + 8 * i));
+                }
             }
         }
-        for (r, sums) in sums.iter().enumerate() {
-            _mm256_storeu_ps(w.sums.add(r * w.sums_stride), sums[0]);
-            _mm256_storeu_ps(w.sums.add(r * w.sums_stride + 8), sums[1]);
+        let a: [*const f32; R] = std::array::from_fn(|r| w.a.add(r * w.a_stride));
+        for n in 0..w.n {
+            for c in 0..C {
+                for i in 0..2 {
+                    let half = _mm256_cvtph_ps(_mm_loadu_si128(w.halves.add(c * w.halves_stride + n * 16 + 8 * i).cast()));
+                    for r in 0..R {
+                        sums[r][c][i] = _mm256_fmadd_ps(_mm256_set1_ps(*a[r].add(n)), half, sums[r][c][i]);
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            for c in 0..C {
+                for i in 0..2 {
+                    _mm256_storeu_ps(w.sums.add(r * w.sums_stride + 16 * c + 8 * i), sums[r][c][i]);
+                }
+            }
         }
     }
 }

@@ -170,22 +170,41 @@ macro_rules! kernel {
                 _mm512_set1_epi32(unsafe { x.cast::<u8>().add(from).cast::<i32>().read_unaligned() })
             }
 
-            weigh_by_counts!([1 2 3 4 5 6 7 8 9 10 11 12] $(, $features)?);
+            weigh_by_counts!([1: 4 2: 4 3: 4 4: 4 5: 4 6: 4 7: 2 8: 2 9: 2 10: 2 11: 2 12: 2] $(, $features)?);
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn weigh_rows<const R: usize>(w: Weigh) {
+            unsafe fn weigh_rows<const R: usize, const C: usize>(w: Weigh) {
                 // SAFETY: [`Weigh`] promises that all of these lie in its arrays.
                 unsafe {
-                    let mut sums: [__m512; R] = std::array::from_fn(|r| _mm512_loadu_ps(w.sums.add(r * w.sums_stride)));
-                    let a: [*const f32; R] = std::array::from_fn(|r| w.a.add(r * w.a_stride));
-                    for n in 0..w.n {
-                        let halves = _mm512_cvtph_ps(_mm256_loadu_si256(w.halves.add(n * 16).cast()));
-                        for r in 0..R {
-                            sums[r] = _mm512_fmadd_ps(_mm512_set1_ps(*a[r].add(n)), halves, sums[r]);
+                    let mut sums: [[__m512; C]; R] = [[_mm512_setzero_ps(); C]; R];
+                    for r in 0..R {
+                        for c in 0..C {
+                            sums[r][c] = _mm512_loadu_ps(w.sums.add(r * w.sums_stride + 16 * c));
                         }
                     }
-                    for (r, sum) in sums.iter().enumerate() {
-                        _mm512_storeu_ps(w.sums.add(r * w.sums_stride), *sum);
+                    // One address for three rows: there are not enough registers for one each.
+                    let mut a: [*const f32; WEIGHED / 3] = std::array::from_fn(|i| w.a.wrapping_add(3 * i * w.a_stride));
+                    let mut at = w.halves;
+                    for _ in 0..w.n {
+                        let mut halves = [_mm512_setzero_ps(); C];
+                        for c in 0..C {
+                            halves[c] = _mm512_cvtph_ps(_mm256_loadu_si256(at.add(c * w.halves_stride).cast()));
+                        }
+                        for r in 0..R {
+                            let a = _mm512_set1_ps(*a[r / 3].add(r % 3 * w.a_stride));
+                            for c in 0..C {
+                                sums[r][c] = _mm512_fmadd_ps(a, halves[c], sums[r][c]);
+                            }
+                        }
+                        for a in &mut a {
+                            *a = a.wrapping_add(1);
+                        }
+                        at = at.wrapping_add(16);
+                    }
+                    for r in 0..R {
+                        for c in 0..C {
+                            _mm512_storeu_ps(w.sums.add(r * w.sums_stride + 16 * c), sums[r][c]);
+                        }
                     }
                 }
             }

@@ -1,5 +1,7 @@
 //! Keys and values in half precision, as attention reads them.
 
+use std::ops::Range;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -46,24 +48,25 @@ impl Cache {
         plane * self.slots * self.head_dim.next_multiple_of(LANES)
     }
 
-    /// The keys of 16 slots from `16 * tile` on: [dimension][16].
+    /// The keys of 16 slots for each of `tiles`, from `16 * tile` on: [tile][dimension][16].
     ///
     /// # Safety
     /// No thread writes keys of these slots meanwhile.
-    pub unsafe fn key_tile(&self, layer: usize, head: usize, tile: usize) -> &[u16] {
-        let at = self.key_plane(layer * self.kv_heads + head) + tile * LANES * self.head_dim;
+    pub unsafe fn key_tiles(&self, layer: usize, head: usize, tiles: Range<usize>) -> &[u16] {
+        let (plane, size) = (self.key_plane(layer * self.kv_heads + head), LANES * self.head_dim);
         // SAFETY: the caller's promise.
-        unsafe { self.keys.read(at..at + LANES * self.head_dim) }
+        unsafe { self.keys.read(plane + tiles.start * size..plane + tiles.end * size) }
     }
 
-    /// Dimensions `16 * part ..` of the values of `slots`: [slot][16].
+    /// The values of `slots`: where those of the first 16 dimensions lie, [slot][16], and how far it is from there to the next 16's.
     ///
     /// # Safety
-    /// No thread writes values of these slots meanwhile.
-    pub unsafe fn value_run(&self, layer: usize, head: usize, part: usize, slots: std::ops::Range<usize>) -> &[u16] {
-        let at = self.value_plane(layer * self.kv_heads + head) + part * self.slots * LANES;
+    /// No thread writes values of these slots while they are read.
+    pub unsafe fn value_runs(&self, layer: usize, head: usize, slots: Range<usize>) -> (*const u16, usize) {
+        let (at, stride) = (self.value_plane(layer * self.kv_heads + head) + slots.start * LANES, self.slots * LANES);
+        let last = at + (self.head_dim.div_ceil(LANES) - 1) * stride;
         // SAFETY: the caller's promise.
-        unsafe { self.values.read(at + slots.start * LANES..at + slots.end * LANES) }
+        (unsafe { self.values.read(at..last + slots.len() * LANES) }.as_ptr(), stride)
     }
 
     /// Stores a key, rounded to half precision.
@@ -187,8 +190,12 @@ mod tests {
         for (layer, head, d) in (0..2).flat_map(|l| (0..2).flat_map(move |h| (0..24).map(move |d| (l, h, d)))) {
             // SAFETY: one thread.
             let (key, value) = unsafe {
-                let run = cache.value_run(layer, head, d / LANES, slot..slot + 1);
-                (cache.key_tile(layer, head, slot / LANES)[d * LANES + slot % LANES], run[d % LANES])
+                let (values, stride) = cache.value_runs(layer, head, slot..slot + 1);
+                let tile = slot / LANES;
+                (
+                    cache.key_tiles(layer, head, tile..tile + 1)[d * LANES + slot % LANES],
+                    *values.add(d / LANES * stride + d % LANES),
+                )
             };
             assert_eq!(f16::from_bits(key).to_f32(), number(layer, head, was, d, false));
             assert_eq!(f16::from_bits(value).to_f32(), number(layer, head, was, d, true));

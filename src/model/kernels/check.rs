@@ -70,24 +70,27 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
         let rows = (1..=kernel.tokens).all(|tokens| by(kernel, tokens, None) == want[..tokens * ROWS]);
         rows && kernel.sixteen.is_none_or(|unit| (1..=most).all(|tokens| by(kernel, tokens, Some(unit)) == want[..tokens * ROWS]))
     });
-    let terms = 5;
-    let halves: Vec<u16> = (0..terms * ROWS).map(|_| number() as u16 & 0xbfff).collect();
+    // A kernel may take several sixteens of columns at once, and then what is left.
+    let (terms, sixteens) = (5, 7);
+    let halves: Vec<u16> = (0..sixteens * terms * ROWS).map(|_| number() as u16 & 0xbfff).collect();
     let a: Vec<f32> = (0..terms * kernel.rows).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
     let by = |kernel: &Kernel, rows: usize| -> Vec<u32> {
-        let mut sums = vec![0.5f32; rows * ROWS];
+        let mut sums = vec![0.5f32; rows * sixteens * ROWS];
         let w = Weigh {
             halves: halves.as_ptr(),
+            halves_stride: terms * ROWS,
+            sixteens,
             n: terms,
             a: a.as_ptr(),
             a_stride: terms,
             rows,
             sums: sums.as_mut_ptr(),
-            sums_stride: ROWS,
+            sums_stride: sixteens * ROWS,
         };
         // SAFETY: one thread; the arrays have what `w` says; the kernel is one of this CPU's.
         unsafe { (kernel.weigh)(w) };
         sums.into_iter().map(f32::to_bits).collect()
     };
     let want = by(reference, kernel.rows);
-    products && (1..=kernel.rows).all(|rows| by(kernel, rows) == want[..rows * ROWS])
+    products && (1..=kernel.rows).all(|rows| by(kernel, rows) == want[..rows * sixteens * ROWS])
 }

@@ -9,6 +9,7 @@ use super::front::{Room, States};
 use super::hidden::Hidden;
 use super::llama::{Batch, Llama};
 use super::scratch::Scratch;
+use super::stages::{Stage, Stages};
 use crate::model::slots::Slots;
 use crate::model::{Config, Decoder, ForwardError, Logits, Node, Parent, Pass};
 use crate::tree::TokenId;
@@ -79,6 +80,16 @@ impl CpuDecoder {
     /// The last node of the last pass, if it has logits.
     pub fn last_with_logits(&self) -> Option<usize> {
         self.last.0.checked_sub(1).filter(|_| self.last.1 != Logits::None)
+    }
+
+    /// From now on the time of passes is told apart by stage, which costs a hundredth of it; what was told so far is forgotten.
+    pub fn time_stages(&mut self) {
+        self.scratch.stages = Some(Stages::default());
+    }
+
+    /// Seconds of all passes since [`Self::time_stages`] by stage, in the mean of the threads.
+    pub fn stages(&self) -> Option<[(Stage, f64); Stage::ALL.len()]> {
+        Some(self.scratch.stages.as_ref()?.seconds(self.llama.threads()))
     }
 
     /// As [`Decoder::fork`].

@@ -63,9 +63,10 @@ macro_rules! tile_by_counts {
     };
 }
 
-/// Makes `weigh`, which calls `weigh_rows::<R>(w)` of the place where it stands, for each of the counts of rows.
+/// Makes `weigh`, which calls `weigh_rows::<R, C>(w)` of the place where it stands, for each of the counts of rows, with as many
+/// sixteens of columns at once as stand beside it: few rows alone would wait for each other's sums.
 macro_rules! weigh_by_counts {
-    ([$($count:literal)*] $(, $features:literal)?) => {
+    ([$($count:literal: $columns:literal)*] $(, $features:literal)?) => {
         /// See [`Weigh`].
         ///
         /// # Safety
@@ -75,8 +76,24 @@ macro_rules! weigh_by_counts {
             // SAFETY: the caller's promises are those of the callee.
             unsafe {
                 match w.rows {
-                    $($count => weigh_rows::<$count>(w),)*
+                    $($count => weigh_columns::<$count, $columns>(w),)*
                     n => unreachable!("{n} rows at once"),
+                }
+            }
+        }
+
+        $(#[target_feature(enable = $features)])?
+        unsafe fn weigh_columns<const R: usize, const C: usize>(w: Weigh) {
+            let mut c = 0;
+            // SAFETY: as above.
+            unsafe {
+                while c + C <= w.sixteens {
+                    weigh_rows::<R, C>(w.columns(c));
+                    c += C;
+                }
+                while c < w.sixteens {
+                    weigh_rows::<R, 1>(w.columns(c));
+                    c += 1;
                 }
             }
         }

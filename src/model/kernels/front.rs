@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::To;
 use super::acts::Acts;
 use super::llama::{Batch, Llama};
 use super::memory::Shared;
@@ -129,7 +130,9 @@ impl Front {
                     for (j, norm) in self.fuse_norms.iter().enumerate() {
                         let x = &all[(t * room.fused + j) * dim..][..dim];
                         // SAFETY: the rounded row is this thread's; the CPU has the kernel's instructions.
-                        unsafe { (k.norm)(x, norm, eps, &room.hidden, t, j * dim / BLOCK) };
+                        unsafe {
+                            (k.norm)(x, norm, eps, To { acts: &room.hidden, row: t, first: j * dim / BLOCK }, 0..dim / BLOCK)
+                        };
                     }
                 }
                 worker.meet();
@@ -150,8 +153,9 @@ impl Front {
             // SAFETY: the rounded row is this thread's, and so is row t of x where the states are the head's own; where they were
             // fused, all rows were written before the threads met. The CPU has the kernel's instructions.
             unsafe {
-                (k.norm)(embedding, &self.token_norm, eps, &room.pair, t, 0);
-                (k.norm)(s.x.read(t * w.dim..t * w.dim + dim), &self.state_norm, eps, &room.pair, t, dim / BLOCK);
+                let to = |first: usize| To { acts: &room.pair, row: t, first };
+                (k.norm)(embedding, &self.token_norm, eps, to(0), 0..dim / BLOCK);
+                (k.norm)(s.x.read(t * w.dim..t * w.dim + dim), &self.state_norm, eps, to(dim / BLOCK), 0..dim / BLOCK);
             }
         }
         worker.meet();

@@ -1,5 +1,6 @@
 //! A Llama's packed weights, and the forward of a pass through them.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,11 +10,13 @@ use super::attention::{Attention, Paths};
 use super::cache::Cache;
 use super::front::{self, Front, States};
 use super::hidden::Hidden;
+use super::lanes::LANES;
 use super::memory::Shared;
 use super::pool::{Pool, Worker};
 use super::scratch::Scratch;
+use super::stages::{Clock, Stage};
 use super::tile::{BLOCK, Mat, Packing, ROWS, pack_tile, unpack_row};
-use super::{Acts, Kernel, Out};
+use super::{Acts, Kernel, Out, To};
 use crate::model::blocks::Kind;
 use crate::model::load::LoadError;
 use crate::model::weights::Weights;
@@ -228,9 +231,9 @@ impl Llama {
     #[allow(unsafe_code)]
     fn work(&self, worker: &Worker, pass: &Batch, cache: &Cache, s: &Scratch) {
         let (c, w, k, m) = (&self.config, s.widths, self.kernel, pass.tokens.len());
+        let clock = Clock::start(s.stages.as_ref());
         let solo = m == 1;
         let tokens = worker.share(m);
-        let own = &s.own[worker.index];
         let row = w.q + 2 * w.kv;
         match (&self.front, pass.states) {
             (Some(front), Some((states, room))) => front.work(self, worker, pass, states, room, s),
@@ -239,34 +242,36 @@ impl Llama {
                     // SAFETY: row t is this thread's.
                     self.embed(pass.tokens[t], unsafe { s.x.write(t * w.dim..t * w.dim + c.dim) });
                 }
-                if solo {
-                    worker.meet();
-                }
+                clock.meet(Stage::Input, worker);
             }
         }
-        // With one token each thread rounds the input for itself: that takes less time than a barrier.
-        let normed = |weight: &[f32]| -> &Acts {
-            let acts = if solo { &own[0] } else { &s.normed };
-            for t in if solo { 0..1 } else { tokens.clone() } {
-                // SAFETY: the rounded row is this thread's, and nobody writes x now.
-                unsafe { (k.norm)(s.x.read(t * w.dim..t * w.dim + c.dim), weight, c.eps, acts, t, 0) };
+        clock.lap(Stage::Input);
+        // With one token each thread rounds the input for itself: that takes less time than a barrier. Of many each rounds some
+        // columns: those that it wrote itself, and so that no two write to one line of memory.
+        let columns = if solo { 0..c.dim.div_ceil(BLOCK) } else { worker.share(c.dim.div_ceil(BLOCK)) };
+        let rounded = |weight: &[f32], rows: Range<usize>| -> &Acts {
+            let acts = if solo { &s.own[worker.index] } else { &s.normed };
+            for t in rows.clone() {
+                let to = To { acts, row: t - rows.start, first: 0 };
+                // SAFETY: these blocks are this thread's, and nobody writes x now.
+                unsafe { (k.norm)(s.x.read(t * w.dim..t * w.dim + c.dim), weight, c.eps, to, columns.clone()) };
             }
+            clock.lap(Stage::Norms);
             if !solo {
-                worker.meet();
+                clock.meet(Stage::Norms, worker);
             }
             acts
         };
+        // What attention gives is rounded head by head where heads are whole blocks.
+        let by_head = c.head_dim.is_multiple_of(BLOCK);
         for (l, layer) in self.layers.iter().enumerate().take(pass.layers) {
-            let acts = normed(&layer.attention_norm);
+            let acts = rounded(&layer.attention_norm, 0..m);
             let [q, key, value] = &layer.qkv;
             let mats = [(q, 0), (key, w.q), (value, w.q + w.kv)];
             self.products(worker, &mats, acts, m, (&s.qkv, row, false));
-            worker.meet();
-            for item in worker.share(m * (c.heads + c.kv_heads)) {
-                // SAFETY: this head's row, or this head's slot of the cache, is this thread's.
-                unsafe { self.place(l, item, pass, cache, s) };
-            }
-            worker.meet();
+            clock.meet(Stage::Queries, worker);
+            self.place(worker, l, pass, cache, s);
+            clock.meet(Stage::Rotation, worker);
             let attention = Attention {
                 kernel: k,
                 config: c,
@@ -275,39 +280,42 @@ impl Llama {
                 len: pass.len,
                 queries: &s.qkv,
                 stride: row,
+                positions: pass.positions,
+                angles: pass.angles,
+                neighbours: self.neighbours,
                 paths: pass.paths,
                 out: &s.attended,
                 out_stride: w.q,
+                rounded: by_head.then_some(&s.heads),
                 parts: &s.parts,
             };
-            for item in (worker.index..attention.items()).step_by(worker.count) {
-                // SAFETY: each item is one thread's, and so is its room.
-                unsafe { attention.item(item, &s.attention[worker.index]) };
-            }
-            worker.meet();
+            // SAFETY: the room is this thread's, and nobody writes queries, keys or values now.
+            unsafe { attention.share(worker, &s.attention[worker.index]) };
+            clock.meet(Stage::Attention, worker);
             if attention.in_parts() {
                 for number in worker.share(m * c.heads) {
                     // SAFETY: each head of each token is one thread's.
                     unsafe { attention.join(number) };
                 }
-                worker.meet();
+                clock.meet(Stage::Attention, worker);
             }
-            let acts = if solo { &own[1] } else { &s.heads };
-            for t in if solo { 0..1 } else { tokens.clone() } {
+            if !by_head {
                 let width = c.heads * c.head_dim;
-                // SAFETY: the rounded row is this thread's, and nobody writes attention's output now.
-                unsafe { (k.round)(s.attended.read(t * w.q..t * w.q + width), acts, t) };
+                let blocks = worker.share(width.div_ceil(BLOCK));
+                let (from, to) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(width));
+                for t in 0..m {
+                    // SAFETY: these blocks are this thread's, and nobody writes attention's output now.
+                    unsafe { (k.round)(s.attended.read(t * w.q + from..t * w.q + to), &s.heads, t, blocks.start) };
+                }
+                clock.meet(Stage::Norms, worker);
             }
-            if !solo {
-                worker.meet();
-            }
-            self.products(worker, &[(&layer.output, 0)], acts, m, (&s.x, w.dim, true));
-            worker.meet();
-            let acts = normed(&layer.ffn_norm);
+            self.products(worker, &[(&layer.output, 0)], &s.heads, m, (&s.x, w.dim, true));
+            clock.meet(Stage::Output, worker);
+            let acts = rounded(&layer.ffn_norm, 0..m);
             self.feed(worker, layer, acts, m, s);
-            worker.meet();
+            clock.meet(Stage::Feed, worker);
             self.products(worker, &[(&layer.down, 0)], &s.hidden, m, (&s.x, w.dim, true));
-            worker.meet();
+            clock.meet(Stage::Down, worker);
             if let Some(hidden) = pass.hidden {
                 // SAFETY: these tokens' rows are this thread's, and nobody writes x before the threads met again.
                 unsafe { hidden.put(l + 1, pass.slot, tokens.clone(), &s.x, w.dim) };
@@ -317,20 +325,16 @@ impl Llama {
         if wanted.is_empty() {
             return;
         }
-        let acts = if solo { &own[0] } else { &s.normed };
-        let mine = worker.share(wanted.len());
-        for t in if solo { 0..1 } else { wanted.start + mine.start..wanted.start + mine.end } {
-            // SAFETY: as in `normed`.
-            unsafe {
-                (k.norm)(s.x.read(t * w.dim..t * w.dim + c.dim), &self.output_norm, c.eps, acts, t - wanted.start, 0);
-            }
-        }
-        if !solo {
-            worker.meet();
-        }
+        let rows = wanted.len();
+        let acts = rounded(&self.output_norm, wanted);
         let first = pass.first_row * w.vocab;
         let tiles = worker.share(self.head.tiles());
-        self.product(&self.head, tiles, acts, wanted.len(), (&s.logits, w.vocab, false), first);
+        self.product(&self.head, tiles, acts, rows, (&s.logits, w.vocab, false), first);
+        clock.lap(Stage::Head);
+        if s.stages.is_some() {
+            // The pass ends when all are done.
+            clock.meet(Stage::Head, worker);
+        }
     }
 
     /// This thread's share of the products of several matrices with the same input, each to its place in the rows of
@@ -358,7 +362,7 @@ impl Llama {
     fn product(
         &self,
         mat: &Mat,
-        tiles: std::ops::Range<usize>,
+        tiles: Range<usize>,
         acts: &Acts,
         m: usize,
         (out, stride, add): (&Shared<f32>, usize, bool),
@@ -407,32 +411,37 @@ impl Llama {
         }
     }
 
-    /// Query or key-and-value of one head of one token, number `item`: rotated, and put where attention reads it.
-    ///
-    /// # Safety
-    /// No other thread does the same item, and the products are done.
+    /// Puts the keys, rotated, and the values of a pass where attention reads them: this thread's share of them. That is cut by sixteen
+    /// slots, whose keys lie in the same lines of memory.
     #[allow(unsafe_code)]
-    unsafe fn place(&self, layer: usize, item: usize, pass: &Batch, cache: &Cache, s: &Scratch) {
-        let (c, w) = (&self.config, s.widths);
-        let (t, head) = (item / (c.heads + c.kv_heads), item % (c.heads + c.kv_heads));
-        let (hd, row) = (c.head_dim, t * (w.q + 2 * w.kv));
-        let angles = &pass.angles[pass.positions[t] * hd..][..hd];
-        let part = |at: usize| row + at..row + at + hd;
-        if head < c.heads {
-            // SAFETY: this head of this token is this thread's (the caller's promise), here and below.
-            let query = unsafe { s.qkv.write(part(head * hd)) };
-            // SAFETY: the CPU has the kernel's instructions.
-            unsafe { (self.kernel.rotate)(query, angles, self.neighbours, 1.0 / (hd as f32).sqrt()) };
-            return;
-        }
-        let (head, slot) = (head - c.heads, pass.slot + t);
-        // SAFETY: as above.
-        let key = unsafe { s.qkv.write(part(w.q + head * hd)) };
-        // SAFETY: the CPU has the kernel's instructions; the slot's key and value of this head are this thread's.
-        unsafe {
-            (self.kernel.rotate)(key, angles, self.neighbours, 1.0);
-            cache.put_key(layer, head, slot, key);
-            cache.put_value(layer, head, slot, s.qkv.read(part(w.q + w.kv + head * hd)));
+    fn place(&self, worker: &Worker, layer: usize, pass: &Batch, cache: &Cache, s: &Scratch) {
+        let (c, w, m) = (&self.config, s.widths, pass.tokens.len());
+        let (first, last) = (pass.slot / LANES, (pass.slot + m - 1) / LANES);
+        let items = (last + 1 - first) * c.kv_heads * 2;
+        for item in (worker.index..items).step_by(worker.count) {
+            let (tile, head) = (first + item / 2 / c.kv_heads, item / 2 % c.kv_heads);
+            let slots = (tile * LANES).max(pass.slot)..((tile + 1) * LANES).min(pass.slot + m);
+            for slot in slots {
+                let t = slot - pass.slot;
+                let part = |at: usize| {
+                    let at = t * (w.q + 2 * w.kv) + at + head * c.head_dim;
+                    at..at + c.head_dim
+                };
+                // Keys take longer than values: each thread of two gets some of both.
+                if (item + item / 2).is_multiple_of(2) {
+                    let angles = &pass.angles[pass.positions[t] * c.head_dim..][..c.head_dim];
+                    // SAFETY: these slots' keys of this head, and where they are computed, are this thread's; the CPU has the kernel's
+                    // instructions.
+                    unsafe {
+                        let key = s.qkv.write(part(w.q));
+                        (self.kernel.rotate)(key, angles, self.neighbours, 1.0);
+                        cache.put_key(layer, head, slot, key);
+                    }
+                } else {
+                    // SAFETY: these slots' values of this head are this thread's, and nobody writes what they are copied from.
+                    unsafe { cache.put_value(layer, head, slot, s.qkv.read(part(w.q + w.kv))) };
+                }
+            }
         }
     }
 
@@ -493,7 +502,7 @@ pub(super) struct Batch<'a> {
     /// Layers to run.
     pub layers: usize,
     /// Which tokens want logits.
-    pub logits: std::ops::Range<usize>,
+    pub logits: Range<usize>,
     /// Row of the first one's logits.
     pub first_row: usize,
     /// Cosines, then sines, by position.
@@ -509,7 +518,7 @@ pub(super) struct Batch<'a> {
 fn pack(plans: &[Plan], packed: &Shared<u8>, threads: usize) -> Result<(), LoadError> {
     /// Tiles read at once.
     const RUN: usize = 16;
-    let runs: Vec<(&Plan, std::ops::Range<usize>)> = (plans.iter())
+    let runs: Vec<(&Plan, Range<usize>)> = (plans.iter())
         .flat_map(|plan| {
             let tiles = plan.mat.tiles();
             (0..tiles).step_by(RUN).map(move |from| (plan, from..(from + RUN).min(tiles)))

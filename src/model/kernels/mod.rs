@@ -29,6 +29,7 @@ mod neon;
 mod pool;
 mod scalar;
 mod scratch;
+mod stages;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -36,7 +37,9 @@ mod tile;
 pub use decoder::CpuDecoder;
 pub use llama::Llama;
 pub use pool::Pool;
+pub use stages::Stage;
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::model::blocks::Kind;
@@ -59,14 +62,18 @@ struct Out {
     add: bool,
 }
 
-/// Sums weighted by rows of numbers over 16 columns of half-precision numbers, the inner loop of attention: for each
-/// row r, `sums[r][i] += sum over n of a[r][n] * halves[n][i]`, over n in order.
+/// Sums weighted by rows of numbers over columns of half-precision numbers, 16 of them together, the inner loop of attention: for
+/// each row r, sixteen c and column i, `sums[r][16 c + i] += sum over n of a[r][n] * halves[c][n][i]`, over n in order.
 ///
 /// Whoever makes one promises that the arrays hold these elements, and that nobody else touches the sums meanwhile.
 #[derive(Clone, Copy)]
 struct Weigh {
     /// `n` times 16 halves.
     halves: *const u16,
+    /// From one sixteen columns' halves to the next ones'.
+    halves_stride: usize,
+    /// Sixteens of columns.
+    sixteens: usize,
     /// Terms.
     n: usize,
     /// The first row's factors.
@@ -75,7 +82,7 @@ struct Weigh {
     a_stride: usize,
     /// Rows.
     rows: usize,
-    /// The first row's 16 sums.
+    /// The first row's sums.
     sums: *mut f32,
     /// From one row's sums to the next's.
     sums_stride: usize,
@@ -87,6 +94,23 @@ impl Weigh {
         let a = self.a.wrapping_add(first * self.a_stride);
         Weigh { a, rows, sums: self.sums.wrapping_add(first * self.sums_stride), ..*self }
     }
+
+    /// The columns from the sixteen number `first` on.
+    fn columns(&self, first: usize) -> Weigh {
+        let halves = self.halves.wrapping_add(first * self.halves_stride);
+        Weigh { halves, sixteens: self.sixteens - first, sums: self.sums.wrapping_add(first * tile::ROWS), ..*self }
+    }
+}
+
+/// Where a row goes that is rounded.
+#[derive(Clone, Copy)]
+struct To<'a> {
+    /// All rows.
+    acts: &'a Acts,
+    /// Which.
+    row: usize,
+    /// The block where it begins.
+    first: usize,
 }
 
 /// Products by a unit that multiplies whole tiles of sixteen tokens.
@@ -116,8 +140,8 @@ pub struct Kernel {
     /// Where the CPU has a unit that is faster with many tokens.
     sixteen: Option<&'static BySixteen>,
     weigh: unsafe fn(Weigh),
-    norm: unsafe fn(&[f32], &[f32], f32, &Acts, usize, usize),
-    round: unsafe fn(&[f32], &Acts, usize),
+    norm: unsafe fn(&[f32], &[f32], f32, To, Range<usize>),
+    round: unsafe fn(&[f32], &Acts, usize, usize),
     gate: unsafe fn(&[f32], &[f32], &Acts, usize, usize),
     softmax: unsafe fn(&mut [f32], usize) -> (f32, f32),
     rotate: unsafe fn(&mut [f32], &[f32], bool, f32),
@@ -128,16 +152,16 @@ macro_rules! lanes_of {
     ($name:ident $(, $feature:literal)?) => {
         #[allow(unsafe_code)]
         mod $name {
-            use super::{Acts, between};
+            use super::{Acts, Range, To, between};
             $(#[target_feature(enable = $feature)])?
-            pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, acts: &Acts, t: usize, first: usize) {
+            pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, to: To, blocks: Range<usize>) {
                 // SAFETY: the caller's promise, as for all of these: what is written is nobody else's.
-                unsafe { between::norm(x, weight, eps, acts, t, first) }
+                unsafe { between::norm(x, weight, eps, to, blocks) }
             }
             $(#[target_feature(enable = $feature)])?
-            pub unsafe fn round(x: &[f32], acts: &Acts, t: usize) {
+            pub unsafe fn round(x: &[f32], acts: &Acts, t: usize, first: usize) {
                 // SAFETY: as above.
-                unsafe { acts.put(t, 0, x) }
+                unsafe { acts.put(t, first, x) }
             }
             $(#[target_feature(enable = $feature)])?
             pub unsafe fn gate(gate: &[f32], up: &[f32], acts: &Acts, t: usize, first: usize) {
@@ -159,25 +183,26 @@ macro_rules! lanes_of {
 /// What lies between the products, for every instruction set: inlined into its callers.
 #[allow(unsafe_code)]
 mod between {
-    use super::{Acts, BLOCK, lanes};
+    use super::{Acts, BLOCK, Range, To, lanes};
 
-    /// RMS norm of `x`, times `weight`, rounded into row `t` from block `first` on.
+    /// RMS norm of `x`, times `weight`: of it `blocks`, rounded.
     #[inline(always)]
-    pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, acts: &Acts, t: usize, first: usize) {
+    pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, to: To, blocks: Range<usize>) {
         let r = lanes::rms(x, eps);
         let ((whole, rest), (weights, last)) = (x.as_chunks::<BLOCK>(), weight.as_chunks::<BLOCK>());
-        for (b, (x, w)) in whole.iter().zip(weights).enumerate() {
+        let full = blocks.start.min(whole.len())..blocks.end.min(whole.len());
+        for (b, (x, w)) in full.clone().zip(whole[full.clone()].iter().zip(&weights[full])) {
             let mut block = [0f32; BLOCK];
             for i in 0..BLOCK {
                 block[i] = x[i] * r * w[i];
             }
-            // SAFETY: these blocks of row `t` are the caller's, here and below.
-            unsafe { acts.put_block(t, first + b, &block) };
+            // SAFETY: these blocks of the row are the caller's, here and below.
+            unsafe { to.acts.put_block(to.row, to.first + b, &block) };
         }
-        if !rest.is_empty() {
+        if !rest.is_empty() && blocks.contains(&whole.len()) {
             let mut block = [0f32; BLOCK];
             block.iter_mut().zip(rest).zip(last).for_each(|((y, x), w)| *y = x * r * w);
-            unsafe { acts.put_block(t, first + whole.len(), &block) };
+            unsafe { to.acts.put_block(to.row, to.first + whole.len(), &block) };
         }
     }
 
@@ -240,7 +265,7 @@ static SCALAR: Kernel = {
         }
     }
     unsafe fn weigh(w: Weigh) {
-        for r in 0..w.rows {
+        for (r, w) in (0..w.rows).flat_map(|r| (0..w.sixteens).map(move |c| (r, w.columns(c)))) {
             // SAFETY: [`Weigh`]'s promise.
             let (halves, a, sums) = unsafe {
                 (

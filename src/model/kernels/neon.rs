@@ -192,26 +192,36 @@ unsafe fn small(at: *const u8) -> float32x4_t {
 /// Rows that share each load of halves.
 pub const WEIGHED: usize = 6;
 
-weigh_by_counts!([1 2 3 4 5 6], "neon,dotprod");
+weigh_by_counts!([1: 2 2: 2 3: 2 4: 1 5: 1 6: 1], "neon,dotprod");
 
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn weigh_rows<const R: usize>(w: Weigh) {
+unsafe fn weigh_rows<const R: usize, const C: usize>(w: Weigh) {
     // SAFETY: [`Weigh`] promises that all of these lie in its arrays.
     unsafe {
-        let mut sums: [[float32x4_t; 4]; R] =
-            std::array::from_fn(|r| std::array::from_fn(|i| vld1q_f32(w.sums.add(r * w.sums_stride + i * 4))));
-        let a: [*const f32; R] = std::array::from_fn(|r| w.a.add(r * w.a_stride));
-        for n in 0..w.n {
-            for i in 0..4 {
-                let x = halves(w.halves.add(n * 16 + i * 4).cast());
-                for r in 0..R {
-                    sums[r][i] = vfmaq_n_f32(sums[r][i], x, *a[r].add(n));
+        let mut sums = [[[vdupq_n_f32(0.0); 4]; C]; R];
+        for r in 0..R {
+            for c in 0..C {
+                for i in 0..4 {
+                    sums[r][c][i] = vld1q_f32(w.sums.add(r * w.sums_stride + 16 * c + 4 * i));
                 }
             }
         }
-        for (r, sums) in sums.iter().enumerate() {
-            for (i, sum) in sums.iter().enumerate() {
-                vst1q_f32(w.sums.add(r * w.sums_stride + i * 4), *sum);
+        let a: [*const f32; R] = std::array::from_fn(|r| w.a.add(r * w.a_stride));
+        for n in 0..w.n {
+            for c in 0..C {
+                for i in 0..4 {
+                    let x = halves(w.halves.add(c * w.halves_stride + n * 16 + 4 * i).cast());
+                    for r in 0..R {
+                        sums[r][c][i] = vfmaq_n_f32(sums[r][c][i], x, *a[r].add(n));
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            for c in 0..C {
+                for i in 0..4 {
+                    vst1q_f32(w.sums.add(r * w.sums_stride + 16 * c + 4 * i), sums[r][c][i]);
+                }
             }
         }
     }

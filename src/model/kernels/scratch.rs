@@ -4,6 +4,7 @@ use super::Kernel;
 use super::acts::Acts;
 use super::attention;
 use super::memory::Shared;
+use super::stages::Stages;
 use super::tile::ROWS;
 use crate::model::Config;
 
@@ -59,21 +60,22 @@ pub struct Scratch {
     pub heads: Acts,
     /// Rounded input of the last product of a layer.
     pub hidden: Acts,
-    /// A row of each kind for every thread: with one token each thread rounds for itself, and nobody waits.
-    pub own: Vec<[Acts; 2]>,
+    /// A row like `normed` for every thread: with one token each thread rounds for itself, and nobody waits.
+    pub own: Vec<Acts>,
     /// Room of each thread for its part of attention.
     pub attention: Vec<attention::Room>,
     /// Attention over parts of a long context, until they are joined.
     pub parts: attention::Parts,
     /// Logits, a row of `vocab` for each node that wants them.
     pub logits: Shared<f32>,
+    /// Where the time of passes goes, if anybody wants to know.
+    pub stages: Option<Stages>,
 }
 
 impl Scratch {
     /// Room for a first pass; it grows with them.
     pub fn new(config: &Config, threads: usize, kernel: &'static Kernel) -> Self {
         let widths = Widths::of(config);
-        let own = || [Acts::new(config.dim, 1), Acts::new(config.heads * config.head_dim, 1)];
         let mut scratch = Self {
             tokens: 0,
             rows: 0,
@@ -88,10 +90,11 @@ impl Scratch {
             normed: Acts::new(config.dim, 0),
             heads: Acts::new(config.heads * config.head_dim, 0),
             hidden: Acts::new(config.ffn, 0),
-            own: (0..threads).map(|_| own()).collect(),
+            own: (0..threads).map(|_| Acts::new(config.dim, 1)).collect(),
             attention: (0..threads).map(|_| attention::Room::default()).collect(),
             parts: attention::Parts::default(),
             logits: Shared::new(0),
+            stages: None,
         };
         scratch.reserve(1, 1, 0, 0);
         scratch

@@ -10,7 +10,7 @@ use rand_core::{Rng, SeedableRng};
 use super::tile::{BLOCK, Packing, ROWS, pack_tile};
 #[cfg(target_arch = "x86_64")]
 use super::{AVX2, avx2, avx512};
-use super::{Acts, CpuDecoder, Kernel, Llama, Out, Row, SCALAR, Weigh, check};
+use super::{Acts, CpuDecoder, Kernel, Llama, Out, Row, SCALAR, To, Weigh, check};
 use crate::model::blocks::Kind;
 use crate::model::weights::Weights;
 use crate::model::{Config, Decoder, Logits, Node, Parent, Pass, RopeScaling};
@@ -141,16 +141,27 @@ proptest! {
 
     #[test]
     #[allow(unsafe_code)]
-    fn weighted_sums_and_what_lies_between_are_the_scalar_ones(seed in any::<u64>(), n in 0usize..70, rows in 1usize..13, odd in 0usize..9) {
+    fn weighted_sums_and_what_lies_between_are_the_scalar_ones(seed in any::<u64>(), n in 0usize..70, rows in 1usize..13, odd in 0usize..9, sixteens in 0usize..8) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut number = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.next_u32() as f32 / 2f32.powi(29) - 4.0).collect() };
-        let halves: Vec<u16> = number(n * 16).into_iter().map(|x| half::f16::from_f32(x).to_bits()).collect();
-        let (a, sums) = (number(rows * (n + odd)), number(rows * (16 + odd)));
+        let gap = 16 * n + odd;
+        let halves: Vec<u16> = number(sixteens * gap).into_iter().map(|x| half::f16::from_f32(x).to_bits()).collect();
+        let (a, sums) = (number(rows * (n + odd)), number(rows * (16 * sixteens + odd)));
         let (x, y, weight) = (number(n + 64), number(n + 64), number(n + 64));
         let angles = number(2 * (n + 64));
         let results = |kernel: &Kernel| {
             let mut sums = sums.clone();
-            let w = Weigh { halves: halves.as_ptr(), n, a: a.as_ptr(), a_stride: n + odd, rows, sums: sums.as_mut_ptr(), sums_stride: 16 + odd };
+            let w = Weigh {
+                halves: halves.as_ptr(),
+                halves_stride: gap,
+                sixteens,
+                n,
+                a: a.as_ptr(),
+                a_stride: n + odd,
+                rows,
+                sums: sums.as_mut_ptr(),
+                sums_stride: 16 * sixteens + odd,
+            };
             let acts = Acts::new(n + 64, 3);
             let mut scores = x.clone();
             scores.resize((n + 64).next_multiple_of(16), 0.0);
@@ -158,8 +169,11 @@ proptest! {
             // SAFETY: one thread; the arrays have what `w` says; the kernel is one of this CPU's.
             let (softmax, rows) = unsafe {
                 (kernel.weigh)(w);
-                (kernel.norm)(&x, &weight, 1e-5, &acts, 0, 0);
-                (kernel.round)(&y, &acts, 1);
+                // A row by halves is the row.
+                let to = To { acts: &acts, row: 0, first: 0 };
+                (kernel.norm)(&x, &weight, 1e-5, to, 1..9);
+                (kernel.norm)(&x, &weight, 1e-5, to, 0..1);
+                (kernel.round)(&y, &acts, 1, 0);
                 (kernel.gate)(&x, &y, &acts, 2, 0);
                 (kernel.rotate)(&mut turned, &angles[..(n + 64) & !1], true, 0.125);
                 (kernel.rotate)(&mut halved, &angles[..(n + 64) & !1], false, 1.0);
