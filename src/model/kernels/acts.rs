@@ -28,6 +28,8 @@ pub type Row<'a> = &'a [ActBlock];
 
 /// Tokens that lie side by side in a [`Sixteen`].
 pub const SIDE_BY_SIDE: usize = 16;
+/// Sixteens of tokens that are multiplied with a tile together at most.
+pub const SIXTEENS: usize = 4;
 
 /// Rounded activations of sixteen tokens, block by block: what a unit reads that multiplies whole tiles. Of each block the
 /// sixteen tokens lie together.
@@ -103,23 +105,28 @@ impl Acts {
         unsafe { self.all.read(t * self.row..(t + 1) * self.row) }
     }
 
-    /// Tokens `16 n` to `16 n + 15`, side by side; what was never put is zeros. None where no kernel wants them so.
+    /// Tokens `16 first` and so on, sixteen side by side in each; what was never put is zeros. Where there is no room for so many the
+    /// last stands again. None where no kernel wants them so.
     ///
     /// # Safety
     /// No thread writes them while they live.
-    pub unsafe fn sixteen(&self, n: usize) -> Option<Sixteen<'_>> {
+    pub unsafe fn sixteens(&self, first: usize) -> Option<[Sixteen<'_>; SIXTEENS]> {
         let all = self.sixteens.as_ref()?;
-        let range = |i: usize| i * SIDE_BY_SIDE * self.row;
-        let range = range(n)..range(n + 1);
-        // SAFETY: the caller's promise, four times.
-        unsafe {
-            Some(Sixteen {
-                quants: all.quants.read(range.clone()),
-                scales: all.scales.read(range.clone()),
-                scaled_sums: all.scaled_sums.read(range.clone()),
-                sums: all.sums.read(range),
-            })
-        }
+        let size = SIDE_BY_SIDE * self.row;
+        let last = (all.sums.len() / size.max(1)).checked_sub(1)?;
+        Some(std::array::from_fn(|i| {
+            let n = (first + i).min(last);
+            let range = n * size..(n + 1) * size;
+            // SAFETY: the caller's promise, four times.
+            unsafe {
+                Sixteen {
+                    quants: all.quants.read(range.clone()),
+                    scales: all.scales.read(range.clone()),
+                    scaled_sums: all.scaled_sums.read(range.clone()),
+                    sums: all.sums.read(range),
+                }
+            }
+        }))
     }
 
     /// Rounds blocks of token `t` from `first` on; `values` are whole blocks but for the row's end. Inlined, so that it is

@@ -6,9 +6,10 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::acts::{SIDE_BY_SIDE, Sixteen};
+use super::acts::{SIDE_BY_SIDE, SIXTEENS, Sixteen};
 use super::avx512::real::{put, scales};
 use super::dispatch::{BYTES, FAR, NIBBLES, NIBBLES_MIN, SUPER, packing};
 use super::tile::{BLOCK, Packing, ROWS};
@@ -109,27 +110,32 @@ pub static BY_SIXTEEN: BySixteen = {
     BySixteen { begin, tile, end: release }
 };
 
-/// Blocks whose products are made before the first is scaled: what the unit stores can't be read at once. Their weights,
-/// unpacked, and the products are to stay in the nearest cache.
+/// Blocks whose products are made before the first is scaled: what the unit stores can't be read at once, and the vector unit is
+/// slower by half for some time after each use of this one. Their weights, unpacked, and the products are to stay in the nearest
+/// cache.
 const SEGMENT: usize = 12;
-/// Blocks between the one that is scaled and the one that is asked for, beyond a segment.
-const AHEAD: usize = 4;
+/// Blocks between the one that is scaled and the one that is asked for into the nearest cache: a little beyond a segment.
+const NEAR: usize = 16;
 
 /// Whole-number products of 16 tokens' blocks with a block of 16 rows of weights.
 #[repr(C, align(64))]
 struct Whole([i32; SIDE_BY_SIDE * ROWS]);
 
+/// Sums of 16 tokens for 16 rows, from segment to segment.
+#[repr(C, align(64))]
+struct Sums([f32; SIDE_BY_SIDE * ROWS]);
+
 /// A block of unpacked weights.
 #[repr(C, align(64))]
 struct Lines([u8; ROWS * BLOCK]);
 
-/// One tile times the first `n` of sixteen tokens.
+/// One tile times the first `n` of the tokens of up to [`SIXTEENS`] sixteens, of which only the last may not be whole.
 ///
 /// # Safety
 /// [`found`] has found products of bytes, [`BySixteen::begin`] came before, and the CPU has AVX-512 with VNNI. `tile` holds a whole
 /// tile of `p` for as many blocks as the tokens have; `out` may be written at each token's 16 rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn tile(p: Packing, tile: &[u8], x: &Sixteen, n: usize, out: Out) {
+unsafe fn tile(p: Packing, tile: &[u8], x: &[Sixteen], n: usize, out: Out) {
     // SAFETY: the caller's promises are those of the callee.
     unsafe {
         match p {
@@ -163,79 +169,132 @@ macro_rules! product {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn multiply<const P: usize>(tile: &[u8], x: &Sixteen, n: usize, out: Out) {
-    let (p, blocks) = (packing(P), x.blocks());
-    debug_assert!(tile.len() == p.tile(blocks) && n <= SIDE_BY_SIDE);
-    debug_assert!([x.scales.len(), x.scaled_sums.len(), x.quants.len()] == [x.sums.len(); 3]);
+unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: Out) {
+    let (p, blocks) = (packing(P), x[0].blocks());
+    debug_assert!(tile.len() == p.tile(blocks) && x.len() <= SIXTEENS && n.div_ceil(SIDE_BY_SIDE) == x.len());
     let mut lines = [const { MaybeUninit::<Lines>::uninit() }; SEGMENT];
     let mut whole = [const { MaybeUninit::<Whole>::uninit() }; SEGMENT];
-    let mut sums = [_mm512_setzero_ps(); SIDE_BY_SIDE];
+    let mut sums = [const { MaybeUninit::<Sums>::uninit() }; SIXTEENS];
     // SAFETY: the records of all blocks lie inside the tile, and `place` says where.
     let record = |b: usize| unsafe { tile.as_ptr().add(p.place(b).0) };
-    // What is read later is asked for a little with each block: asked for at once, it would be waited for.
-    let half = p.record().div_ceil(128);
-    let ask = |b: usize, lines: std::ops::Range<usize>| {
-        for line in lines {
-            let at = tile.as_ptr().wrapping_add(b * p.record() + 64 * line);
-            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add((SEGMENT + AHEAD) * p.record()).cast());
-            _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(FAR * p.record()).cast());
-        }
-    };
-    let prepare = |b: usize, lines: &mut MaybeUninit<Lines>| {
+    // Segments of like length.
+    let length = blocks.div_ceil(blocks.div_ceil(SEGMENT));
+    for first in (0..blocks).step_by(length) {
+        let segment = first..(first + length).min(blocks);
         if P != BYTES {
-            // SAFETY: the record has four lines.
-            unsafe { unpack(record(b), lines.as_mut_ptr().cast()) };
-        }
-    };
-    for (b, lines) in lines.iter_mut().enumerate().take(blocks) {
-        prepare(b, lines);
-    }
-    for first in (0..blocks).step_by(SEGMENT) {
-        let segment = first..(first + SEGMENT).min(blocks);
-        for b in segment.clone() {
-            let x = x.quants[b * SIDE_BY_SIDE..][..SIDE_BY_SIDE].as_ptr();
-            let from = if P == BYTES { record(b) } else { lines[b % SEGMENT].as_ptr().cast() };
-            let to = whole[b % SEGMENT].as_mut_ptr();
-            ask(b, 0..half);
-            // SAFETY: the unit reads 16 blocks of 32 quants and eight lines of weights, which are there, and writes 16 times 16 sums.
-            unsafe {
-                // Two sets of tiles, so that one product need not wait for the other.
-                match (P == BYTES, b % 2) {
-                    (true, 0) => product!("tdpbssd", "tmm0", "tmm4", "tmm6", x, from, to),
-                    (true, _) => product!("tdpbssd", "tmm1", "tmm5", "tmm7", x, from, to),
-                    (false, 0) => product!("tdpbsud", "tmm0", "tmm4", "tmm6", x, from, to),
-                    (false, _) => product!("tdpbsud", "tmm1", "tmm5", "tmm7", x, from, to),
-                }
+            for (b, lines) in segment.clone().zip(&mut lines) {
+                // SAFETY: the record has four lines.
+                unsafe { unpack(record(b), lines.as_mut_ptr().cast()) };
             }
         }
-        for b in segment {
-            let of = b * SIDE_BY_SIDE..(b + 1) * SIDE_BY_SIDE;
-            let (scale, scaled_sum, sum) = (&x.scales[of.clone()], &x.scaled_sums[of.clone()], &x.sums[of]);
-            // SAFETY: the tile has this block, and the unit has written its sums.
-            unsafe {
-                let (d, m) = scales::<P>(tile.as_ptr(), b);
-                let whole: *const i32 = whole[b % SEGMENT].as_ptr().cast();
-                for t in 0..SIDE_BY_SIDE {
-                    let mut products = _mm512_load_si512(whole.add(t * ROWS).cast());
-                    // Centred nibbles were taken as 8 larger than they are.
-                    if P == NIBBLES {
-                        products = _mm512_sub_epi32(products, _mm512_set1_epi32(8 * sum[t]));
-                    }
-                    let d = _mm512_mul_ps(d, _mm512_set1_ps(scale[t]));
-                    sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), d, sums[t]);
-                    if P == NIBBLES_MIN || P == SUPER {
-                        sums[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(scaled_sum[t]), sums[t]);
+        for (g, x) in x.iter().enumerate() {
+            if segment.end == blocks {
+                // Rows of different tokens lie far apart: their lines are asked for before they are written.
+                for t in g * SIDE_BY_SIDE..((g + 1) * SIDE_BY_SIDE).min(n) {
+                    _mm_prefetch::<_MM_HINT_ET0>(out.at.wrapping_add(t * out.stride).cast());
+                }
+            }
+            for (i, b) in segment.clone().enumerate() {
+                let x = x.quants[b * SIDE_BY_SIDE..][..SIDE_BY_SIDE].as_ptr();
+                let from = if P == BYTES { record(b) } else { lines[i].as_ptr().cast() };
+                let to = whole[i].as_mut_ptr();
+                // SAFETY: the unit reads 16 blocks of 32 quants and eight lines of weights, which are there, and writes 16 times 16
+                // sums.
+                unsafe {
+                    // Two sets of tiles, so that one product need not wait for the other.
+                    match (P == BYTES, i % 2) {
+                        (true, 0) => product!("tdpbssd", "tmm0", "tmm4", "tmm6", x, from, to),
+                        (true, _) => product!("tdpbssd", "tmm1", "tmm5", "tmm7", x, from, to),
+                        (false, 0) => product!("tdpbsud", "tmm0", "tmm4", "tmm6", x, from, to),
+                        (false, _) => product!("tdpbsud", "tmm1", "tmm5", "tmm7", x, from, to),
                     }
                 }
             }
-            ask(b, half..p.record().div_ceil(64));
-            if b + SEGMENT < blocks {
-                prepare(b + SEGMENT, &mut lines[b % SEGMENT]);
+            let (whole, sums) = (whole.as_ptr().cast(), sums[g].as_mut_ptr().cast());
+            let ask = (g == 0, g + 1 == (n.div_ceil(SIDE_BY_SIDE)));
+            // SAFETY: the tile has these blocks, and the unit has written their products.
+            unsafe {
+                match n - g * SIDE_BY_SIDE {
+                    ..=FEWER => scale::<P, FEWER>(tile, segment.clone(), x, whole, sums, ask),
+                    _ => scale::<P, SIDE_BY_SIDE>(tile, segment.clone(), x, whole, sums, ask),
+                }
             }
         }
     }
-    // SAFETY: the caller lets us write 16 rows of each token.
-    unsafe { put(&sums[..n], out) };
+    for (g, sums) in sums.iter().enumerate().take(x.len()) {
+        let first = g * SIDE_BY_SIDE;
+        let out = Out { at: out.at.wrapping_add(first * out.stride), ..out };
+        let sums: *const f32 = sums.as_ptr().cast();
+        let mut rows = [_mm512_setzero_ps(); SIDE_BY_SIDE];
+        for t in 0..SIDE_BY_SIDE.min(n - first) {
+            // SAFETY: the sums of each of these tokens were written above.
+            rows[t] = unsafe { _mm512_load_ps(sums.add(t * ROWS)) };
+        }
+        // SAFETY: the caller lets us write 16 rows of each token.
+        unsafe { put(&rows[..SIDE_BY_SIDE.min(n - first)], out) };
+    }
+}
+
+/// Where no more tokens are left the others of sixteen are not scaled.
+const FEWER: usize = 12;
+
+/// Scales the products of a segment's blocks with the first `N` of sixteen tokens and adds them to the sums, which begin with the
+/// first block. Meanwhile it asks for weights to come, which asked for at once would be waited for: into the second cache, and into
+/// the first.
+///
+/// # Safety
+/// The CPU has the instructions, the tile these blocks; `whole` holds the products, `sums` 16 rows for each token.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+unsafe fn scale<const P: usize, const N: usize>(
+    tile: &[u8],
+    segment: Range<usize>,
+    x: &Sixteen,
+    whole: *const i32,
+    sums: *mut f32,
+    (far, near): (bool, bool),
+) {
+    let size = packing(P).record();
+    let mut rows = [_mm512_setzero_ps(); N];
+    if segment.start > 0 {
+        for t in 0..N {
+            // SAFETY: an earlier segment has written them.
+            rows[t] = unsafe { _mm512_load_ps(sums.add(t * ROWS)) };
+        }
+    }
+    for (i, b) in segment.enumerate() {
+        let of = b * SIDE_BY_SIDE..(b + 1) * SIDE_BY_SIDE;
+        let (scale, scaled_sum, sum) = (&x.scales[of.clone()], &x.scaled_sums[of.clone()], &x.sums[of]);
+        let record = tile.as_ptr().wrapping_add(b * size);
+        for line in 0..size.div_ceil(64) {
+            if far {
+                _mm_prefetch::<_MM_HINT_T1>(record.wrapping_add(FAR * size + 64 * line).cast());
+            }
+            if near {
+                _mm_prefetch::<_MM_HINT_T0>(record.wrapping_add(NEAR * size + 64 * line).cast());
+            }
+        }
+        // SAFETY: the tile has this block, and `whole` its products.
+        unsafe {
+            let (d, m) = scales::<P>(tile.as_ptr(), b);
+            for t in 0..N {
+                let mut products = _mm512_load_si512(whole.add((i * SIDE_BY_SIDE + t) * ROWS).cast());
+                if P == NIBBLES {
+                    // The quants are centred on 8.
+                    products = _mm512_sub_epi32(products, _mm512_set1_epi32(8 * sum[t]));
+                }
+                let d = _mm512_mul_ps(d, _mm512_set1_ps(scale[t]));
+                rows[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), d, rows[t]);
+                if P == NIBBLES_MIN || P == SUPER {
+                    rows[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(scaled_sum[t]), rows[t]);
+                }
+            }
+        }
+    }
+    for t in 0..N {
+        // SAFETY: there is room for 16 rows of each token.
+        unsafe { _mm512_store_ps(sums.add(t * ROWS), rows[t]) };
+    }
 }
 
 /// The nibbles of a block as bytes: first the lines of the low ones, then those of the high ones.

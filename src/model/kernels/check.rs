@@ -4,14 +4,14 @@
 //! wrong there is slower instead.
 #![allow(unsafe_code)]
 
-use super::acts::SIDE_BY_SIDE;
+use super::acts::{SIDE_BY_SIDE, SIXTEENS};
 use super::tile::{BLOCK, Packing, ROWS};
 use super::{Acts, BySixteen, Kernel, Out, Weigh};
 
-/// Blocks of a row: two groups of super-scales, the second not full.
-const BLOCKS: usize = 10;
+/// Blocks of a row: three groups of super-scales, the last not full, and more blocks than a unit takes at once.
+const BLOCKS: usize = 18;
 
-/// One tile times the first `tokens` of `acts`: by the kernel's rows, or by its unit for sixteen.
+/// One tile times the first `tokens` of `acts`: by the kernel's rows, or by its unit for sixteens.
 ///
 /// # Safety
 /// No other thread touches `acts`; `out` may be written at each token's 16 rows; the CPU has the kernel's instructions and the unit.
@@ -26,10 +26,10 @@ pub(super) unsafe fn multiply(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        match unit.zip(acts.sixteen(0)) {
+        match unit.zip(acts.sixteens(0)) {
             Some((unit, x)) => {
                 (unit.begin)();
-                (unit.tile)(packing, tile, &x, tokens, out);
+                (unit.tile)(packing, tile, &x[..tokens.div_ceil(SIDE_BY_SIDE)], tokens, out);
                 (unit.end)();
             }
             None => (kernel.tile)(packing, tile, &(0..tokens).map(|t| acts.row(t)).collect::<Vec<_>>(), out),
@@ -47,7 +47,7 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
         let mixed = (state ^ (state >> 15)).wrapping_mul(0x85eb_ca6b);
         mixed ^ (mixed >> 13)
     };
-    let most = if kernel.sixteen.is_some() { SIDE_BY_SIDE } else { kernel.tokens };
+    let most = if kernel.sixteen.is_some() { SIXTEENS * SIDE_BY_SIDE } else { kernel.tokens };
     let acts = Acts::for_kernel(kernel, BLOCKS * BLOCK, most);
     for t in 0..most {
         let row: Vec<f32> = (0..BLOCKS * BLOCK).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();

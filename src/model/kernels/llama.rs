@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::acts::SIDE_BY_SIDE;
+use super::acts::{SIDE_BY_SIDE, SIXTEENS};
 use super::attention::{Attention, Paths};
 use super::cache::Cache;
 use super::front::{self, Front, States};
@@ -222,8 +222,20 @@ impl Llama {
     }
 
     /// Runs a pass. Keys and values go to `cache`, logits to `scratch`.
+    #[allow(unsafe_code)]
     pub(super) fn forward(&self, pass: &Batch, cache: &Cache, scratch: &Scratch) {
-        self.pool.run(&|worker| self.work(worker, pass, cache, scratch));
+        let unit = self.kernel.sixteen.filter(|_| pass.tokens.len() >= FEW);
+        self.pool.run(&|worker| {
+            if let Some(unit) = unit {
+                // SAFETY: the CPU has the kernel's unit.
+                unsafe { (unit.begin)() };
+            }
+            self.work(worker, pass, cache, scratch);
+            if let Some(unit) = unit {
+                // SAFETY: as it was begun.
+                unsafe { (unit.end)() };
+            }
+        });
     }
 
     /// One thread's part of a pass. Between two barriers each row or block that is written is one thread's, and what is
@@ -357,9 +369,15 @@ impl Llama {
         }
     }
 
-    /// Some tiles of a matrix times the first `m` rows of `acts`.
+    /// Some tiles of a matrix times the first `m` rows of `acts`: each to its place after `first` in the rows of `out`.
+    fn product(&self, mat: &Mat, tiles: Range<usize>, acts: &Acts, m: usize, out: (&Shared<f32>, usize, bool), first: usize) {
+        let first = first + tiles.start * ROWS;
+        self.product_to(mat, tiles, acts, m, out, first);
+    }
+
+    /// The same, with the first of these tiles at `first`.
     #[allow(unsafe_code)]
-    fn product(
+    fn product_to(
         &self,
         mat: &Mat,
         tiles: Range<usize>,
@@ -371,43 +389,38 @@ impl Llama {
         debug_assert_eq!(acts.blocks(), mat.blocks());
         let size = mat.tile_bytes();
         let sixteen = self.kernel.sixteen.filter(|_| m >= FEW);
-        if let Some(sixteen) = sixteen {
-            // SAFETY: the CPU has the kernel's units.
-            unsafe { (sixteen.begin)() };
-        }
         for from in (0..m).step_by(CHUNK) {
             let n = (m - from).min(CHUNK);
             // SAFETY: nobody writes the rounded input now.
             let rows: [_; CHUNK] = std::array::from_fn(|i| unsafe { acts.row(from + i.min(n - 1)) });
+            // SAFETY: as above.
+            let many = sixteen.zip(unsafe { acts.sixteens(from / SIDE_BY_SIDE) });
+            // Tokens that are worth a unit for sixteen: few at the end are not.
+            let by_unit = if many.is_none() { 0 } else { n - Some(n % SIDE_BY_SIDE).filter(|&rest| rest < FEW).unwrap_or(0) };
             for tile in tiles.clone() {
                 let at = mat.at + tile * size;
                 // SAFETY: packed weights are never written after loading.
                 let weights = unsafe { self.packed.read(at..at + size) };
                 let mut t = 0;
                 while t < n {
-                    let left = n - t;
-                    // SAFETY: as above.
-                    let many = sixteen.filter(|_| left >= FEW).zip(unsafe { acts.sixteen((from + t) / SIDE_BY_SIDE) });
-                    let group = if many.is_some() { left.min(SIDE_BY_SIDE) } else { together(left, self.kernel.tokens) };
-                    let to = first + (from + t) * stride + tile * ROWS;
+                    let group = if t < by_unit { by_unit } else { together(n - t, self.kernel.tokens) };
+                    let to = first + (from + t) * stride + (tile - tiles.start) * ROWS;
                     // SAFETY: these rows of these tokens are this thread's; the last token's end at this index.
                     let at = unsafe { out.write(to..to + (group - 1) * stride + ROWS) }.as_mut_ptr();
                     let out = Out { at, stride, add };
                     // SAFETY: the CPU has the kernel's instructions; the tile is whole, and 16 rows of the group's tokens
                     // may be written.
                     unsafe {
-                        match many {
-                            Some((sixteen, x)) => (sixteen.tile)(mat.packing, weights, &x, group, out),
-                            None => (self.kernel.tile)(mat.packing, weights, &rows[t..t + group], out),
+                        match &many {
+                            Some((sixteen, x)) if t < by_unit => {
+                                (sixteen.tile)(mat.packing, weights, &x[..group.div_ceil(SIDE_BY_SIDE)], group, out);
+                            }
+                            _ => (self.kernel.tile)(mat.packing, weights, &rows[t..t + group], out),
                         }
                     }
                     t += group;
                 }
             }
-        }
-        if let Some(sixteen) = sixteen {
-            // SAFETY: as it was begun.
-            unsafe { (sixteen.end)() };
         }
     }
 
@@ -448,30 +461,37 @@ impl Llama {
     /// The first half of the feed-forward layer: gate and up of this thread's blocks, and their gated product, rounded.
     #[allow(unsafe_code)]
     fn feed(&self, worker: &Worker, layer: &Layer, acts: &Acts, m: usize, s: &Scratch) {
-        let (c, w) = (&self.config, s.widths);
+        let c = &self.config;
         let blocks = worker.share(c.ffn.div_ceil(BLOCK));
-        let tiles = blocks.start * (BLOCK / ROWS)..(blocks.end * (BLOCK / ROWS)).min(layer.gate.tiles());
-        if tiles.is_empty() {
-            return;
-        }
-        let out = (&s.gate_up, 2 * w.ffn, false);
-        self.product(&layer.gate, tiles.clone(), acts, m, out, 0);
-        self.product(&layer.up, tiles, acts, m, out, w.ffn);
-        let (from, to) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(c.ffn));
-        for t in 0..m {
-            let at = t * 2 * w.ffn;
-            // SAFETY: this thread wrote these rows just now, and the blocks that come of them are its own.
-            unsafe {
-                let (gate, up) = (s.gate_up.read(at + from..at + to), s.gate_up.read(at + w.ffn + from..at + w.ffn + to));
-                (self.kernel.gate)(gate, up, &s.hidden, t, blocks.start);
+        let (room, together) = (&s.fed[worker.index], fed_together(m));
+        for first in blocks.clone().step_by(together) {
+            let last = (first + together).min(blocks.end);
+            let tiles = first * (BLOCK / ROWS)..(last * (BLOCK / ROWS)).min(layer.gate.tiles());
+            // Gates, then ups of a token, as wide as a whole number of tiles.
+            let (width, begin) = (tiles.len() * ROWS, tiles.start * ROWS);
+            let n = c.ffn.min(last * BLOCK) - begin;
+            self.product_to(&layer.gate, tiles.clone(), acts, m, (room, 2 * width, false), 0);
+            self.product_to(&layer.up, tiles, acts, m, (room, 2 * width, false), width);
+            for t in 0..m {
+                let at = t * 2 * width;
+                // SAFETY: the room is this thread's, and so are the blocks that come of it.
+                unsafe {
+                    let (gate, up) = (room.read(at..at + n), room.read(at + width..at + width + n));
+                    (self.kernel.gate)(gate, up, &s.hidden, t, first);
+                }
             }
         }
     }
 }
 
+/// Blocks of gates and ups that are computed before their products are rounded: so that those of `m` tokens stay in the nearest
+/// cache, and one token needs few calls.
+pub(super) fn fed_together(m: usize) -> usize {
+    (64 / m.max(1)).max(1)
+}
+
 /// Tokens whose rows are looked up at once; weights are read once for each such chunk.
-const CHUNK: usize = 64;
-const _: () = assert!(CHUNK.is_multiple_of(SIDE_BY_SIDE));
+const CHUNK: usize = SIXTEENS * SIDE_BY_SIDE;
 
 /// With fewer tokens the vector unit is faster than one for sixteen, which takes as long for one as for all.
 const FEW: usize = 11;

@@ -118,8 +118,8 @@ struct To<'a> {
 struct BySixteen {
     /// Makes the unit ready for this thread's calls of `tile`.
     begin: unsafe fn(),
-    /// A tile times the first so many of sixteen tokens.
-    tile: unsafe fn(Packing, &[u8], &Sixteen, usize, Out),
+    /// A tile times the first so many tokens of up to [`acts::SIXTEENS`] sixteens, of which only the last may not be whole.
+    tile: unsafe fn(Packing, &[u8], &[Sixteen], usize, Out),
     /// Leaves the unit.
     end: unsafe fn(),
 }

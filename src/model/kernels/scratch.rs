@@ -3,9 +3,10 @@
 use super::Kernel;
 use super::acts::Acts;
 use super::attention;
+use super::llama::fed_together;
 use super::memory::Shared;
 use super::stages::Stages;
-use super::tile::ROWS;
+use super::tile::{BLOCK, ROWS};
 use crate::model::Config;
 
 /// Widths of the rows below, filled up to whole tiles.
@@ -17,8 +18,6 @@ pub struct Widths {
     pub q: usize,
     /// Keys (or values) of all heads.
     pub kv: usize,
-    /// Half of the feed-forward row: gate, or up.
-    pub ffn: usize,
     /// Logits.
     pub vocab: usize,
 }
@@ -26,13 +25,7 @@ pub struct Widths {
 impl Widths {
     fn of(c: &Config) -> Self {
         let whole = |n: usize| n.next_multiple_of(ROWS);
-        Self {
-            dim: whole(c.dim),
-            q: whole(c.heads * c.head_dim),
-            kv: whole(c.kv_heads * c.head_dim),
-            ffn: whole(c.ffn),
-            vocab: whole(c.vocab),
-        }
+        Self { dim: whole(c.dim), q: whole(c.heads * c.head_dim), kv: whole(c.kv_heads * c.head_dim), vocab: whole(c.vocab) }
     }
 }
 
@@ -50,8 +43,8 @@ pub struct Scratch {
     pub x: Shared<f32>,
     /// Queries, keys, values: `q + 2 kv` a row.
     pub qkv: Shared<f32>,
-    /// Gate, then up: `2 ffn` a row.
-    pub gate_up: Shared<f32>,
+    /// Room of each thread for the gates and ups that it rounds next.
+    pub fed: Vec<Shared<f32>>,
     /// Attention's output, `q` a row.
     pub attended: Shared<f32>,
     /// Rounded input of the layer's products, of `dim`.
@@ -85,7 +78,7 @@ impl Scratch {
             widths,
             x: Shared::new(0),
             qkv: Shared::new(0),
-            gate_up: Shared::new(0),
+            fed: Vec::new(),
             attended: Shared::new(0),
             normed: Acts::new(config.dim, 0),
             heads: Acts::new(config.heads * config.head_dim, 0),
@@ -109,7 +102,9 @@ impl Scratch {
             self.tokens = n;
             self.x = Shared::new(n * w.dim);
             self.qkv = Shared::new(n * (w.q + 2 * w.kv));
-            self.gate_up = Shared::new(n * 2 * w.ffn);
+            // Of fewer tokens more blocks are taken together, and never more numbers.
+            let fed = n.max(fed_together(1)) * 2 * BLOCK;
+            self.fed = (0..self.threads).map(|_| Shared::new(fed)).collect();
             self.attended = Shared::new(n * w.q);
             let acts = |cols: usize| Acts::for_kernel(self.kernel, cols, n);
             self.normed = acts(self.config.dim);

@@ -95,7 +95,7 @@ proptest! {
     #[test]
     #[allow(unsafe_code)]
     fn products_are_the_scalar_ones(
-        seed in any::<u64>(), which in 0usize..5, blocks in 1usize..30, tokens in 1usize..17, scale in -20i32..20, extreme in any::<bool>(),
+        seed in any::<u64>(), which in 0usize..5, blocks in 1usize..30, tokens in 1usize..65, scale in -20i32..20, extreme in any::<bool>(),
         add in any::<bool>(), rows in 1usize..17
     ) {
         let kind = [Kind::Q4_0, Kind::Q4_1, Kind::Q4K, Kind::Q8_0, Kind::F32][which];
