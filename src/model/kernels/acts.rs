@@ -1,8 +1,9 @@
 //! Activations rounded to bytes, 32 at a time: what the products with packed weights read.
 
+use super::Kernel;
 use super::memory::{Plain, Shared};
+use super::rounding::Rounding;
 use super::tile::BLOCK;
-use super::{Kernel, lanes};
 
 /// 32 rounded activations: x is about `scale * quant`, with scale = max |x| / 127. All that a product needs of them lies
 /// together, so that one address a token does.
@@ -68,7 +69,7 @@ struct Sixteens {
 pub struct Acts {
     row: usize,
     all: Shared<ActBlock>,
-    /// The same once more, where a unit wants tokens side by side.
+    /// Tokens that a unit wants side by side.
     sixteens: Option<Sixteens>,
 }
 
@@ -80,7 +81,7 @@ impl Acts {
         Self { row, all: Shared::new(row * tokens), sixteens: None }
     }
 
-    /// The same, with every sixteen tokens side by side, too, where `kernel` takes them so.
+    /// The same, with room for every sixteen tokens side by side, too, where `kernel` takes them so.
     pub fn for_kernel(kernel: &Kernel, cols: usize, tokens: usize) -> Self {
         let acts = Self::new(cols, tokens);
         if kernel.sixteen.is_none() {
@@ -129,46 +130,62 @@ impl Acts {
         }))
     }
 
-    /// Rounds blocks of token `t` from `first` on; `values` are whole blocks but for the row's end. Inlined, so that it is
-    /// compiled for the instruction set of its caller.
+    /// Rounds `values` to where they go: whole blocks but for the row's end, what lacks there is zeros. Inlined, so that it is compiled
+    /// for the instruction set of its caller.
     ///
     /// # Safety
-    /// No other thread touches these blocks meanwhile.
+    /// No other thread touches these blocks meanwhile, and the CPU has the instructions of `R`.
     #[inline(always)]
-    pub unsafe fn put(&self, t: usize, first: usize, values: &[f32]) {
+    pub unsafe fn put<R: Rounding>(to: To, values: &[f32]) {
         let (whole, rest) = values.as_chunks::<BLOCK>();
         for (i, block) in whole.iter().enumerate() {
             // SAFETY: the caller's promise, here and below.
-            unsafe { self.put_block(t, first + i, block) };
+            unsafe { Self::put_block::<R>(to, i, block) };
         }
         if !rest.is_empty() {
             let mut block = [0f32; BLOCK];
             block[..rest.len()].copy_from_slice(rest);
-            unsafe { self.put_block(t, first + whole.len(), &block) };
+            unsafe { Self::put_block::<R>(to, whole.len(), &block) };
         }
     }
 
-    /// Rounds block `b` of token `t`; what a row lacks at its end is zeros.
+    /// Rounds block `b` of what goes there.
     ///
     /// # Safety
-    /// No other thread touches this block meanwhile.
+    /// As [`Self::put`].
     #[inline(always)]
-    pub unsafe fn put_block(&self, t: usize, b: usize, values: &[f32; BLOCK]) {
-        debug_assert!(b < self.row);
-        let (quants, scale, sum) = lanes::quantise(values);
-        let block = ActBlock { quants, scale, scaled_sum: scale * sum as f32, sum };
-        let at = t * self.row + b;
+    pub unsafe fn put_block<R: Rounding>(to: To, b: usize, values: &[f32; BLOCK]) {
+        let (acts, t, b) = (to.acts, to.row, to.first + b);
+        debug_assert!(b < acts.row);
         // SAFETY: the caller's promise.
-        unsafe { self.all.write(at..at + 1)[0] = block };
-        if let Some(all) = &self.sixteens {
-            let at = (t / SIDE_BY_SIDE * self.row + b) * SIDE_BY_SIDE + t % SIDE_BY_SIDE;
+        let (quants, scale, sum) = unsafe { R::quantise(values) };
+        let scaled_sum = scale * sum as f32;
+        if let Some(all) = acts.sixteens.as_ref().filter(|_| to.side_by_side) {
+            let at = (t / SIDE_BY_SIDE * acts.row + b) * SIDE_BY_SIDE + t % SIDE_BY_SIDE;
             // SAFETY: the caller's promise: these elements are this token's and block's alone.
             unsafe {
                 all.quants.write(at..at + 1)[0] = quants;
                 all.scales.write(at..at + 1)[0] = scale;
-                all.scaled_sums.write(at..at + 1)[0] = block.scaled_sum;
+                all.scaled_sums.write(at..at + 1)[0] = scaled_sum;
                 all.sums.write(at..at + 1)[0] = sum;
             }
+        } else {
+            let at = t * acts.row + b;
+            // SAFETY: as above.
+            unsafe { acts.all.write(at..at + 1)[0] = ActBlock { quants, scale, scaled_sum, sum } };
         }
     }
+}
+
+/// Where a row goes that is rounded.
+#[derive(Clone, Copy, Debug)]
+pub struct To<'a> {
+    /// All rows.
+    pub acts: &'a Acts,
+    /// Which.
+    pub row: usize,
+    /// The block where it begins.
+    pub first: usize,
+    /// Whether it is to stand among sixteen, where a kernel takes them so, and not by itself.
+    pub side_by_side: bool,
 }

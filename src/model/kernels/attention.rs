@@ -12,7 +12,7 @@ use super::lanes::{LANES, add_scaled};
 use super::memory::Shared;
 use super::pool::Worker;
 use super::tile::BLOCK;
-use super::{Acts, Kernel, Weigh};
+use super::{Acts, Kernel, To, Weigh};
 use crate::dist::exp;
 use crate::model::Config;
 
@@ -123,6 +123,8 @@ pub struct Attention<'a> {
     pub out_stride: usize,
     /// Where they go rounded, if heads are whole blocks of it.
     pub rounded: Option<&'a Acts>,
+    /// Tokens of the pass that stand side by side there.
+    pub by_unit: usize,
     /// Results of parts.
     pub parts: &'a Parts,
 }
@@ -419,7 +421,9 @@ impl Attention<'_> {
         }
         if let Some(acts) = self.rounded {
             // SAFETY: and so are its blocks; the CPU has the kernel's instructions.
-            unsafe { (self.kernel.round)(out, acts, t, h * sums.len() / BLOCK) };
+            unsafe {
+                (self.kernel.round)(out, To { acts, row: t, first: h * sums.len() / BLOCK, side_by_side: t < self.by_unit });
+            }
         }
     }
 }

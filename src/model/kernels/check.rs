@@ -4,7 +4,8 @@
 //! wrong there is slower instead.
 #![allow(unsafe_code)]
 
-use super::acts::{SIDE_BY_SIDE, SIXTEENS};
+use super::acts::{SIDE_BY_SIDE, SIXTEENS, To};
+use super::rounding::Plain;
 use super::tile::{BLOCK, Packing, ROWS};
 use super::{Acts, BySixteen, Kernel, Out, Weigh};
 
@@ -37,6 +38,17 @@ pub(super) unsafe fn multiply(
     }
 }
 
+/// Rounds row `t`, to stand by itself and side by side with others.
+///
+/// # Safety
+/// No other thread touches `acts`.
+pub(super) unsafe fn put(acts: &Acts, t: usize, values: &[f32]) {
+    for side_by_side in [false, true] {
+        // SAFETY: the caller's promise.
+        unsafe { Acts::put::<Plain>(To { acts, row: t, first: 0, side_by_side }, values) };
+    }
+}
+
 /// Whether `kernel` gives the same bits as `reference` for tiles of every packing times as many tokens as it takes, by its unit
 /// for sixteen where it has one, and for weighted sums.
 pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
@@ -52,7 +64,7 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
     for t in 0..most {
         let row: Vec<f32> = (0..BLOCKS * BLOCK).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
         // SAFETY: one thread.
-        unsafe { acts.put(t, 0, &row) };
+        unsafe { put(&acts, t, &row) };
     }
     let packings = [Packing::Nibbles { min: false }, Packing::Nibbles { min: true }, Packing::Super, Packing::Bytes];
     let products = packings.into_iter().all(|packing| {

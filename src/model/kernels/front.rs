@@ -7,8 +7,7 @@
 
 use std::sync::Arc;
 
-use super::To;
-use super::acts::Acts;
+use super::acts::{Acts, To};
 use super::llama::{Batch, Llama};
 use super::memory::Shared;
 use super::pool::Worker;
@@ -131,7 +130,13 @@ impl Front {
                         let x = &all[(t * room.fused + j) * dim..][..dim];
                         // SAFETY: the rounded row is this thread's; the CPU has the kernel's instructions.
                         unsafe {
-                            (k.norm)(x, norm, eps, To { acts: &room.hidden, row: t, first: j * dim / BLOCK }, 0..dim / BLOCK)
+                            (k.norm)(
+                                x,
+                                norm,
+                                eps,
+                                To { acts: &room.hidden, row: t, first: j * dim / BLOCK, side_by_side: false },
+                                0..dim / BLOCK,
+                            )
                         };
                     }
                 }
@@ -153,7 +158,7 @@ impl Front {
             // SAFETY: the rounded row is this thread's, and so is row t of x where the states are the head's own; where they were
             // fused, all rows were written before the threads met. The CPU has the kernel's instructions.
             unsafe {
-                let to = |first: usize| To { acts: &room.pair, row: t, first };
+                let to = |first: usize| To { acts: &room.pair, row: t, first, side_by_side: false };
                 (k.norm)(embedding, &self.token_norm, eps, to(0), 0..dim / BLOCK);
                 (k.norm)(s.x.read(t * w.dim..t * w.dim + dim), &self.state_norm, eps, to(dim / BLOCK), 0..dim / BLOCK);
             }

@@ -20,13 +20,7 @@ pub fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
         most[i] = magnitude(x[i]).max(magnitude(x[i + LANES]));
     }
     let most = f32::from_bits(halved(most, i32::max) as u32);
-    let inverse = if most > 0.0 { 127.0 / most } else { 0.0 };
-    if inverse.is_infinite() {
-        // A maximum below 127 times the smallest number has no inverse: such values are nothing.
-        return ([0; BLOCK], 0.0, 0);
-    }
-    // Adding it rounds to a whole number, halves to even, which stands in the low bits of the sum.
-    const MAGIC: f32 = 12_582_912.0;
+    let Some(inverse) = inverse(most) else { return ([0; BLOCK], 0.0, 0) };
     let mut whole = [0i32; BLOCK];
     for (q, x) in whole.iter_mut().zip(x) {
         // Above 127 only by rounding of the inverse of a tiny maximum, and then by less than half a step.
@@ -41,6 +35,17 @@ pub fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
         sums[i] = whole[i] + whole[i + LANES];
     }
     (quants, most / 127.0, halved(sums, |a, b| a + b))
+}
+
+/// Adding it rounds to a whole number, halves to even, which stands in the low bits of the sum.
+pub const MAGIC: f32 = 12_582_912.0;
+
+/// The factor that makes bytes of numbers of which the largest is `most`: 0 where all are 0. None where it has no inverse, below 127
+/// times the smallest number: such values are nothing.
+#[inline(always)]
+pub fn inverse(most: f32) -> Option<f32> {
+    let inverse = if most > 0.0 { 127.0 / most } else { 0.0 };
+    (!inverse.is_infinite()).then_some(inverse)
 }
 
 /// Joins lanes pair by pair, half of them to the other half, until one is left: in a fixed order, and as vectors do it at once.
@@ -62,23 +67,35 @@ pub fn add_up(lanes: &[f32; LANES]) -> f32 {
     halved(*lanes, |a, b| a + b)
 }
 
+/// Adds the squares of numbers to four times as many lanes. (No closure: it would be compiled for no instruction set.)
+#[inline(always)]
+fn add_squares(x: &[f32; 4 * LANES], lanes: &mut [[f32; LANES]; 4]) {
+    for j in 0..4 {
+        for i in 0..LANES {
+            let x = x[j * LANES + i];
+            lanes[j][i] = x.mul_add(x, lanes[j][i]);
+        }
+    }
+}
+
 /// The factor of the RMS norm of `x`: 1 / sqrt(mean of x^2 + eps) (Zhang & Sennrich 2019, eq. 4).
 #[inline(always)]
 pub fn rms(x: &[f32], eps: f32) -> f32 {
     let mut lanes = [[0f32; LANES]; 4];
-    let mut chunks = x.chunks_exact(4 * LANES);
-    for chunk in chunks.by_ref() {
-        for (lanes, x) in lanes.iter_mut().zip(chunk.chunks_exact(LANES)) {
-            for i in 0..LANES {
-                lanes[i] = x[i].mul_add(x[i], lanes[i]);
-            }
-        }
+    let (chunks, rest) = x.as_chunks::<{ 4 * LANES }>();
+    for chunk in chunks {
+        add_squares(chunk, &mut lanes);
     }
-    for (i, x) in chunks.remainder().iter().enumerate() {
-        let lane = &mut lanes[i / LANES][i % LANES];
-        *lane = x.mul_add(*x, *lane);
+    if !rest.is_empty() {
+        // A zero adds nothing.
+        let mut last = [0.0; 4 * LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        add_squares(&last, &mut lanes);
     }
-    let sums: [f32; LANES] = std::array::from_fn(|i| (lanes[0][i] + lanes[1][i]) + (lanes[2][i] + lanes[3][i]));
+    let mut sums = [0f32; LANES];
+    for i in 0..LANES {
+        sums[i] = (lanes[0][i] + lanes[1][i]) + (lanes[2][i] + lanes[3][i]);
+    }
     1.0 / (add_up(&sums) / x.len() as f32 + eps).sqrt()
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::acts::{SIDE_BY_SIDE, SIXTEENS};
+use super::acts::{SIDE_BY_SIDE, SIXTEENS, To};
 use super::attention::{Attention, Paths};
 use super::cache::Cache;
 use super::front::{self, Front, States};
@@ -16,7 +16,7 @@ use super::pool::{Pool, Worker};
 use super::scratch::Scratch;
 use super::stages::{Clock, Stage};
 use super::tile::{BLOCK, Mat, Packing, ROWS, pack_tile, unpack_row};
-use super::{Acts, Kernel, Out, To};
+use super::{Acts, Kernel, Out};
 use crate::model::blocks::Kind;
 use crate::model::load::LoadError;
 use crate::model::weights::Weights;
@@ -221,10 +221,19 @@ impl Llama {
         }
     }
 
+    /// Tokens of `m` rows that a unit for sixteen takes, where the kernel has one: few at the end are not worth it.
+    fn by_unit(&self, m: usize) -> usize {
+        match (self.kernel.sixteen, m % SIDE_BY_SIDE) {
+            (None, _) => 0,
+            (_, rest) if rest < FEW => m - rest,
+            _ => m,
+        }
+    }
+
     /// Runs a pass. Keys and values go to `cache`, logits to `scratch`.
     #[allow(unsafe_code)]
     pub(super) fn forward(&self, pass: &Batch, cache: &Cache, scratch: &Scratch) {
-        let unit = self.kernel.sixteen.filter(|_| pass.tokens.len() >= FEW);
+        let unit = self.kernel.sixteen.filter(|_| self.by_unit(pass.tokens.len()) > 0);
         self.pool.run(&|worker| {
             if let Some(unit) = unit {
                 // SAFETY: the CPU has the kernel's unit.
@@ -264,7 +273,8 @@ impl Llama {
         let rounded = |weight: &[f32], rows: Range<usize>| -> &Acts {
             let acts = if solo { &s.own[worker.index] } else { &s.normed };
             for t in rows.clone() {
-                let to = To { acts, row: t - rows.start, first: 0 };
+                let row = t - rows.start;
+                let to = To { acts, row, first: 0, side_by_side: row < self.by_unit(rows.len()) };
                 // SAFETY: these blocks are this thread's, and nobody writes x now.
                 unsafe { (k.norm)(s.x.read(t * w.dim..t * w.dim + c.dim), weight, c.eps, to, columns.clone()) };
             }
@@ -299,6 +309,7 @@ impl Llama {
                 out: &s.attended,
                 out_stride: w.q,
                 rounded: by_head.then_some(&s.heads),
+                by_unit: self.by_unit(m),
                 parts: &s.parts,
             };
             // SAFETY: the room is this thread's, and nobody writes queries, keys or values now.
@@ -314,10 +325,13 @@ impl Llama {
             if !by_head {
                 let width = c.heads * c.head_dim;
                 let blocks = worker.share(width.div_ceil(BLOCK));
-                let (from, to) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(width));
+                let (from, end) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(width));
                 for t in 0..m {
                     // SAFETY: these blocks are this thread's, and nobody writes attention's output now.
-                    unsafe { (k.round)(s.attended.read(t * w.q + from..t * w.q + to), &s.heads, t, blocks.start) };
+                    unsafe {
+                        let to = To { acts: &s.heads, row: t, first: blocks.start, side_by_side: t < self.by_unit(m) };
+                        (k.round)(s.attended.read(t * w.q + from..t * w.q + end), to);
+                    }
                 }
                 clock.meet(Stage::Norms, worker);
             }
@@ -388,15 +402,13 @@ impl Llama {
     ) {
         debug_assert_eq!(acts.blocks(), mat.blocks());
         let size = mat.tile_bytes();
-        let sixteen = self.kernel.sixteen.filter(|_| m >= FEW);
         for from in (0..m).step_by(CHUNK) {
             let n = (m - from).min(CHUNK);
             // SAFETY: nobody writes the rounded input now.
             let rows: [_; CHUNK] = std::array::from_fn(|i| unsafe { acts.row(from + i.min(n - 1)) });
             // SAFETY: as above.
-            let many = sixteen.zip(unsafe { acts.sixteens(from / SIDE_BY_SIDE) });
-            // Tokens that are worth a unit for sixteen: few at the end are not.
-            let by_unit = if many.is_none() { 0 } else { n - Some(n % SIDE_BY_SIDE).filter(|&rest| rest < FEW).unwrap_or(0) };
+            let many = self.kernel.sixteen.zip(unsafe { acts.sixteens(from / SIDE_BY_SIDE) });
+            let by_unit = if many.is_some() { self.by_unit(m).saturating_sub(from).min(n) } else { 0 };
             for tile in tiles.clone() {
                 let at = mat.at + tile * size;
                 // SAFETY: packed weights are never written after loading.
@@ -477,7 +489,8 @@ impl Llama {
                 // SAFETY: the room is this thread's, and so are the blocks that come of it.
                 unsafe {
                     let (gate, up) = (room.read(at..at + n), room.read(at + width..at + width + n));
-                    (self.kernel.gate)(gate, up, &s.hidden, t, first);
+                    let to = To { acts: &s.hidden, row: t, first, side_by_side: t < self.by_unit(m) };
+                    (self.kernel.gate)(gate, up, to);
                 }
             }
         }

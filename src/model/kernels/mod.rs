@@ -27,6 +27,7 @@ mod memory;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pool;
+mod rounding;
 mod scalar;
 mod scratch;
 mod stages;
@@ -43,7 +44,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::model::blocks::Kind;
-use acts::{Acts, Row, Sixteen};
+use acts::{Acts, Row, Sixteen, To};
 use tile::{BLOCK, Packing};
 
 /// Whether matrices of a format have no packing of their own, and are rounded to 8 bits with a scale for 32 values.
@@ -102,17 +103,6 @@ impl Weigh {
     }
 }
 
-/// Where a row goes that is rounded.
-#[derive(Clone, Copy)]
-struct To<'a> {
-    /// All rows.
-    acts: &'a Acts,
-    /// Which.
-    row: usize,
-    /// The block where it begins.
-    first: usize,
-}
-
 /// Products by a unit that multiplies whole tiles of sixteen tokens.
 #[derive(Debug)]
 struct BySixteen {
@@ -141,32 +131,33 @@ pub struct Kernel {
     sixteen: Option<&'static BySixteen>,
     weigh: unsafe fn(Weigh),
     norm: unsafe fn(&[f32], &[f32], f32, To, Range<usize>),
-    round: unsafe fn(&[f32], &Acts, usize, usize),
-    gate: unsafe fn(&[f32], &[f32], &Acts, usize, usize),
+    round: unsafe fn(&[f32], To),
+    gate: unsafe fn(&[f32], &[f32], To),
     softmax: unsafe fn(&mut [f32], usize) -> (f32, f32),
     rotate: unsafe fn(&mut [f32], &[f32], bool, f32),
 }
 
 /// The functions of [`Kernel`] between the products, compiled for an instruction set.
 macro_rules! lanes_of {
-    ($name:ident $(, $feature:literal)?) => {
+    ($name:ident, $rounding:ident $(, $feature:literal)?) => {
         #[allow(unsafe_code)]
         mod $name {
+            use super::rounding::$rounding;
             use super::{Acts, Range, To, between};
             $(#[target_feature(enable = $feature)])?
             pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, to: To, blocks: Range<usize>) {
                 // SAFETY: the caller's promise, as for all of these: what is written is nobody else's.
-                unsafe { between::norm(x, weight, eps, to, blocks) }
+                unsafe { between::norm::<$rounding>(x, weight, eps, to, blocks) }
             }
             $(#[target_feature(enable = $feature)])?
-            pub unsafe fn round(x: &[f32], acts: &Acts, t: usize, first: usize) {
+            pub unsafe fn round(x: &[f32], to: To) {
                 // SAFETY: as above.
-                unsafe { acts.put(t, first, x) }
+                unsafe { Acts::put::<$rounding>(to, x) }
             }
             $(#[target_feature(enable = $feature)])?
-            pub unsafe fn gate(gate: &[f32], up: &[f32], acts: &Acts, t: usize, first: usize) {
+            pub unsafe fn gate(gate: &[f32], up: &[f32], to: To) {
                 // SAFETY: as above.
-                unsafe { between::gate(gate, up, acts, t, first) }
+                unsafe { between::gate::<$rounding>(gate, up, to) }
             }
             $(#[target_feature(enable = $feature)])?
             pub unsafe fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
@@ -183,11 +174,12 @@ macro_rules! lanes_of {
 /// What lies between the products, for every instruction set: inlined into its callers.
 #[allow(unsafe_code)]
 mod between {
+    use super::rounding::Rounding;
     use super::{Acts, BLOCK, Range, To, lanes};
 
     /// RMS norm of `x`, times `weight`: of it `blocks`, rounded.
     #[inline(always)]
-    pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, to: To, blocks: Range<usize>) {
+    pub unsafe fn norm<R: Rounding>(x: &[f32], weight: &[f32], eps: f32, to: To, blocks: Range<usize>) {
         let r = lanes::rms(x, eps);
         let ((whole, rest), (weights, last)) = (x.as_chunks::<BLOCK>(), weight.as_chunks::<BLOCK>());
         let full = blocks.start.min(whole.len())..blocks.end.min(whole.len());
@@ -197,18 +189,18 @@ mod between {
                 block[i] = x[i] * r * w[i];
             }
             // SAFETY: these blocks of the row are the caller's, here and below.
-            unsafe { to.acts.put_block(to.row, to.first + b, &block) };
+            unsafe { Acts::put_block::<R>(to, b, &block) };
         }
         if !rest.is_empty() && blocks.contains(&whole.len()) {
             let mut block = [0f32; BLOCK];
             block.iter_mut().zip(rest).zip(last).for_each(|((y, x), w)| *y = x * r * w);
-            unsafe { to.acts.put_block(to.row, to.first + whole.len(), &block) };
+            unsafe { Acts::put_block::<R>(to, whole.len(), &block) };
         }
     }
 
-    /// silu(gate) * up, rounded into row `t` from block `first` on.
+    /// silu(gate) * up, rounded.
     #[inline(always)]
-    pub unsafe fn gate(gate: &[f32], up: &[f32], acts: &Acts, t: usize, first: usize) {
+    pub unsafe fn gate<R: Rounding>(gate: &[f32], up: &[f32], to: To) {
         let ((whole, rest), (ups, last)) = (gate.as_chunks::<BLOCK>(), up.as_chunks::<BLOCK>());
         for (b, (gate, up)) in whole.iter().zip(ups).enumerate() {
             let mut block = [0f32; BLOCK];
@@ -216,12 +208,12 @@ mod between {
                 block[i] = lanes::gated(gate[i], up[i]);
             }
             // SAFETY: these blocks are the caller's, here and below.
-            unsafe { acts.put_block(t, first + b, &block) };
+            unsafe { Acts::put_block::<R>(to, b, &block) };
         }
         if !rest.is_empty() {
             let mut block = [0f32; BLOCK];
             block.iter_mut().zip(rest).zip(last).for_each(|((y, &gate), &up)| *y = lanes::gated(gate, up));
-            unsafe { acts.put_block(t, first + whole.len(), &block) };
+            unsafe { Acts::put_block::<R>(to, whole.len(), &block) };
         }
     }
 
@@ -245,11 +237,11 @@ mod between {
     }
 }
 
-lanes_of!(plain);
+lanes_of!(plain, Plain);
 #[cfg(target_arch = "x86_64")]
-lanes_of!(avx2_fma, "avx2,fma,f16c");
+lanes_of!(avx2_fma, Avx2, "avx2,fma,f16c");
 #[cfg(target_arch = "x86_64")]
-lanes_of!(avx512_fma, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl");
+lanes_of!(avx512_fma, Avx512, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
 
 /// The reference: safe scalar code.
 #[allow(unsafe_code)]

@@ -126,7 +126,7 @@ proptest! {
             };
             let row: Vec<f32> = (0..cols).map(|_| value(&mut rng)).collect();
             // SAFETY: one thread.
-            unsafe { acts.put(t, 0, &row) };
+            unsafe { check::put(&acts, t, &row) };
         }
         let want = multiply(&SCALAR, false, packing, &tile, &acts, tokens, add);
         for kernel in kernels() {
@@ -170,11 +170,12 @@ proptest! {
             let (softmax, rows) = unsafe {
                 (kernel.weigh)(w);
                 // A row by halves is the row.
-                let to = To { acts: &acts, row: 0, first: 0 };
+                let row = |row: usize| To { acts: &acts, row, first: 0, side_by_side: false };
+                let to = row(0);
                 (kernel.norm)(&x, &weight, 1e-5, to, 1..9);
                 (kernel.norm)(&x, &weight, 1e-5, to, 0..1);
-                (kernel.round)(&y, &acts, 1, 0);
-                (kernel.gate)(&x, &y, &acts, 2, 0);
+                (kernel.round)(&y, row(1));
+                (kernel.gate)(&x, &y, row(2));
                 (kernel.rotate)(&mut turned, &angles[..(n + 64) & !1], true, 0.125);
                 (kernel.rotate)(&mut halved, &angles[..(n + 64) & !1], false, 1.0);
                 let rows: Vec<_> = (0..3).map(|t| acts.row(t)).map(<[_]>::to_vec).collect();

@@ -1,0 +1,149 @@
+//! Rounding of activations to bytes by the instructions of a set: the bits of [`lanes::quantise`], without the detours that a compiler
+//! takes there.
+#![allow(unsafe_code)]
+
+use super::lanes;
+use super::tile::BLOCK;
+
+/// Rounds 32 values to signed bytes: quants, their scale, and their sum, as [`lanes::quantise`].
+pub trait Rounding {
+    /// Rounds a block.
+    ///
+    /// # Safety
+    /// The CPU has the instructions.
+    unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32);
+}
+
+/// In plain Rust.
+pub struct Plain;
+
+impl Rounding for Plain {
+    #[inline(always)]
+    unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
+        lanes::quantise(x)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{BLOCK, Rounding, lanes};
+
+    /// By AVX2.
+    pub struct Avx2;
+    /// By AVX-512 with VNNI.
+    pub struct Avx512;
+
+    impl Rounding for Avx2 {
+        #[inline(always)]
+        unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
+            // SAFETY: the caller's promise.
+            unsafe { by_avx2(x) }
+        }
+    }
+
+    impl Rounding for Avx512 {
+        #[inline(always)]
+        unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
+            // SAFETY: the caller's promise.
+            unsafe { by_avx512(x) }
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn by_avx2(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
+        let mut parts = [_mm256_setzero_ps(); 4];
+        for i in 0..4 {
+            // SAFETY: a quarter of the block.
+            parts[i] = unsafe { _mm256_loadu_ps(x.as_ptr().add(8 * i)) };
+        }
+        // As bits, magnitudes are in order, with infinity and NaN above all.
+        let mut most = _mm256_setzero_si256();
+        for part in parts {
+            most = _mm256_max_epu32(most, _mm256_and_si256(_mm256_castps_si256(part), _mm256_set1_epi32(i32::MAX)));
+        }
+        let most = _mm_max_epu32(_mm256_castsi256_si128(most), _mm256_extracti128_si256::<1>(most));
+        let most = _mm_max_epu32(most, _mm_shuffle_epi32::<0b1110>(most));
+        let most = _mm_max_epu32(most, _mm_shuffle_epi32::<0b01>(most));
+        let most = f32::from_bits(_mm_cvtsi128_si32(most) as u32);
+        let Some(inverse) = lanes::inverse(most) else { return ([0; BLOCK], 0.0, 0) };
+        let (inverse, magic) = (_mm256_set1_ps(inverse), _mm256_set1_ps(lanes::MAGIC));
+        let mut whole = [_mm256_setzero_si256(); 4];
+        for i in 0..4 {
+            let bits = _mm256_castps_si256(_mm256_add_ps(_mm256_mul_ps(parts[i], inverse), magic));
+            // The low byte, with its sign.
+            whole[i] = _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(_mm256_sub_epi32(bits, _mm256_castps_si256(magic))));
+        }
+        let sums = _mm256_add_epi32(_mm256_add_epi32(whole[0], whole[1]), _mm256_add_epi32(whole[2], whole[3]));
+        // Both packings work on each half of a register, so that fours of bytes come out of order.
+        let pairs = [_mm256_packs_epi32(whole[0], whole[1]), _mm256_packs_epi32(whole[2], whole[3])];
+        let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        let bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(pairs[0], pairs[1]), order);
+        let mut quants = [0; BLOCK];
+        // SAFETY: 32 bytes.
+        unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
+        (quants, most / 127.0, total(sums))
+    }
+
+    /// The sum of eight numbers.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn total(sums: __m256i) -> i32 {
+        let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+        let sums = _mm_add_epi32(sums, _mm_shuffle_epi32::<0b1110>(sums));
+        _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_shuffle_epi32::<0b01>(sums)))
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    #[inline]
+    fn by_avx512(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
+        // SAFETY: two halves of the block.
+        let halves = unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] };
+        let magnitudes = halves.map(|half| _mm512_and_si512(_mm512_castps_si512(half), _mm512_set1_epi32(i32::MAX)));
+        let most = f32::from_bits(_mm512_reduce_max_epu32(_mm512_max_epu32(magnitudes[0], magnitudes[1])));
+        let Some(inverse) = lanes::inverse(most) else { return ([0; BLOCK], 0.0, 0) };
+        let (inverse, magic) = (_mm512_set1_ps(inverse), _mm512_set1_ps(lanes::MAGIC));
+        let bytes = halves.map(|half| {
+            let bits = _mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(half, inverse), magic));
+            _mm512_cvtepi32_epi8(_mm512_sub_epi32(bits, _mm512_castps_si512(magic)))
+        });
+        let bytes = _mm256_set_m128i(bytes[1], bytes[0]);
+        let sums = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), bytes);
+        let mut quants = [0; BLOCK];
+        // SAFETY: 32 bytes.
+        unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
+        (quants, most / 127.0, total(sums))
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_set_rounds_to_the_same_bits(x in prop::array::uniform32(any::<f32>()), shrink in -80i32..0, odd in 0usize..32, any in any::<bool>()) {
+            // Numbers of any size and kind, or of like size with one that is any.
+            let x = if any { x } else {
+                std::array::from_fn(|i| if i == odd { x[i] } else { (x[i].to_bits() as f32 / 2f32.powi(31) - 1.0) * 2f32.powi(shrink) })
+            };
+            let bits = |(quants, scale, sum): ([i8; BLOCK], f32, i32)| (quants, scale.to_bits(), sum);
+            let want = bits(lanes::quantise(&x));
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+                // SAFETY: the CPU has the instructions.
+                prop_assert_eq!(bits(unsafe { Avx2::quantise(&x) }), want);
+            }
+            if super::super::Kernel::all().iter().any(|kernel| kernel.name == "avx512-vnni") {
+                // SAFETY: as above.
+                prop_assert_eq!(bits(unsafe { Avx512::quantise(&x) }), want);
+            }
+        }
+    }
+}
