@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::cache::Cache;
-use super::lanes::{LANES, add_scaled};
+use super::lanes::LANES;
 use super::memory::Shared;
 use super::pool::Worker;
 use super::tile::BLOCK;
@@ -400,8 +400,8 @@ impl Attention<'_> {
         for part in others.chunks_exact(hd + 2).take(own - 1) {
             let top = if part[0] > most { part[0] } else { most };
             let (keep, add) = (exp(most - top), exp(part[0] - top));
-            sums.iter_mut().for_each(|x| *x *= keep);
-            add_scaled(&part[2..], add, sums);
+            // SAFETY: the CPU has the kernel's instructions.
+            unsafe { (self.kernel.join)(sums, keep, &part[2..], add) };
             (most, total) = (top, total * keep + part[1] * add);
         }
         // SAFETY: as above.

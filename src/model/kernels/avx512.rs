@@ -13,6 +13,9 @@ pub const TOKENS: usize = 8;
 /// Rows that share each load of halves.
 pub const WEIGHED: usize = 12;
 
+/// Terms between the one that is weighed and the one that is asked for: keys and values are too many for the nearest cache.
+const WEIGHED_AHEAD: usize = 24;
+
 /// The kernel over the instructions in `$arch`, compiled for `$features`.
 macro_rules! kernel {
     ($name:ident, $arch:path $(, $features:literal)?) => {
@@ -188,7 +191,9 @@ macro_rules! kernel {
                     for _ in 0..w.n {
                         let mut halves = [_mm512_setzero_ps(); C];
                         for c in 0..C {
-                            halves[c] = _mm512_cvtph_ps(_mm256_loadu_si256(at.add(c * w.halves_stride).cast()));
+                            let at = at.wrapping_add(c * w.halves_stride);
+                            halves[c] = _mm512_cvtph_ps(_mm256_loadu_si256(at.cast()));
+                            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(WEIGHED_AHEAD * 16).cast());
                         }
                         for r in 0..R {
                             let a = _mm512_set1_ps(*a[r / 3].add(r % 3 * w.a_stride));

@@ -135,11 +135,11 @@ pub fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
     (most, add_up(&sums) + add_up(&faults))
 }
 
-/// y += x * factor.
+/// y = y * keep + x * factor: the first product rounded, the second fused.
 #[inline(always)]
-pub fn add_scaled(x: &[f32], factor: f32, y: &mut [f32]) {
+pub fn join(y: &mut [f32], keep: f32, x: &[f32], factor: f32) {
     for (y, x) in y.iter_mut().zip(x) {
-        *y = x.mul_add(factor, *y);
+        *y = x.mul_add(factor, *y * keep);
     }
 }
 

@@ -134,6 +134,7 @@ pub struct Kernel {
     round: unsafe fn(&[f32], To),
     gate: unsafe fn(&[f32], &[f32], To),
     softmax: unsafe fn(&mut [f32], usize) -> (f32, f32),
+    join: unsafe fn(&mut [f32], f32, &[f32], f32),
     rotate: unsafe fn(&mut [f32], &[f32], bool, f32),
 }
 
@@ -162,6 +163,10 @@ macro_rules! lanes_of {
             $(#[target_feature(enable = $feature)])?
             pub unsafe fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
                 super::lanes::softmax(scores, len)
+            }
+            $(#[target_feature(enable = $feature)])?
+            pub unsafe fn join(sums: &mut [f32], keep: f32, more: &[f32], factor: f32) {
+                super::lanes::join(sums, keep, more, factor);
             }
             $(#[target_feature(enable = $feature)])?
             pub unsafe fn rotate(x: &mut [f32], angles: &[f32], neighbours: bool, factor: f32) {
@@ -280,6 +285,7 @@ static SCALAR: Kernel = {
         round: plain::round,
         gate: plain::gate,
         softmax: plain::softmax,
+        join: plain::join,
         rotate: plain::rotate,
     }
 };
@@ -296,6 +302,7 @@ static AVX2: Kernel = Kernel {
     round: avx2_fma::round,
     gate: avx2_fma::gate,
     softmax: avx2_fma::softmax,
+    join: avx2_fma::join,
     rotate: avx2_fma::rotate,
 };
 
@@ -314,6 +321,7 @@ static AVX512: Kernel = Kernel {
     round: avx512_fma::round,
     gate: avx512_fma::gate,
     softmax: avx512_fma::softmax,
+    join: avx512_fma::join,
     rotate: avx512_fma::rotate,
 };
 

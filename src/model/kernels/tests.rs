@@ -165,6 +165,7 @@ proptest! {
             let acts = Acts::new(n + 64, 3);
             let mut scores = x.clone();
             scores.resize((n + 64).next_multiple_of(16), 0.0);
+            let mut joined = y.clone();
             let (mut turned, mut halved) = (x[..(n + 64) & !1].to_vec(), x[..(n + 64) & !1].to_vec());
             // SAFETY: one thread; the arrays have what `w` says; the kernel is one of this CPU's.
             let (softmax, rows) = unsafe {
@@ -176,12 +177,13 @@ proptest! {
                 (kernel.norm)(&x, &weight, 1e-5, to, 0..1);
                 (kernel.round)(&y, row(1));
                 (kernel.gate)(&x, &y, row(2));
+                (kernel.join)(&mut joined, 0.3, &x, 0.7);
                 (kernel.rotate)(&mut turned, &angles[..(n + 64) & !1], true, 0.125);
                 (kernel.rotate)(&mut halved, &angles[..(n + 64) & !1], false, 1.0);
                 let rows: Vec<_> = (0..3).map(|t| acts.row(t)).map(<[_]>::to_vec).collect();
                 ((kernel.softmax)(&mut scores, n + 64), rows)
             };
-            (bits(&sums), rows, bits(&scores), bits(&[softmax.0, softmax.1]), bits(&turned), bits(&halved))
+            (bits(&sums), rows, bits(&scores), bits(&[softmax.0, softmax.1]), bits(&joined), bits(&turned), bits(&halved))
         };
         let want = results(&SCALAR);
         for kernel in kernels().into_iter().filter(|kernel| rows <= kernel.rows) {
