@@ -198,6 +198,9 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: Ou
                 let x = x.quants[b * SIDE_BY_SIDE..][..SIDE_BY_SIDE].as_ptr();
                 let from = if P == BYTES { record(b) } else { lines[i].as_ptr().cast() };
                 let to = whole[i].as_mut_ptr();
+                if g == 0 {
+                    ask::<_MM_HINT_T1>(tile, p, b + FAR);
+                }
                 // SAFETY: the unit reads 16 blocks of 32 quants and eight lines of weights, which are there, and writes 16 times 16
                 // sums.
                 unsafe {
@@ -211,12 +214,12 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: Ou
                 }
             }
             let (whole, sums) = (whole.as_ptr().cast(), sums[g].as_mut_ptr().cast());
-            let ask = (g == 0, g + 1 == (n.div_ceil(SIDE_BY_SIDE)));
+            let last = g + 1 == n.div_ceil(SIDE_BY_SIDE);
             // SAFETY: the tile has these blocks, and the unit has written their products.
             unsafe {
                 match n - g * SIDE_BY_SIDE {
-                    ..=FEWER => scale::<P, FEWER>(tile, segment.clone(), x, whole, sums, ask),
-                    _ => scale::<P, SIDE_BY_SIDE>(tile, segment.clone(), x, whole, sums, ask),
+                    ..=FEWER => scale::<P, FEWER>(tile, segment.clone(), x, whole, sums, last),
+                    _ => scale::<P, SIDE_BY_SIDE>(tile, segment.clone(), x, whole, sums, last),
                 }
             }
         }
@@ -235,12 +238,20 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: Ou
     }
 }
 
+/// Asks for a block of weights, of this tile or of what follows it: a few with each block of work, into the second cache while the unit
+/// is at work and into the first while the vector unit is. Asked for at once they would be waited for.
+fn ask<const INTO: i32>(tile: &[u8], p: Packing, b: usize) {
+    for line in 0..p.record().div_ceil(64) {
+        // SAFETY: an address that may be any is asked for, not read.
+        unsafe { _mm_prefetch::<INTO>(tile.as_ptr().wrapping_add(b * p.record() + 64 * line).cast()) };
+    }
+}
+
 /// Where no more tokens are left the others of sixteen are not scaled.
 const FEWER: usize = 12;
 
 /// Scales the products of a segment's blocks with the first `N` of sixteen tokens and adds them to the sums, which begin with the
-/// first block. Meanwhile it asks for weights to come, which asked for at once would be waited for: into the second cache, and into
-/// the first.
+/// first block. Meanwhile it asks for the weights that come `next`, if they do.
 ///
 /// # Safety
 /// The CPU has the instructions, the tile these blocks; `whole` holds the products, `sums` 16 rows for each token.
@@ -252,9 +263,8 @@ unsafe fn scale<const P: usize, const N: usize>(
     x: &Sixteen,
     whole: *const i32,
     sums: *mut f32,
-    (far, near): (bool, bool),
+    next: bool,
 ) {
-    let size = packing(P).record();
     let mut rows = [_mm512_setzero_ps(); N];
     if segment.start > 0 {
         for t in 0..N {
@@ -265,14 +275,8 @@ unsafe fn scale<const P: usize, const N: usize>(
     for (i, b) in segment.enumerate() {
         let of = b * SIDE_BY_SIDE..(b + 1) * SIDE_BY_SIDE;
         let (scale, scaled_sum, sum) = (&x.scales[of.clone()], &x.scaled_sums[of.clone()], &x.sums[of]);
-        let record = tile.as_ptr().wrapping_add(b * size);
-        for line in 0..size.div_ceil(64) {
-            if far {
-                _mm_prefetch::<_MM_HINT_T1>(record.wrapping_add(FAR * size + 64 * line).cast());
-            }
-            if near {
-                _mm_prefetch::<_MM_HINT_T0>(record.wrapping_add(NEAR * size + 64 * line).cast());
-            }
+        if next {
+            ask::<_MM_HINT_T0>(tile, packing(P), b + NEAR);
         }
         // SAFETY: the tile has this block, and `whole` its products.
         unsafe {
