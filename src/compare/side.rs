@@ -1,13 +1,17 @@
 //! What a comparison keeps of one setting's steps.
 
+use std::collections::BTreeMap;
+
 use super::{Course, Made};
 use crate::telemetry::Tally;
 
 /// One setting's texts so far, and its means.
 #[derive(Clone, Debug, Default)]
 pub struct Side {
-    /// Means over all steps.
+    /// Means over all steps, those of a prompt that was run again once.
     pub tally: Tally,
+    /// Steps of each prompt that are in the means.
+    counted: BTreeMap<usize, usize>,
     /// Its texts; of a prompt that was run again the last one.
     pub courses: Vec<Course>,
 }
@@ -22,12 +26,16 @@ impl Side {
     /// A step was made.
     pub fn add(&mut self, made: &Made) {
         let record = &*made.record;
-        self.tally.add(record);
-        if let Some(look) = &made.look {
-            self.tally.looked(&record.prompt_id, record.step, look);
-        }
-        if let Some(fluid) = &made.fluid {
-            self.tally.fluid(fluid);
+        // A text that is run again is the same text: only what goes beyond it is new.
+        let counted = self.courses.last().map(|course| self.counted.entry(course.prompt).or_default());
+        if counted.is_none_or(|counted| record.step >= std::mem::replace(counted, (record.step + 1).max(*counted))) {
+            self.tally.add(record);
+            if let Some(look) = &made.look {
+                self.tally.looked(&record.prompt_id, record.step, look);
+            }
+            if let Some(fluid) = &made.fluid {
+                self.tally.fluid(fluid);
+            }
         }
         if let Some(course) = self.courses.last_mut() {
             course.add(record);
@@ -41,5 +49,32 @@ impl Side {
     /// The present text.
     pub fn course(&self) -> Option<&Course> {
         self.courses.last()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::telemetry::StepRecord;
+    use crate::telemetry::testing::{chain, record};
+
+    #[test]
+    fn a_prompt_that_is_run_again_counts_once() {
+        let mut side = Side::default();
+        let mut run = |prompt: usize, steps: std::ops::Range<usize>| {
+            side.begin(prompt);
+            for step in steps {
+                let record = Arc::new(StepRecord { step, ..record(chain(&[0.5]), &[], 4) });
+                side.add(&Made { record, look: None, fluid: None, ended: false });
+            }
+            side.tally.summary(None).steps
+        };
+        assert_eq!(run(0, 0..3), 3);
+        assert_eq!(run(1, 0..2), 5);
+        // Again, and this time further.
+        assert_eq!(run(0, 0..5), 7);
+        assert_eq!(run(0, 0..5), 7);
     }
 }

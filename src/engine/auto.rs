@@ -13,7 +13,7 @@ const TRIALS: usize = 4;
 /// Steps without drafting, after it did not pay for the first time; each further time in turn it is twice as many.
 const REST: usize = 8;
 /// The most of them.
-const LONGEST_REST: usize = 64;
+const LONGEST_REST: usize = 128;
 /// Drafting that takes less than this share of a plain step is never given up: looking costs nothing.
 const CHEAP: f64 = 0.02;
 /// Steps of a frugal drafter that runs its models, after which it rests for [`REST`] all the same, to know what it does without.
@@ -194,8 +194,8 @@ mod tests {
 
     #[test]
     fn drafting_that_does_not_pay_rests_ever_longer_and_looks_again() {
-        let rests: Vec<usize> = asked(0.5, 0.1, 400).split(|asked| *asked).map(<[bool]>::len).filter(|&rest| rest > 0).collect();
-        assert_eq!(rests[..6], [8, 16, 32, 64, 64, 64]);
+        let rests: Vec<usize> = asked(0.5, 0.1, 600).split(|asked| *asked).map(<[bool]>::len).filter(|&rest| rest > 0).collect();
+        assert_eq!(rests[..6], [8, 16, 32, 64, 128, 128]);
         // That pays, and that costs next to nothing, go on.
         assert!(asked(0.5, 0.9, 100).into_iter().all(|asked| asked));
         assert!(asked(0.001, 0.0, 100).into_iter().all(|asked| asked));

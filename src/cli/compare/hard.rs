@@ -94,7 +94,9 @@ mod tests {
             course.tokens.extend(0..8);
             course.texts.extend((at..at + 8).map(|i| format!(" {i}")));
         }
-        Side { courses: vec![course], ..Side::default() }
+        let mut side = Side::default();
+        side.courses.push(course);
+        side
     }
 
     #[test]

@@ -35,6 +35,7 @@ macro_rules! kernel {
                 debug_assert!(tile.len() == p.tile(blocks) && tokens.len() == T);
                 let rows: [*const ActBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
                 let mut sums = [_mm512_setzero_ps(); T];
+                let (low, sign) = (_mm512_set1_epi8(15), _mm512_set1_epi8(-128));
                 for b in 0..blocks {
                     let at = p.place(b).0;
                     // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and each row
@@ -45,18 +46,50 @@ macro_rules! kernel {
                             _mm_prefetch::<_MM_HINT_T0>(record.wrapping_add(AHEAD * p.record() + 64 * line).cast());
                             _mm_prefetch::<_MM_HINT_T1>(record.wrapping_add(FAR * p.record() + 64 * line).cast());
                         }
-                        let x = rows.map(|row| row.add(b));
+                        let mut x = rows;
+                        for t in 0..T {
+                            x[t] = rows[t].add(b);
+                        }
                         // Weights are unsigned in these products. Those of bytes are 128 too large then, those of centred nibbles 8.
                         let more = match P {
                             NIBBLES => 8,
                             BYTES => 128,
                             _ => 0,
                         };
-                        let whole: [__m512i; T] = std::array::from_fn(|t| match more {
-                            0 => _mm512_setzero_si512(),
-                            _ => _mm512_set1_epi32(-more * (*x[t]).sum),
-                        });
-                        let whole = if P == BYTES { bytes(record, x, whole) } else { nibbles(record, x, whole) };
+                        let mut whole = [_mm512_setzero_si512(); T];
+                        if more > 0 {
+                            for t in 0..T {
+                                whole[t] = _mm512_set1_epi32(-more * (*x[t]).sum);
+                            }
+                        }
+                        // With few tokens the products of one sum would wait for each other.
+                        let mut other = [_mm512_setzero_si512(); T];
+                        // These loops stand here and in no function of their own: where the compiler does not inline it, sums go through
+                        // memory, which takes half as long again.
+                        if P == BYTES {
+                            for j in 0..8 {
+                                let w = _mm512_xor_si512(_mm512_loadu_si512(record.add(j * 64).cast()), sign);
+                                for t in 0..T {
+                                    let sum = if T <= 2 && j % 2 == 1 { &mut other[t] } else { &mut whole[t] };
+                                    *sum = _mm512_dpbusd_epi32(*sum, w, four(x[t], 4 * j));
+                                }
+                            }
+                        } else {
+                            for j in 0..4 {
+                                let w = _mm512_loadu_si512(record.add(j * 64).cast());
+                                let (lo, hi) = (_mm512_and_si512(w, low), _mm512_and_si512(_mm512_srli_epi16(w, 4), low));
+                                for t in 0..T {
+                                    whole[t] = _mm512_dpbusd_epi32(whole[t], lo, four(x[t], 4 * j));
+                                    let high = if T <= 2 { &mut other[t] } else { &mut whole[t] };
+                                    *high = _mm512_dpbusd_epi32(*high, hi, four(x[t], 16 + 4 * j));
+                                }
+                            }
+                        }
+                        if T <= 2 {
+                            for t in 0..T {
+                                whole[t] = _mm512_add_epi32(whole[t], other[t]);
+                            }
+                        }
                         let (d, m) = scales::<P>(tile.as_ptr(), b);
                         for t in 0..T {
                             let d = _mm512_mul_ps(d, _mm512_set1_ps((*x[t]).scale));
@@ -112,57 +145,6 @@ macro_rules! kernel {
                         _ => (half(scales), _mm512_setzero_ps()),
                     }
                 }
-            }
-
-            /// 16 rows of 32 unsigned nibbles times T tokens, added to `whole`.
-            $(#[target_feature(enable = $features)])?
-            #[inline]
-            unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T], mut whole: [__m512i; T]) -> [__m512i; T] {
-                let low = _mm512_set1_epi8(15);
-                // With few tokens the products of one sum would wait for each other.
-                let mut other = [_mm512_setzero_si512(); T];
-                for j in 0..4 {
-                    // SAFETY: the caller's lines and rows hold a whole block.
-                    unsafe {
-                        let w = _mm512_loadu_si512(lines.add(j * 64).cast());
-                        let (lo, hi) = (_mm512_and_si512(w, low), _mm512_and_si512(_mm512_srli_epi16(w, 4), low));
-                        for t in 0..T {
-                            whole[t] = _mm512_dpbusd_epi32(whole[t], lo, four(x[t], 4 * j));
-                            let high = if T <= 2 { &mut other[t] } else { &mut whole[t] };
-                            *high = _mm512_dpbusd_epi32(*high, hi, four(x[t], 16 + 4 * j));
-                        }
-                    }
-                }
-                if T <= 2 {
-                    for t in 0..T {
-                        whole[t] = _mm512_add_epi32(whole[t], other[t]);
-                    }
-                }
-                whole
-            }
-
-            /// 16 rows of 32 signed bytes, each 128 larger, times T tokens, added to `whole`.
-            $(#[target_feature(enable = $features)])?
-            #[inline]
-            unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T], mut whole: [__m512i; T]) -> [__m512i; T] {
-                let sign = _mm512_set1_epi8(-128);
-                let mut other = [_mm512_setzero_si512(); T];
-                for j in 0..8 {
-                    // SAFETY: the caller's lines and rows hold a whole block.
-                    unsafe {
-                        let w = _mm512_xor_si512(_mm512_loadu_si512(lines.add(j * 64).cast()), sign);
-                        for t in 0..T {
-                            let sum = if T <= 2 && j % 2 == 1 { &mut other[t] } else { &mut whole[t] };
-                            *sum = _mm512_dpbusd_epi32(*sum, w, four(x[t], 4 * j));
-                        }
-                    }
-                }
-                if T <= 2 {
-                    for t in 0..T {
-                        whole[t] = _mm512_add_epi32(whole[t], other[t]);
-                    }
-                }
-                whole
             }
 
             /// Four quants of a block, from number `from` on, in every lane.
