@@ -8,8 +8,9 @@ use crate::theory::cost::Cost;
 const FIRST: usize = 8;
 /// The smallest budget that drafters are asked for.
 const LEAST: usize = 4;
-/// Steps that were drafted for before drafting can be given up.
-const TRIALS: usize = 4;
+/// Steps that were drafted for before drafting can be given up. The first of them makes up for the rest: a drafter that follows the
+/// text reads what it missed, which says nothing of what drafting costs from then on.
+const TRIALS: usize = 5;
 /// Steps without drafting, after it did not pay for the first time; each further time in turn it is twice as many.
 const REST: usize = 8;
 /// The most of them.
@@ -143,10 +144,11 @@ impl Auto {
             self.free.add(tokens, seconds, time.draft);
             return;
         }
-        if self.trials == 0 {
-            self.full = Means::default();
-        }
         self.trials += 1;
+        if self.trials == 1 {
+            self.full = Means::default();
+            return;
+        }
         self.full.add(tokens, seconds, time.draft);
         if self.trials < TRIALS || self.full.drafting * choice.plain_tokens_per_second < CHEAP {
             return;
