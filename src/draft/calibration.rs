@@ -58,6 +58,16 @@ pub struct Calibration {
     cells: [[Cell; LEVELS]; DEPTHS],
     /// By class of depth and q where the map bends: the logit of q, and what is added to it. Empty before anything was seen.
     bends: [Vec<(f64, f64)>; DEPTHS],
+    room: Room,
+}
+
+/// Room for a regression, kept from step to step.
+#[derive(Clone, Debug, Default)]
+struct Room {
+    /// Weight and value of the classes that were seen.
+    points: Vec<(f64, f64)>,
+    /// Weight, value, and how many points are pooled in it.
+    pools: Vec<(f64, f64, usize)>,
 }
 
 /// Sums over the nodes of one class.
@@ -81,14 +91,18 @@ impl Calibration {
             *cell =
                 Cell { weight: cell.weight + reach, p: cell.p + reach * p, q: cell.q + reach * q, logit: cell.logit + reach * x };
         }
+        let Room { points, pools } = &mut self.room;
         for (cells, bends) in self.cells.iter().zip(&mut self.bends) {
+            bends.clear();
+            points.clear();
             // A class that hardly was seen says nothing.
-            let seen = cells.iter().filter(|cell| cell.weight > 1e-3);
-            let points: Vec<(f64, f64, f64)> = seen
-                .map(|c| (c.logit / c.weight, c.weight + PRIOR, (c.p + PRIOR * c.q / c.weight) / (c.weight + PRIOR)))
-                .collect();
-            let fitted = isotonic(&points.iter().map(|&(_, weight, p)| (weight, p)).collect::<Vec<_>>());
-            *bends = points.iter().zip(fitted).map(|(&(x, ..), p)| (x, logit(p) - x)).collect();
+            for c in cells.iter().filter(|cell| cell.weight > 1e-3) {
+                bends.push((c.logit / c.weight, 0.0));
+                points.push((c.weight + PRIOR, (c.p + PRIOR * c.q / c.weight) / (c.weight + PRIOR)));
+            }
+            for ((x, shift), p) in bends.iter_mut().zip(isotonic(points, pools)) {
+                *shift = logit(p) - *x;
+            }
         }
     }
 
@@ -117,9 +131,8 @@ impl Calibration {
 }
 
 /// The rising sequence that is nearest to these (weight, value) in the weighted square: pool adjacent violators (Ayer et al. 1955).
-fn isotonic(points: &[(f64, f64)]) -> Vec<f64> {
-    // Weight, value, and how many points are pooled in it.
-    let mut pools: Vec<(f64, f64, usize)> = Vec::with_capacity(points.len());
+fn isotonic<'a>(points: &[(f64, f64)], pools: &'a mut Vec<(f64, f64, usize)>) -> impl Iterator<Item = f64> + 'a {
+    pools.clear();
     for &(weight, value) in points {
         pools.push((weight, value, 1));
         while let [.., (w0, v0, n0), (w1, v1, n1)] = pools[..]
@@ -129,7 +142,7 @@ fn isotonic(points: &[(f64, f64)]) -> Vec<f64> {
             pools.push((w0 + w1, (w0 * v0 + w1 * v1) / (w0 + w1), n0 + n1));
         }
     }
-    pools.into_iter().flat_map(|(_, value, count)| std::iter::repeat_n(value, count)).collect()
+    pools.iter().flat_map(|&(_, value, count)| std::iter::repeat_n(value, count))
 }
 
 #[cfg(test)]
@@ -158,6 +171,7 @@ mod tests {
 
     #[test]
     fn pooled_by_hand() {
+        let isotonic = |points: &[(f64, f64)]| isotonic(points, &mut Vec::new()).collect::<Vec<_>>();
         let rising = isotonic(&[(1.0, 0.1), (1.0, 0.5), (3.0, 0.3), (1.0, 0.2), (1.0, 0.9)]);
         let pooled = (0.5 + 0.9 + 0.2) / 5.0;
         for (got, want) in rising.into_iter().zip([0.1, pooled, pooled, pooled, 0.9]) {
@@ -184,7 +198,8 @@ mod tests {
 
         #[test]
         fn pools_are_the_nearest_rising_sequence(points in prop::collection::vec((0.1f64..3.0, 0.0f64..1.0), 1..12)) {
-            let fitted = isotonic(&points);
+            let mut room = Vec::new();
+            let fitted: Vec<f64> = isotonic(&points, &mut room).collect();
             prop_assert!(fitted.is_sorted());
             // By the conditions of Karush, Kuhn and Tucker: the sums of weighted residuals from the left are never negative, are
             // zero in the end, and weigh nothing on rising steps.

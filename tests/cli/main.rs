@@ -138,6 +138,13 @@ fn a_bench_has_the_fields_that_others_rely_on_and_compares_with_itself() {
         assert!(number(&report[name]) > 0.0);
     }
     assert!(number(&report["prefill_seconds"]["256"]) > 0.0);
+    for tokens in ["1", "4", "16"] {
+        let stages = report["stage_seconds"][tokens].as_object().unwrap();
+        assert!(
+            stages.len() == 10 && ["attention", "gate and up", "vocabulary"].iter().all(|stage| number(&stages[*stage]) > 0.0)
+        );
+    }
+    assert!(out.contains("by stage") && out.contains("ms of t(16)"), "{out}");
     // What can't be compared with is refused before anything is measured.
     let own = home.path().join("own.json");
     std::fs::write(&own, "{\"type\":\"run\"}").unwrap();

@@ -291,7 +291,7 @@ impl Llama {
             let [q, key, value] = &layer.qkv;
             let mats = [(q, 0), (key, w.q), (value, w.q + w.kv)];
             self.products(worker, &mats, acts, m, (&s.qkv, row, false));
-            clock.meet(Stage::Queries, worker);
+            clock.meet(Stage::Projections, worker);
             self.place(worker, l, pass, cache, s);
             clock.meet(Stage::Rotation, worker);
             let attention = Attention {

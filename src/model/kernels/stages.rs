@@ -11,17 +11,17 @@ use super::pool::Worker;
 pub enum Stage {
     /// Rows of the embedding, or what a drafting head has in its place.
     Input,
-    /// Norms, and rounding to bytes.
+    /// Norms, and rounding what they give to bytes.
     Norms,
     /// Queries, keys and values.
-    Queries,
-    /// Their rotation, and the cache's new slots.
+    Projections,
+    /// Keys rotated, and they and values put into the cache.
     Rotation,
-    /// Attention.
+    /// Attention: queries rotated, results rounded.
     Attention,
     /// Attention's output layer.
     Output,
-    /// Gate and up.
+    /// Gate and up, and their product rounded.
     Feed,
     /// Down.
     Down,
@@ -36,7 +36,7 @@ impl Stage {
     pub const ALL: [Stage; 10] = [
         Stage::Input,
         Stage::Norms,
-        Stage::Queries,
+        Stage::Projections,
         Stage::Rotation,
         Stage::Attention,
         Stage::Output,
@@ -50,12 +50,12 @@ impl Stage {
     pub fn name(self) -> &'static str {
         match self {
             Stage::Input => "embedding",
-            Stage::Norms => "norms, rounding",
-            Stage::Queries => "queries, keys, values",
+            Stage::Norms => "norms",
+            Stage::Projections => "projections",
             Stage::Rotation => "rotation",
             Stage::Attention => "attention",
-            Stage::Output => "attention's output",
-            Stage::Feed => "gate, up",
+            Stage::Output => "output",
+            Stage::Feed => "gate and up",
             Stage::Down => "down",
             Stage::Head => "vocabulary",
             Stage::Waiting => "waiting",
@@ -100,5 +100,27 @@ impl<'a> Clock<'a> {
         self.lap(stage);
         worker.meet();
         self.lap(Stage::Waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn laps_go_to_their_stages_and_an_idle_clock_to_none() {
+        let stages = Stages::default();
+        let clock = Clock::start(Some(&stages));
+        clock.lap(Stage::Down);
+        std::thread::sleep(Duration::from_millis(2));
+        clock.lap(Stage::Attention);
+        let seconds = stages.seconds(2);
+        let of = |stage: Stage| seconds[stage as usize].1;
+        assert!(of(Stage::Attention) >= 0.001 && of(Stage::Attention) > of(Stage::Down));
+        assert_eq!((of(Stage::Waiting), of(Stage::Head)), (0.0, 0.0));
+        assert!(Stage::ALL.iter().zip(seconds).all(|(stage, (named, _))| *stage == named));
+        let idle = Clock::start(None);
+        idle.lap(Stage::Head);
+        assert!(idle.last.get().is_none());
     }
 }
