@@ -59,6 +59,9 @@ pub struct Law<'a> {
     last: Option<(f32, TokenId)>,
     /// ln of the sum over the support of exp((logit - max) / T).
     log_z: f64,
+    /// With z = (logit - max) / T the sums of z e^z and z^2 e^z over the support: one look at the logits serves the normaliser and both
+    /// moments.
+    sums: [f64; 2],
 }
 
 /// The token with the highest logit, ties to the lower id, and its logit.
@@ -123,7 +126,7 @@ impl<'a> Law<'a> {
     /// If a logit is NaN or infinite.
     pub fn new(logits: &'a [f32], warp: &Warp) -> Result<Self, NotFinite> {
         let (best, max) = argmax(logits)?;
-        let mut law = Law { logits, max, best, inv_t: 1.0, last: None, log_z: 0.0 };
+        let mut law = Law { logits, max, best, inv_t: 1.0, last: None, log_z: 0.0, sums: [0.0; 2] };
         if warp.greedy() {
             law.last = Some((max, best));
             return Ok(law);
@@ -138,12 +141,19 @@ impl<'a> Law<'a> {
         if let Some(k) = warp.top_k.filter(|&k| k < logits.len()) {
             law.last = Some(law.nth(k.max(1) - 1));
         }
-        law.log_z = law.normaliser();
+        law.normalise();
         if warp.top_p < 1.0 {
             law.last = Some(law.nucleus(f64::from(warp.top_p.max(0.0))));
-            law.log_z = law.normaliser();
+            law.normalise();
         }
         Ok(law)
+    }
+
+    /// The law of the same logits at temperature 1, over the whole vocabulary.
+    pub fn plain(&self) -> Law<'a> {
+        let mut law = Law { inv_t: 1.0, last: None, ..self.clone() };
+        law.normalise();
+        law
     }
 
     /// The most probable token, ties to the lower id.
@@ -176,11 +186,7 @@ impl<'a> Law<'a> {
             return Moments::default();
         }
         // With e = exp(z), p = e / Z and ln p = z - ln Z, both moments follow from three sums.
-        let [s1, s2] = self.sums(
-            #[inline(always)]
-            |z, e| [z * e, z * z * e],
-        );
-        let (z, lz) = (self.log_z.exp(), self.log_z);
+        let ([s1, s2], z, lz) = (self.sums, self.log_z.exp(), self.log_z);
         let (m1, m2) = (s1 / z, s2 / z);
         Moments { entropy: (lz - m1).max(0.0), second: (m2 - 2.0 * lz * m1 + lz * lz).max(0.0) }
     }
@@ -387,10 +393,13 @@ impl<'a> Law<'a> {
         )
     }
 
-    /// ln of the sum of e^z over the support.
-    fn normaliser(&self) -> f64 {
-        let [z] = self.sums(alone);
-        z.ln()
+    /// Finds the sum of e^z over the support, and what the moments need.
+    fn normalise(&mut self) {
+        let [z, s1, s2] = self.sums(
+            #[inline(always)]
+            |z, e| [e, z * e, z * z * e],
+        );
+        (self.log_z, self.sums) = (z.ln(), [s1, s2]);
     }
 
     /// The token of rank `n` in the order of falling logit, ties to the lower id.

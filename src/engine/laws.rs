@@ -19,7 +19,10 @@ impl<'a> Laws<'a> {
 
     /// The law that is sampled from.
     pub fn sampled(&mut self, node: usize) -> Result<&Law<'a>, NotFinite> {
-        made(&mut self.law[node], self.target, node, &self.warp)
+        match &mut self.law[node] {
+            Some(law) => Ok(law),
+            none => Ok(none.insert(Law::new(self.target.logits(node), &self.warp)?)),
+        }
     }
 
     /// The model's own law, at temperature 1.
@@ -27,18 +30,10 @@ impl<'a> Laws<'a> {
         if self.warp == Warp::PLAIN {
             return self.sampled(node);
         }
-        made(&mut self.plain[node], self.target, node, &Warp::PLAIN)
-    }
-}
-
-fn made<'l, 'a>(
-    place: &'l mut Option<Law<'a>>,
-    target: &'a dyn Decoder,
-    node: usize,
-    warp: &Warp,
-) -> Result<&'l Law<'a>, NotFinite> {
-    match place {
-        Some(law) => Ok(law),
-        None => Ok(place.insert(Law::new(target.logits(node), warp)?)),
+        let plain = match self.plain[node].take() {
+            Some(law) => law,
+            None => self.sampled(node)?.plain(),
+        };
+        Ok(self.plain[node].insert(plain))
     }
 }

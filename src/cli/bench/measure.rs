@@ -26,7 +26,7 @@ const PROMPTS: [usize; 1] = [256];
 /// Tokens of the passes whose time is told apart by stage.
 const STAGED: [usize; 3] = [1, 4, 16];
 /// Longer contexts, to see what attention costs.
-const CONTEXTS: [usize; 2] = [1024, 4096];
+const CONTEXTS: [usize; 3] = [1024, 4096, 8000];
 /// Tokens decoded plainly in a round.
 const DECODED: usize = 24;
 /// Passes of one kind are made for so long before one counts.

@@ -18,17 +18,8 @@ use crate::model::Config;
 
 /// Positions of a part: where a long context is cut. Part of the order of sums, so fixed.
 const PART: usize = 512;
-/// Nodes that share each load of keys and values at most.
-const GROUP: usize = 4;
-
-/// How many nodes of `tokens` to take together, so that the thread with most to do is done soonest, where each of `threads` takes
-/// neighbours of the items that a group is cut into for each head (and part). An item takes two thirds of a node's time for the
-/// loads that its nodes share.
-fn together(tokens: usize, per_group: usize, threads: usize) -> usize {
-    let time = |group: usize| (tokens.div_ceil(group) * per_group).div_ceil(threads) * (2 + 3 * group);
-    // Of equals the largest: it loads least.
-    (1..=GROUP.min(tokens)).rev().min_by_key(|&group| time(group)).unwrap_or(1)
-}
+/// Queries that share each load of keys and values at most.
+const TOGETHER: usize = 12;
 
 /// A thread's room for one item of work.
 #[derive(Debug, Default)]
@@ -61,7 +52,7 @@ impl Room {
             return;
         }
         self.tiles = tiles.next_power_of_two();
-        let rows = GROUP * (c.heads / c.kv_heads);
+        let rows = TOGETHER;
         self.arrays = Some(Arrays {
             queries: Shared::new(rows * c.head_dim),
             scores: Shared::new(rows * PART),
@@ -191,24 +182,30 @@ impl Attention<'_> {
         self.cut() > 1
     }
 
-    /// Nodes that one item takes, where `threads` share the work.
-    fn group(&self, threads: usize) -> usize {
-        together(self.paths.tokens(), self.config.kv_heads * self.cut(), threads)
-    }
-
-    /// Does this thread's share: neighbouring items, so that threads rarely need the same keys and seldom write results that lie in
-    /// one line of memory.
+    /// Does this thread's share of the queries of all nodes: neighbours by head of keys, part of the context and node, so that threads
+    /// rarely need the same keys and seldom write results that lie in one line of memory, and are busy for as long as each other.
     ///
     /// # Safety
     /// The room is this thread's alone; no thread writes queries, keys or values meanwhile.
     pub unsafe fn share(&self, worker: &Worker, room: &Room) {
-        let (tokens, group, cut) = (self.paths.tokens(), self.group(worker.count), self.cut());
-        let groups = tokens.div_ceil(group);
-        for item in worker.share(self.config.kv_heads * groups * cut) {
-            let (head, part, first) = (item / cut / groups, item % cut, item / cut % groups * group);
-            // SAFETY: the caller's promise; each item is one thread's.
-            unsafe { self.item(head, part, first..(first + group).min(tokens), room) };
+        let (cut, queries) = (self.cut(), self.paths.tokens() * self.per_head());
+        let mine = worker.share(self.config.kv_heads * cut * queries);
+        let mut at = mine.start;
+        while at < mine.end {
+            let (run, first) = (at / queries, at % queries);
+            let n = (mine.end - at).min(queries - first);
+            let groups = n.div_ceil(TOGETHER);
+            for g in 0..groups {
+                // SAFETY: the caller's promise; each query is one thread's.
+                unsafe { self.item(run / cut, run % cut, first + n * g / groups..first + n * (g + 1) / groups, room) };
+            }
+            at += n;
         }
+    }
+
+    /// Query heads that share a head of keys.
+    fn per_head(&self) -> usize {
+        self.config.heads / self.config.kv_heads
     }
 
     fn sight(&self, t: usize) -> Sight<'_> {
@@ -216,49 +213,54 @@ impl Attention<'_> {
         Sight { path, end: self.len + path.len(), direct: self.len + same }
     }
 
-    /// Attention of the query heads of one head of keys, of a group of tokens, over a part of the context.
+    /// Attention of some queries of one head of keys over a part of the context. They are numbered by node, then by query head.
     ///
     /// # Safety
     /// The room is this thread's alone; no thread writes queries, keys or values meanwhile, and none does the same item.
-    unsafe fn item(&self, head: usize, part: usize, group: Range<usize>, room: &Room) {
-        let (c, cut) = (self.config, self.cut());
-        let (per, hd, padded) = (c.heads / c.kv_heads, c.head_dim, c.head_dim.next_multiple_of(LANES));
+    unsafe fn item(&self, head: usize, part: usize, numbers: Range<usize>, room: &Room) {
+        let (c, cut, per) = (self.config, self.cut(), self.per_head());
+        let (hd, padded) = (c.head_dim, c.head_dim.next_multiple_of(LANES));
+        let nodes = numbers.start / per..numbers.end.div_ceil(per);
         let from = part * PART;
-        let to = group.clone().map(|t| self.sight(t).end).max().unwrap_or(0).min(from + PART);
+        let to = nodes.clone().map(|t| self.sight(t).end).max().unwrap_or(0).min(from + PART);
         let Some(arrays) = room.arrays.as_ref().filter(|_| from < to) else { return };
-        let (rows, stride) = (group.len() * per, (to - from).next_multiple_of(LANES));
+        let (rows, stride) = (numbers.len(), (to - from).next_multiple_of(LANES));
+        // The rows of a node.
+        let own = |t: usize| (t * per).max(numbers.start) - numbers.start..((t + 1) * per).min(numbers.end) - numbers.start;
         // SAFETY: the room is ours alone (the caller's promise), and the arrays are different ones.
         let (queries, scores, sums) = unsafe {
             (arrays.queries.write(0..rows * hd), arrays.scores.write(0..rows * stride), arrays.sums.write(0..rows * padded))
         };
-        for (queries, t) in queries.chunks_exact_mut(per * hd).zip(group.clone()) {
-            let at = t * self.stride + head * per * hd;
+        for (query, number) in queries.chunks_exact_mut(hd).zip(numbers.clone()) {
+            let (t, h) = (number / per, head * per + number % per);
+            let at = t * self.stride + h * hd;
             // SAFETY: nobody writes queries now.
-            queries.copy_from_slice(unsafe { self.queries.read(at..at + per * hd) });
+            query.copy_from_slice(unsafe { self.queries.read(at..at + hd) });
             let angles = &self.angles[self.positions[t] * hd..][..hd];
-            for query in queries.chunks_exact_mut(hd) {
-                // SAFETY: the CPU has the kernel's instructions.
-                unsafe { (self.kernel.rotate)(query, angles, self.neighbours, 1.0 / (hd as f32).sqrt()) };
-            }
+            // SAFETY: the CPU has the kernel's instructions.
+            unsafe { (self.kernel.rotate)(query, angles, self.neighbours, 1.0 / (hd as f32).sqrt()) };
         }
         scores.fill(0.0);
         sums.fill(0.0);
 
         // Scores: where position and slot agree straight to their places, the others by way of the tail.
-        let direct = group.clone().map(|t| self.sight(t).direct).max().unwrap_or(0).min(to);
+        let direct = nodes.clone().map(|t| self.sight(t).direct).max().unwrap_or(0).min(to);
         let tiles = from / LANES..direct.div_ceil(LANES).max(from / LANES);
         self.score(head, tiles, queries, rows, scores.as_mut_ptr(), stride);
-        if group.clone().any(|t| self.sight(t).direct < self.sight(t).end.min(to)) {
+        if nodes.clone().any(|t| self.sight(t).direct < self.sight(t).end.min(to)) {
             // SAFETY: as above.
             let (tail, marks) = unsafe { (arrays.tail.write(0..arrays.tail.len()), arrays.marks.write(0..arrays.marks.len())) };
-            self.score_tail(head, group.clone(), from..to, queries, (tail, marks), (scores, stride));
+            marks.fill(0);
+            for t in nodes.clone() {
+                self.score_tail(head, self.sight(t), (from..to, own(t)), (queries, rows), (tail, marks), (scores, stride));
+            }
         }
 
         // Weights.
         // SAFETY: as above.
         let totals = unsafe { arrays.totals.write(0..2 * rows) };
         for (r, scores) in scores.chunks_exact_mut(stride).enumerate() {
-            let seen = self.sight(group.start + r / per).end.min(to).saturating_sub(from);
+            let seen = self.sight((numbers.start + r) / per).end.min(to).saturating_sub(from);
             // SAFETY: the CPU has the kernel's instructions.
             let (m, l) = if seen > 0 { unsafe { (self.kernel.softmax)(scores, seen) } } else { (0.0, 0.0) };
             if seen == 0 {
@@ -267,14 +269,14 @@ impl Attention<'_> {
             (totals[2 * r], totals[2 * r + 1]) = (m, l);
         }
 
-        // Values: what all of the group see in the same slots together, then what each sees alone.
-        let sights = || group.clone().map(|t| self.sight(t)).filter(|s| s.end > from);
+        // Values: what all see in the same slots together, then what each node sees alone.
+        let sights = || nodes.clone().map(|t| self.sight(t)).filter(|s| s.end > from);
         let common = sights().map(|s| s.direct).min().unwrap_or(from).clamp(from, to);
         self.add_values(head, from..common, &scores[..rows * stride], stride, sums, padded);
-        for (i, t) in group.clone().enumerate() {
-            let sight = self.sight(t);
-            let scores = &scores[i * per * stride..(i + 1) * per * stride];
-            let sums = &mut sums[i * per * padded..(i + 1) * per * padded];
+        for t in nodes.clone() {
+            let (sight, own) = (self.sight(t), own(t));
+            let scores = &scores[own.start * stride..own.end * stride];
+            let sums = &mut sums[own.start * padded..own.end * padded];
             let mut at = common;
             while at < sight.end.min(to) {
                 let slot = |p: usize| if p < sight.direct { p } else { self.len + sight.path[p - self.len] as usize };
@@ -285,8 +287,8 @@ impl Attention<'_> {
             }
         }
 
-        for (r, sums) in sums.chunks_exact(padded).enumerate() {
-            let (t, h) = (group.start + r / per, head * per + r % per);
+        for ((r, sums), number) in sums.chunks_exact(padded).enumerate().zip(numbers) {
+            let (t, h) = (number / per, head * per + number % per);
             let (m, l) = (totals[2 * r], totals[2 * r + 1]);
             if cut == 1 {
                 // SAFETY: this head of this token is this item's alone.
@@ -329,36 +331,31 @@ impl Attention<'_> {
         }
     }
 
-    /// Scores of positions in `range` whose slots are elsewhere: each tile of slots once for all queries, then each
-    /// token's own to their places.
+    /// Scores of positions in `range` that a node sees in slots elsewhere, in its `own` rows of `scores`: each tile of slots once for
+    /// all queries, marked then, and from there to their places.
     fn score_tail(
         &self,
         head: usize,
-        group: Range<usize>,
-        range: Range<usize>,
-        queries: &[f32],
+        sight: Sight,
+        (range, own): (Range<usize>, Range<usize>),
+        (queries, rows): (&[f32], usize),
         (tail, marks): (&mut [f32], &mut [u8]),
         (scores, stride): (&mut [f32], usize),
     ) {
-        let (per, base) = (self.config.heads / self.config.kv_heads, self.len / LANES);
-        let tail_stride = marks.len() * LANES;
-        marks.fill(0);
-        for (i, t) in group.clone().enumerate() {
-            let sight = self.sight(t);
-            for position in sight.direct.max(range.start)..sight.end.min(range.end) {
-                let slot = self.len + sight.path[position - self.len] as usize;
-                let tile = slot / LANES - base;
-                if marks[tile] == 0 {
-                    marks[tile] = 1;
-                    let rows = group.len() * per;
-                    for row in tail.chunks_exact_mut(tail_stride).take(rows) {
-                        row[tile * LANES..][..LANES].fill(0.0);
-                    }
-                    self.score(head, base + tile..base + tile + 1, queries, rows, tail[tile * LANES..].as_mut_ptr(), tail_stride);
+        let (base, tail_stride) = (self.len / LANES, marks.len() * LANES);
+        for position in sight.direct.max(range.start)..sight.end.min(range.end) {
+            let slot = self.len + sight.path[position - self.len] as usize;
+            let tile = slot / LANES - base;
+            if marks[tile] == 0 {
+                marks[tile] = 1;
+                for row in tail.chunks_exact_mut(tail_stride).take(rows) {
+                    row[tile * LANES..][..LANES].fill(0.0);
                 }
-                for r in i * per..(i + 1) * per {
-                    scores[r * stride + position - range.start] = tail[r * tail_stride + slot - base * LANES];
-                }
+                let tiles = base + tile..base + tile + 1;
+                self.score(head, tiles, queries, rows, tail[tile * LANES..].as_mut_ptr(), tail_stride);
+            }
+            for r in own.clone() {
+                scores[r * stride + position - range.start] = tail[r * tail_stride + slot - base * LANES];
             }
         }
     }
@@ -425,20 +422,5 @@ impl Attention<'_> {
                 (self.kernel.round)(out, To { acts, row: t, first: h * sums.len() / BLOCK, side_by_side: t < self.by_unit });
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_are_of_a_size_that_keeps_all_threads_busy() {
-        // Three heads of keys on two threads: 2 + 1 groups of four nodes, or 3 + 3 of two.
-        assert_eq!(together(4, 3, 2), 2);
-        assert_eq!(together(8, 3, 2), 4);
-        assert_eq!(together(1, 3, 2), 1);
-        // Where nothing can be shared out the largest group loads least.
-        assert_eq!([2, 3, 4, 64].map(|tokens| together(tokens, 3, 1)), [2, 3, 4, 4]);
     }
 }
