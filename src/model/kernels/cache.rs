@@ -2,11 +2,9 @@
 
 use std::ops::Range;
 
-use half::f16;
-use half::slice::HalfFloatSliceExt;
-
 use super::lanes::LANES;
 use super::memory::Shared;
+use super::rounding::Halves;
 use crate::model::Config;
 
 /// The cache of one context: `capacity` slots, of which those below the committed length hold positions in order.
@@ -69,34 +67,33 @@ impl Cache {
         (unsafe { self.values.read(at..last + slots.len() * LANES) }.as_ptr(), stride)
     }
 
-    /// Stores a key, rounded to half precision.
+    /// Stores a key, rounded by `halves` to half precision.
     ///
     /// # Safety
-    /// No other thread touches the keys of this slot and head meanwhile.
-    pub unsafe fn put_key(&self, layer: usize, head: usize, slot: usize, key: &[f32]) {
-        let at = self.key_plane(layer * self.kv_heads + head) + slot / LANES * LANES * self.head_dim + slot % LANES;
-        for (part, key) in key.chunks(LANES).enumerate() {
-            for (i, half) in halves(key).iter().enumerate().take(key.len()) {
-                let at = at + (part * LANES + i) * LANES;
-                // SAFETY: as the caller promises; a slice of one element, since its neighbours are other threads'.
-                unsafe { self.keys.write(at..at + 1)[0] = half.to_bits() };
+    /// No other thread touches the keys of this head in the same sixteen slots meanwhile; the CPU has the instructions of `halves`.
+    pub unsafe fn put_key(&self, layer: usize, head: usize, slot: usize, key: &[f32], halves: Halves) {
+        let at = self.key_plane(layer * self.kv_heads + head) + slot / LANES * LANES * self.head_dim;
+        // SAFETY: as the caller promises.
+        let tile = unsafe { self.keys.write(at..at + LANES * self.head_dim) };
+        for (rows, key) in tile.chunks_mut(LANES * LANES).zip(key.chunks(LANES)) {
+            // SAFETY: as above.
+            let halves = unsafe { halves(&filled(key)) };
+            for (row, half) in rows.chunks_exact_mut(LANES).zip(halves) {
+                row[slot % LANES] = half;
             }
         }
     }
 
-    /// Stores a value, rounded to half precision.
+    /// Stores a value, rounded by `halves` to half precision.
     ///
     /// # Safety
-    /// No other thread touches the values of this slot and head meanwhile.
-    pub unsafe fn put_value(&self, layer: usize, head: usize, slot: usize, value: &[f32]) {
+    /// No other thread touches the values of this slot and head meanwhile; the CPU has the instructions of `halves`.
+    pub unsafe fn put_value(&self, layer: usize, head: usize, slot: usize, value: &[f32], halves: Halves) {
         let plane = self.value_plane(layer * self.kv_heads + head);
         for (part, value) in value.chunks(LANES).enumerate() {
             let at = plane + (part * self.slots + slot) * LANES;
-            // SAFETY: as the caller promises.
-            let to = unsafe { self.values.write(at..at + value.len()) };
-            for (to, half) in to.iter_mut().zip(halves(value)) {
-                *to = half.to_bits();
-            }
+            // SAFETY: as the caller promises, twice.
+            unsafe { self.values.write(at..at + value.len()).copy_from_slice(&halves(&filled(value))[..value.len()]) };
         }
     }
 
@@ -141,15 +138,19 @@ impl Cache {
     }
 }
 
-/// Up to 16 numbers rounded to half precision, to the nearest, halves to even.
-fn halves(values: &[f32]) -> [f16; LANES] {
-    let mut halves = [f16::ZERO; LANES];
-    halves[..values.len()].convert_from_f32_slice(values);
-    halves
+/// Up to 16 numbers, and zeros behind them.
+#[inline(always)]
+fn filled(values: &[f32]) -> [f32; LANES] {
+    let mut all = [0.0; LANES];
+    all[..values.len()].copy_from_slice(values);
+    all
 }
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
+    use super::super::rounding::{Plain, Rounding};
     use super::*;
     use crate::model::Config;
 
@@ -179,8 +180,8 @@ mod tests {
             let row = |value| std::array::from_fn::<f32, 24, _>(|d| number(layer, head, slot, d, value));
             // SAFETY: one thread.
             unsafe {
-                cache.put_key(layer, head, slot, &row(false));
-                cache.put_value(layer, head, slot, &row(true));
+                cache.put_key(layer, head, slot, &row(false), Plain::halves);
+                cache.put_value(layer, head, slot, &row(true), Plain::halves);
             }
         }
     }

@@ -460,11 +460,11 @@ impl Llama {
                     unsafe {
                         let key = s.qkv.write(part(w.q));
                         (self.kernel.rotate)(key, angles, self.neighbours, 1.0);
-                        cache.put_key(layer, head, slot, key);
+                        cache.put_key(layer, head, slot, key, self.kernel.halves);
                     }
                 } else {
                     // SAFETY: these slots' values of this head are this thread's, and nobody writes what they are copied from.
-                    unsafe { cache.put_value(layer, head, slot, s.qkv.read(part(w.q + w.kv))) };
+                    unsafe { cache.put_value(layer, head, slot, s.qkv.read(part(w.q + w.kv)), self.kernel.halves) };
                 }
             }
         }

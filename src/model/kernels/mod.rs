@@ -135,6 +135,7 @@ pub struct Kernel {
     gate: unsafe fn(&[f32], &[f32], To),
     softmax: unsafe fn(&mut [f32], usize) -> (f32, f32),
     join: unsafe fn(&mut [f32], f32, &[f32], f32),
+    halves: rounding::Halves,
     rotate: unsafe fn(&mut [f32], &[f32], bool, f32),
 }
 
@@ -286,6 +287,7 @@ static SCALAR: Kernel = {
         gate: plain::gate,
         softmax: plain::softmax,
         join: plain::join,
+        halves: <rounding::Plain as rounding::Rounding>::halves,
         rotate: plain::rotate,
     }
 };
@@ -303,6 +305,7 @@ static AVX2: Kernel = Kernel {
     gate: avx2_fma::gate,
     softmax: avx2_fma::softmax,
     join: avx2_fma::join,
+    halves: <rounding::Avx2 as rounding::Rounding>::halves,
     rotate: avx2_fma::rotate,
 };
 
@@ -322,6 +325,7 @@ static AVX512: Kernel = Kernel {
     gate: avx512_fma::gate,
     softmax: avx512_fma::softmax,
     join: avx512_fma::join,
+    halves: <rounding::Avx512 as rounding::Rounding>::halves,
     rotate: avx512_fma::rotate,
 };
 

@@ -1,8 +1,11 @@
-//! Rounding of activations to bytes by the instructions of a set: the bits of [`lanes::quantise`], without the detours that a compiler
-//! takes there.
+//! Rounding by the instructions of a set: of activations to bytes, with the bits of [`lanes::quantise`] but without the detours that a
+//! compiler takes there, and of keys and values to half precision.
 #![allow(unsafe_code)]
 
-use super::lanes;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use super::lanes::{self, LANES};
 use super::tile::BLOCK;
 
 /// Rounds 32 values to signed bytes: quants, their scale, and their sum, as [`lanes::quantise`].
@@ -12,7 +15,16 @@ pub trait Rounding {
     /// # Safety
     /// The CPU has the instructions.
     unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32);
+
+    /// Rounds numbers to half precision, to the nearest, halves to even; as bits.
+    ///
+    /// # Safety
+    /// As [`Self::quantise`].
+    unsafe fn halves(x: &[f32; LANES]) -> [u16; LANES];
 }
+
+/// As [`Rounding::halves`].
+pub type Halves = unsafe fn(&[f32; LANES]) -> [u16; LANES];
 
 /// In plain Rust.
 pub struct Plain;
@@ -21,6 +33,12 @@ impl Rounding for Plain {
     #[inline(always)]
     unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
         lanes::quantise(x)
+    }
+
+    unsafe fn halves(x: &[f32; LANES]) -> [u16; LANES] {
+        let mut halves = [f16::ZERO; LANES];
+        halves.convert_from_f32_slice(x);
+        halves.map(f16::to_bits)
     }
 }
 
@@ -31,7 +49,7 @@ pub use x86::{Avx2, Avx512};
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK, Rounding, lanes};
+    use super::{BLOCK, LANES, Rounding, lanes};
 
     /// By AVX2.
     pub struct Avx2;
@@ -44,6 +62,11 @@ mod x86 {
             // SAFETY: the caller's promise.
             unsafe { by_avx2(x) }
         }
+
+        unsafe fn halves(x: &[f32; LANES]) -> [u16; LANES] {
+            // SAFETY: the caller's promise.
+            unsafe { halves(x) }
+        }
     }
 
     impl Rounding for Avx512 {
@@ -51,6 +74,11 @@ mod x86 {
         unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
             // SAFETY: the caller's promise.
             unsafe { by_avx512(x) }
+        }
+
+        unsafe fn halves(x: &[f32; LANES]) -> [u16; LANES] {
+            // SAFETY: the caller's promise.
+            unsafe { halves(x) }
         }
     }
 
@@ -88,6 +116,19 @@ mod x86 {
         // SAFETY: 32 bytes.
         unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
         (quants, most / 127.0, total(sums))
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn halves(x: &[f32; LANES]) -> [u16; LANES] {
+        let mut halves = [0; LANES];
+        for i in 0..2 {
+            // SAFETY: eight numbers are read and eight written.
+            unsafe {
+                let eight = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(x.as_ptr().add(8 * i)));
+                _mm_storeu_si128(halves.as_mut_ptr().add(8 * i).cast(), eight);
+            }
+        }
+        halves
     }
 
     /// The sum of eight numbers.
@@ -143,6 +184,14 @@ mod tests {
             if super::super::Kernel::all().iter().any(|kernel| kernel.name == "avx512-vnni") {
                 // SAFETY: as above.
                 prop_assert_eq!(bits(unsafe { Avx512::quantise(&x) }), want);
+            }
+            let x: [f32; LANES] = std::array::from_fn(|i| x[i]);
+            let want = x.map(|x| f16::from_f32(x).to_bits());
+            // SAFETY: it needs no instructions of its own.
+            prop_assert_eq!(unsafe { Plain::halves(&x) }, want);
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") {
+                // SAFETY: the CPU has the instructions.
+                prop_assert_eq!(unsafe { Avx2::halves(&x) }, want);
             }
         }
     }
