@@ -2,6 +2,10 @@
 //! 18). With bytes it serves the products of packed weights with many tokens: what it sums is whole, so the bits are the other
 //! kernels'. [`super::dense`] uses it with bfloat16.
 #![allow(unsafe_code)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "closures of iterator chains are not always inlined into code for an instruction set"
+)]
 
 use std::arch::asm;
 use std::arch::x86_64::*;

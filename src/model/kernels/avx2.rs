@@ -1,6 +1,10 @@
 //! AVX2 with FMA and F16C: 8 rows of a tile at a time, bytes multiplied in pairs into 16-bit sums; and the same with
 //! AVX-VNNI, which multiplies four bytes of a lane at once.
 #![allow(unsafe_code)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "closures of iterator chains are not always inlined into code for an instruction set"
+)]
 
 use std::arch::x86_64::*;
 

@@ -1,5 +1,9 @@
 //! NEON with dot products (Armv8.2 and later): 8 rows of a tile at a time, four products of bytes a lane in one instruction.
 #![allow(unsafe_code)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "closures of iterator chains are not always inlined into code for an instruction set"
+)]
 
 use std::arch::aarch64::*;
 use std::arch::asm;

@@ -1,6 +1,10 @@
 //! Rounding by the instructions of a set: of activations to bytes, with the bits of [`lanes::quantise`] but without the detours that a
 //! compiler takes there, and of keys and values to half precision.
 #![allow(unsafe_code)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "closures of iterator chains are not always inlined into code for an instruction set"
+)]
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
