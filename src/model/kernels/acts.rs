@@ -35,6 +35,7 @@ pub const SIXTEENS: usize = 4;
 /// Rounded activations of sixteen tokens, block by block: what a unit reads that multiplies whole tiles. Of each block the
 /// sixteen tokens lie together.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other CPU has such a unit"))]
 pub struct Sixteen<'a> {
     /// Rounded values.
     pub quants: &'a [[i8; BLOCK]],
@@ -46,6 +47,7 @@ pub struct Sixteen<'a> {
     pub sums: &'a [i32],
 }
 
+#[cfg(target_arch = "x86_64")]
 impl Sixteen<'_> {
     /// Blocks of a row.
     pub fn blocks(&self) -> usize {

@@ -5,9 +5,11 @@ use super::tile::Packing;
 
 /// Blocks between the one that is multiplied and the one that is asked for from memory. What the CPU foresees by itself is not
 /// enough: with a few tokens the loop over a block is too long for it to have many lines under way.
+#[cfg(target_arch = "x86_64")]
 pub const AHEAD: usize = 10;
 /// Blocks between the one that is multiplied and the one that is asked for into the second cache: the CPU by itself foresees to
 /// the end of a page of 4 KiB, and waits anew at the beginning of each.
+#[cfg(target_arch = "x86_64")]
 pub const FAR: usize = 64;
 
 /// Packings as constants that code can be compiled for.
