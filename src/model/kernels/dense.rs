@@ -333,6 +333,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "safe code, and millions of products: it would take Miri a quarter of an hour")]
     fn long_sums_are_cut_and_joined() {
         let (m, k, n) = (33, 2000, 40);
         let (a, b) = (numbers(m * k, 3), numbers(k * n, 4));
