@@ -108,7 +108,7 @@ impl<T: Plain> Drop for Shared<T> {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 #[allow(unsafe_code)]
 fn advise_huge(at: *mut u8, bytes: usize) {
     unsafe extern "C" {
@@ -122,7 +122,7 @@ fn advise_huge(at: *mut u8, bytes: usize) {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), miri))]
 fn advise_huge(_at: *mut u8, _bytes: usize) {}
 
 #[cfg(test)]
