@@ -182,9 +182,6 @@ impl<'a> Law<'a> {
 
     /// Entropy and its second moment, over the support.
     pub fn moments(&self) -> Moments {
-        if self.log_z == 0.0 && self.last == Some((self.max, self.best)) {
-            return Moments::default();
-        }
         // With e = exp(z), p = e / Z and ln p = z - ln Z, both moments follow from three sums.
         let ([s1, s2], z, lz) = (self.sums, self.log_z.exp(), self.log_z);
         let (m1, m2) = (s1 / z, s2 / z);

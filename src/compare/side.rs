@@ -28,7 +28,10 @@ impl Side {
         let record = &*made.record;
         // A text that is run again is the same text: only what goes beyond it is new.
         let counted = self.courses.last().map(|course| self.counted.entry(course.prompt).or_default());
-        if counted.is_none_or(|counted| record.step >= std::mem::replace(counted, (record.step + 1).max(*counted))) {
+        if counted.as_ref().is_none_or(|counted| record.step >= **counted) {
+            if let Some(counted) = counted {
+                *counted = record.step + 1;
+            }
             self.tally.add(record);
             if let Some(look) = &made.look {
                 self.tally.looked(&record.prompt_id, record.step, look);

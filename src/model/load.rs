@@ -211,10 +211,10 @@ impl Model {
     /// # Errors
     /// If the device has no memory left.
     pub fn decoder(&self, capacity: usize) -> Result<Box<dyn Decoder>, ForwardError> {
-        let room = capacity.min(self.config.context);
+        let capacity = capacity.min(self.config.context);
         match &self.forward {
-            Forward::Cpu(llama) => Ok(Box::new(CpuDecoder::new(Arc::clone(llama), room))),
-            Forward::Candle(llama) => Ok(Box::new(CandleDecoder::new(Arc::clone(llama), room)?)),
+            Forward::Cpu(llama) => Ok(Box::new(CpuDecoder::new(Arc::clone(llama), capacity))),
+            Forward::Candle(llama) => Ok(Box::new(CandleDecoder::new(Arc::clone(llama), capacity)?)),
         }
     }
 

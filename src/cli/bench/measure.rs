@@ -110,6 +110,10 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
     let by = |name: &str, sizes: &[usize]| -> BTreeMap<usize, f64> {
         sizes.iter().filter_map(|&n| Some((n, of(&format!("{name}.{n}"))?))).collect()
     };
+    let staged = |n: usize| -> BTreeMap<String, f64> {
+        let of = |name: &str| Some((name.to_owned(), of(&format!("stage_seconds.{n}.{name}"))?));
+        Stage::ALL.into_iter().filter_map(|stage| of(stage.name())).collect()
+    };
     Ok(Report {
         kind: "bench".into(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -125,18 +129,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         prefill_seconds: by("prefill_seconds", &PROMPTS),
         t_seconds: by("t_seconds", &BATCHES),
         context_seconds: by("context_seconds", &CONTEXTS),
-        stage_seconds: STAGED
-            .into_iter()
-            .map(|n| {
-                (
-                    n,
-                    Stage::ALL
-                        .into_iter()
-                        .filter_map(|s| Some((s.name().to_owned(), of(&format!("stage_seconds.{n}.{}", s.name()))?)))
-                        .collect(),
-                )
-            })
-            .collect(),
+        stage_seconds: STAGED.into_iter().map(|n| (n, staged(n))).filter(|(_, stages)| !stages.is_empty()).collect(),
         early_exit_seconds: of("early_exit_seconds"),
         eagle_seconds: of("eagle_seconds"),
         bandwidth_bytes_per_second: of("bandwidth_bytes_per_second").unwrap_or(f64::NAN),

@@ -191,7 +191,7 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: Ou
                 unsafe { unpack(record(b), lines.as_mut_ptr().cast()) };
             }
         }
-        for (g, x) in x.iter().enumerate() {
+        for (g, of) in x.iter().enumerate() {
             if segment.end == blocks {
                 // Rows of different tokens lie far apart: their lines are asked for before they are written.
                 for t in g * SIDE_BY_SIDE..((g + 1) * SIDE_BY_SIDE).min(n) {
@@ -199,7 +199,7 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: Ou
                 }
             }
             for (i, b) in segment.clone().enumerate() {
-                let x = x.quants[b * SIDE_BY_SIDE..][..SIDE_BY_SIDE].as_ptr();
+                let x = of.quants[b * SIDE_BY_SIDE..][..SIDE_BY_SIDE].as_ptr();
                 let from = if P == BYTES { record(b) } else { lines[i].as_ptr().cast() };
                 let to = whole[i].as_mut_ptr();
                 if g == 0 {
@@ -217,28 +217,28 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: Ou
                     }
                 }
             }
-            let (whole, sums) = (whole.as_ptr().cast(), sums[g].as_mut_ptr().cast());
-            let last = g + 1 == n.div_ceil(SIDE_BY_SIDE);
+            let (whole, sums, next) = (whole.as_ptr().cast(), sums[g].as_mut_ptr().cast(), g + 1 == x.len());
             // SAFETY: the tile has these blocks, and the unit has written their products.
             unsafe {
                 match n - g * SIDE_BY_SIDE {
-                    ..=FEWER => scale::<P, FEWER>(tile, segment.clone(), x, whole, sums, last),
-                    _ => scale::<P, SIDE_BY_SIDE>(tile, segment.clone(), x, whole, sums, last),
+                    ..=FEWER => scale::<P, FEWER>(tile, segment.clone(), of, whole, sums, next),
+                    _ => scale::<P, SIDE_BY_SIDE>(tile, segment.clone(), of, whole, sums, next),
                 }
             }
         }
     }
     for (g, sums) in sums.iter().enumerate().take(x.len()) {
         let first = g * SIDE_BY_SIDE;
+        let n = SIDE_BY_SIDE.min(n - first);
         let out = Out { at: out.at.wrapping_add(first * out.stride), ..out };
         let sums: *const f32 = sums.as_ptr().cast();
         let mut rows = [_mm512_setzero_ps(); SIDE_BY_SIDE];
-        for t in 0..SIDE_BY_SIDE.min(n - first) {
+        for t in 0..n {
             // SAFETY: the sums of each of these tokens were written above.
             rows[t] = unsafe { _mm512_load_ps(sums.add(t * ROWS)) };
         }
         // SAFETY: the caller lets us write 16 rows of each token.
-        unsafe { put(&rows[..SIDE_BY_SIDE.min(n - first)], out) };
+        unsafe { put(&rows[..n], out) };
     }
 }
 

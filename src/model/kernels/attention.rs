@@ -52,14 +52,13 @@ impl Room {
             return;
         }
         self.tiles = tiles.next_power_of_two();
-        let rows = TOGETHER;
         self.arrays = Some(Arrays {
-            queries: Shared::new(rows * c.head_dim),
-            scores: Shared::new(rows * PART),
-            tail: Shared::new(rows * self.tiles * LANES),
+            queries: Shared::new(TOGETHER * c.head_dim),
+            scores: Shared::new(TOGETHER * PART),
+            tail: Shared::new(TOGETHER * self.tiles * LANES),
             marks: Shared::new(self.tiles),
-            sums: Shared::new(rows * c.head_dim.next_multiple_of(LANES)),
-            totals: Shared::new(2 * rows),
+            sums: Shared::new(TOGETHER * c.head_dim.next_multiple_of(LANES)),
+            totals: Shared::new(2 * TOGETHER),
         });
     }
 }

@@ -150,7 +150,7 @@ fn filled(values: &[f32]) -> [f32; LANES] {
 mod tests {
     use half::f16;
 
-    use super::super::rounding::{Plain, Rounding};
+    use super::super::rounding::halves;
     use super::*;
     use crate::model::Config;
 
@@ -180,8 +180,8 @@ mod tests {
             let row = |value| std::array::from_fn::<f32, 24, _>(|d| number(layer, head, slot, d, value));
             // SAFETY: one thread.
             unsafe {
-                cache.put_key(layer, head, slot, &row(false), Plain::halves);
-                cache.put_value(layer, head, slot, &row(true), Plain::halves);
+                cache.put_key(layer, head, slot, &row(false), halves);
+                cache.put_value(layer, head, slot, &row(true), halves);
             }
         }
     }

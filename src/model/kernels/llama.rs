@@ -257,7 +257,10 @@ impl Llama {
         let tokens = worker.share(m);
         let row = w.q + 2 * w.kv;
         match (&self.front, pass.states) {
-            (Some(front), Some((states, room))) => front.work(self, worker, pass, states, room, s),
+            (Some(front), Some((states, room))) => {
+                front.work(self, worker, pass, states, room, s);
+                clock.lap(Stage::Input);
+            }
             _ => {
                 for t in tokens.clone() {
                     // SAFETY: row t is this thread's.
@@ -266,21 +269,21 @@ impl Llama {
                 clock.meet(Stage::Input, worker);
             }
         }
-        clock.lap(Stage::Input);
         // With one token each thread rounds the input for itself: that takes less time than a barrier. Of many each rounds some
         // columns: those that it wrote itself, and so that no two write to one line of memory.
         let columns = if solo { 0..c.dim.div_ceil(BLOCK) } else { worker.share(c.dim.div_ceil(BLOCK)) };
         let rounded = |weight: &[f32], rows: Range<usize>| -> &Acts {
             let acts = if solo { &s.own[worker.index] } else { &s.normed };
-            for t in rows.clone() {
-                let row = t - rows.start;
-                let to = To { acts, row, first: 0, side_by_side: row < self.by_unit(rows.len()) };
+            let by_unit = self.by_unit(rows.len());
+            for (row, t) in rows.enumerate() {
+                let to = To { acts, row, first: 0, side_by_side: row < by_unit };
                 // SAFETY: these blocks are this thread's, and nobody writes x now.
                 unsafe { (k.norm)(s.x.read(t * w.dim..t * w.dim + c.dim), weight, c.eps, to, columns.clone()) };
             }
-            clock.lap(Stage::Norms);
-            if !solo {
-                clock.meet(Stage::Norms, worker);
+            if solo {
+                clock.lap(Stage::Norms)
+            } else {
+                clock.meet(Stage::Norms, worker)
             }
             acts
         };
@@ -356,7 +359,6 @@ impl Llama {
         let first = pass.first_row * w.vocab;
         let tiles = worker.share(self.head.tiles());
         self.product(&self.head, tiles, acts, rows, (&s.logits, w.vocab, false), first);
-        clock.lap(Stage::Head);
         if s.stages.is_some() {
             // The pass ends when all are done.
             clock.meet(Stage::Head, worker);
@@ -475,7 +477,7 @@ impl Llama {
     fn feed(&self, worker: &Worker, layer: &Layer, acts: &Acts, m: usize, s: &Scratch) {
         let c = &self.config;
         let blocks = worker.share(c.ffn.div_ceil(BLOCK));
-        let (room, together) = (&s.fed[worker.index], fed_together(m));
+        let (room, together, by_unit) = (&s.fed[worker.index], fed_together(m), self.by_unit(m));
         for first in blocks.clone().step_by(together) {
             let last = (first + together).min(blocks.end);
             let tiles = first * (BLOCK / ROWS)..(last * (BLOCK / ROWS)).min(layer.gate.tiles());
@@ -489,7 +491,7 @@ impl Llama {
                 // SAFETY: the room is this thread's, and so are the blocks that come of it.
                 unsafe {
                     let (gate, up) = (room.read(at..at + n), room.read(at + width..at + width + n));
-                    let to = To { acts: &s.hidden, row: t, first, side_by_side: t < self.by_unit(m) };
+                    let to = To { acts: &s.hidden, row: t, first, side_by_side: t < by_unit };
                     (self.kernel.gate)(gate, up, to);
                 }
             }

@@ -287,7 +287,7 @@ static SCALAR: Kernel = {
         gate: plain::gate,
         softmax: plain::softmax,
         join: plain::join,
-        halves: <rounding::Plain as rounding::Rounding>::halves,
+        halves: rounding::halves,
         rotate: plain::rotate,
     }
 };
@@ -305,7 +305,7 @@ static AVX2: Kernel = Kernel {
     gate: avx2_fma::gate,
     softmax: avx2_fma::softmax,
     join: avx2_fma::join,
-    halves: <rounding::Avx2 as rounding::Rounding>::halves,
+    halves: rounding::halves_by_f16c,
     rotate: avx2_fma::rotate,
 };
 
@@ -325,7 +325,7 @@ static AVX512: Kernel = Kernel {
     gate: avx512_fma::gate,
     softmax: avx512_fma::softmax,
     join: avx512_fma::join,
-    halves: <rounding::Avx512 as rounding::Rounding>::halves,
+    halves: AVX2.halves,
     rotate: avx512_fma::rotate,
 };
 

@@ -19,16 +19,17 @@ pub trait Rounding {
     /// # Safety
     /// The CPU has the instructions.
     unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32);
-
-    /// Rounds numbers to half precision, to the nearest, halves to even; as bits.
-    ///
-    /// # Safety
-    /// As [`Self::quantise`].
-    unsafe fn halves(x: &[f32; LANES]) -> [u16; LANES];
 }
 
-/// As [`Rounding::halves`].
+/// Rounds numbers to half precision, to the nearest, halves to even; as bits. The CPU must have the instructions.
 pub type Halves = unsafe fn(&[f32; LANES]) -> [u16; LANES];
+
+/// [`Halves`] by no instructions that not every CPU has.
+pub fn halves(x: &[f32; LANES]) -> [u16; LANES] {
+    let mut halves = [f16::ZERO; LANES];
+    halves.convert_from_f32_slice(x);
+    halves.map(f16::to_bits)
+}
 
 /// In plain Rust.
 pub struct Plain;
@@ -38,16 +39,10 @@ impl Rounding for Plain {
     unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
         lanes::quantise(x)
     }
-
-    unsafe fn halves(x: &[f32; LANES]) -> [u16; LANES] {
-        let mut halves = [f16::ZERO; LANES];
-        halves.convert_from_f32_slice(x);
-        halves.map(f16::to_bits)
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512};
+pub use x86::{Avx2, Avx512, halves as halves_by_f16c};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -61,69 +56,69 @@ mod x86 {
     pub struct Avx512;
 
     impl Rounding for Avx2 {
-        #[inline(always)]
+        #[target_feature(enable = "avx2,fma,f16c")]
+        #[inline]
         unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
-            // SAFETY: the caller's promise.
-            unsafe { by_avx2(x) }
-        }
-
-        unsafe fn halves(x: &[f32; LANES]) -> [u16; LANES] {
-            // SAFETY: the caller's promise.
-            unsafe { halves(x) }
+            let mut parts = [_mm256_setzero_ps(); 4];
+            for i in 0..4 {
+                // SAFETY: a quarter of the block.
+                parts[i] = unsafe { _mm256_loadu_ps(x.as_ptr().add(8 * i)) };
+            }
+            // As bits, magnitudes are in order, with infinity and NaN above all.
+            let mut most = _mm256_setzero_si256();
+            for part in parts {
+                most = _mm256_max_epu32(most, _mm256_and_si256(_mm256_castps_si256(part), _mm256_set1_epi32(i32::MAX)));
+            }
+            let most = _mm_max_epu32(_mm256_castsi256_si128(most), _mm256_extracti128_si256::<1>(most));
+            let most = _mm_max_epu32(most, _mm_shuffle_epi32::<0b1110>(most));
+            let most = _mm_max_epu32(most, _mm_shuffle_epi32::<0b01>(most));
+            let most = f32::from_bits(_mm_cvtsi128_si32(most) as u32);
+            let Some(inverse) = lanes::inverse(most) else { return ([0; BLOCK], 0.0, 0) };
+            let (inverse, magic) = (_mm256_set1_ps(inverse), _mm256_set1_ps(lanes::MAGIC));
+            let mut whole = [_mm256_setzero_si256(); 4];
+            for i in 0..4 {
+                let bits = _mm256_castps_si256(_mm256_add_ps(_mm256_mul_ps(parts[i], inverse), magic));
+                // The low byte, with its sign.
+                whole[i] = _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(_mm256_sub_epi32(bits, _mm256_castps_si256(magic))));
+            }
+            let sums = _mm256_add_epi32(_mm256_add_epi32(whole[0], whole[1]), _mm256_add_epi32(whole[2], whole[3]));
+            // Both packings work on each half of a register, so that fours of bytes come out of order.
+            let pairs = [_mm256_packs_epi32(whole[0], whole[1]), _mm256_packs_epi32(whole[2], whole[3])];
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            let bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(pairs[0], pairs[1]), order);
+            let mut quants = [0; BLOCK];
+            // SAFETY: 32 bytes.
+            unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
+            (quants, most / 127.0, total(sums))
         }
     }
 
     impl Rounding for Avx512 {
-        #[inline(always)]
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        #[inline]
         unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
-            // SAFETY: the caller's promise.
-            unsafe { by_avx512(x) }
-        }
-
-        unsafe fn halves(x: &[f32; LANES]) -> [u16; LANES] {
-            // SAFETY: the caller's promise.
-            unsafe { halves(x) }
+            // SAFETY: two halves of the block.
+            let halves = unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] };
+            let magnitudes = halves.map(|half| _mm512_and_si512(_mm512_castps_si512(half), _mm512_set1_epi32(i32::MAX)));
+            let most = f32::from_bits(_mm512_reduce_max_epu32(_mm512_max_epu32(magnitudes[0], magnitudes[1])));
+            let Some(inverse) = lanes::inverse(most) else { return ([0; BLOCK], 0.0, 0) };
+            let (inverse, magic) = (_mm512_set1_ps(inverse), _mm512_set1_ps(lanes::MAGIC));
+            let bytes = halves.map(|half| {
+                let bits = _mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(half, inverse), magic));
+                _mm512_cvtepi32_epi8(_mm512_sub_epi32(bits, _mm512_castps_si512(magic)))
+            });
+            let bytes = _mm256_set_m128i(bytes[1], bytes[0]);
+            let sums = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), bytes);
+            let mut quants = [0; BLOCK];
+            // SAFETY: 32 bytes.
+            unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
+            (quants, most / 127.0, total(sums))
         }
     }
 
+    /// [`Halves`](super::Halves) by F16C.
     #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    fn by_avx2(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
-        let mut parts = [_mm256_setzero_ps(); 4];
-        for i in 0..4 {
-            // SAFETY: a quarter of the block.
-            parts[i] = unsafe { _mm256_loadu_ps(x.as_ptr().add(8 * i)) };
-        }
-        // As bits, magnitudes are in order, with infinity and NaN above all.
-        let mut most = _mm256_setzero_si256();
-        for part in parts {
-            most = _mm256_max_epu32(most, _mm256_and_si256(_mm256_castps_si256(part), _mm256_set1_epi32(i32::MAX)));
-        }
-        let most = _mm_max_epu32(_mm256_castsi256_si128(most), _mm256_extracti128_si256::<1>(most));
-        let most = _mm_max_epu32(most, _mm_shuffle_epi32::<0b1110>(most));
-        let most = _mm_max_epu32(most, _mm_shuffle_epi32::<0b01>(most));
-        let most = f32::from_bits(_mm_cvtsi128_si32(most) as u32);
-        let Some(inverse) = lanes::inverse(most) else { return ([0; BLOCK], 0.0, 0) };
-        let (inverse, magic) = (_mm256_set1_ps(inverse), _mm256_set1_ps(lanes::MAGIC));
-        let mut whole = [_mm256_setzero_si256(); 4];
-        for i in 0..4 {
-            let bits = _mm256_castps_si256(_mm256_add_ps(_mm256_mul_ps(parts[i], inverse), magic));
-            // The low byte, with its sign.
-            whole[i] = _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(_mm256_sub_epi32(bits, _mm256_castps_si256(magic))));
-        }
-        let sums = _mm256_add_epi32(_mm256_add_epi32(whole[0], whole[1]), _mm256_add_epi32(whole[2], whole[3]));
-        // Both packings work on each half of a register, so that fours of bytes come out of order.
-        let pairs = [_mm256_packs_epi32(whole[0], whole[1]), _mm256_packs_epi32(whole[2], whole[3])];
-        let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-        let bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(pairs[0], pairs[1]), order);
-        let mut quants = [0; BLOCK];
-        // SAFETY: 32 bytes.
-        unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
-        (quants, most / 127.0, total(sums))
-    }
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn halves(x: &[f32; LANES]) -> [u16; LANES] {
+    pub fn halves(x: &[f32; LANES]) -> [u16; LANES] {
         let mut halves = [0; LANES];
         for i in 0..2 {
             // SAFETY: eight numbers are read and eight written.
@@ -142,27 +137,6 @@ mod x86 {
         let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
         let sums = _mm_add_epi32(sums, _mm_shuffle_epi32::<0b1110>(sums));
         _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_shuffle_epi32::<0b01>(sums)))
-    }
-
-    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    #[inline]
-    fn by_avx512(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
-        // SAFETY: two halves of the block.
-        let halves = unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] };
-        let magnitudes = halves.map(|half| _mm512_and_si512(_mm512_castps_si512(half), _mm512_set1_epi32(i32::MAX)));
-        let most = f32::from_bits(_mm512_reduce_max_epu32(_mm512_max_epu32(magnitudes[0], magnitudes[1])));
-        let Some(inverse) = lanes::inverse(most) else { return ([0; BLOCK], 0.0, 0) };
-        let (inverse, magic) = (_mm512_set1_ps(inverse), _mm512_set1_ps(lanes::MAGIC));
-        let bytes = halves.map(|half| {
-            let bits = _mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(half, inverse), magic));
-            _mm512_cvtepi32_epi8(_mm512_sub_epi32(bits, _mm512_castps_si512(magic)))
-        });
-        let bytes = _mm256_set_m128i(bytes[1], bytes[0]);
-        let sums = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), bytes);
-        let mut quants = [0; BLOCK];
-        // SAFETY: 32 bytes.
-        unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
-        (quants, most / 127.0, total(sums))
     }
 }
 
@@ -191,11 +165,10 @@ mod tests {
             }
             let x: [f32; LANES] = std::array::from_fn(|i| x[i]);
             let want = x.map(|x| f16::from_f32(x).to_bits());
-            // SAFETY: it needs no instructions of its own.
-            prop_assert_eq!(unsafe { Plain::halves(&x) }, want);
+            prop_assert_eq!(halves(&x), want);
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") {
                 // SAFETY: the CPU has the instructions.
-                prop_assert_eq!(unsafe { Avx2::halves(&x) }, want);
+                prop_assert_eq!(unsafe { halves_by_f16c(&x) }, want);
             }
         }
     }
