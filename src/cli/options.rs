@@ -31,7 +31,7 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = threads, help_heading = "Model")]
     pub threads: Option<usize>,
     /// Who drafts: none (plain decoding), ngram (looks up repeats in prompt and output), suffix (the same at any length,
-    /// trusted as far as it was right), early-exit (the model's own first layers), eagle (a small trained head over the model's
+    /// trusted as far as it was right), early-exit (the model's own first layers, read by a small trained adapter), eagle (a small trained head over the model's
     /// hidden states), model (a second model, --draft-model), external (a process, --external), mix (several of them in one
     /// tree, --mix), auto (suffix and eagle mixed, each asked only where that promises more tokens a second; with --budget auto),
     /// oracle (the model itself: what perfect knowledge draws)
@@ -55,9 +55,15 @@ pub struct Options {
     /// Let the suffix drafter look into the earlier texts of the run, too: they change what is drafted, never what comes out
     #[arg(long, help_heading = "Drafting")]
     pub remember: bool,
-    /// Layers of the model that the early-exit drafter runs [default: a third of them]
-    #[arg(long, value_name = "K", value_parser = exit_layers, allow_negative_numbers = true, help_heading = "Drafting")]
+    /// Let the early-exit drafter run K layers and read the model's own head, without an adapter [default: a third of them, where
+    /// there is no adapter]
+    #[arg(long, value_name = "K", value_parser = exit_layers, allow_negative_numbers = true, conflicts_with = "adapter",
+          help_heading = "Drafting")]
     pub exit_layers: Option<usize>,
+    /// File of an adapter, made by `speclight train --form adapter`, for --drafter early-exit [default: the one that comes with the
+    /// program, for the default model]
+    #[arg(long, value_name = "FILE.gguf", help_heading = "Drafting")]
+    pub adapter: Option<PathBuf>,
     /// File of a drafting head, made by `speclight train`, for --drafter eagle [default: the one that comes with the program, for
     /// the default model]
     #[arg(long, value_name = "FILE.gguf", help_heading = "Drafting")]
@@ -233,6 +239,7 @@ impl Options {
             mix: self.mix.as_ref().map(|members| members.0.clone()),
             remember: self.remember,
             exit_layers: self.exit_layers,
+            adapter: self.adapter.clone(),
             head: self.head.clone(),
             settings: self.settings(),
             prompts,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::explore::{Explorer, best_of, drafter_warp};
+use super::explore::{Explorer, head_candidates};
 use super::{Candidate, Context, DraftError, Drafter, Worth};
 use crate::model::kernels::CpuDecoder;
 use crate::model::{Decoder, Head, Logits, Node, Pass};
@@ -33,13 +33,6 @@ impl Eagle {
             explorer: Explorer::below_root(),
             able: false,
         }
-    }
-
-    /// Candidates after the i-th node of the last pass.
-    fn candidates(&self, i: usize, width: usize, cx: &Context) -> Result<Vec<Candidate>, DraftError> {
-        let best = best_of(self.decoder.logits(i), &drafter_warp(cx.warp), width + cx.stop.len())?;
-        let named = best.into_iter().map(|c| Candidate { token: self.tokens[c.token as usize], ..c });
-        Ok(named.filter(|c| !cx.stop.contains(&c.token)).take(width).collect())
     }
 }
 
@@ -101,13 +94,13 @@ impl Drafter for Eagle {
         // The root's entry was run when the step began; it is asked about first, and alone.
         if nodes == [0] {
             if let Some(last) = self.decoder.last_with_logits().filter(|_| self.decoder.nodes() == 0) {
-                all[0] = self.candidates(last, width, cx)?;
+                all[0] = head_candidates(self.decoder.logits(last), &self.tokens, width, cx)?;
             }
             return Ok(all);
         }
-        let ran = self.explorer.run(&mut self.decoder, tree, nodes, usize::MAX)?;
+        let ran = self.explorer.run(&mut self.decoder, tree, nodes, Pass::FULL)?;
         for (i, place) in ran.into_iter().enumerate() {
-            all[place] = self.candidates(i, width, cx)?;
+            all[place] = head_candidates(self.decoder.logits(i), &self.tokens, width, cx)?;
         }
         self.explorer.told(&all);
         Ok(all)

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::Candidate;
 use super::thrift::{Thrift, Worth};
+use super::{Candidate, Context};
 use crate::dist::{Law, NotFinite, Warp};
-use crate::model::{Decoder, ForwardError, Logits, Node, Parent, Pass};
+use crate::model::{Decoder, ForwardError, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};
 
 /// Which slot of a decoder holds which node of the draft tree. Lives for one step.
@@ -16,8 +16,8 @@ pub(super) struct Explorer {
     /// Slot of each node of the tree that was run; nodes are asked about out of order, so there are gaps.
     slots: Vec<Option<usize>>,
     thrift: Thrift,
-    /// The last pass: its seconds, where they are counted, and the probabilities with which its nodes are reached.
-    last: Option<(f64, Vec<f64>)>,
+    /// The last pass: when it began, where that counts, and the probabilities with which its nodes are reached.
+    last: Option<(Instant, Vec<f64>)>,
 }
 
 impl Explorer {
@@ -41,7 +41,7 @@ impl Explorer {
         self.slots.get(node).copied().flatten()
     }
 
-    /// Runs `nodes` of `tree` below their parents in one pass of the first `layers` layers. Left out are those for which the
+    /// Runs `nodes` of `tree` below their parents in one pass. Left out are those for which the
     /// cache has no room, and those whose parent was left out: another drafter may have proposed them; and all, where the pass would not
     /// pay for itself. Returns the places in
     /// `nodes` of those that were run; their logits are those of the decoder, in this order.
@@ -50,7 +50,7 @@ impl Explorer {
         decoder: &mut dyn Decoder,
         tree: &TokenTree,
         nodes: &[usize],
-        layers: usize,
+        pass: Pass,
     ) -> Result<Vec<usize>, ForwardError> {
         self.last = None;
         let mut reached = Vec::new();
@@ -79,7 +79,7 @@ impl Explorer {
         if batch.is_empty() {
             return Ok(places);
         }
-        decoder.append(&batch, Pass { layers, logits: Logits::All })?;
+        decoder.append(&batch, pass)?;
         for (i, &place) in places.iter().enumerate() {
             let node = nodes[place];
             if self.slots.len() <= node {
@@ -87,13 +87,14 @@ impl Explorer {
             }
             self.slots[node] = Some(first + i);
         }
-        self.last = began.map(|began| (began.elapsed().as_secs_f64(), reached));
+        self.last = began.map(|began| (began, reached));
         Ok(places)
     }
 
     /// What came of the last pass, for each of its nodes.
     pub fn told(&mut self, lists: &[Vec<Candidate>]) {
-        if let Some((seconds, reached)) = self.last.take() {
+        if let Some((began, reached)) = self.last.take() {
+            let seconds = began.elapsed().as_secs_f64();
             let best = |list: &Vec<Candidate>| list.first().map(|best| best.q);
             let children = reached.into_iter().zip(lists).filter_map(|(reach, list)| Some((reach, best(list)?)));
             self.thrift.learn(seconds, children);
@@ -117,6 +118,18 @@ pub(super) fn candidates(
         all[place] = best.into_iter().filter(|c| !stop.contains(&c.token)).take(width).collect();
     }
     Ok(all)
+}
+
+/// The `width` best candidates by a head's `logits`, of which number i is token `tokens[i]`.
+pub(super) fn head_candidates(
+    logits: &[f32],
+    tokens: &[TokenId],
+    width: usize,
+    cx: &Context,
+) -> Result<Vec<Candidate>, NotFinite> {
+    let best = best_of(logits, &drafter_warp(cx.warp), width + cx.stop.len())?;
+    let named = best.into_iter().map(|c| Candidate { token: tokens[c.token as usize], ..c });
+    Ok(named.filter(|c| !cx.stop.contains(&c.token)).take(width).collect())
 }
 
 /// The `n` likeliest tokens of a law, but for those of no probability.

@@ -2,7 +2,7 @@
 
 use super::explore::{Explorer, candidates, drafter_warp};
 use super::{Candidate, Context, DraftError, Drafter, Worth};
-use crate::model::{Decoder, Logits};
+use crate::model::{Decoder, Logits, Pass};
 use crate::tree::{TokenId, TokenTree};
 
 /// Tokens a pass when the second model reads what it has not seen.
@@ -101,7 +101,7 @@ impl Drafter for ModelDrafter {
         if self.decoder.len() + 1 < cx.tokens.len() {
             return Ok(vec![Vec::new(); nodes.len()]);
         }
-        let ran = self.explorer.run(&mut *self.decoder, tree, nodes, usize::MAX)?;
+        let ran = self.explorer.run(&mut *self.decoder, tree, nodes, Pass::FULL)?;
         for node in ran.iter().map(|&place| nodes[place]) {
             let parent = tree.parent(node).and_then(|p| self.explorer.slot(p));
             self.ran.push((tree.token(node), parent));

@@ -3,6 +3,7 @@
 use super::explore::{Explorer, candidates};
 use super::shape::Limits;
 use super::{Candidate, Context, DraftError, Drafter};
+use crate::model::Pass;
 use crate::theory::search::Search;
 use crate::tree::{TokenId, TokenTree};
 
@@ -37,7 +38,7 @@ impl Drafter for Oracle {
         nodes: &[usize],
         width: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError> {
-        let ran = self.explorer.run(cx.target, tree, nodes, usize::MAX)?;
+        let ran = self.explorer.run(cx.target, tree, nodes, Pass::FULL)?;
         Ok(candidates(cx.target, &ran, nodes.len(), width, cx.warp, cx.stop)?)
     }
 
@@ -76,7 +77,7 @@ impl OracleSearch {
     /// If a forward fails, or there is no law.
     pub fn refine(&mut self, cx: &mut Context, most: usize) -> Result<bool, DraftError> {
         let nodes = if self.full { Vec::new() } else { self.search.open(most.max(1)) };
-        let ran = self.explorer.run(cx.target, self.search.explored(), &nodes, usize::MAX)?;
+        let ran = self.explorer.run(cx.target, self.search.explored(), &nodes, Pass::FULL)?;
         if ran.is_empty() {
             self.full |= !nodes.is_empty();
             return Ok(false);

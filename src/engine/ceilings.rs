@@ -63,9 +63,15 @@ impl Observed {
     /// The law of one generated position, with its moments.
     pub fn add(&mut self, law: &Law, moments: Moments) {
         let kind = KINDS.partition_point(|&from| from <= moments.entropy).clamp(1, KINDS.len()) - 1;
+        let pools = [&mut self.pool, &mut self.kinds[kind], self.blocks.pool()];
+        if self.greedy {
+            // One token has all the mass.
+            pools.into_iter().for_each(|pool| pool.add(law, moments));
+            return;
+        }
         self.one.clear();
         self.one.add(law, moments);
-        for pool in [&mut self.pool, &mut self.kinds[kind], self.blocks.pool()] {
+        for pool in pools {
             pool.absorb(&self.one, 1);
         }
     }

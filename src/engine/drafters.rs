@@ -22,6 +22,8 @@ pub(super) struct Makers<'a> {
     pub second: Option<(&'a str, &'a Model)>,
     /// The head of the `eagle` drafter, where there is one.
     pub head: Option<&'a Head>,
+    /// The adapter of the `early-exit` drafter, where there is one.
+    pub adapter: Option<&'a Head>,
     /// Positions that contexts are kept room for.
     pub capacity: usize,
 }
@@ -46,10 +48,13 @@ impl Makers<'_> {
             "none" => Some(Box::new(NoDraft)),
             "ngram" => Some(Box::new(Ngram::default())),
             "suffix" => Some(Box::new(Suffix::new(self.options.remember))),
-            // A model of one layer has no layer to leave early after.
-            "early-exit" if layers > 1 || self.options.exit_layers.is_some() => {
-                Some(Box::new(EarlyExit::new(self.options.exit_layers.unwrap_or(EarlyExit::default_layers(layers)), layers)?))
-            }
+            "early-exit" => match (self.options.exit_layers, self.adapter) {
+                (Some(after), _) => Some(Box::new(EarlyExit::new(after, layers)?)),
+                (None, Some(adapter)) => Some(Box::new(EarlyExit::with(adapter, layers)?)),
+                // A model of one layer has no layer to leave early after.
+                (None, None) if layers > 1 => Some(Box::new(EarlyExit::new(EarlyExit::default_layers(layers), layers)?)),
+                (None, None) => None,
+            },
             "eagle" => self.head.map(|head| Box::new(Eagle::new(head, self.capacity)) as Box<dyn Drafter>),
             "model" => match self.second {
                 Some((name, second)) => {

@@ -11,10 +11,10 @@ use super::drafters::Makers;
 use super::session::SessionError;
 use super::{EngineOptions, MAX_BUDGET, RunInfo, Session, Vocabulary};
 use crate::draft::Shape;
-use crate::model::Head;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::tokenizer::same_vocabulary;
+use crate::model::{Head, HeadForm};
 use crate::registry::{Found, Registry, cache_folder};
 use crate::theory::cost::Cost;
 use crate::theory::speed::Work;
@@ -79,7 +79,7 @@ pub(crate) fn load_each(all: &[EngineOptions], tell: &mut dyn FnMut(&str, Option
 struct Loader {
     registry: Registry,
     models: HashMap<(String, String, Option<usize>), Arc<Model>>,
-    heads: HashMap<(PathBuf, Option<PathBuf>), Arc<Head>>,
+    heads: HashMap<(PathBuf, HeadForm, Option<PathBuf>), Arc<Head>>,
 }
 
 impl Loader {
@@ -111,8 +111,10 @@ impl Loader {
             None => None,
         };
         let second = second.as_ref().map(|(name, second)| (*name, &**second));
-        let head = self.head(options, &found, &model)?;
-        let drafters = Makers { options, target: &config, second, head: head.as_deref(), capacity }.all()?;
+        let head = self.head(HeadForm::Eagle, options.head.as_ref(), &found, &model)?;
+        let adapter = self.head(HeadForm::Adapter, options.adapter.as_ref(), &found, &model)?;
+        let makers = Makers { options, target: &config, second, head: head.as_deref(), adapter: adapter.as_deref(), capacity };
+        let drafters = makers.all()?;
 
         let tokenizer = model.tokenizer();
         let vocabulary = Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()).named(tokenizer.control());
@@ -168,15 +170,21 @@ impl Loader {
         Ok(model)
     }
 
-    /// The head that was asked for, else the one that comes with the program for this model; none where there is none.
-    fn head(&mut self, options: &EngineOptions, found: &Found, model: &Model) -> anyhow::Result<Option<Arc<Head>>> {
-        let key = (model.path().to_owned(), options.head.clone());
+    /// The head of that form that was asked for, else the one that comes with the program for this model; none where there is none.
+    fn head(
+        &mut self,
+        form: HeadForm,
+        asked: Option<&PathBuf>,
+        found: &Found,
+        model: &Model,
+    ) -> anyhow::Result<Option<Arc<Head>>> {
+        let key = (model.path().to_owned(), form, asked.cloned());
         if let Some(head) = self.heads.get(&key) {
             return Ok(Some(Arc::clone(head)));
         }
-        let head = match (&options.head, found.sha256()) {
-            (Some(path), _) => Some(Head::open(path, model)?),
-            (None, Some(sha256)) => Head::shipped(sha256, model)?,
+        let head = match (asked, found.sha256()) {
+            (Some(path), _) => Some(Head::open(path, form, model)?),
+            (None, Some(sha256)) => Head::shipped(sha256, form, model)?,
             (None, None) => None,
         };
         let head = head.map(Arc::new);

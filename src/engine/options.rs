@@ -34,8 +34,12 @@ pub struct EngineOptions {
     pub mix: Option<Vec<String>>,
     /// Whether the `suffix` drafter knows the earlier texts of the run, too.
     pub remember: bool,
-    /// Layers of the `early-exit` drafter; none for a third of the target's.
+    /// Layers after which the `early-exit` drafter reads the model's own head; none for those that its adapter was trained for, or
+    /// a third of the target's where there is no adapter.
     pub exit_layers: Option<usize>,
+    /// File of the adapter of the `early-exit` drafter; none for the one that comes with the program, where there is one for the
+    /// target.
+    pub adapter: Option<PathBuf>,
     /// File of the head of the `eagle` drafter; none for the one that comes with the program, where there is one for the target.
     pub head: Option<PathBuf>,
     /// Settings of the first step.

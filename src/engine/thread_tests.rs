@@ -37,6 +37,7 @@ fn options(prompts: &[&str]) -> EngineOptions {
         mix: None,
         remember: false,
         exit_layers: None,
+        adapter: None,
         head: None,
         settings: settings(),
         prompts: prompts.collect(),

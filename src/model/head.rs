@@ -3,23 +3,61 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::gguf::Metadata;
 use super::kernels::{CpuDecoder, Llama};
 use super::load::{LoadError, Model};
 use super::weights::Weights;
 use crate::tree::TokenId;
 
-/// The architecture that a head's file names.
-pub const ARCHITECTURE: &str = "speclight-eagle";
+/// What a head is to a drafter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadForm {
+    /// A decoder layer over several hidden states and a token, which drafts by itself.
+    #[default]
+    Eagle,
+    /// A feed-forward layer over one hidden state: what the early exit reads it by.
+    Adapter,
+}
+
+impl HeadForm {
+    /// The architecture that its file names.
+    pub fn architecture(self) -> &'static str {
+        match self {
+            HeadForm::Eagle => "speclight-eagle",
+            HeadForm::Adapter => "speclight-adapter",
+        }
+    }
+}
+
 /// What to do about a head that does not fit.
 const CURE: &str = "train a head for this model: speclight train";
 
-/// The heads that come with the program: the digest of their model's file, their name, their file.
-const SHIPPED: [(&str, &str, &[u8]); 1] = [(
-    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    "heads/SmolLM2-135M-Instruct.gguf",
-    include_bytes!("../../heads/SmolLM2-135M-Instruct.gguf"),
-)];
+/// A head that comes with the program.
+struct Shipped {
+    /// The digest of its model's file.
+    of: &'static str,
+    form: HeadForm,
+    name: &'static str,
+    file: &'static [u8],
+}
+
+const SHIPPED: [Shipped; 2] = [
+    Shipped {
+        of: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        form: HeadForm::Eagle,
+        name: "heads/SmolLM2-135M-Instruct.gguf",
+        file: include_bytes!("../../heads/SmolLM2-135M-Instruct.gguf"),
+    },
+    Shipped {
+        of: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        form: HeadForm::Adapter,
+        name: "heads/SmolLM2-135M-Instruct.adapter.gguf",
+        file: include_bytes!("../../heads/SmolLM2-135M-Instruct.adapter.gguf"),
+    },
+];
 
 /// A head that is ready to run, and the target that it is for.
 #[derive(Debug)]
@@ -59,38 +97,39 @@ impl About {
             }
             Ok(numbers.into_iter().map(|x| x as usize).collect())
         };
-        let tokens = whole(&format!("{ARCHITECTURE}.tokens"))?;
+        let architecture = metadata.string("general.architecture")?.unwrap_or_default();
+        let tokens = whole(&format!("{architecture}.tokens"))?;
         if tokens.len() != rows {
-            let what = format!("metadata key {ARCHITECTURE}.tokens lists {} tokens for {rows} rows of output", tokens.len());
+            let what = format!("metadata key {architecture}.tokens lists {} tokens for {rows} rows of output", tokens.len());
             return Err(metadata.error(what, CURE));
         }
         Ok(About {
             tokens: tokens.into_iter().map(|t| t as TokenId).collect(),
-            after: whole(&format!("{ARCHITECTURE}.after"))?,
+            after: whole(&format!("{architecture}.after"))?,
             card: metadata.string("general.description")?.unwrap_or_default().to_owned(),
         })
     }
 }
 
 impl Head {
-    /// Loads the head at `path` for `target`, onto the target's threads.
+    /// Loads the head of that form at `path` for `target`, onto the target's threads.
     ///
     /// # Errors
-    /// If the file is missing, damaged or no head, if it is for another model, or if the target does not run on the CPU path:
+    /// If the file is missing, damaged or no such head, if it is for another model, or if the target does not run on the CPU path:
     /// one line.
-    pub fn open(path: &Path, target: &Model) -> Result<Head, LoadError> {
-        Head::of(&Weights::open_head(path, ARCHITECTURE)?, target)
+    pub fn open(path: &Path, form: HeadForm, target: &Model) -> Result<Head, LoadError> {
+        Head::of(&Weights::open_head(path, form)?, target)
     }
 
-    /// The head that comes with the program for the model of that digest, if there is one; on devices that run no heads there is none.
+    /// The head of that form that comes with the program for the model of that digest, if there is one; on devices that run no heads
+    /// there is none.
     ///
     /// # Errors
     /// As [`Head::open`].
-    pub fn shipped(sha256: &str, target: &Model) -> Result<Option<Head>, LoadError> {
-        let Some((_, name, bytes)) = SHIPPED.iter().find(|(of, ..)| *of == sha256).filter(|_| target.kernels().is_some()) else {
-            return Ok(None);
-        };
-        Head::of(&Weights::head_from(bytes, name, ARCHITECTURE)?, target).map(Some)
+    pub fn shipped(sha256: &str, form: HeadForm, target: &Model) -> Result<Option<Head>, LoadError> {
+        let found = SHIPPED.iter().find(|head| head.of == sha256 && head.form == form);
+        let Some(Shipped { name, file, .. }) = found.filter(|_| target.kernels().is_some()) else { return Ok(None) };
+        Head::of(&Weights::head_from(file, name, form)?, target).map(Some)
     }
 
     fn of(weights: &Weights, target: &Model) -> Result<Head, LoadError> {

@@ -15,7 +15,7 @@ mod slots;
 pub mod tokenizer;
 pub mod weights;
 
-pub use head::{ARCHITECTURE as HEAD_ARCHITECTURE, About, Head};
+pub use head::{About, Head, HeadForm};
 pub use load::{LoadError, Model};
 pub use tokenizer::{Tokenizer, same_vocabulary};
 
@@ -232,6 +232,13 @@ pub trait Decoder: Send {
     /// from `len()` on are those of uncommitted slots. None where they are not kept.
     fn hidden(&self, rows: std::ops::Range<usize>) -> Option<&[f32]> {
         let _ = rows;
+        None
+    }
+
+    /// The residual stream of the i-th node of the last pass behind the last layer that the pass ran: what a head would read. None
+    /// where it is not at hand.
+    fn state(&self, i: usize) -> Option<&[f32]> {
+        let _ = i;
         None
     }
 

@@ -12,6 +12,7 @@ use rand_core::{Rng, SeedableRng};
 
 use super::blocks::Kind;
 use super::gguf::{self, Entry, Gguf, Metadata};
+use super::head::HeadForm;
 use super::load::LoadError;
 use super::{Config, config, safetensors};
 
@@ -55,6 +56,7 @@ pub struct Weights {
     rope_interleaved: bool,
     rope_factors: Option<Vec<f32>>,
     metadata: Option<Metadata>,
+    attends: bool,
 }
 
 /// What a GGUF file is read from.
@@ -80,22 +82,22 @@ impl Weights {
         if about.is_dir() { Self::open_folder(path) } else { Self::open_gguf(path, config::LLAMA) }
     }
 
-    /// Opens the GGUF file of a drafting head, of the architecture of that name: the layers of a Llama without an embedding of its
-    /// own, whose output ([`head`](Self::head)) has rows for a part of the vocabulary.
+    /// Opens the GGUF file of a drafting head of that form: the layers of a Llama (an adapter's without attention) without an
+    /// embedding of its own, whose output ([`head`](Self::head)) has rows for a part of the vocabulary.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_head(path: &Path, architecture: &str) -> Result<Self, LoadError> {
-        Self::open_gguf(path, architecture)
+    pub fn open_head(path: &Path, form: HeadForm) -> Result<Self, LoadError> {
+        Self::open_gguf(path, form.architecture())
     }
 
     /// The same from the bytes of such a file, which errors call `name`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn head_from(bytes: &[u8], name: &str, architecture: &str) -> Result<Self, LoadError> {
+    pub fn head_from(bytes: &[u8], name: &str, form: HeadForm) -> Result<Self, LoadError> {
         let head = gguf::read(bytes, bytes.len() as u64, Path::new(name))?;
-        Self::of_gguf(head, Path::new(name), architecture, Source::Bytes(bytes))
+        Self::of_gguf(head, Path::new(name), form.architecture(), Source::Bytes(bytes))
     }
 
     fn open_gguf(path: &Path, architecture: &str) -> Result<Self, LoadError> {
@@ -126,6 +128,7 @@ impl Weights {
             rope_interleaved: of_llama,
             rope_factors: linear,
             metadata: Some(head.metadata),
+            attends: architecture != HeadForm::Adapter.architecture(),
         };
         match source {
             Source::File(file) => {
@@ -170,6 +173,7 @@ impl Weights {
             rope_interleaved: false,
             rope_factors,
             metadata: None,
+            attends: true,
         };
         for path in names {
             let file = File::open(&path).map_err(|e| io_error(&path, &e))?;
@@ -209,7 +213,7 @@ impl Weights {
             entered.insert(name.clone(), (TensorInfo { name, kind, rows, cols }, Place::Memory(bytes)));
         }
         let (files, rope_factors, metadata) = (Vec::new(), None, None);
-        let weights = Self { path, config, tensors: entered, files, rope_interleaved, rope_factors, metadata };
+        let weights = Self { path, config, tensors: entered, files, rope_interleaved, rope_factors, metadata, attends: true };
         weights.check()?;
         Ok(weights)
     }
@@ -251,7 +255,8 @@ impl Weights {
         let c = &self.config;
         let head = self.tensor("output.weight").map(|t| (t.name.clone(), c.vocab, c.dim));
         let factors = self.tensor("rope_freqs.weight").map(|t| (t.name.clone(), 1, c.head_dim / 2));
-        for (name, rows, cols) in config::required(c).chain(head).chain(factors) {
+        let attends = |name: &String| self.attends || !name.contains(".attn_");
+        for (name, rows, cols) in config::required(c).filter(|(name, ..)| attends(name)).chain(head).chain(factors) {
             let Some(t) = self.tensor(&name) else { return error(format!("has no tensor {name}")) };
             if (t.rows, t.cols) != (rows, cols) {
                 return error(format!("tensor {name} is {} x {}, where {rows} x {cols} was expected", t.rows, t.cols));
@@ -286,6 +291,11 @@ impl Weights {
     /// The tensor of that name (GGUF's names, whatever the source). A norm has one row.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.tensors.get(name).map(|(info, _)| info)
+    }
+
+    /// Whether the layers have attention: those of an adapter have none.
+    pub fn attends(&self) -> bool {
+        self.attends
     }
 
     /// Name of the head's matrix: `output.weight`, or the embedding where they are tied.

@@ -1,10 +1,13 @@
-//! A head's matrices in bfloat16, where the CPU has a tile unit: the same products as candle's, many times as fast.
+//! A head's matrices where the CPU has a tile unit: the same products as candle's in bfloat16, many times as fast, of the weights as
+//! the head's file will have them. What comes back is taken for the gradient of the weights before they are rounded (Bengio et al.
+//! 2013, arXiv 1308.3432, "straight-through"), so that they learn to be rounded.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, Var, bail};
 
+use super::export;
 use super::net::SoftCross;
 use crate::model::kernels::dense::{Right, View, multiply};
 
@@ -32,7 +35,7 @@ impl Matrices {
         let pack = |name: &'static str| {
             let Some(var) = vars.get(name) else { bail!("no tensor {name}") };
             let (rows, cols) = var.dims2()?;
-            let values = var.flatten_all()?.to_vec1::<f32>()?;
+            let values = export::rounded(name, var.as_tensor())?.flatten_all()?.to_vec1::<f32>()?;
             let view = View::new(&values, rows, cols);
             Ok((name, Arc::new(Matrix { rows, cols, forward: Right::pack(view.turned()), backward: Right::pack(view) })))
         };

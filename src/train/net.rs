@@ -1,5 +1,6 @@
 //! The head as a network over a whole text, with gradients: what `model/kernels/front.rs` and a Llama's layer compute, unrolled over
-//! depths as it will be used (training-time test, EAGLE-3, arXiv 2503.01840, section 3.2).
+//! depths as it will be used (training-time test, EAGLE-3, arXiv 2503.01840, section 3.2). An adapter has one depth: whatever the
+//! depth of a node is, it reads a state that the target computed.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use super::corpus::TOP;
 use super::linear::Products;
 use super::sizes::Sizes;
 use crate::dist::exp;
+use crate::model::HeadForm;
 
 /// The parameters of a head, by the names of their tensors.
 pub struct Net {
@@ -16,7 +18,8 @@ pub struct Net {
     pub vars: BTreeMap<&'static str, Var>,
 }
 
-/// One text as the network reads it: entry i joins the hidden states at position i with the token at i + 1.
+/// One text as the network reads it: entry i joins the hidden states at position i with the token at i + 1. An adapter reads the
+/// hidden state at position i + 1 instead, where the target has read that token.
 pub struct Example {
     /// (n, fused * dim)
     pub hidden: Tensor,
@@ -75,9 +78,13 @@ impl Net {
         self.linear(&parts.reshape((n, self.sizes.fused * dim))?, "fuse.weight", products)
     }
 
-    /// Runs `depths` depths over a text: the fused states of the target, (n, dim), and each depth. With `products` these multiply, and
-    /// take up the gradients of the matrices.
+    /// Runs `depths` depths over a text (an adapter's one): the fused states of the target, (n, dim), and each depth. With `products`
+    /// these multiply, and take up the gradients of the matrices.
     pub fn unroll(&self, example: &Example, depths: usize, products: Option<&Products>) -> Result<(Tensor, Vec<Depth>)> {
+        if self.sizes.form == HeadForm::Adapter {
+            let out = self.feed(example.hidden.clone(), products)?;
+            return Ok((example.hidden.clone(), vec![Depth { normed: self.norm(&out, "output_norm.weight")?, from: 0, out }]));
+        }
         let n = example.embedded.dim(0)?;
         let device = example.embedded.device();
         let tokens = self.norm(&example.embedded, "token_norm.weight")?;
@@ -95,15 +102,20 @@ impl Net {
             pasts.push(Past { key, value });
             let mixed = self.attention(&query, &pasts, n)?;
             let x = (x + self.linear(&mixed, "blk.0.attn_output.weight", products)?)?;
-            let normed = self.norm(&x, "blk.0.ffn_norm.weight")?;
-            let gated = (self.linear(&normed, "blk.0.ffn_gate.weight", products)?.silu()?
-                * self.linear(&normed, "blk.0.ffn_up.weight", products)?)?;
-            let out = (x + self.linear(&gated, "blk.0.ffn_down.weight", products)?)?;
+            let out = self.feed(x, products)?;
             let normed = self.norm(&out, "output_norm.weight")?;
             state = shift(&out, 0, 1)?;
             all.push(Depth { normed, from: depth, out });
         }
         Ok((fused, all))
+    }
+
+    /// The feed-forward layer.
+    fn feed(&self, x: Tensor, products: Option<&Products>) -> Result<Tensor> {
+        let normed = self.norm(&x, "blk.0.ffn_norm.weight")?;
+        let gated = (self.linear(&normed, "blk.0.ffn_gate.weight", products)?.silu()?
+            * self.linear(&normed, "blk.0.ffn_up.weight", products)?)?;
+        x + self.linear(&gated, "blk.0.ffn_down.weight", products)?
     }
 
     /// The logits of a depth, (n, vocab).

@@ -19,6 +19,7 @@ use super::linear::{Matrices, Products};
 use super::net::{Example, Net, SoftCross};
 use super::sizes::Sizes;
 use super::{TrainError, export};
+use crate::model::HeadForm;
 use crate::model::kernels::dense;
 use crate::model::weights::Weights;
 use crate::tree::TokenId;
@@ -26,6 +27,9 @@ use crate::tree::TokenId;
 /// How a head is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Options {
+    /// What is trained.
+    #[serde(default)]
+    pub form: HeadForm,
     /// Steps of the optimiser.
     pub steps: usize,
     /// The largest learning rate.
@@ -54,6 +58,16 @@ pub struct Options {
     pub seed: u64,
     /// Threads, each with a text of its own.
     pub threads: usize,
+}
+
+impl Options {
+    /// Of the layers behind which the corpus has hidden states those that the head reads: an adapter the first.
+    fn read<'a>(&self, after: &'a [usize]) -> &'a [usize] {
+        match self.form {
+            HeadForm::Eagle => after,
+            HeadForm::Adapter => &after[..1],
+        }
+    }
 }
 
 /// Figures of the texts held out.
@@ -102,9 +116,9 @@ struct Learnt {
 pub struct Start<'a> {
     /// The target.
     pub target: &'a Weights,
-    /// The head to go on from; without one it begins as the target's last layer.
+    /// The head to go on from; without one it begins as the target's last layer, an adapter as the layer after its exit.
     pub head: Option<&'a Weights>,
-    /// Behind so many layers each it reads hidden states.
+    /// Behind so many layers each the corpus has hidden states; an adapter reads the first of them.
     pub after: &'a [usize],
 }
 
@@ -137,7 +151,12 @@ pub fn train(
     out: &Path,
     tell: &mut dyn FnMut(&Report) -> bool,
 ) -> Result<(), TrainError> {
-    let mut run = Run::begin(corpus, start, options, &folder.join("checkpoint.safetensors"))?;
+    // Of each form one, so that both can be trained on the same texts.
+    let checkpoint = match options.form {
+        HeadForm::Eagle => "checkpoint.safetensors",
+        HeadForm::Adapter => "adapter-checkpoint.safetensors",
+    };
+    let mut run = Run::begin(corpus, start, options, &folder.join(checkpoint))?;
     while run.step < run.options.steps {
         let report = run.advance()?;
         if report.held_out.is_some() {
@@ -161,11 +180,12 @@ impl<'a> Run<'a> {
         if held == 0 || corpus.len() - held < options.batch {
             return Err(TrainError::Few { texts: corpus.len() });
         }
+        let read = options.read(after).len();
         let embedding = target.read_values("token_embd.weight", 0..config.vocab)?;
         let mut run = Run {
             tokens: Vec::new(),
             rows: vec![None; config.vocab],
-            net: Net { sizes: Sizes::of(config, options.vocab.min(config.vocab), after.len()), vars: BTreeMap::new() },
+            net: Net { sizes: Sizes::of(options.form, config, options.vocab.min(config.vocab), read), vars: BTreeMap::new() },
             adam: Adam::default(),
             after: after.to_vec(),
             options,
@@ -230,7 +250,12 @@ impl<'a> Run<'a> {
         let entries = text.positions().saturating_sub(1);
         let to = entries.min(from + self.options.window);
         let n = to - from;
-        let hidden: Vec<f32> = text.hidden[from * width..to * width].iter().map(|x| x.to_f32()).collect();
+        let hidden: Vec<f32> = match self.options.form {
+            HeadForm::Eagle => text.hidden[from * width..to * width].iter().map(|x| x.to_f32()).collect(),
+            HeadForm::Adapter => (text.hidden.chunks_exact(width).skip(from + 1).take(n))
+                .flat_map(|states| states[..dim].iter().map(|x| x.to_f32()))
+                .collect(),
+        };
         let mut embedded = Vec::with_capacity(n * dim);
         for &token in &text.tokens[from + 1..to + 1] {
             embedded.extend_from_slice(&self.embedding[token as usize * dim..][..dim]);
@@ -250,7 +275,7 @@ impl<'a> Run<'a> {
             }
         }
         Ok(Example {
-            hidden: Tensor::from_vec(hidden, (n, width), &Device::Cpu)?,
+            hidden: Tensor::from_vec(hidden, (n, self.net.sizes.fused * dim), &Device::Cpu)?,
             embedded: Tensor::from_vec(embedded, (n, dim), &Device::Cpu)?,
             rows,
             weights,
@@ -349,7 +374,8 @@ impl<'a> Run<'a> {
             let mut term = self.net.cross(depth, cross, products.as_ref())?;
             loss += f64::from(term.to_scalar::<f32>()?) / f64::from(per);
             counted += (0..n).map(|i| f64::from(count(i))).sum::<f64>();
-            if self.options.regression > 0.0 && n > depth.from + 1 {
+            // An adapter's state goes nowhere.
+            if self.options.regression > 0.0 && self.options.form == HeadForm::Eagle && n > depth.from + 1 {
                 let (from, len) = (depth.from, n - depth.from - 1);
                 let difference = (depth.out.narrow(0, from, len)? - goal.narrow(0, from + 1, len)?)?;
                 // Near nothing a parabola, further off straight: a few states are many times as long as all others.
@@ -375,16 +401,18 @@ impl<'a> Run<'a> {
     /// The figures of at most 24 of the texts held out.
     fn held_out(&mut self) -> Result<Figures, TrainError> {
         let depths = self.options.depths.max(4);
+        // Of an adapter one depth is all.
+        let own = if self.options.form == HeadForm::Adapter { 1 } else { depths };
         let texts: Vec<usize> = (0..self.corpus.len()).filter(|i| i % self.options.held_out == 0).take(24).collect();
-        let (mut loss, mut counted) = (vec![0.0; depths], vec![0.0; depths]);
+        let (mut loss, mut counted) = (vec![0.0; own], vec![0.0; own]);
         let (mut reached, mut passed) = (vec![0usize; depths], vec![0usize; depths]);
         let products = self.matrices()?.as_ref().map(Matrices::products);
         for i in texts {
             let text = self.corpus.read(i)?;
             let example = self.example(&text, 0)?;
             let n = example.counts.len();
-            let (_, unrolled) = self.net.unroll(&example, depths, products.as_ref())?;
-            let mut right = vec![vec![false; n]; depths];
+            let (_, unrolled) = self.net.unroll(&example, own, products.as_ref())?;
+            let mut right = vec![vec![false; n]; own];
             for (d, depth) in unrolled.iter().enumerate() {
                 let count = |i: usize| if i >= depth.from && example.counts[i] == 1.0 { 1.0 } else { 0.0 };
                 let weights = example.weights.iter().enumerate().map(|(k, w)| w * count(k / TOP)).collect();
@@ -401,7 +429,7 @@ impl<'a> Run<'a> {
             for r in (0..n).filter(|&r| example.counts[r] == 1.0) {
                 for d in 0..depths.min(n - r) {
                     reached[d] += 1;
-                    if !right[d][r + d] {
+                    if !right[d.min(own - 1)][r + d] {
                         break;
                     }
                     passed[d] += 1;
@@ -419,7 +447,11 @@ impl<'a> Run<'a> {
 
     fn card(&self) -> String {
         format!(
-            "EAGLE head, trained by speclight {}: {} steps of {} texts, {} tokens read of a corpus of {} texts and {} tokens, {:.0} s, seed {}, depths {}, learning rate {}",
+            "{}, trained by speclight {}: {} steps of {} texts, {} tokens read of a corpus of {} texts and {} tokens, {:.0} s, seed {}, depths {}, learning rate {}",
+            match self.options.form {
+                HeadForm::Eagle => "EAGLE head",
+                HeadForm::Adapter => "Early-exit adapter",
+            },
             env!("CARGO_PKG_VERSION"),
             self.step,
             self.options.batch,
@@ -436,6 +468,6 @@ impl<'a> Run<'a> {
     /// Writes the checkpoint, and the head as it is now.
     fn write(&self, out: &Path) -> Result<(), TrainError> {
         self.keep()?;
-        export::write(out, &self.net, &self.tokens, &self.after, &self.card())
+        export::write(out, &self.net, &self.tokens, self.options.read(&self.after), &self.card())
     }
 }

@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Config;
+use crate::model::{Config, HeadForm};
 
 /// The shape of a head of one decoder layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sizes {
+    /// What it is to a drafter: an adapter has no attention and nothing before its layer.
+    #[serde(default)]
+    pub form: HeadForm,
     /// Width of the residual stream: the target's.
     pub dim: usize,
     /// Width of the feed-forward layer.
@@ -29,8 +32,9 @@ pub struct Sizes {
 
 impl Sizes {
     /// A head of the target's own sizes, with `vocab` rows of output over `fused` hidden states.
-    pub fn of(target: &Config, vocab: usize, fused: usize) -> Sizes {
+    pub fn of(form: HeadForm, target: &Config, vocab: usize, fused: usize) -> Sizes {
         Sizes {
+            form,
             dim: target.dim,
             ffn: target.ffn,
             heads: target.heads,
@@ -46,7 +50,7 @@ impl Sizes {
     /// Its tensors: name, rows, columns; a vector has one row.
     pub fn tensors(&self) -> Vec<(&'static str, usize, usize)> {
         let (dim, q, kv) = (self.dim, self.heads * self.head_dim, self.kv_heads * self.head_dim);
-        vec![
+        let all = [
             ("fuse_norm.weight", self.fused, dim),
             ("fuse.weight", dim, self.fused * dim),
             ("token_norm.weight", 1, dim),
@@ -63,7 +67,12 @@ impl Sizes {
             ("blk.0.ffn_down.weight", dim, self.ffn),
             ("output_norm.weight", 1, dim),
             ("output.weight", self.vocab, dim),
-        ]
+        ];
+        let has = |name: &str| match self.form {
+            HeadForm::Eagle => true,
+            HeadForm::Adapter => name.contains(".ffn_") || name.starts_with("output"),
+        };
+        all.into_iter().filter(|(name, ..)| has(name)).collect()
     }
 
     /// Names of the matrices that inputs are multiplied by.

@@ -14,7 +14,7 @@ use super::sizes::Sizes;
 use crate::model::blocks::Kind;
 use crate::model::kernels::{CpuDecoder, Llama, dense};
 use crate::model::weights::Weights;
-use crate::model::{Config, Decoder, HEAD_ARCHITECTURE, Node, Parent, Pass};
+use crate::model::{Config, Decoder, HeadForm, Node, Parent, Pass};
 
 const CONFIG: Config = Config {
     dim: 64,
@@ -43,8 +43,8 @@ fn numbers(n: usize, seed: u32, size: f32) -> Vec<f32> {
     (0..n).map(|_| next() * size).collect()
 }
 
-fn net() -> Net {
-    let sizes = Sizes::of(&CONFIG, 48, FUSED);
+fn net(form: HeadForm, fused: usize) -> Net {
+    let sizes = Sizes::of(form, &CONFIG, 48, fused);
     let mut vars = BTreeMap::new();
     for (i, (name, rows, cols)) in sizes.tensors().into_iter().enumerate() {
         let norm = name.ends_with("norm.weight");
@@ -52,7 +52,9 @@ fn net() -> Net {
         let values: Vec<f32> =
             numbers(rows * cols, i as u32 + 1, size).into_iter().map(|x| if norm { x + 1.0 } else { x }).collect();
         let shape = if rows == 1 { vec![cols] } else { vec![rows, cols] };
-        vars.insert(name, Var::from_vec(values, shape, &Device::Cpu).unwrap());
+        // As a file can hold them, so that nothing is lost on the way.
+        let values = export::rounded(name, &Tensor::from_vec(values, shape, &Device::Cpu).unwrap()).unwrap();
+        vars.insert(name, Var::from_tensor(&values).unwrap());
     }
     Net { sizes, vars }
 }
@@ -76,7 +78,7 @@ fn example(weights: &Weights, tokens: &[u32]) -> (Example, Vec<f32>) {
 #[test]
 fn a_head_that_drafts_is_the_network_that_was_trained() {
     let weights = Weights::random(CONFIG, Kind::Q8_0, true, 5).unwrap();
-    let net = net();
+    let net = net(HeadForm::Eagle, FUSED);
     let tokens: Vec<u32> = (0..13).map(|i| i * 31 % 96).collect();
     let (example, hidden) = example(&weights, &tokens);
     let (_, depths) = net.unroll(&example, 3, None).unwrap();
@@ -86,7 +88,7 @@ fn a_head_that_drafts_is_the_network_that_was_trained() {
     let rows: Vec<u32> = (0..48).map(|i| 2 * i).collect();
     export::write(&path, &net, &rows, &[1, 2], "a test").unwrap();
     let target = Arc::new(Llama::load(&weights, 2).unwrap());
-    let head = Llama::load_head(&Weights::open_head(&path, HEAD_ARCHITECTURE).unwrap(), &target).unwrap();
+    let head = Llama::load_head(&Weights::open_head(&path, HeadForm::Eagle).unwrap(), &target).unwrap();
     let mut decoder = CpuDecoder::new(Arc::new(head), 64);
 
     let close = |got: &[f32], depth: usize, entry: usize| {
@@ -128,6 +130,46 @@ fn a_head_that_drafts_is_the_network_that_was_trained() {
 }
 
 #[test]
+fn an_adapter_that_reads_is_the_network_that_was_trained() {
+    let weights = Weights::random(CONFIG, Kind::Q8_0, true, 5).unwrap();
+    let net = net(HeadForm::Adapter, 1);
+    assert_eq!(net.vars.len(), 6, "no attention, nothing before the layer: {:?}", net.vars.keys());
+    let tokens: Vec<u32> = (0..40).map(|i| i * 31 % 96).collect();
+    let (example, _) = example(&weights, &tokens);
+    let n = tokens.len() - 1;
+    let hidden = numbers(n * CONFIG.dim, 77, 6.0);
+    let example = Example { hidden: Tensor::from_slice(&hidden, (n, CONFIG.dim), &Device::Cpu).unwrap(), ..example };
+    let (_, depths) = net.unroll(&example, 3, None).unwrap();
+    assert_eq!(depths.len(), 1);
+    let want = net.logits(&depths[0], None).unwrap().to_vec2::<f32>().unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("adapter.gguf");
+    let rows: Vec<u32> = (0..48).map(|i| 2 * i).collect();
+    export::write(&path, &net, &rows, &[1], "a test").unwrap();
+    let said = Weights::open_head(&path, HeadForm::Eagle).unwrap_err().to_string();
+    assert!(said.contains("speclight-adapter") && said.lines().count() == 1, "{said}");
+    let target = Arc::new(Llama::load(&weights, 2).unwrap());
+    let adapter = Llama::load_head(&Weights::open_head(&path, HeadForm::Adapter).unwrap(), &target).unwrap();
+    let mut decoder = CpuDecoder::new(Arc::new(adapter), 64);
+    // Few and many at once: nothing depends on who stands beside.
+    for batch in [1, 5, n] {
+        for from in (0..n).step_by(batch) {
+            let part = from..(from + batch).min(n);
+            let nodes: Vec<Node> = part.clone().map(|i| Node { token: tokens[i + 1], parent: Parent::Context }).collect();
+            decoder.append_with(&nodes, &hidden[part.start * CONFIG.dim..part.end * CONFIG.dim], Pass::FULL).unwrap();
+            for i in part.clone() {
+                let (got, want) = (decoder.logits(i - part.start), &want[i]);
+                let power: f32 = want.iter().map(|x| x * x).sum();
+                let off: f32 = got.iter().zip(want).map(|(a, b)| (a - b) * (a - b)).sum();
+                assert!(off < 2e-3 * power, "entry {i} of {batch}: {off} of {power}");
+            }
+            decoder.discard();
+        }
+    }
+}
+
+#[test]
 fn the_loss_and_its_gradient_are_those_of_the_composed_operations() {
     let (n, vocab) = (5, 60);
     let logits = Var::from_vec(numbers(n * vocab, 3, 9.0), (n, vocab), &Device::Cpu).unwrap();
@@ -158,7 +200,7 @@ fn products_on_the_tile_unit_give_the_same_gradients() {
         return;
     }
     let weights = Weights::random(CONFIG, Kind::Q8_0, true, 5).unwrap();
-    let net = net();
+    let net = net(HeadForm::Eagle, FUSED);
     let tokens: Vec<u32> = (0..23).map(|i| i * 31 % 96).collect();
     let (example, _) = example(&weights, &tokens);
     let n = tokens.len() - 1;

@@ -2,12 +2,19 @@
 
 use speclight::dist::Warp;
 use speclight::draft::shape::{Limits, Plan, grow};
-use speclight::draft::{Context, Draft, Drafter, Eagle, Shape};
+use speclight::draft::{Context, Draft, Drafter, Eagle, EarlyExit, Shape};
 use speclight::model::device::DeviceChoice;
-use speclight::model::{Decoder, Head, Logits, Model, Node, Parent, Pass};
+use speclight::model::{Decoder, Head, HeadForm, Logits, Model, Node, Parent, Pass};
 use speclight::registry::Registry;
 
 const LIMITS: Limits = Limits { budget: 16, depth: 12 };
+
+fn shipped(form: HeadForm, model: &Model) -> Head {
+    let registry = Registry::load().unwrap();
+    let sha256 = registry.find(Some("SmolLM2-135M-Instruct")).unwrap().sha256().unwrap().to_owned();
+    assert!(Head::shipped("another", form, model).unwrap().is_none());
+    Head::shipped(&sha256, form, model).unwrap().expect("a head for the default model")
+}
 
 fn draft(eagle: &mut dyn Drafter, target: &mut dyn Decoder, tokens: &[u32], stop: &[u32]) -> Draft {
     let mut cx = Context { tokens, target, warp: &Warp::PLAIN, stop };
@@ -19,10 +26,7 @@ fn draft(eagle: &mut dyn Drafter, target: &mut dyn Decoder, tokens: &[u32], stop
 #[test]
 fn what_it_drafts_is_a_function_of_the_text() {
     let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(2)).unwrap();
-    let registry = Registry::load().unwrap();
-    let sha256 = registry.find(Some("SmolLM2-135M-Instruct")).unwrap().sha256().unwrap().to_owned();
-    let head = Head::shipped(&sha256, &model).unwrap().expect("a head for the default model");
-    assert!(Head::shipped("another", &model).unwrap().is_none());
+    let head = shipped(HeadForm::Eagle, &model);
     assert!(head.weight_bytes() < 12_000_000 && head.about().after.len() == 3, "{:?}", head.about().after);
     let stop = model.tokenizer().stop().to_vec();
     let mut tokens = model.prompt_tokens("List the planets of the solar system.", false).unwrap();
@@ -35,11 +39,7 @@ fn what_it_drafts_is_a_function_of_the_text() {
     let mut drafts = Vec::new();
     for _ in 0..24 {
         drafts.push(draft(&mut eagle, &mut *target, &tokens, &stop));
-        target.append(&[Node { token: *tokens.last().unwrap(), parent: Parent::Context }], Pass::FULL).unwrap();
-        let logits = target.logits(0);
-        let best = (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32;
-        target.commit(&[0]).unwrap();
-        tokens.push(best);
+        tokens.push(next(&mut *target, *tokens.last().unwrap()));
     }
     // It is right more often than not about the token that comes next, or it would not be shipped.
     let right = (0..24).filter(|&i| {
@@ -70,5 +70,50 @@ fn what_it_drafts_is_a_function_of_the_text() {
         let mut cx = Context { tokens: &tokens[..begin], target: &mut **target, warp: &Warp::PLAIN, stop: &stop };
         let draft = grow(Shape::BestFirst, eagle, &mut cx, LIMITS, &Plan::default()).unwrap();
         assert_eq!(draft.tree.len(), 1);
+    }
+}
+
+/// The next token by the target, greedy.
+fn next(target: &mut dyn Decoder, token: u32) -> u32 {
+    target.append(&[Node { token, parent: Parent::Context }], Pass::FULL).unwrap();
+    let logits = target.logits(0);
+    let best = (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+    target.commit(&[0]).unwrap();
+    best as u32
+}
+
+#[test]
+fn the_adapter_reads_an_early_layer_better_than_the_models_own_head() {
+    let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(2)).unwrap();
+    let adapter = shipped(HeadForm::Adapter, &model);
+    assert!(adapter.weight_bytes() < 12_000_000);
+    let [exit] = adapter.about().after[..] else { panic!("one layer: {:?}", adapter.about().after) };
+    let layers = model.config().layers;
+    let stop = model.tokenizer().stop().to_vec();
+    let mut tokens = model.prompt_tokens("List the planets of the solar system.", false).unwrap();
+    let begin = tokens.len();
+    let mut target = model.decoder(512).unwrap();
+    target.prefill(&tokens[..begin - 1], 32, Logits::None).unwrap();
+    let (mut with, mut without) = (EarlyExit::with(&adapter, layers).unwrap(), EarlyExit::new(exit, layers).unwrap());
+    let (mut drafts, mut right) = (Vec::new(), [0, 0]);
+    for _ in 0..32 {
+        let nodes = target.nodes();
+        let both = [draft(&mut with, &mut *target, &tokens, &stop), draft(&mut without, &mut *target, &tokens, &stop)];
+        assert_eq!(target.nodes(), nodes, "the target is left as it was found");
+        let token = next(&mut *target, *tokens.last().unwrap());
+        for (right, Draft { tree, .. }) in right.iter_mut().zip(&both) {
+            *right += usize::from(tree.children(0).any(|child| tree.token(child) == token));
+        }
+        drafts.push(both[0].clone());
+        tokens.push(token);
+    }
+    assert!(right[0] >= 12 && right[0] > right[1], "{right:?} of 32");
+    // Seen from later: the same trees.
+    for at in [0, 7, 31] {
+        let text = &tokens[..begin + at];
+        let mut then = target.fork().unwrap();
+        then.truncate(text.len() - 1);
+        let mut back = with.at(text.len()).unwrap();
+        assert_eq!(draft(&mut *back, &mut *then, text, &stop), drafts[at], "looked back from later, {at}");
     }
 }

@@ -21,6 +21,8 @@ const SETTINGS: [(&str, &str, &str); 12] = [
 
 /// The model is given as a path here, so that nobody knows which head is for it.
 pub const HEAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/heads/SmolLM2-135M-Instruct.gguf");
+/// And which adapter.
+pub const ADAPTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/heads/SmolLM2-135M-Instruct.adapter.gguf");
 
 fn same_whoever_drafts(sampling: &[&str]) {
     let program = Program::new();
@@ -35,6 +37,10 @@ fn same_whoever_drafts(sampling: &[&str]) {
         }
         if ["eagle", "mix"].contains(&drafter) {
             args.extend(["--head", HEAD]);
+        }
+        // The other setting of it reads the model's own head.
+        if (drafter, shape) == ("early-exit", "best-first") {
+            args.extend(["--adapter", ADAPTER]);
         }
         let out = program.run(&args);
         assert_eq!(out.status, 0, "{}", out.err);

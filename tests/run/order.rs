@@ -31,6 +31,7 @@ fn run(drafter: &str, shape: &str, every: usize) -> Marks {
         mix: None,
         remember: false,
         exit_layers: None,
+        adapter: None,
         head: Some(PathBuf::from(HEAD)),
         settings,
         prompts: built_in(),

@@ -81,6 +81,25 @@ fn what_is_broken_off_goes_on_as_if_it_had_not_been() {
     let out = program.run(&["--prompt", "Name a colour.", "--max-tokens", "6", "--drafter", "eagle", "--head", &head]);
     assert_eq!(out.status, 0, "{}", out.err);
 
+    // An adapter from the same texts, at the same place.
+    let (adapter, kept) = (program.path("parts.gguf"), program.path("head.gguf"));
+    std::fs::rename(head, &kept).unwrap();
+    let head = kept;
+    let out = Out::of(train(&program, "parts").args(["--form", "adapter"]));
+    assert_eq!((out.status, out.err.as_str()), (0, ""));
+    let measured = of("parts.jsonl");
+    let last = measured.last().unwrap();
+    assert_eq!(last["held_out"]["loss"].as_array().unwrap().len(), 1, "one depth is all: {last}");
+    assert!(last["drafted"]["greedy_tokens_per_step"].as_f64().unwrap() >= 1.0);
+    let begin = ["--prompt", "Name a colour.", "--max-tokens", "6", "--drafter"];
+    let out = program.run(&[&begin[..], &["early-exit", "--adapter", &adapter]].concat());
+    assert_eq!(out.status, 0, "{}", out.err);
+    for (drafter, option, file) in [("early-exit", "--adapter", &head), ("eagle", "--head", &adapter)] {
+        let out = program.run(&[&begin[..], &[drafter, option, file]].concat());
+        assert_eq!((out.status, out.err.lines().count()), (1, 1), "{}", out.err);
+        assert!(out.err.contains("speclight-"), "{}", out.err);
+    }
+
     // Other prompts make another corpus; so does an answer that begins otherwise.
     let asks = std::fs::read_to_string(program.path("asks.jsonl")).unwrap();
     for prompts in ["{\"prompt\": \"Other\"}\n".to_owned(), asks.replace("The answer is", "It is")] {

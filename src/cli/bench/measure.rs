@@ -13,7 +13,7 @@ use crate::draft::EarlyExit;
 use crate::model::device::default_threads;
 use crate::model::kernels::{CpuDecoder, Stage};
 use crate::model::load::Model;
-use crate::model::{Decoder, ForwardError, Head, Logits, Node, Parent, Pass};
+use crate::model::{Decoder, ForwardError, Head, HeadForm, Logits, Node, Parent, Pass};
 use crate::registry::Found;
 use crate::tree::TokenId;
 
@@ -43,18 +43,21 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
     let tokens: Vec<TokenId> = (0..room as u64).map(|i| (i * 7919 % config.vocab as u64) as TokenId).collect();
     let threads = model.threads().unwrap_or_else(default_threads);
     let memory = vec![1u64; MEMORY / 8];
-    let head = match found.sha256() {
-        Some(sha256) => Head::shipped(sha256, model)?,
-        None => None,
-    };
-    let mut head = head.as_ref().map(|head| entered(head, &tokens)).transpose()?;
+    let shipped = |form| found.sha256().map(|sha256| Head::shipped(sha256, form, model)).transpose().map(Option::flatten);
+    let mut head = shipped(HeadForm::Eagle)?.as_ref().map(|head| entered(head, &tokens)).transpose()?;
     let staged_room = CONTEXT + STAGED[STAGED.len() - 1];
     let mut timed = model.cpu_decoder(staged_room).filter(|_| staged_room <= room);
     if let Some(timed) = &mut timed {
         let timed: &mut dyn Decoder = timed;
         timed.prefill(&tokens[..CONTEXT], CONTEXT, Logits::None)?;
     }
-    let exit = (config.layers > 1).then(|| EarlyExit::default_layers(config.layers));
+    let adapter = shipped(HeadForm::Adapter)?;
+    let exit = match &adapter {
+        Some(adapter) => adapter.about().after.first().copied(),
+        None => (config.layers > 1).then(|| EarlyExit::default_layers(config.layers)),
+    };
+    let mut adapter = adapter.map(|adapter| adapter.decoder(1));
+    let state = vec![0.5; config.dim];
     let mut samples: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let bar = ProgressBar::new(rounds as u64);
     // Round 0 wakes caches and threads, and is not counted.
@@ -73,7 +76,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         decoder.prefill(&tokens[..CONTEXT.min(room)], CONTEXT, Logits::None)?;
         let left = room - decoder.len();
         for n in BATCHES.into_iter().filter(|&n| n <= left) {
-            keep(format!("t_seconds.{n}"), steady(|| pass(&mut *decoder, &tokens[..n], usize::MAX))?);
+            keep(format!("t_seconds.{n}"), steady(|| pass(&mut *decoder, &tokens[..n], Pass::FULL))?);
         }
         if let Some(timed) = &mut timed {
             for n in STAGED {
@@ -81,13 +84,21 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
             }
         }
         if let Some(layers) = exit {
-            keep("early_exit_seconds".into(), steady(|| pass(&mut *decoder, &tokens[..1], layers))?);
+            let depth = || -> Result<f64, ForwardError> {
+                let Some(adapter) = &mut adapter else { return pass(&mut *decoder, &tokens[..1], Pass { layers, ..Pass::FULL }) };
+                let nodes = Node::chain(&tokens[..1]);
+                let exit = pass(&mut *decoder, &tokens[..1], Pass { layers, logits: Logits::None })?;
+                let read = time(|| adapter.append_with(&nodes, &state, Pass::FULL))?;
+                adapter.discard();
+                Ok(exit + read)
+            };
+            keep("early_exit_seconds".into(), steady(depth)?);
         }
         if let Some(head) = &mut head {
-            keep("eagle_seconds".into(), steady(|| pass(head, &tokens[..1], usize::MAX))?);
+            keep("eagle_seconds".into(), steady(|| pass(head, &tokens[..1], Pass::FULL))?);
         }
         let n = DECODED.min(room - decoder.len());
-        steady(|| pass(&mut *decoder, &tokens[..1], usize::MAX))?;
+        steady(|| pass(&mut *decoder, &tokens[..1], Pass::FULL))?;
         let took = time(|| decode(&mut *decoder, tokens[0], n))?;
         keep("decode_tokens_per_second".into(), n as f64 / took);
         keep("bandwidth_bytes_per_second".into(), bandwidth(&memory, threads));
@@ -98,7 +109,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         let from = decoder.len();
         decoder.prefill(&tokens[from..n], 256, Logits::None)?;
         for round in 0..=rounds {
-            let took = pass(&mut *decoder, &tokens[..1], usize::MAX)?;
+            let took = pass(&mut *decoder, &tokens[..1], Pass::FULL)?;
             if round > 0 {
                 samples.entry(format!("context_seconds.{n}")).or_default().push(took);
             }
@@ -162,7 +173,7 @@ fn time(work: impl FnOnce() -> Result<(), ForwardError>) -> Result<f64, ForwardE
 fn stages(decoder: &mut CpuDecoder, tokens: &[TokenId], mut tell: impl FnMut(&str, f64)) -> Result<(), ForwardError> {
     steady(|| {
         decoder.time_stages();
-        pass(decoder, tokens, usize::MAX)
+        pass(decoder, tokens, Pass::FULL)
     })?;
     decoder.stages().into_iter().flatten().for_each(|(stage, seconds)| tell(stage.name(), seconds));
     Ok(())
@@ -180,12 +191,14 @@ fn entered(head: &Head, tokens: &[TokenId]) -> Result<CpuDecoder, ForwardError> 
     Ok(decoder)
 }
 
-/// Seconds of one pass over a binary tree of `tokens`, with the logits of all.
-fn pass(decoder: &mut dyn Decoder, tokens: &[TokenId], layers: usize) -> Result<f64, ForwardError> {
+/// Seconds of one pass over a binary tree of `tokens`.
+fn pass(decoder: &mut dyn Decoder, tokens: &[TokenId], wanted: Pass) -> Result<f64, ForwardError> {
     let parent = |i: usize| if i == 0 { Parent::Context } else { Parent::Slot((i - 1) / 2) };
     let nodes: Vec<Node> = tokens.iter().enumerate().map(|(i, &token)| Node { token, parent: parent(i) }).collect();
-    let took = time(|| decoder.append(&nodes, Pass { layers, logits: Logits::All }))?;
-    black_box(decoder.logits(0));
+    let took = time(|| decoder.append(&nodes, wanted))?;
+    if wanted.logits != Logits::None {
+        black_box(decoder.logits(0));
+    }
     decoder.discard();
     Ok(took)
 }

@@ -45,7 +45,8 @@ pub struct Report {
     /// Seconds of such passes by stage, in the mean of the threads, by their tokens. Empty on other devices than the CPU.
     #[serde(default)]
     pub stage_seconds: BTreeMap<usize, BTreeMap<String, f64>>,
-    /// Seconds of a pass over one token through a third of the layers and the head: what a depth of the early-exit drafter costs.
+    /// Seconds of one token's way through the layers that the early-exit drafter runs and its adapter (the model's head where none
+    /// comes with the program): what a depth of it costs.
     pub early_exit_seconds: Option<f64>,
     /// Seconds of a pass over one token through the head that comes with the program, if one does for this model: what a depth of the
     /// eagle drafter costs.

@@ -28,7 +28,7 @@ pub struct CompareOptions {
     #[command(flatten)]
     pub options: Options,
     /// A setting to compare, two or more of them: what differs from the ordinary options, as drafter=eagle,head=FILE.gguf,budget=8.
-    /// Keys: name (else A, B, ...), drafter, shape, fixed, budget, temperature, top-p, top-k, seed, head, mix, exit-layers,
+    /// Keys: name (else A, B, ...), drafter, shape, fixed, budget, temperature, top-p, top-k, seed, head, mix, exit-layers, adapter,
     /// draft-model, external, external-timeout, remember (yes or no)
     #[arg(long = "setting", value_name = "KEY=VALUE,..", help_heading = "Comparison")]
     pub settings: Vec<String>,

@@ -59,6 +59,8 @@ pub struct SettingRow {
     pub mix: Option<Vec<String>>,
     /// Layers of the early exit, where they were given.
     pub exit_layers: Option<usize>,
+    /// File of the early exit's adapter, where one was given.
+    pub adapter: Option<String>,
     /// The second model, where one was given.
     pub draft_model: Option<String>,
     /// Whether the suffix drafter knows earlier texts.
@@ -140,6 +142,7 @@ pub fn report(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt]
             head: o.head.as_ref().map(|path| path.display().to_string()),
             mix: o.mix.as_ref().map(|mix| mix.0.clone()),
             exit_layers: o.exit_layers,
+            adapter: o.adapter.as_ref().map(|path| path.display().to_string()),
             draft_model: o.draft_model.clone(),
             remember: o.remember,
             summary: Line::Summary(Box::new(means.clone().into())),

@@ -7,7 +7,8 @@ use crate::draft::{DRAFTERS, Widths};
 use crate::engine::{EngineOptions, Prompt};
 
 /// What a setting can say.
-const KEYS: &str = "name, drafter, shape, fixed, budget, temperature, top-p, top-k, seed, head, mix, exit-layers, draft-model, \
+const KEYS: &str = "name, drafter, shape, fixed, budget, temperature, top-p, top-k, seed, head, mix, exit-layers, adapter, \
+                    draft-model, \
                     external, external-timeout, remember";
 
 /// A setting that is compared.
@@ -52,6 +53,9 @@ impl Setting {
         if says("fixed") && !says("shape") {
             setting.options.shape = None;
         }
+        if says("exit-layers") && says("adapter") {
+            return Err("exit-layers means the early exit without an adapter: give one of them".into());
+        }
         let o = &setting.options;
         match o.drafter.as_str() {
             "model" if o.draft_model.is_none() => Err("the drafter model needs draft-model=NAME or PATH".into()),
@@ -75,7 +79,8 @@ impl Setting {
             "seed" => o.seed = value.parse().map_err(|_| "the seed is a whole number from 0".to_owned())?,
             "head" => o.head = Some(value.into()),
             "mix" => o.mix = Some(options::mix(value)?),
-            "exit-layers" => o.exit_layers = Some(options::exit_layers(value)?),
+            "exit-layers" => (o.exit_layers, o.adapter) = (Some(options::exit_layers(value)?), None),
+            "adapter" => (o.adapter, o.exit_layers) = (Some(value.into()), None),
             "draft-model" => o.draft_model = Some(value.to_owned()),
             "external" => o.external = Some(value.to_owned()),
             "external-timeout" => o.external_timeout = options::timeout(value)?,
@@ -89,7 +94,10 @@ impl Setting {
     pub fn plain(&self) -> Setting {
         let drafter = "none".to_owned();
         let budget = Some(Budget { most: 1, auto: false });
-        Setting { name: self.name.clone(), options: Options { drafter, budget, head: None, mix: None, ..self.options.clone() } }
+        Setting {
+            name: self.name.clone(),
+            options: Options { drafter, budget, head: None, adapter: None, mix: None, ..self.options.clone() },
+        }
     }
 
     /// Whether it drafts with this drafter, alone or in a mix.
@@ -123,6 +131,7 @@ impl Setting {
         }
         if self.uses("early-exit") {
             words.extend(o.exit_layers.map(|layers| format!("{layers} layers")));
+            words.extend(o.adapter.as_deref().map(|adapter| format!("adapter {}", file(adapter))));
         }
         if self.uses("model") {
             words.extend(o.draft_model.clone());

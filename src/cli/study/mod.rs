@@ -45,11 +45,16 @@ pub struct StudyOptions {
     /// Second model, with the same vocabulary, for the drafter `model`
     #[arg(long, value_name = "NAME|PATH", help_heading = "Drafting")]
     pub draft_model: Option<String>,
-    /// Layers of the model that the early-exit drafter runs [default: a third of them]
-    #[arg(long, value_name = "K", value_parser = options::exit_layers, allow_negative_numbers = true, help_heading = "Drafting")]
+    /// Let the early-exit drafter run K layers and read the model's own head, without an adapter [default: a third of them, where
+    /// there is no adapter]
+    #[arg(long, value_name = "K", value_parser = options::exit_layers, allow_negative_numbers = true, conflicts_with = "adapter",
+          help_heading = "Drafting")]
     pub exit_layers: Option<usize>,
+    /// File of an adapter for the early-exit drafter [default: the one that comes with the program, for the default model]
+    #[arg(long, value_name = "FILE.gguf", help_heading = "Drafting")]
+    pub adapter: Option<PathBuf>,
     /// File of a drafting head for the eagle drafter [default: the one that comes with the program, for the default model]
-    #[arg(long, value_name = "FILE.gguf")]
+    #[arg(long, value_name = "FILE.gguf", help_heading = "Drafting")]
     pub head: Option<PathBuf>,
     /// Seed of every random draw; the same seed gives the same texts, whoever drafts
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Sampling")]
@@ -115,6 +120,7 @@ impl StudyOptions {
             mix: None,
             remember: false,
             exit_layers: self.exit_layers,
+            adapter: self.adapter.clone(),
             head: self.head.clone(),
             settings,
             prompts: sets.iter().flat_map(|set| set.prompts.clone()).collect(),

@@ -150,6 +150,7 @@ fn the_schema_takes_a_table_and_nothing_that_differs() {
         device: "cpu".into(),
         draft_model: None,
         exit_layers: Some(3),
+        adapter: None,
         head: None,
         sets: vec![SetSettings { name: "set".into(), prompts: 6, sha256 }],
         budgets: vec![1, 2, 4],

@@ -30,6 +30,9 @@ pub struct Settings {
     pub draft_model: Option<String>,
     /// Layers of the early exit, where given.
     pub exit_layers: Option<usize>,
+    /// File of the early exit's adapter, where given.
+    #[serde(default)]
+    pub adapter: Option<String>,
     /// File of the drafting head, where given.
     #[serde(default)]
     pub head: Option<String>,
@@ -196,6 +199,7 @@ mod tests {
             device: "cpu".into(),
             draft_model: None,
             exit_layers: None,
+            adapter: None,
             head: None,
             sets: vec![SetSettings { name: "a".into(), prompts: 2, sha256: "0".into() }],
             budgets: vec![1, 2],

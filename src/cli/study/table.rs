@@ -151,6 +151,7 @@ fn settings(options: &TableOptions, info: &RunInfo, sets: &[Set], budgets: Vec<u
         device: info.device.clone(),
         draft_model: options.study.draft_model.clone(),
         exit_layers: options.study.exit_layers,
+        adapter: options.study.adapter.as_ref().map(|path| path.display().to_string()),
         head: options.study.head.as_ref().map(|path| path.display().to_string()),
         sets: sets.iter().map(set).collect(),
         budgets,

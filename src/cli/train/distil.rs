@@ -11,7 +11,6 @@ use super::TrainOptions;
 use super::drafted::Trial;
 use crate::cli::lines::Lines;
 use crate::hex::hex;
-use crate::model::HEAD_ARCHITECTURE;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::weights::Weights;
@@ -63,7 +62,7 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
     let Job { options, asks, found, path } = job;
     let mut json = options.json.as_deref().map(Lines::open).transpose()?;
     let weights = Weights::open(path)?;
-    let from = options.from.as_deref().map(|head| Weights::open_head(head, HEAD_ARCHITECTURE)).transpose()?;
+    let from = options.from.as_deref().map(|head| Weights::open_head(head, options.form)).transpose()?;
     let open = |threads| -> anyhow::Result<Model> {
         let mut model = Model::open(path, DeviceChoice::Cpu, threads)?;
         if let Some(template) = found.chat_template() {
@@ -114,6 +113,7 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
         return Ok(());
     }
     let run = train::Options {
+        form: options.form,
         steps: options.steps,
         rate: options.learning_rate,
         warm_up: (options.steps / 20).clamp(1, 200),
@@ -136,7 +136,7 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
     if !tell(News::Training { texts, tokens }) {
         return Ok(());
     }
-    let trial = Trial::new(model, &mut corpus, run.held_out)?;
+    let trial = Trial::new(model, options.form, &mut corpus, run.held_out)?;
     let mut failed = None;
     let start = train::Start { target: &weights, head: from.as_ref(), after: &after };
     train::train(&mut corpus, start, run, &options.folder, &options.out, &mut |report: &Report| {

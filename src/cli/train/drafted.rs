@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::draft::{Drafter, Eagle, Shape};
+use crate::draft::{Drafter, Eagle, EarlyExit, Shape};
 use crate::engine::{Session, Vocabulary};
-use crate::model::{Decoder, Head, Model};
+use crate::model::{Decoder, Head, HeadForm, Model};
 use crate::telemetry::{StepSettings, Tally};
 use crate::train::{Corpus, Drafted};
 use crate::tree::TokenId;
@@ -21,6 +21,7 @@ const ROOM: usize = 1024;
 /// The prompts to try.
 pub struct Trial {
     model: Model,
+    form: HeadForm,
     prompts: Vec<Vec<TokenId>>,
 }
 
@@ -29,7 +30,7 @@ impl Trial {
     ///
     /// # Errors
     /// If they can't be read.
-    pub fn new(model: Model, corpus: &mut Corpus, every: usize) -> anyhow::Result<Trial> {
+    pub fn new(model: Model, form: HeadForm, corpus: &mut Corpus, every: usize) -> anyhow::Result<Trial> {
         let mut prompts = Vec::new();
         for i in (0..corpus.len()).step_by(every) {
             let text = corpus.read(i)?;
@@ -41,7 +42,7 @@ impl Trial {
                 break;
             }
         }
-        Ok(Trial { model, prompts })
+        Ok(Trial { model, form, prompts })
     }
 
     /// Drafts with the head at `path`.
@@ -49,13 +50,19 @@ impl Trial {
     /// # Errors
     /// If it can't be loaded, or a pass fails.
     pub fn of(&self, path: &Path) -> anyhow::Result<Drafted> {
-        let head = Head::open(path, &self.model)?;
+        let head = Head::open(path, self.form, &self.model)?;
         let mut target: Box<dyn Decoder> = self.model.decoder(ROOM)?;
-        target.keep_hidden(&head.about().after);
+        let drafter: Box<dyn Drafter> = match self.form {
+            HeadForm::Eagle => {
+                target.keep_hidden(&head.about().after);
+                Box::new(Eagle::new(&head, ROOM))
+            }
+            HeadForm::Adapter => Box::new(EarlyExit::with(&head, self.model.config().layers)?),
+        };
         let tokenizer = self.model.tokenizer();
         let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()));
         let settings = |temperature: f32| StepSettings {
-            drafter: "eagle".into(),
+            drafter: drafter.name().into(),
             shape: Shape::BestFirst.name(),
             budget: BUDGET,
             auto: false,
@@ -64,10 +71,10 @@ impl Trial {
             top_k: None,
             seed: 0,
         };
-        let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(Eagle::new(&head, ROOM))];
-        let mut session = Session::new(target, drafters, vocabulary, settings(0.0))?;
-        let mut decode = |temperature: f32| -> anyhow::Result<(Tally, Option<f64>)> {
-            session.set(settings(temperature))?;
+        let (greedy, sampling) = (settings(0.0), settings(1.0));
+        let mut session = Session::new(target, vec![drafter], vocabulary, greedy.clone())?;
+        let mut decode = |settings: StepSettings| -> anyhow::Result<(Tally, Option<f64>)> {
+            session.set(settings)?;
             let mut tally = Tally::default();
             for (i, prompt) in self.prompts.iter().enumerate() {
                 session.start(&i.to_string(), prompt, TOKENS)?;
@@ -77,8 +84,8 @@ impl Trial {
             }
             Ok((tally, session.fluid(true).and_then(|fluid| fluid.curve.get(BUDGET - 1).copied())))
         };
-        let (greedy, _) = decode(0.0)?;
-        let (sampled, fluid) = decode(1.0)?;
+        let (greedy, _) = decode(greedy)?;
+        let (sampled, fluid) = decode(sampling)?;
         Ok(Drafted {
             greedy_tokens_per_step: greedy.summary(None).tokens_per_step,
             expected_accepted: sampled.summary(None).expected_accepted_mean,

@@ -18,6 +18,7 @@ use super::interrupt::Interrupt;
 use super::lines::Lines;
 use super::progress::{self, Bar};
 use super::prompts::read_asks;
+use crate::model::HeadForm;
 use crate::registry::Registry;
 use crate::train::{Drafted, Figures, News, Report};
 
@@ -38,7 +39,11 @@ pub struct TrainOptions {
     /// was broken off goes on from there
     #[arg(long, value_name = "FOLDER")]
     pub folder: PathBuf,
-    /// Head to go on from, one for the same model [default: begin with the model's last layer]
+    /// What to train: eagle, a head that drafts by itself (--drafter eagle), or adapter, what the early exit reads its layer by
+    /// (--drafter early-exit)
+    #[arg(long, value_name = "NAME", default_value = "eagle", value_parser = form)]
+    pub form: HeadForm,
+    /// Head to go on from, of the same form and for the same model [default: begin with a layer of the model's]
     #[arg(long, value_name = "FILE.gguf")]
     pub from: Option<PathBuf>,
     /// Where the head goes
@@ -59,7 +64,7 @@ pub struct TrainOptions {
     /// Texts in a step
     #[arg(long, value_name = "N", default_value = "4", value_parser = count, allow_negative_numbers = true)]
     pub batch: usize,
-    /// Depths that the head is unrolled over while it is trained, as it will be when it drafts
+    /// Depths that an eagle head is unrolled over while it is trained, as it will be when it drafts
     #[arg(long, value_name = "N", default_value = "3", value_parser = depths, allow_negative_numbers = true)]
     pub depths: usize,
     /// Tokens that the head can put out: those that the model's answers hold most
@@ -81,6 +86,14 @@ pub struct TrainOptions {
 
 fn count(value: &str) -> Result<usize, String> {
     super::options::whole(value, 1, usize::MAX, "this is a count")
+}
+
+fn form(value: &str) -> Result<HeadForm, String> {
+    match value {
+        "eagle" => Ok(HeadForm::Eagle),
+        "adapter" => Ok(HeadForm::Adapter),
+        _ => Err("give eagle or adapter".into()),
+    }
 }
 
 fn depths(value: &str) -> Result<usize, String> {

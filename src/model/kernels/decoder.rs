@@ -271,6 +271,15 @@ impl Decoder for CpuDecoder {
         self.hidden.as_ref().filter(|_| rows.end <= self.len + self.slots.len())?.rows(rows)
     }
 
+    #[allow(unsafe_code)]
+    fn state(&self, i: usize) -> Option<&[f32]> {
+        let (at, dim) = (i * self.scratch.widths.dim, self.llama.config().dim);
+        // Of a pass that was cut the first tokens' rows are another's by now.
+        let there = i < self.last.0 && self.last.0 <= AT_ONCE;
+        // SAFETY: the residual stream is written by passes alone, and none runs while the decoder is borrowed.
+        there.then(|| unsafe { self.scratch.x.read(at..at + dim) })
+    }
+
     fn fork(&self) -> Result<Box<dyn Decoder>, ForwardError> {
         Ok(Box::new(self.fork_context()))
     }

@@ -16,11 +16,18 @@ use super::tile::{BLOCK, Mat};
 use crate::model::load::LoadError;
 use crate::model::weights::Weights;
 
-/// The matrices and norms before the layers.
+/// What is before the layers.
 #[derive(Debug)]
 pub(super) struct Front {
     /// Whose embedding is used.
     target: Arc<Llama>,
+    /// An adapter has none: it goes on from the one hidden state as it is.
+    fusion: Option<Fusion>,
+}
+
+/// The matrices and norms that make one state of several, and an input of state and token.
+#[derive(Debug)]
+struct Fusion {
     /// One norm for each hidden state that is fused.
     fuse_norms: Vec<Vec<f32>>,
     /// `dim` rows over all hidden states.
@@ -68,19 +75,9 @@ impl Room {
     }
 }
 
-impl Front {
-    /// The front in `weights`, where they have one; `mat` says where a matrix is packed. The embedding is `target`'s.
-    ///
-    /// # Errors
-    /// If reading fails, or the widths do not fit.
-    pub fn load(weights: &Weights, target: &Arc<Llama>, mut mat: impl FnMut(&str) -> Mat) -> Result<Front, LoadError> {
-        let dim = weights.config().dim;
-        let error =
-            |what: String| Err(LoadError::file(weights.path(), what, None, "train a head for this model: speclight train"));
-        let of_target = target.config().dim;
-        if dim != of_target || !dim.is_multiple_of(BLOCK) {
-            return error(format!("has states of width {dim}, and the target's have {of_target} (in whole blocks of {BLOCK})"));
-        }
+impl Fusion {
+    fn load(weights: &Weights, mat: &mut impl FnMut(&str) -> Mat) -> Result<Fusion, LoadError> {
+        let (dim, error) = (weights.config().dim, |what: String| Err(unfit(weights, what)));
         let fused = weights.tensor("fuse_norm.weight").map_or(0, |t| t.rows);
         for (name, rows, cols) in [
             ("fuse_norm.weight", fused.max(1), dim),
@@ -98,8 +95,7 @@ impl Front {
             }
         }
         let fuse_norms = (0..fused).map(|i| weights.read_values("fuse_norm.weight", i..i + 1)).collect::<Result<_, _>>()?;
-        Ok(Front {
-            target: Arc::clone(target),
+        Ok(Fusion {
             fuse_norms,
             fuse: mat("fuse.weight"),
             token_norm: weights.read_vector("token_norm.weight")?,
@@ -107,10 +103,30 @@ impl Front {
             input: mat("input.weight"),
         })
     }
+}
 
-    /// Hidden states that are fused.
+fn unfit(weights: &Weights, what: String) -> LoadError {
+    LoadError::file(weights.path(), what, None, "train a head for this model: speclight train")
+}
+
+impl Front {
+    /// The front in `weights`, where they have one; `mat` says where a matrix is packed. The embedding is `target`'s.
+    ///
+    /// # Errors
+    /// If reading fails, or the widths do not fit.
+    pub fn load(weights: &Weights, target: &Arc<Llama>, mut mat: impl FnMut(&str) -> Mat) -> Result<Front, LoadError> {
+        let (dim, of_target) = (weights.config().dim, target.config().dim);
+        if dim != of_target || !dim.is_multiple_of(BLOCK) {
+            let what = format!("has states of width {dim}, and the target's have {of_target} (in whole blocks of {BLOCK})");
+            return Err(unfit(weights, what));
+        }
+        let fusion = if weights.attends() { Some(Fusion::load(weights, &mut mat)?) } else { None };
+        Ok(Front { target: Arc::clone(target), fusion })
+    }
+
+    /// Hidden states that are fused, or the one that is gone on from.
     pub fn fused(&self) -> usize {
-        self.fuse_norms.len()
+        self.fusion.as_ref().map_or(1, |fusion| fusion.fuse_norms.len())
     }
 
     /// Tokens that it knows: those of the target.
@@ -123,10 +139,19 @@ impl Front {
     pub fn work(&self, head: &Llama, worker: &Worker, pass: &Batch, states: States, room: &Room, s: &Scratch) {
         let (k, w, dim, eps) = (head.kernel(), s.widths, room.dim, head.config().eps);
         let (m, tokens) = (pass.tokens.len(), worker.share(pass.tokens.len()));
+        let Some(fusion) = &self.fusion else {
+            let (States::Hidden(all) | States::Own(all)) = states;
+            for t in tokens {
+                // SAFETY: row t is this thread's.
+                unsafe { s.x.write(t * w.dim..t * w.dim + dim) }.copy_from_slice(&all[t * dim..][..dim]);
+            }
+            worker.meet();
+            return;
+        };
         match states {
             States::Hidden(all) => {
                 for t in tokens.clone() {
-                    for (j, norm) in self.fuse_norms.iter().enumerate() {
+                    for (j, norm) in fusion.fuse_norms.iter().enumerate() {
                         let x = &all[(t * room.fused + j) * dim..][..dim];
                         // SAFETY: the rounded row is this thread's; the CPU has the kernel's instructions.
                         unsafe {
@@ -141,7 +166,7 @@ impl Front {
                     }
                 }
                 worker.meet();
-                head.products(worker, &[(&self.fuse, 0)], &room.hidden, m, (&s.x, w.dim, false));
+                head.products(worker, &[(&fusion.fuse, 0)], &room.hidden, m, (&s.x, w.dim, false));
                 worker.meet();
             }
             States::Own(all) => {
@@ -159,12 +184,12 @@ impl Front {
             // fused, all rows were written before the threads met. The CPU has the kernel's instructions.
             unsafe {
                 let to = |first: usize| To { acts: &room.pair, row: t, first, side_by_side: false };
-                (k.norm)(embedding, &self.token_norm, eps, to(0), 0..dim / BLOCK);
-                (k.norm)(s.x.read(t * w.dim..t * w.dim + dim), &self.state_norm, eps, to(dim / BLOCK), 0..dim / BLOCK);
+                (k.norm)(embedding, &fusion.token_norm, eps, to(0), 0..dim / BLOCK);
+                (k.norm)(s.x.read(t * w.dim..t * w.dim + dim), &fusion.state_norm, eps, to(dim / BLOCK), 0..dim / BLOCK);
             }
         }
         worker.meet();
-        head.products(worker, &[(&self.input, 0)], &room.pair, m, (&s.x, w.dim, true));
+        head.products(worker, &[(&fusion.input, 0)], &room.pair, m, (&s.x, w.dim, true));
         worker.meet();
     }
 }

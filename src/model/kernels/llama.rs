@@ -26,14 +26,21 @@ use crate::tree::TokenId;
 /// The matrices of a layer, by what they are multiplied with.
 #[derive(Debug)]
 struct Layer {
-    attention_norm: Vec<f32>,
-    /// Queries, keys, values.
-    qkv: [Mat; 3],
-    output: Mat,
+    /// An adapter has none.
+    attention: Option<Mixing>,
     ffn_norm: Vec<f32>,
     gate: Mat,
     up: Mat,
     down: Mat,
+}
+
+/// The attention of a layer.
+#[derive(Debug)]
+struct Mixing {
+    norm: Vec<f32>,
+    /// Queries, keys, values.
+    qkv: [Mat; 3],
+    output: Mat,
 }
 
 /// Where the embedding lies.
@@ -119,10 +126,14 @@ impl Llama {
         let mut layers = Vec::with_capacity(config.layers);
         for l in 0..config.layers {
             let mut mat = |name: &str| plan(format!("blk.{l}.{name}.weight"));
+            let attention = if weights.attends() {
+                let norm = weights.read_vector(&format!("blk.{l}.attn_norm.weight"))?;
+                Some(Mixing { norm, qkv: [mat("attn_q"), mat("attn_k"), mat("attn_v")], output: mat("attn_output") })
+            } else {
+                None
+            };
             layers.push(Layer {
-                attention_norm: weights.read_vector(&format!("blk.{l}.attn_norm.weight"))?,
-                qkv: [mat("attn_q"), mat("attn_k"), mat("attn_v")],
-                output: mat("attn_output"),
+                attention,
                 ffn_norm: weights.read_vector(&format!("blk.{l}.ffn_norm.weight"))?,
                 gate: mat("ffn_gate"),
                 up: mat("ffn_up"),
@@ -255,7 +266,6 @@ impl Llama {
         let clock = Clock::start(s.stages.as_ref());
         let solo = m == 1;
         let tokens = worker.share(m);
-        let row = w.q + 2 * w.kv;
         match (&self.front, pass.states) {
             (Some(front), Some((states, room))) => {
                 front.work(self, worker, pass, states, room, s);
@@ -287,59 +297,11 @@ impl Llama {
             }
             acts
         };
-        // What attention gives is rounded head by head where heads are whole blocks.
-        let by_head = c.head_dim.is_multiple_of(BLOCK);
         for (l, layer) in self.layers.iter().enumerate().take(pass.layers) {
-            let acts = rounded(&layer.attention_norm, 0..m);
-            let [q, key, value] = &layer.qkv;
-            let mats = [(q, 0), (key, w.q), (value, w.q + w.kv)];
-            self.products(worker, &mats, acts, m, (&s.qkv, row, false));
-            clock.meet(Stage::Projections, worker);
-            self.place(worker, l, pass, cache, s);
-            clock.meet(Stage::Rotation, worker);
-            let attention = Attention {
-                kernel: k,
-                config: c,
-                cache,
-                layer: l,
-                len: pass.len,
-                queries: &s.qkv,
-                stride: row,
-                positions: pass.positions,
-                angles: pass.angles,
-                neighbours: self.neighbours,
-                paths: pass.paths,
-                out: &s.attended,
-                out_stride: w.q,
-                rounded: by_head.then_some(&s.heads),
-                by_unit: self.by_unit(m),
-                parts: &s.parts,
-            };
-            // SAFETY: the room is this thread's, and nobody writes queries, keys or values now.
-            unsafe { attention.share(worker, &s.attention[worker.index]) };
-            clock.meet(Stage::Attention, worker);
-            if attention.in_parts() {
-                for number in worker.share(m * c.heads) {
-                    // SAFETY: each head of each token is one thread's.
-                    unsafe { attention.join(number) };
-                }
-                clock.meet(Stage::Attention, worker);
+            if let Some(mixing) = &layer.attention {
+                let acts = rounded(&mixing.norm, 0..m);
+                self.attend(worker, (l, mixing), acts, pass, cache, s, &clock);
             }
-            if !by_head {
-                let width = c.heads * c.head_dim;
-                let blocks = worker.share(width.div_ceil(BLOCK));
-                let (from, end) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(width));
-                for t in 0..m {
-                    // SAFETY: these blocks are this thread's, and nobody writes attention's output now.
-                    unsafe {
-                        let to = To { acts: &s.heads, row: t, first: blocks.start, side_by_side: t < self.by_unit(m) };
-                        (k.round)(s.attended.read(t * w.q + from..t * w.q + end), to);
-                    }
-                }
-                clock.meet(Stage::Norms, worker);
-            }
-            self.products(worker, &[(&layer.output, 0)], &s.heads, m, (&s.x, w.dim, true));
-            clock.meet(Stage::Output, worker);
             let acts = rounded(&layer.ffn_norm, 0..m);
             self.feed(worker, layer, acts, m, s);
             clock.meet(Stage::Feed, worker);
@@ -363,6 +325,74 @@ impl Llama {
             // The pass ends when all are done.
             clock.meet(Stage::Head, worker);
         }
+    }
+
+    /// One thread's part of a layer's attention, from the rounded input to the residual stream.
+    #[allow(unsafe_code)]
+    #[allow(clippy::too_many_arguments, reason = "a phase of `work`, with what that has")]
+    fn attend(
+        &self,
+        worker: &Worker,
+        (l, mixing): (usize, &Mixing),
+        acts: &Acts,
+        pass: &Batch,
+        cache: &Cache,
+        s: &Scratch,
+        clock: &Clock,
+    ) {
+        let (c, w, k, m) = (&self.config, s.widths, self.kernel, pass.tokens.len());
+        let row = w.q + 2 * w.kv;
+        // What attention gives is rounded head by head where heads are whole blocks.
+        let by_head = c.head_dim.is_multiple_of(BLOCK);
+        let [q, key, value] = &mixing.qkv;
+        let mats = [(q, 0), (key, w.q), (value, w.q + w.kv)];
+        self.products(worker, &mats, acts, m, (&s.qkv, row, false));
+        clock.meet(Stage::Projections, worker);
+        self.place(worker, l, pass, cache, s);
+        clock.meet(Stage::Rotation, worker);
+        let attention = Attention {
+            kernel: k,
+            config: c,
+            cache,
+            layer: l,
+            len: pass.len,
+            queries: &s.qkv,
+            stride: row,
+            positions: pass.positions,
+            angles: pass.angles,
+            neighbours: self.neighbours,
+            paths: pass.paths,
+            out: &s.attended,
+            out_stride: w.q,
+            rounded: by_head.then_some(&s.heads),
+            by_unit: self.by_unit(m),
+            parts: &s.parts,
+        };
+        // SAFETY: the room is this thread's, and nobody writes queries, keys or values now.
+        unsafe { attention.share(worker, &s.attention[worker.index]) };
+        clock.meet(Stage::Attention, worker);
+        if attention.in_parts() {
+            for number in worker.share(m * c.heads) {
+                // SAFETY: each head of each token is one thread's.
+                unsafe { attention.join(number) };
+            }
+            clock.meet(Stage::Attention, worker);
+        }
+        if !by_head {
+            let width = c.heads * c.head_dim;
+            let blocks = worker.share(width.div_ceil(BLOCK));
+            let (from, end) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(width));
+            for t in 0..m {
+                // SAFETY: these blocks are this thread's, and nobody writes attention's output now.
+                unsafe {
+                    let to = To { acts: &s.heads, row: t, first: blocks.start, side_by_side: t < self.by_unit(m) };
+                    (k.round)(s.attended.read(t * w.q + from..t * w.q + end), to);
+                }
+            }
+            clock.meet(Stage::Norms, worker);
+        }
+        self.products(worker, &[(&mixing.output, 0)], &s.heads, m, (&s.x, w.dim, true));
+        clock.meet(Stage::Output, worker);
     }
 
     /// This thread's share of the products of several matrices with the same input, each to its place in the rows of

@@ -8,8 +8,8 @@ use super::super::TrainError;
 use super::super::corpus::TOP;
 use super::super::sizes::Sizes;
 use super::Run;
-use crate::model::About;
 use crate::model::weights::Weights;
+use crate::model::{About, HeadForm};
 use crate::tree::TokenId;
 
 impl Run<'_> {
@@ -34,8 +34,8 @@ impl Run<'_> {
     /// Begins as another head, of the same form: its rows of the output where it has the token, the target's own elsewhere.
     pub(super) fn begin_as(&mut self, head: &Weights, target: &Weights) -> Result<(), TrainError> {
         let (about, config, sizes) = (About::of(head)?, head.config(), self.net.sizes.clone());
-        let same = Sizes::of(config, sizes.vocab, about.after.len()) == sizes;
-        if !same || about.after != self.after {
+        let same = Sizes::of(self.options.form, config, sizes.vocab, about.after.len()) == sizes;
+        if !same || about.after != self.options.read(&self.after) {
             return Err(TrainError::OtherHead { path: head.path().to_owned() });
         }
         for (name, rows, cols) in sizes.tensors() {
@@ -60,12 +60,16 @@ impl Run<'_> {
     }
 
     /// The layer begins as the target's last, its output as the target's own; the fused state begins as the last of the hidden states.
+    /// An adapter's layer begins as the one that would read its states next.
     pub(super) fn initialise(&mut self, weights: &Weights) -> Result<(), TrainError> {
         let sizes = self.net.sizes.clone();
         let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
-        let last = weights.config().layers - 1;
-        // The target's residual stream is large where its last layers read it; here it has the length of a norm's output.
-        let scale = self.scale()?;
+        let layers = weights.config().layers;
+        let (from, scale) = match self.options.form {
+            // The target's residual stream is large where its last layers read it; here it has the length of a norm's output.
+            HeadForm::Eagle => (layers - 1, self.scale()?),
+            HeadForm::Adapter => (self.after[0].min(layers - 1), 1.0),
+        };
         for (name, rows, cols) in sizes.tensors() {
             let noise = |rng: &mut ChaCha8Rng, sd: f32| -> Vec<f32> {
                 let uniform = |rng: &mut ChaCha8Rng| (rng.next_u32() >> 8) as f32 / (1 << 24) as f32 - 0.5;
@@ -91,7 +95,7 @@ impl Run<'_> {
                     .collect::<Result<Vec<_>, _>>()?
                     .concat(),
                 "output_norm.weight" => weights.read_vector(name)?,
-                layer => weights.read_values(&layer.replace("blk.0.", &format!("blk.{last}.")), 0..rows)?,
+                layer => weights.read_values(&layer.replace("blk.0.", &format!("blk.{from}.")), 0..rows)?,
             };
             let rotated = name.ends_with("attn_q.weight") || name.ends_with("attn_k.weight");
             if rotated && weights.rope_interleaved() {
