@@ -177,6 +177,9 @@ impl<'a> Law<'a> {
 
     /// Rank of `token` under the target: 0 for the arg-max.
     pub fn rank(&self, token: TokenId) -> usize {
+        if token == self.best {
+            return 0;
+        }
         rank(self.logits, token)
     }
 

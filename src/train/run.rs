@@ -1,6 +1,8 @@
-//! The run: batches, learning rate, held-out figures, checkpoints.
+//! The run: steps, learning rate, gradients.
 
 mod checkpoint;
+mod examples;
+mod held_out;
 mod initial;
 
 use std::collections::BTreeMap;
@@ -8,13 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
-use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use super::adam::Adam;
-use super::corpus::{Corpus, TOP, Text};
+use super::corpus::{Corpus, TOP};
 use super::linear::{Matrices, Products};
 use super::net::{Example, Net, SoftCross};
 use super::sizes::Sizes;
@@ -218,72 +217,6 @@ impl<'a> Run<'a> {
         o.rate * (0.02 + 0.98 * 0.5 * (1.0 + (std::f64::consts::PI * done).cos()))
     }
 
-    /// The order in which the texts are read in an epoch, and a random number: a function of seed and epoch alone.
-    fn order(&self, epoch: usize) -> (Vec<usize>, u64) {
-        let mut order: Vec<usize> = (0..self.corpus.len()).filter(|i| i % self.options.held_out != 0).collect();
-        let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed ^ 0x5eed);
-        rng.set_stream(epoch as u64);
-        for i in (1..order.len()).rev() {
-            order.swap(i, (rng.next_u64() % (i as u64 + 1)) as usize);
-        }
-        (order, rng.next_u64())
-    }
-
-    /// Which texts the present step reads, each with a random number that says where in it.
-    fn batch(&self) -> Vec<(usize, u64)> {
-        let texts = self.corpus.len() - self.corpus.len().div_ceil(self.options.held_out);
-        let (mut epoch, mut order, mut random) = (None, Vec::new(), 0);
-        let place = |b: usize| self.step * self.options.batch + b;
-        (0..self.options.batch)
-            .map(|b| {
-                let (now, at) = (place(b) / texts, place(b) % texts);
-                if epoch != Some(now) {
-                    (epoch, (order, random)) = (Some(now), self.order(now));
-                }
-                (order[at], random.wrapping_add(at as u64))
-            })
-            .collect()
-    }
-
-    fn example(&self, text: &Text, from: usize) -> Result<Example, TrainError> {
-        let (dim, width) = (self.net.sizes.dim, self.net.sizes.dim * self.after.len());
-        let entries = text.positions().saturating_sub(1);
-        let to = entries.min(from + self.options.window);
-        let n = to - from;
-        let hidden: Vec<f32> = match self.options.form {
-            HeadForm::Eagle => text.hidden[from * width..to * width].iter().map(|x| x.to_f32()).collect(),
-            HeadForm::Adapter => (text.hidden.chunks_exact(width).skip(from + 1).take(n))
-                .flat_map(|states| states[..dim].iter().map(|x| x.to_f32()))
-                .collect(),
-        };
-        let mut embedded = Vec::with_capacity(n * dim);
-        for &token in &text.tokens[from + 1..to + 1] {
-            embedded.extend_from_slice(&self.embedding[token as usize * dim..][..dim]);
-        }
-        let (mut rows, mut weights, mut counts, mut best) =
-            (vec![0u32; n * TOP], vec![0f32; n * TOP], vec![0f32; n], vec![None; n]);
-        for i in 0..n {
-            let law = &text.laws[(from + i + 1) * TOP..][..TOP];
-            // The answer begins with the law after the prompt's last token.
-            counts[i] = if from + i + 2 >= text.prompt_tokens as usize { 1.0 } else { self.options.prompt_weight };
-            best[i] = self.rows[law[0].0 as usize];
-            for (k, (token, p)) in law.iter().enumerate() {
-                if let Some(row) = self.rows[*token as usize] {
-                    rows[i * TOP + k] = row;
-                    weights[i * TOP + k] = p.to_f32();
-                }
-            }
-        }
-        Ok(Example {
-            hidden: Tensor::from_vec(hidden, (n, self.net.sizes.fused * dim), &Device::Cpu)?,
-            embedded: Tensor::from_vec(embedded, (n, dim), &Device::Cpu)?,
-            rows,
-            weights,
-            counts,
-            best,
-        })
-    }
-
     fn advance(&mut self) -> Result<Report, TrainError> {
         let began = Instant::now();
         let rate = self.rate();
@@ -396,53 +329,6 @@ impl<'a> Run<'a> {
         }
         grads.extend(products.into_iter().flat_map(Products::grads));
         Ok(Learnt { loss, counted, grads })
-    }
-
-    /// The figures of at most 24 of the texts held out.
-    fn held_out(&mut self) -> Result<Figures, TrainError> {
-        let depths = self.options.depths.max(4);
-        // Of an adapter one depth is all.
-        let own = if self.options.form == HeadForm::Adapter { 1 } else { depths };
-        let texts: Vec<usize> = (0..self.corpus.len()).filter(|i| i % self.options.held_out == 0).take(24).collect();
-        let (mut loss, mut counted) = (vec![0.0; own], vec![0.0; own]);
-        let (mut reached, mut passed) = (vec![0usize; depths], vec![0usize; depths]);
-        let products = self.matrices()?.as_ref().map(Matrices::products);
-        for i in texts {
-            let text = self.corpus.read(i)?;
-            let example = self.example(&text, 0)?;
-            let n = example.counts.len();
-            let (_, unrolled) = self.net.unroll(&example, own, products.as_ref())?;
-            let mut right = vec![vec![false; n]; own];
-            for (d, depth) in unrolled.iter().enumerate() {
-                let count = |i: usize| if i >= depth.from && example.counts[i] == 1.0 { 1.0 } else { 0.0 };
-                let weights = example.weights.iter().enumerate().map(|(k, w)| w * count(k / TOP)).collect();
-                let cross = SoftCross { rows: example.rows.clone(), weights };
-                let logits = self.net.logits(depth, products.as_ref())?;
-                loss[d] += f64::from(logits.contiguous()?.apply_op1_no_bwd(&cross)?.to_scalar::<f32>()?);
-                counted[d] += (0..n).map(|i| f64::from(count(i))).sum::<f64>();
-                let best = logits.argmax(1)?.to_vec1::<u32>()?;
-                for i in 0..n {
-                    right[d][i] = example.best[i] == Some(best[i]);
-                }
-            }
-            // A run begins at entry r of depth 1, and goes on at entry r + d of depth 1 + d.
-            for r in (0..n).filter(|&r| example.counts[r] == 1.0) {
-                for d in 0..depths.min(n - r) {
-                    reached[d] += 1;
-                    if !right[d.min(own - 1)][r + d] {
-                        break;
-                    }
-                    passed[d] += 1;
-                }
-            }
-        }
-        let rate = |(a, b): (f64, f64)| if b > 0.0 { a / b } else { 0.0 };
-        let count = |all: &[usize]| all.iter().map(|&n| n as f64).collect::<Vec<_>>();
-        Ok(Figures {
-            loss: loss.into_iter().zip(counted).map(rate).collect(),
-            acceptance: count(&passed).into_iter().zip(count(&reached)).map(rate).collect(),
-            accepted: rate((passed.iter().sum::<usize>() as f64, reached[0] as f64)),
-        })
     }
 
     fn card(&self) -> String {

@@ -5,8 +5,12 @@
 //! into parts at fixed positions, which are joined in order (Milakov & Gimelshein 2018, "Online normalizer calculation for
 //! softmax", section 3.1). So the result of a node depends on what stands at each position of its path, and on nothing else.
 
+mod paths;
+
 use std::ops::Range;
 
+pub use self::paths::Paths;
+use self::paths::Sight;
 use super::cache::Cache;
 use super::lanes::LANES;
 use super::memory::Shared;
@@ -119,61 +123,11 @@ pub struct Attention<'a> {
     pub parts: &'a Parts,
 }
 
-/// The paths of the tokens of a pass.
-#[derive(Debug, Default)]
-pub struct Paths {
-    nodes: Vec<u32>,
-    /// For each token where its path ends in `nodes`, and how many nodes from its begin on are numbered as they stand.
-    ends: Vec<(usize, usize)>,
-    longest: usize,
-}
-
-impl Paths {
-    /// No token.
-    pub fn clear(&mut self) {
-        self.nodes.clear();
-        self.ends.clear();
-        self.longest = 0;
-    }
-
-    /// One more token, given from itself up to the context.
-    pub fn push(&mut self, upward: impl Iterator<Item = usize>) {
-        let from = self.nodes.len();
-        self.nodes.extend(upward.map(|node| node as u32));
-        let path = &mut self.nodes[from..];
-        path.reverse();
-        self.longest = self.longest.max(path.len());
-        let same = path.iter().zip(0u32..).take_while(|&(&node, j)| node == j).count();
-        self.ends.push((self.nodes.len(), same));
-    }
-
-    /// The path of a token, and how many of its nodes are numbered as they stand.
-    fn of(&self, t: usize) -> (&[u32], usize) {
-        let from = if t == 0 { 0 } else { self.ends[t - 1].0 };
-        let (end, same) = self.ends[t];
-        (&self.nodes[from..end], same)
-    }
-
-    fn tokens(&self) -> usize {
-        self.ends.len()
-    }
-}
-
-/// What one token sees, in positions.
-#[derive(Clone, Copy)]
-struct Sight<'a> {
-    path: &'a [u32],
-    /// Positions, its own included.
-    end: usize,
-    /// Up to here position and slot are the same.
-    direct: usize,
-}
-
 #[allow(unsafe_code)]
 impl Attention<'_> {
     /// Parts into which the longest context of the pass is cut.
     fn cut(&self) -> usize {
-        (self.len + self.paths.longest).div_ceil(PART).max(1)
+        (self.len + self.paths.longest()).div_ceil(PART).max(1)
     }
 
     /// Whether results must be joined ([`Self::join`]) after all items are done.
@@ -208,8 +162,7 @@ impl Attention<'_> {
     }
 
     fn sight(&self, t: usize) -> Sight<'_> {
-        let (path, same) = self.paths.of(t);
-        Sight { path, end: self.len + path.len(), direct: self.len + same }
+        self.paths.sight(t, self.len)
     }
 
     /// Attention of some queries of one head of keys over a part of the context. They are numbered by node, then by query head.
