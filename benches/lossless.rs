@@ -19,7 +19,7 @@ use speclight::draft::{Drafter, Eagle, EarlyExit, Mix, ModelDrafter, Ngram, NoDr
 use speclight::engine::{MAX_BUDGET, Prompt, Session, Vocabulary};
 use speclight::model::device::DeviceChoice;
 use speclight::model::tokenizer::same_vocabulary;
-use speclight::model::{Head, Model};
+use speclight::model::{Head, HeadForm, Model};
 use speclight::registry::Registry;
 use speclight::telemetry::{StepSettings, Tally};
 use speclight::tree::TokenId;
@@ -194,7 +194,10 @@ fn open(name: Option<&str>, options: &Options) -> anyhow::Result<(Model, Option<
 fn session(model: &Model, sha256: Option<&str>, capacity: usize, options: &Options) -> anyhow::Result<Session> {
     let layers = model.config().layers;
     let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default()), Box::new(Suffix::default())];
-    if layers > 1 {
+    let shipped = |form| sha256.map(|sha256| Head::shipped(sha256, form, model)).transpose().map(Option::flatten);
+    if let Some(adapter) = shipped(HeadForm::Adapter)? {
+        drafters.push(Box::new(EarlyExit::with(&adapter, layers)?));
+    } else if layers > 1 {
         drafters.push(Box::new(EarlyExit::new(EarlyExit::default_layers(layers), layers)?));
     }
     if let Some(name) = &options.draft_model {
@@ -203,7 +206,7 @@ fn session(model: &Model, sha256: Option<&str>, capacity: usize, options: &Optio
         drafters.push(Box::new(ModelDrafter::new(second.decoder(capacity)?, name, model.config().vocab)?));
     }
     let mut target = model.decoder(capacity)?;
-    if let Some(head) = sha256.map(|sha256| Head::shipped(sha256, model)).transpose()?.flatten() {
+    if let Some(head) = shipped(HeadForm::Eagle)? {
         target.keep_hidden(&head.about().after);
         let eagle = || Box::new(Eagle::new(&head, capacity));
         drafters.push(eagle());

@@ -104,6 +104,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
             mix: None,
             remember: false,
             exit_layers: None,
+            adapter: None,
             head: None,
             settings,
             prompts: prompts.clone(),
