@@ -194,19 +194,15 @@ fn open(name: Option<&str>, options: &Options) -> anyhow::Result<(Model, Option<
 fn session(model: &Model, sha256: Option<&str>, capacity: usize, options: &Options) -> anyhow::Result<Session> {
     let layers = model.config().layers;
     let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default()), Box::new(Suffix::default())];
-    let shipped = |form| sha256.map(|sha256| Head::shipped(sha256, form, model)).transpose().map(Option::flatten);
-    if let Some(adapter) = shipped(HeadForm::Adapter)? {
-        drafters.push(Box::new(EarlyExit::with(&adapter, layers)?));
-    } else if layers > 1 {
-        drafters.push(Box::new(EarlyExit::new(EarlyExit::default_layers(layers), layers)?));
-    }
+    let adapter = Head::shipped(sha256, HeadForm::Adapter, model)?;
+    drafters.extend(EarlyExit::usual(adapter.as_ref(), layers)?.map(|exit| Box::new(exit) as Box<dyn Drafter>));
     if let Some(name) = &options.draft_model {
         let (second, _) = open(Some(name), options)?;
         same_vocabulary(model.tokenizer(), second.tokenizer()).map_err(anyhow::Error::msg).context("--draft-model")?;
         drafters.push(Box::new(ModelDrafter::new(second.decoder(capacity)?, name, model.config().vocab)?));
     }
     let mut target = model.decoder(capacity)?;
-    if let Some(head) = shipped(HeadForm::Eagle)? {
+    if let Some(head) = Head::shipped(sha256, HeadForm::Eagle, model)? {
         target.keep_hidden(&head.about().after);
         let eagle = || Box::new(Eagle::new(&head, capacity));
         drafters.push(eagle());

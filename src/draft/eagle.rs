@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::explore::{Explorer, head_candidates};
+use super::explore::{Explorer, best_tokens, candidates, drafter_warp};
 use super::{Candidate, Context, DraftError, Drafter, Worth};
 use crate::model::kernels::CpuDecoder;
 use crate::model::{Decoder, Head, Logits, Node, Pass};
@@ -87,21 +87,20 @@ impl Drafter for Eagle {
         nodes: &[usize],
         width: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError> {
-        let mut all = vec![Vec::new(); nodes.len()];
         if !self.able {
-            return Ok(all);
+            return Ok(vec![Vec::new(); nodes.len()]);
         }
         // The root's entry was run when the step began; it is asked about first, and alone.
         if nodes == [0] {
+            let mut all = vec![Vec::new()];
             if let Some(last) = self.decoder.last_with_logits().filter(|_| self.decoder.nodes() == 0) {
-                all[0] = head_candidates(self.decoder.logits(last), &self.tokens, width, cx)?;
+                all[0] = best_tokens(self.decoder.logits(last), Some(&self.tokens), width, &drafter_warp(cx.warp), cx.stop)?;
             }
             return Ok(all);
         }
         let ran = self.explorer.run(&mut self.decoder, tree, nodes, Pass::FULL)?;
-        for (i, place) in ran.into_iter().enumerate() {
-            all[place] = head_candidates(self.decoder.logits(i), &self.tokens, width, cx)?;
-        }
+        let warp = drafter_warp(cx.warp);
+        let all = candidates(&self.decoder, Some(&self.tokens), &ran, nodes.len(), width, &warp, cx.stop)?;
         self.explorer.told(&all);
         Ok(all)
     }

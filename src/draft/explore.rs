@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use super::Candidate;
 use super::thrift::{Thrift, Worth};
-use super::{Candidate, Context};
 use crate::dist::{Law, NotFinite, Warp};
 use crate::model::{Decoder, ForwardError, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};
@@ -41,10 +41,9 @@ impl Explorer {
         self.slots.get(node).copied().flatten()
     }
 
-    /// Runs `nodes` of `tree` below their parents in one pass. Left out are those for which the
-    /// cache has no room, and those whose parent was left out: another drafter may have proposed them; and all, where the pass would not
-    /// pay for itself. Returns the places in
-    /// `nodes` of those that were run; their logits are those of the decoder, in this order.
+    /// Runs `nodes` of `tree` below their parents in one pass. Left out are those for which the cache has no room, and those whose
+    /// parent was left out: another drafter may have proposed them; and all, where the pass would not pay for itself. Returns the places
+    /// in `nodes` of those that were run; what the decoder knows of its last pass is in this order.
     pub fn run(
         &mut self,
         decoder: &mut dyn Decoder,
@@ -103,9 +102,10 @@ impl Explorer {
 }
 
 /// The `width` best candidates of each node of the decoder's last pass, at its place among `asked`; none at the other places.
-/// Stop tokens are left out; their probability is nobody's.
+/// `tokens` as for [`best_tokens`].
 pub(super) fn candidates(
     decoder: &dyn Decoder,
+    tokens: Option<&[TokenId]>,
     places: &[usize],
     asked: usize,
     width: usize,
@@ -114,28 +114,23 @@ pub(super) fn candidates(
 ) -> Result<Vec<Vec<Candidate>>, NotFinite> {
     let mut all = vec![Vec::new(); asked];
     for (i, &place) in places.iter().enumerate() {
-        let best = best_of(decoder.logits(i), warp, width + stop.len())?;
-        all[place] = best.into_iter().filter(|c| !stop.contains(&c.token)).take(width).collect();
+        all[place] = best_tokens(decoder.logits(i), tokens, width, warp, stop)?;
     }
     Ok(all)
 }
 
-/// The `width` best candidates by a head's `logits`, of which number i is token `tokens[i]`.
-pub(super) fn head_candidates(
+/// The `width` best candidates by `logits`. Number i of a head's is token `tokens[i]`; a whole model has none, and i is the token itself.
+/// Stop tokens are left out; their probability is nobody's.
+pub(super) fn best_tokens(
     logits: &[f32],
-    tokens: &[TokenId],
+    tokens: Option<&[TokenId]>,
     width: usize,
-    cx: &Context,
+    warp: &Warp,
+    stop: &[TokenId],
 ) -> Result<Vec<Candidate>, NotFinite> {
-    let best = best_of(logits, &drafter_warp(cx.warp), width + cx.stop.len())?;
-    let named = best.into_iter().map(|c| Candidate { token: tokens[c.token as usize], ..c });
-    Ok(named.filter(|c| !cx.stop.contains(&c.token)).take(width).collect())
-}
-
-/// The `n` likeliest tokens of a law, but for those of no probability.
-pub(super) fn best_of(logits: &[f32], warp: &Warp, n: usize) -> Result<Vec<Candidate>, NotFinite> {
-    let law = Law::new(logits, warp)?;
-    Ok(law.top(n).into_iter().filter(|(_, q)| *q > 0.0).map(|(token, q)| Candidate { token, q }).collect())
+    let best = Law::new(logits, warp)?.top(width + stop.len()).into_iter().filter(|(_, q)| *q > 0.0);
+    let named = best.map(|(i, q)| Candidate { token: tokens.map_or(i, |tokens| tokens[i as usize]), q });
+    Ok(named.filter(|c| !stop.contains(&c.token)).take(width).collect())
 }
 
 /// The warp under which a model that imitates the target is read. A greedy target puts all mass on one token, but a

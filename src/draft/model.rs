@@ -106,7 +106,7 @@ impl Drafter for ModelDrafter {
             let parent = tree.parent(node).and_then(|p| self.explorer.slot(p));
             self.ran.push((tree.token(node), parent));
         }
-        let all = candidates(&*self.decoder, &ran, nodes.len(), width, &drafter_warp(cx.warp), cx.stop)?;
+        let all = candidates(&*self.decoder, None, &ran, nodes.len(), width, &drafter_warp(cx.warp), cx.stop)?;
         self.explorer.told(&all);
         Ok(all)
     }

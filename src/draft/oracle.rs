@@ -39,7 +39,7 @@ impl Drafter for Oracle {
         width: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError> {
         let ran = self.explorer.run(cx.target, tree, nodes, Pass::FULL)?;
-        Ok(candidates(cx.target, &ran, nodes.len(), width, cx.warp, cx.stop)?)
+        Ok(candidates(cx.target, None, &ran, nodes.len(), width, cx.warp, cx.stop)?)
     }
 
     fn end(&mut self, cx: &mut Context) {
@@ -83,7 +83,7 @@ impl OracleSearch {
             return Ok(false);
         }
         // All nodes are the search's own, so that none is left out but the last, for want of room.
-        let children = candidates(cx.target, &ran, ran.len(), self.width, cx.warp, cx.stop)?;
+        let children = candidates(cx.target, None, &ran, ran.len(), self.width, cx.warp, cx.stop)?;
         self.search.expand(&nodes[..ran.len()], children.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))));
         self.passes += 1;
         Ok(true)

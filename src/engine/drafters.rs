@@ -48,13 +48,13 @@ impl Makers<'_> {
             "none" => Some(Box::new(NoDraft)),
             "ngram" => Some(Box::new(Ngram::default())),
             "suffix" => Some(Box::new(Suffix::new(self.options.remember))),
-            "early-exit" => match (self.options.exit_layers, self.adapter) {
-                (Some(after), _) => Some(Box::new(EarlyExit::new(after, layers)?)),
-                (None, Some(adapter)) => Some(Box::new(EarlyExit::with(adapter, layers)?)),
-                // A model of one layer has no layer to leave early after.
-                (None, None) if layers > 1 => Some(Box::new(EarlyExit::new(EarlyExit::default_layers(layers), layers)?)),
-                (None, None) => None,
-            },
+            "early-exit" => {
+                let exit = match self.options.exit_layers {
+                    Some(after) => Some(EarlyExit::new(after, layers)?),
+                    None => EarlyExit::usual(self.adapter, layers)?,
+                };
+                exit.map(|exit| Box::new(exit) as Box<dyn Drafter>)
+            }
             "eagle" => self.head.map(|head| Box::new(Eagle::new(head, self.capacity)) as Box<dyn Drafter>),
             "model" => match self.second {
                 Some((name, second)) => {

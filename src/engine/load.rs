@@ -112,7 +112,10 @@ impl Loader {
         };
         let second = second.as_ref().map(|(name, second)| (*name, &**second));
         let head = self.head(HeadForm::Eagle, options.head.as_ref(), &found, &model)?;
-        let adapter = self.head(HeadForm::Adapter, options.adapter.as_ref(), &found, &model)?;
+        let adapter = match options.exit_layers {
+            Some(_) => None,
+            None => self.head(HeadForm::Adapter, options.adapter.as_ref(), &found, &model)?,
+        };
         let makers = Makers { options, target: &config, second, head: head.as_deref(), adapter: adapter.as_deref(), capacity };
         let drafters = makers.all()?;
 
@@ -182,10 +185,9 @@ impl Loader {
         if let Some(head) = self.heads.get(&key) {
             return Ok(Some(Arc::clone(head)));
         }
-        let head = match (asked, found.sha256()) {
-            (Some(path), _) => Some(Head::open(path, form, model)?),
-            (None, Some(sha256)) => Head::shipped(sha256, form, model)?,
-            (None, None) => None,
+        let head = match asked {
+            Some(path) => Some(Head::open(path, form, model)?),
+            None => Head::shipped(found.sha256(), form, model)?,
         };
         let head = head.map(Arc::new);
         self.heads.extend(head.iter().map(|head| (key.clone(), Arc::clone(head))));

@@ -121,13 +121,13 @@ impl Head {
         Head::of(&Weights::open_head(path, form)?, target)
     }
 
-    /// The head of that form that comes with the program for the model of that digest, if there is one; on devices that run no heads
-    /// there is none.
+    /// The head of that form that comes with the program for the model of that digest, if there is one; for a model whose digest is not
+    /// known, and on devices that run no heads, there is none.
     ///
     /// # Errors
     /// As [`Head::open`].
-    pub fn shipped(sha256: &str, form: HeadForm, target: &Model) -> Result<Option<Head>, LoadError> {
-        let found = SHIPPED.iter().find(|head| head.of == sha256 && head.form == form);
+    pub fn shipped(sha256: Option<&str>, form: HeadForm, target: &Model) -> Result<Option<Head>, LoadError> {
+        let found = SHIPPED.iter().find(|head| Some(head.of) == sha256 && head.form == form);
         let Some(Shipped { name, file, .. }) = found.filter(|_| target.kernels().is_some()) else { return Ok(None) };
         Head::of(&Weights::head_from(file, name, form)?, target).map(Some)
     }

@@ -12,8 +12,8 @@ const LIMITS: Limits = Limits { budget: 16, depth: 12 };
 fn shipped(form: HeadForm, model: &Model) -> Head {
     let registry = Registry::load().unwrap();
     let sha256 = registry.find(Some("SmolLM2-135M-Instruct")).unwrap().sha256().unwrap().to_owned();
-    assert!(Head::shipped("another", form, model).unwrap().is_none());
-    Head::shipped(&sha256, form, model).unwrap().expect("a head for the default model")
+    assert!(Head::shipped(Some("another"), form, model).unwrap().is_none());
+    Head::shipped(Some(&sha256), form, model).unwrap().expect("a head for the default model")
 }
 
 fn draft(eagle: &mut dyn Drafter, target: &mut dyn Decoder, tokens: &[u32], stop: &[u32]) -> Draft {

@@ -43,7 +43,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
     let tokens: Vec<TokenId> = (0..room as u64).map(|i| (i * 7919 % config.vocab as u64) as TokenId).collect();
     let threads = model.threads().unwrap_or_else(default_threads);
     let memory = vec![1u64; MEMORY / 8];
-    let shipped = |form| found.sha256().map(|sha256| Head::shipped(sha256, form, model)).transpose().map(Option::flatten);
+    let shipped = |form| Head::shipped(found.sha256(), form, model);
     let mut head = shipped(HeadForm::Eagle)?.as_ref().map(|head| entered(head, &tokens)).transpose()?;
     let staged_room = CONTEXT + STAGED[STAGED.len() - 1];
     let mut timed = model.cpu_decoder(staged_room).filter(|_| staged_room <= room);

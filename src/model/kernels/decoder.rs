@@ -15,7 +15,7 @@ use crate::model::{Config, Decoder, ForwardError, Logits, Node, Parent, Pass};
 use crate::tree::TokenId;
 
 /// Tokens that go through the layers together at most; a longer pass is cut.
-const AT_ONCE: usize = 256;
+pub const AT_ONCE: usize = 256;
 
 /// A [`Decoder`] over packed weights: a cache of its own, and the room that its passes need.
 #[derive(Debug)]

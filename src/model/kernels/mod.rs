@@ -35,7 +35,7 @@ mod stages;
 mod tests;
 mod tile;
 
-pub use decoder::CpuDecoder;
+pub use decoder::{AT_ONCE, CpuDecoder};
 pub use llama::Llama;
 pub use pool::Pool;
 pub use stages::Stage;
