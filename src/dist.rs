@@ -226,6 +226,33 @@ impl<'a> Law<'a> {
         found
     }
 
+    /// The token at quantile `u` in \[0, 1) of the law without the tokens of `without`, in the order of ids. None where no other is in the
+    /// support.
+    pub fn sample_without(&self, u: f64, without: &[TokenId]) -> Option<TokenId> {
+        let mut without = without.to_vec();
+        without.sort_unstable();
+        let others = |f: &mut dyn FnMut(TokenId, f64)| {
+            let mut skip = without.iter().copied().peekable();
+            self.for_each(|token, p| {
+                while skip.next_if(|&next| next < token).is_some() {}
+                if skip.peek() != Some(&token) {
+                    f(token, p);
+                }
+            });
+        };
+        let mut mass = 0.0;
+        others(&mut |_, p| mass += p);
+        let (goal, mut below, mut found) = (u * mass, 0.0, None);
+        others(&mut |token, p| {
+            // Once passed, the goal stays so; where rounding leaves it beyond the sum, the last token stands.
+            if below <= goal {
+                found = Some(token);
+            }
+            below += p;
+        });
+        found
+    }
+
     /// The `n` most probable tokens of the support in falling order with their probabilities.
     pub fn top(&self, n: usize) -> Vec<(TokenId, f64)> {
         if n == 0 {

@@ -23,8 +23,14 @@ impl Draws {
     /// The number for the token that comes at `position` of the text, from 0: uniform on the multiples of 2^-53 in
     /// \[0, 1), from the 53 high bits of the first 64 of ChaCha8's stream `position` under the key.
     pub fn at(&self, position: usize) -> f64 {
+        self.nth(position, 0)
+    }
+
+    /// The n-th number of that place, from 0: as [`Draws::at`], from the n-th 64 bits of the stream.
+    pub fn nth(&self, position: usize, n: usize) -> f64 {
         let mut stream = ChaCha8Rng::from_seed(self.key);
         stream.set_stream(position as u64);
+        stream.set_word_pos(2 * n as u128);
         (stream.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 }
@@ -52,6 +58,11 @@ mod tests {
             assert!((0..100).all(|i| other.at(i) != draws.at(i)));
         }
         assert_eq!(Draws::new(7, "a").at(3), draws.at(3));
+        // So are those of one place.
+        let mut at_one: Vec<u64> = (0..1000).map(|n| draws.nth(3, n).to_bits()).collect();
+        at_one.sort_unstable();
+        at_one.dedup();
+        assert_eq!((at_one.len(), draws.nth(3, 0)), (1000, draws.at(3)));
     }
 
     #[test]

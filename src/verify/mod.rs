@@ -4,14 +4,52 @@
 //! the walk goes on from that child; if none does, the token is put out as the bonus and the step ends. Every token
 //! put out is therefore a draw from the target's law after the tokens before it: the tree decides how many come in a
 //! step, never which. Greedy is the same walk with a law of one token.
+//!
+//! Where children are drawn from the drafter's law rather than taken by it, `rejection` is as lossless, and the text has the same law; but
+//! what it says then depends on the draft, too.
 
 mod draws;
-pub mod rejection;
+mod rejection;
 
 pub use draws::Draws;
+pub use rejection::{Proposal, Rejection, verify_drawn};
+
+use serde::{Deserialize, Serialize};
 
 use crate::dist::{Law, NotFinite};
 use crate::tree::{TokenId, TokenTree};
+
+/// How a tree's children are taken from what the drafter proposes, and what is accepted of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// The best ones; accepted is the one that the target draws (sample-and-match).
+    #[default]
+    Match,
+    /// They are drawn from the drafter's law without replacement; accepted by recursive rejection.
+    Rejection,
+    /// The best ones but for the last, which is drawn from what is left; accepted by recursive rejection.
+    GreedyFirst,
+}
+
+impl Rule {
+    /// All rules, in the order of the key.
+    pub const ALL: [Rule; 3] = [Rule::Match, Rule::Rejection, Rule::GreedyFirst];
+
+    /// Its name, as the person types it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::Match => "match",
+            Rule::Rejection => "rejection",
+            Rule::GreedyFirst => "greedy-first",
+        }
+    }
+
+    /// The rule of this name.
+    pub fn named(name: &str) -> Option<Rule> {
+        Rule::ALL.into_iter().find(|rule| rule.name() == name)
+    }
+}
 
 /// What a walk down the tree put out.
 #[derive(Clone, Debug, PartialEq, Eq)]

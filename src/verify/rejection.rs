@@ -1,101 +1,186 @@
-//! Verification of children that were sampled from the drafter's law: recursive rejection sampling without replacement (SpecInfer,
-//! Miao et al. 2024, section 4.3; Sequoia, Chen et al. 2024, section 3.2). No drafter of this program samples, and no step goes this
-//! way: trees of samples lie outside of the theorem behind the ceilings (bounds.md, "The ceilings on one ruler").
+//! Verification of children that a drafter drew: recursive rejection sampling without replacement (SpecInfer, Miao et al. 2024,
+//! section 4.3; Sequoia, Chen et al. 2024, section 3.2), and the greedy-first variant, whose children are the drafter's best ones and
+//! only the last of them is drawn (the greedy draft sampling of Hu et al. 2025, arXiv 2502.18779).
 //!
-//! Laws are lists of probabilities by token; every random draw is an argument.
+//! What comes has the target's law whatever the drafter's is, as long as nobody looks at a child before it is settled whether it is
+//! drawn. Trees of draws lie outside of the theorem behind the ceilings (bounds.md, "The ceilings on one ruler"): a drafter that knows
+//! the target's law gets all of a chain accepted.
 
-use crate::tree::TokenId;
+use super::{Rule, Verdict};
+use crate::dist::{Law, NotFinite};
+use crate::tree::{TokenId, TokenTree};
 
-/// The law of what is left to draw at one node, while its children are looked at in turn.
+/// What a drafter proposed below one node, and the children that were taken from it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Proposal {
+    /// Tokens with the drafter's law over them, in falling order.
+    law: Vec<(TokenId, f64)>,
+    /// The children by their place in it, in the order in which they were taken.
+    children: Vec<usize>,
+    /// How many of the first were taken for certain.
+    certain: usize,
+}
+
+impl Proposal {
+    /// Takes `count` children (fewer, where there are no more) from the tokens of `candidates` with their q, in falling order and above
+    /// 0; `draw` gives uniform numbers in \[0, 1). Their law is q made to add up to 1: what a drafter keeps to itself it does not draw.
+    pub fn take(candidates: impl IntoIterator<Item = (TokenId, f64)>, count: usize, rule: Rule, mut draw: impl FnMut() -> f64) -> Self {
+        let mut law: Vec<(TokenId, f64)> = candidates.into_iter().collect();
+        let sum: f64 = law.iter().map(|(_, q)| q).sum();
+        law.iter_mut().for_each(|(_, q)| *q /= sum);
+        let count = count.min(law.len());
+        let certain = match rule {
+            Rule::Match => count,
+            Rule::GreedyFirst => count.saturating_sub(1),
+            Rule::Rejection => 0,
+        };
+        let mut proposal = Proposal { law, children: (0..certain).collect(), certain };
+        while proposal.children.len() < count {
+            let left = || (0..proposal.law.len()).filter(|place| !proposal.children.contains(place));
+            let mut goal = draw() * left().map(|place| proposal.law[place].1).sum::<f64>();
+            // Rounding leads beyond the last one; then that one stands.
+            let found = left().find(|&place| {
+                goal -= proposal.law[place].1;
+                goal < 0.0
+            });
+            match found.or_else(|| left().last()) {
+                Some(place) => proposal.children.push(place),
+                None => break,
+            }
+        }
+        proposal
+    }
+
+    /// The children in the order in which they were taken.
+    pub fn children(&self) -> impl Iterator<Item = TokenId> + '_ {
+        self.children.iter().map(|&place| self.law[place].0)
+    }
+
+    /// Tokens that were proposed and not taken, in falling order.
+    pub fn left(&self) -> impl Iterator<Item = TokenId> + '_ {
+        self.law.iter().enumerate().filter(|(place, _)| !self.children.contains(place)).map(|(_, &(token, _))| token)
+    }
+}
+
+/// The law of what is left to come below one node, while its children are looked at in turn.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rejection {
-    /// The target's law, less what the children refused so far stood for.
+pub struct Rejection<'a> {
+    proposal: &'a Proposal,
+    /// The target's law less what the refused children stood for, over the tokens that were proposed and, in one number, over all others.
+    /// Not normalised.
     target: Vec<f64>,
-    /// The law that the next child was drawn from: the drafter's without the children before it.
+    others: f64,
+    /// The law that the next child was drawn from: the drafter's without the children before it. Not normalised.
     drafter: Vec<f64>,
+    /// Children refused so far.
+    refused: usize,
 }
 
-impl Rejection {
-    /// Before the first child, of laws over the same vocabulary.
-    pub fn new(target: &[f64], drafter: &[f64]) -> Self {
-        Self { target: target.to_vec(), drafter: drafter.to_vec() }
+impl<'a> Rejection<'a> {
+    /// Before the first child; `target` has the target's probability of a token.
+    pub fn new(proposal: &'a Proposal, target: impl Fn(TokenId) -> f64) -> Self {
+        let target: Vec<f64> = proposal.law.iter().map(|&(token, _)| target(token)).collect();
+        let others = (1.0 - target.iter().sum::<f64>()).max(0.0);
+        Self { proposal, others, target, drafter: proposal.law.iter().map(|&(_, q)| q).collect(), refused: 0 }
     }
 
-    fn of(law: &[f64], token: TokenId) -> f64 {
-        law.get(token as usize).copied().unwrap_or(0.0)
+    /// The sums of both laws.
+    fn sums(&self) -> (f64, f64) {
+        (self.target.iter().sum::<f64>() + self.others, self.drafter.iter().sum())
     }
 
-    /// The probability that the next child is accepted: min(1, p / q) in the laws that are left.
-    pub fn chance(&self, token: TokenId) -> f64 {
-        let (p, q) = (Self::of(&self.target, token), Self::of(&self.drafter, token));
-        if q > 0.0 { (p / q).min(1.0) } else { 0.0 }
+    /// The probability that the next child is accepted: min(1, p / q) in the laws that are left, where q is 1 for a child that was taken
+    /// for certain. None where there is no child any more.
+    pub fn chance(&self) -> Option<f64> {
+        let &place = self.proposal.children.get(self.refused)?;
+        let (target, drafter) = self.sums();
+        let p = if target > 0.0 { self.target[place] / target } else { 0.0 };
+        let q = if self.refused < self.proposal.certain { 1.0 } else { self.drafter[place] / drafter };
+        Some(if q > 0.0 { (p / q).min(1.0) } else { 0.0 })
     }
 
-    /// The next child was refused: p becomes (p - q)+ and q loses the child, each normalised again.
-    pub fn refuse(&mut self, token: TokenId) {
-        let rest: Vec<f64> = self.target.iter().zip(&self.drafter).map(|(p, q)| (p - q).max(0.0)).collect();
-        // Where nothing is left but rounding, p was q, and no child is refused.
-        if let Some(rest) = normalised(rest) {
-            self.target = rest;
+    /// The probability, over the draw, that one child more is accepted: for one that is certain its own, else the sum over the tokens
+    /// of the lesser of both laws. 0 where nothing is left to draw.
+    pub fn expected(&self) -> f64 {
+        if self.refused < self.proposal.certain {
+            return self.chance().unwrap_or(0.0);
         }
-        if let Some(q) = self.drafter.get_mut(token as usize) {
-            *q = 0.0;
+        let (target, drafter) = self.sums();
+        if !(target > 0.0 && drafter > 0.0) {
+            return 0.0;
         }
-        self.drafter = normalised(std::mem::take(&mut self.drafter)).unwrap_or_default();
+        self.target.iter().zip(&self.drafter).map(|(p, q)| (p / target).min(q / drafter)).sum()
     }
 
-    /// The law of the bonus where all children were refused.
-    pub fn left(&self) -> &[f64] {
-        &self.target
-    }
-}
-
-fn normalised(mut law: Vec<f64>) -> Option<Vec<f64>> {
-    let sum: f64 = law.iter().sum();
-    (sum > 0.0).then(|| {
-        law.iter_mut().for_each(|p| *p /= sum);
-        law
-    })
-}
-
-/// The token at quantile `draw` of a law, in the order of ids.
-fn quantile(law: &[f64], draw: f64) -> TokenId {
-    let (mut below, mut found) = (0.0, 0);
-    for (token, &p) in (0..).zip(law).filter(|(_, p)| **p > 0.0) {
-        (below, found) = (below + p, token);
-        if draw < below {
-            break;
+    /// The next child was refused: p becomes (p - q)+, and the drafter's law loses the child.
+    pub fn refuse(&mut self) {
+        let Some(&place) = self.proposal.children.get(self.refused) else { return };
+        if self.refused < self.proposal.certain {
+            self.target[place] = 0.0;
+        } else {
+            let (target, drafter) = self.sums();
+            let rest: Vec<f64> =
+                self.target.iter().zip(&self.drafter).map(|(p, q)| (p / target - q / drafter).max(0.0)).collect();
+            // Where nothing is left but rounding, p was q, and no child is refused.
+            if rest.iter().sum::<f64>() + self.others > 0.0 {
+                (self.target, self.others) = (rest, self.others / target);
+            }
         }
+        self.drafter[place] = 0.0;
+        self.refused += 1;
     }
-    found
-}
 
-/// Children of a node, drawn from the drafter's law without replacement, one for each draw; fewer where the law has no more.
-pub fn sample_children(drafter: &[f64], draws: &[f64]) -> Vec<TokenId> {
-    let mut law = normalised(drafter.to_vec());
-    let mut children = Vec::with_capacity(draws.len());
-    for &draw in draws {
-        let Some(now) = law else { break };
-        let token = quantile(&now, draw);
-        children.push(token);
-        let mut rest = now;
-        rest[token as usize] = 0.0;
-        law = normalised(rest);
-    }
-    children
-}
-
-/// Which of the children, drawn by [`sample_children`], is accepted, if any, and the token that comes. `draws` has a number in \[0, 1)
-/// for each child and, last, one for the bonus. The token has the target's law, whatever the drafter's is.
-pub fn verify_children(target: &[f64], drafter: &[f64], children: &[TokenId], draws: &[f64]) -> (Option<usize>, TokenId) {
-    let mut rejection = Rejection::new(target, drafter);
-    for (i, (&child, &draw)) in children.iter().zip(draws).enumerate() {
-        if draw < rejection.chance(child) {
-            return (Some(i), child);
+    /// The token at quantile `draw` of what is left: first the tokens that were proposed, in their order, then all others.
+    pub fn rest(&self, law: &Law, draw: f64) -> TokenId {
+        let mut goal = draw * self.sums().0;
+        let mut last = None;
+        for (&(token, _), &p) in self.proposal.law.iter().zip(&self.target).filter(|(_, p)| **p > 0.0) {
+            if goal < p {
+                return token;
+            }
+            (goal, last) = (goal - p, Some(token));
         }
-        rejection.refuse(child);
+        let proposed: Vec<TokenId> = self.proposal.law.iter().map(|&(token, _)| token).collect();
+        let within = if self.others > 0.0 { goal / self.others } else { 1.0 };
+        // Without any other token only rounding leads here.
+        law.sample_without(within, &proposed).or(last).unwrap_or_else(|| law.best())
     }
-    (None, quantile(rejection.left(), draws.last().copied().unwrap_or(0.0)))
+}
+
+/// Walks down `tree`, whose children of node i are those of `proposals[i]`. `law(node)` is the target's law after that node. `draw(d, n)`
+/// is a uniform random number in \[0, 1): that of the d-th token of this step, from 0, for n = 0; n = 1, 2, ... settle whether the
+/// children are accepted that could be this token.
+///
+/// # Errors
+/// If a law does not exist.
+pub fn verify_drawn<'a>(
+    tree: &TokenTree,
+    proposals: &[Proposal],
+    mut law: impl FnMut(usize) -> Result<Law<'a>, NotFinite>,
+    mut draw: impl FnMut(usize, usize) -> f64,
+) -> Result<Verdict, NotFinite> {
+    let mut verdict = Verdict { path: Vec::new(), emitted: Vec::new() };
+    loop {
+        let (at, depth) = (verdict.last(), verdict.path.len());
+        let law = law(at)?;
+        let mut children = tree.children(at);
+        let mut rejection = Rejection::new(&proposals[at], |token| law.p(token));
+        let accepted = loop {
+            let (Some(chance), Some(child)) = (rejection.chance(), children.next()) else { break None };
+            if draw(depth, 1 + rejection.refused) < chance {
+                break Some(child);
+            }
+            rejection.refuse();
+        };
+        let Some(child) = accepted else {
+            // A node without children is one of plain decoding: the same number gives the same token.
+            let bonus = if rejection.refused == 0 { law.sample(draw(depth, 0)) } else { rejection.rest(&law, draw(depth, 0)) };
+            verdict.emitted.push(bonus);
+            return Ok(verdict);
+        };
+        verdict.emitted.push(tree.token(child));
+        verdict.path.push(child);
+    }
 }
 
 #[cfg(test)]
@@ -104,87 +189,290 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dist::Warp;
 
-    /// The law of the token that comes, by enumeration of all lists of `left` more children, each with its probability `share`.
-    fn enumerate(rejection: &Rejection, drafter: &[f64], left: usize, share: f64, came: &mut [f64]) {
-        let drawn = normalised(drafter.to_vec()).filter(|_| left > 0);
-        let Some(drawn) = drawn else {
-            rejection.left().iter().zip(came).for_each(|(p, came)| *came += share * p);
-            return;
-        };
-        for (token, &q) in (0u32..).zip(&drawn).filter(|(_, q)| **q > 0.0) {
-            let chance = rejection.chance(token);
-            came[token as usize] += share * q * chance;
-            // A refusal that can't happen has no law after it.
-            if chance < 1.0 - 1e-12 {
-                let (mut next, mut rest) = (rejection.clone(), drawn.clone());
-                next.refuse(token);
-                rest[token as usize] = 0.0;
-                enumerate(&next, &rest, left - 1, share * q * (1.0 - chance), came);
-            }
-        }
+    /// Logits of a law; a token without mass lies so far below that nothing is left of it.
+    fn logits(law: &[f64]) -> Vec<f32> {
+        law.iter().map(|&p| if p > 0.0 { p.ln() as f32 } else { -1e4 }).collect()
     }
 
     fn law(size: usize) -> impl Strategy<Value = Vec<f64>> {
-        prop::collection::vec(prop_oneof![Just(0.0), 0.01f64..1.0], size).prop_filter_map("nothing to draw", normalised)
+        prop::collection::vec(prop_oneof![1 => Just(0.0), 3 => 0.01f64..1.0], size)
+            .prop_filter("nothing to draw", |law| law.iter().any(|p| *p > 0.0))
     }
 
-    proptest! {
-        #[test]
-        fn the_token_has_the_targets_law(
-            (target, drafter) in (2usize..6).prop_flat_map(|size| (law(size), law(size))), children in 0usize..5
-        ) {
-            let mut came = vec![0.0; target.len()];
-            enumerate(&Rejection::new(&target, &drafter), &drafter, children, 1.0, &mut came);
-            for (token, (came, p)) in came.iter().zip(&target).enumerate() {
-                prop_assert!((came - p).abs() < 1e-9, "token {}: {} for {}", token, came, p);
+    /// Both sides' laws after each path of a tiny vocabulary. The drafter knows only some of the tokens.
+    #[derive(Clone, Debug)]
+    struct World {
+        /// Logits of the target's law and weights of the drafter's, by number of the path.
+        laws: Vec<(Vec<f32>, Vec<f64>)>,
+        rule: Rule,
+        /// Children of each node, by depth.
+        widths: Vec<usize>,
+    }
+
+    fn world() -> impl Strategy<Value = World> {
+        let rule = prop_oneof![Just(Rule::Rejection), Just(Rule::GreedyFirst), Just(Rule::Match)];
+        let drafter = |size| prop::collection::vec(prop_oneof![1 => Just(0.0), 3 => 0.01f64..1.0], size);
+        (2usize..4, prop::collection::vec(1usize..4, 1..3), rule).prop_flat_map(move |(size, widths, rule)| {
+            let laws = prop::collection::vec((law(size).prop_map(|law| logits(&law)), drafter(size)), 1 + size + size * size);
+            (laws, Just(widths), Just(rule)).prop_map(|(laws, widths, rule)| World { laws, rule, widths })
+        })
+    }
+
+    impl World {
+        fn size(&self) -> usize {
+            self.laws[0].0.len()
+        }
+
+        fn number(&self, path: &[TokenId]) -> usize {
+            let size = self.size();
+            path.iter().fold(0, |at, &token| at * size + 1 + token as usize)
+        }
+
+        fn target(&self, path: &[TokenId]) -> Law<'_> {
+            Law::new(&self.laws[self.number(path)].0, &Warp::PLAIN).unwrap()
+        }
+
+        fn candidates(&self, path: &[TokenId]) -> Vec<(TokenId, f64)> {
+            let mut all: Vec<(TokenId, f64)> = (0..).zip(self.laws[self.number(path)].1.iter().copied()).collect();
+            all.retain(|(_, q)| *q > 0.0);
+            all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            all
+        }
+
+        /// Every proposal below `path`, with its probability.
+        fn proposals(&self, path: &[TokenId]) -> Vec<(Proposal, f64)> {
+            let Some(&count) = self.widths.get(path.len()) else { return vec![(Proposal::default(), 1.0)] };
+            let first = Proposal::take(self.candidates(path), count, self.rule, || 0.0);
+            let want = first.children.len();
+            let mut open = vec![(Proposal { children: first.children[..first.certain].to_vec(), ..first }, 1.0)];
+            while open[0].0.children.len() < want {
+                let mut next = Vec::new();
+                for (proposal, share) in open {
+                    let left: Vec<usize> = (0..proposal.law.len()).filter(|place| !proposal.children.contains(place)).collect();
+                    let sum: f64 = left.iter().map(|&place| proposal.law[place].1).sum();
+                    for place in left {
+                        let mut more = proposal.clone();
+                        more.children.push(place);
+                        next.push((more, share * proposal.law[place].1 / sum));
+                    }
+                }
+                open = next;
+            }
+            open
+        }
+
+        /// The law of the tokens that a step puts out from `path` on, cut to what the widths tell of: by enumeration of all draws of
+        /// children and all refusals.
+        fn step(&self, path: &[TokenId], share: f64, out: &mut impl FnMut(&[TokenId], f64)) {
+            let target = self.target(path);
+            for (proposal, drawn) in self.proposals(path) {
+                let mut rejection = Rejection::new(&proposal, |token| target.p(token));
+                let mut left = share * drawn;
+                let children: Vec<TokenId> = proposal.children().collect();
+                for &child in &children {
+                    let chance = rejection.chance().unwrap();
+                    if chance > 0.0 {
+                        self.step(&[path, &[child]].concat(), left * chance, out);
+                    }
+                    left *= 1.0 - chance;
+                    if left < 1e-12 {
+                        break;
+                    }
+                    rejection.refuse();
+                }
+                if left >= 1e-12 {
+                    let sum = rejection.sums().0;
+                    for (token, p) in self.rest(&rejection, &target) {
+                        out(&[path, &[token]].concat(), left * p / sum);
+                    }
+                }
             }
         }
 
-        #[test]
-        fn the_walk_follows_the_chances(
-            (target, drafter) in (2usize..6).prop_flat_map(|size| (law(size), law(size))),
-            draws in prop::collection::vec(0.0f64..1.0, 4), accepts in prop::collection::vec(0.0f64..1.0, 5),
-        ) {
-            let children = sample_children(&drafter, &draws);
-            let mut seen = children.clone();
-            seen.sort_unstable();
-            seen.dedup();
-            prop_assert_eq!(seen.len(), children.len(), "a child twice");
-            prop_assert_eq!(children.len(), drafter.iter().filter(|q| **q > 0.0).count().min(4));
-            let (accepted, token) = verify_children(&target, &drafter, &children, &accepts);
-            let mut rejection = Rejection::new(&target, &drafter);
-            for (i, &child) in children.iter().enumerate() {
-                if accepts[i] < rejection.chance(child) {
-                    prop_assert_eq!((accepted, token), (Some(i), child));
-                    return Ok(());
+        /// What is left of the target's law, by token.
+        fn rest(&self, rejection: &Rejection, target: &Law) -> Vec<(TokenId, f64)> {
+            let of = |token: TokenId| match rejection.proposal.law.iter().position(|(other, _)| *other == token) {
+                Some(place) => rejection.target[place],
+                None => {
+                    let others: f64 = (0..self.size() as TokenId)
+                        .filter(|t| rejection.proposal.law.iter().all(|(other, _)| other != t))
+                        .map(|t| target.p(t))
+                        .sum();
+                    if others > 0.0 { target.p(token) / others * rejection.others } else { 0.0 }
                 }
-                rejection.refuse(child);
+            };
+            (0..self.size() as TokenId).map(|token| (token, of(token))).collect()
+        }
+    }
+
+    proptest! {
+        /// What a step puts out, followed by plain decoding, has the target's law at every length.
+        #[test]
+        fn a_step_has_the_targets_law(world in world()) {
+            let size = world.size();
+            let mut came = vec![0.0; size];
+            let mut pairs = vec![0.0; size * size];
+            let mut accepted = 0.0;
+            world.step(&[], 1.0, &mut |tokens, share| {
+                accepted += share * (tokens.len() - 1) as f64;
+                came[tokens[0] as usize] += share;
+                match tokens.get(1) {
+                    Some(&second) => pairs[tokens[0] as usize * size + second as usize] += share,
+                    None => {
+                        let after = world.target(tokens);
+                        (0..size).for_each(|t| pairs[tokens[0] as usize * size + t] += share * after.p(t as TokenId));
+                    }
+                }
+            });
+            let first = world.target(&[]);
+            for a in 0..size as TokenId {
+                prop_assert!((came[a as usize] - first.p(a)).abs() < 1e-6, "{} of {:?}", a, came);
+                let then = world.target(&[a]);
+                for b in 0..size as TokenId {
+                    let want = first.p(a) * then.p(b);
+                    prop_assert!((pairs[a as usize * size + b as usize] - want).abs() < 1e-6, "{} {} of {:?}", a, b, pairs);
+                }
             }
-            prop_assert!(accepted.is_none() && rejection.left()[token as usize] > 0.0);
+            prop_assert!(accepted <= world.widths.len() as f64 + 1e-9);
+        }
+
+        /// The walk over a drawn tree follows the chances that the enumeration takes.
+        #[test]
+        fn the_walk_follows_the_chances(world in world(), draws in prop::collection::vec(0.0f64..1.0, 64)) {
+            let mut tree = TokenTree::new(9);
+            let mut proposals = vec![];
+            let mut drawn = draws.iter().copied().cycle();
+            let mut at = 0;
+            while at < tree.len() {
+                let path: Vec<TokenId> = tree.path(at).into_iter().map(|n| tree.token(n)).collect();
+                let count = world.widths.get(path.len()).copied().unwrap_or(0);
+                let proposal = Proposal::take(world.candidates(&path), count, world.rule, || drawn.next().unwrap());
+                let children: Vec<TokenId> = proposal.children().collect();
+                prop_assert_eq!(children.len(), world.candidates(&path).len().min(count));
+                let mut all: Vec<TokenId> = children.iter().copied().chain(proposal.left()).collect();
+                prop_assert_eq!(all.len(), world.candidates(&path).len());
+                all.sort_unstable();
+                all.dedup();
+                prop_assert_eq!(all.len(), world.candidates(&path).len(), "a child twice");
+                children.into_iter().for_each(|token| { tree.push(at, token, 0.5); });
+                proposals.push(proposal);
+                at += 1;
+            }
+            let number = |depth: usize, n: usize| draws[(7 * depth + n) % draws.len()];
+            let path = |node: usize| -> Vec<TokenId> { tree.path(node).into_iter().map(|n| tree.token(n)).collect() };
+            let verdict = verify_drawn(&tree, &proposals, |node| Ok(world.target(&path(node))), number).unwrap();
+            let mut at = 0;
+            for (depth, &token) in verdict.emitted.iter().enumerate() {
+                let target = world.target(&path(at));
+                let mut rejection = Rejection::new(&proposals[at], |token| target.p(token));
+                let mut stays = 1.0;
+                for (n, child) in tree.children(at).enumerate() {
+                    let (expected, chance) = (rejection.expected(), rejection.chance().unwrap());
+                    prop_assert!((0.0..=1.0 + 1e-9).contains(&expected) && (0.0..=1.0).contains(&chance));
+                    if number(depth, 1 + n) < chance {
+                        prop_assert_eq!(verdict.path.get(depth), Some(&child));
+                        break;
+                    }
+                    stays *= 1.0 - chance;
+                    rejection.refuse();
+                }
+                match verdict.path.get(depth) {
+                    Some(&child) => { prop_assert_eq!(tree.token(child), token); at = child; }
+                    None => {
+                        prop_assert!(stays > 0.0 && target.p(token) > 0.0, "{} came", token);
+                        prop_assert!(tree.child(at, token).is_none(), "a refused child came all the same");
+                    }
+                }
+            }
+        }
+
+        /// What is expected of the next child is the mean of its chance over the draw.
+        #[test]
+        fn the_expected_chance_is_the_mean_of_the_chances(world in world()) {
+            let target = world.target(&[]);
+            let (mut expected, mut mean) = (0.0, 0.0);
+            for (proposal, share) in world.proposals(&[]) {
+                let mut rejection = Rejection::new(&proposal, |token| target.p(token));
+                let mut stays = share;
+                while let Some(chance) = rejection.chance() {
+                    expected += stays * rejection.expected();
+                    mean += stays * chance;
+                    stays *= 1.0 - chance;
+                    rejection.refuse();
+                }
+            }
+            prop_assert!((expected - mean).abs() < 1e-9, "{} for {}", expected, mean);
+        }
+
+        #[test]
+        fn what_is_left_is_drawn_by_its_mass(world in world(), draw in 0.0f64..1.0) {
+            let target = world.target(&[]);
+            for (proposal, _) in world.proposals(&[]) {
+                let mut rejection = Rejection::new(&proposal, |token| target.p(token));
+                while rejection.chance().is_some_and(|chance| chance < 1.0 - 1e-9) {
+                    rejection.refuse();
+                }
+                if rejection.sums().0 < 1e-9 || rejection.chance().is_some() {
+                    continue;
+                }
+                // In the order in which it is drawn: what was proposed, then the others.
+                let mut rest = world.rest(&rejection, &target);
+                rest.sort_by_key(|&(t, _)| (proposal.law.iter().position(|(other, _)| *other == t).unwrap_or(usize::MAX), t));
+                let sum: f64 = rest.iter().map(|(_, p)| p).sum();
+                let (mut below, goal) = (0.0, draw * sum);
+                let found = rest.iter().find(|(_, p)| { below += p; goal < below });
+                let near = { let mut b = 0.0; rest.iter().any(|(_, p)| { b += p; (b - goal).abs() < 1e-6 }) };
+                if let Some(&(token, _)) = found.filter(|_| !near) {
+                    prop_assert_eq!(rejection.rest(&target, draw), token);
+                }
+            }
         }
     }
 
     #[test]
-    fn a_child_that_is_certain_is_sample_and_match() {
-        let mut rejection = Rejection::new(&[0.5, 0.25, 0.25], &[1.0, 0.0, 0.0]);
-        assert_eq!(rejection.chance(0), 0.5);
-        rejection.refuse(0);
-        assert_eq!(rejection.left(), [0.0, 0.5, 0.5]);
-        assert_eq!(verify_children(&[0.5, 0.25, 0.25], &[1.0, 0.0, 0.0], &[0], &[0.6, 0.6]), (None, 2));
+    fn a_drafter_that_knows_the_law_is_never_refused_and_one_that_is_certain_matches() {
+        let law = [0.5, 0.25, 0.25];
+        let logits = logits(&law);
+        let target = Law::new(&logits, &Warp::PLAIN).unwrap();
+        for draw in [0.0, 0.4, 0.6, 0.9] {
+            let proposal = Proposal::take((0..).zip(law), 1, Rule::Rejection, || draw);
+            let rejection = Rejection::new(&proposal, |token| target.p(token));
+            assert!(rejection.chance().unwrap() > 1.0 - 1e-6 && rejection.expected() > 1.0 - 1e-6);
+        }
+        let proposal = Proposal::take((0..).zip(law), 2, Rule::GreedyFirst, || 0.9);
+        assert_eq!((proposal.children().collect::<Vec<_>>(), proposal.left().collect::<Vec<_>>()), (vec![0, 2], vec![1]));
+        let mut rejection = Rejection::new(&proposal, |token| target.p(token));
+        assert!((rejection.chance().unwrap() - 0.5).abs() < 1e-6 && (rejection.expected() - 0.5).abs() < 1e-6);
+        rejection.refuse();
+        assert!(rejection.chance().unwrap() > 1.0 - 1e-6, "the drafter knows what is left");
+        for rule in Rule::ALL {
+            assert_eq!(Rule::named(rule.name()), Some(rule));
+            assert_eq!(serde_json::to_string(&rule).unwrap(), format!("{:?}", rule.name()));
+        }
     }
 
     #[test]
     fn a_wrong_rule_is_noticed() {
-        // The control of the enumeration: children that are refused without being taken out of the law.
+        // The control of the enumeration: a tree that keeps a drawn child only where its q is large.
         let (target, drafter) = ([0.7, 0.2, 0.1], [0.2, 0.5, 0.3]);
+        let logits = logits(&target);
+        let target = Law::new(&logits, &Warp::PLAIN).unwrap();
         let mut came = [0.0; 3];
-        let rejection = Rejection::new(&target, &drafter);
-        for token in 0..3u32 {
-            let (q, chance) = (drafter[token as usize], rejection.chance(token));
-            came[token as usize] += q * chance;
-            target.iter().zip(&mut came).for_each(|(p, came)| *came += q * (1.0 - chance) * p);
+        for (child, q) in drafter.into_iter().enumerate() {
+            let proposal = Proposal { law: (0..).zip(drafter).collect(), children: vec![child], certain: 0 };
+            let mut rejection = Rejection::new(&proposal, |token| target.p(token));
+            if q < 0.4 {
+                (0..3).for_each(|t| came[t] += q * target.p(t as TokenId));
+                continue;
+            }
+            let chance = rejection.chance().unwrap();
+            came[child] += q * chance;
+            rejection.refuse();
+            let sum = rejection.sums().0;
+            (0..3).for_each(|t| came[t] += q * (1.0 - chance) * rejection.target[t] / sum);
         }
-        assert!(came.iter().zip(&target).any(|(came, p)| (came - p).abs() > 1e-2));
+        assert!((0..3).any(|t| (came[t] - target.p(t as TokenId)).abs() > 1e-2), "{came:?}");
     }
 }
