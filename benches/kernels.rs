@@ -115,6 +115,7 @@ fn step(c: &mut Criterion) {
             shape: "best-first".into(),
             budget,
             auto: false,
+            verify: Default::default(),
             temperature: 0.0,
             top_p: 1.0,
             top_k: None,

@@ -89,6 +89,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
             shape: shape.clone(),
             budget,
             auto: false,
+            verify: Default::default(),
             temperature,
             top_p: 1.0,
             top_k: None,

@@ -52,7 +52,17 @@ fn main() -> anyhow::Result<()> {
     let tokens = model.prompt_tokens(&prompt, false)?;
     let vocabulary = Arc::new(Vocabulary::new(model.tokenizer().token_bytes(), model.tokenizer().stop().to_vec()));
     let (drafter, shape) = ("latest".to_owned(), "chain".to_owned());
-    let settings = StepSettings { drafter, shape, budget: 8, auto: false, temperature: 0.0, top_p: 1.0, top_k: None, seed: 0 };
+    let settings = StepSettings {
+        drafter,
+        shape,
+        budget: 8,
+        auto: false,
+        verify: Default::default(),
+        temperature: 0.0,
+        top_p: 1.0,
+        top_k: None,
+        seed: 0,
+    };
     let mut session = Session::new(model.decoder(2048)?, vec![Box::new(Latest::default())], vocabulary, settings)?;
     session.start("0", &tokens, 200)?;
     let mut tally = Tally::default();

@@ -254,7 +254,12 @@ impl History {
 
 /// Whether two steps may be averaged together: all but the seed is the same.
 fn same_conditions(a: &StepSettings, b: &StepSettings) -> bool {
-    same_warp(a, b) && a.drafter == b.drafter && a.shape == b.shape && a.budget == b.budget && a.automatic() == b.automatic()
+    same_warp(a, b)
+        && a.drafter == b.drafter
+        && a.shape == b.shape
+        && a.budget == b.budget
+        && a.automatic() == b.automatic()
+        && a.verify == b.verify
 }
 
 fn same_warp(a: &StepSettings, b: &StepSettings) -> bool {

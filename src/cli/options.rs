@@ -12,6 +12,7 @@ use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Prompt};
 use crate::model::device::DeviceChoice;
 use crate::registry::Registry;
 use crate::telemetry::StepSettings;
+use crate::verify::Rule;
 
 /// Names of those that can be members of a mix.
 pub const MIXABLE: [&str; 6] = ["ngram", "suffix", "early-exit", "eagle", "model", "external"];
@@ -69,13 +70,21 @@ pub struct Options {
     #[arg(long, value_name = "FILE.gguf", help_heading = "Drafting")]
     pub head: Option<PathBuf>,
     /// Shape of the draft: chain, fixed (so many children at each depth, --fixed), best-first (grows the likeliest node until
-    /// the budget is full), static (the form that was best so far) [default: best-first, or fixed with --fixed]
+    /// the budget is full), static (the form that was best so far) [default: best-first, fixed with --fixed, or static where
+    /// children are drawn]
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(SHAPES),
           hide_possible_values = true, help_heading = "Drafting")]
     pub shape: Option<String>,
     /// Children of each node of the fixed shape, by depth, as 4,2,2,1,1 [default: what suits the budget]
     #[arg(long, value_name = "K,K,..", value_parser = clap::value_parser!(Widths), help_heading = "Drafting")]
     pub fixed: Option<Widths>,
+    /// How children are taken and accepted, at a temperature above 0: match (the drafter's best; the one that the model draws is
+    /// accepted), rejection (drawn from the drafter's law without replacement, accepted by recursive rejection), greedy-first (the best
+    /// but for the last, which is drawn). All are lossless; trees that are drawn lie outside of the theorem: its ceilings are not
+    /// shown for them, and the text depends on the draft
+    #[arg(long, value_name = "RULE", default_value = "match", value_parser = rule, hide_possible_values = true,
+          help_heading = "Drafting")]
+    pub verify: Rule,
     /// Tokens that one pass of the model verifies, the pending token included; auto takes at each step the number, up to
     /// 64, that promises the most tokens a second on this machine [default: 16, or auto with --drafter auto]
     #[arg(long, value_name = "B|auto", value_parser = budget, allow_negative_numbers = true, help_heading = "Drafting")]
@@ -172,9 +181,12 @@ impl Options {
     fn shape(&self) -> Shape {
         let fixed = Shape::Fixed(self.fixed.unwrap_or(Widths::USUAL));
         let asked = self.shape.as_deref().and_then(Shape::named);
-        asked.map_or(if self.fixed.is_some() { fixed } else { Shape::BestFirst }, |shape| {
-            shape.with(self.fixed.unwrap_or(Widths::USUAL))
-        })
+        let usual = match self.verify {
+            _ if self.fixed.is_some() => fixed,
+            Rule::Match => Shape::BestFirst,
+            Rule::Rejection | Rule::GreedyFirst => Shape::Static,
+        };
+        asked.map_or(usual, |shape| shape.with(self.fixed.unwrap_or(Widths::USUAL)))
     }
 
     /// The settings of the first step.
@@ -186,6 +198,7 @@ impl Options {
             shape: self.shape().name(),
             budget: budget.most,
             auto: budget.auto,
+            verify: self.verify,
             temperature: self.temperature,
             top_p: self.top_p,
             top_k: self.top_k,
@@ -267,6 +280,10 @@ pub(super) fn budget(value: &str) -> Result<Budget, String> {
     let most = whole(value, 1, MAX_BUDGET, "the budget counts the tokens of one verify pass")
         .map_err(|why| format!("{why}, or auto"))?;
     Ok(Budget { most, auto: false })
+}
+
+fn rule(value: &str) -> Result<Rule, String> {
+    Rule::named(value).ok_or_else(|| format!("give one of {}", Rule::ALL.map(Rule::name).join(", ")))
 }
 
 pub(super) fn mix(value: &str) -> Result<Members, String> {
@@ -351,6 +368,7 @@ mod tests {
             shape: "best-first".into(),
             budget: 16,
             auto: false,
+            verify: Rule::Match,
             temperature: 0.0,
             top_p: 1.0,
             top_k: None,
@@ -368,6 +386,8 @@ mod tests {
         assert_eq!(shape(&["--fixed", "4,2,1"]), "fixed 4,2,1");
         assert_eq!(shape(&["--fixed", "4,2,1", "--shape", "fixed"]), "fixed 4,2,1");
         assert_eq!(shape(&["--fixed", "4,2,1", "--shape", "static"]), "static");
+        assert_eq!(shape(&["--verify", "rejection"]), "static");
+        assert_eq!(shape(&["--verify", "greedy-first", "--fixed", "2,2"]), "fixed 2,2");
     }
 
     #[test]
@@ -405,6 +425,7 @@ mod tests {
             ("--exit-layers", "0", "at least one layer"),
             ("--fixed", "4,0", "as 4,2,2,1,1"),
             ("--external-timeout", "0", "above 0"),
+            ("--verify", "guess", "match, rejection, greedy-first"),
             ("--mix", "suffix", "two to 4 different"),
             ("--mix", "suffix,suffix", "two to 4 different"),
             ("--mix", "suffix,oracle", "two to 4 different"),

@@ -1,7 +1,7 @@
 //! What the session knows of the ceilings: the laws of generated positions since the warp last changed.
 
 use crate::dist::{Law, Moments, Warp};
-use crate::telemetry::{Ceilings, Fluid, FluidKind, Reached};
+use crate::telemetry::{Ceilings, Fluid, FluidKind, Reached, StepSettings};
 use crate::theory::intervals::{Blocks, FIRST};
 use crate::theory::pool::Pool;
 
@@ -76,11 +76,12 @@ impl Observed {
         }
     }
 
-    /// A step ends, with this E\[X | T\] at budget B: the ceilings, and what was reached of them as of the last time that it was
-    /// made anew. Greedy the fluid bound is B - 1: an oracle accepts all.
-    pub fn end_step(&mut self, expected: f64, budget: usize) -> (Ceilings, Option<Reached>) {
+    /// A step ends, with this E\[X | T\] under these settings: the ceilings, and what was reached of them as of the last time that it
+    /// was made anew. Greedy the fluid bound is B - 1: an oracle accepts all. Where children are drawn B - 1 is all that holds.
+    pub fn end_step(&mut self, expected: f64, settings: &StepSettings) -> (Ceilings, Option<Reached>) {
         self.blocks.end_step(expected);
-        let ceilings = self.ceilings(budget);
+        let budget = settings.budget;
+        let ceilings = if settings.drawn() { Ceilings::batch(budget) } else { self.ceilings(budget) };
         let steps = self.blocks.steps();
         // As soon as there are intervals, and then when there are half as many steps more.
         if steps >= self.reached.map_or(FIRST, |reached| reached.steps + reached.steps / 2) {
@@ -89,8 +90,8 @@ impl Observed {
             self.reached = Some(Reached {
                 steps,
                 expected: found.map(|found| found.expected),
-                fluid: found.map(|found| found.fluid),
-                share: found.map(|found| found.share),
+                fluid: found.map(|found| found.fluid).filter(|_| !settings.drawn()),
+                share: found.map(|found| found.share).filter(|_| !settings.drawn()),
             });
         }
         (ceilings, self.reached)

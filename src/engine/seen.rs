@@ -7,7 +7,7 @@ use crate::draft::Draft;
 use crate::model::Decoder;
 use crate::telemetry::{Cause, Miss, PositionEntropy, StepRecord, TokenClass, TreeRecord};
 use crate::tree::TokenTree;
-use crate::verify::{Draws, Verdict, verify};
+use crate::verify::{Draws, Rejection, Verdict, verify, verify_drawn};
 
 /// What one verify pass showed.
 pub(super) struct Seen {
@@ -21,6 +21,9 @@ pub(super) struct Seen {
     pub expected_accepted: f64,
     /// Rank of the bonus token under the target.
     pub bonus_rank: usize,
+    /// Where children were drawn, for each node that was asked about the probability that it is reached, and those with which its first
+    /// child, its second and so on are accepted then, with one more than it has.
+    pub chances: Vec<(f64, Vec<f64>)>,
 }
 
 /// Reads the laws of the target's last pass, which was over `draft.tree`: what is accepted, and what the record needs.
@@ -38,7 +41,13 @@ pub(super) fn observe(
 ) -> Result<Seen, NotFinite> {
     let tree: &TokenTree = &draft.tree;
     let mut laws = Laws::new(target, warp, tree.len());
-    let verdict = verify(tree, |node| laws.sampled(node).cloned(), |depth| draws.at(position + depth))?;
+    let drawn = !draft.proposals.is_empty();
+    let verdict = if drawn {
+        let law = |node: usize| laws.sampled(node).cloned();
+        verify_drawn(tree, &draft.proposals, law, |depth, n| draws.nth(position + depth, n))?
+    } else {
+        verify(tree, |node| laws.sampled(node).cloned(), |depth| draws.at(position + depth))?
+    };
     let mut record = TreeRecord {
         tokens: tree.tokens().to_vec(),
         text: Vec::new(),
@@ -48,6 +57,7 @@ pub(super) fn observe(
         parents: (0..tree.len()).map(|i| tree.parent(i)).collect(),
         depth: (0..tree.len()).map(|i| tree.depth(i)).collect(),
         p: vec![1.0; tree.len()],
+        accept: Vec::new(),
         p_plain: vec![1.0; tree.len()],
         q: (0..tree.len()).map(|i| tree.q(i)).collect(),
         rank: vec![0; tree.len()],
@@ -57,6 +67,10 @@ pub(super) fn observe(
         let law = laws.sampled(parent)?;
         (record.p[i], record.rank[i]) = (law.p(token), law.rank(token));
         record.p_plain[i] = laws.plain(parent)?.p(token);
+    }
+    let mut chances = Vec::new();
+    if drawn {
+        (record.accept, chances) = accept(draft, &mut laws)?;
     }
     let mut entropy = Vec::with_capacity(verdict.emitted.len());
     let mut at = 0;
@@ -69,8 +83,33 @@ pub(super) fn observe(
         at = verdict.path.get(depth).copied().unwrap_or(at);
     }
     let bonus_rank = laws.sampled(verdict.last())?.rank(verdict.bonus());
-    let expected_accepted = tree.expected_accepted(|i| record.p[i]);
-    Ok(Seen { verdict, tree: record, entropy, expected_accepted, bonus_rank })
+    let expected_accepted = tree.expected_accepted(|i| record.acceptance(i));
+    Ok(Seen { verdict, tree: record, entropy, expected_accepted, bonus_rank, chances })
+}
+
+/// Of a tree whose children were drawn the probability that each node is accepted once its parent is (1 for the root), and what
+/// [`Seen::chances`] says.
+fn accept(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, Vec<(f64, Vec<f64>)>), NotFinite> {
+    let tree = &draft.tree;
+    let mut accept = vec![1.0; tree.len()];
+    let mut reach = vec![1.0; tree.len()];
+    let mut chances = Vec::new();
+    for node in (0..tree.len()).filter(|&node| draft.asked[node]) {
+        let law = laws.sampled(node)?;
+        let mut rejection = Rejection::new(&draft.proposals[node], |token| law.p(token));
+        let (mut stays, mut expected) = (1.0, Vec::new());
+        for child in tree.children(node) {
+            expected.push(stays * rejection.expected());
+            let chance = rejection.chance().unwrap_or(0.0);
+            accept[child] = stays * chance;
+            reach[child] = reach[node] * accept[child];
+            stays *= 1.0 - chance;
+            rejection.refuse();
+        }
+        expected.push(stays * rejection.expected());
+        chances.push((reach[node], expected));
+    }
+    Ok((accept, chances))
 }
 
 /// The refusal that ended the step of `record`, whose tree is `draft.tree` (see [`Miss`] and [`Cause`]).

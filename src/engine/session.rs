@@ -10,7 +10,7 @@ use super::seen::{Seen, miss, observe};
 use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::dist::{NotFinite, Warp};
-use crate::draft::shape::{Limits, grow};
+use crate::draft::shape::{Limits, grow, grow_drawn};
 use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, observations};
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
 use crate::telemetry::{Ending, Fluid, StageTimes, StepRecord, StepSettings, TreeRecord};
@@ -21,6 +21,8 @@ use crate::verify::Draws;
 
 /// Tokens a pass while a prompt is read.
 const PREFILL: usize = 256;
+/// Of the numbers of the place where a step begins, the first that drafts are drawn with: those before settle what is accepted.
+const DRAFTING: usize = 1 << 20;
 
 /// Why a text could not begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +155,8 @@ impl Session {
             // It may have seen another text, or an earlier part of this one: `begin` tells it the whole.
             self.drafters[drafter].reset();
         }
-        if settings.warp() != self.warp || drafter != self.drafter {
+        let changed = settings.warp() != self.warp || drafter != self.drafter || settings.verify != self.settings.verify;
+        if changed {
             (self.known, self.planner) = Default::default();
             self.auto = Auto::new(self.drafters[drafter].frugal());
         }
@@ -261,8 +264,18 @@ impl Session {
         let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
         let mut draft = match (asked, cx.tokens.last()) {
             (None, Some(&root)) => Draft::nothing(root),
-            _ => grow(self.shape, drafter, &mut cx, limits, self.planner.plan(self.shape, limits.budget.saturating_sub(1)))
-                .map_err(|source| SessionError::Draft { name: drafter.name(), source })?,
+            _ => {
+                let plan = self.planner.plan(self.shape, limits.budget.saturating_sub(1));
+                let grown = if self.settings.drawn() {
+                    let (draws, position) = (&text.draws, cx.tokens.len());
+                    let mut numbers = DRAFTING..;
+                    let mut draw = || numbers.next().map_or(0.0, |n| draws.nth(position, n));
+                    grow_drawn(self.shape, drafter, &mut cx, limits, plan, (self.settings.verify, &mut draw))
+                } else {
+                    grow(self.shape, drafter, &mut cx, limits, plan)
+                };
+                grown.map_err(|source| SessionError::Draft { name: drafter.name(), source })?
+            }
         };
         if worth.is_some() && drafter.costly() {
             draft.spare();
@@ -279,7 +292,7 @@ impl Session {
 
         let position = text.tokens.len();
         let seen = observe(&*self.target, self.warp, &draft, &text.draws, position, &mut self.observed);
-        let Seen { verdict, tree: tree_record, entropy, expected_accepted, bonus_rank } = match seen {
+        let Seen { verdict, tree: tree_record, entropy, expected_accepted, bonus_rank, chances } = match seen {
             Ok(seen) => seen,
             Err(error) => {
                 self.target.discard();
@@ -305,7 +318,7 @@ impl Session {
             emitted_text.push(if stop.contains(token) { String::new() } else { text.stream.push(vocabulary.bytes(*token)) });
         }
         let (mu, mu2) = self.observed.moments();
-        let (ceilings, reached) = self.observed.end_step(expected_accepted, self.settings.budget);
+        let (ceilings, reached) = self.observed.end_step(expected_accepted, &self.settings);
         let mut record = StepRecord {
             prompt_id: text.id.clone(),
             step: text.step,
@@ -350,7 +363,11 @@ impl Session {
         });
         text.step += 1;
         drafter.learn(tree, &record.tree.p);
-        self.planner.learn(&draft, &record.tree.p, &record.path, bonus);
+        if self.settings.drawn() {
+            self.planner.learn_drawn(chances.into_iter());
+        } else {
+            self.planner.learn(&draft, &record.tree.p, &record.path, bonus);
+        }
         self.known.learn(observations(tree, &record.tree.p));
         record.time = StageTimes {
             draft: (drafted - began).as_secs_f64(),
@@ -365,9 +382,9 @@ impl Session {
     }
 
     /// The fluid bound at length, where it is time to tell it again; with `now` if there is anything new. It takes a few
-    /// milliseconds.
+    /// milliseconds. None where children are drawn: it does not hold for them.
     pub fn fluid(&mut self, now: bool) -> Option<Fluid> {
-        self.observed.at_length(self.settings.budget, now)
+        (!self.settings.drawn()).then(|| self.observed.at_length(self.settings.budget, now))?
     }
 
     /// The laws of the positions generated since this was asked last, or since the warp last changed. The ceilings begin anew.

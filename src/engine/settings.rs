@@ -3,6 +3,7 @@
 use crate::dist::Warp;
 use crate::draft::Shape;
 use crate::telemetry::StepSettings;
+use crate::verify::Rule;
 
 /// The largest budget: tokens of one verify pass, the root included.
 pub const MAX_BUDGET: usize = 256;
@@ -39,8 +40,15 @@ impl StepSettings {
             return bad("top-k 0: give the number of tokens to keep, from 1, or leave it out to keep all".into());
         }
         let names = || Shape::ALL.map(Shape::name).join(", ");
-        Shape::named(&self.shape)
-            .ok_or_else(|| BadSetting(format!("there is no shape {:?}: give one of {}", self.shape, names())))
+        let Some(shape) = Shape::named(&self.shape) else {
+            return bad(format!("there is no shape {:?}: give one of {}", self.shape, names()));
+        };
+        if self.verify != Rule::Match && !shape.drawable() {
+            let (shape, rule) = (&self.shape, self.verify.name());
+            let why = "picks its nodes by what they are, and drawn ones must not be picked";
+            return bad(format!("the shape {shape} {why}: give chain, fixed or static with {rule}, or verify by match"));
+        }
+        Ok(shape)
     }
 }
 
@@ -55,6 +63,7 @@ mod tests {
             shape: "chain".into(),
             budget: 16,
             auto: false,
+            verify: Rule::Match,
             temperature: 0.0,
             top_p: 1.0,
             top_k: None,
@@ -74,6 +83,12 @@ mod tests {
         assert_eq!(said(|s| s.top_p = 0.0), "top-p 0: give a number above 0, up to 1 (keep all)");
         assert_eq!(said(|s| s.top_p = f32::NAN), "top-p NaN: give a number above 0, up to 1 (keep all)");
         assert!(said(|s| s.top_k = Some(0)).starts_with("top-k 0"));
+        let drawn = said(|s| (s.verify, s.shape) = (Rule::Rejection, "best-first".into()));
+        assert!(
+            drawn.starts_with("the shape best-first picks") && drawn.ends_with("static with rejection, or verify by match"),
+            "{drawn}"
+        );
+        assert_eq!(said(|s| (s.verify, s.shape) = (Rule::GreedyFirst, "fixed 2,1".into())), "");
         assert_eq!(said(|s| s.shape = "star".into()), "there is no shape \"star\": give one of chain, fixed, best-first, static");
     }
 }

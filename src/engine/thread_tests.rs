@@ -22,7 +22,17 @@ const CONTEXT: usize = 40;
 
 fn settings() -> StepSettings {
     let (drafter, shape) = ("ngram".to_owned(), "best-first".to_owned());
-    StepSettings { drafter, shape, budget: 4, auto: false, temperature: 1.0, top_p: 1.0, top_k: None, seed: 3 }
+    StepSettings {
+        drafter,
+        shape,
+        budget: 4,
+        auto: false,
+        verify: Default::default(),
+        temperature: 1.0,
+        top_p: 1.0,
+        top_k: None,
+        seed: 3,
+    }
 }
 
 fn options(prompts: &[&str]) -> EngineOptions {

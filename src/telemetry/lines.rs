@@ -151,8 +151,17 @@ mod tests {
         let mut lines = Vec::new();
         for (drafter, temperature) in [("none", 0.0f32), ("ngram", 0.7)] {
             let (drafter, shape) = (drafter.to_owned(), "best-first".to_owned());
-            let settings =
-                StepSettings { drafter, shape, budget: 4, auto: false, temperature, top_p: 0.9, top_k: Some(4), seed: u64::MAX };
+            let settings = StepSettings {
+                drafter,
+                shape,
+                budget: 4,
+                auto: false,
+                verify: Default::default(),
+                temperature,
+                top_p: 0.9,
+                top_k: Some(4),
+                seed: u64::MAX,
+            };
             let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default())];
             let vocabulary = Arc::new(Vocabulary::new((0..5).map(|t| vec![b'a' + t].into()).collect(), vec![]));
             let max_tokens = if temperature > 0.0 { 1500 } else { 50 };

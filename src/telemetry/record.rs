@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Miss, Reached};
 use crate::dist::Moments;
 use crate::tree::TokenId;
+use crate::verify::Rule;
 
 /// The draft tree of a step as it was verified. All lists have one entry a node, the root (the pending token) first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,7 +24,11 @@ pub struct TreeRecord {
     /// The target's probability of the node after its parent, in the law that is sampled from (1 for the root).
     /// Greedy: 1 for the arg-max and 0 for all others.
     pub p: Vec<f64>,
-    /// The same at temperature 1 without top-p and top-k: the model's own law. Equal to `p` where that is sampled from.
+    /// Where children were drawn from the drafter's law, the probability that rejection accepts the node once its parent is (1 for the
+    /// root). Empty where the tree is deterministic: there it is p.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept: Vec<f64>,
+    /// p at temperature 1 without top-p and top-k: the model's own law. Equal to `p` where that is sampled from.
     pub p_plain: Vec<f64>,
     /// The drafter's probability of the node after its parent (1 for the root).
     pub q: Vec<f64>,
@@ -41,13 +46,18 @@ pub struct TreeRecord {
 }
 
 impl TreeRecord {
-    /// pi of each node: the product of p along its path, the root's being 1. A record from a file can be anything: where a
-    /// parent does not come before its child it counts as the root.
+    /// The probability that node i is accepted once its parent is; 0 for one that is not there.
+    pub fn acceptance(&self, i: usize) -> f64 {
+        self.accept.get(i).or(self.p.get(i)).copied().unwrap_or(0.0)
+    }
+
+    /// pi of each node: the probability that the walk comes to it, the product of [`TreeRecord::acceptance`] along its path, the root's
+    /// being 1. A record from a file can be anything: where a parent does not come before its child it counts as the root.
     pub fn path_products(&self) -> Vec<f64> {
         let mut pi: Vec<f64> = Vec::with_capacity(self.p.len());
-        for (i, &p) in self.p.iter().enumerate() {
+        for i in 0..self.p.len() {
             let parent = self.parents.get(i).copied().flatten().filter(|&parent| parent < i);
-            pi.push(if i == 0 { 1.0 } else { p * parent.map_or(1.0, |parent| pi[parent]) });
+            pi.push(if i == 0 { 1.0 } else { self.acceptance(i) * parent.map_or(1.0, |parent| pi[parent]) });
         }
         pi
     }
@@ -120,6 +130,9 @@ pub struct StepSettings {
     /// Whether each step takes the budget, up to that, which promises the most tokens a second.
     #[serde(default)]
     pub auto: bool,
+    /// How children are taken and accepted.
+    #[serde(default)]
+    pub verify: Rule,
     /// Temperature; 0 is greedy.
     pub temperature: f32,
     /// Nucleus mass; 1 keeps all.
@@ -134,6 +147,12 @@ impl StepSettings {
     /// Whether the budget is automatic: asked for, or because the drafter is the automatic one.
     pub fn automatic(&self) -> bool {
         self.auto || self.drafter == "auto"
+    }
+
+    /// Whether children are drawn from the drafter's law, which is outside of the theorem behind the ceilings: of those only B - 1 holds.
+    /// A greedy target has one token, and any rule takes the drafter's best for it.
+    pub fn drawn(&self) -> bool {
+        self.verify != Rule::Match && !self.warp().greedy()
     }
 }
 

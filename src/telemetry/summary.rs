@@ -150,17 +150,21 @@ impl SpeedUp {
 }
 
 impl Ceilings {
+    /// B - 1 alone, for budget `batch`: what holds for any tree.
+    pub fn batch(batch: usize) -> Ceilings {
+        Ceilings { batch: batch.saturating_sub(1) as f64, ..Ceilings::default() }
+    }
+
     /// The ceilings for budget `batch` (B, the root included) from the mean entropy `mu` and the mean `mu2` of
     /// sum p ln^2 p, in nats, and the fluid bound where it is known.
     pub fn at(mu: f64, mu2: f64, batch: usize, fluid: Option<f64>) -> Ceilings {
         let drafted = batch.saturating_sub(1);
         Ceilings {
-            batch: drafted as f64,
             published: bounds::published(mu, mu2, batch),
             renewal: bounds::renewal(mu, mu2, drafted),
             renewal_tuned: bounds::renewal_tuned(mu, mu2, drafted),
             fluid,
-            fluid_floor: None,
+            ..Ceilings::batch(batch)
         }
     }
 }
@@ -203,6 +207,8 @@ pub struct Tally {
     sums: Summary,
     moments: RunningMoments,
     budget: usize,
+    /// Whether the last step's tree was drawn.
+    drawn: bool,
     fluid: Option<f64>,
     text: Sha256,
     ladder: Ladder,
@@ -224,7 +230,7 @@ impl Tally {
         self.sums.expected_accepted_mean += record.expected_accepted;
         self.sums.time.add(&record.time);
         record.entropy.iter().for_each(|e| self.moments.add(&e.law));
-        self.budget = record.settings.budget;
+        (self.budget, self.drawn) = (record.settings.budget, record.settings.drawn());
         self.fluid = record.ceilings.fluid;
         record.emitted_text.iter().for_each(|text| self.text.update(text.as_bytes()));
         self.ladder.add(record, None);
@@ -234,7 +240,7 @@ impl Tally {
         self.curve.add(record);
         self.told.add(record);
         self.sums.origins.add(record);
-        self.sums.reached = record.reached.filter(|reached| reached.share.is_some()).or(self.sums.reached);
+        self.sums.reached = record.reached.filter(|reached| reached.expected.is_some()).or(self.sums.reached);
         self.last = Some((record.prompt_id.clone(), record.step, record.expected_accepted, record.miss.clone()));
     }
 
@@ -287,7 +293,7 @@ impl Tally {
             tokens_per_step: self.sums.tokens as f64 / steps,
             mu,
             mu2,
-            ceilings: Ceilings::at(mu, mu2, self.budget, fluid),
+            ceilings: if self.drawn { Ceilings::batch(self.budget) } else { Ceilings::at(mu, mu2, self.budget, fluid) },
             tokens_per_second,
             autoregressive_tokens_per_second: plain,
             text_sha256: Some(hash),

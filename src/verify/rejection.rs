@@ -24,7 +24,12 @@ pub struct Proposal {
 impl Proposal {
     /// Takes `count` children (fewer, where there are no more) from the tokens of `candidates` with their q, in falling order and above
     /// 0; `draw` gives uniform numbers in \[0, 1). Their law is q made to add up to 1: what a drafter keeps to itself it does not draw.
-    pub fn take(candidates: impl IntoIterator<Item = (TokenId, f64)>, count: usize, rule: Rule, mut draw: impl FnMut() -> f64) -> Self {
+    pub fn take(
+        candidates: impl IntoIterator<Item = (TokenId, f64)>,
+        count: usize,
+        rule: Rule,
+        mut draw: impl FnMut() -> f64,
+    ) -> Self {
         let mut law: Vec<(TokenId, f64)> = candidates.into_iter().collect();
         let sum: f64 = law.iter().map(|(_, q)| q).sum();
         law.iter_mut().for_each(|(_, q)| *q /= sum);

@@ -103,6 +103,7 @@ fn steps(settings: &[(&str, usize)]) {
             shape: "best-first".into(),
             budget,
             auto: false,
+            verify: Default::default(),
             temperature: 1.0,
             top_p: 1.0,
             top_k: None,

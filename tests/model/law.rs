@@ -108,6 +108,7 @@ fn drafts_leave_the_law_of_three_tokens_as_it_is() {
             shape: "best-first".into(),
             budget,
             auto: false,
+            verify: Default::default(),
             temperature: WARP.temperature,
             top_p: WARP.top_p,
             top_k: WARP.top_k,

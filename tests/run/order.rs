@@ -16,6 +16,7 @@ fn run(drafter: &str, shape: &str, every: usize) -> Marks {
         shape: shape.into(),
         budget: 12,
         auto: false,
+        verify: Default::default(),
         temperature: 1.0,
         top_p: 1.0,
         top_k: None,

@@ -90,6 +90,7 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
         shape: options.shape.clone(),
         budget: 1,
         auto: false,
+        verify: Default::default(),
         temperature: options.temperatures.first().copied().unwrap_or_default(),
         top_p: 1.0,
         top_k: None,

@@ -66,6 +66,7 @@ impl Trial {
             shape: Shape::BestFirst.name(),
             budget: BUDGET,
             auto: false,
+            verify: Default::default(),
             temperature,
             top_p: 1.0,
             top_k: None,

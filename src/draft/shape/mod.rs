@@ -2,6 +2,7 @@
 
 mod best_first;
 mod chain;
+mod drawn;
 mod fixed;
 mod levels;
 mod planned;
@@ -11,6 +12,7 @@ pub use planned::{Plan, Planner};
 
 use super::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
+use crate::verify::{Proposal, Rule};
 
 /// How a tree grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,22 @@ impl Shape {
     /// A fixed one with these widths; any other as it is.
     pub fn with(self, widths: Widths) -> Shape {
         if matches!(self, Shape::Fixed(_)) { Shape::Fixed(widths) } else { self }
+    }
+
+    /// Whether the tree has a form that is known before its tokens are, so that they can be drawn.
+    pub fn drawable(self) -> bool {
+        self != Shape::BestFirst
+    }
+
+    /// The place in the form of the r-th child of the node at some place of it, the root being at 0. None for a shape that goes by what
+    /// the drafter says.
+    fn form(self, limits: Limits, plan: &Plan) -> Option<impl Fn(usize, usize) -> Option<usize> + '_> {
+        let drafted = limits.budget.saturating_sub(1);
+        self.drawable().then_some(move |at: usize, rank: usize| match self {
+            Shape::Fixed(widths) => (rank < widths.at(at, drafted)).then_some(at + 1),
+            Shape::Static => plan.child(at, rank),
+            _ => (rank == 0).then_some(at + 1),
+        })
     }
 
     /// The shape of this name.
@@ -84,12 +102,14 @@ pub struct Draft {
     pub cut: Vec<Cut>,
     /// For each node of the tree whether the drafter was asked what comes after it.
     pub asked: Vec<bool>,
+    /// Where children were drawn, what those of each node were drawn from; empty where they are the drafter's best.
+    pub proposals: Vec<Proposal>,
 }
 
 impl Draft {
     /// The root alone, and nothing asked.
     pub fn nothing(root: TokenId) -> Draft {
-        Draft { tree: TokenTree::new(root), cut: Vec::new(), asked: vec![false] }
+        Draft { tree: TokenTree::new(root), cut: Vec::new(), asked: vec![false], proposals: Vec::new() }
     }
 
     /// Keeps the first `drafted` drafted nodes; the others are cut.
@@ -135,18 +155,43 @@ impl Draft {
 /// # Errors
 /// See [`DraftError`].
 pub fn grow(shape: Shape, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits, plan: &Plan) -> Result<Draft, DraftError> {
+    turn(drafter, cx, limits, |root, drafter, cx| match (shape, shape.form(limits, plan)) {
+        (Shape::Chain, _) => chain::grow(root, drafter, cx, limits),
+        (_, Some(form)) => levels::grow(root, drafter, cx, limits, form),
+        (_, None) => best_first::grow(root, drafter, cx, limits),
+    })
+}
+
+/// As [`grow`], with children taken by `rule`; `draw` gives uniform numbers in \[0, 1). A shape without a form
+/// ([`Shape::drawable`]) drafts nothing.
+///
+/// # Errors
+/// See [`DraftError`].
+pub fn grow_drawn(
+    shape: Shape,
+    drafter: &mut dyn Drafter,
+    cx: &mut Context,
+    limits: Limits,
+    plan: &Plan,
+    (rule, draw): (Rule, &mut dyn FnMut() -> f64),
+) -> Result<Draft, DraftError> {
+    turn(drafter, cx, limits, |root, drafter, cx| match shape.form(limits, plan) {
+        Some(form) => drawn::grow(root, drafter, cx, limits, form, rule, draw),
+        None => Ok(Draft::nothing(root)),
+    })
+}
+
+/// The drafter's turn in one step.
+fn turn(
+    drafter: &mut dyn Drafter,
+    cx: &mut Context,
+    limits: Limits,
+    grow: impl FnOnce(TokenId, &mut dyn Drafter, &mut Context) -> Result<Draft, DraftError>,
+) -> Result<Draft, DraftError> {
     drafter.limits(limits);
     let grown = drafter.begin(cx).and_then(|()| {
         let root = cx.tokens.last().copied().ok_or_else(|| DraftError::Unfit("there is no text to draft from".into()))?;
-        match shape {
-            Shape::Chain => chain::grow(root, drafter, cx, limits),
-            Shape::BestFirst => best_first::grow(root, drafter, cx, limits),
-            Shape::Fixed(widths) => {
-                let drafted = limits.budget.saturating_sub(1);
-                levels::grow(root, drafter, cx, limits, |depth, rank| (rank < widths.at(depth, drafted)).then_some(depth + 1))
-            }
-            Shape::Static => levels::grow(root, drafter, cx, limits, |node, rank| plan.child(node, rank)),
-        }
+        grow(root, drafter, cx)
     });
     drafter.end(cx);
     grown

@@ -110,8 +110,7 @@ impl Planner {
     /// in the tree counts with its p, as far as its parent was to be reached; one that was left out counts where its parent was
     /// reached, as accepted if its token came.
     pub fn learn(&mut self, draft: &Draft, p: &[f64], path: &[usize], bonus: TokenId) {
-        self.steps += 1;
-        self.seen.iter_mut().for_each(|(weight, accepted)| (*weight, *accepted) = (*weight * KEEP, *accepted * KEEP));
+        self.age();
         let tree = &draft.tree;
         let reached = tree.path_products(|i| p.get(i).copied().unwrap_or(0.0));
         let mut ranks = vec![0usize; tree.len()];
@@ -134,6 +133,24 @@ impl Planner {
             }
             at = path.get(depth).copied().unwrap_or(at);
         }
+    }
+
+    /// Learns from a tree whose children were drawn: of each node that was asked about the probability that the walk reaches it, and
+    /// for its first child, its second and so on, with one more than it has, the probability that this one is accepted then.
+    pub fn learn_drawn(&mut self, nodes: impl Iterator<Item = (f64, Vec<f64>)>) {
+        self.age();
+        for (reach, chances) in nodes {
+            for ((weight, accepted), chance) in self.seen.iter_mut().zip(chances) {
+                *weight += reach;
+                *accepted += reach * chance;
+            }
+        }
+    }
+
+    /// One step more: what was seen before counts less.
+    fn age(&mut self) {
+        self.steps += 1;
+        self.seen.iter_mut().for_each(|(weight, accepted)| (*weight, *accepted) = (*weight * KEEP, *accepted * KEEP));
     }
 }
 
@@ -202,5 +219,9 @@ mod tests {
         assert!((learnt[0] - 0.25).abs() < 0.02 && learnt[1] < 0.02 && learnt[2] > 0.9, "{learnt:?}");
         assert_eq!(learnt[3], prior[3]);
         assert_eq!(planner.plan(Shape::Static, 3), &Plan::best(3, &learnt));
+        // Of children that were drawn, by their chances.
+        (0..2000).for_each(|_| planner.learn_drawn([(1.0, vec![0.5, 0.25]), (0.5, vec![0.75])].into_iter()));
+        let drawn = planner.acceptance();
+        assert!((drawn[0] - 0.875 / 1.5).abs() < 0.02 && (drawn[1] - 0.25).abs() < 0.02, "{drawn:?}");
     }
 }

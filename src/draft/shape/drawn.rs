@@ -1,0 +1,137 @@
+//! Trees whose children are drawn from the drafter's law, of a form that nothing drawn has a say in.
+
+use super::{Cut, Draft, Limits, WIDTH};
+use crate::draft::{Context, DraftError, Drafter};
+use crate::tree::TokenId;
+use crate::verify::{Proposal, Rule};
+
+/// Candidates asked for below a node: the law that its children are drawn from. The few tokens in a hundred that lie beyond are never
+/// drafted.
+const LAW: usize = 64;
+
+/// Grows the tree in which the r-th child that is taken below a node at place `at` of the form stands at `child(at, r)` of it, if
+/// anywhere, as [`super::levels::grow`] does with the best ones. `draw` gives uniform numbers in \[0, 1).
+///
+/// How many children a node gets is settled before the first of them is drawn, and none is left out afterwards: a tree that kept or
+/// dropped a child by what it is would be one that rejection can't make good.
+pub(super) fn grow(
+    root: TokenId,
+    drafter: &mut dyn Drafter,
+    cx: &mut Context,
+    limits: Limits,
+    child: impl Fn(usize, usize) -> Option<usize>,
+    rule: Rule,
+    draw: &mut dyn FnMut() -> f64,
+) -> Result<Draft, DraftError> {
+    let mut draft = Draft::nothing(root);
+    draft.proposals.push(Proposal::default());
+    // Nodes of the tree whose children come next, with their places in the form.
+    let mut level = vec![(0, 0)];
+    for _ in 0..limits.depth {
+        // Where the budget is too small for all children, the first ones of all nodes come before any second one.
+        let mut room = limits.budget.saturating_sub(draft.tree.len());
+        let mut counts = vec![0; level.len()];
+        for rank in 0.. {
+            let before = room;
+            for (count, &(_, at)) in counts.iter_mut().zip(&level) {
+                if room > 0 && *count == rank && child(at, rank).is_some() {
+                    (*count, room) = (rank + 1, room - 1);
+                }
+            }
+            if room == before {
+                break;
+            }
+        }
+        let open: Vec<(usize, usize, usize)> =
+            level.iter().zip(counts).filter(|(_, count)| *count > 0).map(|(&(node, at), count)| (node, at, count)).collect();
+        if open.is_empty() {
+            break;
+        }
+        let nodes: Vec<usize> = open.iter().map(|&(node, ..)| node).collect();
+        let proposed = drafter.propose(cx, &draft.tree, &nodes, LAW)?;
+        level.clear();
+        for ((node, at, count), mut candidates) in open.into_iter().zip(proposed) {
+            draft.asked[node] = true;
+            candidates.retain(|c| c.q > 0.0);
+            let q = |token: TokenId| candidates.iter().find(|c| c.token == token).map_or(0.0, |c| c.q.min(1.0));
+            let proposal = Proposal::take(candidates.iter().map(|c| (c.token, c.q)), count, rule, &mut *draw);
+            for (token, place) in proposal.children().zip((0..).map_while(|rank| child(at, rank))) {
+                level.push((draft.tree.push(node, token, q(token)), place));
+                draft.asked.push(false);
+                draft.proposals.push(Proposal::default());
+            }
+            let children: Vec<TokenId> = proposal.children().collect();
+            let left = candidates.iter().filter(|c| !children.contains(&c.token)).take(WIDTH);
+            draft.cut.extend(left.map(|&candidate| Cut { parent: node, candidate }));
+            draft.proposals[node] = proposal;
+        }
+    }
+    Ok(draft)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::dist::Warp;
+    use crate::draft::Candidate;
+    use crate::draft::shape::testing::Fixed;
+    use crate::engine::testing::TableDecoder;
+
+    fn grown(weights: &[f64], budget: usize, depth: usize, widths: &[usize], rule: Rule, draws: &[f64]) -> (Draft, usize) {
+        let law = |_: &[TokenId]| (0..).zip(weights).map(|(token, &q)| Candidate { token, q }).collect();
+        let mut fixed = Fixed { law, rounds: 0 };
+        let mut target = TableDecoder::new(8, 0);
+        let mut cx = Context { tokens: &[7], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+        let mut draws = draws.iter().copied().cycle();
+        let child = |depth: usize, rank: usize| (rank < widths.get(depth).copied().unwrap_or(0)).then_some(depth + 1);
+        let limits = Limits { budget, depth };
+        let draft = grow(7, &mut fixed, &mut cx, limits, child, rule, &mut || draws.next().unwrap()).unwrap();
+        (draft, fixed.rounds)
+    }
+
+    proptest! {
+        #[test]
+        fn the_form_knows_nothing_of_the_draws(
+            weights in prop::collection::vec(0.01f64..0.2, 4..6), budget in 1usize..20, depth in 0usize..5,
+            widths in prop::collection::vec(1usize..4, 1..4), draws in prop::collection::vec(0.0f64..1.0, 16),
+            others in prop::collection::vec(0.0f64..1.0, 16), greedy_first in any::<bool>(),
+        ) {
+            let rule = if greedy_first { Rule::GreedyFirst } else { Rule::Rejection };
+            let (draft, rounds) = grown(&weights, budget, depth, &widths, rule, &draws);
+            let (other, _) = grown(&weights, budget, depth, &widths, rule, &others);
+            let parents = |draft: &Draft| draft.tree.nodes().map(|i| draft.tree.parent(i)).collect::<Vec<_>>();
+            prop_assert_eq!(parents(&draft), parents(&other));
+            let tree = &draft.tree;
+            prop_assert!(tree.len() <= budget && tree.max_depth() <= depth.min(widths.len()) && rounds <= depth);
+            prop_assert_eq!((draft.proposals.len(), draft.asked.len()), (tree.len(), tree.len()));
+            for node in 0..tree.len() {
+                let children: Vec<TokenId> = tree.children(node).map(|c| tree.token(c)).collect();
+                prop_assert_eq!(&children, &draft.proposals[node].children().collect::<Vec<_>>());
+                prop_assert_eq!(draft.asked[node], !children.is_empty());
+                prop_assert!(tree.children(node).all(|c| tree.q(c) == weights[tree.token(c) as usize]));
+                prop_assert!(draft.cut.iter().filter(|cut| cut.parent == node).all(|cut| !children.contains(&cut.candidate.token)));
+                if rule == Rule::GreedyFirst && children.len() > 1 {
+                    let best = weights.iter().copied().fold(0.0, f64::max);
+                    prop_assert_eq!(weights[children[0] as usize], best);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn first_children_come_before_second_ones() {
+        let (draft, _) = grown(&[0.3, 0.3, 0.3], 6, 9, &[2, 2], Rule::Rejection, &[0.1, 0.5]);
+        let children = |node: usize| draft.tree.children(node).count();
+        assert_eq!((children(0), children(1), children(2)), (2, 2, 1));
+    }
+
+    #[test]
+    fn a_drafter_with_little_to_say_leaves_room() {
+        let (draft, rounds) = grown(&[0.3], 9, 9, &[3, 3], Rule::Rejection, &[0.1]);
+        assert_eq!((draft.tree.len(), rounds), (3, 2));
+        assert_eq!(grown(&[], 9, 9, &[3, 3], Rule::Rejection, &[0.1]).0.tree.len(), 1);
+    }
+}
