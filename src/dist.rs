@@ -197,33 +197,7 @@ impl<'a> Law<'a> {
         if self.last == Some((self.max, self.best)) {
             return self.best;
         }
-        let goal = u * self.log_z.exp();
-        let (mut below, mut found) = (0.0, self.best);
-        for (b, block) in self.logits.chunks(BLOCK).enumerate() {
-            let base = (b * BLOCK) as TokenId;
-            let [mass] = wide(
-                #[inline(always)]
-                || self.block(block, base, &alone),
-            );
-            if below + mass > goal {
-                let mut at = below;
-                for (i, &x) in block.iter().enumerate() {
-                    let token = base + i as TokenId;
-                    let e = f64::from(self.weight(x, token).1);
-                    if e > 0.0 {
-                        at += e;
-                        found = token;
-                        if at > goal {
-                            return token;
-                        }
-                    }
-                }
-                // Only rounding between the block's sum and this walk leads here: its last token stands.
-                return found;
-            }
-            below += mass;
-        }
-        found
+        self.quantile(u, &[]).unwrap_or(self.best)
     }
 
     /// The token at quantile `u` in \[0, 1) of the law without the tokens of `without`, in the order of ids. None where no other is in the
@@ -231,26 +205,49 @@ impl<'a> Law<'a> {
     pub fn sample_without(&self, u: f64, without: &[TokenId]) -> Option<TokenId> {
         let mut without = without.to_vec();
         without.sort_unstable();
-        let others = |f: &mut dyn FnMut(TokenId, f64)| {
-            let mut skip = without.iter().copied().peekable();
-            self.for_each(|token, p| {
-                while skip.next_if(|&next| next < token).is_some() {}
-                if skip.peek() != Some(&token) {
-                    f(token, p);
+        let mut other = None;
+        self.quantile(u, &without).or_else(|| {
+            // Rounding alone hides what there is, or there is nothing.
+            self.for_each(|token, _| other = other.or(Some(token).filter(|token| without.binary_search(token).is_err())));
+            other
+        })
+    }
+
+    /// The token at quantile `u` of the support less the tokens of `without`, which rise. None where rounding leaves nothing there.
+    fn quantile(&self, u: f64, without: &[TokenId]) -> Option<TokenId> {
+        let of = |token: TokenId| f64::from(self.weight(self.logits[token as usize], token).1);
+        let goal = u * (self.log_z.exp() - without.iter().map(|&token| of(token)).sum::<f64>());
+        let (mut below, mut without) = (0.0, without);
+        for (b, block) in self.logits.chunks(BLOCK).enumerate() {
+            let base = (b * BLOCK) as TokenId;
+            let [mass] = wide(
+                #[inline(always)]
+                || self.block(block, base, &alone),
+            );
+            let (here, later) = without.split_at(without.partition_point(|&token| token < base + BLOCK as TokenId));
+            let mass = mass - here.iter().map(|&token| of(token)).sum::<f64>();
+            without = later;
+            if below + mass > goal {
+                let (mut at, mut found) = (below, None);
+                for (i, &x) in block.iter().enumerate() {
+                    let token = base + i as TokenId;
+                    let e = f64::from(self.weight(x, token).1);
+                    if e > 0.0 && here.binary_search(&token).is_err() {
+                        at += e;
+                        found = Some(token);
+                        if at > goal {
+                            return found;
+                        }
+                    }
                 }
-            });
-        };
-        let mut mass = 0.0;
-        others(&mut |_, p| mass += p);
-        let (goal, mut below, mut found) = (u * mass, 0.0, None);
-        others(&mut |token, p| {
-            // Once passed, the goal stays so; where rounding leaves it beyond the sum, the last token stands.
-            if below <= goal {
-                found = Some(token);
+                // Only rounding between the block's sum and this walk leads here: its last token stands.
+                if found.is_some() {
+                    return found;
+                }
             }
-            below += p;
-        });
-        found
+            below += mass;
+        }
+        None
     }
 
     /// The `n` most probable tokens of the support in falling order with their probabilities.
@@ -560,6 +557,31 @@ mod tests {
             let below: f64 = (0..token).map(|t| law.p(t)).sum();
             prop_assert!(law.p(token) > 0.0);
             prop_assert!(below <= u + 1e-5 && u <= below + law.p(token) + 1e-5, "u {u}, [{below}, +{}]", law.p(token));
+        }
+
+        #[test]
+        fn sampling_without_some_inverts_what_is_left(
+            logits in prop::collection::vec(-6f32..6.0, 1..200), warp in warps(), u in 0f64..1.0,
+            without in prop::collection::vec(any::<prop::sample::Index>(), 0..9), all in any::<bool>(),
+        ) {
+            let law = Law::new(&logits, &warp).unwrap();
+            let some: Vec<TokenId> = without.iter().map(|i| i.index(logits.len()) as TokenId).collect();
+            let mut without = if all { (0..logits.len() as TokenId).collect() } else { some };
+            without.dedup();
+            let mut once = without.clone();
+            once.sort_unstable();
+            once.dedup();
+            prop_assume!(once.len() == without.len());
+            let left: Vec<f64> = (0..).zip(&logits).map(|(t, _)| if without.contains(&t) { 0.0 } else { law.p(t) }).collect();
+            let mass: f64 = left.iter().sum();
+            let Some(token) = law.sample_without(u, &without) else {
+                prop_assert_eq!(mass, 0.0);
+                return Ok(());
+            };
+            prop_assert!(left[token as usize] > 0.0);
+            let below: f64 = left[..token as usize].iter().sum();
+            // Where next to nothing is left, its sum is rounding.
+            prop_assert!(mass < 1e-4 || (below <= u * mass + 1e-5 && u * mass <= below + left[token as usize] + 1e-5));
         }
 
         #[test]

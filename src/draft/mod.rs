@@ -25,7 +25,7 @@ pub use model::ModelDrafter;
 pub use ngram::Ngram;
 pub use none::NoDraft;
 pub use oracle::{Oracle, OracleSearch};
-pub use shape::{Draft, Limits, Plan, Planner, Shape, Widths};
+pub use shape::{Draft, Limits, Plan, Planner, Promise, Shape, Widths};
 pub use suffix::Suffix;
 pub use thrift::Worth;
 

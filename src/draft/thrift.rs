@@ -11,6 +11,14 @@ pub struct Worth {
     pub rest: bool,
 }
 
+impl Worth {
+    /// Passes are made whatever they take, or members that run a model are left out altogether: where children are drawn, whoever
+    /// asked has settled already what is drafted.
+    pub fn settled(rest: bool) -> Worth {
+        Worth { token: f64::MAX, node: 0.0, rest }
+    }
+}
+
 /// Weight of the newest pass in running means.
 const NEW: f64 = 0.1;
 /// A pass that did not seem to pay is made all the same once in so many times: what it costs and brings may have changed.

@@ -11,7 +11,7 @@ use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::dist::{NotFinite, Warp};
 use crate::draft::shape::{Limits, grow, grow_drawn};
-use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, observations};
+use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, Worth, observations};
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
 use crate::telemetry::{Ending, Fluid, StageTimes, StepRecord, StepSettings, TreeRecord};
 use crate::theory::cost::Cost;
@@ -158,7 +158,7 @@ impl Session {
         let changed = settings.warp() != self.warp || drafter != self.drafter || settings.verify != self.settings.verify;
         if changed {
             (self.known, self.planner) = Default::default();
-            self.auto = Auto::new(self.drafters[drafter].frugal());
+            self.auto = Auto::new(self.drafters[drafter].frugal() && !settings.drawn());
         }
         if settings.warp() != self.warp {
             self.observed = Observed::new(&settings.warp());
@@ -251,22 +251,26 @@ impl Session {
         // While nothing is known of the cost, an automatic budget is a fixed one.
         let cost = self.cost.as_ref().filter(|_| self.settings.automatic());
         let drafter = &mut *self.drafters[self.drafter];
+        let drawn = self.settings.drawn();
+        let promises = if drawn && cost.is_some() { self.planner.promises(self.shape, most).to_vec() } else { Vec::new() };
         let asked = match cost {
+            Some(cost) if drawn => self.auto.ask_drawn(&promises, cost),
             Some(_) => self.auto.ask(most),
             None if self.settings.automatic() => Some(self.auto.asked(most)),
             None => Some(most),
         };
-        // A step of rest costs a frugal drafter nothing.
-        let asked = asked.or_else(|| drafter.frugal().then(|| self.auto.asked(most)));
+        // A step of rest costs a frugal drafter nothing. What it says is much or little, so that no form fits it.
+        let asked = asked.or_else(|| (drafter.frugal() && !drawn).then(|| self.auto.asked(most)));
         let limits = Limits { budget: asked.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
         let worth = cost.map(|cost| self.auto.worth(limits.budget, cost));
+        let worth = if drawn { worth.map(|worth| Worth::settled(worth.rest)) } else { worth };
         drafter.worth(worth);
         let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
         let mut draft = match (asked, cx.tokens.last()) {
             (None, Some(&root)) => Draft::nothing(root),
             _ => {
                 let plan = self.planner.plan(self.shape, limits.budget.saturating_sub(1));
-                let grown = if self.settings.drawn() {
+                let grown = if drawn {
                     let (draws, position) = (&text.draws, cx.tokens.len());
                     let mut numbers = DRAFTING..;
                     let mut draw = || numbers.next().map_or(0.0, |n| draws.nth(position, n));
@@ -281,7 +285,13 @@ impl Session {
             draft.spare();
         }
         let drafting = began.elapsed().as_secs_f64();
-        let choice = cost.map(|cost| self.auto.choose(&self.known, &mut draft, asked, drafting, most, cost));
+        let choice = cost.map(|cost| {
+            if drawn {
+                self.auto.chose_drawn(&draft, asked, &promises, cost)
+            } else {
+                self.auto.choose(&self.known, &mut draft, asked, drafting, most, cost)
+            }
+        });
         let drafted = Instant::now();
         let calibrated = self.known.of_tree(&draft.tree);
         let origins = drafter.origins(&draft.tree);
@@ -363,7 +373,7 @@ impl Session {
         });
         text.step += 1;
         drafter.learn(tree, &record.tree.p);
-        if self.settings.drawn() {
+        if drawn {
             self.planner.learn_drawn(chances.into_iter());
         } else {
             self.planner.learn(&draft, &record.tree.p, &record.path, bonus);
@@ -375,7 +385,10 @@ impl Session {
             other: verified.elapsed().as_secs_f64(),
         };
         if let (Some(choice), Some(cost)) = (&choice, &mut self.cost) {
-            self.auto.learn(draft.tree.len(), choice, expected_accepted, &record.time, cost);
+            if drawn {
+                self.auto.learn_drawn(draft.tree.max_depth(), record.time.draft);
+            }
+            self.auto.learn(draft.tree.len(), drawn, choice, expected_accepted, &record.time, cost);
             cost.follow(draft.tree.len(), record.time.verify);
         }
         Ok(Some(record))

@@ -28,20 +28,8 @@ pub(super) fn grow(
     // Nodes of the tree whose children come next, with their places in the form.
     let mut level = vec![(0, 0)];
     for _ in 0..limits.depth {
-        // Where the budget is too small for all children, the first ones of all nodes come before any second one.
-        let mut room = limits.budget.saturating_sub(draft.tree.len());
-        let mut counts = vec![0; level.len()];
-        for rank in 0.. {
-            let before = room;
-            for (count, &(_, at)) in counts.iter_mut().zip(&level) {
-                if room > 0 && *count == rank && child(at, rank).is_some() {
-                    (*count, room) = (rank + 1, room - 1);
-                }
-            }
-            if room == before {
-                break;
-            }
-        }
+        let room = limits.budget.saturating_sub(draft.tree.len());
+        let counts = settle(level.iter().map(|&(_, at)| at), room, &child);
         let open: Vec<(usize, usize, usize)> =
             level.iter().zip(counts).filter(|(_, count)| *count > 0).map(|(&(node, at), count)| (node, at, count)).collect();
         if open.is_empty() {
@@ -67,6 +55,50 @@ pub(super) fn grow(
         }
     }
     Ok(draft)
+}
+
+/// How many children each node of a depth gets, by the nodes' places in the form, where the budget has `room` left: where it is too small
+/// for all, the first ones of all nodes come before any second one.
+fn settle(
+    places: impl Iterator<Item = usize> + Clone,
+    mut room: usize,
+    child: &impl Fn(usize, usize) -> Option<usize>,
+) -> Vec<usize> {
+    let mut counts = vec![0; places.clone().count()];
+    for rank in 0.. {
+        let before = room;
+        for (count, at) in counts.iter_mut().zip(places.clone()) {
+            if room > 0 && *count == rank && child(at, rank).is_some() {
+                (*count, room) = (rank + 1, room - 1);
+            }
+        }
+        if room == before {
+            break;
+        }
+    }
+    counts
+}
+
+/// What a tree of this form promises where the r-th child of any node is accepted with probability `acceptance[r]` once the node is
+/// reached: the expected count of accepted nodes, and its depth. A drafter that has less to say is not foreseen.
+pub(super) fn promise(limits: Limits, child: impl Fn(usize, usize) -> Option<usize>, acceptance: &[f64]) -> (f64, usize) {
+    let (mut nodes, mut expected) = (1, 0.0);
+    let mut level = vec![(0, 1.0)];
+    for depth in 0..limits.depth {
+        let counts = settle(level.iter().map(|&(at, _)| at), limits.budget.saturating_sub(nodes), &child);
+        let next = level.iter().zip(counts).flat_map(|(&(at, reach), count)| {
+            let (child, chance) = (&child, |rank: usize| acceptance.get(rank).copied().unwrap_or(0.0));
+            (0..count).filter_map(move |rank| Some((child(at, rank)?, reach * chance(rank))))
+        });
+        let next: Vec<(usize, f64)> = next.collect();
+        if next.is_empty() {
+            return (expected, depth);
+        }
+        nodes += next.len();
+        expected += next.iter().map(|(_, reach)| reach).sum::<f64>();
+        level = next;
+    }
+    (expected, limits.depth)
 }
 
 #[cfg(test)]
@@ -126,6 +158,18 @@ mod tests {
         let (draft, _) = grown(&[0.3, 0.3, 0.3], 6, 9, &[2, 2], Rule::Rejection, &[0.1, 0.5]);
         let children = |node: usize| draft.tree.children(node).count();
         assert_eq!((children(0), children(1), children(2)), (2, 2, 1));
+    }
+
+    #[test]
+    fn what_a_form_promises() {
+        let chain = |at: usize, rank: usize| (rank == 0).then_some(at + 1);
+        let limits = |budget, depth| Limits { budget, depth };
+        assert_eq!(promise(limits(4, 9), chain, &[0.5, 0.25]), (0.5 + 0.25 + 0.125, 3));
+        assert_eq!(promise(limits(4, 2), chain, &[0.5, 0.25]), (0.75, 2));
+        assert_eq!(promise(limits(1, 9), chain, &[0.5]), (0.0, 0));
+        // Two children each: of the six places of two depths five are left.
+        let two = |at: usize, rank: usize| (rank < 2 && at < 2).then_some(at + 1);
+        assert_eq!(promise(limits(6, 9), two, &[0.5, 0.25]), (0.75 + 0.5 * 0.75 + 0.25 * 0.5, 2));
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod levels;
 mod planned;
 
 pub use fixed::Widths;
-pub use planned::{Plan, Planner};
+pub use planned::{Plan, Planner, Promise};
 
 use super::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};

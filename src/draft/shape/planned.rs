@@ -1,7 +1,7 @@
 //! The tree that is best on average, by how often the drafter's k-th best child of a node is accepted (Chen et al. 2024, Sequoia,
 //! section 3.1).
 
-use super::{Cut, Draft, Shape};
+use super::{Cut, Draft, Limits, Shape, drawn};
 use crate::tree::TokenId;
 
 /// Children of a node, at most.
@@ -68,6 +68,20 @@ impl Plan {
     }
 }
 
+/// Budgets that are weighed against each other.
+const BUDGETS: [usize; 12] = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128];
+
+/// What a tree of some budget promises before its tokens are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Promise {
+    /// B: tokens of the pass, the root included.
+    pub budget: usize,
+    /// The count of accepted drafted tokens that is to be expected.
+    pub expected: f64,
+    /// Depth of the tree, at most.
+    pub depth: usize,
+}
+
 /// How often children are accepted by their rank, learnt from verified trees; and the best tree by that.
 #[derive(Clone, Debug)]
 pub struct Planner {
@@ -78,11 +92,24 @@ pub struct Planner {
     plan: Plan,
     drafted: usize,
     due: usize,
+    /// What trees of a shape promise, for budgets up to some one, and the steps at which that is made anew.
+    promises: Vec<Promise>,
+    promised: Option<(Shape, usize)>,
+    promises_due: usize,
 }
 
 impl Default for Planner {
     fn default() -> Self {
-        Self { seen: [(0.0, 0.0); RANKS], steps: 0, plan: Plan::default(), drafted: 0, due: 0 }
+        Self {
+            seen: [(0.0, 0.0); RANKS],
+            steps: 0,
+            plan: Plan::default(),
+            drafted: 0,
+            due: 0,
+            promises: Vec::new(),
+            promised: None,
+            promises_due: 0,
+        }
     }
 }
 
@@ -104,6 +131,24 @@ impl Planner {
             (self.drafted, self.due) = (drafted, self.steps + self.steps / 8 + 1);
         }
         &self.plan
+    }
+
+    /// What trees of this shape with budgets up to `most` promise, where their form is known before their tokens are; nothing for another
+    /// shape. Made anew when the plan would be.
+    pub fn promises(&mut self, shape: Shape, most: usize) -> &[Promise] {
+        if self.promised != Some((shape, most)) || self.steps >= self.promises_due {
+            let acceptance = self.acceptance();
+            let promise = |budget: usize| {
+                let plan = if shape == Shape::Static { Plan::best(budget - 1, &acceptance) } else { Plan::default() };
+                let limits = Limits { budget, depth: budget };
+                let (expected, depth) = drawn::promise(limits, shape.form(limits, &plan)?, &acceptance);
+                Some(Promise { budget, expected, depth })
+            };
+            let budgets = BUDGETS.into_iter().filter(|budget| *budget < most).chain([most]).filter(|budget| *budget > 1);
+            self.promises = budgets.filter_map(promise).collect();
+            (self.promised, self.promises_due) = (Some((shape, most)), self.steps + self.steps / 8 + 1);
+        }
+        &self.promises
     }
 
     /// Learns from a verified tree: the target's `p` of each node, and the walk that it took: accepted nodes and the bonus. A child
@@ -223,5 +268,14 @@ mod tests {
         (0..2000).for_each(|_| planner.learn_drawn([(1.0, vec![0.5, 0.25]), (0.5, vec![0.75])].into_iter()));
         let drawn = planner.acceptance();
         assert!((drawn[0] - 0.875 / 1.5).abs() < 0.02 && (drawn[1] - 0.25).abs() < 0.02, "{drawn:?}");
+        let promises = planner.promises(Shape::Static, 20).to_vec();
+        assert_eq!(promises.iter().map(|p| p.budget).collect::<Vec<_>>(), [2, 3, 4, 6, 8, 12, 16, 20]);
+        for Promise { budget, expected, .. } in promises {
+            assert!((expected - value(&Plan::best(budget - 1, &drawn), 0, &drawn)).abs() < 1e-9, "{budget}: {expected}");
+        }
+        let chain = planner.promises(Shape::Chain, 3)[1];
+        assert_eq!((chain.budget, chain.depth), (3, 2));
+        assert!((chain.expected - drawn[0] - drawn[0] * drawn[0]).abs() < 1e-9);
+        assert_eq!(planner.promises(Shape::BestFirst, 9), []);
     }
 }
