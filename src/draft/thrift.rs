@@ -12,11 +12,8 @@ pub struct Worth {
 }
 
 impl Worth {
-    /// Passes are made whatever they take, or members that run a model are left out altogether: where children are drawn, whoever
-    /// asked has settled already what is drafted.
-    pub fn settled(rest: bool) -> Worth {
-        Worth { token: f64::MAX, node: 0.0, rest }
-    }
+    /// Passes are made whatever they take: whoever asked has settled already what is drafted.
+    pub const SETTLED: Worth = Worth { token: f64::MAX, node: 0.0, rest: false };
 }
 
 /// Weight of the newest pass in running means.

@@ -1,6 +1,6 @@
 //! The automatic budget: at each step the tree that promises the most tokens a second on this machine.
 
-use crate::draft::{Calibration, Draft, Promise, Worth};
+use crate::draft::{Calibration, Draft, Worth};
 use crate::telemetry::{Choice, Reason, StageTimes};
 use crate::theory::cost::Cost;
 
@@ -41,44 +41,6 @@ pub(super) struct Auto {
     free: Means,
     /// Seconds a node that a step takes besides drafting and the pass.
     node: f64,
-    /// Where children are drawn: seconds that drafting takes by the depth of the tree.
-    drafting: Line,
-}
-
-/// A straight line through points that came one by one, older ones counting less.
-#[derive(Clone, Copy, Debug, Default)]
-struct Line {
-    weight: f64,
-    x: f64,
-    y: f64,
-    /// Sums of squares and products of deviations from the means.
-    xx: f64,
-    xy: f64,
-}
-
-impl Line {
-    /// What is left of a point's weight after the next.
-    const KEEP: f64 = 0.98;
-
-    /// Its value at `x`: 0 before the first point, and as if in proportion to x while all points have one x.
-    fn at(&self, x: f64) -> f64 {
-        match self.xx > 1e-6 * self.weight {
-            true => self.y + self.xy / self.xx * (x - self.x),
-            false if self.x > 0.0 => self.y * x / self.x,
-            false => 0.0,
-        }
-    }
-
-    /// One point more. A `y` that was held up counts for no more than twice of what was expected.
-    fn add(&mut self, x: f64, y: f64) {
-        let y = if self.weight > 0.0 { y.min(2.0 * self.at(x).max(self.y)) } else { y };
-        let kept = self.weight * Self::KEEP;
-        self.weight = kept + 1.0;
-        let (dx, dy) = (x - self.x, y - self.y);
-        (self.x, self.y) = (self.x + dx / self.weight, self.y + dy / self.weight);
-        self.xx = self.xx * Self::KEEP + dx * (x - self.x);
-        self.xy = self.xy * Self::KEEP + dx * (y - self.y);
-    }
 }
 
 /// Running means.
@@ -132,41 +94,6 @@ impl Auto {
         Worth { token, node: (cost.seconds(most) - cost.seconds(1)) / (most - 1) as f64 + self.node, rest: self.rest > 0 }
     }
 
-    /// Of what trees promise, the one that promises the most tokens a second, and that rate. None where there is none.
-    fn best(&self, promises: &[Promise], cost: &Cost) -> Option<(Promise, f64)> {
-        let rate = |p: &Promise| {
-            let drafting = self.drafting.at(p.depth as f64).max(0.0);
-            (1.0 + p.expected) / (cost.seconds(p.budget) + p.budget as f64 * self.node + drafting)
-        };
-        promises.iter().map(|p| (*p, rate(p))).max_by(|a, b| a.1.total_cmp(&b.1))
-    }
-
-    /// How many tokens to draft for where children are drawn, of what trees promise. None as for [`Auto::ask`].
-    pub fn ask_drawn(&self, promises: &[Promise], cost: &Cost) -> Option<usize> {
-        self.best(promises, cost).filter(|_| self.rest == 0).map(|(promise, _)| promise.budget)
-    }
-
-    /// What was decided where children were drawn: all of them are verified, since none can be left out by what it is.
-    pub fn chose_drawn(&self, draft: &Draft, asked: Option<usize>, promises: &[Promise], cost: &Cost) -> Choice {
-        let (drafted, plain) = (draft.tree.drafted(), 1.0 / (cost.seconds(1) + self.node));
-        let promised = self.best(promises, cost).filter(|_| drafted > 0);
-        let reason = match asked {
-            None => Reason::Resting,
-            Some(_) if self.rest > 0 => Reason::Resting,
-            Some(_) if drafted == 0 => Reason::NothingDrafted,
-            Some(_) => Reason::Whole,
-        };
-        let (expected, tokens_per_second) = promised.map_or((0.0, plain), |(promise, rate)| (promise.expected, rate));
-        Choice { drafted, kept: drafted, expected, tokens_per_second, plain_tokens_per_second: plain, reason }
-    }
-
-    /// Learns what drafting a tree of this depth took.
-    pub fn learn_drawn(&mut self, depth: usize, seconds: f64) {
-        if depth > 0 {
-            self.drafting.add(depth as f64, seconds);
-        }
-    }
-
     /// Cuts the draft down to what promises the most, and says why. `known` says what the drafter's q are worth, `asked` is
     /// what the drafter was asked for, `seconds` what drafting took.
     pub fn choose(
@@ -207,9 +134,8 @@ impl Auto {
         Choice { drafted, kept, expected, tokens_per_second: rate, plain_tokens_per_second: plain, reason }
     }
 
-    /// Learns from what came of a step with a tree of `tokens` tokens: the expected count of accepted ones, and the time. Where the tree
-    /// was `drawn`, what was promised is a mean over many steps already, and decides alone whether drafting pays.
-    pub fn learn(&mut self, tokens: usize, drawn: bool, choice: &Choice, expected: f64, time: &StageTimes, cost: &Cost) {
+    /// Learns from what came of a step with a tree of `tokens` tokens: the expected count of accepted ones, and the time.
+    pub fn learn(&mut self, tokens: usize, choice: &Choice, expected: f64, time: &StageTimes, cost: &Cost) {
         let node = time.other / tokens as f64;
         self.node = if self.node == 0.0 { node } else { self.node + NEW * (node - self.node) };
         let (tokens, seconds) = (1.0 + expected, time.draft + cost.seconds(tokens) + time.other);
@@ -227,8 +153,7 @@ impl Auto {
         if self.trials < TRIALS || self.full.drafting * choice.plain_tokens_per_second < CHEAP {
             return;
         }
-        let rate = if drawn { choice.tokens_per_second } else { self.full.rate() };
-        if rate < choice.plain_tokens_per_second.max(self.free.rate()) {
+        if self.full.rate() < choice.plain_tokens_per_second.max(self.free.rate()) {
             self.rest = if self.next_rest == 0 { REST } else { self.next_rest };
             self.next_rest = (self.rest * 2).min(LONGEST_REST);
             self.trials = 0;
@@ -262,59 +187,11 @@ mod tests {
             let choice = auto.choose(&Calibration::default(), &mut draft, asked, draft_time, 64, &cost);
             let expected = p * choice.kept as f64;
             let time = StageTimes { draft: draft_time, verify: 1.0, other: 0.0 };
-            auto.learn(draft.tree.len(), false, &choice, expected, &time, &cost);
+            auto.learn(draft.tree.len(), &choice, expected, &time, &cost);
             assert_eq!(choice.reason == Reason::Resting, asked.is_none());
             asked.is_some()
         };
         (0..steps).map(step).collect()
-    }
-
-    #[test]
-    fn a_line_goes_through_its_points_and_follows_newer_ones() {
-        let mut line = Line::default();
-        assert_eq!(line.at(3.0), 0.0);
-        line.add(2.0, 0.5);
-        assert_eq!((line.at(2.0), line.at(4.0)), (0.5, 1.0));
-        (0..9).for_each(|i| line.add(f64::from(1 + i % 3), 0.3 + 0.1 * f64::from(1 + i % 3)));
-        assert!((line.at(5.0) - 0.8).abs() < 1e-9, "{}", line.at(5.0));
-        // One that was held up for an hour, and then all of them dearer.
-        line.add(1.0, 3600.0);
-        assert!(line.at(1.0) < 1.0);
-        (0..400).for_each(|i| line.add(f64::from(1 + i % 2), f64::from(1 + i % 2)));
-        assert!((line.at(3.0) - 3.0).abs() < 1e-2, "{}", line.at(3.0));
-    }
-
-    /// Promises of chains of up to three tokens.
-    fn promises(acceptance: f64) -> Vec<Promise> {
-        let promise =
-            |depth: usize| Promise { budget: depth + 1, expected: (1..=depth).map(|d| acceptance.powi(d as i32)).sum(), depth };
-        (1..=3).map(promise).collect()
-    }
-
-    #[test]
-    fn what_is_drawn_is_as_large_as_pays() {
-        // A pass over B tokens takes 1 + (B - 1) / 4, drafting a tenth a depth.
-        let cost = Cost::new(vec![(1, 1.0), (4, 1.75)]).unwrap();
-        let mut auto = Auto::default();
-        auto.drafting = Line { weight: 1.0, x: 1.0, y: 0.1, xx: 0.0, xy: 0.0 };
-        assert_eq!(auto.ask_drawn(&promises(0.9), &cost), Some(4));
-        // 1.5 / 1.35, 1.75 / 1.7.
-        assert_eq!(auto.ask_drawn(&promises(0.5), &cost), Some(2));
-        assert_eq!(auto.ask_drawn(&[], &cost), None);
-        // What is worth less than plain decoding is drafted to try it, and then rests.
-        let mut draft = Draft::nothing(0);
-        draft.tree.push(0, 1, 0.5);
-        let mut rested = 0;
-        for _ in 0..200 {
-            let asked = auto.ask_drawn(&promises(0.1), &cost);
-            let draft = if asked.is_some() { draft.clone() } else { Draft::nothing(0) };
-            let choice = auto.chose_drawn(&draft, asked, &promises(0.1), &cost);
-            assert_eq!((choice.reason == Reason::Resting, choice.kept), (asked.is_none(), draft.tree.drafted()));
-            let time = StageTimes { draft: 0.1, verify: 1.25, other: 0.0 };
-            auto.learn(draft.tree.len(), true, &choice, 0.1, &time, &cost);
-            rested += usize::from(asked.is_none());
-        }
-        assert!(rested > 120, "{rested}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One step of decoding ([`Session::step`]), and the thread that repeats it for the monitor.
 
+mod arms;
 mod auto;
 mod calibrate;
 #[cfg(test)]

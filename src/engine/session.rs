@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::arms::Arms;
 use super::auto::Auto;
 use super::ceilings::Observed;
 use super::look::Past;
@@ -89,6 +90,8 @@ pub struct Session {
     /// The form of the static shape.
     planner: Planner,
     auto: Auto,
+    /// The automatic budget where children are drawn.
+    arms: Arms,
     cost: Option<Cost>,
     text: Option<Text>,
 }
@@ -116,6 +119,7 @@ impl Session {
             known: Calibration::default(),
             planner: Planner::default(),
             auto: Auto::default(),
+            arms: Arms::default(),
             cost: None,
             text: None,
         };
@@ -158,7 +162,7 @@ impl Session {
         let changed = settings.warp() != self.warp || drafter != self.drafter || settings.verify != self.settings.verify;
         if changed {
             (self.known, self.planner) = Default::default();
-            self.auto = Auto::new(self.drafters[drafter].frugal() && !settings.drawn());
+            (self.auto, self.arms) = (Auto::new(self.drafters[drafter].frugal()), Arms::default());
         }
         if settings.warp() != self.warp {
             self.observed = Observed::new(&settings.warp());
@@ -254,7 +258,7 @@ impl Session {
         let drawn = self.settings.drawn();
         let promises = if drawn && cost.is_some() { self.planner.promises(self.shape, most).to_vec() } else { Vec::new() };
         let asked = match cost {
-            Some(cost) if drawn => self.auto.ask_drawn(&promises, cost),
+            Some(cost) if drawn => self.arms.ask(&promises, cost),
             Some(_) => self.auto.ask(most),
             None if self.settings.automatic() => Some(self.auto.asked(most)),
             None => Some(most),
@@ -262,8 +266,7 @@ impl Session {
         // A step of rest costs a frugal drafter nothing. What it says is much or little, so that no form fits it.
         let asked = asked.or_else(|| (drafter.frugal() && !drawn).then(|| self.auto.asked(most)));
         let limits = Limits { budget: asked.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
-        let worth = cost.map(|cost| self.auto.worth(limits.budget, cost));
-        let worth = if drawn { worth.map(|worth| Worth::settled(worth.rest)) } else { worth };
+        let worth = cost.map(|cost| if drawn { Worth::SETTLED } else { self.auto.worth(limits.budget, cost) });
         drafter.worth(worth);
         let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
         let mut draft = match (asked, cx.tokens.last()) {
@@ -287,7 +290,7 @@ impl Session {
         let drafting = began.elapsed().as_secs_f64();
         let choice = cost.map(|cost| {
             if drawn {
-                self.auto.chose_drawn(&draft, asked, &promises, cost)
+                self.arms.choice(&draft, asked, &promises, cost)
             } else {
                 self.auto.choose(&self.known, &mut draft, asked, drafting, most, cost)
             }
@@ -386,9 +389,10 @@ impl Session {
         };
         if let (Some(choice), Some(cost)) = (&choice, &mut self.cost) {
             if drawn {
-                self.auto.learn_drawn(draft.tree.max_depth(), record.time.draft);
+                self.arms.learn(draft.tree.len(), draft.tree.max_depth(), &record.time, &promises, cost);
+            } else {
+                self.auto.learn(draft.tree.len(), choice, expected_accepted, &record.time, cost);
             }
-            self.auto.learn(draft.tree.len(), drawn, choice, expected_accepted, &record.time, cost);
             cost.follow(draft.tree.len(), record.time.verify);
         }
         Ok(Some(record))

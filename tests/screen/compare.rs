@@ -46,6 +46,7 @@ fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)
         parents: vec![None],
         depth: vec![0],
         p: vec![1.0],
+        accept: Vec::new(),
         p_plain: vec![1.0],
         q: vec![1.0],
         calibrated: vec![1.0],

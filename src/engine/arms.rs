@@ -1,0 +1,235 @@
+//! The automatic budget where children are drawn: none can be left out once it is known, so that the size of a tree is settled before,
+//! by what trees of that size brought and took.
+
+use crate::draft::{Draft, Promise};
+use crate::telemetry::{Choice, Reason, StageTimes};
+use crate::theory::cost::Cost;
+
+/// Steps of a drafter before its drafting can be given up for the first time, and after each rest. The first of them makes up for the rest.
+const TRIALS: [usize; 2] = [16, 6];
+/// Steps without drafting, after it did not pay for the first time; each further time in turn it is twice as many.
+const REST: usize = 8;
+/// The most of them.
+const LONGEST_REST: usize = 64;
+/// Drafted steps after which a rest of [`REST`] tells what plain decoding takes now.
+const TURN: usize = 256;
+/// The budgets beside the best one are tried once each in so many drafted steps.
+const LOOK: usize = 48;
+/// Weight of the newest step in running means.
+const NEW: f64 = 0.1;
+
+/// What steps of each budget take, learnt from those that were made, and which is the best.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Arms {
+    /// By budget: steps, and the mean of measured over expected seconds of a step. Those of 1 are steps of rest.
+    factors: Vec<(usize, usize, f64)>,
+    /// The same over all drafted steps: what is taken for a budget that was not tried.
+    usual: Option<f64>,
+    /// Seconds that drafting takes by the depth of the tree.
+    drafting: Line,
+    /// Seconds a token that a step takes besides drafting and the pass.
+    node: Option<f64>,
+    /// Drafted steps since the last rest, steps of rest still to come, and the length of the next rest.
+    trials: usize,
+    rest: usize,
+    next_rest: usize,
+}
+
+impl Arms {
+    /// Seconds of a step with a tree of this budget and depth.
+    fn seconds(&self, budget: usize, depth: usize, cost: &Cost) -> f64 {
+        let tried = self.factors.iter().find(|tried| tried.0 == budget).map(|tried| tried.2);
+        let factor = tried.or(self.usual).unwrap_or(1.0);
+        self.expected(budget, depth, cost) * factor
+    }
+
+    /// The same by the parts that it consists of.
+    fn expected(&self, budget: usize, depth: usize, cost: &Cost) -> f64 {
+        let drafting = if depth > 0 { self.drafting.at(depth as f64).max(0.0) } else { 0.0 };
+        cost.seconds(budget) + budget as f64 * self.node.unwrap_or(0.0) + drafting
+    }
+
+    /// Of what trees promise the place of the one with the most tokens a second, and that rate.
+    fn best(&self, promises: &[Promise], cost: &Cost) -> Option<(usize, f64)> {
+        let rate = |p: &Promise| (1.0 + p.expected) / self.seconds(p.budget, p.depth, cost);
+        promises.iter().map(rate).enumerate().max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// How many tokens to draft for, of what trees promise; none says to draft nothing, since of late it did not pay.
+    pub fn ask(&self, promises: &[Promise], cost: &Cost) -> Option<usize> {
+        let (best, _) = self.best(promises, cost).filter(|_| self.rest == 0)?;
+        let place = match self.trials % LOOK {
+            8 => best + 1,
+            24 => best.wrapping_sub(1),
+            _ => best,
+        };
+        promises.get(place).or(promises.get(best)).map(|promise| promise.budget)
+    }
+
+    /// What was decided. All of the tree is verified.
+    pub fn choice(&self, draft: &Draft, asked: Option<usize>, promises: &[Promise], cost: &Cost) -> Choice {
+        let (drafted, plain) = (draft.tree.drafted(), 1.0 / self.seconds(1, 0, cost));
+        let promised = promises.iter().find(|p| Some(p.budget) == asked).filter(|_| drafted > 0);
+        let reason = match asked {
+            None => Reason::Resting,
+            Some(_) if drafted == 0 => Reason::NothingDrafted,
+            Some(_) => Reason::Whole,
+        };
+        let rate = |p: &Promise| (1.0 + p.expected) / self.seconds(p.budget, p.depth, cost);
+        Choice {
+            drafted,
+            kept: drafted,
+            expected: promised.map_or(0.0, |p| p.expected),
+            tokens_per_second: promised.map_or(plain, rate),
+            plain_tokens_per_second: plain,
+            reason,
+        }
+    }
+
+    /// Learns from a step that was made with a tree of `tokens` tokens, `depth` deep.
+    pub fn learn(&mut self, tokens: usize, depth: usize, time: &StageTimes, promises: &[Promise], cost: &Cost) {
+        let follow = |mean: &mut Option<f64>, new: f64| match mean {
+            // A step that was held up counts for no more than twice as long.
+            Some(mean) => *mean += NEW * (new.min(2.0 * *mean) - *mean),
+            None => *mean = Some(new),
+        };
+        follow(&mut self.node, time.other / tokens as f64);
+        let resting = self.rest > 0;
+        self.rest = self.rest.saturating_sub(1);
+        self.trials += usize::from(!resting);
+        // The first drafted step reads what the drafter missed, the first of rest finds what drafting left behind.
+        if if resting { self.rest + 1 == REST } else { self.trials == 1 || depth == 0 } {
+            return;
+        }
+        if depth > 0 {
+            self.drafting.add(depth as f64, time.draft);
+        }
+        let now = (time.total() / self.expected(tokens, depth, cost)).clamp(0.5, 2.0);
+        if !resting {
+            follow(&mut self.usual, now);
+        }
+        match self.factors.iter_mut().find(|tried| tried.0 == tokens) {
+            Some((_, steps, factor)) => {
+                *steps += 1;
+                *factor += NEW.max(1.0 / *steps as f64) * (now - *factor);
+            }
+            None => self.factors.push((tokens, 1, now)),
+        }
+        let unknown = self.factors.iter().all(|tried| tried.0 != 1);
+        if resting || self.trials < TRIALS[usize::from(!unknown)] {
+            return;
+        }
+        let pays = self.best(promises, cost).is_some_and(|(_, rate)| rate * self.seconds(1, 0, cost) > 1.0);
+        if !pays {
+            self.rest = self.next_rest.max(REST);
+            self.next_rest = (self.rest * 2).min(LONGEST_REST);
+        } else if unknown || self.trials >= TURN {
+            (self.rest, self.next_rest) = (REST, REST);
+        }
+        if self.rest > 0 {
+            self.trials = 0;
+        }
+    }
+}
+
+/// A straight line through points that came one by one, older ones counting less.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    weight: f64,
+    x: f64,
+    y: f64,
+    /// Sums of squares and products of deviations from the means.
+    xx: f64,
+    xy: f64,
+}
+
+impl Line {
+    /// What is left of a point's weight after the next.
+    const KEEP: f64 = 0.98;
+
+    /// Its value at `x`: 0 before the first point, and as if in proportion to x while all points have one x.
+    fn at(&self, x: f64) -> f64 {
+        match self.xx > 1e-6 * self.weight {
+            true => self.y + self.xy / self.xx * (x - self.x),
+            false if self.x > 0.0 => self.y * x / self.x,
+            false => 0.0,
+        }
+    }
+
+    /// One point more. A `y` that was held up counts for no more than twice of what was expected.
+    fn add(&mut self, x: f64, y: f64) {
+        let y = if self.weight > 0.0 { y.min(2.0 * self.at(x).max(self.y)) } else { y };
+        let kept = self.weight * Self::KEEP;
+        self.weight = kept + 1.0;
+        let (dx, dy) = (x - self.x, y - self.y);
+        (self.x, self.y) = (self.x + dx / self.weight, self.y + dy / self.weight);
+        self.xx = self.xx * Self::KEEP + dx * (x - self.x);
+        self.xy = self.xy * Self::KEEP + dx * (y - self.y);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_line_goes_through_its_points_and_follows_newer_ones() {
+        let mut line = Line::default();
+        assert_eq!(line.at(3.0), 0.0);
+        line.add(2.0, 0.5);
+        assert_eq!((line.at(2.0), line.at(4.0)), (0.5, 1.0));
+        (0..9).for_each(|i| line.add(f64::from(1 + i % 3), 0.3 + 0.1 * f64::from(1 + i % 3)));
+        assert!((line.at(5.0) - 0.8).abs() < 1e-1, "{}", line.at(5.0));
+        // One that was held up for an hour, and then all of them dearer.
+        line.add(1.0, 3600.0);
+        assert!(line.at(1.0) < 1.0);
+        (0..400).for_each(|i| line.add(f64::from(1 + i % 2), f64::from(1 + i % 2)));
+        assert!((line.at(3.0) - 3.0).abs() < 1e-2, "{}", line.at(3.0));
+    }
+
+    /// Budgets asked for in `steps` steps (none: rest) of a drafter whose each child is accepted with probability `acceptance`, where a
+    /// pass over B tokens really takes `pass(B)` seconds, and was measured to take 1 whatever B is; drafting takes a tenth a depth.
+    fn asked(acceptance: f64, pass: impl Fn(usize) -> f64, steps: usize) -> Vec<Option<usize>> {
+        let cost = Cost::new(vec![(1, 1.0), (4, 1.0)]).unwrap();
+        let promise =
+            |depth: usize| Promise { budget: depth + 1, expected: (1..=depth).map(|d| acceptance.powi(d as i32)).sum(), depth };
+        let promises: Vec<Promise> = (1..=3).map(promise).collect();
+        let mut arms = Arms::default();
+        let step = |_| {
+            let asked = arms.ask(&promises, &cost);
+            let (mut draft, depth) = (Draft::nothing(0), asked.map_or(0, |budget| budget - 1));
+            (0..depth).for_each(|node| {
+                draft.tree.push(node, 1, 0.5);
+            });
+            let choice = arms.choice(&draft, asked, &promises, &cost);
+            assert_eq!((choice.reason == Reason::Resting, choice.kept), (asked.is_none(), depth));
+            let time = StageTimes { draft: 0.1 * depth as f64, verify: pass(depth + 1), other: 0.0 };
+            arms.learn(depth + 1, depth, &time, &promises, &cost);
+            asked
+        };
+        (0..steps).map(step).collect()
+    }
+
+    #[test]
+    fn the_budget_that_pays_best_is_found() {
+        let most = |asked: &[Option<usize>], budget: usize| asked.iter().filter(|b| **b == Some(budget)).count();
+        // 1.9 / 1.35, 2.71 / 1.7, 3.44 / 2.05.
+        let asked_often = asked(0.9, |b| 1.0 + 0.25 * (b - 1) as f64, 400);
+        assert!(most(&asked_often, 4) > 300, "{asked_often:?}");
+        // 1.6 / 1.2, 1.96 / 1.9: the curve that was measured says otherwise.
+        let small = asked(0.6, |b| if b == 2 { 1.1 } else { 1.4 + 0.3 * b as f64 - 0.6 }, 400);
+        assert!(most(&small, 2) > 300 && most(&small, 3) < 40, "{small:?}");
+        // Rests tell what plain decoding takes, and are short.
+        let rests = asked_often.iter().filter(|budget| budget.is_none()).count();
+        assert!((8..=40).contains(&rests), "{rests}");
+    }
+
+    #[test]
+    fn drafting_that_does_not_pay_rests_ever_longer_and_looks_again() {
+        let all = asked(0.1, |b| 1.0 + 0.25 * (b - 1) as f64, 700);
+        let rests: Vec<usize> = all.split(Option::is_some).map(<[_]>::len).filter(|&rest| rest > 0).collect();
+        // The first one tells what plain decoding takes.
+        assert_eq!(rests[..6], [8, 8, 16, 32, 64, 64], "{all:?}");
+    }
+}
