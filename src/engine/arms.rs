@@ -58,12 +58,16 @@ impl Arms {
     /// How many tokens to draft for, of what trees promise; none says to draft nothing, since of late it did not pay.
     pub fn ask(&self, promises: &[Promise], cost: &Cost) -> Option<usize> {
         let (best, _) = self.best(promises, cost).filter(|_| self.rest == 0)?;
-        let place = match self.trials % LOOK {
-            8 => best + 1,
-            24 => best.wrapping_sub(1),
-            _ => best,
+        // The budgets beside it: soon, while it is not known what they take, and then now and again.
+        let beside = [promises.get(best + 1), best.checked_sub(1).and_then(|below| promises.get(below))];
+        let unknown = |p: &&Promise| self.factors.iter().all(|tried| tried.0 != p.budget);
+        let other = match self.trials % LOOK {
+            turn if turn % 4 == 3 => beside.into_iter().flatten().find(unknown),
+            8 => beside[0],
+            24 => beside[1],
+            _ => None,
         };
-        promises.get(place).or(promises.get(best)).map(|promise| promise.budget)
+        other.or(promises.get(best)).map(|promise| promise.budget)
     }
 
     /// What was decided. All of the tree is verified.
