@@ -3,8 +3,10 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{Editor, Effect, Motion, Overlay, Pane, State};
+use crate::draft::Shape;
 use crate::engine::{Command, MAX_BUDGET};
 use crate::telemetry::StepSettings;
+use crate::verify::Rule;
 
 /// A key, with Control or without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +107,7 @@ pub const COMMANDS: &[Entry] = &[
     wish("drafter", &[key('d')], true, "next drafter", |s, e| drafter(s, e, 1)),
     wish("drafter back", &[key('D')], false, "drafter before", |s, e| drafter(s, e, -1)),
     wish("shape", &[key('s')], true, "next shape of the tree", shape),
+    wish("verify", &[key('v')], false, "how children are taken and accepted: match, rejection, greedy-first (above T 0)", verify),
     wish("budget", &[key('+'), key('=')], true, "more tokens in a verify pass", |s, e| budget(s, e, 1)),
     wish("budget less", &[key('-'), key('_')], false, "fewer tokens in a verify pass", |s, e| budget(s, e, -1)),
     wish("temp", &[key('T')], true, "temperature up by 0.2", |s, e| temperature(s, e, 1)),
@@ -206,10 +209,39 @@ fn drafter(state: &mut State, effects: &mut Vec<Effect>, by: isize) {
 fn shape(state: &mut State, effects: &mut Vec<Effect>) {
     let info = state.info.clone();
     set(state, effects, |s| {
-        if let Some(name) = neighbour(&info.shapes, &s.shape, 1) {
+        let mut shapes = info.shapes.clone();
+        shapes.retain(|name| s.verify == Rule::Match || drawable(name));
+        if let Some(name) = neighbour(&shapes, &s.shape, 1) {
             s.shape.clone_from(name);
         }
     });
+}
+
+fn drawable(shape: &str) -> bool {
+    Shape::named(shape).is_some_and(Shape::drawable)
+}
+
+fn verify(state: &mut State, effects: &mut Vec<Effect>) {
+    let info = state.info.clone();
+    set(state, effects, |s| {
+        let at = Rule::ALL.iter().position(|rule| *rule == s.verify).unwrap_or(0);
+        s.verify = Rule::ALL[(at + 1) % Rule::ALL.len()];
+        // The last of the shapes is the best that can be drawn.
+        if s.verify != Rule::Match
+            && !drawable(&s.shape)
+            && let Some(shape) = info.shapes.iter().rev().find(|shape| drawable(shape))
+        {
+            s.shape.clone_from(shape);
+        }
+    });
+    let Some(wished) = &state.wished else { return };
+    let greedy = if wished.warp().greedy() { "; greedy there is one token, and all rules are one: raise T (T)" } else { "" };
+    let said = match wished.verify {
+        Rule::Match => "the drafter's best, accepted where the model draws it: the theorem's setting",
+        Rule::Rejection => "children are drawn from the drafter's law: outside of the theorem, as lossless",
+        Rule::GreedyFirst => "the best children but for the last, which is drawn: outside of the theorem, as lossless",
+    };
+    state.say(format!("verify {}: {said}{greedy}", wished.verify.name()));
 }
 
 fn budget(state: &mut State, effects: &mut Vec<Effect>, by: isize) {

@@ -8,6 +8,8 @@ mod ceiling_tests;
 mod ceilings;
 mod costs;
 mod drafters;
+#[cfg(test)]
+mod drawn_tests;
 mod laws;
 mod load;
 mod look;

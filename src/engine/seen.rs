@@ -68,10 +68,8 @@ pub(super) fn observe(
         (record.p[i], record.rank[i]) = (law.p(token), law.rank(token));
         record.p_plain[i] = laws.plain(parent)?.p(token);
     }
-    let mut chances = Vec::new();
-    if drawn {
-        (record.accept, chances) = accept(draft, &mut laws)?;
-    }
+    let (accept, chances) = if drawn { accept(draft, &mut laws)? } else { (record.p.clone(), Vec::new()) };
+    record.accept = accept;
     let mut entropy = Vec::with_capacity(verdict.emitted.len());
     let mut at = 0;
     for (depth, &token) in verdict.emitted.iter().enumerate() {

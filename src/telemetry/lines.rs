@@ -71,6 +71,7 @@ pub struct SummaryLine {
     expected_accepted_mean: f64,
     mu: f64,
     mu2: f64,
+    drawn: bool,
     ceilings: CeilingsLine,
     tokens_per_second: Option<f64>,
     autoregressive_tokens_per_second: Option<f64>,
@@ -107,6 +108,7 @@ impl From<Summary> for SummaryLine {
             expected_accepted_mean: s.expected_accepted_mean,
             mu: s.mu,
             mu2: s.mu2,
+            drawn: s.drawn,
             ceilings: CeilingsLine {
                 batch: c.batch,
                 published: c.published,
@@ -145,18 +147,23 @@ mod tests {
     use crate::telemetry::Tally;
     use crate::telemetry::testing::spoiled;
     use crate::theory::cost::Cost;
+    use crate::verify::Rule;
 
-    /// Lines of two runs over a table, one greedy and short, one long enough for intervals: of each eighth step.
+    /// Lines of three runs over a table, one greedy and short, one whose children are drawn, one long enough for intervals: of each
+    /// eighth step.
     fn lines() -> Vec<Value> {
         let mut lines = Vec::new();
-        for (drafter, temperature) in [("none", 0.0f32), ("ngram", 0.7)] {
-            let (drafter, shape) = (drafter.to_owned(), "best-first".to_owned());
+        let runs = [("none", 0.0f32, "best-first", Rule::Match, 50), ("ngram", 0.7, "fixed", Rule::Rejection, 400)];
+        for (drafter, temperature, shape, verify, max_tokens) in
+            runs.into_iter().chain([("ngram", 0.7, "best-first", Rule::Match, 1500)])
+        {
+            let (drafter, shape) = (drafter.to_owned(), shape.to_owned());
             let settings = StepSettings {
                 drafter,
                 shape,
                 budget: 4,
                 auto: false,
-                verify: Default::default(),
+                verify,
                 temperature,
                 top_p: 0.9,
                 top_k: Some(4),
@@ -164,7 +171,6 @@ mod tests {
             };
             let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default())];
             let vocabulary = Arc::new(Vocabulary::new((0..5).map(|t| vec![b'a' + t].into()).collect(), vec![]));
-            let max_tokens = if temperature > 0.0 { 1500 } else { 50 };
             let table = Box::new(TableDecoder::new(5, 1).with_capacity(2048));
             let mut session = Session::new(table, drafters, vocabulary, settings.clone()).unwrap();
             session.start("a", &[1, 2], max_tokens).unwrap();
@@ -201,7 +207,9 @@ mod tests {
             }
             let plain = (temperature > 0.0).then_some(9.0);
             if temperature > 0.0 {
-                tally.fluid(&session.fluid(true).unwrap());
+                let fluid = session.fluid(true);
+                assert_eq!(fluid.is_some(), verify == Rule::Match);
+                fluid.iter().for_each(|fluid| tally.fluid(fluid));
                 tally.cost(&Cost::new(vec![(1, 1.0), (8, 2.0)]).unwrap());
             }
             lines.push(serde_json::to_string(&Line::Summary(Box::new(tally.summary(plain).into()))).unwrap());
@@ -227,6 +235,33 @@ mod tests {
     }
 
     #[test]
+    fn of_trees_that_are_drawn_no_ceiling_is_told_that_does_not_hold() {
+        let lines = lines();
+        let drawn =
+            |line: &&Value| line["verify"] == "rejection" || line["drawn"] == true || line["settings"]["verify"] == "rejection";
+        let told: Vec<&Value> = lines.iter().filter(drawn).collect();
+        assert!(told.len() > 10 && told.iter().any(|line| line["type"] == "summary"));
+        for line in told.iter().filter(|line| line["type"] != "run") {
+            assert_eq!(line["ceilings"]["batch"], 3.0);
+            assert!(
+                ["fluid", "renewal", "renewal_tuned", "published"].iter().all(|name| line["ceilings"][name].is_null()),
+                "{line}"
+            );
+            assert!(line["reached"].is_null() || line["reached"]["share"].is_null());
+        }
+        let steps = || told.iter().filter(|line| line["type"] == "step");
+        let list = |line: &Value, name: &str| -> Vec<f64> { serde_json::from_value(line["tree"][name].clone()).unwrap() };
+        assert!(steps().any(|line| list(line, "accept") != list(line, "p")));
+        assert!(steps().all(|line| list(line, "accept").len() == list(line, "p").len()));
+        let summary = told.last().unwrap();
+        assert!(
+            summary["losses"]["budget"].is_null()
+                && summary["speed_up"]["ceiling"].is_null()
+                && summary["curve"][1]["fluid"].is_null()
+        );
+    }
+
+    #[test]
     fn a_summary_has_the_fields_that_others_rely_on() {
         let summary = lines().pop().unwrap();
         let number = |path: &str| summary.pointer(path).and_then(Value::as_f64).unwrap();
@@ -239,7 +274,7 @@ mod tests {
         assert!(number("/speed_up/ceiling/speed_up") >= 1.0 && number("/reached/share/low") > 0.0);
         let mut keys: Vec<&str> = summary.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
-        let want = "accepted_mean autoregressive_tokens_per_second calibration ceilings curve expected_accepted_mean kinds losses misses mu \
+        let want = "accepted_mean autoregressive_tokens_per_second calibration ceilings curve drawn expected_accepted_mean kinds losses misses mu \
                     mu2 oracle origins reached speed_up steps text_sha256 time tokens tokens_per_second tokens_per_step type";
         assert_eq!(keys.join(" "), want);
         let mut ceilings: Vec<&str> = summary["ceilings"].as_object().unwrap().keys().map(String::as_str).collect();

@@ -24,9 +24,9 @@ pub struct TreeRecord {
     /// The target's probability of the node after its parent, in the law that is sampled from (1 for the root).
     /// Greedy: 1 for the arg-max and 0 for all others.
     pub p: Vec<f64>,
-    /// Where children were drawn from the drafter's law, the probability that rejection accepts the node once its parent is (1 for the
-    /// root). Empty where the tree is deterministic: there it is p.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// The probability that the node is accepted once its parent is (1 for the root): p where the tree is deterministic, and where
+    /// children were drawn from the drafter's law what rejection makes of it.
+    #[serde(default)]
     pub accept: Vec<f64>,
     /// p at temperature 1 without top-p and top-k: the model's own law. Equal to `p` where that is sampled from.
     pub p_plain: Vec<f64>,

@@ -33,6 +33,8 @@ pub struct Summary {
     pub mu: f64,
     /// Mean of sum p ln^2 p over generated positions.
     pub mu2: f64,
+    /// Whether trees were drawn, which is outside of the theorem: of the ceilings B - 1 alone holds.
+    pub drawn: bool,
     /// The ceilings at the run's budget.
     pub ceilings: Ceilings,
     /// Tokens a second over the time spent in steps.
@@ -207,8 +209,6 @@ pub struct Tally {
     sums: Summary,
     moments: RunningMoments,
     budget: usize,
-    /// Whether the last step's tree was drawn.
-    drawn: bool,
     fluid: Option<f64>,
     text: Sha256,
     ladder: Ladder,
@@ -230,7 +230,7 @@ impl Tally {
         self.sums.expected_accepted_mean += record.expected_accepted;
         self.sums.time.add(&record.time);
         record.entropy.iter().for_each(|e| self.moments.add(&e.law));
-        (self.budget, self.drawn) = (record.settings.budget, record.settings.drawn());
+        (self.budget, self.sums.drawn) = (record.settings.budget, record.settings.drawn());
         self.fluid = record.ceilings.fluid;
         record.emitted_text.iter().for_each(|text| self.text.update(text.as_bytes()));
         self.ladder.add(record, None);
@@ -293,7 +293,7 @@ impl Tally {
             tokens_per_step: self.sums.tokens as f64 / steps,
             mu,
             mu2,
-            ceilings: if self.drawn { Ceilings::batch(self.budget) } else { Ceilings::at(mu, mu2, self.budget, fluid) },
+            ceilings: if self.sums.drawn { Ceilings::batch(self.budget) } else { Ceilings::at(mu, mu2, self.budget, fluid) },
             tokens_per_second,
             autoregressive_tokens_per_second: plain,
             text_sha256: Some(hash),

@@ -10,6 +10,7 @@ use speclight::engine::{Session, Vocabulary};
 use speclight::model::Model;
 use speclight::model::device::DeviceChoice;
 use speclight::telemetry::StepSettings;
+use speclight::verify::Rule;
 
 use super::tiny::alone;
 
@@ -102,13 +103,18 @@ fn drafts_leave_the_law_of_three_tokens_as_it_is() {
     let rows = rows(&model, &prompt);
     let law = exact(&rows, &WARP);
     assert!((law.values().sum::<f64>() - 1.0).abs() < 1e-5);
-    for (seed, drafter, budget, samples) in [(1, "ngram", 16, 300), (2, "early-exit", 8, 200)] {
+    for (seed, drafter, shape, verify, budget, samples) in [
+        (1, "ngram", "best-first", Rule::Match, 16, 300),
+        (2, "early-exit", "best-first", Rule::Match, 8, 200),
+        (3, "early-exit", "static", Rule::Rejection, 6, 300),
+        (4, "early-exit", "fixed 3,1", Rule::GreedyFirst, 6, 200),
+    ] {
         let settings = StepSettings {
             drafter: drafter.into(),
-            shape: "best-first".into(),
+            shape: shape.into(),
             budget,
             auto: false,
-            verify: Default::default(),
+            verify,
             temperature: WARP.temperature,
             top_p: WARP.top_p,
             top_k: WARP.top_k,

@@ -5,6 +5,7 @@ use crate::app::{COMMANDS, Editor, Entry, Motion, Phase, State};
 use crate::clean::{self, Kind};
 use crate::theme::Role;
 use crate::ui::number;
+use crate::verify::Rule;
 
 /// A screen with too little room.
 pub fn too_small(pen: &mut Pen) {
@@ -91,11 +92,13 @@ pub fn header(state: &State, pen: &mut Pen) {
         (false, Some(k)) => format!("top-k {k}"),
         (false, None) => String::new(),
     };
+    let rule = if wished.verify == Rule::Match { "" } else { wished.verify.name() };
     let budget = if wished.automatic() { format!("B auto, up to {}", wished.budget) } else { format!("B {}", wished.budget) };
     let prompt = if state.prompts.is_empty() { String::new() } else { format!("{}/{}", state.prompt + 1, state.prompts.len()) };
     let line = vec![
         ("", wished.drafter.clone(), pending(now.drafter == wished.drafter, Role::Header), 0),
         ("", wished.shape.clone(), pending(now.shape == wished.shape, Role::Header), 3),
+        ("", rule.to_owned(), pending(now.verify == wished.verify, Role::Notice), 2),
         ("", budget, pending((now.budget, now.automatic()) == (wished.budget, wished.automatic()), Role::Header), 1),
         ("", temperature, pending(now.temperature == wished.temperature, Role::Header), 2),
         ("", cut, Role::Base, 4),

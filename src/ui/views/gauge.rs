@@ -19,6 +19,8 @@ struct Reading<'a> {
     budget: usize,
     ceilings: &'a Ceilings,
     greedy: bool,
+    /// Whether children are drawn: of the ceilings B - 1 alone holds, and no oracle's tree is a bound.
+    drawn: bool,
     /// Whether it is one step and not a mean.
     single: bool,
     /// Means with their intervals; none for a single step.
@@ -41,7 +43,9 @@ fn reading(state: &State) -> Option<Reading<'_>> {
         None => (averages.accepted_mean()?, averages.expected_mean()?),
     };
     let mean = averages.ladder.losses().filter(|_| single.is_none() && averages.ladder.looks() >= ladder::FEWEST_LOOKS);
+    let drawn = record.settings.drawn();
     let (oracle, best) = match (single, mean) {
+        _ if drawn => (None, None),
         (Some(step), _) => (
             step.look.map(|l| (l.oracle(expected), l.oracle_upper.max(l.oracle(expected)))),
             step.look.and_then(|l| l.drafter_best),
@@ -60,6 +64,7 @@ fn reading(state: &State) -> Option<Reading<'_>> {
         budget: record.settings.budget,
         ceilings: &record.ceilings,
         greedy,
+        drawn,
         single: single.is_some(),
         reached: record.reached.as_ref().filter(|_| single.is_none()),
         oracle,
@@ -111,6 +116,14 @@ impl Reading<'_> {
             let of =
                 share(self.expected, self.ceilings.batch).map_or_else(String::new, |s| format!("; {} of it reached", percent(s)));
             return vec![format!("greedy: ceiling B{of}"), "greedy: ceiling B".to_owned()];
+        }
+        if self.drawn {
+            return vec![
+                "children are drawn: outside of the theorem, of its ceilings only B - 1 holds".to_owned(),
+                "drawn: outside of the theorem, only B - 1 holds".to_owned(),
+                "drawn: outside of the theorem".to_owned(),
+                "outside the theorem".to_owned(),
+            ];
         }
         let Some(fluid) = finite(self.ceilings.fluid) else {
             let of = share(self.expected, self.tightest()).map_or_else(|| "-".to_owned(), percent);
@@ -331,7 +344,11 @@ fn table(state: &State, reading: &Reading, pen: &mut Pen) {
     } else {
         "the best trees after these contexts, by those looked at"
     };
-    let batch = if reading.greedy { "greedy: no other ceiling; a perfect drafter reaches it" } else { "all that is drafted" };
+    let batch = match (reading.greedy, reading.drawn) {
+        (true, _) => "greedy: no other ceiling; a perfect drafter reaches it",
+        (_, true) => "all that is drafted: no other ceiling holds for trees that are drawn",
+        _ => "all that is drafted",
+    };
     let rows = [
         (
             "fluid",

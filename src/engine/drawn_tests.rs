@@ -1,0 +1,135 @@
+//! That steps whose children are drawn leave the law of the text as it is (tests).
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::testing::{LAYERS, TableDecoder, run, session, settings};
+use crate::dist::{Law, Warp};
+use crate::telemetry::{StepRecord, StepSettings};
+use crate::theory::cost::Cost;
+use crate::tree::TokenId;
+use crate::verify::Rule;
+
+const DRAFTERS: [&str; 7] = ["ngram", "suffix", "early-exit", "model", "mix", "auto", "oracle"];
+const SHAPES: [&str; 3] = ["chain", "fixed 2,2,1", "static"];
+/// A standard normal number lies further out once in ten thousand times, and the draws are fixed.
+const RARE: f64 = 3.9;
+
+fn drawn(drafter: &str, shape: &str, budget: usize, temperature: f32, verify: Rule) -> StepSettings {
+    StepSettings { verify, ..settings(drafter, shape, budget, temperature) }
+}
+
+/// How far counts of texts of three tokens are from the law of the table, by Pearson's chi-squared as a standard normal number (Wilson and
+/// Hilferty).
+fn distance(counts: &HashMap<Vec<TokenId>, usize>, table: &TableDecoder, warp: &Warp, prompt: &[TokenId]) -> f64 {
+    let total: usize = counts.values().sum();
+    let (mut chi2, mut cells) = (0.0, 0.0);
+    let mut open = vec![(Vec::new(), 1.0)];
+    while let Some((text, p)) = open.pop() {
+        if text.len() == 3 {
+            let (seen, expected) = (counts.get(&text).copied().unwrap_or(0) as f64, p * total as f64);
+            assert!(expected > 4.0, "{text:?} is too rare for a test");
+            chi2 += (seen - expected).powi(2) / expected;
+            cells += 1.0;
+            continue;
+        }
+        let row = table.row(&[prompt, &text].concat(), LAYERS);
+        Law::new(&row, warp).unwrap().for_each(|token, own| open.push(([&text[..], &[token]].concat(), p * own)));
+    }
+    let (freedom, spread) = (cells - 1.0, 2.0 / (9.0 * (cells - 1.0)));
+    ((chi2 / freedom).cbrt() - (1.0 - spread)) / f64::sqrt(spread)
+}
+
+#[test]
+fn the_law_of_three_tokens_stays_what_it_is() {
+    let (table, prompt, warp) = (TableDecoder::new(3, 6), [1, 2, 1, 2, 1], Warp { temperature: 1.5, ..Warp::PLAIN });
+    for verify in [Rule::Rejection, Rule::GreedyFirst] {
+        for (i, drafter) in DRAFTERS.into_iter().enumerate() {
+            // Each drafter in one of the shapes; two of them with an automatic budget, which rests for most of so short texts.
+            let auto = ["suffix", "auto"].contains(&drafter);
+            let shape = SHAPES[(i + usize::from(verify == Rule::GreedyFirst)) % 3];
+            let mut session = session(&table, &[], StepSettings { auto, ..drawn(drafter, shape, 6, 1.5, verify) });
+            session.set_cost(Cost::new(vec![(1, 1.0), (8, 1.0)]).unwrap());
+            let (mut counts, mut accepted, mut refused): (HashMap<Vec<TokenId>, usize>, _, _) = (HashMap::new(), 0, 0);
+            for id in 0..6000 {
+                session.start(&id.to_string(), &prompt, 3).unwrap();
+                while let Some(record) = session.step().unwrap() {
+                    accepted += record.accepted;
+                    refused += record.tree.tokens.len() - 1 - record.accepted;
+                    assert!(record.choice.is_none_or(|choice| choice.kept + 1 == record.tree.tokens.len()), "all is verified");
+                }
+                *counts.entry(session.tokens()[prompt.len()..].to_vec()).or_default() += 1;
+            }
+            assert!(
+                accepted > if auto { 100 } else { 1000 } && (refused > 300 || drafter == "oracle"),
+                "{drafter} {shape}: {accepted} accepted, {refused} refused"
+            );
+            let near = distance(&counts, &table, &warp, &prompt);
+            assert!(near.abs() < RARE, "{drafter} {shape} {}: {near}", verify.name());
+            // The control: a law that is a little off.
+            let far = distance(&counts, &table, &Warp { temperature: 1.3, ..warp }, &prompt);
+            assert!(far > 1.5 * RARE, "{drafter} {shape}: {far}");
+        }
+    }
+}
+
+#[test]
+fn a_drafter_that_knows_the_law_has_all_of_a_chain_accepted() {
+    let table = TableDecoder::new(5, 3);
+    let (_, records) = run(&mut session(&table, &[], drawn("oracle", "chain", 8, 1.0, Rule::Rejection)), &[0], 64);
+    assert!(records.iter().all(|r| r.accepted == 7 && (r.expected_accepted - 7.0).abs() < 1e-4), "{records:?}");
+    // More than any tree of the theorem: that is why its ceilings are not told.
+    assert!(records.iter().all(|r| r.ceilings.fluid.is_none() && r.ceilings.batch == 7.0));
+}
+
+#[test]
+fn the_expected_count_is_that_of_the_draws() {
+    // Over many steps what was expected of the drawn trees is what was accepted.
+    let table = TableDecoder::new(4, 8);
+    for verify in [Rule::Rejection, Rule::GreedyFirst] {
+        for shape in SHAPES {
+            let mut session = session(&table, &[], drawn("model", shape, 6, 1.0, verify));
+            let (mut n, mut accepted, mut expected) = (0.0, 0.0, 0.0);
+            for id in 0..20 {
+                session.start(&id.to_string(), &[0, 1], 450).unwrap();
+                while let Some(record) = session.step().unwrap() {
+                    (n, accepted, expected) = (n + 1.0, accepted + record.accepted as f64, expected + record.expected_accepted);
+                }
+            }
+            // Some 4,000 steps, each with a standard deviation of about 1.
+            let (accepted, expected) = (accepted / n, expected / n);
+            assert!((accepted - expected).abs() < 0.05, "{shape}: {accepted} for {expected}");
+            assert!(accepted > 0.3, "{shape}: {accepted}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn greedy_every_rule_is_plain_decoding_and_the_same_again_is_the_same(
+        seed in any::<u64>(), vocab in 3usize..7, budget in 1usize..40, tokens in 1usize..40, drafter in 0usize..DRAFTERS.len(),
+        shape in 0usize..3, greedy_first in any::<bool>(), stop in prop_oneof![Just(vec![]), Just(vec![2u32])],
+    ) {
+        let table = TableDecoder::new(vocab, seed);
+        let verify = if greedy_first { Rule::GreedyFirst } else { Rule::Rejection };
+        let run = |settings: StepSettings| run(&mut session(&table, &stop, settings), &[1, 0, 1], tokens);
+        let plain = run(settings("none", "chain", 1, 0.0)).0;
+        let (got, records) = run(drawn(DRAFTERS[drafter], SHAPES[shape], budget, 0.0, verify));
+        prop_assert_eq!(got, plain);
+        prop_assert!(records.iter().all(|r| r.tree.accept == r.tree.p));
+        let timeless = |r: &StepRecord| StepRecord { time: Default::default(), ..r.clone() };
+        let settings = drawn(DRAFTERS[drafter], SHAPES[shape], budget, 1.0, verify);
+        let (first, again) = (run(settings.clone()), run(settings));
+        prop_assert!(first.1.iter().map(timeless).eq(again.1.iter().map(timeless)));
+        for record in &first.1 {
+            prop_assert!(record.tree.tokens.len() <= budget && record.emitted.len() == record.accepted + 1);
+            prop_assert!(record.tree.tokens[1..].iter().all(|t| !stop.contains(t)));
+            prop_assert!(record.expected_accepted <= record.tree.tokens.len() as f64 - 1.0 + 1e-9);
+            prop_assert!(record.tree.accept.iter().all(|p| (0.0..=1.0).contains(p)));
+        }
+        let nothing = run(drawn(DRAFTERS[drafter], SHAPES[shape], 1, 1.0, verify)).0;
+        prop_assert_eq!(nothing, run(self::settings("none", "chain", 1, 1.0)).0);
+    }
+}
