@@ -53,7 +53,7 @@ fn the_law_of_three_tokens_stays_what_it_is() {
             let mut session = session(&table, &[], StepSettings { auto, ..drawn(drafter, shape, 6, 1.5, verify) });
             session.set_cost(Cost::new(vec![(1, 1.0), (8, 1.0)]).unwrap());
             let (mut counts, mut accepted, mut refused): (HashMap<Vec<TokenId>, usize>, _, _) = (HashMap::new(), 0, 0);
-            for id in 0..6000 {
+            for id in 0..3000 {
                 session.start(&id.to_string(), &prompt, 3).unwrap();
                 while let Some(record) = session.step().unwrap() {
                     accepted += record.accepted;
@@ -63,13 +63,13 @@ fn the_law_of_three_tokens_stays_what_it_is() {
                 *counts.entry(session.tokens()[prompt.len()..].to_vec()).or_default() += 1;
             }
             assert!(
-                accepted > if auto { 100 } else { 1000 } && (refused > 300 || drafter == "oracle"),
+                accepted > if auto { 50 } else { 500 } && (refused > 150 || drafter == "oracle"),
                 "{drafter} {shape}: {accepted} accepted, {refused} refused"
             );
             let near = distance(&counts, &table, &warp, &prompt);
             assert!(near.abs() < RARE, "{drafter} {shape} {}: {near}", verify.name());
             // The control: a law that is a little off.
-            let far = distance(&counts, &table, &Warp { temperature: 1.3, ..warp }, &prompt);
+            let far = distance(&counts, &table, &Warp { temperature: 1.0, ..warp }, &prompt);
             assert!(far > 1.5 * RARE, "{drafter} {shape}: {far}");
         }
     }
