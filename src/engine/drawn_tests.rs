@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
 use crate::dist::{Law, Warp};
 use crate::telemetry::{StepRecord, StepSettings};
-use crate::theory::cost::Cost;
 use crate::tree::TokenId;
 use crate::verify::Rule;
 
@@ -47,23 +46,20 @@ fn the_law_of_three_tokens_stays_what_it_is() {
     let (table, prompt, warp) = (TableDecoder::new(3, 6), [1, 2, 1, 2, 1], Warp { temperature: 1.5, ..Warp::PLAIN });
     for verify in [Rule::Rejection, Rule::GreedyFirst] {
         for (i, drafter) in DRAFTERS.into_iter().enumerate() {
-            // Each drafter in one of the shapes; two of them with an automatic budget, which rests for most of so short texts.
-            let auto = ["suffix", "auto"].contains(&drafter);
+            // Each drafter in one of the shapes.
             let shape = SHAPES[(i + usize::from(verify == Rule::GreedyFirst)) % 3];
-            let mut session = session(&table, &[], StepSettings { auto, ..drawn(drafter, shape, 6, 1.5, verify) });
-            session.set_cost(Cost::new(vec![(1, 1.0), (8, 1.0)]).unwrap());
+            let mut session = session(&table, &[], drawn(drafter, shape, 6, 1.5, verify));
             let (mut counts, mut accepted, mut refused): (HashMap<Vec<TokenId>, usize>, _, _) = (HashMap::new(), 0, 0);
             for id in 0..3000 {
                 session.start(&id.to_string(), &prompt, 3).unwrap();
                 while let Some(record) = session.step().unwrap() {
                     accepted += record.accepted;
                     refused += record.tree.tokens.len() - 1 - record.accepted;
-                    assert!(record.choice.is_none_or(|choice| choice.kept + 1 == record.tree.tokens.len()), "all is verified");
                 }
                 *counts.entry(session.tokens()[prompt.len()..].to_vec()).or_default() += 1;
             }
             assert!(
-                accepted > if auto { 50 } else { 500 } && (refused > 150 || drafter == "oracle"),
+                accepted > 500 && (refused > 150 || drafter == "oracle"),
                 "{drafter} {shape}: {accepted} accepted, {refused} refused"
             );
             let near = distance(&counts, &table, &warp, &prompt);
