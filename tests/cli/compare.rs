@@ -205,6 +205,7 @@ fn what_is_wrong_is_said_in_one_line_before_anything_is_loaded() {
     let cases: [(&[&str], &str); 8] = [
         (&[], "there is nothing to compare: give --setting"),
         (&["--setting", "drafter=ngram"], "one setting is too few"),
+        (&["--setting", "budget=2", "--setting", "budget=4", "--verify", "rejection"], "depends on the draft: give match"),
         (&["--setting", "drafter=ngram", "--setting", "drafter=eagel"], "--setting \"drafter=eagel\": "),
         (&["--setting", "name=x", "--setting", "name=x"], "two settings are called \"x\""),
         (&[&two[..], &["--hard", "h.jsonl", "--look-every", "0"]].concat(), "--look-every 0 never looks"),

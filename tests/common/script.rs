@@ -262,7 +262,8 @@ impl Script {
         let batch = settings.budget;
         let expected = pi[1..].iter().sum::<f64>() + 0.0;
         self.look = Some(self.looked(&tree, &laws, settings, expected));
-        let ceilings = self.ceilings(mu, mu2, batch, expected, greedy);
+        let known = self.ceilings(mu, mu2, batch, expected, greedy);
+        let ceilings = if settings.drawn() { Ceilings::batch(batch) } else { known };
         let last = (emitted[emitted.len() - 1], entropy[entropy.len() - 1].p);
         let miss = (drafted > 0).then(|| {
             let rank = laws[at].iter().position(|l| l.0 == last.0).unwrap_or(0);
@@ -301,7 +302,10 @@ impl Script {
             expected_accepted: expected,
             notice: None,
             miss,
-            reached: self.reached,
+            reached: self.reached.map(|reached| match settings.drawn() {
+                true => Reached { fluid: None, share: None, ..reached },
+                false => reached,
+            }),
             time: StageTimes { draft: 0.0004 * drafted as f64, verify, other: 0.0011 },
             mu,
             mu2,

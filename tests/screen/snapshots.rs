@@ -5,7 +5,8 @@ use ratatui::buffer::Buffer;
 use ratatui::style::Style;
 use speclight::app::{Msg, State, update};
 use speclight::engine::Event;
-use speclight::telemetry::Ending;
+use speclight::telemetry::{Ending, StepSettings};
+use speclight::verify::Rule;
 
 use crate::script::{Script, settings};
 use crate::{drawn, press, running, text, theme};
@@ -67,6 +68,17 @@ fn greedy() {
 #[test]
 fn plain_decoding() {
     assert_snapshot!("plain_80x24", screen(&running(&settings("none", 1, 1.0), 40), 80, 24));
+}
+
+#[test]
+fn drawn_trees_have_no_ceiling_but_b() {
+    let settings = StepSettings { verify: Rule::Rejection, shape: "chain".into(), ..settings("early-exit", 8, 1.0) };
+    let mut state = running(&settings, 40);
+    for (width, height) in [(40, 12), (80, 24), (120, 40)] {
+        assert_snapshot!(format!("drawn_{width}x{height}"), screen(&state, width, height));
+    }
+    press(&mut state, &["l"]);
+    assert_snapshot!("drawn_ladder_80x24", screen(&state, 80, 24));
 }
 
 #[test]

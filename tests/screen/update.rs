@@ -5,6 +5,7 @@ use std::time::Duration;
 use speclight::app::{COMMANDS, Chord, Effect, Motion, Msg, Overlay, Pane, Phase, State, command_for, update};
 use speclight::engine::{Command, Event};
 use speclight::telemetry::{Ending, Look, LookState, StepSettings};
+use speclight::verify::Rule;
 
 use crate::script::{Script, settings};
 use crate::{key_of, press, running};
@@ -230,6 +231,26 @@ fn how_often_steps_are_looked_at_goes_round() {
     let asked: Vec<Effect> = (0..4).flat_map(|_| press(&mut state, &["o"])).collect();
     assert_eq!(asked, [16, 4, 1, 0].map(|every| Effect::Engine(Command::LookEvery(every))));
     assert!(state.notice.is_some());
+}
+
+#[test]
+fn a_rule_takes_a_shape_that_it_can_draw() {
+    let mut state = running(&settings("ngram", 16, 1.0), 3);
+    let now = |state: &State| {
+        let wished = state.wished.clone().unwrap();
+        (wished.verify, wished.shape)
+    };
+    press(&mut state, &["v"]);
+    // The only other shape of this run is the chain.
+    assert_eq!(now(&state), (Rule::Rejection, "chain".into()));
+    assert!(state.notice.as_ref().unwrap().text.contains("outside of the theorem"));
+    press(&mut state, &["s"]);
+    assert_eq!(now(&state), (Rule::Rejection, "chain".into()), "best-first is passed over");
+    press(&mut state, &["v", "v", "s"]);
+    assert_eq!(now(&state), (Rule::Match, "best-first".into()));
+    let mut greedy = running(&settings("ngram", 16, 0.0), 3);
+    press(&mut greedy, &["v"]);
+    assert!(greedy.notice.as_ref().unwrap().text.contains("raise T"));
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::interrupt::Interrupt;
 use super::lines::Lines;
 use super::options::{self, Options, whole};
 use super::study::OutputOptions;
+use crate::verify::Rule;
 use setting::Setting;
 
 /// Options of `speclight compare`.
@@ -79,6 +80,12 @@ impl CompareOptions {
                     0 => "there is nothing",
                     _ => "one setting is too few",
                 }
+            );
+        }
+        if self.options.verify != Rule::Match {
+            let rule = self.options.verify.name();
+            bail!(
+                "--verify {rule}: steps are paired by their text, and that of trees that are drawn depends on the draft: give match"
             );
         }
         if let Some(twice) = all.iter().enumerate().find(|(i, s)| all[..*i].iter().any(|other| other.name == s.name)) {
