@@ -174,6 +174,12 @@ pub struct State {
 }
 
 impl State {
+    /// The fluid bound at length, where it holds for the newest step: not for a tree that was drawn.
+    pub fn bound(&self) -> Option<&Fluid> {
+        let drawn = self.history.newest().is_some_and(|step| step.record.settings.drawn());
+        self.fluid.as_deref().filter(|_| !drawn)
+    }
+
     /// The state at the start, with so many themes to choose from.
     pub fn new(themes: usize) -> State {
         State {

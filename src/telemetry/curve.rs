@@ -56,8 +56,16 @@ pub struct BudgetCurve {
 }
 
 impl BudgetCurve {
-    /// One more step.
+    /// Whether the first nodes of a step's tree are the tree of a smaller budget. Of one that was drawn they are not, but for a chain.
+    pub fn knows(record: &StepRecord) -> bool {
+        !record.settings.drawn() || record.settings.shape == "chain"
+    }
+
+    /// One more step, where something is known of smaller budgets.
     pub fn add(&mut self, record: &StepRecord) {
+        if !Self::knows(record) {
+            return;
+        }
         let within = Within::budgets(record);
         if within.expected.len() != self.expected.len() {
             let zeros = vec![0.0; within.expected.len()];

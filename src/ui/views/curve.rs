@@ -2,7 +2,7 @@
 
 use super::{Pen, empty, greedy};
 use crate::app::State;
-use crate::telemetry::Within;
+use crate::telemetry::{BudgetCurve, Within};
 use crate::theme::Role;
 use crate::theory::bounds;
 use crate::ui::number::{self, percent, two};
@@ -16,7 +16,7 @@ type Form<'a> = (&'static str, &'static str, &'static str, &'a dyn Fn(f64) -> Op
 
 /// The measured curves, accepted and E\[X | T\] for B = 1, 2, ...: of the selected step, else means.
 fn measured(state: &State) -> Option<(Vec<f64>, Vec<f64>)> {
-    if let Some(step) = state.selected.and_then(|n| state.history.get(n)) {
+    if let Some(step) = state.selected.and_then(|n| state.history.get(n)).filter(|step| BudgetCurve::knows(&step.record)) {
         let within = Within::budgets(&step.record);
         return Some((within.accepted.into_iter().map(|a| a as f64).collect(), within.expected));
     }
@@ -42,7 +42,10 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
 /// Draws it.
 pub fn curve(state: &State, pen: &mut Pen) {
     let (Some((accepted, expected)), Some(newest)) = (measured(state), state.history.newest()) else {
-        empty(pen, "what every budget would have accepted comes here");
+        let drawn = state.history.newest().is_some_and(|step| step.record.settings.drawn());
+        let words =
+            if drawn { "of drawn trees: not known, but for chains" } else { "what every budget would have accepted comes here" };
+        empty(pen, words);
         return;
     };
     let (width, mut height) = (pen.width(), pen.height());
@@ -73,7 +76,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
         |b: f64| bounds::published(mu, mu2, b.floor() as usize).zip(bounds::published(mu, mu2, b.floor() as usize + 1));
     let published = |b: f64| published(b).map(|(low, high)| low + (high - low) * b.fract());
     let batch = |b: f64| Some(drafted(b));
-    let known: &[f64] = state.fluid.as_ref().map_or(&[], |f| &f.curve);
+    let known: &[f64] = state.bound().map_or(&[], |f| &f.curve);
     let fluid = |b: f64| between(known, b);
     let took = |b: f64| between(&accepted, b);
     let worth = |b: f64| between(&expected, b);
@@ -121,7 +124,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
         ("published?", "publ.?", "p", &published, Role::GaugeUnknown),
     ];
     for (name, short, letter, value, role) in forms {
-        if value(most as f64).is_some() {
+        if value(most as f64).is_some() && !record.settings.drawn() {
             let role = if greedy { Role::GaugeUnknown } else { role };
             curves.push(Curve {
                 labels: shorter(named(&format!("{reference}{name}"), value(most as f64)), short),
@@ -142,7 +145,8 @@ pub fn curve(state: &State, pen: &mut Pen) {
         value: &batch,
     });
     // As high as the measured and the proven curves go, the published one aside: its constant is unknown.
-    let top = [last(&accepted), last(&expected), fluid(most as f64), tuned(most as f64).or_else(|| renewal(most as f64))];
+    let proven = tuned(most as f64).or_else(|| renewal(most as f64)).filter(|_| !record.settings.drawn());
+    let top = [last(&accepted), last(&expected), fluid(most as f64), proven];
     let top = top.into_iter().flatten().filter(|v| v.is_finite()).fold(1.0, f64::max);
     let kept = record.choice.map(|c| c.kept + 1).filter(|_| record.settings.automatic());
     let plot = Plot {
@@ -166,7 +170,7 @@ fn depths(state: &State) -> Option<Vec<String>> {
 
 /// What the fluid bound would be if all contexts were of one kind, by their entropy; the longest form first.
 fn kinds(state: &State) -> Option<Vec<String>> {
-    let kinds = &state.fluid.as_ref()?.kinds;
+    let kinds = &state.bound()?.kinds;
     let word = |long: bool| {
         let each: Vec<String> = (kinds.iter().enumerate())
             .filter_map(|(i, kind)| {

@@ -122,7 +122,7 @@ fn passes(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
 
 /// The most that could be had of the wall clock, in words: the longest form first.
 fn limit(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
-    let (averages, fluid) = (&state.history.averages, state.fluid.as_ref()?);
+    let (averages, fluid) = (&state.history.averages, state.bound()?);
     let greedy = super::greedy(&state.history.newest()?.record);
     let draft = averages.time.draft / averages.steps.max(1) as f64;
     let rates = (averages.tokens_per_second(), state.plain);
