@@ -9,6 +9,9 @@ use crate::telemetry::{Cause, Miss, PositionEntropy, StepRecord, TokenClass, Tre
 use crate::tree::TokenTree;
 use crate::verify::{Draws, Rejection, Verdict, verify, verify_drawn};
 
+/// Of nodes the probability that they are reached, and those with which their children are accepted then, in turn.
+type Chances = Vec<(f64, Vec<f64>)>;
+
 /// What one verify pass showed.
 pub(super) struct Seen {
     /// What the walk put out.
@@ -23,7 +26,7 @@ pub(super) struct Seen {
     pub bonus_rank: usize,
     /// Where children were drawn, for each node that was asked about the probability that it is reached, and those with which its first
     /// child, its second and so on are accepted then, with one more than it has.
-    pub chances: Vec<(f64, Vec<f64>)>,
+    pub chances: Chances,
 }
 
 /// Reads the laws of the target's last pass, which was over `draft.tree`: what is accepted, and what the record needs.
@@ -87,7 +90,7 @@ pub(super) fn observe(
 
 /// Of a tree whose children were drawn the probability that each node is accepted once its parent is (1 for the root), and what
 /// [`Seen::chances`] says.
-fn accept(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, Vec<(f64, Vec<f64>)>), NotFinite> {
+fn accept(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, Chances), NotFinite> {
     let tree = &draft.tree;
     let mut accept = vec![1.0; tree.len()];
     let mut reach = vec![1.0; tree.len()];

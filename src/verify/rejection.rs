@@ -48,7 +48,7 @@ impl Proposal {
                 goal -= proposal.law[place].1;
                 goal < 0.0
             });
-            match found.or_else(|| left().last()) {
+            match found.or_else(|| left().next_back()) {
                 Some(place) => proposal.children.push(place),
                 None => break,
             }
