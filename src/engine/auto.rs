@@ -10,7 +10,7 @@ const FIRST: usize = 8;
 const LEAST: usize = 4;
 /// Steps that were drafted for before drafting can be given up. The first of them makes up for the rest: a drafter that follows the
 /// text reads what it missed, which says nothing of what drafting costs from then on.
-const TRIALS: usize = 5;
+const TRIALS: usize = 10;
 /// Steps without drafting, after it did not pay for the first time; each further time in turn it is twice as many.
 const REST: usize = 8;
 /// The most of them.
@@ -18,9 +18,11 @@ const LONGEST_REST: usize = 128;
 /// Drafting that takes less than this share of a plain step is never given up: looking costs nothing.
 const CHEAP: f64 = 0.02;
 /// Steps of a frugal drafter that runs its models, after which it rests for [`REST`] all the same, to know what it does without.
-const TURN: usize = 64;
+const TURN: usize = 192;
 /// Weight of the newest step in running means.
 const NEW: f64 = 0.15;
+/// The same in those that decide whether drafting pays: the tokens of a step scatter by half, and what is to be seen is a tenth.
+const SLOW: f64 = 0.05;
 
 /// What the automatic budget has learnt of times. It begins anew with another drafter or another warp.
 #[derive(Clone, Debug, Default)]
@@ -56,13 +58,11 @@ struct Means {
 
 impl Means {
     fn add(&mut self, tokens: f64, seconds: f64, drafting: f64) {
-        if self.steps == 0 {
-            (self.tokens, self.seconds, self.drafting) = (tokens, seconds, drafting);
-        }
         self.steps += 1;
-        self.tokens += NEW * (tokens - self.tokens);
-        self.seconds += NEW * (seconds - self.seconds);
-        self.drafting += NEW * (drafting - self.drafting);
+        let weight = SLOW.max(1.0 / self.steps as f64);
+        self.tokens += weight * (tokens - self.tokens);
+        self.seconds += weight * (seconds - self.seconds);
+        self.drafting += weight * (drafting - self.drafting);
     }
 
     /// Tokens a second; 0 before the first step.
@@ -146,7 +146,6 @@ impl Auto {
         }
         self.trials += 1;
         if self.trials == 1 {
-            self.full = Means::default();
             return;
         }
         self.full.add(tokens, seconds, time.draft);
