@@ -36,7 +36,7 @@ pub struct Options {
     /// hidden states), model (a second model, --draft-model), external (a process, --external), mix (several of them in one
     /// tree, --mix), auto (suffix and eagle mixed, each asked only where that promises more tokens a second; with --budget auto),
     /// oracle (the model itself: what perfect knowledge draws)
-    #[arg(long, value_name = "NAME", default_value = "ngram", value_parser = PossibleValuesParser::new(DRAFTERS),
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = PossibleValuesParser::new(DRAFTERS),
           hide_possible_values = true, help_heading = "Drafting")]
     pub drafter: String,
     /// Second model, with the same vocabulary, for --drafter model
@@ -86,7 +86,8 @@ pub struct Options {
           help_heading = "Drafting")]
     pub verify: Rule,
     /// Tokens that one pass of the model verifies, the pending token included; auto takes at each step the number, up to
-    /// 64, that promises the most tokens a second on this machine [default: 16, or auto with --drafter auto]
+    /// 64, that promises the most tokens a second on this machine: what is drafted then depends on times, what comes out does not
+    /// [default: auto with --drafter auto, else 16]
     #[arg(long, value_name = "B|auto", value_parser = budget, allow_negative_numbers = true, help_heading = "Drafting")]
     pub budget: Option<Budget>,
     /// Temperature; 0 is greedy
@@ -364,10 +365,10 @@ mod tests {
     fn defaults() {
         let options = monitor(&[]).unwrap().options;
         let settings = StepSettings {
-            drafter: "ngram".into(),
+            drafter: "auto".into(),
             shape: "best-first".into(),
-            budget: 16,
-            auto: false,
+            budget: 64,
+            auto: true,
             verify: Rule::Match,
             temperature: 0.0,
             top_p: 1.0,

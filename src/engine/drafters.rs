@@ -9,8 +9,9 @@ use crate::model::{Config, Head};
 
 /// The members of a mix where nobody says otherwise.
 const MIXED: [&str; 2] = ["suffix", "eagle"];
-/// The same where there is no head.
+/// The same where there is no head, and in a model of one layer, which has no early exit.
 const MIXED_WITHOUT_HEAD: [&str; 2] = ["suffix", "early-exit"];
+const MIXED_WITHOUT_EXIT: [&str; 2] = ["suffix", "ngram"];
 
 /// What drafters are made from.
 pub(super) struct Makers<'a> {
@@ -86,11 +87,14 @@ impl Makers<'_> {
             })?);
         }
         if asked.is_none() {
-            for name in if self.head.is_some() { MIXED } else { MIXED_WITHOUT_HEAD } {
-                members.extend(self.one(name)?);
-            }
-            if members.len() < MIXED.len() {
-                return Ok(None);
+            for names in [MIXED, MIXED_WITHOUT_HEAD, MIXED_WITHOUT_EXIT] {
+                members.clear();
+                for name in names {
+                    members.extend(self.one(name)?);
+                }
+                if members.len() == names.len() {
+                    break;
+                }
             }
         }
         Ok(Some(Box::new(Mix::new(name, members)?)))

@@ -28,7 +28,8 @@ fn start(args: &[&str], env: &[(&str, &str)]) -> (Terminal, tempfile::TempDir) {
 
 #[test]
 fn a_session_from_start_to_quit() {
-    let (mut t, _folder) = start(&["--prompt", "Count from one to a hundred, in words.", "--max-tokens", "200"], &[]);
+    let prompt = ["--prompt", "Count from one to a hundred, in words.", "--max-tokens", "200"];
+    let (mut t, _folder) = start(&[&prompt[..], &["--drafter", "ngram"]].concat(), &[]);
     t.wait("the loading", |s| s.contains("loading SmolLM2-135M-Instruct") || s.contains("live"));
     assert!(t.alternate() && t.bracketed_paste() && t.cursor_hidden(), "the terminal is taken over");
     t.wait("the header", |s| s.contains("SmolLM2-135M-Instruct") && s.contains("live") && s.contains("ngram"));
@@ -58,6 +59,7 @@ fn a_session_from_start_to_quit() {
 fn a_signal_ends_it_with_its_status() {
     let (mut t, _folder) = start(&["--prompt", "Hi"], &[]);
     t.wait("steps", |s| number(s, "step ").is_some());
+    t.wait("the usual drafter", |s| s.contains("auto · best-first · B auto, up to 64"));
     t.signal("TERM");
     assert_eq!(t.status(), 128 + 15);
     t.wait("the old screen", |s| !s.contains("SmolLM2"));

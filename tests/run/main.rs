@@ -111,16 +111,20 @@ fn looks_split_what_was_lost_and_change_nothing() {
 #[test]
 fn a_seed_gives_the_same_bytes_but_for_the_times() {
     let program = Program::new();
-    let run = |seed: &str| {
+    let run = |seed: &str, more: &[&str]| {
         let args =
             ["--prompt", "Tell me about stars.", "--max-tokens", "16", "--temperature", "1", "--seed", seed, "--json", "-"];
-        let out = program.run(&args);
+        let out = program.run(&[&args[..], more].concat());
         assert_eq!(out.status, 0, "{}", out.err);
         lines(&out.out).into_iter().map(without_times).collect::<Vec<Value>>()
     };
-    let first = run("7");
-    assert_eq!(run("7"), first);
-    assert_ne!(texts(&run("8"), "0"), texts(&first, "0"));
+    for more in [&["--drafter", "eagle"][..], &["--drafter", "eagle", "--budget", "6", "--verify", "rejection"]] {
+        let first = run("7", more);
+        assert_eq!(run("7", more), first);
+        assert_ne!(texts(&run("8", more), "0"), texts(&first, "0"));
+    }
+    // What an automatic budget drafts depends on times, and the text does not.
+    assert_eq!(texts(&run("7", &[]), "0"), texts(&run("7", &["--drafter", "none"]), "0"));
 }
 
 #[test]
