@@ -15,7 +15,7 @@ use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::tokenizer::same_vocabulary;
 use crate::model::{Head, HeadForm};
-use crate::registry::{Found, Registry, cache_folder};
+use crate::registry::{Check, Found, Registry, cache_folder};
 use crate::theory::cost::Cost;
 use crate::theory::speed::Work;
 use crate::tree::TokenId;
@@ -111,10 +111,11 @@ impl Loader {
             None => None,
         };
         let second = second.as_ref().map(|(name, second)| (*name, &**second));
-        let head = self.head(HeadForm::Eagle, options.head.as_ref(), &found, &model)?;
+        let digest = self.digest(&found)?;
+        let head = self.head(HeadForm::Eagle, options.head.as_ref(), digest.as_deref(), &model)?;
         let adapter = match options.exit_layers {
             Some(_) => None,
-            None => self.head(HeadForm::Adapter, options.adapter.as_ref(), &found, &model)?,
+            None => self.head(HeadForm::Adapter, options.adapter.as_ref(), digest.as_deref(), &model)?,
         };
         let makers = Makers { options, target: &config, second, head: head.as_deref(), adapter: adapter.as_deref(), capacity };
         let drafters = makers.all()?;
@@ -132,7 +133,7 @@ impl Loader {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             model: found.name().to_owned(),
             quantisation: model.quantisation(),
-            sha256: found.sha256().map(str::to_owned),
+            sha256: digest,
             device: model.device_name(),
             context: session.context(),
             vocabulary: config.vocab,
@@ -178,7 +179,7 @@ impl Loader {
         &mut self,
         form: HeadForm,
         asked: Option<&PathBuf>,
-        found: &Found,
+        sha256: Option<&str>,
         model: &Model,
     ) -> anyhow::Result<Option<Arc<Head>>> {
         let key = (model.path().to_owned(), form, asked.cloned());
@@ -187,11 +188,27 @@ impl Loader {
         }
         let head = match asked {
             Some(path) => Some(Head::open(path, form, model)?),
-            None => Head::shipped(found.sha256(), form, model)?,
+            None => Head::shipped(sha256, form, model)?,
         };
         let head = head.map(Arc::new);
         self.heads.extend(head.iter().map(|head| (key.clone(), Arc::clone(head))));
         Ok(head)
+    }
+
+    /// The digest of a model's file: what the list says, or that of a file given by its path, where it has the size of one in the list
+    /// and may be the same.
+    fn digest(&self, found: &Found) -> anyhow::Result<Option<String>> {
+        if let Some(sha256) = found.sha256() {
+            return Ok(Some(sha256.to_owned()));
+        }
+        let bytes = found.path().and_then(|path| std::fs::metadata(path).ok()).map(|file| file.len());
+        if bytes.is_none() || !self.registry.all().any(|listed| listed.bytes() == bytes) {
+            return Ok(None);
+        }
+        Ok(match found.verify(&mut |_| {})? {
+            Check::Unlisted { sha256 } | Check::Right { sha256 } => Some(sha256),
+            Check::Absent | Check::Wrong { .. } => None,
+        })
     }
 }
 

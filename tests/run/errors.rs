@@ -67,9 +67,13 @@ fn heads_that_do_not_fit_are_named() {
     std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
     let line = fails(&program, 1, &["--prompt", "Hi", "--head", &cut]);
     assert!(line.contains("cut.gguf") && line.contains("byte"), "{line}");
-    // Where it is given as a path, nobody knows which model it is.
-    let line = fails(&program, 1, &["--prompt", "Hi", "--drafter", "eagle", "--model", model.to_str().unwrap()]);
+    // A file that is the default model's to the last byte has its head; one that is not has none.
+    let other = program.path("other.gguf");
+    std::fs::write(&other, [std::fs::read(&model).unwrap(), vec![0]].concat()).unwrap();
+    let line = fails(&program, 1, &["--prompt", "Hi", "--drafter", "eagle", "--model", &other]);
     assert!(line.contains("--head FILE"), "{line}");
+    let out = program.run(&["--prompt", "Hi", "--max-tokens", "3", "--drafter", "eagle", "--model", model.to_str().unwrap()]);
+    assert_eq!(out.status, 0, "{}", out.err);
     let out = program.run(&[
         "--prompt",
         "Hi",

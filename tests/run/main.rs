@@ -123,6 +123,7 @@ fn a_seed_gives_the_same_bytes_but_for_the_times() {
         assert_eq!(run("7", more), first);
         assert_ne!(texts(&run("8", more), "0"), texts(&first, "0"));
     }
+    // A file that is the default model's is known by its digest: the head that comes along drafts for it.
     // What an automatic budget drafts depends on times, and the text does not.
     assert_eq!(texts(&run("7", &[]), "0"), texts(&run("7", &["--drafter", "none"]), "0"));
 }
