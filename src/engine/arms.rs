@@ -7,7 +7,7 @@ use crate::theory::cost::Cost;
 
 /// Steps of a drafter before its drafting can be given up for the first time, and after each rest.
 const TRIALS: [usize; 2] = [16, 10];
-/// The first of them teach nothing: the drafter reads what it missed, and what drafting works on has to come near again.
+/// The first of them teach nothing of times: the drafter reads what it missed, and what drafting works on has to come near again.
 const COLD: usize = 3;
 /// Drafting is given up where it is slower than this share of plain decoding: where both are as fast, nothing is lost by going on.
 const GIVE_UP: f64 = 0.98;
@@ -111,7 +111,9 @@ impl Arms {
         let resting = self.rest > 0;
         self.rest = self.rest.saturating_sub(1);
         self.trials += usize::from(!resting);
-        if if resting { self.rest + 1 == REST } else { self.trials <= COLD || depth == 0 } {
+        // Nor does the first step of rest, which finds what drafting left behind, nor one for which the drafter had nothing.
+        let teaches = if resting { self.rest + 1 != REST } else { self.trials > COLD && depth > 0 };
+        if !teaches {
             return;
         }
         if depth > 0 {
@@ -128,6 +130,7 @@ impl Arms {
             }
             None => self.factors.push((tokens, PRIOR, 1.0)),
         }
+        // Whether a rest is still to tell what plain decoding takes.
         let unknown = self.factors.iter().all(|tried| tried.0 != 1);
         if resting || self.trials < TRIALS[usize::from(!unknown)] {
             return;
