@@ -110,17 +110,7 @@ fn step(c: &mut Criterion) {
     group.sample_size(20).measurement_time(Duration::from_secs(4));
     for (drafter, budget) in [("none", 1), ("ngram", 4), ("ngram", 16), ("ngram", 64)] {
         let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default())];
-        let settings = StepSettings {
-            drafter: drafter.into(),
-            shape: "best-first".into(),
-            budget,
-            auto: false,
-            verify: Default::default(),
-            temperature: 0.0,
-            top_p: 1.0,
-            top_k: None,
-            seed: 0,
-        };
+        let settings = StepSettings::new(drafter, "best-first", budget, 0.0);
         let target = model.decoder(1024).unwrap();
         let mut session = Session::new(target, drafters, Arc::clone(&vocabulary), settings).unwrap();
         group.bench_function(BenchmarkId::new(drafter, budget), |b| {

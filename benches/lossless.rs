@@ -87,18 +87,7 @@ struct Row {
 }
 
 fn settings(drafter: &str, shape: Shape, budget: usize) -> StepSettings {
-    let (drafter, shape) = (drafter.to_owned(), shape.name());
-    StepSettings {
-        drafter,
-        shape,
-        budget,
-        auto: false,
-        verify: Default::default(),
-        temperature: 0.0,
-        top_p: 1.0,
-        top_k: None,
-        seed: 0,
-    }
+    StepSettings::new(drafter, shape.name(), budget, 0.0)
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {

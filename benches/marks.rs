@@ -84,17 +84,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     );
     let (mut exceptions, mut unlucky) = (0, 0);
     for (drafter, shape) in options.drafters.iter().flat_map(|drafter| options.shapes.iter().map(move |shape| (drafter, shape))) {
-        let settings = StepSettings {
-            drafter: drafter.clone(),
-            shape: shape.clone(),
-            budget,
-            auto: false,
-            verify: Default::default(),
-            temperature,
-            top_p: 1.0,
-            top_k: None,
-            seed: 0,
-        };
+        let settings = StepSettings::new(drafter, shape, budget, temperature);
         let engine = EngineOptions {
             model: options.model.clone().unwrap_or(Registry::load()?.default_name().to_owned()),
             draft_model: None,

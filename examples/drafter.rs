@@ -2,8 +2,7 @@
 //!
 //! `cargo run --release --example drafter -- model.gguf 'Say red, green, blue four times.'`
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use anyhow::Context as _;
 use speclight::draft::{Candidate, Context, DraftError, Drafter};
@@ -29,17 +28,10 @@ impl Drafter for Latest {
         self.0.extend(cx.tokens.windows(2).map(|pair| (pair[0], pair[1])));
         Ok(())
     }
-    fn propose(
-        &mut self,
-        cx: &mut Context,
-        tree: &TokenTree,
-        nodes: &[usize],
-        _: usize,
-    ) -> Result<Vec<Vec<Candidate>>, DraftError> {
+    fn propose(&mut self, cx: &mut Context, tree: &TokenTree, at: &[usize], _: usize) -> Result<Vec<Vec<Candidate>>, DraftError> {
         let next = |&node: &usize| self.0.get(&tree.token(node)).filter(|token| !cx.stop.contains(token));
-        Ok(nodes.iter().map(|node| next(node).map(|&token| Candidate { token, q: 0.5 }).into_iter().collect()).collect())
+        Ok(at.iter().map(|node| next(node).map(|&token| Candidate { token, q: 0.5 }).into_iter().collect()).collect())
     }
-    fn end(&mut self, _: &mut Context) {}
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         Ok(Box::new(Latest::default()))
     }
@@ -51,18 +43,7 @@ fn main() -> anyhow::Result<()> {
     let model = Model::open(path.as_ref(), DeviceChoice::Cpu, None)?;
     let tokens = model.prompt_tokens(&prompt, false)?;
     let vocabulary = Arc::new(Vocabulary::new(model.tokenizer().token_bytes(), model.tokenizer().stop().to_vec()));
-    let (drafter, shape) = ("latest".to_owned(), "chain".to_owned());
-    let settings = StepSettings {
-        drafter,
-        shape,
-        budget: 8,
-        auto: false,
-        verify: Default::default(),
-        temperature: 0.0,
-        top_p: 1.0,
-        top_k: None,
-        seed: 0,
-    };
+    let settings = StepSettings::new("latest", "chain", 8, 0.0);
     let mut session = Session::new(model.decoder(2048)?, vec![Box::new(Latest::default())], vocabulary, settings)?;
     session.start("0", &tokens, 200)?;
     let mut tally = Tally::default();

@@ -174,10 +174,14 @@ pub struct State {
 }
 
 impl State {
+    /// Whether the tree of the newest step was drawn.
+    pub fn drawn(&self) -> bool {
+        self.history.newest().is_some_and(|step| step.record.settings.drawn())
+    }
+
     /// The fluid bound at length, where it holds for the newest step: not for a tree that was drawn.
     pub fn bound(&self) -> Option<&Fluid> {
-        let drawn = self.history.newest().is_some_and(|step| step.record.settings.drawn());
-        self.fluid.as_deref().filter(|_| !drawn)
+        self.fluid.as_deref().filter(|_| !self.drawn())
     }
 
     /// The state at the start, with so many themes to choose from.

@@ -28,6 +28,7 @@ pub use oracle::{Oracle, OracleSearch};
 pub use shape::{Draft, Limits, Plan, Planner, Promise, Shape, Widths};
 pub use suffix::Suffix;
 pub use thrift::Worth;
+pub(crate) use thrift::follow;
 
 use crate::dist::Warp;
 use crate::model::{Decoder, ForwardError};
@@ -127,7 +128,7 @@ pub trait Drafter: Send {
     ) -> Result<Vec<Vec<Candidate>>, DraftError>;
 
     /// The tree is grown: leave the target as it was found.
-    fn end(&mut self, cx: &mut Context);
+    fn end(&mut self, _cx: &mut Context) {}
 
     /// For each node of a tree that was grown in this step the member that gave it most, by its place in
     /// [`Drafter::members`].

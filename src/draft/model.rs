@@ -111,8 +111,6 @@ impl Drafter for ModelDrafter {
         Ok(all)
     }
 
-    fn end(&mut self, _: &mut Context) {}
-
     fn at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError> {
         let mut decoder = self.decoder.fork()?;
         decoder.truncate(tokens.saturating_sub(1));

@@ -138,8 +138,6 @@ impl Drafter for Ngram {
         Ok(all)
     }
 
-    fn end(&mut self, _: &mut Context) {}
-
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         // It counts the whole text when it begins: what it knows is a function of the text alone.
         Ok(Box::new(Ngram::default()))

@@ -26,8 +26,6 @@ impl Drafter for NoDraft {
         Ok(vec![Vec::new(); nodes.len()])
     }
 
-    fn end(&mut self, _: &mut Context) {}
-
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         Ok(Box::new(NoDraft))
     }

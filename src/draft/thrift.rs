@@ -78,15 +78,18 @@ impl Thrift {
         for (reach, best) in children {
             (reached, below) = (reached + reach, below + reach * best);
         }
-        let follow = |mean: &mut Option<f64>, new: f64| match mean {
-            // A pass that was held up counts for no more than twice as long.
-            Some(mean) => *mean += NEW * (new.min(2.0 * *mean) - *mean),
-            None => *mean = Some(new),
-        };
         follow(&mut self.seconds, seconds);
         if reached > 0.0 {
             follow(&mut self.share, below / reached);
         }
+    }
+}
+
+/// A running mean of times goes on with one more: one that was held up counts for no more than twice as long.
+pub(crate) fn follow(mean: &mut Option<f64>, new: f64) {
+    match mean {
+        Some(mean) => *mean += NEW * (new.min(2.0 * *mean) - *mean),
+        None => *mean = Some(new),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The automatic budget where children are drawn: none can be left out once it is known, so that the size of a tree is settled before,
 //! by what trees of that size brought and took.
 
-use crate::draft::{Draft, Promise};
+use crate::draft::{Draft, Promise, follow};
 use crate::telemetry::{Choice, Reason, StageTimes};
 use crate::theory::cost::Cost;
 
@@ -21,9 +21,7 @@ const LONGEST_REST: usize = 32;
 const TURN: usize = 256;
 /// The budgets beside the best one are tried once each in so many drafted steps.
 const LOOK: usize = 24;
-/// Weight of the newest step in running means.
-const NEW: f64 = 0.1;
-/// The same in what a budget takes beside the others: the machine's speed changes faster than that does.
+/// Weight of the newest step in what a budget takes beside the others: the machine's speed changes faster than that does.
 const SLOW: f64 = 0.04;
 
 /// What steps of each budget take, learnt from those that were made, and which is the best.
@@ -59,10 +57,14 @@ impl Arms {
         cost.seconds(budget) + budget as f64 * self.node.unwrap_or(0.0) + drafting
     }
 
+    /// Tokens a second of a tree that keeps what it promises.
+    fn rate(&self, promise: &Promise, cost: &Cost) -> f64 {
+        (1.0 + promise.expected) / self.seconds(promise.budget, promise.depth, cost)
+    }
+
     /// Of what trees promise the place of the one with the most tokens a second, and that rate.
     fn best(&self, promises: &[Promise], cost: &Cost) -> Option<(usize, f64)> {
-        let rate = |p: &Promise| (1.0 + p.expected) / self.seconds(p.budget, p.depth, cost);
-        promises.iter().map(rate).enumerate().max_by(|a, b| a.1.total_cmp(&b.1))
+        promises.iter().map(|p| self.rate(p, cost)).enumerate().max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     /// How many tokens to draft for, of what trees promise; none says to draft nothing, since of late it did not pay.
@@ -89,12 +91,11 @@ impl Arms {
             Some(_) if drafted == 0 => Reason::NothingDrafted,
             Some(_) => Reason::Whole,
         };
-        let rate = |p: &Promise| (1.0 + p.expected) / self.seconds(p.budget, p.depth, cost);
         Choice {
             drafted,
             kept: drafted,
             expected: promised.map_or(0.0, |p| p.expected),
-            tokens_per_second: promised.map_or(plain, rate),
+            tokens_per_second: promised.map_or(plain, |p| self.rate(p, cost)),
             plain_tokens_per_second: plain,
             reason,
         }
@@ -102,11 +103,6 @@ impl Arms {
 
     /// Learns from a step that was made with a tree of `tokens` tokens, `depth` deep.
     pub fn learn(&mut self, tokens: usize, depth: usize, time: &StageTimes, promises: &[Promise], cost: &Cost) {
-        let follow = |mean: &mut Option<f64>, new: f64| match mean {
-            // A step that was held up counts for no more than twice as long.
-            Some(mean) => *mean += NEW * (new.min(2.0 * *mean) - *mean),
-            None => *mean = Some(new),
-        };
         follow(&mut self.node, time.other / tokens as f64);
         let resting = self.rest > 0;
         self.rest = self.rest.saturating_sub(1);

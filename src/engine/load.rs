@@ -80,11 +80,13 @@ struct Loader {
     registry: Registry,
     models: HashMap<(String, String, Option<usize>), Arc<Model>>,
     heads: HashMap<(PathBuf, HeadForm, Option<PathBuf>), Arc<Head>>,
+    /// Of files given by their path that had to be read for it.
+    digests: HashMap<PathBuf, String>,
 }
 
 impl Loader {
     fn new() -> anyhow::Result<Loader> {
-        Ok(Loader { registry: Registry::load()?, models: HashMap::new(), heads: HashMap::new() })
+        Ok(Loader { registry: Registry::load()?, models: HashMap::new(), heads: HashMap::new(), digests: HashMap::new() })
     }
 
     fn engine(&mut self, options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Engine> {
@@ -197,16 +199,23 @@ impl Loader {
 
     /// The digest of a model's file: what the list says, or that of a file given by its path, where it has the size of one in the list
     /// and may be the same.
-    fn digest(&self, found: &Found) -> anyhow::Result<Option<String>> {
+    fn digest(&mut self, found: &Found) -> anyhow::Result<Option<String>> {
         if let Some(sha256) = found.sha256() {
             return Ok(Some(sha256.to_owned()));
         }
-        let bytes = found.path().and_then(|path| std::fs::metadata(path).ok()).map(|file| file.len());
+        let Some(path) = found.path() else { return Ok(None) };
+        if let Some(sha256) = self.digests.get(&path) {
+            return Ok(Some(sha256.clone()));
+        }
+        let bytes = std::fs::metadata(&path).ok().map(|file| file.len());
         if bytes.is_none() || !self.registry.all().any(|listed| listed.bytes() == bytes) {
             return Ok(None);
         }
         Ok(match found.verify(&mut |_| {})? {
-            Check::Unlisted { sha256 } | Check::Right { sha256 } => Some(sha256),
+            Check::Unlisted { sha256 } | Check::Right { sha256 } => {
+                self.digests.insert(path, sha256.clone());
+                Some(sha256)
+            }
             Check::Absent | Check::Wrong { .. } => None,
         })
     }

@@ -401,7 +401,7 @@ impl Session {
     /// The fluid bound at length, where it is time to tell it again; with `now` if there is anything new. It takes a few
     /// milliseconds. None where children are drawn: it does not hold for them.
     pub fn fluid(&mut self, now: bool) -> Option<Fluid> {
-        (!self.settings.drawn()).then(|| self.observed.at_length(self.settings.budget, now))?
+        if self.settings.drawn() { None } else { self.observed.at_length(self.settings.budget, now) }
     }
 
     /// The laws of the positions generated since this was asked last, or since the warp last changed. The ceilings begin anew.

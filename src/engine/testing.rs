@@ -161,18 +161,7 @@ impl Decoder for TableDecoder {
 
 /// Settings under seed 11.
 pub fn settings(drafter: &str, shape: &str, budget: usize, temperature: f32) -> StepSettings {
-    let (drafter, shape) = (drafter.to_owned(), shape.to_owned());
-    StepSettings {
-        drafter,
-        shape,
-        budget,
-        auto: false,
-        verify: Default::default(),
-        temperature,
-        top_p: 1.0,
-        top_k: None,
-        seed: 11,
-    }
+    StepSettings { seed: 11, ..StepSettings::new(drafter, shape, budget, temperature) }
 }
 
 /// A session with all drafters; the second model is another table.

@@ -21,18 +21,7 @@ const VOCAB: usize = 5;
 const CONTEXT: usize = 40;
 
 fn settings() -> StepSettings {
-    let (drafter, shape) = ("ngram".to_owned(), "best-first".to_owned());
-    StepSettings {
-        drafter,
-        shape,
-        budget: 4,
-        auto: false,
-        verify: Default::default(),
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: None,
-        seed: 3,
-    }
+    StepSettings { seed: 3, ..StepSettings::new("ngram", "best-first", 4, 1.0) }
 }
 
 fn options(prompts: &[&str]) -> EngineOptions {

@@ -144,6 +144,22 @@ pub struct StepSettings {
 }
 
 impl StepSettings {
+    /// This drafter, shape, budget and temperature, with what is usual for all else: a fixed budget, sample-and-match, nothing cut from
+    /// the law, seed 0.
+    pub fn new(drafter: impl Into<String>, shape: impl Into<String>, budget: usize, temperature: f32) -> Self {
+        Self {
+            drafter: drafter.into(),
+            shape: shape.into(),
+            budget,
+            auto: false,
+            verify: Rule::default(),
+            temperature,
+            top_p: 1.0,
+            top_k: None,
+            seed: 0,
+        }
+    }
+
     /// Whether the budget is automatic: asked for, or because the drafter is the automatic one.
     pub fn automatic(&self) -> bool {
         self.auto || self.drafter == "auto"

@@ -46,22 +46,11 @@ pub fn record(tree: TreeRecord, path: &[usize], budget: usize) -> StepRecord {
     for i in 1..tree.p.len() {
         pi.push(pi[tree.parents[i].unwrap_or(0)] * tree.p[i]);
     }
-    let (drafter, shape) = ("ngram".to_owned(), "chain".to_owned());
     StepRecord {
         prompt_id: "0".into(),
         step: 0,
         position: 1,
-        settings: StepSettings {
-            drafter,
-            shape,
-            budget,
-            auto: false,
-            verify: Default::default(),
-            temperature: 1.0,
-            top_p: 1.0,
-            top_k: None,
-            seed: 0,
-        },
+        settings: StepSettings::new("ngram", "chain", budget, 1.0),
         choice: None,
         path: path.to_vec(),
         accepted: path.len(),

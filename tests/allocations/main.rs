@@ -98,17 +98,7 @@ fn steps(settings: &[(&str, usize)]) {
     for &(drafter, budget) in settings {
         let drafters: Vec<Box<dyn Drafter>> =
             vec![Box::new(NoDraft), Box::new(Ngram::default()), Box::new(EarlyExit::new(1, layers).unwrap())];
-        let settings = StepSettings {
-            drafter: drafter.into(),
-            shape: "best-first".into(),
-            budget,
-            auto: false,
-            verify: Default::default(),
-            temperature: 1.0,
-            top_p: 1.0,
-            top_k: None,
-            seed: 1,
-        };
+        let settings = StepSettings { seed: 1, ..StepSettings::new(drafter, "best-first", budget, 1.0) };
         let target = Box::new(decoder(Kind::Q4_1, 2, 1024));
         let mut session = Session::new(target, drafters, Arc::clone(&vocabulary), settings).unwrap();
         let mut steps = Vec::new();

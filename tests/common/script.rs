@@ -58,17 +58,7 @@ const WORDS: &[&str] = &[
 
 /// Settings of a run.
 pub fn settings(drafter: &str, budget: usize, temperature: f32) -> StepSettings {
-    StepSettings {
-        drafter: drafter.into(),
-        shape: "best-first".into(),
-        budget,
-        auto: false,
-        verify: Default::default(),
-        temperature,
-        top_p: 1.0,
-        top_k: None,
-        seed: 1,
-    }
+    StepSettings { seed: 1, ..StepSettings::new(drafter, "best-first", budget, temperature) }
 }
 
 /// What the header shows.

@@ -11,17 +11,7 @@ use super::lossless::HEAD;
 use crate::marks::Marks;
 
 fn run(drafter: &str, shape: &str, every: usize) -> Marks {
-    let settings = StepSettings {
-        drafter: drafter.into(),
-        shape: shape.into(),
-        budget: 12,
-        auto: false,
-        verify: Default::default(),
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: None,
-        seed: 3,
-    };
+    let settings = StepSettings { seed: 3, ..StepSettings::new(drafter, shape, 12, 1.0) };
     let options = EngineOptions {
         model: super::model::path().display().to_string(),
         draft_model: None,

@@ -233,23 +233,12 @@ mod tests {
     use crate::theory::speed::Best;
 
     fn record(nodes: usize, accepted: usize, texts: &[&str]) -> StepRecord {
-        let (drafter, shape) = ("ngram".to_owned(), "chain".to_owned());
         StepRecord {
             choice: None,
             prompt_id: "0".into(),
             step: 0,
             position: 1,
-            settings: StepSettings {
-                drafter,
-                shape,
-                budget: 8,
-                auto: false,
-                verify: Default::default(),
-                temperature: 0.0,
-                top_p: 1.0,
-                top_k: None,
-                seed: 0,
-            },
+            settings: StepSettings::new("ngram", "chain", 8, 0.0),
             tree: TreeRecord { parents: (0..nodes).map(|i| i.checked_sub(1)).collect(), ..TreeRecord::default() },
             path: (1..=accepted).collect(),
             accepted,

@@ -86,15 +86,8 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     }
     let outputs = options.outputs.open()?;
     let plain = StepSettings {
-        drafter: "none".into(),
-        shape: options.shape.clone(),
-        budget: 1,
-        auto: false,
-        verify: Default::default(),
-        temperature: options.temperatures.first().copied().unwrap_or_default(),
-        top_p: 1.0,
-        top_k: None,
         seed: options.study.seed,
+        ..StepSettings::new("none", &options.shape, 1, options.temperatures.first().copied().unwrap_or_default())
     };
     let mut runner = options.study.open(&sets, plain.clone(), interrupt)?;
     let settings = settings(&options, &runner.engine.info, &sets, budgets, drafters);

@@ -61,17 +61,7 @@ impl Trial {
         };
         let tokenizer = self.model.tokenizer();
         let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()));
-        let settings = |temperature: f32| StepSettings {
-            drafter: drafter.name().into(),
-            shape: Shape::BestFirst.name(),
-            budget: BUDGET,
-            auto: false,
-            verify: Default::default(),
-            temperature,
-            top_p: 1.0,
-            top_k: None,
-            seed: 0,
-        };
+        let settings = |temperature: f32| StepSettings::new(drafter.name(), Shape::BestFirst.name(), BUDGET, temperature);
         let (greedy, sampling) = (settings(0.0), settings(1.0));
         let mut session = Session::new(target, vec![drafter], vocabulary, greedy.clone())?;
         let mut decode = |settings: StepSettings| -> anyhow::Result<(Tally, Option<f64>)> {

@@ -186,8 +186,6 @@ impl Drafter for External {
         self.notice.take()
     }
 
-    fn end(&mut self, _: &mut Context) {}
-
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         // Without a command it asks nobody: what was answered then is all that it knows.
         Ok(Box::new(External { trees: self.trees.clone(), ..External::with(Vec::new(), self.limit) }))

@@ -39,7 +39,6 @@ impl Drafter for Fixed {
         }
         Ok(vec![self.candidates.iter().map(|&(token, q)| Candidate { token, q }).collect(); nodes.len()])
     }
-    fn end(&mut self, _: &mut Context) {}
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         Err(DraftError::Unfit("a drafter for tests has one text".into()))
     }

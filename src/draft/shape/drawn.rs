@@ -41,16 +41,15 @@ pub(super) fn grow(
         for ((node, at, count), mut candidates) in open.into_iter().zip(proposed) {
             draft.asked[node] = true;
             candidates.retain(|c| c.q > 0.0);
-            let q = |token: TokenId| candidates.iter().find(|c| c.token == token).map_or(0.0, |c| c.q.min(1.0));
+            let of = |token: TokenId| candidates.iter().copied().find(|c| c.token == token);
             let proposal = Proposal::take(candidates.iter().map(|c| (c.token, c.q)), count, rule, &mut *draw);
             for (token, place) in proposal.children().zip((0..).map_while(|rank| child(at, rank))) {
-                level.push((draft.tree.push(node, token, q(token)), place));
+                level.push((draft.tree.push(node, token, of(token).map_or(0.0, |c| c.q.min(1.0))), place));
                 draft.asked.push(false);
                 draft.proposals.push(Proposal::default());
             }
-            let children: Vec<TokenId> = proposal.children().collect();
-            let left = candidates.iter().filter(|c| !children.contains(&c.token)).take(WIDTH);
-            draft.cut.extend(left.map(|&candidate| Cut { parent: node, candidate }));
+            let left = proposal.left().filter_map(of).take(WIDTH);
+            draft.cut.extend(left.map(|candidate| Cut { parent: node, candidate }));
             draft.proposals[node] = proposal;
         }
     }

@@ -236,7 +236,6 @@ pub(super) mod testing {
             };
             Ok(nodes.iter().map(below).collect())
         }
-        fn end(&mut self, _: &mut Context) {}
 
         fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
             Err(DraftError::Unfit("a drafter for tests has one text".into()))

@@ -163,8 +163,6 @@ impl Drafter for Suffix {
         Ok(nodes.iter().map(below).collect())
     }
 
-    fn end(&mut self, _: &mut Context) {}
-
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         // What it knows is a function of the texts and of the trust before this one: it reads them again when it begins.
         Ok(Box::new(Suffix {

@@ -124,7 +124,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
         ("published?", "publ.?", "p", &published, Role::GaugeUnknown),
     ];
     for (name, short, letter, value, role) in forms {
-        if value(most as f64).is_some() && !record.settings.drawn() {
+        if value(most as f64).is_some() && !state.drawn() {
             let role = if greedy { Role::GaugeUnknown } else { role };
             curves.push(Curve {
                 labels: shorter(named(&format!("{reference}{name}"), value(most as f64)), short),
@@ -145,7 +145,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
         value: &batch,
     });
     // As high as the measured and the proven curves go, the published one aside: its constant is unknown.
-    let proven = tuned(most as f64).or_else(|| renewal(most as f64)).filter(|_| !record.settings.drawn());
+    let proven = tuned(most as f64).or_else(|| renewal(most as f64)).filter(|_| !state.drawn());
     let top = [last(&accepted), last(&expected), fluid(most as f64), proven];
     let top = top.into_iter().flatten().filter(|v| v.is_finite()).fold(1.0, f64::max);
     let kept = record.choice.map(|c| c.kept + 1).filter(|_| record.settings.automatic());
