@@ -35,6 +35,14 @@ impl TokenTree {
         self.len() - 1
     }
 
+    /// Makes room for so many nodes more.
+    pub fn reserve(&mut self, nodes: usize) {
+        self.tokens.reserve(nodes);
+        self.parents.reserve(nodes);
+        self.depths.reserve(nodes);
+        self.q.reserve(nodes);
+    }
+
     /// Drops all nodes from `len` on; the root stays.
     pub fn truncate(&mut self, len: usize) {
         let len = len.max(1);

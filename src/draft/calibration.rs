@@ -33,21 +33,10 @@ pub struct Observation {
     pub q: f64,
     /// Its depth, from 1.
     pub depth: usize,
-    /// The probability that its parent was reached: contexts that the text does not come to teach nothing about those that it does.
-    pub reach: f64,
+    /// What it counts for ([`super::Verified`]).
+    pub weight: f64,
     /// What the target gave it after its parent.
     pub p: f64,
-}
-
-/// The observations of a verified tree; `p` has the target's probability of each node after its parent.
-pub fn observations<'a>(tree: &'a TokenTree, p: &'a [f64]) -> impl Iterator<Item = Observation> + 'a {
-    let reached = tree.path_products(|i| p.get(i).copied().unwrap_or(0.0));
-    tree.nodes().zip(p.iter().skip(1)).map(move |(i, &p)| Observation {
-        q: tree.q(i),
-        depth: tree.depth(i),
-        reach: reached[tree.parent(i).unwrap_or(0)],
-        p,
-    })
 }
 
 /// Maps the drafter's q of a node to the probability that the target gives it, learnt from verified trees: for each class of
@@ -85,11 +74,15 @@ impl Calibration {
         for cell in self.cells.iter_mut().flatten() {
             *cell = Cell { weight: cell.weight * KEEP, p: cell.p * KEEP, q: cell.q * KEEP, logit: cell.logit * KEEP };
         }
-        for Observation { q, depth, reach, p } in seen {
+        for Observation { q, depth, weight, p } in seen {
             let x = logit(q);
             let cell = &mut self.cells[Self::depth(depth)][(x - LOWEST).clamp(0.0, LEVELS as f64 - 1.0) as usize];
-            *cell =
-                Cell { weight: cell.weight + reach, p: cell.p + reach * p, q: cell.q + reach * q, logit: cell.logit + reach * x };
+            *cell = Cell {
+                weight: cell.weight + weight,
+                p: cell.p + weight * p,
+                q: cell.q + weight * q,
+                logit: cell.logit + weight * x,
+            };
         }
         let Room { points, pools } = &mut self.room;
         for (cells, bends) in self.cells.iter().zip(&mut self.bends) {
@@ -150,6 +143,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::draft::Verified;
 
     #[test]
     fn at_first_the_drafter_is_believed_and_then_what_was_seen() {
@@ -159,7 +153,7 @@ mod tests {
         let a = tree.push(0, 1, 0.7);
         tree.push(a, 2, 0.9);
         for _ in 0..200 {
-            known.learn(observations(&tree, &[1.0, 0.25, 0.5]));
+            known.learn(Verified::new(&tree, &[1.0, 0.25, 0.5], &[]).observations());
         }
         assert!((known.p(0.7, 1) - 0.25).abs() < 0.02, "{}", known.p(0.7, 1));
         // The child was reached in a quarter of the cases, and counts as much.
@@ -188,7 +182,7 @@ mod tests {
         ) {
             let mut known = Calibration::default();
             for step in seen.chunks(5) {
-                known.learn(step.iter().map(|&(q, depth, reach, p)| Observation { q, depth, reach, p }));
+                known.learn(step.iter().map(|&(q, depth, weight, p)| Observation { q, depth, weight, p }));
             }
             asked.sort_by(f64::total_cmp);
             let mapped: Vec<f64> = asked.iter().map(|&q| known.p(q, depth)).collect();

@@ -15,8 +15,9 @@ mod suffix;
 #[cfg(test)]
 mod testing;
 mod thrift;
+mod verified;
 
-pub use calibration::{Calibration, Observation, observations};
+pub use calibration::{Calibration, Observation};
 pub use eagle::Eagle;
 pub use early_exit::EarlyExit;
 pub use external::{External, end_processes};
@@ -25,10 +26,11 @@ pub use model::ModelDrafter;
 pub use ngram::Ngram;
 pub use none::NoDraft;
 pub use oracle::{Oracle, OracleSearch};
-pub use shape::{Draft, Limits, Plan, Planner, Promise, Shape, Widths};
+pub use shape::{Cut, Draft, Limits, Plan, Planner, Promise, Shape, Widths};
 pub use suffix::Suffix;
 pub use thrift::Worth;
 pub(crate) use thrift::follow;
+pub use verified::Verified;
 
 use crate::dist::Warp;
 use crate::model::{Decoder, ForwardError};
@@ -136,9 +138,8 @@ pub trait Drafter: Send {
         vec![0; tree.len()]
     }
 
-    /// A tree that was grown in this step, or the first nodes of one, was verified: `p` has the target's probability of each
-    /// node after its parent, 1 for the root. What was accepted comes with the tokens of the next [`Drafter::begin`].
-    fn learn(&mut self, _tree: &TokenTree, _p: &[f64]) {}
+    /// A tree that was grown in this step was verified. What was accepted comes with the tokens of the next [`Drafter::begin`].
+    fn learn(&mut self, _verified: &Verified) {}
 
     /// What went wrong in this step and did not end the run, in one line, once.
     fn notice(&mut self) -> Option<String> {

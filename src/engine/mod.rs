@@ -11,6 +11,8 @@ mod drafters;
 #[cfg(test)]
 mod drawn_tests;
 mod laws;
+#[cfg(test)]
+mod learning_tests;
 mod load;
 mod look;
 #[cfg(test)]

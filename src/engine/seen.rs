@@ -3,7 +3,7 @@
 use super::ceilings::Observed;
 use super::laws::Laws;
 use crate::dist::{Moments, NotFinite, Warp};
-use crate::draft::Draft;
+use crate::draft::{Cut, Draft};
 use crate::model::Decoder;
 use crate::telemetry::{Cause, Miss, PositionEntropy, StepRecord, TokenClass, TreeRecord};
 use crate::tree::TokenTree;
@@ -24,6 +24,8 @@ pub(super) struct Seen {
     pub expected_accepted: f64,
     /// Rank of the bonus token under the target.
     pub bonus_rank: usize,
+    /// What was proposed below the nodes that the walk came through and left out, with the target's p.
+    pub left: Vec<(Cut, f64)>,
     /// Where children were drawn, for each node that was asked about the probability that it is reached, and those with which its first
     /// child, its second and so on are accepted then, with one more than it has.
     pub chances: Chances,
@@ -83,9 +85,13 @@ pub(super) fn observe(
         entropy.push(PositionEntropy { law: moments, plain, p });
         at = verdict.path.get(depth).copied().unwrap_or(at);
     }
+    let mut left = Vec::with_capacity(draft.cut.len());
+    for cut in draft.cut.iter().filter(|cut| cut.parent == 0 || verdict.path.contains(&cut.parent)) {
+        left.push((*cut, laws.sampled(cut.parent)?.p(cut.candidate.token)));
+    }
     let bonus_rank = laws.sampled(verdict.last())?.rank(verdict.bonus());
     let expected_accepted = tree.expected_accepted(|i| record.acceptance(i));
-    Ok(Seen { verdict, tree: record, entropy, expected_accepted, bonus_rank, chances })
+    Ok(Seen { verdict, tree: record, entropy, expected_accepted, bonus_rank, left, chances })
 }
 
 /// Of a tree whose children were drawn the probability that each node is accepted once its parent is (1 for the root), and what

@@ -12,7 +12,7 @@ use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::dist::{NotFinite, Warp};
 use crate::draft::shape::{Limits, grow, grow_drawn};
-use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, Worth, observations};
+use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, Verified, Worth};
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
 use crate::telemetry::{Ending, Fluid, StageTimes, StepRecord, StepSettings, TreeRecord};
 use crate::theory::cost::Cost;
@@ -305,7 +305,7 @@ impl Session {
 
         let position = text.tokens.len();
         let seen = observe(&*self.target, self.warp, &draft, &text.draws, position, &mut self.observed);
-        let Seen { verdict, tree: tree_record, entropy, expected_accepted, bonus_rank, chances } = match seen {
+        let Seen { verdict, tree: tree_record, entropy, expected_accepted, bonus_rank, left, chances } = match seen {
             Ok(seen) => seen,
             Err(error) => {
                 self.target.discard();
@@ -375,13 +375,14 @@ impl Session {
             best: self.shape == Shape::BestFirst && asked == Some(most) && choice.is_none(),
         });
         text.step += 1;
-        drafter.learn(tree, &record.tree.p);
+        let shown = Verified::new(tree, &record.tree.p, &left);
+        drafter.learn(&shown);
         if drawn {
             self.planner.learn_drawn(chances.into_iter());
         } else {
             self.planner.learn(&draft, &record.tree.p, &record.path, bonus);
         }
-        self.known.learn(observations(tree, &record.tree.p));
+        self.known.learn(shown.observations());
         record.time = StageTimes {
             draft: (drafted - began).as_secs_f64(),
             verify: (verified - drafted).as_secs_f64(),

@@ -11,7 +11,7 @@ use self::weights::{Said, Weights, Word};
 use super::calibration::{Calibration, Observation, logit};
 use super::shape::Limits;
 use super::thrift::Thrift;
-use super::{Candidate, Context, DraftError, Drafter, Worth};
+use super::{Candidate, Context, DraftError, Drafter, Verified, Worth};
 use crate::tree::{TokenId, TokenTree};
 
 /// Members, at most.
@@ -237,24 +237,20 @@ impl Drafter for Mix {
         origins
     }
 
-    fn learn(&mut self, tree: &TokenTree, p: &[f64]) {
-        let reached = tree.path_products(|i| p.get(i).copied().unwrap_or(0.0));
-        let mut seen: Vec<(Said, Observation)> = Vec::with_capacity(tree.drafted());
-        self.each(tree, |i, parent, said| {
-            let (reach, p) = (reached[parent], p.get(i).copied().unwrap_or(0.0));
-            seen.push((*said, Observation { q: tree.q(i), depth: tree.depth(i), reach, p }));
-        });
+    fn learn(&mut self, verified: &Verified) {
+        let mut seen: Vec<(Said, Observation)> = Vec::with_capacity(verified.tree.drafted());
+        self.each(&verified.tree, |i, _, said| seen.push((*said, verified.observation(i))));
         for (m, known) in self.weights.known.iter_mut().enumerate() {
             known.learn(seen.iter().filter_map(|(said, seen)| match said[m] {
                 Word::Proposed { q, .. } => Some(Observation { q, ..*seen }),
                 Word::Silent | Word::Other => None,
             }));
         }
-        for (said, Observation { reach, p, .. }) in &seen {
-            self.weights.learn(said, *reach, *p);
+        for (said, seen) in &seen {
+            self.weights.learn(said, seen.weight, seen.p);
         }
         for member in &mut self.members {
-            member.learn(tree, p);
+            member.learn(verified);
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::dist::Warp;
+use crate::draft::Cut;
 use crate::engine::testing::TableDecoder;
 
 /// Names of members, and the nodes that they were asked about.
@@ -94,4 +95,30 @@ fn a_mix_has_two_to_four_different_members() {
     for names in [&["a"][..], &["a", "a"], &["a", "b", "c", "d", "e"]] {
         assert!(mix(names).is_err(), "{names:?}");
     }
+}
+
+#[test]
+fn what_is_left_out_is_learnt_from_too() {
+    let calls = Calls::default();
+    let member =
+        |name, candidates| -> Box<dyn Drafter> { Box::new(Fixed { name, costly: false, candidates, calls: calls.clone() }) };
+    let mut mix = Mix::new("mix", vec![member("loud", vec![(1, 0.6)]), member("right", vec![(2, 0.2)])]).unwrap();
+    let tree = TokenTree::new(0);
+    let mut target = TableDecoder::new(4, 0);
+    let mut cx = Context { tokens: &[0], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+    let mut step = || {
+        mix.begin(&mut cx).unwrap();
+        let told = mix.propose(&mut cx, &tree, &[0], 4).unwrap().remove(0);
+        // There is room for the first alone, and what comes is always the same.
+        let p = |token: TokenId| if token == 2 { 1.0 } else { 0.0 };
+        let mut kept = tree.clone();
+        kept.push(0, told[0].token, told[0].q);
+        let left = |&candidate: &Candidate| (Cut { parent: 0, candidate }, p(candidate.token));
+        mix.learn(&Verified::new(&kept, &[1.0, p(told[0].token)], &told[1..].iter().map(left).collect::<Vec<_>>()));
+        told
+    };
+    let first = step();
+    assert_eq!(first[0].token, 1);
+    let last = (0..20).map(|_| step()).last().unwrap();
+    assert!(last[0].token == 2 && last[0].q > 0.7, "{last:?}");
 }

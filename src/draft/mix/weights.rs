@@ -73,9 +73,9 @@ impl Weights {
         logistic(self.set(said).iter().zip(Self::inputs(said)).map(|((weight, _), input)| weight * input).sum())
     }
 
-    /// Learns from a node: what was said of it, the probability that its parent was reached, and the target's p.
-    pub fn learn(&mut self, said: &Said, reach: f64, p: f64) {
-        let error = reach * (self.p(said) - p);
+    /// Learns from a node: what was said of it, what it counts for, and the target's p.
+    pub fn learn(&mut self, said: &Said, counts: f64, p: f64) {
+        let error = counts * (self.p(said) - p);
         let mut set = self.set(said);
         for ((weight, squares), input) in set.iter_mut().zip(Self::inputs(said)) {
             let gradient = error * input;
