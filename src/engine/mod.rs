@@ -2,6 +2,7 @@
 
 mod arms;
 mod auto;
+mod budget;
 mod calibrate;
 #[cfg(test)]
 mod ceiling_tests;

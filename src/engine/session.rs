@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::arms::Arms;
-use super::auto::Auto;
+use super::budget::Budget;
 use super::ceilings::Observed;
 use super::look::Past;
 use super::seen::{Seen, miss, observe};
@@ -12,7 +11,7 @@ use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::dist::{NotFinite, Warp};
 use crate::draft::shape::{Limits, grow, grow_drawn};
-use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, Verified, Worth};
+use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, Verified};
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
 use crate::telemetry::{Ending, Fluid, StageTimes, StepRecord, StepSettings, TreeRecord};
 use crate::theory::cost::Cost;
@@ -89,10 +88,7 @@ pub struct Session {
     known: Calibration,
     /// The form of the static shape.
     planner: Planner,
-    auto: Auto,
-    /// The automatic budget where children are drawn.
-    arms: Arms,
-    cost: Option<Cost>,
+    budget: Budget,
     text: Option<Text>,
 }
 
@@ -118,9 +114,7 @@ impl Session {
             observed: Observed::new(&settings.warp()),
             known: Calibration::default(),
             planner: Planner::default(),
-            auto: Auto::default(),
-            arms: Arms::default(),
-            cost: None,
+            budget: Budget::default(),
             text: None,
         };
         session.set(settings)?;
@@ -162,7 +156,7 @@ impl Session {
         let changed = settings.warp() != self.warp || drafter != self.drafter || settings.verify != self.settings.verify;
         if changed {
             (self.known, self.planner) = Default::default();
-            (self.auto, self.arms) = (Auto::new(self.drafters[drafter].frugal()), Arms::default());
+            self.budget.begin(self.drafters[drafter].frugal());
         }
         if settings.warp() != self.warp {
             self.observed = Observed::new(&settings.warp());
@@ -252,28 +246,17 @@ impl Session {
         // The last drafted token still needs a bonus after it, and both must fit below the end.
         let room = self.target.capacity() - self.target.len();
         let most = self.settings.budget.min(room);
-        // While nothing is known of the cost, an automatic budget is a fixed one.
-        let cost = self.cost.as_ref().filter(|_| self.settings.automatic());
         let drafter = &mut *self.drafters[self.drafter];
-        let drawn = self.settings.drawn();
-        let promises = if drawn && cost.is_some() { self.planner.promises(self.shape, most).to_vec() } else { Vec::new() };
-        let asked = match cost {
-            Some(cost) if drawn => self.arms.ask(&promises, cost),
-            Some(_) => self.auto.ask(most),
-            None if self.settings.automatic() => Some(self.auto.asked(most)),
-            None => Some(most),
-        };
-        // A step of rest costs a frugal drafter nothing. What it says is much or little, so that no form fits it.
-        let asked = asked.or_else(|| (drafter.frugal() && !drawn).then(|| self.auto.asked(most)));
-        let limits = Limits { budget: asked.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
-        let worth = cost.map(|cost| if drawn { Worth::SETTLED } else { self.auto.worth(limits.budget, cost) });
-        drafter.worth(worth);
+        let promises = || self.planner.promises(self.shape, most).to_vec();
+        let asked = self.budget.ask(&self.settings, most, drafter.frugal(), promises);
+        let limits = Limits { budget: asked.tokens.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
+        drafter.worth(asked.worth);
         let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
-        let mut draft = match (asked, cx.tokens.last()) {
+        let mut draft = match (asked.tokens, cx.tokens.last()) {
             (None, Some(&root)) => Draft::nothing(root),
             _ => {
                 let plan = self.planner.plan(self.shape, limits.budget.saturating_sub(1));
-                let grown = if drawn {
+                let grown = if self.settings.drawn() {
                     let (draws, position) = (&text.draws, cx.tokens.len());
                     let mut numbers = DRAFTING..;
                     let mut draw = || numbers.next().map_or(0.0, |n| draws.nth(position, n));
@@ -284,17 +267,11 @@ impl Session {
                 grown.map_err(|source| SessionError::Draft { name: drafter.name(), source })?
             }
         };
-        if worth.is_some() && drafter.costly() {
+        if asked.worth.is_some() && drafter.costly() {
             draft.spare();
         }
         let drafting = began.elapsed().as_secs_f64();
-        let choice = cost.map(|cost| {
-            if drawn {
-                self.arms.choice(&draft, asked, &promises, cost)
-            } else {
-                self.auto.choose(&self.known, &mut draft, asked, drafting, most, cost)
-            }
-        });
+        let choice = self.budget.choose(&asked, &self.known, &mut draft, drafting);
         let drafted = Instant::now();
         let calibrated = self.known.of_tree(&draft.tree);
         let origins = drafter.origins(&draft.tree);
@@ -363,7 +340,7 @@ impl Session {
             ceilings,
             reached,
         };
-        let nothing_on_purpose = most <= 1 || asked.is_none() || self.settings.drafter == "none";
+        let nothing_on_purpose = most <= 1 || asked.tokens.is_none() || self.settings.drafter == "none";
         if !nothing_on_purpose && text.ending.is_none() {
             record.miss = Some(miss(&record, &draft));
         }
@@ -372,12 +349,12 @@ impl Session {
             settings: record.settings.clone(),
             limits: Limits { budget: most, ..limits },
             expected: expected_accepted,
-            best: self.shape == Shape::BestFirst && asked == Some(most) && choice.is_none(),
+            best: self.shape == Shape::BestFirst && asked.tokens == Some(most) && record.choice.is_none(),
         });
         text.step += 1;
         let shown = Verified::new(tree, &record.tree.p, &left);
         drafter.learn(&shown);
-        if drawn {
+        if self.settings.drawn() {
             self.planner.learn_drawn(chances.into_iter());
         } else {
             self.planner.learn(&draft, &record.tree.p, &record.path, bonus);
@@ -388,14 +365,7 @@ impl Session {
             verify: (verified - drafted).as_secs_f64(),
             other: verified.elapsed().as_secs_f64(),
         };
-        if let (Some(choice), Some(cost)) = (&choice, &mut self.cost) {
-            if drawn {
-                self.arms.learn(draft.tree.len(), draft.tree.max_depth(), &record.time, &promises, cost);
-            } else {
-                self.auto.learn(draft.tree.len(), choice, expected_accepted, &record.time, cost);
-            }
-            cost.follow(draft.tree.len(), record.time.verify);
-        }
+        self.budget.learn(&asked, &record, &draft);
         Ok(Some(record))
     }
 
@@ -430,11 +400,11 @@ impl Session {
     /// What passes cost on this machine, measured ([`Session::measure_cost`]) or kept from another run: the automatic budget
     /// goes by it.
     pub fn set_cost(&mut self, cost: Cost) {
-        self.cost = Some(cost);
+        self.budget.cost = Some(cost);
     }
 
     /// What passes cost, where it is known.
     pub fn cost(&self) -> Option<&Cost> {
-        self.cost.as_ref()
+        self.budget.cost.as_ref()
     }
 }

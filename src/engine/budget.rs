@@ -1,0 +1,84 @@
+//! How many tokens a step drafts for: a fixed budget, or an automatic one by what passes cost on this machine.
+
+use super::arms::Arms;
+use super::auto::Auto;
+use crate::draft::{Calibration, Draft, Promise, Worth};
+use crate::telemetry::{Choice, StepRecord, StepSettings};
+use crate::theory::cost::Cost;
+
+/// The budget of a session's steps.
+#[derive(Default)]
+pub(super) struct Budget {
+    /// What passes cost, where it is known. While it is not, an automatic budget is a fixed one.
+    pub cost: Option<Cost>,
+    /// The automatic budget of trees that are cut down to what pays.
+    auto: Auto,
+    /// The same where children are drawn.
+    arms: Arms,
+}
+
+/// What a step is to draft.
+pub(super) struct Asked {
+    /// Tokens to draft for, at most `most`; none says to draft nothing.
+    pub tokens: Option<usize>,
+    /// What the drafter is told that it is to pay for itself by.
+    pub worth: Option<Worth>,
+    most: usize,
+    /// Where the budget is automatic and the cost known.
+    by: Option<By>,
+}
+
+/// How an automatic budget settles the size of a tree.
+enum By {
+    /// By cutting the draft.
+    Cutting,
+    /// Before, by what trees of some sizes promise.
+    Promises(Vec<Promise>),
+}
+
+impl Budget {
+    /// Another drafter, or another law: nothing is known of times.
+    pub fn begin(&mut self, frugal: bool) {
+        (self.auto, self.arms) = (Auto::new(frugal), Arms::default());
+    }
+
+    /// What a step under `settings` with room for `most` tokens is to draft, by a drafter that is `frugal` or not; `promises` is asked
+    /// where the size is settled before.
+    pub fn ask(&self, settings: &StepSettings, most: usize, frugal: bool, promises: impl FnOnce() -> Vec<Promise>) -> Asked {
+        let cost = self.cost.as_ref().filter(|_| settings.automatic());
+        let by = cost.map(|_| if settings.drawn() { By::Promises(promises()) } else { By::Cutting });
+        let tokens = match (cost, &by) {
+            (Some(cost), Some(By::Promises(promises))) => self.arms.ask(promises, cost),
+            (Some(_), _) => self.auto.ask(most),
+            (None, _) if settings.automatic() => Some(self.auto.asked(most)),
+            (None, _) => Some(most),
+        };
+        // A step of rest costs a frugal drafter nothing. What it says is much or little, so that no form fits it.
+        let tokens = tokens.or_else(|| (frugal && !settings.drawn()).then(|| self.auto.asked(most)));
+        let worth = cost.map(|cost| match by {
+            Some(By::Promises(_)) => Worth::SETTLED,
+            _ => self.auto.worth(tokens.unwrap_or(1), cost),
+        });
+        Asked { tokens, worth, most, by }
+    }
+
+    /// What an automatic budget makes of a draft that took so many seconds, by what the drafter's q are worth.
+    pub fn choose(&mut self, asked: &Asked, known: &Calibration, draft: &mut Draft, seconds: f64) -> Option<Choice> {
+        let cost = self.cost.as_ref()?;
+        Some(match asked.by.as_ref()? {
+            By::Promises(promises) => self.arms.choice(draft, asked.tokens, promises, cost),
+            By::Cutting => self.auto.choose(known, draft, asked.tokens, seconds, asked.most, cost),
+        })
+    }
+
+    /// Learns from the record of the step and its draft.
+    pub fn learn(&mut self, asked: &Asked, record: &StepRecord, draft: &Draft) {
+        let (Some(choice), Some(cost), Some(by)) = (&record.choice, &mut self.cost, &asked.by) else { return };
+        let tokens = draft.tree.len();
+        match by {
+            By::Promises(promises) => self.arms.learn(tokens, draft.tree.max_depth(), &record.time, promises, cost),
+            By::Cutting => self.auto.learn(tokens, choice, record.expected_accepted, &record.time, cost),
+        }
+        cost.follow(tokens, record.time.verify);
+    }
+}
