@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub(super) use self::forward::{Batch, fed_together};
+pub(super) use self::forward::{Batch, SOLO, fed_together};
 use super::Kernel;
 use super::front::Front;
 use super::memory::Shared;

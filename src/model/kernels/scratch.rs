@@ -3,7 +3,7 @@
 use super::Kernel;
 use super::acts::Acts;
 use super::attention;
-use super::llama::fed_together;
+use super::llama::{SOLO, fed_together};
 use super::memory::Shared;
 use super::stages::Stages;
 use super::tile::{BLOCK, ROWS};
@@ -53,7 +53,7 @@ pub struct Scratch {
     pub heads: Acts,
     /// Rounded input of the last product of a layer.
     pub hidden: Acts,
-    /// A row like `normed` for every thread: with one token each thread rounds for itself, and nobody waits.
+    /// Rows like `normed` for every thread: with few tokens each thread rounds for itself, and nobody waits.
     pub own: Vec<Acts>,
     /// Room of each thread for its part of attention.
     pub attention: Vec<attention::Room>,
@@ -83,7 +83,7 @@ impl Scratch {
             normed: Acts::new(config.dim, 0),
             heads: Acts::new(config.heads * config.head_dim, 0),
             hidden: Acts::new(config.ffn, 0),
-            own: (0..threads).map(|_| Acts::new(config.dim, 1)).collect(),
+            own: (0..threads).map(|_| Acts::new(config.dim, SOLO)).collect(),
             attention: (0..threads).map(|_| attention::Room::default()).collect(),
             parts: attention::Parts::default(),
             logits: Shared::new(0),

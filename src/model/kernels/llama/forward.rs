@@ -50,7 +50,7 @@ impl Llama {
     fn work(&self, worker: &Worker, pass: &Batch, cache: &Cache, s: &Scratch) {
         let (c, w, k, m) = (&self.config, s.widths, self.kernel, pass.tokens.len());
         let clock = Clock::start(s.stages.as_ref());
-        let solo = m == 1;
+        let solo = m <= SOLO;
         let tokens = worker.share(m);
         match (&self.front, pass.states) {
             (Some(front), Some((states, room))) => {
@@ -65,7 +65,7 @@ impl Llama {
                 clock.meet(Stage::Input, worker);
             }
         }
-        // With one token each thread rounds the input for itself: that takes less time than a barrier. Of many each rounds some
+        // With few tokens each thread rounds the input for itself: that takes less time than a barrier. Of many each rounds some
         // columns: those that it wrote itself, and so that no two write to one line of memory.
         let columns = if solo { 0..c.dim.div_ceil(BLOCK) } else { worker.share(c.dim.div_ceil(BLOCK)) };
         let rounded = |weight: &[f32], rows: Range<usize>| -> &Acts {
@@ -323,6 +323,9 @@ pub(in super::super) fn fed_together(m: usize) -> usize {
 
 /// Tokens whose rows are looked up at once; weights are read once for each such chunk.
 const CHUNK: usize = SIXTEENS * SIDE_BY_SIDE;
+
+/// Tokens that each thread rounds for itself.
+pub(in super::super) const SOLO: usize = 2;
 
 /// With fewer tokens the vector unit is faster than one for sixteen, which takes as long for one as for all.
 const FEW: usize = 11;
