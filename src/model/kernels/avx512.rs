@@ -14,7 +14,7 @@ pub const TOKENS: usize = 8;
 pub const WEIGHED: usize = 12;
 
 /// Terms between the one that is weighed and the one that is asked for: keys and values are too many for the nearest cache.
-const WEIGHED_AHEAD: usize = 24;
+const WEIGHED_AHEAD: usize = 48;
 
 /// The kernel over the instructions in `$arch`, compiled for `$features`.
 macro_rules! kernel {
@@ -170,12 +170,14 @@ macro_rules! kernel {
                     // One address for three rows: there are not enough registers for one each.
                     let mut a: [*const f32; WEIGHED / 3] = std::array::from_fn(|i| w.a.wrapping_add(3 * i * w.a_stride));
                     let mut at = w.halves;
+                    // Where the terms lie one after the other, those of the next sixteens begin behind these.
+                    let ahead = if w.halves_stride == 16 * w.n { C * w.halves_stride } else { WEIGHED_AHEAD * 16 };
                     for _ in 0..w.n {
                         let mut halves = [_mm512_setzero_ps(); C];
                         for c in 0..C {
                             let at = at.wrapping_add(c * w.halves_stride);
                             halves[c] = _mm512_cvtph_ps(_mm256_loadu_si256(at.cast()));
-                            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(WEIGHED_AHEAD * 16).cast());
+                            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(ahead).cast());
                         }
                         for r in 0..R {
                             let a = _mm512_set1_ps(*a[r / 3].add(r % 3 * w.a_stride));
