@@ -13,7 +13,7 @@ mod oracle;
 pub mod shape;
 mod suffix;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod thrift;
 mod verified;
 

@@ -1,7 +1,9 @@
 //! What tests of drafters share.
 #![allow(clippy::unwrap_used)]
 
-use super::{Candidate, Context, Drafter};
+use std::sync::{Arc, Mutex};
+
+use super::{Candidate, Context, DraftError, Drafter, Verified};
 use crate::dist::Warp;
 use crate::engine::testing::TableDecoder;
 use crate::tree::{TokenId, TokenTree};
@@ -13,4 +15,56 @@ pub fn ask(drafter: &mut dyn Drafter, text: &[TokenId], stop: &[TokenId]) -> Vec
     drafter.begin(&mut cx).unwrap();
     let tree = TokenTree::new(text[text.len() - 1]);
     drafter.propose(&mut cx, &tree, &[0], 8).unwrap().remove(0)
+}
+
+/// A drafter with a fixed law below every path: `law(path)`, stop tokens already left out.
+pub struct Fixed<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> {
+    law: F,
+    /// Calls of `propose`.
+    pub rounds: usize,
+    /// What it was told of each step.
+    pub heard: Arc<Mutex<Vec<Verified>>>,
+}
+
+impl<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> Fixed<F> {
+    /// A drafter of this law, which was not asked yet.
+    pub fn new(law: F) -> Self {
+        Self { law, rounds: 0, heard: Arc::default() }
+    }
+}
+
+impl<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> Drafter for Fixed<F> {
+    fn name(&self) -> &'static str {
+        "fixed"
+    }
+    fn cost(&self) -> String {
+        String::new()
+    }
+    fn reset(&mut self) {}
+    fn begin(&mut self, _: &mut Context) -> Result<(), DraftError> {
+        Ok(())
+    }
+    fn propose(
+        &mut self,
+        _: &mut Context,
+        tree: &TokenTree,
+        nodes: &[usize],
+        width: usize,
+    ) -> Result<Vec<Vec<Candidate>>, DraftError> {
+        self.rounds += 1;
+        let below = |&node: &usize| {
+            let path: Vec<TokenId> = tree.path(node).into_iter().map(|n| tree.token(n)).collect();
+            let mut best = (self.law)(&path);
+            best.sort_by(|a, b| b.q.total_cmp(&a.q).then(a.token.cmp(&b.token)));
+            best.truncate(width);
+            best
+        };
+        Ok(nodes.iter().map(below).collect())
+    }
+    fn learn(&mut self, verified: &Verified) {
+        self.heard.lock().unwrap().push(verified.clone());
+    }
+    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
+        Err(DraftError::Unfit("a drafter for tests has one text".into()))
+    }
 }

@@ -19,7 +19,7 @@ pub struct Verified {
 impl Verified {
     /// Of a verified tree with the target's `p` of each node, and of what was left out with its p.
     pub fn new(tree: &TokenTree, p: &[f64], left: &[(Cut, f64)]) -> Verified {
-        let reached = tree.path_products(|i| p.get(i).copied().unwrap_or(0.0));
+        let reached = tree.path_products(|i| p[i]);
         let own = (0..tree.len()).map(|i| tree.parent(i).map_or(1.0, |parent| reached[parent]));
         let weight = own.chain(left.iter().map(|_| 1.0)).collect();
         let p = p.iter().copied().chain(left.iter().map(|(_, p)| *p)).collect();

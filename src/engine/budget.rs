@@ -19,19 +19,18 @@ pub(super) struct Budget {
 
 /// What a step is to draft.
 pub(super) struct Asked {
-    /// Tokens to draft for, at most `most`; none says to draft nothing.
+    /// Tokens to draft for; none says to draft nothing.
     pub tokens: Option<usize>,
     /// What the drafter is told that it is to pay for itself by.
     pub worth: Option<Worth>,
-    most: usize,
     /// Where the budget is automatic and the cost known.
     by: Option<By>,
 }
 
 /// How an automatic budget settles the size of a tree.
 enum By {
-    /// By cutting the draft.
-    Cutting,
+    /// By cutting the draft, for which there is room for so many tokens.
+    Cutting { most: usize },
     /// Before, by what trees of some sizes promise.
     Promises(Vec<Promise>),
 }
@@ -45,21 +44,19 @@ impl Budget {
     /// What a step under `settings` with room for `most` tokens is to draft, by a drafter that is `frugal` or not; `promises` is asked
     /// where the size is settled before.
     pub fn ask(&self, settings: &StepSettings, most: usize, frugal: bool, promises: impl FnOnce() -> Vec<Promise>) -> Asked {
-        let cost = self.cost.as_ref().filter(|_| settings.automatic());
-        let by = cost.map(|_| if settings.drawn() { By::Promises(promises()) } else { By::Cutting });
-        let tokens = match (cost, &by) {
-            (Some(cost), Some(By::Promises(promises))) => self.arms.ask(promises, cost),
-            (Some(_), _) => self.auto.ask(most),
-            (None, _) if settings.automatic() => Some(self.auto.asked(most)),
-            (None, _) => Some(most),
+        let Some(cost) = self.cost.as_ref().filter(|_| settings.automatic()) else {
+            let tokens = if settings.automatic() { self.auto.asked(most) } else { most };
+            return Asked { tokens: Some(tokens), worth: None, by: None };
         };
-        // A step of rest costs a frugal drafter nothing. What it says is much or little, so that no form fits it.
-        let tokens = tokens.or_else(|| (frugal && !settings.drawn()).then(|| self.auto.asked(most)));
-        let worth = cost.map(|cost| match by {
-            Some(By::Promises(_)) => Worth::SETTLED,
-            _ => self.auto.worth(tokens.unwrap_or(1), cost),
-        });
-        Asked { tokens, worth, most, by }
+        if settings.drawn() {
+            let promises = promises();
+            let tokens = self.arms.ask(&promises, cost);
+            return Asked { tokens, worth: Some(Worth::SETTLED), by: Some(By::Promises(promises)) };
+        }
+        // A step of rest costs a frugal drafter nothing. (What it says is much or little, so that no form fits it where children are drawn.)
+        let tokens = self.auto.ask(most).or_else(|| frugal.then(|| self.auto.asked(most)));
+        let worth = self.auto.worth(tokens.unwrap_or(1), cost);
+        Asked { tokens, worth: Some(worth), by: Some(By::Cutting { most }) }
     }
 
     /// What an automatic budget makes of a draft that took so many seconds, by what the drafter's q are worth.
@@ -67,7 +64,7 @@ impl Budget {
         let cost = self.cost.as_ref()?;
         Some(match asked.by.as_ref()? {
             By::Promises(promises) => self.arms.choice(draft, asked.tokens, promises, cost),
-            By::Cutting => self.auto.choose(known, draft, asked.tokens, seconds, asked.most, cost),
+            By::Cutting { most } => self.auto.choose(known, draft, asked.tokens, seconds, *most, cost),
         })
     }
 
@@ -77,7 +74,7 @@ impl Budget {
         let tokens = draft.tree.len();
         match by {
             By::Promises(promises) => self.arms.learn(tokens, draft.tree.max_depth(), &record.time, promises, cost),
-            By::Cutting => self.auto.learn(tokens, choice, record.expected_accepted, &record.time, cost),
+            By::Cutting { .. } => self.auto.learn(tokens, choice, record.expected_accepted, &record.time, cost),
         }
         cost.follow(tokens, record.time.verify);
     }

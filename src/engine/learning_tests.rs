@@ -1,15 +1,16 @@
 //! What drafters are told after a step (tests).
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::testing::{LAYERS, TableDecoder, run, settings};
 use super::{Session, Vocabulary};
 use crate::dist::Law;
-use crate::draft::{Candidate, Context, DraftError, Drafter, Verified};
-use crate::tree::{TokenId, TokenTree};
+use crate::draft::testing::Fixed;
+use crate::draft::{Candidate, Verified};
+use crate::tree::TokenId;
 
 const PROPOSED: [Candidate; 4] = [
     Candidate { token: 2, q: 0.4 },
@@ -18,52 +19,21 @@ const PROPOSED: [Candidate; 4] = [
     Candidate { token: 1, q: 0.1 },
 ];
 
-/// Proposes the same below every node, and keeps what it is told.
-struct Listener(Arc<Mutex<Vec<Verified>>>);
-
-impl Drafter for Listener {
-    fn name(&self) -> &'static str {
-        "listener"
-    }
-    fn cost(&self) -> String {
-        String::new()
-    }
-    fn reset(&mut self) {}
-    fn begin(&mut self, _: &mut Context) -> Result<(), DraftError> {
-        Ok(())
-    }
-    fn propose(
-        &mut self,
-        _: &mut Context,
-        _: &TokenTree,
-        nodes: &[usize],
-        width: usize,
-    ) -> Result<Vec<Vec<Candidate>>, DraftError> {
-        Ok(vec![PROPOSED[..width.min(4)].to_vec(); nodes.len()])
-    }
-    fn learn(&mut self, verified: &Verified) {
-        self.0.lock().unwrap().push(verified.clone());
-    }
-    fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
-        Err(DraftError::Unfit("a drafter for tests has one text".into()))
-    }
-}
-
 proptest! {
     #[test]
     fn a_drafter_hears_of_every_node_and_of_what_was_left_out_below_the_walk(
         seed in any::<u64>(), budget in 1usize..12, shape in 0usize..4, sampled in any::<bool>(), drawn in any::<bool>(),
     ) {
         let table = TableDecoder::new(5, seed);
-        let heard = Arc::<Mutex<Vec<Verified>>>::default();
+        let drafter = Fixed::new(|_: &[TokenId]| PROPOSED.to_vec());
+        let heard = Arc::clone(&drafter.heard);
         let shape = ["chain", "fixed 2,2,1", "static", "best-first"][shape];
-        let mut settings = settings("listener", shape, budget, if sampled { 1.0 } else { 0.0 });
+        let mut settings = settings("fixed", shape, budget, if sampled { 1.0 } else { 0.0 });
         if drawn && shape != "best-first" {
             settings.verify = crate::verify::Rule::Rejection;
         }
         let vocabulary = Arc::new(Vocabulary::new(vec![[b'a'].into(); 5], Vec::new()));
-        let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(Listener(heard.clone()))];
-        let mut session = Session::new(Box::new(table.clone()), drafters, vocabulary, settings.clone()).unwrap();
+        let mut session = Session::new(Box::new(table.clone()), vec![Box::new(drafter)], vocabulary, settings.clone()).unwrap();
         let prompt = [1, 4, 0];
         let (out, records) = run(&mut session, &prompt, 40);
         let text = [&prompt[..], &out].concat();

@@ -106,16 +106,15 @@ impl Mix {
         Ok(all)
     }
 
-    /// Calls `f` with each node of a tree grown in this step, its parent, and what was said of it.
-    fn each(&self, tree: &TokenTree, mut f: impl FnMut(usize, usize, &Said)) {
+    /// Calls `f` with each node of a tree grown in this step and what was said of it.
+    fn each(&self, tree: &TokenTree, mut f: impl FnMut(usize, &Said)) {
         // The nodes of the tree as they were numbered while it grew.
         let mut grown: Vec<Option<usize>> = vec![Some(0)];
         for i in tree.nodes() {
-            let parent = tree.parent(i).unwrap_or(0);
-            let said = grown[parent].and_then(|parent| self.said.get(&(parent, tree.token(i))));
+            let said = grown[tree.parent(i).unwrap_or(0)].and_then(|parent| self.said.get(&(parent, tree.token(i))));
             grown.push(said.and_then(|(_, node)| *node));
             if let Some((said, _)) = said {
-                f(i, parent, said);
+                f(i, said);
             }
         }
     }
@@ -228,7 +227,7 @@ impl Drafter for Mix {
 
     fn origins(&self, tree: &TokenTree) -> Vec<usize> {
         let mut origins = vec![0; tree.len()];
-        self.each(tree, |i, _, said| {
+        self.each(tree, |i, said| {
             let odds = |word: &Word| if let Word::Proposed { odds, .. } = word { *odds } else { f64::NEG_INFINITY };
             // The first of those who say the same.
             let best = (0..self.members.len()).rev().max_by(|&a, &b| odds(&said[a]).total_cmp(&odds(&said[b])));
@@ -239,7 +238,7 @@ impl Drafter for Mix {
 
     fn learn(&mut self, verified: &Verified) {
         let mut seen: Vec<(Said, Observation)> = Vec::with_capacity(verified.tree.drafted());
-        self.each(&verified.tree, |i, _, said| seen.push((*said, verified.observation(i))));
+        self.each(&verified.tree, |i, said| seen.push((*said, verified.observation(i))));
         for (m, known) in self.weights.known.iter_mut().enumerate() {
             known.learn(seen.iter().filter_map(|(said, seen)| match said[m] {
                 Word::Proposed { q, .. } => Some(Observation { q, ..*seen }),

@@ -45,11 +45,14 @@ impl Drafter for Fixed {
     }
 }
 
+fn member(calls: &Calls, name: &'static str, costly: bool, candidates: Vec<(TokenId, f64)>) -> Box<dyn Drafter> {
+    Box::new(Fixed { name, costly, candidates, calls: Arc::clone(calls) })
+}
+
 #[test]
 fn a_member_that_runs_a_model_is_asked_where_it_pays_and_not_at_all_in_a_rest() {
     let calls = Calls::default();
-    let member =
-        |name, costly, candidates| -> Box<dyn Drafter> { Box::new(Fixed { name, costly, candidates, calls: calls.clone() }) };
+    let member = |name, costly, candidates| member(&calls, name, costly, candidates);
     // The costly one comes first by place, and is asked last.
     let mut mix =
         Mix::new("mix", vec![member("slow", true, vec![(1, 0.6)]), member("quick", false, vec![(1, 0.3), (2, 0.2)])]).unwrap();
@@ -85,12 +88,8 @@ fn a_member_that_runs_a_model_is_asked_where_it_pays_and_not_at_all_in_a_rest() 
 #[test]
 fn a_mix_has_two_to_four_different_members() {
     let calls = Calls::default();
-    let mix = |names: &[&'static str]| {
-        let member = |&name| -> Box<dyn Drafter> {
-            Box::new(Fixed { name, costly: false, candidates: Vec::new(), calls: Arc::clone(&calls) })
-        };
-        Mix::new("mix", names.iter().map(member).collect())
-    };
+    let mix =
+        |names: &[&'static str]| Mix::new("mix", names.iter().map(|name| member(&calls, name, false, Vec::new())).collect());
     assert!(mix(&["a", "b"]).is_ok_and(|mix| !mix.frugal() && !mix.costly()));
     for names in [&["a"][..], &["a", "a"], &["a", "b", "c", "d", "e"]] {
         assert!(mix(names).is_err(), "{names:?}");
@@ -99,9 +98,7 @@ fn a_mix_has_two_to_four_different_members() {
 
 #[test]
 fn what_is_left_out_is_learnt_from_too() {
-    let calls = Calls::default();
-    let member =
-        |name, candidates| -> Box<dyn Drafter> { Box::new(Fixed { name, costly: false, candidates, calls: calls.clone() }) };
+    let member = |name, candidates| member(&Calls::default(), name, false, candidates);
     let mut mix = Mix::new("mix", vec![member("loud", vec![(1, 0.6)]), member("right", vec![(2, 0.2)])]).unwrap();
     let tree = TokenTree::new(0);
     let mut target = TableDecoder::new(4, 0);

@@ -30,7 +30,7 @@ mod tests {
 
     use super::*;
     use crate::dist::Warp;
-    use crate::draft::shape::testing::Fixed;
+    use crate::draft::testing::Fixed;
     use crate::engine::testing::TableDecoder;
 
     const VOCAB: u32 = 3;
@@ -55,7 +55,7 @@ mod tests {
     }
 
     fn grown(table: &[u8], budget: usize, depth: usize) -> (Draft, usize) {
-        let mut fixed = Fixed { law: |path: &[TokenId]| law(table, path), rounds: 0 };
+        let mut fixed = Fixed::new(|path: &[TokenId]| law(table, path));
         let mut target = TableDecoder::new(VOCAB as usize, 0);
         let mut cx = Context { tokens: &[0], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
         let draft = grow(0, &mut fixed, &mut cx, Limits { budget, depth }).unwrap();

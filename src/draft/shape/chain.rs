@@ -26,7 +26,7 @@ mod tests {
     use super::*;
     use crate::dist::Warp;
     use crate::draft::Candidate;
-    use crate::draft::shape::testing::Fixed;
+    use crate::draft::testing::Fixed;
     use crate::engine::testing::TableDecoder;
 
     #[test]
@@ -38,7 +38,7 @@ mod tests {
         let mut target = TableDecoder::new(8, 0);
         let mut cx = Context { tokens: &[9], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
         for (budget, depth, drafted) in [(1, 9, 0), (2, 9, 1), (4, 9, 3), (64, 2, 2), (64, 0, 0), (64, 9, 5)] {
-            let mut fixed = Fixed { law, rounds: 0 };
+            let mut fixed = Fixed::new(law);
             let draft = grow(9, &mut fixed, &mut cx, Limits { budget, depth }).unwrap();
             assert_eq!(draft.tree.drafted(), drafted);
             assert_eq!(draft.tree.max_depth(), drafted);

@@ -108,12 +108,12 @@ mod tests {
     use super::*;
     use crate::dist::Warp;
     use crate::draft::Candidate;
-    use crate::draft::shape::testing::Fixed;
+    use crate::draft::testing::Fixed;
     use crate::engine::testing::TableDecoder;
 
     fn grown(weights: &[f64], budget: usize, depth: usize, widths: &[usize], rule: Rule, draws: &[f64]) -> (Draft, usize) {
         let law = |_: &[TokenId]| (0..).zip(weights).map(|(token, &q)| Candidate { token, q }).collect();
-        let mut fixed = Fixed { law, rounds: 0 };
+        let mut fixed = Fixed::new(law);
         let mut target = TableDecoder::new(8, 0);
         let mut cx = Context { tokens: &[7], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
         let mut draws = draws.iter().copied().cycle();

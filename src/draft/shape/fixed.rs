@@ -67,14 +67,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::dist::Warp;
-    use crate::draft::shape::testing::Fixed;
     use crate::draft::shape::{Limits, Plan, Shape, grow};
+    use crate::draft::testing::Fixed;
     use crate::draft::{Candidate, Context, Draft};
     use crate::engine::testing::TableDecoder;
 
     fn grown(widths: Widths, budget: usize, depth: usize) -> (Draft, usize) {
         let law = |_: &[u32]| [0.5, 0.25, 0.125].iter().zip(0..).map(|(&q, token)| Candidate { token, q }).collect();
-        let mut fixed = Fixed { law, rounds: 0 };
+        let mut fixed = Fixed::new(law);
         let mut target = TableDecoder::new(8, 0);
         let mut cx = Context { tokens: &[9], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
         let draft = grow(Shape::Fixed(widths), &mut fixed, &mut cx, Limits { budget, depth }, &Plan::default()).unwrap();

@@ -42,9 +42,11 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
 /// Draws it.
 pub fn curve(state: &State, pen: &mut Pen) {
     let (Some((accepted, expected)), Some(newest)) = (measured(state), state.history.newest()) else {
-        let drawn = state.history.newest().is_some_and(|step| step.record.settings.drawn());
-        let words =
-            if drawn { "of drawn trees: not known, but for chains" } else { "what every budget would have accepted comes here" };
+        let words = if state.drawn() {
+            "of drawn trees: not known, but for chains"
+        } else {
+            "what every budget would have accepted comes here"
+        };
         empty(pen, words);
         return;
     };
