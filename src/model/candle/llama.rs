@@ -110,63 +110,88 @@ impl Llama {
     /// behind them, (n, dim).
     pub(super) fn layers(&self, batch: &Batch, cache: &Cache, layers: usize) -> Result<Tensor> {
         let n = batch.tokens.len();
-        let mut x = self.embedding.rows(&Tensor::new(batch.tokens, &self.device)?)?;
-        let (cos, sin) = self.angles(batch.positions)?;
+        let mut x = self.embed(batch.tokens)?;
+        let turns = self.turns(batch.positions)?;
         let mask = batch.mask.as_ref().map(|mask| {
             let behind = Tensor::from_slice(mask, (n, mask.len() / n), &self.device)?;
             Tensor::cat(&[&Tensor::zeros((n, batch.mask_from), DType::F32, &self.device)?, &behind], 1)
         });
         let mask = mask.transpose()?;
-        for (i, layer) in self.layers.iter().take(layers).enumerate() {
-            let normed = ops::rms_norm(&x, &layer.attention_norm, self.config.eps)?;
-            let [q, k, v] = [(&layer.query, true), (&layer.key, true), (&layer.value, false)].map(|(matrix, rotate)| {
-                let heads = matrix.forward(&normed)?.reshape((n, (), self.config.head_dim))?.transpose(0, 1)?.contiguous()?;
-                if rotate { self.rotate(&heads, &cos, &sin) } else { Ok(heads) }
-            });
-            let (keys, values) = cache.put(i, batch.at, &k?, &v?)?;
-            let mixed = self.attention(&q?, &keys, &values, mask.as_ref())?;
-            x = (x + layer.output.forward(&mixed)?)?;
-            let normed = ops::rms_norm(&x, &layer.ffn_norm, self.config.eps)?;
-            let hidden = (ops::silu(&layer.gate.forward(&normed)?)? * layer.up.forward(&normed)?)?;
-            x = (x + layer.down.forward(&hidden)?)?;
+        for i in 0..layers {
+            x = self.layer(i, x, 1, &turns, mask.as_ref(), |keys, values| {
+                let (keys, values) = cache.put(i, batch.at, &keys.squeeze(0)?, &values.squeeze(0)?)?;
+                Ok((keys.unsqueeze(0)?, values.unsqueeze(0)?))
+            })?;
         }
         Ok(x)
     }
 
+    /// The embeddings of `tokens`, (tokens, dim).
+    pub fn embed(&self, tokens: &[TokenId]) -> Result<Tensor> {
+        self.embedding.rows(&Tensor::new(tokens, &self.device)?)
+    }
+
+    /// Layer `i` over `texts` texts, n tokens of each: x (texts * n, dim). `put` takes their keys and values, (texts, kv_heads, n,
+    /// head_dim) each, and gives all that the texts have, which the mask (n, rows), or (texts, 1, n, rows), adds to.
+    pub(super) fn layer(
+        &self,
+        i: usize,
+        x: Tensor,
+        texts: usize,
+        (cos, sin): &(Tensor, Tensor),
+        mask: Option<&Tensor>,
+        put: impl FnOnce(Tensor, Tensor) -> Result<(Tensor, Tensor)>,
+    ) -> Result<Tensor> {
+        let layer = &self.layers[i];
+        let n = x.dim(0)? / texts;
+        let normed = ops::rms_norm(&x, &layer.attention_norm, self.config.eps)?;
+        let heads = |matrix: &Matrix| {
+            matrix.forward(&normed)?.reshape((texts, n, (), self.config.head_dim))?.transpose(1, 2)?.contiguous()
+        };
+        let rotate = |heads: Tensor| match self.interleaved {
+            true => rotary_emb::rope_i(&heads, cos, sin),
+            false => rotary_emb::rope(&heads, cos, sin),
+        };
+        let (keys, values) = put(rotate(heads(&layer.key)?)?, heads(&layer.value)?)?;
+        let mixed = self.attention(&rotate(heads(&layer.query)?)?, &keys, &values, mask)?;
+        let x = (x + layer.output.forward(&mixed)?)?;
+        let normed = ops::rms_norm(&x, &layer.ffn_norm, self.config.eps)?;
+        let hidden = (ops::silu(&layer.gate.forward(&normed)?)? * layer.up.forward(&normed)?)?;
+        x + layer.down.forward(&hidden)?
+    }
+
     /// Logits of the last `n` rows of `x` (rows, dim), brought to the host: `n * vocab`.
     pub(super) fn logits(&self, x: &Tensor, n: usize) -> Result<Vec<f32>> {
-        let x = x.narrow(0, x.dim(0)? - n, n)?.contiguous()?;
-        let normed = ops::rms_norm(&x, &self.norm, self.config.eps)?;
-        self.head.as_ref().unwrap_or(&self.embedding).forward(&normed)?.flatten_all()?.to_vec1()
+        self.head(&x.narrow(0, x.dim(0)? - n, n)?)?.flatten_all()?.to_vec1()
+    }
+
+    /// Logits (rows, vocab) of the residual stream behind the last layer, (rows, dim).
+    pub fn head(&self, x: &Tensor) -> Result<Tensor> {
+        let normed = ops::rms_norm(&x.contiguous()?, &self.norm, self.config.eps)?;
+        self.head.as_ref().unwrap_or(&self.embedding).forward(&normed)
     }
 
     /// Cosines and sines of every position's angles, each (n, head_dim / 2). The angle is a product in 32 bits, as
     /// Llamas were trained with.
-    fn angles(&self, positions: &[usize]) -> Result<(Tensor, Tensor)> {
+    pub(super) fn turns(&self, positions: &[usize]) -> Result<(Tensor, Tensor)> {
         let shape = (positions.len(), self.frequencies.len());
         let angles = positions.iter().flat_map(|&p| self.frequencies.iter().map(move |f| p as f32 * f));
         let (sin, cos): (Vec<f32>, Vec<f32>) = angles.map(f32::sin_cos).unzip();
         Ok((Tensor::from_vec(cos, shape, &self.device)?, Tensor::from_vec(sin, shape, &self.device)?))
     }
 
-    /// Turns the heads (heads, n, head_dim) by their positions' angles.
-    fn rotate(&self, heads: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-        let heads = heads.unsqueeze(0)?;
-        let turned = if self.interleaved { rotary_emb::rope_i(&heads, cos, sin)? } else { rotary_emb::rope(&heads, cos, sin)? };
-        turned.squeeze(0)
-    }
-
-    /// Queries (heads, n, head_dim) over keys and values (kv_heads, rows, head_dim): (n, heads * head_dim).
+    /// Queries (texts, heads, n, head_dim) over keys and values (texts, kv_heads, rows, head_dim): (texts * n, heads * head_dim).
     fn attention(&self, q: &Tensor, keys: &Tensor, values: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let (heads, n, size) = q.dims3()?;
-        let (kv_heads, rows, _) = keys.dims3()?;
+        let (texts, heads, n, size) = q.dims4()?;
+        let (_, kv_heads, rows, _) = keys.dims4()?;
         // The queries that share a key are neighbours: one product for all of them, and no copies of the keys.
-        let q = q.reshape((kv_heads, heads / kv_heads * n, size))?;
+        let together = heads / kv_heads * n;
+        let q = q.reshape((texts, kv_heads, together, size))?;
         let mut scores = (q.matmul(&keys.t()?)? * (1.0 / (size as f64).sqrt()))?;
         if let Some(mask) = mask {
-            scores = scores.reshape((heads, n, rows))?.broadcast_add(mask)?.reshape((kv_heads, heads / kv_heads * n, rows))?;
+            scores = scores.reshape((texts, heads, n, rows))?.broadcast_add(mask)?.reshape((texts, kv_heads, together, rows))?;
         }
         let mixed = ops::softmax_last_dim(&scores)?.matmul(values)?;
-        mixed.reshape((heads, n, size))?.transpose(0, 1)?.contiguous()?.reshape((n, heads * size))
+        mixed.reshape((texts, heads, n, size))?.transpose(1, 2)?.contiguous()?.reshape((texts * n, heads * size))
     }
 }

@@ -8,6 +8,8 @@ mod cache;
 mod decoder;
 mod llama;
 mod matrix;
+mod texts;
 
 pub use decoder::CandleDecoder;
 pub use llama::{Llama, Precision};
+pub use texts::{Seen, Texts};

@@ -1,0 +1,181 @@
+//! Several texts at once, each a row of a batch: what a GPU needs to be busy.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Result, Tensor};
+
+use super::Llama;
+use crate::tree::TokenId;
+
+/// What is added to a score that must not count. Not infinite: a token of padding before a text sees nothing else.
+const UNSEEN: f32 = -1e9;
+
+/// A batch of texts that grow together, a token each a pass or more. Those that are shorter than the longest begin with padding.
+#[derive(Debug)]
+pub struct Texts {
+    llama: Arc<Llama>,
+    /// Keys and values of each layer, (texts, kv_heads, capacity, head_dim).
+    layers: Vec<(Tensor, Tensor)>,
+    /// Tokens of padding each text begins with.
+    pads: Vec<usize>,
+    /// Tokens of each text so far, padding included.
+    len: usize,
+}
+
+/// What a pass gives.
+#[derive(Debug)]
+pub struct Seen {
+    /// The residual stream behind the last layer, (texts * n, dim).
+    pub last: Tensor,
+    /// The same behind each of the layers asked for.
+    pub after: Vec<Tensor>,
+}
+
+impl Texts {
+    /// Texts that begin with `pads` tokens of padding and have room for `capacity` tokens each.
+    ///
+    /// # Errors
+    /// If the device has no memory left.
+    pub fn new(llama: Arc<Llama>, pads: Vec<usize>, capacity: usize) -> Result<Self> {
+        let config = llama.config();
+        let shape = (pads.len(), config.kv_heads, capacity, config.head_dim);
+        let empty = || Tensor::zeros(shape, DType::F32, llama.device());
+        let layers = (0..config.layers).map(|_| Ok((empty()?, empty()?))).collect::<Result<_>>()?;
+        Ok(Self { llama, layers, pads, len: 0 })
+    }
+
+    /// Reads the next tokens of each text, n of the first, then n of the second; gives the residual stream behind the last layer and
+    /// behind as many layers as each number of `after` says.
+    ///
+    /// # Errors
+    /// If the texts have no room left, or the device fails.
+    pub fn append(&mut self, tokens: &[TokenId], after: &[usize]) -> Result<Seen> {
+        let llama = self.llama.clone();
+        let (texts, n) = (self.pads.len(), tokens.len() / self.pads.len());
+        let mut x = llama.embed(tokens)?;
+        let positions: Vec<usize> =
+            self.pads.iter().flat_map(|&pad| (self.len..self.len + n).map(move |i| i.saturating_sub(pad))).collect();
+        let (cos, sin) = llama.turns(&positions)?;
+        let angles = cos.dim(1)?;
+        let turns = (cos.reshape((texts, n, angles))?, sin.reshape((texts, n, angles))?);
+        let mask = self.mask(n)?;
+        let mut states = Vec::with_capacity(after.len());
+        for (i, (keys, values)) in self.layers.iter().enumerate() {
+            x = llama.layer(i, x, texts, &turns, Some(&mask), |k, v| {
+                keys.slice_set(&k, 2, self.len)?;
+                values.slice_set(&v, 2, self.len)?;
+                Ok((keys.narrow(2, 0, self.len + n)?, values.narrow(2, 0, self.len + n)?))
+            })?;
+            if after.contains(&(i + 1)) {
+                states.push(x.clone());
+            }
+        }
+        self.len += n;
+        Ok(Seen { last: x, after: states })
+    }
+
+    /// What the next n tokens of each text see: (texts, 1, n, tokens).
+    fn mask(&self, n: usize) -> Result<Tensor> {
+        let end = self.len + n;
+        let hide = |hidden: bool| if hidden { UNSEEN } else { 0.0 };
+        let later: Vec<f32> = (self.len..end).flat_map(|i| (0..end).map(move |j| hide(j > i))).collect();
+        let padding: Vec<f32> = self.pads.iter().flat_map(|&pad| (0..end).map(move |j| hide(j < pad))).collect();
+        let device = self.llama.device();
+        let later = Tensor::from_vec(later, (1, 1, n, end), device)?;
+        later.broadcast_add(&Tensor::from_vec(padding, (self.pads.len(), 1, 1, end), device)?)
+    }
+
+    /// Goes on with the texts of these numbers, in their order.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn keep(&mut self, texts: &[u32]) -> Result<()> {
+        let chosen = Tensor::new(texts, self.llama.device())?;
+        for (keys, values) in &mut self.layers {
+            (*keys, *values) = (keys.index_select(&chosen, 0)?, values.index_select(&chosen, 0)?);
+        }
+        self.pads = texts.iter().map(|&i| self.pads[i as usize]).collect();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use candle_core::Device;
+
+    use super::*;
+    use crate::model::blocks::Kind;
+    use crate::model::candle::{CandleDecoder, Precision};
+    use crate::model::weights::Weights;
+    use crate::model::{Config, Decoder, Node, Parent, Pass};
+
+    const CONFIG: Config = Config {
+        dim: 64,
+        ffn: 96,
+        layers: 3,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 16,
+        vocab: 96,
+        context: 64,
+        eps: 1e-5,
+        rope_base: 1e4,
+        rope_scaling: None,
+    };
+
+    /// The logits after each token of a text that is alone.
+    fn alone(llama: &Arc<Llama>, text: &[TokenId]) -> Vec<Vec<f32>> {
+        let mut decoder = CandleDecoder::new(llama.clone(), 64).unwrap();
+        let nodes: Vec<Node> = (text.iter().enumerate())
+            .map(|(i, &token)| Node { token, parent: i.checked_sub(1).map_or(Parent::Context, Parent::Slot) })
+            .collect();
+        decoder.append(&nodes, Pass::FULL).unwrap();
+        (0..text.len()).map(|i| decoder.logits(i).to_vec()).collect()
+    }
+
+    #[test]
+    fn a_text_in_a_batch_is_the_text_alone() {
+        for interleaved in [false, true] {
+            let weights = Weights::random(CONFIG, Kind::Q8_0, interleaved, 5).unwrap();
+            let llama = Arc::new(Llama::load(&weights, &Device::Cpu, Precision::F32).unwrap());
+            let long: Vec<TokenId> = (0..17).map(|i| i * 31 % 96).collect();
+            let short: Vec<TokenId> = (0..11).map(|i| (i * 7 + 3) % 96).collect();
+            let pads = vec![0, long.len() - short.len()];
+            let padded: Vec<TokenId> = vec![0; pads[1]].into_iter().chain(short.clone()).collect();
+            let mut texts = Texts::new(llama.clone(), pads.clone(), long.len()).unwrap();
+            // The last two tokens come one by one, the last for the second text alone.
+            let (head, tail) = (long.len() - 2, long.len());
+            let first = texts.append(&[&long[..head], &padded[..head]].concat(), &[1, 3]).unwrap();
+            assert_eq!(first.after.len(), 2);
+            let same = first.after[1].sub(&first.last).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            assert_eq!(same, 0.0);
+            let next = texts.append(&[long[head], padded[head]], &[]).unwrap();
+            texts.keep(&[1]).unwrap();
+            let end = texts.append(&padded[tail - 1..], &[]).unwrap();
+
+            let row = |x: &Tensor, i: usize| -> Vec<f32> {
+                llama.head(&x.narrow(0, i, 1).unwrap()).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+            };
+            let close = |got: Vec<f32>, want: &[f32], what: &str| {
+                let off = got.iter().zip(want).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+                assert!(off < 1e-3, "{what}: {off}");
+            };
+            let (one, two) = (alone(&llama, &long), alone(&llama, &short));
+            (0..head).for_each(|i| close(row(&first.last, i), &one[i], "the long text"));
+            (pads[1]..head).for_each(|i| close(row(&first.last, head + i), &two[i - pads[1]], "the short text"));
+            close(row(&next.last, 0), &one[head], "the long text's next");
+            close(row(&next.last, 1), &two[head - pads[1]], "the short text's next");
+            close(row(&end.last, 0), &two[tail - 1 - pads[1]], "the short text's last");
+        }
+    }
+
+    #[test]
+    fn no_room_is_an_error() {
+        let weights = Weights::random(CONFIG, Kind::Q8_0, false, 5).unwrap();
+        let llama = Arc::new(Llama::load(&weights, &Device::Cpu, Precision::F32).unwrap());
+        let mut texts = Texts::new(llama, vec![0, 1], 4).unwrap();
+        texts.append(&[1, 2, 3, 0, 5, 6], &[]).unwrap();
+        assert!(texts.append(&[1, 2, 3, 4], &[]).is_err());
+    }
+}
