@@ -22,7 +22,7 @@ pub struct About {
     pub model: String,
     /// Numbers in a hidden state.
     pub dim: usize,
-    /// Behind so many layers each.
+    /// Behind so many layers each; none where texts are kept alone, without hidden states and laws.
     pub after: Vec<usize>,
     /// Digest of prompts and settings.
     pub prompts: String,
@@ -30,6 +30,13 @@ pub struct About {
     pub seed: u64,
     /// Longest answer, in tokens.
     pub max_tokens: usize,
+}
+
+impl About {
+    /// Tokens of each law that are kept.
+    fn laws(&self) -> usize {
+        if self.after.is_empty() { 0 } else { TOP }
+    }
 }
 
 /// One text. Positions are those of the target's cache: all tokens but the last.
@@ -111,7 +118,7 @@ impl Corpus {
     }
 
     fn bytes(tokens: usize, about: &About) -> u64 {
-        let a_position = about.after.len() * about.dim * 2 + TOP * 6;
+        let a_position = about.after.len() * about.dim * 2 + about.laws() * 6;
         (16 + tokens * 4 + (tokens - 1) * a_position) as u64
     }
 
@@ -189,7 +196,7 @@ impl Corpus {
             prompt_tokens: word(12),
             tokens: (0..tokens).map(|i| word(16 + 4 * i)).collect(),
             hidden: (0..numbers).map(|i| half(hidden_at + 2 * i)).collect(),
-            laws: (0..(tokens - 1) * TOP).map(|i| (word(laws_at + 6 * i), half(laws_at + 6 * i + 4))).collect(),
+            laws: (0..(tokens - 1) * self.about.laws()).map(|i| (word(laws_at + 6 * i), half(laws_at + 6 * i + 4))).collect(),
         })
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 
 use super::TrainError;
 use super::net::Net;
@@ -26,6 +26,25 @@ pub fn rounded(name: &str, tensor: &Tensor) -> candle_core::Result<Tensor> {
         GgmlDType::F32 => Ok(tensor.clone()),
         kind => QTensor::quantize(tensor, kind)?.dequantize(tensor.device()),
     }
+}
+
+/// The same on a device, where candle would fetch the values to round them: [`GgmlDType::Q4_1`] has 4 bits between the least and the
+/// largest number of each block of 32, both kept in half precision.
+///
+/// # Errors
+/// If it is no tensor of floats.
+pub fn rounded_there(name: &str, tensor: &Tensor) -> candle_core::Result<Tensor> {
+    if kind(name, tensor.dim(D::Minus1)?) == GgmlDType::F32 {
+        return Ok(tensor.clone());
+    }
+    let half = |x: &Tensor| x.to_dtype(DType::F16)?.to_dtype(DType::F32);
+    let blocks = tensor.reshape(((), 32))?;
+    let least = blocks.min_keepdim(1)?;
+    let step = ((blocks.max_keepdim(1)? - &least)? / 15.0)?;
+    // A block of one number everywhere has no step.
+    let times = step.eq(0.0)?.where_cond(&step.zeros_like()?, &step.recip()?)?;
+    let level = (blocks.broadcast_sub(&least)?.broadcast_mul(&times)? + 0.5)?.floor()?.clamp(0.0, 15.0)?;
+    level.broadcast_mul(&half(&step)?)?.broadcast_add(&half(&least)?)?.reshape(tensor.shape())
 }
 
 /// Writes the head to `path`, under another name first. `card` says in one line what it was trained on.
@@ -60,7 +79,7 @@ pub fn write(path: &Path, net: &Net, tokens: &[TokenId], after: &[usize], card: 
         let Some(var) = net.vars.get(name) else { continue };
         let kind = kind(name, cols);
         let shape = if rows == 1 { var.as_tensor().reshape(cols)? } else { var.as_tensor().reshape((rows, cols))? };
-        tensors.push((name, QTensor::quantize(&shape, kind)?));
+        tensors.push((name, QTensor::quantize(&shape.to_device(&Device::Cpu)?, kind)?));
     }
     let disk = |source| TrainError::Disk { path: path.to_owned(), source };
     let part = path.with_extension("part");
@@ -70,4 +89,26 @@ pub fn write(path: &Path, net: &Net, tokens: &[TokenId], after: &[usize], card: 
     gguf_file::write(&mut out, &metadata, &tensors)?;
     out.flush().map_err(disk)?;
     std::fs::rename(&part, path).map_err(disk)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_device_rounds_as_the_file_does() {
+        let mut values: Vec<f32> =
+            (0..8 * 64).map(|i| ((i * i) as f32 * 0.37).sin() * if i < 256 { 0.04 } else { 3.0 }).collect();
+        // One number everywhere, zeros, and one that stands out.
+        values[64..96].fill(0.25);
+        values[96..128].fill(0.0);
+        values[130] = 40.0;
+        let tensor = Tensor::from_vec(values, (8, 64), &Device::Cpu).unwrap();
+        for name in ["output.weight", "output_norm.weight"] {
+            let numbers = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let (want, got) = (numbers(rounded(name, &tensor).unwrap()), numbers(rounded_there(name, &tensor).unwrap()));
+            assert_eq!(want.iter().zip(&got).filter(|(a, b)| (*a - *b).abs() > 1e-6 * a.abs()).count(), 0, "{name}");
+        }
+    }
 }

@@ -101,6 +101,32 @@ pub fn gather(
     })
 }
 
+/// The tokens that an answer begins behind.
+pub(super) fn begin(model: &Model, ask: &Ask) -> Result<Vec<TokenId>, TrainError> {
+    let mut tokens = model.prompt_tokens(&ask.text, false)?;
+    if let Some(begun) = &ask.begun {
+        tokens.extend(model.tokenizer().encode(begun, false)?);
+    }
+    Ok(tokens)
+}
+
+/// Greedy texts repeat themselves, sampled ones wander: a head is asked to draft for both.
+pub(super) fn temperature(draws: &Draws) -> f32 {
+    match draws.at(usize::MAX >> 1) {
+        u if u < 0.45 => 0.0,
+        u if u < 0.65 => 0.6,
+        _ => 1.0,
+    }
+}
+
+/// The prompt that follows from an answer.
+pub(super) fn follow(model: &Model, then: &str, answer: &[TokenId]) -> Ask {
+    let (bytes, stop) = (model.tokenizer().token_bytes(), model.tokenizer().stop());
+    let of = |token: &TokenId| bytes.get(*token as usize).map_or(&[][..], |bytes| bytes);
+    let said: Vec<u8> = answer.iter().filter(|t| !stop.contains(t)).flat_map(of).copied().collect();
+    Ask { text: then.replace("{}", String::from_utf8_lossy(&said).trim()), begun: None, then: None }
+}
+
 /// One that writes answers.
 struct Writer<'a> {
     model: &'a Model,
@@ -121,16 +147,13 @@ impl Writer<'_> {
         }
         // The last come first out.
         waiting.reverse();
-        let (bytes, stop) = (model.tokenizer().token_bytes(), model.tokenizer().stop());
+        let stop = model.tokenizer().stop();
         let mut branches: Vec<Branch> = Vec::new();
         loop {
             while branches.len() < TOGETHER
                 && let Some((number, ask)) = waiting.pop()
             {
-                let mut tokens = model.prompt_tokens(&ask.text, false)?;
-                if let Some(begun) = &ask.begun {
-                    tokens.extend(model.tokenizer().encode(begun, false)?);
-                }
+                let tokens = begin(model, &ask)?;
                 let owed: usize = branches.iter().map(|b| b.prompt_tokens + writing.max_tokens - b.tokens.len()).sum();
                 let needed = tokens.len() + writing.max_tokens;
                 if decoder.nodes() + owed + needed > decoder.capacity() {
@@ -166,12 +189,7 @@ impl Writer<'_> {
                     continue;
                 }
                 let branch = branches.remove(i);
-                let follow = branch.then.as_ref().map(|then| {
-                    let answer = &branch.tokens[branch.prompt_tokens..];
-                    let of = |token: &TokenId| bytes.get(*token as usize).map_or(&[][..], |bytes| bytes);
-                    let said: Vec<u8> = answer.iter().filter(|t| !stop.contains(t)).flat_map(of).copied().collect();
-                    Ask { text: then.replace("{}", String::from_utf8_lossy(&said).trim()), begun: None, then: None }
-                });
+                let follow = branch.then.as_ref().map(|then| follow(model, then, &branch.tokens[branch.prompt_tokens..]));
                 let number = branch.prompt + self.asks;
                 if let Some(ask) = follow.filter(|_| !self.answered.get(number as usize).copied().unwrap_or(true)) {
                     waiting.push((number, ask));
@@ -187,12 +205,7 @@ impl Writer<'_> {
 impl Branch {
     fn begin(decoder: &mut dyn Decoder, prompt: u32, ask: Ask, tokens: Vec<TokenId>, seed: u64) -> Result<Branch, TrainError> {
         let draws = Draws::new(seed, &prompt.to_string());
-        // Greedy texts repeat themselves, sampled ones wander: a head is asked to draft for both.
-        let temperature = match draws.at(usize::MAX >> 1) {
-            u if u < 0.45 => 0.0,
-            u if u < 0.65 => 0.6,
-            _ => 1.0,
-        };
+        let temperature = temperature(&draws);
         let mut branch = Branch {
             prompt,
             then: ask.then,

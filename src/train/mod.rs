@@ -2,6 +2,7 @@
 
 mod adam;
 mod corpus;
+mod crowd;
 mod export;
 mod gather;
 mod linear;
@@ -9,13 +10,16 @@ mod net;
 mod news;
 mod run;
 mod sizes;
+mod teacher;
 #[cfg(test)]
 mod tests;
 
 pub use corpus::{About, Corpus, TOP, Text};
+pub use crowd::gather_there;
 pub use gather::{Ask, Writing, gather};
 pub use news::{Drafted, News};
 pub use run::{Figures, Options, Report, Start, train};
+pub use teacher::Teacher;
 
 use std::path::PathBuf;
 

@@ -18,34 +18,65 @@ pub struct Net {
     pub vars: BTreeMap<&'static str, Var>,
 }
 
-/// One text as the network reads it: entry i joins the hidden states at position i with the token at i + 1. An adapter reads the
-/// hidden state at position i + 1 instead, where the target has read that token.
+/// Texts of like length as the network reads them together, each filled up to n entries: entry i joins the hidden states at position i
+/// with the token at i + 1. An adapter reads the hidden state at position i + 1 instead, where the target has read that token.
 pub struct Example {
-    /// (n, fused * dim)
+    /// (texts, n, fused * dim)
     pub hidden: Tensor,
-    /// Embeddings of the tokens at 1.., (n, dim).
+    /// Embeddings of the tokens at 1.., (texts, n, dim).
     pub embedded: Tensor,
-    /// The target's law after the token at i + 1: [`TOP`] rows of the output and what they weigh, 0 where a token has no row.
-    pub rows: Vec<u32>,
-    pub weights: Vec<f32>,
-    /// How much each entry counts.
+    /// The target's laws after the tokens at i + 1, text after text.
+    pub laws: Laws,
+    /// How much each entry counts, text after text; 0 where a text has none.
     pub counts: Vec<f32>,
-    /// The row of the target's most probable token, if it has one.
+    /// The row of the target's most probable token, if it has one; where nobody asked for it, nothing.
     pub best: Vec<Option<u32>>,
+    /// Entries that each text has of its own.
+    pub lens: Vec<usize>,
+}
+
+/// What a head is to predict.
+pub enum Laws {
+    /// Of each entry [`TOP`] rows of the output and what they weigh, 0 where a token has no row.
+    Top { rows: Vec<u32>, weights: Vec<f32> },
+    /// The probability of every row of the output, (texts * n, vocab).
+    Whole(Tensor),
+}
+
+impl Laws {
+    /// The cross-entropy that logits (entries, vocab) have to these laws, each entry's times what `counts` has for it: the sum.
+    pub fn loss(&self, logits: &Tensor, counts: &[f32]) -> Result<Tensor> {
+        match self {
+            Laws::Top { rows, weights } => logits.contiguous()?.apply_op1_no_bwd(&SoftCross::new(rows, weights, counts)),
+            Laws::Whole(laws) => {
+                let counts = Tensor::from_slice(counts, (counts.len(), 1), logits.device())?;
+                let all = (laws.sum_keepdim(1)? * logits.log_sum_exp(1)?.unsqueeze(1)?)?;
+                ((all - (laws * logits)?.sum_keepdim(1)?)? * counts)?.sum_all()
+            }
+        }
+    }
+}
+
+/// What a depth loses.
+pub struct Loss {
+    /// A number whose gradient is that of the entries' losses times their shares.
+    pub term: Tensor,
+    /// Sum of the entries' losses times their counts.
+    pub counted: Tensor,
 }
 
 /// What a pass over a text gives for one depth; rows before `from` mean nothing.
 pub struct Depth {
-    /// What the output multiplies, (n, dim).
+    /// What the output multiplies, (texts, n, dim).
     normed: Tensor,
     pub from: usize,
-    /// The states that the next depth goes on from, (n, dim).
+    /// The states that the next depth goes on from, (texts, n, dim).
     pub out: Tensor,
 }
 
 /// The parts of a pass that later depths look back on.
 struct Past {
-    /// (heads, n, head_dim), rotated.
+    /// (texts, heads, n, head_dim), rotated.
     key: Tensor,
     value: Tensor,
 }
@@ -65,27 +96,33 @@ impl Net {
     }
 
     fn linear(&self, x: &Tensor, weight: &str, products: Option<&Products>) -> Result<Tensor> {
-        match products {
-            Some(products) => products.apply(x, weight),
-            None => x.matmul(&self.get(weight)?.t()?),
-        }
+        let mut shape = x.dims().to_vec();
+        let x = x.reshape(((), x.dim(D::Minus1)?))?;
+        let y = match products {
+            Some(products) => products.apply(&x, weight)?,
+            None => x.matmul(&self.get(weight)?.t()?)?,
+        };
+        shape.pop();
+        shape.push(y.dim(1)?);
+        y.reshape(shape)
     }
 
-    /// The states that the target's hidden states fuse to, (n, dim).
+    /// The states that the target's hidden states fuse to, (texts, n, dim).
     fn fuse(&self, hidden: &Tensor, products: Option<&Products>) -> Result<Tensor> {
-        let (n, dim) = (hidden.dim(0)?, self.sizes.dim);
-        let parts = self.norm(&hidden.reshape((n, self.sizes.fused, dim))?, "fuse_norm.weight")?;
-        self.linear(&parts.reshape((n, self.sizes.fused * dim))?, "fuse.weight", products)
+        let (texts, n, _) = hidden.dims3()?;
+        let (fused, dim) = (self.sizes.fused, self.sizes.dim);
+        let parts = self.norm(&hidden.reshape((texts, n, fused, dim))?, "fuse_norm.weight")?;
+        self.linear(&parts.reshape((texts, n, fused * dim))?, "fuse.weight", products)
     }
 
-    /// Runs `depths` depths over a text (an adapter's one): the fused states of the target, (n, dim), and each depth. With `products`
-    /// these multiply, and take up the gradients of the matrices.
+    /// Runs `depths` depths over texts (an adapter's one): the fused states of the target, (texts, n, dim), and each depth. With
+    /// `products` these multiply, and take up the gradients of the matrices.
     pub fn unroll(&self, example: &Example, depths: usize, products: Option<&Products>) -> Result<(Tensor, Vec<Depth>)> {
         if self.sizes.form == HeadForm::Adapter {
             let out = self.feed(example.hidden.clone(), products)?;
             return Ok((example.hidden.clone(), vec![Depth { normed: self.norm(&out, "output_norm.weight")?, from: 0, out }]));
         }
-        let n = example.embedded.dim(0)?;
+        let n = example.embedded.dim(1)?;
         let device = example.embedded.device();
         let tokens = self.norm(&example.embedded, "token_norm.weight")?;
         let (cos, sin) = self.angles(n, device)?;
@@ -93,18 +130,18 @@ impl Net {
         let mut state = fused.clone();
         let (mut pasts, mut all): (Vec<Past>, Vec<Depth>) = (Vec::new(), Vec::new());
         for depth in 0..depths.min(n) {
-            let pair = Tensor::cat(&[&tokens, &self.norm(&state, "state_norm.weight")?], 1)?;
+            let pair = Tensor::cat(&[&tokens, &self.norm(&state, "state_norm.weight")?], 2)?;
             let x = (&state + self.linear(&pair, "input.weight", products)?)?;
             let normed = self.norm(&x, "blk.0.attn_norm.weight")?;
             let query = rotate(&self.heads(&normed, "blk.0.attn_q.weight", products)?, &cos, &sin)?;
             let key = self.repeat(&rotate(&self.heads(&normed, "blk.0.attn_k.weight", products)?, &cos, &sin)?)?;
             let value = self.repeat(&self.heads(&normed, "blk.0.attn_v.weight", products)?)?;
             pasts.push(Past { key, value });
-            let mixed = self.attention(&query, &pasts, n)?;
+            let mixed = self.attention(&query, &pasts)?;
             let x = (x + self.linear(&mixed, "blk.0.attn_output.weight", products)?)?;
             let out = self.feed(x, products)?;
             let normed = self.norm(&out, "output_norm.weight")?;
-            state = shift(&out, 0, 1)?;
+            state = shift(&out, 1, 1)?;
             all.push(Depth { normed, from: depth, out });
         }
         Ok((fused, all))
@@ -118,54 +155,72 @@ impl Net {
         x + self.linear(&gated, "blk.0.ffn_down.weight", products)?
     }
 
-    /// The logits of a depth, (n, vocab).
+    /// The logits of a depth, (texts * n, vocab).
     pub fn logits(&self, depth: &Depth, products: Option<&Products>) -> Result<Tensor> {
-        self.linear(&depth.normed, "output.weight", products)
+        self.linear(&depth.normed.flatten_to(1)?, "output.weight", products)
     }
 
-    /// The cross-entropy of a depth.
-    pub fn cross(&self, depth: &Depth, soft: SoftCross, products: Option<&Products>) -> Result<Tensor> {
-        match products {
-            Some(products) => products.cross(&depth.normed, "output.weight", soft),
-            None => self.logits(depth, None)?.contiguous()?.apply_op1(soft),
+    /// The cross-entropy of a depth to `laws`: each entry's counts as `counts` says, and has the share that `shares` says of what is
+    /// learnt. Laws by their most probable tokens are of one text.
+    pub fn cross(&self, depth: &Depth, laws: &Laws, counts: &[f32], shares: &[f32], products: Option<&Products>) -> Result<Loss> {
+        match laws {
+            Laws::Top { rows, weights } => {
+                let soft = SoftCross::new(rows, weights, shares);
+                let term = match products {
+                    Some(products) => products.cross(&depth.normed.flatten_to(1)?, "output.weight", soft)?,
+                    None => self.logits(depth, None)?.contiguous()?.apply_op1(soft)?,
+                };
+                let share =
+                    shares.iter().zip(counts).find(|(_, count)| **count > 0.0).map_or(1.0, |(share, count)| share / count);
+                Ok(Loss { counted: (term.detach() / f64::from(share))?, term })
+            }
+            Laws::Whole(all) => {
+                let logits = self.logits(depth, products)?;
+                let x = logits.detach();
+                let shares = Tensor::from_slice(shares, (shares.len(), 1), x.device())?;
+                // The gradient of the logits, by hand: what the composed operations would keep of a pass is many times as large.
+                let mass = candle_nn::ops::softmax_last_dim(&x)?.broadcast_mul(&all.sum_keepdim(1)?)?;
+                let slope = (mass - all)?.broadcast_mul(&shares)?;
+                Ok(Loss { term: (logits * slope)?.sum_all()?, counted: laws.loss(&x, counts)? })
+            }
         }
     }
 
     fn heads(&self, x: &Tensor, weight: &str, products: Option<&Products>) -> Result<Tensor> {
-        let n = x.dim(0)?;
-        self.linear(x, weight, products)?.reshape((n, (), self.sizes.head_dim))?.transpose(0, 1)?.contiguous()
+        let (texts, n, _) = x.dims3()?;
+        self.linear(x, weight, products)?.reshape((texts, n, (), self.sizes.head_dim))?.transpose(1, 2)?.contiguous()
     }
 
     /// Keys or values for each query head.
     fn repeat(&self, x: &Tensor) -> Result<Tensor> {
-        let (kv, n, d) = x.dims3()?;
+        let (texts, kv, n, d) = x.dims4()?;
         let group = self.sizes.heads / self.sizes.kv_heads;
-        x.unsqueeze(1)?.broadcast_as((kv, group, n, d))?.contiguous()?.reshape((kv * group, n, d))
+        x.unsqueeze(2)?.broadcast_as((texts, kv, group, n, d))?.contiguous()?.reshape((texts, kv * group, n, d))
     }
 
     /// Attention of the newest depth, J: entry i sees the entries of depth 0 up to i - J, and of each later depth m the one on its
     /// own path, i - (J - m).
-    fn attention(&self, query: &Tensor, pasts: &[Past], n: usize) -> Result<Tensor> {
+    fn attention(&self, query: &Tensor, pasts: &[Past]) -> Result<Tensor> {
+        let (texts, heads, n, d) = query.dims4()?;
         let newest = pasts.len() - 1;
-        let scale = 1.0 / (self.sizes.head_dim as f64).sqrt();
+        let scale = 1.0 / (d as f64).sqrt();
         let mask: Vec<f32> = (0..n)
             .flat_map(|i| (0..n).map(move |j| if j + newest <= i || (i < newest && j == 0) { 0.0 } else { f32::NEG_INFINITY }))
             .collect();
         let mask = Tensor::from_vec(mask, (n, n), query.device())?;
         let mut scores = vec![(query.matmul(&pasts[0].key.t()?)? * scale)?.broadcast_add(&mask)?];
         for (m, past) in pasts.iter().enumerate().skip(1) {
-            let key = shift(&past.key, 1, newest - m)?;
+            let key = shift(&past.key, 2, newest - m)?;
             scores.push(((query * key)?.sum_keepdim(D::Minus1)? * scale)?);
         }
-        let scores = Tensor::cat(&scores, 2)?;
+        let scores = Tensor::cat(&scores, 3)?;
         let weights = candle_nn::ops::softmax(&scores, D::Minus1)?;
-        let mut mixed = weights.narrow(2, 0, n)?.contiguous()?.matmul(&pasts[0].value)?;
+        let mut mixed = weights.narrow(3, 0, n)?.contiguous()?.matmul(&pasts[0].value)?;
         for (m, past) in pasts.iter().enumerate().skip(1) {
-            let value = shift(&past.value, 1, newest - m)?;
-            mixed = (mixed + value.broadcast_mul(&weights.narrow(2, n + m - 1, 1)?)?)?;
+            let value = shift(&past.value, 2, newest - m)?;
+            mixed = (mixed + value.broadcast_mul(&weights.narrow(3, n + m - 1, 1)?)?)?;
         }
-        let (heads, _, d) = mixed.dims3()?;
-        mixed.transpose(0, 1)?.contiguous()?.reshape((n, heads * d))
+        mixed.transpose(1, 2)?.contiguous()?.reshape((texts, n, heads * d))
     }
 
     fn angles(&self, n: usize, device: &Device) -> Result<(Tensor, Tensor)> {
@@ -179,13 +234,13 @@ impl Net {
     }
 }
 
-/// Turns the pairs (i, i + half) of each head (heads, n, head_dim).
+/// Turns the pairs (i, i + half) of each head (texts, heads, n, head_dim).
 fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    let half = x.dim(2)? / 2;
-    let (a, b) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
+    let half = x.dim(3)? / 2;
+    let (a, b) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
     let first = (a.broadcast_mul(cos)? - b.broadcast_mul(sin)?)?;
     let second = (a.broadcast_mul(sin)? + b.broadcast_mul(cos)?)?;
-    Tensor::cat(&[&first, &second], 2)
+    Tensor::cat(&[&first, &second], 3)
 }
 
 /// Entry i becomes what entry i - by was, along `dim`; the first are zeros.
@@ -213,6 +268,12 @@ pub struct SoftCross {
 }
 
 impl SoftCross {
+    /// Of laws by their [`TOP`] rows, entry i counting `shares[i]`.
+    fn new(rows: &[u32], weights: &[f32], shares: &[f32]) -> SoftCross {
+        let weights = weights.iter().enumerate().map(|(k, w)| w * shares[k / TOP]).collect();
+        SoftCross { rows: rows.to_vec(), weights }
+    }
+
     /// Sum of the losses of the entries from `first` on that `logits` hold; with `grad`, which is all zeros, the gradient of the
     /// logits too.
     pub fn pass(&self, first: usize, logits: &[f32], vocab: usize, mut grad: Option<&mut [f32]>) -> f64 {

@@ -4,22 +4,25 @@ mod checkpoint;
 mod examples;
 mod held_out;
 mod initial;
+mod learning;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
+use self::learning::Learnt;
+#[cfg(test)]
+pub(super) use self::learning::descend;
 use super::adam::Adam;
-use super::corpus::{Corpus, TOP};
-use super::linear::{Matrices, Products};
-use super::net::{Example, Net, SoftCross};
+use super::corpus::Corpus;
+use super::net::Net;
 use super::sizes::Sizes;
+use super::teacher::Teacher;
 use super::{TrainError, export};
 use crate::model::HeadForm;
-use crate::model::kernels::dense;
 use crate::model::weights::Weights;
 use crate::tree::TokenId;
 
@@ -101,17 +104,8 @@ pub struct Report {
     pub held_out: Option<Figures>,
 }
 
-/// What one text teaches.
-struct Learnt {
-    /// Loss in nats, over all depths.
-    loss: f64,
-    /// Weight of its entries, over all depths.
-    counted: f64,
-    grads: BTreeMap<&'static str, Vec<f32>>,
-}
-
 /// What a head is trained for, and from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Start<'a> {
     /// The target.
     pub target: &'a Weights,
@@ -119,6 +113,9 @@ pub struct Start<'a> {
     pub head: Option<&'a Weights>,
     /// Behind so many layers each the corpus has hidden states; an adapter reads the first of them.
     pub after: &'a [usize],
+    /// The target on a GPU, which trains the head there; without one it is trained on this machine's cores, by what the corpus has of
+    /// hidden states and laws.
+    pub teacher: Option<&'a Teacher>,
 }
 
 /// A run.
@@ -126,6 +123,7 @@ struct Run<'a> {
     options: Options,
     corpus: &'a mut Corpus,
     after: Vec<usize>,
+    teacher: Option<&'a Teacher>,
     net: Net,
     adam: Adam,
     /// Row of the output of each token of the target; none for those without.
@@ -172,8 +170,8 @@ pub fn train(
 }
 
 impl<'a> Run<'a> {
-    fn begin(corpus: &'a mut Corpus, start: Start<'_>, options: Options, checkpoint: &Path) -> Result<Run<'a>, TrainError> {
-        let Start { target, head, after } = start;
+    fn begin(corpus: &'a mut Corpus, start: Start<'a>, options: Options, checkpoint: &Path) -> Result<Run<'a>, TrainError> {
+        let Start { target, head, after, teacher } = start;
         let config = target.config();
         let held = (0..corpus.len()).filter(|i| i % options.held_out == 0).count();
         if held == 0 || corpus.len() - held < options.batch {
@@ -186,6 +184,7 @@ impl<'a> Run<'a> {
             rows: vec![None; config.vocab],
             net: Net { sizes: Sizes::of(options.form, config, options.vocab.min(config.vocab), read), vars: BTreeMap::new() },
             adam: Adam::default(),
+            teacher,
             after: after.to_vec(),
             options,
             corpus,
@@ -220,48 +219,9 @@ impl<'a> Run<'a> {
     fn advance(&mut self) -> Result<Report, TrainError> {
         let began = Instant::now();
         let rate = self.rate();
-        let mut grads: BTreeMap<&'static str, Vec<f32>> = BTreeMap::new();
-        let mut examples = Vec::new();
-        for (i, random) in self.batch() {
-            let text = self.corpus.read(i)?;
-            let spare = text.positions().saturating_sub(1).saturating_sub(self.options.window);
-            let from = if spare == 0 { 0 } else { (random % (spare as u64 + 1)) as usize };
-            let example = self.example(&text, from)?;
-            self.tokens_read += example.counts.len();
-            examples.push(example);
-        }
-        let matrices = self.matrices()?;
-        // A text a thread: candle's own threads would wait for each other after every operation. Gradients are added in the order of
-        // the texts, so that the sums do not depend on who came first.
-        let next = AtomicUsize::new(0);
-        let learn = || {
-            let mut mine = Vec::new();
-            loop {
-                let i = next.fetch_add(1, Ordering::Relaxed);
-                let Some(example) = examples.get(i) else { return mine };
-                mine.push((i, self.learn(example, matrices.as_ref())));
-            }
-        };
-        let mut learnt = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.options.threads.max(1)).map(|_| scope.spawn(learn)).collect();
-            let join = |thread: std::thread::ScopedJoinHandle<'_, Vec<_>>| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            threads.into_iter().flat_map(join).collect::<Vec<_>>()
-        });
-        learnt.sort_by_key(|(i, _)| *i);
-        let (mut loss, mut counted) = (0.0, 0.0);
-        for (_, one) in learnt {
-            let one = one?;
-            loss += one.loss;
-            counted += one.counted;
-            for (name, grad) in one.grads {
-                match grads.get_mut(name) {
-                    None => drop(grads.insert(name, grad)),
-                    Some(sum) => sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g),
-                }
-            }
-        }
+        let examples = self.examples(&self.batch(), false)?;
+        self.tokens_read += examples.iter().flat_map(|example| &example.lens).sum::<usize>();
+        let Learnt { loss, counted, grads } = self.learn(&examples)?;
         if !loss.is_finite() {
             return Err(TrainError::Diverged { step: self.step });
         }
@@ -285,50 +245,9 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The matrices packed for the tile unit, if the CPU has one.
-    fn matrices(&self) -> Result<Option<Matrices>, TrainError> {
-        let packed = || Matrices::pack(&self.net.vars, &self.net.sizes.matrices(), self.options.threads);
-        Ok(if dense::available() { Some(packed()?) } else { None })
-    }
-
-    /// What one text teaches.
-    fn learn(&self, example: &Example, matrices: Option<&Matrices>) -> Result<Learnt, TrainError> {
-        let products = matrices.map(Matrices::products);
-        let (fused, depths) = self.net.unroll(example, self.options.depths, products.as_ref())?;
-        let goal = fused.detach();
-        let n = example.counts.len();
-        let per = 1.0 / (self.options.batch * n) as f32;
-        let mut total = None;
-        let (mut loss, mut counted) = (0.0, 0.0);
-        for depth in &depths {
-            let count = |i: usize| if i < depth.from { 0.0 } else { example.counts[i] };
-            let weights = example.weights.iter().enumerate().map(|(k, w)| w * count(k / TOP) * per).collect();
-            let cross = SoftCross { rows: example.rows.clone(), weights };
-            let mut term = self.net.cross(depth, cross, products.as_ref())?;
-            loss += f64::from(term.to_scalar::<f32>()?) / f64::from(per);
-            counted += (0..n).map(|i| f64::from(count(i))).sum::<f64>();
-            // An adapter's state goes nowhere.
-            if self.options.regression > 0.0 && self.options.form == HeadForm::Eagle && n > depth.from + 1 {
-                let (from, len) = (depth.from, n - depth.from - 1);
-                let difference = (depth.out.narrow(0, from, len)? - goal.narrow(0, from + 1, len)?)?;
-                // Near nothing a parabola, further off straight: a few states are many times as long as all others.
-                let smooth = ((difference.sqr()? + 1.0)?.sqrt()? - 1.0)?.mean_all()?;
-                term = (term + (smooth * (self.options.regression / self.options.batch as f64))?)?;
-            }
-            total = Some(match total {
-                None => term,
-                Some(total) => (total + term)?,
-            });
-        }
-        let mut grads = BTreeMap::new();
-        let Some(total) = total else { return Ok(Learnt { loss, counted, grads }) };
-        let store = total.backward()?;
-        for (name, var) in &self.net.vars {
-            let Some(grad) = store.get(var.as_tensor()) else { continue };
-            grads.insert(*name, grad.flatten_all()?.to_vec1::<f32>()?);
-        }
-        grads.extend(products.into_iter().flat_map(Products::grads));
-        Ok(Learnt { loss, counted, grads })
+    /// Where the head is.
+    fn device(&self) -> Device {
+        self.teacher.map_or(Device::Cpu, |teacher| teacher.device().clone())
     }
 
     fn card(&self) -> String {

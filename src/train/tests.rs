@@ -9,7 +9,8 @@ use candle_core::{Device, Tensor, Var};
 use super::corpus::TOP;
 use super::export;
 use super::linear::{Matrices, Products};
-use super::net::{Example, Net, SoftCross};
+use super::net::{Example, Laws, Net, SoftCross};
+use super::run::{Options, descend};
 use super::sizes::Sizes;
 use crate::model::blocks::Kind;
 use crate::model::kernels::{CpuDecoder, Llama, dense};
@@ -65,12 +66,12 @@ fn example(weights: &Weights, tokens: &[u32]) -> (Example, Vec<f32>) {
     let embedding = weights.read_values("token_embd.weight", 0..CONFIG.vocab).unwrap();
     let embedded: Vec<f32> = tokens[1..].iter().flat_map(|&t| embedding[t as usize * 64..][..64].to_vec()).collect();
     let example = Example {
-        hidden: Tensor::from_slice(&hidden, (n, FUSED * CONFIG.dim), &Device::Cpu).unwrap(),
-        embedded: Tensor::from_vec(embedded, (n, CONFIG.dim), &Device::Cpu).unwrap(),
-        rows: vec![0; n * TOP],
-        weights: vec![0.0; n * TOP],
+        hidden: Tensor::from_slice(&hidden, (1, n, FUSED * CONFIG.dim), &Device::Cpu).unwrap(),
+        embedded: Tensor::from_vec(embedded, (1, n, CONFIG.dim), &Device::Cpu).unwrap(),
+        laws: Laws::Top { rows: vec![0; n * TOP], weights: vec![0.0; n * TOP] },
         counts: vec![1.0; n],
         best: vec![None; n],
+        lens: vec![n],
     };
     (example, hidden)
 }
@@ -138,7 +139,7 @@ fn an_adapter_that_reads_is_the_network_that_was_trained() {
     let (example, _) = example(&weights, &tokens);
     let n = tokens.len() - 1;
     let hidden = numbers(n * CONFIG.dim, 77, 6.0);
-    let example = Example { hidden: Tensor::from_slice(&hidden, (n, CONFIG.dim), &Device::Cpu).unwrap(), ..example };
+    let example = Example { hidden: Tensor::from_slice(&hidden, (1, n, CONFIG.dim), &Device::Cpu).unwrap(), ..example };
     let (_, depths) = net.unroll(&example, 3, None).unwrap();
     assert_eq!(depths.len(), 1);
     let want = net.logits(&depths[0], None).unwrap().to_vec2::<f32>().unwrap();
@@ -193,6 +194,78 @@ fn the_loss_and_its_gradient_are_those_of_the_composed_operations() {
     }
 }
 
+/// Options of which the gradients make use.
+fn options(batch: usize) -> Options {
+    Options {
+        form: HeadForm::Eagle,
+        steps: 1,
+        rate: 1e-3,
+        warm_up: 1,
+        depths: 3,
+        vocab: 48,
+        window: 640,
+        batch,
+        prompt_weight: 0.25,
+        regression: 0.3,
+        clip: 1.0,
+        held_out: 2,
+        every: 1,
+        seed: 0,
+        threads: 1,
+    }
+}
+
+#[test]
+fn texts_teach_together_what_they_teach_one_by_one() {
+    let weights = Weights::random(CONFIG, Kind::Q8_0, true, 5).unwrap();
+    let net = net(HeadForm::Eagle, FUSED);
+    let tokens: Vec<u32> = (0..24).map(|i| i * 31 % 96).collect();
+    let counts = |i: usize| if i < 3 { 0.25 } else { 1.0 };
+    // Each by the rows of its laws, of which there are as many as the output has.
+    let one = |len: usize| {
+        let (example, _) = example(&weights, &tokens[..len + 1]);
+        let laws = (0..len).flat_map(|i| numbers(TOP, (i + 100 * len) as u32, 0.04).into_iter().map(f32::abs)).collect();
+        let rows = (0..len * TOP).map(|k| (k % TOP) as u32).collect();
+        Example { laws: Laws::Top { rows, weights: laws }, counts: (0..len).map(counts).collect(), ..example }
+    };
+    let lens = [13, 21];
+    let parts = lens.map(one);
+    let n = lens[1];
+    // What fills up the shorter text is of no matter.
+    let filled = |x: &Tensor| {
+        Tensor::cat(&[x, &Tensor::full(0.7f32, (1, n - x.dim(1).unwrap(), x.dim(2).unwrap()), x.device()).unwrap()], 1).unwrap()
+    };
+    let both = |get: fn(&Example) -> &Tensor| Tensor::cat(&parts.each_ref().map(|part| filled(get(part))), 0).unwrap();
+    let whole: Vec<f32> = (parts.iter())
+        .flat_map(|part| {
+            let Laws::Top { weights, .. } = &part.laws else { unreachable!("they were made so") };
+            weights.iter().copied().chain(std::iter::repeat(0.1)).take(n * TOP)
+        })
+        .collect();
+    let together = Example {
+        hidden: both(|part| &part.hidden),
+        embedded: both(|part| &part.embedded),
+        laws: Laws::Whole(Tensor::from_vec(whole, (2 * n, TOP), &Device::Cpu).unwrap()),
+        counts: lens.iter().flat_map(|&len| (0..n).map(move |i| if i < len { counts(i) } else { 0.0 })).collect(),
+        best: Vec::new(),
+        lens: lens.to_vec(),
+    };
+    let told = |example: &Example| {
+        let (store, loss, counted) = descend(&net, example, &options(2), None).unwrap();
+        let flat = |var: &Var| store.get(var).map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap()).unwrap();
+        (net.vars.values().map(flat).collect::<Vec<_>>(), f64::from(loss.to_scalar::<f32>().unwrap()), counted)
+    };
+    let (got, alone) = (told(&together), parts.each_ref().map(told));
+    assert!((got.2 - alone[0].2 - alone[1].2).abs() < 1e-9);
+    assert!((got.1 / (alone[0].1 + alone[1].1) - 1.0).abs() < 1e-4, "{} for {} and {}", got.1, alone[0].1, alone[1].1);
+    for (i, got) in got.0.iter().enumerate() {
+        let want: Vec<f32> = alone[0].0[i].iter().zip(&alone[1].0[i]).map(|(a, b)| a + b).collect();
+        let length = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
+        let (off, all) = (length(&mut got.iter().zip(&want).map(|(a, b)| a - b)), length(&mut want.iter().copied()));
+        assert!(off < 1e-4 * all, "tensor {i}: {off} of {all}");
+    }
+}
+
 /// Where there is no tile unit there is nothing to compare.
 #[test]
 fn products_on_the_tile_unit_give_the_same_gradients() {
@@ -204,13 +277,14 @@ fn products_on_the_tile_unit_give_the_same_gradients() {
     let tokens: Vec<u32> = (0..23).map(|i| i * 31 % 96).collect();
     let (example, _) = example(&weights, &tokens);
     let n = tokens.len() - 1;
-    let soft = SoftCross {
+    let laws = Laws::Top {
         rows: (0..n * TOP).map(|i| (i * 7 % 48) as u32).collect(),
         weights: numbers(n * TOP, 9, 0.1).iter().map(|w| w.abs()).collect(),
     };
+    let ones = vec![1.0; n];
     let loss = |products: Option<&Products>| {
         let (_, depths) = net.unroll(&example, 3, products).unwrap();
-        let each = depths.iter().map(|depth| (net.cross(depth, soft.clone(), products).unwrap() * 0.5).unwrap());
+        let each = depths.iter().map(|depth| (net.cross(depth, &laws, &ones, &ones, products).unwrap().term * 0.5).unwrap());
         each.reduce(|a, b| (a + b).unwrap()).unwrap()
     };
     let plain = loss(None);

@@ -15,3 +15,4 @@ mod real;
 mod reference;
 mod tiny;
 mod tokens;
+mod train;

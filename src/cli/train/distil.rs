@@ -15,7 +15,7 @@ use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::weights::Weights;
 use crate::registry::Found;
-use crate::train::{self, About, Ask, Corpus, Drafted, News, Report, Writing};
+use crate::train::{self, About, Ask, Corpus, Drafted, News, Report, Teacher, Writing};
 
 /// A line of `--json`.
 #[derive(Serialize)]
@@ -77,6 +77,9 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
         bail!("{}: there is no such folder to write to", options.out.display());
     }
     let after = after(weights.config().layers);
+    let device = options.device.open()?;
+    let gpu = !device.is_cpu();
+    let teacher = if gpu { Some(Teacher::new(&weights, &device, &after)?) } else { None };
     let mut digest = Sha256::new();
     for ask in asks {
         digest.update(ask.text.as_bytes());
@@ -92,7 +95,7 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
         form: 1,
         model: found.sha256().map_or_else(|| path.display().to_string(), str::to_owned),
         dim: weights.config().dim,
-        after: after.clone(),
+        after: if gpu { Vec::new() } else { after.clone() },
         prompts: hex(&digest.finalize()),
         seed: options.seed,
         max_tokens: options.max_tokens,
@@ -100,15 +103,18 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
     let mut corpus = Corpus::open(&options.folder.join("corpus"), &about)?;
     let writing = Writing { seed: options.seed, max_tokens: options.max_tokens, tokens: options.tokens };
     let (began, before, mut on) = (Instant::now(), corpus.tokens(), true);
-    // A model a thread: none waits for another.
-    let writers = if corpus.tokens() < options.tokens { model.threads().unwrap_or(1) } else { 0 };
-    let writers = (0..writers).map(|_| open(Some(1))).collect::<anyhow::Result<Vec<_>>>()?;
-    train::gather(&writers, asks, &mut corpus, &after, writing, &mut |corpus| {
+    let mut written = |corpus: &Corpus| {
         let rate = (corpus.tokens() - before) as f64 / began.elapsed().as_secs_f64();
         on = tell(News::Writing { tokens: corpus.tokens(), of: options.tokens, rate });
         on
-    })?;
-    drop(writers);
+    };
+    if let Some(teacher) = &teacher {
+        train::gather_there(teacher.llama(), &model, asks, &mut corpus, writing, &mut written)?;
+    } else if corpus.tokens() < options.tokens {
+        // A model a thread: none waits for another.
+        let writers = (0..model.threads().unwrap_or(1)).map(|_| open(Some(1))).collect::<anyhow::Result<Vec<_>>>()?;
+        train::gather(&writers, asks, &mut corpus, &after, writing, &mut written)?;
+    }
     if !on {
         return Ok(());
     }
@@ -138,7 +144,7 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
     }
     let trial = Trial::new(model, options.form, &mut corpus, run.held_out)?;
     let mut failed = None;
-    let start = train::Start { target: &weights, head: from.as_ref(), after: &after };
+    let start = train::Start { target: &weights, head: from.as_ref(), after: &after, teacher: teacher.as_ref() };
     train::train(&mut corpus, start, run, &options.folder, &options.out, &mut |report: &Report| {
         let drafted = match report.held_out.as_ref().map(|_| trial.of(&options.out)).transpose() {
             Ok(drafted) => drafted,

@@ -19,6 +19,7 @@ use super::lines::Lines;
 use super::progress::{self, Bar};
 use super::prompts::read_asks;
 use crate::model::HeadForm;
+use crate::model::device::DeviceChoice;
 use crate::registry::Registry;
 use crate::train::{Drafted, Figures, News, Report};
 
@@ -28,6 +29,10 @@ pub struct TrainOptions {
     /// Model to train a head for: a name that `speclight models` lists, a GGUF file, or a folder with safetensors
     #[arg(long, value_name = "NAME|PATH")]
     pub model: Option<String>,
+    /// Where to train: auto takes a GPU if this build can use it and the machine has it. There the target writes hundreds of answers at
+    /// a time, and the folder holds the texts alone: a GPU tells their hidden states quicker than a disk
+    #[arg(long, value_name = "auto|cpu|cuda[:N]|metal", default_value_t)]
+    pub device: DeviceChoice,
     /// Threads of the CPU path [default: the physical cores]
     #[arg(long, value_name = "N", value_parser = super::options::threads)]
     pub threads: Option<usize>,

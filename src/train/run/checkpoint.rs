@@ -28,8 +28,8 @@ impl Run<'_> {
         for (name, var) in &self.net.vars {
             tensors.insert((*name).to_owned(), var.as_tensor().clone());
             if let Some((m, v)) = self.adam.moments.get(name) {
-                tensors.insert(format!("{name}.m"), Tensor::from_slice(m, var.dims(), &Device::Cpu)?);
-                tensors.insert(format!("{name}.v"), Tensor::from_slice(v, var.dims(), &Device::Cpu)?);
+                tensors.insert(format!("{name}.m"), m.clone());
+                tensors.insert(format!("{name}.v"), v.clone());
             }
         }
         let kept = Kept {
@@ -61,13 +61,13 @@ impl Run<'_> {
         if kept.sizes != self.net.sizes || kept.tokens.iter().any(|&t| t as usize >= self.rows.len()) {
             return Err(wrong("is of a head of another shape"));
         }
+        let device = self.device();
         for (name, rows, cols) in kept.sizes.tensors() {
             let found = |suffix: &str| tensors.get(&format!("{name}{suffix}")).filter(|t| t.elem_count() == rows * cols);
             let values = found("").ok_or_else(|| wrong(&format!("lacks tensor {name}")))?;
-            self.net.vars.insert(name, Var::from_tensor(values)?);
+            self.net.vars.insert(name, Var::from_tensor(&values.to_device(&device)?)?);
             if let (Some(m), Some(v)) = (found(".m"), found(".v")) {
-                let flat = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
-                self.adam.moments.insert(name, (flat(m)?, flat(v)?));
+                self.adam.moments.insert(name, (m.to_device(&device)?, v.to_device(&device)?));
             }
         }
         (self.step, self.tokens_read, self.seconds) = (kept.step, kept.tokens_read, kept.seconds);

@@ -1,9 +1,7 @@
 //! Figures of texts that were held out.
 
 use super::super::TrainError;
-use super::super::corpus::TOP;
 use super::super::linear::Matrices;
-use super::super::net::SoftCross;
 use super::{Figures, Run};
 use crate::model::HeadForm;
 
@@ -13,36 +11,38 @@ impl Run<'_> {
         let depths = self.options.depths.max(4);
         // Of an adapter one depth is all.
         let own = if self.options.form == HeadForm::Adapter { 1 } else { depths };
-        let texts: Vec<usize> = (0..self.corpus.len()).filter(|i| i % self.options.held_out == 0).take(24).collect();
+        let texts: Vec<(usize, u64)> = (0..self.corpus.len()).step_by(self.options.held_out).take(24).map(|i| (i, 0)).collect();
         let (mut loss, mut counted) = (vec![0.0; own], vec![0.0; own]);
         let (mut reached, mut passed) = (vec![0usize; depths], vec![0usize; depths]);
         let products = self.matrices()?.as_ref().map(Matrices::products);
-        for i in texts {
-            let text = self.corpus.read(i)?;
-            let example = self.example(&text, 0)?;
-            let n = example.counts.len();
-            let (_, unrolled) = self.net.unroll(&example, own, products.as_ref())?;
-            let mut right = vec![vec![false; n]; own];
+        let rounded = self.teacher.map(|_| self.rounded()).transpose()?;
+        for example in self.examples(&texts, true)? {
+            let net = rounded.as_ref().unwrap_or(&self.net);
+            let n = example.counts.len() / example.lens.len();
+            let (_, unrolled) = net.unroll(&example, own, products.as_ref())?;
+            let mut right = vec![vec![false; example.counts.len()]; own];
             for (d, depth) in unrolled.iter().enumerate() {
-                let count = |i: usize| if i >= depth.from && example.counts[i] == 1.0 { 1.0 } else { 0.0 };
-                let weights = example.weights.iter().enumerate().map(|(k, w)| w * count(k / TOP)).collect();
-                let cross = SoftCross { rows: example.rows.clone(), weights };
-                let logits = self.net.logits(depth, products.as_ref())?;
-                loss[d] += f64::from(logits.contiguous()?.apply_op1_no_bwd(&cross)?.to_scalar::<f32>()?);
-                counted[d] += (0..n).map(|i| f64::from(count(i))).sum::<f64>();
+                let count = |i: usize| if i % n >= depth.from && example.counts[i] == 1.0 { 1.0 } else { 0.0 };
+                let counts: Vec<f32> = (0..example.counts.len()).map(count).collect();
+                let logits = net.logits(depth, products.as_ref())?;
+                loss[d] += f64::from(example.laws.loss(&logits, &counts)?.to_scalar::<f32>()?);
+                counted[d] += counts.iter().map(|&c| f64::from(c)).sum::<f64>();
                 let best = logits.argmax(1)?.to_vec1::<u32>()?;
-                for i in 0..n {
-                    right[d][i] = example.best[i] == Some(best[i]);
+                for (right, (best, target)) in right[d].iter_mut().zip(best.iter().zip(&example.best)) {
+                    *right = *target == Some(*best);
                 }
             }
             // A run begins at entry r of depth 1, and goes on at entry r + d of depth 1 + d.
-            for r in (0..n).filter(|&r| example.counts[r] == 1.0) {
-                for d in 0..depths.min(n - r) {
-                    reached[d] += 1;
-                    if !right[d.min(own - 1)][r + d] {
-                        break;
+            for (text, &len) in example.lens.iter().enumerate() {
+                let begin = text * n;
+                for r in (0..len).filter(|&r| example.counts[begin + r] == 1.0) {
+                    for d in 0..depths.min(len - r) {
+                        reached[d] += 1;
+                        if !right[d.min(own - 1)][begin + r + d] {
+                            break;
+                        }
+                        passed[d] += 1;
                     }
-                    passed[d] += 1;
                 }
             }
         }

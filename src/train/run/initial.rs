@@ -1,6 +1,6 @@
 //! What a head begins as.
 
-use candle_core::{Device, Shape, Tensor, Var};
+use candle_core::{Shape, Tensor, Var};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -13,12 +13,16 @@ use crate::model::{About, HeadForm};
 use crate::tree::TokenId;
 
 impl Run<'_> {
-    /// The tokens of most weight in the target's laws over the answers.
+    /// The tokens of most weight in the target's laws over the answers; where the corpus has no laws, those that it holds most.
     pub(super) fn choose_tokens(&mut self) -> Result<(), TrainError> {
         let mut mass = vec![0f64; self.rows.len()];
         for i in 0..self.corpus.len() {
             let text = self.corpus.read(i)?;
-            let answer = (text.prompt_tokens as usize).saturating_sub(1) * TOP;
+            let prompt = text.prompt_tokens as usize;
+            if self.teacher.is_some() {
+                text.tokens.get(prompt..).unwrap_or_default().iter().for_each(|&token| mass[token as usize] += 1.0);
+            }
+            let answer = prompt.saturating_sub(1) * TOP;
             for (token, p) in text.laws.get(answer..).unwrap_or_default() {
                 mass[*token as usize] += f64::from(p.to_f32());
             }
@@ -55,7 +59,7 @@ impl Run<'_> {
 
     fn put(&mut self, name: &'static str, values: Vec<f32>, rows: usize, cols: usize) -> Result<(), TrainError> {
         let shape = if name != "fuse_norm.weight" && rows == 1 { Shape::from(cols) } else { Shape::from((rows, cols)) };
-        self.net.vars.insert(name, Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?)?);
+        self.net.vars.insert(name, Var::from_tensor(&Tensor::from_vec(values, shape, &self.device())?)?);
         Ok(())
     }
 
@@ -112,9 +116,13 @@ impl Run<'_> {
     /// Root mean square of the last hidden states, over some text.
     fn scale(&mut self) -> Result<f32, TrainError> {
         let text = self.corpus.read(0)?;
+        let states: Vec<f32> = match self.teacher {
+            Some(teacher) => teacher.read(&text.tokens[..text.positions()], 1)?.hidden.flatten_all()?.to_vec1()?,
+            None => text.hidden.iter().map(|x| x.to_f32()).collect(),
+        };
         let (dim, fused) = (self.net.sizes.dim, self.after.len());
-        let mut all: Vec<f64> = (text.hidden.chunks_exact(dim * fused))
-            .map(|row| row[dim * (fused - 1)..].iter().map(|x| f64::from(x.to_f32()).powi(2)).sum::<f64>() / dim as f64)
+        let mut all: Vec<f64> = (states.chunks_exact(dim * fused))
+            .map(|row| row[dim * (fused - 1)..].iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / dim as f64)
             .collect();
         // The first tokens of a text have states many times as long as all others.
         all.sort_by(f64::total_cmp);

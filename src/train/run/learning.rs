@@ -1,0 +1,168 @@
+//! What the examples of a step teach.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
+
+use super::super::linear::{Matrices, Products};
+use super::super::net::{Example, Net};
+use super::super::{TrainError, export};
+use super::{Options, Run};
+use crate::model::HeadForm;
+use crate::model::kernels::dense;
+
+/// What some texts teach.
+#[derive(Default)]
+pub(super) struct Learnt {
+    /// Loss in nats, over all depths.
+    pub loss: f64,
+    /// Weight of their entries, over all depths.
+    pub counted: f64,
+    pub grads: BTreeMap<&'static str, Tensor>,
+}
+
+/// What one text teaches, as a thread tells it.
+struct Part {
+    loss: f64,
+    counted: f64,
+    grads: BTreeMap<&'static str, Vec<f32>>,
+}
+
+impl Run<'_> {
+    pub(super) fn learn(&self, examples: &[Example]) -> Result<Learnt, TrainError> {
+        if self.teacher.is_some() { self.learn_there(examples) } else { self.learn_on_threads(examples) }
+    }
+
+    /// The matrices packed for the tile unit, if the CPU has one and trains.
+    pub(super) fn matrices(&self) -> Result<Option<Matrices>, TrainError> {
+        let packed = || Matrices::pack(&self.net.vars, &self.net.sizes.matrices(), self.options.threads);
+        Ok(if self.teacher.is_none() && dense::available() { Some(packed()?) } else { None })
+    }
+
+    /// The network on the teacher's device, its weights as the head's file will have them. Gradients of these are taken for those of
+    /// the weights before they are rounded, as in `linear.rs`.
+    pub(super) fn rounded(&self) -> Result<Net, TrainError> {
+        let round = |(name, var): (&&'static str, &Var)| Ok((*name, Var::from_tensor(&export::rounded_there(name, var)?)?));
+        Ok(Net { sizes: self.net.sizes.clone(), vars: self.net.vars.iter().map(round).collect::<candle_core::Result<_>>()? })
+    }
+
+    /// One after another, each of many texts.
+    fn learn_there(&self, examples: &[Example]) -> Result<Learnt, TrainError> {
+        let net = self.rounded()?;
+        let mut learnt = Learnt::default();
+        let mut losses = Vec::new();
+        for example in examples {
+            let (store, loss, counted) = descend(&net, example, &self.options, None)?;
+            losses.push(loss);
+            learnt.counted += counted;
+            for (name, var) in &net.vars {
+                let Some(grad) = store.get(var.as_tensor()) else { continue };
+                let sum = match learnt.grads.remove(name) {
+                    None => grad.clone(),
+                    Some(sum) => (sum + grad)?,
+                };
+                learnt.grads.insert(*name, sum);
+            }
+        }
+        // Asked once all is under way: an answer waits for the device.
+        for loss in losses {
+            learnt.loss += f64::from(loss.to_scalar::<f32>()?);
+        }
+        Ok(learnt)
+    }
+
+    /// A text a thread: candle's own threads would wait for each other after every operation. Gradients are added in the order of the
+    /// texts, so that the sums do not depend on who came first.
+    fn learn_on_threads(&self, examples: &[Example]) -> Result<Learnt, TrainError> {
+        let matrices = self.matrices()?;
+        let next = AtomicUsize::new(0);
+        let learn = || {
+            let mut mine = Vec::new();
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                let Some(example) = examples.get(i) else { return mine };
+                mine.push((i, self.part(example, matrices.as_ref())));
+            }
+        };
+        let mut parts = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.options.threads.max(1)).map(|_| scope.spawn(learn)).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, Vec<_>>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            threads.into_iter().flat_map(join).collect::<Vec<_>>()
+        });
+        parts.sort_by_key(|(i, _)| *i);
+        let (mut learnt, mut grads) = (Learnt::default(), BTreeMap::<&'static str, Vec<f32>>::new());
+        for (_, part) in parts {
+            let part = part?;
+            learnt.loss += part.loss;
+            learnt.counted += part.counted;
+            for (name, grad) in part.grads {
+                match grads.get_mut(name) {
+                    None => drop(grads.insert(name, grad)),
+                    Some(sum) => sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g),
+                }
+            }
+        }
+        for (name, grad) in grads {
+            let Some(var) = self.net.vars.get(name) else { continue };
+            learnt.grads.insert(name, Tensor::from_vec(grad, var.shape(), var.device())?);
+        }
+        Ok(learnt)
+    }
+
+    fn part(&self, example: &Example, matrices: Option<&Matrices>) -> Result<Part, TrainError> {
+        let products = matrices.map(Matrices::products);
+        let (store, loss, counted) = descend(&self.net, example, &self.options, products.as_ref())?;
+        let mut grads = BTreeMap::new();
+        for (name, var) in &self.net.vars {
+            let Some(grad) = store.get(var.as_tensor()) else { continue };
+            grads.insert(*name, grad.flatten_all()?.to_vec1::<f32>()?);
+        }
+        grads.extend(products.into_iter().flat_map(Products::grads));
+        Ok(Part { loss: f64::from(loss.to_scalar::<f32>()?), counted, grads })
+    }
+}
+
+/// The gradients of what `net` loses on an example, its loss in nats and the weight of its entries, over all depths.
+pub fn descend(
+    net: &Net,
+    example: &Example,
+    options: &Options,
+    products: Option<&Products>,
+) -> Result<(GradStore, Tensor, f64), TrainError> {
+    let (fused, depths) = net.unroll(example, options.depths, products)?;
+    let goal = fused.detach();
+    let (texts, n) = (example.lens.len(), example.counts.len() / example.lens.len());
+    // Each text has the same share of a step.
+    let share = |entries: usize| 1.0 / (options.batch * entries.max(1)) as f32;
+    let (mut total, mut loss, mut counted): (Option<Tensor>, Option<Tensor>, f64) = (None, None, 0.0);
+    for depth in &depths {
+        let count = |i: usize| if i % n < depth.from { 0.0 } else { example.counts[i] };
+        let counts: Vec<f32> = (0..texts * n).map(count).collect();
+        let shares: Vec<f32> = counts.iter().enumerate().map(|(i, c)| c * share(example.lens[i / n])).collect();
+        counted += counts.iter().map(|&c| f64::from(c)).sum::<f64>();
+        let cross = net.cross(depth, &example.laws, &counts, &shares, products)?;
+        let mut term = cross.term;
+        // An adapter's state goes nowhere.
+        if options.regression > 0.0 && options.form == HeadForm::Eagle && n > depth.from + 1 {
+            let difference = (depth.out.narrow(1, 0, n - 1)? - goal.narrow(1, 1, n - 1)?)?;
+            // Near nothing a parabola, further off straight: a few states are many times as long as all others.
+            let smooth = ((difference.sqr()? + 1.0)?.sqrt()? - 1.0)?.mean(2)?;
+            let part = |&len: &usize| {
+                let within = depth.from..len.saturating_sub(1);
+                let each = share(within.len()) * options.regression as f32;
+                (0..n - 1).map(move |i| if within.contains(&i) { each } else { 0.0 })
+            };
+            let parts: Vec<f32> = example.lens.iter().flat_map(part).collect();
+            let parts = Tensor::from_vec(parts, (texts, n - 1), smooth.device())?;
+            term = (term + (smooth * parts)?.sum_all()?)?;
+        }
+        let add = |sum: Option<Tensor>, x: Tensor| sum.map_or(Ok(x.clone()), |sum| sum + &x);
+        (total, loss) = (Some(add(total, term)?), Some(add(loss, cross.counted)?));
+    }
+    let (Some(total), Some(loss)) = (total, loss) else { return Err(TrainError::Few { texts: 0 }) };
+    Ok((total.backward()?, loss, counted))
+}

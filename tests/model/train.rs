@@ -1,0 +1,109 @@
+//! Training on a GPU does what training on the CPU does: shown on the CPU, on which candle's operations run as well.
+
+use candle_core::Device;
+use speclight::model::device::DeviceChoice;
+use speclight::model::weights::Weights;
+use speclight::model::{HeadForm, Model};
+use speclight::train::{self, About, Ask, Corpus, Options, Report, Start, Teacher, Text, Writing};
+
+use super::common::path;
+
+const AFTER: [usize; 3] = [3, 15, 27];
+
+fn about(after: &[usize]) -> About {
+    About { form: 1, model: "m".into(), dim: 576, after: after.to_vec(), prompts: "p".into(), seed: 3, max_tokens: 10 }
+}
+
+#[test]
+fn a_gpu_writes_and_learns_what_the_cpu_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = Weights::open(&path()).unwrap();
+    let teacher = Teacher::new(&weights, &Device::Cpu, &AFTER).unwrap();
+    let ask = |text: &str, then: Option<&str>| Ask { text: text.into(), begun: None, then: then.map(str::to_owned) };
+    let mut asks: Vec<Ask> = (2..9).map(|i| ask(&format!("What is {i} + {i}?"), None)).collect();
+    asks.push(ask("Name a colour of the rainbow, and say in which fruits, flowers and birds it can be seen.", Some("Why {}?")));
+    let writing = Writing { seed: 3, max_tokens: 10, tokens: usize::MAX };
+
+    // The texts of both, in the order of their prompts.
+    let models = [Model::open(&path(), DeviceChoice::Cpu, Some(2)).unwrap()];
+    let mut own = Corpus::open(&folder.path().join("own"), &about(&AFTER)).unwrap();
+    train::gather(&models, &asks, &mut own, &AFTER, writing, &mut |_| true).unwrap();
+    let mut there = Corpus::open(&folder.path().join("there"), &about(&[])).unwrap();
+    train::gather_there(teacher.llama(), &models[0], &asks, &mut there, writing, &mut |_| true).unwrap();
+    let texts = |corpus: &mut Corpus| -> Vec<Text> {
+        let mut all: Vec<Text> = (0..corpus.len()).map(|i| corpus.read(i).unwrap()).collect();
+        all.sort_by_key(|text| text.prompt);
+        all
+    };
+    let (ours, theirs) = (texts(&mut own), texts(&mut there));
+    assert_eq!((ours.len(), theirs.len()), (9, 9), "each prompt, and the one that follows");
+    let prompts =
+        |texts: &[Text]| texts.iter().take(8).map(|t| t.tokens[..t.prompt_tokens as usize].to_vec()).collect::<Vec<_>>();
+    assert_eq!(prompts(&ours), prompts(&theirs));
+    for (one, two) in ours.iter().zip(&theirs) {
+        assert_eq!(one.prompt, two.prompt);
+        assert!(two.hidden.is_empty() && two.laws.is_empty());
+        let (answer, stop) = (&two.tokens[two.prompt_tokens as usize..], models[0].tokenizer().stop());
+        assert!(!answer.is_empty() && answer.len() <= 10);
+        assert!(answer.len() == 10 || stop.contains(answer.last().unwrap()), "it ended early: {answer:?}");
+    }
+    // Greedy answers to sums are far from a tie; what is drawn is drawn from tokens in another order.
+    assert!(ours.iter().zip(&theirs).filter(|(one, two)| one.tokens == two.tokens).count() >= 2);
+    // What is there is not asked again.
+    train::gather_there(teacher.llama(), &models[0], &asks, &mut there, writing, &mut |_| true).unwrap();
+    assert_eq!(there.len(), 9);
+
+    // The same texts, once with the states and laws of the CPU's own path, once told by the teacher.
+    let mut same = Corpus::open(&folder.path().join("same"), &about(&[])).unwrap();
+    for i in 0..own.len() {
+        same.push(&Text { hidden: Vec::new(), laws: Vec::new(), ..own.read(i).unwrap() }).unwrap();
+    }
+    for form in [HeadForm::Eagle, HeadForm::Adapter] {
+        let run = |corpus: &mut Corpus, teacher: Option<&Teacher>, name: &str| -> Vec<Report> {
+            let options = Options {
+                form,
+                steps: 2,
+                rate: 2e-4,
+                warm_up: 1,
+                depths: 2,
+                vocab: 49152,
+                window: 640,
+                batch: 2,
+                prompt_weight: 0.25,
+                regression: 0.1,
+                clip: 1.0,
+                held_out: 4,
+                every: 2,
+                seed: 1,
+                threads: 2,
+            };
+            let place = folder.path().join(name);
+            std::fs::create_dir_all(&place).unwrap();
+            let start = Start { target: &weights, head: None, after: &AFTER, teacher };
+            let mut told = Vec::new();
+            train::train(corpus, start, options, &place, &place.join("head.gguf"), &mut |report| {
+                told.push(report.clone());
+                true
+            })
+            .unwrap();
+            told
+        };
+        let (cpu, gpu) =
+            (run(&mut own, None, &format!("cpu-{form:?}")), run(&mut same, Some(&teacher), &format!("gpu-{form:?}")));
+        assert_eq!((cpu.len(), gpu.len()), (2, 2));
+        // The tail of a law, a tenth and more of it, is not on the disk; products have half
+        // the bits on a tile unit.
+        let near = |a: f64, b: f64, share: f64| (a - b).abs() < share * a.abs().max(b.abs());
+        for (a, b) in cpu.iter().zip(&gpu) {
+            assert_eq!((a.step, a.tokens), (b.step, b.tokens));
+            assert!(near(a.loss, b.loss, 0.25), "{form:?}, step {}: {} and {}", a.step, a.loss, b.loss);
+            assert!(near(a.norm, b.norm, 0.3), "{form:?}, step {}: norms {} and {}", a.step, a.norm, b.norm);
+        }
+        let (a, b) = (cpu[1].held_out.clone().unwrap(), gpu[1].held_out.clone().unwrap());
+        assert_eq!(a.loss.len(), b.loss.len());
+        for (a, b) in a.loss.iter().zip(&b.loss) {
+            assert!(near(*a, *b, 0.25), "{form:?}: held out {a} and {b}");
+        }
+        assert!(folder.path().join(format!("gpu-{form:?}/head.gguf")).is_file());
+    }
+}
