@@ -70,17 +70,24 @@ impl DeviceChoice {
             DeviceChoice::Cpu => Ok(Device::Cpu),
             DeviceChoice::Cuda(_) if !cfg!(feature = "cuda") => Err(absent("cuda")),
             DeviceChoice::Metal if !cfg!(feature = "metal") => Err(absent("metal")),
-            DeviceChoice::Cuda(n) => Device::new_cuda(n)
+            DeviceChoice::Cuda(n) => new_cuda(n)
                 .map_err(|e| error(format!("can't be opened ({}): check nvidia-smi, or take --device cpu", one_line(&e)))),
             DeviceChoice::Metal => {
                 Device::new_metal(0).map_err(|e| error(format!("can't be opened ({}): take --device cpu", one_line(&e))))
             }
             DeviceChoice::Auto => {
-                let gpu = if cfg!(feature = "cuda") { Device::new_cuda(0) } else { Device::new_metal(0) };
+                let gpu = if cfg!(feature = "cuda") { new_cuda(0) } else { Device::new_metal(0) };
                 Ok(gpu.unwrap_or(Device::Cpu))
             }
         }
     }
+}
+
+fn new_cuda(n: usize) -> candle_core::Result<Device> {
+    let device = Device::new_cuda(n)?;
+    #[cfg(feature = "cuda")]
+    super::kernels::gpu_memory::keep(&device);
+    Ok(device)
 }
 
 fn one_line(e: &candle_core::Error) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{D, DType, Device, Result, Tensor, Var};
 
 /// Decay of the first moment.
 const BETA1: f32 = 0.9;
@@ -40,13 +40,19 @@ impl Adam {
         rate: f64,
         clip: f64,
     ) -> Result<f64> {
-        let mut power = 0.0;
+        let mut powers = Vec::new();
         for grad in grads.values() {
-            power += match grad.device() {
-                Device::Cpu => grad.flatten_all()?.to_vec1::<f32>()?.into_iter().map(|g| f64::from(g) * f64::from(g)).sum(),
-                _ => f64::from(grad.sqr()?.sum_all()?.to_scalar::<f32>()?),
-            };
+            powers.push(match grad.device() {
+                Device::Cpu => {
+                    let squares = grad.flatten_all()?.to_vec1::<f32>()?.into_iter().map(|g| f64::from(g) * f64::from(g));
+                    Tensor::new(&[squares.sum::<f64>()], &Device::Cpu)?
+                }
+                // Row by row first: a device gives each sum one of its processors.
+                _ => grad.sqr()?.sum(D::Minus1)?.sum_all()?.to_dtype(DType::F64)?.reshape(1)?,
+            });
         }
+        // One answer: each waits for the device.
+        let power = Tensor::cat(&powers, 0)?.sum_all()?.to_scalar::<f64>()?;
         let norm = power.sqrt();
         if !norm.is_finite() {
             return Ok(norm);

@@ -15,7 +15,7 @@ use crate::tree::TokenId;
 use crate::verify::Draws;
 
 /// Answers that are written together at most.
-const TOGETHER: usize = 256;
+const TOGETHER: usize = 512;
 /// Prompts that are put in order of their length: those that are written together are of like length.
 const SORTED: usize = 4 * TOGETHER;
 /// Room for keys and values, in bytes.
@@ -33,6 +33,7 @@ struct Answer {
     tokens: Vec<TokenId>,
     temperature: f32,
     draws: Draws,
+    ended: bool,
 }
 
 /// Lets `llama`, which is `model` on a GPU, answer `asks` in turn until the corpus is large enough or they are all answered, as
@@ -62,7 +63,15 @@ pub fn gather_there(
             let tokens = begin(model, &ask)?;
             let draws = Draws::new(writing.seed, &prompt.to_string());
             let temperature = temperature(&draws);
-            answers.push(Answer { prompt, then: ask.then, prompt_tokens: tokens.len(), tokens, temperature, draws });
+            answers.push(Answer {
+                prompt,
+                then: ask.then,
+                prompt_tokens: tokens.len(),
+                tokens,
+                temperature,
+                draws,
+                ended: false,
+            });
         }
         answers.retain(|answer| answer.prompt_tokens > 0 && room(llama, answer, writing) <= ROOM);
         answers.sort_by_key(|answer| answer.prompt_tokens);
@@ -116,26 +125,25 @@ fn write(llama: &Arc<Llama>, model: &Model, mut answers: Vec<Answer>, writing: W
         let logits = llama.head(&last)?;
         let temperatures: Vec<f32> = answers.iter().map(|answer| answer.temperature).collect();
         let uniform: Vec<f32> = answers.iter().map(|answer| answer.draws.at(answer.tokens.len()) as f32).collect();
-        for (answer, token) in answers.iter_mut().zip(draw(&logits, &temperatures, &uniform)?) {
+        let drawn = draw(&logits, &temperatures, &uniform)?;
+        for (answer, &token) in answers.iter_mut().zip(&drawn).filter(|(answer, _)| !answer.ended) {
             answer.tokens.push(token);
+            answer.ended = stop.contains(&token) || answer.tokens.len() >= answer.prompt_tokens + writing.max_tokens;
         }
-        let ended = |answer: &Answer| {
-            answer.tokens.last().is_some_and(|token| stop.contains(token))
-                || answer.tokens.len() >= answer.prompt_tokens + writing.max_tokens
-        };
-        let going: Vec<u32> = (0..).zip(&answers).filter(|(_, answer)| !ended(answer)).map(|(i, _)| i).collect();
-        if going.len() < answers.len() {
-            if !going.is_empty() {
-                texts.keep(&going)?;
-            }
-            let (ends, on): (Vec<_>, Vec<_>) = answers.into_iter().partition(ended);
-            done.extend(ends);
-            answers = on;
-        }
-        if answers.is_empty() {
+        let going: Vec<u32> = (0..).zip(&answers).filter(|(_, answer)| !answer.ended).map(|(i, _)| i).collect();
+        if going.is_empty() {
+            done.append(&mut answers);
             return Ok(done);
         }
-        let tokens: Vec<TokenId> = answers.iter().filter_map(|answer| answer.tokens.last().copied()).collect();
+        // An answer that has ended goes on unheard for a while: leaving it out copies all others.
+        let mut tokens = drawn;
+        if going.len() * 8 <= answers.len() * 7 {
+            texts.keep(&going)?;
+            tokens = going.iter().map(|&i| tokens[i as usize]).collect();
+            let (ends, on) = answers.into_iter().partition(|answer| answer.ended);
+            done.extend::<Vec<Answer>>(ends);
+            answers = on;
+        }
         last = texts.append(&tokens, &[])?.last;
     }
 }

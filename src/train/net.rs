@@ -181,7 +181,8 @@ impl Net {
                 // The gradient of the logits, by hand: what the composed operations would keep of a pass is many times as large.
                 let mass = candle_nn::ops::softmax_last_dim(&x)?.broadcast_mul(&all.sum_keepdim(1)?)?;
                 let slope = (mass - all)?.broadcast_mul(&shares)?;
-                Ok(Loss { term: (logits * slope)?.sum_all()?, counted: laws.loss(&x, counts)? })
+                // Row by row first: a device gives each sum one of its processors.
+                Ok(Loss { term: (logits * slope)?.sum(1)?.sum_all()?, counted: laws.loss(&x, counts)? })
             }
         }
     }

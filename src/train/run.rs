@@ -195,10 +195,12 @@ impl<'a> Run<'a> {
             checkpoint: checkpoint.to_owned(),
         };
         if !run.resume()? {
-            run.choose_tokens()?;
             match head {
                 Some(head) => run.begin_as(head, target)?,
-                None => run.initialise(target)?,
+                None => {
+                    run.choose_tokens()?;
+                    run.initialise(target)?;
+                }
             }
         }
         for (row, &token) in run.tokens.iter().enumerate() {

@@ -20,6 +20,8 @@ mod dispatch;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod emulation;
 mod front;
+#[cfg(feature = "cuda")]
+pub(super) mod gpu_memory;
 mod hidden;
 mod lanes;
 mod llama;

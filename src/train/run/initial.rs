@@ -35,12 +35,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Begins as another head, of the same form: its rows of the output where it has the token, the target's own elsewhere.
+    /// Begins as another head, of the same form. Its rows of the output stay as they are if as many are asked for: a row that has not
+    /// been trained loses for all others what they have learnt. If not, those of its tokens that are among the chosen ones stay, and the
+    /// target's own rows join them.
     pub(super) fn begin_as(&mut self, head: &Weights, target: &Weights) -> Result<(), TrainError> {
         let (about, config, sizes) = (About::of(head)?, head.config(), self.net.sizes.clone());
         let same = Sizes::of(self.options.form, config, sizes.vocab, about.after.len()) == sizes;
         if !same || about.after != self.options.read(&self.after) {
             return Err(TrainError::OtherHead { path: head.path().to_owned() });
+        }
+        if about.tokens.len() == sizes.vocab {
+            self.tokens = about.tokens.to_vec();
+        } else {
+            self.choose_tokens()?;
         }
         for (name, rows, cols) in sizes.tensors() {
             let values = if name == "output.weight" {
