@@ -10,7 +10,7 @@ const TRIALS: [usize; 2] = [16, 10];
 /// The first of them teach nothing of times: the drafter reads what it missed, and what drafting works on has to come near again.
 const COLD: usize = 3;
 /// Drafting is given up where it is slower than this share of plain decoding: where both are as fast, nothing is lost by going on.
-const GIVE_UP: f64 = 0.98;
+const GIVE_UP: f64 = 0.95;
 /// Steps that the measured costs count for, before a budget was tried.
 const PRIOR: usize = 16;
 /// Steps without drafting, after it did not pay for the first time; each further time in turn it is twice as many.
@@ -29,8 +29,11 @@ const SLOW: f64 = 0.04;
 pub(super) struct Arms {
     /// Measured over expected seconds of the last steps: how slow the machine is just now, whatever the budget.
     now: Option<f64>,
-    /// By budget: steps, and what such a step takes beside that, as a factor. Those of 1 are steps of rest.
-    factors: Vec<(usize, usize, f64)>,
+    /// What such a step takes beside that. Those of 1 are steps of rest.
+    factors: Factors,
+    /// Tokens that trees of a budget brought, over what they promised: what is known of children by their rank alone holds less well
+    /// the deeper they are, and the budget that is chosen is among those of which too much is expected.
+    kept: Factors,
     /// Seconds that drafting takes by the depth of the tree.
     drafting: Line,
     /// Seconds a token that a step takes besides drafting and the pass.
@@ -44,11 +47,7 @@ pub(super) struct Arms {
 impl Arms {
     /// Seconds of a step with a tree of this budget and depth.
     fn seconds(&self, budget: usize, depth: usize, cost: &Cost) -> f64 {
-        self.expected(budget, depth, cost) * self.factor(budget) * self.now.unwrap_or(1.0)
-    }
-
-    fn factor(&self, budget: usize) -> f64 {
-        self.factors.iter().find(|tried| tried.0 == budget).map_or(1.0, |tried| tried.2)
+        self.expected(budget, depth, cost) * self.factors.of(budget) * self.now.unwrap_or(1.0)
     }
 
     /// The same by the parts that it consists of.
@@ -57,9 +56,14 @@ impl Arms {
         cost.seconds(budget) + budget as f64 * self.node.unwrap_or(0.0) + drafting
     }
 
-    /// Tokens a second of a tree that keeps what it promises.
+    /// Tokens of a step with a tree that promises so much.
+    fn tokens(&self, promise: &Promise) -> f64 {
+        ((1.0 + promise.expected) * self.kept.of(promise.budget)).max(1.0)
+    }
+
+    /// Tokens a second of a tree that promises so much.
     fn rate(&self, promise: &Promise, cost: &Cost) -> f64 {
-        (1.0 + promise.expected) / self.seconds(promise.budget, promise.depth, cost)
+        self.tokens(promise) / self.seconds(promise.budget, promise.depth, cost)
     }
 
     /// Of what trees promise the place of the one with the most tokens a second, and that rate.
@@ -72,7 +76,7 @@ impl Arms {
         let (best, _) = self.best(promises, cost).filter(|_| self.rest == 0)?;
         // The budgets beside it: soon, while it is not known what they take, and then now and again.
         let beside = [promises.get(best + 1), best.checked_sub(1).and_then(|below| promises.get(below))];
-        let unknown = |p: &&Promise| self.factors.iter().all(|tried| tried.0 != p.budget);
+        let unknown = |p: &&Promise| !self.factors.has(p.budget);
         let other = match self.trials % LOOK {
             turn if turn % 4 == 3 => beside.into_iter().flatten().find(unknown),
             12 => beside[0],
@@ -94,15 +98,19 @@ impl Arms {
         Choice {
             drafted,
             kept: drafted,
-            expected: promised.map_or(0.0, |p| p.expected),
+            expected: promised.map_or(0.0, |p| self.tokens(p) - 1.0),
             tokens_per_second: promised.map_or(plain, |p| self.rate(p, cost)),
             plain_tokens_per_second: plain,
             reason,
         }
     }
 
-    /// Learns from a step that was made with a tree of `tokens` tokens, `depth` deep.
-    pub fn learn(&mut self, tokens: usize, depth: usize, time: &StageTimes, promises: &[Promise], cost: &Cost) {
+    /// Learns from a step for which so many tokens were `asked`, and that brought what `made` says.
+    pub fn learn(&mut self, asked: Option<usize>, made: &Made, promises: &[Promise], cost: &Cost) {
+        let Made { tokens, depth, accepted, time } = *made;
+        if let Some(promise) = promises.iter().find(|p| Some(p.budget) == asked) {
+            self.kept.follow(promise.budget, (1.0 + accepted) / (1.0 + promise.expected));
+        }
         follow(&mut self.node, time.other / tokens as f64);
         let resting = self.rest > 0;
         self.rest = self.rest.saturating_sub(1);
@@ -116,18 +124,10 @@ impl Arms {
             self.drafting.add(depth as f64, time.draft);
         }
         let took = (time.total() / self.expected(tokens, depth, cost)).clamp(0.5, 2.0);
-        let own = self.factor(tokens);
-        follow(&mut self.now, took / own);
-        let beside = took / self.now.unwrap_or(1.0);
-        match self.factors.iter_mut().find(|tried| tried.0 == tokens) {
-            Some((_, steps, factor)) => {
-                *steps += 1;
-                *factor += SLOW.max(1.0 / *steps as f64) * (beside - *factor);
-            }
-            None => self.factors.push((tokens, PRIOR, 1.0)),
-        }
+        follow(&mut self.now, took / self.factors.of(tokens));
+        self.factors.follow(tokens, took / self.now.unwrap_or(1.0));
         // Whether a rest is still to tell what plain decoding takes.
-        let unknown = self.factors.iter().all(|tried| tried.0 != 1);
+        let unknown = !self.factors.has(1);
         if resting || self.trials < TRIALS[usize::from(!unknown)] {
             return;
         }
@@ -140,6 +140,42 @@ impl Arms {
         }
         if self.rest > 0 {
             self.trials = 0;
+        }
+    }
+}
+
+/// A step that was made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made<'a> {
+    /// Tokens of its tree, the root included, and its depth.
+    pub tokens: usize,
+    pub depth: usize,
+    /// The expected count of accepted ones.
+    pub accepted: f64,
+    /// What it took.
+    pub time: &'a StageTimes,
+}
+
+/// By budget: steps, and the mean of a factor, about 1 before anything was seen.
+#[derive(Clone, Debug, Default)]
+struct Factors(Vec<(usize, usize, f64)>);
+
+impl Factors {
+    fn has(&self, budget: usize) -> bool {
+        self.0.iter().any(|tried| tried.0 == budget)
+    }
+
+    fn of(&self, budget: usize) -> f64 {
+        self.0.iter().find(|tried| tried.0 == budget).map_or(1.0, |tried| tried.2)
+    }
+
+    fn follow(&mut self, budget: usize, new: f64) {
+        match self.0.iter_mut().find(|tried| tried.0 == budget) {
+            Some((_, steps, factor)) => {
+                *steps += 1;
+                *factor += SLOW.max(1.0 / *steps as f64) * (new - *factor);
+            }
+            None => self.0.push((budget, PRIOR, 1.0)),
         }
     }
 }
@@ -217,7 +253,8 @@ mod tests {
             let choice = arms.choice(&draft, asked, &promises, &cost);
             assert_eq!((choice.reason == Reason::Resting, choice.kept), (asked.is_none(), depth));
             let time = StageTimes { draft: 0.1 * depth as f64, verify: pass(depth + 1), other: 0.0 };
-            arms.learn(depth + 1, depth, &time, &promises, &cost);
+            let accepted = choice.expected;
+            arms.learn(asked, &Made { tokens: depth + 1, depth, accepted, time: &time }, &promises, &cost);
             asked
         };
         (0..steps).map(step).collect()

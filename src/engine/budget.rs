@@ -1,6 +1,6 @@
 //! How many tokens a step drafts for: a fixed budget, or an automatic one by what passes cost on this machine.
 
-use super::arms::Arms;
+use super::arms::{Arms, Made};
 use super::auto::Auto;
 use crate::draft::{Calibration, Draft, Promise, Worth};
 use crate::telemetry::{Choice, StepRecord, StepSettings};
@@ -73,7 +73,10 @@ impl Budget {
         let (Some(choice), Some(cost), Some(by)) = (&record.choice, &mut self.cost, &asked.by) else { return };
         let tokens = draft.tree.len();
         match by {
-            By::Promises(promises) => self.arms.learn(tokens, draft.tree.max_depth(), &record.time, promises, cost),
+            By::Promises(promises) => {
+                let (depth, accepted) = (draft.tree.max_depth(), record.expected_accepted);
+                self.arms.learn(asked.tokens, &Made { tokens, depth, accepted, time: &record.time }, promises, cost);
+            }
             By::Cutting { .. } => self.auto.learn(tokens, choice, record.expected_accepted, &record.time, cost),
         }
         cost.follow(tokens, record.time.verify);
