@@ -1,6 +1,7 @@
 //! The automatic budget where children are drawn: none can be left out once it is known, so that the size of a tree is settled before,
 //! by what trees of that size brought and took.
 
+use super::line::Line;
 use crate::draft::{Draft, Promise, follow};
 use crate::telemetry::{Choice, Reason, StageTimes};
 use crate::theory::cost::Cost;
@@ -36,7 +37,8 @@ pub(super) struct Arms {
     kept: Factors,
     /// Seconds that drafting takes by the depth of the tree.
     drafting: Line,
-    /// Seconds a token that a step takes besides drafting and the pass.
+    /// Seconds a token that a step takes besides drafting and the pass. (A part of them does not depend on the tokens; but passes of
+    /// larger trees take longer than the measured costs say, until their factors are known.)
     node: Option<f64>,
     /// Drafted steps since the last rest, steps of rest still to come, and the length of the next rest.
     trials: usize,
@@ -180,61 +182,10 @@ impl Factors {
     }
 }
 
-/// A straight line through points that came one by one, older ones counting less.
-#[derive(Clone, Copy, Debug, Default)]
-struct Line {
-    weight: f64,
-    x: f64,
-    y: f64,
-    /// Sums of squares and products of deviations from the means.
-    xx: f64,
-    xy: f64,
-}
-
-impl Line {
-    /// What is left of a point's weight after the next.
-    const KEEP: f64 = 0.98;
-
-    /// Its value at `x`: 0 before the first point, and as if in proportion to x while all points have one x.
-    fn at(&self, x: f64) -> f64 {
-        match self.xx > 1e-6 * self.weight {
-            true => self.y + self.xy / self.xx * (x - self.x),
-            false if self.x > 0.0 => self.y * x / self.x,
-            false => 0.0,
-        }
-    }
-
-    /// One point more. A `y` that was held up counts for no more than twice of what was expected.
-    fn add(&mut self, x: f64, y: f64) {
-        let y = if self.weight > 0.0 { y.min(2.0 * self.at(x).max(self.y)) } else { y };
-        let kept = self.weight * Self::KEEP;
-        self.weight = kept + 1.0;
-        let (dx, dy) = (x - self.x, y - self.y);
-        (self.x, self.y) = (self.x + dx / self.weight, self.y + dy / self.weight);
-        self.xx = self.xx * Self::KEEP + dx * (x - self.x);
-        self.xy = self.xy * Self::KEEP + dx * (y - self.y);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn a_line_goes_through_its_points_and_follows_newer_ones() {
-        let mut line = Line::default();
-        assert_eq!(line.at(3.0), 0.0);
-        line.add(2.0, 0.5);
-        assert_eq!((line.at(2.0), line.at(4.0)), (0.5, 1.0));
-        (0..9).for_each(|i| line.add(f64::from(1 + i % 3), 0.3 + 0.1 * f64::from(1 + i % 3)));
-        assert!((line.at(5.0) - 0.8).abs() < 1e-1, "{}", line.at(5.0));
-        // One that was held up for an hour, and then all of them dearer.
-        line.add(1.0, 3600.0);
-        assert!(line.at(1.0) < 1.0);
-        (0..400).for_each(|i| line.add(f64::from(1 + i % 2), f64::from(1 + i % 2)));
-        assert!((line.at(3.0) - 3.0).abs() < 1e-2, "{}", line.at(3.0));
-    }
 
     /// Budgets asked for in `steps` steps (none: rest) of a drafter whose each child is accepted with probability `acceptance`, where a
     /// pass over B tokens really takes `pass(B)` seconds, and was measured to take 1 + (B - 1) / 6; drafting takes a tenth a depth.

@@ -1,5 +1,6 @@
 //! The automatic budget: at each step the tree that promises the most tokens a second on this machine.
 
+use super::line::Line;
 use crate::draft::{Calibration, Draft, Worth};
 use crate::telemetry::{Choice, Reason, StageTimes};
 use crate::theory::cost::Cost;
@@ -8,21 +9,23 @@ use crate::theory::cost::Cost;
 const FIRST: usize = 8;
 /// The smallest budget that drafters are asked for.
 const LEAST: usize = 4;
-/// Steps that were drafted for before drafting can be given up. The first of them makes up for the rest: a drafter that follows the
-/// text reads what it missed, which says nothing of what drafting costs from then on.
-const TRIALS: usize = 10;
+/// Steps that were drafted for before drafting can be given up for the first time, and after each rest. The first of them makes up for the
+/// rest: a drafter that follows the text reads what it missed, which says nothing of what drafting costs from then on.
+const TRIALS: [usize; 2] = [24, 10];
+/// Drafting is given up where it is slower than this share of what goes without: a twentieth more or less is beyond what some dozens of
+/// steps tell, and a rest is much longer than what it follows from.
+const GIVE_UP: f64 = 0.96;
 /// Steps without drafting, after it did not pay for the first time; each further time in turn it is twice as many.
 const REST: usize = 8;
 /// The most of them.
 const LONGEST_REST: usize = 128;
 /// Drafting that takes less than this share of a plain step is never given up: looking costs nothing.
 const CHEAP: f64 = 0.02;
-/// Steps of a frugal drafter that runs its models, after which it rests for [`REST`] all the same, to know what it does without.
+/// Steps of a frugal drafter that runs its models, after which it rests for [`REST`] all the same, to know what it does without; each
+/// further time it is twice as many.
 const TURN: usize = 192;
-/// Weight of the newest step in running means.
-const NEW: f64 = 0.15;
-/// The same in those that decide whether drafting pays: the tokens of a step scatter by half, and what is to be seen is a tenth.
-const SLOW: f64 = 0.05;
+/// Weight of the newest step in the running means that decide whether drafting pays: the tokens of a step scatter by half, and what is to be seen is a tenth.
+const SLOW: f64 = 0.02;
 
 /// What the automatic budget has learnt of times. It begins anew with another drafter or another warp.
 #[derive(Clone, Debug, Default)]
@@ -35,14 +38,15 @@ pub(super) struct Auto {
     rest: usize,
     /// The length of the next rest.
     next_rest: usize,
-    /// Steps drafted for since the last rest.
+    /// Steps drafted for since drafting was given up last, and how often it was.
     trials: usize,
+    given_up: usize,
     /// Running means over these.
     full: Means,
     /// The same over steps of rest, where a frugal drafter drafts what costs nothing.
     free: Means,
-    /// Seconds a node that a step takes besides drafting and the pass.
-    node: f64,
+    /// Seconds that a step takes besides drafting and the pass, by its tokens.
+    other: Line,
 }
 
 /// Running means.
@@ -89,9 +93,10 @@ impl Auto {
 
     /// What drafting is to pay for itself by where `asked` tokens are asked for.
     pub fn worth(&self, asked: usize, cost: &Cost) -> Worth {
-        let token = if self.full.steps > 0 { 1.0 / self.full.rate() } else { cost.seconds(1) + self.node };
+        let node = self.other.parts().1;
+        let token = if self.full.steps > 0 { 1.0 / self.full.rate() } else { cost.seconds(1) + self.other.at(1.0) };
         let most = asked.max(2);
-        Worth { token, node: (cost.seconds(most) - cost.seconds(1)) / (most - 1) as f64 + self.node, rest: self.rest > 0 }
+        Worth { token, node: (cost.seconds(most) - cost.seconds(1)) / (most - 1) as f64 + node, rest: self.rest > 0 }
     }
 
     /// Cuts the draft down to what promises the most, and says why. `known` says what the drafter's q are worth, `asked` is
@@ -108,8 +113,9 @@ impl Auto {
         let drafted = draft.tree.drafted();
         let each = known.of_tree(&draft.tree);
         let products = draft.tree.path_products(|i| each[i]).split_off(1);
-        let (kept, rate) = cost.best(&products, seconds, self.node);
-        let plain = 1.0 / (cost.seconds(1) + self.node);
+        let (step, node) = self.other.parts();
+        let (kept, rate) = cost.best(&products, seconds + step, node);
+        let plain = 1.0 / (cost.seconds(1) + step + node);
         let reason = match asked {
             None => Reason::Resting,
             Some(_) if self.rest > 0 && kept == 0 => Reason::Resting,
@@ -136,8 +142,7 @@ impl Auto {
 
     /// Learns from what came of a step with a tree of `tokens` tokens: the expected count of accepted ones, and the time.
     pub fn learn(&mut self, tokens: usize, choice: &Choice, expected: f64, time: &StageTimes, cost: &Cost) {
-        let node = time.other / tokens as f64;
-        self.node = if self.node == 0.0 { node } else { self.node + NEW * (node - self.node) };
+        self.other.add(tokens as f64, time.other);
         let (tokens, seconds) = (1.0 + expected, time.draft + cost.seconds(tokens) + time.other);
         if self.rest > 0 {
             self.rest -= 1;
@@ -149,16 +154,18 @@ impl Auto {
             return;
         }
         self.full.add(tokens, seconds, time.draft);
-        if self.trials < TRIALS || self.full.drafting * choice.plain_tokens_per_second < CHEAP {
+        if self.trials < TRIALS[self.given_up.min(1)] || self.full.drafting * choice.plain_tokens_per_second < CHEAP {
             return;
         }
-        if self.full.rate() < choice.plain_tokens_per_second.max(self.free.rate()) {
+        if self.full.rate() < GIVE_UP * choice.plain_tokens_per_second.max(self.free.rate()) {
             self.rest = if self.next_rest == 0 { REST } else { self.next_rest };
             self.next_rest = (self.rest * 2).min(LONGEST_REST);
             self.trials = 0;
+            self.given_up += 1;
         } else {
             self.next_rest = REST;
-            if self.frugal && self.trials.is_multiple_of(TURN) {
+            let turns = self.trials / TURN;
+            if self.frugal && self.trials.is_multiple_of(TURN) && turns.is_power_of_two() {
                 self.rest = REST;
             }
         }

@@ -14,6 +14,7 @@ mod drawn_tests;
 mod laws;
 #[cfg(test)]
 mod learning_tests;
+mod line;
 mod load;
 mod look;
 #[cfg(test)]

@@ -225,7 +225,9 @@ impl Session {
         text.tokens.reserve(text.end - prompt.len());
         let drafter = &mut self.drafters[self.drafter];
         drafter.reset();
-        // Once here, so that reading the prompt is not counted as the first step's drafting.
+        // Once here, so that reading the prompt is not counted as the first step's drafting; by those that rest, too, since they would
+        // read it later, in a step.
+        drafter.worth(None);
         let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop: self.vocabulary.stop() };
         let begun = drafter.begin(&mut cx);
         drafter.end(&mut cx);

@@ -1,0 +1,86 @@
+//! A straight line through what was measured.
+
+/// A straight line through points that came one by one, older ones counting less.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Line {
+    weight: f64,
+    x: f64,
+    y: f64,
+    /// Sums of squares and products of deviations from the means.
+    xx: f64,
+    xy: f64,
+}
+
+impl Line {
+    /// What is left of a point's weight after the next.
+    const KEEP: f64 = 0.98;
+
+    /// Its value at `x`: 0 before the first point, and as if in proportion to x while all points have one x.
+    pub fn at(&self, x: f64) -> f64 {
+        match self.xx > 1e-6 * self.weight {
+            true => self.y + self.xy / self.xx * (x - self.x),
+            false if self.x > 0.0 => self.y * x / self.x,
+            false => 0.0,
+        }
+    }
+
+    /// What of it does not depend on x, and what one more of x adds, neither below 0: all of it is in proportion to x while all points
+    /// have one x.
+    pub fn parts(&self) -> (f64, f64) {
+        if self.x <= 0.0 {
+            return (0.0, 0.0);
+        }
+        let whole = self.y / self.x;
+        let slope = if self.xx > 1e-6 * self.weight { (self.xy / self.xx).clamp(0.0, whole.max(0.0)) } else { whole };
+        (self.y - slope * self.x, slope)
+    }
+
+    /// One point more. A `y` that was held up counts for no more than twice of what was expected.
+    pub fn add(&mut self, x: f64, y: f64) {
+        let y = if self.weight > 0.0 { y.min(2.0 * self.at(x).max(self.y)) } else { y };
+        let kept = self.weight * Self::KEEP;
+        self.weight = kept + 1.0;
+        let (dx, dy) = (x - self.x, y - self.y);
+        (self.x, self.y) = (self.x + dx / self.weight, self.y + dy / self.weight);
+        self.xx = self.xx * Self::KEEP + dx * (x - self.x);
+        self.xy = self.xy * Self::KEEP + dx * (y - self.y);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_goes_through_its_points_and_follows_newer_ones() {
+        let mut line = Line::default();
+        assert_eq!(line.at(3.0), 0.0);
+        line.add(2.0, 0.5);
+        assert_eq!((line.at(2.0), line.at(4.0)), (0.5, 1.0));
+        (0..9).for_each(|i| line.add(f64::from(1 + i % 3), 0.3 + 0.1 * f64::from(1 + i % 3)));
+        assert!((line.at(5.0) - 0.8).abs() < 1e-1, "{}", line.at(5.0));
+        // One that was held up for an hour, and then all of them dearer.
+        line.add(1.0, 3600.0);
+        assert!(line.at(1.0) < 1.0);
+        (0..400).for_each(|i| line.add(f64::from(1 + i % 2), f64::from(1 + i % 2)));
+        assert!((line.at(3.0) - 3.0).abs() < 1e-2, "{}", line.at(3.0));
+    }
+
+    #[test]
+    fn a_line_has_a_part_that_does_not_depend_on_x() {
+        let mut line = Line::default();
+        assert_eq!(line.parts(), (0.0, 0.0));
+        line.add(2.0, 0.5);
+        assert_eq!(line.parts(), (0.0, 0.25));
+        (0..400).for_each(|i| line.add(f64::from(1 + i % 3), 0.3 + 0.1 * f64::from(1 + i % 3)));
+        let (step, node) = line.parts();
+        assert!((step - 0.3).abs() < 1e-2 && (node - 0.1).abs() < 1e-2, "{step} and {node}");
+        // It falls, or it would begin below 0: the parts stay no less than 0, and give the mean.
+        for slope in [-0.1, 4.0] {
+            let mut line = Line::default();
+            (0..400).for_each(|i| line.add(f64::from(2 + i % 3), 5.0 + slope * f64::from(i % 3 - 1)));
+            let (step, node) = line.parts();
+            assert!(step >= -1e-9 && node >= 0.0 && (step + node * 3.0 - 5.0).abs() < 0.3, "{step} and {node}");
+        }
+    }
+}
