@@ -98,6 +98,9 @@ pub trait Drafter: Send {
     /// leaves out passes that promise less than they take.
     fn worth(&mut self, _worth: Option<Worth>) {}
 
+    /// Whether children are drawn from the laws that it proposes from now on; they are the best of them before it is told.
+    fn drawn(&mut self, _drawn: bool) {}
+
     /// Whether it runs a model, so that being asked takes time.
     fn costly(&self) -> bool {
         false

@@ -68,15 +68,15 @@ impl Makers<'_> {
                 Some((command, limit)) => Some(Box::new(External::new(command, *limit)?)),
                 None => None,
             },
-            "mix" => self.mix("mix", self.options.mix.as_deref())?,
-            "auto" => self.mix("auto", None)?,
+            "mix" => Some(Box::new(self.mix("mix", self.options.mix.as_deref())?)),
+            "auto" => Some(Box::new(self.mix("auto", None)?.alone_where_drawn())),
             "oracle" => Some(Box::new(Oracle::default())),
             _ => None,
         })
     }
 
     /// A mix called `name`, of the members that were asked for; else the usual one, where its members are there.
-    fn mix(&self, name: &'static str, asked: Option<&[String]>) -> anyhow::Result<Option<Box<dyn Drafter>>> {
+    fn mix(&self, name: &'static str, asked: Option<&[String]>) -> anyhow::Result<Mix> {
         let mut members = Vec::new();
         for name in asked.into_iter().flatten() {
             members.push(self.one(name)?.ok_or_else(|| {
@@ -97,6 +97,6 @@ impl Makers<'_> {
                 }
             }
         }
-        Ok(Some(Box::new(Mix::new(name, members)?)))
+        Ok(Mix::new(name, members)?)
     }
 }

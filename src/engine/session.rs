@@ -166,6 +166,7 @@ impl Session {
         if let Some(text) = self.text.as_mut().filter(|_| settings.seed != self.settings.seed) {
             text.draws = Draws::new(settings.seed, &text.id);
         }
+        self.drafters[drafter].drawn(settings.drawn());
         (self.drafter, self.shape, self.warp) = (drafter, shape, settings.warp());
         self.settings = settings;
         Ok(())

@@ -29,6 +29,10 @@ pub struct Mix {
     members: Vec<Box<dyn Drafter>>,
     /// Members in the order in which they are asked: those that run a model last, since what the others say may do.
     order: Vec<usize>,
+    /// Whether, where children are drawn, the member that is asked last is the only one: what several are worth together tells which
+    /// tokens are the best, and makes no law that is as near to the target's as that of a model.
+    alone: bool,
+    drawn: bool,
     /// What passes of each member are worth.
     thrift: Vec<Thrift>,
     weights: Weights,
@@ -53,10 +57,15 @@ impl Mix {
         Ok(Self::with(name, members, weights))
     }
 
+    /// Where children are drawn, and a member runs a model, that one drafts alone.
+    pub fn alone_where_drawn(self) -> Self {
+        Self { alone: true, ..self }
+    }
+
     fn with(name: &'static str, members: Vec<Box<dyn Drafter>>, weights: Weights) -> Self {
         let (mut order, thrift): (Vec<usize>, _) = ((0..members.len()).collect(), vec![Thrift::default(); members.len()]);
         order.sort_by_key(|&m| members[m].costly());
-        Self { name, members, order, thrift, weights, past: VecDeque::new(), said: HashMap::new() }
+        Self { name, members, order, alone: false, drawn: false, thrift, weights, past: VecDeque::new(), said: HashMap::new() }
     }
 
     /// What member `m` proposes, those before it having told their candidates. One that runs a model and is to be thrifty is asked
@@ -178,6 +187,10 @@ impl Drafter for Mix {
         self.thrift.iter_mut().for_each(|thrift| thrift.set(worth));
     }
 
+    fn drawn(&mut self, drawn: bool) {
+        self.drawn = drawn;
+    }
+
     fn costly(&self) -> bool {
         self.members.iter().any(|member| member.costly())
     }
@@ -211,6 +224,19 @@ impl Drafter for Mix {
             if let Some((_, number)) = key.and_then(|key| self.said.get_mut(&key)) {
                 *number = Some(node);
             }
+        }
+        let last = self.order.last().copied().filter(|&m| self.alone && self.drawn && self.members[m].costly());
+        if let Some(m) = last {
+            let lists = self.members[m].propose(cx, tree, nodes, width)?;
+            let said = |q: f64| {
+                let mut said: Said = [Word::Silent; MEMBERS];
+                said[m] = Word::Proposed { q, odds: logit(q) };
+                said
+            };
+            for (&node, list) in nodes.iter().zip(&lists) {
+                self.said.extend(list.iter().map(|c| ((node, c.token), (said(c.q), None))));
+            }
+            return Ok(lists);
         }
         // Each member once, with all nodes: a member that runs a model makes one pass.
         let mut told = vec![Vec::new(); self.members.len()];
@@ -264,6 +290,6 @@ impl Drafter for Mix {
     fn at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError> {
         let members = self.members.iter().map(|member| member.at(tokens)).collect::<Result<_, _>>()?;
         let weights = self.past.iter().rev().find(|(at, _)| *at <= tokens).map_or(&self.weights, |(_, weights)| weights);
-        Ok(Box::new(Mix::with(self.name, members, weights.clone())))
+        Ok(Box::new(Mix { alone: self.alone, ..Mix::with(self.name, members, weights.clone()) }))
     }
 }

@@ -50,6 +50,32 @@ fn member(calls: &Calls, name: &'static str, costly: bool, candidates: Vec<(Toke
 }
 
 #[test]
+fn where_children_are_drawn_one_that_runs_a_model_can_draft_alone() {
+    let calls = Calls::default();
+    let members =
+        || vec![member(&calls, "slow", true, vec![(1, 0.6), (3, 0.1)]), member(&calls, "quick", false, vec![(1, 0.3), (2, 0.2)])];
+    let propose = |mix: &mut Mix| {
+        let mut table = TableDecoder::new(4, 0);
+        let mut cx = Context { tokens: &[0], target: &mut table, warp: &Warp::PLAIN, stop: &[] };
+        mix.begin(&mut cx).unwrap();
+        let mut tree = TokenTree::new(0);
+        let list = mix.propose(&mut cx, &tree, &[0], 8).unwrap().remove(0);
+        tree.push(0, 1, list[0].q);
+        (list.iter().map(|c| (c.token, c.q)).collect::<Vec<_>>(), mix.origins(&tree)[1])
+    };
+    let mut alone = Mix::new("auto", members()).unwrap().alone_where_drawn();
+    assert_eq!(propose(&mut alone).0.len(), 3, "the best of both");
+    alone.drawn(true);
+    // The law as it is, without what it was worth so far.
+    assert_eq!(propose(&mut alone), (vec![(1, 0.6), (3, 0.1)], 0));
+    alone.drawn(false);
+    assert_eq!(propose(&mut alone).0.len(), 3);
+    let mut mix = Mix::new("mix", members()).unwrap();
+    mix.drawn(true);
+    assert_eq!(propose(&mut mix).0.len(), 3, "one that was asked for by its members stays a mix");
+}
+
+#[test]
 fn a_member_that_runs_a_model_is_asked_where_it_pays_and_not_at_all_in_a_rest() {
     let calls = Calls::default();
     let member = |name, costly, candidates| member(&calls, name, costly, candidates);
