@@ -2,16 +2,20 @@
 
 use std::time::{Duration, Instant};
 
+use super::seen::observe;
 use super::session::{Session, SessionError};
-use crate::dist::Law;
+use crate::draft::Draft;
 use crate::model::{Node, Parent, Pass};
 use crate::theory::cost::Cost;
 
-/// Passes timed, at most.
-const PASSES: usize = 9;
-/// Passes timed, at least.
+/// Steps timed, at most.
+const PASSES: usize = 5;
+/// Steps in a row of which the last one counts, fewer where they take longer than this, but two at least: passes over many tokens leave a
+/// CPU slower for some time.
+const SETTLE: (usize, Duration) = (12, Duration::from_millis(25));
+/// Steps timed, at least.
 const FEWEST: usize = 3;
-/// After this time fewer passes are enough.
+/// After this time fewer are enough.
 const LIMIT: Duration = Duration::from_millis(300);
 /// The same for the curve of costs, all of its points together.
 const CURVE_LIMIT: Duration = Duration::from_millis(900);
@@ -57,33 +61,38 @@ impl Session {
         Ok(Cost::new(points).ok().filter(|cost| cost.points().len() > 1))
     }
 
-    /// Seconds of one pass over one token after the present text, with the draw from its law, as a step without a drafter makes it.
-    /// Leaves no trace in the cache or the text. None before the first text, or when the context is full.
+    /// Seconds of a step of plain decoding after the present text: the pass over one token, the draw from its law and what its record
+    /// needs, after some in a row. The first ones find caches and clocks as a verify pass over many tokens left them, which plain
+    /// decoding never does (on a Xeon with a tile unit it takes 20 ms, and the first one half as long again). Leaves no trace in the cache, the text or the ceilings. None before the first text, or when the context is
+    /// full.
     ///
     /// # Errors
     /// If a forward fails.
     pub fn time_plain(&mut self) -> Result<Option<f64>, SessionError> {
         let Some(&token) = self.tokens().last().filter(|_| self.target.len() < self.target.capacity()) else { return Ok(None) };
-        let start = Instant::now();
-        self.target.append(&[Node { token, parent: Parent::Context }], Pass::FULL)?;
-        let law = Law::new(self.target.logits(0), &self.warp).map(|law| {
-            std::hint::black_box((law.sample(0.5), law.moments()));
-        });
-        self.target.discard();
-        law?;
-        Ok(Some(start.elapsed().as_secs_f64()))
+        let Some((draws, position)) = self.draws() else { return Ok(None) };
+        let draft = Draft::nothing(token);
+        let (began, mut took) = (Instant::now(), 0.0);
+        for step in 0..SETTLE.0 {
+            if step > 1 && began.elapsed() >= SETTLE.1 {
+                break;
+            }
+            let start = Instant::now();
+            self.target.append(&[Node { token, parent: Parent::Context }], Pass::FULL)?;
+            let seen = observe(&*self.target, self.warp, &draft, &draws, position, &mut self.timing).map(std::hint::black_box);
+            took = start.elapsed().as_secs_f64();
+            self.target.discard();
+            seen?;
+        }
+        Ok(Some(took))
     }
 
-    /// Tokens a second of plain decoding after the present text: the median of a few passes ([`Self::time_plain`]) in a row.
+    /// Tokens a second of plain decoding after the present text: the median of a few steps ([`Self::time_plain`]).
     ///
     /// # Errors
     /// If a forward fails.
     pub fn calibrate(&mut self) -> Result<Option<f64>, SessionError> {
         let mut seconds = Vec::with_capacity(PASSES);
-        // The first pass only wakes caches and threads.
-        if self.time_plain()?.is_none() {
-            return Ok(None);
-        }
         while !enough(&seconds) {
             let Some(took) = self.time_plain()? else { return Ok(None) };
             seconds.push(took);

@@ -84,6 +84,8 @@ pub struct Session {
     settings: StepSettings,
     vocabulary: Arc<Vocabulary>,
     observed: Observed,
+    /// Takes up the laws of passes that are only timed.
+    pub(super) timing: Observed,
     /// What the drafter's q are worth under this warp.
     known: Calibration,
     /// The form of the static shape.
@@ -112,6 +114,7 @@ impl Session {
             settings: settings.clone(),
             vocabulary,
             observed: Observed::new(&settings.warp()),
+            timing: Observed::new(&settings.warp()),
             known: Calibration::default(),
             planner: Planner::default(),
             budget: Budget::default(),
@@ -159,7 +162,7 @@ impl Session {
             self.budget.begin(self.drafters[drafter].frugal());
         }
         if settings.warp() != self.warp {
-            self.observed = Observed::new(&settings.warp());
+            (self.observed, self.timing) = (Observed::new(&settings.warp()), Observed::new(&settings.warp()));
         } else if (StepSettings { seed: self.settings.seed, ..settings.clone() }) != self.settings {
             self.observed.begin();
         }
@@ -393,6 +396,11 @@ impl Session {
     /// The drafter of that name.
     pub(super) fn drafter_named(&self, name: &str) -> Option<&dyn Drafter> {
         self.drafters.iter().find(|d| d.name() == name).map(|d| &**d)
+    }
+
+    /// The draws of the present text, and its length; none before the first.
+    pub(super) fn draws(&self) -> Option<(Draws, usize)> {
+        self.text.as_ref().map(|text| (text.draws.clone(), text.tokens.len()))
     }
 
     /// The vocabulary.
