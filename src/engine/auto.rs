@@ -38,9 +38,9 @@ pub(super) struct Auto {
     rest: usize,
     /// The length of the next rest.
     next_rest: usize,
-    /// Steps drafted for since drafting was given up last, and how often it was.
+    /// Steps drafted for since drafting was given up last, and whether it ever was.
     trials: usize,
-    given_up: usize,
+    given_up: bool,
     /// Running means over these.
     full: Means,
     /// The same over steps of rest, where a frugal drafter drafts what costs nothing.
@@ -154,14 +154,14 @@ impl Auto {
             return;
         }
         self.full.add(tokens, seconds, time.draft);
-        if self.trials < TRIALS[self.given_up.min(1)] || self.full.drafting * choice.plain_tokens_per_second < CHEAP {
+        if self.trials < TRIALS[usize::from(self.given_up)] || self.full.drafting * choice.plain_tokens_per_second < CHEAP {
             return;
         }
         if self.full.rate() < GIVE_UP * choice.plain_tokens_per_second.max(self.free.rate()) {
             self.rest = if self.next_rest == 0 { REST } else { self.next_rest };
             self.next_rest = (self.rest * 2).min(LONGEST_REST);
             self.trials = 0;
-            self.given_up += 1;
+            self.given_up = true;
         } else {
             self.next_rest = REST;
             let turns = self.trials / TURN;

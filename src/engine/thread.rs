@@ -342,8 +342,8 @@ impl Driver<'_> {
         self.calibrated.is_none_or(|when| when.elapsed() >= REPEAT)
     }
 
-    /// Times one step of plain decoding; with the last one of a few, tells the speed. Between steps there is one at a time: in a row
-    /// they are quicker than steps ever are, whose records somebody reads meanwhile. Says whether there is room for another.
+    /// Times one step of plain decoding; with the last one of a few, tells the speed. Between steps there is one at a time, so
+    /// that nobody waits long. Says whether there is room for another.
     fn time_plain(&mut self) -> Result<bool, End> {
         let Some(seconds) = self.engine.session.time_plain().map_err(End::failed)? else { return Ok(false) };
         self.timed.push(seconds);

@@ -48,6 +48,24 @@ pub struct Config {
     pub rope_scaling: Option<RopeScaling>,
 }
 
+#[cfg(test)]
+impl Config {
+    /// The shape of a small model for tests.
+    pub(crate) const SMALL: Config = Config {
+        dim: 64,
+        ffn: 96,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 16,
+        vocab: 96,
+        context: 64,
+        eps: 1e-5,
+        rope_base: 1e4,
+        rope_scaling: None,
+    };
+}
+
 impl Config {
     /// Weights that each token is multiplied with: those of attention and feed-forward in all layers, and the head. Norms are left
     /// out (they are few), and so is the embedding, of which a token reads one row.

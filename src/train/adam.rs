@@ -52,7 +52,7 @@ impl Adam {
             });
         }
         // One answer: each waits for the device.
-        let power = Tensor::cat(&powers, 0)?.sum_all()?.to_scalar::<f64>()?;
+        let power = if powers.is_empty() { 0.0 } else { Tensor::cat(&powers, 0)?.sum_all()?.to_scalar::<f64>()? };
         let norm = power.sqrt();
         if !norm.is_finite() {
             return Ok(norm);

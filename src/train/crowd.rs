@@ -8,7 +8,7 @@ use candle_nn::ops::softmax_last_dim;
 
 use super::TrainError;
 use super::corpus::{Corpus, Text};
-use super::gather::{Ask, Writing, begin, follow, temperature};
+use super::gather::{Ask, Writing, answered, begin, follow, temperature};
 use crate::model::Model;
 use crate::model::candle::{Llama, Texts};
 use crate::tree::TokenId;
@@ -49,12 +49,7 @@ pub fn gather_there(
     writing: Writing,
     tell: &mut dyn FnMut(&Corpus) -> bool,
 ) -> std::result::Result<(), TrainError> {
-    let mut answered = vec![false; 2 * asks.len()];
-    for i in 0..corpus.len() {
-        if let Some(done) = answered.get_mut(corpus.read(i)?.prompt as usize) {
-            *done = true;
-        }
-    }
+    let answered = answered(corpus, asks.len())?;
     let mut waiting: VecDeque<(u32, Ask)> =
         (0..).zip(asks).filter(|(i, _)| !answered[*i as usize]).map(|(i, ask)| (i, ask.clone())).collect();
     while corpus.tokens() < writing.tokens && !waiting.is_empty() {

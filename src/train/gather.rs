@@ -66,12 +66,7 @@ pub fn gather(
     writing: Writing,
     tell: &mut dyn FnMut(&Corpus) -> bool,
 ) -> Result<(), TrainError> {
-    let mut answered = vec![false; 2 * asks.len()];
-    for i in 0..corpus.len() {
-        if let Some(done) = answered.get_mut(corpus.read(i)?.prompt as usize) {
-            *done = true;
-        }
-    }
+    let answered = answered(corpus, asks.len())?;
     let answered = &answered;
     std::thread::scope(|scope| {
         let (mut texts, mut writers) = (Vec::new(), Vec::new());
@@ -99,6 +94,17 @@ pub fn gather(
         drop(texts);
         writers.into_iter().try_for_each(|writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
+}
+
+/// Which of `asks` prompts, and then which of the prompts that follow from them, the corpus holds already.
+pub(super) fn answered(corpus: &mut Corpus, asks: usize) -> Result<Vec<bool>, TrainError> {
+    let mut answered = vec![false; 2 * asks];
+    for i in 0..corpus.len() {
+        if let Some(done) = answered.get_mut(corpus.read(i)?.prompt as usize) {
+            *done = true;
+        }
+    }
+    Ok(answered)
 }
 
 /// The tokens that an answer begins behind.

@@ -178,7 +178,11 @@ impl<'a> Run<'a> {
             return Err(TrainError::Few { texts: corpus.len() });
         }
         let read = options.read(after).len();
-        let embedding = target.read_values("token_embd.weight", 0..config.vocab)?;
+        // A teacher embeds tokens itself.
+        let embedding = match teacher {
+            Some(_) => Vec::new(),
+            None => target.read_values("token_embd.weight", 0..config.vocab)?,
+        };
         let mut run = Run {
             tokens: Vec::new(),
             rows: vec![None; config.vocab],

@@ -17,19 +17,7 @@ use crate::model::kernels::{CpuDecoder, Llama, dense};
 use crate::model::weights::Weights;
 use crate::model::{Config, Decoder, HeadForm, Node, Parent, Pass};
 
-const CONFIG: Config = Config {
-    dim: 64,
-    ffn: 96,
-    layers: 2,
-    heads: 4,
-    kv_heads: 2,
-    head_dim: 16,
-    vocab: 96,
-    context: 64,
-    eps: 1e-5,
-    rope_base: 1e4,
-    rope_scaling: None,
-};
+const CONFIG: Config = Config::SMALL;
 const FUSED: usize = 2;
 
 /// Numbers around 0 that look random.

@@ -78,8 +78,7 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
     }
     let after = after(weights.config().layers);
     let device = options.device.open()?;
-    let gpu = !device.is_cpu();
-    let teacher = if gpu { Some(Teacher::new(&weights, &device, &after)?) } else { None };
+    let teacher = if device.is_cpu() { None } else { Some(Teacher::new(&weights, &device, &after)?) };
     let mut digest = Sha256::new();
     for ask in asks {
         digest.update(ask.text.as_bytes());
@@ -95,7 +94,7 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
         form: 1,
         model: found.sha256().map_or_else(|| path.display().to_string(), str::to_owned),
         dim: weights.config().dim,
-        after: if gpu { Vec::new() } else { after.clone() },
+        after: if teacher.is_some() { Vec::new() } else { after.clone() },
         prompts: hex(&digest.finalize()),
         seed: options.seed,
         max_tokens: options.max_tokens,

@@ -110,19 +110,7 @@ mod tests {
     use crate::model::weights::Weights;
     use crate::model::{Config, Decoder, Node, Parent, Pass};
 
-    const CONFIG: Config = Config {
-        dim: 64,
-        ffn: 96,
-        layers: 3,
-        heads: 4,
-        kv_heads: 2,
-        head_dim: 16,
-        vocab: 96,
-        context: 64,
-        eps: 1e-5,
-        rope_base: 1e4,
-        rope_scaling: None,
-    };
+    const CONFIG: Config = Config { layers: 3, ..Config::SMALL };
 
     /// The logits after each token of a text that is alone.
     fn alone(llama: &Arc<Llama>, text: &[TokenId]) -> Vec<Vec<f32>> {

@@ -67,6 +67,8 @@ impl Run<'_> {
             let from = if spare == 0 { 0 } else { (random % (spare as u64 + 1)) as usize };
             pieces.push(Piece { to: entries.min(from + self.options.window), text, from });
         }
+        // A text of one token or two has nothing to tell.
+        pieces.retain(|piece| piece.len() > 0);
         let Some(teacher) = &self.teacher else { return pieces.iter().map(|piece| self.example(piece)).collect() };
         pieces.sort_by_key(Piece::len);
         let mut examples = Vec::new();

@@ -16,8 +16,9 @@ impl Run<'_> {
         let (mut reached, mut passed) = (vec![0usize; depths], vec![0usize; depths]);
         let products = self.matrices()?.as_ref().map(Matrices::products);
         let rounded = self.teacher.map(|_| self.rounded()).transpose()?;
-        for example in self.examples(&texts, true)? {
-            let net = rounded.as_ref().unwrap_or(&self.net);
+        let examples = self.examples(&texts, true)?;
+        let net = rounded.as_ref().unwrap_or(&self.net);
+        for example in examples {
             let n = example.counts.len() / example.lens.len();
             let (_, unrolled) = net.unroll(&example, own, products.as_ref())?;
             let mut right = vec![vec![false; example.counts.len()]; own];

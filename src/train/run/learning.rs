@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
 use super::super::linear::{Matrices, Products};
 use super::super::net::{Example, Net};
@@ -132,13 +132,14 @@ pub fn descend(
     example: &Example,
     options: &Options,
     products: Option<&Products>,
-) -> Result<(GradStore, Tensor, f64), TrainError> {
+) -> candle_core::Result<(GradStore, Tensor, f64)> {
     let (fused, depths) = net.unroll(example, options.depths, products)?;
     let goal = fused.detach();
     let (texts, n) = (example.lens.len(), example.counts.len() / example.lens.len());
     // Each text has the same share of a step.
     let share = |entries: usize| 1.0 / (options.batch * entries.max(1)) as f32;
-    let (mut total, mut loss, mut counted): (Option<Tensor>, Option<Tensor>, f64) = (None, None, 0.0);
+    let zero = Tensor::zeros((), DType::F32, fused.device())?;
+    let (mut total, mut loss, mut counted) = (zero.clone(), zero, 0.0);
     for depth in &depths {
         let count = |i: usize| if i % n < depth.from { 0.0 } else { example.counts[i] };
         let counts: Vec<f32> = (0..texts * n).map(count).collect();
@@ -160,9 +161,7 @@ pub fn descend(
             let parts = Tensor::from_vec(parts, (texts, n - 1), smooth.device())?;
             term = (term + (smooth * parts)?.sum_all()?)?;
         }
-        let add = |sum: Option<Tensor>, x: Tensor| sum.map_or(Ok(x.clone()), |sum| sum + &x);
-        (total, loss) = (Some(add(total, term)?), Some(add(loss, cross.counted)?));
+        (total, loss) = ((total + term)?, (loss + cross.counted)?);
     }
-    let (Some(total), Some(loss)) = (total, loss) else { return Err(TrainError::Few { texts: 0 }) };
     Ok((total.backward()?, loss, counted))
 }
