@@ -90,6 +90,17 @@ fn new_cuda(n: usize) -> candle_core::Result<Device> {
     Ok(device)
 }
 
+/// The memory of `device` in bytes; where it does not tell, what a small GPU has.
+pub fn memory(device: &Device) -> usize {
+    const SMALL: usize = 8 << 30;
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = device {
+        return device.cuda_stream().context().mem_get_info().map_or(SMALL, |(_, all)| all);
+    }
+    let _ = device;
+    SMALL
+}
+
 fn one_line(e: &candle_core::Error) -> String {
     e.to_string().lines().next().unwrap_or_default().to_string()
 }

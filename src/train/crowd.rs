@@ -11,15 +11,16 @@ use super::corpus::{Corpus, Text};
 use super::gather::{Ask, Writing, answered, begin, follow, temperature};
 use crate::model::Model;
 use crate::model::candle::{Llama, Texts};
+use crate::model::device::memory;
 use crate::tree::TokenId;
 use crate::verify::Draws;
 
-/// Answers that are written together at most.
-const TOGETHER: usize = 512;
+/// Answers that are written together at most. So many take a large GPU little longer than a few.
+const TOGETHER: usize = 2048;
 /// Prompts that are put in order of their length: those that are written together are of like length.
 const SORTED: usize = 4 * TOGETHER;
-/// Room for keys and values, in bytes.
-const ROOM: usize = 4 << 30;
+/// One part in so many of the device's memory is for keys and values.
+const SHARE: usize = 4;
 /// Tokens of each prompt in one pass.
 const CHUNK: usize = 64;
 /// Probabilities that are summed together when a token is drawn.
@@ -50,6 +51,7 @@ pub fn gather_there(
     tell: &mut dyn FnMut(&Corpus) -> bool,
 ) -> std::result::Result<(), TrainError> {
     let answered = answered(corpus, asks.len())?;
+    let memory = memory(llama.device()) / SHARE;
     let mut waiting: VecDeque<(u32, Ask)> =
         (0..).zip(asks).filter(|(i, _)| !answered[*i as usize]).map(|(i, ask)| (i, ask.clone())).collect();
     while corpus.tokens() < writing.tokens && !waiting.is_empty() {
@@ -68,11 +70,11 @@ pub fn gather_there(
                 ended: false,
             });
         }
-        answers.retain(|answer| answer.prompt_tokens > 0 && room(llama, answer, writing) <= ROOM);
+        answers.retain(|answer| answer.prompt_tokens > 0 && room(llama, answer, writing) <= memory);
         answers.sort_by_key(|answer| answer.prompt_tokens);
         while let Some(last) = answers.last() {
             // The last one has the longest prompt.
-            let together = (ROOM / room(llama, last, writing)).clamp(1, TOGETHER).min(answers.len());
+            let together = (memory / room(llama, last, writing)).clamp(1, TOGETHER).min(answers.len());
             let now = answers.split_off(answers.len() - together);
             for answer in write(llama, model, now, writing)? {
                 let Answer { prompt, prompt_tokens, tokens, .. } = answer;

@@ -8,6 +8,7 @@ mod gather;
 mod linear;
 mod net;
 mod news;
+mod own;
 mod run;
 mod sizes;
 mod teacher;

@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor, Var, bail};
+use candle_nn::ops::softmax_last_dim;
 
 use super::corpus::TOP;
 use super::linear::Products;
+use super::own::{pick, rope, softmax, unit};
 use super::sizes::Sizes;
 use crate::dist::exp;
 use crate::model::HeadForm;
@@ -25,22 +27,42 @@ pub struct Example {
     pub hidden: Tensor,
     /// Embeddings of the tokens at 1.., (texts, n, dim).
     pub embedded: Tensor,
-    /// The target's laws after the tokens at i + 1, text after text.
+    /// The target's laws after the tokens at i + 1, of each text's own entries, text after text.
     pub laws: Laws,
-    /// How much each entry counts, text after text; 0 where a text has none.
+    /// How much each of these entries counts.
     pub counts: Vec<f32>,
-    /// The row of the target's most probable token, if it has one; where nobody asked for it, nothing.
+    /// The row of the target's most probable token of each, if it has one; where nobody asked for it, nothing.
     pub best: Vec<Option<u32>>,
     /// Entries that each text has of its own.
     pub lens: Vec<usize>,
+}
+
+impl Example {
+    /// Which entry of its text each entry is, text after text.
+    pub fn within(&self) -> impl Iterator<Item = usize> + '_ {
+        self.lens.iter().flat_map(|&len| 0..len)
+    }
+
+    /// Of (texts, n, width) the rows of the texts' own entries, (entries, width).
+    fn own(&self, x: &Tensor) -> Result<Tensor> {
+        let n = x.dim(1)?;
+        let rows = x.flatten_to(1)?;
+        if self.lens.iter().all(|&len| len == n) {
+            return Ok(rows);
+        }
+        let places: Vec<u32> =
+            self.lens.iter().enumerate().flat_map(|(t, &len)| (t * n..t * n + len).map(|i| i as u32)).collect();
+        pick(&rows, &places)
+    }
 }
 
 /// What a head is to predict.
 pub enum Laws {
     /// Of each entry [`TOP`] rows of the output and what they weigh, 0 where a token has no row.
     Top { rows: Vec<u32>, weights: Vec<f32> },
-    /// The probability of every row of the output, (texts * n, vocab).
-    Whole(Tensor),
+    /// The probability of every row of the output given that it is one of them, (entries, vocab), and how probable that is, (entries,
+    /// 1).
+    Whole { given: Tensor, mass: Tensor },
 }
 
 impl Laws {
@@ -48,13 +70,17 @@ impl Laws {
     pub fn loss(&self, logits: &Tensor, counts: &[f32]) -> Result<Tensor> {
         match self {
             Laws::Top { rows, weights } => logits.contiguous()?.apply_op1_no_bwd(&SoftCross::new(rows, weights, counts)),
-            Laws::Whole(laws) => {
-                let counts = Tensor::from_slice(counts, (counts.len(), 1), logits.device())?;
-                let all = (laws.sum_keepdim(1)? * logits.log_sum_exp(1)?.unsqueeze(1)?)?;
-                ((all - (laws * logits)?.sum_keepdim(1)?)? * counts)?.sum_all()
-            }
+            Laws::Whole { given, mass } => whole(given, mass, logits, &softmax_last_dim(logits)?, counts),
         }
     }
+}
+
+/// Cross-entropies of logits, whose softmax is `chances`, to laws as [`Laws::Whole`] has them, each times its count: the sum.
+fn whole(given: &Tensor, mass: &Tensor, logits: &Tensor, chances: &Tensor, counts: &[f32]) -> Result<Tensor> {
+    let counts = Tensor::from_slice(counts, (counts.len(), 1), logits.device())?;
+    // The most probable one's logit and probability tell the logarithm of the sum of all powers.
+    let log_z = (logits.max_keepdim(1)? - chances.max_keepdim(1)?.log()?)?;
+    ((log_z - (given * logits)?.sum_keepdim(1)?)? * mass * counts)?.sum_all()
 }
 
 /// What a depth loses.
@@ -67,7 +93,7 @@ pub struct Loss {
 
 /// What a pass over a text gives for one depth; rows before `from` mean nothing.
 pub struct Depth {
-    /// What the output multiplies, (texts, n, dim).
+    /// What the output multiplies, (entries, dim): those that the texts have of their own.
     normed: Tensor,
     pub from: usize,
     /// The states that the next depth goes on from, (texts, n, dim).
@@ -90,9 +116,7 @@ impl Net {
     }
 
     fn norm(&self, x: &Tensor, weight: &str) -> Result<Tensor> {
-        let ms = x.sqr()?.mean_keepdim(D::Minus1)?;
-        let r = (ms + f64::from(self.sizes.eps))?.sqrt()?.recip()?;
-        x.broadcast_mul(&r)?.broadcast_mul(self.get(weight)?)
+        unit(x, self.sizes.eps)?.broadcast_mul(self.get(weight)?)
     }
 
     fn linear(&self, x: &Tensor, weight: &str, products: Option<&Products>) -> Result<Tensor> {
@@ -120,7 +144,8 @@ impl Net {
     pub fn unroll(&self, example: &Example, depths: usize, products: Option<&Products>) -> Result<(Tensor, Vec<Depth>)> {
         if self.sizes.form == HeadForm::Adapter {
             let out = self.feed(example.hidden.clone(), products)?;
-            return Ok((example.hidden.clone(), vec![Depth { normed: self.norm(&out, "output_norm.weight")?, from: 0, out }]));
+            let normed = self.norm(&example.own(&out)?, "output_norm.weight")?;
+            return Ok((example.hidden.clone(), vec![Depth { normed, from: 0, out }]));
         }
         let n = example.embedded.dim(1)?;
         let device = example.embedded.device();
@@ -133,14 +158,14 @@ impl Net {
             let pair = Tensor::cat(&[&tokens, &self.norm(&state, "state_norm.weight")?], 2)?;
             let x = (&state + self.linear(&pair, "input.weight", products)?)?;
             let normed = self.norm(&x, "blk.0.attn_norm.weight")?;
-            let query = rotate(&self.heads(&normed, "blk.0.attn_q.weight", products)?, &cos, &sin)?;
-            let key = self.repeat(&rotate(&self.heads(&normed, "blk.0.attn_k.weight", products)?, &cos, &sin)?)?;
+            let query = rope(&self.heads(&normed, "blk.0.attn_q.weight", products)?, &cos, &sin)?;
+            let key = self.repeat(&rope(&self.heads(&normed, "blk.0.attn_k.weight", products)?, &cos, &sin)?)?;
             let value = self.repeat(&self.heads(&normed, "blk.0.attn_v.weight", products)?)?;
             pasts.push(Past { key, value });
             let mixed = self.attention(&query, &pasts)?;
             let x = (x + self.linear(&mixed, "blk.0.attn_output.weight", products)?)?;
             let out = self.feed(x, products)?;
-            let normed = self.norm(&out, "output_norm.weight")?;
+            let normed = self.norm(&example.own(&out)?, "output_norm.weight")?;
             state = shift(&out, 1, 1)?;
             all.push(Depth { normed, from: depth, out });
         }
@@ -155,9 +180,9 @@ impl Net {
         x + self.linear(&gated, "blk.0.ffn_down.weight", products)?
     }
 
-    /// The logits of a depth, (texts * n, vocab).
+    /// The logits of a depth, (entries, vocab).
     pub fn logits(&self, depth: &Depth, products: Option<&Products>) -> Result<Tensor> {
-        self.linear(&depth.normed.flatten_to(1)?, "output.weight", products)
+        self.linear(&depth.normed, "output.weight", products)
     }
 
     /// The cross-entropy of a depth to `laws`: each entry's counts as `counts` says, and has the share that `shares` says of what is
@@ -167,22 +192,26 @@ impl Net {
             Laws::Top { rows, weights } => {
                 let soft = SoftCross::new(rows, weights, shares);
                 let term = match products {
-                    Some(products) => products.cross(&depth.normed.flatten_to(1)?, "output.weight", soft)?,
+                    Some(products) => products.cross(&depth.normed, "output.weight", soft)?,
                     None => self.logits(depth, None)?.contiguous()?.apply_op1(soft)?,
                 };
                 let share =
                     shares.iter().zip(counts).find(|(_, count)| **count > 0.0).map_or(1.0, |(share, count)| share / count);
                 Ok(Loss { counted: (term.detach() / f64::from(share))?, term })
             }
-            Laws::Whole(all) => {
-                let logits = self.logits(depth, products)?;
-                let x = logits.detach();
-                let shares = Tensor::from_slice(shares, (shares.len(), 1), x.device())?;
-                // The gradient of the logits, by hand: what the composed operations would keep of a pass is many times as large.
-                let mass = candle_nn::ops::softmax_last_dim(&x)?.broadcast_mul(&all.sum_keepdim(1)?)?;
-                let slope = (mass - all)?.broadcast_mul(&shares)?;
+            Laws::Whole { given, mass } => {
+                let (input, output) = (depth.normed.detach(), self.get("output.weight")?);
+                let logits = self.logits(depth, products)?.detach();
+                let chances = softmax_last_dim(&logits)?;
+                // The gradients of the product's two sides, by hand: the composed operations would go through all logits many times.
+                let slope = (&chances - given)?;
+                let weigh = (Tensor::from_slice(shares, (shares.len(), 1), logits.device())? * mass)?;
+                let back = slope.matmul(&output.detach())?.broadcast_mul(&weigh)?;
+                let learnt = slope.t()?.matmul(&input.broadcast_mul(&weigh)?)?;
                 // Row by row first: a device gives each sum one of its processors.
-                Ok(Loss { term: (logits * slope)?.sum(1)?.sum_all()?, counted: laws.loss(&x, counts)? })
+                let sum = |x: Tensor| x.sum(1)?.sum_all();
+                let term = (sum((&depth.normed * back)?)? + sum((output * learnt)?)?)?;
+                Ok(Loss { term, counted: whole(given, mass, &logits, &chances, counts)? })
             }
         }
     }
@@ -205,17 +234,16 @@ impl Net {
         let (texts, heads, n, d) = query.dims4()?;
         let newest = pasts.len() - 1;
         let scale = 1.0 / (d as f64).sqrt();
-        let mask: Vec<f32> = (0..n)
-            .flat_map(|i| (0..n).map(move |j| if j + newest <= i || (i < newest && j == 0) { 0.0 } else { f32::NEG_INFINITY }))
-            .collect();
-        let mask = Tensor::from_vec(mask, (n, n), query.device())?;
-        let mut scores = vec![(query.matmul(&pasts[0].key.t()?)? * scale)?.broadcast_add(&mask)?];
+        let sees = |i: usize, j: usize| j >= n || j + newest <= i || (i < newest && j == 0);
+        let mask = (0..n).flat_map(|i| (0..n + newest).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY }));
+        let mask = Tensor::from_iter(mask, query.device())?.reshape((n, n + newest))?;
+        let query = (query * scale)?;
+        let mut scores = vec![query.matmul(&pasts[0].key.t()?)?];
         for (m, past) in pasts.iter().enumerate().skip(1) {
             let key = shift(&past.key, 2, newest - m)?;
-            scores.push(((query * key)?.sum_keepdim(D::Minus1)? * scale)?);
+            scores.push((&query * key)?.sum_keepdim(D::Minus1)?);
         }
-        let scores = Tensor::cat(&scores, 3)?;
-        let weights = candle_nn::ops::softmax(&scores, D::Minus1)?;
+        let weights = softmax(&Tensor::cat(&scores, 3)?, &mask)?;
         let mut mixed = weights.narrow(3, 0, n)?.contiguous()?.matmul(&pasts[0].value)?;
         for (m, past) in pasts.iter().enumerate().skip(1) {
             let value = shift(&past.value, 2, newest - m)?;
@@ -233,15 +261,6 @@ impl Net {
             |f: fn(f64) -> f64| Tensor::from_vec(angles.iter().map(|&a| f(a) as f32).collect::<Vec<_>>(), (n, half), device);
         Ok((part(f64::cos)?, part(f64::sin)?))
     }
-}
-
-/// Turns the pairs (i, i + half) of each head (texts, heads, n, head_dim).
-fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    let half = x.dim(3)? / 2;
-    let (a, b) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
-    let first = (a.broadcast_mul(cos)? - b.broadcast_mul(sin)?)?;
-    let second = (a.broadcast_mul(sin)? + b.broadcast_mul(cos)?)?;
-    Tensor::cat(&[&first, &second], 3)
 }
 
 /// Entry i becomes what entry i - by was, along `dim`; the first are zeros.

@@ -20,7 +20,7 @@ pub struct Teacher {
 pub struct Lesson {
     /// The hidden states behind all layers that are read, (texts, n, after * dim).
     pub hidden: Tensor,
-    /// The law after each token at temperature 1, (texts, n, vocab).
+    /// The laws asked for, at temperature 1, (asked, vocab).
     pub laws: Tensor,
 }
 
@@ -45,16 +45,17 @@ impl Teacher {
         self.llama.device()
     }
 
-    /// Reads `texts` texts of the same length.
+    /// Reads `texts` texts of the same length, n tokens: `asked` says after which tokens, numbered text after text, a law is wanted.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn read(&self, tokens: &[TokenId], texts: usize) -> Result<Lesson> {
+    pub fn read(&self, tokens: &[TokenId], texts: usize, asked: &[u32]) -> Result<Lesson> {
         let n = tokens.len() / texts;
         let seen = Texts::new(self.llama.clone(), vec![0; texts], n)?.append(tokens, &self.after)?;
+        let last = seen.last.index_select(&Tensor::new(asked, self.device())?, 0)?;
         Ok(Lesson {
             hidden: Tensor::cat(&seen.after, 1)?.reshape((texts, n, ()))?,
-            laws: softmax_last_dim(&self.llama.head(&seen.last)?)?.reshape((texts, n, ()))?,
+            laws: softmax_last_dim(&self.llama.head(&last)?)?,
         })
     }
 }

@@ -227,14 +227,16 @@ fn texts_teach_together_what_they_teach_one_by_one() {
     let whole: Vec<f32> = (parts.iter())
         .flat_map(|part| {
             let Laws::Top { weights, .. } = &part.laws else { unreachable!("they were made so") };
-            weights.iter().copied().chain(std::iter::repeat(0.1)).take(n * TOP)
+            weights.iter().copied()
         })
         .collect();
+    let whole = Tensor::from_vec(whole, (lens[0] + lens[1], TOP), &Device::Cpu).unwrap();
+    let mass = whole.sum_keepdim(1).unwrap();
     let together = Example {
         hidden: both(|part| &part.hidden),
         embedded: both(|part| &part.embedded),
-        laws: Laws::Whole(Tensor::from_vec(whole, (2 * n, TOP), &Device::Cpu).unwrap()),
-        counts: lens.iter().flat_map(|&len| (0..n).map(move |i| if i < len { counts(i) } else { 0.0 })).collect(),
+        laws: Laws::Whole { given: whole.broadcast_div(&mass).unwrap(), mass },
+        counts: lens.iter().flat_map(|&len| (0..len).map(counts)).collect(),
         best: Vec::new(),
         lens: lens.to_vec(),
     };

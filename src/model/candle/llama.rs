@@ -132,7 +132,7 @@ impl Llama {
     }
 
     /// Layer `i` over `texts` texts, n tokens of each: x (texts * n, dim). `put` takes their keys and values, (texts, kv_heads, n,
-    /// head_dim) each, and gives all that the texts have, which the mask (n, rows), or (texts, 1, n, rows), adds to.
+    /// head_dim) each, and gives all that the texts have, which the mask (n, rows), or (texts, heads, n, rows), adds to.
     pub(super) fn layer(
         &self,
         i: usize,
@@ -187,7 +187,7 @@ impl Llama {
         // The queries that share a key are neighbours: one product for all of them, and no copies of the keys.
         let together = heads / kv_heads * n;
         let q = q.reshape((texts, kv_heads, together, size))?;
-        let mut scores = (q.matmul(&keys.t()?)? * (1.0 / (size as f64).sqrt()))?;
+        let mut scores = (q * (1.0 / (size as f64).sqrt()))?.matmul(&keys.t()?)?;
         if let Some(mask) = mask {
             scores = scores.reshape((texts, heads, n, rows))?.broadcast_add(mask)?.reshape((texts, kv_heads, together, rows))?;
         }

@@ -74,7 +74,7 @@ impl Texts {
         Ok(Seen { last: x, after: states })
     }
 
-    /// What the next n tokens of each text see: (texts, 1, n, tokens).
+    /// What the next n tokens of each text see: (texts, heads, n, tokens), each number in its place, since all layers add it.
     fn mask(&self, n: usize) -> Result<Tensor> {
         let end = self.len + n;
         let hide = |hidden: bool| if hidden { UNSEEN } else { 0.0 };
@@ -82,7 +82,8 @@ impl Texts {
         let padding: Vec<f32> = self.pads.iter().flat_map(|&pad| (0..end).map(move |j| hide(j < pad))).collect();
         let device = self.llama.device();
         let later = Tensor::from_vec(later, (1, 1, n, end), device)?;
-        later.broadcast_add(&Tensor::from_vec(padding, (self.pads.len(), 1, 1, end), device)?)
+        let mask = later.broadcast_add(&Tensor::from_vec(padding, (self.pads.len(), 1, 1, end), device)?)?;
+        mask.broadcast_as((self.pads.len(), self.llama.config().heads, n, end))?.contiguous()
     }
 
     /// Goes on with the texts of these numbers, in their order.

@@ -1,5 +1,7 @@
 //! Which texts a step reads, and what the network reads of them.
 
+use std::ops::Range;
+
 use candle_core::{D, Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -10,10 +12,15 @@ use super::super::net::{Example, Laws};
 use super::super::teacher::{Lesson, Teacher};
 use super::Run;
 use crate::model::HeadForm;
+use crate::model::device::memory;
 use crate::tree::TokenId;
 
-/// Entries that a GPU reads together, those that fill up the shorter texts included. Their laws take some gigabytes.
-const TOGETHER: usize = 4096;
+/// Bytes that a GPU takes for an entry, about: laws over two vocabularies, and what the network keeps until it has its gradients.
+const BYTES: usize = 2 << 20;
+/// Entries that are read together at most.
+const MOST: usize = 16_384;
+/// A GPU gets through so many entries while it waits for the host's orders to read texts of a few.
+const ORDERS: usize = 2048;
 
 /// A piece of a text: its entries from one on up to another.
 struct Piece {
@@ -70,17 +77,10 @@ impl Run<'_> {
         // A text of one token or two has nothing to tell.
         pieces.retain(|piece| piece.len() > 0);
         let Some(teacher) = &self.teacher else { return pieces.iter().map(|piece| self.example(piece)).collect() };
-        pieces.sort_by_key(Piece::len);
-        let mut examples = Vec::new();
-        let mut rest = &pieces[..];
-        while let Some(first) = rest.first() {
-            // What begins within a text is read alone.
-            let fits = |n: usize| rest[n].from == 0 && first.from == 0 && (n + 1) * rest[n].len() <= TOGETHER;
-            let (now, later) = rest.split_at((1..rest.len()).find(|&n| !fits(n)).unwrap_or(rest.len()));
-            examples.push(self.together(now, teacher, best)?);
-            rest = later;
-        }
-        Ok(examples)
+        pieces.sort_by_key(|piece| piece.to);
+        let lens: Vec<usize> = pieces.iter().map(|piece| piece.to).collect();
+        let groups = grouped(&lens, (memory(teacher.device()) / BYTES).min(MOST));
+        groups.into_iter().map(|group| self.together(&pieces[group], teacher, best)).collect()
     }
 
     /// How much an entry of a piece counts: the answer begins with the law after the prompt's last token.
@@ -128,33 +128,77 @@ impl Run<'_> {
     }
 
     /// Of several texts, by what the teacher says of them.
-    fn together(&self, pieces: &[Piece], teacher: &Teacher, best: bool) -> Result<Example, TrainError> {
-        let from = pieces.first().map_or(0, |piece| piece.from);
+    fn together<'a>(&'a self, pieces: &'a [Piece], teacher: &Teacher, best: bool) -> Result<Example, TrainError> {
         let n = pieces.iter().map(Piece::len).max().unwrap_or(0);
+        let read = pieces.iter().map(|piece| piece.to + 1).max().unwrap_or(0);
         let (texts, dim) = (pieces.len(), self.net.sizes.dim);
         let token = |piece: &Piece, i: usize| if i <= piece.to { piece.text.tokens[i] } else { 0 };
-        let tokens = |from: usize| -> Vec<TokenId> {
-            pieces.iter().flat_map(|piece| (from..=piece.from + n).map(|i| token(piece, i))).collect()
+        let tokens: Vec<TokenId> = pieces.iter().flat_map(|piece| (0..read).map(|i| token(piece, i))).collect();
+        // Where the first `len` entries of each piece stand among the tokens, `ahead` tokens further on.
+        let places = |ahead: usize, len: &dyn Fn(&Piece) -> usize| -> Vec<u32> {
+            let of = |(t, piece): (usize, &Piece)| {
+                let from = piece.from + ahead;
+                (0..len(piece)).map(move |i| (t * read + (from + i).min(read - 1)) as u32)
+            };
+            pieces.iter().enumerate().flat_map(of).collect()
         };
-        let Lesson { hidden, laws } = teacher.read(&tokens(0), texts)?;
-        let hidden = match self.options.form {
-            HeadForm::Eagle => hidden.narrow(1, from, n)?,
-            HeadForm::Adapter => hidden.narrow(1, from + 1, n)?.narrow(2, 0, dim)?,
+        let Lesson { hidden, laws } = teacher.read(&tokens, texts, &places(1, &Piece::len))?;
+        let behind = match self.options.form {
+            HeadForm::Eagle => 0,
+            HeadForm::Adapter => 1,
         };
-        let laws = laws.narrow(1, from + 1, n)?.flatten_to(1)?;
+        let width = self.net.sizes.fused * dim;
+        let behind = Tensor::new(places(behind, &|_| n), teacher.device())?;
+        let hidden = hidden.flatten_to(1)?.index_select(&behind, 0)?.narrow(1, 0, width)?.reshape((texts, n, width))?;
         let best = match best {
             true => laws.argmax(D::Minus1)?.to_vec1::<u32>()?.into_iter().map(|token| self.rows[token as usize]).collect(),
             false => Vec::new(),
         };
-        let rows = Tensor::new(self.tokens.as_slice(), teacher.device())?;
-        let count = |piece: &Piece, i: usize| if i < piece.len() { self.count(piece, i) } else { 0.0 };
+        let laws = laws.index_select(&Tensor::new(self.tokens.as_slice(), teacher.device())?, 1)?;
+        let mass = laws.sum_keepdim(1)?;
+        let next: Vec<TokenId> = places(1, &|_| n).into_iter().map(|i| tokens[i as usize]).collect();
+        let counts = |piece: &'a Piece| (0..piece.len()).map(move |i| self.count(piece, i));
         Ok(Example {
             hidden: hidden.contiguous()?,
-            embedded: teacher.llama().embed(&tokens(from + 1))?.reshape((texts, n, dim))?,
-            laws: Laws::Whole(laws.index_select(&rows, 1)?),
-            counts: pieces.iter().flat_map(|piece| (0..n).map(move |i| count(piece, i))).collect(),
+            embedded: teacher.llama().embed(&next)?.reshape((texts, n, dim))?,
+            // Where all of it is beyond 32 bits nothing is taught.
+            laws: Laws::Whole { given: laws.broadcast_div(&mass.maximum(f32::MIN_POSITIVE)?)?, mass },
+            counts: pieces.iter().flat_map(counts).collect(),
             best,
             lens: pieces.iter().map(Piece::len).collect(),
         })
+    }
+}
+
+/// Which texts of lengths `lens`, in ascending order, are read together, at most `most` entries unless one text has more: as few
+/// entries as can be, each group filled up to its longest text and counted [`ORDERS`] more.
+fn grouped(lens: &[usize], most: usize) -> Vec<Range<usize>> {
+    // The least that the first texts cost, and where their last group begins.
+    let mut least = vec![(0, 0)];
+    for end in 1..=lens.len() {
+        let fits = |&begin: &usize| begin + 1 == end || (end - begin) * lens[end - 1] <= most;
+        let cost = |begin: usize| (least[begin].0 + ORDERS + (end - begin) * lens[end - 1], begin);
+        least.push((0..end).filter(fits).map(cost).min().unwrap_or_default());
+    }
+    let (mut end, mut groups) = (lens.len(), Vec::new());
+    while end > 0 {
+        groups.push(least[end].1..end);
+        end = least[end].1;
+    }
+    groups.reverse();
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_like_length_are_read_together() {
+        assert_eq!(grouped(&[], 9000), Vec::<Range<usize>>::new());
+        // A few more entries cost less than another pass, many more do not, and no group is larger than there is room for.
+        assert_eq!(grouped(&[100, 150, 200], 9000), vec![0..3]);
+        assert_eq!(grouped(&[10, 10, 10, 10, 2000], 90_000), vec![0..4, 4..5]);
+        assert_eq!(grouped(&[4000, 4000, 4000, 20_000], 9000), vec![0..1, 1..3, 3..4]);
     }
 }

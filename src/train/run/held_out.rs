@@ -19,12 +19,11 @@ impl Run<'_> {
         let examples = self.examples(&texts, true)?;
         let net = rounded.as_ref().unwrap_or(&self.net);
         for example in examples {
-            let n = example.counts.len() / example.lens.len();
             let (_, unrolled) = net.unroll(&example, own, products.as_ref())?;
             let mut right = vec![vec![false; example.counts.len()]; own];
             for (d, depth) in unrolled.iter().enumerate() {
-                let count = |i: usize| if i % n >= depth.from && example.counts[i] == 1.0 { 1.0 } else { 0.0 };
-                let counts: Vec<f32> = (0..example.counts.len()).map(count).collect();
+                let count = |(i, &count): (usize, &f32)| if i >= depth.from && count == 1.0 { 1.0 } else { 0.0 };
+                let counts: Vec<f32> = example.within().zip(&example.counts).map(count).collect();
                 let logits = net.logits(depth, products.as_ref())?;
                 loss[d] += f64::from(example.laws.loss(&logits, &counts)?.to_scalar::<f32>()?);
                 counted[d] += counts.iter().map(|&c| f64::from(c)).sum::<f64>();
@@ -34,8 +33,8 @@ impl Run<'_> {
                 }
             }
             // A run begins at entry r of depth 1, and goes on at entry r + d of depth 1 + d.
-            for (text, &len) in example.lens.iter().enumerate() {
-                let begin = text * n;
+            let mut begin = 0;
+            for &len in &example.lens {
                 for r in (0..len).filter(|&r| example.counts[begin + r] == 1.0) {
                     for d in 0..depths.min(len - r) {
                         reached[d] += 1;
@@ -45,6 +44,7 @@ impl Run<'_> {
                         passed[d] += 1;
                     }
                 }
+                begin += len;
             }
         }
         let rate = |(a, b): (f64, f64)| if b > 0.0 { a / b } else { 0.0 };

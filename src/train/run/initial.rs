@@ -124,7 +124,7 @@ impl Run<'_> {
     fn scale(&mut self) -> Result<f32, TrainError> {
         let text = self.corpus.read(0)?;
         let states: Vec<f32> = match self.teacher {
-            Some(teacher) => teacher.read(&text.tokens[..text.positions()], 1)?.hidden.flatten_all()?.to_vec1()?,
+            Some(teacher) => teacher.read(&text.tokens[..text.positions()], 1, &[0])?.hidden.flatten_all()?.to_vec1()?,
             None => text.hidden.iter().map(|x| x.to_f32()).collect(),
         };
         let (dim, fused) = (self.net.sizes.dim, self.after.len());

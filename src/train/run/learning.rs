@@ -135,15 +135,16 @@ pub fn descend(
 ) -> candle_core::Result<(GradStore, Tensor, f64)> {
     let (fused, depths) = net.unroll(example, options.depths, products)?;
     let goal = fused.detach();
-    let (texts, n) = (example.lens.len(), example.counts.len() / example.lens.len());
+    let (texts, n) = (example.lens.len(), example.embedded.dim(1)?);
     // Each text has the same share of a step.
     let share = |entries: usize| 1.0 / (options.batch * entries.max(1)) as f32;
     let zero = Tensor::zeros((), DType::F32, fused.device())?;
     let (mut total, mut loss, mut counted) = (zero.clone(), zero, 0.0);
     for depth in &depths {
-        let count = |i: usize| if i % n < depth.from { 0.0 } else { example.counts[i] };
-        let counts: Vec<f32> = (0..texts * n).map(count).collect();
-        let shares: Vec<f32> = counts.iter().enumerate().map(|(i, c)| c * share(example.lens[i / n])).collect();
+        let count = |(i, &count): (usize, &f32)| if i < depth.from { 0.0 } else { count };
+        let counts: Vec<f32> = example.within().zip(&example.counts).map(count).collect();
+        let each = example.lens.iter().flat_map(|&len| std::iter::repeat_n(share(len), len));
+        let shares: Vec<f32> = counts.iter().zip(each).map(|(count, share)| count * share).collect();
         counted += counts.iter().map(|&c| f64::from(c)).sum::<f64>();
         let cross = net.cross(depth, &example.laws, &counts, &shares, products)?;
         let mut term = cross.term;
