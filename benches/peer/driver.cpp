@@ -56,49 +56,38 @@ constexpr double A_TURN = 0;
 const char *const INSTRUCTION = "none that is known here";
 #endif
 
-// Unrolled, or the sums would lie in memory.
-#define UNROLL _Pragma("GCC unroll 16")
+// The instruction on registers alone, with as many sums as hide its latency. Each sum is a variable and each product written out: of
+// an array and intrinsics GCC makes copies, two for each product, and half the peak.
+#define TWELVE(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
+#define SIXTEEN(DO) TWELVE(DO) DO(12) DO(13) DO(14) DO(15)
 
-// The instruction on registers alone, with as many sums as hide its latency.
 void multiply(long turns) {
-    // What is the same in each turn would be taken out of the loop, so both factors are made opaque in it.
 #if defined(__AVX512VNNI__)
-    __m512i sums[16], a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(1);
-    for (__m512i &sum : sums) sum = _mm512_setzero_si512();
-    for (long t = 0; t < turns; t++) {
-        asm volatile("" : "+v"(a), "+v"(b));
-        UNROLL for (__m512i &sum : sums) sum = _mm512_dpbusd_epi32(sum, a, b);
-    }
-    for (__m512i &sum : sums) asm volatile("" : : "v"(sum));
+#define SUM(i) __m512i sum##i = _mm512_setzero_si512();
+#define PRODUCT(i) asm volatile("vpdpbusd %2, %1, %0" : "+v"(sum##i) : "v"(a), "v"(b));
+    const __m512i a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(1);
+    SIXTEEN(SUM)
+    for (long t = 0; t < turns; t++) { SIXTEEN(PRODUCT) }
 #elif defined(__AVXVNNI__)
-    __m256i sums[12], a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(1);
-    for (__m256i &sum : sums) sum = _mm256_setzero_si256();
-    for (long t = 0; t < turns; t++) {
-        asm volatile("" : "+x"(a), "+x"(b));
-        UNROLL for (__m256i &sum : sums) sum = _mm256_dpbusd_avx_epi32(sum, a, b);
-    }
-    for (__m256i &sum : sums) asm volatile("" : : "x"(sum));
+#define SUM(i) __m256i sum##i = _mm256_setzero_si256();
+#define PRODUCT(i) asm volatile("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum##i) : "x"(a), "x"(b));
+    const __m256i a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(1);
+    TWELVE(SUM)
+    for (long t = 0; t < turns; t++) { TWELVE(PRODUCT) }
 #elif defined(__AVX2__)
-    __m256i sums[12], a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(1);
-    for (__m256i &sum : sums) sum = _mm256_setzero_si256();
-    for (long t = 0; t < turns; t++) {
-        UNROLL for (__m256i &sum : sums) {
-            // Written out, or it would be computed once for all sums.
-            __m256i product;
-            asm volatile("vpmaddubsw %1, %2, %0" : "=x"(product) : "x"(a), "x"(b));
-            sum = _mm256_add_epi16(sum, product);
-        }
-    }
-    for (__m256i &sum : sums) asm volatile("" : : "x"(sum));
+#define SUM(i) __m256i sum##i = _mm256_setzero_si256();
+#define PRODUCT(i) \
+    asm volatile("vpmaddubsw %2, %3, %1\n\tvpaddw %1, %0, %0" : "+x"(sum##i), "=&x"(product) : "x"(a), "x"(b));
+    const __m256i a = _mm256_set1_epi8(1), b = _mm256_set1_epi8(1);
+    __m256i product;
+    TWELVE(SUM)
+    for (long t = 0; t < turns; t++) { TWELVE(PRODUCT) }
 #elif defined(__ARM_FEATURE_DOTPROD)
-    int32x4_t sums[16];
-    int8x16_t a = vdupq_n_s8(1), b = vdupq_n_s8(1);
-    for (int32x4_t &sum : sums) sum = vdupq_n_s32(0);
-    for (long t = 0; t < turns; t++) {
-        asm volatile("" : "+w"(a), "+w"(b));
-        UNROLL for (int32x4_t &sum : sums) sum = vdotq_s32(sum, a, b);
-    }
-    for (int32x4_t &sum : sums) asm volatile("" : : "w"(sum));
+#define SUM(i) int32x4_t sum##i = vdupq_n_s32(0);
+#define PRODUCT(i) asm volatile("sdot %0.4s, %1.16b, %2.16b" : "+w"(sum##i) : "w"(a), "w"(b));
+    const int8x16_t a = vdupq_n_s8(1), b = vdupq_n_s8(1);
+    SIXTEEN(SUM)
+    for (long t = 0; t < turns; t++) { SIXTEEN(PRODUCT) }
 #else
     (void)turns;
 #endif

@@ -298,7 +298,8 @@ mod tests {
     fn what_is_packed_is_what_the_file_holds() {
         for kind in Kind::ALL {
             let (packing, exact) = Packing::of(kind);
-            for (n, cols) in [(16, 512), (5, 256), (1, 768)] {
+            // One shape under Miri, which takes minutes for each.
+            for &(n, cols) in if cfg!(miri) { &[(2, 256)][..] } else { &[(16, 512), (5, 256), (1, 768)] } {
                 let rows = rows(kind, n, cols);
                 let mut tile = vec![0xAA; packing.tile(cols / BLOCK)];
                 pack_tile(kind, cols, &rows.iter().map(|r| &r[..]).collect::<Vec<_>>(), &mut tile);
