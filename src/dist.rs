@@ -77,24 +77,34 @@ pub fn argmax(logits: &[f32]) -> Result<(TokenId, f32), NotFinite> {
 
 #[inline(always)]
 fn argmax_lanes(logits: &[f32]) -> Result<(TokenId, f32), NotFinite> {
-    // Lanes of maxima and of a sum that is NaN as soon as one term is not finite: both vectorise.
-    let mut max = [f32::NEG_INFINITY; LANES];
+    // A sum that is NaN as soon as one term is not finite.
     let mut bad = [0f32; LANES];
-    let chunks = logits.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for c in chunks {
-        for i in 0..LANES {
-            max[i] = if c[i] > max[i] { c[i] } else { max[i] };
-            bad[i] += c[i] * 0.0;
+    // The first block with the highest logit: only there it is looked for.
+    let (mut top, mut found) = (f32::NEG_INFINITY, 0);
+    for (b, block) in logits.chunks(BLOCK).enumerate() {
+        let mut max = [f32::NEG_INFINITY; LANES];
+        let (chunks, rest) = block.as_chunks::<LANES>();
+        for c in chunks {
+            for i in 0..LANES {
+                max[i] = if c[i] > max[i] { c[i] } else { max[i] };
+                bad[i] += c[i] * 0.0;
+            }
+        }
+        let mut here = f32::NEG_INFINITY;
+        for &x in max.iter().chain(rest) {
+            here = if x > here { x } else { here };
+        }
+        for x in rest {
+            bad[0] += x * 0.0;
+        }
+        if here > top {
+            (top, found) = (here, b * BLOCK);
         }
     }
-    let top = max.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
-    let finite = bad.iter().sum::<f32>() == 0.0 && rest.iter().all(|x| x.is_finite());
-    if !finite || logits.is_empty() {
+    if logits.is_empty() || bad.iter().sum::<f32>() != 0.0 {
         let token = logits.iter().position(|x| !x.is_finite()).unwrap_or(0) as TokenId;
         return Err(NotFinite { token });
     }
-    let found = logits.chunks(LANES).position(|c| c.iter().fold(false, |any, &x| any | (x == top))).unwrap_or(0) * LANES;
     let token = found + logits[found..].iter().position(|&x| x == top).unwrap_or(0);
     Ok((token as TokenId, top))
 }
@@ -298,52 +308,71 @@ impl<'a> Law<'a> {
         }
         wide(
             #[inline(always)]
-            || self.surprisals_lanes(cut, &mut f),
+            || {
+                if self.last.is_none() {
+                    self.surprisals_lanes::<true>(cut, &mut f)
+                } else {
+                    self.surprisals_lanes::<false>(cut, &mut f)
+                }
+            },
         );
     }
 
     #[inline(always)]
-    fn surprisals_lanes(&self, cut: f32, f: &mut impl FnMut(f32, f64)) {
-        let (log_z, inv_z) = (self.log_z as f32, (-self.log_z).exp());
-        let (mut x, mut e, mut p) = ([0f32; LANES], [0f32; LANES], [0f64; LANES]);
-        for (b, lanes) in self.logits.chunks(LANES).enumerate() {
+    fn surprisals_lanes<const ALL: bool>(&self, cut: f32, f: &mut impl FnMut(f32, f64)) {
+        let log_z = self.log_z as f32;
+        let (least, last) = self.last.unwrap_or((f32::NEG_INFINITY, 0));
+        // z of the tokens that count, in the order of ids, until there are enough to be told. Where ALL is said all are in the support.
+        let (mut kept, mut n) = ([0f32; NEAR], 0);
+        let mut z = [0f32; LANES];
+        for (lanes, first) in self.logits.chunks(LANES).zip((0..).step_by(LANES)) {
             // Loops, not chains of closures, as in `sums`. What lies beyond a last, short group is as far away as can be.
             let mut near = false;
-            if let Ok(lanes) = <&[f32; LANES]>::try_from(lanes) {
-                for i in 0..LANES {
-                    e[i] = (lanes[i] - self.max) * self.inv_t;
-                    x[i] = log_z - e[i];
-                    near |= x[i] < cut;
+            let mut padded = [f32::NEG_INFINITY; LANES];
+            let lanes = match <&[f32; LANES]>::try_from(lanes) {
+                Ok(lanes) => lanes,
+                Err(_) => {
+                    padded[..lanes.len()].copy_from_slice(lanes);
+                    &padded
                 }
-            } else {
-                (x, e) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-                for i in 0..lanes.len() {
-                    e[i] = (lanes[i] - self.max) * self.inv_t;
-                    x[i] = log_z - e[i];
-                    near |= x[i] < cut;
-                }
+            };
+            for i in 0..LANES {
+                z[i] = (lanes[i] - self.max) * self.inv_t;
+                near |= log_z - z[i] < cut;
             }
             // Most of a vocabulary lies in the tail: whole groups of it are passed over.
             if !near {
                 continue;
             }
+            // Which of a group count is as good as random: each is put down, and the next one over those that do not.
+            for i in 0..LANES {
+                let holds = ALL | (lanes[i] > least) | ((lanes[i] == least) & (first + i as TokenId <= last));
+                kept[n % NEAR] = z[i];
+                n += usize::from((log_z - z[i] < cut) & holds);
+            }
+            if n > NEAR - 2 * LANES {
+                self.tell(&kept[..n], f);
+                n = 0;
+            }
+        }
+        self.tell(&kept[..n], f);
+    }
+
+    /// Calls `f` with the surprisal and the probability of each of these z, unless it is 0.
+    #[inline(always)]
+    fn tell(&self, kept: &[f32], f: &mut impl FnMut(f32, f64)) {
+        let (log_z, inv_z) = (self.log_z as f32, (-self.log_z).exp());
+        let (mut x, mut e) = ([0f32; LANES], [0f32; LANES]);
+        for kept in kept.chunks(LANES) {
+            for (i, &z) in kept.iter().enumerate() {
+                (x[i], e[i]) = (log_z - z, z);
+            }
             for e in &mut e {
                 *e = exp(*e);
             }
-            for i in 0..LANES {
-                p[i] = f64::from(e[i]) * inv_z;
-            }
-            // Which tokens count is as good as random where groups are mixed: one bit each, and a step from bit to bit, is quicker than
-            // a question for each token.
-            let mut kept = 0u32;
-            for i in 0..LANES {
-                kept |= u32::from((x[i] < cut) & (e[i] > 0.0)) << i;
-            }
-            while kept != 0 {
-                let i = kept.trailing_zeros() as usize % LANES;
-                kept &= kept - 1;
-                if self.last.is_none() || self.holds(lanes[i], (b * LANES + i) as TokenId) {
-                    f(x[i].max(0.0), p[i]);
+            for (&x, &e) in x.iter().zip(&e).take(kept.len()) {
+                if e > 0.0 {
+                    f(x.max(0.0), f64::from(e) * inv_z);
                 }
             }
         }
@@ -476,6 +505,8 @@ fn falling(a: &(f32, TokenId), b: &(f32, TokenId)) -> std::cmp::Ordering {
 }
 
 const LANES: usize = 16;
+/// Tokens that are put aside before they are told, a power of two.
+const NEAR: usize = 256;
 /// Tokens whose f32 lane sums are added before they go into the f64 total: short enough to keep 1e-6.
 const BLOCK: usize = 1024;
 
@@ -609,8 +640,10 @@ mod tests {
             // Compiled for what every CPU of its kind has.
             if law.last == Some((law.max, law.best)) {
                 want.push((0f32.to_bits(), 1f64.to_bits()));
+            } else if law.last.is_none() {
+                law.surprisals_lanes::<true>(cut, &mut |x, p| want.push((x.to_bits(), p.to_bits())));
             } else {
-                law.surprisals_lanes(cut, &mut |x, p| want.push((x.to_bits(), p.to_bits())));
+                law.surprisals_lanes::<false>(cut, &mut |x, p| want.push((x.to_bits(), p.to_bits())));
             }
             prop_assert_eq!(got, want);
         }
@@ -624,6 +657,20 @@ mod tests {
                 prop_assert_eq!(law.rank(t), r);
             }
             prop_assert_eq!(top[0].0, argmax(&logits).unwrap().0);
+        }
+    }
+
+    #[test]
+    fn the_first_of_the_highest_is_found_in_any_block() {
+        for len in [BLOCK, 2 * BLOCK + 1, 3 * BLOCK - 3] {
+            for at in [0, 5, BLOCK - 1, BLOCK, 2 * BLOCK, len - 1].into_iter().filter(|&at| at < len) {
+                let mut logits: Vec<f32> = (0..len).map(|i| (i as f32 * 0.37).sin()).collect();
+                logits[at] = 3.0;
+                logits[len - 1] = 3.0;
+                assert_eq!(argmax(&logits), Ok((at as TokenId, 3.0)));
+                logits[at] = f32::NAN;
+                assert_eq!(argmax(&logits), Err(NotFinite { token: at as TokenId }));
+            }
         }
     }
 
