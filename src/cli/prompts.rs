@@ -20,6 +20,20 @@ pub enum PromptError {
         /// Why.
         source: io::Error,
     },
+    /// A text can't be read.
+    #[error("can't read the text of {}: {source}; give a file of text in UTF-8", file.display())]
+    Unread {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A text is empty.
+    #[error("{} has no text: give a file of text in UTF-8", file.display())]
+    NoText {
+        /// The file.
+        file: PathBuf,
+    },
     /// A file has no good line.
     #[error("{} has no prompt: give one JSON object a line, with \"prompt\" or \"turns\"", file.display())]
     NoPrompt {
@@ -74,8 +88,44 @@ pub fn read_files(files: &[PathBuf], limit: Option<usize>, warn: &mut dyn FnMut(
 pub(super) fn read_asks(file: &Path, warn: &mut dyn FnMut(String)) -> Result<Vec<Ask>, PromptError> {
     let mut prompts = Vec::new();
     read_file(file, usize::MAX, &mut prompts, warn)?;
-    let ask = |read: Read| Ask { text: read.prompt.text, begun: read.begun, then: read.then };
+    let ask = |read: Read| Ask { text: read.prompt.text, begun: read.begun, then: read.then, given: false };
     Ok(prompts.into_iter().map(ask).collect())
+}
+
+/// Bytes of a piece of a text, about.
+const PIECE: usize = 2000;
+
+/// A text to train on, in pieces: whole paragraphs as long as they fit, and what is longer cut between two words.
+///
+/// # Errors
+/// If it can't be read, or has no text.
+pub(super) fn read_text(file: &Path) -> Result<Vec<Ask>, PromptError> {
+    let text = std::fs::read_to_string(file).map_err(|source| PromptError::Unread { file: file.into(), source })?;
+    let mut pieces = vec![String::new()];
+    for paragraph in text.replace("\r\n", "\n").split_inclusive("\n\n").flat_map(|paragraph| parts(paragraph)) {
+        if pieces.last().is_some_and(|piece| piece.len() + paragraph.len() > PIECE) {
+            pieces.push(String::new());
+        }
+        if let Some(piece) = pieces.last_mut() {
+            piece.push_str(&paragraph);
+        }
+    }
+    let ask = |text: &String| Ask { text: text.trim().into(), begun: None, then: None, given: true };
+    let asks: Vec<Ask> = pieces.iter().map(ask).filter(|ask| !ask.text.is_empty()).collect();
+    if asks.is_empty() { Err(PromptError::NoText { file: file.into() }) } else { Ok(asks) }
+}
+
+/// A paragraph in parts of at most [`PIECE`] bytes, cut between words where there are any.
+fn parts(paragraph: &str) -> Vec<String> {
+    let (mut parts, mut rest) = (Vec::new(), paragraph);
+    while rest.len() > PIECE {
+        let most = rest.floor_char_boundary(PIECE);
+        let at = rest[..most].rfind(char::is_whitespace).filter(|&at| at > 0).unwrap_or(most);
+        parts.push(rest[..at].to_owned());
+        rest = &rest[at..];
+    }
+    parts.push(rest.to_owned());
+    parts
 }
 
 /// What a line says.
@@ -136,6 +186,29 @@ fn read_line(bytes: &[u8], number: usize) -> Result<Read, String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_text_comes_in_pieces_of_which_nothing_lacks() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("text.txt");
+        let words = "one two three four ".repeat(300);
+        let text = format!("A title\r\n\r\n{words}\n\n{}\n\nshort\n\n\n\nlast\n", "é".repeat(3000));
+        std::fs::write(&file, &text).unwrap();
+        let asks = read_text(&file).unwrap();
+        assert!(asks.iter().all(|ask| ask.given && ask.text.len() <= PIECE && !ask.text.is_empty()));
+        assert!(asks.len() >= (words.len() + 6000) / PIECE, "{}", asks.len());
+        let letters = |text: &str| text.split_whitespace().collect::<String>();
+        assert_eq!(letters(&asks.iter().map(|ask| format!("{} ", ask.text)).collect::<String>()), letters(&text));
+        // Words stay whole, and what is short stands together.
+        assert!(asks[1].text.split(' ').all(|word| ["one", "two", "three", "four"].contains(&word)), "{}", asks[1].text);
+        assert!(asks.last().unwrap().text.ends_with("short\n\n\n\nlast"), "{:?}", asks.last());
+
+        std::fs::write(&file, " \n\n ").unwrap();
+        assert!(read_text(&file).unwrap_err().to_string().contains("has no text"));
+        std::fs::write(&file, b"a \xff b").unwrap();
+        let said = read_text(&file).unwrap_err().to_string();
+        assert!(said.contains("UTF-8") && said.lines().count() == 1, "{said}");
+    }
 
     fn read(content: &[u8], limit: Option<usize>) -> (Result<Vec<Prompt>, PromptError>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();

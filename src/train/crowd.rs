@@ -8,7 +8,7 @@ use candle_nn::ops::softmax_last_dim;
 
 use super::TrainError;
 use super::corpus::{Corpus, Text};
-use super::gather::{Ask, Writing, answered, begin, follow, temperature};
+use super::gather::{Ask, LEAD, Writing, answered, begin, follow, temperature};
 use crate::model::Model;
 use crate::model::candle::{Llama, Texts};
 use crate::model::device::memory;
@@ -58,6 +58,13 @@ pub fn gather_there(
         let mut answers = Vec::new();
         for (prompt, ask) in waiting.drain(..waiting.len().min(SORTED)) {
             let tokens = begin(model, &ask)?;
+            if ask.given {
+                if tokens.len() > LEAD {
+                    let prompt_tokens = LEAD as u32;
+                    corpus.push(&Text { prompt, prompt_tokens, tokens, hidden: Vec::new(), laws: Vec::new() })?;
+                }
+                continue;
+            }
             let draws = Draws::new(writing.seed, &prompt.to_string());
             let temperature = temperature(&draws);
             answers.push(Answer {

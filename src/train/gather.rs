@@ -27,6 +27,8 @@ pub struct Ask {
     pub begun: Option<String>,
     /// Asked next, with the answer in place of `{}`.
     pub then: Option<String>,
+    /// Whether it is no prompt but a text to train on as it stands: nothing is written then.
+    pub given: bool,
 }
 
 /// An answer being written, as a branch below the empty context.
@@ -107,9 +109,13 @@ pub(super) fn answered(corpus: &mut Corpus, asks: usize) -> Result<Vec<bool>, Tr
     Ok(answered)
 }
 
-/// The tokens that an answer begins behind.
+/// Tokens of a text to train on that count as its prompt.
+pub(super) const LEAD: usize = 8;
+
+/// The tokens that an answer begins behind; of a text to train on all.
 pub(super) fn begin(model: &Model, ask: &Ask) -> Result<Vec<TokenId>, TrainError> {
-    let mut tokens = model.prompt_tokens(&ask.text, false)?;
+    let mut tokens =
+        if ask.given { model.tokenizer().encode(&ask.text, false)? } else { model.prompt_tokens(&ask.text, false)? };
     if let Some(begun) = &ask.begun {
         tokens.extend(model.tokenizer().encode(begun, false)?);
     }
@@ -130,7 +136,7 @@ pub(super) fn follow(model: &Model, then: &str, answer: &[TokenId]) -> Ask {
     let (bytes, stop) = (model.tokenizer().token_bytes(), model.tokenizer().stop());
     let of = |token: &TokenId| bytes.get(*token as usize).map_or(&[][..], |bytes| bytes);
     let said: Vec<u8> = answer.iter().filter(|t| !stop.contains(t)).flat_map(of).copied().collect();
-    Ask { text: then.replace("{}", String::from_utf8_lossy(&said).trim()), begun: None, then: None }
+    Ask { text: then.replace("{}", String::from_utf8_lossy(&said).trim()), begun: None, then: None, given: false }
 }
 
 /// One that writes answers.
@@ -160,6 +166,9 @@ impl Writer<'_> {
                 && let Some((number, ask)) = waiting.pop()
             {
                 let tokens = begin(model, &ask)?;
+                if ask.given && tokens.len() <= LEAD {
+                    continue;
+                }
                 let owed: usize = branches.iter().map(|b| b.prompt_tokens + writing.max_tokens - b.tokens.len()).sum();
                 let needed = tokens.len() + writing.max_tokens;
                 if decoder.nodes() + owed + needed > decoder.capacity() {
@@ -173,7 +182,13 @@ impl Writer<'_> {
                     }
                     decoder.discard();
                 }
-                branches.push(Branch::begin(&mut *decoder, number, ask, tokens, writing.seed)?);
+                let given = ask.given;
+                let branch = Branch::begin(&mut *decoder, number, ask, tokens, writing.seed)?;
+                if !given {
+                    branches.push(branch);
+                } else if give.send(branch.end(&*decoder)?).is_err() {
+                    return Ok(());
+                }
             }
             if branches.is_empty() {
                 return Ok(());
@@ -209,20 +224,28 @@ impl Writer<'_> {
 }
 
 impl Branch {
-    fn begin(decoder: &mut dyn Decoder, prompt: u32, ask: Ask, tokens: Vec<TokenId>, seed: u64) -> Result<Branch, TrainError> {
+    fn begin(
+        decoder: &mut dyn Decoder,
+        prompt: u32,
+        ask: Ask,
+        mut tokens: Vec<TokenId>,
+        seed: u64,
+    ) -> Result<Branch, TrainError> {
+        // What comes behind a text to train on is known.
+        let next = if ask.given { tokens.pop() } else { None };
         let draws = Draws::new(seed, &prompt.to_string());
         let temperature = temperature(&draws);
         let mut branch = Branch {
             prompt,
             then: ask.then,
-            prompt_tokens: tokens.len(),
+            prompt_tokens: if ask.given { LEAD } else { tokens.len() },
             tokens: Vec::new(),
             slots: Vec::new(),
             laws: Vec::new(),
             warp: Warp { temperature, ..Warp::PLAIN },
             draws,
         };
-        let last = tokens.len() - 1;
+        let last = tokens.len().saturating_sub(1);
         for (c, chunk) in tokens.chunks(CHUNK).enumerate() {
             let first = decoder.nodes();
             let node = |(j, &token): (usize, &TokenId)| {
@@ -234,13 +257,13 @@ impl Branch {
             for (j, &token) in chunk.iter().enumerate() {
                 branch.tokens.push(token);
                 branch.slots.push(first + j);
-                if c * CHUNK + j == last {
-                    branch.read(decoder.logits(j))?;
-                } else {
-                    branch.keep(decoder.logits(j))?;
+                match next {
+                    None if c * CHUNK + j == last => branch.read(decoder.logits(j))?,
+                    _ => branch.keep(decoder.logits(j))?,
                 }
             }
         }
+        branch.tokens.extend(next);
         Ok(branch)
     }
 

@@ -19,9 +19,13 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
     let folder = tempfile::tempdir().unwrap();
     let weights = Weights::open(&path()).unwrap();
     let teacher = Teacher::new(&weights, &Device::Cpu, &AFTER).unwrap();
-    let ask = |text: &str, then: Option<&str>| Ask { text: text.into(), begun: None, then: then.map(str::to_owned) };
+    let ask =
+        |text: &str, then: Option<&str>| Ask { text: text.into(), begun: None, then: then.map(str::to_owned), given: false };
     let mut asks: Vec<Ask> = (2..9).map(|i| ask(&format!("What is {i} + {i}?"), None)).collect();
     asks.push(ask("Name a colour of the rainbow, and say in which fruits, flowers and birds it can be seen.", Some("Why {}?")));
+    // A text of its own, and one that is too short to teach anything.
+    let given = "A text that stands already is read as it is, from its first word to its last, and nothing is written behind it.";
+    asks.extend([given, "Too short."].map(|text| Ask { given: true, ..ask(text, None) }));
     let writing = Writing { seed: 3, max_tokens: 10, tokens: usize::MAX };
 
     // The texts of both, in the order of their prompts.
@@ -36,12 +40,17 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
         all
     };
     let (ours, theirs) = (texts(&mut own), texts(&mut there));
-    assert_eq!((ours.len(), theirs.len()), (9, 9), "each prompt, and the one that follows");
+    assert_eq!((ours.len(), theirs.len()), (10, 10), "each prompt, the one that follows, and a text");
     let prompts =
         |texts: &[Text]| texts.iter().take(8).map(|t| t.tokens[..t.prompt_tokens as usize].to_vec()).collect::<Vec<_>>();
     assert_eq!(prompts(&ours), prompts(&theirs));
     for (one, two) in ours.iter().zip(&theirs) {
         assert_eq!(one.prompt, two.prompt);
+        if one.prompt == 8 {
+            assert_eq!((&one.tokens, one.prompt_tokens), (&two.tokens, two.prompt_tokens));
+            assert_eq!(one.tokens, models[0].tokenizer().encode(given, false).unwrap());
+            continue;
+        }
         assert!(two.hidden.is_empty() && two.laws.is_empty());
         let (answer, stop) = (&two.tokens[two.prompt_tokens as usize..], models[0].tokenizer().stop());
         assert!(!answer.is_empty() && answer.len() <= 10);
@@ -51,7 +60,7 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
     assert!(ours.iter().zip(&theirs).filter(|(one, two)| one.tokens == two.tokens).count() >= 2);
     // What is there is not asked again.
     train::gather_there(teacher.llama(), &models[0], &asks, &mut there, writing, &mut |_| true).unwrap();
-    assert_eq!(there.len(), 9);
+    assert_eq!(there.len(), 10);
 
     // The same texts, once with the states and laws of the CPU's own path, once told by the teacher.
     let mut same = Corpus::open(&folder.path().join("same"), &about(&[])).unwrap();

@@ -89,6 +89,9 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
             digest.update(begun.as_bytes());
             digest.update([1]);
         }
+        if ask.given {
+            digest.update([2]);
+        }
     }
     let about = About {
         form: 1,

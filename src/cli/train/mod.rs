@@ -17,7 +17,7 @@ use super::errors::warn;
 use super::interrupt::Interrupt;
 use super::lines::Lines;
 use super::progress::{self, Bar};
-use super::prompts::read_asks;
+use super::prompts::{read_asks, read_text};
 use crate::model::HeadForm;
 use crate::model::device::DeviceChoice;
 use crate::registry::Registry;
@@ -38,8 +38,12 @@ pub struct TrainOptions {
     pub threads: Option<usize>,
     /// File of prompts whose answers, by the model itself, are trained on: one JSON object a line, as for `run`; with "then" a second
     /// prompt follows, in which {} stands for the answer, and with "begun" the answer goes on from there. May be given several times
-    #[arg(long, value_name = "FILE.jsonl", required = true)]
+    #[arg(long, value_name = "FILE.jsonl", required_unless_present = "text")]
     pub prompts: Vec<PathBuf>,
+    /// File of text that is trained on as it stands, in pieces: the laws of the model over it. May be given several times, and beside
+    /// prompts
+    #[arg(long, value_name = "FILE")]
+    pub text: Vec<PathBuf>,
     /// Folder for the answers with their hidden states (about 4 KB a token for the default model) and for checkpoints; a run that
     /// was broken off goes on from there
     #[arg(long, value_name = "FOLDER")]
@@ -143,6 +147,9 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     let mut asks = Vec::new();
     for file in &options.prompts {
         asks.extend(read_asks(file, &mut |line| warn(&line))?);
+    }
+    for file in &options.text {
+        asks.extend(read_text(file)?);
     }
     let found = Registry::load()?.find(options.model.as_deref())?;
     let mut bar = Bar::new();
