@@ -102,7 +102,7 @@ const PIECE: usize = 2000;
 pub(super) fn read_text(file: &Path) -> Result<Vec<Ask>, PromptError> {
     let text = std::fs::read_to_string(file).map_err(|source| PromptError::Unread { file: file.into(), source })?;
     let mut pieces = vec![String::new()];
-    for paragraph in text.replace("\r\n", "\n").split_inclusive("\n\n").flat_map(|paragraph| parts(paragraph)) {
+    for paragraph in text.replace("\r\n", "\n").split_inclusive("\n\n").flat_map(parts) {
         if pieces.last().is_some_and(|piece| piece.len() + paragraph.len() > PIECE) {
             pieces.push(String::new());
         }
@@ -119,7 +119,7 @@ pub(super) fn read_text(file: &Path) -> Result<Vec<Ask>, PromptError> {
 fn parts(paragraph: &str) -> Vec<String> {
     let (mut parts, mut rest) = (Vec::new(), paragraph);
     while rest.len() > PIECE {
-        let most = rest.floor_char_boundary(PIECE);
+        let most = (0..=PIECE).rev().find(|&at| rest.is_char_boundary(at)).unwrap_or(PIECE);
         let at = rest[..most].rfind(char::is_whitespace).filter(|&at| at > 0).unwrap_or(most);
         parts.push(rest[..at].to_owned());
         rest = &rest[at..];
