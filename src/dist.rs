@@ -308,21 +308,23 @@ impl<'a> Law<'a> {
         }
         wide(
             #[inline(always)]
-            || {
-                if self.last.is_none() {
-                    self.surprisals_lanes::<true>(cut, &mut f)
-                } else {
-                    self.surprisals_lanes::<false>(cut, &mut f)
-                }
-            },
+            || self.surprisals_lanes(cut, &mut f),
         );
     }
 
     #[inline(always)]
-    fn surprisals_lanes<const ALL: bool>(&self, cut: f32, f: &mut impl FnMut(f32, f64)) {
+    fn surprisals_lanes(&self, cut: f32, f: &mut impl FnMut(f32, f64)) {
+        match self.last {
+            None => self.near::<true>((f32::NEG_INFINITY, 0), cut, f),
+            Some(last) => self.near::<false>(last, cut, f),
+        }
+    }
+
+    /// Finds what lies nearer than `cut`: of all tokens, or of those up to the one with this logit and id.
+    #[inline(always)]
+    fn near<const ALL: bool>(&self, (least, last): (f32, TokenId), cut: f32, f: &mut impl FnMut(f32, f64)) {
         let log_z = self.log_z as f32;
-        let (least, last) = self.last.unwrap_or((f32::NEG_INFINITY, 0));
-        // z of the tokens that count, in the order of ids, until there are enough to be told. Where ALL is said all are in the support.
+        // z of the tokens that count, in the order of ids, until there are enough to be told.
         let (mut kept, mut n) = ([0f32; NEAR], 0);
         let mut z = [0f32; LANES];
         for (lanes, first) in self.logits.chunks(LANES).zip((0..).step_by(LANES)) {
@@ -640,10 +642,8 @@ mod tests {
             // Compiled for what every CPU of its kind has.
             if law.last == Some((law.max, law.best)) {
                 want.push((0f32.to_bits(), 1f64.to_bits()));
-            } else if law.last.is_none() {
-                law.surprisals_lanes::<true>(cut, &mut |x, p| want.push((x.to_bits(), p.to_bits())));
             } else {
-                law.surprisals_lanes::<false>(cut, &mut |x, p| want.push((x.to_bits(), p.to_bits())));
+                law.surprisals_lanes(cut, &mut |x, p| want.push((x.to_bits(), p.to_bits())));
             }
             prop_assert_eq!(got, want);
         }

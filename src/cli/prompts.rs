@@ -101,13 +101,12 @@ const PIECE: usize = 2000;
 /// If it can't be read, or has no text.
 pub(super) fn read_text(file: &Path) -> Result<Vec<Ask>, PromptError> {
     let text = std::fs::read_to_string(file).map_err(|source| PromptError::Unread { file: file.into(), source })?;
-    let mut pieces = vec![String::new()];
-    for paragraph in text.replace("\r\n", "\n").split_inclusive("\n\n").flat_map(parts) {
-        if pieces.last().is_some_and(|piece| piece.len() + paragraph.len() > PIECE) {
-            pieces.push(String::new());
-        }
-        if let Some(piece) = pieces.last_mut() {
-            piece.push_str(&paragraph);
+    let text = text.replace("\r\n", "\n");
+    let mut pieces: Vec<String> = Vec::new();
+    for part in text.split_inclusive("\n\n").flat_map(parts) {
+        match pieces.last_mut() {
+            Some(piece) if piece.len() + part.len() <= PIECE => piece.push_str(part),
+            _ => pieces.push(part.to_owned()),
         }
     }
     let ask = |text: &String| Ask { text: text.trim().into(), begun: None, then: None, given: true };
@@ -116,15 +115,15 @@ pub(super) fn read_text(file: &Path) -> Result<Vec<Ask>, PromptError> {
 }
 
 /// A paragraph in parts of at most [`PIECE`] bytes, cut between words where there are any.
-fn parts(paragraph: &str) -> Vec<String> {
+fn parts(paragraph: &str) -> Vec<&str> {
     let (mut parts, mut rest) = (Vec::new(), paragraph);
     while rest.len() > PIECE {
         let most = (0..=PIECE).rev().find(|&at| rest.is_char_boundary(at)).unwrap_or(PIECE);
         let at = rest[..most].rfind(char::is_whitespace).filter(|&at| at > 0).unwrap_or(most);
-        parts.push(rest[..at].to_owned());
+        parts.push(&rest[..at]);
         rest = &rest[at..];
     }
-    parts.push(rest.to_owned());
+    parts.push(rest);
     parts
 }
 

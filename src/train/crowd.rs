@@ -57,9 +57,10 @@ pub fn gather_there(
     while corpus.tokens() < writing.tokens && !waiting.is_empty() {
         let mut answers = Vec::new();
         for (prompt, ask) in waiting.drain(..waiting.len().min(SORTED)) {
-            let tokens = begin(model, &ask)?;
+            let Some(tokens) = begin(model, &ask)? else { continue };
             if ask.given {
-                if tokens.len() > LEAD {
+                // No more than is asked for, as where texts are written.
+                if corpus.tokens() < writing.tokens {
                     let prompt_tokens = LEAD as u32;
                     corpus.push(&Text { prompt, prompt_tokens, tokens, hidden: Vec::new(), laws: Vec::new() })?;
                 }

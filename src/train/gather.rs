@@ -112,14 +112,14 @@ pub(super) fn answered(corpus: &mut Corpus, asks: usize) -> Result<Vec<bool>, Tr
 /// Tokens of a text to train on that count as its prompt.
 pub(super) const LEAD: usize = 8;
 
-/// The tokens that an answer begins behind; of a text to train on all.
-pub(super) fn begin(model: &Model, ask: &Ask) -> Result<Vec<TokenId>, TrainError> {
+/// The tokens that an answer begins behind; of a text to train on all, or none where it is too short to teach anything.
+pub(super) fn begin(model: &Model, ask: &Ask) -> Result<Option<Vec<TokenId>>, TrainError> {
     let mut tokens =
         if ask.given { model.tokenizer().encode(&ask.text, false)? } else { model.prompt_tokens(&ask.text, false)? };
     if let Some(begun) = &ask.begun {
         tokens.extend(model.tokenizer().encode(begun, false)?);
     }
-    Ok(tokens)
+    Ok((!ask.given || tokens.len() > LEAD).then_some(tokens))
 }
 
 /// Greedy texts repeat themselves, sampled ones wander: a head is asked to draft for both.
@@ -165,10 +165,7 @@ impl Writer<'_> {
             while branches.len() < TOGETHER
                 && let Some((number, ask)) = waiting.pop()
             {
-                let tokens = begin(model, &ask)?;
-                if ask.given && tokens.len() <= LEAD {
-                    continue;
-                }
+                let Some(tokens) = begin(model, &ask)? else { continue };
                 let owed: usize = branches.iter().map(|b| b.prompt_tokens + writing.max_tokens - b.tokens.len()).sum();
                 let needed = tokens.len() + writing.max_tokens;
                 if decoder.nodes() + owed + needed > decoder.capacity() {
@@ -245,7 +242,7 @@ impl Branch {
             warp: Warp { temperature, ..Warp::PLAIN },
             draws,
         };
-        let last = tokens.len().saturating_sub(1);
+        let last = tokens.len() - 1;
         for (c, chunk) in tokens.chunks(CHUNK).enumerate() {
             let first = decoder.nodes();
             let node = |(j, &token): (usize, &TokenId)| {

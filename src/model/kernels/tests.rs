@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use half::{bf16, f16};
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -42,13 +43,21 @@ fn bits(row: &[f32]) -> Vec<u32> {
     row.iter().map(|x| x.to_bits()).collect()
 }
 
-/// Random bytes with the floats among them finite: rows of a matrix as a file could hold them.
-fn raw_rows(kind: Kind, rows: usize, cols: usize, rng: &mut ChaCha8Rng) -> Vec<Vec<u8>> {
+/// Rows of a matrix as a file could hold them: floats between -1 and 1, or random bytes with the floats among them finite.
+pub(super) fn raw_rows(kind: Kind, rows: usize, cols: usize, rng: &mut ChaCha8Rng) -> Vec<Vec<u8>> {
     let high: &[usize] = match kind {
-        Kind::Q4_1 | Kind::Q4K => &[1, 3],
+        Kind::Q4_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
+        Kind::Q6K => &[209],
         _ => &[1],
     };
     let row = |rng: &mut ChaCha8Rng| {
+        let mut number = || rng.next_u32() as f32 / 2f32.powi(31) - 1.0;
+        match kind {
+            Kind::F32 => return (0..cols).flat_map(|_| number().to_le_bytes()).collect(),
+            Kind::F16 => return (0..cols).flat_map(|_| f16::from_f32(number()).to_le_bytes()).collect(),
+            Kind::BF16 => return (0..cols).flat_map(|_| bf16::from_f32(number()).to_le_bytes()).collect(),
+            _ => {}
+        }
         let mut bytes: Vec<u8> = (0..kind.row_bytes(cols).unwrap()).map(|_| rng.next_u32() as u8).collect();
         for block in bytes.chunks_exact_mut(kind.block_bytes()) {
             high.iter().for_each(|&at| block[at] &= 0xBB);
@@ -102,10 +111,7 @@ proptest! {
         let cols = if kind == Kind::Q4K { 256 * (1 + blocks % 5) } else { BLOCK * blocks };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let packing = Packing::of(kind).0;
-        let raw = if kind == Kind::F32 {
-            let number = |rng: &mut ChaCha8Rng| (rng.next_u32() as f32 / 2f32.powi(31) - 1.0).to_le_bytes();
-            (0..rows).map(|_| (0..cols).flat_map(|_| number(&mut rng)).collect()).collect()
-        } else if extreme {
+        let raw = if extreme && kind != Kind::F32 {
             // The largest quants of either sign: where 16-bit sums would overflow.
             raw_rows(kind, rows, cols, &mut rng).into_iter().map(|row| {
                 let byte = [0x80, 0x7f, 0xff, 0x00][rng.next_u32() as usize % 4];

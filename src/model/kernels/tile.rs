@@ -267,38 +267,11 @@ pub fn unpack_row(packing: Packing, tile: &[u8], r: usize, out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use half::{bf16, f16};
     use rand_chacha::ChaCha8Rng;
-    use rand_core::{Rng, SeedableRng};
+    use rand_core::SeedableRng;
 
+    use super::super::tests::raw_rows;
     use super::*;
-
-    /// Rows of a matrix as a file could hold them: any bytes, but that the scales of blocks are finite. (No weights that are made and
-    /// then rounded: that is what Miri would take hours for.)
-    fn rows(kind: Kind, rows: usize, cols: usize) -> Vec<Vec<u8>> {
-        let mut rng = ChaCha8Rng::seed_from_u64(7);
-        let mut number = || rng.next_u32();
-        // The high bytes of the halves of a block.
-        let high: &[usize] = match kind {
-            Kind::Q4_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
-            Kind::Q6K => &[209],
-            _ => &[1],
-        };
-        let mut row = || -> Vec<u8> {
-            let mut floats = |n: usize| -> Vec<f32> { (0..n).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect() };
-            match kind {
-                Kind::F32 => floats(cols).into_iter().flat_map(f32::to_le_bytes).collect(),
-                Kind::F16 => floats(cols).into_iter().flat_map(|x| f16::from_f32(x).to_le_bytes()).collect(),
-                Kind::BF16 => floats(cols).into_iter().flat_map(|x| bf16::from_f32(x).to_le_bytes()).collect(),
-                _ => {
-                    let mut bytes: Vec<u8> = (0..kind.row_bytes(cols).unwrap()).map(|_| number() as u8).collect();
-                    bytes.chunks_exact_mut(kind.block_bytes()).for_each(|b| high.iter().for_each(|&at| b[at] &= 0xBB));
-                    bytes
-                }
-            }
-        };
-        (0..rows).map(|_| row()).collect()
-    }
 
     #[test]
     fn what_is_packed_is_what_the_file_holds() {
@@ -306,7 +279,8 @@ mod tests {
             let (packing, exact) = Packing::of(kind);
             // One shape under Miri, which is slow.
             for &(n, cols) in if cfg!(miri) { &[(2, 256)][..] } else { &[(16, 512), (5, 256), (1, 768)] } {
-                let rows = rows(kind, n, cols);
+                // No weights that are made and then rounded: that is what Miri would take hours for.
+                let rows = raw_rows(kind, n, cols, &mut ChaCha8Rng::seed_from_u64(7));
                 let mut tile = vec![0xAA; packing.tile(cols / BLOCK)];
                 pack_tile(kind, cols, &rows.iter().map(|r| &r[..]).collect::<Vec<_>>(), &mut tile);
                 for r in 0..ROWS {

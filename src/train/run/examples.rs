@@ -159,7 +159,7 @@ impl Run<'_> {
         let next: Vec<TokenId> = places(1, &|_| n).into_iter().map(|i| tokens[i as usize]).collect();
         let counts = |piece: &'a Piece| (0..piece.len()).map(move |i| self.count(piece, i));
         Ok(Example {
-            hidden: hidden.contiguous()?,
+            hidden,
             embedded: teacher.llama().embed(&next)?.reshape((texts, n, dim))?,
             // Where all of it is beyond 32 bits nothing is taught.
             laws: Laws::Whole { given: laws.broadcast_div(&mass.maximum(f32::MIN_POSITIVE)?)?, mass },
