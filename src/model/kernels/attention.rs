@@ -12,12 +12,11 @@ use std::ops::Range;
 pub use self::paths::Paths;
 use self::paths::Sight;
 use super::cache::Cache;
-use super::lanes::LANES;
+use super::lanes::{LANES, exp};
+use super::llama::Share;
 use super::memory::Shared;
-use super::pool::Worker;
 use super::tile::BLOCK;
 use super::{Acts, Kernel, To, Weigh};
-use crate::dist::exp;
 use crate::model::Config;
 
 /// Positions of a part: where a long context is cut. Part of the order of sums, so fixed.
@@ -140,19 +139,37 @@ impl Attention<'_> {
     ///
     /// # Safety
     /// The room is this thread's alone; no thread writes queries, keys or values meanwhile.
-    pub unsafe fn share(&self, worker: &Worker, room: &Room) {
-        let (cut, queries) = (self.cut(), self.paths.tokens() * self.per_head());
-        let mine = worker.share(self.config.kv_heads * cut * queries);
+    pub unsafe fn share(&self, share: &Share, room: &Room) {
+        let (cut, per) = (self.cut(), self.per_head());
+        let runs = self.config.kv_heads * cut;
+        if share.apart {
+            let queries = share.rows().start * per..share.rows().end * per;
+            // SAFETY: the caller's promise; each query is one thread's.
+            (0..runs).for_each(|run| unsafe { self.run(run, queries.clone(), room) });
+            return;
+        }
+        let queries = self.paths.tokens() * per;
+        let mine = share.of(runs * queries);
         let mut at = mine.start;
         while at < mine.end {
             let (run, first) = (at / queries, at % queries);
             let n = (mine.end - at).min(queries - first);
-            let groups = n.div_ceil(TOGETHER);
-            for g in 0..groups {
-                // SAFETY: the caller's promise; each query is one thread's.
-                unsafe { self.item(run / cut, run % cut, first + n * g / groups..first + n * (g + 1) / groups, room) };
-            }
+            // SAFETY: as above.
+            unsafe { self.run(run, first..first + n, room) };
             at += n;
+        }
+    }
+
+    /// Attention of some queries of one head of keys over one part of the context, a few at a time. Runs are numbered by head, then by part.
+    ///
+    /// # Safety
+    /// As [`Self::share`], and no other thread does these queries.
+    unsafe fn run(&self, run: usize, queries: Range<usize>, room: &Room) {
+        let (cut, first, n) = (self.cut(), queries.start, queries.len());
+        let groups = n.div_ceil(TOGETHER);
+        for g in 0..groups {
+            // SAFETY: the caller's promise.
+            unsafe { self.item(run / cut, run % cut, first + n * g / groups..first + n * (g + 1) / groups, room) };
         }
     }
 

@@ -16,11 +16,35 @@ pub const WEIGHED: usize = 12;
 /// Terms between the one that is weighed and the one that is asked for: keys and values are too many for the nearest cache.
 const WEIGHED_AHEAD: usize = 48;
 
+/// Tokens that two tiles are multiplied with at once at most. Each load of four quants serves both: with one, loads take as long as
+/// products.
+pub const PAIRED: usize = 6;
+
+/// Keeps a vector in a register: left alone, the compiler loads all of a block's at once, and has no registers for its sums then.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn pinned_in_register(mut x: std::arch::x86_64::__m512i) -> std::arch::x86_64::__m512i {
+    // SAFETY: there is no instruction in it, only a comment.
+    unsafe { std::arch::asm!("/* {0} */", inout(zmm_reg) x, options(nostack, preserves_flags, nomem)) };
+    x
+}
+
+/// A loop written out.
+macro_rules! unrolled {
+    ($j:ident in [$($n:literal)*] $body:block) => {
+        $({
+            let $j: usize = $n;
+            $body
+        })*
+    };
+}
+
 /// The kernel over the instructions in `$arch`, compiled for `$features`.
 macro_rules! kernel {
-    ($name:ident, $arch:path $(, $features:literal)?) => {
+    ($name:ident, $arch:path, $pin:path $(, $features:literal)?) => {
         pub mod $name {
             use $arch::*;
+            use $pin as pinned;
 
             use super::*;
             use crate::model::kernels::acts::{ActBlock, Row};
@@ -30,21 +54,38 @@ macro_rules! kernel {
 
             $(#[target_feature(enable = $features)])?
             unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+                // SAFETY: the caller's promises.
+                unsafe {
+                    if P != BYTES && T <= PAIRED && tile.len() > packing(P).tile(tokens[0].len()) {
+                        products::<T, P, 2>(tile, tokens, out);
+                    } else {
+                        products::<T, P, 1>(tile, tokens, out);
+                    }
+                }
+            }
+
+            /// W tiles that lie one after the other times T tokens.
+            $(#[target_feature(enable = $features)])?
+            unsafe fn products<const T: usize, const P: usize, const W: usize>(tiles: &[u8], tokens: &[Row], out: Out) {
                 let p = packing(P);
                 let blocks = tokens[0].len();
-                debug_assert!(tile.len() == p.tile(blocks) && tokens.len() == T);
+                let size = p.tile(blocks);
+                debug_assert!(tiles.len() == W * size && tokens.len() == T);
                 let rows: [*const ActBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
-                let mut sums = [_mm512_setzero_ps(); T];
+                let mut sums = [[_mm512_setzero_ps(); T]; W];
                 let (low, sign) = (_mm512_set1_epi8(15), _mm512_set1_epi8(-128));
                 for b in 0..blocks {
                     let at = p.place(b).0;
-                    // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and each row
+                    // SAFETY: records and heads of all blocks lie inside the tiles (their size is checked by the caller), and each row
                     // has `blocks` blocks.
                     unsafe {
-                        let record = tile.as_ptr().add(at);
-                        for line in 0..p.record().div_ceil(64) {
-                            _mm_prefetch::<_MM_HINT_T0>(record.wrapping_add(AHEAD * p.record() + 64 * line).cast());
-                            _mm_prefetch::<_MM_HINT_T1>(record.wrapping_add(FAR * p.record() + 64 * line).cast());
+                        let record = tiles.as_ptr().add(at);
+                        for w in 0..W {
+                            let record = record.add(w * size);
+                            for line in 0..p.record().div_ceil(64) {
+                                _mm_prefetch::<_MM_HINT_T0>(record.wrapping_add(AHEAD * p.record() + 64 * line).cast());
+                                _mm_prefetch::<_MM_HINT_T1>(record.wrapping_add(FAR * p.record() + 64 * line).cast());
+                            }
                         }
                         let mut x = rows;
                         for t in 0..T {
@@ -56,54 +97,79 @@ macro_rules! kernel {
                             BYTES => 128,
                             _ => 0,
                         };
-                        let mut whole = [_mm512_setzero_si512(); T];
+                        let mut whole = [[_mm512_setzero_si512(); T]; W];
                         if more > 0 {
                             for t in 0..T {
-                                whole[t] = _mm512_set1_epi32(-more * (*x[t]).sum);
+                                let sum = _mm512_set1_epi32(-more * (*x[t]).sum);
+                                for w in 0..W {
+                                    whole[w][t] = sum;
+                                }
                             }
                         }
                         // With few tokens the products of one sum would wait for each other.
-                        let mut other = [_mm512_setzero_si512(); T];
+                        let mut other = [[_mm512_setzero_si512(); T]; W];
                         // These loops stand here and in no function of their own: where the compiler does not inline it, sums go through
                         // memory, which takes half as long again.
                         if P == BYTES {
                             for j in 0..8 {
-                                let w = _mm512_xor_si512(_mm512_loadu_si512(record.add(j * 64).cast()), sign);
+                                let mut quants = [_mm512_setzero_si512(); W];
+                                for w in 0..W {
+                                    quants[w] = _mm512_xor_si512(_mm512_loadu_si512(record.add(w * size + j * 64).cast()), sign);
+                                }
                                 for t in 0..T {
-                                    let sum = if T <= 2 && j % 2 == 1 { &mut other[t] } else { &mut whole[t] };
-                                    *sum = _mm512_dpbusd_epi32(*sum, w, four(x[t], 4 * j));
+                                    let x = four::<W>(x[t], 4 * j);
+                                    for w in 0..W {
+                                        let sum = if T * W <= 2 && j % 2 == 1 { &mut other[w][t] } else { &mut whole[w][t] };
+                                        *sum = _mm512_dpbusd_epi32(*sum, quants[w], x);
+                                    }
                                 }
                             }
                         } else {
-                            for j in 0..4 {
-                                let w = _mm512_loadu_si512(record.add(j * 64).cast());
-                                let (lo, hi) = (_mm512_and_si512(w, low), _mm512_and_si512(_mm512_srli_epi16(w, 4), low));
+                            unrolled!(j in [0 1 2 3] {
+                                let (mut lo, mut hi) = ([_mm512_setzero_si512(); W], [_mm512_setzero_si512(); W]);
+                                for w in 0..W {
+                                    let quants = _mm512_loadu_si512(record.add(w * size + j * 64).cast());
+                                    lo[w] = _mm512_and_si512(quants, low);
+                                    hi[w] = _mm512_and_si512(_mm512_srli_epi16(quants, 4), low);
+                                }
                                 for t in 0..T {
-                                    whole[t] = _mm512_dpbusd_epi32(whole[t], lo, four(x[t], 4 * j));
-                                    let high = if T <= 2 { &mut other[t] } else { &mut whole[t] };
-                                    *high = _mm512_dpbusd_epi32(*high, hi, four(x[t], 16 + 4 * j));
+                                    let four_lo = four::<W>(x[t], 4 * j);
+                                    for w in 0..W {
+                                        whole[w][t] = _mm512_dpbusd_epi32(whole[w][t], lo[w], four_lo);
+                                    }
+                                    let four_hi = four::<W>(x[t], 16 + 4 * j);
+                                    for w in 0..W {
+                                        let sum = if T * W <= 2 { &mut other[w][t] } else { &mut whole[w][t] };
+                                        *sum = _mm512_dpbusd_epi32(*sum, hi[w], four_hi);
+                                    }
+                                }
+                            });
+                        }
+                        if T * W <= 2 {
+                            for w in 0..W {
+                                for t in 0..T {
+                                    whole[w][t] = _mm512_add_epi32(whole[w][t], other[w][t]);
                                 }
                             }
                         }
-                        if T <= 2 {
+                        for w in 0..W {
+                            let (d, m) = scales::<P>(tiles.as_ptr().add(w * size), b);
                             for t in 0..T {
-                                whole[t] = _mm512_add_epi32(whole[t], other[t]);
+                                let d = _mm512_mul_ps(d, _mm512_set1_ps((*x[t]).scale));
+                                sums[w][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[w][t]), d, sums[w][t]);
                             }
-                        }
-                        let (d, m) = scales::<P>(tile.as_ptr(), b);
-                        for t in 0..T {
-                            let d = _mm512_mul_ps(d, _mm512_set1_ps((*x[t]).scale));
-                            sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[t]), d, sums[t]);
-                        }
-                        if P == NIBBLES_MIN || P == SUPER {
-                            for t in 0..T {
-                                sums[t] = _mm512_fmadd_ps(m, _mm512_set1_ps((*x[t]).scaled_sum), sums[t]);
+                            if P == NIBBLES_MIN || P == SUPER {
+                                for t in 0..T {
+                                    sums[w][t] = _mm512_fmadd_ps(m, _mm512_set1_ps((*x[t]).scaled_sum), sums[w][t]);
+                                }
                             }
                         }
                     }
                 }
-                // SAFETY: the caller lets us write 16 rows of each token.
-                unsafe { put(&sums, out) };
+                for w in 0..W {
+                    // SAFETY: the caller lets us write 16 rows of each token and tile.
+                    unsafe { put(&sums[w], Out { at: out.at.add(16 * w), ..out }) };
+                }
             }
 
             /// Writes the sums of some tokens, or adds them to what is there.
@@ -147,12 +213,15 @@ macro_rules! kernel {
                 }
             }
 
-            /// Four quants of a block, from number `from` on, in every lane.
+            /// Four quants of a block, from number `from` on, in every lane, for W products.
             $(#[target_feature(enable = $features)])?
             #[inline]
-            unsafe fn four(x: *const ActBlock, from: usize) -> __m512i {
-                // SAFETY: it is a block, says the caller, and has these four.
-                _mm512_set1_epi32(unsafe { x.cast::<u8>().add(from).cast::<i32>().read_unaligned() })
+            unsafe fn four<const W: usize>(x: *const ActBlock, from: usize) -> __m512i {
+                // SAFETY: it is a block, says the caller, and has these four; the CPU has the features.
+                unsafe {
+                    let all = _mm512_set1_epi32(x.cast::<u8>().add(from).cast::<i32>().read_unaligned());
+                    if W > 1 { pinned(all) } else { all }
+                }
             }
 
             weigh_by_counts!([1: 4 2: 4 3: 4 4: 4 5: 4 6: 4 7: 2 8: 2 9: 2 10: 2 11: 2 12: 2] $(, $features)?);
@@ -201,7 +270,7 @@ macro_rules! kernel {
     };
 }
 
-kernel!(real, std::arch::x86_64, "avx512f,avx512bw,avx512vnni");
+kernel!(real, std::arch::x86_64, super::pinned_in_register, "avx512f,avx512bw,avx512vnni");
 
 #[cfg(test)]
-kernel!(emulated, crate::model::kernels::emulation);
+kernel!(emulated, crate::model::kernels::emulation, std::convert::identity);

@@ -80,7 +80,20 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
         };
         let want = by(reference, most, None);
         let rows = (1..=kernel.tokens).all(|tokens| by(kernel, tokens, None) == want[..tokens * ROWS]);
-        rows && kernel.sixteen.is_none_or(|unit| (1..=most).all(|tokens| by(kernel, tokens, Some(unit)) == want[..tokens * ROWS]))
+        // Two tiles at once: the same twice.
+        let pairs = kernel.pair.filter(|_| packing != Packing::Bytes).is_none_or(|most| {
+            (1..=most).all(|tokens| {
+                let mut out = vec![0.5f32; tokens * 2 * ROWS];
+                let to = Out { at: out.as_mut_ptr(), stride: 2 * ROWS, add: true };
+                // SAFETY: as above.
+                unsafe { multiply(kernel, None, packing, &[&tile[..], &tile].concat(), &acts, tokens, to) };
+                let got = out.chunks_exact(ROWS).map(|rows| rows.iter().map(|x| x.to_bits()));
+                let want = want.chunks_exact(ROWS).flat_map(|rows| [rows, rows]);
+                got.zip(want).all(|(got, want)| got.eq(want.iter().copied()))
+            })
+        });
+        rows && pairs
+            && kernel.sixteen.is_none_or(|unit| (1..=most).all(|tokens| by(kernel, tokens, Some(unit)) == want[..tokens * ROWS]))
     });
     // A kernel may take several sixteens of columns at once, and then what is left.
     let (terms, sixteens) = (5, 7);

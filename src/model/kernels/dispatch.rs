@@ -34,11 +34,11 @@ pub const fn packing(p: usize) -> Packing {
 /// Makes `tile`, which calls `multiply::<T, P>(tile, tokens, out)` of the place where it stands, for each of the counts of tokens.
 macro_rules! tile_by_counts {
     ([$($count:literal)*] $(, $features:literal)?) => {
-        /// One tile times up to [`TOKENS`] tokens.
+        /// One tile times up to [`TOKENS`] tokens, or two where the kernel takes them.
         ///
         /// # Safety
-        /// The CPU has the features. `tile` holds a whole tile of `p` for as many blocks as the rows have; `out` may be
-        /// written at each token's 16 rows.
+        /// The CPU has the features. `tile` holds a whole tile of `p` for as many blocks as the rows have, or two; `out` may be
+        /// written at each token's rows, 16 a tile.
         $(#[target_feature(enable = $features)])?
         pub unsafe fn tile(p: Packing, tile: &[u8], tokens: &[Row], out: Out) {
             // SAFETY: the caller's promises are those of the callee; the count of tokens is that of the slice.

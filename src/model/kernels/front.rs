@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::acts::{Acts, To};
-use super::llama::{Batch, Llama};
+use super::llama::{Batch, Llama, Share};
 use super::memory::Shared;
 use super::pool::Worker;
 use super::scratch::Scratch;
@@ -138,7 +138,8 @@ impl Front {
     #[allow(unsafe_code)]
     pub fn work(&self, head: &Llama, worker: &Worker, pass: &Batch, states: States, room: &Room, s: &Scratch) {
         let (k, w, dim, eps) = (head.kernel(), s.widths, room.dim, head.config().eps);
-        let (m, tokens) = (pass.tokens.len(), worker.share(pass.tokens.len()));
+        let share = Share::of_stages(worker, 0..pass.tokens.len());
+        let tokens = share.own();
         let Some(fusion) = &self.fusion else {
             let (States::Hidden(all) | States::Own(all)) = states;
             for t in tokens {
@@ -166,7 +167,7 @@ impl Front {
                     }
                 }
                 worker.meet();
-                head.products(worker, &[(&fusion.fuse, 0)], &room.hidden, m, (&s.x, w.dim, false));
+                head.products(&share, &[(&fusion.fuse, 0)], &room.hidden, (&s.x, w.dim, false));
                 worker.meet();
             }
             States::Own(all) => {
@@ -189,7 +190,7 @@ impl Front {
             }
         }
         worker.meet();
-        head.products(worker, &[(&fusion.input, 0)], &room.pair, m, (&s.x, w.dim, true));
+        head.products(&share, &[(&fusion.input, 0)], &room.pair, (&s.x, w.dim, true));
         worker.meet();
     }
 }

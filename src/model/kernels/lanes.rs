@@ -4,7 +4,6 @@
 //! that, so that every set gives the same bits; where a fused multiply-add is meant it is written out.
 
 use super::tile::BLOCK;
-use crate::dist::exp;
 
 /// Lanes of a sum: how many partial sums run side by side. Part of the order of sums, so the same for every set.
 pub const LANES: usize = 16;
@@ -99,6 +98,22 @@ pub fn rms(x: &[f32], eps: f32) -> f32 {
     1.0 / (add_up(&sums) / x.len() as f32 + eps).sqrt()
 }
 
+/// e^x for x <= 0 to about 1e-7 relative, 0 below -87.7, and next to nothing of what is no number: 2^n p(r), x = n ln 2 + r, without a
+/// branch and in fused steps.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    let x = x.max(-88.0);
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, MAGIC);
+    let n = shifted - MAGIC;
+    // ln 2 in two parts, so that r keeps its last bits.
+    let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_4, x));
+    let p = 1.987_569_2e-4f32.mul_add(r, 1.398_2e-3).mul_add(r, 8.333_452e-3).mul_add(r, 4.166_579_6e-2);
+    let p = p.mul_add(r, 1.666_666_5e-1).mul_add(r, 0.5);
+    // n stands in the low bits; -127 becomes a factor of 0.
+    let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1f32.to_bits()));
+    (p * r).mul_add(r, r + 1.0) * scale
+}
+
 /// silu(gate) * up, silu(g) = g / (1 + e^-g) (Shazeer 2020, "GLU variants", eq. 5).
 #[inline(always)]
 pub fn gated(gate: f32, up: f32) -> f32 {
@@ -113,26 +128,38 @@ pub fn gated(gate: f32, up: f32) -> f32 {
 /// its place modulo the number of lanes. A score that is not finite makes the sum NaN.
 #[inline(always)]
 pub fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
-    // Far below every score, but finite, so that it does not count as a fault.
-    scores[len..].fill(-1e30);
+    let (scores, beyond) = scores.split_at_mut(len.next_multiple_of(LANES));
+    if !beyond.is_empty() {
+        beyond.fill(0.0);
+    }
+    let (scores, _) = scores.as_chunks_mut::<LANES>();
+    if let Some((last, whole)) = scores.split_last_mut() {
+        let kept = len - whole.len() * LANES;
+        for i in 0..LANES {
+            // Far below every score, so that its weight is 0, but finite, so that it does not count as a fault.
+            last[i] = if i < kept { last[i] } else { -1e30 };
+        }
+    }
     let mut most = [f32::NEG_INFINITY; LANES];
-    for s in scores.chunks_exact(LANES) {
+    for s in scores.iter() {
         for i in 0..LANES {
             most[i] = if s[i] > most[i] { s[i] } else { most[i] };
         }
     }
-    let most = most.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+    let most = halved(most, |a, b| if b > a { b } else { a });
     let (mut sums, mut faults) = ([0f32; LANES], [0f32; LANES]);
-    for s in scores.chunks_exact_mut(LANES) {
+    for s in scores {
         for i in 0..LANES {
             let z = s[i] - most;
-            faults[i] += z * 0.0;
+            faults[i] = z.mul_add(0.0, faults[i]);
             s[i] = exp(z);
             sums[i] += s[i];
         }
     }
-    scores[len..].fill(0.0);
-    (most, add_up(&sums) + add_up(&faults))
+    for i in 0..LANES {
+        sums[i] += faults[i];
+    }
+    (most, add_up(&sums))
 }
 
 /// y = y * keep + x * factor: the first product rounded, the second fused.

@@ -1,6 +1,7 @@
 //! A Llama's packed weights.
 
 mod forward;
+mod share;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(super) use self::forward::{Batch, SOLO, fed_together};
+pub(super) use self::share::Share;
 use super::Kernel;
 use super::front::Front;
 use super::memory::Shared;

@@ -129,6 +129,8 @@ pub struct Kernel {
     /// Rows that one call of `weigh` takes at most.
     rows: usize,
     tile: unsafe fn(Packing, &[u8], &[Row], Out),
+    /// Where a call also takes two tiles of nibbles that lie one after the other: tokens at most, then.
+    pair: Option<usize>,
     /// Where the CPU has a unit that is faster with many tokens.
     sixteen: Option<&'static BySixteen>,
     weigh: unsafe fn(Weigh),
@@ -283,6 +285,7 @@ static SCALAR: Kernel = {
         rows: 6,
         tile,
         sixteen: None,
+        pair: None,
         weigh,
         norm: plain::norm,
         round: plain::round,
@@ -300,6 +303,7 @@ static AVX2: Kernel = Kernel {
     tokens: avx2::TOKENS,
     rows: avx2::WEIGHED,
     tile: avx2::avx2::tile,
+    pair: None,
     sixteen: None,
     weigh: avx2::weigh,
     norm: avx2_fma::norm,
@@ -320,6 +324,7 @@ static AVX512: Kernel = Kernel {
     tokens: avx512::TOKENS,
     rows: avx512::WEIGHED,
     tile: avx512::real::tile,
+    pair: Some(avx512::PAIRED),
     sixteen: None,
     weigh: avx512::real::weigh,
     norm: avx512_fma::norm,

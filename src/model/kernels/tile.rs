@@ -119,6 +119,11 @@ impl Mat {
         self.packing.tile(self.blocks())
     }
 
+    /// Weights.
+    pub fn size(&self) -> usize {
+        self.rows * self.cols
+    }
+
     /// Bytes of all tiles.
     pub fn bytes(&self) -> usize {
         self.tiles() * self.tile_bytes()

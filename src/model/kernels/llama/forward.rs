@@ -12,8 +12,9 @@ use super::super::memory::Shared;
 use super::super::pool::Worker;
 use super::super::scratch::Scratch;
 use super::super::stages::{Clock, Stage};
-use super::super::tile::{BLOCK, Mat, ROWS};
+use super::super::tile::{BLOCK, Mat, Packing, ROWS};
 use super::super::{Acts, Out};
+use super::share::Share;
 use super::{Layer, Llama, Mixing};
 use crate::tree::TokenId;
 
@@ -45,68 +46,79 @@ impl Llama {
     }
 
     /// One thread's part of a pass. Between two barriers each row or block that is written is one thread's, and what is
-    /// read was written before the barrier: that is the reason of every unsafe block here.
+    /// read was written before the barrier or by the same thread: that is the reason of every unsafe block here.
     #[allow(unsafe_code)]
     fn work(&self, worker: &Worker, pass: &Batch, cache: &Cache, s: &Scratch) {
         let (c, w, k, m) = (&self.config, s.widths, self.kernel, pass.tokens.len());
         let clock = Clock::start(s.stages.as_ref());
         let solo = m <= SOLO;
-        let tokens = worker.share(m);
+        let share = Share::of_pass(self, worker, pass);
         match (&self.front, pass.states) {
             (Some(front), Some((states, room))) => {
                 front.work(self, worker, pass, states, room, s);
                 clock.lap(Stage::Input);
             }
             _ => {
-                for t in tokens.clone() {
+                for t in share.own() {
                     // SAFETY: row t is this thread's.
                     self.embed(pass.tokens[t], unsafe { s.x.write(t * w.dim..t * w.dim + c.dim) });
                 }
-                clock.meet(Stage::Input, worker);
+                share.meet(&clock, Stage::Input);
             }
         }
         // With few tokens each thread rounds the input for itself: that takes less time than a barrier. Of many each rounds some
         // columns: those that it wrote itself, and so that no two write to one line of memory.
-        let columns = if solo { 0..c.dim.div_ceil(BLOCK) } else { worker.share(c.dim.div_ceil(BLOCK)) };
-        let rounded = |weight: &[f32], rows: Range<usize>| -> &Acts {
-            let acts = if solo { &s.own[worker.index] } else { &s.normed };
-            let by_unit = self.by_unit(rows.len());
-            for (row, t) in rows.enumerate() {
+        let rounded = |share: &Share, weight: &[f32], first: usize, tokens: Range<usize>| -> &Acts {
+            let blocks = c.dim.div_ceil(BLOCK);
+            let (acts, columns) = if solo { (&s.own[worker.index], 0..blocks) } else { (&s.normed, share.of(blocks)) };
+            let by_unit = self.by_unit(m - first);
+            for t in tokens {
+                let row = t - first;
                 let to = To { acts, row, first: 0, side_by_side: row < by_unit };
-                // SAFETY: these blocks are this thread's, and nobody writes x now.
+                // SAFETY: these blocks are this thread's, and nobody else writes these tokens' x now.
                 unsafe { (k.norm)(s.x.read(t * w.dim..t * w.dim + c.dim), weight, c.eps, to, columns.clone()) };
             }
             if solo {
                 clock.lap(Stage::Norms)
             } else {
-                clock.meet(Stage::Norms, worker)
+                share.meet(&clock, Stage::Norms)
             }
             acts
         };
         for (l, layer) in self.layers.iter().enumerate().take(pass.layers) {
             if let Some(mixing) = &layer.attention {
-                let acts = rounded(&mixing.norm, 0..m);
-                self.attend(worker, (l, mixing), acts, pass, cache, s, &clock);
+                let acts = rounded(&share, &mixing.norm, 0, share.rows());
+                self.attend(&share, (l, mixing), acts, pass, cache, s, &clock);
             }
-            let acts = rounded(&layer.ffn_norm, 0..m);
-            self.feed(worker, layer, acts, m, s);
-            clock.meet(Stage::Feed, worker);
-            self.products(worker, &[(&layer.down, 0)], &s.hidden, m, (&s.x, w.dim, true));
-            clock.meet(Stage::Down, worker);
+            let acts = rounded(&share, &layer.ffn_norm, 0, share.rows());
+            self.feed(&share, layer, acts, s);
+            share.meet(&clock, Stage::Feed);
+            self.products(&share, &[(&layer.down, 0)], &s.hidden, (&s.x, w.dim, true));
+            share.meet(&clock, Stage::Down);
             if let Some(hidden) = pass.hidden {
                 // SAFETY: these tokens' rows are this thread's, and nobody writes x before the threads met again.
-                unsafe { hidden.put(l + 1, pass.slot, tokens.clone(), &s.x, w.dim) };
+                unsafe { hidden.put(l + 1, pass.slot, share.own(), &s.x, w.dim) };
             }
         }
         let wanted = pass.logits.clone();
         if wanted.is_empty() {
             return;
         }
-        let rows = wanted.len();
-        let acts = rounded(&self.output_norm, wanted);
-        let first = pass.first_row * w.vocab;
-        let tiles = worker.share(self.head.tiles());
-        self.product(&self.head, tiles, acts, rows, (&s.logits, w.vocab, false), first);
+        if share.apart {
+            // The one matrix that is too large for all threads to read it all.
+            clock.meet(Stage::Down, worker);
+        }
+        let (first, rows) = (wanted.start, wanted.len());
+        let share = Share::of_stages(worker, wanted);
+        let acts = rounded(&share, &self.output_norm, first, share.rows());
+        self.product(
+            &self.head,
+            share.of(self.head.tiles()),
+            acts,
+            0..rows,
+            (&s.logits, w.vocab, false),
+            pass.first_row * w.vocab,
+        );
         if s.stages.is_some() {
             // The pass ends when all are done.
             clock.meet(Stage::Head, worker);
@@ -118,7 +130,7 @@ impl Llama {
     #[allow(clippy::too_many_arguments, reason = "a phase of `work`, with what that has")]
     fn attend(
         &self,
-        worker: &Worker,
+        share: &Share,
         (l, mixing): (usize, &Mixing),
         acts: &Acts,
         pass: &Batch,
@@ -132,10 +144,10 @@ impl Llama {
         let by_head = c.head_dim.is_multiple_of(BLOCK);
         let [q, key, value] = &mixing.qkv;
         let mats = [(q, 0), (key, w.q), (value, w.q + w.kv)];
-        self.products(worker, &mats, acts, m, (&s.qkv, row, false));
-        clock.meet(Stage::Projections, worker);
-        self.place(worker, l, pass, cache, s);
-        clock.meet(Stage::Rotation, worker);
+        self.products(share, &mats, acts, (&s.qkv, row, false));
+        clock.meet(Stage::Projections, share.worker);
+        self.place(share, l, pass, cache, s);
+        clock.meet(Stage::Rotation, share.worker);
         let attention = Attention {
             kernel: k,
             config: c,
@@ -155,91 +167,107 @@ impl Llama {
             parts: &s.parts,
         };
         // SAFETY: the room is this thread's, and nobody writes queries, keys or values now.
-        unsafe { attention.share(worker, &s.attention[worker.index]) };
-        clock.meet(Stage::Attention, worker);
+        unsafe { attention.share(share, &s.attention[share.worker.index]) };
+        share.meet(clock, Stage::Attention);
         if attention.in_parts() {
-            for number in worker.share(m * c.heads) {
+            for number in share.own_of(c.heads) {
                 // SAFETY: each head of each token is one thread's.
                 unsafe { attention.join(number) };
             }
-            clock.meet(Stage::Attention, worker);
+            share.meet(clock, Stage::Attention);
         }
         if !by_head {
             let width = c.heads * c.head_dim;
-            let blocks = worker.share(width.div_ceil(BLOCK));
+            let blocks = share.of(width.div_ceil(BLOCK));
             let (from, end) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(width));
-            for t in 0..m {
+            for t in share.rows() {
                 // SAFETY: these blocks are this thread's, and nobody writes attention's output now.
                 unsafe {
                     let to = To { acts: &s.heads, row: t, first: blocks.start, side_by_side: t < self.by_unit(m) };
                     (k.round)(s.attended.read(t * w.q + from..t * w.q + end), to);
                 }
             }
-            clock.meet(Stage::Norms, worker);
+            share.meet(clock, Stage::Norms);
         }
-        self.products(worker, &[(&mixing.output, 0)], &s.heads, m, (&s.x, w.dim, true));
-        clock.meet(Stage::Output, worker);
+        self.products(share, &[(&mixing.output, 0)], &s.heads, (&s.x, w.dim, true));
+        share.meet(clock, Stage::Output);
     }
 
     /// This thread's share of the products of several matrices with the same input, each to its place in the rows of
     /// `out` (array, stride, whether to add).
     pub(in super::super) fn products(
         &self,
-        worker: &Worker,
+        share: &Share,
         mats: &[(&Mat, usize)],
         acts: &Acts,
-        m: usize,
         out: (&Shared<f32>, usize, bool),
     ) {
-        let share = worker.share(mats.iter().map(|(mat, _)| mat.tiles()).sum());
+        let mine = share.of(mats.iter().map(|(mat, _)| mat.tiles()).sum());
         let mut before = 0;
         for (mat, at) in mats {
             let n = mat.tiles();
-            let tiles = share.start.clamp(before, before + n) - before..share.end.clamp(before, before + n) - before;
-            self.product(mat, tiles, acts, m, out, *at);
+            let tiles = mine.start.clamp(before, before + n) - before..mine.end.clamp(before, before + n) - before;
+            self.product(mat, tiles, acts, share.rows(), out, *at);
             before += n;
         }
     }
 
-    /// Some tiles of a matrix times the first `m` rows of `acts`: each to its place after `first` in the rows of `out`.
-    fn product(&self, mat: &Mat, tiles: Range<usize>, acts: &Acts, m: usize, out: (&Shared<f32>, usize, bool), first: usize) {
-        let first = first + tiles.start * ROWS;
-        self.product_to(mat, tiles, acts, m, out, first);
+    /// Some tiles of a matrix times some rows of `acts`: each to its place after `first` in the same rows of `out`.
+    fn product(
+        &self,
+        mat: &Mat,
+        tiles: Range<usize>,
+        acts: &Acts,
+        rows: Range<usize>,
+        out: (&Shared<f32>, usize, bool),
+        first: usize,
+    ) {
+        let first = first + tiles.start * ROWS + rows.start * out.1;
+        self.product_to(mat, tiles, acts, rows, out, first);
     }
 
-    /// The same, with the first of these tiles at `first`.
+    /// The same, with the first of these tiles of the first of these rows at `first`.
     #[allow(unsafe_code)]
     fn product_to(
         &self,
         mat: &Mat,
         tiles: Range<usize>,
         acts: &Acts,
-        m: usize,
+        tokens: Range<usize>,
         (out, stride, add): (&Shared<f32>, usize, bool),
         first: usize,
     ) {
         debug_assert_eq!(acts.blocks(), mat.blocks());
         let size = mat.tile_bytes();
-        for from in (0..m).step_by(CHUNK) {
-            let n = (m - from).min(CHUNK);
+        // A unit for sixteen finds them from the first on.
+        debug_assert!(tokens.start == 0 || self.kernel.sixteen.is_none());
+        for from in tokens.clone().step_by(CHUNK) {
+            let n = (tokens.end - from).min(CHUNK);
             // SAFETY: nobody writes the rounded input now.
             let rows: [_; CHUNK] = std::array::from_fn(|i| unsafe { acts.row(from + i.min(n - 1)) });
             // SAFETY: as above.
             let many = self.kernel.sixteen.zip(unsafe { acts.sixteens(from / SIDE_BY_SIDE) });
-            let by_unit = if many.is_some() { self.by_unit(m).saturating_sub(from).min(n) } else { 0 };
-            for tile in tiles.clone() {
+            let by_unit = if many.is_some() { self.by_unit(tokens.len()).saturating_sub(from).min(n) } else { 0 };
+            let mut tile = tiles.start;
+            while tile < tiles.end {
                 let at = mat.at + tile * size;
+                // Two tiles at once where more tokens are left than one takes at once.
+                let pair = self.kernel.pair.filter(|_| mat.packing != Packing::Bytes && n > self.kernel.tokens && by_unit == 0);
+                let (count, most) = match pair {
+                    Some(most) if tile + 1 < tiles.end => (2, most),
+                    _ => (1, self.kernel.tokens),
+                };
                 // SAFETY: packed weights are never written after loading.
-                let weights = unsafe { self.packed.read(at..at + size) };
+                let weights = unsafe { self.packed.read(at..at + count * size) };
                 let mut t = 0;
                 while t < n {
-                    let group = if t < by_unit { by_unit } else { together(n - t, self.kernel.tokens) };
-                    let to = first + (from + t) * stride + (tile - tiles.start) * ROWS;
+                    let group = if t < by_unit { by_unit } else { together(n - t, most) };
+                    let to = first + (from - tokens.start + t) * stride + (tile - tiles.start) * ROWS;
                     // SAFETY: these rows of these tokens are this thread's; the last token's end at this index.
-                    let at = unsafe { out.write(to..to + (group - 1) * stride + ROWS) }.as_mut_ptr();
+                    let at = unsafe { out.write(to..to + (group - 1) * stride + count * ROWS) }.as_mut_ptr();
                     let out = Out { at, stride, add };
-                    // SAFETY: the CPU has the kernel's instructions; the tile is whole, and 16 rows of the group's tokens
-                    // may be written.
+                    // SAFETY: the CPU has the kernel's instructions; the tiles are whole, and their rows of the group's
+                    // tokens may be written.
                     unsafe {
                         match &many {
                             Some((sixteen, x)) if t < by_unit => {
@@ -250,60 +278,80 @@ impl Llama {
                     }
                     t += group;
                 }
+                tile += count;
             }
         }
     }
 
     /// Puts the keys, rotated, and the values of a pass where attention reads them: this thread's share of them. That is cut by sixteen
     /// slots, whose keys lie in the same lines of memory.
-    #[allow(unsafe_code)]
-    fn place(&self, worker: &Worker, layer: usize, pass: &Batch, cache: &Cache, s: &Scratch) {
-        let (c, w, m) = (&self.config, s.widths, pass.tokens.len());
+    fn place(&self, share: &Share, layer: usize, pass: &Batch, cache: &Cache, s: &Scratch) {
+        let (heads, m, worker) = (self.config.kv_heads, pass.tokens.len(), share.worker);
         let (first, last) = (pass.slot / LANES, (pass.slot + m - 1) / LANES);
-        let items = (last + 1 - first) * c.kv_heads * 2;
-        for item in (worker.index..items).step_by(worker.count) {
-            let (tile, head) = (first + item / 2 / c.kv_heads, item / 2 % c.kv_heads);
-            let slots = (tile * LANES).max(pass.slot)..((tile + 1) * LANES).min(pass.slot + m);
-            for slot in slots {
-                let t = slot - pass.slot;
-                let part = |at: usize| {
-                    let at = t * (w.q + 2 * w.kv) + at + head * c.head_dim;
-                    at..at + c.head_dim
-                };
-                // Keys take longer than values: each thread of two gets some of both.
-                if (item + item / 2).is_multiple_of(2) {
-                    let angles = &pass.angles[pass.positions[t] * c.head_dim..][..c.head_dim];
-                    // SAFETY: these slots' keys of this head, and where they are computed, are this thread's; the CPU has the kernel's
-                    // instructions.
-                    unsafe {
-                        let key = s.qkv.write(part(w.q));
-                        (self.kernel.rotate)(key, angles, self.neighbours, 1.0);
-                        cache.put_key(layer, head, slot, key, self.kernel.halves);
-                    }
-                } else {
-                    // SAFETY: these slots' values of this head are this thread's, and nobody writes what they are copied from.
-                    unsafe { cache.put_value(layer, head, slot, s.qkv.read(part(w.q + w.kv)), self.kernel.halves) };
+        let tokens = |tile: usize| (tile * LANES).max(pass.slot) - pass.slot..((tile + 1) * LANES).min(pass.slot + m) - pass.slot;
+        if share.apart {
+            for tile in (first..=last).filter(|&tile| share.rows().contains(&tokens(tile).start)) {
+                for head in 0..heads {
+                    self.place_keys(layer, head, tokens(tile), pass, cache, s);
+                    self.place_values(layer, head, tokens(tile), pass, cache, s);
                 }
             }
+            return;
+        }
+        for item in (worker.index..(last + 1 - first) * heads * 2).step_by(worker.count) {
+            let (tile, head) = (first + item / 2 / heads, item / 2 % heads);
+            // Keys take longer than values: each thread of two gets some of both.
+            if (item + item / 2).is_multiple_of(2) {
+                self.place_keys(layer, head, tokens(tile), pass, cache, s);
+            } else {
+                self.place_values(layer, head, tokens(tile), pass, cache, s);
+            }
+        }
+    }
+
+    #[allow(unsafe_code)]
+    fn place_keys(&self, layer: usize, head: usize, tokens: Range<usize>, pass: &Batch, cache: &Cache, s: &Scratch) {
+        let (c, w) = (&self.config, s.widths);
+        for t in tokens {
+            let at = t * (w.q + 2 * w.kv) + w.q + head * c.head_dim;
+            let angles = &pass.angles[pass.positions[t] * c.head_dim..][..c.head_dim];
+            // SAFETY: these slots' keys of this head, and where they are computed, are this thread's; the CPU has the kernel's
+            // instructions.
+            unsafe {
+                let key = s.qkv.write(at..at + c.head_dim);
+                (self.kernel.rotate)(key, angles, self.neighbours, 1.0);
+                cache.put_key(layer, head, pass.slot + t, key, self.kernel.halves);
+            }
+        }
+    }
+
+    #[allow(unsafe_code)]
+    fn place_values(&self, layer: usize, head: usize, tokens: Range<usize>, pass: &Batch, cache: &Cache, s: &Scratch) {
+        let (c, w) = (&self.config, s.widths);
+        for t in tokens {
+            let at = t * (w.q + 2 * w.kv) + w.q + w.kv + head * c.head_dim;
+            // SAFETY: these slots' values of this head are this thread's, and nobody writes what they are copied from; the CPU has
+            // the kernel's instructions.
+            unsafe { cache.put_value(layer, head, pass.slot + t, s.qkv.read(at..at + c.head_dim), self.kernel.halves) };
         }
     }
 
     /// The first half of the feed-forward layer: gate and up of this thread's blocks, and their gated product, rounded.
     #[allow(unsafe_code)]
-    fn feed(&self, worker: &Worker, layer: &Layer, acts: &Acts, m: usize, s: &Scratch) {
+    fn feed(&self, share: &Share, layer: &Layer, acts: &Acts, s: &Scratch) {
         let c = &self.config;
-        let blocks = worker.share(c.ffn.div_ceil(BLOCK));
-        let (room, together, by_unit) = (&s.fed[worker.index], fed_together(m), self.by_unit(m));
+        let (blocks, rows) = (share.of(c.ffn.div_ceil(BLOCK)), share.rows());
+        let (room, together, by_unit) = (&s.fed[share.worker.index], fed_together(rows.len()), self.by_unit(rows.len()));
         for first in blocks.clone().step_by(together) {
             let last = (first + together).min(blocks.end);
             let tiles = first * (BLOCK / ROWS)..(last * (BLOCK / ROWS)).min(layer.gate.tiles());
             // Gates, then ups of a token, as wide as a whole number of tiles.
             let (width, begin) = (tiles.len() * ROWS, tiles.start * ROWS);
             let n = c.ffn.min(last * BLOCK) - begin;
-            self.product_to(&layer.gate, tiles.clone(), acts, m, (room, 2 * width, false), 0);
-            self.product_to(&layer.up, tiles, acts, m, (room, 2 * width, false), width);
-            for t in 0..m {
-                let at = t * 2 * width;
+            self.product_to(&layer.gate, tiles.clone(), acts, rows.clone(), (room, 2 * width, false), 0);
+            self.product_to(&layer.up, tiles, acts, rows.clone(), (room, 2 * width, false), width);
+            for (i, t) in rows.clone().enumerate() {
+                let at = i * 2 * width;
                 // SAFETY: the room is this thread's, and so are the blocks that come of it.
                 unsafe {
                     let (gate, up) = (room.read(at..at + n), room.read(at + width..at + width + n));
