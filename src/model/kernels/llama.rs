@@ -69,6 +69,9 @@ pub struct Llama {
     rounded: Vec<Kind>,
     /// What a drafting head has in place of an embedding.
     front: Option<Front>,
+    /// Whether the threads pass for far from each other, where a test says so.
+    #[cfg(test)]
+    pub(super) far: Option<bool>,
 }
 
 /// What is to be packed where.
@@ -162,8 +165,19 @@ impl Llama {
             neighbours: weights.rope_interleaved(),
             rounded,
             front,
+            #[cfg(test)]
+            far: None,
             config,
         })
+    }
+
+    /// Whether the threads are far from each other.
+    fn far(&self) -> bool {
+        #[cfg(test)]
+        if let Some(far) = self.far {
+            return far;
+        }
+        self.pool.far()
     }
 
     /// The model's shape.

@@ -6,12 +6,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 /// Turns that a thread spins in a barrier before it lets others run: somebody else may have its partner's core.
 const SPINS: usize = 1_000;
 /// Turns that a thread without work spins before it sleeps: longer than drafting takes between two passes, and short
 /// enough that an engine that waits costs nothing.
 const IDLE: usize = 40_000;
+/// Round trips of a line of memory between two cores that are timed, after as many that are not.
+const TRIPS: usize = 4;
+/// A round trip that takes longer is one between cores that share no cache: 370 ns were measured there, and 60 where they share one.
+const FAR: Duration = Duration::from_nanos(150);
 
 /// A fixed number of threads, the caller's own being the first. They sleep when there is no work.
 #[derive(Debug)]
@@ -37,7 +42,15 @@ struct State {
     /// What it said.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     quit: AtomicBool,
+    /// What two threads throw to each other to see how far apart they are.
+    ball: Ball,
+    far: AtomicBool,
 }
+
+/// Alone in its lines of memory.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Ball(AtomicUsize);
 
 /// A job, as long as it lasts.
 #[derive(Clone, Copy)]
@@ -71,11 +84,40 @@ impl Worker<'_> {
         let rounds = self.rounds.get() + self.count;
         self.rounds.set(rounds);
         self.state.arrived.fetch_add(1, Ordering::AcqRel);
+        self.wait(|| self.state.arrived.load(Ordering::Acquire) >= rounds);
+    }
+
+    fn wait(&self, done: impl Fn() -> bool) {
         let mut turns = 0;
-        while self.state.arrived.load(Ordering::Acquire) < rounds {
+        while !done() {
             assert!(!self.state.broken.load(Ordering::Relaxed), "another thread of the forward panicked");
             turns += 1;
             if turns < SPINS { spin_loop() } else { thread::yield_now() }
+        }
+    }
+
+    /// Looks how far apart the first two threads are, for [`Pool::far`]: two microseconds at most. Once a job, by all of its threads:
+    /// where threads run on machines that are no machines, they move.
+    pub fn look(&self) {
+        if self.index > 1 || self.count < 2 {
+            return;
+        }
+        let ball = &self.state.ball.0;
+        let mut start = Instant::now();
+        for trip in 0..2 * TRIPS {
+            if self.index == 0 {
+                if trip == TRIPS {
+                    start = Instant::now();
+                }
+                ball.store(2 * trip + 1, Ordering::Release);
+                self.wait(|| ball.load(Ordering::Acquire) == 2 * trip + 2);
+            } else {
+                self.wait(|| ball.load(Ordering::Acquire) == 2 * trip + 1);
+                ball.store(2 * trip + 2, Ordering::Release);
+            }
+        }
+        if self.index == 0 {
+            self.state.far.store(start.elapsed() > FAR * TRIPS as u32, Ordering::Relaxed);
         }
     }
 
@@ -128,6 +170,11 @@ impl Pool {
         self.helpers.len() + 1
     }
 
+    /// Whether the first two threads' cores share no cache, as it was when a job looked last.
+    pub fn far(&self) -> bool {
+        self.shared.far.load(Ordering::Relaxed)
+    }
+
     /// Runs `job` on all threads, and returns when all are done.
     ///
     /// # Panics
@@ -139,6 +186,7 @@ impl Pool {
         state.arrived.store(0, Ordering::Relaxed);
         state.done.store(0, Ordering::Relaxed);
         state.broken.store(false, Ordering::Relaxed);
+        state.ball.0.store(0, Ordering::Relaxed);
         // SAFETY: this function returns only when every helper is done with the job (it waits for their count below, in
         // the case of a panic too), so that the reference does not outlive what it points to.
         let job = Job(unsafe { std::mem::transmute::<&(dyn Fn(&Worker) + Sync), &'static (dyn Fn(&Worker) + Sync)>(job) });
@@ -216,6 +264,8 @@ mod tests {
                         w.meet();
                         assert_eq!(phase.load(Ordering::Relaxed), threads as u64, "phase {i} was left before all were there");
                     }
+                    // All may look, whatever they find.
+                    w.look();
                     for i in w.share(101) {
                         sum.fetch_add(i as u64, Ordering::Relaxed);
                     }

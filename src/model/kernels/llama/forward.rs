@@ -32,12 +32,16 @@ impl Llama {
     #[allow(unsafe_code)]
     pub(in super::super) fn forward(&self, pass: &Batch, cache: &Cache, scratch: &Scratch) {
         let unit = self.kernel.sixteen.filter(|_| self.by_unit(pass.tokens.len()) > 0);
+        let far = self.far();
         self.pool.run(&|worker| {
             if let Some(unit) = unit {
                 // SAFETY: the CPU has the kernel's unit.
                 unsafe { (unit.begin)() };
             }
-            self.work(worker, pass, cache, scratch);
+            self.work(worker, pass, cache, scratch, far);
+            if pass.tokens.len() > LOOKED {
+                worker.look();
+            }
             if let Some(unit) = unit {
                 // SAFETY: as it was begun.
                 unsafe { (unit.end)() };
@@ -48,11 +52,11 @@ impl Llama {
     /// One thread's part of a pass. Between two barriers each row or block that is written is one thread's, and what is
     /// read was written before the barrier or by the same thread: that is the reason of every unsafe block here.
     #[allow(unsafe_code)]
-    fn work(&self, worker: &Worker, pass: &Batch, cache: &Cache, s: &Scratch) {
+    fn work(&self, worker: &Worker, pass: &Batch, cache: &Cache, s: &Scratch, far: bool) {
         let (c, w, k, m) = (&self.config, s.widths, self.kernel, pass.tokens.len());
         let clock = Clock::start(s.stages.as_ref());
         let solo = m <= SOLO;
-        let share = Share::of_pass(self, worker, pass);
+        let share = Share::of_pass(self, worker, pass, far);
         match (&self.front, pass.states) {
             (Some(front), Some((states, room))) => {
                 front.work(self, worker, pass, states, room, s);
@@ -374,6 +378,9 @@ const CHUNK: usize = SIXTEENS * SIDE_BY_SIDE;
 
 /// Tokens that each thread rounds for itself.
 pub(in super::super) const SOLO: usize = 2;
+
+/// Passes of more tokens look how far apart the threads are: they take so long that it costs them nothing.
+const LOOKED: usize = 8;
 
 /// With fewer tokens the vector unit is faster than one for sixteen, which takes as long for one as for all.
 const FEW: usize = 11;

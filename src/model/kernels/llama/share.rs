@@ -24,11 +24,12 @@ impl<'a> Share<'a> {
     }
 
     /// What of a pass is a thread's: a part of each stage for all tokens; or all stages for a part of the tokens, where these are so
-    /// many that every thread may read all weights. Then a thread finds what it reads in its own caches, but for keys and values: cores
-    /// that share no cache get each other's lines slowly. (A unit for sixteen wants them all.)
-    pub fn of_pass(llama: &Llama, worker: &'a Worker<'a>, pass: &Batch) -> Self {
+    /// many that every thread may read all weights. Then a thread finds what it reads in its own caches, but for keys and values,
+    /// which counts where the threads are `far` from each other. (A unit for sixteen wants all tokens.)
+    pub fn of_pass(llama: &Llama, worker: &'a Worker<'a>, pass: &Batch, far: bool) -> Self {
         let (m, count) = (pass.tokens.len(), worker.count);
-        if count == 1 || llama.front.is_some() || llama.kernel.sixteen.is_some() || m < APART * count * count {
+        let enough = if far { FAR } else { NEAR } * count * count;
+        if count == 1 || llama.front.is_some() || llama.kernel.sixteen.is_some() || m < enough {
             return Self::of_stages(worker, 0..m);
         }
         let c = &llama.config;
@@ -44,7 +45,9 @@ impl<'a> Share<'a> {
                 done += cost(t);
                 behind
             };
-            (0..m).take_while(behind).count()
+            let n = (0..m).take_while(behind).count();
+            // In fours: attention and products take some tokens at once.
+            if n == m { m } else { (n + 2) / 4 * 4 }
         };
         Share { worker, tokens: cut(worker.index)..cut(worker.index + 1), apart: true }
     }
@@ -84,9 +87,11 @@ impl Layer {
     }
 }
 
-/// So many times the square of the number of threads must tokens be to be shared out. Every thread reads all weights then, and that
-/// must take less time than computing with them; where cores share a cache, fewer tokens are faster by stages.
-const APART: usize = 16;
+/// So many times the square of the number of threads must tokens be to be shared out where cores share no cache: every thread reads all
+/// weights then, and that must take less time than computing with them.
+const FAR: usize = 4;
+/// The same where they share one: there, fewer are faster by stages.
+const NEAR: usize = 64;
 
 /// How much longer a multiply-add of attention takes than one of weights.
 const ATTENTION: usize = 3;
