@@ -135,9 +135,9 @@ pub fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
     let (scores, _) = scores.as_chunks_mut::<LANES>();
     if let Some((last, whole)) = scores.split_last_mut() {
         let kept = len - whole.len() * LANES;
-        for i in 0..LANES {
+        for (i, s) in last.iter_mut().enumerate() {
             // Far below every score, so that its weight is 0, but finite, so that it does not count as a fault.
-            last[i] = if i < kept { last[i] } else { -1e30 };
+            *s = if i < kept { *s } else { -1e30 };
         }
     }
     let mut most = [f32::NEG_INFINITY; LANES];
