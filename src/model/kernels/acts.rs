@@ -157,10 +157,39 @@ impl Acts {
     /// As [`Self::put`].
     #[inline(always)]
     pub unsafe fn put_block<R: Rounding>(to: To, b: usize, values: &[f32; BLOCK]) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::store(to, b, R::quantise(values)) };
+    }
+
+    /// Rounds blocks that go to so many rows behind `to`, and to that block there.
+    ///
+    /// # Safety
+    /// As [`Self::put`], of all these blocks.
+    #[inline(always)]
+    pub unsafe fn put_some<R: Rounding>(to: To, blocks: &[[f32; BLOCK]], places: &[(usize, usize)]) {
+        let (pairs, single) = blocks.as_chunks::<2>();
+        let (places, last) = places.as_chunks::<2>();
+        for (pair, [first, second]) in pairs.iter().zip(places) {
+            // SAFETY: the caller's promise, here and below.
+            unsafe {
+                let rounded = R::quantise_two(pair);
+                Self::store(To { row: to.row + first.0, ..to }, first.1, rounded[0]);
+                Self::store(To { row: to.row + second.0, ..to }, second.1, rounded[1]);
+            }
+        }
+        for (block, at) in single.iter().zip(last) {
+            unsafe { Self::store(To { row: to.row + at.0, ..to }, at.1, R::quantise(block)) };
+        }
+    }
+
+    /// Stores block `b` of what goes there.
+    ///
+    /// # Safety
+    /// As [`Self::put`].
+    #[inline(always)]
+    unsafe fn store(to: To, b: usize, (quants, scale, sum): ([i8; BLOCK], f32, i32)) {
         let (acts, t, b) = (to.acts, to.row, to.first + b);
         debug_assert!(b < acts.row);
-        // SAFETY: the caller's promise.
-        let (quants, scale, sum) = unsafe { R::quantise(values) };
         let scaled_sum = scale * sum as f32;
         if let Some(all) = acts.sixteens.as_ref().filter(|_| to.side_by_side) {
             let at = (t / SIDE_BY_SIDE * acts.row + b) * SIDE_BY_SIDE + t % SIDE_BY_SIDE;

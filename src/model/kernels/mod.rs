@@ -136,7 +136,7 @@ pub struct Kernel {
     weigh: unsafe fn(Weigh),
     norm: unsafe fn(&[f32], &[f32], f32, To, Range<usize>),
     round: unsafe fn(&[f32], To),
-    gate: unsafe fn(&[f32], &[f32], To),
+    gate: unsafe fn(&[f32], usize, usize, To),
     softmax: unsafe fn(&mut [f32], usize) -> (f32, f32),
     join: unsafe fn(&mut [f32], f32, &[f32], f32),
     halves: rounding::Halves,
@@ -161,9 +161,9 @@ macro_rules! lanes_of {
                 unsafe { Acts::put::<$rounding>(to, x) }
             }
             $(#[target_feature(enable = $feature)])?
-            pub unsafe fn gate(gate: &[f32], up: &[f32], to: To) {
+            pub unsafe fn gate(x: &[f32], stride: usize, n: usize, to: To) {
                 // SAFETY: as above.
-                unsafe { between::gate::<$rounding>(gate, up, to) }
+                unsafe { between::gate::<$rounding>(x, stride, n, to) }
             }
             $(#[target_feature(enable = $feature)])?
             pub unsafe fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
@@ -187,6 +187,9 @@ mod between {
     use super::rounding::Rounding;
     use super::{Acts, BLOCK, Range, To, lanes};
 
+    /// Blocks of gated products that are rounded together.
+    const SOME: usize = 8;
+
     /// RMS norm of `x`, times `weight`: of it `blocks`, rounded.
     #[inline(always)]
     pub unsafe fn norm<R: Rounding>(x: &[f32], weight: &[f32], eps: f32, to: To, blocks: Range<usize>) {
@@ -208,23 +211,36 @@ mod between {
         }
     }
 
-    /// silu(gate) * up, rounded.
+    /// silu(gate) * up, rounded, for each row of `x`, which has `n` gates at its begin and `n` ups at its middle; the first goes to `to`,
+    /// the others to the rows behind. Some blocks at a time: their products first, then their rounding, so that they do not wait for
+    /// each other.
     #[inline(always)]
-    pub unsafe fn gate<R: Rounding>(gate: &[f32], up: &[f32], to: To) {
-        let ((whole, rest), (ups, last)) = (gate.as_chunks::<BLOCK>(), up.as_chunks::<BLOCK>());
-        for (b, (gate, up)) in whole.iter().zip(ups).enumerate() {
-            let mut block = [0f32; BLOCK];
-            for i in 0..BLOCK {
-                block[i] = lanes::gated(gate[i], up[i]);
+    pub unsafe fn gate<R: Rounding>(x: &[f32], stride: usize, n: usize, to: To) {
+        let whole = n / BLOCK;
+        let (mut blocks, mut places, mut count) = ([[0f32; BLOCK]; SOME], [(0, 0); SOME], 0);
+        for (i, row) in x.chunks_exact(stride).enumerate() {
+            let (gates, ups) = row.split_at(stride / 2);
+            let ((gates, last), (ups, last_ups)) = (gates[..n].as_chunks::<BLOCK>(), ups[..n].as_chunks::<BLOCK>());
+            for b in 0..whole {
+                let (gate, up) = (&gates[b], &ups[b]);
+                for k in 0..BLOCK {
+                    blocks[count][k] = lanes::gated(gate[k], up[k]);
+                }
+                places[count] = (i, b);
+                count += 1;
+                if count == SOME {
+                    // SAFETY: these blocks are the caller's, here and below.
+                    unsafe { Acts::put_some::<R>(to, &blocks, &places) };
+                    count = 0;
+                }
             }
-            // SAFETY: these blocks are the caller's, here and below.
-            unsafe { Acts::put_block::<R>(to, b, &block) };
+            if !last.is_empty() {
+                let mut block = [0f32; BLOCK];
+                block.iter_mut().zip(last).zip(last_ups).for_each(|((y, &gate), &up)| *y = lanes::gated(gate, up));
+                unsafe { Acts::put_some::<R>(to, &[block], &[(i, whole)]) };
+            }
         }
-        if !rest.is_empty() {
-            let mut block = [0f32; BLOCK];
-            block.iter_mut().zip(rest).zip(last).for_each(|((y, &gate), &up)| *y = lanes::gated(gate, up));
-            unsafe { Acts::put_block::<R>(to, whole.len(), &block) };
-        }
+        unsafe { Acts::put_some::<R>(to, &blocks[..count], &places[..count]) };
     }
 
     /// Rotates the pairs of one head, `x`, and multiplies by `factor` (Su et al. 2021, section 3.4.2). `angles` holds the

@@ -19,6 +19,16 @@ pub trait Rounding {
     /// # Safety
     /// The CPU has the instructions.
     unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32);
+
+    /// Rounds two blocks: where each alone waits for its maximum and its sum, both do at once.
+    ///
+    /// # Safety
+    /// As [`Self::quantise`].
+    #[inline(always)]
+    unsafe fn quantise_two(x: &[[f32; BLOCK]; 2]) -> [([i8; BLOCK], f32, i32); 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [Self::quantise(&x[0]), Self::quantise(&x[1])] }
+    }
 }
 
 /// Rounds numbers to half precision, to the nearest, halves to even; as bits. The CPU must have the instructions.
@@ -114,6 +124,54 @@ mod x86 {
             unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
             (quants, most / 127.0, total(sums))
         }
+
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        #[inline]
+        unsafe fn quantise_two(x: &[[f32; BLOCK]; 2]) -> [([i8; BLOCK], f32, i32); 2] {
+            let magnitudes = |half: __m512| _mm512_and_si512(_mm512_castps_si512(half), _mm512_set1_epi32(i32::MAX));
+            let (mut halves, mut most) = ([[_mm512_setzero_ps(); 2]; 2], [_mm512_setzero_si512(); 2]);
+            for i in 0..2 {
+                // SAFETY: two halves of the block.
+                halves[i] = unsafe { [_mm512_loadu_ps(x[i].as_ptr()), _mm512_loadu_ps(x[i].as_ptr().add(16))] };
+                most[i] = _mm512_max_epu32(magnitudes(halves[i][0]), magnitudes(halves[i][1]));
+            }
+            // The first block's in the lower half, the second's in the upper one; then each half's to all of its lanes.
+            let [a, b] = most;
+            let most = _mm512_max_epu32(_mm512_shuffle_i32x4::<0x44>(a, b), _mm512_shuffle_i32x4::<0xee>(a, b));
+            let most = _mm512_max_epu32(most, _mm512_shuffle_i32x4::<0xb1>(most, most));
+            let most = _mm512_max_epu32(most, _mm512_shuffle_epi32::<0x4e>(most));
+            let most = _mm512_max_epu32(most, _mm512_shuffle_epi32::<0xb1>(most));
+            let (first, second) = (_mm512_castsi512_si128(most), _mm512_extracti32x4_epi32::<2>(most));
+            let most = _mm_castsi128_ps(_mm_unpacklo_epi32(first, second));
+            let inverses = _mm_div_ps(_mm_set1_ps(127.0), most);
+            // Zeros, tiny numbers, and what is no number.
+            if _mm_movemask_ps(_mm_cmplt_ps(inverses, _mm_set1_ps(f32::INFINITY))) != 15 {
+                // SAFETY: the caller's promise.
+                return unsafe { [Self::quantise(&x[0]), Self::quantise(&x[1])] };
+            }
+            let magic = _mm512_set1_ps(lanes::MAGIC);
+            let inverses = [_mm512_broadcastss_ps(inverses), _mm512_broadcastss_ps(_mm_movehdup_ps(inverses))];
+            let (mut quants, mut sums) = ([[0; BLOCK]; 2], [_mm_setzero_si128(); 2]);
+            for i in 0..2 {
+                let mut bytes = [_mm_setzero_si128(); 2];
+                for h in 0..2 {
+                    let bits = _mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(halves[i][h], inverses[i]), magic));
+                    bytes[h] = _mm512_cvtepi32_epi8(_mm512_sub_epi32(bits, _mm512_castps_si512(magic)));
+                }
+                let bytes = _mm256_set_m128i(bytes[1], bytes[0]);
+                let sum = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), bytes);
+                sums[i] = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
+                // SAFETY: 32 bytes.
+                unsafe { _mm256_storeu_si256(quants[i].as_mut_ptr().cast(), bytes) };
+            }
+            let sums = _mm_add_epi32(_mm_unpacklo_epi32(sums[0], sums[1]), _mm_unpackhi_epi32(sums[0], sums[1]));
+            let sums = _mm_add_epi32(sums, _mm_shuffle_epi32::<0x4e>(sums));
+            let scales = _mm_div_ps(most, _mm_set1_ps(127.0));
+            [
+                (quants[0], _mm_cvtss_f32(scales), _mm_cvtsi128_si32(sums)),
+                (quants[1], _mm_cvtss_f32(_mm_movehdup_ps(scales)), _mm_extract_epi32::<1>(sums)),
+            ]
+        }
     }
 
     /// [`Halves`](super::Halves) by F16C.
@@ -162,6 +220,11 @@ mod tests {
             if super::super::Kernel::all().iter().any(|kernel| kernel.name == "avx512-vnni") {
                 // SAFETY: as above.
                 prop_assert_eq!(bits(unsafe { Avx512::quantise(&x) }), want);
+                let other = x.map(|x| x * 0.37 + 1.0);
+                // SAFETY: as above.
+                let two = unsafe { [Avx512::quantise_two(&[x, other]), Avx512::quantise_two(&[other, x])] };
+                let other = bits(lanes::quantise(&other));
+                prop_assert_eq!(two.map(|two| two.map(bits)), [[want, other], [other, want]]);
             }
             let x: [f32; LANES] = std::array::from_fn(|i| x[i]);
             let want = x.map(|x| f16::from_f32(x).to_bits());

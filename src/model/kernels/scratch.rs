@@ -103,7 +103,7 @@ impl Scratch {
             self.x = Shared::new(n * w.dim);
             self.qkv = Shared::new(n * (w.q + 2 * w.kv));
             // Of fewer tokens more blocks are taken together, and never more numbers.
-            let fed = n.max(fed_together(1)) * 2 * BLOCK;
+            let fed = (n * fed_together(n)).max(fed_together(1)) * 2 * BLOCK;
             self.fed = (0..self.threads).map(|_| Shared::new(fed)).collect();
             self.attended = Shared::new(n * w.q);
             let acts = |cols: usize| Acts::for_kernel(self.kernel, cols, n);

@@ -182,6 +182,7 @@ proptest! {
         let halves: Vec<u16> = number(sixteens * gap).into_iter().map(|x| half::f16::from_f32(x).to_bits()).collect();
         let (a, sums) = (number(rows * (n + odd)), number(rows * (16 * sixteens + odd)));
         let (x, y, weight) = (number(n + 64), number(n + 64), number(n + 64));
+        let gates = number(7 * 2 * (n + 80));
         let angles = number(2 * (n + 64));
         let results = |kernel: &Kernel| {
             let mut sums = sums.clone();
@@ -196,7 +197,7 @@ proptest! {
                 sums: sums.as_mut_ptr(),
                 sums_stride: 16 * sixteens + odd,
             };
-            let acts = Acts::new(n + 64, 3);
+            let acts = Acts::new(n + 64, 9);
             let mut scores = x.clone();
             scores.resize((n + 64).next_multiple_of(16), 0.0);
             let mut joined = y.clone();
@@ -210,11 +211,11 @@ proptest! {
                 (kernel.norm)(&x, &weight, 1e-5, to, 1..9);
                 (kernel.norm)(&x, &weight, 1e-5, to, 0..1);
                 (kernel.round)(&y, row(1));
-                (kernel.gate)(&x, &y, row(2));
+                (kernel.gate)(&gates, 2 * (n + 80), n + 64, row(2));
                 (kernel.join)(&mut joined, 0.3, &x, 0.7);
                 (kernel.rotate)(&mut turned, &angles[..(n + 64) & !1], true, 0.125);
                 (kernel.rotate)(&mut halved, &angles[..(n + 64) & !1], false, 1.0);
-                let rows: Vec<_> = (0..3).map(|t| acts.row(t)).map(<[_]>::to_vec).collect();
+                let rows: Vec<_> = (0..9).map(|t| acts.row(t)).map(<[_]>::to_vec).collect();
                 ((kernel.softmax)(&mut scores, n + 64), rows)
             };
             (bits(&sums), rows, bits(&scores), bits(&[softmax.0, softmax.1]), bits(&joined), bits(&turned), bits(&halved))

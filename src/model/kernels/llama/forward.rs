@@ -354,14 +354,12 @@ impl Llama {
             let n = c.ffn.min(last * BLOCK) - begin;
             self.product_to(&layer.gate, tiles.clone(), acts, rows.clone(), (room, 2 * width, false), 0);
             self.product_to(&layer.up, tiles, acts, rows.clone(), (room, 2 * width, false), width);
-            for (i, t) in rows.clone().enumerate() {
-                let at = i * 2 * width;
+            let cut = rows.len().min(by_unit);
+            for (part, side_by_side) in [(0..cut, true), (cut..rows.len(), false)] {
+                let at = part.start * 2 * width..part.end * 2 * width;
+                let to = To { acts: &s.hidden, row: rows.start + part.start, first, side_by_side };
                 // SAFETY: the room is this thread's, and so are the blocks that come of it.
-                unsafe {
-                    let (gate, up) = (room.read(at..at + n), room.read(at + width..at + width + n));
-                    let to = To { acts: &s.hidden, row: t, first, side_by_side: t < by_unit };
-                    (self.kernel.gate)(gate, up, to);
-                }
+                unsafe { (self.kernel.gate)(room.read(at), 2 * width, n, to) };
             }
         }
     }
@@ -370,7 +368,7 @@ impl Llama {
 /// Blocks of gates and ups that are computed before their products are rounded: so that those of `m` tokens stay in the nearest
 /// cache, and one token needs few calls.
 pub(in super::super) fn fed_together(m: usize) -> usize {
-    (64 / m.max(1)).max(1)
+    (64 / m.max(1)).max(2)
 }
 
 /// Tokens whose rows are looked up at once; weights are read once for each such chunk.
