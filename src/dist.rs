@@ -29,12 +29,22 @@ impl Warp {
 
 /// A logit that is not a finite number (or no logit at all), so that no law exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the logit of token {token} is not finite: the weights are damaged: compare them with their checksum (speclight models verify)"
-)]
+#[error("{}", self.said())]
 pub struct NotFinite {
-    /// The first such token.
-    pub token: TokenId,
+    /// The first such token; none where there are no logits at all.
+    pub token: Option<TokenId>,
+}
+
+impl NotFinite {
+    fn said(&self) -> String {
+        match self.token {
+            Some(token) => format!(
+                "the logit of token {token} is not finite: the weights are damaged: compare them with their checksum (speclight \
+                 models verify)"
+            ),
+            None => "no logits came from the device: try --device cpu".into(),
+        }
+    }
 }
 
 /// Entropy moments of one law.
@@ -44,6 +54,46 @@ pub struct Moments {
     pub entropy: f64,
     /// sum p ln^2 p, in nats^2.
     pub second: f64,
+}
+
+impl Moments {
+    /// With z = (logit - max) / T, from the logarithm of the sum Z of e^z and the sums of z e^z and z^2 e^z: p = e^z / Z and
+    /// ln p = z - ln Z.
+    fn of(log_z: f64, [s1, s2]: [f64; 2]) -> Moments {
+        let z = log_z.exp();
+        let (m1, m2) = (s1 / z, s2 / z);
+        Moments { entropy: (log_z - m1).max(0.0), second: (m2 - 2.0 * log_z * m1 + log_z * log_z).max(0.0) }
+    }
+}
+
+/// What the logits of one position come to at a temperature T, over the whole vocabulary: a device reduces them where they are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reduced {
+    /// The highest logit.
+    pub max: f32,
+    /// Its token, ties to the lower id.
+    pub best: TokenId,
+    /// The sum of e^z, z = (logit - max) / T.
+    pub z: f64,
+    /// The sums of z e^z and z^2 e^z.
+    pub sums: [f64; 2],
+}
+
+impl Reduced {
+    /// Whether all logits are finite numbers: else the sums are not.
+    pub fn is_finite(&self) -> bool {
+        self.max.is_finite() && self.z.is_finite() && self.sums.iter().all(|sum| sum.is_finite())
+    }
+
+    /// The probability of a token with this logit at temperature 1 / `inv_t`, for which these are the sums.
+    pub fn p(&self, logit: f32, inv_t: f32) -> f64 {
+        (f64::from((logit - self.max) * inv_t) - self.z.ln()).exp()
+    }
+
+    /// Entropy and its second moment.
+    pub fn moments(&self) -> Moments {
+        Moments::of(self.z.ln(), self.sums)
+    }
 }
 
 /// The law of the next token as it is sampled from, over borrowed logits.
@@ -102,7 +152,7 @@ fn argmax_lanes(logits: &[f32]) -> Result<(TokenId, f32), NotFinite> {
         }
     }
     if logits.is_empty() || bad.iter().sum::<f32>() != 0.0 {
-        let token = logits.iter().position(|x| !x.is_finite()).unwrap_or(0) as TokenId;
+        let token = logits.iter().position(|x| !x.is_finite()).map(|token| token as TokenId);
         return Err(NotFinite { token });
     }
     let token = found + logits[found..].iter().position(|&x| x == top).unwrap_or(0);
@@ -159,6 +209,11 @@ impl<'a> Law<'a> {
         Ok(law)
     }
 
+    /// The law that gives `best`, whose logit is `max`, probability 1, where the logits are not at hand. It knows the ranks of no others.
+    pub fn certain(best: TokenId, max: f32) -> Law<'static> {
+        Law { logits: &[], max, best, inv_t: 1.0, last: Some((max, best)), log_z: 0.0, sums: [0.0; 2] }
+    }
+
     /// The law of the same logits at temperature 1, over the whole vocabulary.
     pub fn plain(&self) -> Law<'a> {
         let mut law = Law { inv_t: 1.0, last: None, ..self.clone() };
@@ -178,6 +233,9 @@ impl<'a> Law<'a> {
 
     /// The probability of `token`; 0 outside the support.
     pub fn p(&self, token: TokenId) -> f64 {
+        if self.last == Some((self.max, self.best)) {
+            return f64::from(u8::from(token == self.best));
+        }
         let x = self.logits[token as usize];
         if !self.holds(x, token) {
             return 0.0;
@@ -195,10 +253,7 @@ impl<'a> Law<'a> {
 
     /// Entropy and its second moment, over the support.
     pub fn moments(&self) -> Moments {
-        // With e = exp(z), p = e / Z and ln p = z - ln Z, both moments follow from three sums.
-        let ([s1, s2], z, lz) = (self.sums, self.log_z.exp(), self.log_z);
-        let (m1, m2) = (s1 / z, s2 / z);
-        Moments { entropy: (lz - m1).max(0.0), second: (m2 - 2.0 * lz * m1 + lz * lz).max(0.0) }
+        Moments::of(self.log_z, self.sums)
     }
 
     /// The token at quantile `u` in \[0, 1) of the law, tokens taken in the order of their ids (inverse transform).
@@ -669,7 +724,7 @@ mod tests {
                 logits[len - 1] = 3.0;
                 assert_eq!(argmax(&logits), Ok((at as TokenId, 3.0)));
                 logits[at] = f32::NAN;
-                assert_eq!(argmax(&logits), Err(NotFinite { token: at as TokenId }));
+                assert_eq!(argmax(&logits), Err(NotFinite { token: Some(at as TokenId) }));
             }
         }
     }
@@ -680,7 +735,7 @@ mod tests {
             for at in [0, 17, 40] {
                 let mut logits = vec![0.5; 41];
                 logits[at] = bad;
-                assert_eq!(Law::new(&logits, &Warp::PLAIN).unwrap_err(), NotFinite { token: at as u32 });
+                assert_eq!(Law::new(&logits, &Warp::PLAIN).unwrap_err(), NotFinite { token: Some(at as u32) });
             }
         }
         assert!(argmax(&[]).is_err());

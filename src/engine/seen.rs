@@ -2,6 +2,7 @@
 
 use super::ceilings::Observed;
 use super::laws::Laws;
+use super::session::SessionError;
 use crate::dist::{Moments, NotFinite, Warp};
 use crate::draft::{Cut, Draft};
 use crate::model::Decoder;
@@ -35,7 +36,7 @@ pub(super) struct Seen {
 /// The laws of the tokens that come of it go into `observed`.
 ///
 /// # Errors
-/// If a law does not exist.
+/// If a law does not exist, or the device fails.
 pub(super) fn observe(
     target: &dyn Decoder,
     warp: Warp,
@@ -43,9 +44,9 @@ pub(super) fn observe(
     draws: &Draws,
     position: usize,
     observed: &mut Observed,
-) -> Result<Seen, NotFinite> {
+) -> Result<Seen, SessionError> {
     let tree: &TokenTree = &draft.tree;
-    let mut laws = Laws::new(target, warp, tree.len());
+    let mut laws = Laws::new(target, warp, tree)?;
     let drawn = !draft.proposals.is_empty();
     let verdict = if drawn {
         let law = |node: usize| laws.sampled(node).cloned();
@@ -69,9 +70,8 @@ pub(super) fn observe(
     };
     for i in tree.nodes() {
         let (parent, token) = (tree.parent(i).unwrap_or(0), tree.token(i));
-        let law = laws.sampled(parent)?;
-        (record.p[i], record.rank[i]) = (law.p(token), law.rank(token));
-        record.p_plain[i] = laws.plain(parent)?.p(token);
+        let told = laws.of_child(parent, i, token)?;
+        (record.p[i], record.p_plain[i], record.rank[i]) = (told.p, told.p_plain, told.rank);
     }
     let (accept, chances) = if drawn { accept(draft, &mut laws)? } else { (record.p.clone(), Vec::new()) };
     record.accept = accept;
@@ -81,7 +81,7 @@ pub(super) fn observe(
         let law = laws.sampled(at)?;
         let (moments, p) = (law.moments(), law.p(token));
         observed.add(law, moments);
-        let plain: Moments = if warp == Warp::PLAIN { moments } else { laws.plain(at)?.moments() };
+        let plain: Moments = if warp == Warp::PLAIN { moments } else { laws.plain_moments(at)? };
         entropy.push(PositionEntropy { law: moments, plain, p });
         at = verdict.path.get(depth).copied().unwrap_or(at);
     }

@@ -292,7 +292,7 @@ impl Session {
             Ok(seen) => seen,
             Err(error) => {
                 self.target.discard();
-                return Err(error.into());
+                return Err(error);
             }
         };
         let slots: Vec<usize> = std::iter::once(0).chain(verdict.path.iter().copied()).collect();

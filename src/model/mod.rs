@@ -19,6 +19,7 @@ pub use head::{About, Head, HeadForm};
 pub use load::{LoadError, Model};
 pub use tokenizer::{Tokenizer, same_vocabulary};
 
+use crate::dist::Reduced;
 use crate::tree::{TokenId, TokenTree};
 
 /// What a Llama is made of (lengths in elements).
@@ -147,6 +148,15 @@ impl Pass {
     pub const FULL: Pass = Pass { layers: usize::MAX, logits: Logits::All };
 }
 
+/// See [`Decoder::reduced`].
+#[derive(Clone, Debug, Default)]
+pub struct Reductions {
+    /// For each temperature, for each node.
+    pub nodes: Vec<Vec<Reduced>>,
+    /// For each token that was asked about its logit, and its rank.
+    pub tokens: Vec<(f32, usize)>,
+}
+
 /// Why a forward could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
@@ -225,6 +235,17 @@ pub trait Decoder: Send {
     /// # Panics
     /// If they were not asked for.
     fn logits(&self, i: usize) -> &[f32];
+
+    /// What the last pass's logits come to, for all of its nodes at each of `temperatures` (above 0), and of each of `tokens` (node,
+    /// token) the logit and how many tokens come before it: where logits lie on a device that reduces them. None where they are at hand
+    /// anyway.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn reduced(&self, temperatures: &[f32], tokens: &[(usize, TokenId)]) -> Result<Option<Reductions>, ForwardError> {
+        let _ = (temperatures, tokens);
+        Ok(None)
+    }
 
     /// Commits the uncommitted nodes at `path` (slots, a path from the context down) and drops the others. Nodes
     /// must have been run through all layers.

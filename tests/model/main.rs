@@ -12,6 +12,7 @@ mod law;
 #[cfg(target_os = "linux")]
 mod memory;
 mod real;
+mod reduced;
 mod reference;
 mod tiny;
 mod tokens;

@@ -1,14 +1,16 @@
 //! One context: books, cache and logits.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 
 use super::Llama;
 use super::cache::Cache;
 use super::llama::Batch;
+use super::reduce::reduce;
 use crate::model::slots::Slots;
-use crate::model::{Config, Decoder, ForwardError, Logits, Node, Pass};
+use crate::model::{Config, Decoder, ForwardError, Logits, Node, Pass, Reductions};
 use crate::tree::TokenId;
 
 /// A [`Decoder`] whose forward is candle's operations, on any device.
@@ -18,9 +20,12 @@ pub struct CandleDecoder {
     cache: Cache,
     len: usize,
     slots: Slots,
-    /// Logits of the last pass's nodes from `first` on.
-    logits: Vec<f32>,
+    /// Logits of the last pass's nodes from `first` on (nodes, vocab), where the model is.
+    logits: Option<Tensor>,
     first: usize,
+    /// The same on the host, where somebody asked for them.
+    rows: Vec<OnceCell<Vec<f32>>>,
+    reduces: bool,
 }
 
 impl CandleDecoder {
@@ -30,12 +35,23 @@ impl CandleDecoder {
     /// If the device has no memory left.
     pub fn new(llama: Arc<Llama>, capacity: usize) -> std::result::Result<Self, ForwardError> {
         let cache = Cache::new(llama.config(), capacity.max(1), llama.device())?;
-        Ok(Self { llama, cache, len: 0, slots: Slots::default(), logits: Vec::new(), first: 0 })
+        Ok(Self::over(llama, cache, 0))
+    }
+
+    fn over(llama: Arc<Llama>, cache: Cache, len: usize) -> Self {
+        let reduces = !llama.device().is_cpu();
+        Self { llama, cache, len, slots: Slots::default(), logits: None, first: 0, rows: Vec::new(), reduces }
+    }
+
+    /// The same, reducing logits where they are ([`Decoder::reduced`]) also on a CPU, where they are at hand: for tests.
+    pub fn reducing(self) -> Self {
+        Self { reduces: true, ..self }
     }
 
     /// The pass over the nodes from slot `before` on, which are in the books already.
     fn run(&mut self, before: usize, nodes: &[Node], pass: Pass) -> Result<()> {
-        self.logits.clear();
+        self.logits = None;
+        self.rows.clear();
         if nodes.is_empty() {
             return Ok(());
         }
@@ -50,8 +66,11 @@ impl CandleDecoder {
             Logits::Last => 1,
             Logits::None => return Ok(()),
         };
-        self.logits = self.llama.logits(&x, wanted)?;
         self.first = nodes.len() - wanted;
+        self.logits = Some(self.llama.head(&x.narrow(0, self.first, wanted)?)?);
+        self.rows.resize_with(wanted, OnceCell::new);
+        // A pass is done when this returns: who times it must not time orders, and what fails fails here.
+        self.llama.device().synchronize()?;
         Ok(())
     }
 
@@ -97,11 +116,25 @@ impl Decoder for CandleDecoder {
         })
     }
 
+    /// Brought to the host when they are first asked for; none if the device fails.
     fn logits(&self, i: usize) -> &[f32] {
-        let vocab = self.llama.config().vocab;
-        let i = i.checked_sub(self.first).filter(|i| (i + 1) * vocab <= self.logits.len());
-        let i = i.expect("logits that were asked for");
-        &self.logits[i * vocab..][..vocab]
+        let row = i.checked_sub(self.first).and_then(|row| Some((row, self.rows.get(row)?)));
+        let (row, cell) = row.expect("logits that were asked for");
+        cell.get_or_init(|| {
+            let logits = self.logits.as_ref().map(|all| all.get(row).and_then(|row| row.to_vec1()));
+            logits.and_then(Result::ok).unwrap_or_default()
+        })
+    }
+
+    fn reduced(
+        &self,
+        temperatures: &[f32],
+        tokens: &[(usize, TokenId)],
+    ) -> std::result::Result<Option<Reductions>, ForwardError> {
+        match &self.logits {
+            Some(logits) if self.reduces => Ok(Some(reduce(logits, temperatures, tokens)?)),
+            _ => Ok(None),
+        }
     }
 
     fn commit(&mut self, path: &[usize]) -> std::result::Result<(), ForwardError> {
@@ -123,6 +156,6 @@ impl Decoder for CandleDecoder {
 
     fn fork(&self) -> std::result::Result<Box<dyn Decoder>, ForwardError> {
         let (llama, cache) = (self.llama.clone(), self.cache.fork(self.len)?);
-        Ok(Box::new(Self { llama, cache, len: self.len, slots: Slots::default(), logits: Vec::new(), first: 0 }))
+        Ok(Box::new(Self { reduces: self.reduces, ..Self::over(llama, cache, self.len) }))
     }
 }

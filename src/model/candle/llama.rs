@@ -160,11 +160,6 @@ impl Llama {
         x + layer.down.forward(&hidden)?
     }
 
-    /// Logits of the last `n` rows of `x` (rows, dim), brought to the host: `n * vocab`.
-    pub(super) fn logits(&self, x: &Tensor, n: usize) -> Result<Vec<f32>> {
-        self.head(&x.narrow(0, x.dim(0)? - n, n)?)?.flatten_all()?.to_vec1()
-    }
-
     /// Logits (rows, vocab) of the residual stream behind the last layer, (rows, dim).
     pub fn head(&self, x: &Tensor) -> Result<Tensor> {
         let normed = ops::rms_norm(&x.contiguous()?, &self.norm, self.config.eps)?;

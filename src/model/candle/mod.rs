@@ -8,6 +8,7 @@ mod cache;
 mod decoder;
 mod llama;
 mod matrix;
+mod reduce;
 mod texts;
 
 pub use decoder::CandleDecoder;
