@@ -4,7 +4,7 @@
 //   driver --requantise FROM TO      writes FROM as Q4_0, the format for which llama.cpp has its fastest kernels
 //
 //   info             sizes of the vocabulary and of the weights, and the instruction sets that were built in
-//   peak             multiply-adds of bytes a second of the CPU's widest product of bytes, and which that is
+//   peak             multiply-adds a second of the CPU's widest product of bytes, and of floats; and which the first one is
 //   context N        forgets all but the first N tokens of what it has read; reads on with made-up tokens up to N
 //   prefill N        seconds to read N tokens into an empty context, with the logits of the last one
 //   pass N           seconds of a pass over N tokens after the context, with the logits of all; forgotten afterwards
@@ -38,21 +38,21 @@ double seconds(Clock::time_point from) {
     return std::chrono::duration<double>(Clock::now() - from).count();
 }
 
-// Multiply-adds of bytes in a turn of the loop below, on one thread.
+// Multiply-adds in a turn of the loops below, of bytes and of floats, on one thread.
 #if defined(__AVX512VNNI__)
-constexpr double A_TURN = 16 * 64;
+constexpr double A_TURN = 16 * 64, FLOATS_A_TURN = 16 * 16;
 const char *const INSTRUCTION = "vpdpbusd, 512 bits";
 #elif defined(__AVXVNNI__)
-constexpr double A_TURN = 12 * 32;
+constexpr double A_TURN = 12 * 32, FLOATS_A_TURN = 12 * 8;
 const char *const INSTRUCTION = "vpdpbusd, 256 bits";
 #elif defined(__AVX2__)
-constexpr double A_TURN = 12 * 32;
+constexpr double A_TURN = 12 * 32, FLOATS_A_TURN = 12 * 8;
 const char *const INSTRUCTION = "vpmaddubsw and vpaddw, 256 bits";
 #elif defined(__ARM_FEATURE_DOTPROD)
-constexpr double A_TURN = 16 * 16;
+constexpr double A_TURN = 16 * 16, FLOATS_A_TURN = 16 * 4;
 const char *const INSTRUCTION = "sdot, 128 bits";
 #else
-constexpr double A_TURN = 0;
+constexpr double A_TURN = 0, FLOATS_A_TURN = 0;
 const char *const INSTRUCTION = "none that is known here";
 #endif
 
@@ -93,14 +93,42 @@ void multiply(long turns) {
 #endif
 }
 
-// Multiply-adds a second on so many threads at once: no product of bytes can be faster.
-double peak(int threads) {
+#undef SUM
+#undef PRODUCT
+
+// The same with fused multiply-adds of floats.
+void fuse(long turns) {
+#if defined(__AVX512F__)
+#define SUM(i) __m512 sum##i = _mm512_setzero_ps();
+#define PRODUCT(i) asm volatile("vfmadd231ps %2, %1, %0" : "+v"(sum##i) : "v"(a), "v"(b));
+    const __m512 a = _mm512_set1_ps(1), b = _mm512_set1_ps(1);
+    SIXTEEN(SUM)
+    for (long t = 0; t < turns; t++) { SIXTEEN(PRODUCT) }
+#elif defined(__AVX2__) && defined(__FMA__)
+#define SUM(i) __m256 sum##i = _mm256_setzero_ps();
+#define PRODUCT(i) asm volatile("vfmadd231ps %2, %1, %0" : "+x"(sum##i) : "x"(a), "x"(b));
+    const __m256 a = _mm256_set1_ps(1), b = _mm256_set1_ps(1);
+    TWELVE(SUM)
+    for (long t = 0; t < turns; t++) { TWELVE(PRODUCT) }
+#elif defined(__ARM_FEATURE_DOTPROD)
+#define SUM(i) float32x4_t sum##i = vdupq_n_f32(0);
+#define PRODUCT(i) asm volatile("fmla %0.4s, %1.4s, %2.4s" : "+w"(sum##i) : "w"(a), "w"(b));
+    const float32x4_t a = vdupq_n_f32(1), b = vdupq_n_f32(1);
+    SIXTEEN(SUM)
+    for (long t = 0; t < turns; t++) { SIXTEEN(PRODUCT) }
+#else
+    (void)turns;
+#endif
+}
+
+// Multiply-adds a second on so many threads at once: no product can be faster.
+double peak(int threads, void (*loop)(long), double a_turn) {
     constexpr long TURNS = 10000000;
     Clock::time_point start = Clock::now();
     std::vector<std::thread> all;
-    for (int i = 0; i < threads; i++) all.emplace_back(multiply, TURNS);
+    for (int i = 0; i < threads; i++) all.emplace_back(loop, TURNS);
     for (std::thread &thread : all) thread.join();
-    return threads * TURNS * A_TURN / seconds(start);
+    return threads * TURNS * a_turn / seconds(start);
 }
 
 // Tokens that the contexts hold.
@@ -175,7 +203,8 @@ struct Driver {
             return;
         }
         if (command == "peak") {
-            std::printf("ok %.6e %s\n", peak(threads), INSTRUCTION);
+            double bytes = peak(threads, multiply, A_TURN), floats = peak(threads, fuse, FLOATS_A_TURN);
+            std::printf("ok %.6e %.6e %s\n", bytes, floats, INSTRUCTION);
             return;
         }
         if (command == "logits") {

@@ -1,7 +1,7 @@
 //! This program against llama.cpp and candle-transformers: the same file, the same threads, in turn in one run.
 //!
 //! `cargo bench --bench peer` prints medians, the ratios that are aimed at, and the roofline: how long a pass must take
-//! for its bytes at the speed of the memory, and for its multiply-adds at the peak of the CPU's product of bytes, both
+//! for its bytes at the speed of the memory, and for its multiply-adds at the peak of the CPU's product of bytes, and of floats, all
 //! measured in the same run. `-- --exactness` compares the laws of this program and of llama.cpp with those of plain
 //! floats instead. llama.cpp's sources come from PyPI once and are built below `target/peer` once, native and with all
 //! that it has; a C++ compiler and Python with pip must be there.
@@ -145,11 +145,13 @@ fn time(options: &Options, path: &Path, threads: usize, model: &Model, driver: &
         }
         keep("bandwidth".into(), bandwidth(&memory, threads));
         let peak = same.ask("peak")?;
-        keep("peak".into(), peak.split(' ').next().unwrap_or_default().parse()?);
+        for (name, told) in ["peak", "floats"].into_iter().zip(peak.split(' ')) {
+            keep(name.into(), told.parse()?);
+        }
         eprint!("\rpeer: round {round} of {}", options.rounds);
     }
     eprintln!();
-    let instruction = same.ask("peak")?.split_once(' ').map(|(_, name)| name.to_owned()).unwrap_or_default();
+    let instruction = same.ask("peak")?.splitn(3, ' ').nth(2).unwrap_or_default().to_owned();
     if let Some(load) = load.filter(|&load| load > 0.5) {
         println!(
             "other programs ran here (a load of {load} before the start): the times below are not this machine's, and ratios scatter\n"

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use speclight::cli::{columns, cpu_features, cpu_name};
-use speclight::model::Model;
+use speclight::model::{Config, Model};
 
 use crate::sides::CONTEXT;
 use crate::{BATCHES, PROMPT};
@@ -47,22 +47,50 @@ fn quantile(samples: &[f64], share: f64) -> f64 {
 struct Roof {
     /// Seconds in which the memory brings the weights.
     bytes: f64,
-    /// Seconds of a token's multiply-adds with the weights, head included.
-    token: f64,
-    /// The same without the head.
+    /// Seconds of a token's multiply-adds with the weights, without the head's.
     body: f64,
+    /// Those with the head.
+    head: f64,
+    /// Seconds of attention for each position that a token sees.
+    seen: f64,
 }
 
 impl Roof {
-    /// The shortest time of a pass over `n` tokens with all logits.
-    fn pass(&self, n: usize) -> f64 {
-        self.bytes.max(n as f64 * self.token)
+    /// What `c`, with weights of `bytes` bytes in a format with or without minima, allows a machine with this bandwidth and these peaks
+    /// (multiply-adds a second of bytes and of floats).
+    ///
+    /// A block of 32 weights and as many rounded activations cost, besides 32 multiply-adds of bytes, floats: the product of both scales, the sum
+    /// times that, and the minimum times the activations' sum. The same units of CPUs do both, one after the other; but a tile unit is
+    /// one by itself.
+    fn of(c: &Config, bytes: u64, minima: bool, unit: bool, bandwidth: f64, peak: f64, floats: f64) -> Roof {
+        let (body, head) = multiply_adds(c);
+        let floats = if unit { f64::INFINITY } else { floats };
+        let seconds = |n: f64, scales: f64| n / peak + n * scales / 32.0 / floats;
+        // The head has no minima where it has bytes; where it has some it takes longer than this.
+        let (body, head) = (seconds(body, if minima { 3.0 } else { 2.0 }), seconds(head, 2.0));
+        Roof { bytes: bytes as f64 / bandwidth, body, head, seen: (2 * c.layers * c.heads * c.head_dim) as f64 / floats }
     }
 
-    /// The same with the logits of one.
-    fn prefill(&self, n: usize) -> f64 {
-        self.bytes.max(n as f64 * self.body + (self.token - self.body))
+    /// The shortest time of a pass over `n` tokens with all logits, after [`CONTEXT`] positions.
+    fn pass(&self, n: usize) -> f64 {
+        self.bytes.max(n as f64 * (self.body + self.head) + self.seen * seen(CONTEXT, n))
     }
+
+    /// That of a pass over the first `n` tokens with the logits of one.
+    fn prefill(&self, n: usize) -> f64 {
+        self.bytes.max(n as f64 * self.body + self.head + self.seen * seen(0, n))
+    }
+}
+
+/// Multiply-adds of a token with the weights, and of them those with the head.
+fn multiply_adds(c: &Config) -> (f64, f64) {
+    let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+    ((c.layers * (c.dim * (2 * q + 2 * kv) + 3 * c.dim * c.ffn)) as f64, (c.dim * c.vocab) as f64)
+}
+
+/// Positions that `n` tokens see after `before` others, one after the other.
+fn seen(before: usize, n: usize) -> f64 {
+    (n * before + n * (n + 1) / 2) as f64
 }
 
 /// A line of the table of aims.
@@ -78,12 +106,10 @@ struct Aim {
 
 /// The whole report.
 pub fn text(model: &Model, rounds: usize, samples: &Samples, instruction: &str, info: [&str; 2]) -> String {
-    let c = model.config();
-    let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
-    let body = (c.layers * (c.dim * (2 * q + 2 * kv) + 3 * c.dim * c.ffn)) as f64;
-    let token = body + (c.dim * c.vocab) as f64;
-    let (bandwidth, peak) = (samples.median("bandwidth"), samples.median("peak"));
-    let roof = Roof { bytes: model.weight_bytes() as f64 / bandwidth, token: token / peak, body: body / peak };
+    let (bandwidth, peak, floats) = (samples.median("bandwidth"), samples.median("peak"), samples.median("floats"));
+    let minima = ["Q4_1", "Q4_K", "Q5_K"].iter().any(|format| model.quantisation().starts_with(format));
+    let unit = model.kernel() == "amx-int8";
+    let roof = Roof::of(model.config(), model.weight_bytes(), minima, unit, bandwidth, peak, floats);
 
     // The sizes of llama.cpp's weights stand second in what it tells.
     let theirs = info.map(|info| info.split(' ').nth(1).and_then(|n| n.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1e6);
@@ -99,16 +125,20 @@ pub fn text(model: &Model, rounds: usize, samples: &Samples, instruction: &str, 
         theirs[1],
     );
     text.push_str(&medians(samples, &roof));
+    let (body, head) = multiply_adds(model.config());
     text.push_str(&format!(
-        "\nroofline: {:.1} MB a pass at {:.1} GB/s beyond the caches: {:.2} ms; {:.1} million multiply-adds a token ({:.1} without the \
-         head) at {:.0} thousand million a second ({instruction}): {:.3} ms\n\n",
+        "\nroofline: {:.1} MB a pass at {:.1} GB/s beyond the caches: {:.2} ms; {:.1} million multiply-adds a token ({body:.1} without the \
+         head) at {:.0} thousand million a second ({instruction}), their scales and attention at {:.0} of floats: {:.3} ms, and {:.3} us \
+         for each position seen\n\n",
         model.weight_bytes() as f64 / 1e6,
         bandwidth / 1e9,
         roof.bytes * 1e3,
-        token / 1e6,
-        body / 1e6,
+        (body + head) / 1e6,
         peak / 1e9,
-        roof.token * 1e3,
+        floats / 1e9,
+        (roof.body + roof.head) * 1e3,
+        roof.seen * 1e6,
+        body = body / 1e6,
     ));
     text.push_str(&aims(samples, &roof, model.weight_bytes() as f64));
     text
