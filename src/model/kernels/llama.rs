@@ -1,6 +1,7 @@
 //! A Llama's packed weights.
 
 mod forward;
+mod products;
 mod share;
 
 use std::ops::Range;

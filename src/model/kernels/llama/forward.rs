@@ -2,25 +2,24 @@
 
 use std::ops::Range;
 
-use super::super::acts::{SIDE_BY_SIDE, SIXTEENS, To};
+use super::super::Acts;
+use super::super::acts::{SIDE_BY_SIDE, To};
 use super::super::attention::{Attention, Paths};
 use super::super::cache::Cache;
 use super::super::front::{self, States};
 use super::super::hidden::Hidden;
 use super::super::lanes::LANES;
-use super::super::memory::Shared;
 use super::super::pool::Worker;
 use super::super::scratch::Scratch;
 use super::super::stages::{Clock, Stage};
-use super::super::tile::{BLOCK, Mat, Packing, ROWS};
-use super::super::{Acts, Out};
+use super::super::tile::{BLOCK, ROWS};
 use super::share::Share;
 use super::{Layer, Llama, Mixing};
 use crate::tree::TokenId;
 
 impl Llama {
     /// Tokens of `m` rows that a unit for sixteen takes, where the kernel has one: few at the end are not worth it.
-    fn by_unit(&self, m: usize) -> usize {
+    pub(super) fn by_unit(&self, m: usize) -> usize {
         match (self.kernel.sixteen, m % SIDE_BY_SIDE) {
             (None, _) => 0,
             (_, rest) if rest < FEW => m - rest,
@@ -72,11 +71,11 @@ impl Llama {
         }
         // With few tokens each thread rounds the input for itself: that takes less time than a barrier. Of many each rounds some
         // columns: those that it wrote itself, and so that no two write to one line of memory.
-        let rounded = |share: &Share, weight: &[f32], first: usize, tokens: Range<usize>| -> &Acts {
+        let rounded = |share: &Share, weight: &[f32], first: usize| -> &Acts {
             let blocks = c.dim.div_ceil(BLOCK);
             let (acts, columns) = if solo { (&s.own[worker.index], 0..blocks) } else { (&s.normed, share.of(blocks)) };
             let by_unit = self.by_unit(m - first);
-            for t in tokens {
+            for t in share.rows() {
                 let row = t - first;
                 let to = To { acts, row, first: 0, side_by_side: row < by_unit };
                 // SAFETY: these blocks are this thread's, and nobody else writes these tokens' x now.
@@ -91,10 +90,10 @@ impl Llama {
         };
         for (l, layer) in self.layers.iter().enumerate().take(pass.layers) {
             if let Some(mixing) = &layer.attention {
-                let acts = rounded(&share, &mixing.norm, 0, share.rows());
+                let acts = rounded(&share, &mixing.norm, 0);
                 self.attend(&share, (l, mixing), acts, pass, cache, s, &clock);
             }
-            let acts = rounded(&share, &layer.ffn_norm, 0, share.rows());
+            let acts = rounded(&share, &layer.ffn_norm, 0);
             self.feed(&share, layer, acts, s);
             share.meet(&clock, Stage::Feed);
             self.products(&share, &[(&layer.down, 0)], &s.hidden, (&s.x, w.dim, true));
@@ -114,7 +113,7 @@ impl Llama {
         }
         let (first, rows) = (wanted.start, wanted.len());
         let share = Share::of_stages(worker, wanted);
-        let acts = rounded(&share, &self.output_norm, first, share.rows());
+        let acts = rounded(&share, &self.output_norm, first);
         self.product(
             &self.head,
             share.of(self.head.tiles()),
@@ -195,96 +194,6 @@ impl Llama {
         }
         self.products(share, &[(&mixing.output, 0)], &s.heads, (&s.x, w.dim, true));
         share.meet(clock, Stage::Output);
-    }
-
-    /// This thread's share of the products of several matrices with the same input, each to its place in the rows of
-    /// `out` (array, stride, whether to add).
-    pub(in super::super) fn products(
-        &self,
-        share: &Share,
-        mats: &[(&Mat, usize)],
-        acts: &Acts,
-        out: (&Shared<f32>, usize, bool),
-    ) {
-        let mine = share.of(mats.iter().map(|(mat, _)| mat.tiles()).sum());
-        let mut before = 0;
-        for (mat, at) in mats {
-            let n = mat.tiles();
-            let tiles = mine.start.clamp(before, before + n) - before..mine.end.clamp(before, before + n) - before;
-            self.product(mat, tiles, acts, share.rows(), out, *at);
-            before += n;
-        }
-    }
-
-    /// Some tiles of a matrix times some rows of `acts`: each to its place after `first` in the same rows of `out`.
-    fn product(
-        &self,
-        mat: &Mat,
-        tiles: Range<usize>,
-        acts: &Acts,
-        rows: Range<usize>,
-        out: (&Shared<f32>, usize, bool),
-        first: usize,
-    ) {
-        let first = first + tiles.start * ROWS + rows.start * out.1;
-        self.product_to(mat, tiles, acts, rows, out, first);
-    }
-
-    /// The same, with the first of these tiles of the first of these rows at `first`.
-    #[allow(unsafe_code)]
-    fn product_to(
-        &self,
-        mat: &Mat,
-        tiles: Range<usize>,
-        acts: &Acts,
-        tokens: Range<usize>,
-        (out, stride, add): (&Shared<f32>, usize, bool),
-        first: usize,
-    ) {
-        debug_assert_eq!(acts.blocks(), mat.blocks());
-        let size = mat.tile_bytes();
-        // A unit for sixteen finds them from the first on.
-        debug_assert!(tokens.start == 0 || self.kernel.sixteen.is_none());
-        for from in tokens.clone().step_by(CHUNK) {
-            let n = (tokens.end - from).min(CHUNK);
-            // SAFETY: nobody writes the rounded input now.
-            let rows: [_; CHUNK] = std::array::from_fn(|i| unsafe { acts.row(from + i.min(n - 1)) });
-            // SAFETY: as above.
-            let many = self.kernel.sixteen.zip(unsafe { acts.sixteens(from / SIDE_BY_SIDE) });
-            let by_unit = if many.is_some() { self.by_unit(tokens.len()).saturating_sub(from).min(n) } else { 0 };
-            let mut tile = tiles.start;
-            while tile < tiles.end {
-                let at = mat.at + tile * size;
-                // Two tiles at once where more tokens are left than one takes at once.
-                let pair = self.kernel.pair.filter(|_| mat.packing != Packing::Bytes && n > self.kernel.tokens && by_unit == 0);
-                let (count, most) = match pair {
-                    Some(most) if tile + 1 < tiles.end => (2, most),
-                    _ => (1, self.kernel.tokens),
-                };
-                // SAFETY: packed weights are never written after loading.
-                let weights = unsafe { self.packed.read(at..at + count * size) };
-                let mut t = 0;
-                while t < n {
-                    let group = if t < by_unit { by_unit } else { together(n - t, most) };
-                    let to = first + (from - tokens.start + t) * stride + (tile - tiles.start) * ROWS;
-                    // SAFETY: these rows of these tokens are this thread's; the last token's end at this index.
-                    let at = unsafe { out.write(to..to + (group - 1) * stride + count * ROWS) }.as_mut_ptr();
-                    let out = Out { at, stride, add };
-                    // SAFETY: the CPU has the kernel's instructions; the tiles are whole, and their rows of the group's
-                    // tokens may be written.
-                    unsafe {
-                        match &many {
-                            Some((sixteen, x)) if t < by_unit => {
-                                (sixteen.tile)(mat.packing, weights, &x[..group.div_ceil(SIDE_BY_SIDE)], group, out);
-                            }
-                            _ => (self.kernel.tile)(mat.packing, weights, &rows[t..t + group], out),
-                        }
-                    }
-                    t += group;
-                }
-                tile += count;
-            }
-        }
     }
 
     /// Puts the keys, rotated, and the values of a pass where attention reads them: this thread's share of them. That is cut by sixteen
@@ -371,9 +280,6 @@ pub(in super::super) fn fed_together(m: usize) -> usize {
     (64 / m.max(1)).max(2)
 }
 
-/// Tokens whose rows are looked up at once; weights are read once for each such chunk.
-const CHUNK: usize = SIXTEENS * SIDE_BY_SIDE;
-
 /// Tokens that each thread rounds for itself.
 pub(in super::super) const SOLO: usize = 2;
 
@@ -382,17 +288,6 @@ const LOOKED: usize = 8;
 
 /// With fewer tokens the vector unit is faster than one for sixteen, which takes as long for one as for all.
 const FEW: usize = 11;
-
-/// How many tokens to take at once where `left` are left and `most` fit: as evenly as the last groups allow.
-fn together(left: usize, most: usize) -> usize {
-    if left <= most {
-        left
-    } else if left < 2 * most {
-        left.div_ceil(2)
-    } else {
-        most
-    }
-}
 
 /// A pass.
 pub(in super::super) struct Batch<'a> {

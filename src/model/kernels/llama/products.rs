@@ -1,0 +1,116 @@
+//! Products of packed matrices with the tokens of a pass.
+
+use std::ops::Range;
+
+use super::super::acts::{SIDE_BY_SIDE, SIXTEENS};
+use super::super::memory::Shared;
+use super::super::tile::{Mat, Packing, ROWS};
+use super::super::{Acts, Out};
+use super::Llama;
+use super::share::Share;
+
+impl Llama {
+    /// This thread's share of the products of several matrices with the same input, each to its place in the rows of
+    /// `out` (array, stride, whether to add).
+    pub(in super::super) fn products(
+        &self,
+        share: &Share,
+        mats: &[(&Mat, usize)],
+        acts: &Acts,
+        out: (&Shared<f32>, usize, bool),
+    ) {
+        let mine = share.of(mats.iter().map(|(mat, _)| mat.tiles()).sum());
+        let mut before = 0;
+        for (mat, at) in mats {
+            let n = mat.tiles();
+            let tiles = mine.start.clamp(before, before + n) - before..mine.end.clamp(before, before + n) - before;
+            self.product(mat, tiles, acts, share.rows(), out, *at);
+            before += n;
+        }
+    }
+
+    /// Some tiles of a matrix times some rows of `acts`: each to its place after `first` in the same rows of `out`.
+    pub(super) fn product(
+        &self,
+        mat: &Mat,
+        tiles: Range<usize>,
+        acts: &Acts,
+        rows: Range<usize>,
+        out: (&Shared<f32>, usize, bool),
+        first: usize,
+    ) {
+        let first = first + tiles.start * ROWS + rows.start * out.1;
+        self.product_to(mat, tiles, acts, rows, out, first);
+    }
+
+    /// The same, with the first of these tiles of the first of these rows at `first`.
+    #[allow(unsafe_code)]
+    pub(super) fn product_to(
+        &self,
+        mat: &Mat,
+        tiles: Range<usize>,
+        acts: &Acts,
+        tokens: Range<usize>,
+        (out, stride, add): (&Shared<f32>, usize, bool),
+        first: usize,
+    ) {
+        debug_assert_eq!(acts.blocks(), mat.blocks());
+        let size = mat.tile_bytes();
+        // A unit for sixteen finds them from the first on.
+        debug_assert!(tokens.start == 0 || self.kernel.sixteen.is_none());
+        for from in tokens.clone().step_by(CHUNK) {
+            let n = (tokens.end - from).min(CHUNK);
+            // SAFETY: nobody writes the rounded input now.
+            let rows: [_; CHUNK] = std::array::from_fn(|i| unsafe { acts.row(from + i.min(n - 1)) });
+            // SAFETY: as above.
+            let many = self.kernel.sixteen.zip(unsafe { acts.sixteens(from / SIDE_BY_SIDE) });
+            let by_unit = if many.is_some() { self.by_unit(tokens.len()).saturating_sub(from).min(n) } else { 0 };
+            let mut tile = tiles.start;
+            while tile < tiles.end {
+                let at = mat.at + tile * size;
+                // Two tiles at once where more tokens are left than one takes at once.
+                let pair = self.kernel.pair.filter(|_| mat.packing != Packing::Bytes && n > self.kernel.tokens && by_unit == 0);
+                let (count, most) = match pair {
+                    Some(most) if tile + 1 < tiles.end => (2, most),
+                    _ => (1, self.kernel.tokens),
+                };
+                // SAFETY: packed weights are never written after loading.
+                let weights = unsafe { self.packed.read(at..at + count * size) };
+                let mut t = 0;
+                while t < n {
+                    let group = if t < by_unit { by_unit } else { together(n - t, most) };
+                    let to = first + (from - tokens.start + t) * stride + (tile - tiles.start) * ROWS;
+                    // SAFETY: these rows of these tokens are this thread's; the last token's end at this index.
+                    let at = unsafe { out.write(to..to + (group - 1) * stride + count * ROWS) }.as_mut_ptr();
+                    let out = Out { at, stride, add };
+                    // SAFETY: the CPU has the kernel's instructions; the tiles are whole, and their rows of the group's
+                    // tokens may be written.
+                    unsafe {
+                        match &many {
+                            Some((sixteen, x)) if t < by_unit => {
+                                (sixteen.tile)(mat.packing, weights, &x[..group.div_ceil(SIDE_BY_SIDE)], group, out);
+                            }
+                            _ => (self.kernel.tile)(mat.packing, weights, &rows[t..t + group], out),
+                        }
+                    }
+                    t += group;
+                }
+                tile += count;
+            }
+        }
+    }
+}
+
+/// Tokens whose rows are looked up at once; weights are read once for each such chunk.
+const CHUNK: usize = SIXTEENS * SIDE_BY_SIDE;
+
+/// How many tokens to take at once where `left` are left and `most` fit: as evenly as the last groups allow.
+fn together(left: usize, most: usize) -> usize {
+    if left <= most {
+        left
+    } else if left < 2 * most {
+        left.div_ceil(2)
+    } else {
+        most
+    }
+}
