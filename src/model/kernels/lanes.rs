@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn exp_is_exp() {
-        for i in -876_000..873_000 {
+        for i in (-876_000..873_000).step_by(if cfg!(miri) { 10_007 } else { 1 }) {
             let x = i as f32 * 1e-4;
             let (got, want) = (f64::from(exp(x)), f64::from(x).exp());
             // Below -87.3 what is left is no normal number.
