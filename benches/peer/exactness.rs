@@ -16,13 +16,19 @@ use crate::sides::{Rival, chain};
 
 /// Tokens of a text.
 const LENGTH: usize = 250;
+/// Tokens of a text that the model writes, what is cut off included.
+const WRITTEN: usize = 2 * LENGTH;
 
 /// Texts with so many positions in all: those of the prompts in `files`, or what the model writes at temperature 1 after
-/// its built-in prompts.
+/// its built-in prompts. What a chat begins with is cut off: how the first tokens are rounded is felt at every position behind them, and if
+/// they were the same everywhere, so would be the luck of it.
 pub fn texts(model: &Model, files: &[PathBuf], positions: usize) -> anyhow::Result<Vec<Vec<TokenId>>> {
     let mut texts: Vec<Vec<TokenId>> = Vec::new();
     let mut left = positions;
+    let [a, b] = [model.prompt_tokens("a", false)?, model.prompt_tokens("b", false)?];
+    let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
     let mut keep = |mut text: Vec<TokenId>| {
+        text.drain(..same);
         text.truncate(LENGTH.min(left));
         left -= text.len();
         texts.push(text);
@@ -30,7 +36,7 @@ pub fn texts(model: &Model, files: &[PathBuf], positions: usize) -> anyhow::Resu
     };
     if files.is_empty() {
         let prompts = built_in();
-        let mut decoder = model.decoder(LENGTH)?;
+        let mut decoder = model.decoder(WRITTEN)?;
         // The same prompts with other draws, until there is enough.
         for seed in 0.. {
             for prompt in &prompts {
@@ -49,14 +55,14 @@ pub fn texts(model: &Model, files: &[PathBuf], positions: usize) -> anyhow::Resu
     Ok(texts)
 }
 
-/// A prompt and what is sampled after it, stop tokens and all, as one text of [`LENGTH`] tokens.
+/// A prompt and what is sampled after it, stop tokens and all, as one text of [`WRITTEN`] tokens.
 fn write(model: &Model, decoder: &mut dyn Decoder, prompt: &str, draws: Draws) -> anyhow::Result<Vec<TokenId>> {
     let mut text = model.prompt_tokens(prompt, false)?;
-    text.truncate(LENGTH);
+    text.truncate(WRITTEN);
     decoder.truncate(0);
     decoder.prefill(&text, text.len(), Logits::Last)?;
     let mut row = text.len() - 1;
-    while text.len() < LENGTH {
+    while text.len() < WRITTEN {
         let token = Law::new(decoder.logits(row), &Warp::PLAIN)?.sample(draws.at(text.len()));
         decoder.append(&chain(&[token]), Pass::FULL)?;
         decoder.commit(&[0])?;
