@@ -256,6 +256,22 @@ impl Attention<'_> {
             }
         }
 
+        if let (Some(acts), 1) = (self.rounded, cut) {
+            let blocks = hd / BLOCK;
+            let mut places = [(0, 0); TOGETHER];
+            for (place, number) in places.iter_mut().zip(numbers.clone()) {
+                *place = (number / per, (head * per + number % per) * blocks);
+            }
+            // Those that stand side by side, and the others.
+            let side = (self.by_unit * per).clamp(numbers.start, numbers.end) - numbers.start;
+            for (part, side_by_side) in [(0..side, true), (side..rows, false)] {
+                let to = To { acts, row: 0, first: 0, side_by_side };
+                let (sums, totals) = (&sums[part.start * padded..part.end * padded], &totals[2 * part.start..2 * part.end]);
+                // SAFETY: these heads of these tokens are this item's alone; the CPU has the kernel's instructions.
+                unsafe { (self.kernel.share)(sums, padded, totals, to, &places[part]) };
+            }
+            return;
+        }
         for ((r, sums), number) in sums.chunks_exact(padded).enumerate().zip(numbers) {
             let (t, h) = (number / per, head * per + number % per);
             let (m, l) = (totals[2 * r], totals[2 * r + 1]);

@@ -137,6 +137,7 @@ pub struct Kernel {
     norm: unsafe fn(&[f32], &[f32], f32, To, Range<usize>),
     round: unsafe fn(&[f32], To),
     gate: unsafe fn(&[f32], usize, usize, To),
+    share: unsafe fn(&[f32], usize, &[f32], To, &[(usize, usize)]),
     softmax: unsafe fn(&mut [f32], usize) -> (f32, f32),
     join: unsafe fn(&mut [f32], f32, &[f32], f32),
     halves: rounding::Halves,
@@ -164,6 +165,11 @@ macro_rules! lanes_of {
             pub unsafe fn gate(x: &[f32], stride: usize, n: usize, to: To) {
                 // SAFETY: as above.
                 unsafe { between::gate::<$rounding>(x, stride, n, to) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            pub unsafe fn share(sums: &[f32], stride: usize, totals: &[f32], to: To, places: &[(usize, usize)]) {
+                // SAFETY: as above.
+                unsafe { between::share::<$rounding>(sums, stride, totals, to, places) }
             }
             $(#[target_feature(enable = $feature)])?
             pub unsafe fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
@@ -243,6 +249,29 @@ mod between {
         unsafe { Acts::put_some::<R>(to, &blocks[..count], &places[..count]) };
     }
 
+    /// Weighted sums, whole blocks in rows of `stride`, each over the sum of its weights (the second number of its pair in `totals`),
+    /// rounded: to so many rows behind `to`, from that block on.
+    #[inline(always)]
+    pub unsafe fn share<R: Rounding>(sums: &[f32], stride: usize, totals: &[f32], to: To, places: &[(usize, usize)]) {
+        let (mut blocks, mut at, mut count) = ([[0f32; BLOCK]; SOME], [(0, 0); SOME], 0);
+        for ((row, totals), &(t, first)) in sums.chunks_exact(stride).zip(totals.chunks_exact(2)).zip(places) {
+            let inverse = 1.0 / totals[1];
+            for (b, x) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
+                for k in 0..BLOCK {
+                    blocks[count][k] = x[k] * inverse;
+                }
+                at[count] = (t, first + b);
+                count += 1;
+                if count == SOME {
+                    // SAFETY: these blocks are the caller's, here and below.
+                    unsafe { Acts::put_some::<R>(to, &blocks, &at) };
+                    count = 0;
+                }
+            }
+        }
+        unsafe { Acts::put_some::<R>(to, &blocks[..count], &at[..count]) };
+    }
+
     /// Rotates the pairs of one head, `x`, and multiplies by `factor` (Su et al. 2021, section 3.4.2). `angles` holds the
     /// cosines of all pairs, then the sines. The two values of a pair are neighbours, or half a head apart.
     #[inline(always)]
@@ -306,6 +335,7 @@ static SCALAR: Kernel = {
         norm: plain::norm,
         round: plain::round,
         gate: plain::gate,
+        share: plain::share,
         softmax: plain::softmax,
         join: plain::join,
         halves: rounding::halves,
@@ -325,6 +355,7 @@ static AVX2: Kernel = Kernel {
     norm: avx2_fma::norm,
     round: avx2_fma::round,
     gate: avx2_fma::gate,
+    share: avx2_fma::share,
     softmax: avx2_fma::softmax,
     join: avx2_fma::join,
     halves: rounding::halves_by_f16c,
@@ -346,6 +377,7 @@ static AVX512: Kernel = Kernel {
     norm: avx512_fma::norm,
     round: avx512_fma::round,
     gate: avx512_fma::gate,
+    share: avx512_fma::share,
     softmax: avx512_fma::softmax,
     join: avx512_fma::join,
     halves: AVX2.halves,

@@ -183,6 +183,8 @@ proptest! {
         let (a, sums) = (number(rows * (n + odd)), number(rows * (16 * sixteens + odd)));
         let (x, y, weight) = (number(n + 64), number(n + 64), number(n + 64));
         let gates = number(7 * 2 * (n + 80));
+        // Of six heads of one block.
+        let (shares, totals) = (number(6 * BLOCK), number(12));
         let angles = number(2 * (n + 64));
         let results = |kernel: &Kernel| {
             let mut sums = sums.clone();
@@ -197,7 +199,7 @@ proptest! {
                 sums: sums.as_mut_ptr(),
                 sums_stride: 16 * sixteens + odd,
             };
-            let acts = Acts::new(n + 64, 9);
+            let acts = Acts::new(n + 64, 12);
             let mut scores = x.clone();
             scores.resize((n + 64).next_multiple_of(16), 0.0);
             let mut joined = y.clone();
@@ -212,10 +214,11 @@ proptest! {
                 (kernel.norm)(&x, &weight, 1e-5, to, 0..1);
                 (kernel.round)(&y, row(1));
                 (kernel.gate)(&gates, 2 * (n + 80), n + 64, row(2));
+                (kernel.share)(&shares, BLOCK, &totals, row(9), &[(0, 0), (1, 1), (2, 0), (1, 0), (0, 1), (2, 1)]);
                 (kernel.join)(&mut joined, 0.3, &x, 0.7);
                 (kernel.rotate)(&mut turned, &angles[..(n + 64) & !1], true, 0.125);
                 (kernel.rotate)(&mut halved, &angles[..(n + 64) & !1], false, 1.0);
-                let rows: Vec<_> = (0..9).map(|t| acts.row(t)).map(<[_]>::to_vec).collect();
+                let rows: Vec<_> = (0..12).map(|t| acts.row(t)).map(<[_]>::to_vec).collect();
                 ((kernel.softmax)(&mut scores, n + 64), rows)
             };
             (bits(&sums), rows, bits(&scores), bits(&[softmax.0, softmax.1]), bits(&joined), bits(&turned), bits(&halved))
@@ -336,7 +339,9 @@ fn rows_of(llama: &Arc<Llama>, before: &[u32], nodes: &[Node], at_once: usize) -
 fn neither_threads_nor_instruction_sets_nor_passes_change_a_bit() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for (kind, dim) in [(Kind::Q4_1, 96), (Kind::Q4K, 256), (Kind::BF16, 40)] {
-        let config = Config { dim, ffn: if dim == 256 { 512 } else { 72 }, ..config() };
+        // Heads that are rounded by themselves, and others.
+        let head_dim = if dim == 96 { 24 } else { 32 };
+        let config = Config { dim, ffn: if dim == 256 { 512 } else { 72 }, head_dim, ..config() };
         // Long enough that attention is cut into parts.
         let (before, nodes) = (context(530, 211, &mut rng), tree(40, 211, &mut rng));
         let all = Kernel::all();
