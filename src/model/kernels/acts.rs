@@ -161,12 +161,12 @@ impl Acts {
         unsafe { Self::store(to, b, R::quantise(values)) };
     }
 
-    /// Rounds blocks that go to so many rows behind `to`, and to that block there.
+    /// Rounds blocks that go to these places behind `to`.
     ///
     /// # Safety
     /// As [`Self::put`], of all these blocks.
     #[inline(always)]
-    pub unsafe fn put_some<R: Rounding>(to: To, blocks: &[[f32; BLOCK]], places: &[(usize, usize)]) {
+    pub unsafe fn put_some<R: Rounding>(to: To, blocks: &[[f32; BLOCK]], places: &[Place]) {
         let (pairs, single) = blocks.as_chunks::<2>();
         let (places, last) = places.as_chunks::<2>();
         for (pair, [first, second]) in pairs.iter().zip(places) {
@@ -207,6 +207,9 @@ impl Acts {
         }
     }
 }
+
+/// Where a block goes: so many rows further, and to that block of the row.
+pub type Place = (usize, usize);
 
 /// Where a row goes that is rounded.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::lanes::LANES;
 use super::memory::Shared;
-use super::rounding::Halves;
+use super::rounding::Rounding;
 use crate::model::Config;
 
 /// The cache of one context: `capacity` slots, of which those below the committed length hold positions in order.
@@ -67,33 +67,35 @@ impl Cache {
         (unsafe { self.values.read(at..last + slots.len() * LANES) }.as_ptr(), stride)
     }
 
-    /// Stores a key, rounded by `halves` to half precision.
+    /// Stores a key, rounded to half precision. Inlined, so that it is compiled for the instruction set of its caller.
     ///
     /// # Safety
-    /// No other thread touches the keys of this head in the same sixteen slots meanwhile; the CPU has the instructions of `halves`.
-    pub unsafe fn put_key(&self, layer: usize, head: usize, slot: usize, key: &[f32], halves: Halves) {
+    /// No other thread touches the keys of this head in the same sixteen slots meanwhile; the CPU has the instructions of `R`.
+    #[inline(always)]
+    pub unsafe fn put_key<R: Rounding>(&self, [layer, head, slot]: [usize; 3], key: &[f32]) {
         let at = self.key_plane(layer * self.kv_heads + head) + slot / LANES * LANES * self.head_dim;
         // SAFETY: as the caller promises.
         let tile = unsafe { self.keys.write(at..at + LANES * self.head_dim) };
         for (rows, key) in tile.chunks_mut(LANES * LANES).zip(key.chunks(LANES)) {
             // SAFETY: as above.
-            let halves = unsafe { halves(&filled(key)) };
+            let halves = unsafe { R::halves(&filled(key)) };
             for (row, half) in rows.chunks_exact_mut(LANES).zip(halves) {
                 row[slot % LANES] = half;
             }
         }
     }
 
-    /// Stores a value, rounded by `halves` to half precision.
+    /// Stores a value, rounded to half precision. Inlined, as keys are.
     ///
     /// # Safety
-    /// No other thread touches the values of this slot and head meanwhile; the CPU has the instructions of `halves`.
-    pub unsafe fn put_value(&self, layer: usize, head: usize, slot: usize, value: &[f32], halves: Halves) {
+    /// No other thread touches the values of this slot and head meanwhile; the CPU has the instructions of `R`.
+    #[inline(always)]
+    pub unsafe fn put_value<R: Rounding>(&self, [layer, head, slot]: [usize; 3], value: &[f32]) {
         let plane = self.value_plane(layer * self.kv_heads + head);
         for (part, value) in value.chunks(LANES).enumerate() {
             let at = plane + (part * self.slots + slot) * LANES;
             // SAFETY: as the caller promises, twice.
-            unsafe { self.values.write(at..at + value.len()).copy_from_slice(&halves(&filled(value))[..value.len()]) };
+            unsafe { self.values.write(at..at + value.len()).copy_from_slice(&R::halves(&filled(value))[..value.len()]) };
         }
     }
 
@@ -150,7 +152,7 @@ fn filled(values: &[f32]) -> [f32; LANES] {
 mod tests {
     use half::f16;
 
-    use super::super::rounding::halves;
+    use super::super::rounding::Plain;
     use super::*;
     use crate::model::Config;
 
@@ -180,8 +182,8 @@ mod tests {
             let row = |value| std::array::from_fn::<f32, 24, _>(|d| number(layer, head, slot, d, value));
             // SAFETY: one thread.
             unsafe {
-                cache.put_key(layer, head, slot, &row(false), halves);
-                cache.put_value(layer, head, slot, &row(true), halves);
+                cache.put_key::<Plain>([layer, head, slot], &row(false));
+                cache.put_value::<Plain>([layer, head, slot], &row(true));
             }
         }
     }

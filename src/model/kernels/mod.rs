@@ -46,7 +46,8 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::model::blocks::Kind;
-use acts::{Acts, Row, Sixteen, To};
+use acts::{Acts, Place, Row, Sixteen, To};
+use cache::Cache;
 use tile::{BLOCK, Packing};
 
 /// Whether matrices of a format have no packing of their own, and are rounded to 8 bits with a scale for 32 values.
@@ -137,10 +138,12 @@ pub struct Kernel {
     norm: unsafe fn(&[f32], &[f32], f32, To, Range<usize>),
     round: unsafe fn(&[f32], To),
     gate: unsafe fn(&[f32], usize, usize, To),
-    share: unsafe fn(&[f32], usize, &[f32], To, &[(usize, usize)]),
+    share: unsafe fn(&[f32], usize, &[f32], To, &[Place]),
     softmax: unsafe fn(&mut [f32], usize) -> (f32, f32),
     join: unsafe fn(&mut [f32], f32, &[f32], f32),
-    halves: rounding::Halves,
+    /// A key, and a value, of a layer, head and slot.
+    put_key: unsafe fn(&Cache, [usize; 3], &[f32]),
+    put_value: unsafe fn(&Cache, [usize; 3], &[f32]),
     rotate: unsafe fn(&mut [f32], &[f32], bool, f32),
 }
 
@@ -150,7 +153,7 @@ macro_rules! lanes_of {
         #[allow(unsafe_code)]
         mod $name {
             use super::rounding::$rounding;
-            use super::{Acts, Range, To, between};
+            use super::{Acts, Cache, Place, Range, To, between};
             $(#[target_feature(enable = $feature)])?
             pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, to: To, blocks: Range<usize>) {
                 // SAFETY: the caller's promise, as for all of these: what is written is nobody else's.
@@ -167,9 +170,19 @@ macro_rules! lanes_of {
                 unsafe { between::gate::<$rounding>(x, stride, n, to) }
             }
             $(#[target_feature(enable = $feature)])?
-            pub unsafe fn share(sums: &[f32], stride: usize, totals: &[f32], to: To, places: &[(usize, usize)]) {
+            pub unsafe fn share(sums: &[f32], stride: usize, totals: &[f32], to: To, places: &[Place]) {
                 // SAFETY: as above.
                 unsafe { between::share::<$rounding>(sums, stride, totals, to, places) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            pub unsafe fn put_key(cache: &Cache, place: [usize; 3], key: &[f32]) {
+                // SAFETY: as above.
+                unsafe { cache.put_key::<$rounding>(place, key) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            pub unsafe fn put_value(cache: &Cache, place: [usize; 3], value: &[f32]) {
+                // SAFETY: as above.
+                unsafe { cache.put_value::<$rounding>(place, value) }
             }
             $(#[target_feature(enable = $feature)])?
             pub unsafe fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
@@ -191,7 +204,7 @@ macro_rules! lanes_of {
 #[allow(unsafe_code)]
 mod between {
     use super::rounding::Rounding;
-    use super::{Acts, BLOCK, Range, To, lanes};
+    use super::{Acts, BLOCK, Place, Range, To, lanes};
 
     /// Blocks of gated products that are rounded together.
     const SOME: usize = 8;
@@ -252,7 +265,7 @@ mod between {
     /// Weighted sums, whole blocks in rows of `stride`, each over the sum of its weights (the second number of its pair in `totals`),
     /// rounded: to so many rows behind `to`, from that block on.
     #[inline(always)]
-    pub unsafe fn share<R: Rounding>(sums: &[f32], stride: usize, totals: &[f32], to: To, places: &[(usize, usize)]) {
+    pub unsafe fn share<R: Rounding>(sums: &[f32], stride: usize, totals: &[f32], to: To, places: &[Place]) {
         let (mut blocks, mut at, mut count) = ([[0f32; BLOCK]; SOME], [(0, 0); SOME], 0);
         for ((row, totals), &(t, first)) in sums.chunks_exact(stride).zip(totals.chunks_exact(2)).zip(places) {
             let inverse = 1.0 / totals[1];
@@ -338,7 +351,8 @@ static SCALAR: Kernel = {
         share: plain::share,
         softmax: plain::softmax,
         join: plain::join,
-        halves: rounding::halves,
+        put_key: plain::put_key,
+        put_value: plain::put_value,
         rotate: plain::rotate,
     }
 };
@@ -358,7 +372,8 @@ static AVX2: Kernel = Kernel {
     share: avx2_fma::share,
     softmax: avx2_fma::softmax,
     join: avx2_fma::join,
-    halves: rounding::halves_by_f16c,
+    put_key: avx2_fma::put_key,
+    put_value: avx2_fma::put_value,
     rotate: avx2_fma::rotate,
 };
 
@@ -380,7 +395,8 @@ static AVX512: Kernel = Kernel {
     share: avx512_fma::share,
     softmax: avx512_fma::softmax,
     join: avx512_fma::join,
-    halves: AVX2.halves,
+    put_key: avx512_fma::put_key,
+    put_value: avx512_fma::put_value,
     rotate: avx512_fma::rotate,
 };
 

@@ -20,6 +20,12 @@ pub trait Rounding {
     /// The CPU has the instructions.
     unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32);
 
+    /// Rounds numbers to half precision, to the nearest, halves to even; as bits.
+    ///
+    /// # Safety
+    /// As [`Self::quantise`].
+    unsafe fn halves(x: &[f32; LANES]) -> [u16; LANES];
+
     /// Rounds two blocks: where each alone waits for its maximum and its sum, both do at once.
     ///
     /// # Safety
@@ -31,16 +37,6 @@ pub trait Rounding {
     }
 }
 
-/// Rounds numbers to half precision, to the nearest, halves to even; as bits. The CPU must have the instructions.
-pub type Halves = unsafe fn(&[f32; LANES]) -> [u16; LANES];
-
-/// [`Halves`] by no instructions that not every CPU has.
-pub fn halves(x: &[f32; LANES]) -> [u16; LANES] {
-    let mut halves = [f16::ZERO; LANES];
-    halves.convert_from_f32_slice(x);
-    halves.map(f16::to_bits)
-}
-
 /// In plain Rust.
 pub struct Plain;
 
@@ -49,10 +45,17 @@ impl Rounding for Plain {
     unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
         lanes::quantise(x)
     }
+
+    #[inline(always)]
+    unsafe fn halves(x: &[f32; LANES]) -> [u16; LANES] {
+        let mut halves = [f16::ZERO; LANES];
+        halves.convert_from_f32_slice(x);
+        halves.map(f16::to_bits)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512, halves as halves_by_f16c};
+pub use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -101,9 +104,21 @@ mod x86 {
             unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
             (quants, most / 127.0, total(sums))
         }
+
+        #[target_feature(enable = "avx2,fma,f16c")]
+        #[inline]
+        unsafe fn halves(x: &[f32; LANES]) -> [u16; LANES] {
+            halves(x)
+        }
     }
 
     impl Rounding for Avx512 {
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        #[inline]
+        unsafe fn halves(x: &[f32; LANES]) -> [u16; LANES] {
+            halves(x)
+        }
+
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         #[inline]
         unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
@@ -174,9 +189,10 @@ mod x86 {
         }
     }
 
-    /// [`Halves`](super::Halves) by F16C.
+    /// Halves by F16C.
     #[target_feature(enable = "avx2,fma,f16c")]
-    pub fn halves(x: &[f32; LANES]) -> [u16; LANES] {
+    #[inline]
+    fn halves(x: &[f32; LANES]) -> [u16; LANES] {
         let mut halves = [0; LANES];
         for i in 0..2 {
             // SAFETY: eight numbers are read and eight written.
@@ -228,10 +244,11 @@ mod tests {
             }
             let x: [f32; LANES] = std::array::from_fn(|i| x[i]);
             let want = x.map(|x| f16::from_f32(x).to_bits());
-            prop_assert_eq!(halves(&x), want);
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") {
+            // SAFETY: every CPU has the instructions.
+            prop_assert_eq!(unsafe { super::Plain::halves(&x) }, want);
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
                 // SAFETY: the CPU has the instructions.
-                prop_assert_eq!(unsafe { halves_by_f16c(&x) }, want);
+                prop_assert_eq!(unsafe { Avx2::halves(&x) }, want);
             }
         }
     }

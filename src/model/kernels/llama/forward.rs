@@ -233,7 +233,7 @@ impl Llama {
             unsafe {
                 let key = s.qkv.write(at..at + c.head_dim);
                 (self.kernel.rotate)(key, angles, self.neighbours, 1.0);
-                cache.put_key(layer, head, pass.slot + t, key, self.kernel.halves);
+                (self.kernel.put_key)(cache, [layer, head, pass.slot + t], key);
             }
         }
     }
@@ -245,7 +245,7 @@ impl Llama {
             let at = t * (w.q + 2 * w.kv) + w.q + w.kv + head * c.head_dim;
             // SAFETY: these slots' values of this head are this thread's, and nobody writes what they are copied from; the CPU has
             // the kernel's instructions.
-            unsafe { cache.put_value(layer, head, pass.slot + t, s.qkv.read(at..at + c.head_dim), self.kernel.halves) };
+            unsafe { (self.kernel.put_value)(cache, [layer, head, pass.slot + t], s.qkv.read(at..at + c.head_dim)) };
         }
     }
 
