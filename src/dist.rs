@@ -226,11 +226,6 @@ impl<'a> Law<'a> {
         self.best
     }
 
-    /// Size of the vocabulary.
-    pub fn vocabulary(&self) -> usize {
-        self.logits.len()
-    }
-
     /// The probability of `token`; 0 outside the support.
     pub fn p(&self, token: TokenId) -> f64 {
         if self.last == Some((self.max, self.best)) {
