@@ -85,7 +85,7 @@ impl<'a> Laws<'a> {
         {
             let p_plain = plain.p(logit, 1.0);
             let p = match self.warp.greedy() {
-                true => f64::from(u8::from(token == plain.best)),
+                true => Law::certain(plain.best, plain.max).p(token),
                 false => own.p(logit, 1.0 / self.warp.temperature),
             };
             return Ok(Told { p, p_plain, rank });

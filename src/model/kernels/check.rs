@@ -71,27 +71,21 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
         let mut tile: Vec<u8> = (0..packing.tile(BLOCKS)).map(|_| number() as u8).collect();
         // No half among them is infinite or NaN: bit 14 is 0 in all.
         tile.iter_mut().skip(1).step_by(2).for_each(|byte| *byte &= 0xbf);
-        let by = |kernel: &Kernel, tokens: usize, unit: Option<&BySixteen>| -> Vec<u32> {
-            let mut out = vec![0.5f32; tokens * ROWS];
-            let to = Out { at: out.as_mut_ptr(), stride: ROWS, add: true };
+        // The tile, so many times side by side.
+        let by_times = |kernel: &Kernel, times: usize, tokens: usize, unit: Option<&BySixteen>| -> Vec<u32> {
+            let mut out = vec![0.5f32; tokens * times * ROWS];
+            let to = Out { at: out.as_mut_ptr(), stride: times * ROWS, add: true };
             // SAFETY: one thread; `out` has the rows that are written; the kernel is one of this CPU's.
-            unsafe { multiply(kernel, unit, packing, &tile, &acts, tokens, to) };
+            unsafe { multiply(kernel, unit, packing, &tile.repeat(times), &acts, tokens, to) };
             out.into_iter().map(f32::to_bits).collect()
         };
+        let by = |kernel: &Kernel, tokens: usize, unit: Option<&BySixteen>| by_times(kernel, 1, tokens, unit);
         let want = by(reference, most, None);
         let rows = (1..=kernel.tokens).all(|tokens| by(kernel, tokens, None) == want[..tokens * ROWS]);
-        // Two tiles at once: the same twice.
-        let pairs = kernel.pair.filter(|_| packing != Packing::Bytes).is_none_or(|most| {
-            (1..=most).all(|tokens| {
-                let mut out = vec![0.5f32; tokens * 2 * ROWS];
-                let to = Out { at: out.as_mut_ptr(), stride: 2 * ROWS, add: true };
-                // SAFETY: as above.
-                unsafe { multiply(kernel, None, packing, &[&tile[..], &tile].concat(), &acts, tokens, to) };
-                let got = out.chunks_exact(ROWS).map(|rows| rows.iter().map(|x| x.to_bits()));
-                let want = want.chunks_exact(ROWS).flat_map(|rows| [rows, rows]);
-                got.zip(want).all(|(got, want)| got.eq(want.iter().copied()))
-            })
-        });
+        let twice: Vec<u32> = want.chunks_exact(ROWS).flat_map(|rows| rows.repeat(2)).collect();
+        let pairs = kernel
+            .paired(packing)
+            .is_none_or(|most| (1..=most).all(|tokens| by_times(kernel, 2, tokens, None) == twice[..tokens * 2 * ROWS]));
         rows && pairs
             && kernel.sixteen.is_none_or(|unit| (1..=most).all(|tokens| by(kernel, tokens, Some(unit)) == want[..tokens * ROWS]))
     });

@@ -206,7 +206,7 @@ mod between {
     use super::rounding::Rounding;
     use super::{Acts, BLOCK, Place, Range, To, lanes};
 
-    /// Blocks of gated products that are rounded together.
+    /// Blocks that are rounded together.
     const SOME: usize = 8;
 
     /// RMS norm of `x`, times `weight`: of it `blocks`, rounded.
@@ -230,59 +230,87 @@ mod between {
         }
     }
 
+    /// Blocks on their way to be rounded, some at a time: they are computed first, then rounded, so that they do not wait for each other.
+    struct Waiting<'a> {
+        to: To<'a>,
+        blocks: [[f32; BLOCK]; SOME],
+        places: [Place; SOME],
+        count: usize,
+    }
+
+    impl<'a> Waiting<'a> {
+        #[inline(always)]
+        fn new(to: To<'a>) -> Self {
+            Self { to, blocks: [[0.0; BLOCK]; SOME], places: [(0, 0); SOME], count: 0 }
+        }
+
+        /// Room for the next block, which goes to `place`. It must be filled before the next call.
+        ///
+        /// # Safety
+        /// As [`Acts::put_some`], of all blocks that were given.
+        #[inline(always)]
+        unsafe fn next<R: Rounding>(&mut self, place: Place) -> &mut [f32; BLOCK] {
+            if self.count == SOME {
+                // SAFETY: the caller's promise.
+                unsafe { self.round::<R>() };
+            }
+            self.places[self.count] = place;
+            self.count += 1;
+            &mut self.blocks[self.count - 1]
+        }
+
+        /// Rounds what waits.
+        ///
+        /// # Safety
+        /// As [`Self::next`].
+        #[inline(always)]
+        unsafe fn round<R: Rounding>(&mut self) {
+            // SAFETY: the caller's promise.
+            unsafe { Acts::put_some::<R>(self.to, &self.blocks[..self.count], &self.places[..self.count]) };
+            self.count = 0;
+        }
+    }
+
     /// silu(gate) * up, rounded, for each row of `x`, which has `n` gates at its begin and `n` ups at its middle; the first goes to `to`,
-    /// the others to the rows behind. Some blocks at a time: their products first, then their rounding, so that they do not wait for
-    /// each other.
+    /// the others to the rows behind.
     #[inline(always)]
     pub unsafe fn gate<R: Rounding>(x: &[f32], stride: usize, n: usize, to: To) {
-        let whole = n / BLOCK;
-        let (mut blocks, mut places, mut count) = ([[0f32; BLOCK]; SOME], [(0, 0); SOME], 0);
+        let mut waiting = Waiting::new(to);
         for (i, row) in x.chunks_exact(stride).enumerate() {
             let (gates, ups) = row.split_at(stride / 2);
             let ((gates, last), (ups, last_ups)) = (gates[..n].as_chunks::<BLOCK>(), ups[..n].as_chunks::<BLOCK>());
-            for b in 0..whole {
-                let (gate, up) = (&gates[b], &ups[b]);
+            for (b, (gate, up)) in gates.iter().zip(ups).enumerate() {
+                // SAFETY: these blocks are the caller's, here and below.
+                let block = unsafe { waiting.next::<R>((i, b)) };
                 for k in 0..BLOCK {
-                    blocks[count][k] = lanes::gated(gate[k], up[k]);
-                }
-                places[count] = (i, b);
-                count += 1;
-                if count == SOME {
-                    // SAFETY: these blocks are the caller's, here and below.
-                    unsafe { Acts::put_some::<R>(to, &blocks, &places) };
-                    count = 0;
+                    block[k] = lanes::gated(gate[k], up[k]);
                 }
             }
             if !last.is_empty() {
-                let mut block = [0f32; BLOCK];
+                let block = unsafe { waiting.next::<R>((i, gates.len())) };
+                *block = [0.0; BLOCK];
                 block.iter_mut().zip(last).zip(last_ups).for_each(|((y, &gate), &up)| *y = lanes::gated(gate, up));
-                unsafe { Acts::put_some::<R>(to, &[block], &[(i, whole)]) };
             }
         }
-        unsafe { Acts::put_some::<R>(to, &blocks[..count], &places[..count]) };
+        unsafe { waiting.round::<R>() };
     }
 
     /// Weighted sums, whole blocks in rows of `stride`, each over the sum of its weights (the second number of its pair in `totals`),
     /// rounded: to so many rows behind `to`, from that block on.
     #[inline(always)]
     pub unsafe fn share<R: Rounding>(sums: &[f32], stride: usize, totals: &[f32], to: To, places: &[Place]) {
-        let (mut blocks, mut at, mut count) = ([[0f32; BLOCK]; SOME], [(0, 0); SOME], 0);
+        let mut waiting = Waiting::new(to);
         for ((row, totals), &(t, first)) in sums.chunks_exact(stride).zip(totals.chunks_exact(2)).zip(places) {
             let inverse = 1.0 / totals[1];
             for (b, x) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
+                // SAFETY: these blocks are the caller's, here and below.
+                let block = unsafe { waiting.next::<R>((t, first + b)) };
                 for k in 0..BLOCK {
-                    blocks[count][k] = x[k] * inverse;
-                }
-                at[count] = (t, first + b);
-                count += 1;
-                if count == SOME {
-                    // SAFETY: these blocks are the caller's, here and below.
-                    unsafe { Acts::put_some::<R>(to, &blocks, &at) };
-                    count = 0;
+                    block[k] = x[k] * inverse;
                 }
             }
         }
-        unsafe { Acts::put_some::<R>(to, &blocks[..count], &at[..count]) };
+        unsafe { waiting.round::<R>() };
     }
 
     /// Rotates the pairs of one head, `x`, and multiplies by `factor` (Su et al. 2021, section 3.4.2). `angles` holds the
@@ -436,6 +464,11 @@ impl Kernel {
         }
         all.push(&SCALAR);
         all
+    }
+
+    /// Tokens that a call of `tile` takes at most with two tiles of `packing`, if it takes two.
+    fn paired(&self, packing: Packing) -> Option<usize> {
+        self.pair.filter(|_| packing != Packing::Bytes)
     }
 
     /// The fastest kernel of this CPU that gives the reference's bits on a sample ([`check`]).

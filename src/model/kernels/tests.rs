@@ -164,7 +164,7 @@ proptest! {
             if kernel.sixteen.is_some() {
                 prop_assert_eq!(&multiply(kernel, true, packing, &[&tile], &acts, tokens, add), &want, "{}, its unit", kernel.name);
             }
-            if packing != Packing::Bytes && kernel.pair.is_some_and(|most| tokens <= most) {
+            if kernel.paired(packing).is_some_and(|most| tokens <= most) {
                 let other = packed(&mut raw.iter().rev());
                 let want: Vec<_> = [&tile, &other].map(|tile| multiply(&SCALAR, false, packing, &[tile], &acts, tokens, add)).concat();
                 let got = multiply(kernel, false, packing, &[&tile, &other], &acts, tokens, add);

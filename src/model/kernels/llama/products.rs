@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::acts::{SIDE_BY_SIDE, SIXTEENS};
 use super::super::memory::Shared;
-use super::super::tile::{Mat, Packing, ROWS};
+use super::super::tile::{Mat, ROWS};
 use super::super::{Acts, Out};
 use super::Llama;
 use super::share::Share;
@@ -65,11 +65,11 @@ impl Llama {
             // SAFETY: as above.
             let many = self.kernel.sixteen.zip(unsafe { acts.sixteens(from / SIDE_BY_SIDE) });
             let by_unit = if many.is_some() { self.by_unit(tokens.len()).saturating_sub(from).min(n) } else { 0 };
+            // Two tiles at once where more tokens are left than one takes at once.
+            let pair = self.kernel.paired(mat.packing).filter(|_| n > self.kernel.tokens && by_unit == 0);
             let mut tile = tiles.start;
             while tile < tiles.end {
                 let at = mat.at + tile * size;
-                // Two tiles at once where more tokens are left than one takes at once.
-                let pair = self.kernel.pair.filter(|_| mat.packing != Packing::Bytes && n > self.kernel.tokens && by_unit == 0);
                 let (count, most) = match pair {
                     Some(most) if tile + 1 < tiles.end => (2, most),
                     _ => (1, self.kernel.tokens),
