@@ -5,12 +5,16 @@ use super::auto::Auto;
 use crate::draft::{Calibration, Draft, Promise, Worth};
 use crate::telemetry::{Choice, StepRecord, StepSettings};
 use crate::theory::cost::Cost;
+use crate::theory::pass_times::PassTimes;
 
 /// The budget of a session's steps.
 #[derive(Default)]
 pub(super) struct Budget {
-    /// What passes cost, where it is known. While it is not, an automatic budget is a fixed one.
-    pub cost: Option<Cost>,
+    /// Times of passes, once measured. Before that an automatic budget is a fixed one.
+    times: Option<PassTimes>,
+    /// Whether passes of steps leave the times as they are.
+    #[cfg(test)]
+    pub held: bool,
     /// The automatic budget of trees that are cut down to what pays.
     auto: Auto,
     /// The same where children are drawn.
@@ -36,6 +40,21 @@ enum By {
 }
 
 impl Budget {
+    /// Cost of passes, where it is known.
+    pub fn cost(&self) -> Option<&Cost> {
+        self.times.as_ref().map(PassTimes::cost)
+    }
+
+    /// Times of passes, where they are known.
+    pub fn times(&mut self) -> Option<&mut PassTimes> {
+        self.times.as_mut()
+    }
+
+    /// Sets the times of passes.
+    pub fn set_times(&mut self, times: PassTimes) {
+        self.times = Some(times);
+    }
+
     /// Another drafter, or another law: nothing is known of times.
     pub fn begin(&mut self, frugal: bool) {
         (self.auto, self.arms) = (Auto::new(frugal), Arms::default());
@@ -44,7 +63,7 @@ impl Budget {
     /// What a step under `settings` with room for `most` tokens is to draft, by a drafter that is `frugal` or not; `promises` is asked
     /// where the size is settled before.
     pub fn ask(&self, settings: &StepSettings, most: usize, frugal: bool, promises: impl FnOnce() -> Vec<Promise>) -> Asked {
-        let Some(cost) = self.cost.as_ref().filter(|_| settings.automatic()) else {
+        let Some(cost) = self.cost().filter(|_| settings.automatic()) else {
             let tokens = if settings.automatic() { self.auto.asked(most) } else { most };
             return Asked { tokens: Some(tokens), worth: None, by: None };
         };
@@ -61,7 +80,7 @@ impl Budget {
 
     /// What an automatic budget makes of a draft that took so many seconds, by what the drafter's q are worth.
     pub fn choose(&mut self, asked: &Asked, known: &Calibration, draft: &mut Draft, seconds: f64) -> Option<Choice> {
-        let cost = self.cost.as_ref()?;
+        let cost = self.times.as_ref().map(PassTimes::cost)?;
         Some(match asked.by.as_ref()? {
             By::Promises(promises) => self.arms.choice(draft, asked.tokens, promises, cost),
             By::Cutting { most } => self.auto.choose(known, draft, asked.tokens, seconds, *most, cost),
@@ -70,15 +89,22 @@ impl Budget {
 
     /// Learns from the record of the step and its draft.
     pub fn learn(&mut self, asked: &Asked, record: &StepRecord, draft: &Draft) {
-        let (Some(choice), Some(cost), Some(by)) = (&record.choice, &mut self.cost, &asked.by) else { return };
         let tokens = draft.tree.len();
-        match by {
-            By::Promises(promises) => {
-                let (depth, accepted) = (draft.tree.max_depth(), record.expected_accepted);
-                self.arms.learn(asked.tokens, &Made { tokens, depth, accepted, time: &record.time }, promises, cost);
+        let Some(times) = &mut self.times else { return };
+        if let (Some(choice), Some(by)) = (&record.choice, &asked.by) {
+            let cost = times.cost();
+            match by {
+                By::Promises(promises) => {
+                    let (depth, accepted) = (draft.tree.max_depth(), record.expected_accepted);
+                    self.arms.learn(asked.tokens, &Made { tokens, depth, accepted, time: &record.time }, promises, cost);
+                }
+                By::Cutting { .. } => self.auto.learn(tokens, choice, record.expected_accepted, &record.time, cost),
             }
-            By::Cutting { .. } => self.auto.learn(tokens, choice, record.expected_accepted, &record.time, cost),
         }
-        cost.follow(tokens, record.time.verify);
+        #[cfg(test)]
+        if self.held {
+            return;
+        }
+        times.add(tokens, record.time.verify);
     }
 }

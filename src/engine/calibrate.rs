@@ -1,69 +1,115 @@
-//! The speed of plain decoding, measured.
+//! Passes made only to be timed: plain decoding, and t(B) at sizes that steps don't visit.
 
 use std::time::{Duration, Instant};
 
 use super::seen::observe;
 use super::session::{Session, SessionError};
 use crate::draft::Draft;
-use crate::model::{Node, Parent, Pass};
+use crate::model::{ForwardError, Node, Parent, Pass};
 use crate::theory::cost::Cost;
+use crate::theory::pass_times::{PassTimes, SIZES, median};
 
-/// Steps timed, at most.
-const PASSES: usize = 5;
-/// Steps in a row of which the last one counts, fewer where they take longer than this, but two at least: passes over many tokens leave a
+/// Times of plain decoding that one figure is made of.
+const PLAIN_TIMES: usize = 5;
+/// Steps in a row of which the last ones count, fewer where they take longer than this, but two at least: passes over many tokens leave a
 /// CPU slower for some time.
 const SETTLE: (usize, Duration) = (12, Duration::from_millis(25));
-/// Steps timed, at least.
-const FEWEST: usize = 3;
-/// After this time fewer are enough.
-const LIMIT: Duration = Duration::from_millis(300);
-/// The same for the curve of costs, all of its points together.
+/// Steps at the end of the row that count, by their median.
+const COUNTED: usize = 4;
+/// Time limit of the first measurement of t(B).
 const CURVE_LIMIT: Duration = Duration::from_millis(900);
-/// Times that a pass of the curve is timed, at most.
-const CURVE_PASSES: usize = 5;
+/// Rounds over all sizes of that measurement: fewest, and most.
+const CURVE_ROUNDS: (usize, usize) = (5, 12);
+/// Uncertainty of each size's time at which that measurement ends.
+const CURVE_ERROR: f64 = 0.03;
 
 impl Session {
-    /// t(B), the seconds of one verify pass over B tokens with the logits of all, for B = 1, 2, 4 and so on to 128, after the
-    /// present text: for each the quickest of a few passes over a chain, fewer where they take long. Points that would take
-    /// the whole beyond about a second are left out. Leaves no trace in the cache or the text. None before the first text,
-    /// or where the context has no room for two tokens.
+    /// Measures t(B), the seconds of one verify pass over B tokens with the logits of all, for B = 1, 2, 4, ... 128 after the present
+    /// text. Passes go round the sizes, so that each follows one of another size, as passes of steps do; a few rounds, fewer where
+    /// passes take long. Sizes that would take the whole beyond about a second are left out. Leaves no trace in the cache or the
+    /// text. None before the first text, where the context has no room for two tokens, and where the times are implausible.
     ///
     /// # Errors
     /// If a forward fails.
     pub fn measure_cost(&mut self) -> Result<Option<Cost>, SessionError> {
-        let Some(&token) = self.tokens().last() else { return Ok(None) };
+        if self.tokens().is_empty() {
+            return Ok(None);
+        }
         let room = self.target.capacity() - self.target.len();
         let began = Instant::now();
-        let mut points: Vec<(usize, f64)> = Vec::new();
-        for batch in (0..8).map(|i| 1usize << i).take_while(|&batch| batch <= room) {
-            let expected = points.last().map_or(0.0, |&(_, t)| 2.0 * t);
-            let left = CURVE_LIMIT.saturating_sub(began.elapsed()).as_secs_f64();
-            // One pass wakes caches and makes room; at least one more is timed.
-            if 2.0 * expected > left {
+        let mut sizes: Vec<usize> = Vec::new();
+        // The first round wakes caches and makes room; it is not counted, and it tells which sizes are affordable.
+        for size in (0..SIZES).map(|i| 1usize << i).take_while(|&size| size <= room) {
+            let took = self.time_pass(size)?;
+            sizes.push(size);
+            // The next size may take twice as long, at least twice; all sizes below it take about as long together.
+            if began.elapsed() + Duration::from_secs_f64(8.0 * took) > CURVE_LIMIT {
                 break;
             }
-            let passes = if expected > 0.0 { ((left / 4.0 / expected) as usize).clamp(1, CURVE_PASSES) } else { CURVE_PASSES };
-            let node = |i: usize| Node { token, parent: i.checked_sub(1).map_or(Parent::Context, Parent::Slot) };
-            let nodes: Vec<Node> = (0..batch).map(node).collect();
-            let mut seconds = Vec::with_capacity(passes);
-            for pass in 0..=passes {
-                let start = Instant::now();
-                self.target.append(&nodes, Pass::FULL)?;
-                let took = start.elapsed().as_secs_f64();
-                self.target.discard();
-                if pass > 0 {
-                    seconds.push(took);
-                }
-            }
-            // The quickest: others on this machine can only make a pass slower.
-            points.push((batch, seconds.into_iter().fold(f64::MAX, f64::min).max(1e-9)));
         }
-        Ok(Cost::new(points).ok().filter(|cost| cost.points().len() > 1))
+        let mut passes: Vec<(usize, f64)> = Vec::new();
+        let mut times = None;
+        for round in 1..=CURVE_ROUNDS.1 {
+            for &size in &sizes {
+                passes.push((size, self.time_pass(size)?));
+            }
+            times = PassTimes::measured(&passes);
+            let settled = round >= CURVE_ROUNDS.0 && times.as_ref().is_some_and(|times| times.settled(CURVE_ERROR));
+            if settled || began.elapsed() > CURVE_LIMIT {
+                break;
+            }
+        }
+        let times = times.filter(|times| times.cost().plausible());
+        let cost = times.as_ref().map(|times| times.cost().clone());
+        if let Some(times) = times {
+            self.set_times(times);
+        }
+        Ok(cost)
     }
 
-    /// Seconds of a step of plain decoding after the present text: the pass over one token, the draw from its law and what its record
-    /// needs, after some in a row. The first ones find caches and clocks as a verify pass over many tokens left them, which plain
-    /// decoding never does (on a Xeon with a tile unit it takes 20 ms, and the first one half as long again). Leaves no trace in the cache, the text or the ceilings. None before the first text, or when the context is
+    /// Seconds of one pass over a chain of `size` tokens after the present text, which leaves no trace.
+    fn time_pass(&mut self, size: usize) -> Result<f64, ForwardError> {
+        let token = self.tokens().last().copied().unwrap_or_default();
+        let node = |i: usize| Node { token, parent: i.checked_sub(1).map_or(Parent::Context, Parent::Slot) };
+        let nodes: Vec<Node> = (0..size).map(node).collect();
+        let start = Instant::now();
+        let ran = self.target.append(&nodes, Pass::FULL);
+        let took = start.elapsed().as_secs_f64();
+        self.target.discard();
+        ran.map(|()| took)
+    }
+
+    /// Seconds that the next [`Session::probe`] is expected to take. None where t(B) was never measured.
+    pub(super) fn probe_seconds(&mut self) -> Option<f64> {
+        let room = self.target.capacity() - self.target.len();
+        let times = self.times()?;
+        Some(times.cost().seconds(times.next_probe(room)))
+    }
+
+    /// Whether t(B) is known well enough for probes to be rare.
+    pub(super) fn probes_settled(&mut self) -> bool {
+        self.times().is_none_or(|times| times.settled(CURVE_ERROR))
+    }
+
+    /// Times one pass of the size that was timed least, between two steps, for the fit of t(B). Returns the seconds that it took; none
+    /// where t(B) was never measured or the context is full.
+    ///
+    /// # Errors
+    /// If a forward fails.
+    pub(super) fn probe(&mut self) -> Result<Option<f64>, SessionError> {
+        let room = self.target.capacity() - self.target.len();
+        let Some(times) = self.times().filter(|_| room > 0) else { return Ok(None) };
+        let size = times.next_probe(room);
+        let took = self.time_pass(size)?;
+        if let Some(times) = self.times() {
+            times.add_probe(size, took);
+        }
+        Ok(Some(took))
+    }
+
+    /// Seconds of a step of plain decoding after the present text: the pass over one token, the draw from its distribution and what its
+    /// record needs; the median of the last ones of a row. The first ones find caches and clocks as a verify pass over many tokens left
+    /// them, which plain decoding never does (on a Xeon with a tile unit it takes 20 ms, and the first one half as long again). Leaves no trace in the cache, the text or the ceilings. None before the first text, or when the context is
     /// full.
     ///
     /// # Errors
@@ -72,7 +118,7 @@ impl Session {
         let Some(&token) = self.tokens().last().filter(|_| self.target.len() < self.target.capacity()) else { return Ok(None) };
         let Some((draws, position)) = self.draws() else { return Ok(None) };
         let draft = Draft::nothing(token);
-        let (began, mut took) = (Instant::now(), 0.0);
+        let (began, mut took) = (Instant::now(), Vec::with_capacity(SETTLE.0));
         for step in 0..SETTLE.0 {
             if step > 1 && began.elapsed() >= SETTLE.1 {
                 break;
@@ -80,11 +126,12 @@ impl Session {
             let start = Instant::now();
             self.target.append(&[Node { token, parent: Parent::Context }], Pass::FULL)?;
             let seen = observe(&*self.target, self.warp, &draft, &draws, position, &mut self.timing).map(std::hint::black_box);
-            took = start.elapsed().as_secs_f64();
+            took.push(start.elapsed().as_secs_f64());
             self.target.discard();
             seen?;
         }
-        Ok(Some(took))
+        let from = took.len().saturating_sub(COUNTED.min(took.len().div_ceil(2)));
+        Ok(median(&mut took[from..]))
     }
 
     /// Tokens a second of plain decoding after the present text: the median of a few steps ([`Self::time_plain`]).
@@ -92,22 +139,11 @@ impl Session {
     /// # Errors
     /// If a forward fails.
     pub fn calibrate(&mut self) -> Result<Option<f64>, SessionError> {
-        let mut seconds = Vec::with_capacity(PASSES);
-        while !enough(&seconds) {
+        let mut seconds = Vec::with_capacity(PLAIN_TIMES);
+        while seconds.len() < PLAIN_TIMES {
             let Some(took) = self.time_plain()? else { return Ok(None) };
             seconds.push(took);
         }
-        Ok(Some(tokens_per_second(&mut seconds)))
+        Ok(median(&mut seconds).map(|seconds| 1.0 / seconds.max(1e-9)))
     }
-}
-
-/// Whether so many passes are enough; fewer where they take long.
-pub(super) fn enough(seconds: &[f64]) -> bool {
-    seconds.len() >= PASSES || (seconds.len() >= FEWEST && seconds.iter().sum::<f64>() > LIMIT.as_secs_f64())
-}
-
-/// By the median of the seconds that passes took; not empty.
-pub(super) fn tokens_per_second(seconds: &mut [f64]) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    1.0 / seconds[seconds.len() / 2].max(1e-9)
 }

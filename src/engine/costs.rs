@@ -1,6 +1,7 @@
 //! Measured costs of passes, kept from run to run: one small file for each model, device and count of threads.
 
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
@@ -19,6 +20,15 @@ pub(super) struct Shelf {
 struct Kept {
     key: String,
     seconds: Cost,
+    /// When it was measured, in seconds since 1970.
+    measured: u64,
+}
+
+/// Age in seconds beyond which a kept cost is measured again: a week. Machines change.
+const MOST_AGE: u64 = 7 * 24 * 3600;
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl Shelf {
@@ -30,15 +40,18 @@ impl Shelf {
         Self { file: cache.join("costs").join(format!("{hash}.json")), key }
     }
 
-    /// What was kept; none where nothing was, or where the file is damaged: it can be measured again.
+    /// What was kept; none where nothing was, and where the file is damaged, implausible or older than [`MOST_AGE`]: it can be measured
+    /// again.
     pub fn read(&self) -> Option<Cost> {
         let kept: Kept = serde_json::from_slice(&std::fs::read(&self.file).ok()?).ok()?;
-        (kept.key == self.key).then_some(kept.seconds)
+        let age = now().saturating_sub(kept.measured);
+        let usable = kept.key == self.key && age <= MOST_AGE && kept.measured <= now() && kept.seconds.plausible();
+        usable.then_some(kept.seconds)
     }
 
     /// Keeps a cost. Where that is not possible it is measured again in the next run: no error.
     pub fn keep(&self, seconds: &Cost) {
-        let kept = Kept { key: self.key.clone(), seconds: seconds.clone() };
+        let kept = Kept { key: self.key.clone(), seconds: seconds.clone(), measured: now() };
         let part = self.file.with_extension(format!("{}.part", std::process::id()));
         let written = self.file.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
             std::fs::write(&part, serde_json::to_vec(&kept)?)?;
@@ -65,8 +78,24 @@ mod tests {
         assert_eq!(shelf("a", "cpu").read(), Some(cost.clone()));
         assert_eq!((shelf("b", "cpu").read(), shelf("a", "cuda:0").read()), (None, None));
         let shelf = shelf("a", "cpu");
-        for damage in ["", "{}", "{\"key\":\"else\",\"seconds\":[[1,1.0],[2,1.0]]}", "{\"key\":1}"] {
-            std::fs::write(&shelf.file, damage).unwrap();
+        let key = &shelf.key;
+        let written = |seconds: &str, measured: u64| format!("{{\"key\":{key:?},\"seconds\":{seconds},\"measured\":{measured}}}");
+        std::fs::write(&shelf.file, written("[[1,0.5],[2,0.75]]", now() - 60)).unwrap();
+        assert_eq!(shelf.read(), Some(cost.clone()));
+        let damages = [
+            String::new(),
+            "{}".into(),
+            "{\"key\":\"else\",\"seconds\":[[1,1.0],[2,1.0]],\"measured\":0}".into(),
+            "{\"key\":1}".into(),
+            // As versions before this one wrote it, and one that is old or from the future.
+            format!("{{\"key\":{key:?},\"seconds\":[[1,0.5],[2,0.75]]}}"),
+            written("[[1,0.5],[2,0.75]]", now() - 2 * MOST_AGE),
+            written("[[1,0.5],[2,0.75]]", now() + 3600),
+            // Beside other work: t(4) = 53 t(1).
+            written("[[1,0.002],[4,0.106]]", now()),
+        ];
+        for damage in damages {
+            std::fs::write(&shelf.file, &damage).unwrap();
             assert_eq!(shelf.read(), None, "{damage}");
         }
         shelf.keep(&cost);

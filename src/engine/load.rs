@@ -41,20 +41,22 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// What passes cost, measured after the present text ([`Session::measure_cost`]), kept for later runs and known to the session
-    /// from now on. None where there was no room to measure it.
+    /// Measures what passes cost after the present text ([`Session::measure_cost`]) and keeps it for later runs. None where there was no
+    /// room to measure it, or the machine was too busy for plausible times.
     ///
     /// # Errors
     /// If a forward fails.
     pub fn measure_cost(&mut self) -> Result<Option<Cost>, SessionError> {
         let cost = self.session.measure_cost()?;
-        if let Some(cost) = &cost {
-            if let Some(shelf) = &self.shelf {
-                shelf.keep(cost);
-            }
-            self.session.set_cost(cost.clone());
-        }
+        self.keep_cost();
         Ok(cost)
+    }
+
+    /// Keeps the present cost of passes for later runs, where it is known and plausible.
+    pub(super) fn keep_cost(&self) {
+        if let (Some(shelf), Some(cost)) = (&self.shelf, self.session.cost().filter(|cost| cost.plausible())) {
+            shelf.keep(cost);
+        }
     }
 }
 

@@ -51,42 +51,17 @@ impl Cost {
         }
     }
 
-    /// Follows what passes take now: a pass over `batch` tokens took `seconds`. The points beside it move towards it, so that the curve
-    /// takes the shape that passes between other work have, and the whole curve a little, since the speed of a machine drifts. A
-    /// pass over one token moves the whole curve alike: where nothing is drafted no others are seen, and they must not seem the
-    /// dearer for it. A single pass that was held up counts for no more than twice or half of what was expected.
-    pub fn follow(&mut self, batch: usize, seconds: f64) {
-        let (all, near_by) = if batch <= 1 { (0.1, 0.0) } else { (0.02, 0.1) };
-        let factor = (seconds / self.seconds(batch)).clamp(0.5, 2.0);
-        let after = self.points.partition_point(|p| p.0 < batch);
-        // How near the point before lies, 0 where it is no nearer than the next one's place.
-        let before = match (after.checked_sub(1).map(|i| self.points[i].0), self.points.get(after).map(|p| p.0)) {
-            (Some(b0), Some(b1)) => (b1 - batch) as f64 / (b1 - b0) as f64,
-            (Some(_), None) => 1.0,
-            (None, _) => 0.0,
-        };
-        for (i, (_, t)) in self.points.iter_mut().enumerate() {
-            let near = match i {
-                _ if i == after => 1.0 - before,
-                _ if i + 1 == after => before,
-                _ => 0.0,
-            };
-            *t *= factor.powf(all + near_by * near);
-        }
-        // A larger pass still never counts as quicker: who moved takes the others along.
-        if factor > 1.0 {
-            let mut least = 0f64;
-            for (_, t) in &mut self.points {
-                least = least.max(*t);
-                *t = least;
-            }
-        } else {
-            let mut most = f64::INFINITY;
-            for (_, t) in self.points.iter_mut().rev() {
-                most = most.min(*t);
-                *t = most;
-            }
-        }
+    /// Largest B that was measured; 0 of an empty curve.
+    pub fn largest(&self) -> usize {
+        self.points.last().map_or(0, |point| point.0)
+    }
+
+    /// Whether a machine could take these times: no pass costs much more than as many passes over one token, nor is it shorter than a
+    /// microsecond or longer than an hour. A curve that was measured beside other work often fails this.
+    pub fn plausible(&self) -> bool {
+        let one = self.seconds(1);
+        let sound = |&(batch, seconds): &(usize, f64)| (1e-6..3600.0).contains(&seconds) && seconds <= 1.1 * batch as f64 * one;
+        self.points.iter().all(sound)
     }
 
     /// The begin of a tree that gives the most tokens a second: `products[i]` is the probability that node i + 1 is
@@ -141,34 +116,12 @@ mod tests {
     }
 
     #[test]
-    fn it_follows_the_machine() {
-        let mut cost = Cost::new(vec![(1, 1.0), (2, 1.5), (4, 2.5), (8, 4.5)]).unwrap();
-        // One pass that was held up hardly counts, many do.
-        cost.follow(1, 100.0);
-        assert!(cost.seconds(1) < 1.1);
-        for _ in 0..200 {
-            cost.follow(1, 2.0);
-            cost.follow(4, 5.0);
-        }
-        // What passes took, the points between and beyond, and that none is quicker than a smaller one.
-        assert!((cost.seconds(1) - 2.0).abs() < 0.1 && (cost.seconds(4) - 5.0).abs() < 0.25, "{cost:?}");
-        assert!(cost.seconds(8) > 5.0 && cost.points().windows(2).all(|w| w[0].1 <= w[1].1), "{cost:?}");
-        // The shape as well: in between work a pass over two takes as long as one over one.
-        for _ in 0..200 {
-            cost.follow(1, 2.0);
-            cost.follow(2, 2.0);
-            cost.follow(6, 4.0);
-        }
-        assert!((cost.seconds(2) - 2.0).abs() < 0.1 && (cost.seconds(6) - 4.0).abs() < 0.2, "{cost:?}");
-        assert!(cost.points().windows(2).all(|w| w[0].1 <= w[1].1), "{cost:?}");
-        // A machine that is twice as slow, while nothing is drafted: what was not seen is twice as dear, and no dearer.
-        let (before, one) = (cost.clone(), cost.seconds(1));
-        for _ in 0..200 {
-            cost.follow(1, 4.0);
-        }
-        for (now, before) in cost.points().iter().zip(before.points()) {
-            assert!((now.1 / before.1 * one / 4.0 - 1.0).abs() < 0.01, "{cost:?} after {before:?}");
-        }
+    fn implausible_curves_are_told_apart() {
+        let plausible = |points: Vec<(usize, f64)>| Cost::new(points).unwrap().plausible();
+        assert!(plausible(vec![(1, 2e-3), (2, 2.1e-3), (4, 8e-3), (128, 0.25)]));
+        // As one was kept that was measured beside other work: t(4) = 53 t(1).
+        assert!(!plausible(vec![(1, 2e-3), (2, 2.1e-3), (4, 0.106)]));
+        assert!(!plausible(vec![(1, 2e-3), (64, 2175.0)]) && !plausible(vec![(1, 4000.0)]) && !plausible(vec![(1, 1e-9)]));
     }
 
     proptest! {

@@ -1,0 +1,519 @@
+//! Fit of t(B), the seconds of a verify pass over B tokens, to recent passes.
+//!
+//! # Model
+//! `t(B) = a + s1 (min(B, k) - 1) + s2 max(0, B - k)`: a constant (weights are read once a pass), a slope, and one knee `k` at
+//! which arithmetic starts to bound the pass. The constant is positive, both slopes lie in `0 ..= a`: t rises, and one pass over B
+//! tokens never costs more than B passes over one.
+//!
+//! # Data
+//! - *Steps*: the last [`RECENT`] passes of real steps, whatever their size.
+//! - *Probes*: passes made only to be timed, at 1, 2, 4, ... tokens, the last [`PROBES`] of each size, in units of t(1) at their time,
+//!   so that a machine whose speed changes does not mix up the shape.
+//!
+//! # Robustness
+//! Only medians and interquartile means enter. The shape of sizes that no step visits comes from probes, its level from the median ratio of steps to that
+//! shape. The fit is a function of the data that is kept: older passes leave no trace, so it can't drift.
+
+use std::collections::VecDeque;
+
+use super::cost::Cost;
+
+/// Passes of steps that the fit goes by.
+const RECENT: usize = 512;
+/// Probes kept for each size.
+const PROBES: usize = 128;
+/// Probes that a kept or given curve counts for.
+const PRIOR: usize = 4;
+/// Sizes that are probed, at most: 1, 2, 4, ... 128 tokens.
+pub const SIZES: usize = 8;
+/// Passes of steps that the level of the first curve counts for, and from how many passes on it no longer does.
+const FIRST_LEVEL: (usize, usize) = (9, 64);
+/// Passes of one group of sizes below which they don't enter the fit on their own.
+const FEWEST: usize = 5;
+/// Steps between two fits.
+const REFIT: usize = 16;
+/// Largest weight of one group of sizes in the fit; half of it for probes. With less, noise at the sizes that are visited would bend the curve beyond them.
+const MOST_WEIGHT: f64 = 16.0;
+const PASSES_PER_WEIGHT: f64 = 4.0;
+/// Sizes at which the model may bend.
+const KNEES: [usize; 11] = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
+
+/// Times of recent passes and the curve that fits them.
+#[derive(Clone, Debug)]
+pub struct PassTimes {
+    /// Times of probes over 1, 2, 4, ... tokens, in units of t(1).
+    probes: Vec<VecDeque<f64>>,
+    /// Tokens and seconds of the last passes of steps, oldest first.
+    recent: VecDeque<(usize, f64)>,
+    /// Seconds of one unit of the probes when this began.
+    first_level: f64,
+    /// Passes since the last fit.
+    unfitted: usize,
+    cost: Cost,
+}
+
+/// One aim of the fit: `seconds` at `batch` tokens, with a weight.
+#[derive(Clone, Copy, Debug)]
+struct Aim {
+    batch: f64,
+    seconds: f64,
+    weight: f64,
+}
+
+impl PassTimes {
+    /// Starts from a curve that was measured before; probes replace it within minutes.
+    pub fn from_cost(cost: Cost) -> Self {
+        let unit = cost.seconds(1).max(f64::MIN_POSITIVE);
+        let largest = cost.largest();
+        let sizes = (0..SIZES).map(|i| 1usize << i).take_while(|&size| size <= largest);
+        let probes = sizes.map(|size| VecDeque::from(vec![cost.seconds(size) / unit; PRIOR])).collect();
+        Self { probes, recent: VecDeque::new(), first_level: unit, unfitted: 0, cost }
+    }
+
+    /// Starts from passes that were made to be timed: tokens (powers of two from 1 on) and seconds, each size at least once.
+    ///
+    /// None where there is no size beyond 1, or a time is not positive and finite.
+    pub fn measured(passes: &[(usize, f64)]) -> Option<Self> {
+        if passes.iter().any(|&(_, t)| !(t > 0.0 && t.is_finite())) {
+            return None;
+        }
+        let of = |size: usize| passes.iter().filter(|p| p.0 == size).map(|p| p.1).collect::<Vec<f64>>();
+        let unit = median(&mut of(1))?;
+        let mut probes = Vec::new();
+        for size in (0..SIZES).map(|i| 1usize << i) {
+            let seconds = of(size);
+            if seconds.is_empty() {
+                break;
+            }
+            probes.push(seconds.into_iter().map(|t| t / unit).collect::<VecDeque<f64>>());
+        }
+        let start = Cost::new(vec![(1, unit)]).ok()?;
+        let mut times = Self { probes, recent: VecDeque::new(), first_level: unit, unfitted: 0, cost: start };
+        (times.probes.len() > 1).then(|| {
+            times.refit();
+            times
+        })
+    }
+
+    /// The fitted curve; its last point is the largest size that was measured.
+    pub fn cost(&self) -> &Cost {
+        &self.cost
+    }
+
+    /// Largest size that is probed.
+    pub fn largest(&self) -> usize {
+        1 << (self.probes.len().max(1) - 1)
+    }
+
+    /// Adds the pass of a step.
+    pub fn add(&mut self, batch: usize, seconds: f64) {
+        if batch == 0 || !(seconds > 0.0 && seconds.is_finite()) {
+            return;
+        }
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((batch, seconds));
+        self.unfitted += 1;
+        if self.unfitted >= REFIT {
+            self.refit();
+        }
+    }
+
+    /// Adds a pass over `batch` tokens that was made only to be timed; `batch` is 1, 2, 4, ... up to twice [`Self::largest`].
+    pub fn add_probe(&mut self, batch: usize, seconds: f64) {
+        let size = batch.trailing_zeros() as usize;
+        let known = batch.is_power_of_two() && size < SIZES && size <= self.probes.len();
+        if !known || !(seconds > 0.0 && seconds.is_finite()) {
+            return;
+        }
+        if size == self.probes.len() {
+            self.probes.push(VecDeque::new());
+        }
+        let ring = &mut self.probes[size];
+        if ring.len() == PROBES {
+            ring.pop_front();
+        }
+        ring.push_back(seconds / self.cost.seconds(1));
+        self.refit();
+    }
+
+    /// Size of the next probe: the least probed one, the smallest of several; sizes grow beyond the largest only where `room` tokens
+    /// allow it.
+    pub fn next_probe(&self, room: usize) -> usize {
+        let count = |size: usize| self.probes.get(size).map_or(0, VecDeque::len);
+        let sizes = (0..SIZES).take_while(|&size| 1usize << size <= room && size <= self.probes.len());
+        1 << sizes.min_by_key(|&size| count(size)).unwrap_or(0)
+    }
+
+    /// Whether the spread of each size's probes leaves its median uncertain by less than `relative`.
+    pub fn settled(&self, relative: f64) -> bool {
+        self.probes.iter().all(|ring| {
+            let mut all: Vec<f64> = ring.iter().copied().collect();
+            let Some(middle) = median(&mut all) else { return false };
+            let mut off: Vec<f64> = all.iter().map(|x| (x - middle).abs()).collect();
+            // 1.4826 MAD estimates the standard deviation, 1.2533 / sqrt(n) of which is the error of a median.
+            let error = median(&mut off).map_or(f64::INFINITY, |mad| 1.4826 * mad * 1.2533 / (all.len() as f64).sqrt());
+            error <= relative * middle
+        })
+    }
+
+    /// Relative spread of recent steps around the fit: median absolute deviation as a standard deviation. None below 32 steps.
+    pub fn spread(&self) -> Option<f64> {
+        let ratio = |&(batch, seconds): &(usize, f64)| (seconds / self.cost.seconds(batch)).ln().abs();
+        let mut off: Vec<f64> = self.recent.iter().map(ratio).filter(|x| x.is_finite()).collect();
+        if off.len() < 32 { None } else { median(&mut off).map(|mad| 1.4826 * mad) }
+    }
+
+    /// The dimensionless shape from probes: (size, t(size) / t(1)).
+    fn shape(&self) -> Option<Cost> {
+        let points = self.probes.iter().enumerate().filter_map(|(i, ring)| {
+            let mut all: Vec<f64> = ring.iter().copied().collect();
+            Some((1usize << i, middle(&mut all)?))
+        });
+        Cost::new(points.collect()).ok()
+    }
+
+    fn refit(&mut self) {
+        self.unfitted = 0;
+        let Some(shape) = self.shape() else { return };
+        let mut ratios: Vec<f64> = self.recent.iter().map(|&(batch, seconds)| seconds / shape.seconds(batch)).collect();
+        if ratios.len() < FIRST_LEVEL.1 {
+            ratios.extend([self.first_level; FIRST_LEVEL.0]);
+        }
+        let Some(level) = middle(&mut ratios) else { return };
+        let mut aims: Vec<Aim> = Vec::with_capacity(self.probes.len() + 16);
+        for (i, ring) in self.probes.iter().enumerate().filter(|(_, ring)| !ring.is_empty()) {
+            let batch = (1usize << i) as f64;
+            let weight = (ring.len() as f64 / PASSES_PER_WEIGHT).min(MOST_WEIGHT / 2.0);
+            aims.push(Aim { batch, seconds: level * shape.seconds(1 << i), weight });
+        }
+        // Sizes in groups that widen with them, each by its median ratio to the shape.
+        let mut groups: Vec<(usize, Vec<(usize, f64)>)> = Vec::new();
+        for &(batch, seconds) in &self.recent {
+            let at = group(batch);
+            match groups.iter_mut().find(|g| g.0 == at) {
+                Some(found) => found.1.push((batch, seconds)),
+                None => groups.push((at, vec![(batch, seconds)])),
+            }
+        }
+        for (_, passes) in groups.iter().filter(|(_, passes)| passes.len() >= FEWEST) {
+            let mut ratios: Vec<f64> = passes.iter().map(|&(batch, seconds)| seconds / shape.seconds(batch)).collect();
+            let mut sizes: Vec<f64> = passes.iter().map(|p| p.0 as f64).collect();
+            let (Some(ratio), Some(batch)) = (middle(&mut ratios), median(&mut sizes)) else { continue };
+            let seconds = ratio * shape.seconds(batch as usize);
+            aims.push(Aim { batch, seconds, weight: (passes.len() as f64 / PASSES_PER_WEIGHT).min(MOST_WEIGHT) });
+        }
+        if let Some(cost) = fit(&aims, self.largest()) {
+            self.cost = cost;
+        }
+    }
+}
+
+/// Group of sizes that are counted together: 1, 2, 3, 4, 5 to 6, 7 to 8, 9 to 12, ...
+fn group(batch: usize) -> usize {
+    if batch <= 4 {
+        return batch;
+    }
+    let power = (batch - 1).ilog2();
+    let half = (batch - 1) >> (power - 1) & 1;
+    2 * power as usize + half + 1
+}
+
+/// Middle value; the mean of the two middle ones of an even count. Sorts. None of none.
+pub(crate) fn median(all: &mut [f64]) -> Option<f64> {
+    all.sort_by(f64::total_cmp);
+    let upper = *all.get(all.len() / 2)?;
+    Some(if all.len().is_multiple_of(2) { (all[all.len() / 2 - 1] + upper) / 2.0 } else { upper })
+}
+
+/// Interquartile mean of the logarithms, as a time: as robust as a median against what is held up, and a third less uncertain. Sorts;
+/// all are positive. None of none.
+fn middle(all: &mut [f64]) -> Option<f64> {
+    all.sort_by(f64::total_cmp);
+    let cut = all.len() / 4;
+    let inner = &all[cut..all.len() - cut];
+    (!inner.is_empty()).then(|| (inner.iter().map(|x| x.ln()).sum::<f64>() / inner.len() as f64).exp())
+}
+
+/// Constant, slope up to the knee, slope beyond it.
+type Parameters = [f64; 3];
+
+/// The model of least weighted squared relative error, over all knees. None without aims.
+fn fit(aims: &[Aim], largest: usize) -> Option<Cost> {
+    let mut best: Option<(f64, usize, Parameters)> = None;
+    for knee in KNEES.into_iter().filter(|&knee| knee < largest).chain([largest.max(2)]) {
+        let row = |batch: f64| [1.0, batch.min(knee as f64) - 1.0, (batch - knee as f64).max(0.0)];
+        let Some(found) = least_squares(aims, row) else { continue };
+        let error: f64 = aims
+            .iter()
+            .map(|aim| {
+                let model: f64 = row(aim.batch).iter().zip(found).map(|(x, p)| x * p).sum();
+                aim.weight * (model / aim.seconds - 1.0).powi(2)
+            })
+            .sum();
+        if best.is_none_or(|best| error < best.0 * (1.0 - 1e-9)) {
+            best = Some((error, knee, found));
+        }
+    }
+    let (_, knee, [constant, first, second]) = best?;
+    let seconds = |batch: usize| constant + first * (batch.min(knee) - 1) as f64 + second * batch.saturating_sub(knee) as f64;
+    let mut sizes: Vec<usize> = (0..SIZES).map(|i| 1 << i).chain([knee]).filter(|&size| size <= largest).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    Cost::new(sizes.into_iter().map(|size| (size, seconds(size))).collect()).ok()
+}
+
+/// Weighted least squares of relative errors with a positive constant and slopes in `0 ..= constant`: the best of the solutions in
+/// which each slope is free, 0, or at its largest.
+fn least_squares(aims: &[Aim], row: impl Fn(f64) -> Parameters) -> Option<Parameters> {
+    /// How one slope is held.
+    #[derive(Clone, Copy)]
+    enum Slope {
+        Free,
+        Zero,
+        Constant,
+    }
+    use Slope::{Constant, Free, Zero};
+    let mut best: Option<(f64, Parameters)> = None;
+    for first in [Free, Zero, Constant] {
+        for second in [Free, Zero, Constant] {
+            // Columns of the free unknowns; a slope held at the constant is added to the constant's column.
+            let columns = |batch: f64| -> Vec<f64> {
+                let [one, x1, x2] = row(batch);
+                let held = |slope: Slope, x: f64| if matches!(slope, Constant) { x } else { 0.0 };
+                let mut columns = vec![one + held(first, x1) + held(second, x2)];
+                for (slope, x) in [(first, x1), (second, x2)] {
+                    if matches!(slope, Free) {
+                        columns.push(x);
+                    }
+                }
+                columns
+            };
+            let Some(solved) = solve(aims, columns) else { continue };
+            let constant = solved[0];
+            let mut free = solved[1..].iter();
+            let mut value = |slope: Slope| match slope {
+                Free => free.next().copied().unwrap_or(0.0),
+                Zero => 0.0,
+                Constant => constant,
+            };
+            let found = [constant, value(first), value(second)];
+            let sound = constant > 0.0 && found[1..].iter().all(|s| (0.0..=constant).contains(s));
+            if !sound || found.iter().any(|x| !x.is_finite()) {
+                continue;
+            }
+            let error: f64 = aims
+                .iter()
+                .map(|aim| {
+                    let model: f64 = row(aim.batch).iter().zip(found).map(|(x, p)| x * p).sum();
+                    aim.weight * (model / aim.seconds - 1.0).powi(2)
+                })
+                .sum();
+            if best.is_none_or(|best| error < best.0) {
+                best = Some((error, found));
+            }
+        }
+    }
+    best.map(|best| best.1)
+}
+
+/// Solves the normal equations of up to three unknowns by elimination. None where they have no single solution.
+fn solve(aims: &[Aim], columns: impl Fn(f64) -> Vec<f64>) -> Option<Vec<f64>> {
+    let n = columns(1.0).len();
+    let mut matrix = vec![vec![0.0; n + 1]; n];
+    for aim in aims {
+        let x: Vec<f64> = columns(aim.batch).iter().map(|c| c / aim.seconds).collect();
+        for i in 0..n {
+            for j in 0..n {
+                matrix[i][j] += aim.weight * x[i] * x[j];
+            }
+            matrix[i][n] += aim.weight * x[i];
+        }
+    }
+    for i in 0..n {
+        let pivot = (i..n).max_by(|&a, &b| matrix[a][i].abs().total_cmp(&matrix[b][i].abs()))?;
+        matrix.swap(i, pivot);
+        let scale = matrix[i][i];
+        if scale.abs() < 1e-300 || !scale.is_finite() {
+            return None;
+        }
+        for k in 0..n {
+            if k != i {
+                let factor = matrix[k][i] / scale;
+                for j in i..=n {
+                    matrix[k][j] -= factor * matrix[i][j];
+                }
+            }
+        }
+    }
+    Some((0..n).map(|i| matrix[i][n] / matrix[i][i]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::theory::bootstrap::SplitMix;
+
+    struct Noise(SplitMix);
+
+    impl Noise {
+        fn uniform(&mut self) -> f64 {
+            (self.0.below(1 << 30) as f64 + 0.5) / f64::from(1 << 30)
+        }
+
+        fn normal(&mut self) -> f64 {
+            (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
+        }
+
+        /// Log-normal with this spread around `truth`; one pass in 20 is held up by half, one in 200 by tenfold.
+        fn pass(&mut self, truth: f64, spread: f64) -> f64 {
+            let held_up = match self.0.below(200) {
+                0 => 10.0,
+                1..=10 => 1.5,
+                _ => 1.0,
+            };
+            truth * (spread * self.normal()).exp() * held_up
+        }
+    }
+
+    /// Curves of real machines: seconds over those of one token, by B = 1, 2, 4, ... 128.
+    const MACHINES: [[f64; 8]; 5] = [
+        [1.0, 1.04, 1.10, 1.31, 2.3, 4.4, 8.5, 17.0],
+        [1.0, 1.1, 1.2, 2.0, 3.7, 7.5, 15.0, 30.0],
+        [1.0, 1.15, 1.43, 2.2, 3.8, 7.4, 14.2, 28.0],
+        [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.02, 1.05],
+        [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0],
+    ];
+
+    fn truth(machine: [f64; 8]) -> Cost {
+        Cost::new(machine.into_iter().enumerate().map(|(i, t)| (1 << i, 2e-3 * t)).collect()).unwrap()
+    }
+
+    /// Largest |log(t(B) / truth)| for B = 1 to 128.
+    fn error(cost: &Cost, truth: &Cost, level: f64) -> f64 {
+        let off = |b: usize| (cost.seconds(b) / (level * truth.seconds(b))).ln().abs();
+        (1..=128).map(off).fold(0.0, f64::max)
+    }
+
+    /// Probes as the engine makes them: a measurement at first, then one every 300 steps.
+    fn begin(truth: &Cost, noise: &mut Noise, spread: f64) -> PassTimes {
+        let mut passes = Vec::new();
+        loop {
+            for size in (0..SIZES).map(|i| 1usize << i) {
+                passes.push((size, noise.pass(truth.seconds(size), spread)));
+            }
+            let times = PassTimes::measured(&passes).unwrap();
+            if (passes.len() >= 5 * SIZES && times.settled(0.05)) || passes.len() >= 48 * SIZES {
+                return times;
+            }
+        }
+    }
+
+    #[test]
+    fn groups_widen_with_their_sizes() {
+        let groups: Vec<usize> = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 24, 25, 32, 64, 128, 256].map(group).to_vec();
+        assert!(groups.windows(2).all(|w| w[0] <= w[1]), "{groups:?}");
+        assert_eq!((group(5), group(7), group(9), group(13)), (group(6), group(8), group(12), group(16)));
+        assert_eq!(groups.iter().collect::<std::collections::BTreeSet<_>>().len(), 13, "{groups:?}");
+    }
+
+    #[test]
+    fn curves_of_real_machines_are_fitted() {
+        for machine in MACHINES {
+            let truth = truth(machine);
+            let passes: Vec<(usize, f64)> = truth.points().to_vec();
+            let times = PassTimes::measured(&passes).unwrap();
+            let off = error(times.cost(), &truth, 1.0);
+            assert!(off < 0.12, "{machine:?}: {off}, {:?}", times.cost());
+        }
+    }
+
+    #[test]
+    fn times_that_are_none_are_left_out() {
+        assert!(PassTimes::measured(&[]).is_none() && PassTimes::measured(&[(1, 1.0)]).is_none());
+        assert!(PassTimes::measured(&[(1, 1.0), (2, f64::NAN)]).is_none());
+        let mut times = PassTimes::measured(&[(1, 1.0), (2, 1.5)]).unwrap();
+        let before = times.cost().clone();
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            (0..64).for_each(|_| times.add(2, bad));
+            times.add_probe(1, bad);
+        }
+        times.add(0, 1.0);
+        times.add_probe(3, 1.0);
+        times.add_probe(64, 1.0);
+        assert_eq!(times.cost(), &before);
+    }
+
+    #[test]
+    fn one_long_pause_leaves_the_curve_as_it_was() {
+        let truth = truth(MACHINES[0]);
+        let mut times = PassTimes::from_cost(truth.clone());
+        (0..400).for_each(|i| times.add(1 + i % 4, truth.seconds(1 + i % 4)));
+        (0..40).for_each(|_| times.add(2, 3600.0));
+        assert!(error(times.cost(), &truth, 1.0) < 0.1, "{:?}", times.cost());
+    }
+
+    #[test]
+    fn the_curve_follows_the_level_of_the_machine_and_a_change_of_shape() {
+        let (mut noise, old, new) = (Noise(SplitMix(5)), truth(MACHINES[0]), truth(MACHINES[1]));
+        let mut times = PassTimes::from_cost(old.clone());
+        // Twice as slow while one token a pass is verified: all sizes cost twice as much.
+        (0..RECENT).for_each(|_| times.add(1, 2.0 * old.seconds(1)));
+        assert!(error(times.cost(), &old, 2.0) < 0.1, "{:?}", times.cost());
+        // Another shape: probes tell it where no step goes.
+        for i in 0..3 * PROBES * SIZES {
+            times.add_probe(1 << (i % SIZES), noise.pass(new.seconds(1 << (i % SIZES)), 0.03));
+            (0..8).for_each(|_| times.add(1, noise.pass(new.seconds(1), 0.03)));
+        }
+        assert!(error(times.cost(), &new, 1.0) < 0.12, "{:?}", times.cost());
+    }
+
+    #[test]
+    fn a_wrong_kept_curve_is_forgotten_after_sixteen_probes_of_each_size() {
+        let right = truth(MACHINES[0]);
+        // Plausible and wrong: each token as dear as the first.
+        let mut times = PassTimes::from_cost(truth(MACHINES[4]));
+        for i in 0..4 * PRIOR {
+            for size in (0..SIZES).map(|i| 1usize << i) {
+                times.add_probe(size, right.seconds(size));
+            }
+            (0..16).for_each(|_| times.add(1, right.seconds(1)));
+            assert!(i + 1 < 4 * PRIOR || error(times.cost(), &right, 1.0) < 0.15, "round {i}: {:?}", times.cost());
+        }
+    }
+
+    /// A million passes: no B up to 128 is ever off by more than 25%, whichever sizes are visited.
+    #[test]
+    fn a_million_noisy_passes_leave_every_size_within_a_quarter_of_the_truth() {
+        let steps = if cfg!(debug_assertions) { 40_000 } else { 1_000_000 };
+        type Visit = fn(&mut Noise) -> usize;
+        let visits: [Visit; 6] =
+            [|_| 1, |n| 1 + n.0.below(4), |n| 2 + n.0.below(7), |_| 40, |n| 1 << n.0.below(8), |n| 1 + n.0.below(128)];
+        let spreads = [0.0, 0.03, 0.1, 0.2, 0.3, 0.4];
+        let mut worst = 0f64;
+        let mut run = 0;
+        for (visit, spread) in visits.into_iter().cycle().zip(spreads.into_iter().flat_map(|s| [s; 6])).take(36) {
+            let truth = truth(MACHINES[run % MACHINES.len()]);
+            let mut noise = Noise(SplitMix(17 * run as u64 + 1));
+            let mut times = begin(&truth, &mut noise, spread);
+            let mut size = 0;
+            for step in 0..steps / 36 {
+                let batch = visit(&mut noise);
+                times.add(batch, noise.pass(truth.seconds(batch), spread));
+                if step % 300 == 0 {
+                    size = (size + 1) % SIZES;
+                    times.add_probe(1 << size, noise.pass(truth.seconds(1 << size), spread));
+                }
+                if step % REFIT == 0 {
+                    worst = worst.max(error(times.cost(), &truth, 1.0));
+                    let off = error(times.cost(), &truth, 1.0);
+                    assert!(off < 1.25f64.ln(), "run {run}, spread {spread}, step {step}: {off}, {:?}", times.cost());
+                }
+            }
+            run += 1;
+        }
+        assert!(worst > 0.0);
+    }
+}
