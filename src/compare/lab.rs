@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::engine::{Engine, EngineOptions, Prompt, RunInfo, SessionError, load_each};
 use crate::telemetry::{Fluid, Look, StepRecord};
 use crate::theory::cost::Cost;
+use crate::theory::light::OracleCurve;
 
 /// An automatic budget goes by the cost of passes, which is measured after so many steps where it is not known.
 const FIRST_COST: usize = 3;
@@ -16,6 +17,8 @@ pub struct Made {
     pub record: Arc<StepRecord>,
     /// What was found where it was looked at.
     pub look: Option<Look>,
+    /// Mass of the oracle's trees of every size, where they were searched.
+    pub curve: Option<Arc<OracleCurve>>,
     /// The fluid bound at length, where it is time to tell it.
     pub fluid: Option<Arc<Fluid>>,
     /// Whether the text ended with it.
@@ -89,20 +92,20 @@ impl Lab {
     pub fn step(&mut self, lane: usize) -> anyhow::Result<Option<Made>> {
         let engine = &mut self.engines[lane];
         let Some(record) = engine.session.step()? else { return Ok(None) };
-        let look = match self.look_every {
-            every if every > 0 && record.step.is_multiple_of(every) => {
-                let looking = engine.session.look(record.step)?;
-                looking.map(|looking| looking.refined()).transpose()?
-            }
-            _ => None,
-        };
+        let (mut look, mut curve) = (None, None);
+        if engine.session.searches(record.step, self.look_every)
+            && let Some(mut looking) = engine.session.search(record.step, true)?
+        {
+            while looking.refine()? {}
+            (look, curve) = (Some(looking.found()), looking.curve());
+        }
         let ended = engine.session.ending().is_some();
         let fluid = engine.session.fluid(ended).map(Arc::new);
         let due = ended || (engine.session.settings().auto && record.step + 1 >= FIRST_COST);
         if due {
             self.measure_cost(lane)?;
         }
-        Ok(Some(Made { record: Arc::new(record), look, fluid, ended }))
+        Ok(Some(Made { record: Arc::new(record), look, curve: curve.map(Arc::new), fluid, ended }))
     }
 
     /// Tokens a second of plain decoding after engine `lane`'s text. None before the first.

@@ -70,7 +70,7 @@ mod tests {
             side.begin(prompt);
             for step in steps {
                 let record = Arc::new(StepRecord { step, ..record(chain(&[0.5]), &[], 4) });
-                side.add(&Made { record, look: None, fluid: None, ended: false });
+                side.add(&Made { record, look: None, curve: None, fluid: None, ended: false });
             }
             side.tally.summary(None).steps
         };

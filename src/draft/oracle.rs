@@ -63,10 +63,11 @@ pub struct OracleSearch {
 }
 
 impl OracleSearch {
-    /// The tree below `root`, within `limits`.
-    pub fn new(root: TokenId, limits: Limits) -> Self {
-        let width = limits.budget.saturating_sub(1);
-        let search = Search::new(root, width, limits.depth);
+    /// The tree below `root`, within `limits`, which can later be widened to one of `widest` tokens.
+    pub fn new(root: TokenId, limits: Limits, widest: usize) -> Self {
+        let drafted = limits.budget.saturating_sub(1);
+        let search = Search::new(root, drafted, limits.depth);
+        let width = drafted.max(widest.saturating_sub(1));
         Self { search, explorer: Explorer::default(), width, passes: 0, full: false }
     }
 
@@ -87,6 +88,11 @@ impl OracleSearch {
         self.search.expand(&nodes[..ran.len()], children.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))));
         self.passes += 1;
         Ok(true)
+    }
+
+    /// Searches on for a tree of `budget` tokens, the root included, at most the widest that was announced.
+    pub fn widen(&mut self, budget: usize) {
+        self.search.widen(budget.saturating_sub(1).min(self.width));
     }
 
     /// The tree as far as it is found.

@@ -12,12 +12,18 @@ use crate::draft::shape::{Limits, grow};
 use crate::draft::{Context, DraftError, OracleSearch, Plan, Shape};
 use crate::model::{Decoder, Node, Pass};
 use crate::telemetry::{Look, LookState, StepSettings};
+use crate::theory::cost::Cost;
+use crate::theory::light::OracleCurve;
 use crate::tree::{TokenId, TokenTree};
 
 /// Nodes of one pass: as many as the budgets that people use most, and few enough that a command never waits long.
 const AT_ONCE: usize = 16;
 /// Passes after which a look ends as it is, until somebody asks for as many more.
 const MOST_PASSES: usize = 512;
+/// Passes that the search for the trees of other sizes may take beyond.
+const CURVE_PASSES: usize = 48;
+/// Mass that trees of other sizes may still gain when the search for them ends.
+const CURVE_TOLERANCE: f64 = 0.01;
 
 /// What the session keeps of a step for a later look.
 #[derive(Clone, Debug)]
@@ -49,6 +55,12 @@ pub(crate) struct Looking {
     oracle: OracleSearch,
     drafter_best: Option<f64>,
     state: LookState,
+    /// Cost of passes, where trees of other sizes are searched for as well.
+    cost: Option<Cost>,
+    /// The tree of the step's own size once it is found, and the passes after which the search for others ends.
+    own: Option<(Look, usize)>,
+    /// Whether the search for others is done.
+    curve_done: bool,
 }
 
 impl Session {
@@ -57,7 +69,19 @@ impl Session {
     /// # Errors
     /// If a forward or the drafter fails; the session is unchanged whatever happens.
     pub(crate) fn look(&self, step: usize) -> Result<Option<Looking>, SessionError> {
+        self.search(step, false)
+    }
+
+    /// As [`Self::look`]; with `all_sizes` the search goes on for oracle trees of every size that can pay on this machine, where the
+    /// cost of passes is known ([`Looking::curve`]).
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    pub(crate) fn search(&self, step: usize, all_sizes: bool) -> Result<Option<Looking>, SessionError> {
         let Some((id, tokens, past)) = self.past(step) else { return Ok(None) };
+        let deterministic = past.settings.warp().greedy() || past.settings.drawn();
+        let cost = self.cost().filter(|_| all_sizes && !deterministic).cloned();
+        let widest = cost.as_ref().map_or(0, Cost::largest);
         let mut target = self.target.fork()?;
         target.truncate(tokens.len().saturating_sub(1));
         let warp = past.settings.warp();
@@ -69,10 +93,13 @@ impl Session {
             tokens: tokens.to_vec(),
             warp,
             vocabulary: Arc::clone(self.vocabulary()),
-            oracle: OracleSearch::new(root, past.limits),
+            oracle: OracleSearch::new(root, past.limits, widest),
             drafter_best: past.best.then_some(past.expected),
             most: MOST_PASSES,
             state: LookState::Refining,
+            cost,
+            own: None,
+            curve_done: false,
         };
         if !past.best {
             looking.draft(self, past)?;
@@ -122,6 +149,10 @@ impl Looking {
         let mut cx = Context { tokens: &self.tokens, target: &mut *self.target, warp: &self.warp, stop };
         let failed = |source| SessionError::Draft { name: "oracle", source };
         let went_on = self.oracle.refine(&mut cx, AT_ONCE).map_err(failed)?;
+        if let Some((_, most)) = self.own {
+            self.curve_done = !went_on || self.oracle.passes() >= most || !self.larger_can_pay();
+            return Ok(self.refining());
+        }
         let search = self.oracle.search();
         self.state = if search.upper() - search.lower() <= Look::TOLERANCE * search.upper() {
             LookState::Converged
@@ -130,12 +161,38 @@ impl Looking {
         } else {
             LookState::Ended
         };
+        if self.state == LookState::Converged
+            && let Some(widest) = self.cost.as_ref().map(Cost::largest)
+        {
+            self.own = Some((self.found(), self.oracle.passes() + CURVE_PASSES));
+            self.oracle.widen(widest);
+            self.curve_done = !self.larger_can_pay();
+        }
         Ok(self.refining())
+    }
+
+    /// Whether a tree that is larger than what is surely known can be worth its pass to a drafter that is free: at a price of a token
+    /// that no speed of light is below, 1 / t(1) tokens per second.
+    fn larger_can_pay(&self) -> bool {
+        let Some(cost) = &self.cost else { return false };
+        let (search, largest) = (self.oracle.search(), cost.largest());
+        let unknown = search.unknown();
+        let known = search.path_probabilities().take_while(|&pi| pi >= unknown).count();
+        let gain = |size: usize| unknown * (size - 1 - known) as f64;
+        let pays = |size: usize| gain(size) > (cost.seconds(size) - cost.seconds(known + 1)) / cost.seconds(1);
+        known + 1 < largest && gain(largest) > CURVE_TOLERANCE && (known + 2..=largest).any(pays)
     }
 
     /// Whether another pass is worth it.
     pub fn refining(&self) -> bool {
-        self.state == LookState::Refining
+        self.state == LookState::Refining || (self.own.is_some() && !self.curve_done)
+    }
+
+    /// Mass of the oracle's trees by size. None unless it was asked for and its search is done.
+    pub fn curve(&self) -> Option<OracleCurve> {
+        let search = self.oracle.search();
+        let curve = || OracleCurve::from_path_probabilities(search.path_probabilities(), search.unknown());
+        (self.own.is_some() && self.curve_done).then(curve)
     }
 
     /// It was asked for once more: where it ended for want of passes, it has as many again.
@@ -147,7 +204,7 @@ impl Looking {
 
     /// Something else comes first: where it was being refined, it is so no more.
     pub fn break_off(&mut self) {
-        if self.refining() {
+        if self.state == LookState::Refining {
             self.state = LookState::BrokenOff;
         }
     }
@@ -156,6 +213,7 @@ impl Looking {
     ///
     /// # Errors
     /// If a forward fails.
+    #[cfg(test)]
     pub fn refined(mut self) -> Result<Look, SessionError> {
         while self.refine()? {}
         Ok(self.found())
@@ -163,6 +221,9 @@ impl Looking {
 
     /// What is known, whether it is refined further or not.
     pub fn found(&self) -> Look {
+        if let Some((look, _)) = self.own {
+            return look;
+        }
         let search = self.oracle.search();
         Look {
             oracle_lower: search.lower(),

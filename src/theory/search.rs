@@ -153,6 +153,36 @@ impl Search {
         self.drafted.checked_sub(1).and_then(|last| self.best.get(last)).map_or(0.0, |item| item.pi)
     }
 
+    /// Searches on for a larger tree of `drafted` nodes; a smaller number changes nothing.
+    pub fn widen(&mut self, drafted: usize) {
+        if drafted > self.drafted {
+            self.drafted = drafted;
+            self.best.append(&mut self.rest);
+            self.best.sort_by(Item::order);
+            let most = self.drafted.min(self.best.len());
+            self.rest.extend(self.best.drain(most..));
+        }
+    }
+
+    /// Path probabilities of the best P nodes known, falling.
+    pub fn path_probabilities(&self) -> impl Iterator<Item = f64> + '_ {
+        self.best.iter().map(|item| item.pi)
+    }
+
+    /// Upper bound on the path probability of any node that is not among the best P known: of a node below one that is not
+    /// expanded, and of candidates beyond P.
+    pub fn unknown(&self) -> f64 {
+        if self.depth == 0 {
+            return 0.0;
+        }
+        if !self.root_expanded {
+            return 1.0;
+        }
+        let open = self.best.iter().find(|item| !item.expanded && item.depth < self.depth).map_or(0.0, |item| item.pi);
+        let beyond = self.rest.iter().map(|item| item.pi).fold(0.0, f64::max);
+        open.max(beyond)
+    }
+
     /// The tree as far as it is found.
     pub fn found(&self) -> Found {
         // From explored nodes to those of the tree.

@@ -103,7 +103,7 @@ fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)
         state: LookState::Converged,
     };
     let look = number.is_multiple_of(4).then_some(look);
-    Made { record: Arc::new(record), look, fluid: None::<Arc<Fluid>>, ended: false }
+    Made { record: Arc::new(record), look, curve: None, fluid: None::<Arc<Fluid>>, ended: false }
 }
 
 /// Both lanes after `prompts` texts of `length` tokens, the one that is behind first.

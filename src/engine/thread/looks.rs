@@ -1,5 +1,6 @@
 //! Looking at steps that were made, between other wishes.
 
+use std::sync::Arc;
 use std::sync::mpsc::TryRecvError;
 
 use super::{Driver, End};
@@ -30,21 +31,23 @@ impl Driver<'_> {
         match self.looking.take().filter(Looking::refining) {
             Some(mut looking) => {
                 looking.break_off();
-                self.looked(&looking)
+                self.looked(&looking, false)
             }
             None => Ok(()),
         }
     }
 
-    fn looked(&mut self, looking: &Looking) -> Result<(), End> {
-        self.tell(Event::Looked { prompt_id: looking.prompt_id.clone(), step: looking.step, look: looking.found() })
+    fn looked(&mut self, looking: &Looking, systematic: bool) -> Result<(), End> {
+        let (prompt_id, step, look) = (looking.prompt_id.clone(), looking.step, looking.found());
+        let curve = looking.curve().map(Arc::new);
+        self.tell(Event::Looked { prompt_id, step, look, systematic, curve })
     }
 
     /// Looks at the step that was just made, to the end or until a command comes. A look that fails is the last one: the steps
     /// themselves may go on.
     pub(super) fn look_at_once(&mut self, step: usize) -> Result<(), End> {
         let mut gone = false;
-        let looked = self.engine.session.look(step).and_then(|looking| {
+        let looked = self.engine.session.search(step, true).and_then(|looking| {
             let Some(mut looking) = looking else { return Ok(None) };
             while looking.refine()? {
                 match self.orders.try_recv() {
@@ -59,7 +62,7 @@ impl Driver<'_> {
         });
         match looked {
             _ if gone => Err(End::Quit),
-            Ok(Some(looking)) => self.looked(&looking),
+            Ok(Some(looking)) => self.looked(&looking, true),
             Ok(None) => Ok(()),
             Err(why) => {
                 self.look_every = 0;
@@ -77,7 +80,7 @@ impl Driver<'_> {
         }
         match looking.refine() {
             Ok(_) => {
-                self.looked(&looking)?;
+                self.looked(&looking, false)?;
                 self.looking = Some(looking);
             }
             Err(why) => self.refuse(&format!("step {} can't be looked at: {why}", looking.step))?,
