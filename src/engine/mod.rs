@@ -21,6 +21,7 @@ mod look;
 mod look_tests;
 #[cfg(test)]
 mod lossless;
+mod machine;
 mod options;
 mod protocol;
 mod seen;

@@ -43,7 +43,7 @@ fn deviation(all: &[f64]) -> f64 {
 }
 
 /// SplitMix64 (Steele, Lea & Flood 2014): enough for drawing blocks.
-pub(super) struct SplitMix(pub u64);
+pub(crate) struct SplitMix(pub u64);
 
 impl SplitMix {
     /// A number from 0 below `n`.

@@ -158,7 +158,7 @@ pub fn figures(state: &State, pen: &mut Pen) {
     pen.text(1, 2, "speed", Role::Label);
     pen.right(words + 6, 2, &number::speed(state.history.averages.tokens_per_second()), Role::Value);
     let factor = speed::factor(state)
-        .map_or_else(|| "plain not timed".to_owned(), |f| format!("{}{} plain", pen.glyphs().times, number::two(f)));
+        .map_or_else(|| "plain not timed".to_owned(), |f| format!("{}{} plain", pen.glyphs().times, number::two(f.value)));
     let time = &state.history.averages.time;
     let x = pen.text(words + 8, 2, &format!("tok/s {factor}"), Role::Base);
     if time.total() > 0.0 && x + 12 < width {

@@ -4,22 +4,44 @@ use super::{Pen, empty};
 use crate::app::{State, Step};
 use crate::telemetry::{Reason, SpeedUp, StageTimes};
 use crate::theme::{Glyphs, Role};
+use crate::theory::intervals::Estimate;
 use crate::theory::speed::Best;
 use crate::ui::number;
 use crate::ui::plot::{Across, Curve, Plot, between, round_up};
 
-/// How many times plain decoding's speed, where both are known.
-pub fn factor(state: &State) -> Option<f64> {
-    Some(state.history.averages.tokens_per_second()? / state.plain?)
+/// Half-width of the speed-up's interval, relative to it, beyond which the figure is shown as uncertain.
+const WIDE: f64 = 0.1;
+
+/// Speed-up over plain decoding with its interval, where it is known.
+pub fn factor(state: &State) -> Option<Estimate> {
+    state.history.averages.comparison.speed_up().filter(|found| found.value.is_finite())
+}
+
+/// Whether the machine does other work, so that times say little.
+pub fn busy(state: &State) -> bool {
+    state.load.is_some_and(|load| load.busy)
+}
+
+/// Whether an estimate has no interval yet, or a wide one.
+pub fn uncertain(found: &Estimate) -> bool {
+    found.interval.is_none_or(|interval| interval.high - interval.low > 2.0 * WIDE * found.value)
 }
 
 /// What the title says.
 pub fn summary(state: &State, glyphs: &Glyphs) -> (Vec<String>, Role) {
+    let busy = if busy(state) { "; the machine is busy" } else { "" };
     match factor(state) {
-        Some(f) => (
-            vec![format!("{}{} plain decoding", glyphs.times, number::two(f))],
-            if f < 1.0 { Role::NodeRefused } else { Role::GaugeAccepted },
-        ),
+        Some(found) => {
+            let value = format!("{}{} plain decoding", glyphs.times, number::two(found.value));
+            let interval = found.interval.filter(|interval| interval.low < interval.high);
+            let range = interval.map_or_else(String::new, |i| format!(" ({} to {})", number::two(i.low), number::two(i.high)));
+            let role = match () {
+                () if uncertain(&found) || !busy.is_empty() => Role::Label,
+                () if found.value < 1.0 => Role::NodeRefused,
+                () => Role::GaugeAccepted,
+            };
+            (vec![format!("{value}{range}{busy}"), format!("{value}{busy}"), value], role)
+        }
         None => (vec!["plain speed not timed yet".to_owned()], Role::Label),
     }
 }
@@ -124,9 +146,9 @@ fn passes(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
 fn limit(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
     let (averages, fluid) = (&state.history.averages, state.bound()?);
     let greedy = super::greedy(&state.history.newest()?.record);
-    let draft = averages.time.draft / averages.steps.max(1) as f64;
-    let rates = (averages.tokens_per_second(), state.plain);
-    let best = SpeedUp::of(rates, state.cost.as_ref(), &fluid.curve, &averages.curve, draft);
+    let steps = averages.steps.max(1) as f64;
+    let drafting = (averages.time.draft / steps, averages.nodes as f64 / steps);
+    let best = SpeedUp::of(factor(state), state.cost.as_ref(), &fluid.curve, &averages.curve, drafting);
     let times = |b: Best| format!("{}{} at B {}", glyphs.times, number::two(b.speed_up), b.budget);
     let own = best.drafter.map(times)?;
     let ceiling = best.ceiling.filter(|_| !greedy).map(times);
