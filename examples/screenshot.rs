@@ -111,7 +111,7 @@ fn recorded(options: &Options) -> Result<Vec<Event>> {
     };
     let mut events = vec![Event::Ready { info: Arc::new(info), settings: first.settings.clone() }];
     if let Some(plain) = of("summary").first().and_then(|l| l["autoregressive_tokens_per_second"].as_f64()) {
-        events.push(Event::Calibrated { plain_tokens_per_second: plain });
+        events.push(Event::Calibrated { plain_tokens_per_second: plain, seconds: 1.0 / plain });
     }
     let mut ids: Vec<String> = Vec::new();
     for record in records {
@@ -124,7 +124,7 @@ fn recorded(options: &Options) -> Result<Vec<Event>> {
         let (prompt_id, step) = (record.prompt_id.clone(), record.step);
         events.push(Event::Step(Arc::new(record)));
         if let Some((_, look)) = looks.iter().find(|((id, number), _)| *id == prompt_id.as_str() && *number == step) {
-            events.push(Event::Looked { prompt_id, step, look: *look });
+            events.push(Event::Looked { prompt_id, step, look: *look, systematic: true, curve: None });
         }
     }
     Ok(events)

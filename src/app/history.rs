@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::telemetry::{
-    BatchMeans, BudgetCurve, Ending, Ladder, Look, Misses, Origins, PositionRates, RunningMoments, StageTimes, StepRecord,
-    StepSettings, Told,
+    BatchMeans, BudgetCurve, Ending, Ladder, Look, Misses, Origins, PlainComparison, PositionRates, RunningMoments, StageTimes,
+    StepRecord, StepSettings, Told,
 };
 
 /// Steps that are kept to look back at. Older ones still count in the averages.
@@ -28,6 +28,10 @@ pub struct Step {
     pub record: Arc<StepRecord>,
     /// What was found out about it later.
     pub look: Option<Look>,
+    /// Whether it was picked systematically for a search of its oracle tree.
+    searched: bool,
+    /// What counts of it in means.
+    counted: Option<Look>,
 }
 
 /// One generation.
@@ -74,13 +78,29 @@ pub struct Averages {
     pub told: Told,
     /// Nodes by who proposed them.
     pub origins: Origins,
+    /// Drafted nodes.
+    pub nodes: usize,
+    /// Speed beside plain decoding.
+    pub comparison: PlainComparison,
+    /// Tokens and seconds of steps of texts that were written before: they count in the speed alone.
+    repeated: (usize, f64),
+    /// The number of those steps.
+    repeated_steps: usize,
 }
 
 impl Averages {
     fn push(&mut self, record: &StepRecord) {
+        self.comparison.step(record);
+        if record.repeated {
+            self.repeated_steps += 1;
+            self.repeated.0 += record.emitted.len();
+            self.repeated.1 += record.time.total();
+            return;
+        }
         self.steps += 1;
         self.tokens += record.emitted.len();
         self.accepted += record.accepted;
+        self.nodes += record.tree.tokens.len().saturating_sub(1);
         self.expected += record.expected_accepted;
         self.time.add(&record.time);
         // No more can be accepted than stands in the tree, whatever a record from a file says.
@@ -99,6 +119,11 @@ impl Averages {
         self.origins.add(record);
     }
 
+    /// Steps, with those of texts that were written before.
+    fn all_steps(&self) -> usize {
+        self.steps + self.repeated_steps
+    }
+
     /// Mean of accepted drafted tokens a step.
     pub fn accepted_mean(&self) -> Option<f64> {
         (self.steps > 0).then(|| self.accepted as f64 / self.steps as f64)
@@ -111,7 +136,7 @@ impl Averages {
 
     /// Tokens a second over the time in steps.
     pub fn tokens_per_second(&self) -> Option<f64> {
-        rate(self.tokens, self.time.total())
+        rate(self.tokens + self.repeated.0, self.time.total() + self.repeated.1)
     }
 }
 
@@ -172,29 +197,42 @@ impl History {
         self.averages.push(&record);
         self.total.0 += record.emitted.len();
         self.total.1 += record.time.total();
-        for position in &record.entropy {
+        for position in record.entropy.iter().filter(|_| !record.repeated) {
             self.entropy.push(position.law.entropy);
             self.plain_entropy.push(position.plain.entropy);
             self.plain_moments.add(&position.plain);
         }
         let first = before.is_none_or(|(_, t)| t != text);
-        self.steps.push_back(Step { number: self.next, text, changed, first, record, look: None });
+        self.steps.push_back(Step {
+            number: self.next,
+            text,
+            changed,
+            first,
+            record,
+            look: None,
+            searched: false,
+            counted: None,
+        });
         self.next += 1;
         if self.steps.len() > KEPT {
             self.steps.pop_front();
         }
     }
 
-    /// Something was found out about a step: the newest of that number of that prompt.
-    pub fn looked(&mut self, prompt: &str, step: usize, look: Look) {
+    /// Something was found out about a step: the newest of that number of that prompt. In means it counts only where the step was picked
+    /// systematically: steps that a person picks are not like the others.
+    pub fn looked(&mut self, prompt: &str, step: usize, look: Look, systematic: bool) {
         let found = self.steps.iter_mut().rev().find(|s| s.record.step == step && s.record.prompt_id == prompt);
         let Some(found) = found else { return };
         // Only the steps of the present averages count in them: the newest ones.
-        if found.number + self.averages.steps >= self.next {
-            self.averages.ladder.looked(found.record.expected_accepted, found.look.as_ref(), &look);
+        found.searched |= systematic;
+        let counted = found.searched && !found.record.repeated;
+        if counted && found.number + self.averages.all_steps() >= self.next {
+            self.averages.ladder.looked(found.record.expected_accepted, found.counted.as_ref(), &look);
             if let Some(miss) = &found.record.miss {
-                self.averages.misses.looked(miss, found.look.as_ref(), &look);
+                self.averages.misses.looked(miss, found.counted.as_ref(), &look);
             }
+            found.counted = Some(look);
         }
         found.look = Some(look);
     }
@@ -240,7 +278,7 @@ impl History {
 
     /// Tokens a second over the last steps at the present settings.
     pub fn tokens_per_second_now(&self) -> Option<f64> {
-        let count = self.averages.steps.min(NOW);
+        let count = self.averages.all_steps().min(NOW);
         let (tokens, seconds) = (self.steps.iter().rev().take(count))
             .fold((0, 0.0), |(n, s), step| (n + step.record.emitted.len(), s + step.record.time.total()));
         rate(tokens, seconds)

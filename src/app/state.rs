@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Editor, History, Step};
 use crate::engine::RunInfo;
-use crate::telemetry::{Fluid, LookState, StepSettings};
+use crate::telemetry::{Fluid, LookState, MachineLoad, StepSettings};
 use crate::theory::cost::Cost;
 
 /// A part of the screen that can have the keys.
@@ -143,6 +143,8 @@ pub struct State {
     pub asked: Vec<StepSettings>,
     /// Tokens a second with nothing drafted, measured.
     pub plain: Option<f64>,
+    /// Other work on this machine, as of the last reading.
+    pub load: Option<MachineLoad>,
     /// What verify passes cost, where it is known.
     pub cost: Option<Cost>,
     /// The fluid bound at length, as it was told last.
@@ -195,6 +197,7 @@ impl State {
             wished: None,
             asked: Vec::new(),
             plain: None,
+            load: None,
             cost: None,
             fluid: None,
             look_every: 0,

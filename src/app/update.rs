@@ -98,15 +98,17 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
         }
         Event::Cost(cost) => state.cost = Some(cost),
         Event::Fluid(fluid) => state.fluid = Some(fluid),
-        Event::Looked { prompt_id, step, look: found } => {
-            state.history.looked(&prompt_id, step, found);
+        Event::Load(load) => state.load = Some(load),
+        Event::Looked { prompt_id, step, look: found, systematic, .. } => {
+            state.history.looked(&prompt_id, step, found, systematic);
             // What came between is done: the look at the step that is still shown begins again.
             if found.state == LookState::BrokenOff && state.to_look_at(false) == Some(step) {
                 look(state, effects);
             }
         }
-        Event::Calibrated { plain_tokens_per_second } => {
+        Event::Calibrated { plain_tokens_per_second, seconds } => {
             state.plain = Some(plain_tokens_per_second).filter(|p| p.is_finite() && *p > 0.0);
+            state.history.averages.comparison.plain(seconds);
         }
         Event::PromptStarted { index, id, prompt, tokens, prefill_seconds } => {
             state.prompt = index;

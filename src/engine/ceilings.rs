@@ -30,6 +30,11 @@ pub(super) struct Observed {
     reached: Option<Reached>,
     /// Positions when the bound was told at length.
     told: usize,
+    /// Drafted nodes of all steps since the settings last changed, and those steps.
+    drafted: usize,
+    steps: usize,
+    /// The last bound at the mean number of drafted nodes: positions, that number, bound.
+    at_mean: Option<(usize, f64, f64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,12 +57,15 @@ impl Observed {
             blocks: Blocks::default(),
             reached: None,
             told: 0,
+            drafted: 0,
+            steps: 0,
+            at_mean: None,
         }
     }
 
     /// Other settings under the same warp: what is reached is counted anew.
     pub fn begin(&mut self) {
-        (self.blocks, self.reached) = (Blocks::default(), None);
+        (self.blocks, self.reached, self.drafted, self.steps) = (Blocks::default(), None, 0, 0);
     }
 
     /// The law of one generated position, with its moments.
@@ -76,17 +84,26 @@ impl Observed {
         }
     }
 
-    /// A step ends, with this E\[X | T\] under these settings: the ceilings, and what was reached of them as of the last time that it
-    /// was made anew. Greedy the fluid bound is B - 1: an oracle accepts all. Where children are drawn B - 1 is all that holds.
-    pub fn end_step(&mut self, expected: f64, settings: &StepSettings) -> (Ceilings, Option<Reached>) {
-        self.blocks.end_step(expected);
-        let budget = settings.budget;
-        let ceilings = if settings.drawn() { Ceilings::batch(budget) } else { self.ceilings(budget) };
+    /// Ends a step with this E\[X | T\] whose tree has `size` tokens (with a fixed budget: the budget): the ceilings at that size, and
+    /// what was reached of them as of the last time that it was computed. Greedy the fluid bound is B - 1: an oracle accepts all. Where
+    /// children are sampled B - 1 is all that holds. A step that does not `count`, since the same was made before, leaves means and
+    /// intervals as they are.
+    pub fn end_step(&mut self, expected: f64, size: usize, settings: &StepSettings, counts: bool) -> (Ceilings, Option<Reached>) {
+        let mut ceilings = if settings.drawn() { Ceilings::batch(size) } else { self.ceilings(size) };
+        if counts {
+            self.blocks.end_step(expected);
+            self.drafted += size.saturating_sub(1);
+            self.steps += 1;
+        }
+        let drafted = self.drafted as f64 / self.steps.max(1) as f64;
+        if settings.automatic() && !settings.drawn() {
+            ceilings.fluid_at_mean = self.fluid_at(drafted);
+        }
         let steps = self.blocks.steps();
         // As soon as there are intervals, and then when there are half as many steps more.
-        if steps >= self.reached.map_or(FIRST, |reached| reached.steps + reached.steps / 2) {
-            let fluid = ceilings.fluid.unwrap_or(0.0);
-            let found = self.blocks.resample(budget.saturating_sub(1), fluid);
+        if counts && steps >= self.reached.map_or(FIRST, |reached| reached.steps + reached.steps / 2) {
+            let fluid = ceilings.fluid_at_mean.or(ceilings.fluid).unwrap_or(0.0);
+            let found = self.blocks.resample(drafted, fluid);
             self.reached = Some(Reached {
                 steps,
                 expected: found.map(|found| found.expected),
@@ -105,6 +122,25 @@ impl Observed {
     /// Mean entropy in nats and the mean of sum p ln^2 p; 0 before the first position.
     pub fn moments(&self) -> (f64, f64) {
         (self.pool.mu().unwrap_or(0.0), self.pool.mu2().unwrap_or(0.0))
+    }
+
+    /// The fluid bound at a mean number of drafted nodes; solved again when pool or mean have changed by a twentieth.
+    fn fluid_at(&mut self, drafted: f64) -> Option<f64> {
+        if self.greedy {
+            return Some(drafted);
+        }
+        let positions = self.pool.positions();
+        let fresh = |&(at, mean, _): &(usize, f64, f64)| {
+            positions <= at + at / GROWTH && (mean - drafted).abs() * GROWTH as f64 <= drafted
+        };
+        match self.at_mean.filter(fresh) {
+            Some((_, mean, fluid)) if mean > 0.0 => Some((fluid * drafted / mean).min(drafted)),
+            _ => {
+                let fluid = self.pool.fluid_at(drafted)?;
+                self.at_mean = Some((positions, drafted, fluid));
+                Some(fluid)
+            }
+        }
     }
 
     fn ceilings(&mut self, budget: usize) -> Ceilings {

@@ -278,7 +278,7 @@ fn automatic(drafter: &str, seconds: &[(usize, f64)], tokens: usize) -> Vec<Step
     let table = TableDecoder::new(5, 3);
     let settings = StepSettings { auto: true, ..settings(drafter, "best-first", 32, 0.0) };
     let mut session = session(&table, &[], settings);
-    session.set_cost(Cost::new(seconds.to_vec()).unwrap());
+    session.hold_cost(Cost::new(seconds.to_vec()).unwrap());
     let (got, records) = run(&mut session, &[0, 1], tokens);
     assert_eq!(got, plain(&table, &[], &Warp::GREEDY, &[0, 1], tokens, 512));
     for record in &records {

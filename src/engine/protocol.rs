@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::telemetry::{Ending, Fluid, Look, StepRecord, StepSettings};
+use crate::telemetry::{Ending, Fluid, Look, MachineLoad, StepRecord, StepSettings};
 use crate::theory::cost::Cost;
+use crate::theory::light::OracleCurve;
 
 /// A wish of the person, applied before the next step.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +23,8 @@ pub enum Command {
     Text(String),
     /// Begin the present prompt again.
     Again,
-    /// Which steps are looked at off the timed path: each one whose number is a multiple of this; 0 for none.
+    /// Searches the oracle tree of one in so many steps, off the timed path; 0 for none. Where in a text the first one lies follows from
+    /// the seed, so that no place is preferred.
     LookEvery(usize),
     /// While paused: look at this step of the present text, by its number within the prompt, until its bounds agree, no more can be
     /// found, or a wish comes that is no look. Asked for again, one that ended for want of passes has as many more.
@@ -76,13 +78,18 @@ pub enum Event {
         /// Settings at the start.
         settings: StepSettings,
     },
-    /// Plain decoding was timed.
+    /// Plain decoding was timed, between two steps.
     Calibrated {
-        /// Tokens a second with nothing drafted.
+        /// Tokens a second with nothing drafted: the median of the last times.
         plain_tokens_per_second: f64,
+        /// Seconds a token, this time.
+        #[serde(default)]
+        seconds: f64,
     },
-    /// What verify passes cost, measured now or kept from an earlier run.
+    /// What verify passes cost, measured now or kept from an earlier run. Comes again when it changes.
     Cost(Cost),
+    /// Other work on this machine.
+    Load(MachineLoad),
     /// A prompt begins.
     PromptStarted {
         /// Index in the list of prompts.
@@ -106,6 +113,12 @@ pub enum Event {
         step: usize,
         /// What was found.
         look: Look,
+        /// Whether the step was picked by [`Command::LookEvery`], so that it counts in means; one that a person picked doesn't.
+        #[serde(default)]
+        systematic: bool,
+        /// Mass of the oracle's trees of every size, once the search for it is done.
+        #[serde(default)]
+        curve: Option<Arc<OracleCurve>>,
     },
     /// The fluid bound at length, anew after each text and, within one, ever more rarely.
     Fluid(Arc<Fluid>),

@@ -15,6 +15,7 @@ use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Sh
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
 use crate::telemetry::{Ending, Fluid, StageTimes, StepRecord, StepSettings, TreeRecord};
 use crate::theory::cost::Cost;
+use crate::theory::pass_times::PassTimes;
 use crate::theory::pool::Pool;
 use crate::tree::TokenId;
 use crate::verify::Draws;
@@ -23,6 +24,8 @@ use crate::verify::Draws;
 const PREFILL: usize = 256;
 /// Of the numbers of the place where a step begins, the first that drafts are drawn with: those before settle what is accepted.
 const DRAFTING: usize = 1 << 20;
+/// Of the numbers of a text's first place, the one that places the steps whose oracle is searched.
+const SEARCHING: usize = 1 << 21;
 
 /// Why a text could not begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +71,8 @@ struct Text {
     /// Whether `end` is where the context ends, rather than what was asked for.
     end_is_context: bool,
     step: usize,
+    /// Whether the same text was written before, so that it teaches nothing new.
+    repeated: bool,
     /// The steps made, for looks at them.
     past: Vec<Past>,
     stream: TextStream,
@@ -166,6 +171,9 @@ impl Session {
         } else if (StepSettings { seed: self.settings.seed, ..settings.clone() }) != self.settings {
             self.observed.begin();
         }
+        if let Some(text) = self.text.as_mut().filter(|_| settings != self.settings) {
+            text.repeated = false;
+        }
         if let Some(text) = self.text.as_mut().filter(|_| settings.seed != self.settings.seed) {
             text.draws = Draws::new(settings.seed, &text.id);
         }
@@ -183,6 +191,20 @@ impl Session {
     /// How the text ended; none while it goes on or before the first.
     pub fn ending(&self) -> Option<Ending> {
         self.text.as_ref().and_then(|text| text.ending)
+    }
+
+    /// Marks the present text as one that was written before under the same settings: its steps count in no mean but the speed's.
+    pub(super) fn mark_repeated(&mut self) {
+        if let Some(text) = &mut self.text {
+            text.repeated = true;
+        }
+    }
+
+    /// Whether step `step` of the present text is one of those, one in `every`, whose oracle tree is searched. The seed places them:
+    /// steps at the beginning of a text are easier than the mean.
+    pub(crate) fn searches(&self, step: usize, every: usize) -> bool {
+        let offset = |text: &Text| (text.draws.nth(0, SEARCHING) * every as f64) as usize;
+        every > 0 && self.text.as_ref().is_some_and(|text| step % every == offset(text).min(every - 1))
     }
 
     /// All tokens of the text, the prompt first; none before the first text.
@@ -222,6 +244,7 @@ impl Session {
             end: asked.min(context),
             end_is_context: context < asked,
             step: 0,
+            repeated: false,
             past: Vec::new(),
             stream: TextStream::default(),
             ending: (max_tokens == 0).then_some(Ending::Length),
@@ -287,7 +310,8 @@ impl Session {
         let verified = Instant::now();
 
         let position = text.tokens.len();
-        let seen = observe(&*self.target, self.warp, &draft, &text.draws, position, &mut self.observed);
+        let observed = if text.repeated { &mut self.timing } else { &mut self.observed };
+        let seen = observe(&*self.target, self.warp, &draft, &text.draws, position, observed);
         let Seen { verdict, tree: tree_record, entropy, expected_accepted, bonus_rank, left, chances } = match seen {
             Ok(seen) => seen,
             Err(error) => {
@@ -314,10 +338,12 @@ impl Session {
             emitted_text.push(if stop.contains(token) { String::new() } else { text.stream.push(vocabulary.bytes(*token)) });
         }
         let (mu, mu2) = self.observed.moments();
-        let (ceilings, reached) = self.observed.end_step(expected_accepted, &self.settings);
+        let size = if self.settings.automatic() { tree.len() } else { self.settings.budget };
+        let (ceilings, reached) = self.observed.end_step(expected_accepted, size, &self.settings, !text.repeated);
         let mut record = StepRecord {
             prompt_id: text.id.clone(),
             step: text.step,
+            repeated: text.repeated,
             position,
             settings: self.settings.clone(),
             choice,
@@ -353,7 +379,7 @@ impl Session {
         text.past.push(Past {
             position,
             settings: record.settings.clone(),
-            limits: Limits { budget: most, ..limits },
+            limits: Limits { budget: if self.settings.automatic() { tree.len() } else { most }, ..limits },
             expected: expected_accepted,
             best: self.shape == Shape::BestFirst && asked.tokens == Some(most) && record.choice.is_none(),
         });
@@ -408,14 +434,30 @@ impl Session {
         &self.vocabulary
     }
 
-    /// What passes cost on this machine, measured ([`Session::measure_cost`]) or kept from another run: the automatic budget
-    /// goes by it.
+    /// Sets the cost of passes from an earlier measurement: the automatic budget goes by it, and passes from now on refine it.
     pub fn set_cost(&mut self, cost: Cost) {
-        self.budget.cost = Some(cost);
+        self.budget.set_times(PassTimes::from_cost(cost));
     }
 
-    /// What passes cost, where it is known.
+    /// Sets a cost of passes that no pass changes.
+    #[cfg(test)]
+    pub fn hold_cost(&mut self, cost: Cost) {
+        self.set_cost(cost);
+        self.budget.held = true;
+    }
+
+    /// Sets the times of passes.
+    pub(super) fn set_times(&mut self, times: PassTimes) {
+        self.budget.set_times(times);
+    }
+
+    /// Times of passes, where they were measured.
+    pub(super) fn times(&mut self) -> Option<&mut PassTimes> {
+        self.budget.times()
+    }
+
+    /// Cost of passes, where it is known.
     pub fn cost(&self) -> Option<&Cost> {
-        self.budget.cost.as_ref()
+        self.budget.cost()
     }
 }

@@ -2,7 +2,7 @@
 
 mod looks;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -10,17 +10,30 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::calibrate::{enough, tokens_per_second};
 use super::load::{Engine, load};
 use super::look::Looking;
+use super::machine::LoadWatch;
 use super::{Command, EngineOptions, Event, Prompt};
 use crate::clean::causes;
-use crate::telemetry::Ending;
+use crate::model::device::default_threads;
+use crate::telemetry::{Ending, StepSettings};
+use crate::theory::cost::Cost;
+use crate::theory::pass_times::median;
 
 /// Plain decoding is timed first after so many steps: not before, since the first token is waited for.
 const FIRST_CALIBRATION: usize = 3;
-/// Plain decoding is timed again when the engine has nothing to do, but not sooner than this after the last time.
-const REPEAT: Duration = Duration::from_secs(20);
+/// Times of plain decoding that a run has at least, however short it is.
+const FEWEST_PLAIN: usize = 3;
+/// Times of plain decoding whose median is its present speed.
+const RECENT_PLAIN: usize = 5;
+/// Share of the steps' seconds that timing plain decoding may take: while there are fewer times than this, and later.
+const PLAIN_SHARE: (usize, f64, f64) = (8, 0.03, 0.01);
+/// Share of the steps' seconds that probes of t(B) may take: while t(B) is uncertain, and later.
+const PROBE_SHARE: (f64, f64) = (0.02, 0.005);
+/// Relative change of t(B) anywhere that is told.
+const COST_CHANGE: f64 = 0.01;
+/// Time between two writes of t(B) to the cache folder.
+const KEEP_COST: Duration = Duration::from_secs(30);
 
 /// Starts the engine on a thread of its own, named "engine". It loads the model and decodes the prompts in turn;
 /// `sink` is called with every event and says whether anybody still listens. The thread ends when told to, when
@@ -56,8 +69,9 @@ pub(super) fn drive_with(
     let end = match loaded {
         Err(why) => End::Failed(why),
         Ok(engine) => {
-            let EngineOptions { prompts, max_tokens, once, start_paused, .. } = options;
-            let (present, paused, steps, calibrated) = (None, start_paused, 0, None);
+            let EngineOptions { prompts, max_tokens, once, start_paused, threads, .. } = options;
+            let (present, paused, steps) = (None, start_paused, 0);
+            let load = LoadWatch::new(threads.unwrap_or_else(default_threads));
             let mut driver = Driver {
                 engine,
                 prompts,
@@ -69,10 +83,13 @@ pub(super) fn drive_with(
                 present,
                 paused,
                 steps,
-                calibrated,
-                timed: Vec::new(),
+                plain: Plain::default(),
+                load,
+                probe_credit: 0.0,
                 costed: false,
-                rested: false,
+                told_cost: None,
+                kept_cost: Instant::now(),
+                finished: HashSet::new(),
                 look_every: 0,
                 looking: None,
             };
@@ -105,6 +122,18 @@ impl End {
     }
 }
 
+/// Times of plain decoding, interleaved with steps.
+#[derive(Default)]
+struct Plain {
+    /// Times so far.
+    count: usize,
+    /// Seconds a token of the last ones.
+    recent: VecDeque<f64>,
+    /// Seconds that timing may take by now, and that it took the last time.
+    credit: f64,
+    took: f64,
+}
+
 struct Driver<'a> {
     engine: Engine,
     prompts: Vec<Prompt>,
@@ -119,15 +148,21 @@ struct Driver<'a> {
     paused: bool,
     /// Steps made since the start.
     steps: usize,
-    /// When plain decoding was timed last.
-    calibrated: Option<Instant>,
-    /// Seconds of the passes timed since.
-    timed: Vec<f64>,
+    /// Times of plain decoding.
+    plain: Plain,
+    /// Other work on this machine.
+    load: LoadWatch,
+    /// Seconds that probes of t(B) may take by now.
+    probe_credit: f64,
     /// Whether the cost of passes was measured, or could not be.
     costed: bool,
-    /// Whether it was timed since the engine last had nothing to do.
-    rested: bool,
-    /// Which steps are looked at when they are made: each one whose number is a multiple of this; 0 for none.
+    /// The cost that was told last.
+    told_cost: Option<Cost>,
+    /// When the cost was written to the cache folder last.
+    kept_cost: Instant,
+    /// Greedy texts that were written to their end: prompt and settings. Written again they are the same.
+    finished: HashSet<(usize, String)>,
+    /// One in how many steps is searched for its oracle tree right after it; 0 for none.
     look_every: usize,
     /// The look that is refined while it waits, or was to its end.
     looking: Option<Looking>,
@@ -139,9 +174,7 @@ impl Driver<'_> {
         info.prompts = self.prompts.iter().map(|prompt| prompt.text.clone()).collect();
         let settings = self.engine.session.settings().clone();
         self.tell(Event::Ready { info: Arc::new(info), settings })?;
-        if let Some(cost) = self.engine.session.cost().cloned() {
-            self.tell(Event::Cost(cost))?;
-        }
+        self.tell_cost()?;
         let wait = std::mem::take(&mut self.paused);
         self.next()?;
         if wait && !self.paused {
@@ -172,7 +205,9 @@ impl Driver<'_> {
                 break;
             }
         }
-        self.rest()?;
+        if self.plain.count == 0 && self.steps > 0 {
+            self.time_plain()?;
+        }
         self.orders.recv().map(Some).map_err(|_| End::Quit)
     }
 
@@ -233,7 +268,7 @@ impl Driver<'_> {
     }
 
     fn pause(&mut self) -> Result<(), End> {
-        (self.paused, self.rested) = (true, false);
+        self.paused = true;
         self.tell(Event::Paused)
     }
 
@@ -253,41 +288,87 @@ impl Driver<'_> {
             self.next()?;
         }
         let Some(record) = self.engine.session.step().map_err(End::failed)? else { return Ok(()) };
-        let step = record.step;
+        let (step, seconds, plain) = (record.step, record.time.total(), record.settings.undrafted());
         self.steps += 1;
         self.tell(Event::Step(Arc::new(record)))?;
-        if self.look_every > 0 && step.is_multiple_of(self.look_every) {
+        if self.engine.session.searches(step, self.look_every) {
             self.look_at_once(step)?;
         }
         let ending = self.engine.session.ending();
         if let Some(fluid) = self.engine.session.fluid(ending.is_some()) {
             self.tell(Event::Fluid(Arc::new(fluid)))?;
         }
+        // Before the text is said to have ended: what is timed belongs to it.
+        self.time_passes(seconds, plain, ending.is_some())?;
         if let Some(ending) = ending {
-            self.tell(Event::PromptEnded { ending })?;
-            self.rested = false;
-            self.rest()?;
-            // The ceilings of the wall clock go by the cost of passes: about a second, once for a model and a machine, where
-            // nobody waits for the next token.
-            if self.engine.session.cost().is_none() && !std::mem::replace(&mut self.costed, true) {
-                self.measure_cost()?;
+            if let Some(key) = self.text_key() {
+                self.finished.insert(key);
             }
-        }
-        if self.steps >= FIRST_CALIBRATION && self.due() {
-            self.time_plain()?;
-        }
-        // Only who goes by the cost of passes waits until it is measured: about a second, once for a model and a machine.
-        if self.steps >= FIRST_CALIBRATION && self.engine.session.settings().automatic() && self.engine.session.cost().is_none() {
-            self.measure_cost()?;
+            self.tell(Event::PromptEnded { ending })?;
         }
         Ok(())
     }
 
-    fn measure_cost(&mut self) -> Result<(), End> {
-        if let Some(cost) = self.engine.measure_cost().map_err(End::failed)? {
-            self.tell(Event::Cost(cost))?;
+    /// Times plain decoding and single passes between steps, as far as their share of the time allows. A step took `seconds`; where
+    /// it was `plain` itself, plain decoding needs no other times.
+    fn time_passes(&mut self, seconds: f64, plain: bool, ended: bool) -> Result<(), End> {
+        let (first, early, late) = PLAIN_SHARE;
+        self.plain.credit += seconds * if self.plain.count < first { early } else { late };
+        let settled = self.engine.session.probes_settled();
+        self.probe_credit += seconds * if settled { PROBE_SHARE.1 } else { PROBE_SHARE.0 };
+        if !plain {
+            if self.steps >= FIRST_CALIBRATION && (self.plain.count == 0 || self.plain.credit >= self.plain.took) {
+                self.time_plain()?;
+            }
+            while ended && self.plain.count < FEWEST_PLAIN && self.time_plain()? {}
+        }
+        // Only who goes by the cost of passes waits until it is measured: about a second, once for a model and a machine. Else it is
+        // measured where nobody waits for the next token.
+        let session = &mut self.engine.session;
+        let automatic = session.settings().automatic();
+        if session.cost().is_none() && (ended || (automatic && self.steps >= FIRST_CALIBRATION)) {
+            if !std::mem::replace(&mut self.costed, true) || automatic {
+                self.engine.measure_cost().map_err(End::failed)?;
+            }
+        } else if session.probe_seconds().is_some_and(|needed| self.probe_credit >= needed) {
+            let took = session.probe().map_err(End::failed)?;
+            self.probe_credit -= took.unwrap_or(self.probe_credit);
+        }
+        if ended || self.told_cost.is_none() {
+            self.tell_cost()?;
+        }
+        let spread = self.engine.session.times().and_then(|times| times.spread());
+        if let Some(load) = self.load.read(spread) {
+            self.tell(Event::Load(load))?;
+            self.tell_cost()?;
         }
         Ok(())
+    }
+
+    /// Tells the cost of passes where it has changed, and keeps it for later runs now and then.
+    fn tell_cost(&mut self) -> Result<(), End> {
+        let Some(cost) = self.engine.session.cost() else { return Ok(()) };
+        let differs = |told: &Cost| {
+            let off = |&(batch, seconds): &(usize, f64)| (told.seconds(batch) / seconds - 1.0).abs() > COST_CHANGE;
+            told.largest() != cost.largest() || cost.points().iter().any(off)
+        };
+        if self.told_cost.as_ref().is_some_and(|told| !differs(told)) {
+            return Ok(());
+        }
+        let cost = cost.clone();
+        if self.kept_cost.elapsed() >= KEEP_COST && self.engine.session.probes_settled() {
+            self.kept_cost = Instant::now();
+            self.engine.keep_cost();
+        }
+        self.told_cost = Some(cost.clone());
+        self.tell(Event::Cost(cost))
+    }
+
+    /// The present prompt and its settings, where decoding is greedy, so that the text is the same each time.
+    fn text_key(&self) -> Option<(usize, String)> {
+        let settings = self.engine.session.settings();
+        let key = || serde_json::to_string(settings).ok();
+        self.present.filter(|_| settings.warp().greedy()).zip(key())
     }
 
     /// Begins the prompt that follows in the list, or the first one after it that is not refused. Waits where all are.
@@ -297,6 +378,9 @@ impl Driver<'_> {
             if index >= self.prompts.len() && self.once {
                 return Err(End::Finished);
             }
+            if index >= self.prompts.len() {
+                self.next_seed()?;
+            }
             let index = index % self.prompts.len();
             self.present = Some(index);
             if self.begin(index)? {
@@ -304,6 +388,17 @@ impl Driver<'_> {
             }
         }
         if self.once { Err(End::Finished) } else { self.pause() }
+    }
+
+    /// The list begins again: sampled texts take the next seed, so that they are other texts.
+    fn next_seed(&mut self) -> Result<(), End> {
+        let settings = self.engine.session.settings();
+        if settings.warp().greedy() {
+            return Ok(());
+        }
+        let next = StepSettings { seed: settings.seed.wrapping_add(1), ..settings.clone() };
+        self.engine.session.set(next.clone()).map_err(End::failed)?;
+        self.tell(Event::Settings(next))
     }
 
     /// Begins a prompt, or refuses it: says which. A text that is being written goes on where it is refused.
@@ -323,47 +418,30 @@ impl Driver<'_> {
         self.engine.session.start(&prompt.id, &tokens, self.max_tokens).map_err(End::failed)?;
         let prefill_seconds = began.elapsed().as_secs_f64();
         self.present = Some(index);
+        if self.text_key().is_some_and(|key| self.finished.contains(&key)) {
+            self.engine.session.mark_repeated();
+        }
         let Prompt { id, text: prompt } = prompt;
         self.tell(Event::PromptStarted { index, id, prompt, tokens: tokens.len(), prefill_seconds })?;
         Ok(true)
     }
 
-    /// There is nothing to do for a moment: time to time plain decoding, once, where that was long ago.
-    fn rest(&mut self) -> Result<(), End> {
-        if std::mem::replace(&mut self.rested, true) {
-            return Ok(());
-        }
-        while self.due() && self.time_plain()? {}
-        Ok(())
-    }
-
-    /// Whether plain decoding is to be timed.
-    fn due(&self) -> bool {
-        self.calibrated.is_none_or(|when| when.elapsed() >= REPEAT)
-    }
-
-    /// Times one step of plain decoding; with the last one of a few, tells the speed. Between steps there is one at a time, so
-    /// that nobody waits long. Says whether there is room for another.
+    /// Times a few steps of plain decoding in a row and tells the speed. Says whether there was room for it.
     fn time_plain(&mut self) -> Result<bool, End> {
+        let began = Instant::now();
         let Some(seconds) = self.engine.session.time_plain().map_err(End::failed)? else { return Ok(false) };
-        self.timed.push(seconds);
-        if enough(&self.timed) {
-            self.calibrate()?;
+        let plain = &mut self.plain;
+        plain.took = began.elapsed().as_secs_f64();
+        plain.credit = (plain.credit - plain.took).max(0.0);
+        plain.count += 1;
+        if plain.recent.len() == RECENT_PLAIN {
+            plain.recent.pop_front();
         }
+        plain.recent.push_back(seconds);
+        let mut recent: Vec<f64> = plain.recent.iter().copied().collect();
+        let plain_tokens_per_second = 1.0 / median(&mut recent).unwrap_or(seconds).max(1e-9);
+        self.tell(Event::Calibrated { plain_tokens_per_second, seconds })?;
         Ok(true)
-    }
-
-    fn calibrate(&mut self) -> Result<(), End> {
-        // What passes cost has followed the machine since it was measured.
-        if let (Some(shelf), Some(cost), true) =
-            (&self.engine.shelf, self.engine.session.cost(), self.engine.session.settings().automatic())
-        {
-            shelf.keep(cost);
-        }
-        let plain_tokens_per_second = tokens_per_second(&mut self.timed);
-        self.timed.clear();
-        self.calibrated = Some(Instant::now());
-        self.tell(Event::Calibrated { plain_tokens_per_second })
     }
 }
 

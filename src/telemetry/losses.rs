@@ -10,10 +10,11 @@ use super::{Look, StepRecord, StepSettings};
 /// `budget + context + knowledge + shape + unsplit + luck` is (B - 1) - accepted, those that are None left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Losses {
-    /// From B - 1 to the fluid bound. None where the bound is not known.
+    /// From B - 1 to the fluid bound; greedy to the oracle tree, which lacks what lies behind the end of the text. None where the bound is
+    /// not known.
     pub budget: Option<f64>,
     /// From the fluid bound to the oracle tree of this context, by the mass that is surely reached ([`Look::oracle`]): once a
-    /// look is done, less than its tolerance is counted here too much. None without a look.
+    /// look is done, less than its tolerance is counted here too much. None without a look. Greedy 0: nothing is uncertain.
     pub context: Option<f64>,
     /// From the oracle tree to the drafter's best tree of P nodes. None without a look.
     pub knowledge: Option<f64>,
@@ -29,8 +30,9 @@ impl Losses {
     /// The losses of one step, with what was found out about it later.
     pub fn of(record: &StepRecord, look: Option<&Look>) -> Losses {
         let batch = record.ceilings.batch;
-        let marks =
-            Marks { batch, fluid: fluid_of(record), expected: record.expected_accepted, accepted: record.accepted as f64 };
+        let (expected, accepted) = (record.expected_accepted, record.accepted as f64);
+        let fluid = if greedy(&record.settings) { Some(batch) } else { record.ceilings.fluid };
+        let marks = Marks { batch, fluid, expected, accepted, greedy: greedy(&record.settings) };
         marks.losses(look.and_then(|look| split(record.expected_accepted, look)))
     }
 
@@ -54,9 +56,10 @@ impl Losses {
     }
 }
 
-/// The fluid bound of a step; greedy it is B - 1, whatever a record says (mu = 0: an oracle accepts all).
+/// The fluid bound of the mean step as of a record; greedy it is B - 1, whatever the record says (mu = 0: an oracle accepts all), so that
+/// it is the mean over steps.
 fn fluid_of(record: &StepRecord) -> Option<f64> {
-    if greedy(&record.settings) { Some(record.ceilings.batch) } else { record.ceilings.fluid }
+    if greedy(&record.settings) { None } else { record.ceilings.fluid_at_mean.or(record.ceilings.fluid) }
 }
 
 fn greedy(settings: &StepSettings) -> bool {
@@ -75,6 +78,7 @@ struct Marks {
     fluid: Option<f64>,
     expected: f64,
     accepted: f64,
+    greedy: bool,
 }
 
 impl Marks {
@@ -88,7 +92,16 @@ impl Marks {
         };
         losses.budget = Some(self.batch - fluid);
         match split {
-            None => losses.unsplit = fluid - self.expected,
+            None => {
+                losses.unsplit = fluid - self.expected;
+                losses.context = self.greedy.then_some(0.0);
+            }
+            // Greedy text is certain: what the oracle tree lacks of the budget is the end of the text.
+            Some((knowledge, shape)) if self.greedy => {
+                losses.budget = Some(fluid - (self.expected + knowledge + shape));
+                losses.context = Some(0.0);
+                (losses.knowledge, losses.shape) = (Some(knowledge), Some(shape));
+            }
             Some((knowledge, shape)) => {
                 losses.context = Some(fluid - (self.expected + knowledge + shape));
                 (losses.knowledge, losses.shape) = (Some(knowledge), Some(shape));
@@ -112,6 +125,7 @@ pub struct Ladder {
     expected: f64,
     accepted: f64,
     fluid: Option<f64>,
+    greedy: bool,
     looked: usize,
     knowledge: f64,
     shape: f64,
@@ -126,7 +140,8 @@ impl Ladder {
         self.batch += record.ceilings.batch;
         self.expected += record.expected_accepted;
         self.accepted += record.accepted as f64;
-        self.fluid = fluid_of(record).or(self.fluid);
+        self.greedy = greedy(&record.settings);
+        self.fluid = fluid_of(record).or(self.fluid).filter(|_| !self.greedy);
         if let Some(look) = look {
             self.looked(record.expected_accepted, None, look);
         }
@@ -174,8 +189,10 @@ impl Ladder {
     pub fn losses(&self) -> Option<Losses> {
         let n = self.steps as f64;
         let mean = |sum: f64| sum / n;
-        let marks =
-            Marks { batch: mean(self.batch), fluid: self.fluid, expected: mean(self.expected), accepted: mean(self.accepted) };
+        let batch = mean(self.batch);
+        let fluid = if self.greedy { Some(batch) } else { self.fluid };
+        let (expected, accepted) = (mean(self.expected), mean(self.accepted));
+        let marks = Marks { batch, fluid, expected, accepted, greedy: self.greedy };
         let k = self.looked as f64;
         (self.steps > 0).then(|| marks.losses((self.looked > 0).then(|| (self.knowledge / k, self.shape / k))))
     }
@@ -210,9 +227,13 @@ mod tests {
         assert_eq!(seen.times(2.0).total(), 6.0);
         record.ceilings.fluid = None;
         assert_eq!((Losses::of(&record, None).budget, Losses::of(&record, None).unsplit), (None, 3.25));
-        // Greedy the bound is B - 1.
+        // Greedy the bound is B - 1, and nothing is lost to the context.
         record.settings.temperature = 0.0;
-        assert_eq!((Losses::of(&record, None).budget, Losses::of(&record, None).unsplit), (Some(0.0), 3.25));
+        let greedy = Losses::of(&record, None);
+        assert_eq!((greedy.budget, greedy.context, greedy.unsplit), (Some(0.0), Some(0.0), 3.25));
+        let seen = Losses::of(&record, Some(&look(2.0, Some(1.0), false)));
+        assert_eq!((seen.budget, seen.context, seen.knowledge, seen.shape), (Some(2.0), Some(0.0), Some(1.0), Some(0.25)));
+        assert_eq!(seen.total(), 3.0);
     }
 
     #[test]

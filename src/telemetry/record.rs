@@ -113,6 +113,9 @@ pub struct Ceilings {
     pub renewal_tuned: Option<f64>,
     /// The fluid bound.
     pub fluid: Option<f64>,
+    /// With an automatic budget the fluid bound at the mean number of drafted nodes so far: what the mean of E\[X | T\] stays below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fluid_at_mean: Option<f64>,
     /// The path probability at which the fluid bound's tree is full: e^-t of the t that gives it.
     #[serde(default)]
     pub fluid_floor: Option<f64>,
@@ -165,6 +168,11 @@ impl StepSettings {
         self.auto || self.drafter == "auto"
     }
 
+    /// Whether nothing is drafted, so that steps are those of plain decoding.
+    pub fn undrafted(&self) -> bool {
+        self.drafter == "none" || self.budget <= 1
+    }
+
     /// Whether children are drawn from the drafter's law, which is outside of the theorem behind the ceilings: of those only B - 1 holds.
     /// A greedy target has one token, and any rule takes the drafter's best for it.
     pub fn drawn(&self) -> bool {
@@ -212,6 +220,10 @@ pub struct StepRecord {
     pub prompt_id: String,
     /// Number of the step within the prompt, from 0.
     pub step: usize,
+    /// Whether the same text was written before under the same settings (greedy, where a list of prompts begins again): its steps are
+    /// the same, and count in no mean but the speed's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
     /// Tokens in the context before the step, the pending one included.
     pub position: usize,
     /// The settings that held.

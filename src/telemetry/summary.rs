@@ -5,12 +5,13 @@ use sha2::{Digest, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BudgetCurve, CalibrationSummary, Causes, Ceilings, Fluid, FluidKind, Ladder, Look, Losses, Miss, MissedToken, Misses,
-    Origins, Reached, StageTimes, StepRecord, TokenClass, Told,
+    BudgetCurve, CalibrationSummary, Causes, Ceilings, Fluid, FluidKind, Ladder, Look, Losses, MachineLoad, Miss, MissedToken,
+    Misses, Origins, PlainComparison, Reached, StageTimes, StepRecord, TokenClass, Told,
 };
 use crate::dist::Moments;
 use crate::hex::hex;
 use crate::theory::cost::Cost;
+use crate::theory::intervals::Estimate;
 use crate::theory::{bounds, speed};
 
 /// Tokens of the list of those missed most.
@@ -129,24 +130,44 @@ pub struct CurvePoint {
 /// Speed-ups over plain decoding (bounds.md, "The wall clock"). None where the times that they need are not measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SpeedUp {
-    /// Tokens a second over those of plain decoding.
+    /// Tokens a second over those of plain decoding, timed in between.
     pub reached: Option<f64>,
-    /// The most that a free drafter with perfect knowledge could reach on this machine, with the best budget up to 256.
+    /// The 95% interval of `reached`. Null while plain decoding was timed too seldom.
+    pub low: Option<f64>,
+    /// Its upper end.
+    pub high: Option<f64>,
+    /// The most that a free drafter with perfect knowledge could reach on this machine with one fixed budget, the best one up to the
+    /// largest whose pass was timed.
     pub ceiling: Option<speed::Best>,
-    /// The most that this drafter promises, with the best budget up to B: by its E\[X | T\] and the time that it took to draft at B.
+    /// The most that this drafter promises with one fixed budget up to B: by its E\[X | T\] and the seconds that it drafted, in
+    /// proportion to the nodes. At least what was reached.
     pub drafter: Option<speed::Best>,
 }
 
 impl SpeedUp {
-    /// From tokens a second and those of plain decoding; what passes cost; the fluid bound's curve by P; the drafter's curve and its
-    /// seconds a step.
-    pub fn of(rates: (Option<f64>, Option<f64>), cost: Option<&Cost>, fluid: &[f64], curve: &BudgetCurve, draft: f64) -> SpeedUp {
+    /// From the speed-up that was reached, the cost of passes, the fluid bound's curve by P, the drafter's curve, and its seconds and nodes
+    /// of a mean step.
+    pub fn of(
+        reached: Option<Estimate>,
+        cost: Option<&Cost>,
+        fluid: &[f64],
+        curve: &BudgetCurve,
+        (draft_seconds, draft_nodes): (f64, f64),
+    ) -> SpeedUp {
         let own: Vec<f64> = (1..=curve.budget()).filter_map(|b| curve.expected(b)).collect();
-        let drafting = |b: usize| if b > 1 { draft } else { 0.0 };
+        let node = if draft_nodes > 0.0 { draft_seconds / draft_nodes } else { 0.0 };
+        let drafting = |b: usize| node * ((b - 1) as f64).min(draft_nodes);
+        let reached = reached.filter(|reached| reached.value.is_finite());
+        let interval = reached.and_then(|reached| reached.interval);
+        let timed = |all: &[f64], cost: &Cost| all[..all.len().min(cost.largest())].to_vec();
+        let drafter = cost.and_then(|cost| speed::best(&timed(&own, cost), |b| cost.seconds(b), drafting));
+        let at_least = reached.map_or(0.0, |reached| reached.value);
         SpeedUp {
-            reached: rates.0.zip(rates.1).map(|(now, plain)| now / plain).filter(|ratio| ratio.is_finite()),
-            ceiling: cost.and_then(|cost| speed::best(fluid, |b| cost.seconds(b), |_| 0.0)),
-            drafter: cost.and_then(|cost| speed::best(&own, |b| cost.seconds(b), drafting)),
+            reached: reached.map(|reached| reached.value),
+            low: interval.map(|interval| interval.low),
+            high: interval.map(|interval| interval.high),
+            ceiling: cost.and_then(|cost| speed::best(&timed(fluid, cost), |b| cost.seconds(b), |_| 0.0)),
+            drafter: drafter.map(|best| speed::Best { speed_up: best.speed_up.max(at_least), ..best }),
         }
     }
 }
@@ -219,6 +240,13 @@ pub struct Tally {
     last: Option<(String, usize, f64, Option<Miss>)>,
     at_length: Option<Fluid>,
     cost: Option<Cost>,
+    comparison: PlainComparison,
+    /// Drafted nodes of all steps.
+    nodes: usize,
+    /// Whether the budget was automatic, so that trees varied in size.
+    automatic: bool,
+    /// Whether other work was seen on the machine.
+    busy: bool,
 }
 
 impl Tally {
@@ -231,7 +259,10 @@ impl Tally {
         self.sums.time.add(&record.time);
         record.entropy.iter().for_each(|e| self.moments.add(&e.law));
         (self.budget, self.sums.drawn) = (record.settings.budget, record.settings.drawn());
-        self.fluid = record.ceilings.fluid;
+        self.fluid = record.ceilings.fluid_at_mean.or(record.ceilings.fluid);
+        self.automatic = record.settings.automatic();
+        self.nodes += record.tree.tokens.len().saturating_sub(1);
+        self.comparison.step(record);
         record.emitted_text.iter().for_each(|text| self.text.update(text.as_bytes()));
         self.ladder.add(record, None);
         if let Some(miss) = &record.miss {
@@ -267,15 +298,32 @@ impl Tally {
         self.cost = Some(cost.clone());
     }
 
-    /// The means so far. The ceilings are those of the last step's budget. `plain` is the measured speed of plain
-    /// decoding, in tokens a second.
+    /// Plain decoding was timed after the steps so far, in seconds a token.
+    pub fn plain(&mut self, seconds: f64) {
+        self.comparison.plain(seconds);
+    }
+
+    /// The machine's load was read.
+    pub fn load(&mut self, load: &MachineLoad) {
+        self.busy |= load.busy;
+    }
+
+    /// Whether other work was seen on the machine.
+    pub fn busy(&self) -> bool {
+        self.busy
+    }
+
+    /// The means so far. The ceilings are those of the last step's budget; of an automatic one those of the mean size of a tree, rounded
+    /// up. `plain` is the speed of plain decoding in tokens a second, where it was measured otherwise than by [`Self::plain`].
     pub fn summary(&self, plain: Option<f64>) -> Summary {
         let steps = self.sums.steps.max(1) as f64;
         let seconds = self.sums.time.total();
         let (mu, mu2) = (self.moments.mu(), self.moments.mu2());
         let hash = hex(&self.text.clone().finalize());
         let at_length: &[f64] = self.at_length.as_ref().map_or(&[], |fluid| &fluid.curve);
-        let fluid = at_length.get(self.budget.wrapping_sub(1)).copied().or(self.fluid);
+        let batch = self.nodes as f64 / steps;
+        let budget = if self.automatic { batch.ceil() as usize + 1 } else { self.budget };
+        let fluid = at_length.get(budget.wrapping_sub(1)).copied().filter(|_| !self.automatic).or(self.fluid);
         let mut ladder = self.ladder;
         if let Some(fluid) = fluid {
             ladder.refine_fluid(fluid);
@@ -287,15 +335,19 @@ impl Tally {
             fluid: at_length.get(budget - 1).copied(),
         };
         let tokens_per_second = (seconds > 0.0).then(|| self.sums.tokens as f64 / seconds);
+        let given = tokens_per_second.zip(plain).map(|(now, plain)| Estimate { value: now / plain, interval: None });
         Summary {
             accepted_mean: self.sums.accepted_mean / steps,
             expected_accepted_mean: self.sums.expected_accepted_mean / steps,
             tokens_per_step: self.sums.tokens as f64 / steps,
             mu,
             mu2,
-            ceilings: if self.sums.drawn { Ceilings::batch(self.budget) } else { Ceilings::at(mu, mu2, self.budget, fluid) },
+            ceilings: Ceilings {
+                batch: if self.automatic { batch } else { budget.saturating_sub(1) as f64 },
+                ..if self.sums.drawn { Ceilings::batch(budget) } else { Ceilings::at(mu, mu2, budget, fluid) }
+            },
             tokens_per_second,
-            autoregressive_tokens_per_second: plain,
+            autoregressive_tokens_per_second: plain.or_else(|| self.comparison.plain_tokens_per_second()),
             text_sha256: Some(hash),
             losses: ladder.losses().unwrap_or_default(),
             oracle: ladder.oracle_mean().map(|(lower, upper)| OracleMean { looks: ladder.looks(), lower, upper }),
@@ -304,11 +356,11 @@ impl Tally {
             calibration: self.told.summary(),
             kinds: self.at_length.as_ref().map_or_else(Vec::new, |fluid| fluid.kinds.clone()),
             speed_up: SpeedUp::of(
-                (tokens_per_second, plain),
+                given.or_else(|| self.comparison.speed_up()),
                 self.cost.as_ref(),
                 at_length,
                 &self.curve,
-                self.sums.time.draft / steps,
+                (self.sums.time.draft / steps, batch),
             ),
             ..self.sums.clone()
         }

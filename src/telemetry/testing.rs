@@ -49,6 +49,7 @@ pub fn record(tree: TreeRecord, path: &[usize], budget: usize) -> StepRecord {
     StepRecord {
         prompt_id: "0".into(),
         step: 0,
+        repeated: false,
         position: 1,
         settings: StepSettings::new("ngram", "chain", budget, 1.0),
         choice: None,

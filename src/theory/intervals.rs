@@ -146,7 +146,7 @@ impl Blocks {
 
     /// The intervals around the mean of all steps and around `fluid`, the bound for trees of `drafted` = P nodes from all that is
     /// known. None while it is too early (below [`FIRST`] steps), or where the bound is 0.
-    pub fn resample(&self, drafted: usize, fluid: f64) -> Option<Resampled> {
+    pub fn resample(&self, drafted: f64, fluid: f64) -> Option<Resampled> {
         // Numbers that are none have no interval.
         let sound = fluid > 0.0 && fluid.is_finite() && self.total.1.is_finite();
         if !sound || self.size < LEAST_STEPS {
@@ -165,18 +165,18 @@ impl Blocks {
             Interval { low: (centre - half).max(0.0), high: (centre + half).min(most.max(centre)) }
         };
         Some(Resampled {
-            expected: range(0, mean, 1.0, drafted as f64),
-            fluid: range(1, fluid, fluid, drafted as f64),
+            expected: range(0, mean, 1.0, drafted),
+            fluid: range(1, fluid, fluid, drafted),
             // E over the relative bound is in the units of E: the caller's bound makes it a share.
             share: range(2, mean / fluid, 1.0 / fluid, f64::MAX),
         })
     }
 
     /// Mean of E\[X | T\] and the bound on the coarse grid, unit i counting `times(i)` times. None where there is no bound above 0.
-    fn replicate(&self, times: &mut dyn FnMut(usize) -> usize, drafted: usize) -> Option<(f64, f64)> {
+    fn replicate(&self, times: &mut dyn FnMut(usize) -> usize, drafted: f64) -> Option<(f64, f64)> {
         let mut sum = Unit::empty();
         self.units.iter().enumerate().for_each(|(i, unit)| sum.join(unit, times(i)));
-        let bound = sum.pool.fluid(drafted).filter(|bound| *bound > 0.0)?;
+        let bound = sum.pool.fluid_at(drafted).filter(|bound| *bound > 0.0)?;
         Some((sum.expected / sum.steps as f64, bound))
     }
 }
@@ -271,14 +271,14 @@ mod tests {
     fn early_there_is_none_and_then_the_same_each_time() {
         let process = Process::Normal(0.3);
         for steps in [0, 1, 64, 255] {
-            assert_eq!(blocks(steps, 1, process).0.resample(15, 3.0), None, "{steps} steps");
+            assert_eq!(blocks(steps, 1, process).0.resample(15.0, 3.0), None, "{steps} steps");
         }
-        assert!(blocks(256, 1, process).0.resample(15, 3.0).is_some());
+        assert!(blocks(256, 1, process).0.resample(15.0, 3.0).is_some());
         let (blocks, pool) = blocks(500, 1, process);
         assert_eq!(blocks.steps(), 500);
         let fluid = pool.fluid(15).unwrap();
-        let found = blocks.resample(15, fluid).unwrap();
-        assert_eq!(blocks.resample(15, fluid), Some(found));
+        let found = blocks.resample(15.0, fluid).unwrap();
+        assert_eq!(blocks.resample(15.0, fluid), Some(found));
         assert!(found.fluid.low < fluid && fluid < found.fluid.high, "{found:?}");
         let mean = blocks.total.1 / 500.0;
         assert!(found.expected.low < mean && mean < found.expected.high, "{found:?}");
@@ -292,12 +292,12 @@ mod tests {
             blocks.pool().add_probabilities(&[1.0]);
             blocks.end_step(3.0);
         }
-        let found = blocks.resample(7, 7.0).unwrap();
+        let found = blocks.resample(7.0, 7.0).unwrap();
         let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
         assert!(near(found.fluid.low, 7.0) && near(found.fluid.high, 7.0), "{found:?}");
         assert!(near(found.expected.low, 3.0) && near(found.share.high, 3.0 / 7.0), "{found:?}");
         // Nothing drafted: there is nothing to be a share of.
-        assert_eq!(blocks.resample(0, 0.0), None);
+        assert_eq!(blocks.resample(0.0, 0.0), None);
     }
 
     /// Asserts that the intervals of E\[X | T\], of the bound and of the share cover the truth in 93 to 97% of 2,000 runs, whose own
@@ -309,7 +309,7 @@ mod tests {
             let mut covered = [0; 3];
             for run in 0..RUNS {
                 let (blocks, pool) = blocks(steps, run * 0x1_0000 + steps as u64, process);
-                let found = blocks.resample(15, pool.fluid(15).unwrap()).unwrap();
+                let found = blocks.resample(15.0, pool.fluid(15).unwrap()).unwrap();
                 let all = [(found.expected, truth.0), (found.fluid, truth.1), (found.share, truth.0 / truth.1)];
                 for (covered, (range, truth)) in covered.iter_mut().zip(all) {
                     *covered += u64::from(range.low <= truth && truth <= range.high);

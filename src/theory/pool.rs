@@ -167,6 +167,18 @@ impl Pool {
         self.sweep(drafted.max(1), drafted..=drafted).pop()
     }
 
+    /// The fluid bound for trees whose number of nodes varies with the context and is `drafted` in the mean (speed.md 1a). None while
+    /// the pool is empty.
+    pub fn fluid_at(&self, drafted: f64) -> Option<f64> {
+        if self.positions == 0 {
+            return None;
+        }
+        let drafted = drafted.max(0.0);
+        let points = self.renewal(drafted.max(1.0));
+        let at = points.iter().position(|g| g.number >= drafted).or(points.len().checked_sub(1));
+        Some(bound(&points, at, drafted))
+    }
+
     /// The same with its floor: the path probability e^-t at which the tree that the bound describes has P nodes, so that a tree of
     /// the P best holds what lies above it and nothing below. The floor is that of the grid point where N reaches P, which differs
     /// from the exact one by less than a cell's width a step. None where there is none: nothing drafted, or every token certain.

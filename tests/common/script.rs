@@ -281,6 +281,7 @@ impl Script {
             choice,
             prompt_id: "0".into(),
             step: self.steps,
+            repeated: false,
             position: self.position,
             settings: settings.clone(),
             accepted: path.len(),
@@ -369,7 +370,7 @@ impl Script {
     /// What was found out about the last step, as the monitor hears it.
     pub fn look_at(&self, record: &StepRecord) -> Option<Event> {
         let look = self.look?;
-        Some(Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look })
+        Some(Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look, systematic: true, curve: None })
     }
 
     /// All that a monitor hears of `count` steps of a run under these settings.
@@ -379,7 +380,7 @@ impl Script {
         let mut events = vec![
             Event::Loading { what: "loading SmolLM2-135M-Instruct".into(), done: Some(0.4) },
             Event::Ready { info, settings: settings.clone() },
-            Event::Calibrated { plain_tokens_per_second: 50.2 },
+            Event::Calibrated { plain_tokens_per_second: 50.2, seconds: 1.0 / 50.2 },
             Event::Cost(cost()),
             Event::PromptStarted { index: 0, id: "0".into(), prompt, tokens: 38, prefill_seconds: 0.21 },
         ];

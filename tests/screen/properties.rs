@@ -134,7 +134,7 @@ proptest! {
             record.expected_accepted = n(step);
             (record.mu, record.mu2) = (n(1), n(2));
             record.ceilings = Ceilings {
-                batch: n(3), published: Some(n(4)), renewal: Some(n(5)), renewal_tuned: Some(n(6)), fluid: Some(n(7)), fluid_floor: Some(n(8)),
+                batch: n(3), published: Some(n(4)), renewal: Some(n(5)), renewal_tuned: Some(n(6)), fluid: Some(n(7)), fluid_floor: Some(n(8)), fluid_at_mean: Some(n(7)),
             };
             record.reached = Some(Reached { steps: rank, expected: between(9), fluid: between(11), share: between(13) });
             record.choice = Some(Choice {
@@ -147,7 +147,7 @@ proptest! {
             let look = Look {
                 oracle_lower: n(8), oracle_upper: n(9), oracle_floor: n(10), passes: rank, drafter_best: Some(n(11)), state: looked,
             };
-            let looked = Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look };
+            let looked = Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look, systematic: rank % 2 == 0, curve: None };
             update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
             update(&mut state, Msg::Engine(looked));
         }

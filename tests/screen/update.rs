@@ -199,7 +199,7 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     assert_eq!(looks(press(&mut state, &["Left", "Left", "Left"])), [27, 26], "what is known already is not asked for");
     let (oracle_lower, oracle_upper, state_of_it) = (2.0, 3.0, LookState::Refining);
     let look = Look { oracle_lower, oracle_upper, oracle_floor: 0.1, passes: 4, drafter_best: None, state: state_of_it };
-    told(&mut state, Event::Looked { prompt_id: "0".into(), step: 26, look });
+    told(&mut state, Event::Looked { prompt_id: "0".into(), step: 26, look, systematic: false, curve: None });
     assert_eq!(state.step().and_then(|s| s.look), Some(look), "it shows while it is refined");
     assert_eq!(looks(press(&mut state, &["Left", "Right"])), [25, 26]);
     assert_eq!(looks(press(&mut state, &["End"])), [29]);
@@ -209,7 +209,10 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     assert_eq!(looks(told(&mut state, Event::Step(step))), [0]);
     // One that was broken off is asked for again at once where it is still shown, and one that ended where the key says so.
     let found = |state: &mut State, step: usize, is: LookState| {
-        looks(told(state, Event::Looked { prompt_id: "0".into(), step, look: Look { state: is, ..look } }))
+        looks(told(
+            state,
+            Event::Looked { prompt_id: "0".into(), step, look: Look { state: is, ..look }, systematic: false, curve: None },
+        ))
     };
     assert_eq!(found(&mut state, 0, LookState::BrokenOff), [0]);
     assert_eq!(found(&mut state, 28, LookState::BrokenOff), [] as [usize; 0], "another one is shown");
@@ -345,7 +348,7 @@ fn the_end_of_the_engine_ends_the_monitor_with_a_reason() {
 fn calibration_takes_sensible_speeds_alone() {
     let mut state = running(&settings("ngram", 16, 1.0), 1);
     for (told_speed, plain) in [(12.5, Some(12.5)), (f64::NAN, None), (0.0, None)] {
-        told(&mut state, Event::Calibrated { plain_tokens_per_second: told_speed });
+        told(&mut state, Event::Calibrated { plain_tokens_per_second: told_speed, seconds: 1.0 / told_speed });
         assert_eq!(state.plain, plain);
     }
 }

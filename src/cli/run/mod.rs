@@ -33,19 +33,8 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         _ => Some(Text::new(io::stdout(), Look::of(io::stdout().is_terminal(), |name| std::env::var(name).ok()))),
     };
     let bar = ProgressBar::hidden();
-    let mut report = Report {
-        options,
-        interrupt,
-        json,
-        text,
-        bar,
-        tally: Tally::default(),
-        plain: Vec::new(),
-        count: 0,
-        refused: 0,
-        noticed: None,
-        error: None,
-    };
+    let mut report =
+        Report { options, interrupt, json, text, bar, tally: Tally::default(), count: 0, refused: 0, noticed: None, error: None };
     // Nobody else commands this engine, but it ends with the last one who could.
     let (commands, orders) = mpsc::channel();
     if report.options.look_every > 0 {
@@ -63,8 +52,6 @@ struct Report {
     text: Option<Text<Stdout>>,
     bar: ProgressBar,
     tally: Tally,
-    /// Speeds of plain decoding as they were measured, in tokens a second.
-    plain: Vec<f64>,
     /// Prompts in all.
     count: usize,
     refused: usize,
@@ -97,13 +84,14 @@ impl Report {
             Event::Ready { info, .. } => self.ready(&info)?,
             Event::Cost(cost) => self.tally.cost(&cost),
             Event::Fluid(fluid) => self.tally.fluid(&fluid),
-            Event::Looked { prompt_id, step, look } => {
+            Event::Load(load) => self.tally.load(&load),
+            Event::Looked { prompt_id, step, look, .. } => {
                 self.tally.looked(&prompt_id, step, &look);
                 if let Some(json) = &mut self.json {
                     json.write(&Line::Look(LookLine { prompt_id: &prompt_id, step, look: &look }))?;
                 }
             }
-            Event::Calibrated { plain_tokens_per_second } => self.plain.push(plain_tokens_per_second),
+            Event::Calibrated { seconds, .. } => self.tally.plain(seconds),
             Event::PromptStarted { index, id, .. } => {
                 let title = format!("prompt {} of {} ({id})", index + 1, self.count);
                 self.bar.set_message(title.clone());
@@ -188,7 +176,7 @@ impl Report {
             return Err(error);
         }
         ended?;
-        let summary = self.tally.summary(median(&mut self.plain));
+        let summary = self.tally.summary(None);
         let interrupted = self.interrupt.status().map(ExitCode::from);
         if summary.steps == 0 {
             // Nothing is complete: a file of JSON does not get its name.
@@ -201,10 +189,4 @@ impl Report {
         self.write(|text| if text.for_a_person() { text.table(&summary) } else { Ok(()) })?;
         Ok(interrupted.unwrap_or(ExitCode::from(u8::from(self.refused > 0))))
     }
-}
-
-/// The middle one; none of none.
-fn median(all: &mut [f64]) -> Option<f64> {
-    all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied()
 }

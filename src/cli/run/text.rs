@@ -237,6 +237,7 @@ mod tests {
             choice: None,
             prompt_id: "0".into(),
             step: 0,
+            repeated: false,
             position: 1,
             settings: StepSettings::new("ngram", "chain", 8, 0.0),
             tree: TreeRecord { parents: (0..nodes).map(|i| i.checked_sub(1)).collect(), ..TreeRecord::default() },
