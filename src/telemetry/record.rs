@@ -208,7 +208,7 @@ pub struct Choice {
 /// One draft-verify-accept round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
-    /// Which prompt: the `question_id` of its file, or its number from 0.
+    /// Which prompt: the `question_id` of its file, or its number from 0; file and line are appended where it repeats.
     pub prompt_id: String,
     /// Number of the step within the prompt, from 0.
     pub step: usize,
