@@ -43,7 +43,7 @@ pub struct Interval {
 pub struct Estimate {
     /// The value over all that was seen.
     pub value: f64,
-    /// By a block bootstrap. None where there is too little for one.
+    /// By a bootstrap. None where there is too little for one.
     pub interval: Option<Interval>,
 }
 
@@ -142,6 +142,11 @@ impl Blocks {
     /// Steps.
     pub fn steps(&self) -> usize {
         self.total.0
+    }
+
+    /// Mean of E\[X | T\] over all steps. `None` before the first.
+    pub fn mean(&self) -> Option<f64> {
+        (self.total.0 > 0).then(|| self.total.1 / self.total.0 as f64)
     }
 
     /// The intervals around the mean of all steps and around `fluid`, the bound for trees of `drafted` = P nodes from all that is

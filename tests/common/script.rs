@@ -293,7 +293,7 @@ impl Script {
             notice: None,
             miss,
             reached: self.reached.map(|reached| match settings.drawn() {
-                true => Reached { fluid: None, share: None, ..reached },
+                true => Reached { fluid: None, share: None, share_mean: None, ..reached },
                 false => reached,
             }),
             time: StageTimes { draft: 0.0004 * drafted as f64, verify, other: 0.0011 },
@@ -426,6 +426,8 @@ fn reached(expected: &[f64], fluid: f64) -> Reached {
         expected: around(mean, half),
         fluid: around(fluid, 0.04 * fluid),
         share: around(share, share * (half / mean + 0.04)).filter(|_| fluid > 0.0 && mean > 0.0),
+        expected_mean: Some(mean),
+        share_mean: Some(share).filter(|_| fluid > 0.0 && mean > 0.0),
     }
 }
 

@@ -136,7 +136,9 @@ proptest! {
             record.ceilings = Ceilings {
                 batch: n(3), published: Some(n(4)), renewal: Some(n(5)), renewal_tuned: Some(n(6)), fluid: Some(n(7)), fluid_floor: Some(n(8)),
             };
-            record.reached = Some(Reached { steps: rank, expected: between(9), fluid: between(11), share: between(13) });
+            record.reached = Some(Reached {
+                steps: rank, expected: between(9), fluid: between(11), share: between(13), expected_mean: Some(n(2)), share_mean: Some(n(12)),
+            });
             record.choice = Some(Choice {
                 drafted: rank, kept: depth % 500, expected: n(0), tokens_per_second: n(1), plain_tokens_per_second: n(2), reason: Reason::Cut,
             });

@@ -130,9 +130,15 @@ impl<W: Write> Text<W> {
 fn rows(s: &Summary) -> Vec<(&'static str, String)> {
     let or_unknown = |value: Option<f64>, unit: &str| value.map_or("not known".into(), |x| format!("{x:.2}{unit}"));
     let mut ceilings = vec![format!("batch {}", s.ceilings.batch)];
-    for (name, value) in [("fluid", s.ceilings.fluid), ("renewal", s.ceilings.renewal), ("published", s.ceilings.published)] {
+    // Greedy the bound is B - 1 once more: an oracle accepts all, whatever the text.
+    for (name, value) in
+        [("fluid", s.ceilings.fluid.filter(|_| !greedy(s))), ("renewal", s.ceilings.renewal), ("published", s.ceilings.published)]
+    {
         let constant = if name == "published" { " + O(1)" } else { "" };
         ceilings.extend(value.map(|x| format!("{name} {x:.2}{constant}")));
+    }
+    if greedy(s) && s.ceilings.batch > 0.0 {
+        ceilings.push("no other: a greedy oracle reaches it, in".into());
     }
     if s.drawn {
         ceilings.push("no other: trees that are drawn lie outside of the theorem;".into());
@@ -172,15 +178,25 @@ fn rows(s: &Summary) -> Vec<(&'static str, String)> {
     rows
 }
 
+/// Whether all text was greedy: the distribution that is sampled from has no entropy.
+fn greedy(s: &Summary) -> bool {
+    !s.drawn && s.mu == 0.0 && s.ceilings.fluid == Some(s.ceilings.batch)
+}
+
 /// The share of the ceilings that was reached.
 fn reached(s: &Summary) -> Option<String> {
     let percent = |share: f64| format!("{:.0}%", 100.0 * share);
-    let fluid = s.ceilings.fluid.filter(|fluid| *fluid > 0.0)?;
-    let mut text = format!("{} of the fluid bound", percent(s.expected_accepted_mean / fluid));
-    match s.reached.and_then(|reached| reached.share) {
-        Some(share) => text += &format!(", by 95% intervals {} to {}", percent(share.low), percent(share.high)),
-        None => text += ", too early for an interval",
+    if greedy(s) {
+        return None;
     }
+    let fluid = s.ceilings.fluid.filter(|fluid| *fluid > 0.0)?;
+    // Share and interval of the same moment: the newest mean may lie outside of an interval that was made before.
+    let mut text = match s.reached.and_then(|reached| reached.share_mean.zip(reached.share)) {
+        Some((mean, share)) => {
+            format!("{} of the fluid bound, by 95% intervals {} to {}", percent(mean), percent(share.low), percent(share.high))
+        }
+        None => format!("{} of the fluid bound, too early for an interval", percent(s.expected_accepted_mean / fluid)),
+    };
     if let Some(oracle) = s.oracle.filter(|oracle| oracle.lower > 0.0) {
         let gap = s.losses.knowledge.unwrap_or(0.0) + s.losses.shape.unwrap_or(0.0);
         let allowed = s.expected_accepted_mean + gap;
@@ -321,7 +337,7 @@ mod tests {
         assert_eq!((row(&s, "misses"), row(&s, "at best")), (None, None));
         s.losses = Losses { context: Some(1.0), knowledge: Some(0.75), shape: Some(0.25), unsplit: 0.0, ..losses };
         s.oracle = Some(OracleMean { looks: 3, lower: 2.9, upper: 3.0 });
-        s.reached = Some(Reached { share: Some(Interval { low: 0.4, high: 0.6 }), ..Reached::default() });
+        s.reached = Some(Reached { share: Some(Interval { low: 0.4, high: 0.6 }), share_mean: Some(0.5), ..Reached::default() });
         s.speed_up.ceiling = Some(Best { budget: 16, speed_up: 3.0 });
         s.speed_up.drafter = Some(Best { budget: 4, speed_up: 1.25 });
         assert_eq!(
@@ -336,6 +352,17 @@ mod tests {
             row(&s, "at best").unwrap(),
             "x 3.00 with a drafter that is perfect and free, at budget 16; x 1.25 with this one, at budget 4"
         );
+    }
+
+    #[test]
+    fn a_greedy_run_has_no_fluid_bound_and_no_share_of_it() {
+        let ceilings = Ceilings { batch: 63.0, fluid: Some(63.0), ..Ceilings::default() };
+        let s = Summary { expected_accepted_mean: 2.0, accepted_mean: 2.0, tokens: 9, steps: 3, ceilings, ..Summary::default() };
+        let row = |name: &str| rows(&s).into_iter().find(|row| row.0 == name).map(|row| row.1);
+        assert_eq!(row("ceilings").unwrap(), "batch 63, no other: a greedy oracle reaches it, in drafted tokens a step");
+        assert_eq!(row("reached"), None);
+        let sampled = Summary { mu: 1.0, ..s };
+        assert!(rows(&sampled).iter().any(|row| row.1.contains("fluid 63.00")));
     }
 
     #[test]
