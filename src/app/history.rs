@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::telemetry::{
-    BatchMeans, BudgetCurve, Ending, Ladder, Look, Misses, Origins, PositionRates, RunningMoments, StageTimes, StepRecord,
-    StepSettings, Told,
+    BudgetCurve, Ending, Ladder, Look, Misses, Origins, PositionRates, RunningMoments, StageTimes, StepRecord, StepSettings,
+    TextMeans, Told,
 };
 
 /// Steps that are kept to look back at. Older ones still count in the averages.
@@ -131,9 +131,9 @@ pub struct History {
     /// Tokens and seconds of all steps.
     total: (usize, f64),
     /// Entropy of the law sampled from, over positions since the warp last changed.
-    pub entropy: BatchMeans,
+    pub entropy: TextMeans,
     /// Entropy at temperature 1 over the same positions.
-    pub plain_entropy: BatchMeans,
+    pub plain_entropy: TextMeans,
     /// Entropy moments at temperature 1 over the same.
     pub plain_moments: RunningMoments,
 }
@@ -141,6 +141,8 @@ pub struct History {
 impl History {
     /// A text begins.
     pub fn begin(&mut self, id: String, prompt: String, tokens: usize, prefill_seconds: f64) {
+        self.entropy.end_text();
+        self.plain_entropy.end_text();
         self.texts.push_back(Text { number: self.next_text, id, prompt, tokens, prefill_seconds, ending: None });
         self.next_text += 1;
         let oldest = self.steps.front().map_or(self.next_text - 1, |s| s.text);
@@ -151,6 +153,8 @@ impl History {
 
     /// The present text ended.
     pub fn end(&mut self, ending: Ending) {
+        self.entropy.end_text();
+        self.plain_entropy.end_text();
         if let Some(text) = self.texts.back_mut() {
             text.ending = Some(ending);
         }
@@ -165,8 +169,8 @@ impl History {
             self.averages = Averages::default();
         }
         if before.as_ref().is_some_and(|(s, _)| !same_warp(s, &record.settings)) {
-            self.entropy = BatchMeans::default();
-            self.plain_entropy = BatchMeans::default();
+            self.entropy = TextMeans::default();
+            self.plain_entropy = TextMeans::default();
             self.plain_moments = RunningMoments::default();
         }
         self.averages.push(&record);

@@ -1,6 +1,5 @@
 //! What is measured, each step: the [`StepRecord`] and what is made of it.
 
-mod batch_means;
 mod curve;
 mod ladder;
 mod lines;
@@ -13,8 +12,8 @@ mod reliability;
 mod summary;
 #[cfg(test)]
 pub(crate) mod testing;
+mod text_means;
 
-pub use batch_means::BatchMeans;
 pub use curve::{BudgetCurve, Within};
 pub use ladder::*;
 pub use lines::{Line, LookLine, RunLine, SummaryLine};
@@ -25,3 +24,4 @@ pub use rates::PositionRates;
 pub use record::*;
 pub use reliability::{BINS, Bin, CalibrationSummary, Reliability, Told};
 pub use summary::{ClassMisses, CurvePoint, MissSummary, OracleMean, RunningMoments, SpeedUp, Summary, Tally};
+pub use text_means::{FEWEST_TEXTS, TextMeans};
