@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod bounds;
 pub mod cost;
 pub mod intervals;
+pub mod light;
 pub mod pool;
 pub mod search;
 mod small;
