@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::telemetry::{
-    BudgetCurve, Ending, Ladder, Look, Misses, Origins, PositionRates, RunningMoments, StageTimes, StepRecord, StepSettings,
-    TextMeans, Told,
+    BudgetCurve, Ending, Ladder, LightTally, Look, LookState, Misses, Origins, PositionRates, RunningMoments, SearchedStep,
+    StageTimes, StepRecord, StepSettings, TextMeans, Told,
 };
+use crate::theory::light::OracleCurve;
 
 /// Steps that are kept to look back at. Older ones still count in the averages.
 const KEPT: usize = 4096;
@@ -28,6 +29,8 @@ pub struct Step {
     pub record: Arc<StepRecord>,
     /// What was found out about it later.
     pub look: Option<Look>,
+    /// Mass of the oracle trees of its context, by size, once a search of it has ended.
+    pub curve: Option<Arc<OracleCurve>>,
 }
 
 /// One generation.
@@ -74,6 +77,8 @@ pub struct Averages {
     pub told: Told,
     /// Nodes by who proposed them.
     pub origins: Origins,
+    /// Sums for the speed of light.
+    pub light: LightTally,
 }
 
 impl Averages {
@@ -97,6 +102,7 @@ impl Averages {
         self.curve.add(record);
         self.told.add(record);
         self.origins.add(record);
+        self.light.add(record);
     }
 
     /// Mean of accepted drafted tokens a step.
@@ -141,8 +147,7 @@ pub struct History {
 impl History {
     /// A text begins.
     pub fn begin(&mut self, id: String, prompt: String, tokens: usize, prefill_seconds: f64) {
-        self.entropy.end_text();
-        self.plain_entropy.end_text();
+        self.end_text();
         self.texts.push_back(Text { number: self.next_text, id, prompt, tokens, prefill_seconds, ending: None });
         self.next_text += 1;
         let oldest = self.steps.front().map_or(self.next_text - 1, |s| s.text);
@@ -153,11 +158,22 @@ impl History {
 
     /// The present text ended.
     pub fn end(&mut self, ending: Ending) {
-        self.entropy.end_text();
-        self.plain_entropy.end_text();
+        self.end_text();
         if let Some(text) = self.texts.back_mut() {
             text.ending = Some(ending);
         }
+    }
+
+    /// Ends the present text in the figures that go by texts; once, whoever says so.
+    fn end_text(&mut self) {
+        if self.texts.back().is_none_or(|text| text.ending.is_some()) {
+            return;
+        }
+        self.entropy.end_text();
+        self.plain_entropy.end_text();
+        let text = self.next_text.saturating_sub(1);
+        let last = self.steps.back().filter(|step| step.text == text && self.averages.steps > 0);
+        self.averages.light.end_text(last.map(|step| &*step.record));
     }
 
     /// A step was made.
@@ -182,15 +198,16 @@ impl History {
             self.plain_moments.add(&position.plain);
         }
         let first = before.is_none_or(|(_, t)| t != text);
-        self.steps.push_back(Step { number: self.next, text, changed, first, record, look: None });
+        self.steps.push_back(Step { number: self.next, text, changed, first, record, look: None, curve: None });
         self.next += 1;
         if self.steps.len() > KEPT {
             self.steps.pop_front();
         }
     }
 
-    /// Something was found out about a step: the newest of that number of that prompt.
-    pub fn looked(&mut self, prompt: &str, step: usize, look: Look) {
+    /// Something was found out about a step: the newest of that number of that prompt. With the `curve` of its oracle trees, where the
+    /// search has ended; `systematic` searches count in the speed of light.
+    pub fn looked(&mut self, prompt: &str, step: usize, look: Look, curve: Option<Arc<OracleCurve>>, systematic: bool) {
         let found = self.steps.iter_mut().rev().find(|s| s.record.step == step && s.record.prompt_id == prompt);
         let Some(found) = found else { return };
         // Only the steps of the present averages count in them: the newest ones.
@@ -200,7 +217,16 @@ impl History {
                 self.averages.misses.looked(miss, found.look.as_ref(), &look);
             }
         }
+        // The tally takes the search of a step right after the step, and once.
+        let newest = found.number + 1 == self.next && self.averages.steps > 0;
+        if let Some(oracle) = curve.as_deref().filter(|_| systematic && newest && found.curve.is_none()) {
+            let step = SearchedStep { record: &found.record, oracle, drafter_best: look.drafter_best };
+            self.averages.light.searched(&step);
+        }
         found.look = Some(look);
+        if look.state != LookState::Refining {
+            found.curve = curve.or(found.curve.take());
+        }
     }
 
     /// The step of that number, if it is still kept.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Editor, History, Step};
+use super::light::Surroundings;
+use super::{Editor, GaugeUnit, History, Light, Step};
 use crate::engine::RunInfo;
 use crate::telemetry::{Fluid, LookState, StepSettings};
 use crate::theory::cost::Cost;
@@ -155,6 +156,10 @@ pub struct State {
     pub prompts: Vec<String>,
     /// The steps so far.
     pub history: History,
+    /// Speed of light, as the bar shows it.
+    pub light: Light,
+    /// Unit of the gauge.
+    pub unit: GaugeUnit,
     /// The pane that has the keys.
     pub focus: Pane,
     /// Whether that pane fills the screen.
@@ -201,6 +206,8 @@ impl State {
             prompt: 0,
             prompts: Vec::new(),
             history: History::default(),
+            light: Light::default(),
+            unit: GaugeUnit::default(),
             focus: Pane::Text,
             zoom: false,
             overlay: Overlay::None,
@@ -232,6 +239,17 @@ impl State {
             Some(LookState::Converged) => false,
         };
         (present && more).then_some(step.record.step)
+    }
+
+    /// Evaluates the speed of light where it is due; with `now` in any case.
+    pub(super) fn evaluate_light(&mut self, now: bool) {
+        if now || self.light.due(&self.history.averages, self.now) {
+            let mut light = std::mem::take(&mut self.light);
+            let fluid = self.bound().map_or(&[][..], |fluid| &fluid.curve);
+            let around = Surroundings { now: self.now, plain: self.plain, cost: self.cost.as_ref(), fluid };
+            light.evaluate(&self.history.averages, &around);
+            self.light = light;
+        }
     }
 
     /// Shows a line for a few seconds, longer where there is more to read.

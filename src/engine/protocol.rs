@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::telemetry::{Ending, Fluid, Look, StepRecord, StepSettings};
 use crate::theory::cost::Cost;
+use crate::theory::light::OracleCurve;
 
 /// A wish of the person, applied before the next step.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +107,13 @@ pub enum Event {
         step: usize,
         /// What was found.
         look: Look,
+        /// Mass of the oracle trees of the step's context, by size. None while the search goes on, or where it is not known.
+        #[serde(default)]
+        curve: Option<Arc<OracleCurve>>,
+        /// Whether the step was searched because of its number alone, and not because somebody wanted to know: only such steps count
+        /// in means.
+        #[serde(default)]
+        systematic: bool,
     },
     /// The fluid bound at length, anew after each text and, within one, ever more rarely.
     Fluid(Arc<Fluid>),

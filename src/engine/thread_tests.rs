@@ -346,7 +346,9 @@ fn a_refused_prompt_leaves_the_text_that_is_written() {
 
 fn looks(events: &[Event]) -> Vec<(&str, usize, Look)> {
     (events.iter())
-        .filter_map(|e| if let Event::Looked { prompt_id, step, look } = e { Some((&**prompt_id, *step, *look)) } else { None })
+        .filter_map(
+            |e| if let Event::Looked { prompt_id, step, look, .. } = e { Some((&**prompt_id, *step, *look)) } else { None },
+        )
         .collect()
 }
 
@@ -368,7 +370,7 @@ fn each_kth_step_is_looked_at_right_after_it() {
             let Event::Step(record) = event else { continue };
             let looked = events.get(at + 1).filter(|e| matches!(e, Event::Looked { .. }));
             assert_eq!(looked.is_some(), every > 0 && record.step % every.max(1) == 0);
-            if let Some(Event::Looked { prompt_id, step, look }) = looked {
+            if let Some(Event::Looked { prompt_id, step, look, .. }) = looked {
                 assert_eq!((prompt_id, step), (&record.prompt_id, &record.step));
                 assert!(look.converged(), "{look:?}");
                 assert!(look.oracle_upper >= record.expected_accepted - 1e-9);

@@ -2,6 +2,7 @@
 
 mod curve;
 mod ladder;
+mod light;
 mod lines;
 mod losses;
 mod misses;
@@ -16,6 +17,7 @@ mod text_means;
 
 pub use curve::{BudgetCurve, Within};
 pub use ladder::*;
+pub use light::{LightLadder, LightTally, SearchedStep, SpeedOfLight};
 pub use lines::{Line, LookLine, RunLine, SummaryLine};
 pub use losses::{Ladder, Losses};
 pub use misses::{Causes, MissedToken, Misses};

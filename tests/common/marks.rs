@@ -46,7 +46,7 @@ impl Marks {
                     marks.step(&record);
                     last = Some(record);
                 }
-                Event::Looked { prompt_id, step, look } => match &last {
+                Event::Looked { prompt_id, step, look, .. } => match &last {
                     Some(record) if record.prompt_id == prompt_id && record.step == step => marks.look(record, &look),
                     _ => why = Some(format!("a look at step {step} of prompt {prompt_id}, which is not the last one")),
                 },

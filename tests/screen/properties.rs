@@ -149,7 +149,7 @@ proptest! {
             let look = Look {
                 oracle_lower: n(8), oracle_upper: n(9), oracle_floor: n(10), passes: rank, drafter_best: Some(n(11)), state: looked,
             };
-            let looked = Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look };
+            let looked = Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look, curve: None, systematic: true };
             update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
             update(&mut state, Msg::Engine(looked));
         }

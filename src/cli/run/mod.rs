@@ -97,7 +97,7 @@ impl Report {
             Event::Ready { info, .. } => self.ready(&info)?,
             Event::Cost(cost) => self.tally.cost(&cost),
             Event::Fluid(fluid) => self.tally.fluid(&fluid),
-            Event::Looked { prompt_id, step, look } => {
+            Event::Looked { prompt_id, step, look, .. } => {
                 self.tally.looked(&prompt_id, step, &look);
                 if let Some(json) = &mut self.json {
                     json.write(&Line::Look(LookLine { prompt_id: &prompt_id, step, look: &look }))?;

@@ -37,7 +37,8 @@ impl Driver<'_> {
     }
 
     fn looked(&mut self, looking: &Looking) -> Result<(), End> {
-        self.tell(Event::Looked { prompt_id: looking.prompt_id.clone(), step: looking.step, look: looking.found() })
+        let (prompt_id, step, look) = (looking.prompt_id.clone(), looking.step, looking.found());
+        self.tell(Event::Looked { prompt_id, step, look, curve: None, systematic: false })
     }
 
     /// Looks at the step that was just made, to the end or until a command comes. A look that fails is the last one: the steps
