@@ -6,6 +6,7 @@
 
 pub mod bootstrap;
 pub mod bounds;
+pub mod capacity;
 pub mod cost;
 pub mod intervals;
 pub mod light;
