@@ -10,6 +10,7 @@ pub mod capacity;
 pub mod cost;
 pub mod intervals;
 pub mod light;
+pub mod light_units;
 pub mod pool;
 pub mod search;
 pub mod speed;
