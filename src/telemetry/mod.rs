@@ -1,8 +1,10 @@
 //! What is measured, each step: the [`StepRecord`] and what is made of it.
 
 mod batch_means;
+mod capacity;
 mod curve;
 mod ladder;
+mod light;
 mod lines;
 mod losses;
 mod misses;
@@ -15,8 +17,10 @@ mod summary;
 pub(crate) mod testing;
 
 pub use batch_means::BatchMeans;
+pub use capacity::{CapacitySummary, CapacityTally};
 pub use curve::{BudgetCurve, Within};
 pub use ladder::*;
+pub use light::{LightIntervals, LightLadder, LightTally, SearchedStep, SpeedOfLight};
 pub use lines::{Line, LookLine, RunLine, SummaryLine};
 pub use losses::{Ladder, Losses};
 pub use misses::{Causes, MissedToken, Misses};
