@@ -51,7 +51,7 @@ pub struct Text {
 }
 
 /// Figures over the steps since the settings last changed.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Averages {
     /// Steps.
     pub steps: usize,

@@ -10,6 +10,8 @@ use crate::theory::cost::Cost;
 const EVERY: Duration = Duration::from_millis(500);
 /// Least number of new steps for an evaluation before that time; more as the run goes on.
 const STEPS: usize = 8;
+/// Searched steps below which the ceiling is not shown: it would move by a tenth with each one. Deterministic text needs no search.
+const FEWEST_SEARCHED: usize = 8;
 /// Room that the scale has above the speed of light when it is set, so that a small rise does not move it.
 const HEADROOM: f64 = 1.03;
 /// The scale shrinks where the light fills less of it than this ...
@@ -32,6 +34,8 @@ pub enum GaugeUnit {
 pub struct Light {
     /// The ceiling, the share reached and the losses.
     pub figures: SpeedOfLight,
+    /// The ceiling in tokens per second, once enough steps were searched.
+    pub known: Option<f64>,
     /// Tokens per second reached over the steps at these settings. None before the first.
     pub reached: Option<f64>,
     /// Tokens per second if drafting took no time.
@@ -54,6 +58,8 @@ pub struct Surroundings<'a> {
     pub plain: Option<f64>,
     /// Cost of passes.
     pub cost: Option<&'a Cost>,
+    /// Whether a perfect drafter has every token accepted: greedy, or with sampled trees.
+    pub deterministic: bool,
     /// Fluid bound by P = 0, 1, 2, ...; empty where it does not hold.
     pub fluid: &'a [f64],
 }
@@ -73,7 +79,7 @@ impl Light {
             // Other settings: another light.
             *self = Light::default();
         }
-        let known_before = self.figures.tokens_per_second.is_some();
+        let known_before = self.known.is_some();
         self.figures = averages.light.summary(around.cost, around.fluid);
         self.reached = averages.tokens_per_second();
         let time = &averages.time;
@@ -81,7 +87,9 @@ impl Light {
         self.free = (averages.tokens > 0 && undrafted > 0.0).then(|| averages.tokens as f64 / undrafted);
         (self.steps, self.at) = (averages.steps, around.now);
         let sound = |x: &f64| x.is_finite() && *x > 0.0;
-        let light = self.figures.tokens_per_second.filter(sound);
+        let enough = around.deterministic || self.figures.searched_steps >= FEWEST_SEARCHED;
+        let light = self.figures.tokens_per_second.filter(|c| enough && sound(c));
+        self.known = light;
         let provisional = || {
             let twice = [around.plain, self.reached].into_iter().flatten().filter(sound).map(|v| 2.0 * v).reduce(f64::max);
             self.figures.iid_tokens_per_second.filter(sound).or(twice)

@@ -246,7 +246,10 @@ impl State {
         if now || self.light.due(&self.history.averages, self.now) {
             let mut light = std::mem::take(&mut self.light);
             let fluid = self.bound().map_or(&[][..], |fluid| &fluid.curve);
-            let around = Surroundings { now: self.now, plain: self.plain, cost: self.cost.as_ref(), fluid };
+            let newest = self.history.newest().map(|step| &step.record.settings);
+            let deterministic = newest.is_some_and(|settings| settings.drawn() || settings.warp().greedy());
+            let (now, plain, cost) = (self.now, self.plain, self.cost.as_ref());
+            let around = Surroundings { now, plain, cost, deterministic, fluid };
             light.evaluate(&self.history.averages, &around);
             self.light = light;
         }

@@ -1,5 +1,6 @@
 //! What is measured, each step: the [`StepRecord`] and what is made of it.
 
+mod capacity;
 mod curve;
 mod ladder;
 mod light;
@@ -15,9 +16,10 @@ mod summary;
 pub(crate) mod testing;
 mod text_means;
 
+pub use capacity::{CapacitySummary, CapacityTally};
 pub use curve::{BudgetCurve, Within};
 pub use ladder::*;
-pub use light::{LightLadder, LightTally, SearchedStep, SpeedOfLight};
+pub use light::{LightIntervals, LightLadder, LightTally, SearchedStep, SpeedOfLight};
 pub use lines::{Line, LookLine, RunLine, SummaryLine};
 pub use losses::{Ladder, Losses};
 pub use misses::{Causes, MissedToken, Misses};

@@ -6,9 +6,11 @@
 
 pub mod bootstrap;
 pub mod bounds;
+pub mod capacity;
 pub mod cost;
 pub mod intervals;
 pub mod light;
+pub mod light_units;
 pub mod pool;
 pub mod search;
 mod small;

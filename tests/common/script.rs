@@ -298,6 +298,7 @@ impl Script {
             expected_accepted: expected,
             notice: None,
             miss,
+            capacity: None,
             reached: self.reached.map(|reached| match settings.drawn() {
                 true => Reached { fluid: None, share: None, share_mean: None, ..reached },
                 false => reached,

@@ -15,7 +15,7 @@ use super::interrupt::Interrupt;
 use super::lines::Lines;
 use super::progress::{loading, style};
 use crate::engine::{self, Command, Event, RunInfo};
-use crate::telemetry::{Line, LookLine, RunLine, StepRecord, Tally};
+use crate::telemetry::{Ending, Line, LookLine, RunLine, StepRecord, Tally};
 use text::{Look, Text};
 
 /// Decodes every prompt and writes what was asked for. The exit status is 1 where a prompt was refused, 130 after Ctrl-C
@@ -112,7 +112,10 @@ impl Report {
                 }
             }
             Event::Step(record) => self.step(&record)?,
-            Event::PromptEnded { .. } => {
+            Event::PromptEnded { ending } => {
+                if ending != Ending::Interrupted {
+                    self.tally.end_text();
+                }
                 self.bar.inc(1);
                 self.write(Text::end)?;
             }

@@ -108,6 +108,10 @@ fn parts(ladder: &LightLadder, reached: f64, light: Option<f64>, glyphs: &Glyphs
             "what the trees were worth against what was drawn; 0 in the long run",
         ),
     ];
+    let mut all = all;
+    if ladder.shape.is_none() {
+        all[2].0 = ["what the drafter doesn't know, and tree shape", "drafter and shape", "draft."];
+    }
     let mut parts: Vec<Part> = (all.into_iter())
         .filter_map(|(names, value, role, fill, meaning)| Some(Part { names, meaning, role, fill, value: finite(value)? }))
         .collect();
@@ -168,7 +172,13 @@ fn reading<'a>(state: &'a State, glyphs: &Glyphs) -> Option<Reading<'a>> {
             let tokens = 1.0 + record.accepted as f64;
             (tokens / time.total(), ceiling, ladder, best, Some(tokens / (time.verify + time.other)))
         }
-        None => (light.reached?, finite(figures.tokens_per_second), figures.ladder, figures.best_budget, light.free),
+        None => {
+            let mut ladder = figures.ladder;
+            if light.known.is_none() {
+                (ladder.budget, ladder.knowledge, ladder.shape) = (None, None, None);
+            }
+            (light.reached?, light.known, ladder, figures.best_budget, light.free)
+        }
     };
     let reached = finite(Some(reached))?;
     let ceiling = ceiling.filter(|c| *c > 0.0);
