@@ -124,7 +124,7 @@ fn recorded(options: &Options) -> Result<Vec<Event>> {
         let (prompt_id, step) = (record.prompt_id.clone(), record.step);
         events.push(Event::Step(Arc::new(record)));
         if let Some((_, look)) = looks.iter().find(|((id, number), _)| *id == prompt_id.as_str() && *number == step) {
-            events.push(Event::Looked { prompt_id, step, look: *look, systematic: true, curve: None });
+            events.push(Event::Looked { prompt_id, step, look: *look, curve: None, systematic: true });
         }
     }
     Ok(events)

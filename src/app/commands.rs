@@ -2,7 +2,7 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::{Editor, Effect, Motion, Overlay, Pane, State};
+use super::{Editor, Effect, GaugeUnit, Motion, Overlay, Pane, State};
 use crate::draft::Shape;
 use crate::engine::{Command, MAX_BUDGET};
 use crate::telemetry::StepSettings;
@@ -94,6 +94,12 @@ pub const COMMANDS: &[Entry] = &[
         "what was lost and why: ladder, curve, misses and calibration in turn, then the text again",
         losses,
     ),
+    entry("unit", &[key('u')], false, "gauge in tokens per second (speed of light) or tokens per step (theorem)", |s, _| {
+        s.unit = match s.unit {
+            GaugeUnit::PerSecond => GaugeUnit::PerStep,
+            GaugeUnit::PerStep => GaugeUnit::PerSecond,
+        };
+    }),
     entry("marks", &[key('m')], false, "each mark of the gauge: definition, assumptions, source", |s, _| {
         s.overlay = Overlay::Marks(0);
     }),

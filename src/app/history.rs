@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::telemetry::{
-    BatchMeans, BudgetCurve, Ending, Ladder, Look, Misses, Origins, PlainComparison, PositionRates, RunningMoments, StageTimes,
-    StepRecord, StepSettings, Told,
+    BudgetCurve, Ending, Ladder, LightTally, Look, LookState, Misses, Origins, PlainComparison, PositionRates, RunningMoments,
+    SearchedStep, StageTimes, StepRecord, StepSettings, TextMeans, Told,
 };
+use crate::theory::light::OracleCurve;
 
 /// Steps that are kept to look back at. Older ones still count in the averages.
 const KEPT: usize = 4096;
@@ -32,6 +33,8 @@ pub struct Step {
     searched: bool,
     /// What counts of it in means.
     counted: Option<Look>,
+    /// Mass of the oracle trees of its context, by size, once a search of it has ended.
+    pub curve: Option<Arc<OracleCurve>>,
 }
 
 /// One generation.
@@ -52,7 +55,7 @@ pub struct Text {
 }
 
 /// Figures over the steps since the settings last changed.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Averages {
     /// Steps.
     pub steps: usize,
@@ -86,6 +89,8 @@ pub struct Averages {
     repeated: (usize, f64),
     /// The number of those steps.
     repeated_steps: usize,
+    /// Sums for the speed of light.
+    pub light: LightTally,
 }
 
 impl Averages {
@@ -117,6 +122,7 @@ impl Averages {
         self.curve.add(record);
         self.told.add(record);
         self.origins.add(record);
+        self.light.add(record);
     }
 
     /// Steps, with those of texts that were written before.
@@ -156,9 +162,9 @@ pub struct History {
     /// Tokens and seconds of all steps.
     total: (usize, f64),
     /// Entropy of the law sampled from, over positions since the warp last changed.
-    pub entropy: BatchMeans,
+    pub entropy: TextMeans,
     /// Entropy at temperature 1 over the same positions.
-    pub plain_entropy: BatchMeans,
+    pub plain_entropy: TextMeans,
     /// Entropy moments at temperature 1 over the same.
     pub plain_moments: RunningMoments,
 }
@@ -166,6 +172,7 @@ pub struct History {
 impl History {
     /// A text begins.
     pub fn begin(&mut self, id: String, prompt: String, tokens: usize, prefill_seconds: f64) {
+        self.end_text();
         self.texts.push_back(Text { number: self.next_text, id, prompt, tokens, prefill_seconds, ending: None });
         self.next_text += 1;
         let oldest = self.steps.front().map_or(self.next_text - 1, |s| s.text);
@@ -176,9 +183,22 @@ impl History {
 
     /// The present text ended.
     pub fn end(&mut self, ending: Ending) {
+        self.end_text();
         if let Some(text) = self.texts.back_mut() {
             text.ending = Some(ending);
         }
+    }
+
+    /// Ends the present text in the figures that go by texts; once, whoever says so.
+    fn end_text(&mut self) {
+        if self.texts.back().is_none_or(|text| text.ending.is_some()) {
+            return;
+        }
+        self.entropy.end_text();
+        self.plain_entropy.end_text();
+        let text = self.next_text.saturating_sub(1);
+        let last = self.steps.back().filter(|step| step.text == text && self.averages.steps > 0);
+        self.averages.light.end_text(last.map(|step| &*step.record));
     }
 
     /// A step was made.
@@ -190,8 +210,8 @@ impl History {
             self.averages = Averages::default();
         }
         if before.as_ref().is_some_and(|(s, _)| !same_warp(s, &record.settings)) {
-            self.entropy = BatchMeans::default();
-            self.plain_entropy = BatchMeans::default();
+            self.entropy = TextMeans::default();
+            self.plain_entropy = TextMeans::default();
             self.plain_moments = RunningMoments::default();
         }
         self.averages.push(&record);
@@ -212,6 +232,7 @@ impl History {
             look: None,
             searched: false,
             counted: None,
+            curve: None,
         });
         self.next += 1;
         if self.steps.len() > KEPT {
@@ -219,9 +240,10 @@ impl History {
         }
     }
 
-    /// Something was found out about a step: the newest of that number of that prompt. In means it counts only where the step was picked
-    /// systematically: steps that a person picks are not like the others.
-    pub fn looked(&mut self, prompt: &str, step: usize, look: Look, systematic: bool) {
+    /// Something was found out about a step: the newest of that number of that prompt. With the `curve` of its oracle trees, where the
+    /// search has ended. In means it counts only where the step was picked systematically: steps that a person picks are not like the
+    /// others.
+    pub fn looked(&mut self, prompt: &str, step: usize, look: Look, curve: Option<Arc<OracleCurve>>, systematic: bool) {
         let found = self.steps.iter_mut().rev().find(|s| s.record.step == step && s.record.prompt_id == prompt);
         let Some(found) = found else { return };
         // Only the steps of the present averages count in them: the newest ones.
@@ -234,7 +256,16 @@ impl History {
             }
             found.counted = Some(look);
         }
+        // The tally takes the search of a step right after the step, and once.
+        let newest = found.number + 1 == self.next && self.averages.steps > 0;
+        if let Some(oracle) = curve.as_deref().filter(|_| systematic && newest && found.curve.is_none()) {
+            let step = SearchedStep { record: &found.record, oracle, drafter_best: look.drafter_best };
+            self.averages.light.searched(&step);
+        }
         found.look = Some(look);
+        if look.state != LookState::Refining {
+            found.curve = curve.or(found.curve.take());
+        }
     }
 
     /// The step of that number, if it is still kept.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Editor, History, Step};
+use super::light::Surroundings;
+use super::{Editor, GaugeUnit, History, Light, Step};
 use crate::engine::RunInfo;
 use crate::telemetry::{Fluid, LookState, MachineLoad, StepSettings};
 use crate::theory::cost::Cost;
@@ -157,6 +158,10 @@ pub struct State {
     pub prompts: Vec<String>,
     /// The steps so far.
     pub history: History,
+    /// Speed of light, as the bar shows it.
+    pub light: Light,
+    /// Unit of the gauge.
+    pub unit: GaugeUnit,
     /// The pane that has the keys.
     pub focus: Pane,
     /// Whether that pane fills the screen.
@@ -204,6 +209,8 @@ impl State {
             prompt: 0,
             prompts: Vec::new(),
             history: History::default(),
+            light: Light::default(),
+            unit: GaugeUnit::default(),
             focus: Pane::Text,
             zoom: false,
             overlay: Overlay::None,
@@ -235,6 +242,20 @@ impl State {
             Some(LookState::Converged) => false,
         };
         (present && more).then_some(step.record.step)
+    }
+
+    /// Evaluates the speed of light where it is due; with `now` in any case.
+    pub(super) fn evaluate_light(&mut self, now: bool) {
+        if now || self.light.due(&self.history.averages, self.now) {
+            let mut light = std::mem::take(&mut self.light);
+            let fluid = self.bound().map_or(&[][..], |fluid| &fluid.curve);
+            let newest = self.history.newest().map(|step| &step.record.settings);
+            let deterministic = newest.is_some_and(|settings| settings.drawn() || settings.warp().greedy());
+            let (now, plain, cost) = (self.now, self.plain, self.cost.as_ref());
+            let around = Surroundings { now, plain, cost, deterministic, fluid };
+            light.evaluate(&self.history.averages, &around);
+            self.light = light;
+        }
     }
 
     /// Shows a line for a few seconds, longer where there is more to read.

@@ -31,7 +31,13 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
             Overlay::Editor(editor) => editor.insert(&text),
             _ => state.say("press e to write a prompt, then paste"),
         },
-        Msg::Engine(event) => told(state, event, &mut effects),
+        Msg::Engine(event) => {
+            // What else the speed of light goes by has changed, or the person looks closer.
+            let now =
+                matches!(event, Event::Cost(_) | Event::Fluid(_) | Event::Calibrated { .. } | Event::Paused | Event::Finished);
+            told(state, event, &mut effects);
+            state.evaluate_light(now);
+        }
         Msg::EngineGone(why) => {
             if state.phase != Phase::Finished {
                 let why = why.map_or_else(|| "it gave no reason".to_owned(), |w| w.replace('\n', " "));
@@ -99,8 +105,8 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
         Event::Cost(cost) => state.cost = Some(cost),
         Event::Fluid(fluid) => state.fluid = Some(fluid),
         Event::Load(load) => state.load = Some(load),
-        Event::Looked { prompt_id, step, look: found, systematic, .. } => {
-            state.history.looked(&prompt_id, step, found, systematic);
+        Event::Looked { prompt_id, step, look: found, curve, systematic } => {
+            state.history.looked(&prompt_id, step, found, curve, systematic);
             // What came between is done: the look at the step that is still shown begins again.
             if found.state == LookState::BrokenOff && state.to_look_at(false) == Some(step) {
                 look(state, effects);

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::clean::causes;
+use crate::model::device::default_threads;
 
 /// The whole chain of an error on one line, with control characters made visible.
 pub fn one_line(error: &anyhow::Error) -> String {
@@ -12,6 +13,23 @@ pub fn one_line(error: &anyhow::Error) -> String {
 /// Says on standard error what does not keep us from going on, as one line.
 pub fn warn(line: &str) {
     eprintln!("speclight: {}", flatten(line));
+}
+
+/// Warns in one line where more threads are asked for than there are cores.
+pub fn warn_of_threads(threads: Option<usize>) {
+    if let Some(line) = threads.and_then(|threads| too_many_threads(threads, default_threads())) {
+        warn(&line);
+    }
+}
+
+fn too_many_threads(threads: usize, cores: usize) -> Option<String> {
+    (threads > cores).then(|| {
+        let cores_of_it = if cores == 1 { "1 core".to_owned() } else { format!("{cores} cores") };
+        format!(
+            "--threads {threads}: this machine has {cores_of_it} for it, and threads that share a core wait for each other; give \
+             --threads {cores}"
+        )
+    })
 }
 
 /// What was wrong with the command line, on one line: clap's message and its hints, without the usage.
@@ -77,6 +95,15 @@ mod tests {
     use crate::cli::Cli;
     use anyhow::Context;
     use clap::Parser;
+
+    #[test]
+    fn more_threads_than_cores_are_warned_of_in_one_line() {
+        assert_eq!((too_many_threads(2, 2), too_many_threads(1, 8)), (None, None));
+        let said = too_many_threads(9, 2).unwrap();
+        assert!(said.starts_with("--threads 9: this machine has 2 cores") && said.ends_with("give --threads 2"), "{said}");
+        assert!(!said.contains('\n'));
+        assert!(too_many_threads(2, 1).unwrap().contains("1 core for it"));
+    }
 
     #[test]
     fn a_chain_becomes_one_line_without_control_characters() {

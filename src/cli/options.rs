@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
+use super::errors::warn_of_threads;
 use super::prompts::{self, PromptError};
 use crate::draft::{DRAFTERS, MEMBERS, Shape, Widths};
 use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Prompt};
@@ -90,15 +91,16 @@ pub struct Options {
     /// [default: auto with --drafter auto, else 16]
     #[arg(long, value_name = "B|auto", value_parser = budget, allow_negative_numbers = true, help_heading = "Drafting")]
     pub budget: Option<Budget>,
-    /// Temperature; 0 is greedy
+    /// Temperature; 0 is greedy. Applied first, then --top-k, then --top-p (as in transformers and vLLM; llama.cpp applies the temperature
+    /// last by default)
     #[arg(long, value_name = "T", default_value = "0", value_parser = temperature, allow_negative_numbers = true,
           help_heading = "Sampling")]
     pub temperature: f32,
-    /// Sample from the smallest set of tokens with this probability together; 1 keeps all
+    /// Sample from the smallest set of tokens with this probability together, after --temperature and --top-k; 1 keeps all
     #[arg(long, value_name = "P", default_value = "1", value_parser = top_p, allow_negative_numbers = true,
           help_heading = "Sampling")]
     pub top_p: f32,
-    /// Sample from the K likeliest tokens [default: all]
+    /// Sample from the K likeliest tokens, before --top-p [default: all]
     #[arg(long, value_name = "K", value_parser = top_k, allow_negative_numbers = true, help_heading = "Sampling")]
     pub top_k: Option<usize>,
     /// Seed of every random draw; the same seed gives the same text, whoever drafts
@@ -109,7 +111,7 @@ pub struct Options {
           help_heading = "Prompts")]
     pub prompt: Option<String>,
     /// File of prompts, one JSON object a line: "prompt" (text) or "turns" (list; the first is used), and "question_id"
-    /// where wanted; may be given several times
+    /// where wanted (with the seed it fixes the random numbers of the text); may be given several times
     #[arg(long, value_name = "FILE.jsonl", num_args = 1.., help_heading = "Prompts")]
     pub prompts: Vec<PathBuf>,
     /// Take the first N prompts [default: all]
@@ -230,6 +232,7 @@ impl Options {
     /// this is found before anything is fetched or loaded.
     pub fn engine(&self, once: bool, warn: &mut dyn FnMut(String)) -> anyhow::Result<EngineOptions> {
         let prompts = self.prompts(warn)?;
+        warn_of_threads(self.threads);
         self.engine_for(prompts, once)
     }
 

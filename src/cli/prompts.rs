@@ -1,5 +1,6 @@
 //! Prompts: from files of one JSON object a line, or built in.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -78,7 +79,37 @@ pub fn read_files(files: &[PathBuf], limit: Option<usize>, warn: &mut dyn FnMut(
     for file in files {
         read_file(file, limit.unwrap_or(usize::MAX), &mut prompts, warn)?;
     }
-    Ok(prompts.into_iter().map(|read| read.prompt).collect())
+    Ok(unique(prompts, warn))
+}
+
+/// The prompts, each with an id of its own: the id keys the random numbers of a text, and tells its records from others.
+///
+/// The first prompt with an id keeps it, so that its text stays the same under the same seed. Later ones get file name and line number
+/// appended, which depend neither on `--limit` nor on the folder. Warns once for all of them.
+fn unique(prompts: Vec<Read>, warn: &mut dyn FnMut(String)) -> Vec<Prompt> {
+    let mut taken: HashSet<String> = HashSet::new();
+    let (mut repeated, mut first) = (0, None);
+    let mut all = Vec::with_capacity(prompts.len());
+    for Read { mut prompt, place, .. } in prompts {
+        if taken.contains(&prompt.id) {
+            let mut id = format!("{}@{place}", prompt.id);
+            while taken.contains(&id) {
+                id.push('+');
+            }
+            repeated += 1;
+            first.get_or_insert_with(|| format!("{:?} at {place}", prompt.id));
+            prompt.id = id;
+        }
+        taken.insert(prompt.id.clone());
+        all.push(prompt);
+    }
+    if let Some(first) = first {
+        let many = if repeated == 1 { "1 prompt repeats".to_owned() } else { format!("{repeated} prompts repeat") };
+        warn(format!(
+            "{many} a question_id (first {first}); each gets file and line appended to its id, and its own random numbers"
+        ));
+    }
+    all
 }
 
 /// The prompts of a file, each with the begin of its answer and with the prompt that follows from it, where there are such.
@@ -130,6 +161,8 @@ fn parts(paragraph: &str) -> Vec<&str> {
 /// What a line says.
 struct Read {
     prompt: Prompt,
+    /// File name and number of the line.
+    place: String,
     then: Option<String>,
     begun: Option<String>,
 }
@@ -139,6 +172,7 @@ fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Read>, warn: &mut dyn 
     let mut reader = BufReader::new(File::open(file).map_err(unreadable)?);
     let mut bytes = Vec::new();
     let before = prompts.len();
+    let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
     for number in 1.. {
         if prompts.len() >= limit {
             return Ok(());
@@ -150,7 +184,7 @@ fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Read>, warn: &mut dyn 
         if bytes.trim_ascii().is_empty() {
             continue;
         }
-        match read_line(&bytes, prompts.len()) {
+        match read_line(&bytes, prompts.len(), || format!("{name}:{number}")) {
             Ok(prompt) => prompts.push(prompt),
             Err(why) => warn(format!("{}:{number}: {why}; the line is left out", file.display())),
         }
@@ -158,7 +192,7 @@ fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Read>, warn: &mut dyn 
     if prompts.len() == before { Err(PromptError::NoPrompt { file: file.into() }) } else { Ok(()) }
 }
 
-fn read_line(bytes: &[u8], number: usize) -> Result<Read, String> {
+fn read_line(bytes: &[u8], number: usize, place: impl Fn() -> String) -> Result<Read, String> {
     // serde_json says "at line 1 column c" of the line that it was given: only the column means something here.
     let line: Line = serde_json::from_slice(bytes).map_err(|error| {
         let text = error.to_string();
@@ -178,7 +212,7 @@ fn read_line(bytes: &[u8], number: usize) -> Result<Read, String> {
         Some(Id::Text(id)) => id,
         None => number.to_string(),
     };
-    Ok(Read { prompt: Prompt { id, text }, then: line.then, begun: line.begun })
+    Ok(Read { prompt: Prompt { id, text }, place: place(), then: line.then, begun: line.begun })
 }
 
 #[cfg(test)]
@@ -232,6 +266,34 @@ mod tests {
         let (prompts, said) = read(content, None);
         assert_eq!(pairs(&prompts.unwrap()), [("81", "first"), ("1", "plain"), ("abc", "wins"), ("3", "last")]);
         assert!(said.is_empty(), "{said:?}");
+    }
+
+    #[test]
+    fn repeated_ids_get_random_numbers_of_their_own_and_are_reported_once() {
+        let content = br#"{"question_id": 81, "prompt": "a"}
+{"question_id": "2", "prompt": "b"}
+{"prompt": "its number is 2"}
+{"question_id": 81, "prompt": "a"}
+{"question_id": 81, "prompt": "c"}
+{"question_id": "81@p.jsonl:6", "prompt": "d"}
+{"question_id": 81, "prompt": "e"}"#;
+        let (prompts, said) = read(content, None);
+        let prompts = prompts.unwrap();
+        let ids: Vec<&str> = prompts.iter().map(|p| p.id.as_str()).collect();
+        assert_eq!(ids, ["81", "2", "2@p.jsonl:3", "81@p.jsonl:4", "81@p.jsonl:5", "81@p.jsonl:6", "81@p.jsonl:7"]);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].starts_with("4 prompts repeat a question_id (first \"2\" at p.jsonl:3)"), "{said:?}");
+        let draws = |id: &str| crate::verify::Draws::new(0, id).at(5);
+        assert!(draws(ids[3]) != draws("81") && draws(ids[3]) != draws(ids[4]));
+        // A limit changes no id, and the same file a second time is other prompts.
+        let (first, said) = read(content, Some(4));
+        assert_eq!((&first.unwrap()[..], said.len()), (&prompts[..4], 1));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("p.jsonl");
+        std::fs::write(&file, b"{\"prompt\": \"a\", \"question_id\": 1}\n{\"prompt\": \"b\", \"question_id\": 1}").unwrap();
+        let twice = read_files(&[file.clone(), file], None, &mut |_| ()).unwrap();
+        let ids: Vec<&str> = twice.iter().map(|p| p.id.as_str()).collect();
+        assert_eq!(ids, ["1", "1@p.jsonl:2", "1@p.jsonl:1", "1@p.jsonl:2+"]);
     }
 
     #[test]

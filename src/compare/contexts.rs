@@ -70,8 +70,8 @@ pub fn contexts(couples: &[Couple], most: usize) -> Contexts {
             n += 1;
             sums[0] = [sums[0][0] + step.expected, sums[0][1] + other.expected];
             sums[1] = [sums[1][0] + step.accepted as f64, sums[1][1] + other.accepted as f64];
-            of_expected.push((step.at, other.expected - step.expected));
-            of_accepted.push((step.at, other.accepted as f64 - step.accepted as f64));
+            of_expected.push(other.expected - step.expected);
+            of_accepted.push(other.accepted as f64 - step.accepted as f64);
             if (other.expected - step.expected).abs() > SAME {
                 changes.push(Change {
                     prompt: a.prompt,
@@ -91,7 +91,7 @@ pub fn contexts(couples: &[Couple], most: usize) -> Contexts {
     if n == 0 {
         return Contexts::default();
     }
-    let mean = |sums: [f64; 2], texts: &[Vec<(usize, f64)>]| Quantity {
+    let mean = |sums: [f64; 2], texts: &[Vec<f64>]| Quantity {
         a: sums[0] / n as f64,
         b: sums[1] / n as f64,
         difference: mean_difference(texts),

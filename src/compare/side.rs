@@ -39,6 +39,9 @@ impl Side {
             if let Some(fluid) = &made.fluid {
                 self.tally.fluid(fluid);
             }
+            if made.ended {
+                self.tally.end_text();
+            }
         }
         if let Some(course) = self.courses.last_mut() {
             course.add(record);

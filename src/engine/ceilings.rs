@@ -2,7 +2,7 @@
 
 use crate::dist::{Law, Moments, Warp};
 use crate::telemetry::{Ceilings, Fluid, FluidKind, Reached, StepSettings};
-use crate::theory::intervals::{Blocks, FIRST};
+use crate::theory::intervals::{Blocks, FIRST, Interval};
 use crate::theory::pool::Pool;
 
 use super::MAX_BUDGET;
@@ -43,6 +43,12 @@ struct Evaluated {
     budget: usize,
     fluid: f64,
     floor: Option<f64>,
+}
+
+/// Whether the mean of E\[X | T\], or its share of the fluid bound, lies outside of the interval that was made last.
+fn left(reached: &Reached, mean: f64, fluid: f64) -> bool {
+    let outside = |interval: Option<Interval>, value: f64| interval.is_some_and(|i| value < i.low || i.high < value);
+    outside(reached.expected, mean) || (fluid > 0.0 && outside(reached.share, mean / fluid))
 }
 
 impl Observed {
@@ -100,15 +106,19 @@ impl Observed {
             ceilings.fluid_at_mean = self.fluid_at(drafted);
         }
         let steps = self.blocks.steps();
-        // As soon as there are intervals, and then when there are half as many steps more.
-        if counts && steps >= self.reached.map_or(FIRST, |reached| reached.steps + reached.steps / 2) {
-            let fluid = ceilings.fluid_at_mean.or(ceilings.fluid).unwrap_or(0.0);
+        let fluid = ceilings.fluid_at_mean.or(ceilings.fluid).unwrap_or(0.0);
+        let mean = self.blocks.mean().unwrap_or(0.0);
+        // As soon as there are intervals, then when there are half as many steps more, and when the newest mean has left its interval.
+        let due = steps >= self.reached.map_or(FIRST, |reached| reached.steps + reached.steps / 2);
+        if counts && (due || self.reached.is_some_and(|reached| left(&reached, mean, fluid))) {
             let found = self.blocks.resample(drafted, fluid);
             self.reached = Some(Reached {
                 steps,
                 expected: found.map(|found| found.expected),
                 fluid: found.map(|found| found.fluid).filter(|_| !settings.drawn()),
                 share: found.map(|found| found.share).filter(|_| !settings.drawn()),
+                expected_mean: found.map(|_| mean),
+                share_mean: found.map(|_| mean / fluid).filter(|_| !settings.drawn()),
             });
         }
         (ceilings, self.reached)

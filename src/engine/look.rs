@@ -57,6 +57,8 @@ pub(crate) struct Looking {
     state: LookState,
     /// Cost of passes, where trees of other sizes are searched for as well.
     cost: Option<Cost>,
+    /// Greedy, where trees of other sizes are asked for: tokens that can still be drafted, all of which an oracle knows.
+    left: Option<usize>,
     /// The tree of the step's own size once it is found, and the passes after which the search for others ends.
     own: Option<(Look, usize)>,
     /// Whether the search for others is done.
@@ -79,8 +81,8 @@ impl Session {
     /// As [`Self::look`].
     pub(crate) fn search(&self, step: usize, all_sizes: bool) -> Result<Option<Looking>, SessionError> {
         let Some((id, tokens, past)) = self.past(step) else { return Ok(None) };
-        let deterministic = past.settings.warp().greedy() || past.settings.drawn();
-        let cost = self.cost().filter(|_| all_sizes && !deterministic).cloned();
+        let greedy = past.settings.warp().greedy();
+        let cost = self.cost().filter(|_| all_sizes && !greedy && !past.settings.drawn()).cloned();
         let widest = cost.as_ref().map_or(0, Cost::largest);
         let mut target = self.target.fork()?;
         target.truncate(tokens.len().saturating_sub(1));
@@ -98,6 +100,7 @@ impl Session {
             most: MOST_PASSES,
             state: LookState::Refining,
             cost,
+            left: (all_sizes && greedy).then_some(past.limits.depth),
             own: None,
             curve_done: false,
         };
@@ -190,6 +193,9 @@ impl Looking {
 
     /// Mass of the oracle's trees by size. None unless it was asked for and its search is done.
     pub fn curve(&self) -> Option<OracleCurve> {
+        if let Some(left) = self.left.filter(|_| self.state != LookState::Refining) {
+            return Some(OracleCurve::deterministic(left));
+        }
         let search = self.oracle.search();
         let curve = || OracleCurve::from_path_probabilities(search.path_probabilities(), search.unknown());
         (self.own.is_some() && self.curve_done).then(curve)

@@ -9,7 +9,8 @@ use crate::telemetry::StepSettings;
 /// A prompt to run.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Prompt {
-    /// The `question_id` of its file, or its number from 0. With the seed it fixes every draw of its text.
+    /// The `question_id` of its file, or its number from 0; file and line are appended where it repeats. With the seed it fixes every
+    /// draw of its text.
     pub id: String,
     /// What the person wrote, before any chat template.
     pub text: String,

@@ -363,6 +363,7 @@ impl Session {
             emitted: verdict.emitted,
             emitted_text,
             expected_accepted,
+            capacity: None,
             notice: drafter.notice(),
             miss: None,
             entropy,
@@ -372,6 +373,7 @@ impl Session {
             ceilings,
             reached,
         };
+        record.capacity = record.used_capacity();
         let nothing_on_purpose = most <= 1 || asked.tokens.is_none() || self.settings.drafter == "none";
         if !nothing_on_purpose && text.ending.is_none() {
             record.miss = Some(miss(&record, &draft));

@@ -247,7 +247,12 @@ impl Driver<'_> {
             }
             Command::Text(text) => {
                 let index = self.prompts.len();
-                self.prompts.push(Prompt { id: index.to_string(), text });
+                // An id that a file gave to another prompt would key the same random numbers.
+                let mut id = index.to_string();
+                while self.prompts.iter().any(|prompt| prompt.id == id) {
+                    id.push('+');
+                }
+                self.prompts.push(Prompt { id, text });
                 if !self.begin(index)? {
                     self.prompts.pop();
                 }

@@ -155,4 +155,10 @@ pub struct Reached {
     pub fluid: Option<Interval>,
     /// Mean of E[accepted | T] over the fluid bound, both from the same weights. All None while it is too early.
     pub share: Option<Interval>,
+    /// The mean of E[accepted | T] that `expected` is the interval of. None where that is.
+    #[serde(default)]
+    pub expected_mean: Option<f64>,
+    /// The share that `share` is the interval of: a display takes both from here, since the newest mean is of a later moment.
+    #[serde(default)]
+    pub share_mean: Option<f64>,
 }

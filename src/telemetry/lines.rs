@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{
-    CalibrationSummary, CurvePoint, FluidKind, Look, Losses, MissSummary, OracleMean, Origins, Reached, SpeedUp, StageTimes,
-    StepRecord, StepSettings, Summary,
+    CalibrationSummary, CurvePoint, FluidKind, Look, Losses, MissSummary, OracleMean, Origins, Reached, SpeedOfLight, SpeedUp,
+    StageTimes, StepRecord, StepSettings, Summary,
 };
 
 /// One line of JSON.
@@ -77,6 +77,10 @@ pub struct SummaryLine {
     autoregressive_tokens_per_second: Option<f64>,
     time: StageTimes,
     text_sha256: Option<String>,
+    capacity_mean: Option<f64>,
+    tree_nats_share: Option<f64>,
+    capacity_ceiling: Option<f64>,
+    speed_of_light: SpeedOfLight,
     losses: Losses,
     oracle: Option<OracleMean>,
     misses: MissSummary,
@@ -120,6 +124,10 @@ impl From<Summary> for SummaryLine {
             autoregressive_tokens_per_second: s.autoregressive_tokens_per_second,
             time: s.time,
             text_sha256: s.text_sha256,
+            capacity_mean: s.capacity_mean,
+            tree_nats_share: s.tree_nats_share,
+            capacity_ceiling: s.capacity_ceiling,
+            speed_of_light: s.speed_of_light,
             losses: s.losses,
             oracle: s.oracle,
             misses: s.misses,
@@ -147,7 +155,13 @@ mod tests {
     use crate::telemetry::Tally;
     use crate::telemetry::testing::spoiled;
     use crate::theory::cost::Cost;
+    use crate::theory::light::OracleCurve;
     use crate::verify::Rule;
+
+    /// A curve with the mass that a look found for three drafted nodes.
+    fn oracle(look: &Look) -> OracleCurve {
+        OracleCurve::from_path_probabilities([look.oracle_lower / 3.0; 3], look.oracle_floor)
+    }
 
     /// Lines of three runs over a table, one greedy and short, one whose children are drawn, one long enough for intervals: of each
     /// eighth step.
@@ -199,12 +213,14 @@ mod tests {
                 if temperature > 0.0 {
                     let look = session.look(record.step).unwrap().unwrap().refined().unwrap();
                     tally.looked("a", record.step, &look);
+                    tally.searched("a", record.step, look.drafter_best, &oracle(&look));
                     let line = LookLine { prompt_id: "a", step: record.step, look: &look };
                     if told {
                         lines.push(serde_json::to_string(&Line::Look(line)).unwrap());
                     }
                 }
             }
+            tally.end_text();
             let plain = (temperature > 0.0).then_some(9.0);
             if temperature > 0.0 {
                 let fluid = session.fluid(true);
@@ -272,10 +288,22 @@ mod tests {
         assert_eq!(number("/oracle/looks"), number("/steps"));
         assert!(number("/oracle/lower") <= number("/oracle/upper"));
         assert!(number("/speed_up/ceiling/speed_up") >= 1.0 && number("/reached/share/low") > 0.0);
+        assert!((number("/capacity_mean") - 0.5).abs() < 0.5 && (number("/tree_nats_share") - 0.5).abs() < 0.5);
+        assert!(number("/capacity_ceiling") >= number("/tokens_per_step"));
+        let (c, v) = (number("/speed_of_light/tokens_per_second"), number("/tokens_per_second"));
+        assert!((number("/speed_of_light/share") - v / c).abs() < 1e-9 && number("/speed_of_light/low") < c);
+        let gaps = summary["speed_of_light"]["ladder"].as_object().unwrap().values().filter_map(Value::as_f64);
+        assert!((gaps.sum::<f64>() - (c - v)).abs() < 1e-9 * v.max(c));
+        assert_eq!(number("/speed_of_light/searched_steps"), number("/steps"));
+        let mut light: Vec<&str> = summary["speed_of_light"].as_object().unwrap().keys().map(String::as_str).collect();
+        light.sort_unstable();
+        let want =
+            "best_budget high iid_tokens_per_second ladder low searched_steps share share_high share_low tokens_per_second";
+        assert_eq!(light.join(" "), want);
         let mut keys: Vec<&str> = summary.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
-        let want = "accepted_mean autoregressive_tokens_per_second calibration ceilings curve drawn expected_accepted_mean kinds losses misses mu \
-                    mu2 oracle origins reached speed_up steps text_sha256 time tokens tokens_per_second tokens_per_step type";
+        let want = "accepted_mean autoregressive_tokens_per_second calibration capacity_ceiling capacity_mean ceilings curve drawn expected_accepted_mean kinds losses misses mu \
+                    mu2 oracle origins reached speed_of_light speed_up steps text_sha256 time tokens tokens_per_second tokens_per_step tree_nats_share type";
         assert_eq!(keys.join(" "), want);
         let mut ceilings: Vec<&str> = summary["ceilings"].as_object().unwrap().keys().map(String::as_str).collect();
         ceilings.sort_unstable();

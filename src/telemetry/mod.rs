@@ -1,8 +1,9 @@
 //! What is measured, each step: the [`StepRecord`] and what is made of it.
 
-mod batch_means;
+mod capacity;
 mod curve;
 mod ladder;
+mod light;
 mod lines;
 mod losses;
 mod misses;
@@ -14,10 +15,12 @@ mod reliability;
 mod summary;
 #[cfg(test)]
 pub(crate) mod testing;
+mod text_means;
 
-pub use batch_means::BatchMeans;
+pub use capacity::{CapacitySummary, CapacityTally};
 pub use curve::{BudgetCurve, Within};
 pub use ladder::*;
+pub use light::{LightIntervals, LightLadder, LightTally, SearchedStep, SpeedOfLight};
 pub use lines::{Line, LookLine, RunLine, SummaryLine};
 pub use losses::{Ladder, Losses};
 pub use misses::{Causes, MissedToken, Misses};
@@ -27,3 +30,4 @@ pub use rates::PositionRates;
 pub use record::*;
 pub use reliability::{BINS, Bin, CalibrationSummary, Reliability, Told};
 pub use summary::{ClassMisses, CurvePoint, MissSummary, OracleMean, RunningMoments, SpeedUp, Summary, Tally};
+pub use text_means::{FEWEST_TEXTS, TextMeans};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Miss, Reached};
 use crate::dist::Moments;
+use crate::theory::capacity;
 use crate::tree::TokenId;
 use crate::verify::Rule;
 
@@ -216,7 +217,7 @@ pub struct Choice {
 /// One draft-verify-accept round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
-    /// Which prompt: the `question_id` of its file, or its number from 0.
+    /// Which prompt: the `question_id` of its file, or its number from 0; file and line are appended where it repeats.
     pub prompt_id: String,
     /// Number of the step within the prompt, from 0.
     pub step: usize,
@@ -253,6 +254,9 @@ pub struct StepRecord {
     pub emitted_text: Vec<String>,
     /// E[accepted | T] = sum of pi over the tree.
     pub expected_accepted: f64,
+    /// Used share of the pass's capacity, H(V) / ln B (bounds.md, "Capacity of a pass"). 0 when greedy; null for sampled trees and B = 1.
+    #[serde(default)]
+    pub capacity: Option<f64>,
     /// What went wrong while drafting and did not end the run, in one line; null where nothing did.
     #[serde(default)]
     pub notice: Option<String>,
@@ -272,6 +276,13 @@ pub struct StepRecord {
     /// What was reached of them at these settings, with intervals, as of the last time that they were made anew.
     #[serde(default)]
     pub reached: Option<Reached>,
+}
+
+impl StepRecord {
+    /// Used share of the pass's capacity, for the field `capacity`.
+    pub fn used_capacity(&self) -> Option<f64> {
+        (!self.settings.drawn()).then(|| capacity::used_share(&self.tree.parents, &self.tree.p)).flatten()
+    }
 }
 
 /// How a text ended.

@@ -5,13 +5,15 @@ use sha2::{Digest, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BudgetCurve, CalibrationSummary, Causes, Ceilings, Fluid, FluidKind, Ladder, Look, Losses, MachineLoad, Miss, MissedToken,
-    Misses, Origins, PlainComparison, Reached, StageTimes, StepRecord, TokenClass, Told,
+    BudgetCurve, CalibrationSummary, CapacityTally, Causes, Ceilings, Fluid, FluidKind, Ladder, LightTally, Look, Losses,
+    MachineLoad, Miss, MissedToken, Misses, Origins, PlainComparison, Reached, SpeedOfLight, StageTimes, StepRecord, TokenClass,
+    Told,
 };
 use crate::dist::Moments;
 use crate::hex::hex;
 use crate::theory::cost::Cost;
 use crate::theory::intervals::Estimate;
+use crate::theory::light::OracleCurve;
 use crate::theory::{bounds, speed};
 
 /// Tokens of the list of those missed most.
@@ -46,6 +48,18 @@ pub struct Summary {
     pub time: StageTimes,
     /// SHA-256 of the text put out, prompts in turn, in hexadecimal.
     pub text_sha256: Option<String>,
+    /// Mean share of the verify passes' capacity that was used, H(V) / ln B, over passes of more than one token. None for sampled trees.
+    #[serde(default)]
+    pub capacity_mean: Option<f64>,
+    /// Share of the text's nats that came through the trees; the bonus tokens carry the rest. None for sampled trees and greedy.
+    #[serde(default)]
+    pub tree_nats_share: Option<f64>,
+    /// Upper bound on tokens per step by the passes' capacity, (ln B + nats left to the bonus) / mu. None for sampled trees and greedy.
+    #[serde(default)]
+    pub capacity_ceiling: Option<f64>,
+    /// Ceiling on decoding speed on this machine, what was reached of it, and where the rest was lost.
+    #[serde(default)]
+    pub speed_of_light: SpeedOfLight,
     /// Mean losses from B - 1 to what was accepted.
     pub losses: Losses,
     /// The oracle trees of the steps that were looked at. None without a look.
@@ -247,6 +261,8 @@ pub struct Tally {
     automatic: bool,
     /// Whether other work was seen on the machine.
     busy: bool,
+    capacity: CapacityTally,
+    light: LightTally,
 }
 
 impl Tally {
@@ -270,6 +286,8 @@ impl Tally {
         }
         self.curve.add(record);
         self.told.add(record);
+        self.capacity.add(record);
+        self.light.add(record);
         self.sums.origins.add(record);
         self.sums.reached = record.reached.filter(|reached| reached.expected.is_some()).or(self.sums.reached);
         self.last = Some((record.prompt_id.clone(), record.step, record.expected_accepted, record.miss.clone()));
@@ -286,6 +304,17 @@ impl Tally {
             // A second look at the same step would count twice.
             self.last = None;
         }
+    }
+
+    /// Adds the oracle's masses in the context of the last step, and E\[X | T\] of the drafter's best tree of the verified size.
+    /// Ignored for any other step.
+    pub fn searched(&mut self, prompt_id: &str, step: usize, drafter_best: Option<f64>, oracle: &OracleCurve) {
+        self.light.searched_at(prompt_id, step, drafter_best, oracle);
+    }
+
+    /// Notes that the text of the last step ended; not to be called where it was broken off.
+    pub fn end_text(&mut self) {
+        self.light.end_text(None);
     }
 
     /// The fluid bound at length, from all positions so far.
@@ -334,6 +363,7 @@ impl Tally {
             expected: self.curve.expected(budget).unwrap_or(0.0),
             fluid: at_length.get(budget - 1).copied(),
         };
+        let capacity = self.capacity.summary();
         let tokens_per_second = (seconds > 0.0).then(|| self.sums.tokens as f64 / seconds);
         let given = tokens_per_second.zip(plain).map(|(now, plain)| Estimate { value: now / plain, interval: None });
         Summary {
@@ -349,6 +379,10 @@ impl Tally {
             tokens_per_second,
             autoregressive_tokens_per_second: plain.or_else(|| self.comparison.plain_tokens_per_second()),
             text_sha256: Some(hash),
+            capacity_mean: capacity.mean,
+            tree_nats_share: capacity.tree_nats_share,
+            capacity_ceiling: capacity.ceiling,
+            speed_of_light: self.light.summary(self.cost.as_ref(), at_length),
             losses: ladder.losses().unwrap_or_default(),
             oracle: ladder.oracle_mean().map(|(lower, upper)| OracleMean { looks: ladder.looks(), lower, upper }),
             misses: MissSummary::of(&self.misses, WORST),

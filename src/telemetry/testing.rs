@@ -62,6 +62,7 @@ pub fn record(tree: TreeRecord, path: &[usize], budget: usize) -> StepRecord {
         emitted: vec![0; path.len() + 1],
         emitted_text: vec![String::new(); path.len() + 1],
         expected_accepted: pi[1..].iter().sum::<f64>() + 0.0,
+        capacity: None,
         notice: None,
         miss: None,
         entropy: vec![],

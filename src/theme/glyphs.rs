@@ -40,6 +40,8 @@ pub struct Glyphs {
     pub fills: [&'static str; 3],
     /// Fill of accepted and of the losses above it: luck, shape, knowledge, context, budget.
     pub losses: [&'static str; 6],
+    /// Fill of the bar against the speed of light: reached, drafting, overhead, knowledge, shape, budget, luck, and what is not split.
+    pub light: [&'static str; 8],
     /// An interval on a ruler.
     pub band: &'static str,
     /// Pointer down to the ruler.
@@ -93,6 +95,7 @@ pub const UNICODE: Glyphs = Glyphs {
     zero: "▁",
     fills: ["▓", "█", "░"],
     losses: ["█", "▞", "▓", "▒", "░", "·"],
+    light: ["█", "▓", "▞", "▒", "▚", "░", "▟", "▒"],
     band: "═",
     down: "▼",
     up: "▲",
@@ -130,6 +133,7 @@ pub const ASCII: Glyphs = Glyphs {
     zero: ".",
     fills: ["d", "#", "."],
     losses: ["#", "l", "s", "k", "c", "."],
+    light: ["#", "d", "o", "k", "s", "b", "l", "?"],
     band: "~",
     down: "v",
     up: "^",

@@ -74,6 +74,15 @@ roles! {
     TimeDraft = "time.draft", "Time spent drafting.";
     TimeVerify = "time.verify", "Time spent verifying.";
     TimeOther = "time.other", "The rest of the time.";
+    Light = "light", "The speed of light.";
+    LightReached = "light.reached", "The part of it that is reached.";
+    LightDrafting = "light.drafting", "The part lost to the drafter's time.";
+    LightOverhead = "light.overhead", "The part lost to the rest of the time.";
+    LightKnowledge = "light.knowledge", "The part lost to what the drafter does not know.";
+    LightShape = "light.shape", "The part lost to the shape of the tree.";
+    LightBudget = "light.budget", "The part lost to the size of the passes.";
+    LightLuck = "light.luck", "The part lost to the draw.";
+    LightTrack = "light.track", "The bar beyond what is known.";
     Notice = "notice", "A message in one line.";
     Selection = "selection", "What is selected.";
     Overlay = "overlay", "Ground and text of help and editor.";

@@ -14,18 +14,10 @@
 //! or as regimes that last 10 steps on average; and from 512 steps on with regimes of 20 (the tests).
 
 use crate::theory::pool::Pool;
-use crate::theory::waves::half_widths;
+use crate::theory::waves::{LEAST_STEPS, UNITS, half_widths, waves_of_units};
 
-/// Units, at most.
-const UNITS: usize = 32;
-/// Steps that a unit must hold before there is an interval: with fewer, what correlates the steps is not short beside a wave.
-const LEAST_STEPS: usize = 16;
 /// Steps before which there is no interval.
 pub const FIRST: usize = UNITS / 2 * LEAST_STEPS;
-/// Waves over units of so many steps; one more each time that they hold twice as many.
-const LEAST_WAVES: usize = 4;
-/// Waves, at most: half of the fewest units.
-const MOST_WAVES: usize = 8;
 /// Cells of the units' grids to one nat.
 const COARSE: usize = 16;
 
@@ -43,7 +35,7 @@ pub struct Interval {
 pub struct Estimate {
     /// The value over all that was seen.
     pub value: f64,
-    /// By a block bootstrap. None where there is too little for one.
+    /// By a bootstrap. None where there is too little for one.
     pub interval: Option<Interval>,
 }
 
@@ -144,18 +136,19 @@ impl Blocks {
         self.total.0
     }
 
+    /// Mean of E\[X | T\] over all steps. `None` before the first.
+    pub fn mean(&self) -> Option<f64> {
+        (self.total.0 > 0).then(|| self.total.1 / self.total.0 as f64)
+    }
+
     /// The intervals around the mean of all steps and around `fluid`, the bound for trees of `drafted` = P nodes from all that is
     /// known. None while it is too early (below [`FIRST`] steps), or where the bound is 0.
     pub fn resample(&self, drafted: f64, fluid: f64) -> Option<Resampled> {
         // Numbers that are none have no interval.
         let sound = fluid > 0.0 && fluid.is_finite() && self.total.1.is_finite();
-        if !sound || self.size < LEAST_STEPS {
-            return None;
-        }
+        let waves = waves_of_units(self.size).filter(|_| sound)?;
         let all = self.replicate(&mut |_| 1, drafted)?;
         let mean = self.total.1 / self.total.0 as f64;
-        let doubled = (self.size / LEAST_STEPS).ilog2() as usize;
-        let waves = (LEAST_WAVES + doubled).min(MOST_WAVES);
         let widths = half_widths(self.units.len(), waves, |times| {
             let one = self.replicate(&mut |i| times[i], drafted)?;
             Some(vec![one.0, one.1 / all.1, one.0 * all.1 / one.1])

@@ -1,15 +1,19 @@
 //! The ceilings of speculative decoding (pure, f64, nats throughout).
 //!
-//! `bounds` has the closed forms, `pool` the fluid bound of the observed laws, `cost` what a pass costs on this machine,
+//! `bounds` has the closed forms, `pool` the fluid bound of the observed laws (with `small`, exact for one and two nodes), `cost` what a pass costs on this machine,
 //! `intervals` how sure it is (by `waves` over steps; `bootstrap` has blocks of texts), `search` the best tree of one context and how near it is while it is looked for,
 //! `speed` the ceilings of the wall clock.
 
 pub mod bootstrap;
 pub mod bounds;
+pub mod capacity;
 pub mod cost;
 pub mod intervals;
+pub mod light;
+pub mod light_units;
 pub mod pass_times;
 pub mod pool;
 pub mod search;
+mod small;
 pub mod speed;
 pub mod waves;

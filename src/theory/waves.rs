@@ -13,6 +13,21 @@ use std::f64::consts::PI;
 
 use super::bootstrap::student_975;
 
+/// Most units that steps are gathered in.
+pub const UNITS: usize = 32;
+/// Least number of steps in a unit: with fewer, what correlates the steps is not short beside a wave.
+pub const LEAST_STEPS: usize = 16;
+/// Waves over units of so many steps; one more each time that they hold twice as many.
+const LEAST_WAVES: usize = 4;
+/// Waves, at most: half of the fewest units.
+const MOST_WAVES: usize = 8;
+
+/// Number of waves for intervals over units of `steps` steps. `None` while these are too short.
+pub fn waves_of_units(steps: usize) -> Option<usize> {
+    let doubled = (steps / LEAST_STEPS).checked_ilog2()? as usize;
+    Some((LEAST_WAVES + doubled).min(MOST_WAVES))
+}
+
 /// What a unit counts where no wave runs: large, so that whole numbers follow a wave well.
 const ONE: f64 = 4096.0;
 /// The height of a wave beside that: large beside its rounding, and small where statistics curve.

@@ -2,7 +2,8 @@
 
 use ratatui::layout::Rect;
 
-use crate::app::{Pane, State};
+use crate::app::{GaugeUnit, Pane, State};
+use crate::telemetry::StepSettings;
 
 /// The least width and height with a picture worth showing.
 pub const LEAST: (u16, u16) = (40, 12);
@@ -31,6 +32,8 @@ pub struct Frame {
     pub header: Rect,
     /// The keys.
     pub footer: Rect,
+    /// The bar against the speed of light, in place of the gauge or above all panes.
+    pub light: Option<Rect>,
     /// Panes and where they go.
     pub panes: Vec<(Pane, Rect)>,
     /// Lines between columns.
@@ -94,15 +97,28 @@ pub fn places(area: Rect, state: &State) -> Frame {
     let footer = Rect { y: area.bottom().saturating_sub(1), height: 1.min(area.height), ..area };
     let mut main = Column(Rect { height: all.0.height.saturating_sub(1), ..all.0 });
     let (mut panes, mut rules, mut figures, mut legend) = (Vec::new(), Vec::new(), None, None);
+    let per_second = state.unit == GaugeUnit::PerSecond;
     if state.zoom {
-        panes.push((state.focus, main.rest()));
-        return Frame { form, header, footer, panes, rules, figures, legend };
+        let rest = main.rest();
+        let light = (per_second && state.focus == Pane::Gauge).then_some(rest);
+        if light.is_none() {
+            panes.push((state.focus, rest));
+        }
+        return Frame { form, header, footer, light, panes, rules, figures, legend };
     }
+    let light = per_second.then(|| main.take(bar_rows(form, main.0.height)));
+    // Tokens per step at one budget: beside the bar where both have room, and the budget is one.
+    let fixed = !state.settings.as_ref().is_some_and(StepSettings::automatic);
+    let gauge = !per_second || form == Form::Huge || (fixed && matches!(form, Form::Wide | Form::Tall));
     let height = main.0.height;
     match form {
         Form::Compact => {
             let focus = if state.focus == Pane::Gauge { Pane::Text } else { state.focus };
-            let gauge = if height >= 12 { 4 } else { 3 };
+            let gauge = match (per_second, height >= 12) {
+                (true, _) => 0,
+                (false, true) => 4,
+                (false, false) => 3,
+            };
             // Tables and plots need the rows of the figures, too.
             let rows = if [Pane::Text, Pane::Tree].contains(&focus) { 3 } else { 0 };
             let first = main.take(height.saturating_sub(gauge + rows));
@@ -113,7 +129,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
         Form::Tall => {
             panes.push((Pane::Text, main.take(height * 24 / 100)));
             panes.push((Pane::Tree, main.take(height * 28 / 100)));
-            panes.push((Pane::Gauge, main.take(6)));
+            panes.push((Pane::Gauge, main.take(if gauge { 6 } else { 0 })));
             panes.push((Pane::Speed, main.take(4)));
             match guest(state.focus, &[Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Calibration, Pane::Steps]) {
                 Some(guest) => panes.push((guest, main.rest())),
@@ -124,7 +140,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
             }
         }
         Form::Normal => {
-            let top = main.take(height - 5);
+            let top = main.take(height - if gauge { 5 } else { 0 });
             let left = (area.width - 1) * 51 / 100;
             let mut cut = columns(top, &[left], &mut rules);
             if let [left, right] = cut.as_mut_slice() {
@@ -142,7 +158,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
             panes.push((Pane::Gauge, main.rest()));
         }
         Form::Wide => {
-            let top = main.take(height - 7);
+            let top = main.take(height - if gauge { 7 } else { 0 });
             let left = (area.width - 1) * 52 / 100;
             let mut cut = columns(top, &[left], &mut rules);
             if let [left, right] = cut.as_mut_slice() {
@@ -182,5 +198,14 @@ pub fn places(area: Rect, state: &State) -> Frame {
         }
     }
     panes.retain(|(_, rect)| !rect.is_empty());
-    Frame { form, header, footer, panes, rules, figures, legend }
+    Frame { form, header, footer, light, panes, rules, figures, legend }
+}
+
+/// Rows of the bar against the speed of light: headline, bar, marks, and the losses where there is room.
+fn bar_rows(form: Form, height: u16) -> u16 {
+    match form {
+        Form::Compact if height < 12 => 3,
+        Form::Compact | Form::Normal => 4,
+        Form::Tall | Form::Wide | Form::Huge => 5,
+    }
 }

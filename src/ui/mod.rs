@@ -40,6 +40,10 @@ pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
     let mut beyond = 0;
     let places = places(area, state);
     views::header(state, &mut Pen::new(buf, theme, places.header));
+    if let Some(rect) = places.light {
+        let focused = state.focus == Pane::Gauge && !places.panes.iter().any(|(pane, _)| *pane == Pane::Gauge);
+        views::light(state, focused, &mut Pen::new(buf, theme, rect));
+    }
     for (pane, rect) in &places.panes {
         let mut pen = Pen::new(buf, theme, *rect);
         if places.form == Form::Compact && !state.zoom {

@@ -10,6 +10,7 @@ use speclight::telemetry::{
     StepRecord, StepSettings, TokenClass, TreeRecord,
 };
 use speclight::theory::cost::Cost;
+use speclight::theory::light::OracleCurve;
 use speclight::theory::pool::Pool;
 
 /// What the make-believe model says, over and over; some of it has no picture.
@@ -94,14 +95,17 @@ pub struct Script {
     /// E[X|T] of all steps.
     expected: Vec<f64>,
     reached: Option<Reached>,
-    /// What the oracle would find after the last step.
+    /// What the oracle would find after the last step, and the mass of its trees by size.
     look: Option<Look>,
+    curve: Option<Arc<OracleCurve>>,
 }
 
 /// Steps between two evaluations of the fluid bound and the intervals.
 const EVERY: usize = 8;
 /// Entropies at which the kinds of positions begin.
 const KINDS: [f64; 3] = [0.0, 0.25, 1.5];
+/// Tokens of the largest pass that the oracle's trees are known for.
+const LARGEST: usize = 32;
 /// Steps below which there is no interval.
 const EARLY: usize = 24;
 
@@ -122,6 +126,7 @@ impl Script {
             expected: Vec::new(),
             reached: None,
             look: None,
+            curve: None,
         }
     }
 
@@ -251,7 +256,8 @@ impl Script {
         let (mu, mu2) = (self.sums.0 / self.positions, self.sums.1 / self.positions);
         let batch = settings.budget;
         let expected = pi[1..].iter().sum::<f64>() + 0.0;
-        self.look = Some(self.looked(&tree, &laws, settings, expected));
+        let (look, curve) = self.looked(&tree, &laws, settings, expected);
+        (self.look, self.curve) = (Some(look), Some(Arc::new(curve)));
         let known = self.ceilings(mu, mu2, batch, expected, greedy);
         let ceilings = if settings.drawn() { Ceilings::batch(batch) } else { known };
         let last = (emitted[emitted.len() - 1], entropy[entropy.len() - 1].p);
@@ -293,8 +299,9 @@ impl Script {
             expected_accepted: expected,
             notice: None,
             miss,
+            capacity: None,
             reached: self.reached.map(|reached| match settings.drawn() {
-                true => Reached { fluid: None, share: None, ..reached },
+                true => Reached { fluid: None, share: None, share_mean: None, ..reached },
                 false => reached,
             }),
             time: StageTimes { draft: 0.0004 * drafted as f64, verify, other: 0.0011 },
@@ -326,21 +333,26 @@ impl Script {
     }
 
     /// What the oracle finds after a step: the best tree over the laws that the step saw, and others where it saw none.
-    fn looked(&mut self, tree: &TreeRecord, laws: &[Law], settings: &StepSettings, expected: f64) -> Look {
+    fn looked(&mut self, tree: &TreeRecord, laws: &[Law], settings: &StepSettings, expected: f64) -> (Look, OracleCurve) {
         let greedy = settings.temperature == 0.0;
         // Its own draws, so that a step is the same whether looked at or not.
         let mut other = Script::new(self.state ^ 0x5eed);
         // (pi, the node of the tree below which it stands, its rank there)
         let mut frontier: Vec<(f64, Option<usize>, u32)> = vec![(1.0, Some(0), 0)];
         let (mut mass, mut floor, mut passes) = (0.0, 1.0f64, 0);
-        for step in 0..settings.budget {
+        let mut found = Vec::new();
+        // Beyond the budget, too: the speed of light goes by other sizes.
+        for step in 0..settings.budget.max(LARGEST) {
             let Some(best) = (0..frontier.len()).max_by(|&a, &b| frontier[a].0.total_cmp(&frontier[b].0)) else { break };
             let (pi, node, _) = frontier.swap_remove(best);
             if step > 0 {
-                mass += pi;
-                floor = floor.min(pi);
+                found.push(pi);
             }
-            passes += 1;
+            if step < settings.budget {
+                mass += if step > 0 { pi } else { 0.0 };
+                floor = floor.min(pi);
+                passes += 1;
+            }
             let law = match node {
                 Some(node) => laws[node].clone(),
                 None => other.law(if greedy { 1.0 } else { settings.temperature }),
@@ -357,20 +369,28 @@ impl Script {
         // The drafter's best lies a little over what was drafted.
         let oracle = mass.max(expected);
         let best = expected + 0.2 * (oracle - expected);
-        Look {
+        let rest = frontier.iter().map(|f| f.0).fold(0.0, f64::max);
+        let look = Look {
             oracle_lower: oracle,
             oracle_upper: oracle,
             oracle_floor: floor,
             passes,
             drafter_best: Some(best),
             state: LookState::Converged,
-        }
+        };
+        (look, OracleCurve::from_path_probabilities(found, rest))
     }
 
     /// What was found out about the last step, as the monitor hears it.
     pub fn look_at(&self, record: &StepRecord) -> Option<Event> {
         let look = self.look?;
-        Some(Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look, systematic: true, curve: None })
+        Some(Event::Looked {
+            prompt_id: record.prompt_id.clone(),
+            step: record.step,
+            look,
+            curve: self.curve.clone(),
+            systematic: true,
+        })
     }
 
     /// All that a monitor hears of `count` steps of a run under these settings.
@@ -427,6 +447,8 @@ fn reached(expected: &[f64], fluid: f64) -> Reached {
         expected: around(mean, half),
         fluid: around(fluid, 0.04 * fluid),
         share: around(share, share * (half / mean + 0.04)).filter(|_| fluid > 0.0 && mean > 0.0),
+        expected_mean: Some(mean),
+        share_mean: Some(share).filter(|_| fluid > 0.0 && mean > 0.0),
     }
 }
 

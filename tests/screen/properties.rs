@@ -136,7 +136,9 @@ proptest! {
             record.ceilings = Ceilings {
                 batch: n(3), published: Some(n(4)), renewal: Some(n(5)), renewal_tuned: Some(n(6)), fluid: Some(n(7)), fluid_floor: Some(n(8)), fluid_at_mean: Some(n(7)),
             };
-            record.reached = Some(Reached { steps: rank, expected: between(9), fluid: between(11), share: between(13) });
+            record.reached = Some(Reached {
+                steps: rank, expected: between(9), fluid: between(11), share: between(13), expected_mean: Some(n(2)), share_mean: Some(n(12)),
+            });
             record.choice = Some(Choice {
                 drafted: rank, kept: depth % 500, expected: n(0), tokens_per_second: n(1), plain_tokens_per_second: n(2), reason: Reason::Cut,
             });
@@ -147,7 +149,7 @@ proptest! {
             let look = Look {
                 oracle_lower: n(8), oracle_upper: n(9), oracle_floor: n(10), passes: rank, drafter_best: Some(n(11)), state: looked,
             };
-            let looked = Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look, systematic: rank % 2 == 0, curve: None };
+            let looked = Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look, curve: None, systematic: rank % 2 == 0 };
             update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
             update(&mut state, Msg::Engine(looked));
         }

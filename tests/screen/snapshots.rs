@@ -198,3 +198,63 @@ fn too_small() {
     let state = running(&settings("ngram", 16, 1.0), 20);
     assert_snapshot!("too_small_30x5", screen(&state, 30, 5));
 }
+
+/// Screens of the bar against the speed of light in every mode, its rows alone.
+#[test]
+fn the_bar_in_every_mode() {
+    let auto = StepSettings { auto: true, ..settings("early-exit", 64, 1.0) };
+    let rejection = StepSettings { verify: Rule::Rejection, shape: "chain".into(), ..settings("early-exit", 8, 1.0) };
+    let modes = [
+        ("fixed", settings("early-exit", 8, 1.0), 70),
+        ("automatic", auto, 70),
+        ("greedy", settings("early-exit", 8, 0.0), 70),
+        ("drawn", rejection, 70),
+        ("nothing drafted", settings("none", 1, 1.0), 70),
+        ("too early", settings("early-exit", 8, 1.0), 9),
+        ("before the first step", settings("early-exit", 8, 1.0), 0),
+    ];
+    let rows = |state: &State, width: u16, height: u16| {
+        let all = text(&drawn(state, &theme("dark", false), width, height));
+        let light = speclight::ui::places(ratatui::layout::Rect::new(0, 0, width, height), state).light.unwrap();
+        all.lines().skip(light.y.into()).take(light.height.into()).collect::<Vec<_>>().join("\n")
+    };
+    let mut all = String::new();
+    for (name, settings, steps) in &modes {
+        let mut state = running(settings, *steps);
+        for (width, height) in [(40, 12), (80, 24), (120, 40), (200, 60)] {
+            all.push_str(&format!("== {name}, {width}x{height}\n{}\n", rows(&state, width, height)));
+        }
+        if *name == "fixed" {
+            press(&mut state, &["space"]);
+            update(&mut state, Msg::Engine(Event::Paused));
+            press(&mut state, &["Left", "Left"]);
+            for (width, height) in [(40, 12), (80, 24), (120, 40)] {
+                all.push_str(&format!("== an older step, {width}x{height}\n{}\n", rows(&state, width, height)));
+            }
+        }
+    }
+    assert_snapshot!("bar_modes", all);
+}
+
+#[test]
+fn the_bar_in_ascii_and_in_tokens_per_step() {
+    let mut state = running(&settings("early-exit", 8, 1.0), 70);
+    for (width, height) in [(40, 12), (80, 24), (120, 40)] {
+        let buffer = drawn(&state, &theme("mono", true), width, height);
+        assert!(text(&buffer).is_ascii());
+        assert_snapshot!(format!("bar_ascii_{width}x{height}"), text(&buffer));
+    }
+    press(&mut state, &["u"]);
+    for (width, height) in [(40, 12), (80, 24), (120, 40), (200, 60)] {
+        assert_snapshot!(format!("per_step_{width}x{height}"), screen(&state, width, height));
+    }
+    // Greedy there is no fluid bound to be a share of, at any size.
+    let mut greedy = running(&settings("early-exit", 64, 0.0), 60);
+    for keys in [&[][..], &["u"]] {
+        press(&mut greedy, keys);
+        for (width, height) in [(40, 12), (80, 24), (120, 40), (200, 60)] {
+            let screen = screen(&greedy, width, height);
+            assert!(!screen.contains("of fluid") && !screen.contains("of the fluid"), "{screen}");
+        }
+    }
+}

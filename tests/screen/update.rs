@@ -199,7 +199,7 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     assert_eq!(looks(press(&mut state, &["Left", "Left", "Left"])), [27, 26], "what is known already is not asked for");
     let (oracle_lower, oracle_upper, state_of_it) = (2.0, 3.0, LookState::Refining);
     let look = Look { oracle_lower, oracle_upper, oracle_floor: 0.1, passes: 4, drafter_best: None, state: state_of_it };
-    told(&mut state, Event::Looked { prompt_id: "0".into(), step: 26, look, systematic: false, curve: None });
+    told(&mut state, Event::Looked { prompt_id: "0".into(), step: 26, look, curve: None, systematic: false });
     assert_eq!(state.step().and_then(|s| s.look), Some(look), "it shows while it is refined");
     assert_eq!(looks(press(&mut state, &["Left", "Right"])), [25, 26]);
     assert_eq!(looks(press(&mut state, &["End"])), [29]);
@@ -211,7 +211,7 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     let found = |state: &mut State, step: usize, is: LookState| {
         looks(told(
             state,
-            Event::Looked { prompt_id: "0".into(), step, look: Look { state: is, ..look }, systematic: false, curve: None },
+            Event::Looked { prompt_id: "0".into(), step, look: Look { state: is, ..look }, curve: None, systematic: false },
         ))
     };
     assert_eq!(found(&mut state, 0, LookState::BrokenOff), [0]);
@@ -400,4 +400,51 @@ fn the_readme_lists_the_keys_as_they_are() {
         })
         .collect();
     assert!(readme.contains(&format!("\n{}\n", rows.concat())), "its table should be:\n{}", rows.concat());
+}
+
+#[test]
+fn the_scale_of_the_bar_stands_still_while_the_light_does() {
+    let mut state = running(&settings("early-exit", 8, 1.0), 200);
+    let (top, light) = (state.light.top, state.light.figures.tokens_per_second.unwrap());
+    assert!(top >= light && top <= 1.3 * light, "{top} for {light}");
+    let mut script = Script::new(11);
+    let mut moved = 0;
+    for _ in 0..200 {
+        let record = script.step(&settings("early-exit", 8, 1.0));
+        let look = script.look_at(&record);
+        let before = state.light.top;
+        told(&mut state, Event::Step(record));
+        look.map(|look| told(&mut state, look));
+        moved += usize::from(state.light.top != before);
+    }
+    assert!(moved <= 2, "moved {moved} times");
+    // The parts and what is reached add up to the light, all of one moment.
+    let figures = &state.light.figures;
+    let l = figures.ladder;
+    let parts = [l.budget, l.knowledge, l.shape, l.drafting, l.overhead, l.luck].into_iter().flatten().sum::<f64>();
+    let light = figures.tokens_per_second.unwrap();
+    assert!((parts + state.light.reached.unwrap() - light).abs() < 1e-6 * light);
+    // Other settings are another light.
+    told(&mut state, Event::Step(script.step(&settings("early-exit", 4, 1.0))));
+    assert_eq!((state.light.steps, state.light.figures.searched_steps), (1, 0));
+}
+
+#[test]
+fn only_systematic_searches_count_in_the_light() {
+    let mut state = running(&settings("early-exit", 8, 1.0), 8);
+    let before = state.light.figures.searched_steps;
+    let mut script = Script::new(12);
+    let record = script.step(&settings("early-exit", 8, 1.0));
+    let Some(Event::Looked { prompt_id, step, look, curve, .. }) = script.look_at(&record) else { panic!() };
+    told(&mut state, Event::Step(record.clone()));
+    told(&mut state, Event::Looked { prompt_id: prompt_id.clone(), step, look, curve: curve.clone(), systematic: false });
+    told(&mut state, Event::Paused);
+    assert_eq!(state.light.figures.searched_steps, before);
+    assert!(state.history.newest().unwrap().curve.is_some());
+    told(&mut state, Event::Step(record));
+    for _ in 0..2 {
+        told(&mut state, Event::Looked { prompt_id: prompt_id.clone(), step, look, curve: curve.clone(), systematic: true });
+    }
+    told(&mut state, Event::Paused);
+    assert_eq!(state.light.figures.searched_steps, before + 1, "once");
 }

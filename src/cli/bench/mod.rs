@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::errors::warn_of_threads;
 use super::lines::Lines;
 use super::progress::Bar;
 use crate::model::device::DeviceChoice;
@@ -58,6 +59,7 @@ pub fn run(options: BenchOptions) -> anyhow::Result<ExitCode> {
     let mut bar = Bar::new();
     let path = found.ensure(&mut |progress| bar.show(progress))?;
     drop(bar);
+    warn_of_threads(options.threads);
     let model = Model::open(&path, options.device, options.threads)?;
     let report = measure::measure(&model, &found, options.rounds)?;
     if !options.json.as_deref().is_some_and(Lines::to_stdout) {

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::errors::warn;
+use super::errors::{warn, warn_of_threads};
 use super::interrupt::Interrupt;
 use super::lines::Lines;
 use super::options::{self, Options, whole};
@@ -110,6 +110,7 @@ impl CompareOptions {
 /// If a setting is wrong, the model can't be had, a file can't be read or written, or no prompt could be run.
 pub fn run(options: CompareOptions) -> anyhow::Result<ExitCode> {
     let settings = options.settings()?;
+    warn_of_threads(options.options.threads);
     if options.hard.is_some() && options.look_every == 0 {
         bail!("--hard goes by what the looks find, and --look-every 0 never looks: give 1 or more");
     }

@@ -21,7 +21,7 @@ pub fn text(report: &Report) -> String {
     let refused = if report.refused > 0 { format!(" ({} refused)", report.refused) } else { String::new() };
     let mut text = format!(
         "{} {} on {}; {} prompts{refused}, up to {} tokens a text\n\
-         Drafted tokens a step, the bonus not counted, but for tokens/step; nats; [95% intervals by a paired block bootstrap].\n\n",
+         Drafted tokens a step, the bonus not counted, but for tokens/step; nats; [95% intervals by a paired bootstrap over whole texts].\n\n",
         safe(&report.model),
         report.quantisation,
         report.device,

@@ -15,7 +15,7 @@ use super::interrupt::Interrupt;
 use super::lines::Lines;
 use super::progress::{loading, style};
 use crate::engine::{self, Command, Event, RunInfo};
-use crate::telemetry::{Line, LookLine, RunLine, StepRecord, Tally};
+use crate::telemetry::{Ending, Line, LookLine, RunLine, StepRecord, Tally};
 use text::{Look, Text};
 
 /// Decodes every prompt and writes what was asked for. The exit status is 1 where a prompt was refused, 130 after Ctrl-C
@@ -85,7 +85,10 @@ impl Report {
             Event::Cost(cost) => self.tally.cost(&cost),
             Event::Fluid(fluid) => self.tally.fluid(&fluid),
             Event::Load(load) => self.tally.load(&load),
-            Event::Looked { prompt_id, step, look, .. } => {
+            Event::Looked { prompt_id, step, look, systematic, curve } => {
+                if let Some(curve) = curve.filter(|_| systematic) {
+                    self.tally.searched(&prompt_id, step, look.drafter_best, &curve);
+                }
                 self.tally.looked(&prompt_id, step, &look);
                 if let Some(json) = &mut self.json {
                     json.write(&Line::Look(LookLine { prompt_id: &prompt_id, step, look: &look }))?;
@@ -100,7 +103,10 @@ impl Report {
                 }
             }
             Event::Step(record) => self.step(&record)?,
-            Event::PromptEnded { .. } => {
+            Event::PromptEnded { ending } => {
+                if ending != Ending::Interrupted {
+                    self.tally.end_text();
+                }
                 self.bar.inc(1);
                 self.write(Text::end)?;
             }

@@ -130,9 +130,15 @@ impl<W: Write> Text<W> {
 fn rows(s: &Summary) -> Vec<(&'static str, String)> {
     let or_unknown = |value: Option<f64>, unit: &str| value.map_or("not known".into(), |x| format!("{x:.2}{unit}"));
     let mut ceilings = vec![format!("batch {}", s.ceilings.batch)];
-    for (name, value) in [("fluid", s.ceilings.fluid), ("renewal", s.ceilings.renewal), ("published", s.ceilings.published)] {
+    // Greedy the bound is B - 1 once more: an oracle accepts all, whatever the text.
+    for (name, value) in
+        [("fluid", s.ceilings.fluid.filter(|_| !greedy(s))), ("renewal", s.ceilings.renewal), ("published", s.ceilings.published)]
+    {
         let constant = if name == "published" { " + O(1)" } else { "" };
         ceilings.extend(value.map(|x| format!("{name} {x:.2}{constant}")));
+    }
+    if greedy(s) && s.ceilings.batch > 0.0 {
+        ceilings.push("no other: a greedy oracle reaches it, in".into());
     }
     if s.drawn {
         ceilings.push("no other: trees that are drawn lie outside of the theorem;".into());
@@ -141,6 +147,7 @@ fn rows(s: &Summary) -> Vec<(&'static str, String)> {
     let total = s.time.total().max(f64::MIN_POSITIVE);
     let share = |seconds: f64| format!("{:.0}%", 100.0 * seconds / total);
     let mut rows = vec![
+        ("light", light(s)),
         ("tokens", format!("{} in {} steps: {:.2} a step, the bonus counted", s.tokens, s.steps, s.tokens_per_step)),
         ("accepted", format!("{:.2} drafted tokens a step, {:.2} expected", s.accepted_mean, s.expected_accepted_mean)),
         ("ceilings", format!("{} drafted tokens a step", ceilings.join(", "))),
@@ -166,21 +173,80 @@ fn rows(s: &Summary) -> Vec<(&'static str, String)> {
         ),
     ];
     // What can't be known yet, or has no part in this run, gets no row.
-    let optional = [("reached", reached(s)), ("losses", losses(s)), ("misses", misses(s)), ("at best", at_best(s))];
-    let at = 3;
+    let optional = [
+        ("reached", reached(s)),
+        ("capacity", capacity(s)),
+        ("losses", losses(s)),
+        ("misses", misses(s)),
+        ("at best", at_best(s)),
+    ];
+    let at = 4;
     rows.splice(at..at, optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     rows
+}
+
+/// Whether all text was greedy: the distribution that is sampled from has no entropy.
+fn greedy(s: &Summary) -> bool {
+    !s.drawn && s.mu == 0.0 && s.ceilings.fluid == Some(s.ceilings.batch)
+}
+
+/// Share of the speed of light, and where the rest was lost.
+fn light(s: &Summary) -> String {
+    let l = &s.speed_of_light;
+    let (mut text, unit) = match (l.tokens_per_second, s.tokens_per_second, l.share) {
+        (Some(c), Some(v), Some(share)) => {
+            let ends = l.share_low.zip(l.share_high);
+            let ends = ends.map_or("too early for an interval".into(), |(low, high)| format!("{low:.2} to {high:.2}"));
+            (format!("{share:.2} of the speed of light ({ends}): {} of {} tokens a second", rate(v), rate(c)), "")
+        }
+        (None, ..) if l.searched_steps == 0 && s.mu > 0.0 && !s.drawn => {
+            ("share of the speed of light not known: no oracle search (--look-every)".to_owned(), " tokens a second")
+        }
+        _ => ("share of the speed of light not known: times of passes were not measured".to_owned(), " tokens a second"),
+    };
+    let lost = l.ladder.parts().into_iter().filter_map(|(name, loss)| {
+        let name = if name == "knowledge" && l.ladder.shape.is_none() { "knowledge and shape" } else { name };
+        Some(format!("{name} {}", rate(loss?)))
+    });
+    let lost: Vec<String> = lost.collect();
+    if !lost.is_empty() {
+        text += &format!("; lost to {}{unit}", lost.join(", "));
+    }
+    text
+}
+
+/// Tokens per second, to about three digits.
+fn rate(x: f64) -> String {
+    let text = if x.abs() < 99.5 { format!("{x:.1}") } else { format!("{x:.0}") };
+    if text.trim_start_matches('-').chars().all(|c| c == '0' || c == '.') { "0".into() } else { text }
+}
+
+/// Used capacity of the verify passes.
+fn capacity(s: &Summary) -> Option<String> {
+    let used = s.capacity_mean?;
+    let (Some(share), Some(most)) = (s.tree_nats_share, s.capacity_ceiling) else {
+        return Some("0 nats a pass: the text is deterministic".into());
+    };
+    let percent = |share: f64| format!("{:.0}%", 100.0 * share);
+    let text =
+        format!("{} of ln B nats a pass used, {} of the text's nats came through the trees", percent(used), percent(share));
+    Some(format!("{text}; at most {most:.2} tokens a step"))
 }
 
 /// The share of the ceilings that was reached.
 fn reached(s: &Summary) -> Option<String> {
     let percent = |share: f64| format!("{:.0}%", 100.0 * share);
-    let fluid = s.ceilings.fluid.filter(|fluid| *fluid > 0.0)?;
-    let mut text = format!("{} of the fluid bound", percent(s.expected_accepted_mean / fluid));
-    match s.reached.and_then(|reached| reached.share) {
-        Some(share) => text += &format!(", by 95% intervals {} to {}", percent(share.low), percent(share.high)),
-        None => text += ", too early for an interval",
+    if greedy(s) {
+        return None;
     }
+    let fluid = s.ceilings.fluid.filter(|fluid| *fluid > 0.0)?;
+    // Share and interval of the same moment: the newest mean may lie outside of an interval that was made before.
+    let mut text = match s.reached.and_then(|reached| reached.share_mean.zip(reached.share)) {
+        Some((mean, share)) => {
+            format!("{} of the fluid bound, by 95% intervals {} to {}", percent(mean), percent(share.low), percent(share.high))
+        }
+        None => format!("{} of the fluid bound, too early for an interval", percent(s.expected_accepted_mean / fluid)),
+    };
     if let Some(oracle) = s.oracle.filter(|oracle| oracle.lower > 0.0) {
         let gap = s.losses.knowledge.unwrap_or(0.0) + s.losses.shape.unwrap_or(0.0);
         let allowed = s.expected_accepted_mean + gap;
@@ -229,7 +295,9 @@ fn at_best(s: &Summary) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::telemetry::{Ceilings, Interval, Losses, OracleMean, Reached, StageTimes, StepSettings, TreeRecord};
+    use crate::telemetry::{
+        Ceilings, Interval, LightLadder, Losses, OracleMean, Reached, SpeedOfLight, StageTimes, StepSettings, TreeRecord,
+    };
     use crate::theory::speed::Best;
 
     fn record(nodes: usize, accepted: usize, texts: &[&str]) -> StepRecord {
@@ -250,6 +318,7 @@ mod tests {
             emitted: vec![0; texts.len()],
             emitted_text: texts.iter().map(|text| (*text).to_owned()).collect(),
             expected_accepted: 0.0,
+            capacity: None,
             notice: None,
             miss: None,
             reached: None,
@@ -322,7 +391,7 @@ mod tests {
         assert_eq!((row(&s, "misses"), row(&s, "at best")), (None, None));
         s.losses = Losses { context: Some(1.0), knowledge: Some(0.75), shape: Some(0.25), unsplit: 0.0, ..losses };
         s.oracle = Some(OracleMean { looks: 3, lower: 2.9, upper: 3.0 });
-        s.reached = Some(Reached { share: Some(Interval { low: 0.4, high: 0.6 }), ..Reached::default() });
+        s.reached = Some(Reached { share: Some(Interval { low: 0.4, high: 0.6 }), share_mean: Some(0.5), ..Reached::default() });
         s.speed_up.ceiling = Some(Best { budget: 16, speed_up: 3.0 });
         s.speed_up.drafter = Some(Best { budget: 4, speed_up: 1.25 });
         assert_eq!(
@@ -337,6 +406,64 @@ mod tests {
             row(&s, "at best").unwrap(),
             "x 3.00 with a drafter that is perfect and free, at budget 16; x 1.25 with this one, at budget 4"
         );
+    }
+
+    #[test]
+    fn a_greedy_run_has_no_fluid_bound_and_no_share_of_it() {
+        let ceilings = Ceilings { batch: 63.0, fluid: Some(63.0), ..Ceilings::default() };
+        let s = Summary { expected_accepted_mean: 2.0, accepted_mean: 2.0, tokens: 9, steps: 3, ceilings, ..Summary::default() };
+        let row = |name: &str| rows(&s).into_iter().find(|row| row.0 == name).map(|row| row.1);
+        assert_eq!(row("ceilings").unwrap(), "batch 63, no other: a greedy oracle reaches it, in drafted tokens a step");
+        assert_eq!(row("reached"), None);
+        let sampled = Summary { mu: 1.0, ..s };
+        assert!(rows(&sampled).iter().any(|row| row.1.contains("fluid 63.00")));
+    }
+
+    #[test]
+    fn the_headline_is_the_share_of_the_speed_of_light() {
+        let ladder = LightLadder {
+            budget: Some(41.2),
+            knowledge: Some(611.0),
+            shape: Some(-0.01),
+            drafting: Some(184.4),
+            overhead: Some(30.0),
+            luck: Some(-7.5),
+        };
+        let mut s = Summary { mu: 1.0, tokens_per_second: Some(646.4), ..Summary::default() };
+        let headline = |s: &Summary| rows(s).into_iter().next().unwrap();
+        assert_eq!(headline(&s).0, "light");
+        assert_eq!(headline(&s).1, "share of the speed of light not known: no oracle search (--look-every)");
+        s.speed_of_light.searched_steps = 9;
+        s.speed_of_light.ladder = LightLadder { drafting: Some(184.4), ..LightLadder::default() };
+        assert_eq!(
+            headline(&s).1,
+            "share of the speed of light not known: times of passes were not measured; lost to drafting 184 tokens a second"
+        );
+        s.speed_of_light =
+            SpeedOfLight { tokens_per_second: Some(1505.3), share: Some(0.4294), ladder, ..SpeedOfLight::default() };
+        assert!(
+            headline(&s).1.starts_with("0.43 of the speed of light (too early for an interval): 646 of 1505 tokens a second;")
+        );
+        (s.speed_of_light.share_low, s.speed_of_light.share_high) = (Some(0.401), Some(0.458));
+        assert_eq!(
+            headline(&s).1,
+            "0.43 of the speed of light (0.40 to 0.46): 646 of 1505 tokens a second; \
+             lost to budget 41.2, knowledge 611, shape 0, drafting 184, overhead 30.0, luck -7.5"
+        );
+        s.speed_of_light.ladder.shape = None;
+        assert!(headline(&s).1.contains("knowledge and shape 611, drafting"));
+    }
+
+    #[test]
+    fn the_capacity_has_a_row_where_it_is_known() {
+        let row = |s: &Summary| rows(s).into_iter().find(|row| row.0 == "capacity").map(|row| row.1);
+        let mut s = Summary::default();
+        assert_eq!(row(&s), None);
+        s.capacity_mean = Some(0.0);
+        assert_eq!(row(&s).unwrap(), "0 nats a pass: the text is deterministic");
+        (s.capacity_mean, s.tree_nats_share, s.capacity_ceiling) = (Some(0.414), Some(0.35), Some(6.2));
+        let want = "41% of ln B nats a pass used, 35% of the text's nats came through the trees; at most 6.20 tokens a step";
+        assert_eq!(row(&s).unwrap(), want);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use rows::{CeilingRow, SetRows, Table};
 #[cfg(test)]
 pub use rows_tests::rows as rows_for_tests;
 
-use super::errors::warn;
+use super::errors::{warn, warn_of_threads};
 use super::interrupt::Interrupt;
 use super::progress::loading;
 use super::{options, prompts};
@@ -110,6 +110,7 @@ impl StudyOptions {
     /// If the model can't be had or loaded, the draft model does not fit, or `settings` are out of range.
     pub fn open(&self, sets: &[Set], settings: StepSettings, interrupt: Interrupt) -> anyhow::Result<Runner> {
         let registry = Registry::load()?;
+        warn_of_threads(self.threads);
         let engine_options = EngineOptions {
             model: self.model.clone().unwrap_or_else(|| registry.default_name().to_owned()),
             draft_model: self.draft_model.clone(),

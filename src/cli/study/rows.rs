@@ -14,9 +14,6 @@ use crate::theory::intervals::Estimate;
 use crate::theory::pool::Pool;
 use crate::theory::speed::{self, Best, Hardware, Work};
 
-/// Stretches of a block of the bootstrap, at least.
-const LENGTH: usize = 3;
-
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Table {
@@ -160,7 +157,7 @@ pub struct Given<'a> {
     pub work: &'a Work,
 }
 
-/// Sums over a unit of the bootstrap.
+/// Sums over a text, the unit of the bootstrap: texts differ from each other, so that blocks not aligned with them cover too little.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     steps: f64,
@@ -168,7 +165,7 @@ struct Sums {
     accepted: f64,
 }
 
-/// A drafter at a budget, by units.
+/// A drafter at a budget, by texts.
 struct Column {
     drafter: usize,
     budget: usize,
@@ -204,8 +201,8 @@ pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) 
     let curve = pool.fluid_curve(MAX_BUDGET - 1);
     let fluid = |budget: usize| curve.get(budget - 1).copied().unwrap_or_default();
     let columns = columns(&plain, pieces, given);
-    let laws: Vec<Option<&Pool>> = plain.iter().flat_map(|p| &p.stretches).map(|s| s.laws.as_ref()).collect();
-    let widths = widths(&plain, &laws, &columns, given.budgets);
+    let laws: Vec<Option<Pool>> = plain.iter().map(|piece| text_laws(piece)).collect();
+    let widths = widths(&laws, &columns, given.budgets);
     let half = |i: usize| widths.as_ref().and_then(|widths| widths.get(i)).copied();
 
     let ceilings = given.budgets.iter().enumerate().map(|(i, &budget)| {
@@ -264,35 +261,41 @@ fn columns(plain: &[&Piece], pieces: &[&Piece], given: &Given) -> Vec<Column> {
             // A budget's nodes are the first ones of the largest budget's tree (telemetry/curve.rs).
             let larger = || runs.range(budget + 1..).next_back().map(|(_, texts)| texts).filter(whole);
             let Some((from, texts)) = own.or_else(|| larger().map(|texts| (Source::Largest, texts))) else { continue };
-            let units = plain.iter().flat_map(|p| units(p, texts[&p.key.prompt], i)).collect();
+            let units = plain.iter().map(|p| text_sums(texts[&p.key.prompt], i)).collect();
             all.push(Column { drafter, budget, from, units });
         }
     }
     all
 }
 
-/// The sums of a drafted text at budget number `i`, by the stretches of the plain text. Where a device gave a longer text, what is
-/// beyond counts to the last.
-fn units(plain: &Piece, drafted: &Piece, i: usize) -> Vec<Sums> {
-    let mut units = vec![Sums::default(); plain.stretches.len()];
-    let last = units.len().saturating_sub(1);
-    for (at, stretch) in drafted.stretches.iter().enumerate() {
-        if let Some(unit) = units.get_mut(at.min(last)) {
-            unit.steps += stretch.steps as f64;
-            unit.expected += stretch.expected.get(i).copied().unwrap_or_default();
-            unit.accepted += stretch.accepted.get(i).copied().unwrap_or_default() as f64;
-        }
+/// Sums of a drafted text at budget number `i`.
+fn text_sums(drafted: &Piece, i: usize) -> Sums {
+    let mut sums = Sums::default();
+    for stretch in &drafted.stretches {
+        sums.steps += stretch.steps as f64;
+        sums.expected += stretch.expected.get(i).copied().unwrap_or_default();
+        sums.accepted += stretch.accepted.get(i).copied().unwrap_or_default() as f64;
     }
-    units
+    sums
+}
+
+/// Pool of a plain text's distributions, on the coarse grid of its stretches. `None` where it has none.
+fn text_laws(plain: &Piece) -> Option<Pool> {
+    let mut laws = plain.stretches.iter().filter_map(|stretch| stretch.laws.as_ref());
+    let mut sum = laws.next()?.clone();
+    laws.for_each(|more| {
+        sum.absorb(more, 1);
+    });
+    Some(sum)
 }
 
 /// Half-widths of mu, mu2, the fluid bound by budget (relative to its value), and by column of E\[X | T\], accepted, and E\[X | T\]
 /// over the relative bound.
-fn widths(plain: &[&Piece], laws: &[Option<&Pool>], columns: &[Column], budgets: &[usize]) -> Option<Vec<f64>> {
+fn widths(laws: &[Option<Pool>], columns: &[Column], budgets: &[usize]) -> Option<Vec<f64>> {
     let most = budgets.last().map_or(0, |budget| budget - 1);
     let curve = |times: &dyn Fn(usize) -> usize| {
         let mut sum: Option<Pool> = None;
-        for (i, laws) in laws.iter().enumerate().filter_map(|(i, laws)| Some((i, (*laws)?))) {
+        for (i, laws) in laws.iter().enumerate().filter_map(|(i, laws)| Some((i, laws.as_ref()?))) {
             match &mut sum {
                 Some(sum) => {
                     sum.absorb(laws, times(i));
@@ -309,9 +312,7 @@ fn widths(plain: &[&Piece], laws: &[Option<&Pool>], columns: &[Column], budgets:
         Some((sum.mu()?, sum.mu2()?, sum.fluid_curve(most)))
     };
     let (_, _, all) = curve(&|_| 1)?;
-    // A block is about as long as a text, since texts differ from each other.
-    let length = laws.len().div_ceil(plain.len().max(1)).max(LENGTH);
-    half_widths(laws.len(), length, |times| {
+    half_widths(laws.len(), 1, |times| {
         let (mu, mu2, fluid) = curve(&|i| times[i])?;
         let relative = |budget: usize| Some(fluid.get(budget - 1)? / all.get(budget - 1)?);
         let mut values = vec![mu, mu2];

@@ -10,6 +10,7 @@ use super::state::{SetSettings, Settings};
 use crate::telemetry::testing::{record, spoiled, tree};
 use crate::telemetry::{Ceilings, StageTimes};
 use crate::theory::cost::Cost;
+use crate::theory::intervals::Estimate;
 use crate::theory::pool::Pool;
 use crate::theory::speed::{Hardware, Work};
 
@@ -128,13 +129,29 @@ fn a_refused_prompt_and_a_drafter_that_is_not_done_have_no_part() {
 }
 
 #[test]
-fn few_stretches_have_no_interval() {
+fn below_four_texts_there_is_no_interval() {
     let (pieces, drafters) = (pieces(), ["ngram".to_owned()]);
     let given = Given { budgets: &[4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
-    let all: Vec<&Piece> = pieces.iter().filter(|p| p.key.prompt == 0).collect();
+    let all: Vec<&Piece> = pieces.iter().filter(|p| p.key.prompt < 3).collect();
     let rows = set_rows("set", 1.0, &all, &given).unwrap();
     assert_eq!((rows.mu.interval, rows.drafters[0].expected.interval), (None, None));
     assert!(rows.mu.value > 0.0);
+}
+
+#[test]
+fn intervals_depend_on_whole_texts_and_not_on_where_stretches_lie_in_them() {
+    let (mut pieces, drafters) = (pieces(), ["ngram".to_owned()]);
+    let given = Given { budgets: &[4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
+    let want = rows();
+    pieces.iter_mut().for_each(|piece| piece.stretches.reverse());
+    let rows = set_rows("set", 1.0, &pieces.iter().collect::<Vec<_>>(), &given).unwrap();
+    let near = |a: Estimate, b: Estimate| {
+        let (a, b) = (a.interval.unwrap(), b.interval.unwrap());
+        (a.low - b.low).abs() < 1e-9 && (a.high - b.high).abs() < 1e-9
+    };
+    let row = |rows: &SetRows| rows.drafters.iter().find(|row| row.budget == 4).unwrap().clone();
+    assert!(near(rows.mu, want.mu) && near(row(&rows).accepted, row(&want).accepted), "{:?} for {:?}", rows.mu, want.mu);
+    assert!(near(row(&rows).share.unwrap(), row(&want).share.unwrap()));
 }
 
 #[test]

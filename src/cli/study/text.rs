@@ -10,7 +10,7 @@ pub fn text(table: &Table) -> String {
     let s = &table.settings;
     let mut text = format!(
         "{} {} on {}; {} trees, seed {}, up to {} tokens a text\n\
-         Accepted drafted tokens a step, the bonus not counted; nats; [95% intervals by a block bootstrap].\n",
+         Accepted drafted tokens a step, the bonus not counted; nats; [95% intervals by a bootstrap over whole texts].\n",
         s.model, s.quantisation, s.device, s.shape, s.seed, s.max_tokens
     );
     table.sets.iter().for_each(|set| text += &set_text(set));

@@ -13,7 +13,7 @@ use anyhow::Context;
 use clap::Args;
 
 use self::distil::{Job, distil};
-use super::errors::warn;
+use super::errors::{warn, warn_of_threads};
 use super::interrupt::Interrupt;
 use super::lines::Lines;
 use super::progress::{self, Bar};
@@ -144,6 +144,7 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     if std::env::var_os(CANDLE_THREADS).is_none() {
         return again_with_one_thread();
     }
+    warn_of_threads(options.threads);
     let mut asks = Vec::new();
     for file in &options.prompts {
         asks.extend(read_asks(file, &mut |line| warn(&line))?);

@@ -3,13 +3,20 @@
 use std::any::Any;
 use std::hint::spin_loop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Turns that a thread spins in a barrier before it lets others run: somebody else may have its partner's core.
 const SPINS: usize = 1_000;
+/// Time in a barrier after which a thread sleeps until the others arrive. On a quiet machine they do so earlier. On a busy one a thread
+/// that goes on to spin or to yield keeps a core from the very thread it waits for, and loses its own turn to other programs.
+const PATIENCE: Duration = Duration::from_micros(100);
+/// A shorter job says nothing about how busy the machine is.
+const TELLING: Duration = Duration::from_millis(1);
+/// Upper bound on the jobs in a row that the calling thread does alone before all threads are tried again.
+const MOST_ALONE: usize = 64;
 /// Turns that a thread without work spins before it sleeps: longer than drafting takes between two passes, and short
 /// enough that an engine that waits costs nothing.
 const IDLE: usize = 40_000;
@@ -24,7 +31,47 @@ pub struct Pool {
     shared: Arc<State>,
     helpers: Vec<JoinHandle<()>>,
     /// One job at a time, whoever brings it.
-    turn: Mutex<()>,
+    turn: Mutex<Turn>,
+    /// Whether jobs are done by one thread while the machine is too busy for several.
+    adaptive: bool,
+}
+
+/// What is known of how busy the machine is.
+#[derive(Debug, Default)]
+struct Turn {
+    /// Jobs of all threads in a row in which they mostly waited for each other.
+    waiting: u32,
+    /// Jobs left that the calling thread does alone.
+    alone: usize,
+}
+
+impl Turn {
+    /// Threads for the next job, of `all`.
+    fn threads(&mut self, all: usize) -> usize {
+        if self.alone == 0 {
+            return all;
+        }
+        self.alone -= 1;
+        1
+    }
+
+    /// Takes note of a job of `threads` threads: `waited` is the sum of what they waited in barriers.
+    ///
+    /// Where other programs have the cores, a thread of the pool that lost its core holds up all others at every barrier, and one thread
+    /// alone is many times faster. Two such jobs in a row are followed by one alone, the next ones by 2, 4, ...
+    fn took(&mut self, threads: usize, elapsed: Duration, waited: Duration) {
+        if threads == 1 || elapsed < TELLING {
+            return;
+        }
+        if 2 * waited < elapsed * (threads as u32 - 1) {
+            self.waiting = 0;
+            return;
+        }
+        self.waiting += 1;
+        if self.waiting >= 2 {
+            self.alone = 1usize.checked_shl(self.waiting - 2).unwrap_or(MOST_ALONE).clamp(1, MOST_ALONE);
+        }
+    }
 }
 
 /// What the threads of a pool share.
@@ -42,6 +89,8 @@ struct State {
     /// What it said.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     quit: AtomicBool,
+    /// Where threads sleep that waited in vain for long.
+    bed: Bed,
     /// What two threads throw to each other to see how far apart they are.
     ball: Ball,
     far: AtomicBool,
@@ -51,6 +100,61 @@ struct State {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Ball(AtomicUsize);
+
+/// Threads that sleep until a condition holds, which others make true and then [`Bed::wake`].
+///
+/// In lines of memory of its own: on a quiet machine it is only read.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Bed {
+    sleepers: AtomicUsize,
+    /// Nanoseconds that threads waited in the present job, without the first turns.
+    waited: AtomicUsize,
+    gate: Mutex<()>,
+    bell: Condvar,
+}
+
+impl Bed {
+    /// Waits until `done`: spins, yields, then sleeps.
+    fn wait(&self, done: impl Fn() -> bool) {
+        for _ in 0..SPINS {
+            if done() {
+                return;
+            }
+            spin_loop();
+        }
+        let since = Instant::now();
+        while since.elapsed() < PATIENCE && !done() {
+            thread::yield_now();
+        }
+        if !done() {
+            self.sleep(&done);
+        }
+        self.waited.fetch_add(since.elapsed().as_nanos() as usize, Ordering::Relaxed);
+    }
+
+    fn sleep(&self, done: &impl Fn() -> bool) {
+        let mut gate = lock(&self.gate);
+        // Announced before the last look: who makes the condition true after that look sees the sleeper and wakes it. A fence on each
+        // side, since either could otherwise miss what the other wrote.
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        while !done() {
+            gate = self.bell.wait(gate).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Wakes who sleeps, after a condition became true.
+    fn wake(&self) {
+        fence(Ordering::SeqCst);
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            // The sleeper holds the gate from its last look until it sleeps.
+            drop(lock(&self.gate));
+            self.bell.notify_all();
+        }
+    }
+}
 
 /// A job, as long as it lasts.
 #[derive(Clone, Copy)]
@@ -84,16 +188,14 @@ impl Worker<'_> {
         let rounds = self.rounds.get() + self.count;
         self.rounds.set(rounds);
         self.state.arrived.fetch_add(1, Ordering::AcqRel);
+        self.state.bed.wake();
         self.wait(|| self.state.arrived.load(Ordering::Acquire) >= rounds);
     }
 
     fn wait(&self, done: impl Fn() -> bool) {
-        let mut turns = 0;
-        while !done() {
-            assert!(!self.state.broken.load(Ordering::Relaxed), "another thread of the forward panicked");
-            turns += 1;
-            if turns < SPINS { spin_loop() } else { thread::yield_now() }
-        }
+        let broken = || self.state.broken.load(Ordering::Relaxed);
+        self.state.bed.wait(|| done() || broken());
+        assert!(!broken() || done(), "another thread of the forward panicked");
     }
 
     /// Looks how far apart the first two threads are, for [`Pool::far`]: two microseconds at most. Once a job, by all of its threads:
@@ -110,10 +212,12 @@ impl Worker<'_> {
                     start = Instant::now();
                 }
                 ball.store(2 * trip + 1, Ordering::Release);
+                self.state.bed.wake();
                 self.wait(|| ball.load(Ordering::Acquire) == 2 * trip + 2);
             } else {
                 self.wait(|| ball.load(Ordering::Acquire) == 2 * trip + 1);
                 ball.store(2 * trip + 2, Ordering::Release);
+                self.state.bed.wake();
             }
         }
         if self.index == 0 {
@@ -141,7 +245,9 @@ impl Pool {
         if let Some(pool) = pools.iter().filter_map(Weak::upgrade).find(|pool| pool.threads() == threads.max(1)) {
             return pool;
         }
-        let pool = Arc::new(Pool::new(threads));
+        let mut pool = Pool::new(threads);
+        pool.adaptive = true;
+        let pool = Arc::new(pool);
         pools.push(Arc::downgrade(&pool));
         pool
     }
@@ -157,12 +263,12 @@ impl Pool {
                 Ok(helper) => helpers.push(helper),
                 // A system that grants no more threads gets by with fewer, but a job counts on a fixed number.
                 Err(_) => {
-                    drop(Pool { shared, helpers, turn: Mutex::new(()) });
+                    drop(Pool { shared, helpers, turn: Mutex::default(), adaptive: false });
                     return Pool::new(index);
                 }
             }
         }
-        Pool { shared, helpers, turn: Mutex::new(()) }
+        Pool { shared, helpers, turn: Mutex::default(), adaptive: false }
     }
 
     /// Threads, the caller's included.
@@ -175,31 +281,36 @@ impl Pool {
         self.shared.far.load(Ordering::Relaxed)
     }
 
-    /// Runs `job` on all threads, and returns when all are done.
+    /// Runs `job` on all threads, and returns when all are done. While the machine is busy the calling thread may be the only one.
     ///
     /// # Panics
     /// If one of them does.
     #[allow(unsafe_code)]
     pub fn run(&self, job: &(dyn Fn(&Worker) + Sync)) {
-        let _turn = lock(&self.turn);
-        let state = &*self.shared;
+        let mut turn = lock(&self.turn);
+        let (state, began) = (&*self.shared, Instant::now());
+        let threads = turn.threads(self.threads());
         state.arrived.store(0, Ordering::Relaxed);
         state.done.store(0, Ordering::Relaxed);
         state.broken.store(false, Ordering::Relaxed);
         state.ball.0.store(0, Ordering::Relaxed);
+        state.bed.waited.store(0, Ordering::Relaxed);
         // SAFETY: this function returns only when every helper is done with the job (it waits for their count below, in
         // the case of a panic too), so that the reference does not outlive what it points to.
         let job = Job(unsafe { std::mem::transmute::<&(dyn Fn(&Worker) + Sync), &'static (dyn Fn(&Worker) + Sync)>(job) });
-        *lock(&state.job) = Some(job);
-        state.posted.fetch_add(1, Ordering::AcqRel);
-        self.helpers.iter().for_each(|helper| helper.thread().unpark());
-        work(state, job, 0, self.threads());
-        let mut turns = 0;
-        while state.done.load(Ordering::Acquire) < self.helpers.len() {
-            turns += 1;
-            if turns < SPINS { spin_loop() } else { thread::yield_now() }
+        if threads == 1 {
+            work(state, job, 0, 1);
+        } else {
+            *lock(&state.job) = Some(job);
+            state.posted.fetch_add(1, Ordering::AcqRel);
+            self.helpers.iter().for_each(|helper| helper.thread().unpark());
+            work(state, job, 0, threads);
+            state.bed.wait(|| state.done.load(Ordering::Acquire) == self.helpers.len());
+            *lock(&state.job) = None;
+            if self.adaptive {
+                turn.took(threads, began.elapsed(), Duration::from_nanos(state.bed.waited.load(Ordering::Relaxed) as u64));
+            }
         }
-        *lock(&state.job) = None;
         if let Some(panic) = lock(&state.panic).take() {
             resume_unwind(panic);
         }
@@ -214,6 +325,7 @@ fn work(state: &State, job: Job, index: usize, count: usize) {
         if !state.broken.swap(true, Ordering::AcqRel) {
             *lock(&state.panic) = Some(panic);
         }
+        state.bed.wake();
     }
 }
 
@@ -233,6 +345,7 @@ fn help(state: &State, index: usize, count: usize) {
             work(state, job, index, count);
         }
         state.done.fetch_add(1, Ordering::AcqRel);
+        state.bed.wake();
     }
 }
 
@@ -273,6 +386,56 @@ mod tests {
                 assert_eq!(sum.into_inner(), 5050);
             }
         }
+    }
+
+    #[test]
+    fn a_busy_machine_gets_one_thread_for_ever_longer_and_a_quiet_one_all() {
+        let (long, all) = (20 * TELLING, 4);
+        let mut turn = Turn::default();
+        // What a job of all threads finds, and how many of one thread follow it.
+        let mut alone_after = |waited: Duration, elapsed: Duration| {
+            assert_eq!(turn.threads(all), all);
+            turn.took(all, elapsed, waited);
+            let mut alone = 0;
+            while turn.alone > 0 {
+                assert_eq!(turn.threads(all), 1);
+                turn.took(1, long, Duration::ZERO);
+                alone += 1;
+            }
+            alone
+        };
+        let (busy, quiet) = (2 * long, long);
+        let busy_ones: Vec<usize> = (0..12).map(|_| alone_after(busy, long)).collect();
+        assert_eq!(busy_ones, [0, 1, 2, 4, 8, 16, 32, 64, 64, 64, 64, 64]);
+        assert_eq!(alone_after(quiet, long), 0);
+        assert_eq!([alone_after(busy, long), alone_after(busy, TELLING / 2), alone_after(quiet, long)], [0; 3]);
+        assert_eq!([alone_after(busy, long), alone_after(busy, long)], [0, 1], "anew");
+    }
+
+    #[test]
+    fn threads_that_wait_long_sleep_and_wake() {
+        let pool = Pool::new(3);
+        let (late, seen) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        for round in 0..6 {
+            pool.run(&|w| {
+                for phase in 0..3 {
+                    // A thread that is late by far more than the others wait awake, in turn; and all at the end of the job.
+                    if w.index == (round + phase) % 3 {
+                        thread::sleep(20 * PATIENCE);
+                        late.fetch_add(1, Ordering::Relaxed);
+                    }
+                    w.meet();
+                    assert_eq!(late.load(Ordering::Relaxed), 3 * round + phase + 1);
+                    w.meet();
+                }
+                if w.index == 1 {
+                    thread::sleep(20 * PATIENCE);
+                    seen.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            assert_eq!(seen.load(Ordering::Relaxed), round + 1);
+        }
+        assert_eq!(pool.shared.bed.sleepers.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -153,7 +153,7 @@ pub fn figures(state: &State, pen: &mut Pen) {
     }
     pen.text(1, 1, "entropy", Role::Label);
     let mean = entropy::mean(state);
-    pen.right(words + 6, 1, &dash(mean.map(|m| m.0)), Role::PlotMean);
+    pen.right(words + 6, 1, &dash(mean), Role::PlotMean);
     entropy::strip(state, pen, words + 8, 1, width.saturating_sub(words + 9));
     pen.text(1, 2, "speed", Role::Label);
     pen.right(words + 6, 2, &number::speed(state.history.averages.tokens_per_second()), Role::Value);

@@ -2,6 +2,7 @@
 
 use super::{Pen, empty, greedy};
 use crate::app::State;
+use crate::telemetry::{FEWEST_TEXTS, TextMeans};
 use crate::theme::{Glyphs, Role};
 use crate::ui::number;
 
@@ -39,16 +40,22 @@ fn bars(state: &State, count: usize) -> Vec<Bar> {
     out
 }
 
-/// The mean that is shown, half the width of its interval, and whether it is of the model's own law.
-pub fn mean(state: &State) -> Option<(f64, Option<f64>, bool)> {
+/// Mean entropy that is shown, and whether it is of the model's own distribution.
+fn means(state: &State) -> (&TextMeans, bool) {
     let reference = state.history.newest().is_some_and(|s| greedy(&s.record));
-    let means = if reference { &state.history.plain_entropy } else { &state.history.entropy };
-    means.mean().map(|m| (m, means.half_width(), reference))
+    (if reference { &state.history.plain_entropy } else { &state.history.entropy }, reference)
+}
+
+/// Mean entropy that is shown.
+pub fn mean(state: &State) -> Option<f64> {
+    means(state).0.mean()
 }
 
 /// What the title says.
 pub fn summary(state: &State, glyphs: &Glyphs) -> (Vec<String>, Role) {
-    let Some((mean, half, reference)) = mean(state) else { return (Vec::new(), Role::Label) };
+    let (means, reference) = means(state);
+    let Some(mean) = means.mean() else { return (Vec::new(), Role::Label) };
+    let half = means.half_width();
     let interval = half.map_or_else(String::new, |h| format!(" {} {}", glyphs.plus_minus, number::two(h)));
     let mean = number::two(mean);
     let texts = if reference {
@@ -57,12 +64,15 @@ pub fn summary(state: &State, glyphs: &Glyphs) -> (Vec<String>, Role) {
             format!("{} 0; at T=1 {mean} nats", glyphs.mu),
         ]
     } else {
-        let early = if half.is_none() { ", too early for an interval" } else { "" };
-        vec![
-            format!("{} {mean}{interval} nats{early}", glyphs.mu),
-            format!("{} {mean}{interval} nats", glyphs.mu),
-            format!("{} {mean}", glyphs.mu),
-        ]
+        // The variance between texts is not known from a few of them.
+        let mut texts = Vec::new();
+        if half.is_none() {
+            let texts_so_far = means.texts();
+            texts.push(format!("{} {mean} nats, interval from {FEWEST_TEXTS} texts on ({texts_so_far} so far)", glyphs.mu));
+            texts.push(format!("{} {mean} nats, too early for an interval", glyphs.mu));
+        }
+        texts.extend([format!("{} {mean}{interval} nats", glyphs.mu), format!("{} {mean}", glyphs.mu)]);
+        texts
     };
     (texts, Role::PlotMean)
 }
@@ -98,7 +108,8 @@ pub fn entropy(state: &State, pen: &mut Pen) {
         empty(pen, "the entropy of each generated token comes here");
         return;
     }
-    let (mu, half) = mean(state).map_or((None, None), |(m, h, _)| (Some(m), h));
+    let means = means(state).0;
+    let (mu, half) = (means.mean(), means.half_width());
     let highest = bars.iter().map(|b| b.value).fold(0.0, f64::max).max(mu.unwrap_or(0.0));
     let top = top(highest);
     // The row, from the bottom, that holds a value.

@@ -90,9 +90,10 @@ impl Reading<'_> {
         known.fold(c.batch, f64::min)
     }
 
-    /// The interval of the share of the fluid ceiling, once it is not too early for one.
-    fn interval(&self) -> Option<Interval> {
-        self.reached.and_then(|r| r.share).filter(|i| i.low.is_finite() && i.high.is_finite())
+    /// Share of the fluid ceiling and its interval, both of the moment when the interval was made. `None` while it is too early.
+    fn share_of_fluid(&self) -> Option<(f64, Interval)> {
+        let (share, interval) = self.reached.and_then(|r| r.share_mean.zip(r.share))?;
+        [share, interval.low, interval.high].iter().all(|x| x.is_finite()).then_some((share, interval))
     }
 
     /// The share that is reached of what the context allows.
@@ -132,11 +133,9 @@ impl Reading<'_> {
                 format!("{of} of ceiling"),
             ];
         };
-        match (self.interval(), share(self.expected, fluid)) {
-            (Some(interval), Some(share)) => {
-                // As of the last time that it was made: the newest mean may lie beside it.
-                let (low, high) = (percent(interval.low.min(share)), percent(interval.high.max(share)));
-                let share = percent(share);
+        match self.share_of_fluid().filter(|_| fluid > 0.0) {
+            Some((share, interval)) => {
+                let (share, low, high) = (percent(share), percent(interval.low), percent(interval.high));
                 vec![
                     with(
                         format!("{share} of the fluid ceiling ({} to {high})", low.trim_end_matches('%')),
@@ -147,7 +146,7 @@ impl Reading<'_> {
                     format!("{share} of fluid"),
                 ]
             }
-            _ => {
+            None => {
                 let steps = self.reached.map_or(0, |r| r.steps);
                 let of = if steps > 0 { format!(" ({steps} steps)") } else { String::new() };
                 vec![
@@ -166,7 +165,7 @@ impl Reading<'_> {
             |name: &str, short: &str, value: f64| vec![format!("{name} {}", ceiling(value)), name.to_owned(), short.to_owned()];
         let mut marks = Vec::new();
         let (got, short) = if self.single { ("this step", "step") } else { ("accepted", "acc") };
-        let of = self.interval().and(share(self.expected, c.fluid.unwrap_or(0.0))).map(percent).filter(|_| untitled);
+        let of = self.share_of_fluid().map(|(share, _)| percent(share)).filter(|_| untitled && !self.greedy);
         let mut labels =
             vec![format!("{got} {}", two(self.accepted)), format!("{short} {}", two(self.accepted)), short.to_owned()];
         if let Some(of) = of {

@@ -80,6 +80,28 @@ const MARKS: &[Mark] = &[
     },
 ];
 
+/// The parts of the bar against the speed of light.
+const LIGHT: [(&str, Role, &str); 10] = [
+    (
+        "light",
+        Role::Light,
+        "speed of light: tokens per second of a perfect drafter that takes no time, with the best size of each pass on this machine",
+    ),
+    ("reached", Role::LightReached, "tokens put out over the time spent in steps"),
+    ("drafting time", Role::LightDrafting, "seconds of the drafter"),
+    ("other time", Role::LightOverhead, "sampling, records and the rest of the time"),
+    (
+        "not known",
+        Role::LightKnowledge,
+        "what the drafter doesn't know: trees of perfect knowledge at the sizes verified, less the drafter's best",
+    ),
+    ("shape", Role::LightShape, "the drafter's best trees of their size, less those drafted"),
+    ("budget", Role::LightBudget, "the best size for each context, less the sizes verified"),
+    ("luck", Role::LightLuck, "what the trees were worth, less what was drawn; of either sign, 0 in the long run"),
+    ("plain", Role::Base, "plain decoding of the same model, measured on this machine"),
+    ("free drafting", Role::LightDrafting, "what would be reached if the drafter took no time"),
+];
+
 /// The losses, from the highest mark down.
 const LOSSES: [(&str, Role, &str); 6] = [
     ("budget", Role::LossBudget, "from B - 1 to fluid: what no drafter gets from this text with B tokens a pass"),
@@ -110,7 +132,15 @@ pub fn marks(scroll: u16, pen: &mut Pen) -> usize {
 
 fn lines(glyphs: &Glyphs) -> Vec<Line> {
     let entry = |name: &str, role: Role, words: String| Line::Entry(name.to_owned(), role, words);
-    let mut out = vec![Line::Heading("marks of the gauge, in drafted tokens a step")];
+    let mut out = vec![Line::Heading("bar, in tokens per second: its parts add up to the speed of light")];
+    out.extend(LIGHT.iter().map(|(name, role, words)| entry(name, *role, (*words).to_owned())));
+    out.push(entry(
+        "",
+        Role::Label,
+        "assumes that the contexts where steps begin stand for those of a perfect drafter, and t(B) as measured here. Source: docs/bounds.md"
+            .to_owned(),
+    ));
+    out.extend([Line::Empty, Line::Heading("marks of the gauge, in drafted tokens per step")]);
     for mark in MARKS {
         out.push(entry(mark.name, mark.role, mark.definition.to_owned()));
         out.push(entry("", Role::Label, format!("assumes {}. Source: {}", mark.assumes, mark.source)));
