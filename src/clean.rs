@@ -112,16 +112,10 @@ const CUT: char = '…';
 pub fn words(text: &str) -> String {
     // A byte becomes at most one character, so that what is cut here would be cut below too.
     let (head, tail) = ends(text, 4 * LONGEST_LINE);
-    let mut line = String::with_capacity(head.len() + tail.len());
-    for part in head.split_whitespace() {
+    let bounded = if tail.is_empty() { Cow::Borrowed(head) } else { Cow::Owned(format!("{head}{CUT}{tail}")) };
+    let mut line = String::with_capacity(bounded.len());
+    for part in bounded.split_whitespace() {
         push_word(part, &mut line);
-    }
-    if !tail.is_empty() {
-        line.push(' ');
-        line.push(CUT);
-        for part in tail.split_whitespace() {
-            push_word(part, &mut line);
-        }
     }
     without_middle(line, LONGEST_LINE)
 }
