@@ -25,6 +25,7 @@ pub mod draft;
 pub mod engine;
 mod hex;
 pub mod model;
+mod processes;
 pub mod registry;
 pub mod telemetry;
 pub mod theory;

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprintln!("speclight: {}", cli::usage_line(&error));
+            cli::warn(&cli::usage_line(&error));
             return ExitCode::from(2);
         }
     };
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) if cli::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("speclight: {}", cli::one_line(&error));
+            cli::warn(&cli::one_line(&error));
             ExitCode::FAILURE
         }
     }

@@ -138,7 +138,12 @@ fn python() -> Command {
     // The name that has pip, as the program itself finds it.
     let works = |name: &&str| {
         let mut command = Command::new(name);
-        command.args(["-m", "pip", "--version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .env("PYTHONSAFEPATH", "1")
+            .args(["-m", "pip", "--version"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
     Command::new(["python3", "python"].into_iter().find(works).unwrap_or("python3"))
@@ -146,6 +151,8 @@ fn python() -> Command {
 
 fn pip(command: &str) -> Command {
     let mut pip = python();
+    // Nothing of the current folder is to run as pip.
+    pip.env("PYTHONSAFEPATH", "1");
     pip.args(["-m", "pip", command, "--quiet", "--no-input", "--disable-pip-version-check"]);
     pip
 }

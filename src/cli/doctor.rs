@@ -1,10 +1,10 @@
 //! `speclight doctor`: what the program finds on this machine, and what to do about what is missing.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::errors::flatten;
+use super::errors::print_lines;
 use super::progress::size;
 use super::{machine, table};
 use crate::model::device::{DeviceChoice, default_threads};
@@ -78,8 +78,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Grade::Warn => "warn",
         Grade::Fail => "fail",
     };
-    let rows: Vec<_> = findings.iter().map(|f| [word(f.grade).into(), f.what.into(), flatten(&f.said)]).collect();
-    io::stdout().write_all(table::lines(&rows).as_bytes())?;
+    let rows: Vec<_> = findings.iter().map(|f| [word(f.grade).into(), f.what.into(), f.said.clone()]).collect();
+    print_lines(&table::lines(&rows))?;
     let fails = findings.iter().any(|f| f.grade == Grade::Fail);
     Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -1,18 +1,36 @@
-//! How errors reach a person: one line on standard error.
+//! Lines for people on standard output and standard error: the only way there for words from outside.
 
-use std::io;
+use std::io::{self, Write};
 
-use crate::clean::causes;
+use crate::clean::{causes, lines, words};
 use crate::model::device::default_threads;
 
 /// The whole chain of an error on one line, with control characters made visible.
 pub fn one_line(error: &anyhow::Error) -> String {
-    flatten(&causes(error))
+    words(&causes(error))
 }
 
-/// Says on standard error what does not keep us from going on, as one line.
+/// Writes one line to standard error.
+///
+/// A standard error that can't be written, as that of a closed terminal, is not an error: there is nowhere to report it.
 pub fn warn(line: &str) {
-    eprintln!("speclight: {}", flatten(line));
+    let _ = writeln!(io::stderr(), "speclight: {}", words(line));
+}
+
+/// Writes one line to standard output.
+///
+/// # Errors
+/// If it can't be written.
+pub fn print_line(line: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{}", words(line))
+}
+
+/// Writes lines to standard output.
+///
+/// # Errors
+/// If they can't be written.
+pub fn print_lines(text: &str) -> io::Result<()> {
+    io::stdout().write_all(lines(text).as_bytes())
 }
 
 /// Warns in one line where more threads are asked for than there are cores.
@@ -42,7 +60,7 @@ pub fn usage_line(error: &clap::Error) -> String {
         .filter(|line| !line.is_empty())
         .collect();
     let line = said.join(" ").replace(" tip: ", "; tip: ");
-    format!("{} (speclight --help lists what can be given)", flatten(line.trim_start_matches("error: ")))
+    format!("{} (speclight --help lists what can be given)", words(line.trim_start_matches("error: ")))
 }
 
 /// Whether the reader of our output went away, which is no error of ours.
@@ -66,26 +84,11 @@ pub fn report_panics() {
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("unknown");
         let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
-        eprintln!(
-            "speclight: a fault of the program, please report it: {}{place} (speclight {}, set RUST_BACKTRACE=1 for more)",
-            flatten(message),
+        warn(&format!(
+            "a fault of the program, please report it: {message}{place} (speclight {}, set RUST_BACKTRACE=1 for more)",
             env!("CARGO_PKG_VERSION")
-        );
+        ));
     }));
-}
-
-/// One line, in which no control character reaches the terminal.
-pub(super) fn flatten(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for part in text.split_whitespace() {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        for c in part.chars() {
-            if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-        }
-    }
-    line
 }
 
 #[cfg(test)]

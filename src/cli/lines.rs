@@ -1,11 +1,13 @@
 //! Files that are whole or not there: where the lines of JSON go, tables and pictures.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::Serialize;
+
+use crate::clean::{json, lines};
 
 /// Lines of JSON to a file or to standard output, each written when it is there.
 ///
@@ -17,6 +19,8 @@ pub struct Lines {
     name: String,
     part: Option<Part>,
     line: Vec<u8>,
+    /// Whether a terminal reads them, which must not obey what is in them.
+    terminal: bool,
 }
 
 /// A file under its temporary name, removed when dropped.
@@ -39,9 +43,10 @@ impl Lines {
     /// # Errors
     /// If it can't be written, or another run is writing it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let made = |to: Box<dyn Write>, name: String, part| Self { to, name, part, line: Vec::new() };
+        let made = |to: Box<dyn Write>, name: String, part| Self { to, name, part, line: Vec::new(), terminal: false };
         if path == Path::new("-") {
-            return Ok(made(Box::new(io::stdout()), "standard output".into(), None));
+            let lines = made(Box::new(io::stdout()), "standard output".into(), None);
+            return Ok(Self { terminal: io::stdout().is_terminal(), ..lines });
         }
         let name = path.display().to_string();
         let cure = || format!("can't write {name}: give a file in a folder that can be written, or - for standard output");
@@ -53,7 +58,8 @@ impl Lines {
         }
         if there.as_ref().is_ok_and(|there| !there.is_file()) {
             let file = OpenOptions::new().write(true).open(&goal).with_context(cure)?;
-            return Ok(made(Box::new(file), name, None));
+            let terminal = file.is_terminal();
+            return Ok(Self { terminal, ..made(Box::new(file), name, None) });
         }
         if there.is_ok() {
             // A file that must not be written is not to be replaced either.
@@ -89,13 +95,24 @@ impl Lines {
         self.line.clear();
         serde_json::to_writer(&mut self.line, line).context("a line of JSON can't be made")?;
         self.line.push(b'\n');
-        let line = std::mem::take(&mut self.line);
+        let mut line = std::mem::take(&mut self.line);
+        if self.terminal {
+            line = json(&String::from_utf8_lossy(&line)).into_owned().into_bytes();
+        }
         let written = self.write_bytes(&line);
         self.line = line;
         written
     }
 
-    /// Writes what is no JSON, as it is.
+    /// Writes text: as it is, or on a terminal without what that would obey.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn write_text(&mut self, text: &str) -> anyhow::Result<()> {
+        if self.terminal { self.write_bytes(lines(text).as_bytes()) } else { self.write_bytes(text.as_bytes()) }
+    }
+
+    /// Writes what is no text, as it is.
     ///
     /// # Errors
     /// If it can't be written.

@@ -94,7 +94,7 @@ pub fn cpu_name() -> Option<String> {
     let text = match std::env::consts::OS {
         "linux" => std::fs::read_to_string("/proc/cpuinfo").ok()?,
         "macos" => {
-            let out = std::process::Command::new("sysctl").args(["-n", "machdep.cpu.brand_string"]).output().ok()?;
+            let out = std::process::Command::new("/usr/sbin/sysctl").args(["-n", "machdep.cpu.brand_string"]).output().ok()?;
             format!("model name:{}", String::from_utf8_lossy(&out.stdout))
         }
         _ => return None,

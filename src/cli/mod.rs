@@ -23,7 +23,7 @@ mod train;
 pub use bench::{BenchOptions, bandwidth, steady};
 pub use compare::CompareOptions;
 pub use completions::CompletionsOptions;
-pub use errors::{is_broken_pipe, one_line, report_panics, usage_line};
+pub use errors::{is_broken_pipe, one_line, report_panics, usage_line, warn};
 pub use machine::{cpu_name, features as cpu_features};
 pub use models::{Action, ModelsOptions};
 pub use options::{MonitorOptions, Options, RunOptions};

@@ -1,14 +1,14 @@
 //! `speclight models`: what can be run, and what is here.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
 
-use super::errors::flatten;
+use super::errors::{print_line, print_lines};
 use super::progress::{Bar, size};
 use super::table;
+use crate::clean::{self, name};
 use crate::registry::{Check, Found, Registry};
 
 /// Options of `speclight models`.
@@ -58,14 +58,14 @@ fn list(registry: &Registry) -> anyhow::Result<ExitCode> {
         let default = if found.name() == registry.default_name() { ["default", found.notes()] } else { [found.notes(), ""] };
         let notes = default.iter().filter(|note| !note.is_empty()).copied().collect::<Vec<_>>().join("; ");
         rows.push([
-            found.name().to_owned(),
+            name(found.name()),
             if path.is_some() { "present" } else { "absent" }.to_owned(),
             here.map(|metadata| metadata.len()).or(found.bytes()).map_or_else(|| "-".to_owned(), size),
-            flatten(&notes),
-            flatten(&found.source()),
+            notes,
+            name(&found.source()),
         ]);
     }
-    io::stdout().write_all(table::lines(&rows).as_bytes())?;
+    print_lines(&table::lines(&rows))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -75,7 +75,7 @@ fn fetch(found: &Found) -> anyhow::Result<ExitCode> {
     drop(bar);
     let bytes = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file);
     let bytes = bytes.map(|metadata| format!(" ({})", size(metadata.len()))).unwrap_or_default();
-    writeln!(io::stdout(), "{} is here: {}{bytes}", found.name(), path.display())?;
+    print_line(&format!("{} is here: {}{bytes}", found.name(), path.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -98,7 +98,7 @@ fn verify(models: &[Found], named: bool) -> anyhow::Result<ExitCode> {
             }
         };
         checked += 1;
-        writeln!(io::stdout(), "{name}  {said}")?;
+        print_lines(&format!("{}  {}\n", clean::name(name), clean::lines(&said)))?;
     }
     if checked == 0 {
         bail!("no model is here: speclight models fetch");

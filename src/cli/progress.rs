@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::errors::warn;
+use crate::clean::words;
 use crate::registry::Progress;
 
 const BYTES: &str = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
@@ -27,9 +28,10 @@ impl Bar {
 
     /// Shows how far it is.
     pub fn show(&mut self, progress: &Progress) {
-        let begins = self.what != progress.what;
+        let what = words(&progress.what);
+        let begins = self.what != what;
         if begins {
-            self.what.clone_from(&progress.what);
+            self.what = what;
         }
         let Some(bar) = &self.bar else {
             if begins {
@@ -44,7 +46,7 @@ impl Bar {
                 (None, _) => NO_TOTAL,
             };
             bar.set_style(style(template));
-            bar.set_message(self.what.clone());
+            message(bar, &self.what);
             bar.reset();
             // The spinner turns while the program waits for something that reports nothing.
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -66,15 +68,20 @@ impl Drop for Bar {
 }
 
 /// How far the loading of a model is, on a terminal.
-pub fn loading(bar: &mut ProgressBar, what: String, done: Option<f64>) {
+pub fn loading(bar: &mut ProgressBar, what: &str, done: Option<f64>) {
     if bar.is_hidden() && io::stderr().is_terminal() {
         *bar = ProgressBar::new(1000);
     }
     let template = if done.is_some() { "{msg} [{bar:30}] {percent}%" } else { "{msg} ..." };
     bar.set_style(style(template));
-    bar.set_message(what);
+    message(bar, what);
     bar.set_position(done.map_or(0, |done| (done.clamp(0.0, 1.0) * 1000.0) as u64));
     bar.tick();
+}
+
+/// Sets the words beside a bar, which may hold foreign text.
+pub fn message(bar: &ProgressBar, text: &str) {
+    bar.set_message(words(text));
 }
 
 /// A style of bars by its template.

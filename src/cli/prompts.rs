@@ -69,6 +69,9 @@ enum Id {
     Text(String),
 }
 
+/// Bad lines of a file that are named; further ones are counted.
+const NAMED: usize = 20;
+
 /// Reads files in turn, until there are `limit` prompts. A bad line is told to `warn`, and the rest goes on; blank
 /// lines are passed over.
 ///
@@ -173,9 +176,10 @@ fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Read>, warn: &mut dyn 
     let mut bytes = Vec::new();
     let before = prompts.len();
     let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
+    let mut bad = 0;
     for number in 1.. {
         if prompts.len() >= limit {
-            return Ok(());
+            break;
         }
         bytes.clear();
         if reader.read_until(b'\n', &mut bytes).map_err(unreadable)? == 0 {
@@ -186,10 +190,18 @@ fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Read>, warn: &mut dyn 
         }
         match read_line(&bytes, prompts.len(), || format!("{name}:{number}")) {
             Ok(prompt) => prompts.push(prompt),
-            Err(why) => warn(format!("{}:{number}: {why}; the line is left out", file.display())),
+            Err(why) => {
+                bad += 1;
+                if bad <= NAMED {
+                    warn(format!("{}:{number}: {why}; the line is left out", file.display()));
+                }
+            }
         }
     }
-    if prompts.len() == before { Err(PromptError::NoPrompt { file: file.into() }) } else { Ok(()) }
+    if bad > NAMED {
+        warn(format!("{}: {} more lines are no prompts and are left out", file.display(), bad - NAMED));
+    }
+    if prompts.len() == before && prompts.len() < limit { Err(PromptError::NoPrompt { file: file.into() }) } else { Ok(()) }
 }
 
 fn read_line(bytes: &[u8], number: usize, place: impl Fn() -> String) -> Result<Read, String> {
@@ -305,6 +317,13 @@ mod tests {
         let numbers: Vec<&str> = said.iter().map(|line| line.split(':').nth(1).unwrap()).collect();
         assert_eq!(numbers, ["2", "3", "4", "5", "6", "7", "8"], "{said:#?}");
         assert!(said.iter().all(|line| !line.contains('\n')));
+    }
+
+    #[test]
+    fn of_many_bad_lines_the_first_are_named_and_the_others_counted() {
+        let (prompts, said) = read(format!("{}{{\"prompt\": \"a\"}}\n", "no\n".repeat(300)).as_bytes(), None);
+        assert_eq!((prompts.unwrap().len(), said.len()), (1, NAMED + 1));
+        assert!(said[NAMED].contains("280 more lines"), "{}", said[NAMED]);
     }
 
     #[test]

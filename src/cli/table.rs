@@ -2,18 +2,23 @@
 
 use unicode_width::UnicodeWidthStr;
 
+use crate::clean::words;
+
 /// Rows as lines, each column as wide as its widest cell; nothing follows the last cell of a row.
+///
+/// Cells may hold foreign text: each is shown as [`words`] shows it.
 pub fn lines<R: AsRef<[String]>>(rows: &[R]) -> String {
-    let mut widths = vec![0; rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0)];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row.as_ref()) {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.as_ref().iter().map(|cell| words(cell)).collect()).collect();
+    let mut widths = vec![0; rows.iter().map(Vec::len).max().unwrap_or(0)];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.width());
         }
     }
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
-        for (width, cell) in widths.iter().zip(row.as_ref()) {
+        for (width, cell) in widths.iter().zip(row) {
             line.push_str(cell);
             line.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
         }
@@ -31,5 +36,7 @@ mod tests {
     fn columns_stand_below_each_other() {
         let rows = [["a", "日本", ""], ["abc", "d", "e"]].map(|row| row.map(str::to_owned));
         assert_eq!(lines(&rows), "a    日本\nabc  d     e\n");
+        let rows = [["a\u{1b}\n", "b"], ["c", "d"]].map(|row| row.map(str::to_owned));
+        assert_eq!(lines(&rows), "a\\u{1b}  b\nc        d\n");
     }
 }

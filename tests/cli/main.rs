@@ -113,6 +113,7 @@ fn completions_and_the_manual_come_from_the_definition() {
 }
 
 mod compare;
+mod foreign;
 #[path = "../common/model.rs"]
 mod model;
 mod table;

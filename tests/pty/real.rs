@@ -10,7 +10,7 @@ fn start(args: &[&str], env: &[(&str, &str)]) -> (Terminal, tempfile::TempDir) {
     let mut all = vec!["--model", path.to_str().unwrap(), "--device", "cpu"];
     // Heads are trained on the CPU path alone.
     all.truncate(if args.first() == Some(&"train") { 2 } else { 4 });
-    let at = usize::from(args.first().is_some_and(|first| ["run", "compare", "train"].contains(first)));
+    let at = usize::from(args.first().is_some_and(|first| ["run", "compare", "table", "train"].contains(first)));
     all.splice(0..0, args[..at].iter().copied());
     all.extend(&args[at..]);
     let mut vars = vec![
@@ -192,5 +192,36 @@ fn training_is_watched_and_keeps_a_checkpoint_when_it_is_left() {
     assert!(t.restored(), "{}", t.left_behind());
     for name in ["work/checkpoint.safetensors", "head.gguf"] {
         assert!(work.path().join(name).is_file(), "{name}");
+    }
+}
+
+#[test]
+fn ids_and_names_reach_a_terminal_as_words_or_escaped() {
+    let files = tempfile::tempdir().unwrap();
+    let foreign = "\u{1b}]52;c;cHduZWQ=\u{7}\u{9b}2J\u{7f}\u{202e}\u{200b}";
+    let prompts = files.path().join(format!("set{foreign}.jsonl"));
+    let line = |text: &str| serde_json::json!({ "question_id": format!("id{foreign}"), "prompt": text }).to_string() + "\n";
+    std::fs::write(&prompts, line("Hi") + &line("Ho")).unwrap();
+    let prompts = prompts.to_str().unwrap();
+    let fixed = ["--max-tokens", "3", "--prompts", prompts];
+    let cases: [&[&str]; 4] = [
+        &["run", "--json", "-"],
+        &["run", "--drafter", "ngram"],
+        &["table", "--drafters", "ngram", "--budgets", "2", "--temperatures", "0"],
+        &["compare", "--plain", "--setting", "drafter=none", "--setting", "drafter=ngram"],
+    ];
+    for args in cases {
+        let (mut t, _folder) = start(&[args, &fixed[..]].concat(), &[("NO_COLOR", "1")]);
+        assert_eq!(t.status(), 0, "{args:?}: {}", t.screen());
+        t.wait("its end", |s| !s.is_empty());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let raw = t.raw();
+        assert!(raw.contains("id"), "{args:?}: {raw}");
+        for bad in ["\u{1b}]", "\u{7}", "\u{9b}", "\u{7f}", "\u{202e}", "\u{200b}"] {
+            assert!(!raw.contains(bad), "{args:?}: {bad:?} in {raw:?}");
+        }
+        if args.contains(&"-") {
+            assert!(raw.contains("\\u009b2J\\u007f\\u202e\\u200b"), "{raw:?}");
+        }
     }
 }

@@ -15,6 +15,7 @@ pub struct Terminal {
     writer: Box<dyn Write + Send>,
     child: Box<dyn Child + Send + Sync>,
     screen: Arc<Mutex<vt100::Parser>>,
+    raw: Arc<Mutex<Vec<u8>>>,
     reader: Option<thread::JoinHandle<()>>,
     cooked: String,
 }
@@ -32,14 +33,17 @@ impl Terminal {
         let mut reader = pair.master.try_clone_reader().unwrap();
         let screen = Arc::new(Mutex::new(vt100::Parser::new(height, width, 0)));
         let shown = Arc::clone(&screen);
+        let raw = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&raw);
         let reader = thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(n @ 1..) = reader.read(&mut buffer) {
                 shown.lock().unwrap().process(&buffer[..n]);
+                kept.lock().unwrap().extend_from_slice(&buffer[..n]);
             }
         });
         let writer = pair.master.take_writer().unwrap();
-        Terminal { master: pair.master, writer, child, screen, reader: Some(reader), cooked }
+        Terminal { master: pair.master, writer, child, screen, raw, reader: Some(reader), cooked }
     }
 
     pub fn send(&mut self, keys: &str) {
@@ -59,6 +63,11 @@ impl Terminal {
 
     pub fn screen(&self) -> String {
         self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// All that was written to the terminal.
+    pub fn raw(&self) -> String {
+        String::from_utf8_lossy(&self.raw.lock().unwrap()).into_owned()
     }
 
     /// Waits until the screen is as asked.

@@ -127,3 +127,98 @@ fn pip_ends_with_the_program_and_leaves_nothing() {
     assert_eq!(place.names(), [""; 0]);
     assert_eq!(names(&place.cache()), ["models"]);
 }
+
+/// Modules that Python, pip or what speclight runs around pip import, as files and as packages.
+const MODULES: [&str; 12] = [
+    "sitecustomize",
+    "usercustomize",
+    "os",
+    "json",
+    "zipfile",
+    "runpy",
+    "shutil",
+    "threading",
+    "traceback",
+    "ssl",
+    "logging",
+    "typing",
+];
+
+/// Puts into a folder what would run if Python took code from there: each leaves a file RAN-*.
+#[cfg(unix)]
+fn plant(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mark = |name: &str| format!("open({:?}, 'w')\n", folder.join(format!("RAN-{name}")));
+    for name in MODULES {
+        std::fs::write(folder.join(format!("{name}.py")), mark(name)).unwrap();
+    }
+    for package in ["pip", "encodings", "urllib"] {
+        std::fs::create_dir(folder.join(package)).unwrap();
+        for file in ["__init__.py", "__main__.py"] {
+            std::fs::write(folder.join(package).join(file), mark(package)).unwrap();
+        }
+    }
+    for program in ["python3", "python"] {
+        let path = folder.join(program);
+        std::fs::write(&path, format!("#!/bin/sh\n: > '{}'\n", folder.join("RAN-program").display())).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn nothing_of_the_current_folder_is_run() {
+    let model = content(3000, 1);
+    let wheels = wheels(&model);
+    plant(wheels.path());
+    let here = wheels.path();
+    let path = format!(".::{}", std::env::var("PATH").unwrap());
+    let startup = here.join("json.py");
+    // The folder of the wheels is the current one: data may be named relative to it, code may not.
+    let env = [
+        ("PATH", path.as_str()),
+        ("PYTHONPATH", ".::"),
+        ("PYTHONUSERBASE", "."),
+        ("PYTHONPYCACHEPREFIX", "cache"),
+        ("PYTHONSTARTUP", startup.to_str().unwrap()),
+        ("PYTHONINSPECT", "1"),
+        ("PIP_NO_INDEX", "1"),
+        ("PIP_FIND_LINKS", "."),
+    ];
+    for args in [&["doctor"][..], &["models", "fetch"], &["run", "--prompt", "hi"]] {
+        let place = Place::new(&keys(&model), SOURCE);
+        let output = place.command(args, &env).current_dir(here).output().unwrap();
+        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        let ran: Vec<String> = names(here).into_iter().filter(|name| name.starts_with("RAN-")).collect();
+        assert_eq!(ran, [""; 0], "{args:?}: {out}{err}");
+        match args[0] {
+            "doctor" => assert!(out.contains("ok    pip"), "{out}"),
+            // What came is no model, but it came.
+            _ => assert_eq!(std::fs::read(place.model()).unwrap(), model, "{args:?}: {out}{err}"),
+        }
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn python_gets_an_empty_folder_and_no_token() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let (python, seen) = (folder.path().join("python3"), folder.path().join("seen"));
+    let script = format!("#!/bin/sh\n{{ echo \"folder=$(ls -A)\"; env; }} >> '{}'\nexit 1\n", seen.display());
+    std::fs::write(&python, script).unwrap();
+    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    let env = [("PATH", path.as_str()), ("HF_TOKEN", "hf_secret"), ("HUGGING_FACE_HUB_TOKEN", "hf_secret"), ("MINE", "kept")];
+    for args in [&["doctor"][..], &["models", "fetch"]] {
+        let place = Place::new("", SOURCE);
+        place.command(args, &env).current_dir(folder.path()).output().unwrap();
+        let said = std::fs::read_to_string(&seen).unwrap();
+        std::fs::remove_file(&seen).unwrap();
+        let has = |line: &str| said.lines().any(|own| own == line);
+        assert!(has("folder=") && has("PYTHONSAFEPATH=1") && has("MINE=kept"), "{args:?}: {said}");
+        assert!(!said.contains("hf_secret"), "{args:?}: {said}");
+    }
+}

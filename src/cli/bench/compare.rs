@@ -4,6 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::report::{Report, median};
+use crate::clean::name;
 use crate::cli::table;
 
 /// Draws of the bootstrap.
@@ -11,17 +12,23 @@ const DRAWS: usize = 2000;
 
 /// Median of the new over median of the old for everything that both measured, with the 95% interval of that ratio.
 pub fn text(old: &Report, new: &Report) -> String {
-    let mut text = format!("\nagainst {} {} on {} (speclight {})\n", old.model, old.quantisation, old.device, old.version);
+    let mut text = format!(
+        "\nagainst {} {} on {} (speclight {})\n",
+        name(&old.model),
+        name(&old.quantisation),
+        name(&old.device),
+        name(&old.version)
+    );
     if old.cpu != new.cpu || old.threads != new.threads {
         text.push_str("another machine or count of threads: the ratios are not this program's alone\n");
     }
     let mut rows = vec![["", "before", "now", "ratio", "95% interval"].map(str::to_owned)];
-    for (name, now) in &new.samples {
-        let Some(before) = old.samples.get(name).filter(|before| !before.is_empty() && !now.is_empty()) else { continue };
+    for (what, now) in &new.samples {
+        let Some(before) = old.samples.get(what).filter(|before| !before.is_empty() && !now.is_empty()) else { continue };
         let (low, high) = interval(before, now);
-        let mark = if low > 1.0 || high < 1.0 { "" } else { "  (no difference shown)" };
+        let mark = if low > 1.0 || high < 1.0 { "" } else { " (no difference shown)" };
         rows.push([
-            name.clone(),
+            what.clone(),
             format!("{:.4e}", median(before)),
             format!("{:.4e}", median(now)),
             format!("{:.3}", median(now) / median(before)),

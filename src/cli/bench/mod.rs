@@ -4,13 +4,12 @@ mod compare;
 mod measure;
 mod report;
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::errors::warn_of_threads;
+use super::errors::{print_lines, warn_of_threads};
 use super::lines::Lines;
 use super::progress::Bar;
 use crate::model::device::DeviceChoice;
@@ -63,10 +62,9 @@ pub fn run(options: BenchOptions) -> anyhow::Result<ExitCode> {
     let model = Model::open(&path, options.device, options.threads)?;
     let report = measure::measure(&model, &found, options.rounds)?;
     if !options.json.as_deref().is_some_and(Lines::to_stdout) {
-        let mut out = io::stdout().lock();
-        out.write_all(report.text().as_bytes())?;
+        print_lines(&report.text())?;
         if let Some(earlier) = &against {
-            out.write_all(compare::text(earlier, &report).as_bytes())?;
+            print_lines(&compare::text(earlier, &report))?;
         }
     }
     if let Some(mut json) = json {

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::clean::name;
 use crate::cli::table;
 use crate::model::kernels::Stage;
 
@@ -83,7 +84,7 @@ impl Report {
     pub fn text(&self) -> String {
         let cpu = self.cpu.as_deref().unwrap_or("unknown CPU");
         let mut text =
-            format!("{} {} on {}\n{cpu}: {}\n", self.model, self.quantisation, self.device, self.cpu_features.join(" "));
+            format!("{} {} on {}\n{cpu}: {}\n", name(&self.model), self.quantisation, self.device, self.cpu_features.join(" "));
         if !self.rounded.is_empty() {
             text.push_str(&format!("its {} weights are rounded to Q8_0\n", self.rounded.join(", ")));
         }

@@ -1,7 +1,7 @@
 //! The comparison as text for people, and as comma-separated values.
 
 use super::report::{PairRow, Report, SettingRow};
-use crate::clean::{self, Signs};
+use crate::clean::{self, Signs, name, words};
 use crate::cli::study::outputs::{csv_row, number};
 use crate::cli::study::text::written;
 use crate::cli::table;
@@ -22,14 +22,14 @@ pub fn text(report: &Report) -> String {
     let mut text = format!(
         "{} {} on {}; {} prompts{refused}, up to {} tokens a text\n\
          Drafted tokens a step, the bonus not counted, but for tokens/step; nats; [95% intervals by a paired bootstrap over whole texts].\n\n",
-        safe(&report.model),
+        name(&report.model),
         report.quantisation,
         report.device,
         report.prompts,
         report.max_tokens
     );
     for setting in &report.settings {
-        text += &format!("{}: {}\n", safe(&setting.name), safe(&setting.words));
+        text += &format!("{}: {}\n", name(&setting.name), words(&setting.words));
     }
     text.push('\n');
     text += &settings(report);
@@ -80,11 +80,11 @@ fn settings(report: &Report) -> String {
         ("missed: budget", |r| r.means.misses.causes.of(Cause::Budget).to_string()),
         ("missed: unlucky", |r| r.means.misses.causes.of(Cause::Unlucky).to_string()),
     ];
-    let mut rows = vec![std::iter::once(String::new()).chain(report.settings.iter().map(|r| safe(&r.name))).collect::<Vec<_>>()];
+    let mut rows = vec![std::iter::once(String::new()).chain(report.settings.iter().map(|r| name(&r.name))).collect::<Vec<_>>()];
     rows.extend(
         lines
             .iter()
-            .map(|(name, cell)| std::iter::once((*name).to_owned()).chain(report.settings.iter().map(cell)).collect::<Vec<_>>()),
+            .map(|(what, cell)| std::iter::once((*what).to_owned()).chain(report.settings.iter().map(cell)).collect::<Vec<_>>()),
     );
     table::lines(&rows)
 }
@@ -97,7 +97,7 @@ fn causes(causes: &Causes) -> String {
 }
 
 fn pair_text(pair: &PairRow, report: &Report) -> String {
-    let (a, b) = (safe(&pair.a), safe(&pair.b));
+    let (a, b) = (name(&pair.a), name(&pair.b));
     let mut text = match pair.paired_by {
         Pairing::Positions => {
             let positions = pair.outcomes.map_or(0, |outcomes| outcomes.positions);
@@ -113,13 +113,13 @@ fn pair_text(pair: &PairRow, report: &Report) -> String {
         ),
     };
     if !pair.differing.is_empty() {
-        let ids: Vec<String> = pair.differing.iter().map(|id| safe(id)).collect();
+        let ids: Vec<String> = pair.differing.iter().map(|id| name(id)).collect();
         text += &format!("left out, since their texts differ though they must not: prompts {}\n", ids.join(", "));
     }
     let Some(d) = &pair.differences else { return text + "nothing is paired\n" };
     text.push('\n');
-    let row = |name: &str, q: &Quantity, digits: usize| {
-        [name.to_owned(), format!("{:.digits$}", q.a), format!("{:.digits$}", q.b), signed(&q.difference, digits)]
+    let row = |what: &str, q: &Quantity, digits: usize| {
+        [what.to_owned(), format!("{:.digits$}", q.a), format!("{:.digits$}", q.b), signed(&q.difference, digits)]
     };
     let mut rows = vec![[String::new(), a.clone(), b.clone(), format!("{b} - {a}")]];
     rows.push(row("tokens/step", &d.tokens_per_step, 2));
@@ -171,7 +171,7 @@ fn contexts(c: &Contexts, a: &str, b: &str, report: &Report) -> String {
 }
 
 fn id(prompt: usize, report: &Report) -> String {
-    report.texts.iter().find(|text| text.prompt == prompt).map_or_else(String::new, |text| safe(&text.prompt_id))
+    report.texts.iter().find(|text| text.prompt == prompt).map_or_else(String::new, |text| name(&text.prompt_id))
 }
 
 fn change_line(word: &str, c: &Change, report: &Report) -> String {
@@ -189,7 +189,7 @@ fn change_line(word: &str, c: &Change, report: &Report) -> String {
 
 fn outcomes(o: &Outcomes, a: &str, b: &str) -> String {
     let row =
-        |name: String, row: &crate::compare::Row| [name, row.taken.to_string(), row.refused.to_string(), row.bonus.to_string()];
+        |what: String, row: &crate::compare::Row| [what, row.taken.to_string(), row.refused.to_string(), row.bonus.to_string()];
     let head = [String::new(), format!("taken by {b}"), format!("refused by {b}"), format!("bonus of {b}")];
     let rows = [
         head,

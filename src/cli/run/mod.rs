@@ -13,7 +13,8 @@ use super::RunOptions;
 use super::errors::warn;
 use super::interrupt::Interrupt;
 use super::lines::Lines;
-use super::progress::{loading, style};
+use super::progress::{loading, message, style};
+use crate::clean::name;
 use crate::engine::{self, Command, Event, RunInfo};
 use crate::telemetry::{Ending, Line, LookLine, RunLine, StepRecord, Tally};
 use text::{Look, Text};
@@ -79,7 +80,7 @@ impl Report {
                     crate::draft::end_processes();
                     std::process::exit(status.into());
                 }
-                loading(&mut self.bar, what, done);
+                loading(&mut self.bar, &what, done);
             }
             Event::Ready { info, .. } => self.ready(&info)?,
             Event::Cost(cost) => self.tally.cost(&cost),
@@ -96,8 +97,8 @@ impl Report {
             }
             Event::Calibrated { seconds, .. } => self.tally.plain(seconds),
             Event::PromptStarted { index, id, .. } => {
-                let title = format!("prompt {} of {} ({id})", index + 1, self.count);
-                self.bar.set_message(title.clone());
+                let title = format!("prompt {} of {} ({})", index + 1, self.count, name(&id));
+                message(&self.bar, &title);
                 if self.count > 1 {
                     self.write(|text| if text.for_a_person() { text.title(&title) } else { Ok(()) })?;
                 }

@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
+use crate::clean::{begins_formula, lines};
 use crate::cli::lines::Lines;
 
 /// Files of results.
@@ -57,11 +58,11 @@ impl Outputs {
             to.finish()?;
         }
         if let Some(mut to) = self.csv {
-            to.write_bytes(csv().as_bytes())?;
+            to.write_text(&csv())?;
             to.finish()?;
         }
         if let Some(mut to) = self.text {
-            to.write_bytes(text().as_bytes())?;
+            to.write_text(&lines(&text()))?;
             to.finish()?;
         }
         Ok(())
@@ -69,9 +70,15 @@ impl Outputs {
 }
 
 /// One row of comma-separated values (RFC 4180): a cell with a comma, a quote or a line break stands in quotes.
+///
+/// A cell that is no number and that a spreadsheet would take for a formula gets an apostrophe before it, which
+/// spreadsheets read as "this is text" (OWASP, CSV Injection), and stands in quotes. So does one with controls.
 pub fn csv_row<S: AsRef<str>>(cells: &[S]) -> String {
     let cell = |cell: &S| match cell.as_ref() {
-        cell if cell.contains([',', '"', '\n', '\r']) => format!("\"{}\"", cell.replace('"', "\"\"")),
+        cell if begins_formula(cell) && cell.parse::<f64>().is_err() => format!("\"'{}\"", cell.replace('"', "\"\"")),
+        cell if cell.contains([',', '"']) || cell.contains(char::is_control) => {
+            format!("\"{}\"", cell.replace('"', "\"\""))
+        }
         cell => cell.to_owned(),
     };
     cells.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
@@ -90,6 +97,8 @@ mod tests {
     #[test]
     fn cells_that_need_it_are_quoted() {
         assert_eq!(csv_row(&["a", "b,c", "say \"x\"", "", "l\nm"]), "a,\"b,c\",\"say \"\"x\"\"\",,\"l\nm\"\n");
+        assert_eq!(csv_row(&["=1+1", "@x", "-2+3", "+a\"b", " =1"]), "\"'=1+1\",\"'@x\",\"'-2+3\",\"'+a\"\"b\",\"' =1\"\n");
+        assert_eq!(csv_row(&["-0.5", "+3", "1e-7", "-1.5e+10"]), "-0.5,+3,1e-7,-1.5e+10\n");
         assert_eq!((number(Some(0.1)), number(Some(f64::NAN)), number(None)), ("0.1".into(), String::new(), String::new()));
     }
 

@@ -38,7 +38,7 @@ impl Pace {
     /// `what` begins.
     pub fn begin(&self, what: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("{}{what}", self.left()));
+            progress::message(bar, &format!("{}{what}", self.left()));
             bar.tick();
         }
     }

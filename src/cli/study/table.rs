@@ -16,6 +16,7 @@ use super::published::published;
 use super::rows::{Given, Table, set_rows};
 use super::state::{SetSettings, Settings, State};
 use super::{Runner, Set, StudyOptions, Went, text};
+use crate::clean::name;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::options::{self, whole};
 use crate::draft::DRAFTERS;
@@ -229,7 +230,7 @@ impl Work<'_> {
     fn name(&self, key: &Key) -> String {
         let (set, temperature) = (&self.sets[key.set], self.settings.temperatures[key.temperature]);
         let drafter = key.drafter.map_or("plain".into(), |d| format!("{} B {}", self.settings.drafters[d], key.budget));
-        format!("{} {} at temperature {temperature}, {drafter}", set.name, set.prompts[key.prompt].id)
+        format!("{} {} at temperature {temperature}, {drafter}", name(&set.name), name(&set.prompts[key.prompt].id))
     }
 
     /// One text; none where a signal came.

@@ -2,6 +2,7 @@
 
 use super::outputs::{csv_row, number};
 use super::rows::{DrafterRow, SetRows, Source, Table};
+use crate::clean::name;
 use crate::cli::table;
 use crate::theory::intervals::Estimate;
 
@@ -11,7 +12,12 @@ pub fn text(table: &Table) -> String {
     let mut text = format!(
         "{} {} on {}; {} trees, seed {}, up to {} tokens a text\n\
          Accepted drafted tokens a step, the bonus not counted; nats; [95% intervals by a bootstrap over whole texts].\n",
-        s.model, s.quantisation, s.device, s.shape, s.seed, s.max_tokens
+        name(&s.model),
+        s.quantisation,
+        s.device,
+        s.shape,
+        s.seed,
+        s.max_tokens
     );
     table.sets.iter().for_each(|set| text += &set_text(set));
     text += &notes(table);
@@ -24,14 +30,14 @@ fn set_text(set: &SetRows) -> String {
     let plain = set.plain_tokens_per_second.map_or("not known".into(), |rate| format!("{rate:.1} tokens/s"));
     let mut text = format!(
         "\n{}, {temperature}: {} texts{refused}, {} tokens; mu {}, mu2 {}; plain decoding {plain}\n\n",
-        set.name,
+        name(&set.name),
         set.texts,
         set.positions,
         written(&set.mu, 3),
         written(&set.mu2, 3),
     );
     let mut head: Vec<String> = ["B", "published + O(1)", "renewal", "tuned", "fluid"].map(str::to_owned).to_vec();
-    head.extend(set.machines.iter().map(|machine| format!("x {}", machine.name)));
+    head.extend(set.machines.iter().map(|machine| format!("x {}", name(&machine.name))));
     let mut rows = vec![head];
     for (i, c) in set.ceilings.iter().enumerate() {
         let form = |value: Option<f64>| value.map_or("-".to_owned(), |x| format!("{x:.2}"));
@@ -43,7 +49,7 @@ fn set_text(set: &SetRows) -> String {
     for machine in &set.machines {
         if let Some(best) = machine.best {
             let room = if machine.holds == Some(false) { ", where its weights have no room" } else { "" };
-            text += &format!("at best x {:.2} at B {} on {}{room}\n", best.speed_up, best.budget, machine.name);
+            text += &format!("at best x {:.2} at B {} on {}{room}\n", best.speed_up, best.budget, name(&machine.name));
         }
     }
     text.push('\n');

@@ -13,7 +13,7 @@ use anyhow::Context;
 use clap::Args;
 
 use self::distil::{Job, distil};
-use super::errors::{warn, warn_of_threads};
+use super::errors::{print_line, warn, warn_of_threads};
 use super::interrupt::Interrupt;
 use super::lines::Lines;
 use super::progress::{self, Bar};
@@ -173,12 +173,13 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
         match news {
             News::Writing { tokens, of, rate } => {
                 let left = time(of.saturating_sub(tokens) as f64 / rate);
-                line.set_message(format!("writing texts: {tokens} of {of} tokens, {rate:.0} a second, {left} left"));
+                let said = format!("writing texts: {tokens} of {of} tokens, {rate:.0} a second, {left} left");
+                progress::message(&line, &said);
             }
             News::Step(report, drafted) => {
                 let (began, from) = *first.get_or_insert((Instant::now(), report.step));
                 let each = began.elapsed().as_secs_f64() / (report.step - from) as f64;
-                line.set_message(format!(
+                let said = format!(
                     "step {} of {}: loss {:.3}, rate {:.1e}, norm {:.2}, {} left",
                     report.step,
                     report.steps,
@@ -186,9 +187,11 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
                     report.rate,
                     report.norm,
                     time(each * (report.steps - report.step) as f64)
-                ));
+                );
+                progress::message(&line, &said);
                 if let (Some(figures), Some(drafted), false) = (&report.held_out, &drafted, quiet) {
-                    line.suspend(|| println!("{}", held_out(&report, figures, drafted)));
+                    // A reader that went away does not end the training.
+                    let _ = line.suspend(|| print_line(&held_out(&report, figures, drafted)));
                 }
             }
             News::Training { .. } | News::Finished | News::Failed(_) => {}

@@ -7,6 +7,7 @@ use std::thread;
 use super::distil::{Job, distil};
 use super::held_out;
 use crate::app::{self, Ended, Link, Training};
+use crate::cli::errors::{print_line, warn};
 use crate::registry;
 use crate::theme::{self, Terminal, Theme};
 use crate::train::News;
@@ -37,7 +38,7 @@ pub fn run(job: Job) -> anyhow::Result<ExitCode> {
         });
         drop(done);
         // The last word; nothing follows whether it is heard or not.
-        let last = told.map_or_else(|error| News::Failed(super::super::errors::one_line(&error)), |()| News::Finished);
+        let last = told.map_or_else(|error| News::Failed(crate::cli::errors::one_line(&error)), |()| News::Finished);
         let _ = sink(last);
     })?;
     let shown = app::show(screen, app::Options { themes }, Link { commands, events, thread });
@@ -49,12 +50,13 @@ pub fn run(job: Job) -> anyhow::Result<ExitCode> {
         }
     };
     if open {
-        eprintln!("speclight: the last step ends, and a checkpoint is kept");
+        warn("the last step ends, and a checkpoint is kept");
         measured = ended.iter().last().or(measured);
     }
     let shown = shown?;
     if let Some(measured) = measured {
-        println!("{measured}\nthe head is in {}", out.display());
+        print_line(&measured)?;
+        print_line(&format!("the head is in {}", out.display()))?;
     }
     Ok(match shown {
         Ended::Asked => ExitCode::SUCCESS,

@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::processes::withhold_tokens;
+
 /// The longest answer in bytes; a process that writes more has no place in the memory.
 const LONGEST: u64 = 1 << 20;
 
@@ -53,6 +55,7 @@ impl Process {
     pub fn start(words: &[String]) -> Result<Self, String> {
         let (program, arguments) = words.split_first().ok_or("there is no command")?;
         let mut command = Command::new(program);
+        withhold_tokens(&mut command);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|why| format!("{program} can't be started: {why}"))?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
