@@ -2,7 +2,8 @@
 //!
 //! `bounds` has the closed forms, `pool` the fluid bound of the observed laws (with `small`, exact for one and two nodes), `cost` what a pass costs on this machine,
 //! `intervals` how sure it is (by `waves` over steps; `bootstrap` has blocks of texts), `search` the best tree of one context and how near it is while it is looked for,
-//! `speed` the ceilings of the wall clock.
+//! `speed` the ceilings of the wall clock, `light` the largest decoding speed of any drafter, `light_units` that and the ladder of
+//! speed over many steps, `capacity` the nats of a verify pass.
 
 pub mod bootstrap;
 pub mod bounds;
