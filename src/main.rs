@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use speclight::cli::{self, Cli};
 
 /// Ends the processes of drafters on every way out, also after a panic: the engine's thread may still be at work with one.
@@ -16,7 +15,7 @@ impl Drop for Processes {
 
 fn main() -> ExitCode {
     cli::report_panics();
-    let parsed = match Cli::try_parse() {
+    let parsed = match Cli::parse_args(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(error) if !error.use_stderr() => {
             // --help and --version: a reader that went away is no error of ours.

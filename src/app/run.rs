@@ -112,12 +112,13 @@ pub fn check_terminal() -> Result<()> {
 }
 
 /// Shows the monitor until the person leaves, a signal comes or the engine fails. The terminal is restored in each
-/// case, and the engine's thread is told to quit.
+/// case, and the engine's thread is told to quit. One in `look_every` steps has its oracle tree searched, as the engine was told; 0 for
+/// none.
 ///
 /// # Errors
 /// If there is no terminal, it can't be written to, or the engine failed or panicked: in one line.
-pub fn run(options: Options, link: Link) -> Result<Ended> {
-    let state = State::new(options.themes.len());
+pub fn run(options: Options, look_every: usize, link: Link) -> Result<Ended> {
+    let state = State { look_every, ..State::new(options.themes.len()) };
     show(state, options, link)
 }
 

@@ -34,9 +34,11 @@ pub use study::{OutputOptions, StudyOptions};
 pub use table::lines as columns;
 pub use train::TrainOptions;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -146,6 +148,19 @@ pub enum Command {
     Man,
 }
 
+impl Cli {
+    /// Parses the arguments of the program, its name first. The monitor has defaults of its own.
+    ///
+    /// # Errors
+    /// Where they are not understood, and for --help and --version.
+    pub fn parse_args<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Cli, clap::Error> {
+        let matches = Cli::command().try_get_matches_from(args)?;
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        cli.monitor.options.monitor_defaults(|name| matches.value_source(name) == Some(ValueSource::CommandLine));
+        Ok(cli)
+    }
+}
+
 /// Does what the person asked for. The exit status is not 0 where part of it could not be done, or a signal ended it
 /// (128 and the number of the signal).
 ///
@@ -169,8 +184,24 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
-    use clap::CommandFactory;
+
+    #[test]
+    fn the_monitor_has_defaults_that_any_option_replaces() {
+        let settings = |args: &[&str]| {
+            let cli = Cli::parse_args([&["speclight"], args].concat()).unwrap();
+            let s = cli.monitor.options.settings();
+            (s.drafter, s.budget, s.auto, s.temperature, cli.monitor.options.any_drafter)
+        };
+        assert_eq!(settings(&[]), ("eagle".into(), 4, false, 0.7, true));
+        assert_eq!(settings(&["--drafter", "auto"]), ("auto".into(), 64, true, 0.7, false));
+        assert_eq!(settings(&["--drafter", "ngram"]), ("ngram".into(), 4, false, 0.7, false));
+        assert_eq!(settings(&["--budget", "16", "--temperature", "0"]), ("eagle".into(), 16, false, 0.0, true));
+        let Some(Command::Run(run)) = Cli::parse_args(["speclight", "run"]).unwrap().command else { panic!() };
+        let settings = run.options.settings();
+        assert_eq!((settings.drafter.as_str(), settings.budget, settings.auto, settings.temperature), ("auto", 64, true, 0.0));
+    }
 
     #[test]
     fn the_definition_is_sound() {

@@ -24,7 +24,9 @@ pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
 
     let (sink, events) = app::channel();
     let (commands, thread) = engine::spawn(engine_options, sink);
-    Ok(match app::run(app::Options { themes }, Link { commands, events, thread })? {
+    let look_every = super::options::MONITOR_LOOK_EVERY;
+    let _ = commands.send(engine::Command::LookEvery(look_every));
+    Ok(match app::run(app::Options { themes }, look_every, Link { commands, events, thread })? {
         Ended::Asked => ExitCode::SUCCESS,
         Ended::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),
     })

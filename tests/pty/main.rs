@@ -35,7 +35,7 @@ fn child() {
     let themes = Theme::all(None, &Abilities::from_env(false, None, |name| std::env::var(name).ok())).unwrap();
     let panic_at = (what == "panic-engine").then_some(5);
     let link = engine::start(Duration::from_millis(20), panic_at);
-    match app::run(Options { themes }, link) {
+    match app::run(Options { themes }, 0, link) {
         Ok(Ended::Asked) => println!("left by the person"),
         Ok(Ended::Signal(number)) => println!("left by signal {number}"),
         Err(error) => println!("failed: {error:#}"),
