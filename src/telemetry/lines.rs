@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{
-    CalibrationSummary, CurvePoint, FluidKind, Look, Losses, MissSummary, OracleMean, Origins, Reached, SpeedOfLight, SpeedUp,
-    StageTimes, StepRecord, StepSettings, Summary,
+    CalibrationSummary, CurvePoint, FluidKind, Look, Losses, MissSummary, OracleMean, Origins, PassSeconds, Reached,
+    SpeedOfLight, SpeedUp, StageTimes, StepRecord, StepSettings, Summary,
 };
 
 /// One line of JSON.
@@ -88,6 +88,7 @@ pub struct SummaryLine {
     curve: Vec<CurvePoint>,
     kinds: Vec<FluidKind>,
     speed_up: SpeedUp,
+    pass_seconds: Option<Vec<PassSeconds>>,
     origins: Origins,
     calibration: CalibrationSummary,
 }
@@ -135,6 +136,7 @@ impl From<Summary> for SummaryLine {
             curve: s.curve,
             kinds: s.kinds,
             speed_up: s.speed_up,
+            pass_seconds: s.pass_seconds,
             origins: s.origins,
             calibration: s.calibration,
         }
@@ -303,7 +305,7 @@ mod tests {
         let mut keys: Vec<&str> = summary.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
         let want = "accepted_mean autoregressive_tokens_per_second calibration capacity_ceiling capacity_mean ceilings curve drawn expected_accepted_mean kinds losses misses mu \
-                    mu2 oracle origins reached speed_of_light speed_up steps text_sha256 time tokens tokens_per_second tokens_per_step tree_nats_share type";
+                    mu2 oracle origins pass_seconds reached speed_of_light speed_up steps text_sha256 time tokens tokens_per_second tokens_per_step tree_nats_share type";
         assert_eq!(keys.join(" "), want);
         let mut ceilings: Vec<&str> = summary["ceilings"].as_object().unwrap().keys().map(String::as_str).collect();
         ceilings.sort_unstable();

@@ -29,5 +29,5 @@ pub use plain::{MachineLoad, PlainComparison};
 pub use rates::PositionRates;
 pub use record::*;
 pub use reliability::{BINS, Bin, CalibrationSummary, Reliability, Told};
-pub use summary::{ClassMisses, CurvePoint, MissSummary, OracleMean, RunningMoments, SpeedUp, Summary, Tally};
+pub use summary::{ClassMisses, CurvePoint, MissSummary, OracleMean, PassSeconds, RunningMoments, SpeedUp, Summary, Tally};
 pub use text_means::{FEWEST_TEXTS, TextMeans};

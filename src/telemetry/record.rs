@@ -115,7 +115,7 @@ pub struct Ceilings {
     /// The fluid bound.
     pub fluid: Option<f64>,
     /// With an automatic budget the fluid bound at the mean number of drafted nodes so far: what the mean of E\[X | T\] stays below.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub fluid_at_mean: Option<f64>,
     /// The path probability at which the fluid bound's tree is full: e^-t of the t that gives it.
     #[serde(default)]

@@ -75,10 +75,23 @@ pub struct Summary {
     pub kinds: Vec<FluidKind>,
     /// Speed-ups over plain decoding.
     pub speed_up: SpeedUp,
+    /// t(B) as of the end, where it was measured.
+    pub pass_seconds: Option<Vec<PassSeconds>>,
     /// Nodes by who proposed them.
     pub origins: Origins,
     /// How well the drafter's probabilities were what they said.
     pub calibration: CalibrationSummary,
+    /// Whether other work was seen on the machine, so that times say little.
+    pub busy: bool,
+}
+
+/// One point of t(B).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PassSeconds {
+    /// B: tokens of the pass, the root included.
+    pub tokens: usize,
+    /// Seconds of the pass.
+    pub seconds: f64,
 }
 
 /// Means over the steps that were looked at.
@@ -337,11 +350,6 @@ impl Tally {
         self.busy |= load.busy;
     }
 
-    /// Whether other work was seen on the machine.
-    pub fn busy(&self) -> bool {
-        self.busy
-    }
-
     /// The means so far. The ceilings are those of the last step's budget; of an automatic one those of the mean size of a tree, rounded
     /// up. `plain` is the speed of plain decoding in tokens a second, where it was measured otherwise than by [`Self::plain`].
     pub fn summary(&self, plain: Option<f64>) -> Summary {
@@ -388,6 +396,11 @@ impl Tally {
             misses: MissSummary::of(&self.misses, WORST),
             curve: (1..=self.curve.budget()).map(point).collect(),
             calibration: self.told.summary(),
+            busy: self.busy,
+            pass_seconds: self.cost.as_ref().map(|cost| {
+                let point = |&(tokens, seconds): &(usize, f64)| PassSeconds { tokens, seconds };
+                cost.points().iter().map(point).collect()
+            }),
             kinds: self.at_length.as_ref().map_or_else(Vec::new, |fluid| fluid.kinds.clone()),
             speed_up: SpeedUp::of(
                 given.or_else(|| self.comparison.speed_up()),

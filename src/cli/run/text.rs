@@ -129,7 +129,9 @@ impl<W: Write> Text<W> {
 /// Names and values of the table.
 fn rows(s: &Summary) -> Vec<(&'static str, String)> {
     let or_unknown = |value: Option<f64>, unit: &str| value.map_or("not known".into(), |x| format!("{x:.2}{unit}"));
-    let mut ceilings = vec![format!("batch {}", s.ceilings.batch)];
+    // With an automatic budget it is a mean.
+    let batch = s.ceilings.batch;
+    let mut ceilings = vec![if batch.fract() == 0.0 { format!("batch {batch}") } else { format!("batch {batch:.2}") }];
     // Greedy the bound is B - 1 once more: an oracle accepts all, whatever the text.
     for (name, value) in
         [("fluid", s.ceilings.fluid.filter(|_| !greedy(s))), ("renewal", s.ceilings.renewal), ("published", s.ceilings.published)]
@@ -144,6 +146,9 @@ fn rows(s: &Summary) -> Vec<(&'static str, String)> {
         ceilings.push("no other: trees that are drawn lie outside of the theorem;".into());
     }
     let ratio = s.speed_up.reached;
+    let ends = s.speed_up.low.zip(s.speed_up.high).filter(|(low, high)| low < high);
+    let ends = ends.map_or(String::new(), |(low, high)| format!(" ({low:.2} to {high:.2})"));
+    let ends = format!("{ends}{}", if s.busy { "; the machine was busy with other work" } else { "" });
     let total = s.time.total().max(f64::MIN_POSITIVE);
     let share = |seconds: f64| format!("{:.0}%", 100.0 * seconds / total);
     let mut rows = vec![
@@ -158,7 +163,7 @@ fn rows(s: &Summary) -> Vec<(&'static str, String)> {
                 "{}; plain decoding {}{}",
                 or_unknown(s.tokens_per_second, " tokens/s"),
                 or_unknown(s.autoregressive_tokens_per_second, " tokens/s"),
-                ratio.map_or(String::new(), |x| format!("; x {x:.2}"))
+                ratio.map_or(String::new(), |x| format!("; x {x:.2}{ends}"))
             ),
         ),
         (
