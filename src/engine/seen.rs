@@ -8,7 +8,7 @@ use crate::draft::{Cut, Draft};
 use crate::model::Decoder;
 use crate::telemetry::{Cause, Miss, PositionEntropy, StepRecord, TokenClass, TreeRecord};
 use crate::tree::TokenTree;
-use crate::verify::{Draws, Rejection, Verdict, verify, verify_drawn};
+use crate::verify::{Block, Draws, Rejection, Rule, Verdict, verify, verify_block, verify_drawn};
 
 /// Of nodes the probability that they are reached, and those with which their children are accepted then, in turn.
 type Chances = Vec<(f64, Vec<f64>)>;
@@ -47,10 +47,14 @@ pub(super) fn observe(
 ) -> Result<Seen, SessionError> {
     let tree: &TokenTree = &draft.tree;
     let mut laws = Laws::new(target, warp, tree)?;
-    let drawn = !draft.proposals.is_empty();
+    let (drawn, rule) = (!draft.proposals.is_empty(), draft.rule);
     let verdict = if drawn {
         let law = |node: usize| laws.sampled(node).cloned();
-        verify_drawn(tree, &draft.proposals, law, |depth, n| draws.nth(position + depth, n))?
+        let draw = |depth: usize, n: usize| draws.nth(position + depth, n);
+        match rule {
+            Rule::Block => verify_block(tree, &draft.proposals, law, draw)?,
+            _ => verify_drawn(tree, &draft.proposals, law, draw)?,
+        }
     } else {
         verify(tree, |node| laws.sampled(node).cloned(), |depth| draws.at(position + depth))?
     };
@@ -73,7 +77,11 @@ pub(super) fn observe(
         let told = laws.of_child(parent, i, token)?;
         (record.p[i], record.p_plain[i], record.rank[i]) = (told.p, told.p_plain, told.rank);
     }
-    let (accept, chances) = if drawn { accept(draft, &mut laws)? } else { (record.p.clone(), Vec::new()) };
+    let (accept, chances) = match rule {
+        _ if !drawn => (record.p.clone(), Vec::new()),
+        Rule::Block => accept_block(draft, &mut laws)?,
+        _ => accept(draft, &mut laws)?,
+    };
     record.accept = accept;
     let mut entropy = Vec::with_capacity(verdict.emitted.len());
     let mut at = 0;
@@ -115,6 +123,22 @@ fn accept(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, Chances), NotFini
         }
         expected.push(stays * rejection.expected());
         chances.push((reach[node], expected));
+    }
+    Ok((accept, chances))
+}
+
+/// The same of a chain under block verification: P(accepted >= i | chain) over P(accepted >= i - 1 | chain) at depth i.
+fn accept_block(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, Chances), NotFinite> {
+    let block = Block::new(&draft.tree, &draft.proposals, |node| laws.sampled(node).cloned())?;
+    let (mut accept, mut chances) = (vec![1.0; draft.tree.len()], Vec::new());
+    let survival = block.survival();
+    for (&node, pair) in block.nodes()[1..].iter().zip(survival.windows(2)) {
+        accept[node] = if pair[0] > 0.0 { (pair[1] / pair[0]).min(1.0) } else { 0.0 };
+    }
+    for ((&node, &reach), expected) in block.nodes().iter().zip(block.reach()).zip(block.expected()) {
+        if draft.asked[node] {
+            chances.push((reach, vec![expected]));
+        }
     }
     Ok((accept, chances))
 }

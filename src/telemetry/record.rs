@@ -25,7 +25,7 @@ pub struct TreeRecord {
     /// Greedy: 1 for the arg-max and 0 for all others.
     pub p: Vec<f64>,
     /// The probability that the node is accepted once its parent is (1 for the root): p where the tree is deterministic, and where
-    /// children were drawn from the drafter's law what rejection makes of it.
+    /// children were drawn from the drafter's law what the rule makes of it. Products along the path are P(accepted >= depth | T).
     #[serde(default)]
     pub accept: Vec<f64>,
     /// p at temperature 1 without top-p and top-k: the model's own law. Equal to `p` where that is sampled from.
