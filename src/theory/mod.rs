@@ -2,7 +2,7 @@
 //!
 //! `bounds` has the closed forms, `pool` the fluid bound of the observed laws, `cost` what a pass costs on this machine,
 //! `intervals` how sure it is (by `waves` over steps; `bootstrap` has blocks of texts), `search` the best tree of one context and how near it is while it is looked for,
-//! `speed` the ceilings of the wall clock.
+//! `speed` the ceilings of the wall clock, `transport` those of the acceptance of sampled drafts.
 
 pub mod bootstrap;
 pub mod bounds;
@@ -11,4 +11,5 @@ pub mod intervals;
 pub mod pool;
 pub mod search;
 pub mod speed;
+pub mod transport;
 pub mod waves;

@@ -206,6 +206,7 @@ mod tests {
 
     use super::*;
     use crate::dist::Warp;
+    use crate::theory::transport;
 
     /// Logits of a law; a token without mass lies so far below that nothing is left of it.
     fn logits(law: &[f64]) -> Vec<f32> {
@@ -420,6 +421,31 @@ mod tests {
                 }
             }
             prop_assert!((expected - mean).abs() < 1e-9, "{} for {}", expected, mean);
+        }
+
+        /// No rule accepts one of a node's children more often than optimal transport does, and one child is accepted as often.
+        #[test]
+        fn acceptance_stays_below_the_ceiling(world in world()) {
+            let target = world.target(&[]);
+            let tokens: Vec<(f64, f64)> = world.candidates(&[]).iter().map(|&(token, q)| (target.p(token), q)).collect();
+            let (mut accepted, mut drafts) = (0.0, 0);
+            for (proposal, share) in world.proposals(&[]) {
+                drafts = proposal.children.len();
+                let mut rejection = Rejection::new(&proposal, |token| target.p(token));
+                let mut stays = 1.0;
+                while let Some(chance) = rejection.chance() {
+                    stays *= 1.0 - chance;
+                    rejection.refuse();
+                }
+                accepted += share * (1.0 - stays);
+            }
+            let ceiling = match world.rule {
+                Rule::GreedyFirst => transport::greedy_first(&tokens, drafts),
+                Rule::Match => tokens.iter().take(drafts).map(|(p, _)| p).sum(),
+                Rule::Rejection | Rule::Block => transport::without_replacement(&tokens, drafts).unwrap(),
+            };
+            prop_assert!(accepted <= ceiling + 1e-6, "{} of at most {}", accepted, ceiling);
+            prop_assert!(drafts > 1 && world.rule != Rule::Match || accepted > ceiling - 1e-6, "{} of {}", accepted, ceiling);
         }
 
         #[test]

@@ -11,6 +11,7 @@ use speclight::telemetry::{
 };
 use speclight::theory::cost::Cost;
 use speclight::theory::pool::Pool;
+use speclight::theory::transport::without_replacement;
 
 /// What the make-believe model says, over and over; some of it has no picture.
 const WORDS: &[&str] = &[
