@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::telemetry::{
-    BatchMeans, BudgetCurve, Ending, Ladder, Look, Misses, Origins, PositionRates, RunningMoments, StageTimes, StepRecord,
-    StepSettings, Told,
+    BatchMeans, BudgetCurve, Ending, Ladder, Look, Misses, Origins, Overlaps, PositionRates, RunningMoments, StageTimes,
+    StepRecord, StepSettings, Told,
 };
 
 /// Steps that are kept to look back at. Older ones still count in the averages.
@@ -74,6 +74,8 @@ pub struct Averages {
     pub told: Told,
     /// Nodes by who proposed them.
     pub origins: Origins,
+    /// p(argmax q) against the overlap of p and q, and the ceiling of the rule.
+    pub overlaps: Overlaps,
 }
 
 impl Averages {
@@ -97,6 +99,7 @@ impl Averages {
         self.curve.add(record);
         self.told.add(record);
         self.origins.add(record);
+        self.overlaps.add(record);
     }
 
     /// Mean of accepted drafted tokens a step.

@@ -6,8 +6,9 @@ use super::session::SessionError;
 use crate::dist::{Moments, NotFinite, Warp};
 use crate::draft::{Cut, Draft};
 use crate::model::Decoder;
-use crate::telemetry::{Cause, Miss, PositionEntropy, StepRecord, TokenClass, TreeRecord};
-use crate::tree::TokenTree;
+use crate::telemetry::{Cause, Miss, Overlap, PositionEntropy, RuleCeiling, StepRecord, TokenClass, TreeRecord};
+use crate::theory::transport;
+use crate::tree::{TokenId, TokenTree};
 use crate::verify::{Block, Draws, Rejection, Rule, Verdict, verify, verify_block, verify_drawn};
 
 /// Of nodes the probability that they are reached, and those with which their children are accepted then, in turn.
@@ -30,6 +31,10 @@ pub(super) struct Seen {
     /// Where children were drawn, for each node that was asked about the probability that it is reached, and those with which its first
     /// child, its second and so on are accepted then, with one more than it has.
     pub chances: Chances,
+    /// The overlap of p and q along the walk.
+    pub overlap: Vec<Overlap>,
+    /// Where children were drawn, the ceiling of the rule below the root.
+    pub rule_ceiling: Option<RuleCeiling>,
 }
 
 /// Reads the laws of the target's last pass, which was over `draft.tree`: what is accepted, and what the record needs.
@@ -99,7 +104,36 @@ pub(super) fn observe(
     }
     let bonus_rank = laws.sampled(verdict.last())?.rank(verdict.bonus());
     let expected_accepted = tree.expected_accepted(|i| record.acceptance(i));
-    Ok(Seen { verdict, tree: record, entropy, expected_accepted, bonus_rank, left, chances })
+    let (mut overlap, mut rule_ceiling) = (Vec::new(), None);
+    for node in std::iter::once(0).chain(verdict.path.iter().copied()).filter(|_| !warp.greedy()) {
+        let law = laws.sampled(node)?;
+        let tokens: Vec<(f64, f64)> = proposed(draft, node).into_iter().map(|(token, q)| (law.p(token), q)).collect();
+        overlap.extend(Overlap::of(node, &tokens));
+        if node == 0 && drawn && !tokens.is_empty() {
+            let drafts = tree.children(0).count();
+            let ceiling = match rule {
+                Rule::Match => None,
+                Rule::Rejection | Rule::Block => transport::without_replacement(&tokens, drafts),
+                Rule::GreedyFirst => Some(transport::greedy_first(&tokens, drafts)),
+            };
+            let accepted = tree.children(0).map(|child| record.acceptance(child)).sum::<f64>() + 0.0;
+            rule_ceiling = ceiling.map(|ceiling| RuleCeiling { drafts, ceiling, accepted: accepted.min(1.0) });
+        }
+    }
+    Ok(Seen { verdict, tree: record, entropy, expected_accepted, bonus_rank, left, chances, overlap, rule_ceiling })
+}
+
+/// The tokens that were proposed below a node with their q, the best first: what children were sampled from, or the children and what
+/// was left out.
+fn proposed(draft: &Draft, node: usize) -> Vec<(TokenId, f64)> {
+    if let Some(proposal) = draft.proposals.get(node) {
+        return proposal.candidates().to_vec();
+    }
+    let children = draft.tree.children(node).map(|child| (draft.tree.token(child), draft.tree.q(child)));
+    let cut = draft.cut.iter().filter(|cut| cut.parent == node).map(|cut| (cut.candidate.token, cut.candidate.q));
+    let mut all: Vec<(TokenId, f64)> = children.chain(cut).collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    all
 }
 
 /// Of a tree whose children were drawn the probability that each node is accepted once its parent is (1 for the root), and what

@@ -288,13 +288,14 @@ impl Session {
 
         let position = text.tokens.len();
         let seen = observe(&*self.target, self.warp, &draft, &text.draws, position, &mut self.observed);
-        let Seen { verdict, tree: tree_record, entropy, expected_accepted, bonus_rank, left, chances } = match seen {
-            Ok(seen) => seen,
-            Err(error) => {
-                self.target.discard();
-                return Err(error);
-            }
-        };
+        let Seen { verdict, tree: tree_record, entropy, expected_accepted, bonus_rank, left, chances, overlap, rule_ceiling } =
+            match seen {
+                Ok(seen) => seen,
+                Err(error) => {
+                    self.target.discard();
+                    return Err(error);
+                }
+            };
         let slots: Vec<usize> = std::iter::once(0).chain(verdict.path.iter().copied()).collect();
         self.target.commit(&slots)?;
 
@@ -334,6 +335,8 @@ impl Session {
             bonus_rank,
             bonus_q: draft.cut_q(verdict.last(), bonus),
             path: verdict.path,
+            overlap,
+            rule_ceiling,
             emitted: verdict.emitted,
             emitted_text,
             expected_accepted,

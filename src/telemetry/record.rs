@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Miss, Reached};
+use super::{Miss, Overlap, Reached, RuleCeiling};
 use crate::dist::Moments;
 use crate::tree::TokenId;
 use crate::verify::Rule;
@@ -253,6 +253,13 @@ pub struct StepRecord {
     pub time: StageTimes,
     /// Mean entropy over all positions generated so far in this run at this warp, in nats.
     pub mu: f64,
+    /// p(argmax q) and the overlap of p and q, at the nodes that the walk came through where the drafter proposed something. Empty when
+    /// greedy, where p is a single token.
+    #[serde(default)]
+    pub overlap: Vec<Overlap>,
+    /// The ceiling of the rule for the tokens sampled below the root; null where none were sampled, or where it is not known.
+    #[serde(default)]
+    pub rule_ceiling: Option<RuleCeiling>,
     /// Mean of sum p ln^2 p over the same.
     pub mu2: f64,
     /// The ceilings for this step's budget from those means.

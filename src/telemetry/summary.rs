@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BudgetCurve, CalibrationSummary, Causes, Ceilings, Fluid, FluidKind, Ladder, Look, Losses, Miss, MissedToken, Misses,
-    Origins, Reached, StageTimes, StepRecord, TokenClass, Told,
+    Origins, OverlapMean, Overlaps, Reached, RuleCeilingMean, StageTimes, StepRecord, TokenClass, Told,
 };
 use crate::dist::Moments;
 use crate::hex::hex;
@@ -64,6 +64,10 @@ pub struct Summary {
     pub origins: Origins,
     /// How well the drafter's probabilities were what they said.
     pub calibration: CalibrationSummary,
+    /// p(argmax q) against the overlap of p and q. None where the drafter proposed nothing, and when greedy.
+    pub overlap: Option<OverlapMean>,
+    /// The ceiling of the rule for the first sampled tokens. None where children are not sampled.
+    pub rule_ceiling: Option<RuleCeilingMean>,
 }
 
 /// Means over the steps that were looked at.
@@ -215,6 +219,7 @@ pub struct Tally {
     misses: Misses,
     curve: BudgetCurve,
     told: Told,
+    overlaps: Overlaps,
     /// The last step, for a look at it that follows: its prompt, number, E\[X | T\], and miss.
     last: Option<(String, usize, f64, Option<Miss>)>,
     at_length: Option<Fluid>,
@@ -239,6 +244,7 @@ impl Tally {
         }
         self.curve.add(record);
         self.told.add(record);
+        self.overlaps.add(record);
         self.sums.origins.add(record);
         self.sums.reached = record.reached.filter(|reached| reached.expected.is_some()).or(self.sums.reached);
         self.last = Some((record.prompt_id.clone(), record.step, record.expected_accepted, record.miss.clone()));
@@ -302,6 +308,8 @@ impl Tally {
             misses: MissSummary::of(&self.misses, WORST),
             curve: (1..=self.curve.budget()).map(point).collect(),
             calibration: self.told.summary(),
+            overlap: self.overlaps.mean(),
+            rule_ceiling: self.overlaps.rule(),
             kinds: self.at_length.as_ref().map_or_else(Vec::new, |fluid| fluid.kinds.clone()),
             speed_up: SpeedUp::of(
                 (tokens_per_second, plain),

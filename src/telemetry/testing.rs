@@ -59,6 +59,8 @@ pub fn record(tree: TreeRecord, path: &[usize], budget: usize) -> StepRecord {
         bonus_rank: 0,
         bonus_q: None,
         emitted: vec![0; path.len() + 1],
+        overlap: vec![],
+        rule_ceiling: None,
         emitted_text: vec![String::new(); path.len() + 1],
         expected_accepted: pi[1..].iter().sum::<f64>() + 0.0,
         notice: None,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use speclight::dist::Moments;
 use speclight::engine::{Event, RunInfo};
 use speclight::telemetry::{
-    Cause, Ceilings, Choice, Fluid, FluidKind, Interval, Look, LookState, Miss, PositionEntropy, Reached, Reason, StageTimes,
-    StepRecord, StepSettings, TokenClass, TreeRecord,
+    Cause, Ceilings, Choice, Fluid, FluidKind, Interval, Look, LookState, Miss, Overlap, PositionEntropy, Reached, Reason,
+    RuleCeiling, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord,
 };
 use speclight::theory::cost::Cost;
 use speclight::theory::pool::Pool;
@@ -255,6 +255,22 @@ impl Script {
         self.look = Some(self.looked(&tree, &laws, settings, expected));
         let known = self.ceilings(mu, mu2, batch, expected, greedy);
         let ceilings = if settings.drawn() { Ceilings::batch(batch) } else { known };
+        let known = |node: usize| -> Vec<(f64, f64)> {
+            let law = warped(&laws[node]);
+            let here = || proposed.iter().filter(move |x| x.0 == node);
+            let sum: f64 = if settings.drawn() { here().map(|x| x.2).sum() } else { 1.0 };
+            let mut all: Vec<(f64, f64)> = here().map(|x| (law[x.1].1, x.2 / sum)).collect();
+            all.sort_by(|a, b| b.1.total_cmp(&a.1));
+            all
+        };
+        let walked = std::iter::once(0).chain(path.iter().copied()).filter(|_| !greedy && drafted > 0);
+        let overlap: Vec<Overlap> = walked.filter_map(|node| Overlap::of(node, &known(node))).collect();
+        let below: Vec<usize> = (1..tree.tokens.len()).filter(|&i| tree.parents[i] == Some(0)).collect();
+        let rule_ceiling = (settings.drawn() && !below.is_empty()).then(|| {
+            let ceiling = without_replacement(&known(0), below.len()).unwrap_or(1.0);
+            let accepted = below.iter().map(|&i| tree.p[i]).sum::<f64>().min(0.9 * ceiling);
+            RuleCeiling { drafts: below.len(), ceiling, accepted }
+        });
         let last = (emitted[emitted.len() - 1], entropy[entropy.len() - 1].p);
         let miss = (drafted > 0).then(|| {
             let rank = laws[at].iter().position(|l| l.0 == last.0).unwrap_or(0);
@@ -293,6 +309,8 @@ impl Script {
             expected_accepted: expected,
             notice: None,
             miss,
+            overlap,
+            rule_ceiling,
             reached: self.reached.map(|reached| match settings.drawn() {
                 true => Reached { fluid: None, share: None, ..reached },
                 false => reached,

@@ -40,7 +40,13 @@ pub fn misses(state: &State, pen: &mut Pen) {
     };
     let mut y = autopsy(state, step, pen);
     let misses = &state.history.averages.misses;
-    let height = pen.height();
+    let mut height = pen.height();
+    if let Some(line) = super::overlap::line(state).filter(|_| height >= 14) {
+        height -= 1;
+        let width = pen.width().saturating_sub(2);
+        let line = line.iter().find(|l| pen.measure(l) <= width).or(line.last());
+        pen.text(1, height, &pen.shorten(line.map_or("", String::as_str), width), Role::Label);
+    }
     if misses.causes().total() == 0 {
         return;
     }
@@ -51,7 +57,7 @@ pub fn misses(state: &State, pen: &mut Pen) {
         y = by_class(misses, y, pen);
     }
     if y < height {
-        worst(misses, y, pen);
+        worst(misses, y, height, pen);
     }
 }
 
@@ -143,8 +149,8 @@ fn by_class(misses: &Misses, y: usize, pen: &mut Pen) -> usize {
 }
 
 /// The tokens that were missed most, in as many columns as there is room for: how often, and why mostly.
-fn worst(misses: &Misses, y: usize, pen: &mut Pen) {
-    let (width, rows) = (pen.width(), pen.height() - y);
+fn worst(misses: &Misses, y: usize, height: usize, pen: &mut Pen) {
+    let (width, rows) = (pen.width(), height - y);
     let cell = 30;
     let columns = (width.saturating_sub(1) / cell).max(1);
     let (head, rows) = if rows >= 3 { (1, rows - 1) } else { (0, rows) };

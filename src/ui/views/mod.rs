@@ -10,6 +10,7 @@ mod help;
 mod ladder;
 mod marks;
 mod misses;
+mod overlap;
 mod speed;
 mod steps;
 mod text;
