@@ -3,10 +3,11 @@
 use super::ceilings::Observed;
 use super::laws::Laws;
 use super::session::SessionError;
+use super::vocabulary::Vocabulary;
 use crate::dist::{Moments, NotFinite, Warp};
-use crate::draft::{Cut, Draft};
+use crate::draft::{BudgetCut, Candidate, Cut, Draft};
 use crate::model::Decoder;
-use crate::telemetry::{Cause, Miss, Overlap, PositionEntropy, RuleCeiling, StepRecord, TokenClass, TreeRecord};
+use crate::telemetry::{Cause, CutNode, Miss, Overlap, PositionEntropy, RuleCeiling, StepRecord, TokenClass, TreeRecord};
 use crate::theory::transport;
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::{Block, Draws, Rejection, Rule, Verdict, verify, verify_block, verify_drawn};
@@ -76,6 +77,7 @@ pub(super) fn observe(
         p_plain: vec![1.0; tree.len()],
         q: (0..tree.len()).map(|i| tree.q(i)).collect(),
         rank: vec![0; tree.len()],
+        cut: Vec::new(),
     };
     for i in tree.nodes() {
         let (parent, token) = (tree.parent(i).unwrap_or(0), tree.token(i));
@@ -95,8 +97,14 @@ pub(super) fn observe(
         let (moments, p) = (law.moments(), law.p(token));
         observed.add(law, moments);
         let plain: Moments = if warp == Warp::PLAIN { moments } else { laws.plain_moments(at)? };
-        entropy.push(PositionEntropy { law: moments, plain, p });
-        at = verdict.path.get(depth).copied().unwrap_or(at);
+        let next = verdict.path.get(depth).copied();
+        let p_plain = match next {
+            _ if warp == Warp::PLAIN => p,
+            Some(node) => record.p_plain[node],
+            None => laws.plain_p(at, token)?,
+        };
+        entropy.push(PositionEntropy { law: moments, plain, p, p_plain: Some(p_plain) });
+        at = next.unwrap_or(at);
     }
     let mut left = Vec::with_capacity(draft.cut.len());
     for cut in draft.cut.iter().filter(|cut| cut.parent == 0 || verdict.path.contains(&cut.parent)) {
@@ -177,6 +185,15 @@ fn accept_block(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, Chances), N
     Ok((accept, chances))
 }
 
+/// The nodes of `draft` that the budget left out, for the record.
+pub(super) fn cut_nodes(draft: &Draft, vocabulary: &Vocabulary) -> Vec<CutNode> {
+    let node = |cut: &BudgetCut| {
+        let Candidate { token, q } = cut.candidate;
+        CutNode { parent: cut.parent, token, text: vocabulary.text(token), q }
+    };
+    draft.budget_cut.iter().map(node).collect()
+}
+
 /// The refusal that ended the step of `record`, whose tree is `draft.tree` (see [`Miss`] and [`Cause`]).
 pub(super) fn miss(record: &StepRecord, draft: &Draft) -> Miss {
     let last = record.path.last().copied().unwrap_or(0);
@@ -191,6 +208,7 @@ pub(super) fn miss(record: &StepRecord, draft: &Draft) -> Miss {
         text: record.bonus_text.clone(),
         class: TokenClass::of(&record.bonus_text),
         p: record.entropy.last().map_or(0.0, |e| e.p),
+        p_plain: record.entropy.last().and_then(|e| e.p_plain),
         pi,
         rank,
         q,

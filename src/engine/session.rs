@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::budget::Budget;
 use super::ceilings::Observed;
 use super::look::Past;
-use super::seen::{Seen, miss, observe};
+use super::seen::{Seen, cut_nodes, miss, observe};
 use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::dist::{NotFinite, Warp};
@@ -327,6 +327,7 @@ impl Session {
                 calibrated,
                 origin: origins.into_iter().enumerate().map(|(i, member)| (i > 0).then_some(member)).collect(),
                 members: drafter.members().into_iter().map(str::to_owned).collect(),
+                cut: cut_nodes(&draft, vocabulary),
                 ..tree_record
             },
             accepted: verdict.path.len(),
@@ -334,9 +335,9 @@ impl Session {
             bonus_text: vocabulary.text(bonus),
             bonus_rank,
             bonus_q: draft.cut_q(verdict.last(), bonus),
-            path: verdict.path,
             overlap,
             rule_ceiling,
+            path: verdict.path,
             emitted: verdict.emitted,
             emitted_text,
             expected_accepted,

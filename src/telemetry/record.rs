@@ -43,6 +43,22 @@ pub struct TreeRecord {
     pub members: Vec<String>,
     /// Rank of the node's token under the target after its parent, 0 for the arg-max (0 for the root).
     pub rank: Vec<usize>,
+    /// Nodes that were drafted and that an automatic budget did not verify: the first 64, in the order of the draft.
+    #[serde(default)]
+    pub cut: Vec<CutNode>,
+}
+
+/// A node that was drafted and not verified.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CutNode {
+    /// Its parent: a node of the tree or, counted on from its last node, one of the nodes that were cut.
+    pub parent: usize,
+    /// Token id.
+    pub token: TokenId,
+    /// The token as text of its own.
+    pub text: String,
+    /// The drafter's probability of the node after its parent.
+    pub q: f64,
 }
 
 impl TreeRecord {
@@ -73,6 +89,9 @@ pub struct PositionEntropy {
     pub plain: Moments,
     /// The probability, in the law that is sampled from, of the token that came.
     pub p: f64,
+    /// The same in the model's own law, at temperature 1. None in records of versions that did not write it.
+    #[serde(default)]
+    pub p_plain: Option<f64>,
 }
 
 /// Seconds spent in one step, by stage.
@@ -234,6 +253,13 @@ pub struct StepRecord {
     /// The drafter's probability of the bonus token after the last accepted one, where the drafter had proposed it and
     /// the shape or the budget left it out. Null where it was not proposed.
     pub bonus_q: Option<f64>,
+    /// p(argmax q) and the overlap of p and q, at the nodes that the walk came through where the drafter proposed something. Empty when
+    /// greedy, where p is a single token.
+    #[serde(default)]
+    pub overlap: Vec<Overlap>,
+    /// The ceiling of the rule for the tokens sampled below the root; null where none were sampled, or where it is not known.
+    #[serde(default)]
+    pub rule_ceiling: Option<RuleCeiling>,
     /// All tokens that this step put out: the accepted ones, then the bonus.
     pub emitted: Vec<TokenId>,
     /// The same as text: what each added to the text so far. A token that completes no character adds nothing, and
@@ -253,13 +279,6 @@ pub struct StepRecord {
     pub time: StageTimes,
     /// Mean entropy over all positions generated so far in this run at this warp, in nats.
     pub mu: f64,
-    /// p(argmax q) and the overlap of p and q, at the nodes that the walk came through where the drafter proposed something. Empty when
-    /// greedy, where p is a single token.
-    #[serde(default)]
-    pub overlap: Vec<Overlap>,
-    /// The ceiling of the rule for the tokens sampled below the root; null where none were sampled, or where it is not known.
-    #[serde(default)]
-    pub rule_ceiling: Option<RuleCeiling>,
     /// Mean of sum p ln^2 p over the same.
     pub mu2: f64,
     /// The ceilings for this step's budget from those means.

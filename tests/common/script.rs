@@ -173,6 +173,7 @@ impl Script {
             origin: vec![None],
             members: members.clone(),
             rank: vec![0],
+            cut: Vec::new(),
         };
         let mut laws = vec![self.law(warp)];
         let drafted = if settings.drafter == "none" { 0 } else { settings.budget - 1 };
@@ -235,7 +236,8 @@ impl Script {
             self.pool.add_probabilities(&probabilities);
             let kind = KINDS.iter().rposition(|&from| from <= moments(&law).entropy).unwrap_or(0);
             self.kinds[kind].add_probabilities(&probabilities);
-            entropy.push(PositionEntropy { law: moments(&law), plain: moments(&laws[at]), p: drawn.1 });
+            let p_plain = laws[at].iter().find(|l| l.0 == drawn.0).map(|l| l.1);
+            entropy.push(PositionEntropy { law: moments(&law), plain: moments(&laws[at]), p: drawn.1, p_plain });
             let child = (1..tree.tokens.len()).find(|&i| tree.parents[i] == Some(at) && tree.tokens[i] == drawn.0);
             match child {
                 Some(i) => {
@@ -253,8 +255,6 @@ impl Script {
         let batch = settings.budget;
         let expected = pi[1..].iter().sum::<f64>() + 0.0;
         self.look = Some(self.looked(&tree, &laws, settings, expected));
-        let known = self.ceilings(mu, mu2, batch, expected, greedy);
-        let ceilings = if settings.drawn() { Ceilings::batch(batch) } else { known };
         let known = |node: usize| -> Vec<(f64, f64)> {
             let law = warped(&laws[node]);
             let here = || proposed.iter().filter(move |x| x.0 == node);
@@ -271,6 +271,8 @@ impl Script {
             let accepted = below.iter().map(|&i| tree.p[i]).sum::<f64>().min(0.9 * ceiling);
             RuleCeiling { drafts: below.len(), ceiling, accepted }
         });
+        let known = self.ceilings(mu, mu2, batch, expected, greedy);
+        let ceilings = if settings.drawn() { Ceilings::batch(batch) } else { known };
         let last = (emitted[emitted.len() - 1], entropy[entropy.len() - 1].p);
         let miss = (drafted > 0).then(|| {
             let rank = laws[at].iter().position(|l| l.0 == last.0).unwrap_or(0);
@@ -282,7 +284,9 @@ impl Script {
             let cause = if unlucky { Cause::Unlucky } else { Cause::without_luck(rank, draft_rank, true) };
             let text = WORDS[last.0 as usize].to_owned();
             let (class, q) = (TokenClass::of(&text), draft_rank.map(|r| here[r].1));
-            Miss { depth: path.len() + 1, token: last.0, text, class, p: last.1, pi, rank, q, draft_rank, asked: true, cause }
+            let p_plain = entropy.last().and_then(|e| e.p_plain);
+            let depth = path.len() + 1;
+            Miss { depth, token: last.0, text, class, p: last.1, p_plain, pi, rank, q, draft_rank, asked: true, cause }
         });
         let kept = tree.tokens.len() - 1;
         let choice = settings.auto.then(|| Choice {
@@ -305,12 +309,12 @@ impl Script {
             bonus_text: emitted.last().map_or("", |&t| WORDS[t as usize]).into(),
             bonus_rank: laws[at].iter().position(|l| l.0 == last.0).unwrap_or(0),
             bonus_q: None,
+            overlap,
+            rule_ceiling,
             emitted_text: emitted.iter().map(|&t| WORDS[t as usize].into()).collect(),
             expected_accepted: expected,
             notice: None,
             miss,
-            overlap,
-            rule_ceiling,
             reached: self.reached.map(|reached| match settings.drawn() {
                 true => Reached { fluid: None, share: None, ..reached },
                 false => reached,

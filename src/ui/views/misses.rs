@@ -1,6 +1,6 @@
 //! The autopsy: the refusal that ended the step, and all refusals at these settings by cause, depth, class and token.
 
-use super::{Pen, empty};
+use super::{Pen, empty, greedy};
 use crate::app::{State, Step};
 use crate::telemetry::{Cause, Misses, TokenClass};
 use crate::theme::Role;
@@ -88,8 +88,16 @@ fn autopsy(state: &State, step: &Step, pen: &mut Pen) -> usize {
         _ if miss.asked => "drafter: not proposed".to_owned(),
         _ => "drafter: not asked".to_owned(),
     };
-    let target = format!("p {} rank {} path {}", probability(miss.p).trim(), rank(miss.rank), probability(miss.pi).trim());
-    let brief = format!("p {} rank {}  {}", probability(miss.p).trim(), rank(miss.rank), drafter.trim_start_matches("drafter: "));
+    // Greedy, every token that comes has p 1: the model's own p says more.
+    let brief = match miss.p_plain.filter(|_| greedy(record)) {
+        Some(plain) => format!("p(T=1) {} rank {}", probability(plain).trim(), rank(miss.rank)),
+        None => format!("p {} rank {}", probability(miss.p).trim(), rank(miss.rank)),
+    };
+    let target = match greedy(record) {
+        true => brief.clone(),
+        false => format!("{brief} path {}", probability(miss.pi).trim()),
+    };
+    let brief = format!("{brief}  {}", drafter.trim_start_matches("drafter: "));
     let line = [format!("target: {target}  {drafter}"), format!("{target}  {drafter}"), brief];
     let line = line.iter().find(|l| pen.measure(l) + 2 <= width).unwrap_or(&line[2]);
     pen.text(1, 1, &pen.shorten(line, width.saturating_sub(2)), Role::Base);
