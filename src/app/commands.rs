@@ -113,7 +113,13 @@ pub const COMMANDS: &[Entry] = &[
     wish("drafter", &[key('d')], true, "next drafter", |s, e| drafter(s, e, 1)),
     wish("drafter back", &[key('D')], false, "drafter before", |s, e| drafter(s, e, -1)),
     wish("shape", &[key('s')], true, "next shape of the tree", shape),
-    wish("verify", &[key('v')], false, "how children are taken and accepted: match, rejection, greedy-first (above T 0)", verify),
+    wish(
+        "verify",
+        &[key('v')],
+        false,
+        "how children are taken and accepted: match, rejection, greedy-first, block (above T 0)",
+        verify,
+    ),
     wish("budget", &[key('+'), key('=')], true, "more tokens in a verify pass", |s, e| budget(s, e, 1)),
     wish("budget less", &[key('-'), key('_')], false, "fewer tokens in a verify pass", |s, e| budget(s, e, -1)),
     wish("temp", &[key('T')], true, "temperature up by 0.2", |s, e| temperature(s, e, 1)),
@@ -216,15 +222,15 @@ fn shape(state: &mut State, effects: &mut Vec<Effect>) {
     let info = state.info.clone();
     set(state, effects, |s| {
         let mut shapes = info.shapes.clone();
-        shapes.retain(|name| s.verify == Rule::Match || drawable(name));
+        shapes.retain(|name| allowed(name, s.verify));
         if let Some(name) = neighbour(&shapes, &s.shape, 1) {
             s.shape.clone_from(name);
         }
     });
 }
 
-fn drawable(shape: &str) -> bool {
-    Shape::named(shape).is_some_and(Shape::drawable)
+fn allowed(shape: &str, rule: Rule) -> bool {
+    Shape::named(shape).is_some_and(|shape| shape.allows(rule))
 }
 
 fn verify(state: &mut State, effects: &mut Vec<Effect>) {
@@ -233,9 +239,8 @@ fn verify(state: &mut State, effects: &mut Vec<Effect>) {
         let at = Rule::ALL.iter().position(|rule| *rule == s.verify).unwrap_or(0);
         s.verify = Rule::ALL[(at + 1) % Rule::ALL.len()];
         // The last of the shapes is the best that can be drawn.
-        if s.verify != Rule::Match
-            && !drawable(&s.shape)
-            && let Some(shape) = info.shapes.iter().rev().find(|shape| drawable(shape))
+        if !allowed(&s.shape, s.verify)
+            && let Some(shape) = info.shapes.iter().rev().find(|shape| allowed(shape, s.verify))
         {
             s.shape.clone_from(shape);
         }
@@ -246,6 +251,7 @@ fn verify(state: &mut State, effects: &mut Vec<Effect>) {
         Rule::Match => "the drafter's best, accepted where the model draws it: the theorem's setting",
         Rule::Rejection => "children are drawn from the drafter's law: outside of the theorem, as lossless",
         Rule::GreedyFirst => "the best children but for the last, which is drawn: outside of the theorem, as lossless",
+        Rule::Block => "a chain drawn from the drafter's law, accepted as a block: outside of the theorem, as lossless",
     };
     state.say(format!("verify {}: {said}{greedy}", wished.verify.name()));
 }

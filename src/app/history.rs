@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::telemetry::{
-    BudgetCurve, Ending, Ladder, LightTally, Look, LookState, Misses, Origins, PlainComparison, PositionRates, RunningMoments,
-    SearchedStep, StageTimes, StepRecord, StepSettings, TextMeans, Told,
+    BudgetCurve, Ending, Ladder, LightTally, Look, LookState, Misses, Origins, Overlaps, PlainComparison, PositionRates,
+    RunningMoments, SearchedStep, StageTimes, StepRecord, StepSettings, TextMeans, Told,
 };
 use crate::theory::light::OracleCurve;
 
@@ -91,6 +91,8 @@ pub struct Averages {
     repeated_steps: usize,
     /// Sums for the speed of light.
     pub light: LightTally,
+    /// p(argmax q) against the overlap of p and q, and the ceiling of the rule.
+    pub overlaps: Overlaps,
 }
 
 impl Averages {
@@ -123,6 +125,7 @@ impl Averages {
         self.told.add(record);
         self.origins.add(record);
         self.light.add(record);
+        self.overlaps.add(record);
     }
 
     /// Steps, with those of texts that were written before.

@@ -71,8 +71,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE.gguf", help_heading = "Drafting")]
     pub head: Option<PathBuf>,
     /// Shape of the draft: chain, fixed (so many children at each depth, --fixed), best-first (grows the likeliest node until
-    /// the budget is full), static (the form that was best so far) [default: best-first, fixed with --fixed, or static where
-    /// children are drawn]
+    /// the budget is full), static (the form that was best so far) [default: best-first, fixed with --fixed, static where
+    /// children are drawn, chain with --verify block]
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(SHAPES),
           hide_possible_values = true, help_heading = "Drafting")]
     pub shape: Option<String>,
@@ -81,7 +81,7 @@ pub struct Options {
     pub fixed: Option<Widths>,
     /// How children are taken and accepted, at a temperature above 0: match (the drafter's best; the one that the model draws is
     /// accepted), rejection (drawn from the drafter's law without replacement, accepted by recursive rejection), greedy-first (the best
-    /// but for the last, which is drawn). All are lossless; trees that are drawn lie outside of the theorem: its ceilings are not
+    /// but for the last, which is drawn), block (a chain drawn from the drafter's law, accepted by block verification). All are lossless; trees that are drawn lie outside of the theorem: its ceilings are not
     /// shown for them, and the text depends on the draft
     #[arg(long, value_name = "RULE", default_value = "match", value_parser = rule, hide_possible_values = true,
           help_heading = "Drafting")]
@@ -198,6 +198,7 @@ impl Options {
             _ if self.fixed.is_some() => fixed,
             Rule::Match => Shape::BestFirst,
             Rule::Rejection | Rule::GreedyFirst => Shape::Static,
+            Rule::Block => Shape::Chain,
         };
         asked.map_or(usual, |shape| shape.with(self.fixed.unwrap_or(Widths::USUAL)))
     }
@@ -415,6 +416,7 @@ mod tests {
         assert_eq!(shape(&["--fixed", "4,2,1", "--shape", "fixed"]), "fixed 4,2,1");
         assert_eq!(shape(&["--fixed", "4,2,1", "--shape", "static"]), "static");
         assert_eq!(shape(&["--verify", "rejection"]), "static");
+        assert_eq!(shape(&["--verify", "block"]), "chain");
         assert_eq!(shape(&["--verify", "greedy-first", "--fixed", "2,2"]), "fixed 2,2");
     }
 
@@ -453,7 +455,7 @@ mod tests {
             ("--exit-layers", "0", "at least one layer"),
             ("--fixed", "4,0", "as 4,2,2,1,1"),
             ("--external-timeout", "0", "above 0"),
-            ("--verify", "guess", "match, rejection, greedy-first"),
+            ("--verify", "guess", "match, rejection, greedy-first, block"),
             ("--mix", "suffix", "two to 4 different"),
             ("--mix", "suffix,suffix", "two to 4 different"),
             ("--mix", "suffix,oracle", "two to 4 different"),

@@ -26,7 +26,7 @@ pub use model::ModelDrafter;
 pub use ngram::Ngram;
 pub use none::NoDraft;
 pub use oracle::{Oracle, OracleSearch};
-pub use shape::{Cut, Draft, Limits, Plan, Planner, Promise, Shape, Widths};
+pub use shape::{BudgetCut, Cut, Draft, Limits, Plan, Planner, Promise, Shape, Widths};
 pub use suffix::Suffix;
 pub use thrift::Worth;
 pub(crate) use thrift::follow;

@@ -78,6 +78,15 @@ impl<'a> Laws<'a> {
         }
     }
 
+    /// The probability at temperature 1, over the whole vocabulary, of the token that came after `node`.
+    pub fn plain_p(&mut self, node: usize, token: TokenId) -> Result<f64, NotFinite> {
+        match self.reduced(node) {
+            // Of a greedy target's logits nothing else comes to the host.
+            Some((plain, _)) if token == plain.best => Ok(plain.p(plain.max, 1.0)),
+            _ => Ok(self.plain(node)?.p(token)),
+        }
+    }
+
     /// What `node` of the tree, that carries `token`, was to its `parent`.
     pub fn of_child(&mut self, parent: usize, node: usize, token: TokenId) -> Result<Told, NotFinite> {
         if let Some((plain, own)) = self.reduced(parent)

@@ -285,6 +285,9 @@ fn automatic(drafter: &str, seconds: &[(usize, f64)], tokens: usize) -> Vec<Step
         let choice = record.choice.unwrap();
         assert_eq!(record.tree.tokens.len(), choice.kept + 1);
         assert!(choice.kept <= choice.drafted && choice.drafted < 32);
+        // What was drafted and not verified is in the record, each node after its parent.
+        assert_eq!(record.tree.cut.len(), (choice.drafted - choice.kept).min(64));
+        assert!(record.tree.cut.iter().zip(record.tree.tokens.len()..).all(|(cut, i)| cut.parent < i && !cut.text.is_empty()));
         assert!(choice.expected <= choice.kept as f64 + 1e-9);
         assert_eq!(choice.reason == Reason::Cut, 0 < choice.kept && choice.kept < choice.drafted);
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::budget::Budget;
 use super::ceilings::Observed;
 use super::look::Past;
-use super::seen::{Seen, miss, observe};
+use super::seen::{Seen, cut_nodes, miss, observe};
 use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::dist::{NotFinite, Warp};
@@ -312,13 +312,14 @@ impl Session {
         let position = text.tokens.len();
         let observed = if text.repeated { &mut self.timing } else { &mut self.observed };
         let seen = observe(&*self.target, self.warp, &draft, &text.draws, position, observed);
-        let Seen { verdict, tree: tree_record, entropy, expected_accepted, bonus_rank, left, chances } = match seen {
-            Ok(seen) => seen,
-            Err(error) => {
-                self.target.discard();
-                return Err(error);
-            }
-        };
+        let Seen { verdict, tree: tree_record, entropy, expected_accepted, bonus_rank, left, chances, overlap, rule_ceiling } =
+            match seen {
+                Ok(seen) => seen,
+                Err(error) => {
+                    self.target.discard();
+                    return Err(error);
+                }
+            };
         let slots: Vec<usize> = std::iter::once(0).chain(verdict.path.iter().copied()).collect();
         self.target.commit(&slots)?;
 
@@ -352,6 +353,7 @@ impl Session {
                 calibrated,
                 origin: origins.into_iter().enumerate().map(|(i, member)| (i > 0).then_some(member)).collect(),
                 members: drafter.members().into_iter().map(str::to_owned).collect(),
+                cut: cut_nodes(&draft, vocabulary),
                 ..tree_record
             },
             accepted: verdict.path.len(),
@@ -359,6 +361,8 @@ impl Session {
             bonus_text: vocabulary.text(bonus),
             bonus_rank,
             bonus_q: draft.cut_q(verdict.last(), bonus),
+            overlap,
+            rule_ceiling,
             path: verdict.path,
             emitted: verdict.emitted,
             emitted_text,

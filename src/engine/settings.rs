@@ -43,7 +43,14 @@ impl StepSettings {
         let Some(shape) = Shape::named(&self.shape) else {
             return bad(format!("there is no shape {:?}: give one of {}", self.shape, names()));
         };
-        if self.verify != Rule::Match && !shape.drawable() {
+        if self.verify == Rule::Block && !shape.allows(self.verify) {
+            let others = "verify by match, rejection or greedy-first";
+            return bad(format!(
+                "the shape {}: block verification takes chains only: give chain with block, or {others}",
+                self.shape
+            ));
+        }
+        if !shape.allows(self.verify) {
             let (shape, rule) = (&self.shape, self.verify.name());
             let why = "picks its nodes by what they are, and drawn ones must not be picked";
             return bad(format!("the shape {shape} {why}: give chain, fixed or static with {rule}, or verify by match"));
@@ -54,6 +61,7 @@ impl StepSettings {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -89,6 +97,13 @@ mod tests {
             "{drawn}"
         );
         assert_eq!(said(|s| (s.verify, s.shape) = (Rule::GreedyFirst, "fixed 2,1".into())), "");
+        for shape in ["fixed", "fixed 1,1", "best-first", "static"] {
+            let mut bad = StepSettings { verify: Rule::Block, shape: shape.into(), ..good.clone() };
+            let line = bad.check().unwrap_err().to_string();
+            assert!(line.starts_with(&format!("the shape {shape}: block verification takes chains only")), "{line}");
+            bad.shape = "chain".into();
+            assert_eq!(bad.check(), Ok(Shape::Chain));
+        }
         assert_eq!(said(|s| s.shape = "star".into()), "there is no shape \"star\": give one of chain, fixed, best-first, static");
     }
 }

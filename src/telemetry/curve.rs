@@ -57,6 +57,7 @@ pub struct BudgetCurve {
 
 impl BudgetCurve {
     /// Whether the first nodes of a step's tree are the tree of a smaller budget. Of one that was drawn they are not, but for a chain.
+    /// Block verification decides over the whole chain, but P(accepted >= i) is that of every chain of i tokens and more: the means hold.
     pub fn knows(record: &StepRecord) -> bool {
         !record.settings.drawn() || record.settings.shape == "chain"
     }

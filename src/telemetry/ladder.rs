@@ -104,6 +104,9 @@ pub struct Miss {
     pub class: TokenClass,
     /// Its probability in the law that is sampled from.
     pub p: f64,
+    /// Its probability at temperature 1 without top-p and top-k. None in records of versions that did not write it.
+    #[serde(default)]
+    pub p_plain: Option<f64>,
     /// Its path probability under the target: the product along the accepted path, its own p included.
     pub pi: f64,
     /// Its rank under the target, 0 for the arg-max.

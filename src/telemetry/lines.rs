@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{
-    CalibrationSummary, CurvePoint, FluidKind, Look, Losses, MissSummary, OracleMean, Origins, PassSeconds, Reached,
-    SpeedOfLight, SpeedUp, StageTimes, StepRecord, StepSettings, Summary,
+    CalibrationSummary, CurvePoint, FluidKind, Look, Losses, MissSummary, OracleMean, Origins, OverlapMean, PassSeconds, Reached,
+    RuleCeilingMean, SpeedOfLight, SpeedUp, StageTimes, StepRecord, StepSettings, Summary,
 };
 
 /// One line of JSON.
@@ -91,6 +91,8 @@ pub struct SummaryLine {
     pass_seconds: Option<Vec<PassSeconds>>,
     origins: Origins,
     calibration: CalibrationSummary,
+    overlap: Option<OverlapMean>,
+    rule_ceiling: Option<RuleCeilingMean>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -139,6 +141,8 @@ impl From<Summary> for SummaryLine {
             pass_seconds: s.pass_seconds,
             origins: s.origins,
             calibration: s.calibration,
+            overlap: s.overlap,
+            rule_ceiling: s.rule_ceiling,
         }
     }
 }
@@ -165,20 +169,27 @@ mod tests {
         OracleCurve::from_path_probabilities([look.oracle_lower / 3.0; 3], look.oracle_floor)
     }
 
-    /// Lines of three runs over a table, one greedy and short, one whose children are drawn, one long enough for intervals: of each
-    /// eighth step.
+    /// Tokens of the run whose budget cuts.
+    const CUT: usize = 150;
+
+    /// Lines of runs over a table, one greedy and short, two whose children are drawn, one whose budget cuts, one long enough for
+    /// intervals: of each eighth step.
     fn lines() -> Vec<Value> {
         let mut lines = Vec::new();
-        let runs = [("none", 0.0f32, "best-first", Rule::Match, 50), ("ngram", 0.7, "fixed", Rule::Rejection, 400)];
-        for (drafter, temperature, shape, verify, max_tokens) in
-            runs.into_iter().chain([("ngram", 0.7, "best-first", Rule::Match, 1500)])
-        {
+        let runs = [
+            ("none", 0.0f32, "best-first", Rule::Match, 50),
+            ("ngram", 0.7, "chain", Rule::Block, 200),
+            ("ngram", 0.7, "fixed", Rule::Rejection, 400),
+            ("ngram", 0.7, "fixed", Rule::Match, CUT),
+            ("ngram", 0.7, "best-first", Rule::Match, 1500),
+        ];
+        for (drafter, temperature, shape, verify, max_tokens) in runs {
             let (drafter, shape) = (drafter.to_owned(), shape.to_owned());
             let settings = StepSettings {
                 drafter,
                 shape,
                 budget: 4,
-                auto: false,
+                auto: max_tokens == CUT,
                 verify,
                 temperature,
                 top_p: 0.9,
@@ -189,6 +200,10 @@ mod tests {
             let vocabulary = Arc::new(Vocabulary::new((0..5).map(|t| vec![b'a' + t].into()).collect(), vec![]));
             let table = Box::new(TableDecoder::new(5, 1).with_capacity(2048));
             let mut session = Session::new(table, drafters, vocabulary, settings.clone()).unwrap();
+            if settings.auto {
+                // The first drafted token is cheap, and more are not.
+                session.set_cost(Cost::new(vec![(1, 1e3), (2, 1.05e3), (4, 3e3)]).unwrap());
+            }
             session.start("a", &[1, 2], max_tokens).unwrap();
             let sha256 = "0".repeat(64);
             let run = RunLine {
@@ -208,7 +223,7 @@ mod tests {
             lines.push(serde_json::to_string(&Line::Run(run)).unwrap());
             while let Some(record) = session.step().unwrap() {
                 tally.add(&record);
-                let told = record.step.is_multiple_of(8);
+                let told = record.step.is_multiple_of(8) || settings.auto && !record.tree.cut.is_empty();
                 if told {
                     lines.push(serde_json::to_string(&Line::Step(&record)).unwrap());
                 }
@@ -241,6 +256,12 @@ mod tests {
         let schema = jsonschema::validator_for(&schema).unwrap();
         let lines = lines();
         assert!(lines.len() > 10);
+        let any = |pointer: &str| lines.iter().any(|line| line.pointer(pointer).is_some_and(|value| !value.is_null()));
+        for pointer in
+            ["/tree/cut/0", "/overlap/0", "/rule_ceiling/ceiling", "/overlap/p_argmax_mean", "/rule_ceiling/ceiling_mean"]
+        {
+            assert!(any(pointer), "no line has {pointer}");
+        }
         let mut spoilt = 0;
         for line in &lines {
             assert!(schema.is_valid(line), "{}: {line}", schema.validate(line).unwrap_err());
@@ -305,7 +326,7 @@ mod tests {
         let mut keys: Vec<&str> = summary.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
         let want = "accepted_mean autoregressive_tokens_per_second calibration capacity_ceiling capacity_mean ceilings curve drawn expected_accepted_mean kinds losses misses mu \
-                    mu2 oracle origins pass_seconds reached speed_of_light speed_up steps text_sha256 time tokens tokens_per_second tokens_per_step tree_nats_share type";
+                    mu2 oracle origins overlap pass_seconds reached rule_ceiling speed_of_light speed_up steps text_sha256 time tokens tokens_per_second tokens_per_step tree_nats_share type";
         assert_eq!(keys.join(" "), want);
         let mut ceilings: Vec<&str> = summary["ceilings"].as_object().unwrap().keys().map(String::as_str).collect();
         ceilings.sort_unstable();

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Miss, Reached};
+use super::{Miss, Overlap, Reached, RuleCeiling};
 use crate::dist::Moments;
 use crate::theory::capacity;
 use crate::tree::TokenId;
@@ -26,7 +26,7 @@ pub struct TreeRecord {
     /// Greedy: 1 for the arg-max and 0 for all others.
     pub p: Vec<f64>,
     /// The probability that the node is accepted once its parent is (1 for the root): p where the tree is deterministic, and where
-    /// children were drawn from the drafter's law what rejection makes of it.
+    /// children were drawn from the drafter's law what the rule makes of it. Products along the path are P(accepted >= depth | T).
     #[serde(default)]
     pub accept: Vec<f64>,
     /// p at temperature 1 without top-p and top-k: the model's own law. Equal to `p` where that is sampled from.
@@ -44,6 +44,22 @@ pub struct TreeRecord {
     pub members: Vec<String>,
     /// Rank of the node's token under the target after its parent, 0 for the arg-max (0 for the root).
     pub rank: Vec<usize>,
+    /// Nodes that were drafted and that an automatic budget did not verify: the first 64, in the order of the draft.
+    #[serde(default)]
+    pub cut: Vec<CutNode>,
+}
+
+/// A node that was drafted and not verified.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CutNode {
+    /// Its parent: a node of the tree or, counted on from its last node, one of the nodes that were cut.
+    pub parent: usize,
+    /// Token id.
+    pub token: TokenId,
+    /// The token as text of its own.
+    pub text: String,
+    /// The drafter's probability of the node after its parent.
+    pub q: f64,
 }
 
 impl TreeRecord {
@@ -74,6 +90,9 @@ pub struct PositionEntropy {
     pub plain: Moments,
     /// The probability, in the law that is sampled from, of the token that came.
     pub p: f64,
+    /// The same in the model's own law, at temperature 1. None in records of versions that did not write it.
+    #[serde(default)]
+    pub p_plain: Option<f64>,
 }
 
 /// Seconds spent in one step, by stage.
@@ -247,6 +266,13 @@ pub struct StepRecord {
     /// The drafter's probability of the bonus token after the last accepted one, where the drafter had proposed it and
     /// the shape or the budget left it out. Null where it was not proposed.
     pub bonus_q: Option<f64>,
+    /// p(argmax q) and the overlap of p and q, at the nodes that the walk came through where the drafter proposed something. Empty when
+    /// greedy, where p is a single token.
+    #[serde(default)]
+    pub overlap: Vec<Overlap>,
+    /// The ceiling of the rule for the tokens sampled below the root; null where none were sampled, or where it is not known.
+    #[serde(default)]
+    pub rule_ceiling: Option<RuleCeiling>,
     /// All tokens that this step put out: the accepted ones, then the bonus.
     pub emitted: Vec<TokenId>,
     /// The same as text: what each added to the text so far. A token that completes no character adds nothing, and

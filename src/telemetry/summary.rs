@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BudgetCurve, CalibrationSummary, CapacityTally, Causes, Ceilings, Fluid, FluidKind, Ladder, LightTally, Look, Losses,
-    MachineLoad, Miss, MissedToken, Misses, Origins, PlainComparison, Reached, SpeedOfLight, StageTimes, StepRecord, TokenClass,
-    Told,
+    MachineLoad, Miss, MissedToken, Misses, Origins, OverlapMean, Overlaps, PlainComparison, Reached, RuleCeilingMean,
+    SpeedOfLight, StageTimes, StepRecord, TokenClass, Told,
 };
 use crate::dist::Moments;
 use crate::hex::hex;
@@ -81,6 +81,10 @@ pub struct Summary {
     pub origins: Origins,
     /// How well the drafter's probabilities were what they said.
     pub calibration: CalibrationSummary,
+    /// p(argmax q) against the overlap of p and q. None where the drafter proposed nothing, and when greedy.
+    pub overlap: Option<OverlapMean>,
+    /// The ceiling of the rule for the first sampled tokens. None where children are not sampled.
+    pub rule_ceiling: Option<RuleCeilingMean>,
     /// Whether other work was seen on the machine, so that times say little.
     pub busy: bool,
 }
@@ -263,6 +267,7 @@ pub struct Tally {
     misses: Misses,
     curve: BudgetCurve,
     told: Told,
+    overlaps: Overlaps,
     /// The last step, for a look at it that follows: its prompt, number, E\[X | T\], and miss.
     last: Option<(String, usize, f64, Option<Miss>)>,
     at_length: Option<Fluid>,
@@ -301,6 +306,7 @@ impl Tally {
         self.told.add(record);
         self.capacity.add(record);
         self.light.add(record);
+        self.overlaps.add(record);
         self.sums.origins.add(record);
         self.sums.reached = record.reached.filter(|reached| reached.expected.is_some()).or(self.sums.reached);
         self.last = Some((record.prompt_id.clone(), record.step, record.expected_accepted, record.miss.clone()));
@@ -401,6 +407,8 @@ impl Tally {
                 let point = |&(tokens, seconds): &(usize, f64)| PassSeconds { tokens, seconds };
                 cost.points().iter().map(point).collect()
             }),
+            overlap: self.overlaps.mean(),
+            rule_ceiling: self.overlaps.rule(),
             kinds: self.at_length.as_ref().map_or_else(Vec::new, |fluid| fluid.kinds.clone()),
             speed_up: SpeedUp::of(
                 given.or_else(|| self.comparison.speed_up()),

@@ -19,6 +19,7 @@ pub fn tree(nodes: &[(usize, f64)]) -> TreeRecord {
         origin: vec![None],
         members: vec!["ngram".into()],
         rank: vec![0],
+        cut: vec![],
     };
     for (i, &(parent, p)) in nodes.iter().enumerate() {
         tree.tokens.push(i as u32 + 1);
@@ -59,6 +60,8 @@ pub fn record(tree: TreeRecord, path: &[usize], budget: usize) -> StepRecord {
         bonus_text: String::new(),
         bonus_rank: 0,
         bonus_q: None,
+        overlap: vec![],
+        rule_ceiling: None,
         emitted: vec![0; path.len() + 1],
         emitted_text: vec![String::new(); path.len() + 1],
         expected_accepted: pi[1..].iter().sum::<f64>() + 0.0,
@@ -83,6 +86,7 @@ pub fn miss(token: u32, depth: usize, cause: Cause) -> Miss {
         text: format!(" t{token}"),
         class: TokenClass::WordStart,
         p: 0.2,
+        p_plain: Some(0.2),
         pi: 0.1,
         rank: 1,
         q: None,

@@ -14,6 +14,8 @@ pub struct Glyphs {
     pub refused: &'static str,
     /// Node never reached.
     pub unreached: &'static str,
+    /// A node that was drafted and that the budget cut.
+    pub cut: &'static str,
     /// Bonus token.
     pub bonus: &'static str,
     /// Root of the tree.
@@ -82,6 +84,7 @@ pub const UNICODE: Glyphs = Glyphs {
     accepted: "✓",
     refused: "✗",
     unreached: "·",
+    cut: "◌",
     bonus: "★",
     root: "●",
     tee: "├─",
@@ -120,6 +123,7 @@ pub const ASCII: Glyphs = Glyphs {
     accepted: "+",
     refused: "x",
     unreached: ".",
+    cut: ":",
     bonus: "*",
     root: "o",
     tee: "|-",

@@ -6,11 +6,13 @@
 //! step, never which. Greedy is the same walk with a law of one token.
 //!
 //! Where children are drawn from the drafter's law rather than taken by it, `rejection` is as lossless, and the text has the same law; but
-//! what it says then depends on the draft, too.
+//! what it says then depends on the draft, too. `block` verifies a chain that was drawn, as a whole.
 
+mod block;
 mod draws;
 mod rejection;
 
+pub use block::{Block, verify_block};
 pub use draws::Draws;
 pub use rejection::{Proposal, Rejection, verify_drawn};
 
@@ -30,11 +32,13 @@ pub enum Rule {
     Rejection,
     /// The best ones but for the last, which is drawn from what is left; accepted by recursive rejection.
     GreedyFirst,
+    /// One child a node, drawn from the drafter's law; the chain is accepted by block verification. For chains only.
+    Block,
 }
 
 impl Rule {
     /// All rules, in the order of the key.
-    pub const ALL: [Rule; 3] = [Rule::Match, Rule::Rejection, Rule::GreedyFirst];
+    pub const ALL: [Rule; 4] = [Rule::Match, Rule::Rejection, Rule::GreedyFirst, Rule::Block];
 
     /// Its name, as the person types it.
     pub fn name(self) -> &'static str {
@@ -42,6 +46,7 @@ impl Rule {
             Rule::Match => "match",
             Rule::Rejection => "rejection",
             Rule::GreedyFirst => "greedy-first",
+            Rule::Block => "block",
         }
     }
 

@@ -37,7 +37,7 @@ impl Proposal {
         let certain = match rule {
             Rule::Match => count,
             Rule::GreedyFirst => count.saturating_sub(1),
-            Rule::Rejection => 0,
+            Rule::Rejection | Rule::Block => 0,
         };
         let mut proposal = Proposal { law, children: (0..certain).collect(), certain };
         while proposal.children.len() < count {
@@ -59,6 +59,11 @@ impl Proposal {
     /// The children in the order in which they were taken.
     pub fn children(&self) -> impl Iterator<Item = TokenId> + '_ {
         self.children.iter().map(|&place| self.law[place].0)
+    }
+
+    /// The tokens that children are sampled from, with their probabilities, in falling order. They sum to 1, or there are none.
+    pub fn candidates(&self) -> &[(TokenId, f64)] {
+        &self.law
     }
 
     /// Tokens that were proposed and not taken, in falling order.
@@ -137,19 +142,25 @@ impl<'a> Rejection<'a> {
 
     /// The token at quantile `draw` of what is left: first the tokens that were proposed, in their order, then all others.
     pub fn rest(&self, law: &Law, draw: f64) -> TokenId {
-        let mut goal = draw * self.sums().0;
-        let mut last = None;
-        for (&(token, _), &p) in self.proposal.law.iter().zip(&self.target).filter(|(_, p)| **p > 0.0) {
-            if goal < p {
-                return token;
-            }
-            (goal, last) = (goal - p, Some(token));
-        }
-        let proposed: Vec<TokenId> = self.proposal.law.iter().map(|&(token, _)| token).collect();
-        let within = if self.others > 0.0 { goal / self.others } else { 1.0 };
-        // Without any other token only rounding leads here.
-        law.sample_without(within, &proposed).or(last).unwrap_or_else(|| law.best())
+        sample_residual(self.proposal, (&self.target, self.others), law, draw)
     }
+}
+
+/// Samples the token at quantile `draw` of a residual distribution, not normalized: the masses of the proposed tokens in their
+/// order, then the mass of all other tokens, which is shared out as `law` does.
+pub(super) fn sample_residual(proposal: &Proposal, (masses, others): (&[f64], f64), law: &Law, draw: f64) -> TokenId {
+    let mut goal = draw * (masses.iter().sum::<f64>() + others);
+    let mut last = None;
+    for (&(token, _), &p) in proposal.law.iter().zip(masses).filter(|(_, p)| **p > 0.0) {
+        if goal < p {
+            return token;
+        }
+        (goal, last) = (goal - p, Some(token));
+    }
+    let proposed: Vec<TokenId> = proposal.law.iter().map(|&(token, _)| token).collect();
+    let within = if others > 0.0 { goal / others } else { 1.0 };
+    // Without any other token only rounding leads here.
+    law.sample_without(within, &proposed).or(last).unwrap_or_else(|| law.best())
 }
 
 /// Walks down `tree`, whose children of node i are those of `proposals[i]`. `law(node)` is the target's law after that node. `draw(d, n)`
@@ -195,6 +206,7 @@ mod tests {
 
     use super::*;
     use crate::dist::Warp;
+    use crate::theory::transport;
 
     /// Logits of a law; a token without mass lies so far below that nothing is left of it.
     fn logits(law: &[f64]) -> Vec<f32> {
@@ -409,6 +421,31 @@ mod tests {
                 }
             }
             prop_assert!((expected - mean).abs() < 1e-9, "{} for {}", expected, mean);
+        }
+
+        /// No rule accepts one of a node's children more often than optimal transport does, and one child is accepted as often.
+        #[test]
+        fn acceptance_stays_below_the_ceiling(world in world()) {
+            let target = world.target(&[]);
+            let tokens: Vec<(f64, f64)> = world.candidates(&[]).iter().map(|&(token, q)| (target.p(token), q)).collect();
+            let (mut accepted, mut drafts) = (0.0, 0);
+            for (proposal, share) in world.proposals(&[]) {
+                drafts = proposal.children.len();
+                let mut rejection = Rejection::new(&proposal, |token| target.p(token));
+                let mut stays = 1.0;
+                while let Some(chance) = rejection.chance() {
+                    stays *= 1.0 - chance;
+                    rejection.refuse();
+                }
+                accepted += share * (1.0 - stays);
+            }
+            let ceiling = match world.rule {
+                Rule::GreedyFirst => transport::greedy_first(&tokens, drafts),
+                Rule::Match => tokens.iter().take(drafts).map(|(p, _)| p).sum(),
+                Rule::Rejection | Rule::Block => transport::without_replacement(&tokens, drafts).unwrap(),
+            };
+            prop_assert!(accepted <= ceiling + 1e-6, "{} of at most {}", accepted, ceiling);
+            prop_assert!(drafts > 1 && world.rule != Rule::Match || accepted > ceiling - 1e-6, "{} of {}", accepted, ceiling);
         }
 
         #[test]

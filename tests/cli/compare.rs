@@ -202,10 +202,11 @@ fn the_table_says_what_it_paired_and_hard_prompts_can_be_read() {
 fn what_is_wrong_is_said_in_one_line_before_anything_is_loaded() {
     let (home, prompts) = home();
     let two = ["--setting", "drafter=ngram", "--setting", "drafter=suffix"];
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&[], "there is nothing to compare: give --setting"),
         (&["--setting", "drafter=ngram"], "one setting is too few"),
         (&["--setting", "budget=2", "--setting", "budget=4", "--verify", "rejection"], "depends on the draft: give match"),
+        (&["--setting", "budget=2", "--setting", "budget=4", "--verify", "block"], "--verify block: steps are paired"),
         (&["--setting", "drafter=ngram", "--setting", "drafter=eagel"], "--setting \"drafter=eagel\": "),
         (&["--setting", "name=x", "--setting", "name=x"], "two settings are called \"x\""),
         (&[&two[..], &["--hard", "h.jsonl", "--look-every", "0"]].concat(), "--look-every 0 never looks"),

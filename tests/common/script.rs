@@ -6,12 +6,13 @@ use std::sync::Arc;
 use speclight::dist::Moments;
 use speclight::engine::{Event, RunInfo};
 use speclight::telemetry::{
-    Cause, Ceilings, Choice, Fluid, FluidKind, Interval, Look, LookState, Miss, PositionEntropy, Reached, Reason, StageTimes,
-    StepRecord, StepSettings, TokenClass, TreeRecord,
+    Cause, Ceilings, Choice, Fluid, FluidKind, Interval, Look, LookState, Miss, Overlap, PositionEntropy, Reached, Reason,
+    RuleCeiling, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord,
 };
 use speclight::theory::cost::Cost;
 use speclight::theory::light::OracleCurve;
 use speclight::theory::pool::Pool;
+use speclight::theory::transport::without_replacement;
 
 /// What the make-believe model says, over and over; some of it has no picture.
 const WORDS: &[&str] = &[
@@ -177,6 +178,7 @@ impl Script {
             origin: vec![None],
             members: members.clone(),
             rank: vec![0],
+            cut: Vec::new(),
         };
         let mut laws = vec![self.law(warp)];
         let drafted = if settings.drafter == "none" { 0 } else { settings.budget - 1 };
@@ -239,7 +241,8 @@ impl Script {
             self.pool.add_probabilities(&probabilities);
             let kind = KINDS.iter().rposition(|&from| from <= moments(&law).entropy).unwrap_or(0);
             self.kinds[kind].add_probabilities(&probabilities);
-            entropy.push(PositionEntropy { law: moments(&law), plain: moments(&laws[at]), p: drawn.1 });
+            let p_plain = laws[at].iter().find(|l| l.0 == drawn.0).map(|l| l.1);
+            entropy.push(PositionEntropy { law: moments(&law), plain: moments(&laws[at]), p: drawn.1, p_plain });
             let child = (1..tree.tokens.len()).find(|&i| tree.parents[i] == Some(at) && tree.tokens[i] == drawn.0);
             match child {
                 Some(i) => {
@@ -258,6 +261,22 @@ impl Script {
         let expected = pi[1..].iter().sum::<f64>() + 0.0;
         let (look, curve) = self.looked(&tree, &laws, settings, expected);
         (self.look, self.curve) = (Some(look), Some(Arc::new(curve)));
+        let known = |node: usize| -> Vec<(f64, f64)> {
+            let law = warped(&laws[node]);
+            let here = || proposed.iter().filter(move |x| x.0 == node);
+            let sum: f64 = if settings.drawn() { here().map(|x| x.2).sum() } else { 1.0 };
+            let mut all: Vec<(f64, f64)> = here().map(|x| (law[x.1].1, x.2 / sum)).collect();
+            all.sort_by(|a, b| b.1.total_cmp(&a.1));
+            all
+        };
+        let walked = std::iter::once(0).chain(path.iter().copied()).filter(|_| !greedy && drafted > 0);
+        let overlap: Vec<Overlap> = walked.filter_map(|node| Overlap::of(node, &known(node))).collect();
+        let below: Vec<usize> = (1..tree.tokens.len()).filter(|&i| tree.parents[i] == Some(0)).collect();
+        let rule_ceiling = (settings.drawn() && !below.is_empty()).then(|| {
+            let ceiling = without_replacement(&known(0), below.len()).unwrap_or(1.0);
+            let accepted = below.iter().map(|&i| tree.p[i]).sum::<f64>().min(0.9 * ceiling);
+            RuleCeiling { drafts: below.len(), ceiling, accepted }
+        });
         let known = self.ceilings(mu, mu2, batch, expected, greedy);
         let ceilings = if settings.drawn() { Ceilings::batch(batch) } else { known };
         let last = (emitted[emitted.len() - 1], entropy[entropy.len() - 1].p);
@@ -271,7 +290,9 @@ impl Script {
             let cause = if unlucky { Cause::Unlucky } else { Cause::without_luck(rank, draft_rank, true) };
             let text = WORDS[last.0 as usize].to_owned();
             let (class, q) = (TokenClass::of(&text), draft_rank.map(|r| here[r].1));
-            Miss { depth: path.len() + 1, token: last.0, text, class, p: last.1, pi, rank, q, draft_rank, asked: true, cause }
+            let p_plain = entropy.last().and_then(|e| e.p_plain);
+            let depth = path.len() + 1;
+            Miss { depth, token: last.0, text, class, p: last.1, p_plain, pi, rank, q, draft_rank, asked: true, cause }
         });
         let kept = tree.tokens.len() - 1;
         let choice = settings.auto.then(|| Choice {
@@ -295,6 +316,8 @@ impl Script {
             bonus_text: emitted.last().map_or("", |&t| WORDS[t as usize]).into(),
             bonus_rank: laws[at].iter().position(|l| l.0 == last.0).unwrap_or(0),
             bonus_q: None,
+            overlap,
+            rule_ceiling,
             emitted_text: emitted.iter().map(|&t| WORDS[t as usize].into()).collect(),
             expected_accepted: expected,
             notice: None,

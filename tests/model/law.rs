@@ -108,6 +108,7 @@ fn drafts_leave_the_law_of_three_tokens_as_it_is() {
         (2, "early-exit", "best-first", Rule::Match, 8, 200),
         (3, "early-exit", "static", Rule::Rejection, 6, 300),
         (4, "early-exit", "fixed 3,1", Rule::GreedyFirst, 6, 200),
+        (5, "early-exit", "chain", Rule::Block, 4, 300),
     ] {
         let settings = StepSettings {
             drafter: drafter.into(),

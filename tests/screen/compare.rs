@@ -53,6 +53,7 @@ fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)
         origin: vec![None],
         members: vec![settings.drafter.clone()],
         rank: vec![0],
+        cut: Vec::new(),
     };
     // One node more than was accepted, refused; it stands at the root's other side where that is odd.
     for i in 0..=accepted {
@@ -76,6 +77,7 @@ fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)
         class: TokenClass::of(&word),
         text: word.clone(),
         p: 0.4,
+        p_plain: Some(0.4),
         pi: 0.1,
         rank: 1,
         q: None,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use speclight::app::{Msg, Pane, State, update};
 use speclight::engine::Event;
 use speclight::telemetry::{
-    Ceilings, Choice, Fluid, FluidKind, Interval, Look, LookState, Reached, Reason, StepRecord, TreeRecord,
+    Ceilings, Choice, CutNode, Fluid, FluidKind, Interval, Look, LookState, Reached, Reason, StepRecord, TreeRecord,
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -37,6 +37,7 @@ fn poison(record: &StepRecord, texts: &[String]) -> StepRecord {
     record.tree.text = (0..record.tree.text.len()).map(pick).collect();
     record.emitted_text = (0..record.emitted_text.len()).map(pick).collect();
     record.bonus_text = pick(1);
+    record.tree.cut = (0..3).map(|i| CutNode { parent: i, token: 7, text: pick(i), q: 0.5 }).collect();
     record.miss.iter_mut().for_each(|miss| miss.text = pick(2));
     record
 }
@@ -101,10 +102,14 @@ proptest! {
     fn records_that_make_no_sense_do_not_panic(
         parents in prop::collection::vec(prop::option::of(0usize..9), 0..9), path in prop::collection::vec(0usize..12, 0..5),
         accepted in 0usize..200, p in prop::collection::vec(prop::num::f64::ANY, 0..9), expected in prop::num::f64::ANY, budget in 0usize..300,
+        cut in prop::collection::vec((any::<usize>(), 0usize..20), 0..9),
     ) {
         let mut state = running(&settings("ngram", 4, 1.0), 2);
         let mut record = (*Script::new(1).step(&settings("ngram", 4, 1.0))).clone();
         record.tree = TreeRecord { tokens: vec![0; parents.len()], parents, p: p.clone(), p_plain: p.clone(), q: p, ..TreeRecord::default() };
+        let node = |(any, near): (usize, usize)| CutNode { parent: if any % 5 == 0 { any } else { near }, q: expected, ..CutNode::default() };
+        record.tree.cut = cut.into_iter().map(node).collect();
+        record.overlap.iter_mut().for_each(|o| (o.p_argmax, o.overlap) = (expected, -expected));
         (record.path, record.accepted, record.expected_accepted) = (path, accepted, expected);
         record.settings.budget = budget;
         record.ceilings.renewal = Some(expected);

@@ -1,11 +1,13 @@
 //! The screens as they look.
 
+use std::sync::Arc;
+
 use insta::assert_snapshot;
 use ratatui::buffer::Buffer;
 use ratatui::style::Style;
 use speclight::app::{Msg, State, update};
 use speclight::engine::Event;
-use speclight::telemetry::{Ending, StepSettings};
+use speclight::telemetry::{CutNode, Ending, StepSettings};
 use speclight::verify::Rule;
 
 use crate::script::{Script, settings};
@@ -79,6 +81,42 @@ fn drawn_trees_have_no_ceiling_but_b() {
     }
     press(&mut state, &["l"]);
     assert_snapshot!("drawn_ladder_80x24", screen(&state, 80, 24));
+}
+
+#[test]
+fn sampled_trees_have_the_ceiling_of_the_rule() {
+    let settings = StepSettings { verify: Rule::Rejection, shape: "fixed".into(), ..settings("early-exit", 8, 1.0) };
+    let mut state = running(&settings, 40);
+    press(&mut state, &["l", "l"]);
+    for (width, height) in [(40, 12), (80, 24), (120, 40)] {
+        assert_snapshot!(format!("drawn_curve_{width}x{height}"), screen(&state, width, height));
+    }
+    press(&mut state, &["l", "z"]);
+    assert_snapshot!("drawn_misses_80x24", screen(&state, 80, 24));
+}
+
+#[test]
+fn nodes_that_the_budget_cut_are_shown_dimmed() {
+    let settings = StepSettings { auto: true, ..settings("early-exit", 8, 1.0) };
+    let mut state = running(&settings, 5);
+    let mut record = (*Script::new(3).step(&settings)).clone();
+    let nodes = record.tree.tokens.len();
+    let cut = [(0, " oak"), (2, " leaf"), (nodes, " tree"), (nodes + 2, "s")];
+    record.tree.cut =
+        (7..).zip(cut).map(|(token, (parent, text))| CutNode { parent, token, text: text.into(), q: 0.25 }).collect();
+    update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
+    for (width, height) in [(80, 24), (120, 40)] {
+        assert_snapshot!(format!("cut_{width}x{height}"), screen(&state, width, height));
+    }
+    let buffer = drawn(&state, &theme("mono", true), 120, 40);
+    assert_snapshot!("cut_ascii_120x40", text(&buffer));
+}
+
+#[test]
+fn greedy_misses_show_the_models_own_p() {
+    let mut state = running(&settings("early-exit", 8, 0.0), 40);
+    press(&mut state, &["l", "l", "l"]);
+    assert_snapshot!("greedy_misses_80x24", screen(&state, 80, 24));
 }
 
 #[test]

@@ -249,7 +249,11 @@ fn a_rule_takes_a_shape_that_it_can_draw() {
     assert!(state.notice.as_ref().unwrap().text.contains("outside of the theorem"));
     press(&mut state, &["s"]);
     assert_eq!(now(&state), (Rule::Rejection, "chain".into()), "best-first is passed over");
-    press(&mut state, &["v", "v", "s"]);
+    press(&mut state, &["v", "v"]);
+    assert_eq!(now(&state), (Rule::Block, "chain".into()));
+    press(&mut state, &["s"]);
+    assert_eq!(now(&state), (Rule::Block, "chain".into()), "block verification takes chains only");
+    press(&mut state, &["v", "s"]);
     assert_eq!(now(&state), (Rule::Match, "best-first".into()));
     let mut greedy = running(&settings("ngram", 16, 0.0), 3);
     press(&mut greedy, &["v"]);

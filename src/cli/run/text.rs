@@ -182,6 +182,7 @@ fn rows(s: &Summary) -> Vec<(&'static str, String)> {
         ("reached", reached(s)),
         ("capacity", capacity(s)),
         ("losses", losses(s)),
+        ("overlap", overlap(s)),
         ("misses", misses(s)),
         ("at best", at_best(s)),
     ];
@@ -273,6 +274,18 @@ fn losses(s: &Summary) -> Option<String> {
     (s.ceilings.batch > 0.0 && l.budget.is_some()).then(|| format!("{} drafted tokens a step", parts.join(", ")))
 }
 
+/// The drafter's best token against a sampled one, and the ceiling of sampled drafts.
+fn overlap(s: &Summary) -> Option<String> {
+    let o = s.overlap?;
+    let (low, high) = (format!("{:.2}", o.overlap_mean), format!("{:.2}", o.overlap_max_mean));
+    let sampled = if low == high { low } else { format!("{low} to {high}, q known to {:.0}%", 100.0 * o.covered_mean) };
+    let mut text = format!("p(argmax q) {:.2}, sum min(p, q) {sampled}, at {} nodes", o.p_argmax_mean, o.nodes);
+    if let Some(rule) = s.rule_ceiling {
+        text += &format!("; first token accepted {:.2}, by any rule at most {:.2}", rule.accepted_mean, rule.ceiling_mean);
+    }
+    Some(text)
+}
+
 /// The refusals in words.
 fn misses(s: &Summary) -> Option<String> {
     let (causes, total) = (s.misses.causes, s.misses.causes.total());
@@ -301,7 +314,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::telemetry::{
-        Ceilings, Interval, LightLadder, Losses, OracleMean, Reached, SpeedOfLight, StageTimes, StepSettings, TreeRecord,
+        Ceilings, Interval, LightLadder, Losses, OracleMean, OverlapMean, Reached, RuleCeilingMean, SpeedOfLight, StageTimes,
+        StepSettings, TreeRecord,
     };
     use crate::theory::speed::Best;
 
@@ -320,6 +334,8 @@ mod tests {
             bonus_text: texts.last().copied().unwrap_or_default().into(),
             bonus_rank: 0,
             bonus_q: None,
+            overlap: Vec::new(),
+            rule_ceiling: None,
             emitted: vec![0; texts.len()],
             emitted_text: texts.iter().map(|text| (*text).to_owned()).collect(),
             expected_accepted: 0.0,
@@ -469,6 +485,22 @@ mod tests {
         (s.capacity_mean, s.tree_nats_share, s.capacity_ceiling) = (Some(0.414), Some(0.35), Some(6.2));
         let want = "41% of ln B nats a pass used, 35% of the text's nats came through the trees; at most 6.20 tokens a step";
         assert_eq!(row(&s).unwrap(), want);
+    }
+
+    #[test]
+    fn the_table_compares_the_best_token_with_a_sampled_one() {
+        let row = |s: &Summary| rows(s).into_iter().find(|row| row.0 == "overlap").map(|row| row.1);
+        let mut s = Summary::default();
+        assert_eq!(row(&s), None);
+        let mean = OverlapMean { nodes: 9, p_argmax_mean: 0.61, overlap_mean: 0.52, overlap_max_mean: 0.6, covered_mean: 0.87 };
+        s.overlap = Some(mean);
+        assert_eq!(row(&s).unwrap(), "p(argmax q) 0.61, sum min(p, q) 0.52 to 0.60, q known to 87%, at 9 nodes");
+        s.overlap = Some(OverlapMean { overlap_max_mean: 0.52, covered_mean: 1.0, ..mean });
+        s.rule_ceiling = Some(RuleCeilingMean { steps: 4, ceiling_mean: 0.63, accepted_mean: 0.58 });
+        assert_eq!(
+            row(&s).unwrap(),
+            "p(argmax q) 0.61, sum min(p, q) 0.52, at 9 nodes; first token accepted 0.58, by any rule at most 0.63"
+        );
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, l
     }
     let Found { tree, left, expanded: asked } = search.found();
     let cut = left.into_iter().map(|left| Cut { parent: left.parent, candidate: Candidate { token: left.token, q: left.p } });
-    Ok(Draft { tree, cut: cut.collect(), asked, proposals: Vec::new() })
+    Ok(Draft { tree, cut: cut.collect(), asked, ..Draft::nothing(root) })
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(super) fn grow(
     rule: Rule,
     draw: &mut dyn FnMut() -> f64,
 ) -> Result<Draft, DraftError> {
-    let mut draft = Draft::nothing(root);
+    let mut draft = Draft { rule, ..Draft::nothing(root) };
     draft.proposals.push(Proposal::default());
     // Nodes of the tree whose children come next, with their places in the form.
     let mut level = vec![(0, 0)];

@@ -54,7 +54,7 @@ pub(super) fn grow(
 
 /// The same tree with its nodes in falling order of their path probability: any first few of them are a tree that is worth most.
 fn by_worth(draft: Draft) -> Draft {
-    let Draft { tree, mut cut, asked, proposals } = draft;
+    let Draft { tree, mut cut, asked, .. } = draft;
     let pi = tree.path_products(|i| tree.q(i));
     let mut order: Vec<usize> = (0..tree.len()).collect();
     // Stable: a parent comes before a child that is worth as much.
@@ -67,5 +67,5 @@ fn by_worth(draft: Draft) -> Draft {
     cut.iter_mut().for_each(|cut| cut.parent = place[cut.parent]);
     let mut told = vec![false; asked.len()];
     asked.into_iter().zip(place).for_each(|(asked, place)| told[place] = asked);
-    Draft { tree: sorted, cut, asked: told, proposals }
+    Draft { tree: sorted, cut, asked: told, ..Draft::nothing(tree.token(0)) }
 }

@@ -52,6 +52,15 @@ impl Shape {
         self != Shape::BestFirst
     }
 
+    /// Whether trees of this shape can be verified by `rule`.
+    pub fn allows(self, rule: Rule) -> bool {
+        match rule {
+            Rule::Match => true,
+            Rule::Rejection | Rule::GreedyFirst => self.drawable(),
+            Rule::Block => self == Shape::Chain,
+        }
+    }
+
     /// The place in the form of the r-th child of the node at some place of it, the root being at 0. None for a shape that goes by what
     /// the drafter says.
     fn form(self, limits: Limits, plan: &Plan) -> Option<impl Fn(usize, usize) -> Option<usize> + '_> {
@@ -93,6 +102,18 @@ pub struct Cut {
     pub candidate: Candidate,
 }
 
+/// A node that was drafted and that the budget left out afterwards.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BudgetCut {
+    /// Its parent: a node of the tree or, counted on from the last of these, one that was left out, too.
+    pub parent: usize,
+    /// Its token and q.
+    pub candidate: Candidate,
+}
+
+/// Nodes that are kept of those that the budget left out.
+const BUDGET_CUTS: usize = 64;
+
 /// A tree that is ready to be verified.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
@@ -104,16 +125,33 @@ pub struct Draft {
     pub asked: Vec<bool>,
     /// Where children were drawn, what those of each node were drawn from; empty where they are the drafter's best.
     pub proposals: Vec<Proposal>,
+    /// How the children were taken, and are to be verified.
+    pub rule: Rule,
+    /// The first nodes that [`Draft::keep`] left out, in their order: any first few hang together below the tree.
+    pub budget_cut: Vec<BudgetCut>,
 }
 
 impl Draft {
     /// The root alone, and nothing asked.
     pub fn nothing(root: TokenId) -> Draft {
-        Draft { tree: TokenTree::new(root), cut: Vec::new(), asked: vec![false], proposals: Vec::new() }
+        Draft {
+            tree: TokenTree::new(root),
+            cut: Vec::new(),
+            asked: vec![false],
+            proposals: Vec::new(),
+            rule: Rule::Match,
+            budget_cut: Vec::new(),
+        }
     }
 
     /// Keeps the first `drafted` drafted nodes; the others are cut.
     pub fn keep(&mut self, drafted: usize) {
+        let node = |i| {
+            let candidate = Candidate { token: self.tree.token(i), q: self.tree.q(i) };
+            BudgetCut { parent: self.tree.parent(i).unwrap_or(0), candidate }
+        };
+        let nodes = (drafted + 1..self.tree.len()).map(node).chain(self.budget_cut.iter().copied());
+        self.budget_cut = nodes.take(BUDGET_CUTS).collect();
         for i in drafted + 1..self.tree.len() {
             if let Some(parent) = self.tree.parent(i).filter(|&parent| parent <= drafted) {
                 self.cut.push(Cut { parent, candidate: Candidate { token: self.tree.token(i), q: self.tree.q(i) } });

@@ -42,17 +42,23 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
 /// Draws it.
 pub fn curve(state: &State, pen: &mut Pen) {
     let (Some((accepted, expected)), Some(newest)) = (measured(state), state.history.newest()) else {
-        let words = if state.drawn() {
-            "of drawn trees: not known, but for chains"
-        } else {
-            "what every budget would have accepted comes here"
-        };
-        empty(pen, words);
+        if !state.drawn() {
+            empty(pen, "what every budget would have accepted comes here");
+            return;
+        }
+        let width = pen.width().saturating_sub(2);
+        let words = ["unavailable for sampled trees (chains only)", "unavailable for sampled trees"];
+        empty(pen, if words[0].len() <= width { words[0] } else { words[1] });
+        let rows = super::overlap::rows(state);
+        for (y, line) in (1..pen.height()).zip(&rows) {
+            pen.text(1, y, &pen.shorten(line, width), Role::Label);
+        }
         return;
     };
     let (width, mut height) = (pen.width(), pen.height());
     let line = match state.selected {
         Some(_) => depths(state),
+        None if state.drawn() => super::overlap::line(state),
         None => kinds(state).filter(|_| !greedy(&newest.record)),
     };
     if let Some(line) = line.filter(|_| height >= 12) {

@@ -21,17 +21,18 @@ pub const DEFINITIONS: &[(&str, &str)] = &[
     ("+-", "95% interval by batch means, since neighbouring positions are correlated"),
     ("fluid", "ceiling of any drafter's mean if positions are independent; the marks key has all of them"),
     ("oracle", "the best tree of B - 1 nodes after this context, by the target itself"),
-    ("greedy", "temperature 0: mu = 0, no ceiling but B - 1; entropy is then shown at T = 1 as a reference"),
+    ("greedy", "temperature 0: mu = 0, no ceiling but B - 1; entropy and the p of nodes are then shown at T = 1, as a reference"),
     ("plain", "the same model with nothing drafted, timed on this machine"),
 ];
 
 /// Signs and what they mean.
-fn signs(glyphs: &Glyphs) -> [(&'static str, Role, &'static str); 8] {
+fn signs(glyphs: &Glyphs) -> [(&'static str, Role, &'static str); 9] {
     [
         (glyphs.accepted, Role::NodeAccepted, "accepted"),
         (glyphs.bonus, Role::NodeBonus, "bonus: the target's own token"),
         (glyphs.refused, Role::NodeRefused, "refused: its parent was reached, another token came"),
         (glyphs.unreached, Role::NodeUnreached, "never reached: its parent was not accepted"),
+        (glyphs.cut, Role::NodeUnreached, "cut by the budget: drafted, and not verified"),
         (glyphs.root, Role::NodeRoot, "root: the pending token, already in the text"),
         (glyphs.change, Role::PlotChange, "settings changed here"),
         (glyphs.down, Role::GaugeCeiling, "a ceiling on the gauge"),

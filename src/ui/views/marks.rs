@@ -120,6 +120,16 @@ const LOSSES: [(&str, Role, &str); 6] = [
     ("luck", Role::LossLuck, "from E[X|T] to accepted: the draw; 0 in the long run"),
 ];
 
+/// Numbers of the verification rule.
+const RULES: [(&str, &str); 3] = [
+    ("argmax", "p(argmax q): acceptance of the drafter's best token by sample-and-match, as a mean over the nodes of the walk"),
+    ("sampled", "sum of min(p, q): acceptance of one token that is sampled from q; two bounds where q is known in part"),
+    (
+        "first token",
+        "P(accepted >= 1) of sampled drafts, and what no lossless rule exceeds there (optimal transport, Hu et al. 2025)",
+    ),
+];
+
 /// What a loss is, by its name.
 pub fn meaning(name: &str) -> Option<&'static str> {
     LOSSES.iter().find(|l| l.0 == name).map(|l| l.2)
@@ -153,6 +163,10 @@ fn lines(glyphs: &Glyphs) -> Vec<Line> {
     ));
     out.extend([Line::Empty, Line::Heading("losses: they add up to B - 1 less accepted")]);
     out.extend(LOSSES.iter().map(|(name, role, words)| entry(name, *role, (*words).to_owned())));
+    out.extend([Line::Empty, Line::Heading("rules: what is accepted of one token, and at most")]);
+    for (name, words) in RULES {
+        out.push(entry(name, Role::Value, words.to_owned()));
+    }
     out.extend([Line::Empty, Line::Heading("misses: why the tree did not hold the token drawn")]);
     for (name, words) in [
         ("knowledge", "the drafter had not proposed it"),

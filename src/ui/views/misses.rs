@@ -1,6 +1,6 @@
 //! The autopsy: the refusal that ended the step, and all refusals at these settings by cause, depth, class and token.
 
-use super::{Pen, empty};
+use super::{Pen, empty, greedy};
 use crate::app::{State, Step};
 use crate::telemetry::{Cause, Misses, TokenClass};
 use crate::theme::Role;
@@ -40,7 +40,13 @@ pub fn misses(state: &State, pen: &mut Pen) {
     };
     let mut y = autopsy(state, step, pen);
     let misses = &state.history.averages.misses;
-    let height = pen.height();
+    let mut height = pen.height();
+    if let Some(line) = super::overlap::line(state).filter(|_| height >= 14) {
+        height -= 1;
+        let width = pen.width().saturating_sub(2);
+        let line = line.iter().find(|l| pen.measure(l) <= width).or(line.last());
+        pen.text(1, height, &pen.shorten(line.map_or("", String::as_str), width), Role::Label);
+    }
     if misses.causes().total() == 0 {
         return;
     }
@@ -51,7 +57,7 @@ pub fn misses(state: &State, pen: &mut Pen) {
         y = by_class(misses, y, pen);
     }
     if y < height {
-        worst(misses, y, pen);
+        worst(misses, y, height, pen);
     }
 }
 
@@ -82,8 +88,16 @@ fn autopsy(state: &State, step: &Step, pen: &mut Pen) -> usize {
         _ if miss.asked => "drafter: not proposed".to_owned(),
         _ => "drafter: not asked".to_owned(),
     };
-    let target = format!("p {} rank {} path {}", probability(miss.p).trim(), rank(miss.rank), probability(miss.pi).trim());
-    let brief = format!("p {} rank {}  {}", probability(miss.p).trim(), rank(miss.rank), drafter.trim_start_matches("drafter: "));
+    // Greedy, every token that comes has p 1: the model's own p says more.
+    let brief = match miss.p_plain.filter(|_| greedy(record)) {
+        Some(plain) => format!("p(T=1) {} rank {}", probability(plain).trim(), rank(miss.rank)),
+        None => format!("p {} rank {}", probability(miss.p).trim(), rank(miss.rank)),
+    };
+    let target = match greedy(record) {
+        true => brief.clone(),
+        false => format!("{brief} path {}", probability(miss.pi).trim()),
+    };
+    let brief = format!("{brief}  {}", drafter.trim_start_matches("drafter: "));
     let line = [format!("target: {target}  {drafter}"), format!("{target}  {drafter}"), brief];
     let line = line.iter().find(|l| pen.measure(l) + 2 <= width).unwrap_or(&line[2]);
     pen.text(1, 1, &pen.shorten(line, width.saturating_sub(2)), Role::Base);
@@ -143,8 +157,8 @@ fn by_class(misses: &Misses, y: usize, pen: &mut Pen) -> usize {
 }
 
 /// The tokens that were missed most, in as many columns as there is room for: how often, and why mostly.
-fn worst(misses: &Misses, y: usize, pen: &mut Pen) {
-    let (width, rows) = (pen.width(), pen.height() - y);
+fn worst(misses: &Misses, y: usize, height: usize, pen: &mut Pen) {
+    let (width, rows) = (pen.width(), height - y);
     let cell = 30;
     let columns = (width.saturating_sub(1) / cell).max(1);
     let (head, rows) = if rows >= 3 { (1, rows - 1) } else { (0, rows) };

@@ -11,6 +11,7 @@ mod ladder;
 mod light;
 mod marks;
 mod misses;
+mod overlap;
 mod speed;
 mod steps;
 mod text;

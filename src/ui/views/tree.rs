@@ -1,6 +1,6 @@
 //! The tree of a step: branches, what became of each node, p and q beside it.
 
-use super::{Pen, empty};
+use super::{Pen, empty, greedy};
 use crate::app::State;
 use crate::telemetry::{Origins, StepRecord, TreeRecord};
 use crate::theme::{Glyphs, Role};
@@ -15,6 +15,8 @@ enum Fate {
     Refused,
     /// Its parent was not reached.
     Unreached,
+    /// It was drafted, and the budget left it out.
+    Cut,
     /// The token that the target added.
     Bonus,
 }
@@ -26,6 +28,7 @@ impl Fate {
             Fate::Accepted => (glyphs.accepted, Role::NodeAccepted),
             Fate::Refused => (glyphs.refused, Role::NodeRefused),
             Fate::Unreached => (glyphs.unreached, Role::NodeUnreached),
+            Fate::Cut => (glyphs.cut, Role::NodeUnreached),
             Fate::Bonus => (glyphs.bonus, Role::NodeBonus),
         }
     }
@@ -36,14 +39,23 @@ impl Fate {
 struct Row {
     branches: String,
     fate: Fate,
-    /// Index of the node; none for the bonus token, which is no node.
+    /// Index of the node, those that the budget cut counted on from the last of the tree; none for the bonus token, which is no node.
     node: Option<usize>,
     depth: usize,
 }
 
 /// The parent of node `i`. A record from a file may say anything: only a node that comes before `i` is one.
 fn parent(tree: &TreeRecord, i: usize) -> Option<usize> {
-    tree.parents.get(i).copied().flatten().filter(|&p| p < i)
+    let parent = match i.checked_sub(tree.tokens.len()) {
+        None => tree.parents.get(i).copied().flatten(),
+        Some(cut) => tree.cut.get(cut).map(|cut| cut.parent),
+    };
+    parent.filter(|&p| p < i)
+}
+
+/// Nodes of the tree, and those that the budget cut.
+fn all_nodes(tree: &TreeRecord) -> usize {
+    tree.tokens.len() + tree.cut.len()
 }
 
 fn fates(record: &StepRecord) -> Vec<Fate> {
@@ -51,8 +63,9 @@ fn fates(record: &StepRecord) -> Vec<Fate> {
     let on_path = |i: &usize| *i < record.tree.tokens.len();
     reached.iter_mut().take(1).for_each(|r| *r = true);
     record.path.iter().copied().filter(|i| on_path(i)).for_each(|i| reached[i] = true);
-    (0..reached.len())
+    (0..all_nodes(&record.tree))
         .map(|i| match parent(&record.tree, i) {
+            _ if i >= reached.len() => Fate::Cut,
             None => Fate::Root,
             Some(_) if reached[i] => Fate::Accepted,
             Some(parent) if reached.get(parent) == Some(&true) => Fate::Refused,
@@ -71,22 +84,22 @@ fn likelihood(tree: &TreeRecord) -> Vec<f64> {
     all
 }
 
-/// The nodes that are shown when there is room for `room` of them: the accepted path, then the most likely ones. A
-/// node's parent is at least as likely, so that what is shown hangs together.
+/// The nodes that are shown when there is room for `room` of them: the accepted path, then the most likely ones, then those that the
+/// budget cut. A node's parent is at least as likely, so that what is shown hangs together.
 fn kept(record: &StepRecord, room: usize) -> Vec<bool> {
     let tree = &record.tree;
     let pi = likelihood(tree);
-    let mut keep = vec![false; tree.tokens.len()];
+    let mut keep = vec![false; all_nodes(tree)];
     keep.iter_mut().take(1).for_each(|k| *k = true);
     record.path.iter().for_each(|&i| {
         if let Some(k) = keep.get_mut(i) {
             *k = true
         }
     });
-    let mut order: Vec<usize> = (0..keep.len()).filter(|&i| !keep[i]).collect();
+    let mut order: Vec<usize> = (0..tree.tokens.len()).filter(|&i| !keep[i]).collect();
     order.sort_by(|&a, &b| pi[b].total_cmp(&pi[a]).then(a.cmp(&b)));
     let mut left = room.saturating_sub(keep.iter().filter(|k| **k).count());
-    for i in order {
+    for i in order.into_iter().chain(tree.tokens.len()..keep.len()) {
         let parent_shown = parent(tree, i).is_none_or(|p| keep.get(p) == Some(&true));
         if left > 0 && parent_shown {
             keep[i] = true;
@@ -194,7 +207,7 @@ pub fn tree(state: &State, pen: &mut Pen) {
         let line = words.iter().find(|w| pen.measure(w) + 2 <= width).or(words.last());
         pen.text(1, height, &pen.shorten(line.map_or("", String::as_str), width.saturating_sub(2)), Role::Label);
     }
-    let nodes = record.tree.tokens.len();
+    let nodes = all_nodes(&record.tree);
     // One row for the head of the columns, one for the bonus token.
     let head = usize::from(height >= 6);
     let room = height.saturating_sub(head);
@@ -202,7 +215,7 @@ pub fn tree(state: &State, pen: &mut Pen) {
     let keep = kept(record, if all { nodes } else { room.saturating_sub(2) });
     let wide = rows(record, &keep, false, glyphs);
     let deepest = wide.iter().map(|r| r.branches.chars().count()).max().unwrap_or(0);
-    let numbers = columns(width);
+    let numbers = columns(width, greedy(record));
     let words = width.saturating_sub(numbers.last().map_or(0, |c| c.1) + 2);
     let picture = if deepest + 12 > words { rows(record, &keep, true, glyphs) } else { wide };
     if head == 1 {
@@ -218,27 +231,39 @@ pub fn tree(state: &State, pen: &mut Pen) {
     for (y, row) in picture.iter().skip(skipped).enumerate() {
         let y = y + head;
         let (glyph, role) = row.fate.look(glyphs);
-        let mut x = pen.text(1, y, &pen.shorten(&row.branches, words.saturating_sub(4)), Role::Branch);
+        let branch = if row.fate == Fate::Cut { role } else { Role::Branch };
+        let mut x = pen.text(1, y, &pen.shorten(&row.branches, words.saturating_sub(4)), branch);
         x = pen.text(x, y, glyph, role);
         let member = row.node.and_then(|i| record.tree.origin.get(i).copied().flatten());
         if let Some((member, letter)) = member.and_then(|member| Some((member, letters.get(member)?))) {
             x = pen.text(x, y, letter.encode_utf8(&mut [0; 4]), Role::origin(member));
         }
-        let (text, p, q) = match row.node {
-            Some(i) => (record.tree.text.get(i), record.tree.p.get(i), record.tree.q.get(i)),
-            None => (Some(&record.bonus_text), record.entropy.last().map(|e| &e.p), record.bonus_q.as_ref()),
+        let cut = row.node.and_then(|i| record.tree.cut.get(i.checked_sub(record.tree.tokens.len())?));
+        let (text, p, p_plain, q) = match (row.node, cut) {
+            (_, Some(cut)) => (Some(&cut.text), None, None, Some(&cut.q)),
+            (Some(i), _) => (record.tree.text.get(i), record.tree.p.get(i), record.tree.p_plain.get(i), record.tree.q.get(i)),
+            (None, _) => {
+                let last = record.entropy.last();
+                (Some(&record.bonus_text), last.map(|e| &e.p), last.and_then(|e| e.p_plain.as_ref()), record.bonus_q.as_ref())
+            }
         };
         let token = token(text.map_or("", String::as_str), pen, words.saturating_sub(x));
         x = pen.text(x + 1, y, &token, role);
-        if row.fate == Fate::Bonus && x + 6 < words {
-            pen.text(x + 1, y, "bonus", Role::Label);
+        let labels: &[&str] = match row.fate {
+            Fate::Bonus => &["bonus"],
+            Fate::Cut => &["cut by the budget", "cut"],
+            _ => &[],
+        };
+        if let Some(label) = labels.iter().find(|label| x + label.len() + 1 < words) {
+            pen.text(x + 1, y, label, if row.fate == Fate::Cut { role } else { Role::Label });
         }
-        let quiet = matches!(row.fate, Fate::Unreached);
+        let quiet = matches!(row.fate, Fate::Unreached | Fate::Cut);
         let number_role = if quiet { Role::NodeUnreached } else { Role::Base };
         for (column, from_right) in &numbers {
             let value = match (column, row.node) {
                 (_, Some(0)) => continue,
                 (Column::P, _) => p.map_or_else(String::new, |p| number::probability(*p)),
+                (Column::PlainP, _) => p_plain.map_or_else(String::new, |p| number::probability(*p)),
                 (Column::Q, _) => q.map_or_else(String::new, |q| number::probability(*q)),
                 (Column::Rank, Some(i)) => record.tree.rank.get(i).map_or_else(String::new, |r| rank(*r)),
                 (Column::Pi, Some(i)) => pi.get(i).map_or_else(String::new, |p| number::probability(*p)),
@@ -249,15 +274,19 @@ pub fn tree(state: &State, pen: &mut Pen) {
             pen.right(width - from_right + column.width() + 1, y, &value, number_role);
         }
     }
-    let hidden = keep.iter().filter(|k| !**k).count();
+    let (tree_nodes, cut_nodes) = keep.split_at(record.tree.tokens.len().min(keep.len()));
+    let hidden_of = |nodes: &[bool]| nodes.iter().filter(|k| !**k).count();
+    let (hidden, hidden_cut) = (hidden_of(tree_nodes), hidden_of(cut_nodes));
     if !all && height > head {
         let mass: f64 = keep.iter().zip(&pi).filter(|(k, _)| !**k).map(|(_, p)| p).sum::<f64>() + 0.0; // -0 becomes 0
         let above = if skipped > 0 { format!("{skipped} rows above, ") } else { String::new() };
         let short = format!("{} {above}{hidden} less likely nodes folded", glyphs.ellipsis);
         let long = format!("{short}, {} of E[X|T]", number::two(mass));
-        let line = [long, short].into_iter().find(|l| pen.measure(l) + 2 <= width);
+        let cut = format!("{long}; {hidden_cut} cut by the budget");
+        let forms = [Some(cut).filter(|_| hidden_cut > 0), Some(long), Some(short)];
+        let line = forms.into_iter().flatten().find(|l| pen.measure(l) + 2 <= width);
         let line = line.unwrap_or_else(|| format!("{} {above}{hidden} folded", glyphs.ellipsis));
-        if hidden > 0 || skipped > 0 {
+        if hidden > 0 || hidden_cut > 0 || skipped > 0 {
             pen.text(1, head + rows_left, &line, Role::Label);
         }
     }
@@ -270,6 +299,8 @@ enum Column {
     Pi,
     Rank,
     P,
+    /// p at temperature 1: greedy, p itself is 1 or 0.
+    PlainP,
     Q,
 }
 
@@ -280,6 +311,7 @@ impl Column {
             Column::Pi => "path",
             Column::Rank => "rank",
             Column::P => "p",
+            Column::PlainP => "p T=1",
             Column::Q => "q",
         }
     }
@@ -287,17 +319,19 @@ impl Column {
     fn width(self) -> usize {
         match self {
             Column::Depth => 2,
+            Column::PlainP => 5,
             _ => 4,
         }
     }
 }
 
 /// The columns that fit, each with the distance of its start from the right edge, the rightmost first.
-fn columns(width: usize) -> Vec<(Column, usize)> {
+fn columns(width: usize, greedy: bool) -> Vec<(Column, usize)> {
+    let p = if greedy { Column::PlainP } else { Column::P };
     let wanted: &[Column] = match width {
-        0..=44 => &[Column::Q, Column::P],
-        45..=56 => &[Column::Q, Column::P, Column::Rank],
-        _ => &[Column::Q, Column::P, Column::Rank, Column::Pi, Column::Depth],
+        0..=44 => &[Column::Q, p],
+        45..=56 => &[Column::Q, p, Column::Rank],
+        _ => &[Column::Q, p, Column::Rank, Column::Pi, Column::Depth],
     };
     let mut used = 1;
     wanted

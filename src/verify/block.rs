@@ -1,0 +1,501 @@
+//! Block verification of a sampled chain (Sun et al., "Block Verification Accelerates Speculative Decoding", ICLR 2025, arXiv
+//! 2403.10444).
+//!
+//! A chain X_1 ... X_n is sampled from the drafter's distributions q(.|X_1 ... X_i); p are the target's after the same tokens.
+//! With (a)+ = max(a, 0) let
+//!
+//!     w_0 = 1,  w_i = min(1, w_{i-1} p(X_i) / q(X_i)),
+//!     R_i = sum over x of (w_i p(x) - q(x))+,  h_i = R_i / (R_i + 1 - w_i),
+//!
+//! where q = 0, hence R_i = w_i = h_i, after the last token of the chain. The accepted length is the largest i whose own uniform
+//! number is below h_i, 0 if there is none. The bonus token after i accepted ones is sampled from (w_i p - q)+ / R_i.
+//!
+//! Why the text has the target's distribution. By induction from the end of the chain, P(accepted >= i | X_1 ... X_i) = w_i:
+//! given X_1 ... X_i, at least i + 1 are accepted with probability sum q(x) min(1, w_i p(x) / q(x)) = w_i - R_i, and otherwise
+//! exactly i with probability (1 - w_i + R_i) h_i = R_i. So m(x_1 ... x_i) = q(x_1) ... q(x_i) w_i is the probability that the
+//! chain begins with these tokens and that all of them are accepted, and the probability that exactly these are accepted and x
+//! follows as the bonus is q(x_1) ... q(x_i) (w_i p(x) - q(x))+ = m(x_1 ... x_i) p(x) - m(x_1 ... x_i x). With what the target
+//! adds later, these telescope to p(x_1) ... p(x_n) for every text.
+//!
+//! The drafter may end a chain wherever its tokens so far say so. Token by token, a rule accepts at least i with probability
+//! min(1, p / q) ... <= w_i: a block accepts at least as many tokens in expectation, and no lossless rule accepts more.
+
+use super::rejection::sample_residual;
+use super::{Proposal, Verdict};
+use crate::dist::{Law, NotFinite};
+use crate::tree::{TokenId, TokenTree};
+
+/// Acceptance probabilities of one sampled chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    /// Nodes of the chain, the root first.
+    nodes: Vec<usize>,
+    /// w_i: P(accepted >= i | the first i tokens), by depth.
+    reach: Vec<f64>,
+    /// h_i, by depth: 1 for the root.
+    own: Vec<f64>,
+    /// R_i, by depth.
+    residual: Vec<f64>,
+}
+
+impl Block {
+    /// Works out the chain of first children of `tree`; `law(node)` is the target's distribution after a node and
+    /// `proposals[node]` what its child was sampled from.
+    ///
+    /// # Errors
+    /// If a distribution does not exist.
+    pub fn new<'a>(
+        tree: &TokenTree,
+        proposals: &[Proposal],
+        mut law: impl FnMut(usize) -> Result<Law<'a>, NotFinite>,
+    ) -> Result<Self, NotFinite> {
+        let mut block = Self { nodes: Vec::new(), reach: Vec::new(), own: Vec::new(), residual: Vec::new() };
+        let (mut node, mut reach) = (0, 1.0);
+        loop {
+            let law = law(node)?;
+            let child = tree.children(node).next();
+            let (residual, own) = match child {
+                Some(_) => {
+                    let residual = residual(&proposals[node], reach, &law).1;
+                    let share = residual + 1.0 - reach;
+                    // Where p is q and all is accepted so far, a later token is accepted for certain.
+                    (residual, if share > 0.0 { residual / share } else { 1.0 })
+                }
+                None => (reach, reach),
+            };
+            block.nodes.push(node);
+            block.reach.push(reach);
+            block.residual.push(residual);
+            block.own.push(own);
+            let Some(next) = child else { break };
+            let (p, q) = (law.p(tree.token(next)), q(&proposals[node], tree.token(next)));
+            reach = if q > 0.0 { (reach * p / q).min(1.0) } else { 0.0 };
+            node = next;
+        }
+        block.own[0] = 1.0;
+        Ok(block)
+    }
+
+    /// Nodes of the chain by depth, the root first.
+    pub fn nodes(&self) -> &[usize] {
+        &self.nodes
+    }
+
+    /// P(accepted >= i | the first i tokens), by depth i: the mean of [`Block::survival`] over what is drafted after them.
+    pub fn reach(&self) -> &[f64] {
+        &self.reach
+    }
+
+    /// P(accepted > i | accepted >= i, the first i tokens) by depth i: the mean over the token that is sampled there.
+    pub fn expected(&self) -> impl Iterator<Item = f64> + '_ {
+        let share = |(&reach, &residual): (&f64, &f64)| if reach > 0.0 { ((reach - residual) / reach).max(0.0) } else { 0.0 };
+        self.reach.iter().zip(&self.residual).map(share)
+    }
+
+    /// P(accepted >= i | the whole chain), by depth i: 1 - (1 - h_i) ... (1 - h_n), and 1 for the root.
+    pub fn survival(&self) -> Vec<f64> {
+        let mut survival = self.own.clone();
+        for i in (0..survival.len().saturating_sub(1)).rev() {
+            survival[i] += (1.0 - survival[i]) * survival[i + 1];
+        }
+        survival
+    }
+}
+
+/// The drafter's probability of a proposed token.
+fn q(proposal: &Proposal, token: TokenId) -> f64 {
+    proposal.candidates().iter().find(|(other, _)| *other == token).map_or(0.0, |&(_, q)| q)
+}
+
+/// The residual distribution (w p - q)+ after a node that is reached with w: masses of the proposed tokens and of all others; and
+/// its sum.
+fn residual(proposal: &Proposal, reach: f64, law: &Law) -> ((Vec<f64>, f64), f64) {
+    let (mut known, mut sum) = (0.0, 0.0);
+    let rest = |&(token, q): &(TokenId, f64)| {
+        let p = law.p(token);
+        let rest = (reach * p - q).max(0.0);
+        (known, sum) = (known + p, sum + rest);
+        rest
+    };
+    let masses: Vec<f64> = proposal.candidates().iter().map(rest).collect();
+    let others = reach * (1.0 - known).max(0.0);
+    ((masses, others), sum + others)
+}
+
+/// Verifies the sampled chain `tree`, where `proposals[i]` is what the child of node i was sampled from. `law(node)` is the
+/// target's distribution after a node. `draw(d, n)` is a uniform random number in \[0, 1): that of the d-th token of this step, from 0,
+/// for n = 0; `draw(0, i)` decides about the first i tokens.
+///
+/// The numbers of all depths are looked at whatever is accepted, so that they have to belong to the place where the step begins:
+/// those of the places of the tokens would come again in the next step.
+///
+/// # Errors
+/// If a distribution does not exist.
+pub fn verify_block<'a>(
+    tree: &TokenTree,
+    proposals: &[Proposal],
+    mut law: impl FnMut(usize) -> Result<Law<'a>, NotFinite>,
+    mut draw: impl FnMut(usize, usize) -> f64,
+) -> Result<Verdict, NotFinite> {
+    let block = Block::new(tree, proposals, &mut law)?;
+    let accepted = (1..block.own.len()).rev().find(|&i| draw(0, i) < block.own[i]).unwrap_or(0);
+    let path = block.nodes[1..=accepted].to_vec();
+    let mut emitted: Vec<TokenId> = path.iter().map(|&node| tree.token(node)).collect();
+    let (at, law) = (block.nodes[accepted], law(block.nodes[accepted])?);
+    let number = draw(accepted, 0);
+    emitted.push(if accepted + 1 < block.nodes.len() {
+        let (masses, others) = residual(&proposals[at], block.reach[accepted], &law).0;
+        sample_residual(&proposals[at], (&masses, others), &law, number)
+    } else {
+        // A node without children is one of plain decoding: the same number gives the same token.
+        law.sample(number)
+    });
+    Ok(Verdict { path, emitted })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::dist::Warp;
+    use crate::verify::{Rule, verify_drawn};
+
+    /// Target and drafter after each path of a tiny vocabulary.
+    #[derive(Clone, Debug)]
+    struct World {
+        /// Logits of the target and weights of the drafter, by number of the path.
+        rows: Vec<(Vec<f32>, Vec<f64>)>,
+        /// Length of a chain, unless the drafter has nothing to say.
+        depth: usize,
+        /// Tokens that the drafter's distribution is cut to.
+        keep: usize,
+    }
+
+    fn logits(p: &[f64]) -> Vec<f32> {
+        p.iter().map(|&p| if p > 0.0 { p.ln() as f32 } else { -1e4 }).collect()
+    }
+
+    fn weights(size: usize) -> impl Strategy<Value = Vec<f64>> {
+        prop::collection::vec(prop_oneof![1 => Just(0.0), 4 => 0.01f64..1.0], size)
+    }
+
+    fn world() -> impl Strategy<Value = World> {
+        (2usize..4, 1usize..4).prop_flat_map(|(size, depth)| {
+            let target = weights(size).prop_filter("no token", |p| p.iter().any(|p| *p > 0.0)).prop_map(|p| logits(&p));
+            let paths = (0..=depth).map(|n| size.pow(n as u32)).sum::<usize>();
+            let rows = prop::collection::vec((target, weights(size)), paths);
+            (rows, Just(depth), 1..=size).prop_map(|(rows, depth, keep)| World { rows, depth, keep })
+        })
+    }
+
+    /// A draft, its probability, and what its tokens were sampled from.
+    struct Drawn {
+        tree: TokenTree,
+        proposals: Vec<Proposal>,
+        share: f64,
+    }
+
+    impl World {
+        fn size(&self) -> usize {
+            self.rows[0].0.len()
+        }
+
+        fn row(&self, path: &[TokenId]) -> &(Vec<f32>, Vec<f64>) {
+            &self.rows[path.iter().fold(0, |at, &token| at * self.size() + 1 + token as usize)]
+        }
+
+        fn target(&self, path: &[TokenId]) -> Law<'_> {
+            Law::new(&self.row(path).0, &Warp::PLAIN).unwrap()
+        }
+
+        /// The proposal after `path` with one child, the `place`-th of its candidates.
+        fn proposal(&self, path: &[TokenId], place: usize) -> Proposal {
+            let mut all: Vec<(TokenId, f64)> = (0..).zip(self.row(path).1.iter().copied()).filter(|(_, q)| *q > 0.0).collect();
+            all.sort_by(|a, b| b.1.total_cmp(&a.1));
+            all.truncate(self.keep);
+            let sum: f64 = all.iter().map(|(_, q)| q).sum();
+            let below: f64 = all.iter().take(place).map(|(_, q)| q / sum).sum();
+            let own = all.get(place).map_or(0.0, |(_, q)| q / sum);
+            Proposal::take(all, 1, Rule::Block, || below + own / 2.0)
+        }
+
+        /// Every chain that can be drafted.
+        fn drafts(&self) -> Vec<Drawn> {
+            let start = Drawn { tree: TokenTree::new(9), proposals: Vec::new(), share: 1.0 };
+            let (mut open, mut done) = (vec![start], Vec::new());
+            while let Some(draft) = open.pop() {
+                let at = draft.tree.len() - 1;
+                let path = &draft.tree.tokens()[1..];
+                let candidates = self.proposal(path, 0).candidates().to_vec();
+                if path.len() == self.depth || candidates.is_empty() {
+                    let proposals = [&draft.proposals[..], &[Proposal::default()]].concat();
+                    done.push(Drawn { proposals, ..draft });
+                    continue;
+                }
+                for (place, (token, q)) in candidates.into_iter().enumerate() {
+                    let mut tree = draft.tree.clone();
+                    tree.push(at, token, q);
+                    let proposal = self.proposal(path, place);
+                    assert_eq!(proposal.children().collect::<Vec<_>>(), [token]);
+                    let proposals = [&draft.proposals[..], &[proposal]].concat();
+                    open.push(Drawn { tree, proposals, share: draft.share * q });
+                }
+            }
+            assert!((done.iter().map(|d| d.share).sum::<f64>() - 1.0).abs() < 1e-9);
+            done
+        }
+
+        fn block(&self, draft: &Drawn) -> Block {
+            Block::new(&draft.tree, &draft.proposals, |node| Ok(self.target(&draft.tree.tokens()[1..=node]))).unwrap()
+        }
+
+        /// P(accepted = i | draft) for i = 0, 1, ..., by all outcomes of the comparisons, from the walk itself.
+        fn lengths(&self, draft: &Drawn) -> Vec<f64> {
+            let own = self.block(draft).own;
+            let mut lengths = vec![0.0; own.len()];
+            for outcomes in 0..1u32 << (own.len() - 1) {
+                let passes = |i: usize| outcomes >> (i - 1) & 1 == 1;
+                let share: f64 = (1..own.len()).map(|i| if passes(i) { own[i] } else { 1.0 - own[i] }).product();
+                if share > 0.0 {
+                    let draw = |_, i: usize| if i > 0 && passes(i) { own[i].next_down().max(0.0) } else { 1.0f64.next_down() };
+                    let law = |node: usize| Ok(self.target(&draft.tree.tokens()[1..=node]));
+                    let verdict = verify_block(&draft.tree, &draft.proposals, law, draw).unwrap();
+                    assert_eq!(verdict.path, (1..=verdict.path.len()).collect::<Vec<_>>());
+                    lengths[verdict.path.len()] += share;
+                }
+            }
+            lengths
+        }
+
+        /// The distribution of the bonus token after `accepted` ones: from the definition, and the walk must follow it.
+        fn bonus(&self, draft: &Drawn, accepted: usize, from_the_walk: bool) -> Vec<(TokenId, f64)> {
+            let path = &draft.tree.tokens()[1..=accepted];
+            let target = self.target(path);
+            let tokens = 0..self.size() as TokenId;
+            let proposal = if accepted + 1 < draft.tree.len() { draft.proposals[accepted].clone() } else { Proposal::default() };
+            let reach = (0..accepted).fold(1.0f64, |reach, i| {
+                let token = draft.tree.token(i + 1);
+                (reach * self.target(&draft.tree.tokens()[1..=i]).p(token) / q(&draft.proposals[i], token)).min(1.0)
+            });
+            let mass = |token: TokenId| (reach * target.p(token) - q(&proposal, token)).max(0.0);
+            let sum: f64 = tokens.clone().map(mass).sum();
+            let own = self.block(draft).own;
+            // In the order in which they are drawn: what was proposed, then the others.
+            let place = |token: TokenId| proposal.candidates().iter().position(|(other, _)| *other == token);
+            let mut order: Vec<TokenId> = tokens.collect();
+            order.sort_by_key(|&token| (place(token).unwrap_or(usize::MAX), token));
+            let mut below = 0.0;
+            for &token in order.iter().filter(|_| from_the_walk) {
+                let share = mass(token) / sum;
+                if share > 1e-6 {
+                    let u = below + share / 2.0;
+                    let draw = |_, i: usize| match i {
+                        0 => u,
+                        i if i == accepted => own[i].next_down().max(0.0),
+                        _ => 1.0f64.next_down(),
+                    };
+                    let law = |node: usize| Ok(self.target(&draft.tree.tokens()[1..=node]));
+                    let verdict = verify_block(&draft.tree, &draft.proposals, law, draw).unwrap();
+                    if verdict.path.len() == accepted {
+                        assert_eq!(verdict.bonus(), token);
+                    }
+                }
+                below += share;
+            }
+            order.into_iter().map(|token| (token, mass(token) / sum)).collect()
+        }
+
+        /// By text of depth + 1 tokens what a step followed by plain decoding makes of it; `residual` gives the bonus.
+        fn texts(&self, residual: impl Fn(&Drawn, usize) -> Vec<(TokenId, f64)>) -> Vec<f64> {
+            let mut texts = vec![0.0; self.size().pow(self.depth as u32 + 1)];
+            for draft in self.drafts() {
+                for (accepted, share) in self.lengths(&draft).into_iter().enumerate().filter(|(_, share)| *share > 1e-12) {
+                    for (token, p) in residual(&draft, accepted) {
+                        let text = [&draft.tree.tokens()[1..=accepted], &[token]].concat();
+                        self.follow(text, draft.share * share * p, &mut texts);
+                    }
+                }
+            }
+            texts
+        }
+
+        fn follow(&self, text: Vec<TokenId>, share: f64, texts: &mut [f64]) {
+            if share == 0.0 {
+                return;
+            }
+            if text.len() == self.depth + 1 {
+                texts[text.iter().fold(0, |at, &token| at * self.size() + token as usize)] += share;
+                return;
+            }
+            let law = self.target(&text);
+            for token in 0..self.size() as TokenId {
+                self.follow([&text[..], &[token]].concat(), share * law.p(token), texts);
+            }
+        }
+
+        fn distance(&self, texts: &[f64]) -> f64 {
+            let mut want = vec![0.0; texts.len()];
+            self.follow(Vec::new(), 1.0, &mut want);
+            texts.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+        }
+
+        /// P(accepted >= i) of block verification and token by token, i = 1, 2, ...
+        fn accepted(&self) -> (Vec<f64>, Vec<f64>) {
+            let (mut block, mut single) = (vec![0.0; self.depth], vec![0.0; self.depth]);
+            for draft in self.drafts() {
+                let survival = self.block(&draft).survival();
+                let mut stays = draft.share;
+                for i in 1..draft.tree.len() {
+                    block[i - 1] += draft.share * survival[i];
+                    let token = draft.tree.token(i);
+                    let p = self.target(&draft.tree.tokens()[1..i]).p(token);
+                    stays *= (p / q(&draft.proposals[i - 1], token)).min(1.0);
+                    single[i - 1] += stays;
+                }
+            }
+            (block, single)
+        }
+    }
+
+    /// The same target and drafter after every path.
+    fn iid(p: &[f64], q: &[f64], depth: usize) -> World {
+        let paths = (0..=depth).map(|n| p.len().pow(n as u32)).sum();
+        World { rows: vec![(logits(p), q.to_vec()); paths], depth, keep: p.len() }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// A step followed by plain decoding has the target's distribution, by enumeration of drafts and outcomes.
+        #[test]
+        fn a_step_has_the_targets_distribution(world in world()) {
+            let texts = world.texts(|draft, accepted| world.bonus(draft, accepted, true));
+            prop_assert!(world.distance(&texts) < 1e-6, "{}: {:?}", world.distance(&texts), texts);
+        }
+
+        /// What the record says of a chain is the frequency of what the walk does.
+        #[test]
+        fn acceptance_probabilities_are_those_of_the_walk(world in world()) {
+            // By prefix: the probability that it is drafted, and that it is accepted.
+            let mut prefixes = std::collections::HashMap::<Vec<TokenId>, (f64, f64, f64, f64)>::new();
+            for draft in world.drafts() {
+                let (block, lengths) = (world.block(&draft), world.lengths(&draft));
+                let survival = block.survival();
+                prop_assert_eq!(survival[0], 1.0);
+                let expected: Vec<f64> = block.expected().collect();
+                for i in 0..lengths.len() {
+                    let at_least: f64 = lengths[i..].iter().sum();
+                    prop_assert!((survival[i] - at_least).abs() < 1e-9, "{} {:?} {:?}", i, survival, lengths);
+                    let entry = prefixes.entry(draft.tree.tokens()[1..=i].to_vec()).or_default();
+                    entry.0 += draft.share;
+                    entry.1 += draft.share * at_least;
+                    entry.2 += draft.share * survival.get(i + 1).copied().unwrap_or(0.0);
+                    entry.3 = block.reach()[i];
+                    let conditional = (block.reach()[i], expected[i]);
+                    prop_assert!((0.0..=1.0).contains(&conditional.0) && (0.0..=1.0).contains(&conditional.1));
+                }
+                let leaf = lengths.len() - 1;
+                prop_assert_eq!(expected[leaf], 0.0);
+            }
+            for (prefix, (share, accepted, _, reach)) in &prefixes {
+                prop_assert!((accepted / share - reach).abs() < 1e-6, "{:?}: {} for {}", prefix, accepted / share, reach);
+            }
+            // The mean over the next token, at each prefix.
+            for draft in world.drafts() {
+                let block = world.block(&draft);
+                for (i, expected) in block.expected().enumerate() {
+                    let (share, _, further, reach) = prefixes[&draft.tree.tokens()[1..=i]];
+                    prop_assert!((expected * reach - further / share).abs() < 1e-6);
+                }
+            }
+        }
+
+        #[test]
+        fn blocks_accept_at_least_as_much_as_single_tokens(world in world()) {
+            let (block, single) = world.accepted();
+            for (i, (block, single)) in block.iter().zip(&single).enumerate() {
+                prop_assert!(*block >= single - 1e-6, "{} {} < {}", i, block, single);
+                prop_assert!(i > 0 || (block - single).abs() < 1e-6, "the first token: {} and {}", block, single);
+            }
+        }
+    }
+
+    #[test]
+    fn two_tokens_of_the_paper_have_the_known_means() {
+        let world = iid(&[1.0 / 3.0, 2.0 / 3.0], &[2.0 / 3.0, 1.0 / 3.0], 2);
+        let (block, single) = world.accepted();
+        assert!((single.iter().sum::<f64>() - 10.0 / 9.0).abs() < 1e-6, "{single:?}");
+        assert!((block.iter().sum::<f64>() - 11.0 / 9.0).abs() < 1e-6, "{block:?}");
+        // The rule for single tokens, by its own code.
+        let mut own = 0.0;
+        for draft in world.drafts() {
+            let mut stays = draft.share;
+            for i in 0..2 {
+                let law = world.target(&draft.tree.tokens()[1..=i]);
+                stays *= crate::verify::Rejection::new(&draft.proposals[i], |token| law.p(token)).chance().unwrap();
+                own += stays;
+            }
+        }
+        assert!((own - 10.0 / 9.0).abs() < 1e-6, "{own}");
+        assert!(world.distance(&world.texts(|draft, accepted| world.bonus(draft, accepted, true))) < 1e-6);
+    }
+
+    #[test]
+    fn chosen_pairs_stay_lossless() {
+        let pairs: [(&[f64], &[f64]); 6] = [
+            (&[0.5, 0.5], &[1.0, 0.0]),
+            (&[0.9, 0.1], &[0.1, 0.9]),
+            (&[0.7, 0.2, 0.1], &[0.1, 0.2, 0.7]),
+            (&[0.7, 0.0, 0.3], &[0.0, 0.6, 0.4]),
+            (&[0.25, 0.25, 0.5], &[0.25, 0.25, 0.5]),
+            (&[1.0, 0.0, 0.0], &[0.2, 0.4, 0.4]),
+        ];
+        for (p, q) in pairs {
+            for (depth, keep) in [(2, p.len()), (3, p.len()), (2, 2), (3, 1)] {
+                let world = World { keep, ..iid(p, q, depth) };
+                let distance = world.distance(&world.texts(|draft, accepted| world.bonus(draft, accepted, true)));
+                assert!(distance < 1e-6, "{p:?} {q:?} {depth} {keep}: {distance}");
+            }
+        }
+        // A drafter that is the target has all of every chain accepted.
+        let same = iid(&[0.25, 0.25, 0.5], &[0.25, 0.25, 0.5], 3);
+        assert!(same.drafts().iter().all(|draft| same.block(draft).survival().iter().all(|s| *s > 1.0 - 1e-6)));
+    }
+
+    #[test]
+    fn a_wrong_residual_is_noticed() {
+        // The control of the enumeration: the bonus from (p - q)+, as where tokens are verified one by one.
+        let world = iid(&[0.5, 0.3, 0.2], &[0.8, 0.1, 0.1], 2);
+        let wrong = world.texts(|draft, accepted| match accepted {
+            2 => world.bonus(draft, 2, false),
+            _ => vec![(0, 0.0), (1, 2.0 / 3.0), (2, 1.0 / 3.0)],
+        });
+        assert!(world.distance(&wrong) > 1e-3, "{wrong:?}");
+    }
+
+    #[test]
+    fn one_token_is_verified_as_by_rejection() {
+        // A chain of one: the same numbers give the same token under both rules.
+        let world = iid(&[0.2, 0.5, 0.3], &[0.5, 0.25, 0.25], 1);
+        for draft in world.drafts() {
+            for (a, b) in [(0.1, 0.3), (0.5, 0.9), (0.95, 0.05), (0.61, 0.5)] {
+                let law = |node: usize| Ok(world.target(&draft.tree.tokens()[1..=node]));
+                let draw = |_, n: usize| if n == 0 { b } else { a };
+                let block = verify_block(&draft.tree, &draft.proposals, law, draw).unwrap();
+                assert_eq!(block, verify_drawn(&draft.tree, &draft.proposals, law, draw).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn no_chain_is_plain_decoding() {
+        let world = iid(&[0.2, 0.5, 0.3], &[0.0; 3], 2);
+        let tree = TokenTree::new(9);
+        for u in [0.0, 0.1, 0.3, 0.8] {
+            let verdict = verify_block(&tree, &[Proposal::default()], |_| Ok(world.target(&[])), |_, _| u).unwrap();
+            assert_eq!((verdict.path.len(), verdict.bonus()), (0, world.target(&[]).sample(u)));
+        }
+    }
+}
