@@ -134,7 +134,8 @@ pub struct SearchedStep<'a> {
     pub record: &'a StepRecord,
     /// Masses of the oracle trees of its context.
     pub oracle: &'a OracleCurve,
-    /// E\[X | T\] of the drafter's best tree of the verified size. `None` where not known.
+    /// E\[X | T\] of the drafter's best tree of the budget. `None` where not known; not used with an
+    /// automatic budget, of which each step verifies a part.
     pub drafter_best: Option<f64>,
 }
 
@@ -153,6 +154,9 @@ pub struct LightTally {
 struct LastStep {
     prompt_id: String,
     step: usize,
+    /// Whether its budget was automatic: the drafter's best tree is then of another size than what was
+    /// verified.
+    automatic: bool,
     searched: bool,
 }
 
@@ -169,7 +173,12 @@ impl LightTally {
             units.break_off_text();
         }
         units.add(&record.sums());
-        self.last = Some(LastStep { prompt_id: record.prompt_id.clone(), step: record.step, searched: false });
+        self.last = Some(LastStep {
+            prompt_id: record.prompt_id.clone(),
+            step: record.step,
+            automatic: record.settings.automatic(),
+            searched: false,
+        });
     }
 
     /// Adds what a search found about the step added last; steps must be searched at regular intervals.
@@ -183,7 +192,7 @@ impl LightTally {
         let last = self.last.as_mut().filter(|last| last.prompt_id == prompt_id && last.step == step);
         if let (Some(last), Some(units)) = (last.filter(|last| !last.searched), &mut self.units) {
             last.searched = true;
-            units.searched(oracle, drafter_best);
+            units.searched(oracle, drafter_best.filter(|_| !last.automatic));
         }
     }
 
@@ -319,13 +328,24 @@ mod tests {
     }
 
     #[test]
+    fn the_best_tree_of_an_automatic_budget_is_not_of_the_verified_size() {
+        let mut tally = LightTally::default();
+        let mut record = step(0, &[0.5], 1);
+        record.settings.auto = true;
+        tally.add(&record);
+        tally.searched(&SearchedStep { record: &record, oracle: &curve(0.9), drafter_best: Some(3.0) });
+        let ladder = tally.summary(Some(&cost()), &[]).ladder;
+        assert!(ladder.shape.is_none() && (ladder.knowledge.unwrap() - 0.4 / 1.1).abs() < 1e-12);
+    }
+
+    #[test]
     fn after_enough_steps_there_are_intervals() {
         let mut tally = LightTally::default();
         for i in 0..600 {
             let p = [0.4, 0.6, 0.8][i / 7 % 3];
             let record = step(i, &[p, p, p], i * 7 % 4);
             tally.add(&record);
-            if i % 16 == 0 {
+            if i.is_multiple_of(16) {
                 tally.searched(&SearchedStep { record: &record, oracle: &curve(p + 0.1), drafter_best: None });
             }
         }

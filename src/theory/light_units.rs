@@ -295,17 +295,18 @@ impl LightUnits {
     }
 
     /// Adds what a search found about the last step added: the oracle's curve, and E\[X | T\] of the
-    /// drafter's best tree of that size.
+    /// drafter's best tree, which counts up to the oracle's mass at the verified size.
     pub fn searched(&mut self, oracle: &OracleCurve, drafter_best: Option<f64>) {
         let Some(number) = self.steps.checked_sub(1) else { return };
         let verified = self.last.expected;
-        let best = drafter_best.filter(|best| best.is_finite()).map(|best| (1.0 + best).max(verified));
+        let oracle_mass = 1.0 + oracle.upper(self.last.budget.saturating_sub(1));
+        let known = drafter_best.filter(|best| best.is_finite());
+        let best = known.map(|best| (1.0 + best).min(oracle_mass).max(verified));
         if let Some(better) = best {
             self.part.best.join(&Paired { better, verified }, 1.0);
         }
         if !self.deterministic {
-            let better = (1.0 + oracle.upper(self.last.budget.saturating_sub(1))).max(best.unwrap_or(verified));
-            self.part.oracle.join(&Paired { better, verified }, 1.0);
+            self.part.oracle.join(&Paired { better: oracle_mass.max(verified), verified }, 1.0);
             if self.searched.is_multiple_of(self.stride) {
                 self.curves.push(oracle.shortened(LARGEST - 1));
                 self.curve_steps.push(number);
@@ -609,11 +610,14 @@ mod tests {
         assert_eq!(units.result(&SECONDS), LightResult::default());
         units.searched(&oracle(0.0), None);
         assert_eq!(units.searched_steps(), 0);
-        units.add(&StepSums { budget: 3, tokens: 2.0, expected: 2.5, draft: 1.0, verify: 2.0, other: 1.0 });
+        units.add(&StepSums { budget: 3, tokens: 2.0, expected: 1.5, draft: 1.0, verify: 2.0, other: 1.0 });
         let gaps = units.result(&SECONDS).marks.gaps();
         assert_eq!((gaps.budget, gaps.knowledge, gaps.shape), (None, None, None));
-        assert_eq!((gaps.drafting, gaps.overhead, gaps.luck), (Some(1.25 - 2.5 / 3.0), Some(2.5 / 3.0 - 0.625), Some(0.125)));
+        assert_eq!((gaps.drafting, gaps.overhead, gaps.luck), (Some(0.25), Some(0.125), Some(-0.125)));
         // The drafter's best is not known: knowledge carries both.
+        let mut of_a_larger_tree = units.clone();
+        of_a_larger_tree.searched(&oracle(0.0), Some(6.0));
+        assert_eq!(of_a_larger_tree.result(&SECONDS).marks.gaps().knowledge, Some(0.0));
         units.searched(&oracle(0.0), None);
         let gaps = units.result(&SECONDS).marks.gaps();
         assert!(gaps.shape.is_none() && gaps.knowledge.is_some_and(|gap| gap >= 0.0) && gaps.budget.is_some());
@@ -625,7 +629,7 @@ mod tests {
         let units = simulate(40_000, 1, 0.5, 8);
         assert!(units.curves.len() <= MOST_CONTEXTS && units.curves.len() >= MOST_CONTEXTS / 2);
         assert_eq!((units.searched_steps(), units.stride), (5000, 8));
-        assert!(units.curve_steps.iter().all(|step| step % (8 * units.stride) == 0));
+        assert!(units.curve_steps.iter().all(|step| step.is_multiple_of(8 * units.stride)));
         let few = simulate(8000, 1, 0.5, 8);
         assert_eq!((few.curves.len(), few.curve_steps.len()), (1000, 1000));
         let (many, few) = (units.result(&SECONDS).marks.light.unwrap(), few.result(&SECONDS).marks.light.unwrap());
@@ -696,14 +700,14 @@ mod tests {
         let truth = truth().light.unwrap();
         let mut noise = Noise(SplitMix(5));
         let mut units = LightUnits::new(false);
-        for step in 0..1600 {
+        for step in 0..1600usize {
             let curve = oracle(noise.normal());
             let price = |b: usize| 1.0 + curve.upper(b - 1) - truth * SECONDS[b - 1];
             let budget = (1..=8).max_by(|a, b| price(*a).total_cmp(&price(*b))).unwrap();
             let e = 1.0 + curve.upper(budget - 1);
             let tokens = 1.0 + (e - 1.0) * 2.0 * noise.uniform();
             units.add(&StepSums { budget, tokens, expected: e, draft: 0.0, verify: SECONDS[budget - 1], other: 0.0 });
-            if step % 4 == 0 {
+            if step.is_multiple_of(4) {
                 units.searched(&curve, Some(e - 1.0));
             }
         }

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::engine::MAX_BUDGET;
 use crate::hex::hex;
 use crate::telemetry::{StageTimes, StepRecord, Within};
 use crate::theory::light::OracleCurve;
@@ -153,9 +152,10 @@ impl<'a> Gather<'a> {
     }
 
     /// Adds what an oracle search found about the last step.
+    #[cfg(test)]
     pub fn searched(&mut self, oracle: &OracleCurve, drafter_best: Option<f64>) {
         if let Some(step) = self.piece.light.last_mut() {
-            step.searched = Some(Searched { oracle: oracle.shortened(MAX_BUDGET - 1), drafter_best });
+            step.searched = Some(Searched { oracle: oracle.shortened(crate::engine::MAX_BUDGET - 1), drafter_best });
         }
     }
 

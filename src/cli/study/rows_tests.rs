@@ -10,7 +10,6 @@ use super::state::{SetSettings, Settings};
 use crate::telemetry::testing::{record, spoiled, tree};
 use crate::telemetry::{Ceilings, SpeedOfLight, StageTimes};
 use crate::theory::cost::Cost;
-use crate::theory::light::OracleCurve;
 use crate::theory::pool::Pool;
 use crate::theory::speed::{Hardware, Work};
 
@@ -53,7 +52,7 @@ fn pieces() -> Vec<Piece> {
                 record.time.verify = 0.04;
                 gather.step(&record);
                 if step % 5 == 0 {
-                    gather.searched(&OracleCurve::from_path_probabilities([0.6, 0.3, 0.2], 0.0), Some(0.8));
+                    gather.searched(&crate::theory::light::OracleCurve::from_path_probabilities([0.6, 0.3, 0.2], 0.0), Some(0.8));
                 }
                 tokens += record.emitted.len();
                 step += 1;
@@ -137,6 +136,16 @@ fn a_refused_prompt_and_a_drafter_that_is_not_done_have_no_part() {
 }
 
 #[test]
+fn few_stretches_have_no_interval() {
+    let (pieces, drafters) = (pieces(), ["ngram".to_owned()]);
+    let given = Given { budgets: &[4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
+    let all: Vec<&Piece> = pieces.iter().filter(|p| p.key.prompt == 0).collect();
+    let rows = set_rows("set", 1.0, &all, &given).unwrap();
+    assert_eq!((rows.mu.interval, rows.drafters[0].expected.interval), (None, None));
+    assert!(rows.mu.value > 0.0);
+}
+
+#[test]
 fn texts_whose_steps_are_not_kept_have_no_speed_of_light() {
     let (mut pieces, drafters) = (pieces(), ["ngram".to_owned()]);
     let cost = Cost::new(vec![(1, 1.0), (4, 2.0)]).unwrap();
@@ -147,16 +156,6 @@ fn texts_whose_steps_are_not_kept_have_no_speed_of_light() {
     let timed = set_rows("set", 1.0, &all, &given).unwrap().drafters[0].timed.unwrap();
     assert_eq!(timed.speed_of_light, SpeedOfLight::default());
     assert!(timed.tokens_per_second > 0.0);
-}
-
-#[test]
-fn few_stretches_have_no_interval() {
-    let (pieces, drafters) = (pieces(), ["ngram".to_owned()]);
-    let given = Given { budgets: &[4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
-    let all: Vec<&Piece> = pieces.iter().filter(|p| p.key.prompt == 0).collect();
-    let rows = set_rows("set", 1.0, &all, &given).unwrap();
-    assert_eq!((rows.mu.interval, rows.drafters[0].expected.interval), (None, None));
-    assert!(rows.mu.value > 0.0);
 }
 
 #[test]
