@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StepRecord;
 use crate::theory::cost::Cost;
+use crate::theory::intervals::{Estimate, Interval};
 use crate::theory::light::{OracleCurve, best_fixed, reading};
 pub use crate::theory::light_units::LightIntervals;
 use crate::theory::light_units::{LARGEST, LightResult, LightUnits, StepSums};
@@ -52,6 +53,52 @@ pub struct LightLadder {
     pub luck: Option<f64>,
 }
 
+impl SpeedOfLight {
+    /// Results over the steps in `units`. `cost` gives the seconds of passes up to its largest measured
+    /// size, `fluid` the fluid bound for 0, 1, 2, ... drafted nodes; deterministic text has F(P) = P.
+    pub fn new(units: &LightUnits, cost: Option<&Cost>, fluid: &[f64]) -> SpeedOfLight {
+        let seconds = cost.map_or_else(Vec::new, pass_seconds);
+        let LightResult { marks, best_budget, intervals } = units.result(&seconds);
+        let iid = if units.deterministic() { reading(&seconds) } else { best_fixed(fluid, &seconds) };
+        let (gaps, share) = (marks.gaps(), marks.share());
+        let (ends, share_ends) = (intervals.tokens_per_second, intervals.share.filter(|_| share.is_some()));
+        SpeedOfLight {
+            tokens_per_second: marks.light,
+            low: ends.map(|ends| ends.low),
+            high: ends.map(|ends| ends.high),
+            iid_tokens_per_second: iid.map(|best| best.rate()),
+            best_budget: best_budget.filter(|_| marks.light.is_some()),
+            share,
+            share_low: share_ends.map(|ends| ends.low),
+            share_high: share_ends.map(|ends| ends.high),
+            searched_steps: units.searched_steps(),
+            ladder: LightLadder {
+                budget: gaps.budget,
+                knowledge: gaps.knowledge,
+                shape: gaps.shape,
+                drafting: gaps.drafting,
+                overhead: gaps.overhead,
+                luck: gaps.luck,
+            },
+        }
+    }
+
+    /// Ceiling c with its interval, in tokens per second.
+    pub fn ceiling(&self) -> Option<Estimate> {
+        estimate(self.tokens_per_second, self.low, self.high)
+    }
+
+    /// Reached share v / c with its interval.
+    pub fn reached(&self) -> Option<Estimate> {
+        estimate(self.share, self.share_low, self.share_high)
+    }
+}
+
+fn estimate(value: Option<f64>, low: Option<f64>, high: Option<f64>) -> Option<Estimate> {
+    let interval = low.zip(high).map(|(low, high)| Interval { low, high });
+    value.map(|value| Estimate { value, interval })
+}
+
 impl LightLadder {
     /// Names and losses from the highest mark down.
     pub fn parts(&self) -> [(&'static str, Option<f64>); 6] {
@@ -66,6 +113,20 @@ impl LightLadder {
     }
 }
 
+impl StepRecord {
+    /// Tokens and seconds for the ladder of speed.
+    pub fn sums(&self) -> StepSums {
+        StepSums {
+            budget: self.tree.tokens.len().max(1),
+            tokens: self.emitted.len() as f64,
+            expected: 1.0 + self.expected_accepted,
+            draft: self.time.draft,
+            verify: self.time.verify,
+            other: self.time.other,
+        }
+    }
+}
+
 /// Step whose oracle tree was searched.
 #[derive(Clone, Copy, Debug)]
 pub struct SearchedStep<'a> {
@@ -73,7 +134,8 @@ pub struct SearchedStep<'a> {
     pub record: &'a StepRecord,
     /// Masses of the oracle trees of its context.
     pub oracle: &'a OracleCurve,
-    /// E\[X | T\] of the drafter's best tree of the verified size. `None` where not known.
+    /// E\[X | T\] of the drafter's best tree of the budget. `None` where not known; not used with an
+    /// automatic budget, of which each step verifies a part.
     pub drafter_best: Option<f64>,
 }
 
@@ -92,6 +154,9 @@ pub struct LightTally {
 struct LastStep {
     prompt_id: String,
     step: usize,
+    /// Whether its budget was automatic: the drafter's best tree is then of another size than what was
+    /// verified.
+    automatic: bool,
     searched: bool,
 }
 
@@ -107,15 +172,13 @@ impl LightTally {
             // If the text before it had ended, this has no effect.
             units.break_off_text();
         }
-        units.add(&StepSums {
-            budget: record.tree.tokens.len().max(1),
-            tokens: record.emitted.len() as f64,
-            expected: 1.0 + record.expected_accepted,
-            draft: record.time.draft,
-            verify: record.time.verify,
-            other: record.time.other,
+        units.add(&record.sums());
+        self.last = Some(LastStep {
+            prompt_id: record.prompt_id.clone(),
+            step: record.step,
+            automatic: record.settings.automatic(),
+            searched: false,
         });
-        self.last = Some(LastStep { prompt_id: record.prompt_id.clone(), step: record.step, searched: false });
     }
 
     /// Adds what a search found about the step added last; steps must be searched at regular intervals.
@@ -129,7 +192,7 @@ impl LightTally {
         let last = self.last.as_mut().filter(|last| last.prompt_id == prompt_id && last.step == step);
         if let (Some(last), Some(units)) = (last.filter(|last| !last.searched), &mut self.units) {
             last.searched = true;
-            units.searched(oracle, drafter_best);
+            units.searched(oracle, drafter_best.filter(|_| !last.automatic));
         }
     }
 
@@ -145,43 +208,13 @@ impl LightTally {
     /// Results so far. `cost` gives the seconds of passes up to its largest measured size, `fluid` the
     /// fluid bound for 0, 1, 2, ... drafted nodes.
     pub fn summary(&self, cost: Option<&Cost>, fluid: &[f64]) -> SpeedOfLight {
-        let Some(units) = &self.units else { return SpeedOfLight::default() };
-        let seconds = cost.map_or_else(Vec::new, pass_seconds);
-        let LightResult { marks, best_budget, intervals } = units.result(&seconds);
-        let gaps = marks.gaps();
-        let share = marks.share();
-        let (ends, share_ends) = (intervals.tokens_per_second, intervals.share.filter(|_| share.is_some()));
-        SpeedOfLight {
-            tokens_per_second: marks.light,
-            low: ends.map(|ends| ends.low),
-            high: ends.map(|ends| ends.high),
-            iid_tokens_per_second: self.iid(units, &seconds, fluid),
-            best_budget: best_budget.filter(|_| marks.light.is_some()),
-            share,
-            share_low: share_ends.map(|ends| ends.low),
-            share_high: share_ends.map(|ends| ends.high),
-            searched_steps: units.searched_steps(),
-            ladder: LightLadder {
-                budget: gaps.budget,
-                knowledge: gaps.knowledge,
-                shape: gaps.shape,
-                drafting: gaps.drafting,
-                overhead: gaps.overhead,
-                luck: gaps.luck,
-            },
-        }
+        self.units.as_ref().map_or_else(SpeedOfLight::default, |units| SpeedOfLight::new(units, cost, fluid))
     }
 
     /// 95% intervals of c, of v / c, and of the parts of the ladder.
     pub fn intervals(&self, cost: Option<&Cost>) -> LightIntervals {
         let seconds = cost.map_or_else(Vec::new, pass_seconds);
         self.units.as_ref().map_or_else(LightIntervals::default, |units| units.result(&seconds).intervals)
-    }
-
-    /// Deterministic text has F(P) = P.
-    fn iid(&self, units: &LightUnits, seconds: &[f64], fluid: &[f64]) -> Option<f64> {
-        let best = if units.deterministic() { reading(seconds) } else { best_fixed(fluid, seconds) };
-        best.map(|best| best.rate())
     }
 }
 
@@ -295,13 +328,24 @@ mod tests {
     }
 
     #[test]
+    fn the_best_tree_of_an_automatic_budget_is_not_of_the_verified_size() {
+        let mut tally = LightTally::default();
+        let mut record = step(0, &[0.5], 1);
+        record.settings.auto = true;
+        tally.add(&record);
+        tally.searched(&SearchedStep { record: &record, oracle: &curve(0.9), drafter_best: Some(3.0) });
+        let ladder = tally.summary(Some(&cost()), &[]).ladder;
+        assert!(ladder.shape.is_none() && (ladder.knowledge.unwrap() - 0.4 / 1.1).abs() < 1e-12);
+    }
+
+    #[test]
     fn after_enough_steps_there_are_intervals() {
         let mut tally = LightTally::default();
         for i in 0..600 {
             let p = [0.4, 0.6, 0.8][i / 7 % 3];
             let record = step(i, &[p, p, p], i * 7 % 4);
             tally.add(&record);
-            if i % 16 == 0 {
+            if i.is_multiple_of(16) {
                 tally.searched(&SearchedStep { record: &record, oracle: &curve(p + 0.1), drafter_best: None });
             }
         }

@@ -12,10 +12,10 @@
 /// Entropy of the choice at each node in nats: each of its children, or none of them.
 pub fn choice_entropies(parents: &[Option<usize>], accept: &[f64]) -> Vec<f64> {
     let (mut entropy, mut none) = (vec![0.0; accept.len()], vec![1.0; accept.len()]);
-    for i in 1..accept.len() {
+    for (i, accept) in accept.iter().enumerate().skip(1) {
         let parent = parent_of(parents, i);
-        entropy[parent] += surprise(accept[i]);
-        none[parent] -= accept[i];
+        entropy[parent] += surprise(*accept);
+        none[parent] -= accept;
     }
     entropy.iter().zip(&none).map(|(entropy, none)| (entropy + surprise(*none)).max(0.0)).collect()
 }
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn every_tree_of_a_small_vocabulary_obeys_the_identity() {
         // Binary alphabet, three levels: each of the 14 nodes is in the tree or not.
-        let p = |path: usize| if path % 2 == 0 { 0.7 - 0.01 * path as f64 } else { 0.3 + 0.01 * (path - 1) as f64 };
+        let p = |path: usize| if path.is_multiple_of(2) { 0.7 - 0.01 * path as f64 } else { 0.3 + 0.01 * (path - 1) as f64 };
         let mut trees = 0;
         for subset in 0u32..1 << 14 {
             let (mut parents, mut accept, mut place) = (vec![None], vec![1.0], vec![None; 15]);

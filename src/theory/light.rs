@@ -12,6 +12,9 @@
 /// Iterations of Dinkelbach's method; it converges superlinearly, in about ten.
 const MOST_ITERATIONS: usize = 64;
 
+/// Path probability below which the rest of a curve is not kept, but bounded.
+const NO_MASS: f64 = 1e-6;
+
 /// Mass of the oracle trees of one context, by size.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct OracleCurve {
@@ -58,6 +61,19 @@ impl OracleCurve {
     /// above `unknown`.
     pub fn upper(&self, p: usize) -> f64 {
         self.upper_increments().take(p).sum::<f64>() + 0.0
+    }
+
+    /// The curve of at most `drafted` nodes, cut where next to no mass is left. What is cut stays bounded.
+    pub fn shortened(&self, drafted: usize) -> OracleCurve {
+        let mut short = OracleCurve { mass: vec![0.0], unknown: self.unknown };
+        for pair in self.mass.windows(2) {
+            if short.mass.len() > drafted || pair[1] - pair[0] <= NO_MASS {
+                short.unknown = short.unknown.max(pair[1] - pair[0]);
+                break;
+            }
+            short.mass.push(pair[1]);
+        }
+        short
     }
 
     /// Upper bounds on the largest, second largest, ... path probability, without end.
@@ -247,6 +263,19 @@ mod tests {
         assert_eq!([0, 1, 2, 3].map(|p| text.upper(p)), [0.0, 1.0, 2.0, 2.0]);
         let odd = OracleCurve { mass: vec![0.0, f64::NAN], unknown: f64::NAN };
         assert!(odd.upper(0) == 0.0 && speed_of_light(&[odd], &[1.0]).unwrap().rate == 1.0);
+    }
+
+    #[test]
+    fn shortened_curves_stay_upper_bounds() {
+        let long = OracleCurve::from_path_probabilities((0..400).map(|i| 0.99f64.powi(i)), 0.0);
+        let tail = OracleCurve::from_path_probabilities([0.5, 1e-7, 1e-8], 0.0);
+        for curve in [long, tail, OracleCurve::default(), OracleCurve::deterministic(3)] {
+            let short = curve.shortened(255);
+            assert!(short.mass.len() <= 256);
+            for p in [0, 1, 2, 3, 5, 100, 255] {
+                assert!(short.upper(p) >= curve.upper(p) - 1e-12 && short.upper(p) <= curve.upper(p) + 1e-3, "{p}");
+            }
+        }
     }
 
     #[test]

@@ -23,15 +23,13 @@ use super::waves::{UNITS, half_widths, waves_of_units};
 pub const LARGEST: usize = 256;
 /// Most contexts that are kept.
 const MOST_CONTEXTS: usize = 1024;
-/// Path probability below which the rest of a curve is not kept, but bounded.
-const NO_MASS: f64 = 1e-6;
 /// Longest text whose best division into passes is computed; longer ones are bounded by reading speed.
 const LONGEST: usize = 4096;
 /// Contexts below which there is no interval that depends on them.
 const FEWEST_CONTEXTS: usize = 16;
 
 /// Tokens and seconds of one step.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct StepSums {
     /// Tokens of the verify pass, the root included.
     pub budget: usize,
@@ -193,13 +191,6 @@ pub struct LightResult {
     pub intervals: LightIntervals,
 }
 
-#[derive(Clone, Debug)]
-struct KnownContext {
-    /// Number of its step.
-    step: usize,
-    curve: OracleCurve,
-}
-
 /// Verified size of a step, and tokens of its text before it.
 #[derive(Clone, Copy, Debug)]
 struct RecentStep {
@@ -216,7 +207,9 @@ pub struct LightUnits {
     size: usize,
     units: Vec<Unit>,
     part: Unit,
-    contexts: Vec<KnownContext>,
+    /// Curves of the contexts that are kept, and the numbers of their steps.
+    curves: Vec<OracleCurve>,
+    curve_steps: Vec<usize>,
     /// Searches so far, and how many of them come to one that is kept.
     searched: usize,
     stride: usize,
@@ -236,7 +229,8 @@ impl LightUnits {
             size: 1,
             units: Vec::new(),
             part: Unit::default(),
-            contexts: Vec::new(),
+            curves: Vec::new(),
+            curve_steps: Vec::new(),
             searched: 0,
             stride: 1,
             text_tokens: 0,
@@ -301,26 +295,25 @@ impl LightUnits {
     }
 
     /// Adds what a search found about the last step added: the oracle's curve, and E\[X | T\] of the
-    /// drafter's best tree of that size.
+    /// drafter's best tree, which counts up to the oracle's mass at the verified size.
     pub fn searched(&mut self, oracle: &OracleCurve, drafter_best: Option<f64>) {
         let Some(number) = self.steps.checked_sub(1) else { return };
         let verified = self.last.expected;
-        let best = drafter_best.filter(|best| best.is_finite()).map(|best| (1.0 + best).max(verified));
+        let oracle_mass = 1.0 + oracle.upper(self.last.budget.saturating_sub(1));
+        let known = drafter_best.filter(|best| best.is_finite());
+        let best = known.map(|best| (1.0 + best).min(oracle_mass).max(verified));
         if let Some(better) = best {
             self.part.best.join(&Paired { better, verified }, 1.0);
         }
         if !self.deterministic {
-            let better = (1.0 + oracle.upper(self.last.budget.saturating_sub(1))).max(best.unwrap_or(verified));
-            self.part.oracle.join(&Paired { better, verified }, 1.0);
+            self.part.oracle.join(&Paired { better: oracle_mass.max(verified), verified }, 1.0);
             if self.searched.is_multiple_of(self.stride) {
-                self.contexts.push(KnownContext { step: number, curve: shortened(oracle) });
+                self.curves.push(oracle.shortened(LARGEST - 1));
+                self.curve_steps.push(number);
             }
-            if self.contexts.len() > MOST_CONTEXTS {
-                let mut keep = false;
-                self.contexts.retain(|_| {
-                    keep = !keep;
-                    keep
-                });
+            if self.curves.len() > MOST_CONTEXTS {
+                self.curves = every_second(std::mem::take(&mut self.curves));
+                self.curve_steps = every_second(std::mem::take(&mut self.curve_steps));
                 self.stride *= 2;
             }
         }
@@ -362,15 +355,14 @@ impl LightUnits {
 
     /// c from the contexts that were searched.
     fn solve(&self, seconds: &[f64]) -> Option<PolicySums> {
-        let curves: Vec<OracleCurve> = self.contexts.iter().map(|context| context.curve.clone()).collect();
-        let found = speed_of_light(&curves, seconds)?;
+        let found = speed_of_light(&self.curves, seconds)?;
         let mut units = vec![RateSums::default(); self.units.len() + 1];
-        for (context, pass) in self.contexts.iter().zip(&found.passes) {
-            let unit = &mut units[(context.step / self.size).min(self.units.len())];
+        for (step, pass) in self.curve_steps.iter().zip(&found.passes) {
+            let unit = &mut units[(step / self.size).min(self.units.len())];
             unit.tokens += pass.tokens;
             unit.seconds += pass.seconds;
         }
-        let best = best_fixed(&mean_upper(&curves, seconds.len() - 1), seconds)?;
+        let best = best_fixed(&mean_upper(&self.curves, seconds.len() - 1), seconds)?;
         Some(PolicySums { units, best_budget: best.budget })
     }
 
@@ -396,7 +388,7 @@ impl LightUnits {
     fn intervals(&self, marks: &SpeedMarks, light: Option<&[RateSums]>) -> LightIntervals {
         let none = LightIntervals::default();
         let Some(waves) = waves_of_units(self.size) else { return none };
-        let enough = self.deterministic || self.contexts.len() >= FEWEST_CONTEXTS;
+        let enough = self.deterministic || self.curves.len() >= FEWEST_CONTEXTS;
         let light = light.filter(|_| enough);
         let widths = half_widths(self.units.len(), waves, |times| {
             let mut sum = Unit::default();
@@ -412,7 +404,7 @@ impl LightUnits {
         });
         let Some(widths) = widths else { return none };
         // The spread of few contexts is too narrow by as much.
-        let n = self.contexts.len() as f64;
+        let n = self.curves.len() as f64;
         let wider = if self.deterministic || n < 2.0 { 1.0 } else { (n / (n - 1.0)).sqrt() };
         let half = |i: usize| widths.get(i).copied().filter(|half| half.is_finite());
         let searched = |i: usize| half(i).map(|half| wider * half);
@@ -441,24 +433,16 @@ struct PolicySums {
     best_budget: usize,
 }
 
+/// The first, third, ... of some.
+fn every_second<T>(all: Vec<T>) -> Vec<T> {
+    all.into_iter().step_by(2).collect()
+}
+
 fn weighted(units: &[RateSums], weight: impl Fn(usize) -> f64) -> RateSums {
     units.iter().enumerate().fold(RateSums::default(), |sum, (i, unit)| RateSums {
         tokens: sum.tokens + weight(i) * unit.tokens,
         seconds: sum.seconds + weight(i) * unit.seconds,
     })
-}
-
-/// The curve up to the largest pass, cut where no mass is left; what is cut stays bounded.
-fn shortened(curve: &OracleCurve) -> OracleCurve {
-    let mut short = OracleCurve { mass: vec![0.0], unknown: curve.unknown };
-    for (pair, mass) in curve.mass.windows(2).zip(&curve.mass[1..]) {
-        if short.mass.len() == LARGEST || pair[1] - pair[0] <= NO_MASS {
-            short.unknown = short.unknown.max(pair[1] - pair[0]);
-            break;
-        }
-        short.mass.push(*mass);
-    }
-    short
 }
 
 #[cfg(test)]
@@ -626,11 +610,14 @@ mod tests {
         assert_eq!(units.result(&SECONDS), LightResult::default());
         units.searched(&oracle(0.0), None);
         assert_eq!(units.searched_steps(), 0);
-        units.add(&StepSums { budget: 3, tokens: 2.0, expected: 2.5, draft: 1.0, verify: 2.0, other: 1.0 });
+        units.add(&StepSums { budget: 3, tokens: 2.0, expected: 1.5, draft: 1.0, verify: 2.0, other: 1.0 });
         let gaps = units.result(&SECONDS).marks.gaps();
         assert_eq!((gaps.budget, gaps.knowledge, gaps.shape), (None, None, None));
-        assert_eq!((gaps.drafting, gaps.overhead, gaps.luck), (Some(1.25 - 2.5 / 3.0), Some(2.5 / 3.0 - 0.625), Some(0.125)));
+        assert_eq!((gaps.drafting, gaps.overhead, gaps.luck), (Some(0.25), Some(0.125), Some(-0.125)));
         // The drafter's best is not known: knowledge carries both.
+        let mut of_a_larger_tree = units.clone();
+        of_a_larger_tree.searched(&oracle(0.0), Some(6.0));
+        assert_eq!(of_a_larger_tree.result(&SECONDS).marks.gaps().knowledge, Some(0.0));
         units.searched(&oracle(0.0), None);
         let gaps = units.result(&SECONDS).marks.gaps();
         assert!(gaps.shape.is_none() && gaps.knowledge.is_some_and(|gap| gap >= 0.0) && gaps.budget.is_some());
@@ -640,26 +627,13 @@ mod tests {
     #[test]
     fn many_searches_take_no_more_memory() {
         let units = simulate(40_000, 1, 0.5, 8);
-        assert!(units.contexts.len() <= MOST_CONTEXTS && units.contexts.len() >= MOST_CONTEXTS / 2);
+        assert!(units.curves.len() <= MOST_CONTEXTS && units.curves.len() >= MOST_CONTEXTS / 2);
         assert_eq!((units.searched_steps(), units.stride), (5000, 8));
-        assert!(units.contexts.iter().all(|context| context.step % (8 * units.stride) == 0));
+        assert!(units.curve_steps.iter().all(|step| step.is_multiple_of(8 * units.stride)));
         let few = simulate(8000, 1, 0.5, 8);
-        assert_eq!(few.contexts.len(), 1000);
+        assert_eq!((few.curves.len(), few.curve_steps.len()), (1000, 1000));
         let (many, few) = (units.result(&SECONDS).marks.light.unwrap(), few.result(&SECONDS).marks.light.unwrap());
         assert!((many / few - 1.0).abs() < 0.03, "{many} and {few}");
-    }
-
-    #[test]
-    fn shortened_curves_stay_upper_bounds() {
-        let long = OracleCurve::from_path_probabilities((0..400).map(|i| 0.99f64.powi(i)), 0.0);
-        let tail = OracleCurve::from_path_probabilities([0.5, 1e-7, 1e-8], 0.0);
-        for curve in [long, tail, OracleCurve::default(), OracleCurve::deterministic(3)] {
-            let short = shortened(&curve);
-            assert!(short.mass.len() <= LARGEST);
-            for p in [0, 1, 2, 3, 5, 100, 255] {
-                assert!(short.upper(p) >= curve.upper(p) - 1e-12 && short.upper(p) <= curve.upper(p) + 1e-3, "{p}");
-            }
-        }
     }
 
     /// A deterministic text of `length` tokens, with steps that emit `each`.
@@ -726,14 +700,14 @@ mod tests {
         let truth = truth().light.unwrap();
         let mut noise = Noise(SplitMix(5));
         let mut units = LightUnits::new(false);
-        for step in 0..1600 {
+        for step in 0..1600usize {
             let curve = oracle(noise.normal());
             let price = |b: usize| 1.0 + curve.upper(b - 1) - truth * SECONDS[b - 1];
             let budget = (1..=8).max_by(|a, b| price(*a).total_cmp(&price(*b))).unwrap();
             let e = 1.0 + curve.upper(budget - 1);
             let tokens = 1.0 + (e - 1.0) * 2.0 * noise.uniform();
             units.add(&StepSums { budget, tokens, expected: e, draft: 0.0, verify: SECONDS[budget - 1], other: 0.0 });
-            if step % 4 == 0 {
+            if step.is_multiple_of(4) {
                 units.searched(&curve, Some(e - 1.0));
             }
         }

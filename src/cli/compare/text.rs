@@ -49,13 +49,15 @@ fn settings(report: &Report) -> String {
     fn share(part: f64, row: &SettingRow) -> String {
         format!("{:.0}%", 100.0 * part / row.means.time.total().max(f64::MIN_POSITIVE))
     }
-    let lines: [(&str, Cell); 26] = [
+    let lines: [(&str, Cell); 28] = [
         ("tokens", |r| r.means.tokens.to_string()),
         ("steps", |r| r.means.steps.to_string()),
         ("tokens/step", |r| two(r.means.tokens_per_step)),
         ("tokens/s", |r| r.means.tokens_per_second.map_or("-".into(), |x| format!("{x:.1}"))),
         ("plain tokens/s", |r| r.means.autoregressive_tokens_per_second.map_or("-".into(), |x| format!("{x:.1}"))),
         ("speed-up", |r| r.means.speed_up.reached.map_or("-".into(), |x| format!("x {x:.2}"))),
+        ("speed of light, tokens/s", |r| r.means.speed_of_light.ceiling().map_or("-".into(), |e| written(&e, 1))),
+        ("share of it", |r| r.means.speed_of_light.reached().map_or("-".into(), |e| written(&e, 2))),
         ("time to draft", |r| share(r.means.time.draft, r)),
         ("time to verify", |r| share(r.means.time.verify, r)),
         ("mu", |r| format!("{:.3}", r.means.mu)),
@@ -271,6 +273,14 @@ pub fn csv(report: &Report) -> String {
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)))
             .for_each(|(name, value)| row(&s.name, "", name, bare(value)));
+        let l = &m.speed_of_light;
+        for (name, value) in [("speed_of_light", l.ceiling()), ("share_of_speed_of_light", l.reached())] {
+            value.into_iter().for_each(|value| row(&s.name, "", name, value));
+        }
+        row(&s.name, "", "searched_steps", bare(l.searched_steps as f64));
+        for (name, loss) in l.ladder.parts() {
+            loss.into_iter().for_each(|loss| row(&s.name, "", &format!("speed_loss_{name}"), bare(loss)));
+        }
     }
     for p in &report.pairs {
         let mut row = |quantity: &str, e: Estimate| row(&p.b, &p.a, quantity, e);

@@ -5,6 +5,8 @@ use sha2::{Digest, Sha256};
 
 use crate::hex::hex;
 use crate::telemetry::{StageTimes, StepRecord, Within};
+use crate::theory::light::OracleCurve;
+use crate::theory::light_units::StepSums;
 use crate::theory::pool::Pool;
 use crate::tree::TokenId;
 
@@ -41,6 +43,25 @@ pub struct Stretch {
     pub laws: Option<Pool>,
 }
 
+/// Step of a drafted text, for its speed of light.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LightStep {
+    /// Tokens and seconds.
+    pub sums: StepSums,
+    /// Result of its oracle search, where one was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub searched: Option<Searched>,
+}
+
+/// Result of an oracle search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Searched {
+    /// Masses of the oracle trees of the context.
+    pub oracle: OracleCurve,
+    /// E\[X | T\] of the drafter's best tree of the verified size.
+    pub drafter_best: Option<f64>,
+}
+
 /// What one text gave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Piece {
@@ -58,6 +79,9 @@ pub struct Piece {
     pub stretches: Vec<Stretch>,
     /// The laws of its positions, where it was decoded plainly.
     pub laws: Option<Pool>,
+    /// Its steps in turn, where it was drafted. Empty in states of earlier versions.
+    #[serde(default)]
+    pub light: Vec<LightStep>,
 }
 
 impl Piece {
@@ -90,6 +114,7 @@ impl<'a> Gather<'a> {
             sha256: String::new(),
             stretches: Vec::new(),
             laws: key.drafter.is_none().then(Pool::new),
+            light: Vec::new(),
         };
         Self { budgets, piece, hash: Sha256::new() }
     }
@@ -111,6 +136,9 @@ impl<'a> Gather<'a> {
         }
         piece.tokens += record.emitted.len();
         piece.time.add(&record.time);
+        if piece.key.drafter.is_some() {
+            piece.light.push(LightStep { sums: record.sums(), searched: None });
+        }
         record.emitted.iter().for_each(|token: &TokenId| self.hash.update(token.to_le_bytes()));
         piece.tokens / STRETCH > at
     }
@@ -120,6 +148,14 @@ impl<'a> Gather<'a> {
         if let (Some(all), Some(stretch)) = (&mut self.piece.laws, self.piece.stretches.last_mut()) {
             all.absorb(laws, 1);
             stretch.laws.get_or_insert_with(|| Pool::with_grid(COARSE)).absorb(laws, 1);
+        }
+    }
+
+    /// Adds what an oracle search found about the last step.
+    #[cfg(test)]
+    pub fn searched(&mut self, oracle: &OracleCurve, drafter_best: Option<f64>) {
+        if let Some(step) = self.piece.light.last_mut() {
+            step.searched = Some(Searched { oracle: oracle.shortened(crate::engine::MAX_BUDGET - 1), drafter_best });
         }
     }
 

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::piece::Piece;
 use super::state::Settings;
 use crate::engine::MAX_BUDGET;
-use crate::telemetry::{Ceilings, StageTimes};
+use crate::telemetry::{Ceilings, SpeedOfLight, StageTimes};
 use crate::theory::bootstrap::half_widths;
 use crate::theory::cost::Cost;
 use crate::theory::intervals::Estimate;
+use crate::theory::light_units::LightUnits;
 use crate::theory::pool::Pool;
 use crate::theory::speed::{self, Best, Hardware, Work};
 
@@ -126,6 +127,8 @@ pub struct Timed {
     pub speed_up: f64,
     /// Seconds by stage, mean of a step.
     pub step: StageTimes,
+    /// Ceiling on decoding speed on this machine, and the reached share of it.
+    pub speed_of_light: SpeedOfLight,
 }
 
 /// Ceilings of the speed-up on one machine: a drafter that is perfect and free.
@@ -211,6 +214,7 @@ pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) 
         let Ceilings { batch, published, renewal, renewal_tuned, .. } = c;
         CeilingRow { budget, batch, published, renewal, renewal_tuned, fluid: Estimate::within(fluid(budget), relative, batch) }
     });
+    let light = |own: &[&Piece]| speed_of_light(own, temperature == 0.0, given.cost, &curve);
     let drafters = columns.iter().enumerate().map(|(i, column)| {
         let at = 2 + given.budgets.len() + 3 * i;
         let (expected, accepted) = column.means(|_| 1);
@@ -227,7 +231,7 @@ pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) 
             accepted,
             tokens_per_step: accepted.plus_one(),
             share: (bound > 0.0).then(|| Estimate::within(expected / bound, half(at + 2).map(|half| half / bound), f64::MAX)),
-            timed: timed(&plain, pieces, column.drafter, column.budget),
+            timed: timed(&plain, pieces, (column.drafter, column.budget), &light),
             differing_texts: pieces.iter().filter(ran).filter(|p| p.key.budget == column.budget).copied().filter(differs).count(),
         }
     });
@@ -331,7 +335,12 @@ fn rate(pieces: &[&Piece]) -> (f64, f64) {
 }
 
 /// The wall clock of a drafter's texts at one budget, beside plain decoding of the same.
-fn timed(plain: &[&Piece], pieces: &[&Piece], drafter: usize, budget: usize) -> Option<Timed> {
+fn timed(
+    plain: &[&Piece],
+    pieces: &[&Piece],
+    (drafter, budget): (usize, usize),
+    light: &dyn Fn(&[&Piece]) -> SpeedOfLight,
+) -> Option<Timed> {
     let own: Vec<&Piece> = (pieces.iter().copied())
         .filter(|p| p.key.drafter == Some(drafter) && p.key.budget == budget && p.refused.is_none())
         .collect();
@@ -350,7 +359,27 @@ fn timed(plain: &[&Piece], pieces: &[&Piece], drafter: usize, budget: usize) -> 
         plain_tokens_per_second,
         speed_up: tokens_per_second / plain_tokens_per_second,
         step: StageTimes { draft: step.draft / steps, verify: step.verify / steps, other: step.other / steps },
+        speed_of_light: light(&own),
     })
+}
+
+/// Speed of light over whole texts. Nothing is known where their steps are not, in states of earlier
+/// versions.
+fn speed_of_light(texts: &[&Piece], greedy: bool, cost: Option<&Cost>, fluid: &[f64]) -> SpeedOfLight {
+    let mut units = LightUnits::new(greedy);
+    if texts.iter().any(|text| text.light.len() != text.steps()) {
+        return SpeedOfLight::default();
+    }
+    for text in texts {
+        for step in &text.light {
+            units.add(&step.sums);
+            if let Some(searched) = &step.searched {
+                units.searched(&searched.oracle, searched.drafter_best);
+            }
+        }
+        units.end_text();
+    }
+    SpeedOfLight::new(&units, cost, fluid)
 }
 
 /// The ceilings of the speed-up, by the fluid bound's curve over P.

@@ -8,7 +8,7 @@ use super::published::published;
 use super::rows::{Given, SetRows, Source, Table, set_rows};
 use super::state::{SetSettings, Settings};
 use crate::telemetry::testing::{record, spoiled, tree};
-use crate::telemetry::{Ceilings, StageTimes};
+use crate::telemetry::{Ceilings, SpeedOfLight, StageTimes};
 use crate::theory::cost::Cost;
 use crate::theory::intervals::Estimate;
 use crate::theory::pool::Pool;
@@ -52,6 +52,9 @@ fn pieces() -> Vec<Piece> {
                 let mut record = record(tree(nodes), if hit { &[1] } else { &[] }, budget);
                 record.time.verify = 0.04;
                 gather.step(&record);
+                if step % 5 == 0 {
+                    gather.searched(&crate::theory::light::OracleCurve::from_path_probabilities([0.6, 0.3, 0.2], 0.0), Some(0.8));
+                }
                 tokens += record.emitted.len();
                 step += 1;
             }
@@ -98,6 +101,11 @@ fn by_hand() {
     assert_eq!(by(4).accepted.value, by(2).accepted.value);
     assert_eq!(by(4).tokens_per_step.value, 1.0 + by(4).accepted.value);
     assert_eq!(by(4).share.unwrap().value, 0.75 / rows.ceilings[2].fluid.value);
+    // Every context allows 1.6 tokens in 1.25 seconds.
+    let light = by(4).timed.unwrap().speed_of_light;
+    assert!((light.tokens_per_second.unwrap() - 1.28).abs() < 1e-12 && light.best_budget == Some(2));
+    let share = by(4).timed.unwrap().tokens_per_second / 1.28;
+    assert!((light.share.unwrap() / share - 1.0).abs() < 1e-12 && light.searched_steps > 50, "{light:?}");
     // All texts at 4, one of them at 2; a step takes 0.04 s, of which each emits as many tokens as were counted.
     let (two, four) = (by(2).timed.unwrap(), by(4).timed.unwrap());
     assert_eq!((two.texts, four.texts, four.plain_tokens_per_second), (1, 6, 32.0));
@@ -204,4 +212,17 @@ fn the_schema_takes_a_table_and_nothing_that_differs() {
         }
     }
     assert!(spoilt > 400, "{spoilt}");
+}
+
+#[test]
+fn texts_whose_steps_are_not_kept_have_no_speed_of_light() {
+    let (mut pieces, drafters) = (pieces(), ["ngram".to_owned()]);
+    let cost = Cost::new(vec![(1, 1.0), (4, 2.0)]).unwrap();
+    let given = Given { budgets: &[4], drafters: &drafters, cost: Some(&cost), hardware: &[], work: &Work::default() };
+    // As in a state that an earlier version wrote.
+    pieces.iter_mut().for_each(|piece| piece.light.clear());
+    let all: Vec<&Piece> = pieces.iter().collect();
+    let timed = set_rows("set", 1.0, &all, &given).unwrap().drafters[0].timed.unwrap();
+    assert_eq!(timed.speed_of_light, SpeedOfLight::default());
+    assert!(timed.tokens_per_second > 0.0);
 }

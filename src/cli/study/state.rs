@@ -243,6 +243,20 @@ mod tests {
     }
 
     #[test]
+    fn pieces_of_an_earlier_version_without_steps_are_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let mut state = State::open(&path, &settings()).unwrap();
+        state.add(piece(0)).unwrap();
+        drop(state);
+        let written = std::fs::read_to_string(&path).unwrap();
+        let old = written.replace(",\"light\":[]", "");
+        assert_ne!(old, written);
+        std::fs::write(&path, old).unwrap();
+        assert_eq!(State::open(&path, &settings()).unwrap().pieces, [piece(0)]);
+    }
+
+    #[test]
     fn other_settings_and_other_files_are_refused_and_left_as_they_are() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");

@@ -53,14 +53,27 @@ fn set_text(set: &SetRows) -> String {
         }
     }
     text.push('\n');
-    let head = ["drafter", "B", "steps", "E[X|T]", "accepted", "tokens/step", "of fluid", "tokens/s", "plain", "speed-up", ""];
+    let head = [
+        "drafter",
+        "B",
+        "steps",
+        "E[X|T]",
+        "accepted",
+        "tokens/step",
+        "of fluid",
+        "tokens/s",
+        "plain",
+        "speed-up",
+        "of light",
+        "",
+    ];
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(set.drafters.iter().map(drafter_cells));
     text += &table::lines(&rows);
     text
 }
 
-fn drafter_cells(row: &DrafterRow) -> [String; 11] {
+fn drafter_cells(row: &DrafterRow) -> [String; 12] {
     let timed = |value: fn(&super::rows::Timed) -> String| row.timed.as_ref().map_or("-".to_owned(), value);
     let mut mark = match row.from {
         Source::Run => String::new(),
@@ -80,6 +93,7 @@ fn drafter_cells(row: &DrafterRow) -> [String; 11] {
         timed(|t| format!("{:.1}", t.tokens_per_second)),
         timed(|t| format!("{:.1}", t.plain_tokens_per_second)),
         timed(|t| format!("x {:.2}", t.speed_up)),
+        timed(|t| t.speed_of_light.reached().map_or("-".into(), |share| written(&share, 2))),
         mark,
     ]
 }
@@ -97,6 +111,7 @@ fn notes(table: &Table) -> String {
          at the others.\n",
         s.timed
     );
+    text += "of light: tokens/s over the speed of light, the most tokens/s of any drafter on this machine (docs/bounds.md).\n";
     text += "x: ceilings of the speed-up, (1 + fluid) t(1) / t(B), for a drafter that is perfect and free: this machine by measured \
              passes, others as rooflines of their bandwidth and arithmetic.\n";
     text += &format!("published: {}; {}.\n", table.published.form, table.published.source);
@@ -171,6 +186,8 @@ pub fn csv(table: &Table) -> String {
                 row(&d.drafter, b, "tokens_per_second", bare(t.tokens_per_second));
                 row(&d.drafter, b, "plain_tokens_per_second", bare(t.plain_tokens_per_second));
                 row(&d.drafter, b, "speed_up", bare(t.speed_up));
+                row(&d.drafter, b, "speed_of_light", t.speed_of_light.ceiling());
+                row(&d.drafter, b, "share_of_speed_of_light", t.speed_of_light.reached());
             }
         }
     }
