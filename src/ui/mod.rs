@@ -42,7 +42,14 @@ pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
     views::header(state, &mut Pen::new(buf, theme, places.header));
     if let Some(rect) = places.light {
         let focused = state.focus == Pane::Gauge && !places.panes.iter().any(|(pane, _)| *pane == Pane::Gauge);
-        views::light(state, focused, &mut Pen::new(buf, theme, rect));
+        let used = views::light(state, focused, &mut Pen::new(buf, theme, rect)) as u16 + 1;
+        // Filling the screen, it leaves room for the other unit.
+        let left = rect.height.saturating_sub(used);
+        if state.zoom && left >= 10 && state.step().is_some() {
+            let mut pen = Pen::new(buf, theme, Rect { y: rect.y + used, height: left, ..rect });
+            title(state, Pane::Gauge, &mut pen);
+            views::gauge(state, places.form, &mut pen.part(0, 1, rect.width, left - 1));
+        }
     }
     for (pane, rect) in &places.panes {
         let mut pen = Pen::new(buf, theme, *rect);

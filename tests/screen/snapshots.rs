@@ -265,9 +265,11 @@ fn the_bar_in_every_mode() {
         if *name == "fixed" {
             press(&mut state, &["space"]);
             update(&mut state, Msg::Engine(Event::Paused));
-            press(&mut state, &["Left", "Left"]);
-            for (width, height) in [(40, 12), (80, 24), (120, 40)] {
-                all.push_str(&format!("== an older step, {width}x{height}\n{}\n", rows(&state, width, height)));
+            for of in ["that was searched", "that was not searched"] {
+                press(&mut state, &["Left"]);
+                for (width, height) in [(40, 12), (80, 24), (120, 40)] {
+                    all.push_str(&format!("== an older step {of}, {width}x{height}\n{}\n", rows(&state, width, height)));
+                }
             }
         }
     }

@@ -149,7 +149,7 @@ fn below_four_texts_there_is_no_interval() {
 #[test]
 fn intervals_depend_on_whole_texts_and_not_on_where_stretches_lie_in_them() {
     let (mut pieces, drafters) = (pieces(), ["ngram".to_owned()]);
-    let given = Given { budgets: &[4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
+    let given = Given { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
     let want = rows();
     pieces.iter_mut().for_each(|piece| piece.stretches.reverse());
     let rows = set_rows("set", 1.0, &pieces.iter().collect::<Vec<_>>(), &given).unwrap();

@@ -9,7 +9,7 @@ use crate::telemetry::LightLadder;
 use crate::theme::{Glyphs, Role};
 use crate::theory::cost::Cost;
 use crate::ui::number::{percent, two};
-use crate::ui::ruler::{Mark, Side, place};
+use crate::ui::ruler::{Mark, Placed, Side, place};
 
 /// A loss.
 struct Part {
@@ -84,7 +84,7 @@ fn parts(ladder: &LightLadder, reached: f64, light: Option<f64>, glyphs: &Glyphs
             ladder.knowledge,
             Role::LightKnowledge,
             knowledge,
-            "trees of perfect knowledge against the drafter's best, at the sizes verified",
+            "perfect trees against the drafter's best, at the sizes verified",
         ),
         (
             ["tree shape", "shape", "shape"],
@@ -105,7 +105,7 @@ fn parts(ladder: &LightLadder, reached: f64, light: Option<f64>, glyphs: &Glyphs
             ladder.luck,
             Role::LightLuck,
             luck,
-            "what the trees were worth against what was drawn; 0 in the long run",
+            "what the trees were worth against the draw; 0 in the long run",
         ),
     ];
     let mut all = all;
@@ -190,8 +190,7 @@ fn reading<'a>(state: &'a State, glyphs: &Glyphs) -> Option<Reading<'a>> {
         plain: finite(state.plain),
         free: finite(free).filter(|free| *free > 1.01 * reached),
         iid: finite(figures.iid_tokens_per_second).filter(|_| single.is_none() && ceiling.is_none()),
-        // The scale of the means holds for single steps, too, so that looking back does not move it.
-        top: if light.top > 0.0 { light.top } else { 2.0 * reached },
+        top: scale(light.top, reached, ceiling.filter(|_| single.is_some())),
         best_budget,
         single,
         greedy: greedy(record),
@@ -199,6 +198,16 @@ fn reading<'a>(state: &'a State, glyphs: &Glyphs) -> Option<Reading<'a>> {
         nothing_drafted: record.settings.drafter == "none" || record.settings.budget <= 1,
         searched: figures.searched_steps,
     })
+}
+
+/// Right end of the bar. Single steps are shown on the scale of the means, so that looking back does not move it; one that goes beyond
+/// it on the least whole multiple of it.
+fn scale(top: f64, reached: f64, ceiling: Option<f64>) -> f64 {
+    let most = reached.max(ceiling.unwrap_or(0.0));
+    if !(top > 0.0 && top.is_finite()) {
+        return 2.0 * most;
+    }
+    top * (most / top).ceil().max(1.0)
 }
 
 /// Words in their roles.
@@ -230,7 +239,8 @@ impl Reading<'_> {
                     .into_iter()
                     .flatten()
                     .collect(),
-                vec![step_head, (short, Role::Value)],
+                vec![step_head, (short.clone(), Role::Value)],
+                vec![(format!("step {}", record.step), Role::Notice), (short, Role::Value)],
                 vec![(format!("step {}", record.step), Role::Notice), (now, Role::Value)],
             ];
         }
@@ -246,16 +256,21 @@ impl Reading<'_> {
         let head = (format!("{share} of the speed of light"), Role::LightReached);
         let short = (format!("{share} of light"), Role::LightReached);
         let mut forms = Vec::new();
-        if let Some((low, high)) = self.interval {
-            let around = (format!("({} to {})", percent(low).trim_end_matches('%'), percent(high)), Role::Label);
-            let nothing = self.nothing_drafted.then(|| ("nothing drafted".to_owned(), Role::Label));
-            let mut words = vec![head.clone(), around, value(format!("now {now}"))];
-            words.extend(nothing);
-            forms.push(with_plain(words.clone(), " plain"));
-            words.truncate(3);
+        let spoken = value(format!("now {now}"));
+        let nothing = self.nothing_drafted.then(|| ("nothing drafted".to_owned(), Role::Label));
+        let around = self
+            .interval
+            .map(|(low, high)| (format!("({} to {})", percent(low).trim_end_matches('%'), percent(high)), Role::Label));
+        for around in [around, None] {
+            let words: Words = [Some(head.clone()), around.clone(), Some(spoken.clone())].into_iter().flatten().collect();
+            if let Some(nothing) = &nothing {
+                forms.push(with_plain([words.clone(), vec![nothing.clone()]].concat(), " plain"));
+            }
             forms.push(with_plain(words, " plain"));
+            if let Some(around) = around {
+                forms.push(with_plain(vec![head.clone(), around, value(now.clone())], ""));
+            }
         }
-        forms.push(with_plain(vec![head.clone(), value(format!("now {now}"))], " plain"));
         forms.push(with_plain(vec![head.clone(), value(now.clone())], ""));
         forms.push(with_plain(vec![head], ""));
         forms.push(with_plain(vec![short.clone(), value(now)], ""));
@@ -288,10 +303,7 @@ impl Reading<'_> {
             );
         }
         if self.single.is_some() {
-            return forms(
-                vec!["its oracle was not searched: its light is not known".to_owned(), "not searched".to_owned()],
-                Role::Label,
-            );
+            return forms(vec!["its oracle was not searched".to_owned(), "not searched".to_owned()], Role::Label);
         }
         if state.cost.is_none() {
             return forms(
@@ -318,7 +330,7 @@ impl Reading<'_> {
     }
 
     /// All marks under the bar, the most important first: place, role, labels.
-    fn marks(&self) -> Vec<(f64, Role, Vec<String>)> {
+    fn marks(&self, width: usize) -> Vec<(f64, Role, Vec<String>)> {
         let named = |value: f64, name: &str| vec![format!("{} {name}", rate(value)), rate(value)];
         let mut marks = Vec::new();
         if let Some(light) = self.light {
@@ -328,7 +340,7 @@ impl Reading<'_> {
         if let Some(plain) = self.plain {
             marks.push((plain, Role::Base, named(plain, "plain")));
         }
-        if let Some(free) = self.free {
+        if let Some(free) = self.free.filter(|_| width >= 60) {
             let mut labels = named(free, "free drafting");
             labels.insert(0, format!("{} if drafting were free", rate(free)));
             marks.push((free, Role::LightDrafting, labels));
@@ -353,7 +365,9 @@ pub fn light(state: &State, focused: bool, pen: &mut Pen) -> usize {
         pen.text(0, 0, glyphs.focus, Role::TitleFocus);
     }
     let Some(reading) = reading(state, glyphs) else {
-        empty(pen, "tokens per second against the speed of light of this machine come here");
+        let forms = ["tokens per second against the speed of light of this machine come here", "the speed of light comes here"];
+        let words = forms.iter().find(|words| words.len() + 2 <= pen.width()).unwrap_or(&forms[1]);
+        empty(pen, words);
         return pen.height().min(1);
     };
     let (width, height) = (pen.width().saturating_sub(2), pen.height());
@@ -361,7 +375,7 @@ pub fn light(state: &State, focused: bool, pen: &mut Pen) -> usize {
     let thick = match height {
         0..=1 => return height,
         2..=4 => 1,
-        5..=7 => 1 + usize::from(width >= 100),
+        5..=7 => 2,
         _ => 3,
     };
     bar(&reading, thick, &mut pen.part(1, 1, width as u16, thick as u16));
@@ -377,8 +391,7 @@ pub fn light(state: &State, focused: bool, pen: &mut Pen) -> usize {
         losses(&reading, &mut pen.part(1, below as u16, width as u16, 1));
         return below + 1;
     }
-    table(&reading, &mut pen.part(0, (below + 1) as u16, pen.width() as u16, (height - below - 1) as u16));
-    height
+    below + 1 + table(&reading, &mut pen.part(0, (below + 1) as u16, pen.width() as u16, (height - below - 1) as u16))
 }
 
 /// The headline: its two parts in the longest forms that fit.
@@ -393,10 +406,18 @@ fn head(reading: &Reading, state: &State, pen: &mut Pen) {
         let right = pen.measure(&right.0);
         long(left) + if right > 0 { right + gap } else { 0 } <= width
     };
-    let pick = if reading.light.is_none() {
+    let pick = if reading.light.is_none() && reading.single.is_none() {
         rights.iter().find_map(|right| lefts.iter().find(|left| fits(left, right)).map(|left| (left, right)))
     } else {
-        lefts.iter().find_map(|left| rights.iter().find(|right| fits(left, right)).map(|right| (left, right)))
+        // The light itself is worth more than a longer form of what stands beside it, as long as the speeds stay.
+        let with = |wanted: bool, least: usize| {
+            let mut rich = lefts.iter().filter(|left| left.len() >= least);
+            rich.find_map(|left| {
+                let mut all = rights.iter().filter(|right| !wanted || !right.0.is_empty());
+                all.find(|right| fits(left, right)).map(|right| (left, right))
+            })
+        };
+        with(true, 3).or_else(|| with(false, 0))
     };
     let Some((left, right)) = pick.or(lefts.last().zip(rights.last())) else { return };
     let mut x = 1;
@@ -425,9 +446,9 @@ fn bar(reading: &Reading, rows: usize, pen: &mut Pen) {
         }
         x = x.max(end);
     }
-    for y in 0..rows {
-        let middle = if y + 1 == rows.div_ceil(2).max(1) { glyphs.line } else { " " };
-        pen.rule(x, width, y, if rows == 1 { glyphs.line } else { middle }, Role::LightTrack);
+    // Beyond the light there is nothing; where it is not known, nobody knows.
+    for y in 0..if reading.light.is_none() { rows } else { 0 } {
+        pen.rule(x, width, y, glyphs.losses[5], Role::LightTrack);
     }
     if reading.reached > reading.top && width > 0 {
         pen.text(width - 1, 0, glyphs.beyond, Role::Notice);
@@ -440,7 +461,7 @@ fn marks(reading: &Reading, pen: &mut Pen) {
     if width == 0 {
         return;
     }
-    let marks = reading.marks();
+    let marks = reading.marks(width);
     let mut placing: Vec<Mark> = Vec::with_capacity(marks.len());
     for (value, _, labels) in &marks {
         // The last column that the length fills.
@@ -448,7 +469,24 @@ fn marks(reading: &Reading, pen: &mut Pen) {
         let taken = placing.iter().find(|m| m.column.abs_diff(own) == 1);
         placing.push(Mark { column: taken.map_or(own, |m| m.column), side: Side::Below, labels: labels.clone() });
     }
-    let placed = place(&placing, Side::Below, 1, width, |text| pen.measure(text));
+    let measure = |text: &str| pen.measure(text);
+    let mut placed = place(&placing, Side::Below, 1, width, measure);
+    // The less important shorten first: until what is reached and plain decoding have their names.
+    let important = [usize::from(reading.light.is_some()), usize::from(reading.light.is_some()) + 1];
+    let named = |placed: &[Placed]| {
+        placed.iter().filter(|p| important.contains(&p.mark) && Some(&p.text) == marks[p.mark].2.first()).count()
+    };
+    let wanted = important.iter().filter(|&&at| at < marks.len()).count();
+    let first = placed.clone();
+    for at in (important[1] + 1..marks.len()).rev() {
+        while named(&placed) < wanted && placing[at].labels.len() > 1 {
+            placing[at].labels.remove(0);
+            placed = place(&placing, Side::Below, 1, width, measure);
+        }
+    }
+    if named(&placed) < wanted && placed.len() <= first.len() {
+        placed = first;
+    }
     let mut zero = true;
     for label in &placed {
         let role = marks[label.mark].1;
@@ -461,27 +499,27 @@ fn marks(reading: &Reading, pen: &mut Pen) {
     }
 }
 
-/// The losses in one line: all of them in the longest names that fit, or the largest.
+/// The losses in one line: all of them in the longest names that fit; the smallest go before names turn into abbreviations.
 fn losses(reading: &Reading, pen: &mut Pen) {
     let (width, glyphs) = (pen.width(), pen.glyphs());
+    // Form of the names, and how many losses go.
+    const FORMS: [(usize, usize); 12] =
+        [(0, 0), (1, 0), (0, 1), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4), (2, 5), (2, 6)];
+    let small = 0.04 * reading.light.unwrap_or(reading.top);
     let item = |part: &Part, form: usize| format!("{} {} {}", part.fill, part.names[form], change(part.value, glyphs));
-    let mut chosen: Vec<usize> = (0..reading.parts.len()).collect();
-    let mut form = 0;
+    let mut by_size: Vec<usize> = (0..reading.parts.len()).collect();
+    by_size.sort_by(|&a, &b| reading.parts[a].value.abs().total_cmp(&reading.parts[b].value.abs()));
     let long = |chosen: &[usize], form: usize| {
         chosen.iter().map(|&i| pen.measure(&item(&reading.parts[i], form)) + 2).sum::<usize>().saturating_sub(2)
     };
-    while long(&chosen, form) > width {
-        // Names shorten first; then what is lost least goes.
-        let least = (0..chosen.len())
-            .min_by(|&a, &b| reading.parts[chosen[a]].value.abs().total_cmp(&reading.parts[chosen[b]].value.abs()));
-        match least {
-            _ if form < 2 => form += 1,
-            Some(least) => drop(chosen.remove(least)),
-            None => return,
-        }
-    }
-    let spare = width - long(&chosen, form);
-    let gap = 2 + usize::from(spare >= chosen.len());
+    let found = FORMS.into_iter().find_map(|(form, gone)| {
+        let gone = &by_size[..gone.min(by_size.len())];
+        let allowed = form == 2 || gone.iter().all(|&i| reading.parts[i].value.abs() < small);
+        let chosen: Vec<usize> = (0..reading.parts.len()).filter(|i| !gone.contains(i)).collect();
+        (allowed && long(&chosen, form) <= width).then_some((form, chosen))
+    });
+    let Some((form, chosen)) = found else { return };
+    let gap = 2 + usize::from(width - long(&chosen, form) >= chosen.len());
     let mut x = 0;
     for i in chosen {
         let part = &reading.parts[i];
@@ -491,8 +529,8 @@ fn losses(reading: &Reading, pen: &mut Pen) {
     }
 }
 
-/// A line for each loss, where the pane fills the screen.
-fn table(reading: &Reading, pen: &mut Pen) {
+/// A line for each loss, where the pane fills the screen; says how many lines were used.
+fn table(reading: &Reading, pen: &mut Pen) -> usize {
     let (width, glyphs) = (pen.width(), pen.glyphs());
     let mut y = 0;
     let mut line = |pen: &mut Pen, fill: &str, name: &str, value: String, share: Option<f64>, role: Role, words: &str| {
@@ -505,11 +543,14 @@ fn table(reading: &Reading, pen: &mut Pen) {
         y += 1;
     };
     if let Some(light) = reading.light {
-        let words = "what a perfect drafter that takes no time reaches here; no assumption on the text but that steps begin where these do";
+        let words = "a perfect drafter that takes no time, at the best size of each pass";
         line(pen, " ", "speed of light", format!("{} tok/s", rate(light)), Some(1.0), Role::Light, words);
     }
     let whole = reading.light;
-    for part in reading.parts.iter().rev() {
+    // From the light down.
+    let order =
+        [Role::LightBudget, Role::LightKnowledge, Role::LightShape, Role::LightDrafting, Role::LightOverhead, Role::LightLuck];
+    for part in order.iter().flat_map(|role| reading.parts.iter().filter(move |part| part.role == *role)) {
         line(pen, part.fill, part.names[0], change(part.value, glyphs), whole.map(|w| part.value / w), part.role, part.meaning);
     }
     let words = "tokens put out over the time spent in steps";
@@ -526,4 +567,5 @@ fn table(reading: &Reading, pen: &mut Pen) {
             "one token a pass, measured here",
         );
     }
+    y
 }
