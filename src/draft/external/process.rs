@@ -12,6 +12,9 @@ use crate::processes::withhold_tokens;
 /// The longest answer in bytes; a process that writes more has no place in the memory.
 const LONGEST: u64 = 1 << 20;
 
+/// Lines that wait to be read; further ones wait in the process.
+const WAITING: usize = 4;
+
 /// The processes that run. They stand here and not with who asks them, so that whatever ends the program can end them first.
 static RUNNING: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
@@ -62,7 +65,8 @@ impl Process {
         let id = child.id();
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(child);
         let (requests, to_write) = mpsc::sync_channel::<String>(1);
-        let (answered, answers) = mpsc::channel();
+        // A process that writes more than it is asked for waits until somebody reads it.
+        let (answered, answers) = mpsc::sync_channel(WAITING);
         // Both end with the process, whose pipes then are closed, or with who asks.
         thread::spawn(move || {
             let Some(mut input) = input else { return };
