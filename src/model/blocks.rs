@@ -19,6 +19,10 @@ pub enum Kind {
     Q4_0,
     /// 4 bits, a scale and a minimum for 32 values.
     Q4_1,
+    /// 5 bits, a scale for 32 values.
+    Q5_0,
+    /// 5 bits, a scale and a minimum for 32 values.
+    Q5_1,
     /// 8 bits, a scale for 32 values.
     Q8_0,
     /// 4 bits, 6-bit scales and minima for 32 values in super-blocks of 256.
@@ -31,14 +35,25 @@ pub enum Kind {
 
 impl Kind {
     /// Every format, in the order of bits a value from the widest.
-    pub const ALL: [Kind; 9] =
-        [Kind::F32, Kind::F16, Kind::BF16, Kind::Q8_0, Kind::Q6K, Kind::Q5K, Kind::Q4_1, Kind::Q4_0, Kind::Q4K];
+    pub const ALL: [Kind; 11] = [
+        Kind::F32,
+        Kind::F16,
+        Kind::BF16,
+        Kind::Q8_0,
+        Kind::Q6K,
+        Kind::Q5_1,
+        Kind::Q5_0,
+        Kind::Q5K,
+        Kind::Q4_1,
+        Kind::Q4_0,
+        Kind::Q4K,
+    ];
 
     /// Values in a block.
     pub fn block_len(self) -> usize {
         match self {
             Kind::F32 | Kind::F16 | Kind::BF16 => 1,
-            Kind::Q4_0 | Kind::Q4_1 | Kind::Q8_0 => 32,
+            Kind::Q4_0 | Kind::Q4_1 | Kind::Q5_0 | Kind::Q5_1 | Kind::Q8_0 => 32,
             Kind::Q4K | Kind::Q5K | Kind::Q6K => 256,
         }
     }
@@ -50,6 +65,8 @@ impl Kind {
             Kind::F16 | Kind::BF16 => 2,
             Kind::Q4_0 => 18,
             Kind::Q4_1 => 20,
+            Kind::Q5_0 => 22,
+            Kind::Q5_1 => 24,
             Kind::Q8_0 => 34,
             Kind::Q4K => 144,
             Kind::Q5K => 176,
@@ -70,6 +87,8 @@ impl Kind {
             Kind::BF16 => "BF16",
             Kind::Q4_0 => "Q4_0",
             Kind::Q4_1 => "Q4_1",
+            Kind::Q5_0 => "Q5_0",
+            Kind::Q5_1 => "Q5_1",
             Kind::Q8_0 => "Q8_0",
             Kind::Q4K => "Q4_K",
             Kind::Q5K => "Q5_K",
@@ -96,6 +115,14 @@ impl Kind {
                 let (d, m) = (half_at(b, 0), half_at(b, 2));
                 nibbles(&b[4..], y, |q| q as f32 * d + m);
             }),
+            Kind::Q5_0 => blocks.for_each(|(b, y)| {
+                let d = half_at(b, 0);
+                fives(&b[2..], y, |q| (q as f32 - 16.0) * d);
+            }),
+            Kind::Q5_1 => blocks.for_each(|(b, y)| {
+                let (d, m) = (half_at(b, 0), half_at(b, 2));
+                fives(&b[4..], y, |q| q as f32 * d + m);
+            }),
             Kind::Q8_0 => blocks.for_each(|(b, y)| {
                 let d = half_at(b, 0);
                 for (y, &q) in y.iter_mut().zip(&b[2..]) {
@@ -119,6 +146,16 @@ fn nibbles(qs: &[u8], y: &mut [f32], value: impl Fn(u8) -> f32) {
     for ((&q, low), high) in qs.iter().zip(low).zip(high) {
         *low = value(q & 15);
         *high = value(q >> 4);
+    }
+}
+
+/// As [`nibbles`], with the fifth bit of value i in bit i of the four bytes before them.
+fn fives(b: &[u8], y: &mut [f32], value: impl Fn(u8) -> f32) {
+    let high = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    let fifth = |i: usize| ((high >> i & 1) as u8) << 4;
+    for (i, &q) in b[4..].iter().enumerate() {
+        y[i] = value((q & 15) | fifth(i));
+        y[i + 16] = value((q >> 4) | fifth(i + 16));
     }
 }
 
@@ -190,6 +227,8 @@ mod tests {
             Kind::BF16 => GgmlDType::BF16,
             Kind::Q4_0 => GgmlDType::Q4_0,
             Kind::Q4_1 => GgmlDType::Q4_1,
+            Kind::Q5_0 => GgmlDType::Q5_0,
+            Kind::Q5_1 => GgmlDType::Q5_1,
             Kind::Q8_0 => GgmlDType::Q8_0,
             Kind::Q4K => GgmlDType::Q4K,
             Kind::Q5K => GgmlDType::Q5K,
@@ -209,8 +248,8 @@ mod tests {
         let mut bytes: Vec<u8> = (0..blocks * kind.block_bytes()).map(|_| next()).collect();
         let high_bytes: &[usize] = match kind {
             Kind::F32 => &[3],
-            Kind::F16 | Kind::BF16 | Kind::Q4_0 | Kind::Q8_0 => &[1],
-            Kind::Q4_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
+            Kind::F16 | Kind::BF16 | Kind::Q4_0 | Kind::Q5_0 | Kind::Q8_0 => &[1],
+            Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
             Kind::Q6K => &[209],
         };
         for block in bytes.chunks_exact_mut(kind.block_bytes()) {

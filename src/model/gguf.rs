@@ -111,6 +111,52 @@ impl Metadata {
         })
     }
 
+    /// A whole number of either sign; those beyond i64 are its largest.
+    ///
+    /// # Errors
+    /// If the value is something else.
+    pub fn integer(&self, key: &str) -> Result<Option<i64>, LoadError> {
+        self.read(key, "a whole number", |v| match v {
+            Value::Unsigned(n) => Some(i64::try_from(*n).unwrap_or(i64::MAX)),
+            Value::Signed(n) => Some(*n),
+            _ => None,
+        })
+    }
+
+    /// A whole number, or one that all entries of an array are.
+    ///
+    /// # Errors
+    /// If the value is something else, or the entries differ.
+    pub fn equal_sizes(&self, key: &str) -> Result<Option<usize>, LoadError> {
+        if !matches!(self.values.get(key), Some(Value::Numbers(..))) {
+            return self.size(key);
+        }
+        let all = self.numbers(key)?.unwrap_or_default();
+        let first = all.first().copied().unwrap_or(0.0);
+        if !(first >= 0.0 && first.fract() == 0.0 && first < 9e15) || all.iter().any(|n| *n != first) {
+            return Err(self.error(format!("metadata key {key} differs between layers"), "only layers of one shape can be run"));
+        }
+        Ok(Some(first as usize))
+    }
+
+    /// All keys, sorted.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    /// A value in words, for messages.
+    pub fn shown(&self, key: &str) -> String {
+        match self.values.get(key) {
+            Some(Value::Unsigned(n)) => n.to_string(),
+            Some(Value::Signed(n)) => n.to_string(),
+            Some(Value::Float(x)) => x.to_string(),
+            Some(Value::Bool(flag)) => flag.to_string(),
+            Some(Value::String(text)) => format!("{text:?}"),
+            Some(other) => other.type_name().into(),
+            None => "absent".into(),
+        }
+    }
+
     /// A number, as f32.
     ///
     /// # Errors
@@ -222,8 +268,8 @@ fn tensor_kind(ty: u32) -> Result<Kind, String> {
         13 => Kind::Q5K,
         14 => Kind::Q6K,
         30 => Kind::BF16,
-        6 => return Err("Q5_0".into()),
-        7 => return Err("Q5_1".into()),
+        6 => Kind::Q5_0,
+        7 => Kind::Q5_1,
         9 => return Err("Q8_1".into()),
         10 => return Err("Q2_K".into()),
         11 => return Err("Q3_K".into()),
@@ -242,8 +288,10 @@ pub fn read(input: impl Read, len: u64, path: &Path) -> Result<Gguf, LoadError> 
     let mut r = Reader { input: std::io::BufReader::with_capacity(1 << 16, input), at: 0, len, path };
     let magic = r.bytes(4, "the four bytes that begin a GGUF file")?;
     if magic != *b"GGUF" {
-        let what = format!("begins with {magic:02x?}, not with \"GGUF\"");
-        return Err(r.error_at(0, what, "give a GGUF file, or a folder with config.json and safetensors"));
+        let left = len.saturating_sub(4).min(200);
+        let more = r.bytes(left, "the begin of the file").unwrap_or_default();
+        let (what, cure) = something_else(&[&magic[..], &more].concat());
+        return Err(r.error_at(0, what, cure));
     }
     let version = r.u32("the version")?;
     if !(2..=3).contains(&version) {
@@ -279,6 +327,30 @@ pub fn read(input: impl Read, len: u64, path: &Path) -> Result<Gguf, LoadError> 
     let data = r.at.checked_next_multiple_of(align).unwrap_or(u64::MAX);
     place(&mut entries, data, align, &r)?;
     Ok(Gguf { metadata, tensors: entries, data })
+}
+
+/// Names what a file is that is no GGUF, by its first bytes, and what to do about it.
+fn something_else(begin: &[u8]) -> (String, &'static str) {
+    const OTHER: &str = "give a GGUF file, or a folder with config.json and safetensors";
+    let text = String::from_utf8_lossy(begin).trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
+    let starts = |with: &[&str]| with.iter().any(|with| text.starts_with(with));
+    if starts(&["version https://git-lfs"]) {
+        ("is a pointer of Git LFS, not the file itself".into(), "fetch it by git lfs pull, or download the file")
+    } else if starts(&["<!doctype", "<html", "<?xml", "<head"]) {
+        ("is a web page, not a model".into(), "download the file itself: the address may want a login, or end in /resolve/")
+    } else if begin.starts_with(b"PK\x03\x04") || begin.starts_with(b"\x80\x02") {
+        ("is a PyTorch file (.bin, .pt or .pth) or another archive".into(), "take or convert to safetensors, or a GGUF file")
+    } else if ["lmgg", "fmgg", "tjgg", "algg"].iter().any(|old| begin.starts_with(old.as_bytes())) {
+        ("is in a format before GGUF (GGML, GGMF or GGJT)".into(), "take a GGUF file of the model")
+    } else if begin.len() > 9 && begin[8] == b'{' && begin[9..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'"') {
+        ("is a safetensors file by itself".into(), "give its folder, with config.json and tokenizer.json")
+    } else if starts(&["{"]) {
+        ("is a file of JSON".into(), OTHER)
+    } else if begin.starts_with(b"\x1f\x8b") || begin.starts_with(b"\xfd7zXZ") || begin.starts_with(b"(\xb5/\xfd") {
+        ("is compressed".into(), "unpack it first")
+    } else {
+        (format!("begins with {:02x?}, not with \"GGUF\"", &begin[..begin.len().min(4)]), OTHER)
+    }
 }
 
 /// Turns offsets from the data's start into offsets from the file's, and checks that each tensor lies in the file.
