@@ -71,6 +71,9 @@ enum Id {
 /// Longest line of a file of prompts, in bytes. A device that never ends a line has no place in the memory.
 const LONGEST: u64 = 64 << 20;
 
+/// Longest text to train on, in bytes.
+const LONGEST_TEXT: u64 = 1 << 30;
+
 /// The byte order mark, which some editors put before a text.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -109,7 +112,13 @@ const PIECE: usize = 2000;
 /// # Errors
 /// If it can't be read, or has no text.
 pub(super) fn read_text(file: &Path) -> Result<Vec<Ask>, PromptError> {
-    let text = std::fs::read_to_string(file).map_err(|source| PromptError::Unread { file: file.into(), source })?;
+    let mut text = String::new();
+    let read = File::open(file).and_then(|open| open.take(LONGEST_TEXT + 1).read_to_string(&mut text));
+    let unread = |source| PromptError::Unread { file: file.into(), source };
+    if read.map_err(unread)? as u64 > LONGEST_TEXT {
+        let why = format!("it has more than {LONGEST_TEXT} bytes");
+        return Err(unread(io::Error::new(io::ErrorKind::InvalidData, why)));
+    }
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text).replace("\r\n", "\n");
     let mut pieces: Vec<String> = Vec::new();
     for part in text.split_inclusive("\n\n").flat_map(parts) {

@@ -96,6 +96,20 @@ impl Kind {
         }
     }
 
+    /// Where the first value, or the first block's whose scale or minimum it is, is NaN or infinite among those of whole blocks.
+    pub fn first_not_finite(self, bytes: &[u8]) -> Option<usize> {
+        let halves: &[usize] = match self {
+            Kind::F32 => &[2],
+            Kind::F16 | Kind::BF16 | Kind::Q4_0 | Kind::Q5_0 | Kind::Q8_0 => &[0],
+            Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => &[0, 2],
+            Kind::Q6K => &[208],
+        };
+        // All bits of the exponent; the upper half of a 32-bit float is a brain float.
+        let exponent: u16 = if matches!(self, Kind::F32 | Kind::BF16) { 0x7f80 } else { 0x7c00 };
+        let bad = |b: &[u8]| halves.iter().any(|&at| u16::from_le_bytes([b[at], b[at + 1]]) & exponent == exponent);
+        bytes.chunks_exact(self.block_bytes()).position(bad).map(|block| block * self.block_len())
+    }
+
     /// Writes the values of whole blocks in `bytes` to `out`.
     ///
     /// # Panics
@@ -273,6 +287,27 @@ mod tests {
                 assert!(a.is_finite());
                 assert_eq!(a.to_bits(), b.to_bits(), "{} value {i}: {a} here, {b} there", kind.name());
             }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_found() {
+        for kind in Kind::ALL {
+            let mut bytes = random_blocks(kind, 5);
+            assert_eq!(kind.first_not_finite(&bytes), None, "{}", kind.name());
+            let (at, bits): (usize, &[u8]) = match kind {
+                Kind::F32 => (0, &[0, 0, 0x80, 0xff]),
+                Kind::BF16 => (0, &[0xc0, 0x7f]),
+                Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => (2, &[0, 0x7e]),
+                Kind::Q6K => (208, &[0, 0xfc]),
+                _ => (0, &[1, 0x7c]),
+            };
+            let from = 3 * kind.block_bytes() + at;
+            bytes[from..from + bits.len()].copy_from_slice(bits);
+            assert_eq!(kind.first_not_finite(&bytes), Some(3 * kind.block_len()), "{}", kind.name());
+            let mut values = vec![0.0; 5 * kind.block_len()];
+            kind.dequantise(&bytes, &mut values);
+            assert!(values[3 * kind.block_len()..][..kind.block_len()].iter().any(|x| !x.is_finite()), "{}", kind.name());
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::gguf::Metadata;
-use super::load::LoadError;
+use super::load::{LoadError, no_json};
 use super::{Config, RopeScaling};
 
 const CURE_LLAMA: &str = "only models of the Llama architecture can be run";
@@ -241,7 +241,7 @@ const CURE_CONFIG: &str = "take the config.json that came with the weights";
 pub(super) fn from_json(text: &str, path: &Path) -> Result<(Config, bool, Option<Vec<f32>>), LoadError> {
     let error = |what: String, cure: &str| LoadError::file(path, what, None, cure);
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let value: Value = serde_json::from_str(text).map_err(|e| error(format!("no JSON: {e}"), CURE_CONFIG))?;
+    let value: Value = serde_json::from_str(text).map_err(|e| no_json(text.as_bytes(), &e, path))?;
     if !value.is_object() {
         return Err(error("is no object of JSON".into(), CURE_CONFIG));
     }
@@ -249,7 +249,7 @@ pub(super) fn from_json(text: &str, path: &Path) -> Result<(Config, bool, Option
     if let Some(other) = json.text("model_type")?.filter(|t| *t != "llama") {
         return Err(error(format!("model_type is \"{other}\", where \"llama\" was expected"), CURE_LLAMA));
     }
-    for key in ["quantization_config", "compression_config"] {
+    for key in ["quantization_config", "compression_config", "quantization"] {
         if !value[key].is_null() {
             let method = value[key]["quant_method"].as_str().map_or(String::new(), |method| format!(" with {method}"));
             let what = format!("the weights are quantized{method} ({key})");

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::blocks::Kind;
-use super::load::LoadError;
+use super::load::{LoadError, stand_in};
 
 const CURE_CUT: &str = "the file is cut off or damaged: fetch it again";
 
@@ -107,6 +107,8 @@ impl Metadata {
         self.read(key, "a whole number from 0 up", |v| match v {
             Value::Unsigned(n) => usize::try_from(*n).ok(),
             Value::Signed(n) => usize::try_from(*n).ok(),
+            // Some converters write every number so.
+            Value::Float(x) => (*x >= 0.0 && x.fract() == 0.0 && *x < 9e15).then_some(*x as usize),
             _ => None,
         })
     }
@@ -175,7 +177,12 @@ impl Metadata {
     /// # Errors
     /// If the value is something else.
     pub fn flag(&self, key: &str) -> Result<Option<bool>, LoadError> {
-        self.read(key, "a flag", |v| if let Value::Bool(b) = v { Some(*b) } else { None })
+        self.read(key, "a flag", |v| match v {
+            Value::Bool(flag) => Some(*flag),
+            Value::Unsigned(n @ 0..=1) => Some(*n == 1),
+            Value::Signed(n @ 0..=1) => Some(*n == 1),
+            _ => None,
+        })
     }
 
     /// A string.
@@ -332,19 +339,15 @@ pub fn read(input: impl Read, len: u64, path: &Path) -> Result<Gguf, LoadError> 
 /// Names what a file is that is no GGUF, by its first bytes, and what to do about it.
 fn something_else(begin: &[u8]) -> (String, &'static str) {
     const OTHER: &str = "give a GGUF file, or a folder with config.json and safetensors";
-    let text = String::from_utf8_lossy(begin).trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
-    let starts = |with: &[&str]| with.iter().any(|with| text.starts_with(with));
-    if starts(&["version https://git-lfs"]) {
-        ("is a pointer of Git LFS, not the file itself".into(), "fetch it by git lfs pull, or download the file")
-    } else if starts(&["<!doctype", "<html", "<?xml", "<head"]) {
-        ("is a web page, not a model".into(), "download the file itself: the address may want a login, or end in /resolve/")
+    if let Some((what, cure)) = stand_in(begin) {
+        (what.into(), cure)
     } else if begin.starts_with(b"PK\x03\x04") || begin.starts_with(b"\x80\x02") {
         ("is a PyTorch file (.bin, .pt or .pth) or another archive".into(), "take or convert to safetensors, or a GGUF file")
     } else if ["lmgg", "fmgg", "tjgg", "algg"].iter().any(|old| begin.starts_with(old.as_bytes())) {
         ("is in a format before GGUF (GGML, GGMF or GGJT)".into(), "take a GGUF file of the model")
     } else if begin.len() > 9 && begin[8] == b'{' && begin[9..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'"') {
         ("is a safetensors file by itself".into(), "give its folder, with config.json and tokenizer.json")
-    } else if starts(&["{"]) {
+    } else if begin.trim_ascii_start().starts_with(b"{") {
         ("is a file of JSON".into(), OTHER)
     } else if begin.starts_with(b"\x1f\x8b") || begin.starts_with(b"\xfd7zXZ") || begin.starts_with(b"(\xb5/\xfd") {
         ("is compressed".into(), "unpack it first")

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::blocks::Kind;
 use super::gguf::Entry;
-use super::load::LoadError;
+use super::load::{LoadError, stand_in};
 
 const CURE: &str = "the file is cut off or damaged: fetch it again";
 
@@ -58,9 +58,13 @@ pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<Entry>, LoadError
     let len = file.metadata().map_err(io)?.len();
     let mut head = [0; 8];
     file.read_exact(&mut head).map_err(io)?;
-    if &head == b"version " {
-        let cure = "fetch it by git lfs pull, or download the file";
-        return Err(LoadError::file(path, "is a pointer of Git LFS, not the file itself", None, cure));
+    let mut begin = head.to_vec();
+    if !head.contains(&0) {
+        // No file has a head so long: what is it?
+        let _ = file.take(200).read_to_end(&mut begin);
+        if let Some((what, cure)) = stand_in(&begin) {
+            return Err(LoadError::file(path, what, None, cure));
+        }
     }
     let head = u64::from_le_bytes(head);
     if head > len.saturating_sub(8).min(LONGEST_HEAD) {

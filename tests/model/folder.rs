@@ -193,6 +193,12 @@ fn damaged_folders_are_refused_with_one_line() {
         ("/model/vocab/a", json!(4_000_000_000u32), "has 703 tokens with numbers below 4000000001"),
         ("/model/vocab/a", json!(704), "the tokenizer has 705 tokens, and the embedding 704 rows"),
         ("/model", json!({}), "no tokenizer"),
+        (
+            "/normalizer",
+            json!({"type": "Sequence", "normalizers": vec![json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}); 40]}),
+            "times as long",
+        ),
+        ("/model/continuing_subword_prefix", json!("x".repeat(99)), "no tokenizer"),
     ] {
         let mut damaged = tokenizer();
         *damaged.pointer_mut(pointer).unwrap() = value;

@@ -68,7 +68,7 @@ impl Process {
         // A process that writes more than it is asked for waits until somebody reads it.
         let (answered, answers) = mpsc::sync_channel(WAITING);
         // Both end with the process, whose pipes then are closed, or with who asks.
-        thread::spawn(move || {
+        let writer = thread::Builder::new().spawn(move || {
             let Some(mut input) = input else { return };
             for line in to_write {
                 if writeln!(input, "{line}").and_then(|()| input.flush()).is_err() {
@@ -76,7 +76,7 @@ impl Process {
                 }
             }
         });
-        thread::spawn(move || {
+        let reader = thread::Builder::new().spawn(move || {
             let Some(output) = output else { return };
             let mut output = BufReader::new(output);
             loop {
@@ -87,7 +87,10 @@ impl Process {
                 }
             }
         });
-        Ok(Self { id, requests, answers })
+        // Dropping the process ends it.
+        let process = Self { id, requests, answers };
+        writer.and(reader).map_err(|why| format!("no thread can be started for {program}: {why}"))?;
+        Ok(process)
     }
 
     /// Sends a line; says whether it was taken.

@@ -288,10 +288,7 @@ fn pack(plans: &[Plan], packed: &Shared<u8>, scales: &Shared<f32>, threads: usiz
                 let at = mat.at + (tiles.start + i) * mat.tile_bytes();
                 // SAFETY: each tile is packed by the one thread that took its run.
                 let tile = unsafe { packed.write(at..at + mat.tile_bytes()) };
-                let scale = pack_tile(plan.kind, mat.cols, rows, tile).map_err(|(row, column)| {
-                    let row = (tiles.start + i) * ROWS + row;
-                    plan.weights.no_number(&plan.name, row, column)
-                })?;
+                let scale = pack_tile(plan.kind, mat.cols, rows, tile);
                 if let Some(first) = mat.scales {
                     // SAFETY: as above.
                     let own = unsafe { scales.write(first + tiles.start + i..first + tiles.start + i + 1) };
@@ -301,14 +298,19 @@ fn pack(plans: &[Plan], packed: &Shared<u8>, scales: &Shared<f32>, threads: usiz
         }
         Ok(())
     };
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| {
-                if let Err(error) = work() {
-                    *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
-                }
-            });
+    let work = || {
+        if let Err(error) = work() {
+            *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // A system that grants no more threads gets by with fewer.
+            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
     });
     failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
 }

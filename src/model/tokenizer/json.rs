@@ -6,17 +6,20 @@ use std::sync::Mutex;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use tokenizers::{DecoderWrapper, ModelWrapper};
 
 use super::{Special, Spelling, Token, TokenKind, Tokenizer};
 use crate::guarded::guarded;
-use crate::model::load::{LoadError, json_file, without_mark};
+use crate::model::load::{LoadError, json_file, stand_in, without_mark};
 use crate::tree::TokenId;
 
 /// The part of tokenizer.json that is checked before it is built.
 #[derive(Deserialize)]
 struct File {
     model: Model,
+    #[serde(default)]
+    normalizer: Value,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +49,9 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
     let path = folder.join("tokenizer.json");
     let error = |what: String| LoadError::file(&path, what, None, "take the tokenizer.json that came with the weights");
     let text = std::fs::read(&path).map_err(|e| error(format!("can't be opened: {e}")))?;
+    if let Some((what, cure)) = stand_in(&text) {
+        return Err(LoadError::file(&path, what, None, cure));
+    }
     let text = without_mark(&text);
     check_merges(text).map_err(error)?;
     // A hostile or damaged file can make the builder panic.
@@ -121,9 +127,34 @@ fn without_training(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<toke
     Ok(inner)
 }
 
-/// Refuses merges that make something longer than any token, which the builder relies not to meet.
+/// Most times that a normalizer may make a text as long: NFKC has characters that become 18, and spaces become three bytes.
+const MOST_GROWTH: f64 = 1e4;
+
+/// How many times as long a normalizer could make a text, at most.
+fn growth(normalizer: &Value) -> f64 {
+    match normalizer["type"].as_str() {
+        None => 1.0,
+        Some("Sequence") => normalizer["normalizers"].as_array().into_iter().flatten().map(growth).product(),
+        Some("Replace") => {
+            let content = normalizer["content"].as_str().map_or(0, str::len) as f64;
+            match normalizer["pattern"]["String"].as_str() {
+                Some(pattern) if !pattern.is_empty() => (content / pattern.len() as f64).max(1.0),
+                _ => content + 1.0,
+            }
+        }
+        Some("NFKC" | "NFKD" | "Precompiled") => 18.0,
+        Some("Lowercase" | "NFC" | "NFD" | "BertNormalizer" | "ByteLevel") => 3.0,
+        Some(_) => 1.0,
+    }
+}
+
+/// Refuses normalizers that fill the memory, and merges that make something longer than any token, which the builder relies not to meet.
 fn check_merges(text: &[u8]) -> Result<(), String> {
     let file: File = serde_json::from_slice(text).map_err(|e| format!("no tokenizer: {e}"))?;
+    let times = growth(&file.normalizer);
+    if times > MOST_GROWTH {
+        return Err(format!("its normalizer could make a text {times:.0} times as long"));
+    }
     let Some(Vocabulary::Numbers(vocabulary)) = file.model.vocab else { return Ok(()) };
     let longest = vocabulary.keys().map(String::len).max().unwrap_or(0);
     for (i, merge) in file.model.merges.iter().enumerate() {
