@@ -23,6 +23,7 @@ pub mod compare;
 pub mod dist;
 pub mod draft;
 pub mod engine;
+mod guarded;
 mod hex;
 pub mod model;
 mod processes;

@@ -1,6 +1,7 @@
 //! The loop: input, engine, time and signals become messages; effects are done; the screen is drawn.
 
 use std::io::{BufWriter, IsTerminal, Write, stdout};
+use std::mem::ManuallyDrop;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -155,7 +156,10 @@ async fn turn<S: Screen>(
     crossterm::style::force_color_output(true);
     let guard = Guard::take().context("the terminal can't be switched to the monitor's screen")?;
     let out = BufWriter::with_capacity(1 << 16, stdout());
-    let mut terminal = Terminal::new(CrosstermBackend::new(out)).context("the terminal can't be drawn to")?;
+    // Never dropped: on a terminal that is gone that would write to standard error, which is gone too, and panic. The guard
+    // shows the cursor.
+    let terminal = Terminal::new(CrosstermBackend::new(out)).context("the terminal can't be drawn to")?;
+    let mut terminal = ManuallyDrop::new(terminal);
     let mut keys = EventStream::new();
     let start = Instant::now();
     let (mut dirty, mut frame_at, mut tick_at) = (true, Moment::now(), Moment::now() + TICK);

@@ -10,6 +10,8 @@ use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use crossterm::{cursor, execute};
 
+use crate::guarded::is_guarded;
+
 /// Whether the terminal is taken over now.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 /// What a thread other than the screen's said when it panicked.
@@ -62,6 +64,9 @@ fn restore() {
 fn hook(screen: ThreadId) {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
+        if is_guarded() {
+            return;
+        }
         if TAKEN.load(Ordering::SeqCst) && thread::current().id() != screen {
             let said = info.payload().downcast_ref::<&str>().map(|s| (*s).to_owned());
             let said = said.or_else(|| info.payload().downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into());

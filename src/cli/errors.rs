@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use crate::clean::{causes, lines, words};
+use crate::guarded::is_guarded;
 use crate::model::device::default_threads;
 
 /// The whole chain of an error on one line, with control characters made visible.
@@ -79,6 +80,9 @@ pub fn report_panics() {
         return;
     }
     std::panic::set_hook(Box::new(|info| {
+        if is_guarded() {
+            return;
+        }
         let payload = info.payload();
         let message = (payload.downcast_ref::<&str>().copied())
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -69,6 +69,15 @@ enum Id {
     Text(String),
 }
 
+/// Longest line of a file of prompts, in bytes. A device that never ends a line has no place in the memory.
+const LONGEST: u64 = 64 << 20;
+
+/// Longest text to train on, in bytes.
+const LONGEST_TEXT: u64 = 1 << 30;
+
+/// The byte order mark, which some editors put before a text.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Bad lines of a file that are named; further ones are counted.
 const NAMED: usize = 20;
 
@@ -134,8 +143,14 @@ const PIECE: usize = 2000;
 /// # Errors
 /// If it can't be read, or has no text.
 pub(super) fn read_text(file: &Path) -> Result<Vec<Ask>, PromptError> {
-    let text = std::fs::read_to_string(file).map_err(|source| PromptError::Unread { file: file.into(), source })?;
-    let text = text.replace("\r\n", "\n");
+    let mut text = String::new();
+    let read = File::open(file).and_then(|open| open.take(LONGEST_TEXT + 1).read_to_string(&mut text));
+    let unread = |source| PromptError::Unread { file: file.into(), source };
+    if read.map_err(unread)? as u64 > LONGEST_TEXT {
+        let why = format!("it has more than {LONGEST_TEXT} bytes");
+        return Err(unread(io::Error::new(io::ErrorKind::InvalidData, why)));
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text).replace("\r\n", "\n");
     let mut pieces: Vec<String> = Vec::new();
     for part in text.split_inclusive("\n\n").flat_map(parts) {
         match pieces.last_mut() {
@@ -182,8 +197,15 @@ fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Read>, warn: &mut dyn 
             break;
         }
         bytes.clear();
-        if reader.read_until(b'\n', &mut bytes).map_err(unreadable)? == 0 {
+        if (&mut reader).take(LONGEST + 1).read_until(b'\n', &mut bytes).map_err(unreadable)? == 0 {
             break;
+        }
+        if bytes.len() as u64 > LONGEST {
+            let why = format!("line {number} has more than {LONGEST} bytes");
+            return Err(unreadable(io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
+        if number == 1 && bytes.starts_with(MARK) {
+            bytes.drain(..MARK.len());
         }
         if bytes.trim_ascii().is_empty() {
             continue;
@@ -324,6 +346,16 @@ mod tests {
         let (prompts, said) = read(format!("{}{{\"prompt\": \"a\"}}\n", "no\n".repeat(300)).as_bytes(), None);
         assert_eq!((prompts.unwrap().len(), said.len()), (1, NAMED + 1));
         assert!(said[NAMED].contains("280 more lines"), "{}", said[NAMED]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        for content in
+            ["\u{feff}{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n", "\u{feff}\r\n{\"prompt\": \"a\"}\r\n{\"prompt\": \"b\"}"]
+        {
+            let (prompts, said) = read(content.as_bytes(), None);
+            assert_eq!((pairs(&prompts.unwrap()), said.len()), (vec![("0", "a"), ("1", "b")], 0));
+        }
     }
 
     #[test]

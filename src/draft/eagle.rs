@@ -110,7 +110,7 @@ impl Drafter for Eagle {
     }
 
     fn at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError> {
-        let mut decoder = self.decoder.fork_context();
+        let mut decoder = self.decoder.fork_context()?;
         decoder.truncate(tokens.saturating_sub(1));
         let (tokens, cost) = (Arc::clone(&self.tokens), self.cost.clone());
         Ok(Box::new(Eagle { decoder, tokens, fused: self.fused, cost, explorer: Explorer::below_root(), able: false }))

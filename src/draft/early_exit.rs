@@ -147,7 +147,10 @@ impl Drafter for EarlyExit {
     }
 
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
-        let adapter = self.adapter.as_ref().map(|adapter| Adapter::new(adapter.decoder.fork_context(), &adapter.tokens));
+        let adapter = match &self.adapter {
+            Some(adapter) => Some(Adapter::new(adapter.decoder.fork_context()?, &adapter.tokens)),
+            None => None,
+        };
         Ok(Box::new(EarlyExit { layers: self.layers, cost: self.cost.clone(), adapter, explorer: Explorer::default() }))
     }
 }

@@ -19,6 +19,10 @@ pub enum Kind {
     Q4_0,
     /// 4 bits, a scale and a minimum for 32 values.
     Q4_1,
+    /// 5 bits, a scale for 32 values.
+    Q5_0,
+    /// 5 bits, a scale and a minimum for 32 values.
+    Q5_1,
     /// 8 bits, a scale for 32 values.
     Q8_0,
     /// 4 bits, 6-bit scales and minima for 32 values in super-blocks of 256.
@@ -31,14 +35,25 @@ pub enum Kind {
 
 impl Kind {
     /// Every format, in the order of bits a value from the widest.
-    pub const ALL: [Kind; 9] =
-        [Kind::F32, Kind::F16, Kind::BF16, Kind::Q8_0, Kind::Q6K, Kind::Q5K, Kind::Q4_1, Kind::Q4_0, Kind::Q4K];
+    pub const ALL: [Kind; 11] = [
+        Kind::F32,
+        Kind::F16,
+        Kind::BF16,
+        Kind::Q8_0,
+        Kind::Q6K,
+        Kind::Q5_1,
+        Kind::Q5_0,
+        Kind::Q5K,
+        Kind::Q4_1,
+        Kind::Q4_0,
+        Kind::Q4K,
+    ];
 
     /// Values in a block.
     pub fn block_len(self) -> usize {
         match self {
             Kind::F32 | Kind::F16 | Kind::BF16 => 1,
-            Kind::Q4_0 | Kind::Q4_1 | Kind::Q8_0 => 32,
+            Kind::Q4_0 | Kind::Q4_1 | Kind::Q5_0 | Kind::Q5_1 | Kind::Q8_0 => 32,
             Kind::Q4K | Kind::Q5K | Kind::Q6K => 256,
         }
     }
@@ -50,6 +65,8 @@ impl Kind {
             Kind::F16 | Kind::BF16 => 2,
             Kind::Q4_0 => 18,
             Kind::Q4_1 => 20,
+            Kind::Q5_0 => 22,
+            Kind::Q5_1 => 24,
             Kind::Q8_0 => 34,
             Kind::Q4K => 144,
             Kind::Q5K => 176,
@@ -70,11 +87,27 @@ impl Kind {
             Kind::BF16 => "BF16",
             Kind::Q4_0 => "Q4_0",
             Kind::Q4_1 => "Q4_1",
+            Kind::Q5_0 => "Q5_0",
+            Kind::Q5_1 => "Q5_1",
             Kind::Q8_0 => "Q8_0",
             Kind::Q4K => "Q4_K",
             Kind::Q5K => "Q5_K",
             Kind::Q6K => "Q6_K",
         }
+    }
+
+    /// Where the first value, or the first block's whose scale or minimum it is, is NaN or infinite among those of whole blocks.
+    pub fn first_not_finite(self, bytes: &[u8]) -> Option<usize> {
+        let halves: &[usize] = match self {
+            Kind::F32 => &[2],
+            Kind::F16 | Kind::BF16 | Kind::Q4_0 | Kind::Q5_0 | Kind::Q8_0 => &[0],
+            Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => &[0, 2],
+            Kind::Q6K => &[208],
+        };
+        // All bits of the exponent; the upper half of a 32-bit float is a brain float.
+        let exponent: u16 = if matches!(self, Kind::F32 | Kind::BF16) { 0x7f80 } else { 0x7c00 };
+        let bad = |b: &[u8]| halves.iter().any(|&at| u16::from_le_bytes([b[at], b[at + 1]]) & exponent == exponent);
+        bytes.chunks_exact(self.block_bytes()).position(bad).map(|block| block * self.block_len())
     }
 
     /// Writes the values of whole blocks in `bytes` to `out`.
@@ -95,6 +128,14 @@ impl Kind {
             Kind::Q4_1 => blocks.for_each(|(b, y)| {
                 let (d, m) = (half_at(b, 0), half_at(b, 2));
                 nibbles(&b[4..], y, |q| q as f32 * d + m);
+            }),
+            Kind::Q5_0 => blocks.for_each(|(b, y)| {
+                let d = half_at(b, 0);
+                fives(&b[2..], y, |q| (q as f32 - 16.0) * d);
+            }),
+            Kind::Q5_1 => blocks.for_each(|(b, y)| {
+                let (d, m) = (half_at(b, 0), half_at(b, 2));
+                fives(&b[4..], y, |q| q as f32 * d + m);
             }),
             Kind::Q8_0 => blocks.for_each(|(b, y)| {
                 let d = half_at(b, 0);
@@ -119,6 +160,16 @@ fn nibbles(qs: &[u8], y: &mut [f32], value: impl Fn(u8) -> f32) {
     for ((&q, low), high) in qs.iter().zip(low).zip(high) {
         *low = value(q & 15);
         *high = value(q >> 4);
+    }
+}
+
+/// As [`nibbles`], with the fifth bit of value i in bit i of the four bytes before them.
+fn fives(b: &[u8], y: &mut [f32], value: impl Fn(u8) -> f32) {
+    let high = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    let fifth = |i: usize| ((high >> i & 1) as u8) << 4;
+    for (i, &q) in b[4..].iter().enumerate() {
+        y[i] = value((q & 15) | fifth(i));
+        y[i + 16] = value((q >> 4) | fifth(i + 16));
     }
 }
 
@@ -190,6 +241,8 @@ mod tests {
             Kind::BF16 => GgmlDType::BF16,
             Kind::Q4_0 => GgmlDType::Q4_0,
             Kind::Q4_1 => GgmlDType::Q4_1,
+            Kind::Q5_0 => GgmlDType::Q5_0,
+            Kind::Q5_1 => GgmlDType::Q5_1,
             Kind::Q8_0 => GgmlDType::Q8_0,
             Kind::Q4K => GgmlDType::Q4K,
             Kind::Q5K => GgmlDType::Q5K,
@@ -209,8 +262,8 @@ mod tests {
         let mut bytes: Vec<u8> = (0..blocks * kind.block_bytes()).map(|_| next()).collect();
         let high_bytes: &[usize] = match kind {
             Kind::F32 => &[3],
-            Kind::F16 | Kind::BF16 | Kind::Q4_0 | Kind::Q8_0 => &[1],
-            Kind::Q4_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
+            Kind::F16 | Kind::BF16 | Kind::Q4_0 | Kind::Q5_0 | Kind::Q8_0 => &[1],
+            Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
             Kind::Q6K => &[209],
         };
         for block in bytes.chunks_exact_mut(kind.block_bytes()) {
@@ -234,6 +287,27 @@ mod tests {
                 assert!(a.is_finite());
                 assert_eq!(a.to_bits(), b.to_bits(), "{} value {i}: {a} here, {b} there", kind.name());
             }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_found() {
+        for kind in Kind::ALL {
+            let mut bytes = random_blocks(kind, 5);
+            assert_eq!(kind.first_not_finite(&bytes), None, "{}", kind.name());
+            let (at, bits): (usize, &[u8]) = match kind {
+                Kind::F32 => (0, &[0, 0, 0x80, 0xff]),
+                Kind::BF16 => (0, &[0xc0, 0x7f]),
+                Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => (2, &[0, 0x7e]),
+                Kind::Q6K => (208, &[0, 0xfc]),
+                _ => (0, &[1, 0x7c]),
+            };
+            let from = 3 * kind.block_bytes() + at;
+            bytes[from..from + bits.len()].copy_from_slice(bits);
+            assert_eq!(kind.first_not_finite(&bytes), Some(3 * kind.block_len()), "{}", kind.name());
+            let mut values = vec![0.0; 5 * kind.block_len()];
+            kind.dequantise(&bytes, &mut values);
+            assert!(values[3 * kind.block_len()..][..kind.block_len()].iter().any(|x| !x.is_finite()), "{}", kind.name());
         }
     }
 

@@ -1,12 +1,15 @@
 //! Chat templates: what a model was trained to see around a person's words.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use minijinja::{Environment, Error, ErrorKind, context};
+use minijinja::{Environment, Error, ErrorKind, Value, context};
 
+use super::jinja;
 use super::load::{LoadError, json_file};
 use super::weights::Weights;
+use crate::guarded::{guarded, message as message_of};
 
 /// A template in the Jinja language, as GGUF metadata and tokenizer_config.json hold it.
 #[derive(Clone, Debug)]
@@ -23,8 +26,12 @@ impl ChatTemplate {
     /// If it is something else than a template, or a file can't be read.
     pub fn open(weights: &Weights) -> Result<Option<ChatTemplate>, LoadError> {
         if let Some(metadata) = weights.metadata() {
-            let source = metadata.string("tokenizer.chat_template")?;
-            return Ok(source.map(|source| Self::new(metadata.path().to_owned(), source)));
+            let path = metadata.path().to_owned();
+            return Ok(match metadata.string("tokenizer.chat_template") {
+                Ok(source) => source.map(|source| Self::new(path, source)),
+                // What is no string is refused when it is needed: with --raw it is not.
+                Err(_) => Some(Self::new(path, "{{ raise_exception('tokenizer.chat_template is no string') }}")),
+            });
         }
         let path = weights.path().join("chat_template.jinja");
         match std::fs::read_to_string(&path) {
@@ -40,8 +47,10 @@ impl ChatTemplate {
         Ok(config["chat_template"].as_str().or(plain).map(|source| Self::new(path, source)))
     }
 
+    /// Line ends are those of Jinja2, which knows `\n` alone once it has read a template.
     pub(super) fn new(path: PathBuf, source: &str) -> Self {
-        Self { path, source: source.to_owned() }
+        let source = source.strip_prefix('\u{feff}').unwrap_or(source).replace("\r\n", "\n").replace('\r', "\n");
+        Self { path, source: jinja::rewritten(&source) }
     }
 
     /// The text for one message of a person, up to where the model is to answer. What the template adds of its own (a
@@ -49,19 +58,78 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// If the template is broken, or refuses the message.
-    pub fn render(&self, message: &str, [bos_token, eos_token]: [&str; 2]) -> Result<String, LoadError> {
+    pub fn render(&self, message: &str, names: [&str; 2]) -> Result<String, LoadError> {
+        // Templates come with the model's file: nothing in one may hang, fill the memory or end the program.
+        let outcome = if self.source.len() > LONGEST_SOURCE {
+            Err(format!("it has {} bytes, more than {LONGEST_SOURCE}", self.source.len()))
+        } else {
+            std::thread::scope(|scope| {
+                let work = || guarded(|| self.rendered(message, names).map_err(|e| e.to_string())).and_then(|text| text);
+                let thread = std::thread::Builder::new().name("template".into()).stack_size(STACK);
+                match thread.spawn_scoped(scope, work) {
+                    Ok(thread) => thread.join().unwrap_or_else(|panic| Err(message_of(&*panic))),
+                    Err(e) => Err(format!("no thread can be started for it: {e}")),
+                }
+            })
+        };
+        outcome.map_err(|why| {
+            let what = format!("the chat template fails: {why}");
+            LoadError::file(&self.path, what, None, "give --raw to go without it, or take another model")
+        })
+    }
+
+    fn rendered(&self, message: &str, [bos_token, eos_token]: [&str; 2]) -> Result<String, Error> {
         let mut env = Environment::new();
         env.set_trim_blocks(true);
         env.set_lstrip_blocks(true);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        env.set_fuel(Some(FUEL));
+        jinja::as_python(&mut env, LONGEST_TEXT + 8 * message.len());
         env.add_function("raise_exception", |what: String| Err::<String, _>(Error::new(ErrorKind::InvalidOperation, what)));
         env.add_function("strftime_now", |format: String| strftime(&format, SystemTime::now()));
         let messages = [context! { role => "user", content => message }];
-        let values = context! { messages, bos_token, eos_token, add_generation_prompt => true };
-        env.render_named_str("chat template", &self.source, values).map_err(|e| {
-            let what = format!("the chat template fails: {e}");
-            LoadError::file(&self.path, what, None, "give --raw to go without it, or take another model")
-        })
+        // As transformers calls a template: what a chat does not have is none, and defined.
+        let (tools, documents) = (Value::from(()), Value::from(()));
+        let values = context! { messages, tools, documents, bos_token, eos_token, add_generation_prompt => true };
+        let mut text = Bounded { text: Vec::new(), most: LONGEST_TEXT + 8 * message.len(), full: false };
+        let template = env.template_from_named_str("chat template", &self.source)?;
+        let outcome = template.render_captured_to(values, &mut text);
+        if text.full {
+            return Err(Error::new(ErrorKind::WriteFailure, "it writes too long a text"));
+        }
+        outcome?;
+        String::from_utf8(text.text).map_err(|e| Error::new(ErrorKind::InvalidOperation, e.to_string()))
+    }
+}
+
+/// Longest template, in bytes; those of known models have up to 30 thousand.
+const LONGEST_SOURCE: usize = 128 << 10;
+/// Longest text that a template may write of its own, in bytes.
+const LONGEST_TEXT: usize = 4 << 20;
+/// Instructions of a template's run; those of known models take some thousands.
+const FUEL: u64 = 2_000_000;
+/// Stack for the deepest nesting that a source of [`LONGEST_SOURCE`] can have.
+const STACK: usize = 512 << 20;
+
+/// A text of bounded length.
+struct Bounded {
+    text: Vec<u8>,
+    most: usize,
+    /// Whether there was more.
+    full: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.text.len() + bytes.len() > self.most {
+            self.full = true;
+            return Err(io::Error::other("too long"));
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -128,7 +196,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::time::Duration;
@@ -146,7 +214,7 @@ mod tests {
         assert_eq!(at(0, "100%% %q %"), "100% %q %");
     }
 
-    fn render(source: &str, message: &str) -> Result<String, String> {
+    pub(in crate::model) fn render(source: &str, message: &str) -> Result<String, String> {
         let template = ChatTemplate::new("m.gguf".into(), source);
         template.render(message, ["<s>", "</s>"]).map_err(|e| e.to_string())
     }
@@ -154,7 +222,7 @@ mod tests {
     #[test]
     fn templates_have_what_they_expect() {
         let llama_3 = "{{- bos_token }}
-            {%- if strftime_now is defined and tools is not defined %}
+            {%- if strftime_now is defined and tools is none %}
                 {%- set date = strftime_now('%Y') %}
             {%- endif %}
             {%- for message in messages %}
@@ -172,6 +240,74 @@ mod tests {
         let python = "{% for message in messages %}\n    {% if loop.first %}\n{{ message.content.strip().split(' ')[-1] }}\n    \
                       {% endif %}\n{% break %}\n{% endfor %}\n{{ eos_token }}";
         assert_eq!(render(python, " one two ").unwrap(), "two\n</s>");
+    }
+
+    #[test]
+    fn what_a_chat_does_not_have_is_none_and_defined() {
+        for (test, want) in [
+            ("tools is none", "y"),
+            ("tools is not none", ""),
+            ("tools is defined and tools is not none", ""),
+            ("tools is defined", "y"),
+            ("not tools", "y"),
+            ("documents is none", "y"),
+            ("documents is not none", ""),
+            ("enable_thinking is defined", ""),
+        ] {
+            assert_eq!(render(&format!("{{% if {test} %}}y{{% endif %}}"), "Hi").unwrap(), want, "{test}");
+        }
+    }
+
+    #[test]
+    fn json_is_that_of_python() {
+        // Right values by Python's json.dumps(value, ensure_ascii=False).
+        for (expression, want) in [
+            ("messages[0]['content'] | tojson", r#""A <b> & 'c' \"d\" é\u001f\n""#),
+            ("messages | tojson", r#"[{"role": "user", "content": "A <b> & 'c' \"d\" é\u001f\n"}]"#),
+            ("{'a': [1, 2.5, none, true], 'b': {}, 'c': []} | tojson", r#"{"a": [1, 2.5, null, true], "b": {}, "c": []}"#),
+            ("{'a': [1, {}]} | tojson(indent=2)", "{\n  \"a\": [\n    1,\n    {}\n  ]\n}"),
+            ("'é€😀' | tojson(ensure_ascii=true)", r#""\u00e9\u20ac\ud83d\ude00""#),
+            ("{'b': 1, 'a': 2} | tojson(sort_keys=true, separators=(',', ':'))", r#"{"a":2,"b":1}"#),
+        ] {
+            assert_eq!(render(&format!("{{{{ {expression} }}}}"), "A <b> & 'c' \"d\" é\u{1f}\n").unwrap(), want, "{expression}");
+        }
+    }
+
+    #[test]
+    fn line_ends_of_a_template_are_those_of_jinja() {
+        let template = "{% for m in messages %}\r\n<{{ m.role }}>\r\n{{ m.content }}\r{% endfor %}\r\nend\r\n";
+        assert_eq!(render(template, "a\r\nb").unwrap(), "<user>\na\r\nb\nend");
+    }
+
+    #[test]
+    fn hostile_templates_end_in_one_line() {
+        let raw = "x".repeat(60_000);
+        for (source, said) in [
+            ("{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}".to_owned(), "fuel"),
+            (format!("{{% for a in range(10000) %}}{raw}{{% endfor %}}"), "too long a text"),
+            (
+                "{% set ns = namespace(x='aaaaaaaaaaaaaaaa') %}{% for i in range(60) %}{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}{% endfor %}"
+                    .to_owned(),
+                "too long a text",
+            ),
+            ("{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}".to_owned(), "too long a text"),
+            (format!("{{% set x = 'a' %}}{}", "{% set x = x + x %}".repeat(60)), "too long a text"),
+            (format!("{{% set x = 'a' %}}{}", "{% set x = x|replace('a', 'aa') %}".repeat(60)), "too long a text"),
+            (format!("{{% set x = 'a' %}}{}", "{% set x = x.replace('a', 'aa') %}".repeat(60)), "too long a text"),
+            (format!("{{% set x = [1] %}}{}", "{% set x = x + x %}".repeat(60)), "too long a text"),
+            (format!("{{% set x = '&&' %}}{}", "{% set x = x|urlencode %}".repeat(60)), ""),
+            ("{{ 'a' * 1000000000000 }}".to_owned(), "too long a text"),
+            ("{{ 1000000000000 * 'a' }}".to_owned(), "too long a text"),
+            ("{{ '%999999999d' % 1 }}".to_owned(), "too long a text"),
+            ("x".repeat(LONGEST_SOURCE + 1), "bytes, more than"),
+        ] {
+            let line = render(&source, "Hi").unwrap_err();
+            assert!(line.contains(said) && line.lines().count() == 1, "{said}: {line}");
+        }
+        // Nesting is no fault by itself; it must not overflow the stack.
+        let _ = render(&format!("{{{{ {}1 }}}}", "-".repeat(30_000)), "Hi");
+        let _ = render(&format!("{{{{ messages{} }}}}", ".a".repeat(30_000)), "Hi");
+        let _ = render(&format!("{{{{ {}1{} }}}}", "(".repeat(30_000), ")".repeat(30_000)), "Hi");
     }
 
     #[test]

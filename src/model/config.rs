@@ -2,12 +2,17 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::gguf::Metadata;
-use super::load::LoadError;
+use super::load::{LoadError, no_json};
 use super::{Config, RopeScaling};
 
 const CURE_LLAMA: &str = "only models of the Llama architecture can be run";
 const CURE_HEAD: &str = "give the file of a drafting head, as speclight train makes it";
+
+/// Longest context that is used, in tokens, whatever a file says.
+const LONGEST_CONTEXT: usize = 1 << 24;
 
 /// The architecture of Llamas, as GGUF names it.
 pub(super) const LLAMA: &str = "llama";
@@ -30,7 +35,8 @@ pub(super) fn from_gguf(meta: &Metadata, architecture: &str, vocab: usize) -> Re
     }
     let need = |key: &str| {
         let key = of(key);
-        let found = meta.size(&key)?.filter(|&n| n > 0);
+        // Of layers that are all alike some files say it once for each.
+        let found = meta.equal_sizes(&key)?.filter(|&n| n > 0);
         found.ok_or_else(|| meta.error(format!("has no metadata key {key} above 0"), "convert the model again"))
     };
     let (dim, heads) = (need("embedding_length")?, need("attention.head_count")?);
@@ -42,10 +48,10 @@ pub(super) fn from_gguf(meta: &Metadata, architecture: &str, vocab: usize) -> Re
         ffn: need("feed_forward_length")?,
         layers: need("block_count")?,
         heads,
-        kv_heads: meta.size(&of("attention.head_count_kv"))?.unwrap_or(heads),
+        kv_heads: meta.equal_sizes(&of("attention.head_count_kv"))?.unwrap_or(heads),
         head_dim,
         vocab,
-        context: need("context_length")?,
+        context: need("context_length")?.min(LONGEST_CONTEXT),
         eps: eps.ok_or_else(|| meta.error(format!("has no metadata key {eps_key}"), "convert the model again"))?,
         rope_base: meta.float(&of("rope.freq_base"))?.unwrap_or(10_000.0),
         rope_scaling: None,
@@ -57,111 +63,266 @@ pub(super) fn from_gguf(meta: &Metadata, architecture: &str, vocab: usize) -> Re
         let what = format!("keys of {head_dim}, rotated in {rotary} dimensions, and values of {values} per head");
         return Err(meta.error(what, "only heads of one size, rotated in full, can be run"));
     }
-    let factors = match meta.string(&of("rope.scaling.type"))? {
-        None | Some("none") => None,
-        Some("linear") => {
-            let factor = meta.float(&of("rope.scaling.factor"))?.unwrap_or(1.0);
-            Some(vec![factor; head_dim / 2])
-        }
-        Some(other) => {
-            return Err(meta.error(format!("rotary scaling \"{other}\""), "only linear and Llama 3's scaling can be run"));
-        }
-    };
+    uncomputed(meta, architecture, &config)?;
+    let factors = linear(meta, architecture)?.map(|factor| vec![factor; head_dim / 2]);
     Ok((config, factors))
 }
 
-/// What config.json says beyond candle's own `LlamaConfig`.
-#[derive(serde::Deserialize)]
-struct Extra {
-    model_type: Option<String>,
-    head_dim: Option<usize>,
-    hidden_act: Option<String>,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
-    #[serde(default)]
-    rope_scaling: Option<Rope>,
-    /// Where newer files keep base and scaling.
-    #[serde(default)]
-    rope_parameters: Option<Rope>,
+/// Refuses a GGUF file that holds something else than all of a model.
+pub(super) fn part_of_model(meta: &Metadata) -> Result<(), LoadError> {
+    let parts = meta.size("split.count").ok().flatten().unwrap_or(1);
+    if parts > 1 {
+        let number = meta.size("split.no").ok().flatten().unwrap_or(0) + 1;
+        let cure = "join the parts by llama-gguf-split --merge, and give the whole file";
+        return Err(meta.error(format!("is part {number} of a model split into {parts} files"), cure));
+    }
+    match meta.string("general.type").ok().flatten() {
+        Some("adapter") => Err(meta.error("is a LoRA adapter, not a model", "merge it into its base model, and give that")),
+        Some("mmproj") => Err(meta.error("is a projector of images, not a model", "give the model's own file")),
+        Some("imatrix") => Err(meta.error("is an importance matrix, not a model", "give the model's own file")),
+        _ => Ok(()),
+    }
 }
 
-#[derive(serde::Deserialize)]
-struct Rope {
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-    rope_theta: Option<f32>,
-    factor: Option<f32>,
-    low_freq_factor: Option<f32>,
-    high_freq_factor: Option<f32>,
-    original_max_position_embeddings: Option<usize>,
-}
-
-/// The shape that the config.json at `path` describes, whether the head is the embedding, and the divisors of the
-/// rotary frequencies where linear scaling is asked for.
-pub(super) fn from_json(text: &str, path: &Path) -> Result<(Config, bool, Option<Vec<f32>>), LoadError> {
-    let error = |what: String, cure: &str| LoadError::file(path, what, None, cure);
-    let json =
-        |e: serde_json::Error| error(format!("not a Llama's config: {e}"), "take the config.json that came with the weights");
-    let mut value: serde_json::Value = serde_json::from_str(text).map_err(json)?;
-    let extra: Extra = serde_json::from_value(value.clone()).map_err(json)?;
-    if let Some(other) = extra.model_type.as_deref().filter(|t| *t != "llama") {
-        return Err(error(format!("model_type is \"{other}\", where \"llama\" was expected"), CURE_LLAMA));
-    }
-    if extra.attention_bias || extra.mlp_bias {
-        return Err(error("layers with biases".into(), "only Llamas without biases can be run"));
-    }
-    if let Some(other) = extra.hidden_act.as_deref().filter(|t| *t != "silu") {
-        return Err(error(format!("hidden_act is \"{other}\", where \"silu\" was expected"), CURE_LLAMA));
-    }
-    // Scaling is read above, more strictly; candle's reader knows fewer kinds and would refuse the file.
-    if let Some(object) = value.as_object_mut() {
-        object.remove("rope_scaling");
-    }
-    let c: candle_transformers::models::llama::LlamaConfig = serde_json::from_value(value).map_err(json)?;
-    if c.num_attention_heads == 0 {
-        return Err(error("num_attention_heads is 0".into(), "take the config.json that came with the weights"));
-    }
-    let rope = extra.rope_parameters.or(extra.rope_scaling);
-    let mut config = Config {
-        dim: c.hidden_size,
-        ffn: c.intermediate_size,
-        layers: c.num_hidden_layers,
-        heads: c.num_attention_heads,
-        kv_heads: c.num_key_value_heads(),
-        head_dim: extra.head_dim.unwrap_or(c.hidden_size / c.num_attention_heads),
-        vocab: c.vocab_size,
-        context: c.max_position_embeddings,
-        eps: c.rms_norm_eps as f32,
-        rope_base: rope.as_ref().and_then(|r| r.rope_theta).unwrap_or(c.rope_theta),
-        rope_scaling: None,
+/// What rotary frequencies are divided by, where the file asks for linear scaling, as llama.cpp reads it: a factor without a
+/// type is linear, `rope.scale_linear` is the factor's former name, and 0 stands for none.
+fn linear(meta: &Metadata, architecture: &str) -> Result<Option<f32>, LoadError> {
+    let of = |key: &str| format!("{architecture}.rope.{key}");
+    let factor = match meta.float(&of("scaling.factor"))? {
+        Some(factor) => Some(factor),
+        None => meta.float(&of("scale_linear"))?,
     };
-    let mut factors = None;
-    if let Some(rope) = rope {
-        let need = |key: &str, value: Option<f32>| {
-            value.ok_or_else(|| {
-                error(format!("the rotary scaling has no {key}"), "take the config.json that came with the weights")
-            })
-        };
-        match rope.rope_type.as_deref() {
-            None | Some("default") => {}
-            Some("linear") => factors = Some(vec![need("factor", rope.factor)?; config.head_dim / 2]),
-            Some("llama3") => {
-                config.rope_scaling = Some(RopeScaling {
-                    factor: need("factor", rope.factor)?,
-                    low_freq_factor: need("low_freq_factor", rope.low_freq_factor)?,
-                    high_freq_factor: need("high_freq_factor", rope.high_freq_factor)?,
-                    original_context: rope.original_max_position_embeddings.unwrap_or(config.context),
-                });
-            }
-            Some(other) => {
-                return Err(error(format!("rotary scaling \"{other}\""), "only linear and Llama 3's scaling can be run"));
-            }
+    match meta.string(&of("scaling.type"))? {
+        Some("none") => Ok(None),
+        None | Some("linear") => Ok(factor.filter(|factor| *factor != 0.0 && *factor != 1.0)),
+        Some(other) => {
+            let what = format!("rotary scaling \"{other}\" ({})", of("scaling.type"));
+            Err(meta.error(what, "only linear and Llama 3's scaling can be run"))
         }
     }
+}
+
+/// Values of a metadata key that leave a Llama's forward as it is.
+enum Neutral {
+    /// 0, false, or an absent key.
+    Off,
+    /// 1.
+    One,
+    /// True.
+    On,
+    /// 0, or no less than the context.
+    Context,
+    /// 0, or one over the root of the size of a head.
+    Attention,
+    /// "silu".
+    Silu,
+    /// 0, 1 or false: what leaves a computation that is not known here as it is, most likely.
+    Unknown,
+}
+
+/// Keys of other architectures' computations, which files of Llamas could have, and what makes them do nothing.
+const COMPUTED: [(&str, Neutral); 22] = [
+    ("attention.causal", Neutral::On),
+    ("attention.sliding_window", Neutral::Context),
+    ("attention.chunk_size", Neutral::Context),
+    ("attention.scale", Neutral::Attention),
+    ("attention.output_scale", Neutral::One),
+    ("attention.temperature_scale", Neutral::Off),
+    ("attention.temperature_length", Neutral::Off),
+    ("attention.clamp_kqv", Neutral::Off),
+    ("attention.max_alibi_bias", Neutral::Off),
+    ("attention.group_norm_groups", Neutral::Off),
+    ("attn_logit_softcapping", Neutral::Off),
+    ("final_logit_softcapping", Neutral::Off),
+    ("router_logit_softcapping", Neutral::Off),
+    ("logit_scale", Neutral::One),
+    ("residual_scale", Neutral::One),
+    ("embedding_scale", Neutral::One),
+    ("rope.scaling.attn_factor", Neutral::One),
+    ("use_parallel_residual", Neutral::Off),
+    ("swin_norm", Neutral::Off),
+    ("nextn_predict_layers", Neutral::Off),
+    ("hidden_activation", Neutral::Silu),
+    ("hidden_act", Neutral::Silu),
+];
+
+/// Parts of names by which a key that nobody knows here asks for a computation of its own.
+const TELLING: [&str; 12] = [
+    "softcap",
+    "clamp",
+    "causal",
+    "window",
+    "alibi",
+    "residual",
+    "temperature",
+    "activation",
+    "qk_norm",
+    "_scale",
+    ".scale",
+    "mrope",
+];
+
+/// Refuses metadata that ask for a computation that is none of a Llama's: to pass over it would give other logits, silently.
+fn uncomputed(meta: &Metadata, architecture: &str, c: &Config) -> Result<(), LoadError> {
+    for key in meta.keys() {
+        let Some(name) = key.strip_prefix(architecture).and_then(|rest| rest.strip_prefix('.')) else { continue };
+        let known = COMPUTED.iter().find(|(known, _)| *known == name).map(|(_, neutral)| neutral);
+        let telling =
+            TELLING.iter().any(|part| name.contains(part)) && name != "rope.scale_linear" && !name.starts_with("expert");
+        let Some(neutral) = known.or(telling.then_some(&Neutral::Unknown)) else { continue };
+        let (flag, number, text) =
+            (meta.flag(key).ok().flatten(), meta.float(key).ok().flatten(), meta.string(key).ok().flatten());
+        let off = flag == Some(false) || number == Some(0.0);
+        let neutral = match neutral {
+            Neutral::Off => off,
+            Neutral::Unknown => off || number == Some(1.0),
+            Neutral::One => number == Some(1.0) || number == Some(0.0),
+            Neutral::On => flag == Some(true) || number == Some(1.0),
+            Neutral::Context => off || number.is_some_and(|n| n >= c.context as f32),
+            Neutral::Attention => off || number.is_some_and(|n| (n * (c.head_dim as f32).sqrt() - 1.0).abs() < 1e-5),
+            Neutral::Silu => text == Some("silu"),
+        };
+        if !neutral {
+            let value = meta.shown(key);
+            return Err(meta.error(format!("{key} is {value}, which a Llama's forward does not compute"), CURE_LLAMA));
+        }
+    }
+    Ok(())
+}
+
+/// Keys of a config.json, read as leniently as transformers does: null is absent, and a whole float is an integer.
+struct Json<'a> {
+    path: &'a Path,
+    /// What holds the keys, as "rope_scaling."; empty for the file itself.
+    place: &'static str,
+    value: &'a Value,
+}
+
+impl Json<'_> {
+    fn error(&self, key: &str, wanted: &str) -> LoadError {
+        let found = self.value[key].to_string();
+        let found = if found.len() > 80 { format!("a value of {} bytes", found.len()) } else { found };
+        let what = format!("{}{key} is {found}, where {wanted} was expected", self.place);
+        LoadError::file(self.path, what, None, CURE_CONFIG)
+    }
+
+    fn get<T>(&self, key: &str, wanted: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>, LoadError> {
+        match &self.value[key] {
+            Value::Null => Ok(None),
+            value => read(value).map(Some).ok_or_else(|| self.error(key, wanted)),
+        }
+    }
+
+    fn size(&self, key: &str) -> Result<Option<usize>, LoadError> {
+        self.get(key, "a whole number from 0 up", |value| {
+            let whole = |x: f64| (x >= 0.0 && x.fract() == 0.0 && x < 9e15).then_some(x as u64);
+            value.as_u64().or_else(|| value.as_f64().and_then(whole)).and_then(|n| usize::try_from(n).ok())
+        })
+    }
+
+    fn float(&self, key: &str) -> Result<Option<f32>, LoadError> {
+        self.get(key, "a number", |value| value.as_f64().map(|x| x as f32))
+    }
+
+    fn flag(&self, key: &str) -> Result<bool, LoadError> {
+        Ok(self.get(key, "true or false", Value::as_bool)?.unwrap_or(false))
+    }
+
+    fn text(&self, key: &str) -> Result<Option<&str>, LoadError> {
+        self.get(key, "a string", |value| value.is_string().then_some(()))?;
+        Ok(self.value[key].as_str())
+    }
+}
+
+const CURE_CONFIG: &str = "take the config.json that came with the weights";
+
+/// The shape that the config.json at `path` describes, whether the head is the embedding, and the divisors of the
+/// rotary frequencies where linear scaling is asked for. What is not said is as transformers' `LlamaConfig` has it.
+pub(super) fn from_json(text: &str, path: &Path) -> Result<(Config, bool, Option<Vec<f32>>), LoadError> {
+    let error = |what: String, cure: &str| LoadError::file(path, what, None, cure);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let value: Value = serde_json::from_str(text).map_err(|e| no_json(text.as_bytes(), &e, path))?;
+    if !value.is_object() {
+        return Err(error("is no object of JSON".into(), CURE_CONFIG));
+    }
+    let json = Json { path, place: "", value: &value };
+    if let Some(other) = json.text("model_type")?.filter(|t| *t != "llama") {
+        return Err(error(format!("model_type is \"{other}\", where \"llama\" was expected"), CURE_LLAMA));
+    }
+    for key in ["quantization_config", "compression_config", "quantization"] {
+        if !value[key].is_null() {
+            let method = value[key]["quant_method"].as_str().map_or(String::new(), |method| format!(" with {method}"));
+            let what = format!("the weights are quantized{method} ({key})");
+            return Err(error(what, "take the model with float weights, or a GGUF file of it"));
+        }
+    }
+    if json.flag("attention_bias")? || json.flag("mlp_bias")? {
+        return Err(error("layers with biases".into(), "only Llamas without biases can be run"));
+    }
+    if let Some(other) = json.text("hidden_act")?.filter(|t| *t != "silu") {
+        return Err(error(format!("hidden_act is \"{other}\", where \"silu\" was expected"), CURE_LLAMA));
+    }
+    if json.float("partial_rotary_factor")?.is_some_and(|x| x != 1.0) {
+        let what = format!("partial_rotary_factor is {}", value["partial_rotary_factor"]);
+        return Err(error(what, "only heads that are rotated in full can be run"));
+    }
+    // Newer files keep base and scaling in one place.
+    let place = if value["rope_parameters"].is_object() { "rope_parameters" } else { "rope_scaling" };
+    if !matches!(value[place], Value::Null | Value::Object(_)) {
+        return Err(json.error(place, "an object"));
+    }
+    let rope =
+        Json { path, place: if place == "rope_scaling" { "rope_scaling." } else { "rope_parameters." }, value: &value[place] };
+    let heads = json.size("num_attention_heads")?.unwrap_or(32);
+    let dim = json.size("hidden_size")?.unwrap_or(4096);
+    let theta = rope.float("rope_theta")?;
+    let mut config = Config {
+        dim,
+        ffn: json.size("intermediate_size")?.unwrap_or(11_008),
+        layers: json.size("num_hidden_layers")?.unwrap_or(32),
+        heads,
+        kv_heads: json.size("num_key_value_heads")?.unwrap_or(heads),
+        head_dim: json.size("head_dim")?.unwrap_or_else(|| dim.checked_div(heads).unwrap_or(0)),
+        vocab: json.size("vocab_size")?.unwrap_or(32_000),
+        context: json.size("max_position_embeddings")?.unwrap_or(2048).min(LONGEST_CONTEXT),
+        eps: json.float("rms_norm_eps")?.unwrap_or(1e-6),
+        rope_base: match theta {
+            Some(theta) => theta,
+            None => json.float("rope_theta")?.unwrap_or(10_000.0),
+        },
+        rope_scaling: None,
+    };
+    // Before anything is made of these numbers.
     check(&config, path)?;
-    Ok((config, c.tie_word_embeddings.unwrap_or(false), factors))
+    let need = |key: &str| rope.float(key)?.ok_or_else(|| error(format!("the rotary scaling has no {key}"), CURE_CONFIG));
+    let mut factors = None;
+    // transformers writes both names, the later one for itself and the earlier one for others.
+    let kind = match rope.text("rope_type")? {
+        Some(kind) => Some(kind),
+        None => rope.text("type")?,
+    };
+    match kind {
+        None | Some("default") => {}
+        Some("linear") => {
+            let factor = need("factor")?;
+            if !(factor.is_finite() && factor > 0.0) {
+                return Err(rope.error("factor", "a number above 0"));
+            }
+            factors = Some(vec![factor; config.head_dim / 2]);
+        }
+        Some("llama3") => {
+            config.rope_scaling = Some(RopeScaling {
+                factor: need("factor")?,
+                low_freq_factor: need("low_freq_factor")?,
+                high_freq_factor: need("high_freq_factor")?,
+                original_context: rope.size("original_max_position_embeddings")?.unwrap_or(config.context),
+            });
+        }
+        Some(other) => {
+            return Err(error(format!("rotary scaling \"{other}\""), "only linear and Llama 3's scaling can be run"));
+        }
+    }
+    Ok((config, json.flag("tie_word_embeddings")?, factors))
 }
 
 /// Refuses shapes that no Llama has, so that what is computed from them later can't overflow or divide by zero.
@@ -219,4 +380,84 @@ pub(super) fn required(c: &Config) -> impl Iterator<Item = (String, usize, usize
         norms.into_iter().chain(layer_matrices(c)).map(move |(n, rows, cols)| (format!("blk.{l}.{n}.weight"), rows, cols))
     });
     ends.into_iter().chain(layers)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const CONFIG: &str = r#"{"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "vocab_size": 320, "max_position_embeddings": 256, "rms_norm_eps": 1e-5}"#;
+
+    fn read(more: serde_json::Value) -> Result<(Config, bool, Option<Vec<f32>>), String> {
+        let mut value: Value = serde_json::from_str(CONFIG).unwrap();
+        for (key, more) in more.as_object().unwrap() {
+            value[key] = more.clone();
+        }
+        let read = from_json(&value.to_string(), Path::new("config.json")).map_err(|e| e.to_string());
+        assert!(read.as_ref().err().is_none_or(|line| line.lines().count() == 1), "{read:?}");
+        read
+    }
+
+    #[test]
+    fn configs_are_read_as_transformers_reads_them() {
+        let plain = read(serde_json::json!({})).unwrap();
+        assert_eq!((plain.0.head_dim, plain.0.rope_base, plain.1, &plain.2), (16, 10_000.0, false, &None));
+        for same in [
+            serde_json::json!({"attention_bias": null, "mlp_bias": null, "rope_scaling": null, "head_dim": null, "eos_token_id": -1}),
+            serde_json::json!({"eos_token_id": [1, 2], "bos_token_id": null, "hidden_size": 64.0, "rope_theta": 10000}),
+            serde_json::json!({"rope_scaling": {"rope_type": "default"}, "tie_word_embeddings": null}),
+        ] {
+            assert_eq!(read(same).unwrap(), plain);
+        }
+        let (defaults, ..) = from_json("\u{feff}{\"model_type\": \"llama\"}", Path::new("config.json")).unwrap();
+        assert_eq!((defaults.dim, defaults.ffn, defaults.layers, defaults.heads), (4096, 11_008, 32, 32));
+        assert_eq!((defaults.vocab, defaults.context, defaults.eps), (32_000, 2048, 1e-6));
+        let huge = read(serde_json::json!({"max_position_embeddings": 1u64 << 40})).unwrap().0;
+        assert_eq!(huge.context, LONGEST_CONTEXT);
+    }
+
+    #[test]
+    fn both_names_of_the_kind_of_scaling_are_one() {
+        let scaling = |names: &[&str]| {
+            let mut rope = serde_json::json!({"factor": 8.0, "low_freq_factor": 1, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64});
+            names.iter().for_each(|name| rope[name] = "llama3".into());
+            read(serde_json::json!({ "rope_scaling": rope })).unwrap().0.rope_scaling.unwrap()
+        };
+        let want = RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
+        for names in [&["type"][..], &["rope_type"], &["type", "rope_type"]] {
+            assert_eq!(scaling(names), want);
+        }
+        let (_, _, factors) =
+            read(serde_json::json!({"rope_scaling": {"type": "linear", "rope_type": "linear", "factor": 4}})).unwrap();
+        assert_eq!(factors.unwrap(), vec![4.0; 8]);
+    }
+
+    #[test]
+    fn what_a_llama_does_not_compute_is_refused_by_its_key() {
+        for (more, said) in [
+            (
+                serde_json::json!({"quantization_config": {"quant_method": "gptq", "bits": 4}}),
+                "quantized with gptq (quantization_config)",
+            ),
+            (serde_json::json!({"quantization_config": {}}), "(quantization_config)"),
+            (serde_json::json!({"compression_config": {"format": "x"}}), "(compression_config)"),
+            (serde_json::json!({"attention_bias": true}), "biases"),
+            (serde_json::json!({"hidden_act": "gelu"}), "hidden_act"),
+            (serde_json::json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor"),
+            (serde_json::json!({"rope_scaling": {"rope_type": "yarn", "factor": 4}}), "rotary scaling \"yarn\""),
+            (serde_json::json!({"rope_scaling": {"rope_type": "linear"}}), "no factor"),
+            (serde_json::json!({"rope_scaling": {"rope_type": "linear", "factor": 0}}), "rope_scaling.factor is 0"),
+            (serde_json::json!({"rope_scaling": 4}), "rope_scaling is 4"),
+            (serde_json::json!({"hidden_size": "64"}), "hidden_size is \"64\""),
+            (serde_json::json!({"hidden_size": 64.5}), "hidden_size is 64.5"),
+            (serde_json::json!({"num_attention_heads": 0}), "count of heads of 0"),
+            (serde_json::json!({"head_dim": 1u64 << 63, "rope_scaling": {"type": "linear", "factor": 2}}), "size of a head"),
+        ] {
+            let line = read(more).unwrap_err();
+            assert!(line.contains(said), "{line}: {said}");
+        }
+    }
 }

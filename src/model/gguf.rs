@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::blocks::Kind;
-use super::load::LoadError;
+use super::load::{LoadError, stand_in};
 
 const CURE_CUT: &str = "the file is cut off or damaged: fetch it again";
 
@@ -107,8 +107,56 @@ impl Metadata {
         self.read(key, "a whole number from 0 up", |v| match v {
             Value::Unsigned(n) => usize::try_from(*n).ok(),
             Value::Signed(n) => usize::try_from(*n).ok(),
+            // Some converters write every number so.
+            Value::Float(x) => (*x >= 0.0 && x.fract() == 0.0 && *x < 9e15).then_some(*x as usize),
             _ => None,
         })
+    }
+
+    /// A whole number of either sign; those beyond i64 are its largest.
+    ///
+    /// # Errors
+    /// If the value is something else.
+    pub fn integer(&self, key: &str) -> Result<Option<i64>, LoadError> {
+        self.read(key, "a whole number", |v| match v {
+            Value::Unsigned(n) => Some(i64::try_from(*n).unwrap_or(i64::MAX)),
+            Value::Signed(n) => Some(*n),
+            _ => None,
+        })
+    }
+
+    /// A whole number, or one that all entries of an array are.
+    ///
+    /// # Errors
+    /// If the value is something else, or the entries differ.
+    pub fn equal_sizes(&self, key: &str) -> Result<Option<usize>, LoadError> {
+        if !matches!(self.values.get(key), Some(Value::Numbers(..))) {
+            return self.size(key);
+        }
+        let all = self.numbers(key)?.unwrap_or_default();
+        let first = all.first().copied().unwrap_or(0.0);
+        if !(first >= 0.0 && first.fract() == 0.0 && first < 9e15) || all.iter().any(|n| *n != first) {
+            return Err(self.error(format!("metadata key {key} differs between layers"), "only layers of one shape can be run"));
+        }
+        Ok(Some(first as usize))
+    }
+
+    /// All keys, sorted.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    /// A value in words, for messages.
+    pub fn shown(&self, key: &str) -> String {
+        match self.values.get(key) {
+            Some(Value::Unsigned(n)) => n.to_string(),
+            Some(Value::Signed(n)) => n.to_string(),
+            Some(Value::Float(x)) => x.to_string(),
+            Some(Value::Bool(flag)) => flag.to_string(),
+            Some(Value::String(text)) => format!("{text:?}"),
+            Some(other) => other.type_name().into(),
+            None => "absent".into(),
+        }
     }
 
     /// A number, as f32.
@@ -129,7 +177,12 @@ impl Metadata {
     /// # Errors
     /// If the value is something else.
     pub fn flag(&self, key: &str) -> Result<Option<bool>, LoadError> {
-        self.read(key, "a flag", |v| if let Value::Bool(b) = v { Some(*b) } else { None })
+        self.read(key, "a flag", |v| match v {
+            Value::Bool(flag) => Some(*flag),
+            Value::Unsigned(n @ 0..=1) => Some(*n == 1),
+            Value::Signed(n @ 0..=1) => Some(*n == 1),
+            _ => None,
+        })
     }
 
     /// A string.
@@ -222,8 +275,8 @@ fn tensor_kind(ty: u32) -> Result<Kind, String> {
         13 => Kind::Q5K,
         14 => Kind::Q6K,
         30 => Kind::BF16,
-        6 => return Err("Q5_0".into()),
-        7 => return Err("Q5_1".into()),
+        6 => Kind::Q5_0,
+        7 => Kind::Q5_1,
         9 => return Err("Q8_1".into()),
         10 => return Err("Q2_K".into()),
         11 => return Err("Q3_K".into()),
@@ -242,8 +295,10 @@ pub fn read(input: impl Read, len: u64, path: &Path) -> Result<Gguf, LoadError> 
     let mut r = Reader { input: std::io::BufReader::with_capacity(1 << 16, input), at: 0, len, path };
     let magic = r.bytes(4, "the four bytes that begin a GGUF file")?;
     if magic != *b"GGUF" {
-        let what = format!("begins with {magic:02x?}, not with \"GGUF\"");
-        return Err(r.error_at(0, what, "give a GGUF file, or a folder with config.json and safetensors"));
+        let left = len.saturating_sub(4).min(200);
+        let more = r.bytes(left, "the begin of the file").unwrap_or_default();
+        let (what, cure) = something_else(&[&magic[..], &more].concat());
+        return Err(r.error_at(0, what, cure));
     }
     let version = r.u32("the version")?;
     if !(2..=3).contains(&version) {
@@ -279,6 +334,26 @@ pub fn read(input: impl Read, len: u64, path: &Path) -> Result<Gguf, LoadError> 
     let data = r.at.checked_next_multiple_of(align).unwrap_or(u64::MAX);
     place(&mut entries, data, align, &r)?;
     Ok(Gguf { metadata, tensors: entries, data })
+}
+
+/// Names what a file is that is no GGUF, by its first bytes, and what to do about it.
+fn something_else(begin: &[u8]) -> (String, &'static str) {
+    const OTHER: &str = "give a GGUF file, or a folder with config.json and safetensors";
+    if let Some((what, cure)) = stand_in(begin) {
+        (what.into(), cure)
+    } else if begin.starts_with(b"PK\x03\x04") || begin.starts_with(b"\x80\x02") {
+        ("is a PyTorch file (.bin, .pt or .pth) or another archive".into(), "take or convert to safetensors, or a GGUF file")
+    } else if ["lmgg", "fmgg", "tjgg", "algg"].iter().any(|old| begin.starts_with(old.as_bytes())) {
+        ("is in a format before GGUF (GGML, GGMF or GGJT)".into(), "take a GGUF file of the model")
+    } else if begin.len() > 9 && begin[8] == b'{' && begin[9..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'"') {
+        ("is a safetensors file by itself".into(), "give its folder, with config.json and tokenizer.json")
+    } else if begin.trim_ascii_start().starts_with(b"{") {
+        ("is a file of JSON".into(), OTHER)
+    } else if begin.starts_with(b"\x1f\x8b") || begin.starts_with(b"\xfd7zXZ") || begin.starts_with(b"(\xb5/\xfd") {
+        ("is compressed".into(), "unpack it first")
+    } else {
+        (format!("begins with {:02x?}, not with \"GGUF\"", &begin[..begin.len().min(4)]), OTHER)
+    }
 }
 
 /// Turns offsets from the data's start into offsets from the file's, and checks that each tensor lies in the file.

@@ -44,11 +44,38 @@ impl LoadError {
     }
 }
 
+/// The error about a file that is no JSON: what it is, where that can be told, else where the parser stopped.
+pub(super) fn no_json(text: &[u8], error: &serde_json::Error, path: &Path) -> LoadError {
+    match stand_in(text) {
+        Some((what, cure)) => LoadError::file(path, what, None, cure),
+        None => LoadError::file(path, format!("no JSON: {error}"), None, "take the file that came with the weights"),
+    }
+}
+
+/// What lies in place of a file of a model, by its first bytes: what a download or a clone leaves; and what to do about it.
+pub(crate) fn stand_in(begin: &[u8]) -> Option<(&'static str, &'static str)> {
+    let begin = &begin[..begin.len().min(200)];
+    let text = String::from_utf8_lossy(without_mark(begin)).trim_start().to_ascii_lowercase();
+    let starts = |with: &[&str]| with.iter().any(|with| text.starts_with(with));
+    if starts(&["version https://git-lfs"]) {
+        Some(("is a pointer of Git LFS, not the file itself", "fetch it by git lfs pull, or download the file"))
+    } else if starts(&["<!doctype", "<html", "<?xml", "<head"]) {
+        Some(("is a web page, not a model", "download the file itself: the address may want a login, or end in /resolve/"))
+    } else {
+        None
+    }
+}
+
+/// A text without the byte order mark that some editors put before it.
+pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
 /// The JSON in the file at `path`, null where a key is absent; none if there is no such file.
 pub(super) fn json_file(path: &Path) -> Result<Option<serde_json::Value>, LoadError> {
     let error = |what: String| LoadError::file(path, what, None, "take the file that came with the weights");
     match std::fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|e| error(format!("no JSON: {e}"))),
+        Ok(text) => serde_json::from_slice(without_mark(&text)).map(Some).map_err(|e| no_json(&text, &e, path)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(error(format!("can't be opened: {e}"))),
     }
@@ -64,6 +91,8 @@ pub struct Model {
     quantisation: Kind,
     forward: Forward,
     weight_bytes: u64,
+    /// Bytes of the longest token; at least 1.
+    longest_token: usize,
 }
 
 /// What runs the passes.
@@ -85,13 +114,14 @@ impl Model {
         let template = ChatTemplate::open(&weights)?;
         // The tokenizer is built while the weights are read.
         let (tokenizer, forward) = std::thread::scope(|scope| {
-            let tokenizer = scope.spawn(|| Tokenizer::open(&weights));
+            let thread = std::thread::Builder::new().spawn_scoped(scope, || Tokenizer::open(&weights));
             let forward = if device.is_cpu() {
                 kernels::Llama::load(&weights, threads.unwrap_or_else(default_threads)).map(|llama| Forward::Cpu(Arc::new(llama)))
             } else {
                 candle::Llama::load(&weights, &device, Precision::Stored).map(|llama| Forward::Candle(Arc::new(llama)))
             };
-            (tokenizer.join(), forward)
+            // Where there is no thread for it, it is built now.
+            (thread.map_or_else(|_| Ok(Tokenizer::open(&weights)), |thread| thread.join()), forward)
         });
         let forward = forward?;
         let weight_bytes = match &forward {
@@ -102,11 +132,13 @@ impl Model {
                 weights.tensors().filter(|t| !unread(&t.name)).map(|t| (t.rows * t.row_bytes()) as u64).sum()
             }
         };
+        let tokenizer = tokenizer.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok(Self {
             weight_bytes,
+            longest_token: (0..tokenizer.len()).filter_map(|id| tokenizer.token(id as TokenId)).map(str::len).fold(1, usize::max),
             path: path.to_owned(),
             config: weights.config().clone(),
-            tokenizer: tokenizer.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+            tokenizer,
             template,
             quantisation: main_kind(&weights),
             forward,
@@ -195,6 +227,7 @@ impl Model {
     /// # Errors
     /// If the chat template is broken.
     pub fn prompt_tokens(&self, text: &str, raw: bool) -> Result<Vec<TokenId>, LoadError> {
+        self.fits(text)?;
         let mut tokens = match self.template.as_ref().filter(|_| !raw) {
             Some(template) => self.tokenizer.encode(&template.render(text, self.tokenizer.named())?, true)?,
             None => self.tokenizer.encode(text, false)?,
@@ -206,6 +239,18 @@ impl Model {
         Ok(tokens)
     }
 
+    /// Refuses a text that can't fit into the context, before anything is made of it: tokenizing takes hundreds of bytes a byte.
+    fn fits(&self, text: &str) -> Result<(), LoadError> {
+        // Normalization may make a text shorter, though hardly four times.
+        let least = text.len() / (4 * self.longest_token);
+        if least <= self.config.context {
+            return Ok(());
+        }
+        let what =
+            format!("the prompt has {} bytes, which are more tokens than the context of {}", text.len(), self.config.context);
+        Err(LoadError::file(&self.path, what, None, "make the prompt shorter"))
+    }
+
     /// A new, empty context with room for `capacity` positions, or for as many as the model was made for.
     ///
     /// # Errors
@@ -213,7 +258,7 @@ impl Model {
     pub fn decoder(&self, capacity: usize) -> Result<Box<dyn Decoder>, ForwardError> {
         let capacity = capacity.min(self.config.context);
         match &self.forward {
-            Forward::Cpu(llama) => Ok(Box::new(CpuDecoder::new(Arc::clone(llama), capacity))),
+            Forward::Cpu(llama) => Ok(Box::new(CpuDecoder::try_new(Arc::clone(llama), capacity)?)),
             Forward::Candle(llama) => Ok(Box::new(CandleDecoder::new(Arc::clone(llama), capacity)?)),
         }
     }

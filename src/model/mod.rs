@@ -7,10 +7,12 @@ mod config;
 pub mod device;
 pub mod gguf;
 mod head;
+mod jinja;
 pub mod kernels;
 pub mod load;
 pub mod rope;
 mod safetensors;
+mod shards;
 mod slots;
 pub mod tokenizer;
 pub mod weights;
@@ -195,6 +197,14 @@ pub enum ForwardError {
     Unfinished {
         /// The slot.
         slot: usize,
+    },
+    /// There is no memory for the cache.
+    #[error("a cache of {capacity} tokens needs {bytes} bytes of memory, which can't be had: ask for fewer tokens")]
+    Memory {
+        /// Tokens that it was to hold.
+        capacity: usize,
+        /// Bytes that it needs.
+        bytes: usize,
     },
     /// The device failed.
     #[error("the device failed: {0}")]

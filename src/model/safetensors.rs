@@ -8,12 +8,41 @@ use std::path::Path;
 
 use super::blocks::Kind;
 use super::gguf::Entry;
-use super::load::LoadError;
+use super::load::{LoadError, stand_in};
 
 const CURE: &str = "the file is cut off or damaged: fetch it again";
 
 /// The format's own limit for its head.
 const LONGEST_HEAD: u64 = 100_000_000;
+
+/// Ends of names of tables that older files carry beside the weights.
+const COMPUTED: [&str; 4] = ["rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached", ".position_ids"];
+
+/// Ends of names in quantized models: GPTQ, AWQ, bitsandbytes, compressed-tensors, FP8, quanto, HQQ.
+const QUANTIZED: [&str; 22] = [
+    ".qweight",
+    ".qzeros",
+    ".scales",
+    ".g_idx",
+    ".absmax",
+    ".quant_map",
+    ".nested_absmax",
+    ".nested_quant_map",
+    ".quant_state.bitsandbytes__nf4",
+    ".quant_state.bitsandbytes__fp4",
+    ".SCB",
+    ".weight_format",
+    ".weight_scale",
+    ".weight_scale_inv",
+    ".weight_zero_point",
+    ".weight_packed",
+    ".weight_shape",
+    ".weight_g_idx",
+    ".weight_global_scale",
+    ".input_scale",
+    ".output_scale",
+    "._data",
+];
 
 #[derive(serde::Deserialize)]
 struct Tensor {
@@ -29,6 +58,14 @@ pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<Entry>, LoadError
     let len = file.metadata().map_err(io)?.len();
     let mut head = [0; 8];
     file.read_exact(&mut head).map_err(io)?;
+    let mut begin = head.to_vec();
+    if !head.contains(&0) {
+        // No file has a head so long: what is it?
+        let _ = file.take(200).read_to_end(&mut begin);
+        if let Some((what, cure)) = stand_in(&begin) {
+            return Err(LoadError::file(path, what, None, cure));
+        }
+    }
     let head = u64::from_le_bytes(head);
     if head > len.saturating_sub(8).min(LONGEST_HEAD) {
         return Err(error(format!("the head is said to have {head} bytes, and the file has {len}"), 0));
@@ -42,9 +79,20 @@ pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<Entry>, LoadError
     let data = 8 + head;
     let mut entries = Vec::new();
     for (name, value) in values {
-        // Positions of long-gone caches and the like: not weights, whatever their type.
-        if !name.ends_with(".weight") && !name.ends_with(".bias") {
+        // Tables that can be computed: not weights, whatever their type.
+        if COMPUTED.iter().any(|end| name.ends_with(end)) {
             continue;
+        }
+        // Scales and packed weights are named before their types are: what they are is plainer by their names.
+        if gguf_name(&name).is_none() {
+            let quantized = QUANTIZED.iter().any(|end| name.ends_with(end));
+            let lora = name.contains("lora_");
+            let (what, cure) = match (quantized, lora) {
+                (true, _) => ("of a quantized model", "take the model with float weights, or a GGUF file of it"),
+                (_, true) => ("of a LoRA adapter", "merge it into its base model and give the merged folder"),
+                _ => ("that a Llama doesn't have", "only models of the Llama architecture can be run"),
+            };
+            return Err(LoadError::file(path, format!("has a tensor {name} {what}"), None, cure));
         }
         let t: Tensor = serde_json::from_value(value).map_err(|e| error(format!("tensor {name}: {e}"), 8))?;
         let kind = match t.dtype.as_str() {
@@ -52,8 +100,8 @@ pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<Entry>, LoadError
             "F16" => Kind::F16,
             "BF16" => Kind::BF16,
             other => {
-                let what = format!("tensor {name} is stored as {other}");
-                return Err(LoadError::file(path, what, None, "take weights in F32, F16 or BF16"));
+                let what = format!("tensor {name} is stored as {other}, which quantized models use");
+                return Err(LoadError::file(path, what, None, "take weights in F32, F16 or BF16, or a GGUF file"));
             }
         };
         let (rows, cols) = match *t.shape {

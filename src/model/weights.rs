@@ -1,6 +1,6 @@
 //! A model's weights, as they lie in their files: looked up by name, read by rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::blocks::Kind;
 use super::gguf::{self, Entry, Gguf, Metadata};
 use super::head::HeadForm;
 use super::load::LoadError;
-use super::{Config, config, safetensors};
+use super::{Config, config, safetensors, shards};
 
 const EMBEDDING: &str = "token_embd.weight";
 const CURE_WHOLE: &str = "the model is incomplete or of another architecture: fetch it again, or take another";
@@ -57,7 +57,12 @@ pub struct Weights {
     rope_factors: Option<Vec<f32>>,
     metadata: Option<Metadata>,
     attends: bool,
+    /// Whether they are those of a drafting head, which has tensors of its own before its layers.
+    of_head: bool,
 }
+
+/// Tensors of a drafting head before its layers.
+const FRONT: [&str; 5] = ["fuse_norm.weight", "fuse.weight", "token_norm.weight", "state_norm.weight", "input.weight"];
 
 /// What a GGUF file is read from.
 enum Source<'a> {
@@ -72,8 +77,7 @@ enum Place {
 }
 
 impl Weights {
-    /// Opens a GGUF file, or a folder with config.json and safetensors (one file, or several with or without their
-    /// index; all `*.safetensors` of the folder are read).
+    /// Opens a GGUF file, or a folder with config.json and safetensors: those that [`shards`] finds, and no other.
     ///
     /// # Errors
     /// If the files are missing, damaged, of another architecture, or lack a tensor: see [`LoadError`].
@@ -115,6 +119,7 @@ impl Weights {
                 output.name = EMBEDDING.to_owned();
             }
         }
+        config::part_of_model(&head.metadata)?;
         let embedding = head.tensors.iter().find(|e| e.name == EMBEDDING);
         let missing = || format!("has no tensor {}", if of_llama { EMBEDDING } else { "output.weight" });
         let vocab = embedding.ok_or_else(|| LoadError::file(path, missing(), None, CURE_WHOLE))?.rows;
@@ -129,6 +134,7 @@ impl Weights {
             rope_factors: linear,
             metadata: Some(head.metadata),
             attends: architecture != HeadForm::Adapter.architecture(),
+            of_head: !of_llama,
         };
         match source {
             Source::File(file) => {
@@ -145,7 +151,10 @@ impl Weights {
         }
         weights.check()?;
         if weights.tensor("rope_freqs.weight").is_some() {
-            weights.rope_factors = Some(weights.read_vector("rope_freqs.weight")?);
+            // As in llama.cpp, linear scaling comes on top of the list.
+            let factor = weights.rope_factors.as_ref().and_then(|all| all.first().copied()).unwrap_or(1.0);
+            let list = weights.read_vector("rope_freqs.weight")?;
+            weights.rope_factors = Some(list.iter().map(|divisor| divisor * factor).collect());
         }
         match weights.rope_factors.iter().flatten().find(|f| !(f.is_finite() && **f > 0.0)) {
             Some(f) => Err(LoadError::file(path, format!("divides a rotary frequency by {f}"), None, CURE_WHOLE)),
@@ -155,16 +164,16 @@ impl Weights {
 
     fn open_folder(folder: &Path) -> Result<Self, LoadError> {
         let path = folder.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|e| io_error(&path, &e))?;
-        let (config, tied, rope_factors) = config::from_json(&text, &path)?;
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(|e| io_error(folder, &e))? {
-            let name = entry.map_err(|e| io_error(folder, &e))?.path();
-            if name.extension().is_some_and(|e| e == "safetensors") {
-                names.push(name);
+        let text = match std::fs::read_to_string(&path) {
+            // What a folder without one is, is plainer by its other files.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && folder.join("adapter_config.json").exists() => {
+                shards::find(folder)?;
+                return Err(io_error(&path, &e));
             }
-        }
-        names.sort();
+            text => text.map_err(|e| io_error(&path, &e))?,
+        };
+        let (config, tied, rope_factors) = config::from_json(&text, &path)?;
+        let shards = shards::find(folder)?;
         let mut weights = Self {
             path: folder.to_owned(),
             config,
@@ -174,18 +183,27 @@ impl Weights {
             rope_factors,
             metadata: None,
             attends: true,
+            of_head: false,
         };
-        for path in names {
+        for path in shards.files() {
             let file = File::open(&path).map_err(|e| io_error(&path, &e))?;
             for entry in safetensors::read(&file, &path)? {
-                let Some(name) = safetensors::gguf_name(&entry.name) else {
-                    let what = format!("tensor {} is none that a Llama has", entry.name);
-                    return Err(LoadError::file(&path, what, None, "only models of the Llama architecture can be run"));
-                };
-                // A copy of the embedding that some files carry beside it.
-                if !(tied && name == "output.weight") {
-                    weights.enter(Entry { name, ..entry }, weights.files.len());
+                // The index says which of two files has a tensor.
+                if !shards.holds(&path, &entry.name) {
+                    continue;
                 }
+                // Other names were refused when the head was read.
+                let Some(name) = safetensors::gguf_name(&entry.name) else { continue };
+                // A copy of the embedding that some files carry beside it.
+                if tied && name == "output.weight" {
+                    continue;
+                }
+                if let Some((_, Place::File { file, .. })) = weights.tensors.get(&name) {
+                    let other = weights.files.get(*file).map_or(path.as_path(), |(other, _)| other).display().to_string();
+                    let what = format!("tensor {} is in {other} too", entry.name);
+                    return Err(LoadError::file(&path, what, None, "remove the file that is not the model's"));
+                }
+                weights.enter(Entry { name, ..entry }, weights.files.len());
             }
             weights.files.push((path, file));
         }
@@ -213,7 +231,17 @@ impl Weights {
             entered.insert(name.clone(), (TensorInfo { name, kind, rows, cols }, Place::Memory(bytes)));
         }
         let (files, rope_factors, metadata) = (Vec::new(), None, None);
-        let weights = Self { path, config, tensors: entered, files, rope_interleaved, rope_factors, metadata, attends: true };
+        let weights = Self {
+            path,
+            config,
+            tensors: entered,
+            files,
+            rope_interleaved,
+            rope_factors,
+            metadata,
+            attends: true,
+            of_head: false,
+        };
         weights.check()?;
         Ok(weights)
     }
@@ -256,14 +284,22 @@ impl Weights {
         let head = self.tensor("output.weight").map(|t| (t.name.clone(), c.vocab, c.dim));
         let factors = self.tensor("rope_freqs.weight").map(|t| (t.name.clone(), 1, c.head_dim / 2));
         let attends = |name: &String| self.attends || !name.contains(".attn_");
+        let mut known = BTreeSet::new();
         for (name, rows, cols) in config::required(c).filter(|(name, ..)| attends(name)).chain(head).chain(factors) {
+            known.insert(name.clone());
             let Some(t) = self.tensor(&name) else { return error(format!("has no tensor {name}")) };
             if (t.rows, t.cols) != (rows, cols) {
                 return error(format!("tensor {name} is {} x {}, where {rows} x {cols} was expected", t.rows, t.cols));
             }
         }
-        match self.tensors.keys().find(|name| name.ends_with(".bias")) {
-            Some(name) => error(format!("has a bias, {name}, which a Llama doesn't have")),
+        // What a forward does not compute can't be left out either: norms of queries and keys, sub-norms, scales, biases.
+        let own = |name: &str| {
+            known.contains(name)
+                || ["output.weight", "rope_freqs.weight"].contains(&name)
+                || (self.of_head && FRONT.contains(&name))
+        };
+        match self.tensors.keys().find(|name| !own(name)) {
+            Some(name) => error(format!("has a tensor {name}, which a Llama's forward does not compute")),
             None => Ok(()),
         }
     }
@@ -323,7 +359,7 @@ impl Weights {
     /// Puts the bytes of rows `rows` of a tensor into `out`, in place of what was there.
     ///
     /// # Errors
-    /// If there is no such tensor or row, or reading fails.
+    /// If there is no such tensor or row, reading fails, or a value is NaN or infinite.
     pub fn read_rows(&self, name: &str, rows: Range<usize>, out: &mut Vec<u8>) -> Result<(), LoadError> {
         let found = self.tensors.get(name).filter(|(info, _)| rows.start <= rows.end && rows.end <= info.rows);
         let Some((info, place)) = found else {
@@ -343,6 +379,10 @@ impl Weights {
                 read_at(file, path, out, at)
                     .map_err(|e| LoadError::file(path, format!("reading {name} failed: {e}"), Some(at), "check the disk"))?;
             }
+        }
+        // Here, where all of them come by: rounded or not, on every device, a forward would make nonsense of it.
+        if let Some(at) = info.kind.first_not_finite(out) {
+            return Err(self.no_number(name, rows.start + at / info.cols, at % info.cols));
         }
         Ok(())
     }
@@ -369,6 +409,12 @@ impl Weights {
     pub fn read_vector(&self, name: &str) -> Result<Vec<f32>, LoadError> {
         self.read_values(name, 0..1)
     }
+
+    /// The error about a weight that is no finite number.
+    fn no_number(&self, name: &str, row: usize, column: usize) -> LoadError {
+        let what = format!("tensor {name} has a value that is not finite, NaN or infinite, in row {row} from column {column} on");
+        LoadError::file(&self.path, what, None, "the file is damaged: fetch it again, or convert the model again")
+    }
 }
 
 /// A number of mean 0, variance 1 and about a normal law: the sum of four uniform ones. Only exact operations, so
@@ -385,6 +431,8 @@ pub(super) fn ggml_type(kind: Kind) -> GgmlDType {
         Kind::BF16 => GgmlDType::BF16,
         Kind::Q4_0 => GgmlDType::Q4_0,
         Kind::Q4_1 => GgmlDType::Q4_1,
+        Kind::Q5_0 => GgmlDType::Q5_0,
+        Kind::Q5_1 => GgmlDType::Q5_1,
         Kind::Q8_0 => GgmlDType::Q8_0,
         Kind::Q4K => GgmlDType::Q4K,
         Kind::Q5K => GgmlDType::Q5K,

@@ -54,6 +54,16 @@ pub enum RegistryError {
         /// Why.
         source: io::Error,
     },
+    /// A file that is here is not what the list says.
+    #[error("{}: it {what}: {cure}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How it differs, in words that follow "it".
+        what: String,
+        /// What to do about it.
+        cure: String,
+    },
     /// No source of a model gave it.
     #[error("can't fetch {name}: {why}")]
     Fetch {

@@ -116,15 +116,36 @@ impl Found {
         self.path().is_some()
     }
 
-    /// The model's path, after fetching it if it is not here. Quick where it is: the size is looked at, not the checksum.
+    /// The model's path, after fetching it if it is not here. A file whose checksum the list gives is compared with it, once
+    /// for each change of the file in the cache.
     ///
     /// # Errors
-    /// If no source has it, or the cache can't be written.
+    /// If no source has it, the cache can't be written, or the file is not what the list says.
     pub fn ensure(&self, progress: &mut dyn FnMut(&Progress)) -> Result<PathBuf, RegistryError> {
-        match self.path() {
-            Some(path) => Ok(path),
-            None => self.bring(progress),
+        let Some(path) = self.path() else { return self.bring(progress) };
+        if let Kind::Listed(Entry { file, sha256: Some(sha256), .. }, folder) = &self.kind
+            && path.is_file()
+        {
+            let (stamp, note) = (stamp(&path, sha256), folder.join(format!(".{file}.checked")));
+            if fs::read_to_string(&note).is_ok_and(|noted| stamp.as_ref() == Some(&noted)) {
+                return Ok(path);
+            }
+            if let Check::Wrong { what } = self.verify(progress)? {
+                let cure = if self.is_path(&path) {
+                    "correct the file or models.toml".to_owned()
+                } else {
+                    format!("fetch it again by speclight models fetch {}", self.name)
+                };
+                return Err(RegistryError::Damaged { path, what, cure });
+            }
+            // Without a note, as where nothing can be written, it is compared at the next start too.
+            if let Some(stamp) = stamp
+                && folder.is_dir()
+            {
+                let _ = fs::write(note, stamp);
+            }
         }
+        Ok(path)
     }
 
     /// As [`Found::ensure`], but what is here is checksummed, and fetched anew where it is wrong.
@@ -227,6 +248,21 @@ impl Found {
         }
         Err(RegistryError::Fetch { name: self.name.clone(), why: said.join("; ") })
     }
+}
+
+/// Stands for the present content of a file whose checksum is `sha256`: size, times of the last change, and identity. `None`
+/// where the system does not tell them.
+fn stamp(path: &Path, sha256: &str) -> Option<String> {
+    let file = fs::metadata(path).ok()?;
+    let changed = file.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos();
+    #[cfg(unix)]
+    let inode = {
+        use std::os::unix::fs::MetadataExt;
+        format!("{} {} {} {}", file.dev(), file.ino(), file.ctime(), file.ctime_nsec())
+    };
+    #[cfg(not(unix))]
+    let inode = String::new();
+    Some(format!("{sha256} {} {changed} {inode}\n", file.len()))
 }
 
 /// Takes the lock of a model, after waiting for another process where one has it.

@@ -145,6 +145,34 @@ fn tokenizer_json_is_read_with_its_special_tokens() {
 }
 
 #[test]
+fn settings_of_training_in_tokenizer_json_do_not_reach_a_prompt() {
+    let weights = Weights::random(config(), Kind::F32, true, 8).unwrap();
+    let folder = folder(&weights, DType::F32);
+    let text = "Hello world, hello world, hello world.";
+    let open = || Tokenizer::open(&Weights::open(folder.path()).unwrap()).unwrap();
+    let want = open().encode(text, false).unwrap();
+    assert!(want.len() > 8);
+    for (pointer, value) in [
+        ("/truncation", json!({"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0})),
+        ("/truncation", json!({"direction": "Left", "max_length": 1, "strategy": "OnlySecond", "stride": 7})),
+        (
+            "/padding",
+            json!({"strategy": {"Fixed": 64}, "direction": "Left", "pad_to_multiple_of": null, "pad_id": 1, "pad_type_id": 0, "pad_token": "x"}),
+        ),
+        (
+            "/padding",
+            json!({"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": 64, "pad_id": 1, "pad_type_id": 0, "pad_token": "x"}),
+        ),
+        ("/model/dropout", json!(0.9)),
+    ] {
+        let mut trained = tokenizer();
+        *trained.pointer_mut(pointer).unwrap() = value;
+        write(folder.path(), "tokenizer.json", &trained);
+        assert_eq!(open().encode(text, false).unwrap(), want, "{pointer}");
+    }
+}
+
+#[test]
 fn damaged_folders_are_refused_with_one_line() {
     let weights = Weights::random(config(), Kind::F32, true, 8).unwrap();
     let folder = folder(&weights, DType::F32);
@@ -165,6 +193,12 @@ fn damaged_folders_are_refused_with_one_line() {
         ("/model/vocab/a", json!(4_000_000_000u32), "has 703 tokens with numbers below 4000000001"),
         ("/model/vocab/a", json!(704), "the tokenizer has 705 tokens, and the embedding 704 rows"),
         ("/model", json!({}), "no tokenizer"),
+        (
+            "/normalizer",
+            json!({"type": "Sequence", "normalizers": vec![json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}); 40]}),
+            "times as long",
+        ),
+        ("/model/continuing_subword_prefix", json!("x".repeat(99)), "no tokenizer"),
     ] {
         let mut damaged = tokenizer();
         *damaged.pointer_mut(pointer).unwrap() = value;
@@ -173,4 +207,98 @@ fn damaged_folders_are_refused_with_one_line() {
     }
     std::fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
     refused("tokenizer.json", "can't be opened");
+}
+
+#[test]
+fn files_that_are_not_the_model_s_change_nothing() {
+    let weights = Weights::random(config(), Kind::F32, true, 8).unwrap();
+    let (folder, other) =
+        (folder(&weights, DType::F32), folder(&Weights::random(config(), Kind::F32, true, 9).unwrap(), DType::F32));
+    let from = other.path().join("model.safetensors");
+    let same = || {
+        let opened = Weights::open(folder.path()).unwrap();
+        for t in weights.tensors() {
+            let rows = 0..t.rows;
+            assert_eq!(
+                opened.read_values(&t.name, rows.clone()).unwrap(),
+                weights.read_values(&t.name, rows).unwrap(),
+                "{}",
+                t.name
+            );
+        }
+    };
+    for stray in [
+        "old-checkpoint.safetensors",
+        "consolidated.safetensors",
+        "adapter_model.safetensors",
+        "model-00001-of-00002.safetensors",
+    ] {
+        std::fs::copy(&from, folder.path().join(stray)).unwrap();
+        same();
+    }
+    // With an index, which names one file for each tensor.
+    let name = "model-00001-of-00001.safetensors";
+    std::fs::rename(folder.path().join("model.safetensors"), folder.path().join(name)).unwrap();
+    let map: serde_json::Map<String, Value> = weights.tensors().map(|t| (safetensors_name(&t.name), name.into())).collect();
+    write(folder.path(), "model.safetensors.index.json", &json!({ "metadata": {}, "weight_map": map }));
+    same();
+    // Without one, what is there twice is refused.
+    std::fs::remove_file(folder.path().join("model.safetensors.index.json")).unwrap();
+    std::fs::remove_file(folder.path().join("model-00001-of-00002.safetensors")).unwrap();
+    same();
+    std::fs::copy(&from, folder.path().join("model-other.safetensors")).unwrap();
+    let line = Weights::open(folder.path()).unwrap_err().to_string();
+    assert!(line.contains("is in ") && line.contains("remove the file that is not the model's"), "{line}");
+}
+
+#[test]
+fn quantized_folders_are_named() {
+    let weights = Weights::random(config(), Kind::F32, true, 8).unwrap();
+    let folder = folder(&weights, DType::F32);
+    let path = folder.path().join("model.safetensors");
+    let tensors = safetensors::load(&path, &Device::Cpu).unwrap();
+    let scale = Tensor::ones(4, DType::F32, &Device::Cpu).unwrap();
+    for (name, said) in [
+        ("model.layers.0.self_attn.q_proj.weight_scale", "of a quantized model"),
+        ("model.layers.0.mlp.up_proj.scales", "of a quantized model"),
+        ("model.layers.0.mlp.up_proj.qweight", "of a quantized model"),
+        ("base_model.model.layers.0.mlp.up_proj.lora_A.weight", "LoRA adapter"),
+        ("model.layers.0.self_attn.q_norm.weight", "that a Llama doesn't have"),
+        ("score", "that a Llama doesn't have"),
+    ] {
+        let mut more = tensors.clone();
+        more.insert(name.to_owned(), scale.clone());
+        safetensors::save(&more, &path).unwrap();
+        let line = Weights::open(folder.path()).unwrap_err().to_string();
+        assert!(line.contains(name) && line.contains(said) && line.lines().count() == 1, "{line}");
+    }
+    let mut more = tensors.clone();
+    more.insert("model.layers.0.self_attn.rotary_emb.inv_freq".into(), scale);
+    safetensors::save(&more, &path).unwrap();
+    Weights::open(folder.path()).unwrap();
+}
+
+#[test]
+fn added_tokens_beyond_the_embedding_pass_and_marks_before_json_too() {
+    let weights = Weights::random(config(), Kind::F32, true, 8).unwrap();
+    let folder = folder(&weights, DType::F32);
+    let mut more = tokenizer();
+    let added = more["added_tokens"].as_array_mut().unwrap();
+    for id in 703..708 {
+        let mut token = added[0].clone();
+        (token["id"], token["content"]) = (id.into(), format!("<extra_{id}>").into());
+        added.push(token);
+    }
+    write(folder.path(), "tokenizer.json", &more);
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        std::fs::write(folder.path().join(name), format!("\u{feff}{text}")).unwrap();
+    }
+    let model = Model::open(folder.path(), DeviceChoice::Cpu, Some(1)).unwrap();
+    let tokenizer = model.tokenizer();
+    assert_eq!((tokenizer.len(), tokenizer.token(703), tokenizer.token(704)), (704, Some("<extra_703>"), None));
+    assert_eq!(tokenizer.encode("<extra_703>", true).unwrap(), [703]);
+    // Written out it has no embedding.
+    let line = tokenizer.encode("<extra_705>", true).unwrap_err().to_string();
+    assert!(line.contains("gives token 705") && line.lines().count() == 1, "{line}");
 }

@@ -7,6 +7,7 @@ mod common;
 
 mod folder;
 mod forward;
+mod gguf;
 mod head;
 mod law;
 #[cfg(target_os = "linux")]

@@ -66,3 +66,31 @@ fn a_disk_that_is_full_gets_its_space_back() {
     outcome.says(&["tiny.gguf", "can't be written", "free some space"]);
     assert_eq!(place.names(), [""; 0]);
 }
+
+#[test]
+fn a_file_that_is_not_what_the_list_says_is_refused_at_the_start() {
+    let model = content(3000, 1);
+    let other = content(3000, 2);
+    // One's own file, under a list with the checksum of another.
+    let place = Place::new(&keys(&model), "{ path = \"mine.gguf\" }");
+    std::fs::write(place.folder.path().join("config/mine.gguf"), &other).unwrap();
+    let run =
+        |place: &Place| place::Outcome::of(&place.command(&["run", "--prompt", "hi", "--json", "-"], &[]).output().unwrap());
+    let outcome = run(&place);
+    assert!(!outcome.good && outcome.out.is_empty(), "{outcome:?}");
+    assert!(
+        outcome.err.contains("mine.gguf: it has the sha256 ") && outcome.err.contains("correct the file or models.toml"),
+        "{outcome:?}"
+    );
+    // A file of the cache that changed after it was fetched, also where it was right at the start before.
+    let place = Place::hub(&keys(&model));
+    std::fs::create_dir_all(place.model().parent().unwrap()).unwrap();
+    std::fs::write(place.model(), &model).unwrap();
+    for _ in 0..2 {
+        // It is no model, but it is the one of the list.
+        assert!(run(&place).err.contains("not with \"GGUF\""), "{:?}", run(&place));
+    }
+    std::fs::write(place.model(), &other).unwrap();
+    let outcome = run(&place);
+    assert!(outcome.err.contains("it has the sha256 ") && outcome.err.contains("speclight models fetch tiny"), "{outcome:?}");
+}

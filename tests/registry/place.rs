@@ -61,9 +61,9 @@ impl Place {
         self.cache().join("models").join(NAME).join(FILE)
     }
 
-    /// Names in the model's folder, but for the lock.
+    /// Names in the model's folder, but for the lock and the note of a checksum.
     pub fn names(&self) -> Vec<String> {
-        names(&self.cache().join("models").join(NAME)).into_iter().filter(|name| name != ".lock").collect()
+        names(&self.cache().join("models").join(NAME)).into_iter().filter(|name| !name.starts_with('.')).collect()
     }
 }
 

@@ -16,6 +16,9 @@ use super::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
 use process::{Process, Silence};
 
+/// Late answers to earlier steps that are passed over in one step.
+const MOST_LATE: usize = 64;
+
 #[derive(Serialize)]
 struct Request<'a> {
     step: usize,
@@ -94,12 +97,17 @@ impl External {
         let line = serde_json::to_string(&request).map_err(|why| why.to_string())?;
         let answer = process.tell(line).and_then(|()| {
             self.told = cx.tokens.len();
-            let began = Instant::now();
+            let (began, mut late) = (Instant::now(), 0);
             loop {
-                let line = process.hear(self.limit.saturating_sub(began.elapsed()))?;
+                // Also where lines come faster than they are read: the time is up for all of them.
+                let left = self.limit.checked_sub(began.elapsed()).ok_or(Silence::Late)?;
+                let line = process.hear(left)?;
                 match answer::read(&line, root, self.limits, cx.target.config().vocab, cx.stop) {
                     // The late answer to an earlier step.
-                    Ok((step, _)) if step < self.step => {}
+                    Ok((step, _)) if step < self.step && late < MOST_LATE => late += 1,
+                    Ok((step, _)) if step < self.step => {
+                        break Ok(Err(format!("it answers step {step} again and again, and was asked for {}", self.step)));
+                    }
                     Ok((step, _)) if step > self.step => {
                         break Ok(Err(format!("it answers step {step}, and was asked for {}", self.step)));
                     }
@@ -252,6 +260,17 @@ mod tests {
         assert!(said[0] == (2, None) && said[1].0 == 0 && said[1].1.as_ref().unwrap().contains("docs/external.md"), "{said:?}");
         let said = drafted("exit 3");
         assert!(said.iter().all(|(drafted, notice)| *drafted == 0 && notice.as_ref().unwrap().contains("ended")), "{said:?}");
+    }
+
+    #[test]
+    fn a_flood_of_answers_ends_a_step_and_takes_no_memory() {
+        let answer = r#"{"step":0,"tree":{"parents":[],"tokens":[],"q":[]}}"#;
+        for (script, says) in
+            [(format!("yes '{answer}'"), "answers step 0 again and again"), ("yes".to_owned(), "docs/external.md")]
+        {
+            let said = drafted(&script);
+            assert!(said.iter().all(|(drafted, notice)| *drafted == 0 && notice.as_ref().unwrap().contains(says)), "{said:?}");
+        }
     }
 
     #[test]

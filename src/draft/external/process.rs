@@ -12,6 +12,9 @@ use crate::processes::withhold_tokens;
 /// The longest answer in bytes; a process that writes more has no place in the memory.
 const LONGEST: u64 = 1 << 20;
 
+/// Lines that wait to be read; further ones wait in the process.
+const WAITING: usize = 4;
+
 /// The processes that run. They stand here and not with who asks them, so that whatever ends the program can end them first.
 static RUNNING: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
@@ -62,9 +65,10 @@ impl Process {
         let id = child.id();
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(child);
         let (requests, to_write) = mpsc::sync_channel::<String>(1);
-        let (answered, answers) = mpsc::channel();
+        // A process that writes more than it is asked for waits until somebody reads it.
+        let (answered, answers) = mpsc::sync_channel(WAITING);
         // Both end with the process, whose pipes then are closed, or with who asks.
-        thread::spawn(move || {
+        let writer = thread::Builder::new().spawn(move || {
             let Some(mut input) = input else { return };
             for line in to_write {
                 if writeln!(input, "{line}").and_then(|()| input.flush()).is_err() {
@@ -72,7 +76,7 @@ impl Process {
                 }
             }
         });
-        thread::spawn(move || {
+        let reader = thread::Builder::new().spawn(move || {
             let Some(output) = output else { return };
             let mut output = BufReader::new(output);
             loop {
@@ -83,7 +87,10 @@ impl Process {
                 }
             }
         });
-        Ok(Self { id, requests, answers })
+        // Dropping the process ends it.
+        let process = Self { id, requests, answers };
+        writer.and(reader).map_err(|why| format!("no thread can be started for {program}: {why}"))?;
+        Ok(process)
     }
 
     /// Sends a line; says whether it was taken.

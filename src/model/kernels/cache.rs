@@ -25,17 +25,22 @@ pub struct Cache {
 #[allow(unsafe_code)]
 impl Cache {
     /// An empty cache of at least `capacity` slots.
-    pub fn new(config: &Config, capacity: usize) -> Self {
+    ///
+    /// # Errors
+    /// The bytes that it needs, where the system has no such memory.
+    pub fn new(config: &Config, capacity: usize) -> Result<Self, usize> {
         let (planes, slots) = (config.layers * config.kv_heads, capacity.next_multiple_of(LANES));
         let padded = config.head_dim.next_multiple_of(LANES);
-        Self {
-            keys: Shared::new(planes * slots * config.head_dim),
-            values: Shared::new(planes * slots * padded),
+        let bytes = planes.saturating_mul(slots).saturating_mul(2 * (config.head_dim + padded));
+        let room = |size: usize| planes.checked_mul(slots).and_then(|n| n.checked_mul(size)).and_then(Shared::try_new);
+        Ok(Self {
+            keys: room(config.head_dim).ok_or(bytes)?,
+            values: room(padded).ok_or(bytes)?,
             planes,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
             slots,
-        }
+        })
     }
 
     fn key_plane(&self, plane: usize) -> usize {
@@ -150,6 +155,7 @@ fn filled(values: &[f32]) -> [f32; LANES] {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use half::f16;
 
     use super::super::rounding::Plain;
@@ -207,13 +213,13 @@ mod tests {
 
     #[test]
     fn what_is_put_is_found_also_after_a_gather_and_a_copy() {
-        let mut cache = Cache::new(&config(), 40);
+        let mut cache = Cache::new(&config(), 40).unwrap();
         fill(&cache, 40);
         (0..40).for_each(|slot| holds(&cache, slot, slot));
         cache.gather(10, [10, 12, 17, 39].into_iter());
         (0..10).for_each(|slot| holds(&cache, slot, slot));
         [10, 12, 17, 39].into_iter().enumerate().for_each(|(i, was)| holds(&cache, 10 + i, was));
-        let mut other = Cache::new(&config(), 100);
+        let mut other = Cache::new(&config(), 100).unwrap();
         other.copy_from(&cache, 14);
         (0..10).for_each(|slot| holds(&other, slot, slot));
         [10, 12, 17, 39].into_iter().enumerate().for_each(|(i, was)| holds(&other, 10 + i, was));

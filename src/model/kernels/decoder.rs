@@ -43,10 +43,22 @@ pub struct CpuDecoder {
 
 impl CpuDecoder {
     /// An empty context with room for `capacity` positions, committed and not.
+    ///
+    /// # Panics
+    /// If the system has no memory for it.
     pub fn new(llama: Arc<Llama>, capacity: usize) -> Self {
+        Self::try_new(llama, capacity).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// An empty context with room for `capacity` positions, committed and not.
+    ///
+    /// # Errors
+    /// If the system has no memory for it.
+    pub fn try_new(llama: Arc<Llama>, capacity: usize) -> Result<Self, ForwardError> {
         let config = llama.config();
-        Self {
-            cache: Cache::new(config, capacity),
+        let cache = Cache::new(config, capacity).map_err(|bytes| ForwardError::Memory { capacity, bytes })?;
+        Ok(Self {
+            cache,
             capacity,
             len: 0,
             slots: Slots::default(),
@@ -60,7 +72,7 @@ impl CpuDecoder {
             front: llama.front().map(|front| Room::new(front.fused(), config.dim, llama.threads())),
             states: Vec::new(),
             llama,
-        }
+        })
     }
 
     /// Runs `nodes` of a drafting head as [`Decoder::append`] does, as a chain below the context: node i comes with the target's
@@ -93,12 +105,15 @@ impl CpuDecoder {
     }
 
     /// As [`Decoder::fork`].
-    pub fn fork_context(&self) -> CpuDecoder {
-        let mut fork = Self::new(Arc::clone(&self.llama), self.capacity);
+    ///
+    /// # Errors
+    /// If the system has no memory for it.
+    pub fn fork_context(&self) -> Result<CpuDecoder, ForwardError> {
+        let mut fork = Self::try_new(Arc::clone(&self.llama), self.capacity)?;
         fork.cache.copy_from(&self.cache, self.len);
         fork.hidden = self.hidden.as_ref().map(|hidden| Hidden::copy_of(hidden, self.len));
         fork.len = self.len;
-        fork
+        Ok(fork)
     }
 
     /// The state that a node of a drafting head goes on from: its parent's, or that of the last committed position.
@@ -281,6 +296,6 @@ impl Decoder for CpuDecoder {
     }
 
     fn fork(&self) -> Result<Box<dyn Decoder>, ForwardError> {
-        Ok(Box::new(self.fork_context()))
+        Ok(Box::new(self.fork_context()?))
     }
 }

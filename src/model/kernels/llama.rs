@@ -58,6 +58,8 @@ pub struct Llama {
     kernel: &'static Kernel,
     pool: Arc<Pool>,
     packed: Shared<u8>,
+    /// Of tiles that have such, the power of two that their values are multiplied with.
+    scales: Shared<f32>,
     layers: Vec<Layer>,
     output_norm: Vec<f32>,
     head: Mat,
@@ -112,7 +114,7 @@ impl Llama {
         let config = weights.config().clone();
         let mut plans: Vec<Plan> = Vec::new();
         let mut size = 0;
-        let mut rounded = Vec::new();
+        let (mut rounded, mut scaled) = (Vec::new(), 0);
         let mut plan = |name: String| -> Mat {
             // That the tensor is there was checked when the weights were opened.
             let (kind, rows, cols) = weights.tensor(&name).map_or((Kind::F32, 0, 0), |t| (t.kind, t.rows, t.cols));
@@ -120,8 +122,9 @@ impl Llama {
             if !exact && !rounded.contains(&kind) {
                 rounded.push(kind);
             }
-            let mat = Mat { packing, rows, cols, at: size };
+            let mat = Mat { packing, rows, cols, at: size, scales: (!exact).then_some(scaled) };
             size += mat.bytes().next_multiple_of(64);
+            scaled += if exact { 0 } else { mat.tiles() };
             plans.push(Plan { name, kind, mat, weights });
             mat
         };
@@ -144,8 +147,12 @@ impl Llama {
         }
         let head = plan(weights.head().to_owned());
         let front = target.map(|target| Front::load(weights, target, |name| plan(name.to_owned()))).transpose()?;
-        let packed = Shared::streamed(size);
-        pack(&plans, &packed, threads)?;
+        let packed = Shared::try_streamed(size).ok_or_else(|| {
+            let what = format!("its packed weights need {size} bytes of memory, which can't be had");
+            LoadError::file(weights.path(), what, None, "take a smaller model, or close other programs")
+        })?;
+        let scales = Shared::new(scaled);
+        pack(&plans, &packed, &scales, threads)?;
         let embedding = match weights.tensor("token_embd.weight").filter(|t| t.name != weights.head()) {
             None => Embedding::Tied,
             Some(t) => {
@@ -158,6 +165,7 @@ impl Llama {
             kernel,
             pool: Pool::shared(threads),
             packed,
+            scales,
             layers,
             output_norm: weights.read_vector("output_norm.weight")?,
             head,
@@ -221,6 +229,13 @@ impl Llama {
         self.packed.len()
     }
 
+    /// The power of two that the values of a tile are multiplied with.
+    #[allow(unsafe_code)]
+    fn scale(&self, mat: &Mat, tile: usize) -> f32 {
+        // SAFETY: as packed weights, they are never written after loading.
+        mat.scales.map_or(1.0, |at| unsafe { self.scales.read(at + tile..at + tile + 1) }[0])
+    }
+
     /// The value of a token's embedding, to `out`.
     #[allow(unsafe_code)]
     pub(super) fn embed(&self, token: TokenId, out: &mut [f32]) {
@@ -232,6 +247,10 @@ impl Llama {
                 let at = self.head.at + row / ROWS * size;
                 // SAFETY: packed weights are never written after loading.
                 unpack_row(self.head.packing, unsafe { self.packed.read(at..at + size) }, row % ROWS, out);
+                let scale = self.scale(&self.head, row / ROWS);
+                if scale != 1.0 {
+                    out.iter_mut().for_each(|x| *x *= scale);
+                }
             }
         }
     }
@@ -248,7 +267,7 @@ impl Llama {
 
 /// Reads and packs all matrices; threads take tiles as they come.
 #[allow(unsafe_code)]
-fn pack(plans: &[Plan], packed: &Shared<u8>, threads: usize) -> Result<(), LoadError> {
+fn pack(plans: &[Plan], packed: &Shared<u8>, scales: &Shared<f32>, threads: usize) -> Result<(), LoadError> {
     /// Tiles read at once.
     const RUN: usize = 16;
     let runs: Vec<(&Plan, Range<usize>)> = (plans.iter())
@@ -268,19 +287,30 @@ fn pack(plans: &[Plan], packed: &Shared<u8>, threads: usize) -> Result<(), LoadE
             for (i, rows) in rows.chunks(ROWS).enumerate() {
                 let at = mat.at + (tiles.start + i) * mat.tile_bytes();
                 // SAFETY: each tile is packed by the one thread that took its run.
-                pack_tile(plan.kind, mat.cols, rows, unsafe { packed.write(at..at + mat.tile_bytes()) });
+                let tile = unsafe { packed.write(at..at + mat.tile_bytes()) };
+                let scale = pack_tile(plan.kind, mat.cols, rows, tile);
+                if let Some(first) = mat.scales {
+                    // SAFETY: as above.
+                    let own = unsafe { scales.write(first + tiles.start + i..first + tiles.start + i + 1) };
+                    own[0] = scale;
+                }
             }
         }
         Ok(())
     };
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| {
-                if let Err(error) = work() {
-                    *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
-                }
-            });
+    let work = || {
+        if let Err(error) = work() {
+            *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // A system that grants no more threads gets by with fewer.
+            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
     });
     failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
 }

@@ -38,33 +38,40 @@ unsafe impl<T: Plain> Sync for Shared<T> {}
 impl<T: Plain> Shared<T> {
     /// `len` zeros. Pages of a large array are taken from the system when they are first touched.
     pub fn new(len: usize) -> Self {
-        Self::with_align(len, ALIGN)
+        Self::with_align(len, ALIGN).unwrap_or_else(|layout| handle_alloc_error(layout))
+    }
+
+    /// As [`new`](Self::new); `None` where the system has no such memory.
+    pub fn try_new(len: usize) -> Option<Self> {
+        Self::with_align(len, ALIGN).ok()
     }
 
     /// The same for an array that is read as a stream at every pass: on huge pages, where the system has them, so that
     /// its addresses are translated rarely and the prefetchers do not stop at every 4 KiB.
-    pub fn streamed(len: usize) -> Self {
-        let shared = Self::with_align(len, HUGE);
+    /// `None` where the system has no such memory.
+    pub fn try_streamed(len: usize) -> Option<Self> {
+        let shared = Self::with_align(len, HUGE).ok()?;
         advise_huge(shared.at.cast(), len * size_of::<T>());
-        shared
+        Some(shared)
     }
 
-    fn with_align(len: usize, align: usize) -> Self {
+    fn with_align(len: usize, align: usize) -> Result<Self, Layout> {
         // One line more than asked, so that a load of a whole vector at the end stays inside.
         let size = len.checked_mul(size_of::<T>()).and_then(|n| n.checked_add(2 * ALIGN + align)).unwrap_or(usize::MAX);
         // The alignment is made by hand: asked of the allocator, it would be paid with a pass over all pages to zero
         // them, where those fresh from the system are zero already.
         let Ok(layout) = Layout::from_size_align(size, align_of::<T>()) else {
-            panic!("an array of {len} elements is too large")
+            // Larger than any address: the largest layout stands for it.
+            return Err(Layout::from_size_align(isize::MAX as usize, 1).unwrap_or_else(|_| Layout::new::<T>()));
         };
         // SAFETY: the layout's size is not 0.
         let base = unsafe { alloc_zeroed(layout) };
         if base.is_null() {
-            handle_alloc_error(layout);
+            return Err(layout);
         }
         // SAFETY: less than `align` bytes further, which were allocated beyond what is used.
         let at = unsafe { base.add(base.align_offset(align)) }.cast::<T>();
-        Self { at, len, base, layout }
+        Ok(Self { at, len, base, layout })
     }
 
     /// Elements.
@@ -127,6 +134,7 @@ fn advise_huge(_at: *mut u8, _bytes: usize) {}
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -141,7 +149,14 @@ mod tests {
         b.fill(2.0);
         // SAFETY: nobody writes any more.
         assert_eq!(unsafe { shared.read(49..51) }, [1.0, 2.0]);
-        assert_eq!(Shared::<u8>::streamed(3 << 20).at as usize % HUGE, 0);
+        assert_eq!(Shared::<u8>::try_streamed(3 << 20).unwrap().at as usize % HUGE, 0);
+    }
+
+    #[test]
+    fn memory_that_can_not_be_had_is_no_panic() {
+        for len in [1 << 60, usize::MAX / 4, usize::MAX] {
+            assert!(Shared::<f32>::try_new(len).is_none() && Shared::<u8>::try_streamed(usize::MAX - len / 8).is_none());
+        }
     }
 
     #[test]

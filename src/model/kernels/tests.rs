@@ -49,7 +49,7 @@ fn bits(row: &[f32]) -> Vec<u32> {
 /// Rows of a matrix as a file could hold them: floats between -1 and 1, or random bytes with the floats among them finite.
 pub(super) fn raw_rows(kind: Kind, rows: usize, cols: usize, rng: &mut ChaCha8Rng) -> Vec<Vec<u8>> {
     let high: &[usize] = match kind {
-        Kind::Q4_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
+        Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
         Kind::Q6K => &[209],
         _ => &[1],
     };

@@ -51,7 +51,7 @@ impl Packing {
             Kind::Q4_1 => (Packing::Nibbles { min: true }, true),
             Kind::Q4K => (Packing::Super, true),
             Kind::Q8_0 => (Packing::Bytes, true),
-            Kind::Q5K | Kind::Q6K | Kind::F16 | Kind::BF16 | Kind::F32 => (Packing::Bytes, false),
+            Kind::Q5_0 | Kind::Q5_1 | Kind::Q5K | Kind::Q6K | Kind::F16 | Kind::BF16 | Kind::F32 => (Packing::Bytes, false),
         }
     }
 
@@ -101,6 +101,8 @@ pub struct Mat {
     pub cols: usize,
     /// Its first byte.
     pub at: usize,
+    /// Where the powers of two of its tiles begin, if it has such: see [`pack_tile`].
+    pub scales: Option<usize>,
 }
 
 impl Mat {
@@ -130,11 +132,14 @@ impl Mat {
     }
 }
 
-/// Packs up to 16 rows, given as they lie in the file, into one tile.
+/// Packs up to 16 rows, given as they lie in the file, into one tile. Returns the power of two that the values of the tile
+/// are to be multiplied with: 1 but for formats without a packing of their own whose numbers, or some of them, are so small or
+/// so large that their half-precision scales would be rounded to few bits, to 0 or to infinity. Those are packed as large as
+/// half precision allows, so that blocks of the tile up to 2^28 times as small as its largest keep all bits of their scale.
 ///
 /// # Panics
 /// If a row is not `cols` values of `kind`, or `tile` is not the tile's size.
-pub fn pack_tile(kind: Kind, cols: usize, rows: &[&[u8]], tile: &mut [u8]) {
+pub fn pack_tile(kind: Kind, cols: usize, rows: &[&[u8]], tile: &mut [u8]) -> f32 {
     let (packing, exact) = Packing::of(kind);
     assert!(rows.len() <= ROWS && tile.len() == packing.tile(cols.div_ceil(BLOCK)));
     tile.fill(0);
@@ -145,18 +150,33 @@ pub fn pack_tile(kind: Kind, cols: usize, rows: &[&[u8]], tile: &mut [u8]) {
             tile[at..at + packing.quants()].fill(0x88);
         }
     }
-    let mut values = Vec::new();
-    for (lane, row) in rows.iter().enumerate() {
-        if exact {
-            pack_row(kind, packing, row, lane, tile);
-        } else {
-            values.resize(cols, 0.0);
-            kind.dequantise(row, &mut values);
-            for (b, block) in values.chunks(BLOCK).enumerate() {
-                put_bytes(packing, b, lane, &to_q8_0(block), tile);
-            }
+    if exact {
+        rows.iter().enumerate().for_each(|(lane, row)| pack_row(kind, packing, row, lane, tile));
+        return 1.0;
+    }
+    let mut values = vec![0.0; rows.len() * cols];
+    rows.iter().zip(values.chunks_exact_mut(cols)).for_each(|(row, values)| kind.dequantise(row, values));
+    let scale = tile_scale(&values, cols);
+    for (lane, values) in values.chunks_exact(cols).enumerate() {
+        for (b, block) in values.chunks(BLOCK).enumerate() {
+            put_bytes(packing, b, lane, &to_q8_0(block, scale), tile);
         }
     }
+    scale
+}
+
+/// The power of two that [`pack_tile`] returns for these rows of `cols` values.
+fn tile_scale(values: &[f32], cols: usize) -> f32 {
+    let largest = |block: &[f32]| block.iter().fold(0f32, |m, x| m.max(x.abs()));
+    let blocks = || values.chunks_exact(cols).flat_map(|row| row.chunks(BLOCK)).map(largest).filter(|most| *most > 0.0);
+    let most = blocks().fold(0f32, f32::max);
+    let least = blocks().fold(f32::INFINITY, f32::min);
+    if least / 127.0 >= f16::MIN_POSITIVE.to_f32() && most / 127.0 <= f16::MAX.to_f32() || most == 0.0 {
+        return 1.0;
+    }
+    // The largest scale, most / 127, becomes about 2^14. Sums are multiplied and divided by this: far from where f32 ends.
+    let exponent = f64::from(most / 127.0).log2().floor() as i32 - 14;
+    2f32.powi(exponent.clamp(-80, 80))
 }
 
 fn pack_row(kind: Kind, packing: Packing, row: &[u8], lane: usize, tile: &mut [u8]) {
@@ -208,15 +228,15 @@ fn put_bytes(packing: Packing, b: usize, lane: usize, block: &[u8], tile: &mut [
     tile[at + packing.quants() + 2 * lane..][..2].copy_from_slice(&block[..2]);
 }
 
-/// Up to 32 values rounded to a block of Q8_0, scale first; those that lack are zeros.
-fn to_q8_0(values: &[f32]) -> [u8; 2 + BLOCK] {
+/// Up to 32 values over `scale`, rounded to a block of Q8_0, scale first; those that lack are zeros.
+fn to_q8_0(values: &[f32], scale: f32) -> [u8; 2 + BLOCK] {
     let mut block = [0; 2 + BLOCK];
     let most = values.iter().fold(0f32, |m, x| m.max(x.abs()));
-    let d = f16::from_f32(most / 127.0);
+    let d = f16::from_f32(most / 127.0 / scale);
     block[..2].copy_from_slice(&d.to_le_bytes());
     let inverse = if d.to_f32() > 0.0 { 1.0 / d.to_f32() } else { 0.0 };
     for (q, x) in block[2..].iter_mut().zip(values) {
-        *q = (x * inverse).round_ties_even().clamp(-127.0, 127.0) as i8 as u8;
+        *q = (x / scale * inverse).round_ties_even().clamp(-127.0, 127.0) as i8 as u8;
     }
     block
 }
@@ -287,10 +307,13 @@ mod tests {
                 // No weights that are made and then rounded: that is what Miri would take hours for.
                 let rows = raw_rows(kind, n, cols, &mut ChaCha8Rng::seed_from_u64(7));
                 let mut tile = vec![0xAA; packing.tile(cols / BLOCK)];
-                pack_tile(kind, cols, &rows.iter().map(|r| &r[..]).collect::<Vec<_>>(), &mut tile);
+                let all = rows.iter().map(|r| &r[..]).collect::<Vec<_>>();
+                let scale = pack_tile(kind, cols, &all, &mut tile);
+                assert!(!exact || scale == 1.0);
                 for r in 0..ROWS {
                     let (mut got, mut want) = (vec![0.0; cols], vec![0.0; cols]);
                     unpack_row(packing, &tile, r, &mut got);
+                    got.iter_mut().for_each(|x| *x *= scale);
                     if let Some(row) = rows.get(r) {
                         kind.dequantise(row, &mut want);
                     }
@@ -311,11 +334,50 @@ mod tests {
     fn columns_that_lack_are_zeros() {
         let row: Vec<u8> = (0..40).flat_map(|i| (i as f32 - 20.0).to_le_bytes()).collect();
         let mut tile = vec![0xAA; Packing::Bytes.tile(2)];
-        pack_tile(Kind::F32, 40, &[&row], &mut tile);
+        assert_eq!(pack_tile(Kind::F32, 40, &[&row], &mut tile), 1.0);
         let mut got = vec![1.0; 64];
         unpack_row(Packing::Bytes, &tile, 0, &mut got);
         assert!(got[40..].iter().all(|&x| x == 0.0));
         assert!((got[39] - 19.0).abs() < 0.1 && got[20] == 0.0, "{got:?}");
+    }
+
+    #[test]
+    fn small_and_large_numbers_keep_their_bits() {
+        let rows: Vec<Vec<f32>> = (0..3).map(|r| (0..64).map(|i| ((i * 37 + r * 11) % 64) as f32 - 31.5).collect()).collect();
+        let pack = |rows: &[Vec<f32>]| {
+            let bytes: Vec<Vec<u8>> = rows.iter().map(|row| row.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
+            let mut tile = vec![0; Packing::Bytes.tile(2)];
+            let scale = pack_tile(Kind::F32, 64, &bytes.iter().map(|r| &r[..]).collect::<Vec<_>>(), &mut tile);
+            let unpacked: Vec<Vec<f32>> = (0..rows.len())
+                .map(|r| {
+                    let mut row = vec![0.0; 64];
+                    unpack_row(Packing::Bytes, &tile, r, &mut row);
+                    row.iter().map(|x| x * scale).collect()
+                })
+                .collect();
+            (scale, unpacked)
+        };
+        let near = |got: &[Vec<f32>], want: &[Vec<f32>]| {
+            for (got, want) in got.iter().zip(want) {
+                let most = want.iter().fold(0f32, |most, x| most.max(x.abs()));
+                assert!(got.iter().zip(want).all(|(g, w)| (g - w).abs() <= most * 0.005), "{got:?} for {want:?}");
+            }
+        };
+        let (plain, values) = pack(&rows);
+        assert_eq!(plain, 1.0);
+        // The same bits at every order of magnitude that half precision has no scale for.
+        for exponent in [-60, -40, -24, 24, 40, 60] {
+            let by = |rows: &[Vec<f32>]| rows.iter().map(|row| row.iter().map(|x| x * 2f32.powi(exponent)).collect()).collect();
+            let scaled: Vec<Vec<f32>> = by(&rows);
+            let (scale, got) = pack(&scaled);
+            assert_ne!(scale, 1.0, "2^{exponent}");
+            assert_eq!(got, by(&values), "2^{exponent}");
+        }
+        // Rows of ordinary numbers beside rows of small ones.
+        let mut mixed = rows.clone();
+        mixed[1].iter_mut().for_each(|x| *x *= 1e-6);
+        let (_, got) = pack(&mixed);
+        near(&got, &mixed);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
 use super::{CURE, Special, Spelling, Token, TokenKind, Tokenizer};
+use crate::guarded::guarded;
 use crate::model::gguf::Metadata;
 use crate::model::load::LoadError;
 use crate::tree::TokenId;
@@ -19,6 +20,10 @@ const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]
 const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+|[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))+((?=[\p{L}])([^A-Z]))*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Longest piece of a sentencepiece vocabulary, in bytes: its ways to be parted are as many, and its own limit is 16 characters
+/// but for runs of spaces.
+const LONGEST_PIECE: usize = 512;
 
 /// How a text is parted into words before the merges: what `tokenizer.ggml.pre` names.
 struct Words {
@@ -74,7 +79,7 @@ pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
                 6 => super::byte(text).map_or(TokenKind::Piece, TokenKind::Byte),
                 _ => TokenKind::Piece,
             };
-            Token { text: text.clone(), kind }
+            Token { text: text.clone(), kind, added: false }
         })
         .collect();
 
@@ -85,18 +90,19 @@ pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
     // Unused tokens are left out: no text means them.
     let added = (texts.iter().enumerate()).filter(|&(id, _)| matches!(kind(id), 2..=4));
     let added = added.map(|(id, text)| AddedToken::from(text.clone(), kind(id) != 4).normalized(false));
-    inner.add_tokens(added).map_err(|e| meta.error(format!("the special tokens can't be read: {e}"), CURE))?;
+    guarded(|| inner.add_tokens(added).map_err(|e| e.to_string()))
+        .and_then(|added| added)
+        .map_err(|e| meta.error(format!("the special tokens can't be read: {e}"), CURE))?;
 
-    let id = |name: &str| {
-        let key = format!("tokenizer.ggml.{name}_token_id");
-        match meta.size(&key)? {
-            Some(id) if id >= tokens.len() => {
-                Err(meta.error(format!("metadata key {key} is {id}, and there are {} tokens", tokens.len()), CURE))
-            }
-            id => Ok(id.map(|id| id as TokenId)),
-        }
+    // As in llama.cpp: a number that no token has, 4294967295 or -1 for "none", is as good as no key, and sentencepiece's
+    // vocabularies begin with token 1 and end with 2 unless the file says otherwise.
+    let known = |id: &usize| *id < tokens.len();
+    let id = |name: &str| -> Result<Option<TokenId>, LoadError> {
+        let id = meta.integer(&format!("tokenizer.ggml.{name}_token_id"))?;
+        Ok(id.and_then(|id| usize::try_from(id).ok()).filter(known).map(|id| id as TokenId))
     };
-    let special = Special { bos: id("bos")?, eos: id("eos")? };
+    let usual = |id: usize| (spelling == Spelling::SentencePiece).then_some(id).filter(known).map(|id| id as TokenId);
+    let special = Special { bos: id("bos")?.or(usual(1)), eos: id("eos")?.or(usual(2)) };
     let bos = special.bos.filter(|_| wants_bos);
     let stop = Tokenizer::find_stops(&tokens, [special.eos, id("eot")?, id("eom")?].into_iter().flatten());
     let wanted = meta.flag("tokenizer.ggml.add_bos_token")?;
@@ -109,7 +115,9 @@ fn vocabulary(texts: impl Iterator<Item = String>) -> Vocab {
 }
 
 fn build(meta: &Metadata, builder: BpeBuilder) -> Result<tokenizers::Tokenizer, LoadError> {
-    let bpe = builder.build().map_err(|e| meta.error(format!("the tokenizer can't be built: {e}"), CURE))?;
+    let bpe = guarded(|| builder.build().map_err(|e| e.to_string()))
+        .and_then(|bpe| bpe)
+        .map_err(|e| meta.error(format!("the tokenizer can't be built: {e}"), CURE))?;
     Ok(tokenizers::Tokenizer::new(bpe))
 }
 
@@ -152,6 +160,10 @@ fn sentence_piece(meta: &Metadata, tokens: &[Token]) -> Result<tokenizers::Token
     }
     let vocab = vocabulary(tokens.iter().map(|token| token.text.clone()));
     let piece = |text: &str| vocab.get(text).copied().filter(|&id| tokens[id as usize].kind == TokenKind::Piece);
+    if let Some(id) = tokens.iter().position(|token| token.kind == TokenKind::Piece && token.text.len() > LONGEST_PIECE) {
+        let what = format!("token {id} has {} bytes, where pieces have at most {LONGEST_PIECE}", tokens[id].text.len());
+        return Err(meta.error(what, CURE));
+    }
     let mut merges = Vec::new();
     for (id, token) in tokens.iter().enumerate().filter(|(_, token)| token.kind == TokenKind::Piece) {
         for (at, _) in token.text.char_indices().skip(1) {
@@ -161,10 +173,16 @@ fn sentence_piece(meta: &Metadata, tokens: &[Token]) -> Result<tokenizers::Token
             }
         }
     }
+    // Each piece of a real vocabulary can be made in a few ways.
+    if merges.len() > 32 * tokens.len() + 100_000 {
+        let what =
+            format!("the {} tokens can be joined in {} ways, far more than those of any model", tokens.len(), merges.len());
+        return Err(meta.error(what, CURE));
+    }
     merges.sort_by(|a, b| scores[b.0].total_cmp(&scores[a.0]).then_with(|| b.1.cmp(&a.1)));
     let merges: Merges =
         (merges.into_iter().map(|(id, at)| tokens[id].text.split_at(at))).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
-    let unknown = meta.size("tokenizer.ggml.unknown_token_id")?.unwrap_or(0);
+    let unknown = meta.integer("tokenizer.ggml.unknown_token_id")?.and_then(|id| usize::try_from(id).ok()).unwrap_or(0);
     let mut builder = BPE::builder().vocab_and_merges(vocab, merges).byte_fallback(true).fuse_unk(true);
     if let Some(token) = tokens.get(unknown) {
         builder = builder.unk_token(token.text.clone());

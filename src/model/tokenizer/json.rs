@@ -6,16 +6,20 @@ use std::sync::Mutex;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tokenizers::DecoderWrapper;
+use serde_json::Value;
+use tokenizers::{DecoderWrapper, ModelWrapper};
 
 use super::{Special, Spelling, Token, TokenKind, Tokenizer};
-use crate::model::load::{LoadError, json_file};
+use crate::guarded::guarded;
+use crate::model::load::{LoadError, json_file, stand_in, without_mark};
 use crate::tree::TokenId;
 
 /// The part of tokenizer.json that is checked before it is built.
 #[derive(Deserialize)]
 struct File {
     model: Model,
+    #[serde(default)]
+    normalizer: Value,
 }
 
 #[derive(Deserialize)]
@@ -45,8 +49,14 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
     let path = folder.join("tokenizer.json");
     let error = |what: String| LoadError::file(&path, what, None, "take the tokenizer.json that came with the weights");
     let text = std::fs::read(&path).map_err(|e| error(format!("can't be opened: {e}")))?;
-    check_merges(&text).map_err(error)?;
-    let inner = tokenizers::Tokenizer::from_bytes(&text).map_err(|e| error(format!("no tokenizer: {e}")))?;
+    if let Some((what, cure)) = stand_in(&text) {
+        return Err(LoadError::file(&path, what, None, cure));
+    }
+    let text = without_mark(&text);
+    check_merges(text).map_err(error)?;
+    // A hostile or damaged file can make the builder panic.
+    let built = guarded(|| tokenizers::Tokenizer::from_bytes(text).and_then(without_training).map_err(|e| e.to_string()));
+    let inner = built.and_then(|built| built).map_err(|e| error(format!("no tokenizer: {e}")))?;
 
     let spelling = match inner.get_decoder() {
         Some(DecoderWrapper::ByteLevel(_)) => Spelling::ByteLevel,
@@ -64,7 +74,7 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
     if vocabulary.is_empty() || len / 16 > vocabulary.len() {
         return Err(error(format!("has {} tokens with numbers below {len}", vocabulary.len())));
     }
-    let mut tokens: Vec<Token> = (0..len).map(|_| Token { text: String::new(), kind: TokenKind::Control }).collect();
+    let mut tokens: Vec<Token> = (0..len).map(|_| Token { text: String::new(), kind: TokenKind::Control, added: true }).collect();
     for (text, id) in vocabulary {
         let kind = match added.get(&id) {
             Some(token) if token.special => TokenKind::Control,
@@ -72,7 +82,7 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
             None if spelling == Spelling::SentencePiece => super::byte(&text).map_or(TokenKind::Piece, TokenKind::Byte),
             None => TokenKind::Piece,
         };
-        tokens[id as usize] = Token { text, kind };
+        tokens[id as usize] = Token { text, kind, added: added.contains_key(&id) };
     }
 
     let mut special = Special::default();
@@ -94,15 +104,57 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
     }
     let stop = Tokenizer::find_stops(&tokens, named);
     // What is put around an empty text is what every text begins and ends with.
-    let around = inner.encode_fast("", true).map_err(|e| error(format!("can't tokenise an empty text: {e}")))?;
+    let around = guarded(|| inner.encode_fast("", true).map_err(|e| e.to_string())).and_then(|around| around);
+    let around = around.map_err(|e| error(format!("can't tokenise an empty text: {e}")))?;
     let bos = around.get_ids().first().copied().filter(|id| special.bos == Some(*id) || !stop.contains(id));
     special.bos = special.bos.or(bos);
     Ok(Tokenizer { path, inner: Mutex::new(inner), tokens, spelling, bos, special, stop })
 }
 
-/// Refuses merges that make something longer than any token, which the builder relies not to meet.
+/// Drops the settings that training leaves in tokenizer.json: truncation, padding, and dropout of merges.
+///
+/// A prompt is neither cut nor filled up, and its tokens are always the same. transformers ignores the first two likewise.
+fn without_training(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<tokenizers::Tokenizer> {
+    inner.with_truncation(None)?;
+    inner.with_padding(None);
+    if let ModelWrapper::BPE(bpe) = inner.get_model()
+        && bpe.dropout.is_some()
+    {
+        let mut bpe = bpe.clone();
+        bpe.dropout = None;
+        inner.with_model(bpe);
+    }
+    Ok(inner)
+}
+
+/// Most times that a normalizer may make a text as long: NFKC has characters that become 18, and spaces become three bytes.
+const MOST_GROWTH: f64 = 1e4;
+
+/// How many times as long a normalizer could make a text, at most.
+fn growth(normalizer: &Value) -> f64 {
+    match normalizer["type"].as_str() {
+        None => 1.0,
+        Some("Sequence") => normalizer["normalizers"].as_array().into_iter().flatten().map(growth).product(),
+        Some("Replace") => {
+            let content = normalizer["content"].as_str().map_or(0, str::len) as f64;
+            match normalizer["pattern"]["String"].as_str() {
+                Some(pattern) if !pattern.is_empty() => (content / pattern.len() as f64).max(1.0),
+                _ => content + 1.0,
+            }
+        }
+        Some("NFKC" | "NFKD" | "Precompiled") => 18.0,
+        Some("Lowercase" | "NFC" | "NFD" | "BertNormalizer" | "ByteLevel") => 3.0,
+        Some(_) => 1.0,
+    }
+}
+
+/// Refuses normalizers that fill the memory, and merges that make something longer than any token, which the builder relies not to meet.
 fn check_merges(text: &[u8]) -> Result<(), String> {
     let file: File = serde_json::from_slice(text).map_err(|e| format!("no tokenizer: {e}"))?;
+    let times = growth(&file.normalizer);
+    if times > MOST_GROWTH {
+        return Err(format!("its normalizer could make a text {times:.0} times as long"));
+    }
     let Some(Vocabulary::Numbers(vocabulary)) = file.model.vocab else { return Ok(()) };
     let longest = vocabulary.keys().map(String::len).max().unwrap_or(0);
     for (i, merge) in file.model.merges.iter().enumerate() {

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::load::LoadError;
 use super::weights::Weights;
+use crate::guarded::guarded;
 use crate::tree::TokenId;
 
 /// A model's tokenizer.
@@ -30,6 +31,8 @@ pub struct Tokenizer {
 struct Token {
     text: String,
     kind: TokenKind,
+    /// Whether it was added to a vocabulary that was there before.
+    added: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +83,19 @@ impl Tokenizer {
     /// # Errors
     /// If there is none, it is of a kind that is not known here, or it is damaged.
     pub fn open(weights: &Weights) -> Result<Tokenizer, LoadError> {
-        let tokenizer = match weights.metadata() {
+        let mut tokenizer = match weights.metadata() {
             Some(metadata) => gguf::read(metadata)?,
             None => json::read(weights.path())?,
         };
         let (tokens, rows) = (tokenizer.len(), weights.config().vocab);
-        if tokens > rows {
+        // Tokens that were added and never trained need no row as long as nobody writes them.
+        if tokens > rows && tokenizer.tokens[rows..].iter().all(|token| token.added) {
+            tokenizer.tokens.truncate(rows);
+            let known = |id: &TokenId| (*id as usize) < rows;
+            tokenizer.stop.retain(known);
+            tokenizer.bos = tokenizer.bos.filter(known);
+            tokenizer.special = Special { bos: tokenizer.special.bos.filter(known), eos: tokenizer.special.eos.filter(known) };
+        } else if tokens > rows {
             let what = format!("the tokenizer has {tokens} tokens, and the embedding {rows} rows");
             return Err(LoadError::file(&tokenizer.path, what, None, "take tokenizer and weights of the same model"));
         }
@@ -109,7 +119,8 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<TokenId>, LoadError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.set_encode_special_tokens(!special);
-        let encoding = inner.encode_fast(text, false).map_err(|e| self.error(format!("the text can't be tokenised: {e}")))?;
+        let encoding = guarded(|| inner.encode_fast(text, false).map_err(|e| e.to_string())).and_then(|encoding| encoding);
+        let encoding = encoding.map_err(|e| self.error(format!("the text can't be tokenised: {e}")))?;
         let ids = encoding.get_ids();
         match ids.iter().find(|&&id| id as usize >= self.tokens.len()) {
             Some(id) => Err(self.error(format!("gives token {id}, and the vocabulary has {}", self.tokens.len()))),

@@ -191,7 +191,6 @@ fn damaged_metadata_is_refused_with_one_line() {
         (good.clone().strings("merges", &["a b", &format!("a {}", "b".repeat(999))]), "entry 1, "),
         (good.clone().strings("merges", &["\u{1} q"]), "the tokenizer can't be built"),
         (good.clone().kinds(&[1, 1]), "has 700 tokens and 2 tokenizer.ggml.token_type"),
-        (good.clone().number("eos_token_id", 700), "tokenizer.ggml.eos_token_id is 700, and there are 700 tokens"),
         (pieces.clone().without("scores"), "has no metadata key tokenizer.ggml.scores"),
         (pieces.clone().scores(&[0.0]), "tokenizer.ggml.scores has 1 numbers for 700 tokens"),
         (pieces.clone().scores(&[f32::NAN; 700]), "or one that is none"),
@@ -255,4 +254,35 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn special_tokens_that_no_file_names_or_that_no_token_has_are_the_usual_ones() {
+    // As llama.cpp: sentencepiece begins with 1 and ends with 2, and numbers that no token has are passed over.
+    let bare = sentence_piece().without("bos_token_id").without("eos_token_id");
+    for keys in [bare.clone(), bare.clone().number("bos_token_id", u32::MAX).number("eos_token_id", 1 << 20)] {
+        let tokenizer = keys.read().unwrap();
+        assert_eq!((tokenizer.bos(), tokenizer.special.eos), (Some(1), Some(2)));
+        assert!(tokenizer.stop().contains(&2));
+    }
+    let minus = bare.set("eos_token_id", 5, (-1i32).to_le_bytes().to_vec());
+    assert_eq!(minus.read().unwrap().special.eos, Some(2));
+    let other = byte_level().number("eos_token_id", u32::MAX).read().unwrap();
+    assert_eq!((other.bos(), other.special.eos), (None, None));
+}
+
+#[test]
+fn vocabularies_of_long_pieces_or_of_many_prefixes_are_refused_quickly() {
+    let vocabulary = |pieces: Vec<String>| {
+        let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(String::from).to_vec();
+        tokens.extend(pieces);
+        let kinds: Vec<i32> = (0..tokens.len()).map(|i| if i < 3 { 3 } else { 1 }).collect();
+        Keys::default().string("model", "llama").strings("tokens", &tokens).scores(&vec![0.0; kinds.len()]).kinds(&kinds)
+    };
+    let line = vocabulary(vec!["a".into(), "a".repeat(1_000_000)]).refused();
+    assert!(line.contains("token 4 has 1000000 bytes"), "{line}");
+    // a^i b^j: every piece can be parted at every place.
+    let pieces: Vec<String> = (0..100).flat_map(|i| (0..100).map(move |j| "a".repeat(i) + &"b".repeat(j))).skip(1).collect();
+    let line = vocabulary(pieces).refused();
+    assert!(line.contains("ways, far more than those of any model"), "{line}");
 }

@@ -76,12 +76,24 @@ impl Llama {
                 };
                 // SAFETY: packed weights are never written after loading.
                 let weights = unsafe { self.packed.read(at..at + count * size) };
+                // Pairs are of packings that have no scales.
+                let scale = self.scale(mat, tile);
                 let mut t = 0;
                 while t < n {
                     let group = if t < by_unit { by_unit } else { together(n - t, most) };
                     let to = first + (from - tokens.start + t) * stride + (tile - tiles.start) * ROWS;
                     // SAFETY: these rows of these tokens are this thread's; the last token's end at this index.
                     let at = unsafe { out.write(to..to + (group - 1) * stride + count * ROWS) }.as_mut_ptr();
+                    // A sum is brought to the tile's magnitude and back, which changes exponents alone.
+                    let rescale = |factor: f32| {
+                        for row in (0..group).map(|i| to + i * stride) {
+                            // SAFETY: as above; the kernel does not run meanwhile.
+                            unsafe { out.write(row..row + ROWS) }.iter_mut().for_each(|x| *x *= factor);
+                        }
+                    };
+                    if add && scale != 1.0 {
+                        rescale(1.0 / scale);
+                    }
                     let out = Out { at, stride, add };
                     // SAFETY: the CPU has the kernel's instructions; the tiles are whole, and their rows of the group's
                     // tokens may be written.
@@ -92,6 +104,9 @@ impl Llama {
                             }
                             _ => (self.kernel.tile)(mat.packing, weights, &rows[t..t + group], out),
                         }
+                    }
+                    if scale != 1.0 {
+                        rescale(scale);
                     }
                     t += group;
                 }

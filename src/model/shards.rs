@@ -1,0 +1,181 @@
+//! Finds the safetensors files that make up the model in a folder.
+//!
+//! A folder often holds more of them: older checkpoints, adapters, a copy in another layout (`consolidated.safetensors`).
+//! As in transformers, `model.safetensors` alone is read where it exists, else what `model.safetensors.index.json` names.
+//! Without both, files whose names begin with `model` are taken, as llama.cpp's converter does, or a single file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::load::{LoadError, json_file};
+
+const WHOLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// The files of a model, and what their index says of them.
+#[derive(Debug, Default)]
+pub(super) struct Shards {
+    folder: PathBuf,
+    names: Vec<String>,
+    /// By tensor the name of its file; empty without an index.
+    index: BTreeMap<String, String>,
+}
+
+impl Shards {
+    /// Paths of the files, sorted by name.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.names.iter().map(|name| self.folder.join(name)).collect()
+    }
+
+    /// Whether a tensor of the file at `path` is the model's: the index may place it in another file.
+    pub fn holds(&self, path: &Path, tensor: &str) -> bool {
+        let file = path.file_name().and_then(|name| name.to_str());
+        self.index.get(tensor).is_none_or(|at| Some(at.as_str()) == file)
+    }
+}
+
+/// Finds the files of the model in `folder`.
+///
+/// # Errors
+/// If there are none, one that the index names or the count in the names promises is missing, or it can't be told which of
+/// several are the model.
+pub(super) fn find(folder: &Path) -> Result<Shards, LoadError> {
+    let index = index(folder)?;
+    let single = folder.join(WHOLE).is_file();
+    if let Some(index) = index.filter(|index| !single || index.values().any(|name| name == WHOLE)) {
+        let mut names: Vec<String> = index.values().cloned().collect();
+        names.sort();
+        names.dedup();
+        if let Some(missing) = names.iter().find(|name| !folder.join(name).exists()) {
+            let what = format!("names {missing}, which is not there");
+            return Err(LoadError::file(&folder.join(INDEX), what, None, "fetch the missing file"));
+        }
+        return Ok(Shards { folder: folder.into(), names, index });
+    }
+    if single {
+        return Ok(Shards { folder: folder.into(), names: vec![WHOLE.into()], index: BTreeMap::new() });
+    }
+    let mut all = names(folder)?;
+    let has = |name: &str| folder.join(name).exists();
+    if all.is_empty() || (all.len() == 1 && all[0].starts_with("adapter_")) {
+        let (what, cure) = if has("adapter_config.json") || !all.is_empty() {
+            ("holds a LoRA adapter, not a model", "merge it into its base model and give the merged folder")
+        } else if has("pytorch_model.bin") || has("pytorch_model.bin.index.json") || has("consolidated.00.pth") {
+            ("has no safetensors, only PyTorch files (.bin or .pth)", "take or convert to safetensors, or a GGUF file")
+        } else {
+            ("has no *.safetensors", "give a folder with config.json and safetensors, or a GGUF file")
+        };
+        return Err(LoadError::file(folder, what, None, cure));
+    }
+    if all.len() > 1 {
+        let models: Vec<String> = all.iter().filter(|name| name.starts_with("model")).cloned().collect();
+        if models.is_empty() {
+            let what = format!("has {} safetensors files and no {INDEX}", all.len());
+            return Err(LoadError::file(folder, what, None, "fetch the index, or keep the model's files alone"));
+        }
+        all = models;
+    }
+    whole(folder, &all)?;
+    Ok(Shards { folder: folder.into(), names: all, index: BTreeMap::new() })
+}
+
+/// Names of all safetensors files in the folder, sorted.
+fn names(folder: &Path) -> Result<Vec<String>, LoadError> {
+    let error = |e: std::io::Error| LoadError::file(folder, format!("can't be read: {e}"), None, "check its permissions");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(error)? {
+        let name = entry.map_err(error)?.file_name();
+        if let Some(name) = name.to_str().filter(|name| name.ends_with(".safetensors")) {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Refuses files of which some are missing, by their numbers: `model-00001-of-00003.safetensors`.
+fn whole(folder: &Path, names: &[String]) -> Result<(), LoadError> {
+    let parts: Vec<(&str, usize, usize)> = names.iter().filter_map(|name| part(name)).collect();
+    for &(stem, _, of) in &parts {
+        let missing = (1..=of.min(10_000)).find(|n| !parts.iter().any(|p| p.0 == stem && p.1 == *n));
+        if let Some(n) = missing {
+            let what = format!("lacks {stem}-{n:05}-of-{of:05}.safetensors");
+            return Err(LoadError::file(folder, what, None, "fetch the missing file"));
+        }
+    }
+    Ok(())
+}
+
+/// Stem, number and count of a name like `model-00001-of-00003.safetensors`.
+fn part(name: &str) -> Option<(&str, usize, usize)> {
+    let (rest, of) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
+    let (stem, n) = rest.rsplit_once('-')?;
+    Some((stem, n.parse().ok()?, of.parse().ok()?))
+}
+
+/// By tensor the name of its file, as the index says; `None` without an index.
+fn index(folder: &Path) -> Result<Option<BTreeMap<String, String>>, LoadError> {
+    let path = folder.join(INDEX);
+    let error = |what: String| LoadError::file(&path, what, None, "take the index that came with the weights");
+    let Some(value) = json_file(&path)? else { return Ok(None) };
+    let Some(map) = value["weight_map"].as_object().filter(|map| !map.is_empty()) else {
+        return Err(error("has no weight_map".into()));
+    };
+    let mut index = BTreeMap::new();
+    for (tensor, file) in map {
+        let plain = file.as_str().filter(|name| name.ends_with(".safetensors") && !name.contains(['/', '\\', ':']));
+        match plain {
+            Some(name) => index.insert(tensor.clone(), name.to_owned()),
+            None => return Err(error(format!("places tensor {tensor} in {file}, which is no safetensors file of the folder"))),
+        };
+    }
+    Ok(Some(index))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// What is found in a folder with these files and this index, or the line that refuses it.
+    fn found(files: &[&str], index: Option<&[(&str, &str)]>) -> Result<Vec<String>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        files.iter().for_each(|name| std::fs::write(folder.path().join(name), "").unwrap());
+        if let Some(index) = index {
+            let map: BTreeMap<_, _> = index.iter().copied().collect();
+            std::fs::write(folder.path().join(INDEX), serde_json::json!({ "weight_map": map }).to_string()).unwrap();
+        }
+        find(folder.path()).map(|shards| shards.names).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn strays_are_left_out() {
+        let (one, two) = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors");
+        let index: &[(&str, &str)] = &[("a.weight", one), ("b.weight", two)];
+        let all = [one, two, "old.safetensors", "consolidated.safetensors", "adapter_model.safetensors", "model.ckpt"];
+        assert_eq!(found(&all, Some(index)).unwrap(), [one, two]);
+        assert_eq!(found(&all, None).unwrap(), [one, two]);
+        assert_eq!(found(&[WHOLE, "old.safetensors", one], Some(index)).unwrap(), [WHOLE]);
+        assert_eq!(found(&[WHOLE, "adapter_model.safetensors"], None).unwrap(), [WHOLE]);
+        assert_eq!(found(&["weights.safetensors"], None).unwrap(), ["weights.safetensors"]);
+    }
+
+    #[test]
+    fn missing_files_and_other_things_are_named() {
+        let one = "model-00001-of-00002.safetensors";
+        let index: &[(&str, &str)] = &[("a.weight", one), ("b.weight", "model-00002-of-00002.safetensors")];
+        for (files, index, said) in [
+            (&[one][..], Some(index), "names model-00002-of-00002.safetensors, which is not there"),
+            (&[one], None, "lacks model-00002-of-00002.safetensors"),
+            (&["pytorch_model.bin"], None, "has no safetensors, only PyTorch files"),
+            (&["adapter_config.json", "adapter_model.safetensors"], None, "LoRA adapter"),
+            (&["adapter_model.safetensors"], None, "LoRA adapter"),
+            (&["a.safetensors", "b.safetensors"], None, "has 2 safetensors files and no model.safetensors.index.json"),
+            (&[], None, "has no *.safetensors"),
+            (&[one], Some(&[("a.weight", "../x.safetensors")]), "no safetensors file of the folder"),
+        ] {
+            let line = found(files, index).unwrap_err();
+            assert!(line.contains(said) && line.lines().count() == 1, "{line}");
+        }
+    }
+}
