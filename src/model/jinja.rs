@@ -75,13 +75,10 @@ fn tag_end(tag: &str, close: &str) -> Option<usize> {
 /// Jinja's `tojson` as transformers has it: Python's `json.dumps` without escapes for HTML or for what is not ASCII.
 fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent = options.get::<Option<Value>>("indent")?.filter(|indent| !indent.is_none());
-    let indent = match indent {
-        None => None,
-        Some(indent) => Some(match indent.as_str() {
-            Some(text) => text.to_owned(),
-            None => " ".repeat(usize::try_from(indent).unwrap_or(0).min(64)),
-        }),
-    };
+    let indent = indent.map(|indent| match indent.as_str() {
+        Some(text) => text.to_owned(),
+        None => " ".repeat(usize::try_from(indent).unwrap_or(0).min(64)),
+    });
     let ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
     let sort = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     let separators = options.get::<Option<Vec<String>>>("separators")?;

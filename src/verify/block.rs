@@ -18,7 +18,10 @@
 //! adds later, these telescope to p(x_1) ... p(x_n) for every text.
 //!
 //! The drafter may end a chain wherever its tokens so far say so. Token by token, a rule accepts at least i with probability
-//! min(1, p / q) ... <= w_i: a block accepts at least as many tokens in expectation, and no lossless rule accepts more.
+//! min(1, p / q) ... <= w_i: a block accepts at least as many tokens in expectation. No lossless rule accepts more: for any of them, let
+//! m(x_1 ... x_i) be the same probability. It is at most q(x_1) ... q(x_i); and since all other texts go on as the target does,
+//! those that m(x_1 ... x_(i-1)) counts have x_i next with p(x_i), so that it is at most m(x_1 ... x_(i-1)) p(x_i). Here it is the
+//! lesser of both.
 
 use super::rejection::sample_residual;
 use super::{Proposal, Verdict};

@@ -51,7 +51,7 @@ pub fn measure(
             crate::draft::end_processes();
             std::process::exit(status.into());
         }
-        loading(&mut bar, &what, done);
+        loading(&mut bar, what, done);
     });
     bar.finish_and_clear();
     let mut lab = lab?;

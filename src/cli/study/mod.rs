@@ -137,7 +137,7 @@ impl StudyOptions {
                 bar.finish_and_clear();
                 std::process::exit(status.into());
             }
-            loading(&mut bar, &what, done);
+            loading(&mut bar, what, done);
         });
         bar.finish_and_clear();
         Ok(Runner { engine: engine?, interrupt, max_tokens: self.max_tokens })

@@ -15,7 +15,8 @@ pub struct OutputOptions {
     /// Write text for people; - is standard output, which gets it where no other output is asked for
     #[arg(long, value_name = "FILE|-", help_heading = "Output")]
     pub text: Option<PathBuf>,
-    /// Write rows of comma-separated values; - is standard output
+    /// Write rows of comma-separated values; - is standard output. A name that spreadsheets would run as a formula begins with an
+    /// apostrophe
     #[arg(long, value_name = "FILE|-", help_heading = "Output")]
     pub csv: Option<PathBuf>,
     /// Write all of it as one object of JSON; - is standard output
