@@ -224,7 +224,15 @@ impl Download<'_> {
             match body.read(&mut buffer) {
                 Ok(0) if total.is_some_and(|total| part.bytes() < total) => break Some("the connection ended".to_owned()),
                 Ok(0) => break None,
-                Ok(n) => part.write(&buffer[..n])?,
+                Ok(n) => {
+                    part.write(&buffer[..n])?;
+                    // A body without a length of its own, or with a wrong one, may never end.
+                    if let Some(most) = job.expected.bytes.or(total).filter(|most| part.bytes() > *most) {
+                        drop(part);
+                        let _ = fs::remove_file(&path);
+                        return for_good(format!("{}: it has more than the {most} bytes that it must have", self.url));
+                    }
+                }
                 Err(e) => break Some(e.to_string()),
             }
         };

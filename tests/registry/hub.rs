@@ -271,3 +271,13 @@ fn what_is_left_by_a_death_is_the_part_that_the_next_start_takes_up() {
     assert_eq!(server.requests()[2].first(), 100_000);
     assert_eq!((std::fs::read(place.model()).unwrap(), place.names()), (model, vec![FILE.to_owned()]));
 }
+
+#[test]
+fn a_body_that_never_ends_is_left_at_the_size_of_the_list() {
+    let model = content(LENGTH, 1);
+    let body = model.clone();
+    let server = Server::start(move |_, _| Response { status: 200, body: body.clone(), endless: true, ..Response::default() });
+    let place = Place::hub(&keys(&model));
+    place.fetch(&[("HF_ENDPOINT", &server.address)]).says(&["it has more than the 300000 bytes that it must have"]);
+    assert_eq!(place.names(), [""; 0]);
+}

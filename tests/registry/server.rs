@@ -32,6 +32,8 @@ pub struct Response {
     pub body: Vec<u8>,
     /// Send only so many bytes of the body.
     pub cut: Option<usize>,
+    /// Send the body again and again, in chunks, without a length.
+    pub endless: bool,
 }
 
 impl Response {
@@ -50,7 +52,7 @@ impl Response {
             status: if request.header("range").is_some() { 206 } else { 200 },
             headers,
             body: content[first..].to_vec(),
-            cut: None,
+            ..Self::default()
         }
     }
 
@@ -104,11 +106,20 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Req
         seen.len() - 1
     };
     let response = answer(&request, number);
-    let mut head = format!("HTTP/1.1 {} X\r\nConnection: close\r\nContent-Length: {}\r\n", response.status, response.body.len());
+    let length = match response.endless {
+        true => "Transfer-Encoding: chunked".to_owned(),
+        false => format!("Content-Length: {}", response.body.len()),
+    };
+    let mut head = format!("HTTP/1.1 {} X\r\nConnection: close\r\n{length}\r\n", response.status);
     for (name, value) in &response.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     // The program may be gone by now.
     let _ = stream.write_all(format!("{head}\r\n").as_bytes());
+    if response.endless {
+        let chunk = [format!("{:x}\r\n", response.body.len()).as_bytes(), &response.body, b"\r\n"].concat();
+        while stream.write_all(&chunk).is_ok() {}
+        return;
+    }
     let _ = stream.write_all(&response.body[..response.cut.unwrap_or(response.body.len())]);
 }

@@ -73,14 +73,15 @@ impl Outputs {
 /// One row of comma-separated values (RFC 4180): a cell with a comma, a quote or a line break stands in quotes.
 ///
 /// A cell that is no number and that a spreadsheet would take for a formula gets an apostrophe before it, which
-/// spreadsheets read as "this is text" (OWASP, CSV Injection), and stands in quotes. So does one with controls.
+/// spreadsheets read as "this is text" (OWASP, CSV Injection), and stands in quotes. Hidden characters are escaped.
 pub fn csv_row<S: AsRef<str>>(cells: &[S]) -> String {
-    let cell = |cell: &S| match cell.as_ref() {
-        cell if begins_formula(cell) && cell.parse::<f64>().is_err() => format!("\"'{}\"", cell.replace('"', "\"\"")),
-        cell if cell.contains([',', '"']) || cell.contains(char::is_control) => {
-            format!("\"{}\"", cell.replace('"', "\"\""))
+    let cell = |cell: &S| {
+        let (formula, cell) = (begins_formula(cell.as_ref()), lines(cell.as_ref()));
+        match cell.replace('"', "\"\"") {
+            quoted if formula && cell.parse::<f64>().is_err() => format!("\"'{quoted}\""),
+            quoted if cell.contains([',', '"', '\n']) => format!("\"{quoted}\""),
+            plain => plain,
         }
-        cell => cell.to_owned(),
     };
     cells.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
 }
@@ -99,6 +100,7 @@ mod tests {
     fn cells_that_need_it_are_quoted() {
         assert_eq!(csv_row(&["a", "b,c", "say \"x\"", "", "l\nm"]), "a,\"b,c\",\"say \"\"x\"\"\",,\"l\nm\"\n");
         assert_eq!(csv_row(&["=1+1", "@x", "-2+3", "+a\"b", " =1"]), "\"'=1+1\",\"'@x\",\"'-2+3\",\"'+a\"\"b\",\"' =1\"\n");
+        assert_eq!(csv_row(&["a\u{1b}]52;\u{9b}\u{202e}b", "\t=1"]), "a\\u{1b}]52;\\u{9b}\\u{202e}b,\"'\\u{9}=1\"\n");
         assert_eq!(csv_row(&["-0.5", "+3", "1e-7", "-1.5e+10"]), "-0.5,+3,1e-7,-1.5e+10\n");
         assert_eq!((number(Some(0.1)), number(Some(f64::NAN)), number(None)), ("0.1".into(), String::new(), String::new()));
     }
