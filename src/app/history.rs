@@ -42,6 +42,8 @@ pub struct Step {
 pub struct Text {
     /// Its number since the program began, from 0.
     pub number: usize,
+    /// Index of its prompt in the list.
+    pub index: usize,
     /// The id of its prompt.
     pub id: String,
     /// The prompt.
@@ -174,9 +176,9 @@ pub struct History {
 
 impl History {
     /// A text begins.
-    pub fn begin(&mut self, id: String, prompt: String, tokens: usize, prefill_seconds: f64) {
+    pub fn begin(&mut self, index: usize, id: String, prompt: String, tokens: usize, prefill_seconds: f64) {
         self.end_text();
-        self.texts.push_back(Text { number: self.next_text, id, prompt, tokens, prefill_seconds, ending: None });
+        self.texts.push_back(Text { number: self.next_text, index, id, prompt, tokens, prefill_seconds, ending: None });
         self.next_text += 1;
         let oldest = self.steps.front().map_or(self.next_text - 1, |s| s.text);
         while self.texts.front().is_some_and(|t| t.number < oldest) {

@@ -122,7 +122,7 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
                 Some(known) => known.clone_from(&prompt),
                 None => state.prompts.push(prompt.clone()),
             }
-            state.history.begin(id, prompt, tokens, prefill_seconds);
+            state.history.begin(index, id, prompt, tokens, prefill_seconds);
         }
         Event::Step(record) => {
             // Another warp is another pool: what was told of the one before holds no more.

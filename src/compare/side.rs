@@ -34,6 +34,9 @@ impl Side {
             }
             self.tally.add(record);
             if let Some(look) = &made.look {
+                if let Some(curve) = &made.curve {
+                    self.tally.searched(&record.prompt_id, record.step, look.drafter_best, curve);
+                }
                 self.tally.looked(&record.prompt_id, record.step, look);
             }
             if let Some(fluid) = &made.fluid {

@@ -10,7 +10,7 @@ use crate::theory::cost::Cost;
 
 /// Where the costs of one model on one device are kept.
 #[derive(Clone, Debug)]
-pub(super) struct Shelf {
+pub(crate) struct Shelf {
     file: PathBuf,
     key: String,
 }

@@ -164,12 +164,13 @@ impl Looking {
         } else {
             LookState::Ended
         };
-        if self.state == LookState::Converged
+        if self.state != LookState::Refining
             && let Some(widest) = self.cost.as_ref().map(Cost::largest)
         {
             self.own = Some((self.found(), self.oracle.passes() + CURVE_PASSES));
             self.oracle.widen(widest);
-            self.curve_done = !self.larger_can_pay();
+            // A search that ended early says what is known: contexts that are hard to search must not be missing.
+            self.curve_done = self.state == LookState::Ended || !self.larger_can_pay();
         }
         Ok(self.refining())
     }

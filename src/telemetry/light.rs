@@ -134,8 +134,7 @@ pub struct SearchedStep<'a> {
     pub record: &'a StepRecord,
     /// Masses of the oracle trees of its context.
     pub oracle: &'a OracleCurve,
-    /// E\[X | T\] of the drafter's best tree of the budget. `None` where not known; not used with an
-    /// automatic budget, of which each step verifies a part.
+    /// E\[X | T\] of the drafter's best tree of the verified size. `None` where not known.
     pub drafter_best: Option<f64>,
 }
 
@@ -154,9 +153,6 @@ pub struct LightTally {
 struct LastStep {
     prompt_id: String,
     step: usize,
-    /// Whether its budget was automatic: the drafter's best tree is then of another size than what was
-    /// verified.
-    automatic: bool,
     searched: bool,
 }
 
@@ -173,12 +169,7 @@ impl LightTally {
             units.break_off_text();
         }
         units.add(&record.sums());
-        self.last = Some(LastStep {
-            prompt_id: record.prompt_id.clone(),
-            step: record.step,
-            automatic: record.settings.automatic(),
-            searched: false,
-        });
+        self.last = Some(LastStep { prompt_id: record.prompt_id.clone(), step: record.step, searched: false });
     }
 
     /// Adds what a search found about the step added last; steps must be searched at regular intervals.
@@ -192,7 +183,7 @@ impl LightTally {
         let last = self.last.as_mut().filter(|last| last.prompt_id == prompt_id && last.step == step);
         if let (Some(last), Some(units)) = (last.filter(|last| !last.searched), &mut self.units) {
             last.searched = true;
-            units.searched(oracle, drafter_best.filter(|_| !last.automatic));
+            units.searched(oracle, drafter_best);
         }
     }
 
@@ -325,17 +316,6 @@ mod tests {
         greedy.settings.temperature = 0.0;
         tally.add(&greedy);
         assert_eq!(tally.units.as_ref().unwrap().steps(), 1);
-    }
-
-    #[test]
-    fn the_best_tree_of_an_automatic_budget_is_not_of_the_verified_size() {
-        let mut tally = LightTally::default();
-        let mut record = step(0, &[0.5], 1);
-        record.settings.auto = true;
-        tally.add(&record);
-        tally.searched(&SearchedStep { record: &record, oracle: &curve(0.9), drafter_best: Some(3.0) });
-        let ladder = tally.summary(Some(&cost()), &[]).ladder;
-        assert!(ladder.shape.is_none() && (ladder.knowledge.unwrap() - 0.4 / 1.1).abs() < 1e-12);
     }
 
     #[test]

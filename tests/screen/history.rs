@@ -11,7 +11,7 @@ use crate::script::{Script, settings};
 fn figures_are_those_of_the_steps() {
     let mut history = History::default();
     let mut script = Script::new(3);
-    history.begin("a".into(), "p".into(), 3, 0.1);
+    history.begin(0, "a".into(), "p".into(), 3, 0.1);
     let records: Vec<Arc<_>> = (0..200).map(|_| script.step(&settings("ngram", 16, 1.0))).collect();
     records.iter().for_each(|r| history.push(r.clone()));
     let n = records.len() as f64;
@@ -29,7 +29,7 @@ fn figures_are_those_of_the_steps() {
 fn a_change_of_settings_starts_the_figures_afresh_and_is_marked() {
     let mut history = History::default();
     let mut script = Script::new(4);
-    history.begin("a".into(), "p".into(), 3, 0.1);
+    history.begin(0, "a".into(), "p".into(), 3, 0.1);
     (0..10).for_each(|_| history.push(script.step(&settings("ngram", 16, 1.0))));
     (0..5).for_each(|_| history.push(script.step(&settings("ngram", 8, 1.0))));
     assert_eq!(history.averages.steps, 5);
@@ -49,7 +49,7 @@ fn the_oldest_go_and_numbers_stay() {
     let mut script = Script::new(5);
     let record = script.step(&settings("ngram", 4, 1.0));
     for text in 0..3 {
-        history.begin(text.to_string(), "p".into(), 3, 0.1);
+        history.begin(text as usize, text.to_string(), "p".into(), 3, 0.1);
         (0..2000).for_each(|_| history.push(record.clone()));
     }
     assert_eq!(history.oldest().unwrap().number, 6000 - 4096);

@@ -78,6 +78,13 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         for n in BATCHES.into_iter().filter(|&n| n <= left) {
             keep(format!("t_seconds.{n}"), steady(|| pass(&mut *decoder, &tokens[..n], Pass::FULL))?);
         }
+        // Each after one of another size and, where there is a head, after a depth of drafting: as passes of steps come.
+        for n in BATCHES.into_iter().filter(|&n| n <= left) {
+            if let Some(head) = &mut head {
+                pass(head, &tokens[..1], Pass::FULL)?;
+            }
+            keep(format!("between_seconds.{n}"), pass(&mut *decoder, &tokens[..n], Pass::FULL)?);
+        }
         if let Some(timed) = &mut timed {
             for n in STAGED {
                 stages(timed, &tokens[..n], |stage, seconds| keep(format!("stage_seconds.{n}.{stage}"), seconds))?;
@@ -139,6 +146,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         decode_tokens_per_second: of("decode_tokens_per_second").unwrap_or(f64::NAN),
         prefill_seconds: by("prefill_seconds", &PROMPTS),
         t_seconds: by("t_seconds", &BATCHES),
+        between_seconds: by("between_seconds", &BATCHES),
         context_seconds: by("context_seconds", &CONTEXTS),
         stage_seconds: STAGED.into_iter().map(|n| (n, staged(n))).filter(|(_, stages)| !stages.is_empty()).collect(),
         early_exit_seconds: of("early_exit_seconds"),

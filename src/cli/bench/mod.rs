@@ -12,9 +12,11 @@ use clap::Args;
 use super::errors::{print_lines, warn_of_threads};
 use super::lines::Lines;
 use super::progress::Bar;
+use crate::engine::Shelf;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
-use crate::registry::Registry;
+use crate::registry::{Found, Registry, cache_folder};
+use crate::theory::cost::Cost;
 pub use measure::{bandwidth, steady};
 use report::Report;
 
@@ -41,6 +43,18 @@ pub struct BenchOptions {
     pub json: Option<PathBuf>,
 }
 
+/// Keeps t(B) for runs with this model, device and threads. Where that is not possible, or the times are implausible, runs measure it
+/// themselves: no error.
+fn keep_cost(report: &Report, model: &Model, found: &Found) {
+    let points = report.between_seconds.iter().map(|(&tokens, &seconds)| (tokens, seconds)).collect();
+    let identity = found.sha256().map_or_else(|| model.path().display().to_string(), str::to_owned);
+    if let (Ok(cache), Ok(cost)) = (cache_folder(), Cost::new(points))
+        && cost.plausible()
+    {
+        Shelf::new(&cache, &identity, &report.device).keep(&cost);
+    }
+}
+
 fn rounds(value: &str) -> Result<usize, String> {
     super::options::whole(value, 3, 1000, "medians need a few rounds")
 }
@@ -61,6 +75,7 @@ pub fn run(options: BenchOptions) -> anyhow::Result<ExitCode> {
     warn_of_threads(options.threads);
     let model = Model::open(&path, options.device, options.threads)?;
     let report = measure::measure(&model, &found, options.rounds)?;
+    keep_cost(&report, &model, &found);
     if !options.json.as_deref().is_some_and(Lines::to_stdout) {
         print_lines(&report.text())?;
         if let Some(earlier) = &against {

@@ -41,6 +41,9 @@ pub struct Report {
     pub prefill_seconds: BTreeMap<usize, f64>,
     /// Seconds of a verify pass with all logits after 128 tokens, by its tokens.
     pub t_seconds: BTreeMap<usize, f64>,
+    /// Seconds of the same passes, each after one of another size and a depth of drafting, as they come in steps: the t(B) that runs go by.
+    #[serde(default)]
+    pub between_seconds: BTreeMap<usize, f64>,
     /// Seconds of a pass over one token after so many tokens.
     pub context_seconds: BTreeMap<usize, f64>,
     /// Seconds of such passes by stage, in the mean of the threads, by their tokens. Empty on other devices than the CPU.
@@ -90,7 +93,7 @@ impl Report {
         }
         text.push('\n');
         let one = self.t_seconds.get(&1).copied().unwrap_or(f64::NAN);
-        let mut rows = vec![["B", "t(B) ms", "over t(1)", "ms a token", ""].map(str::to_owned)];
+        let mut rows = vec![["B", "t(B) ms", "over t(1)", "ms a token", "between work ms", ""].map(str::to_owned)];
         let most = self.t_seconds.values().fold(0f64, |m, &t| m.max(t));
         for (batch, t) in &self.t_seconds {
             let bar = "#".repeat(((t / most * 40.0).round() as usize).max(1));
@@ -99,6 +102,7 @@ impl Report {
                 format!("{:.2}", t * 1e3),
                 format!("{:.2}", t / one),
                 format!("{:.2}", t * 1e3 / *batch as f64),
+                self.between_seconds.get(batch).map_or_else(String::new, |t| format!("{:.2}", t * 1e3)),
                 bar,
             ]);
         }

@@ -152,7 +152,6 @@ impl<'a> Gather<'a> {
     }
 
     /// Adds what an oracle search found about the last step.
-    #[cfg(test)]
     pub fn searched(&mut self, oracle: &OracleCurve, drafter_best: Option<f64>) {
         if let Some(step) = self.piece.light.last_mut() {
             step.searched = Some(Searched { oracle: oracle.shortened(crate::engine::MAX_BUDGET - 1), drafter_best });

@@ -139,7 +139,7 @@ fn a_refused_prompt_and_a_drafter_that_is_not_done_have_no_part() {
 #[test]
 fn below_four_texts_there_is_no_interval() {
     let (pieces, drafters) = (pieces(), ["ngram".to_owned()]);
-    let given = Given { budgets: &[4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
+    let given = Given { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
     let all: Vec<&Piece> = pieces.iter().filter(|p| p.key.prompt < 3).collect();
     let rows = set_rows("set", 1.0, &all, &given).unwrap();
     assert_eq!((rows.mu.interval, rows.drafters[0].expected.interval), (None, None));

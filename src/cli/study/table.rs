@@ -55,6 +55,11 @@ pub struct TableOptions {
     #[arg(long, value_name = "N", default_value = "1", value_parser = timed, allow_negative_numbers = true,
           help_heading = "Drafting")]
     pub timed: usize,
+    /// Search the oracle tree of one step in K of the drafted texts, for the speed of light: a few passes each time, which no figure
+    /// counts; 0 searches none
+    #[arg(long, value_name = "K", default_value = "16", value_parser = options::look_every, allow_negative_numbers = true,
+          help_heading = "Output")]
+    pub look_every: usize,
     /// Keep each text in FILE when it is done, and go on from there after a break
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub state: Option<PathBuf>,
@@ -93,7 +98,8 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     let mut runner = options.study.open(&sets, plain.clone(), interrupt)?;
     let settings = settings(&options, &runner.engine.info, &sets, budgets, drafters);
     let state = options.state.as_deref().map_or_else(|| Ok(State::nowhere()), |path| State::open(path, &settings))?;
-    let mut work = Work { runner: &mut runner, sets: &sets, settings: &settings, plain, state };
+    let look_every = options.look_every;
+    let mut work = Work { runner: &mut runner, sets: &sets, settings: &settings, plain, look_every, state };
     if !work.run()? {
         let status = work.runner.interrupt.status().unwrap_or(1);
         if options.state.is_some() {
@@ -197,6 +203,7 @@ struct Work<'a> {
     sets: &'a [Set],
     settings: &'a Settings,
     plain: StepSettings,
+    look_every: usize,
     state: State,
 }
 
@@ -205,6 +212,7 @@ impl Work<'_> {
     fn run(&mut self) -> anyhow::Result<bool> {
         let keys = plan(self.settings);
         let done: BTreeSet<Key> = self.state.pieces.iter().map(|p| p.key).collect();
+        let mut any = false;
         let mut pace = Pace::new(keys.len(), keys.iter().filter(|key| done.contains(key)).count());
         for key in keys.into_iter().filter(|key| !done.contains(key)) {
             let what = self.name(&key);
@@ -214,6 +222,7 @@ impl Work<'_> {
                 pace.say(&format!("{what}: {why}; it is left out"));
             }
             let ran = piece.refused.is_none();
+            any |= ran;
             self.state.add(piece)?;
             // Once, after a text: contexts are then as long as they will be.
             if ran
@@ -223,6 +232,10 @@ impl Work<'_> {
                 self.state.set_cost(cost)?;
             }
             pace.end(&what);
+        }
+        // Passes of all texts have refined it.
+        if let Some(cost) = self.runner.engine.session.cost().cloned().filter(|_| any) {
+            self.state.set_cost(cost)?;
         }
         Ok(true)
     }
@@ -247,8 +260,20 @@ impl Work<'_> {
         // Laws of other texts are not this one's.
         drop(self.runner.engine.session.take_laws());
         let prompt = &self.sets[key.set].prompts[key.prompt];
+        let look_every = self.look_every;
         let went = self.runner.text(&settings, prompt, &mut |session, _, record| {
             let full = gather.step(&record);
+            // Greedy text needs no search: an oracle knows all of it.
+            if key.drafter.is_some()
+                && settings.temperature > 0.0
+                && session.searches(record.step, look_every)
+                && let Some(mut search) = session.search(record.step, true)?
+            {
+                while search.refine()? {}
+                if let Some(curve) = search.curve() {
+                    gather.searched(&curve, search.found().drafter_best);
+                }
+            }
             if key.drafter.is_none() && (full || session.ending().is_some()) {
                 gather.laws(&session.take_laws());
             }

@@ -83,7 +83,11 @@ pub fn header(state: &State, pen: &mut Pen) {
         ],
     );
     pen.right(pen.width().saturating_sub(1), 0, &format!(" {word} "), role);
-    let (Some(now), Some(wished)) = (&state.settings, &state.wished) else { return };
+    // Looking back: that step's settings and prompt, not those of today.
+    let back = state.selected.and_then(|n| state.history.get(n));
+    let settings = back.map(|step| &step.record.settings);
+    let (Some(now), Some(wished)) = (settings.or(state.settings.as_ref()), settings.or(state.wished.as_ref())) else { return };
+    let number = back.and_then(|step| state.history.text_of(step.text)).map_or(state.prompt, |text| text.index);
     let pending = |same: bool, role: Role| if same { role } else { Role::HeaderPending };
     let temperature = if wished.temperature == 0.0 { "greedy".to_owned() } else { format!("T {:.1}", wished.temperature) };
     let cut = match (wished.top_p < 1.0, wished.top_k) {
@@ -94,11 +98,12 @@ pub fn header(state: &State, pen: &mut Pen) {
     };
     let rule = if wished.verify == Rule::Match { "" } else { wished.verify.name() };
     let budget = if wished.automatic() { format!("B auto, up to {}", wished.budget) } else { format!("B {}", wished.budget) };
-    let prompt = if state.prompts.is_empty() { String::new() } else { format!("{}/{}", state.prompt + 1, state.prompts.len()) };
+    let prompt = if state.prompts.is_empty() { String::new() } else { format!("{}/{}", number + 1, state.prompts.len()) };
     let line = vec![
         ("", wished.drafter.clone(), pending(now.drafter == wished.drafter, Role::Header), 0),
         ("", wished.shape.clone(), pending(now.shape == wished.shape, Role::Header), 3),
         ("", rule.to_owned(), pending(now.verify == wished.verify, Role::Notice), 2),
+        ("", if speed::busy(state) { "machine busy".to_owned() } else { String::new() }, Role::Notice, 2),
         ("", budget, pending((now.budget, now.automatic()) == (wished.budget, wished.automatic()), Role::Header), 1),
         ("", temperature, pending(now.temperature == wished.temperature, Role::Header), 2),
         ("", cut, Role::Base, 4),
