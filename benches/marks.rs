@@ -102,7 +102,6 @@ fn run(options: &Options) -> anyhow::Result<()> {
             max_tokens,
             raw: false,
             once: true,
-            any_drafter: false,
             start_paused: false,
         };
         let marks = Marks::of(engine, options.every).map_err(anyhow::Error::msg)?;

@@ -192,12 +192,11 @@ mod tests {
         let settings = |args: &[&str]| {
             let cli = Cli::parse_args([&["speclight"], args].concat()).unwrap();
             let s = cli.monitor.options.settings();
-            (s.drafter, s.budget, s.auto, s.temperature, cli.monitor.options.any_drafter)
+            (s.drafter, s.budget, s.auto, s.temperature)
         };
-        assert_eq!(settings(&[]), ("eagle".into(), 4, false, 0.7, true));
-        assert_eq!(settings(&["--drafter", "auto"]), ("auto".into(), 64, true, 0.7, false));
-        assert_eq!(settings(&["--drafter", "ngram"]), ("ngram".into(), 4, false, 0.7, false));
-        assert_eq!(settings(&["--budget", "16", "--temperature", "0"]), ("eagle".into(), 16, false, 0.0, true));
+        assert_eq!(settings(&[]), ("auto".into(), 64, true, 0.7));
+        assert_eq!(settings(&["--drafter", "ngram"]), ("ngram".into(), 16, false, 0.7));
+        assert_eq!(settings(&["--budget", "16", "--temperature", "0"]), ("auto".into(), 16, false, 0.0));
         let Some(Command::Run(run)) = Cli::parse_args(["speclight", "run"]).unwrap().command else { panic!() };
         let settings = run.options.settings();
         assert_eq!((settings.drafter.as_str(), settings.budget, settings.auto, settings.temperature), ("auto", 64, true, 0.0));

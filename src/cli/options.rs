@@ -36,7 +36,7 @@ pub struct Options {
     /// trusted as far as it was right), early-exit (the model's own first layers, read by a small trained adapter), eagle (a small trained head over the model's
     /// hidden states), model (a second model, --draft-model), external (a process, --external), mix (several of them in one
     /// tree, --mix), auto (suffix and eagle mixed, each asked only where that promises more tokens a second; with --budget auto),
-    /// oracle (the model itself: what perfect knowledge draws) [default: auto; in the monitor eagle, where the model has a head]
+    /// oracle (the model itself: what perfect knowledge draws) [default: auto]
     #[arg(long, value_name = "NAME", default_value = "auto", hide_default_value = true, value_parser = PossibleValuesParser::new(DRAFTERS),
           hide_possible_values = true, help_heading = "Drafting")]
     pub drafter: String,
@@ -88,7 +88,7 @@ pub struct Options {
     pub verify: Rule,
     /// Tokens that one pass of the model verifies, the pending token included; auto takes at each step the number, up to
     /// 64, that promises the most tokens a second on this machine: what is drafted then depends on times, what comes out does not
-    /// [default: auto with --drafter auto, else 16; in the monitor 4]
+    /// [default: auto with --drafter auto, else 16]
     #[arg(long, value_name = "B|auto", value_parser = budget, allow_negative_numbers = true, help_heading = "Drafting")]
     pub budget: Option<Budget>,
     /// Temperature; 0 is greedy. Applied first, then --top-k, then --top-p (as in transformers and vLLM; llama.cpp applies the temperature
@@ -124,9 +124,6 @@ pub struct Options {
     /// Give prompts to the model as they are, without its chat template
     #[arg(long, help_heading = "Prompts")]
     pub raw: bool,
-    /// Whether nobody asked for the drafter, so that one which the model lacks gives way to `auto`.
-    #[arg(skip)]
-    pub any_drafter: bool,
 }
 
 /// Options of the monitor.
@@ -178,9 +175,7 @@ impl Budget {
 /// The budget where nobody says otherwise.
 const USUAL_BUDGET: usize = 16;
 
-/// What the monitor starts with where nobody says otherwise: trees that can be followed by eye, of a drafter that pays on this setting.
-const MONITOR_DRAFTER: &str = "eagle";
-const MONITOR_BUDGET: usize = 4;
+/// Temperature of the monitor where nobody says otherwise: sampled text shows what greedy text hides, and `auto` pays on it.
 const MONITOR_TEMPERATURE: f32 = 0.7;
 /// One in how many steps has its oracle tree searched in the monitor, to begin with.
 pub const MONITOR_LOOK_EVERY: usize = 16;
@@ -237,12 +232,6 @@ impl Options {
 
     /// Takes the monitor's defaults for options that are not `given` on the command line.
     pub fn monitor_defaults(&mut self, given: impl Fn(&str) -> bool) {
-        if !given("drafter") {
-            (self.drafter, self.any_drafter) = (MONITOR_DRAFTER.into(), true);
-        }
-        if !given("budget") && self.drafter != "auto" {
-            self.budget = Some(Budget { most: MONITOR_BUDGET, auto: false });
-        }
         if !given("temperature") {
             self.temperature = MONITOR_TEMPERATURE;
         }
@@ -283,7 +272,6 @@ impl Options {
             adapter: self.adapter.clone(),
             head: self.head.clone(),
             settings: self.settings(),
-            any_drafter: self.any_drafter,
             prompts,
             max_tokens: self.max_tokens,
             raw: self.raw,

@@ -47,6 +47,9 @@ pub(super) struct Auto {
     free: Means,
     /// Seconds that a step takes besides drafting and the pass, by its tokens.
     other: Line,
+    /// Seconds of a step of plain decoding, timed in a row. Between drafted steps a pass over one token takes longer, since drafting and
+    /// larger passes leave caches and clocks behind that plain decoding never meets.
+    plain: Option<f64>,
 }
 
 /// Running means.
@@ -79,6 +82,11 @@ impl Auto {
     /// For a new drafter. A frugal one shows first what it does without running a model.
     pub fn new(frugal: bool) -> Auto {
         Auto { frugal, rest: if frugal { REST } else { 0 }, ..Auto::default() }
+    }
+
+    /// Takes the seconds of a step of plain decoding, as timed in a row.
+    pub fn set_plain(&mut self, seconds: f64) {
+        self.plain = Some(seconds).filter(|seconds| *seconds > 0.0);
     }
 
     /// How many tokens to draft for: none says to draft nothing, or only what costs nothing, since of late it did not pay.
@@ -115,7 +123,7 @@ impl Auto {
         let products = draft.tree.path_products(|i| each[i]).split_off(1);
         let (step, node) = self.other.parts();
         let (kept, rate) = cost.best(&products, seconds + step, node);
-        let plain = 1.0 / (cost.seconds(1) + step + node);
+        let plain = 1.0 / self.plain.unwrap_or(cost.seconds(1) + step + node);
         let reason = match asked {
             None => Reason::Resting,
             Some(_) if self.rest > 0 && kept == 0 => Reason::Resting,

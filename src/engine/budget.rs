@@ -12,6 +12,8 @@ use crate::theory::pass_times::PassTimes;
 pub(super) struct Budget {
     /// Times of passes, once measured. Before that an automatic budget is a fixed one.
     times: Option<PassTimes>,
+    /// Seconds of a step of plain decoding, where it was timed.
+    plain: Option<f64>,
     /// Whether passes of steps leave the times as they are.
     #[cfg(test)]
     pub held: bool,
@@ -55,9 +57,18 @@ impl Budget {
         self.times = Some(times);
     }
 
+    /// Takes the seconds of a step of plain decoding, as timed in a row between steps.
+    pub fn set_plain(&mut self, seconds: f64) {
+        self.plain = Some(seconds);
+        self.auto.set_plain(seconds);
+    }
+
     /// Another drafter, or another law: nothing is known of times.
     pub fn begin(&mut self, frugal: bool) {
         (self.auto, self.arms) = (Auto::new(frugal), Arms::default());
+        if let Some(seconds) = self.plain {
+            self.auto.set_plain(seconds);
+        }
     }
 
     /// What a step under `settings` with room for `most` tokens is to draft, by a drafter that is `frugal` or not; `promises` is asked

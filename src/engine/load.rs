@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use super::costs::Shelf;
 use super::drafters::Makers;
 use super::session::SessionError;
-use super::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, RunInfo, Session, Vocabulary};
+use super::{EngineOptions, MAX_BUDGET, RunInfo, Session, Vocabulary};
 use crate::draft::Shape;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
@@ -131,11 +131,7 @@ impl Loader {
         if let Some(head) = &head {
             target.keep_hidden(&head.about().after);
         }
-        let mut settings = options.settings.clone();
-        if options.any_drafter && !drafters.iter().any(|drafter| drafter.name() == settings.drafter) {
-            (settings.drafter, settings.budget) = ("auto".into(), AUTO_BUDGET);
-        }
-        let mut session = Session::new(target, drafters, vocabulary, settings)?;
+        let mut session = Session::new(target, drafters, vocabulary, options.settings.clone())?;
         let (names, drafter_costs) = session.drafters().map(|(name, cost)| (name.to_owned(), cost)).unzip();
         let info = RunInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -45,8 +45,6 @@ pub struct EngineOptions {
     pub head: Option<PathBuf>,
     /// Settings of the first step.
     pub settings: StepSettings,
-    /// Whether a drafter that this model lacks gives way to `auto`, since nobody asked for it.
-    pub any_drafter: bool,
     /// The prompts, run in turn.
     pub prompts: Vec<Prompt>,
     /// Tokens after which a text ends, if nothing else ended it before.

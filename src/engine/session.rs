@@ -457,6 +457,11 @@ impl Session {
         self.budget.set_times(times);
     }
 
+    /// Sets the seconds of a step of plain decoding, as timed: what drafting has to beat.
+    pub(super) fn set_plain(&mut self, seconds: f64) {
+        self.budget.set_plain(seconds);
+    }
+
     /// Times of passes, where they were measured.
     pub(super) fn times(&mut self) -> Option<&mut PassTimes> {
         self.budget.times()

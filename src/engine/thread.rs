@@ -444,7 +444,9 @@ impl Driver<'_> {
         }
         plain.recent.push_back(seconds);
         let mut recent: Vec<f64> = plain.recent.iter().copied().collect();
-        let plain_tokens_per_second = 1.0 / median(&mut recent).unwrap_or(seconds).max(1e-9);
+        let middle = median(&mut recent).unwrap_or(seconds);
+        let plain_tokens_per_second = 1.0 / middle.max(1e-9);
+        self.engine.session.set_plain(middle);
         self.tell(Event::Calibrated { plain_tokens_per_second, seconds })?;
         Ok(true)
     }

@@ -43,7 +43,6 @@ fn options(prompts: &[&str]) -> EngineOptions {
         max_tokens: 12,
         raw: true,
         once: false,
-        any_drafter: false,
         start_paused: false,
     }
 }

@@ -12,7 +12,8 @@
 //!
 //! # Robustness
 //! Only medians and interquartile means enter. The shape of sizes that no step visits comes from probes, its level from the median ratio of steps to that
-//! shape. The fit is a function of the data that is kept: older passes leave no trace, so it can't drift.
+//! shape. Sizes that many steps visited are corrected by their own times. All is a function of the data that is kept: older passes
+//! leave no trace, so it can't drift.
 
 use std::collections::VecDeque;
 
@@ -30,6 +31,9 @@ pub const SIZES: usize = 8;
 const FIRST_LEVEL: (usize, usize) = (9, 64);
 /// Passes of one group of sizes below which they don't enter the fit on their own.
 const FEWEST: usize = 5;
+/// Passes of one group of sizes from which on those sizes go by their own times, and the most that these may differ from the fit.
+const MANY: usize = 64;
+const MOST_CORRECTION: f64 = 1.15;
 /// Steps between two fits.
 const REFIT: usize = 16;
 /// Largest weight of one group of sizes in the fit; half of it for probes. With less, noise at the sizes that are visited would bend the curve beyond them.
@@ -204,9 +208,23 @@ impl PassTimes {
             let seconds = ratio * shape.seconds(batch as usize);
             aims.push(Aim { batch, seconds, weight: (passes.len() as f64 / PASSES_PER_WEIGHT).min(MOST_WEIGHT) });
         }
-        if let Some(cost) = fit(&aims, self.largest()) {
-            self.cost = cost;
+        let Some(cost) = fit(&aims, self.largest()) else { return };
+        // Sizes that many steps visited go by their own times, as far as those are certain.
+        let mut points = cost.points().to_vec();
+        for (_, passes) in groups.iter().filter(|(_, passes)| passes.len() >= MANY) {
+            let mut ratios: Vec<f64> = passes.iter().map(|&(batch, seconds)| seconds / cost.seconds(batch)).collect();
+            let Some(ratio) = middle(&mut ratios) else { continue };
+            let ratio = ratio.clamp(1.0 / MOST_CORRECTION, MOST_CORRECTION);
+            let (mut low, mut high) = (usize::MAX, 0);
+            passes.iter().for_each(|p| (low, high) = (low.min(p.0), high.max(p.0)));
+            for batch in [low, high] {
+                match points.binary_search_by_key(&batch, |p| p.0) {
+                    Ok(at) => points[at].1 = ratio * cost.seconds(batch),
+                    Err(at) => points.insert(at, (batch, ratio * cost.seconds(batch))),
+                }
+            }
         }
+        self.cost = Cost::new(points).unwrap_or(cost);
     }
 }
 

@@ -29,7 +29,6 @@ fn run(drafter: &str, shape: &str, every: usize) -> Marks {
         max_tokens: 12,
         raw: false,
         once: true,
-        any_drafter: false,
         start_paused: false,
     };
     Marks::of(options, every).unwrap()

@@ -128,7 +128,6 @@ impl StudyOptions {
             max_tokens: self.max_tokens,
             raw: self.raw,
             once: true,
-            any_drafter: false,
             start_paused: false,
         };
         let mut bar = ProgressBar::hidden();

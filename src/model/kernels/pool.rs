@@ -135,8 +135,7 @@ impl Bed {
 
     fn sleep(&self, done: &impl Fn() -> bool) {
         let mut gate = lock(&self.gate);
-        // Announced before the last look: who makes the condition true after that look sees the sleeper and wakes it. A fence on each
-        // side, since either could otherwise miss what the other wrote.
+        // Announced before the last look: who makes the condition true after that look sees the sleeper and wakes it.
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         while !done() {
@@ -145,9 +144,9 @@ impl Bed {
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Wakes who sleeps, after a condition became true.
+    /// Wakes who sleeps, after a condition became true by a sequentially consistent write: either this sees the sleeper, or the
+    /// sleeper's last look, behind its fence, sees that write. (A fence here as well would cost each barrier of a pass its time.)
     fn wake(&self) {
-        fence(Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             // The sleeper holds the gate from its last look until it sleeps.
             drop(lock(&self.gate));
@@ -187,7 +186,7 @@ impl Worker<'_> {
         }
         let rounds = self.rounds.get() + self.count;
         self.rounds.set(rounds);
-        self.state.arrived.fetch_add(1, Ordering::AcqRel);
+        self.state.arrived.fetch_add(1, Ordering::SeqCst);
         self.state.bed.wake();
         self.wait(|| self.state.arrived.load(Ordering::Acquire) >= rounds);
     }
@@ -211,12 +210,12 @@ impl Worker<'_> {
                 if trip == TRIPS {
                     start = Instant::now();
                 }
-                ball.store(2 * trip + 1, Ordering::Release);
+                ball.store(2 * trip + 1, Ordering::SeqCst);
                 self.state.bed.wake();
                 self.wait(|| ball.load(Ordering::Acquire) == 2 * trip + 2);
             } else {
                 self.wait(|| ball.load(Ordering::Acquire) == 2 * trip + 1);
-                ball.store(2 * trip + 2, Ordering::Release);
+                ball.store(2 * trip + 2, Ordering::SeqCst);
                 self.state.bed.wake();
             }
         }
@@ -322,7 +321,7 @@ fn work(state: &State, job: Job, index: usize, count: usize) {
     let worker = Worker { index, count, rounds: Default::default(), state };
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.0)(&worker))) {
         // The first one tells why; the others only found it broken.
-        if !state.broken.swap(true, Ordering::AcqRel) {
+        if !state.broken.swap(true, Ordering::SeqCst) {
             *lock(&state.panic) = Some(panic);
         }
         state.bed.wake();
@@ -344,7 +343,7 @@ fn help(state: &State, index: usize, count: usize) {
         if let Some(job) = job {
             work(state, job, index, count);
         }
-        state.done.fetch_add(1, Ordering::AcqRel);
+        state.done.fetch_add(1, Ordering::SeqCst);
         state.bed.wake();
     }
 }
