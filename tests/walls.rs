@@ -12,7 +12,6 @@ const WALLS: &[(&str, &[&str])] = &[
     ("crossterm", &["app/", "cli/machine.rs", "theme/", "ui/"]),
     ("candle_core", &["engine/", "model/", "train/"]),
     ("candle_nn", &["model/", "train/"]),
-    ("candle_transformers", &["model/"]),
     ("tokenizers", &["model/"]),
     ("model::", &["cli/", "draft/", "engine/", "model/", "train/"]),
     ("unsafe", &["model/kernels/"]),

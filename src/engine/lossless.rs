@@ -324,6 +324,7 @@ fn without_a_measured_cost_an_automatic_budget_is_a_fixed_one() {
     let (_, records) = run(&mut session, &[0, 1], 64);
     assert!(records.iter().all(|r| r.choice.is_none() && r.tree.tokens.len() <= 8));
     let cost = session.measure_cost().unwrap().unwrap();
-    assert_eq!(cost.points().iter().map(|p| p.0).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 64, 128]);
+    let sizes: Vec<usize> = cost.points().iter().map(|p| p.0).collect();
+    assert!((0..8).all(|i| sizes.contains(&(1 << i))) && sizes.len() <= 9 && cost.largest() == 128, "{sizes:?}");
     assert_eq!(session.tokens().len(), 66, "measuring leaves no trace");
 }

@@ -83,6 +83,7 @@ pub(super) fn drive_with(
                 present,
                 paused,
                 steps,
+                lap: 0,
                 plain: Plain::default(),
                 load,
                 probe_credit: 0.0,
@@ -148,6 +149,8 @@ struct Driver<'a> {
     paused: bool,
     /// Steps made since the start.
     steps: usize,
+    /// Steps when the list of prompts began again last.
+    lap: usize,
     /// Times of plain decoding.
     plain: Plain,
     /// Other work on this machine.
@@ -383,7 +386,7 @@ impl Driver<'_> {
             if index >= self.prompts.len() && self.once {
                 return Err(End::Finished);
             }
-            if index >= self.prompts.len() {
+            if index >= self.prompts.len() && self.steps > std::mem::replace(&mut self.lap, self.steps) {
                 self.next_seed()?;
             }
             let index = index % self.prompts.len();
