@@ -128,7 +128,7 @@ impl PassTimes {
     pub fn add_probe(&mut self, batch: usize, seconds: f64) {
         let size = batch.trailing_zeros() as usize;
         let known = batch.is_power_of_two() && size < SIZES && size <= self.probes.len();
-        if !known || !(seconds > 0.0 && seconds.is_finite()) {
+        if !(known && seconds > 0.0 && seconds.is_finite()) {
             return;
         }
         if size == self.probes.len() {
@@ -356,13 +356,10 @@ fn solve(aims: &[Aim], columns: impl Fn(f64) -> Vec<f64>) -> Option<Vec<f64>> {
         if scale.abs() < 1e-300 || !scale.is_finite() {
             return None;
         }
-        for k in 0..n {
-            if k != i {
-                let factor = matrix[k][i] / scale;
-                for j in i..=n {
-                    matrix[k][j] -= factor * matrix[i][j];
-                }
-            }
+        let row = matrix[i].clone();
+        for (_, other) in matrix.iter_mut().enumerate().filter(|(k, _)| *k != i) {
+            let factor = other[i] / scale;
+            other.iter_mut().zip(&row).for_each(|(x, y)| *x -= factor * y);
         }
     }
     Some((0..n).map(|i| matrix[i][n] / matrix[i][i]).collect())
@@ -511,8 +508,8 @@ mod tests {
             [|_| 1, |n| 1 + n.0.below(4), |n| 2 + n.0.below(7), |_| 40, |n| 1 << n.0.below(8), |n| 1 + n.0.below(128)];
         let spreads = [0.0, 0.03, 0.1, 0.2, 0.3, 0.4];
         let mut worst = 0f64;
-        let mut run = 0;
-        for (visit, spread) in visits.into_iter().cycle().zip(spreads.into_iter().flat_map(|s| [s; 6])).take(36) {
+        let runs = visits.into_iter().cycle().zip(spreads.into_iter().flat_map(|s| [s; 6])).take(36);
+        for (run, (visit, spread)) in runs.enumerate() {
             let truth = truth(MACHINES[run % MACHINES.len()]);
             let mut noise = Noise(SplitMix(17 * run as u64 + 1));
             let mut times = begin(&truth, &mut noise, spread);
@@ -530,7 +527,6 @@ mod tests {
                     assert!(off < 1.25f64.ln(), "run {run}, spread {spread}, step {step}: {off}, {:?}", times.cost());
                 }
             }
-            run += 1;
         }
         assert!(worst > 0.0);
     }

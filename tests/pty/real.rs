@@ -29,7 +29,7 @@ fn start(args: &[&str], env: &[(&str, &str)]) -> (Terminal, tempfile::TempDir) {
 #[test]
 fn a_session_from_start_to_quit() {
     let prompt = ["--prompt", "Count from one to a hundred, in words.", "--max-tokens", "200"];
-    let (mut t, _folder) = start(&[&prompt[..], &["--drafter", "ngram"]].concat(), &[]);
+    let (mut t, _folder) = start(&[&prompt[..], &["--drafter", "ngram", "--temperature", "0"]].concat(), &[]);
     t.wait("the loading", |s| s.contains("loading SmolLM2-135M-Instruct") || s.contains("live"));
     assert!(t.alternate() && t.bracketed_paste() && t.cursor_hidden(), "the terminal is taken over");
     t.wait("the header", |s| s.contains("SmolLM2-135M-Instruct") && s.contains("live") && s.contains("ngram"));

@@ -110,7 +110,7 @@ pub fn texts(lines: &[Value], id: &str) -> String {
 /// A line without what is measured by the clock.
 pub fn without_times(mut line: Value) -> Value {
     let object = line.as_object_mut().unwrap();
-    for key in ["time", "tokens_per_second", "autoregressive_tokens_per_second", "speed_up"] {
+    for key in ["time", "tokens_per_second", "autoregressive_tokens_per_second", "speed_up", "pass_seconds", "speed_of_light"] {
         object.remove(key);
     }
     line
