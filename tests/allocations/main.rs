@@ -120,7 +120,7 @@ fn steps(settings: &[(&str, usize)]) {
         // The record's rows, those of p against q at the nodes of the walk, a text for each node, the drafter's search; never anything by
         // the length of the text.
         for &(allocated, nodes) in &steps {
-            assert!(allocated <= 56 + 32 * nodes, "{drafter}: {allocated} for {nodes} nodes");
+            assert!(allocated <= 56 + 36 * nodes, "{drafter}: {allocated} for {nodes} nodes");
         }
         if drafter == "none" {
             let (early, late) = steps.split_at(steps.len() / 2);

@@ -137,7 +137,9 @@ fn drafts_leave_the_law_of_three_tokens_as_it_is() {
             (accepted, refused) = (accepted + part.1, refused + part.2);
         }
         assert!(counts.keys().all(|text| law.contains_key(text)), "{drafter}: a text that can't come");
-        assert!(accepted > samples / 2 && refused > samples / 2, "{drafter}: {accepted} accepted, {refused} refused");
+        // Enough of both for the test to see what they do; a chain of this drafter is seldom accepted.
+        let fewest = if verify == Rule::Block { samples / 6 } else { samples / 2 };
+        assert!(accepted > fewest && refused > samples / 2, "{drafter}: {accepted} accepted, {refused} refused");
         let near = distance(&counts, &law);
         assert!(near.abs() < RARE, "{drafter}: {near}");
         // The control: the laws of other temperatures are far away.
