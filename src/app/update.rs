@@ -113,8 +113,11 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             }
         }
         Event::Calibrated { plain_tokens_per_second, seconds } => {
-            state.plain = Some(plain_tokens_per_second).filter(|p| p.is_finite() && *p > 0.0);
-            state.history.averages.comparison.plain(seconds);
+            // One figure on the whole screen: plain decoding in the machine's states under which the steps were made.
+            let comparison = &mut state.history.averages.comparison;
+            comparison.plain(seconds);
+            let plain = comparison.plain_tokens_per_second().or(Some(plain_tokens_per_second));
+            state.plain = plain.filter(|p| p.is_finite() && *p > 0.0);
         }
         Event::PromptStarted { index, id, prompt, tokens, prefill_seconds } => {
             state.prompt = index;
