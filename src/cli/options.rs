@@ -178,6 +178,7 @@ const USUAL_BUDGET: usize = 16;
 /// Temperature of the monitor where nobody says otherwise: sampled text shows what greedy text hides, and `auto` pays on it.
 const MONITOR_TEMPERATURE: f32 = 0.7;
 /// One in how many steps has its oracle tree searched in the monitor, to begin with.
+#[cfg(feature = "tui")]
 pub const MONITOR_LOOK_EVERY: usize = 16;
 
 /// The members of a mix.
