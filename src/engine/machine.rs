@@ -38,15 +38,16 @@ impl LoadWatch {
         Self { threads, last: read().map(|counters| (Instant::now(), counters)) }
     }
 
-    /// The load since the last reading, with the `spread` of recent pass times. None where the last reading is less than a second ago.
-    pub fn read(&mut self, spread: Option<f64>) -> Option<MachineLoad> {
+    /// The load since the last reading, with the `spread` of recent pass times, which is computed only where it is due. None where the
+    /// last reading is less than a second ago.
+    pub fn read(&mut self, spread: impl FnOnce() -> Option<f64>) -> Option<MachineLoad> {
         if self.last.is_some_and(|(when, _)| when.elapsed().as_secs_f64() < INTERVAL) {
             return None;
         }
         let now = read();
         let before = self.last.map(|last| last.1);
         self.last = now.map(|counters| (Instant::now(), counters));
-        Some(load(before, now, self.threads, spread))
+        Some(load(before, now, self.threads, spread()))
     }
 }
 
@@ -130,8 +131,8 @@ mod tests {
     #[test]
     fn readings_are_a_second_apart() {
         let mut watch = LoadWatch { threads: 1, last: Some((Instant::now(), Counters::default())) };
-        assert_eq!(watch.read(None), None);
+        assert_eq!(watch.read(|| None), None);
         watch.last = None;
-        assert!(watch.read(None).is_some());
+        assert!(watch.read(|| None).is_some());
     }
 }

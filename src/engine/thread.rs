@@ -345,8 +345,8 @@ impl Driver<'_> {
         if ended || self.told_cost.is_none() {
             self.tell_cost()?;
         }
-        let spread = self.engine.session.times().and_then(|times| times.spread());
-        if let Some(load) = self.load.read(spread) {
+        let session = &mut self.engine.session;
+        if let Some(load) = self.load.read(|| session.times().and_then(|times| times.spread())) {
             self.tell(Event::Load(load))?;
             self.tell_cost()?;
         }

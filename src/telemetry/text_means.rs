@@ -124,14 +124,6 @@ mod tests {
     use super::*;
     use crate::theory::bootstrap::SplitMix;
 
-    fn uniform(draws: &mut SplitMix) -> f64 {
-        (draws.below(1 << 30) as f64 + 0.5) / f64::from(1 << 30)
-    }
-
-    fn normal(draws: &mut SplitMix) -> f64 {
-        (-2.0 * uniform(draws).ln()).sqrt() * (std::f64::consts::TAU * uniform(draws)).cos()
-    }
-
     #[test]
     fn the_mean_is_over_all_positions_and_below_eight_texts_there_is_no_interval() {
         let mut means = TextMeans::default();
@@ -172,9 +164,9 @@ mod tests {
             let draws = &mut SplitMix(run * 0x10_0000 + texts as u64 * 64 + (8.0 * between) as u64);
             let mut means = TextMeans::default();
             for _ in 0..texts {
-                let (level, mut x) = (3.0 + between * normal(draws), normal(draws));
+                let (level, mut x) = (3.0 + between * draws.normal(), draws.normal());
                 for _ in 0..24 + draws.below(72) {
-                    x = 0.3 * x + (1.0f64 - 0.09).sqrt() * normal(draws);
+                    x = 0.3 * x + (1.0f64 - 0.09).sqrt() * draws.normal();
                     means.push(level + x);
                 }
                 means.end_text();

@@ -62,6 +62,19 @@ impl SplitMix {
     }
 }
 
+#[cfg(test)]
+impl SplitMix {
+    /// A number between 0 and 1, neither included.
+    pub fn uniform(&mut self) -> f64 {
+        (self.below(1 << 30) as f64 + 0.5) / f64::from(1 << 30)
+    }
+
+    /// A standard normal number (Box and Muller).
+    pub fn normal(&mut self) -> f64 {
+        (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+}
+
 /// The 97.5% point of Student's t, by the Cornish-Fisher expansion (Abramowitz & Stegun 26.7.5); better than 0.05%
 /// from 4 degrees of freedom on.
 pub fn student_975(freedom: f64) -> f64 {
@@ -78,21 +91,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn uniform(draws: &mut SplitMix) -> f64 {
-        (draws.below(1 << 30) as f64 + 0.5) / f64::from(1 << 30)
-    }
-
-    fn normal(draws: &mut SplitMix) -> f64 {
-        (-2.0 * uniform(draws).ln()).sqrt() * (std::f64::consts::TAU * uniform(draws)).cos()
-    }
-
     /// Stretches (sum, count) of `texts` texts of one to four stretches of 32 positions. Texts differ: their own means have half the
     /// standard deviation of a position.
     fn texts(texts: usize, draws: &mut SplitMix) -> Vec<Vec<(f64, f64)>> {
         let mut one = || {
-            let level = 3.0 + 0.5 * normal(draws);
+            let level = 3.0 + 0.5 * draws.normal();
             let many = 1 + draws.below(4);
-            (0..many).map(|_| (32.0 * level + 32f64.sqrt() * normal(draws), 32.0)).collect()
+            (0..many).map(|_| (32.0 * level + 32f64.sqrt() * draws.normal(), 32.0)).collect()
         };
         (0..texts).map(|_| one()).collect()
     }

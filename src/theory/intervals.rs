@@ -196,25 +196,17 @@ mod tests {
     struct Noise(SplitMix);
 
     impl Noise {
-        fn uniform(&mut self) -> f64 {
-            (self.0.below(1 << 30) as f64 + 0.5) / f64::from(1 << 30)
-        }
-
-        fn normal(&mut self) -> f64 {
-            (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
-        }
-
         fn first(&mut self, process: Process) -> f64 {
             match process {
-                Process::Normal(_) => self.normal(),
+                Process::Normal(_) => self.0.normal(),
                 Process::Regimes(_) => [LOW, HIGH][self.0.below(2)],
             }
         }
 
         fn next(&mut self, process: Process, mood: f64) -> f64 {
             match process {
-                Process::Normal(c) => c * mood + (1.0 - c * c).sqrt() * self.normal(),
-                Process::Regimes(end) if self.uniform() < end => LOW + HIGH - mood,
+                Process::Normal(c) => c * mood + (1.0 - c * c).sqrt() * self.0.normal(),
+                Process::Regimes(end) if self.0.uniform() < end => LOW + HIGH - mood,
                 Process::Regimes(_) => mood,
             }
         }
@@ -237,7 +229,7 @@ mod tests {
         let mut mood = noise.first(process);
         for _ in 0..steps {
             blocks.pool().add_probabilities(&law(mood));
-            blocks.end_step(expected(mood) * 2.0 * noise.uniform());
+            blocks.end_step(expected(mood) * 2.0 * noise.0.uniform());
             mood = noise.next(process, mood);
         }
         blocks.units.iter().chain([&blocks.part]).for_each(|unit| assert!(pool.absorb(&unit.pool, 1)));

@@ -453,18 +453,6 @@ mod tests {
 
     const SECONDS: [f64; 8] = [1.0, 1.1, 1.2, 1.35, 1.5, 1.6, 1.8, 2.0];
 
-    struct Noise(SplitMix);
-
-    impl Noise {
-        fn uniform(&mut self) -> f64 {
-            (self.0.below(1 << 30) as f64 + 0.5) / f64::from(1 << 30)
-        }
-
-        fn normal(&mut self) -> f64 {
-            (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
-        }
-    }
-
     fn p(mood: f64) -> f64 {
         0.72 + 0.11 * mood.clamp(-2.0, 2.0)
     }
@@ -494,7 +482,7 @@ mod tests {
 
     /// Steps in moods with this correlation, one in `every` searched.
     fn simulate(steps: usize, seed: u64, correlation: f64, every: usize) -> LightUnits {
-        let (mut noise, mut units) = (Noise(SplitMix(seed)), LightUnits::new(false));
+        let (mut noise, mut units) = (SplitMix(seed), LightUnits::new(false));
         let mut mood = noise.normal();
         for step in 0..steps {
             // Spread around the mean of the mood, in which neighbors don't agree.
@@ -698,7 +686,7 @@ mod tests {
     fn a_free_oracle_reaches_the_ceiling_of_sampled_text() {
         // It verifies the best size at each context: what it reaches lies in the interval of c.
         let truth = truth().light.unwrap();
-        let mut noise = Noise(SplitMix(5));
+        let mut noise = SplitMix(5);
         let mut units = LightUnits::new(false);
         for step in 0..1600usize {
             let curve = oracle(noise.normal());

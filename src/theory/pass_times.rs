@@ -53,6 +53,8 @@ pub struct PassTimes {
     first_level: f64,
     /// Passes since the last fit.
     unfitted: usize,
+    /// Largest relative error of a size's probes; it changes with probes alone.
+    uncertainty: f64,
     cost: Cost,
 }
 
@@ -70,8 +72,9 @@ impl PassTimes {
         let unit = cost.seconds(1).max(f64::MIN_POSITIVE);
         let largest = cost.largest();
         let sizes = (0..SIZES).map(|i| 1usize << i).take_while(|&size| size <= largest);
-        let probes = sizes.map(|size| VecDeque::from(vec![cost.seconds(size) / unit; PRIOR])).collect();
-        Self { probes, recent: VecDeque::new(), first_level: unit, unfitted: 0, cost }
+        let probes: Vec<VecDeque<f64>> = sizes.map(|size| VecDeque::from(vec![cost.seconds(size) / unit; PRIOR])).collect();
+        let uncertainty = uncertainty(&probes);
+        Self { probes, recent: VecDeque::new(), first_level: unit, unfitted: 0, uncertainty, cost }
     }
 
     /// Starts from passes that were made to be timed: tokens (powers of two from 1 on) and seconds, each size at least once.
@@ -92,7 +95,8 @@ impl PassTimes {
             probes.push(seconds.into_iter().map(|t| t / unit).collect::<VecDeque<f64>>());
         }
         let start = Cost::new(vec![(1, unit)]).ok()?;
-        let mut times = Self { probes, recent: VecDeque::new(), first_level: unit, unfitted: 0, cost: start };
+        let uncertainty = uncertainty(&probes);
+        let mut times = Self { probes, recent: VecDeque::new(), first_level: unit, unfitted: 0, uncertainty, cost: start };
         (times.probes.len() > 1).then(|| {
             times.refit();
             times
@@ -139,6 +143,7 @@ impl PassTimes {
             ring.pop_front();
         }
         ring.push_back(seconds / self.cost.seconds(1));
+        self.uncertainty = uncertainty(&self.probes);
         self.refit();
     }
 
@@ -152,14 +157,7 @@ impl PassTimes {
 
     /// Whether the spread of each size's probes leaves its median uncertain by less than `relative`.
     pub fn settled(&self, relative: f64) -> bool {
-        self.probes.iter().all(|ring| {
-            let mut all: Vec<f64> = ring.iter().copied().collect();
-            let Some(middle) = median(&mut all) else { return false };
-            let mut off: Vec<f64> = all.iter().map(|x| (x - middle).abs()).collect();
-            // 1.4826 MAD estimates the standard deviation, 1.2533 / sqrt(n) of which is the error of a median.
-            let error = median(&mut off).map_or(f64::INFINITY, |mad| 1.4826 * mad * 1.2533 / (all.len() as f64).sqrt());
-            error <= relative * middle
-        })
+        self.uncertainty <= relative
     }
 
     /// Relative spread of recent steps around the fit: median absolute deviation as a standard deviation. None below 32 steps.
@@ -228,6 +226,18 @@ impl PassTimes {
     }
 }
 
+/// Largest relative error of the medians of these probes, by their median absolute deviations; infinite where a size has none.
+fn uncertainty(probes: &[VecDeque<f64>]) -> f64 {
+    let of = |ring: &VecDeque<f64>| {
+        let mut all: Vec<f64> = ring.iter().copied().collect();
+        let Some(middle) = median(&mut all) else { return f64::INFINITY };
+        let mut off: Vec<f64> = all.iter().map(|x| (x - middle).abs()).collect();
+        // 1.4826 MAD estimates the standard deviation, 1.2533 / sqrt(n) of which is the error of a median.
+        median(&mut off).map_or(f64::INFINITY, |mad| 1.4826 * mad * 1.2533 / (all.len() as f64).sqrt() / middle)
+    };
+    probes.iter().map(of).fold(0.0, f64::max)
+}
+
 /// Group of sizes that are counted together: 1, 2, 3, 4, 5 to 6, 7 to 8, 9 to 12, ...
 fn group(batch: usize) -> usize {
     if batch <= 4 {
@@ -262,14 +272,7 @@ fn fit(aims: &[Aim], largest: usize) -> Option<Cost> {
     let mut best: Option<(f64, usize, Parameters)> = None;
     for knee in KNEES.into_iter().filter(|&knee| knee < largest).chain([largest.max(2)]) {
         let row = |batch: f64| [1.0, batch.min(knee as f64) - 1.0, (batch - knee as f64).max(0.0)];
-        let Some(found) = least_squares(aims, row) else { continue };
-        let error: f64 = aims
-            .iter()
-            .map(|aim| {
-                let model: f64 = row(aim.batch).iter().zip(found).map(|(x, p)| x * p).sum();
-                aim.weight * (model / aim.seconds - 1.0).powi(2)
-            })
-            .sum();
+        let Some((error, found)) = least_squares(aims, row) else { continue };
         if best.is_none_or(|best| error < best.0 * (1.0 - 1e-9)) {
             best = Some((error, knee, found));
         }
@@ -283,8 +286,8 @@ fn fit(aims: &[Aim], largest: usize) -> Option<Cost> {
 }
 
 /// Weighted least squares of relative errors with a positive constant and slopes in `0 ..= constant`: the best of the solutions in
-/// which each slope is free, 0, or at its largest.
-fn least_squares(aims: &[Aim], row: impl Fn(f64) -> Parameters) -> Option<Parameters> {
+/// which each slope is free, 0, or at its largest, with its error.
+fn least_squares(aims: &[Aim], row: impl Fn(f64) -> Parameters) -> Option<(f64, Parameters)> {
     /// How one slope is held.
     #[derive(Clone, Copy)]
     enum Slope {
@@ -333,7 +336,7 @@ fn least_squares(aims: &[Aim], row: impl Fn(f64) -> Parameters) -> Option<Parame
             }
         }
     }
-    best.map(|best| best.1)
+    best
 }
 
 /// Solves the normal equations of up to three unknowns by elimination. None where they have no single solution.
@@ -374,14 +377,6 @@ mod tests {
     struct Noise(SplitMix);
 
     impl Noise {
-        fn uniform(&mut self) -> f64 {
-            (self.0.below(1 << 30) as f64 + 0.5) / f64::from(1 << 30)
-        }
-
-        fn normal(&mut self) -> f64 {
-            (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
-        }
-
         /// Log-normal with this spread around `truth`; one pass in 20 is held up by half, one in 200 by tenfold.
         fn pass(&mut self, truth: f64, spread: f64) -> f64 {
             let held_up = match self.0.below(200) {
@@ -389,7 +384,7 @@ mod tests {
                 1..=10 => 1.5,
                 _ => 1.0,
             };
-            truth * (spread * self.normal()).exp() * held_up
+            truth * (spread * self.0.normal()).exp() * held_up
         }
     }
 

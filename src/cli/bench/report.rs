@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::clean::name;
 use crate::cli::table;
 use crate::model::kernels::Stage;
+use crate::theory::pass_times;
 
 /// What was measured: medians, and all samples for whoever wants to compare.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -156,11 +157,5 @@ impl Report {
 
 /// The median; NaN of nothing.
 pub fn median(samples: &[f64]) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => sorted[n / 2],
-        n => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
-    }
+    pass_times::median(&mut samples.to_vec()).unwrap_or(f64::NAN)
 }
