@@ -4,7 +4,9 @@
 //! largest P(Y in S) over all joint distributions of S and Y with these marginals is, by max-flow min-cut between draft sets and
 //! tokens,
 //!
-//!     alpha = 1 + min over token sets H of (P(H) - Q(H)),   Q(H) = P(S lies in H)
+//! ```text
+//! alpha = 1 + min over token sets H of (P(H) - Q(H)),   Q(H) = P(S lies in H)
+//! ```
 //!
 //! (Hu et al., "Towards Optimal Multi-draft Speculative Decoding", ICLR 2025, arXiv 2502.18779). It holds for any way to sample S, and
 //! for one draft it is sum min(p, q). The minimum is over 2^n sets; for drafts without replacement n + 1 are enough:
@@ -12,14 +14,18 @@
 //! **Prefixes suffice.** Let k tokens be drawn one after the other from q without replacement. Then some prefix of the tokens in
 //! rising order of p/q attains the minimum. It is enough that for every G and x, y outside of it
 //!
-//!     (Q(G + y + x) - Q(G + y)) / q(x) >= (Q(G + y) - Q(G)) / q(y):                               (*)
+//! ```text
+//! (Q(G + y + x) - Q(G + y)) / q(x) >= (Q(G + y) - Q(G)) / q(y):                               (*)
+//! ```
 //!
 //! for then, if H is a minimum with y in it and x not, p(x) >= Q(H + x) - Q(H) and p(y) <= Q(H) - Q(H - y) give p(x)/q(x) >=
 //! p(y)/q(y). To prove (*), let each token ring after an exponential time of rate q; the first k to ring are S. Let g_j be the j-th ring
 //! within G, T the first one outside of G, x and y, both fixed from here on. The left difference is P(S in G + x + y, x in S): either y
 //! is in S, too (call it B), or it is not (A_x). The right difference is A_y. With a = g_(k-1) and b = min(T, g_k), if a < T,
 //!
-//!     A_x / q(x) = integral over t from 0 to b of exp(-q(x) t - q(y) max(t, a)),
+//! ```text
+//! A_x / q(x) = integral over t from 0 to b of exp(-q(x) t - q(y) max(t, a)),
+//! ```
 //!
 //! and A_y / q(y) alike with x and y exchanged: both have the same integrand from a on. Below a they differ by
 //! D = exp(-q(y) a) (1 - exp(-q(x) a)) / q(x) - exp(-q(x) a) (1 - exp(-q(y) a)) / q(y). If x and y ring before a, both are in S:

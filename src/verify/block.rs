@@ -4,8 +4,10 @@
 //! A chain X_1 ... X_n is sampled from the drafter's distributions q(.|X_1 ... X_i); p are the target's after the same tokens.
 //! With (a)+ = max(a, 0) let
 //!
-//!     w_0 = 1,  w_i = min(1, w_{i-1} p(X_i) / q(X_i)),
-//!     R_i = sum over x of (w_i p(x) - q(x))+,  h_i = R_i / (R_i + 1 - w_i),
+//! ```text
+//! w_0 = 1,  w_i = min(1, w_{i-1} p(X_i) / q(X_i)),
+//! R_i = sum over x of (w_i p(x) - q(x))+,  h_i = R_i / (R_i + 1 - w_i),
+//! ```
 //!
 //! where q = 0, hence R_i = w_i = h_i, after the last token of the chain. The accepted length is the largest i whose own uniform
 //! number is below h_i, 0 if there is none. The bonus token after i accepted ones is sampled from (w_i p - q)+ / R_i.
