@@ -1,7 +1,7 @@
 //! Text from outside (the model, prompts, file names) made safe to show: what a terminal would obey, and what has no
 //! picture, is shown as a sign of its own.
 //!
-//! Three ways out of the program, and one function for each: the screen draws with [`each`] and [`line`]; lines of words on
+//! Three ways out of the program, and one function for each: the screen draws with [`each`] and [`line()`]; lines of words on
 //! standard output, standard error and progress bars go through [`words`], [`name`] and [`lines`]; JSON for a terminal goes
 //! through [`json`]. All of them share one list of characters, `hidden`.
 

@@ -77,7 +77,7 @@ enum Place {
 }
 
 impl Weights {
-    /// Opens a GGUF file, or a folder with config.json and safetensors: those that [`shards`] finds, and no other.
+    /// Opens a GGUF file, or a folder with config.json and safetensors: those that `shards` finds, and no other.
     ///
     /// # Errors
     /// If the files are missing, damaged, of another architecture, or lack a tensor: see [`LoadError`].

@@ -6,7 +6,7 @@
 //! policy it is expected tokens over seconds of the contexts, and by the envelope theorem a small
 //! change of the weights changes c as if the policy stayed the same.
 //!
-//! Contexts whose oracle tree was searched are kept as curves, at most [`MOST_CONTEXTS`] of them:
+//! Contexts whose oracle tree was searched are kept as curves, at most `MOST_CONTEXTS` of them:
 //! beyond that every second one is dropped, and from then on every second one is added.
 //!
 //! [`intervals`]: super::intervals

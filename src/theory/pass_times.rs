@@ -6,8 +6,8 @@
 //! tokens never costs more than B passes over one.
 //!
 //! # Data
-//! - *Steps*: the last [`RECENT`] passes of real steps, whatever their size.
-//! - *Probes*: passes made only to be timed, at 1, 2, 4, ... tokens, the last [`PROBES`] of each size, in units of t(1) at their time,
+//! - *Steps*: the last `RECENT` passes of real steps, whatever their size.
+//! - *Probes*: passes made only to be timed, at 1, 2, 4, ... tokens, the last `PROBES` of each size, in units of t(1) at their time,
 //!   so that a machine whose speed changes does not mix up the shape.
 //!
 //! # Robustness

@@ -16,7 +16,7 @@ const LITTLE: f64 = 1e-4;
 
 /// Proposes the followers of the longest end of the text that was seen before, interpolated with those of the shorter ends down
 /// to one token: with c(s, w) the count of w after the context s and s' the next shorter context of other followers,
-/// q_s(w) = T(s) c(s, w) / c(s) + (1 - T(s)) q_s'(w), where the trust T(s) is learnt by length and counts ([`Trust`]). What is
+/// q_s(w) = T(s) c(s, w) / c(s) + (1 - T(s)) q_s'(w), where the trust T(s) is learnt by length and counts (`Trust`). What is
 /// left below one token is given to nobody, so that the q of a node add up to less than 1.
 ///
 /// The automaton grows token by token, and each node of a tree is found from its parent's place in it: a step costs what its new

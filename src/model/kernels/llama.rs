@@ -94,7 +94,7 @@ impl Llama {
         Self::with_kernel(weights, threads, Kernel::detect())
     }
 
-    /// A drafting head for `target`: layers behind a [`Front`], run by the target's threads and kernel.
+    /// A drafting head for `target`: layers behind a `Front`, run by the target's threads and kernel.
     ///
     /// # Errors
     /// If reading fails, or the head does not fit the target.

@@ -120,7 +120,7 @@ struct BySixteen {
 /// The inner loops for one instruction set. All sets give the same bits.
 ///
 /// Every function is unsafe to call for two reasons: the CPU must have the set, which [`Kernel::detect`] sees to, and
-/// what they write must be nobody else's, as [`memory::Shared`] asks.
+/// what they write must be nobody else's, as `memory::Shared` asks.
 #[derive(Debug)]
 pub struct Kernel {
     /// Its name, for people.
@@ -471,7 +471,7 @@ impl Kernel {
         self.pair.filter(|_| packing != Packing::Bytes)
     }
 
-    /// The fastest kernel of this CPU that gives the reference's bits on a sample ([`check`]).
+    /// The fastest kernel of this CPU that gives the reference's bits on a sample (`check`).
     pub fn detect() -> &'static Kernel {
         static FOUND: OnceLock<&'static Kernel> = OnceLock::new();
         FOUND.get_or_init(|| Kernel::all().into_iter().find(|kernel| check::holds(kernel, &SCALAR)).unwrap_or(&SCALAR))
