@@ -1,82 +1,102 @@
-//! The automatic budget where children are drawn: none can be left out once it is known, so that the size of a tree is settled before,
-//! by what trees of that size brought and took.
+//! Automatic budget for sampled trees: picks the size of a tree before drafting.
+//!
+//! Dropping a sampled child once its token is known would bias the text, so a sampled tree can't be
+//! cut. Instead the size is picked among candidate budgets, from the tokens and seconds of earlier
+//! trees of each size. Drafting that doesn't pay backs off as in [`auto`](super::auto).
 
 use super::line::Line;
 use crate::draft::{Draft, Promise, follow};
 use crate::telemetry::{Choice, Reason, StageTimes};
 use crate::theory::cost::Cost;
 
-/// Steps of a drafter before its drafting can be given up for the first time, and after each rest.
+/// Drafted steps before the first back-off, and after each back-off, at least.
 const TRIALS: [usize; 2] = [16, 10];
-/// The first of them teach nothing of times: the drafter reads what it missed, and what drafting works on has to come near again.
+/// Drafted steps at the start, and after each back-off, whose times are ignored.
+///
+/// The drafter first catches up on the text that it missed, and its data has to return to the
+/// caches.
 const COLD: usize = 3;
-/// Drafting is given up where it is slower than this share of plain decoding: where both are as fast, nothing is lost by going on.
+/// Ratio of rates, drafted over plain, below which drafting backs off.
+///
+/// At equal rates nothing is lost by drafting on.
 const GIVE_UP: f64 = 0.95;
-/// Steps that the measured costs count for, before a budget was tried.
+/// Number of steps that the measured cost counts for, before a budget was tried.
 const PRIOR: usize = 16;
-/// Steps without drafting, after it did not pay for the first time; each further time in turn it is twice as many.
+/// Length of the first back-off, in steps. Each further one in a row doubles it.
 const REST: usize = 8;
-/// The most of them.
+/// Upper bound on back-off, in steps.
 const LONGEST_REST: usize = 32;
-/// Drafted steps after which a rest of [`REST`] tells what plain decoding takes now.
+/// Drafted steps after which a back-off of [`REST`] steps re-measures plain decoding.
 const TURN: usize = 256;
-/// The budgets beside the best one are tried once each in so many drafted steps.
+/// Period, in drafted steps, at which each neighbor of the best budget is tried once.
 const LOOK: usize = 24;
-/// Weight of the newest step in what a budget takes beside the others: the machine's speed changes faster than that does.
+/// Weight of the newest step in the factors of each budget.
+///
+/// Low, since the machine's speed, which `now` tracks, changes faster than they do.
 const SLOW: f64 = 0.04;
 
-/// What steps of each budget take, learnt from those that were made, and which is the best.
+/// Time and yield of trees by candidate budget, and the back-off state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Arms {
-    /// Measured over expected seconds of the last steps: how slow the machine is just now, whatever the budget.
+    /// Ratio of measured to expected seconds over recent steps, whatever the budget.
+    ///
+    /// Tracks the current speed of the machine.
     now: Option<f64>,
-    /// What such a step takes beside that. Those of 1 are steps of rest.
+    /// Ratio of measured to expected seconds by budget, beside `now`.
+    ///
+    /// Budget 1 stands for the steps without drafting.
     factors: Factors,
-    /// Tokens that trees of a budget brought, over what they promised: what is known of children by their rank alone holds less well
-    /// the deeper they are, and the budget that is chosen is among those of which too much is expected.
+    /// Ratio of emitted to predicted tokens by budget.
+    ///
+    /// Predictions by the rank of a child hold less well the deeper it is, and picking the best
+    /// budget favors those that are overestimated.
     kept: Factors,
-    /// Seconds that drafting takes by the depth of the tree.
+    /// Seconds spent drafting, as a function of the tree's depth.
     drafting: Line,
-    /// Seconds a token that a step takes besides drafting and the pass. (A part of them does not depend on the tokens; but passes of
-    /// larger trees take longer than the measured costs say, until their factors are known.)
+    /// Seconds per token of a step besides drafting and the verify pass.
+    ///
+    /// A part of them doesn't depend on the tokens. Even so they are charged per token, because
+    /// passes of larger trees take longer than the measured cost until their factors are known.
     node: Option<f64>,
-    /// Drafted steps since the last rest, steps of rest still to come, and the length of the next rest.
+    /// Drafted steps since the last back-off, steps left in it, length of the next.
     trials: usize,
     rest: usize,
     next_rest: usize,
+    /// Length of the back-off that began last.
+    rest_length: usize,
 }
 
 impl Arms {
-    /// Seconds of a step with a tree of this budget and depth.
+    /// Returns the predicted seconds of a step with a tree of this budget and depth.
     fn seconds(&self, budget: usize, depth: usize, cost: &Cost) -> f64 {
         self.expected(budget, depth, cost) * self.factors.of(budget) * self.now.unwrap_or(1.0)
     }
 
-    /// The same by the parts that it consists of.
+    /// Returns the predicted seconds as a sum of parts, before the measured corrections.
     fn expected(&self, budget: usize, depth: usize, cost: &Cost) -> f64 {
         let drafting = if depth > 0 { self.drafting.at(depth as f64).max(0.0) } else { 0.0 };
         cost.seconds(budget) + budget as f64 * self.node.unwrap_or(0.0) + drafting
     }
 
-    /// Tokens of a step with a tree that promises so much.
+    /// Returns the predicted number of tokens emitted by a step with this tree.
     fn tokens(&self, promise: &Promise) -> f64 {
         ((1.0 + promise.expected) * self.kept.of(promise.budget)).max(1.0)
     }
 
-    /// Tokens a second of a tree that promises so much.
+    /// Returns the predicted tokens per second of a step with this tree.
     fn rate(&self, promise: &Promise, cost: &Cost) -> f64 {
         self.tokens(promise) / self.seconds(promise.budget, promise.depth, cost)
     }
 
-    /// Of what trees promise the place of the one with the most tokens a second, and that rate.
+    /// Returns the index of the tree with the highest predicted rate, and that rate.
     fn best(&self, promises: &[Promise], cost: &Cost) -> Option<(usize, f64)> {
         promises.iter().map(|p| self.rate(p, cost)).enumerate().max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
-    /// How many tokens to draft for, of what trees promise; none says to draft nothing, since of late it did not pay.
+    /// Returns the budget to draft for, or `None` during back-off.
     pub fn ask(&self, promises: &[Promise], cost: &Cost) -> Option<usize> {
         let (best, _) = self.best(promises, cost).filter(|_| self.rest == 0)?;
-        // The budgets beside it: soon, while it is not known what they take, and then now and again.
+        // Neighbors of the best budget: often while their times are unknown, then periodically.
         let beside = [promises.get(best + 1), best.checked_sub(1).and_then(|below| promises.get(below))];
         let unknown = |p: &&Promise| !self.factors.has(p.budget);
         let other = match self.trials % LOOK {
@@ -88,7 +108,7 @@ impl Arms {
         other.or(promises.get(best)).map(|promise| promise.budget)
     }
 
-    /// What was decided. All of the tree is verified.
+    /// Reports the decision for the step's record. Sampled trees are always verified whole.
     pub fn choice(&self, draft: &Draft, asked: Option<usize>, promises: &[Promise], cost: &Cost) -> Choice {
         let (drafted, plain) = (draft.tree.drafted(), 1.0 / self.seconds(1, 0, cost));
         let promised = promises.iter().find(|p| Some(p.budget) == asked).filter(|_| drafted > 0);
@@ -107,7 +127,7 @@ impl Arms {
         }
     }
 
-    /// Learns from a step for which so many tokens were `asked`, and that brought what `made` says.
+    /// Updates times, yields and back-off after a step for which `asked` tokens were requested.
     pub fn learn(&mut self, asked: Option<usize>, made: &Made, promises: &[Promise], cost: &Cost) {
         let Made { tokens, depth, accepted, time } = *made;
         if let Some(promise) = promises.iter().find(|p| Some(p.budget) == asked) {
@@ -117,8 +137,9 @@ impl Arms {
         let resting = self.rest > 0;
         self.rest = self.rest.saturating_sub(1);
         self.trials += usize::from(!resting);
-        // Nor does the first step of rest, which finds what drafting left behind, nor one for which the drafter had nothing.
-        let teaches = if resting { self.rest + 1 != REST } else { self.trials > COLD && depth > 0 };
+        // The first back-off step is skipped, since it meets the caches as drafting left them. So
+        // is a step in which the drafter proposed nothing.
+        let teaches = if resting { self.rest + 1 != self.rest_length } else { self.trials > COLD && depth > 0 };
         if !teaches {
             return;
         }
@@ -128,7 +149,7 @@ impl Arms {
         let took = (time.total() / self.expected(tokens, depth, cost)).clamp(0.5, 2.0);
         follow(&mut self.now, took / self.factors.of(tokens));
         self.factors.follow(tokens, took / self.now.unwrap_or(1.0));
-        // Whether a rest is still to tell what plain decoding takes.
+        // Set until a back-off has measured plain decoding.
         let unknown = !self.factors.has(1);
         if resting || self.trials < TRIALS[usize::from(!unknown)] {
             return;
@@ -141,24 +162,25 @@ impl Arms {
             (self.rest, self.next_rest) = (REST, REST);
         }
         if self.rest > 0 {
+            self.rest_length = self.rest;
             self.trials = 0;
         }
     }
 }
 
-/// A step that was made.
+/// Measured outcome of one step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Made<'a> {
-    /// Tokens of its tree, the root included, and its depth.
+    /// Tokens of the tree, root included, and its depth.
     pub tokens: usize,
     pub depth: usize,
-    /// The expected count of accepted ones.
+    /// Expected number of accepted tokens.
     pub accepted: f64,
-    /// What it took.
+    /// Durations of the stages of the step.
     pub time: &'a StageTimes,
 }
 
-/// By budget: steps, and the mean of a factor, about 1 before anything was seen.
+/// Running mean of a ratio by budget: budget, number of steps, mean. Starts at 1.
 #[derive(Clone, Debug, Default)]
 struct Factors(Vec<(usize, usize, f64)>);
 
@@ -187,8 +209,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Budgets asked for in `steps` steps (none: rest) of a drafter whose each child is accepted with probability `acceptance`, where a
-    /// pass over B tokens really takes `pass(B)` seconds, and was measured to take 1 + (B - 1) / 6; drafting takes a tenth a depth.
+    /// Returns the budget requested in each of `steps` steps; `None` is a back-off step.
+    ///
+    /// Each child is accepted with probability `acceptance`. A pass over B tokens takes `pass(B)`
+    /// seconds, though the measured cost is 1 + (B - 1) / 6. Drafting takes 0.1 s per depth.
     fn asked(acceptance: f64, pass: impl Fn(usize) -> f64, steps: usize) -> Vec<Option<usize>> {
         let cost = Cost::new(vec![(1, 1.0), (4, 1.5)]).unwrap();
         let promise =
@@ -214,13 +238,14 @@ mod tests {
     #[test]
     fn the_budget_that_pays_best_is_found() {
         let most = |asked: &[Option<usize>], budget: usize| asked.iter().filter(|b| **b == Some(budget)).count();
-        // 1.9 / 1.35, 2.71 / 1.7, 3.44 / 2.05.
+        // Rates of the budgets 2, 3 and 4: 1.9 / 1.35, 2.71 / 1.7 and 3.44 / 2.05.
         let asked_often = asked(0.9, |b| 1.0 + 0.25 * (b - 1) as f64, 400);
         assert!(most(&asked_often, 4) > 300, "{asked_often:?}");
-        // 1.6 / 1.2, 1.96 / 1.9; the curve that was measured has 1.6 / 1.27, 1.96 / 1.53.
+        // Rates of the budgets 2 and 3: 1.6 / 1.2 and 1.96 / 1.9; by the measured cost, 1.6 / 1.27
+        // and 1.96 / 1.53.
         let small = asked(0.6, |b| if b == 2 { 1.1 } else { 0.8 + 0.3 * b as f64 }, 400);
         assert!(most(&small, 2) > 250 && most(&small, 3) < 80, "{small:?}");
-        // Rests tell what plain decoding takes, and are short.
+        // Back-offs that re-measure plain decoding are short.
         let rests = asked_often.iter().filter(|budget| budget.is_none()).count();
         assert!((8..=40).contains(&rests), "{rests}");
     }

@@ -1,105 +1,141 @@
-//! The automatic budget: at each step the tree that promises the most tokens a second on this machine.
+//! Automatic budget for deterministic trees: verifies the part of a draft that pays.
+//!
+//! At each step it cuts the drafted tree to the size with the highest predicted tokens per second
+//! on this machine. If drafting turns out slower than plain decoding, it backs off: it skips
+//! drafting for a number of steps that doubles each time.
 
 use super::line::Line;
 use crate::draft::{Calibration, Draft, Worth};
 use crate::telemetry::{Choice, Reason, StageTimes};
 use crate::theory::cost::Cost;
 
-/// Budget of a step before anything is known.
+/// Requested budget before anything was measured, in tokens.
 const FIRST: usize = 8;
-/// The smallest budget that drafters are asked for.
+/// Minimum budget requested from a drafter, in tokens.
 const LEAST: usize = 4;
-/// Steps that were drafted for before drafting can be given up for the first time, and after each rest. The first of them makes up for the
-/// rest: a drafter that follows the text reads what it missed, which says nothing of what drafting costs from then on.
+/// Drafted steps before the first back-off, and after each back-off, at least.
+///
+/// The first of them isn't measured: a drafter that follows the text catches up on what it missed
+/// during the back-off, which says nothing about its cost from then on.
 const TRIALS: [usize; 2] = [24, 10];
-/// Drafting is given up where it is slower than this share of what goes without: a twentieth more or less is beyond what some dozens of
-/// steps tell, and a rest is much longer than what it follows from.
-const GIVE_UP: f64 = 0.96;
-/// Steps without drafting, after it did not pay for the first time; each further time in turn it is twice as many.
+/// Standard errors by which drafting must be slower than not drafting before it backs off.
+///
+/// A back-off lasts much longer than the evidence that it is based on, and the test is repeated
+/// after every step: without a margin, drafting that pays is given up sooner or later.
+const MARGIN: f64 = 1.3;
+/// Steps that the averages count for after a back-off: the text may have changed.
+const CARRIED: usize = 12;
+/// Length of the first back-off, in steps. Each further one in a row doubles it.
 const REST: usize = 8;
-/// The most of them.
+/// Upper bound on back-off, in steps.
 const LONGEST_REST: usize = 128;
-/// Drafting that takes less than this share of a plain step is never given up: looking costs nothing.
+/// Cost of drafting, as a fraction of a plain step, below which back-off is disabled.
+///
+/// Drafting that cheap loses nothing.
 const CHEAP: f64 = 0.02;
-/// Steps of a frugal drafter that runs its models, after which it rests for [`REST`] all the same, to know what it does without; each
-/// further time it is twice as many.
+/// Model-drafted steps after which a frugal drafter backs off for [`REST`] steps anyway.
+///
+/// This measures its rate without model passes. The interval doubles each time.
 const TURN: usize = 192;
-/// Weight of the newest step in the running means that decide whether drafting pays: the tokens of a step scatter by half, and what is to be seen is a tenth.
-const SLOW: f64 = 0.02;
+/// Weight of the newest step in the moving averages that decide on back-off.
+///
+/// Tokens per step scatter by half, and the differences to detect are around a twentieth.
+const SLOW: f64 = 0.005;
 
-/// What the automatic budget has learnt of times. It begins anew with another drafter or another warp.
+/// State of the automatic budget: requested size, back-off and measured rates.
+///
+/// Reset whenever the drafter or the sampling parameters change.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Auto {
-    /// Whether the drafter can draft something without running a model.
+    /// Marks a drafter that can draft something without running a model.
     frugal: bool,
-    /// Tokens that drafters are asked for: it follows what was worth verifying.
+    /// Tokens to request from the drafter; adapts to the size that was worth verifying.
     ask: Option<usize>,
-    /// Steps still to come without drafting.
+    /// Remaining steps of the current back-off.
     rest: usize,
-    /// The length of the next rest.
+    /// Length of the next back-off, in steps.
     next_rest: usize,
-    /// Steps drafted for since drafting was given up last, and whether it ever was.
+    /// Drafted steps since the last back-off, and if there was one at all.
     trials: usize,
     given_up: bool,
-    /// Running means over these.
+    /// Averages over drafted steps.
     full: Means,
-    /// The same over steps of rest, where a frugal drafter drafts what costs nothing.
+    /// Averages over back-off steps, in which a frugal drafter still drafts without a model.
     free: Means,
-    /// Seconds that a step takes besides drafting and the pass, by its tokens.
+    /// Seconds per step besides drafting and the verify pass, as a function of tokens.
     other: Line,
-    /// Seconds of a step of plain decoding, timed in a row. Between drafted steps a pass over one token takes longer, since drafting and
-    /// larger passes leave caches and clocks behind that plain decoding never meets.
+    /// Seconds per step of plain decoding, timed on consecutive steps.
+    ///
+    /// Between drafted steps a pass over one token takes longer: drafting and larger passes leave
+    /// caches and clocks in a state that plain decoding never meets.
     plain: Option<f64>,
 }
 
-/// Running means.
+/// Exponential moving averages over steps.
 #[derive(Clone, Copy, Debug, Default)]
 struct Means {
     steps: usize,
-    /// Tokens put out, as expected.
+    /// Expected tokens emitted per step.
     tokens: f64,
     seconds: f64,
-    /// Seconds that drafting took.
+    /// Seconds spent drafting per step.
     drafting: f64,
+    /// Mean square of the relative deviation of a step's rate.
+    square: f64,
 }
 
 impl Means {
     fn add(&mut self, tokens: f64, seconds: f64, drafting: f64) {
         self.steps += 1;
         let weight = SLOW.max(1.0 / self.steps as f64);
+        // A step that was held up counts for at most twice as long.
+        let seconds = if self.steps > 2 { seconds.min(2.0 * self.seconds) } else { seconds };
         self.tokens += weight * (tokens - self.tokens);
         self.seconds += weight * (seconds - self.seconds);
         self.drafting += weight * (drafting - self.drafting);
+        let deviation = tokens / self.tokens - seconds / self.seconds;
+        self.square += weight * (deviation * deviation - self.square);
     }
 
-    /// Tokens a second; 0 before the first step.
+    /// Returns tokens per second, or 0 before the first step.
     fn rate(&self) -> f64 {
         if self.steps == 0 { 0.0 } else { self.tokens / self.seconds }
+    }
+
+    /// Returns the rate, moved by `errors` of its standard errors.
+    fn bound(&self, errors: f64) -> f64 {
+        // An average with weight w is about as certain as one over 2 / w steps.
+        let steps = (self.steps as f64).min(2.0 / SLOW);
+        self.rate() * (1.0 + errors * (self.square / steps.max(1.0)).sqrt())
     }
 }
 
 impl Auto {
-    /// For a new drafter. A frugal one shows first what it does without running a model.
+    /// Creates the state for a new drafter.
+    ///
+    /// A frugal drafter starts in back-off, to measure its rate without model passes.
     pub fn new(frugal: bool) -> Auto {
         Auto { frugal, rest: if frugal { REST } else { 0 }, ..Auto::default() }
     }
 
-    /// Takes the seconds of a step of plain decoding, as timed in a row.
+    /// Sets the seconds per step of plain decoding, timed on consecutive steps.
     pub fn set_plain(&mut self, seconds: f64) {
         self.plain = Some(seconds).filter(|seconds| *seconds > 0.0);
     }
 
-    /// How many tokens to draft for: none says to draft nothing, or only what costs nothing, since of late it did not pay.
+    /// Returns the tokens to request from the drafter, or `None` during back-off.
+    ///
+    /// During back-off only drafting that runs no model is allowed.
     pub fn ask(&self, most: usize) -> Option<usize> {
         (self.rest == 0).then(|| self.asked(most))
     }
 
-    /// How many tokens to draft for where something is drafted.
+    /// Returns the tokens to request if something is drafted, at most `most`.
     pub fn asked(&self, most: usize) -> usize {
         self.ask.unwrap_or(FIRST).clamp(LEAST.min(most), most)
     }
 
-    /// What drafting is to pay for itself by where `asked` tokens are asked for.
+    /// Returns the cost model by which a drafter of `asked` tokens gates its passes.
     pub fn worth(&self, asked: usize, cost: &Cost) -> Worth {
         let node = self.other.parts().1;
         let token = if self.full.steps > 0 { 1.0 / self.full.rate() } else { cost.seconds(1) + self.other.at(1.0) };
@@ -107,8 +143,10 @@ impl Auto {
         Worth { token, node: (cost.seconds(most) - cost.seconds(1)) / (most - 1) as f64 + node, rest: self.rest > 0 }
     }
 
-    /// Cuts the draft down to what promises the most, and says why. `known` says what the drafter's q are worth, `asked` is
-    /// what the drafter was asked for, `seconds` what drafting took.
+    /// Cuts `draft` to the size with the highest predicted tokens per second.
+    ///
+    /// Returns the decision with its reason. `known` maps the drafter's q to probabilities, `asked`
+    /// is the budget requested from the drafter, and `seconds` is the time that drafting took.
     pub fn choose(
         &mut self,
         known: &Calibration,
@@ -127,7 +165,7 @@ impl Auto {
         let reason = match asked {
             None => Reason::Resting,
             Some(_) if self.rest > 0 && kept == 0 => Reason::Resting,
-            // Not even asked: a pass of the drafter would not have paid.
+            // The cost gate skipped the drafter's pass, so that it never saw the root.
             Some(_) if drafted == 0 && !draft.asked[0] => Reason::NotWorth,
             Some(_) if drafted == 0 => Reason::NothingDrafted,
             Some(_) if kept == 0 => Reason::NotWorth,
@@ -144,11 +182,14 @@ impl Auto {
                 asked
             });
         }
-        let expected = products[..kept].iter().sum::<f64>() + 0.0; // -0 becomes 0
+        let expected = products[..kept].iter().sum::<f64>() + 0.0; // turns -0 into 0
         Choice { drafted, kept, expected, tokens_per_second: rate, plain_tokens_per_second: plain, reason }
     }
 
-    /// Learns from what came of a step with a tree of `tokens` tokens: the expected count of accepted ones, and the time.
+    /// Updates the measured rates and decides on back-off after a step.
+    ///
+    /// `tokens` is the size of the verified tree, root included, and `expected` is its expected
+    /// number of accepted tokens.
     pub fn learn(&mut self, tokens: usize, choice: &Choice, expected: f64, time: &StageTimes, cost: &Cost) {
         self.other.add(tokens as f64, time.other);
         let (tokens, seconds) = (1.0 + expected, time.draft + cost.seconds(tokens) + time.other);
@@ -165,11 +206,13 @@ impl Auto {
         if self.trials < TRIALS[usize::from(self.given_up)] || self.full.drafting * choice.plain_tokens_per_second < CHEAP {
             return;
         }
-        if self.full.rate() < GIVE_UP * choice.plain_tokens_per_second.max(self.free.rate()) {
+        let undrafted = choice.plain_tokens_per_second.max(self.free.bound(-MARGIN));
+        if self.full.bound(MARGIN) < undrafted {
             self.rest = if self.next_rest == 0 { REST } else { self.next_rest };
             self.next_rest = (self.rest * 2).min(LONGEST_REST);
             self.trials = 0;
             self.given_up = true;
+            self.full.steps = self.full.steps.min(CARRIED);
         } else {
             self.next_rest = REST;
             let turns = self.trials / TURN;
@@ -185,8 +228,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// What the automatic budget did in `steps` steps with a drafter that takes `drafting` seconds for one node of which
-    /// `p` is accepted, where a pass takes 1 s for any number of tokens.
+    /// Runs `steps` steps and returns for each if drafting was requested.
+    ///
+    /// Drafting takes `drafting` seconds for one node, which is accepted with probability `p`. A
+    /// pass takes 1 s for any number of tokens.
     fn asked(drafting: f64, p: f64, steps: usize) -> Vec<bool> {
         let cost = Cost::new(vec![(1, 1.0), (64, 1.0)]).unwrap();
         let mut auto = Auto::default();
@@ -212,7 +257,7 @@ mod tests {
     fn drafting_that_does_not_pay_rests_ever_longer_and_looks_again() {
         let rests: Vec<usize> = asked(0.5, 0.1, 600).split(|asked| *asked).map(<[bool]>::len).filter(|&rest| rest > 0).collect();
         assert_eq!(rests[..6], [8, 16, 32, 64, 128, 128]);
-        // That pays, and that costs next to nothing, go on.
+        // Drafting that pays, or that is nearly free, never backs off.
         assert!(asked(0.5, 0.9, 100).into_iter().all(|asked| asked));
         assert!(asked(0.001, 0.0, 100).into_iter().all(|asked| asked));
     }
