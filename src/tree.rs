@@ -1,13 +1,18 @@
-//! The draft tree: tokens with parents, the pending token as its root (pure).
+//! Token trees: drafted tokens with their parents, rooted at the pending token.
+//!
+//! Pure data, without a model: drafters grow a [`TokenTree`], the target scores it in one verify
+//! pass, and [`verify`](crate::verify) selects the accepted path.
 
 use std::ops::Range;
 
-/// A token's number in the vocabulary.
+/// Index of a token in the vocabulary.
 pub type TokenId = u32;
 
-/// A token tree in topological order: node 0 is the root (the pending token, already emitted but not yet
-/// in the cache), nodes `1..len` are drafted. `len()` is therefore the number B of tokens in one verify
-/// pass, and `drafted()` is P = B - 1 (bounds.md writes both; neither stands for the other).
+/// Token tree in topological order: parents precede children.
+///
+/// Node 0 is the root, the pending token: already emitted but not yet in the cache. Nodes `1..len`
+/// are drafted. `len()` is therefore B, the number of tokens in one verify pass, and `drafted()` is
+/// P = B - 1. The two are never interchangeable; bounds.md uses both.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenTree {
     tokens: Vec<TokenId>,
@@ -17,12 +22,14 @@ pub struct TokenTree {
 }
 
 impl TokenTree {
-    /// A tree of the root alone.
+    /// Creates a tree that holds only the root.
     pub fn new(root: TokenId) -> Self {
         Self { tokens: vec![root], parents: vec![0], depths: vec![0], q: vec![1.0] }
     }
 
-    /// Adds a child that the drafter gives probability `q` after its parent; returns the new node's index.
+    /// Adds a child of `parent` and returns its index.
+    ///
+    /// `q` is the drafter's probability of `token` given the path to `parent`.
     ///
     /// # Panics
     /// If `parent` is not a node yet. (Callers pass indices that this tree returned.)
@@ -35,7 +42,7 @@ impl TokenTree {
         self.len() - 1
     }
 
-    /// Makes room for so many nodes more.
+    /// Reserves capacity for at least `nodes` more nodes.
     pub fn reserve(&mut self, nodes: usize) {
         self.tokens.reserve(nodes);
         self.parents.reserve(nodes);
@@ -43,7 +50,7 @@ impl TokenTree {
         self.q.reserve(nodes);
     }
 
-    /// Drops all nodes from `len` on; the root stays.
+    /// Drops all nodes from index `len` on, but never the root.
     pub fn truncate(&mut self, len: usize) {
         let len = len.max(1);
         self.tokens.truncate(len);
@@ -52,63 +59,67 @@ impl TokenTree {
         self.q.truncate(len);
     }
 
-    /// Tokens in one verify pass over this tree, the root included: B.
-    #[allow(clippy::len_without_is_empty)] // a tree has a root, always
+    /// Returns B, the number of tokens in one verify pass, root included.
+    #[allow(clippy::len_without_is_empty)] // a tree always has a root
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Drafted tokens: P = B - 1.
+    /// Returns P = B - 1, the number of drafted tokens.
     pub fn drafted(&self) -> usize {
         self.len() - 1
     }
 
-    /// Indices of the drafted nodes.
+    /// Returns the indices of the drafted nodes.
     pub fn nodes(&self) -> Range<usize> {
         1..self.len()
     }
 
-    /// The token of each node, the root first.
+    /// Returns the tokens of all nodes, root first.
     pub fn tokens(&self) -> &[TokenId] {
         &self.tokens
     }
 
-    /// The token of node `i`.
+    /// Returns the token of node `i`.
     pub fn token(&self, i: usize) -> TokenId {
         self.tokens[i]
     }
 
-    /// The parent of node `i`; none for the root.
+    /// Returns the parent of node `i`, or `None` for the root.
     pub fn parent(&self, i: usize) -> Option<usize> {
         (i > 0).then(|| self.parents[i])
     }
 
-    /// Depth of node `i`; the root has depth 0, so a drafted node at depth d is the d-th drafted token of its path.
+    /// Returns the depth of node `i`: 0 for the root.
+    ///
+    /// A drafted node at depth d is the d-th drafted token of its path.
     pub fn depth(&self, i: usize) -> usize {
         self.depths[i]
     }
 
-    /// Depth of the deepest node.
+    /// Returns the depth of the deepest node: 0 without drafted nodes.
     pub fn max_depth(&self) -> usize {
         self.depths.iter().copied().max().unwrap_or(0)
     }
 
-    /// The drafter's probability of node `i` after its parent (1 for the root).
+    /// Returns the drafter's probability of node `i` given its parent: 1 for the root.
     pub fn q(&self, i: usize) -> f64 {
         self.q[i]
     }
 
-    /// The children of node `i`, in the order they were added.
+    /// Returns the children of node `i`, in the order in which they were added.
     pub fn children(&self, i: usize) -> impl Iterator<Item = usize> + '_ {
         (i + 1..self.len()).filter(move |&c| self.parents[c] == i)
     }
 
-    /// The child of node `i` that carries `token`.
+    /// Returns the child of node `i` that carries `token`.
     pub fn child(&self, i: usize, token: TokenId) -> Option<usize> {
         self.children(i).find(|&c| self.tokens[c] == token)
     }
 
-    /// The nodes from just below the root to `i`, `i` included; empty for the root.
+    /// Returns the nodes from just below the root down to `i`, both ends included.
+    ///
+    /// Empty for the root.
     pub fn path(&self, i: usize) -> Vec<usize> {
         let mut path = Vec::with_capacity(self.depths[i]);
         let mut at = i;
@@ -120,8 +131,10 @@ impl TokenTree {
         path
     }
 
-    /// For each node the product of `factor` along its path, the root's being 1. With `factor` the target's
-    /// probability of a node after its parent this is pi(v) of bounds.md.
+    /// Returns for each node the product of `factor` along its path: 1 for the root.
+    ///
+    /// If `factor` is the target's probability of a node given its parent, this is pi(v) of
+    /// bounds.md.
     pub fn path_products(&self, factor: impl Fn(usize) -> f64) -> Vec<f64> {
         let mut pi = Vec::with_capacity(self.len());
         pi.push(1.0);
@@ -131,10 +144,11 @@ impl TokenTree {
         pi
     }
 
-    /// E[accepted | T]: the sum of pi over the drafted nodes (bounds.md, Setting), `p(i)` being the target's
-    /// probability of node `i` after its parent.
+    /// Returns E\[accepted | T\], the sum of pi over the drafted nodes.
+    ///
+    /// `p(i)` is the target's probability of node `i` given its parent (bounds.md, Setting).
     pub fn expected_accepted(&self, p: impl Fn(usize) -> f64) -> f64 {
-        // The sum of no numbers is -0.
+        // Adding 0 turns -0, the sum of an empty iterator, into 0.
         self.path_products(p)[1..].iter().sum::<f64>() + 0.0
     }
 }

@@ -1,4 +1,7 @@
-//! How many tokens a step drafts for: a fixed budget, or an automatic one by what passes cost on this machine.
+//! Budget of each step: fixed, or automatic from the measured cost of verify passes.
+//!
+//! An automatic budget cuts deterministic trees after drafting ([`Auto`]) and picks the size of
+//! sampled trees before drafting ([`Arms`]).
 
 use super::arms::{Arms, Made};
 use super::auto::Auto;
@@ -7,63 +10,65 @@ use crate::telemetry::{Choice, StepRecord, StepSettings};
 use crate::theory::cost::Cost;
 use crate::theory::pass_times::PassTimes;
 
-/// The budget of a session's steps.
+/// Budget policy of a session, with the measured times it is based on.
 #[derive(Default)]
 pub(super) struct Budget {
-    /// Times of passes, once measured. Before that an automatic budget is a fixed one.
+    /// Pass times, once measured. Until then an automatic budget acts as a fixed one.
     times: Option<PassTimes>,
-    /// Seconds of a step of plain decoding, where it was timed.
+    /// Seconds per step of plain decoding, once timed.
     plain: Option<f64>,
-    /// Whether passes of steps leave the times as they are.
+    /// Freezes the pass times, so that steps don't update them.
     #[cfg(test)]
     pub held: bool,
-    /// The automatic budget of trees that are cut down to what pays.
+    /// Automatic budget of deterministic trees, which are cut to the size that pays.
     auto: Auto,
-    /// The same where children are drawn.
+    /// Automatic budget of sampled trees, whose size is picked before drafting.
     arms: Arms,
 }
 
-/// What a step is to draft.
+/// Drafting request for one step.
 pub(super) struct Asked {
-    /// Tokens to draft for; none says to draft nothing.
+    /// Tokens to draft for, root included; `None` skips drafting.
     pub tokens: Option<usize>,
-    /// What the drafter is told that it is to pay for itself by.
+    /// Cost model passed to the drafter; `None` disables cost gating.
     pub worth: Option<Worth>,
-    /// Where the budget is automatic and the cost known.
+    /// Policy that made the request; `None` if the budget is fixed or the cost unknown.
     by: Option<By>,
 }
 
-/// How an automatic budget settles the size of a tree.
+/// Policy by which an automatic budget determines the size of a tree.
 enum By {
-    /// By cutting the draft, for which there is room for so many tokens.
+    /// Cut the tree after drafting, to at most `most` tokens.
     Cutting { most: usize },
-    /// Before, by what trees of some sizes promise.
+    /// Pick the size before drafting, from predicted accepted lengths by budget.
     Promises(Vec<Promise>),
 }
 
 impl Budget {
-    /// Cost of passes, where it is known.
+    /// Returns the cost of verify passes, if known.
     pub fn cost(&self) -> Option<&Cost> {
         self.times.as_ref().map(PassTimes::cost)
     }
 
-    /// Times of passes, where they are known.
+    /// Returns the measured pass times, if any.
     pub fn times(&mut self) -> Option<&mut PassTimes> {
         self.times.as_mut()
     }
 
-    /// Sets the times of passes.
+    /// Replaces the measured pass times.
     pub fn set_times(&mut self, times: PassTimes) {
         self.times = Some(times);
     }
 
-    /// Takes the seconds of a step of plain decoding, as timed in a row between steps.
+    /// Sets the seconds per step of plain decoding, timed on consecutive steps.
     pub fn set_plain(&mut self, seconds: f64) {
         self.plain = Some(seconds);
         self.auto.set_plain(seconds);
     }
 
-    /// Another drafter, or another law: nothing is known of times.
+    /// Discards what was learned about the previous drafter or distribution.
+    ///
+    /// Pass times and the time of plain decoding stay, since they don't depend on the drafter.
     pub fn begin(&mut self, frugal: bool) {
         (self.auto, self.arms) = (Auto::new(frugal), Arms::default());
         if let Some(seconds) = self.plain {
@@ -71,8 +76,10 @@ impl Budget {
         }
     }
 
-    /// What a step under `settings` with room for `most` tokens is to draft, by a drafter that is `frugal` or not; `promises` is asked
-    /// where the size is settled before.
+    /// Returns the drafting request for a step of at most `most` tokens.
+    ///
+    /// `frugal` marks a drafter that can draft without running a model. `promises` computes the
+    /// predicted accepted lengths by budget; it is called only for sampled trees.
     pub fn ask(&self, settings: &StepSettings, most: usize, frugal: bool, promises: impl FnOnce() -> Vec<Promise>) -> Asked {
         let Some(cost) = self.cost().filter(|_| settings.automatic()) else {
             let tokens = if settings.automatic() { self.auto.asked(most) } else { most };
@@ -83,13 +90,16 @@ impl Budget {
             let tokens = self.arms.ask(&promises, cost);
             return Asked { tokens, worth: Some(Worth::SETTLED), by: Some(By::Promises(promises)) };
         }
-        // A step of rest costs a frugal drafter nothing. (What it says is much or little, so that no form fits it where children are drawn.)
+        // A frugal drafter may draft during back-off, since that costs nothing. Not so for sampled
+        // trees: it proposes many candidates or hardly any, so that no fixed form of a tree fits.
         let tokens = self.auto.ask(most).or_else(|| frugal.then(|| self.auto.asked(most)));
         let worth = self.auto.worth(tokens.unwrap_or(1), cost);
         Asked { tokens, worth: Some(worth), by: Some(By::Cutting { most }) }
     }
 
-    /// What an automatic budget makes of a draft that took so many seconds, by what the drafter's q are worth.
+    /// Applies an automatic budget to a draft that took `seconds`.
+    ///
+    /// `known` maps the drafter's q to probabilities. Returns `None` for a fixed budget.
     pub fn choose(&mut self, asked: &Asked, known: &Calibration, draft: &mut Draft, seconds: f64) -> Option<Choice> {
         let cost = self.times.as_ref().map(PassTimes::cost)?;
         Some(match asked.by.as_ref()? {
@@ -98,7 +108,7 @@ impl Budget {
         })
     }
 
-    /// Learns from the record of the step and its draft.
+    /// Updates the budget policy and the pass times from a finished step.
     pub fn learn(&mut self, asked: &Asked, record: &StepRecord, draft: &Draft) {
         let tokens = draft.tree.len();
         let Some(times) = &mut self.times else { return };

@@ -1,4 +1,6 @@
-//! Passes made only to be timed: plain decoding, and t(B) at sizes that steps don't visit.
+//! Passes made only to be timed: plain decoding, and t(B) at unvisited sizes.
+//!
+//! None of them leaves a trace in the cache or the text.
 
 use std::time::{Duration, Instant};
 
@@ -9,25 +11,30 @@ use crate::model::{ForwardError, Node, Parent, Pass};
 use crate::theory::cost::Cost;
 use crate::theory::pass_times::{PassTimes, SIZES, median};
 
-/// Times of plain decoding that one figure is made of.
+/// Number of measurements of plain decoding whose median is one result.
 const PLAIN_TIMES: usize = 5;
-/// Steps in a row of which the last ones count, fewer where they take longer than this, but two at least: passes over many tokens leave a
-/// CPU slower for some time.
+/// Maximum number of consecutive steps per measurement, and its time limit.
+///
+/// At least two steps are made whatever the limit. The first ones let a CPU settle, which passes
+/// over many tokens leave slower for some time.
 const SETTLE: (usize, Duration) = (12, Duration::from_millis(25));
-/// Steps at the end of the row that count, by their median.
+/// Steps at the end of a measurement that count, by their median.
 const COUNTED: usize = 4;
 /// Time limit of the first measurement of t(B).
 const CURVE_LIMIT: Duration = Duration::from_millis(900);
-/// Rounds over all sizes of that measurement: fewest, and most.
+/// Minimum and maximum number of rounds over all sizes in that measurement.
 const CURVE_ROUNDS: (usize, usize) = (5, 12);
-/// Uncertainty of each size's time at which that measurement ends.
+/// Relative uncertainty of each size's time at which that measurement ends.
 const CURVE_ERROR: f64 = 0.03;
 
 impl Session {
-    /// Measures t(B), the seconds of one verify pass over B tokens with the logits of all, for B = 1, 2, 4, ... 128 after the present
-    /// text. Passes go round the sizes, so that each follows one of another size, as passes of steps do; a few rounds, fewer where
-    /// passes take long. Sizes that would take the whole beyond about a second are left out. Leaves no trace in the cache or the
-    /// text. None before the first text, where the context has no room for two tokens, and where the times are implausible.
+    /// Measures t(B), the seconds of one verify pass over B tokens, after the current text.
+    ///
+    /// B is 1, 2, 4, ... 128, and logits are computed for all tokens. Each round visits all sizes
+    /// in turn, so that each pass follows one of another size, as the passes of steps do. There are
+    /// a few rounds, fewer if passes are slow. Sizes that would make the whole take longer than
+    /// about a second are left out. Leaves no trace in the cache or the text. Returns `None` before
+    /// the first text, if the context has no room for two tokens, and if the times are implausible.
     ///
     /// # Errors
     /// If a forward fails.
@@ -38,11 +45,13 @@ impl Session {
         let room = self.target.capacity() - self.target.len();
         let began = Instant::now();
         let mut sizes: Vec<usize> = Vec::new();
-        // The first round wakes caches and makes room; it is not counted, and it tells which sizes are affordable.
+        // The first round warms caches and allocates memory. It isn't counted, but shows which
+        // sizes are affordable.
         for size in (0..SIZES).map(|i| 1usize << i).take_while(|&size| size <= room) {
             let took = self.time_pass(size)?;
             sizes.push(size);
-            // The next size may take twice as long, at least twice; all sizes below it take about as long together.
+            // The next size may take twice as long and runs at least twice. All smaller sizes
+            // together take about as long.
             if began.elapsed() + Duration::from_secs_f64(8.0 * took) > CURVE_LIMIT {
                 break;
             }
@@ -67,7 +76,9 @@ impl Session {
         Ok(cost)
     }
 
-    /// Seconds of one pass over a chain of `size` tokens after the present text, which leaves no trace.
+    /// Times one pass over a chain of `size` tokens after the current text, in seconds.
+    ///
+    /// Leaves no trace.
     fn time_pass(&mut self, size: usize) -> Result<f64, ForwardError> {
         let token = self.tokens().last().copied().unwrap_or_default();
         let node = |i: usize| Node { token, parent: i.checked_sub(1).map_or(Parent::Context, Parent::Slot) };
@@ -79,20 +90,24 @@ impl Session {
         ran.map(|()| took)
     }
 
-    /// Seconds that the next [`Session::probe`] is expected to take. None where t(B) was never measured.
+    /// Returns the seconds that the next [`Session::probe`] is expected to take.
+    ///
+    /// `None` if t(B) was never measured.
     pub(super) fn probe_seconds(&mut self) -> Option<f64> {
         let room = self.target.capacity() - self.target.len();
         let times = self.times()?;
         Some(times.cost().seconds(times.next_probe(room)))
     }
 
-    /// Whether t(B) is known well enough for probes to be rare.
+    /// Returns true if t(B) is known well enough that probes can be rare.
     pub(super) fn probes_settled(&mut self) -> bool {
         self.times().is_none_or(|times| times.settled(CURVE_ERROR))
     }
 
-    /// Times one pass of the size that was timed least, between two steps, for the fit of t(B). Returns the seconds that it took; none
-    /// where t(B) was never measured or the context is full.
+    /// Times one pass of the least probed size between two steps, to refine t(B).
+    ///
+    /// Returns the seconds that it took, or `None` if t(B) was never measured or the context is
+    /// full.
     ///
     /// # Errors
     /// If a forward fails.
@@ -107,10 +122,14 @@ impl Session {
         Ok(Some(took))
     }
 
-    /// Seconds of a step of plain decoding after the present text: the pass over one token, the draw from its distribution and what its
-    /// record needs; the median of the last ones of a row. The first ones find caches and clocks as a verify pass over many tokens left
-    /// them, which plain decoding never does (on a Xeon with a tile unit it takes 20 ms, and the first one half as long again). Leaves no trace in the cache, the text or the ceilings. None before the first text, or when the context is
-    /// full.
+    /// Returns the seconds per step of plain decoding after the current text.
+    ///
+    /// A step is the pass over one token, sampling from its distribution, and the statistics for
+    /// its record. The result is the median of the last steps of a row. The first ones find caches
+    /// and clocks as a verify pass over many tokens left them, which plain decoding never does. (On
+    /// a Xeon with a tile unit, settling takes 20 ms, and the first step takes half as long again.)
+    /// Leaves no trace in the cache, the text or the ceilings. Returns `None` before the first
+    /// text, or if the context is full.
     ///
     /// # Errors
     /// If a forward fails.
@@ -134,7 +153,9 @@ impl Session {
         Ok(median(&mut took[from..]))
     }
 
-    /// Tokens a second of plain decoding after the present text: the median of a few steps ([`Self::time_plain`]).
+    /// Returns the tokens per second of plain decoding after the current text.
+    ///
+    /// The result is the median of a few measurements ([`Self::time_plain`]).
     ///
     /// # Errors
     /// If a forward fails.

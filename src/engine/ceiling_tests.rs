@@ -1,4 +1,4 @@
-//! What the records say of the ceilings (tests).
+//! Tests of the ceilings and misses in the records.
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use crate::tree::TokenId;
 
 const DRAFTERS: [&str; 6] = ["ngram", "suffix", "early-exit", "model", "mix", "oracle"];
 
-/// The tokens of the text before a record's step.
+/// Returns the tokens of the text before a record's step.
 fn before<'a>(record: &StepRecord, text: &'a [TokenId]) -> &'a [TokenId] {
     &text[..record.position]
 }
@@ -25,7 +25,7 @@ proptest! {
         let warp = Warp { temperature, top_p: 1.0, top_k: None };
         let (out, records) = run(&mut session(&table, &[], settings("ngram", "best-first", budget, temperature)), &[1, 2], tokens);
         let text = [&[1, 2][..], &out].concat();
-        // The pool by hand, from the table.
+        // Reference pool, filled from the table.
         let mut pool = Pool::new();
         let (mut at, mut known) = (2, Vec::new());
         for record in &records {
@@ -38,9 +38,10 @@ proptest! {
             let (fluid, floor) = pool.fluid_and_floor(budget - 1).unwrap();
             let ceilings = record.ceilings;
             prop_assert!((record.mu - pool.mu().unwrap()).abs() < 1e-12);
-            // Evaluated when the pool has grown by a twentieth: exact at first, and the bound of most of the positions later.
+            // The bound is evaluated when the pool has grown by a twentieth: after every position
+            // at first, and later for most of the positions.
             known.push((pool.positions(), fluid, floor));
-            // But for the last bits: the session adds up the same numbers in another order.
+            // Equal up to rounding, since the session sums the same numbers in another order.
             let same = |k: &&(usize, f64, Option<f64>)| (k.1 - ceilings.fluid.unwrap()).abs() < 1e-9 && k.2 == ceilings.fluid_floor;
             let last = known.iter().rev().find(same);
             prop_assert!(last.is_some_and(|k| pool.positions() <= k.0 + k.0 / 20), "{:?} at {:?}", ceilings, known.last());
@@ -85,7 +86,7 @@ proptest! {
             if !unlucky {
                 prop_assert_eq!(miss.cause, Cause::without_luck(miss.rank, miss.draft_rank, miss.asked));
             }
-            // The oracle knows all: what it misses is luck or the budget's.
+            // The oracle knows everything, so that only luck or the budget can cause a miss.
             if DRAFTERS[drafter] == "oracle" && !chain {
                 prop_assert!(matches!(miss.cause, Cause::Unlucky | Cause::Budget), "{:?}", miss);
             }
@@ -96,7 +97,8 @@ proptest! {
     fn a_smaller_budget_accepts_what_the_record_says(
         seed in any::<u64>(), budget in 2usize..20, drafter in 0usize..DRAFTERS.len(), position in 3usize..30
     ) {
-        // The same context under every smaller budget: another session whose text is as long.
+        // Compares with another session that makes a step in the same context under each smaller
+        // budget.
         let table = TableDecoder::new(5, seed);
         let (out, _) = run(&mut session(&table, &[], settings("none", "chain", 1, 1.0)), &[1, 2], 60);
         let text = [&[1, 2][..], &out].concat();

@@ -1,4 +1,7 @@
-//! What the session knows of the ceilings: the laws of generated positions since the warp last changed.
+//! Ceilings of a session, from the target distributions of the generated positions.
+//!
+//! The pool starts over when the sampling parameters change. Evaluations are spaced geometrically,
+//! so that their cost per step falls as the pool grows.
 
 use crate::dist::{Law, Moments, Warp};
 use crate::telemetry::{Ceilings, Fluid, FluidKind, Reached, StepSettings};
@@ -7,33 +10,40 @@ use crate::theory::pool::Pool;
 
 use super::MAX_BUDGET;
 
-/// The bound is evaluated anew when the pool has grown by one in so many: its error falls as 1/sqrt(n), so that a twentieth more
-/// positions change it by far less than it is uncertain, and evaluating costs ever less of the time.
+/// Inverse of the relative growth of the pool after which the bound is evaluated again.
+///
+/// The error of the bound falls as 1/sqrt(n). A twentieth more positions therefore changes it by
+/// far less than its uncertainty, and evaluation takes an ever smaller fraction of the time.
 const GROWTH: usize = 20;
-/// The bound at length is told again within a text when there are half as many positions more than this, or than the last time.
+/// Smallest pool size, in positions, from which reports of the full curve are spaced.
+///
+/// Within a text it is reported when the pool has half as many positions more than at the last
+/// report, or than this if that is larger.
 const FIRST_LENGTH: usize = 64;
-/// Entropies, in nats, at which the kinds of positions begin: nearly certain, in between, wide open.
+/// Lower bounds in nats of the entropy classes: nearly certain, in between, wide open.
 const KINDS: [f64; 3] = [0.0, 0.25, 1.5];
 
-/// The pool of observed laws, and the ceilings that it gives.
+/// Pool of observed distributions, and the ceilings computed from it.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
     pool: Pool,
-    /// The law of one position, on its way into the others: one pass over a vocabulary serves all.
+    /// Distribution of one position, from which the others are filled.
+    ///
+    /// This way the vocabulary is scanned once for all pools.
     one: Pool,
     kinds: [Pool; KINDS.len()],
     greedy: bool,
-    /// The last evaluation.
+    /// Result of the last evaluation.
     last: Option<Evaluated>,
-    /// The steps since the settings last changed.
+    /// Steps since the settings last changed.
     blocks: Blocks,
     reached: Option<Reached>,
-    /// Positions when the bound was told at length.
+    /// Number of positions when the full curve was last reported.
     told: usize,
-    /// Drafted nodes of all steps since the settings last changed, and those steps.
+    /// Drafted nodes and steps since the settings last changed.
     drafted: usize,
     steps: usize,
-    /// The last bound at the mean number of drafted nodes: positions, that number, bound.
+    /// Last bound at the mean number of drafted nodes: positions, that number, bound.
     at_mean: Option<(usize, f64, f64)>,
 }
 
@@ -45,14 +55,16 @@ struct Evaluated {
     floor: Option<f64>,
 }
 
-/// Whether the mean of E\[X | T\], or its share of the fluid bound, lies outside of the interval that was made last.
+/// Returns true if a mean has left the interval that was computed last.
+///
+/// Compares the mean of E\[X | T\], and its ratio to the fluid bound.
 fn left(reached: &Reached, mean: f64, fluid: f64) -> bool {
     let outside = |interval: Option<Interval>, value: f64| interval.is_some_and(|i| value < i.low || i.high < value);
     outside(reached.expected, mean) || (fluid > 0.0 && outside(reached.share, mean / fluid))
 }
 
 impl Observed {
-    /// Nothing yet, of laws under `warp`.
+    /// Creates an empty pool for distributions under `warp`.
     pub fn new(warp: &Warp) -> Self {
         Self {
             pool: Pool::new(),
@@ -69,17 +81,19 @@ impl Observed {
         }
     }
 
-    /// Other settings under the same warp: what is reached is counted anew.
+    /// Restarts the means and intervals after a change of other settings.
+    ///
+    /// The pool stays, since the sampling parameters are the same.
     pub fn begin(&mut self) {
         (self.blocks, self.reached, self.drafted, self.steps) = (Blocks::default(), None, 0, 0);
     }
 
-    /// The law of one generated position, with its moments.
+    /// Adds the distribution of one generated position, with its moments.
     pub fn add(&mut self, law: &Law, moments: Moments) {
         let kind = KINDS.partition_point(|&from| from <= moments.entropy).clamp(1, KINDS.len()) - 1;
         let pools = [&mut self.pool, &mut self.kinds[kind], self.blocks.pool()];
         if self.greedy {
-            // One token has all the mass.
+            // A single token holds all the mass, so that scanning is cheap.
             pools.into_iter().for_each(|pool| pool.add(law, moments));
             return;
         }
@@ -90,10 +104,12 @@ impl Observed {
         }
     }
 
-    /// Ends a step with this E\[X | T\] whose tree has `size` tokens (with a fixed budget: the budget): the ceilings at that size, and
-    /// what was reached of them as of the last time that it was computed. Greedy the fluid bound is B - 1: an oracle accepts all. Where
-    /// children are sampled B - 1 is all that holds. A step that does not `count`, since the same was made before, leaves means and
-    /// intervals as they are.
+    /// Ends a step and returns the ceilings at its tree size, with the latest intervals.
+    ///
+    /// `expected` is the step's E\[X | T\] and `size` its tokens, or the budget if that is fixed.
+    /// If decoding is greedy the fluid bound is B - 1, since an oracle accepts all. For sampled
+    /// trees only B - 1 holds. A step that repeats an earlier one has `counts` unset and leaves
+    /// means and intervals unchanged.
     pub fn end_step(&mut self, expected: f64, size: usize, settings: &StepSettings, counts: bool) -> (Ceilings, Option<Reached>) {
         let mut ceilings = if settings.drawn() { Ceilings::batch(size) } else { self.ceilings(size) };
         if counts {
@@ -108,7 +124,8 @@ impl Observed {
         let steps = self.blocks.steps();
         let fluid = ceilings.fluid_at_mean.or(ceilings.fluid).unwrap_or(0.0);
         let mean = self.blocks.mean().unwrap_or(0.0);
-        // As soon as there are intervals, then when there are half as many steps more, and when the newest mean has left its interval.
+        // Due once there are enough steps for intervals, after half as many steps more, and when
+        // the newest mean has left its interval.
         let due = steps >= self.reached.map_or(FIRST, |reached| reached.steps + reached.steps / 2);
         if counts && (due || self.reached.is_some_and(|reached| left(&reached, mean, fluid))) {
             let found = self.blocks.resample(drafted, fluid);
@@ -124,17 +141,21 @@ impl Observed {
         (ceilings, self.reached)
     }
 
-    /// The laws alone.
+    /// Returns the pool of distributions and drops everything else.
     pub fn into_pool(self) -> Pool {
         self.pool
     }
 
-    /// Mean entropy in nats and the mean of sum p ln^2 p; 0 before the first position.
+    /// Returns the mean entropy in nats and the mean of sum p ln^2 p.
+    ///
+    /// Both are 0 before the first position.
     pub fn moments(&self) -> (f64, f64) {
         (self.pool.mu().unwrap_or(0.0), self.pool.mu2().unwrap_or(0.0))
     }
 
-    /// The fluid bound at a mean number of drafted nodes; solved again when pool or mean have changed by a twentieth.
+    /// Returns the fluid bound at a mean number of drafted nodes.
+    ///
+    /// Solved again when the pool or the mean has changed by a twentieth.
     fn fluid_at(&mut self, drafted: f64) -> Option<f64> {
         if self.greedy {
             return Some(drafted);
@@ -168,8 +189,10 @@ impl Observed {
         Ceilings { fluid_floor, ..Ceilings::at(mu, mu2, budget, fluid) }
     }
 
-    /// The bound at length, with the kinds' at budget B, where it is time to tell it again; with `now` if there is anything new. It
-    /// takes a few milliseconds: for between steps.
+    /// Returns the fluid bound for every budget, if a new report is due.
+    ///
+    /// `now` makes any new position sufficient. The bounds of the entropy classes are for budget
+    /// B = `budget`. Takes a few milliseconds, so call it between steps.
     pub fn at_length(&mut self, budget: usize, now: bool) -> Option<Fluid> {
         let (positions, before) = (self.pool.positions(), self.told.max(FIRST_LENGTH));
         let due = if now { positions > self.told } else { positions >= before + before / 2 };

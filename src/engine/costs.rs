@@ -1,4 +1,7 @@
-//! Measured costs of passes, kept from run to run: one small file for each model, device and count of threads.
+//! Cache of measured pass costs across runs.
+//!
+//! One small JSON file per model, device and thread count. A file that is missing, damaged or too
+//! old only means that the cost is measured again.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,23 +11,27 @@ use sha2::{Digest, Sha256};
 use crate::hex::hex;
 use crate::theory::cost::Cost;
 
-/// Where the costs of one model on one device are kept.
+/// Cache file for the pass cost of one model on one device.
 #[derive(Clone, Debug)]
 pub(crate) struct Shelf {
     file: PathBuf,
     key: String,
 }
 
-/// What a file holds: the key too, so that a name that two share is noticed.
+/// Content of a cache file.
+///
+/// Holds the whole key, so that a collision of hashed file names is detected.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Kept {
     key: String,
     seconds: Cost,
-    /// When it was measured, in seconds since 1970.
+    /// Time of measurement, in seconds since 1970.
     measured: u64,
 }
 
-/// Age in seconds beyond which a kept cost is measured again: a week. Machines change.
+/// Age in seconds beyond which a cached cost is measured again: a week.
+///
+/// Machines change over time.
 const MOST_AGE: u64 = 7 * 24 * 3600;
 
 fn now() -> u64 {
@@ -32,16 +39,19 @@ fn now() -> u64 {
 }
 
 impl Shelf {
-    /// The shelf of a model and a device (with its threads), in the cache folder `cache`. Other versions of this program
-    /// have other kernels, and so other costs.
+    /// Locates the cache file for a model and a device in the cache folder `cache`.
+    ///
+    /// `device` includes the thread count. The version of the program is part of the key, since
+    /// other versions have other kernels and so other costs.
     pub fn new(cache: &Path, model: &str, device: &str) -> Self {
         let key = format!("{model}, {device}, speclight {}", env!("CARGO_PKG_VERSION"));
         let hash = hex(&Sha256::digest(&key)[..8]);
         Self { file: cache.join("costs").join(format!("{hash}.json")), key }
     }
 
-    /// What was kept; none where nothing was, and where the file is damaged, implausible or older than [`MOST_AGE`]: it can be measured
-    /// again.
+    /// Reads the cached cost.
+    ///
+    /// Returns `None` if the file is missing, damaged, implausible or older than [`MOST_AGE`].
     pub fn read(&self) -> Option<Cost> {
         let kept: Kept = serde_json::from_slice(&std::fs::read(&self.file).ok()?).ok()?;
         let age = now().saturating_sub(kept.measured);
@@ -49,7 +59,7 @@ impl Shelf {
         usable.then_some(kept.seconds)
     }
 
-    /// Keeps a cost. Where that is not possible it is measured again in the next run: no error.
+    /// Writes a cost to the cache. Errors are ignored: the next run measures again.
     pub fn keep(&self, seconds: &Cost) {
         let kept = Kept { key: self.key.clone(), seconds: seconds.clone(), measured: now() };
         let part = self.file.with_extension(format!("{}.part", std::process::id()));
@@ -87,11 +97,11 @@ mod tests {
             "{}".into(),
             "{\"key\":\"else\",\"seconds\":[[1,1.0],[2,1.0]],\"measured\":0}".into(),
             "{\"key\":1}".into(),
-            // As versions before this one wrote it, and one that is old or from the future.
+            // Without a time, too old, and from the future.
             format!("{{\"key\":{key:?},\"seconds\":[[1,0.5],[2,0.75]]}}"),
             written("[[1,0.5],[2,0.75]]", now() - 2 * MOST_AGE),
             written("[[1,0.5],[2,0.75]]", now() + 3600),
-            // Beside other work: t(4) = 53 t(1).
+            // Measured under load: t(4) = 53 t(1).
             written("[[1,0.002],[4,0.106]]", now()),
         ];
         for damage in damages {
@@ -100,7 +110,7 @@ mod tests {
         }
         shelf.keep(&cost);
         assert_eq!(shelf.read(), Some(cost.clone()));
-        // A folder that can't be written is no error, and nothing half-written is left.
+        // An unwritable folder is no error, and no partial file remains.
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
         Shelf::new(&file, "a", "cpu").keep(&cost);

@@ -1,4 +1,7 @@
-//! The drafters that a run can switch between.
+//! Construction of the drafters available in a run.
+//!
+//! A drafter is left out when its prerequisites are missing: a draft model, a head, or an external
+//! command.
 
 use anyhow::anyhow;
 
@@ -7,33 +10,35 @@ use crate::draft::{DRAFTERS, Drafter, Eagle, EarlyExit, External, Mix, ModelDraf
 use crate::model::load::Model;
 use crate::model::{Config, Head};
 
-/// The members of a mix where nobody says otherwise.
+/// Default members of a mix, if there is a head.
 const MIXED: [&str; 2] = ["suffix", "eagle"];
-/// The same where there is no head, and in a model of one layer, which has no early exit.
+/// Default members of a mix without a head, then of one without early exit too.
+///
+/// A model of one layer has no early exit.
 const MIXED_WITHOUT_HEAD: [&str; 2] = ["suffix", "early-exit"];
 const MIXED_WITHOUT_EXIT: [&str; 2] = ["suffix", "ngram"];
 
-/// What drafters are made from.
+/// Inputs from which drafters are built.
 pub(super) struct Makers<'a> {
-    /// What the run was started with.
+    /// Options of the run.
     pub options: &'a EngineOptions,
-    /// The target's shape.
+    /// Configuration of the target model.
     pub target: &'a Config,
-    /// The second model with its name, where there is one.
+    /// Draft model with its name, if any.
     pub second: Option<(&'a str, &'a Model)>,
-    /// The head of the `eagle` drafter, where there is one.
+    /// Head of the `eagle` drafter, if any.
     pub head: Option<&'a Head>,
-    /// The adapter of the `early-exit` drafter, where there is one.
+    /// Adapter of the `early-exit` drafter, if any.
     pub adapter: Option<&'a Head>,
-    /// Positions that contexts are kept room for.
+    /// Cache capacity in positions.
     pub capacity: usize,
 }
 
 impl Makers<'_> {
-    /// All that this run has, in the order of the key.
+    /// Builds all drafters available in this run, in the order of [`DRAFTERS`].
     ///
     /// # Errors
-    /// If one does not fit the target.
+    /// If a drafter does not fit the target.
     pub fn all(&self) -> anyhow::Result<Vec<Box<dyn Drafter>>> {
         let mut all = Vec::new();
         for name in DRAFTERS {
@@ -42,7 +47,7 @@ impl Makers<'_> {
         Ok(all)
     }
 
-    /// The drafter of this name; none where this run has none.
+    /// Builds the drafter called `name`, or returns `None` if its prerequisites are missing.
     fn one(&self, name: &str) -> anyhow::Result<Option<Box<dyn Drafter>>> {
         let layers = self.target.layers;
         Ok(match name {
@@ -75,7 +80,9 @@ impl Makers<'_> {
         })
     }
 
-    /// A mix called `name`, of the members that were asked for; else the usual one, where its members are there.
+    /// Builds a mix called `name` of the requested members.
+    ///
+    /// Without a request it takes the first default whose members are all available.
     fn mix(&self, name: &'static str, asked: Option<&[String]>) -> anyhow::Result<Mix> {
         let mut members = Vec::new();
         for name in asked.into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! That steps whose children are drawn leave the law of the text as it is (tests).
+//! Tests that steps with sampled children keep the distribution of the text.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -15,20 +15,23 @@ const DRAFTERS: [&str; 7] = ["ngram", "suffix", "early-exit", "model", "mix", "a
 const SHAPES: [&str; 3] = ["chain", "fixed 2,2,1", "static"];
 const RULES: [Rule; 3] = [Rule::Rejection, Rule::GreedyFirst, Rule::Block];
 
-/// The shapes that a rule can verify.
+/// Returns the shapes that a rule can verify.
 fn shapes(rule: Rule) -> &'static [&'static str] {
     if rule == Rule::Block { &SHAPES[..1] } else { &SHAPES }
 }
 
-/// A standard normal number lies further out once in ten thousand times, and the draws are fixed.
+/// Standard normal quantile that is exceeded once in ten thousand times.
+///
+/// The random numbers are fixed.
 const RARE: f64 = 3.9;
 
 fn drawn(drafter: &str, shape: &str, budget: usize, temperature: f32, verify: Rule) -> StepSettings {
     StepSettings { verify, ..settings(drafter, shape, budget, temperature) }
 }
 
-/// How far counts of texts of three tokens are from the law of the table, by Pearson's chi-squared as a standard normal number (Wilson and
-/// Hilferty).
+/// Distance of counts of three-token texts from their distribution in the table.
+///
+/// Pearson's chi-squared, transformed to a standard normal number (Wilson and Hilferty).
 fn distance(counts: &HashMap<Vec<TokenId>, usize>, table: &TableDecoder, warp: &Warp, prompt: &[TokenId]) -> f64 {
     let total: usize = counts.values().sum();
     let (mut chi2, mut cells) = (0.0, 0.0);
@@ -53,7 +56,7 @@ fn the_law_of_three_tokens_stays_what_it_is() {
     let (table, prompt, warp) = (TableDecoder::new(3, 6), [1, 2, 1, 2, 1], Warp { temperature: 1.5, ..Warp::PLAIN });
     for verify in RULES {
         for (i, drafter) in DRAFTERS.into_iter().enumerate() {
-            // Each drafter in one of the shapes.
+            // Each drafter runs in one of the shapes.
             let shapes = shapes(verify);
             let shape = shapes[(i + usize::from(verify == Rule::GreedyFirst)) % shapes.len()];
             let mut session = session(&table, &[], drawn(drafter, shape, 6, 1.5, verify));
@@ -72,7 +75,7 @@ fn the_law_of_three_tokens_stays_what_it_is() {
             );
             let near = distance(&counts, &table, &warp, &prompt);
             assert!(near.abs() < RARE, "{drafter} {shape} {}: {near}", verify.name());
-            // The control: a law that is a little off.
+            // Control: a slightly different distribution must be detected.
             let far = distance(&counts, &table, &Warp { temperature: 1.0, ..warp }, &prompt);
             assert!(far > 1.5 * RARE, "{drafter} {shape}: {far}");
         }
@@ -85,14 +88,15 @@ fn a_drafter_that_knows_the_law_has_all_of_a_chain_accepted() {
     for verify in [Rule::Rejection, Rule::Block] {
         let (_, records) = run(&mut session(&table, &[], drawn("oracle", "chain", 8, 1.0, verify)), &[0], 64);
         assert!(records.iter().all(|r| r.accepted == 7 && (r.expected_accepted - 7.0).abs() < 1e-4), "{records:?}");
-        // More than any tree of the theorem: that is why its ceilings are not told.
+        // This is more than any tree of the theorem accepts, so that its ceilings aren't reported.
         assert!(records.iter().all(|r| r.ceilings.fluid.is_none() && r.ceilings.batch == 7.0));
     }
 }
 
 #[test]
 fn block_verification_accepts_more_of_a_chain_than_single_tokens() {
-    // The same drafter at the same temperature: the means of the accepted tokens, over some 4,000 steps each.
+    // The same drafter at the same temperature: compares mean accepted tokens over some 4,000 steps
+    // each.
     let table = TableDecoder::new(4, 8);
     let mean = |verify: Rule| {
         let mut session = session(&table, &[], drawn("model", "chain", 6, 1.0, verify));
@@ -111,7 +115,7 @@ fn block_verification_accepts_more_of_a_chain_than_single_tokens() {
 
 #[test]
 fn the_expected_count_is_that_of_the_draws() {
-    // Over many steps what was expected of the drawn trees is what was accepted.
+    // Over many steps the expected and the actual number of accepted tokens agree.
     let table = TableDecoder::new(4, 8);
     for verify in RULES {
         for &shape in shapes(verify) {

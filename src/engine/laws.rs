@@ -1,11 +1,15 @@
-//! The target's laws at the nodes of a verified tree, made where they are needed and once.
+//! Target distributions at the nodes of a verified tree.
+//!
+//! Each one is computed on first use and kept for the rest of the step.
 
 use crate::dist::{Law, Moments, NotFinite, Reduced, Warp};
 use crate::model::{Decoder, ForwardError, Reductions};
 use crate::tree::{TokenId, TokenTree};
 
-/// Laws over the logits of a decoder's last pass, by node. Where a device reduces logits only those come to the host of which more is
-/// wanted than that.
+/// Distributions from the logits of a decoder's last pass, by node.
+///
+/// If the device can reduce logits, only nodes that need more than the reductions are copied to the
+/// host.
 pub(super) struct Laws<'a> {
     target: &'a dyn Decoder,
     warp: Warp,
@@ -14,18 +18,18 @@ pub(super) struct Laws<'a> {
     reduced: Option<Reductions>,
 }
 
-/// What the target's law at a node's parent says of the node's token.
+/// Statistics of a node's token under the target's distribution at its parent.
 pub(super) struct Told {
-    /// Its probability.
+    /// Probability under the sampling parameters.
     pub p: f64,
-    /// That at temperature 1, over the whole vocabulary.
+    /// Probability at temperature 1, over the whole vocabulary.
     pub p_plain: f64,
-    /// How many tokens come before it.
+    /// Number of tokens ranked before it.
     pub rank: usize,
 }
 
 impl<'a> Laws<'a> {
-    /// The laws of the nodes of `target`'s last pass, which was over `tree`.
+    /// Prepares the distributions of `target`'s last pass, which was over `tree`.
     ///
     /// # Errors
     /// If the device fails.
@@ -41,14 +45,16 @@ impl<'a> Laws<'a> {
         Ok(Self { target, warp, law: vec![None; tree.len()], plain: vec![None; tree.len()], reduced })
     }
 
-    /// The sums at temperature 1, and those under the warp where it is a temperature: where they were reduced, and are numbers.
+    /// Returns the reductions of a node at temperature 1 and at the sampling temperature.
+    ///
+    /// `None` if the device reduced nothing, or the sums are not finite.
     fn reduced(&self, node: usize) -> Option<(&Reduced, &Reduced)> {
         let nodes = &self.reduced.as_ref()?.nodes;
         let (plain, own) = (nodes.first()?.get(node)?, nodes.last()?.get(node)?);
         (plain.is_finite() && own.is_finite()).then_some((plain, own))
     }
 
-    /// The law that is sampled from.
+    /// Returns the distribution that is sampled from at `node`.
     pub fn sampled(&mut self, node: usize) -> Result<&Law<'a>, NotFinite> {
         let law = match (self.law[node].take(), self.reduced(node)) {
             (Some(law), _) => law,
@@ -58,7 +64,7 @@ impl<'a> Laws<'a> {
         Ok(self.law[node].insert(law))
     }
 
-    /// The model's own law, at temperature 1.
+    /// Returns the model's own distribution at `node`, at temperature 1.
     fn plain(&mut self, node: usize) -> Result<&Law<'a>, NotFinite> {
         if self.warp == Warp::PLAIN {
             return self.sampled(node);
@@ -70,7 +76,7 @@ impl<'a> Laws<'a> {
         Ok(self.plain[node].insert(plain))
     }
 
-    /// The moments of the model's own law.
+    /// Returns the moments of the model's own distribution at `node`.
     pub fn plain_moments(&mut self, node: usize) -> Result<Moments, NotFinite> {
         match self.reduced(node) {
             Some((plain, _)) => Ok(plain.moments()),
@@ -78,16 +84,18 @@ impl<'a> Laws<'a> {
         }
     }
 
-    /// The probability at temperature 1, over the whole vocabulary, of the token that came after `node`.
+    /// Returns the probability of `token` after `node` at temperature 1.
+    ///
+    /// It is taken over the whole vocabulary. `token` is the one that was emitted there.
     pub fn plain_p(&mut self, node: usize, token: TokenId) -> Result<f64, NotFinite> {
         match self.reduced(node) {
-            // Of a greedy target's logits nothing else comes to the host.
+            // With greedy decoding this avoids copying the node's logits to the host.
             Some((plain, _)) if token == plain.best => Ok(plain.p(plain.max, 1.0)),
             _ => Ok(self.plain(node)?.p(token)),
         }
     }
 
-    /// What `node` of the tree, that carries `token`, was to its `parent`.
+    /// Returns the statistics of `node`, which carries `token`, at its `parent`.
     pub fn of_child(&mut self, parent: usize, node: usize, token: TokenId) -> Result<Told, NotFinite> {
         if let Some((plain, own)) = self.reduced(parent)
             && let Some(&(logit, rank)) = self.reduced.as_ref().and_then(|all| all.tokens.get(node - 1))

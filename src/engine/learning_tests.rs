@@ -1,4 +1,4 @@
-//! What drafters are told after a step (tests).
+//! Tests of the feedback that drafters receive after a step.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -53,7 +53,7 @@ proptest! {
                 let right = if i < own { (weight[i] - reached).abs() < 1e-12 } else { weight[i] == 1.0 && walk.contains(&parent) };
                 prop_assert!(right, "node {} of {}: {}", i, own, weight[i]);
             }
-            // Whoever was asked about the root hears of all that it said.
+            // A drafter that was asked about the root gets feedback on all of its candidates there.
             prop_assert!(own == 1 || tree.children(0).count() == 4);
         }
         prop_assert!(budget == 1 || heard.iter().any(|verified| verified.tree.max_depth() > 0));

@@ -1,21 +1,25 @@
-//! A straight line through what was measured.
+//! Online linear regression with exponential forgetting.
+//!
+//! The automatic budgets use it to split step times into a constant part and a part per token.
 
-/// A straight line through points that came one by one, older ones counting less.
+/// Least-squares line through a stream of points, older points weighing less.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Line {
     weight: f64,
     x: f64,
     y: f64,
-    /// Sums of squares and products of deviations from the means.
+    /// Weighted sums of squares and products of deviations from the means.
     xx: f64,
     xy: f64,
 }
 
 impl Line {
-    /// What is left of a point's weight after the next.
+    /// Factor by which the weight of every point decays with each new one.
     const KEEP: f64 = 0.98;
 
-    /// Its value at `x`: 0 before the first point, and as if in proportion to x while all points have one x.
+    /// Returns the line's value at `x`, or 0 before the first point.
+    ///
+    /// While all points share one x, the line is taken to pass through the origin.
     pub fn at(&self, x: f64) -> f64 {
         match self.xx > 1e-6 * self.weight {
             true => self.y + self.xy / self.xx * (x - self.x),
@@ -24,8 +28,9 @@ impl Line {
         }
     }
 
-    /// What of it does not depend on x, and what one more of x adds, neither below 0: all of it is in proportion to x while all points
-    /// have one x.
+    /// Splits the line into a constant part and a slope, both nonnegative.
+    ///
+    /// While all points share one x, the constant part is 0.
     pub fn parts(&self) -> (f64, f64) {
         if self.x <= 0.0 {
             return (0.0, 0.0);
@@ -35,7 +40,9 @@ impl Line {
         (self.y - slope * self.x, slope)
     }
 
-    /// One point more. A `y` that was held up counts for no more than twice of what was expected.
+    /// Adds a point, clamping `y` to twice the expected value.
+    ///
+    /// The clamp keeps a single delayed measurement from dominating the fit.
     pub fn add(&mut self, x: f64, y: f64) {
         let y = if self.weight > 0.0 { y.min(2.0 * self.at(x).max(self.y)) } else { y };
         let kept = self.weight * Self::KEEP;
@@ -59,7 +66,7 @@ mod tests {
         assert_eq!((line.at(2.0), line.at(4.0)), (0.5, 1.0));
         (0..9).for_each(|i| line.add(f64::from(1 + i % 3), 0.3 + 0.1 * f64::from(1 + i % 3)));
         assert!((line.at(5.0) - 0.8).abs() < 1e-1, "{}", line.at(5.0));
-        // One that was held up for an hour, and then all of them dearer.
+        // A single outlier of an hour must not matter; a lasting change must.
         line.add(1.0, 3600.0);
         assert!(line.at(1.0) < 1.0);
         (0..400).for_each(|i| line.add(f64::from(1 + i % 2), f64::from(1 + i % 2)));
@@ -75,7 +82,8 @@ mod tests {
         (0..400).for_each(|i| line.add(f64::from(1 + i % 3), 0.3 + 0.1 * f64::from(1 + i % 3)));
         let (step, node) = line.parts();
         assert!((step - 0.3).abs() < 1e-2 && (node - 0.1).abs() < 1e-2, "{step} and {node}");
-        // It falls, or it would begin below 0: the parts stay no less than 0, and give the mean.
+        // A falling line, or one with a negative intercept, still yields nonnegative parts that
+        // reproduce the mean.
         for slope in [-0.1, 4.0] {
             let mut line = Line::default();
             (0..400).for_each(|i| line.add(f64::from(2 + i % 3), 5.0 + slope * f64::from(i % 3 - 1)));

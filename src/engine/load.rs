@@ -1,4 +1,6 @@
-//! From options to an engine that can begin: models, tokenizer, drafters.
+//! Loading of an engine from its options: models, tokenizer, heads and drafters.
+//!
+//! Several engines can share the models and heads that they have in common.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -20,29 +22,33 @@ use crate::theory::cost::Cost;
 use crate::theory::speed::Work;
 use crate::tree::TokenId;
 
-/// Positions that are kept room for, where the model's context has them; more where the prompts need more.
+/// Minimum cache capacity in positions, limited by the model's context.
+///
+/// It grows with the prompts and the requested number of tokens.
 const ROOM: usize = 8192;
 
-/// From a text to the tokens that the model reads, chat template included.
+/// Encoder of a prompt into tokens, chat template included.
 pub(crate) type Tokens = Box<dyn Fn(&str) -> Result<Vec<TokenId>, String> + Send>;
 
-/// A session with what is needed to begin texts in it.
+/// Session with everything needed to start texts in it.
 pub(crate) struct Engine {
-    /// The session, without a text yet.
+    /// Session without a text.
     pub session: Session,
-    /// Tokens of a prompt.
+    /// Encoder of prompts.
     pub tokens: Tokens,
-    /// What runs, without the prompts.
+    /// Description of the run, without the prompts.
     pub info: RunInfo,
-    /// Where the cost of its passes is kept; none keeps it nowhere.
+    /// Cache file of the pass cost; `None` disables caching.
     pub(super) shelf: Option<Shelf>,
-    /// The target as a roofline sees it.
+    /// Work per token and pass of the target, for the roofline model.
     pub work: Work,
 }
 
 impl Engine {
-    /// Measures what passes cost after the present text ([`Session::measure_cost`]) and keeps it for later runs. None where there was no
-    /// room to measure it, or the machine was too busy for plausible times.
+    /// Measures the pass cost after the current text and caches it for later runs.
+    ///
+    /// See [`Session::measure_cost`]. Returns `None` if the context has no room for it, or the
+    /// machine was too busy for plausible times.
     ///
     /// # Errors
     /// If a forward fails.
@@ -52,7 +58,7 @@ impl Engine {
         Ok(cost)
     }
 
-    /// Keeps the present cost of passes for later runs, where it is known and plausible.
+    /// Caches the current pass cost for later runs, if it is known and plausible.
     pub(super) fn keep_cost(&self) {
         if let (Some(shelf), Some(cost)) = (&self.shelf, self.session.cost().filter(|cost| cost.plausible())) {
             shelf.keep(cost);
@@ -60,15 +66,18 @@ impl Engine {
     }
 }
 
-/// Fetches what is not there, loads it and builds the drafters; `tell` hears what is done and the share done.
+/// Downloads missing models, loads them and builds the drafters.
+///
+/// `tell` receives a description of the present operation and the fraction done, if known.
 ///
 /// # Errors
-/// If a model can't be had or loaded, the draft model does not fit, or the settings of the first step are out of range.
+/// If a model can't be obtained or loaded, the draft model does not fit, or the settings of the
+/// first step are out of range.
 pub(crate) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Engine> {
     Loader::new()?.engine(options, tell)
 }
 
-/// As [`load`], several engines beside each other that hold what they have in common once.
+/// Loads several engines that share the models and heads they have in common.
 ///
 /// # Errors
 /// As [`load`].
@@ -77,12 +86,12 @@ pub(crate) fn load_each(all: &[EngineOptions], tell: &mut dyn FnMut(&str, Option
     all.iter().map(|options| loader.engine(options, tell)).collect()
 }
 
-/// What was loaded so far: a model, or a head, that two engines name is held once.
+/// Loader that keeps models and heads, so that engines share them.
 struct Loader {
     registry: Registry,
     models: HashMap<(String, String, Option<usize>), Arc<Model>>,
     heads: HashMap<(PathBuf, HeadForm, Option<PathBuf>), Arc<Head>>,
-    /// Of files given by their path that had to be read for it.
+    /// SHA-256 by path, of files outside the registry that had to be hashed.
     digests: HashMap<PathBuf, String>,
 }
 
@@ -157,7 +166,7 @@ impl Loader {
         Ok(Engine { session, tokens, info, shelf, work })
     }
 
-    /// A model, fetched where it is not there.
+    /// Returns the model called `name`, loading it on first use.
     fn model(
         &mut self,
         name: &str,
@@ -178,7 +187,9 @@ impl Loader {
         Ok(model)
     }
 
-    /// The head of that form that was asked for, else the one that comes with the program for this model; none where there is none.
+    /// Returns the requested head, or the one that ships with the program for this model.
+    ///
+    /// `None` if there is neither.
     fn head(
         &mut self,
         form: HeadForm,
@@ -199,8 +210,10 @@ impl Loader {
         Ok(head)
     }
 
-    /// The digest of a model's file: what the list says, or that of a file given by its path, where it has the size of one in the list
-    /// and may be the same.
+    /// Returns the SHA-256 of a model's file, if it can be a listed one.
+    ///
+    /// The registry knows it for listed models. A file given by its path is hashed only if it has
+    /// the size of a listed one, and so may be the same.
     fn digest(&mut self, found: &Found) -> anyhow::Result<Option<String>> {
         if let Some(sha256) = found.sha256() {
             return Ok(Some(sha256.to_owned()));
@@ -223,10 +236,10 @@ impl Loader {
     }
 }
 
-/// Fetches a model where it is not there, and loads it.
+/// Downloads a model if it is missing, and loads it.
 fn open(found: &Found, options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Model> {
     let device: DeviceChoice = options.device.parse().map_err(|why: String| anyhow!(why))?;
-    // Told by the whole per mille: a download reports far more often than anybody looks.
+    // Reported in steps of a thousandth, since a download reports far more often than useful.
     let mut last = None;
     let path = found.ensure(&mut |progress| {
         let now = Some((progress.what.clone(), progress.done.map(|done| (done * 1000.0) as i64)));

@@ -1,7 +1,8 @@
-//! Looking at a step that was made: the oracle tree of its context, and the drafter's best tree there (bounds.md, "The ceilings on
-//! one ruler").
+//! Oracle search on a step that was already made.
 //!
-//! A look works on a second context of the target, cut back to where the step began. The session is only read.
+//! Bounds the mass of the oracle tree in the step's context and evaluates the drafter's best tree
+//! there (bounds.md, "The ceilings on one ruler"). A search works on a fork of the target,
+//! truncated to where the step began. The session is only read.
 
 use std::sync::Arc;
 
@@ -16,37 +17,41 @@ use crate::theory::cost::Cost;
 use crate::theory::light::OracleCurve;
 use crate::tree::{TokenId, TokenTree};
 
-/// Nodes of one pass: as many as the budgets that people use most, and few enough that a command never waits long.
+/// Nodes per pass: about a common budget, and few enough to react to commands quickly.
 const AT_ONCE: usize = 16;
-/// Passes after which a look ends as it is, until somebody asks for as many more.
+/// Passes after which a search ends unfinished, until it is requested again.
 const MOST_PASSES: usize = 512;
-/// Passes that the search for the trees of other sizes may take beyond.
+/// Maximum number of further passes for the trees of other sizes.
 const CURVE_PASSES: usize = 48;
-/// Mass that trees of other sizes may still gain when the search for them ends.
+/// Mass that trees of other sizes may still gain when their search ends.
 const CURVE_TOLERANCE: f64 = 0.01;
 
-/// What the session keeps of a step for a later look.
+/// State of a step that a later search needs.
 #[derive(Clone, Debug)]
 pub(super) struct Past {
-    /// Tokens of the text before the step, the root included.
+    /// Length of the text in tokens before the step, root included.
     pub position: usize,
-    /// The settings that held.
+    /// Settings of the step.
     pub settings: StepSettings,
-    /// The limits of the best tree: the settings' budget as far as the context had room, and the depth to the end of the text.
+    /// Limits of the best tree.
+    ///
+    /// The budget is that of the settings as far as the context had room, and the depth reaches to
+    /// the end of the text.
     pub limits: Limits,
-    /// E\[X | T\].
+    /// E\[X | T\], the step's expected number of accepted tokens.
     pub expected: f64,
-    /// Whether its tree is the drafter's best: best-first at the whole budget, and nothing cut afterwards.
+    /// Set if the step's tree is the drafter's best.
+    ///
+    /// That is a best-first tree at the full budget that wasn't cut afterwards.
     pub best: bool,
 }
 
-/// A look that can be refined.
+/// Oracle search that can be refined pass by pass.
 pub(crate) struct Looking {
-    /// The prompt's id.
     pub prompt_id: String,
-    /// The step's number.
+    /// Index of the step within the prompt.
     pub step: usize,
-    /// Passes after which it ends as it is.
+    /// Maximum number of passes before the search ends unfinished.
     pub most: usize,
     target: Box<dyn Decoder>,
     tokens: Vec<TokenId>,
@@ -55,27 +60,33 @@ pub(crate) struct Looking {
     oracle: OracleSearch,
     drafter_best: Option<f64>,
     state: LookState,
-    /// Cost of passes, where trees of other sizes are searched for as well.
+    /// Cost of verify passes, if trees of other sizes are searched too.
     cost: Option<Cost>,
-    /// Greedy, where trees of other sizes are asked for: tokens that can still be drafted, all of which an oracle knows.
+    /// Tokens that can still be drafted, if decoding is greedy and all sizes are requested.
+    ///
+    /// A greedy oracle knows all of them, so that no search is needed.
     left: Option<usize>,
-    /// The tree of the step's own size once it is found, and the passes after which the search for others ends.
+    /// Result at the step's own size, and the pass at which further search ends.
     own: Option<(Look, usize)>,
-    /// Whether the search for others is done.
+    /// Set when the search for trees of other sizes is done.
     curve_done: bool,
 }
 
 impl Session {
-    /// Begins to look at step `step` of the present text, in a context of its own. None if there is no such step.
+    /// Starts an oracle search on step `step` of the current text, in a forked context.
+    ///
+    /// Returns `None` if there is no such step.
     ///
     /// # Errors
-    /// If a forward or the drafter fails; the session is unchanged whatever happens.
+    /// If a forward or the drafter fails. The session is unchanged in any case.
     pub(crate) fn look(&self, step: usize) -> Result<Option<Looking>, SessionError> {
         self.search(step, false)
     }
 
-    /// As [`Self::look`]; with `all_sizes` the search goes on for oracle trees of every size that can pay on this machine, where the
-    /// cost of passes is known ([`Looking::curve`]).
+    /// Starts an oracle search, optionally for trees of every size.
+    ///
+    /// With `all_sizes`, and if the pass cost is known, the search continues with all sizes that
+    /// can pay on this machine; the result is [`Looking::curve`].
     ///
     /// # Errors
     /// As [`Self::look`].
@@ -112,8 +123,10 @@ impl Session {
 }
 
 impl Looking {
-    /// Draws the tree that is best by the drafter's own q, and values it. Where q is wrong the tree that was verified can be worth
-    /// more; then that one is the drafter's best.
+    /// Drafts the tree that is best by the drafter's q, and evaluates it under p.
+    ///
+    /// If q is wrong, the verified tree can have the higher value. Then that one is the drafter's
+    /// best.
     fn draft(&mut self, session: &Session, past: &Past) -> Result<(), SessionError> {
         let Some(drafter) = session.drafter_named(&past.settings.drafter) else { return Ok(()) };
         let name = drafter.name();
@@ -126,7 +139,7 @@ impl Looking {
         Ok(())
     }
 
-    /// E\[X | T\] of a tree.
+    /// Returns E\[X | T\] of a tree, with one pass of the target.
     fn value(&mut self, tree: &TokenTree) -> Result<f64, SessionError> {
         if tree.drafted() == 0 {
             return Ok(0.0);
@@ -143,7 +156,7 @@ impl Looking {
         Ok(tree.expected_accepted(|i| p[i]))
     }
 
-    /// One pass more. Says whether it is worth another.
+    /// Makes one more pass and returns true if another one is useful.
     ///
     /// # Errors
     /// If a forward fails.
@@ -169,14 +182,17 @@ impl Looking {
         {
             self.own = Some((self.found(), self.oracle.passes() + CURVE_PASSES));
             self.oracle.widen(widest);
-            // A search that ended early says what is known: contexts that are hard to search must not be missing.
+            // A search that ended early still yields its curve, so that contexts that are hard to
+            // search aren't missing from the means.
             self.curve_done = self.state == LookState::Ended || !self.larger_can_pay();
         }
         Ok(self.refining())
     }
 
-    /// Whether a tree that is larger than what is surely known can be worth its pass to a drafter that is free: at a price of a token
-    /// that no speed of light is below, 1 / t(1) tokens per second.
+    /// Returns true if a tree larger than the exact part could pay for its pass.
+    ///
+    /// Assumes a drafter that costs nothing, and requires at least 1 / t(1) tokens per second of
+    /// the larger pass: no speed-of-light bound is below that rate.
     fn larger_can_pay(&self) -> bool {
         let Some(cost) = &self.cost else { return false };
         let (search, largest) = (self.oracle.search(), cost.largest());
@@ -187,12 +203,14 @@ impl Looking {
         known + 1 < largest && gain(largest) > CURVE_TOLERANCE && (known + 2..=largest).any(pays)
     }
 
-    /// Whether another pass is worth it.
+    /// Returns true if another pass is useful.
     pub fn refining(&self) -> bool {
         self.state == LookState::Refining || (self.own.is_some() && !self.curve_done)
     }
 
-    /// Mass of the oracle's trees by size. None unless it was asked for and its search is done.
+    /// Returns the mass of the oracle tree by size, once that search is done.
+    ///
+    /// `None` if it was not requested.
     pub fn curve(&self) -> Option<OracleCurve> {
         if let Some(left) = self.left.filter(|_| self.state != LookState::Refining) {
             return Some(OracleCurve::deterministic(left));
@@ -202,21 +220,21 @@ impl Looking {
         (self.own.is_some() && self.curve_done).then(curve)
     }
 
-    /// It was asked for once more: where it ended for want of passes, it has as many again.
+    /// Grants a search that ran out of passes the same number again.
     pub fn go_on(&mut self) {
         if self.state == LookState::Ended {
             (self.most, self.state) = (self.oracle.passes() + MOST_PASSES, LookState::Refining);
         }
     }
 
-    /// Something else comes first: where it was being refined, it is so no more.
+    /// Stops a search that is still being refined.
     pub fn break_off(&mut self) {
         if self.state == LookState::Refining {
             self.state = LookState::BrokenOff;
         }
     }
 
-    /// Refines to the end: what is known then.
+    /// Refines to the end and returns the result.
     ///
     /// # Errors
     /// If a forward fails.
@@ -226,7 +244,7 @@ impl Looking {
         Ok(self.found())
     }
 
-    /// What is known, whether it is refined further or not.
+    /// Returns the bounds known so far.
     pub fn found(&self) -> Look {
         if let Some((look, _)) = self.own {
             return look;

@@ -1,4 +1,4 @@
-//! Looks at steps that were made (tests).
+//! Tests of the oracle search on steps that were already made.
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use crate::tree::TokenId;
 
 const DRAFTERS: [&str; 7] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "oracle"];
 
-/// Refines to the very end: the bounds then are the optimum.
+/// Refines a search until no pass is left, where the bounds equal the optimum.
 fn exact(mut looking: Looking) -> Look {
     let mut passes = usize::MAX;
     while looking.found().passes != passes {
@@ -21,7 +21,9 @@ fn exact(mut looking: Looking) -> Look {
     looking.found()
 }
 
-/// The mass of the best `drafted` nodes after `text`, none deeper than `depth` and none a stop token: by enumeration.
+/// Returns the mass of the best `drafted` nodes after `text`, by enumeration.
+///
+/// Nodes are at most `depth` deep, and none is a stop token.
 fn brute(table: &TableDecoder, warp: &Warp, stop: &[TokenId], text: &[TokenId], drafted: usize, depth: usize) -> f64 {
     let (mut open, mut all) = (vec![(text.to_vec(), 1.0)], Vec::new());
     while let Some((path, pi)) = open.pop() {
@@ -63,7 +65,7 @@ proptest! {
         let mut ladder = Ladder::default();
         while let Some(record) = session.step().unwrap() {
             got.push(record);
-            // Every step so far is looked at again after each step.
+            // Every earlier step is searched again after each step.
             for record in &got {
                 let looking = session.look(record.step).unwrap().unwrap();
                 let first = looking.found();
@@ -108,10 +110,10 @@ proptest! {
         session.step().unwrap();
         let look = exact(session.look(0).unwrap().unwrap());
         let warp = session.settings().warp();
-        // The text ends after `length` tokens, the last of which is the bonus.
+        // The text ends after `length` tokens, the last of which is the bonus token.
         let want = brute(&table, &warp, &stop, &[1, 0, 3], budget - 1, length - 1);
         prop_assert!((look.oracle_lower - want).abs() < 1e-9 && (look.oracle_upper - want).abs() < 1e-9, "{:?} for {}", look, want);
-        // It is what the oracle drafts.
+        // The oracle drafter must draft the same tree.
         let oracle = settings("oracle", "best-first", budget, temperature);
         let mut other = super::testing::session(&table, &stop, oracle);
         other.start("x", &[1, 0, 3], length).unwrap();
@@ -135,13 +137,14 @@ fn a_past_step_is_looked_at_under_the_settings_that_it_had() {
     for record in &records {
         let look = exact(session.look(record.step).unwrap().unwrap());
         assert_eq!(look.drafter_best, Some(record.expected_accepted));
-        // The same context as a chain: the drafter's best tree is drawn anew, by a drafter that knows what it knew then.
+        // In the same context as a chain, the best tree is drafted anew, by a drafter in the state
+        // that it had then.
         let mut other = super::testing::session(&table, &[], chain(record));
         other.start("x", &session.tokens()[..record.position], 202 - record.position).unwrap();
         let first = other.step().unwrap().unwrap();
         other.step().unwrap();
         let again = exact(other.look(0).unwrap().unwrap());
-        // The chain itself, where q is wrong and it is worth more.
+        // If q is wrong, the chain itself can have the higher value.
         let want = record.expected_accepted.max(first.expected_accepted);
         assert_eq!(again.drafter_best, Some(want), "{}", record.settings.drafter);
         assert_eq!((again.oracle_lower, again.oracle_floor), (look.oracle_lower, look.oracle_floor));
@@ -171,14 +174,14 @@ fn a_look_that_ended_for_want_of_passes_goes_on() {
     assert!(looking.refine().unwrap() && !looking.refine().unwrap());
     let ended = looking.found();
     assert_eq!((ended.state, ended.passes), (LookState::Ended, 2));
-    // Broken off it can't be: it is over.
+    // Breaking off a search that has ended has no effect.
     looking.break_off();
     assert_eq!(looking.found(), ended);
     looking.go_on();
     assert_eq!(looking.found().state, LookState::Refining);
     while looking.refine().unwrap() {}
     assert_eq!(looking.found(), whole);
-    // One that converged has nothing left to find.
+    // A converged search has nothing left to find.
     looking.go_on();
     assert_eq!(looking.found(), whole);
 }

@@ -1,4 +1,4 @@
-//! That drafting changes how many tokens come in a step, and never which (tests).
+//! Tests that drafting changes the number of tokens per step, but never the text.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use crate::verify::verify;
 
 const DRAFTERS: [&str; 8] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "auto", "oracle"];
 
-/// Plain decoding without any of the engine: one token at a time off the table.
+/// Reference for plain decoding: one token at a time from the table, without the engine.
 fn plain(table: &TableDecoder, stop: &[TokenId], warp: &Warp, prompt: &[TokenId], tokens: usize, context: usize) -> Vec<TokenId> {
     let draws = crate::verify::Draws::new(11, "x");
     let mut text = prompt.to_vec();
@@ -63,7 +63,7 @@ proptest! {
                         prop_assert_eq!(record.mu, 0.0);
                     }
                 }
-                // The same settings again give the same records, but for the times.
+                // The same settings give the same records, apart from the times.
                 let again = run(&mut super::testing::session(&table, &stop, settings(drafter, shape, budget, temperature)), &prompt, tokens).1;
                 let timeless = |r: &StepRecord| StepRecord { time: Default::default(), ..r.clone() };
                 prop_assert!(again.iter().map(timeless).eq(records.iter().map(timeless)));
@@ -87,14 +87,16 @@ proptest! {
             let (drafter, chain, budget) = changes[at % changes.len()];
             at += 1;
             session.set(settings(DRAFTERS[drafter], if chain { "chain" } else { "best-first" }, budget, 1.0)).unwrap();
-            // Measuring in between changes nothing.
+            // Measurements between steps must not change the text.
             session.calibrate().unwrap();
         }
         prop_assert_eq!(&session.tokens()[3..], &want[..]);
     }
 
-    /// The law of the next three tokens that a walk over a tree puts out is the target's, by enumeration: the tokens of
-    /// a path come out exactly for the draws in a box of known volume.
+    /// A walk over a tree emits three tokens with the target's distribution.
+    ///
+    /// Checked by enumeration: a sequence is emitted for exactly the random numbers in a box of
+    /// known volume.
     #[test]
     fn the_law_of_three_tokens(
         seed in any::<u64>(), vocab in 2usize..5, grow in prop::collection::vec((0usize..8, 0u32..4), 0..12),
@@ -121,7 +123,7 @@ proptest! {
     }
 }
 
-/// The target's law of the next three tokens after `text`.
+/// Returns the target's distribution of the next three tokens after `text`.
 fn three(table: &TableDecoder, warp: &Warp, text: &[TokenId], p: f64) -> HashMap<Vec<TokenId>, f64> {
     let mut all = HashMap::from([(Vec::new(), p)]);
     for _ in 0..3 {
@@ -137,8 +139,10 @@ fn three(table: &TableDecoder, warp: &Warp, text: &[TokenId], p: f64) -> HashMap
     all
 }
 
-/// Runs `verify` once for every sequence of cells of the quantiles, and plain decoding after the bonus, up to three
-/// tokens: adds each cell's volume to what came out.
+/// Adds to `got` the probability of each three-token text that `verify` emits.
+///
+/// Runs `verify` once for every sequence of quantile cells, with plain decoding after the bonus
+/// token, and adds the volume of each cell.
 fn walk(table: &TableDecoder, warp: &Warp, tree: &TokenTree, text: &[TokenId], p: f64, got: &mut HashMap<Vec<TokenId>, f64>) {
     let mut open: Vec<(Vec<f64>, f64)> = vec![(Vec::new(), p)];
     while let Some((draws, volume)) = open.pop() {
@@ -148,9 +152,9 @@ fn walk(table: &TableDecoder, warp: &Warp, tree: &TokenTree, text: &[TokenId], p
                 table.row(&[text, &path[..]].concat(), LAYERS)
             })
             .collect();
-        // Draws that are not chosen yet are 0; what comes of them is not looked at.
+        // Numbers that are not chosen yet are 0; the tokens that they yield are ignored.
         let verdict = verify(tree, |node| Law::new(&rows[node], warp), |depth| draws.get(depth).copied().unwrap_or(0.0)).unwrap();
-        // The tokens that the chosen draws settle, in this step and then by plain decoding.
+        // Tokens that the chosen numbers determine, in this step and then by plain decoding.
         let mut out: Vec<TokenId> = verdict.emitted.iter().copied().take(draws.len()).collect();
         while out.len() < draws.len() {
             let row = table.row(&[text, &out[..]].concat(), LAYERS);
@@ -160,7 +164,7 @@ fn walk(table: &TableDecoder, warp: &Warp, tree: &TokenTree, text: &[TokenId], p
             *got.entry(out).or_default() += volume;
             continue;
         }
-        // Split the next quantile into the cells of the law after what came out.
+        // Splits the next quantile into the cells of the distribution after these tokens.
         let row = table.row(&[text, &out[..]].concat(), LAYERS);
         let mut below = 0.0;
         Law::new(&row, warp).unwrap().for_each(|_, own| {
@@ -172,7 +176,7 @@ fn walk(table: &TableDecoder, warp: &Warp, tree: &TokenTree, text: &[TokenId], p
 
 #[test]
 fn a_wrong_walk_is_noticed() {
-    // The control of the test above: laws that are a little off must show.
+    // Control of the test above: a slightly different distribution must be detected.
     let table = TableDecoder::new(3, 5);
     let mut tree = TokenTree::new(1);
     tree.push(0, 2, 0.5);
@@ -200,7 +204,8 @@ fn the_oracle_reaches_every_token_when_greedy() {
 
 #[test]
 fn the_oracle_draws_the_best_tree() {
-    // E[accepted | T] of the oracle is the largest of all trees of the budget: no drafter has more in the same context.
+    // E[accepted | T] of the oracle tree is the maximum over all trees of that budget in the same
+    // context.
     let table = TableDecoder::new(4, 8);
     let mut oracle = session(&table, &[], settings("oracle", "best-first", 6, 1.0));
     let (_, best) = run(&mut oracle, &[0, 1], 200);
@@ -233,7 +238,8 @@ fn expected_and_accepted_agree() {
         let n = records.len() as f64;
         let diff: Vec<f64> = records.iter().map(|r| r.accepted as f64 - r.expected_accepted).collect();
         let mean = diff.iter().sum::<f64>() / n;
-        // Given the tree the difference has mean 0, whatever came before: a sum of martingale differences.
+        // Given the tree the difference has mean 0 whatever came before, so that it is a sum of
+        // martingale differences.
         let error = (diff.iter().map(|d| d * d).sum::<f64>()).sqrt() / n;
         assert!(n > 1000.0 && mean.abs() < 4.0 * error, "{drafter}: {mean} +- {error} over {n} steps");
         let rates = PositionRates::of(&records);
@@ -273,7 +279,9 @@ fn a_drafter_of_another_run_is_refused_and_nothing_changes() {
     assert!(EarlyExit::new(4, 4).is_err() && EarlyExit::new(0, 4).is_err());
 }
 
-/// The same text with an automatic budget, whatever passes cost; and the records of it.
+/// Returns the records of a text under an automatic budget with this pass cost.
+///
+/// Checks that the text is that of plain decoding.
 fn automatic(drafter: &str, seconds: &[(usize, f64)], tokens: usize) -> Vec<StepRecord> {
     let table = TableDecoder::new(5, 3);
     let settings = StepSettings { auto: true, ..settings(drafter, "best-first", 32, 0.0) };
@@ -285,7 +293,7 @@ fn automatic(drafter: &str, seconds: &[(usize, f64)], tokens: usize) -> Vec<Step
         let choice = record.choice.unwrap();
         assert_eq!(record.tree.tokens.len(), choice.kept + 1);
         assert!(choice.kept <= choice.drafted && choice.drafted < 32);
-        // What was drafted and not verified is in the record, each node after its parent.
+        // Nodes that were drafted but not verified are recorded, each after its parent.
         assert_eq!(record.tree.cut.len(), (choice.drafted - choice.kept).min(64));
         assert!(record.tree.cut.iter().zip(record.tree.tokens.len()..).all(|(cut, i)| cut.parent < i && !cut.text.is_empty()));
         assert!(choice.expected <= choice.kept as f64 + 1e-9);
@@ -296,8 +304,8 @@ fn automatic(drafter: &str, seconds: &[(usize, f64)], tokens: usize) -> Vec<Step
 
 #[test]
 fn an_automatic_budget_takes_what_pays() {
-    // Passes of any size for the price of one, far above what drafting takes here: all is verified, and more is asked for
-    // each time, until the most is.
+    // Passes of any size cost the same, far more than drafting does here. So the whole tree is
+    // verified, and the requested budget grows to its maximum.
     let flat = automatic("oracle", &[(1, 1e3), (32, 1e3)], 400);
     assert!(
         flat.iter().all(|r| r.choice.unwrap().reason == Reason::Whole),
@@ -307,7 +315,7 @@ fn an_automatic_budget_takes_what_pays() {
     let sizes: Vec<usize> = flat.iter().map(|r| r.tree.tokens.len()).collect();
     assert_eq!(sizes[..4], [8, 16, 32, 32]);
 
-    // Each token for the price of a whole pass, and a little more: nothing pays. Drafting rests, and looks again.
+    // Each token costs more than a whole pass, so nothing pays. Drafting backs off and tries again.
     let steep: Vec<(usize, f64)> = (1..=32).map(|b| (b, 1e3 * b as f64 * b as f64)).collect();
     let records = automatic("model", &steep, 200);
     let count = |reason| records.iter().filter(|r| r.choice.unwrap().reason == reason).count();

@@ -1,45 +1,50 @@
-//! How busy the machine is with other work, from the kernel's counters and from the spread of pass times.
+//! Load of the machine from other processes, since it distorts measured times.
+//!
+//! It is read from the counters in /proc, where the system has them, and from the spread of pass
+//! times.
 
 use std::time::Instant;
 
 use crate::telemetry::MachineLoad;
 
-/// Cores of other programs' work beyond the idle ones, from which on the machine counts as busy.
+/// CPU work of other programs, in cores beyond the idle ones, that counts as busy.
 const BUSY_CORES: f64 = 0.3;
-/// Share of time that a hypervisor gave to other guests, from which on it does.
+/// Fraction of time stolen by a hypervisor that counts as busy.
 const BUSY_STEAL: f64 = 0.05;
-/// Relative spread of pass times, from which on it does.
+/// Relative spread of pass times that counts as busy.
 const BUSY_SPREAD: f64 = 0.3;
-/// Seconds between two readings, at least: counters tick in hundredths.
+/// Minimum seconds between two readings, since counters tick in hundredths.
 const INTERVAL: f64 = 1.0;
 
-/// Watches the load between readings.
+/// Measures the load between consecutive readings.
 pub(super) struct LoadWatch {
-    /// Threads of a pass.
+    /// Number of threads that a pass runs on.
     threads: usize,
     last: Option<(Instant, Counters)>,
 }
 
-/// Counters since boot, in ticks over all processors.
+/// CPU counters since boot, in ticks summed over all processors.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Counters {
     processors: usize,
     total: u64,
-    /// Not idle, and not stolen.
+    /// Ticks neither idle nor stolen.
     busy: u64,
     stolen: u64,
-    /// Of this process and its threads.
+    /// Ticks of this process and its threads.
     own: u64,
 }
 
 impl LoadWatch {
-    /// A watch over a program whose passes run on `threads` threads.
+    /// Creates a watch for a program whose passes run on `threads` threads.
     pub fn new(threads: usize) -> Self {
         Self { threads, last: read().map(|counters| (Instant::now(), counters)) }
     }
 
-    /// The load since the last reading, with the `spread` of recent pass times, which is computed only where it is due. None where the
-    /// last reading is less than a second ago.
+    /// Returns the load since the last reading, or `None` within a second of it.
+    ///
+    /// `spread` computes the relative spread of recent pass times; it is called only if a reading
+    /// is due.
     pub fn read(&mut self, spread: impl FnOnce() -> Option<f64>) -> Option<MachineLoad> {
         if self.last.is_some_and(|(when, _)| when.elapsed().as_secs_f64() < INTERVAL) {
             return None;
@@ -51,7 +56,7 @@ impl LoadWatch {
     }
 }
 
-/// The load between two readings.
+/// Computes the load between two readings.
 fn load(before: Option<Counters>, now: Option<Counters>, threads: usize, spread: Option<f64>) -> MachineLoad {
     let between = before.zip(now).filter(|(before, now)| now.total > before.total && now.processors > 0);
     let others = between.map(|(before, now)| {
@@ -65,7 +70,7 @@ fn load(before: Option<Counters>, now: Option<Counters>, threads: usize, spread:
     MachineLoad { other_cores: others.map(|o| o.0), stolen: others.map(|o| o.1), spread, busy }
 }
 
-/// Reads the counters; none where the system has no such files.
+/// Reads the counters, or returns `None` if the system has no such files.
 fn read() -> Option<Counters> {
     let all = std::fs::read_to_string("/proc/stat").ok()?;
     let own = std::fs::read_to_string("/proc/self/stat").ok()?;
@@ -75,12 +80,14 @@ fn read() -> Option<Counters> {
 /// Parses `/proc/stat` and `/proc/self/stat` (man 5 proc).
 fn parse(all: &str, own: &str) -> Option<Counters> {
     let ticks: Vec<u64> = all.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map_while(|n| n.parse().ok()).collect();
-    // user, nice, system, idle, iowait, irq, softirq, steal; guests are counted in user and nice already.
+    // Fields: user, nice, system, idle, iowait, irq, softirq, steal. Guest time is already part of
+    // user and nice.
     let ticks = ticks.get(..8)?;
     let idle = ticks[3].saturating_add(ticks[4]);
     let total = ticks.iter().fold(0u64, |sum, &n| sum.saturating_add(n));
     let processor = |line: &&str| line.starts_with("cpu") && !line.starts_with("cpu ");
-    // The name in parentheses can hold anything; utime and stime are the 12th and 13th field after it.
+    // The process name in parentheses can hold any character. utime and stime are the 12th and 13th
+    // fields after it.
     let mut after = own.rsplit_once(')')?.1.split_whitespace().skip(11).map_while(|n| n.parse::<u64>().ok());
     Some(Counters {
         processors: all.lines().filter(processor).count(),
@@ -115,15 +122,15 @@ mod tests {
         let after =
             |busy: u64, stolen: u64, own: u64| Counters { processors: 2, total: 2000, busy: 100 + busy, stolen, own: 50 + own };
         let load = |now, threads, spread| load(Some(before), Some(now), threads, spread);
-        // Alone on the machine, all of it in use.
+        // No other process runs, though all cores are in use.
         assert!(!load(after(1000, 0, 1000), 2, Some(0.02)).busy);
-        // The other core burns; with one thread there is room for it.
+        // Another process keeps the second core busy. A single thread still has a core of its own.
         let burns = after(1000, 0, 500);
         assert!(load(burns, 2, None).busy && !load(burns, 1, None).busy);
         assert_eq!(load(burns, 2, None).other_cores, Some(1.0));
         assert!(load(after(500, 100, 500), 2, None).busy);
         assert!(load(after(500, 0, 500), 2, Some(0.5)).busy);
-        // Nothing is known of the system: the spread alone.
+        // Without counters only the spread decides.
         let unknown = super::load(None, None, 2, Some(0.1));
         assert_eq!((unknown.other_cores, unknown.busy), (None, false));
     }

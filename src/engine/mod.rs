@@ -1,4 +1,9 @@
-//! One step of decoding ([`Session::step`]), and the thread that repeats it for the monitor.
+//! Decoding engine: a session that makes steps, and the driver that repeats them.
+//!
+//! [`Session::step`] drafts, verifies, commits and records one step. [`drive`] and [`spawn`] load
+//! the models and run a session for a front end: they take [`Command`]s between steps and report
+//! [`Event`]s. The submodules hold the automatic budget, the measured cost of verify passes, the
+//! ceilings and the oracle search.
 
 mod arms;
 mod auto;

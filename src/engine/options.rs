@@ -1,4 +1,7 @@
-//! What a run is started with.
+//! Options that a run is started with.
+//!
+//! The command line fills [`EngineOptions`]; loading turns them into models, drafters and a
+//! session. Settings that can change during a run are in [`StepSettings`].
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,53 +9,56 @@ use std::time::Duration;
 use crate::draft::Widths;
 use crate::telemetry::StepSettings;
 
-/// A prompt to run.
+/// Prompt text with the id that keys its random numbers.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Prompt {
-    /// The `question_id` of its file, or its number from 0; file and line are appended where it repeats. With the seed it fixes every
-    /// draw of its text.
+    /// Id from the prompt file (`question_id`), or the index from 0.
+    ///
+    /// File and line are appended to an id that occurs twice. Together with the seed it fixes every
+    /// random number of the text.
     pub id: String,
-    /// What the person wrote, before any chat template.
+    /// Text of the prompt, before the chat template is applied.
     pub text: String,
 }
 
-/// What the engine needs to begin. The thread of the engine takes it along.
+/// Options of one run, moved to the engine thread.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineOptions {
-    /// The target: a name of the registry, or a path.
+    /// Target model: a name of the registry, or a path.
     pub model: String,
-    /// The second model for the `model` drafter: a name of the registry, or a path.
+    /// Draft model of the `model` drafter: a name of the registry, or a path.
     pub draft_model: Option<String>,
-    /// Device, as the person wrote it: "auto", "cpu", "cuda", "cuda:1", "metal".
+    /// Device name: "auto", "cpu", "cuda", "cuda:1" or "metal".
     pub device: String,
-    /// Threads of the CPU kernels; none for the physical cores.
+    /// Number of CPU threads; `None` uses one per physical core.
     pub threads: Option<usize>,
-    /// Widths of the fixed shape.
+    /// Widths of the `fixed` tree shape, by depth.
     pub fixed: Widths,
-    /// The command of the `external` drafter, and the time that it has for an answer.
+    /// Command of the `external` drafter, and its time limit per answer.
     pub external: Option<(String, Duration)>,
-    /// Members of the `mix` drafter, by name; none for the usual ones.
+    /// Names of the drafters that `mix` combines; `None` for the default members.
     pub mix: Option<Vec<String>>,
-    /// Whether the `suffix` drafter knows the earlier texts of the run, too.
+    /// Lets the `suffix` drafter match earlier texts of the run.
     pub remember: bool,
-    /// Layers after which the `early-exit` drafter reads the model's own head; none for those that its adapter was trained for, or
-    /// a third of the target's where there is no adapter.
+    /// Number of layers after which the `early-exit` drafter applies the output head.
+    ///
+    /// `None` takes the depth that its adapter was trained for, or a third of the target's layers
+    /// without an adapter.
     pub exit_layers: Option<usize>,
-    /// File of the adapter of the `early-exit` drafter; none for the one that comes with the program, where there is one for the
-    /// target.
+    /// File of the `early-exit` adapter; `None` for the built-in one, if any.
     pub adapter: Option<PathBuf>,
-    /// File of the head of the `eagle` drafter; none for the one that comes with the program, where there is one for the target.
+    /// File of the `eagle` head; `None` for the built-in one, if any.
     pub head: Option<PathBuf>,
-    /// Settings of the first step.
+    /// Settings of the first step; commands can change them later.
     pub settings: StepSettings,
-    /// The prompts, run in turn.
+    /// Prompts in the order in which they run.
     pub prompts: Vec<Prompt>,
-    /// Tokens after which a text ends, if nothing else ended it before.
+    /// Maximum number of tokens generated per prompt.
     pub max_tokens: usize,
-    /// Prompts are run as they are, without the model's chat template.
+    /// Disables the model's chat template.
     pub raw: bool,
-    /// End after the last prompt; otherwise the first one follows it.
+    /// Ends the run after the last prompt instead of starting over.
     pub once: bool,
-    /// Wait for the person before the first step.
+    /// Pauses before the first step.
     pub start_paused: bool,
 }

@@ -1,4 +1,7 @@
-//! What the engine is told and what it tells.
+//! Messages between a front end and the engine.
+//!
+//! [`Command`]s go to the engine, which applies them between steps. [`Event`]s come back in the
+//! order in which things happen. Neither depends on the terminal.
 
 use std::sync::Arc;
 
@@ -6,137 +9,150 @@ use crate::telemetry::{Ending, Fluid, Look, MachineLoad, StepRecord, StepSetting
 use crate::theory::cost::Cost;
 use crate::theory::light::OracleCurve;
 
-/// A wish of the person, applied before the next step.
+/// Request to the engine, applied before the next step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Stop after the present step and wait.
+    /// Stops after the current step and waits.
     Pause,
-    /// Go on.
+    /// Continues after a pause.
     Resume,
-    /// While paused: one step.
+    /// Makes one step; ignored unless paused.
     Step,
-    /// New settings from the next step on.
+    /// Replaces the settings from the next step on.
     Settings(StepSettings),
-    /// Begin this prompt (index into [`RunInfo::prompts`]).
+    /// Starts the prompt at this index of [`RunInfo::prompts`].
     Prompt(usize),
-    /// Begin a prompt that the person wrote; it is added to the list.
+    /// Adds a prompt with this text to the list and starts it.
     Text(String),
-    /// Begin the present prompt again.
+    /// Starts the current prompt again.
     Again,
-    /// Searches the oracle tree of one in so many steps, off the timed path; 0 for none. Where in a text the first one lies follows from
-    /// the seed, so that no place is preferred.
+    /// Searches the oracle tree of every n-th step, off the timed path; 0 disables.
+    ///
+    /// The seed determines the first searched step of each text, so that no position is favored.
     LookEvery(usize),
-    /// While paused: look at this step of the present text, by its number within the prompt, until its bounds agree, no more can be
-    /// found, or a wish comes that is no look. Asked for again, one that ended for want of passes has as many more.
+    /// Searches the oracle tree of this step of the current text, while paused.
+    ///
+    /// Steps are numbered from 0 within the prompt. The search runs until its bounds agree, no more
+    /// can be found, or another kind of command arrives. Repeating the command for a search that
+    /// ran out of passes grants it the same number of passes again.
     Look(usize),
-    /// End the thread.
+    /// Ends the engine thread.
     Quit,
 }
 
-/// What the header shows: fixed for a run.
+/// Description of a run, fixed while it lasts.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RunInfo {
-    /// Version of this program.
+    /// Version of speclight that made the run.
     pub version: String,
-    /// Name of the model.
+    /// Name of the target model.
     pub model: String,
-    /// Its quantisation, as "Q4_1".
+    /// Quantization of the target's weights, such as "Q4_1".
     pub quantisation: String,
-    /// SHA-256 of the model file in hexadecimal, where known.
+    /// SHA-256 of the target's file in hexadecimal, if known.
     pub sha256: Option<String>,
-    /// Device and kernel, as "cpu (avx2, 2 threads)".
+    /// Device and kernel, such as "cpu (avx2, 2 threads)".
     pub device: String,
-    /// The model's context in tokens.
+    /// Context length in tokens.
     pub context: usize,
-    /// Size of the vocabulary.
+    /// Vocabulary size in tokens.
     pub vocabulary: usize,
-    /// Names of the drafters that this run can switch to, in the order of the key.
+    /// Names of the drafters available in this run, in the order of
+    /// [`DRAFTERS`](crate::draft::DRAFTERS).
     pub drafters: Vec<String>,
-    /// What a draft of each costs, in words; same order.
+    /// Cost of one draft in words, for each of `drafters`.
     pub drafter_costs: Vec<String>,
-    /// Names of the shapes.
+    /// Names of the tree shapes available in this run.
     pub shapes: Vec<String>,
-    /// The prompts, as the person wrote them.
+    /// Texts of the prompts, before the chat template is applied.
     pub prompts: Vec<String>,
 }
 
-/// What happened in the engine.
+/// Report from the engine.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
-    /// Something that takes a while before the first step: what, and how far from 0 to 1 where that is known.
+    /// Progress of a slow operation before the first step.
     Loading {
-        /// What is being done, as "loading SmolLM2-135M-Instruct".
+        /// Description of the operation, such as "loading SmolLM2-135M-Instruct".
         what: String,
-        /// Share done.
+        /// Fraction done, from 0 to 1, if known.
         done: Option<f64>,
     },
-    /// The model is there. Comes once, before all that follow.
+    /// Models are loaded. Sent once, before all events that follow.
     Ready {
-        /// The run.
+        /// Description of the run.
         info: Arc<RunInfo>,
-        /// Settings at the start.
+        /// Settings of the first step.
         settings: StepSettings,
     },
-    /// Plain decoding was timed, between two steps.
+    /// Plain decoding was timed between two steps.
     Calibrated {
-        /// Tokens a second with nothing drafted: the median of the last times.
+        /// Tokens per second without drafting: median of the most recent measurements.
         plain_tokens_per_second: f64,
-        /// Seconds a token, this time.
+        /// Seconds per token in this measurement.
         #[serde(default)]
         seconds: f64,
     },
-    /// What verify passes cost, measured now or kept from an earlier run. Comes again when it changes.
+    /// Cost of verify passes, measured now or cached by an earlier run.
+    ///
+    /// Sent again whenever it changes.
     Cost(Cost),
-    /// Other work on this machine.
+    /// Load of this machine from other processes.
     Load(MachineLoad),
-    /// A prompt begins.
+    /// A prompt starts.
     PromptStarted {
         /// Index in the list of prompts.
         index: usize,
-        /// Its id.
+        /// Id of the prompt, as in [`Prompt::id`](super::Prompt::id).
         id: String,
-        /// The prompt as written.
+        /// Text of the prompt, before the chat template is applied.
         prompt: String,
-        /// Its length in tokens, chat template included.
+        /// Length in tokens, chat template included.
         tokens: usize,
-        /// Seconds that reading it took.
+        /// Seconds that prefill took.
         prefill_seconds: f64,
     },
     /// A step was made.
     Step(Arc<StepRecord>),
-    /// Something was found out about a step that was made, off the timed path. Comes again while it is refined.
+    /// Result of an oracle search on an earlier step, off the timed path.
+    ///
+    /// Sent again each time the search is refined.
     Looked {
-        /// The prompt's id, as in the step's record.
+        /// Id of the prompt, as in the step's record.
         prompt_id: String,
-        /// The step's number within the prompt.
+        /// Index of the step within the prompt, from 0.
         step: usize,
-        /// What was found.
+        /// Bounds found so far.
         look: Look,
-        /// Whether the step was picked by [`Command::LookEvery`], so that it counts in means; one that a person picked doesn't.
+        /// Marks a step picked by [`Command::LookEvery`], which counts in means.
+        ///
+        /// Steps that the user picks don't count: they are no unbiased sample.
         #[serde(default)]
         systematic: bool,
-        /// Mass of the oracle's trees of every size, once the search for it is done.
+        /// Mass of the oracle trees of all sizes, once their search is done.
         #[serde(default)]
         curve: Option<Arc<OracleCurve>>,
     },
-    /// The fluid bound at length, anew after each text and, within one, ever more rarely.
+    /// Fluid bound for every budget.
+    ///
+    /// Sent after each text and, within a text, at growing intervals.
     Fluid(Arc<Fluid>),
     /// A text ended.
     PromptEnded {
-        /// How.
+        /// Reason why the text ended.
         ending: Ending,
     },
-    /// Settings that the engine took over, from the next step on.
+    /// Settings accepted by the engine, in force from the next step on.
     Settings(StepSettings),
-    /// The engine waits.
+    /// The engine paused and waits for a command.
     Paused,
-    /// The engine goes on.
+    /// The engine continues after a pause.
     Resumed,
-    /// A wish that could not be granted, in one line; the run goes on.
+    /// A command was rejected, for this reason in one line. The run goes on.
     Refused(String),
-    /// The run can't go on, in one line. The last event.
+    /// The run failed, for this reason in one line. Always the last event.
     Failed(String),
-    /// All prompts are done and `--once` was asked for. The last event.
+    /// All prompts of a run with `once` are done. Always the last event.
     Finished,
 }

@@ -1,4 +1,7 @@
-//! What one verify pass showed: the verdict, and what the record says of it.
+//! Evaluation of a verify pass: the verdict, and the statistics for the step's record.
+//!
+//! The target's distributions along the accepted path and at every drafted node are read here, once
+//! per step.
 
 use super::ceilings::Observed;
 use super::laws::Laws;
@@ -12,37 +15,44 @@ use crate::theory::transport;
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::{Block, Draws, Rejection, Rule, Verdict, verify, verify_block, verify_drawn};
 
-/// Of nodes the probability that they are reached, and those with which their children are accepted then, in turn.
+/// For each node, its reach probability and the acceptance probabilities of its children.
+///
+/// The latter are given that the node is reached: see [`Seen::chances`].
 type Chances = Vec<(f64, Vec<f64>)>;
 
-/// What one verify pass showed.
+/// Outcome of one verify pass.
 pub(super) struct Seen {
-    /// What the walk put out.
+    /// Accepted path and emitted tokens.
     pub verdict: Verdict,
-    /// All but the texts.
+    /// Record of the tree, without the texts of tokens.
     pub tree: TreeRecord,
-    /// Of each emitted token's law.
+    /// Entropy of the distribution of each emitted token.
     pub entropy: Vec<PositionEntropy>,
-    /// E\[X | T\].
+    /// E\[X | T\], the expected number of accepted tokens given the tree.
     pub expected_accepted: f64,
     /// Rank of the bonus token under the target.
     pub bonus_rank: usize,
-    /// What was proposed below the nodes that the walk came through and left out, with the target's p.
+    /// Candidates left out below nodes of the accepted path, with the target's p.
     pub left: Vec<(Cut, f64)>,
-    /// Where children were drawn, for each node that was asked about the probability that it is reached, and those with which its first
-    /// child, its second and so on are accepted then, with one more than it has.
+    /// Statistics of each node of a sampled tree that the drafter was asked about.
+    ///
+    /// Holds the probability that the node is reached and, given that, the expected probability
+    /// that its first child is accepted, its second and so on. Under recursive rejection there is
+    /// one more entry than children, for one child more. Empty unless children were sampled.
     pub chances: Chances,
-    /// The overlap of p and q along the walk.
+    /// Overlap of p and q at the nodes of the accepted path.
     pub overlap: Vec<Overlap>,
-    /// Where children were drawn, the ceiling of the rule below the root.
+    /// Ceiling of the verification rule below the root; only for sampled trees.
     pub rule_ceiling: Option<RuleCeiling>,
 }
 
-/// Reads the laws of the target's last pass, which was over `draft.tree`: what is accepted, and what the record needs.
-/// The laws of the tokens that come of it go into `observed`.
+/// Verifies `draft` from the target's last pass, which was over `draft.tree`.
+///
+/// Returns the verdict and the statistics for the record. Adds the distributions of the emitted
+/// tokens to `observed`.
 ///
 /// # Errors
-/// If a law does not exist, or the device fails.
+/// If a distribution does not exist, or the device fails.
 pub(super) fn observe(
     target: &dyn Decoder,
     warp: Warp,
@@ -131,8 +141,10 @@ pub(super) fn observe(
     Ok(Seen { verdict, tree: record, entropy, expected_accepted, bonus_rank, left, chances, overlap, rule_ceiling })
 }
 
-/// The tokens that were proposed below a node with their q, the best first: what children were sampled from, or the children and what
-/// was left out.
+/// Returns the tokens proposed below a node with their q, in descending order.
+///
+/// For a sampled tree these are the candidates that children were sampled from, otherwise the
+/// children and the candidates left out.
 fn proposed(draft: &Draft, node: usize) -> Vec<(TokenId, f64)> {
     if let Some(proposal) = draft.proposals.get(node) {
         return proposal.candidates().to_vec();
@@ -144,8 +156,10 @@ fn proposed(draft: &Draft, node: usize) -> Vec<(TokenId, f64)> {
     all
 }
 
-/// Of a tree whose children were drawn the probability that each node is accepted once its parent is (1 for the root), and what
-/// [`Seen::chances`] says.
+/// Returns acceptance probabilities of a sampled tree under recursive rejection.
+///
+/// The first part holds for each node the probability that it is accepted given that its parent is
+/// (1 for the root). The second part is [`Seen::chances`].
 fn accept(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, Chances), NotFinite> {
     let tree = &draft.tree;
     let mut accept = vec![1.0; tree.len()];
@@ -169,7 +183,10 @@ fn accept(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, Chances), NotFini
     Ok((accept, chances))
 }
 
-/// The same of a chain under block verification: P(accepted >= i | chain) over P(accepted >= i - 1 | chain) at depth i.
+/// Returns acceptance probabilities of a sampled chain under block verification.
+///
+/// As [`accept`], where the probability at depth i is P(accepted >= i | chain) over P(accepted >=
+/// i - 1 | chain).
 fn accept_block(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, Chances), NotFinite> {
     let block = Block::new(&draft.tree, &draft.proposals, |node| laws.sampled(node).cloned())?;
     let (mut accept, mut chances) = (vec![1.0; draft.tree.len()], Vec::new());
@@ -185,7 +202,7 @@ fn accept_block(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, Chances), N
     Ok((accept, chances))
 }
 
-/// The nodes of `draft` that the budget left out, for the record.
+/// Returns the drafted nodes that the budget left out, for the record.
 pub(super) fn cut_nodes(draft: &Draft, vocabulary: &Vocabulary) -> Vec<CutNode> {
     let node = |cut: &BudgetCut| {
         let Candidate { token, q } = cut.candidate;
@@ -194,13 +211,15 @@ pub(super) fn cut_nodes(draft: &Draft, vocabulary: &Vocabulary) -> Vec<CutNode> 
     draft.budget_cut.iter().map(node).collect()
 }
 
-/// The refusal that ended the step of `record`, whose tree is `draft.tree` (see [`Miss`] and [`Cause`]).
+/// Describes the miss that ended the step of `record`, whose tree is `draft.tree`.
+///
+/// See [`Miss`] and [`Cause`].
 pub(super) fn miss(record: &StepRecord, draft: &Draft) -> Miss {
     let last = record.path.last().copied().unwrap_or(0);
     let (q, draft_rank) = (draft.cut_q(last, record.bonus), draft.cut_rank(last, record.bonus));
     let (asked, rank) = (draft.asked.get(last).is_some_and(|&asked| asked), record.bonus_rank);
     let pi = record.entropy.iter().map(|e| e.p).product::<f64>();
-    // Where so many siblings are as likely that they fill the tree, an oracle misses it for certain.
+    // If more likely siblings alone fill the tree, an oracle misses the token for certain.
     let unlucky = record.ceilings.fluid_floor.is_some_and(|floor| pi < floor) || rank + 1 >= record.settings.budget;
     Miss {
         depth: record.accepted + 1,

@@ -1,4 +1,7 @@
-//! One text with one target: draft, verify, accept, commit, record.
+//! Session: one target, its drafters and the text they generate.
+//!
+//! A step drafts a tree, verifies it in one pass of the target, commits the accepted path and
+//! returns a [`StepRecord`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,66 +23,70 @@ use crate::theory::pool::Pool;
 use crate::tree::TokenId;
 use crate::verify::Draws;
 
-/// Tokens a pass while a prompt is read.
+/// Tokens per pass while a prompt is read.
 const PREFILL: usize = 256;
-/// Of the numbers of the place where a step begins, the first that drafts are drawn with: those before settle what is accepted.
+/// First index, among the random numbers of a step's start, used for sampling drafts.
+///
+/// Smaller indices decide what is accepted.
 const DRAFTING: usize = 1 << 20;
-/// Of the numbers of a text's first place, the one that places the steps whose oracle is searched.
+/// Index of the random number, at position 0, that places the oracle searches.
 const SEARCHING: usize = 1 << 21;
 
-/// Why a text could not begin or go on.
+/// Error that keeps a text from starting or continuing.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The prompt has no token.
     #[error("the prompt is empty: give at least one token of text")]
     EmptyPrompt,
-    /// The prompt leaves no room for an answer.
+    /// The prompt leaves no room for a generated token.
     #[error("the prompt has {tokens} tokens, and the context holds {context}: one must be left for the answer")]
     LongPrompt {
-        /// Tokens of the prompt.
+        /// Length of the prompt in tokens.
         tokens: usize,
-        /// Tokens of the context.
+        /// Length of the context in tokens.
         context: usize,
     },
-    /// A setting can't be granted.
+    /// A setting is out of range or unavailable.
     #[error(transparent)]
     Setting(#[from] BadSetting),
-    /// The target's forward failed.
+    /// The forward pass of the target failed.
     #[error(transparent)]
     Forward(#[from] ForwardError),
-    /// The target's logits are no law.
+    /// The logits of the target hold NaN or give no distribution.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
     /// The drafter failed.
     #[error("the drafter {name} failed: {source}")]
     Draft {
-        /// Its name.
+        /// Name of the drafter that failed.
         name: &'static str,
-        /// Why.
+        /// Underlying error of the drafter.
         source: DraftError,
     },
 }
 
-/// The text that is being written.
+/// Text that is being generated.
 struct Text {
     id: String,
     draws: Draws,
-    /// Prompt and output, the pending token last: all but that one are in the target's cache.
+    /// Prompt and output, the pending token last.
+    ///
+    /// All but the pending token are in the target's cache.
     tokens: Vec<TokenId>,
-    /// Length at which it ends.
+    /// Length in tokens, prompt included, at which the text ends.
     end: usize,
-    /// Whether `end` is where the context ends, rather than what was asked for.
+    /// Set if the context limits `end`, rather than the requested number of tokens.
     end_is_context: bool,
     step: usize,
-    /// Whether the same text was written before, so that it teaches nothing new.
+    /// Set if the same text was generated before, so that it adds no new statistics.
     repeated: bool,
-    /// The steps made, for looks at them.
+    /// Steps made so far, kept for oracle searches.
     past: Vec<Past>,
     stream: TextStream,
     ending: Option<Ending>,
 }
 
-/// A target, the drafters that can draft for it, and the text they write.
+/// Target model, the drafters available for it, and the text they generate.
 pub struct Session {
     pub(super) target: Box<dyn Decoder>,
     drafters: Vec<Box<dyn Drafter>>,
@@ -89,18 +96,20 @@ pub struct Session {
     settings: StepSettings,
     vocabulary: Arc<Vocabulary>,
     observed: Observed,
-    /// Takes up the laws of passes that are only timed.
+    /// Sink for distributions that must not enter `observed`.
+    ///
+    /// These come from passes that are only timed, and from repeated texts.
     pub(super) timing: Observed,
-    /// What the drafter's q are worth under this warp.
+    /// Calibration of the drafter's q under the present sampling parameters.
     known: Calibration,
-    /// The form of the static shape.
+    /// Planner of the `static` tree shape.
     planner: Planner,
     budget: Budget,
     text: Option<Text>,
 }
 
 impl Session {
-    /// A session without a text yet.
+    /// Creates a session without a text.
     ///
     /// # Errors
     /// If a setting is out of range or names a drafter that is not among `drafters`.
@@ -129,21 +138,23 @@ impl Session {
         Ok(session)
     }
 
-    /// Names of the drafters, and what a draft of each costs.
+    /// Returns the name of each drafter, and the cost of a draft in words.
     pub fn drafters(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
         self.drafters.iter().map(|d| (d.name(), d.cost()))
     }
 
-    /// The settings of the next step.
+    /// Returns the settings of the next step.
     pub fn settings(&self) -> &StepSettings {
         &self.settings
     }
 
-    /// Settings from the next step on, in the middle of a text too. The running means begin anew where the law that is
-    /// sampled from changed.
+    /// Applies settings from the next step on, even within a text.
+    ///
+    /// Running means start over if the sampling parameters changed.
     ///
     /// # Errors
-    /// If one is out of range; the old ones then stay.
+    /// If a setting is out of range or the drafter unknown; the previous settings then stay in
+    /// force.
     pub fn set(&mut self, settings: StepSettings) -> Result<(), BadSetting> {
         let shape = settings.check()?;
         let drafter = self.drafters.iter().position(|d| d.name() == settings.drafter).ok_or_else(|| {
@@ -158,7 +169,8 @@ impl Session {
             BadSetting(format!("there is no drafter {:?} in this run: give one of {}", settings.drafter, names.join(", ")))
         })?;
         if drafter != self.drafter {
-            // It may have seen another text, or an earlier part of this one: `begin` tells it the whole.
+            // The drafter may have seen another text, or only an earlier part of this one. `begin`
+            // passes it the whole text.
             self.drafters[drafter].reset();
         }
         let changed = settings.warp() != self.warp || drafter != self.drafter || settings.verify != self.settings.verify;
@@ -183,39 +195,45 @@ impl Session {
         Ok(())
     }
 
-    /// Tokens that a text can have, prompt and output.
+    /// Returns the maximum length of a text in tokens, prompt included.
     pub fn context(&self) -> usize {
         self.target.config().context.min(self.target.capacity())
     }
 
-    /// How the text ended; none while it goes on or before the first.
+    /// Returns the reason why the text ended, or `None` while it goes on.
+    ///
+    /// Also `None` before the first text.
     pub fn ending(&self) -> Option<Ending> {
         self.text.as_ref().and_then(|text| text.ending)
     }
 
-    /// Marks the present text as one that was written before under the same settings: its steps count in no mean but the speed's.
+    /// Marks the current text as a repetition under the same settings.
+    ///
+    /// Its steps then count in no mean but that of the speed.
     pub(super) fn mark_repeated(&mut self) {
         if let Some(text) = &mut self.text {
             text.repeated = true;
         }
     }
 
-    /// Whether step `step` of the present text is one of those, one in `every`, whose oracle tree is searched. The seed places them:
-    /// steps at the beginning of a text are easier than the mean.
+    /// Returns true if the oracle tree of this step is to be searched.
+    ///
+    /// This selects one step in `every`, at an offset within each text that the seed determines:
+    /// the first steps of a text are easier than the average.
     pub(crate) fn searches(&self, step: usize, every: usize) -> bool {
         let offset = |text: &Text| (text.draws.nth(0, SEARCHING) * every as f64) as usize;
         every > 0 && self.text.as_ref().is_some_and(|text| step % every == offset(text).min(every - 1))
     }
 
-    /// All tokens of the text, the prompt first; none before the first text.
+    /// Returns all tokens of the text, the prompt first; empty before the first text.
     pub fn tokens(&self) -> &[TokenId] {
         self.text.as_ref().map_or(&[], |text| &text.tokens)
     }
 
-    /// Whether a prompt of so many tokens can begin a text.
+    /// Checks that a prompt of `tokens` tokens fits the context.
     ///
     /// # Errors
-    /// If it is empty, or leaves no room for an answer: with both numbers.
+    /// If it is empty, or leaves no room for a generated token: names both lengths.
     pub fn fits(&self, tokens: usize) -> Result<(), SessionError> {
         let context = self.context();
         match tokens {
@@ -225,11 +243,13 @@ impl Session {
         }
     }
 
-    /// Begins a new text after `prompt`, of at most `max_tokens` tokens: reads it into the target's cache and shows it
-    /// to the drafter. `id` and the seed fix the draws.
+    /// Starts a new text after `prompt`, of at most `max_tokens` generated tokens.
+    ///
+    /// Reads the prompt into the target's cache and shows it to the drafter. `id` and the seed fix
+    /// the random numbers.
     ///
     /// # Errors
-    /// If the prompt is empty or too long, or a forward fails. There is no text then.
+    /// If the prompt is empty or too long, or a forward fails. The session then has no text.
     pub fn start(&mut self, id: &str, prompt: &[TokenId], max_tokens: usize) -> Result<(), SessionError> {
         self.text = None;
         self.fits(prompt.len())?;
@@ -252,8 +272,9 @@ impl Session {
         text.tokens.reserve(text.end - prompt.len());
         let drafter = &mut self.drafters[self.drafter];
         drafter.reset();
-        // Once here, so that reading the prompt is not counted as the first step's drafting; by those that rest, too, since they would
-        // read it later, in a step.
+        // Lets the drafter read the prompt here, so that its time isn't counted as drafting in the
+        // first step. The cost model is unset, since a drafter in back-off would defer reading to a
+        // later step.
         drafter.worth(None);
         let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop: self.vocabulary.stop() };
         let begun = drafter.begin(&mut cx);
@@ -263,7 +284,9 @@ impl Session {
         Ok(())
     }
 
-    /// One round: draft, verify, accept, commit. None if there is no text or it has ended.
+    /// Makes one step: drafts, verifies, accepts and commits.
+    ///
+    /// Returns `None` if there is no text or it has ended.
     ///
     /// # Errors
     /// If a forward or the drafter fails. The text is then as before the step.
@@ -272,7 +295,8 @@ impl Session {
         let stop = self.vocabulary.stop();
         let began = Instant::now();
 
-        // The last drafted token still needs a bonus after it, and both must fit below the end.
+        // The last drafted token still needs a bonus token after it, and both must lie before the
+        // end.
         let room = self.target.capacity() - self.target.len();
         let most = self.settings.budget.min(room);
         let drafter = &mut *self.drafters[self.drafter];
@@ -335,7 +359,7 @@ impl Session {
         let vocabulary = &self.vocabulary;
         let mut emitted_text = Vec::with_capacity(verdict.emitted.len());
         for token in &verdict.emitted {
-            // A stop token ends the text and is no part of it.
+            // A stop token ends the text and adds nothing to it.
             emitted_text.push(if stop.contains(token) { String::new() } else { text.stream.push(vocabulary.bytes(*token)) });
         }
         let (mu, mu2) = self.observed.moments();
@@ -407,67 +431,78 @@ impl Session {
         Ok(Some(record))
     }
 
-    /// The fluid bound at length, where it is time to tell it again; with `now` if there is anything new. It takes a few
-    /// milliseconds. None where children are drawn: it does not hold for them.
+    /// Returns the fluid bound for every budget, if a new report is due.
+    ///
+    /// `now` makes any new position sufficient. Takes a few milliseconds. Returns `None` for
+    /// sampled trees, for which the bound doesn't hold.
     pub fn fluid(&mut self, now: bool) -> Option<Fluid> {
         if self.settings.drawn() { None } else { self.observed.at_length(self.settings.budget, now) }
     }
 
-    /// The laws of the positions generated since this was asked last, or since the warp last changed. The ceilings begin anew.
+    /// Takes the pool of distributions observed since the last call.
+    ///
+    /// The pool also starts over when the sampling parameters change. The ceilings start over with
+    /// it.
     pub fn take_laws(&mut self) -> Pool {
         std::mem::replace(&mut self.observed, Observed::new(&self.warp)).into_pool()
     }
 
-    /// Step `step` of the present text, with the prompt's id and the text as it was before the step, the root last. None if there is no such step.
+    /// Returns the prompt's id, the tokens before step `step`, and its saved state.
+    ///
+    /// The root of the step is the last of the tokens. Returns `None` if the current text has no
+    /// such step.
     pub(super) fn past(&self, step: usize) -> Option<(&str, &[TokenId], &Past)> {
         let text = self.text.as_ref()?;
         let past = text.past.get(step)?;
         Some((&text.id, text.tokens.get(..past.position)?, past))
     }
 
-    /// The drafter of that name.
+    /// Returns the drafter called `name`.
     pub(super) fn drafter_named(&self, name: &str) -> Option<&dyn Drafter> {
         self.drafters.iter().find(|d| d.name() == name).map(|d| &**d)
     }
 
-    /// The draws of the present text, and its length; none before the first.
+    /// Returns the random numbers of the current text, and its length in tokens.
+    ///
+    /// Returns `None` before the first text.
     pub(super) fn draws(&self) -> Option<(Draws, usize)> {
         self.text.as_ref().map(|text| (text.draws.clone(), text.tokens.len()))
     }
 
-    /// The vocabulary.
     pub(super) fn vocabulary(&self) -> &Arc<Vocabulary> {
         &self.vocabulary
     }
 
-    /// Sets the cost of passes from an earlier measurement: the automatic budget goes by it, and passes from now on refine it.
+    /// Sets the cost of verify passes from an earlier measurement.
+    ///
+    /// The automatic budget uses it at once, and later passes refine it.
     pub fn set_cost(&mut self, cost: Cost) {
         self.budget.set_times(PassTimes::from_cost(cost));
     }
 
-    /// Sets a cost of passes that no pass changes.
+    /// Sets a cost of verify passes that later passes don't change.
     #[cfg(test)]
     pub fn hold_cost(&mut self, cost: Cost) {
         self.set_cost(cost);
         self.budget.held = true;
     }
 
-    /// Sets the times of passes.
+    /// Replaces the measured pass times.
     pub(super) fn set_times(&mut self, times: PassTimes) {
         self.budget.set_times(times);
     }
 
-    /// Sets the seconds of a step of plain decoding, as timed: what drafting has to beat.
+    /// Sets the seconds per step of plain decoding, the baseline of the automatic budget.
     pub(super) fn set_plain(&mut self, seconds: f64) {
         self.budget.set_plain(seconds);
     }
 
-    /// Times of passes, where they were measured.
+    /// Returns the measured pass times, if any.
     pub(super) fn times(&mut self) -> Option<&mut PassTimes> {
         self.budget.times()
     }
 
-    /// Cost of passes, where it is known.
+    /// Returns the cost of verify passes, if known.
     pub fn cost(&self) -> Option<&Cost> {
         self.budget.cost()
     }

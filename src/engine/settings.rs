@@ -1,30 +1,35 @@
-//! Which settings a step can run under.
+//! Validation of step settings.
+//!
+//! Checks every range that doesn't depend on the run. [`Session::set`](super::Session::set) also
+//! checks that the drafter exists.
 
 use crate::dist::Warp;
 use crate::draft::Shape;
 use crate::telemetry::StepSettings;
 use crate::verify::Rule;
 
-/// The largest budget: tokens of one verify pass, the root included.
+/// Maximum budget B: tokens in one verify pass, root included.
 pub const MAX_BUDGET: usize = 256;
-/// The most that an automatic budget takes where nobody says otherwise.
+/// Default maximum of an automatic budget, in tokens.
 pub const AUTO_BUDGET: usize = 64;
 
-/// A setting that can't be granted, in one line that says what can.
+/// Rejected setting: one line that names the value and the valid range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadSetting(pub(crate) String);
 
 impl StepSettings {
-    /// How the target's law is warped.
+    /// Returns the sampling parameters applied to the target's logits.
     pub fn warp(&self) -> Warp {
         Warp { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k }
     }
 
-    /// The shape, where all but the drafter (which depends on the run) are in range.
+    /// Checks all settings but the drafter, and returns the parsed shape.
+    ///
+    /// The drafter depends on the run and is checked by the session.
     ///
     /// # Errors
-    /// If one is not: names it, its value and the range.
+    /// If a setting is out of range: names it, its value and the range.
     pub fn check(&self) -> Result<Shape, BadSetting> {
         let bad = |line: String| Err(BadSetting(line));
         if !(1..=MAX_BUDGET).contains(&self.budget) {

@@ -1,5 +1,6 @@
-//! A decoder for tests whose logits are a table: a hash of the whole path, so that every law can be enumerated; and sessions
-//! over it.
+//! Test decoder whose logits are a table, and sessions over it.
+//!
+//! Logits are a hash of the whole path, so that every distribution can be enumerated.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -10,10 +11,12 @@ use crate::model::{Config, Decoder, ForwardError, Logits, Node, Parent, Pass};
 use crate::telemetry::{StepRecord, StepSettings};
 use crate::tree::TokenId;
 
-/// Layers that it claims to have. Fewer give other logits, near the full ones.
+/// Number of layers the decoder reports. With fewer layers its logits are similar.
 pub const LAYERS: usize = 4;
 
-/// A pure decoder of a small vocabulary. Logits are multiples of 1/4 in \[-2, 2), so that ties abound.
+/// Deterministic decoder of a small vocabulary, without a model.
+///
+/// Logits are multiples of 1/4 in \[-2, 2), so that ties are common.
 #[derive(Clone)]
 pub struct TableDecoder {
     config: Config,
@@ -22,14 +25,14 @@ pub struct TableDecoder {
     nodes: Vec<(Node, bool)>,
     logits: Vec<Option<Vec<f32>>>,
     capacity: usize,
-    /// The pass that fails, from 1.
+    /// Number of the pass that fails, from 1.
     fails_at: Option<usize>,
-    /// Passes made, and nodes run in them.
+    /// Number of passes made, and of nodes run in them.
     pub passes: (usize, usize),
 }
 
 impl TableDecoder {
-    /// A table of `vocab` tokens.
+    /// Creates a decoder with a vocabulary of `vocab` tokens.
     pub fn new(vocab: usize, seed: u64) -> Self {
         let config = Config {
             dim: 1,
@@ -47,20 +50,20 @@ impl TableDecoder {
         Self { config, seed, committed: vec![], nodes: vec![], logits: vec![], capacity: 512, fails_at: None, passes: (0, 0) }
     }
 
-    /// The same with room for `capacity` positions.
+    /// Limits the cache and the context to `capacity` positions.
     pub fn with_capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
         self.config.context = capacity;
         self
     }
 
-    /// The same with a device that is lost at pass `at`, from 1.
+    /// Makes the device fail at pass `at`, from 1.
     pub fn failing(mut self, at: usize) -> Self {
         self.fails_at = Some(at);
         self
     }
 
-    /// Logits after `path`, the whole text.
+    /// Returns the logits after `path`, which is the whole text.
     pub fn row(&self, path: &[TokenId], layers: usize) -> Vec<f32> {
         let mix = |h: u64, x: u64| {
             let h = (h ^ x.wrapping_add(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -113,7 +116,7 @@ impl Decoder for TableDecoder {
         for (i, &node) in nodes.iter().enumerate() {
             let slot = self.nodes.len();
             if let Parent::Slot(parent) = node.parent {
-                // As the real one: a parent must have been run at least as far.
+                // As in the real decoder, a parent must have been run through as many layers.
                 if parent >= slot || (pass.layers >= LAYERS && !self.nodes[parent].1) {
                     return Err(ForwardError::Parent { node: slot, parent });
                 }
@@ -159,12 +162,12 @@ impl Decoder for TableDecoder {
     }
 }
 
-/// Settings under seed 11.
+/// Returns settings with seed 11.
 pub fn settings(drafter: &str, shape: &str, budget: usize, temperature: f32) -> StepSettings {
     StepSettings { seed: 11, ..StepSettings::new(drafter, shape, budget, temperature) }
 }
 
-/// A session with all drafters; the second model is another table.
+/// Creates a session with all drafters; the draft model is another table.
 pub fn session(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) -> Session {
     let vocab = Decoder::config(table).vocab;
     let second = Box::new(TableDecoder::new(vocab, 99));
@@ -183,7 +186,9 @@ pub fn session(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) -
     Session::new(Box::new(table.clone()), drafters, vocabulary, settings).unwrap()
 }
 
-/// An engine over [`session`]: a token for every letter, from a; "!" can't be read.
+/// Creates an engine over [`session`] with one token per letter, starting at "a".
+///
+/// The prompt "!" can't be encoded.
 pub fn engine(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) -> Engine {
     let tokens = |text: &str| match text {
         "!" => Err("no template for it".to_owned()),
@@ -193,7 +198,7 @@ pub fn engine(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) ->
     Engine { session, tokens: Box::new(tokens), info: Default::default(), shelf: None, work: Default::default() }
 }
 
-/// A text to its end: what came out, and the records.
+/// Generates a text to its end and returns the generated tokens and the records.
 pub fn run(session: &mut Session, prompt: &[TokenId], tokens: usize) -> (Vec<TokenId>, Vec<StepRecord>) {
     session.start("x", prompt, tokens).unwrap();
     let mut records = Vec::new();

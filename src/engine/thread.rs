@@ -1,4 +1,9 @@
-//! The loop that repeats [`Session::step`]: it obeys commands between steps and tells what happens.
+//! Driver loop: applies commands between steps, repeats
+//! [`Session::step`](super::Session::step) and reports events.
+//!
+//! Between steps it also times plain decoding and probes the pass times t(B), each within a fixed
+//! fraction of the time, and runs oracle searches. [`spawn`] runs the loop on a thread of its own,
+//! [`drive`] on the caller's.
 
 mod looks;
 
@@ -20,27 +25,33 @@ use crate::telemetry::{Ending, StepSettings};
 use crate::theory::cost::Cost;
 use crate::theory::pass_times::median;
 
-/// Plain decoding is timed first after so many steps: not before, since the first token is waited for.
+/// Steps before plain decoding is first timed, so that the first tokens aren't delayed.
 const FIRST_CALIBRATION: usize = 3;
-/// Times of plain decoding that a run has at least, however short it is.
+/// Minimum number of measurements of plain decoding in a run, however short.
 const FEWEST_PLAIN: usize = 3;
-/// Times of plain decoding whose median is its present speed.
+/// Number of recent measurements whose median is the speed of plain decoding.
 const RECENT_PLAIN: usize = 5;
-/// Share of the steps' seconds that timing plain decoding may take: while there are fewer times than this, and later.
+/// Fraction of the steps' time that timing plain decoding may take.
+///
+/// The first fraction applies until there are this many measurements, the second afterwards.
 const PLAIN_SHARE: (usize, f64, f64) = (8, 0.03, 0.01);
-/// Share of the steps' seconds that probes of t(B) may take: while t(B) is uncertain, and later.
+/// Fraction of the steps' time that probes of t(B) may take.
+///
+/// The first applies while t(B) is uncertain, the second afterwards.
 const PROBE_SHARE: (f64, f64) = (0.02, 0.005);
-/// Relative change of t(B) anywhere that is told.
+/// Relative change of t(B), at any size, from which on it is reported.
 const COST_CHANGE: f64 = 0.01;
-/// Time between two writes of t(B) to the cache folder.
+/// Minimum time between two writes of t(B) to the cache folder.
 const KEEP_COST: Duration = Duration::from_secs(30);
 
-/// Starts the engine on a thread of its own, named "engine". It loads the model and decodes the prompts in turn;
-/// `sink` is called with every event and says whether anybody still listens. The thread ends when told to, when
-/// nobody listens or nobody can command it any more, and after [`Event::Failed`] and [`Event::Finished`].
+/// Starts the engine on its own thread, named "engine".
+///
+/// It loads the models and decodes the prompts in turn. `sink` receives every event and returns
+/// false if nobody listens anymore. The thread ends on [`Command::Quit`], when nobody listens, when
+/// the command sender is dropped, and after [`Event::Failed`] and [`Event::Finished`].
 ///
 /// # Panics
-/// If the system has no thread to give.
+/// If the system can't start a thread.
 pub fn spawn(options: EngineOptions, sink: impl FnMut(Event) -> bool + Send + 'static) -> (Sender<Command>, JoinHandle<()>) {
     let (commands, orders) = mpsc::channel();
     let mut sink = sink;
@@ -49,12 +60,16 @@ pub fn spawn(options: EngineOptions, sink: impl FnMut(Event) -> bool + Send + 's
     (commands, thread)
 }
 
-/// The engine on the thread of the caller, until it ends as [`spawn`] says. While it waits it blocks on `orders`.
+/// Runs the engine on the caller's thread until it ends, as described at [`spawn`].
+///
+/// While paused it blocks on `orders`.
 pub fn drive(options: EngineOptions, orders: &Receiver<Command>, sink: &mut dyn FnMut(Event) -> bool) {
     drive_with(options, orders, sink, |options, tell| load(options, tell).map_err(|error| causes(&error)));
 }
 
-/// As [`drive`], with the engine from `load`, which tells what it does and the share done. Its error is one line.
+/// Runs the engine as [`drive`] does, with an engine made by `load`.
+///
+/// `load` reports its progress as a description and the fraction done. Its error is one line.
 pub(super) fn drive_with(
     options: EngineOptions,
     orders: &Receiver<Command>,
@@ -99,7 +114,7 @@ pub(super) fn drive_with(
             }
         }
     };
-    // The last word; nothing follows whether it is heard or not.
+    // The last event: nothing follows, even if nobody receives it.
     match end {
         End::Quit => {}
         End::Failed(why) => drop(sink(Event::Failed(line(&why)))),
@@ -107,11 +122,11 @@ pub(super) fn drive_with(
     }
 }
 
-/// Why the loop ends.
+/// Reason why the loop ends.
 enum End {
-    /// It was told to, or nobody is there any more.
+    /// Requested by a command, or the other side is gone.
     Quit,
-    /// It can't go on.
+    /// An error, in one line.
     Failed(String),
     /// All prompts are done.
     Finished,
@@ -123,14 +138,14 @@ impl End {
     }
 }
 
-/// Times of plain decoding, interleaved with steps.
+/// Measurements of plain decoding, interleaved with steps.
 #[derive(Default)]
 struct Plain {
-    /// Times so far.
+    /// Number of measurements so far.
     count: usize,
-    /// Seconds a token of the last ones.
+    /// Seconds per token of the most recent measurements.
     recent: VecDeque<f64>,
-    /// Seconds that timing may take by now, and that it took the last time.
+    /// Seconds that timing may take by now, and seconds that the last measurement took.
     credit: f64,
     took: f64,
 }
@@ -141,33 +156,33 @@ struct Driver<'a> {
     max_tokens: usize,
     once: bool,
     orders: &'a Receiver<Command>,
-    /// Commands that came while a step was looked at.
+    /// Commands that arrived during an oracle search.
     waiting: VecDeque<Command>,
     sink: &'a mut dyn FnMut(Event) -> bool,
-    /// Index of the prompt that was begun last, or refused in its turn.
+    /// Index of the prompt that was started last, or rejected when its turn came.
     present: Option<usize>,
     paused: bool,
-    /// Steps made since the start.
+    /// Steps made since the start of the run.
     steps: usize,
-    /// Steps when the list of prompts began again last.
+    /// Value of `steps` when the list of prompts last started over.
     lap: usize,
-    /// Times of plain decoding.
+    /// Measurements of plain decoding.
     plain: Plain,
-    /// Other work on this machine.
+    /// Load of this machine from other processes.
     load: LoadWatch,
     /// Seconds that probes of t(B) may take by now.
     probe_credit: f64,
-    /// Whether the cost of passes was measured, or could not be.
+    /// Set once a measurement of the pass cost was attempted.
     costed: bool,
-    /// The cost that was told last.
+    /// Pass cost in the last [`Event::Cost`].
     told_cost: Option<Cost>,
-    /// When the cost was written to the cache folder last.
+    /// Time of the last write of the pass cost to the cache folder.
     kept_cost: Instant,
-    /// Greedy texts that were written to their end: prompt and settings. Written again they are the same.
+    /// Greedy texts that were completed, by prompt and settings. Repeating one gives the same text.
     finished: HashSet<(usize, String)>,
-    /// One in how many steps is searched for its oracle tree right after it; 0 for none.
+    /// Interval, in steps, of the oracle search right after a step; 0 disables it.
     look_every: usize,
-    /// The look that is refined while it waits, or was to its end.
+    /// Oracle search requested while paused, running or ended.
     looking: Option<Looking>,
 }
 
@@ -195,7 +210,9 @@ impl Driver<'_> {
         if (self.sink)(event) { Ok(()) } else { Err(End::Quit) }
     }
 
-    /// The next command. While paused there is nothing to do but to refine a look, where there is one, and to wait.
+    /// Returns the next command.
+    ///
+    /// While paused it refines the oracle search, if any, and then blocks for a command.
     fn order(&mut self) -> Result<Option<Command>, End> {
         loop {
             if let Some(order) = self.ordered()? {
@@ -214,7 +231,7 @@ impl Driver<'_> {
         self.orders.recv().map(Some).map_err(|_| End::Quit)
     }
 
-    /// The next command, if one has come.
+    /// Returns the next command if one has arrived.
     fn ordered(&mut self) -> Result<Option<Command>, End> {
         if let Some(order) = self.waiting.pop_front() {
             return Ok(Some(order));
@@ -227,7 +244,7 @@ impl Driver<'_> {
     }
 
     fn obey(&mut self, order: Command) -> Result<(), End> {
-        // A look lasts until another wish comes.
+        // Any other kind of command stops the oracle search.
         if !matches!(order, Command::Look(_) | Command::LookEvery(_)) {
             self.break_off()?;
         }
@@ -237,7 +254,7 @@ impl Driver<'_> {
                 self.paused = false;
                 self.tell(Event::Resumed)
             }
-            // Where steps come by themselves, one more is no wish.
+            // A running engine steps on its own, so that one more step means nothing.
             Command::Step if self.paused => self.advance(),
             Command::Step => Ok(()),
             Command::Settings(wish) => match self.engine.session.set(wish.clone()) {
@@ -250,7 +267,7 @@ impl Driver<'_> {
             }
             Command::Text(text) => {
                 let index = self.prompts.len();
-                // An id that a file gave to another prompt would key the same random numbers.
+                // The id of another prompt would give this one the same random numbers.
                 let mut id = index.to_string();
                 while self.prompts.iter().any(|prompt| prompt.id == id) {
                     id.push('+');
@@ -284,13 +301,13 @@ impl Driver<'_> {
         self.tell(Event::Refused(line(why)))
     }
 
-    /// Whether there is a text that goes on.
+    /// Returns true if there is a text that has not ended.
     fn writing(&self) -> bool {
         let session = &self.engine.session;
         !session.tokens().is_empty() && session.ending().is_none()
     }
 
-    /// One step, of the next prompt where the text has ended.
+    /// Makes one step, starting the next prompt first if the text has ended.
     fn advance(&mut self) -> Result<(), End> {
         if !self.writing() {
             self.next()?;
@@ -306,7 +323,7 @@ impl Driver<'_> {
         if let Some(fluid) = self.engine.session.fluid(ending.is_some()) {
             self.tell(Event::Fluid(Arc::new(fluid)))?;
         }
-        // Before the text is said to have ended: what is timed belongs to it.
+        // Before the text is reported as ended, since these measurements belong to it.
         self.time_passes(seconds, plain, ending.is_some())?;
         if let Some(ending) = ending {
             if let Some(key) = self.text_key() {
@@ -317,8 +334,10 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Times plain decoding and single passes between steps, as far as their share of the time allows. A step took `seconds`; where
-    /// it was `plain` itself, plain decoding needs no other times.
+    /// Times plain decoding and single passes between steps, within their fractions of the time.
+    ///
+    /// `seconds` is the duration of the last step, and `ended` is set if it ended the text. A
+    /// `plain` step, one without drafting, makes timing plain decoding unnecessary.
     fn time_passes(&mut self, seconds: f64, plain: bool, ended: bool) -> Result<(), End> {
         let (first, early, late) = PLAIN_SHARE;
         self.plain.credit += seconds * if self.plain.count < first { early } else { late };
@@ -330,8 +349,9 @@ impl Driver<'_> {
             }
             while ended && self.plain.count < FEWEST_PLAIN && self.time_plain()? {}
         }
-        // Only who goes by the cost of passes waits until it is measured: about a second, once for a model and a machine. Else it is
-        // measured where nobody waits for the next token.
+        // Measuring the pass cost takes about a second, once per model and machine. Only an
+        // automatic budget needs it at once; otherwise it is measured at the end of a text, where
+        // nobody waits for the next token.
         let session = &mut self.engine.session;
         let automatic = session.settings().automatic();
         if session.cost().is_none() && (ended || (automatic && self.steps >= FIRST_CALIBRATION)) {
@@ -353,7 +373,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Tells the cost of passes where it has changed, and keeps it for later runs now and then.
+    /// Reports the pass cost if it changed, and writes it to the cache at intervals.
     fn tell_cost(&mut self) -> Result<(), End> {
         let Some(cost) = self.engine.session.cost() else { return Ok(()) };
         let differs = |told: &Cost| {
@@ -372,14 +392,16 @@ impl Driver<'_> {
         self.tell(Event::Cost(cost))
     }
 
-    /// The present prompt and its settings, where decoding is greedy, so that the text is the same each time.
+    /// Returns the current prompt and settings if decoding is greedy.
+    ///
+    /// They identify a text that is the same each time.
     fn text_key(&self) -> Option<(usize, String)> {
         let settings = self.engine.session.settings();
         let key = || serde_json::to_string(settings).ok();
         self.present.filter(|_| settings.warp().greedy()).zip(key())
     }
 
-    /// Begins the prompt that follows in the list, or the first one after it that is not refused. Waits where all are.
+    /// Starts the next prompt of the list that isn't rejected; pauses if all are.
     fn next(&mut self) -> Result<(), End> {
         for _ in 0..self.prompts.len() {
             let index = self.present.map_or(0, |index| index + 1);
@@ -398,7 +420,7 @@ impl Driver<'_> {
         if self.once { Err(End::Finished) } else { self.pause() }
     }
 
-    /// The list begins again: sampled texts take the next seed, so that they are other texts.
+    /// Switches sampled texts to the next seed, so that repeated prompts give other texts.
     fn next_seed(&mut self) -> Result<(), End> {
         let settings = self.engine.session.settings();
         if settings.warp().greedy() {
@@ -409,7 +431,9 @@ impl Driver<'_> {
         self.tell(Event::Settings(next))
     }
 
-    /// Begins a prompt, or refuses it: says which. A text that is being written goes on where it is refused.
+    /// Starts a prompt and returns true, or reports why it was rejected.
+    ///
+    /// A rejected prompt leaves the current text as it is.
     fn begin(&mut self, index: usize) -> Result<bool, End> {
         let prompt = self.prompts[index].clone();
         let tokens = match (self.engine.tokens)(&prompt.text) {
@@ -434,7 +458,9 @@ impl Driver<'_> {
         Ok(true)
     }
 
-    /// Times a few steps of plain decoding in a row and tells the speed. Says whether there was room for it.
+    /// Times a few consecutive steps of plain decoding and reports the speed.
+    ///
+    /// Returns false if the context has no room for it.
     fn time_plain(&mut self) -> Result<bool, End> {
         let began = Instant::now();
         let Some(seconds) = self.engine.session.time_plain().map_err(End::failed)? else { return Ok(false) };
@@ -455,7 +481,7 @@ impl Driver<'_> {
     }
 }
 
-/// An error as one line: those of devices can have several.
+/// Joins an error into one line; errors of devices can span several.
 fn line(error: &dyn Display) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,7 +1,7 @@
-//! The loop over a table: what it answers to every command, in every phase (tests).
+//! Tests of the driver loop: replies to every command in every phase.
 //!
-//! The sink sends the commands, as answers to events. Commands are looked at between steps, so that each test is the
-//! same every time it runs, and none needs to wait.
+//! The sink sends the commands in reply to events. Since commands are read between steps, each test
+//! is deterministic and none has to wait.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, mpsc};
@@ -51,7 +51,7 @@ fn table() -> TableDecoder {
     TableDecoder::new(VOCAB, 17).with_capacity(CONTEXT)
 }
 
-/// A token for every letter; "!" can't be read.
+/// Encodes one token per letter; "!" can't be encoded.
 fn tokens(text: &str) -> Result<Vec<TokenId>, String> {
     if text == "!" { Err("no template\nfor it".into()) } else { Ok(text.bytes().map(|b| u32::from(b - b'a')).collect()) }
 }
@@ -69,7 +69,10 @@ fn engine(table: &TableDecoder, settings: StepSettings) -> Result<Engine, String
     Ok(Engine { session, tokens: Box::new(tokens), info: RunInfo::default(), shelf: None, work: Default::default() })
 }
 
-/// Runs to the end, which must come: `answer` sees every event with its number, and sends commands or says stop.
+/// Runs the driver until it ends, and returns all events.
+///
+/// `answer` receives every event with its number. It can send commands, and returns false to stop
+/// listening.
 fn run(
     options: &EngineOptions,
     table: &TableDecoder,
@@ -91,7 +94,9 @@ fn run(
     events
 }
 
-/// As [`run`], where the n-th entry of `script` is sent after the n-th event that `when` picks; Quit after the last.
+/// Runs the driver, sending the n-th entry of `script` after the n-th `when` event.
+///
+/// Sends Quit after the last entry.
 fn scripted(
     options: &EngineOptions,
     when: impl Fn(&Event) -> bool,
@@ -108,7 +113,9 @@ fn scripted(
     })
 }
 
-/// Events in one word each, steps in a row as their number; what was timed is left out.
+/// Summarizes events in one word each, and consecutive steps as their number.
+///
+/// Measurements are omitted.
 fn words(events: &[Event]) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut steps = 0;
@@ -149,7 +156,7 @@ fn refusals(events: &[Event]) -> Vec<&str> {
     events.iter().filter_map(|e| if let Event::Refused(why) = e { Some(why.as_str()) } else { None }).collect()
 }
 
-/// The text of each prompt in turn, as put out.
+/// Returns the generated text of each started prompt.
 fn texts(events: &[Event]) -> Vec<String> {
     let mut texts = Vec::new();
     for event in events {
@@ -162,7 +169,7 @@ fn texts(events: &[Event]) -> Vec<String> {
     texts
 }
 
-/// Plain decoding without any of the engine.
+/// Returns the text of plain decoding, without the engine.
 fn plain(id: &str, prompt: &str, length: usize) -> String {
     let draws = crate::verify::Draws::new(3, id);
     let mut all = tokens(prompt).unwrap();
@@ -196,14 +203,14 @@ fn plain_decoding_is_timed_after_the_first_steps() {
     assert!(events[..at].iter().filter(|e| is_step(e)).count() >= 3);
     let times = |events: &[Event]| events.iter().filter(|e| matches!(e, Event::Calibrated { .. })).count();
     assert!(times(&events) >= 3, "{}", times(&events));
-    // A short text, too, is followed by some times, so that there is a median.
+    // Even a short text is followed by enough measurements for a median.
     let short = EngineOptions { max_tokens: 1, ..options };
     let events = run(&short, &table(), |_, _, _| true);
     assert_eq!((words(&events)[2..5].join(" "), times(&events) >= 3), ("start 0 p0 1 Length".into(), true));
-    // Steps without a draft are plain decoding themselves.
+    // Steps without a draft already measure plain decoding.
     let plain = EngineOptions { settings: StepSettings { drafter: "none".into(), ..settings() }, ..short };
     assert_eq!(times(&run(&plain, &table(), |_, _, _| true)), 0);
-    // And so is a pause before it.
+    // A pause precedes the first measurement.
     let events = scripted(&self::options(&["abc"]), is_step, [vec![Command::Pause, Command::Step]]);
     assert_eq!(times(&events), 0, "a step that is waited for comes first");
     let events = run(&self::options(&["abc"]), &table(), |_, event, commands| {
@@ -223,12 +230,12 @@ fn the_list_begins_again_after_its_end() {
     let events = scripted(&options(&["abc", "ca"]), ended, [vec![], vec![], vec![], vec![]]);
     let starts: Vec<String> = words(&events).into_iter().filter(|w| w.starts_with("start")).collect();
     assert_eq!(starts, ["start 0 p0", "start 1 p1", "start 0 p0", "start 1 p1", "start 0 p0"]);
-    // Sampled, with the next seed: other texts.
+    // Sampled texts use the next seed and so differ.
     let sampled = texts(&events);
     assert_ne!((&sampled[0], &sampled[1]), (&sampled[2], &sampled[3]));
     let seeds: Vec<u64> = events.iter().filter_map(|e| if let Event::Settings(s) = e { Some(s.seed) } else { None }).collect();
     assert_eq!(seeds, [settings().seed + 1, settings().seed + 2]);
-    // Greedy the same again, to the letter, and its steps say so.
+    // Greedy texts are identical, and their steps are marked as repeated.
     let greedy = EngineOptions { settings: StepSettings { temperature: 0.0, ..settings() }, ..options(&["abc", "ca"]) };
     let events = scripted(&greedy, ended, [vec![], vec![], vec![], vec![]]);
     let texts = texts(&events);
@@ -250,7 +257,7 @@ fn pause_step_and_resume() {
     let options = EngineOptions { settings: StepSettings { drafter: "none".into(), ..settings() }, ..options(&["abc"]) };
     let events = scripted(&options, is_step, script);
     assert_eq!(words(&events)[2..], ["start 0 p0", "2", "paused", "2", "resumed", "1"]);
-    // A pause while it waits is answered again; a step while steps come by themselves is none more.
+    // A pause while paused is confirmed again. A single step while running is ignored.
     let (mut steps, mut pauses) = (0, 0);
     let events = run(&options, &table(), |_, event, commands| {
         steps += usize::from(is_step(event));
@@ -390,7 +397,7 @@ fn one_step_in_k_is_searched_right_after_it() {
             let expected = match every {
                 0 => false,
                 1 => true,
-                // The seed places the first.
+                // The seed determines the first searched step.
                 _ => {
                     record.step % every
                         == *first.entry(record.prompt_id.clone()).or_insert_with(|| {
@@ -423,11 +430,11 @@ fn while_paused_a_step_is_looked_at_until_it_is_refined_or_another_wish_comes() 
         steps += usize::from(is_step(event));
         match event {
             Event::Step(_) if steps == 3 => [Pause, Look(1)].into_iter().for_each(|c| commands.send(c).unwrap()),
-            // The first look of step 1 is told; its second pass comes after another wish.
+            // After the first pass of the search on step 1, another search interrupts it.
             Event::Looked { step: 1, look, .. } if look.passes == 1 && look.state == LookState::Refining => {
                 commands.send(Look(0)).unwrap()
             }
-            // It is no wish of another kind how often steps are looked at; nor is the same look again.
+            // Neither a change of the search interval nor the same request again interrupts it.
             Event::Looked { step: 0, look, .. } if look.passes == 2 => {
                 [Look(0), Command::LookEvery(0)].into_iter().for_each(|c| commands.send(c).unwrap());
             }
@@ -457,7 +464,7 @@ fn while_paused_a_step_is_looked_at_until_it_is_refined_or_another_wish_comes() 
 #[test]
 fn a_look_that_ended_is_made_again_where_it_is_asked_for() {
     use Command::{Look, Pause, Quit};
-    // So many nodes have no room behind the text.
+    // The context has no room for so many nodes after the text.
     let options = EngineOptions { settings: StepSettings { budget: 200, ..settings() }, ..options(&["abc"]) };
     let mut ends = 0;
     let events = run(&options, &table(), |_, event, commands| {
@@ -494,10 +501,10 @@ fn where_no_prompt_can_be_run_it_waits() {
     let events = scripted(&options(&[&long, ""]), paused, script);
     let want = "reading ready refused refused paused resumed refused refused paused start 2 2 1";
     assert_eq!(words(&events).join(" "), want);
-    // With `once` there is nothing to wait for.
+    // With `once` set the run ends instead of waiting.
     let events = run(&EngineOptions { once: true, ..options(&[&long, ""]) }, &table(), |_, _, _| true);
     assert_eq!(words(&events)[2..], ["refused", "refused", "finished"]);
-    // Nor is there without any prompt.
+    // The same holds without any prompt.
     let events = run(&EngineOptions { once: true, ..options(&[]) }, &table(), |_, _, _| true);
     assert_eq!(words(&events)[2..], ["finished"]);
     let events = scripted(&options(&[]), paused, [vec![Command::Again, Command::Step]]);
@@ -506,7 +513,7 @@ fn where_no_prompt_can_be_run_it_waits() {
 
 #[test]
 fn what_fails_is_told_last_in_one_line() {
-    // Pass 1 reads the prompt; each step of plain decoding is one more.
+    // Pass 1 reads the prompt; each step of plain decoding is one more pass.
     let none = EngineOptions { settings: StepSettings { drafter: "none".into(), ..settings() }, ..options(&["abc"]) };
     for (at, steps) in [(1, 0), (2, 0), (4, 2), (5, 3)] {
         let events = run(&none, &table().failing(at), |_, _, _| true);
@@ -514,12 +521,12 @@ fn what_fails_is_told_last_in_one_line() {
         let want = Event::Failed("the device failed: it was lost at some place".into());
         assert_eq!(events.last(), Some(&want), "at pass {at}");
     }
-    // A drafter that runs the target fails with it.
+    // A drafter that runs the target fails as well.
     let oracle = EngineOptions { settings: StepSettings { drafter: "oracle".into(), ..settings() }, ..options(&["abc"]) };
     let events = run(&oracle, &table().failing(2), |_, _, _| true);
     let Some(Event::Failed(why)) = events.last() else { panic!("{events:?}") };
     assert!(why.starts_with("the drafter oracle failed: "), "{why}");
-    // And so does what can't be loaded.
+    // Loading can fail, too.
     let bad = EngineOptions { settings: StepSettings { budget: 0, ..settings() }, ..options(&["abc"]) };
     let events = run(&bad, &table(), |_, _, _| true);
     assert_eq!(words(&events), ["reading", "failed"]);
@@ -578,7 +585,7 @@ fn command() -> impl Strategy<Value = Command> {
 }
 
 proptest! {
-    /// Whatever is asked and whenever: the events make sense, and every text is the begin of plain decoding's.
+    /// Any sequence of commands gives consistent events and prefixes of plain decoding.
     #[test]
     fn any_commands_at_any_time(
         script in prop::collection::vec(prop::collection::vec(command(), 0..3), 1..40),
@@ -588,7 +595,8 @@ proptest! {
         let options = EngineOptions { once, start_paused, ..options(&list) };
         let (mut script, mut steps_asked) = (script.into_iter(), 0);
         let events = run(&options, &table(), |_, _, commands| {
-            // Resume goes with every answer, so that it never waits for a command that does not come.
+            // Every reply ends with Resume, so that the driver never waits for a command that isn't
+            // sent.
             for command in script.next().map_or(vec![Command::Quit], |mut c| { c.push(Command::Resume); c }) {
                 steps_asked += usize::from(command == Command::Step);
                 commands.send(command).unwrap();

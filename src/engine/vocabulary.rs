@@ -1,10 +1,12 @@
-//! From tokens to text, as it streams.
+//! Conversion of tokens to text, including streams of tokens.
+//!
+//! A token can end within a UTF-8 sequence; [`TextStream`] holds back incomplete characters.
 
 use std::collections::HashMap;
 
 use crate::tree::TokenId;
 
-/// The text of every token, and which of them end a text.
+/// Bytes of every token, and the tokens that end a text.
 #[derive(Clone, Debug, Default)]
 pub struct Vocabulary {
     bytes: Vec<Box<[u8]>>,
@@ -14,30 +16,35 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// `bytes` holds, by token, what the token adds to a text; `stop` the tokens that end one.
+    /// Creates a vocabulary from the bytes of each token and the stop tokens.
+    ///
+    /// `bytes[token]` is what the token adds to a text.
     pub fn new(bytes: Vec<Box<[u8]>>, stop: Vec<TokenId>) -> Self {
         Self { bytes, names: HashMap::new(), stop }
     }
 
-    /// The same with spellings for tokens that add nothing to a text, such as `<|im_end|>`: by them a person tells such
-    /// tokens apart, and a text is as it was.
+    /// Adds display names for tokens that add nothing to a text, such as `<|im_end|>`.
+    ///
+    /// They only tell such tokens apart on screen; the text is unaffected.
     pub fn named<'a>(mut self, names: impl IntoIterator<Item = (TokenId, &'a str)>) -> Self {
         self.names.extend(names.into_iter().map(|(token, name)| (token, name.into())));
         self
     }
 
-    /// The tokens that end a text.
+    /// Returns the tokens that end a text.
     pub fn stop(&self) -> &[TokenId] {
         &self.stop
     }
 
-    /// What a token adds to a text; nothing for a number that is no token.
+    /// Returns the bytes that a token adds to a text; empty for an unknown token.
     pub fn bytes(&self, token: TokenId) -> &[u8] {
         self.bytes.get(token as usize).map_or(&[], |bytes| bytes)
     }
 
-    /// A token as text of its own: parts of a character that no token completes become U+FFFD, and a token that adds
-    /// nothing to a text is given by its spelling.
+    /// Returns a token as standalone text.
+    ///
+    /// Incomplete parts of a character become U+FFFD. A token that adds nothing to a text is shown
+    /// by its display name.
     pub fn text(&self, token: TokenId) -> String {
         match self.bytes(token) {
             [] => self.names.get(&token).map(ToString::to_string).unwrap_or_default(),
@@ -46,15 +53,17 @@ impl Vocabulary {
     }
 }
 
-/// Puts the bytes of tokens together to characters.
+/// Assembles the bytes of consecutive tokens into characters.
 #[derive(Clone, Debug, Default)]
 pub struct TextStream {
-    /// The begin of a character that is not complete yet: at most 3 bytes.
+    /// Start of an incomplete character, at most 3 bytes.
     pending: Vec<u8>,
 }
 
 impl TextStream {
-    /// The text that these bytes complete. Bytes that can't be part of any character become U+FFFD.
+    /// Appends bytes and returns the text that they complete.
+    ///
+    /// Bytes that can't be part of any character become U+FFFD.
     pub fn push(&mut self, bytes: &[u8]) -> String {
         self.pending.extend_from_slice(bytes);
         let mut text = String::new();

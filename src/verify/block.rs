@@ -1,29 +1,34 @@
-//! Block verification of a sampled chain (Sun et al., "Block Verification Accelerates Speculative Decoding", ICLR 2025, arXiv
-//! 2403.10444).
+//! Block verification of a sampled chain (Sun et al., ICLR 2025, arXiv 2403.10444).
 //!
-//! A chain X_1 ... X_n is sampled from the drafter's distributions q(.|X_1 ... X_i); p are the target's after the same tokens.
-//! With (a)+ = max(a, 0) let
+//! The paper is "Block Verification Accelerates Speculative Decoding". A chain X_1 ... X_n is
+//! sampled from the drafter's distributions q(.|X_1 ... X_i); p are the target's after the same
+//! tokens. With (a)+ = max(a, 0) let
 //!
 //! ```text
 //! w_0 = 1,  w_i = min(1, w_{i-1} p(X_i) / q(X_i)),
 //! R_i = sum over x of (w_i p(x) - q(x))+,  h_i = R_i / (R_i + 1 - w_i),
 //! ```
 //!
-//! where q = 0, hence R_i = w_i = h_i, after the last token of the chain. The accepted length is the largest i whose own uniform
-//! number is below h_i, 0 if there is none. The bonus token after i accepted ones is sampled from (w_i p - q)+ / R_i.
+//! where q = 0, hence R_i = w_i = h_i, after the last token of the chain. The accepted length is
+//! the largest i whose own uniform random number is below h_i, or 0 if there is none. The bonus
+//! token after i accepted ones is sampled from (w_i p - q)+ / R_i.
 //!
-//! Why the text has the target's distribution. By induction from the end of the chain, P(accepted >= i | X_1 ... X_i) = w_i:
-//! given X_1 ... X_i, at least i + 1 are accepted with probability sum q(x) min(1, w_i p(x) / q(x)) = w_i - R_i, and otherwise
-//! exactly i with probability (1 - w_i + R_i) h_i = R_i. So m(x_1 ... x_i) = q(x_1) ... q(x_i) w_i is the probability that the
-//! chain begins with these tokens and that all of them are accepted, and the probability that exactly these are accepted and x
-//! follows as the bonus is q(x_1) ... q(x_i) (w_i p(x) - q(x))+ = m(x_1 ... x_i) p(x) - m(x_1 ... x_i x). With what the target
-//! adds later, these telescope to p(x_1) ... p(x_n) for every text.
+//! The text has the target's distribution. First, by induction from the end of the chain,
+//! P(accepted >= i | X_1 ... X_i) = w_i: given X_1 ... X_i, at least i + 1 are accepted with
+//! probability sum q(x) min(1, w_i p(x) / q(x)) = w_i - R_i, and otherwise exactly i with
+//! probability (1 - w_i + R_i) h_i = R_i. So m(x_1 ... x_i) = q(x_1) ... q(x_i) w_i is the
+//! probability that the chain begins with these tokens and all of them are accepted. The
+//! probability that exactly these are accepted and x follows as the bonus is q(x_1) ... q(x_i) (w_i
+//! p(x) - q(x))+ = m(x_1 ... x_i) p(x) - m(x_1 ... x_i x). With what the target adds in later
+//! steps, these telescope to p(x_1) ... p(x_n) for every text. The drafter may end a chain at any
+//! point that depends only on its tokens so far.
 //!
-//! The drafter may end a chain wherever its tokens so far say so. Token by token, a rule accepts at least i with probability
-//! min(1, p / q) ... <= w_i: a block accepts at least as many tokens in expectation. No lossless rule accepts more: for any of them, let
-//! m(x_1 ... x_i) be the same probability. It is at most q(x_1) ... q(x_i); and since all other texts go on as the target does,
-//! those that m(x_1 ... x_(i-1)) counts have x_i next with p(x_i), so that it is at most m(x_1 ... x_(i-1)) p(x_i). Here it is the
-//! lesser of both.
+//! No lossless rule accepts more. For any of them, let m(x_1 ... x_i) be the same probability. It
+//! is at most q(x_1) ... q(x_i). Since all other texts continue as the target does, those that
+//! m(x_1 ... x_(i-1)) counts have x_i next with p(x_i), so that it is also at most m(x_1 ...
+//! x_(i-1)) p(x_i). Here it is the lesser of both. In particular, verification token by token
+//! accepts at least i with probability min(1, p / q) ... <= w_i, so that a block accepts at least
+//! as many tokens in expectation.
 
 use super::rejection::sample_residual;
 use super::{Proposal, Verdict};
@@ -33,19 +38,21 @@ use crate::tree::{TokenId, TokenTree};
 /// Acceptance probabilities of one sampled chain.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
-    /// Nodes of the chain, the root first.
+    /// Nodes of the chain, root first.
     nodes: Vec<usize>,
-    /// w_i: P(accepted >= i | the first i tokens), by depth.
+    /// w_i = P(accepted >= i | the first i tokens), by depth.
     reach: Vec<f64>,
-    /// h_i, by depth: 1 for the root.
+    /// h_i, by depth; 1 for the root.
     own: Vec<f64>,
     /// R_i, by depth.
     residual: Vec<f64>,
 }
 
 impl Block {
-    /// Works out the chain of first children of `tree`; `law(node)` is the target's distribution after a node and
-    /// `proposals[node]` what its child was sampled from.
+    /// Computes the acceptance probabilities of the chain of first children of `tree`.
+    ///
+    /// `law(node)` is the target's distribution after a node, and `proposals[node]` the one from
+    /// which its child was sampled.
     ///
     /// # Errors
     /// If a distribution does not exist.
@@ -63,7 +70,8 @@ impl Block {
                 Some(_) => {
                     let residual = residual(&proposals[node], reach, &law).1;
                     let share = residual + 1.0 - reach;
-                    // Where p is q and all is accepted so far, a later token is accepted for certain.
+                    // If p equals q and all is accepted so far, a later token is accepted with
+                    // certainty.
                     (residual, if share > 0.0 { residual / share } else { 1.0 })
                 }
                 None => (reach, reach),
@@ -81,23 +89,29 @@ impl Block {
         Ok(block)
     }
 
-    /// Nodes of the chain by depth, the root first.
+    /// Returns the nodes of the chain by depth, root first.
     pub fn nodes(&self) -> &[usize] {
         &self.nodes
     }
 
-    /// P(accepted >= i | the first i tokens), by depth i: the mean of [`Block::survival`] over what is drafted after them.
+    /// Returns P(accepted >= i | the first i tokens), by depth i.
+    ///
+    /// This is the mean of [`Block::survival`] over the tokens drafted after these.
     pub fn reach(&self) -> &[f64] {
         &self.reach
     }
 
-    /// P(accepted > i | accepted >= i, the first i tokens) by depth i: the mean over the token that is sampled there.
+    /// Returns P(accepted > i | accepted >= i, the first i tokens), by depth i.
+    ///
+    /// This is the mean over the token sampled there.
     pub fn expected(&self) -> impl Iterator<Item = f64> + '_ {
         let share = |(&reach, &residual): (&f64, &f64)| if reach > 0.0 { ((reach - residual) / reach).max(0.0) } else { 0.0 };
         self.reach.iter().zip(&self.residual).map(share)
     }
 
-    /// P(accepted >= i | the whole chain), by depth i: 1 - (1 - h_i) ... (1 - h_n), and 1 for the root.
+    /// Returns P(accepted >= i | the whole chain), by depth i.
+    ///
+    /// It is 1 - (1 - h_i) ... (1 - h_n), and 1 for the root.
     pub fn survival(&self) -> Vec<f64> {
         let mut survival = self.own.clone();
         for i in (0..survival.len().saturating_sub(1)).rev() {
@@ -107,13 +121,15 @@ impl Block {
     }
 }
 
-/// The drafter's probability of a proposed token.
+/// Returns the drafter's probability of a candidate, or 0 for other tokens.
 fn q(proposal: &Proposal, token: TokenId) -> f64 {
     proposal.candidates().iter().find(|(other, _)| *other == token).map_or(0.0, |&(_, q)| q)
 }
 
-/// The residual distribution (w p - q)+ after a node that is reached with w: masses of the proposed tokens and of all others; and
-/// its sum.
+/// Returns the residual distribution (w p - q)+ after a node, and its sum.
+///
+/// `reach` is w. The distribution is given by the masses of the candidates and the mass of all
+/// other tokens.
 fn residual(proposal: &Proposal, reach: f64, law: &Law) -> ((Vec<f64>, f64), f64) {
     let (mut known, mut sum) = (0.0, 0.0);
     let rest = |&(token, q): &(TokenId, f64)| {
@@ -127,12 +143,16 @@ fn residual(proposal: &Proposal, reach: f64, law: &Law) -> ((Vec<f64>, f64), f64
     ((masses, others), sum + others)
 }
 
-/// Verifies the sampled chain `tree`, where `proposals[i]` is what the child of node i was sampled from. `law(node)` is the
-/// target's distribution after a node. `draw(d, n)` is a uniform random number in \[0, 1): that of the d-th token of this step, from 0,
-/// for n = 0; `draw(0, i)` decides about the first i tokens.
+/// Verifies the sampled chain `tree` by block verification.
 ///
-/// The numbers of all depths are looked at whatever is accepted, so that they have to belong to the place where the step begins:
-/// those of the places of the tokens would come again in the next step.
+/// `proposals[i]` is the distribution from which the child of node i was sampled, and `law(node)`
+/// the target's distribution after a node. `draw(d, n)` is a uniform random number in \[0, 1) of
+/// the step's d-th token, from 0. `draw(d, 0)` samples the bonus token at depth d, and `draw(0, i)`
+/// decides on the first i tokens.
+///
+/// The acceptance numbers of all depths are used whatever is accepted. They therefore have to
+/// belong to the position where the step begins: numbers of later positions would be used again in
+/// the next step.
 ///
 /// # Errors
 /// If a distribution does not exist.
@@ -152,7 +172,7 @@ pub fn verify_block<'a>(
         let (masses, others) = residual(&proposals[at], block.reach[accepted], &law).0;
         sample_residual(&proposals[at], (&masses, others), &law, number)
     } else {
-        // A node without children is one of plain decoding: the same number gives the same token.
+        // A node without children is plain decoding: the same number must give the same token.
         law.sample(number)
     });
     Ok(Verdict { path, emitted })
@@ -167,14 +187,14 @@ mod tests {
     use crate::dist::Warp;
     use crate::verify::{Rule, verify_drawn};
 
-    /// Target and drafter after each path of a tiny vocabulary.
+    /// Target and drafter distributions after each path of a tiny vocabulary.
     #[derive(Clone, Debug)]
     struct World {
-        /// Logits of the target and weights of the drafter, by number of the path.
+        /// Target logits and drafter weights, by index of the path.
         rows: Vec<(Vec<f32>, Vec<f64>)>,
-        /// Length of a chain, unless the drafter has nothing to say.
+        /// Length of a chain, unless the drafter has no candidates.
         depth: usize,
-        /// Tokens that the drafter's distribution is cut to.
+        /// Number of tokens to which the drafter's distribution is truncated.
         keep: usize,
     }
 
@@ -195,7 +215,7 @@ mod tests {
         })
     }
 
-    /// A draft, its probability, and what its tokens were sampled from.
+    /// Draft with its probability and the proposals its tokens were sampled from.
     struct Drawn {
         tree: TokenTree,
         proposals: Vec<Proposal>,
@@ -215,7 +235,7 @@ mod tests {
             Law::new(&self.row(path).0, &Warp::PLAIN).unwrap()
         }
 
-        /// The proposal after `path` with one child, the `place`-th of its candidates.
+        /// Returns the proposal after `path` whose only child is candidate number `place`.
         fn proposal(&self, path: &[TokenId], place: usize) -> Proposal {
             let mut all: Vec<(TokenId, f64)> = (0..).zip(self.row(path).1.iter().copied()).filter(|(_, q)| *q > 0.0).collect();
             all.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -226,7 +246,7 @@ mod tests {
             Proposal::take(all, 1, Rule::Block, || below + own / 2.0)
         }
 
-        /// Every chain that can be drafted.
+        /// Returns every chain that can be drafted.
         fn drafts(&self) -> Vec<Drawn> {
             let start = Drawn { tree: TokenTree::new(9), proposals: Vec::new(), share: 1.0 };
             let (mut open, mut done) = (vec![start], Vec::new());
@@ -256,7 +276,9 @@ mod tests {
             Block::new(&draft.tree, &draft.proposals, |node| Ok(self.target(&draft.tree.tokens()[1..=node]))).unwrap()
         }
 
-        /// P(accepted = i | draft) for i = 0, 1, ..., by all outcomes of the comparisons, from the walk itself.
+        /// Returns P(accepted = i | draft) for i = 0, 1, ..., measured on `verify_block`.
+        ///
+        /// Enumerates all outcomes of its comparisons.
         fn lengths(&self, draft: &Drawn) -> Vec<f64> {
             let own = self.block(draft).own;
             let mut lengths = vec![0.0; own.len()];
@@ -274,7 +296,10 @@ mod tests {
             lengths
         }
 
-        /// The distribution of the bonus token after `accepted` ones: from the definition, and the walk must follow it.
+        /// Returns the distribution of the bonus token after `accepted` accepted ones.
+        ///
+        /// It is computed from the definition; with `from_the_walk`, `verify_block` is checked to
+        /// agree.
         fn bonus(&self, draft: &Drawn, accepted: usize, from_the_walk: bool) -> Vec<(TokenId, f64)> {
             let path = &draft.tree.tokens()[1..=accepted];
             let target = self.target(path);
@@ -287,7 +312,7 @@ mod tests {
             let mass = |token: TokenId| (reach * target.p(token) - q(&proposal, token)).max(0.0);
             let sum: f64 = tokens.clone().map(mass).sum();
             let own = self.block(draft).own;
-            // In the order in which they are drawn: what was proposed, then the others.
+            // In sampling order: candidates first, then the other tokens.
             let place = |token: TokenId| proposal.candidates().iter().position(|(other, _)| *other == token);
             let mut order: Vec<TokenId> = tokens.collect();
             order.sort_by_key(|&token| (place(token).unwrap_or(usize::MAX), token));
@@ -312,7 +337,10 @@ mod tests {
             order.into_iter().map(|token| (token, mass(token) / sum)).collect()
         }
 
-        /// By text of depth + 1 tokens what a step followed by plain decoding makes of it; `residual` gives the bonus.
+        /// Returns the distribution of texts of depth + 1 tokens.
+        ///
+        /// A text is a step followed by plain decoding.
+        /// `residual` returns the distribution of the bonus token.
         fn texts(&self, residual: impl Fn(&Drawn, usize) -> Vec<(TokenId, f64)>) -> Vec<f64> {
             let mut texts = vec![0.0; self.size().pow(self.depth as u32 + 1)];
             for draft in self.drafts() {
@@ -346,7 +374,7 @@ mod tests {
             texts.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
         }
 
-        /// P(accepted >= i) of block verification and token by token, i = 1, 2, ...
+        /// Returns P(accepted >= i), i = 1, 2, ..., by block and by token.
         fn accepted(&self) -> (Vec<f64>, Vec<f64>) {
             let (mut block, mut single) = (vec![0.0; self.depth], vec![0.0; self.depth]);
             for draft in self.drafts() {
@@ -364,7 +392,7 @@ mod tests {
         }
     }
 
-    /// The same target and drafter after every path.
+    /// Uses the same target and drafter distributions after every path.
     fn iid(p: &[f64], q: &[f64], depth: usize) -> World {
         let paths = (0..=depth).map(|n| p.len().pow(n as u32)).sum();
         World { rows: vec![(logits(p), q.to_vec()); paths], depth, keep: p.len() }
@@ -373,17 +401,20 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// A step followed by plain decoding has the target's distribution, by enumeration of drafts and outcomes.
+        /// A step followed by plain decoding has the target's distribution.
+        ///
+        /// Enumerates all drafts and outcomes.
         #[test]
         fn a_step_has_the_targets_distribution(world in world()) {
             let texts = world.texts(|draft, accepted| world.bonus(draft, accepted, true));
             prop_assert!(world.distance(&texts) < 1e-6, "{}: {:?}", world.distance(&texts), texts);
         }
 
-        /// What the record says of a chain is the frequency of what the walk does.
+        /// The recorded probabilities of a chain are the frequencies of `verify_block`.
         #[test]
         fn acceptance_probabilities_are_those_of_the_walk(world in world()) {
-            // By prefix: the probability that it is drafted, and that it is accepted.
+            // By prefix: probabilities that it is drafted, that it is accepted, and that one token
+            // more is; and the reach.
             let mut prefixes = std::collections::HashMap::<Vec<TokenId>, (f64, f64, f64, f64)>::new();
             for draft in world.drafts() {
                 let (block, lengths) = (world.block(&draft), world.lengths(&draft));
@@ -433,7 +464,7 @@ mod tests {
         let (block, single) = world.accepted();
         assert!((single.iter().sum::<f64>() - 10.0 / 9.0).abs() < 1e-6, "{single:?}");
         assert!((block.iter().sum::<f64>() - 11.0 / 9.0).abs() < 1e-6, "{block:?}");
-        // The rule for single tokens, by its own code.
+        // Token by token, as implemented by `Rejection`.
         let mut own = 0.0;
         for draft in world.drafts() {
             let mut stays = draft.share;
@@ -464,14 +495,14 @@ mod tests {
                 assert!(distance < 1e-6, "{p:?} {q:?} {depth} {keep}: {distance}");
             }
         }
-        // A drafter that is the target has all of every chain accepted.
+        // A drafter that equals the target has every chain accepted whole.
         let same = iid(&[0.25, 0.25, 0.5], &[0.25, 0.25, 0.5], 3);
         assert!(same.drafts().iter().all(|draft| same.block(draft).survival().iter().all(|s| *s > 1.0 - 1e-6)));
     }
 
     #[test]
     fn a_wrong_residual_is_noticed() {
-        // The control of the enumeration: the bonus from (p - q)+, as where tokens are verified one by one.
+        // Control of the enumeration: the bonus from (p - q)+, as in verification token by token.
         let world = iid(&[0.5, 0.3, 0.2], &[0.8, 0.1, 0.1], 2);
         let wrong = world.texts(|draft, accepted| match accepted {
             2 => world.bonus(draft, 2, false),
@@ -482,7 +513,7 @@ mod tests {
 
     #[test]
     fn one_token_is_verified_as_by_rejection() {
-        // A chain of one: the same numbers give the same token under both rules.
+        // For a chain of one token, the same numbers give the same token under both rules.
         let world = iid(&[0.2, 0.5, 0.3], &[0.5, 0.25, 0.25], 1);
         for draft in world.drafts() {
             for (a, b) in [(0.1, 0.3), (0.5, 0.9), (0.95, 0.05), (0.61, 0.5)] {

@@ -1,12 +1,12 @@
-//! Lossless verification of a deterministic draft tree by sample-and-match (bounds.md, "Setting").
+//! Lossless verification of token trees, by one of the rules of [`Rule`].
 //!
-//! At each node, from the root down, the next token is drawn from the target's own law there. If a child carries it,
-//! the walk goes on from that child; if none does, the token is put out as the bonus and the step ends. Every token
-//! put out is therefore a draw from the target's law after the tokens before it: the tree decides how many come in a
-//! step, never which. Greedy is the same walk with a law of one token.
-//!
-//! Where children are drawn from the drafter's law rather than taken by it, `rejection` is as lossless, and the text has the same law; but
-//! what it says then depends on the draft, too. `block` verifies a chain that was drawn, as a whole.
+//! Sample-and-match ([`verify()`]; bounds.md, "Setting") samples the next token from the target's
+//! distribution at each node, from the root down. If a child carries the token, the walk continues
+//! there; if none does, the token is emitted as the bonus and the step ends. The tree thus
+//! determines how many tokens a step emits, never which. Greedy decoding is the same walk with a
+//! distribution of one token. If children are sampled from the drafter, [`verify_drawn`] and
+//! [`verify_block`] keep the text's distribution, but a given seed's text then depends on the
+//! draft.
 
 mod block;
 mod draws;
@@ -21,26 +21,28 @@ use serde::{Deserialize, Serialize};
 use crate::dist::{Law, NotFinite};
 use crate::tree::{TokenId, TokenTree};
 
-/// How a tree's children are taken from what the drafter proposes, and what is accepted of them.
+/// Verification rule: selects a node's children among the candidates and accepts some.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
-    /// The best ones; accepted is the one that the target draws (sample-and-match).
+    /// Sample-and-match: takes the best candidates, accepts the one that the target samples.
     #[default]
     Match,
-    /// They are drawn from the drafter's law without replacement; accepted by recursive rejection.
+    /// Recursive rejection of children sampled from the drafter without replacement.
     Rejection,
-    /// The best ones but for the last, which is drawn from what is left; accepted by recursive rejection.
+    /// Recursive rejection of the drafter's best candidates and a sampled last child.
+    ///
+    /// The last one is sampled from the remaining candidates.
     GreedyFirst,
-    /// One child a node, drawn from the drafter's law; the chain is accepted by block verification. For chains only.
+    /// Block verification of a chain, with one child per node sampled from the drafter.
     Block,
 }
 
 impl Rule {
-    /// All rules, in the order of the key.
+    /// All rules, in the order in which the monitor cycles through them.
     pub const ALL: [Rule; 4] = [Rule::Match, Rule::Rejection, Rule::GreedyFirst, Rule::Block];
 
-    /// Its name, as the person types it.
+    /// Returns the rule's name, as accepted by [`Rule::named`].
     pub fn name(self) -> &'static str {
         match self {
             Rule::Match => "match",
@@ -50,38 +52,41 @@ impl Rule {
         }
     }
 
-    /// The rule of this name.
+    /// Returns the rule called `name`.
     pub fn named(name: &str) -> Option<Rule> {
         Rule::ALL.into_iter().find(|rule| rule.name() == name)
     }
 }
 
-/// What a walk down the tree put out.
+/// Result of a walk down the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The accepted nodes, from just below the root down.
+    /// Accepted nodes, from just below the root down.
     pub path: Vec<usize>,
-    /// The accepted tokens, then the bonus.
+    /// Accepted tokens, then the bonus token.
     pub emitted: Vec<TokenId>,
 }
 
 impl Verdict {
-    /// The token that the target added itself.
+    /// Returns the bonus token, which the target added itself.
     pub fn bonus(&self) -> TokenId {
         self.emitted[self.path.len()]
     }
 
-    /// The last accepted node, the root if none was.
+    /// Returns the last accepted node, or the root if none was accepted.
     pub fn last(&self) -> usize {
         self.path.last().copied().unwrap_or(0)
     }
 }
 
-/// Walks down `tree`. `law(node)` is the target's law after that node; `draw(d)` is the uniform random number in
-/// \[0, 1) that belongs to the d-th token of this step, from 0. Each token is the one at that quantile of that law.
+/// Verifies `tree` by sample-and-match.
+///
+/// `law(node)` is the target's distribution after that node, and `draw(d)` the uniform random
+/// number in \[0, 1) of the step's d-th token, from 0. Each token is the quantile of its
+/// distribution at its number.
 ///
 /// # Errors
-/// If a law does not exist.
+/// If a distribution does not exist.
 pub fn verify<'a>(
     tree: &TokenTree,
     mut law: impl FnMut(usize) -> Result<Law<'a>, NotFinite>,

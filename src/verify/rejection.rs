@@ -1,29 +1,34 @@
-//! Verification of children that a drafter drew: recursive rejection sampling without replacement (SpecInfer, Miao et al. 2024,
-//! section 4.3; Sequoia, Chen et al. 2024, section 3.2), and the greedy-first variant, whose children are the drafter's best ones and
-//! only the last of them is drawn (the greedy draft sampling of Hu et al. 2025, arXiv 2502.18779).
+//! Recursive rejection: verification of children sampled from a drafter.
 //!
-//! What comes has the target's law whatever the drafter's is, as long as nobody looks at a child before it is settled whether it is
-//! drawn. Trees of draws lie outside of the theorem behind the ceilings (bounds.md, "The ceilings on one ruler"): a drafter that knows
-//! the target's law gets all of a chain accepted.
+//! Sampling is without replacement (SpecInfer, Miao et al. 2024, section 4.3; Sequoia, Chen et al.
+//! 2024, section 3.2). In the greedy-first variant the children are the drafter's best candidates,
+//! and only the last of them is sampled (greedy draft sampling, Hu et al. 2025, arXiv 2502.18779).
+//! The emitted text has the target's distribution whatever the drafter's is, provided that no child
+//! is dropped or kept because of its token. Sampled trees lie outside of the theorem behind the
+//! ceilings (bounds.md, "The ceilings on one ruler"): a drafter with the target's distribution gets
+//! whole chains accepted.
 
 use super::{Rule, Verdict};
 use crate::dist::{Law, NotFinite};
 use crate::tree::{TokenId, TokenTree};
 
-/// What a drafter proposed below one node, and the children that were taken from it.
+/// Candidates that a drafter proposed below one node, and the children taken from them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Proposal {
-    /// Tokens with the drafter's law over them, in falling order.
+    /// Candidates with their probabilities, in descending order.
     law: Vec<(TokenId, f64)>,
-    /// The children by their place in it, in the order in which they were taken.
+    /// Indices of the children in `law`, in the order in which they were taken.
     children: Vec<usize>,
-    /// How many of the first were taken for certain.
+    /// Number of leading children that were taken deterministically.
     certain: usize,
 }
 
 impl Proposal {
-    /// Takes `count` children (fewer, where there are no more) from the tokens of `candidates` with their q, in falling order and above
-    /// 0; `draw` gives uniform numbers in \[0, 1). Their law is q made to add up to 1: what a drafter keeps to itself it does not draw.
+    /// Takes `count` children from the candidates, or all of them if there are fewer.
+    ///
+    /// `candidates` are tokens with their q, in descending order and above 0. They are sampled with
+    /// q normalized to sum to 1, so that mass which the drafter left unassigned is ignored. `draw`
+    /// returns uniform random numbers in \[0, 1).
     pub fn take(
         candidates: impl IntoIterator<Item = (TokenId, f64)>,
         count: usize,
@@ -43,7 +48,7 @@ impl Proposal {
         while proposal.children.len() < count {
             let left = || (0..proposal.law.len()).filter(|place| !proposal.children.contains(place));
             let mut goal = draw() * left().map(|place| proposal.law[place].1).sum::<f64>();
-            // Rounding leads beyond the last one; then that one stands.
+            // Rounding can lead past the last candidate, which is then taken.
             let found = left().find(|&place| {
                 goal -= proposal.law[place].1;
                 goal < 0.0
@@ -56,51 +61,58 @@ impl Proposal {
         proposal
     }
 
-    /// The children in the order in which they were taken.
+    /// Returns the children in the order in which they were taken.
     pub fn children(&self) -> impl Iterator<Item = TokenId> + '_ {
         self.children.iter().map(|&place| self.law[place].0)
     }
 
-    /// The tokens that children are sampled from, with their probabilities, in falling order. They sum to 1, or there are none.
+    /// Returns the candidates with their probabilities, in descending order.
+    ///
+    /// The probabilities sum to 1, unless there are no candidates.
     pub fn candidates(&self) -> &[(TokenId, f64)] {
         &self.law
     }
 
-    /// Tokens that were proposed and not taken, in falling order.
+    /// Returns the candidates that were not taken, in descending order.
     pub fn left(&self) -> impl Iterator<Item = TokenId> + '_ {
         self.law.iter().enumerate().filter(|(place, _)| !self.children.contains(place)).map(|(_, &(token, _))| token)
     }
 }
 
-/// The law of what is left to come below one node, while its children are looked at in turn.
+/// Residual distributions below one node, as its children are rejected in turn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rejection<'a> {
     proposal: &'a Proposal,
-    /// The target's law less what the refused children stood for, over the tokens that were proposed and, in one number, over all others.
-    /// Not normalised.
+    /// Residual of the target's distribution after the rejections so far, not normalized.
+    ///
+    /// `target` covers the candidates, and `others` is the mass of all other tokens.
     target: Vec<f64>,
     others: f64,
-    /// The law that the next child was drawn from: the drafter's without the children before it. Not normalised.
+    /// Distribution from which the next child was sampled, not normalized.
+    ///
+    /// It is the drafter's, without the children before this one.
     drafter: Vec<f64>,
-    /// Children refused so far.
+    /// Number of children rejected so far.
     refused: usize,
 }
 
 impl<'a> Rejection<'a> {
-    /// Before the first child; `target` has the target's probability of a token.
+    /// Starts before the first child; `target` returns the target's probability of a token.
     pub fn new(proposal: &'a Proposal, target: impl Fn(TokenId) -> f64) -> Self {
         let target: Vec<f64> = proposal.law.iter().map(|&(token, _)| target(token)).collect();
         let others = (1.0 - target.iter().sum::<f64>()).max(0.0);
         Self { proposal, others, target, drafter: proposal.law.iter().map(|&(_, q)| q).collect(), refused: 0 }
     }
 
-    /// The sums of both laws.
+    /// Returns the sums of the target's residual and of the drafter's distribution.
     fn sums(&self) -> (f64, f64) {
         (self.target.iter().sum::<f64>() + self.others, self.drafter.iter().sum())
     }
 
-    /// The probability that the next child is accepted: min(1, p / q) in the laws that are left, where q is 1 for a child that was taken
-    /// for certain. None where there is no child any more.
+    /// Returns the probability that the next child is accepted, `None` after the last.
+    ///
+    /// It is min(1, p / q) under the normalized residuals, where q is 1 for a child that was taken
+    /// deterministically.
     pub fn chance(&self) -> Option<f64> {
         let &place = self.proposal.children.get(self.refused)?;
         let (target, drafter) = self.sums();
@@ -109,8 +121,10 @@ impl<'a> Rejection<'a> {
         Some(if q > 0.0 { (p / q).min(1.0) } else { 0.0 })
     }
 
-    /// The probability, over the draw, that one child more is accepted: for one that is certain its own, else the sum over the tokens
-    /// of the lesser of both laws. 0 where nothing is left to draw.
+    /// Returns the acceptance probability of one more child, averaged over its sampling.
+    ///
+    /// For a child taken deterministically it is that of this child. Otherwise it is the sum over
+    /// tokens of the lesser of p and q. 0 if there is nothing left to sample.
     pub fn expected(&self) -> f64 {
         if self.refused < self.proposal.certain {
             return self.chance().unwrap_or(0.0);
@@ -122,7 +136,7 @@ impl<'a> Rejection<'a> {
         self.target.iter().zip(&self.drafter).map(|(p, q)| (p / target).min(q / drafter)).sum()
     }
 
-    /// The next child was refused: p becomes (p - q)+, and the drafter's law loses the child.
+    /// Rejects the next child: p becomes (p - q)+, and the drafter's distribution loses it.
     pub fn refuse(&mut self) {
         let Some(&place) = self.proposal.children.get(self.refused) else { return };
         if self.refused < self.proposal.certain {
@@ -131,7 +145,7 @@ impl<'a> Rejection<'a> {
             let (target, drafter) = self.sums();
             let rest: Vec<f64> =
                 self.target.iter().zip(&self.drafter).map(|(p, q)| (p / target - q / drafter).max(0.0)).collect();
-            // Where nothing is left but rounding, p was q, and no child is refused.
+            // If only rounding errors remain, p equaled q, and no child is ever rejected.
             if rest.iter().sum::<f64>() + self.others > 0.0 {
                 (self.target, self.others) = (rest, self.others / target);
             }
@@ -140,14 +154,18 @@ impl<'a> Rejection<'a> {
         self.refused += 1;
     }
 
-    /// The token at quantile `draw` of what is left: first the tokens that were proposed, in their order, then all others.
+    /// Samples the bonus token from the residual, at quantile `draw`.
+    ///
+    /// Candidates come first, in their order, then all other tokens.
     pub fn rest(&self, law: &Law, draw: f64) -> TokenId {
         sample_residual(self.proposal, (&self.target, self.others), law, draw)
     }
 }
 
-/// Samples the token at quantile `draw` of a residual distribution, not normalized: the masses of the proposed tokens in their
-/// order, then the mass of all other tokens, which is shared out as `law` does.
+/// Samples the token at quantile `draw` of a residual distribution, not normalized.
+///
+/// The residual is given by the masses of the candidates in their order, and by the mass of all
+/// other tokens, which is distributed among them as in `law`.
 pub(super) fn sample_residual(proposal: &Proposal, (masses, others): (&[f64], f64), law: &Law, draw: f64) -> TokenId {
     let mut goal = draw * (masses.iter().sum::<f64>() + others);
     let mut last = None;
@@ -159,16 +177,19 @@ pub(super) fn sample_residual(proposal: &Proposal, (masses, others): (&[f64], f6
     }
     let proposed: Vec<TokenId> = proposal.law.iter().map(|&(token, _)| token).collect();
     let within = if others > 0.0 { goal / others } else { 1.0 };
-    // Without any other token only rounding leads here.
+    // Without any other token only rounding errors lead here.
     law.sample_without(within, &proposed).or(last).unwrap_or_else(|| law.best())
 }
 
-/// Walks down `tree`, whose children of node i are those of `proposals[i]`. `law(node)` is the target's law after that node. `draw(d, n)`
-/// is a uniform random number in \[0, 1): that of the d-th token of this step, from 0, for n = 0; n = 1, 2, ... settle whether the
-/// children are accepted that could be this token.
+/// Verifies a sampled tree by recursive rejection.
+///
+/// The children of node i are those of `proposals[i]`, and `law(node)` is the target's distribution
+/// after that node. `draw(d, n)` is a uniform random number in \[0, 1) of the step's d-th token,
+/// from 0. Number n = 0 samples the bonus token; n = 1, 2, ... decide if the children at this depth
+/// are accepted.
 ///
 /// # Errors
-/// If a law does not exist.
+/// If a distribution does not exist.
 pub fn verify_drawn<'a>(
     tree: &TokenTree,
     proposals: &[Proposal],
@@ -189,7 +210,7 @@ pub fn verify_drawn<'a>(
             rejection.refuse();
         };
         let Some(child) = accepted else {
-            // A node without children is one of plain decoding: the same number gives the same token.
+            // A node without children is plain decoding: the same number must give the same token.
             let bonus = if rejection.refused == 0 { law.sample(draw(depth, 0)) } else { rejection.rest(&law, draw(depth, 0)) };
             verdict.emitted.push(bonus);
             return Ok(verdict);
@@ -208,7 +229,9 @@ mod tests {
     use crate::dist::Warp;
     use crate::theory::transport;
 
-    /// Logits of a law; a token without mass lies so far below that nothing is left of it.
+    /// Returns logits of a distribution.
+    ///
+    /// Tokens without mass get a logit so low that exp gives 0.
     fn logits(law: &[f64]) -> Vec<f32> {
         law.iter().map(|&p| if p > 0.0 { p.ln() as f32 } else { -1e4 }).collect()
     }
@@ -218,13 +241,15 @@ mod tests {
             .prop_filter("nothing to draw", |law| law.iter().any(|p| *p > 0.0))
     }
 
-    /// Both sides' laws after each path of a tiny vocabulary. The drafter knows only some of the tokens.
+    /// Target and drafter distributions after each path of a tiny vocabulary.
+    ///
+    /// The drafter knows only some of the tokens.
     #[derive(Clone, Debug)]
     struct World {
-        /// Logits of the target's law and weights of the drafter's, by number of the path.
+        /// Target logits and drafter weights, by index of the path.
         laws: Vec<(Vec<f32>, Vec<f64>)>,
         rule: Rule,
-        /// Children of each node, by depth.
+        /// Children per node, by depth.
         widths: Vec<usize>,
     }
 
@@ -258,7 +283,7 @@ mod tests {
             all
         }
 
-        /// Every proposal below `path`, with its probability.
+        /// Returns every possible proposal below `path`, with its probability.
         fn proposals(&self, path: &[TokenId]) -> Vec<(Proposal, f64)> {
             let Some(&count) = self.widths.get(path.len()) else { return vec![(Proposal::default(), 1.0)] };
             let first = Proposal::take(self.candidates(path), count, self.rule, || 0.0);
@@ -280,8 +305,9 @@ mod tests {
             open
         }
 
-        /// The law of the tokens that a step puts out from `path` on, cut to what the widths tell of: by enumeration of all draws of
-        /// children and all refusals.
+        /// Reports the distribution of the tokens that a step emits after `path`.
+        ///
+        /// Enumerates all samples of children and all rejections, within the depth of `widths`.
         fn step(&self, path: &[TokenId], share: f64, out: &mut impl FnMut(&[TokenId], f64)) {
             let target = self.target(path);
             for (proposal, drawn) in self.proposals(path) {
@@ -308,7 +334,7 @@ mod tests {
             }
         }
 
-        /// What is left of the target's law, by token.
+        /// Returns the residual of the target's distribution, by token.
         fn rest(&self, rejection: &Rejection, target: &Law) -> Vec<(TokenId, f64)> {
             let of = |token: TokenId| match rejection.proposal.law.iter().position(|(other, _)| *other == token) {
                 Some(place) => rejection.target[place],
@@ -325,7 +351,7 @@ mod tests {
     }
 
     proptest! {
-        /// What a step puts out, followed by plain decoding, has the target's law at every length.
+        /// A step followed by plain decoding has the target's distribution at every length.
         #[test]
         fn a_step_has_the_targets_law(world in world()) {
             let size = world.size();
@@ -355,7 +381,7 @@ mod tests {
             prop_assert!(accepted <= world.widths.len() as f64 + 1e-9);
         }
 
-        /// The walk over a drawn tree follows the chances that the enumeration takes.
+        /// The walk over a sampled tree agrees with the probabilities of the enumeration.
         #[test]
         fn the_walk_follows_the_chances(world in world(), draws in prop::collection::vec(0.0f64..1.0, 64)) {
             let mut tree = TokenTree::new(9);
@@ -405,7 +431,7 @@ mod tests {
             }
         }
 
-        /// What is expected of the next child is the mean of its chance over the draw.
+        /// The expected acceptance of the next child is the mean over its sampling.
         #[test]
         fn the_expected_chance_is_the_mean_of_the_chances(world in world()) {
             let target = world.target(&[]);
@@ -423,7 +449,9 @@ mod tests {
             prop_assert!((expected - mean).abs() < 1e-9, "{} for {}", expected, mean);
         }
 
-        /// No rule accepts one of a node's children more often than optimal transport does, and one child is accepted as often.
+        /// No rule accepts a child of a node more often than optimal transport.
+        ///
+        /// With a single child it is accepted as often.
         #[test]
         fn acceptance_stays_below_the_ceiling(world in world()) {
             let target = world.target(&[]);
@@ -459,7 +487,7 @@ mod tests {
                 if rejection.sums().0 < 1e-9 || rejection.chance().is_some() {
                     continue;
                 }
-                // In the order in which it is drawn: what was proposed, then the others.
+                // In sampling order: candidates first, then the other tokens.
                 let mut rest = world.rest(&rejection, &target);
                 rest.sort_by_key(|&(t, _)| (proposal.law.iter().position(|(other, _)| *other == t).unwrap_or(usize::MAX), t));
                 let sum: f64 = rest.iter().map(|(_, p)| p).sum();
@@ -497,7 +525,7 @@ mod tests {
 
     #[test]
     fn a_wrong_rule_is_noticed() {
-        // The control of the enumeration: a tree that keeps a drawn child only where its q is large.
+        // Control of the enumeration: keeping a sampled child only if its q is large is biased.
         let (target, drafter) = ([0.7, 0.2, 0.1], [0.2, 0.5, 0.3]);
         let logits = logits(&target);
         let target = Law::new(&logits, &Warp::PLAIN).unwrap();

@@ -1,4 +1,7 @@
-//! Looking at steps that were made, between other wishes.
+//! Oracle searches of the driver, on steps that were already made.
+//!
+//! A search runs either right after a step, for every n-th one, or while paused, for a step that
+//! the user picks.
 
 use std::sync::Arc;
 use std::sync::mpsc::TryRecvError;
@@ -8,8 +11,9 @@ use crate::engine::Event;
 use crate::engine::look::Looking;
 
 impl Driver<'_> {
-    /// Looks at a step while it waits. Asked for again, the step that it looks at goes on: also where it had ended for want of
-    /// passes.
+    /// Starts an oracle search on a step, while paused.
+    ///
+    /// A repeated request continues the search, even one that had run out of passes.
     pub(super) fn look(&mut self, step: usize) -> Result<(), End> {
         if let Some(looking) = self.looking.as_mut().filter(|looking| looking.step == step) {
             looking.go_on();
@@ -26,7 +30,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Lets go of the look that there is, and tells that it is refined no more.
+    /// Stops the current oracle search and reports its final state.
     pub(super) fn break_off(&mut self) -> Result<(), End> {
         match self.looking.take().filter(Looking::refining) {
             Some(mut looking) => {
@@ -43,8 +47,10 @@ impl Driver<'_> {
         self.tell(Event::Looked { prompt_id, step, look, systematic, curve })
     }
 
-    /// Looks at the step that was just made, to the end or until a command comes. A look that fails is the last one: the steps
-    /// themselves may go on.
+    /// Searches the oracle tree of the step just made, until done or a command arrives.
+    ///
+    /// A failure disables these searches and is reported, but doesn't end the run: the steps
+    /// themselves may still work.
     pub(super) fn look_at_once(&mut self, step: usize) -> Result<(), End> {
         let mut gone = false;
         let looked = self.engine.session.search(step, true).and_then(|looking| {
@@ -71,7 +77,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Refines the look that there is by one pass; says whether there was one to be refined.
+    /// Refines the current oracle search by one pass; false if none is running.
     pub(super) fn look_on(&mut self) -> Result<bool, End> {
         let Some(mut looking) = self.looking.take() else { return Ok(false) };
         if !looking.refining() {
