@@ -1,65 +1,69 @@
-//! What a drafter's probabilities are worth, by what was seen.
+//! Online calibration of a drafter's probabilities against the target's. A drafter's `q` for a node
+//! is its own estimate. [`Calibration`] learns from verified trees to map it to the target's
+//! probability `p`. The automatic budget and [`super::Mix`] rely on the mapped values.
 
 use crate::tree::TokenTree;
 
-/// Classes of q, a unit of logit wide: the first begins at minus infinity, the last ends at infinity.
+/// Number of `q` classes, each one unit of logit wide. The first and last are open-ended.
 const LEVELS: usize = 12;
-/// Logit at which the second class begins, less one.
+/// Logit of the second class's lower edge, minus one.
 const LOWEST: f64 = -5.0;
-/// Classes of depth: 1, 2, 3, 4 and more.
+/// Number of depth classes: 1, 2, 3, and 4 or more.
 const DEPTHS: usize = 4;
-/// Nodes that the drafter's own word counts for, before anything was seen.
+/// Weight of the prior (p = q) in each class, in nodes.
 const PRIOR: f64 = 2.0;
-/// What is left of an observation's weight after a step: texts change.
+/// Decay factor per step for the weight of older observations, since texts change.
 const KEEP: f64 = 0.99;
-/// Probabilities nearer to 0 or 1 than this are taken as so far from them.
+/// Probabilities are clamped to `EDGE..=1 - EDGE` before the logit is taken.
 const EDGE: f64 = 1e-6;
 
-/// The log of the odds of a probability.
+/// Returns ln(p / (1 - p)), with `p` clamped away from 0 and 1.
 pub fn logit(p: f64) -> f64 {
     let p = p.clamp(EDGE, 1.0 - EDGE);
     (p / (1.0 - p)).ln()
 }
 
-/// The probability of these log odds.
+/// Returns the probability whose log odds are `z`.
 pub fn logistic(z: f64) -> f64 {
     1.0 / (1.0 + (-z).exp())
 }
 
-/// A node whose p became known.
+/// Node whose target probability is known after verification.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Observation {
-    /// What the drafter gave it.
+    /// Drafter's probability of the node after its parent.
     pub q: f64,
-    /// Its depth, from 1.
+    /// Depth in the tree, from 1.
     pub depth: usize,
-    /// What it counts for ([`super::Verified`]).
+    /// Weight in the regression (see [`super::Verified::weight`]).
     pub weight: f64,
-    /// What the target gave it after its parent.
+    /// Target's probability of the node after its parent.
     pub p: f64,
 }
 
-/// Maps the drafter's q of a node to the probability that the target gives it, learnt from verified trees: for each class of
-/// depth an isotonic regression of p on q (Zadrozny and Elkan 2002, section 3.2), with the drafter's own word as its prior and older
-/// steps counting less.
+/// Maps a drafter's `q` to the target's expected probability, learned from verified trees.
+///
+/// For each depth class this is an isotonic regression of p on q (Zadrozny and Elkan 2002, section
+/// 3.2). The prior is p = q, and older steps count less.
 #[derive(Clone, Debug, Default)]
 pub struct Calibration {
     cells: [[Cell; LEVELS]; DEPTHS],
-    /// By class of depth and q where the map bends: the logit of q, and what is added to it. Empty before anything was seen.
+    /// Knots of the piecewise linear map per depth class, as (logit of q, shift). The shift is
+    /// added to the logit. Empty before the first observation.
     bends: [Vec<(f64, f64)>; DEPTHS],
     room: Room,
 }
 
-/// Room for a regression, kept from step to step.
+/// Buffers of the regression, reused from step to step.
 #[derive(Clone, Debug, Default)]
 struct Room {
-    /// Weight and value of the classes that were seen.
+    /// Weight and value of each observed class.
     points: Vec<(f64, f64)>,
-    /// Weight, value, and how many points are pooled in it.
+    /// Weight, value, and number of pooled points.
     pools: Vec<(f64, f64, usize)>,
 }
 
-/// Sums over the nodes of one class.
+/// Weighted sums over the nodes of one class.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
     weight: f64,
@@ -69,7 +73,7 @@ struct Cell {
 }
 
 impl Calibration {
-    /// Learns from nodes whose p is known now.
+    /// Updates the map with one step's verified nodes, after decaying older observations.
     pub fn learn(&mut self, seen: impl Iterator<Item = Observation>) {
         for cell in self.cells.iter_mut().flatten() {
             *cell = Cell { weight: cell.weight * KEEP, p: cell.p * KEEP, q: cell.q * KEEP, logit: cell.logit * KEEP };
@@ -88,7 +92,7 @@ impl Calibration {
         for (cells, bends) in self.cells.iter().zip(&mut self.bends) {
             bends.clear();
             points.clear();
-            // A class that hardly was seen says nothing.
+            // Too little weight to estimate anything.
             for c in cells.iter().filter(|cell| cell.weight > 1e-3) {
                 bends.push((c.logit / c.weight, 0.0));
                 points.push((c.weight + PRIOR, (c.p + PRIOR * c.q / c.weight) / (c.weight + PRIOR)));
@@ -103,8 +107,10 @@ impl Calibration {
         depth.clamp(1, DEPTHS) - 1
     }
 
-    /// The target's probability of a node at `depth` to which the drafter gives `q`, as far as is known. It never falls where q
-    /// rises.
+    /// Returns the expected target probability of a node at `depth` with drafter probability `q`.
+    ///
+    /// Nondecreasing in `q` at each depth. Returns `q` unchanged while the depth class has no
+    /// observations.
     pub fn p(&self, q: f64, depth: usize) -> f64 {
         let bends = &self.bends[Self::depth(depth)];
         let x = logit(q);
@@ -117,13 +123,14 @@ impl Calibration {
         logistic(x + shift)
     }
 
-    /// For each node of a tree the probability that the target gives it after its parent, by what is known; 1 for the root.
+    /// Returns the expected target probability of each node after its parent; 1 for the root.
     pub fn of_tree(&self, tree: &TokenTree) -> Vec<f64> {
         (0..tree.len()).map(|i| if i == 0 { 1.0 } else { self.p(tree.q(i), tree.depth(i)) }).collect()
     }
 }
 
-/// The rising sequence that is nearest to these (weight, value) in the weighted square: pool adjacent violators (Ayer et al. 1955).
+/// Nondecreasing least-squares fit to (weight, value) pairs. Pool adjacent violators (Ayer et al.
+/// 1955).
 fn isotonic<'a>(points: &[(f64, f64)], pools: &'a mut Vec<(f64, f64, usize)>) -> impl Iterator<Item = f64> + 'a {
     pools.clear();
     for &(weight, value) in points {
@@ -156,10 +163,10 @@ mod tests {
             known.learn(Verified::new(&tree, &[1.0, 0.25, 0.5], &[]).observations());
         }
         assert!((known.p(0.7, 1) - 0.25).abs() < 0.02, "{}", known.p(0.7, 1));
-        // The child was reached in a quarter of the cases, and counts as much.
+        // The child's parent is reached with probability 0.25, so the child has that weight.
         assert!((known.p(0.9, 2) - 0.5).abs() < 0.05, "{}", known.p(0.9, 2));
         assert_eq!(known.of_tree(&tree), [1.0, known.p(0.7, 1), known.p(0.9, 2)]);
-        // Another depth was not seen.
+        // Depth 3 has no observations.
         assert_eq!(known.p(0.9, 3), 0.9);
     }
 
@@ -195,8 +202,8 @@ mod tests {
             let mut room = Vec::new();
             let fitted: Vec<f64> = isotonic(&points, &mut room).collect();
             prop_assert!(fitted.is_sorted());
-            // By the conditions of Karush, Kuhn and Tucker: the sums of weighted residuals from the left are never negative, are
-            // zero in the end, and weigh nothing on rising steps.
+            // Karush-Kuhn-Tucker conditions: the running sums of weighted residuals are never
+            // negative, and are zero at the end and wherever the fit increases.
             let mut sum = 0.0;
             for (i, (&(weight, value), fit)) in points.iter().zip(&fitted).enumerate() {
                 sum += weight * (value - fit);

@@ -1,4 +1,5 @@
-//! A trained head over the target's hidden states, after EAGLE (Li et al. 2024, arXiv 2401.15077; EAGLE-3: arXiv 2503.01840).
+//! Drafting with a trained head over the target's hidden states, after EAGLE. See Li et al. 2024,
+//! arXiv 2401.15077, and for EAGLE-3 arXiv 2503.01840.
 
 use std::sync::Arc;
 
@@ -8,21 +9,26 @@ use crate::model::kernels::CpuDecoder;
 use crate::model::{Decoder, Head, Logits, Node, Pass};
 use crate::tree::{TokenId, TokenTree};
 
-/// Drafts with a head whose entry i joins the target's hidden states at position i with the token at i + 1, and so tells what
-/// comes at i + 2. Below the tree's root its own states stand in for those that the target has not computed yet.
+/// Drafter that runs a trained head on the target's hidden states.
+///
+/// Entry i of the head combines the target's hidden states at position i with the token at i + 1,
+/// and predicts the token at i + 2. Below the root, the head's own states replace the target's
+/// hidden states, which are not computed yet.
 pub struct Eagle {
     decoder: CpuDecoder,
     tokens: Arc<[TokenId]>,
     fused: usize,
     cost: String,
     explorer: Explorer,
-    /// Whether the root's entry could be run in this step.
+    /// True if the root's entry could be run in this step.
     able: bool,
 }
 
 impl Eagle {
-    /// A drafter from `head`, for texts of up to `capacity` tokens. The target must keep the hidden states that the head reads
-    /// ([`Decoder::keep_hidden`] with the layers in [`crate::model::About`]), from the first token on.
+    /// Creates a drafter from `head` for texts of up to `capacity` tokens.
+    ///
+    /// From the first token on, the target must keep the hidden states that the head reads
+    /// ([`Decoder::keep_hidden`] with the layers in [`crate::model::About`]).
     pub fn new(head: &Head, capacity: usize) -> Eagle {
         let megabytes = head.weight_bytes() as f64 / 1e6;
         Eagle {
@@ -62,12 +68,12 @@ impl Drafter for Eagle {
         self.explorer.clear();
         self.decoder.discard();
         self.able = false;
-        // The entry of the token at i + 1 is number i; the root's is the last.
+        // Entry i belongs to the token at i + 1; the root's entry is the last.
         let entries = cx.tokens.len().saturating_sub(1);
         if entries == 0 || entries >= self.decoder.capacity() {
             return Ok(());
         }
-        // Where a step is begun again, its root's entry is run again, for its logits.
+        // If the step is begun again, the root's entry is run again to get its logits.
         self.decoder.truncate(entries - 1);
         let known = self.decoder.len();
         let Some(hidden) = cx.target.hidden(known..entries) else { return Ok(()) };
@@ -90,7 +96,7 @@ impl Drafter for Eagle {
         if !self.able {
             return Ok(vec![Vec::new(); nodes.len()]);
         }
-        // The root's entry was run when the step began; it is asked about first, and alone.
+        // `begin` already ran the root's entry. The root is always proposed for first, and alone.
         if nodes == [0] {
             let mut all = vec![Vec::new()];
             if let Some(last) = self.decoder.last_with_logits().filter(|_| self.decoder.nodes() == 0) {

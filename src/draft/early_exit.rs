@@ -1,4 +1,5 @@
-//! The target's own first layers and its head, or a small trained adapter in the head's place.
+//! Early exit: drafts with the target's first layers and an output head. The head is the target's
+//! own or a small trained adapter.
 
 use std::sync::Arc;
 
@@ -8,8 +9,10 @@ use crate::model::kernels::{AT_ONCE, CpuDecoder};
 use crate::model::{Decoder, ForwardError, Head, Logits, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};
 
-/// Leaves the target after its first layers, on the target's own cache (which holds those layers' keys and values of
-/// the whole context already).
+/// Drafter that runs the first layers of the target.
+///
+/// It runs on the target's own cache, which already holds these layers' keys and values for the
+/// whole context.
 pub struct EarlyExit {
     layers: usize,
     cost: String,
@@ -17,16 +20,17 @@ pub struct EarlyExit {
     explorer: Explorer,
 }
 
-/// What reads hidden states of an early layer in the place of the target's own head, which was made for those of the last.
+/// Trained head for the hidden states of an early layer. The target's own head was trained on those
+/// of the last layer.
 struct Adapter {
     decoder: CpuDecoder,
     tokens: Arc<[TokenId]>,
-    /// The hidden states of a pass.
+    /// Hidden states of the last pass, one node after another.
     states: Vec<f32>,
 }
 
 impl EarlyExit {
-    /// Exits after `layers` of the target's `of` layers, to its own head.
+    /// Creates a drafter that exits after `layers` of `of` layers, to the target's head.
     ///
     /// # Errors
     /// Unless 1 <= `layers` < `of`.
@@ -34,20 +38,25 @@ impl EarlyExit {
         Self::to("its head", None, layers, of)
     }
 
-    /// Exits where `adapter`, a head of that form ([`crate::model::HeadForm::Adapter`]) for this target, was trained to read.
+    /// Creates a drafter that exits at the layer for which `adapter` was trained.
+    ///
+    /// `adapter` is a head of the form [`crate::model::HeadForm::Adapter`], trained for this
+    /// target. The target has `of` layers.
     ///
     /// # Errors
-    /// If that is behind no or all of the target's `of` layers.
+    /// If the exit is not between the first and the last layer.
     pub fn with(adapter: &Head, of: usize) -> Result<Self, DraftError> {
         let layers = adapter.about().after.first().copied().unwrap_or(0);
         let head = format!("a trained adapter of {:.1} MB", adapter.weight_bytes() as f64 / 1e6);
-        // More nodes at once have no states to be read.
+        // `Decoder::state` is only available for passes of up to `AT_ONCE` nodes.
         let adapter = Adapter::new(adapter.decoder(AT_ONCE), &adapter.about().tokens);
         Self::to(&head, Some(adapter), layers, of)
     }
 
-    /// The early exit where nobody says otherwise: with the adapter, where there is one; else after [`Self::default_layers`]. None where
-    /// the target's `of` layers leave none to exit before.
+    /// Creates the default early exit, with the adapter if there is one.
+    ///
+    /// Otherwise it exits after [`Self::default_layers`]. `None` if the target's `of` layers are
+    /// too few for an early exit.
     ///
     /// # Errors
     /// As [`Self::with`].
@@ -67,7 +76,8 @@ impl EarlyExit {
         Ok(Self { layers, cost, adapter, explorer: Explorer::default() })
     }
 
-    /// The layers that are run when nobody says otherwise and there is no adapter: a third of the target's.
+    /// Returns the default number of layers without an adapter: a third of the target's, at least
+    /// 1.
     pub fn default_layers(of: usize) -> usize {
         (of / 3).max(1)
     }
@@ -78,7 +88,8 @@ impl Adapter {
         Self { decoder, tokens: Arc::clone(tokens), states: Vec::new() }
     }
 
-    /// Reads the hidden states of the last pass of `target`, over `tokens`; whether they were at hand.
+    /// Runs the adapter on the hidden states of the last pass of `target`, over `tokens`. Returns
+    /// `false` if the target does not provide its hidden states.
     fn read(&mut self, target: &dyn Decoder, tokens: &[TokenId]) -> Result<bool, ForwardError> {
         if tokens.is_empty() {
             return Ok(false);
@@ -88,7 +99,7 @@ impl Adapter {
             let Some(state) = target.state(i) else { return Ok(false) };
             self.states.extend_from_slice(state);
         }
-        // Without attention no node sees another.
+        // The adapter has no attention, so every node can be placed directly below the context.
         let nodes: Vec<Node> = tokens.iter().map(|&token| Node { token, parent: Parent::Context }).collect();
         self.decoder.discard();
         self.decoder.append_with(&nodes, &self.states, Pass::FULL)?;

@@ -1,4 +1,6 @@
-//! What the drafters that run a model share: nodes of the draft tree as uncommitted nodes of a decoder.
+//! Code shared by the drafters that run a model. [`Explorer`] runs nodes of the draft tree as
+//! uncommitted nodes of a decoder. The function [`candidates`] turns the decoder's logits into
+//! candidates.
 
 use std::time::Instant;
 
@@ -8,42 +10,46 @@ use crate::dist::{Law, NotFinite, Warp};
 use crate::model::{Decoder, ForwardError, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};
 
-/// Which slot of a decoder holds which node of the draft tree. Lives for one step.
+/// Mapping from nodes of the draft tree to slots of a decoder, for one step.
 #[derive(Debug, Default)]
 pub(super) struct Explorer {
-    /// Whether the root is a part of the decoder's context, and not run as a node.
+    /// True if the decoder's context ends with the root, which is then not run.
     root_in_context: bool,
-    /// Slot of each node of the tree that was run; nodes are asked about out of order, so there are gaps.
+    /// Slot of each node that was run, by node. Nodes are run out of order, so there are gaps.
     slots: Vec<Option<usize>>,
     thrift: Thrift,
-    /// The last pass: when it began, where that counts, and the probabilities with which its nodes are reached.
+    /// Start time of the last pass and the reach probabilities of its nodes. `None` if there is no
+    /// cost gate.
     last: Option<(Instant, Vec<f64>)>,
 }
 
 impl Explorer {
-    /// For a decoder whose context ends with the root.
+    /// Creates an explorer for a decoder whose context ends with the root.
     pub fn below_root() -> Self {
         Self { root_in_context: true, ..Self::default() }
     }
 
-    /// A new step.
+    /// Forgets the nodes of the last step.
     pub fn clear(&mut self) {
         self.slots.clear();
     }
 
-    /// What passes are to pay for themselves by.
+    /// Sets the cost model for the cost gate; `None` disables it.
     pub fn worth(&mut self, worth: Option<Worth>) {
         self.thrift.set(worth);
     }
 
-    /// The slot of a node of the tree, if it was run.
+    /// Returns the decoder slot of a tree node, if the node was run.
     pub fn slot(&self, node: usize) -> Option<usize> {
         self.slots.get(node).copied().flatten()
     }
 
-    /// Runs `nodes` of `tree` below their parents in one pass. Left out are those for which the cache has no room, and those whose
-    /// parent was left out: another drafter may have proposed them; and all, where the pass would not pay for itself. Returns the places
-    /// in `nodes` of those that were run; what the decoder knows of its last pass is in this order.
+    /// Runs `nodes` of `tree` below their parents in one pass.
+    ///
+    /// Returns the indices into `nodes` of those that were run; the decoder's last pass has them in
+    /// this order. Skipped are nodes for which the cache has no room, and nodes whose parent was
+    /// not run (another drafter may have proposed it). If the pass does not pay for itself, all
+    /// nodes are skipped.
     pub fn run(
         &mut self,
         decoder: &mut dyn Decoder,
@@ -90,7 +96,7 @@ impl Explorer {
         Ok(places)
     }
 
-    /// What came of the last pass, for each of its nodes.
+    /// Feeds the outcome of the last pass back to the cost gate: the candidates of each node.
     pub fn told(&mut self, lists: &[Vec<Candidate>]) {
         if let Some((began, reached)) = self.last.take() {
             let seconds = began.elapsed().as_secs_f64();
@@ -101,8 +107,10 @@ impl Explorer {
     }
 }
 
-/// The `width` best candidates of each node of the decoder's last pass, at its place among `asked`; none at the other places.
-/// `tokens` as for [`best_tokens`].
+/// Returns the `width` best candidates of each node in the decoder's last pass.
+///
+/// The result has `asked` lists. The list of the i-th node of the pass is at index `places[i]`, and
+/// all others are empty. `tokens` is as for [`best_tokens`].
 pub(super) fn candidates(
     decoder: &dyn Decoder,
     tokens: Option<&[TokenId]>,
@@ -119,8 +127,10 @@ pub(super) fn candidates(
     Ok(all)
 }
 
-/// The `width` best candidates by `logits`. Number i of a head's is token `tokens[i]`; a whole model has none, and i is the token itself.
-/// Stop tokens are left out; their probability is nobody's.
+/// Returns the `width` best candidates by `logits`.
+///
+/// With a reduced vocabulary, output i is token `tokens[i]`; without one (`None`), output i is
+/// token i. Stop tokens are left out, and their probability is not redistributed.
 pub(super) fn best_tokens(
     logits: &[f32],
     tokens: Option<&[TokenId]>,
@@ -133,8 +143,10 @@ pub(super) fn best_tokens(
     Ok(named.filter(|c| !stop.contains(&c.token)).take(width).collect())
 }
 
-/// The warp under which a model that imitates the target is read. A greedy target puts all mass on one token, but a
-/// drafter does not know which: its own plain law says how sure it is.
+/// Returns the sampling parameters for reading a model that imitates the target.
+///
+/// A greedy target puts all mass on one token, but the drafter does not know which one. Its plain
+/// distribution (temperature 1) tells how sure it is.
 pub(super) fn drafter_warp(target: &Warp) -> Warp {
     if target.greedy() { Warp::PLAIN } else { *target }
 }

@@ -1,4 +1,6 @@
-//! Drafters behind one trait, one file a drafter; [`shape`] grows a tree from what they propose.
+//! Drafters, each in a file of its own, and their common trait [`Drafter`]. The shapes in [`shape`]
+//! grow a token tree from their candidates. After the verify pass, drafters get the outcome as
+//! [`Verified`] and may learn from it.
 
 mod calibration;
 mod eagle;
@@ -36,91 +38,98 @@ use crate::dist::Warp;
 use crate::model::{Decoder, ForwardError};
 use crate::tree::{TokenId, TokenTree};
 
-/// Names of all drafters, in the order in which the monitor walks them. A run has those for which it has what they need.
+/// Names of all drafters, in the order in which the monitor cycles through them. A run offers those
+/// whose requirements are met, such as a draft model or a trained head.
 pub const DRAFTERS: [&str; 10] = ["none", "ngram", "suffix", "early-exit", "eagle", "model", "external", "mix", "auto", "oracle"];
 
-/// What a drafter may look at.
+/// State of the text and the target that a drafter may use.
 pub struct Context<'a> {
-    /// All tokens so far, prompt and output, the pending token (the root) last.
+    /// All tokens so far, prompt and output. The last one is the pending token (the root).
     pub tokens: &'a [TokenId],
-    /// The target. All tokens but the pending one are committed and nothing is uncommitted; a drafter that uses it
-    /// discards what it appended before its turn ends.
+    /// Target model, with all tokens but the pending one committed and no uncommitted nodes. A
+    /// drafter that uses it must discard what it appended before [`Drafter::end`] returns.
     pub target: &'a mut dyn Decoder,
-    /// How the target's law is warped before it is sampled from.
+    /// Sampling parameters of the target.
     pub warp: &'a Warp,
-    /// Tokens that end a text: never drafted, since nothing can follow them.
+    /// Tokens that end a text. They are never drafted, since nothing can follow them.
     pub stop: &'a [TokenId],
 }
 
-/// A token that a drafter proposes after some node.
+/// Token that a drafter proposes as a child of a node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
-    /// The token.
+    /// Id in the target's vocabulary.
     pub token: TokenId,
-    /// The probability that the drafter gives it after that node; those of one node add up to at most 1.
+    /// Drafter's probability of the token after the node. The candidates of one node sum to at most
+    /// 1.
     pub q: f64,
 }
 
-/// Why a drafter could not draft.
+/// Error of a drafter.
 #[derive(Debug, thiserror::Error)]
 pub enum DraftError {
-    /// A forward failed.
+    /// Forward pass failed.
     #[error(transparent)]
     Forward(#[from] ForwardError),
-    /// A law did not exist.
+    /// Logits were not finite, so that there is no distribution.
     #[error(transparent)]
     NotFinite(#[from] crate::dist::NotFinite),
-    /// The drafter does not fit the target.
+    /// Drafter does not fit the target or the text.
     #[error("{0}")]
     Unfit(String),
 }
 
-/// Proposes continuations. One object lives through a text, and is told of every step.
+/// Source of draft candidates. One object serves a whole text and gets every step's outcome.
 pub trait Drafter: Send {
-    /// Its name, as the person types it.
+    /// Returns the name, as used in settings and on the command line.
     fn name(&self) -> &'static str;
 
-    /// What a draft costs, in words and in the units that count (weights read, passes made).
+    /// Describes the cost of a draft, in weights read and passes run.
     fn cost(&self) -> String;
 
-    /// The names of the drafters whose candidates it merges; its own where it is one.
+    /// Returns the names of the drafters whose candidates it merges; by default its own name.
     fn members(&self) -> Vec<&'static str> {
         vec![self.name()]
     }
 
-    /// A new text: forget the old one.
+    /// Starts a new text and forgets the old one.
     fn reset(&mut self);
 
-    /// How large a tree is wanted in the step that begins next, for drafters that must know it beforehand.
+    /// Announces the tree size of the next step, for drafters that need it in advance.
     fn limits(&mut self, _limits: Limits) {}
 
-    /// What drafting is to pay for itself by in the step that begins next; none says that it need not. A drafter that runs a model
-    /// leaves out passes that promise less than they take.
+    /// Sets the cost model for the next step; `None` disables cost gating. With a cost model, a
+    /// drafter that runs a model skips passes that save less time than they take.
     fn worth(&mut self, _worth: Option<Worth>) {}
 
-    /// Whether children are drawn from the laws that it proposes from now on; they are the best of them before it is told.
+    /// Sets whether children will be sampled from the candidates from now on. By default, the best
+    /// candidates become children.
     fn drawn(&mut self, _drawn: bool) {}
 
-    /// Whether it runs a model, so that being asked takes time.
+    /// Returns `true` if proposing runs a model and therefore takes time.
     fn costly(&self) -> bool {
         false
     }
 
-    /// Whether it can also draft without running a model, if it is told to ([`Worth::rest`]).
+    /// Returns `true` if it can also draft without running a model. It does so when told to back
+    /// off ([`Worth::rest`]).
     fn frugal(&self) -> bool {
         false
     }
 
-    /// A new step begins: the root of its tree is the last of `cx.tokens`.
+    /// Begins a step whose root is the last of `cx.tokens`.
     ///
     /// # Errors
     /// See [`DraftError`].
     fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError>;
 
-    /// Candidates below each of `nodes` (indices into `tree`, whose nodes were proposed in this step: by this drafter or, in
-    /// a [`Mix`], by another), in order of falling q, ties to the lower id, at most `width` each. A node is asked about
-    /// once a step, after its parent; nodes of one call are run together where that is cheaper. A drafter that knows
-    /// nothing about a node, or has no room left for it, gives an empty list.
+    /// Returns the candidates below each of `nodes`, at most `width` per node.
+    ///
+    /// `nodes` are indices into `tree`, whose nodes were proposed in this step by this drafter or,
+    /// in a [`Mix`], by another member. Candidates are in order of falling q, ties to the lower id.
+    /// Each node is passed at most once per step, after its parent. The nodes of one call are run
+    /// together where that is cheaper. The list is empty if the drafter knows nothing about a node
+    /// or has no room left for it.
     ///
     /// # Errors
     /// See [`DraftError`].
@@ -132,25 +141,29 @@ pub trait Drafter: Send {
         width: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError>;
 
-    /// The tree is grown: leave the target as it was found.
+    /// Ends drafting for this step. The target must be left as it was at [`Drafter::begin`].
     fn end(&mut self, _cx: &mut Context) {}
 
-    /// For each node of a tree that was grown in this step the member that gave it most, by its place in
-    /// [`Drafter::members`].
+    /// Returns the member that proposed each node of a tree grown in this step. Values are indices
+    /// into [`Drafter::members`]. If several members proposed a node, it is the one that gave it
+    /// the highest probability.
     fn origins(&self, tree: &TokenTree) -> Vec<usize> {
         vec![0; tree.len()]
     }
 
-    /// A tree that was grown in this step was verified. What was accepted comes with the tokens of the next [`Drafter::begin`].
+    /// Receives the outcome of the verify pass over this step's tree. The accepted tokens
+    /// themselves arrive with the next [`Drafter::begin`].
     fn learn(&mut self, _verified: &Verified) {}
 
-    /// What went wrong in this step and did not end the run, in one line, once.
+    /// Takes the description of an error in this step that did not end the run. It is one line.
     fn notice(&mut self) -> Option<String> {
         None
     }
 
-    /// Another of its kind for the same text when it had `tokens` tokens, its root the last of them: once begun, it proposes what
-    /// this one would have proposed then.
+    /// Creates a drafter for an earlier step of the same text.
+    ///
+    /// The text had `tokens` tokens then, and the last of them is the root. After
+    /// [`Drafter::begin`], the new drafter proposes what this one would have proposed at that step.
     ///
     /// # Errors
     /// If a device fails.

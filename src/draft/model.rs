@@ -1,26 +1,29 @@
-//! A second, smaller model with the target's vocabulary.
+//! Drafter that runs a second, smaller model with the target's vocabulary.
 
 use super::explore::{Explorer, candidates, drafter_warp};
 use super::{Candidate, Context, DraftError, Drafter, Worth};
 use crate::model::{Decoder, Logits, Pass};
 use crate::tree::{TokenId, TokenTree};
 
-/// Tokens a pass when the second model reads what it has not seen.
+/// Tokens per pass while the draft model reads tokens that are new to it.
 const PREFILL: usize = 128;
 
-/// Drafts with a decoder of its own, whose cache follows the text: what it ran and the target accepted is committed,
-/// not run again.
+/// Draft model with its own decoder, whose cache follows the text. Nodes that it ran and the target
+/// accepted are committed, not run again.
 pub struct ModelDrafter {
     decoder: Box<dyn Decoder>,
     name: String,
-    /// Token and parent slot of every uncommitted node, by slot, for the next step to find the accepted ones.
+    /// Token and parent slot of each uncommitted node, by slot. The next step uses it to find the
+    /// accepted nodes.
     ran: Vec<(TokenId, Option<usize>)>,
     explorer: Explorer,
 }
 
 impl ModelDrafter {
-    /// A drafter from `decoder`, called `name` where its cost is told. That its vocabulary is the target's is for the
-    /// caller to check (`model::same_vocabulary`); the sizes are checked here.
+    /// Creates a drafter that runs `decoder`; `name` appears in its cost description.
+    ///
+    /// The sizes of the vocabularies are checked here. The caller must check that their tokens are
+    /// the same (`model::same_vocabulary`).
     ///
     /// # Errors
     /// If the vocabularies have different sizes.
@@ -34,7 +37,8 @@ impl ModelDrafter {
         Ok(Self { decoder, name: name.into(), ran: Vec::new(), explorer: Explorer::default() })
     }
 
-    /// Commits what was run and then accepted: the path of uncommitted nodes that carries the text's next tokens.
+    /// Commits the path of uncommitted nodes that carries the text's next tokens. Returns the
+    /// number of committed tokens.
     fn commit_accepted(&mut self, new: &[TokenId]) -> Result<usize, DraftError> {
         let mut path = Vec::new();
         for &token in new {
@@ -79,11 +83,11 @@ impl Drafter for ModelDrafter {
 
     fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
         self.explorer.clear();
-        // All but the root are context. The root stays uncommitted, so that a step can be begun twice.
+        // The root is not committed, so that a step can be begun again.
         let context = &cx.tokens[..cx.tokens.len().saturating_sub(1)];
         let known = self.decoder.len().min(context.len());
         let accepted = self.commit_accepted(&context[known..])?;
-        // A context that is longer than this model's leaves it silent; the run goes on.
+        // If the text does not fit this model's context, it proposes nothing and the run goes on.
         let new = &context[known + accepted..];
         if self.decoder.len() + new.len() < self.decoder.capacity() {
             self.decoder.prefill(new, PREFILL, Logits::None)?;

@@ -1,43 +1,52 @@
-//! Prompt lookup: what followed the same few tokens earlier in the prompt or the output.
+//! Prompt lookup: tokens that followed the same few tokens earlier in the text. The text is the
+//! prompt and the output so far.
 
 use std::collections::HashMap;
 
 use super::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
 
-/// The longest suffix that is looked up, in tokens.
+/// Longest suffix that is looked up, in tokens.
 const ORDER: usize = 4;
-/// Different followers kept for one suffix. Beyond that the rarest makes room; its probability is then nobody's.
+/// Maximum number of followers kept per suffix. Beyond that the rarest one is replaced, and its
+/// probability is not redistributed.
 const FOLLOWERS: usize = 128;
-/// Fills the key of a suffix shorter than [`ORDER`].
+/// Padding in the key of a suffix shorter than [`ORDER`].
 const NOTHING: TokenId = TokenId::MAX;
 
-/// The last n <= ORDER tokens before a position, right-aligned.
+/// Last n <= ORDER tokens before a position, right-aligned.
 type Suffix = [TokenId; ORDER];
 
-/// What came after one suffix.
+/// Tokens that followed one suffix.
 #[derive(Clone, Debug, Default)]
 struct Followers {
-    /// Times that the suffix was followed by anything.
+    /// Number of times that any token followed.
     total: u32,
-    /// Different tokens that followed it.
+    /// Number of distinct followers.
     distinct: u32,
-    /// The followers with their counts.
+    /// Followers with their counts.
     list: Vec<(TokenId, u32)>,
 }
 
-/// Proposes the followers of the longest suffix of the text that was seen before, backed off to shorter ones.
+/// Proposes the followers of the longest suffix seen before, with back-off to shorter ones.
 ///
-/// The estimate is Witten and Bell's interpolation (their method C): with c(s, w) the count of w after the suffix s
-/// of n tokens, c(s) its sum and t(s) the number of different followers,
-/// q_n(w) = (c(s, w) + t(s) q_{n-1}(w)) / (c(s) + t(s)), from q_0 = 0. What q_0 would have spread over the vocabulary is
-/// given to no token, so that the q of a node add up to less than 1: the rest is what this drafter does not know.
+/// The estimate is Witten and Bell's interpolation (their method C). Let c(s, w) be the count of w
+/// after the suffix s of n tokens, c(s) its sum over w, and t(s) the number of distinct followers.
+/// Then
 ///
-/// The counts are kept up to date token by token: a step costs what its new tokens cost, however long the text.
+/// ```text
+/// q_n(w) = (c(s, w) + t(s) q_{n-1}(w)) / (c(s) + t(s)),    q_0 = 0.
+/// ```
+///
+/// The mass that q_0 would spread over the vocabulary is assigned to no token. The q of a node
+/// therefore sum to less than 1; the remainder is what this drafter does not know.
+///
+/// Counts are updated token by token, so a step's cost depends on its new tokens, not on the length
+/// of the text.
 #[derive(Clone, Debug, Default)]
 pub struct Ngram {
     counts: HashMap<Suffix, Followers>,
-    /// Tokens of the text that are counted.
+    /// Number of tokens of the text that are counted.
     seen: usize,
 }
 
@@ -57,11 +66,12 @@ impl Ngram {
         }
     }
 
-    /// Probabilities of the next token after `recent` (the last tokens, the newest last), falling, ties to the lower id.
+    /// Returns the estimate of the next token after `recent`, in order of falling q. `recent` are
+    /// the last tokens, the newest last. Ties go to the lower id.
     fn estimate(&self, recent: &[TokenId]) -> Vec<Candidate> {
         let mut best: Vec<Candidate> = Vec::new();
         for n in 1..=recent.len().min(ORDER) {
-            // A suffix that was never followed has no longer one that was.
+            // If a suffix has no followers, longer ones have none either.
             let Some(followers) = self.counts.get(&suffix(&recent[recent.len() - n..])) else { break };
             let (total, distinct) = (f64::from(followers.total), f64::from(followers.distinct));
             let weight = 1.0 / (total + distinct);
@@ -126,7 +136,8 @@ impl Drafter for Ngram {
                 recent.push(tree.token(n));
                 at = tree.parent(n);
             }
-            // The root is the last of the text, and is in `recent` already if the walk came so far.
+            // The root is the last token of the text. It is in `recent` already if the walk reached
+            // it.
             let text = &cx.tokens[..cx.tokens.len().saturating_sub(1)];
             recent.extend(text.iter().rev().take(ORDER - recent.len()));
             recent.reverse();
@@ -139,7 +150,7 @@ impl Drafter for Ngram {
     }
 
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
-        // It counts the whole text when it begins: what it knows is a function of the text alone.
+        // `begin` counts the whole text, and the state depends on the text alone.
         Ok(Box::new(Ngram::default()))
     }
 }
@@ -156,9 +167,10 @@ mod tests {
 
     #[test]
     fn the_estimate_by_hand() {
-        // After "1": 2, 3, 2. After "0 1": 2, 2. After "5 0 1" nothing.
+        // After "1": 2, 3, 2. After "0 1": 2, 2. After "5 0 1": nothing.
         let best = ask(&mut Ngram::default(), &[0, 1, 2, 1, 3, 0, 1, 2, 5, 0, 1], &[]);
-        // n = 1: c(2) = 2, c(3) = 1, total 3, different 2: 2/5 and 1/5. n = 2: (2 + 1 * 2/5) / 3 and (0 + 1/5) / 3.
+        // n = 1: c(2) = 2, c(3) = 1, total 3, 2 distinct: 2/5 and 1/5. n = 2: (2 + 1 * 2/5) / 3 and
+        // (0 + 1/5) / 3.
         let want = [(2, 2.4 / 3.0), (3, 0.2 / 3.0)];
         assert_eq!(best.len(), 2);
         for (got, (token, q)) in best.iter().zip(want) {
@@ -194,7 +206,7 @@ mod tests {
             prop_assert!(best.iter().map(|c| c.q).sum::<f64>() <= 1.0 + 1e-12);
             prop_assert!(best.iter().all(|c| c.q > 0.0));
             prop_assert!(best.is_sorted_by(|a, b| a.q > b.q || (a.q == b.q && a.token < b.token)));
-            // Told in two parts, it knows the same.
+            // The result is the same if the text arrives in two parts.
             let mut parts = Ngram::default();
             ask(&mut parts, &text[..cut.min(text.len() - 1)], &[]);
             prop_assert_eq!(ask(&mut parts, &text, &[]), best.clone());

@@ -1,9 +1,9 @@
-//! Plain decoding: the base line.
+//! Plain decoding, the baseline.
 
 use super::{Candidate, Context, DraftError, Drafter};
 use crate::tree::TokenTree;
 
-/// Drafts nothing, so that every step is one token of plain decoding.
+/// Drafter that proposes nothing, so that every step is one token of plain decoding.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoDraft;
 

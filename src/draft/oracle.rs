@@ -1,4 +1,5 @@
-//! The target itself as its drafter: what perfect knowledge draws (bounds.md, "oracle tree").
+//! Oracle drafting: the target itself as drafter (bounds.md, "oracle tree"). [`Oracle`] is the
+//! drafter; [`OracleSearch`] finds the oracle tree of one context pass by pass.
 
 use super::explore::{Explorer, candidates};
 use super::shape::Limits;
@@ -7,9 +8,11 @@ use crate::model::Pass;
 use crate::theory::search::Search;
 use crate::tree::{TokenId, TokenTree};
 
-/// Reads the law that is sampled from off the target itself. With the best-first shape its tree holds the largest
-/// path probabilities of this context; greedy, it is the arg-max chain and all of it is accepted. It never pays in
-/// time: it shows what the best drafter could reach.
+/// Drafter that proposes from the target's own distribution.
+///
+/// With the best-first shape, its tree holds the largest path probabilities of the context. With
+/// greedy sampling, the tree is the arg-max chain, and all of it is accepted. It never saves time;
+/// it shows the most that any drafter could reach.
 #[derive(Debug, Default)]
 pub struct Oracle {
     explorer: Explorer,
@@ -51,19 +54,20 @@ impl Drafter for Oracle {
     }
 }
 
-/// The tree that [`Oracle`] draws with the best-first shape, found pass by pass, with bounds while it is not finished.
+/// Incremental search for the best-first tree of [`Oracle`], with bounds until it is finished.
 #[derive(Debug)]
 pub struct OracleSearch {
     search: Search,
     explorer: Explorer,
     width: usize,
     passes: usize,
-    /// Whether the cache has no room for more nodes.
+    /// True if the cache has no room for more nodes.
     full: bool,
 }
 
 impl OracleSearch {
-    /// The tree below `root`, within `limits`, which can later be widened to one of `widest` tokens.
+    /// Creates a search for the tree below `root` within `limits`. It can later be enlarged up to
+    /// `widest` tokens ([`OracleSearch::widen`]).
     pub fn new(root: TokenId, limits: Limits, widest: usize) -> Self {
         let drafted = limits.budget.saturating_sub(1);
         let search = Search::new(root, drafted, limits.depth);
@@ -71,11 +75,13 @@ impl OracleSearch {
         Self { search, explorer: Explorer::default(), width, passes: 0, full: false }
     }
 
-    /// One pass of the target over the best nodes whose children are not known, at most `most`, which stay uncommitted behind
-    /// the context; between two calls nobody else may use the target. Says whether there was anything left to do.
+    /// Runs one pass of the target over the best unexpanded nodes, at most `most`.
+    ///
+    /// Returns `false` if nothing could be run. The nodes stay uncommitted in the target, so nobody
+    /// else may use it between two calls.
     ///
     /// # Errors
-    /// If a forward fails, or there is no law.
+    /// If a forward pass fails, or its logits are not finite.
     pub fn refine(&mut self, cx: &mut Context, most: usize) -> Result<bool, DraftError> {
         let nodes = if self.full { Vec::new() } else { self.search.open(most.max(1)) };
         let ran = self.explorer.run(cx.target, self.search.explored(), &nodes, Pass::FULL)?;
@@ -83,24 +89,26 @@ impl OracleSearch {
             self.full |= !nodes.is_empty();
             return Ok(false);
         }
-        // All nodes are the search's own, so that none is left out but the last, for want of room.
+        // The search returns parents before children, so only the last nodes can be missing from
+        // `ran`, for lack of room.
         let children = candidates(cx.target, None, &ran, ran.len(), self.width, cx.warp, cx.stop)?;
         self.search.expand(&nodes[..ran.len()], children.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))));
         self.passes += 1;
         Ok(true)
     }
 
-    /// Searches on for a tree of `budget` tokens, the root included, at most the widest that was announced.
+    /// Enlarges the tree to `budget` tokens, root included, at most `widest` of
+    /// [`OracleSearch::new`].
     pub fn widen(&mut self, budget: usize) {
         self.search.widen(budget.saturating_sub(1).min(self.width));
     }
 
-    /// The tree as far as it is found.
+    /// Returns the search with the tree found so far.
     pub fn search(&self) -> &Search {
         &self.search
     }
 
-    /// Passes made.
+    /// Returns the number of passes run.
     pub fn passes(&self) -> usize {
         self.passes
     }

@@ -1,4 +1,4 @@
-//! What tests of drafters share.
+//! Helpers for tests of drafters.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use crate::dist::Warp;
 use crate::engine::testing::TableDecoder;
 use crate::tree::{TokenId, TokenTree};
 
-/// What a drafter that is told `text` of a vocabulary of 8 tokens proposes after it.
+/// Returns the candidates of `drafter` after `text`, with a vocabulary of 8 tokens.
 pub fn ask(drafter: &mut dyn Drafter, text: &[TokenId], stop: &[TokenId]) -> Vec<Candidate> {
     let mut target = TableDecoder::new(8, 0);
     let mut cx = Context { tokens: text, target: &mut target, warp: &Warp::PLAIN, stop };
@@ -17,17 +17,16 @@ pub fn ask(drafter: &mut dyn Drafter, text: &[TokenId], stop: &[TokenId]) -> Vec
     drafter.propose(&mut cx, &tree, &[0], 8).unwrap().remove(0)
 }
 
-/// A drafter with a fixed law below every path: `law(path)`, stop tokens already left out.
+/// Drafter whose candidates depend on the path alone: `law(path)`, without stop tokens.
 pub struct Fixed<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> {
     law: F,
-    /// Calls of `propose`.
+    /// Number of calls of `propose`.
     pub rounds: usize,
-    /// What it was told of each step.
+    /// Outcomes that `learn` received.
     pub heard: Arc<Mutex<Vec<Verified>>>,
 }
 
 impl<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> Fixed<F> {
-    /// A drafter of this law, which was not asked yet.
     pub fn new(law: F) -> Self {
         Self { law, rounds: 0, heard: Arc::default() }
     }

@@ -1,23 +1,27 @@
-//! What a step taught about what was proposed in it.
+//! Outcome of a verify pass, as feedback for drafters.
 
 use super::{Cut, Observation};
 use crate::tree::TokenTree;
 
-/// What the target says of the nodes of a verified tree and, as leaves after them, of what was proposed below nodes that the walk came
-/// through and then left out.
+/// Target probabilities of all candidates that a verify pass evaluated.
+///
+/// These are the nodes of the verified tree, followed by the candidates that were cut from below
+/// the nodes on the accepted path. The latter are added as leaves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
-    /// The nodes, those of the verified tree first.
+    /// Nodes of the verified tree, then the cut candidates.
     pub tree: TokenTree,
-    /// The target's probability of each node after its parent, 1 for the root.
+    /// Target's probability of each node after its parent; 1 for the root.
     pub p: Vec<f64>,
-    /// What each counts for: the probability that its parent is reached, and 1 for what was left out, whose parent was. Contexts that
-    /// the text does not come to teach nothing about those that it does.
+    /// Weight of each node as an observation. It is the probability that the node's parent is
+    /// reached. Contexts that the text never reaches teach nothing about those that it does. The
+    /// parent of a cut candidate was reached, so its weight is 1.
     pub weight: Vec<f64>,
 }
 
 impl Verified {
-    /// Of a verified tree with the target's `p` of each node, and of what was left out with its p.
+    /// Combines a verified tree and its `p` with cut candidates and theirs. `p` has the target's
+    /// probability of each node, and `left` that of each cut candidate.
     pub fn new(tree: &TokenTree, p: &[f64], left: &[(Cut, f64)]) -> Verified {
         let reached = tree.path_products(|i| p[i]);
         let own = (0..tree.len()).map(|i| tree.parent(i).map_or(1.0, |parent| reached[parent]));
@@ -31,12 +35,12 @@ impl Verified {
         Verified { tree: all, p, weight }
     }
 
-    /// What is known of node `i`.
+    /// Returns node `i` as an observation for [`super::Calibration`].
     pub fn observation(&self, i: usize) -> Observation {
         Observation { q: self.tree.q(i), depth: self.tree.depth(i), weight: self.weight[i], p: self.p[i] }
     }
 
-    /// The same of each.
+    /// Returns the observations of all nodes but the root.
     pub fn observations(&self) -> impl Iterator<Item = Observation> + '_ {
         self.tree.nodes().map(|i| self.observation(i))
     }

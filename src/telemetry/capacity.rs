@@ -5,23 +5,24 @@ use serde::{Deserialize, Serialize};
 use super::StepRecord;
 use crate::theory::capacity;
 
-/// Means of the capacity of verify passes, in nats. `None` for sampled trees, which it does not bound.
+/// Means of the capacity of verify passes, in nats. `None` for sampled trees, whose yield it does
+/// not bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CapacitySummary {
-    /// Mean used share of the capacity, H(V) / ln B, over the passes of more than one token.
+    /// Mean used fraction of the capacity, H(V) / ln B. Only passes of more than one token count.
     pub mean: Option<f64>,
-    /// Share of the text's nats that came through the trees; the bonus tokens carry the rest. `None` for
-    /// deterministic text.
+    /// Fraction of the text's nats that came through the trees. The bonus tokens carry the others.
+    /// `None` for deterministic text.
     pub tree_nats_share: Option<f64>,
-    /// Upper bound on tokens per step, (mean of ln B + mean nats left to the bonus) / mu. `None` for
-    /// deterministic text.
+    /// Upper bound on tokens per step by the capacity of the passes. It is (mean of ln B + mean
+    /// nats left to the bonus) / mu. `None` for deterministic text.
     pub ceiling: Option<f64>,
 }
 
-/// Sums over deterministic trees.
+/// Accumulator for a [`CapacitySummary`], over deterministic trees.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CapacityTally {
-    /// Passes of more than one token, and the sum of their used shares.
+    /// Number of passes of more than one token, and the sum of their used fractions.
     passes: usize,
     used_shares: f64,
     tokens: usize,
@@ -30,14 +31,14 @@ pub struct CapacityTally {
     capacity: f64,
     /// Sum of H(V).
     exit: f64,
-    /// Sum of h_v over the nodes that the walks came to.
+    /// Sum of h_v over the nodes that the verification walks reached.
     walk: f64,
     /// Sum of the entropies of the emitted positions.
     nats: f64,
 }
 
 impl CapacityTally {
-    /// Adds a step.
+    /// Adds the record of a step. Ignored for sampled trees.
     pub fn add(&mut self, record: &StepRecord) {
         if record.settings.drawn() {
             return;
@@ -57,11 +58,12 @@ impl CapacityTally {
         }
     }
 
-    /// Means so far.
+    /// Computes the means so far.
     ///
-    /// The nats left to the bonus are counted as all nats less H(V), which has less variance than to
-    /// count them after the node where each walk ended, and the same mean. So `ceiling` is tokens per
-    /// step plus the mean of (ln B - H(V)) / mu: never below what was reached.
+    /// The nats left to the bonus tokens are taken as all nats minus H(V). Counting them at the
+    /// node where each walk ended would have the same mean and more variance. `ceiling` is
+    /// therefore tokens per step plus the mean of (ln B - H(V)) / mu, which is never below the
+    /// tokens per step reached.
     pub fn summary(&self) -> CapacitySummary {
         let ratio = |a: f64, b: f64| (b > 0.0).then(|| a / b).filter(|ratio| ratio.is_finite());
         let left = self.nats - self.exit;
@@ -90,12 +92,13 @@ mod tests {
         all.iter().map(one).collect()
     }
 
-    /// Entropy of a choice between two.
+    /// Entropy of a choice between two outcomes.
     fn binary(p: f64) -> f64 {
         -p * p.ln() - (1.0 - p) * (1.0 - p).ln()
     }
 
-    /// A chain of two nodes in a binary alphabet: accepted with `p` each; bonus positions are fair coins.
+    /// Outcomes of a chain of two nodes over a binary vocabulary, with their probabilities. Each
+    /// node is accepted with `p`, and the bonus token after both is a fair coin.
     fn steps(p: f64) -> Vec<(f64, StepRecord)> {
         let outcomes = [(1.0 - p, 0), (p * (1.0 - p), 1), (p * p, 2)];
         let step = |(weight, accepted): (f64, usize)| {
@@ -127,7 +130,7 @@ mod tests {
     fn the_ceiling_holds_for_what_was_reached() {
         let mut tally = CapacityTally::default();
         let all = steps(0.7);
-        // As often as they come, in tenths of a percent.
+        // Each outcome as often as it occurs in 100 steps.
         for (weight, record) in &all {
             (0..(weight * 100.0).round() as usize).for_each(|_| tally.add(record));
         }
@@ -137,7 +140,7 @@ mod tests {
         assert!(summary.ceiling.unwrap() > reached);
         assert!((summary.ceiling.unwrap() - (reached + (3f64.ln() - tally.exit / 100.0) / mu)).abs() < 1e-9);
         assert!((summary.mean.unwrap() - binary(0.7) * 1.7 / 3f64.ln()).abs() < 1e-12);
-        // Only the bonus after the second node is not the tree's.
+        // Only the bonus token after the second node is not the tree's.
         let bonus = 49.0 * 2f64.ln();
         assert!((summary.tree_nats_share.unwrap() - (1.0 - bonus / tally.nats)).abs() < 1e-9);
     }

@@ -1,35 +1,35 @@
-//! Counterfactuals that cost nothing: what a smaller budget or a shallower tree would have accepted on the same step.
+//! Acceptance at smaller budgets and depths than those verified, from the same steps.
 //!
-//! Nodes of a tree stand in the order in which the shape takes them (falling path probability under the drafter, or down the
-//! chain), parents before children, so that its first b - 1 drafted nodes are the tree of budget b, but for the order of equal
-//! path probabilities.
+//! Nodes of a tree are in the order in which the shape adds them: by falling path probability under
+//! the drafter, or down the chain, with parents before children. The first b - 1 drafted nodes are
+//! therefore the tree of budget b, except for the order of equal path probabilities.
 
 use super::StepRecord;
 
-/// Accepted and expected accepted drafted tokens of one step, had less been verified.
+/// Accepted drafted tokens of one step for smaller budgets or depths, actual and expected.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Within {
-    /// What would have been accepted.
+    /// Accepted drafted tokens, by budget or depth.
     pub accepted: Vec<usize>,
-    /// E\[X | T\] of what would have been verified.
+    /// E\[X | T\] of the smaller tree, by budget or depth.
     pub expected: Vec<f64>,
 }
 
 impl Within {
-    /// For the budgets 1 to B in turn (B of the settings; beyond the tree's own size nothing is gained): entry 0 is that of
-    /// B = 1, the root alone.
+    /// Computes the values for budgets 1 to B of the settings. Entry 0 is B = 1, the root alone.
+    /// Beyond the size of the tree, the values are constant.
     pub fn budgets(record: &StepRecord) -> Within {
         let most = record.settings.budget.max(record.tree.parents.len()).max(1);
         Self::by(record, most, |node| node)
     }
 
-    /// For the depths 0 to the deepest node's.
+    /// Computes the values for depths 0 to that of the deepest node.
     pub fn depths(record: &StepRecord) -> Within {
         let deepest = record.tree.depth.iter().copied().max().unwrap_or(0).min(record.tree.depth.len());
         Self::by(record, deepest + 1, |node| record.tree.depth.get(node).copied().unwrap_or(0))
     }
 
-    /// Sums over the nodes whose `class` is at most 0, 1, ... `len` - 1.
+    /// Cumulative sums over the nodes of `class` at most 0, 1, ... `len` - 1.
     fn by(record: &StepRecord, len: usize, class: impl Fn(usize) -> usize) -> Within {
         let (mut accepted, mut expected) = (vec![0; len], vec![0.0; len]);
         for &node in &record.path {
@@ -46,8 +46,8 @@ impl Within {
     }
 }
 
-/// Means over steps of what every budget up to B would have accepted: accepted(b) and E\[X | T\](b), for the settings' B. A step
-/// of another B begins it anew.
+/// Mean acceptance over steps for every budget up to the settings' B. Accepted tokens and
+/// E\[X | T\] are kept for each budget. A step with another B resets the curve.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BudgetCurve {
     steps: usize,
@@ -56,13 +56,15 @@ pub struct BudgetCurve {
 }
 
 impl BudgetCurve {
-    /// Whether the first nodes of a step's tree are the tree of a smaller budget. Of one that was drawn they are not, but for a chain.
-    /// Block verification decides over the whole chain, but P(accepted >= i) is that of every chain of i tokens and more: the means hold.
+    /// Returns `true` if smaller budgets' trees are prefixes of this step's tree. For sampled trees
+    /// this only holds for chains. Block verification decides over the whole chain, but
+    /// P(accepted >= i) is the same for every chain of at least i tokens, so the means are still
+    /// correct.
     pub fn knows(record: &StepRecord) -> bool {
         !record.settings.drawn() || record.settings.shape == "chain"
     }
 
-    /// One more step, where something is known of smaller budgets.
+    /// Adds a step, unless its tree says nothing about smaller budgets. See [`Self::knows`].
     pub fn add(&mut self, record: &StepRecord) {
         if !Self::knows(record) {
             return;
@@ -81,22 +83,22 @@ impl BudgetCurve {
         }
     }
 
-    /// Steps.
+    /// Returns the number of steps added since the last reset.
     pub fn steps(&self) -> usize {
         self.steps
     }
 
-    /// B, the largest budget that it knows; 0 before the first step.
+    /// Returns B, the largest budget of the curve; 0 before the first step.
     pub fn budget(&self) -> usize {
         self.expected.len()
     }
 
-    /// Mean accepted drafted tokens at budget `b`, from 1 to B. None outside.
+    /// Returns the mean number of accepted drafted tokens at budget `b`. `None` outside of 1 to B.
     pub fn accepted(&self, b: usize) -> Option<f64> {
         self.accepted.get(b.checked_sub(1)?).map(|sum| sum / self.steps as f64)
     }
 
-    /// Mean of E\[X | T\] at budget `b`, from 1 to B. None outside.
+    /// Returns the mean of E\[X | T\] at budget `b`. `None` outside of 1 to B.
     pub fn expected(&self, b: usize) -> Option<f64> {
         self.expected.get(b.checked_sub(1)?).map(|sum| sum / self.steps as f64)
     }
@@ -112,7 +114,8 @@ mod tests {
 
     #[test]
     fn by_hand() {
-        // Root with children 1 (0.5) and 3 (0.25); 1 has child 2 (0.5). Nodes 1 and 2 were accepted, B = 6.
+        // Root with children 1 (0.5) and 3 (0.25); 1 has child 2 (0.5). Nodes 1 and 2 are accepted,
+        // B = 6.
         let record = record(tree(&[(0, 0.5), (1, 0.5), (0, 0.25)]), &[1, 2], 6);
         let budgets = Within::budgets(&record);
         assert_eq!(budgets.accepted, [0, 1, 2, 2, 2, 2]);

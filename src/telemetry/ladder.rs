@@ -1,5 +1,5 @@
-//! How far a step stayed from what was possible, and why: what the engine finds out. What is made of it stands in `losses` and
-//! `misses`.
+//! Per-step findings of the engine beyond the timed pass. These are oracle searches ([`Look`]),
+//! misses with their causes, and the fluid bound. `losses` and `misses` add them up over steps.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,161 +7,173 @@ pub use crate::theory::intervals::Interval;
 
 use crate::tree::TokenId;
 
-/// How far a look is.
+/// State of an oracle search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LookState {
-    /// It goes on.
+    /// Search is in progress.
     Refining,
-    /// Its bounds agree to [`Look::TOLERANCE`].
+    /// Bounds agree to [`Look::TOLERANCE`].
     Converged,
-    /// They don't, and it is over: the cache has no room for more nodes, or it took as many passes as a look may.
+    /// Search ended without convergence. The cache has no room for more nodes, or the limit on
+    /// passes was reached.
     Ended,
-    /// They don't, and it was stopped for something else: asked again, it would find out more.
+    /// Search was interrupted before convergence. It can be repeated to refine the bounds.
     BrokenOff,
 }
 
-/// What was found out about one step off the timed path, after it: the oracle tree of its context, and the best tree of the
-/// drafter there.
+/// Result of an oracle search for one step: its oracle tree and the drafter's best tree. The search
+/// runs after the step, outside of the timed path.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Look {
-    /// Mass of the best P nodes found: no more is needed to reach it. In accepted drafted tokens.
+    /// Mass of the best P nodes found, in accepted drafted tokens. A lower bound on the oracle
+    /// tree's.
     pub oracle_lower: f64,
-    /// Found mass and P minus found times the best of what is not expanded: no tree of P nodes exceeds it.
+    /// Upper bound on the mass of any tree of P nodes: the mass of the nodes found, plus the
+    /// largest unexpanded path probability for each missing node.
     pub oracle_upper: f64,
-    /// The least path probability in the best P nodes found: a token below it is one that an oracle misses too.
+    /// Smallest path probability among the best P nodes found. A token with a smaller path
+    /// probability is missed by the oracle tree, too.
     pub oracle_floor: f64,
-    /// Passes of the target that it took.
+    /// Number of target passes used.
     pub passes: usize,
-    /// E[accepted | T] of the drafter's best tree of P nodes: the best one under q, valued under p, or the one that was verified, where
-    /// that is worth more. None until it was drafted.
+    /// E\[accepted | T\] of the drafter's best tree of P nodes. `None` until it is drafted. This is
+    /// the best tree under q, valued under p, or the verified tree if that has a higher value.
     pub drafter_best: Option<f64>,
-    /// How far it is.
+    /// Progress of the search.
     pub state: LookState,
 }
 
 impl Look {
-    /// A look is done when its bounds agree to this part of the upper one.
+    /// Relative difference of the bounds at which the search converges. It is relative to the upper
+    /// bound.
     pub const TOLERANCE: f64 = 0.01;
 
-    /// Whether the bounds agree to the tolerance.
+    /// Returns `true` if the bounds agree to the tolerance.
     pub fn converged(&self) -> bool {
         self.state == LookState::Converged
     }
 
-    /// The oracle's mark on the ladder of a step with this E\[X | T\]: the mass of the best tree of P nodes that is known, be it
-    /// the one found, the drafter's, or the one that was verified.
+    /// Returns the mass of the best known tree of P nodes. The candidates are the oracle tree
+    /// found, the drafter's best tree, and the verified tree, whose E\[X | T\] is `expected`.
     pub fn oracle(&self, expected: f64) -> f64 {
         self.oracle_lower.max(expected).max(self.drafter_best.unwrap_or(0.0))
     }
 }
 
-/// What a token looks like, by its text.
+/// Class of a token by its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenClass {
-    /// Begins a word: a space, then a letter.
+    /// Start of a word: a space, then a letter.
     WordStart,
-    /// Goes on with a word.
+    /// Continuation of a word.
     WordPart,
-    /// A digit.
+    /// Token that starts with a numeric character.
     Digit,
-    /// Punctuation.
+    /// Token that starts with a punctuation mark.
     Punctuation,
-    /// White space alone.
+    /// Token of white space only.
     Space,
-    /// What seldom stands outside of code.
+    /// Characters that are rare outside of code.
     Code,
-    /// All else: control tokens, parts of characters, symbols.
+    /// Token of another kind, such as control tokens, incomplete characters, and symbols.
     Other,
 }
 
-/// Why the drafter's tree did not hold the token that the target drew.
+/// Cause of a miss: the reason why the tree lacks the token that the target sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// An oracle with the same budget would have missed it too: it was drawn from the tail.
+    /// Missed by an oracle tree of the same budget, too: the token is from the tail.
     Unlucky,
-    /// The drafter ranked it no worse than the target does, and the budget or the shape left it out; or the tree was not grown
-    /// so far down.
+    /// Left out by the budget or the shape, or below the depth of the tree. If it was proposed, the
+    /// drafter ranked it at least as high as the target does.
     Budget,
-    /// The drafter had proposed it, at a worse rank than the target's.
+    /// Proposed by the drafter, at a worse rank than the target's.
     Ranking,
-    /// The drafter had not proposed it.
+    /// Not proposed by the drafter.
     Knowledge,
 }
 
-/// The refusal that ended a step: the token that the target drew where the tree did not hold it.
+/// Rejection that ended a step: the target sampled a token that the tree does not have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Miss {
-    /// Depth at which the token would have stood, from 1.
+    /// Depth that the token would have had, from 1.
     pub depth: usize,
-    /// The token.
+    /// Id of the missed token.
     pub token: TokenId,
-    /// Its text, as in the tree.
+    /// Text of the token, as in [`super::TreeRecord::text`].
     pub text: String,
-    /// What it looks like.
+    /// Class of the token's text.
     pub class: TokenClass,
-    /// Its probability in the law that is sampled from.
+    /// Target's probability of the token, under the sampling parameters.
     pub p: f64,
-    /// Its probability at temperature 1 without top-p and top-k. None in records of versions that did not write it.
+    /// Target's probability at temperature 1 without top-p and top-k. `None` in records of versions
+    /// that did not write it.
     #[serde(default)]
     pub p_plain: Option<f64>,
-    /// Its path probability under the target: the product along the accepted path, its own p included.
+    /// Path probability under the target: product along the accepted path, times the token's own p.
     pub pi: f64,
-    /// Its rank under the target, 0 for the arg-max.
+    /// Rank under the target, 0 for the arg-max.
     pub rank: usize,
-    /// Its probability under the drafter. Null where the drafter had not proposed it.
+    /// Drafter's probability of the token. Null if it was not proposed.
     pub q: Option<f64>,
-    /// Its rank among the drafter's proposals there, 0 for the best. Null where the drafter had not proposed it.
+    /// Rank among the drafter's candidates at this node, 0 for the best. Null if it was not
+    /// proposed.
     pub draft_rank: Option<usize>,
-    /// Whether the drafter was asked what comes there.
+    /// True if the drafter was asked for candidates at this node.
     pub asked: bool,
-    /// Why, as far as is known without the oracle tree of this context: unlucky where the path probability lies below the floor
-    /// of the fluid bound, and where at least P tokens are more likely at its own place.
+    /// Cause as far as it is known without the context's oracle tree. Unlucky if the path
+    /// probability is below the floor of the fluid bound, or if at least P tokens are more likely
+    /// at this node.
     pub cause: Cause,
 }
 
-/// The fluid bound at length, from all positions since the warp last changed.
+/// Fluid bound as a curve, over all positions since the sampling parameters last changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Fluid {
-    /// Positions that it comes from.
+    /// Number of positions in the pool.
     pub positions: usize,
-    /// The bound of a tree of P nodes, for P = 0, 1, 2, ...; not capped by the present budget.
+    /// Bound by the number of drafted nodes P, from P = 0. Not limited to the present budget.
     pub curve: Vec<f64>,
-    /// What the bound would be if all contexts were of one kind, by their entropy. Real text mixes kinds, and contexts of a kind
-    /// follow each other; the bound of the whole pool takes each as drawn anew.
+    /// Bounds by entropy class, if all contexts were of that class. Real text mixes classes, and
+    /// neighboring contexts tend to be of the same class. The bound of the whole pool treats every
+    /// context as an independent sample.
     pub kinds: Vec<FluidKind>,
 }
 
-/// Positions whose law's entropy lies in one range, and their bound.
+/// Positions whose entropy lies in one range, and their fluid bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FluidKind {
-    /// The range begins here, in nats, and ends where the next one begins.
+    /// Lower end of the range, in nats. It ends where the next one begins.
     pub entropy_from: f64,
-    /// Their share of all positions.
+    /// Fraction of all positions, from 0 to 1.
     pub share: f64,
-    /// Mean entropy in nats; 0 of no position.
+    /// Mean entropy in nats; 0 without positions.
     pub mu: f64,
-    /// The fluid bound from them alone, at the present budget. None of no position.
+    /// Fluid bound from these positions alone, at the present budget. `None` without positions.
     pub fluid: Option<f64>,
 }
 
-/// Means over the steps at the present settings, with intervals by a bootstrap over steps ([`crate::theory::waves`]).
+/// Means over the steps at the present settings, with 95% intervals. The intervals are from a
+/// bootstrap over steps ([`crate::theory::waves`]). They are `None` while there are too few steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reached {
-    /// Steps.
+    /// Number of steps at these settings.
     pub steps: usize,
-    /// Mean of E[accepted | T].
+    /// Interval of the mean of E\[accepted | T\].
     pub expected: Option<Interval>,
-    /// The fluid bound at this budget.
+    /// Interval of the fluid bound at this budget.
     pub fluid: Option<Interval>,
-    /// Mean of E[accepted | T] over the fluid bound, both from the same weights. All None while it is too early.
+    /// Interval of the mean of E\[accepted | T\] divided by the fluid bound. Both come from the
+    /// same bootstrap weights.
     pub share: Option<Interval>,
-    /// The mean of E[accepted | T] that `expected` is the interval of. None where that is.
+    /// Mean that `expected` is the interval of. `None` if that is.
     #[serde(default)]
     pub expected_mean: Option<f64>,
-    /// The share that `share` is the interval of: a display takes both from here, since the newest mean is of a later moment.
+    /// Ratio that `share` is the interval of. A display must take both from here, since the running
+    /// mean includes later steps.
     #[serde(default)]
     pub share_mean: Option<f64>,
 }

@@ -1,4 +1,4 @@
-//! Speed of light of a run and the ladder of speed (bounds.md, "The speed of light").
+//! Speed of light of a run, with its ladder (bounds.md, "The speed of light").
 
 use serde::{Deserialize, Serialize};
 
@@ -9,53 +9,58 @@ use crate::theory::light::{OracleCurve, best_fixed, reading};
 pub use crate::theory::light_units::LightIntervals;
 use crate::theory::light_units::{LARGEST, LightResult, LightUnits, StepSums};
 
-/// Ceiling on decoding speed for any drafter, and what was reached of it.
+/// Ceiling on decoding speed for any drafter, and the fraction of it that was reached.
 ///
-/// In tokens per second; `None` where not known. The times of passes are taken as exact.
+/// Speeds are in tokens per second; `None` if not known. The times of passes are taken as exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SpeedOfLight {
     /// Ceiling c for the contexts of this text.
     pub tokens_per_second: Option<f64>,
-    /// Lower end of its 95% interval. `None` while it is too early.
+    /// Lower end of the ceiling's 95% interval. `None` while there are too few steps.
     pub low: Option<f64>,
-    /// Upper end.
+    /// Upper end of the ceiling's 95% interval.
     pub high: Option<f64>,
-    /// Ceiling if the text's distributions were i.i.d., by the fluid bound; real text can exceed it.
+    /// Ceiling if the text's distributions were i.i.d., by the fluid bound. Real text can exceed
+    /// it.
     pub iid_tokens_per_second: Option<f64>,
-    /// Fixed budget with which a free drafter with perfect knowledge is fastest.
+    /// Fixed budget at which a free drafter with perfect knowledge is fastest.
     pub best_budget: Option<usize>,
-    /// Reached share, v / c.
+    /// Fraction of the ceiling that was reached, v / c.
     pub share: Option<f64>,
-    /// Lower end of its 95% interval. `None` while it is too early.
+    /// Lower end of the fraction's 95% interval. `None` while there are too few steps.
     pub share_low: Option<f64>,
-    /// Upper end.
+    /// Upper end of the fraction's 95% interval.
     pub share_high: Option<f64>,
-    /// Steps whose oracle tree was searched.
+    /// Number of steps whose oracle tree was searched.
     pub searched_steps: usize,
-    /// Gaps between c and v by cause.
+    /// Losses between c and v by cause.
     pub ladder: LightLadder,
 }
 
-/// Losses between c and v, in tokens per second; signed. They add up to c - v where c is known.
+/// Losses between c and v by cause, in tokens per second. They are signed, and add up to c - v if c
+/// is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LightLadder {
-    /// Verified sizes are not the best ones for their contexts.
+    /// Loss from verified sizes that are not the best ones for their contexts.
     pub budget: Option<f64>,
-    /// The drafter does not know the target. Where `shape` is `None`, that is included.
+    /// Loss from the drafter not knowing the target. Includes `shape` if that is `None`.
     pub knowledge: Option<f64>,
-    /// The verified tree is not the drafter's best of its size.
+    /// Loss from verified trees that are not the drafter's best ones of their size.
     pub shape: Option<f64>,
-    /// Seconds of the drafter.
+    /// Loss from the time spent drafting.
     pub drafting: Option<f64>,
-    /// Seconds of sampling, cache and records.
+    /// Loss from the time spent on sampling, the cache, and records.
     pub overhead: Option<f64>,
-    /// Fewer tokens were accepted than expected.
+    /// Loss from accepting fewer tokens than expected.
     pub luck: Option<f64>,
 }
 
 impl SpeedOfLight {
-    /// Results over the steps in `units`. `cost` gives the seconds of passes up to its largest measured
-    /// size, `fluid` the fluid bound for 0, 1, 2, ... drafted nodes; deterministic text has F(P) = P.
+    /// Computes the results over the steps in `units`.
+    ///
+    /// `cost` gives the seconds of passes up to its largest measured size, and `fluid` the fluid
+    /// bound F(P) for P = 0, 1, 2, ... drafted nodes. For deterministic text, F(P) = P is used
+    /// instead.
     pub fn new(units: &LightUnits, cost: Option<&Cost>, fluid: &[f64]) -> SpeedOfLight {
         let seconds = cost.map_or_else(Vec::new, pass_seconds);
         let LightResult { marks, best_budget, intervals } = units.result(&seconds);
@@ -83,12 +88,12 @@ impl SpeedOfLight {
         }
     }
 
-    /// Ceiling c with its interval, in tokens per second.
+    /// Returns the ceiling c with its interval, in tokens per second.
     pub fn ceiling(&self) -> Option<Estimate> {
         estimate(self.tokens_per_second, self.low, self.high)
     }
 
-    /// Reached share v / c with its interval.
+    /// Returns the reached fraction v / c with its interval.
     pub fn reached(&self) -> Option<Estimate> {
         estimate(self.share, self.share_low, self.share_high)
     }
@@ -100,7 +105,7 @@ fn estimate(value: Option<f64>, low: Option<f64>, high: Option<f64>) -> Option<E
 }
 
 impl LightLadder {
-    /// Names and losses from the highest mark down.
+    /// Returns the names and values of the losses, from the highest mark down.
     pub fn parts(&self) -> [(&'static str, Option<f64>); 6] {
         [
             ("budget", self.budget),
@@ -114,7 +119,7 @@ impl LightLadder {
 }
 
 impl StepRecord {
-    /// Tokens and seconds for the ladder of speed.
+    /// Returns the tokens and seconds of the step, for the ladder of speed.
     pub fn sums(&self) -> StepSums {
         StepSums {
             budget: self.tree.tokens.len().max(1),
@@ -127,28 +132,29 @@ impl StepRecord {
     }
 }
 
-/// Step whose oracle tree was searched.
+/// Step with a completed oracle search.
 #[derive(Clone, Copy, Debug)]
 pub struct SearchedStep<'a> {
-    /// The step.
+    /// Record of the step.
     pub record: &'a StepRecord,
-    /// Masses of the oracle trees of its context.
+    /// Masses of the oracle trees of its context, by size.
     pub oracle: &'a OracleCurve,
-    /// E\[X | T\] of the drafter's best tree of the verified size. `None` where not known.
+    /// E\[X | T\] of the drafter's best tree of the verified size. `None` if not known.
     pub drafter_best: Option<f64>,
 }
 
-/// A [`SpeedOfLight`] that grows step by step, in constant memory.
+/// Accumulator for a [`SpeedOfLight`], in constant memory.
 ///
-/// All steps are of one kind: deterministic, where a perfect drafter has every token accepted (greedy,
-/// or sampled trees), or not. When settings change from one kind to the other it starts over.
+/// All steps are of one kind, deterministic or not. They are deterministic if a perfect drafter
+/// would have every token accepted (greedy text or sampled trees). A step of the other kind resets
+/// the tally.
 #[derive(Clone, Debug, Default)]
 pub struct LightTally {
     units: Option<LightUnits>,
     last: Option<LastStep>,
 }
 
-/// Step that was added last.
+/// Key of the step added last.
 #[derive(Clone, Debug)]
 struct LastStep {
     prompt_id: String,
@@ -157,7 +163,7 @@ struct LastStep {
 }
 
 impl LightTally {
-    /// Adds a step.
+    /// Adds the record of a step.
     pub fn add(&mut self, record: &StepRecord) {
         let deterministic = record.settings.drawn() || record.settings.warp().greedy();
         let units = match &mut self.units {
@@ -165,20 +171,20 @@ impl LightTally {
             units => units.insert(LightUnits::new(deterministic)),
         };
         if record.step == 0 {
-            // If the text before it had ended, this has no effect.
+            // No effect if the previous text ended normally.
             units.break_off_text();
         }
         units.add(&record.sums());
         self.last = Some(LastStep { prompt_id: record.prompt_id.clone(), step: record.step, searched: false });
     }
 
-    /// Adds what a search found about the step added last; steps must be searched at regular intervals.
-    /// Ignored for any other step.
+    /// Adds the search result of the step added last. Ignored for any other step. Steps must be
+    /// searched at regular intervals.
     pub fn searched(&mut self, step: &SearchedStep) {
         self.searched_at(&step.record.prompt_id, step.record.step, step.drafter_best, step.oracle);
     }
 
-    /// The same, the step given by its prompt and number.
+    /// Adds a search result like [`Self::searched`], with the step given by prompt and number.
     pub fn searched_at(&mut self, prompt_id: &str, step: usize, drafter_best: Option<f64>, oracle: &OracleCurve) {
         let last = self.last.as_mut().filter(|last| last.prompt_id == prompt_id && last.step == step);
         if let (Some(last), Some(units)) = (last.filter(|last| !last.searched), &mut self.units) {
@@ -187,8 +193,8 @@ impl LightTally {
         }
     }
 
-    /// Notes that a text ended, so that its length is known. Ignored if the given step is not the one
-    /// added last.
+    /// Marks the end of a text, so that its length is known. Ignored if the given step is not the
+    /// one added last.
     pub fn end_text(&mut self, record_of_last_step: Option<&StepRecord>) {
         let Some(last) = &self.last else { return };
         if record_of_last_step.is_none_or(|record| record.prompt_id == last.prompt_id && record.step == last.step) {
@@ -196,20 +202,19 @@ impl LightTally {
         }
     }
 
-    /// Results so far. `cost` gives the seconds of passes up to its largest measured size, `fluid` the
-    /// fluid bound for 0, 1, 2, ... drafted nodes.
+    /// Computes the results so far; `cost` and `fluid` are as for [`SpeedOfLight::new`].
     pub fn summary(&self, cost: Option<&Cost>, fluid: &[f64]) -> SpeedOfLight {
         self.units.as_ref().map_or_else(SpeedOfLight::default, |units| SpeedOfLight::new(units, cost, fluid))
     }
 
-    /// 95% intervals of c, of v / c, and of the parts of the ladder.
+    /// Computes the 95% intervals of c, of v / c, and of the ladder's parts.
     pub fn intervals(&self, cost: Option<&Cost>) -> LightIntervals {
         let seconds = cost.map_or_else(Vec::new, pass_seconds);
         self.units.as_ref().map_or_else(LightIntervals::default, |units| units.result(&seconds).intervals)
     }
 }
 
-/// Seconds of passes over 1, 2, ... tokens, as far as they were measured.
+/// Seconds of passes over 1, 2, ... tokens, up to the largest measured size.
 fn pass_seconds(cost: &Cost) -> Vec<f64> {
     let largest = cost.points().last().map_or(0, |point| point.0).min(LARGEST);
     (1..=largest).map(|b| cost.seconds(b)).collect()
@@ -229,7 +234,7 @@ mod tests {
         Cost::new(vec![(1, 1.0), (2, 1.1), (4, 1.3), (8, 2.0)]).unwrap()
     }
 
-    /// Step `number` with a chain of these p, of which `accepted` nodes were accepted.
+    /// Step `number` with a chain of these p, whose first `accepted` nodes are accepted.
     fn step(number: usize, p: &[f64], accepted: usize) -> StepRecord {
         let path: Vec<usize> = (1..=accepted.min(p.len())).collect();
         let mut record = record(chain(p), &path, 8);
@@ -248,14 +253,14 @@ mod tests {
 
     #[test]
     fn by_hand() {
-        // Two tokens drafted with p 0.5 each, one accepted; an oracle would have had 0.9 and 0.81.
+        // Two tokens drafted with p 0.5 each, one accepted. The oracle tree has 0.9 and 0.81.
         let mut tally = LightTally::default();
         assert_eq!(tally.summary(Some(&cost()), &[0.0]), SpeedOfLight::default());
         let record = step(0, &[0.5, 0.5], 1);
         tally.add(&record);
         let oracle = OracleCurve::from_path_probabilities([0.9, 0.81], 0.0);
         tally.searched(&SearchedStep { record: &record, oracle: &oracle, drafter_best: Some(1.0) });
-        // A second time it is not counted.
+        // A second search of the same step is ignored.
         tally.searched(&SearchedStep { record: &record, oracle: &oracle, drafter_best: Some(1.0) });
         let found = tally.summary(Some(&cost()), &[0.0, 0.8]);
         // t = 1, 1.1, 1.2: rates 1, 1.9 / 1.1 and 2.71 / 1.2.
@@ -271,7 +276,7 @@ mod tests {
         near(found.ladder.drafting, 1.75 / 1.2 - 1.75 / 1.4);
         near(found.ladder.overhead, 1.75 / 1.4 - 1.75 / 1.5);
         near(found.ladder.luck, (1.75 - 2.0) / 1.5);
-        // Without times of passes the marks that need them are not known.
+        // Without the cost of passes, the marks that depend on it are not known.
         let bare = tally.summary(None, &[]);
         assert_eq!((bare.tokens_per_second, bare.share, bare.best_budget, bare.ladder.budget), (None, None, None, None));
         assert_eq!((bare.ladder.knowledge, bare.ladder.luck), (found.ladder.knowledge, found.ladder.luck));
@@ -294,7 +299,7 @@ mod tests {
                 record.settings.verify = rule;
                 tally.add(&record);
             }
-            // 15 tokens: 8 and 7.
+            // 15 tokens, in passes of 8 and 7.
             let open = tally.summary(Some(&cost()), &[]);
             assert_eq!((open.tokens_per_second, open.best_budget), (Some(4.0), Some(8)));
             assert_eq!(open.iid_tokens_per_second, Some(4.0));

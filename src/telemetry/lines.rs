@@ -1,4 +1,5 @@
-//! The lines of `speclight run --json`. `schema/run.schema.json` describes them for others; change both together.
+//! Lines of `speclight run --json`. `schema/run.schema.json` describes them for users; change both
+//! together.
 
 use serde::Serialize;
 
@@ -7,61 +8,61 @@ use super::{
     RuleCeilingMean, SpeedOfLight, SpeedUp, StageTimes, StepRecord, StepSettings, Summary,
 };
 
-/// One line of JSON.
+/// Line of JSON output, tagged by `type`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Line<'a> {
-    /// The first: what is run.
+    /// First line: the settings of the run.
     Run(RunLine<'a>),
-    /// One for each step, in their order.
+    /// Record of a step, in order.
     Step(&'a StepRecord),
-    /// One after each step that was looked at.
+    /// Oracle search of the preceding step, if it was searched.
     Look(LookLine<'a>),
-    /// The last.
+    /// Last line: the means of the run.
     Summary(Box<SummaryLine>),
 }
 
-/// What a look at the step before it found.
+/// Result of the oracle search for the preceding step.
 #[derive(Clone, Debug, Serialize)]
 pub struct LookLine<'a> {
-    /// The step's prompt.
+    /// Id of the step's prompt.
     pub prompt_id: &'a str,
-    /// The step's number.
+    /// Number of the step within the prompt, from 0.
     pub step: usize,
-    /// What was found.
+    /// Result of the search.
     #[serde(flatten)]
     pub look: &'a Look,
 }
 
-/// What a run is made with.
+/// Model, device, and settings of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunLine<'a> {
     /// Version of this program.
     pub version: &'a str,
-    /// Name of the model.
+    /// Name of the target model.
     pub model: &'a str,
-    /// Kind of its weights, as "Q4_1".
+    /// Quantization of its weights, for example "Q4_1".
     pub quantisation: &'a str,
-    /// SHA-256 of its file in hexadecimal, where known.
+    /// SHA-256 of the model file in hexadecimal, if it is known.
     pub sha256: Option<&'a str>,
-    /// Device and kernel.
+    /// Names of the device and the kernel.
     pub device: &'a str,
-    /// The second model, where one was given.
+    /// Name of the draft model, if there is one.
     pub draft_model: Option<&'a str>,
-    /// Tokens that prompt and output can have together.
+    /// Maximum number of tokens of prompt and output together.
     pub context: usize,
-    /// Longest output of a prompt, in tokens.
+    /// Maximum number of output tokens per prompt.
     pub max_tokens: usize,
-    /// Whether prompts were run without the chat template.
+    /// True if prompts were run without the chat template.
     pub raw: bool,
-    /// How many prompts there are.
+    /// Number of prompts in the run.
     pub prompts: usize,
     /// Settings of all steps.
     #[serde(flatten)]
     pub settings: &'a StepSettings,
 }
 
-/// The means of a run: of a [`Summary`] the fields that stay what they are from version to version.
+/// Means of a run: the fields of a [`Summary`] that are stable across versions.
 #[derive(Clone, Debug, Serialize)]
 pub struct SummaryLine {
     tokens: usize,
@@ -164,16 +165,16 @@ mod tests {
     use crate::theory::light::OracleCurve;
     use crate::verify::Rule;
 
-    /// A curve with the mass that a look found for three drafted nodes.
+    /// Curve with the mass that an oracle search found for three drafted nodes.
     fn oracle(look: &Look) -> OracleCurve {
         OracleCurve::from_path_probabilities([look.oracle_lower / 3.0; 3], look.oracle_floor)
     }
 
-    /// Tokens of the run whose budget cuts.
+    /// Maximum number of tokens of the run with an automatic budget.
     const CUT: usize = 150;
 
-    /// Lines of runs over a table, one greedy and short, two whose children are drawn, one whose budget cuts, one long enough for
-    /// intervals: of each eighth step.
+    /// Lines of five runs over a table: one greedy and short, two with sampled trees, one with an
+    /// automatic budget, and one long enough for intervals. Only every eighth step is included.
     fn lines() -> Vec<Value> {
         let mut lines = Vec::new();
         let runs = [
@@ -201,7 +202,7 @@ mod tests {
             let table = Box::new(TableDecoder::new(5, 1).with_capacity(2048));
             let mut session = Session::new(table, drafters, vocabulary, settings.clone()).unwrap();
             if settings.auto {
-                // The first drafted token is cheap, and more are not.
+                // The first drafted token is cheap, and further ones are not.
                 session.set_cost(Cost::new(vec![(1, 1e3), (2, 1.05e3), (4, 3e3)]).unwrap());
             }
             session.start("a", &[1, 2], max_tokens).unwrap();

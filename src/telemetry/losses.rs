@@ -1,33 +1,40 @@
-//! The loss ladder: the gap between each two neighbouring marks of bounds.md's ruler, by name.
+//! Losses between neighboring marks of bounds.md, "The ceilings on one ruler". [`Losses`] has those
+//! of one step. [`Ladder`] has the means over steps.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Look, StepRecord, StepSettings};
 
-/// Where the way from B - 1 down to what was accepted was lost, in drafted tokens. All are signed: luck can be good, and a
-/// bound that was estimated on other text can lie below what this context allows.
+/// Losses between B - 1 and the accepted tokens by cause, in drafted tokens. They are per step and
+/// signed. Luck can be good, and a bound that was estimated on other text can be below what this
+/// context allows.
 ///
-/// `budget + context + knowledge + shape + unsplit + luck` is (B - 1) - accepted, those that are None left out.
+/// The sum `budget + context + knowledge + shape + unsplit + luck` is (B - 1) - accepted, where
+/// `None` counts as 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Losses {
-    /// From B - 1 to the fluid bound; greedy to the oracle tree, which lacks what lies behind the end of the text. None where the bound is
-    /// not known.
+    /// Loss from B - 1 to the fluid bound. `None` if the bound is not known. When greedy, from
+    /// B - 1 to the oracle tree, which lacks what lies beyond the end of the text.
     pub budget: Option<f64>,
-    /// From the fluid bound to the oracle tree of this context, by the mass that is surely reached ([`Look::oracle`]): once a
-    /// look is done, less than its tolerance is counted here too much. None without a look. Greedy 0: nothing is uncertain.
+    /// Loss from the fluid bound to the oracle tree of this context. The oracle tree counts by its
+    /// known mass ([`Look::oracle`]), so after convergence this loss is too large by less than the
+    /// tolerance of the search. `None` without an oracle search. 0 when greedy, where nothing is
+    /// uncertain.
     pub context: Option<f64>,
-    /// From the oracle tree to the drafter's best tree of P nodes. None without a look.
+    /// Loss from the oracle tree to the drafter's best tree of P nodes. `None` without an oracle
+    /// search.
     pub knowledge: Option<f64>,
-    /// From the drafter's best tree to E\[X | T\]. None without a look.
+    /// Loss from the drafter's best tree to E\[X | T\]. `None` without an oracle search.
     pub shape: Option<f64>,
-    /// What lies between the lowest mark that is known above E\[X | T\] and it, and is not told apart; 0 with a look.
+    /// Loss from the lowest known mark above E\[X | T\] down to it. 0 with an oracle search, which
+    /// splits it by cause.
     pub unsplit: f64,
-    /// From E\[X | T\] to what was accepted.
+    /// Loss from E\[X | T\] to the number of accepted tokens.
     pub luck: f64,
 }
 
 impl Losses {
-    /// The losses of one step, with what was found out about it later.
+    /// Computes the losses of one step, with its oracle search if there was one.
     pub fn of(record: &StepRecord, look: Option<&Look>) -> Losses {
         let batch = record.ceilings.batch;
         let (expected, accepted) = (record.expected_accepted, record.accepted as f64);
@@ -36,13 +43,14 @@ impl Losses {
         marks.losses(look.and_then(|look| split(record.expected_accepted, look)))
     }
 
-    /// All of them together: (B - 1) - accepted.
+    /// Returns the sum of all losses, (B - 1) - accepted.
     pub fn total(&self) -> f64 {
         let known = [self.budget, self.context, self.knowledge, self.shape].into_iter().flatten();
         known.sum::<f64>() + self.unsplit + self.luck
     }
 
-    /// The same in another unit: with steps a second, the tokens a second that each costs.
+    /// Scales all losses by `factor`. With steps per second as the factor, they become tokens per
+    /// second.
     pub fn times(&self, factor: f64) -> Losses {
         let some = |x: Option<f64>| x.map(|x| x * factor);
         Losses {
@@ -56,8 +64,8 @@ impl Losses {
     }
 }
 
-/// The fluid bound of the mean step as of a record; greedy it is B - 1, whatever the record says (mu = 0: an oracle accepts all), so that
-/// it is the mean over steps.
+/// Fluid bound for the mean step, as of a record. `None` when greedy, where the bound is B - 1
+/// (mu = 0: an oracle accepts all), so that its mean over steps is used instead.
 fn fluid_of(record: &StepRecord) -> Option<f64> {
     if greedy(&record.settings) { None } else { record.ceilings.fluid_at_mean.or(record.ceilings.fluid) }
 }
@@ -66,13 +74,13 @@ fn greedy(settings: &StepSettings) -> bool {
     settings.warp().greedy()
 }
 
-/// Knowledge and shape of one step that was looked at.
+/// Losses (knowledge, shape) of one searched step.
 fn split(expected: f64, look: &Look) -> Option<(f64, f64)> {
     let best = look.drafter_best?;
     Some((look.oracle(expected) - best, best - expected))
 }
 
-/// The marks that are known without a look.
+/// Marks that are known without an oracle search.
 struct Marks {
     batch: f64,
     fluid: Option<f64>,
@@ -82,11 +90,12 @@ struct Marks {
 }
 
 impl Marks {
-    /// The losses, with (knowledge, shape) where they are known.
+    /// Computes the losses; `split` is (knowledge, shape) if they are known.
     fn losses(&self, split: Option<(f64, f64)>) -> Losses {
         let mut losses = Losses { luck: self.expected - self.accepted, ..Losses::default() };
         let Some(fluid) = self.fluid else {
-            // What a look would tell apart hangs on the bound above it.
+            // Without the fluid bound, `context` is unknown, and the losses below it can't be
+            // separated.
             losses.unsplit = self.batch - self.expected;
             return losses;
         };
@@ -96,7 +105,8 @@ impl Marks {
                 losses.unsplit = fluid - self.expected;
                 losses.context = self.greedy.then_some(0.0);
             }
-            // Greedy text is certain: what the oracle tree lacks of the budget is the end of the text.
+            // Greedy text is deterministic: if the oracle tree is smaller than the budget, the text
+            // ends there.
             Some((knowledge, shape)) if self.greedy => {
                 losses.budget = Some(fluid - (self.expected + knowledge + shape));
                 losses.context = Some(0.0);
@@ -111,13 +121,14 @@ impl Marks {
     }
 }
 
-/// The mean ladder over steps at the same settings, some of which were looked at.
+/// Mean loss ladder over steps at the same settings, some of which have oracle searches.
 ///
-/// E\[X | T\], accepted and B - 1 are means over all steps; the fluid bound is the newest one, which comes from all positions
-/// so far, and no average of earlier estimates. Knowledge and shape are means over the steps that were looked at. The oracle's mark
-/// is the mean of E\[X | T\] over all steps plus those two: what an oracle gains over this drafter is carried from the steps
-/// that were looked at to the others. Context is what then remains up to the fluid bound. So the parts add up exactly, and where all steps
-/// were looked at each is its plain mean.
+/// E\[X | T\], accepted, and B - 1 are means over all steps. The fluid bound is the newest one,
+/// which is computed from all positions so far; it is not an average of earlier estimates.
+/// Knowledge and shape are means over the searched steps. The oracle's mark is the mean of
+/// E\[X | T\] over all steps plus these two, so the oracle's gain over the drafter is extrapolated
+/// from the searched steps to the others. Context is the remainder up to the fluid bound. The parts
+/// therefore add up exactly, and if all steps are searched, each part is its plain mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ladder {
     steps: usize,
@@ -129,12 +140,12 @@ pub struct Ladder {
     looked: usize,
     knowledge: f64,
     shape: f64,
-    /// Sums of both ends of the oracle's mass over the steps that were looked at.
+    /// Sums of the lower and upper bound of the oracle tree over the searched steps.
     oracle: (f64, f64),
 }
 
 impl Ladder {
-    /// One more step, with its look where there is one already.
+    /// Adds a step, with its oracle search if there is one already.
     pub fn add(&mut self, record: &StepRecord, look: Option<&Look>) {
         self.steps += 1;
         self.batch += record.ceilings.batch;
@@ -147,13 +158,14 @@ impl Ladder {
         }
     }
 
-    /// A bound from more positions than the last record knew.
+    /// Replaces the fluid bound by one from more positions than the last record had.
     pub fn refine_fluid(&mut self, fluid: f64) {
         self.fluid = Some(fluid);
     }
 
-    /// Something was found out about a step that was added, whose E\[X | T\] is `expected`; `before` is what was known of it until
-    /// now. Looks count when their bounds agree ([`Look::converged`]).
+    /// Updates the ladder after an oracle search of an added step. `expected` is the step's
+    /// E\[X | T\], and `before` the previous result for it, if there was one. Only converged
+    /// searches count ([`Look::converged`]).
     pub fn looked(&mut self, expected: f64, before: Option<&Look>, look: &Look) {
         self.count(expected, before, -1.0);
         self.count(expected, Some(look), 1.0);
@@ -169,23 +181,24 @@ impl Ladder {
         self.oracle.1 += sign * look.oracle_upper;
     }
 
-    /// Steps.
+    /// Returns the number of steps.
     pub fn steps(&self) -> usize {
         self.steps
     }
 
-    /// Steps of them whose looks count.
+    /// Returns the number of steps with an oracle search that counts.
     pub fn looks(&self) -> usize {
         self.looked
     }
 
-    /// Means of the oracle tree's lower and upper bound over the steps that were looked at. None where none was.
+    /// Returns the mean lower and upper bound of the oracle tree over the searched steps. `None` if
+    /// there are none.
     pub fn oracle_mean(&self) -> Option<(f64, f64)> {
         let n = self.looked as f64;
         (self.looked > 0).then(|| (self.oracle.0 / n, self.oracle.1 / n))
     }
 
-    /// The mean losses a step. None before the first step.
+    /// Returns the mean losses per step. `None` before the first step.
     pub fn losses(&self) -> Option<Losses> {
         let n = self.steps as f64;
         let mean = |sum: f64| sum / n;
@@ -214,7 +227,7 @@ mod tests {
 
     #[test]
     fn by_hand() {
-        // B = 5, two nodes drafted with p 0.5 each: E = 0.75. One was accepted.
+        // B = 5, two nodes drafted with p 0.5 each: E = 0.75. One is accepted.
         let mut record = record(chain(&[0.5, 0.5]), &[1], 5);
         record.ceilings.fluid = Some(2.5);
         let alone = Losses::of(&record, None);
@@ -227,7 +240,7 @@ mod tests {
         assert_eq!(seen.times(2.0).total(), 6.0);
         record.ceilings.fluid = None;
         assert_eq!((Losses::of(&record, None).budget, Losses::of(&record, None).unsplit), (None, 3.25));
-        // Greedy the bound is B - 1, and nothing is lost to the context.
+        // When greedy, the bound is B - 1, and the context loss is 0.
         record.settings.temperature = 0.0;
         let greedy = Losses::of(&record, None);
         assert_eq!((greedy.budget, greedy.context, greedy.unsplit), (Some(0.0), Some(0.0), 3.25));

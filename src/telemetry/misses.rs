@@ -1,4 +1,4 @@
-//! Refusals counted: why, how deep, on what kind of token, and on which tokens most.
+//! Counts of misses by cause, depth, token class, and token.
 
 use std::collections::HashMap;
 
@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 use super::{Cause, Look, Miss, TokenClass};
 use crate::tree::TokenId;
 
-/// Tokens that are counted one by one. Where more were missed, the rarest make room.
+/// Maximum number of tokens counted individually. Beyond that the rarest one is replaced.
 const TOKENS: usize = 512;
-/// Depths that are counted one by one; the last holds all deeper ones.
+/// Number of depths counted individually; the last one includes all deeper ones.
 const DEPTHS: usize = 256;
 
 impl Cause {
-    /// All causes.
+    /// All causes, in order of declaration.
     pub const ALL: [Cause; 4] = [Cause::Unlucky, Cause::Budget, Cause::Ranking, Cause::Knowledge];
 
-    /// In a word.
+    /// Returns the name of the cause, in one word.
     pub fn name(self) -> &'static str {
         match self {
             Cause::Unlucky => "unlucky",
@@ -26,8 +26,9 @@ impl Cause {
         }
     }
 
-    /// Why a token was not in the drafter's tree, luck apart: `rank` is its rank under the target, `draft_rank` that among the
-    /// drafter's proposals where it was proposed, `asked` whether the drafter was asked what comes there.
+    /// Returns the cause of a miss, luck aside. `rank` is the token's rank under the target, and
+    /// `draft_rank` its rank among the drafter's candidates if it was proposed. `asked` is `true`
+    /// if the drafter was asked for candidates there.
     pub fn without_luck(rank: usize, draft_rank: Option<usize>, asked: bool) -> Cause {
         match draft_rank {
             Some(own) if own <= rank => Cause::Budget,
@@ -39,19 +40,21 @@ impl Cause {
 }
 
 impl Miss {
-    /// Why, given the oracle tree of this context: unlucky if and only if its path probability lies below the least of the
-    /// tree's, so that an oracle misses it too. While the tree is refined its floor only rises, and so what is unlucky stays so.
+    /// Returns the cause, given the oracle tree of the context. The miss is unlucky if and only if
+    /// its path probability is below the smallest one in the oracle tree, which then misses the
+    /// token, too. The smallest probability only rises while the search is refined, so an unlucky
+    /// miss stays unlucky.
     pub fn cause_given(&self, look: &Look) -> Cause {
         if self.pi < look.oracle_floor { Cause::Unlucky } else { Cause::without_luck(self.rank, self.draft_rank, self.asked) }
     }
 
-    /// Why, as far as is known.
+    /// Returns the cause as far as it is known.
     fn cause_by(&self, look: Option<&Look>) -> Cause {
         look.map_or(self.cause, |look| self.cause_given(look))
     }
 }
 
-/// Counts by cause.
+/// Number of misses by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Causes {
     unlucky: usize,
@@ -61,7 +64,7 @@ pub struct Causes {
 }
 
 impl Causes {
-    /// Misses with this cause.
+    /// Returns the number of misses with this cause.
     pub fn of(&self, cause: Cause) -> usize {
         match cause {
             Cause::Unlucky => self.unlucky,
@@ -71,7 +74,7 @@ impl Causes {
         }
     }
 
-    /// All of them.
+    /// Returns the number of misses of all causes.
     pub fn total(&self) -> usize {
         Cause::ALL.iter().map(|&cause| self.of(cause)).sum()
     }
@@ -94,21 +97,22 @@ impl Causes {
     }
 }
 
-/// A token that was missed.
+/// Token that was missed, with the number of misses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissedToken {
-    /// The token.
+    /// Id of the token.
     pub token: TokenId,
-    /// Its text.
+    /// Text of the token on its own.
     pub text: String,
-    /// What it looks like.
+    /// Class of the text.
     pub class: TokenClass,
-    /// How often, by cause. Never too many; too few where it made room for others in between.
+    /// Number of misses, by cause. It can be too low if the token was replaced in between, but
+    /// never too high.
     #[serde(flatten)]
     pub causes: Causes,
 }
 
-/// Misses over steps, in memory that does not grow with them.
+/// Counts of misses over steps, in constant memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Misses {
     causes: Causes,
@@ -118,7 +122,7 @@ pub struct Misses {
 }
 
 impl Misses {
-    /// One more, with the look at its step where there is one already.
+    /// Adds a miss, with the oracle search of its step if there is one already.
     pub fn add(&mut self, miss: &Miss, look: Option<&Look>) {
         let cause = miss.cause_by(look);
         let depth = Self::place(miss);
@@ -141,7 +145,8 @@ impl Misses {
         token.causes.add(cause);
     }
 
-    /// Something was found out about the step of a miss that was added; `before` is what was known until now.
+    /// Updates the cause of a miss after an oracle search of its step. `before` is the previous
+    /// result for the same step, if there was one.
     pub fn looked(&mut self, miss: &Miss, before: Option<&Look>, look: &Look) {
         let (old, new) = (miss.cause_by(before), miss.cause_given(look));
         if old == new {
@@ -154,7 +159,7 @@ impl Misses {
             causes.take(old);
             causes.add(new);
         }
-        // A token that made room meanwhile may not have been counted with its old cause.
+        // A token that was replaced in between may not have been counted with its old cause.
         if let Some(token) = self.tokens.get_mut(&miss.token).filter(|t| t.causes.of(old) > 0) {
             token.causes.take(old);
             token.causes.add(new);
@@ -165,23 +170,23 @@ impl Misses {
         miss.depth.clamp(1, DEPTHS) - 1
     }
 
-    /// All together, by cause.
+    /// Returns the counts over all misses.
     pub fn causes(&self) -> Causes {
         self.causes
     }
 
-    /// By cause at each depth, from 1. The last of 256 holds all deeper ones.
+    /// Returns the counts at each depth, from 1. The last of 256 includes all deeper ones.
     pub fn depths(&self) -> &[Causes] {
         &self.depths
     }
 
-    /// By cause, for a class of tokens.
+    /// Returns the counts for a class of tokens.
     pub fn class(&self, class: TokenClass) -> Causes {
         self.classes[class as usize]
     }
 
-    /// The tokens that were missed most, `n` at most, those that bad luck alone took last: by falling count of the other
-    /// causes, then of all, then by rising id.
+    /// Returns the `n` most frequently missed tokens. The order is by falling count of causes other
+    /// than bad luck, then by falling total, then by rising id.
     pub fn worst(&self, n: usize) -> Vec<&MissedToken> {
         let mut all: Vec<&MissedToken> = self.tokens.values().collect();
         let key = |t: &MissedToken| {
@@ -195,7 +200,7 @@ impl Misses {
 }
 
 impl TokenClass {
-    /// All classes.
+    /// All classes, in order of declaration.
     pub const ALL: [TokenClass; 7] = [
         TokenClass::WordStart,
         TokenClass::WordPart,
@@ -206,7 +211,7 @@ impl TokenClass {
         TokenClass::Other,
     ];
 
-    /// In words.
+    /// Returns the name of the class, in words.
     pub fn name(self) -> &'static str {
         match self {
             TokenClass::WordStart => "word start",
@@ -219,8 +224,9 @@ impl TokenClass {
         }
     }
 
-    /// The class of a token by its text of its own: by what comes first behind white space, except that signs of code anywhere
-    /// make it code. A control token as `<|im_end|>` and a part of a character are other.
+    /// Returns the class of a token, given its text. It is the class of the first character after
+    /// white space. Characters or pairs that are typical of code, anywhere in the text, make it
+    /// code. Control tokens such as `<|im_end|>` and incomplete characters are `Other`.
     pub fn of(text: &str) -> TokenClass {
         let body = text.trim_start();
         let Some(first) = body.chars().next() else {
@@ -300,7 +306,7 @@ mod tests {
         assert_eq!((misses.causes().of(Cause::Unlucky), misses.causes().of(Cause::Knowledge)), (1, 0));
         assert_eq!((misses.depths()[2].of(Cause::Unlucky), misses.depths()[2].total()), (1, 1));
         assert_eq!(misses.class(TokenClass::WordStart).total(), 2);
-        // What luck alone took comes last.
+        // Tokens missed by bad luck alone come last.
         assert_eq!(misses.worst(9).iter().map(|t| t.token).collect::<Vec<_>>(), [8, 7]);
     }
 

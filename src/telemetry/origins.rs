@@ -1,4 +1,4 @@
-//! Who proposed what, and what came of it.
+//! Counts of proposed and accepted nodes by drafter.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use super::StepRecord;
 
-/// Nodes of one drafter.
+/// Node counts of one drafter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposals {
-    /// Those that were verified.
+    /// Number of its nodes that were verified.
     pub proposed: usize,
-    /// Of them, those that were accepted.
+    /// Number of its nodes that were accepted.
     pub accepted: usize,
 }
 
-/// Nodes by the drafter that proposed them.
+/// Node counts by the name of the drafter that proposed the nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Origins(BTreeMap<String, Proposals>);
 
 impl Origins {
-    /// The nodes of one step.
+    /// Adds the nodes of one step.
     pub fn add(&mut self, record: &StepRecord) {
         let tree = &record.tree;
         for name in &tree.members {
@@ -38,7 +38,7 @@ impl Origins {
         }
     }
 
-    /// The drafters by name, with their nodes.
+    /// Returns the drafters by name, with their node counts.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, Proposals)> {
         self.0.iter().map(|(name, counts)| (name.as_str(), *counts))
     }
@@ -56,7 +56,7 @@ mod tests {
         step.tree.origin = vec![None, Some(1), Some(0), Some(1)];
         let mut origins = Origins::default();
         origins.add(&step);
-        // What a file says need not fit together.
+        // Records from a file can be inconsistent.
         step.tree.origin = vec![None, Some(9)];
         origins.add(&step);
         let counted: Vec<(&str, usize, usize)> = origins.iter().map(|(name, n)| (name, n.proposed, n.accepted)).collect();

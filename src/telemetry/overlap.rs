@@ -1,30 +1,34 @@
-//! Sampled drafting against the drafter's best token, and the ceiling of the rule: records and their means.
+//! Overlap of the drafter's and the target's distributions, and ceilings of verification rules.
+//! They compare sampled drafting with the drafter's best token. [`Overlaps`] adds up the means over
+//! steps.
 
 use serde::{Deserialize, Serialize};
 
 use super::StepRecord;
 
-/// One node that the walk came through, where the drafter proposed something: its distribution q beside the target's p.
+/// Overlap of p and q at one node of the verification walk with candidates.
 ///
-/// Where children are sampled, q is the distribution that they are sampled from, known in full. Elsewhere q is known for the proposed
-/// tokens alone: `overlap` is then a lower bound, and `overlap_max` an upper one wherever the rest of q's mass lies, also if q
-/// were made to add up to 1 over what is proposed.
+/// If children are sampled, q is the distribution they are sampled from and is fully known.
+/// Otherwise q is known for the candidates only. `overlap` is then a lower bound, and `overlap_max`
+/// an upper bound for any placement of q's remaining mass, including q normalized over the
+/// candidates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Overlap {
-    /// The node.
+    /// Node of the step's tree; 0 is the root.
     pub node: usize,
-    /// p(argmax q): the acceptance of the drafter's best token under sample-and-match.
+    /// p(argmax q): acceptance probability of the drafter's best token under sample-and-match.
     pub p_argmax: f64,
-    /// The sum of min(p, q) over the tokens whose q is known: the acceptance of one sampled token.
+    /// Sum of min(p, q) over tokens with known q: acceptance probability of one sampled token.
     pub overlap: f64,
-    /// Upper bound on the sum over all tokens.
+    /// Upper bound on the sum of min(p, q) over all tokens.
     pub overlap_max: f64,
-    /// Mass of q that is known.
+    /// Known probability mass of q.
     pub covered: f64,
 }
 
 impl Overlap {
-    /// Of pairs (p, q) of the tokens that were proposed, the drafter's best first. None without any.
+    /// Computes the overlap from pairs (p, q) of the candidates, the drafter's best first. `None`
+    /// without candidates.
     pub fn of(node: usize, tokens: &[(f64, f64)]) -> Option<Overlap> {
         let &(p_argmax, _) = tokens.first()?;
         let covered = tokens.iter().map(|(_, q)| q).sum::<f64>();
@@ -42,45 +46,48 @@ impl Overlap {
     }
 }
 
-/// The largest probability with which any lossless rule accepts one of the tokens that were sampled below the root
-/// (`theory::transport`), beside what this step's rule made of its own draft.
+/// Upper bound on the acceptance at depth 1 under any lossless rule.
+///
+/// The bound is on the probability that one of the tokens sampled below the root is accepted
+/// (`theory::transport`). The acceptance of the step's own rule and draft is given for comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RuleCeiling {
-    /// Tokens that were drafted below the root.
+    /// Number of tokens drafted below the root.
     pub drafts: usize,
-    /// The ceiling, as a mean over what could have been sampled there.
+    /// Upper bound, as a mean over the tokens that could have been sampled.
     pub ceiling: f64,
-    /// P(accepted >= 1 | T): of the draft that was sampled. Its mean over drafts is at most the ceiling.
+    /// P(accepted >= 1 | T) of the draft that was sampled. Its mean over drafts is at most the
+    /// ceiling.
     pub accepted: f64,
 }
 
-/// Means over nodes.
+/// Means of [`Overlap`] over nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OverlapMean {
-    /// Nodes.
+    /// Number of nodes added.
     pub nodes: usize,
     /// Mean of p(argmax q).
     pub p_argmax_mean: f64,
-    /// Mean of the sum of min(p, q) over the tokens whose q is known.
+    /// Mean of the sum of min(p, q) over tokens with known q.
     pub overlap_mean: f64,
-    /// Mean of the upper bound.
+    /// Mean of the upper bound on the overlap.
     pub overlap_max_mean: f64,
-    /// Mean of the mass of q that is known.
+    /// Mean of q's known mass.
     pub covered_mean: f64,
 }
 
-/// Means over steps that drafted something below the root.
+/// Means of [`RuleCeiling`] over steps that drafted something below the root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RuleCeilingMean {
-    /// Steps.
+    /// Number of steps with a ceiling.
     pub steps: usize,
-    /// Mean of the ceiling.
+    /// Mean upper bound on the acceptance at depth 1.
     pub ceiling_mean: f64,
     /// Mean of P(accepted >= 1 | T).
     pub accepted_mean: f64,
 }
 
-/// Sums of both, step by step.
+/// Accumulator for [`OverlapMean`] and [`RuleCeilingMean`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Overlaps {
     overlap: OverlapMean,
@@ -88,7 +95,7 @@ pub struct Overlaps {
 }
 
 impl Overlaps {
-    /// Adds a step.
+    /// Adds the record of a step.
     pub fn add(&mut self, record: &StepRecord) {
         for one in &record.overlap {
             self.overlap.nodes += 1;
@@ -104,7 +111,7 @@ impl Overlaps {
         }
     }
 
-    /// Means over the nodes so far; None before the first.
+    /// Returns the means over the nodes so far; `None` before the first.
     pub fn mean(&self) -> Option<OverlapMean> {
         let n = self.overlap.nodes as f64;
         (self.overlap.nodes > 0).then(|| OverlapMean {
@@ -116,7 +123,7 @@ impl Overlaps {
         })
     }
 
-    /// Means over the steps so far whose rule has a ceiling; None before the first.
+    /// Returns the means over the steps whose rule has a ceiling; `None` before the first.
     pub fn rule(&self) -> Option<RuleCeilingMean> {
         let n = self.rule.steps as f64;
         (self.rule.steps > 0).then(|| RuleCeilingMean {
@@ -141,8 +148,9 @@ mod tests {
     }
 
     proptest! {
-        /// Of tokens in falling order of q some are proposed: the bounds hold for q as it is, and for q cut to any more of the tokens
-        /// and made to add up to 1.
+        /// The bounds hold wherever the remaining mass of q lies. Some tokens are proposed, in
+        /// falling order of q. The bounds must hold for q itself and for q truncated to any larger
+        /// number of tokens and normalized.
         #[test]
         fn the_bounds_hold_wherever_the_rest_of_q_lies(
             weights in prop::collection::vec((0.0f64..1.0, 0.001f64..1.0), 2..9), proposed in any::<prop::sample::Index>()

@@ -1,4 +1,4 @@
-//! Speed against plain decoding, both timed in the same state of the machine.
+//! Speed-up over plain decoding, both timed in the same state of the machine.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,27 +6,27 @@ use super::StepRecord;
 use crate::theory::intervals::{Estimate, Interval};
 use crate::theory::waves::half_widths;
 
-/// Units of the interval, at most; joined in pairs beyond.
+/// Maximum number of units of the interval. Beyond that they are joined in pairs.
 const UNITS: usize = 64;
-/// Units below which there is no interval.
+/// Minimum number of units for an interval.
 const FEWEST: usize = 8;
-/// Waves of the interval.
+/// Number of waves of the interval.
 const WAVES: usize = 4;
 
-/// How busy the machine is with other work.
+/// Load on the machine from other work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MachineLoad {
-    /// Processor cores that other programs use. None where the system doesn't tell.
+    /// Processor cores used by other programs. `None` if the system does not report it.
     pub other_cores: Option<f64>,
-    /// Share of time that a hypervisor gave to other guests. None where the system doesn't tell.
+    /// Fraction of time that a hypervisor gave to other guests. `None` if it is not reported.
     pub stolen: Option<f64>,
-    /// Relative spread of recent passes around t(B). None while there are too few.
+    /// Relative spread of recent pass times around t(B). `None` while there are too few.
     pub spread: Option<f64>,
-    /// Whether times are affected: steps and plain decoding compete with other work.
+    /// True if times are unreliable because other work competes with decoding.
     pub busy: bool,
 }
 
-/// Steps between two times of plain decoding.
+/// Steps between two timings of plain decoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Unit {
     tokens: f64,
@@ -47,27 +47,29 @@ impl Unit {
     }
 }
 
-/// Speed-up over plain decoding from interleaved times: steps between two times of plain decoding are compared with their geometric
-/// mean, so that a machine that becomes slower or faster changes both sides alike.
+/// Speed-up over plain decoding from interleaved timings.
 ///
-/// Steps that draft nothing *are* plain decoding: their speed-up is exactly 1.
+/// Steps between two timings of plain decoding are compared with the geometric mean of these. A
+/// machine that becomes slower or faster therefore changes both sides alike.
+///
+/// Steps that draft nothing *are* plain decoding, so their speed-up is exactly 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PlainComparison {
     units: Vec<Unit>,
-    /// Times of plain decoding in a unit.
+    /// Number of timings of plain decoding in a unit.
     size: usize,
-    /// Of the unit that is not full: times so far.
+    /// Unit that is not full yet, with its number of timings so far.
     part: (Unit, usize),
-    /// Steps since the last time of plain decoding.
+    /// Steps since the last timing of plain decoding.
     open: Unit,
-    /// Seconds a token of the last time.
+    /// Seconds per token of the last timing.
     last: Option<f64>,
-    /// Whether all steps so far drafted nothing.
+    /// True if any step so far drafted something.
     drafted: bool,
 }
 
 impl PlainComparison {
-    /// Adds a step.
+    /// Adds the record of a step. Ignored if its time is not positive and finite.
     pub fn step(&mut self, record: &StepRecord) {
         let seconds = record.time.total();
         if !(seconds > 0.0 && seconds.is_finite()) {
@@ -78,7 +80,8 @@ impl PlainComparison {
         self.drafted |= !record.settings.undrafted();
     }
 
-    /// Adds a time of plain decoding, in seconds a token, made after the steps so far.
+    /// Adds a timing of plain decoding after the steps so far, in seconds per token. Ignored if it
+    /// is not positive and finite.
     pub fn plain(&mut self, seconds: f64) {
         if !(seconds > 0.0 && seconds.is_finite()) {
             return;
@@ -104,7 +107,7 @@ impl PlainComparison {
         }
     }
 
-    /// All steps together. None before the first time of plain decoding.
+    /// Returns the sum over all steps. `None` before the first timing of plain decoding.
     fn total(&self) -> Option<Unit> {
         let last = self.last?;
         let mut total = self.part.0;
@@ -113,8 +116,8 @@ impl PlainComparison {
         (total.seconds > 0.0 && total.tokens > 0.0).then_some(total)
     }
 
-    /// Times as many tokens a second as plain decoding, with its 95% interval. None where plain decoding was not timed; the interval
-    /// is None while there are fewer than eight times.
+    /// Returns the speed-up over plain decoding with its 95% interval. `None` if plain decoding was
+    /// not timed. The interval is `None` with fewer than eight timings.
     pub fn speed_up(&self) -> Option<Estimate> {
         if !self.drafted {
             let one = Interval { low: 1.0, high: 1.0 };
@@ -131,7 +134,8 @@ impl PlainComparison {
         Some(Estimate::within(total.ratio(), half, f64::MAX))
     }
 
-    /// Tokens a second of plain decoding, in the machine's states under which the steps were made. None where it was not timed.
+    /// Returns the tokens per second of plain decoding, in the machine states of the steps. `None`
+    /// if it was not timed.
     pub fn plain_tokens_per_second(&self) -> Option<f64> {
         if !self.drafted {
             return (self.open.seconds > 0.0).then(|| self.open.tokens / self.open.seconds);
@@ -148,7 +152,7 @@ mod tests {
     use crate::telemetry::testing::{chain, record};
     use crate::theory::bootstrap::SplitMix;
 
-    /// A step of two tokens that took so long.
+    /// Builds a step of two tokens that took `seconds`.
     fn step(drafter: &str, seconds: f64) -> StepRecord {
         let mut record = record(chain(&[0.5]), &[1], 2);
         record.settings.drafter = drafter.into();
@@ -180,7 +184,8 @@ mod tests {
         comparison.step(&step("ngram", 1.0));
         assert_eq!(comparison.speed_up(), None);
         comparison.plain(1.0);
-        // Two tokens in the time of one, whatever the machine's speed: 2 at any moment.
+        // Two tokens in the time of one plain token, at any machine speed: the speed-up is always
+        // 2.
         for slow in [1.0, 1.0, 5.0, 5.0, 5.0, 1.0, 1.0, 1.0, 3.0, 3.0] {
             (0..10).for_each(|_| comparison.step(&step("ngram", slow)));
             comparison.plain(slow);
@@ -189,7 +194,7 @@ mod tests {
         assert!((1.7..2.3).contains(&found.value), "{found:?}");
         let interval = found.interval.unwrap();
         assert!(interval.low < 2.0 && 2.0 < interval.high, "{found:?}");
-        // Times that are none change nothing.
+        // Invalid timings are ignored.
         let before = comparison.clone();
         [0.0, -1.0, f64::NAN, f64::INFINITY].into_iter().for_each(|bad| comparison.plain(bad));
         comparison.step(&step("ngram", f64::NAN));

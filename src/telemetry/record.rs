@@ -1,7 +1,7 @@
-//! The records: all views, traces, tables and exports are functions of these.
+//! Records of steps. Views, traces, tables, and exports are all computed from them.
 //!
-//! Units: seconds, nats. `accepted*`, `expected_accepted*` and the ceilings count accepted drafted tokens without
-//! the bonus token; only `tokens_per_step` counts it.
+//! Units are seconds and nats. `accepted*`, `expected_accepted*`, and the ceilings count accepted
+//! drafted tokens without the bonus token. Only `tokens_per_step` includes it.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,65 +11,72 @@ use crate::theory::capacity;
 use crate::tree::TokenId;
 use crate::verify::Rule;
 
-/// The draft tree of a step as it was verified. All lists have one entry a node, the root (the pending token) first.
+/// Token tree of a step as verified. All lists have one entry per node, the root (the pending
+/// token) first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TreeRecord {
-    /// Token ids.
+    /// Token ids of the nodes.
     pub tokens: Vec<TokenId>,
-    /// The tokens as text of their own; those that add nothing to a text as they are spelled, as `<|im_end|>`.
+    /// Text of each token on its own. Tokens without text are spelled out, for example
+    /// `<|im_end|>`.
     pub text: Vec<String>,
-    /// Index of the parent; null for the root.
+    /// Index of each node's parent; null for the root.
     pub parents: Vec<Option<usize>>,
-    /// Depth; 0 for the root.
+    /// Depth of each node; 0 for the root.
     pub depth: Vec<usize>,
-    /// The target's probability of the node after its parent, in the law that is sampled from (1 for the root).
-    /// Greedy: 1 for the arg-max and 0 for all others.
+    /// Target's probability of the node after its parent (1 for the root). It is under the sampling
+    /// parameters: when greedy, 1 for the arg-max and 0 for all others.
     pub p: Vec<f64>,
-    /// The probability that the node is accepted once its parent is (1 for the root): p where the tree is deterministic, and where
-    /// children were drawn from the drafter's law what the rule makes of it. Products along the path are P(accepted >= depth | T).
+    /// Probability that the node is accepted if its parent is (1 for the root). Equal to `p` for
+    /// deterministic trees; for sampled trees it follows from the verification rule. Products along
+    /// a path are P(accepted >= depth | T).
     #[serde(default)]
     pub accept: Vec<f64>,
-    /// p at temperature 1 without top-p and top-k: the model's own law. Equal to `p` where that is sampled from.
+    /// Target's `p` at temperature 1 without top-p and top-k. Equal to `p` if these are the
+    /// sampling parameters.
     pub p_plain: Vec<f64>,
-    /// The drafter's probability of the node after its parent (1 for the root).
+    /// Drafter's probability of the node after its parent (1 for the root).
     pub q: Vec<f64>,
-    /// What that q was worth by what was seen before this step: the p that was to be expected (1 for the root).
+    /// Calibrated `q`: the `p` expected from the steps before this one (1 for the root).
     #[serde(default)]
     pub calibrated: Vec<f64>,
-    /// Who proposed the node, by its place in `members`, where several did the one that gave it most; null for the root.
+    /// Drafter that proposed the node, as an index into `members`; null for the root. If several
+    /// proposed it, this is the one that gave it the highest probability.
     #[serde(default)]
     pub origin: Vec<Option<usize>>,
-    /// The drafters whose candidates the tree is made of.
+    /// Names of the drafters whose candidates the tree consists of.
     #[serde(default)]
     pub members: Vec<String>,
-    /// Rank of the node's token under the target after its parent, 0 for the arg-max (0 for the root).
+    /// Rank of the node's token under the target, 0 for the arg-max and the root.
     pub rank: Vec<usize>,
-    /// Nodes that were drafted and that an automatic budget did not verify: the first 64, in the order of the draft.
+    /// Nodes that were drafted but left out by an automatic budget: the first 64, in draft order.
     #[serde(default)]
     pub cut: Vec<CutNode>,
 }
 
-/// A node that was drafted and not verified.
+/// Node that was drafted but not verified.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CutNode {
-    /// Its parent: a node of the tree or, counted on from its last node, one of the nodes that were cut.
+    /// Parent, as an index into the nodes of the tree followed by the cut nodes.
     pub parent: usize,
-    /// Token id.
+    /// Token id of the node.
     pub token: TokenId,
-    /// The token as text of its own.
+    /// Text of the token on its own.
     pub text: String,
-    /// The drafter's probability of the node after its parent.
+    /// Drafter's probability of the node after its parent.
     pub q: f64,
 }
 
 impl TreeRecord {
-    /// The probability that node i is accepted once its parent is; 0 for one that is not there.
+    /// Returns the probability that node `i` is accepted if its parent is. Returns 0 for a missing
+    /// node.
     pub fn acceptance(&self, i: usize) -> f64 {
         self.accept.get(i).or(self.p.get(i)).copied().unwrap_or(0.0)
     }
 
-    /// pi of each node: the probability that the walk comes to it, the product of [`TreeRecord::acceptance`] along its path, the root's
-    /// being 1. A record from a file can be anything: where a parent does not come before its child it counts as the root.
+    /// Returns the probability that the verification walk reaches each node (pi); 1 for the root.
+    /// It is the product of [`TreeRecord::acceptance`] along the path. Records from a file can be
+    /// invalid: a parent that does not come before its child counts as the root.
     pub fn path_products(&self) -> Vec<f64> {
         let mut pi: Vec<f64> = Vec::with_capacity(self.p.len());
         for i in 0..self.p.len() {
@@ -80,17 +87,18 @@ impl TreeRecord {
     }
 }
 
-/// Entropy of the law from which one generated token came.
+/// Entropy and probability at the position of one generated token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PositionEntropy {
-    /// Moments of the law that is sampled from (0 when greedy).
+    /// Moments of the distribution under the sampling parameters (0 when greedy).
     #[serde(flatten)]
     pub law: Moments,
-    /// Moments of the model's own law, at temperature 1: the labelled reference for greedy decoding.
+    /// Moments of the distribution at temperature 1, as the reference for greedy decoding.
     pub plain: Moments,
-    /// The probability, in the law that is sampled from, of the token that came.
+    /// Probability of the generated token under the sampling parameters.
     pub p: f64,
-    /// The same in the model's own law, at temperature 1. None in records of versions that did not write it.
+    /// Probability of the generated token at temperature 1. `None` in records of versions that did
+    /// not write it.
     #[serde(default)]
     pub p_plain: Option<f64>,
 }
@@ -98,21 +106,22 @@ pub struct PositionEntropy {
 /// Seconds spent in one step, by stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageTimes {
-    /// Growing the draft tree.
+    /// Seconds to grow the draft tree.
     pub draft: f64,
-    /// The target's pass over the tree.
+    /// Seconds of the target's pass over the tree.
     pub verify: f64,
-    /// The rest: laws, acceptance, committing the cache, the record itself.
+    /// Seconds of everything else: distributions, acceptance, committing the cache, the record
+    /// itself.
     pub other: f64,
 }
 
 impl StageTimes {
-    /// All stages together.
+    /// Returns the seconds of all stages together.
     pub fn total(&self) -> f64 {
         self.draft + self.verify + self.other
     }
 
-    /// Adds another's seconds.
+    /// Adds the seconds of another step, stage by stage.
     pub fn add(&mut self, more: &StageTimes) {
         self.draft += more.draft;
         self.verify += more.verify;
@@ -120,55 +129,57 @@ impl StageTimes {
     }
 }
 
-/// The ceilings of bounds.md for one budget, in accepted drafted tokens. None where not (or not yet) known.
+/// Ceilings of bounds.md for one budget, in accepted drafted tokens. `None` if a ceiling is not
+/// known (yet).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ceilings {
-    /// B - 1: what no tree of this budget can exceed.
+    /// Number of drafted nodes B - 1, which no tree of this budget can exceed.
     pub batch: f64,
-    /// The paper's form, its O(1) unknown. None when greedy (mu = 0).
+    /// Form published in the paper, whose O(1) term is unknown. `None` when greedy (mu = 0).
     pub published: Option<f64>,
-    /// Renewal form. None when greedy.
+    /// Closed renewal form of the ceiling. `None` when greedy.
     pub renewal: Option<f64>,
-    /// Renewal form at its best t. None when greedy or where it does not apply.
+    /// Renewal form at its best t. `None` when greedy or if it does not apply.
     pub renewal_tuned: Option<f64>,
-    /// The fluid bound.
+    /// Fluid bound for B - 1 drafted nodes.
     pub fluid: Option<f64>,
-    /// With an automatic budget the fluid bound at the mean number of drafted nodes so far: what the mean of E\[X | T\] stays below.
+    /// Fluid bound at the mean number of drafted nodes so far, with an automatic budget. It is the
+    /// bound on the mean of E\[X | T\].
     #[serde(default)]
     pub fluid_at_mean: Option<f64>,
-    /// The path probability at which the fluid bound's tree is full: e^-t of the t that gives it.
+    /// Path probability at which the fluid bound's tree is full: e^-t at the minimizing t.
     #[serde(default)]
     pub fluid_floor: Option<f64>,
 }
 
-/// What a person can change while it runs; each step says under which it ran.
+/// Settings that can change during a run. Each step records those in effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepSettings {
-    /// Drafter, by name.
+    /// Name of the drafter.
     pub drafter: String,
-    /// Shape of the tree, by name.
+    /// Name of the tree shape.
     pub shape: String,
-    /// Budget B: tokens of a verify pass, the root included. With `auto` the most of them.
+    /// Budget B: tokens of a verify pass, root included. With `auto`, the upper limit.
     pub budget: usize,
-    /// Whether each step takes the budget, up to that, which promises the most tokens a second.
+    /// True if each step chooses its budget, up to `budget`, for maximum tokens/s.
     #[serde(default)]
     pub auto: bool,
-    /// How children are taken and accepted.
+    /// Rule by which children are chosen and accepted.
     #[serde(default)]
     pub verify: Rule,
-    /// Temperature; 0 is greedy.
+    /// Sampling temperature; 0 is greedy.
     pub temperature: f32,
-    /// Nucleus mass; 1 keeps all.
+    /// Top-p probability mass; 1 keeps all tokens.
     pub top_p: f32,
-    /// Tokens kept; null keeps all.
+    /// Number of most likely tokens kept; null keeps all.
     pub top_k: Option<usize>,
-    /// Seed of every draw.
+    /// Seed of all random numbers.
     pub seed: u64,
 }
 
 impl StepSettings {
-    /// This drafter, shape, budget and temperature, with what is usual for all else: a fixed budget, sample-and-match, nothing cut from
-    /// the law, seed 0.
+    /// Creates settings with defaults for all but the given values. The defaults are a fixed
+    /// budget, sample-and-match, no top-p or top-k, and seed 0.
     pub fn new(drafter: impl Into<String>, shape: impl Into<String>, budget: usize, temperature: f32) -> Self {
         Self {
             drafter: drafter.into(),
@@ -183,144 +194,152 @@ impl StepSettings {
         }
     }
 
-    /// Whether the budget is automatic: asked for, or because the drafter is the automatic one.
+    /// Returns `true` if the budget is automatic, by `auto` or because the drafter is `auto`.
     pub fn automatic(&self) -> bool {
         self.auto || self.drafter == "auto"
     }
 
-    /// Whether nothing is drafted, so that steps are those of plain decoding.
+    /// Returns `true` if nothing is drafted, so that each step is one of plain decoding.
     pub fn undrafted(&self) -> bool {
         self.drafter == "none" || self.budget <= 1
     }
 
-    /// Whether children are drawn from the drafter's law, which is outside of the theorem behind the ceilings: of those only B - 1 holds.
-    /// A greedy target has one token, and any rule takes the drafter's best for it.
+    /// Returns `true` if children are sampled from the drafter's distribution.
+    ///
+    /// The theorem behind the ceilings does not cover such trees; only B - 1 holds for them. With a
+    /// greedy target this is always `false`, since every rule then takes the drafter's best token.
     pub fn drawn(&self) -> bool {
         self.verify != Rule::Match && !self.warp().greedy()
     }
 }
 
-/// Why an automatic budget took the tree that it took.
+/// Reason for the size of the tree under an automatic budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// All that was drafted is worth verifying.
+    /// All drafted nodes are worth verifying.
     Whole,
-    /// A part of it is.
+    /// Some of the drafted nodes are worth verifying.
     Cut,
-    /// None of it is.
+    /// No drafted node is worth verifying.
     NotWorth,
-    /// The drafter had nothing.
+    /// Drafter did not propose anything.
     NothingDrafted,
-    /// Of late drafting was slower than plain decoding, so that nothing is drafted for some steps.
+    /// Back-off: drafting was recently slower than plain decoding and is paused for some steps.
     Resting,
 }
 
-/// What an automatic budget decided for one step.
+/// Decision of an automatic budget for one step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
-    /// Nodes that were drafted.
+    /// Number of drafted nodes before the cut.
     pub drafted: usize,
-    /// Of them, how many are verified.
+    /// Number of drafted nodes that are verified.
     pub kept: usize,
-    /// The count of accepted ones that was expected, from the drafter's q calibrated on what was seen.
+    /// Expected number of accepted tokens among them, by the drafter's calibrated q.
     pub expected: f64,
-    /// Tokens a second that this promised.
+    /// Tokens per second expected from this choice.
     pub tokens_per_second: f64,
-    /// Tokens a second of plain decoding, by the same measure.
+    /// Tokens per second expected from plain decoding.
     pub plain_tokens_per_second: f64,
-    /// Why.
+    /// Reason for the choice.
     pub reason: Reason,
 }
 
-/// One draft-verify-accept round.
+/// Record of one step: draft, verify, accept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
-    /// Which prompt: the `question_id` of its file, or its number from 0; file and line are appended where it repeats.
+    /// Id of the prompt: the `question_id` in its file, or its number from 0. File and line are
+    /// appended if an id repeats.
     pub prompt_id: String,
     /// Number of the step within the prompt, from 0.
     pub step: usize,
-    /// Whether the same text was written before under the same settings (greedy, where a list of prompts begins again): its steps are
-    /// the same, and count in no mean but the speed's.
+    /// True if the same text was already generated under the same settings. This happens with
+    /// greedy sampling when a list of prompts restarts. The step then counts only in the mean of
+    /// the speed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
-    /// Tokens in the context before the step, the pending one included.
+    /// Number of tokens in the context before the step, including the pending one.
     pub position: usize,
-    /// The settings that held.
+    /// Settings in effect during the step.
     pub settings: StepSettings,
-    /// What an automatic budget decided; null with a fixed one, and while the cost of passes is not measured yet.
+    /// Decision of an automatic budget. Null with a fixed budget and while the cost of passes is
+    /// unmeasured.
     #[serde(default)]
     pub choice: Option<Choice>,
-    /// The tree that was verified.
+    /// Token tree that was verified.
     pub tree: TreeRecord,
-    /// Accepted nodes, from the root down (the root not listed).
+    /// Accepted nodes from the root down, without the root.
     pub path: Vec<usize>,
-    /// How many drafted tokens were accepted.
+    /// Number of accepted drafted tokens.
     pub accepted: usize,
-    /// The token that the target added itself, after the last accepted one.
+    /// Bonus token: sampled by the target after the last accepted one.
     pub bonus: TokenId,
-    /// The same as text of its own, as in the tree.
+    /// Text of the bonus token on its own.
     pub bonus_text: String,
     /// Rank of the bonus token under the target, 0 for the arg-max.
     pub bonus_rank: usize,
-    /// The drafter's probability of the bonus token after the last accepted one, where the drafter had proposed it and
-    /// the shape or the budget left it out. Null where it was not proposed.
+    /// Drafter's probability of the bonus token, if it was proposed but not drafted. The shape or
+    /// the budget left it out then. Null if the token was not proposed.
     pub bonus_q: Option<f64>,
-    /// p(argmax q) and the overlap of p and q, at the nodes that the walk came through where the drafter proposed something. Empty when
-    /// greedy, where p is a single token.
+    /// Overlap of p and q, and p(argmax q), at the nodes of the verification walk. Only nodes with
+    /// candidates are listed. Empty when greedy, where p is a single token.
     #[serde(default)]
     pub overlap: Vec<Overlap>,
-    /// The ceiling of the rule for the tokens sampled below the root; null where none were sampled, or where it is not known.
+    /// Ceiling of the verification rule for the tokens sampled below the root. Null if none were
+    /// sampled, or if the ceiling is not known.
     #[serde(default)]
     pub rule_ceiling: Option<RuleCeiling>,
-    /// All tokens that this step put out: the accepted ones, then the bonus.
+    /// Tokens emitted by this step: the accepted ones, then the bonus token.
     pub emitted: Vec<TokenId>,
-    /// The same as text: what each added to the text so far. A token that completes no character adds nothing, and
-    /// the one that completes it adds all of it.
+    /// Text that each emitted token adds. A token that completes no character adds nothing; the one
+    /// that completes it adds all of it.
     pub emitted_text: Vec<String>,
-    /// E[accepted | T] = sum of pi over the tree.
+    /// E\[accepted | T\], the sum of pi over the drafted nodes.
     pub expected_accepted: f64,
-    /// Used share of the pass's capacity, H(V) / ln B (bounds.md, "Capacity of a pass"). 0 when greedy; null for sampled trees and B = 1.
+    /// Used fraction of the pass's capacity, H(V) / ln B (bounds.md, "Capacity of a pass"). It is 0
+    /// when greedy, and null for sampled trees and B = 1.
     #[serde(default)]
     pub capacity: Option<f64>,
-    /// What went wrong while drafting and did not end the run, in one line; null where nothing did.
+    /// Description of a drafting error that did not end the run. It is one line; null without an
+    /// error.
     #[serde(default)]
     pub notice: Option<String>,
-    /// The refusal that ended the step; null where nothing was drafted on purpose, and where the text ended.
+    /// Miss that ended the step; null if drafting was disabled or the text ended.
     #[serde(default)]
     pub miss: Option<Miss>,
-    /// One entry for each emitted token.
+    /// Entropy at the position of each emitted token.
     pub entropy: Vec<PositionEntropy>,
-    /// Seconds by stage.
+    /// Seconds of the step, by stage.
     pub time: StageTimes,
-    /// Mean entropy over all positions generated so far in this run at this warp, in nats.
+    /// Mean entropy in nats over all positions of this run with the same sampling parameters.
     pub mu: f64,
-    /// Mean of sum p ln^2 p over the same.
+    /// Mean of sum p ln^2 p over the same positions, in nats^2.
     pub mu2: f64,
-    /// The ceilings for this step's budget from those means.
+    /// Ceilings for this step's budget from these means.
     pub ceilings: Ceilings,
-    /// What was reached of them at these settings, with intervals, as of the last time that they were made anew.
+    /// Means and intervals at these settings, as of their last update.
     #[serde(default)]
     pub reached: Option<Reached>,
 }
 
 impl StepRecord {
-    /// Used share of the pass's capacity, for the field `capacity`.
+    /// Computes the used fraction of the pass's capacity, for the field `capacity`.
     pub fn used_capacity(&self) -> Option<f64> {
         (!self.settings.drawn()).then(|| capacity::used_share(&self.tree.parents, &self.tree.p)).flatten()
     }
 }
 
-/// How a text ended.
+/// Reason for the end of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// A stop token came.
+    /// Stop token was generated.
     Stop,
-    /// The asked number of tokens was reached.
+    /// Requested number of tokens was reached.
     Length,
-    /// The context is full.
+    /// Context of the model is full.
     Context,
-    /// The person went on to something else.
+    /// User moved on to something else.
     Interrupted,
 }

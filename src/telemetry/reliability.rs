@@ -1,36 +1,37 @@
-//! Whether the drafter's probabilities are what they say: predicted against what the target gave.
+//! Reliability of the drafter's probabilities: predicted q against the target's p.
 
 use serde::{Deserialize, Serialize};
 
 use super::{StepRecord, TreeRecord};
 
-/// Classes of q, each a tenth wide.
+/// Number of bins of q, each 0.1 wide.
 pub const BINS: usize = 10;
 
-/// The nodes of one class of q.
+/// Nodes in one bin of q.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
-    /// How many nodes.
+    /// Number of nodes in the bin.
     pub nodes: usize,
-    /// What they weigh: the probabilities that their parents were reached, summed up.
+    /// Sum of the weights: the probabilities that the nodes' parents are reached.
     pub weight: f64,
-    /// Their mean q, by weight; 0 of none.
+    /// Weighted mean of q; 0 without nodes.
     pub q: f64,
-    /// The mean of the target's p of them, by weight; 0 of none.
+    /// Weighted mean of the target's p; 0 without nodes.
     pub p: f64,
 }
 
-/// A reliability diagram: the target's mean p by classes of the q that was told beforehand.
+/// Reliability diagram: the target's mean p by bins of the predicted q.
 ///
-/// A node weighs as much as its parent was likely to be reached: of contexts that the text does not come to, nobody needs to know.
+/// Each node is weighted by the probability that its parent is reached, since contexts that the
+/// text never reaches do not matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reliability {
-    /// With sums of q and p instead of means.
+    /// Sums of q and p instead of means.
     sums: [Bin; BINS],
 }
 
 impl Reliability {
-    /// One node: the q that was told, the target's p, and what it weighs.
+    /// Adds a node with its predicted q, the target's p, and its weight.
     pub fn add(&mut self, q: f64, p: f64, weight: f64) {
         let bin = &mut self.sums[((q * BINS as f64).max(0.0) as usize).min(BINS - 1)];
         bin.nodes += 1;
@@ -39,7 +40,7 @@ impl Reliability {
         bin.p += weight * p;
     }
 
-    /// The classes, from q = 0 up.
+    /// Returns the bins in order of rising q.
     pub fn bins(&self) -> [Bin; BINS] {
         self.sums.map(|bin| match bin.weight > 0.0 {
             true => Bin { q: bin.q / bin.weight, p: bin.p / bin.weight, ..bin },
@@ -47,35 +48,35 @@ impl Reliability {
         })
     }
 
-    /// Nodes in all.
+    /// Returns the number of nodes in all bins.
     pub fn nodes(&self) -> usize {
         self.sums.iter().map(|bin| bin.nodes).sum()
     }
 
-    /// The expected calibration error: the mean of |mean q - mean p| over the classes, by weight (Naeini et al. 2015). None while
-    /// nothing weighs anything.
+    /// Returns the expected calibration error (Naeini et al. 2015). It is the weighted mean of
+    /// |mean q - mean p| over the bins. `None` while the total weight is 0.
     pub fn error(&self) -> Option<f64> {
         let weight: f64 = self.sums.iter().map(|bin| bin.weight).sum();
         (weight > 0.0).then(|| self.sums.iter().map(|bin| (bin.q - bin.p).abs()).sum::<f64>() / weight)
     }
 }
 
-/// The same of the drafter's own word and of what was made of it.
+/// Reliability of the drafter's q, before and after calibration.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Told {
-    /// The drafter's q.
+    /// Reliability of the drafter's own q.
     pub raw: Reliability,
-    /// Its q as calibrated by the steps before: each was told before its p was known.
+    /// Reliability of the q calibrated on earlier steps only.
     pub calibrated: Reliability,
 }
 
 impl Told {
-    /// The nodes of one step.
+    /// Adds the nodes of one step.
     pub fn add(&mut self, record: &StepRecord) {
         let TreeRecord { parents, q, calibrated, p, .. } = &record.tree;
         let reached = record.tree.path_products();
         for (i, &p) in p.iter().enumerate().skip(1) {
-            // A record from a file can be anything.
+            // Records from a file can be invalid.
             let weight = parents.get(i).copied().flatten().filter(|&parent| parent < i).map_or(1.0, |parent| reached[parent]);
             if let Some(&q) = q.get(i) {
                 self.raw.add(q, p, weight);
@@ -86,7 +87,7 @@ impl Told {
         }
     }
 
-    /// As the summary has it.
+    /// Returns the errors and bins for a summary.
     pub fn summary(&self) -> CalibrationSummary {
         CalibrationSummary {
             error: self.calibrated.error(),
@@ -97,16 +98,16 @@ impl Told {
     }
 }
 
-/// How well p was told beforehand.
+/// Calibration errors and reliability diagrams of the drafter's probabilities.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CalibrationSummary {
-    /// Expected calibration error of the calibrated q. None where nothing was drafted.
+    /// Expected calibration error of the calibrated q. `None` if nothing was drafted.
     pub error: Option<f64>,
-    /// The same of the drafter's own q.
+    /// Expected calibration error of the drafter's own q.
     pub error_raw: Option<f64>,
-    /// By classes of calibrated q, a tenth wide, from 0 up.
+    /// Bins of the calibrated q, each 0.1 wide, from 0 up.
     pub bins: Vec<Bin>,
-    /// By classes of the drafter's own q.
+    /// Bins of the drafter's own q.
     pub bins_raw: Vec<Bin>,
 }
 
@@ -119,7 +120,7 @@ mod tests {
     fn the_error_by_hand() {
         let mut told = Reliability::default();
         assert_eq!(told.error(), None);
-        // Class 2: q 0.25, p 0.5 and 0.1, weights 1 and 3: means 0.25 and 0.2. Class 9: q 1, p 0.8.
+        // Bin 2: q 0.25, p 0.5 and 0.1, weights 1 and 3: means 0.25 and 0.2. Bin 9: q 1, p 0.8.
         told.add(0.25, 0.5, 1.0);
         told.add(0.25, 0.1, 3.0);
         told.add(1.0, 0.8, 1.0);
@@ -141,7 +142,7 @@ mod tests {
         let weights: Vec<f64> = told.raw.bins().iter().map(|bin| bin.weight).filter(|weight| *weight > 0.0).collect();
         assert_eq!(weights, [1.0, 1.0, 0.5]);
         assert_eq!(told.summary().error, Some(0.0));
-        // What a file says need not fit together.
+        // Records from a file can be inconsistent.
         record.tree.q.truncate(2);
         record.tree.parents = vec![Some(7); 4];
         told.add(&record);

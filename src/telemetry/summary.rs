@@ -1,4 +1,4 @@
-//! Means over many steps.
+//! Means over many steps: [`Summary`], and [`Tally`], which accumulates it.
 
 use sha2::{Digest, Sha256};
 
@@ -16,114 +16,120 @@ use crate::theory::intervals::Estimate;
 use crate::theory::light::OracleCurve;
 use crate::theory::{bounds, speed};
 
-/// Tokens of the list of those missed most.
+/// Number of tokens in the list of the most frequently missed ones.
 const WORST: usize = 10;
 
-/// Means over a run, or over one prompt.
+/// Means over a run or over one prompt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Tokens put out.
+    /// Number of tokens emitted.
     pub tokens: usize,
-    /// Steps made.
+    /// Number of steps added.
     pub steps: usize,
-    /// Accepted drafted tokens a step.
+    /// Mean number of accepted drafted tokens per step.
     pub accepted_mean: f64,
-    /// Tokens a step: accepted and bonus (tau).
+    /// Mean tokens per step, accepted and bonus (tau).
     pub tokens_per_step: f64,
-    /// Mean of E[accepted | T].
+    /// Mean of E\[accepted | T\].
     pub expected_accepted_mean: f64,
-    /// Mean entropy in nats over generated positions.
+    /// Mean entropy over generated positions, in nats.
     pub mu: f64,
-    /// Mean of sum p ln^2 p over generated positions.
+    /// Mean of sum p ln^2 p over generated positions, in nats^2.
     pub mu2: f64,
-    /// Whether trees were drawn, which is outside of the theorem: of the ceilings B - 1 alone holds.
+    /// True if trees were sampled. The theorem does not cover them, and only the ceiling B - 1
+    /// holds.
     pub drawn: bool,
-    /// The ceilings at the run's budget.
+    /// Ceilings at the run's budget.
     pub ceilings: Ceilings,
-    /// Tokens a second over the time spent in steps.
+    /// Tokens per second over the time spent in steps.
     pub tokens_per_second: Option<f64>,
-    /// Tokens a second of plain decoding on the same machine, measured in this run.
+    /// Tokens per second of plain decoding on the same machine, measured in this run.
     pub autoregressive_tokens_per_second: Option<f64>,
-    /// Seconds by stage over all steps.
+    /// Seconds over all steps, by stage.
     pub time: StageTimes,
-    /// SHA-256 of the text put out, prompts in turn, in hexadecimal.
+    /// SHA-256 of the emitted text in hexadecimal, over all prompts in order.
     pub text_sha256: Option<String>,
-    /// Mean share of the verify passes' capacity that was used, H(V) / ln B, over passes of more than one token. None for sampled trees.
+    /// Mean used fraction of the verify passes' capacity, H(V) / ln B. Only passes of more than one
+    /// token count. `None` for sampled trees.
     #[serde(default)]
     pub capacity_mean: Option<f64>,
-    /// Share of the text's nats that came through the trees; the bonus tokens carry the rest. None for sampled trees and greedy.
+    /// Fraction of the text's nats that came through the trees. The bonus tokens carry the others.
+    /// `None` for sampled trees and greedy.
     #[serde(default)]
     pub tree_nats_share: Option<f64>,
-    /// Upper bound on tokens per step by the passes' capacity, (ln B + nats left to the bonus) / mu. None for sampled trees and greedy.
+    /// Upper bound on tokens per step by the capacity of the passes. It is (ln B + nats left to the
+    /// bonus) / mu. `None` for sampled trees and greedy.
     #[serde(default)]
     pub capacity_ceiling: Option<f64>,
-    /// Ceiling on decoding speed on this machine, what was reached of it, and where the rest was lost.
+    /// Ceiling on decoding speed on this machine, the fraction reached, and the losses by cause.
     #[serde(default)]
     pub speed_of_light: SpeedOfLight,
-    /// Mean losses from B - 1 to what was accepted.
+    /// Mean losses between B - 1 and the accepted tokens.
     pub losses: Losses,
-    /// The oracle trees of the steps that were looked at. None without a look.
+    /// Mean oracle trees of the searched steps. `None` if no step was searched.
     pub oracle: Option<OracleMean>,
-    /// Refusals.
+    /// Counts of misses by cause, depth, class, and token.
     pub misses: MissSummary,
-    /// Intervals of what was reached, as of the last time that they were made anew. None while it is too early.
+    /// Intervals of the means, as of their last update. `None` while there are too few steps.
     pub reached: Option<Reached>,
-    /// What every budget from 1 to B would have accepted, and its fluid bound.
+    /// Acceptance at every budget from 1 to B, with its fluid bound.
     pub curve: Vec<CurvePoint>,
-    /// The fluid bound of contexts of one kind alone, by entropy. Beside the bound of all and the mean of the oracle trees it shows
-    /// what it means that real text is not drawn anew at each position.
+    /// Fluid bounds for contexts of one entropy class alone. Compared with the bound of all
+    /// contexts and with the mean oracle tree, they show the effect of real text not being i.i.d.
     pub kinds: Vec<FluidKind>,
     /// Speed-ups over plain decoding.
     pub speed_up: SpeedUp,
-    /// t(B) as of the end, where it was measured.
+    /// Cost of passes t(B) at the end of the run, if it was measured.
     pub pass_seconds: Option<Vec<PassSeconds>>,
-    /// Nodes by who proposed them.
+    /// Node counts by drafter.
     pub origins: Origins,
-    /// How well the drafter's probabilities were what they said.
+    /// Calibration of the drafter's probabilities.
     pub calibration: CalibrationSummary,
-    /// p(argmax q) against the overlap of p and q. None where the drafter proposed nothing, and when greedy.
+    /// Means of p(argmax q) and of the overlap of p and q. `None` if the drafter proposed nothing,
+    /// and when greedy.
     pub overlap: Option<OverlapMean>,
-    /// The ceiling of the rule for the first sampled tokens. None where children are not sampled.
+    /// Mean ceiling of the verification rule for the tokens sampled below the root. `None` if
+    /// children are not sampled.
     pub rule_ceiling: Option<RuleCeilingMean>,
-    /// Whether other work was seen on the machine, so that times say little.
+    /// True if other work was detected on the machine, which makes times unreliable.
     pub busy: bool,
 }
 
-/// One point of t(B).
+/// Point of the cost curve t(B).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PassSeconds {
-    /// B: tokens of the pass, the root included.
+    /// Tokens B of the pass, root included.
     pub tokens: usize,
     /// Seconds of the pass.
     pub seconds: f64,
 }
 
-/// Means over the steps that were looked at.
+/// Means over the steps with a converged oracle search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OracleMean {
-    /// Steps that were looked at.
+    /// Number of these steps.
     pub looks: usize,
     /// Mean mass of the best trees of P nodes found.
     pub lower: f64,
-    /// Mean mass that no tree of P nodes exceeds.
+    /// Mean upper bound on the mass of any tree of P nodes.
     pub upper: f64,
 }
 
-/// Refusals counted.
+/// Counts of misses over a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MissSummary {
-    /// All, by cause.
+    /// All misses, by cause.
     pub causes: Causes,
-    /// By depth, from 1.
+    /// Misses at each depth, from 1, by cause.
     pub depths: Vec<Causes>,
-    /// By class, of those classes that were missed.
+    /// Misses by token class, for classes with at least one.
     pub classes: Vec<ClassMisses>,
-    /// The tokens missed most.
+    /// Most frequently missed tokens.
     pub worst: Vec<MissedToken>,
 }
 
 impl MissSummary {
-    /// The counts, with the `worst` tokens missed most.
+    /// Summarizes `misses`, with the `worst` most frequently missed tokens.
     pub fn of(misses: &Misses, worst: usize) -> MissSummary {
         let class = |&class: &TokenClass| ClassMisses { class, causes: misses.class(class) };
         MissSummary {
@@ -135,49 +141,53 @@ impl MissSummary {
     }
 }
 
-/// Refusals of tokens of one class.
+/// Counts of misses of one token class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassMisses {
-    /// The class.
+    /// Class of the missed tokens.
     pub class: TokenClass,
-    /// How often, by cause.
+    /// Number of misses, by cause.
     #[serde(flatten)]
     pub causes: Causes,
 }
 
-/// One budget of the curve.
+/// Acceptance at one budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
-    /// B: tokens of a pass, the root included.
+    /// Budget B: tokens of a pass, root included.
     pub budget: usize,
-    /// Mean accepted drafted tokens a step.
+    /// Mean number of accepted drafted tokens per step.
     pub accepted: f64,
     /// Mean of E\[X | T\].
     pub expected: f64,
-    /// The fluid bound. None where it is not known.
+    /// Fluid bound at this budget. `None` if it is not known.
     pub fluid: Option<f64>,
 }
 
-/// Speed-ups over plain decoding (bounds.md, "The wall clock"). None where the times that they need are not measured.
+/// Speed-ups over plain decoding (bounds.md, "The wall clock"). `None` if the times they need are
+/// not measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SpeedUp {
-    /// Tokens a second over those of plain decoding, timed in between.
+    /// Ratio of tokens per second to those of plain decoding, timed between the steps.
     pub reached: Option<f64>,
-    /// The 95% interval of `reached`. Null while plain decoding was timed too seldom.
+    /// Lower end of the 95% interval of `reached`. Null if plain decoding was timed too rarely.
     pub low: Option<f64>,
-    /// Its upper end.
+    /// Upper end of the 95% interval of `reached`.
     pub high: Option<f64>,
-    /// The most that a free drafter with perfect knowledge could reach on this machine with one fixed budget, the best one up to the
-    /// largest whose pass was timed.
+    /// Ceiling for a free drafter with perfect knowledge on this machine, at one fixed budget. The
+    /// budget is the best one up to the largest whose pass was timed.
     pub ceiling: Option<speed::Best>,
-    /// The most that this drafter promises with one fixed budget up to B: by its E\[X | T\] and the seconds that it drafted, in
-    /// proportion to the nodes. At least what was reached.
+    /// Best speed-up that this drafter can expect with one fixed budget up to B. The estimate uses
+    /// E\[X | T\] and the drafting seconds, taken in proportion to the nodes. At least `reached`.
     pub drafter: Option<speed::Best>,
 }
 
 impl SpeedUp {
-    /// From the speed-up that was reached, the cost of passes, the fluid bound's curve by P, the drafter's curve, and its seconds and nodes
-    /// of a mean step.
+    /// Computes the speed-ups over plain decoding.
+    ///
+    /// `reached` is the measured one, `cost` the cost of passes, `fluid` the fluid bound by P, and
+    /// `curve` the drafter's acceptance by budget. The last parameter has the drafting seconds and
+    /// the number of drafted nodes of a mean step.
     pub fn of(
         reached: Option<Estimate>,
         cost: Option<&Cost>,
@@ -204,13 +214,15 @@ impl SpeedUp {
 }
 
 impl Ceilings {
-    /// B - 1 alone, for budget `batch`: what holds for any tree.
+    /// Creates ceilings with only B - 1, which holds for any tree. `batch` is the budget B.
     pub fn batch(batch: usize) -> Ceilings {
         Ceilings { batch: batch.saturating_sub(1) as f64, ..Ceilings::default() }
     }
 
-    /// The ceilings for budget `batch` (B, the root included) from the mean entropy `mu` and the mean `mu2` of
-    /// sum p ln^2 p, in nats, and the fluid bound where it is known.
+    /// Computes the ceilings for budget `batch` (B, root included).
+    ///
+    /// `mu` is the mean entropy in nats, and `mu2` the mean of sum p ln^2 p in nats^2. `fluid` is
+    /// the fluid bound, if it is known.
     pub fn at(mu: f64, mu2: f64, batch: usize, fluid: Option<f64>) -> Ceilings {
         let drafted = batch.saturating_sub(1);
         Ceilings {
@@ -223,7 +235,7 @@ impl Ceilings {
     }
 }
 
-/// Mean entropy moments over positions, as they come.
+/// Running means of the entropy moments over positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RunningMoments {
     positions: usize,
@@ -232,30 +244,30 @@ pub struct RunningMoments {
 }
 
 impl RunningMoments {
-    /// One more position.
+    /// Adds the moments of one position.
     pub fn add(&mut self, moments: &Moments) {
         self.positions += 1;
         self.entropy += moments.entropy;
         self.second += moments.second;
     }
 
-    /// Positions so far.
+    /// Returns the number of positions.
     pub fn positions(&self) -> usize {
         self.positions
     }
 
-    /// Mean entropy in nats; 0 before the first position.
+    /// Returns the mean entropy in nats; 0 before the first position.
     pub fn mu(&self) -> f64 {
         self.entropy / self.positions.max(1) as f64
     }
 
-    /// Mean of sum p ln^2 p in nats^2; 0 before the first position.
+    /// Returns the mean of sum p ln^2 p in nats^2; 0 before the first position.
     pub fn mu2(&self) -> f64 {
         self.second / self.positions.max(1) as f64
     }
 }
 
-/// A [`Summary`] that grows step by step.
+/// Accumulator for a [`Summary`], step by step.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     sums: Summary,
@@ -268,23 +280,24 @@ pub struct Tally {
     curve: BudgetCurve,
     told: Told,
     overlaps: Overlaps,
-    /// The last step, for a look at it that follows: its prompt, number, E\[X | T\], and miss.
+    /// Last step, for an oracle search that follows it. It is given by prompt, number, E\[X | T\],
+    /// and miss.
     last: Option<(String, usize, f64, Option<Miss>)>,
     at_length: Option<Fluid>,
     cost: Option<Cost>,
     comparison: PlainComparison,
-    /// Drafted nodes of all steps.
+    /// Number of drafted nodes of all steps.
     nodes: usize,
-    /// Whether the budget was automatic, so that trees varied in size.
+    /// True if the budget was automatic, so that trees varied in size.
     automatic: bool,
-    /// Whether other work was seen on the machine.
+    /// True if other work was detected on the machine.
     busy: bool,
     capacity: CapacityTally,
     light: LightTally,
 }
 
 impl Tally {
-    /// One more step.
+    /// Adds the record of a step.
     pub fn add(&mut self, record: &StepRecord) {
         self.sums.steps += 1;
         self.sums.tokens += record.emitted.len();
@@ -312,7 +325,8 @@ impl Tally {
         self.last = Some((record.prompt_id.clone(), record.step, record.expected_accepted, record.miss.clone()));
     }
 
-    /// What was found out about the last step, when its look is done.
+    /// Adds the result of an oracle search for the last step. Ignored for any other step, and while
+    /// the search is in progress.
     pub fn looked(&mut self, prompt_id: &str, step: usize, look: &Look) {
         let Some((id, number, expected, miss)) = &self.last else { return };
         if id == prompt_id && *number == step && look.state != super::LookState::Refining {
@@ -320,44 +334,47 @@ impl Tally {
             if let Some(miss) = miss {
                 self.misses.looked(miss, None, look);
             }
-            // A second look at the same step would count twice.
+            // A second search of the same step would count twice.
             self.last = None;
         }
     }
 
-    /// Adds the oracle's masses in the context of the last step, and E\[X | T\] of the drafter's best tree of the verified size.
-    /// Ignored for any other step.
+    /// Adds the oracle masses of the last step's context, by tree size. `drafter_best` is
+    /// E\[X | T\] of the drafter's best tree of the verified size. Ignored for any other step.
     pub fn searched(&mut self, prompt_id: &str, step: usize, drafter_best: Option<f64>, oracle: &OracleCurve) {
         self.light.searched_at(prompt_id, step, drafter_best, oracle);
     }
 
-    /// Notes that the text of the last step ended; not to be called where it was broken off.
+    /// Marks the end of the last step's text. Must not be called if the text was interrupted.
     pub fn end_text(&mut self) {
         self.light.end_text(None);
     }
 
-    /// The fluid bound at length, from all positions so far.
+    /// Sets the fluid bound over all positions so far.
     pub fn fluid(&mut self, fluid: &Fluid) {
         self.at_length = Some(fluid.clone());
     }
 
-    /// What passes cost.
+    /// Sets the cost of passes.
     pub fn cost(&mut self, cost: &Cost) {
         self.cost = Some(cost.clone());
     }
 
-    /// Plain decoding was timed after the steps so far, in seconds a token.
+    /// Adds a timing of plain decoding after the steps so far, in seconds per token.
     pub fn plain(&mut self, seconds: f64) {
         self.comparison.plain(seconds);
     }
 
-    /// The machine's load was read.
+    /// Adds a reading of the machine's load.
     pub fn load(&mut self, load: &MachineLoad) {
         self.busy |= load.busy;
     }
 
-    /// The means so far. The ceilings are those of the last step's budget; of an automatic one those of the mean size of a tree, rounded
-    /// up. `plain` is the speed of plain decoding in tokens a second, where it was measured otherwise than by [`Self::plain`].
+    /// Computes the means so far.
+    ///
+    /// The ceilings are those of the last step's budget or, with an automatic budget, of the mean
+    /// tree size rounded up. `plain` is the speed of plain decoding in tokens per second, if it was
+    /// measured independently of [`Self::plain`].
     pub fn summary(&self, plain: Option<f64>) -> Summary {
         let steps = self.sums.steps.max(1) as f64;
         let seconds = self.sums.time.total();

@@ -1,10 +1,10 @@
-//! Records by hand, and values that a schema must refuse (tests).
+//! Test helpers: records built by hand, and invalid JSON values for schema tests.
 
 use serde_json::Value;
 
 use super::{Cause, Ceilings, Miss, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord};
 
-/// A tree from (parent, p) of each drafted node.
+/// Builds a tree from (parent, p) of each drafted node.
 pub fn tree(nodes: &[(usize, f64)]) -> TreeRecord {
     let mut tree = TreeRecord {
         tokens: vec![0],
@@ -36,12 +36,12 @@ pub fn tree(nodes: &[(usize, f64)]) -> TreeRecord {
     tree
 }
 
-/// A chain with these p.
+/// Builds a chain whose nodes have these p.
 pub fn chain(p: &[f64]) -> TreeRecord {
     tree(&p.iter().copied().enumerate().collect::<Vec<_>>())
 }
 
-/// A step at temperature 1 and `budget` that accepted `path`.
+/// Builds a record of a step at temperature 1 and `budget` that accepted `path`.
 pub fn record(tree: TreeRecord, path: &[usize], budget: usize) -> StepRecord {
     let mut pi = vec![1.0];
     for i in 1..tree.p.len() {
@@ -78,7 +78,7 @@ pub fn record(tree: TreeRecord, path: &[usize], budget: usize) -> StepRecord {
     }
 }
 
-/// A miss of `token` at `depth` for `cause`.
+/// Builds a miss of `token` at `depth` with this cause.
 pub fn miss(token: u32, depth: usize, cause: Cause) -> Miss {
     Miss {
         depth,
@@ -96,7 +96,8 @@ pub fn miss(token: u32, depth: usize, cause: Cause) -> Miss {
     }
 }
 
-/// All ways to spoil one thing in `value`: a key away, a key renamed, a key more, a leaf of another kind.
+/// Returns copies of `value` with one error each: a key missing, renamed, or added, or a leaf of
+/// another type.
 pub fn spoiled(value: &Value) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     match value {

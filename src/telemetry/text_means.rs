@@ -1,21 +1,24 @@
 //! Mean over the positions of many texts, with a 95% interval, in constant memory.
 //!
-//! Positions of one text resemble each other more than positions of two texts: the subject, the language and the form differ from text
-//! to text. An interval from stretches shorter than a text misses that variance (it covered the truth in 68% of simulated runs of 4
-//! texts, and in 89% of 20). The unit here is therefore a whole text. The interval is that of the dependent wild bootstrap with cosine
-//! waves over these units ([`waves`](crate::theory::waves)), so that texts may also resemble their neighbors in the list. In
-//! simulation it covers the truth in 93 to 97% of runs of 8, 12, 20, 40 and 80 texts (the tests).
+//! Positions of one text resemble each other more than positions of two texts: the subject, the
+//! language, and the form differ from text to text. An interval from stretches shorter than a text
+//! misses that variance. In simulation it covered the true mean in 68% of runs of 4 texts, and in
+//! 89% of runs of 20. The unit here is therefore a whole text. The interval is that of the
+//! dependent wild bootstrap with cosine waves over these units ([`waves`](crate::theory::waves)),
+//! so that texts may also resemble their neighbors in the list. In simulation it covers the true
+//! mean in 93 to 97% of runs of 8, 12, 20, 40, and 80 texts (see the tests).
 
 use crate::theory::waves::half_widths;
 
-/// Units kept. When all are full, neighbors are joined and a unit holds twice as many texts.
+/// Maximum number of units. When it is reached, neighbors are joined and units double in size.
 const UNITS: usize = 32;
-/// Finished texts below which there is no interval: with fewer, four waves can't be told from single texts.
+/// Number of finished texts below which there is no interval. With fewer, four waves would follow
+/// single texts.
 pub const FEWEST_TEXTS: usize = 8;
-/// Upper bound on the number of waves; half as many as there are units below that.
+/// Upper bound on the number of waves, which is half the number of units otherwise.
 const MOST_WAVES: usize = 8;
 
-/// Sum of values and their number.
+/// Sum of values and their count.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Sum {
     total: f64,
@@ -29,30 +32,30 @@ impl Sum {
     }
 }
 
-/// Running mean of a quantity that each generated position has, grouped by text.
+/// Running mean of a value per generated position, grouped by text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TextMeans {
-    /// Log2 of the texts in a full unit.
+    /// Log2 of the number of texts in a full unit.
     doublings: u32,
     units: Vec<Sum>,
     /// Finished texts of the unit that is not full yet.
     part: Sum,
     part_texts: usize,
-    /// The text that is being written.
+    /// Text that is still being generated.
     text: Sum,
     texts: usize,
     all: Sum,
 }
 
 impl TextMeans {
-    /// Adds the value of the next position of the present text.
+    /// Adds the value of the next position of the current text.
     pub fn push(&mut self, value: f64) {
         let one = Sum { total: value, count: 1 };
         self.text.join(one);
         self.all.join(one);
     }
 
-    /// Ends the present text. Does nothing if it has no position.
+    /// Ends the current text. Does nothing if it has no positions.
     pub fn end_text(&mut self) {
         if self.text.count == 0 {
             return;
@@ -76,32 +79,34 @@ impl TextMeans {
         }
     }
 
-    /// Number of positions.
+    /// Returns the number of positions.
     pub fn len(&self) -> usize {
         self.all.count
     }
 
-    /// Whether there is no position yet.
+    /// Returns `true` if there are no positions yet.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Number of finished texts.
+    /// Returns the number of finished texts.
     pub fn texts(&self) -> usize {
         self.texts
     }
 
-    /// Mean over all positions.
+    /// Returns the mean over all positions.
     pub fn mean(&self) -> Option<f64> {
         (self.all.count > 0).then(|| self.all.total / self.all.count as f64)
     }
 
-    /// Half the width of the 95% interval of the mean. `None` below [`FEWEST_TEXTS`] finished texts.
+    /// Returns half the width of the 95% interval of the mean. `None` with fewer than
+    /// [`FEWEST_TEXTS`] finished texts.
     pub fn half_width(&self) -> Option<f64> {
         if self.texts < FEWEST_TEXTS {
             return None;
         }
-        // Texts that do not fill a unit yet are a shorter unit: a ratio of sums weighs it by its positions.
+        // The texts that do not fill a unit yet form a shorter one. It needs no special weight,
+        // since the mean is a ratio of sums.
         let mut rest = self.part;
         rest.join(self.text);
         let units: Vec<Sum> = self.units.iter().copied().chain((rest.count > 0).then_some(rest)).collect();
@@ -156,8 +161,9 @@ mod tests {
         }
     }
 
-    /// Share of `runs` whose interval covers the true mean. Texts have 24 to 95 positions and a mean of their own with a standard
-    /// deviation of `between` times that of a position; positions of a text correlate as AR(1) with 0.3, as entropies do.
+    /// Fraction of `runs` whose interval covers the true mean. Each text has 24 to 95 positions and
+    /// its own mean, with a standard deviation of `between` times that of a position. Positions of
+    /// a text are AR(1) with coefficient 0.3, as entropies are.
     fn coverage(texts: usize, between: f64, runs: u64) -> f64 {
         let mut covered = 0;
         for run in 0..runs {
@@ -178,7 +184,7 @@ mod tests {
 
     #[test]
     fn intervals_cover_the_mean_of_texts_that_differ() {
-        // 2,000 runs: their own standard error is 0.5%.
+        // The standard error over 2,000 runs is 0.5%.
         for texts in [8, 12, 20, 40, 80] {
             for between in [0.0, 0.5] {
                 let share = coverage(texts, between, 2000);

@@ -1,11 +1,11 @@
-//! What a process may answer (docs/external.md), and what is wrong with what it may not.
+//! Parsing and validation of the answers of an external drafter (docs/external.md).
 
 use serde::Deserialize;
 
 use crate::draft::Limits;
 use crate::tree::{TokenId, TokenTree};
 
-/// How much the q of the children of a node may add up to beyond 1: rounding.
+/// Tolerance for rounding in the sum of the q of one node's children.
 const ROUNDING: f64 = 1e-6;
 
 #[derive(Debug, Deserialize)]
@@ -21,10 +21,12 @@ struct Tree {
     q: Vec<f64>,
 }
 
-/// Reads a line: the step that it answers, and its tree below `root`, or what is wrong with it.
+/// Parses an answer into its step number and its tree below `root`.
+///
+/// The inner result is an error if the tree is invalid.
 ///
 /// # Errors
-/// If the line is no answer at all: there is no step then.
+/// If the line can't be parsed, and the step is therefore unknown.
 pub fn read(
     line: &str,
     root: TokenId,

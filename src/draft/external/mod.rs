@@ -1,5 +1,5 @@
-//! A drafter of the person's own, in any language: a process that is told the text and answers with a tree, in lines of JSON
-//! (docs/external.md).
+//! External drafter: a child process, in any language, that answers with trees. Requests and
+//! answers are lines of JSON (docs/external.md).
 
 mod answer;
 mod process;
@@ -16,7 +16,7 @@ use super::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
 use process::{Process, Silence};
 
-/// Late answers to earlier steps that are passed over in one step.
+/// Maximum number of late answers to earlier steps that are skipped in one step.
 const MOST_LATE: usize = 64;
 
 #[derive(Serialize)]
@@ -29,31 +29,35 @@ struct Request<'a> {
     stop: &'a [TokenId],
 }
 
-/// Asks a process once a step. What is wrong with an answer, or that none came in time, costs the step its draft and is told as
-/// the step's notice.
+/// Drafter that asks a child process once per step.
+///
+/// If an answer is invalid or late, the step has no draft, and the reason becomes the step's
+/// notice.
 #[derive(Debug)]
 pub struct External {
     words: Vec<String>,
     limit: Duration,
     process: Option<Process>,
-    /// Whether it ended, so that there is nothing to ask.
+    /// True once the process has ended or could not be started.
     gone: bool,
     limits: Limits,
-    /// The number of the last request.
+    /// Number of the last request.
     step: usize,
-    /// The text, as far as the process was told of it.
+    /// Number of the text's tokens that the process has received.
     told: usize,
-    /// Trees of this text by its count of tokens, for looks back.
+    /// Answered trees of this text, by its number of tokens, for [`Drafter::at`].
     trees: HashMap<usize, TokenTree>,
-    /// The tree of this step, and for each node of the tree that grows its node there.
+    /// Answered tree of this step. `places` maps each node of the growing tree to its node in it.
     tree: Option<TokenTree>,
     places: HashMap<usize, Option<usize>>,
     notice: Option<String>,
 }
 
 impl External {
-    /// The process `command` (split at spaces, with quotes; no shell), which has `limit` for each answer. It is started when it
-    /// is asked first.
+    /// Creates a drafter for the process `command`, with a time limit for each answer.
+    ///
+    /// The command is split at spaces, and quotes are respected; no shell is involved. The process
+    /// is started on the first request.
     ///
     /// # Errors
     /// If the command is empty or a quote is not closed.
@@ -80,7 +84,7 @@ impl External {
         }
     }
 
-    /// Asks for the tree of this step.
+    /// Requests the tree of this step; returns the reason if there is none.
     fn ask(&mut self, cx: &Context) -> Result<TokenTree, String> {
         let root = cx.tokens.last().copied().unwrap_or_default();
         if self.gone {
@@ -99,11 +103,12 @@ impl External {
             self.told = cx.tokens.len();
             let (began, mut late) = (Instant::now(), 0);
             loop {
-                // Also where lines come faster than they are read: the time is up for all of them.
+                // The limit covers all lines of this step, even if they arrive faster than they are
+                // read.
                 let left = self.limit.checked_sub(began.elapsed()).ok_or(Silence::Late)?;
                 let line = process.hear(left)?;
                 match answer::read(&line, root, self.limits, cx.target.config().vocab, cx.stop) {
-                    // The late answer to an earlier step.
+                    // Late answer to an earlier step.
                     Ok((step, _)) if step < self.step && late < MOST_LATE => late += 1,
                     Ok((step, _)) if step < self.step => {
                         break Ok(Err(format!("it answers step {step} again and again, and was asked for {}", self.step)));
@@ -151,7 +156,7 @@ impl Drafter for External {
     fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
         self.places.clear();
         self.tree = self.trees.get(&cx.tokens.len()).cloned();
-        // Where nothing is asked for, as while a prompt is read, nobody is asked.
+        // The budget is 1 while a prompt is read; nothing is requested then.
         if self.limits.budget > 1 && self.limits.depth > 0 && self.tree.is_none() && !self.words.is_empty() {
             match self.ask(cx) {
                 Ok(tree) => {
@@ -177,7 +182,7 @@ impl Drafter for External {
         for &node in nodes {
             let place = match tree.parent(node) {
                 None => Some(0),
-                // Below a node of another drafter it knows nothing.
+                // The process knows nothing about nodes of other drafters.
                 Some(parent) => self.places.get(&parent).copied().flatten().and_then(|above| own.child(above, tree.token(node))),
             };
             self.places.insert(node, place);
@@ -195,12 +200,13 @@ impl Drafter for External {
     }
 
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
-        // Without a command it asks nobody: what was answered then is all that it knows.
+        // Without a command no process is started; the stored answers are all that is needed.
         Ok(Box::new(External { trees: self.trees.clone(), ..External::with(Vec::new(), self.limit) }))
     }
 }
 
-/// A command in words: split at spaces, those in single or double quotes kept together. None where a quote is not closed.
+/// Splits a command at spaces, except inside single or double quotes. Returns `None` if a quote is
+/// not closed.
 fn words(command: &str) -> Option<Vec<String>> {
     let (mut words, mut word, mut quote): (Vec<String>, Option<String>, Option<char>) = (Vec::new(), None, None);
     for c in command.chars() {
@@ -228,7 +234,8 @@ mod tests {
     use crate::draft::{Plan, Shape};
     use crate::engine::testing::TableDecoder;
 
-    /// What a process with this script drafts in two steps, and its notices.
+    /// Runs a process with this script for two steps. Returns the number of drafted nodes and the
+    /// notice of each step.
     fn drafted(script: &str) -> Vec<(usize, Option<String>)> {
         let mut external = External::with(["sh", "-c", script].map(String::from).to_vec(), Duration::from_secs(20));
         let mut target = TableDecoder::new(8, 0);
@@ -253,7 +260,7 @@ mod tests {
     #[test]
     fn a_tree_a_wrong_answer_and_an_end() {
         let good = r#"read a; echo '{"step":1,"tree":{"parents":[0,1],"tokens":[3,4],"q":[0.5,0.5]}}'"#;
-        // Step 2: the late answer to step 1 is passed over.
+        // In step 2, the late answer to step 1 is skipped.
         let late = r#"; read a; echo '{"step":1,"tree":{"parents":[],"tokens":[],"q":[]}}'; echo '{"step":2,"tree":{"parents":[0],"tokens":[5],"q":[1]}}'; read a"#;
         assert_eq!(drafted(&format!("{good}{late}")), [(2, None), (1, None)]);
         let said = drafted(&format!("{good}; read a; echo nonsense; read a"));

@@ -1,4 +1,5 @@
-//! A child process that is asked and answers in lines, and that never outlives the program.
+//! Child process that reads requests and writes answers in lines. All processes are registered in a
+//! static list, so that they never outlive the program.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -9,16 +10,17 @@ use std::time::Duration;
 
 use crate::processes::withhold_tokens;
 
-/// The longest answer in bytes; a process that writes more has no place in the memory.
+/// Maximum length of an answer in bytes, which bounds the memory it can take.
 const LONGEST: u64 = 1 << 20;
 
-/// Lines that wait to be read; further ones wait in the process.
+/// Maximum number of answers that wait to be read. Further ones stay in the process's pipe.
 const WAITING: usize = 4;
 
-/// The processes that run. They stand here and not with who asks them, so that whatever ends the program can end them first.
+/// All running processes. The list is static so that any exit path can end them first.
 static RUNNING: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
-/// Ends all processes of drafters, and waits until they are gone. For the way out, where nobody drops what is still in use.
+/// Ends all drafter processes and waits for them to exit. Meant for exit paths on which drafters
+/// are not dropped.
 pub fn end_processes() {
     for child in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         end(child);
@@ -26,23 +28,23 @@ pub fn end_processes() {
 }
 
 fn end(mut child: Child) {
-    // One that ended by itself needs only to be waited for.
+    // If the process has already exited, only `wait` is needed.
     let _ = child.kill();
     let _ = child.wait();
 }
 
-/// Why there was no answer.
+/// Reason for a missing answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Silence {
-    /// None came in time.
+    /// No answer arrived in time.
     Late,
-    /// It does not read what it is told.
+    /// Process does not read its requests.
     Deaf,
-    /// It is gone, or writes what is no text.
+    /// Process has ended, or wrote something that is not UTF-8 text.
     Gone,
 }
 
-/// A running process. Dropping it ends it.
+/// Running process, ended on drop.
 #[derive(Debug)]
 pub struct Process {
     id: u32,
@@ -51,10 +53,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program with arguments, without a shell. What it says on standard error is nobody's.
+    /// Starts a program with arguments, without a shell. Its standard error is discarded.
     ///
     /// # Errors
-    /// If it can't be started: says why.
+    /// If it can't be started.
     pub fn start(words: &[String]) -> Result<Self, String> {
         let (program, arguments) = words.split_first().ok_or("there is no command")?;
         let mut command = Command::new(program);
@@ -65,9 +67,10 @@ impl Process {
         let id = child.id();
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(child);
         let (requests, to_write) = mpsc::sync_channel::<String>(1);
-        // A process that writes more than it is asked for waits until somebody reads it.
+        // The bound makes a process that writes too much block on its pipe.
         let (answered, answers) = mpsc::sync_channel(WAITING);
-        // Both end with the process, whose pipes then are closed, or with who asks.
+        // Both threads end when the process ends and closes its pipes, or when `Process` is
+        // dropped.
         let writer = thread::Builder::new().spawn(move || {
             let Some(mut input) = input else { return };
             for line in to_write {
@@ -87,16 +90,17 @@ impl Process {
                 }
             }
         });
-        // Dropping the process ends it.
+        // If a thread can't be started, dropping this value ends the process.
         let process = Self { id, requests, answers };
         writer.and(reader).map_err(|why| format!("no thread can be started for {program}: {why}"))?;
         Ok(process)
     }
 
-    /// Sends a line; says whether it was taken.
+    /// Sends a line without waiting.
     ///
     /// # Errors
-    /// [`Silence::Deaf`] while the line before was not read, [`Silence::Gone`] where nobody reads any more.
+    /// [`Silence::Deaf`] if the previous line was not read yet, [`Silence::Gone`] if the process
+    /// has ended.
     pub fn tell(&self, line: String) -> Result<(), Silence> {
         self.requests.try_send(line).map_err(|why| match why {
             mpsc::TrySendError::Full(_) => Silence::Deaf,
@@ -104,10 +108,10 @@ impl Process {
         })
     }
 
-    /// The next line that it writes.
+    /// Waits for the next line from the process.
     ///
     /// # Errors
-    /// If none comes within `limit`, or none will come.
+    /// If no line arrives within `limit`, or the process has ended.
     pub fn hear(&self, limit: Duration) -> Result<String, Silence> {
         self.answers.recv_timeout(limit).map_err(|why| match why {
             RecvTimeoutError::Timeout => Silence::Late,

@@ -1,4 +1,6 @@
-//! Several drafters as one: their candidates in one tree, by a probability learnt from what they were worth.
+//! Mix of several drafters: one tree from the candidates of all members. The probability of a
+//! merged candidate is a learned combination of the members' calibrated probabilities (see
+//! `weights`).
 
 #[cfg(test)]
 mod tests;
@@ -14,39 +16,45 @@ use super::thrift::Thrift;
 use super::{Candidate, Context, DraftError, Drafter, Verified, Worth};
 use crate::tree::{TokenId, TokenTree};
 
-/// Members, at most.
+/// Maximum number of members of a mix.
 pub const MEMBERS: usize = 4;
-/// Steps whose weights are kept for looks back: some kilobytes each.
+/// Number of past steps whose weights are kept for [`Drafter::at`], at some kilobytes each.
 const PAST: usize = 2048;
 
-/// What a drafter proposes below each of some nodes.
+/// Candidates below each of several nodes.
 type Proposed = Result<Vec<Vec<Candidate>>, DraftError>;
 
-/// Asks each of its members about each node and merges what they propose. A node that one proposed and that the tree holds is shown
-/// to all of them, so that each can go on below the others' nodes.
+/// Drafter that merges the candidates of its members at each node.
+///
+/// Every node of the tree is shown to all members, so that each can continue below nodes that
+/// others proposed.
 pub struct Mix {
     name: &'static str,
     members: Vec<Box<dyn Drafter>>,
-    /// Members in the order in which they are asked: those that run a model last, since what the others say may do.
+    /// Members in the order in which they are asked. Those that run a model come last, since the
+    /// candidates of the others may make their pass unnecessary.
     order: Vec<usize>,
-    /// Whether, where children are drawn, the member that is asked last is the only one: what several are worth together tells which
-    /// tokens are the best, and makes no law that is as near to the target's as that of a model.
+    /// True if, in sampled trees, the last member to be asked drafts alone. The merged
+    /// probabilities are good for ranking tokens, but as a distribution they are not as close to
+    /// the target's as those of a model.
     alone: bool,
     drawn: bool,
-    /// What passes of each member are worth.
+    /// Cost gate of each member.
     thrift: Vec<Thrift>,
     weights: Weights,
-    /// The weights before each of the last steps of this text, by the count of its tokens.
+    /// Weights before each of the last steps, with the text's number of tokens.
     past: VecDeque<(usize, Weights)>,
-    /// This step: what was said of a token below a node, and the node that it became, both as numbered while the tree grew.
+    /// Members' proposals for each candidate of this step, by (parent node, token). The second
+    /// value is the node that the candidate became, if any. Nodes are numbered as in the tree while
+    /// it grows.
     said: HashMap<(usize, TokenId), (Said, Option<usize>)>,
 }
 
 impl Mix {
-    /// A mixture of these, called `name`.
+    /// Creates a mix of `members`, called `name`.
     ///
     /// # Errors
-    /// Unless there are two to four of them, none twice.
+    /// Unless there are two to four members, all different.
     pub fn new(name: &'static str, members: Vec<Box<dyn Drafter>>) -> Result<Self, DraftError> {
         let names: Vec<&str> = members.iter().map(|member| member.name()).collect();
         let twice = names.iter().enumerate().any(|(i, name)| names[..i].contains(name));
@@ -57,7 +65,7 @@ impl Mix {
         Ok(Self::with(name, members, weights))
     }
 
-    /// Where children are drawn, and a member runs a model, that one drafts alone.
+    /// Lets a member that runs a model draft alone in sampled trees.
     pub fn alone_where_drawn(self) -> Self {
         Self { alone: true, ..self }
     }
@@ -68,8 +76,8 @@ impl Mix {
         Self { name, members, order, alone: false, drawn: false, thrift, weights, past: VecDeque::new(), said: HashMap::new() }
     }
 
-    /// What member `m` proposes, those before it having told their candidates. One that runs a model and is to be thrifty is asked
-    /// about the nodes alone where its pass is expected to pay.
+    /// Candidates of member `m`, given those of the members before it in `told`. A member that runs
+    /// a model under a cost model is asked only about nodes for which its pass is expected to pay.
     fn ask(
         &mut self,
         m: usize,
@@ -80,15 +88,15 @@ impl Mix {
         width: usize,
     ) -> Proposed {
         let (member, thrift) = (&mut self.members[m], &mut self.thrift[m]);
-        // The root's place is known to a head when the step has begun.
         if member.costly() && thrift.rests() {
             return Ok(vec![Vec::new(); nodes.len()]);
         }
+        // The root alone is not gated: a trained head ran its entry in `begin`, so asking is free.
         if !member.costly() || !thrift.on() || nodes == [0] {
             return member.propose(cx, tree, nodes, width);
         }
         let reached = tree.path_products(|i| tree.q(i));
-        // Where others know what comes, one more adds the less.
+        // The more probability mass the other members cover, the less this member can add.
         let left = |place: usize, node: usize| {
             let mass = |(known, lists): (&Calibration, &Vec<Vec<Candidate>>)| -> f64 {
                 let list = lists.get(place).map_or(&[][..], |list| list);
@@ -115,9 +123,9 @@ impl Mix {
         Ok(all)
     }
 
-    /// Calls `f` with each node of a tree grown in this step and what was said of it.
+    /// Calls `f` with each node of this step's tree and the members' proposals for it.
     fn each(&self, tree: &TokenTree, mut f: impl FnMut(usize, &Said)) {
-        // The nodes of the tree as they were numbered while it grew.
+        // Node numbers while the tree grew, by the node's number in `tree`.
         let mut grown: Vec<Option<usize>> = vec![Some(0)];
         for i in tree.nodes() {
             let said = grown[tree.parent(i).unwrap_or(0)].and_then(|parent| self.said.get(&(parent, tree.token(i))));
@@ -128,7 +136,7 @@ impl Mix {
         }
     }
 
-    /// Merges what the members proposed below `node`, the best `width`.
+    /// Merges the members' candidates below `node` and returns the best `width`.
     fn merge(&mut self, node: usize, depth: usize, lists: &[Vec<Candidate>], width: usize) -> Vec<Candidate> {
         let mut nothing: Said = [Word::Silent; MEMBERS];
         for (word, list) in nothing.iter_mut().zip(lists) {
@@ -201,7 +209,7 @@ impl Drafter for Mix {
 
     fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
         self.said.clear();
-        // Begun again without a step between, it is the same place.
+        // If the same step is begun again, its weights are recorded already.
         if self.past.back().is_none_or(|(tokens, _)| *tokens != cx.tokens.len()) {
             self.past.push_back((cx.tokens.len(), self.weights.clone()));
             if self.past.len() > PAST {
@@ -238,7 +246,7 @@ impl Drafter for Mix {
             }
             return Ok(lists);
         }
-        // Each member once, with all nodes: a member that runs a model makes one pass.
+        // Each member gets all nodes at once, so that one that runs a model makes a single pass.
         let mut told = vec![Vec::new(); self.members.len()];
         for m in self.order.clone() {
             told[m] = self.ask(m, &told, cx, tree, nodes, width)?;
@@ -255,7 +263,7 @@ impl Drafter for Mix {
         let mut origins = vec![0; tree.len()];
         self.each(tree, |i, said| {
             let odds = |word: &Word| if let Word::Proposed { odds, .. } = word { *odds } else { f64::NEG_INFINITY };
-            // The first of those who say the same.
+            // Ties go to the first member.
             let best = (0..self.members.len()).rev().max_by(|&a, &b| odds(&said[a]).total_cmp(&odds(&said[b])));
             origins[i] = best.unwrap_or(0);
         });

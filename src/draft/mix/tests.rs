@@ -7,10 +7,10 @@ use crate::dist::Warp;
 use crate::draft::Cut;
 use crate::engine::testing::TableDecoder;
 
-/// Names of members, and the nodes that they were asked about.
+/// Names of members with the nodes that they were asked about.
 type Calls = Arc<Mutex<Vec<(&'static str, Vec<usize>)>>>;
 
-/// Proposes the same tokens below every node, and writes down what it was asked about.
+/// Drafter that proposes the same tokens below every node and records its calls.
 struct Fixed {
     name: &'static str,
     costly: bool,
@@ -66,7 +66,7 @@ fn where_children_are_drawn_one_that_runs_a_model_can_draft_alone() {
     let mut alone = Mix::new("auto", members()).unwrap().alone_where_drawn();
     assert_eq!(propose(&mut alone).0.len(), 3, "the best of both");
     alone.drawn(true);
-    // The law as it is, without what it was worth so far.
+    // The member's own distribution, not combined with learned weights.
     assert_eq!(propose(&mut alone), (vec![(1, 0.6), (3, 0.1)], 0));
     alone.drawn(false);
     assert_eq!(propose(&mut alone).0.len(), 3);
@@ -79,11 +79,11 @@ fn where_children_are_drawn_one_that_runs_a_model_can_draft_alone() {
 fn a_member_that_runs_a_model_is_asked_where_it_pays_and_not_at_all_in_a_rest() {
     let calls = Calls::default();
     let member = |name, costly, candidates| member(&calls, name, costly, candidates);
-    // The costly one comes first by place, and is asked last.
+    // The slow member is listed first and asked last.
     let mut mix =
         Mix::new("mix", vec![member("slow", true, vec![(1, 0.6)]), member("quick", false, vec![(1, 0.3), (2, 0.2)])]).unwrap();
     assert!(mix.costly() && mix.frugal());
-    // Root, a child that is reached half of the time, one that hardly is.
+    // The root, a child with reach probability 0.5, and one with 0.01.
     let mut tree = TokenTree::new(0);
     tree.push(0, 1, 0.5);
     tree.push(0, 2, 0.01);
@@ -101,10 +101,10 @@ fn a_member_that_runs_a_model_is_asked_where_it_pays_and_not_at_all_in_a_rest() 
     };
     let begun = vec![usize::MAX];
     assert_eq!(asked(None), [begun.clone(), vec![0], vec![1, 2]]);
-    // Each node of a pass costs more than the second one can save.
+    // A node costs more than the second child can save.
     let worth = Worth { token: 1.0, node: 0.02, rest: false };
     assert_eq!(asked(Some(worth)), [begun.clone(), vec![0], vec![1]]);
-    // By now a pass is known to take two milliseconds and more, and a token saves one.
+    // The measured pass takes at least 2 ms, and a token saves only 1 ms.
     assert_eq!(asked(Some(Worth { token: 0.001, node: 0.0, ..worth })), [begun.clone(), vec![0]]);
     // A token saves a minute.
     assert_eq!(asked(Some(Worth { token: 60.0, node: 0.0, ..worth })), [begun, vec![0], vec![1, 2]]);
@@ -132,7 +132,7 @@ fn what_is_left_out_is_learnt_from_too() {
     let mut step = || {
         mix.begin(&mut cx).unwrap();
         let told = mix.propose(&mut cx, &tree, &[0], 4).unwrap().remove(0);
-        // There is room for the first alone, and what comes is always the same.
+        // The tree has room for one candidate only, and the next token is always 2.
         let p = |token: TokenId| if token == 2 { 1.0 } else { 0.0 };
         let mut kept = tree.clone();
         kept.push(0, told[0].token, told[0].q);

@@ -1,36 +1,38 @@
-//! What each member's word is worth, learnt.
+//! Learned weights that combine the members' probabilities of a token.
 
 use std::collections::HashMap;
 
 use super::MEMBERS;
 use crate::draft::calibration::{Calibration, logistic};
 
-/// What a learning step moves the weights by, before it is divided by the root of the squares seen.
+/// Learning rate of AdaGrad.
 const RATE: f64 = 0.15;
-/// Log odds that a token loses where a member that knows its place does not propose it, before anything was seen.
+/// Initial change in log odds for each member that proposes other tokens instead.
 const ABSENT: f64 = -1.5;
-/// What the members say of one token after one node: the log odds of each by its calibrated q.
+/// Proposal of one member for one token after one node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Word {
-    /// It knows nothing of the place.
+    /// Proposed nothing below the node.
     Silent,
-    /// It proposes other tokens.
+    /// Proposed other tokens only.
     Other,
-    /// It proposes the token with this q, which is worth `odds`.
+    /// Proposed the token with probability `q`; `odds` are the log odds of the calibrated `q`.
     Proposed { q: f64, odds: f64 },
 }
 
-/// What all members say of a token.
+/// Proposals of all members for one token.
 pub type Said = [Word; MEMBERS];
 
-/// A mixture in the domain of log odds, one set of weights for each pattern of words, learnt by gradient descent on the cross
-/// entropy with the target's p, its steps divided by the root of the squares seen: logistic mixing (Mattern 2012) with AdaGrad
-/// (Duchi et al. 2011).
+/// Logistic mixing of the members' probabilities, with one weight set per proposal pattern.
+///
+/// The weights are learned by gradient descent on the cross entropy with the target's p. Mixing in
+/// the log-odds domain is from Mattern 2012, the step size from AdaGrad (Duchi et al. 2011).
 #[derive(Clone, Debug)]
 pub struct Weights {
-    /// What each member's q is worth.
+    /// Calibration of each member's q.
     pub known: Vec<Calibration>,
-    /// By pattern: the weight of each member's log odds and, last, of a constant; each with the squares of its gradients.
+    /// Weight set by pattern: one weight for each member's log odds and one for a constant input,
+    /// each with its sum of squared gradients.
     pub sets: HashMap<usize, [(f64, f64); MEMBERS + 1]>,
 }
 
@@ -46,7 +48,7 @@ impl Weights {
         })
     }
 
-    /// The inputs of the mixture.
+    /// Inputs of the mixture: log odds of each member and a constant 1.
     fn inputs(said: &Said) -> [f64; MEMBERS + 1] {
         let mut inputs = [1.0; MEMBERS + 1];
         for (input, word) in inputs.iter_mut().zip(said) {
@@ -55,7 +57,8 @@ impl Weights {
         inputs
     }
 
-    /// The weights of a pattern that was not met yet: the members that propose the token share its odds, the others take some.
+    /// Initial weight set of a pattern. With n members that propose the token, the log odds of each
+    /// have weight 1 / sqrt(n). Each member that proposes other tokens lowers the log odds.
     fn first(said: &Said) -> [(f64, f64); MEMBERS + 1] {
         let proposed = said.iter().filter(|word| matches!(word, Word::Proposed { .. })).count();
         let absent = said.iter().filter(|word| matches!(word, Word::Other)).count();
@@ -68,12 +71,12 @@ impl Weights {
         self.sets.get(&Self::pattern(said)).copied().unwrap_or_else(|| Self::first(said))
     }
 
-    /// The probability of a token of which this was said.
+    /// Returns the probability of a token with these proposals.
     pub fn p(&self, said: &Said) -> f64 {
         logistic(self.set(said).iter().zip(Self::inputs(said)).map(|((weight, _), input)| weight * input).sum())
     }
 
-    /// Learns from a node: what was said of it, what it counts for, and the target's p.
+    /// Updates the weights from a node with target probability `p` and weight `counts`.
     pub fn learn(&mut self, said: &Said, counts: f64, p: f64) {
         let error = counts * (self.p(said) - p);
         let mut set = self.set(said);

@@ -1,12 +1,14 @@
-//! The tree of the largest path probabilities.
+//! Best-first trees: the nodes with the largest path probabilities.
 
 use super::{Cut, Draft, Limits, WIDTH};
 use crate::draft::{Candidate, Context, DraftError, Drafter};
 use crate::theory::search::{Found, Search};
 use crate::tree::TokenId;
 
-/// The B - 1 nodes of highest path probability under the drafter, exactly (bounds.md, "Best tree of P nodes"): a [`Search`] that
-/// expands all that can be expanded in one batch, until there is nothing.
+/// Grows the tree of the B - 1 nodes with the highest path probabilities.
+///
+/// The probabilities are those of the drafter, and the result is exact (bounds.md, "Best tree of P
+/// nodes"). A [`Search`] expands all nodes that are open in one batch, until none is.
 pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits) -> Result<Draft, DraftError> {
     let drafted = limits.budget.saturating_sub(1);
     let mut search = Search::new(root, drafted, limits.depth);
@@ -35,7 +37,8 @@ mod tests {
 
     const VOCAB: u32 = 3;
 
-    /// Weights of each path of up to 5 tokens, from a table: few values, so that ties abound.
+    /// Weight of each next token after `path`, from a table. The table has few distinct values, so
+    /// that ties are common.
     fn law(table: &[u8], path: &[TokenId]) -> Vec<Candidate> {
         let at = path.iter().fold(1usize, |at, &t| at * VOCAB as usize + t as usize) * VOCAB as usize;
         let weight = |t: u32| f64::from(table[(at + t as usize) % table.len()]);
@@ -71,8 +74,8 @@ mod tests {
             let tree = &draft.tree;
             let mut all = Vec::new();
             enumerate(&table, &mut Vec::new(), 1.0, depth, &mut all);
-            // By value alone: which of several equal paths is taken depends on the order of exploration only at the
-            // very edge. The multiset of values is what is optimal.
+            // Values only: if paths tie at the cutoff, which of them is taken depends on the order
+            // of exploration. The multiset of values is unique.
             all.sort_by(|a, b| b.0.total_cmp(&a.0));
             all.truncate(budget - 1);
             let mut got = tree.path_products(|i| tree.q(i))[1..].to_vec();
@@ -85,7 +88,7 @@ mod tests {
                 let path: Vec<u32> = tree.path(parent).into_iter().map(|n| tree.token(n)).collect();
                 prop_assert_eq!(tree.q(i), law(&table, &path)[tree.token(i) as usize].q);
             }
-            // The same again is the same again, and what was cut is not in the tree.
+            // Growing is deterministic, and cut candidates are not in the tree.
             prop_assert_eq!(&grown(&table, budget, depth).0, &draft);
             prop_assert_eq!(draft.asked.len(), tree.len());
             prop_assert!(tree.nodes().all(|i| draft.asked[tree.parent(i).unwrap()]), "a child of a node that nobody asked about");

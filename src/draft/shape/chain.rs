@@ -1,10 +1,11 @@
-//! One token a depth.
+//! Chains: one token per depth.
 
 use super::{Cut, Draft, Limits, WIDTH};
 use crate::draft::{Context, DraftError, Drafter};
 use crate::tree::TokenId;
 
-/// The drafter's best token at each depth, until the budget or the depth is reached or it has no more.
+/// Grows a chain of the drafter's best token at each depth. It ends at the budget, at the depth
+/// limit, or when the drafter proposes nothing.
 pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits) -> Result<Draft, DraftError> {
     let mut draft = Draft::nothing(root);
     let mut at = 0;
@@ -48,7 +49,8 @@ mod tests {
                 assert_eq!(draft.cut_q(0, 7), Some(0.25));
                 assert_eq!(draft.cut_q(0, 0), None);
                 assert_eq!((draft.cut_rank(0, 7), draft.cut_rank(0, 0)), (Some(1), None));
-                // The last was asked about only where the drafter had nothing more.
+                // The last node is only passed to the drafter if the chain ended for lack of
+                // candidates.
                 assert!(draft.asked[..drafted].iter().all(|&asked| asked) && draft.asked[drafted] == (drafted == 5));
             }
         }

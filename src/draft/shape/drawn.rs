@@ -1,19 +1,24 @@
-//! Trees whose children are drawn from the drafter's law, of a form that nothing drawn has a say in.
+//! Trees whose children are sampled from the drafter's distribution. The topology does not depend
+//! on the sampled tokens, as lossless verification requires.
 
 use super::{Cut, Draft, Limits, WIDTH};
 use crate::draft::{Context, DraftError, Drafter};
 use crate::tree::TokenId;
 use crate::verify::{Proposal, Rule};
 
-/// Candidates asked for below a node: the law that its children are drawn from. The few tokens in a hundred that lie beyond are never
-/// drafted.
+/// Number of candidates requested per node, which form the distribution of its children. The
+/// probability mass beyond them, a few percent, is never drafted.
 const LAW: usize = 64;
 
-/// Grows the tree in which the r-th child that is taken below a node at place `at` of the form stands at `child(at, r)` of it, if
-/// anywhere, as [`super::levels::grow`] does with the best ones. `draw` gives uniform numbers in \[0, 1).
+/// Grows a sampled tree of a topology that is known in advance.
 ///
-/// How many children a node gets is settled before the first of them is drawn, and none is left out afterwards: a tree that kept or
-/// dropped a child by what it is would be one that rejection can't make good.
+/// The r-th child sampled below a node at topology position `at` has position `child(at, r)`, or
+/// does not exist if that is `None`, as in [`super::levels::grow`]. `draw` returns uniform numbers
+/// in \[0, 1).
+///
+/// The number of children of a node is fixed before the first of them is sampled, and none is
+/// dropped afterwards. Keeping or dropping a child because of its token would bias the tree in a
+/// way that rejection sampling can't correct.
 pub(super) fn grow(
     root: TokenId,
     drafter: &mut dyn Drafter,
@@ -25,7 +30,7 @@ pub(super) fn grow(
 ) -> Result<Draft, DraftError> {
     let mut draft = Draft { rule, ..Draft::nothing(root) };
     draft.proposals.push(Proposal::default());
-    // Nodes of the tree whose children come next, with their places in the form.
+    // Nodes to expand next, with their topology positions.
     let mut level = vec![(0, 0)];
     for _ in 0..limits.depth {
         let room = limits.budget.saturating_sub(draft.tree.len());
@@ -56,8 +61,9 @@ pub(super) fn grow(
     Ok(draft)
 }
 
-/// How many children each node of a depth gets, by the nodes' places in the form, where the budget has `room` left: where it is too small
-/// for all, the first ones of all nodes come before any second one.
+/// Number of children of each node at one depth, given the nodes' topology positions. If the
+/// budget's remaining `room` is too small for all children, first children take precedence over
+/// second ones, and so on.
 fn settle(
     places: impl Iterator<Item = usize> + Clone,
     mut room: usize,
@@ -78,8 +84,9 @@ fn settle(
     counts
 }
 
-/// What a tree of this form promises where the r-th child of any node is accepted with probability `acceptance[r]` once the node is
-/// reached: the expected count of accepted nodes, and its depth. A drafter that has less to say is not foreseen.
+/// Returns the expected number of accepted nodes of a topology, and its depth. The r-th child of a
+/// reached node is accepted with probability `acceptance[r]`. The estimate assumes that the drafter
+/// always has enough candidates.
 pub(super) fn promise(limits: Limits, child: impl Fn(usize, usize) -> Option<usize>, acceptance: &[f64]) -> (f64, usize) {
     let (mut nodes, mut expected) = (1, 0.0);
     let mut level = vec![(0, 1.0)];
@@ -166,7 +173,7 @@ mod tests {
         assert_eq!(promise(limits(4, 9), chain, &[0.5, 0.25]), (0.5 + 0.25 + 0.125, 3));
         assert_eq!(promise(limits(4, 2), chain, &[0.5, 0.25]), (0.75, 2));
         assert_eq!(promise(limits(1, 9), chain, &[0.5]), (0.0, 0));
-        // Two children each: of the six places of two depths five are left.
+        // Two children per node: the budget leaves room for five of the six nodes.
         let two = |at: usize, rank: usize| (rank < 2 && at < 2).then_some(at + 1);
         assert_eq!(promise(limits(6, 9), two, &[0.5, 0.25]), (0.75 + 0.5 * 0.75 + 0.25 * 0.5, 2));
     }

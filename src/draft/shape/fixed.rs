@@ -1,27 +1,29 @@
-//! So many children for each node of a depth, whatever the drafter says: an expansion configuration (Miao et al. 2024, SpecInfer,
-//! section 3).
+//! Fixed trees: a given number of children per node at each depth. This is an expansion
+//! configuration (Miao et al. 2024, SpecInfer, section 3).
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Depths, at most.
+/// Maximum number of depths.
 const DEPTHS: usize = 16;
-/// Children of a node, at most.
+/// Maximum number of children of a node.
 const WIDEST: u8 = 64;
 
-/// Children of each node, by depth from the root down.
+/// Number of children of each node, by depth from the root down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Widths {
-    /// The first 0 ends them.
+    /// Terminated by the first 0.
     list: [u8; DEPTHS],
 }
 
 impl Widths {
-    /// Nothing said: what suits the budget is taken.
+    /// Default widths, which depend on the budget (see [`Widths::at`]).
     pub const USUAL: Widths = Widths { list: [0; DEPTHS] };
 
-    /// Children of a node at `depth` (0 for the root) where the tree may have `drafted` nodes. The usual ones: several chains side
-    /// by side, as many as four fifths of the root of the nodes; where there are 32 or more, each of them forks once.
+    /// Returns the number of children of a node at `depth` (0 for the root).
+    ///
+    /// `drafted` is the maximum number of drafted nodes P. By default, the tree has 0.8 sqrt(P)
+    /// parallel chains, rounded down and at least one. With P >= 32, each chain forks once.
     pub fn at(&self, depth: usize, drafted: usize) -> usize {
         let first = ((drafted as f64).sqrt() * 0.8).max(1.0) as usize;
         match (self.list[0], depth) {
@@ -90,7 +92,8 @@ mod tests {
         };
         let (draft, rounds) = grown("3,2,1".parse().unwrap(), 64, 9);
         assert_eq!((count(&draft), rounds), (vec![3, 6, 6], 3));
-        // Wider than what is known, not so deep, and with no room for all of the last depth: there its best stay.
+        // Wider than the candidates, limited in depth, and limited by the budget, where the best
+        // nodes of the last depth stay.
         assert_eq!(count(&grown("9,1".parse().unwrap(), 64, 9).0), [3, 3]);
         assert_eq!(count(&grown("3,2,1".parse().unwrap(), 64, 1).0), [3]);
         let (cut, _) = grown("3,2,1".parse().unwrap(), 6, 9);

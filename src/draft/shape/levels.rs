@@ -1,12 +1,16 @@
-//! Trees whose form is known beforehand, grown depth by depth: one call of the drafter for each.
+//! Trees of a topology known in advance, grown depth by depth. The drafter is called once per
+//! depth.
 
 use super::{Cut, Draft, Limits, WIDTH};
 use crate::draft::{Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
 
-/// Grows the tree in which the child of rank r (0 for the drafter's best) of a node at place `at` of the form stands at
-/// `child(at, r)` of it, if anywhere; the root stands at 0. Children have the ranks from 0 up to the first that has no place. Where a
-/// depth has more nodes than the budget leaves, its best by path probability stay. Nodes stand in the order of their worth.
+/// Grows the tree in which the child of rank r has topology position `child(at, r)`.
+///
+/// `at` is the position of the child's parent, and the root has position 0. Rank 0 is the drafter's
+/// best candidate. A node has children of ranks 0, 1, ... up to the first for which `child` is
+/// `None`. If a depth has more nodes than the budget leaves, those with the highest path
+/// probability stay. The nodes of the result are in order of falling path probability.
 pub(super) fn grow(
     root: TokenId,
     drafter: &mut dyn Drafter,
@@ -15,7 +19,7 @@ pub(super) fn grow(
     child: impl Fn(usize, usize) -> Option<usize>,
 ) -> Result<Draft, DraftError> {
     let mut draft = Draft::nothing(root);
-    // Nodes of the tree whose children come next, with their places in the form and their path probabilities.
+    // Nodes to expand next, with their topology positions and path probabilities.
     let mut level: Vec<(usize, usize, f64)> = vec![(0, 0, 1.0)];
     for _ in 0..limits.depth {
         let room = limits.budget.saturating_sub(draft.tree.len());
@@ -38,7 +42,7 @@ pub(super) fn grow(
                 }
             }
         }
-        // Stable, so that the ranks of siblings stay in order.
+        // The sort is stable, so siblings stay in order of rank.
         next.sort_by(|a, b| b.3.total_cmp(&a.3));
         draft.cut.extend(next.iter().skip(room).map(|&(parent, candidate, ..)| Cut { parent, candidate }));
         next.truncate(room);
@@ -52,12 +56,13 @@ pub(super) fn grow(
     Ok(by_worth(draft))
 }
 
-/// The same tree with its nodes in falling order of their path probability: any first few of them are a tree that is worth most.
+/// Sorts the nodes by falling path probability. Each prefix of the nodes is then a best subtree of
+/// its size.
 fn by_worth(draft: Draft) -> Draft {
     let Draft { tree, mut cut, asked, .. } = draft;
     let pi = tree.path_products(|i| tree.q(i));
     let mut order: Vec<usize> = (0..tree.len()).collect();
-    // Stable: a parent comes before a child that is worth as much.
+    // The sort is stable, so a parent comes before a child of equal probability.
     order.sort_by(|&a, &b| pi[b].total_cmp(&pi[a]));
     let mut place = vec![0; tree.len()];
     let mut sorted = TokenTree::new(tree.token(0));

@@ -1,4 +1,6 @@
-//! Shapes: which of a drafter's candidates become the tree.
+//! Tree shapes: rules for which of a drafter's candidates become the token tree. [`grow`] runs a
+//! drafter through one step and returns the [`Draft`] to verify; [`grow_drawn`] does the same for
+//! sampled trees.
 
 mod best_first;
 mod chain;
@@ -14,24 +16,25 @@ use super::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::{Proposal, Rule};
 
-/// How a tree grows.
+/// Shape of the token tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// The drafter's best token at each depth.
+    /// Drafter's best token at each depth.
     Chain,
-    /// So many children for each node of a depth.
+    /// Fixed number of children for each node of a depth.
     Fixed(Widths),
-    /// The nodes of highest path probability under the drafter.
+    /// Nodes of highest path probability under the drafter.
     BestFirst,
-    /// The tree that is best on average, by how often children of each rank were accepted.
+    /// Tree that is best on average, by the acceptance rate of each child rank (Sequoia).
     Static,
 }
 
 impl Shape {
-    /// All shapes, in the order of the key.
+    /// All shapes, in the order in which the monitor cycles through them.
     pub const ALL: [Shape; 4] = [Shape::Chain, Shape::Fixed(Widths::USUAL), Shape::BestFirst, Shape::Static];
 
-    /// Its name, as the person types it; of a fixed one with its widths, where they are not the usual ones.
+    /// Returns the name, as used in settings. A fixed shape includes its widths unless they are the
+    /// default ones.
     pub fn name(self) -> String {
         match self {
             Shape::Chain => "chain".into(),
@@ -42,17 +45,18 @@ impl Shape {
         }
     }
 
-    /// A fixed one with these widths; any other as it is.
+    /// Replaces the widths of a fixed shape; returns any other shape unchanged.
     pub fn with(self, widths: Widths) -> Shape {
         if matches!(self, Shape::Fixed(_)) { Shape::Fixed(widths) } else { self }
     }
 
-    /// Whether the tree has a form that is known before its tokens are, so that they can be drawn.
+    /// Returns `true` if the topology is known before the tokens. Only then can children be
+    /// sampled.
     pub fn drawable(self) -> bool {
         self != Shape::BestFirst
     }
 
-    /// Whether trees of this shape can be verified by `rule`.
+    /// Returns `true` if trees of this shape can be verified by `rule`.
     pub fn allows(self, rule: Rule) -> bool {
         match rule {
             Rule::Match => true,
@@ -61,8 +65,8 @@ impl Shape {
         }
     }
 
-    /// The place in the form of the r-th child of the node at some place of it, the root being at 0. None for a shape that goes by what
-    /// the drafter says.
+    /// Topology as a function from (parent's position, child's rank) to the child's position. The
+    /// root has position 0. `None` if the topology depends on the drafter's probabilities.
     fn form(self, limits: Limits, plan: &Plan) -> Option<impl Fn(usize, usize) -> Option<usize> + '_> {
         let drafted = limits.budget.saturating_sub(1);
         self.drawable().then_some(move |at: usize, rank: usize| match self {
@@ -72,7 +76,7 @@ impl Shape {
         })
     }
 
-    /// The shape of this name.
+    /// Returns the shape of this name; the inverse of [`Shape::name`].
     pub fn named(name: &str) -> Option<Shape> {
         match name.strip_prefix("fixed ") {
             Some(widths) => widths.parse().ok().map(Shape::Fixed),
@@ -81,58 +85,61 @@ impl Shape {
     }
 }
 
-/// Candidates asked for below a node, at least. Fewer may be needed; the others tell what the drafter knew when it missed.
+/// Minimum number of candidates requested per node. A tree may need fewer; the others show what the
+/// drafter knew when the target's token is missing.
 const WIDTH: usize = 8;
 
-/// How far a tree may grow.
+/// Limits on the size of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Budget B: tokens of the verify pass, the root included.
+    /// Budget B: tokens of the verify pass, root included.
     pub budget: usize,
-    /// Depth of the deepest node.
+    /// Maximum depth of a node.
     pub depth: usize,
 }
 
-/// A candidate that the drafter proposed and that the shape or the budget left out.
+/// Candidate that was proposed but left out by the shape or the budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cut {
-    /// The node of the tree that it would have hung under.
+    /// Tree node below which it was proposed.
     pub parent: usize,
-    /// The candidate.
+    /// Proposed token with its probability.
     pub candidate: Candidate,
 }
 
-/// A node that was drafted and that the budget left out afterwards.
+/// Node that was drafted and then left out by the budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BudgetCut {
-    /// Its parent: a node of the tree or, counted on from the last of these, one that was left out, too.
+    /// Parent, as an index into the tree followed by the nodes that were left out.
     pub parent: usize,
-    /// Its token and q.
+    /// Token with its probability.
     pub candidate: Candidate,
 }
 
-/// Nodes that are kept of those that the budget left out.
+/// Maximum number of left-out nodes that are recorded.
 const BUDGET_CUTS: usize = 64;
 
-/// A tree that is ready to be verified.
+/// Token tree that is ready for verification, with what was left out of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
-    /// The tree.
+    /// Token tree to verify, root included.
     pub tree: TokenTree,
-    /// What was proposed below nodes of the tree and is not in it.
+    /// Candidates proposed below nodes of the tree that are not in it.
     pub cut: Vec<Cut>,
-    /// For each node of the tree whether the drafter was asked what comes after it.
+    /// True for each tree node below which the drafter was asked for candidates.
     pub asked: Vec<bool>,
-    /// Where children were drawn, what those of each node were drawn from; empty where they are the drafter's best.
+    /// Distributions from which the children of each node were sampled. Empty if the children are
+    /// the drafter's best candidates.
     pub proposals: Vec<Proposal>,
-    /// How the children were taken, and are to be verified.
+    /// Rule by which the children were chosen and will be verified.
     pub rule: Rule,
-    /// The first nodes that [`Draft::keep`] left out, in their order: any first few hang together below the tree.
+    /// First nodes that [`Draft::keep`] left out, in tree order. The parent of each is in the tree
+    /// or comes before it in this list.
     pub budget_cut: Vec<BudgetCut>,
 }
 
 impl Draft {
-    /// The root alone, and nothing asked.
+    /// Creates a draft of the root alone, with no candidates requested.
     pub fn nothing(root: TokenId) -> Draft {
         Draft {
             tree: TokenTree::new(root),
@@ -144,7 +151,7 @@ impl Draft {
         }
     }
 
-    /// Keeps the first `drafted` drafted nodes; the others are cut.
+    /// Keeps the first `drafted` drafted nodes and cuts the others.
     pub fn keep(&mut self, drafted: usize) {
         let node = |i| {
             let candidate = Candidate { token: self.tree.token(i), q: self.tree.q(i) };
@@ -162,8 +169,8 @@ impl Draft {
         self.asked.truncate(drafted + 1);
     }
 
-    /// Takes nodes below which nothing at all was proposed for ones that the drafter was not asked about: a drafter that runs a
-    /// model has something to say below each, unless it is thrifty and its pass would not have paid.
+    /// Clears `asked` for nodes below which nothing was proposed. A drafter that runs a model
+    /// always has candidates, unless its cost gate skipped the pass.
     pub fn spare(&mut self) {
         for node in 0..self.tree.len() {
             if self.tree.children(node).next().is_none() && self.cut.iter().all(|cut| cut.parent != node) {
@@ -172,12 +179,13 @@ impl Draft {
         }
     }
 
-    /// The drafter's probability of `token` below `parent`, if it was proposed there and left out.
+    /// Returns the drafter's probability of `token` below `parent`, if it was proposed and cut.
     pub fn cut_q(&self, parent: usize, token: TokenId) -> Option<f64> {
         self.cut.iter().find(|cut| cut.parent == parent && cut.candidate.token == token).map(|cut| cut.candidate.q)
     }
 
-    /// The rank of `token` among all that was proposed below `parent`, 0 for the best, if it was proposed there and left out.
+    /// Returns the rank of `token` among all candidates below `parent`. Rank 0 is the best
+    /// candidate. `None` unless the token was proposed there and cut.
     pub fn cut_rank(&self, parent: usize, token: TokenId) -> Option<usize> {
         let own = self.cut_q(parent, token)?;
         let before = |q: f64, other: TokenId| q > own || (q == own && other < token);
@@ -187,8 +195,10 @@ impl Draft {
     }
 }
 
-/// Grows the tree of one step: the drafter begins, proposes and ends, also when it fails on the way. `plan` is the form of
-/// [`Shape::Static`].
+/// Grows the tree of one step.
+///
+/// Runs [`Drafter::begin`], [`Drafter::propose`], and [`Drafter::end`], the last also after an
+/// error. `plan` is the topology for [`Shape::Static`].
 ///
 /// # Errors
 /// See [`DraftError`].
@@ -200,8 +210,10 @@ pub fn grow(shape: Shape, drafter: &mut dyn Drafter, cx: &mut Context, limits: L
     })
 }
 
-/// As [`grow`], with children taken by `rule`; `draw` gives uniform numbers in \[0, 1). A shape without a form
-/// ([`Shape::drawable`]) drafts nothing.
+/// Grows the tree of one step with children chosen by a rule for sampled trees.
+///
+/// `draw` returns uniform numbers in \[0, 1). The draft is empty for shapes that can't be sampled
+/// ([`Shape::drawable`]).
 ///
 /// # Errors
 /// See [`DraftError`].
@@ -219,7 +231,7 @@ pub fn grow_drawn(
     })
 }
 
-/// The drafter's turn in one step.
+/// Runs the drafter's part of one step, with `grow` between its begin and end.
 fn turn(
     drafter: &mut dyn Drafter,
     cx: &mut Context,

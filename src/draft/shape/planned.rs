@@ -1,40 +1,49 @@
-//! The tree that is best on average, by how often the drafter's k-th best child of a node is accepted (Chen et al. 2024, Sequoia,
-//! section 3.1).
+//! Static trees: best on average, by the acceptance rate of each child rank. The optimization is
+//! that of Sequoia (Chen et al. 2024, section 3.1).
 
 use super::{Cut, Draft, Limits, Shape, drawn};
 use crate::tree::TokenId;
 
-/// Children of a node, at most.
+/// Maximum number of children of a node.
 const RANKS: usize = 16;
-/// Acceptance of the best child before anything was seen, and of each other as a part of the one before.
+/// Prior acceptance rate of the best child, and the ratio between neighboring ranks.
 const FIRST: f64 = 0.6;
 const NEXT: f64 = 0.4;
-/// Nodes that this counts for.
+/// Weight of the prior, in nodes.
 const PRIOR: f64 = 10.0;
-/// What is left of an observation after a step: texts change.
+/// Decay factor per step for older observations, since texts change.
 const KEEP: f64 = 0.995;
 
-/// The form of a tree: the nodes that hang under each, by rank. The root is 0.
+/// Topology of a tree: the children of each node, by rank. The root is node 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     children: Vec<Vec<usize>>,
 }
 
 impl Plan {
-    /// The child of that rank.
+    /// Returns the child of `node` with this rank.
     pub fn child(&self, node: usize, rank: usize) -> Option<usize> {
         self.children.get(node)?.get(rank).copied()
     }
 
-    /// The best tree of at most `drafted` nodes below the root where the child of rank k of any node is accepted with probability
-    /// `acceptance[k]`: the one with the largest sum, over its nodes, of the products along their paths.
+    /// Finds the best tree of at most `drafted` nodes below the root.
     ///
-    /// With F(n) the largest sum of a tree of at most n nodes, its own root included, and G(m, k) that of at most m nodes in
-    /// subtrees of children from rank k up: F(n) = 1 + G(n - 1, 0) and G(m, k) = max(0, max over s of p_k F(s) + G(m - s, k + 1)).
-    /// Sequoia's programme, without a bound on the depth. O(n^2 K).
+    /// The child of rank k of any node is accepted with probability `acceptance[k]`. The best tree
+    /// has the largest sum, over its nodes, of the products of these probabilities along their
+    /// paths.
+    ///
+    /// Let F(n) be the largest sum of a tree of at most n nodes, its own root included, and G(m, k)
+    /// that of at most m nodes in the subtrees of children from rank k up. Then
+    ///
+    /// ```text
+    /// F(n) = 1 + G(n - 1, 0)
+    /// G(m, k) = max(0, max over s of p_k F(s) + G(m - s, k + 1)).
+    /// ```
+    ///
+    /// This is Sequoia's dynamic program without its bound on the depth. Takes O(n^2 K) time.
     pub fn best(drafted: usize, acceptance: &[f64]) -> Plan {
         let ranks = acceptance.len();
-        // G by m and k, and the s that gives it; F by n.
+        // `worth[m][k]` is G(m, k), `size[m][k]` the s that maximizes it, and `tree[n]` is F(n).
         let mut worth = vec![vec![0.0; ranks + 1]; drafted + 1];
         let mut size = vec![vec![0usize; ranks + 1]; drafted + 1];
         let mut tree = vec![0.0; drafted + 2];
@@ -51,7 +60,7 @@ impl Plan {
             }
         }
         let mut plan = Plan { children: vec![Vec::new()] };
-        // Nodes with how many may hang below them.
+        // Nodes to expand, with the number of nodes left for their descendants.
         let mut open = vec![(0, drafted)];
         while let Some((node, mut left)) = open.pop() {
             let mut rank = 0;
@@ -68,31 +77,31 @@ impl Plan {
     }
 }
 
-/// Budgets that are weighed against each other.
+/// Budgets for which promises are computed.
 const BUDGETS: [usize; 12] = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128];
 
-/// What a tree of some budget promises before its tokens are drawn.
+/// Expected yield of a tree of some budget, before its tokens are sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Promise {
-    /// B: tokens of the pass, the root included.
+    /// Budget B: tokens of the verify pass, root included.
     pub budget: usize,
-    /// The count of accepted drafted tokens that is to be expected.
+    /// Expected number of accepted drafted tokens.
     pub expected: f64,
-    /// Depth of the tree, at most.
+    /// Maximum depth of the tree.
     pub depth: usize,
 }
 
-/// How often children are accepted by their rank, learnt from verified trees; and the best tree by that.
+/// Acceptance rate by child rank, learned from verified trees, and the best tree for it.
 #[derive(Clone, Debug)]
 pub struct Planner {
-    /// By rank: sums of weights and of what was accepted of them.
+    /// Sums of weights and of accepted weights, by rank.
     seen: [(f64, f64); RANKS],
     steps: usize,
-    /// The tree, its nodes, and the steps at which it is made anew.
+    /// Cached topology, its number of drafted nodes, and the step count that invalidates it.
     plan: Plan,
     drafted: usize,
     due: usize,
-    /// What trees of a shape promise, for budgets up to some one, and the steps at which that is made anew.
+    /// Cached promises, their shape and largest budget, and the step count that invalidates them.
     promises: Vec<Promise>,
     promised: Option<(Shape, usize)>,
     promises_due: usize,
@@ -114,7 +123,7 @@ impl Default for Planner {
 }
 
 impl Planner {
-    /// The acceptance of each rank, as far as is known.
+    /// Returns the estimated acceptance rate of each rank.
     pub fn acceptance(&self) -> [f64; RANKS] {
         let mut prior = FIRST / NEXT;
         self.seen.map(|(weight, accepted)| {
@@ -123,8 +132,10 @@ impl Planner {
         })
     }
 
-    /// The best tree of so many nodes, for a shape that goes by it; any tree for others. It is made anew when an eighth more
-    /// steps were seen: a millisecond at the largest budget.
+    /// Returns the best topology of `drafted` nodes for [`Shape::Static`].
+    ///
+    /// For other shapes the result is unspecified. Recomputed after the number of steps has grown
+    /// by an eighth, which takes a millisecond at the largest budget.
     pub fn plan(&mut self, shape: Shape, drafted: usize) -> &Plan {
         if shape == Shape::Static && (self.drafted != drafted || self.steps >= self.due) {
             self.plan = Plan::best(drafted, &self.acceptance());
@@ -133,8 +144,10 @@ impl Planner {
         &self.plan
     }
 
-    /// What trees of this shape with budgets up to `most` promise, where their form is known before their tokens are; nothing for another
-    /// shape. Made anew when the plan would be.
+    /// Returns the promises of trees of this shape with budgets up to `most`.
+    ///
+    /// Empty for shapes whose topology is not known in advance. Recomputed as often as
+    /// [`Self::plan`].
     pub fn promises(&mut self, shape: Shape, most: usize) -> &[Promise] {
         if self.promised != Some((shape, most)) || self.steps >= self.promises_due {
             let acceptance = self.acceptance();
@@ -151,9 +164,12 @@ impl Planner {
         &self.promises
     }
 
-    /// Learns from a verified tree: the target's `p` of each node, and the walk that it took: accepted nodes and the bonus. A child
-    /// in the tree counts with its p, as far as its parent was to be reached; one that was left out counts where its parent was
-    /// reached, as accepted if its token came.
+    /// Updates the acceptance rates from a verified tree.
+    ///
+    /// `p` is the target's probability of each node, `path` the accepted nodes, and `bonus` the
+    /// bonus token. A child in the tree counts with its `p`, weighted by the probability that its
+    /// parent is reached. A cut candidate counts if its parent was reached, as accepted if its
+    /// token came next.
     pub fn learn(&mut self, draft: &Draft, p: &[f64], path: &[usize], bonus: TokenId) {
         self.age();
         let tree = &draft.tree;
@@ -180,8 +196,10 @@ impl Planner {
         }
     }
 
-    /// Learns from a tree whose children were drawn: of each node that was asked about the probability that the walk reaches it, and
-    /// for its first child, its second and so on, with one more than it has, the probability that this one is accepted then.
+    /// Updates the acceptance rates from a sampled tree.
+    ///
+    /// `nodes` are those below which candidates were requested, each with its reach probability and
+    /// the acceptance probabilities of its children in order, plus one for a further child.
     pub fn learn_drawn(&mut self, nodes: impl Iterator<Item = (f64, Vec<f64>)>) {
         self.age();
         for (reach, chances) in nodes {
@@ -192,7 +210,7 @@ impl Planner {
         }
     }
 
-    /// One step more: what was seen before counts less.
+    /// Counts a step and decays older observations.
     fn age(&mut self) {
         self.steps += 1;
         self.seen.iter_mut().for_each(|(weight, accepted)| (*weight, *accepted) = (*weight * KEEP, *accepted * KEEP));
@@ -206,13 +224,13 @@ mod tests {
     use super::*;
     use crate::draft::Candidate;
 
-    /// The sum over the nodes of a plan, from a node down, of the products along their paths.
+    /// Sum, over the nodes of a plan below `node`, of the products along their paths.
     fn value(plan: &Plan, node: usize, acceptance: &[f64]) -> f64 {
         let below = plan.children[node].iter().zip(acceptance);
         below.map(|(&child, p)| p * (1.0 + value(plan, child, acceptance))).sum()
     }
 
-    /// The best value of any tree of at most `nodes` nodes below its root: all ways to give them to the children, in full.
+    /// Best value of any tree of at most `nodes` nodes, by exhaustive search.
     fn brute(nodes: usize, rank: usize, acceptance: &[f64]) -> f64 {
         let Some(p) = acceptance.get(rank) else { return 0.0 };
         (1..=nodes)
@@ -232,14 +250,15 @@ mod tests {
         fn no_budget_is_too_large(acceptance in prop::collection::vec(0.0f64..=1.0, 1..17), drafted in 0usize..256) {
             let plan = Plan::best(drafted, &acceptance);
             prop_assert!(plan.children.len() <= drafted + 1);
-            // Where even a chain gains more than rounding hides, all of it is taken.
+            // If even a chain gains more than rounding errors hide, the whole budget is used.
             prop_assert!(acceptance[0] < 0.9 || plan.children.len() == drafted + 1, "{} nodes", plan.children.len());
         }
     }
 
     #[test]
     fn at_its_bounds() {
-        // A first child that is always accepted makes a chain, equal ones a tree as wide as it can be.
+        // A first child that is always accepted makes a chain; equal children make a tree of depth
+        // 1.
         let chain = Plan::best(5, &[1.0, 0.5]);
         assert!((0..5).all(|node| chain.children[node].len() == 1));
         assert_eq!(Plan::best(4, &[0.1; 4]).children[0].len(), 4);
@@ -264,7 +283,7 @@ mod tests {
         assert!((learnt[0] - 0.25).abs() < 0.02 && learnt[1] < 0.02 && learnt[2] > 0.9, "{learnt:?}");
         assert_eq!(learnt[3], prior[3]);
         assert_eq!(planner.plan(Shape::Static, 3), &Plan::best(3, &learnt));
-        // Of children that were drawn, by their chances.
+        // Sampled trees: acceptance probabilities per child.
         (0..2000).for_each(|_| planner.learn_drawn([(1.0, vec![0.5, 0.25]), (0.5, vec![0.75])].into_iter()));
         let drawn = planner.acceptance();
         assert!((drawn[0] - 0.875 / 1.5).abs() < 0.02 && (drawn[1] - 0.25).abs() < 0.02, "{drawn:?}");

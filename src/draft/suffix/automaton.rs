@@ -1,70 +1,70 @@
-//! A suffix automaton that grows token by token and counts what followed what (Blumer et al., "The smallest automaton
-//! recognizing the subwords of a text", 1985, section 2; several texts as in its generalised form).
+//! Suffix automaton that grows token by token and counts the followers of each context. Blumer et
+//! al., "The smallest automaton recognizing the subwords of a text", 1985, section 2; extended to
+//! several texts as in its generalized form.
 
 use crate::tree::TokenId;
 
-/// The longest repeated context that is told apart, in tokens. It bounds what a token costs: texts that repeat a token for ever
-/// would otherwise have as many contexts as tokens.
+/// Length in tokens up to which repeated contexts are distinguished. It bounds the cost of a token:
+/// a text that repeats one token forever would otherwise have as many contexts as tokens.
 const LONGEST: u32 = 256;
-/// No state.
+/// Marker for a missing state.
 const NONE: u32 = u32::MAX;
-/// The state of the empty context.
+/// State of the empty context.
 pub const ROOT: u32 = 0;
 
-/// What followed the contexts of a state.
+/// Transition of a state to the contexts extended by one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edge {
-    /// The token.
     pub token: TokenId,
-    /// How often it followed.
+    /// Number of times that the token followed.
     pub count: u32,
-    /// The state of the contexts with this token behind them.
+    /// State of the contexts with this token appended.
     to: u32,
 }
 
-/// Contexts that ended at the same places of the texts so far. The longest is `len` tokens long; the others are its suffixes
-/// that are longer than those of `link`.
+/// Set of contexts that end at the same positions of the texts. The longest one has `len` tokens;
+/// the others are its suffixes that are longer than the contexts of `link`.
 #[derive(Clone, Debug)]
 struct State {
     len: u32,
     link: u32,
-    /// Sum of the counts.
+    /// Sum of the counts of all edges.
     total: u32,
-    /// By token.
+    /// Sorted by token.
     edges: Vec<Edge>,
 }
 
-/// A context that was seen before: the longest one that ends a text, or a text with tokens behind it.
+/// Longest known context that ends at some position of a text or a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Match {
     state: u32,
-    /// Its length in tokens.
+    /// Length in tokens.
     pub len: u32,
 }
 
-/// What followed a context and is to be weighed against what followed shorter ones.
+/// Followers of one context, to be interpolated with those of shorter ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Followers<'a> {
     /// Length of the context in tokens, from 1.
     pub len: u32,
-    /// How often it was followed by anything.
+    /// Number of times that any token followed.
     pub total: u32,
-    /// Each follower, by token.
+    /// Followers, sorted by token.
     pub edges: &'a [Edge],
 }
 
 impl Followers<'_> {
-    /// How often `token` followed.
+    /// Returns the number of times that `token` followed.
     pub fn count(&self, token: TokenId) -> u32 {
         self.edges.binary_search_by_key(&token, |edge| edge.token).map_or(0, |at| self.edges[at].count)
     }
 }
 
-/// The automaton of all texts so far. The last one can grow.
+/// Suffix automaton of all texts so far. The last text can grow.
 #[derive(Clone, Debug)]
 pub struct Automaton {
     states: Vec<State>,
-    /// The state of the last text, as far as its end was seen before or is new.
+    /// State of the end of the last text.
     last: u32,
 }
 
@@ -76,16 +76,18 @@ impl Default for Automaton {
 }
 
 impl Automaton {
-    /// A new text begins, with nothing in it.
+    /// Begins a new, empty text.
     pub fn begin(&mut self) {
         self.last = ROOT;
     }
 
-    /// The text goes on with `token`. It costs a step for each context of other followers that ends the text: a handful.
+    /// Appends `token` to the text. Takes one step for each state on the suffix links from the end
+    /// of the text, which are usually few.
     pub fn push(&mut self, token: TokenId) {
         let last = self.last;
         let cur = match self.edge(last, token) {
-            // Another text, or a cut one, was here before.
+            // The edge exists if another text, or this one before it was cut short, continued in
+            // this way.
             Some(_) => self.exact(last, token),
             None => {
                 let cur = self.add(State { len: self.len(last) + 1, link: ROOT, total: 0, edges: Vec::new() });
@@ -112,13 +114,14 @@ impl Automaton {
             at = self.link(at);
         }
         self.last = cur;
-        // Where a long end of the text was seen before, the tokens before that end tell nothing more.
+        // A match longer than `LONGEST` is cut: the tokens before it add no information.
         while self.link(self.last) != NONE && self.len(self.link(self.last)) > LONGEST {
             self.last = self.link(self.last);
         }
     }
 
-    /// The state whose longest context is that of `at` with `token` behind it: it is made where it is part of another.
+    /// Returns the state whose longest context is that of `at` followed by `token`. The state is
+    /// split off if it is part of a larger one.
     fn exact(&mut self, at: u32, token: TokenId) -> u32 {
         let Some(place) = self.edge(at, token) else { return ROOT };
         let whole = self.states[at as usize].edges[place].to;
@@ -126,7 +129,8 @@ impl Automaton {
         if self.len(whole) == len {
             return whole;
         }
-        // The shorter contexts of that state now end at one more place than the longer ones: they part.
+        // The shorter contexts of that state now have one more end position than the longer ones,
+        // so the state is split.
         let part = self.add(State { len, ..self.states[whole as usize].clone() });
         self.states[whole as usize].link = part;
         let mut at = at;
@@ -144,7 +148,7 @@ impl Automaton {
 
     fn add(&mut self, state: State) -> u32 {
         self.states.push(state);
-        // More than 2^32 states would need some hundred GB of memory first.
+        // More than 2^32 states would take hundreds of GB of memory.
         (self.states.len() - 1) as u32
     }
 
@@ -160,12 +164,12 @@ impl Automaton {
         self.states[state as usize].edges.binary_search_by_key(&token, |edge| edge.token).ok()
     }
 
-    /// The end of the text.
+    /// Returns the context at the end of the last text.
     pub fn end(&self) -> Match {
         Match { state: self.last, len: self.len(self.last) }
     }
 
-    /// The longest end of `before`, with `token` behind it, that was seen.
+    /// Extends a context by `token`, and shortens it from the left until it is known.
     pub fn follow(&self, before: Match, token: TokenId) -> Match {
         let Match { mut state, mut len } = before;
         loop {
@@ -180,7 +184,8 @@ impl Automaton {
         }
     }
 
-    /// What followed the contexts that end at `end`, from the longest to one token, as far as they differ and were followed.
+    /// Returns the followers of the contexts at `end`, the longest first. Contexts with the same
+    /// followers appear once, and contexts without followers or tokens are skipped.
     pub fn contexts(&self, end: Match) -> impl Iterator<Item = Followers<'_>> {
         let mut next = Some(end).filter(|end| end.state != ROOT);
         std::iter::from_fn(move || {
@@ -202,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    /// What followed `context` in `texts`.
+    /// Followers of `context` in `texts`, counted directly.
     fn counted(texts: &[Vec<TokenId>], context: &[TokenId]) -> BTreeMap<TokenId, u32> {
         let mut found = BTreeMap::new();
         for text in texts {
@@ -228,7 +233,7 @@ mod tests {
             texts in prop::collection::vec(prop::collection::vec(0u32..3, 0..40), 1..4), more in prop::collection::vec(0u32..4, 0..8)
         ) {
             let automaton = of(&texts);
-            // After the last text, and after it with tokens that are not part of it.
+            // Contexts at the end of the last text, and then extended by tokens that are not in it.
             let mut context = texts[texts.len() - 1].clone();
             let mut end = automaton.end();
             for token in std::iter::once(None).chain(more.into_iter().map(Some)) {
@@ -240,7 +245,8 @@ mod tests {
                 prop_assert!(told.is_sorted_by(|a, b| a.len > b.len));
                 for n in 1..=context.len() {
                     let want = counted(&texts, &context[context.len() - n..]);
-                    // The context of n tokens is told by the shortest one told that is not shorter.
+                    // A context of n tokens is represented by the shortest listed one with at least
+                    // n tokens.
                     let got = told.iter().rev().find(|f| f.len as usize >= n);
                     let got: BTreeMap<TokenId, u32> = got.map_or_else(BTreeMap::new, |f| f.edges.iter().map(|e| (e.token, e.count)).collect());
                     prop_assert_eq!(got, want, "context {:?}", &context[context.len() - n..]);
@@ -261,7 +267,7 @@ mod tests {
         let told: Vec<Followers> = automaton.contexts(automaton.end()).collect();
         assert!(told.len() <= LONGEST as usize + 2 && automaton.states.len() <= LONGEST as usize + 4, "{}", told.len());
         assert!(told.iter().all(|f| f.edges.len() == 1));
-        // Short contexts are counted whole.
+        // Counts of short contexts are exact.
         assert_eq!(told[told.len() - 1].total, 2999);
     }
 }

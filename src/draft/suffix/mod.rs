@@ -1,4 +1,6 @@
-//! What followed the longest end of the text that was seen before, and shorter ends: prompt lookup without a bound on its length.
+//! Suffix drafting: prompt lookup with suffixes of unlimited length. The followers of each suffix
+//! come from a suffix automaton (`automaton`), and the weights with which suffixes of different
+//! lengths are interpolated are learned online (`trust`).
 
 mod automaton;
 mod trust;
@@ -9,43 +11,52 @@ use trust::Trust;
 use super::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
 
-/// Tokens of earlier texts that are remembered; beyond that they are forgotten, all at once.
+/// Maximum number of remembered tokens of earlier texts. Beyond that, all of them are forgotten.
 const REMEMBERED: usize = 1 << 18;
-/// Contexts beyond which so little of the probability is left are not asked.
+/// Remaining weight below which shorter contexts are not looked up.
 const LITTLE: f64 = 1e-4;
 
-/// Proposes the followers of the longest end of the text that was seen before, interpolated with those of the shorter ends down
-/// to one token: with c(s, w) the count of w after the context s and s' the next shorter context of other followers,
-/// q_s(w) = T(s) c(s, w) / c(s) + (1 - T(s)) q_s'(w), where the trust T(s) is learnt by length and counts (`Trust`). What is
-/// left below one token is given to nobody, so that the q of a node add up to less than 1.
+/// Proposes the followers of the longest suffix of the text that occurred before.
 ///
-/// The automaton grows token by token, and each node of a tree is found from its parent's place in it: a step costs what its new
-/// tokens and its tree cost, however long the text.
+/// They are interpolated with the followers of shorter suffixes, down to one token. Let c(s, w) be
+/// the count of w after the context s, and s' the next shorter context with different followers.
+/// Then
+///
+/// ```text
+/// q_s(w) = T(s) c(s, w) / c(s) + (1 - T(s)) q_s'(w),
+/// ```
+///
+/// where the weight T(s) is learned by context length and counts (`Trust`). The mass that remains
+/// below one token is assigned to no token, so the q of a node sum to less than 1.
+///
+/// The automaton grows token by token, and each tree node is located from its parent. A step's cost
+/// depends on its new tokens and its tree, not on the length of the text.
 #[derive(Clone, Debug, Default)]
 pub struct Suffix {
-    /// Whether earlier texts count, too.
+    /// True if earlier texts count, too.
     remember: bool,
     automaton: Automaton,
     trust: Trust,
-    /// The trust when the present text began.
+    /// Interpolation weights at the beginning of the present text.
     trust_before: Trust,
-    /// The present text, as far as the automaton has it.
+    /// Tokens of the present text that are in the automaton.
     text: Vec<TokenId>,
-    /// How many of its tokens are the prompt: what is learnt is learnt from the output. None before it is shown.
+    /// Number of prompt tokens, or `None` before the prompt is known. Weights are learned from the
+    /// output only.
     prompt: Option<usize>,
-    /// Texts before the present one, where they count.
+    /// Texts before the present one, if they count.
     earlier: Vec<Vec<TokenId>>,
-    /// Where the nodes of this step's tree stand in the automaton, as far as they were asked about.
+    /// Automaton position of each tree node of this step, as far as it was needed.
     places: Vec<Option<Match>>,
 }
 
 impl Suffix {
-    /// With `remember` what was read and written before the present text counts, too.
+    /// Creates a drafter; with `remember`, earlier texts of the run count, too.
     pub fn new(remember: bool) -> Self {
         Self { remember, ..Self::default() }
     }
 
-    /// Probabilities of the next token, falling, ties to the lower id.
+    /// Returns the estimate of the next token in order of falling q. Ties go to the lower id.
     fn estimate(&self, end: Match) -> Vec<Candidate> {
         let mut all: Vec<Candidate> = Vec::new();
         let mut left = 1.0;
@@ -68,7 +79,7 @@ impl Suffix {
         all
     }
 
-    /// Where a node of the tree stands.
+    /// Returns the automaton position of a tree node.
     fn place(&mut self, tree: &TokenTree, node: usize) -> Match {
         if let Some(place) = self.places.get(node).copied().flatten() {
             return place;
@@ -87,7 +98,7 @@ impl Suffix {
         place
     }
 
-    /// The automaton of the texts before the present one.
+    /// Builds the automaton of the texts before the present one.
     fn before(earlier: &[Vec<TokenId>]) -> Automaton {
         let mut automaton = Automaton::default();
         for text in earlier {
@@ -130,8 +141,9 @@ impl Drafter for Suffix {
     fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
         self.places.clear();
         if self.prompt.is_none() && self.earlier.last().is_some_and(|last| cx.tokens.starts_with(last)) {
-            // Another drafter went on with the text that was left: it is not an earlier one. A copy for a look back is shown
-            // more of the text at once than the first was: only what that one saw at its beginning decides.
+            // Another drafter continued the text that was left, so it is not an earlier text. Only
+            // the tokens seen at the first `begin` decide: a drafter made by `Drafter::at` sees
+            // more of the text at once.
             self.earlier.pop();
             self.automaton = Self::before(&self.earlier);
         }
@@ -164,7 +176,8 @@ impl Drafter for Suffix {
     }
 
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
-        // What it knows is a function of the texts and of the trust before this one: it reads them again when it begins.
+        // The state is a function of the texts and of the weights before the present one. `begin`
+        // reads the present text again.
         Ok(Box::new(Suffix {
             remember: self.remember,
             automaton: Self::before(&self.earlier),
@@ -189,7 +202,8 @@ mod tests {
 
     #[test]
     fn the_estimate_by_hand() {
-        // After "1": 2, 3, 2, of trust 3/5. After "0 1" 2, 2, of trust 2/3. After "5 0 1" nothing.
+        // After "1": 2, 3, 2, with weight 3/5. After "0 1": 2, 2, with weight 2/3. After "5 0 1":
+        // nothing.
         let best = ask(&mut Suffix::default(), &[0, 1, 2, 1, 3, 0, 1, 2, 5, 0, 1], &[]);
         let want = [(2, 2.0 / 3.0 + 1.0 / 3.0 * 0.6 * 2.0 / 3.0), (3, 1.0 / 3.0 * 0.6 / 3.0)];
         assert_eq!(best.len(), 2);
@@ -210,7 +224,7 @@ mod tests {
         let mut tree = TokenTree::new(1);
         let a = tree.push(0, 2, 0.5);
         let b = tree.push(a, 3, 0.5);
-        // The child before its parent: another drafter may have proposed that one.
+        // The child comes before its parent: another drafter may have proposed the parent.
         let next = suffix.propose(&mut cx, &tree, &[b, a], 8).unwrap();
         assert_eq!((next[0][0].token, next[1][0].token, next[1][1].token), (4, 3, 6));
     }
@@ -224,7 +238,7 @@ mod tests {
             suffix.reset();
             let best = ask(&mut suffix, &second, &[]);
             assert_eq!(best.first().map(|c| c.token), remember.then_some(4));
-            // Left and taken up again, a text does not count as an earlier one.
+            // A text that was left and then continued does not count as an earlier one.
             suffix.reset();
             assert_eq!(ask(&mut suffix, &second, &[]), best);
             assert_eq!(ask(&mut suffix, &[6, 2, 3, 7], &[]), []);
@@ -233,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_look_back_forgets_no_earlier_text() {
-        // The text begins as the earlier one did, which shows only once it is longer.
+        // The text begins like the earlier one, but only the longer text shows it.
         let (earlier, text) = ([2, 3], [2, 3, 0, 2]);
         let mut suffix = Suffix::new(true);
         ask(&mut suffix, &earlier, &[]);
@@ -266,7 +280,8 @@ mod tests {
             prop_assert!(best.iter().map(|c| c.q).sum::<f64>() <= 1.0 + 1e-12);
             prop_assert!(best.iter().all(|c| c.q > 0.0));
             prop_assert!(best.is_sorted_by(|a, b| a.q > b.q || (a.q == b.q && a.token < b.token)));
-            // Told in more parts, it knows the same; and so does another that is made for a look back.
+            // The result is the same if the text arrives in more parts, and for a drafter made by
+            // `at`.
             let all: Vec<usize> = (1..text.len()).collect();
             prop_assert_eq!(&told(&all).0, &best);
             let mut target = TableDecoder::new(8, 0);

@@ -1,29 +1,31 @@
-//! How far a context is trusted over the shorter ones, learnt from what came.
+//! Interpolation weights between longer and shorter contexts, learned online.
 
 use super::automaton::Followers;
 use crate::tree::TokenId;
 
-/// Classes of length of a context in tokens: each begins here.
+/// Lower bounds of the classes of context length, in tokens.
 const LENGTHS: [u32; 9] = [1, 2, 3, 4, 5, 7, 11, 17, 33];
-/// Classes of how often it was followed.
+/// Lower bounds of the classes of how often the context was followed.
 const TOTALS: [u32; 5] = [1, 2, 3, 6, 16];
-/// Classes of how many followers differ: one, at most half of all, more.
+/// Number of classes of distinct followers: one, at most half of the total, more.
 const KINDS: usize = 3;
-/// Observations that the estimate of a single context counts for.
+/// Weight of the estimate from a single context, in observations.
 const PRIOR: f64 = 4.0;
-/// What is left of an observation after another of its class: texts change.
+/// Decay factor per observation of a class, since texts change.
 const KEEP: f64 = 0.995;
-/// Probability of a token that no context knows, for learning alone: about one in a vocabulary.
+/// Probability of a token that no context knows, about one in a vocabulary. Used in learning only.
 const UNKNOWN: f64 = 1e-4;
 
-/// The probability that the next token is drawn by the counts of a context, and not by those of shorter ones.
+/// Weight of a context's own counts against those of shorter contexts.
 ///
-/// Of a single context that is c / (c + t) for c followers of which t differ (Witten and Bell 1991, method C). Its class has the
-/// last word: the weights of an interpolated model, by buckets (Jelinek and Mercer 1980), learnt online by one step of expectation
-/// maximisation for each token that came.
+/// The prior for a single context is c / (c + t), for c followers of which t are distinct (Witten
+/// and Bell 1991, method C). It is updated by what the context's class has learned: the bucketed
+/// weights of an interpolated model (Jelinek and Mercer 1980), learned online by one step of
+/// expectation maximization per token.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    /// By class: times that the token was drawn by the counts of such a context, and times that the draw came to one.
+    /// Expected counts per class: tokens that came from such a context's counts, and visits. A
+    /// context is visited unless the token came from a longer one.
     classes: [(f64, f64); LENGTHS.len() * TOTALS.len() * KINDS],
 }
 
@@ -44,16 +46,17 @@ impl Trust {
         (of(&LENGTHS, context.len) * TOTALS.len() + of(&TOTALS, context.total)) * KINDS + kind
     }
 
-    /// How far this context is trusted, between 0 and 1.
+    /// Returns the weight of this context, between 0 and 1.
     pub fn of(&self, context: &Followers) -> f64 {
         let (total, distinct) = (f64::from(context.total), context.edges.len() as f64);
         let (drawn, came) = self.classes[Self::class(context)];
         (drawn + PRIOR * total / (total + distinct)) / (came + PRIOR)
     }
 
-    /// Learns from the token that came after a place whose contexts are these, the longest first.
+    /// Updates the weights with the token that followed `contexts`, which are in falling length.
     pub fn learn<'a>(&mut self, contexts: impl Iterator<Item = Followers<'a>>, token: TokenId) {
-        // For each context its class and the probability that it was reached and drew the token.
+        // Class of each context, and the probability that it was reached and its counts gave the
+        // token.
         let (mut reach, mut all) = (1.0, 0.0);
         let mut drew: Vec<(usize, f64)> = Vec::new();
         for context in contexts {
@@ -67,7 +70,7 @@ impl Trust {
         let mut left = 1.0;
         for (class, own) in drew {
             let (drawn, came) = &mut self.classes[class];
-            // Given the token, the draw came to this context if no longer one had drawn it.
+            // Given the token, this context was reached unless a longer one gave it.
             (*drawn, *came) = (*drawn * KEEP + own / all, *came * KEEP + left);
             left = f64::max(left - own / all, 0.0);
         }
@@ -79,7 +82,7 @@ mod tests {
     use super::*;
     use crate::draft::suffix::automaton::Automaton;
 
-    /// Contexts after a text.
+    /// Contexts at the end of a text.
     fn after(automaton: &Automaton) -> Vec<Followers<'_>> {
         automaton.contexts(automaton.end()).collect()
     }
