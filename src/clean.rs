@@ -1,42 +1,45 @@
-//! Text from outside (the model, prompts, file names) made safe to show: what a terminal would obey, and what has no
-//! picture, is shown as a sign of its own.
+//! Sanitizing of untrusted text (model output, prompts, file names) for display.
 //!
-//! Three ways out of the program, and one function for each: the screen draws with [`each`] and [`line()`]; lines of words on
-//! standard output, standard error and progress bars go through [`words`], [`name`] and [`lines`]; JSON for a terminal goes
-//! through [`json`]. All of them share one list of characters, `hidden`.
+//! Characters that a terminal would interpret, and those without a glyph, become visible signs.
+//! There is one set of functions per output: the screen draws with [`each`] and [`line()`]; text on
+//! standard output, standard error and progress bars goes through [`words`], [`name`] and
+//! [`lines`]; JSON for a terminal goes through [`json`]. All share one list of characters,
+//! `hidden`.
 
 use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
-/// How white space and what has no picture are shown.
+/// Replacement signs for white space and characters without a glyph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signs {
-    /// Whether only ASCII may be shown; what lies outside it is then escaped.
+    /// Restricts output to ASCII; all other characters are escaped.
     pub ascii: bool,
-    /// For a line break.
+    /// Sign shown for a line break.
     pub newline: &'static str,
-    /// For a tab.
+    /// Sign shown for a tab.
     pub tab: &'static str,
 }
 
-/// What a piece of text is.
+/// Kind of a piece of text, as passed to the callback of [`each`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A character with a picture, with its combining marks.
+    /// Printable character with its combining marks.
     Plain,
-    /// A space.
+    /// Space, shown as it is.
     Space,
-    /// A line break, shown as a sign.
+    /// Line break, shown as [`Signs::newline`].
     Newline,
-    /// A sign for something that has no picture.
+    /// Replacement for a tab or for a character that can't be shown.
     Sign,
 }
 
-/// Marks that may sit on one character; more would run over the lines around it.
+/// Maximum number of combining marks on one character; more would overlap the lines around it.
 const MARKS: usize = 3;
 
-/// Calls `f` with each piece of `text`: its symbol, its width in cells (at least 1) and its kind.
+/// Calls `f` with each piece of `text`: its symbol, width in cells and kind.
+///
+/// The width is at least 1.
 pub fn each(text: &str, signs: &Signs, mut f: impl FnMut(&str, usize, Kind)) {
     if text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
         for i in 0..text.len() {
@@ -45,7 +48,7 @@ pub fn each(text: &str, signs: &Signs, mut f: impl FnMut(&str, usize, Kind)) {
         }
         return;
     }
-    // A character waits here for the marks that belong to it.
+    // Holds a character until all its combining marks have been read.
     let (mut waiting, mut width, mut marks) = (String::new(), 0, 0);
     for c in text.chars() {
         let zero = c.width() == Some(0);
@@ -74,7 +77,7 @@ pub fn each(text: &str, signs: &Signs, mut f: impl FnMut(&str, usize, Kind)) {
     }
 }
 
-/// The text with all of it made visible, in one line.
+/// Returns the text as one line with every character visible.
 pub fn line(text: &str, signs: &Signs) -> String {
     let mut out = String::with_capacity(text.len());
     each(text, signs, |symbol, _, _| out.push_str(symbol));
@@ -84,7 +87,7 @@ pub fn line(text: &str, signs: &Signs) -> String {
 fn sign(c: char, signs: &Signs, f: &mut impl FnMut(&str, usize, Kind)) {
     let code = u32::from(c);
     if code < 0x20 && !signs.ascii {
-        // The control pictures of Unicode.
+        // Unicode's control pictures.
         let picture = char::from_u32(0x2400 + code).unwrap_or('?');
         f(picture.encode_utf8(&mut [0; 4]), 1, Kind::Sign);
     } else if code < 0x20 {
@@ -92,25 +95,26 @@ fn sign(c: char, signs: &Signs, f: &mut impl FnMut(&str, usize, Kind)) {
             f(char::from(b).encode_utf8(&mut [0; 4]), 1, Kind::Sign);
         }
     } else {
-        // One cell at a time, so that a long sign can be broken or cut anywhere.
+        // One cell at a time, so that a long sign can be wrapped or truncated anywhere.
         for digit in format!("<{code:02x}>").bytes() {
             f(char::from(digit).encode_utf8(&mut [0; 4]), 1, Kind::Sign);
         }
     }
 }
 
-/// Longest name or word shown, in characters; what is longer loses its middle.
+/// Maximum length of a displayed name or word, in characters; longer ones lose their middle.
 pub const LONGEST_NAME: usize = 240;
-/// Longest line shown, in characters.
+/// Maximum length of a displayed line, in characters.
 const LONGEST_LINE: usize = 2000;
-/// Stands for what was cut out.
+/// Marks the place where text was cut out.
 const CUT: char = '…';
 
-/// One line of words for a terminal: white space becomes single spaces, and hidden characters are escaped as `\u{1b}`.
+/// Formats text as one line for a terminal, escaping hidden characters as `\u{1b}`.
 ///
-/// Words of more than [`LONGEST_NAME`] characters and lines of more than 2000 lose their middle.
+/// White space becomes single spaces. Words of more than [`LONGEST_NAME`] characters and lines of
+/// more than 2000 lose their middle.
 pub fn words(text: &str) -> String {
-    // A byte becomes at most one character, so that what is cut here would be cut below too.
+    // Bounds the work for huge inputs: a character takes at most four bytes.
     let (head, tail) = ends(text, 4 * LONGEST_LINE);
     let bounded = if tail.is_empty() { Cow::Borrowed(head) } else { Cow::Owned(format!("{head}{CUT}{tail}")) };
     let mut line = String::with_capacity(bounded.len());
@@ -120,12 +124,14 @@ pub fn words(text: &str) -> String {
     without_middle(line, LONGEST_LINE)
 }
 
-/// A name as [`words`] shows it, of at most [`LONGEST_NAME`] characters.
+/// Formats a name as [`words`] does, with at most [`LONGEST_NAME`] characters.
 pub fn name(text: &str) -> String {
     without_middle(words(text), LONGEST_NAME)
 }
 
-/// Lines of words for a terminal: all but line breaks and spaces that a terminal would obey or not show is escaped.
+/// Escapes multi-line text for a terminal, keeping its line breaks and spaces.
+///
+/// All other characters that a terminal would interpret or not show are escaped.
 pub fn lines(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| c != '\n' && (hidden(c) || c.width() == Some(0))) {
         return Cow::Borrowed(text);
@@ -136,7 +142,9 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// JSON for a terminal: hidden characters beyond ASCII controls, which JSON escapes anyway, as `\uXXXX`. The value stays.
+/// Escapes hidden characters in JSON as `\uXXXX`, which leaves its value unchanged.
+///
+/// ASCII control characters are escaped by JSON itself.
 pub fn json(text: &str) -> Cow<'_, str> {
     let escaped = |c: char| c >= '\u{7f}' && hidden(c);
     if !text.chars().any(escaped) {
@@ -153,13 +161,17 @@ pub fn json(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a text begins, after white space and hidden characters, with what a spreadsheet takes for a formula.
+/// Returns true if a spreadsheet would take the text for a formula.
+///
+/// Leading white space and hidden characters are skipped.
 pub fn begins_formula(text: &str) -> bool {
     let begin = text.trim_start_matches(|c: char| c.is_whitespace() || hidden(c));
     begin.starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
 }
 
-/// First and last `most` bytes of a longer text, at boundaries of characters; all of a shorter one, and nothing.
+/// Returns the first and last `most` bytes of a longer text, cut at character boundaries.
+///
+/// A text of at most 2 `most` bytes is returned whole, with an empty second part.
 fn ends(text: &str, most: usize) -> (&str, &str) {
     if text.len() <= 2 * most {
         return (text, "");
@@ -179,7 +191,9 @@ fn push_word(word: &str, line: &mut String) {
     line.push_str(&without_middle(safe, LONGEST_NAME));
 }
 
-/// Adds a character, escaped if it is hidden, or a mark that its place has no room for; `marks` counts those there.
+/// Appends a character, escaped if it is hidden or a combining mark too many.
+///
+/// A mark without a base character is escaped too. `marks` counts the marks on the current base.
 fn push_safe(c: char, marks: &mut usize, out: &mut String) {
     let zero = c.width() == Some(0);
     let alone = zero && out.chars().next_back().is_none_or(char::is_whitespace);
@@ -191,7 +205,9 @@ fn push_safe(c: char, marks: &mut usize, out: &mut String) {
     }
 }
 
-/// A text of at most `most` characters: of a longer one two thirds of that from its begin, and the rest from its end.
+/// Shortens a text to at most `most` characters by cutting out its middle.
+///
+/// Two thirds of the limit are kept from the start, the rest from the end.
 fn without_middle(text: String, most: usize) -> String {
     let count = text.chars().count();
     if count <= most {
@@ -202,7 +218,9 @@ fn without_middle(text: String, most: usize) -> String {
     text.chars().take(head).chain([CUT]).chain(text.chars().skip(count - tail)).collect()
 }
 
-/// An error with its causes, each told once: many name their cause in a line of their own.
+/// Formats an error with its causes, skipping those already contained in the message.
+///
+/// Many errors repeat their cause in a message of their own.
 pub fn causes(error: &anyhow::Error) -> String {
     let mut said = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -214,8 +232,10 @@ pub fn causes(error: &anyhow::Error) -> String {
     said
 }
 
-/// Whether a terminal would obey this character, join others by it, or show nothing for it: controls, bidirectional
-/// and other format characters, fillers, tags, variation selectors, skin tones, odd spaces, private use.
+/// Returns true if a terminal would interpret or hide this character, or join its neighbors.
+///
+/// These are controls, bidirectional and other format characters, fillers, tags, variation
+/// selectors, skin tones, odd spaces and private use.
 fn hidden(c: char) -> bool {
     c.is_control()
         || matches!(u32::from(c),
@@ -255,7 +275,7 @@ mod tests {
         assert_eq!(causes(&inner().context("x: no luck: try again").context("y")), "y: x: no luck: try again");
     }
 
-    /// Characters that terminals obey, reorder by, or show nothing for.
+    /// Characters that terminals interpret, reorder text by, or show nothing for.
     const FOREIGN: [char; 26] = [
         '\u{0}',
         '\u{7}',

@@ -1,37 +1,40 @@
-//! Distributions over the vocabulary: warping, probabilities, entropy moments, sampling (pure).
+//! Distributions over the vocabulary: temperature, top-k, top-p, entropy moments, sampling.
 //!
-//! Every sum here runs in a fixed order over token ids, so that equal logits give equal bits.
+//! Pure computation on logits. Every sum runs in a fixed order over token ids, so that equal logits
+//! give equal bits.
 
 use crate::tree::TokenId;
 
-/// How the target's logits become the law that is sampled from: temperature, then top-k, then top-p.
+/// Sampling parameters, applied to the target's logits in order: temperature, top-k, top-p.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Warp {
-    /// Temperature; 0 means greedy, the arg-max with probability 1 (ties to the lower id).
+    /// Temperature; 0 is greedy: the arg-max gets probability 1 (ties to the lower id).
     pub temperature: f32,
-    /// Smallest set of most probable tokens whose mass reaches this; 1 keeps all.
+    /// Nucleus mass: keeps the smallest set of most probable tokens that reaches it.
+    ///
+    /// 1 keeps all tokens.
     pub top_p: f32,
-    /// The number of most probable tokens kept; none keeps all.
+    /// Number of most probable tokens that are kept; `None` keeps all.
     pub top_k: Option<usize>,
 }
 
 impl Warp {
-    /// The arg-max with probability 1.
+    /// Greedy decoding: the arg-max has probability 1.
     pub const GREEDY: Warp = Warp { temperature: 0.0, top_p: 1.0, top_k: None };
-    /// The model's own law.
+    /// Unmodified distribution of the model: temperature 1, no truncation.
     pub const PLAIN: Warp = Warp { temperature: 1.0, top_p: 1.0, top_k: None };
 
-    /// Whether the law is a single token.
+    /// Returns true if the distribution is always a single token.
     pub fn greedy(&self) -> bool {
         self.temperature == 0.0 || self.top_k == Some(1)
     }
 }
 
-/// A logit that is not a finite number (or no logit at all), so that no law exists.
+/// Error for logits that define no distribution: some are not finite, or there are none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.said())]
 pub struct NotFinite {
-    /// The first such token; none where there are no logits at all.
+    /// First token whose logit is not finite; `None` if there are no logits.
     pub token: Option<TokenId>,
 }
 
@@ -47,18 +50,19 @@ impl NotFinite {
     }
 }
 
-/// Entropy moments of one law.
+/// Entropy and second moment of the surprisal of one distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Moments {
-    /// H = -sum p ln p, in nats.
+    /// Entropy H = -sum p ln p, in nats.
     pub entropy: f64,
-    /// sum p ln^2 p, in nats^2.
+    /// Second moment sum p ln^2 p, in nats^2.
     pub second: f64,
 }
 
 impl Moments {
-    /// With z = (logit - max) / T, from the logarithm of the sum Z of e^z and the sums of z e^z and z^2 e^z: p = e^z / Z and
-    /// ln p = z - ln Z.
+    /// Computes the moments from ln Z and the sums of z e^z and z^2 e^z.
+    ///
+    /// Here z = (logit - max) / T and Z is the sum of e^z, so that p = e^z / Z and ln p = z - ln Z.
     fn of(log_z: f64, [s1, s2]: [f64; 2]) -> Moments {
         let z = log_z.exp();
         let (m1, m2) = (s1 / z, s2 / z);
@@ -66,55 +70,63 @@ impl Moments {
     }
 }
 
-/// What the logits of one position come to at a temperature T, over the whole vocabulary: a device reduces them where they are.
+/// Sums over the logits of one position, for the whole vocabulary at a temperature T.
+///
+/// Computed on the device that holds the logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reduced {
-    /// The highest logit.
+    /// Highest logit of the position.
     pub max: f32,
-    /// Its token, ties to the lower id.
+    /// Token of the highest logit; ties go to the lower id.
     pub best: TokenId,
-    /// The sum of e^z, z = (logit - max) / T.
+    /// Sum of e^z, where z = (logit - max) / T.
     pub z: f64,
-    /// The sums of z e^z and z^2 e^z.
+    /// Sums of z e^z and of z^2 e^z, in this order.
     pub sums: [f64; 2],
 }
 
 impl Reduced {
-    /// Whether all logits are finite numbers: else the sums are not.
+    /// Returns true if all logits are finite; otherwise the sums are not.
     pub fn is_finite(&self) -> bool {
         self.max.is_finite() && self.z.is_finite() && self.sums.iter().all(|sum| sum.is_finite())
     }
 
-    /// The probability of a token with this logit at temperature 1 / `inv_t`, for which these are the sums.
+    /// Returns the probability of a token with this logit.
+    ///
+    /// `inv_t` is 1 / T for the temperature T of these sums.
     pub fn p(&self, logit: f32, inv_t: f32) -> f64 {
         (f64::from((logit - self.max) * inv_t) - self.z.ln()).exp()
     }
 
-    /// Entropy and its second moment.
+    /// Returns the entropy and second moment of the distribution.
     pub fn moments(&self) -> Moments {
         Moments::of(self.z.ln(), self.sums)
     }
 }
 
-/// The law of the next token as it is sampled from, over borrowed logits.
+/// Distribution of the next token under sampling parameters, over borrowed logits.
 ///
-/// Tokens are ordered by falling logit, ties to the lower id; the support is always a prefix of that order.
+/// Tokens are ordered by descending logit, ties to the lower id; the support is always a prefix of
+/// that order.
 #[derive(Clone, Debug)]
 pub struct Law<'a> {
     logits: &'a [f32],
     max: f32,
     best: TokenId,
     inv_t: f32,
-    /// The last token of the order that is in the support: its logit and id. None: all are.
+    /// Logit and id of the last token in the support; `None` for the whole vocabulary.
     last: Option<(f32, TokenId)>,
-    /// ln of the sum over the support of exp((logit - max) / T).
+    /// Logarithm of the sum over the support of exp((logit - max) / T).
     log_z: f64,
-    /// With z = (logit - max) / T the sums of z e^z and z^2 e^z over the support: one look at the logits serves the normaliser and both
-    /// moments.
+    /// Sums over the support of z e^z and of z^2 e^z.
+    ///
+    /// Here z = (logit - max) / T.
+    ///
+    /// One pass over the logits yields the normalizer and both moments.
     sums: [f64; 2],
 }
 
-/// The token with the highest logit, ties to the lower id, and its logit.
+/// Returns the token with the highest logit, ties to the lower id, and its logit.
 ///
 /// # Errors
 /// If a logit is NaN or infinite, or there is none.
@@ -127,9 +139,9 @@ pub fn argmax(logits: &[f32]) -> Result<(TokenId, f32), NotFinite> {
 
 #[inline(always)]
 fn argmax_lanes(logits: &[f32]) -> Result<(TokenId, f32), NotFinite> {
-    // A sum that is NaN as soon as one term is not finite.
+    // Becomes NaN as soon as one term is not finite.
     let mut bad = [0f32; LANES];
-    // The first block with the highest logit: only there it is looked for.
+    // First block with the highest logit: the position is searched only there.
     let (mut top, mut found) = (f32::NEG_INFINITY, 0);
     for (b, block) in logits.chunks(BLOCK).enumerate() {
         let mut max = [f32::NEG_INFINITY; LANES];
@@ -159,13 +171,17 @@ fn argmax_lanes(logits: &[f32]) -> Result<(TokenId, f32), NotFinite> {
     Ok((token as TokenId, top))
 }
 
-/// Runs `f`, inlined, with the widest instructions of this CPU. The results are the same bits: nothing is reordered.
+/// Runs `f`, inlined, with the widest instructions of this CPU.
+///
+/// The results have the same bits on every CPU, since nothing is reordered.
 #[inline(always)]
 fn wide<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
-/// How many tokens come before `token` in the order of falling logit, ties to the lower id: 0 for the arg-max.
+/// Returns the number of tokens before `token` in descending order; 0 for the arg-max.
+///
+/// Tokens are ordered by logit, ties to the lower id.
 pub fn rank(logits: &[f32], token: TokenId) -> usize {
     let at = token as usize;
     let own = logits[at];
@@ -180,10 +196,10 @@ pub fn rank(logits: &[f32], token: TokenId) -> usize {
 }
 
 impl<'a> Law<'a> {
-    /// The law of `logits` (one per token of the vocabulary) under `warp`.
+    /// Builds the distribution of `logits` (one per vocabulary token) under `warp`.
     ///
     /// # Errors
-    /// If a logit is NaN or infinite.
+    /// If a logit is NaN or infinite, or there is none.
     pub fn new(logits: &'a [f32], warp: &Warp) -> Result<Self, NotFinite> {
         let (best, max) = argmax(logits)?;
         let mut law = Law { logits, max, best, inv_t: 1.0, last: None, log_z: 0.0, sums: [0.0; 2] };
@@ -193,7 +209,7 @@ impl<'a> Law<'a> {
         }
         law.inv_t = 1.0 / warp.temperature;
         if !law.inv_t.is_finite() {
-            // A temperature below the smallest normal number: no token but the arg-max has any mass.
+            // Temperature below the smallest normal number: only the arg-max has any mass.
             law.inv_t = 1.0;
             law.last = Some((max, best));
             return Ok(law);
@@ -209,24 +225,26 @@ impl<'a> Law<'a> {
         Ok(law)
     }
 
-    /// The law that gives `best`, whose logit is `max`, probability 1, where the logits are not at hand. It knows the ranks of no others.
+    /// Builds the distribution that gives `best`, whose logit is `max`, probability 1.
+    ///
+    /// For callers without the logits. [`Law::rank`] then works for `best` only.
     pub fn certain(best: TokenId, max: f32) -> Law<'static> {
         Law { logits: &[], max, best, inv_t: 1.0, last: Some((max, best)), log_z: 0.0, sums: [0.0; 2] }
     }
 
-    /// The law of the same logits at temperature 1, over the whole vocabulary.
+    /// Returns the distribution of the same logits at temperature 1, over the whole vocabulary.
     pub fn plain(&self) -> Law<'a> {
         let mut law = Law { inv_t: 1.0, last: None, ..self.clone() };
         law.normalise();
         law
     }
 
-    /// The most probable token, ties to the lower id.
+    /// Returns the most probable token; ties go to the lower id.
     pub fn best(&self) -> TokenId {
         self.best
     }
 
-    /// The probability of `token`; 0 outside the support.
+    /// Returns the probability of `token`; 0 outside the support.
     pub fn p(&self, token: TokenId) -> f64 {
         if self.last == Some((self.max, self.best)) {
             return f64::from(u8::from(token == self.best));
@@ -238,7 +256,7 @@ impl<'a> Law<'a> {
         (f64::from((x - self.max) * self.inv_t) - self.log_z).exp()
     }
 
-    /// Rank of `token` under the target: 0 for the arg-max.
+    /// Returns the rank of `token` by descending logit; 0 for the arg-max.
     pub fn rank(&self, token: TokenId) -> usize {
         if token == self.best {
             return 0;
@@ -246,13 +264,15 @@ impl<'a> Law<'a> {
         rank(self.logits, token)
     }
 
-    /// Entropy and its second moment, over the support.
+    /// Returns the entropy and second moment over the support.
     pub fn moments(&self) -> Moments {
         Moments::of(self.log_z, self.sums)
     }
 
-    /// The token at quantile `u` in \[0, 1) of the law, tokens taken in the order of their ids (inverse transform).
-    /// The same `u` gives the same token for the same logits, whoever drafted (common random numbers).
+    /// Samples by inverse transform: returns the token at quantile `u` in \[0, 1).
+    ///
+    /// Tokens are taken in order of their ids. The same `u` gives the same token for the same
+    /// logits, whichever drafter ran (common random numbers).
     pub fn sample(&self, u: f64) -> TokenId {
         if self.last == Some((self.max, self.best)) {
             return self.best;
@@ -260,20 +280,23 @@ impl<'a> Law<'a> {
         self.quantile(u, &[]).unwrap_or(self.best)
     }
 
-    /// The token at quantile `u` in \[0, 1) of the law without the tokens of `without`, in the order of ids. None where no other is in the
-    /// support.
+    /// Samples from the distribution without the tokens of `without`, at quantile `u` in \[0, 1).
+    ///
+    /// Tokens are taken in order of their ids. Returns `None` if no other token is in the support.
     pub fn sample_without(&self, u: f64, without: &[TokenId]) -> Option<TokenId> {
         let mut without = without.to_vec();
         without.sort_unstable();
         let mut other = None;
         self.quantile(u, &without).or_else(|| {
-            // Rounding alone hides what there is, or there is nothing.
+            // Rounding hid the remaining tokens, or there are none.
             self.for_each(|token, _| other = other.or(Some(token).filter(|token| without.binary_search(token).is_err())));
             other
         })
     }
 
-    /// The token at quantile `u` of the support less the tokens of `without`, which rise. None where rounding leaves nothing there.
+    /// Returns the token at quantile `u` of the support minus `without`, which is ascending.
+    ///
+    /// Returns `None` if rounding leaves no token at that quantile.
     fn quantile(&self, u: f64, without: &[TokenId]) -> Option<TokenId> {
         let of = |token: TokenId| f64::from(self.weight(self.logits[token as usize], token).1);
         let goal = u * (self.log_z.exp() - without.iter().map(|&token| of(token)).sum::<f64>());
@@ -300,7 +323,8 @@ impl<'a> Law<'a> {
                         }
                     }
                 }
-                // Only rounding between the block's sum and this walk leads here: its last token stands.
+                // Reached only if rounding makes the block's sum larger than this walk: take its
+                // last token.
                 if found.is_some() {
                     return found;
                 }
@@ -310,12 +334,12 @@ impl<'a> Law<'a> {
         None
     }
 
-    /// The `n` most probable tokens of the support in falling order with their probabilities.
+    /// Returns the `n` most probable tokens of the support with their probabilities, descending.
     pub fn top(&self, n: usize) -> Vec<(TokenId, f64)> {
         if n == 0 {
             return Vec::new();
         }
-        // A heap of the best n so far, kept as a sorted list: n is small and the gate rarely opens.
+        // Best n so far as a sorted list: n is small, and few tokens exceed the gate.
         let mut best: Vec<(f32, TokenId)> = Vec::with_capacity(n + 1);
         let mut gate = f32::NEG_INFINITY;
         for (lanes, first) in self.logits.chunks(LANES).zip((0..).step_by(LANES)) {
@@ -336,7 +360,7 @@ impl<'a> Law<'a> {
         best.into_iter().filter(|&(x, t)| self.holds(x, t)).map(|(_, t)| (t, self.p(t))).collect()
     }
 
-    /// Calls `f` with every token of the support and its probability, in the order of ids.
+    /// Calls `f` with every token of the support and its probability, in order of ids.
     pub fn for_each(&self, mut f: impl FnMut(TokenId, f64)) {
         let z = self.log_z.exp();
         for (i, &x) in self.logits.iter().enumerate() {
@@ -347,8 +371,9 @@ impl<'a> Law<'a> {
         }
     }
 
-    /// Calls `f` with the surprisal -ln p (nats, at least 0) and the probability of every token of the support whose
-    /// surprisal lies below `cut`, in the order of ids.
+    /// Calls `f` with surprisal and probability of each support token of surprisal below `cut`.
+    ///
+    /// Surprisal is -ln p in nats, at least 0. Tokens come in order of ids.
     pub fn surprisals(&self, cut: f32, mut f: impl FnMut(f32, f64)) {
         if self.last == Some((self.max, self.best)) {
             if cut > 0.0 {
@@ -370,15 +395,19 @@ impl<'a> Law<'a> {
         }
     }
 
-    /// Finds what lies nearer than `cut`: of all tokens, or of those up to the one with this logit and id.
+    /// Reports tokens of surprisal below `cut` to `f`.
+    ///
+    /// With `ALL` every token is in the support, else those up to the one with logit `least` and id
+    /// `last`.
     #[inline(always)]
     fn near<const ALL: bool>(&self, (least, last): (f32, TokenId), cut: f32, f: &mut impl FnMut(f32, f64)) {
         let log_z = self.log_z as f32;
-        // z of the tokens that count, in the order of ids, until there are enough to be told.
+        // z of the matching tokens in order of ids, buffered until there are enough to report.
         let (mut kept, mut n) = ([0f32; NEAR], 0);
         let mut z = [0f32; LANES];
         for (lanes, first) in self.logits.chunks(LANES).zip((0..).step_by(LANES)) {
-            // Loops, not chains of closures, as in `sums`. What lies beyond a last, short group is as far away as can be.
+            // Loops, not chains of closures, as in `sums`. A short last group is padded with
+            // -infinity.
             let mut near = false;
             let mut padded = [f32::NEG_INFINITY; LANES];
             let lanes = match <&[f32; LANES]>::try_from(lanes) {
@@ -392,11 +421,12 @@ impl<'a> Law<'a> {
                 z[i] = (lanes[i] - self.max) * self.inv_t;
                 near |= log_z - z[i] < cut;
             }
-            // Most of a vocabulary lies in the tail: whole groups of it are passed over.
+            // Most of a vocabulary lies in the tail: whole groups of it are skipped.
             if !near {
                 continue;
             }
-            // Which of a group count is as good as random: each is put down, and the next one over those that do not.
+            // Matches within a group are unpredictable, so this does not branch: each z is written,
+            // and the next one overwrites it unless it matched.
             for i in 0..LANES {
                 let holds = ALL | (lanes[i] > least) | ((lanes[i] == least) & (first + i as TokenId <= last));
                 kept[n % NEAR] = z[i];
@@ -410,7 +440,7 @@ impl<'a> Law<'a> {
         self.tell(&kept[..n], f);
     }
 
-    /// Calls `f` with the surprisal and the probability of each of these z, unless it is 0.
+    /// Calls `f` with surprisal and probability for each of these z, skipping probability 0.
     #[inline(always)]
     fn tell(&self, kept: &[f32], f: &mut impl FnMut(f32, f64)) {
         let (log_z, inv_z) = (self.log_z as f32, (-self.log_z).exp());
@@ -435,14 +465,18 @@ impl<'a> Law<'a> {
         self.last.is_none_or(|(y, t)| x > y || (x == y && token <= t))
     }
 
-    /// (z, e^z) of one token, z = (logit - max) / T; e is 0 outside the support.
+    /// Returns (z, e^z) of one token, where e^z is 0 outside the support.
+    ///
+    /// Here z = (logit - max) / T.
     #[inline(always)]
     fn weight(&self, x: f32, token: TokenId) -> (f32, f32) {
         let z = (x - self.max) * self.inv_t;
         (z, if self.holds(x, token) { exp(z) } else { 0.0 })
     }
 
-    /// The sums of f(z, e^z) over one block of logits whose first token is `base`. f must be 0 where e^z is 0.
+    /// Sums f(z, e^z) over one block of logits whose first token is `base`.
+    ///
+    /// `f` must be 0 where e^z is 0.
     #[inline(always)]
     fn block<const N: usize>(&self, block: &[f32], base: TokenId, f: &impl Fn(f32, f32) -> [f32; N]) -> [f64; N] {
         let mut lanes = [[0f32; LANES]; N];
@@ -485,7 +519,8 @@ impl<'a> Law<'a> {
         wide(
             #[inline(always)]
             || {
-                // Loops, not chains of closures: all of it must be inlined here to be compiled for these instructions.
+                // Loops, not chains of closures: all of it must be inlined here to be compiled for
+                // these instructions.
                 let mut sums = [0.0; N];
                 for (b, block) in self.logits.chunks(BLOCK).enumerate() {
                     let more = self.block(block, (b * BLOCK) as TokenId, &f);
@@ -498,7 +533,7 @@ impl<'a> Law<'a> {
         )
     }
 
-    /// Finds the sum of e^z over the support, and what the moments need.
+    /// Computes the normalizer, and the sums that the moments need, over the support.
     fn normalise(&mut self) {
         let [z, s1, s2] = self.sums(
             #[inline(always)]
@@ -507,18 +542,23 @@ impl<'a> Law<'a> {
         (self.log_z, self.sums) = (z.ln(), [s1, s2]);
     }
 
-    /// The token of rank `n` in the order of falling logit, ties to the lower id.
+    /// Returns logit and id of the token of rank `n`.
+    ///
+    /// Tokens are ordered by descending logit, ties to the lower id.
     fn nth(&self, n: usize) -> (f32, TokenId) {
         let mut order: Vec<(f32, TokenId)> = self.logits.iter().zip(0..).map(|(&x, t)| (x, t)).collect();
         let (_, at, _) = order.select_nth_unstable_by(n, falling);
         *at
     }
 
-    /// The last token of the smallest prefix of the order whose mass reaches `top_p` of the present support.
+    /// Returns the last token of the smallest prefix whose mass reaches `top_p`.
+    ///
+    /// The mass is relative to the current support.
     fn nucleus(&self, top_p: f64) -> (f32, TokenId) {
         let goal = top_p * self.log_z.exp();
         let mut last = (self.max, self.best);
-        // Most nuclei lie within a few nats of the arg-max: only where the mass does not reach the goal, more is sorted.
+        // Most nuclei lie within a few nats of the arg-max: more is sorted only where the mass does
+        // not reach the goal.
         for cut in [6.0, 12.0, f32::INFINITY] {
             let mut order: Vec<(f32, TokenId)> = Vec::new();
             for (lanes, first) in self.logits.chunks(LANES).zip((0..).step_by(LANES)) {
@@ -546,7 +586,7 @@ impl<'a> Law<'a> {
     }
 }
 
-/// The term of a sum of e^z.
+/// Returns e^z, the summand of the normalizer.
 #[inline(always)]
 fn alone(_: f32, e: f32) -> [f32; 1] {
     [e]
@@ -557,12 +597,16 @@ fn falling(a: &(f32, TokenId), b: &(f32, TokenId)) -> std::cmp::Ordering {
 }
 
 const LANES: usize = 16;
-/// Tokens that are put aside before they are told, a power of two.
+/// Capacity of the buffer of tokens to be reported, a power of two.
 const NEAR: usize = 256;
-/// Tokens whose f32 lane sums are added before they go into the f64 total: short enough to keep 1e-6.
+/// Tokens whose f32 lane sums are added before they go into the f64 total.
+///
+/// Short enough to keep an accuracy of 1e-6.
 const BLOCK: usize = 1024;
 
-/// e^x for x <= 0 to about 1e-7 relative, 0 below -87: 2^n p(f) without a branch, so that loops vectorise.
+/// Returns e^x for x <= 0 to about 1e-7 relative, and 0 below -87.
+///
+/// Evaluates 2^n p(f) without a branch, so that loops vectorize.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to a whole number
@@ -581,7 +625,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The law by the definition, in f64: sorted order, prefix by k, prefix by mass.
+    /// Reference distribution by definition, in f64: sorted order, prefix by k, prefix by mass.
     fn by_hand(logits: &[f32], warp: &Warp) -> Vec<f64> {
         let mut order: Vec<usize> = (0..logits.len()).collect();
         order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
@@ -618,7 +662,7 @@ mod tests {
         fn a_law_is_its_definition(logits in prop::collection::vec(-12f32..12.0, 1..300), warp in warps()) {
             let law = Law::new(&logits, &warp).unwrap();
             let hand = by_hand(&logits, &warp);
-            // A prefix sum that meets top-p to rounding may end one token earlier or later: skip those.
+            // A prefix sum that meets top-p to rounding may end one token off: skip those.
             let near = hand.iter().filter(|&&p| p > 0.0).count() as i64 - (0..logits.len()).filter(|&t| law.p(t as u32) > 0.0).count() as i64;
             prop_assume!(near == 0 || warp.top_p == 1.0);
             let (mut h, mut m2) = (0.0, 0.0);
@@ -663,7 +707,7 @@ mod tests {
             };
             prop_assert!(left[token as usize] > 0.0);
             let below: f64 = left[..token as usize].iter().sum();
-            // Where next to nothing is left, its sum is rounding.
+            // Where almost nothing is left, its sum is mostly rounding.
             prop_assert!(mass < 1e-4 || (below <= u * mass + 1e-5 && u * mass <= below + left[token as usize] + 1e-5));
         }
 
@@ -689,7 +733,7 @@ mod tests {
             let law = Law::new(&logits, &warp).unwrap();
             let (mut got, mut want) = (Vec::new(), Vec::new());
             law.surprisals(cut, |x, p| got.push((x.to_bits(), p.to_bits())));
-            // Compiled for what every CPU of its kind has.
+            // Compiled for the baseline instructions that every such CPU has.
             if law.last == Some((law.max, law.best)) {
                 want.push((0f32.to_bits(), 1f64.to_bits()));
             } else {

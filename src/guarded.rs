@@ -1,4 +1,4 @@
-//! Calls into code of others that may panic on hostile files: the panic becomes an error.
+//! Panic isolation for third-party code that may panic on malformed files.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -8,14 +8,14 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is within [`guarded`]: hooks print nothing then.
+/// Returns true if this thread is inside [`guarded`]; panic hooks print nothing then.
 pub(crate) fn is_guarded() -> bool {
     GUARDED.get()
 }
 
-/// Calls `work`; what it says when it panics is the error.
+/// Calls `work` and turns a panic into an error with the panic's message.
 ///
-/// For calls that leave nothing half done behind, or whose remains are not used after an error.
+/// Use only for calls that leave no partial state behind, or whose state is discarded on error.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let before = GUARDED.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(work));
@@ -23,7 +23,7 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     outcome.map_err(|panic| message(&*panic))
 }
 
-/// The message of a panic.
+/// Returns the message of a panic payload.
 pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message").to_owned()

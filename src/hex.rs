@@ -1,11 +1,11 @@
-//! Bytes as lower-case hexadecimal.
+//! Encoding of bytes as lowercase hexadecimal.
 
 use std::fmt::Write as _;
 
-/// Two digits a byte.
+/// Encodes bytes with two digits each.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string does not fail.
+        // Writing to a `String` never fails.
         let _ = write!(text, "{byte:02x}");
         text
     })

@@ -1,21 +1,21 @@
-//! speclight: watch speculative decoding approach the speed of light.
+//! Library of `speclight`, a terminal monitor for speculative decoding with a small Llama.
 //!
-//! The rooms, and the walls between them (a test in `tests/walls.rs` keeps them):
+//! Modules, and the dependencies that each must not name (enforced by `tests/walls.rs`):
 //!
-//! | room | holds | may not name |
+//! | module | contents | must not name |
 //! |---|---|---|
 //! | [`tree`], [`dist`], [`theory`] | pure mathematics | tensors, the terminal, tokio |
-//! | [`model`] | the forward over a tree, weights, tokenizer, devices | the terminal, tokio |
-//! | [`draft`], [`verify`] | drafters and shapes; lossless acceptance | the terminal, tokio |
-//! | [`engine`] | one step of decoding, and the thread that repeats it | the terminal, tokio |
-//! | [`train`] | distilling a head that drafts | the terminal, tokio |
-//! | [`telemetry`] | the [`telemetry::StepRecord`], its sinks and summaries | the terminal, tokio |
-//! | [`compare`] | settings beside each other on the same text | the terminal, tokio |
-//! | [`registry`] | where models come from | the terminal, tokio |
-//! | [`clean`] | text from outside made safe to show | the terminal, tokio |
+//! | [`model`] | tree forward passes, weights, tokenizer, devices | the terminal, tokio |
+//! | [`draft`], [`verify`] | drafters, tree shapes; lossless verification | the terminal, tokio |
+//! | [`engine`] | one decoding step, and the thread that repeats it | the terminal, tokio |
+//! | [`train`] | training of draft heads by distillation | the terminal, tokio |
+//! | [`telemetry`] | [`telemetry::StepRecord`], its sinks and summaries | the terminal, tokio |
+//! | [`compare`] | side-by-side runs of several settings on the same text | the terminal, tokio |
+//! | [`registry`] | discovery and download of models | the terminal, tokio |
+//! | [`clean`] | sanitizing of untrusted text for display | the terminal, tokio |
 //! | `app`, `theme`, `ui` | state, update and views of the monitor | model types (`ui`) |
-//! | `export` | pictures of the screen | model types |
-//! | [`cli`] | one file a subcommand | - |
+//! | `export` | image files of the screen | model types |
+//! | [`cli`] | one file per subcommand | - |
 
 pub mod clean;
 pub mod cli;

@@ -1,10 +1,14 @@
-//! The `speclight` program: hooks, parsing, dispatch and the exit status. All else is in the library.
+//! Entry point of the `speclight` program: panic hook, argument parsing, dispatch, exit status.
+//!
+//! All else is in the library.
 
 use std::process::ExitCode;
 
 use speclight::cli::{self, Cli};
 
-/// Ends the processes of drafters on every way out, also after a panic: the engine's thread may still be at work with one.
+/// Guard that ends the processes of external drafters on every exit path, panics included.
+///
+/// The engine's thread may still be using one.
 struct Processes;
 
 impl Drop for Processes {
@@ -18,7 +22,7 @@ fn main() -> ExitCode {
     let parsed = match Cli::parse_args(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(error) if !error.use_stderr() => {
-            // --help and --version: a reader that went away is no error of ours.
+            // --help and --version: a closed standard output is not an error.
             let _ = error.print();
             return ExitCode::SUCCESS;
         }

@@ -1,11 +1,11 @@
-//! Child processes and the environment that they inherit.
+//! Child processes and the environment they inherit.
 
 use std::process::Command;
 
-/// Variables that hold access tokens for model hubs, under their current and former names.
+/// Environment variables with access tokens for model hubs, under current and former names.
 const TOKENS: [&str; 3] = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN"];
 
-/// Removes hub tokens from the environment of a child process, which has no use for them.
+/// Removes hub tokens from the environment of a child process, which does not need them.
 pub(crate) fn withhold_tokens(command: &mut Command) {
     for name in TOKENS {
         command.env_remove(name);

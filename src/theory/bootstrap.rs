@@ -1,19 +1,26 @@
-//! A circular moving-block bootstrap (Politis & Romano, "A circular block-resampling procedure for stationary data", 1992) over
-//! units that follow each other: what neighbours have in common stays together (bounds.md, "Statistics").
+//! Circular moving-block bootstrap over consecutive units (bounds.md, "Statistics").
+//!
+//! Blocks keep what neighbors have in common together. See Politis & Romano, "A circular
+//! block-resampling procedure for stationary data", 1992.
 
-/// Replicates.
+/// Number of bootstrap replicates.
 const REPLICATES: usize = 200;
 
-/// Half the widths of the 95% intervals of some statistics over `units` units, resampled in blocks of `length` units that follow each
-/// other, the last followed by the first. `statistics` gets how often each unit counts and gives the values of one replicate: all
-/// from the same blocks. The draws are fixed: the same units give the same widths.
+/// Returns half the widths of 95% intervals of several statistics over `units` units.
 ///
-/// A half-width is the standard deviation of the replicates, times Student's t with the degrees of freedom of so many blocks k (half
-/// more where blocks overlap) and the square root of k/(k - 1): a bootstrap from few blocks is too narrow by as much. It is no number
-/// where a replicate's value is none. None where there are fewer than four blocks, or `statistics` has nothing to say.
+/// Resamples blocks of `length` consecutive units, the last unit followed by the first.
+/// `statistics` receives how often each unit counts and returns the values of one replicate, so
+/// that all intervals come from the same blocks. The random sequence is fixed: the same units give
+/// the same widths.
 ///
-/// Where units are of several texts, take each text as one unit and a `length` of 1: blocks that begin and end within texts miss a part
-/// of the variance between texts, and cover about 0.9 (the tests).
+/// A half-width is the standard deviation of the replicates, times Student's t with k - 1 degrees
+/// of freedom for k blocks (1.5 k - 1 where blocks overlap) and the square root of k/(k - 1): a
+/// bootstrap from few blocks is too narrow by as much. It is NaN where a replicate's value is NaN.
+/// Returns `None` for fewer than four blocks, or if `statistics` does.
+///
+/// Where units belong to several texts, pass each text as one unit with a `length` of 1: blocks
+/// that begin and end within texts miss a part of the variance between texts, and cover about 0.9
+/// (see the tests).
 pub fn half_widths(units: usize, length: usize, mut statistics: impl FnMut(&[usize]) -> Option<Vec<f64>>) -> Option<Vec<f64>> {
     let blocks = units as f64 / length.max(1) as f64;
     if blocks < 4.0 {
@@ -40,18 +47,18 @@ pub fn half_widths(units: usize, length: usize, mut statistics: impl FnMut(&[usi
     Some((0..many).map(of).collect())
 }
 
-/// Standard deviation.
+/// Returns the sample standard deviation, with divisor n - 1.
 fn deviation(all: &[f64]) -> f64 {
     let n = all.len() as f64;
     let mean = all.iter().sum::<f64>() / n;
     (all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
 }
 
-/// SplitMix64 (Steele, Lea & Flood 2014): enough for drawing blocks.
+/// SplitMix64 generator (Steele, Lea & Flood 2014), sufficient for choosing blocks.
 pub(crate) struct SplitMix(pub u64);
 
 impl SplitMix {
-    /// A number from 0 below `n`.
+    /// Returns a random number from 0 to `n` - 1.
     pub fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -64,19 +71,21 @@ impl SplitMix {
 
 #[cfg(test)]
 impl SplitMix {
-    /// A number between 0 and 1, neither included.
+    /// Returns a uniform random number between 0 and 1, both excluded.
     pub fn uniform(&mut self) -> f64 {
         (self.below(1 << 30) as f64 + 0.5) / f64::from(1 << 30)
     }
 
-    /// A standard normal number (Box and Muller).
+    /// Returns a standard normal random number (Box and Muller).
     pub fn normal(&mut self) -> f64 {
         (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
     }
 }
 
-/// The 97.5% point of Student's t, by the Cornish-Fisher expansion (Abramowitz & Stegun 26.7.5); better than 0.05%
-/// from 4 degrees of freedom on.
+/// Returns the 97.5% point of Student's t with `freedom` degrees of freedom.
+///
+/// Uses the Cornish-Fisher expansion (Abramowitz & Stegun 26.7.5); better than 0.05% from 4 degrees
+/// of freedom on.
 pub fn student_975(freedom: f64) -> f64 {
     let (z, n) = (1.959_963_984_540_054_f64, freedom);
     let (z3, z5, z7, z9) = (z.powi(3), z.powi(5), z.powi(7), z.powi(9));
@@ -91,8 +100,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Stretches (sum, count) of `texts` texts of one to four stretches of 32 positions. Texts differ: their own means have half the
-    /// standard deviation of a position.
+    /// Pieces (sum, count) of 32 positions each, one to four for each of `texts` texts.
+    ///
+    /// Texts differ: their own means have half the standard deviation of a position.
     fn texts(texts: usize, draws: &mut SplitMix) -> Vec<Vec<(f64, f64)>> {
         let mut one = || {
             let level = 3.0 + 0.5 * draws.normal();
@@ -102,7 +112,7 @@ mod tests {
         (0..texts).map(|_| one()).collect()
     }
 
-    /// Whether the interval covers the true mean; `None` where there is none.
+    /// Returns true if the interval covers the true mean; `None` without an interval.
     fn covers(units: &[(f64, f64)], length: usize) -> Option<bool> {
         let ratio = |times: &dyn Fn(usize) -> f64| {
             let (sum, n) = units.iter().enumerate().fold((0.0, 0.0), |at, (i, u)| (at.0 + times(i) * u.0, at.1 + times(i) * u.1));
@@ -125,7 +135,7 @@ mod tests {
                 let stretches = texts.concat();
                 by_block.extend(covers(&stretches, stretches.len().div_ceil(many).max(3)));
             }
-            // The standard error of 1,500 runs is 0.6%.
+            // The standard error over 1,500 runs is 0.6%.
             assert!((0.93..=0.97).contains(&share(&by_text)), "{many} whole texts: {}", share(&by_text));
             assert!(share(&by_block) < 0.94, "{many} texts in blocks: {}", share(&by_block));
         }

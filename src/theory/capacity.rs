@@ -1,15 +1,18 @@
-//! Capacity of one verify pass in nats (bounds.md, "Capacity of a pass"): holds for every text.
+//! Capacity of one verify pass in nats, for any text (bounds.md, "Capacity of a pass").
 //!
 //! Under sample-and-match with a deterministic tree, let V be the node at which the walk leaves the
 //! tree: the root or any other node, B of them. Then H(V) <= ln B, and by the chain rule along the
 //! walk H(V) is the sum over nodes v of pi(v) h_v, where pi(v) is the probability that the walk
 //! reaches v and h_v the entropy of the choice at v among its children and none of them.
 //!
-//! Trees are given as lists with one entry a node, the root first, parents before children:
-//! `parents`, whose root entry is ignored, and `accept`, the probability of each node once its
-//! parent is reached. A parent that does not come before its child counts as the root.
+//! Trees are given as lists with one entry per node, the root first, parents before children:
+//! `parents`, whose root entry is ignored, and `accept`, the acceptance probability of each node
+//! given that its parent is reached. A parent that does not come before its child counts as the
+//! root.
 
-/// Entropy of the choice at each node in nats: each of its children, or none of them.
+/// Returns the entropy in nats of the choice at each node.
+///
+/// The choice is one of its children, or none.
 pub fn choice_entropies(parents: &[Option<usize>], accept: &[f64]) -> Vec<f64> {
     let (mut entropy, mut none) = (vec![0.0; accept.len()], vec![1.0; accept.len()]);
     for (i, accept) in accept.iter().enumerate().skip(1) {
@@ -20,7 +23,7 @@ pub fn choice_entropies(parents: &[Option<usize>], accept: &[f64]) -> Vec<f64> {
     entropy.iter().zip(&none).map(|(entropy, none)| (entropy + surprise(*none)).max(0.0)).collect()
 }
 
-/// Entropy in nats of the node at which the walk leaves the tree, H(V).
+/// Returns H(V), the entropy in nats of the node where the walk leaves the tree.
 pub fn exit_entropy(parents: &[Option<usize>], accept: &[f64]) -> f64 {
     let mut reached = vec![1.0; accept.len()];
     for i in 1..accept.len() {
@@ -29,7 +32,9 @@ pub fn exit_entropy(parents: &[Option<usize>], accept: &[f64]) -> f64 {
     reached.iter().zip(choice_entropies(parents, accept)).map(|(pi, h)| pi * h).sum::<f64>() + 0.0
 }
 
-/// Used share of the pass's capacity, H(V) / ln B, in 0..=1. `None` for B = 1, whose capacity is 0.
+/// Returns the used fraction of the pass's capacity, H(V) / ln B, in 0..=1.
+///
+/// Returns `None` for B = 1, whose capacity is 0, and if a probability is not finite.
 pub fn used_share(parents: &[Option<usize>], accept: &[f64]) -> Option<f64> {
     let capacity = (accept.len() as f64).ln();
     let share = exit_entropy(parents, accept) / capacity;
@@ -40,7 +45,7 @@ fn parent_of(parents: &[Option<usize>], i: usize) -> usize {
     parents.get(i).copied().flatten().filter(|parent| *parent < i).unwrap_or(0)
 }
 
-/// -p ln p; 0 for p = 0 and for rounding outside of 0..=1.
+/// Returns -p ln p; 0 for p = 0 and where rounding leaves 0..=1.
 fn surprise(p: f64) -> f64 {
     if p > 0.0 && p < 1.0 { -p * p.ln() } else { 0.0 }
 }
@@ -52,7 +57,7 @@ mod tests {
 
     use super::*;
 
-    /// H(V) by its definition: the probability of leaving at each node.
+    /// H(V) by definition, from the probability of leaving at each node.
     fn by_definition(parents: &[Option<usize>], accept: &[f64]) -> (Vec<f64>, f64) {
         let mut exit = vec![1.0; accept.len()];
         let mut reached = vec![1.0; accept.len()];
@@ -72,7 +77,7 @@ mod tests {
         let chain = [None, Some(0), Some(1), Some(2)];
         let accept = [1.0, 3.0 / 4.0, 2.0 / 3.0, 1.0 / 2.0];
         assert!((used_share(&chain, &accept).unwrap() - 1.0).abs() < 1e-12);
-        // Four equally likely children, and nothing else: one exit less than nodes.
+        // Four equally likely children and no other outcome: one exit fewer than nodes.
         let star = [None, Some(0), Some(0), Some(0), Some(0)];
         assert!((exit_entropy(&star, &[1.0, 0.25, 0.25, 0.25, 0.25]) - 4f64.ln()).abs() < 1e-12);
     }
@@ -83,7 +88,7 @@ mod tests {
         assert_eq!(used_share(&chain, &[1.0, 1.0, 1.0]), Some(0.0));
         assert_eq!(used_share(&chain, &[1.0, 1.0, 0.0]), Some(0.0));
         assert_eq!((used_share(&[None], &[1.0]), used_share(&[], &[])), (None, None));
-        // Records from a file can be anything.
+        // Records read from a file can be anything.
         assert_eq!(used_share(&[None, Some(7)], &[1.0, f64::NAN]), None);
         assert!(used_share(&[], &[1.0, 0.5]).unwrap() <= 1.0);
     }
@@ -116,7 +121,7 @@ mod tests {
     }
 
     prop_compose! {
-        /// A random tree; the shares of a node's children may fill the whole of it.
+        /// Random tree; with `full` the probabilities of a node's children add up to 1.
         fn tree()(nodes in prop::collection::vec((any::<prop::sample::Index>(), 0.0f64..1.0), 0..40), full in any::<bool>())
             -> (Vec<Option<usize>>, Vec<f64>) {
             let (mut parents, mut accept) = (vec![None], vec![1.0]);

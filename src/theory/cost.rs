@@ -1,22 +1,24 @@
-//! What a verify pass costs, and the tree that is worth its pass (bounds.md, "The wall clock").
+//! Cost model of a verify pass, and the best tree size (bounds.md, "The wall clock").
 
 use serde::{Deserialize, Serialize};
 
-/// Measured seconds t(B) of one verify pass over B tokens, between measured points a straight line.
+/// Measured seconds t(B) of one verify pass over B tokens, interpolated linearly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<(usize, f64)>", into = "Vec<(usize, f64)>")]
 pub struct Cost {
     points: Vec<(usize, f64)>,
 }
 
-/// Points that are no curve.
+/// Error for points that do not form a cost curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the times of a pass are positive and finite, for rising numbers of tokens from 1")]
 pub struct NoCurve;
 
 impl Cost {
-    /// The curve through `points`: (B, seconds), B rising from 1. A larger pass never counts as quicker than a smaller one:
-    /// where noise measured it so, it takes the smaller one's time.
+    /// Builds the curve through `points`, pairs (B, seconds) with B rising from 1.
+    ///
+    /// A larger pass never counts as faster than a smaller one: where noise measured it so, it
+    /// takes the smaller one's time.
     ///
     /// # Errors
     /// If there is no point at B = 1, B does not rise, or a time is not positive and finite.
@@ -36,12 +38,12 @@ impl Cost {
         Ok(Self { points })
     }
 
-    /// What was measured.
+    /// Returns the points (B, seconds) of the curve.
     pub fn points(&self) -> &[(usize, f64)] {
         &self.points
     }
 
-    /// t(`batch`) in seconds; beyond the last point the last slope goes on.
+    /// Returns t(`batch`) in seconds, extrapolated with the last slope beyond the last point.
     pub fn seconds(&self, batch: usize) -> f64 {
         let i = self.points.partition_point(|p| p.0 < batch).clamp(1, self.points.len().max(2) - 1);
         match (self.points.get(i - 1), self.points.get(i)) {
@@ -51,23 +53,28 @@ impl Cost {
         }
     }
 
-    /// Largest B that was measured; 0 of an empty curve.
+    /// Returns the largest B that was measured; 0 for an empty curve.
     pub fn largest(&self) -> usize {
         self.points.last().map_or(0, |point| point.0)
     }
 
-    /// Whether a machine could take these times: no pass costs much more than as many passes over one token, nor is it shorter than a
-    /// microsecond or longer than an hour. A curve that was measured beside other work often fails this.
+    /// Returns true if a real machine could take these times.
+    ///
+    /// No pass may cost more than 1.1 times as many passes over one token, or take less than a
+    /// microsecond or more than an hour. Curves that were measured while other work was running
+    /// often fail this.
     pub fn plausible(&self) -> bool {
         let one = self.seconds(1);
         let sound = |&(batch, seconds): &(usize, f64)| (1e-6..3600.0).contains(&seconds) && seconds <= 1.1 * batch as f64 * one;
         self.points.iter().all(sound)
     }
 
-    /// The begin of a tree that gives the most tokens a second: `products[i]` is the probability that node i + 1 is
-    /// accepted, parents before children, `draft` the seconds that drafting took, and `node` what each token of a pass costs
-    /// besides the pass. Gives the number of drafted nodes to keep, from 0, and the rate
-    /// (1 + E\[accepted\]) / (t(B) + B node + draft).
+    /// Returns the prefix of a tree that gives the most tokens per second.
+    ///
+    /// `products[i]` is the probability that node i + 1 is accepted, parents before children;
+    /// `draft` is the time spent on drafting and `node` the cost of each token of a pass besides
+    /// the pass, both in seconds. Returns the number of drafted nodes to keep, from 0, and the rate
+    /// (1 + E\[accepted\]) / (t(B) + B node + draft) in tokens per second.
     pub fn best(&self, products: &[f64], draft: f64, node: f64) -> (usize, f64) {
         let rate = |kept: usize, mass: f64| (1.0 + mass) / (self.seconds(kept + 1) + (kept + 1) as f64 * node + draft);
         let (mut best, mut mass) = ((0, rate(0, 0.0)), 0.0);
@@ -106,7 +113,7 @@ mod tests {
     fn between_points_a_line_and_beyond_the_last_slope() {
         let cost = Cost::new(vec![(1, 1.0), (2, 1.5), (4, 2.5), (8, 2.0)]).unwrap();
         let seconds: Vec<f64> = [1, 2, 3, 4, 6, 8, 16].map(|b| cost.seconds(b)).to_vec();
-        // The last point was measured quicker than the one before it.
+        // The last point was measured faster than the one before it.
         assert_eq!(seconds, [1.0, 1.5, 2.0, 2.5, 2.5, 2.5, 2.5]);
         assert_eq!(Cost::new(vec![(1, 1.0), (3, 2.0)]).unwrap().seconds(5), 3.0);
         assert_eq!(Cost::new(vec![(1, 1.0)]).unwrap().seconds(9), 1.0);
@@ -119,7 +126,7 @@ mod tests {
     fn implausible_curves_are_told_apart() {
         let plausible = |points: Vec<(usize, f64)>| Cost::new(points).unwrap().plausible();
         assert!(plausible(vec![(1, 2e-3), (2, 2.1e-3), (4, 8e-3), (128, 0.25)]));
-        // As one was kept that was measured beside other work: t(4) = 53 t(1).
+        // A curve that was measured while other work was running: t(4) = 53 t(1).
         assert!(!plausible(vec![(1, 2e-3), (2, 2.1e-3), (4, 0.106)]));
         assert!(!plausible(vec![(1, 2e-3), (64, 2175.0)]) && !plausible(vec![(1, 4000.0)]) && !plausible(vec![(1, 1e-9)]));
     }

@@ -6,35 +6,35 @@
 //! the contexts where steps start (renewal-reward; Dinkelbach, "On nonlinear fractional
 //! programming", Management Science 1967).
 //!
-//! Seconds of passes are given as a slice: entry b - 1 is t(b), the root included in b. No pass
+//! Pass times are given as a slice of seconds: entry b - 1 is t(b), the root included in b. No pass
 //! larger than the slice is considered.
 
-/// Iterations of Dinkelbach's method; it converges superlinearly, in about ten.
+/// Maximum iterations of Dinkelbach's method; it converges superlinearly, in about ten.
 const MOST_ITERATIONS: usize = 64;
 
-/// Path probability below which the rest of a curve is not kept, but bounded.
+/// Path probability below which a curve is cut; the rest is only bounded.
 const NO_MASS: f64 = 1e-6;
 
-/// Mass of the oracle trees of one context, by size.
+/// Probability mass of the oracle trees of one context, by size.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct OracleCurve {
-    /// Entry p: summed path probability of the p most probable nodes found after this context;
-    /// entry 0 is 0. Never empty.
+    /// Summed path probability of the p most probable nodes found, as entry p.
+    ///
+    /// Entry 0 is 0. Never empty.
     pub mass: Vec<f64>,
-    /// Upper bound on the path probability of any node that is not among them; 0 once nothing is
-    /// left.
+    /// Upper bound on the path probability of any other node; 0 once nothing is left.
     pub unknown: f64,
 }
 
 impl Default for OracleCurve {
-    /// Nothing is known: any node may be certain.
+    /// Curve of an unknown context: any node may be certain.
     fn default() -> Self {
         Self { mass: vec![0.0], unknown: 1.0 }
     }
 }
 
 impl OracleCurve {
-    /// Curve of nodes with these path probabilities, in falling order.
+    /// Builds the curve of nodes with these path probabilities, in descending order.
     pub fn from_path_probabilities(falling: impl IntoIterator<Item = f64>, unknown: f64) -> Self {
         let mut mass = vec![0.0];
         let mut sum = 0.0;
@@ -45,25 +45,27 @@ impl OracleCurve {
         Self { mass, unknown }
     }
 
-    /// Curve of a deterministic text of which `left` tokens can still be drafted.
+    /// Builds the curve of a deterministic text of which `left` tokens can still be drafted.
     pub fn deterministic(left: usize) -> Self {
         Self::from_path_probabilities(std::iter::repeat_n(1.0, left), 0.0)
     }
 
-    /// Mass that some tree of `p` drafted nodes has.
+    /// Returns the mass of a tree of `p` drafted nodes that is known to exist.
     pub fn lower(&self, p: usize) -> f64 {
         self.mass.get(p).or(self.mass.last()).copied().unwrap_or(0.0)
     }
 
-    /// Mass that no tree of `p` drafted nodes exceeds.
+    /// Returns an upper bound on the mass of any tree of `p` drafted nodes.
     ///
-    /// The i-th largest path probability of all nodes is either that of the i-th node found or not
-    /// above `unknown`.
+    /// The i-th largest path probability of all nodes is either that of the i-th node found or at
+    /// most `unknown`.
     pub fn upper(&self, p: usize) -> f64 {
         self.upper_increments().take(p).sum::<f64>() + 0.0
     }
 
-    /// The curve of at most `drafted` nodes, cut where next to no mass is left. What is cut stays bounded.
+    /// Returns the curve of at most `drafted` nodes, cut where almost no mass is left.
+    ///
+    /// Nodes that are cut stay bounded by `unknown`.
     pub fn shortened(&self, drafted: usize) -> OracleCurve {
         let mut short = OracleCurve { mass: vec![0.0], unknown: self.unknown };
         for pair in self.mass.windows(2) {
@@ -76,7 +78,9 @@ impl OracleCurve {
         short
     }
 
-    /// Upper bounds on the largest, second largest, ... path probability, without end.
+    /// Iterates over upper bounds on the largest, second largest, ... path probability.
+    ///
+    /// The iterator never ends.
     pub fn upper_increments(&self) -> impl Iterator<Item = f64> + '_ {
         let unknown = self.unknown.clamp(0.0, 1.0);
         let found = self.mass.windows(2).map(move |pair| (pair[1] - pair[0]).max(unknown).min(1.0));
@@ -84,24 +88,26 @@ impl OracleCurve {
     }
 }
 
-/// Verify pass of one size, with the tokens that it is expected to yield.
+/// Verify pass of one size, with the number of tokens it is expected to yield.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SizedPass {
     /// Tokens of the pass, the root included.
     pub budget: usize,
     /// Expected tokens emitted, the bonus token included.
     pub tokens: f64,
-    /// Seconds.
+    /// Seconds that the pass takes.
     pub seconds: f64,
 }
 
 impl SizedPass {
-    /// Tokens per second.
+    /// Returns the rate in tokens per second.
     pub fn rate(&self) -> f64 {
         self.tokens / self.seconds
     }
 
-    /// Best pass in one context at a price of `rate` tokens per second; the smallest of equals.
+    /// Returns the best pass in one context at a price of `rate` tokens per second.
+    ///
+    /// Ties go to the smallest size.
     fn at_price(oracle: &OracleCurve, seconds: &[f64], rate: f64) -> SizedPass {
         let mut tokens = 1.0;
         let mut best = SizedPass { budget: 1, tokens, seconds: seconds[0] };
@@ -117,19 +123,20 @@ impl SizedPass {
     }
 }
 
-/// Solution for the ceiling c and the policy that attains it.
+/// Speed ceiling c, and the policy that attains it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LightSpeed {
-    /// c, in tokens per second.
+    /// Ceiling c, in tokens per second.
     pub rate: f64,
     /// Best pass in each context, in the order given.
     pub passes: Vec<SizedPass>,
 }
 
-/// Solves for the largest long-run rate over contexts that are equally frequent.
+/// Returns the largest long-run rate over contexts that are equally frequent.
 ///
 /// Masses are upper bounds ([`OracleCurve::upper`]), so the result stays a ceiling where a search
-/// was not finished. `None` without contexts or seconds, or if a time is not positive and finite.
+/// was not finished. Returns `None` without contexts or seconds, or if a time is not positive and
+/// finite.
 pub fn speed_of_light(contexts: &[OracleCurve], seconds: &[f64]) -> Option<LightSpeed> {
     if contexts.is_empty() || !valid(seconds) {
         return None;
@@ -140,7 +147,7 @@ pub fn speed_of_light(contexts: &[OracleCurve], seconds: &[f64]) -> Option<Light
         let passes: Vec<SizedPass> = contexts.iter().map(best).collect();
         let tokens: f64 = passes.iter().map(|pass| pass.tokens).sum();
         let rate = tokens / passes.iter().map(|pass| pass.seconds).sum::<f64>();
-        // The rate of each policy is at least that of the one before it, but for rounding.
+        // Each policy is at least as fast as the one before it, up to rounding.
         let done = rate <= found.rate * (1.0 + 1e-14);
         found = LightSpeed { rate, passes };
         if done {
@@ -150,11 +157,12 @@ pub fn speed_of_light(contexts: &[OracleCurve], seconds: &[f64]) -> Option<Light
     found.rate.is_finite().then_some(found)
 }
 
-/// Best pass of one fixed size where `accepted[p]` tokens are accepted of p drafted ones.
+/// Returns the best fixed pass size where `accepted[p]` of p drafted tokens are accepted.
 ///
-/// With the mean oracle curve of some contexts it gives the best fixed budget for them; with the
-/// fluid bound the ceiling of i.i.d. distributions, max over b of (1 + F(b - 1)) / t(b). The
-/// smallest of equals. `None` without sizes to compare, or if a time is not positive and finite.
+/// With the mean oracle curve of some contexts it is the best fixed budget for them; with the fluid
+/// bound it is the ceiling of i.i.d. distributions, max over b of (1 + F(b - 1)) / t(b). Ties go to
+/// the smallest size. Returns `None` without sizes to compare, or if a time is not positive and
+/// finite.
 pub fn best_fixed(accepted: &[f64], seconds: &[f64]) -> Option<SizedPass> {
     if !valid(seconds) {
         return None;
@@ -164,7 +172,7 @@ pub fn best_fixed(accepted: &[f64], seconds: &[f64]) -> Option<SizedPass> {
     fastest(passes)
 }
 
-/// Mean of the upper masses of some contexts, for 0 to `drafted` drafted nodes.
+/// Returns the mean of the contexts' upper masses, for 0 to `drafted` drafted nodes.
 pub fn mean_upper(contexts: &[OracleCurve], drafted: usize) -> Vec<f64> {
     let mut mean = vec![0.0; drafted + 1];
     for context in contexts {
@@ -177,32 +185,36 @@ pub fn mean_upper(contexts: &[OracleCurve], drafted: usize) -> Vec<f64> {
     mean
 }
 
-/// Pass size at which the target reads a long text fastest: max over b of b / t(b).
+/// Returns the pass size that reads a long text fastest.
 ///
-/// The ceiling for greedy decoding, where a perfect drafter has every token accepted, and for
-/// sampled trees, where a drafter with q = p has. `None` without seconds, or if a time is not
-/// positive and finite.
+/// It maximizes b / t(b) over b.
+///
+/// This is the ceiling for greedy decoding, where every token of a perfect drafter is accepted, and
+/// for sampled trees, where the same holds for a drafter with q = p. Returns `None` without
+/// seconds, or if a time is not positive and finite.
 pub fn reading(seconds: &[f64]) -> Option<SizedPass> {
     let accepted: Vec<f64> = (0..seconds.len()).map(|p| p as f64).collect();
     best_fixed(&accepted, seconds)
 }
 
-/// Least seconds of verify passes that emit 0, 1, ..., `longest` tokens of a text, all accepted.
+/// Returns the least seconds of verify passes that emit 0, 1, ..., `longest` tokens.
 ///
-/// No drafter emits a text of that length in less, whatever sizes it chooses. Infinite without
-/// seconds.
+/// All drafted tokens are accepted. No drafter emits a text of that length in less, whatever sizes
+/// it chooses. Infinite without seconds.
 pub fn least_seconds(longest: usize, seconds: &[f64]) -> Vec<f64> {
     let mut least = vec![0.0f64];
     for length in 1..=longest {
-        // The last pass of a text may have room for more tokens than are left.
+        // The last pass of a text may be larger than the number of tokens left.
         let with = |(i, t): (usize, &f64)| t + least[length.saturating_sub(i + 1)];
         least.push(seconds.iter().enumerate().map(with).fold(f64::INFINITY, f64::min));
     }
     least
 }
 
-/// Best single pass size for texts of these (length, count): most tokens per second when every
-/// draft is accepted to the end of its text. The smallest of equals.
+/// Returns the best fixed pass size for texts given as (length, count).
+///
+/// Maximizes tokens per second when every drafted token is accepted to the end of its text. Ties go
+/// to the smallest size.
 pub fn best_fixed_for_lengths(lengths: &[(usize, usize)], seconds: &[f64]) -> Option<SizedPass> {
     if lengths.iter().all(|(length, count)| length * count == 0) || !valid(seconds) {
         return None;
@@ -237,7 +249,7 @@ mod tests {
         (a - b).abs() <= 1e-9 * b.abs().max(1.0)
     }
 
-    /// Chain whose nodes are accepted with these probabilities, each once its parent is.
+    /// Chain whose nodes are accepted with these probabilities, each given its parent.
     fn chain(p: &[f64]) -> OracleCurve {
         let path = p.iter().scan(1.0, |pi, p| {
             *pi *= p;
@@ -255,7 +267,7 @@ mod tests {
     fn curve_bounds_enclose_what_was_not_found() {
         let curve = OracleCurve::from_path_probabilities([0.6, 0.3, 0.05], 0.1);
         assert!((0..=2).all(|p| near(curve.lower(p), curve.upper(p))));
-        // The third found and any other may be as good as the best unknown one.
+        // The third node found, and any other, may be as good as the best unknown one.
         assert!(near(curve.lower(3), 0.95) && near(curve.upper(3), 1.0));
         assert!(near(curve.lower(9), 0.95) && near(curve.upper(5), 1.2));
         assert_eq!((OracleCurve::default().lower(4), OracleCurve::default().upper(4)), (0.0, 4.0));
@@ -314,10 +326,11 @@ mod tests {
         let least = least_seconds(40, &seconds);
         // 16 + 16 + 8, in any order of the sizes.
         assert!(near(least[40], 2.0 * seconds[15] + seconds[7]) && least[0] == 0.0);
-        // At the steps of that cover both forms of the ceiling agree: 40, 24 and 8 tokens are left.
+        // At the steps of that cover, with 40, 24 and 8 tokens left, both forms of the ceiling
+        // agree.
         let own = [39, 23, 7].map(OracleCurve::deterministic);
         assert!(near(speed_of_light(&own, &seconds).unwrap().rate, 40.0 / least[40]));
-        // At the steps of plain decoding the ends of texts would weigh too much: no ceiling.
+        // At the steps of plain decoding the ends of texts would weigh too much: not a ceiling.
         let plain: Vec<OracleCurve> = (0..32).map(OracleCurve::deterministic).collect();
         let (flat, best) = ([1.0; 16], 16.0);
         assert!(near(32.0 / least_seconds(32, &flat)[32], best));
@@ -327,7 +340,7 @@ mod tests {
         assert!(fixed.budget == 14 && fixed.rate() < 40.0 / least[40]);
     }
 
-    /// Long-run rate of a policy, by drawing contexts and walking down their chains.
+    /// Long-run rate of a policy, by sampling contexts and walking down their chains.
     fn simulate(p: &[Vec<f64>], seconds: &[f64], budgets: &[usize], draws: &mut SplitMix) -> f64 {
         let (mut tokens, mut time) = (0.0, 0.0);
         for _ in 0..40_000 {
@@ -347,7 +360,7 @@ mod tests {
         let seconds = [1.0, 1.15, 1.3, 1.5, 1.9, 2.0];
         let found = speed_of_light(&contexts, &seconds).unwrap();
         let mut draws = SplitMix(7);
-        // Standard error of a simulated rate: below 0.5%.
+        // The standard error of a simulated rate is below 0.5%.
         let own: Vec<usize> = found.passes.iter().map(|pass| pass.budget).collect();
         assert!((simulate(&p, &seconds, &own, &mut draws) / found.rate - 1.0).abs() < 0.02);
         for a in [1, 3, 6] {
@@ -358,7 +371,7 @@ mod tests {
                 }
             }
         }
-        // Sizes differ between contexts: no fixed budget is as fast.
+        // The best size differs between contexts: no fixed budget is as fast.
         let fixed = best_fixed(&mean_upper(&contexts, 5), &seconds).unwrap().rate();
         assert!(fixed < found.rate, "{fixed} of {}", found.rate);
     }
@@ -387,7 +400,7 @@ mod tests {
             prop_assert!(near(found.rate, most), "{} and {most}", found.rate);
             let budgets: Vec<usize> = found.passes.iter().map(|pass| pass.budget).collect();
             prop_assert!(near(found.rate, rate(&contexts, &seconds, &budgets)));
-            // The equation that defines it.
+            // The equation that defines c.
             let mean: f64 = found.passes.iter().map(|pass| pass.tokens - found.rate * pass.seconds).sum();
             prop_assert!(mean.abs() < 1e-9);
             let fixed = best_fixed(&mean_upper(&contexts, seconds.len() - 1), &seconds).unwrap().rate();

@@ -1,13 +1,13 @@
-//! Sums for the speed of light and the ladder of speed, with intervals, in constant memory.
+//! Running sums for the speed ceiling and the speed ladder, with intervals, in constant memory.
 //!
-//! Steps are gathered in at most [`UNITS`] units of equal length, as in [`intervals`]. Each unit
+//! Steps are grouped in at most [`UNITS`] units of equal length, as in [`intervals`]. Each unit
 //! keeps sums of tokens and seconds, so that every mark is a ratio of sums and the intervals of all
-//! marks come from the same weights ([`half_widths`]). The ceiling c is one as well: at its best
-//! policy it is expected tokens over seconds of the contexts, and by the envelope theorem a small
-//! change of the weights changes c as if the policy stayed the same.
+//! marks come from the same weights ([`half_widths`]). The ceiling c is such a ratio too: at its
+//! best policy it is expected tokens over seconds of the contexts, and by the envelope theorem a
+//! small change of the weights changes c as if the policy stayed the same.
 //!
 //! Contexts whose oracle tree was searched are kept as curves, at most `MOST_CONTEXTS` of them:
-//! beyond that every second one is dropped, and from then on every second one is added.
+//! beyond that every second one is dropped, and from then on only every second one is added.
 //!
 //! [`intervals`]: super::intervals
 
@@ -21,31 +21,35 @@ use super::waves::{UNITS, half_widths, waves_of_units};
 
 /// Largest pass that is considered, in tokens.
 pub const LARGEST: usize = 256;
-/// Most contexts that are kept.
+/// Maximum number of contexts that are kept.
 const MOST_CONTEXTS: usize = 1024;
-/// Longest text whose best division into passes is computed; longer ones are bounded by reading speed.
+/// Longest text, in tokens, whose best division into passes is computed.
+///
+/// Longer ones are bounded by reading speed.
 const LONGEST: usize = 4096;
-/// Contexts below which there is no interval that depends on them.
+/// Minimum number of contexts for an interval that depends on them.
 const FEWEST_CONTEXTS: usize = 16;
 
-/// Tokens and seconds of one step.
+/// Token counts and times of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct StepSums {
     /// Tokens of the verify pass, the root included.
     pub budget: usize,
-    /// Tokens emitted.
+    /// Tokens emitted by the step.
     pub tokens: f64,
     /// Expected tokens emitted given the tree, 1 + E\[X | T\].
     pub expected: f64,
-    /// Seconds of drafting.
+    /// Seconds spent on drafting.
     pub draft: f64,
-    /// Seconds of the verify pass.
+    /// Seconds spent on the verify pass.
     pub verify: f64,
-    /// Seconds of the rest.
+    /// Seconds spent on everything else.
     pub other: f64,
 }
 
-/// Expected tokens by oracle or by the drafter's best tree, and of the same steps as verified.
+/// Expected tokens of better trees, and of the verified trees at the same steps.
+///
+/// The better trees are the oracle's or the drafter's best.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Paired {
     better: f64,
@@ -58,7 +62,7 @@ impl Paired {
         self.verified += times * other.verified;
     }
 
-    /// Ratio by which the tokens of all steps grow. `None` of no step.
+    /// Returns the factor by which the better trees raise the tokens; `None` without steps.
     fn ratio(&self) -> Option<f64> {
         (self.verified > 0.0).then(|| self.better / self.verified)
     }
@@ -73,7 +77,7 @@ struct Unit {
     other: f64,
     oracle: Paired,
     best: Paired,
-    /// Lengths of the texts that ended, with their number.
+    /// Number of texts that ended, by length in tokens.
     lengths: BTreeMap<usize, usize>,
 }
 
@@ -88,7 +92,7 @@ impl Unit {
         self.best.join(&other.best, times);
     }
 
-    /// Marks in tokens per second, given the tokens and seconds of the best policy.
+    /// Computes the marks, given the tokens and seconds of the best policy.
     fn marks(&self, light: Option<RateSums>) -> SpeedMarks {
         let rate = |tokens: f64, seconds: f64| Some(tokens / seconds).filter(|rate| rate.is_finite());
         let drafted = rate(self.expected, self.verify);
@@ -106,51 +110,51 @@ impl Unit {
     }
 }
 
-/// Tokens and seconds whose ratio is a rate.
+/// Tokens and seconds, whose ratio is a rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct RateSums {
     tokens: f64,
     seconds: f64,
 }
 
-/// Marks of the ladder of speed from the highest, in tokens per second. `None` where not known.
+/// Marks of the speed ladder from the highest, in tokens per second; `None` if unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SpeedMarks {
-    /// Ceiling c.
+    /// Ceiling c over all drafters.
     pub light: Option<f64>,
-    /// Oracle trees of the sizes that were verified, free.
+    /// Oracle trees of the verified sizes, with free drafting.
     pub oracle: Option<f64>,
-    /// The drafter's best trees of these sizes, free.
+    /// Best trees of the drafter at these sizes, with free drafting.
     pub drafter_best: Option<f64>,
-    /// Expected of the trees that were verified, as if drafting were free.
+    /// Expected speed of the verified trees, as if drafting were free.
     pub drafted: Option<f64>,
-    /// Expected, with the seconds of drafting.
+    /// Expected speed, with the seconds of drafting included.
     pub with_drafting: Option<f64>,
-    /// Expected, with all seconds.
+    /// Expected speed, with all seconds included.
     pub expected: Option<f64>,
-    /// Measured speed v.
+    /// Measured speed v, in tokens per second.
     pub reached: Option<f64>,
 }
 
-/// Gaps between neighboring marks, or half-widths of their intervals, in tokens per second.
+/// Gaps between neighboring marks or their half-widths, in tokens per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SpeedGaps {
-    /// From c to the oracle at the verified sizes.
+    /// Gap from c to the oracle trees of the verified sizes.
     pub budget: Option<f64>,
-    /// To the drafter's best tree; where that is not known, to the verified tree.
+    /// Gap from there to the drafter's best trees; if unknown, to the verified trees.
     pub knowledge: Option<f64>,
-    /// To the verified tree.
+    /// Gap from the drafter's best trees to the verified trees.
     pub shape: Option<f64>,
-    /// Seconds of drafting.
+    /// Loss due to the seconds of drafting.
     pub drafting: Option<f64>,
-    /// Seconds of the rest.
+    /// Loss due to the seconds outside drafting and verify passes.
     pub overhead: Option<f64>,
-    /// From expected to measured.
+    /// Gap from expected to measured speed.
     pub luck: Option<f64>,
 }
 
 impl SpeedMarks {
-    /// Gaps; they add up to c - v where c is known.
+    /// Returns the gaps; they add up to c - v where c is known.
     pub fn gaps(&self) -> SpeedGaps {
         let gap = |above: Option<f64>, below: Option<f64>| Some(above? - below?);
         SpeedGaps {
@@ -163,65 +167,69 @@ impl SpeedMarks {
         }
     }
 
-    /// v / c.
+    /// Returns v / c, the measured speed as a fraction of the ceiling.
     pub fn share(&self) -> Option<f64> {
         Some(self.reached? / self.light?).filter(|share| share.is_finite())
     }
 }
 
-/// 95% intervals from the same weights. `None` while it is too early.
+/// Intervals (95%) from the same weights; `None` where there are too few steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LightIntervals {
-    /// Ends for c, in tokens per second.
+    /// Interval of c, in tokens per second.
     pub tokens_per_second: Option<Interval>,
-    /// Ends for v / c.
+    /// Interval of v / c.
     pub share: Option<Interval>,
-    /// Half-widths for the parts of the ladder.
+    /// Half-widths of the gaps of the ladder.
     pub ladder: SpeedGaps,
 }
 
-/// Results over all steps at given times of passes.
+/// Results over all steps, for given pass times.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LightResult {
-    /// Marks of the ladder.
+    /// Marks of the speed ladder.
     pub marks: SpeedMarks,
-    /// Fixed budget with which a free, perfect drafter is fastest.
+    /// Fixed budget at which a free, perfect drafter is fastest.
     pub best_budget: Option<usize>,
-    /// Intervals.
+    /// Intervals of the ceiling and of the ladder's gaps.
     pub intervals: LightIntervals,
 }
 
-/// Verified size of a step, and tokens of its text before it.
+/// Verified size of a step, and the tokens of its text before it.
 #[derive(Clone, Copy, Debug)]
 struct RecentStep {
     budget: usize,
     before: usize,
 }
 
-/// Steps as they come. Whether a perfect drafter has every token accepted is fixed for all of them.
+/// Accumulated steps for the speed ceiling and the speed ladder.
+///
+/// One value of `deterministic` holds for all steps.
 #[derive(Clone, Debug)]
 pub struct LightUnits {
     deterministic: bool,
     steps: usize,
-    /// Steps of a full unit.
+    /// Number of steps in a full unit.
     size: usize,
     units: Vec<Unit>,
     part: Unit,
-    /// Curves of the contexts that are kept, and the numbers of their steps.
+    /// Curves of the contexts that are kept, and the indices of their steps.
     curves: Vec<OracleCurve>,
     curve_steps: Vec<usize>,
-    /// Searches so far, and how many of them come to one that is kept.
+    /// Number of searches so far, and of searches per context that is kept.
     searched: usize,
     stride: usize,
-    /// Tokens of the present text, and its last steps.
+    /// Tokens of the current text, and its last steps.
     text_tokens: usize,
     recent: VecDeque<RecentStep>,
     last: StepSums,
 }
 
 impl LightUnits {
-    /// No step yet. With `deterministic` every draft of a perfect drafter is accepted, up to the end of
-    /// the text: greedy decoding, and sampled trees with q = p. No search is needed then.
+    /// Creates an accumulator without steps.
+    ///
+    /// With `deterministic` every token of a perfect drafter is accepted up to the end of the text:
+    /// greedy decoding, and sampled trees with q = p. No search is needed then.
     pub fn new(deterministic: bool) -> Self {
         Self {
             deterministic,
@@ -239,22 +247,22 @@ impl LightUnits {
         }
     }
 
-    /// Whether every draft of a perfect drafter is accepted.
+    /// Returns true if every token of a perfect drafter is accepted.
     pub fn deterministic(&self) -> bool {
         self.deterministic
     }
 
-    /// Steps so far.
+    /// Returns the number of steps so far.
     pub fn steps(&self) -> usize {
         self.steps
     }
 
-    /// Steps whose oracle tree was searched.
+    /// Returns the number of steps whose oracle tree was searched.
     pub fn searched_steps(&self) -> usize {
         self.searched
     }
 
-    /// Adds a step.
+    /// Adds the tokens and seconds of a step.
     pub fn add(&mut self, step: &StepSums) {
         self.last = *step;
         if self.steps > 0 && self.steps.is_multiple_of(self.size) {
@@ -267,7 +275,7 @@ impl LightUnits {
         self.part.verify += step.verify;
         self.part.other += step.other;
         if self.deterministic {
-            // As if the text went on for long; its end corrects it.
+            // As if the text went on for long; `end_text` corrects this.
             self.part.oracle.join(&Paired { better: step.budget as f64, verified: step.expected }, 1.0);
             self.recent.push_back(RecentStep { budget: step.budget, before: self.text_tokens });
             self.text_tokens += step.tokens as usize;
@@ -277,7 +285,7 @@ impl LightUnits {
         }
     }
 
-    /// Closes the full unit, and joins neighbors when there are too many.
+    /// Closes the full unit, and merges neighbors when there are too many.
     fn close(&mut self) {
         self.units.push(std::mem::take(&mut self.part));
         if self.units.len() == UNITS {
@@ -294,8 +302,10 @@ impl LightUnits {
         }
     }
 
-    /// Adds what a search found about the last step added: the oracle's curve, and E\[X | T\] of the
-    /// drafter's best tree, which counts up to the oracle's mass at the verified size.
+    /// Adds the result of an oracle search for the last step that was added.
+    ///
+    /// `oracle` is the oracle's curve and `drafter_best` E\[X | T\] of the drafter's best tree,
+    /// which counts up to the oracle's mass at the verified size.
     pub fn searched(&mut self, oracle: &OracleCurve, drafter_best: Option<f64>) {
         let Some(number) = self.steps.checked_sub(1) else { return };
         let verified = self.last.expected;
@@ -320,7 +330,7 @@ impl LightUnits {
         self.searched += 1;
     }
 
-    /// The present text ended: its length is known.
+    /// Ends the current text, whose length is then known.
     pub fn end_text(&mut self) {
         let (length, recent) = (self.text_tokens, std::mem::take(&mut self.recent));
         self.text_tokens = 0;
@@ -330,18 +340,20 @@ impl LightUnits {
         if length <= LONGEST {
             *self.part.lengths.entry(length).or_default() += 1;
         }
-        // No tree of a step is accepted beyond the end.
+        // No node beyond the end of the text could have been accepted.
         let beyond = |step: &RecentStep| step.budget.saturating_sub(length - step.before) as f64;
         self.part.oracle.better -= recent.iter().map(beyond).sum::<f64>();
     }
 
-    /// A text was broken off; what would have come of it is not known.
+    /// Ends the current text early; its full length stays unknown.
     pub fn break_off_text(&mut self) {
         self.recent.clear();
         self.text_tokens = 0;
     }
 
-    /// Results for passes that take `seconds[b - 1]` for b tokens; without any c is not known.
+    /// Computes the results for passes that take `seconds[b - 1]` for b tokens.
+    ///
+    /// Without seconds c is unknown.
     pub fn result(&self, seconds: &[f64]) -> LightResult {
         let seconds = &seconds[..seconds.len().min(LARGEST)];
         let light = if self.deterministic { self.read(seconds) } else { self.solve(seconds) };
@@ -353,7 +365,7 @@ impl LightUnits {
         LightResult { marks, best_budget: light.map(|light| light.best_budget), intervals }
     }
 
-    /// c from the contexts that were searched.
+    /// Computes c from the contexts that were searched.
     fn solve(&self, seconds: &[f64]) -> Option<PolicySums> {
         let found = speed_of_light(&self.curves, seconds)?;
         let mut units = vec![RateSums::default(); self.units.len() + 1];
@@ -366,8 +378,10 @@ impl LightUnits {
         Some(PolicySums { units, best_budget: best.budget })
     }
 
-    /// c where every draft is accepted: the least seconds for texts of these lengths, and reading speed
-    /// for those that did not end.
+    /// Computes c where every drafted token is accepted.
+    ///
+    /// Uses the least seconds for texts of the known lengths, and reading speed for those that did
+    /// not end.
     fn read(&self, seconds: &[f64]) -> Option<PolicySums> {
         let reading: SizedPass = reading(seconds).filter(|_| self.steps > 0)?;
         let all = || self.units.iter().chain([&self.part]);
@@ -383,8 +397,10 @@ impl LightUnits {
         Some(PolicySums { units: all().map(sums).collect(), best_budget: best.budget })
     }
 
-    /// Intervals by the full units. c and v / c are positive and skewed where few contexts were
-    /// searched: their intervals are symmetric in the logarithm.
+    /// Computes the intervals from the full units.
+    ///
+    /// c and v / c are positive, and skewed where few contexts were searched: their intervals are
+    /// symmetric in the logarithm.
     fn intervals(&self, marks: &SpeedMarks, light: Option<&[RateSums]>) -> LightIntervals {
         let none = LightIntervals::default();
         let Some(waves) = waves_of_units(self.size) else { return none };
@@ -403,7 +419,7 @@ impl LightUnits {
             Some(all.map(|value| value.unwrap_or(f64::NAN)).to_vec())
         });
         let Some(widths) = widths else { return none };
-        // The spread of few contexts is too narrow by as much.
+        // With n contexts the spread is too narrow by this factor.
         let n = self.curves.len() as f64;
         let wider = if self.deterministic || n < 2.0 { 1.0 } else { (n / (n - 1.0)).sqrt() };
         let half = |i: usize| widths.get(i).copied().filter(|half| half.is_finite());
@@ -433,7 +449,7 @@ struct PolicySums {
     best_budget: usize,
 }
 
-/// The first, third, ... of some.
+/// Keeps the first, third, ... element.
 fn every_second<T>(all: Vec<T>) -> Vec<T> {
     all.into_iter().step_by(2).collect()
 }
@@ -457,12 +473,12 @@ mod tests {
         0.72 + 0.11 * mood.clamp(-2.0, 2.0)
     }
 
-    /// Oracle curve of a context in this mood: a chain.
+    /// Oracle curve of a context in this hidden state (`mood`): a chain.
     fn oracle(mood: f64) -> OracleCurve {
         OracleCurve::from_path_probabilities((1..8).map(|k| p(mood).powi(k)), 0.0)
     }
 
-    /// Verified size: of an automatic budget, which takes more where text is predictable.
+    /// Verified size: an automatic budget, larger where text is predictable.
     fn budget(mood: f64) -> usize {
         if mood > 0.3 { 5 } else { 3 }
     }
@@ -475,17 +491,17 @@ mod tests {
         0.9 * best(mood)
     }
 
-    /// Seconds of drafting, verifying and the rest.
+    /// Seconds of drafting, of verifying and of everything else.
     fn mean_seconds(mood: f64) -> [f64; 3] {
         [0.1 * budget(mood) as f64, 1.1 * SECONDS[budget(mood) - 1], 0.2]
     }
 
-    /// Steps in moods with this correlation, one in `every` searched.
+    /// Steps whose hidden state has this autocorrelation, one in `every` searched.
     fn simulate(steps: usize, seed: u64, correlation: f64, every: usize) -> LightUnits {
         let (mut noise, mut units) = (SplitMix(seed), LightUnits::new(false));
         let mut mood = noise.normal();
         for step in 0..steps {
-            // Spread around the mean of the mood, in which neighbors don't agree.
+            // Spread around the mean of the hidden state, independent between neighbors.
             let mut spread = || 0.8 + 0.4 * noise.uniform();
             let e = expected(mood) * spread();
             let [draft, verify, other] = mean_seconds(mood).map(|mean| mean * spread());
@@ -499,7 +515,7 @@ mod tests {
         units
     }
 
-    /// Marks in the long run: over moods that are equally likely.
+    /// Long-run marks, over equally likely hidden states.
     fn truth() -> SpeedMarks {
         let density = |i: i32| (-0.5 * (f64::from(i) / 1000.0).powi(2)).exp();
         let total: f64 = (-6000..=6000).map(density).sum();
@@ -537,7 +553,7 @@ mod tests {
         [marks.light, marks.share(), g.budget, g.knowledge, g.shape, g.drafting, g.overhead, g.luck].map(Option::unwrap)
     }
 
-    /// Ends of all intervals: of c, of v / c, and of the parts of the ladder.
+    /// Ends of the intervals of c, of v / c, and of the ladder's gaps.
     fn ends(result: &LightResult) -> [Interval; 8] {
         let (i, values) = (&result.intervals, parts(&result.marks));
         let l = &i.ladder;
@@ -549,7 +565,9 @@ mod tests {
         })
     }
 
-    /// Asserts that all intervals cover the truth in 93 to 97% of 2,000 runs, whose own error is 0.5%.
+    /// Asserts that all intervals cover the truth in 93 to 97% of runs.
+    ///
+    /// The standard error over 2,000 runs is 0.5%.
     fn covers(correlation: f64, steps: &[usize], every: usize) {
         const RUNS: u64 = 2000;
         let truth = parts(&truth());
@@ -602,7 +620,7 @@ mod tests {
         let gaps = units.result(&SECONDS).marks.gaps();
         assert_eq!((gaps.budget, gaps.knowledge, gaps.shape), (None, None, None));
         assert_eq!((gaps.drafting, gaps.overhead, gaps.luck), (Some(0.25), Some(0.125), Some(-0.125)));
-        // The drafter's best is not known: knowledge carries both.
+        // The drafter's best is unknown: `knowledge` holds both gaps.
         let mut of_a_larger_tree = units.clone();
         of_a_larger_tree.searched(&oracle(0.0), Some(6.0));
         assert_eq!(of_a_larger_tree.result(&SECONDS).marks.gaps().knowledge, Some(0.0));
@@ -624,7 +642,7 @@ mod tests {
         assert!((many / few - 1.0).abs() < 0.03, "{many} and {few}");
     }
 
-    /// A deterministic text of `length` tokens, with steps that emit `each`.
+    /// Adds a deterministic text of `length` tokens, in steps that emit `each`.
     fn text(units: &mut LightUnits, length: usize, each: usize, budget: usize) {
         let mut left = length;
         while left > 0 {
@@ -638,7 +656,7 @@ mod tests {
     fn deterministic_text_is_bounded_by_its_length() {
         let mut units = LightUnits::new(true);
         text(&mut units, 20, 1, 4);
-        // Not ended: reading speed, and every node of the tree could have been accepted.
+        // Not ended: reading speed applies, and every node of the tree could have been accepted.
         let open = units.result(&SECONDS);
         let reading = reading(&SECONDS).unwrap();
         assert_eq!((open.best_budget, open.marks.light.unwrap()), (Some(8), reading.rate()));
@@ -652,7 +670,7 @@ mod tests {
         // Three passes of 7, or four of 5, take longer.
         assert_eq!(ended.best_budget, Some(7));
         assert_eq!(ended.marks.gaps().luck, Some(0.0));
-        // Broken off after 5: reading speed for these.
+        // Ended early after 5 tokens: reading speed applies to these.
         text(&mut units, 5, 1, 4);
         units.break_off_text();
         units.end_text();
@@ -684,7 +702,8 @@ mod tests {
 
     #[test]
     fn a_free_oracle_reaches_the_ceiling_of_sampled_text() {
-        // It verifies the best size at each context: what it reaches lies in the interval of c.
+        // The oracle verifies the best size at each context, so its speed lies in the interval of
+        // c.
         let truth = truth().light.unwrap();
         let mut noise = SplitMix(5);
         let mut units = LightUnits::new(false);

@@ -1,9 +1,12 @@
-//! The ceilings of speculative decoding (pure, f64, nats throughout).
+//! Ceilings of speculative decoding (docs/bounds.md): pure computation in f64, nats throughout.
 //!
-//! `bounds` has the closed forms, `pool` the fluid bound of the observed laws (with `small`, exact for one and two nodes), `cost` what a pass costs on this machine,
-//! `intervals` how sure it is (by `waves` over steps; `bootstrap` has blocks of texts), `search` the best tree of one context and how near it is while it is looked for,
-//! `speed` the ceilings of the wall clock, `light` the largest decoding speed of any drafter, `light_units` that and the ladder of
-//! speed over many steps, `capacity` the nats of a verify pass, `transport` the ceilings of the acceptance of sampled drafts.
+//! - Accepted tokens: [`bounds`] (closed forms), [`pool`] (fluid bound of the observed
+//!   distributions, with `small` exact for one and two nodes), [`search`] (best tree of one
+//!   context), [`transport`] (sampled drafts), [`capacity`] (nats of a verify pass).
+//! - Speed: [`cost`] and [`pass_times`] (seconds of a verify pass on this machine), [`speed`]
+//!   (speed-up), [`light`] (largest decoding speed of any drafter), [`light_units`] (that and the
+//!   speed ladder over many steps).
+//! - Confidence: [`intervals`] (over steps, by [`waves`]) and [`bootstrap`] (over blocks of texts).
 
 pub mod bootstrap;
 pub mod bounds;

@@ -1,64 +1,69 @@
 //! Fit of t(B), the seconds of a verify pass over B tokens, to recent passes.
 //!
 //! # Model
-//! `t(B) = a + s1 (min(B, k) - 1) + s2 max(0, B - k)`: a constant (weights are read once a pass), a slope, and one knee `k` at
-//! which arithmetic starts to bound the pass. The constant is positive, both slopes lie in `0 ..= a`: t rises, and one pass over B
-//! tokens never costs more than B passes over one.
+//! `t(B) = a + s1 (min(B, k) - 1) + s2 max(0, B - k)`: a constant (weights are read once per pass),
+//! a slope, and one knee `k` beyond which arithmetic bounds the pass. The constant is positive,
+//! both slopes lie in `0 ..= a`: t rises, and one pass over B tokens never costs more than B passes
+//! over one.
 //!
 //! # Data
 //! - *Steps*: the last `RECENT` passes of real steps, whatever their size.
-//! - *Probes*: passes made only to be timed, at 1, 2, 4, ... tokens, the last `PROBES` of each size, in units of t(1) at their time,
-//!   so that a machine whose speed changes does not mix up the shape.
+//! - *Probes*: passes made only for timing, at 1, 2, 4, ... tokens, the last `PROBES` of each size,
+//!   in units of t(1) at their time, so that a machine whose speed changes does not distort the
+//!   shape.
 //!
 //! # Robustness
-//! Only medians and interquartile means enter. The shape of sizes that no step visits comes from probes, its level from the median ratio of steps to that
-//! shape. Sizes that many steps visited are corrected by their own times. All is a function of the data that is kept: older passes
-//! leave no trace, so it can't drift.
+//! Only medians and interquartile means enter. For sizes that no step visits, the shape comes from
+//! probes and the level from the interquartile mean of the ratios of steps to that shape. Sizes
+//! that many steps visited are corrected by their own times. Everything is a function of the data
+//! that is kept: older passes leave no trace, so the fit can't drift.
 
 use std::collections::VecDeque;
 
 use super::cost::Cost;
 
-/// Passes of steps that the fit goes by.
+/// Number of recent step passes that the fit uses.
 const RECENT: usize = 512;
-/// Probes kept for each size.
+/// Maximum number of probes kept for each size.
 const PROBES: usize = 128;
-/// Probes that a kept or given curve counts for.
+/// Number of probes that a stored or given curve counts as.
 const PRIOR: usize = 4;
-/// Sizes that are probed, at most: 1, 2, 4, ... 128 tokens.
+/// Maximum number of probed sizes: 1, 2, 4, ... 128 tokens.
 pub const SIZES: usize = 8;
-/// Passes of steps that the level of the first curve counts for, and from how many passes on it no longer does.
+/// Step passes that the initial level counts as, and the number that replaces it.
 const FIRST_LEVEL: (usize, usize) = (9, 64);
-/// Passes of one group of sizes below which they don't enter the fit on their own.
+/// Minimum passes of a size group for its own point in the fit.
 const FEWEST: usize = 5;
-/// Passes of one group of sizes from which on those sizes go by their own times, and the most that these may differ from the fit.
+/// Minimum passes of a size group for its own correction, and the largest correction factor.
 const MANY: usize = 64;
 const MOST_CORRECTION: f64 = 1.15;
-/// Steps between two fits.
+/// Number of steps between two fits.
 const REFIT: usize = 16;
-/// Largest weight of one group of sizes in the fit; half of it for probes. With less, noise at the sizes that are visited would bend the curve beyond them.
+/// Maximum weight of one size group in the fit; half of it for probes.
+///
+/// The limit keeps noise at the visited sizes from bending the curve beyond them.
 const MOST_WEIGHT: f64 = 16.0;
 const PASSES_PER_WEIGHT: f64 = 4.0;
-/// Sizes at which the model may bend.
+/// Candidate knees of the model, in tokens.
 const KNEES: [usize; 11] = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
 
-/// Times of recent passes and the curve that fits them.
+/// Times of recent passes, and the curve fitted to them.
 #[derive(Clone, Debug)]
 pub struct PassTimes {
-    /// Times of probes over 1, 2, 4, ... tokens, in units of t(1).
+    /// Probe times over 1, 2, 4, ... tokens, in units of t(1).
     probes: Vec<VecDeque<f64>>,
-    /// Tokens and seconds of the last passes of steps, oldest first.
+    /// Tokens and seconds of the last step passes, oldest first.
     recent: VecDeque<(usize, f64)>,
-    /// Seconds of one unit of the probes when this began.
+    /// Seconds of one unit of the probes at the start.
     first_level: f64,
-    /// Passes since the last fit.
+    /// Step passes since the last fit.
     unfitted: usize,
-    /// Largest relative error of a size's probes; it changes with probes alone.
+    /// Largest relative error of a size's probes; changes with probes only.
     uncertainty: f64,
     cost: Cost,
 }
 
-/// One aim of the fit: `seconds` at `batch` tokens, with a weight.
+/// Target point of the fit: `seconds` at `batch` tokens, with a weight.
 #[derive(Clone, Copy, Debug)]
 struct Aim {
     batch: f64,
@@ -67,7 +72,7 @@ struct Aim {
 }
 
 impl PassTimes {
-    /// Starts from a curve that was measured before; probes replace it within minutes.
+    /// Starts from a curve that was measured earlier; probes replace it within minutes.
     pub fn from_cost(cost: Cost) -> Self {
         let unit = cost.seconds(1).max(f64::MIN_POSITIVE);
         let largest = cost.largest();
@@ -77,9 +82,10 @@ impl PassTimes {
         Self { probes, recent: VecDeque::new(), first_level: unit, unfitted: 0, uncertainty, cost }
     }
 
-    /// Starts from passes that were made to be timed: tokens (powers of two from 1 on) and seconds, each size at least once.
+    /// Starts from passes that were made for timing, given as (tokens, seconds).
     ///
-    /// None where there is no size beyond 1, or a time is not positive and finite.
+    /// Sizes are powers of two from 1 on, each at least once. Returns `None` if there is no size
+    /// beyond 1, or a time is not positive and finite.
     pub fn measured(passes: &[(usize, f64)]) -> Option<Self> {
         if passes.iter().any(|&(_, t)| !(t > 0.0 && t.is_finite())) {
             return None;
@@ -103,17 +109,17 @@ impl PassTimes {
         })
     }
 
-    /// The fitted curve; its last point is the largest size that was measured.
+    /// Returns the fitted curve; its last point is the largest size that was measured.
     pub fn cost(&self) -> &Cost {
         &self.cost
     }
 
-    /// Largest size that is probed.
+    /// Returns the largest size that is probed, in tokens.
     pub fn largest(&self) -> usize {
         1 << (self.probes.len().max(1) - 1)
     }
 
-    /// Adds the pass of a step.
+    /// Adds the pass of a step over `batch` tokens.
     pub fn add(&mut self, batch: usize, seconds: f64) {
         if batch == 0 || !(seconds > 0.0 && seconds.is_finite()) {
             return;
@@ -128,7 +134,9 @@ impl PassTimes {
         }
     }
 
-    /// Adds a pass over `batch` tokens that was made only to be timed; `batch` is 1, 2, 4, ... up to twice [`Self::largest`].
+    /// Adds a pass over `batch` tokens that was made only for timing.
+    ///
+    /// `batch` is 1, 2, 4, ... up to twice [`Self::largest`]; others are ignored.
     pub fn add_probe(&mut self, batch: usize, seconds: f64) {
         let size = batch.trailing_zeros() as usize;
         let known = batch.is_power_of_two() && size < SIZES && size <= self.probes.len();
@@ -147,27 +155,30 @@ impl PassTimes {
         self.refit();
     }
 
-    /// Size of the next probe: the least probed one, the smallest of several; sizes grow beyond the largest only where `room` tokens
-    /// allow it.
+    /// Returns the size of the next probe: the least probed one, ties to the smallest.
+    ///
+    /// Sizes grow beyond the largest only where `room` tokens allow it.
     pub fn next_probe(&self, room: usize) -> usize {
         let count = |size: usize| self.probes.get(size).map_or(0, VecDeque::len);
         let sizes = (0..SIZES).take_while(|&size| 1usize << size <= room && size <= self.probes.len());
         1 << sizes.min_by_key(|&size| count(size)).unwrap_or(0)
     }
 
-    /// Whether the spread of each size's probes leaves its median uncertain by less than `relative`.
+    /// Returns true if the median of each size's probes is certain to within `relative`.
     pub fn settled(&self, relative: f64) -> bool {
         self.uncertainty <= relative
     }
 
-    /// Relative spread of recent steps around the fit: median absolute deviation as a standard deviation. None below 32 steps.
+    /// Returns the relative spread of recent steps around the fit; `None` below 32 steps.
+    ///
+    /// Median absolute deviation, scaled to a standard deviation.
     pub fn spread(&self) -> Option<f64> {
         let ratio = |&(batch, seconds): &(usize, f64)| (seconds / self.cost.seconds(batch)).ln().abs();
         let mut off: Vec<f64> = self.recent.iter().map(ratio).filter(|x| x.is_finite()).collect();
         if off.len() < 32 { None } else { median(&mut off).map(|mad| 1.4826 * mad) }
     }
 
-    /// The dimensionless shape from probes: (size, t(size) / t(1)).
+    /// Returns the dimensionless shape from probes: (size, t(size) / t(1)).
     fn shape(&self) -> Option<Cost> {
         let points = self.probes.iter().enumerate().filter_map(|(i, ring)| {
             let mut all: Vec<f64> = ring.iter().copied().collect();
@@ -190,7 +201,8 @@ impl PassTimes {
             let weight = (ring.len() as f64 / PASSES_PER_WEIGHT).min(MOST_WEIGHT / 2.0);
             aims.push(Aim { batch, seconds: level * shape.seconds(1 << i), weight });
         }
-        // Sizes in groups that widen with them, each by its median ratio to the shape.
+        // Groups of sizes, wider for larger ones, each with its interquartile mean ratio to the
+        // shape.
         let mut groups: Vec<(usize, Vec<(usize, f64)>)> = Vec::new();
         for &(batch, seconds) in &self.recent {
             let at = group(batch);
@@ -207,7 +219,7 @@ impl PassTimes {
             aims.push(Aim { batch, seconds, weight: (passes.len() as f64 / PASSES_PER_WEIGHT).min(MOST_WEIGHT) });
         }
         let Some(cost) = fit(&aims, self.largest()) else { return };
-        // Sizes that many steps visited go by their own times, as far as those are certain.
+        // Sizes that many steps visited are corrected by their own times, within limits.
         let mut points = cost.points().to_vec();
         for (_, passes) in groups.iter().filter(|(_, passes)| passes.len() >= MANY) {
             let mut ratios: Vec<f64> = passes.iter().map(|&(batch, seconds)| seconds / cost.seconds(batch)).collect();
@@ -226,19 +238,24 @@ impl PassTimes {
     }
 }
 
-/// Largest relative error of the medians of these probes, by their median absolute deviations; infinite where a size has none.
+/// Returns the largest relative error of the medians of these probes.
+///
+/// Estimated from median absolute deviations; infinite where a size has no probes.
 fn uncertainty(probes: &[VecDeque<f64>]) -> f64 {
     let of = |ring: &VecDeque<f64>| {
         let mut all: Vec<f64> = ring.iter().copied().collect();
         let Some(middle) = median(&mut all) else { return f64::INFINITY };
         let mut off: Vec<f64> = all.iter().map(|x| (x - middle).abs()).collect();
-        // 1.4826 MAD estimates the standard deviation, 1.2533 / sqrt(n) of which is the error of a median.
+        // 1.4826 MAD estimates the standard deviation, and 1.2533 / sqrt(n) of that is the error of
+        // a median.
         median(&mut off).map_or(f64::INFINITY, |mad| 1.4826 * mad * 1.2533 / (all.len() as f64).sqrt() / middle)
     };
     probes.iter().map(of).fold(0.0, f64::max)
 }
 
-/// Group of sizes that are counted together: 1, 2, 3, 4, 5 to 6, 7 to 8, 9 to 12, ...
+/// Returns the index of the group that a size belongs to.
+///
+/// The groups are 1, 2, 3, 4, 5 to 6, 7 to 8, 9 to 12, ...
 fn group(batch: usize) -> usize {
     if batch <= 4 {
         return batch;
@@ -248,15 +265,19 @@ fn group(batch: usize) -> usize {
     2 * power as usize + half + 1
 }
 
-/// Middle value; the mean of the two middle ones of an even count. Sorts. None of none.
+/// Returns the median, the mean of the two middle values for an even count.
+///
+/// Sorts the slice. Returns `None` if it is empty.
 pub(crate) fn median(all: &mut [f64]) -> Option<f64> {
     all.sort_by(f64::total_cmp);
     let upper = *all.get(all.len() / 2)?;
     Some(if all.len().is_multiple_of(2) { (all[all.len() / 2 - 1] + upper) / 2.0 } else { upper })
 }
 
-/// Interquartile mean of the logarithms, as a time: as robust as a median against what is held up, and a third less uncertain. Sorts;
-/// all are positive. None of none.
+/// Returns the interquartile mean of the logarithms, as a time.
+///
+/// It is as robust as a median against delayed passes, and a third less uncertain. Sorts the slice;
+/// all values must be positive. Returns `None` if it is empty.
 fn middle(all: &mut [f64]) -> Option<f64> {
     all.sort_by(f64::total_cmp);
     let cut = all.len() / 4;
@@ -267,7 +288,9 @@ fn middle(all: &mut [f64]) -> Option<f64> {
 /// Constant, slope up to the knee, slope beyond it.
 type Parameters = [f64; 3];
 
-/// The model of least weighted squared relative error, over all knees. None without aims.
+/// Fits the model of least weighted squared relative error, over all knees.
+///
+/// Returns `None` without aims.
 fn fit(aims: &[Aim], largest: usize) -> Option<Cost> {
     let mut best: Option<(f64, usize, Parameters)> = None;
     for knee in KNEES.into_iter().filter(|&knee| knee < largest).chain([largest.max(2)]) {
@@ -285,10 +308,12 @@ fn fit(aims: &[Aim], largest: usize) -> Option<Cost> {
     Cost::new(sizes.into_iter().map(|size| (size, seconds(size))).collect()).ok()
 }
 
-/// Weighted least squares of relative errors with a positive constant and slopes in `0 ..= constant`: the best of the solutions in
-/// which each slope is free, 0, or at its largest, with its error.
+/// Solves weighted least squares of relative errors, with slopes in `0 ..= constant`.
+///
+/// The constant is positive. Returns the best of the solutions in which each slope is free, 0, or
+/// at its maximum, with its error.
 fn least_squares(aims: &[Aim], row: impl Fn(f64) -> Parameters) -> Option<(f64, Parameters)> {
-    /// How one slope is held.
+    /// Constraint on one slope.
     #[derive(Clone, Copy)]
     enum Slope {
         Free,
@@ -299,7 +324,8 @@ fn least_squares(aims: &[Aim], row: impl Fn(f64) -> Parameters) -> Option<(f64, 
     let mut best: Option<(f64, Parameters)> = None;
     for first in [Free, Zero, Constant] {
         for second in [Free, Zero, Constant] {
-            // Columns of the free unknowns; a slope held at the constant is added to the constant's column.
+            // Columns of the free unknowns; a slope fixed at the constant is added to the
+            // constant's column.
             let columns = |batch: f64| -> Vec<f64> {
                 let [one, x1, x2] = row(batch);
                 let held = |slope: Slope, x: f64| if matches!(slope, Constant) { x } else { 0.0 };
@@ -339,7 +365,9 @@ fn least_squares(aims: &[Aim], row: impl Fn(f64) -> Parameters) -> Option<(f64, 
     best
 }
 
-/// Solves the normal equations of up to three unknowns by elimination. None where they have no single solution.
+/// Solves the normal equations of up to three unknowns by elimination.
+///
+/// Returns `None` if they have no unique solution.
 fn solve(aims: &[Aim], columns: impl Fn(f64) -> Vec<f64>) -> Option<Vec<f64>> {
     let n = columns(1.0).len();
     let mut matrix = vec![vec![0.0; n + 1]; n];
@@ -377,7 +405,9 @@ mod tests {
     struct Noise(SplitMix);
 
     impl Noise {
-        /// Log-normal with this spread around `truth`; one pass in 20 is held up by half, one in 200 by tenfold.
+        /// Log-normal time around `truth`, with delays.
+        ///
+        /// One pass in 20 takes half as long again, one in 200 ten times as long.
         fn pass(&mut self, truth: f64, spread: f64) -> f64 {
             let held_up = match self.0.below(200) {
                 0 => 10.0,
@@ -388,7 +418,7 @@ mod tests {
         }
     }
 
-    /// Curves of real machines: seconds over those of one token, by B = 1, 2, 4, ... 128.
+    /// Curves of real machines: t(B) / t(1) for B = 1, 2, 4, ... 128.
     const MACHINES: [[f64; 8]; 5] = [
         [1.0, 1.04, 1.10, 1.31, 2.3, 4.4, 8.5, 17.0],
         [1.0, 1.1, 1.2, 2.0, 3.7, 7.5, 15.0, 30.0],
@@ -407,7 +437,7 @@ mod tests {
         (1..=128).map(off).fold(0.0, f64::max)
     }
 
-    /// Probes as the engine makes them: a measurement at first, then one every 300 steps.
+    /// Probes as the engine makes them at first; callers then add one every 300 steps.
     fn begin(truth: &Cost, noise: &mut Noise, spread: f64) -> PassTimes {
         let mut passes = Vec::new();
         loop {
@@ -469,10 +499,10 @@ mod tests {
     fn the_curve_follows_the_level_of_the_machine_and_a_change_of_shape() {
         let (mut noise, old, new) = (Noise(SplitMix(5)), truth(MACHINES[0]), truth(MACHINES[1]));
         let mut times = PassTimes::from_cost(old.clone());
-        // Twice as slow while one token a pass is verified: all sizes cost twice as much.
+        // Twice as slow while each pass verifies one token: all sizes cost twice as much.
         (0..RECENT).for_each(|_| times.add(1, 2.0 * old.seconds(1)));
         assert!(error(times.cost(), &old, 2.0) < 0.1, "{:?}", times.cost());
-        // Another shape: probes tell it where no step goes.
+        // Another shape: probes reveal it at sizes that no step visits.
         for i in 0..3 * PROBES * SIZES {
             times.add_probe(1 << (i % SIZES), noise.pass(new.seconds(1 << (i % SIZES)), 0.03));
             (0..8).for_each(|_| times.add(1, noise.pass(new.seconds(1), 0.03)));
@@ -483,7 +513,7 @@ mod tests {
     #[test]
     fn a_wrong_kept_curve_is_forgotten_after_sixteen_probes_of_each_size() {
         let right = truth(MACHINES[0]);
-        // Plausible and wrong: each token as dear as the first.
+        // Plausible and wrong: each token costs as much as the first.
         let mut times = PassTimes::from_cost(truth(MACHINES[4]));
         for i in 0..4 * PRIOR {
             for size in (0..SIZES).map(|i| 1usize << i) {
@@ -494,7 +524,9 @@ mod tests {
         }
     }
 
-    /// A million passes: no B up to 128 is ever off by more than 25%, whichever sizes are visited.
+    /// Checks that no B up to 128 is ever off by more than 25%.
+    ///
+    /// It must hold over a million passes, whichever sizes they visit.
     #[test]
     fn a_million_noisy_passes_leave_every_size_within_a_quarter_of_the_truth() {
         let steps = if cfg!(debug_assertions) { 40_000 } else { 1_000_000 };

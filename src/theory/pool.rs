@@ -1,8 +1,8 @@
-//! The pool of observed laws and the fluid bound that it gives (bounds.md, "The fluid bound").
+//! Pool of observed distributions, and the fluid bound it gives (bounds.md, "The fluid bound").
 //!
 //! # Definition
-//! Let X be the surprisal -ln p(Y) of a token Y drawn from a law that is itself drawn from the pool, S_n the sum of n
-//! independent copies, and for t >= 0
+//! Let X be the surprisal -ln p(Y) of a token Y sampled from a distribution that is itself drawn
+//! from the pool, S_n the sum of n independent copies, and for t >= 0
 //!
 //! ```text
 //! M(t) = sum over n >= 1 of P(S_n <= t)            expected mass of the nodes with pi >= e^-t
@@ -10,54 +10,61 @@
 //! fluid(P) = min over t of M(t) + (P - N(t)) e^-t
 //! ```
 //!
-//! No tree of P nodes has a larger expected number of accepted tokens, whoever drafts, as long as the laws along the
-//! tree are independent draws from the pool.
+//! No tree of P nodes has a larger expected number of accepted tokens, whichever drafter built it,
+//! as long as the distributions along the tree are independent draws from the pool.
 //!
-//! # Why the grid keeps this a bound
-//! With c = e^-t the quantity that is minimised is P c plus
+//! # Why the grid preserves the bound
+//! With c = e^-t the quantity that is minimized is P c plus
 //!
 //! ```text
 //! sum over n of E[h(e^{S_n})],   h(y) = max(0, 1 - c y),
 //! ```
 //!
-//! and h is convex. A token of surprisal x in the cell \[k d, (k+1) d) has its mass split between the two ends of the cell
-//! so that the mean of e^X is kept. Steps are independent, so a path's product e^{S} also keeps its mean given the path,
-//! and by Jensen's inequality each term can only grow: for every t the value on the grid is at least the exact one.
-//! (Rounding every surprisal down has the same property but an error of first order in d; this split's is of second
-//! order where the law is smooth, and a grid twice as fine is never looser, being less of a spread of the same mean.)
-//! Of a cell only two sums are needed, the mass of its tokens and their number, since the sum of p e^x counts them:
-//! constant memory, and adding a law is one pass over its probabilities.
+//! and h is convex. A token of surprisal x in the cell \[k d, (k+1) d) has its mass split between
+//! the two ends of the cell so that the mean of e^X is kept. Steps are independent, so a path's
+//! product e^{S} also keeps its mean given the path, and by Jensen's inequality each term can only
+//! grow: for every t the value on the grid is at least the exact one. (Rounding every surprisal
+//! down has the same property but an error of first order in d. The error of this split is of
+//! second order where the distribution is smooth, and a grid twice as fine is never looser, being
+//! less of a spread of the same mean.) A cell needs only two sums, the mass of its tokens and their
+//! number, since the sum of p e^x counts them. Memory is therefore constant, and adding a
+//! distribution is one pass over its probabilities.
 //!
-//! On the grid u = f + f * u (the renewal equation) gives the masses u\[k\] of all n together. As a function of c the bound is
-//! convex and piecewise linear with slope P - N, so that its minimum lies at the first grid point where N reaches P.
+//! On the grid u = f + f * u (the renewal equation) gives the masses u\[k\] of all n together. As a
+//! function of c the bound is convex and piecewise linear with slope P - N, so that its minimum
+//! lies at the first grid point where N reaches P.
 //!
 //! # Few nodes, and a mean number of nodes
-//! The fluid bound is loose for few nodes (27, 13 and 8% at P = 1, 2, 3 on one pool). For trees of at most P nodes `small` has the exact
-//! optimum at P = 1 and 2 and a bound that follows for more: [`Pool::fluid`] and [`Pool::fluid_curve`] give the smaller of both. For
-//! trees whose size depends on the context the fluid bound alone holds, with the mean size in place of P, since its proof is linear in
-//! the number of nodes: [`Pool::fluid_at`].
+//! The fluid bound is loose for few nodes (27, 13 and 8% at P = 1, 2, 3 on one pool). For trees of
+//! at most P nodes `small` has the exact optimum at P = 1 and 2 and a bound that follows for more:
+//! [`Pool::fluid`] and [`Pool::fluid_curve`] give the smaller of both. For trees whose size depends
+//! on the context only the fluid bound holds, with the mean size in place of P, since its proof is
+//! linear in the number of nodes: [`Pool::fluid_at`].
 
 use serde::{Deserialize, Serialize};
 
 use super::small::{SmallCeilings, SmallTrees};
 use crate::dist::{Law, Moments};
 
-/// Cells of the grid to one nat of surprisal.
+/// Grid cells per nat of surprisal.
 const CELLS_PER_NAT: usize = 256;
-/// Tokens with a larger surprisal are kept as mass alone: at this t the term P e^-t is below 2e-4 for P up to 1,024.
+/// Surprisal in nats beyond which tokens are kept as mass alone.
+///
+/// At this t the term P e^-t is below 2e-4 for P up to 1,024.
 const CUT: usize = 16;
 
-/// What is known of the tokens of one cell, over all laws added.
+/// Sums over the tokens of one cell, for all distributions added.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Cell {
     mass: f64,
     count: f64,
 }
 
-/// The observed laws of generated positions: their mean surprisal moments exactly, and the law of the surprisal on a grid.
+/// Pool of the distributions observed at generated positions.
 ///
-/// Positions that were generated are to be added, not those of refused nodes, whose contexts the target would not have
-/// visited (bounds.md, Statistics).
+/// Keeps their mean surprisal moments exactly, and the distribution of the surprisal on a grid. Add
+/// generated positions only, not those of rejected nodes, whose contexts the target would not have
+/// visited (bounds.md, "Statistics").
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct Pool {
@@ -76,19 +83,23 @@ impl Default for Pool {
 }
 
 impl Pool {
-    /// An empty pool on the usual grid of 1/256 nat, up to a surprisal of 16 nats.
+    /// Creates an empty pool on the default grid.
+    ///
+    /// It has 256 cells per nat, up to a surprisal of 16 nats.
     pub fn new() -> Self {
         Self::with_grid(CELLS_PER_NAT)
     }
 
-    /// An empty pool on a grid of 1/`per_nat` nat (at least one cell a nat).
+    /// Creates an empty pool with `per_nat` cells per nat (at least one).
     pub fn with_grid(per_nat: usize) -> Self {
         let per_nat = per_nat.max(1);
         let cells = vec![Cell::default(); per_nat * CUT];
         Self { cells, per_nat, positions: 0, entropy: 0.0, second: 0.0, small: SmallTrees::default() }
     }
 
-    /// Adds the law of one generated position, as it is sampled from, with its `moments` (which the caller has already).
+    /// Adds the distribution of one generated position, as it is sampled from.
+    ///
+    /// `moments` are those of `law`, which the caller already has.
     pub fn add(&mut self, law: &Law, moments: Moments) {
         let (cells, scale) = (&mut self.cells, self.per_nat as f32);
         let (mut best, mut next) = (0.0, 0.0);
@@ -105,15 +116,17 @@ impl Pool {
                 }
             },
         );
-        // What was not seen lies beyond the grid, and is no more probable than its end: for a bound it counts as that.
+        // Tokens beyond the grid are at most as probable as its end; the bound counts them as that.
         let unseen = (-(CUT as f64)).exp();
         best = f64::max(best, unseen);
         self.small.add(best, f64::max(next, unseen.min((1.0 - best).max(0.0))));
         self.count(moments);
     }
 
-    /// Adds all laws of another pool, each `times` times: far quicker than each law by itself. The other's grid must be as fine or
-    /// finer by a whole factor: false is given back where it is not, and nothing is done.
+    /// Adds all distributions of another pool, `times` times each.
+    ///
+    /// Much faster than adding each distribution. The other grid must be as fine as this one, or
+    /// finer by a whole factor: otherwise nothing is added and the result is false.
     pub fn absorb(&mut self, other: &Pool, times: usize) -> bool {
         let (weight, fits) = (times as f64, other.per_nat.is_multiple_of(self.per_nat));
         if fits && times > 0 {
@@ -131,14 +144,16 @@ impl Pool {
         fits
     }
 
-    /// Forgets all laws.
+    /// Removes all distributions from the pool.
     pub fn clear(&mut self) {
         self.cells.fill(Cell::default());
         (self.positions, self.entropy, self.second) = (0, 0.0, 0.0);
         self.small = SmallTrees::default();
     }
 
-    /// Adds a law given by its probabilities. Those that are 0 take no part; the others are taken to sum to 1.
+    /// Adds a distribution given by its probabilities.
+    ///
+    /// Zeros are skipped; the others are assumed to sum to 1.
     pub fn add_probabilities(&mut self, law: &[f64]) {
         let mut moments = Moments::default();
         let (mut best, mut next) = (0.0, 0.0);
@@ -164,38 +179,46 @@ impl Pool {
         self.second += moments.second;
     }
 
-    /// Laws added.
+    /// Returns the number of distributions added.
     pub fn positions(&self) -> usize {
         self.positions
     }
 
-    /// Mean entropy in nats. None while the pool is empty.
+    /// Returns the mean entropy in nats; `None` while the pool is empty.
     pub fn mu(&self) -> Option<f64> {
         (self.positions > 0).then(|| self.entropy / self.positions as f64)
     }
 
-    /// Mean of sum p ln^2 p, in nats^2. None while the pool is empty.
+    /// Returns the mean of sum p ln^2 p; `None` while the pool is empty.
+    ///
+    /// Its unit is nats^2.
     pub fn mu2(&self) -> Option<f64> {
         (self.positions > 0).then(|| self.second / self.positions as f64)
     }
 
-    /// Mean mass of the tokens whose surprisal lies beyond the grid. None while the pool is empty.
+    /// Returns the mean mass of tokens beyond the grid; `None` while the pool is empty.
     pub fn tail_mass(&self) -> Option<f64> {
         let body: f64 = self.cells.iter().map(|c| c.mass).sum();
         (self.positions > 0).then(|| (1.0 - body / self.positions as f64).max(0.0))
     }
 
-    /// Upper bound on the mean of accepted tokens for trees of at most `drafted` = P = B - 1 nodes: the fluid bound, or for few nodes
-    /// the exact optimum. Never above P (greedy: P itself). `None` while the pool is empty.
+    /// Returns an upper bound on mean accepted tokens for trees of at most `drafted` nodes.
+    ///
+    /// `drafted` is P = B - 1. The bound is the fluid bound, or the tighter one for few nodes.
+    /// Never above P (greedy: P itself). Returns `None` while the pool is empty.
     pub fn fluid(&self, drafted: usize) -> Option<f64> {
         self.sweep(drafted.max(1), drafted..=drafted).pop()
     }
 
-    /// The fluid bound for trees whose size depends on the context, `drafted` being their mean number of nodes: at any t the sum of path
-    /// probabilities of a tree T is at most sum of (pi - e^-t)^+ plus |T| e^-t; take means. Concave in `drafted`; never above it. `None`
-    /// while the pool is empty, and for what is no number of nodes.
+    /// Returns the fluid bound for trees whose size depends on the context.
     ///
-    /// For a fixed size [`Pool::fluid`] is tighter where nodes are few; that bound does not hold for a mean size.
+    /// `drafted` is their mean number of nodes. At any t the sum of path probabilities of a tree T
+    /// is at most sum of (pi - e^-t)^+ plus |T| e^-t; take means. The bound is concave in `drafted`
+    /// and never above it. Returns `None` while the pool is empty, or if `drafted` is negative or
+    /// not finite.
+    ///
+    /// For a fixed size [`Pool::fluid`] is tighter where nodes are few; that bound does not hold
+    /// for a mean size.
     pub fn fluid_at(&self, drafted: f64) -> Option<f64> {
         if self.positions == 0 || !drafted.is_finite() || drafted < 0.0 {
             return None;
@@ -209,9 +232,12 @@ impl Pool {
         self.small.ceilings(self.positions)
     }
 
-    /// The same with its floor: the path probability e^-t at which the tree that the bound describes has P nodes, so that a tree of
-    /// the P best holds what lies above it and nothing below. The floor is that of the grid point where N reaches P, which differs
-    /// from the exact one by less than a cell's width a step. None where there is none: nothing drafted, or every token certain.
+    /// Returns the bound of [`Pool::fluid`] together with its floor.
+    ///
+    /// The floor is the path probability e^-t at which the tree that the bound describes has P
+    /// nodes: a tree of the P best nodes holds those above it and none below. It is taken at the
+    /// grid point where N reaches P, which differs from the exact one by less than a cell's width
+    /// per step. The floor is `None` if nothing is drafted or every token is certain.
     pub fn fluid_and_floor(&self, drafted: usize) -> Option<(f64, Option<f64>)> {
         if self.positions == 0 {
             return None;
@@ -223,12 +249,16 @@ impl Pool {
         Some((self.small().map_or(fluid, |small| fluid.min(small.at(drafted))), floor))
     }
 
-    /// The fluid bound for every P from 0 to `most`: entry P is that of a tree of P nodes. Empty while the pool is.
+    /// Returns the bound for every P from 0 to `most`, as entry P.
+    ///
+    /// Empty while the pool is.
     pub fn fluid_curve(&self, most: usize) -> Vec<f64> {
         self.sweep(most.max(1), 0..=most)
     }
 
-    /// The bound for each P of `sizes` (rising), the renewal equation solved as far as N <= `most` needs.
+    /// Returns the bound for each P of `sizes` (ascending).
+    ///
+    /// Solves the renewal equation as far as N <= `most` needs.
     fn sweep(&self, most: usize, sizes: std::ops::RangeInclusive<usize>) -> Vec<f64> {
         if self.positions == 0 {
             return Vec::new();
@@ -247,15 +277,18 @@ impl Pool {
             .collect()
     }
 
-    /// M, N and e^-t at each grid point, up to the first where N >= `most` or the end of the grid. Empty where the pool
-    /// is certain of every token, so that N is infinite at once.
+    /// Returns M, N and e^-t at each grid point until N >= `most`.
+    ///
+    /// Ends with the grid at the latest. Empty if every token of the pool is certain, so that N is
+    /// infinite at once.
     fn renewal(&self, most: f64) -> Vec<Point> {
         let f = self.split();
         let stay = 1.0 - f[0];
         if stay <= 0.0 {
             return Vec::new();
         }
-        // Reversed, so that a term of the convolution is a product of two slices that both run forward.
+        // Reversed, so that a term of the convolution is a product of two slices that both run
+        // forward.
         let reversed: Vec<f64> = f.iter().rev().copied().collect();
         let last = f.len() - 1;
         let (mut u, mut points) = (Vec::with_capacity(f.len()), Vec::with_capacity(f.len()));
@@ -274,7 +307,9 @@ impl Pool {
         points
     }
 
-    /// The law of the surprisal on the grid points: each cell's mass to its two ends, mass and sum of e^x kept.
+    /// Returns the distribution of the surprisal on the grid points.
+    ///
+    /// Splits each cell's mass between its two ends, keeping the mass and the sum of e^x.
     fn split(&self) -> Vec<f64> {
         let n = self.positions as f64;
         let grow = (1.0 / self.per_nat as f64).exp_m1();
@@ -282,7 +317,7 @@ impl Pool {
         for (k, cell) in self.cells.iter().enumerate().filter(|(_, c)| c.count > 0.0) {
             let low = (-(k as f64) / self.per_nat as f64).exp();
             let (mass, at_end) = (cell.mass / n, cell.count / n * low);
-            // Within the cell's ends up to the rounding of p.
+            // Clamped, since p is rounded.
             let upper = ((at_end - mass) / grow).clamp(0.0, mass);
             f[k] += mass - upper;
             f[k + 1] += upper;
@@ -291,7 +326,7 @@ impl Pool {
     }
 }
 
-/// A pool as it stands in a file.
+/// Serialized form of a [`Pool`].
 #[derive(Serialize, Deserialize)]
 struct Written {
     per_nat: usize,
@@ -300,7 +335,7 @@ struct Written {
     second: f64,
     mass: Vec<f64>,
     count: Vec<f64>,
-    /// Absent in files of older versions: the fluid bound is then given alone.
+    /// Absent in files of older versions, for which only the fluid bound is given.
     #[serde(default)]
     small: SmallTrees,
 }
@@ -330,7 +365,7 @@ impl TryFrom<Written> for Pool {
     }
 }
 
-/// The renewal sums at one grid point t.
+/// Renewal sums at one grid point t.
 struct Point {
     /// M(t).
     mass: f64,
@@ -340,12 +375,14 @@ struct Point {
     floor: f64,
 }
 
-/// The bound for a tree of `p` nodes at the grid point `at`; `p` itself where there is none.
+/// Returns the bound for a tree of `p` nodes at the grid point `at`.
+///
+/// Without a point it is `p` itself.
 fn bound(points: &[Point], at: Option<usize>, p: f64) -> f64 {
     at.and_then(|at| points.get(at)).map_or(p, |g| (g.mass + (p - g.number) * g.floor).clamp(0.0, p))
 }
 
-/// The inner product, in lanes that vectorise; the order of the sum is fixed.
+/// Returns the inner product, summed in a fixed order in lanes that vectorize.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     const LANES: usize = 8;
     let mut lanes = [0.0; LANES];
@@ -396,7 +433,7 @@ mod tests {
         let all = pool(&[a, b, b]);
         assert_eq!((sum.positions(), sum.fluid(7)), (3, all.fluid(7)));
         assert!(!sum.absorb(&Pool::with_grid(16), 1));
-        // Into a coarser grid: the same as if it had been told the laws.
+        // Into a coarser grid: the same as adding the distributions there.
         let (mut coarse, mut want) = (Pool::with_grid(16), Pool::with_grid(16));
         assert!(coarse.absorb(&all, 1));
         [a, b, b].into_iter().for_each(|law| want.add_probabilities(law));
@@ -415,7 +452,7 @@ mod tests {
         {
             assert!(serde_json::from_str::<Pool>(&text.replacen(old, new, 1)).is_err(), "{new}");
         }
-        // A file of an older version: the same but for the tighter bound on few nodes.
+        // File of an older version: the same except for the tighter bound on few nodes.
         let mut older: serde_json::Value = serde_json::from_str(&text).unwrap();
         older.as_object_mut().unwrap().remove("small").unwrap();
         let older: Pool = serde_json::from_value(older).unwrap();
@@ -452,7 +489,8 @@ mod tests {
         let mean = (0.9 + 0.5 + 0.98) / 3.0;
         assert!((pool.fluid(1).unwrap() - mean).abs() < 1e-12);
         assert!(pool.fluid_at(1.0).unwrap() > 1.05 * mean, "{:?} is loose", pool.fluid_at(1.0));
-        // Two nodes: .9 and .81, .45 or .882; .5 and the larger of .3 and .45, .25, .49; .98 and .882, .49 or .9604.
+        // Two nodes: .9 and .81, .45 or .882; .5 and the larger of .3 and .45, .25, .49; .98 and
+        // .882, .49 or .9604.
         let two = mean + (0.81 + 0.45 + 0.882 + 0.45 + 0.3 + 0.49 + 0.882 + 0.49 + 0.9604) / 9.0;
         let got = pool.fluid(2).unwrap();
         assert!(got >= two - 1e-12 && got < two + 2e-3, "{got} for {two}");
@@ -460,7 +498,8 @@ mod tests {
 
     #[test]
     fn a_mean_size_has_a_bound_of_its_own() {
-        // Two nodes after a certain token and none elsewhere: one node in the mean, and more than any tree of one node holds.
+        // Two nodes after a certain token and none elsewhere: one node on average, with more mass
+        // than any tree of one node.
         let pool = pool(&[&[1.0], &[0.01; 100]]);
         let adaptive = 0.5 * (1.0 + 0.5 * (1.0 + 0.01));
         assert!(adaptive > pool.fluid(1).unwrap() && adaptive <= pool.fluid_at(1.0).unwrap());

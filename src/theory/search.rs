@@ -1,65 +1,69 @@
-//! The tree of the largest path probabilities, by best-first expansion, and how near it is while it is not finished
-//! (bounds.md, "Best tree of P nodes" and "Oracle tree").
+//! Best-first search for the tree of the largest path probabilities, with bounds on its mass.
 //!
-//! The law below a node is told by the caller: a drafter's, and this is the drafter's best tree; the target's, and it is the
-//! oracle tree, whose mass no tree of P nodes exceeds in this context.
+//! See bounds.md, "Best tree of P nodes" and "Oracle tree".
 //!
-//! Of all candidates known so far the best P are kept; those of them whose children are unknown can be expanded, in batches. What
-//! falls out of the best P can't come back, and a child never comes before its parent, so that what stays when there is nothing
-//! left to expand is the best tree. The last of P needs no expansion: its children come after it.
+//! The caller supplies the distribution below each node: with the drafter's, the result is the
+//! drafter's best tree; with the target's, the oracle tree, whose mass no tree of P nodes exceeds
+//! in this context.
+//!
+//! The best P of all candidates known so far are kept; those whose children are unknown can be
+//! expanded, in batches. A candidate that falls out of the best P can't come back, and a child
+//! never comes before its parent, so that the remaining tree is optimal once there is nothing left
+//! to expand. The last of P needs no expansion: its children come after it.
 
 use std::cmp::Ordering;
 
 use crate::tree::{TokenId, TokenTree};
 
-/// A candidate on its way into the tree.
+/// Candidate for a node of the tree.
 #[derive(Clone, Copy, Debug)]
 struct Item {
     /// Product of p along its path, its own included.
     pi: f64,
     depth: usize,
     token: TokenId,
-    /// Its probability after its parent.
+    /// Probability given its parent.
     p: f64,
-    /// Its parent among the explored nodes.
+    /// Index of its parent among the explored nodes.
     parent: usize,
-    /// Its own index among the explored nodes, once it is one.
+    /// Index among the explored nodes, once it is one of them.
     node: Option<usize>,
-    /// Whether its children are known.
+    /// True once its children are known.
     expanded: bool,
 }
 
 impl Item {
-    /// Falling path probability; ties to the lower depth, then the lower id. A parent never comes after its child,
-    /// since p <= 1.
+    /// Orders by descending path probability; ties to the lower depth, then the lower id.
+    ///
+    /// A parent never comes after its child, since p <= 1.
     fn order(a: &Item, b: &Item) -> Ordering {
         (b.pi.total_cmp(&a.pi)).then(a.depth.cmp(&b.depth)).then(a.token.cmp(&b.token)).then(a.parent.cmp(&b.parent))
     }
 }
 
-/// A candidate that was told of and is not in the tree.
+/// Known candidate that is not in the tree.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Left {
-    /// The node of the tree that it would have hung under.
+    /// Node of the tree that would be its parent.
     pub parent: usize,
-    /// Its token.
+    /// Token of the candidate.
     pub token: TokenId,
-    /// Its probability after its parent.
+    /// Probability of the token given its parent.
     pub p: f64,
 }
 
-/// A tree as far as it is found.
+/// Best tree known at some point of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// The best P nodes known, in falling order of their path probability.
+    /// Best P nodes known, in descending order of path probability.
     pub tree: TokenTree,
-    /// What was told of below nodes of the tree and is not in it.
+    /// Candidates below nodes of the tree that are not in it.
     pub left: Vec<Left>,
-    /// For each node of the tree whether its children were told.
+    /// True for each node of the tree whose children are known.
     pub expanded: Vec<bool>,
 }
 
-/// A search for the best P nodes below a root, up to a depth.
+/// Search for the best P nodes below a root, up to a maximum depth.
 #[derive(Clone, Debug)]
 pub struct Search {
     drafted: usize,
@@ -67,25 +71,27 @@ pub struct Search {
     explored: TokenTree,
     /// Path probability of each explored node.
     pi: Vec<f64>,
-    /// The best P candidates known, in order; those that are worse.
+    /// Best P candidates known, in order; then all others.
     best: Vec<Item>,
     rest: Vec<Item>,
     root_expanded: bool,
 }
 
 impl Search {
-    /// A search for the best `drafted` = P nodes below `root`, none deeper than `depth`.
+    /// Starts a search for the best `drafted` = P nodes below `root`, up to `depth`.
     pub fn new(root: TokenId, drafted: usize, depth: usize) -> Self {
         let (best, rest) = (Vec::new(), Vec::new());
         Self { drafted, depth, explored: TokenTree::new(root), pi: vec![1.0], best, rest, root_expanded: false }
     }
 
-    /// The nodes that [`Search::open`] gave out, by their numbers; the root is 0.
+    /// Returns the nodes that [`Search::open`] has returned, by index; the root is 0.
     pub fn explored(&self) -> &TokenTree {
         &self.explored
     }
 
-    /// The nodes to be expanded next, at most `most`, the best first, parents expanded before. Empty when the tree is found.
+    /// Returns the nodes to expand next, at most `most`, best first.
+    ///
+    /// A node is returned only once its parent is expanded. Empty when the best tree is found.
     pub fn open(&mut self, most: usize) -> Vec<usize> {
         if self.drafted == 0 || self.depth == 0 {
             return Vec::new();
@@ -109,8 +115,10 @@ impl Search {
         nodes
     }
 
-    /// Tells the children of nodes that [`Search::open`] gave out: token and probability after its parent, none twice. Those of
-    /// probability 0 are left out. Of a node no more than the P best are needed.
+    /// Supplies the children of nodes that [`Search::open`] returned.
+    ///
+    /// Each child is a token, at most once, and its probability given its parent. Children of
+    /// probability 0 are dropped. No more than the P best of a node are needed.
     pub fn expand(&mut self, nodes: &[usize], children: impl IntoIterator<Item = impl IntoIterator<Item = (TokenId, f64)>>) {
         for (&parent, children) in nodes.iter().zip(children) {
             if parent == 0 {
@@ -129,14 +137,16 @@ impl Search {
         self.rest.extend(self.best.drain(most..));
     }
 
-    /// The mass of the best P nodes known: a tree that has it exists.
+    /// Returns the mass of the best P nodes known, which an existing tree has.
     pub fn lower(&self) -> f64 {
-        // The sum of no numbers is -0.
+        // An empty sum is -0.0.
         self.best.iter().map(|item| item.pi).sum::<f64>() + 0.0
     }
 
-    /// The mass that no tree of P nodes exceeds: that of the nodes known, and of as many as are missing or worse, each as good as
-    /// the best whose children are not known, since none that is unknown can be better.
+    /// Returns an upper bound on the mass of any tree of P nodes.
+    ///
+    /// Sums the known nodes, and counts each missing or worse one as the best node whose children
+    /// are unknown, since no unknown node can be better.
     pub fn upper(&self) -> f64 {
         let unknown = if self.drafted == 0 || self.depth == 0 {
             0.0
@@ -148,12 +158,14 @@ impl Search {
         (0..self.drafted).map(|i| self.best.get(i).map_or(0.0, |item| item.pi).max(unknown)).sum::<f64>() + 0.0
     }
 
-    /// The least path probability of the best P nodes known; 0 while there are fewer. It only rises.
+    /// Returns the least path probability of the best P nodes known.
+    ///
+    /// It is 0 while there are fewer than P, and only rises.
     pub fn floor(&self) -> f64 {
         self.drafted.checked_sub(1).and_then(|last| self.best.get(last)).map_or(0.0, |item| item.pi)
     }
 
-    /// Searches on for a larger tree of `drafted` nodes; a smaller number changes nothing.
+    /// Continues the search for a larger tree of `drafted` nodes; ignores a smaller number.
     pub fn widen(&mut self, drafted: usize) {
         if drafted > self.drafted {
             self.drafted = drafted;
@@ -164,13 +176,14 @@ impl Search {
         }
     }
 
-    /// Path probabilities of the best P nodes known, falling.
+    /// Iterates over the path probabilities of the best P nodes known, descending.
     pub fn path_probabilities(&self) -> impl Iterator<Item = f64> + '_ {
         self.best.iter().map(|item| item.pi)
     }
 
-    /// Upper bound on the path probability of any node that is not among the best P known: of a node below one that is not
-    /// expanded, and of candidates beyond P.
+    /// Returns an upper bound on the path probability of any node outside the best P.
+    ///
+    /// These are nodes below one that is not expanded, and candidates beyond P.
     pub fn unknown(&self) -> f64 {
         if self.depth == 0 {
             return 0.0;
@@ -183,9 +196,9 @@ impl Search {
         open.max(beyond)
     }
 
-    /// The tree as far as it is found.
+    /// Returns the best tree known so far, and the candidates left out.
     pub fn found(&self) -> Found {
-        // From explored nodes to those of the tree.
+        // Maps explored nodes to nodes of the tree.
         let mut place = vec![None; self.explored.len()];
         place[0] = Some(0);
         let mut tree = TokenTree::new(self.explored.token(0));
@@ -213,13 +226,13 @@ mod tests {
 
     const VOCAB: u32 = 3;
 
-    /// The law below a path, from a table: few values, so that ties abound.
+    /// Distribution below a path, from a table of few values, so that ties are common.
     fn law(table: &[u8], path: &[TokenId]) -> Vec<(TokenId, f64)> {
         let at = path.iter().fold(1usize, |at, &t| at * VOCAB as usize + t as usize) * VOCAB as usize;
         (0..VOCAB).map(|t| (t, f64::from(table[(at + t as usize) % table.len()]) / 12.0)).collect()
     }
 
-    /// Path probabilities of all paths of at most `depth` tokens, falling.
+    /// Path probabilities of all paths of at most `depth` tokens, descending.
     fn all(table: &[u8], depth: usize) -> Vec<f64> {
         let (mut open, mut all) = (vec![(Vec::new(), 1.0)], Vec::new());
         while let Some((path, pi)) = open.pop() {
@@ -241,7 +254,7 @@ mod tests {
             assert!(search.open(9).is_empty());
             assert_eq!((search.lower(), search.upper(), search.floor(), search.found().tree.len()), (0.0, 0.0, 0.0, 1));
         }
-        // Before anything is known anything is possible.
+        // Before any expansion every mass is possible.
         let mut search = Search::new(7, 5, 5);
         assert_eq!((search.open(9), search.lower(), search.upper()), (vec![0], 0.0, 5.0));
     }
@@ -263,7 +276,7 @@ mod tests {
                 if nodes.is_empty() {
                     break;
                 }
-                // Asked again without an answer, it asks the same.
+                // Called again without new children, it returns the same nodes.
                 prop_assert_eq!(search.open(most), nodes.clone());
                 let path = |&n: &usize| search.explored().path(n).into_iter().map(|n| search.explored().token(n)).collect();
                 let children: Vec<_> = nodes.iter().map(path).map(|path: Vec<u32>| law(&table, &path)).collect();

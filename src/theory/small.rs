@@ -1,56 +1,60 @@
-//! Exact ceilings of trees of one and two nodes, and the bound on larger ones that follows.
+//! Exact ceilings of trees of one and two nodes, and the bound for larger ones.
 //!
 //! # Setting
-//! As for the fluid bound ([`pool`](super::pool)): the distributions along the tree are independent draws from the pool. OPT(P) is the
-//! mean, over such environments, of the sum of the P largest path probabilities: what no tree of P nodes exceeds.
+//! As for the fluid bound ([`pool`](super::pool)): the distributions along the tree are independent
+//! draws from the pool. OPT(P) is the mean, over such environments, of the sum of the P largest
+//! path probabilities, which no tree of P nodes exceeds.
 //!
 //! # One and two nodes
-//! Let p1 >= p2 be the two largest probabilities after the root, and q1 the largest after the most probable child, an independent draw.
-//! The most probable node is that child. The next one is its sibling or its own most probable child: any other node lies below one of
-//! the three. So
+//! Let p1 >= p2 be the two largest probabilities after the root, and q1 the largest after the most
+//! probable child, an independent draw. The most probable node is that child. The next one is its
+//! sibling or its own most probable child: any other node lies below one of the three. So
 //!
 //! ```text
 //! OPT(1) = E[p1],    OPT(2) = E[p1] + E[max(p2, p1 q1)].
 //! ```
 //!
 //! # Larger trees
-//! In each environment the P largest path probabilities are added in falling order. So OPT(P) - OPT(P-1) falls with P, and for P >= 2
+//! In each environment the P largest path probabilities are added in descending order. So OPT(P) -
+//! OPT(P-1) falls with P, and for P >= 2
 //!
 //! ```text
 //! OPT(P) <= OPT(1) + (P - 1) (OPT(2) - OPT(1)).                                           (small)
 //! ```
 //!
-//! The fluid bound is lower than this where P is large; the caller takes the smaller of both. Both forms are for trees of *at most* P
-//! nodes. A tree whose size depends on the context can hold more than OPT(1) with one node in the mean (two where the next token is
-//! certain, none elsewhere): only the fluid bound holds for a mean size ([`Pool::fluid_at`](super::pool::Pool::fluid_at)).
+//! The fluid bound is lower than this where P is large; the caller takes the smaller of both. Both
+//! forms are for trees of *at most* P nodes. A tree whose size depends on the context can hold more
+//! than OPT(1) with one node on average (two where the next token is certain, none elsewhere): only
+//! the fluid bound holds for a mean size ([`Pool::fluid_at`](super::pool::Pool::fluid_at)).
 //!
-//! # Why the grid keeps this a bound
-//! E[p1] is summed exactly. With r = p2 / p1 the other term is E[p1 max(r, q1)], where q1 is independent of (p1, r), and max(r, q) is
-//! convex in r and in q. Both are kept on a grid: what lies in a cell is split between the two ends of the cell so that its mean is
-//! kept (r weighted by p1). By Jensen's inequality this can only enlarge the term.
+//! # Why the grid preserves the bound
+//! E[p1] is summed exactly. With r = p2 / p1 the other term is E[p1 max(r, q1)], where q1 is
+//! independent of (p1, r), and max(r, q) is convex in r and in q. Both are kept on a grid: the
+//! content of a cell is split between the two ends of the cell so that its mean is kept (r weighted
+//! by p1). By Jensen's inequality this can only enlarge the term.
 
 use serde::{Deserialize, Serialize};
 
 /// Cells of the grids of r and q1 on \[0, 1\].
 const CELLS: usize = 64;
 
-/// What one cell of a grid holds: a total weight, and the weighted sum of what is kept there.
+/// Sums over one cell of a grid: total weight, and weighted sum of the values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Cell {
     weight: f64,
     sum: f64,
 }
 
-/// Sums over distributions that give OPT(1) exactly and an upper bound on OPT(2), in constant memory.
+/// Sums over distributions that give OPT(1) exactly and bound OPT(2), in constant memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub(super) struct SmallTrees {
     positions: usize,
-    /// Sum of p1.
+    /// Sum of p1 over all distributions.
     first: f64,
-    /// By r: weights p1.
+    /// Indexed by r, weighted by p1.
     ratio: [Cell; CELLS],
-    /// By p1, as the q1 of another distribution: weights 1.
+    /// Indexed by p1, which serves as the q1 of another distribution; each has weight 1.
     best: [Cell; CELLS],
 }
 
@@ -60,17 +64,17 @@ impl Default for SmallTrees {
     }
 }
 
-/// The two ceilings.
+/// Ceilings of trees of one and two nodes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct SmallCeilings {
-    /// OPT(1).
+    /// OPT(1), the ceiling of trees of one node.
     pub first: f64,
     /// Upper bound on OPT(2) - OPT(1).
     pub second: f64,
 }
 
 impl SmallCeilings {
-    /// Upper bound on OPT(P).
+    /// Returns an upper bound on OPT(P), where P is `drafted`.
     pub fn at(&self, drafted: usize) -> f64 {
         match drafted {
             0 => 0.0,
@@ -80,7 +84,7 @@ impl SmallCeilings {
 }
 
 impl SmallTrees {
-    /// Adds a distribution by its two largest probabilities.
+    /// Adds a distribution, given by its two largest probabilities.
     pub fn add(&mut self, first: f64, second: f64) {
         let cell = |x: f64| ((x * CELLS as f64) as usize).min(CELLS - 1);
         if first <= 0.0 {
@@ -96,7 +100,7 @@ impl SmallTrees {
         best.sum += first;
     }
 
-    /// Adds what another one holds, `times` times.
+    /// Adds the sums of another instance, `times` times.
     pub fn absorb(&mut self, other: &SmallTrees, times: usize) {
         let weight = times as f64;
         self.positions += times * other.positions;
@@ -109,14 +113,17 @@ impl SmallTrees {
         }
     }
 
-    /// The ceilings, if these sums are of all of the caller's `positions`: a pool from an older file has none.
+    /// Returns the ceilings; `None` unless these sums cover all `positions` of the caller.
+    ///
+    /// A pool from an older file has no such sums.
     pub fn ceilings(&self, positions: usize) -> Option<SmallCeilings> {
         if positions == 0 || self.positions != positions {
             return None;
         }
         let n = positions as f64;
         let (ratio, best) = (ends(&self.ratio), ends(&self.best));
-        // E[max(r, q)] by r: r times P(q <= r), plus the sum of what is larger. The grid points are the same.
+        // E[max(r, q)] for each r: r times P(q <= r), plus the sum of larger q. The grid points are
+        // the same.
         let (mut at_most, mut below) = (0.0, 0.0);
         let total: f64 = best.iter().enumerate().map(|(k, w)| w * point(k)).sum();
         let mut second = 0.0;
@@ -131,12 +138,12 @@ impl SmallTrees {
     }
 }
 
-/// Grid point k.
+/// Returns the value of grid point `k`, in 0..=1.
 fn point(k: usize) -> f64 {
     k as f64 / CELLS as f64
 }
 
-/// Each cell's weight split between its two ends, weight and sum kept.
+/// Splits each cell's weight between its two ends, keeping weight and sum.
 fn ends(cells: &[Cell; CELLS]) -> [f64; CELLS + 1] {
     let mut out = [0.0; CELLS + 1];
     for (k, cell) in cells.iter().enumerate() {
@@ -147,7 +154,7 @@ fn ends(cells: &[Cell; CELLS]) -> [f64; CELLS + 1] {
     out
 }
 
-/// The sums as a file holds them.
+/// Serialized form of [`SmallTrees`].
 #[derive(Serialize, Deserialize)]
 struct Written {
     positions: usize,
@@ -186,7 +193,7 @@ mod tests {
     use super::*;
     use crate::theory::bootstrap::SplitMix;
 
-    /// A random distribution in falling order.
+    /// Random distribution in descending order.
     fn distribution(draws: &mut SplitMix) -> Vec<f64> {
         let power = 1.0 + draws.below(8) as f64;
         let mut all: Vec<f64> = (0..2 + draws.below(4)).map(|_| ((draws.below(1000) + 1) as f64 / 1000.0).powf(power)).collect();

@@ -1,21 +1,25 @@
-//! Ceilings of the speed-up over plain decoding (bounds.md, "The wall clock"): from measured times of passes, or from what a machine
-//! that somebody describes could do at best.
+//! Ceilings on the speed-up over plain decoding (bounds.md, "The wall clock").
+//!
+//! They come from measured pass times, or from the best that a described machine could do.
 
 use serde::{Deserialize, Serialize};
 
-/// The largest speed-up and where it lies.
+/// Largest speed-up, and the budget that attains it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// Budget B: tokens of a pass, the root included.
+    /// Budget B in tokens per pass, the root included.
     pub budget: usize,
-    /// Times as many tokens a second as plain decoding.
+    /// Factor over the tokens per second of plain decoding.
     pub speed_up: f64,
 }
 
-/// max over B of (1 + accepted(B)) t(1) / (t(B) + draft(B)): `accepted[B - 1]` is the expected number of accepted drafted tokens
-/// at budget B, as the fluid bound's curve (whose entry P = B - 1 is that of a tree of P nodes) or a drafter's own,
-/// `pass` t(B) in seconds, `draft` the seconds that drafting for B takes: 0 for a drafter that costs nothing. The smallest B of several
-/// that are as good. None where there is nothing to compare, or a time is not positive.
+/// Returns the largest speed-up over the budgets B, and its B.
+///
+/// Maximizes (1 + accepted(B)) t(1) / (t(B) + draft(B)). `accepted[B - 1]` is the expected number
+/// of accepted drafted tokens at budget B: the curve of the fluid bound (whose entry P = B - 1 is
+/// for trees of P nodes), or a drafter's own. `pass` is t(B) in seconds, `draft` the seconds that
+/// drafting for B takes: 0 for a free drafter. Ties go to the smallest B. Returns `None` if there
+/// is nothing to compare, or the times are not positive.
 pub fn best(accepted: &[f64], pass: impl Fn(usize) -> f64, draft: impl Fn(usize) -> f64) -> Option<Best> {
     let plain = pass(1);
     let mut best: Option<Best> = None;
@@ -30,40 +34,49 @@ pub fn best(accepted: &[f64], pass: impl Fn(usize) -> f64, draft: impl Fn(usize)
     best
 }
 
-/// A machine as a roofline: what it could do at best. `hardware.toml` describes some, with the sources of their figures.
+/// Roofline of a machine: the best that it could do.
+///
+/// `hardware.toml` describes some machines, with the sources of their figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hardware {
-    /// What people call it.
+    /// Name of the machine, for display.
     pub name: String,
-    /// Bytes a second between memory and compute units; positive.
+    /// Bytes per second between memory and compute units; positive.
     pub bandwidth: f64,
-    /// Floating-point operations a second, in the number format that products are computed in; positive.
+    /// Floating-point operations per second, in the number format of the products; positive.
     pub flops: f64,
-    /// Bytes that weights have room in, where known.
+    /// Bytes of memory for weights, if known.
     pub memory: Option<f64>,
 }
 
-/// A model as a roofline sees it.
+/// Work of a model, as a roofline counts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Work {
-    /// Bytes that one pass reads, whatever its size: the weights. (The cache is left out: it is small while contexts are short.)
+    /// Bytes that one pass reads, whatever its size: the weights.
+    ///
+    /// The KV cache is left out: it is small while contexts are short.
     pub bytes: f64,
-    /// Floating-point operations of one token: twice the weights that are multiplied with it.
+    /// Floating-point operations per token: twice the number of weights multiplied with it.
     pub flops_per_token: f64,
 }
 
 impl Hardware {
-    /// Whether the weights have room. None where its memory is not known.
+    /// Returns true if the weights fit in memory; `None` if its size is unknown.
     pub fn holds(&self, work: &Work) -> Option<bool> {
         self.memory.map(|memory| work.bytes <= memory)
     }
 
-    /// t(B) = max(bytes / bandwidth, B flops per token / flops), in seconds: reading and computing overlap fully. No pass is quicker.
+    /// Returns the least seconds of a pass over `batch` = B tokens.
+    ///
+    /// t(B) = max(bytes / bandwidth, B flops per token / flops): reading and computing overlap
+    /// fully. No pass is faster.
     pub fn seconds(&self, work: &Work, batch: usize) -> f64 {
         (work.bytes / self.bandwidth).max(batch as f64 * work.flops_per_token / self.flops)
     }
 
-    /// The largest B whose pass takes no longer than that of one token: the memory-bound regime, which the paper assumes.
+    /// Returns the largest B whose pass takes no longer than that of one token.
+    ///
+    /// Up to this B passes are memory-bound, which the paper (bounds.md, "Source") assumes.
     pub fn free_budget(&self, work: &Work) -> usize {
         let ratio = (work.bytes / self.bandwidth) / (work.flops_per_token / self.flops);
         if ratio.is_finite() { (ratio as usize).max(1) } else { 1 }
@@ -82,7 +95,7 @@ mod tests {
         // B = 1, 2, 3: 0, 0.5 and 0.75 accepted; passes of 1, 1.2 and 1.5 s.
         let pass = |b: usize| [1.0, 1.2, 1.5][b - 1];
         assert_eq!(best(&[0.0, 0.5, 0.75], pass, |_| 0.0), Some(Best { budget: 2, speed_up: 1.25 }));
-        // Drafting that takes as long as a pass: nothing pays but for nothing drafted.
+        // Drafting takes as long as a pass: only drafting nothing pays.
         let draft = |b: usize| if b > 1 { 1.0 } else { 0.0 };
         assert_eq!(best(&[0.0, 0.5, 0.75], pass, draft), Some(Best { budget: 1, speed_up: 1.0 }));
         assert_eq!(best(&[], pass, |_| 0.0), None);

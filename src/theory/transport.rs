@@ -1,47 +1,57 @@
-//! Ceilings of acceptance for drafts that are sampled: optimal transport between drafts and the target (pure).
+//! Acceptance ceilings for sampled drafts: optimal transport between drafts and the target.
 //!
-//! At a node the drafter samples a set S of k tokens, and a lossless rule puts out a token Y with the target's distribution p. The
-//! largest P(Y in S) over all joint distributions of S and Y with these marginals is, by max-flow min-cut between draft sets and
-//! tokens,
+//! At a node the drafter samples a set S of k tokens, and a lossless verification rule emits a
+//! token Y with the target's distribution p. The largest P(Y in S) over all joint distributions of
+//! S and Y with these marginals is, by max-flow min-cut between draft sets and tokens,
 //!
 //! ```text
 //! alpha = 1 + min over token sets H of (P(H) - Q(H)),   Q(H) = P(S lies in H)
 //! ```
 //!
-//! (Hu et al., "Towards Optimal Multi-draft Speculative Decoding", ICLR 2025, arXiv 2502.18779). It holds for any way to sample S, and
-//! for one draft it is sum min(p, q). The minimum is over 2^n sets; for drafts without replacement n + 1 are enough:
+//! (Hu et al., "Towards Optimal Multi-draft Speculative Decoding", ICLR 2025, arXiv 2502.18779). It
+//! holds for any way to sample S, and for one draft it is sum min(p, q). The minimum is over 2^n
+//! sets; for drafts without replacement n + 1 are enough:
 //!
-//! **Prefixes suffice.** Let k tokens be drawn one after the other from q without replacement. Then some prefix of the tokens in
-//! rising order of p/q attains the minimum. It is enough that for every G and x, y outside of it
+//! **Prefixes suffice.** Let k tokens be sampled one after the other from q without replacement.
+//! Then some prefix of the tokens in ascending order of p/q attains the minimum. It is enough that
+//! for every G and x, y outside of it
 //!
 //! ```text
 //! (Q(G + y + x) - Q(G + y)) / q(x) >= (Q(G + y) - Q(G)) / q(y):                               (*)
 //! ```
 //!
-//! for then, if H is a minimum with y in it and x not, p(x) >= Q(H + x) - Q(H) and p(y) <= Q(H) - Q(H - y) give p(x)/q(x) >=
-//! p(y)/q(y). To prove (*), let each token ring after an exponential time of rate q; the first k to ring are S. Let g_j be the j-th ring
-//! within G, T the first one outside of G, x and y, both fixed from here on. The left difference is P(S in G + x + y, x in S): either y
-//! is in S, too (call it B), or it is not (A_x). The right difference is A_y. With a = g_(k-1) and b = min(T, g_k), if a < T,
+//! for then, if H is a minimum with y in it and x not, p(x) >= Q(H + x) - Q(H) and
+//! p(y) <= Q(H) - Q(H - y) give p(x)/q(x) >= p(y)/q(y). To prove (*), give each token an
+//! exponential clock that rings at rate q; the first k to ring are S. Let g_j be the j-th ring
+//! within G, T the first one outside of G, x and y, both fixed from here on. The left difference is
+//! P(S in G + x + y, x in S): either y is in S, too (call it B), or it is not (A_x). The right
+//! difference is A_y. With a = g_(k-1) and b = min(T, g_k), if a < T,
 //!
 //! ```text
 //! A_x / q(x) = integral over t from 0 to b of exp(-q(x) t - q(y) max(t, a)),
 //! ```
 //!
-//! and A_y / q(y) alike with x and y exchanged: both have the same integrand from a on. Below a they differ by
-//! D = exp(-q(y) a) (1 - exp(-q(x) a)) / q(x) - exp(-q(x) a) (1 - exp(-q(y) a)) / q(y). If x and y ring before a, both are in S:
-//! B / q(x) >= (1 - exp(-q(x) a)) (1 - exp(-q(y) a)) / q(x). Together they are at least (1 - exp(-q(x) a)) / q(x) -
-//! exp(-q(x) a) (1 - exp(-q(y) a)) / q(y) >= a exp(-q(x) a) - a exp(-q(x) a) = 0, since (1 - exp(-q a)) / q lies between
-//! a exp(-q a) and a. If a >= T, A_x = A_y = 0 and B >= 0. For k = 1 both sides of (*) are 1.
+//! and A_y / q(y) likewise with x and y exchanged: both have the same integrand from a on. Below a
+//! they differ by
+//! D = exp(-q(y) a) (1 - exp(-q(x) a)) / q(x) - exp(-q(x) a) (1 - exp(-q(y) a)) / q(y).
+//! If x and y ring before a, both are in S:
+//! B / q(x) >= (1 - exp(-q(x) a)) (1 - exp(-q(y) a)) / q(x). Together they are at least
+//! (1 - exp(-q(x) a)) / q(x) - exp(-q(x) a) (1 - exp(-q(y) a)) / q(y) >=
+//! a exp(-q(x) a) - a exp(-q(x) a) = 0, since (1 - exp(-q a)) / q lies between a exp(-q a) and a.
+//! If a >= T, A_x = A_y = 0 and B >= 0. For k = 1 both sides of (*) are 1.
 //!
 //! Tests compare all of this with a maximum flow between draft sets and tokens.
 
-/// The largest acceptance of one draft token: the sum of min(p, q) over pairs (p, q).
+/// Returns the acceptance ceiling of one draft token: sum min(p, q) over pairs (p, q).
 pub fn overlap(tokens: &[(f64, f64)]) -> f64 {
     tokens.iter().map(|&(p, q)| p.min(q)).sum::<f64>() + 0.0
 }
 
-/// The largest probability that one of `drafts` tokens is accepted, drawn from q one after the other without replacement. `tokens`
-/// are pairs (p, q) of all tokens that can be drawn; q need not be normalized. None where the number is not known to six places.
+/// Returns the acceptance ceiling of `drafts` tokens sampled from q without replacement.
+///
+/// It is the largest probability that one of them is accepted. `tokens` are pairs (p, q) of all
+/// tokens that can be sampled; q need not be normalized. Returns `None` if the result is not known
+/// to six places.
 pub fn without_replacement(tokens: &[(f64, f64)], drafts: usize) -> Option<f64> {
     let tokens = normalized(tokens);
     let all = tokens.iter().map(|(p, _)| p).sum::<f64>().min(1.0);
@@ -63,8 +73,11 @@ pub fn without_replacement(tokens: &[(f64, f64)], drafts: usize) -> Option<f64> 
     }
 }
 
-/// The same where the first `drafts - 1` of `tokens` are drafted for certain and the last draft is sampled from the others: every rule
-/// can accept the certain ones with their p, and sum min(p, q) of the others with q made to add up to 1.
+/// Returns the acceptance ceiling if only the last draft token is sampled.
+///
+/// The first `drafts - 1` of `tokens` are drafted with certainty, and the last one is sampled from
+/// the others. Every rule can accept the certain ones with their p, and sum min(p, q) of the
+/// others, with q normalized over them.
 pub fn greedy_first(tokens: &[(f64, f64)], drafts: usize) -> f64 {
     if drafts == 0 {
         return 0.0;
@@ -73,26 +86,34 @@ pub fn greedy_first(tokens: &[(f64, f64)], drafts: usize) -> f64 {
     (certain.iter().map(|(p, _)| p).sum::<f64>() + overlap(&normalized(others))).min(1.0)
 }
 
-/// The tokens that can be drawn, with q that adds up to 1.
+/// Returns the tokens that can be sampled, with q normalized.
 fn normalized(tokens: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let drawable = || tokens.iter().filter(|(_, q)| *q > 0.0);
     let sum: f64 = drawable().map(|(_, q)| q).sum();
     drawable().map(|&(p, q)| (p, q / sum)).collect()
 }
 
-/// Distance of the points at which [`containment`] is integrated, in ln t.
+/// Spacing in ln t of the points at which [`containment`] is integrated.
 const STEP: f64 = 0.125;
-/// Below this ln t two tokens have not rung, to rounding.
+/// Lower end of the integral, in ln t.
+///
+/// Before it no two tokens have rung, to rounding.
 const FIRST: f64 = -11.0;
-/// The first token outside has rung after this multiple of its mean time, to rounding.
+/// Upper end of the integral, in mean ring times of the first token outside.
+///
+/// By then it has rung, to rounding.
 const LAST: f64 = 40.0;
-/// Two integrals over every other point may differ by this much. Their mean is far nearer: halving the distance squares the error.
+/// Maximum difference of two integrals, each over every other point.
+///
+/// Their mean is far more accurate: halving the spacing squares the error.
 const AGREE: f64 = 1e-5;
 
-/// The probability that all of `drafts` tokens (at least 2) drawn from q without replacement are among the first m, for m = 1, ..., n.
+/// Returns the probability that all samples are among the first m, for each m.
 ///
-/// With rates q and outside mass r it is the integral over t of r exp(-r t) P(at least `drafts` of the first m rang before t), by the
-/// trapezoidal rule in ln t, where the integrand is analytic and vanishes at both ends. None if that is not exact enough.
+/// m runs from 1 to n; `drafts` tokens (at least 2) are sampled from q without replacement. With
+/// rates q and outside mass r it is the integral over t of r exp(-r t) P(at least `drafts` of the
+/// first m rang before t), by the trapezoidal rule in ln t, where the integrand is analytic and
+/// vanishes at both ends. Returns `None` if that is not accurate enough.
 fn containment(q: &[f64], drafts: usize) -> Option<Vec<f64>> {
     let mut outside = vec![0.0; q.len()];
     let mut sum = 0.0;
@@ -103,7 +124,7 @@ fn containment(q: &[f64], drafts: usize) -> Option<Vec<f64>> {
     let last = q.last().map_or(0.0, |q| (LAST / q).ln());
     let points = ((last - FIRST) / STEP).ceil().max(0.0) as usize;
     let mut sums = [vec![0.0; q.len()], vec![0.0; q.len()]];
-    // The probability that exactly j of the first m rang, j < drafts.
+    // Probability that exactly j of the first m tokens rang, for j < drafts.
     let mut rang = vec![0.0; drafts];
     for point in 0..=points {
         let t = (FIRST + STEP * point as f64).exp();
@@ -135,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    /// Every set of `drafts` tokens as bits, with the probability that it is drawn from q without replacement.
+    /// Every set of `drafts` tokens as bits, with its probability when sampled without replacement.
     fn sets(q: &[f64], drafts: usize) -> Vec<(u32, f64)> {
         let mut all = vec![0.0; 1 << q.len()];
         let mut open = vec![(0u32, 1.0)];
@@ -151,8 +172,10 @@ mod tests {
         (0u32..).zip(all).filter(|(_, share)| *share > 0.0).collect()
     }
 
-    /// The largest P(Y in S) by a maximum flow: from each draft set, whose capacity is its probability, to its tokens, whose capacity
-    /// is p. Edmonds and Karp, whose number of paths does not depend on the capacities.
+    /// Largest P(Y in S), by a maximum flow.
+    ///
+    /// It runs from each draft set, whose capacity is its probability, to its tokens, whose
+    /// capacity is p. Edmonds-Karp, whose number of paths does not depend on the capacities.
     fn flow(p: &[f64], sets: &[(u32, f64)]) -> f64 {
         let (source, sink) = (sets.len() + p.len(), sets.len() + p.len() + 1);
         let mut room = vec![vec![0.0f64; sink + 1]; sink + 1];
@@ -187,7 +210,7 @@ mod tests {
         }
     }
 
-    /// 1 + the minimum of P(H) - Q(H) over all sets.
+    /// Value of the dual: 1 + the minimum of P(H) - Q(H) over all sets.
     fn dual(p: &[f64], sets: &[(u32, f64)]) -> f64 {
         let of = |h: u32| {
             let mass: f64 = (0..p.len()).filter(|i| h >> i & 1 == 1).map(|i| p[i]).sum();
@@ -196,7 +219,7 @@ mod tests {
         1.0 + (0..1u32 << p.len()).map(of).fold(f64::INFINITY, f64::min)
     }
 
-    /// A target over some tokens (not all of its mass need lie on them), and the drafter's weights.
+    /// Target probabilities of some tokens (which may sum to less than 1), and drafter weights.
     fn pair() -> impl Strategy<Value = Vec<(f64, f64)>> {
         let p = prop_oneof![1 => Just(0.0), 4 => 0.01f64..1.0];
         let q = prop_oneof![1 => Just(0.0), 1 => 1e-9f64..1e-5, 4 => 0.01f64..1.0];
@@ -208,7 +231,7 @@ mod tests {
     }
 
     proptest! {
-        /// The ceiling is the maximum flow, and that is its dual: no number but the right one.
+        /// Checks that the ceiling equals the maximum flow, and the flow its dual.
         #[test]
         fn the_ceiling_is_the_maximum_flow(tokens in pair(), drafts in 1usize..5) {
             let (p, q): (Vec<f64>, Vec<f64>) = tokens.iter().copied().unzip();
@@ -219,7 +242,7 @@ mod tests {
             prop_assert!((ceiling - most).abs() < 1e-9, "{} for {}", ceiling, most);
         }
 
-        /// The first tokens for certain and one that is sampled.
+        /// As above, with certain first tokens and one that is sampled.
         #[test]
         fn the_ceiling_of_greedy_first_is_the_maximum_flow(tokens in pair(), drafts in 1usize..5) {
             let mut tokens: Vec<(f64, f64)> = tokens.into_iter().filter(|(_, q)| *q > 0.0).collect();
@@ -233,7 +256,7 @@ mod tests {
             prop_assert!((ceiling - most).abs() < 1e-9, "{} for {}", ceiling, most);
         }
 
-        /// Q of every prefix, against the sum over all orders in which tokens can be drawn.
+        /// Compares Q of every prefix with the sum over all sampling orders.
         #[test]
         fn containment_is_that_of_the_draws(q in prop::collection::vec(prop_oneof![1e-9f64..1e-5, 0.01f64..1.0], 3..8), drafts in 2usize..4) {
             let sum: f64 = q.iter().sum();
@@ -247,8 +270,10 @@ mod tests {
             }
         }
 
-        /// With 64 tokens, as many as children are drawn from: two drafts against the closed form m - (1 - m) sum q / (1 - q), and equal
-        /// tokens against the hypergeometric distribution.
+        /// Checks 64 tokens, the number that children are sampled from.
+        ///
+        /// Two drafts are compared with the closed form m - (1 - m) sum q / (1 - q), and equal
+        /// tokens with the hypergeometric distribution.
         #[test]
         fn large_supports_are_exact(weights in prop::collection::vec(-18.0f64..0.0, 64), drafts in 2usize..17, flat in any::<bool>()) {
             let q: Vec<f64> = weights.iter().map(|w| if flat { 1.0 } else { w.exp() }).collect();
@@ -293,10 +318,10 @@ mod tests {
         assert_eq!(without_replacement(&tokens, 0), Some(0.0));
         assert_eq!(greedy_first(&tokens, 0), 0.0);
         assert!((greedy_first(&tokens, 2) - 1.0).abs() < 1e-12);
-        // Nothing that can be drawn.
+        // No token can be sampled.
         assert_eq!((without_replacement(&[], 3), without_replacement(&[(1.0, 0.0)], 2)), (Some(0.0), Some(0.0)));
         assert_eq!((greedy_first(&[], 2), overlap(&[])), (0.0, 0.0));
-        // Weights are not probabilities.
+        // Weights that are not normalized.
         let weights = [(0.2, 4.0), (0.3, 2.0), (0.5, 2.0)];
         let shares = [(0.2, 0.5), (0.3, 0.25), (0.5, 0.25)];
         assert!((without_replacement(&weights, 2).unwrap() - without_replacement(&shares, 2).unwrap()).abs() < 1e-12);

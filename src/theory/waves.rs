@@ -1,42 +1,54 @@
-//! A bootstrap for what wanders: units that follow each other are weighed by slow waves, so that what neighbours have in common
-//! moves together, and no length of a block has to be guessed (bounds.md, "Statistics").
+//! Dependent wild bootstrap for autocorrelated steps, with cosine weights (bounds.md,
+//! "Statistics").
 //!
-//! It is the dependent wild bootstrap (Shao, "The dependent wild bootstrap", JASA 2010): a replicate weighs unit i by
-//! 1 + the sum over j of z_j sqrt(2/K) cos(pi j (i + 1/2) / units), j = 1 ... K, with normal z_j; taken to its limit of many
-//! replicates and small weights, where the variance of a statistic is the sum of its squared derivatives along the K waves. Of a mean
-//! that is the equal-weighted cosine estimate of the long-run variance, whose t statistic has Student's law with K degrees of freedom
-//! (Lazarus, Lewis, Stock & Watson, "HAR inference: recommendations for practice", JBES 2018). It asks only that what correlates the
-//! units be short beside the period of the fastest wave, 2 units / K; a block bootstrap of the same units underrates the variance
-//! by a part that falls with the block's length alone.
+//! Consecutive units are weighted by slow waves, so that what neighbors have in common moves
+//! together, and no block length has to be guessed.
+//!
+//! In the dependent wild bootstrap (Shao, "The dependent wild bootstrap", JASA 2010) a replicate
+//! weights unit i by 1 + the sum over j of z_j sqrt(2/K) cos(pi j (i + 1/2) / units), j = 1 ... K,
+//! with normal z_j. Here it is taken to its limit of many replicates and small weights, where the
+//! variance of a statistic is the sum of its squared derivatives along the K waves. For a mean this
+//! is the equal-weighted cosine estimate of the long-run variance, whose t statistic has Student's
+//! distribution with K degrees of freedom (Lazarus, Lewis, Stock & Watson, "HAR inference:
+//! recommendations for practice", JBES 2018). The only requirement is that the correlation between
+//! units is short compared with the period of the fastest wave, 2 units / K. A block bootstrap of
+//! the same units underestimates the variance by a part that falls with the block length alone.
 
 use std::f64::consts::PI;
 
 use super::bootstrap::student_975;
 
-/// Most units that steps are gathered in.
+/// Maximum number of units that steps are grouped in.
 pub const UNITS: usize = 32;
-/// Least number of steps in a unit: with fewer, what correlates the steps is not short beside a wave.
+/// Minimum number of steps in a unit.
+///
+/// With fewer, the correlation between steps is not short compared with a wave.
 pub const LEAST_STEPS: usize = 16;
-/// Waves over units of so many steps; one more each time that they hold twice as many.
+/// Number of waves over units of that many steps; one more per doubling.
 const LEAST_WAVES: usize = 4;
-/// Waves, at most: half of the fewest units.
+/// Maximum number of waves: half of the smallest number of units.
 const MOST_WAVES: usize = 8;
 
-/// Number of waves for intervals over units of `steps` steps. `None` while these are too short.
+/// Returns the number of waves for units of `steps` steps; `None` if too short.
 pub fn waves_of_units(steps: usize) -> Option<usize> {
     let doubled = (steps / LEAST_STEPS).checked_ilog2()? as usize;
     Some((LEAST_WAVES + doubled).min(MOST_WAVES))
 }
 
-/// What a unit counts where no wave runs: large, so that whole numbers follow a wave well.
+/// Weight of a unit without a wave: large, so that integers follow a wave well.
 const ONE: f64 = 4096.0;
-/// The height of a wave beside that: large beside its rounding, and small where statistics curve.
+/// Amplitude of a wave, relative to [`ONE`].
+///
+/// Large compared with the rounding of weights, and small enough for nearly linear statistics.
 const SWING: f64 = 0.25;
 
-/// Half the widths of the 95% intervals of some statistics over `units` units, by the first `waves` = K waves over them.
-/// `statistics` gets how often each unit counts and gives the values at these weights: all from the same waves. No number is drawn.
-/// A half-width is no number where a value is none. None where there are fewer than four waves, more than half as many as units
-/// (which would follow single units), or `statistics` has nothing to say.
+/// Returns half the widths of 95% intervals of several statistics over `units` units.
+///
+/// Uses the first `waves` = K waves over the units. `statistics` receives how often each unit
+/// counts and returns the values at these weights, so that all intervals come from the same waves.
+/// No random numbers are used. A half-width is NaN where a value is NaN. Returns `None` for fewer
+/// than four waves, for more than half as many waves as units (which would follow single units), or
+/// if `statistics` does.
 pub fn half_widths(units: usize, waves: usize, mut statistics: impl FnMut(&[usize]) -> Option<Vec<f64>>) -> Option<Vec<f64>> {
     if waves < 4 || units < 2 * waves {
         return None;
@@ -66,7 +78,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// The mean of the units.
+    /// Weighted mean of the units.
     fn mean(units: &[f64]) -> impl FnMut(&[usize]) -> Option<Vec<f64>> {
         |times| {
             let n: usize = times.iter().sum();

@@ -1,38 +1,42 @@
-//! AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2), with state that can be kept and taken up again.
+//! AdamW optimizer whose state can be saved and restored.
+//!
+//! Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2.
 
 use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 
-/// Decay of the first moment.
+/// Decay rate of the first moment.
 const BETA1: f32 = 0.9;
-/// Decay of the second moment.
+/// Decay rate of the second moment.
 const BETA2: f32 = 0.95;
 const EPS: f32 = 1e-8;
-/// Decay of the weights, a step and unit of the learning rate; vectors (norms) are left alone.
+/// Weight decay per step and unit of the learning rate; norms are exempt.
 const DECAY: f32 = 0.01;
 
-/// Moments of every parameter.
+/// Optimizer state: first and second moment of every parameter.
 #[derive(Default)]
 pub struct Adam {
     pub steps: usize,
     pub moments: BTreeMap<&'static str, (Tensor, Tensor)>,
 }
 
-/// What a step does to every parameter.
+/// Scalars of one step that are the same for all parameters.
 struct Rule {
-    /// What gradients are multiplied by.
+    /// Factor on all gradients, for clipping.
     scale: f32,
-    /// The learning rate.
+    /// Learning rate of the step.
     rate: f32,
-    /// What the moments are divided by: they began as zeros.
+    /// Bias corrections of the first and second moment, which start as zeros.
     c1: f32,
     c2: f32,
 }
 
 impl Adam {
-    /// One step along `grads` at the learning rate `rate`; gradients are scaled so that their common norm is at most `clip`.
-    /// Returns the norm before.
+    /// Applies one step along `grads` at the learning rate `rate`.
+    ///
+    /// Gradients are scaled so that their global norm is at most `clip`. Returns the norm before
+    /// that; if it is not finite, nothing changes.
     pub fn step(
         &mut self,
         vars: &BTreeMap<&'static str, Var>,
@@ -47,11 +51,11 @@ impl Adam {
                     let squares = grad.flatten_all()?.to_vec1::<f32>()?.into_iter().map(|g| f64::from(g) * f64::from(g));
                     Tensor::new(&[squares.sum::<f64>()], &Device::Cpu)?
                 }
-                // Row by row first: a device gives each sum one of its processors.
+                // Row by row first: a device computes each sum on one of its processors.
                 _ => grad.sqr()?.sum(D::Minus1)?.sum_all()?.to_dtype(DType::F64)?.reshape(1)?,
             });
         }
-        // One answer: each waits for the device.
+        // One transfer for all of them, since each waits for the device.
         let power = if powers.is_empty() { 0.0 } else { Tensor::cat(&powers, 0)?.sum_all()?.to_scalar::<f64>()? };
         let norm = power.sqrt();
         if !norm.is_finite() {
@@ -83,7 +87,7 @@ impl Adam {
 }
 
 impl Rule {
-    /// In one pass over the numbers; gives the new moments.
+    /// Updates a parameter in one pass over its values; returns the new moments.
     fn on_cpu(&self, var: &Var, grad: &Tensor, (m, v): (&Tensor, &Tensor), decay: f32) -> Result<(Tensor, Tensor)> {
         let vector = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
         let (mut values, grad, mut m, mut v) = (vector(var)?, vector(grad)?, vector(m)?, vector(v)?);
@@ -98,7 +102,7 @@ impl Rule {
         Ok((tensor(m)?, tensor(v)?))
     }
 
-    /// The same in a device's operations.
+    /// Updates a parameter by tensor operations of its device; returns the new moments.
     fn on_device(&self, var: &Var, grad: &Tensor, (m, v): (&Tensor, &Tensor), decay: f32) -> Result<(Tensor, Tensor)> {
         let wide = |x: f32| f64::from(x);
         let grad = (grad * wide(self.scale))?;
@@ -128,7 +132,7 @@ mod tests {
         for (got, want) in got.iter().zip([0.9, -1.9, 3.0]) {
             assert!((got - want).abs() < 1e-5, "{got} for {want}");
         }
-        // Gradients that are no numbers change nothing.
+        // Gradients that are not finite change nothing.
         assert!(adam.step(&vars, grads([f32::NAN, 0.0, 0.0]), 0.1, 1.0).unwrap().is_nan());
         assert_eq!(vars["w"].to_vec1::<f32>().unwrap(), got);
     }

@@ -1,4 +1,4 @@
-//! What a head is trained on, on disk: texts of the target with its hidden states and laws at each position.
+//! Training corpus on disk: texts of the target, with hidden states and distributions per position.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -10,64 +10,68 @@ use serde::{Deserialize, Serialize};
 use super::TrainError;
 use crate::tree::TokenId;
 
-/// Tokens of each law that are kept, the most probable ones.
+/// Number of most probable tokens kept of each distribution.
 pub const TOP: usize = 48;
 
-/// What the texts were made with: a corpus of other settings is not added to.
+/// Settings that a corpus was made with; texts of other settings can't be added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct About {
-    /// Version of the file's form.
+    /// Version of the file format.
     pub form: u32,
-    /// The target: its digest, or its path.
+    /// Digest of the target model, or its path.
     pub model: String,
-    /// Numbers in a hidden state.
+    /// Number of values in a hidden state.
     pub dim: usize,
-    /// Behind so many layers each; none where texts are kept alone, without hidden states and laws.
+    /// Numbers of layers after which hidden states are kept.
+    ///
+    /// Empty if texts are kept alone, without hidden states and distributions.
     pub after: Vec<usize>,
     /// Digest of prompts and settings.
     pub prompts: String,
-    /// Seed of the draws.
+    /// Seed for sampling the answers.
     pub seed: u64,
     /// Longest answer, in tokens.
     pub max_tokens: usize,
 }
 
 impl About {
-    /// Tokens of each law that are kept.
+    /// Returns the number of tokens kept of each distribution.
     fn laws(&self) -> usize {
         if self.after.is_empty() { 0 } else { TOP }
     }
 }
 
-/// One text. Positions are those of the target's cache: all tokens but the last.
+/// One text of the corpus.
+///
+/// Positions are those of the target's cache: all tokens but the last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Text {
-    /// Index of its prompt; follow-ups count on behind the prompts.
+    /// Index of its prompt; follow-ups are numbered after all prompts.
     pub prompt: u32,
     /// Length of the prompt in tokens.
     pub prompt_tokens: u32,
-    /// Prompt and answer.
+    /// Tokens of prompt and answer.
     pub tokens: Vec<TokenId>,
-    /// Hidden states, `after.len() * dim` numbers a position.
+    /// Hidden states, `after.len() * dim` values per position.
     pub hidden: Vec<f16>,
-    /// The target's law after each position at temperature 1: its [`TOP`] most probable tokens, falling.
+    /// Target distribution after each position at temperature 1: its [`TOP`] tokens, descending.
     pub laws: Vec<(TokenId, f16)>,
 }
 
 impl Text {
-    /// Positions.
+    /// Returns the number of positions, one less than the tokens.
     pub fn positions(&self) -> usize {
         self.tokens.len().saturating_sub(1)
     }
 }
 
-/// A file of texts, which only grows.
+/// Append-only file of texts.
 #[derive(Debug)]
 pub struct Corpus {
     path: PathBuf,
     file: File,
     about: About,
-    /// Where each text begins, and its tokens.
+    /// Offset in the file and number of tokens of each text.
     index: Vec<(u64, usize)>,
     end: u64,
 }
@@ -75,10 +79,12 @@ pub struct Corpus {
 const HEAD: [u8; 4] = *b"text";
 
 impl Corpus {
-    /// Opens the corpus at `path`, or begins it. A text that was being written when a run was broken off is dropped.
+    /// Opens the corpus at `path`, or creates it.
+    ///
+    /// Drops a text at the end that was not written completely.
     ///
     /// # Errors
-    /// If the file can't be read or written, or holds texts made otherwise.
+    /// If the file can't be read or written, or holds texts made with other settings.
     pub fn open(path: &Path, about: &About) -> Result<Corpus, TrainError> {
         let trouble = |source| TrainError::Disk { path: path.to_owned(), source };
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(trouble)?;
@@ -108,7 +114,7 @@ impl Corpus {
         Ok(Corpus { path: path.to_owned(), file, about: about.clone(), index, end: at })
     }
 
-    /// Tokens and bytes of the record at `at`, if one begins there.
+    /// Returns tokens and bytes of the record at `at`, if one begins there.
     fn record(file: &mut File, at: u64, about: &About) -> Option<(usize, u64)> {
         let mut head = [0u8; 8];
         file.seek(SeekFrom::Start(at)).ok()?;
@@ -122,27 +128,27 @@ impl Corpus {
         (16 + tokens * 4 + (tokens - 1) * a_position) as u64
     }
 
-    /// Texts.
+    /// Returns the number of texts.
     pub fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if there is no text.
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
     }
 
-    /// Tokens of all texts.
+    /// Returns the number of tokens in all texts.
     pub fn tokens(&self) -> usize {
         self.index.iter().map(|(_, tokens)| tokens).sum()
     }
 
-    /// Bytes on disk.
+    /// Returns the number of bytes on disk.
     pub fn size(&self) -> u64 {
         self.end
     }
 
-    /// Adds a text.
+    /// Appends a text to the file.
     ///
     /// # Errors
     /// If it can't be written.
@@ -175,7 +181,7 @@ impl Corpus {
         Ok(())
     }
 
-    /// Text number `i`.
+    /// Reads the text with index `i`.
     ///
     /// # Errors
     /// If it can't be read.
@@ -222,7 +228,7 @@ mod tests {
         corpus.push(&text(3)).unwrap();
         corpus.push(&text(5)).unwrap();
         drop(corpus);
-        // Half of a third one.
+        // Part of a third text.
         let mut corpus = Corpus::open(&path, &about).unwrap();
         corpus.push(&text(4)).unwrap();
         let whole = corpus.size();

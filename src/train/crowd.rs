@@ -1,4 +1,4 @@
-//! Making a corpus on a GPU: the target writes hundreds of answers at a time, and the texts are kept alone.
+//! Corpus generation on a GPU: hundreds of answers at a time, kept as texts alone.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,18 +15,20 @@ use crate::model::device::memory;
 use crate::tree::TokenId;
 use crate::verify::Draws;
 
-/// Answers that are written together at most. So many take a large GPU little longer than a few.
+/// Maximum number of answers generated together.
+///
+/// A large GPU takes little longer for this many than for a few.
 const TOGETHER: usize = 2048;
-/// Prompts that are put in order of their length: those that are written together are of like length.
+/// Number of prompts sorted by length, so that those answered together are of similar length.
 const SORTED: usize = 4 * TOGETHER;
-/// One part in so many of the device's memory is for keys and values.
+/// Divisor of the device's memory that gives the part for keys and values.
 const SHARE: usize = 4;
 /// Tokens of each prompt in one pass.
 const CHUNK: usize = 64;
-/// Probabilities that are summed together when a token is drawn.
+/// Number of probabilities summed together in sampling a token.
 const BLOCK: usize = 256;
 
-/// An answer being written.
+/// Answer being generated.
 struct Answer {
     prompt: u32,
     then: Option<String>,
@@ -37,8 +39,11 @@ struct Answer {
     ended: bool,
 }
 
-/// Lets `llama`, which is `model` on a GPU, answer `asks` in turn until the corpus is large enough or they are all answered, as
-/// [`super::gather`] does. What is drawn for a prompt does not depend on those beside it, but for the last bits of the device's sums.
+/// Generates answers to `asks` with `llama`, which is `model` on a GPU.
+///
+/// Goes on in order until the corpus is large enough or all are answered, as [`super::gather`]
+/// does. The sampled tokens of a prompt do not depend on the prompts beside it, except for the last
+/// bits of the device's sums.
 ///
 /// # Errors
 /// If the device fails or the corpus can't be written.
@@ -59,7 +64,7 @@ pub fn gather_there(
         for (prompt, ask) in waiting.drain(..waiting.len().min(SORTED)) {
             let Some(tokens) = begin(model, &ask)? else { continue };
             if ask.given {
-                // No more than is asked for, as where texts are written.
+                // No more than requested, as where texts are generated.
                 if corpus.tokens() < writing.tokens {
                     let prompt_tokens = LEAD as u32;
                     corpus.push(&Text { prompt, prompt_tokens, tokens, hidden: Vec::new(), laws: Vec::new() })?;
@@ -104,13 +109,13 @@ pub fn gather_there(
     Ok(())
 }
 
-/// Bytes that an answer's keys and values take.
+/// Returns the bytes that an answer's keys and values take.
 fn room(llama: &Llama, answer: &Answer, writing: Writing) -> usize {
     let config = llama.config();
     (answer.prompt_tokens + writing.max_tokens) * config.layers * config.kv_heads * config.head_dim * 2 * size_of::<f32>()
 }
 
-/// Writes answers to their ends.
+/// Generates answers to their ends.
 fn write(llama: &Arc<Llama>, model: &Model, mut answers: Vec<Answer>, writing: Writing) -> Result<Vec<Answer>> {
     let longest = answers.iter().map(|answer| answer.prompt_tokens).max().unwrap_or(0);
     let pads: Vec<usize> = answers.iter().map(|answer| longest - answer.prompt_tokens).collect();
@@ -140,7 +145,7 @@ fn write(llama: &Arc<Llama>, model: &Model, mut answers: Vec<Answer>, writing: W
             done.append(&mut answers);
             return Ok(done);
         }
-        // An answer that has ended goes on unheard for a while: leaving it out copies all others.
+        // An answer that has ended stays in the batch for a while: removing it copies all others.
         let mut tokens = drawn;
         if going.len() * 8 <= answers.len() * 7 {
             texts.keep(&going)?;
@@ -153,8 +158,10 @@ fn write(llama: &Arc<Llama>, model: &Model, mut answers: Vec<Answer>, writing: W
     }
 }
 
-/// A token for each row of `logits` (rows, vocab), at its temperature; at 0 the most probable one, else the first at which the
-/// probabilities, added in order of the tokens, exceed `uniform`, below 1.
+/// Samples a token for each row of `logits` (rows, vocab), at the row's temperature.
+///
+/// At temperature 0 it is the most probable token, else the first at which the probabilities, added
+/// in order of ids, exceed `uniform`, which is below 1.
 fn draw(logits: &Tensor, temperatures: &[f32], uniform: &[f32]) -> Result<Vec<TokenId>> {
     let (rows, vocab) = logits.dims2()?;
     let device = logits.device();
@@ -162,7 +169,8 @@ fn draw(logits: &Tensor, temperatures: &[f32], uniform: &[f32]) -> Result<Vec<To
     let weights = softmax_last_dim(&logits.broadcast_mul(&Tensor::from_slice(&inverse, (rows, 1), device)?)?)?;
     let blocks = vocab.div_ceil(BLOCK);
     let weights = weights.pad_with_zeros(1, 0, blocks * BLOCK - vocab)?.reshape((rows * blocks, BLOCK))?;
-    // First the block, then the token within: how many of the sums up to each are not beyond the number drawn.
+    // First the block, then the token within it: the number of cumulative sums that do not exceed
+    // the goal.
     let beyond = |sums: &Tensor, goal: &Tensor| -> Result<Tensor> {
         let last = sums.dim(1)? as f64 - 1.0;
         sums.broadcast_le(goal)?.to_dtype(DType::F32)?.sum_keepdim(1)?.minimum(last)
@@ -181,7 +189,9 @@ fn draw(logits: &Tensor, temperatures: &[f32], uniform: &[f32]) -> Result<Vec<To
     Ok(temperatures.iter().enumerate().map(choose).collect())
 }
 
-/// The sums of each row up to each place. Candle's own takes a product as large as the row is long, squared, whatever the precision.
+/// Returns the cumulative sums of each row.
+///
+/// Candle's own version multiplies by a matrix of the row length squared, whatever the precision.
 fn up_to(x: &Tensor) -> Result<Tensor> {
     let mut sums = x.clone();
     let n = x.dim(1)?;
@@ -216,7 +226,7 @@ mod tests {
                 let all: f64 = (0..vocab).map(weight).sum();
                 let upto = |end: usize| (0..end).map(weight).sum::<f64>() / all;
                 let token = drawn[row] as usize;
-                // Sums are of 32 bits.
+                // Sums are in 32 bits.
                 let (from, to) = (upto(token) - 2e-6, upto(token + 1) + 2e-6);
                 assert!((from..=to).contains(&f64::from(u)), "{u} in row {row}: token {token}, {from} to {to}");
             }

@@ -1,5 +1,7 @@
-//! The head's file: GGUF, its matrices as 4-bit blocks with a minimum. A depth takes as long as the weights take to be read; 8 bits
-//! would take three fifths longer, for a hundredth more tokens a step.
+//! GGUF writer for heads, with matrices in 4-bit blocks that have a minimum (Q4_1).
+//!
+//! Drafting one depth takes as long as reading the weights. At 8 bits it would take three fifths
+//! longer, for a hundredth more tokens per step.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -12,15 +14,15 @@ use super::TrainError;
 use super::net::Net;
 use crate::tree::TokenId;
 
-/// How a tensor of that many columns is stored.
+/// Returns the storage type of a tensor with that many columns.
 fn kind(name: &str, cols: usize) -> GgmlDType {
     if name.ends_with("norm.weight") || !cols.is_multiple_of(32) { GgmlDType::F32 } else { GgmlDType::Q4_1 }
 }
 
-/// A tensor's values as the file will have them.
+/// Returns a tensor's values as the file will store them.
 ///
 /// # Errors
-/// If it is no tensor of floats.
+/// If it is not a tensor of floats.
 pub fn rounded(name: &str, tensor: &Tensor) -> candle_core::Result<Tensor> {
     match kind(name, tensor.dim(D::Minus1)?) {
         GgmlDType::F32 => Ok(tensor.clone()),
@@ -28,11 +30,13 @@ pub fn rounded(name: &str, tensor: &Tensor) -> candle_core::Result<Tensor> {
     }
 }
 
-/// The same on a device, where candle would fetch the values to round them: [`GgmlDType::Q4_1`] has 4 bits between the least and the
-/// largest number of each block of 32, both kept in half precision.
+/// Does the same as [`rounded`] on the tensor's device, without a copy to the host.
+///
+/// [`GgmlDType::Q4_1`] has 4 bits between the smallest and the largest number of each block of 32;
+/// smallest number and step are kept in half precision.
 ///
 /// # Errors
-/// If it is no tensor of floats.
+/// If it is not a tensor of floats.
 pub fn rounded_there(name: &str, tensor: &Tensor) -> candle_core::Result<Tensor> {
     if kind(name, tensor.dim(D::Minus1)?) == GgmlDType::F32 {
         return Ok(tensor.clone());
@@ -41,13 +45,13 @@ pub fn rounded_there(name: &str, tensor: &Tensor) -> candle_core::Result<Tensor>
     let blocks = tensor.reshape(((), 32))?;
     let least = blocks.min_keepdim(1)?;
     let step = ((blocks.max_keepdim(1)? - &least)? / 15.0)?;
-    // A block of one number everywhere has no step.
+    // A constant block has step 0.
     let times = step.eq(0.0)?.where_cond(&step.zeros_like()?, &step.recip()?)?;
     let level = (blocks.broadcast_sub(&least)?.broadcast_mul(&times)? + 0.5)?.floor()?.clamp(0.0, 15.0)?;
     level.broadcast_mul(&half(&step)?)?.broadcast_add(&half(&least)?)?.reshape(tensor.shape())
 }
 
-/// Writes the head to `path`, under another name first. `card` says in one line what it was trained on.
+/// Writes the head to `path` atomically; `card` describes its training in one line.
 ///
 /// # Errors
 /// If it can't be written.
@@ -100,7 +104,7 @@ mod tests {
     fn a_device_rounds_as_the_file_does() {
         let mut values: Vec<f32> =
             (0..8 * 64).map(|i| ((i * i) as f32 * 0.37).sin() * if i < 256 { 0.04 } else { 3.0 }).collect();
-        // One number everywhere, zeros, and one that stands out.
+        // A constant block, a block of zeros, and an outlier.
         values[64..96].fill(0.25);
         values[96..128].fill(0.0);
         values[130] = 40.0;

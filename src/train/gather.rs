@@ -1,4 +1,4 @@
-//! Making a corpus: the target writes answers to prompts, several at a time.
+//! Corpus generation: the target answers prompts, several at a time.
 
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -11,27 +11,31 @@ use crate::model::{Decoder, Logits, Model, Node, Parent, Pass};
 use crate::tree::TokenId;
 use crate::verify::Draws;
 
-/// Answers that are written together: each token of a pass costs less than one alone, and each answer's keys lie further apart.
+/// Number of answers generated together.
+///
+/// A token of a larger pass costs less, but each answer's keys lie further apart.
 const TOGETHER: usize = 4;
-/// Texts that may wait for their turn: texts differ much in length, and a writer that is ahead goes on meanwhile.
+/// Number of texts that may wait in a writer's queue.
+///
+/// Texts differ much in length, and a writer that is ahead can go on meanwhile.
 const AHEAD: usize = 64;
 /// Tokens of a prompt in one pass.
 const CHUNK: usize = 64;
 
-/// A prompt to answer, and the prompt that follows from the answer.
+/// Prompt to answer, and the follow-up prompt to build from the answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ask {
-    /// The prompt.
+    /// Text of the prompt.
     pub text: String,
-    /// How the answer begins; it is gone on with from there. None where it is begun anew.
+    /// Beginning of the answer, to be continued; `None` to start a new one.
     pub begun: Option<String>,
-    /// Asked next, with the answer in place of `{}`.
+    /// Follow-up prompt, with the answer in place of `{}`.
     pub then: Option<String>,
-    /// Whether it is no prompt but a text to train on as it stands: nothing is written then.
+    /// Marks a text to train on as it stands, not a prompt; nothing is generated.
     pub given: bool,
 }
 
-/// An answer being written, as a branch below the empty context.
+/// Answer being generated, as a branch below the empty context.
 struct Branch {
     prompt: u32,
     then: Option<String>,
@@ -43,20 +47,24 @@ struct Branch {
     draws: Draws,
 }
 
-/// How texts are made.
+/// Settings for generating texts.
 #[derive(Clone, Copy, Debug)]
 pub struct Writing {
-    /// Seed of the draws.
+    /// Seed for sampling the answers.
     pub seed: u64,
     /// Longest answer, in tokens.
     pub max_tokens: usize,
-    /// Ends when the corpus has so many tokens.
+    /// Corpus size, in tokens, at which generation ends.
     pub tokens: usize,
 }
 
-/// Lets `models`, all of them the same one, answer `asks` in turn until the corpus is large enough or they are all answered. Each
-/// model writes on a thread of its own; their texts come into the corpus by turns, so that its order does not depend on who is
-/// faster. What the corpus holds already is not asked again. `tell` hears how far it is and says whether to go on.
+/// Generates answers to `asks` with `models`, all copies of the same one.
+///
+/// Goes on in order until the corpus is large enough or all are answered. Each model runs on a
+/// thread of its own; the texts enter the corpus by turns, so that its order does not depend on
+/// which is faster. Prompts that the corpus already has are skipped. `after` has the numbers of
+/// layers after which hidden states are kept. `tell` is called after each text; it returns false to
+/// stop.
 ///
 /// # Errors
 /// If a pass fails or the corpus can't be written.
@@ -92,13 +100,13 @@ pub fn gather(
             turn += 1;
             on = tell(corpus) && corpus.tokens() < writing.tokens;
         }
-        // Who still writes finds nobody to give it to, and ends.
+        // Writers that are still running fail to send their texts, and end.
         drop(texts);
         writers.into_iter().try_for_each(|writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
-/// Which of `asks` prompts, and then which of the prompts that follow from them, the corpus holds already.
+/// Returns for each prompt, then for each follow-up, true if the corpus already has it.
 pub(super) fn answered(corpus: &mut Corpus, asks: usize) -> Result<Vec<bool>, TrainError> {
     let mut answered = vec![false; 2 * asks];
     for i in 0..corpus.len() {
@@ -109,10 +117,12 @@ pub(super) fn answered(corpus: &mut Corpus, asks: usize) -> Result<Vec<bool>, Tr
     Ok(answered)
 }
 
-/// Tokens of a text to train on that count as its prompt.
+/// Number of tokens of a text to train on that count as its prompt.
 pub(super) const LEAD: usize = 8;
 
-/// The tokens that an answer begins behind; of a text to train on all, or none where it is too short to teach anything.
+/// Returns the tokens that an answer follows, or all tokens of a given text.
+///
+/// Returns `None` for a text that is too short to train on.
 pub(super) fn begin(model: &Model, ask: &Ask) -> Result<Option<Vec<TokenId>>, TrainError> {
     let mut tokens =
         if ask.given { model.tokenizer().encode(&ask.text, false)? } else { model.prompt_tokens(&ask.text, false)? };
@@ -122,7 +132,9 @@ pub(super) fn begin(model: &Model, ask: &Ask) -> Result<Option<Vec<TokenId>>, Tr
     Ok((!ask.given || tokens.len() > LEAD).then_some(tokens))
 }
 
-/// Greedy texts repeat themselves, sampled ones wander: a head is asked to draft for both.
+/// Chooses a temperature of 0, 0.6 or 1 at random.
+///
+/// Greedy texts repeat themselves and sampled ones drift: a head has to draft for both.
 pub(super) fn temperature(draws: &Draws) -> f32 {
     match draws.at(usize::MAX >> 1) {
         u if u < 0.45 => 0.0,
@@ -131,7 +143,7 @@ pub(super) fn temperature(draws: &Draws) -> f32 {
     }
 }
 
-/// The prompt that follows from an answer.
+/// Builds the follow-up prompt from an answer.
 pub(super) fn follow(model: &Model, then: &str, answer: &[TokenId]) -> Ask {
     let (bytes, stop) = (model.tokenizer().token_bytes(), model.tokenizer().stop());
     let of = |token: &TokenId| bytes.get(*token as usize).map_or(&[][..], |bytes| bytes);
@@ -139,25 +151,25 @@ pub(super) fn follow(model: &Model, then: &str, answer: &[TokenId]) -> Ask {
     Ask { text: then.replace("{}", String::from_utf8_lossy(&said).trim()), begun: None, then: None, given: false }
 }
 
-/// One that writes answers.
+/// Thread that generates answers with one model.
 struct Writer<'a> {
     model: &'a Model,
-    /// Prompts there are in all.
+    /// Number of prompts in total.
     asks: u32,
-    /// Which prompts, and then which follow-ups, the corpus holds already.
+    /// True for each prompt, then for each follow-up, that the corpus already has.
     answered: &'a [bool],
     writing: Writing,
 }
 
 impl Writer<'_> {
-    /// Answers `waiting` in turn, until all are answered or nobody takes the texts.
+    /// Answers `waiting` in order, until all are answered or the receiver is gone.
     fn write(&self, mut waiting: Vec<(u32, Ask)>, after: &[usize], give: &SyncSender<Text>) -> Result<(), TrainError> {
         let Writer { model, writing, .. } = self;
         let mut decoder = model.decoder(8192)?;
         if !decoder.keep_hidden(after) {
             return Err(TrainError::Device);
         }
-        // The last come first out.
+        // `pop` takes the last one first.
         waiting.reverse();
         let stop = model.tokenizer().stop();
         let mut branches: Vec<Branch> = Vec::new();
@@ -170,7 +182,7 @@ impl Writer<'_> {
                 let needed = tokens.len() + writing.max_tokens;
                 if decoder.nodes() + owed + needed > decoder.capacity() {
                     if needed <= decoder.capacity() && !branches.is_empty() {
-                        // Room comes when all branches have ended.
+                        // There is enough space once all branches have ended.
                         waiting.push((number, ask));
                         break;
                     }
@@ -228,7 +240,7 @@ impl Branch {
         mut tokens: Vec<TokenId>,
         seed: u64,
     ) -> Result<Branch, TrainError> {
-        // What comes behind a text to train on is known.
+        // The last token of a text to train on is known and needs no pass.
         let next = if ask.given { tokens.pop() } else { None };
         let draws = Draws::new(seed, &prompt.to_string());
         let temperature = temperature(&draws);
@@ -276,7 +288,7 @@ impl Branch {
         Ok(())
     }
 
-    /// Keeps the law after the last token, and draws the next one.
+    /// Keeps the distribution after the last token, and samples the next token.
     fn read(&mut self, logits: &[f32]) -> Result<(), TrainError> {
         self.keep(logits)?;
         let token = Law::new(logits, &self.warp)?.sample(self.draws.at(self.tokens.len()));

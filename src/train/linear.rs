@@ -1,6 +1,9 @@
-//! A head's matrices where the CPU has a tile unit: the same products as candle's in bfloat16, many times as fast, of the weights as
-//! the head's file will have them. What comes back is taken for the gradient of the weights before they are rounded (Bengio et al.
-//! 2013, arXiv 1308.3432, "straight-through"), so that they learn to be rounded.
+//! Matrix products of a head on the CPU's tile unit, in bfloat16.
+//!
+//! These are the products that candle computes, many times faster, with the weights as the head's
+//! file will store them. Their gradients are used for the weights before rounding (straight-through
+//! estimator, Bengio et al. 2013, arXiv 1308.3432), so that training takes the rounding into
+//! account.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,26 +14,26 @@ use super::export;
 use super::net::SoftCross;
 use crate::model::kernels::dense::{Right, View, multiply};
 
-/// A matrix of a head, (rows, cols), packed for both ways.
+/// Matrix of a head, (rows, cols), packed for both directions.
 #[derive(Debug)]
 struct Matrix {
     rows: usize,
     cols: usize,
-    /// Its transpose: inputs times this are outputs.
+    /// Transpose of the matrix: inputs times this are outputs.
     forward: Right,
-    /// Itself: gradients of outputs times this are gradients of inputs.
+    /// Matrix itself: gradients of outputs times this are gradients of inputs.
     backward: Right,
 }
 
-/// All matrices of a head, as they are at one step.
+/// Packed matrices of a head, as they are at one step.
 #[derive(Debug, Default)]
 pub struct Matrices(BTreeMap<&'static str, Arc<Matrix>>);
 
 impl Matrices {
-    /// Packs those among `vars` that `matrices` names, on `threads` threads.
+    /// Packs those of `vars` that `matrices` names, on `threads` threads.
     ///
     /// # Errors
-    /// If one is no matrix of floats.
+    /// If one is missing, or is not a matrix of floats.
     pub fn pack(vars: &BTreeMap<&'static str, Var>, matrices: &[&'static str], threads: usize) -> Result<Matrices> {
         let pack = |name: &'static str| {
             let Some(var) = vars.get(name) else { bail!("no tensor {name}") };
@@ -52,27 +55,27 @@ impl Matrices {
         })
     }
 
-    /// The products of one text, with room for the gradients that it gives.
+    /// Returns the products for one text, with accumulators for its gradients.
     pub fn products(&self) -> Products {
         Products(self.0.iter().map(|(&name, matrix)| (name, Linear { matrix: matrix.clone(), grads: Arc::default() })).collect())
     }
 }
 
-/// The products of one text.
+/// Matrix products for one text.
 #[derive(Debug)]
 pub struct Products(BTreeMap<&'static str, Linear>);
 
 impl Products {
-    /// `x`, (n, cols), times the transpose of the matrix `name`: (n, rows).
+    /// Returns `x`, (n, cols), times the transpose of the matrix `name`: (n, rows).
     ///
     /// # Errors
-    /// If there is none of this name, or `x` has another width.
+    /// If there is no such matrix, or `x` has another width.
     pub fn apply(&self, x: &Tensor, name: &str) -> Result<Tensor> {
         let Some(linear) = self.0.get(name) else { bail!("no matrix {name}") };
         x.contiguous()?.apply_op1(linear.clone())
     }
 
-    /// The cross-entropy of `x`, (n, cols), times the transpose of the matrix `name`.
+    /// Returns the cross-entropy of the logits: `x`, (n, cols), times the transpose of `name`.
     ///
     /// # Errors
     /// As for [`Self::apply`].
@@ -81,15 +84,19 @@ impl Products {
         x.contiguous()?.apply_op1(Cross { linear: linear.clone(), soft, grad: Mutex::default() })
     }
 
-    /// What the passes back have summed up for each matrix: its gradient, row by row. A matrix that took no part has none.
+    /// Returns the gradient of each matrix, row by row, as summed by the backward passes.
+    ///
+    /// A matrix that took no part is left out.
     pub fn grads(self) -> impl Iterator<Item = (&'static str, Vec<f32>)> {
         let taken = |linear: Linear| std::mem::take(&mut *linear.grads.lock().unwrap_or_else(PoisonError::into_inner));
         self.0.into_iter().map(move |(name, linear)| (name, taken(linear))).filter(|(_, grads)| !grads.is_empty())
     }
 }
 
-/// Products with one matrix. Its own gradient is summed up beside the graph, over all depths of a text: in the graph each depth
-/// would make a matrix of gradients, and adding them would take longer than the products.
+/// Product with one matrix, whose gradient is summed outside the graph.
+///
+/// The sum is over all depths of a text. In the graph each depth would create a matrix of
+/// gradients, and adding them would take longer than the products.
 #[derive(Clone, Debug)]
 struct Linear {
     matrix: Arc<Matrix>,
@@ -97,7 +104,7 @@ struct Linear {
 }
 
 impl Linear {
-    /// Rows of inputs, and how many.
+    /// Returns the rows of inputs, and their number.
     fn rows<'a>(&self, storage: &'a CpuStorage, layout: &Layout) -> Result<(&'a [f32], usize)> {
         let (Some((from, to)), [n, cols]) = (layout.contiguous_offsets(), layout.dims()) else { bail!("contiguous rows") };
         if *cols != self.matrix.cols {
@@ -106,7 +113,7 @@ impl Linear {
         Ok((&storage.as_slice::<f32>()?[from..to], *n))
     }
 
-    /// Takes up the matrix's gradient, and gives that of the inputs.
+    /// Accumulates the matrix's gradient, and returns that of the inputs.
     fn back(&self, x: &Tensor, dy: &[f32]) -> Result<Tensor> {
         let Matrix { rows, cols, backward, .. } = &*self.matrix;
         let n = x.dim(0)?;
@@ -141,15 +148,16 @@ impl CustomOp1 for Linear {
     }
 }
 
-/// Inputs whose logits are in the cache together.
+/// Number of inputs whose logits fit in the cache together.
 const TOGETHER: usize = 32;
 
-/// The output's products and the cross-entropy in one, so that the logits, by far the widest numbers of a pass, never become
-/// tensors of the graph.
+/// Output product and cross-entropy in one operation.
+///
+/// The logits, by far the widest values of a pass, never become tensors of the graph.
 struct Cross {
     linear: Linear,
     soft: SoftCross,
-    /// The gradient of the logits, from the pass forward to the pass back.
+    /// Gradient of the logits, kept from the forward pass for the backward pass.
     grad: Mutex<Vec<f32>>,
 }
 

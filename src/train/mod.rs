@@ -1,4 +1,7 @@
-//! Distilling a drafting head: a corpus of the target's own texts, the head as a network, its optimiser, and the run.
+//! Training of draft heads by distillation.
+//!
+//! Holds the corpus of the target's own texts, the head as a network, its optimizer, and the
+//! training run.
 
 mod adam;
 mod corpus;
@@ -24,62 +27,62 @@ pub use teacher::Teacher;
 
 use std::path::PathBuf;
 
-/// Why training could not begin or go on: one line.
+/// Error that keeps training from starting or going on; its message is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// A file can't be read or written.
+    /// Failure to read or write a file.
     #[error("{}: {source}: check the path and the room on the disk", path.display())]
     Disk {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// Error reported by the operating system.
         source: std::io::Error,
     },
-    /// A corpus was made otherwise.
+    /// Corpus made with another model, other prompts or other settings.
     #[error("{} holds texts of another model, other prompts or other settings: give another folder, or remove it", path.display())]
     OtherCorpus {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// A checkpoint does not fit.
+    /// Checkpoint that does not fit this run.
     #[error("{}: {what}: give another folder, or remove it", path.display())]
     Checkpoint {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the problem.
         what: String,
     },
-    /// A head to go on from has another form.
+    /// Initial head of other sizes, or one that reads other layers.
     #[error("{} is a head of other sizes, or reads other layers: give one that was trained for this model", path.display())]
     OtherHead {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The target runs where its hidden states can't be had.
+    /// Target on a device that does not expose its hidden states.
     #[error("heads are trained on the CPU path: give --device cpu")]
     Device,
-    /// There is too little to train on.
+    /// Corpus with too few texts to train on.
     #[error("{texts} texts are too few to train on: give more prompts")]
     Few {
-        /// Texts.
+        /// Number of texts in the corpus.
         texts: usize,
     },
-    /// The loss is no number.
+    /// Loss or gradient that is not finite.
     #[error("the loss is not finite at step {step}: the last good checkpoint was kept; try a lower --learning-rate")]
     Diverged {
-        /// The step.
+        /// Step at which it occurred, from 0.
         step: usize,
     },
-    /// The model's files.
+    /// Failure to load the model's files.
     #[error(transparent)]
     Load(#[from] crate::model::LoadError),
-    /// A pass of the target.
+    /// Failure of a forward pass of the target.
     #[error(transparent)]
     Forward(#[from] crate::model::ForwardError),
-    /// The target's logits are no law.
+    /// Target logits that define no distribution.
     #[error(transparent)]
     NotFinite(#[from] crate::dist::NotFinite),
-    /// The network.
+    /// Failure of a tensor operation.
     #[error("training failed: {0}")]
     Tensor(#[from] candle_core::Error),
 }

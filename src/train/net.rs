@@ -1,6 +1,8 @@
-//! The head as a network over a whole text, with gradients: what `model/kernels/front.rs` and a Llama's layer compute, unrolled over
-//! depths as it will be used (training-time test, EAGLE-3, arXiv 2503.01840, section 3.2). An adapter has one depth: whatever the
-//! depth of a node is, it reads a state that the target computed.
+//! Draft head as a network over whole texts, with gradients.
+//!
+//! Computes what `model/kernels/front.rs` and a Llama's layer compute, unrolled over depths as in
+//! drafting (training-time test, EAGLE-3, arXiv 2503.01840, section 3.2). An adapter has one depth:
+//! at every depth of a node it reads a state that the target computed.
 
 use std::collections::BTreeMap;
 
@@ -14,36 +16,40 @@ use super::sizes::Sizes;
 use crate::dist::exp;
 use crate::model::HeadForm;
 
-/// The parameters of a head, by the names of their tensors.
+/// Parameters of a head, by tensor name.
 pub struct Net {
     pub sizes: Sizes,
     pub vars: BTreeMap<&'static str, Var>,
 }
 
-/// Texts of like length as the network reads them together, each filled up to n entries: entry i joins the hidden states at position i
-/// with the token at i + 1. An adapter reads the hidden state at position i + 1 instead, where the target has read that token.
+/// Batch of texts of similar length, each padded to n entries.
+///
+/// Entry i joins the hidden states at position i with the token at i + 1. An adapter reads the
+/// hidden state at position i + 1 instead, where the target has read that token.
 pub struct Example {
-    /// (texts, n, fused * dim)
+    /// Hidden states, (texts, n, fused * dim).
     pub hidden: Tensor,
-    /// Embeddings of the tokens at 1.., (texts, n, dim).
+    /// Embeddings of the tokens from position 1 on, (texts, n, dim).
     pub embedded: Tensor,
-    /// The target's laws after the tokens at i + 1, of each text's own entries, text after text.
+    /// Target distributions after the tokens at i + 1, for all entries without padding.
     pub laws: Laws,
-    /// How much each of these entries counts.
+    /// Weight of each of these entries.
     pub counts: Vec<f32>,
-    /// The row of the target's most probable token of each, if it has one; where nobody asked for it, nothing.
+    /// Output row of the target's most probable token for each, if it has one.
+    ///
+    /// May be empty if it was not requested.
     pub best: Vec<Option<u32>>,
-    /// Entries that each text has of its own.
+    /// Number of entries of each text, without padding.
     pub lens: Vec<usize>,
 }
 
 impl Example {
-    /// Which entry of its text each entry is, text after text.
+    /// Iterates over the index of each entry within its text, text after text.
     pub fn within(&self) -> impl Iterator<Item = usize> + '_ {
         self.lens.iter().flat_map(|&len| 0..len)
     }
 
-    /// Of (texts, n, width) the rows of the texts' own entries, (entries, width).
+    /// Selects the rows without padding: from (texts, n, width) to (entries, width).
     fn own(&self, x: &Tensor) -> Result<Tensor> {
         let n = x.dim(1)?;
         let rows = x.flatten_to(1)?;
@@ -56,17 +62,18 @@ impl Example {
     }
 }
 
-/// What a head is to predict.
+/// Target distributions that a head is to predict.
 pub enum Laws {
-    /// Of each entry [`TOP`] rows of the output and what they weigh, 0 where a token has no row.
+    /// [`TOP`] output rows per entry with weights, 0 where a token has no row.
     Top { rows: Vec<u32>, weights: Vec<f32> },
-    /// The probability of every row of the output given that it is one of them, (entries, vocab), and how probable that is, (entries,
-    /// 1).
+    /// Probability of each output row given that it is one of them, and their mass.
+    ///
+    /// Shapes are (entries, vocab) and (entries, 1).
     Whole { given: Tensor, mass: Tensor },
 }
 
 impl Laws {
-    /// The cross-entropy that logits (entries, vocab) have to these laws, each entry's times what `counts` has for it: the sum.
+    /// Returns the cross-entropy of logits (entries, vocab), summed with weights `counts`.
     pub fn loss(&self, logits: &Tensor, counts: &[f32]) -> Result<Tensor> {
         match self {
             Laws::Top { rows, weights } => logits.contiguous()?.apply_op1_no_bwd(&SoftCross::new(rows, weights, counts)),
@@ -75,34 +82,36 @@ impl Laws {
     }
 }
 
-/// Cross-entropies of logits, whose softmax is `chances`, to laws as [`Laws::Whole`] has them, each times its count: the sum.
+/// Returns the cross-entropy of logits with softmax `chances`, summed with weights `counts`.
+///
+/// For distributions in the form of [`Laws::Whole`].
 fn whole(given: &Tensor, mass: &Tensor, logits: &Tensor, chances: &Tensor, counts: &[f32]) -> Result<Tensor> {
     let counts = Tensor::from_slice(counts, (counts.len(), 1), logits.device())?;
-    // The most probable one's logit and probability tell the logarithm of the sum of all powers.
+    // The largest logit and its probability give the logarithm of the sum of all powers.
     let log_z = (logits.max_keepdim(1)? - chances.max_keepdim(1)?.log()?)?;
     ((log_z - (given * logits)?.sum_keepdim(1)?)? * mass * counts)?.sum_all()
 }
 
-/// What a depth loses.
+/// Loss of one depth.
 pub struct Loss {
-    /// A number whose gradient is that of the entries' losses times their shares.
+    /// Scalar whose gradient is that of the entries' losses weighted by `shares`.
     pub term: Tensor,
-    /// Sum of the entries' losses times their counts.
+    /// Sum of the entries' losses weighted by `counts`.
     pub counted: Tensor,
 }
 
-/// What a pass over a text gives for one depth; rows before `from` mean nothing.
+/// Output of a pass for one depth; rows before `from` are meaningless.
 pub struct Depth {
-    /// What the output multiplies, (entries, dim): those that the texts have of their own.
+    /// Input of the output matrix, (entries, dim), without padding.
     normed: Tensor,
     pub from: usize,
-    /// The states that the next depth goes on from, (texts, n, dim).
+    /// States from which the next depth continues, (texts, n, dim).
     pub out: Tensor,
 }
 
-/// The parts of a pass that later depths look back on.
+/// Keys and values of one depth, which later depths attend to.
 struct Past {
-    /// (texts, heads, n, head_dim), rotated.
+    /// Rotated keys, (texts, heads, n, head_dim).
     key: Tensor,
     value: Tensor,
 }
@@ -131,7 +140,7 @@ impl Net {
         y.reshape(shape)
     }
 
-    /// The states that the target's hidden states fuse to, (texts, n, dim).
+    /// Returns the fused hidden states of the target, (texts, n, dim).
     fn fuse(&self, hidden: &Tensor, products: Option<&Products>) -> Result<Tensor> {
         let (texts, n, _) = hidden.dims3()?;
         let (fused, dim) = (self.sizes.fused, self.sizes.dim);
@@ -139,8 +148,10 @@ impl Net {
         self.linear(&parts.reshape((texts, n, fused * dim))?, "fuse.weight", products)
     }
 
-    /// Runs `depths` depths over texts (an adapter's one): the fused states of the target, (texts, n, dim), and each depth. With
-    /// `products` these multiply, and take up the gradients of the matrices.
+    /// Runs `depths` depths over texts (one for an adapter).
+    ///
+    /// Returns the fused states of the target, (texts, n, dim), and each depth. If `products` are
+    /// given, they multiply and accumulate the gradients of the matrices.
     pub fn unroll(&self, example: &Example, depths: usize, products: Option<&Products>) -> Result<(Tensor, Vec<Depth>)> {
         if self.sizes.form == HeadForm::Adapter {
             let out = self.feed(example.hidden.clone(), products)?;
@@ -172,7 +183,7 @@ impl Net {
         Ok((fused, all))
     }
 
-    /// The feed-forward layer.
+    /// Applies the feed-forward layer and adds its input.
     fn feed(&self, x: Tensor, products: Option<&Products>) -> Result<Tensor> {
         let normed = self.norm(&x, "blk.0.ffn_norm.weight")?;
         let gated = (self.linear(&normed, "blk.0.ffn_gate.weight", products)?.silu()?
@@ -180,13 +191,15 @@ impl Net {
         x + self.linear(&gated, "blk.0.ffn_down.weight", products)?
     }
 
-    /// The logits of a depth, (entries, vocab).
+    /// Returns the logits of a depth, (entries, vocab).
     pub fn logits(&self, depth: &Depth, products: Option<&Products>) -> Result<Tensor> {
         self.linear(&depth.normed, "output.weight", products)
     }
 
-    /// The cross-entropy of a depth to `laws`: each entry's counts as `counts` says, and has the share that `shares` says of what is
-    /// learnt. Laws by their most probable tokens are of one text.
+    /// Returns the cross-entropy of a depth to `laws`.
+    ///
+    /// Each entry is weighted by `counts` in the reported loss and by `shares` in the gradient.
+    /// [`Laws::Top`] must be of one text.
     pub fn cross(&self, depth: &Depth, laws: &Laws, counts: &[f32], shares: &[f32], products: Option<&Products>) -> Result<Loss> {
         match laws {
             Laws::Top { rows, weights } => {
@@ -203,12 +216,13 @@ impl Net {
                 let (input, output) = (depth.normed.detach(), self.get("output.weight")?);
                 let logits = self.logits(depth, products)?.detach();
                 let chances = softmax_last_dim(&logits)?;
-                // The gradients of the product's two sides, by hand: the composed operations would go through all logits many times.
+                // Gradients of both factors by hand: the composed operations would go through all
+                // logits many times.
                 let slope = (&chances - given)?;
                 let weigh = (Tensor::from_slice(shares, (shares.len(), 1), logits.device())? * mass)?;
                 let back = slope.matmul(&output.detach())?.broadcast_mul(&weigh)?;
                 let learnt = slope.t()?.matmul(&input.broadcast_mul(&weigh)?)?;
-                // Row by row first: a device gives each sum one of its processors.
+                // Row by row first: a device computes each sum on one of its processors.
                 let sum = |x: Tensor| x.sum(1)?.sum_all();
                 let term = (sum((&depth.normed * back)?)? + sum((output * learnt)?)?)?;
                 Ok(Loss { term, counted: whole(given, mass, &logits, &chances, counts)? })
@@ -221,15 +235,17 @@ impl Net {
         self.linear(x, weight, products)?.reshape((texts, n, (), self.sizes.head_dim))?.transpose(1, 2)?.contiguous()
     }
 
-    /// Keys or values for each query head.
+    /// Repeats keys or values for each query head.
     fn repeat(&self, x: &Tensor) -> Result<Tensor> {
         let (texts, kv, n, d) = x.dims4()?;
         let group = self.sizes.heads / self.sizes.kv_heads;
         x.unsqueeze(2)?.broadcast_as((texts, kv, group, n, d))?.contiguous()?.reshape((texts, kv * group, n, d))
     }
 
-    /// Attention of the newest depth, J: entry i sees the entries of depth 0 up to i - J, and of each later depth m the one on its
-    /// own path, i - (J - m).
+    /// Computes attention for the newest depth, J.
+    ///
+    /// Entry i attends to the entries of depth 0 up to i - J, and for each later depth m to the one
+    /// on its own path, i - (J - m).
     fn attention(&self, query: &Tensor, pasts: &[Past]) -> Result<Tensor> {
         let (texts, heads, n, d) = query.dims4()?;
         let newest = pasts.len() - 1;
@@ -263,7 +279,7 @@ impl Net {
     }
 }
 
-/// Entry i becomes what entry i - by was, along `dim`; the first are zeros.
+/// Moves entry i - `by` to entry i along `dim`; the first entries become zeros.
 fn shift(x: &Tensor, dim: usize, by: usize) -> Result<Tensor> {
     if by == 0 {
         return Ok(x.clone());
@@ -278,24 +294,27 @@ fn shift(x: &Tensor, dim: usize, by: usize) -> Result<Tensor> {
     Tensor::cat(&[&zeros, &x.narrow(dim, 0, n - by)?], dim)
 }
 
-/// Cross-entropy against laws that are known at some rows: for entry i, sum over k of weight (log Z - logit). One pass over the
-/// logits each way, which the composed operations take many for.
+/// Cross-entropy against distributions that are known at some rows.
+///
+/// For entry i it is the sum over k of weight (log Z - logit). It takes one pass over the logits
+/// each way, where the composed operations take many.
 #[derive(Clone, Debug)]
 pub struct SoftCross {
     pub rows: Vec<u32>,
-    /// Already times how much the entry counts.
+    /// Weights of the rows, already multiplied by the weight of the entry.
     pub weights: Vec<f32>,
 }
 
 impl SoftCross {
-    /// Of laws by their [`TOP`] rows, entry i counting `shares[i]`.
+    /// Builds the loss for [`TOP`] rows per entry, entry i weighted by `shares[i]`.
     fn new(rows: &[u32], weights: &[f32], shares: &[f32]) -> SoftCross {
         let weights = weights.iter().enumerate().map(|(k, w)| w * shares[k / TOP]).collect();
         SoftCross { rows: rows.to_vec(), weights }
     }
 
-    /// Sum of the losses of the entries from `first` on that `logits` hold; with `grad`, which is all zeros, the gradient of the
-    /// logits too.
+    /// Returns the summed loss of the entries from `first` on, whose logits are `logits`.
+    ///
+    /// With `grad`, which must be all zeros, also writes the gradient of the logits.
     pub fn pass(&self, first: usize, logits: &[f32], vocab: usize, mut grad: Option<&mut [f32]>) -> f64 {
         let mut total = 0f64;
         let mut powers = vec![0f32; vocab];
@@ -303,7 +322,7 @@ impl SoftCross {
         for (i, x) in logits.chunks_exact(vocab).enumerate() {
             let (rows, weights) = (&self.rows[(first + i) * TOP..][..TOP], &self.weights[(first + i) * TOP..][..TOP]);
             let sum: f32 = weights.iter().sum();
-            // A gradient begins as zeros.
+            // The gradient is already zero.
             if sum == 0.0 {
                 continue;
             }

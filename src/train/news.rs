@@ -1,43 +1,45 @@
-//! What a run tells whoever watches it.
+//! Events that a training run reports.
 
 use serde::Serialize;
 
 use super::Report;
 
-/// What a head is worth when it drafts from the prompts held out. All at a budget of 16 tokens a pass, best-first.
+/// Drafting performance of a head on held-out prompts.
+///
+/// Measured with best-first drafting at a budget of 16 tokens per pass.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Drafted {
-    /// Tokens a step, greedy.
+    /// Tokens per step with greedy decoding.
     pub greedy_tokens_per_step: f64,
     /// Mean of E\[accepted | T\] at temperature 1.
     pub expected_accepted: f64,
-    /// The fluid ceiling from the same texts' laws, in accepted tokens.
+    /// Fluid bound from the same texts' distributions, in accepted tokens.
     pub fluid: Option<f64>,
 }
 
-/// What happened.
+/// Event of a training run.
 #[derive(Clone, Debug)]
 pub enum News {
-    /// Texts are being written.
+    /// Progress in generating texts.
     Writing {
-        /// Tokens there are.
+        /// Number of tokens generated so far.
         tokens: usize,
-        /// Tokens there are to be.
+        /// Number of tokens to generate.
         of: usize,
-        /// Tokens a second of late.
+        /// Recent speed in tokens per second.
         rate: f64,
     },
-    /// Training begins, or goes on.
+    /// Start or continuation of training.
     Training {
-        /// Texts.
+        /// Number of texts in the corpus.
         texts: usize,
-        /// Their tokens.
+        /// Number of tokens in these texts.
         tokens: usize,
     },
-    /// A step was made; with what the head is worth where that was measured after it.
+    /// Completed step, with the head's drafting performance if measured after it.
     Step(Box<Report>, Option<Drafted>),
-    /// All is done.
+    /// Successful end of the run.
     Finished,
-    /// It can't go on.
+    /// Failure that ended the run, as its message.
     Failed(String),
 }

@@ -1,23 +1,28 @@
-//! Operations with gradients written by hand. Of those that candle composes each part has a gradient of its own, most of it over
-//! broadcast numbers, and a GPU waits longer for their launches than for the sums; its own fused ones have no gradients.
+//! Operations with hand-written gradients.
+//!
+//! In operations that candle composes, each part has a gradient of its own, mostly over broadcast
+//! numbers, and a GPU waits longer for their launches than for the arithmetic. Candle's fused
+//! operations have no gradients.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, D, DType, Layout, MetalStorage, Result, Shape, Storage, Tensor, bail};
 use candle_nn::{ops, rotary_emb};
 
-/// A value that is known, and what its gradient makes of the argument's.
+/// Precomputed value, and the function from its gradient to that of the argument.
 struct Own<F> {
     value: Tensor,
     back: F,
 }
 
-/// `value` as a function of `x`; `back` turns the gradient of the value into that of `x`.
+/// Returns `value` as a function of `x`, with a hand-written gradient.
+///
+/// `back` turns the gradient of the value into that of `x`.
 fn own(x: &Tensor, value: Tensor, back: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static) -> Result<Tensor> {
     x.apply_op1(Own { value: value.contiguous()?, back })
 }
 
 impl<F> Own<F> {
-    /// The value's numbers, as `get` takes them.
+    /// Returns a copy of the value's storage, made by `get`.
     fn value<S>(&self, get: impl FnOnce(&Storage, &Layout) -> Option<Result<S>>) -> Result<(S, Shape)> {
         let (storage, layout) = self.value.storage_and_layout();
         match get(&storage, layout) {
@@ -49,7 +54,7 @@ impl<F: Fn(&Tensor) -> Result<Tensor>> CustomOp1 for Own<F> {
     }
 }
 
-/// The softmax over the last dimension of `x` + `mask`.
+/// Returns the softmax over the last dimension of `x` + `mask`.
 pub fn softmax(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
     let y = ops::softmax_last_dim(&x.detach().broadcast_add(mask)?)?;
     own(x, y.clone(), move |grad| {
@@ -58,7 +63,7 @@ pub fn softmax(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// Rows over the last dimension divided by the root of their mean square.
+/// Divides rows over the last dimension by their root mean square.
 pub fn unit(x: &Tensor, eps: f32) -> Result<Tensor> {
     let x0 = x.detach().contiguous()?;
     let y = ops::rms_norm(&x0, &Tensor::ones(x.dim(D::Minus1)?, DType::F32, x.device())?, eps)?;
@@ -69,16 +74,18 @@ pub fn unit(x: &Tensor, eps: f32) -> Result<Tensor> {
     })
 }
 
-/// Turns the pairs (i, i + half) of each head (texts, heads, n, head_dim) by angles (n, head_dim / 2).
+/// Rotates the pairs (i, i + half) of each head.
+///
+/// `x` is (texts, heads, n, head_dim); the angles' `cos` and `sin` are (n, head_dim / 2).
 pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let (back_cos, back_sin) = (cos.clone(), sin.neg()?);
     own(x, rotary_emb::rope(&x.detach(), cos, sin)?, move |grad| rotary_emb::rope(grad, &back_cos, &back_sin))
 }
 
-/// Some rows of (rows, width), each of them once.
+/// Selects rows of (rows, width), each at most once.
 pub fn pick(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     let (all, width) = x.dims2()?;
-    // A row that is not picked has the gradient of the row of zeros behind all.
+    // A row that is not selected gets the gradient of the row of zeros appended to all others.
     let mut places = vec![rows.len() as u32; all];
     for (place, &row) in rows.iter().enumerate() {
         places[row as usize] = place as u32;
@@ -96,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    /// That value and gradient are those of the composed operations.
+    /// Asserts that value and gradient equal those of the composed operations.
     fn same(shape: &[usize], fused: impl Fn(&Tensor) -> Result<Tensor>, composed: impl Fn(&Tensor) -> Result<Tensor>) {
         let n: usize = shape.iter().product();
         let numbers = |by: f32| -> Vec<f32> { (0..n).map(|i| (i as f32 * by + 0.3).sin() * 2.0).collect() };

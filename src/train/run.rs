@@ -1,4 +1,4 @@
-//! The run: steps, learning rate, gradients.
+//! Training run: steps, learning rate, gradients.
 
 mod checkpoint;
 mod examples;
@@ -26,44 +26,46 @@ use crate::model::HeadForm;
 use crate::model::weights::Weights;
 use crate::tree::TokenId;
 
-/// How a head is trained.
+/// Settings of a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Options {
-    /// What is trained.
+    /// Form of the head that is trained.
     #[serde(default)]
     pub form: HeadForm,
-    /// Steps of the optimiser.
+    /// Number of optimizer steps.
     pub steps: usize,
-    /// The largest learning rate.
+    /// Largest learning rate, reached after warm-up.
     pub rate: f64,
-    /// Steps until it is reached.
+    /// Number of steps until the largest learning rate.
     pub warm_up: usize,
-    /// Depths that are unrolled.
+    /// Number of draft depths that are unrolled.
     pub depths: usize,
-    /// Rows of the output.
+    /// Number of output rows: tokens that the head can draft.
     pub vocab: usize,
     /// Longest piece of a text, in tokens.
     pub window: usize,
-    /// Texts in a step.
+    /// Number of texts per step.
     pub batch: usize,
-    /// What an entry of the prompt counts, one of the answer counting 1.
+    /// Weight of a prompt entry, relative to 1 for one of the answer.
     pub prompt_weight: f32,
-    /// What the regression of the head's state on the target's fused one counts.
+    /// Weight of the regression of the head's state on the target's fused one.
     pub regression: f64,
-    /// Largest norm of the gradients.
+    /// Largest global norm of the gradients.
     pub clip: f64,
-    /// Texts held out: one in so many.
+    /// Held-out texts: one in this many.
     pub held_out: usize,
-    /// Steps between two measurements on texts that were held out, and between two checkpoints.
+    /// Number of steps between two held-out measurements, and between two checkpoints.
     pub every: usize,
-    /// Seed of order and initial weights.
+    /// Seed of the text order and of initial weights.
     pub seed: u64,
-    /// Threads, each with a text of its own.
+    /// Number of threads, each with one text at a time.
     pub threads: usize,
 }
 
 impl Options {
-    /// Of the layers behind which the corpus has hidden states those that the head reads: an adapter the first.
+    /// Returns the entries of `after` that the head reads; an adapter reads the first.
+    ///
+    /// `after` has the numbers of layers after which the corpus keeps hidden states.
     fn read<'a>(&self, after: &'a [usize]) -> &'a [usize] {
         match self.form {
             HeadForm::Eagle => after,
@@ -72,53 +74,61 @@ impl Options {
     }
 }
 
-/// Figures of the texts held out.
+/// Metrics on the held-out texts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
-    /// Cross-entropy to the target's law, in nats a token, by depth from 1.
+    /// Cross-entropy to the target's distribution, in nats per token, by depth from 1.
     pub loss: Vec<f64>,
-    /// How often the head's most probable token is the target's, by depth from 1, given that it was at all depths before.
+    /// Rate at which head and target agree on the most probable token, by depth.
+    ///
+    /// Entry 0 is depth 1; each rate is given agreement at all depths before.
     pub acceptance: Vec<f64>,
-    /// Mean length of the run of such tokens from depth 1 on: what a chain of this many nodes would have had accepted, greedy.
+    /// Mean accepted length of a greedy chain with this many nodes.
+    ///
+    /// It is the mean length of the run of such agreements from depth 1 on.
     pub accepted: f64,
 }
 
-/// What is told of a step.
+/// Metrics of one step.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Steps made.
+    /// Number of steps made so far.
     pub step: usize,
-    /// Steps to make.
+    /// Number of steps to make in total.
     pub steps: usize,
-    /// Mean loss of the step, in nats a token, over all depths.
+    /// Mean loss of the step in nats per token, over all depths.
     pub loss: f64,
-    /// Learning rate.
+    /// Learning rate of the step.
     pub rate: f64,
-    /// Norm of the gradients before they were clipped.
+    /// Norm of the gradients before clipping.
     pub norm: f64,
-    /// Tokens read so far.
+    /// Number of tokens read so far.
     pub tokens: usize,
-    /// Seconds of training so far, those of earlier runs that it goes on from included.
+    /// Seconds of training so far, including earlier runs that this one continues.
     pub seconds: f64,
-    /// Figures of the texts held out, where they were measured after this step.
+    /// Held-out metrics, if they were measured after this step.
     pub held_out: Option<Figures>,
 }
 
-/// What a head is trained for, and from.
+/// Target that a head is trained for, and the starting point.
 #[derive(Clone, Copy)]
 pub struct Start<'a> {
-    /// The target.
+    /// Weights of the target model.
     pub target: &'a Weights,
-    /// The head to go on from; without one it begins as the target's last layer, an adapter as the layer after its exit.
+    /// Head to continue from; `None` initializes one from the target.
+    ///
+    /// A new head starts as the target's last layer, a new adapter as the layer after its exit.
     pub head: Option<&'a Weights>,
-    /// Behind so many layers each the corpus has hidden states; an adapter reads the first of them.
+    /// Numbers of layers after which the corpus has hidden states; an adapter reads the first.
     pub after: &'a [usize],
-    /// The target on a GPU, which trains the head there; without one it is trained on this machine's cores, by what the corpus has of
-    /// hidden states and laws.
+    /// Target on a GPU, which then also trains the head.
+    ///
+    /// With `None` the head is trained on this machine's cores, with the hidden states and
+    /// distributions of the corpus.
     pub teacher: Option<&'a Teacher>,
 }
 
-/// A run.
+/// State of a training run.
 struct Run<'a> {
     options: Options,
     corpus: &'a mut Corpus,
@@ -126,7 +136,7 @@ struct Run<'a> {
     teacher: Option<&'a Teacher>,
     net: Net,
     adam: Adam,
-    /// Row of the output of each token of the target; none for those without.
+    /// Output row of each token of the target; `None` for tokens without one.
     rows: Vec<Option<u32>>,
     tokens: Vec<TokenId>,
     embedding: Vec<f32>,
@@ -136,7 +146,10 @@ struct Run<'a> {
     checkpoint: PathBuf,
 }
 
-/// Trains a head on `corpus`, from the checkpoint at `folder` on if there is one, and writes it to `out` at each checkpoint. `tell` hears of every step and says whether to go on.
+/// Trains a head on `corpus` and writes it to `out` at each checkpoint.
+///
+/// Resumes from the checkpoint in `folder` if there is one. `tell` receives the report of every
+/// step; it returns false to stop.
 ///
 /// # Errors
 /// See [`TrainError`]; the last good checkpoint is kept.
@@ -148,7 +161,7 @@ pub fn train(
     out: &Path,
     tell: &mut dyn FnMut(&Report) -> bool,
 ) -> Result<(), TrainError> {
-    // Of each form one, so that both can be trained on the same texts.
+    // One for each form, so that both can be trained on the same texts.
     let checkpoint = match options.form {
         HeadForm::Eagle => "checkpoint.safetensors",
         HeadForm::Adapter => "adapter-checkpoint.safetensors",
@@ -251,7 +264,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Where the head is.
+    /// Returns the device that holds the head.
     fn device(&self) -> Device {
         self.teacher.map_or(Device::Cpu, |teacher| teacher.device().clone())
     }
@@ -276,7 +289,7 @@ impl<'a> Run<'a> {
         )
     }
 
-    /// Writes the checkpoint, and the head as it is now.
+    /// Writes the checkpoint, and the head in its current state.
     fn write(&self, out: &Path) -> Result<(), TrainError> {
         self.keep()?;
         export::write(out, &self.net, &self.tokens, self.options.read(&self.after), &self.card())

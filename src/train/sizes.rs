@@ -1,28 +1,28 @@
-//! The shape of a head, and the tensors that the shape calls for.
+//! Dimensions of a head, and the tensors that they require.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Config, HeadForm};
 
-/// The shape of a head of one decoder layer.
+/// Dimensions of a head of one decoder layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sizes {
-    /// What it is to a drafter: an adapter has no attention and nothing before its layer.
+    /// Form of the head: an adapter has no attention and nothing before its layer.
     #[serde(default)]
     pub form: HeadForm,
-    /// Width of the residual stream: the target's.
+    /// Width of the residual stream, which is the target's.
     pub dim: usize,
     /// Width of the feed-forward layer.
     pub ffn: usize,
-    /// Query heads.
+    /// Number of query heads.
     pub heads: usize,
-    /// Key and value heads.
+    /// Number of key and value heads.
     pub kv_heads: usize,
-    /// Size of a head of attention.
+    /// Dimension of an attention head.
     pub head_dim: usize,
-    /// Rows of the output.
+    /// Number of rows of the output.
     pub vocab: usize,
-    /// Hidden states that are fused.
+    /// Number of hidden states that are fused.
     pub fused: usize,
     /// Epsilon of the norms.
     pub eps: f32,
@@ -31,7 +31,7 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// A head of the target's own sizes, with `vocab` rows of output over `fused` hidden states.
+    /// Returns the target's dimensions, with `vocab` output rows over `fused` hidden states.
     pub fn of(form: HeadForm, target: &Config, vocab: usize, fused: usize) -> Sizes {
         Sizes {
             form,
@@ -47,7 +47,7 @@ impl Sizes {
         }
     }
 
-    /// Its tensors: name, rows, columns; a vector has one row.
+    /// Returns the tensors as (name, rows, columns); a vector has one row.
     pub fn tensors(&self) -> Vec<(&'static str, usize, usize)> {
         let (dim, q, kv) = (self.dim, self.heads * self.head_dim, self.kv_heads * self.head_dim);
         let all = [
@@ -75,7 +75,7 @@ impl Sizes {
         all.into_iter().filter(|(name, ..)| has(name)).collect()
     }
 
-    /// Names of the matrices that inputs are multiplied by.
+    /// Returns the names of the matrices that inputs are multiplied by.
     pub fn matrices(&self) -> Vec<&'static str> {
         self.tensors().into_iter().map(|(name, ..)| name).filter(|name| !name.ends_with("norm.weight")).collect()
     }

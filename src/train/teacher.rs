@@ -1,4 +1,6 @@
-//! The target on a GPU: it tells what a head is to learn anew whenever it is asked, which is quicker there than to keep it on disk.
+//! Target model on a GPU, which computes what a head is to learn on demand.
+//!
+//! Computing it again is faster there than keeping it on disk.
 
 use std::sync::Arc;
 
@@ -10,42 +12,45 @@ use crate::model::candle::{Llama, Precision, Texts};
 use crate::model::weights::Weights;
 use crate::tree::TokenId;
 
-/// The target, and where it is read.
+/// Target model, and the layers after which its hidden states are read.
 pub struct Teacher {
     llama: Arc<Llama>,
     after: Vec<usize>,
 }
 
-/// What it tells of some texts.
+/// Hidden states and distributions of some texts.
 pub struct Lesson {
-    /// The hidden states behind all layers that are read, (texts, n, after * dim).
+    /// Hidden states after all layers that are read, (texts, n, after * dim).
     pub hidden: Tensor,
-    /// The laws asked for, at temperature 1, (asked, vocab).
+    /// Requested distributions at temperature 1, (asked, vocab).
     pub laws: Tensor,
 }
 
 impl Teacher {
-    /// The target of these weights, its hidden states to be read behind so many layers each.
+    /// Loads the target, to read its hidden states after the numbers of layers in `after`.
     ///
     /// # Errors
-    /// If the weights can't be read or the device has no room for them.
+    /// If the weights can't be read, or do not fit on the device.
     pub fn new(weights: &Weights, device: &Device, after: &[usize]) -> std::result::Result<Teacher, TrainError> {
-        // Its products may have the precision of half the bits: what is learnt is its law to a thousandth.
+        // Products in reduced precision give the target's distribution to a thousandth, which is
+        // enough.
         candle_core::cuda::set_gemm_reduced_precision_f32(true);
         Ok(Teacher { llama: Arc::new(Llama::load(weights, device, Precision::F32)?), after: after.to_vec() })
     }
 
-    /// The target itself.
+    /// Returns the target model itself.
     pub fn llama(&self) -> &Arc<Llama> {
         &self.llama
     }
 
-    /// Where it is.
+    /// Returns the device that holds the target.
     pub fn device(&self) -> &Device {
         self.llama.device()
     }
 
-    /// Reads `texts` texts of the same length, n tokens: `asked` says after which tokens, numbered text after text, a law is wanted.
+    /// Reads `texts` texts of the same length, n tokens each.
+    ///
+    /// `asked` has the tokens, numbered text after text, after which a distribution is wanted.
     ///
     /// # Errors
     /// If the device fails.

@@ -1,4 +1,4 @@
-//! The network that is trained and the head that drafts compute the same.
+//! Tests that the trained network and the head that drafts compute the same.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::model::{Config, Decoder, HeadForm, Node, Parent, Pass};
 const CONFIG: Config = Config::SMALL;
 const FUSED: usize = 2;
 
-/// Numbers around 0 that look random.
+/// Pseudorandom numbers around 0.
 fn numbers(n: usize, seed: u32, size: f32) -> Vec<f32> {
     let mut x = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
     let mut next = || {
@@ -41,7 +41,7 @@ fn net(form: HeadForm, fused: usize) -> Net {
         let values: Vec<f32> =
             numbers(rows * cols, i as u32 + 1, size).into_iter().map(|x| if norm { x + 1.0 } else { x }).collect();
         let shape = if rows == 1 { vec![cols] } else { vec![rows, cols] };
-        // As a file can hold them, so that nothing is lost on the way.
+        // Rounded as in a file, so that writing loses nothing.
         let values = export::rounded(name, &Tensor::from_vec(values, shape, &Device::Cpu).unwrap()).unwrap();
         vars.insert(name, Var::from_tensor(&values).unwrap());
     }
@@ -84,7 +84,8 @@ fn a_head_that_drafts_is_the_network_that_was_trained() {
         let want: Vec<f32> = net.logits(&depths[depth], None).unwrap().get(entry).unwrap().to_vec1().unwrap();
         let power: f32 = want.iter().map(|x| x * x).sum();
         let off: f32 = got.iter().zip(&want).map(|(a, b)| (a - b) * (a - b)).sum();
-        // Inputs of products are rounded to 8 bits; a wrong position, state or order is off by the whole.
+        // Inputs of products are rounded to 8 bits; a wrong position, state or order is off by the
+        // whole.
         assert!(off < 2e-3 * power, "depth {depth}, entry {entry}: {off} of {power}");
     };
     let n = tokens.len() - 1;
@@ -95,14 +96,15 @@ fn a_head_that_drafts_is_the_network_that_was_trained() {
     let all: Vec<usize> = (0..n).collect();
     decoder.commit(&all).unwrap();
     for entry in [3, 7, 10] {
-        // Only the entries before this one are true: this and the next go on from the head's own states.
+        // Only the entries before this one have the target's states: this one and the next continue
+        // from the head's own.
         decoder.truncate(entry);
         decoder.append(&[Node { token: tokens[entry + 1], parent: Parent::Context }], Pass::FULL).unwrap();
         close(decoder.logits(0), 1, entry);
         decoder.append(&[Node { token: tokens[entry + 2], parent: Parent::Slot(0) }], Pass::FULL).unwrap();
         close(decoder.logits(0), 2, entry + 1);
         decoder.discard();
-        // The same again, told in two parts.
+        // The same again, in two parts.
         let width = FUSED * CONFIG.dim;
         decoder
             .append_with(&[Node { parent: Parent::Context, ..nodes[entry] }], &hidden[entry * width..][..width], Pass::FULL)
@@ -141,7 +143,7 @@ fn an_adapter_that_reads_is_the_network_that_was_trained() {
     let target = Arc::new(Llama::load(&weights, 2).unwrap());
     let adapter = Llama::load_head(&Weights::open_head(&path, HeadForm::Adapter).unwrap(), &target).unwrap();
     let mut decoder = CpuDecoder::new(Arc::new(adapter), 64);
-    // Few and many at once: nothing depends on who stands beside.
+    // Few and many at once: the result must not depend on the rest of the batch.
     for batch in [1, 5, n] {
         for from in (0..n).step_by(batch) {
             let part = from..(from + batch).min(n);
@@ -182,7 +184,7 @@ fn the_loss_and_its_gradient_are_those_of_the_composed_operations() {
     }
 }
 
-/// Options of which the gradients make use.
+/// Options that the gradients depend on.
 fn options(batch: usize) -> Options {
     Options {
         form: HeadForm::Eagle,
@@ -209,7 +211,7 @@ fn texts_teach_together_what_they_teach_one_by_one() {
     let net = net(HeadForm::Eagle, FUSED);
     let tokens: Vec<u32> = (0..24).map(|i| i * 31 % 96).collect();
     let counts = |i: usize| if i < 3 { 0.25 } else { 1.0 };
-    // Each by the rows of its laws, of which there are as many as the output has.
+    // Each with distributions by rows, as many as the output has.
     let one = |len: usize| {
         let (example, _) = example(&weights, &tokens[..len + 1]);
         let laws = (0..len).flat_map(|i| numbers(TOP, (i + 100 * len) as u32, 0.04).into_iter().map(f32::abs)).collect();
@@ -219,7 +221,7 @@ fn texts_teach_together_what_they_teach_one_by_one() {
     let lens = [13, 21];
     let parts = lens.map(one);
     let n = lens[1];
-    // What fills up the shorter text is of no matter.
+    // Padding of the shorter text must have no effect.
     let filled = |x: &Tensor| {
         Tensor::cat(&[x, &Tensor::full(0.7f32, (1, n - x.dim(1).unwrap(), x.dim(2).unwrap()), x.device()).unwrap()], 1).unwrap()
     };
@@ -256,7 +258,7 @@ fn texts_teach_together_what_they_teach_one_by_one() {
     }
 }
 
-/// Where there is no tile unit there is nothing to compare.
+/// Compares both ways of computing products; skipped without a tile unit.
 #[test]
 fn products_on_the_tile_unit_give_the_same_gradients() {
     if !dense::available() {
@@ -290,7 +292,7 @@ fn products_on_the_tile_unit_give_the_same_gradients() {
         let of =
             |store: &candle_core::backprop::GradStore| store.get(var).map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap());
         let want = of(&plain).unwrap();
-        // Only the norms' own gradients come by the graph.
+        // Only the gradients of norms come through the graph.
         let found = of(&packed).or_else(|| grads.remove(name)).unwrap();
         let length = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>().sqrt();
         let apart: Vec<f32> = want.iter().zip(&found).map(|(a, b)| a - b).collect();

@@ -1,4 +1,4 @@
-//! What is kept of a run, so that it can go on after a break.
+//! Checkpoints of a run, so that it can continue after an interruption.
 
 use candle_core::{Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use super::super::sizes::Sizes;
 use super::{Options, Run};
 use crate::tree::TokenId;
 
-/// What a checkpoint keeps beside the tensors.
+/// Contents of a checkpoint besides the tensors.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     options: Options,
@@ -21,7 +21,7 @@ struct Kept {
 }
 
 impl Run<'_> {
-    /// Writes the checkpoint, under another name first.
+    /// Writes the checkpoint atomically.
     pub(super) fn keep(&self) -> Result<(), TrainError> {
         let disk = |source| TrainError::Disk { path: self.checkpoint.clone(), source };
         let mut tensors: std::collections::HashMap<String, Tensor> = std::collections::HashMap::new();
@@ -41,7 +41,7 @@ impl Run<'_> {
             seconds: self.seconds,
             adam_steps: self.adam.steps,
         };
-        // One file, so that tensors and books are always of the same step.
+        // One file, so that tensors and metadata are always of the same step.
         let about = serde_json::to_vec(&kept).unwrap_or_default();
         tensors.insert("about".into(), Tensor::from_vec(about.clone(), about.len(), &Device::Cpu)?);
         let part = self.checkpoint.with_extension("part");
@@ -49,7 +49,7 @@ impl Run<'_> {
         std::fs::rename(&part, &self.checkpoint).map_err(disk)
     }
 
-    /// Takes up the checkpoint, if there is one.
+    /// Restores the checkpoint; returns false if there is none.
     pub(super) fn resume(&mut self) -> Result<bool, TrainError> {
         if !self.checkpoint.exists() {
             return Ok(false);

@@ -1,4 +1,4 @@
-//! Which texts a step reads, and what the network reads of them.
+//! Choice of the texts for a step, and the network's inputs from them.
 
 use std::ops::Range;
 
@@ -15,14 +15,17 @@ use crate::model::HeadForm;
 use crate::model::device::memory;
 use crate::tree::TokenId;
 
-/// Bytes that a GPU takes for an entry, about: laws over two vocabularies, and what the network keeps until it has its gradients.
+/// Approximate bytes of GPU memory for an entry.
+///
+/// They hold distributions over two vocabularies, and what the network keeps until it has its
+/// gradients.
 const BYTES: usize = 2 << 20;
-/// Entries that are read together at most.
+/// Maximum number of entries that are read together.
 const MOST: usize = 16_384;
-/// A GPU gets through so many entries while it waits for the host's orders to read texts of a few.
+/// Number of entries that a GPU processes while the host launches a group.
 const ORDERS: usize = 2048;
 
-/// A piece of a text: its entries from one on up to another.
+/// Piece of a text, as a range of its entries.
 struct Piece {
     text: Text,
     from: usize,
@@ -36,7 +39,9 @@ impl Piece {
 }
 
 impl Run<'_> {
-    /// The order in which the texts are read in an epoch, and a random number: a function of seed and epoch alone.
+    /// Returns the order of the texts in an epoch, and a random number.
+    ///
+    /// Both depend on seed and epoch alone.
     fn order(&self, epoch: usize) -> (Vec<usize>, u64) {
         let mut order: Vec<usize> = (0..self.corpus.len()).filter(|i| i % self.options.held_out != 0).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed ^ 0x5eed);
@@ -47,7 +52,9 @@ impl Run<'_> {
         (order, rng.next_u64())
     }
 
-    /// Which texts the present step reads, each with a random number that says where in it.
+    /// Returns the texts of the current step, each with a random number.
+    ///
+    /// The number decides which piece of a longer text is read.
     pub(super) fn batch(&self) -> Vec<(usize, u64)> {
         let texts = self.corpus.len() - self.corpus.len().div_ceil(self.options.held_out);
         let (mut epoch, mut order, mut random) = (None, Vec::new(), 0);
@@ -63,8 +70,11 @@ impl Run<'_> {
             .collect()
     }
 
-    /// What the network reads of these texts, a piece of each, where in a longer text its random number says: one by one, or with a
-    /// teacher those of like length together. With `best` the target's most probable tokens, too.
+    /// Builds the network's inputs from a piece of each text.
+    ///
+    /// A longer text is cut at a place that its random number decides. Without a teacher each text
+    /// is an example of its own; with one, texts of similar length are joined. `best` requests the
+    /// target's most probable tokens from the teacher.
     pub(super) fn examples(&mut self, texts: &[(usize, u64)], best: bool) -> Result<Vec<Example>, TrainError> {
         let mut pieces = Vec::with_capacity(texts.len());
         for &(i, random) in texts {
@@ -74,7 +84,7 @@ impl Run<'_> {
             let from = if spare == 0 { 0 } else { (random % (spare as u64 + 1)) as usize };
             pieces.push(Piece { to: entries.min(from + self.options.window), text, from });
         }
-        // A text of one token or two has nothing to tell.
+        // A text of one or two tokens has nothing to learn from.
         pieces.retain(|piece| piece.len() > 0);
         let Some(teacher) = &self.teacher else { return pieces.iter().map(|piece| self.example(piece)).collect() };
         pieces.sort_by_key(|piece| piece.to);
@@ -83,7 +93,9 @@ impl Run<'_> {
         groups.into_iter().map(|group| self.together(&pieces[group], teacher, best)).collect()
     }
 
-    /// How much an entry of a piece counts: the answer begins with the law after the prompt's last token.
+    /// Returns the weight of an entry of a piece: 1, or the prompt weight.
+    ///
+    /// The answer begins with the distribution after the prompt's last token.
     fn count(&self, piece: &Piece, i: usize) -> f32 {
         match piece.from + i + 2 >= piece.text.prompt_tokens as usize {
             true => 1.0,
@@ -91,7 +103,7 @@ impl Run<'_> {
         }
     }
 
-    /// Of one text, by what the corpus has of it.
+    /// Builds the example of one text from the corpus.
     fn example(&self, piece: &Piece) -> Result<Example, TrainError> {
         let Piece { text, from, .. } = piece;
         let (dim, width) = (self.net.sizes.dim, self.net.sizes.dim * self.after.len());
@@ -127,14 +139,14 @@ impl Run<'_> {
         })
     }
 
-    /// Of several texts, by what the teacher says of them.
+    /// Builds the example of several texts with the teacher.
     fn together<'a>(&'a self, pieces: &'a [Piece], teacher: &Teacher, best: bool) -> Result<Example, TrainError> {
         let n = pieces.iter().map(Piece::len).max().unwrap_or(0);
         let read = pieces.iter().map(|piece| piece.to + 1).max().unwrap_or(0);
         let (texts, dim) = (pieces.len(), self.net.sizes.dim);
         let token = |piece: &Piece, i: usize| if i <= piece.to { piece.text.tokens[i] } else { 0 };
         let tokens: Vec<TokenId> = pieces.iter().flat_map(|piece| (0..read).map(|i| token(piece, i))).collect();
-        // Where the first `len` entries of each piece stand among the tokens, `ahead` tokens further on.
+        // Token indices of the first `len` entries of each piece, `ahead` tokens further on.
         let places = |ahead: usize, len: &dyn Fn(&Piece) -> usize| -> Vec<u32> {
             let of = |(t, piece): (usize, &Piece)| {
                 let from = piece.from + ahead;
@@ -161,7 +173,7 @@ impl Run<'_> {
         Ok(Example {
             hidden,
             embedded: teacher.llama().embed(&next)?.reshape((texts, n, dim))?,
-            // Where all of it is beyond 32 bits nothing is taught.
+            // Where the whole mass is below 32-bit range, nothing is learned.
             laws: Laws::Whole { given: laws.broadcast_div(&mass.maximum(f32::MIN_POSITIVE)?)?, mass },
             counts: pieces.iter().flat_map(counts).collect(),
             best,
@@ -170,10 +182,12 @@ impl Run<'_> {
     }
 }
 
-/// Which texts of lengths `lens`, in ascending order, are read together, at most `most` entries unless one text has more: as few
-/// entries as can be, each group filled up to its longest text and counted [`ORDERS`] more.
+/// Groups texts that are read together, at the least total cost.
+///
+/// `lens` are their lengths in ascending order. A group has at most `most` entries unless it is a
+/// single text. It costs its entries, each text padded to the longest, and [`ORDERS`] more.
 fn grouped(lens: &[usize], most: usize) -> Vec<Range<usize>> {
-    // The least that the first texts cost, and where their last group begins.
+    // Least cost of the first texts, and the start of their last group.
     let mut least = vec![(0, 0)];
     for end in 1..=lens.len() {
         let fits = |&begin: &usize| begin + 1 == end || (end - begin) * lens[end - 1] <= most;
@@ -196,7 +210,8 @@ mod tests {
     #[test]
     fn texts_of_like_length_are_read_together() {
         assert_eq!(grouped(&[], 9000), Vec::<Range<usize>>::new());
-        // A few more entries cost less than another pass, many more do not, and no group is larger than there is room for.
+        // A few more entries cost less than another pass, many more do not, and no group exceeds
+        // the limit.
         assert_eq!(grouped(&[100, 150, 200], 9000), vec![0..3]);
         assert_eq!(grouped(&[10, 10, 10, 10, 2000], 90_000), vec![0..4, 4..5]);
         assert_eq!(grouped(&[4000, 4000, 4000, 20_000], 9000), vec![0..1, 1..3, 3..4]);

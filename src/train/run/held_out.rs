@@ -1,4 +1,4 @@
-//! Figures of texts that were held out.
+//! Metrics on the held-out texts.
 
 use super::super::TrainError;
 use super::super::linear::Matrices;
@@ -6,10 +6,10 @@ use super::{Figures, Run};
 use crate::model::HeadForm;
 
 impl Run<'_> {
-    /// The figures of at most 24 of the texts held out.
+    /// Measures at most 24 of the held-out texts.
     pub(super) fn held_out(&mut self) -> Result<Figures, TrainError> {
         let depths = self.options.depths.max(4);
-        // Of an adapter one depth is all.
+        // An adapter has only one depth.
         let own = if self.options.form == HeadForm::Adapter { 1 } else { depths };
         let texts: Vec<(usize, u64)> = (0..self.corpus.len()).step_by(self.options.held_out).take(24).map(|i| (i, 0)).collect();
         let (mut loss, mut counted) = (vec![0.0; own], vec![0.0; own]);
@@ -32,7 +32,7 @@ impl Run<'_> {
                     *right = *target == Some(*best);
                 }
             }
-            // A run begins at entry r of depth 1, and goes on at entry r + d of depth 1 + d.
+            // A run begins at entry r of depth 1, and continues at entry r + d of depth 1 + d.
             let mut begin = 0;
             for &len in &example.lens {
                 for r in (0..len).filter(|&r| example.counts[begin + r] == 1.0) {

@@ -1,4 +1,4 @@
-//! What a head begins as.
+//! Initial weights of a head.
 
 use candle_core::{Shape, Tensor, Var};
 use rand_chacha::ChaCha8Rng;
@@ -13,7 +13,9 @@ use crate::model::{About, HeadForm};
 use crate::tree::TokenId;
 
 impl Run<'_> {
-    /// The tokens of most weight in the target's laws over the answers; where the corpus has no laws, those that it holds most.
+    /// Chooses the tokens with the largest mass in the target's distributions over the answers.
+    ///
+    /// If the corpus has no distributions, chooses the most frequent tokens of the answers.
     pub(super) fn choose_tokens(&mut self) -> Result<(), TrainError> {
         let mut mass = vec![0f64; self.rows.len()];
         for i in 0..self.corpus.len() {
@@ -35,9 +37,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Begins as another head, of the same form. Its rows of the output stay as they are if as many are asked for: a row that has not
-    /// been trained loses for all others what they have learnt. If not, those of its tokens that are among the chosen ones stay, and the
-    /// target's own rows join them.
+    /// Initializes the head from another one of the same form.
+    ///
+    /// Its output rows stay as they are if the same number is requested: an untrained row undoes
+    /// what all others have learned. Otherwise the rows of its tokens that are among the chosen
+    /// ones stay, and the target's own rows join them.
     pub(super) fn begin_as(&mut self, head: &Weights, target: &Weights) -> Result<(), TrainError> {
         let (about, config, sizes) = (About::of(head)?, head.config(), self.net.sizes.clone());
         let same = Sizes::of(self.options.form, config, sizes.vocab, about.after.len()) == sizes;
@@ -70,14 +74,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The layer begins as the target's last, its output as the target's own; the fused state begins as the last of the hidden states.
-    /// An adapter's layer begins as the one that would read its states next.
+    /// Initializes a new head from the target.
+    ///
+    /// The layer starts as the target's last, the output as the target's own, and the fused state
+    /// as the last of the hidden states. An adapter's layer starts as the one that would read its
+    /// states next.
     pub(super) fn initialise(&mut self, weights: &Weights) -> Result<(), TrainError> {
         let sizes = self.net.sizes.clone();
         let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
         let layers = weights.config().layers;
         let (from, scale) = match self.options.form {
-            // The target's residual stream is large where its last layers read it; here it has the length of a norm's output.
+            // The target's residual stream is large where its last layers read it; here it has the
+            // length of a norm's output.
             HeadForm::Eagle => (layers - 1, self.scale()?),
             HeadForm::Adapter => (self.after[0].min(layers - 1), 1.0),
         };
@@ -96,7 +104,7 @@ impl Run<'_> {
                 }
                 "input.weight" => {
                     let mut values = noise(&mut rng, 0.5 / (sizes.dim as f32).sqrt());
-                    // The state is in the residual stream already.
+                    // The residual stream already holds the state.
                     values.chunks_mut(cols).for_each(|row| row[sizes.dim..].iter_mut().for_each(|w| *w *= 0.2));
                     values
                 }
@@ -120,7 +128,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Root mean square of the last hidden states, over some text.
+    /// Returns the typical root mean square of the last hidden states, from one text.
     fn scale(&mut self) -> Result<f32, TrainError> {
         let text = self.corpus.read(0)?;
         let states: Vec<f32> = match self.teacher {
@@ -131,13 +139,14 @@ impl Run<'_> {
         let mut all: Vec<f64> = (states.chunks_exact(dim * fused))
             .map(|row| row[dim * (fused - 1)..].iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / dim as f64)
             .collect();
-        // The first tokens of a text have states many times as long as all others.
+        // The first tokens of a text have far larger states than all others, so this takes the
+        // median.
         all.sort_by(f64::total_cmp);
         Ok(all.get(all.len() / 2).copied().unwrap_or(1.0).sqrt().max(1e-3) as f32)
     }
 }
 
-/// Rows of queries or keys whose rotated pairs are neighbours, put so that the pairs are half a head apart.
+/// Reorders query or key rows from adjacent rotary pairs to pairs half a head apart.
 fn apart(values: &[f32], cols: usize, head_dim: usize) -> Vec<f32> {
     let mut out = Vec::with_capacity(values.len());
     for head in values.chunks(head_dim * cols) {

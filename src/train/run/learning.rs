@@ -1,4 +1,4 @@
-//! What the examples of a step teach.
+//! Loss and gradients of the examples of a step.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use super::{Options, Run};
 use crate::model::HeadForm;
 use crate::model::kernels::dense;
 
-/// What some texts teach.
+/// Loss and gradients of some texts.
 #[derive(Default)]
 pub(super) struct Learnt {
     /// Loss in nats, over all depths.
@@ -23,7 +23,7 @@ pub(super) struct Learnt {
     pub grads: BTreeMap<&'static str, Tensor>,
 }
 
-/// What one text teaches, as a thread tells it.
+/// Loss and gradients of one text, as computed by a thread.
 struct Part {
     loss: f64,
     counted: f64,
@@ -35,20 +35,21 @@ impl Run<'_> {
         if self.teacher.is_some() { self.learn_there(examples) } else { self.learn_on_threads(examples) }
     }
 
-    /// The matrices packed for the tile unit, if the CPU has one and trains.
+    /// Packs the matrices for the tile unit, if the CPU has one and trains.
     pub(super) fn matrices(&self) -> Result<Option<Matrices>, TrainError> {
         let packed = || Matrices::pack(&self.net.vars, &self.net.sizes.matrices(), self.options.threads);
         Ok(if self.teacher.is_none() && dense::available() { Some(packed()?) } else { None })
     }
 
-    /// The network on the teacher's device, its weights as the head's file will have them. Gradients of these are taken for those of
-    /// the weights before they are rounded, as in `linear.rs`.
+    /// Returns the network on the teacher's device, with weights rounded as in the head's file.
+    ///
+    /// Gradients of these are used for the weights before rounding, as in `linear.rs`.
     pub(super) fn rounded(&self) -> Result<Net, TrainError> {
         let round = |(name, var): (&&'static str, &Var)| Ok((*name, Var::from_tensor(&export::rounded_there(name, var)?)?));
         Ok(Net { sizes: self.net.sizes.clone(), vars: self.net.vars.iter().map(round).collect::<candle_core::Result<_>>()? })
     }
 
-    /// One after another, each of many texts.
+    /// Computes the gradients of examples one after another, each of many texts.
     fn learn_there(&self, examples: &[Example]) -> Result<Learnt, TrainError> {
         let net = self.rounded()?;
         let mut learnt = Learnt::default();
@@ -66,15 +67,17 @@ impl Run<'_> {
                 learnt.grads.insert(*name, sum);
             }
         }
-        // Asked once all is under way: an answer waits for the device.
+        // Read once everything is queued: each read waits for the device.
         for loss in losses {
             learnt.loss += f64::from(loss.to_scalar::<f32>()?);
         }
         Ok(learnt)
     }
 
-    /// A text a thread: candle's own threads would wait for each other after every operation. Gradients are added in the order of the
-    /// texts, so that the sums do not depend on who came first.
+    /// Computes the gradients with one text per thread.
+    ///
+    /// Candle's own threads would wait for each other after every operation. Gradients are added in
+    /// the order of the texts, so that the sums do not depend on timing.
     fn learn_on_threads(&self, examples: &[Example]) -> Result<Learnt, TrainError> {
         let matrices = self.matrices()?;
         let next = AtomicUsize::new(0);
@@ -126,7 +129,9 @@ impl Run<'_> {
     }
 }
 
-/// The gradients of what `net` loses on an example, its loss in nats and the weight of its entries, over all depths.
+/// Returns the gradients on an example, its loss, and the weight of its entries.
+///
+/// Loss (in nats) and weight are sums over all depths.
 pub fn descend(
     net: &Net,
     example: &Example,
@@ -136,7 +141,7 @@ pub fn descend(
     let (fused, depths) = net.unroll(example, options.depths, products)?;
     let goal = fused.detach();
     let (texts, n) = (example.lens.len(), example.embedded.dim(1)?);
-    // Each text has the same share of a step.
+    // Each text has the same weight in a step.
     let share = |entries: usize| 1.0 / (options.batch * entries.max(1)) as f32;
     let zero = Tensor::zeros((), DType::F32, fused.device())?;
     let (mut total, mut loss, mut counted) = (zero.clone(), zero, 0.0);
@@ -148,10 +153,11 @@ pub fn descend(
         counted += counts.iter().map(|&c| f64::from(c)).sum::<f64>();
         let cross = net.cross(depth, &example.laws, &counts, &shares, products)?;
         let mut term = cross.term;
-        // An adapter's state goes nowhere.
+        // An adapter's state feeds no later depth.
         if options.regression > 0.0 && options.form == HeadForm::Eagle && n > depth.from + 1 {
             let difference = (depth.out.narrow(1, 0, n - 1)? - goal.narrow(1, 1, n - 1)?)?;
-            // Near nothing a parabola, further off straight: a few states are many times as long as all others.
+            // Quadratic near 0, linear further off: a few states are many times as large as all
+            // others.
             let smooth = ((difference.sqr()? + 1.0)?.sqrt()? - 1.0)?.mean(2)?;
             let part = |&len: &usize| {
                 let within = depth.from..len.saturating_sub(1);
