@@ -1,40 +1,41 @@
-//! The number formats that weights are stored in, block by block, and what their bytes mean.
+//! Storage formats of weights: block layouts and dequantization.
 //!
-//! The layouts are those of GGUF (the `ggml` block formats): little-endian, a row of a matrix being a whole number
-//! of blocks. The arithmetic follows the reference dequantisation, one rounding for each operation in its order, so
-//! that results agree bit for bit with other readers of the format.
+//! The layouts are those of GGUF (the `ggml` block formats): little-endian, and a row of a matrix
+//! is a whole number of blocks. The arithmetic follows ggml's reference dequantization, with the
+//! same operations in the same order, so that results agree bit for bit with other readers of the
+//! format.
 
 use half::{bf16, f16};
 
-/// A storage format.
+/// Storage format of a tensor's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// 32-bit floats.
+    /// 32-bit IEEE floats.
     F32,
     /// 16-bit IEEE floats.
     F16,
-    /// 16-bit brain floats.
+    /// 16-bit brain floats (bfloat16).
     BF16,
-    /// 4 bits, a scale for 32 values.
+    /// 4 bits per value, one scale per 32 values.
     Q4_0,
-    /// 4 bits, a scale and a minimum for 32 values.
+    /// 4 bits per value, a scale and a minimum per 32 values.
     Q4_1,
-    /// 5 bits, a scale for 32 values.
+    /// 5 bits per value, one scale per 32 values.
     Q5_0,
-    /// 5 bits, a scale and a minimum for 32 values.
+    /// 5 bits per value, a scale and a minimum per 32 values.
     Q5_1,
-    /// 8 bits, a scale for 32 values.
+    /// 8 bits per value, one scale per 32 values.
     Q8_0,
-    /// 4 bits, 6-bit scales and minima for 32 values in super-blocks of 256.
+    /// 4 bits per value, 6-bit scales and minima per 32 values, in super-blocks of 256.
     Q4K,
-    /// 5 bits, 6-bit scales and minima for 32 values in super-blocks of 256.
+    /// 5 bits per value, 6-bit scales and minima per 32 values, in super-blocks of 256.
     Q5K,
-    /// 6 bits, 8-bit scales for 16 values in super-blocks of 256.
+    /// 6 bits per value, 8-bit scales per 16 values, in super-blocks of 256.
     Q6K,
 }
 
 impl Kind {
-    /// Every format, in the order of bits a value from the widest.
+    /// All formats, ordered by bits per value, widest first.
     pub const ALL: [Kind; 11] = [
         Kind::F32,
         Kind::F16,
@@ -49,7 +50,7 @@ impl Kind {
         Kind::Q4K,
     ];
 
-    /// Values in a block.
+    /// Number of values in a block.
     pub fn block_len(self) -> usize {
         match self {
             Kind::F32 | Kind::F16 | Kind::BF16 => 1,
@@ -58,7 +59,7 @@ impl Kind {
         }
     }
 
-    /// Bytes of a block.
+    /// Size of a block in bytes.
     pub fn block_bytes(self) -> usize {
         match self {
             Kind::F32 => 4,
@@ -74,12 +75,14 @@ impl Kind {
         }
     }
 
-    /// Bytes of a row of `cols` values; none if that is not a whole number of blocks (or too many for this machine).
+    /// Size of a row of `cols` values in bytes.
+    ///
+    /// Returns `None` if `cols` is not a whole number of blocks, or the size overflows `usize`.
     pub fn row_bytes(self, cols: usize) -> Option<usize> {
         if cols.is_multiple_of(self.block_len()) { (cols / self.block_len()).checked_mul(self.block_bytes()) } else { None }
     }
 
-    /// The format's usual name.
+    /// Name of the format as in llama.cpp, such as "Q4_K".
     pub fn name(self) -> &'static str {
         match self {
             Kind::F32 => "F32",
@@ -96,7 +99,10 @@ impl Kind {
         }
     }
 
-    /// Where the first value, or the first block's whose scale or minimum it is, is NaN or infinite among those of whole blocks.
+    /// Index of the first NaN or infinite value in whole blocks of `bytes`.
+    ///
+    /// For quantized formats, it is the first value of the first block whose scale or minimum is
+    /// not finite.
     pub fn first_not_finite(self, bytes: &[u8]) -> Option<usize> {
         let halves: &[usize] = match self {
             Kind::F32 => &[2],
@@ -104,16 +110,16 @@ impl Kind {
             Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => &[0, 2],
             Kind::Q6K => &[208],
         };
-        // All bits of the exponent; the upper half of a 32-bit float is a brain float.
+        // All bits of the exponent. The upper half of a 32-bit float is a bfloat16.
         let exponent: u16 = if matches!(self, Kind::F32 | Kind::BF16) { 0x7f80 } else { 0x7c00 };
         let bad = |b: &[u8]| halves.iter().any(|&at| u16::from_le_bytes([b[at], b[at + 1]]) & exponent == exponent);
         bytes.chunks_exact(self.block_bytes()).position(bad).map(|block| block * self.block_len())
     }
 
-    /// Writes the values of whole blocks in `bytes` to `out`.
+    /// Dequantizes the whole blocks in `bytes` to `out`.
     ///
     /// # Panics
-    /// If `out.len()` is not a whole number of blocks, or `bytes` is not exactly those blocks.
+    /// If `out.len()` is not a whole number of blocks, or `bytes` does not have exactly their size.
     pub fn dequantise(self, bytes: &[u8], out: &mut [f32]) {
         assert_eq!(self.row_bytes(out.len()), Some(bytes.len()), "{} values of {}", out.len(), self.name());
         let blocks = bytes.chunks_exact(self.block_bytes()).zip(out.chunks_exact_mut(self.block_len()));
@@ -154,7 +160,9 @@ fn half_at(b: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([b[at], b[at + 1]]).to_f32()
 }
 
-/// The low nibbles of `qs` make the first half of `y`, the high ones the second.
+/// Decodes 4-bit values from the nibbles of `qs`.
+///
+/// The low nibbles make the first half of `y`, the high ones the second.
 fn nibbles(qs: &[u8], y: &mut [f32], value: impl Fn(u8) -> f32) {
     let (low, high) = y.split_at_mut(qs.len());
     for ((&q, low), high) in qs.iter().zip(low).zip(high) {
@@ -163,7 +171,9 @@ fn nibbles(qs: &[u8], y: &mut [f32], value: impl Fn(u8) -> f32) {
     }
 }
 
-/// As [`nibbles`], with the fifth bit of value i in bit i of the four bytes before them.
+/// Decodes 5-bit values.
+///
+/// As [`nibbles`], with the fifth bit of value i in bit i of the four bytes before the nibbles.
 fn fives(b: &[u8], y: &mut [f32], value: impl Fn(u8) -> f32) {
     let high = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
     let fifth = |i: usize| ((high >> i & 1) as u8) << 4;
@@ -173,15 +183,18 @@ fn fives(b: &[u8], y: &mut [f32], value: impl Fn(u8) -> f32) {
     }
 }
 
-/// The 6-bit scale and minimum of sub-block `j` (of 8), packed in the 12 bytes `s`: the first four pairs in the low
-/// six bits of bytes 0..8, the others in the nibbles of bytes 8..12 with their upper bits atop the first eight.
+/// Unpacks the 6-bit scale and minimum of sub-block `j` (of 8).
+///
+/// They are packed in the 12 bytes `s`. The first four pairs are in the low six bits of bytes 0..8.
+/// The others have their low four bits in the nibbles of bytes 8..12, and their upper two bits in
+/// those of bytes 0..8.
 pub(crate) fn scale_min(s: &[u8], j: usize) -> (u8, u8) {
     if j < 4 { (s[j] & 63, s[j + 4] & 63) } else { ((s[j + 4] & 15) | (s[j - 4] >> 6 << 4), (s[j + 4] >> 4) | (s[j] >> 6 << 4)) }
 }
 
 fn q4k(b: &[u8], y: &mut [f32]) {
     let (d, min, scales, qs) = (half_at(b, 0), half_at(b, 2), &b[4..16], &b[16..]);
-    // 32 bytes hold two sub-blocks: one in the low nibbles, the next in the high ones.
+    // Each 32 bytes hold two sub-blocks: one in the low nibbles, the next in the high nibbles.
     for (j, (q, y)) in qs.chunks_exact(32).zip(y.chunks_exact_mut(64)).enumerate() {
         let ((s0, m0), (s1, m1)) = (scale_min(scales, 2 * j), scale_min(scales, 2 * j + 1));
         let (d0, m0, d1, m1) = (d * s0 as f32, min * m0 as f32, d * s1 as f32, min * m1 as f32);
@@ -250,7 +263,7 @@ mod tests {
         }
     }
 
-    /// Random bytes, with the floats among them (scales, or the values themselves) made finite.
+    /// Random blocks whose floats (scales, minima, or the values themselves) are finite.
     fn random_blocks(kind: Kind, blocks: usize) -> Vec<u8> {
         let mut state = 0x9E37_79B9_7F4A_7C15u64;
         let mut next = || {
@@ -268,7 +281,7 @@ mod tests {
         };
         for block in bytes.chunks_exact_mut(kind.block_bytes()) {
             for &at in high_bytes {
-                block[at] &= 0xBB; // one exponent bit cleared: never infinite, never NaN
+                block[at] &= 0xBB; // one exponent bit cleared: always finite
             }
         }
         bytes

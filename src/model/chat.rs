@@ -1,4 +1,7 @@
-//! Chat templates: what a model was trained to see around a person's words.
+//! Chat templates: the text that a model expects around a user's message.
+//!
+//! Templates come with the model and are untrusted. They run in a thread of their own, with limits
+//! on source length, output length, instructions and stack.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -11,7 +14,7 @@ use super::load::{LoadError, json_file};
 use super::weights::Weights;
 use crate::guarded::{guarded, message as message_of};
 
-/// A template in the Jinja language, as GGUF metadata and tokenizer_config.json hold it.
+/// A chat template in the Jinja language, from GGUF metadata or a model folder.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     path: PathBuf,
@@ -19,17 +22,20 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The template that came with `weights`: `tokenizer.chat_template` of a GGUF file's metadata, or
-    /// chat_template.jinja or tokenizer_config.json of a folder. None if there is none.
+    /// Reads the chat template that comes with `weights`; `None` if there is none.
+    ///
+    /// In a GGUF file it is the metadata key `tokenizer.chat_template`. In a folder it is
+    /// chat_template.jinja, or a key of tokenizer_config.json.
     ///
     /// # Errors
-    /// If it is something else than a template, or a file can't be read.
+    /// If a file can't be read or parsed. A metadata value of the wrong type fails in
+    /// [`render`](Self::render) instead.
     pub fn open(weights: &Weights) -> Result<Option<ChatTemplate>, LoadError> {
         if let Some(metadata) = weights.metadata() {
             let path = metadata.path().to_owned();
             return Ok(match metadata.string("tokenizer.chat_template") {
                 Ok(source) => source.map(|source| Self::new(path, source)),
-                // What is no string is refused when it is needed: with --raw it is not.
+                // Fails on use, not on load: raw prompts need no template.
                 Err(_) => Some(Self::new(path, "{{ raise_exception('tokenizer.chat_template is no string') }}")),
             });
         }
@@ -41,25 +47,27 @@ impl ChatTemplate {
         }
         let path = weights.path().join("tokenizer_config.json");
         let Some(config) = json_file(&path)? else { return Ok(None) };
-        // Some models have several, for tools and the like, and call the plain one "default".
+        // Some models have several templates, for tools and the like; the plain one is "default".
         let several = config["chat_template"].as_array().into_iter().flatten();
         let plain = several.filter(|one| one["name"] == "default").find_map(|one| one["template"].as_str());
         Ok(config["chat_template"].as_str().or(plain).map(|source| Self::new(path, source)))
     }
 
-    /// Line ends are those of Jinja2, which knows `\n` alone once it has read a template.
+    /// Normalizes line endings to `\n`, as Jinja2 does when it reads a template.
     pub(super) fn new(path: PathBuf, source: &str) -> Self {
         let source = source.strip_prefix('\u{feff}').unwrap_or(source).replace("\r\n", "\n").replace('\r', "\n");
         Self { path, source: jinja::rewritten(&source) }
     }
 
-    /// The text for one message of a person, up to where the model is to answer. What the template adds of its own (a
-    /// system prompt, say) stays.
+    /// Renders the prompt for one user message, up to where the model answers.
+    ///
+    /// `names` are the spellings of the BOS and EOS tokens. Text that the template adds on its own,
+    /// such as a system prompt, is kept.
     ///
     /// # Errors
-    /// If the template is broken, or refuses the message.
+    /// If the template is invalid, rejects the message, or exceeds a limit.
     pub fn render(&self, message: &str, names: [&str; 2]) -> Result<String, LoadError> {
-        // Templates come with the model's file: nothing in one may hang, fill the memory or end the program.
+        // Templates are untrusted: none may hang, exhaust memory or abort the process.
         let outcome = if self.source.len() > LONGEST_SOURCE {
             Err(format!("it has {} bytes, more than {LONGEST_SOURCE}", self.source.len()))
         } else {
@@ -87,7 +95,7 @@ impl ChatTemplate {
         env.add_function("raise_exception", |what: String| Err::<String, _>(Error::new(ErrorKind::InvalidOperation, what)));
         env.add_function("strftime_now", |format: String| strftime(&format, SystemTime::now()));
         let messages = [context! { role => "user", content => message }];
-        // As transformers calls a template: what a chat does not have is none, and defined.
+        // As in transformers: absent parts of a chat are defined, with the value none.
         let (tools, documents) = (Value::from(()), Value::from(()));
         let values = context! { messages, tools, documents, bos_token, eos_token, add_generation_prompt => true };
         let mut text = Bounded { text: Vec::new(), most: LONGEST_TEXT + 8 * message.len(), full: false };
@@ -101,20 +109,20 @@ impl ChatTemplate {
     }
 }
 
-/// Longest template, in bytes; those of known models have up to 30 thousand.
+/// Longest template source, in bytes; known models have up to 30,000.
 const LONGEST_SOURCE: usize = 128 << 10;
-/// Longest text that a template may write of its own, in bytes.
+/// Longest output of a template besides the message, in bytes.
 const LONGEST_TEXT: usize = 4 << 20;
-/// Instructions of a template's run; those of known models take some thousands.
+/// Instructions that a template may execute; known models need a few thousand.
 const FUEL: u64 = 2_000_000;
-/// Stack for the deepest nesting that a source of [`LONGEST_SOURCE`] can have.
+/// Stack size in bytes, enough for the deepest nesting in a source of [`LONGEST_SOURCE`] bytes.
 const STACK: usize = 512 << 20;
 
-/// A text of bounded length.
+/// Byte buffer of bounded length.
 struct Bounded {
     text: Vec<u8>,
     most: usize,
-    /// Whether there was more.
+    /// True once a write exceeded the bound.
     full: bool,
 }
 
@@ -133,8 +141,9 @@ impl Write for Bounded {
     }
 }
 
-/// The date and time at `now` (UTC), as C's strftime formats them for the directives that templates use; others stay
-/// as they are written.
+/// Formats `now` (UTC) as C's strftime does, for the directives that templates use.
+///
+/// Unknown directives are copied unchanged.
 fn strftime(format: &str, now: SystemTime) -> String {
     const MONTHS: [&str; 12] = [
         "January",
@@ -183,14 +192,16 @@ fn strftime(format: &str, now: SystemTime) -> String {
     out
 }
 
-/// Year, month and day of the Gregorian calendar, `days` after 1970-01-01. Years are counted from March, so that the
-/// leap day is their last; 400 of them have 146097 days.
+/// Year, month and day of the Gregorian calendar, `days` after 1970-01-01.
+///
+/// Years are counted from March, so that the leap day is the last day of a year; 400 years have
+/// 146,097 days.
 fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468; // from 0000-03-01
+    let days = days + 719_468; // days since 0000-03-01
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153; // from March
+    let month = (5 * day + 2) / 153; // month from March, 0 to 11
     let (year, day) = (era * 400 + year, day - (153 * month + 2) / 5 + 1);
     if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
 }
@@ -236,7 +247,7 @@ pub(super) mod tests {
         let wanted = "<s><|start_header_id|>user<|end_header_id|>\n\nHi {{ 1 }} <b><|eot_id|>\
                       <|start_header_id|>assistant<|end_header_id|>\n\n";
         assert_eq!(text, wanted);
-        // Python's methods, blocks on lines of their own, loops that are left.
+        // Python methods, blocks on lines of their own, and `break`.
         let python = "{% for message in messages %}\n    {% if loop.first %}\n{{ message.content.strip().split(' ')[-1] }}\n    \
                       {% endif %}\n{% break %}\n{% endfor %}\n{{ eos_token }}";
         assert_eq!(render(python, " one two ").unwrap(), "two\n</s>");
@@ -260,7 +271,7 @@ pub(super) mod tests {
 
     #[test]
     fn json_is_that_of_python() {
-        // Right values by Python's json.dumps(value, ensure_ascii=False).
+        // Expected values computed with Python's json.dumps(value, ensure_ascii=False).
         for (expression, want) in [
             ("messages[0]['content'] | tojson", r#""A <b> & 'c' \"d\" é\u001f\n""#),
             ("messages | tojson", r#"[{"role": "user", "content": "A <b> & 'c' \"d\" é\u001f\n"}]"#),
@@ -304,7 +315,7 @@ pub(super) mod tests {
             let line = render(&source, "Hi").unwrap_err();
             assert!(line.contains(said) && line.lines().count() == 1, "{said}: {line}");
         }
-        // Nesting is no fault by itself; it must not overflow the stack.
+        // Deep nesting is valid and may render or fail, but it must not overflow the stack.
         let _ = render(&format!("{{{{ {}1 }}}}", "-".repeat(30_000)), "Hi");
         let _ = render(&format!("{{{{ messages{} }}}}", ".a".repeat(30_000)), "Hi");
         let _ = render(&format!("{{{{ {}1{} }}}}", "(".repeat(30_000), ")".repeat(30_000)), "Hi");

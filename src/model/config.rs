@@ -1,4 +1,7 @@
-//! A model's shape, from GGUF metadata or from a config.json, and the tensors that the shape calls for.
+//! Shapes of models, from GGUF metadata or a config.json, and the tensors they require.
+//!
+//! Metadata that would change the forward pass in a way that this crate does not compute is
+//! rejected: ignoring it would silently produce wrong logits.
 
 use std::path::Path;
 
@@ -11,15 +14,18 @@ use super::{Config, RopeScaling};
 const CURE_LLAMA: &str = "only models of the Llama architecture can be run";
 const CURE_HEAD: &str = "give the file of a drafting head, as speclight train makes it";
 
-/// Longest context that is used, in tokens, whatever a file says.
+/// Upper bound on the context length, in tokens.
+///
+/// Larger values in files are reduced to it.
 const LONGEST_CONTEXT: usize = 1 << 24;
 
-/// The architecture of Llamas, as GGUF names it.
+/// Architecture name of Llamas in GGUF.
 pub(super) const LLAMA: &str = "llama";
 
-/// The shape that GGUF metadata describes, of a model of that architecture. `vocab` is the number of rows of the embedding, where the file has one;
-/// `factors` are what the rotary frequencies are to be divided by, in place of a [`RopeScaling`], where the file
-/// asks for linear scaling.
+/// Reads the shape of a model of the given architecture from GGUF metadata.
+///
+/// `vocab` is the number of rows of the embedding. Also returns the divisors of the rotary
+/// frequencies if the file asks for linear scaling, which take the place of a [`RopeScaling`].
 pub(super) fn from_gguf(meta: &Metadata, architecture: &str, vocab: usize) -> Result<(Config, Option<Vec<f32>>), LoadError> {
     let of = |key: &str| format!("{architecture}.{key}");
     match meta.string("general.architecture")? {
@@ -35,7 +41,7 @@ pub(super) fn from_gguf(meta: &Metadata, architecture: &str, vocab: usize) -> Re
     }
     let need = |key: &str| {
         let key = of(key);
-        // Of layers that are all alike some files say it once for each.
+        // Some files list the value once per layer, even if all layers are alike.
         let found = meta.equal_sizes(&key)?.filter(|&n| n > 0);
         found.ok_or_else(|| meta.error(format!("has no metadata key {key} above 0"), "convert the model again"))
     };
@@ -68,7 +74,7 @@ pub(super) fn from_gguf(meta: &Metadata, architecture: &str, vocab: usize) -> Re
     Ok((config, factors))
 }
 
-/// Refuses a GGUF file that holds something else than all of a model.
+/// Rejects GGUF files that are not a complete model, such as split parts and adapters.
 pub(super) fn part_of_model(meta: &Metadata) -> Result<(), LoadError> {
     let parts = meta.size("split.count").ok().flatten().unwrap_or(1);
     if parts > 1 {
@@ -84,8 +90,10 @@ pub(super) fn part_of_model(meta: &Metadata) -> Result<(), LoadError> {
     }
 }
 
-/// What rotary frequencies are divided by, where the file asks for linear scaling, as llama.cpp reads it: a factor without a
-/// type is linear, `rope.scale_linear` is the factor's former name, and 0 stands for none.
+/// Reads the divisor of linear rotary scaling; `None` if the file has none.
+///
+/// Follows llama.cpp: a factor without a type is linear, `rope.scale_linear` is an older name of
+/// the factor, and a factor of 0 means none.
 fn linear(meta: &Metadata, architecture: &str) -> Result<Option<f32>, LoadError> {
     let of = |key: &str| format!("{architecture}.rope.{key}");
     let factor = match meta.float(&of("scaling.factor"))? {
@@ -102,25 +110,25 @@ fn linear(meta: &Metadata, architecture: &str) -> Result<Option<f32>, LoadError>
     }
 }
 
-/// Values of a metadata key that leave a Llama's forward as it is.
+/// Values of a metadata key that leave a Llama's forward pass unchanged.
 enum Neutral {
     /// 0, false, or an absent key.
     Off,
-    /// 1.
+    /// 0 or 1.
     One,
-    /// True.
+    /// True or 1.
     On,
-    /// 0, or no less than the context.
+    /// 0, false, or a value of at least the context length.
     Context,
-    /// 0, or one over the root of the size of a head.
+    /// 0, false, or `1 / sqrt(head_dim)`.
     Attention,
-    /// "silu".
+    /// The string "silu".
     Silu,
-    /// 0, 1 or false: what leaves a computation that is not known here as it is, most likely.
+    /// 0, 1 or false: most likely no effect, for a key that is not known.
     Unknown,
 }
 
-/// Keys of other architectures' computations, which files of Llamas could have, and what makes them do nothing.
+/// Keys that other architectures compute with, and the values that turn them off.
 const COMPUTED: [(&str, Neutral); 22] = [
     ("attention.causal", Neutral::On),
     ("attention.sliding_window", Neutral::Context),
@@ -146,7 +154,7 @@ const COMPUTED: [(&str, Neutral); 22] = [
     ("hidden_act", Neutral::Silu),
 ];
 
-/// Parts of names by which a key that nobody knows here asks for a computation of its own.
+/// Parts of unknown keys that suggest a computation of their own.
 const TELLING: [&str; 12] = [
     "softcap",
     "clamp",
@@ -162,7 +170,9 @@ const TELLING: [&str; 12] = [
     "mrope",
 ];
 
-/// Refuses metadata that ask for a computation that is none of a Llama's: to pass over it would give other logits, silently.
+/// Rejects metadata that ask for a computation other than a Llama's.
+///
+/// Ignoring them would silently change the logits.
 fn uncomputed(meta: &Metadata, architecture: &str, c: &Config) -> Result<(), LoadError> {
     for key in meta.keys() {
         let Some(name) = key.strip_prefix(architecture).and_then(|rest| rest.strip_prefix('.')) else { continue };
@@ -190,10 +200,12 @@ fn uncomputed(meta: &Metadata, architecture: &str, c: &Config) -> Result<(), Loa
     Ok(())
 }
 
-/// Keys of a config.json, read as leniently as transformers does: null is absent, and a whole float is an integer.
+/// Keys of a config.json, read as leniently as in transformers.
+///
+/// Null counts as absent, and a float without a fraction as an integer.
 struct Json<'a> {
     path: &'a Path,
-    /// What holds the keys, as "rope_scaling."; empty for the file itself.
+    /// Prefix of the keys in messages, such as "rope_scaling."; empty at the top level.
     place: &'static str,
     value: &'a Value,
 }
@@ -236,8 +248,11 @@ impl Json<'_> {
 
 const CURE_CONFIG: &str = "take the config.json that came with the weights";
 
-/// The shape that the config.json at `path` describes, whether the head is the embedding, and the divisors of the
-/// rotary frequencies where linear scaling is asked for. What is not said is as transformers' `LlamaConfig` has it.
+/// Reads the shape from the config.json at `path`, whose text is `text`.
+///
+/// Also returns whether the output head is tied to the embedding, and the divisors of the rotary
+/// frequencies if linear scaling is used. Absent keys have the defaults of transformers'
+/// `LlamaConfig`.
 pub(super) fn from_json(text: &str, path: &Path) -> Result<(Config, bool, Option<Vec<f32>>), LoadError> {
     let error = |what: String, cure: &str| LoadError::file(path, what, None, cure);
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -266,7 +281,7 @@ pub(super) fn from_json(text: &str, path: &Path) -> Result<(Config, bool, Option
         let what = format!("partial_rotary_factor is {}", value["partial_rotary_factor"]);
         return Err(error(what, "only heads that are rotated in full can be run"));
     }
-    // Newer files keep base and scaling in one place.
+    // Newer files keep base and scaling in one object.
     let place = if value["rope_parameters"].is_object() { "rope_parameters" } else { "rope_scaling" };
     if !matches!(value[place], Value::Null | Value::Object(_)) {
         return Err(json.error(place, "an object"));
@@ -292,11 +307,12 @@ pub(super) fn from_json(text: &str, path: &Path) -> Result<(Config, bool, Option
         },
         rope_scaling: None,
     };
-    // Before anything is made of these numbers.
+    // Before anything is computed from these numbers.
     check(&config, path)?;
     let need = |key: &str| rope.float(key)?.ok_or_else(|| error(format!("the rotary scaling has no {key}"), CURE_CONFIG));
     let mut factors = None;
-    // transformers writes both names, the later one for itself and the earlier one for others.
+    // transformers writes both names: `rope_type` for itself, and the older `type` for other
+    // programs.
     let kind = match rope.text("rope_type")? {
         Some(kind) => Some(kind),
         None => rope.text("type")?,
@@ -325,9 +341,11 @@ pub(super) fn from_json(text: &str, path: &Path) -> Result<(Config, bool, Option
     Ok((config, json.flag("tie_word_embeddings")?, factors))
 }
 
-/// Refuses shapes that no Llama has, so that what is computed from them later can't overflow or divide by zero.
+/// Rejects shapes that no Llama has.
+///
+/// Later computations on the shape can then neither overflow nor divide by zero.
 pub(super) fn check(c: &Config, path: &Path) -> Result<(), LoadError> {
-    // Far above any model, far below where a product of two overflows.
+    // Far above any real model, and far below where a product of two overflows.
     let sane = |n: usize| (1..=1 << 24).contains(&n);
     let wrong = [
         ("width", c.dim),
@@ -357,7 +375,9 @@ pub(super) fn check(c: &Config, path: &Path) -> Result<(), LoadError> {
     Err(LoadError::file(path, what, None, cure))
 }
 
-/// The matrices of one layer with their rows and columns; each is called `blk.{layer}.{name}.weight`.
+/// Matrices of one layer: name, rows and columns.
+///
+/// The tensor is called `blk.{layer}.{name}.weight`.
 pub(super) fn layer_matrices(c: &Config) -> [(&'static str, usize, usize); 7] {
     let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
     [
@@ -371,8 +391,9 @@ pub(super) fn layer_matrices(c: &Config) -> [(&'static str, usize, usize); 7] {
     ]
 }
 
-/// Every tensor that a model of this shape must have (a head of its own is optional), with rows and columns. A norm
-/// is one row.
+/// Tensors that a model of this shape must have: name, rows and columns.
+///
+/// A norm has one row. The output matrix is not listed: it is optional.
 pub(super) fn required(c: &Config) -> impl Iterator<Item = (String, usize, usize)> + '_ {
     let ends = [("token_embd.weight".to_string(), c.vocab, c.dim), ("output_norm.weight".to_string(), 1, c.dim)];
     let layers = (0..c.layers).flat_map(move |l| {

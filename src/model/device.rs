@@ -1,21 +1,21 @@
-//! Which device runs the model.
+//! Selection of the device that runs the model.
 
 use std::fmt;
 use std::str::FromStr;
 
 use candle_core::Device;
 
-/// What the person asked for.
+/// Device requested by the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// The first GPU that this build can use and this machine has, else the CPU.
+    /// The first GPU that this build supports and this machine has, otherwise the CPU.
     #[default]
     Auto,
-    /// The CPU, with the kernels of this program.
+    /// The CPU, with the kernels of this crate.
     Cpu,
-    /// A CUDA GPU, by number.
+    /// A CUDA GPU, by index.
     Cuda(usize),
-    /// An Apple GPU.
+    /// An Apple GPU, through Metal.
     Metal,
 }
 
@@ -47,13 +47,13 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// A device that was asked for and can't be had: one line, with the cure.
+/// A requested device is not available; the message is one line with the fix.
 #[derive(Debug, thiserror::Error)]
 #[error("device {asked}: {why}")]
 pub struct DeviceError {
-    /// What was asked for.
+    /// Device that was requested.
     pub asked: DeviceChoice,
-    /// Why it can't be had, and what to do.
+    /// Reason and fix, as one line.
     pub why: String,
 }
 
@@ -61,7 +61,8 @@ impl DeviceChoice {
     /// Opens the device.
     ///
     /// # Errors
-    /// If a GPU was asked for by name and this build can't use it, or this machine doesn't have it.
+    /// If a GPU was requested explicitly, and this build does not support it or this machine lacks
+    /// it.
     pub fn open(self) -> Result<Device, DeviceError> {
         let error = |why: String| DeviceError { asked: self, why };
         let absent =
@@ -90,7 +91,7 @@ fn new_cuda(n: usize) -> candle_core::Result<Device> {
     Ok(device)
 }
 
-/// The memory of `device` in bytes; where it does not tell, what a small GPU has.
+/// Total memory of `device` in bytes; 8 GiB, as of a small GPU, if unknown.
 pub fn memory(device: &Device) -> usize {
     const SMALL: usize = 8 << 30;
     #[cfg(feature = "cuda")]
@@ -105,14 +106,16 @@ fn one_line(e: &candle_core::Error) -> String {
     e.to_string().lines().next().unwrap_or_default().to_string()
 }
 
-/// Cores, not hardware threads: two threads on one core share its arithmetic units and its memory ports, and a
-/// forward keeps both busy with one. Limited to what this process may use.
+/// Default number of threads: the number of physical cores, limited to those usable.
+///
+/// Two threads on one core share its arithmetic units and its memory ports, and a forward pass
+/// keeps both busy with one. The limit is the parallelism available to this process.
 pub fn default_threads() -> usize {
     let usable = std::thread::available_parallelism().map_or(1, |n| n.get());
     physical_cores().map_or(usable, |cores| cores.min(usable)).max(1)
 }
 
-/// Distinct (package, core) pairs; none where the system doesn't tell.
+/// Number of distinct (package, core) pairs; `None` if the system doesn't report them.
 #[cfg(target_os = "linux")]
 fn physical_cores() -> Option<usize> {
     let cpus = std::fs::read_dir("/sys/devices/system/cpu").ok()?;

@@ -1,7 +1,7 @@
-//! Reading GGUF files: metadata and the list of tensors.
+//! Reads GGUF files: metadata and the list of tensors.
 //!
-//! Written for files that may be cut, damaged or hostile: every length is checked against what is left of the file
-//! before anything is allocated for it, and every refusal says where it happened.
+//! Files may be truncated, damaged or hostile. Every length is checked against the rest of the file
+//! before anything is allocated for it, and every error says where the problem is.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -12,35 +12,34 @@ use super::load::{LoadError, stand_in};
 
 const CURE_CUT: &str = "the file is cut off or damaged: fetch it again";
 
-/// What a GGUF file says before its tensors' data.
+/// Contents of a GGUF file except for the tensors' data.
 #[derive(Clone, Debug)]
 pub struct Gguf {
-    /// Keys and values.
+    /// Metadata keys and their values.
     pub metadata: Metadata,
-    /// The tensors, in the order of the file.
+    /// Tensors in the order of the file.
     pub tensors: Vec<Entry>,
-    /// Byte at which the tensors' data begins.
+    /// Offset of the tensors' data in the file, in bytes.
     pub data: u64,
 }
 
-/// Where one tensor lies.
+/// Name, format, shape and position of a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Its name.
+    /// Name as written in the file.
     pub name: String,
-    /// Its format.
+    /// Number format of the values.
     pub kind: Kind,
-    /// Rows: the product of all dimensions but the innermost.
+    /// Number of rows: the product of all dimensions except the innermost.
     pub rows: usize,
-    /// Values in a row (the innermost dimension, which the file lists first).
+    /// Values per row: the innermost dimension, which the file lists first.
     pub cols: usize,
-    /// Its first byte, counted from the start of the file.
+    /// Offset from the start of the file, in bytes.
     pub offset: u64,
-    /// Its length in bytes.
+    /// Size of the data in bytes.
     pub bytes: u64,
 }
 
-/// A metadata value.
 #[derive(Clone, Debug, PartialEq)]
 enum Value {
     Unsigned(u64),
@@ -49,7 +48,9 @@ enum Value {
     Bool(bool),
     String(String),
     Strings(Vec<String>),
-    /// An array of numbers or flags: the type of an element, and the elements as they lie in the file.
+    /// Array of numbers or flags.
+    ///
+    /// Holds the element type, and the elements as encoded in the file.
     Numbers(u32, Vec<u8>),
 }
 
@@ -66,9 +67,10 @@ impl Value {
     }
 }
 
-/// Keys and values of a GGUF file, read by type.
+/// Metadata of a GGUF file, with typed access.
 ///
-/// Each reader gives none for an absent key, and an error that names the key for a value of another type.
+/// Each reader returns `None` for an absent key, and an error that names the key for a value of
+/// another type.
 #[derive(Clone, Debug, Default)]
 pub struct Metadata {
     path: PathBuf,
@@ -76,12 +78,12 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// The file that this was read from.
+    /// Path of the file that the metadata come from.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// An error about this file.
+    /// Creates an error about this file.
     pub(crate) fn error(&self, what: impl Into<String>, cure: &str) -> LoadError {
         LoadError::file(&self.path, what, None, cure)
     }
@@ -94,12 +96,12 @@ impl Metadata {
         })
     }
 
-    /// Whether the key is there, whatever its type.
+    /// Returns true if the key exists, whatever its type.
     pub fn has(&self, key: &str) -> bool {
         self.values.contains_key(key)
     }
 
-    /// A whole number from 0 up that fits this machine.
+    /// Reads a whole number of at least 0 that fits into `usize`.
     ///
     /// # Errors
     /// If the value is something else.
@@ -107,13 +109,13 @@ impl Metadata {
         self.read(key, "a whole number from 0 up", |v| match v {
             Value::Unsigned(n) => usize::try_from(*n).ok(),
             Value::Signed(n) => usize::try_from(*n).ok(),
-            // Some converters write every number so.
+            // Some converters write every number as a float.
             Value::Float(x) => (*x >= 0.0 && x.fract() == 0.0 && *x < 9e15).then_some(*x as usize),
             _ => None,
         })
     }
 
-    /// A whole number of either sign; those beyond i64 are its largest.
+    /// Reads a whole number of either sign; values above `i64::MAX` become `i64::MAX`.
     ///
     /// # Errors
     /// If the value is something else.
@@ -125,7 +127,7 @@ impl Metadata {
         })
     }
 
-    /// A whole number, or one that all entries of an array are.
+    /// Reads a whole number of at least 0, also from an array of equal entries.
     ///
     /// # Errors
     /// If the value is something else, or the entries differ.
@@ -141,12 +143,12 @@ impl Metadata {
         Ok(Some(first as usize))
     }
 
-    /// All keys, sorted.
+    /// Iterates over all keys, sorted.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)
     }
 
-    /// A value in words, for messages.
+    /// Formats a value for messages; arrays are described by their type.
     pub fn shown(&self, key: &str) -> String {
         match self.values.get(key) {
             Some(Value::Unsigned(n)) => n.to_string(),
@@ -159,7 +161,7 @@ impl Metadata {
         }
     }
 
-    /// A number, as f32.
+    /// Reads a number of any type, as f32.
     ///
     /// # Errors
     /// If the value is something else.
@@ -172,7 +174,7 @@ impl Metadata {
         })
     }
 
-    /// A flag.
+    /// Reads a flag; the integers 0 and 1 count as flags.
     ///
     /// # Errors
     /// If the value is something else.
@@ -185,7 +187,7 @@ impl Metadata {
         })
     }
 
-    /// A string.
+    /// Reads a string value.
     ///
     /// # Errors
     /// If the value is something else.
@@ -196,20 +198,20 @@ impl Metadata {
         }
     }
 
-    /// An array of strings.
+    /// Reads an array of strings.
     ///
     /// # Errors
     /// If the value is something else.
     pub fn strings(&self, key: &str) -> Result<Option<&[String]>, LoadError> {
         match self.values.get(key) {
             Some(Value::Strings(s)) => Ok(Some(s)),
-            // An empty array keeps its element type in some files and none in others.
+            // Some files store an empty array with another element type.
             Some(Value::Numbers(_, bytes)) if bytes.is_empty() => Ok(Some(&[])),
             _ => self.read(key, "an array of strings", |_| None),
         }
     }
 
-    /// An array of numbers, as f64 (exact for integers below 2^53).
+    /// Reads an array of numbers as f64, which is exact for integers below 2^53.
     ///
     /// # Errors
     /// If the value is something else.
@@ -223,7 +225,9 @@ impl Metadata {
     }
 }
 
-/// Bytes of a number or flag of metadata type `ty`; none for strings, arrays and unknown types.
+/// Size in bytes of a number or flag of metadata type `ty`.
+///
+/// `None` for strings, arrays and unknown types.
 fn scalar_bytes(ty: u32) -> Option<u64> {
     match ty {
         0 | 1 | 7 => Some(1),
@@ -234,7 +238,7 @@ fn scalar_bytes(ty: u32) -> Option<u64> {
     }
 }
 
-/// The number or flag in `b`, which has [`scalar_bytes`] bytes.
+/// Decodes the number or flag in `b`, which has [`scalar_bytes`] bytes.
 fn scalar(ty: u32, b: &[u8]) -> Value {
     let mut wide = [0u8; 8];
     wide[..b.len()].copy_from_slice(b);
@@ -263,7 +267,9 @@ impl Value {
     }
 }
 
-/// The format of tensor type `ty`, or the type's name (a number if nobody gave it one).
+/// Maps tensor type `ty` to its format.
+///
+/// The error is the name of an unsupported format, or its number if it has no name.
 fn tensor_kind(ty: u32) -> Result<Kind, String> {
     Ok(match ty {
         0 => Kind::F32,
@@ -286,11 +292,13 @@ fn tensor_kind(ty: u32) -> Result<Kind, String> {
     })
 }
 
-/// Reads a file's head from `input`, the file at `path` being `len` bytes long.
+/// Reads the header of a GGUF file of `len` bytes from `input`.
+///
+/// Errors name the file as `path`.
 ///
 /// # Errors
-/// If it is not a GGUF file of version 2 or 3, is cut off or damaged, or has a tensor in a format that is not
-/// among [`Kind`]; the error names file, byte, what was found, and the cure.
+/// If it is not a GGUF file of version 2 or 3, is truncated or damaged, or has a tensor in a format
+/// that is not in [`Kind`]. The error names the file, the byte, what was found, and the fix.
 pub fn read(input: impl Read, len: u64, path: &Path) -> Result<Gguf, LoadError> {
     let mut r = Reader { input: std::io::BufReader::with_capacity(1 << 16, input), at: 0, len, path };
     let magic = r.bytes(4, "the four bytes that begin a GGUF file")?;
@@ -336,7 +344,7 @@ pub fn read(input: impl Read, len: u64, path: &Path) -> Result<Gguf, LoadError> 
     Ok(Gguf { metadata, tensors: entries, data })
 }
 
-/// Names what a file is that is no GGUF, by its first bytes, and what to do about it.
+/// Describes a file that is not GGUF by its first bytes, with the fix.
 fn something_else(begin: &[u8]) -> (String, &'static str) {
     const OTHER: &str = "give a GGUF file, or a folder with config.json and safetensors";
     if let Some((what, cure)) = stand_in(begin) {
@@ -356,7 +364,7 @@ fn something_else(begin: &[u8]) -> (String, &'static str) {
     }
 }
 
-/// Turns offsets from the data's start into offsets from the file's, and checks that each tensor lies in the file.
+/// Makes the tensors' offsets relative to the file, and checks that each lies within it.
 fn place(entries: &mut [Entry], data: u64, align: u64, r: &Reader<impl Read>) -> Result<(), LoadError> {
     let mut names = std::collections::HashSet::new();
     for e in entries.iter_mut() {
@@ -380,7 +388,7 @@ fn place(entries: &mut [Entry], data: u64, align: u64, r: &Reader<impl Read>) ->
     Ok(())
 }
 
-/// A reader that knows where it is and how much there is.
+/// Reader that tracks its position and the size of the file.
 struct Reader<'a, R> {
     input: std::io::BufReader<R>,
     at: u64,
@@ -393,7 +401,7 @@ impl<R: Read> Reader<'_, R> {
         LoadError::file(self.path, what, Some(at), cure)
     }
 
-    /// The next `n` bytes, which are `what`.
+    /// Reads the next `n` bytes; errors call them `what`.
     fn bytes(&mut self, n: u64, what: &str) -> Result<Vec<u8>, LoadError> {
         if n > self.len.saturating_sub(self.at) {
             let left = self.len.saturating_sub(self.at);
@@ -417,7 +425,7 @@ impl<R: Read> Reader<'_, R> {
         Ok(u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
     }
 
-    /// A string; bytes that are not UTF-8 are replaced, since nothing that matters here depends on them.
+    /// Reads a string, replacing invalid UTF-8: no value used here depends on it.
     fn string(&mut self, what: &str) -> Result<String, LoadError> {
         let n = self.u64(what)?;
         let bytes = self.bytes(n, what)?;
@@ -432,7 +440,7 @@ impl<R: Read> Reader<'_, R> {
                 let ty = self.u32(key)?;
                 let n = self.u64(key)?;
                 if ty == 8 {
-                    // Grown as they are read: the count alone is not to be trusted.
+                    // Not preallocated: the count is not trustworthy.
                     let mut strings = Vec::new();
                     for _ in 0..n {
                         strings.push(self.string(key)?);

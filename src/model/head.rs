@@ -1,4 +1,8 @@
-//! A drafting head: a small decoder over the target's hidden states, from a GGUF file of its own.
+//! Drafting heads: small decoders over the target's hidden states.
+//!
+//! A head comes from a GGUF file of its own, or from the heads built into the program. It runs on
+//! the CPU path alone, on the target's threads, and may have a vocabulary smaller than the
+//! target's.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,19 +15,19 @@ use super::load::{LoadError, Model};
 use super::weights::Weights;
 use crate::tree::TokenId;
 
-/// What a head is to a drafter.
+/// Kinds of drafting heads, by the drafter that uses them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HeadForm {
-    /// A decoder layer over several hidden states and a token, which drafts by itself.
+    /// A decoder layer over several hidden states and a token, which drafts on its own.
     #[default]
     Eagle,
-    /// A feed-forward layer over one hidden state: what the early exit reads it by.
+    /// A feed-forward layer over one hidden state, for early-exit drafting.
     Adapter,
 }
 
 impl HeadForm {
-    /// The architecture that its file names.
+    /// Returns the GGUF architecture name of such heads.
     pub fn architecture(self) -> &'static str {
         match self {
             HeadForm::Eagle => "speclight-eagle",
@@ -32,12 +36,12 @@ impl HeadForm {
     }
 }
 
-/// What to do about a head that does not fit.
+/// Fix for a head that does not fit the target.
 const CURE: &str = "train a head for this model: speclight train";
 
-/// A head that comes with the program.
+/// Head that is built into the program.
 struct Shipped {
-    /// The digest of its model's file.
+    /// SHA-256 of the target's model file.
     of: &'static str,
     form: HeadForm,
     name: &'static str,
@@ -59,29 +63,31 @@ const SHIPPED: [Shipped; 2] = [
     },
 ];
 
-/// A head that is ready to run, and the target that it is for.
+/// A drafting head that is loaded for a target.
 #[derive(Debug)]
 pub struct Head {
     llama: Arc<Llama>,
     about: About,
 }
 
-/// What a head's file says about it.
+/// Description of a head, read from its file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct About {
-    /// Its output's tokens, by their numbers in the target's vocabulary, rising: row i of its output is token `tokens[i]`.
+    /// Tokens of the output in ascending order: row i of the output is token `tokens[i]`.
+    ///
+    /// Ids are those of the target's vocabulary.
     pub tokens: Arc<[TokenId]>,
-    /// Behind so many of the target's layers it reads hidden states; rising.
+    /// Target layers whose output the head reads, as numbers of layers from 1, ascending.
     pub after: Vec<usize>,
-    /// What it was trained on and how, in one line.
+    /// Summary of the training data and settings, in one line.
     pub card: String,
 }
 
 impl About {
-    /// What the file of a head says.
+    /// Reads the description of a head from its weights.
     ///
     /// # Errors
-    /// If it says too little, or what can't be: one line.
+    /// Returns one line if a key is missing or invalid.
     pub fn of(weights: &Weights) -> Result<About, LoadError> {
         let Some(metadata) = weights.metadata() else {
             return Err(LoadError::file(weights.path(), "has no metadata", None, CURE));
@@ -112,17 +118,19 @@ impl About {
 }
 
 impl Head {
-    /// Loads the head of that form at `path` for `target`, onto the target's threads.
+    /// Loads the head of the given form at `path`, onto the threads of `target`.
     ///
     /// # Errors
-    /// If the file is missing, damaged or no such head, if it is for another model, or if the target does not run on the CPU path:
-    /// one line.
+    /// Returns one line if the file is missing, damaged or not such a head, if it is for another
+    /// model, or if the target does not run on the CPU path.
     pub fn open(path: &Path, form: HeadForm, target: &Model) -> Result<Head, LoadError> {
         Head::of(&Weights::open_head(path, form)?, target)
     }
 
-    /// The head of that form that comes with the program for the model of that digest, if there is one; for a model whose digest is not
-    /// known, and on devices that run no heads, there is none.
+    /// Loads the built-in head of the given form for the model with this digest.
+    ///
+    /// Returns `None` if there is no such head, the digest is unknown, or the target's device does
+    /// not run heads.
     ///
     /// # Errors
     /// As [`Head::open`].
@@ -153,22 +161,22 @@ impl Head {
         Ok(Head { llama: Arc::new(llama), about })
     }
 
-    /// What its file says about it.
+    /// Returns the description of the head.
     pub fn about(&self) -> &About {
         &self.about
     }
 
-    /// Decoder layers.
+    /// Number of decoder layers.
     pub fn layers(&self) -> usize {
         self.llama.config().layers
     }
 
-    /// Bytes of its packed weights.
+    /// Size of the packed weights in bytes.
     pub fn weight_bytes(&self) -> usize {
         self.llama.weight_bytes()
     }
 
-    /// An empty context with room for `capacity` positions.
+    /// Creates an empty context for `capacity` positions.
     pub fn decoder(&self, capacity: usize) -> CpuDecoder {
         CpuDecoder::new(Arc::clone(&self.llama), capacity)
     }

@@ -1,4 +1,8 @@
-//! Jinja as chat templates expect it: that of Python, where minijinja differs.
+//! Makes minijinja behave as Python's Jinja2, which chat templates are written for.
+//!
+//! Two parts: the source is rewritten before it is parsed, for syntax that minijinja lacks, and
+//! filters and methods are replaced where their output differs. The replacements also bound the
+//! size of the values that a hostile template can build.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,8 +11,10 @@ use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
-/// Rewrites what Jinja in Python has and minijinja lacks: `{% generation %}` and its end, by which transformers marks what was
-/// trained on, become blocks that do nothing, and `'...' % x` becomes the filter `format`.
+/// Rewrites template syntax that minijinja does not support.
+///
+/// `{% generation %}` and its end, with which transformers marks text that a model is trained on,
+/// become blocks without effect. In all other tags, expressions are rewritten by [`with_formats`].
 pub(super) fn rewritten(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -34,7 +40,7 @@ pub(super) fn rewritten(source: &str) -> String {
         let inner = tag[2..end - 2].trim_matches(['-', '+']);
         let name = inner.trim();
         if name == "raw" {
-            // What follows is text up to its end.
+            // Everything up to the end tag is literal text.
             let end = ["{% endraw", "{%- endraw", "{%endraw", "{%-endraw"]
                 .iter()
                 .filter_map(|raw| tag.find(raw))
@@ -54,7 +60,9 @@ pub(super) fn rewritten(source: &str) -> String {
     out + rest
 }
 
-/// Where a tag ends that begins a text: behind `close` outside of strings, and of braces that are open in between.
+/// Offset just after `close`, in a text that starts with a tag.
+///
+/// Ignores `close` inside strings and inside nested braces.
 fn tag_end(tag: &str, close: &str) -> Option<usize> {
     let (mut quote, mut escaped, mut open) = (None, false, 0usize);
     for (at, c) in tag.char_indices().skip(2) {
@@ -72,7 +80,10 @@ fn tag_end(tag: &str, close: &str) -> Option<usize> {
     None
 }
 
-/// Jinja's `tojson` as transformers has it: Python's `json.dumps` without escapes for HTML or for what is not ASCII.
+/// Jinja's `tojson` filter as in transformers.
+///
+/// Equals Python's `json.dumps` without escapes for HTML, and by default without escapes for
+/// non-ASCII characters.
 fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent = options.get::<Option<Value>>("indent")?.filter(|indent| !indent.is_none());
     let indent = indent.map(|indent| match indent.as_str() {
@@ -93,7 +104,7 @@ fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     Ok(Value::from_safe_string(out))
 }
 
-/// How JSON is written.
+/// Options of the JSON output.
 struct Form {
     indent: Option<String>,
     item: String,
@@ -102,7 +113,7 @@ struct Form {
     sort: bool,
 }
 
-/// Deepest nesting that is written.
+/// Deepest nesting of values that is written.
 const DEEPEST: usize = 100;
 
 impl Form {
@@ -177,7 +188,7 @@ impl Form {
         Ok(())
     }
 
-    /// A string in quotes, escaped as Python does.
+    /// Writes a quoted string, escaped as Python does.
     fn text(&self, text: &str, out: &mut String) {
         out.push('"');
         for c in text.chars() {
@@ -199,10 +210,13 @@ impl Form {
     }
 }
 
-/// A tag in which `'...' % x` is `'...'|format(x)`, `a * b` is `a|_times(b)`, and what `~`, `+` and filters take passes `_grown`.
+/// Rewrites the expressions of one tag.
 ///
-/// A template that doubles a text in each of a few dozen steps would fill any memory, and there is no other place to count what
-/// operators make.
+/// `'...' % x` becomes `'...'|format(x)`, `a * b` becomes `a|_times(b)`, and the left operands of
+/// `~`, `+` and filters pass through the filter `_grown`, which counts their size.
+///
+/// Counting bounds memory: a template that doubles a text in each of a few dozen steps would
+/// exhaust it, and minijinja has no other hook for the results of operators.
 fn with_formats(tag: &str) -> String {
     let mut out = String::with_capacity(tag.len());
     let mut at = 2;
@@ -244,11 +258,11 @@ fn with_formats(tag: &str) -> String {
             continue;
         }
         let (operand, from) = (&operand[..length], tag.len() - operand.len());
-        // Several values stand in parentheses of their own.
+        // Several values are given as a tuple in parentheses.
         let several = operand.starts_with('(') && bracket_end(operand) == length && has_comma(&operand[1..length - 1]);
         let arguments = if several { &operand[1..length - 1] } else { operand };
         out.push_str("|format(");
-        // There may be formats among the values too.
+        // The arguments may contain format expressions too.
         out.push_str(&with_formats(&format!("{{{{{arguments}"))[2..]);
         out.push(')');
         at = from + length;
@@ -256,7 +270,9 @@ fn with_formats(tag: &str) -> String {
     out
 }
 
-/// Whether a text ends with an operand, so that a `+` behind it stands between two.
+/// Returns true if a text ends with an operand.
+///
+/// A `+` that follows is then binary.
 fn ends_operand(text: &str) -> bool {
     const WORDS: [&str; 13] =
         ["if", "elif", "else", "and", "or", "not", "in", "is", "set", "do", "return", "filter", "recursive"];
@@ -268,7 +284,7 @@ fn ends_operand(text: &str) -> bool {
     }
 }
 
-/// Where a string ends that begins a text, its quotes included.
+/// Offset just after the string literal that starts a text, quotes included.
 fn string_end(text: &str) -> usize {
     let quote = text.chars().next();
     let mut escaped = false;
@@ -283,7 +299,7 @@ fn string_end(text: &str) -> usize {
     text.len()
 }
 
-/// Where a bracket ends that begins a text: behind the one that closes it.
+/// Offset just after the bracket that closes the one at the start of a text.
 fn bracket_end(text: &str) -> usize {
     let (mut depth, mut at) = (0usize, 0);
     while let Some(c) = text[at..].chars().next() {
@@ -306,7 +322,7 @@ fn bracket_end(text: &str) -> usize {
     text.len()
 }
 
-/// Whether a comma stands outside of all brackets and strings.
+/// Returns true if a comma occurs outside all brackets and strings.
 fn has_comma(text: &str) -> bool {
     let mut at = 0;
     while let Some(c) = text[at..].chars().next() {
@@ -320,7 +336,10 @@ fn has_comma(text: &str) -> bool {
     false
 }
 
-/// Where the operand ends that begins a text: a name, a number, a string or a bracket, with what is taken of it.
+/// Offset just after the operand that starts a text.
+///
+/// An operand is a name, number, string or bracketed expression, with the attributes, subscripts,
+/// calls and filters that follow it.
 fn operand_end(text: &str) -> usize {
     let word = |c: char| c.is_alphanumeric() || c == '_';
     let words = |text: &str| text.find(|c| !word(c)).unwrap_or(text.len());
@@ -348,8 +367,10 @@ fn operand_end(text: &str) -> usize {
     }
 }
 
-/// Makes an environment's values, filters and methods those of Python's Jinja as transformers sets it up. Values put out may
-/// have `most` bytes together, those of captured blocks included.
+/// Sets up output, filters and methods as in transformers' Jinja environment.
+///
+/// The values that a run outputs or builds may have `most` bytes in total, including those of
+/// captured blocks.
 pub(super) fn as_python(env: &mut Environment, most: usize) {
     let grown = Arc::new(Grown { bytes: AtomicUsize::new(0), most });
     let (own, passed, times, replaced, formatted, indented) =
@@ -387,7 +408,7 @@ pub(super) fn as_python(env: &mut Environment, most: usize) {
     env.add_filter("join", join);
 }
 
-/// Bytes and items that operators, filters and methods took so far, and how many they may.
+/// Bytes and items used so far by operators, filters and methods, and their limit.
 #[derive(Debug)]
 struct Grown {
     bytes: AtomicUsize,
@@ -402,12 +423,12 @@ impl Grown {
         Ok(())
     }
 
-    /// Counts a value.
+    /// Adds the size of a value: bytes of a string, or items of a collection.
     fn add(&self, value: &Value) -> Result<(), Error> {
         self.count(value.as_str().map_or_else(|| value.len().unwrap_or(0), str::len))
     }
 
-    /// Python's `value * by`.
+    /// Computes `value * by` as Python does.
     fn times(&self, value: &Value, by: &Value) -> Result<Value, Error> {
         let numbers = |value: &Value| (i64::try_from(value.clone()).ok(), f64::try_from(value.clone()).ok());
         let (value, by) = if by.as_str().is_some() || by.kind() == ValueKind::Seq { (by, value) } else { (value, by) };
@@ -434,7 +455,7 @@ impl Grown {
         Ok(text.replace(from, to))
     }
 
-    /// Jinja's `indent`.
+    /// Implements Jinja's `indent` filter.
     fn indent(&self, text: &str, width: Option<Value>, options: Kwargs) -> Result<String, Error> {
         let width = options.get::<Option<Value>>("width")?.or(width);
         let (first, blank) = (options.get::<Option<bool>>("first")?, options.get::<Option<bool>>("blank")?);
@@ -462,14 +483,14 @@ impl Grown {
         Ok(out)
     }
 
-    /// Refuses formats with huge widths.
+    /// Rejects format strings with very large widths.
     fn form(&self, form: &str) -> Result<(), Error> {
         let widest = form.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
         self.count(if widest > 4 { usize::MAX } else { form.len() })
     }
 }
 
-/// Methods of Python's values that neither minijinja nor its contrib crate has.
+/// Implements methods of Python's values that minijinja and its contrib crate lack.
 fn method(grown: &Grown, state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     if let (Some(text), "replace", [from, to]) = (value.as_str(), name, args)
         && let (Some(from), Some(to)) = (from.as_str(), to.as_str())
@@ -491,7 +512,7 @@ fn method(grown: &Grown, state: &State, value: &Value, name: &str, args: &[Value
     pycompat::unknown_method_callback(state, value, name, args)
 }
 
-/// Jinja's `join`: of the items, or of an attribute of each.
+/// Implements Jinja's `join` filter, over the items or an attribute of each.
 fn join(items: &Value, joiner: Option<&str>, options: Kwargs) -> Result<String, Error> {
     let joiner = options.get::<Option<&str>>("d")?.or(joiner).unwrap_or_default();
     let attribute = options.get::<Option<String>>("attribute")?;
@@ -515,7 +536,7 @@ fn join(items: &Value, joiner: Option<&str>, options: Kwargs) -> Result<String, 
     Ok(text)
 }
 
-/// A value as Python's `str` writes it, or as `repr` does, which quotes strings.
+/// Writes a value as Python's `str` does, or as `repr` if `quoted`.
 fn printed(value: &Value, quoted: bool, depth: usize, out: &mut String) -> Result<(), Error> {
     if depth > DEEPEST {
         return Err(Error::new(ErrorKind::InvalidOperation, "a value is nested too deeply"));
@@ -548,7 +569,7 @@ fn printed(value: &Value, quoted: bool, depth: usize, out: &mut String) -> Resul
     Ok(())
 }
 
-/// A string as Python's `repr` writes it.
+/// Writes a string as Python's `repr` does.
 fn quote(text: &str, out: &mut String) {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     out.push(quote);
@@ -599,7 +620,7 @@ mod tests {
 
     #[test]
     fn templates_are_rendered_as_python_does() {
-        // Right values by Jinja2.
+        // Expected values computed with Jinja2.
         for (expression, want) in [
             ("'%s: %s' % (messages[0].role, messages[0].content)", "user: A 'b' \"c\" d"),
             ("'%05.1f|%3d|%-3s|%%' % (2.25, 7, 'x')", "002.2|  7|x  |%"),

@@ -1,4 +1,7 @@
-//! From a path to a model that runs.
+//! Loads a model from a path: weights onto a device, tokenizer, and chat template.
+//!
+//! [`Model`] is what the rest of the crate works with; it chooses the CPU path or candle by device.
+//! [`LoadError`] is the error of everything that reads model files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,25 +18,27 @@ use super::weights::Weights;
 use super::{Config, Decoder, ForwardError};
 use crate::tree::TokenId;
 
-/// Why a model could not be loaded: one line with the file, what is wrong with it, where, and the cure.
+/// Reasons that a model could not be loaded.
+///
+/// The message is one line: the file, what is wrong, where, and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A file is missing, cut, damaged, or of a kind that is not known here.
+    /// A file is missing, truncated, damaged, or of an unsupported kind.
     #[error("{}: {what}{}: {cure}", path.display(), at.map_or(String::new(), |at| format!(" (byte {at})")))]
     File {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the problem, in words that follow the path.
         what: String,
-        /// The byte at which it was found, where there is one.
+        /// Byte at which the problem was found, if known.
         at: Option<u64>,
-        /// What to do about it.
+        /// Fix that the message suggests to the user.
         cure: String,
     },
-    /// The device failed.
+    /// The device failed while the model was loaded.
     #[error("the device failed while the model was loaded: {0}")]
     Device(#[from] candle_core::Error),
-    /// The device can't be had.
+    /// The requested device is not available.
     #[error(transparent)]
     NoDevice(#[from] DeviceError),
 }
@@ -44,7 +49,9 @@ impl LoadError {
     }
 }
 
-/// The error about a file that is no JSON: what it is, where that can be told, else where the parser stopped.
+/// Error about a file that is not JSON.
+///
+/// Says what the file is instead if that is known, or else where the parser stopped.
 pub(super) fn no_json(text: &[u8], error: &serde_json::Error, path: &Path) -> LoadError {
     match stand_in(text) {
         Some((what, cure)) => LoadError::file(path, what, None, cure),
@@ -52,7 +59,9 @@ pub(super) fn no_json(text: &[u8], error: &serde_json::Error, path: &Path) -> Lo
     }
 }
 
-/// What lies in place of a file of a model, by its first bytes: what a download or a clone leaves; and what to do about it.
+/// Recognizes files that a failed download or clone leaves behind.
+///
+/// Decides by the first bytes. Returns a description and the fix.
 pub(crate) fn stand_in(begin: &[u8]) -> Option<(&'static str, &'static str)> {
     let begin = &begin[..begin.len().min(200)];
     let text = String::from_utf8_lossy(without_mark(begin)).trim_start().to_ascii_lowercase();
@@ -66,12 +75,12 @@ pub(crate) fn stand_in(begin: &[u8]) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// A text without the byte order mark that some editors put before it.
+/// Strips the byte order mark that some editors write.
 pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
-/// The JSON in the file at `path`, null where a key is absent; none if there is no such file.
+/// Reads the JSON file at `path`; `None` if the file does not exist.
 pub(super) fn json_file(path: &Path) -> Result<Option<serde_json::Value>, LoadError> {
     let error = |what: String| LoadError::file(path, what, None, "take the file that came with the weights");
     match std::fs::read(path) {
@@ -81,7 +90,7 @@ pub(super) fn json_file(path: &Path) -> Result<Option<serde_json::Value>, LoadEr
     }
 }
 
-/// A model that is ready to run: weights on a device, tokenizer, chat template.
+/// A loaded model: weights on a device, tokenizer, and chat template.
 #[derive(Debug)]
 pub struct Model {
     path: PathBuf,
@@ -95,7 +104,7 @@ pub struct Model {
     longest_token: usize,
 }
 
-/// What runs the passes.
+/// Backend that runs the forward pass.
 #[derive(Debug)]
 enum Forward {
     Cpu(Arc<kernels::Llama>),
@@ -103,11 +112,12 @@ enum Forward {
 }
 
 impl Model {
-    /// Loads the model at `path`, a GGUF file or a folder of safetensors, onto a device. `threads` are those of the
-    /// kernels on CPU; none for one a core.
+    /// Loads a GGUF file or a folder of safetensors onto a device.
+    ///
+    /// `threads` is the number of threads of the CPU path; `None` means [`default_threads`].
     ///
     /// # Errors
-    /// If the files are missing or damaged, or the device can't be had: one line.
+    /// Returns one line if files are missing or damaged, or the device is not available.
     pub fn open(path: &Path, device: DeviceChoice, threads: Option<usize>) -> Result<Model, LoadError> {
         let device = device.open()?;
         let weights = Weights::open(path)?;
@@ -120,13 +130,13 @@ impl Model {
             } else {
                 candle::Llama::load(&weights, &device, Precision::Stored).map(|llama| Forward::Candle(Arc::new(llama)))
             };
-            // Where there is no thread for it, it is built now.
+            // If no thread could be started, it is built here.
             (thread.map_or_else(|_| Ok(Tokenizer::open(&weights)), |thread| thread.join()), forward)
         });
         let forward = forward?;
         let weight_bytes = match &forward {
             Forward::Cpu(llama) => llama.weight_bytes() as u64,
-            // Of an embedding that is not the head too, a pass reads a few rows alone.
+            // A pass reads only a few rows of an embedding that is not tied to the head.
             Forward::Candle(_) => {
                 let unread = |name: &str| name == "token_embd.weight" && name != weights.head();
                 weights.tensors().filter(|t| !unread(&t.name)).map(|t| (t.rows * t.row_bytes()) as u64).sum()
@@ -145,27 +155,27 @@ impl Model {
         })
     }
 
-    /// The file or folder.
+    /// Path of the file or folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The model's shape.
+    /// Returns the shape of the model.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The model's tokenizer.
+    /// Returns the tokenizer of the model.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
-    /// Puts a chat template, in the Jinja language, in place of the model's own.
+    /// Replaces the model's chat template with `source`, in the Jinja language.
     pub fn set_chat_template(&mut self, source: &str) {
         self.template = Some(ChatTemplate::new(self.path.clone(), source));
     }
 
-    /// What runs the model: "cpu (avx2, 2 threads)", "cuda:0", "metal".
+    /// Describes the device: "cpu (avx2, 2 threads)", "cuda:0", "metal".
     pub fn device_name(&self) -> String {
         let llama = match &self.forward {
             Forward::Cpu(llama) if llama.threads() == 1 => return format!("cpu ({}, 1 thread)", llama.kernel_name()),
@@ -179,7 +189,7 @@ impl Model {
         }
     }
 
-    /// The kernel of the CPU path, or "candle" where its operations run the model.
+    /// Name of the CPU kernel, or "candle" if candle runs the model.
     pub fn kernel(&self) -> &'static str {
         match &self.forward {
             Forward::Cpu(llama) => llama.kernel_name(),
@@ -187,7 +197,7 @@ impl Model {
         }
     }
 
-    /// The packed weights of the CPU path; none on other devices.
+    /// Packed weights of the CPU path; `None` on other devices.
     pub(super) fn kernels(&self) -> Option<&Arc<kernels::Llama>> {
         match &self.forward {
             Forward::Cpu(llama) => Some(llama),
@@ -195,7 +205,9 @@ impl Model {
         }
     }
 
-    /// Formats of the file whose matrices the CPU path rounded to Q8_0, since it has no products with them.
+    /// Formats in the file that the CPU path converted to Q8_0, which loses precision.
+    ///
+    /// It does so for formats that it has no kernel for. Empty on other devices.
     pub fn rounded(&self) -> Vec<&'static str> {
         match &self.forward {
             Forward::Cpu(llama) => llama.rounded().iter().map(|kind| kind.name()).collect(),
@@ -203,7 +215,7 @@ impl Model {
         }
     }
 
-    /// Threads of a forward on CPU; none on other devices.
+    /// Number of threads of the CPU path; `None` on other devices.
     pub fn threads(&self) -> Option<usize> {
         match &self.forward {
             Forward::Cpu(llama) => Some(llama.threads()),
@@ -216,32 +228,36 @@ impl Model {
         self.weight_bytes
     }
 
-    /// The format that most bytes of the linear layers are stored in, as "Q4_1".
+    /// Name of the format that most bytes of the linear layers have, such as "Q4_1".
     pub fn quantisation(&self) -> String {
         self.quantisation.name().into()
     }
 
-    /// The tokens that a decoder begins with: `text` in the model's chat template, or as it is where `raw` is set or the
-    /// model has none; with the begin token before it where the model wants one.
+    /// Returns the tokens of a prompt.
+    ///
+    /// `text` is rendered in the model's chat template, or used unchanged if `raw` is set or the
+    /// model has none. A BOS token is added in front if the model uses one.
     ///
     /// # Errors
-    /// If the chat template is broken.
+    /// If the text can't fit into the context, or the chat template fails.
     pub fn prompt_tokens(&self, text: &str, raw: bool) -> Result<Vec<TokenId>, LoadError> {
         self.fits(text)?;
         let mut tokens = match self.template.as_ref().filter(|_| !raw) {
             Some(template) => self.tokenizer.encode(&template.render(text, self.tokenizer.named())?, true)?,
             None => self.tokenizer.encode(text, false)?,
         };
-        // Many templates write it themselves.
+        // Many templates write the BOS token themselves.
         if let Some(bos) = self.tokenizer.bos().filter(|bos| tokens.first() != Some(bos)) {
             tokens.insert(0, bos);
         }
         Ok(tokens)
     }
 
-    /// Refuses a text that can't fit into the context, before anything is made of it: tokenizing takes hundreds of bytes a byte.
+    /// Rejects a text that can't fit into the context, before it is tokenized.
+    ///
+    /// Tokenizing takes hundreds of bytes of memory per byte of text.
     fn fits(&self, text: &str) -> Result<(), LoadError> {
-        // Normalization may make a text shorter, though hardly four times.
+        // Normalization may shorten a text, but hardly to a quarter.
         let least = text.len() / (4 * self.longest_token);
         if least <= self.config.context {
             return Ok(());
@@ -251,7 +267,7 @@ impl Model {
         Err(LoadError::file(&self.path, what, None, "make the prompt shorter"))
     }
 
-    /// A new, empty context with room for `capacity` positions, or for as many as the model was made for.
+    /// Creates an empty context for `capacity` positions, at most the model's context length.
     ///
     /// # Errors
     /// If the device has no memory left.
@@ -263,19 +279,21 @@ impl Model {
         }
     }
 
-    /// The same on the CPU path, whose decoders tell more; none on other devices.
+    /// Creates an empty context on the CPU path; `None` on other devices.
+    ///
+    /// Its type has methods beyond [`Decoder`].
     pub fn cpu_decoder(&self, capacity: usize) -> Option<CpuDecoder> {
         Some(CpuDecoder::new(Arc::clone(self.kernels()?), capacity.min(self.config.context)))
     }
 }
 
-/// Formats of a file's matrices that the CPU path would round to Q8_0, since it has no products with them.
+/// Formats in a file that the CPU path would convert to Q8_0, as in [`Model::rounded`].
 ///
 /// # Errors
 /// If the file can't be read.
 pub fn would_round(path: &Path) -> Result<Vec<&'static str>, LoadError> {
     let weights = Weights::open(path)?;
-    // An embedding that is not the head too is looked up as it is.
+    // Rows of an embedding that is not tied to the head are read without conversion.
     let looked_up = |name: &str| name == "token_embd.weight" && name != weights.head();
     let matrices = weights.tensors().filter(|t| t.rows > 1 && !looked_up(&t.name));
     let mut kinds: Vec<_> = matrices.filter(|t| kernels::rounds(t.kind)).map(|t| t.kind.name()).collect();
@@ -284,7 +302,7 @@ pub fn would_round(path: &Path) -> Result<Vec<&'static str>, LoadError> {
     Ok(kinds)
 }
 
-/// The format that most bytes of the layers' matrices have.
+/// Format that most bytes of the layers' matrices have.
 fn main_kind(weights: &Weights) -> Kind {
     let bytes = |kind: Kind| -> usize {
         let linear = weights.tensors().filter(|t| t.name.starts_with("blk.") && t.rows > 1 && t.kind == kind);

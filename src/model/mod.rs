@@ -1,4 +1,8 @@
-//! Llamas: the forward over a tree, weights, tokenizer, devices.
+//! Llama inference: weights, tokenizer, devices, and the forward pass over a token tree.
+//!
+//! [`Model`] loads a GGUF file or a folder of safetensors onto a device. [`Decoder`] is one context
+//! of a model with its own KV cache; it scores the nodes of a token tree in one pass. Two backends
+//! implement it: [`kernels`] on the CPU, and [`candle`] on GPUs and as the reference for tests.
 
 pub mod blocks;
 pub mod candle;
@@ -24,36 +28,36 @@ pub use tokenizer::{Tokenizer, same_vocabulary};
 use crate::dist::Reduced;
 use crate::tree::{TokenId, TokenTree};
 
-/// What a Llama is made of (lengths in elements).
+/// Shape of a Llama model, in elements.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Width of the residual stream.
+    /// Width of the residual stream (hidden size).
     pub dim: usize,
-    /// Width of the feed-forward layer.
+    /// Width of the feed-forward layer (intermediate size).
     pub ffn: usize,
-    /// Decoder layers.
+    /// Number of decoder layers.
     pub layers: usize,
-    /// Query heads.
+    /// Number of query heads.
     pub heads: usize,
-    /// Key and value heads; `heads` is a multiple of it (grouped queries).
+    /// Number of key-value heads (GQA); divides `heads`.
     pub kv_heads: usize,
-    /// Size of a head.
+    /// Elements per attention head.
     pub head_dim: usize,
-    /// Size of the vocabulary.
+    /// Number of tokens in the vocabulary.
     pub vocab: usize,
-    /// The longest context the model was made for, in tokens.
+    /// Longest context that the model was trained for, in tokens.
     pub context: usize,
     /// Epsilon of the RMS norms.
     pub eps: f32,
-    /// Base of the rotary embedding.
+    /// Base of the rotary embedding (RoPE theta).
     pub rope_base: f32,
-    /// Llama 3's scaling of the rotary frequencies, where the model has it.
+    /// Llama 3's scaling of the rotary frequencies, if the model uses it.
     pub rope_scaling: Option<RopeScaling>,
 }
 
 #[cfg(test)]
 impl Config {
-    /// The shape of a small model for tests.
+    /// Shape of a small model for tests.
     pub(crate) const SMALL: Config = Config {
         dim: 64,
         ffn: 96,
@@ -70,8 +74,10 @@ impl Config {
 }
 
 impl Config {
-    /// Weights that each token is multiplied with: those of attention and feed-forward in all layers, and the head. Norms are left
-    /// out (they are few), and so is the embedding, of which a token reads one row.
+    /// Number of weights that each token is multiplied with.
+    ///
+    /// Counts the matrices of attention and feed-forward in all layers, and the output head.
+    /// Excludes the norms, which are small, and the embedding, of which a token reads one row.
     pub fn multiplied_weights(&self) -> u64 {
         let (dim, heads, kv) = (self.dim as u64, (self.heads * self.head_dim) as u64, (self.kv_heads * self.head_dim) as u64);
         let layer = 2 * dim * heads + 2 * dim * kv + 3 * dim * self.ffn as u64;
@@ -79,176 +85,194 @@ impl Config {
     }
 }
 
-/// Llama 3's scaling of rotary frequencies.
+/// Parameters of Llama 3's scaling of rotary frequencies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RopeScaling {
-    /// Frequencies of long wavelengths are divided by this.
+    /// Divisor of the frequencies that are scaled in full.
     pub factor: f32,
     /// Wavelengths above `original_context / low_freq_factor` are scaled in full.
     pub low_freq_factor: f32,
     /// Wavelengths below `original_context / high_freq_factor` are not scaled.
     pub high_freq_factor: f32,
-    /// The context, in tokens, that the frequencies were made for.
+    /// Context length before scaling, in tokens.
     pub original_context: usize,
 }
 
-/// What a node appended to a decoder hangs under.
+/// Parent of a node appended to a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Parent {
-    /// The last committed position (or nothing, in an empty cache).
+    /// The last committed position, or the empty context if nothing is committed.
     Context,
-    /// An uncommitted node, by its slot: the count of nodes appended before it since the last commit or discard.
+    /// An uncommitted node, by its slot.
+    ///
+    /// The slot is the number of nodes appended before it since the last commit or discard.
     Slot(usize),
 }
 
-/// One token to run.
+/// Token to run through the model, with its place in the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// The token.
+    /// Id of the token.
     pub token: TokenId,
-    /// Where it hangs. It sees the whole committed context, its ancestors and itself, and nothing else; its rotary
-    /// position is the count of those before it.
+    /// Node or context that this node follows.
+    ///
+    /// The node attends to the whole committed context, its ancestors and itself, and to nothing
+    /// else. Its rotary position is the number of committed positions plus the number of its
+    /// ancestors.
     pub parent: Parent,
 }
 
 impl Node {
-    /// All nodes of a tree, the root below the context, in slots by their numbers.
+    /// Returns all nodes of a tree, the root below the context.
+    ///
+    /// A node's slot is its index in the tree.
     pub fn of_tree(tree: &TokenTree) -> Vec<Node> {
         let node = |i: usize| Node { token: tree.token(i), parent: tree.parent(i).map_or(Parent::Context, Parent::Slot) };
         (0..tree.len()).map(node).collect()
     }
 
-    /// `tokens` one below the other, the first below the context, in slots from 0.
+    /// Returns `tokens` as a chain, the first below the context, in slots from 0.
     pub fn chain(tokens: &[TokenId]) -> Vec<Node> {
         let below = |i: usize| i.checked_sub(1).map_or(Parent::Context, Parent::Slot);
         tokens.iter().enumerate().map(|(i, &token)| Node { token, parent: below(i) }).collect()
     }
 }
 
-/// How far a pass goes, and for which of its nodes logits are wanted.
+/// Layers that a pass runs, and the nodes whose logits it computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
-    /// Decoder layers to run, from the first; the output norm and the head follow. `usize::MAX` for all.
+    /// Number of decoder layers to run, from the first; `usize::MAX` for all.
+    ///
+    /// The output norm and the head follow the last of them.
     pub layers: usize,
-    /// Logits wanted.
+    /// Nodes for which logits are computed.
     pub logits: Logits,
 }
 
-/// The nodes of a pass for which logits are computed.
+/// Nodes of a pass for which logits are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logits {
-    /// All of the pass.
+    /// Every node of the pass.
     All,
-    /// The last one alone (the end of a prompt).
+    /// Only the last node, as at the end of a prompt.
     Last,
-    /// None (the middle of a prompt).
+    /// No node, as in the middle of a prompt.
     None,
 }
 
 impl Pass {
-    /// All layers, logits of every node.
+    /// All layers, with logits of every node.
     pub const FULL: Pass = Pass { layers: usize::MAX, logits: Logits::All };
 }
 
-/// See [`Decoder::reduced`].
+/// Result of [`Decoder::reduced`]: statistics of a pass's logits, computed on the device.
 #[derive(Clone, Debug, Default)]
 pub struct Reductions {
-    /// For each temperature, for each node.
+    /// Sums for each temperature, then for each node of the pass.
     pub nodes: Vec<Vec<Reduced>>,
-    /// For each token that was asked about its logit, and its rank.
+    /// Logit and rank of each token that was asked for.
+    ///
+    /// The rank is the number of tokens with a higher logit, or an equal logit and a lower id.
     pub tokens: Vec<(f32, usize)>,
 }
 
-/// Why a forward could not run.
+/// Reasons that a forward pass could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
-    /// The cache has no room.
+    /// The nodes do not fit into the cache.
     #[error("the context is full: {needed} tokens, and the cache holds {capacity}")]
     Full {
-        /// Tokens that the cache would have to hold.
+        /// Number of tokens that the cache would have to hold.
         needed: usize,
-        /// Tokens it can hold.
+        /// Number of tokens that the cache can hold.
         capacity: usize,
     },
-    /// A token that the vocabulary does not have.
+    /// A token id is outside the vocabulary.
     #[error("token {token} is outside the vocabulary of {vocab}")]
     Token {
-        /// The token.
+        /// Id of the rejected token.
         token: TokenId,
-        /// Size of the vocabulary.
+        /// Number of tokens in the vocabulary.
         vocab: usize,
     },
-    /// A parent that is not an uncommitted node.
+    /// A parent is not an uncommitted node that precedes the node.
     #[error("node {node} hangs under slot {parent}, which does not come before it")]
     Parent {
-        /// The node's slot.
+        /// Slot that the node would have had.
         node: usize,
-        /// The slot it names.
+        /// Slot that the node names as its parent.
         parent: usize,
     },
-    /// A slot that is not where a path from the context down would have it.
+    /// A slot in a path does not continue the path from the context down.
     #[error("slot {slot} is not on a path from the context down")]
     Path {
-        /// The slot.
+        /// First slot that breaks the path.
         slot: usize,
     },
-    /// A node that was not run through the layers that are needed.
+    /// A node was not run through all layers that are needed.
     #[error("slot {slot} was not run through all layers that are needed of it")]
     Unfinished {
-        /// The slot.
+        /// Slot of the unfinished node.
         slot: usize,
     },
-    /// There is no memory for the cache.
+    /// Memory for the cache could not be allocated.
     #[error("a cache of {capacity} tokens needs {bytes} bytes of memory, which can't be had: ask for fewer tokens")]
     Memory {
-        /// Tokens that it was to hold.
+        /// Number of tokens that the cache was meant to hold.
         capacity: usize,
-        /// Bytes that it needs.
+        /// Size of the cache in bytes.
         bytes: usize,
     },
-    /// The device failed.
+    /// An operation on the device failed.
     #[error("the device failed: {0}")]
     Device(#[from] candle_core::Error),
 }
 
-/// One context of one model: weights shared with its siblings, a cache and logits of its own.
+/// Context of a model: a KV cache and logits of its own.
 ///
-/// The cache holds committed positions `0..len()` and, behind them, `nodes()` uncommitted nodes of a token tree,
-/// appended in any number of passes. The logits of a node depend on the tokens of its context, its ancestors and
-/// itself alone; on CPU that holds bit for bit, whatever the pass, the slot, the tree or the number of threads.
+/// Contexts of one model share its weights. The cache holds committed positions `0..len()`,
+/// followed by `nodes()` uncommitted nodes of a token tree, appended in any number of passes. The
+/// logits of a node depend only on the tokens of its context, its ancestors and itself. On the CPU
+/// path that holds bit for bit, whatever the pass, the slot, the tree or the number of threads.
 pub trait Decoder: Send {
-    /// The model's shape.
+    /// Returns the shape of the model.
     fn config(&self) -> &Config;
 
-    /// Positions the cache can hold, committed and not.
+    /// Number of positions that the cache can hold, committed or not.
     fn capacity(&self) -> usize;
 
-    /// Committed positions.
+    /// Number of committed positions.
     fn len(&self) -> usize;
 
-    /// Whether nothing is committed.
+    /// Returns true if no position is committed.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Uncommitted nodes.
+    /// Number of uncommitted nodes.
     fn nodes(&self) -> usize;
 
-    /// Runs `nodes`, which get the next slots in turn. Logits of an earlier pass are gone.
+    /// Runs `nodes`, which get the next free slots in order.
+    ///
+    /// Discards the logits of earlier passes.
     ///
     /// # Errors
-    /// See [`ForwardError`]; the cache is then as it was before the call.
+    /// See [`ForwardError`]. After an error the cache is as it was before the call.
     fn append(&mut self, nodes: &[Node], pass: Pass) -> Result<(), ForwardError>;
 
-    /// Logits of the i-th node of the last pass, `vocab` of them. With [`Logits::Last`] only the last node's exist.
+    /// Returns the `vocab` logits of the `i`-th node of the last pass.
+    ///
+    /// With [`Logits::Last`] only the last node has logits.
     ///
     /// # Panics
-    /// If they were not asked for.
+    /// If the last pass did not compute the logits of node `i`.
     fn logits(&self, i: usize) -> &[f32];
 
-    /// What the last pass's logits come to, for all of its nodes at each of `temperatures` (above 0), and of each of `tokens` (node,
-    /// token) the logit and how many tokens come before it: where logits lie on a device that reduces them. None where they are at hand
-    /// anyway.
+    /// Reduces the logits of the last pass on the device.
+    ///
+    /// Computes the sums over the vocabulary for every node at each of `temperatures`, which must
+    /// be above 0, and the logit and rank of each (node, token) pair in `tokens`. Returns `None` if
+    /// the logits are in host memory already, where the caller can read them.
     ///
     /// # Errors
     /// If the device fails.
@@ -257,41 +281,50 @@ pub trait Decoder: Send {
         Ok(None)
     }
 
-    /// Commits the uncommitted nodes at `path` (slots, a path from the context down) and drops the others. Nodes
-    /// must have been run through all layers.
+    /// Commits the uncommitted nodes at `path` and drops all others.
+    ///
+    /// `path` lists slots from the context down. Its nodes must have been run through all layers.
     ///
     /// # Errors
-    /// If the device fails, or `path` is not such a path.
+    /// If the device fails, `path` is not a path from the context down, or one of its nodes was not
+    /// run through all layers.
     fn commit(&mut self, path: &[usize]) -> Result<(), ForwardError>;
 
     /// Drops all uncommitted nodes.
     fn discard(&mut self);
 
-    /// Drops all uncommitted nodes and all committed positions from `len` on.
+    /// Drops all uncommitted nodes and the committed positions from `len` on.
     fn truncate(&mut self, len: usize);
 
-    /// Keeps, from now on, the residual stream behind each of `after` layers (counts of layers, rising; none to keep nothing) for
-    /// every position; says whether this decoder can.
+    /// Keeps the residual stream after each of the layers `after`.
+    ///
+    /// Applies to positions appended from now on. `after` holds numbers of layers in ascending
+    /// order; an empty list keeps nothing. Returns false if this decoder does not support it.
     fn keep_hidden(&mut self, after: &[usize]) -> bool {
         let _ = after;
         false
     }
 
-    /// The hidden states that are kept for `rows`, one position after the other, for each what is kept of its layers in turn. Rows
-    /// from `len()` on are those of uncommitted slots. None where they are not kept.
+    /// Returns the kept hidden states of the positions `rows`.
+    ///
+    /// The states are ordered by position, and within a position by layer in the order of
+    /// [`keep_hidden`](Self::keep_hidden). Rows from `len()` on are uncommitted slots. Returns
+    /// `None` if the states were not kept.
     fn hidden(&self, rows: std::ops::Range<usize>) -> Option<&[f32]> {
         let _ = rows;
         None
     }
 
-    /// The residual stream of the i-th node of the last pass behind the last layer that the pass ran: what a head would read. None
-    /// where it is not at hand.
+    /// Returns the residual stream of the `i`-th node of the last pass.
+    ///
+    /// It is taken after the last layer that the pass ran: the input that an output head would
+    /// read. Returns `None` if it is not available.
     fn state(&self, i: usize) -> Option<&[f32]> {
         let _ = i;
         None
     }
 
-    /// A second context with the same committed positions and the same weights.
+    /// Creates a second context with the same committed positions and the same weights.
     ///
     /// # Errors
     /// If the device fails.
@@ -299,11 +332,13 @@ pub trait Decoder: Send {
 }
 
 impl dyn Decoder + '_ {
-    /// Appends `tokens` as a chain below the context in passes of at most `at_once`, commits them, and leaves the
-    /// logits of the last token behind (at index `(tokens.len() - 1) % at_once`) where `logits` is [`Logits::Last`].
+    /// Appends `tokens` as a chain in passes of at most `at_once` tokens, and commits them.
+    ///
+    /// If `logits` is [`Logits::Last`], the logits of the last token remain available, at index
+    /// `(tokens.len() - 1) % at_once`.
     ///
     /// # Errors
-    /// As [`Decoder::append`]; what was committed before the error stays.
+    /// As [`Decoder::append`]. Tokens committed before the error stay committed.
     pub fn prefill(&mut self, tokens: &[TokenId], at_once: usize, logits: Logits) -> Result<(), ForwardError> {
         let passes = tokens.chunks(at_once);
         let last = passes.len().saturating_sub(1);

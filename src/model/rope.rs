@@ -1,16 +1,19 @@
-//! The frequencies of the rotary position embedding.
+//! Frequencies of the rotary position embedding (RoPE).
 
 use std::f64::consts::TAU;
 
 use super::Config;
 
-/// Angles, in radians a position, of the `head_dim / 2` rotated pairs of a head: `rope_base^(-2i / head_dim)`
-/// (Su et al. 2021, section 3.2.2), each divided by its entry of `factors` where the weights bring such a list, and
-/// otherwise stretched as [`Config::rope_scaling`] says.
+/// Rotary frequencies of the `head_dim / 2` pairs of a head, in radians per position.
 ///
-/// Llama 3's scaling: a pair turns once in a wavelength of `w = 2 pi / f` positions. Wavelengths below
-/// `original_context / high_freq_factor` stay, those above `original_context / low_freq_factor` become `factor` times
-/// as long, and between the two the frequency is interpolated linearly in `original_context / w`.
+/// The unscaled frequencies are `rope_base^(-2i / head_dim)` (Su et al. 2021, section 3.2.2). Each
+/// is divided by its entry in `factors`, if the weights provide that list, and is otherwise scaled
+/// by [`Config::rope_scaling`].
+///
+/// Llama 3's scaling: a pair has a wavelength of `w = 2 pi / f` positions. Wavelengths below
+/// `original_context / high_freq_factor` are kept, those above `original_context / low_freq_factor`
+/// become `factor` times as long, and between the two the frequency is interpolated linearly in
+/// `original_context / w`.
 pub fn frequencies(config: &Config, factors: Option<&[f32]>) -> Vec<f32> {
     let base = f64::from(config.rope_base);
     (0..config.head_dim / 2)

@@ -1,5 +1,7 @@
-//! Reading the heads of safetensors files: an 8-byte length, a JSON object of names, types, shapes and byte ranges,
-//! then the data.
+//! Reads headers of safetensors files.
+//!
+//! A file is an 8-byte length, a JSON object of names, types, shapes and byte ranges, then the
+//! data. Every length and range is checked against the size of the file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,13 +14,14 @@ use super::load::{LoadError, stand_in};
 
 const CURE: &str = "the file is cut off or damaged: fetch it again";
 
-/// The format's own limit for its head.
+/// Longest header that the format allows, in bytes.
 const LONGEST_HEAD: u64 = 100_000_000;
 
-/// Ends of names of tables that older files carry beside the weights.
+/// Name suffixes of computed tables that older files store beside the weights.
 const COMPUTED: [&str; 4] = ["rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached", ".position_ids"];
 
-/// Ends of names in quantized models: GPTQ, AWQ, bitsandbytes, compressed-tensors, FP8, quanto, HQQ.
+/// Name suffixes in quantized models: GPTQ, AWQ, bitsandbytes, compressed-tensors, FP8, quanto,
+/// HQQ.
 const QUANTIZED: [&str; 22] = [
     ".qweight",
     ".qzeros",
@@ -51,7 +54,7 @@ struct Tensor {
     data_offsets: (u64, u64),
 }
 
-/// The tensors of one file, under the names that they have in the file.
+/// Reads the tensors of one file, under their names in the file.
 pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<Entry>, LoadError> {
     let error = |what: String, at: u64| LoadError::file(path, what, Some(at), CURE);
     let io = |e: std::io::Error| error(format!("reading failed: {e}"), 0);
@@ -60,7 +63,7 @@ pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<Entry>, LoadError
     file.read_exact(&mut head).map_err(io)?;
     let mut begin = head.to_vec();
     if !head.contains(&0) {
-        // No file has a head so long: what is it?
+        // No header is that long, so this is not a safetensors file.
         let _ = file.take(200).read_to_end(&mut begin);
         if let Some((what, cure)) = stand_in(&begin) {
             return Err(LoadError::file(path, what, None, cure));
@@ -79,11 +82,12 @@ pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<Entry>, LoadError
     let data = 8 + head;
     let mut entries = Vec::new();
     for (name, value) in values {
-        // Tables that can be computed: not weights, whatever their type.
+        // Computed tables are not weights, whatever their type.
         if COMPUTED.iter().any(|end| name.ends_with(end)) {
             continue;
         }
-        // Scales and packed weights are named before their types are: what they are is plainer by their names.
+        // Checked before the type: the name of a scale or packed weight explains more than its
+        // type.
         if gguf_name(&name).is_none() {
             let quantized = QUANTIZED.iter().any(|end| name.ends_with(end));
             let lora = name.contains("lora_");
@@ -126,7 +130,7 @@ pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<Entry>, LoadError
     Ok(entries)
 }
 
-/// The GGUF name of a Llama's tensor; none for a tensor that a Llama doesn't have.
+/// Returns the GGUF name of a Llama tensor, or `None` for any other tensor.
 pub(super) fn gguf_name(name: &str) -> Option<String> {
     let end = match name {
         "model.embed_tokens.weight" => Some("token_embd.weight"),

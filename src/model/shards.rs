@@ -1,8 +1,10 @@
 //! Finds the safetensors files that make up the model in a folder.
 //!
-//! A folder often holds more of them: older checkpoints, adapters, a copy in another layout (`consolidated.safetensors`).
-//! As in transformers, `model.safetensors` alone is read where it exists, else what `model.safetensors.index.json` names.
-//! Without both, files whose names begin with `model` are taken, as llama.cpp's converter does, or a single file.
+//! A folder often holds others too: older checkpoints, adapters, a copy in another layout
+//! (`consolidated.safetensors`). As in transformers, `model.safetensors` alone is read if it
+//! exists, and otherwise the files that `model.safetensors.index.json` lists. Without either, the
+//! files whose names start with `model` are read, as in llama.cpp's converter, or a single file of
+//! any name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,33 +14,35 @@ use super::load::{LoadError, json_file};
 const WHOLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The files of a model, and what their index says of them.
+/// Safetensors files of a model, and the index of their tensors.
 #[derive(Debug, Default)]
 pub(super) struct Shards {
     folder: PathBuf,
     names: Vec<String>,
-    /// By tensor the name of its file; empty without an index.
+    /// File name by tensor name; empty without an index.
     index: BTreeMap<String, String>,
 }
 
 impl Shards {
-    /// Paths of the files, sorted by name.
+    /// Returns the paths of the files, sorted by name.
     pub fn files(&self) -> Vec<PathBuf> {
         self.names.iter().map(|name| self.folder.join(name)).collect()
     }
 
-    /// Whether a tensor of the file at `path` is the model's: the index may place it in another file.
+    /// Returns true if the model's copy of a tensor is in the file at `path`.
+    ///
+    /// The index may place the tensor in another file.
     pub fn holds(&self, path: &Path, tensor: &str) -> bool {
         let file = path.file_name().and_then(|name| name.to_str());
         self.index.get(tensor).is_none_or(|at| Some(at.as_str()) == file)
     }
 }
 
-/// Finds the files of the model in `folder`.
+/// Finds the safetensors files of the model in `folder`.
 ///
 /// # Errors
-/// If there are none, one that the index names or the count in the names promises is missing, or it can't be told which of
-/// several are the model.
+/// If there are none, a file of the index or of a numbered series is missing, or it is ambiguous
+/// which of several files are the model.
 pub(super) fn find(folder: &Path) -> Result<Shards, LoadError> {
     let index = index(folder)?;
     let single = folder.join(WHOLE).is_file();
@@ -79,7 +83,7 @@ pub(super) fn find(folder: &Path) -> Result<Shards, LoadError> {
     Ok(Shards { folder: folder.into(), names: all, index: BTreeMap::new() })
 }
 
-/// Names of all safetensors files in the folder, sorted.
+/// Lists the names of all safetensors files in the folder, sorted.
 fn names(folder: &Path) -> Result<Vec<String>, LoadError> {
     let error = |e: std::io::Error| LoadError::file(folder, format!("can't be read: {e}"), None, "check its permissions");
     let mut names = Vec::new();
@@ -93,7 +97,7 @@ fn names(folder: &Path) -> Result<Vec<String>, LoadError> {
     Ok(names)
 }
 
-/// Refuses files of which some are missing, by their numbers: `model-00001-of-00003.safetensors`.
+/// Rejects incomplete series of numbered files: `model-00001-of-00003.safetensors`.
 fn whole(folder: &Path, names: &[String]) -> Result<(), LoadError> {
     let parts: Vec<(&str, usize, usize)> = names.iter().filter_map(|name| part(name)).collect();
     for &(stem, _, of) in &parts {
@@ -106,14 +110,14 @@ fn whole(folder: &Path, names: &[String]) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Stem, number and count of a name like `model-00001-of-00003.safetensors`.
+/// Splits a name like `model-00001-of-00003.safetensors` into stem, number and count.
 fn part(name: &str) -> Option<(&str, usize, usize)> {
     let (rest, of) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
     let (stem, n) = rest.rsplit_once('-')?;
     Some((stem, n.parse().ok()?, of.parse().ok()?))
 }
 
-/// By tensor the name of its file, as the index says; `None` without an index.
+/// Reads the index: file name by tensor name; `None` if there is no index.
 fn index(folder: &Path) -> Result<Option<BTreeMap<String, String>>, LoadError> {
     let path = folder.join(INDEX);
     let error = |what: String| LoadError::file(&path, what, None, "take the index that came with the weights");
@@ -137,7 +141,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// What is found in a folder with these files and this index, or the line that refuses it.
+    /// Files found in a folder with these files and this index, or the error.
     fn found(files: &[&str], index: Option<&[(&str, &str)]>) -> Result<Vec<String>, String> {
         let folder = tempfile::tempdir().unwrap();
         files.iter().for_each(|name| std::fs::write(folder.path().join(name), "").unwrap());

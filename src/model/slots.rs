@@ -1,8 +1,11 @@
-//! The uncommitted nodes of a decoder: who hangs under whom, and how far each was run.
+//! Bookkeeping of a decoder's uncommitted nodes.
+//!
+//! Tracks the parent and depth of each node, and the number of layers that it was run through. Both
+//! backends use it, so that they reject the same input with the same error.
 
 use super::{ForwardError, Node, Parent};
 
-/// Uncommitted nodes by slot. Both decoders keep their books with it, so that they refuse the same things.
+/// Uncommitted nodes, indexed by slot.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
@@ -16,15 +19,18 @@ struct Slot {
 }
 
 impl Slots {
-    /// Uncommitted nodes.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Adds `nodes`, of a vocabulary of `vocab` tokens, to be run through `layers` layers, behind `len` committed positions.
+    /// Adds `nodes` after `len` committed positions, to be run through `layers` layers.
+    ///
+    /// `vocab` is the size of the vocabulary, `capacity` the number of positions that the cache can
+    /// hold.
     ///
     /// # Errors
-    /// If there is no room, a token or a parent is not there, or a parent was not run as far; then nothing is added.
+    /// If the cache is full, a token or a parent does not exist, or a parent was run through fewer
+    /// layers. Nothing is added then.
     pub fn append(
         &mut self,
         vocab: usize,
@@ -61,20 +67,24 @@ impl Slots {
         }
     }
 
-    /// Nodes between the context and slot `i`: its position is the count of committed ones plus this.
+    /// Number of ancestors of slot `i` below the context.
+    ///
+    /// The position of the node is the number of committed positions plus this.
     pub fn depth(&self, i: usize) -> usize {
         self.slots[i].depth
     }
 
-    /// Slot `i`, its parent, and so on up to the context.
+    /// Iterates over slot `i`, its parent, and so on up to the context.
     pub fn upward(&self, i: usize) -> impl Iterator<Item = usize> + '_ {
         std::iter::successors(Some(i), |&i| self.slots[i].parent)
     }
 
-    /// Checks that `path` leads from the context down through nodes that were run through all `layers`.
+    /// Checks that `path` leads from the context down through finished nodes.
+    ///
+    /// Every node must have been run through `layers` layers.
     ///
     /// # Errors
-    /// If it doesn't.
+    /// If a slot does not continue the path, or was run through fewer layers.
     pub fn check_path(&self, path: &[usize], layers: usize) -> Result<(), ForwardError> {
         let mut parent = None;
         for &slot in path {
@@ -88,7 +98,7 @@ impl Slots {
         Ok(())
     }
 
-    /// Drops all from `len` on.
+    /// Drops all slots from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.slots.truncate(len);
     }

@@ -1,4 +1,7 @@
-//! A model's weights, as they lie in their files: looked up by name, read by rows.
+//! Weights of a model: tensors found by name and read by rows from their files.
+//!
+//! [`Weights`] hides the source: a GGUF file, a folder of safetensors, or memory. Tensor names are
+//! those of GGUF in all cases. Names and shapes are checked once, when the weights are opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -19,34 +22,37 @@ use super::{Config, config, safetensors, shards};
 const EMBEDDING: &str = "token_embd.weight";
 const CURE_WHOLE: &str = "the model is incomplete or of another architecture: fetch it again, or take another";
 
-/// What a tensor is.
+/// Name, format and shape of a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorInfo {
-    /// Its name, in GGUF's way (`blk.0.attn_q.weight`), whatever the source.
+    /// Name as in GGUF (`blk.0.attn_q.weight`), whatever the source.
     pub name: String,
-    /// Its format.
+    /// Number format of the values.
     pub kind: Kind,
-    /// Rows (the outputs of a linear layer, the tokens of the embedding); 1 for a vector.
+    /// Number of rows; 1 for a vector.
+    ///
+    /// Rows are the outputs of a linear layer, or the tokens of the embedding.
     pub rows: usize,
-    /// Values in a row (the inputs of a linear layer).
+    /// Number of values in a row: the inputs of a linear layer.
     pub cols: usize,
 }
 
 impl TensorInfo {
-    /// Bytes of a row.
+    /// Size of a row in bytes.
     pub fn row_bytes(&self) -> usize {
-        // Whole blocks were checked when the tensor was entered.
+        // `cols` is a whole number of blocks: checked when the tensor was added.
         self.cols / self.kind.block_len() * self.kind.block_bytes()
     }
 }
 
-/// One tensor for [`Weights::from_tensors`]: name, format, rows, columns, and its bytes.
+/// Tensor for [`Weights::from_tensors`]: name, format, rows, columns, bytes.
 pub type RawTensor = (String, Kind, usize, usize, Vec<u8>);
 
-/// The weights of a Llama, from a GGUF file, a folder of safetensors, or memory.
+/// Weights of a Llama, from a GGUF file, a folder of safetensors, or memory.
 ///
-/// Nothing is kept in memory of what lies in files: [`read_rows`](Self::read_rows) reads from them, from any thread.
-/// All tensors that the shape calls for are there, in the right shapes: that is checked when the weights are opened.
+/// Tensors in files are not kept in memory: [`read_rows`](Self::read_rows) reads them from disk,
+/// from any thread. Opening checks that every tensor that the shape requires exists and has the
+/// right shape.
 #[derive(Debug)]
 pub struct Weights {
     path: PathBuf,
@@ -57,14 +63,14 @@ pub struct Weights {
     rope_factors: Option<Vec<f32>>,
     metadata: Option<Metadata>,
     attends: bool,
-    /// Whether they are those of a drafting head, which has tensors of its own before its layers.
+    /// True for a drafting head, which has the [`FRONT`] tensors before its layers.
     of_head: bool,
 }
 
-/// Tensors of a drafting head before its layers.
+/// Tensors of a drafting head that come before its layers.
 const FRONT: [&str; 5] = ["fuse_norm.weight", "fuse.weight", "token_norm.weight", "state_norm.weight", "input.weight"];
 
-/// What a GGUF file is read from.
+/// Source of the bytes of a GGUF file.
 enum Source<'a> {
     File(File),
     Bytes(&'a [u8]),
@@ -77,17 +83,23 @@ enum Place {
 }
 
 impl Weights {
-    /// Opens a GGUF file, or a folder with config.json and safetensors: those that `shards` finds, and no other.
+    /// Opens a GGUF file, or a folder with config.json and safetensors.
+    ///
+    /// In a folder, only the safetensors files that belong to the model are read; see the `shards`
+    /// module.
     ///
     /// # Errors
-    /// If the files are missing, damaged, of another architecture, or lack a tensor: see [`LoadError`].
+    /// If files are missing or damaged, the architecture is not supported, or a tensor is missing:
+    /// see [`LoadError`].
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let about = std::fs::metadata(path).map_err(|e| io_error(path, &e))?;
         if about.is_dir() { Self::open_folder(path) } else { Self::open_gguf(path, config::LLAMA) }
     }
 
-    /// Opens the GGUF file of a drafting head of that form: the layers of a Llama (an adapter's without attention) without an
-    /// embedding of its own, whose output ([`head`](Self::head)) has rows for a part of the vocabulary.
+    /// Opens the GGUF file of a drafting head of the given form.
+    ///
+    /// A head has the layers of a Llama (an adapter's without attention) and no embedding of its
+    /// own. Its output matrix ([`head`](Self::head)) has rows for a part of the vocabulary.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -95,7 +107,7 @@ impl Weights {
         Self::open_gguf(path, form.architecture())
     }
 
-    /// The same from the bytes of such a file, which errors call `name`.
+    /// Reads a drafting head from the bytes of its GGUF file; errors call it `name`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -114,7 +126,7 @@ impl Weights {
     fn of_gguf(mut head: Gguf, path: &Path, architecture: &str, source: Source) -> Result<Self, LoadError> {
         let of_llama = architecture == config::LLAMA;
         if !of_llama {
-            // What the layers' code calls a tied embedding is all the vocabulary that a head has.
+            // The layers expect a tied embedding; a head's output matrix takes its place.
             for output in head.tensors.iter_mut().filter(|e| e.name == "output.weight") {
                 output.name = EMBEDDING.to_owned();
             }
@@ -129,7 +141,7 @@ impl Weights {
             config,
             tensors: BTreeMap::new(),
             files: Vec::new(),
-            // GGUF keeps Llamas so; heads are kept as they were trained.
+            // GGUF stores Llamas interleaved. Heads keep the order in which they were trained.
             rope_interleaved: of_llama,
             rope_factors: linear,
             metadata: Some(head.metadata),
@@ -143,7 +155,7 @@ impl Weights {
             }
             Source::Bytes(bytes) => {
                 for Entry { name, kind, rows, cols, offset, bytes: len } in head.tensors {
-                    // That they lie within was checked when the head was read.
+                    // The reader of the header has checked that the range lies within `bytes`.
                     let own = bytes[offset as usize..(offset + len) as usize].to_vec();
                     weights.tensors.insert(name.clone(), (TensorInfo { name, kind, rows, cols }, Place::Memory(own)));
                 }
@@ -151,7 +163,7 @@ impl Weights {
         }
         weights.check()?;
         if weights.tensor("rope_freqs.weight").is_some() {
-            // As in llama.cpp, linear scaling comes on top of the list.
+            // As in llama.cpp, linear scaling applies on top of the list.
             let factor = weights.rope_factors.as_ref().and_then(|all| all.first().copied()).unwrap_or(1.0);
             let list = weights.read_vector("rope_freqs.weight")?;
             weights.rope_factors = Some(list.iter().map(|divisor| divisor * factor).collect());
@@ -165,7 +177,7 @@ impl Weights {
     fn open_folder(folder: &Path) -> Result<Self, LoadError> {
         let path = folder.join("config.json");
         let text = match std::fs::read_to_string(&path) {
-            // What a folder without one is, is plainer by its other files.
+            // The folder's other files explain better what it is than the missing config.json.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && folder.join("adapter_config.json").exists() => {
                 shards::find(folder)?;
                 return Err(io_error(&path, &e));
@@ -188,13 +200,13 @@ impl Weights {
         for path in shards.files() {
             let file = File::open(&path).map_err(|e| io_error(&path, &e))?;
             for entry in safetensors::read(&file, &path)? {
-                // The index says which of two files has a tensor.
+                // The index decides which file a duplicated tensor is read from.
                 if !shards.holds(&path, &entry.name) {
                     continue;
                 }
-                // Other names were refused when the head was read.
+                // The reader of the header has rejected all other names.
                 let Some(name) = safetensors::gguf_name(&entry.name) else { continue };
-                // A copy of the embedding that some files carry beside it.
+                // Some files carry a redundant copy of the tied embedding.
                 if tied && name == "output.weight" {
                     continue;
                 }
@@ -215,10 +227,13 @@ impl Weights {
         Ok(weights)
     }
 
-    /// A model in memory. `rope_interleaved`: see [`rope_interleaved`](Self::rope_interleaved).
+    /// Creates a model from tensors in memory.
+    ///
+    /// For `rope_interleaved` see the method [`rope_interleaved`](Self::rope_interleaved).
     ///
     /// # Errors
-    /// If the shape is no Llama's, a tensor is missing or of the wrong shape, or its bytes are not those of its shape.
+    /// If the shape is not valid for a Llama, a tensor is missing or has the wrong shape, or its
+    /// bytes do not match its shape.
     pub fn from_tensors(config: Config, tensors: Vec<RawTensor>, rope_interleaved: bool) -> Result<Self, LoadError> {
         let path = PathBuf::from("(memory)");
         config::check(&config, &path)?;
@@ -246,14 +261,15 @@ impl Weights {
         Ok(weights)
     }
 
-    /// A model in memory with random weights, for tests and benchmarks: the same seed gives the same bytes.
+    /// Creates a model in memory with random weights, for tests and benchmarks.
     ///
-    /// Matrices are stored as `kind` (as F32 where a row is not a whole number of blocks), norms as F32 near 1. Values
-    /// are scaled so that a forward stays in a sane range and the laws over the vocabulary are neither flat nor
-    /// certain. With `tied` the head is the embedding.
+    /// The same seed gives the same bytes. Matrices are stored as `kind`, or as F32 where a row is
+    /// not a whole number of blocks; norms are stored as F32 near 1. Values are scaled so that
+    /// activations stay in a reasonable range, and the distributions over the vocabulary are
+    /// neither uniform nor certain. If `tied`, the output head is the embedding.
     ///
     /// # Errors
-    /// If the shape is no Llama's.
+    /// If the shape is not valid for a Llama.
     pub fn random(config: Config, kind: Kind, tied: bool, seed: u64) -> Result<Self, LoadError> {
         config::check(&config, Path::new("(memory)"))?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -277,7 +293,7 @@ impl Weights {
         self.tensors.insert(e.name, (info, Place::File { file, offset: e.offset }));
     }
 
-    /// Refuses what lacks a tensor, has one of another shape, or has what this program doesn't compute.
+    /// Rejects missing tensors, wrong shapes, and tensors that the forward pass does not use.
     fn check(&self) -> Result<(), LoadError> {
         let error = |what: String| Err(LoadError::file(&self.path, what, None, CURE_WHOLE));
         let c = &self.config;
@@ -292,7 +308,8 @@ impl Weights {
                 return error(format!("tensor {name} is {} x {}, where {rows} x {cols} was expected", t.rows, t.cols));
             }
         }
-        // What a forward does not compute can't be left out either: norms of queries and keys, sub-norms, scales, biases.
+        // Ignoring an extra tensor (norms of queries and keys, sub-norms, scales, biases) would
+        // silently change the logits.
         let own = |name: &str| {
             known.contains(name)
                 || ["output.weight", "rope_freqs.weight"].contains(&name)
@@ -304,62 +321,65 @@ impl Weights {
         }
     }
 
-    /// The model's shape.
+    /// Returns the shape of the model.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The file or folder.
+    /// Path of the file or folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The metadata, where the source is a GGUF file.
+    /// GGUF metadata; `None` for safetensors and models in memory.
     pub fn metadata(&self) -> Option<&Metadata> {
         self.metadata.as_ref()
     }
 
-    /// All tensors, by name.
+    /// Iterates over all tensors, sorted by name.
     pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
         self.tensors.values().map(|(info, _)| info)
     }
 
-    /// The tensor of that name (GGUF's names, whatever the source). A norm has one row.
+    /// Returns the tensor with this GGUF name. A norm has one row.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.tensors.get(name).map(|(info, _)| info)
     }
 
-    /// Whether the layers have attention: those of an adapter have none.
+    /// Returns true if the layers have attention; an adapter's layers have none.
     pub fn attends(&self) -> bool {
         self.attends
     }
 
-    /// Name of the head's matrix: `output.weight`, or the embedding where they are tied.
+    /// Name of the output matrix: `output.weight`, or the embedding if they are tied.
     pub fn head(&self) -> &'static str {
         if self.tensors.contains_key("output.weight") { "output.weight" } else { "token_embd.weight" }
     }
 
-    /// Bytes of all tensors.
+    /// Size of all tensors in bytes, as stored.
     pub fn bytes(&self) -> u64 {
         self.tensors().map(|t| (t.rows * t.row_bytes()) as u64).sum()
     }
 
-    /// How query and key rows are ordered within a head. True: the two values that are rotated together are
-    /// neighbours, (2i, 2i + 1), as GGUF keeps Llamas. False: they are (i, i + head_dim / 2), as safetensors do.
+    /// Returns the order of query and key rows within an attention head.
+    ///
+    /// True: the two values that are rotated together are neighbors, (2i, 2i + 1), as GGUF stores
+    /// Llamas. False: they are (i, i + head_dim / 2), as in safetensors.
     pub fn rope_interleaved(&self) -> bool {
         self.rope_interleaved
     }
 
-    /// What each rotary frequency is to be divided by (`head_dim / 2` of them), where the file says so itself (GGUF
-    /// keeps Llama 3's scaling in this form).
+    /// Divisors of the `head_dim / 2` rotary frequencies, if the file gives them.
+    ///
+    /// GGUF stores Llama 3's scaling in this form. Linear scaling is converted to it.
     pub fn rope_factors(&self) -> Option<&[f32]> {
         self.rope_factors.as_deref()
     }
 
-    /// Puts the bytes of rows `rows` of a tensor into `out`, in place of what was there.
+    /// Replaces the contents of `out` with the bytes of rows `rows` of a tensor.
     ///
     /// # Errors
-    /// If there is no such tensor or row, reading fails, or a value is NaN or infinite.
+    /// If the tensor or a row does not exist, reading fails, or a value is NaN or infinite.
     pub fn read_rows(&self, name: &str, rows: Range<usize>, out: &mut Vec<u8>) -> Result<(), LoadError> {
         let found = self.tensors.get(name).filter(|(info, _)| rows.start <= rows.end && rows.end <= info.rows);
         let Some((info, place)) = found else {
@@ -380,14 +400,15 @@ impl Weights {
                     .map_err(|e| LoadError::file(path, format!("reading {name} failed: {e}"), Some(at), "check the disk"))?;
             }
         }
-        // Here, where all of them come by: rounded or not, on every device, a forward would make nonsense of it.
+        // Checked here because every read passes through: a non-finite weight would corrupt the
+        // logits on every backend.
         if let Some(at) = info.kind.first_not_finite(out) {
             return Err(self.no_number(name, rows.start + at / info.cols, at % info.cols));
         }
         Ok(())
     }
 
-    /// The values of rows `rows` of a tensor, one row after the other.
+    /// Returns the values of rows `rows` of a tensor, row by row.
     ///
     /// # Errors
     /// As [`read_rows`](Self::read_rows).
@@ -402,7 +423,7 @@ impl Weights {
         Ok(values)
     }
 
-    /// The values of a vector (a norm).
+    /// Returns the values of a vector, such as a norm.
     ///
     /// # Errors
     /// As [`read_rows`](Self::read_rows).
@@ -410,15 +431,17 @@ impl Weights {
         self.read_values(name, 0..1)
     }
 
-    /// The error about a weight that is no finite number.
+    /// Error about a weight that is NaN or infinite.
     fn no_number(&self, name: &str, row: usize, column: usize) -> LoadError {
         let what = format!("tensor {name} has a value that is not finite, NaN or infinite, in row {row} from column {column} on");
         LoadError::file(&self.path, what, None, "the file is damaged: fetch it again, or convert the model again")
     }
 }
 
-/// A number of mean 0, variance 1 and about a normal law: the sum of four uniform ones. Only exact operations, so
-/// that every machine draws the same.
+/// Samples an approximately normal number with mean 0 and variance 1.
+///
+/// It is the scaled sum of four uniform numbers: the operations are exact, so that every machine
+/// produces the same values.
 fn near_normal(rng: &mut ChaCha8Rng) -> f32 {
     let sum: u64 = (0..4).map(|_| u64::from(rng.next_u32() >> 10)).sum();
     (sum as f32 / (1 << 22) as f32 - 2.0) * 3f32.sqrt()
@@ -454,7 +477,9 @@ fn read_at(file: &File, _path: &Path, out: &mut [u8], at: u64) -> std::io::Resul
     std::os::unix::fs::FileExt::read_exact_at(file, out, at)
 }
 
-/// Without positional reads, each read has a handle, and so a position, of its own.
+/// Opens the file again for each read.
+///
+/// Without positional reads, readers in several threads would share the position of one handle.
 #[cfg(not(unix))]
 fn read_at(_file: &File, path: &Path, out: &mut [u8], at: u64) -> std::io::Result<()> {
     use std::io::{Read, Seek, SeekFrom};

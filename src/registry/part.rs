@@ -1,4 +1,6 @@
-//! A file on its way into the cache: under another name, checksummed while it is written, renamed when it is whole.
+//! Atomic file in the cache: written under another name, renamed when it is complete.
+//!
+//! The checksum is computed while the file is written.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -9,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::error::Trouble;
 use crate::hex::hex;
 
-/// What a file must be, where that is known.
+/// Expected size and checksum of a file, if known.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Expected {
     pub bytes: Option<u64>,
@@ -17,7 +19,7 @@ pub(super) struct Expected {
     pub sha256: Option<String>,
 }
 
-/// A file that is being written.
+/// A file being written, which gets its final name in [`finish`](Self::finish).
 pub(super) struct Part {
     path: PathBuf,
     file: File,
@@ -26,13 +28,15 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Begins a file, over what may lie there.
+    /// Creates the file, replacing any existing one.
     pub fn create(path: &Path) -> Result<Part, Trouble> {
         let file = File::create(path).map_err(|e| Trouble::unwritable(path, e))?;
         Ok(Part { path: path.into(), file, hash: Sha256::new(), bytes: 0 })
     }
 
-    /// Goes on with a file that was begun: checksums what is there. `seen` is told the bytes checksummed so far.
+    /// Continues an existing file, after computing the checksum of its contents.
+    ///
+    /// `seen` is called with the number of bytes processed so far.
     pub fn resume(path: &Path, seen: &mut dyn FnMut(u64)) -> Result<Part, Trouble> {
         let open = || File::options().read(true).append(true).open(path);
         let mut file = open().map_err(|e| Trouble::unwritable(path, e))?;
@@ -41,12 +45,12 @@ impl Part {
         Ok(Part { path: path.into(), file, hash, bytes })
     }
 
-    /// Bytes that it holds.
+    /// Number of bytes in the file.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Adds to it. After an error nothing of it is left: a full disk gets its space back.
+    /// Appends data. On error the file is removed, which frees the space on a full disk.
     pub fn write(&mut self, data: &[u8]) -> Result<(), Trouble> {
         self.hash.update(data);
         self.bytes += data.len() as u64;
@@ -56,16 +60,16 @@ impl Part {
         })
     }
 
-    /// Checks the whole and gives it its name. After an error nothing of it is left.
+    /// Verifies the file and renames it to `name`. On error the file is removed.
     ///
     /// # Errors
-    /// Of the second kind where it is not what it must be, in words that follow "it".
+    /// [`Trouble::There`] if it differs from `expected`, in words that follow "it".
     pub fn finish(self, expected: &Expected, name: &Path) -> Result<(), Trouble> {
         let Part { path, file, hash, bytes } = self;
         let sum = hex(&hash.finalize());
         let named = match mismatch(expected, bytes, &sum) {
             Some(what) => Err(Trouble::There(what)),
-            // The bytes must be on the disk before the name says so.
+            // The bytes must be on disk before the file gets its name.
             None => file.sync_all().and_then(|()| fs::rename(&path, name)).map_err(|e| Trouble::unwritable(name, e)),
         };
         if named.is_err() {
@@ -75,7 +79,7 @@ impl Part {
     }
 }
 
-/// How a file of this size and checksum differs from what it must be, in words that follow "it".
+/// Describes how a file differs from what is expected, in words that follow "it".
 pub(super) fn mismatch(expected: &Expected, bytes: u64, sha256: &str) -> Option<String> {
     if let Some(want) = expected.bytes.filter(|&want| want != bytes) {
         return Some(format!("has {bytes} bytes and must have {want}"));
@@ -84,7 +88,9 @@ pub(super) fn mismatch(expected: &Expected, bytes: u64, sha256: &str) -> Option<
     Some(format!("has the sha256 {sha256} and must have {want}"))
 }
 
-/// The size and the SHA-256 of a file. `seen` is told the bytes read so far.
+/// Returns the size and the SHA-256 of a file.
+///
+/// `seen` is called with the number of bytes read so far.
 pub(super) fn checksum(path: &Path, seen: &mut dyn FnMut(u64)) -> io::Result<(u64, String)> {
     let mut hash = Sha256::new();
     let bytes = copy(&mut File::open(path)?, &mut hash, seen)?;

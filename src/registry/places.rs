@@ -1,4 +1,4 @@
-//! The folders of the person: settings and models.
+//! Folders for the user's settings and for fetched models.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,9 @@ use etcetera::BaseStrategy;
 
 use super::RegistryError;
 
-/// The folder of the person's own settings (`models.toml`, `themes`): `SPECLIGHT_CONFIG`, or `speclight` in the system's
-/// folder for settings. It need not exist.
+/// Folder of the user's settings (`models.toml`, `themes`).
+///
+/// `SPECLIGHT_CONFIG`, or `speclight` in the system's config folder. It may not exist.
 ///
 /// # Errors
 /// If neither the variable nor a home folder is set.
@@ -15,7 +16,9 @@ pub fn config_folder() -> Result<PathBuf, RegistryError> {
     place("SPECLIGHT_CONFIG", "settings", |base| base.config_dir())
 }
 
-/// The folder of fetched models: `SPECLIGHT_CACHE`, or `speclight` in the system's folder for caches. It need not exist.
+/// Folder of fetched models.
+///
+/// `SPECLIGHT_CACHE`, or `speclight` in the system's cache folder. It may not exist.
 ///
 /// # Errors
 /// If neither the variable nor a home folder is set.

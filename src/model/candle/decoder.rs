@@ -1,4 +1,4 @@
-//! One context: books, cache and logits.
+//! Decoder on candle: slots, cache and logits of one context.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -13,23 +13,25 @@ use crate::model::slots::Slots;
 use crate::model::{Config, Decoder, ForwardError, Logits, Node, Pass, Reductions};
 use crate::tree::TokenId;
 
-/// A [`Decoder`] whose forward is candle's operations, on any device.
+/// A [`Decoder`] that runs candle operations, on any device.
 #[derive(Debug)]
 pub struct CandleDecoder {
     llama: Arc<Llama>,
     cache: Cache,
     len: usize,
     slots: Slots,
-    /// Logits of the last pass's nodes from `first` on (nodes, vocab), where the model is.
+    /// Logits of the last pass, (nodes, vocab), on the device.
+    ///
+    /// The first row belongs to node `first` of the pass.
     logits: Option<Tensor>,
     first: usize,
-    /// The same on the host, where somebody asked for them.
+    /// Rows of `logits` that were copied to the host on request.
     rows: Vec<OnceCell<Vec<f32>>>,
     reduces: bool,
 }
 
 impl CandleDecoder {
-    /// An empty context with room for `capacity` positions (at least one).
+    /// Creates an empty context for `capacity` positions (at least one).
     ///
     /// # Errors
     /// If the device has no memory left.
@@ -43,12 +45,16 @@ impl CandleDecoder {
         Self { llama, cache, len, slots: Slots::default(), logits: None, first: 0, rows: Vec::new(), reduces }
     }
 
-    /// The same, reducing logits where they are ([`Decoder::reduced`]) also on a CPU, where they are at hand: for tests.
+    /// Makes [`Decoder::reduced`] work on a CPU too, for tests.
+    ///
+    /// There the logits are in host memory already and need no reduction.
     pub fn reducing(self) -> Self {
         Self { reduces: true, ..self }
     }
 
-    /// The pass over the nodes from slot `before` on, which are in the books already.
+    /// Runs the pass over the nodes from slot `before` on.
+    ///
+    /// The nodes must have been added to `slots` already.
     fn run(&mut self, before: usize, nodes: &[Node], pass: Pass) -> Result<()> {
         self.logits = None;
         self.rows.clear();
@@ -69,12 +75,14 @@ impl CandleDecoder {
         self.first = nodes.len() - wanted;
         self.logits = Some(self.llama.head(&x.narrow(0, self.first, wanted)?)?);
         self.rows.resize_with(wanted, OnceCell::new);
-        // A pass is done when this returns: who times it must not time orders, and what fails fails here.
+        // Waits for the device, so that timings cover the work itself and errors are reported here.
         self.llama.device().synchronize()?;
         Ok(())
     }
 
-    /// What the nodes from slot `before` on may not see of the uncommitted nodes; none if each sees all.
+    /// Attention mask of the nodes from slot `before` on over all uncommitted nodes.
+    ///
+    /// 0 or -inf, row by row. `None` if every node sees all of them.
     fn mask(&self, before: usize) -> Option<Vec<f32>> {
         let slots = self.slots.len();
         let mut mask = vec![f32::NEG_INFINITY; (slots - before) * slots];
@@ -116,7 +124,7 @@ impl Decoder for CandleDecoder {
         })
     }
 
-    /// Brought to the host when they are first asked for; none if the device fails.
+    /// Copies a row to the host on first use; empty if the device fails.
     fn logits(&self, i: usize) -> &[f32] {
         let row = i.checked_sub(self.first).and_then(|row| Some((row, self.rows.get(row)?)));
         let (row, cell) = row.expect("logits that were asked for");

@@ -1,4 +1,4 @@
-//! A Llama's weights on a device, and the pass over them.
+//! Weights of a Llama on a device, and the forward pass over them.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{ops, rotary_emb};
@@ -10,16 +10,17 @@ use crate::model::weights::Weights;
 use crate::model::{Config, rope};
 use crate::tree::TokenId;
 
-/// The numbers that a forward computes with.
+/// Number formats that a forward pass computes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// Weights as they are stored; products with quantised weights round their inputs as candle does on that device.
+    /// Weights as stored; products with quantized weights round inputs as candle does on the
+    /// device.
     Stored,
-    /// All weights turned to 32-bit floats, no rounding of inputs: the reference.
+    /// All weights converted to 32-bit floats, inputs not rounded; the reference for tests.
     F32,
 }
 
-/// The weights of a Llama on a device.
+/// Weights of a Llama on a device.
 #[derive(Debug)]
 pub struct Llama {
     config: Config,
@@ -27,7 +28,7 @@ pub struct Llama {
     embedding: Matrix,
     layers: Vec<Layer>,
     norm: Tensor,
-    /// None where the head is the embedding.
+    /// Output matrix; `None` if it is tied to the embedding.
     head: Option<Matrix>,
     interleaved: bool,
     frequencies: Vec<f32>,
@@ -46,26 +47,28 @@ struct Layer {
     down: Matrix,
 }
 
-/// The nodes of one pass, as the layers see them.
+/// Nodes of one pass, in the form that the layers use.
 pub(super) struct Batch<'a> {
-    /// A token each.
+    /// Token of each node.
     pub tokens: &'a [TokenId],
-    /// A rotary position each.
+    /// Rotary position of each node.
     pub positions: &'a [usize],
-    /// The cache's row of the first node; the others follow.
+    /// Cache row of the first node; the others follow it.
     pub at: usize,
-    /// Of every node, the rows from `mask_from` on up to the last node's that it may not see: 0 or -inf, row by row.
-    /// None where each sees all, as one node alone does.
+    /// Attention mask of each node over the cache rows from `mask_from` on.
+    ///
+    /// 0 or -inf, row by row, up to the cache row of the last node. `None` if every node sees all
+    /// of these rows, as a single node does.
     pub mask: Option<Vec<f32>>,
-    /// Every node sees all rows before this one.
+    /// First cache row that the mask covers; every node sees all rows before it.
     pub mask_from: usize,
 }
 
 impl Llama {
-    /// Puts the weights on `device`.
+    /// Copies the weights to `device`.
     ///
     /// # Errors
-    /// If reading them or the device fails.
+    /// If reading the weights or the device fails.
     pub fn load(weights: &Weights, device: &Device, precision: Precision) -> std::result::Result<Self, LoadError> {
         let config = weights.config().clone();
         let matrix = |name: &str| Matrix::load(weights, name, device, precision);
@@ -96,18 +99,19 @@ impl Llama {
         })
     }
 
-    /// The model's shape.
+    /// Returns the shape of the model.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Where the weights are.
+    /// Device that holds the weights.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Runs `batch` through the first `layers` layers and leaves its keys and values in `cache`: the residual stream
-    /// behind them, (n, dim).
+    /// Runs `batch` through the first `layers` layers, and stores its keys and values in `cache`.
+    ///
+    /// Returns the residual stream after them, (n, dim).
     pub(super) fn layers(&self, batch: &Batch, cache: &Cache, layers: usize) -> Result<Tensor> {
         let n = batch.tokens.len();
         let mut x = self.embed(batch.tokens)?;
@@ -126,13 +130,16 @@ impl Llama {
         Ok(x)
     }
 
-    /// The embeddings of `tokens`, (tokens, dim).
+    /// Looks up the embeddings of `tokens`: (tokens, dim).
     pub fn embed(&self, tokens: &[TokenId]) -> Result<Tensor> {
         self.embedding.rows(&Tensor::new(tokens, &self.device)?)
     }
 
-    /// Layer `i` over `texts` texts, n tokens of each: x (texts * n, dim). `put` takes their keys and values, (texts, kv_heads, n,
-    /// head_dim) each, and gives all that the texts have, which the mask (n, rows), or (texts, heads, n, rows), adds to.
+    /// Runs layer `i` over `texts` texts with n tokens each.
+    ///
+    /// `x` is (texts * n, dim). `put` takes the keys and values of these tokens, each (texts,
+    /// kv_heads, n, head_dim), and returns those of all tokens of the texts. `mask`, (n, rows) or
+    /// (texts, heads, n, rows), is added to the attention scores.
     pub(super) fn layer(
         &self,
         i: usize,
@@ -160,14 +167,15 @@ impl Llama {
         x + layer.down.forward(&hidden)?
     }
 
-    /// Logits (rows, vocab) of the residual stream behind the last layer, (rows, dim).
+    /// Computes logits, (rows, vocab), from the residual stream after the last layer, (rows, dim).
     pub fn head(&self, x: &Tensor) -> Result<Tensor> {
         let normed = ops::rms_norm(&x.contiguous()?, &self.norm, self.config.eps)?;
         self.head.as_ref().unwrap_or(&self.embedding).forward(&normed)
     }
 
-    /// Cosines and sines of every position's angles, each (n, head_dim / 2). The angle is a product in 32 bits, as
-    /// Llamas were trained with.
+    /// Cosines and sines of the rotary angles of each position, both (n, head_dim / 2).
+    ///
+    /// The angle is a 32-bit product, as in the training of Llamas.
     pub(super) fn turns(&self, positions: &[usize]) -> Result<(Tensor, Tensor)> {
         let shape = (positions.len(), self.frequencies.len());
         let angles = positions.iter().flat_map(|&p| self.frequencies.iter().map(move |f| p as f32 * f));
@@ -175,11 +183,15 @@ impl Llama {
         Ok((Tensor::from_vec(cos, shape, &self.device)?, Tensor::from_vec(sin, shape, &self.device)?))
     }
 
-    /// Queries (texts, heads, n, head_dim) over keys and values (texts, kv_heads, rows, head_dim): (texts * n, heads * head_dim).
+    /// Attention of queries (texts, heads, n, head_dim) over keys and values.
+    ///
+    /// Keys and values are (texts, kv_heads, rows, head_dim); the result is (texts * n, heads *
+    /// head_dim).
     fn attention(&self, q: &Tensor, keys: &Tensor, values: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
         let (texts, heads, n, size) = q.dims4()?;
         let (_, kv_heads, rows, _) = keys.dims4()?;
-        // The queries that share a key are neighbours: one product for all of them, and no copies of the keys.
+        // Queries that share a key head are adjacent: one product serves all of them, without
+        // copies of the keys.
         let together = heads / kv_heads * n;
         let q = q.reshape((texts, kv_heads, together, size))?;
         let mut scores = (q * (1.0 / (size as f64).sqrt()))?.matmul(&keys.t()?)?;

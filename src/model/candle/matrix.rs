@@ -1,4 +1,4 @@
-//! One matrix of weights on a device.
+//! Weight matrix on a device.
 
 use std::borrow::Cow;
 
@@ -10,23 +10,25 @@ use crate::model::blocks::Kind;
 use crate::model::load::LoadError;
 use crate::model::weights::{Weights, ggml_type};
 
-/// Rows that are turned to floats at a time while a matrix is loaded.
+/// Number of rows converted to floats at a time while loading.
 const ROWS_AT_ONCE: usize = 4096;
 
-/// A matrix, quantised as in its file, or as floats.
+/// Weight matrix, quantized as in its file or as floats.
 #[derive(Debug)]
 pub(super) enum Matrix {
     Quantised(QTensor),
-    /// (rows, columns), in any float type.
+    /// Floats of any type, (rows, columns).
     Plain(Tensor),
 }
 
 impl Matrix {
-    /// The matrix called `name`. Quantised kinds stay as they are unless `precision` says otherwise; F16 and BF16 stay
-    /// so on GPUs and become F32 on CPU, which computes in nothing narrower.
+    /// Loads the matrix called `name`.
+    ///
+    /// Quantized formats are kept unless `precision` is [`Precision::F32`]. F16 and BF16 are kept
+    /// on GPUs and become F32 on the CPU, which computes in nothing narrower.
     pub fn load(weights: &Weights, name: &str, device: &Device, precision: Precision) -> std::result::Result<Self, LoadError> {
         let Some(info) = weights.tensor(name).cloned() else {
-            // Asking for the rows says which tensor of which file is missing.
+            // This read fails with an error that names the file and the tensor.
             weights.read_rows(name, 0..1, &mut Vec::new())?;
             return Err(candle_core::Error::Msg(format!("no tensor {name}")).into());
         };
@@ -50,7 +52,7 @@ impl Matrix {
         Ok(Matrix::Quantised(QTensor::new(storage, (info.rows, info.cols))?))
     }
 
-    /// The products with the rows of `xs` (n, columns), in F32: (n, rows).
+    /// Multiplies the rows of `xs` (n, columns) with the matrix; returns F32, (n, rows).
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         match self {
             Matrix::Quantised(weights) => xs.apply_op1_no_bwd(weights),
@@ -58,7 +60,7 @@ impl Matrix {
         }
     }
 
-    /// Rows `ids`, in F32: (ids, columns).
+    /// Looks up the rows `ids`, in F32: (ids, columns).
     pub fn rows(&self, ids: &Tensor) -> Result<Tensor> {
         match self {
             Matrix::Quantised(weights) => weights.embedding(ids)?.to_dtype(DType::F32),
@@ -66,7 +68,7 @@ impl Matrix {
         }
     }
 
-    /// The norm called `name`, a vector of F32.
+    /// Loads the norm called `name` as a vector of F32.
     pub fn load_norm(weights: &Weights, name: &str, device: &Device) -> std::result::Result<Tensor, LoadError> {
         let values = weights.read_vector(name)?;
         let len = values.len();

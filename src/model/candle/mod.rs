@@ -1,8 +1,9 @@
-//! The forward over a tree in candle's operations: the same for every device that candle knows.
+//! Forward pass over a token tree with candle operations, on every device that candle supports.
 //!
-//! It is the path for GPUs, and on CPU the reference that other paths are tested against. Candle's products don't keep
-//! one order of sums for every batch size, so a node's logits depend on the batch in their last bits; and where
-//! activations are rounded to 8 bits (products with quantised weights on CPU and CUDA), a last bit can become more.
+//! This is the path for GPUs, and on the CPU the reference for tests of other paths. Candle's
+//! products do not keep one summation order for every batch size, so a node's logits depend on the
+//! batch in their last bits. Where activations are rounded to 8 bits (products with quantized
+//! weights on CPU and CUDA), such a difference can grow beyond the last bits.
 
 mod cache;
 mod decoder;

@@ -1,4 +1,6 @@
-//! Logits reduced where they are: what comes to the host of a pass is some numbers a node, not the vocabulary.
+//! Reductions of logits on the device.
+//!
+//! They copy a few numbers per node to the host, in place of the logits of the whole vocabulary.
 
 use candle_core::{D, DType, Result, Tensor};
 
@@ -6,7 +8,7 @@ use crate::dist::Reduced;
 use crate::model::Reductions;
 use crate::tree::TokenId;
 
-/// Reduces `logits` (nodes, vocab): see [`crate::model::Decoder::reduced`].
+/// Reduces `logits`, (nodes, vocab): see [`crate::model::Decoder::reduced`].
 ///
 /// # Errors
 /// If the device fails.
@@ -14,9 +16,9 @@ pub fn reduce(logits: &Tensor, temperatures: &[f32], tokens: &[(usize, TokenId)]
     let (nodes, vocab) = logits.dims2()?;
     let ids = Tensor::arange(0, vocab as u32, logits.device())?.reshape((1, vocab))?;
     let max = logits.max_keepdim(D::Minus1)?;
-    // Among equal logits the lowest id, whatever order a device's maximum goes through them in.
+    // Ties go to the lowest id, whatever order the device's maximum uses.
     let best = logits.broadcast_eq(&max)?.where_cond(&ids.broadcast_as((nodes, vocab))?.contiguous()?, &beyond(logits)?)?;
-    // Ids are below 2^24: as floats they are what they are.
+    // Ids are below 2^24, so floats represent them exactly.
     let mut columns = vec![max.clone(), best.min_keepdim(D::Minus1)?.to_dtype(DType::F32)?];
     let below = logits.broadcast_sub(&max)?;
     for temperature in temperatures {
@@ -31,7 +33,7 @@ pub fn reduce(logits: &Tensor, temperatures: &[f32], tokens: &[(usize, TokenId)]
     let at = |t: usize| {
         let of = |row: &Vec<f32>| {
             let [z, s1, s2] = [0, 1, 2].map(|i| f64::from(row[2 + 3 * t + i]));
-            // What is no number has no best token: it shows in the sums.
+            // With NaN logits no token is the best; the sums reveal it.
             Reduced { max: row[0], best: (row[1] as TokenId).min(vocab as TokenId - 1), z, sums: [s1, s2] }
         };
         rows.iter().map(of).collect()
@@ -40,7 +42,7 @@ pub fn reduce(logits: &Tensor, temperatures: &[f32], tokens: &[(usize, TokenId)]
     Ok(Reductions { nodes, tokens: ranks(logits, &ids, tokens)? })
 }
 
-/// The logit and the rank of each token.
+/// Logit and rank of each (node, token) pair.
 fn ranks(logits: &Tensor, ids: &Tensor, tokens: &[(usize, TokenId)]) -> Result<Vec<(f32, usize)>> {
     if tokens.is_empty() {
         return Ok(Vec::new());
@@ -58,7 +60,7 @@ fn ranks(logits: &Tensor, ids: &Tensor, tokens: &[(usize, TokenId)]) -> Result<V
     Ok(told.iter().map(|told| (told[0], told[1] as usize)).collect())
 }
 
-/// An id that no token has, for every logit.
+/// An id above all tokens, in the shape of `logits`.
 fn beyond(logits: &Tensor) -> Result<Tensor> {
     Tensor::full(u32::MAX, logits.shape(), logits.device())
 }

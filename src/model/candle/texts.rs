@@ -1,4 +1,4 @@
-//! Several texts at once, each a row of a batch: what a GPU needs to be busy.
+//! Batched decoding of several texts, to keep a GPU busy.
 
 use std::sync::Arc;
 
@@ -7,32 +7,38 @@ use candle_core::{DType, Result, Tensor};
 use super::Llama;
 use crate::tree::TokenId;
 
-/// What is added to a score that must not count. Not infinite: a token of padding before a text sees nothing else.
+/// Added to attention scores that must not count.
+///
+/// Finite, because a padding token before a text has no other scores.
 const UNSEEN: f32 = -1e9;
 
-/// A batch of texts that grow together, a token each a pass or more. Those that are shorter than the longest begin with padding.
+/// Batch of texts that grow together, by one or more tokens per pass.
+///
+/// Texts shorter than the longest start with padding.
 #[derive(Debug)]
 pub struct Texts {
     llama: Arc<Llama>,
-    /// Keys and values of each layer, (texts, kv_heads, capacity, head_dim).
+    /// Keys and values of each layer, both (texts, kv_heads, capacity, head_dim).
     layers: Vec<(Tensor, Tensor)>,
-    /// Tokens of padding each text begins with.
+    /// Number of padding tokens at the start of each text.
     pads: Vec<usize>,
-    /// Tokens of each text so far, padding included.
+    /// Number of tokens of each text so far, padding included.
     len: usize,
 }
 
-/// What a pass gives.
+/// Hidden states of one pass over a batch of texts.
 #[derive(Debug)]
 pub struct Seen {
-    /// The residual stream behind the last layer, (texts * n, dim).
+    /// Residual stream after the last layer, (texts * n, dim).
     pub last: Tensor,
-    /// The same behind each of the layers asked for.
+    /// Residual stream after each of the requested layers, (texts * n, dim) each.
     pub after: Vec<Tensor>,
 }
 
 impl Texts {
-    /// Texts that begin with `pads` tokens of padding and have room for `capacity` tokens each.
+    /// Creates a batch of texts that start with `pads` padding tokens.
+    ///
+    /// Each text can hold `capacity` tokens, padding included.
     ///
     /// # Errors
     /// If the device has no memory left.
@@ -44,11 +50,13 @@ impl Texts {
         Ok(Self { llama, layers, pads, len: 0 })
     }
 
-    /// Reads the next tokens of each text, n of the first, then n of the second; gives the residual stream behind the last layer and
-    /// behind as many layers as each number of `after` says.
+    /// Appends n tokens to each text and runs them.
+    ///
+    /// `tokens` holds the n tokens of the first text, then those of the second, and so on. Returns
+    /// the residual stream after the last layer, and after each number of layers in `after`.
     ///
     /// # Errors
-    /// If the texts have no room left, or the device fails.
+    /// If a text is full, or the device fails.
     pub fn append(&mut self, tokens: &[TokenId], after: &[usize]) -> Result<Seen> {
         let llama = self.llama.clone();
         let (texts, n) = (self.pads.len(), tokens.len() / self.pads.len());
@@ -74,7 +82,9 @@ impl Texts {
         Ok(Seen { last: x, after: states })
     }
 
-    /// What the next n tokens of each text see: (texts, heads, n, tokens), each number in its place, since all layers add it.
+    /// Attention mask of the next n tokens of each text: (texts, heads, n, tokens).
+    ///
+    /// Expanded to full size once, since every layer adds it.
     fn mask(&self, n: usize) -> Result<Tensor> {
         let end = self.len + n;
         let hide = |hidden: bool| if hidden { UNSEEN } else { 0.0 };
@@ -86,7 +96,7 @@ impl Texts {
         mask.broadcast_as((self.pads.len(), self.llama.config().heads, n, end))?.contiguous()
     }
 
-    /// Goes on with the texts of these numbers, in their order.
+    /// Keeps the texts with these indices, in this order, and drops the others.
     ///
     /// # Errors
     /// If the device fails.
@@ -113,7 +123,7 @@ mod tests {
 
     const CONFIG: Config = Config { layers: 3, ..Config::SMALL };
 
-    /// The logits after each token of a text that is alone.
+    /// Logits after each token of a text that is decoded on its own.
     fn alone(llama: &Arc<Llama>, text: &[TokenId]) -> Vec<Vec<f32>> {
         let mut decoder = CandleDecoder::new(llama.clone(), 64).unwrap();
         let nodes: Vec<Node> = (text.iter().enumerate())
@@ -133,7 +143,7 @@ mod tests {
             let pads = vec![0, long.len() - short.len()];
             let padded: Vec<TokenId> = vec![0; pads[1]].into_iter().chain(short.clone()).collect();
             let mut texts = Texts::new(llama.clone(), pads.clone(), long.len()).unwrap();
-            // The last two tokens come one by one, the last for the second text alone.
+            // The last two tokens are appended one at a time, the last only to the second text.
             let (head, tail) = (long.len() - 2, long.len());
             let first = texts.append(&[&long[..head], &padded[..head]].concat(), &[1, 3]).unwrap();
             assert_eq!(first.after.len(), 2);

@@ -1,20 +1,26 @@
-//! Activations rounded to bytes, 32 at a time: what the products with packed weights read.
+//! Activations quantized to 8 bits in blocks of 32, for products with packed weights.
+//!
+//! Rows of single tokens serve the vector kernels; [`Sixteen`] interleaves 16 tokens for a matrix
+//! unit.
 
 use super::Kernel;
 use super::memory::{Plain, Shared};
 use super::rounding::Rounding;
 use super::tile::BLOCK;
 
-/// 32 rounded activations: x is about `scale * quant`, with scale = max |x| / 127. All that a product needs of them lies
-/// together, so that one address a token does.
+/// Block of 32 quantized activations.
+///
+/// x is about `scale * quant`, with scale = max |x| / 127.
+///
+/// Everything that a product needs is stored together, so that one address per token suffices.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ActBlock {
-    /// The rounded values.
+    /// Quantized values.
     pub quants: [i8; BLOCK],
-    /// What one step is worth.
+    /// Quantization step.
     pub scale: f32,
-    /// scale * sum.
+    /// `scale * sum`.
     pub scaled_sum: f32,
     /// Sum of the quants.
     pub sum: i32,
@@ -24,38 +30,39 @@ impl Plain for ActBlock {}
 impl Plain for [i8; BLOCK] {}
 impl Plain for i32 {}
 
-/// One token's blocks.
+/// Blocks of one token.
 pub type Row<'a> = &'a [ActBlock];
 
-/// Tokens that lie side by side in a [`Sixteen`].
+/// Number of tokens interleaved in a [`Sixteen`].
 pub const SIDE_BY_SIDE: usize = 16;
-/// Sixteens of tokens that are multiplied with a tile together at most.
+/// Maximum number of 16-token groups multiplied with a tile in one call.
 pub const SIXTEENS: usize = 4;
 
-/// Rounded activations of sixteen tokens, block by block: what a unit reads that multiplies whole tiles. Of each block the
-/// sixteen tokens lie together.
+/// Quantized activations of 16 tokens, the layout that a matrix unit reads.
+///
+/// Block by block; within a block, the data of the 16 tokens is contiguous.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other CPU has such a unit"))]
 pub struct Sixteen<'a> {
-    /// Rounded values.
+    /// Quantized values, 16 tokens for each block.
     pub quants: &'a [[i8; BLOCK]],
-    /// Scales.
+    /// Quantization steps.
     pub scales: &'a [f32],
-    /// Scales times sums.
+    /// `scale * sum` of each block.
     pub scaled_sums: &'a [f32],
-    /// Sums of the quants.
+    /// Sum of the quants of each block.
     pub sums: &'a [i32],
 }
 
 #[cfg(target_arch = "x86_64")]
 impl Sixteen<'_> {
-    /// Blocks of a row.
+    /// Number of blocks in a row.
     pub fn blocks(&self) -> usize {
         self.sums.len() / SIDE_BY_SIDE
     }
 }
 
-/// The arrays of [`Sixteen`]s.
+/// Backing arrays of all [`Sixteen`]s.
 #[derive(Debug)]
 struct Sixteens {
     quants: Shared<[i8; BLOCK]>,
@@ -64,26 +71,27 @@ struct Sixteens {
     sums: Shared<i32>,
 }
 
-/// Rounded activations of some tokens.
+/// Quantized activations of several tokens.
 ///
-/// A block depends on its own 32 values alone, so a token's are the same whatever stands beside it.
+/// A block depends only on its own 32 values, so a token's blocks do not depend on the other
+/// tokens.
 #[derive(Debug)]
 pub struct Acts {
     row: usize,
     all: Shared<ActBlock>,
-    /// Tokens that a unit wants side by side.
+    /// Tokens interleaved for a matrix unit, if the kernel has one.
     sixteens: Option<Sixteens>,
 }
 
 #[allow(unsafe_code)]
 impl Acts {
-    /// Room for `tokens` rows of `cols` values (filled up to whole blocks).
+    /// Allocates `tokens` rows of `cols` values, each padded to whole blocks.
     pub fn new(cols: usize, tokens: usize) -> Self {
         let row = cols.div_ceil(BLOCK);
         Self { row, all: Shared::new(row * tokens), sixteens: None }
     }
 
-    /// The same, with room for every sixteen tokens side by side, too, where `kernel` takes them so.
+    /// Like [`Acts::new`], with interleaved 16-token groups too if `kernel` has a matrix unit.
     pub fn for_kernel(kernel: &Kernel, cols: usize, tokens: usize) -> Self {
         let acts = Self::new(cols, tokens);
         if kernel.sixteen.is_none() {
@@ -94,22 +102,23 @@ impl Acts {
         Self { sixteens: Some(Sixteens { quants, scales, scaled_sums, sums }), ..acts }
     }
 
-    /// Blocks of a row.
+    /// Number of blocks in a row.
     pub fn blocks(&self) -> usize {
         self.row
     }
 
-    /// Token `t`'s row.
+    /// Returns the row of token `t`.
     ///
     /// # Safety
     /// No thread writes it while the row lives.
     pub unsafe fn row(&self, t: usize) -> Row<'_> {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.all.read(t * self.row..(t + 1) * self.row) }
     }
 
-    /// Tokens `16 first` and so on, sixteen side by side in each; what was never put is zeros. Where there is no room for so many the
-    /// last stands again. None where no kernel wants them so.
+    /// Returns 16-token groups from number `first` on; `None` if the kernel has no matrix unit.
+    ///
+    /// Blocks that were never stored are zeros. Past the end, the last group is repeated.
     ///
     /// # Safety
     /// No thread writes them while they live.
@@ -120,7 +129,7 @@ impl Acts {
         Some(std::array::from_fn(|i| {
             let n = (first + i).min(last);
             let range = n * size..(n + 1) * size;
-            // SAFETY: the caller's promise, four times.
+            // SAFETY: guaranteed by the caller, for all four slices.
             unsafe {
                 Sixteen {
                     quants: all.quants.read(range.clone()),
@@ -132,16 +141,18 @@ impl Acts {
         }))
     }
 
-    /// Rounds `values` to where they go: whole blocks but for the row's end, what lacks there is zeros. Inlined, so that it is compiled
-    /// for the instruction set of its caller.
+    /// Quantizes `values` to `to`, in whole blocks; the last one is padded with zeros.
+    ///
+    /// Inlined, so that it is compiled for the instruction set of its caller.
     ///
     /// # Safety
-    /// No other thread touches these blocks meanwhile, and the CPU has the instructions of `R`.
+    /// No other thread accesses these blocks meanwhile, and the CPU supports the instructions of
+    /// `R`.
     #[inline(always)]
     pub unsafe fn put<R: Rounding>(to: To, values: &[f32]) {
         let (whole, rest) = values.as_chunks::<BLOCK>();
         for (i, block) in whole.iter().enumerate() {
-            // SAFETY: the caller's promise, here and below.
+            // SAFETY: guaranteed by the caller, here and below.
             unsafe { Self::put_block::<R>(to, i, block) };
         }
         if !rest.is_empty() {
@@ -151,26 +162,26 @@ impl Acts {
         }
     }
 
-    /// Rounds block `b` of what goes there.
+    /// Quantizes `values` into block `b` after `to`.
     ///
     /// # Safety
     /// As [`Self::put`].
     #[inline(always)]
     pub unsafe fn put_block<R: Rounding>(to: To, b: usize, values: &[f32; BLOCK]) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Self::store(to, b, R::quantise(values)) };
     }
 
-    /// Rounds blocks that go to these places behind `to`.
+    /// Quantizes several blocks to the given places relative to `to`.
     ///
     /// # Safety
-    /// As [`Self::put`], of all these blocks.
+    /// As [`Self::put`], for all these blocks.
     #[inline(always)]
     pub unsafe fn put_some<R: Rounding>(to: To, blocks: &[[f32; BLOCK]], places: &[Place]) {
         let (pairs, single) = blocks.as_chunks::<2>();
         let (places, last) = places.as_chunks::<2>();
         for (pair, [first, second]) in pairs.iter().zip(places) {
-            // SAFETY: the caller's promise, here and below.
+            // SAFETY: guaranteed by the caller, here and below.
             unsafe {
                 let rounded = R::quantise_two(pair);
                 Self::store(To { row: to.row + first.0, ..to }, first.1, rounded[0]);
@@ -182,7 +193,7 @@ impl Acts {
         }
     }
 
-    /// Stores block `b` of what goes there.
+    /// Stores a quantized block (quants, scale, sum) as block `b` after `to`.
     ///
     /// # Safety
     /// As [`Self::put`].
@@ -193,7 +204,8 @@ impl Acts {
         let scaled_sum = scale * sum as f32;
         if let Some(all) = acts.sixteens.as_ref().filter(|_| to.side_by_side) {
             let at = (t / SIDE_BY_SIDE * acts.row + b) * SIDE_BY_SIDE + t % SIDE_BY_SIDE;
-            // SAFETY: the caller's promise: these elements are this token's and block's alone.
+            // SAFETY: guaranteed by the caller: no other thread accesses this token's and block's
+            // elements.
             unsafe {
                 all.quants.write(at..at + 1)[0] = quants;
                 all.scales.write(at..at + 1)[0] = scale;
@@ -208,18 +220,17 @@ impl Acts {
     }
 }
 
-/// Where a block goes: so many rows further, and to that block of the row.
+/// Row offset and block index within that row.
 pub type Place = (usize, usize);
 
-/// Where a row goes that is rounded.
+/// Destination of a quantized row.
 #[derive(Clone, Copy, Debug)]
 pub struct To<'a> {
-    /// All rows.
+    /// Array of all rows.
     pub acts: &'a Acts,
-    /// Which.
     pub row: usize,
-    /// The block where it begins.
+    /// Index of the first block within the row.
     pub first: usize,
-    /// Whether it is to stand among sixteen, where a kernel takes them so, and not by itself.
+    /// Stores into the interleaved 16-token groups instead of the plain rows, if they exist.
     pub side_by_side: bool,
 }

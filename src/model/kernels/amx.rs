@@ -1,6 +1,8 @@
-//! Intel AMX: a unit that multiplies tiles of up to 16 rows of 64 bytes (Intel, "Software Developer's Manual", volume 1, chapter
-//! 18). With bytes it serves the products of packed weights with many tokens: what it sums is whole, so the bits are the other
-//! kernels'. [`super::dense`] uses it with bfloat16.
+//! Intel AMX, a matrix unit with tile registers of 16 rows of 64 bytes.
+//!
+//! See Intel, "Software Developer's Manual", volume 1, chapter 18. With int8 it computes products
+//! of packed weights with many tokens. Those sums are integers, so the bits equal those of the
+//! other kernels. [`super::dense`] uses the unit with bfloat16.
 #![allow(unsafe_code)]
 #![allow(
     clippy::needless_range_loop,
@@ -19,48 +21,51 @@ use super::dispatch::{BYTES, FAR, NIBBLES, NIBBLES_MIN, SUPER, packing};
 use super::tile::{BLOCK, Packing, ROWS};
 use super::{BySixteen, Out};
 
-/// What the unit can multiply here.
+/// Data types that the AMX unit can multiply here.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
-    /// Bytes.
     pub int8: bool,
-    /// bfloat16.
+    /// bfloat16, with f32 sums.
     pub bf16: bool,
 }
 
-/// What this CPU's unit can do, if the system lets this process use it.
+/// Detects what the AMX unit supports, if the system lets this process use it.
 pub fn found() -> Found {
     static FOUND: OnceLock<Found> = OnceLock::new();
     *FOUND.get_or_init(|| {
         const BF16: u32 = 1 << 22;
         const TILES: u32 = 1 << 24;
         const INT8: u32 = 1 << 25;
-        // Miri has no such instruction, and no unit.
+        // Miri supports neither the instruction nor the unit.
         let bits = if cfg!(miri) || __cpuid(0).eax < 7 { 0 } else { __cpuid_count(7, 0).edx };
         let usable = bits & TILES != 0 && allowed();
         Found { int8: usable && bits & INT8 != 0, bf16: usable && bits & BF16 != 0 }
     })
 }
 
-/// Asks for the unit: Linux keeps its state only for processes that did, and runs its instructions for no other.
+/// Requests permission to use AMX from Linux.
+///
+/// Linux saves the unit's state only for processes that asked, and traps its instructions in all
+/// others.
 #[cfg(target_os = "linux")]
 fn allowed() -> bool {
     // arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA)
     let mut status: i64 = 158;
-    // SAFETY: this call changes what the system saves of our registers and nothing else. It overwrites rcx and r11.
+    // SAFETY: the call only changes which of our registers the system saves. It overwrites rcx and
+    // r11.
     unsafe {
         asm!("syscall", inout("rax") status, in("rdi") 0x1023_u64, in("rsi") 18_u64, out("rcx") _, out("r11") _, options(nostack));
     }
     status == 0
 }
 
-/// Elsewhere nobody has tried.
+/// Always `false`: AMX is untested on other systems.
 #[cfg(not(target_os = "linux"))]
 fn allowed() -> bool {
     false
 }
 
-/// What the instruction reads that shapes the eight tiles.
+/// Operand of `ldtilecfg`, which configures the eight tile registers.
 #[repr(C, align(64))]
 pub struct Shape {
     palette: u8,
@@ -71,7 +76,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Tiles of so many bytes a row, and of so many rows.
+    /// Configures tile registers with these row sizes in bytes and row counts.
     const fn new(row_bytes: [u16; 8], rows: [u8; 8]) -> Shape {
         let mut shape = Shape { palette: 1, start: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         let mut i = 0;
@@ -83,65 +88,70 @@ impl Shape {
     }
 }
 
-/// All tiles of 16 rows of 64 bytes.
+/// All tile registers with 16 rows of 64 bytes.
 pub static WHOLE: Shape = Shape::new([64; 8], [16; 8]);
-/// Two tiles of sums, two of 16 tokens' blocks, two of a block's weights.
+/// Two registers of sums, two of 16 tokens' blocks, two of one block's weights.
 static BLOCKS: Shape = Shape::new([64, 64, 0, 0, 32, 32, 64, 64], [16, 16, 0, 0, 16, 16, 8, 8]);
 
-/// Shapes the tiles of this thread.
+/// Loads the tile configuration of this thread.
 ///
 /// # Safety
 /// [`found`] has found the unit.
 pub unsafe fn shape(shape: &'static Shape) {
-    // SAFETY: the unit is there, and both shapes are valid ones.
+    // SAFETY: the unit is present, and both configurations are valid.
     unsafe { asm!("ldtilecfg [{}]", in(reg) shape, options(nostack, readonly)) };
 }
 
-/// Leaves the tiles: until then the system saves them at every switch of threads.
+/// Releases the tile registers, which the system saves at every context switch until then.
 ///
 /// # Safety
 /// [`found`] has found the unit.
 pub unsafe fn release() {
-    // SAFETY: the unit is there.
+    // SAFETY: the unit is present.
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
-/// Products of packed weights with sixteen tokens, on this unit.
+/// Products of packed weights with 16-token groups on the AMX unit.
 pub static BY_SIXTEEN: BySixteen = {
     unsafe fn begin() {
-        // SAFETY: the caller has found the unit.
+        // SAFETY: the unit is present (guaranteed by the caller).
         unsafe { shape(&BLOCKS) };
     }
     BySixteen { begin, tile, end: release }
 };
 
-/// Blocks whose products are made before the first is scaled: what the unit stores can't be read at once, and the vector unit is
-/// slower by half for some time after each use of this one. Their weights, unpacked, and the products are to stay in the nearest
-/// cache.
+/// Number of blocks multiplied before the first one is scaled.
+///
+/// What the unit stores can't be read immediately, and the vector unit is slower by half for some
+/// time after each use of AMX. The unpacked weights and the products of a segment are meant to stay
+/// in the L1 cache.
 const SEGMENT: usize = 12;
-/// Blocks between the one that is scaled and the one that is asked for into the nearest cache: a little beyond a segment.
+/// Prefetch distance into the L1 cache, in blocks: a little more than a segment.
 const NEAR: usize = 16;
 
-/// Whole-number products of 16 tokens' blocks with a block of 16 rows of weights.
+/// Integer products of 16 tokens' blocks with one block of 16 rows of weights.
 #[repr(C, align(64))]
 struct Whole([i32; SIDE_BY_SIDE * ROWS]);
 
-/// Sums of 16 tokens for 16 rows, from segment to segment.
+/// Sums of 16 tokens for 16 rows, carried from segment to segment.
 #[repr(C, align(64))]
 struct Sums([f32; SIDE_BY_SIDE * ROWS]);
 
-/// A block of unpacked weights.
+/// One block of unpacked weights, in eight lines of 64 bytes.
 #[repr(C, align(64))]
 struct Lines([u8; ROWS * BLOCK]);
 
-/// One tile times the first `n` of the tokens of up to [`SIXTEENS`] sixteens, of which only the last may not be whole.
+/// Multiplies one tile by the first `n` tokens of up to [`SIXTEENS`] 16-token groups.
+///
+/// Only the last group may be partial.
 ///
 /// # Safety
-/// [`found`] has found products of bytes, [`BySixteen::begin`] came before, and the CPU has AVX-512 with VNNI. `tile` holds a whole
-/// tile of `p` for as many blocks as the tokens have; `out` may be written at each token's 16 rows.
+/// [`found`] has found int8 support, [`BySixteen::begin`] was called before, and the CPU has
+/// AVX-512 with VNNI. `tile` holds a whole tile of `p` with as many blocks as the tokens have;
+/// `out` may be written at each token's 16 rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn tile(p: Packing, tile: &[u8], x: &[Sixteen], n: usize, out: Out) {
-    // SAFETY: the caller's promises are those of the callee.
+    // SAFETY: the caller upholds the callee's requirements.
     unsafe {
         match p {
             Packing::Nibbles { min: false } => multiply::<NIBBLES>(tile, x, n, out),
@@ -152,7 +162,9 @@ unsafe fn tile(p: Packing, tile: &[u8], x: &[Sixteen], n: usize, out: Out) {
     }
 }
 
-/// The products of one block in three tiles (sums, tokens, weights), stored. Weights are signed where they are bytes.
+/// Multiplies one block in three tile registers (sums, tokens, weights) and stores the sums.
+///
+/// Weights are signed if they are bytes, and unsigned otherwise.
 macro_rules! product {
     ($multiply:literal, $sums:literal, $tokens:literal, $weights:literal, $x:expr, $lines:expr, $to:expr) => {
         asm!(
@@ -180,9 +192,9 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: Ou
     let mut lines = [const { MaybeUninit::<Lines>::uninit() }; SEGMENT];
     let mut whole = [const { MaybeUninit::<Whole>::uninit() }; SEGMENT];
     let mut sums = [const { MaybeUninit::<Sums>::uninit() }; SIXTEENS];
-    // SAFETY: the records of all blocks lie inside the tile, and `place` says where.
+    // SAFETY: the records of all blocks lie within the tile, at the offsets given by `place`.
     let record = |b: usize| unsafe { tile.as_ptr().add(p.place(b).0) };
-    // Segments of like length.
+    // Segments of nearly equal length.
     let length = blocks.div_ceil(blocks.div_ceil(SEGMENT));
     for first in (0..blocks).step_by(length) {
         let segment = first..(first + length).min(blocks);
@@ -194,7 +206,8 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: Ou
         }
         for (g, of) in x.iter().enumerate() {
             if segment.end == blocks {
-                // Rows of different tokens lie far apart: their lines are asked for before they are written.
+                // Rows of different tokens lie far apart, so their cache lines are prefetched
+                // before they are written.
                 for t in g * SIDE_BY_SIDE..((g + 1) * SIDE_BY_SIDE).min(n) {
                     _mm_prefetch::<_MM_HINT_ET0>(out.at.wrapping_add(t * out.stride).cast());
                 }
@@ -206,10 +219,10 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: Ou
                 if g == 0 {
                     ask::<_MM_HINT_T1>(tile, p, b + FAR);
                 }
-                // SAFETY: the unit reads 16 blocks of 32 quants and eight lines of weights, which are there, and writes 16 times 16
-                // sums.
+                // SAFETY: the unit reads 16 blocks of 32 quants and eight lines of weights, all of
+                // which exist, and writes 16 x 16 sums.
                 unsafe {
-                    // Two sets of tiles, so that one product need not wait for the other.
+                    // Two sets of tile registers, so that one product need not wait for the other.
                     match (P == BYTES, i % 2) {
                         (true, 0) => product!("tdpbssd", "tmm0", "tmm4", "tmm6", x, from, to),
                         (true, _) => product!("tdpbssd", "tmm1", "tmm5", "tmm7", x, from, to),
@@ -238,28 +251,33 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: Ou
             // SAFETY: the sums of each of these tokens were written above.
             rows[t] = unsafe { _mm512_load_ps(sums.add(t * ROWS)) };
         }
-        // SAFETY: the caller lets us write 16 rows of each token.
+        // SAFETY: the caller allows writes to 16 rows of each token.
         unsafe { put(&rows[..n], out) };
     }
 }
 
-/// Asks for a block of weights, of this tile or of what follows it: a few with each block of work, into the second cache while the unit
-/// is at work and into the first while the vector unit is. Asked for at once they would be waited for.
+/// Prefetches block `b`'s weights, of this tile or of what follows it.
+///
+/// A few lines are prefetched with each block of work: into L2 while the AMX unit works, and into
+/// L1 while the vector unit does. Prefetching all of them at once would stall.
 fn ask<const INTO: i32>(tile: &[u8], p: Packing, b: usize) {
     for line in 0..p.record().div_ceil(64) {
-        // SAFETY: an address that may be any is asked for, not read.
+        // SAFETY: a prefetch accepts any address; nothing is read.
         unsafe { _mm_prefetch::<INTO>(tile.as_ptr().wrapping_add(b * p.record() + 64 * line).cast()) };
     }
 }
 
-/// Where no more tokens are left the others of sixteen are not scaled.
+/// Up to this many tokens, the rest of a 16-token group is not scaled.
 const FEWER: usize = 12;
 
-/// Scales the products of a segment's blocks with the first `N` of sixteen tokens and adds them to the sums, which begin with the
-/// first block. Meanwhile it asks for the weights that come `next`, if they do.
+/// Scales a segment's products with the first `N` of 16 tokens and accumulates them.
+///
+/// The sums start from zero at the first block. If `next` is set, it also prefetches the weights
+/// that follow.
 ///
 /// # Safety
-/// The CPU has the instructions, the tile these blocks; `whole` holds the products, `sums` 16 rows for each token.
+/// The CPU supports the instructions, the tile has these blocks, `whole` holds the products, and
+/// `sums` has 16 rows for each token.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 unsafe fn scale<const P: usize, const N: usize>(
@@ -289,7 +307,7 @@ unsafe fn scale<const P: usize, const N: usize>(
             for t in 0..N {
                 let mut products = _mm512_load_si512(whole.add((i * SIDE_BY_SIDE + t) * ROWS).cast());
                 if P == NIBBLES {
-                    // The quants are centred on 8.
+                    // The quants are centered on 8.
                     products = _mm512_sub_epi32(products, _mm512_set1_epi32(8 * sum[t]));
                 }
                 let d = _mm512_mul_ps(d, _mm512_set1_ps(scale[t]));
@@ -306,16 +324,17 @@ unsafe fn scale<const P: usize, const N: usize>(
     }
 }
 
-/// The nibbles of a block as bytes: first the lines of the low ones, then those of the high ones.
+/// Unpacks a block's nibbles to bytes, the lines of low nibbles first.
 ///
 /// # Safety
-/// Four lines of 64 bytes lie at `record`, and there is room for eight at `to`, which begins on a line.
+/// Four lines of 64 bytes lie at `record`, and there is room for eight at `to`, which is aligned to
+/// 64 bytes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 unsafe fn unpack(record: *const u8, to: *mut u8) {
     let low = _mm512_set1_epi8(15);
     for j in 0..4 {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let w = _mm512_loadu_si512(record.add(64 * j).cast());
             _mm512_store_si512(to.add(64 * j).cast(), _mm512_and_si512(w, low));

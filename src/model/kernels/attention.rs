@@ -1,9 +1,10 @@
 //! Attention over a committed context and a tree of uncommitted nodes.
 //!
-//! Scores do not depend on where a key lies; they are put into the order of positions, and from there on every sum runs
-//! over positions in order: the weights' in lanes by position, the values' one after the other. Long contexts are cut
-//! into parts at fixed positions, which are joined in order (Milakov & Gimelshein 2018, "Online normalizer calculation for
-//! softmax", section 3.1). So the result of a node depends on what stands at each position of its path, and on nothing else.
+//! Scores do not depend on the slot of a key. They are put into position order, and from there on
+//! every sum runs over positions in order: weights in lanes by position, values one after the
+//! other. Long contexts are split at fixed positions, and the results are merged in order (Milakov
+//! & Gimelshein 2018, "Online normalizer calculation for softmax", section 3.1). So the result of a
+//! node depends only on the token at each position of its path.
 
 mod paths;
 
@@ -19,12 +20,12 @@ use super::tile::BLOCK;
 use super::{Acts, Kernel, To, Weigh};
 use crate::model::Config;
 
-/// Positions of a part: where a long context is cut. Part of the order of sums, so fixed.
+/// Positions in one split of a long context. Fixed, because it is part of the summation order.
 const PART: usize = 512;
-/// Queries that share each load of keys and values at most.
+/// Maximum number of queries that share each load of keys and values.
 const TOGETHER: usize = 12;
 
-/// A thread's room for one item of work.
+/// Buffers of one thread for one work item.
 #[derive(Debug, Default)]
 pub struct Room {
     arrays: Option<Arrays>,
@@ -33,22 +34,22 @@ pub struct Room {
 
 #[derive(Debug)]
 struct Arrays {
-    /// Queries of the group, one after the other.
+    /// Queries of the group, contiguous.
     queries: Shared<f32>,
-    /// Scores, then weights, in the order of positions: a row for each query.
+    /// Scores, then weights, in position order: one row for each query.
     scores: Shared<f32>,
-    /// Scores of uncommitted slots by slot.
+    /// Scores of uncommitted slots, indexed by slot.
     tail: Shared<f32>,
-    /// Which tiles of the tail are computed.
+    /// Nonzero for each tile of the tail that is computed.
     marks: Shared<u8>,
-    /// Weighted values.
+    /// Weighted sums of values, one row for each query.
     sums: Shared<f32>,
-    /// The maximum score and the sum of weights of each query.
+    /// Maximum score and sum of weights, a pair for each query.
     totals: Shared<f32>,
 }
 
 impl Room {
-    /// Makes room for trees of `nodes` uncommitted nodes.
+    /// Grows the buffers for trees of `nodes` uncommitted nodes.
     pub fn reserve(&mut self, c: &Config, nodes: usize) {
         let tiles = nodes.div_ceil(LANES) + 1;
         if self.arrays.is_some() && tiles <= self.tiles {
@@ -66,8 +67,10 @@ impl Room {
     }
 }
 
-/// Results of the parts of long contexts: for each token, query head and part the maximum score, the sum of weights, and
-/// the weighted values.
+/// Results of the splits of long contexts.
+///
+/// For each token, query head and split: the maximum score, the sum of weights, and the weighted
+/// values.
 #[derive(Debug, Default)]
 pub struct Parts {
     all: Option<Shared<f32>>,
@@ -75,7 +78,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Makes room for `tokens` tokens in contexts of up to `positions`.
+    /// Grows the buffer for `tokens` tokens in contexts of up to `positions`.
     pub fn reserve(&mut self, c: &Config, tokens: usize, positions: usize) {
         let parts = positions.div_ceil(PART);
         let needed = tokens * c.heads * parts * (c.head_dim + 2);
@@ -86,65 +89,67 @@ impl Parts {
     }
 }
 
-/// One layer's attention of the tokens of a pass.
+/// Attention of one layer for the tokens of a pass.
 pub struct Attention<'a> {
-    /// The inner loops.
+    /// Inner loops of the chosen instruction set.
     pub kernel: &'static Kernel,
-    /// The model's shape.
+    /// Dimensions of the model.
     pub config: &'a Config,
-    /// Keys and values, those of the pass included.
+    /// Keys and values, those of this pass included.
     pub cache: &'a Cache,
-    /// The layer.
     pub layer: usize,
-    /// Committed positions.
+    /// Number of committed positions.
     pub len: usize,
-    /// Queries, not rotated yet, at the begin of rows of `stride`.
+    /// Queries before rotation, at the start of rows of `stride`.
     pub queries: &'a Shared<f32>,
-    /// From one token's row to the next's.
+    /// Distance between consecutive tokens' rows, in elements.
     pub stride: usize,
     /// Rotary position of each token.
     pub positions: &'a [usize],
-    /// Cosines, then sines, by position.
+    /// Cosines, then sines, for each position.
     pub angles: &'a [f32],
-    /// Whether the values of a rotated pair are neighbours.
+    /// Set if the two values of a rotated pair are adjacent.
     pub neighbours: bool,
-    /// The uncommitted nodes on the way to each token, from the context down, the token itself last.
+    /// Uncommitted nodes on the path to each token, from the context down.
     pub paths: &'a Paths,
-    /// Where results go, rows of `out_stride`.
+    /// Destination of the results, in rows of `out_stride`.
     pub out: &'a Shared<f32>,
-    /// From one token's results to the next's.
+    /// Distance between consecutive tokens' results, in elements.
     pub out_stride: usize,
-    /// Where they go rounded, if heads are whole blocks of it.
+    /// Destination of the quantized results, if heads are whole blocks.
     pub rounded: Option<&'a Acts>,
-    /// Tokens of the pass that stand side by side there.
+    /// Number of tokens of the pass stored interleaved in `rounded`.
     pub by_unit: usize,
-    /// Results of parts.
+    /// Buffer for the results of context splits.
     pub parts: &'a Parts,
 }
 
 #[allow(unsafe_code)]
 impl Attention<'_> {
-    /// Parts into which the longest context of the pass is cut.
+    /// Number of splits of the longest context of the pass.
     fn cut(&self) -> usize {
         (self.len + self.paths.longest()).div_ceil(PART).max(1)
     }
 
-    /// Whether results must be joined ([`Self::join`]) after all items are done.
+    /// Returns `true` if the results must be merged by [`Self::join`] after all items are done.
     pub fn in_parts(&self) -> bool {
         self.cut() > 1
     }
 
-    /// Does this thread's share of the queries of all nodes: neighbours by head of keys, part of the context and node, so that threads
-    /// rarely need the same keys and seldom write results that lie in one line of memory, and are busy for as long as each other.
+    /// Computes this thread's fraction of the queries of all nodes.
+    ///
+    /// Each thread gets queries adjacent in key-value head, context split and node. So threads
+    /// rarely need the same keys, seldom write to the same cache line, and have equal amounts of
+    /// work.
     ///
     /// # Safety
-    /// The room is this thread's alone; no thread writes queries, keys or values meanwhile.
+    /// `room` belongs to this thread; no thread writes queries, keys or values meanwhile.
     pub unsafe fn share(&self, share: &Share, room: &Room) {
         let (cut, per) = (self.cut(), self.per_head());
         let runs = self.config.kv_heads * cut;
         if share.apart {
             let queries = share.rows().start * per..share.rows().end * per;
-            // SAFETY: the caller's promise; each query is one thread's.
+            // SAFETY: guaranteed by the caller; each query is computed by one thread.
             (0..runs).for_each(|run| unsafe { self.run(run, queries.clone(), room) });
             return;
         }
@@ -160,20 +165,22 @@ impl Attention<'_> {
         }
     }
 
-    /// Attention of some queries of one head of keys over one part of the context, a few at a time. Runs are numbered by head, then by part.
+    /// Computes queries of one key-value head over one context split, a few at a time.
+    ///
+    /// Runs are numbered by head, then by split.
     ///
     /// # Safety
-    /// As [`Self::share`], and no other thread does these queries.
+    /// As [`Self::share`], and no other thread computes these queries.
     unsafe fn run(&self, run: usize, queries: Range<usize>, room: &Room) {
         let (cut, first, n) = (self.cut(), queries.start, queries.len());
         let groups = n.div_ceil(TOGETHER);
         for g in 0..groups {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { self.item(run / cut, run % cut, first + n * g / groups..first + n * (g + 1) / groups, room) };
         }
     }
 
-    /// Query heads that share a head of keys.
+    /// Number of query heads per key-value head.
     fn per_head(&self) -> usize {
         self.config.heads / self.config.kv_heads
     }
@@ -182,10 +189,13 @@ impl Attention<'_> {
         self.paths.sight(t, self.len)
     }
 
-    /// Attention of some queries of one head of keys over a part of the context. They are numbered by node, then by query head.
+    /// Computes a group of queries of one key-value head over a context split.
+    ///
+    /// Queries are numbered by node, then by query head.
     ///
     /// # Safety
-    /// The room is this thread's alone; no thread writes queries, keys or values meanwhile, and none does the same item.
+    /// `room` belongs to this thread, no thread writes queries, keys or values meanwhile, and no
+    /// other thread computes the same item.
     unsafe fn item(&self, head: usize, part: usize, numbers: Range<usize>, room: &Room) {
         let (c, cut, per) = (self.config, self.cut(), self.per_head());
         let (hd, padded) = (c.head_dim, c.head_dim.next_multiple_of(LANES));
@@ -194,16 +204,17 @@ impl Attention<'_> {
         let to = nodes.clone().map(|t| self.sight(t).end).max().unwrap_or(0).min(from + PART);
         let Some(arrays) = room.arrays.as_ref().filter(|_| from < to) else { return };
         let (rows, stride) = (numbers.len(), (to - from).next_multiple_of(LANES));
-        // The rows of a node.
+        // Rows of node `t`.
         let own = |t: usize| (t * per).max(numbers.start) - numbers.start..((t + 1) * per).min(numbers.end) - numbers.start;
-        // SAFETY: the room is ours alone (the caller's promise), and the arrays are different ones.
+        // SAFETY: no other thread uses the buffers (guaranteed by the caller), and they are
+        // distinct arrays.
         let (queries, scores, sums) = unsafe {
             (arrays.queries.write(0..rows * hd), arrays.scores.write(0..rows * stride), arrays.sums.write(0..rows * padded))
         };
         for (query, number) in queries.chunks_exact_mut(hd).zip(numbers.clone()) {
             let (t, h) = (number / per, head * per + number % per);
             let at = t * self.stride + h * hd;
-            // SAFETY: nobody writes queries now.
+            // SAFETY: no thread writes queries now.
             query.copy_from_slice(unsafe { self.queries.read(at..at + hd) });
             let angles = &self.angles[self.positions[t] * hd..][..hd];
             // SAFETY: the CPU has the kernel's instructions.
@@ -212,7 +223,7 @@ impl Attention<'_> {
         scores.fill(0.0);
         sums.fill(0.0);
 
-        // Scores: where position and slot agree straight to their places, the others by way of the tail.
+        // Scores: directly in place where position and slot agree, the others by way of the tail.
         let direct = nodes.clone().map(|t| self.sight(t).direct).max().unwrap_or(0).min(to);
         let tiles = from / LANES..direct.div_ceil(LANES).max(from / LANES);
         self.score(head, tiles, queries, rows, scores.as_mut_ptr(), stride);
@@ -238,7 +249,8 @@ impl Attention<'_> {
             (totals[2 * r], totals[2 * r + 1]) = (m, l);
         }
 
-        // Values: what all see in the same slots together, then what each node sees alone.
+        // Values: slots that all nodes see at the same positions are added for all at once, then
+        // the rest node by node.
         let sights = || nodes.clone().map(|t| self.sight(t)).filter(|s| s.end > from);
         let common = sights().map(|s| s.direct).min().unwrap_or(from).clamp(from, to);
         self.add_values(head, from..common, &scores[..rows * stride], stride, sums, padded);
@@ -262,12 +274,13 @@ impl Attention<'_> {
             for (place, number) in places.iter_mut().zip(numbers.clone()) {
                 *place = (number / per, (head * per + number % per) * blocks);
             }
-            // Those that stand side by side, and the others.
+            // Interleaved tokens first, then the others.
             let side = (self.by_unit * per).clamp(numbers.start, numbers.end) - numbers.start;
             for (part, side_by_side) in [(0..side, true), (side..rows, false)] {
                 let to = To { acts, row: 0, first: 0, side_by_side };
                 let (sums, totals) = (&sums[part.start * padded..part.end * padded], &totals[2 * part.start..2 * part.end]);
-                // SAFETY: these heads of these tokens are this item's alone; the CPU has the kernel's instructions.
+                // SAFETY: no other item writes these heads of these tokens; the CPU has the
+                // kernel's instructions.
                 unsafe { (self.kernel.share)(sums, padded, totals, to, &places[part]) };
             }
             return;
@@ -276,7 +289,7 @@ impl Attention<'_> {
             let (t, h) = (number / per, head * per + number % per);
             let (m, l) = (totals[2 * r], totals[2 * r + 1]);
             if cut == 1 {
-                // SAFETY: this head of this token is this item's alone.
+                // SAFETY: no other item writes this head of this token.
                 unsafe { self.finish(t, h, &sums[..hd], l) };
             } else if self.sight(t).end > from
                 && let Some(parts) = &self.parts.all
@@ -290,10 +303,13 @@ impl Attention<'_> {
         }
     }
 
-    /// Scores of the slots of some tiles for every query, 16 numbers a row and tile at `out`.
+    /// Computes the scores of some tiles of slots for every query.
+    ///
+    /// They go to `out`, 16 for each row and tile.
     fn score(&self, head: usize, tiles: Range<usize>, queries: &[f32], rows: usize, out: *mut f32, out_stride: usize) {
         let (hd, sixteens) = (self.config.head_dim, tiles.len());
-        // SAFETY: nobody writes keys while attention runs ([`Self::item`]'s promise).
+        // SAFETY: no thread writes keys while attention runs (guaranteed by the caller of
+        // [`Self::item`]).
         let keys = unsafe { self.cache.key_tiles(self.layer, head, tiles) };
         self.weigh(Weigh {
             halves: keys.as_ptr(),
@@ -308,16 +324,19 @@ impl Attention<'_> {
         });
     }
 
-    /// Calls the kernel for as many rows at a time as it takes.
+    /// Calls the weighted-sum kernel for as many rows at a time as it takes.
     fn weigh(&self, w: Weigh) {
         for first in (0..w.rows).step_by(self.kernel.rows) {
-            // SAFETY: the CPU has the kernel's instructions; the makers of `w` lay its arrays out as it says.
+            // SAFETY: the CPU has the kernel's instructions; the callers lay out the arrays as `w`
+            // says.
             unsafe { (self.kernel.weigh)(w.part(first, (w.rows - first).min(self.kernel.rows))) };
         }
     }
 
-    /// Scores of positions in `range` that a node sees in slots elsewhere, in its `own` rows of `scores`: each tile of slots once for
-    /// all queries, marked then, and from there to their places.
+    /// Computes a node's scores of positions in `range` whose slot differs from the position.
+    ///
+    /// They go to the node's rows `own` of `scores`. Each tile of slots is computed once for all
+    /// queries, marked in `marks`, and copied from `tail`.
     fn score_tail(
         &self,
         head: usize,
@@ -345,12 +364,12 @@ impl Attention<'_> {
         }
     }
 
-    /// Adds the values of neighbouring `slots`, weighted by the begin of each row of `weights`, to the rows of `sums`.
+    /// Adds the values of consecutive `slots` to `sums`, weighted by each row of `weights`.
     fn add_values(&self, head: usize, slots: Range<usize>, weights: &[f32], stride: usize, sums: &mut [f32], padded: usize) {
         if slots.is_empty() {
             return;
         }
-        // SAFETY: nobody writes values while attention runs.
+        // SAFETY: no thread writes values while attention runs.
         let (values, halves_stride) = unsafe { self.cache.value_runs(self.layer, head, slots.clone()) };
         self.weigh(Weigh {
             halves: values,
@@ -365,16 +384,19 @@ impl Attention<'_> {
         });
     }
 
-    /// Joins the parts of one query head of one token, number `t * heads + head`, in order.
+    /// Merges the splits of one query head of a token, in order.
+    ///
+    /// `number` is `token * heads + head`.
     ///
     /// # Safety
-    /// All items are done, and no other thread joins the same.
+    /// All items are done, and no other thread merges the same head.
     pub unsafe fn join(&self, number: usize) {
         let (c, cut) = (self.config, self.cut());
         let (t, h, hd) = (number / c.heads, number % c.heads, c.head_dim);
         let Some(parts) = &self.parts.all else { return };
         let own = self.sight(t).end.div_ceil(PART);
-        // SAFETY: the parts of this head of this token are touched by nobody else now (the caller's promise).
+        // SAFETY: no other thread accesses the splits of this head of this token (guaranteed by the
+        // caller).
         let all = unsafe { parts.write(number * cut * (hd + 2)..(number + 1) * cut * (hd + 2)) };
         let (first, others) = all.split_at_mut(hd + 2);
         let (state, sums) = first.split_at_mut(2);
@@ -390,19 +412,19 @@ impl Attention<'_> {
         unsafe { self.finish(t, h, sums, total) };
     }
 
-    /// The result of one query head of a token: weighted values over the sum of their weights.
+    /// Writes the weighted values of one query head, divided by their total weight.
     ///
     /// # Safety
-    /// No other thread does the same.
+    /// No other thread writes the same head.
     unsafe fn finish(&self, t: usize, h: usize, sums: &[f32], total: f32) {
         let (at, inverse) = (t * self.out_stride + h * sums.len(), 1.0 / total);
-        // SAFETY: this head of this token is the caller's alone.
+        // SAFETY: no other thread writes this head of this token.
         let out = unsafe { self.out.write(at..at + sums.len()) };
         for (out, x) in out.iter_mut().zip(sums) {
             *out = x * inverse;
         }
         if let Some(acts) = self.rounded {
-            // SAFETY: and so are its blocks; the CPU has the kernel's instructions.
+            // SAFETY: the same holds for its blocks; the CPU has the kernel's instructions.
             unsafe {
                 (self.kernel.round)(out, To { acts, row: t, first: h * sums.len() / BLOCK, side_by_side: t < self.by_unit });
             }

@@ -1,5 +1,7 @@
-//! AVX2 with FMA and F16C: 8 rows of a tile at a time, bytes multiplied in pairs into 16-bit sums; and the same with
-//! AVX-VNNI, which multiplies four bytes of a lane at once.
+//! AVX2 kernels, with and without AVX-VNNI.
+//!
+//! They process 8 rows of a tile at a time. With FMA and F16C alone, bytes are multiplied in pairs
+//! into 16-bit sums; AVX-VNNI multiplies four bytes of a lane at once.
 #![allow(unsafe_code)]
 #![allow(
     clippy::needless_range_loop,
@@ -13,11 +15,13 @@ use super::dispatch::{AHEAD, BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_b
 use super::tile::Packing;
 use super::{Out, Weigh};
 
-/// Tokens that share each load of weights.
+/// Maximum number of tokens that share each load of weights.
 pub const TOKENS: usize = 4;
 
-/// The products for one set of features: `$nibbles` and `$bytes` multiply a block of 8 rows by T tokens;
-/// `$more` is by how much the bytes are too large in those products, which are of unsigned weights.
+/// Products for one set of features.
+///
+/// `$nibbles` and `$bytes` multiply a block of 8 rows by T tokens. `$more` is the offset that makes
+/// signed bytes unsigned in those products.
 macro_rules! products {
     ($name:ident, $features:literal, $nibbles:ident, $bytes:ident, $more:literal) => {
         pub mod $name {
@@ -25,8 +29,11 @@ macro_rules! products {
 
             tile_by_counts!([1 2 3 4], $features);
 
-            /// Two tokens at most take both halves of a tile at once, so that it is read in one stream. With more there are not
-            /// enough registers for that: they take one half after the other, which lies in the cache then.
+            /// Multiplies a tile by T tokens.
+            ///
+            /// Up to two tokens take both halves of a tile at once, so that it is read in one
+            /// stream. With more there are not enough registers for that: they take one half after
+            /// the other, and the second pass reads from the cache.
             #[target_feature(enable = $features)]
             unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
                 // SAFETY: as above.
@@ -40,9 +47,9 @@ macro_rules! products {
                 }
             }
 
-            /// H halves of a tile, from half `first` on.
+            /// Multiplies H halves of a tile, starting with half `first`.
             #[target_feature(enable = $features)]
-            #[allow(clippy::needless_range_loop)] // the half is an offset too
+            #[allow(clippy::needless_range_loop)] // half is also an offset
             unsafe fn halves<const T: usize, const P: usize, const H: usize>(
                 tile: &[u8],
                 tokens: &[Row],
@@ -70,8 +77,8 @@ macro_rules! products {
                     }
                     for h in 0..H {
                         let half = first + h;
-                        // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and
-                        // each row has `blocks` blocks.
+                        // SAFETY: records and super-scales of all blocks lie within the tile (the
+                        // caller checks its size), and each row has `blocks` blocks.
                         unsafe {
                             let record = tile.as_ptr().add(at);
                             let (lines, scales) = (record.add(half * 32), record.add(p.quants()));
@@ -109,7 +116,7 @@ macro_rules! products {
                 }
                 for (t, sums) in sums.iter().enumerate() {
                     for (h, sum) in sums.iter().enumerate() {
-                        // SAFETY: the caller lets us write 16 rows of each token.
+                        // SAFETY: the caller allows writes to 16 rows of each token.
                         unsafe {
                             let at = out.at.add(t * out.stride + (first + h) * 8);
                             let sum = if out.add { _mm256_add_ps(_mm256_loadu_ps(at), *sum) } else { *sum };
@@ -122,10 +129,10 @@ macro_rules! products {
     };
 }
 
-/// Products of blocks by an instruction that multiplies four bytes of a lane and adds them up.
+/// Defines block products with an instruction that multiplies four bytes of a lane.
 macro_rules! vnni {
     ($dpbusd:ident, $features:literal, $nibbles:ident, $bytes:ident) => {
-        /// 8 rows of 32 unsigned nibbles times T tokens, four products a lane in one instruction.
+        /// Multiplies 8 rows of 32 unsigned nibbles by T tokens, with four products a lane.
         #[target_feature(enable = $features)]
         #[inline]
         unsafe fn $nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [__m256i; T] {
@@ -145,7 +152,7 @@ macro_rules! vnni {
             whole
         }
 
-        /// 8 rows of 32 signed bytes, each 128 larger, times T tokens.
+        /// Multiplies 8 rows of 32 signed bytes, each offset by 128, by T tokens.
         #[target_feature(enable = $features)]
         #[inline]
         unsafe fn $bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [__m256i; T] {
@@ -168,17 +175,18 @@ products!(avx2, "avx2,fma,f16c", nibbles, bytes, 0);
 products!(vnni, "avx2,fma,f16c,avxvnni", vnni_nibbles, vnni_bytes, 128);
 vnni!(_mm256_dpbusd_avx_epi32, "avx2,fma,f16c,avxvnni", vnni_nibbles, vnni_bytes);
 
-// The same with a function that does what that instruction is documented to do, since not every CPU that runs the tests has it.
+// The same with a function that emulates the instruction as documented, since not every CPU that
+// runs the tests has it.
 #[cfg(test)]
 products!(emulated, "avx2,fma,f16c", emulated_nibbles, emulated_bytes, 128);
 #[cfg(test)]
 vnni!(emulated_dpbusd, "avx2,fma,f16c", emulated_nibbles, emulated_bytes);
 
-/// `sum + a . b` in each 32-bit lane, a of unsigned bytes, b of signed ones.
+/// Computes `sum + a . b` in each 32-bit lane, with unsigned bytes in `a` and signed ones in `b`.
 #[cfg(test)]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn emulated_dpbusd(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
-    // SAFETY: all are 32 bytes without invalid values.
+    // SAFETY: all types are 32 bytes and have no invalid values.
     unsafe {
         let sum = std::mem::transmute::<__m256i, [i32; 8]>(sum);
         let (a, b) = (std::mem::transmute::<__m256i, [u8; 32]>(a), std::mem::transmute::<__m256i, [i8; 32]>(b));
@@ -187,7 +195,7 @@ fn emulated_dpbusd(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
     }
 }
 
-/// 8 rows of 32 unsigned nibbles times T tokens.
+/// Multiplies 8 rows of 32 unsigned nibbles by T tokens.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [__m256i; T] {
@@ -208,7 +216,9 @@ unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> 
     pairs.map(|pairs| _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
 }
 
-/// 8 rows of 32 signed bytes times T tokens: |w| times x with the sign of w, since one factor must be unsigned.
+/// Multiplies 8 rows of 32 signed bytes by T tokens.
+///
+/// Computes |w| times x with the sign of w, since one factor must be unsigned.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [__m256i; T] {
@@ -228,22 +238,22 @@ unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [_
     whole
 }
 
-/// Four quants of a block, from number `from` on, in every lane.
+/// Broadcasts four quants of a block, from number `from` on, to every lane.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 unsafe fn four(x: *const ActBlock, from: usize) -> __m256i {
-    // SAFETY: it is a block, says the caller, and has these four.
+    // SAFETY: the caller passes a valid block, which holds these four.
     _mm256_set1_epi32(unsafe { x.cast::<u8>().add(from).cast::<i32>().read_unaligned() })
 }
 
-/// Rows that share each load of halves.
+/// Maximum number of rows that share each load of f16 values.
 pub const WEIGHED: usize = 6;
 
 weigh_by_counts!([1: 2 2: 2 3: 2 4: 1 5: 1 6: 1], "avx2,fma,f16c");
 
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn weigh_rows<const R: usize, const C: usize>(w: Weigh) {
-    // SAFETY: [`Weigh`] promises that all of these lie in its arrays.
+    // SAFETY: [`Weigh`] guarantees that all accesses lie within its arrays.
     unsafe {
         let mut sums = [[[_mm256_setzero_ps(); 2]; C]; R];
         for r in 0..R {

@@ -1,35 +1,44 @@
-//! AVX-512 with VNNI: all 16 rows of a tile in one register, four products of bytes a lane in one instruction.
+//! AVX-512 kernels with VNNI: all 16 rows of a tile in one register.
 //!
-//! The same source is made twice: with the instructions, and in tests with functions that do what each instruction is documented
-//! to do, since not every CPU that runs the tests has them.
+//! One instruction computes four byte products a lane. The same source is compiled twice: with the
+//! instructions, and in tests with functions that emulate each instruction as documented, since not
+//! every CPU that runs the tests has them.
 #![allow(unsafe_code)]
 
 use super::dispatch::{AHEAD, BYTES, FAR, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
 use super::tile::Packing;
 
-/// Tokens that share each load of weights: two sums for each fit into the 32 registers with room for the weights.
+/// Maximum number of tokens that share each load of weights.
+///
+/// Two sums for each token fit into the 32 registers along with the weights.
 pub const TOKENS: usize = 8;
 
-/// Rows that share each load of halves.
+/// Maximum number of rows that share each load of f16 values.
 pub const WEIGHED: usize = 12;
 
-/// Terms between the one that is weighed and the one that is asked for: keys and values are too many for the nearest cache.
+/// Prefetch distance of the weighted-sum kernel, in terms.
+///
+/// Keys and values do not fit into L1.
 const WEIGHED_AHEAD: usize = 48;
 
-/// Tokens that two tiles are multiplied with at once at most. Each load of four quants serves both: with one, loads take as long as
-/// products.
+/// Maximum number of tokens multiplied with two tiles at once.
+///
+/// Each load of four quants serves both tiles: with a single tile, loads take as long as products.
 pub const PAIRED: usize = 6;
 
-/// Keeps a vector in a register: left alone, the compiler loads all of a block's at once, and has no registers for its sums then.
+/// Keeps a vector in a register.
+///
+/// Otherwise the compiler loads all of a block's vectors at once and has no registers left for the
+/// sums.
 #[target_feature(enable = "avx512f")]
 #[inline]
 unsafe fn pinned_in_register(mut x: std::arch::x86_64::__m512i) -> std::arch::x86_64::__m512i {
-    // SAFETY: there is no instruction in it, only a comment.
+    // SAFETY: the assembly contains only a comment and no instruction.
     unsafe { std::arch::asm!("/* {0} */", inout(zmm_reg) x, options(nostack, preserves_flags, nomem)) };
     x
 }
 
-/// A loop written out.
+/// Unrolls a loop at compile time.
 macro_rules! unrolled {
     ($j:ident in [$($n:literal)*] $body:block) => {
         $({
@@ -39,7 +48,7 @@ macro_rules! unrolled {
     };
 }
 
-/// The kernel over the instructions in `$arch`, compiled for `$features`.
+/// Kernel over the instructions in `$arch`, compiled for `$features`.
 macro_rules! kernel {
     ($name:ident, $arch:path, $pin:path $(, $features:literal)?) => {
         pub mod $name {
@@ -54,7 +63,7 @@ macro_rules! kernel {
 
             $(#[target_feature(enable = $features)])?
             unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
-                // SAFETY: the caller's promises.
+                // SAFETY: guaranteed by the caller.
                 unsafe {
                     if P != BYTES && T <= PAIRED && tile.len() > packing(P).tile(tokens[0].len()) {
                         products::<T, P, 2>(tile, tokens, out);
@@ -64,7 +73,7 @@ macro_rules! kernel {
                 }
             }
 
-            /// W tiles that lie one after the other times T tokens.
+            /// Multiplies W consecutive tiles by T tokens.
             $(#[target_feature(enable = $features)])?
             unsafe fn products<const T: usize, const P: usize, const W: usize>(tiles: &[u8], tokens: &[Row], out: Out) {
                 let p = packing(P);
@@ -76,8 +85,8 @@ macro_rules! kernel {
                 let (low, sign) = (_mm512_set1_epi8(15), _mm512_set1_epi8(-128));
                 for b in 0..blocks {
                     let at = p.place(b).0;
-                    // SAFETY: records and heads of all blocks lie inside the tiles (their size is checked by the caller), and each row
-                    // has `blocks` blocks.
+                    // SAFETY: records and super-scales of all blocks lie within the tiles (the
+                    // caller checks their size), and each row has `blocks` blocks.
                     unsafe {
                         let record = tiles.as_ptr().add(at);
                         for w in 0..W {
@@ -91,7 +100,8 @@ macro_rules! kernel {
                         for t in 0..T {
                             x[t] = rows[t].add(b);
                         }
-                        // Weights are unsigned in these products. Those of bytes are 128 too large then, those of centred nibbles 8.
+                        // These products treat weights as unsigned: bytes are offset by 128,
+                        // centered nibbles by 8.
                         let more = match P {
                             NIBBLES => 8,
                             BYTES => 128,
@@ -106,10 +116,10 @@ macro_rules! kernel {
                                 }
                             }
                         }
-                        // With few tokens the products of one sum would wait for each other.
+                        // With few tokens, products into a single sum would wait for each other.
                         let mut other = [[_mm512_setzero_si512(); T]; W];
-                        // These loops stand here and in no function of their own: where the compiler does not inline it, sums go through
-                        // memory, which takes half as long again.
+                        // These loops are not in functions of their own: if the compiler does not
+                        // inline those, sums go through memory, which takes half as long again.
                         if P == BYTES {
                             for j in 0..8 {
                                 let mut quants = [_mm512_setzero_si512(); W];
@@ -167,12 +177,12 @@ macro_rules! kernel {
                     }
                 }
                 for w in 0..W {
-                    // SAFETY: the caller lets us write 16 rows of each token and tile.
+                    // SAFETY: the caller allows writes to 16 rows of each token and tile.
                     unsafe { put(&sums[w], Out { at: out.at.add(16 * w), ..out }) };
                 }
             }
 
-            /// Writes the sums of some tokens, or adds them to what is there.
+            /// Writes the sums of some tokens, or adds them to the existing values.
             ///
             /// # Safety
             /// The CPU has the features; `out` may be written at each token's 16 rows.
@@ -180,7 +190,7 @@ macro_rules! kernel {
             #[inline]
             pub unsafe fn put(sums: &[__m512], out: Out) {
                 for (t, sum) in sums.iter().enumerate() {
-                    // SAFETY: the caller's promise.
+                    // SAFETY: guaranteed by the caller.
                     unsafe {
                         let at = out.at.add(t * out.stride);
                         let sum = if out.add { _mm512_add_ps(_mm512_loadu_ps(at), *sum) } else { *sum };
@@ -189,15 +199,17 @@ macro_rules! kernel {
                 }
             }
 
-            /// What the quants of block `b` are worth in each row, and the minimum, where there is one.
+            /// Returns the scale and the minimum of block `b` in each row.
+            ///
+            /// The minimum is 0 if the packing has none.
             ///
             /// # Safety
-            /// The CPU has the features; the tile, of that packing, has this block.
+            /// The CPU has the features; the tile is of packing `P` and has this block.
             $(#[target_feature(enable = $features)])?
             #[inline]
             pub unsafe fn scales<const P: usize>(tile: *const u8, b: usize) -> (__m512, __m512) {
                 let (at, head) = packing(P).place(b);
-                // SAFETY: scales and heads of all blocks lie inside the tile.
+                // SAFETY: scales and super-scales of all blocks lie within the tile.
                 unsafe {
                     let (scales, head) = (tile.add(at + packing(P).quants()), tile.add(head));
                     let half = |at: *const u8| _mm512_cvtph_ps(_mm256_loadu_si256(at.cast()));
@@ -213,11 +225,12 @@ macro_rules! kernel {
                 }
             }
 
-            /// Four quants of a block, from number `from` on, in every lane, for W products.
+            /// Broadcasts four quants of a block, from number `from` on, to every lane.
             $(#[target_feature(enable = $features)])?
             #[inline]
             unsafe fn four<const W: usize>(x: *const ActBlock, from: usize) -> __m512i {
-                // SAFETY: it is a block, says the caller, and has these four; the CPU has the features.
+                // SAFETY: the caller passes a valid block, which holds these four; the CPU has the
+                // features.
                 unsafe {
                     let all = _mm512_set1_epi32(x.cast::<u8>().add(from).cast::<i32>().read_unaligned());
                     if W > 1 { pinned(all) } else { all }
@@ -228,7 +241,7 @@ macro_rules! kernel {
 
             $(#[target_feature(enable = $features)])?
             unsafe fn weigh_rows<const R: usize, const C: usize>(w: Weigh) {
-                // SAFETY: [`Weigh`] promises that all of these lie in its arrays.
+                // SAFETY: [`Weigh`] guarantees that all accesses lie within its arrays.
                 unsafe {
                     let mut sums: [[__m512; C]; R] = [[_mm512_setzero_ps(); C]; R];
                     for r in 0..R {
@@ -236,10 +249,10 @@ macro_rules! kernel {
                             sums[r][c] = _mm512_loadu_ps(w.sums.add(r * w.sums_stride + 16 * c));
                         }
                     }
-                    // One address for three rows: there are not enough registers for one each.
+                    // One address serves three rows: there are not enough registers for one each.
                     let mut a: [*const f32; WEIGHED / 3] = std::array::from_fn(|i| w.a.wrapping_add(3 * i * w.a_stride));
                     let mut at = w.halves;
-                    // Where the terms lie one after the other, those of the next sixteens begin behind these.
+                    // If terms are contiguous, those of the next column groups follow these.
                     let ahead = if w.halves_stride == 16 * w.n { C * w.halves_stride } else { WEIGHED_AHEAD * 16 };
                     for _ in 0..w.n {
                         let mut halves = [_mm512_setzero_ps(); C];

@@ -1,4 +1,4 @@
-//! Keys and values in half precision, as attention reads them.
+//! Key-value cache in half precision, in the layout that attention reads.
 
 use std::ops::Range;
 
@@ -7,11 +7,14 @@ use super::memory::Shared;
 use super::rounding::Rounding;
 use crate::model::Config;
 
-/// The cache of one context: `capacity` slots, of which those below the committed length hold positions in order.
+/// Key-value cache of one context.
 ///
-/// Planes, one for each layer and key-value head. Keys: [tile of 16 slots][dimension][16 slots], so that one load brings
-/// a dimension of 16 keys. Values: [16 dimensions][slot][16 dimensions], so that one load brings 16 dimensions of a
-/// value, and neighbouring slots follow each other.
+/// It has `capacity` slots; those below the committed length hold positions in order.
+///
+/// There is one plane for each layer and key-value head. Keys are laid out as [tile of 16
+/// slots][dimension][16 slots], so that one load brings a dimension of 16 keys. Values are laid out
+/// as [16 dimensions][slot][16 dimensions], so that one load brings 16 dimensions of a value, and
+/// consecutive slots are adjacent.
 #[derive(Debug)]
 pub struct Cache {
     keys: Shared<u16>,
@@ -24,10 +27,10 @@ pub struct Cache {
 
 #[allow(unsafe_code)]
 impl Cache {
-    /// An empty cache of at least `capacity` slots.
+    /// Allocates an empty cache of at least `capacity` slots.
     ///
     /// # Errors
-    /// The bytes that it needs, where the system has no such memory.
+    /// Returns the number of bytes needed if the system cannot provide that memory.
     pub fn new(config: &Config, capacity: usize) -> Result<Self, usize> {
         let (planes, slots) = (config.layers * config.kv_heads, capacity.next_multiple_of(LANES));
         let padded = config.head_dim.next_multiple_of(LANES);
@@ -51,35 +54,41 @@ impl Cache {
         plane * self.slots * self.head_dim.next_multiple_of(LANES)
     }
 
-    /// The keys of 16 slots for each of `tiles`, from `16 * tile` on: [tile][dimension][16].
+    /// Returns the keys of `tiles`, 16 slots each from slot `16 * tile` on: [tile][dimension][16].
     ///
     /// # Safety
-    /// No thread writes keys of these slots meanwhile.
+    /// No thread writes keys of these slots while they are read.
     pub unsafe fn key_tiles(&self, layer: usize, head: usize, tiles: Range<usize>) -> &[u16] {
         let (plane, size) = (self.key_plane(layer * self.kv_heads + head), LANES * self.head_dim);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.keys.read(plane + tiles.start * size..plane + tiles.end * size) }
     }
 
-    /// The values of `slots`: where those of the first 16 dimensions lie, [slot][16], and how far it is from there to the next 16's.
+    /// Returns the values of `slots`: a pointer to the first 16 dimensions, and a stride.
+    ///
+    /// The layout behind the pointer is [slot][16]; the stride is the distance to the next 16
+    /// dimensions, in elements.
     ///
     /// # Safety
     /// No thread writes values of these slots while they are read.
     pub unsafe fn value_runs(&self, layer: usize, head: usize, slots: Range<usize>) -> (*const u16, usize) {
         let (at, stride) = (self.value_plane(layer * self.kv_heads + head) + slots.start * LANES, self.slots * LANES);
         let last = at + (self.head_dim.div_ceil(LANES) - 1) * stride;
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         (unsafe { self.values.read(at..last + slots.len() * LANES) }.as_ptr(), stride)
     }
 
-    /// Stores a key, rounded to half precision. Inlined, so that it is compiled for the instruction set of its caller.
+    /// Stores a key, rounded to half precision.
+    ///
+    /// Inlined, so that it is compiled for the instruction set of its caller.
     ///
     /// # Safety
-    /// No other thread touches the keys of this head in the same sixteen slots meanwhile; the CPU has the instructions of `R`.
+    /// No other thread accesses the keys of this head in the same tile of 16 slots meanwhile; the
+    /// CPU supports the instructions of `R`.
     #[inline(always)]
     pub unsafe fn put_key<R: Rounding>(&self, [layer, head, slot]: [usize; 3], key: &[f32]) {
         let at = self.key_plane(layer * self.kv_heads + head) + slot / LANES * LANES * self.head_dim;
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         let tile = unsafe { self.keys.write(at..at + LANES * self.head_dim) };
         for (rows, key) in tile.chunks_mut(LANES * LANES).zip(key.chunks(LANES)) {
             // SAFETY: as above.
@@ -90,22 +99,27 @@ impl Cache {
         }
     }
 
-    /// Stores a value, rounded to half precision. Inlined, as keys are.
+    /// Stores a value, rounded to half precision.
+    ///
+    /// Inlined, so that it is compiled for the instruction set of its caller.
     ///
     /// # Safety
-    /// No other thread touches the values of this slot and head meanwhile; the CPU has the instructions of `R`.
+    /// No other thread accesses the values of this slot and head meanwhile; the CPU supports the
+    /// instructions of `R`.
     #[inline(always)]
     pub unsafe fn put_value<R: Rounding>(&self, [layer, head, slot]: [usize; 3], value: &[f32]) {
         let plane = self.value_plane(layer * self.kv_heads + head);
         for (part, value) in value.chunks(LANES).enumerate() {
             let at = plane + (part * self.slots + slot) * LANES;
-            // SAFETY: as the caller promises, twice.
+            // SAFETY: guaranteed by the caller, for both accesses.
             unsafe { self.values.write(at..at + value.len()).copy_from_slice(&R::halves(&filled(value))[..value.len()]) };
         }
     }
 
-    /// Moves the keys and values of slot `from[i]` to slot `to + i`, for all i in order. No source may have been
-    /// overwritten by then: `from` rises and `from[i] >= to + i`.
+    /// Moves keys and values of slot `from[i]` to slot `to + i`, in order.
+    ///
+    /// No source may be overwritten before it is read, so `from` must be increasing with `from[i]
+    /// >= to + i`.
     pub fn gather(&mut self, to: usize, from: impl Iterator<Item = usize> + Clone) {
         let (d, padded) = (self.head_dim, self.head_dim.next_multiple_of(LANES));
         for plane in 0..self.planes {
@@ -132,7 +146,8 @@ impl Cache {
         for plane in 0..self.planes {
             let n = tiles * LANES * self.head_dim;
             let (from, to) = (other.key_plane(plane), self.key_plane(plane));
-            // SAFETY: `other` is borrowed and no forward of it runs (its owner gave it), so nobody writes it.
+            // SAFETY: `other` is borrowed from its owner and no forward pass of it runs, so no
+            // thread writes it.
             self.keys.all_mut()[to..to + n].copy_from_slice(unsafe { other.keys.read(from..from + n) });
             for part in 0..padded / LANES {
                 let from = other.value_plane(plane) + part * other.slots * LANES;
@@ -145,7 +160,7 @@ impl Cache {
     }
 }
 
-/// Up to 16 numbers, and zeros behind them.
+/// Pads up to 16 numbers with zeros.
 #[inline(always)]
 fn filled(values: &[f32]) -> [f32; LANES] {
     let mut all = [0.0; LANES];
@@ -186,7 +201,7 @@ mod tests {
     fn fill(cache: &Cache, slots: usize) {
         for (layer, head, slot) in (0..2).flat_map(|l| (0..2).flat_map(move |h| (0..slots).map(move |s| (l, h, s)))) {
             let row = |value| std::array::from_fn::<f32, 24, _>(|d| number(layer, head, slot, d, value));
-            // SAFETY: one thread.
+            // SAFETY: only one thread runs.
             unsafe {
                 cache.put_key::<Plain>([layer, head, slot], &row(false));
                 cache.put_value::<Plain>([layer, head, slot], &row(true));
@@ -197,7 +212,7 @@ mod tests {
     #[allow(unsafe_code)]
     fn holds(cache: &Cache, slot: usize, was: usize) {
         for (layer, head, d) in (0..2).flat_map(|l| (0..2).flat_map(move |h| (0..24).map(move |d| (l, h, d)))) {
-            // SAFETY: one thread.
+            // SAFETY: only one thread runs.
             let (key, value) = unsafe {
                 let (values, stride) = cache.value_runs(layer, head, slot..slot + 1);
                 let tile = slot / LANES;

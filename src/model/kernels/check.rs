@@ -1,7 +1,7 @@
-//! Whether a kernel gives the reference's bits on this very CPU: looked at once, before it is used.
+//! Run-time check that a kernel matches the scalar reference bit for bit on this CPU.
 //!
-//! Tests compare the kernels that the tester's CPU has. Whoever has another CPU gets this look, so that a kernel that is
-//! wrong there is slower instead.
+//! Tests only cover the kernels of the tester's CPU. This check runs once before a kernel is used,
+//! so that on other CPUs a wrong kernel costs speed instead of correctness.
 #![allow(unsafe_code)]
 
 use super::acts::{SIDE_BY_SIDE, SIXTEENS, To};
@@ -9,13 +9,17 @@ use super::rounding::Plain;
 use super::tile::{BLOCK, Packing, ROWS};
 use super::{Acts, BySixteen, Kernel, Out, Weigh};
 
-/// Blocks of a row: three groups of super-scales, the last not full, and more blocks than a unit takes at once.
+/// Number of blocks in a row.
+///
+/// Covers three super-scale groups, the last one partial, and more blocks than a matrix unit takes
+/// at once.
 const BLOCKS: usize = 18;
 
-/// One tile times the first `tokens` of `acts`: by the kernel's rows, or by its unit for sixteens.
+/// Multiplies one tile by the first `tokens` of `acts`, on `kernel` or on `unit`.
 ///
 /// # Safety
-/// No other thread touches `acts`; `out` may be written at each token's 16 rows; the CPU has the kernel's instructions and the unit.
+/// No other thread accesses `acts`; `out` may be written at each token's 16 rows; the CPU has the
+/// kernel's instructions and the unit.
 pub(super) unsafe fn multiply(
     kernel: &Kernel,
     unit: Option<&BySixteen>,
@@ -25,7 +29,7 @@ pub(super) unsafe fn multiply(
     tokens: usize,
     out: Out,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         match unit.zip(acts.sixteens(0)) {
             Some((unit, x)) => {
@@ -38,22 +42,24 @@ pub(super) unsafe fn multiply(
     }
 }
 
-/// Rounds row `t`, to stand by itself and side by side with others.
+/// Quantizes row `t` into both layouts, plain and interleaved.
 ///
 /// # Safety
-/// No other thread touches `acts`.
+/// No other thread accesses `acts`.
 pub(super) unsafe fn put(acts: &Acts, t: usize, values: &[f32]) {
     for side_by_side in [false, true] {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Acts::put::<Plain>(To { acts, row: t, first: 0, side_by_side }, values) };
     }
 }
 
-/// Whether `kernel` gives the same bits as `reference` for tiles of every packing times as many tokens as it takes, by its unit
-/// for sixteen where it has one, and for weighted sums.
+/// Returns `true` if `kernel` gives the same bits as `reference`.
+///
+/// Compares tiles of every packing with every token count that it takes (its matrix unit and pairs
+/// of tiles included), and weighted sums.
 pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
     let mut state = 0u32;
-    // Weyl's sequence, well mixed: numbers that are the same everywhere.
+    // A Weyl sequence, well mixed: the numbers are the same on every machine.
     let mut number = || {
         state = state.wrapping_add(0x9e37_79b9);
         let mixed = (state ^ (state >> 15)).wrapping_mul(0x85eb_ca6b);
@@ -63,19 +69,20 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
     let acts = Acts::for_kernel(kernel, BLOCKS * BLOCK, most);
     for t in 0..most {
         let row: Vec<f32> = (0..BLOCKS * BLOCK).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
-        // SAFETY: one thread.
+        // SAFETY: only one thread runs.
         unsafe { put(&acts, t, &row) };
     }
     let packings = [Packing::Nibbles { min: false }, Packing::Nibbles { min: true }, Packing::Super, Packing::Bytes];
     let products = packings.into_iter().all(|packing| {
         let mut tile: Vec<u8> = (0..packing.tile(BLOCKS)).map(|_| number() as u8).collect();
-        // No half among them is infinite or NaN: bit 14 is 0 in all.
+        // Clearing bit 14 of each half keeps it finite.
         tile.iter_mut().skip(1).step_by(2).for_each(|byte| *byte &= 0xbf);
-        // The tile, so many times side by side.
+        // Multiplies the tile, repeated `times` times.
         let by_times = |kernel: &Kernel, times: usize, tokens: usize, unit: Option<&BySixteen>| -> Vec<u32> {
             let mut out = vec![0.5f32; tokens * times * ROWS];
             let to = Out { at: out.as_mut_ptr(), stride: times * ROWS, add: true };
-            // SAFETY: one thread; `out` has the rows that are written; the kernel is one of this CPU's.
+            // SAFETY: only one thread runs; `out` has the rows that are written; this CPU supports
+            // the kernel.
             unsafe { multiply(kernel, unit, packing, &tile.repeat(times), &acts, tokens, to) };
             out.into_iter().map(f32::to_bits).collect()
         };
@@ -89,7 +96,7 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
         rows && pairs
             && kernel.sixteen.is_none_or(|unit| (1..=most).all(|tokens| by(kernel, tokens, Some(unit)) == want[..tokens * ROWS]))
     });
-    // A kernel may take several sixteens of columns at once, and then what is left.
+    // A kernel may take several column groups at once, and the remainder singly.
     let (terms, sixteens) = (5, 7);
     let halves: Vec<u16> = (0..sixteens * terms * ROWS).map(|_| number() as u16 & 0xbfff).collect();
     let a: Vec<f32> = (0..terms * kernel.rows).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
@@ -106,7 +113,8 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
             sums: sums.as_mut_ptr(),
             sums_stride: sixteens * ROWS,
         };
-        // SAFETY: one thread; the arrays have what `w` says; the kernel is one of this CPU's.
+        // SAFETY: only one thread runs; the arrays are laid out as `w` says; this CPU supports the
+        // kernel.
         unsafe { (kernel.weigh)(w) };
         sums.into_iter().map(f32::to_bits).collect()
     };

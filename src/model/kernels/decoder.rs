@@ -1,4 +1,6 @@
-//! One context on the CPU path.
+//! Decoder for one context on the CPU.
+//!
+//! It owns the cache and the buffers of the context; the weights ([`Llama`]) are shared.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,10 +16,12 @@ use crate::model::slots::Slots;
 use crate::model::{Config, Decoder, ForwardError, Logits, Node, Parent, Pass};
 use crate::tree::TokenId;
 
-/// Tokens that go through the layers together at most; a longer pass is cut.
+/// Maximum number of tokens that run through the layers together.
+///
+/// A longer pass is split into batches of this size.
 pub const AT_ONCE: usize = 256;
 
-/// A [`Decoder`] over packed weights: a cache of its own, and the room that its passes need.
+/// [`Decoder`] over packed weights, with its own cache and the buffers that its passes need.
 #[derive(Debug)]
 pub struct CpuDecoder {
     llama: Arc<Llama>,
@@ -26,34 +30,34 @@ pub struct CpuDecoder {
     len: usize,
     slots: Slots,
     scratch: Scratch,
-    /// Cosines and sines, a row for each position that a pass has reached.
+    /// Cosines and sines, one row for each position that a pass has reached.
     angles: Vec<f32>,
     tokens: Vec<TokenId>,
     positions: Vec<usize>,
     paths: Paths,
-    /// Nodes of the last pass, and which of them have logits.
+    /// Node count of the last pass, and which of its nodes have logits.
     last: (usize, Logits),
-    /// Hidden states, where they are kept.
+    /// Hidden states, if they are kept.
     hidden: Option<Hidden>,
-    /// What a drafting head needs before its layers.
+    /// Buffers for the input stage of a drafting head.
     front: Option<Room>,
-    /// States of the nodes of a pass of a drafting head.
+    /// States of the nodes of a drafting head's pass, `dim` numbers each.
     states: Vec<f32>,
 }
 
 impl CpuDecoder {
-    /// An empty context with room for `capacity` positions, committed and not.
+    /// Creates an empty context for `capacity` positions, committed and uncommitted.
     ///
     /// # Panics
-    /// If the system has no memory for it.
+    /// If the system cannot provide the memory.
     pub fn new(llama: Arc<Llama>, capacity: usize) -> Self {
         Self::try_new(llama, capacity).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// An empty context with room for `capacity` positions, committed and not.
+    /// Creates an empty context for `capacity` positions, committed and uncommitted.
     ///
     /// # Errors
-    /// If the system has no memory for it.
+    /// If the system cannot provide the memory.
     pub fn try_new(llama: Arc<Llama>, capacity: usize) -> Result<Self, ForwardError> {
         let config = llama.config();
         let cache = Cache::new(config, capacity).map_err(|bytes| ForwardError::Memory { capacity, bytes })?;
@@ -75,39 +79,43 @@ impl CpuDecoder {
         })
     }
 
-    /// Runs `nodes` of a drafting head as [`Decoder::append`] does, as a chain below the context: node i comes with the target's
-    /// hidden states `hidden[i * fused * dim ..]`. (Nodes appended without take the head's own state of their parent.)
+    /// Runs `nodes` of a drafting head as a chain below the context, like [`Decoder::append`].
+    ///
+    /// Node i comes with the target's hidden states `hidden[i * fused * dim ..]`. Nodes appended
+    /// without hidden states use the head's own state of their parent instead.
     ///
     /// # Errors
     /// As [`Decoder::append`].
     ///
     /// # Panics
-    /// If `hidden` has another length, or the model is no head.
+    /// If `hidden` has another length, or the model is not a drafting head.
     pub fn append_with(&mut self, nodes: &[Node], hidden: &[f32], pass: Pass) -> Result<(), ForwardError> {
         let fused = self.llama.front().map_or(0, |front| front.fused() * self.llama.config().dim);
         assert!(fused > 0 && hidden.len() == nodes.len() * fused, "hidden states of every node");
         self.extend(nodes, Some(hidden), pass)
     }
 
-    /// The last node of the last pass, if it has logits.
+    /// Index of the last node of the last pass, if it has logits.
     pub fn last_with_logits(&self) -> Option<usize> {
         self.last.0.checked_sub(1).filter(|_| self.last.1 != Logits::None)
     }
 
-    /// From now on the time of passes is told apart by stage, which costs a hundredth of it; what was told so far is forgotten.
+    /// Starts timing passes by stage and resets earlier times.
+    ///
+    /// Timing costs about 1% of the pass time.
     pub fn time_stages(&mut self) {
         self.scratch.stages = Some(Stages::default());
     }
 
-    /// Seconds of all passes since [`Self::time_stages`] by stage, in the mean of the threads.
+    /// Seconds by stage of all passes since [`Self::time_stages`], averaged over the threads.
     pub fn stages(&self) -> Option<[(Stage, f64); Stage::ALL.len()]> {
         Some(self.scratch.stages.as_ref()?.seconds(self.llama.threads()))
     }
 
-    /// As [`Decoder::fork`].
+    /// Copies the context, like [`Decoder::fork`].
     ///
     /// # Errors
-    /// If the system has no memory for it.
+    /// If the system cannot provide the memory.
     pub fn fork_context(&self) -> Result<CpuDecoder, ForwardError> {
         let mut fork = Self::try_new(Arc::clone(&self.llama), self.capacity)?;
         fork.cache.copy_from(&self.cache, self.len);
@@ -116,7 +124,9 @@ impl CpuDecoder {
         Ok(fork)
     }
 
-    /// The state that a node of a drafting head goes on from: its parent's, or that of the last committed position.
+    /// Returns the state that precedes a drafting head's node.
+    ///
+    /// This is its parent's state, or that of the last committed position.
     fn state(&self, node: &Node) -> Option<&[f32]> {
         let row = match node.parent {
             Parent::Context => self.len.checked_sub(1)?,
@@ -136,7 +146,7 @@ impl CpuDecoder {
             states.clear();
             for (i, node) in nodes.iter().enumerate() {
                 match self.state(node) {
-                    // Children of nodes of this very pass would wait for them: a head runs one depth at a time.
+                    // Parents within this pass have no state yet: a head runs one depth at a time.
                     Some(state) if node.parent < Parent::Slot(first) => states.extend_from_slice(state),
                     _ => {
                         self.states = states;
@@ -176,8 +186,11 @@ impl CpuDecoder {
         Ok(())
     }
 
-    /// Runs the `n` nodes from slot `first` on; logits of those in `wanted` (of the n) go to rows from `first_row` on. `states`:
-    /// for a drafting head, the target's hidden states, or which part of its own.
+    /// Runs `n` nodes from slot `first` on.
+    ///
+    /// Logits of the nodes in `wanted` (indices below `n`) go to rows from `first_row` on. For a
+    /// drafting head, the last argument holds the target's hidden states, or the range of its own
+    /// states.
     fn run(
         &mut self,
         first: usize,
@@ -246,7 +259,7 @@ impl Decoder for CpuDecoder {
             (n, wanted) => panic!("logits of node {i} of {n} were not asked for ({wanted:?})"),
         };
         let at = row * self.scratch.widths.vocab;
-        // SAFETY: logits are written by passes alone, and none runs while the decoder is borrowed.
+        // SAFETY: only passes write logits, and none runs while the decoder is borrowed.
         unsafe { self.scratch.logits.read(at..at + self.llama.config().vocab) }
     }
 
@@ -289,9 +302,10 @@ impl Decoder for CpuDecoder {
     #[allow(unsafe_code)]
     fn state(&self, i: usize) -> Option<&[f32]> {
         let (at, dim) = (i * self.scratch.widths.dim, self.llama.config().dim);
-        // Of a pass that was cut the first tokens' rows are another's by now.
+        // If the pass was split, later batches have overwritten the rows of the first ones.
         let there = i < self.last.0 && self.last.0 <= AT_ONCE;
-        // SAFETY: the residual stream is written by passes alone, and none runs while the decoder is borrowed.
+        // SAFETY: only passes write the residual stream, and none runs while the decoder is
+        // borrowed.
         there.then(|| unsafe { self.scratch.x.read(at..at + dim) })
     }
 

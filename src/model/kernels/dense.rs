@@ -1,6 +1,10 @@
-//! Products of matrices of plain floats, rounded to bfloat16 and summed in floats, on the tile unit of CPUs that have one
-//! (Intel AMX, since Sapphire Rapids): for training, which is nearly all products and where that rounding is usual
-//! (Micikevicius et al. 2018, "Mixed precision training"). It is 20 to 40 times as fast there as the vector units are.
+//! Products of f32 matrices, rounded to bfloat16 and summed in f32, on Intel AMX.
+//!
+//! CPUs have it since Sapphire Rapids.
+//!
+//! Used for training, which consists almost entirely of products and where that rounding is usual
+//! (Micikevicius et al. 2018, "Mixed precision training"). There it is 20 to 40 times as fast as
+//! the vector units.
 #![cfg_attr(
     not(all(target_arch = "x86_64", target_os = "linux")),
     allow(dead_code, reason = "nothing else has the unit, and `available` says so")
@@ -8,18 +12,20 @@
 
 /// Rows and columns of a tile of sums.
 const TILE: usize = 16;
-/// Terms that one instruction sums: a row of a tile in bfloat16.
+/// Number of terms that one instruction sums: a row of a bfloat16 tile.
 const DEPTH: usize = 32;
-/// A tile of factors in bfloat16.
+/// One tile of factors in bfloat16.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Factors([u16; TILE * DEPTH]);
-/// One that holds nothing.
+/// Tile of zeros.
 const NONE: Factors = Factors([0; TILE * DEPTH]);
-/// Pieces of [`DEPTH`] terms that are summed over at a time, so that what is packed of them stays in the cache.
+/// Number of pieces of [`DEPTH`] terms summed at a time.
+///
+/// Chosen so that their packed data stays in the cache.
 const PIECES: usize = 32;
 
-/// A matrix, or its transpose, in memory.
+/// Borrowed row-major matrix, or its transpose.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     data: &'a [f32],
@@ -29,47 +35,47 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// `rows` rows of numbers, one after the other.
+    /// Creates a view of `rows` rows stored one after the other.
     ///
     /// # Panics
-    /// If `data` has another length.
+    /// If `data.len()` is not `rows * cols`.
     pub fn new(data: &'a [f32], rows: usize, cols: usize) -> View<'a> {
         assert_eq!(data.len(), rows * cols, "a matrix of {rows} rows and {cols} columns");
         View { data, rows, cols, turned: false }
     }
 
-    /// Its transpose, where it lies.
+    /// Returns the transpose without moving data.
     pub fn turned(self) -> View<'a> {
         View { data: self.data, rows: self.cols, cols: self.rows, turned: !self.turned }
     }
 
-    /// Of what lies in memory as row `i`, the part `from..to`, cut to the matrix.
+    /// Returns elements `from..to` of stored row `i`, clipped to the matrix.
     fn stored(&self, i: usize, from: usize, to: usize) -> &'a [f32] {
         let (rows, cols) = if self.turned { (self.cols, self.rows) } else { (self.rows, self.cols) };
         if i >= rows || from >= cols { &[] } else { &self.data[i * cols + from..i * cols + to.min(cols)] }
     }
 }
 
-/// The nearest bfloat16, ties to the even one.
+/// Rounds to the nearest bfloat16, ties to even.
 fn round(x: f32) -> u16 {
     let bits = x.to_bits();
-    // What is no number stays none: its bits could overflow.
+    // NaN is handled apart, since adding to its bits could overflow.
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
     (if x.is_nan() { 0x7fc0_0000 } else { rounded } >> 16) as u16
 }
 
-/// A right factor, packed: it can serve many products.
+/// Right factor of a product, packed once for many products.
 #[derive(Debug)]
 pub struct Right {
-    /// Rows: the terms of each sum.
+    /// Number of rows, the terms of each sum.
     terms: usize,
     cols: usize,
-    /// Tiles of pairs of rows: for 16 columns, all pieces of 32 rows.
+    /// Tiles of row pairs: for each 16 columns, all pieces of 32 rows.
     tiles: Vec<Factors>,
 }
 
 impl Right {
-    /// Packs a matrix, (terms, cols).
+    /// Packs a matrix of shape (terms, columns).
     pub fn pack(of: View<'_>) -> Right {
         let (pieces, blocks) = (of.rows.div_ceil(DEPTH), of.cols.div_ceil(TILE));
         let mut tiles = vec![NONE; pieces * blocks];
@@ -93,7 +99,7 @@ impl Right {
         Right { terms: of.rows, cols: of.cols, tiles }
     }
 
-    /// Columns.
+    /// Number of columns of the unpacked matrix.
     pub fn cols(&self) -> usize {
         self.cols
     }
@@ -103,7 +109,7 @@ impl Right {
     }
 }
 
-/// A left factor, packed: for 16 rows, all pieces of 32 columns.
+/// Packs a left factor: for each 16 rows, all pieces of 32 columns.
 fn pack_left(of: View<'_>) -> Vec<Factors> {
     let (pieces, blocks) = (of.cols.div_ceil(DEPTH), of.rows.div_ceil(TILE));
     let mut tiles = vec![NONE; pieces * blocks];
@@ -124,13 +130,13 @@ fn pack_left(of: View<'_>) -> Vec<Factors> {
     tiles
 }
 
-/// `sums += left * right`, (rows of `left`, columns of `right`).
+/// Computes `sums += left * right`, with shape (rows of `left`, columns of `right`).
 ///
-/// Sums run over the terms in pieces of 32, in order; within a piece in the order of the instruction, which the safe reference
-/// doesn't share: the last bits differ.
+/// Sums run over the terms in pieces of 32, in order; within a piece in the instruction's order.
+/// The scalar reference of the tests uses another order within a piece, so its last bits differ.
 ///
 /// # Panics
-/// If the sizes don't fit each other, or where [`available`] says no.
+/// If the sizes do not match, or if [`available`] returns `false`.
 pub fn multiply(left: View<'_>, right: &Right, sums: &mut [f32]) {
     assert_eq!(left.cols, right.terms, "columns of the left factor are rows of the right one");
     assert_eq!(sums.len(), left.rows * right.cols, "a sum for each row and column");
@@ -139,7 +145,7 @@ pub fn multiply(left: View<'_>, right: &Right, sums: &mut [f32]) {
     amx::multiply(left.rows, &pack_left(left), right, sums);
 }
 
-/// What [`multiply`] computes, without the tile unit.
+/// Computes what [`multiply`] does without the AMX unit.
 #[cfg(test)]
 fn reference(left: View<'_>, right: &Right, sums: &mut [f32]) {
     let (packed, pieces, cols) = (pack_left(left), right.pieces(), right.cols);
@@ -155,7 +161,7 @@ fn reference(left: View<'_>, right: &Right, sums: &mut [f32]) {
     }
 }
 
-/// Whether this CPU has a tile unit for bfloat16 and the system lets this process use it.
+/// Returns `true` if this process can use AMX with bfloat16 on this CPU.
 pub fn available() -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     {
@@ -173,14 +179,15 @@ mod amx {
     use super::super::amx::{WHOLE, release, shape};
     use super::{Factors, PIECES, Right, TILE};
 
-    /// Two tiles of rows times two of columns over `pieces` pieces, added to four tiles of sums.
+    /// Multiplies two tiles of rows by two of columns and adds to four tiles of sums.
     ///
     /// # Safety
-    /// The CPU has the unit and the shape is loaded; from `a[i]` and `b[i]` on lie `pieces` tiles; at each of `sums` 16 rows of 16
-    /// floats, `stride` bytes apart, which nobody else touches.
+    /// The CPU has the unit and the tile configuration is loaded; `a[i]` and `b[i]` point to
+    /// `pieces` tiles; each of `sums` points to 16 rows of 16 floats, `stride` bytes apart, which
+    /// no other thread accesses.
     #[inline]
     unsafe fn block(pieces: usize, a: [*const Factors; 2], b: [*const Factors; 2], sums: [*mut f32; 4], stride: usize) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             asm!(
                 "tileloadd tmm0, [{c0} + {s}]",
@@ -229,15 +236,15 @@ mod amx {
         if rows == 0 || cols == 0 || pieces == 0 {
             return;
         }
-        // SAFETY: `available` was asked: the unit is there.
+        // SAFETY: the caller has checked `available`, so the unit is present.
         unsafe { shape(&WHOLE) };
         let (row_blocks, col_blocks) = (rows.div_ceil(TILE), cols.div_ceil(TILE));
-        // Where a block lies over the edge it is summed apart.
+        // Blocks that cross the edge of the matrix are summed in a separate buffer.
         let mut apart = [0f32; 4 * TILE * TILE];
         for first in (0..pieces).step_by(PIECES) {
             let n = PIECES.min(pieces - first);
             for cb in (0..col_blocks).step_by(2) {
-                // An odd block out is done twice, and kept once.
+                // With an odd number of blocks, the last one is computed twice and kept once.
                 let cbs = [cb, (cb + 1).min(col_blocks - 1)];
                 let b = cbs.map(|cb| right.tiles[cb * pieces + first..].as_ptr());
                 for rb in (0..row_blocks).step_by(2) {
@@ -247,15 +254,16 @@ mod amx {
                         let at = sums.as_mut_ptr();
                         let to = [(rb, cb), (rb, cb + 1), (rb + 1, cb), (rb + 1, cb + 1)];
                         let to = to.map(|(r, c)| at.wrapping_add(r * TILE * cols + c * TILE));
-                        // SAFETY: shape and unit as above; the packed factors hold these pieces; the four tiles lie within `sums`,
-                        // which is ours alone.
+                        // SAFETY: unit and tile configuration as above; the packed factors hold
+                        // these pieces; the four tiles lie within `sums`, which is borrowed
+                        // exclusively.
                         unsafe { block(n, a, b, to, cols * 4) };
                         continue;
                     }
                     apart.fill(0.0);
                     let at = apart.as_mut_ptr();
                     let to = [0, 1, 2, 3].map(|i| at.wrapping_add(i * TILE * TILE));
-                    // SAFETY: as above; the four tiles are `apart`.
+                    // SAFETY: as above; the four tiles are those of `apart`.
                     unsafe { block(n, a, b, to, 64) };
                     for (i, tile) in apart.chunks_exact(TILE * TILE).enumerate() {
                         let (r, c) = (rb + i / 2, cb + i % 2);
@@ -296,7 +304,8 @@ mod tests {
     fn rounding_is_to_the_nearest_even() {
         let of = |x: f32| f32::from_bits(u32::from(round(x)) << 16);
         assert_eq!(of(1.0), 1.0);
-        // 1 + 1/256 lies between 1 and 1 + 1/128: to the even one; the next tie goes up.
+        // 1 + 1/256 lies midway between 1 and 1 + 1/128 and rounds to even, down; the next tie
+        // rounds up.
         assert_eq!(of(1.0 + 1.0 / 256.0), 1.0);
         assert_eq!(of(1.0 + 3.0 / 256.0), 1.0 + 4.0 / 256.0);
         assert_eq!(of(-3.4e38), f32::NEG_INFINITY);

@@ -1,27 +1,31 @@
-//! From what is known when the program runs (the packing, how many tokens, how many rows) to code that was compiled for it: the
-//! same for every instruction set.
+//! Dispatch from run-time values (packing, token count, row count) to code compiled for them.
+//!
+//! Shared by the kernels of all instruction sets.
 
 use super::tile::Packing;
 
-/// Blocks between the one that is multiplied and the one that is asked for from memory. What the CPU foresees by itself is not
-/// enough: with a few tokens the loop over a block is too long for it to have many lines under way.
+/// Prefetch distance into L1, in blocks.
+///
+/// Hardware prefetching is not enough: with a few tokens, the loop over a block is too long to keep
+/// many cache lines in flight.
 #[cfg(target_arch = "x86_64")]
 pub const AHEAD: usize = 10;
-/// Blocks between the one that is multiplied and the one that is asked for into the second cache: the CPU by itself foresees to
-/// the end of a page of 4 KiB, and waits anew at the beginning of each.
+/// Prefetch distance into L2, in blocks.
+///
+/// The hardware prefetcher stops at the end of each 4 KiB page and starts anew in the next one.
 #[cfg(target_arch = "x86_64")]
 pub const FAR: usize = 64;
 
-/// Packings as constants that code can be compiled for.
+/// [`Packing`] as a constant for const generics: nibbles without a minimum.
 pub const NIBBLES: usize = 0;
 /// Nibbles with a minimum.
 pub const NIBBLES_MIN: usize = 1;
 /// Nibbles with super-scales.
 pub const SUPER: usize = 2;
-/// Bytes.
+/// 8-bit values with one scale.
 pub const BYTES: usize = 3;
 
-/// The packing of such a constant.
+/// Converts such a constant to its [`Packing`].
 pub const fn packing(p: usize) -> Packing {
     match p {
         NIBBLES => Packing::Nibbles { min: false },
@@ -31,17 +35,20 @@ pub const fn packing(p: usize) -> Packing {
     }
 }
 
-/// Makes `tile`, which calls `multiply::<T, P>(tile, tokens, out)` of the place where it stands, for each of the counts of tokens.
+/// Defines `tile`, which calls `multiply::<T, P>(tile, tokens, out)` for each token count T.
+///
+/// `multiply` is looked up in the module that invokes the macro.
 macro_rules! tile_by_counts {
     ([$($count:literal)*] $(, $features:literal)?) => {
-        /// One tile times up to [`TOKENS`] tokens, or two where the kernel takes them.
+        /// Multiplies one tile, or two if the kernel supports pairs, by up to [`TOKENS`] tokens.
         ///
         /// # Safety
-        /// The CPU has the features. `tile` holds a whole tile of `p` for as many blocks as the rows have, or two; `out` may be
-        /// written at each token's rows, 16 a tile.
+        /// The CPU has the features. `tile` holds one or two whole tiles of `p` with as many blocks
+        /// as the rows have; `out` may be written at each token's rows, 16 for each tile.
         $(#[target_feature(enable = $features)])?
         pub unsafe fn tile(p: Packing, tile: &[u8], tokens: &[Row], out: Out) {
-            // SAFETY: the caller's promises are those of the callee; the count of tokens is that of the slice.
+            // SAFETY: the caller upholds the callee's requirements; the token count is that of the
+            // slice.
             unsafe {
                 match p {
                     Packing::Nibbles { min: false } => by_count::<NIBBLES>(tile, tokens, out),
@@ -65,17 +72,21 @@ macro_rules! tile_by_counts {
     };
 }
 
-/// Makes `weigh`, which calls `weigh_rows::<R, C>(w)` of the place where it stands, for each of the counts of rows, with as many
-/// sixteens of columns at once as stand beside it: few rows alone would wait for each other's sums.
+/// Defines `weigh`, which calls `weigh_rows::<R, C>(w)` for each row count R.
+///
+/// `weigh_rows` is looked up in the module that invokes the macro. C is the number of column groups
+/// computed at once, given after each row count: with few rows and a single group, each sum would
+/// wait for the previous one.
 macro_rules! weigh_by_counts {
     ([$($count:literal: $columns:literal)*] $(, $features:literal)?) => {
-        /// See [`Weigh`].
+        /// Computes the weighted sums described by [`Weigh`].
         ///
         /// # Safety
-        /// The CPU has the features, and `w` keeps the promises of [`Weigh`], with at most [`WEIGHED`] rows.
+        /// The CPU has the features, and `w` fulfills the guarantees of [`Weigh`] with at most
+        /// [`WEIGHED`] rows.
         $(#[target_feature(enable = $features)])?
         pub unsafe fn weigh(w: Weigh) {
-            // SAFETY: the caller's promises are those of the callee.
+            // SAFETY: the caller upholds the callee's requirements.
             unsafe {
                 match w.rows {
                     $($count => weigh_columns::<$count, $columns>(w),)*

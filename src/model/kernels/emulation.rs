@@ -1,12 +1,14 @@
-//! What the AVX-512 instructions of `avx512.rs` are documented to do, lane by lane, for tests on CPUs that lack them (Intel's
-//! intrinsics guide). Named as they are.
+//! Lane-by-lane emulation of the AVX-512 instructions used in `avx512.rs`, for tests on CPUs
+//! without them.
+//!
+//! Follows Intel's intrinsics guide. The functions have the intrinsics' names.
 #![allow(unsafe_code, non_camel_case_types, clippy::missing_safety_doc)]
 
 use std::array::from_fn;
 
 use half::f16;
 
-// Asking for memory changes nothing, and every x86-64 can.
+// Prefetches have no effect on results, and every x86-64 CPU supports them.
 pub use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 
 pub type __m128i = [u8; 16];
@@ -23,7 +25,7 @@ fn whole(lanes: [i32; 16]) -> __m512i {
 }
 
 pub unsafe fn _mm_loadu_si128(at: *const __m128i) -> __m128i {
-    // SAFETY: the caller's, here and in all that read or write.
+    // SAFETY: guaranteed by the caller, here and in all functions that read or write.
     unsafe { at.read_unaligned() }
 }
 

@@ -1,9 +1,12 @@
-//! What stands before the layers of a drafting head: from the target's hidden states and a token to a row of the residual stream.
+//! Input stage of a drafting head.
 //!
-//! After EAGLE-3 (Li et al. 2025, arXiv 2503.01840, section 3.1): hidden states of several of the target's layers are fused into
-//! one state; below its own tokens the head takes its own last state instead. State and token together make the input:
-//! x = g + W \[norm(embedding); norm(g)\], so that the state flows on in the residual stream (the paper feeds the pair to its
-//! attention instead; here the layers behind are those of any Llama, and run on the same code).
+//! It turns the target's hidden states and a token into a row of the residual stream.
+//!
+//! After EAGLE-3 (Li et al. 2025, arXiv 2503.01840, section 3.1): hidden states of several target
+//! layers are fused into one state g. Below its own tokens the head uses its own last state as g.
+//! State and token form the input x = g + W \[norm(embedding); norm(g)\], so that the state
+//! continues in the residual stream. (The paper feeds the pair to its attention instead; here the
+//! layers that follow are those of any Llama and run on the same code.)
 
 use std::sync::Arc;
 
@@ -16,21 +19,21 @@ use super::tile::{BLOCK, Mat};
 use crate::model::load::LoadError;
 use crate::model::weights::Weights;
 
-/// What is before the layers.
+/// Input stage of a drafting head, before its layers.
 #[derive(Debug)]
 pub(super) struct Front {
-    /// Whose embedding is used.
+    /// Model whose embedding is used.
     target: Arc<Llama>,
-    /// An adapter has none: it goes on from the one hidden state as it is.
+    /// `None` for an adapter, which uses its single hidden state unchanged.
     fusion: Option<Fusion>,
 }
 
-/// The matrices and norms that make one state of several, and an input of state and token.
+/// Matrices and norms that fuse several states into one, and combine state and token.
 #[derive(Debug)]
 struct Fusion {
-    /// One norm for each hidden state that is fused.
+    /// One norm for each fused hidden state.
     fuse_norms: Vec<Vec<f32>>,
-    /// `dim` rows over all hidden states.
+    /// `dim` rows over the concatenated hidden states.
     fuse: Mat,
     token_norm: Vec<f32>,
     state_norm: Vec<f32>,
@@ -38,16 +41,16 @@ struct Fusion {
     input: Mat,
 }
 
-/// Where the states of a pass come from.
+/// Source of the states of a pass.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum States<'a> {
-    /// Hidden states of the target, `fused * dim` numbers a token, to be fused.
+    /// Hidden states of the target to be fused, `fused * dim` numbers for each token.
     Hidden(&'a [f32]),
-    /// States of the head itself: `dim` numbers a token.
+    /// States of the head itself, `dim` numbers for each token.
     Own(&'a [f32]),
 }
 
-/// Rounded inputs of the two products, and an embedding for each thread.
+/// Buffers of the input stage: quantized inputs of both products, and one embedding per thread.
 #[derive(Debug)]
 pub(super) struct Room {
     tokens: usize,
@@ -59,13 +62,13 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Room of a head that fuses `fused` states of `dim` numbers, on `threads` threads.
+    /// Creates buffers for a head that fuses `fused` states of `dim` numbers, on `threads` threads.
     pub fn new(fused: usize, dim: usize, threads: usize) -> Self {
         let embeddings = (0..threads).map(|_| Shared::new(dim)).collect();
         Self { tokens: 0, fused, dim, hidden: Acts::new(fused * dim, 0), pair: Acts::new(2 * dim, 0), embeddings }
     }
 
-    /// Makes room for passes of `tokens` tokens.
+    /// Grows the buffers for passes of `tokens` tokens.
     pub fn reserve(&mut self, tokens: usize) {
         if tokens > self.tokens {
             self.tokens = tokens.next_power_of_two();
@@ -110,7 +113,9 @@ fn unfit(weights: &Weights, what: String) -> LoadError {
 }
 
 impl Front {
-    /// The front in `weights`, where they have one; `mat` says where a matrix is packed. The embedding is `target`'s.
+    /// Loads the input stage from `weights`; `mat` returns the packed location of a matrix.
+    ///
+    /// The embedding is that of `target`.
     ///
     /// # Errors
     /// If reading fails, or the widths do not fit.
@@ -124,17 +129,19 @@ impl Front {
         Ok(Front { target: Arc::clone(target), fusion })
     }
 
-    /// Hidden states that are fused, or the one that is gone on from.
+    /// Number of fused hidden states; 1 for an adapter.
     pub fn fused(&self) -> usize {
         self.fusion.as_ref().map_or(1, |fusion| fusion.fuse_norms.len())
     }
 
-    /// Tokens that it knows: those of the target.
+    /// Vocabulary size, which is that of the target.
     pub fn vocab(&self) -> usize {
         self.target.config().vocab
     }
 
-    /// One thread's part: rows of the residual stream for the tokens of a pass. Everybody's are done when it returns.
+    /// Runs one thread's part and writes rows of the residual stream for the pass.
+    ///
+    /// When it returns, all threads have finished.
     #[allow(unsafe_code)]
     pub fn work(&self, head: &Llama, worker: &Worker, pass: &Batch, states: States, room: &Room, s: &Scratch) {
         let (k, w, dim, eps) = (head.kernel(), s.widths, room.dim, head.config().eps);
@@ -143,7 +150,7 @@ impl Front {
         let Some(fusion) = &self.fusion else {
             let (States::Hidden(all) | States::Own(all)) = states;
             for t in tokens {
-                // SAFETY: row t is this thread's.
+                // SAFETY: row t belongs to this thread.
                 unsafe { s.x.write(t * w.dim..t * w.dim + dim) }.copy_from_slice(&all[t * dim..][..dim]);
             }
             worker.meet();
@@ -154,7 +161,8 @@ impl Front {
                 for t in tokens.clone() {
                     for (j, norm) in fusion.fuse_norms.iter().enumerate() {
                         let x = &all[(t * room.fused + j) * dim..][..dim];
-                        // SAFETY: the rounded row is this thread's; the CPU has the kernel's instructions.
+                        // SAFETY: the quantized row belongs to this thread; the CPU has the
+                        // kernel's instructions.
                         unsafe {
                             (k.norm)(
                                 x,
@@ -172,17 +180,18 @@ impl Front {
             }
             States::Own(all) => {
                 for t in tokens.clone() {
-                    // SAFETY: row t is this thread's.
+                    // SAFETY: row t belongs to this thread.
                     unsafe { s.x.write(t * w.dim..t * w.dim + dim) }.copy_from_slice(&all[t * dim..][..dim]);
                 }
             }
         }
         for t in tokens {
-            // SAFETY: this thread's room.
+            // SAFETY: the buffer belongs to this thread.
             let embedding = unsafe { room.embeddings[worker.index].write(0..dim) };
             self.target.embed(pass.tokens[t], embedding);
-            // SAFETY: the rounded row is this thread's, and so is row t of x where the states are the head's own; where they were
-            // fused, all rows were written before the threads met. The CPU has the kernel's instructions.
+            // SAFETY: the quantized row belongs to this thread. So does row t of x if the states
+            // are the head's own; if they were fused, all rows were written before the barrier. The
+            // CPU has the kernel's instructions.
             unsafe {
                 let to = |first: usize| To { acts: &room.pair, row: t, first, side_by_side: false };
                 (k.norm)(embedding, &fusion.token_norm, eps, to(0), 0..dim / BLOCK);

@@ -4,34 +4,36 @@ use std::ops::Range;
 
 use super::memory::Shared;
 
-/// Rows of the residual stream behind some layers, a row for each slot of the cache.
+/// Residual stream after some layers, one row for each slot of the cache.
 #[derive(Debug)]
 pub(super) struct Hidden {
-    /// Behind so many layers each; rising.
+    /// Layer counts after which the stream is kept, increasing.
     after: Vec<usize>,
     dim: usize,
-    /// The first slot of which anything is known: what was run before has no rows.
+    /// First slot with known rows; positions that ran before have none.
     from: usize,
     rows: Shared<f32>,
 }
 
 impl Hidden {
-    /// Nothing kept yet, to be kept behind each of `after` layers, `dim` numbers each, from slot `from` on.
+    /// Creates an empty store for slots from `from` on.
+    ///
+    /// It keeps `dim` numbers after each layer count in `after`.
     pub fn new(after: &[usize], dim: usize, from: usize) -> Self {
         Self { after: after.to_vec(), dim, from, rows: Shared::new(0) }
     }
 
-    /// Slots from `len` on will be run anew.
+    /// Drops the rows of slots from `len` on, which will be recomputed.
     pub fn truncate(&mut self, len: usize) {
         self.from = self.from.min(len);
     }
 
-    /// Numbers in a row.
+    /// Number of values in a row.
     pub fn width(&self) -> usize {
         self.after.len() * self.dim
     }
 
-    /// Makes room for `slots` slots, of which the first `used` hold something.
+    /// Grows the buffer to `slots` slots and keeps the first `used` ones.
     pub fn reserve(&mut self, used: usize, slots: usize) {
         let width = self.width();
         if slots * width > self.rows.len() {
@@ -42,29 +44,31 @@ impl Hidden {
         }
     }
 
-    /// Keeps rows `tokens` of `x` (rows of `stride`), as they are behind `layers` layers, for the slots from `slot` on.
+    /// Stores rows `tokens` of `x` (rows of `stride`) for the slots from `slot` on.
+    ///
+    /// Does nothing unless the stream after `layers` layers is to be kept.
     ///
     /// # Safety
-    /// No other thread touches these slots' rows or writes these of x meanwhile.
+    /// No other thread accesses these slots' rows or writes these rows of `x` meanwhile.
     #[allow(unsafe_code)]
     pub unsafe fn put(&self, layers: usize, slot: usize, tokens: Range<usize>, x: &Shared<f32>, stride: usize) {
         let Some(part) = self.after.iter().position(|&after| after == layers) else { return };
         for t in tokens {
             let at = (slot + t) * self.width() + part * self.dim;
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { self.rows.write(at..at + self.dim).copy_from_slice(x.read(t * stride..t * stride + self.dim)) };
         }
     }
 
-    /// The rows of `slots`, one after the other.
+    /// Returns the rows of `slots`, concatenated; `None` if they are not known.
     #[allow(unsafe_code)]
     pub fn rows(&self, slots: Range<usize>) -> Option<&[f32]> {
         let range = slots.start * self.width()..slots.end * self.width();
-        // SAFETY: rows are written by passes alone, and none runs while the decoder is borrowed.
+        // SAFETY: only passes write rows, and none runs while the decoder is borrowed.
         (self.from <= slots.start && range.end <= self.rows.len()).then(|| unsafe { self.rows.read(range) })
     }
 
-    /// Moves the rows of slots as the cache does (`Cache::gather`).
+    /// Moves rows of slots as `Cache::gather` does.
     pub fn gather(&mut self, to: usize, from: impl Iterator<Item = usize>) {
         let width = self.width();
         for (to, from) in (to..).zip(from).filter(|(to, from)| to != from) {
@@ -72,7 +76,7 @@ impl Hidden {
         }
     }
 
-    /// The first `used` rows of another.
+    /// Copies the first `used` rows of another store.
     pub fn copy_of(other: &Hidden, used: usize) -> Self {
         let mut copy = Self::new(&other.after, other.dim, other.from);
         copy.reserve(0, used);

@@ -1,18 +1,24 @@
-//! The arithmetic between the products, in plain Rust over arrays of 16 lanes.
+//! Arithmetic between the products, in plain Rust over arrays of 16 lanes.
 //!
-//! Each function is inlined into a caller for every instruction set and vectorised there. No operation is reordered by
-//! that, so that every set gives the same bits; where a fused multiply-add is meant it is written out.
+//! Each function is inlined into a caller for every instruction set and vectorized there.
+//! Vectorization reorders no operation, so every set gives the same bits; a fused multiply-add is
+//! written explicitly.
 
 use super::tile::BLOCK;
 
-/// Lanes of a sum: how many partial sums run side by side. Part of the order of sums, so the same for every set.
+/// Number of partial sums that run side by side.
+///
+/// It is part of the summation order, so it is the same for every instruction set.
 pub const LANES: usize = 16;
 
-/// Rounds 32 values to signed bytes: quants, their scale, max |x| / 127, and their sum. A value that is not finite makes the
-/// scale not finite, so that whatever is computed from it shows.
+/// Quantizes 32 values to signed bytes; returns quants, scale and sum of the quants.
+///
+/// The scale is max |x| / 127.
+///
+/// A non-finite value makes the scale non-finite, so that it shows in everything computed from it.
 #[inline(always)]
 pub fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
-    // As bits, magnitudes are in order, with infinity and NaN above all.
+    // Compared as bits, magnitudes keep their order, with infinity and NaN above all others.
     let mut most = [0i32; LANES];
     for i in 0..LANES {
         let magnitude = |x: f32| (x.to_bits() & 0x7fff_ffff) as i32;
@@ -22,7 +28,8 @@ pub fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
     let Some(inverse) = inverse(most) else { return ([0; BLOCK], 0.0, 0) };
     let mut whole = [0i32; BLOCK];
     for (q, x) in whole.iter_mut().zip(x) {
-        // Above 127 only by rounding of the inverse of a tiny maximum, and then by less than half a step.
+        // Exceeds 127 only by rounding of the inverse of a tiny maximum, and then by less than half
+        // a step.
         *q = i32::from(((x * inverse + MAGIC).to_bits() as i32 - MAGIC.to_bits() as i32) as i8);
     }
     let mut quants = [0i8; BLOCK];
@@ -36,18 +43,24 @@ pub fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
     (quants, most / 127.0, halved(sums, |a, b| a + b))
 }
 
-/// Adding it rounds to a whole number, halves to even, which stands in the low bits of the sum.
+/// Rounding constant, 1.5 * 2^23.
+///
+/// Adding it rounds to an integer, ties to even, in the low bits of the sum.
 pub const MAGIC: f32 = 12_582_912.0;
 
-/// The factor that makes bytes of numbers of which the largest is `most`: 0 where all are 0. None where it has no inverse, below 127
-/// times the smallest number: such values are nothing.
+/// Returns 127 / `most`, which quantizes numbers of magnitude up to `most`; 0 for 0.
+///
+/// `None` if the quotient overflows (`most` below about 127 / `f32::MAX`); such values count as
+/// zeros.
 #[inline(always)]
 pub fn inverse(most: f32) -> Option<f32> {
     let inverse = if most > 0.0 { 127.0 / most } else { 0.0 };
     (!inverse.is_infinite()).then_some(inverse)
 }
 
-/// Joins lanes pair by pair, half of them to the other half, until one is left: in a fixed order, and as vectors do it at once.
+/// Reduces lanes pairwise, half of them with the other half, until one is left.
+///
+/// The order is fixed and maps directly to vector instructions.
 #[inline(always)]
 fn halved<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
     let mut n = LANES / 2;
@@ -60,13 +73,15 @@ fn halved<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
     lanes[0]
 }
 
-/// Adds up lanes, in a fixed order.
+/// Sums the lanes in a fixed order.
 #[inline(always)]
 pub fn add_up(lanes: &[f32; LANES]) -> f32 {
     halved(*lanes, |a, b| a + b)
 }
 
-/// Adds the squares of numbers to four times as many lanes. (No closure: it would be compiled for no instruction set.)
+/// Adds the squares of numbers to four times as many lanes.
+///
+/// Not a closure, since that would not be compiled for the instruction set.
 #[inline(always)]
 fn add_squares(x: &[f32; 4 * LANES], lanes: &mut [[f32; LANES]; 4]) {
     for j in 0..4 {
@@ -77,7 +92,9 @@ fn add_squares(x: &[f32; 4 * LANES], lanes: &mut [[f32; LANES]; 4]) {
     }
 }
 
-/// The factor of the RMS norm of `x`: 1 / sqrt(mean of x^2 + eps) (Zhang & Sennrich 2019, eq. 4).
+/// Returns the factor of the RMS norm (Zhang & Sennrich 2019, eq. 4).
+///
+/// That is 1 / sqrt(mean of x^2 + eps).
 #[inline(always)]
 pub fn rms(x: &[f32], eps: f32) -> f32 {
     let mut lanes = [[0f32; LANES]; 4];
@@ -86,7 +103,7 @@ pub fn rms(x: &[f32], eps: f32) -> f32 {
         add_squares(chunk, &mut lanes);
     }
     if !rest.is_empty() {
-        // A zero adds nothing.
+        // Padding zeros add nothing.
         let mut last = [0.0; 4 * LANES];
         last[..rest.len()].copy_from_slice(rest);
         add_squares(&last, &mut lanes);
@@ -98,32 +115,40 @@ pub fn rms(x: &[f32], eps: f32) -> f32 {
     1.0 / (add_up(&sums) / x.len() as f32 + eps).sqrt()
 }
 
-/// e^x for x <= 87.3 to about 1e-7 relative, 0 below -87.7, and next to nothing of what is no number: 2^n p(r), x = n ln 2 + r, without
-/// a branch and in fused steps.
+/// Computes e^x for x <= 87.3 with a relative error of about 1e-7.
+///
+/// The result is 0 below -87.7.
+///
+/// Uses 2^n p(r) with x = n ln 2 + r, branch-free and with fused operations. NaN gives a value
+/// close to 0.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     let x = x.max(-88.0);
     let shifted = x.mul_add(std::f32::consts::LOG2_E, MAGIC);
     let n = shifted - MAGIC;
-    // ln 2 in two parts, so that r keeps its last bits.
+    // ln 2 is split in two parts, so that r keeps its last bits.
     let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_4, x));
     let p = 1.987_569_2e-4f32.mul_add(r, 1.398_2e-3).mul_add(r, 8.333_452e-3).mul_add(r, 4.166_579_6e-2);
     let p = p.mul_add(r, 1.666_666_5e-1).mul_add(r, 0.5);
-    // n stands in the low bits; -127 becomes a factor of 0.
+    // The low bits hold n; -127 becomes a factor of 0.
     let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1f32.to_bits()));
     (p * r).mul_add(r, r + 1.0) * scale
 }
 
-/// silu(gate) * up, silu(g) = g / (1 + e^-g) (Shazeer 2020, "GLU variants", eq. 5).
+/// Computes silu(gate) * up (Shazeer 2020, "GLU variants", eq. 5).
+///
+/// silu(g) = g / (1 + e^-g).
 #[inline(always)]
 pub fn gated(gate: f32, up: f32) -> f32 {
-    // Beyond that the result is next to nothing anyway.
+    // Beyond 87.3 the result is negligible anyway.
     gate / (1.0 + exp((-gate).min(87.3))) * up
 }
 
-/// Turns scores of positions in order into weights e^(s - max), in place; gives the maximum and the sum of the weights.
-/// `scores` is a whole number of lanes, of which those from `len` on are no positions and become 0. A position's lane is
-/// its place modulo the number of lanes. A score that is not finite makes the sum NaN.
+/// Turns scores in position order into weights e^(s - max), in place.
+///
+/// Returns the maximum and the sum of the weights. `scores` is a whole number of lanes; entries
+/// from `len` on are padding and become 0. A position's lane is its index modulo the number of
+/// lanes. A non-finite score makes the sum NaN.
 #[inline(always)]
 pub fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
     let (scores, beyond) = scores.split_at_mut(len.next_multiple_of(LANES));
@@ -134,7 +159,8 @@ pub fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
     if let Some((last, whole)) = scores.split_last_mut() {
         let kept = len - whole.len() * LANES;
         for (i, s) in last.iter_mut().enumerate() {
-            // Far below every score, so that its weight is 0, but finite, so that it does not count as a fault.
+            // Far below every score, so that its weight is 0, but finite, so that it does not count
+            // as a fault.
             *s = if i < kept { *s } else { -1e30 };
         }
     }
@@ -160,7 +186,9 @@ pub fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
     (most, add_up(&sums))
 }
 
-/// y = y * keep + x * factor: the first product rounded, the second fused.
+/// Computes y = y * keep + x * factor.
+///
+/// The first product is rounded, the second fused.
 #[inline(always)]
 pub fn join(y: &mut [f32], keep: f32, x: &[f32], factor: f32) {
     for (y, x) in y.iter_mut().zip(x) {
@@ -216,7 +244,7 @@ mod tests {
         for i in (-876_000..873_000).step_by(if cfg!(miri) { 10_007 } else { 1 }) {
             let x = i as f32 * 1e-4;
             let (got, want) = (f64::from(exp(x)), f64::from(x).exp());
-            // Below -87.3 what is left is no normal number.
+            // Below -87.3 the result is subnormal.
             assert!((got / want - 1.0).abs() < 3e-7 || x < -87.3 && got < 2e-38, "exp({x}) = {got}, not {want}");
         }
         assert_eq!((exp(-100.0), exp(f32::NEG_INFINITY), exp(0.0)), (0.0, 0.0, 1.0));

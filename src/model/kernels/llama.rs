@@ -1,4 +1,7 @@
-//! A Llama's packed weights.
+//! Packed weights of a Llama model, and their loading.
+//!
+//! [`Llama::load`] reads and packs all matrices. The submodules run passes (`forward`), multiply
+//! matrices (`products`) and split the work among threads (`share`).
 
 mod forward;
 mod products;
@@ -22,10 +25,10 @@ use crate::model::weights::Weights;
 use crate::model::{Config, rope};
 use crate::tree::TokenId;
 
-/// The matrices of a layer, by what they are multiplied with.
+/// Weights of one layer.
 #[derive(Debug)]
 struct Layer {
-    /// An adapter has none.
+    /// `None` for an adapter, which has no attention.
     attention: Option<Mixing>,
     ffn_norm: Vec<f32>,
     gate: Mat,
@@ -33,21 +36,21 @@ struct Layer {
     down: Mat,
 }
 
-/// The attention of a layer.
+/// Weights of a layer's attention.
 #[derive(Debug)]
 struct Mixing {
     norm: Vec<f32>,
-    /// Queries, keys, values.
+    /// Query, key and value projections.
     qkv: [Mat; 3],
     output: Mat,
 }
 
-/// Where the embedding lies.
+/// Storage of the token embedding.
 #[derive(Debug)]
 enum Embedding {
-    /// It is the head too.
+    /// Shared with the output head.
     Tied,
-    /// Rows as the file has them.
+    /// Own rows in the format of the file, `row` bytes each.
     Own { kind: Kind, row: usize, bytes: Vec<u8> },
 }
 
@@ -58,26 +61,26 @@ pub struct Llama {
     kernel: &'static Kernel,
     pool: Arc<Pool>,
     packed: Shared<u8>,
-    /// Of tiles that have such, the power of two that their values are multiplied with.
+    /// Power-of-two factors of the tiles that have one.
     scales: Shared<f32>,
     layers: Vec<Layer>,
     output_norm: Vec<f32>,
     head: Mat,
     embedding: Embedding,
-    /// Radians a position of each rotated pair.
+    /// Rotary frequency of each pair, in radians per position.
     frequencies: Vec<f32>,
-    /// Whether the values of a rotated pair are neighbours.
+    /// Set if the two values of a rotated pair are adjacent.
     neighbours: bool,
-    /// Formats that were rounded to 8 bits, since they have no packing of their own.
+    /// Formats that were requantized to 8 bits, since they have no packing of their own.
     rounded: Vec<Kind>,
-    /// What a drafting head has in place of an embedding.
+    /// Input stage of a drafting head, in place of an embedding.
     front: Option<Front>,
-    /// Whether the threads pass for far from each other, where a test says so.
+    /// Overrides the measured distance between threads in tests.
     #[cfg(test)]
     pub(super) far: Option<bool>,
 }
 
-/// What is to be packed where.
+/// Matrix to pack, and its destination.
 struct Plan<'a> {
     name: String,
     kind: Kind,
@@ -86,7 +89,7 @@ struct Plan<'a> {
 }
 
 impl Llama {
-    /// Reads and packs the weights, on `threads` threads, for the fastest kernel of this CPU.
+    /// Reads and packs the weights on `threads` threads, for the fastest kernel of this CPU.
     ///
     /// # Errors
     /// If reading fails.
@@ -94,7 +97,9 @@ impl Llama {
         Self::with_kernel(weights, threads, Kernel::detect())
     }
 
-    /// A drafting head for `target`: layers behind a `Front`, run by the target's threads and kernel.
+    /// Loads a drafting head for `target`.
+    ///
+    /// Its layers follow an input stage (`Front`) and run on the target's threads and kernel.
     ///
     /// # Errors
     /// If reading fails, or the head does not fit the target.
@@ -102,7 +107,7 @@ impl Llama {
         Self::build(weights, target.threads(), target.kernel, Some(target))
     }
 
-    /// The same for a kernel of choice.
+    /// Reads and packs the weights for a given kernel.
     ///
     /// # Errors
     /// As [`Llama::load`].
@@ -116,7 +121,7 @@ impl Llama {
         let mut size = 0;
         let (mut rounded, mut scaled) = (Vec::new(), 0);
         let mut plan = |name: String| -> Mat {
-            // That the tensor is there was checked when the weights were opened.
+            // The tensor exists: this was checked when the weights were opened.
             let (kind, rows, cols) = weights.tensor(&name).map_or((Kind::F32, 0, 0), |t| (t.kind, t.rows, t.cols));
             let (packing, exact) = Packing::of(kind);
             if !exact && !rounded.contains(&kind) {
@@ -180,7 +185,7 @@ impl Llama {
         })
     }
 
-    /// Whether the threads are far from each other.
+    /// Returns `true` if the threads' cores share no cache.
     fn far(&self) -> bool {
         #[cfg(test)]
         if let Some(far) = self.far {
@@ -189,54 +194,56 @@ impl Llama {
         self.pool.far()
     }
 
-    /// The model's shape.
+    /// Dimensions of the model.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The kernel.
+    /// Kernel that runs the products.
     pub(super) fn kernel(&self) -> &'static Kernel {
         self.kernel
     }
 
-    /// Name of the kernel.
+    /// Display name of the kernel.
     pub fn kernel_name(&self) -> &'static str {
         self.kernel.name
     }
 
-    /// Hidden states of the target that a drafting head fuses; 0 for a model.
+    /// Number of target hidden states that a drafting head fuses; 0 for other models.
     pub fn fused(&self) -> usize {
         self.front.as_ref().map_or(0, Front::fused)
     }
 
-    /// What a drafting head has before its layers.
+    /// Input stage of a drafting head.
     pub(super) fn front(&self) -> Option<&Front> {
         self.front.as_ref()
     }
 
-    /// Threads of a forward.
+    /// Number of threads of a forward pass.
     pub fn threads(&self) -> usize {
         self.pool.threads()
     }
 
-    /// Formats of the file that were rounded to 8 bits with a scale for 32 values, since they have no packing.
+    /// Formats in the file that were requantized to 8 bits, since they have no packing.
+    ///
+    /// Each group of 32 values has one scale.
     pub fn rounded(&self) -> &[Kind] {
         &self.rounded
     }
 
-    /// Bytes of the packed weights, all of which a pass reads.
+    /// Size of the packed weights in bytes, all of which a pass reads.
     pub fn weight_bytes(&self) -> usize {
         self.packed.len()
     }
 
-    /// The power of two that the values of a tile are multiplied with.
+    /// Returns the power of two that the values of a tile are multiplied by.
     #[allow(unsafe_code)]
     fn scale(&self, mat: &Mat, tile: usize) -> f32 {
-        // SAFETY: as packed weights, they are never written after loading.
+        // SAFETY: like packed weights, the scales are never written after loading.
         mat.scales.map_or(1.0, |at| unsafe { self.scales.read(at + tile..at + tile + 1) }[0])
     }
 
-    /// The value of a token's embedding, to `out`.
+    /// Writes the embedding of a token to `out`.
     #[allow(unsafe_code)]
     pub(super) fn embed(&self, token: TokenId, out: &mut [f32]) {
         let row = token as usize;
@@ -255,7 +262,7 @@ impl Llama {
         }
     }
 
-    /// Fills `angles`, a row for each position from `known` up to `positions`, with cosines, then sines.
+    /// Appends rows for positions `known..positions` to `angles`, each with cosines, then sines.
     pub(super) fn angles(&self, known: usize, positions: usize, angles: &mut Vec<f32>) {
         for p in known..positions {
             let angle = |f: &f32| f64::from(*f) * p as f64;
@@ -265,10 +272,10 @@ impl Llama {
     }
 }
 
-/// Reads and packs all matrices; threads take tiles as they come.
+/// Reads and packs all matrices; threads take runs of tiles dynamically.
 #[allow(unsafe_code)]
 fn pack(plans: &[Plan], packed: &Shared<u8>, scales: &Shared<f32>, threads: usize) -> Result<(), LoadError> {
-    /// Tiles read at once.
+    /// Number of tiles read at once.
     const RUN: usize = 16;
     let runs: Vec<(&Plan, Range<usize>)> = (plans.iter())
         .flat_map(|plan| {
@@ -305,7 +312,7 @@ fn pack(plans: &[Plan], packed: &Shared<u8>, scales: &Shared<f32>, threads: usiz
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            // A system that grants no more threads gets by with fewer.
+            // If the system grants no more threads, fewer do the work.
             if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
                 break;
             }

@@ -1,54 +1,63 @@
-//! Memory that several threads write at once, each a part of its own.
+//! Arrays whose disjoint parts several threads write at the same time.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::Range;
 
-/// Alignment of small arrays: two cache lines, so that neighbours never share one.
+/// Alignment of small arrays in bytes.
+///
+/// Two cache lines, so that neighboring arrays never share one.
 const ALIGN: usize = 128;
-/// Large arrays begin on a huge page, where the system has them.
+/// Alignment of large arrays in bytes, the size of a huge page.
 const HUGE: usize = 2 << 20;
 
-/// A zeroed array of plain numbers whose disjoint parts may be written by different threads at once.
+/// Zeroed array of plain numbers whose disjoint parts different threads may write at once.
 ///
-/// Who writes what is fixed by the phases of a forward: within a phase no element is written by one thread and touched
-/// by another, and phases are separated by barriers. That is what the unsafe accessors ask of their callers.
+/// The phases of a forward pass determine which thread writes what: within a phase no element is
+/// written by one thread and accessed by another, and phases are separated by barriers. The unsafe
+/// accessors require this of their callers.
 #[derive(Debug)]
 pub struct Shared<T: Plain> {
     at: *mut T,
     len: usize,
-    /// What was allocated; `at` is the first aligned place in it.
+    /// Start of the allocation; `at` is the first aligned address in it.
     base: *mut u8,
     layout: Layout,
 }
 
-/// Numbers, and structures of numbers without gaps, for which every pattern of bits is a value, zero bytes included.
+/// Types for which every bit pattern is a valid value, zero bytes included.
+///
+/// Implementors are numbers, and structures of numbers without padding.
 pub trait Plain: Copy + Send + Sync + 'static {}
 impl Plain for u8 {}
 impl Plain for u16 {}
 impl Plain for f32 {}
 
-// SAFETY: it owns its memory, and the elements are plain numbers.
+// SAFETY: `Shared` owns its memory, and the elements are plain numbers.
 #[allow(unsafe_code)]
 unsafe impl<T: Plain> Send for Shared<T> {}
-// SAFETY: shared access only reads through safe methods; writers promise disjointness (see the type).
+// SAFETY: safe methods only read through a shared reference; writers guarantee disjointness (see
+// the type).
 #[allow(unsafe_code)]
 unsafe impl<T: Plain> Sync for Shared<T> {}
 
 #[allow(unsafe_code)]
 impl<T: Plain> Shared<T> {
-    /// `len` zeros. Pages of a large array are taken from the system when they are first touched.
+    /// Allocates `len` zeros.
+    ///
+    /// The system provides pages of a large array when they are first accessed.
     pub fn new(len: usize) -> Self {
         Self::with_align(len, ALIGN).unwrap_or_else(|layout| handle_alloc_error(layout))
     }
 
-    /// As [`new`](Self::new); `None` where the system has no such memory.
+    /// Like [`new`](Self::new); `None` if the system cannot provide the memory.
     pub fn try_new(len: usize) -> Option<Self> {
         Self::with_align(len, ALIGN).ok()
     }
 
-    /// The same for an array that is read as a stream at every pass: on huge pages, where the system has them, so that
-    /// its addresses are translated rarely and the prefetchers do not stop at every 4 KiB.
-    /// `None` where the system has no such memory.
+    /// Allocates an array that every pass reads sequentially; `None` if memory is unavailable.
+    ///
+    /// It uses huge pages if the system has them, so that address translations are rare and the
+    /// prefetchers do not stop at every 4 KiB.
     pub fn try_streamed(len: usize) -> Option<Self> {
         let shared = Self::with_align(len, HUGE).ok()?;
         advise_huge(shared.at.cast(), len * size_of::<T>());
@@ -56,12 +65,12 @@ impl<T: Plain> Shared<T> {
     }
 
     fn with_align(len: usize, align: usize) -> Result<Self, Layout> {
-        // One line more than asked, so that a load of a whole vector at the end stays inside.
+        // One line more than requested, so that a load of a whole vector at the end stays inside.
         let size = len.checked_mul(size_of::<T>()).and_then(|n| n.checked_add(2 * ALIGN + align)).unwrap_or(usize::MAX);
-        // The alignment is made by hand: asked of the allocator, it would be paid with a pass over all pages to zero
-        // them, where those fresh from the system are zero already.
+        // Aligned by hand: an aligned allocation would zero all pages explicitly, although fresh
+        // pages from the system are zero already.
         let Ok(layout) = Layout::from_size_align(size, align_of::<T>()) else {
-            // Larger than any address: the largest layout stands for it.
+            // Exceeds the address space; the error reports the largest layout instead.
             return Err(Layout::from_size_align(isize::MAX as usize, 1).unwrap_or_else(|_| Layout::new::<T>()));
         };
         // SAFETY: the layout's size is not 0.
@@ -69,38 +78,42 @@ impl<T: Plain> Shared<T> {
         if base.is_null() {
             return Err(layout);
         }
-        // SAFETY: less than `align` bytes further, which were allocated beyond what is used.
+        // SAFETY: the offset is less than `align` bytes, which were allocated in excess of what is
+        // used.
         let at = unsafe { base.add(base.align_offset(align)) }.cast::<T>();
         Ok(Self { at, len, base, layout })
     }
 
-    /// Elements.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// The elements of `range`.
+    /// Returns the elements of `range`.
     ///
     /// # Safety
     /// No thread writes any of them while the slice lives.
     pub unsafe fn read(&self, range: Range<usize>) -> &[T] {
         assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: in bounds (checked), initialised (zeroed), and not written meanwhile (the caller's promise).
+        // SAFETY: in bounds (checked), initialized (zeroed), and not written meanwhile (guaranteed
+        // by the caller).
         unsafe { std::slice::from_raw_parts(self.at.add(range.start), range.len()) }
     }
 
-    /// The elements of `range`, to be written.
+    /// Returns the elements of `range` for writing.
     ///
     /// # Safety
-    /// No other thread touches any of them, and no other slice of them exists, while the slice lives.
+    /// No other thread accesses any of them, and no other slice of them exists, while the slice
+    /// lives.
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: in bounds (checked), initialised (zeroed), and nobody else's (the caller's promise).
+        // SAFETY: in bounds (checked), initialized (zeroed), and not shared (guaranteed by the
+        // caller).
         unsafe { std::slice::from_raw_parts_mut(self.at.add(range.start), range.len()) }
     }
 
-    /// All elements, where nobody else can have any.
+    /// Returns all elements through an exclusive borrow.
     pub fn all_mut(&mut self) -> &mut [T] {
         // SAFETY: the exclusive borrow rules out every other slice.
         unsafe { std::slice::from_raw_parts_mut(self.at, self.len) }
@@ -122,8 +135,8 @@ fn advise_huge(at: *mut u8, bytes: usize) {
         fn madvise(at: *mut u8, bytes: usize, advice: i32) -> i32;
     }
     const MADV_HUGEPAGE: i32 = 14;
-    // SAFETY: the range is memory of ours that begins on a page; the advice changes no content, and a refusal harms
-    // nothing.
+    // SAFETY: the range lies in memory of ours and starts on a page; the advice changes no content,
+    // and a failure is harmless.
     unsafe {
         madvise(at, bytes & !4095, MADV_HUGEPAGE);
     }
@@ -147,7 +160,7 @@ mod tests {
         let (a, b) = unsafe { (shared.write(0..50), shared.write(50..100)) };
         a.fill(1.0);
         b.fill(2.0);
-        // SAFETY: nobody writes any more.
+        // SAFETY: no thread writes.
         assert_eq!(unsafe { shared.read(49..51) }, [1.0, 2.0]);
         assert_eq!(Shared::<u8>::try_streamed(3 << 20).unwrap().at as usize % HUGE, 0);
     }
@@ -155,7 +168,7 @@ mod tests {
     #[test]
     fn memory_that_can_not_be_had_is_no_panic() {
         for len in [1 << 60, usize::MAX / 4, usize::MAX] {
-            // An allocation that nobody looks at may be left out by the optimizer.
+            // The optimizer may remove an allocation that is never used.
             let (plain, streamed) = (Shared::<f32>::try_new(len), Shared::<u8>::try_streamed(usize::MAX - len / 8));
             assert!(std::hint::black_box(plain).is_none() && std::hint::black_box(streamed).is_none());
         }
@@ -165,7 +178,7 @@ mod tests {
     #[should_panic(expected = "assertion failed")]
     #[allow(unsafe_code)]
     fn outside_is_refused() {
-        // SAFETY: refused before anything is read.
+        // SAFETY: the call panics before anything is read.
         let _ = unsafe { Shared::<u8>::new(4).read(2..5).len() };
     }
 }

@@ -1,8 +1,11 @@
-//! The CPU path: packed weights, byte products, attention over a tree, threads. The one room with `unsafe`.
+//! CPU kernels: packed weights, int8 products, tree attention and the thread pool.
 //!
-//! The order of every sum follows the position alone (see ARCHITECTURE.md): a row of a product is summed over blocks of
-//! columns in order, a score over the dimensions of a head, an attention's output over positions. Neither the batch, the
-//! slot, the tree, the count of threads nor the instruction set takes part in that order, so none of them changes a bit.
+//! This is the only module that contains `unsafe` code.
+//!
+//! The order of every sum depends only on the token's position (see ARCHITECTURE.md). Rows of a
+//! product are summed over column blocks in order, scores over the dimensions of a head, and
+//! attention outputs over positions. Batch size, slot, tree shape, thread count and instruction set
+//! do not affect that order, so none of them changes a bit of the result.
 
 mod acts;
 #[cfg(target_arch = "x86_64")]
@@ -50,89 +53,96 @@ use acts::{Acts, Place, Row, Sixteen, To};
 use cache::Cache;
 use tile::{BLOCK, Packing};
 
-/// Whether matrices of a format have no packing of their own, and are rounded to 8 bits with a scale for 32 values.
+/// Returns `true` if `kind` has no packing of its own.
+///
+/// Matrices of such formats are requantized to 8 bits with one scale for each 32 values.
 pub fn rounds(kind: Kind) -> bool {
     !Packing::of(kind).1
 }
 
-/// Where the products of one tile go: 16 numbers for each token.
+/// Destination for the products of one tile: 16 rows for each token.
 #[derive(Clone, Copy)]
 struct Out {
-    /// The first token's first row.
+    /// Pointer to the first row of the first token.
     at: *mut f32,
-    /// From one token's to the next's, in elements.
+    /// Distance between consecutive tokens, in elements.
     stride: usize,
-    /// Whether they are added to what is there, or replace it.
+    /// Adds to the existing values if `true`; overwrites them otherwise.
     add: bool,
 }
 
-/// Sums weighted by rows of numbers over columns of half-precision numbers, 16 of them together, the inner loop of attention: for
-/// each row r, sixteen c and column i, `sums[r][16 c + i] += sum over n of a[r][n] * halves[c][n][i]`, over n in order.
+/// Arguments of the weighted-sum kernel, the inner loop of attention.
 ///
-/// Whoever makes one promises that the arrays hold these elements, and that nobody else touches the sums meanwhile.
+/// For each row r, column group c (16 columns) and column i: `sums[r][16 c + i] += sum over n of
+/// a[r][n] * halves[c][n][i]`, with n in order.
+///
+/// Whoever builds one guarantees that the arrays hold these elements, and that no other thread
+/// accesses the sums meanwhile.
 #[derive(Clone, Copy)]
 struct Weigh {
-    /// `n` times 16 halves.
+    /// `n` terms of 16 f16 values for each column group.
     halves: *const u16,
-    /// From one sixteen columns' halves to the next ones'.
+    /// Distance between consecutive column groups of `halves`, in elements.
     halves_stride: usize,
-    /// Sixteens of columns.
+    /// Number of 16-column groups.
     sixteens: usize,
-    /// Terms.
+    /// Number of terms in each sum.
     n: usize,
-    /// The first row's factors.
+    /// Factors of the first row, `n` of them.
     a: *const f32,
-    /// From one row's factors to the next's.
+    /// Distance between consecutive rows of factors, in elements.
     a_stride: usize,
-    /// Rows.
     rows: usize,
-    /// The first row's sums.
+    /// Sums of the first row, 16 for each column group.
     sums: *mut f32,
-    /// From one row's sums to the next's.
+    /// Distance between consecutive rows of sums, in elements.
     sums_stride: usize,
 }
 
 impl Weigh {
-    /// The rows from `first` on, `rows` of them.
+    /// Restricts the operation to `rows` rows from row `first` on.
     fn part(&self, first: usize, rows: usize) -> Weigh {
         let a = self.a.wrapping_add(first * self.a_stride);
         Weigh { a, rows, sums: self.sums.wrapping_add(first * self.sums_stride), ..*self }
     }
 
-    /// The columns from the sixteen number `first` on.
+    /// Restricts the operation to the column groups from number `first` on.
     fn columns(&self, first: usize) -> Weigh {
         let halves = self.halves.wrapping_add(first * self.halves_stride);
         Weigh { halves, sixteens: self.sixteens - first, sums: self.sums.wrapping_add(first * tile::ROWS), ..*self }
     }
 }
 
-/// Products by a unit that multiplies whole tiles of sixteen tokens.
+/// Products on a matrix unit that multiplies whole tiles by 16-token groups.
 #[derive(Debug)]
 struct BySixteen {
-    /// Makes the unit ready for this thread's calls of `tile`.
+    /// Configures the unit for this thread's calls of `tile`.
     begin: unsafe fn(),
-    /// A tile times the first so many tokens of up to [`acts::SIXTEENS`] sixteens, of which only the last may not be whole.
+    /// Multiplies a tile by the first `usize` tokens of up to [`acts::SIXTEENS`] 16-token groups.
+    ///
+    /// Only the last group may be partial.
     tile: unsafe fn(Packing, &[u8], &[Sixteen], usize, Out),
-    /// Leaves the unit.
+    /// Releases the unit on this thread.
     end: unsafe fn(),
 }
 
-/// The inner loops for one instruction set. All sets give the same bits.
+/// Inner loops for one instruction set. All sets give bit-identical results.
 ///
-/// Every function is unsafe to call for two reasons: the CPU must have the set, which [`Kernel::detect`] sees to, and
-/// what they write must be nobody else's, as `memory::Shared` asks.
+/// Every function is unsafe to call for two reasons: the CPU must support the set, which
+/// [`Kernel::detect`] ensures, and no other thread may access what they write, as `memory::Shared`
+/// requires.
 #[derive(Debug)]
 pub struct Kernel {
-    /// Its name, for people.
+    /// Display name of the instruction set.
     pub name: &'static str,
-    /// Tokens that one call of `tile` takes at most.
+    /// Maximum number of tokens in one call of `tile`.
     tokens: usize,
-    /// Rows that one call of `weigh` takes at most.
+    /// Maximum number of rows in one call of `weigh`.
     rows: usize,
     tile: unsafe fn(Packing, &[u8], &[Row], Out),
-    /// Where a call also takes two tiles of nibbles that lie one after the other: tokens at most, then.
+    /// Maximum number of tokens with two consecutive nibble tiles; `None` if unsupported.
     pair: Option<usize>,
-    /// Where the CPU has a unit that is faster with many tokens.
+    /// Matrix unit that is faster with many tokens, if the CPU has one.
     sixteen: Option<&'static BySixteen>,
     weigh: unsafe fn(Weigh),
     norm: unsafe fn(&[f32], &[f32], f32, To, Range<usize>),
@@ -141,13 +151,13 @@ pub struct Kernel {
     share: unsafe fn(&[f32], usize, &[f32], To, &[Place]),
     softmax: unsafe fn(&mut [f32], usize) -> (f32, f32),
     join: unsafe fn(&mut [f32], f32, &[f32], f32),
-    /// A key, and a value, of a layer, head and slot.
+    /// Stores a key; the array holds layer, head and slot. `put_value` does the same for a value.
     put_key: unsafe fn(&Cache, [usize; 3], &[f32]),
     put_value: unsafe fn(&Cache, [usize; 3], &[f32]),
     rotate: unsafe fn(&mut [f32], &[f32], bool, f32),
 }
 
-/// The functions of [`Kernel`] between the products, compiled for an instruction set.
+/// Compiles the functions of [`Kernel`] other than the products for an instruction set.
 macro_rules! lanes_of {
     ($name:ident, $rounding:ident $(, $feature:literal)?) => {
         #[allow(unsafe_code)]
@@ -156,7 +166,8 @@ macro_rules! lanes_of {
             use super::{Acts, Cache, Place, Range, To, between};
             $(#[target_feature(enable = $feature)])?
             pub unsafe fn norm(x: &[f32], weight: &[f32], eps: f32, to: To, blocks: Range<usize>) {
-                // SAFETY: the caller's promise, as for all of these: what is written is nobody else's.
+                // SAFETY: guaranteed by the caller, as in all functions below: no other thread
+                // accesses what is written.
                 unsafe { between::norm::<$rounding>(x, weight, eps, to, blocks) }
             }
             $(#[target_feature(enable = $feature)])?
@@ -200,16 +211,16 @@ macro_rules! lanes_of {
     };
 }
 
-/// What lies between the products, for every instruction set: inlined into its callers.
+/// Elementwise operations between the products, inlined into callers for each instruction set.
 #[allow(unsafe_code)]
 mod between {
     use super::rounding::Rounding;
     use super::{Acts, BLOCK, Place, Range, To, lanes};
 
-    /// Blocks that are rounded together.
+    /// Number of blocks that are quantized together.
     const SOME: usize = 8;
 
-    /// RMS norm of `x`, times `weight`: of it `blocks`, rounded.
+    /// Computes the RMS norm of `x` times `weight` and quantizes its given `blocks`.
     #[inline(always)]
     pub unsafe fn norm<R: Rounding>(x: &[f32], weight: &[f32], eps: f32, to: To, blocks: Range<usize>) {
         let r = lanes::rms(x, eps);
@@ -220,7 +231,7 @@ mod between {
             for i in 0..BLOCK {
                 block[i] = x[i] * r * w[i];
             }
-            // SAFETY: these blocks of the row are the caller's, here and below.
+            // SAFETY: the caller owns these blocks of the row, here and below.
             unsafe { Acts::put_block::<R>(to, b, &block) };
         }
         if !rest.is_empty() && blocks.contains(&whole.len()) {
@@ -230,7 +241,10 @@ mod between {
         }
     }
 
-    /// Blocks on their way to be rounded, some at a time: they are computed first, then rounded, so that they do not wait for each other.
+    /// Blocks waiting to be quantized.
+    ///
+    /// Several are computed first and then quantized together, so that they do not wait for each
+    /// other.
     struct Waiting<'a> {
         to: To<'a>,
         blocks: [[f32; BLOCK]; SOME],
@@ -244,14 +258,16 @@ mod between {
             Self { to, blocks: [[0.0; BLOCK]; SOME], places: [(0, 0); SOME], count: 0 }
         }
 
-        /// Room for the next block, which goes to `place`. It must be filled before the next call.
+        /// Returns the buffer for the next block, which goes to `place`.
+        ///
+        /// The buffer must be filled before the next call.
         ///
         /// # Safety
-        /// As [`Acts::put_some`], of all blocks that were given.
+        /// As [`Acts::put_some`], for all blocks that were given.
         #[inline(always)]
         unsafe fn next<R: Rounding>(&mut self, place: Place) -> &mut [f32; BLOCK] {
             if self.count == SOME {
-                // SAFETY: the caller's promise.
+                // SAFETY: guaranteed by the caller.
                 unsafe { self.round::<R>() };
             }
             self.places[self.count] = place;
@@ -259,20 +275,22 @@ mod between {
             &mut self.blocks[self.count - 1]
         }
 
-        /// Rounds what waits.
+        /// Quantizes the waiting blocks.
         ///
         /// # Safety
         /// As [`Self::next`].
         #[inline(always)]
         unsafe fn round<R: Rounding>(&mut self) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { Acts::put_some::<R>(self.to, &self.blocks[..self.count], &self.places[..self.count]) };
             self.count = 0;
         }
     }
 
-    /// silu(gate) * up, rounded, for each row of `x`, which has `n` gates at its begin and `n` ups at its middle; the first goes to `to`,
-    /// the others to the rows behind.
+    /// Computes silu(gate) * up and quantizes it, for each row of `x`.
+    ///
+    /// Each row has `n` gates at its start and `n` ups from its middle on. The first row goes to
+    /// `to`, the others to the rows after it.
     #[inline(always)]
     pub unsafe fn gate<R: Rounding>(x: &[f32], stride: usize, n: usize, to: To) {
         let mut waiting = Waiting::new(to);
@@ -280,7 +298,7 @@ mod between {
             let (gates, ups) = row.split_at(stride / 2);
             let ((gates, last), (ups, last_ups)) = (gates[..n].as_chunks::<BLOCK>(), ups[..n].as_chunks::<BLOCK>());
             for (b, (gate, up)) in gates.iter().zip(ups).enumerate() {
-                // SAFETY: these blocks are the caller's, here and below.
+                // SAFETY: the caller owns these blocks, here and below.
                 let block = unsafe { waiting.next::<R>((i, b)) };
                 for k in 0..BLOCK {
                     block[k] = lanes::gated(gate[k], up[k]);
@@ -295,15 +313,18 @@ mod between {
         unsafe { waiting.round::<R>() };
     }
 
-    /// Weighted sums, whole blocks in rows of `stride`, each over the sum of its weights (the second number of its pair in `totals`),
-    /// rounded: to so many rows behind `to`, from that block on.
+    /// Divides weighted sums by their total weights and quantizes the results.
+    ///
+    /// `sums` has rows of `stride`, each made of whole blocks. The total weight of a row is the
+    /// second number of its pair in `totals`. `places` gives, for each row, its row offset after
+    /// `to` and its first block.
     #[inline(always)]
     pub unsafe fn share<R: Rounding>(sums: &[f32], stride: usize, totals: &[f32], to: To, places: &[Place]) {
         let mut waiting = Waiting::new(to);
         for ((row, totals), &(t, first)) in sums.chunks_exact(stride).zip(totals.chunks_exact(2)).zip(places) {
             let inverse = 1.0 / totals[1];
             for (b, x) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
-                // SAFETY: these blocks are the caller's, here and below.
+                // SAFETY: the caller owns these blocks, here and below.
                 let block = unsafe { waiting.next::<R>((t, first + b)) };
                 for k in 0..BLOCK {
                     block[k] = x[k] * inverse;
@@ -313,8 +334,11 @@ mod between {
         unsafe { waiting.round::<R>() };
     }
 
-    /// Rotates the pairs of one head, `x`, and multiplies by `factor` (Su et al. 2021, section 3.4.2). `angles` holds the
-    /// cosines of all pairs, then the sines. The two values of a pair are neighbours, or half a head apart.
+    /// Rotates the pairs of one head, `x`, and multiplies by `factor` (Su et al. 2021, section
+    /// 3.4.2).
+    ///
+    /// `angles` holds the cosines of all pairs, then the sines. The two values of a pair are
+    /// adjacent if `neighbours` is set, and half a head apart otherwise.
     #[inline(always)]
     pub fn rotate(x: &mut [f32], angles: &[f32], neighbours: bool, factor: f32) {
         let (cos, sin) = angles.split_at(x.len() / 2);
@@ -339,13 +363,13 @@ lanes_of!(avx2_fma, Avx2, "avx2,fma,f16c");
 #[cfg(target_arch = "x86_64")]
 lanes_of!(avx512_fma, Avx512, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
 
-/// The reference: safe scalar code.
+/// Reference kernel in scalar code.
 #[allow(unsafe_code)]
 static SCALAR: Kernel = {
     unsafe fn tile(packing: Packing, tile: &[u8], tokens: &[Row], out: Out) {
         for (t, token) in tokens.iter().enumerate() {
             let sums = scalar::tile(packing, tile, token);
-            // SAFETY: the caller lets us write 16 rows of each token.
+            // SAFETY: the caller allows writes to 16 rows of each token.
             let at = unsafe { std::slice::from_raw_parts_mut(out.at.add(t * out.stride), tile::ROWS) };
             for (at, sum) in at.iter_mut().zip(sums) {
                 *at = if out.add { *at + sum } else { sum };
@@ -354,7 +378,7 @@ static SCALAR: Kernel = {
     }
     unsafe fn weigh(w: Weigh) {
         for (r, w) in (0..w.rows).flat_map(|r| (0..w.sixteens).map(move |c| (r, w.columns(c)))) {
-            // SAFETY: [`Weigh`]'s promise.
+            // SAFETY: guaranteed by [`Weigh`].
             let (halves, a, sums) = unsafe {
                 (
                     std::slice::from_raw_parts(w.halves, w.n * tile::ROWS),
@@ -431,13 +455,15 @@ static AVX512: Kernel = Kernel {
 #[cfg(target_arch = "x86_64")]
 static AMX: Kernel = Kernel { name: "amx-int8", sixteen: Some(&amx::BY_SIXTEEN), ..AVX512 };
 
-// What lies between the products is compiled for NEON anyhow: every 64-bit Arm has it.
+// The functions between the products need no NEON variant: every 64-bit Arm target has NEON, so the
+// plain ones use it.
 #[cfg(target_arch = "aarch64")]
 static NEON: Kernel =
     Kernel { name: "neon-dotprod", tokens: neon::TOKENS, rows: neon::WEIGHED, tile: neon::tile, weigh: neon::weigh, ..SCALAR };
 
 impl Kernel {
-    /// Every kernel that this CPU can run, the fastest first; the last is the scalar reference.
+    /// Returns every kernel that this CPU supports, fastest first, ending with the scalar
+    /// reference.
     pub fn all() -> Vec<&'static Kernel> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -466,12 +492,14 @@ impl Kernel {
         all
     }
 
-    /// Tokens that a call of `tile` takes at most with two tiles of `packing`, if it takes two.
+    /// Maximum number of tokens with two tiles of `packing`; `None` if unsupported.
     fn paired(&self, packing: Packing) -> Option<usize> {
         self.pair.filter(|_| packing != Packing::Bytes)
     }
 
-    /// The fastest kernel of this CPU that gives the reference's bits on a sample (`check`).
+    /// Returns the fastest kernel of this CPU that matches the scalar reference bit for bit.
+    ///
+    /// The match is checked once, on a sample of products (see `check`).
     pub fn detect() -> &'static Kernel {
         static FOUND: OnceLock<&'static Kernel> = OnceLock::new();
         FOUND.get_or_init(|| Kernel::all().into_iter().find(|kernel| check::holds(kernel, &SCALAR)).unwrap_or(&SCALAR))

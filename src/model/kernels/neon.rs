@@ -1,4 +1,6 @@
-//! NEON with dot products (Armv8.2 and later): 8 rows of a tile at a time, four products of bytes a lane in one instruction.
+//! NEON kernels with dot products (Armv8.2 and later).
+//!
+//! They process 8 rows of a tile at a time, with four byte products a lane in one instruction.
 #![allow(unsafe_code)]
 #![allow(
     clippy::needless_range_loop,
@@ -13,7 +15,7 @@ use super::dispatch::{BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_count
 use super::tile::Packing;
 use super::{Out, Weigh};
 
-/// Tokens that share each load of weights.
+/// Maximum number of tokens that share each load of weights.
 pub const TOKENS: usize = 4;
 
 tile_by_counts!([1 2 3 4], "neon,dotprod");
@@ -21,14 +23,14 @@ tile_by_counts!([1 2 3 4], "neon,dotprod");
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
     for half in 0..2 {
-        // SAFETY: the caller's promises are those of the callee.
+        // SAFETY: the caller upholds the callee's requirements.
         unsafe { eight::<T, P>(tile, tokens, out, half) };
     }
 }
 
-/// Eight rows of a tile, from row 8 `half` on.
+/// Multiplies eight rows of a tile by T tokens, from row `8 * half` on.
 #[target_feature(enable = "neon,dotprod")]
-#[allow(clippy::needless_range_loop)] // the quarter is an offset too
+#[allow(clippy::needless_range_loop)] // `half` is also an offset
 unsafe fn eight<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out, half: usize) {
     let p = packing(P);
     let blocks = tokens[0].len();
@@ -37,8 +39,8 @@ unsafe fn eight<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out
     let mut sums = [[vdupq_n_f32(0.0); 2]; T];
     for b in 0..blocks {
         let (at, head) = p.place(b);
-        // SAFETY: records and heads of all blocks lie inside the tile (its size is checked by the caller), and each row
-        // has `blocks` blocks.
+        // SAFETY: records and super-scales of all blocks lie within the tile (the caller checks its
+        // size), and each row has `blocks` blocks.
         unsafe {
             let record = tile.as_ptr().add(at);
             let (lines, scales) = (record.add(half * 32), record.add(p.quants()));
@@ -74,7 +76,7 @@ unsafe fn eight<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out
     }
     for (t, sums) in sums.iter().enumerate() {
         for (r, sum) in sums.iter().enumerate() {
-            // SAFETY: the caller lets us write 16 rows of each token.
+            // SAFETY: the caller allows writes to 16 rows of each token.
             unsafe {
                 let at = out.at.add(t * out.stride + half * 8 + r * 4);
                 let sum = if out.add { vaddq_f32(vld1q_f32(at), *sum) } else { *sum };
@@ -84,16 +86,17 @@ unsafe fn eight<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out
     }
 }
 
-/// 8 rows of 32 unsigned nibbles times T tokens.
+/// Multiplies 8 rows of 32 unsigned nibbles by T tokens.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
 unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [[int32x4_t; 2]; T] {
     let low = vdupq_n_u8(15);
     let mut whole = [[vdupq_n_s32(0); 2]; T];
-    // SAFETY: the caller's lines and blocks are whole.
+    // SAFETY: the caller passes whole lines and blocks.
     unsafe {
         let x: [[int8x16_t; 2]; T] = std::array::from_fn(|t| [quants(x[t], 0), quants(x[t], 1)]);
-        // The number of a lane is part of the instruction, so that there is no loop over it.
+        // The lane index is an immediate operand of the instruction, so a loop over it is
+        // impossible.
         macro_rules! line {
             ($j:literal) => {
                 for r in 0..2 {
@@ -114,7 +117,7 @@ unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> 
     whole
 }
 
-/// 8 rows of 32 signed bytes times T tokens.
+/// Multiplies 8 rows of 32 signed bytes by T tokens.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
 unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [[int32x4_t; 2]; T] {
@@ -142,20 +145,23 @@ unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [[
     whole
 }
 
-/// Half of the quants of a block.
+/// Loads 16 of the 32 quants of a block.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
 unsafe fn quants(x: *const ActBlock, half: usize) -> int8x16_t {
-    // SAFETY: it is a block, says the caller, and has 16 in each half.
+    // SAFETY: the caller passes a valid block, which holds 16 quants in each half.
     unsafe { vld1q_s8(x.cast::<i8>().add(16 * half)) }
 }
 
-/// `sum` plus, in each 32-bit lane, the products of its four bytes of `w` with the four of lane J of `x`, all signed. The
-/// intrinsic is not stable yet.
+/// Adds a dot product of four bytes to each 32-bit lane of `sum`.
+///
+/// It multiplies the lane of `w` by lane J of `x`.
+///
+/// All bytes are signed. The intrinsic is not stable yet.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
 fn dot<const J: usize>(mut sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
-    // SAFETY: it computes on registers alone, and the CPU has the instruction.
+    // SAFETY: the instruction only uses registers, and the CPU supports it.
     unsafe {
         asm!(
             "sdot {sum:v}.4s, {w:v}.16b, {x:v}.4b[{j}]",
@@ -166,12 +172,14 @@ fn dot<const J: usize>(mut sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x
     sum
 }
 
-/// Four numbers of half precision. The type that the intrinsic takes is younger than our compilers may be.
+/// Loads four half-precision numbers.
+///
+/// The type of the corresponding intrinsic is not available in all supported compilers.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
 unsafe fn halves(at: *const u8) -> float32x4_t {
     let out: float32x4_t;
-    // SAFETY: eight bytes lie there, says the caller; the rest is on registers.
+    // SAFETY: the caller guarantees eight readable bytes; the rest only uses registers.
     unsafe {
         let bits = vld1_u8(at);
         asm!(
@@ -183,24 +191,24 @@ unsafe fn halves(at: *const u8) -> float32x4_t {
     out
 }
 
-/// Four unsigned bytes as numbers.
+/// Loads four unsigned bytes as numbers.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
 unsafe fn small(at: *const u8) -> float32x4_t {
-    // SAFETY: four bytes lie there, says the caller.
+    // SAFETY: the caller guarantees four readable bytes.
     let bytes = unsafe { at.cast::<u32>().read_unaligned() };
     let wide = vmovl_u8(vcreate_u8(u64::from(bytes)));
     vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide)))
 }
 
-/// Rows that share each load of halves.
+/// Maximum number of rows that share each load of f16 values.
 pub const WEIGHED: usize = 6;
 
 weigh_by_counts!([1: 2 2: 2 3: 2 4: 1 5: 1 6: 1], "neon,dotprod");
 
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn weigh_rows<const R: usize, const C: usize>(w: Weigh) {
-    // SAFETY: [`Weigh`] promises that all of these lie in its arrays.
+    // SAFETY: [`Weigh`] guarantees that all accesses lie within its arrays.
     unsafe {
         let mut sums = [[[vdupq_n_f32(0.0); 4]; C]; R];
         for r in 0..R {

@@ -1,4 +1,7 @@
-//! Threads that work through the phases of a forward together.
+//! Thread pool that runs the phases of a forward pass.
+//!
+//! All threads of a [`Pool`] run the same job and meet at barriers between its phases. While other
+//! programs occupy the cores, the pool backs off to a single thread.
 
 use std::any::Any;
 use std::hint::spin_loop;
@@ -8,45 +11,56 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Turns that a thread spins in a barrier before it lets others run: somebody else may have its partner's core.
+/// Number of spins in a barrier before a thread yields.
+///
+/// Another thread may need its core.
 const SPINS: usize = 1_000;
-/// Time in a barrier after which a thread sleeps until the others arrive. On a quiet machine they do so earlier. On a busy one a thread
-/// that goes on to spin or to yield keeps a core from the very thread it waits for, and loses its own turn to other programs.
+/// Time in a barrier after which a thread sleeps until the others arrive.
+///
+/// On an idle machine they arrive earlier. On a busy one, a thread that continues to spin or yield
+/// keeps a core from the very thread that it waits for, and loses its own time slice to other
+/// programs.
 const PATIENCE: Duration = Duration::from_micros(100);
-/// A shorter job says nothing about how busy the machine is.
+/// Minimum duration of a job from which the machine's load can be judged.
 const TELLING: Duration = Duration::from_millis(1);
-/// Upper bound on the jobs in a row that the calling thread does alone before all threads are tried again.
+/// Upper bound on back-off, in consecutive jobs run by the calling thread alone.
 const MOST_ALONE: usize = 64;
-/// Turns that a thread without work spins before it sleeps: longer than drafting takes between two passes, and short
-/// enough that an engine that waits costs nothing.
+/// Number of spins of an idle thread before it sleeps.
+///
+/// Longer than drafting takes between two passes, and short enough that an idle engine costs
+/// nothing.
 const IDLE: usize = 40_000;
-/// Round trips of a line of memory between two cores that are timed, after as many that are not.
+/// Number of timed round trips of a cache line, after as many untimed ones.
 const TRIPS: usize = 4;
-/// A round trip that takes longer is one between cores that share no cache: 370 ns were measured there, and 60 where they share one.
+/// Round-trip time above which two cores share no cache.
+///
+/// Measured: 370 ns between such cores, and 60 ns between cores that share one.
 const FAR: Duration = Duration::from_nanos(150);
 
-/// A fixed number of threads, the caller's own being the first. They sleep when there is no work.
+/// Fixed number of threads, the caller's own included.
+///
+/// The other threads sleep when there is no work.
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<State>,
     helpers: Vec<JoinHandle<()>>,
-    /// One job at a time, whoever brings it.
+    /// Held by the caller whose job runs; one job runs at a time.
     turn: Mutex<Turn>,
-    /// Whether jobs are done by one thread while the machine is too busy for several.
+    /// Set if jobs run on one thread while the machine is too busy for several.
     adaptive: bool,
 }
 
-/// What is known of how busy the machine is.
+/// Load of the machine, estimated from past jobs.
 #[derive(Debug, Default)]
 struct Turn {
-    /// Jobs of all threads in a row in which they mostly waited for each other.
+    /// Number of consecutive jobs on all threads in which they mostly waited for each other.
     waiting: u32,
-    /// Jobs left that the calling thread does alone.
+    /// Number of jobs left to run on the calling thread alone.
     alone: usize,
 }
 
 impl Turn {
-    /// Threads for the next job, of `all`.
+    /// Returns the thread count of the next job: `all` or 1.
     fn threads(&mut self, all: usize) -> usize {
         if self.alone == 0 {
             return all;
@@ -55,10 +69,13 @@ impl Turn {
         1
     }
 
-    /// Takes note of a job of `threads` threads: `waited` is the sum of what they waited in barriers.
+    /// Records a job on `threads` threads.
     ///
-    /// Where other programs have the cores, a thread of the pool that lost its core holds up all others at every barrier, and one thread
-    /// alone is many times faster. Two such jobs in a row are followed by one alone, the next ones by 2, 4, ...
+    /// `waited` is the total time that they waited in barriers.
+    ///
+    /// If other programs occupy the cores, a thread that lost its core delays all others at every
+    /// barrier, and a single thread is many times faster. After two such jobs in a row one job runs
+    /// on a single thread, then 2, 4, ...
     fn took(&mut self, threads: usize, elapsed: Duration, waited: Duration) {
         if threads == 1 || elapsed < TELLING {
             return;
@@ -74,48 +91,48 @@ impl Turn {
     }
 }
 
-/// What the threads of a pool share.
+/// State shared by the threads of a pool.
 #[derive(Debug, Default)]
 struct State {
-    /// Jobs posted so far; each is begun by all threads.
+    /// Number of jobs posted so far; all threads run each of them.
     posted: AtomicUsize,
-    /// Helpers that are done with the present job.
+    /// Number of helpers that have finished the current job.
     done: AtomicUsize,
     job: Mutex<Option<Job>>,
-    /// Arrivals at barriers within the present job.
+    /// Number of arrivals at barriers within the current job.
     arrived: AtomicUsize,
-    /// A thread panicked within the present job: nobody waits for it.
+    /// Set if a thread panicked in the current job, so that none waits for it.
     broken: AtomicBool,
-    /// What it said.
+    /// Payload of the first panic.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     quit: AtomicBool,
-    /// Where threads sleep that waited in vain for long.
+    /// Sleeping threads that have waited longer than [`PATIENCE`].
     bed: Bed,
-    /// What two threads throw to each other to see how far apart they are.
+    /// Cache line exchanged by two threads to measure the distance between their cores.
     ball: Ball,
     far: AtomicBool,
 }
 
-/// Alone in its lines of memory.
+/// Counter on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Ball(AtomicUsize);
 
-/// Threads that sleep until a condition holds, which others make true and then [`Bed::wake`].
+/// Threads that sleep until a condition holds; whoever makes it true calls [`Bed::wake`].
 ///
-/// In lines of memory of its own: on a quiet machine it is only read.
+/// It has cache lines of its own, which are only read on an idle machine.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Bed {
     sleepers: AtomicUsize,
-    /// Nanoseconds that threads waited in the present job, without the first turns.
+    /// Nanoseconds that threads waited in the current job, without the initial spins.
     waited: AtomicUsize,
     gate: Mutex<()>,
     bell: Condvar,
 }
 
 impl Bed {
-    /// Waits until `done`: spins, yields, then sleeps.
+    /// Waits until `done` returns `true`: spins, yields, then sleeps.
     fn wait(&self, done: impl Fn() -> bool) {
         for _ in 0..SPINS {
             if done() {
@@ -135,7 +152,8 @@ impl Bed {
 
     fn sleep(&self, done: &impl Fn() -> bool) {
         let mut gate = lock(&self.gate);
-        // Announced before the last look: who makes the condition true after that look sees the sleeper and wakes it.
+        // Announced before the last check: a thread that makes the condition true after that check
+        // sees the sleeper and wakes it.
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         while !done() {
@@ -144,18 +162,21 @@ impl Bed {
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Wakes who sleeps, after a condition became true by a sequentially consistent write: either this sees the sleeper, or the
-    /// sleeper's last look, behind its fence, sees that write. (A fence here as well would cost each barrier of a pass its time.)
+    /// Wakes the sleeping threads, after a sequentially consistent write that made the condition
+    /// true.
+    ///
+    /// Either this load sees the sleeper, or the sleeper's last check, after its fence, sees that
+    /// write. Another fence here would slow down every barrier of a pass.
     fn wake(&self) {
         if self.sleepers.load(Ordering::SeqCst) > 0 {
-            // The sleeper holds the gate from its last look until it sleeps.
+            // The sleeper holds the lock from its last check until it sleeps.
             drop(lock(&self.gate));
             self.bell.notify_all();
         }
     }
 }
 
-/// A job, as long as it lasts.
+/// Job with its lifetime erased, valid while it runs.
 #[derive(Clone, Copy)]
 struct Job(&'static (dyn Fn(&Worker) + Sync));
 
@@ -167,16 +188,16 @@ impl std::fmt::Debug for Job {
 
 /// One thread's view of a job.
 pub struct Worker<'a> {
-    /// Its number, from 0.
+    /// Thread index, from 0.
     pub index: usize,
-    /// How many there are.
+    /// Number of threads in the job.
     pub count: usize,
     rounds: std::cell::Cell<usize>,
     state: &'a State,
 }
 
 impl Worker<'_> {
-    /// Waits until all threads are here. What each wrote before is then seen by all.
+    /// Waits until all threads arrive; each then sees what the others wrote before.
     ///
     /// # Panics
     /// If another thread panicked.
@@ -197,8 +218,11 @@ impl Worker<'_> {
         assert!(!broken() || done(), "another thread of the forward panicked");
     }
 
-    /// Looks how far apart the first two threads are, for [`Pool::far`]: two microseconds at most. Once a job, by all of its threads:
-    /// where threads run on machines that are no machines, they move.
+    /// Measures the distance between the first two threads for [`Pool::far`], in at most two
+    /// microseconds.
+    ///
+    /// All threads of a job must call it, at most once a job. It is repeated because the threads
+    /// move between cores on virtual machines.
     pub fn look(&self) {
         if self.index > 1 || self.count < 2 {
             return;
@@ -224,7 +248,9 @@ impl Worker<'_> {
         }
     }
 
-    /// This thread's share of `n` equal things: neighbours, since they lie one after the other in memory.
+    /// Returns this thread's range of `n` equal items.
+    ///
+    /// The items are consecutive, since they are adjacent in memory.
     pub fn share(&self, n: usize) -> std::ops::Range<usize> {
         n * self.index / self.count..n * (self.index + 1) / self.count
     }
@@ -235,8 +261,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pool {
-    /// A pool of `threads` (at least 1) that all who ask for as many share: two models of one run never work at once, and
-    /// threads beyond the cores would only stand in each other's way.
+    /// Returns the pool of `threads` threads (at least 1), shared by all callers.
+    ///
+    /// Two models of one run never work at the same time, and threads in excess of the cores would
+    /// only delay each other.
     pub fn shared(threads: usize) -> Arc<Pool> {
         static POOLS: Mutex<Vec<Weak<Pool>>> = Mutex::new(Vec::new());
         let mut pools = lock(&POOLS);
@@ -260,7 +288,8 @@ impl Pool {
             let helper = thread::Builder::new().name(format!("forward-{index}")).spawn(move || help(&state, index, count));
             match helper {
                 Ok(helper) => helpers.push(helper),
-                // A system that grants no more threads gets by with fewer, but a job counts on a fixed number.
+                // If the system grants no more threads, fewer suffice, but a job relies on a fixed
+                // number.
                 Err(_) => {
                     drop(Pool { shared, helpers, turn: Mutex::default(), adaptive: false });
                     return Pool::new(index);
@@ -270,20 +299,22 @@ impl Pool {
         Pool { shared, helpers, turn: Mutex::default(), adaptive: false }
     }
 
-    /// Threads, the caller's included.
+    /// Number of threads, the caller's included.
     pub fn threads(&self) -> usize {
         self.helpers.len() + 1
     }
 
-    /// Whether the first two threads' cores share no cache, as it was when a job looked last.
+    /// Returns `true` if the first two threads' cores shared no cache when last measured.
     pub fn far(&self) -> bool {
         self.shared.far.load(Ordering::Relaxed)
     }
 
-    /// Runs `job` on all threads, and returns when all are done. While the machine is busy the calling thread may be the only one.
+    /// Runs `job` on all threads and returns when all have finished.
+    ///
+    /// While the machine is busy, the calling thread may be the only one.
     ///
     /// # Panics
-    /// If one of them does.
+    /// If one of the threads panics.
     #[allow(unsafe_code)]
     pub fn run(&self, job: &(dyn Fn(&Worker) + Sync)) {
         let mut turn = lock(&self.turn);
@@ -294,8 +325,8 @@ impl Pool {
         state.broken.store(false, Ordering::Relaxed);
         state.ball.0.store(0, Ordering::Relaxed);
         state.bed.waited.store(0, Ordering::Relaxed);
-        // SAFETY: this function returns only when every helper is done with the job (it waits for their count below, in
-        // the case of a panic too), so that the reference does not outlive what it points to.
+        // SAFETY: this function returns only when every helper has finished the job (it waits for
+        // their count below, also after a panic), so the reference does not outlive its referent.
         let job = Job(unsafe { std::mem::transmute::<&(dyn Fn(&Worker) + Sync), &'static (dyn Fn(&Worker) + Sync)>(job) });
         if threads == 1 {
             work(state, job, 0, 1);
@@ -316,11 +347,11 @@ impl Pool {
     }
 }
 
-/// One thread's part of a job. A panic is kept for the caller.
+/// Runs one thread's part of a job and keeps a panic for the caller.
 fn work(state: &State, job: Job, index: usize, count: usize) {
     let worker = Worker { index, count, rounds: Default::default(), state };
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.0)(&worker))) {
-        // The first one tells why; the others only found it broken.
+        // The first panic has the cause; later ones only report that the job is broken.
         if !state.broken.swap(true, Ordering::SeqCst) {
             *lock(&state.panic) = Some(panic);
         }
@@ -328,7 +359,7 @@ fn work(state: &State, job: Job, index: usize, count: usize) {
     }
 }
 
-/// The life of a helper.
+/// Main loop of a helper thread.
 fn help(state: &State, index: usize, count: usize) {
     for number in 1.. {
         let mut turns = 0;
@@ -376,7 +407,7 @@ mod tests {
                         w.meet();
                         assert_eq!(phase.load(Ordering::Relaxed), threads as u64, "phase {i} was left before all were there");
                     }
-                    // All may look, whatever they find.
+                    // All threads may call this, whatever the result.
                     w.look();
                     for i in w.share(101) {
                         sum.fetch_add(i as u64, Ordering::Relaxed);
@@ -391,7 +422,7 @@ mod tests {
     fn a_busy_machine_gets_one_thread_for_ever_longer_and_a_quiet_one_all() {
         let (long, all) = (20 * TELLING, 4);
         let mut turn = Turn::default();
-        // What a job of all threads finds, and how many of one thread follow it.
+        // Runs a job on all threads and counts the single-threaded jobs that follow.
         let mut alone_after = |waited: Duration, elapsed: Duration| {
             assert_eq!(turn.threads(all), all);
             turn.took(all, elapsed, waited);
@@ -418,7 +449,8 @@ mod tests {
         for round in 0..6 {
             pool.run(&|w| {
                 for phase in 0..3 {
-                    // A thread that is late by far more than the others wait awake, in turn; and all at the end of the job.
+                    // One thread in turn is so late that the others fall asleep, at each barrier
+                    // and at the end of the job.
                     if w.index == (round + phase) % 3 {
                         thread::sleep(20 * PATIENCE);
                         late.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,7 @@
-//! Rounding by the instructions of a set: of activations to bytes, with the bits of [`lanes::quantise`] but without the detours that a
-//! compiler takes there, and of keys and values to half precision.
+//! Rounding by the instructions of a set.
+//!
+//! Activations are quantized to bytes with the bits of [`lanes::quantise`], but without the detours
+//! that a compiler takes there. Keys and values are rounded to half precision.
 #![allow(unsafe_code)]
 #![allow(
     clippy::needless_range_loop,
@@ -12,32 +14,33 @@ use half::slice::HalfFloatSliceExt;
 use super::lanes::{self, LANES};
 use super::tile::BLOCK;
 
-/// Rounds 32 values to signed bytes: quants, their scale, and their sum, as [`lanes::quantise`].
+/// Rounding operations of one instruction set, bit-identical for all sets.
 pub trait Rounding {
-    /// Rounds a block.
+    /// Quantizes 32 values to signed bytes; returns quants, scale and sum, as [`lanes::quantise`]
+    /// does.
     ///
     /// # Safety
-    /// The CPU has the instructions.
+    /// The CPU supports the instructions.
     unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32);
 
-    /// Rounds numbers to half precision, to the nearest, halves to even; as bits.
+    /// Rounds to half precision, to nearest with ties to even, and returns the bits.
     ///
     /// # Safety
     /// As [`Self::quantise`].
     unsafe fn halves(x: &[f32; LANES]) -> [u16; LANES];
 
-    /// Rounds two blocks: where each alone waits for its maximum and its sum, both do at once.
+    /// Quantizes two blocks, so that their waits for maximum and sum overlap.
     ///
     /// # Safety
     /// As [`Self::quantise`].
     #[inline(always)]
     unsafe fn quantise_two(x: &[[f32; BLOCK]; 2]) -> [([i8; BLOCK], f32, i32); 2] {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { [Self::quantise(&x[0]), Self::quantise(&x[1])] }
     }
 }
 
-/// In plain Rust.
+/// Rounding in plain Rust.
 pub struct Plain;
 
 impl Rounding for Plain {
@@ -63,9 +66,9 @@ mod x86 {
 
     use super::{BLOCK, LANES, Rounding, lanes};
 
-    /// By AVX2.
+    /// Rounding with AVX2 and F16C.
     pub struct Avx2;
-    /// By AVX-512 with VNNI.
+    /// Rounding with AVX-512, VNNI included.
     pub struct Avx512;
 
     impl Rounding for Avx2 {
@@ -74,10 +77,11 @@ mod x86 {
         unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
             let mut parts = [_mm256_setzero_ps(); 4];
             for i in 0..4 {
-                // SAFETY: a quarter of the block.
+                // SAFETY: the load covers a quarter of the block.
                 parts[i] = unsafe { _mm256_loadu_ps(x.as_ptr().add(8 * i)) };
             }
-            // As bits, magnitudes are in order, with infinity and NaN above all.
+            // Compared as bits, magnitudes keep their order, with infinity and NaN above all
+            // others.
             let mut most = _mm256_setzero_si256();
             for part in parts {
                 most = _mm256_max_epu32(most, _mm256_and_si256(_mm256_castps_si256(part), _mm256_set1_epi32(i32::MAX)));
@@ -91,16 +95,17 @@ mod x86 {
             let mut whole = [_mm256_setzero_si256(); 4];
             for i in 0..4 {
                 let bits = _mm256_castps_si256(_mm256_add_ps(_mm256_mul_ps(parts[i], inverse), magic));
-                // The low byte, with its sign.
+                // Sign-extends the low byte.
                 whole[i] = _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(_mm256_sub_epi32(bits, _mm256_castps_si256(magic))));
             }
             let sums = _mm256_add_epi32(_mm256_add_epi32(whole[0], whole[1]), _mm256_add_epi32(whole[2], whole[3]));
-            // Both packings work on each half of a register, so that fours of bytes come out of order.
+            // Both packing instructions work on each half of a register, which leaves groups of
+            // four bytes out of order.
             let pairs = [_mm256_packs_epi32(whole[0], whole[1]), _mm256_packs_epi32(whole[2], whole[3])];
             let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
             let bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(pairs[0], pairs[1]), order);
             let mut quants = [0; BLOCK];
-            // SAFETY: 32 bytes.
+            // SAFETY: the store covers the 32 bytes of `quants`.
             unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
             (quants, most / 127.0, total(sums))
         }
@@ -122,7 +127,7 @@ mod x86 {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         #[inline]
         unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
-            // SAFETY: two halves of the block.
+            // SAFETY: the loads cover the two halves of the block.
             let halves = unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] };
             let magnitudes = halves.map(|half| _mm512_and_si512(_mm512_castps_si512(half), _mm512_set1_epi32(i32::MAX)));
             let most = f32::from_bits(_mm512_reduce_max_epu32(_mm512_max_epu32(magnitudes[0], magnitudes[1])));
@@ -135,7 +140,7 @@ mod x86 {
             let bytes = _mm256_set_m128i(bytes[1], bytes[0]);
             let sums = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), bytes);
             let mut quants = [0; BLOCK];
-            // SAFETY: 32 bytes.
+            // SAFETY: the store covers the 32 bytes of `quants`.
             unsafe { _mm256_storeu_si256(quants.as_mut_ptr().cast(), bytes) };
             (quants, most / 127.0, total(sums))
         }
@@ -146,11 +151,12 @@ mod x86 {
             let magnitudes = |half: __m512| _mm512_and_si512(_mm512_castps_si512(half), _mm512_set1_epi32(i32::MAX));
             let (mut halves, mut most) = ([[_mm512_setzero_ps(); 2]; 2], [_mm512_setzero_si512(); 2]);
             for i in 0..2 {
-                // SAFETY: two halves of the block.
+                // SAFETY: the loads cover the two halves of the block.
                 halves[i] = unsafe { [_mm512_loadu_ps(x[i].as_ptr()), _mm512_loadu_ps(x[i].as_ptr().add(16))] };
                 most[i] = _mm512_max_epu32(magnitudes(halves[i][0]), magnitudes(halves[i][1]));
             }
-            // The first block's in the lower half, the second's in the upper one; then each half's to all of its lanes.
+            // The first block's maxima in the lower half, the second's in the upper one; then each
+            // half is reduced to all of its lanes.
             let [a, b] = most;
             let most = _mm512_max_epu32(_mm512_shuffle_i32x4::<0x44>(a, b), _mm512_shuffle_i32x4::<0xee>(a, b));
             let most = _mm512_max_epu32(most, _mm512_shuffle_i32x4::<0xb1>(most, most));
@@ -159,9 +165,9 @@ mod x86 {
             let (first, second) = (_mm512_castsi512_si128(most), _mm512_extracti32x4_epi32::<2>(most));
             let most = _mm_castsi128_ps(_mm_unpacklo_epi32(first, second));
             let inverses = _mm_div_ps(_mm_set1_ps(127.0), most);
-            // Zeros, tiny numbers, and what is no number.
+            // Zeros, tiny numbers and NaN take the general path.
             if _mm_movemask_ps(_mm_cmplt_ps(inverses, _mm_set1_ps(f32::INFINITY))) != 15 {
-                // SAFETY: the caller's promise.
+                // SAFETY: guaranteed by the caller.
                 return unsafe { [Self::quantise(&x[0]), Self::quantise(&x[1])] };
             }
             let magic = _mm512_set1_ps(lanes::MAGIC);
@@ -176,7 +182,7 @@ mod x86 {
                 let bytes = _mm256_set_m128i(bytes[1], bytes[0]);
                 let sum = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), bytes);
                 sums[i] = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
-                // SAFETY: 32 bytes.
+                // SAFETY: the store covers the 32 bytes of `quants[i]`.
                 unsafe { _mm256_storeu_si256(quants[i].as_mut_ptr().cast(), bytes) };
             }
             let sums = _mm_add_epi32(_mm_unpacklo_epi32(sums[0], sums[1]), _mm_unpackhi_epi32(sums[0], sums[1]));
@@ -189,13 +195,13 @@ mod x86 {
         }
     }
 
-    /// Halves by F16C.
+    /// Rounds to half precision with F16C.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     fn halves(x: &[f32; LANES]) -> [u16; LANES] {
         let mut halves = [0; LANES];
         for i in 0..2 {
-            // SAFETY: eight numbers are read and eight written.
+            // SAFETY: eight numbers are read and eight are written.
             unsafe {
                 let eight = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(x.as_ptr().add(8 * i)));
                 _mm_storeu_si128(halves.as_mut_ptr().add(8 * i).cast(), eight);
@@ -204,7 +210,7 @@ mod x86 {
         halves
     }
 
-    /// The sum of eight numbers.
+    /// Sums the eight lanes.
     #[target_feature(enable = "avx2")]
     #[inline]
     fn total(sums: __m256i) -> i32 {
@@ -223,14 +229,14 @@ mod tests {
     proptest! {
         #[test]
         fn every_set_rounds_to_the_same_bits(x in prop::array::uniform32(any::<f32>()), shrink in -80i32..0, odd in 0usize..32, any in any::<bool>()) {
-            // Numbers of any size and kind, or of like size with one that is any.
+            // Either arbitrary values, or values of similar size with one arbitrary one.
             let x = if any { x } else {
                 std::array::from_fn(|i| if i == odd { x[i] } else { (x[i].to_bits() as f32 / 2f32.powi(31) - 1.0) * 2f32.powi(shrink) })
             };
             let bits = |(quants, scale, sum): ([i8; BLOCK], f32, i32)| (quants, scale.to_bits(), sum);
             let want = bits(lanes::quantise(&x));
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
-                // SAFETY: the CPU has the instructions.
+                // SAFETY: the CPU supports the instructions.
                 prop_assert_eq!(bits(unsafe { Avx2::quantise(&x) }), want);
             }
             if super::super::Kernel::all().iter().any(|kernel| kernel.name == "avx512-vnni") {
@@ -244,10 +250,10 @@ mod tests {
             }
             let x: [f32; LANES] = std::array::from_fn(|i| x[i]);
             let want = x.map(|x| f16::from_f32(x).to_bits());
-            // SAFETY: every CPU has the instructions.
+            // SAFETY: every CPU supports the instructions.
             prop_assert_eq!(unsafe { super::Plain::halves(&x) }, want);
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
-                // SAFETY: the CPU has the instructions.
+                // SAFETY: the CPU supports the instructions.
                 prop_assert_eq!(unsafe { Avx2::halves(&x) }, want);
             }
         }

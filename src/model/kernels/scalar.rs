@@ -1,13 +1,17 @@
-//! The kernels in safe scalar code: the reference that all others equal bit for bit, and the path of CPUs that have none
-//! of their own.
+//! Scalar kernels in safe code.
+//!
+//! All other kernels match this reference bit for bit. It also serves CPUs that none of them
+//! supports.
 
 use half::f16;
 
 use super::acts::Row;
 use super::tile::{Packing, Part, ROWS};
 
-/// The products of one tile with one token: for each of 16 rows, over blocks in order, first the scaled whole-number
-/// product of quants, then, where the packing has minima, the minimum times the scaled sum of the token's quants.
+/// Computes the products of one tile with one token, for each of 16 rows.
+///
+/// For each block in order it adds first the scaled integer product of quants, then, if the packing
+/// has minima, the minimum times the scaled sum of the token's quants.
 pub fn tile(packing: Packing, tile: &[u8], token: Row) -> [f32; ROWS] {
     std::array::from_fn(|r| {
         let mut sum = 0f32;
@@ -23,7 +27,9 @@ pub fn tile(packing: Packing, tile: &[u8], token: Row) -> [f32; ROWS] {
     })
 }
 
-/// `sums[i] += sum over n of a[n] * halves[16 n + i]`, over n in order, each product fused into its sum.
+/// Computes weighted sums of f16 values.
+///
+/// `sums[i] += sum over n of a[n] * halves[16 n + i]`, with n in order and fused multiply-adds.
 pub fn weigh(halves: &[u16], a: &[f32], sums: &mut [f32]) {
     for (halves, a) in halves.chunks_exact(ROWS).zip(a) {
         for (sum, &h) in sums.iter_mut().zip(halves) {

@@ -1,4 +1,4 @@
-//! What a pass computes on its way, kept from pass to pass so that none allocates.
+//! Buffers for intermediate results, reused from pass to pass so that no pass allocates.
 
 use super::Kernel;
 use super::acts::Acts;
@@ -9,16 +9,16 @@ use super::stages::Stages;
 use super::tile::{BLOCK, ROWS};
 use crate::model::Config;
 
-/// Widths of the rows below, filled up to whole tiles.
+/// Row widths of the buffers in elements, padded to whole tiles.
 #[derive(Clone, Copy, Debug)]
 pub struct Widths {
-    /// Residual stream.
+    /// Width of the residual stream.
     pub dim: usize,
-    /// Queries of all heads.
+    /// Width of the queries of all heads.
     pub q: usize,
-    /// Keys (or values) of all heads.
+    /// Width of the keys (or values) of all heads.
     pub kv: usize,
-    /// Logits.
+    /// Width of the logits.
     pub vocab: usize,
 }
 
@@ -29,7 +29,7 @@ impl Widths {
     }
 }
 
-/// Buffers for passes over a number of tokens, by rows of one token.
+/// Buffers for passes, with one row per token.
 #[derive(Debug)]
 pub struct Scratch {
     tokens: usize,
@@ -39,34 +39,36 @@ pub struct Scratch {
     config: Config,
     /// Widths of the rows.
     pub widths: Widths,
-    /// The residual stream.
+    /// Residual stream, `dim` numbers a row.
     pub x: Shared<f32>,
-    /// Queries, keys, values: `q + 2 kv` a row.
+    /// Queries, keys and values, `q + 2 kv` numbers a row.
     pub qkv: Shared<f32>,
-    /// Room of each thread for the gates and ups that it rounds next.
+    /// Gates and ups that a thread quantizes next, one buffer per thread.
     pub fed: Vec<Shared<f32>>,
-    /// Attention's output, `q` a row.
+    /// Output of attention, `q` numbers a row.
     pub attended: Shared<f32>,
-    /// Rounded input of the layer's products, of `dim`.
+    /// Quantized input of attention or feed-forward, `dim` numbers a row.
     pub normed: Acts,
-    /// Rounded output of attention.
+    /// Quantized output of attention.
     pub heads: Acts,
-    /// Rounded input of the last product of a layer.
+    /// Quantized input of the down projection.
     pub hidden: Acts,
-    /// Rows like `normed` for every thread: with few tokens each thread rounds for itself, and nobody waits.
+    /// Rows like `normed`, one buffer per thread.
+    ///
+    /// With few tokens each thread quantizes for itself, so that no thread waits.
     pub own: Vec<Acts>,
-    /// Room of each thread for its part of attention.
+    /// Attention buffers, one per thread.
     pub attention: Vec<attention::Room>,
-    /// Attention over parts of a long context, until they are joined.
+    /// Attention results over splits of a long context, until they are merged.
     pub parts: attention::Parts,
-    /// Logits, a row of `vocab` for each node that wants them.
+    /// Logits, one row of `vocab` for each node that needs them.
     pub logits: Shared<f32>,
-    /// Where the time of passes goes, if anybody wants to know.
+    /// Time by stage, if it is measured.
     pub stages: Option<Stages>,
 }
 
 impl Scratch {
-    /// Room for a first pass; it grows with them.
+    /// Allocates buffers for a first pass; they grow as needed.
     pub fn new(config: &Config, threads: usize, kernel: &'static Kernel) -> Self {
         let widths = Widths::of(config);
         let mut scratch = Self {
@@ -93,8 +95,9 @@ impl Scratch {
         scratch
     }
 
-    /// Makes room for a pass over `tokens` tokens, `rows` of which want logits, after `len` committed positions and
-    /// among `nodes` uncommitted ones.
+    /// Grows the buffers for a pass over `tokens` tokens, `rows` of which need logits.
+    ///
+    /// The pass follows `len` committed positions and has `nodes` uncommitted ones in total.
     pub fn reserve(&mut self, tokens: usize, rows: usize, len: usize, nodes: usize) {
         let w = self.widths;
         if tokens > self.tokens {
@@ -102,7 +105,7 @@ impl Scratch {
             self.tokens = n;
             self.x = Shared::new(n * w.dim);
             self.qkv = Shared::new(n * (w.q + 2 * w.kv));
-            // Of fewer tokens more blocks are taken together, and never more numbers.
+            // With fewer tokens, more blocks are taken at once, but never more numbers in total.
             let fed = (n * fed_together(n)).max(fed_together(1)) * 2 * BLOCK;
             self.fed = (0..self.threads).map(|_| Shared::new(fed)).collect();
             self.attended = Shared::new(n * w.q);

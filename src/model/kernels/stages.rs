@@ -1,4 +1,4 @@
-//! Where the time of passes goes.
+//! Time of passes by stage.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,33 +6,33 @@ use std::time::{Duration, Instant};
 
 use super::pool::Worker;
 
-/// A part of a pass.
+/// Stage of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Rows of the embedding, or what a drafting head has in its place.
+    /// Embedding rows, or the input stage of a drafting head.
     Input,
-    /// Norms, and rounding what they give to bytes.
+    /// Norms, and quantization of their results.
     Norms,
-    /// Queries, keys and values.
+    /// Query, key and value projections.
     Projections,
-    /// Keys rotated, and they and values put into the cache.
+    /// Rotation of keys, and storage of keys and values in the cache.
     Rotation,
-    /// Attention: queries rotated, results rounded.
+    /// Attention, with rotation of queries and quantization of results.
     Attention,
-    /// Attention's output layer.
+    /// Output projection of attention.
     Output,
-    /// Gate and up, and their product rounded.
+    /// Gate and up projections, and quantization of their product.
     Feed,
-    /// Down.
+    /// Down projection of the feed-forward layer.
     Down,
-    /// The output layer over the vocabulary.
+    /// Output projection to the vocabulary.
     Head,
-    /// One thread waits for the others.
+    /// Waiting for the other threads.
     Waiting,
 }
 
 impl Stage {
-    /// All, in the order of a pass.
+    /// All stages, in the order of a pass.
     pub const ALL: [Stage; 10] = [
         Stage::Input,
         Stage::Norms,
@@ -46,7 +46,7 @@ impl Stage {
         Stage::Waiting,
     ];
 
-    /// Its name.
+    /// Returns the display name of the stage.
     pub fn name(self) -> &'static str {
         match self {
             Stage::Input => "embedding",
@@ -63,31 +63,31 @@ impl Stage {
     }
 }
 
-/// Nanoseconds of all threads by stage.
+/// Nanoseconds by stage, summed over all threads.
 #[derive(Debug, Default)]
 pub struct Stages([AtomicU64; Stage::ALL.len()]);
 
 impl Stages {
-    /// Seconds that a thread spent in each stage, in the mean of `threads`.
+    /// Returns the seconds spent in each stage, averaged over `threads` threads.
     pub fn seconds(&self, threads: usize) -> [(Stage, f64); Stage::ALL.len()] {
         let of = |stage: Stage| Duration::from_nanos(self.0[stage as usize].load(Ordering::Relaxed)).as_secs_f64();
         Stage::ALL.map(|stage| (stage, of(stage) / threads as f64))
     }
 }
 
-/// One thread's clock within a pass, if anybody wants to know.
+/// Clock of one thread within a pass; does nothing if times are not measured.
 pub struct Clock<'a> {
     stages: Option<&'a Stages>,
     last: Cell<Option<Instant>>,
 }
 
 impl<'a> Clock<'a> {
-    /// A clock that begins now.
+    /// Starts a clock that adds to `stages`.
     pub fn start(stages: Option<&'a Stages>) -> Self {
         Clock { stages, last: Cell::new(stages.map(|_| Instant::now())) }
     }
 
-    /// What passed since the last call was this stage.
+    /// Attributes the time since the last call to `stage`.
     pub fn lap(&self, stage: Stage) {
         let (Some(stages), Some(last)) = (self.stages, self.last.get()) else { return };
         let now = Instant::now();

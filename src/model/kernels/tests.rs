@@ -1,4 +1,4 @@
-//! The kernels against the scalar reference and against the position alone: every comparison is of bits.
+//! Bitwise comparison of kernels with the scalar reference, and of tree passes with plain decoding.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -16,7 +16,9 @@ use crate::model::blocks::Kind;
 use crate::model::weights::Weights;
 use crate::model::{Config, Decoder, Logits, Node, Parent, Pass, RopeScaling};
 
-/// A small model: grouped queries, a head that is no multiple of 32, widths that fill no whole tile.
+/// Small model with grouped queries.
+///
+/// Its head size is no multiple of 32, and its widths do not fill whole tiles.
 fn config() -> Config {
     Config {
         dim: 96,
@@ -36,7 +38,7 @@ fn config() -> Config {
 fn llama(config: Config, kind: Kind, seed: u64, threads: usize, kernel: &'static Kernel) -> Arc<Llama> {
     let weights = Weights::random(config, kind, true, seed).unwrap();
     let mut llama = Llama::with_kernel(&weights, threads, kernel).unwrap();
-    // Passes are shared out by stages and by token, whatever machine this is.
+    // The seed decides whether passes are split by stages or by token, regardless of the machine.
     llama.far = Some(seed.is_multiple_of(2));
     Arc::new(llama)
 }
@@ -46,7 +48,9 @@ fn bits(row: &[f32]) -> Vec<u32> {
     row.iter().map(|x| x.to_bits()).collect()
 }
 
-/// Rows of a matrix as a file could hold them: floats between -1 and 1, or random bytes with the floats among them finite.
+/// Returns rows of a matrix in file format.
+///
+/// Either floats between -1 and 1, or random bytes whose embedded floats are finite.
 pub(super) fn raw_rows(kind: Kind, rows: usize, cols: usize, rng: &mut ChaCha8Rng) -> Vec<Vec<u8>> {
     let high: &[usize] = match kind {
         Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
@@ -70,7 +74,7 @@ pub(super) fn raw_rows(kind: Kind, rows: usize, cols: usize, rng: &mut ChaCha8Rn
     (0..rows).map(|_| row(rng)).collect()
 }
 
-/// The kernels that this CPU can run, and those that need other instructions with these emulated.
+/// Returns the kernels that this CPU supports, plus emulated ones.
 fn kernels() -> Vec<&'static Kernel> {
     let all = Kernel::all();
     #[cfg(target_arch = "x86_64")]
@@ -94,7 +98,11 @@ fn kernels() -> Vec<&'static Kernel> {
     all
 }
 
-/// Tiles times some tokens, by a kernel or its unit for sixteen, added to what is there or not: for each tile the rows of each token.
+/// Multiplies tiles by tokens, with a kernel or its matrix unit.
+///
+/// Returns for each tile the rows of each token.
+///
+/// The products are added to existing values if `add` is set.
 #[allow(unsafe_code)]
 fn multiply(
     kernel: &Kernel,
@@ -109,7 +117,8 @@ fn multiply(
     let before = |i: usize| (i / stride * ROWS + i % stride % ROWS) as f32 / 7.0;
     let mut out: Vec<f32> = (0..tokens * stride).map(before).collect();
     let to = Out { at: out.as_mut_ptr(), stride, add };
-    // SAFETY: one thread; `out` has the rows that are written; the kernel is one of this CPU's.
+    // SAFETY: only one thread runs; `out` has the rows that are written; this CPU supports the
+    // kernel.
     unsafe { check::multiply(kernel, kernel.sixteen.filter(|_| unit), packing, &tiles.concat(), acts, tokens, to) };
     assert!((0..tokens * stride).all(|i| i % stride < stride - 3 || out[i] == before(i)), "{} wrote behind a row", kernel.name);
     let rows = |tile: usize| {
@@ -130,7 +139,7 @@ proptest! {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let packing = Packing::of(kind).0;
         let raw = if extreme && kind != Kind::F32 {
-            // The largest quants of either sign: where 16-bit sums would overflow.
+            // The largest quants of either sign, with which 16-bit sums would overflow.
             raw_rows(kind, rows, cols, &mut rng).into_iter().map(|row| {
                 let byte = [0x80, 0x7f, 0xff, 0x00][rng.next_u32() as usize % 4];
                 let (len, size) = (row.len(), kind.block_bytes());
@@ -145,7 +154,7 @@ proptest! {
             tile
         };
         let tile = packed(&mut raw.iter());
-        // With every sixteen side by side wherever this CPU has a unit that takes them.
+        // Also stored in interleaved 16-token groups if this CPU has a matrix unit.
         let acts = Acts::for_kernel(Kernel::all()[0], cols, tokens);
         for t in 0..tokens {
             let value = |rng: &mut ChaCha8Rng| {
@@ -153,7 +162,7 @@ proptest! {
                 if extreme { x.signum() } else { x * 2f32.powi(scale) }
             };
             let row: Vec<f32> = (0..cols).map(|_| value(&mut rng)).collect();
-            // SAFETY: one thread.
+            // SAFETY: only one thread runs.
             unsafe { check::put(&acts, t, &row) };
         }
         let want = multiply(&SCALAR, false, packing, &[&tile], &acts, tokens, add);
@@ -183,7 +192,7 @@ proptest! {
         let (a, sums) = (number(rows * (n + odd)), number(rows * (16 * sixteens + odd)));
         let (x, y, weight) = (number(n + 64), number(n + 64), number(n + 64));
         let gates = number(7 * 2 * (n + 80));
-        // Of six heads of one block.
+        // Six heads of one block each.
         let (shares, totals) = (number(6 * BLOCK), number(12));
         let angles = number(2 * (n + 64));
         let results = |kernel: &Kernel| {
@@ -204,10 +213,11 @@ proptest! {
             scores.resize((n + 64).next_multiple_of(16), 0.0);
             let mut joined = y.clone();
             let (mut turned, mut halved) = (x[..(n + 64) & !1].to_vec(), x[..(n + 64) & !1].to_vec());
-            // SAFETY: one thread; the arrays have what `w` says; the kernel is one of this CPU's.
+            // SAFETY: only one thread runs; the arrays are laid out as `w` says; this CPU supports
+            // the kernel.
             let (softmax, rows) = unsafe {
                 (kernel.weigh)(w);
-                // A row by halves is the row.
+                // A row computed in two parts must equal the whole row.
                 let row = |row: usize| To { acts: &acts, row, first: 0, side_by_side: false };
                 let to = row(0);
                 (kernel.norm)(&x, &weight, 1e-5, to, 1..9);
@@ -234,7 +244,7 @@ proptest! {
 fn the_look_before_use_finds_what_is_wrong() {
     #[allow(unsafe_code)]
     unsafe fn wrong(packing: Packing, tile: &[u8], tokens: &[Row], out: Out) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             (SCALAR.tile)(packing, tile, tokens, out);
             if packing == Packing::Bytes && tokens.len() == 3 {
@@ -247,7 +257,7 @@ fn the_look_before_use_finds_what_is_wrong() {
     assert!(!check::holds(&Kernel { name: "wrong", tile: wrong, ..SCALAR }, &SCALAR));
 }
 
-/// Random nodes of a tree: parents among the context and the nodes before.
+/// Builds a random tree: parents are the context or earlier nodes.
 fn tree(n: usize, vocab: usize, rng: &mut ChaCha8Rng) -> Vec<Node> {
     let node = |i: usize, rng: &mut ChaCha8Rng| {
         // Biased to recent nodes, so that paths get long.
@@ -258,7 +268,7 @@ fn tree(n: usize, vocab: usize, rng: &mut ChaCha8Rng) -> Vec<Node> {
     (0..n).map(|i| node(i, rng)).collect()
 }
 
-/// The tokens from the context down to a node.
+/// Returns the tokens from the context down to a node.
 fn path(nodes: &[Node], i: usize) -> Vec<u32> {
     let mut path = vec![nodes[i].token];
     let mut at = nodes[i].parent;
@@ -270,7 +280,7 @@ fn path(nodes: &[Node], i: usize) -> Vec<u32> {
     path
 }
 
-/// Logits after `tokens`, decoded one token a pass.
+/// Returns the logits after each of `tokens`, decoded one token per pass.
 fn one_by_one(llama: &Arc<Llama>, tokens: &[u32]) -> Vec<Vec<u32>> {
     let mut decoder = CpuDecoder::new(Arc::clone(llama), tokens.len());
     let mut rows = Vec::new();
@@ -296,7 +306,7 @@ proptest! {
         let (before, nodes) = (context(past, 211, &mut rng), tree(n, 211, &mut rng));
         let mut decoder = CpuDecoder::new(Arc::clone(&llama), past + n);
         (&mut decoder as &mut dyn Decoder).prefill(&before, 7, Logits::None).unwrap();
-        // In two passes, cut anywhere.
+        // In two passes, split at a random node.
         let cut = cut.min(n);
         let mut rows = Vec::new();
         for part in [&nodes[..cut], &nodes[cut..]] {
@@ -307,7 +317,7 @@ proptest! {
             let whole = [&before[..], &path(&nodes, i)].concat();
             prop_assert!(*row == *one_by_one(&llama, &whole).last().unwrap(), "node {i} of {nodes:?}");
         }
-        // Committing a path and going on is recomputing from nothing.
+        // Committing a path and continuing must equal recomputing from scratch.
         let last = n - 1;
         let slots: Vec<usize> = {
             let mut slots = vec![last];
@@ -325,7 +335,7 @@ proptest! {
     }
 }
 
-/// Rows of one tree under a model and a setting, and the states behind some layers: what must not change.
+/// Returns logits and kept hidden states of each node, as bits.
 fn rows_of(llama: &Arc<Llama>, before: &[u32], nodes: &[Node], at_once: usize) -> Vec<Vec<u32>> {
     let mut decoder = CpuDecoder::new(Arc::clone(llama), before.len() + nodes.len());
     decoder.keep_hidden(&[1, 3]);
@@ -339,16 +349,17 @@ fn rows_of(llama: &Arc<Llama>, before: &[u32], nodes: &[Node], at_once: usize) -
 fn neither_threads_nor_instruction_sets_nor_passes_change_a_bit() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for (kind, dim) in [(Kind::Q4_1, 96), (Kind::Q4K, 256), (Kind::BF16, 40)] {
-        // Heads that are rounded by themselves, and others.
+        // Head sizes with and without whole blocks, which are quantized head by head or afterward.
         let head_dim = if dim == 96 { 24 } else { 32 };
         let config = Config { dim, ffn: if dim == 256 { 512 } else { 72 }, head_dim, ..config() };
-        // Long enough that attention is cut into parts.
+        // Long enough that the context is split in attention.
         let (before, nodes) = (context(530, 211, &mut rng), tree(40, 211, &mut rng));
         let all = Kernel::all();
         let (reference, others) = all.split_last().unwrap();
         let want = rows_of(&llama(config.clone(), kind, 3, 1, reference), &before, &nodes, 256);
         for &kernel in others {
-            // Where threads pass for far from each other, these passes are shared out by token, and the tree's, too.
+            // If the threads count as far from each other, these passes are split by token, and so
+            // is the tree's.
             for (threads, at_once, far) in
                 [(1, 64, false), (2, 256, false), (2, 100, true), (3, 100, false), (3, 190, true), (5, 530, true)]
             {
@@ -368,7 +379,7 @@ fn neither_threads_nor_instruction_sets_nor_passes_change_a_bit() {
 
 #[test]
 fn across_the_parts_of_a_long_context_a_node_is_its_path() {
-    // A tree that begins just before a cut and reaches beyond it.
+    // A tree that starts just before a split boundary and extends beyond it.
     let mut rng = ChaCha8Rng::seed_from_u64(8);
     let llama = llama(config(), Kind::Q8_0, 4, 2, Kernel::detect());
     let (before, nodes) = (context(508, 211, &mut rng), tree(30, 211, &mut rng));
@@ -382,7 +393,7 @@ fn across_the_parts_of_a_long_context_a_node_is_its_path() {
 
 #[test]
 fn what_a_node_sees_changes_it() {
-    // The controls: were the comparison blind, these would be equal too.
+    // Negative controls: with a blind comparison, these would be equal too.
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let llama = llama(config(), Kind::Q4_1, 3, 2, Kernel::detect());
     let (before, nodes) = (context(20, 211, &mut rng), tree(12, 211, &mut rng));

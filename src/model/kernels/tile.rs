@@ -1,50 +1,53 @@
-//! Matrices packed for the widest dot products: 16 rows side by side.
+//! Matrices packed for wide dot products: 16 rows side by side.
 //!
-//! A matrix of R rows is cut into ceil(R / 16) *tiles* of 16 rows, and a tile is walked in *blocks* of 32 columns, one
-//! record a block. The quants of a record come first, in lines of 64 bytes: in line j each of the 16 rows has 4 bytes, so
-//! that a 32-bit lane holds 4 neighbouring columns of one row, which is what one byte dot product eats.
+//! A matrix of R rows is cut into ceil(R / 16) *tiles* of 16 rows, and a tile consists of *blocks*
+//! of 32 columns, one record for each block. The quants of a record come first, in lines of 64
+//! bytes: in line j each of the 16 rows has 4 bytes, so that a 32-bit lane holds 4 adjacent columns
+//! of one row, as a byte dot product takes them.
 //!
 //! | packing | quants of a block | then, for each row | bytes a record |
 //! |---|---|---|---|
-//! | `Nibbles { min: false }` (Q4_0) | 4 lines: low nibbles are columns 4j.., high ones 16 + 4j.. | f16 scale d: w = d (q - 8) | 288 |
+//! | `Nibbles { min: false }` (Q4_0) | 4 lines of nibbles | f16 scale d: w = d (q - 8) | 288 |
 //! | `Nibbles { min: true }` (Q4_1) | the same | f16 d, f16 m: w = d q + m | 320 |
 //! | `Super` (Q4_K) | the same | u8 scale s, u8 minimum t: w = (D s) q - (M t) | 288 |
 //! | `Bytes` (Q8_0 and all others) | 8 lines of signed bytes, columns 4j.. | f16 d: w = d q | 544 |
 //!
-//! `Super` has, before each group of 8 records, 16 f16 D and 16 f16 M (64 bytes). Rows and columns that a matrix lacks
-//! are zeros. What is stored is what the file holds, bit for bit, but for formats that have no packing of their own:
-//! those are rounded to Q8_0 (`Packing::of`).
+//! In line j of nibbles, the low ones hold the 4 columns from 4j on and the high ones those from
+//! 16 + 4j on. In `Super`, each group of 8 records is preceded by 16 f16 D and 16 f16 M (64 bytes).
+//! Missing rows and columns are padded with zeros. Packing keeps the file's values bit for bit, except
+//! for formats that have no packing of their own: those are requantized to Q8_0 (`Packing::of`).
 
 use half::f16;
 
 use crate::model::blocks::{Kind, scale_min};
 
-/// Rows of a tile.
+/// Number of rows in a tile.
 pub const ROWS: usize = 16;
-/// Columns of a block.
+/// Number of columns in a block.
 pub const BLOCK: usize = 32;
-/// Blocks that share one pair of super-scales.
+/// Number of blocks that share one pair of super-scales.
 const GROUP: usize = 8;
-/// Bytes of the super-scales of a group.
+/// Size of a group's super-scales in bytes.
 const HEAD: usize = 2 * 2 * ROWS;
 
-/// How a matrix is packed.
+/// Storage layout of a packed matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
-    /// 4 bits and a scale, with or without a minimum, for 32 columns.
+    /// 4 bits, with a scale and optionally a minimum for each 32 columns.
     Nibbles {
-        /// Whether there is a minimum; without one the quants are centred on 8.
+        /// Set if there is a minimum; without one, the quants are centered on 8.
         min: bool,
     },
-    /// 4 bits; 8-bit scale and minimum for 32 columns under common scales for 256.
+    /// 4 bits, with 8-bit scale and minimum per 32 columns and super-scales per 256.
     Super,
-    /// 8 bits and a scale for 32 columns.
+    /// 8 bits, with a scale for each 32 columns.
     Bytes,
 }
 
 impl Packing {
-    /// The packing of a storage format, and whether it holds the file's values exactly (the others are rounded to 8 bits
-    /// with a scale for 32 columns).
+    /// Returns the packing of a storage format, and whether it is exact.
+    ///
+    /// Formats without an exact packing are requantized to 8 bits with a scale for each 32 columns.
     pub fn of(kind: Kind) -> (Packing, bool) {
         match kind {
             Kind::Q4_0 => (Packing::Nibbles { min: false }, true),
@@ -55,7 +58,7 @@ impl Packing {
         }
     }
 
-    /// Bytes of the quants of a record.
+    /// Size of a record's quants in bytes.
     pub const fn quants(self) -> usize {
         match self {
             Packing::Bytes => ROWS * BLOCK,
@@ -63,7 +66,7 @@ impl Packing {
         }
     }
 
-    /// Bytes of a record.
+    /// Size of a record in bytes.
     pub const fn record(self) -> usize {
         self.quants()
             + match self {
@@ -72,14 +75,15 @@ impl Packing {
             }
     }
 
-    /// Bytes of a tile of `blocks` blocks.
+    /// Size of a tile of `blocks` blocks in bytes.
     pub const fn tile(self, blocks: usize) -> usize {
         let heads = if matches!(self, Packing::Super) { blocks.div_ceil(GROUP) * HEAD } else { 0 };
         blocks * self.record() + heads
     }
 
-    /// Where block `b`'s record begins in its tile, and where its group's super-scales do (the record's own begin
-    /// where there are none).
+    /// Returns the offsets of block `b`'s record and of its group's super-scales within a tile.
+    ///
+    /// Both are the same in packings without super-scales.
     pub const fn place(self, b: usize) -> (usize, usize) {
         if matches!(self, Packing::Super) {
             let head = b / GROUP * (HEAD + GROUP * self.record());
@@ -90,52 +94,53 @@ impl Packing {
     }
 }
 
-/// A packed matrix: where its tiles lie in the memory of all weights, and how.
+/// Location and shape of a packed matrix within the memory of all weights.
 #[derive(Clone, Copy, Debug)]
 pub struct Mat {
-    /// How it is packed.
     pub packing: Packing,
-    /// Rows, those that fill the last tile not counted.
+    /// Number of rows, without the padding of the last tile.
     pub rows: usize,
-    /// Columns, those that fill the last block not counted.
+    /// Number of columns, without the padding of the last block.
     pub cols: usize,
-    /// Its first byte.
+    /// Offset of the first byte.
     pub at: usize,
-    /// Where the powers of two of its tiles begin, if it has such: see [`pack_tile`].
+    /// Index of the first tile's power-of-two factor, if the tiles have one; see [`pack_tile`].
     pub scales: Option<usize>,
 }
 
 impl Mat {
-    /// Tiles.
     pub fn tiles(&self) -> usize {
         self.rows.div_ceil(ROWS)
     }
 
-    /// Blocks of a tile.
+    /// Number of blocks in a tile.
     pub fn blocks(&self) -> usize {
         self.cols.div_ceil(BLOCK)
     }
 
-    /// Bytes of a tile.
+    /// Size of a tile in bytes.
     pub fn tile_bytes(&self) -> usize {
         self.packing.tile(self.blocks())
     }
 
-    /// Weights.
+    /// Number of weights.
     pub fn size(&self) -> usize {
         self.rows * self.cols
     }
 
-    /// Bytes of all tiles.
+    /// Size of all tiles in bytes.
     pub fn bytes(&self) -> usize {
         self.tiles() * self.tile_bytes()
     }
 }
 
-/// Packs up to 16 rows, given as they lie in the file, into one tile. Returns the power of two that the values of the tile
-/// are to be multiplied with: 1 but for formats without a packing of their own whose numbers, or some of them, are so small or
-/// so large that their half-precision scales would be rounded to few bits, to 0 or to infinity. Those are packed as large as
-/// half precision allows, so that blocks of the tile up to 2^28 times as small as its largest keep all bits of their scale.
+/// Packs up to 16 rows in file format into a tile; returns its power-of-two factor.
+///
+/// The values of the tile are to be multiplied by that factor. It is 1 except for formats without a
+/// packing of their own whose numbers, or some of them, are so small or so large that their
+/// half-precision scales would be rounded to few bits, to 0 or to infinity. Those are packed as
+/// large as half precision allows, so that blocks of the tile up to 2^28 times smaller than its
+/// largest keep all bits of their scale.
 ///
 /// # Panics
 /// If a row is not `cols` values of `kind`, or `tile` is not the tile's size.
@@ -144,7 +149,7 @@ pub fn pack_tile(kind: Kind, cols: usize, rows: &[&[u8]], tile: &mut [u8]) -> f3
     assert!(rows.len() <= ROWS && tile.len() == packing.tile(cols.div_ceil(BLOCK)));
     tile.fill(0);
     if let Packing::Nibbles { min: false } = packing {
-        // A zero must be a zero: the quants of rows and columns that are not there are 8 where d is 0 anyway.
+        // Padding must unpack to zero: a centered quant of 0 is stored as 8. d is 0 there anyway.
         for b in 0..cols.div_ceil(BLOCK) {
             let (at, _) = packing.place(b);
             tile[at..at + packing.quants()].fill(0x88);
@@ -165,7 +170,7 @@ pub fn pack_tile(kind: Kind, cols: usize, rows: &[&[u8]], tile: &mut [u8]) -> f3
     scale
 }
 
-/// The power of two that [`pack_tile`] returns for these rows of `cols` values.
+/// Returns the power-of-two factor of [`pack_tile`] for these rows of `cols` values.
 fn tile_scale(values: &[f32], cols: usize) -> f32 {
     let largest = |block: &[f32]| block.iter().fold(0f32, |m, x| m.max(x.abs()));
     let blocks = || values.chunks_exact(cols).flat_map(|row| row.chunks(BLOCK)).map(largest).filter(|most| *most > 0.0);
@@ -174,7 +179,8 @@ fn tile_scale(values: &[f32], cols: usize) -> f32 {
     if least / 127.0 >= f16::MIN_POSITIVE.to_f32() && most / 127.0 <= f16::MAX.to_f32() || most == 0.0 {
         return 1.0;
     }
-    // The largest scale, most / 127, becomes about 2^14. Sums are multiplied and divided by this: far from where f32 ends.
+    // The largest scale, most / 127, becomes about 2^14. Sums are multiplied and divided by this
+    // factor, which is far from the limits of f32.
     let exponent = f64::from(most / 127.0).log2().floor() as i32 - 14;
     2f32.powi(exponent.clamp(-80, 80))
 }
@@ -197,7 +203,8 @@ fn pack_row(kind: Kind, packing: Packing, row: &[u8], lane: usize, tile: &mut [u
                 tile[head + 2 * ROWS + 2 * lane..][..2].copy_from_slice(&block[2..4]);
                 for j in 0..GROUP {
                     let (at, _) = packing.place(i * GROUP + j);
-                    // 32 bytes hold two blocks of 32 columns: one in the low nibbles, the next in the high ones.
+                    // 32 bytes hold two blocks of 32 columns: one in the low nibbles, the next in
+                    // the high ones.
                     let from = &block[16 + j / 2 * 32..][..32];
                     let quant = |k: usize| (from[k] >> (4 * (j % 2))) & 15;
                     let nibbles: [u8; 16] = std::array::from_fn(|k| quant(k) | (quant(k + 16) << 4));
@@ -212,14 +219,16 @@ fn pack_row(kind: Kind, packing: Packing, row: &[u8], lane: usize, tile: &mut [u
     }
 }
 
-/// 16 bytes, whose low nibbles are columns 0..16 and whose high ones 16..32: GGUF's order and ours.
+/// Stores 16 bytes of nibbles.
+///
+/// Low nibbles are columns 0..16 and high ones 16..32, in GGUF's order and ours.
 fn put_nibbles(quants: &[u8], lane: usize, record: &mut [u8]) {
     for (j, four) in quants.chunks_exact(4).enumerate() {
         record[j * 4 * ROWS + 4 * lane..][..4].copy_from_slice(four);
     }
 }
 
-/// A block of Q8_0: two bytes of scale, then 32 signed bytes.
+/// Stores a block of Q8_0: two bytes of scale, then 32 signed bytes.
 fn put_bytes(packing: Packing, b: usize, lane: usize, block: &[u8], tile: &mut [u8]) {
     let (at, _) = packing.place(b);
     for (j, four) in block[2..].chunks_exact(4).enumerate() {
@@ -228,7 +237,9 @@ fn put_bytes(packing: Packing, b: usize, lane: usize, block: &[u8], tile: &mut [
     tile[at + packing.quants() + 2 * lane..][..2].copy_from_slice(&block[..2]);
 }
 
-/// Up to 32 values over `scale`, rounded to a block of Q8_0, scale first; those that lack are zeros.
+/// Divides up to 32 values by `scale` and quantizes them to Q8_0, scale first.
+///
+/// Missing values are zeros.
 fn to_q8_0(values: &[f32], scale: f32) -> [u8; 2 + BLOCK] {
     let mut block = [0; 2 + BLOCK];
     let most = values.iter().fold(0f32, |m, x| m.max(x.abs()));
@@ -241,19 +252,20 @@ fn to_q8_0(values: &[f32], scale: f32) -> [u8; 2 + BLOCK] {
     block
 }
 
-/// 32 columns of one row of a tile: what the kernels compute with, and what tests check. The row's values are
-/// `scale * quant + min`; for Q4_0 the quants are centred already.
+/// Block of one row of a tile: 32 unpacked columns.
+///
+/// The values are `scale * quant + min`; for Q4_0 the quants are centered already.
 pub struct Part {
-    /// Signed quants.
+    /// Signed quants, one for each column.
     pub quants: [i8; BLOCK],
-    /// Their scale.
+    /// Scale of the quants.
     pub scale: f32,
-    /// What is added to each value after scaling.
+    /// Offset added to each value after scaling.
     pub min: f32,
 }
 
 impl Part {
-    /// Block `b` of row `r` (of 16) of `tile`.
+    /// Unpacks block `b` of row `r` (below 16) of `tile`.
     pub fn of(packing: Packing, tile: &[u8], b: usize, r: usize) -> Part {
         let (at, head) = packing.place(b);
         let record = &tile[at..at + packing.record()];
@@ -279,7 +291,7 @@ impl Part {
     }
 }
 
-/// The values of row `r` (of 16) of a tile, to `out`, as the file has them.
+/// Unpacks row `r` (below 16) of a tile to `out`, without the tile's factor.
 pub fn unpack_row(packing: Packing, tile: &[u8], r: usize, out: &mut [f32]) {
     for (b, out) in out.chunks_mut(BLOCK).enumerate() {
         let part = Part::of(packing, tile, b, r);
@@ -302,9 +314,10 @@ mod tests {
     fn what_is_packed_is_what_the_file_holds() {
         for kind in Kind::ALL {
             let (packing, exact) = Packing::of(kind);
-            // One shape under Miri, which is slow.
+            // Only one shape under Miri, which is slow.
             for &(n, cols) in if cfg!(miri) { &[(2, 256)][..] } else { &[(16, 512), (5, 256), (1, 768)] } {
-                // No weights that are made and then rounded: that is what Miri would take hours for.
+                // Random file bytes instead of quantized weights, which would take Miri hours to
+                // produce.
                 let rows = raw_rows(kind, n, cols, &mut ChaCha8Rng::seed_from_u64(7));
                 let mut tile = vec![0xAA; packing.tile(cols / BLOCK)];
                 let all = rows.iter().map(|r| &r[..]).collect::<Vec<_>>();
@@ -319,7 +332,7 @@ mod tests {
                     }
                     for (b, (got, want)) in got.chunks(BLOCK).zip(want.chunks(BLOCK)).enumerate() {
                         let most = want.iter().fold(0f32, |m, x| m.max(x.abs()));
-                        // Half a step of the 8-bit grid, and the rounding of its scale to 11 bits.
+                        // Half a step of the 8-bit grid, plus the rounding of its scale to 11 bits.
                         let allowed = if exact { 0.0 } else { most / 127.0 * (0.5 + 127.0 / 2048.0) };
                         for (g, w) in got.iter().zip(want) {
                             assert!((g - w).abs() <= allowed, "{} row {r} block {b}: {g} for {w}", kind.name());
@@ -365,7 +378,7 @@ mod tests {
         };
         let (plain, values) = pack(&rows);
         assert_eq!(plain, 1.0);
-        // The same bits at every order of magnitude that half precision has no scale for.
+        // The same bits at every order of magnitude for which half precision has no scale.
         for exponent in [-60, -40, -24, 24, 40, 60] {
             let by = |rows: &[Vec<f32>]| rows.iter().map(|row| row.iter().map(|x| x * 2f32.powi(exponent)).collect()).collect();
             let scaled: Vec<Vec<f32>> = by(&rows);
@@ -373,7 +386,7 @@ mod tests {
             assert_ne!(scale, 1.0, "2^{exponent}");
             assert_eq!(got, by(&values), "2^{exponent}");
         }
-        // Rows of ordinary numbers beside rows of small ones.
+        // Rows of ordinary numbers beside a row of small ones.
         let mut mixed = rows.clone();
         mixed[1].iter_mut().for_each(|x| *x *= 1e-6);
         let (_, got) = pack(&mixed);

@@ -1,4 +1,7 @@
-//! Tokenizers in the metadata of GGUF files.
+//! Reads tokenizers from the metadata of GGUF files.
+//!
+//! Supports the kinds that Llamas have: byte-level BPE ("gpt2") and SentencePiece BPE ("llama").
+//! Both are converted to merges for the `tokenizers` crate.
 
 use std::sync::Mutex;
 
@@ -15,23 +18,25 @@ use crate::model::gguf::Metadata;
 use crate::model::load::LoadError;
 use crate::tree::TokenId;
 
-/// GPT-2's way to part a text into words.
+/// Regular expression with which GPT-2 splits a text into words.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
 const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+|[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))+((?=[\p{L}])([^A-Z]))*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Longest piece of a sentencepiece vocabulary, in bytes: its ways to be parted are as many, and its own limit is 16 characters
-/// but for runs of spaces.
+/// Longest piece of a SentencePiece vocabulary, in bytes.
+///
+/// A piece has as many possible splits as characters, so its length bounds the work.
+/// SentencePiece's own limit is 16 characters, except for runs of spaces.
 const LONGEST_PIECE: usize = 512;
 
-/// How a text is parted into words before the merges: what `tokenizer.ggml.pre` names.
+/// Rules for splitting a text into words before merging, named by `tokenizer.ggml.pre`.
 struct Words {
-    /// Each pattern parts what the ones before it left whole.
+    /// Split patterns; each applies to what the ones before it left unsplit.
     patterns: &'static [&'static str],
-    /// A word that is a token needs no merges.
+    /// True if a word that is a token skips the merges.
     whole: bool,
-    /// A begin token is wanted unless the metadata say otherwise.
+    /// True if a BOS token is used unless the metadata say otherwise.
     bos: bool,
 }
 
@@ -51,7 +56,7 @@ fn words(pre: &str) -> Option<Words> {
     Some(Words { patterns, whole, bos })
 }
 
-/// The tokenizer that the metadata describe.
+/// Builds the tokenizer that the metadata describe.
 pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
     let model = meta.string("tokenizer.ggml.model")?;
     let missing = |key: &str| meta.error(format!("has no metadata key {key}"), "take a model with its tokenizer");
@@ -87,15 +92,15 @@ pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
         Spelling::ByteLevel => byte_level(meta, texts)?,
         Spelling::SentencePiece => (sentence_piece(meta, &tokens)?, true),
     };
-    // Unused tokens are left out: no text means them.
+    // Unused tokens (type 5) are left out: no text produces them.
     let added = (texts.iter().enumerate()).filter(|&(id, _)| matches!(kind(id), 2..=4));
     let added = added.map(|(id, text)| AddedToken::from(text.clone(), kind(id) != 4).normalized(false));
     guarded(|| inner.add_tokens(added).map_err(|e| e.to_string()))
         .and_then(|added| added)
         .map_err(|e| meta.error(format!("the special tokens can't be read: {e}"), CURE))?;
 
-    // As in llama.cpp: a number that no token has, 4294967295 or -1 for "none", is as good as no key, and sentencepiece's
-    // vocabularies begin with token 1 and end with 2 unless the file says otherwise.
+    // As in llama.cpp: an id outside the vocabulary (4294967295 or -1 for "none") counts as absent,
+    // and SentencePiece vocabularies default to 1 for BOS and 2 for EOS.
     let known = |id: &usize| *id < tokens.len();
     let id = |name: &str| -> Result<Option<TokenId>, LoadError> {
         let id = meta.integer(&format!("tokenizer.ggml.{name}_token_id"))?;
@@ -121,7 +126,9 @@ fn build(meta: &Metadata, builder: BpeBuilder) -> Result<tokenizers::Tokenizer, 
     Ok(tokenizers::Tokenizer::new(bpe))
 }
 
-/// Byte-level BPE, and whether its kind wants a begin token.
+/// Builds byte-level BPE.
+///
+/// Also returns true if its kind uses a BOS token by default.
 fn byte_level(meta: &Metadata, texts: &[String]) -> Result<(tokenizers::Tokenizer, bool), LoadError> {
     let pre = meta.string("tokenizer.ggml.pre")?.unwrap_or("default");
     let Some(words) = words(pre) else {
@@ -131,7 +138,7 @@ fn byte_level(meta: &Metadata, texts: &[String]) -> Result<(tokenizers::Tokenize
     let merges = meta.strings(key)?.ok_or_else(|| meta.error(format!("has no metadata key {key}"), CURE))?;
     let longest = texts.iter().map(String::len).max().unwrap_or(0);
     let merges = (merges.iter().enumerate()).map(|(i, merge)| match merge.split_once(' ') {
-        // The builder relies on it that every merge makes a token.
+        // The builder relies on every merge making a token.
         Some((a, b)) if a.len() + b.len() <= longest => Ok((a.to_owned(), b.to_owned())),
         _ => Err(meta.error(format!("{key}: entry {i}, {merge:?}, makes no token"), CURE)),
     });
@@ -149,8 +156,11 @@ fn byte_level(meta: &Metadata, texts: &[String]) -> Result<(tokenizers::Tokenize
     Ok((inner, words.bos))
 }
 
-/// Sentencepiece's BPE: of all neighbours that make a token, those that make the one of the highest score are joined
-/// first. As merges in order: every way to part a token in two, tokens of high scores first.
+/// Builds SentencePiece BPE as ranked merges.
+///
+/// SentencePiece repeatedly joins the adjacent pair whose token has the highest score. The
+/// equivalent list of merges holds every split of a token into two pieces, tokens with high scores
+/// first.
 fn sentence_piece(meta: &Metadata, tokens: &[Token]) -> Result<tokenizers::Tokenizer, LoadError> {
     let key = "tokenizer.ggml.scores";
     let scores = meta.numbers(key)?.ok_or_else(|| meta.error(format!("has no metadata key {key}"), CURE))?;
@@ -173,7 +183,7 @@ fn sentence_piece(meta: &Metadata, tokens: &[Token]) -> Result<tokenizers::Token
             }
         }
     }
-    // Each piece of a real vocabulary can be made in a few ways.
+    // Real vocabularies have a few splits per piece.
     if merges.len() > 32 * tokens.len() + 100_000 {
         let what =
             format!("the {} tokens can be joined in {} ways, far more than those of any model", tokens.len(), merges.len());

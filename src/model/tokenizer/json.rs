@@ -1,4 +1,6 @@
-//! Tokenizers in folders of safetensors: tokenizer.json, with the files beside it that name special tokens.
+//! Reads tokenizers of safetensors folders: tokenizer.json and the files beside it.
+//!
+//! tokenizer_config.json, generation_config.json and config.json name the special tokens.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,7 +16,7 @@ use crate::guarded::guarded;
 use crate::model::load::{LoadError, json_file, stand_in, without_mark};
 use crate::tree::TokenId;
 
-/// The part of tokenizer.json that is checked before it is built.
+/// Part of tokenizer.json that is checked before the tokenizer is built.
 #[derive(Deserialize)]
 struct File {
     model: Model,
@@ -44,7 +46,7 @@ enum Merge {
     Pair(String, String),
 }
 
-/// The tokenizer of the model in `folder`.
+/// Reads the tokenizer of the model in `folder`.
 pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
     let path = folder.join("tokenizer.json");
     let error = |what: String| LoadError::file(&path, what, None, "take the tokenizer.json that came with the weights");
@@ -70,7 +72,7 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
     let vocabulary = inner.get_vocab(true);
     let added = inner.get_added_tokens_decoder();
     let len = vocabulary.values().max().map_or(0, |&last| last as usize + 1);
-    // Numbers may be left out, but not most of them.
+    // Ids may have gaps, but at least one in 16 must be used.
     if vocabulary.is_empty() || len / 16 > vocabulary.len() {
         return Err(error(format!("has {} tokens with numbers below {len}", vocabulary.len())));
     }
@@ -103,7 +105,7 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
         }
     }
     let stop = Tokenizer::find_stops(&tokens, named);
-    // What is put around an empty text is what every text begins and ends with.
+    // Tokens added to an empty text are those added around every text.
     let around = guarded(|| inner.encode_fast("", true).map_err(|e| e.to_string())).and_then(|around| around);
     let around = around.map_err(|e| error(format!("can't tokenise an empty text: {e}")))?;
     let bos = around.get_ids().first().copied().filter(|id| special.bos == Some(*id) || !stop.contains(id));
@@ -111,9 +113,10 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
     Ok(Tokenizer { path, inner: Mutex::new(inner), tokens, spelling, bos, special, stop })
 }
 
-/// Drops the settings that training leaves in tokenizer.json: truncation, padding, and dropout of merges.
+/// Drops settings for training in tokenizer.json: truncation, padding and merge dropout.
 ///
-/// A prompt is neither cut nor filled up, and its tokens are always the same. transformers ignores the first two likewise.
+/// A prompt is neither cut nor padded, and its tokens are always the same. transformers also
+/// ignores the first two.
 fn without_training(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<tokenizers::Tokenizer> {
     inner.with_truncation(None)?;
     inner.with_padding(None);
@@ -127,10 +130,13 @@ fn without_training(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<toke
     Ok(inner)
 }
 
-/// Most times that a normalizer may make a text as long: NFKC has characters that become 18, and spaces become three bytes.
+/// Upper bound on the growth of a text by a normalizer.
+///
+/// Real normalizers stay far below: NFKC has characters that become 18 times as long, and spaces
+/// become three bytes.
 const MOST_GROWTH: f64 = 1e4;
 
-/// How many times as long a normalizer could make a text, at most.
+/// Upper bound on the factor by which a normalizer can lengthen a text.
 fn growth(normalizer: &Value) -> f64 {
     match normalizer["type"].as_str() {
         None => 1.0,
@@ -148,7 +154,9 @@ fn growth(normalizer: &Value) -> f64 {
     }
 }
 
-/// Refuses normalizers that fill the memory, and merges that make something longer than any token, which the builder relies not to meet.
+/// Rejects normalizers that could exhaust memory, and merges longer than any token.
+///
+/// The tokenizer's builder relies on every merge making a token.
 fn check_merges(text: &[u8]) -> Result<(), String> {
     let file: File = serde_json::from_slice(text).map_err(|e| format!("no tokenizer: {e}"))?;
     let times = growth(&file.normalizer);
@@ -159,7 +167,7 @@ fn check_merges(text: &[u8]) -> Result<(), String> {
     let longest = vocabulary.keys().map(String::len).max().unwrap_or(0);
     for (i, merge) in file.model.merges.iter().enumerate() {
         let len = match merge {
-            // The space between the two is no part of them.
+            // The separating space is not part of the merged token.
             Merge::Line(line) => line.len().saturating_sub(1),
             Merge::Pair(a, b) => a.len() + b.len(),
         };

@@ -1,4 +1,8 @@
-//! From text to tokens, and what each token adds to a text.
+//! Tokenizers: text to tokens, and the bytes that each token adds to a text.
+//!
+//! A tokenizer is read from GGUF metadata or from tokenizer.json, and built on the `tokenizers`
+//! crate. This module also determines which tokens are special, which end a text, and how tokens
+//! are spelled.
 
 mod gguf;
 mod json;
@@ -13,11 +17,11 @@ use super::weights::Weights;
 use crate::guarded::guarded;
 use crate::tree::TokenId;
 
-/// A model's tokenizer.
+/// Tokenizer of a model, with its special tokens.
 #[derive(Debug)]
 pub struct Tokenizer {
     path: PathBuf,
-    /// Behind a lock since whether special tokens are parsed is a state of it.
+    /// Behind a lock because parsing of special tokens is a state of the tokenizer.
     inner: Mutex<tokenizers::Tokenizer>,
     tokens: Vec<Token>,
     spelling: Spelling,
@@ -26,44 +30,44 @@ pub struct Tokenizer {
     stop: Vec<TokenId>,
 }
 
-/// A token of the vocabulary, as it is spelled there.
+/// Token of the vocabulary, as spelled there.
 #[derive(Debug)]
 struct Token {
     text: String,
     kind: TokenKind,
-    /// Whether it was added to a vocabulary that was there before.
+    /// True for an added token, outside the base vocabulary.
     added: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TokenKind {
-    /// A piece of text, spelled as the vocabulary spells all of them.
+    /// Text in the spelling of the vocabulary.
     Piece,
-    /// A piece of text that is spelled as it is.
+    /// Text that is spelled literally.
     Literal,
-    /// One byte.
+    /// A single byte, such as `<0xAB>`.
     Byte(u8),
-    /// Steers the model and adds nothing to a text.
+    /// Control token, which adds nothing to a text.
     Control,
 }
 
-/// How the pieces of a vocabulary are spelled.
+/// Spelling of the pieces of a vocabulary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Spelling {
-    /// A letter for each byte (GPT-2's table).
+    /// A character per byte (GPT-2's table).
     ByteLevel,
-    /// Text with U+2581 for a space.
+    /// Plain text, with U+2581 for a space.
     SentencePiece,
 }
 
-/// The tokens that chat templates name.
+/// Special tokens that chat templates refer to.
 #[derive(Debug, Default)]
 struct Special {
     bos: Option<TokenId>,
     eos: Option<TokenId>,
 }
 
-/// Spellings of tokens that end a text in some family of models, whatever the metadata say of them.
+/// Spellings of tokens that end a text in some model family, whatever the metadata say.
 const STOPS: [&str; 9] = [
     "<|im_end|>",
     "<|eot_id|>",
@@ -77,18 +81,19 @@ const STOPS: [&str; 9] = [
 ];
 
 impl Tokenizer {
-    /// The tokenizer that came with `weights`: in the metadata of a GGUF file, or as tokenizer.json in a folder of
-    /// safetensors.
+    /// Reads the tokenizer that comes with `weights`.
+    ///
+    /// It is in the metadata of a GGUF file, or in tokenizer.json in a folder of safetensors.
     ///
     /// # Errors
-    /// If there is none, it is of a kind that is not known here, or it is damaged.
+    /// If there is no tokenizer, its kind is not supported, or it is damaged.
     pub fn open(weights: &Weights) -> Result<Tokenizer, LoadError> {
         let mut tokenizer = match weights.metadata() {
             Some(metadata) => gguf::read(metadata)?,
             None => json::read(weights.path())?,
         };
         let (tokens, rows) = (tokenizer.len(), weights.config().vocab);
-        // Tokens that were added and never trained need no row as long as nobody writes them.
+        // Added tokens that were never trained may lack an embedding row; they are dropped.
         if tokens > rows && tokenizer.tokens[rows..].iter().all(|token| token.added) {
             tokenizer.tokens.truncate(rows);
             let known = |id: &TokenId| (*id as usize) < rows;
@@ -102,7 +107,7 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// The stop tokens: those of `named` and those that are spelled like one, in order of their numbers.
+    /// Returns the stop tokens, sorted by id: `named`, and those whose spelling is in [`STOPS`].
     fn find_stops(tokens: &[Token], named: impl IntoIterator<Item = TokenId>) -> Vec<TokenId> {
         let spelled = tokens.iter().enumerate().filter(|(_, token)| STOPS.contains(&token.text.as_str()));
         let mut stop: Vec<TokenId> = named.into_iter().chain(spelled.map(|(id, _)| id as TokenId)).collect();
@@ -111,11 +116,13 @@ impl Tokenizer {
         stop
     }
 
-    /// The tokens of `text`, without any before or after it. With `special`, special tokens that are spelled in the
-    /// text become those tokens, as a rendered chat template means them; without, they are text like any other.
+    /// Returns the tokens of `text`, without BOS and EOS tokens.
+    ///
+    /// If `special`, special tokens spelled in the text become those tokens, as a rendered chat
+    /// template intends; otherwise they are treated as plain text.
     ///
     /// # Errors
-    /// If the text can't be tokenised, which only a damaged tokenizer brings about.
+    /// If the text can't be tokenized, which only happens with a damaged tokenizer.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<TokenId>, LoadError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.set_encode_special_tokens(!special);
@@ -128,7 +135,9 @@ impl Tokenizer {
         }
     }
 
-    /// By token, what it adds to a text. Special tokens add nothing.
+    /// Returns the bytes that each token adds to a text, by token id.
+    ///
+    /// Control tokens add nothing.
     pub fn token_bytes(&self) -> Vec<Box<[u8]>> {
         let table = byte_level_table();
         let bytes = |token: &Token| match (token.kind, self.spelling) {
@@ -141,7 +150,7 @@ impl Tokenizer {
                 for c in token.text.chars() {
                     match table.get(c as usize).copied().flatten() {
                         Some(byte) => bytes.push(byte),
-                        // No byte is spelled so: the character stands for itself.
+                        // The character is not in the byte table and stands for itself.
                         None => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
                     }
                 }
@@ -151,33 +160,35 @@ impl Tokenizer {
         self.tokens.iter().map(bytes).collect()
     }
 
-    /// The tokens that steer the model and add nothing to a text, as the vocabulary spells them.
+    /// Iterates over the control tokens: id and spelling.
+    ///
+    /// Control tokens steer the model and add nothing to a text.
     pub fn control(&self) -> impl Iterator<Item = (TokenId, &str)> {
         let control = |(_, token): &(usize, &Token)| token.kind == TokenKind::Control;
         self.tokens.iter().enumerate().filter(control).map(|(id, token)| (id as TokenId, token.text.as_str()))
     }
 
-    /// The tokens that end a text, in order of their numbers.
+    /// Returns the tokens that end a text, sorted by id.
     pub fn stop(&self) -> &[TokenId] {
         &self.stop
     }
 
-    /// The token that begins every text, where the model wants one.
+    /// Returns the BOS token, if prompts must start with one.
     pub fn bos(&self) -> Option<TokenId> {
         self.bos
     }
 
-    /// The begin token and the end token as the vocabulary spells them, for chat templates; empty where there is none.
+    /// Spellings of the BOS and EOS tokens for chat templates; empty if there is none.
     pub fn named(&self) -> [&str; 2] {
         [self.special.bos, self.special.eos].map(|id| id.and_then(|id| self.token(id)).unwrap_or_default())
     }
 
-    /// A token as the vocabulary spells it.
+    /// Returns the spelling of a token, or `None` if `id` is outside the vocabulary.
     pub fn token(&self, id: TokenId) -> Option<&str> {
         self.tokens.get(id as usize).map(|token| token.text.as_str())
     }
 
-    /// Size of the vocabulary.
+    /// Number of tokens in the vocabulary.
     #[allow(clippy::len_without_is_empty)] // a vocabulary without tokens is refused
     pub fn len(&self) -> usize {
         self.tokens.len()
@@ -190,10 +201,12 @@ impl Tokenizer {
 
 const CURE: &str = "the tokenizer is damaged: fetch the model again";
 
-/// Refuses a draft model whose vocabulary differs from the target's: the two must mean the same by every token.
+/// Checks that a draft model has the same vocabulary as the target.
+///
+/// Speculative decoding requires that every token id means the same to both.
 ///
 /// # Errors
-/// One line with the first token that differs, and both spellings.
+/// Returns one line with the first token that differs and both spellings.
 pub fn same_vocabulary(target: &Tokenizer, draft: &Tokenizer) -> Result<(), String> {
     let spelled = |of: &Tokenizer, id| of.token(id).map_or("absent".to_string(), |text| format!("{text:?}"));
     match (0..target.len().max(draft.len()) as TokenId).find(|&id| target.token(id) != draft.token(id)) {
@@ -207,8 +220,9 @@ pub fn same_vocabulary(target: &Tokenizer, draft: &Tokenizer) -> Result<(), Stri
     }
 }
 
-/// The byte that each character stands for in byte-level vocabularies, by code point: printable Latin-1 for itself,
-/// the other bytes in turn from U+0100 on.
+/// Byte for each character in byte-level vocabularies, indexed by code point.
+///
+/// Printable Latin-1 characters stand for themselves; the other bytes follow in order from U+0100.
 fn byte_level_table() -> [Option<u8>; 0x144] {
     let mut table = [None; 0x144];
     let mut next = 0x100;
@@ -221,7 +235,7 @@ fn byte_level_table() -> [Option<u8>; 0x144] {
     table
 }
 
-/// The byte that `<0xAB>` spells.
+/// Parses the byte in a spelling such as `<0xAB>`.
 fn byte(text: &str) -> Option<u8> {
     let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
     u8::from_str_radix(digits, 16).ok()

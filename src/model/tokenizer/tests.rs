@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::gguf;
 
-/// A GGUF file of metadata alone.
+/// GGUF file that has metadata and no tensors.
 #[derive(Clone, Default)]
 struct Keys(Vec<(String, Vec<u8>)>);
 
@@ -61,7 +61,7 @@ impl Keys {
         read(&self.bytes())
     }
 
-    /// The line that refuses it.
+    /// Returns the error of reading it, which must be a single line.
     fn refused(&self) -> String {
         let line = self.read().unwrap_err().to_string();
         assert!(line.starts_with("m.gguf: ") && line.lines().count() == 1, "{line}");
@@ -77,12 +77,12 @@ fn read(bytes: &[u8]) -> Result<Tokenizer, LoadError> {
     super::gguf::read(&gguf::read(bytes, bytes.len() as u64, Path::new("m.gguf"))?.metadata)
 }
 
-/// Texts and tokens of implementations not ours, over small vocabularies.
+/// Texts and tokens from other implementations, over small vocabularies.
 #[derive(serde::Deserialize)]
 struct Golden {
-    /// Sentencepiece's own.
+    /// From the sentencepiece library.
     sentencepiece: Family,
-    /// Byte-level, by tiktoken with Llama 3's pattern.
+    /// Byte-level, from tiktoken with Llama 3's pattern.
     llama3: Family,
 }
 
@@ -148,13 +148,13 @@ fn special_tokens_are_parsed_on_demand_and_add_nothing() {
     let keys = keys.strings("merges", &["a b"]).kinds(&[3, 3, 1, 1, 1, 4, 3]).number("bos_token_id", 0).number("eos_token_id", 1);
     let t = keys.read().unwrap();
     assert_eq!(t.encode("<s>ab<tool></s>", true).unwrap(), [0, 4, 5, 1]);
-    // The letters of <s> are no tokens of this vocabulary and are left out; a literal is always parsed.
+    // The letters of <s> are not in this vocabulary and are dropped; a literal is always parsed.
     assert_eq!(t.encode("<s>ab<tool>", false).unwrap(), [4, 5]);
     let bytes: Vec<&[u8]> = vec![b"", b"", b"a", b"b", b"ab", b"<tool>", b""];
     assert_eq!(t.token_bytes().iter().map(|b| &**b).collect::<Vec<_>>(), bytes);
     let control: Vec<_> = t.control().collect();
     assert_eq!(control, [(0, "<s>"), (1, "</s>"), (6, "<|im_end|>")]);
-    // The end token, and one that is spelled like an end.
+    // The end token, and a token with the spelling of a stop token.
     assert_eq!((t.stop(), t.bos(), t.named()), (&[1, 6][..], None, ["<s>", "</s>"]));
     assert_eq!((t.token(4), t.token(7), t.len()), (Some("ab"), None, 7));
     assert_eq!(keys.clone().flag("add_bos_token", true).read().unwrap().bos(), Some(0));
@@ -170,7 +170,7 @@ fn sentencepiece_begins_with_a_space_unless_it_must_not() {
     let without = keys.clone().flag("add_space_prefix", false).flag("add_bos_token", false).read().unwrap();
     assert_eq!(without.encode(" model", false).unwrap(), t.encode("model", false).unwrap());
     assert_eq!(without.bos(), None);
-    // A character that no piece has becomes its bytes.
+    // A character that is in no piece becomes its bytes.
     let ids = t.encode("\u{10348}", false).unwrap();
     let spelled: Vec<&str> = ids.iter().map(|&id| t.token(id).unwrap()).collect();
     assert_eq!(spelled, ["\u{2581}", "<0xF0>", "<0x90>", "<0x8D>", "<0x88>"]);
@@ -229,7 +229,8 @@ proptest! {
                 let ids = t.encode(&text, false).unwrap();
                 let back: Vec<u8> = ids.iter().flat_map(|&id| bytes[id as usize].to_vec()).collect();
                 let back = String::from_utf8(back).unwrap();
-                // Sentencepiece puts a space before a text, and can't tell its own mark from a space.
+                // SentencePiece puts a space before a text, and can't tell its own mark from a
+                // space.
                 let (back, text) = match t.spelling {
                     Spelling::ByteLevel => (back.as_str(), text.clone()),
                     Spelling::SentencePiece => (back.strip_prefix(' ').unwrap_or(&back), text.replace('\u{2581}', " ")),
@@ -258,7 +259,8 @@ proptest! {
 
 #[test]
 fn special_tokens_that_no_file_names_or_that_no_token_has_are_the_usual_ones() {
-    // As llama.cpp: sentencepiece begins with 1 and ends with 2, and numbers that no token has are passed over.
+    // As in llama.cpp: SentencePiece uses 1 and 2 by default, and ids outside the vocabulary are
+    // ignored.
     let bare = sentence_piece().without("bos_token_id").without("eos_token_id");
     for keys in [bare.clone(), bare.clone().number("bos_token_id", u32::MAX).number("eos_token_id", 1 << 20)] {
         let tokenizer = keys.read().unwrap();
@@ -281,7 +283,7 @@ fn vocabularies_of_long_pieces_or_of_many_prefixes_are_refused_quickly() {
     };
     let line = vocabulary(vec!["a".into(), "a".repeat(1_000_000)]).refused();
     assert!(line.contains("token 4 has 1000000 bytes"), "{line}");
-    // a^i b^j: every piece can be parted at every place.
+    // a^i b^j: every piece can be split at every character.
     let pieces: Vec<String> = (0..100).flat_map(|i| (0..100).map(move |j| "a".repeat(i) + &"b".repeat(j))).skip(1).collect();
     let line = vocabulary(pieces).refused();
     assert!(line.contains("ways, far more than those of any model"), "{line}");

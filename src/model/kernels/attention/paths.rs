@@ -1,23 +1,24 @@
-//! Which positions the tokens of a pass see, and where these lie.
+//! Visible positions of the tokens of a pass, and the cache slots that hold them.
 
-/// The paths of the tokens of a pass.
+/// Paths of the tokens of a pass, from the context down.
 #[derive(Debug, Default)]
 pub struct Paths {
     nodes: Vec<u32>,
-    /// For each token where its path ends in `nodes`, and how many nodes from its begin on are numbered as they stand.
+    /// End of each token's path in `nodes`, and the length of a prefix.
+    ///
+    /// In the prefix, the node numbers equal their indices on the path.
     ends: Vec<(usize, usize)>,
     longest: usize,
 }
 
 impl Paths {
-    /// No token.
     pub fn clear(&mut self) {
         self.nodes.clear();
         self.ends.clear();
         self.longest = 0;
     }
 
-    /// One more token, given from itself up to the context.
+    /// Adds the path of one more token, given from the token up to the context.
     pub fn push(&mut self, upward: impl Iterator<Item = usize>) {
         let from = self.nodes.len();
         self.nodes.extend(upward.map(|node| node as u32));
@@ -28,7 +29,7 @@ impl Paths {
         self.ends.push((self.nodes.len(), same));
     }
 
-    /// What token `t` sees behind a context of `len` positions.
+    /// Returns the positions visible to token `t` after a context of `len` positions.
     pub fn sight(&self, t: usize, len: usize) -> Sight<'_> {
         let from = if t == 0 { 0 } else { self.ends[t - 1].0 };
         let (end, same) = self.ends[t];
@@ -36,24 +37,24 @@ impl Paths {
         Sight { path, end: len + path.len(), direct: len + same }
     }
 
-    /// Nodes of the longest path.
+    /// Number of nodes on the longest path.
     pub fn longest(&self) -> usize {
         self.longest
     }
 
-    /// Tokens.
+    /// Number of tokens in the pass.
     pub fn tokens(&self) -> usize {
         self.ends.len()
     }
 }
 
-/// What one token sees, in positions.
+/// Positions visible to one token.
 #[derive(Clone, Copy)]
 pub struct Sight<'a> {
-    /// The uncommitted nodes on the way to it, itself last.
+    /// Uncommitted nodes on the path to the token, the token last.
     pub path: &'a [u32],
-    /// Positions, its own included.
+    /// Number of visible positions, the token's own included.
     pub end: usize,
-    /// Up to here position and slot are the same.
+    /// Positions below this one lie in the slot of the same number.
     pub direct: usize,
 }

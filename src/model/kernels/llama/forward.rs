@@ -1,4 +1,4 @@
-//! The forward of a pass: its phases, each shared out among the threads.
+//! Forward pass: its phases, each split among the threads.
 
 use std::ops::Range;
 
@@ -18,7 +18,9 @@ use super::{Layer, Llama, Mixing};
 use crate::tree::TokenId;
 
 impl Llama {
-    /// Tokens of `m` rows that a unit for sixteen takes, where the kernel has one: few at the end are not worth it.
+    /// Returns how many of `m` rows go to the matrix unit; 0 without one.
+    ///
+    /// A short remainder of a 16-token group goes to the vector unit.
     pub(super) fn by_unit(&self, m: usize) -> usize {
         match (self.kernel.sixteen, m % SIDE_BY_SIDE) {
             (None, _) => 0,
@@ -27,14 +29,14 @@ impl Llama {
         }
     }
 
-    /// Runs a pass. Keys and values go to `cache`, logits to `scratch`.
+    /// Runs a pass; keys and values go to `cache`, logits to `scratch`.
     #[allow(unsafe_code)]
     pub(in super::super) fn forward(&self, pass: &Batch, cache: &Cache, scratch: &Scratch) {
         let unit = self.kernel.sixteen.filter(|_| self.by_unit(pass.tokens.len()) > 0);
         let far = self.far();
         self.pool.run(&|worker| {
             if let Some(unit) = unit {
-                // SAFETY: the CPU has the kernel's unit.
+                // SAFETY: the CPU has the kernel's matrix unit.
                 unsafe { (unit.begin)() };
             }
             self.work(worker, pass, cache, scratch, far);
@@ -42,14 +44,17 @@ impl Llama {
                 worker.look();
             }
             if let Some(unit) = unit {
-                // SAFETY: as it was begun.
+                // SAFETY: the unit was configured above.
                 unsafe { (unit.end)() };
             }
         });
     }
 
-    /// One thread's part of a pass. Between two barriers each row or block that is written is one thread's, and what is
-    /// read was written before the barrier or by the same thread: that is the reason of every unsafe block here.
+    /// Runs one thread's part of a pass.
+    ///
+    /// Between two barriers, each written row or block belongs to one thread, and data is read only
+    /// if it was written before the barrier or by the same thread. Every unsafe block here relies
+    /// on that.
     #[allow(unsafe_code)]
     fn work(&self, worker: &Worker, pass: &Batch, cache: &Cache, s: &Scratch, far: bool) {
         let (c, w, k, m) = (&self.config, s.widths, self.kernel, pass.tokens.len());
@@ -63,14 +68,15 @@ impl Llama {
             }
             _ => {
                 for t in share.own() {
-                    // SAFETY: row t is this thread's.
+                    // SAFETY: row t belongs to this thread.
                     self.embed(pass.tokens[t], unsafe { s.x.write(t * w.dim..t * w.dim + c.dim) });
                 }
                 share.meet(&clock, Stage::Input);
             }
         }
-        // With few tokens each thread rounds the input for itself: that takes less time than a barrier. Of many each rounds some
-        // columns: those that it wrote itself, and so that no two write to one line of memory.
+        // With few tokens, each thread quantizes the whole input for itself, which takes less time
+        // than a barrier. With many, each thread quantizes the columns that it wrote itself, so
+        // that no two threads write to one cache line.
         let rounded = |share: &Share, weight: &[f32], first: usize| -> &Acts {
             let blocks = c.dim.div_ceil(BLOCK);
             let (acts, columns) = if solo { (&s.own[worker.index], 0..blocks) } else { (&s.normed, share.of(blocks)) };
@@ -78,7 +84,8 @@ impl Llama {
             for t in share.rows() {
                 let row = t - first;
                 let to = To { acts, row, first: 0, side_by_side: row < by_unit };
-                // SAFETY: these blocks are this thread's, and nobody else writes these tokens' x now.
+                // SAFETY: these blocks belong to this thread, and no other thread writes these
+                // tokens' x now.
                 unsafe { (k.norm)(s.x.read(t * w.dim..t * w.dim + c.dim), weight, c.eps, to, columns.clone()) };
             }
             if solo {
@@ -99,7 +106,8 @@ impl Llama {
             self.products(&share, &[(&layer.down, 0)], &s.hidden, (&s.x, w.dim, true));
             share.meet(&clock, Stage::Down);
             if let Some(hidden) = pass.hidden {
-                // SAFETY: these tokens' rows are this thread's, and nobody writes x before the threads met again.
+                // SAFETY: these tokens' rows belong to this thread, and no thread writes x before
+                // the next barrier.
                 unsafe { hidden.put(l + 1, pass.slot, share.own(), &s.x, w.dim) };
             }
         }
@@ -108,7 +116,7 @@ impl Llama {
             return;
         }
         if share.apart {
-            // The one matrix that is too large for all threads to read it all.
+            // The head is the one matrix too large for every thread to read all of it.
             clock.meet(Stage::Down, worker);
         }
         let (first, rows) = (wanted.start, wanted.len());
@@ -123,12 +131,12 @@ impl Llama {
             pass.first_row * w.vocab,
         );
         if s.stages.is_some() {
-            // The pass ends when all are done.
+            // The pass ends when all threads have finished.
             clock.meet(Stage::Head, worker);
         }
     }
 
-    /// One thread's part of a layer's attention, from the rounded input to the residual stream.
+    /// Runs one thread's part of a layer's attention, up to the residual stream.
     #[allow(unsafe_code)]
     #[allow(clippy::too_many_arguments, reason = "a phase of `work`, with what that has")]
     fn attend(
@@ -143,7 +151,7 @@ impl Llama {
     ) {
         let (c, w, k, m) = (&self.config, s.widths, self.kernel, pass.tokens.len());
         let row = w.q + 2 * w.kv;
-        // What attention gives is rounded head by head where heads are whole blocks.
+        // The attention output is quantized head by head if heads are whole blocks.
         let by_head = c.head_dim.is_multiple_of(BLOCK);
         let [q, key, value] = &mixing.qkv;
         let mats = [(q, 0), (key, w.q), (value, w.q + w.kv)];
@@ -169,12 +177,13 @@ impl Llama {
             by_unit: self.by_unit(m),
             parts: &s.parts,
         };
-        // SAFETY: the room is this thread's, and nobody writes queries, keys or values now.
+        // SAFETY: the buffers belong to this thread, and no thread writes queries, keys or values
+        // now.
         unsafe { attention.share(share, &s.attention[share.worker.index]) };
         share.meet(clock, Stage::Attention);
         if attention.in_parts() {
             for number in share.own_of(c.heads) {
-                // SAFETY: each head of each token is one thread's.
+                // SAFETY: each head of each token is merged by one thread.
                 unsafe { attention.join(number) };
             }
             share.meet(clock, Stage::Attention);
@@ -184,7 +193,8 @@ impl Llama {
             let blocks = share.of(width.div_ceil(BLOCK));
             let (from, end) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(width));
             for t in share.rows() {
-                // SAFETY: these blocks are this thread's, and nobody writes attention's output now.
+                // SAFETY: these blocks belong to this thread, and no thread writes the attention
+                // output now.
                 unsafe {
                     let to = To { acts: &s.heads, row: t, first: blocks.start, side_by_side: t < self.by_unit(m) };
                     (k.round)(s.attended.read(t * w.q + from..t * w.q + end), to);
@@ -196,8 +206,9 @@ impl Llama {
         share.meet(clock, Stage::Output);
     }
 
-    /// Puts the keys, rotated, and the values of a pass where attention reads them: this thread's share of them. That is cut by sixteen
-    /// slots, whose keys lie in the same lines of memory.
+    /// Rotates keys and stores this thread's keys and values in the cache.
+    ///
+    /// The work is split by tiles of 16 slots, whose keys share cache lines.
     fn place(&self, share: &Share, layer: usize, pass: &Batch, cache: &Cache, s: &Scratch) {
         let (heads, m, worker) = (self.config.kv_heads, pass.tokens.len(), share.worker);
         let (first, last) = (pass.slot / LANES, (pass.slot + m - 1) / LANES);
@@ -213,7 +224,7 @@ impl Llama {
         }
         for item in (worker.index..(last + 1 - first) * heads * 2).step_by(worker.count) {
             let (tile, head) = (first + item / 2 / heads, item / 2 % heads);
-            // Keys take longer than values: each thread of two gets some of both.
+            // Keys take longer than values, so with two threads each gets some of both.
             if (item + item / 2).is_multiple_of(2) {
                 self.place_keys(layer, head, tokens(tile), pass, cache, s);
             } else {
@@ -228,8 +239,8 @@ impl Llama {
         for t in tokens {
             let at = t * (w.q + 2 * w.kv) + w.q + head * c.head_dim;
             let angles = &pass.angles[pass.positions[t] * c.head_dim..][..c.head_dim];
-            // SAFETY: these slots' keys of this head, and where they are computed, are this thread's; the CPU has the kernel's
-            // instructions.
+            // SAFETY: these slots' keys of this head, and the buffer that they are computed in,
+            // belong to this thread; the CPU has the kernel's instructions.
             unsafe {
                 let key = s.qkv.write(at..at + c.head_dim);
                 (self.kernel.rotate)(key, angles, self.neighbours, 1.0);
@@ -243,13 +254,15 @@ impl Llama {
         let (c, w) = (&self.config, s.widths);
         for t in tokens {
             let at = t * (w.q + 2 * w.kv) + w.q + w.kv + head * c.head_dim;
-            // SAFETY: these slots' values of this head are this thread's, and nobody writes what they are copied from; the CPU has
-            // the kernel's instructions.
+            // SAFETY: these slots' values of this head belong to this thread, and no thread writes
+            // their source; the CPU has the kernel's instructions.
             unsafe { (self.kernel.put_value)(cache, [layer, head, pass.slot + t], s.qkv.read(at..at + c.head_dim)) };
         }
     }
 
-    /// The first half of the feed-forward layer: gate and up of this thread's blocks, and their gated product, rounded.
+    /// Computes the first half of the feed-forward layer for this thread's blocks.
+    ///
+    /// That is gate and up, and their gated product, quantized.
     #[allow(unsafe_code)]
     fn feed(&self, share: &Share, layer: &Layer, acts: &Acts, s: &Scratch) {
         let c = &self.config;
@@ -258,7 +271,7 @@ impl Llama {
         for first in blocks.clone().step_by(together) {
             let last = (first + together).min(blocks.end);
             let tiles = first * (BLOCK / ROWS)..(last * (BLOCK / ROWS)).min(layer.gate.tiles());
-            // Gates, then ups of a token, as wide as a whole number of tiles.
+            // For each token the gates, then the ups, each as wide as a whole number of tiles.
             let (width, begin) = (tiles.len() * ROWS, tiles.start * ROWS);
             let n = c.ffn.min(last * BLOCK) - begin;
             self.product_to(&layer.gate, tiles.clone(), acts, rows.clone(), (room, 2 * width, false), 0);
@@ -267,50 +280,55 @@ impl Llama {
             for (part, side_by_side) in [(0..cut, true), (cut..rows.len(), false)] {
                 let at = part.start * 2 * width..part.end * 2 * width;
                 let to = To { acts: &s.hidden, row: rows.start + part.start, first, side_by_side };
-                // SAFETY: the room is this thread's, and so are the blocks that come of it.
+                // SAFETY: the buffer and the blocks that result belong to this thread.
                 unsafe { (self.kernel.gate)(room.read(at), 2 * width, n, to) };
             }
         }
     }
 }
 
-/// Blocks of gates and ups that are computed before their products are rounded: so that those of `m` tokens stay in the nearest
-/// cache, and one token needs few calls.
+/// Number of blocks of gates and ups that are computed before their product is quantized.
+///
+/// Chosen so that those of `m` tokens stay in L1, and a single token needs few calls.
 pub(in super::super) fn fed_together(m: usize) -> usize {
     (64 / m.max(1)).max(2)
 }
 
-/// Tokens that each thread rounds for itself.
+/// Maximum number of tokens that each thread quantizes for itself.
 pub(in super::super) const SOLO: usize = 2;
 
-/// Passes of more tokens look how far apart the threads are: they take so long that it costs them nothing.
+/// Passes of more tokens measure the distance between threads.
+///
+/// They take so long that the measurement adds nothing noticeable.
 const LOOKED: usize = 8;
 
-/// With fewer tokens the vector unit is faster than one for sixteen, which takes as long for one as for all.
+/// With fewer tokens in a 16-token group, the vector unit is faster.
+///
+/// The matrix unit takes as long for one token as for sixteen.
 const FEW: usize = 11;
 
-/// A pass.
+/// Inputs of one pass.
 pub(in super::super) struct Batch<'a> {
-    /// Its tokens.
+    /// Tokens of the pass.
     pub tokens: &'a [TokenId],
-    /// Rotary position of each.
+    /// Rotary position of each token.
     pub positions: &'a [usize],
-    /// Their paths.
+    /// Paths of the tokens through the tree.
     pub paths: &'a Paths,
-    /// Committed positions.
+    /// Number of committed positions.
     pub len: usize,
-    /// Slot of the first; the others follow.
+    /// Slot of the first token; the others follow.
     pub slot: usize,
-    /// Layers to run.
+    /// Number of layers to run, from the first.
     pub layers: usize,
-    /// Which tokens want logits.
+    /// Indices of the tokens that need logits.
     pub logits: Range<usize>,
-    /// Row of the first one's logits.
+    /// Logits row of the first of these tokens.
     pub first_row: usize,
-    /// Cosines, then sines, by position.
+    /// Cosines, then sines, for each position.
     pub angles: &'a [f32],
-    /// Where hidden states go that are kept.
+    /// Destination of the hidden states, if they are kept.
     pub hidden: Option<&'a Hidden>,
-    /// For a drafting head: the states that its tokens come with, and room for them.
+    /// States of a drafting head's tokens, and the buffers of its input stage.
     pub states: Option<(States<'a>, &'a front::Room)>,
 }

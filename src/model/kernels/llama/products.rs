@@ -10,8 +10,10 @@ use super::Llama;
 use super::share::Share;
 
 impl Llama {
-    /// This thread's share of the products of several matrices with the same input, each to its place in the rows of
-    /// `out` (array, stride, whether to add).
+    /// Computes this thread's tiles of several matrices with the same input.
+    ///
+    /// Each matrix comes with its column offset in the rows of `out` (array, stride, add to
+    /// existing values).
     pub(in super::super) fn products(
         &self,
         share: &Share,
@@ -29,7 +31,9 @@ impl Llama {
         }
     }
 
-    /// Some tiles of a matrix times some rows of `acts`: each to its place after `first` in the same rows of `out`.
+    /// Multiplies some tiles of a matrix by some rows of `acts`.
+    ///
+    /// The results go to the same rows of `out`, at the tiles' places after column `first`.
     pub(super) fn product(
         &self,
         mat: &Mat,
@@ -43,7 +47,7 @@ impl Llama {
         self.product_to(mat, tiles, acts, rows, out, first);
     }
 
-    /// The same, with the first of these tiles of the first of these rows at `first`.
+    /// Multiplies some tiles by some rows; the first result goes to index `first`.
     #[allow(unsafe_code)]
     pub(super) fn product_to(
         &self,
@@ -56,16 +60,16 @@ impl Llama {
     ) {
         debug_assert_eq!(acts.blocks(), mat.blocks());
         let size = mat.tile_bytes();
-        // A unit for sixteen finds them from the first on.
+        // A matrix unit counts its 16-token groups from the first token on.
         debug_assert!(tokens.start == 0 || self.kernel.sixteen.is_none());
         for from in tokens.clone().step_by(CHUNK) {
             let n = (tokens.end - from).min(CHUNK);
-            // SAFETY: nobody writes the rounded input now.
+            // SAFETY: no thread writes the quantized input now.
             let rows: [_; CHUNK] = std::array::from_fn(|i| unsafe { acts.row(from + i.min(n - 1)) });
             // SAFETY: as above.
             let many = self.kernel.sixteen.zip(unsafe { acts.sixteens(from / SIDE_BY_SIDE) });
             let by_unit = if many.is_some() { self.by_unit(tokens.len()).saturating_sub(from).min(n) } else { 0 };
-            // Two tiles at once where more tokens are left than one takes at once.
+            // Two tiles at once, if more tokens are left than a single call takes.
             let pair = self.kernel.paired(mat.packing).filter(|_| n > self.kernel.tokens && by_unit == 0);
             let mut tile = tiles.start;
             while tile < tiles.end {
@@ -76,15 +80,17 @@ impl Llama {
                 };
                 // SAFETY: packed weights are never written after loading.
                 let weights = unsafe { self.packed.read(at..at + count * size) };
-                // Pairs are of packings that have no scales.
+                // Paired tiles have packings without per-tile scales.
                 let scale = self.scale(mat, tile);
                 let mut t = 0;
                 while t < n {
                     let group = if t < by_unit { by_unit } else { together(n - t, most) };
                     let to = first + (from - tokens.start + t) * stride + (tile - tiles.start) * ROWS;
-                    // SAFETY: these rows of these tokens are this thread's; the last token's end at this index.
+                    // SAFETY: these rows of these tokens belong to this thread; the range ends with
+                    // the last token's rows.
                     let at = unsafe { out.write(to..to + (group - 1) * stride + count * ROWS) }.as_mut_ptr();
-                    // A sum is brought to the tile's magnitude and back, which changes exponents alone.
+                    // Existing sums are scaled to the tile's magnitude and back, which changes only
+                    // their exponents.
                     let rescale = |factor: f32| {
                         for row in (0..group).map(|i| to + i * stride) {
                             // SAFETY: as above; the kernel does not run meanwhile.
@@ -95,8 +101,8 @@ impl Llama {
                         rescale(1.0 / scale);
                     }
                     let out = Out { at, stride, add };
-                    // SAFETY: the CPU has the kernel's instructions; the tiles are whole, and their rows of the group's
-                    // tokens may be written.
+                    // SAFETY: the CPU has the kernel's instructions; the tiles are whole, and their
+                    // rows of the group's tokens may be written.
                     unsafe {
                         match &many {
                             Some((sixteen, x)) if t < by_unit => {
@@ -116,10 +122,16 @@ impl Llama {
     }
 }
 
-/// Tokens whose rows are looked up at once; weights are read once for each such chunk.
+/// Number of tokens in a chunk.
+///
+/// The weights are read once for each chunk.
 const CHUNK: usize = SIXTEENS * SIDE_BY_SIDE;
 
-/// How many tokens to take at once where `left` are left and `most` fit: as evenly as the last groups allow.
+/// Returns the size of the next token group, with `left` tokens left.
+///
+/// A call takes at most `most` tokens.
+///
+/// The last two groups are of nearly equal size.
 fn together(left: usize, most: usize) -> usize {
     if left <= most {
         left

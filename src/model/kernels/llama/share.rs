@@ -1,4 +1,7 @@
-//! How a pass is shared out among the threads.
+//! Work split of a pass among the threads.
+//!
+//! A pass is split by stages (each thread computes a part of every stage for all tokens) or by
+//! tokens (each thread runs all stages for some tokens).
 
 use std::ops::Range;
 
@@ -7,25 +10,28 @@ use super::super::stages::{Clock, Stage};
 use super::super::tile::Mat;
 use super::{Batch, Layer, Llama};
 
-/// What of a pass is one thread's.
+/// One thread's part of a pass.
 pub(in super::super) struct Share<'a> {
-    /// The thread.
+    /// Thread that does this part.
     pub worker: &'a Worker<'a>,
-    /// The tokens of which it computes something.
+    /// Tokens for which the thread computes something.
     tokens: Range<usize>,
-    /// Whether it does all for these tokens by itself. Else it does a part of each stage for them.
+    /// Set if the thread runs all stages for these tokens, instead of parts of each.
     pub apart: bool,
 }
 
 impl<'a> Share<'a> {
-    /// A part of each stage for `tokens`.
+    /// Assigns a part of each stage for `tokens`.
     pub fn of_stages(worker: &'a Worker<'a>, tokens: Range<usize>) -> Self {
         Share { worker, tokens, apart: false }
     }
 
-    /// What of a pass is a thread's: a part of each stage for all tokens; or all stages for a part of the tokens, where these are so
-    /// many that every thread may read all weights. Then a thread finds what it reads in its own caches, but for keys and values,
-    /// which counts where the threads are `far` from each other. (A unit for sixteen wants all tokens.)
+    /// Splits a pass by stages, or by tokens if there are enough of them.
+    ///
+    /// In a split by tokens every thread reads all weights, and finds everything that it reads in
+    /// its own caches, except keys and values. That matters if the threads are `far` from each
+    /// other, on cores that share no cache. A matrix unit needs all tokens, so its passes are split
+    /// by stages.
     pub fn of_pass(llama: &Llama, worker: &'a Worker<'a>, pass: &Batch, far: bool) -> Self {
         let (m, count) = (pass.tokens.len(), worker.count);
         let enough = if far { FAR } else { NEAR } * count * count;
@@ -37,7 +43,7 @@ impl<'a> Share<'a> {
         let seen = ATTENTION * 2 * pass.layers * c.heads * c.head_dim;
         let cost = |t: usize| weights + seen * pass.paths.sight(t, pass.len).end;
         let all: usize = (0..m).map(cost).sum();
-        // The first token before which so many of equal parts of the work are done.
+        // Returns the first token before which `parts` of `count` equal parts of the work are done.
         let cut = |parts: usize| {
             let mut done = 0;
             let behind = |&t: &usize| {
@@ -46,35 +52,37 @@ impl<'a> Share<'a> {
                 behind
             };
             let n = (0..m).take_while(behind).count();
-            // In fours: attention and products take some tokens at once.
+            // Rounded to multiples of four: attention and products take several tokens at once.
             if n == m { m } else { (n + 2) / 4 * 4 }
         };
         Share { worker, tokens: cut(worker.index)..cut(worker.index + 1), apart: true }
     }
 
-    /// The share of `n` equal things that are computed of each token.
+    /// Range of `n` equal items (tiles, blocks) that this thread computes for each token.
     pub fn of(&self, n: usize) -> Range<usize> {
         if self.apart { 0..n } else { self.worker.share(n) }
     }
 
-    /// The tokens of which it computes such things.
+    /// Tokens for which the thread computes such items.
     pub fn rows(&self) -> Range<usize> {
         self.tokens.clone()
     }
 
-    /// The tokens of which it computes what is not shared out.
+    /// Tokens for which the thread computes whole rows, where a row is not split.
     pub fn own(&self) -> Range<usize> {
         self.own_of(1)
     }
 
-    /// The same of `n` things for each token, numbered by token.
+    /// Range of items that the thread computes, with `n` items per token.
+    ///
+    /// Items are numbered by token.
     pub fn own_of(&self, n: usize) -> Range<usize> {
         let (first, all) = (self.tokens.start * n, self.tokens.len() * n);
         let own = if self.apart { 0..all } else { self.worker.share(all) };
         first + own.start..first + own.end
     }
 
-    /// Ends a stage whose results are read by all that compute something of the same tokens.
+    /// Ends a stage whose results all threads with the same tokens read.
     pub fn meet(&self, clock: &Clock, stage: Stage) {
         if self.apart { clock.lap(stage) } else { clock.meet(stage, self.worker) }
     }
@@ -87,11 +95,12 @@ impl Layer {
     }
 }
 
-/// So many times the square of the number of threads must tokens be to be shared out where cores share no cache: every thread reads all
-/// weights then, and that must take less time than computing with them.
+/// Minimum token count for a split by tokens, per squared thread count, without a shared cache.
+///
+/// Every thread then reads all weights, which must take less time than computing with them.
 const FAR: usize = 4;
-/// The same where they share one: there, fewer are faster by stages.
+/// Same with a shared cache, where fewer tokens are faster split by stages.
 const NEAR: usize = 64;
 
-/// How much longer a multiply-add of attention takes than one of weights.
+/// Cost of a multiply-add of attention, relative to one of weights.
 const ATTENTION: usize = 3;
