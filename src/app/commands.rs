@@ -1,4 +1,4 @@
-//! The one table of commands: it feeds the keys, the footer and the help.
+//! Table of the monitor's commands: the single source of key bindings, footer, and help.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -8,17 +8,17 @@ use crate::engine::{Command, MAX_BUDGET};
 use crate::telemetry::StepSettings;
 use crate::verify::Rule;
 
-/// A key, with Control or without.
+/// Key, with or without Control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chord {
-    /// The key.
+    /// Key code as crossterm reports it.
     pub code: KeyCode,
-    /// Whether Control is held.
+    /// Requires Control to be held.
     pub ctrl: bool,
 }
 
 impl Chord {
-    /// How it is written on the screen.
+    /// Returns the key's name as shown on the screen, for example "Ctrl-C".
     pub fn label(&self) -> String {
         let key = match self.code {
             KeyCode::Char(' ') => "space".to_owned(),
@@ -45,96 +45,96 @@ const fn named(code: KeyCode) -> Chord {
     Chord { code, ctrl: false }
 }
 
-/// What a command does.
+/// Handler of a command; pushes the effects that it requests.
 type Run = fn(&mut State, &mut Vec<Effect>);
 
-/// A command.
+/// Command of the monitor with its keys and help text.
 pub struct Entry {
-    /// Its name, one or two words, as the footer shows it.
+    /// Name in the footer, one or two words.
     pub name: &'static str,
-    /// Its keys, the one to show first.
+    /// Keys that run it; the footer shows the first.
     pub keys: &'static [Chord],
-    /// What it does, in one line.
+    /// Help text of one line.
     pub doc: &'static str,
-    /// Whether the footer shows it where there is room.
+    /// Listed in the footer when there is room.
     pub footer: bool,
-    /// Whether it asks something of the engine, which nobody answers after its last word.
+    /// Needs the engine; rejected with a notice once the engine has finished.
     pub engine: bool,
-    /// The function.
+    /// Handler that applies the command to the state.
     pub run: Run,
 }
 
-/// All commands. The order is that of help and footer.
+/// All commands, in the order of help and footer.
 pub const COMMANDS: &[Entry] = &[
-    wish("pause", &[key(' ')], true, "pause, or go on", pause),
-    wish("step", &[key('.')], true, "make one step, then wait", one_step),
+    wish("pause", &[key(' ')], true, "pause or resume", pause),
+    wish("step", &[key('.')], true, "run one step, then pause", one_step),
     entry(
         "older",
         &[named(KeyCode::Left), named(KeyCode::Up)],
         false,
-        "paused: look at an older step; in zoomed text: scroll",
+        "paused: select the previous step; in zoomed text: scroll up",
         |s, e| look(s, e, 1),
     ),
     entry(
         "newer",
         &[named(KeyCode::Right), named(KeyCode::Down)],
         false,
-        "paused: look at a newer step; in zoomed text: scroll",
+        "paused: select the next step; in zoomed text: scroll down",
         |s, e| look(s, e, -1),
     ),
-    entry("older by 10", &[named(KeyCode::PageUp)], false, "ten steps back", |s, e| look(s, e, 10)),
-    entry("newer by 10", &[named(KeyCode::PageDown)], false, "ten steps on", |s, e| look(s, e, -10)),
-    entry("newest", &[named(KeyCode::End), named(KeyCode::Esc)], false, "back to the newest step, and out of zoom", newest),
-    entry("quit", &[key('q'), Chord { code: KeyCode::Char('c'), ctrl: true }], true, "leave; the terminal is as it was", quit),
-    entry("help", &[key('?')], true, "this help", |s, _| s.overlay = Overlay::Help(0)),
+    entry("older by 10", &[named(KeyCode::PageUp)], false, "paused: go back 10 steps; in zoomed text: scroll up 10 lines", |s, e| look(s, e, 10)),
+    entry("newer by 10", &[named(KeyCode::PageDown)], false, "paused: go forward 10 steps; in zoomed text: scroll down 10 lines", |s, e| look(s, e, -10)),
+    entry("newest", &[named(KeyCode::End), named(KeyCode::Esc)], false, "return to the newest step, then leave zoom", newest),
+    entry("quit", &[key('q'), Chord { code: KeyCode::Char('c'), ctrl: true }], true, "quit and restore the terminal", quit),
+    entry("help", &[key('?')], true, "show this help", |s, _| s.overlay = Overlay::Help(0)),
     entry(
         "losses",
         &[key('l')],
         true,
-        "what was lost and why: ladder, curve, misses and calibration in turn, then the text again",
+        "cycle panes on losses: ladder, curve, misses, calibration; then back to text",
         losses,
     ),
-    entry("unit", &[key('u')], false, "gauge in tokens per second (speed of light) or tokens per step (theorem)", |s, _| {
+    entry("unit", &[key('u')], false, "gauge unit: tokens per second (speed of light) or tokens per step (bounds)", |s, _| {
         s.unit = match s.unit {
             GaugeUnit::PerSecond => GaugeUnit::PerStep,
             GaugeUnit::PerStep => GaugeUnit::PerSecond,
         };
     }),
-    entry("marks", &[key('m')], false, "each mark of the gauge: definition, assumptions, source", |s, _| {
+    entry("marks", &[key('m')], false, "define each mark of the gauge: assumptions and source", |s, _| {
         s.overlay = Overlay::Marks(0);
     }),
     wish(
-        "looks",
+        "search",
         &[key('o')],
         false,
-        "how often the oracle looks at a step: never, each 16th, each 4th, each; paused: it looks longer at the one shown",
+        "oracle search: off, every 16th step, every 4th, every step; paused: extend the search of the step shown",
         looks,
     ),
     wish("drafter", &[key('d')], true, "next drafter", |s, e| drafter(s, e, 1)),
-    wish("drafter back", &[key('D')], false, "drafter before", |s, e| drafter(s, e, -1)),
-    wish("shape", &[key('s')], true, "next shape of the tree", shape),
+    wish("drafter back", &[key('D')], false, "previous drafter", |s, e| drafter(s, e, -1)),
+    wish("shape", &[key('s')], true, "next tree shape", shape),
     wish(
         "verify",
         &[key('v')],
         false,
-        "how children are taken and accepted: match, rejection, greedy-first, block (above T 0)",
+        "verification rule: match, rejection, greedy-first, block (temperature above 0)",
         verify,
     ),
-    wish("budget", &[key('+'), key('=')], true, "more tokens in a verify pass", |s, e| budget(s, e, 1)),
-    wish("budget less", &[key('-'), key('_')], false, "fewer tokens in a verify pass", |s, e| budget(s, e, -1)),
-    wish("temp", &[key('T')], true, "temperature up by 0.2", |s, e| temperature(s, e, 1)),
-    wish("temp down", &[key('t')], false, "temperature down by 0.2; 0 is greedy", |s, e| temperature(s, e, -1)),
-    wish("auto", &[key('b')], true, "automatic budget: the most tokens a second at each step; or fixed again", |s, e| {
+    wish("budget", &[key('+'), key('=')], true, "increase budget B (tokens per verify pass)", |s, e| budget(s, e, 1)),
+    wish("budget less", &[key('-'), key('_')], false, "decrease budget B (tokens per verify pass)", |s, e| budget(s, e, -1)),
+    wish("temp", &[key('T')], true, "increase temperature by 0.2", |s, e| temperature(s, e, 1)),
+    wish("temp down", &[key('t')], false, "decrease temperature by 0.2; 0 is greedy", |s, e| temperature(s, e, -1)),
+    wish("auto", &[key('b')], true, "automatic budget (most tokens per second at each step) or fixed budget", |s, e| {
         set(s, e, |s| s.auto = !s.auto);
     }),
-    entry("focus", &[named(KeyCode::Tab)], true, "the next pane gets the keys", |s, _| focus(s, 1)),
-    entry("focus back", &[named(KeyCode::BackTab)], false, "the pane before gets the keys", |s, _| focus(s, -1)),
-    entry("zoom", &[key('z')], true, "the pane with the keys fills the screen", |s, _| (s.zoom, s.scroll) = (!s.zoom, 0)),
+    entry("focus", &[named(KeyCode::Tab)], true, "focus next pane", |s, _| focus(s, 1)),
+    entry("focus back", &[named(KeyCode::BackTab)], false, "focus previous pane", |s, _| focus(s, -1)),
+    entry("zoom", &[key('z')], true, "zoom the focused pane to the full screen", |s, _| (s.zoom, s.scroll) = (!s.zoom, 0)),
     wish("next", &[key('n')], true, "next prompt", |s, e| prompt(s, e, 1)),
-    wish("previous", &[key('p')], false, "prompt before", |s, e| prompt(s, e, -1)),
-    wish("edit", &[key('e')], true, "write a prompt: Enter sends, Alt-Enter breaks the line, Ctrl-U clears, Esc leaves", edit),
-    wish("again", &[key('r')], true, "the same prompt again, from its beginning", |s, e| tell(s, e, Command::Again)),
-    wish("seed", &[key('g')], true, "next seed: other draws (no effect when greedy)", seed),
+    wish("previous", &[key('p')], false, "previous prompt", |s, e| prompt(s, e, -1)),
+    wish("edit", &[key('e')], true, "edit prompt: Enter sends, Alt-Enter adds a line, Ctrl-U deletes to the left, Esc cancels", edit),
+    wish("again", &[key('r')], true, "restart the prompt", |s, e| tell(s, e, Command::Again)),
+    wish("seed", &[key('g')], true, "next random seed (no effect when greedy)", seed),
     entry("theme", &[key('c')], true, "next theme", theme),
 ];
 
@@ -142,17 +142,17 @@ const fn entry(name: &'static str, keys: &'static [Chord], footer: bool, doc: &'
     Entry { name, keys, doc, footer, engine: false, run }
 }
 
-/// An entry that asks something of the engine.
+/// Returns an entry that sends a command to the engine.
 const fn wish(name: &'static str, keys: &'static [Chord], footer: bool, doc: &'static str, run: Run) -> Entry {
     Entry { name, keys, doc, footer, engine: true, run }
 }
 
-/// The command of a key, if it has one.
+/// Returns the command bound to a key, if any.
 pub fn command_for(key: &KeyEvent) -> Option<&'static Entry> {
     COMMANDS.iter().find(|c| c.keys.iter().any(|chord| chord.is(key)))
 }
 
-/// Budgets that the keys walk through.
+/// Budgets that the keys step through, in tokens per verify pass.
 const BUDGETS: [usize; 16] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, MAX_BUDGET];
 
 fn tell(_: &mut State, effects: &mut Vec<Effect>, command: Command) {
@@ -184,7 +184,8 @@ fn quit(state: &mut State, effects: &mut Vec<Effect>) {
     effects.push(Effect::Leave(None));
 }
 
-/// Changes the wished settings and tells the engine; before the engine is there, there is nothing to change.
+/// Changes the requested settings and sends them to the engine. Shows a notice while the engine is
+/// loading, since there are no settings yet.
 fn set(state: &mut State, effects: &mut Vec<Effect>, change: impl FnOnce(&mut StepSettings)) {
     match &mut state.wished {
         Some(wished) => {
@@ -195,11 +196,11 @@ fn set(state: &mut State, effects: &mut Vec<Effect>, change: impl FnOnce(&mut St
                 effects.push(Effect::Engine(Command::Settings(wished.clone())));
             }
         }
-        None => state.say("the model is still loading: settings can be changed after that"),
+        None => state.say("the model is still loading: change settings once it is ready"),
     }
 }
 
-/// The neighbour of `present` in a list that is a ring.
+/// Returns the entry `by` places after `present`, wrapping around at both ends.
 fn neighbour<'a>(list: &'a [String], present: &str, by: isize) -> Option<&'a String> {
     let at = list.iter().position(|x| x == present).unwrap_or(0) as isize;
     list.get((at + by).rem_euclid(list.len().max(1) as isize) as usize)
@@ -238,7 +239,7 @@ fn verify(state: &mut State, effects: &mut Vec<Effect>) {
     set(state, effects, |s| {
         let at = Rule::ALL.iter().position(|rule| *rule == s.verify).unwrap_or(0);
         s.verify = Rule::ALL[(at + 1) % Rule::ALL.len()];
-        // The last of the shapes is the best that can be drawn.
+        // The last allowed shape is the best of those that can be sampled.
         if !allowed(&s.shape, s.verify)
             && let Some(shape) = info.shapes.iter().rev().find(|shape| allowed(shape, s.verify))
         {
@@ -246,12 +247,12 @@ fn verify(state: &mut State, effects: &mut Vec<Effect>) {
         }
     });
     let Some(wished) = &state.wished else { return };
-    let greedy = if wished.warp().greedy() { "; greedy there is one token, and all rules are one: raise T (T)" } else { "" };
+    let greedy = if wished.warp().greedy() { "; no effect when greedy: raise T with the T key" } else { "" };
     let said = match wished.verify {
-        Rule::Match => "the drafter's best, accepted where the model draws it: the theorem's setting",
-        Rule::Rejection => "children are drawn from the drafter's law: outside of the theorem, as lossless",
-        Rule::GreedyFirst => "the best children but for the last, which is drawn: outside of the theorem, as lossless",
-        Rule::Block => "a chain drawn from the drafter's law, accepted as a block: outside of the theorem, as lossless",
+        Rule::Match => "the drafter's best tokens, accepted if the target samples them; all bounds apply",
+        Rule::Rejection => "children sampled from the drafter; lossless, only the bound B - 1 applies",
+        Rule::GreedyFirst => "best children, the last one sampled; lossless, only the bound B - 1 applies",
+        Rule::Block => "chain sampled from the drafter, accepted as a block; lossless, only the bound B - 1 applies",
     };
     state.say(format!("verify {}: {said}{greedy}", wished.verify.name()));
 }
@@ -265,7 +266,8 @@ fn budget(state: &mut State, effects: &mut Vec<Effect>, by: isize) {
 
 fn temperature(state: &mut State, effects: &mut Vec<Effect>, by: i32) {
     set(state, effects, |s| {
-        // In fifths, so that no rounding piles up; a value between two goes to the next one in that direction.
+        // Counted in fifths, so that rounding errors do not accumulate. A value between two steps
+        // moves to the next one in that direction.
         let fifths = s.temperature * 5.0;
         let next = if by > 0 { (fifths + 1e-3).floor() + 1.0 } else { (fifths - 1e-3).ceil() - 1.0 };
         s.temperature = (next / 5.0).clamp(0.0, 2.0);
@@ -293,26 +295,26 @@ fn edit(state: &mut State, _: &mut Vec<Effect>) {
 fn theme(state: &mut State, _: &mut Vec<Effect>) {
     state.theme = (state.theme + 1) % state.themes;
     if state.themes == 1 {
-        state.say("this terminal shows one theme: without colour there is no other");
+        state.say("only one theme is available: this terminal has no color");
     }
 }
 
-/// How often steps can be looked at, in the order of the key.
+/// Oracle search intervals in steps, in the order of the key; 0 disables the search.
 const LOOKS: [usize; 4] = [0, 16, 4, 1];
 
 fn looks(state: &mut State, effects: &mut Vec<Effect>) {
     let at = LOOKS.iter().position(|&every| every == state.look_every).unwrap_or(0);
     state.look_every = LOOKS[(at + 1) % LOOKS.len()];
     state.say(match state.look_every {
-        0 => "oracle: looks at no step but the one that is shown while paused".to_owned(),
-        1 => "oracle: looks at each step, which slows the text but no measured time".to_owned(),
-        every => format!("oracle: looks at each {every}th step, off the measured time"),
+        0 => "oracle search: only the step shown while paused".to_owned(),
+        1 => "oracle search: every step; slows the text, but not the measured times".to_owned(),
+        every => format!("oracle search: every {every}th step, outside the measured time"),
     });
     tell(state, effects, Command::LookEvery(state.look_every));
     effects.extend(state.to_look_at(true).map(|step| Effect::Engine(Command::Look(step))));
 }
 
-/// The next of the panes that say what was lost; behind the last, the text.
+/// Focuses the next of the panes on losses; the text after the last one.
 fn losses(state: &mut State, _: &mut Vec<Effect>) {
     let at = Pane::LOSSES.iter().position(|&p| p == state.focus);
     state.focus = Pane::LOSSES.get(at.map_or(0, |i| i + 1)).copied().unwrap_or(Pane::Text);
@@ -325,14 +327,14 @@ fn focus(state: &mut State, by: isize) {
     state.scroll = 0;
 }
 
-/// Moves the selection by so many steps back, or scrolls the text where that is zoomed.
+/// Moves the selection back by `back` steps (forward if negative), or scrolls zoomed text.
 fn look(state: &mut State, effects: &mut Vec<Effect>, back: isize) {
     if state.zoom && state.focus == Pane::Text {
         state.scroll = (i32::from(state.scroll) + back as i32).clamp(0, i32::from(u16::MAX)) as u16;
         return;
     }
     if !state.motion.still() {
-        state.say("pause first (space), then walk through the steps with the arrows");
+        state.say("pause first (space), then select steps with the arrow keys");
         return;
     }
     let (Some(oldest), Some(newest)) = (state.history.oldest(), state.history.newest()) else { return };

@@ -1,4 +1,5 @@
-//! The screen of a comparison: two lanes over the same text, and how far one is from the other. Pure, as the monitor's state is.
+//! State of the `speclight compare` screen: two lanes over the same prompts, and their differences.
+//! Pure, as that of the monitor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,70 +15,70 @@ use crate::telemetry::{StepRecord, StepSettings, Summary};
 use crate::theme::Theme;
 use crate::ui;
 
-/// Keys and what they do, as the footer shows them.
+/// Keys of the screen with their footer labels.
 pub const KEYS: [(&str, &str); 6] =
-    [("space", "pause"), (".", "step"), ("n", "next prompt"), ("p", "prompt before"), ("c", "theme"), ("q", "quit")];
-/// Steps of both lanes between two times that the means are made anew.
+    [("space", "pause"), (".", "step"), ("n", "next prompt"), ("p", "previous prompt"), ("c", "theme"), ("q", "quit")];
+/// Steps, of both lanes together, between two updates of the means.
 const FRESH: usize = 4;
 
-/// One setting.
+/// Lane of the screen: one setting and its results.
 #[derive(Clone, Debug)]
 pub struct Lane {
-    /// Its name.
+    /// Name given to the setting.
     pub name: String,
-    /// It in words.
+    /// Description of the setting in words.
     pub words: String,
-    /// What its steps run under.
+    /// Settings that its steps run under.
     pub settings: StepSettings,
-    /// Its texts.
+    /// Texts generated so far, with their steps.
     pub side: Side,
-    /// Its last step in the present text.
+    /// Last step in the present text.
     pub last: Option<Arc<StepRecord>>,
-    /// Its means over all steps, as of a few steps ago.
+    /// Means over all its steps, at most a few steps old.
     pub means: Summary,
 }
 
 impl Lane {
-    /// A lane without steps.
+    /// Returns a lane without steps.
     pub fn new(name: String, words: String, settings: StepSettings) -> Lane {
         Lane { name, words, settings, side: Side::default(), last: None, means: Summary::default() }
     }
 }
 
-/// All that the screen shows.
+/// Complete state of the comparison screen.
 #[derive(Clone, Debug)]
 pub struct Compare {
-    /// Time since the start, by the last tick.
+    /// Time since the program started, as of the last tick.
     pub now: Duration,
-    /// How far the engines are.
+    /// Progress of the engines.
     pub phase: Phase,
-    /// Whether steps come.
+    /// Run or pause state, including pending requests.
     pub motion: Motion,
-    /// What runs.
+    /// Model, device, and prompts of this run.
     pub info: Arc<RunInfo>,
-    /// The present prompt's number.
+    /// Index of the present prompt.
     pub prompt: usize,
-    /// The two settings.
+    /// The two lanes, first setting on the left.
     pub lanes: [Lane; 2],
-    /// What is paired.
+    /// Unit of pairing: positions if both texts must be equal, else whole prompts.
     pub pairing: Pairing,
-    /// The differences so far, as of a few steps ago.
+    /// Paired differences so far, at most a few steps old.
     pub differences: Option<Differences>,
-    /// The common positions so far, likewise.
+    /// Outcomes at the common positions so far, at most a few steps old.
     pub outcomes: Outcomes,
-    /// Tokens a second with nothing drafted, measured.
+    /// Tokens per second of plain decoding, measured on this machine.
     pub plain: Option<f64>,
-    /// A line for the person.
+    /// Message in the footer.
     pub notice: Option<Notice>,
-    /// Which of the themes is used.
+    /// Index of the theme in use.
     pub theme: usize,
     themes: usize,
-    /// Steps since the means were made.
+    /// Steps since the means were last updated.
     stale: usize,
 }
 
 impl Compare {
-    /// Before anything is loaded, with so many themes.
+    /// Returns the initial state, with `themes` themes to choose from.
     pub fn new(lanes: [Lane; 2], themes: usize) -> Compare {
         let same = same_text(&lanes[0].settings, &lanes[1].settings);
         Compare {
@@ -123,7 +124,7 @@ impl Compare {
                 order(Order::Pause)
             }
             KeyCode::Char('.') if self.motion.still() => order(Order::Step),
-            // The first one stops it.
+            // The first press pauses.
             KeyCode::Char('.') => {
                 self.motion = Motion::Pausing;
                 order(Order::Pause)
@@ -157,7 +158,7 @@ impl Compare {
             News::Done => {
                 self.phase = Phase::Finished;
                 self.refresh();
-                self.say("all prompts are done: n begins with the first again, p with the one before, q quits".into());
+                self.say("all prompts are done: n restarts at the first, p at the previous one, q quits".into());
             }
         }
         None
@@ -177,7 +178,7 @@ impl Compare {
         }
     }
 
-    /// Makes the means and differences anew.
+    /// Recomputes means, differences, and outcomes.
     fn refresh(&mut self) {
         self.stale = 0;
         let plain = self.plain;
@@ -187,7 +188,7 @@ impl Compare {
         self.differences = differences(&paired, self.pairing);
         self.outcomes = outcomes(&paired);
         if let Some(prompt) = differing.last() {
-            let line = format!("prompt {}: the texts differ though they must not; it is left out", prompt + 1);
+            let line = format!("prompt {}: excluded, its texts differ although they should be equal", prompt + 1);
             self.say(line);
         }
     }

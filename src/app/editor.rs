@@ -1,48 +1,51 @@
-//! A small editor for a prompt: text and a cursor.
+//! Minimal text editor for a prompt: text and a cursor.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// Longest text that it takes, in bytes: a paste beyond it is cut.
+/// Maximum length of the text in bytes; insertions beyond it are cut.
 const LONGEST: usize = 64 * 1024;
 
-/// Text being written.
+/// Text being edited, with its cursor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Editor {
     text: String,
-    /// Byte offset, on a boundary of characters.
+    /// Byte offset, always on a character boundary.
     cursor: usize,
 }
 
-/// What a key did to an editor.
+/// Result of a key press in an [`Editor`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// Go on.
+    /// The editor stays open.
     Edit,
-    /// Send this text.
+    /// Submit this text as a prompt.
     Send(String),
-    /// Leave it.
+    /// Close the editor without sending.
     Leave,
 }
 
 impl Editor {
-    /// An editor that begins with `text`, the cursor at its end.
+    /// Returns an editor that holds `text`, with the cursor at its end.
     pub fn new(text: &str) -> Editor {
         let mut editor = Editor::default();
         editor.insert(text);
         editor
     }
 
-    /// The text.
+    /// Returns the text as edited so far.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Where the cursor stands, in bytes.
+    /// Returns the cursor position as a byte offset.
     pub fn cursor(&self) -> usize {
         self.cursor
     }
 
-    /// Puts text in at the cursor. Line ends become `\n`; what has no picture stays, and the screen makes it visible.
+    /// Inserts text at the cursor, and moves the cursor behind it.
+    ///
+    /// Line ends become `\n`. Control characters are kept; the screen shows them as visible
+    /// symbols.
     pub fn insert(&mut self, text: &str) {
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
         let room = LONGEST.saturating_sub(self.text.len());
@@ -54,7 +57,7 @@ impl Editor {
         self.cursor += end;
     }
 
-    /// A key was pressed.
+    /// Applies a key press.
     pub fn key(&mut self, key: KeyEvent) -> Outcome {
         let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
         let alt = key.modifiers.contains(KeyModifiers::ALT);

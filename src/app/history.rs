@@ -1,4 +1,4 @@
-//! The steps so far, and the running figures of them.
+//! Recent steps and texts, with running averages over them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,91 +9,93 @@ use crate::telemetry::{
 };
 use crate::theory::light::OracleCurve;
 
-/// Steps that are kept to look back at. Older ones still count in the averages.
+/// Maximum number of steps kept for browsing. Older ones still count in the averages.
 const KEPT: usize = 4096;
-/// Steps that "now" averages over.
+/// Number of recent steps over which the current speed is averaged.
 const NOW: usize = 20;
 
-/// A step in the history.
+/// Step in the history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// Its number since the program began, from 0.
+    /// Number since the program started, from 0.
     pub number: usize,
-    /// The number of the text it belongs to.
+    /// Number of the text that it belongs to.
     pub text: usize,
-    /// Whether the settings are others than those of the step before.
+    /// Set if its settings, apart from the seed, differ from those of the step before.
     pub changed: bool,
-    /// Whether it is the first of its text.
+    /// Set for the first step of a text.
     pub first: bool,
-    /// What was measured.
+    /// Record of the step as the engine measured it.
     pub record: Arc<StepRecord>,
-    /// What was found out about it later.
+    /// Result of the oracle search, once available.
     pub look: Option<Look>,
-    /// Whether it was picked systematically for a search of its oracle tree.
+    /// Set if the search was scheduled by the search interval, not requested by the user.
     searched: bool,
-    /// What counts of it in means.
+    /// Search result as counted in the averages so far.
     counted: Option<Look>,
-    /// Mass of the oracle trees of its context, by size, once a search of it has ended.
+    /// Mass of the oracle trees of its context by size, once its search has ended.
     pub curve: Option<Arc<OracleCurve>>,
 }
 
-/// One generation.
+/// Generated text of one prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Text {
-    /// Its number since the program began, from 0.
+    /// Number since the program started, from 0.
     pub number: usize,
     /// Index of its prompt in the list.
     pub index: usize,
-    /// The id of its prompt.
+    /// Id of its prompt, as in the records.
     pub id: String,
-    /// The prompt.
+    /// Prompt as the user wrote it.
     pub prompt: String,
-    /// Length of the prompt in tokens, chat template included.
+    /// Prompt length in tokens, chat template included.
     pub tokens: usize,
-    /// Seconds that reading the prompt took.
+    /// Seconds taken by the prefill of the prompt.
     pub prefill_seconds: f64,
-    /// How it ended, when it has.
+    /// Reason why it ended; `None` while it is being generated.
     pub ending: Option<Ending>,
 }
 
-/// Figures over the steps since the settings last changed.
+/// Averages over the steps since the settings last changed.
+///
+/// Steps of repeated texts count only in the speed and in `comparison`.
 #[derive(Clone, Debug, Default)]
 pub struct Averages {
-    /// Steps.
+    /// Number of steps, without those of repeated texts.
     pub steps: usize,
-    /// Tokens put out.
+    /// Tokens emitted by those steps.
     pub tokens: usize,
-    /// Sum of accepted.
+    /// Sum of accepted drafted tokens.
     accepted: usize,
     /// Sum of E\[accepted | T\].
     expected: f64,
-    /// Seconds by stage.
+    /// Seconds spent in each stage.
     pub time: StageTimes,
-    /// How many steps accepted 0, 1, 2, ... drafted tokens.
+    /// Number of steps that accepted 0, 1, 2, ... drafted tokens.
     pub lengths: Vec<usize>,
-    /// Acceptance by depth, given that the depth was reached.
+    /// Acceptance rate by depth, given that the depth was reached.
     pub rates: PositionRates,
-    /// Mean losses.
+    /// Mean losses by cause.
     pub ladder: Ladder,
-    /// Refusals, counted.
+    /// Rejections by cause, depth, class, and token.
     pub misses: Misses,
-    /// What smaller budgets would have accepted.
+    /// Accepted length that smaller budgets would have had.
     pub curve: BudgetCurve,
-    /// Whether the drafter's probabilities were what they said.
+    /// Reliability of the drafter's probabilities, raw and calibrated.
     pub told: Told,
-    /// Nodes by who proposed them.
+    /// Nodes by the drafter that proposed them.
     pub origins: Origins,
-    /// Drafted nodes.
+    /// Number of drafted nodes.
     pub nodes: usize,
-    /// Speed beside plain decoding.
+    /// Speed relative to plain decoding.
     pub comparison: PlainComparison,
-    /// Tokens and seconds of steps of texts that were written before: they count in the speed alone.
+    /// Tokens and seconds of steps of repeated texts; they count only in the speed.
     repeated: (usize, f64),
-    /// The number of those steps.
+    /// Number of steps of repeated texts.
     repeated_steps: usize,
-    /// Sums for the speed of light.
+    /// Running sums for the speed of light.
     pub light: LightTally,
-    /// p(argmax q) against the overlap of p and q, and the ceiling of the rule.
+    /// p(argmax q) and the overlap of p and q, with the verification rule's ceiling.
     pub overlaps: Overlaps,
 }
 
@@ -112,7 +114,7 @@ impl Averages {
         self.nodes += record.tree.tokens.len().saturating_sub(1);
         self.expected += record.expected_accepted;
         self.time.add(&record.time);
-        // No more can be accepted than stands in the tree, whatever a record from a file says.
+        // A record from a file may claim anything, but no more can be accepted than the tree holds.
         let accepted = record.accepted.min(record.tree.tokens.len());
         if self.lengths.len() <= accepted {
             self.lengths.resize(accepted + 1, 0);
@@ -130,22 +132,22 @@ impl Averages {
         self.overlaps.add(record);
     }
 
-    /// Steps, with those of texts that were written before.
+    /// Returns the number of steps, those of repeated texts included.
     fn all_steps(&self) -> usize {
         self.steps + self.repeated_steps
     }
 
-    /// Mean of accepted drafted tokens a step.
+    /// Returns the mean of accepted drafted tokens per step; `None` before the first.
     pub fn accepted_mean(&self) -> Option<f64> {
         (self.steps > 0).then(|| self.accepted as f64 / self.steps as f64)
     }
 
-    /// Mean of E\[accepted | T\] a step.
+    /// Returns the mean of E\[accepted | T\] per step; `None` before the first.
     pub fn expected_mean(&self) -> Option<f64> {
         (self.steps > 0).then(|| self.expected / self.steps as f64)
     }
 
-    /// Tokens a second over the time in steps.
+    /// Returns tokens per second over the time spent in steps, repeated texts included.
     pub fn tokens_per_second(&self) -> Option<f64> {
         rate(self.tokens + self.repeated.0, self.time.total() + self.repeated.1)
     }
@@ -155,27 +157,28 @@ fn rate(tokens: usize, seconds: f64) -> Option<f64> {
     (tokens > 0 && seconds > 0.0).then(|| tokens as f64 / seconds)
 }
 
-/// The steps so far.
+/// Recent steps and texts, with averages.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     steps: VecDeque<Step>,
     next: usize,
     texts: VecDeque<Text>,
     next_text: usize,
-    /// Figures since the settings last changed.
+    /// Averages since the settings last changed.
     pub averages: Averages,
     /// Tokens and seconds of all steps.
     total: (usize, f64),
-    /// Entropy of the law sampled from, over positions since the warp last changed.
+    /// Entropy of the sampled distribution, over positions since the sampling parameters last
+    /// changed.
     pub entropy: TextMeans,
     /// Entropy at temperature 1 over the same positions.
     pub plain_entropy: TextMeans,
-    /// Entropy moments at temperature 1 over the same.
+    /// Entropy moments at temperature 1 over the same positions.
     pub plain_moments: RunningMoments,
 }
 
 impl History {
-    /// A text begins.
+    /// Starts a text; ends the present one if it is still open.
     pub fn begin(&mut self, index: usize, id: String, prompt: String, tokens: usize, prefill_seconds: f64) {
         self.end_text();
         self.texts.push_back(Text { number: self.next_text, index, id, prompt, tokens, prefill_seconds, ending: None });
@@ -186,7 +189,7 @@ impl History {
         }
     }
 
-    /// The present text ended.
+    /// Ends the present text and records the reason.
     pub fn end(&mut self, ending: Ending) {
         self.end_text();
         if let Some(text) = self.texts.back_mut() {
@@ -194,7 +197,7 @@ impl History {
         }
     }
 
-    /// Ends the present text in the figures that go by texts; once, whoever says so.
+    /// Closes the present text in the per-text averages. Does nothing if it is closed already.
     fn end_text(&mut self) {
         if self.texts.back().is_none_or(|text| text.ending.is_some()) {
             return;
@@ -206,7 +209,7 @@ impl History {
         self.averages.light.end_text(last.map(|step| &*step.record));
     }
 
-    /// A step was made.
+    /// Adds a step to history and averages. Resets averages that its settings make invalid.
     pub fn push(&mut self, record: Arc<StepRecord>) {
         let before = self.newest().map(|s| (s.record.settings.clone(), s.text));
         let text = self.next_text.saturating_sub(1);
@@ -245,13 +248,15 @@ impl History {
         }
     }
 
-    /// Something was found out about a step: the newest of that number of that prompt. With the `curve` of its oracle trees, where the
-    /// search has ended. In means it counts only where the step was picked systematically: steps that a person picks are not like the
-    /// others.
+    /// Stores a search result for the newest step with this number and prompt.
+    ///
+    /// `curve` holds the mass of its oracle trees, once the search has ended. The result counts in
+    /// averages only if the search is `systematic`: steps picked by the user are not
+    /// representative.
     pub fn looked(&mut self, prompt: &str, step: usize, look: Look, curve: Option<Arc<OracleCurve>>, systematic: bool) {
         let found = self.steps.iter_mut().rev().find(|s| s.record.step == step && s.record.prompt_id == prompt);
         let Some(found) = found else { return };
-        // Only the steps of the present averages count in them: the newest ones.
+        // Only steps of the present averages count in them, and those are the newest.
         found.searched |= systematic;
         let counted = found.searched && !found.record.repeated;
         if counted && found.number + self.averages.all_steps() >= self.next {
@@ -261,7 +266,7 @@ impl History {
             }
             found.counted = Some(look);
         }
-        // The tally takes the search of a step right after the step, and once.
+        // The tally takes the search of a step once, and only right after the step.
         let newest = found.number + 1 == self.next && self.averages.steps > 0;
         if let Some(oracle) = curve.as_deref().filter(|_| systematic && newest && found.curve.is_none()) {
             let step = SearchedStep { record: &found.record, oracle, drafter_best: look.drafter_best };
@@ -273,46 +278,46 @@ impl History {
         }
     }
 
-    /// The step of that number, if it is still kept.
+    /// Returns the step with this number, if it is still kept.
     pub fn get(&self, number: usize) -> Option<&Step> {
         let first = self.steps.front()?.number;
         self.steps.get(number.checked_sub(first)?)
     }
 
-    /// The newest step.
+    /// Returns the newest step.
     pub fn newest(&self) -> Option<&Step> {
         self.steps.back()
     }
 
-    /// The oldest step that is kept.
+    /// Returns the oldest step that is still kept.
     pub fn oldest(&self) -> Option<&Step> {
         self.steps.front()
     }
 
-    /// The steps up to and with number `last` (none: the newest), newest first.
+    /// Iterates from step `last` (`None`: the newest) back to the oldest.
     pub fn back_from(&self, last: Option<usize>) -> impl Iterator<Item = &Step> {
         let first = self.steps.front().map_or(0, |s| s.number);
         let count = last.map_or(self.steps.len(), |n| (n + 1).saturating_sub(first).min(self.steps.len()));
         self.steps.iter().take(count).rev()
     }
 
-    /// The steps of one text, oldest first, as far as they are kept.
+    /// Iterates over the kept steps of one text, oldest first.
     pub fn of_text(&self, number: usize) -> impl Iterator<Item = &Step> {
         let from = self.steps.partition_point(|s| s.text < number);
         self.steps.iter().skip(from).take_while(move |s| s.text == number)
     }
 
-    /// The present text.
+    /// Returns the present text.
     pub fn text(&self) -> Option<&Text> {
         self.texts.back()
     }
 
-    /// The text of that number, if it is still kept.
+    /// Returns the text with this number, if it is still kept.
     pub fn text_of(&self, number: usize) -> Option<&Text> {
         self.texts.iter().find(|t| t.number == number)
     }
 
-    /// Tokens a second over the last steps at the present settings.
+    /// Returns tokens per second over the last steps at the present settings.
     pub fn tokens_per_second_now(&self) -> Option<f64> {
         let count = self.averages.all_steps().min(NOW);
         let (tokens, seconds) = (self.steps.iter().rev().take(count))
@@ -320,13 +325,13 @@ impl History {
         rate(tokens, seconds)
     }
 
-    /// Tokens a second over all steps since the program began.
+    /// Returns tokens per second over all steps since the program started.
     pub fn tokens_per_second_all(&self) -> Option<f64> {
         rate(self.total.0, self.total.1)
     }
 }
 
-/// Whether two steps may be averaged together: all but the seed is the same.
+/// Returns whether two steps may be averaged together: all settings but the seed are equal.
 fn same_conditions(a: &StepSettings, b: &StepSettings) -> bool {
     same_warp(a, b)
         && a.drafter == b.drafter

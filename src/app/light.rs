@@ -1,4 +1,6 @@
-//! Speed of light as the screen shows it: figures of one moment, on a scale that rarely moves.
+//! Snapshot of the speed of light for the screen, on a scale that rarely moves.
+//!
+//! [`Light`] holds the figures of one evaluation and decides when the next is due.
 
 use std::time::Duration;
 
@@ -6,17 +8,19 @@ use super::history::Averages;
 use crate::telemetry::SpeedOfLight;
 use crate::theory::cost::Cost;
 
-/// Least time between two evaluations.
+/// Minimum time between two evaluations, unless many steps are new.
 const EVERY: Duration = Duration::from_millis(500);
-/// Least number of new steps for an evaluation before that time; more as the run goes on.
+/// Number of new steps that triggers an early evaluation. It grows to 1/20 of the steps so far.
 const STEPS: usize = 8;
-/// Searched steps below which the ceiling is not shown: it would move by a tenth with each one. Deterministic text needs no search.
+/// Minimum number of searched steps to show the ceiling. With fewer, each search would move it by
+/// about a tenth. Deterministic text needs no search.
 const FEWEST_SEARCHED: usize = 8;
-/// Room that the scale has above the speed of light when it is set, so that a small rise does not move it.
+/// Length of a new scale relative to the speed of light. Above 1, so that a small rise does not
+/// move it.
 const HEADROOM: f64 = 1.02;
-/// The scale shrinks where the light fills less of it than this ...
+/// Fraction of the scale below which the speed of light counts as short.
 const SHORT: f64 = 0.9;
-/// ... for so many evaluations in a row.
+/// Consecutive short evaluations after which the scale shrinks.
 const PATIENCE: u32 = 4;
 
 /// Unit of the gauge.
@@ -25,47 +29,47 @@ pub enum GaugeUnit {
     /// Tokens per second, against the speed of light of this machine.
     #[default]
     PerSecond,
-    /// Tokens per step, against the theorem's ceilings at one budget.
+    /// Tokens per step, against the bounds at one budget.
     PerStep,
 }
 
-/// Figures of the bar, all of one moment.
+/// Figures of the bar, all from one evaluation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Light {
-    /// The ceiling, the share reached and the losses.
+    /// Ceiling, fraction reached, and losses, in tokens per second.
     pub figures: SpeedOfLight,
-    /// The ceiling in tokens per second, once enough steps were searched.
+    /// Ceiling in tokens per second; `None` until enough steps were searched.
     pub known: Option<f64>,
-    /// Tokens per second reached over the steps at these settings. None before the first.
+    /// Tokens per second over the steps at these settings; `None` before the first.
     pub reached: Option<f64>,
     /// Tokens per second if drafting took no time.
     pub free: Option<f64>,
     /// Tokens per second at the right end of the bar.
     pub top: f64,
-    /// Steps that the figures are of.
+    /// Number of steps that the figures cover.
     pub steps: usize,
-    /// When they were evaluated.
+    /// Time of the evaluation, since the program started.
     at: Duration,
-    /// Evaluations in a row at which the scale was far too long.
+    /// Number of consecutive evaluations below [`SHORT`] of the scale.
     short: u32,
 }
 
-/// What an evaluation needs besides the steps.
+/// Inputs of an evaluation other than the steps.
 pub struct Surroundings<'a> {
-    /// Time since the start.
+    /// Time since the program started.
     pub now: Duration,
     /// Tokens per second of plain decoding.
     pub plain: Option<f64>,
-    /// Cost of passes.
+    /// Measured cost of verify passes.
     pub cost: Option<&'a Cost>,
-    /// Whether a perfect drafter has every token accepted: greedy, or with sampled trees.
+    /// Set if a perfect drafter has every token accepted: greedy text or sampled trees.
     pub deterministic: bool,
-    /// Fluid bound by P = 0, 1, 2, ...; empty where it does not hold.
+    /// Fluid bound for 0, 1, 2, ... drafted nodes; empty where it does not apply.
     pub fluid: &'a [f64],
 }
 
 impl Light {
-    /// Whether there is enough new to evaluate again.
+    /// Returns whether enough steps or time have passed for another evaluation.
     pub fn due(&self, averages: &Averages, now: Duration) -> bool {
         let new = averages.steps.saturating_sub(self.steps);
         averages.steps < self.steps
@@ -73,10 +77,10 @@ impl Light {
             || (averages.steps > 0 && self.steps == 0)
     }
 
-    /// Evaluates the figures of all steps at the present settings.
+    /// Evaluates the figures over all steps at the present settings.
     pub fn evaluate(&mut self, averages: &Averages, around: &Surroundings) {
         if averages.steps < self.steps {
-            // Other settings: another light.
+            // Fewer steps than before: settings changed and the averages started over.
             *self = Light::default();
         }
         let known_before = self.known.is_some();
@@ -102,7 +106,7 @@ impl Light {
         }
     }
 
-    /// Grows the scale at once where `end` lies beyond it, and shrinks it late.
+    /// Lengthens the scale at once if `end` lies beyond it; shortens it after [`PATIENCE`] calls.
     fn rescale(&mut self, end: f64) {
         self.short = if end < SHORT * self.top { self.short + 1 } else { 0 };
         if end > self.top || self.short >= PATIENCE {
@@ -126,7 +130,7 @@ mod tests {
         }
         light.rescale(200.0);
         assert_eq!(light.top, 204.0);
-        // A short dip does not move it, a lasting one does.
+        // A short dip leaves the scale alone; a lasting one shrinks it.
         for end in [100.0, 100.0, 100.0, 190.0, 100.0, 100.0, 100.0] {
             light.rescale(end);
             assert_eq!(light.top, 204.0);

@@ -1,4 +1,4 @@
-//! What the state is told, and what it wants done.
+//! Messages into a screen's state, and the effects that it requests.
 
 use std::time::Duration;
 
@@ -6,28 +6,28 @@ use crossterm::event::KeyEvent;
 
 use crate::engine::{Command, Event};
 
-/// What happened. The time of a message is the last [`Msg::Tick`] before it.
+/// Input to a screen. The time of a message is that of the last [`Msg::Tick`] before it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Msg<E = Event> {
-    /// Time since the start.
+    /// Time since the program started.
     Tick(Duration),
-    /// A key was pressed.
+    /// Key press, repeat, or release.
     Key(KeyEvent),
-    /// A frame was drawn: how many lines what can be scrolled in it goes beyond it.
+    /// A frame was drawn; holds the number of lines that can be scrolled beyond it.
     Drawn(u16),
-    /// Text was pasted.
+    /// Text pasted by the user.
     Paste(String),
-    /// The engine said something.
+    /// Event from the engine.
     Engine(E),
-    /// The engine's thread is gone without a last word; why, where it is known.
+    /// The engine's thread ended without a final event; holds the reason, if known.
     EngineGone(Option<String>),
 }
 
-/// What the loop must do.
+/// Action that the event loop must carry out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect<C = Command> {
-    /// Tell the engine.
+    /// Send a command to the engine.
     Engine(C),
-    /// Leave. With an error: in one line, for the person.
+    /// Leave the screen and end the loop. `Some` holds an error message of one line.
     Leave(Option<String>),
 }

@@ -1,7 +1,8 @@
-//! The monitor: its state, what changes it, and the loop that feeds it.
+//! State, input handling, and event loop of the terminal screens (monitor, compare, train).
 //!
-//! `update(&mut State, Msg) -> Vec<Effect>` is pure: no I/O and no clock, time comes in messages. `ui::render` draws a
-//! state without changing it. `run` alone touches the terminal, the engine's channels and the signals.
+//! `update(&mut State, Msg) -> Vec<Effect>` is pure: it does no I/O and reads no clock, and time
+//! arrives in messages. `ui::render` draws a state without changing it. Only `run` touches the
+//! terminal, the engine's channels, and signals.
 
 mod commands;
 mod compare;

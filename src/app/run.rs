@@ -1,4 +1,4 @@
-//! The loop: input, engine, time and signals become messages; effects are done; the screen is drawn.
+//! Event loop: turns input, engine events, time, and signals into messages, and draws.
 
 use std::io::{BufWriter, IsTerminal, Write, stdout};
 use std::mem::ManuallyDrop;
@@ -19,32 +19,33 @@ use crate::engine::{Command, Event};
 use crate::theme::Theme;
 use crate::ui;
 
-/// The shortest time between two frames.
+/// Minimum time between two frames.
 const SHORTEST: Duration = Duration::from_millis(33);
-/// The longest time that a change waits for its frame.
+/// Maximum delay between a change and its frame.
 const LONGEST: Duration = Duration::from_millis(120);
-/// Drawing takes at most one part in so many of the time: the display must not tax what it measures.
+/// Inverse of the fraction of time that drawing may take. The display must not slow down what it
+/// measures.
 const SHARE: u32 = 125;
-/// How often time is told, and other threads are looked after, when nothing else happens.
+/// Interval of ticks, and of checks for panics of other threads, when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
 
-/// What is shown over an engine: pure but for what it holds.
+/// Screen over an engine, as a pure state machine.
 pub trait Screen {
-    /// What the engine tells.
+    /// Event type of the engine.
     type News;
-    /// What the engine is told.
+    /// Command type of the engine.
     type Order;
 
-    /// Takes a message in; says what must be done.
+    /// Applies a message; returns the effects to carry out.
     fn update(&mut self, msg: Msg<Self::News>) -> Vec<Effect<Self::Order>>;
 
-    /// Draws it; says how many lines what can be scrolled in it goes beyond the frame.
+    /// Draws the screen; returns the number of lines that can be scrolled beyond the frame.
     fn render(&self, themes: &[Theme], frame: &mut Frame) -> u16;
 
-    /// Whether time alone changes what is shown now.
+    /// Returns whether the passing of time alone changes the picture.
     fn ages(&self) -> bool;
 
-    /// What ends the engine.
+    /// Returns the command that ends the engine.
     fn quit() -> Self::Order;
 }
 
@@ -69,42 +70,45 @@ impl Screen for State {
     }
 }
 
-/// How the monitor looks.
+/// Display options of a screen.
 pub struct Options {
-    /// What the key for themes walks through, the first to begin with ([`Theme::all`]).
+    /// Themes that the theme key cycles through, the initial one first ([`Theme::all`]).
     pub themes: Vec<Theme>,
 }
 
-/// The line from the engine: what its thread calls with every event (false once nobody listens), and where they
-/// arrive.
+/// Creates the channel for engine events: the sender's callback and the receiver.
+///
+/// The engine's thread calls the callback with every event; it returns `false` once the receiver is
+/// gone.
 pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, UnboundedReceiver<N>) {
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     (move |event| sender.send(event).is_ok(), events)
 }
 
-/// Both ends of the line to the engine.
+/// Connection to an engine's thread.
 pub struct Link<N = Event, O = Command> {
-    /// Where commands go.
+    /// Sender of commands to the engine.
     pub commands: Sender<O>,
-    /// Where events come from. The engine's thread holds the sender, so that the channel closes when it ends.
+    /// Receiver of engine events. The engine's thread holds the sender, so the channel closes when
+    /// it ends.
     pub events: UnboundedReceiver<N>,
-    /// The engine's thread.
+    /// Handle of the engine's thread.
     pub thread: JoinHandle<()>,
 }
 
-/// Why the monitor ended, where nothing failed.
+/// Reason why a screen ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The person left.
+    /// The user asked to quit.
     Asked,
-    /// A signal came: its number. By custom the exit status is 128 more.
+    /// A signal arrived; holds its number. By convention the exit status is 128 plus that number.
     Signal(i32),
 }
 
-/// Whether there is a terminal for the monitor.
+/// Checks that standard input and output are a terminal.
 ///
 /// # Errors
-/// If there is none: in one line.
+/// If either is not, with a message of one line.
 pub fn check_terminal() -> Result<()> {
     if !stdout().is_terminal() || !std::io::stdin().is_terminal() {
         bail!("the monitor needs a terminal for its screen and keys: run `speclight run` where there is none");
@@ -112,21 +116,23 @@ pub fn check_terminal() -> Result<()> {
     Ok(())
 }
 
-/// Shows the monitor until the person leaves, a signal comes or the engine fails. The terminal is restored in each
-/// case, and the engine's thread is told to quit. One in `look_every` steps has its oracle tree searched, as the engine was told; 0 for
-/// none.
+/// Runs the monitor until the user quits, a signal arrives, or the engine fails.
+///
+/// The terminal is restored in each case, and the engine's thread is told to quit. `look_every` is
+/// the interval of oracle searches in steps that the engine was started with; 0 means none.
 ///
 /// # Errors
-/// If there is no terminal, it can't be written to, or the engine failed or panicked: in one line.
+/// If there is no terminal, it can't be written to, or the engine failed or panicked, with a
+/// message of one line.
 pub fn run(options: Options, look_every: usize, link: Link) -> Result<Ended> {
     let state = State { look_every, ..State::new(options.themes.len()) };
     show(state, options, link)
 }
 
-/// As [`run`], any screen.
+/// Runs any screen in the same way as [`run`].
 ///
 /// # Errors
-/// As [`run`].
+/// Those of [`run`].
 pub fn show<S: Screen>(screen: S, options: Options, link: Link<S::News, S::Order>) -> Result<Ended> {
     check_terminal()?;
     if options.themes.is_empty() {
@@ -135,7 +141,8 @@ pub fn show<S: Screen>(screen: S, options: Options, link: Link<S::News, S::Order
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("the event loop can't start")?;
     let Link { commands, events, thread } = link;
     let result = runtime.block_on(turn(screen, &options.themes, &commands, events));
-    // The thread may be deep in a pass; it hears of this after its step, or ends with the process.
+    // The thread may be in the middle of a pass: it sees this after its step, or dies with the
+    // process.
     let _ = commands.send(S::quit());
     drop(commands);
     if thread.is_finished() {
@@ -151,13 +158,13 @@ async fn turn<S: Screen>(
     mut events: UnboundedReceiver<S::News>,
 ) -> Result<Ended> {
     let mut signals = signals::Signals::new().context("signals can't be watched")?;
-    // Colourless themes carry bold and reverse, which crossterm would wipe under NO_COLOR; what colours there are was
-    // decided when the theme was made.
+    // Themes without color use bold and reverse, which crossterm would drop under NO_COLOR. Colors
+    // were already reduced to what the terminal shows when the theme was loaded.
     crossterm::style::force_color_output(true);
     let guard = Guard::take().context("the terminal can't be switched to the monitor's screen")?;
     let out = BufWriter::with_capacity(1 << 16, stdout());
-    // Never dropped: on a terminal that is gone that would write to standard error, which is gone too, and panic. The guard
-    // shows the cursor.
+    // Never dropped: on a terminal that is gone, dropping would write to standard error, which is
+    // gone too, and panic. The guard shows the cursor instead.
     let terminal = Terminal::new(CrosstermBackend::new(out)).context("the terminal can't be drawn to")?;
     let mut terminal = ManuallyDrop::new(terminal);
     let mut keys = EventStream::new();
@@ -182,7 +189,7 @@ async fn turn<S: Screen>(
             }
             input = keys.next() => match input {
                 Some(Ok(Input::Key(key))) => {
-                    // A key is answered at once, whatever the engine's pace.
+                    // Keys are answered at once, whatever the engine's pace.
                     frame_at = frame_at.min(Moment::now() + SHORTEST / 2);
                     Msg::Key(key)
                 }
@@ -208,7 +215,7 @@ async fn turn<S: Screen>(
         for msg in [Msg::Tick(start.elapsed()), msg] {
             for effect in screen.update(msg) {
                 match effect {
-                    // An engine that is gone hears nothing; its end is told by the other channel.
+                    // A send fails only if the engine is gone, which the event channel reports.
                     Effect::Engine(command) => drop(commands.send(command)),
                     Effect::Leave(None) => return Ok(Ended::Asked),
                     Effect::Leave(Some(why)) => bail!("{why}"),
@@ -222,7 +229,7 @@ async fn turn<S: Screen>(
 mod signals {
     use tokio::signal::unix::{Signal, SignalKind, signal};
 
-    /// The signals that end the monitor.
+    /// Signals that end the screen: SIGTERM, SIGINT, and SIGHUP.
     pub struct Signals([(i32, Signal); 3]);
 
     impl Signals {
@@ -244,7 +251,7 @@ mod signals {
 
 #[cfg(not(unix))]
 mod signals {
-    /// The signals that end the monitor.
+    /// Stand-in where only Ctrl-C can be watched.
     pub struct Signals;
 
     impl Signals {

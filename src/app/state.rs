@@ -1,4 +1,4 @@
-//! Everything that the screen shows.
+//! State of the monitor: everything that its screen shows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,35 +9,35 @@ use crate::engine::RunInfo;
 use crate::telemetry::{Fluid, LookState, MachineLoad, StepSettings};
 use crate::theory::cost::Cost;
 
-/// A part of the screen that can have the keys.
+/// Part of the screen that can be focused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pane {
-    /// The text.
+    /// Generated text, each token colored by its origin.
     Text,
-    /// The tree of the step.
+    /// Token tree of the step shown.
     Tree,
-    /// Entropy by token.
+    /// Entropy by generated token, in nats.
     Entropy,
-    /// Accepted length by step.
+    /// Accepted length by step and by depth.
     Accepted,
-    /// Tokens a second.
+    /// Tokens per second and time by stage.
     Speed,
-    /// The ceilings.
+    /// Ruler of accepted tokens against the ceilings.
     Gauge,
-    /// Where the way from B - 1 down to what was accepted was lost.
+    /// Losses from B - 1 down to the accepted length.
     Ladder,
-    /// What every budget would have accepted, beside the ceilings.
+    /// Accepted length for every smaller budget, beside the ceilings.
     Curve,
-    /// Refusals and their causes.
+    /// Rejections and their causes.
     Misses,
-    /// Whether the drafter's probabilities are what they say.
+    /// Reliability diagram of the drafter's probabilities.
     Calibration,
-    /// A table of the last steps.
+    /// Table of the most recent steps.
     Steps,
 }
 
 impl Pane {
-    /// All of them, in the order of Tab.
+    /// All panes, in Tab order.
     pub const ALL: [Pane; 11] = [
         Pane::Text,
         Pane::Tree,
@@ -51,10 +51,10 @@ impl Pane {
         Pane::Calibration,
         Pane::Steps,
     ];
-    /// Those that say why more was not accepted: one key walks through them.
+    /// Panes that explain losses, in the order in which one key cycles through them.
     pub const LOSSES: [Pane; 4] = [Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Calibration];
 
-    /// Its name on the screen.
+    /// Returns the pane's name on the screen.
     pub fn name(self) -> &'static str {
         match self {
             Pane::Text => "text",
@@ -72,126 +72,128 @@ impl Pane {
     }
 }
 
-/// How far the engine is.
+/// Progress of the engine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Phase {
-    /// Something takes a while: what, and the share done where known.
+    /// Slow operation in progress: its description, and the fraction done if known.
     Loading(String, Option<f64>),
-    /// Steps come.
+    /// Generating steps of a prompt.
     Running,
-    /// All prompts are done.
+    /// All prompts are finished.
     Finished,
 }
 
-/// Whether steps come by themselves. A wish shows at once, and the engine's word settles it.
+/// Run or pause state of the engine.
+///
+/// A requested change shows at once; the engine's confirmation settles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Motion {
-    /// They do.
+    /// Generating step after step.
     Live,
-    /// Asked to wait.
+    /// Pause requested, not yet confirmed.
     Pausing,
-    /// They don't.
+    /// Paused, as confirmed by the engine.
     Paused,
-    /// Asked to go on.
+    /// Resume requested, not yet confirmed.
     Resuming,
 }
 
 impl Motion {
-    /// Whether the person wants it to stand still.
+    /// Returns whether the user wants the engine paused.
     pub fn still(self) -> bool {
         matches!(self, Motion::Pausing | Motion::Paused)
     }
 }
 
-/// What lies over the panes.
+/// Layer drawn over the panes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Overlay {
-    /// Nothing.
+    /// No overlay; the panes are visible.
     None,
-    /// Help, scrolled down by so many lines.
+    /// Help, with the number of lines scrolled down.
     Help(u16),
-    /// The definitions of the marks, scrolled down likewise.
+    /// Definitions of the marks, with the number of lines scrolled down.
     Marks(u16),
-    /// A prompt being written.
+    /// Editor for a prompt.
     Editor(Editor),
 }
 
-/// A message in one line, for a while.
+/// Message of one line, shown for a few seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
-    /// The line.
+    /// Text of the message.
     pub text: String,
-    /// When it goes, as time since the start.
+    /// Time at which it disappears, since the program started.
     pub until: Duration,
 }
 
-/// The whole state of the monitor.
+/// Complete state of the monitor.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// Time since the start, by the last tick.
+    /// Time since the program started, as of the last tick.
     pub now: Duration,
-    /// How far the engine is.
+    /// Progress of the engine.
     pub phase: Phase,
-    /// Whether steps come.
+    /// Run or pause state, including pending requests.
     pub motion: Motion,
-    /// What runs.
+    /// Model, device, drafters, and prompts of this run.
     pub info: Arc<RunInfo>,
-    /// The settings that hold, as the engine says.
+    /// Settings in force, as the engine reports them.
     pub settings: Option<StepSettings>,
-    /// The settings that the person asked for.
+    /// Settings that the user requested.
     pub wished: Option<StepSettings>,
-    /// Wishes that the engine has not answered yet, the oldest first.
+    /// Requested settings that the engine has not confirmed yet, oldest first.
     pub asked: Vec<StepSettings>,
-    /// Tokens a second with nothing drafted, measured.
+    /// Tokens per second of plain decoding, measured on this machine.
     pub plain: Option<f64>,
-    /// Other work on this machine, as of the last reading.
+    /// Load from other processes, as of the last reading.
     pub load: Option<MachineLoad>,
-    /// What verify passes cost, where it is known.
+    /// Measured cost of verify passes, if known.
     pub cost: Option<Cost>,
-    /// The fluid bound at length, as it was told last.
+    /// Fluid bound for every P, as last reported by the engine.
     pub fluid: Option<Arc<Fluid>>,
-    /// Which steps are looked at off the timed path: each one whose number is a multiple of this; 0 for none.
+    /// Interval of oracle searches, in steps; 0 disables them.
     pub look_every: usize,
-    /// Index of the present prompt in the list.
+    /// Index of the present prompt in `prompts`.
     pub prompt: usize,
-    /// All prompts, those written here included.
+    /// All prompts, including those typed here.
     pub prompts: Vec<String>,
-    /// The steps so far.
+    /// Steps so far, with their averages.
     pub history: History,
     /// Speed of light, as the bar shows it.
     pub light: Light,
     /// Unit of the gauge.
     pub unit: GaugeUnit,
-    /// The pane that has the keys.
+    /// Pane that has the focus.
     pub focus: Pane,
-    /// Whether that pane fills the screen.
+    /// Fills the screen with the focused pane.
     pub zoom: bool,
-    /// What lies over the panes.
+    /// Layer drawn over the panes.
     pub overlay: Overlay,
-    /// The number of the step that is looked at; none for the newest.
+    /// Number of the selected step; `None` follows the newest.
     pub selected: Option<usize>,
-    /// Lines scrolled back in the text.
+    /// Lines that the text is scrolled back.
     pub scroll: u16,
-    /// A line for the person.
+    /// Message in the footer.
     pub notice: Option<Notice>,
-    /// Which of the themes is used.
+    /// Index of the theme in use.
     pub theme: usize,
-    /// How many themes there are.
+    /// Number of themes to choose from.
     pub themes: usize,
 }
 
 impl State {
-    /// Whether the tree of the newest step was drawn.
+    /// Returns whether the newest step's tree was sampled from the drafter.
     pub fn drawn(&self) -> bool {
         self.history.newest().is_some_and(|step| step.record.settings.drawn())
     }
 
-    /// The fluid bound at length, where it holds for the newest step: not for a tree that was drawn.
+    /// Returns the fluid bound if it applies to the newest step: not to sampled trees.
     pub fn bound(&self) -> Option<&Fluid> {
         self.fluid.as_deref().filter(|_| !self.drawn())
     }
 
-    /// The state at the start, with so many themes to choose from.
+    /// Returns the initial state, with `themes` themes to choose from.
     pub fn new(themes: usize) -> State {
         State {
             now: Duration::ZERO,
@@ -222,7 +224,7 @@ impl State {
         }
     }
 
-    /// The step that is looked at: the selected one, else the newest of the present text.
+    /// Returns the step shown: the selected one, else the newest of the present text.
     pub fn step(&self) -> Option<&Step> {
         match self.selected {
             Some(number) => self.history.get(number),
@@ -230,9 +232,11 @@ impl State {
         }
     }
 
-    /// The step that the engine is to look at while it waits: the one that is shown, by its number within the prompt, where it is
-    /// of the present text and more may be found out about it. Where a look ended before its bounds agreed, another as long would
-    /// seldom be worth it: only the person asks for that (`again`).
+    /// Returns the step that the paused engine should search, by its number within the prompt.
+    ///
+    /// That is the step shown, if it belongs to the present text and its bounds have not converged.
+    /// A search that ended before its bounds agreed is extended only with `again`: another search
+    /// of the same length would rarely find more.
     pub fn to_look_at(&self, again: bool) -> Option<usize> {
         let step = self.step().filter(|_| self.motion == Motion::Paused && self.phase == Phase::Running)?;
         let present = self.history.text().is_some_and(|t| t.number == step.text);
@@ -244,7 +248,7 @@ impl State {
         (present && more).then_some(step.record.step)
     }
 
-    /// Evaluates the speed of light where it is due; with `now` in any case.
+    /// Evaluates the speed of light if it is due, or always with `now`.
     pub(super) fn evaluate_light(&mut self, now: bool) {
         if now || self.light.due(&self.history.averages, self.now) {
             let mut light = std::mem::take(&mut self.light);
@@ -258,7 +262,7 @@ impl State {
         }
     }
 
-    /// Shows a line for a few seconds, longer where there is more to read.
+    /// Shows a message in the footer. It stays for 2.5 s plus 40 ms per byte, at most 8.5 s.
     pub fn say(&mut self, text: impl Into<String>) {
         let text = text.into();
         let until = self.now + Duration::from_millis(2500 + 40 * text.len().min(150) as u64);

@@ -1,4 +1,4 @@
-//! The terminal is taken over, and given back on every way out.
+//! Takes over the terminal and restores it on every way out.
 
 use std::io::{self, Stdout, Write, stdout};
 use std::panic;
@@ -12,23 +12,25 @@ use crossterm::{cursor, execute};
 
 use crate::guarded::is_guarded;
 
-/// Whether the terminal is taken over now.
+/// Set while the terminal is taken over.
 static TAKEN: AtomicBool = AtomicBool::new(false);
-/// What a thread other than the screen's said when it panicked.
+/// Message of the first panic on a thread other than the screen's.
 static PANICKED: Mutex<Option<String>> = Mutex::new(None);
 
-/// Holds the terminal: raw mode, alternate screen, bracketed paste, hidden cursor. Dropping it gives all of it back,
-/// and so does a panic of the thread that made it, before the panic's message is printed. A panic of another thread
-/// is kept for [`Guard::panic`], so that its message is not lost on a screen that goes away.
+/// Guard that holds the terminal: raw mode, alternate screen, bracketed paste, hidden cursor.
+///
+/// Dropping it restores the terminal. So does a panic of the thread that created it, before the
+/// panic's message is printed. A panic of another thread is stored for [`Guard::panic`] instead,
+/// because a message printed to the alternate screen would be lost.
 pub struct Guard {
     _private: (),
 }
 
 impl Guard {
-    /// Takes the terminal over.
+    /// Takes over the terminal and installs a panic hook.
     ///
     /// # Errors
-    /// If the terminal can't be switched; it is then as it was.
+    /// If the terminal can't be switched; it is then left as it was.
     pub fn take() -> io::Result<Guard> {
         hook(thread::current().id());
         enable_raw_mode()?;
@@ -38,7 +40,7 @@ impl Guard {
         Ok(guard)
     }
 
-    /// What another thread said when it panicked since the terminal was taken, once.
+    /// Returns the message of the first panic on another thread since the last call.
     pub fn panic(&self) -> Option<String> {
         PANICKED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
@@ -50,7 +52,7 @@ impl Drop for Guard {
     }
 }
 
-/// Gives the terminal back, once. What fails is passed over: a terminal that is gone needs nothing.
+/// Restores the terminal, once. Errors are ignored: a terminal that is gone needs no restoring.
 fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let mut out: Stdout = stdout();
@@ -60,7 +62,7 @@ fn restore() {
     }
 }
 
-/// Puts our hook before the one that is there.
+/// Installs a panic hook that restores the terminal, then calls the previous hook.
 fn hook(screen: ThreadId) {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

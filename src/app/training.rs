@@ -1,4 +1,4 @@
-//! The screen of `speclight train`. Pure, as the monitor's state is.
+//! State of the `speclight train` screen. Pure, as that of the monitor.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,65 +11,65 @@ use crate::theme::Theme;
 use crate::train::{Drafted, Figures, News, Report};
 use crate::ui;
 
-/// Keys and what they do, as the footer shows them.
-pub const TRAINING_KEYS: [(&str, &str); 2] = [("c", "theme"), ("q", "keep a checkpoint and leave")];
+/// Keys of the screen with their footer labels.
+pub const TRAINING_KEYS: [(&str, &str); 2] = [("c", "theme"), ("q", "save checkpoint and quit")];
 
-/// What is told to the thread that trains.
+/// Command that makes the training thread save a checkpoint and stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stop;
 
-/// How far it is.
+/// Stage of a training run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stage {
-    /// The model is loaded.
+    /// Loading the target model.
     Loading,
-    /// Texts are written: how many tokens there are, are to be, and come in a second.
+    /// Generating training texts: tokens so far, tokens wanted, tokens per second.
     Writing(usize, usize, f64),
-    /// The head learns.
+    /// Training the drafting head.
     Training,
-    /// All steps are made.
+    /// All steps are done.
     Finished,
 }
 
-/// What was measured on the texts held out.
+/// Measurement on the held-out texts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
-    /// After so many steps.
+    /// Number of steps trained before it.
     pub step: usize,
     /// Loss and acceptance by depth.
     pub figures: Figures,
-    /// What the head is worth when it drafts.
+    /// Result of drafting with the head, if it was measured.
     pub drafted: Option<Drafted>,
 }
 
-/// All that the screen shows.
+/// Complete state of the training screen.
 #[derive(Clone, Debug)]
 pub struct Training {
-    /// Name of the target.
+    /// Name of the target model.
     pub model: String,
-    /// Where the head goes.
+    /// Path of the head file to write.
     pub out: PathBuf,
-    /// How far it is.
+    /// Stage that the run is in.
     pub stage: Stage,
-    /// Texts and tokens that are trained on.
+    /// Number of texts and of their tokens in the training set.
     pub corpus: (usize, usize),
-    /// The last step.
+    /// Report of the last step.
     pub last: Option<Report>,
-    /// The loss of each step of this run, with the number of the step.
+    /// Loss of each step of this run, with the step's number.
     pub losses: Vec<(usize, f64)>,
-    /// The measurements of this run.
+    /// Measurements of this run, oldest first.
     pub measured: Vec<Measured>,
-    /// When the first step of this run ended, and its number.
+    /// Time at which the first step of this run ended, and its number.
     first: Option<(Duration, usize)>,
-    /// Time since the start, by the last tick.
+    /// Time since the program started, as of the last tick.
     pub now: Duration,
-    /// Which of the themes is used.
+    /// Index of the theme in use.
     pub theme: usize,
     themes: usize,
 }
 
 impl Training {
-    /// Before anything is loaded, with so many themes.
+    /// Returns the initial state, with `themes` themes to choose from.
     pub fn new(model: String, out: PathBuf, themes: usize) -> Training {
         Training {
             model,
@@ -86,7 +86,7 @@ impl Training {
         }
     }
 
-    /// Seconds left by the pace so far, once there is one.
+    /// Returns the remaining seconds at the pace so far; `None` before there is one.
     pub fn left(&self) -> Option<f64> {
         match (self.stage, self.first, &self.last) {
             (Stage::Writing(tokens, of, rate), ..) if rate > 0.0 => Some(of.saturating_sub(tokens) as f64 / rate),
@@ -98,7 +98,7 @@ impl Training {
         }
     }
 
-    /// The best measurement so far by tokens a step, else by what a chain accepts.
+    /// Returns the best measurement by greedy tokens per step, then by a chain's accepted length.
     pub fn best(&self) -> Option<&Measured> {
         let worth = |m: &&Measured| (m.drafted.map_or(0.0, |d| d.greedy_tokens_per_step), m.figures.accepted);
         self.measured.iter().max_by(|a, b| worth(a).partial_cmp(&worth(b)).unwrap_or(std::cmp::Ordering::Equal))
@@ -148,7 +148,7 @@ impl Screen for Training {
             }
             Msg::Key(key) if key.kind != KeyEventKind::Release => self.pressed(key),
             Msg::Engine(news) => self.told(news),
-            // The end of a thread that had its last word.
+            // The thread may end after its final event.
             Msg::EngineGone(None) if self.stage == Stage::Finished => None,
             Msg::EngineGone(why) => {
                 let why = why.map_or_else(|| "it gave no reason".to_owned(), |why| why.replace('\n', " "));

@@ -1,4 +1,4 @@
-//! How messages change the state. Pure: no I/O, no clock.
+//! State transitions of the monitor. Pure: no I/O, no clock.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -7,10 +7,10 @@ use super::{Effect, Motion, Msg, Overlay, Phase, State, command_for};
 use crate::engine::{Command, Event};
 use crate::telemetry::LookState;
 
-/// What a person hears when the engine has said its last word.
-const ALL_DONE: &str = "all prompts are done (--once): the arrows walk through the steps, q quits";
+/// Notice shown once the engine has finished.
+const ALL_DONE: &str = "all prompts are done: the arrow keys select steps, q quits";
 
-/// Takes a message in; says what must be done.
+/// Applies a message to the state; returns the effects to carry out.
 pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
     let mut effects = Vec::new();
     match msg {
@@ -22,7 +22,8 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
         }
         Msg::Key(key) if key.kind != KeyEventKind::Release => pressed(state, key, &mut effects),
         Msg::Key(_) => {}
-        // No further than to the end, else as many keys would be needed before anything moves back.
+        // Scrolling stops at the end; otherwise as many keys would be needed before anything moved
+        // back.
         Msg::Drawn(beyond) => match &mut state.overlay {
             Overlay::Help(scroll) | Overlay::Marks(scroll) => *scroll = (*scroll).min(beyond),
             _ => state.scroll = state.scroll.min(beyond),
@@ -32,7 +33,7 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
             _ => state.say("press e to write a prompt, then paste"),
         },
         Msg::Engine(event) => {
-            // What else the speed of light goes by has changed, or the person looks closer.
+            // Other inputs of the speed of light changed, or the user can now look closely.
             let now =
                 matches!(event, Event::Cost(_) | Event::Fluid(_) | Event::Calibrated { .. } | Event::Paused | Event::Finished);
             told(state, event, &mut effects);
@@ -56,7 +57,7 @@ fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
             Outcome::Leave => state.overlay = Overlay::None,
             Outcome::Send(text) => {
                 if text.trim().is_empty() {
-                    state.say("an empty prompt is not sent: write something, or press Esc");
+                    state.say("an empty prompt can't be sent: type some text, or press Esc to cancel");
                 } else {
                     state.overlay = Overlay::None;
                     (state.selected, state.scroll) = (None, 0);
@@ -87,7 +88,7 @@ fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
     }
 }
 
-/// While it waits, the engine finds out more about the step that is shown.
+/// Requests an oracle search of the step shown while the engine is paused.
 fn look(state: &State, effects: &mut Vec<Effect>) {
     effects.extend(state.to_look_at(false).map(|step| Effect::Engine(Command::Look(step))));
 }
@@ -107,13 +108,14 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
         Event::Load(load) => state.load = Some(load),
         Event::Looked { prompt_id, step, look: found, curve, systematic } => {
             state.history.looked(&prompt_id, step, found, curve, systematic);
-            // What came between is done: the look at the step that is still shown begins again.
+            // The interruption is over: restart the search if its step is still shown.
             if found.state == LookState::BrokenOff && state.to_look_at(false) == Some(step) {
                 look(state, effects);
             }
         }
         Event::Calibrated { plain_tokens_per_second, seconds } => {
-            // One figure on the whole screen: plain decoding in the machine's states under which the steps were made.
+            // Plain decoding is reported as one figure everywhere: under the machine conditions in
+            // which the steps ran.
             let comparison = &mut state.history.averages.comparison;
             comparison.plain(seconds);
             let plain = comparison.plain_tokens_per_second().or(Some(plain_tokens_per_second));
@@ -128,7 +130,8 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             state.history.begin(index, id, prompt, tokens, prefill_seconds);
         }
         Event::Step(record) => {
-            // Another warp is another pool: what was told of the one before holds no more.
+            // New sampling parameters mean another pool of distributions, so the old bound no
+            // longer applies.
             if state.history.newest().is_some_and(|s| s.record.settings.warp() != record.settings.warp()) {
                 state.fluid = None;
             }
@@ -136,13 +139,14 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
                 state.say(notice.clone());
             }
             state.history.push(record);
-            // A selected step that is no longer kept is not shown as another one.
+            // A selected step that is no longer kept must not be shown as another one.
             state.selected = state.selected.filter(|&n| state.history.get(n).is_some());
             look(state, effects);
         }
         Event::PromptEnded { ending } => state.history.end(ending),
         Event::Settings(settings) => {
-            // The engine may take the last of several wishes alone; what it took answers all up to it.
+            // The engine may skip to the last of several requests; its answer settles all requests
+            // up to it.
             let answered = state.asked.iter().position(|wish| *wish == settings).unwrap_or(0);
             state.asked.drain(..(answered + 1).min(state.asked.len()));
             if state.asked.is_empty() {

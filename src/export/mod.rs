@@ -1,4 +1,4 @@
-//! Pictures of what was shown.
+//! Export of screens as pictures.
 
 mod svg;
 

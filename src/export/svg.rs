@@ -1,4 +1,4 @@
-//! A screen as an SVG picture: what the terminal would show, cell by cell.
+//! SVG export of a screen, cell by cell as a terminal would show it.
 
 use std::fmt::Write;
 
@@ -9,11 +9,15 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::theme::{Role, Theme, rgb};
 
-/// Width and height of a cell, and the height of a letter, in the picture's units.
+/// Width and height of a cell in user units of the picture.
 const CELL: (f64, f64) = (8.4, 18.0);
+/// Font size in user units.
 const LETTER: f64 = 14.0;
 
-/// The buffer as an SVG document. Cells without a colour of their own get those of the theme's ground, or a dark one's.
+/// Returns the buffer as an SVG document.
+///
+/// Cells without a color of their own get those of the theme's base style. Where the theme leaves
+/// these to the terminal, they are light gray on near black.
 pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
     let base = theme.style(Role::Base);
     let foreground = colour(base.fg.unwrap_or(Color::Reset), (0xd0, 0xd6, 0xde));
@@ -31,12 +35,13 @@ pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
         while x < area.right() {
             let cell = &buffer[(x, y)];
             let look = Look::of(cell, foreground, background);
-            // Neighbours of one look are one run; a wide or odd symbol stands alone, so that columns stay columns.
+            // Adjacent cells of one style form one text run. Wide and non-ASCII symbols stand
+            // alone, so that columns stay aligned.
             let (start, mut text) = (x, String::new());
             loop {
                 let symbol = buffer[(x, y)].symbol();
                 text.push_str(symbol);
-                // A wide symbol covers the cell behind it.
+                // A wide symbol covers the next cell.
                 x += symbol.width().max(1) as u16;
                 let plain = symbol.is_ascii() && symbol.len() == 1;
                 let next = (x < area.right()).then(|| &buffer[(x, y)]);
@@ -61,7 +66,7 @@ pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
     out
 }
 
-/// What a cell looks like.
+/// Resolved style of a cell.
 #[derive(PartialEq)]
 struct Look {
     fg: (u8, u8, u8),
@@ -82,7 +87,7 @@ impl Look {
 fn run(out: &mut String, at: (f64, f64), cells: f64, text: &str, look: &Look, background: (u8, u8, u8)) {
     let (x, y) = (at.0 * CELL.0, at.1 * CELL.1);
     if look.bg != background {
-        // A hair wider, so that no seam shows between cells.
+        // Slightly wider than the cells, so that no seam shows between them.
         let _ = writeln!(
             out,
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{}\"/>",
@@ -93,7 +98,7 @@ fn run(out: &mut String, at: (f64, f64), cells: f64, text: &str, look: &Look, ba
     }
     let level = "▁▂▃▄▅▆▇█".chars().position(|c| text.starts_with(c));
     if let Some(level) = level {
-        // Blocks as shapes: letters would leave gaps between the rows.
+        // Block elements as rectangles: font glyphs would leave gaps between rows.
         let tall = CELL.1 * (level + 1) as f64 / 8.0;
         let _ = writeln!(
             out,
@@ -105,7 +110,8 @@ fn run(out: &mut String, at: (f64, f64), cells: f64, text: &str, look: &Look, ba
         return;
     }
     if let Some(bits) = text.chars().next().map(u32::from).filter(|c| (0x2801..=0x28ff).contains(c)).map(|c| c - 0x2800) {
-        // Dots of braille in a grid of two by four that runs on from cell to cell, as they are in few fonts.
+        // Braille as a 2 by 4 grid of dots that lines up across cells, since few fonts have these
+        // characters.
         const DOTS: [(f64, f64); 8] = [(0., 0.), (0., 1.), (0., 2.), (1., 0.), (1., 1.), (1., 2.), (0., 3.), (1., 3.)];
         let (wide, tall) = (CELL.0 / 2.0, CELL.1 / 4.0);
         let mut path = String::new();
@@ -123,7 +129,7 @@ fn run(out: &mut String, at: (f64, f64), cells: f64, text: &str, look: &Look, ba
         _ => None,
     };
     if let Some(opacity) = shade {
-        // Just as wide as the cell, whatever the font: where two overlapped, a seam would show.
+        // Exactly as wide as the cell, whatever the font: overlapping cells would show a seam.
         let (wide, tall) = CELL;
         let _ = writeln!(
             out,
@@ -176,7 +182,7 @@ fn run(out: &mut String, at: (f64, f64), cells: f64, text: &str, look: &Look, ba
     out.push_str("</text>\n");
 }
 
-/// Which of left, right, up, down a line of a box leaves its middle to.
+/// Returns which arms a box-drawing character has: left, right, up, down.
 fn line_ends(text: &str) -> Option<[bool; 4]> {
     Some(match text {
         "─" | "━" => [true, true, false, false],

@@ -1,22 +1,22 @@
-//! Colours as written, and as a terminal can show them.
+//! Parsing of colors, and their reduction to what a terminal can show.
 
 use ratatui::style::Color;
 
-/// How many colours the terminal shows.
+/// Color depth of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
-    /// None: bold, underline and reverse remain.
+    /// No colors; bold, underline, and reverse remain.
     None,
-    /// The 16 of old.
+    /// The 16 ANSI colors.
     Ansi16,
-    /// 256.
+    /// Palette of 256 indexed colors.
     Indexed,
-    /// 24 bits.
+    /// True color: 24-bit RGB.
     True,
 }
 
 impl Depth {
-    /// What the terminal says of itself: `NO_COLOR` (not empty) wins, then `COLORTERM`, then `TERM`.
+    /// Detects the depth: a non-empty `NO_COLOR` wins, then `COLORTERM`, then `TERM`.
     pub fn from_env(var: impl Fn(&str) -> Option<String>) -> Depth {
         let set = |name: &str| var(name).filter(|v| !v.is_empty());
         let term = set("TERM").unwrap_or_default();
@@ -32,13 +32,13 @@ impl Depth {
         }
     }
 
-    /// In words, as "24-bit colours".
+    /// Returns the depth in words, for example "24-bit colors".
     pub fn describe(self) -> &'static str {
         match self {
-            Depth::None => "no colours",
-            Depth::Ansi16 => "16 colours",
-            Depth::Indexed => "256 colours",
-            Depth::True => "24-bit colours",
+            Depth::None => "no colors",
+            Depth::Ansi16 => "16 colors",
+            Depth::Indexed => "256 colors",
+            Depth::True => "24-bit colors",
         }
     }
 }
@@ -62,7 +62,7 @@ const NAMES: [&str; 16] = [
     "bright-white",
 ];
 
-/// A colour as a theme writes it: `#rrggbb`, one of the 16 names, a number from 0 to 255, or `default`.
+/// Parses a color: `#rrggbb`, an ANSI name, a number from 0 to 255, or `default`.
 pub fn parse(text: &str) -> Option<Color> {
     if let Some(hex) = text.strip_prefix('#') {
         let value = u32::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 6 && !hex.starts_with('+'))?;
@@ -77,7 +77,7 @@ pub fn parse(text: &str) -> Option<Color> {
     text.parse::<u8>().ok().map(Color::Indexed)
 }
 
-/// The nearest colour that a terminal of this depth shows.
+/// Returns the nearest color that a terminal of this depth shows.
 pub fn fit(colour: Color, depth: Depth) -> Color {
     match (depth, colour) {
         (_, Color::Reset) | (Depth::None, _) => Color::Reset,
@@ -94,15 +94,17 @@ fn nearest(colour: (u8, u8, u8), among: impl IntoIterator<Item = u8>) -> u8 {
     among.into_iter().min_by_key(|&i| distance(colour, rgb(i))).unwrap_or(7)
 }
 
-/// Those of the 16 that can stand for a colour: what has a hue keeps one, since a soft colour is often nearest to a grey, and
-/// colours tell things apart.
+/// Returns the ANSI colors that may stand for a color.
+///
+/// A color with a hue maps only to ones with a hue: a soft color is often nearest to a gray, but
+/// colors must stay distinguishable.
 fn of_a_kind((r, g, b): (u8, u8, u8)) -> impl Iterator<Item = u8> {
     const HUE: u8 = 48;
     let hue = r.max(g).max(b) - r.min(g).min(b) >= HUE;
     (0..16).filter(move |i| !hue || ![0, 7, 8, 15].contains(i))
 }
 
-/// Squared distance in RGB, weighted by how the eye sees the three (the "redmean" approximation).
+/// Squared RGB distance, weighted for human vision (the "redmean" approximation).
 fn distance(a: (u8, u8, u8), b: (u8, u8, u8)) -> i64 {
     let mean = (i64::from(a.0) + i64::from(b.0)) / 2;
     let d = |x: u8, y: u8| i64::from(x) - i64::from(y);
@@ -110,7 +112,7 @@ fn distance(a: (u8, u8, u8), b: (u8, u8, u8)) -> i64 {
     (512 + mean) * r * r + 1024 * g * g + (767 - mean) * bl * bl
 }
 
-/// The usual red, green and blue of an indexed colour.
+/// Returns the usual red, green, and blue of an indexed color.
 pub fn rgb(index: u8) -> (u8, u8, u8) {
     const ANSI: [(u8, u8, u8); 16] = [
         (0, 0, 0),
@@ -167,12 +169,12 @@ mod tests {
         assert_eq!(fit(Color::Rgb(250, 250, 250), Depth::Ansi16), Color::Indexed(15));
         assert_eq!(fit(Color::Indexed(232), Depth::Ansi16), Color::Indexed(0));
         assert_eq!(fit(Color::Rgb(0x7f, 0x8b, 0x9d), Depth::Ansi16), Color::Indexed(8));
-        assert_ne!(fit(Color::Rgb(0xb9, 0x9a, 0xed), Depth::Ansi16), Color::Indexed(7), "a soft violet is no grey");
+        assert_ne!(fit(Color::Rgb(0xb9, 0x9a, 0xed), Depth::Ansi16), Color::Indexed(7), "a soft violet is not gray");
         assert_eq!(fit(Color::Rgb(1, 2, 3), Depth::None), Color::Reset);
         for i in 0..=255u8 {
             let (r, g, b) = rgb(i);
             if let Color::Indexed(j) = fit(Color::Rgb(r, g, b), Depth::Indexed) {
-                assert!(i < 16 || rgb(j) == (r, g, b), "colour {i} became {j}");
+                assert!(i < 16 || rgb(j) == (r, g, b), "color {i} became {j}");
             }
         }
     }

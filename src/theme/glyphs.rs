@@ -1,22 +1,23 @@
-//! The characters that the screen is drawn with: one set for UTF-8 terminals, one in ASCII. Each is one cell wide
-//! unless its doc says otherwise.
+//! Glyph sets: one for UTF-8 terminals and one in ASCII.
+//!
+//! Each glyph is one cell wide unless its doc says otherwise.
 
 use crate::clean::Signs;
 
-/// A set of glyphs.
+/// Set of characters that the screen is drawn with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Glyphs {
-    /// Whether all of them are ASCII; text outside it is then escaped.
+    /// Set if all glyphs are ASCII; text outside ASCII is then escaped.
     pub ascii: bool,
-    /// Accepted node.
+    /// Accepted node of a tree.
     pub accepted: &'static str,
-    /// Refused node.
+    /// Rejected node of a tree.
     pub refused: &'static str,
-    /// Node never reached.
+    /// Node whose parent was not reached.
     pub unreached: &'static str,
-    /// A node that was drafted and that the budget cut.
+    /// Node that was drafted, then pruned by the budget.
     pub cut: &'static str,
-    /// Bonus token.
+    /// Bonus token of a step.
     pub bonus: &'static str,
     /// Root of the tree.
     pub root: &'static str,
@@ -24,61 +25,62 @@ pub struct Glyphs {
     pub tee: &'static str,
     /// Branch to the last sibling (two cells).
     pub corner: &'static str,
-    /// A branch that goes on below (two cells).
+    /// Branch that continues to a later sibling (two cells).
     pub pass: &'static str,
-    /// Horizontal line.
+    /// Thin horizontal line, one cell.
     pub line: &'static str,
-    /// Horizontal line, heavy.
+    /// Heavy horizontal line, one cell.
     pub heavy: &'static str,
-    /// Vertical line.
+    /// Thin vertical line, one cell.
     pub vline: &'static str,
-    /// Where settings changed.
+    /// Marker of changed settings.
     pub change: &'static str,
-    /// Fill levels of a cell from one eighth to full.
+    /// Fill levels of a cell, from one eighth to full.
     pub levels: [&'static str; 8],
-    /// A thin mark at the foot of a plot where the value is zero.
+    /// Mark at the foot of a plot for a value of zero.
     pub zero: &'static str,
-    /// Fill of the three kinds of time.
+    /// Fills for time: draft, verify, other.
     pub fills: [&'static str; 3],
-    /// Fill of accepted and of the losses above it: luck, shape, knowledge, context, budget.
+    /// Fills of the loss ladder: accepted, luck, shape, knowledge, context, budget.
     pub losses: [&'static str; 6],
-    /// Fill of the bar against the speed of light: reached, drafting, overhead, knowledge, shape, budget, luck, and what is not split.
+    /// Fills of the speed-of-light bar: reached, drafting, overhead, knowledge, shape, budget,
+    /// luck, unsplit.
     pub light: [&'static str; 8],
-    /// An interval on a ruler.
+    /// Interval on a ruler.
     pub band: &'static str,
     /// Pointer down to the ruler.
     pub down: &'static str,
     /// Pointer up to the ruler.
     pub up: &'static str,
-    /// Pointer to something beyond the right end.
+    /// Pointer to a value beyond the right end.
     pub beyond: &'static str,
-    /// Left out.
+    /// Mark for omitted text.
     pub ellipsis: &'static str,
-    /// Running.
+    /// Indicator of a running engine.
     pub live: &'static str,
-    /// Waiting (up to two cells).
+    /// Indicator of a paused engine (up to two cells).
     pub paused: &'static str,
-    /// Multiplication sign.
+    /// Multiplication sign, as in "1.5× plain".
     pub times: &'static str,
-    /// Plus or minus (up to two cells).
+    /// Plus-minus sign (up to two cells).
     pub plus_minus: &'static str,
-    /// The mean entropy (up to two cells).
+    /// Symbol of the mean entropy (up to two cells).
     pub mu: &'static str,
-    /// Between items in a line.
+    /// Separator between items of a line.
     pub dot: &'static str,
-    /// From one setting to the next (up to two cells).
+    /// Arrow from one setting to the next (up to two cells).
     pub arrow: &'static str,
-    /// A space that must be seen.
+    /// Visible symbol for a space.
     pub space: &'static str,
-    /// A line break that must be seen.
+    /// Visible symbol for a line break.
     pub newline: &'static str,
-    /// A tab that must be seen.
+    /// Visible symbol for a tab.
     pub tab: &'static str,
-    /// Marks the pane that has the keys.
+    /// Mark of the focused pane.
     pub focus: &'static str,
 }
 
-/// For UTF-8 terminals.
+/// Glyph set for UTF-8 terminals.
 pub const UNICODE: Glyphs = Glyphs {
     ascii: false,
     accepted: "✓",
@@ -117,7 +119,7 @@ pub const UNICODE: Glyphs = Glyphs {
     focus: "▌",
 };
 
-/// In ASCII.
+/// Glyph set in pure ASCII.
 pub const ASCII: Glyphs = Glyphs {
     ascii: true,
     accepted: "+",
@@ -157,7 +159,7 @@ pub const ASCII: Glyphs = Glyphs {
 };
 
 impl Glyphs {
-    /// The set of that name, `unicode` or `ascii`.
+    /// Returns the set with this name: `unicode` or `ascii`.
     pub fn by_name(name: &str) -> Option<Glyphs> {
         match name {
             "unicode" => Some(UNICODE),
@@ -166,12 +168,13 @@ impl Glyphs {
         }
     }
 
-    /// How text from outside is shown.
+    /// Returns the symbols that stand for characters without a glyph in text from outside.
     pub fn signs(&self) -> Signs {
         Signs { ascii: self.ascii, newline: self.newline, tab: self.tab }
     }
 
-    /// The level glyph for `eighths` of a cell, 1 to 8; a space for 0.
+    /// Returns the level glyph for `eighths` of a cell. Values above 8 are clamped; 0 gives a
+    /// space.
     pub fn level(&self, eighths: usize) -> &'static str {
         eighths.min(8).checked_sub(1).map_or(" ", |i| self.levels[i])
     }

@@ -1,4 +1,4 @@
-//! Themes: roles, their styles from TOML files, the glyph set, and what a terminal makes of them.
+//! Themes: styles by role from TOML files, glyph sets, and adaptation to the terminal's abilities.
 
 mod colour;
 mod glyphs;
@@ -14,31 +14,33 @@ use std::path::{Path, PathBuf};
 
 use ratatui::style::{Color, Style};
 
-/// Styles for all roles, fitted to a terminal.
+/// Styles of all roles, adapted to a terminal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Theme {
-    /// Its name.
+    /// Name, as its file or the built-in list gives it.
     pub name: String,
-    /// What it draws with.
+    /// Characters that it draws with.
     pub glyphs: Glyphs,
     styles: Vec<Style>,
 }
 
-/// What the terminal can do, and what the person asked for.
+/// Abilities of the terminal, and the user's choices.
 #[derive(Clone, Debug)]
 pub struct Terminal {
-    /// How many colours it shows.
+    /// Number of colors that it shows.
     pub depth: Depth,
-    /// Draw in ASCII alone.
+    /// Draws in ASCII only.
     pub ascii: bool,
-    /// A folder whose `NAME.toml` files come before the themes built in.
+    /// Folder of user themes; its `NAME.toml` files take precedence over built-in themes.
     pub folder: Option<PathBuf>,
 }
 
 impl Terminal {
-    /// What the environment says: colours by `NO_COLOR`, `COLORTERM` and `TERM`; ASCII where asked for, where the
-    /// locale (`LC_ALL`, `LC_CTYPE`, `LANG`, the first that is set) names no UTF-8, and on the console of Linux, whose fonts
-    /// have few glyphs.
+    /// Detects the terminal's abilities from environment variables.
+    ///
+    /// Color depth comes from `NO_COLOR`, `COLORTERM`, and `TERM`. ASCII is used if `ascii` is set,
+    /// if the locale (the first of `LC_ALL`, `LC_CTYPE`, `LANG` that is not empty) does not name
+    /// UTF-8, or on the Linux console, whose fonts have few glyphs.
     pub fn from_env(ascii: bool, folder: Option<PathBuf>, var: impl Fn(&str) -> Option<String>) -> Terminal {
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| var(name).filter(|v| !v.is_empty()));
         let utf8 = locale.is_none_or(|l| l.to_ascii_lowercase().replace('-', "").contains("utf8"));
@@ -47,7 +49,7 @@ impl Terminal {
     }
 }
 
-/// The themes built in, by name.
+/// Built-in themes: name and TOML source.
 pub const BUILT_IN: [(&str, &str); 3] = [
     ("dark", include_str!("../../themes/dark.toml")),
     ("light", include_str!("../../themes/light.toml")),
@@ -55,20 +57,24 @@ pub const BUILT_IN: [(&str, &str); 3] = [
 ];
 
 impl Theme {
-    /// The theme of that name (`dark`, `light`, `mono`, a file `NAME.toml` of the person's folder) or at that path
-    /// (anything with a separator in it or ending in `.toml`).
+    /// Loads a theme by name or by path.
+    ///
+    /// A name is `dark`, `light`, `mono`, or that of a file `NAME.toml` in the user's folder.
+    /// Anything that contains a path separator or ends in `.toml` is a path.
     ///
     /// # Errors
-    /// If there is none, or its file is bad: one line with file, line, key and cure.
+    /// If there is no such theme or its file is invalid: a message of one line with file, line,
+    /// key, and fix.
     pub fn load(name: &str, terminal: &Terminal) -> Result<Theme, ThemeError> {
         parse::load(name, terminal.folder.as_deref()).map(|sheet| Theme::fitted(&sheet, terminal))
     }
 
-    /// What the key for themes walks through: the chosen one first, then those built in. A terminal without colour
-    /// gets `mono` alone, unless another one is named.
+    /// Loads the themes of the theme key: the chosen one, then the built-in ones.
+    ///
+    /// A terminal without color gets only `mono`, or only the theme that was chosen.
     ///
     /// # Errors
-    /// As [`Theme::load`].
+    /// Those of [`Theme::load`].
     pub fn all(chosen: Option<&str>, terminal: &Terminal) -> Result<Vec<Theme>, ThemeError> {
         let first = chosen.unwrap_or(if terminal.depth == Depth::None { "mono" } else { "dark" });
         let mut themes = vec![Theme::load(first, terminal)?];
@@ -95,13 +101,13 @@ impl Theme {
         }
     }
 
-    /// The style of a role.
+    /// Returns the style of a role.
     pub fn style(&self, role: Role) -> Style {
         self.styles[role as usize]
     }
 }
 
-/// Where a person's own themes lie: `themes` in the folder of settings.
+/// Returns the folder of user themes: `themes` in the configuration folder.
 pub fn folder_in(config: &Path) -> PathBuf {
     config.join("themes")
 }

@@ -1,4 +1,6 @@
-//! Theme files: `name`, `inherits`, `glyphs`, `[palette]`, `[roles]`. A bad one is refused in one line.
+//! Parser of theme files: `name`, `inherits`, `glyphs`, `[palette]`, `[roles]`.
+//!
+//! An invalid file is rejected with a message of one line.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,17 +11,17 @@ use toml::de::{DeTable, DeValue};
 
 use super::{BUILT_IN, Glyphs, Role, UNICODE, colour};
 
-/// Why a theme can't be used, in one line: where, what, and the cure.
+/// Reason why a theme can't be used, in one line: place, problem, fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("theme {place}: {what}")]
 pub struct ThemeError {
-    /// File and line, or the name that was asked for.
+    /// File and line, or the requested name.
     pub place: String,
-    /// What is wrong, and the cure.
+    /// Description of the problem and its fix.
     pub what: String,
 }
 
-/// A theme as written, with what it inherits put in.
+/// Theme as written, with inherited entries merged in.
 #[derive(Clone, Debug)]
 pub(super) struct Sheet {
     pub name: String,
@@ -28,7 +30,7 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    /// The style of a dotted name, or of the longest part of it before a dot that has one.
+    /// Returns the style of a dotted name, or of its longest styled prefix.
     pub fn style(&self, name: &str) -> Style {
         let mut name = name;
         loop {
@@ -43,7 +45,7 @@ impl Sheet {
     }
 }
 
-/// Names and values before colours are looked up, so that an heir's palette recolours the roles it inherits.
+/// Entries before colors are resolved, so that a derived palette recolors inherited roles.
 #[derive(Default)]
 struct Layers {
     name: String,
@@ -52,7 +54,7 @@ struct Layers {
     roles: BTreeMap<String, (Written, Site)>,
 }
 
-/// A style as written: names of colours and modifiers.
+/// Style as written: names of colors, and modifiers.
 #[derive(Clone, Default)]
 struct Written {
     fg: Option<String>,
@@ -60,7 +62,7 @@ struct Written {
     add: Modifier,
 }
 
-/// Where something was written.
+/// Position of an entry, for messages.
 #[derive(Clone)]
 struct Site {
     file: String,
@@ -73,7 +75,7 @@ impl Site {
     }
 }
 
-/// Reads a theme by name or path, with all that it inherits.
+/// Loads a theme by name or path, with everything that it inherits.
 pub(super) fn load(name: &str, folder: Option<&Path>) -> Result<Sheet, ThemeError> {
     let mut layers = Layers::default();
     read(name, folder, &mut Vec::new(), &mut layers)?;
@@ -83,7 +85,7 @@ pub(super) fn load(name: &str, folder: Option<&Path>) -> Result<Sheet, ThemeErro
             None => Ok(None),
             Some(text) => layers.palette.get(text).copied().or_else(|| colour::parse(text)).map(Some).ok_or_else(|| {
                 site.error(format!(
-                    "roles.{role}: no colour `{text}`: add it to [palette], or write #rrggbb, an ANSI name or 0 to 255"
+                    "roles.{role}: unknown color `{text}`; add it to [palette], or write #rrggbb, an ANSI name, or 0 to 255"
                 ))
             }),
         };
@@ -93,7 +95,7 @@ pub(super) fn load(name: &str, folder: Option<&Path>) -> Result<Sheet, ThemeErro
     Ok(Sheet { name: layers.name, glyphs: layers.glyphs.unwrap_or(UNICODE), roles })
 }
 
-/// The file's name for messages, and its text.
+/// Returns a theme's file name for messages, and its text.
 fn source(name: &str, folder: Option<&Path>) -> Result<(String, String), ThemeError> {
     let path = if name.contains(['/', '\\']) || name.ends_with(".toml") {
         Some(Path::new(name).to_owned())
@@ -112,7 +114,7 @@ fn source(name: &str, folder: Option<&Path>) -> Result<(String, String), ThemeEr
         None => {
             let known = BUILT_IN.map(|b| b.0).join(", ");
             let own = folder.map(|f| format!(", or put {name}.toml into {}", f.display())).unwrap_or_default();
-            Err(ThemeError { place: name.to_owned(), what: format!("not known: take one of {known}{own}") })
+            Err(ThemeError { place: name.to_owned(), what: format!("not found; use one of {known}{own}") })
         }
     }
 }
@@ -129,18 +131,18 @@ fn read(name: &str, folder: Option<&Path>, chain: &mut Vec<String>, into: &mut L
     for key in table.keys() {
         if !["name", "inherits", "glyphs", "palette", "roles"].contains(&key.get_ref().as_ref()) {
             return Err(site(key.span().start)
-                .error(format!("unknown key `{}`: a theme has name, inherits, glyphs, [palette] and [roles]", key.get_ref())));
+                .error(format!("unknown key `{}`; a theme has name, inherits, glyphs, [palette], and [roles]", key.get_ref())));
         }
     }
     chain.push(file.clone());
     if let Some(parent) = table.get("inherits") {
         let at = site(parent.span().start);
         let parent = string(parent, "inherits", &at)?;
-        // The built-in theme of the same name may be extended by a file of that name.
+        // A file with a built-in theme's name may extend that theme.
         let (next, folder) = if parent == name { (parent, None) } else { (parent, folder) };
         let (next_file, _) = source(next, folder).map_err(|e| at.error(format!("inherits: {} {}", e.place, e.what)))?;
         if chain.contains(&next_file) {
-            return Err(at.error(format!("inherits: `{next}` inherits this theme in turn: break the circle")));
+            return Err(at.error(format!("inherits: `{next}` inherits this theme in turn; remove one of the two")));
         }
         read(next, folder, chain, into)?;
     }
@@ -152,7 +154,7 @@ fn read(name: &str, folder: Option<&Path>, chain: &mut Vec<String>, into: &mut L
         let at = site(value.span().start);
         let set = string(value, "glyphs", &at)?;
         into.glyphs = Some(
-            Glyphs::by_name(set).ok_or_else(|| at.error(format!("glyphs: no set `{set}`: write \"unicode\" or \"ascii\"")))?,
+            Glyphs::by_name(set).ok_or_else(|| at.error(format!("glyphs: unknown set `{set}`; write \"unicode\" or \"ascii\"")))?,
         );
     }
     for (key, value) in entries(&table, "palette", &site)? {
@@ -160,7 +162,7 @@ fn read(name: &str, folder: Option<&Path>, chain: &mut Vec<String>, into: &mut L
         let text = string(value, &format!("palette.{key}"), &at)?;
         let colour = colour::parse(text).ok_or_else(|| {
             at.error(format!(
-                "palette.{key}: `{text}` is no colour: write #rrggbb, an ANSI name such as \"bright-blue\", or \"0\" to \"255\""
+                "palette.{key}: `{text}` is not a color; write #rrggbb, an ANSI name such as \"bright-blue\", or \"0\" to \"255\""
             ))
         })?;
         into.palette.insert(key.to_owned(), colour);
@@ -169,7 +171,7 @@ fn read(name: &str, folder: Option<&Path>, chain: &mut Vec<String>, into: &mut L
         let at = site(value.span().start);
         if !Role::known(key) {
             let near = nearest(key);
-            return Err(at.error(format!("roles.{key}: no such role: the nearest is \"{near}\"")));
+            return Err(at.error(format!("roles.{key}: unknown role; the nearest is \"{near}\"")));
         }
         let written = style(value, key, &at)?;
         into.roles.insert(key.to_owned(), (written, at));
@@ -182,7 +184,7 @@ type Item<'i> = Spanned<DeValue<'i>>;
 fn string<'v>(value: &'v Item<'_>, key: &str, at: &Site) -> Result<&'v str, ThemeError> {
     match value.get_ref() {
         DeValue::String(s) => Ok(s),
-        other => Err(at.error(format!("{key}: a string is asked for, here is {}", kind(other)))),
+        other => Err(at.error(format!("{key}: expected a string, found {}", kind(other)))),
     }
 }
 
@@ -208,7 +210,7 @@ fn entries<'t, 'i>(
         Some(value) => match value.get_ref() {
             DeValue::Table(t) => Ok(t.iter().map(|(k, v)| (k.get_ref().as_ref(), v)).collect()),
             other => {
-                Err(site(value.span().start).error(format!("{name}: a table [{name}] is asked for, here is {}", kind(other))))
+                Err(site(value.span().start).error(format!("{name}: expected a table [{name}], found {}", kind(other))))
             }
         },
     }
@@ -225,18 +227,18 @@ fn style(value: &Item<'_>, role: &str, at: &Site) -> Result<Written, ThemeError>
                     "fg" => written.fg = Some(string(value, &name, at)?.to_owned()),
                     "bg" => written.bg = Some(string(value, &name, at)?.to_owned()),
                     "add" => written.add = modifiers(value, &name, at)?,
-                    _ => return Err(at.error(format!("{name}: unknown key: a style has fg, bg and add"))),
+                    _ => return Err(at.error(format!("{name}: unknown key; a style has fg, bg, and add"))),
                 }
             }
             Ok(written)
         }
-        other => Err(at.error(format!("roles.{role}: a colour or {{ fg, bg, add }} is asked for, here is {}", kind(other)))),
+        other => Err(at.error(format!("roles.{role}: expected a color or {{ fg, bg, add }}, found {}", kind(other)))),
     }
 }
 
 fn modifiers(value: &Item<'_>, key: &str, at: &Site) -> Result<Modifier, ThemeError> {
     let DeValue::Array(list) = value.get_ref() else {
-        return Err(at.error(format!("{key}: a list such as [\"bold\"] is asked for, here is {}", kind(value.get_ref()))));
+        return Err(at.error(format!("{key}: expected a list such as [\"bold\"], found {}", kind(value.get_ref()))));
     };
     list.iter().try_fold(Modifier::empty(), |all, item| {
         let name = string(item, key, at)?;
@@ -246,18 +248,18 @@ fn modifiers(value: &Item<'_>, key: &str, at: &Site) -> Result<Modifier, ThemeEr
             "italic" => Modifier::ITALIC,
             "underline" => Modifier::UNDERLINED,
             "reverse" => Modifier::REVERSED,
-            _ => return Err(at.error(format!("{key}: no `{name}`: write bold, dim, italic, underline or reverse"))),
+            _ => return Err(at.error(format!("{key}: unknown modifier `{name}`; write bold, dim, italic, underline, or reverse"))),
         };
         Ok(all | one)
     })
 }
 
-/// The role whose name is least far from `key`, in letters to change.
+/// Returns the role whose name has the smallest edit distance to `key`.
 fn nearest(key: &str) -> &'static str {
     Role::ALL.iter().map(|r| r.name()).min_by_key(|name| distance(key, name)).unwrap_or("base")
 }
 
-/// Levenshtein distance.
+/// Levenshtein distance, in characters.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

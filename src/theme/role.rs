@@ -1,17 +1,19 @@
-//! What on the screen has a style of its own.
+//! Roles: the kinds of screen elements that a theme styles.
 
 macro_rules! roles {
     ($($variant:ident = $name:literal, $doc:literal;)*) => {
-        /// A thing with a style of its own. Its name is dotted: where a theme does not style it, the name up to the
-        /// last dot is asked, and so on.
+        /// Kind of screen element with its own style.
+        ///
+        /// Its name is dotted. A role that a theme does not style takes the style of its name up to
+        /// the last dot, and so on.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Role { $(#[doc = $doc] $variant,)* }
 
         impl Role {
-            /// All of them, in the order of their numbers.
+            /// All roles, in the order of their discriminants.
             pub const ALL: &'static [Role] = &[$(Role::$variant,)*];
 
-            /// The dotted name that theme files use.
+            /// Returns the dotted name used in theme files.
             pub const fn name(self) -> &'static str {
                 match self { $(Role::$variant => $name,)* }
             }
@@ -20,76 +22,76 @@ macro_rules! roles {
 }
 
 roles! {
-    Base = "base", "Ground and plain text.";
+    Base = "base", "Background and default text.";
     Frame = "frame", "Lines between panes.";
-    FrameFocus = "frame.focus", "The line over the focused pane.";
-    Title = "title", "The name of a pane.";
-    TitleFocus = "title.focus", "The name of the focused pane.";
-    Label = "label", "Words beside numbers.";
-    Value = "value", "Numbers that matter.";
-    Header = "header", "What runs.";
-    HeaderPending = "header.pending", "A setting that is wished but does not hold yet.";
-    StateLive = "state.live", "It runs.";
-    StatePaused = "state.paused", "It waits.";
-    FooterKey = "footer.key", "A key.";
-    FooterText = "footer.text", "What the key does.";
+    FrameFocus = "frame.focus", "Line above the focused pane.";
+    Title = "title", "Title of a pane.";
+    TitleFocus = "title.focus", "Title of the focused pane.";
+    Label = "label", "Labels beside numbers.";
+    Value = "value", "Emphasized numbers.";
+    Header = "header", "Model and settings in the header.";
+    HeaderPending = "header.pending", "Setting that was requested but is not in force yet.";
+    StateLive = "state.live", "Indicator that the engine is running.";
+    StatePaused = "state.paused", "Indicator that the engine is paused, loading, or finished.";
+    FooterKey = "footer.key", "Key in the footer.";
+    FooterText = "footer.text", "Label of a key in the footer.";
     TokenPrompt = "token.prompt", "Text of the prompt.";
-    TokenPlain = "token.plain", "Text put out with nothing drafted.";
-    TokenBonus = "token.bonus", "Text that the target added itself.";
-    Accepted1 = "token.accepted.1", "Drafted and accepted at depth 1.";
-    Accepted2 = "token.accepted.2", "At depth 2.";
-    Accepted3 = "token.accepted.3", "At depth 3.";
-    Accepted4 = "token.accepted.4", "At depth 4.";
-    Accepted5 = "token.accepted.5", "At depth 5.";
-    Accepted6 = "token.accepted.6", "At depth 6 and deeper.";
-    Invisible = "token.invisible", "Stands for a character that has no picture.";
-    NodeRoot = "node.root", "The root of a tree.";
-    NodeAccepted = "node.accepted", "An accepted node.";
-    NodeBonus = "node.bonus", "The bonus token.";
-    NodeRefused = "node.refused", "A node whose parent was reached while another token came.";
-    NodeUnreached = "node.unreached", "A node whose parent was not reached.";
-    Origin1 = "origin.1", "A node that the first member of a mix proposed.";
-    Origin2 = "origin.2", "The second.";
-    Origin3 = "origin.3", "The third.";
-    Origin4 = "origin.4", "The fourth.";
-    Branch = "branch", "Lines between nodes.";
-    Plot = "plot", "The curve or the bars of a plot.";
-    PlotMean = "plot.mean", "A mean in a plot.";
-    PlotBand = "plot.band", "The interval of a mean.";
+    TokenPlain = "token.plain", "Text emitted while nothing was drafted.";
+    TokenBonus = "token.bonus", "Bonus token in the text.";
+    Accepted1 = "token.accepted.1", "Text drafted and accepted at depth 1.";
+    Accepted2 = "token.accepted.2", "Text accepted at depth 2.";
+    Accepted3 = "token.accepted.3", "Text accepted at depth 3.";
+    Accepted4 = "token.accepted.4", "Text accepted at depth 4.";
+    Accepted5 = "token.accepted.5", "Text accepted at depth 5.";
+    Accepted6 = "token.accepted.6", "Text accepted at depth 6 or deeper.";
+    Invisible = "token.invisible", "Symbol for a control character or line break.";
+    NodeRoot = "node.root", "Root of a token tree.";
+    NodeAccepted = "node.accepted", "Accepted node of a tree.";
+    NodeBonus = "node.bonus", "Bonus token of a tree.";
+    NodeRefused = "node.refused", "Rejected node: its parent was reached, but the target chose another token.";
+    NodeUnreached = "node.unreached", "Node whose parent was not reached.";
+    Origin1 = "origin.1", "Node proposed by the first drafter of a mix.";
+    Origin2 = "origin.2", "Node proposed by the second drafter of a mix.";
+    Origin3 = "origin.3", "Node proposed by the third drafter of a mix.";
+    Origin4 = "origin.4", "Node proposed by the fourth drafter of a mix.";
+    Branch = "branch", "Lines between tree nodes.";
+    Plot = "plot", "Curve or bars of a plot.";
+    PlotMean = "plot.mean", "Mean in a plot.";
+    PlotBand = "plot.band", "Confidence interval of a mean.";
     PlotAxis = "plot.axis", "Axes and their numbers.";
-    PlotChange = "plot.change", "Where settings changed.";
-    Gauge = "gauge", "The ruler.";
-    GaugeAccepted = "gauge.accepted", "What was accepted.";
-    GaugeExpected = "gauge.expected", "What was to be expected from the trees.";
-    GaugeCeiling = "gauge.ceiling", "A ceiling.";
-    GaugeFluid = "gauge.fluid", "The fluid bound, the main ceiling.";
-    GaugeOracle = "gauge.oracle", "What the oracle tree reaches after this context.";
-    GaugeBest = "gauge.best", "The best tree of the drafter.";
-    GaugeUnknown = "gauge.unknown", "A ceiling with an unknown constant.";
-    LossBudget = "loss.budget", "From B - 1 down to the fluid bound.";
-    LossContext = "loss.context", "From the fluid bound down to the oracle tree.";
-    LossKnowledge = "loss.knowledge", "From the oracle tree down to the drafter's best.";
-    LossShape = "loss.shape", "From the drafter's best down to E[X|T].";
-    LossLuck = "loss.luck", "From E[X|T] down to accepted.";
+    PlotChange = "plot.change", "Marker of changed settings.";
+    Gauge = "gauge", "Ruler of the gauge.";
+    GaugeAccepted = "gauge.accepted", "Accepted length.";
+    GaugeExpected = "gauge.expected", "Expected accepted length of the trees.";
+    GaugeCeiling = "gauge.ceiling", "Ceiling on the accepted length.";
+    GaugeFluid = "gauge.fluid", "Fluid bound, the main ceiling.";
+    GaugeOracle = "gauge.oracle", "Expected accepted length of the oracle tree.";
+    GaugeBest = "gauge.best", "Expected accepted length of the drafter's best tree.";
+    GaugeUnknown = "gauge.unknown", "Ceiling with an unknown constant.";
+    LossBudget = "loss.budget", "Loss from B - 1 to the fluid bound.";
+    LossContext = "loss.context", "Loss from the fluid bound to the oracle tree.";
+    LossKnowledge = "loss.knowledge", "Loss from the oracle tree to the drafter's best tree.";
+    LossShape = "loss.shape", "Loss from the drafter's best tree to the expected accepted length.";
+    LossLuck = "loss.luck", "Loss from the expected to the actual accepted length.";
     TimeDraft = "time.draft", "Time spent drafting.";
     TimeVerify = "time.verify", "Time spent verifying.";
-    TimeOther = "time.other", "The rest of the time.";
-    Light = "light", "The speed of light.";
-    LightReached = "light.reached", "The part of it that is reached.";
-    LightDrafting = "light.drafting", "The part lost to the drafter's time.";
-    LightOverhead = "light.overhead", "The part lost to the rest of the time.";
-    LightKnowledge = "light.knowledge", "The part lost to what the drafter does not know.";
-    LightShape = "light.shape", "The part lost to the shape of the tree.";
-    LightBudget = "light.budget", "The part lost to the size of the passes.";
-    LightLuck = "light.luck", "The part lost to the draw.";
-    LightTrack = "light.track", "The bar beyond what is known.";
-    Notice = "notice", "A message in one line.";
-    Selection = "selection", "What is selected.";
-    Overlay = "overlay", "Ground and text of help and editor.";
+    TimeOther = "time.other", "Rest of the time of a step.";
+    Light = "light", "Speed of light: the ceiling in tokens per second.";
+    LightReached = "light.reached", "Part of the speed of light that is reached.";
+    LightDrafting = "light.drafting", "Part lost to the drafter's time.";
+    LightOverhead = "light.overhead", "Part lost to sampling, records, and other work.";
+    LightKnowledge = "light.knowledge", "Part lost to the drafter's imperfect knowledge of the target.";
+    LightShape = "light.shape", "Part lost to the shape of the tree.";
+    LightBudget = "light.budget", "Part lost to the budget of each pass.";
+    LightLuck = "light.luck", "Part lost to sampling luck.";
+    LightTrack = "light.track", "Bar beyond the known parts.";
+    Notice = "notice", "Message in the footer.";
+    Selection = "selection", "Selected step.";
+    Overlay = "overlay", "Background and text of help and editor.";
 }
 
 impl Role {
-    /// The role of a token accepted at `depth` (from 1).
+    /// Returns the role of a token accepted at `depth`, counted from 1.
     pub fn accepted(depth: usize) -> Role {
         match depth {
             0 | 1 => Role::Accepted1,
@@ -101,12 +103,12 @@ impl Role {
         }
     }
 
-    /// The role of a node that the `member`-th member of a mix proposed, from 0.
+    /// Returns the role of nodes proposed by drafter `member` of a mix, from 0.
     pub fn origin(member: usize) -> Role {
         [Role::Origin1, Role::Origin2, Role::Origin3, Role::Origin4][member % 4]
     }
 
-    /// Whether `name` is a role or what roles fall back to.
+    /// Returns whether `name` is a role or a prefix that roles fall back to.
     pub fn known(name: &str) -> bool {
         Role::ALL.iter().any(|r| r.name() == name || r.name().strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
     }

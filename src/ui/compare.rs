@@ -1,4 +1,5 @@
-//! The screen of a comparison: two lanes side by side, below them how far apart they are.
+//! Rendering of the `speclight compare` screen: two lanes side by side, with their differences
+//! below.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -13,12 +14,12 @@ use crate::telemetry::Losses;
 use crate::theme::{Role, Theme};
 use crate::theory::intervals::Estimate;
 
-/// Steps below which means of a lane are too early to be shown.
+/// Number of steps below which a lane's means are not shown.
 const FEWEST: usize = 3;
-/// The narrowest screen with two columns below the lanes, and with three.
+/// Minimum screen widths for two and for three columns below the lanes.
 const COLUMNS: [usize; 2] = [76, 108];
 
-/// Draws it.
+/// Draws the comparison screen into a buffer.
 pub fn draw_compare(state: &Compare, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let mut pen = Pen::new(buf, theme, area);
     pen.clear(Role::Base);
@@ -47,7 +48,7 @@ pub fn draw_compare(state: &Compare, theme: &Theme, area: Rect, buf: &mut Buffer
     }
 }
 
-/// What runs, and whether.
+/// Draws the header: model, run state, prompt, and pairing.
 fn header(state: &Compare, pen: &mut Pen) {
     let glyphs = pen.glyphs();
     let (word, role) = match (&state.phase, state.motion) {
@@ -56,7 +57,7 @@ fn header(state: &Compare, pen: &mut Pen) {
         (_, Motion::Live) => (format!("{} live", glyphs.live), Role::StateLive),
         (_, Motion::Pausing) => (format!("{} pausing", glyphs.paused), Role::StatePaused),
         (_, Motion::Paused) => (format!("{} paused", glyphs.paused), Role::StatePaused),
-        (_, Motion::Resuming) => (format!("{} going on", glyphs.live), Role::StateLive),
+        (_, Motion::Resuming) => (format!("{} resuming", glyphs.live), Role::StateLive),
     };
     let (info, width) = (&state.info, pen.width());
     let end = width.saturating_sub(pen.measure(&word) + 3);
@@ -71,8 +72,8 @@ fn header(state: &Compare, pen: &mut Pen) {
     pen.right(width.saturating_sub(1), 0, &format!(" {word} "), role);
     let prompt = if info.prompts.is_empty() { String::new() } else { format!("{}/{}", state.prompt + 1, info.prompts.len()) };
     let (long, short) = match state.pairing {
-        Pairing::Positions => ("the same text: steps are paired by position", "same text"),
-        Pairing::Prompts => ("other laws or draws, other texts: each prompt is paired as a whole", "texts differ"),
+        Pairing::Positions => ("same text: steps paired by position", "same text"),
+        Pairing::Prompts => ("different distributions or seeds: prompts paired as a whole", "texts differ"),
     };
     let paired = if width >= 100 { long } else { short };
     let plain = state.plain.map(|plain| format!("{} tokens/s", number::speed(Some(plain)))).unwrap_or_default();
@@ -84,7 +85,7 @@ fn header(state: &Compare, pen: &mut Pen) {
     views::items(pen, 1, width.saturating_sub(1), items);
 }
 
-/// The keys, or what must be said.
+/// Draws the footer: the notice if there is one, else the keys.
 fn footer(state: &Compare, pen: &mut Pen) {
     let width = pen.width();
     if let Some(notice) = &state.notice {
@@ -94,7 +95,7 @@ fn footer(state: &Compare, pen: &mut Pen) {
     }
     let mut x = 1;
     for (key, name) in KEYS {
-        let name = if key == "space" && state.motion.still() { "go on" } else { name };
+        let name = if key == "space" && state.motion.still() { "resume" } else { name };
         if x + key.len() + 1 + name.len() < width {
             x = pen.text(x, 0, key, Role::FooterKey) + 1;
             x = pen.text(x, 0, name, Role::FooterText) + 2;
@@ -102,7 +103,7 @@ fn footer(state: &Compare, pen: &mut Pen) {
     }
 }
 
-/// A line with a name on it, and what follows it where there is room.
+/// Draws a rule with a name on it, and with `words` if they fit.
 fn title(pen: &mut Pen, name: &str, words: &str) {
     let (line, width) = (pen.glyphs().line, pen.width());
     pen.rule(0, width, 0, line, Role::Frame);
@@ -115,7 +116,7 @@ fn title(pen: &mut Pen, name: &str, words: &str) {
     }
 }
 
-/// One setting: its last step, its means, and the text by where each token came from.
+/// Draws a lane: last step, means, and text colored by each token's origin.
 fn lane(state: &Compare, number: usize, pen: &mut Pen) {
     let lane = &state.lanes[number];
     let (width, height) = (pen.width(), pen.height());
@@ -144,7 +145,7 @@ fn means(state: &Compare, lane: &Lane, rows: usize, pen: &mut Pen) {
     step(lane, pen);
     let expected = ("E[X|T]", known(two(m.expected_accepted_mean)), Role::GaugeExpected, 2);
     let fluid = m.ceilings.fluid.filter(|fluid| *fluid > 0.0 && !early);
-    // Greedy the bound is B - 1.
+    // If greedy, the ceiling is B - 1.
     let of = if lane.settings.warp().greedy() { "of B - 1" } else { "of fluid" };
     let share = fluid.map_or(String::new(), |fluid| format!("{} {of}", percent(m.expected_accepted_mean / fluid)));
     let share = ("", share, Role::GaugeFluid, 3);
@@ -160,7 +161,7 @@ fn means(state: &Compare, lane: &Lane, rows: usize, pen: &mut Pen) {
     views::items(pen, 2, width, vec![speed, ("", factor, Role::Base, 4), share]);
 }
 
-/// The last step: what was accepted, a sign a token.
+/// Draws the last step: one glyph per accepted token.
 fn step(lane: &Lane, pen: &mut Pen) {
     let Some(record) = &lane.last else { return };
     let (width, glyphs) = (pen.width(), pen.glyphs());
@@ -186,10 +187,10 @@ fn role(place: &Place) -> Role {
     }
 }
 
-/// The end of the text, as much as there is room for.
+/// Draws the end of the text, as much as fits.
 fn text(state: &Compare, course: Option<&Course>, pen: &mut Pen) {
     let Some(course) = course else {
-        views::empty(pen, "the text comes here");
+        views::empty(pen, "generated text appears here");
         return;
     };
     let (glyphs, sign, mut flow) = (pen.glyphs(), pen.style(Role::Invisible), Flow::default());
@@ -207,7 +208,7 @@ fn text(state: &Compare, course: Option<&Course>, pen: &mut Pen) {
     }
 }
 
-/// How far apart the lanes are.
+/// Draws the differences between the lanes.
 fn apart(state: &Compare, pen: &mut Pen) {
     let (width, height) = (pen.width() as u16, pen.height() as u16);
     let [a, b] = &state.lanes;
@@ -231,7 +232,7 @@ fn apart(state: &Compare, pen: &mut Pen) {
     latest(state, &mut pen.part(x, 1, width - x, body));
 }
 
-/// An estimate with its interval, as `write` writes numbers.
+/// Formats an estimate and its interval with `write`.
 fn written(e: &Estimate, write: impl Fn(f64) -> String) -> String {
     match e.interval {
         Some(i) => format!("{} [{}, {}]", write(e.value), write(i.low), write(i.high)),
@@ -239,10 +240,10 @@ fn written(e: &Estimate, write: impl Fn(f64) -> String) -> String {
     }
 }
 
-/// The differences, with their intervals.
+/// Draws the table of differences with their intervals.
 fn table(state: &Compare, pen: &mut Pen) {
     let Some(d) = &state.differences else {
-        views::empty(pen, "how far one is from the other comes here");
+        views::empty(pen, "differences between the lanes appear here");
         return;
     };
     type Write = fn(f64) -> String;
@@ -270,11 +271,11 @@ fn table(state: &Compare, pen: &mut Pen) {
         y += 1;
     }
     if state.pairing == Pairing::Prompts {
-        pen.text(1, y, "the texts differ: prompts are paired", Role::Label);
+        pen.text(1, y, "texts differ: prompts paired as a whole", Role::Label);
     } else {
         let o = &state.outcomes;
         let (only_a, only_b) = (o.taken.refused + o.taken.bonus, o.refused.taken + o.bonus.taken);
-        let x = pen.text(1, y, "taken by", Role::Label) + 1;
+        let x = pen.text(1, y, "accepted by", Role::Label) + 1;
         let [a, b] = [a, b].map(|lane| pen.shorten(&lane.name, 6));
         let line = format!("both {}, {a} {only_a}, {b} {only_b} of {}", o.taken.taken, o.positions);
         pen.text(x, y, &pen.shorten(&line, pen.width().saturating_sub(x + 1)), Role::Base);
@@ -284,7 +285,7 @@ fn table(state: &Compare, pen: &mut Pen) {
     pen.text(27, y + 1, &pen.shorten(&speed, pen.width().saturating_sub(27)), Role::Value);
 }
 
-/// The losses of both.
+/// Draws the mean losses of both lanes.
 fn ladder(state: &Compare, pen: &mut Pen) {
     let [a, b] = &state.lanes;
     pen.text(1, 0, "ladder", Role::Label);
@@ -315,7 +316,7 @@ fn ladder(state: &Compare, pen: &mut Pen) {
     row(9, "accepted", Role::GaugeAccepted, both(&|lane| some(lane, lane.means.accepted_mean)));
 }
 
-/// The latest positions that one took and the other missed, the newest first.
+/// Draws the latest positions that only one lane accepted, newest first.
 fn latest(state: &Compare, pen: &mut Pen) {
     if state.pairing == Pairing::Prompts || pen.height() == 0 {
         return;
@@ -324,7 +325,7 @@ fn latest(state: &Compare, pen: &mut Pen) {
     let (Some(of_a), Some(of_b)) = (a.side.course(), b.side.course()) else { return };
     let mut y = 0;
     if pen.height() >= 4 {
-        pen.text(1, 0, "one took, the other missed", Role::Label);
+        pen.text(1, 0, "accepted by one lane only", Role::Label);
         y = 1;
     }
     let common = of_a.places.len().min(of_b.places.len());
@@ -342,7 +343,7 @@ fn latest(state: &Compare, pen: &mut Pen) {
     }
 }
 
-/// One of them in a line: who took it, the text up to it, and why the other missed it.
+/// Draws one such position: accepting lane, text up to it, and cause of the miss.
 fn disagreement(course: &Course, at: usize, taker: &Lane, depth: usize, missed: &Place, y: usize, pen: &mut Pen) {
     let width = pen.width();
     let name = pen.shorten(&taker.name, 6);

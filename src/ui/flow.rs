@@ -1,4 +1,4 @@
-//! Text that is broken into lines: each piece in its own style.
+//! Text flow: wraps styled text into lines.
 
 use ratatui::style::Style;
 
@@ -6,7 +6,7 @@ use super::pen::Pen;
 use crate::clean::{self, Kind};
 use crate::theme::Glyphs;
 
-/// Text in cells, ready to be broken into lines.
+/// Styled text in cells, ready to be wrapped.
 #[derive(Default)]
 pub struct Flow {
     arena: String,
@@ -22,7 +22,7 @@ struct Cell {
 }
 
 impl Flow {
-    /// Adds text in a style; what stands for something without a picture is patched with `sign`.
+    /// Appends text in a style; symbols for characters without a glyph are patched with `sign`.
     pub fn push(&mut self, text: &str, glyphs: &Glyphs, style: Style, sign: Style) {
         clean::each(text, &glyphs.signs(), |symbol, width, kind| {
             let style = if kind == Kind::Sign { style.patch(sign) } else { style };
@@ -35,14 +35,15 @@ impl Flow {
         &self.arena[cell.start as usize..cell.start as usize + usize::from(cell.len)]
     }
 
-    /// Lines as ranges of cells: broken at line breaks, else after the last space that fits, else anywhere.
+    /// Returns the lines as ranges of cells. Lines end at line breaks, after the last space that
+    /// fits, or anywhere if there is none.
     pub fn lines(&self, width: usize) -> Vec<(usize, usize)> {
         let (mut lines, mut start, mut used, mut space) = (Vec::new(), 0, 0, None);
         let mut i = 0;
         while i < self.cells.len() {
             let cell = &self.cells[i];
             let wide = usize::from(cell.width);
-            // A space or the sign of a line break may hang over the edge unseen.
+            // A space or line-break symbol may hang over the edge, invisibly.
             if used + wide > width && !matches!(cell.kind, Kind::Space | Kind::Newline) && i > start {
                 let end = space.unwrap_or(i);
                 lines.push((start, end));
@@ -64,12 +65,13 @@ impl Flow {
         lines
     }
 
-    /// Cells so far.
+    /// Returns the number of cells so far.
     pub fn len(&self) -> usize {
         self.cells.len()
     }
 
-    /// Draws one of its lines in row `y` from column 1 up to, not with, `end`; returns the column after it.
+    /// Draws a line in row `y` from column 1; returns the column after it. Columns from `end` on
+    /// stay untouched.
     pub fn draw(&self, line: (usize, usize), y: usize, end: usize, pen: &mut Pen) -> usize {
         let mut x = 1;
         for cell in &self.cells[line.0..line.1] {

@@ -1,50 +1,50 @@
-//! Where everything goes, afresh for every size.
+//! Layout of the monitor, recomputed for every screen size.
 
 use ratatui::layout::Rect;
 
 use crate::app::{GaugeUnit, Pane, State};
 use crate::telemetry::StepSettings;
 
-/// The least width and height with a picture worth showing.
+/// Minimum screen size in cells, width and height; below it only a message is drawn.
 pub const LEAST: (u16, u16) = (40, 12);
 
-/// What the screen has room for.
+/// Layout variant, chosen by screen size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// The text (or the focused pane), the gauge, and the rest as one line each.
+    /// Text or the focused pane, the gauge, and one line each for the other figures.
     Compact,
-    /// One column.
+    /// One column of panes.
     Tall,
-    /// Two columns.
+    /// Two columns of panes.
     Normal,
-    /// Two columns, with the ladder of losses.
+    /// Two columns, including the ladder of losses.
     Wide,
-    /// Three columns with all panes but the calibration, and definitions.
+    /// Three columns with all panes except calibration, and definitions.
     Huge,
 }
 
-/// The places on a screen.
+/// Positions of everything on the screen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
-    /// How much there is.
+    /// Layout variant that was chosen.
     pub form: Form,
-    /// What runs.
+    /// Two rows for model, settings, and run state.
     pub header: Rect,
-    /// The keys.
+    /// One row for keys or a message.
     pub footer: Rect,
-    /// The bar against the speed of light, in place of the gauge or above all panes.
+    /// Speed-of-light bar, in place of the gauge or above all panes.
     pub light: Option<Rect>,
-    /// Panes and where they go.
+    /// Visible panes with their areas, titles included.
     pub panes: Vec<(Pane, Rect)>,
-    /// Lines between columns.
+    /// Vertical lines between columns.
     pub rules: Vec<Rect>,
-    /// One line each for entropy, accepted length and speed.
+    /// Three rows for accepted length, entropy, and speed.
     pub figures: Option<Rect>,
-    /// Signs and definitions.
+    /// Legend of glyphs and definitions.
     pub legend: Option<Rect>,
 }
 
-/// Takes rows off a column from the top.
+/// Area from which rows are taken off the top.
 struct Column(Rect);
 
 impl Column {
@@ -60,7 +60,8 @@ impl Column {
     }
 }
 
-/// Cuts an area into columns of these widths, one column between them for a line; the last takes what is left.
+/// Cuts an area into columns of the given widths and one of the remaining width. Between neighbors
+/// lies a rule of one column.
 fn columns(area: Rect, widths: &[u16], rules: &mut Vec<Rect>) -> Vec<Column> {
     let mut x = area.x;
     let mut out = Vec::new();
@@ -73,7 +74,7 @@ fn columns(area: Rect, widths: &[u16], rules: &mut Vec<Rect>) -> Vec<Column> {
     out
 }
 
-/// The form for a screen of this size.
+/// Returns the layout variant for a screen of this size.
 fn form(width: u16, height: u16) -> Form {
     match (width, height) {
         (w, h) if w >= 160 && h >= 44 => Form::Huge,
@@ -84,12 +85,12 @@ fn form(width: u16, height: u16) -> Form {
     }
 }
 
-/// A pane without a place of its own that has the keys: it takes the place of others as long as it has them.
+/// Returns the focused pane if it has no place of its own. It then replaces others while focused.
 fn guest(focus: Pane, homeless: &[Pane]) -> Option<Pane> {
     homeless.contains(&focus).then_some(focus)
 }
 
-/// Lays a screen out.
+/// Computes the layout for a screen area and a state.
 pub fn places(area: Rect, state: &State) -> Frame {
     let form = form(area.width, area.height);
     let mut all = Column(area);
@@ -107,7 +108,8 @@ pub fn places(area: Rect, state: &State) -> Frame {
         return Frame { form, header, footer, light, panes, rules, figures, legend };
     }
     let light = per_second.then(|| main.take(bar_rows(form, main.0.height)));
-    // Tokens per step at one budget: beside the bar where both have room, and the budget is one.
+    // Tokens per step refer to one budget: shown beside the bar if both fit and the budget is
+    // fixed.
     let fixed = !state.settings.as_ref().is_some_and(StepSettings::automatic);
     let gauge = !per_second || form == Form::Huge || (fixed && matches!(form, Form::Wide | Form::Tall));
     let height = main.0.height;
@@ -119,7 +121,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
                 (false, true) => 4,
                 (false, false) => 3,
             };
-            // Tables and plots need the rows of the figures, too.
+            // Tables and plots also need the rows of the figures.
             let rows = if [Pane::Text, Pane::Tree].contains(&focus) { 3 } else { 0 };
             let first = main.take(height.saturating_sub(gauge + rows));
             panes.push((focus, first));
@@ -201,7 +203,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
     Frame { form, header, footer, light, panes, rules, figures, legend }
 }
 
-/// Rows of the bar against the speed of light: headline, bar, marks, and the losses where there is room.
+/// Rows of the speed-of-light bar: headline, bar, marks, and losses if there is room.
 fn bar_rows(form: Form, height: u16) -> u16 {
     match form {
         Form::Compact if height < 12 => 3,

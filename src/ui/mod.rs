@@ -1,4 +1,7 @@
-//! Drawing the state: `render` changes nothing and is a function of the state and the theme alone.
+//! Rendering of the screens: pure functions of state and theme.
+//!
+//! `layout` places the panes, `views` holds one file per pane, and `pen` draws clipped text by
+//! role. `compare` and `training` draw the other two screens.
 
 mod compare;
 mod flow;
@@ -23,14 +26,15 @@ use crate::app::{Overlay, Pane, Phase, State};
 use crate::theme::{Role, Theme};
 use pen::Pen;
 
-/// Draws the whole screen; says, as [`draw`] does, how far it can be scrolled.
+/// Draws the whole screen into a frame; returns the same as [`draw`].
 pub fn render(state: &State, theme: &Theme, frame: &mut Frame) -> u16 {
     let area = frame.area();
     draw(state, theme, area, frame.buffer_mut())
 }
 
-/// Draws the whole screen into a buffer; says how many lines the help (or the marks), or without it the text, goes beyond what is
-/// shown of it: as far as it can be scrolled.
+/// Draws the whole screen into a buffer; returns the maximum scroll offset in lines.
+///
+/// The offset is that of the open help or definitions, else that of the text.
 pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
     Pen::new(buf, theme, area).clear(Role::Base);
     if area.width < LEAST.0 || area.height < LEAST.1 {
@@ -43,7 +47,7 @@ pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
     if let Some(rect) = places.light {
         let focused = state.focus == Pane::Gauge && !places.panes.iter().any(|(pane, _)| *pane == Pane::Gauge);
         let used = views::light(state, focused, &mut Pen::new(buf, theme, rect)) as u16 + 1;
-        // Filling the screen, it leaves room for the other unit.
+        // A zoomed bar leaves room below for the gauge in tokens per step.
         let left = rect.height.saturating_sub(used);
         if state.zoom && left >= 10 && state.step().is_some() {
             let mut pen = Pen::new(buf, theme, Rect { y: rect.y + used, height: left, ..rect });
@@ -54,7 +58,7 @@ pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
     for (pane, rect) in &places.panes {
         let mut pen = Pen::new(buf, theme, *rect);
         if places.form == Form::Compact && !state.zoom {
-            // Every row counts: panes go without their titles.
+            // Every row counts: panes have no titles.
             beyond = beyond.max(body(state, *pane, places.form, &mut pen));
         } else {
             title(state, *pane, &mut pen);
@@ -104,7 +108,7 @@ fn title(state: &State, pane: Pane, pen: &mut Pen) {
     }
 }
 
-/// Draws a pane; says how many lines it can be scrolled.
+/// Draws the body of a pane; returns its maximum scroll offset in lines.
 fn body(state: &State, pane: Pane, form: Form, pen: &mut Pen) -> usize {
     match pane {
         Pane::Text => return views::text(state, pen),

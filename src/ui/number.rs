@@ -1,16 +1,17 @@
-//! How numbers are written, so that columns stand still: always the same places after the point.
+//! Number formats with fixed decimal places, so that columns stay aligned.
 
-/// A count of tokens, or nats, to two places.
+/// Formats tokens or nats with two decimals.
 pub fn two(value: f64) -> String {
     if value.is_finite() { format!("{value:.2}") } else { "-".to_owned() }
 }
 
-/// A ceiling to two places; the closed forms of little entropy run away, and then their digits say nothing.
+/// Formats a ceiling with two decimals, above 999 as `>999`. The closed forms diverge at low
+/// entropy, where digits mean nothing.
 pub fn ceiling(value: f64) -> String {
     if value > 999.0 { ">999".to_owned() } else { two(value) }
 }
 
-/// The same as a change, with its sign; what rounds to nothing has none.
+/// Formats a change with two decimals and a sign, except what rounds to zero.
 pub fn change(value: f64) -> String {
     match value {
         v if !v.is_finite() => "-".to_owned(),
@@ -19,19 +20,19 @@ pub fn change(value: f64) -> String {
     }
 }
 
-/// The same where it is known.
+/// Formats an optional value with two decimals, `None` as "-".
 pub fn two_or_dash(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), two)
 }
 
-/// Tokens a second to one place.
+/// Formats tokens per second with one decimal, `None` as "-".
 pub fn speed(value: Option<f64>) -> String {
-    // What rounds to nothing has no sign.
+    // What rounds to zero has no sign.
     let plain = |v: f64| if v.abs() < 0.05 { 0.0 } else { v };
     value.filter(|v| v.is_finite()).map_or_else(|| "-".to_owned(), |v| format!("{:.1}", plain(v)))
 }
 
-/// A probability in four cells. What would round to 0 or 1 without being so is not shown as such.
+/// Formats a probability in four cells. Only exact 0 and 1 are shown as such.
 pub fn probability(p: f64) -> String {
     match p {
         p if !p.is_finite() => "   -".to_owned(),
@@ -43,12 +44,12 @@ pub fn probability(p: f64) -> String {
     }
 }
 
-/// A share in per cent, whole.
+/// Formats a fraction as a whole percentage.
 pub fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.0}%", share * 100.0) } else { "-".to_owned() }
 }
 
-/// Seconds as milliseconds, to one place.
+/// Formats seconds as milliseconds with one decimal.
 pub fn millis(seconds: f64) -> String {
     if seconds.is_finite() { format!("{:.1}", seconds * 1e3) } else { "-".to_owned() }
 }

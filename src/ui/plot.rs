@@ -1,55 +1,58 @@
-//! Curves over the budget (log B across) or over steps, values from 0 up. In braille where the glyphs allow it, else a letter a column.
+//! Line plots over budgets (log scale) or steps, with values from 0 up.
+//!
+//! Curves are drawn in braille, or with one letter per column in ASCII.
 
 use super::pen::Pen;
 use crate::theme::Role;
 
-/// Columns of the axis at the left, its line included.
+/// Columns of the axis on the left, its line included.
 const AXIS: usize = 5;
-/// Columns that the label of a curve may take at its right end.
+/// Maximum columns for the label at a curve's right end.
 const LABEL: usize = 16;
 
-/// A curve; its colour, its letter and its label tell it apart.
+/// Curve of a plot, with its color, letter, and label.
 pub struct Curve<'a> {
-    /// Its name at its right end, and shorter forms of it.
+    /// Label at its right end, longest form first.
     pub labels: Vec<String>,
-    /// What it is drawn with in ASCII.
+    /// Letter that draws it in ASCII.
     pub letter: &'static str,
-    /// Its colour.
+    /// Role that gives it its color.
     pub role: Role,
-    /// Whether it is drawn with gaps: a ceiling, not a measured thing.
+    /// Draws it with gaps, for a ceiling rather than a measurement.
     pub dashed: bool,
-    /// The budget where it ends, where that is before the end of the plot: its label stands there.
+    /// Budget or step at which it ends, if before the plot's end. Its label stands there.
     pub until: Option<usize>,
-    /// Its value at a budget of 1 and more, where it has one.
+    /// Function from a budget or step, 1 or more, to its value, if any.
     pub value: &'a dyn Fn(f64) -> Option<f64>,
 }
 
-/// What lies across, from 1 on.
+/// Quantity on the horizontal axis, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Across {
-    /// Budgets, by their logarithms.
+    /// Budgets on a log scale.
     Budgets,
-    /// Steps, evenly.
+    /// Steps on a linear scale.
     Steps,
 }
 
-/// A plot: its range and what is marked in it.
+/// Plot: its ranges, mark, and curves.
 pub struct Plot<'a> {
-    /// What lies across.
+    /// Quantity on the horizontal axis.
     pub across: Across,
-    /// The largest budget, or the last step.
+    /// Largest budget, or last step.
     pub most: usize,
-    /// The largest value; curves that go beyond it end there.
+    /// Largest value; curves are not drawn above it.
     pub top: f64,
-    /// Places after the point in the numbers of the axis.
+    /// Decimal places of the numbers on the vertical axis.
     pub places: usize,
-    /// The budget to mark.
+    /// Budget or step to mark with a vertical line.
     pub mark: Option<usize>,
-    /// The curves, the most important first.
+    /// Curves, most important first.
     pub curves: &'a [Curve<'a>],
 }
 
-/// The value of a list whose entry `i` belongs to budget `i + 1`, between two entries a straight line.
+/// Interpolates linearly in a list whose entry `i` belongs to budget `i + 1`. `None` outside the
+/// list.
 pub fn between(values: &[f64], batch: f64) -> Option<f64> {
     let at = batch - 1.0;
     if at < 0.0 {
@@ -63,7 +66,7 @@ pub fn between(values: &[f64], batch: f64) -> Option<f64> {
     }
 }
 
-/// A round number that is not below `value`: 1, 1.5, 2, 3, 4, 6 or 8 times a power of ten.
+/// Returns a round number not below `value`. It is 1, 1.5, 2, 3, 4, 6, or 8 times a power of ten.
 pub fn round_up(value: f64) -> f64 {
     if !(value > 0.0 && value < 1e12) {
         return 1.0;
@@ -73,7 +76,8 @@ pub fn round_up(value: f64) -> f64 {
 }
 
 impl Plot<'_> {
-    /// Draws it into the whole of the pen's area: the last row has the budgets, the right the labels of the curves.
+    /// Draws the plot into the pen's whole area. The last row holds the horizontal axis, the right
+    /// the labels.
     pub fn draw(&self, pen: &mut Pen) {
         let (width, rows) = (pen.width(), pen.height().saturating_sub(1));
         let outer = |c: &&Curve| c.until.is_none_or(|u| u >= self.most);
@@ -109,7 +113,7 @@ impl Plot<'_> {
         self.labels(pen, rows, AXIS + columns, labels);
     }
 
-    /// The column of a budget.
+    /// Returns the column of a budget or step, if it is in range.
     fn column(&self, batch: usize, columns: usize) -> Option<usize> {
         let share = match self.across {
             _ if self.most <= 1 => 0.0,
@@ -119,7 +123,7 @@ impl Plot<'_> {
         (1..=self.most.max(1)).contains(&batch).then(|| (share * (columns - 1) as f64).round() as usize)
     }
 
-    /// The budget at a place from 0 to 1.
+    /// Returns the budget or step at a horizontal position from 0 to 1.
     fn batch(&self, share: f64) -> f64 {
         let (most, share) = (self.most.max(1) as f64, share.clamp(0.0, 1.0));
         match self.across {
@@ -128,7 +132,8 @@ impl Plot<'_> {
         }
     }
 
-    /// The row of budgets below: powers of two where they have room, the marked one always. Of steps round numbers.
+    /// Draws the horizontal axis, with as many numbers as fit. Budgets get powers of two, steps
+    /// round numbers. The marked value always gets its number.
     fn budgets(&self, pen: &mut Pen, y: usize, columns: usize) {
         let apart = (round_up(self.most as f64 / 6.0) as usize).max(1);
         let tick = |i: u32| match self.across {
@@ -154,7 +159,8 @@ impl Plot<'_> {
         }
     }
 
-    /// The place of a value from the top, in parts of which `parts` make the whole height. None beyond the top.
+    /// Returns a value's distance from the top, where the height is divided into `parts`. `None`
+    /// above the top.
     fn down(&self, value: f64, parts: usize) -> Option<usize> {
         let up = value / self.top * parts as f64;
         (up.is_finite() && up >= 0.0 && value <= self.top * 1.0001).then(|| parts - 1 - (up as usize).min(parts - 1))
@@ -171,7 +177,7 @@ impl Plot<'_> {
     }
 
     fn dots(&self, pen: &mut Pen, curve: &Curve, rows: usize, columns: usize) {
-        // Dots of a braille cell by (row, column) of its four by two.
+        // Bits of a braille cell's dots by row and column.
         const BITS: [[u32; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
         let mut cells = vec![0u32; rows * columns];
         let (wide, tall) = (columns * 2, rows * 4);
@@ -193,7 +199,8 @@ impl Plot<'_> {
         }
     }
 
-    /// The names of curves that end within the plot, below and behind their ends: there is no ceiling there.
+    /// Draws the labels of curves that end within the plot. They stand below and right of the ends,
+    /// where no ceiling is.
     fn inner(&self, pen: &mut Pen, rows: usize, columns: usize) {
         let mut free = 0;
         let mut ends: Vec<(&Curve, usize, usize)> = (self.curves.iter())
@@ -213,7 +220,8 @@ impl Plot<'_> {
         }
     }
 
-    /// The names of the curves beside their right ends, one a row, the higher value first; what finds no row is left out.
+    /// Draws the labels beside the curves' right ends, one per row, higher values first. Labels
+    /// that find no row are left out.
     fn labels(&self, pen: &mut Pen, rows: usize, x: usize, room: usize) {
         let end = self.most as f64;
         let mut wanted: Vec<(usize, f64, usize)> = (self.curves.iter().enumerate())

@@ -1,51 +1,55 @@
-//! Labels on a ruler that never overlap: they move to the other side of their mark, stack, shorten, or give way.
+//! Placement of labels on a ruler without overlap.
+//!
+//! A label moves to the other side of its pointer, to a row further away, or to a shorter form; the
+//! least important is dropped if none of that helps.
 
-/// On which side of the ruler a label goes.
+/// Side of the ruler on which a label is placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Over it.
+    /// On the rows above the ruler.
     Above,
-    /// Under it.
+    /// On the rows below the ruler.
     Below,
 }
 
-/// Something to mark, in the order of importance.
+/// Mark on a ruler. Slices of marks are ordered by importance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mark {
-    /// The column it stands at.
+    /// Column that its pointer stands at.
     pub column: usize,
-    /// Which side its label goes.
+    /// Side on which its label is placed.
     pub side: Side,
-    /// Its label, and shorter forms of it.
+    /// Label, longest form first.
     pub labels: Vec<String>,
 }
 
-/// Where the label of a mark went.
+/// Placed label of a mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
-    /// Index of the mark.
+    /// Index of the mark in the slice.
     pub mark: usize,
-    /// Row, 0 being next to the ruler.
+    /// Row, counted from the ruler; 0 is next to it.
     pub row: usize,
-    /// First column of the text (not of the pointer).
+    /// First column of the text, not of the pointer.
     pub start: usize,
-    /// The text.
+    /// Text of the form that was chosen.
     pub text: String,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Cell {
     Free,
-    /// A pointer, or the line that leads to it, of the mark at this column.
+    /// Pointer of the mark at this column, or the line that leads to it.
     Pointer,
     Text,
 }
 
-/// Places the labels of one side on `rows` rows of `width` columns. `measure` gives the width of a text.
+/// Places the labels of one side on `rows` rows of `width` columns.
 ///
-/// Each label stands beside its pointer, one column from it, and the pointer's column is free (or a pointer too) on all
-/// rows between it and the ruler. Where not all find room, all shorten; where that does not help, the least important
-/// give way: they are not in the answer.
+/// `measure` returns the width of a text in columns. Each label stands one column from its pointer.
+/// The pointer's column holds no text on any row between the label and the ruler. If not all labels
+/// fit, all are shortened; if that does not help, the least important marks are left out of the
+/// result.
 pub fn place(marks: &[Mark], side: Side, rows: usize, width: usize, measure: impl Fn(&str) -> usize) -> Vec<Placed> {
     let mut chosen: Vec<usize> = (0..marks.len()).filter(|&i| marks[i].side == side && marks[i].column < width).collect();
     let longest = chosen.iter().map(|&i| marks[i].labels.len()).max().unwrap_or(0);
@@ -59,10 +63,12 @@ pub fn place(marks: &[Mark], side: Side, rows: usize, width: usize, measure: imp
     }
 }
 
-/// Places all chosen marks, each with one of its labels from number `from` on, or none.
+/// Places all chosen marks, each with one of its labels from index `from` on. `None` if one does
+/// not fit.
 ///
-/// From right to left, labels at the right of their pointers: one that finds no room beside its right neighbour goes a
-/// row further, where nothing is in the way of its line, since all that is placed lies to the right of it.
+/// Marks are handled from right to left, with labels right of their pointers. A label that does not
+/// fit beside its right neighbor goes a row further out. Nothing crosses its line there, because
+/// everything placed so far lies to the right of it.
 fn attempt(
     marks: &[Mark],
     chosen: &[usize],
@@ -90,8 +96,8 @@ fn attempt(
     Some(out)
 }
 
-/// Where a text of that width can start in `row` beside the pointer at `column`, away from the columns of those that
-/// are still to be placed.
+/// Returns the start of a text of width `long` beside the pointer at `column`. The text avoids the
+/// columns of pending marks.
 fn fit(cells: &[Vec<Cell>], row: usize, column: usize, long: usize, pending: &[usize]) -> Option<usize> {
     if cells[..=row].iter().any(|r| r[column] == Cell::Text) {
         return None;
@@ -162,13 +168,14 @@ mod tests {
                         prop_assert_eq!(cell.replace(p.mark), None);
                     }
                 }
-                // The most important mark is there wherever it has room alone.
+                // The most important mark is placed whenever it would fit alone.
                 let alone = marks.iter().position(|m| m.side == side && m.column < width);
                 if let Some(first) = alone.filter(|&i| place(&marks[i..=i], side, rows, width, str::len).len() == 1) {
                     prop_assert!(placed.iter().any(|p| p.mark == first));
                 }
                 for p in &placed {
-                    // The way from the ruler to the label is clear of all text, and labels in a row do not touch.
+                    // The line from the ruler to the label crosses no text, and labels in a row do
+                    // not touch.
                     let column = marks[p.mark].column;
                     for row in &taken[..=p.row] {
                         prop_assert_eq!(row[column], None);

@@ -1,4 +1,5 @@
-//! The screen of `speclight train`: loss, acceptance by depth, and what the head is worth when it drafts.
+//! Rendering of the `speclight train` screen: loss, acceptance by depth, and accepted length when
+//! drafting.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -10,13 +11,13 @@ use super::{LEAST, views};
 use crate::app::{Measured, Stage, TRAINING_KEYS, Training};
 use crate::theme::{Role, Theme};
 
-/// Depths that are drawn.
+/// Number of depths drawn.
 const DEPTHS: usize = 4;
-/// Their colours, and what they are drawn with in ASCII.
+/// Roles of the depths, and their letters in ASCII.
 const COLOURS: [(Role, &str); DEPTHS] =
     [(Role::Accepted1, "1"), (Role::Accepted2, "2"), (Role::Accepted3, "3"), (Role::Accepted4, "4")];
 
-/// Draws it.
+/// Draws the training screen into a buffer.
 pub fn draw_training(state: &Training, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let mut pen = Pen::new(buf, theme, area);
     pen.clear(Role::Base);
@@ -30,7 +31,7 @@ pub fn draw_training(state: &Training, theme: &Theme, area: Rect, buf: &mut Buff
     figures(state, &mut pen.part(0, 1, width, figures_height));
     footer(&mut pen.part(0, height - 1, width, 1));
     let (top, rows) = (1 + figures_height, height - figures_height - 2);
-    // Side by side where all three have room, else as many as fit below each other.
+    // Side by side if all three fit, else as many as fit below each other.
     type Pane = fn(&Training, &mut Pen);
     let panes: [Pane; 3] = [losses, acceptances, drafts];
     let (across, down): (u16, u16) = match (width, rows) {
@@ -45,7 +46,7 @@ pub fn draw_training(state: &Training, theme: &Theme, area: Rect, buf: &mut Buff
         let (column, row) = (i % across, i / across);
         let (from, to) = (width * column / across, width * (column + 1) / across);
         let (up, low) = (rows * row / down, rows * (row + 1) / down);
-        // The last one takes the rest of its row.
+        // The third pane takes the rest of its row.
         let to = if i == 2 { width } else { to };
         pane(state, &mut pen.part(from, top + up, to - from, low - up));
     }
@@ -74,7 +75,7 @@ fn footer(pen: &mut Pen) {
     }
 }
 
-/// Bar of progress, and the numbers of the last step and the last measurement.
+/// Draws the progress bar, and the numbers of the last step and the last measurement.
 fn figures(state: &Training, pen: &mut Pen) {
     let width = pen.width();
     let (done, of, what) = match (state.stage, &state.last) {
@@ -98,11 +99,11 @@ fn figures(state: &Training, pen: &mut Pen) {
     }
     if let Some(last) = &state.last {
         items.push(("loss", format!("{:.3}", last.loss), Role::Value, 0));
-        items.push(("rate", format!("{:.1e}", last.rate), Role::Base, 1));
-        items.push(("norm", two(last.norm), Role::Base, 1));
-        items.push(("read", format!("{} tokens", last.tokens), Role::Base, 2));
+        items.push(("learning rate", format!("{:.1e}", last.rate), Role::Base, 1));
+        items.push(("gradient norm", two(last.norm), Role::Base, 1));
+        items.push(("trained on", format!("{} tokens", last.tokens), Role::Base, 2));
         items.push(("in", time(last.seconds), Role::Base, 2));
-        items.push(("of", format!("{} texts, {} tokens", state.corpus.0, state.corpus.1), Role::Base, 3));
+        items.push(("corpus", format!("{} texts, {} tokens", state.corpus.0, state.corpus.1), Role::Base, 3));
     }
     views::items(pen, 1, width.saturating_sub(1), items);
     if let Some(measured) = state.measured.last() {
@@ -134,7 +135,7 @@ fn title(pen: &mut Pen, name: &str) {
     pen.text(1, 0, &format!(" {name} "), Role::Title);
 }
 
-/// Draws curves below a title; says where there is nothing yet.
+/// Draws curves below a title, or a message if there is none yet.
 fn plot(state: &Training, pen: &mut Pen, name: &str, top: f64, curves: &[Curve], nothing: &str) {
     title(pen, name);
     let (width, height) = (pen.width() as u16, pen.height().saturating_sub(1) as u16);
@@ -147,7 +148,7 @@ fn plot(state: &Training, pen: &mut Pen, name: &str, top: f64, curves: &[Curve],
     plot.draw(&mut below);
 }
 
-/// A value measured now and then, between two measurements on a straight line.
+/// Interpolates linearly between two measurements.
 fn between(points: &[(usize, f64)], step: f64) -> Option<f64> {
     let after = points.partition_point(|(at, _)| (*at as f64) < step);
     let (&(b, y), before) = (points.get(after)?, after.checked_sub(1).map(|i| points[i]));
@@ -157,7 +158,7 @@ fn between(points: &[(usize, f64)], step: f64) -> Option<f64> {
     }
 }
 
-/// The mean of the loss around a step, over as many steps as a column of the plot has.
+/// Returns the mean loss of all steps within `span` of a step.
 fn smooth(losses: &[(usize, f64)], step: f64, span: f64) -> Option<f64> {
     let from = losses.partition_point(|(at, _)| (*at as f64) < step - span);
     let to = losses.partition_point(|(at, _)| (*at as f64) <= step + span);
@@ -176,18 +177,18 @@ fn losses(state: &Training, pen: &mut Pen) {
         curves.push(Curve { labels, letter: "t", role: Role::PlotMean, dashed: false, until: Some(*last), value: &trained });
     }
     curves.extend(depth_curves(state, &values));
-    // The first steps of a fresh head are far above all that follow.
+    // The first steps of a fresh head have far higher losses than all later ones.
     let mut all: Vec<f64> = state.losses.iter().map(|(_, loss)| *loss).chain(held.iter().flatten().map(|(_, x)| *x)).collect();
     all.sort_by(f64::total_cmp);
     let top = all.get(all.len() * 19 / 20).copied().unwrap_or(1.0);
-    plot(state, pen, "loss in nats, held out by depth", top, &curves, "no step yet");
+    plot(state, pen, "loss in nats, held-out loss by depth", top, &curves, "no step yet");
 }
 
 fn acceptances(state: &Training, pen: &mut Pen) {
     let held: Vec<Vec<(usize, f64)>> = by_depth(state, |m| &m.figures.acceptance);
     let values: Vec<_> = held.iter().map(|points| move |step: f64| between(points, step)).collect();
     let top = held.iter().flatten().map(|(_, x)| *x).fold(0.1, f64::max);
-    plot(state, pen, "acceptance by depth, held out", top, &depth_curves(state, &values), "not measured yet");
+    plot(state, pen, "acceptance rate by depth, held out", top, &depth_curves(state, &values), "not measured yet");
 }
 
 fn drafts(state: &Training, pen: &mut Pen) {
@@ -210,10 +211,10 @@ fn drafts(state: &Training, pen: &mut Pen) {
     if !fluid.is_empty() {
         curves.push(curve(label("fluid", "fl"), "f", Role::GaugeFluid, true, &c));
     }
-    plot(state, pen, "accepted a step when it drafts, B 16", top, &curves, "not measured yet");
+    plot(state, pen, "accepted per step when drafting, B 16", top, &curves, "not measured yet");
 }
 
-/// One figure of all measurements, a list for each depth.
+/// Returns one figure of all measurements, a list for each depth.
 fn by_depth(state: &Training, of: fn(&Measured) -> &Vec<f64>) -> Vec<Vec<(usize, f64)>> {
     let depth = |d: usize| state.measured.iter().filter_map(|m| Some((m.step, *of(m).get(d)?))).collect::<Vec<_>>();
     (0..DEPTHS).map(depth).filter(|points| !points.is_empty()).collect()
@@ -229,7 +230,7 @@ fn depth_curves<'a, F: Fn(f64) -> Option<f64>>(state: &Training, values: &'a [F]
         .collect()
 }
 
-/// A time in words: the two largest units.
+/// Formats a duration in its two largest units.
 fn time(seconds: f64) -> String {
     let whole = seconds.clamp(0.0, 1e9).round() as u64;
     match whole {

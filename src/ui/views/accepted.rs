@@ -1,11 +1,11 @@
-//! Accepted length: by step, as a histogram, and the acceptance of each position given that it was reached.
+//! Accepted-length pane: accepted length by step and as a histogram, and acceptance rate by depth.
 
 use super::{Pen, empty};
 use crate::app::State;
 use crate::theme::Role;
 use crate::ui::number;
 
-/// What the title says.
+/// Returns the title's summary: mean accepted length, with and without the bonus.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
     match state.history.averages.accepted_mean() {
         Some(mean) => {
@@ -19,7 +19,7 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     }
 }
 
-/// A row of bars, a step each, the newest at the right.
+/// Draws one bar per step, the newest on the right.
 pub fn sparkline(state: &State, pen: &mut Pen, x: usize, y: usize, width: usize, rows: usize) {
     let glyphs = pen.glyphs();
     let steps: Vec<_> = state.history.back_from(state.selected).take(width).collect();
@@ -34,7 +34,7 @@ pub fn sparkline(state: &State, pen: &mut Pen, x: usize, y: usize, width: usize,
             for r in 0..rows {
                 pen.text(x + i, y + r, glyphs.change, Role::PlotChange);
             }
-            // The bar of a changed step is drawn over its mark.
+            // The bar of a step with changed settings is drawn over the marker.
         }
         let eighths = (step.record.accepted * 8 * rows).div_ceil(highest);
         for r in 0..eighths.div_ceil(8) {
@@ -46,17 +46,18 @@ pub fn sparkline(state: &State, pen: &mut Pen, x: usize, y: usize, width: usize,
     }
 }
 
-/// Draws it.
+/// Draws the accepted-length pane: histogram, table by length, and bars by step.
 pub fn accepted(state: &State, pen: &mut Pen) {
     let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
     let averages = &state.history.averages;
     if averages.steps == 0 {
-        empty(pen, "accepted drafted tokens of each step come here");
+        empty(pen, "accepted drafted tokens per step appear here");
         return;
     }
-    // Words at the left, then a column a length.
+    // Labels on the left, then one column per length.
     let words = 9;
-    // Below: the steps in one row or more; above them the table by length, its histogram as tall as there is room.
+    // From the bottom: bars by step in one to three rows, the table by length, the histogram in the
+    // remaining rows.
     let rows = if height >= 10 {
         3
     } else if height >= 8 {
@@ -80,14 +81,14 @@ pub fn accepted(state: &State, pen: &mut Pen) {
     let longest = averages.lengths.len().max(averages.rates.max_depth() + 1);
     let cut = longest > columns;
     let shown = longest.min(columns);
-    // The last column stands for all lengths from there on where not all fit.
+    // If not all lengths fit, the last column stands for all longer ones as well.
     let share = |k: usize| {
         let from = &averages.lengths[k.min(averages.lengths.len())..];
         let count: usize = if cut && k + 1 == shown { from.iter().sum() } else { from.first().copied().unwrap_or(0) };
         count as f64 / averages.steps as f64
     };
     let highest = (0..shown).map(share).fold(0.0, f64::max);
-    let labels = [("length", 0), ("% steps", 1), ("% passed", 2)];
+    let labels = [("length", 0), ("% steps", 1), ("% accept", 2)];
     for (label, i) in labels {
         pen.text(1, bars + i, label, Role::Label);
     }
@@ -103,7 +104,7 @@ pub fn accepted(state: &State, pen: &mut Pen) {
         let more = cut && k + 1 == shown;
         pen.right(end, bars, &if more { format!("{k}+") } else { k.to_string() }, Role::Base);
         pen.right(end, bars + 1, &whole(share(k)), Role::Base);
-        // Few trials say little.
+        // Dimmed below ten trials, where the rate means little.
         let (reached, _) = averages.rates.counts(k);
         let role = if reached < 10 { Role::NodeUnreached } else { Role::Value };
         if let Some(rate) = averages.rates.rate(k).filter(|_| !more) {

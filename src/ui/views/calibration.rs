@@ -1,4 +1,4 @@
-//! Reliability: what the drafter's q said, by tenths, beside what the target gave.
+//! Calibration pane: reliability diagrams of the drafter's q against the target's p.
 
 use super::{Pen, empty};
 use crate::app::State;
@@ -7,16 +7,16 @@ use crate::theme::Role;
 
 /// Columns left of the bars.
 const AXIS: usize = 3;
-/// Nodes below which a class says little.
+/// Number of nodes below which a bin is dimmed.
 const FEW: usize = 10;
-/// Rows from which two diagrams stand one above the other.
+/// Minimum number of rows for two diagrams one above the other.
 const STACKED: usize = 16;
 
 fn error(value: f64) -> String {
     format!("{value:.3}")
 }
 
-/// What the title says.
+/// Returns the title's summary: calibration error, calibrated and raw.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
     let Told { raw, calibrated } = &state.history.averages.told;
     match (calibrated.error(), raw.error()) {
@@ -29,11 +29,11 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     }
 }
 
-/// Draws it: calibrated and raw side by side or one above the other where there is room, else calibrated alone.
+/// Draws the calibrated and, if it fits, the raw diagram. They stand side by side or stacked.
 pub fn calibration(state: &State, pen: &mut Pen) {
     let Told { raw, calibrated } = &state.history.averages.told;
     if raw.nodes() == 0 {
-        empty(pen, "what the drafter's q are worth comes here");
+        empty(pen, "reliability of the drafter's q appears here");
         return;
     }
     let (width, height) = (pen.width(), pen.height());
@@ -51,11 +51,13 @@ pub fn calibration(state: &State, pen: &mut Pen) {
     }
 }
 
-/// One diagram: a bar for each tenth of q as high as the mean p, a line across it where the mean q lies, the count of nodes below, or
-/// their share in per cent where it has no room.
+/// Draws one reliability diagram. For each tenth of q a bar shows the mean p, and a line across it
+/// the mean q.
+///
+/// Below stand the counts of nodes, or their percentages if counts do not fit.
 fn diagram(told: &Reliability, name: &str, pen: &mut Pen) {
     let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
-    // A row for the name, one for q and one for the counts, as far as bars have room.
+    // One row each for the name, q, and the counts, as far as the bars leave room.
     let named = usize::from(height >= 7);
     let below = if height >= 5 { 2 } else { 1 };
     let rows = height.saturating_sub(named + below);
@@ -88,7 +90,7 @@ fn diagram(told: &Reliability, name: &str, pen: &mut Pen) {
         let few = nodes < FEW;
         if below == 2 && cell > 2 {
             let role = if few { Role::NodeUnreached } else { Role::Base };
-            // Where counts have no room, their shares.
+            // Percentages where counts do not fit.
             let share = (100.0 * nodes as f64 / told.nodes().max(1) as f64).round().min(99.0);
             let text = if cell > 3 { count(nodes) } else { format!("{share:.0}") };
             pen.text(x, named + rows + 1, &text, role);
@@ -109,7 +111,7 @@ fn diagram(told: &Reliability, name: &str, pen: &mut Pen) {
     }
 }
 
-/// A count in three cells.
+/// Formats a count in three cells.
 fn count(nodes: usize) -> String {
     match nodes {
         0..=99 => nodes.to_string(),

@@ -1,4 +1,4 @@
-//! What is around the panes: header, footer, figures in one line each, progress, editor.
+//! Everything around the panes: header, footer, compact figures, progress, and prompt editor.
 
 use super::{Pen, accepted, entropy, speed};
 use crate::app::{COMMANDS, Editor, Entry, Motion, Phase, State};
@@ -7,10 +7,10 @@ use crate::theme::Role;
 use crate::ui::number;
 use crate::verify::Rule;
 
-/// A screen with too little room.
+/// Draws the message for a screen below the minimum size.
 pub fn too_small(pen: &mut Pen) {
     let (needs, has) = (crate::ui::LEAST, (pen.width(), pen.height()));
-    let words = format!("too small: {}x{} needed, {}x{} here", needs.0, needs.1, has.0, has.1);
+    let words = format!("too small: needs {}x{}, has {}x{}", needs.0, needs.1, has.0, has.1);
     let y = pen.height() / 2;
     for (i, part) in words.split(": ").enumerate() {
         let x = pen.width().saturating_sub(part.len()) / 2;
@@ -18,7 +18,7 @@ pub fn too_small(pen: &mut Pen) {
     }
 }
 
-/// The line between two columns.
+/// Draws the vertical line between two columns.
 pub fn divider(pen: &mut Pen) {
     let glyph = pen.glyphs().vline;
     for y in 0..pen.height() {
@@ -26,10 +26,10 @@ pub fn divider(pen: &mut Pen) {
     }
 }
 
-/// One thing in a line: label, value, role of the value, and how important it is (0 is shown first).
+/// Item of a line: label, value, role of the value, priority. Priority 0 is kept longest.
 pub type Item = (&'static str, String, Role, u8);
 
-/// Writes the items that fit, in their order, leaving out the least important.
+/// Writes the items that fit, in their order, leaving out those of the lowest priority.
 pub fn items(pen: &mut Pen, y: usize, end: usize, items: Vec<Item>) {
     let width = |item: &Item, pen: &Pen| item.0.len() + usize::from(!item.0.is_empty()) + pen.measure(&item.1) + 3;
     let mut order: Vec<usize> = (0..items.len()).filter(|&i| !items[i].1.is_empty()).collect();
@@ -54,7 +54,7 @@ pub fn items(pen: &mut Pen, y: usize, end: usize, items: Vec<Item>) {
     }
 }
 
-/// What runs, and whether.
+/// Draws the header: model, settings, and run state.
 pub fn header(state: &State, pen: &mut Pen) {
     let glyphs = pen.glyphs();
     let (word, role) = match (&state.phase, state.motion, state.selected) {
@@ -66,7 +66,7 @@ pub fn header(state: &State, pen: &mut Pen) {
         (_, Motion::Live, _) => (format!("{} live", glyphs.live), Role::StateLive),
         (_, Motion::Pausing, _) => (format!("{} pausing", glyphs.paused), Role::StatePaused),
         (_, Motion::Paused, _) => (format!("{} paused", glyphs.paused), Role::StatePaused),
-        (_, Motion::Resuming, _) => (format!("{} going on", glyphs.live), Role::StateLive),
+        (_, Motion::Resuming, _) => (format!("{} resuming", glyphs.live), Role::StateLive),
     };
     let end = pen.width().saturating_sub(pen.measure(&word) + 3);
     let info = &state.info;
@@ -83,7 +83,7 @@ pub fn header(state: &State, pen: &mut Pen) {
         ],
     );
     pen.right(pen.width().saturating_sub(1), 0, &format!(" {word} "), role);
-    // Looking back: that step's settings and prompt, not those of today.
+    // A selected step shows its own settings and prompt, not the present ones.
     let back = state.selected.and_then(|n| state.history.get(n));
     let settings = back.map(|step| &step.record.settings);
     let (Some(now), Some(wished)) = (settings.or(state.settings.as_ref()), settings.or(state.wished.as_ref())) else { return };
@@ -114,7 +114,7 @@ pub fn header(state: &State, pen: &mut Pen) {
     items(pen, 1, width, line);
 }
 
-/// The keys, or what must be said.
+/// Draws the footer: the notice if there is one, else the keys.
 pub fn footer(state: &State, pen: &mut Pen) {
     let width = pen.width();
     if let Some(notice) = &state.notice {
@@ -134,7 +134,7 @@ pub fn footer(state: &State, pen: &mut Pen) {
             key => key.to_owned(),
         };
         let name = match command.name {
-            "pause" if still => "go on",
+            "pause" if still => "resume",
             "older" => "steps",
             name => name,
         };
@@ -146,7 +146,7 @@ pub fn footer(state: &State, pen: &mut Pen) {
     }
 }
 
-/// Entropy, accepted length and speed in one line each, for small screens.
+/// Draws entropy, accepted length, and speed in one line each, for small screens.
 pub fn figures(state: &State, pen: &mut Pen) {
     let width = pen.width();
     let words = 9;
@@ -171,7 +171,7 @@ pub fn figures(state: &State, pen: &mut Pen) {
     }
 }
 
-/// Progress before the first step.
+/// Draws the progress box shown before the first step.
 pub fn loading(what: &str, done: Option<f64>, pen: &mut Pen) {
     let width = pen.width().saturating_sub(8).min(60);
     let (x, y) = ((pen.width() - width) / 2, pen.height() / 2);
@@ -192,7 +192,7 @@ pub fn loading(what: &str, done: Option<f64>, pen: &mut Pen) {
     pen.right(2 + width, 3, &number::percent(done), Role::Value);
 }
 
-/// The editor, at the foot of the screen.
+/// Draws the prompt editor at the bottom of the screen.
 pub fn editor(editor: &Editor, pen: &mut Pen) {
     let rows = (pen.height() / 3).clamp(3, 12);
     let (width, top) = (pen.width(), pen.height() - rows);
@@ -201,12 +201,12 @@ pub fn editor(editor: &Editor, pen: &mut Pen) {
     let line = pen.glyphs().line;
     pen.rule(0, width, 0, line, Role::FrameFocus);
     pen.text(1, 0, " prompt ", Role::TitleFocus);
-    let hints = [" Enter sends, Alt-Enter breaks the line, Ctrl-U clears, Esc leaves ", " Enter sends, Esc leaves "];
+    let hints = [" Enter sends, Alt-Enter adds a line, Ctrl-U deletes left, Esc cancels ", " Enter sends, Esc cancels "];
     if let Some(hint) = hints.iter().find(|hint| hint.len() + 12 <= width) {
         pen.right(width - 1, 0, hint, Role::Label);
     }
     let inner = width.saturating_sub(2).max(1);
-    // Broken at the edge, not at words, so that a key never moves what stands before the cursor.
+    // Lines break at the edge, not at words, so that a key never moves text before the cursor.
     let mut cells: Vec<(usize, usize, String, usize, Kind)> = Vec::new();
     let (mut x, mut y, mut cursor) = (0, 0, (0, 0));
     let glyphs = pen.glyphs();

@@ -1,4 +1,5 @@
-//! The curve: what every budget up to B accepts, beside the ceilings, log B across: the paper's figure, live.
+//! Curve pane: accepted length at every budget up to B, beside the ceilings. The horizontal axis is
+//! log B, as in the figure of Pankratov and Alistarh.
 
 use super::{Pen, empty, greedy};
 use crate::app::State;
@@ -8,13 +9,14 @@ use crate::theory::bounds;
 use crate::ui::number::{self, percent, two};
 use crate::ui::plot::{Across, Curve, Plot, between, round_up};
 
-/// The budgets that ceilings are drawn to at least.
+/// Minimum budget at the right end of the plot.
 const LEAST: usize = 64;
 
-/// A closed form: its name, a shorter one, its letter, its value at a budget, its colour.
+/// Closed form: name, short name, letter, value at a budget, role.
 type Form<'a> = (&'static str, &'static str, &'static str, &'a dyn Fn(f64) -> Option<f64>, Role);
 
-/// The measured curves, accepted and E\[X | T\] for B = 1, 2, ...: of the selected step, else means.
+/// Returns accepted and E\[X | T\] for B = 1, 2, ... tokens. They are those of the selected step,
+/// else the means.
 fn measured(state: &State) -> Option<(Vec<f64>, Vec<f64>)> {
     if let Some(step) = state.selected.and_then(|n| state.history.get(n)).filter(|step| BudgetCurve::knows(&step.record)) {
         let within = Within::budgets(&step.record);
@@ -25,7 +27,7 @@ fn measured(state: &State) -> Option<(Vec<f64>, Vec<f64>)> {
     (curve.steps() > 0).then(|| (all(&|b| curve.accepted(b)), all(&|b| curve.expected(b))))
 }
 
-/// What the title says.
+/// Returns the title's summary: E\[X | T\] at the full and at half the budget.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
     let Some((_, expected)) = measured(state) else { return (Vec::new(), Role::Label) };
     let (b, half) = (expected.len(), expected.len() / 2);
@@ -39,11 +41,12 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     }
 }
 
-/// Draws it.
+/// Draws the curve pane. For sampled trees other than chains no curve is known, only the ceiling of
+/// the verification rule.
 pub fn curve(state: &State, pen: &mut Pen) {
     let (Some((accepted, expected)), Some(newest)) = (measured(state), state.history.newest()) else {
         if !state.drawn() {
-            empty(pen, "what every budget would have accepted comes here");
+            empty(pen, "accepted length by budget appears here");
             return;
         }
         let width = pen.width().saturating_sub(2);
@@ -68,7 +71,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
     }
     let record = &newest.record;
     let greedy = greedy(record);
-    // Greedy the ceilings are those of the same contexts at temperature 1, and named so.
+    // If greedy, the closed forms are those of the same contexts at temperature 1, and labeled so.
     let plain = &state.history.plain_moments;
     let (mu, mu2) = if greedy { (plain.mu(), plain.mu2()) } else { (record.mu, record.mu2) };
     let most = accepted.len().max(LEAST);
@@ -152,7 +155,8 @@ pub fn curve(state: &State, pen: &mut Pen) {
         until: None,
         value: &batch,
     });
-    // As high as the measured and the proven curves go, the published one aside: its constant is unknown.
+    // Scaled to the measured and proven curves. The published form is left out, since its constant
+    // is unknown.
     let proven = tuned(most as f64).or_else(|| renewal(most as f64)).filter(|_| !state.drawn());
     let top = [last(&accepted), last(&expected), fluid(most as f64), proven];
     let top = top.into_iter().flatten().filter(|v| v.is_finite()).fold(1.0, f64::max);
@@ -168,15 +172,16 @@ pub fn curve(state: &State, pen: &mut Pen) {
     plot.draw(&mut pen.part(0, 0, width as u16, height as u16));
 }
 
-/// What trees of each depth would have been worth on the selected step.
+/// Returns E\[X | T\] of the selected step's tree cut at each depth.
 fn depths(state: &State) -> Option<Vec<String>> {
     let step = state.selected.and_then(|n| state.history.get(n))?;
     let worth = Within::depths(&step.record).expected;
     let each: Vec<String> = worth.iter().enumerate().skip(1).map(|(d, e)| format!("{d}: {}", two(*e))).collect();
-    (!each.is_empty()).then(|| vec![format!("E[X|T] down to depth {}", each.join(", "))])
+    (!each.is_empty()).then(|| vec![format!("E[X|T] of the tree cut at depth {}", each.join(", "))])
 }
 
-/// What the fluid bound would be if all contexts were of one kind, by their entropy; the longest form first.
+/// Returns the fluid bound by entropy class in words, longest form first. Each is the bound as if
+/// all contexts were of that class.
 fn kinds(state: &State) -> Option<Vec<String>> {
     let kinds = &state.bound()?.kinds;
     let word = |long: bool| {
@@ -192,5 +197,5 @@ fn kinds(state: &State) -> Option<Vec<String>> {
         each.join(", ")
     };
     (!kinds.is_empty())
-        .then(|| vec![format!("fluid where the entropy is {}", word(true)), format!("fluid, entropy {}", word(false))])
+        .then(|| vec![format!("fluid bound by entropy: {}", word(true)), format!("fluid by entropy: {}", word(false))])
 }

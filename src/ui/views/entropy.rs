@@ -1,4 +1,4 @@
-//! Entropy of the law behind each generated token, with its mean and interval.
+//! Entropy pane: entropy of the distribution of each generated token, with mean and interval.
 
 use super::{Pen, empty, greedy};
 use crate::app::State;
@@ -6,7 +6,7 @@ use crate::telemetry::{FEWEST_TEXTS, TextMeans};
 use crate::theme::{Glyphs, Role};
 use crate::ui::number;
 
-/// One column of the plot.
+/// Column of the plot; one generated token.
 struct Bar {
     value: f64,
     accepted: bool,
@@ -15,7 +15,8 @@ struct Bar {
     selected: bool,
 }
 
-/// What is drawn: the law that is sampled from or, when that has no entropy, the model's own.
+/// Returns the entropies of the newest `count` tokens. They are those of the sampled distribution,
+/// or at temperature 1 if greedy.
 fn bars(state: &State, count: usize) -> Vec<Bar> {
     let mut out = Vec::with_capacity(count);
     for step in state.history.back_from(state.selected) {
@@ -40,18 +41,18 @@ fn bars(state: &State, count: usize) -> Vec<Bar> {
     out
 }
 
-/// Mean entropy that is shown, and whether it is of the model's own distribution.
+/// Returns the means to show, and whether they refer to temperature 1. That is so for greedy text.
 fn means(state: &State) -> (&TextMeans, bool) {
     let reference = state.history.newest().is_some_and(|s| greedy(&s.record));
     (if reference { &state.history.plain_entropy } else { &state.history.entropy }, reference)
 }
 
-/// Mean entropy that is shown.
+/// Returns the mean entropy to show, in nats.
 pub fn mean(state: &State) -> Option<f64> {
     means(state).0.mean()
 }
 
-/// What the title says.
+/// Returns the title's summary: mean entropy with its interval, longest form first.
 pub fn summary(state: &State, glyphs: &Glyphs) -> (Vec<String>, Role) {
     let (means, reference) = means(state);
     let Some(mean) = means.mean() else { return (Vec::new(), Role::Label) };
@@ -60,15 +61,15 @@ pub fn summary(state: &State, glyphs: &Glyphs) -> (Vec<String>, Role) {
     let mean = number::two(mean);
     let texts = if reference {
         vec![
-            format!("greedy: {} 0; the model's own, at T=1: {mean}{interval} nats", glyphs.mu),
-            format!("{} 0; at T=1 {mean} nats", glyphs.mu),
+            format!("greedy: {} 0; at T=1: {mean}{interval} nats", glyphs.mu),
+            format!("{} 0; T=1: {mean} nats", glyphs.mu),
         ]
     } else {
-        // The variance between texts is not known from a few of them.
+        // The variance between texts can't be estimated from a few of them.
         let mut texts = Vec::new();
         if half.is_none() {
             let texts_so_far = means.texts();
-            texts.push(format!("{} {mean} nats, interval from {FEWEST_TEXTS} texts on ({texts_so_far} so far)", glyphs.mu));
+            texts.push(format!("{} {mean} nats, interval after {FEWEST_TEXTS} texts ({texts_so_far} so far)", glyphs.mu));
             texts.push(format!("{} {mean} nats, too early for an interval", glyphs.mu));
         }
         texts.extend([format!("{} {mean}{interval} nats", glyphs.mu), format!("{} {mean}", glyphs.mu)]);
@@ -77,7 +78,7 @@ pub fn summary(state: &State, glyphs: &Glyphs) -> (Vec<String>, Role) {
     (texts, Role::PlotMean)
 }
 
-/// The newest tokens in one row, for small screens.
+/// Draws the newest tokens in one row, for small screens.
 pub fn strip(state: &State, pen: &mut Pen, x: usize, y: usize, width: usize) {
     let bars = bars(state, width);
     let top = top(bars.iter().map(|b| b.value).fold(0.0, f64::max));
@@ -92,27 +93,28 @@ pub fn strip(state: &State, pen: &mut Pen, x: usize, y: usize, width: usize) {
     }
 }
 
-/// The top of the axis: a round number not below `value`, from a short list so that the axis seldom moves.
+/// Returns the top of the axis: a round number not below `value`. It comes from a short list, so
+/// that the axis seldom moves.
 fn top(value: f64) -> f64 {
     const TOPS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0];
     TOPS.into_iter().find(|&t| value <= t).unwrap_or(16.0)
 }
 
-/// Draws it.
+/// Draws the entropy pane: one bar per token, with mean and interval across.
 pub fn entropy(state: &State, pen: &mut Pen) {
     let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
     let axis = 4;
     let columns = width.saturating_sub(axis + 1);
     let bars = bars(state, columns);
     if bars.is_empty() || height == 0 {
-        empty(pen, "the entropy of each generated token comes here");
+        empty(pen, "entropy of each generated token appears here");
         return;
     }
     let means = means(state).0;
     let (mu, half) = (means.mean(), means.half_width());
     let highest = bars.iter().map(|b| b.value).fold(0.0, f64::max).max(mu.unwrap_or(0.0));
     let top = top(highest);
-    // The row, from the bottom, that holds a value.
+    // Row of a value, counted from the bottom.
     let row = |value: f64| ((value / top * height as f64) as usize).min(height - 1);
     let y_of = |row: usize| height - 1 - row;
     for (value, r) in [(top, height - 1), (0.0, 0)] {

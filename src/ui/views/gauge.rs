@@ -1,7 +1,8 @@
-//! The gauge: what was accepted and what was to be expected, against the ceilings, on one ruler.
+//! Gauge pane: accepted and expected length against the ceilings, on one ruler.
 //!
-//! The ruler counts tokens per step from 0 to B. The first of them is the bonus, so that its bar is followed by that of the
-//! accepted drafted tokens; the numbers at the marks are, as everywhere, drafted tokens without the bonus.
+//! The ruler counts tokens per step from 0 to B. Its first token is the bonus, followed by the bar
+//! of accepted drafted tokens. Numbers at the marks count drafted tokens without the bonus, as
+//! everywhere.
 
 use super::{Pen, empty, greedy, ladder};
 use crate::app::State;
@@ -12,24 +13,24 @@ use crate::ui::layout::Form;
 use crate::ui::number::{ceiling, percent, two};
 use crate::ui::ruler::{Mark, Side, place};
 
-/// What the gauge shows, in accepted drafted tokens a step (the bonus not counted).
+/// Values on the gauge, in accepted drafted tokens per step without the bonus.
 struct Reading<'a> {
     accepted: f64,
     expected: f64,
     budget: usize,
     ceilings: &'a Ceilings,
     greedy: bool,
-    /// Whether children are drawn: of the ceilings B - 1 alone holds, and no oracle's tree is a bound.
+    /// Set for sampled trees. B - 1 is their only ceiling, and no oracle tree bounds them.
     drawn: bool,
-    /// Whether it is one step and not a mean.
+    /// Set for a single step, clear for a mean.
     single: bool,
-    /// Means with their intervals; none for a single step.
+    /// Means with their intervals; `None` for a single step.
     reached: Option<&'a Reached>,
-    /// Lower and upper bound of what the oracle reaches: of this step, or the mean.
+    /// Lower and upper bound on the oracle tree's mass: of this step, or the mean.
     oracle: Option<(f64, f64)>,
-    /// What the drafter's best tree reaches.
+    /// E\[X | T\] of the drafter's best tree.
     best: Option<f64>,
-    /// Greedy: the closed form at temperature 1 over the same contexts.
+    /// Closed form at temperature 1 over the same contexts, if greedy.
     reference: Option<f64>,
 }
 
@@ -73,7 +74,7 @@ fn reading(state: &State) -> Option<Reading<'_>> {
     })
 }
 
-/// A number that can be shown.
+/// Returns a value if it is finite.
 fn finite(value: Option<f64>) -> Option<f64> {
     value.filter(|v| v.is_finite())
 }
@@ -83,53 +84,56 @@ fn share(part: f64, whole: f64) -> Option<f64> {
 }
 
 impl Reading<'_> {
-    /// The lowest ceiling that is proven for this budget. The published form is not among them: its constant is unknown.
+    /// Returns the lowest proven ceiling for this budget. The published form does not count, since
+    /// its constant is unknown.
     fn tightest(&self) -> f64 {
         let c = self.ceilings;
         let known = [c.fluid, c.renewal_tuned, c.renewal].into_iter().filter_map(finite);
         known.fold(c.batch, f64::min)
     }
 
-    /// Share of the fluid ceiling and its interval, both of the moment when the interval was made. `None` while it is too early.
+    /// Returns the fraction of the fluid ceiling with its interval, both of the same moment. `None`
+    /// while it is too early.
     fn share_of_fluid(&self) -> Option<(f64, Interval)> {
         let (share, interval) = self.reached.and_then(|r| r.share_mean.zip(r.share))?;
         [share, interval.low, interval.high].iter().all(|x| x.is_finite()).then_some((share, interval))
     }
 
-    /// The share that is reached of what the context allows.
+    /// Returns the fraction of the oracle tree's mass that is reached.
     fn of_context(&self) -> Option<f64> {
         share(self.expected, self.oracle?.0)
     }
 
-    /// What is reached, in words, the longest form first. Nothing is said of a share that has no interval yet.
+    /// Returns the summary in words, longest form first. A fraction without an interval is not
+    /// shown.
     fn words(&self) -> Vec<String> {
         let context = self.of_context().map(percent);
         let with = |head: String, tail: &str| context.as_ref().map_or_else(|| head.clone(), |c| format!("{head}, {c} of {tail}"));
         if self.single {
             let step = format!("this step: accepted {:.0}, E[X|T] {}", self.accepted, two(self.expected));
-            let short = context.as_ref().map_or_else(|| step.clone(), |c| format!("this step: {c} of what this context allows"));
-            return vec![with(step.clone(), "what this context allows"), short, step];
+            let short = context.as_ref().map_or_else(|| step.clone(), |c| format!("this step: {c} of the oracle tree"));
+            return vec![with(step.clone(), "the oracle tree"), short, step];
         }
         if self.budget <= 1 {
-            return vec!["nothing is drafted at B 1".to_owned()];
+            return vec!["nothing drafted at B 1".to_owned()];
         }
         if self.greedy {
             let of =
-                share(self.expected, self.ceilings.batch).map_or_else(String::new, |s| format!("; {} of it reached", percent(s)));
+                share(self.expected, self.ceilings.batch).map_or_else(String::new, |s| format!("; {} reached", percent(s)));
             return vec![format!("greedy: ceiling B{of}"), "greedy: ceiling B".to_owned()];
         }
         if self.drawn {
             return vec![
-                "children are drawn: outside of the theorem, of its ceilings only B - 1 holds".to_owned(),
-                "drawn: outside of the theorem, only B - 1 holds".to_owned(),
-                "drawn: outside of the theorem".to_owned(),
-                "outside the theorem".to_owned(),
+                "sampled trees are outside the theorem: of its ceilings only B - 1 applies".to_owned(),
+                "sampled trees: only the ceiling B - 1 applies".to_owned(),
+                "sampled: only B - 1 applies".to_owned(),
+                "sampled trees".to_owned(),
             ];
         }
         let Some(fluid) = finite(self.ceilings.fluid) else {
             let of = share(self.expected, self.tightest()).map_or_else(|| "-".to_owned(), percent);
             return vec![
-                with(format!("{of} of the lowest ceiling known"), "what this context allows"),
+                with(format!("{of} of the lowest known ceiling"), "the oracle tree"),
                 format!("{of} of ceiling"),
             ];
         };
@@ -139,10 +143,10 @@ impl Reading<'_> {
                 vec![
                     with(
                         format!("{share} of the fluid ceiling ({} to {high})", low.trim_end_matches('%')),
-                        "what this context allows",
+                        "the oracle tree",
                     ),
-                    with(format!("{share} of the fluid ceiling"), "what this context allows"),
-                    with(format!("{share} of fluid"), "this context"),
+                    with(format!("{share} of the fluid ceiling"), "the oracle tree"),
+                    with(format!("{share} of fluid"), "the oracle"),
                     format!("{share} of fluid"),
                 ]
             }
@@ -150,15 +154,15 @@ impl Reading<'_> {
                 let steps = self.reached.map_or(0, |r| r.steps);
                 let of = if steps > 0 { format!(" ({steps} steps)") } else { String::new() };
                 vec![
-                    with(format!("too early for a share of the fluid ceiling{of}"), "what this context allows"),
-                    with(format!("share of fluid: too early{of}"), "this context"),
-                    "too early for a share".to_owned(),
+                    with(format!("too early for a fraction of the fluid ceiling{of}"), "the oracle tree"),
+                    with(format!("fraction of fluid: too early{of}"), "the oracle"),
+                    "too early".to_owned(),
                 ]
             }
         }
     }
 
-    /// All marks, the most important first: place in drafted tokens, side, role, labels.
+    /// Returns all marks, most important first: position in drafted tokens, side, role, labels.
     fn marks(&self, untitled: bool) -> Vec<(f64, Side, Role, Vec<String>)> {
         let c = self.ceilings;
         let named =
@@ -184,7 +188,8 @@ impl Reading<'_> {
         if let Some(value) = finite(self.best) {
             marks.push((value, Side::Below, Role::GaugeBest, named("drafter's best", "best", value)));
         }
-        // The renewal form says little beside its tuned one, which is never looser: the table has both.
+        // The renewal form adds little to its tuned form, which is never looser. The table shows
+        // both.
         let form = finite(c.renewal_tuned).map(|v| (v, "tuned")).or_else(|| finite(c.renewal).map(|v| (v, "renewal")));
         if let Some((value, name)) = form {
             marks.push((value, Side::Above, Role::GaugeCeiling, named(name, name, value)));
@@ -199,14 +204,14 @@ impl Reading<'_> {
         }
         if let Some(value) = finite(self.reference) {
             let labels =
-                vec![format!("at T = 1 these contexts: tuned {}", ceiling(value)), format!("T=1: tuned {}", ceiling(value))];
+                vec![format!("same contexts at T = 1: tuned {}", ceiling(value)), format!("T=1: tuned {}", ceiling(value))];
             marks.push((value, Side::Above, Role::GaugeUnknown, labels));
         }
         marks
     }
 }
 
-/// What the title says: the share reached.
+/// Returns the title's summary: the fraction of the ceiling that is reached.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
     match reading(state) {
         Some(reading) => (reading.words(), if reading.single { Role::Notice } else { Role::GaugeAccepted }),
@@ -214,15 +219,16 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     }
 }
 
-/// Draws it.
+/// Draws the gauge pane: ruler, labels, and a table if there is room.
 pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
     let Some(reading) = reading(state) else {
-        empty(pen, "accepted tokens against their ceilings come here");
+        empty(pen, "accepted tokens against the ceilings appear here");
         return;
     };
     let (width, height) = (pen.width(), pen.height());
     let untitled = form == Form::Compact && !state.zoom;
-    // Rows over the ruler stay as they are, so that it stands still; under it, words take what labels leave.
+    // The number of rows above the ruler is fixed, so that it does not move; text below takes the
+    // rows that labels leave free.
     let above = match height {
         0..=2 => 0,
         3 => 1,
@@ -244,11 +250,12 @@ pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
     table(state, &reading, &mut pen.part(0, (above + below + 1) as u16, width as u16, left as u16));
 }
 
-/// The ruler in row `above`, with labels over and under it; says how many rows under it they take.
+/// Draws the ruler in row `above`, with labels on both sides. Returns the number of rows used below
+/// it.
 fn ruler(reading: &Reading, above: usize, under: usize, untitled: bool, pen: &mut Pen) -> usize {
     let (width, glyphs) = (pen.width(), pen.glyphs());
     let marks = reading.marks(untitled);
-    // It ends at B. Where that is far beyond all marks, it is broken.
+    // The ruler ends at B. If B lies far beyond all marks, the ruler is broken.
     let most = reading.budget.max(1) as f64;
     let furthest = marks.iter().map(|m| m.0 + 1.0).filter(|v| *v <= most).fold(0.0, f64::max);
     let near = (furthest * 1.25).ceil().max(4.0);
@@ -264,7 +271,7 @@ fn ruler(reading: &Reading, above: usize, under: usize, untitled: bool, pen: &mu
     if right <= left + 4 {
         return 0;
     }
-    // The column of so many tokens a step.
+    // Column of a number of tokens per step.
     let column = |tokens: f64| {
         let share = (tokens / end).clamp(0.0, 1.0);
         left + (share * (right - 1 - left) as f64).round() as usize
@@ -281,7 +288,7 @@ fn ruler(reading: &Reading, above: usize, under: usize, untitled: bool, pen: &mu
     pen.text(star, above, glyphs.bonus, Role::NodeBonus);
     let mut band = |low: f64, high: f64, role: Role| {
         let (from, to) = (column(low + 1.0), column(high + 1.0));
-        // One cell says no more than the mark.
+        // A band of one cell adds nothing to the mark.
         if from < to && low.is_finite() && high.is_finite() {
             pen.rule(from.max(star + 1), to + 1, above, glyphs.band, role);
         }
@@ -298,7 +305,8 @@ fn ruler(reading: &Reading, above: usize, under: usize, untitled: bool, pen: &mu
     }
     let mut placing: Vec<Mark> = Vec::with_capacity(marks.len());
     for (value, side, _, labels) in &marks {
-        // Neighbours share a column: two pointers side by side could not be told apart, and the numbers say the rest.
+        // Neighboring marks share a column: adjacent pointers would be hard to tell apart, and the
+        // labels hold the numbers.
         let own = column(value + 1.0);
         let shared = placing.iter().find(|m| m.side == *side && m.column.abs_diff(own) == 1);
         placing.push(Mark { column: shared.map_or(own, |m| m.column), side: *side, labels: labels.clone() });
@@ -331,7 +339,7 @@ fn ruler(reading: &Reading, above: usize, under: usize, untitled: bool, pen: &mu
     below
 }
 
-/// Words under the ruler: what limits, and where there is room a line for each mark.
+/// Draws the text below the ruler: main limit and, if it fits, a table.
 fn table(state: &State, reading: &Reading, pen: &mut Pen) {
     let (width, height) = (pen.width(), pen.height());
     if height == 0 || width < 60 {
@@ -339,26 +347,26 @@ fn table(state: &State, reading: &Reading, pen: &mut Pen) {
     }
     let c = reading.ceilings;
     let oracle = if reading.single {
-        "the best tree after this context"
+        "best tree of B - 1 nodes after this context"
     } else {
-        "the best trees after these contexts, by those looked at"
+        "best trees after these contexts, from searched steps"
     };
     let batch = match (reading.greedy, reading.drawn) {
-        (true, _) => "greedy: no other ceiling; a perfect drafter reaches it",
-        (_, true) => "all that is drafted: no other ceiling holds for trees that are drawn",
-        _ => "all that is drafted",
+        (true, _) => "greedy: the only ceiling; a perfect drafter reaches it",
+        (_, true) => "all drafted tokens: the only ceiling of sampled trees",
+        _ => "all drafted tokens",
     };
     let rows = [
         (
             "fluid",
             c.fluid.filter(|_| !reading.greedy),
             Role::GaugeFluid,
-            "best mean of any drafter if positions were independent",
+            "upper bound on any drafter's mean if positions are independent",
         ),
         ("oracle", reading.oracle.map(|o| o.0), Role::GaugeOracle, oracle),
-        ("drafter's best", reading.best, Role::GaugeBest, "the best trees of this drafter"),
-        ("E[X|T]", Some(reading.expected), Role::GaugeExpected, "what these trees were worth, before luck"),
-        ("tuned renewal", c.renewal_tuned, Role::GaugeCeiling, "the closed form at its best t"),
+        ("drafter's best", reading.best, Role::GaugeBest, "best trees of this drafter"),
+        ("E[X|T]", Some(reading.expected), Role::GaugeExpected, "expected accepted length of the drafted trees"),
+        ("tuned renewal", c.renewal_tuned, Role::GaugeCeiling, "renewal form at its best t"),
         ("renewal", c.renewal, Role::GaugeCeiling, "closed form: ln(P)/mu + mu2/mu^2, P = B - 1"),
         ("B - 1", Some(c.batch), Role::GaugeCeiling, batch),
     ];
@@ -381,7 +389,7 @@ fn table(state: &State, reading: &Reading, pen: &mut Pen) {
     pen.text(
         33,
         0,
-        &pen.shorten("drafted tokens a step, the bonus not counted; reached: E[X|T] over it", width - 34),
+        &pen.shorten("drafted tokens per step, without the bonus; reached: E[X|T] / mark", width - 34),
         Role::Label,
     );
     for (y, (name, value, role, meaning)) in rows.into_iter().take(room - 1).enumerate() {

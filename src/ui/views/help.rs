@@ -1,54 +1,58 @@
-//! Help: the keys, the signs, and what each number means.
+//! Help sheet: keys, glyphs, and definitions of the numbers on the screen.
 
 use super::Pen;
 use crate::app::{COMMANDS, Chord};
 use crate::theme::{Glyphs, Role};
 
-/// Words and what they mean, as the field uses them.
+/// Terms on the screen with their definitions.
 pub const DEFINITIONS: &[(&str, &str)] = &[
-    ("step", "one round: draft a tree, verify it in one pass, accept, add the bonus"),
-    ("accepted", "drafted tokens that were accepted in a step, the bonus not counted; E[X|T] and ceilings count so too"),
-    ("bonus", "the token that the target adds itself after the last accepted one"),
+    ("step", "one round: draft a token tree, verify it in one pass, accept a path, add the bonus token"),
+    ("accepted", "drafted tokens accepted in a step (acc), without the bonus; E[X|T] and the ceilings count the same way"),
+    ("bonus", "the token that the target chooses itself after the last accepted one"),
     ("tokens/step", "accepted + bonus (tau)"),
-    ("B", "budget: tokens in one verify pass, the root (the pending token) included"),
-    ("p, q", "probability of a node after its parent: the target's, in the law sampled from; the drafter's"),
-    ("rank", "place of the node's token in the target's order; 0 is the most probable"),
-    ("path", "pi, the product of p from the root down to the node"),
-    ("E[X|T]", "expected accepted of a tree: the sum of pi over its nodes; exact, and steadier than accepted"),
-    ("passed", "share accepted at that position, of the steps in which a draft there was reached"),
-    ("entropy", "H = -sum p ln p of the law behind each generated token, in nats (ln, not log2)"),
-    ("mean", "since the settings last changed; mu: since temperature, top-p or top-k did"),
-    ("+-", "95% interval by batch means, since neighbouring positions are correlated"),
-    ("fluid", "ceiling of any drafter's mean if positions are independent; the marks key has all of them"),
-    ("oracle", "the best tree of B - 1 nodes after this context, by the target itself"),
-    ("greedy", "temperature 0: mu = 0, no ceiling but B - 1; entropy and the p of nodes are then shown at T = 1, as a reference"),
-    ("plain", "the same model with nothing drafted, timed on this machine"),
+    ("tok/s", "tokens per second, over the time spent in steps"),
+    ("B", "budget: tokens in one verify pass, the root (pending token) included; P = B - 1 can be drafted"),
+    ("t(B)", "time of a verify pass over B tokens, in ms"),
+    ("p, q", "probability of a node's token after its parent: p in the target's sampled distribution, q in the drafter's"),
+    ("rank", "rank of the node's token under the target; 0 is the most probable"),
+    ("path", "pi: product of p from the root down to the node"),
+    ("d", "depth of a node; d1 is a child of the root"),
+    ("E[X|T]", "expected accepted length of a tree: sum of pi over its nodes; exact"),
+    ("accept", "% accept: acceptance rate at that depth, given that it was reached"),
+    ("entropy", "H = -sum p ln p of the distribution of each generated token, in nats (ln, not log2); mu is its mean"),
+    ("mean", "since the settings last changed; mu: since temperature, top-p, or top-k changed"),
+    ("+-", "95% interval; that of mu comes from whole texts, since neighboring positions are correlated"),
+    ("fluid", "bound on any drafter's mean if positions are independent; m defines all marks"),
+    ("oracle", "best tree of B - 1 nodes after this context, found with the target itself"),
+    ("greedy", "temperature 0: mu = 0, the only ceiling is B - 1; entropy and the p of nodes are shown at T = 1 for reference"),
+    ("T", "temperature; T = 1 is the model's own distribution"),
+    ("plain", "plain decoding: the same model with nothing drafted, timed on this machine"),
 ];
 
-/// Signs and what they mean.
+/// Returns the glyphs with their roles and meanings.
 fn signs(glyphs: &Glyphs) -> [(&'static str, Role, &'static str); 9] {
     [
         (glyphs.accepted, Role::NodeAccepted, "accepted"),
-        (glyphs.bonus, Role::NodeBonus, "bonus: the target's own token"),
-        (glyphs.refused, Role::NodeRefused, "refused: its parent was reached, another token came"),
-        (glyphs.unreached, Role::NodeUnreached, "never reached: its parent was not accepted"),
-        (glyphs.cut, Role::NodeUnreached, "cut by the budget: drafted, and not verified"),
+        (glyphs.bonus, Role::NodeBonus, "bonus: the token that the target chose itself"),
+        (glyphs.refused, Role::NodeRefused, "rejected: its parent was reached, the target chose another token"),
+        (glyphs.unreached, Role::NodeUnreached, "unreached: its parent was not accepted"),
+        (glyphs.cut, Role::NodeUnreached, "cut by the budget: drafted, but not verified"),
         (glyphs.root, Role::NodeRoot, "root: the pending token, already in the text"),
         (glyphs.change, Role::PlotChange, "settings changed here"),
         (glyphs.down, Role::GaugeCeiling, "a ceiling on the gauge"),
-        (glyphs.up, Role::GaugeAccepted, "what was reached, and E[X|T]"),
+        (glyphs.up, Role::GaugeAccepted, "accepted length and E[X|T] on the gauge"),
     ]
 }
 
-/// A line of help: an entry and its words, in roles; or a heading.
+/// Line of a sheet.
 pub enum Line {
-    /// A heading.
+    /// Heading of a section.
     Heading(&'static str),
-    /// A word and what it means.
+    /// Term, its role, and its definition.
     Entry(String, Role, String),
-    /// The colours of depths.
+    /// Row that shows the colors of token origins.
     Depths,
-    /// Nothing.
+    /// Blank row between sections.
     Empty,
 }
 
@@ -58,7 +62,7 @@ fn lines(glyphs: &Glyphs) -> Vec<Line> {
         let keys: Vec<String> = command.keys.iter().map(Chord::label).collect();
         out.push(Line::Entry(keys.join(" "), Role::FooterKey, command.doc.to_owned()));
     }
-    out.extend([Line::Empty, Line::Heading("signs and colours")]);
+    out.extend([Line::Empty, Line::Heading("signs and colors")]);
     out.extend(signs(glyphs).map(|(sign, role, words)| Line::Entry(sign.to_owned(), role, words.to_owned())));
     out.push(Line::Depths);
     out.extend([Line::Empty, Line::Heading("numbers")]);
@@ -66,22 +70,22 @@ fn lines(glyphs: &Glyphs) -> Vec<Line> {
     out
 }
 
-/// Draws the help over the screen; says how far it can be scrolled.
+/// Draws the help over the screen; returns its maximum scroll offset in lines.
 pub fn help(scroll: u16, pen: &mut Pen) -> usize {
     sheet("help", lines, scroll, pen)
 }
 
-/// Draws lines over the screen, `scroll` lines down (as far as there are lines); says how far they can be scrolled.
+/// Draws a sheet over the screen, scrolled by `scroll` lines; returns its maximum scroll offset.
 pub fn sheet(name: &str, lines: fn(&Glyphs) -> Vec<Line>, scroll: u16, pen: &mut Pen) -> usize {
     pen.clear(Role::Overlay);
     let (width, height, line) = (pen.width(), pen.height(), pen.glyphs().line);
     pen.rule(0, width, 0, line, Role::FrameFocus);
     pen.text(1, 0, &format!(" {name} "), Role::TitleFocus);
-    pen.right(width - 1, 0, " up/down scroll, any other key leaves ", Role::Label);
+    pen.right(width - 1, 0, " up/down scroll, any other key closes ", Role::Label);
     let columns = if width >= 110 { 2 } else { 1 };
     let (wide, room) = (width / columns, height.saturating_sub(2));
     let indent = 15.min(wide / 3);
-    // Each entry broken over as many rows as its words need.
+    // Each entry takes as many rows as its wrapped text needs.
     let mut rows: Vec<(Option<Line>, String)> = Vec::new();
     for line in lines(pen.glyphs()) {
         let words = match &line {
@@ -121,7 +125,7 @@ pub fn sheet(name: &str, lines: fn(&Glyphs) -> Vec<Line>, scroll: u16, pen: &mut
     beyond
 }
 
-/// The colours of accepted tokens by depth.
+/// Draws the colors of accepted tokens by depth.
 fn depths(pen: &mut Pen, indent: usize) {
     let mut x = pen.text(2, 0, "text", Role::Label).max(indent + 1);
     for depth in 1..=6 {
@@ -132,7 +136,7 @@ fn depths(pen: &mut Pen, indent: usize) {
     pen.text(x, 0, "prompt", Role::TokenPrompt);
 }
 
-/// Words broken into lines no wider than `width`; all are ASCII.
+/// Wraps ASCII text into lines of at most `width` columns.
 pub fn wrap(words: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in words.split(' ') {
@@ -149,20 +153,20 @@ pub fn wrap(words: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Signs and the most needed definitions, for screens with room.
+/// Draws glyphs and the most important definitions, for screens with room.
 pub fn legend(pen: &mut Pen) {
     let (width, line) = (pen.width(), pen.glyphs().line);
     pen.rule(0, width, 0, line, Role::Frame);
     pen.text(1, 0, " signs and numbers ", Role::Title);
     for (i, (sign, role, words)) in signs(pen.glyphs()).into_iter().take(4).enumerate() {
-        // Two a row; what follows a colon is left to the help.
+        // Two per row; what follows a colon or comma is left to the help.
         let (x, y) = (1 + i % 2 * (width / 2), 1 + i / 2);
         let words = words.split([':', ',']).next().unwrap_or(words);
         pen.text(x, y, sign, role);
         pen.text(x + 2, y, &pen.shorten(words, width / 2 - 4), Role::Label);
     }
     let mut y = 3;
-    for name in ["E[X|T]", "passed", "mean", "fluid"] {
+    for name in ["E[X|T]", "accept", "mean", "fluid"] {
         let Some((word, means)) = DEFINITIONS.iter().find(|d| d.0 == name) else { continue };
         pen.text(1, y, word, Role::Base);
         for line in wrap(means, width.saturating_sub(11)) {

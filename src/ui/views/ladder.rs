@@ -1,4 +1,4 @@
-//! The ladder: from B - 1 down to what was accepted, loss by loss, as one stacked bar and as a table.
+//! Ladder pane: losses from B - 1 down to accepted, as bar and table.
 
 use super::{Pen, empty};
 use crate::app::State;
@@ -6,14 +6,14 @@ use crate::telemetry::{Cause, Losses};
 use crate::theme::{Glyphs, Role};
 use crate::ui::number::{change, percent, speed, two};
 
-/// Looks below which their means are too early to be shown.
+/// Searched steps below which mean losses are not shown.
 pub const FEWEST_LOOKS: usize = 5;
-/// Misses below which their shares are.
+/// Rejections below which the fractions by cause are not shown.
 const FEWEST_MISSES: usize = 20;
-/// Tokens a step below which a loss limits nothing.
+/// Loss in tokens per step below which it does not count as a limit.
 const SMALL: f64 = 0.05;
 
-/// One line of the table, and one part of the bar.
+/// Row of the table and segment of the bar.
 struct Part {
     name: &'static str,
     role: Role,
@@ -22,7 +22,7 @@ struct Part {
     step: Option<f64>,
 }
 
-/// The losses, the highest first. What is not told apart yet stands in one part of its own.
+/// Returns the losses, topmost first. What is not split yet forms one part of its own.
 fn parts(mean: &Losses, step: &Losses, glyphs: &Glyphs) -> Vec<Part> {
     let [_, luck, shape, knowledge, context, budget] = glyphs.losses;
     let part = |name, role, fill, mean, step| Part { name, role, fill, mean, step };
@@ -42,7 +42,7 @@ fn parts(mean: &Losses, step: &Losses, glyphs: &Glyphs) -> Vec<Part> {
     parts
 }
 
-/// What the title says.
+/// Returns the title's summary: the number of searched steps, longest form first.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
     let ladder = &state.history.averages.ladder;
     if ladder.steps() == 0 {
@@ -50,24 +50,24 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     }
     let (looks, steps) = (ladder.looks(), ladder.steps());
     if looks == 0 && state.look_every == 0 {
-        return (vec!["o: let the oracle look at steps".to_owned(), "o: oracle".to_owned()], Role::Label);
+        return (vec!["o: enable oracle search".to_owned(), "o: search".to_owned()], Role::Label);
     }
     (
         vec![
-            format!("drafted tokens a step; oracle looked at {looks} of {steps} steps"),
-            format!("oracle looked at {looks} of {steps} steps"),
-            format!("{looks} of {steps} looked at"),
+            format!("drafted tokens per step; oracle searched {looks} of {steps} steps"),
+            format!("oracle searched {looks} of {steps} steps"),
+            format!("{looks} of {steps} searched"),
         ],
         Role::Label,
     )
 }
 
-/// Draws it.
+/// Draws the ladder pane: bar, table, and main limit.
 pub fn ladder(state: &State, pen: &mut Pen) {
     let averages = &state.history.averages;
     let shown = state.step().or_else(|| state.history.newest());
     let (Some(mean), Some(shown)) = (averages.ladder.losses(), shown) else {
-        empty(pen, "where drafted tokens were lost comes here");
+        empty(pen, "losses of drafted tokens appear here");
         return;
     };
     let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
@@ -87,9 +87,9 @@ pub fn ladder(state: &State, pen: &mut Pen) {
         bar(&parts, reached, pick, &mut pen.part(1, 0, width.saturating_sub(2) as u16, 1));
     }
     let top = usize::from(roomy);
-    // Ends of the columns of numbers, from the left edge.
+    // Right edges of the number columns.
     let (first, second, third) = if width >= 44 { (24, 33, 43) } else { (20, 28, 37) };
-    pen.text(1, top, if width >= 44 { "tokens a step" } else { "tokens" }, Role::Label);
+    pen.text(1, top, if width >= 44 { "tokens/step" } else { "tokens" }, Role::Label);
     pen.right(first, top, "mean", Role::Label);
     pen.right(second, top, "tok/s", Role::Label);
     let head = [format!("step {}", shown.record.step), format!("#{}", shown.record.step)];
@@ -104,16 +104,16 @@ pub fn ladder(state: &State, pen: &mut Pen) {
         pen.right(first, y, &shown(values[0]), if mark { Role::Value } else { Role::Base });
         pen.right(second, y, &speed(values[0].map(|v| v * steps_a_second)), Role::Label);
         pen.right(third, y, &shown(values[1]), if single { Role::Value } else { Role::Base });
-        // What it is, where there is room.
+        // Meaning of the loss, if there is room.
         if let Some(words) = super::marks::meaning(name).filter(|_| width >= third + 30) {
-            // Between which marks is left out where it is too long.
+            // The marks that the loss lies between are left out if the text is too long.
             let room = width - third - 4;
             let brief = words.split_once(": ").map_or(words, |w| w.1);
             let words = pen.shorten(if pen.measure(words) <= room { words } else { brief }, room);
             pen.text(third + 3, y, &words, Role::Label);
         }
     };
-    // Marks as they are, losses as what they take off: the columns add up.
+    // Marks with their values, losses as negative changes, so that each column adds up.
     line(top + 1, "B - 1", (" ", Role::GaugeCeiling), [Some(accepted + mean.total()), Some(one + step.total())], two);
     let off = |loss: Option<f64>| loss.map(|l| -l);
     for (i, part) in parts.iter().enumerate() {
@@ -129,7 +129,7 @@ pub fn ladder(state: &State, pen: &mut Pen) {
     }
 }
 
-/// The ladder where there is little room: the bar, and the losses one after another.
+/// Draws the ladder with little room: the bar, and the losses one after another.
 fn brief(state: &State, parts: &[Part], shown: &[(&str, Role, Option<f64>)], accepted: f64, single: bool, pen: &mut Pen) {
     let (width, height) = (pen.width(), pen.height());
     bar(parts, accepted, if single { |p| p.step } else { |p| p.mean }, &mut pen.part(1, 0, width.saturating_sub(2) as u16, 1));
@@ -150,8 +150,9 @@ fn brief(state: &State, parts: &[Part], shown: &[(&str, Role, Option<f64>)], acc
     }
 }
 
-/// The stacked bar: accepted, then the losses up to B - 1. A large loss to the budget is broken, so that the others can be seen;
-/// a negative one takes no room.
+/// Draws the stacked bar: accepted, then the losses up to B - 1.
+///
+/// A large budget loss is broken, so that the others remain visible. A negative loss takes no room.
 fn bar(parts: &[Part], accepted: f64, pick: fn(&Part) -> Option<f64>, pen: &mut Pen) {
     let (width, glyphs) = (pen.width(), pen.glyphs());
     let positive = |v: f64| if v.is_finite() { v.max(0.0) } else { 0.0 };
@@ -179,7 +180,8 @@ fn bar(parts: &[Part], accepted: f64, pick: fn(&Part) -> Option<f64>, pen: &mut 
     }
 }
 
-/// What limits now, in words, the longest form first: measured numbers alone, and nothing where they are too few.
+/// Returns the main limit in words, longest form first. Based on measurements only; empty while
+/// there are too few.
 pub fn limits(state: &State) -> Vec<String> {
     let averages = &state.history.averages;
     let Some(newest) = state.history.newest() else { return Vec::new() };
@@ -188,15 +190,15 @@ pub fn limits(state: &State) -> Vec<String> {
     let losses = averages.ladder.losses().filter(|_| averages.ladder.looks() >= FEWEST_LOOKS);
     if total < FEWEST_MISSES {
         return if newest.record.tree.parents.len() > 1 {
-            vec![format!("too early to say what limits ({total} refusal{})", if total == 1 { "" } else { "s" })]
+            vec![format!("too early to name the main limit ({total} rejection{})", if total == 1 { "" } else { "s" })]
         } else {
             Vec::new()
         };
     }
     let part = |cause: Cause| percent(causes.of(cause) as f64 / total as f64);
-    let costs = |loss: Option<f64>| loss.map_or_else(String::new, |l| format!(", {} tokens a step", two(l)));
+    let costs = |loss: Option<f64>| loss.map_or_else(String::new, |l| format!(", {} tokens/step", two(l)));
     let (knowledge, shape) = losses.map_or((None, None), |l| (l.knowledge, l.shape));
-    // By the losses where the oracle looked, else by the causes of the misses.
+    // Decided by the losses if the oracle was searched, else by the causes of rejections.
     let by_shape = matches!((knowledge, shape), (Some(k), Some(s)) if s > k && s > SMALL);
     let most = |among: &[Cause]| among.iter().copied().max_by_key(|&c| causes.of(c)).unwrap_or(Cause::Knowledge);
     let main = match knowledge {
@@ -206,28 +208,28 @@ pub fn limits(state: &State) -> Vec<String> {
     };
     let head = match main {
         _ if by_shape => {
-            format!("shape{}: another tree of the same drafter is worth more", costs(shape))
+            format!("shape{}: other trees of this drafter have a higher E[X|T]", costs(shape))
         }
         Cause::Knowledge => {
-            format!("knowledge{}: the drafter had not proposed {} of the tokens that it missed", costs(knowledge), part(main))
+            format!("knowledge{}: the drafter did not propose {} of the missed tokens", costs(knowledge), part(main))
         }
         Cause::Ranking => {
-            format!("knowledge{}: the drafter ranked {} of the tokens that it missed too low", costs(knowledge), part(main))
+            format!("knowledge{}: the drafter ranked {} of the missed tokens too low", costs(knowledge), part(main))
         }
-        Cause::Budget => format!("budget: {} of the tokens that were missed the drafter knew, and no room was left", part(main)),
+        Cause::Budget => format!("budget: the drafter knew {} of the missed tokens, but they did not fit", part(main)),
         Cause::Unlucky => {
-            format!("the text: {} of the tokens that were missed an oracle with this budget misses too", part(main))
+            format!("text: an oracle with this budget misses {} of the missed tokens too", part(main))
         }
     };
     let short = match main {
-        _ if by_shape => "shape limits".to_owned(),
+        _ if by_shape => "limit: tree shape".to_owned(),
         Cause::Knowledge => format!("knowledge: {} not proposed", part(main)),
         Cause::Ranking => format!("knowledge: {} ranked too low", part(main)),
-        Cause::Budget => format!("budget: {} known, no room", part(main)),
-        Cause::Unlucky => format!("the text: {} drawn from the tail", part(main)),
+        Cause::Budget => format!("budget: {} known, did not fit", part(main)),
+        Cause::Unlucky => format!("text: {} sampled from the tail", part(main)),
     };
     let curve = &averages.curve;
     let gain = curve.expected(curve.budget()).zip(curve.expected(curve.budget() / 2)).map(|(all, half)| all - half);
-    let gain = gain.filter(|_| curve.budget() >= 4).map(|g| format!("half the budget would lose {}", two(g)));
+    let gain = gain.filter(|_| curve.budget() >= 4).map(|g| format!("half the budget would lose {} tokens/step", two(g)));
     gain.into_iter().map(|g| format!("{head}; {g}")).chain([head.clone(), short]).collect()
 }

@@ -1,7 +1,8 @@
-//! Speed of light: one bar in tokens per second, from 0 to the ceiling of this machine, without a gap.
+//! Speed-of-light bar: tokens per second, from 0 to the ceiling of this machine.
 //!
-//! What is reached and what is lost, by cause, stand end to end: their lengths add up to the ceiling. A loss below 0 (luck can be
-//! good) takes no room of its own; the losses beside it are shorter by as much.
+//! The speed reached and the losses by cause stand end to end, and their lengths add up to the
+//! ceiling. A negative loss (luck can be good) takes no room of its own; the losses beside it
+//! shrink by as much.
 
 use super::{Pen, empty, greedy};
 use crate::app::{State, Step};
@@ -11,9 +12,9 @@ use crate::theory::cost::Cost;
 use crate::ui::number::{percent, two};
 use crate::ui::ruler::{Mark, Placed, Side, place};
 
-/// A loss.
+/// Loss, as a segment of the bar.
 struct Part {
-    /// Names, the longest first.
+    /// Names for the label, longest first.
     names: [&'static str; 3],
     meaning: &'static str,
     role: Role,
@@ -21,21 +22,21 @@ struct Part {
     value: f64,
 }
 
-/// What the bar shows, in tokens per second.
+/// Values of the bar, in tokens per second.
 struct Reading<'a> {
     reached: f64,
     light: Option<f64>,
-    /// Ends of the interval of the share, as shares.
+    /// Interval of the fraction reached, as fractions.
     interval: Option<(f64, f64)>,
     parts: Vec<Part>,
     plain: Option<f64>,
-    /// Reached if drafting took no time.
+    /// Speed if drafting took no time, in tokens per second.
     free: Option<f64>,
     /// Ceiling under the assumption that positions are independent.
     iid: Option<f64>,
     top: f64,
     best_budget: Option<usize>,
-    /// The step, where it is one and not a mean.
+    /// Step shown; `None` for means.
     single: Option<&'a Step>,
     greedy: bool,
     drawn: bool,
@@ -43,12 +44,12 @@ struct Reading<'a> {
     searched: usize,
 }
 
-/// A number that can be shown.
+/// Returns a value if it is finite.
 fn finite(value: Option<f64>) -> Option<f64> {
     value.filter(|v| v.is_finite())
 }
 
-/// Tokens per second, without places where they say nothing.
+/// Formats tokens per second: no decimals from 99.5 up or below 0.05, else one.
 fn rate(value: f64) -> String {
     match value {
         v if !v.is_finite() => "-".to_owned(),
@@ -57,7 +58,7 @@ fn rate(value: f64) -> String {
     }
 }
 
-/// A loss as a change: what it takes off.
+/// Formats a loss as a change: negative for a loss.
 fn change(loss: f64, glyphs: &Glyphs) -> String {
     let minus = if glyphs.ascii { "-" } else { "\u{2212}" };
     match loss {
@@ -67,50 +68,51 @@ fn change(loss: f64, glyphs: &Glyphs) -> String {
     }
 }
 
-/// The losses that are known, from what is reached upward. `light` less what is reached and known is not split yet.
+/// Returns the known losses, from the speed reached upward. A remainder up to `light` becomes an
+/// unsplit part.
 fn parts(ladder: &LightLadder, reached: f64, light: Option<f64>, glyphs: &Glyphs) -> Vec<Part> {
     let [_, drafting, overhead, knowledge, shape, budget, luck, unsplit] = glyphs.light;
     let all = [
-        (["drafting time", "drafting", "draft"], ladder.drafting, Role::LightDrafting, drafting, "seconds of the drafter"),
+        (["drafting time", "drafting", "draft"], ladder.drafting, Role::LightDrafting, drafting, "time spent drafting"),
         (
             ["other time", "other", "oth"],
             ladder.overhead,
             Role::LightOverhead,
             overhead,
-            "sampling, records and the rest of the time",
+            "sampling, records, and the rest of the step",
         ),
         (
-            ["what the drafter doesn't know", "not known", "know"],
+            ["drafter's knowledge", "knowledge", "know"],
             ladder.knowledge,
             Role::LightKnowledge,
             knowledge,
-            "perfect trees against the drafter's best, at the sizes verified",
+            "oracle trees against the drafter's best, at the verified sizes",
         ),
         (
             ["tree shape", "shape", "shape"],
             ladder.shape,
             Role::LightShape,
             shape,
-            "the drafter's best trees against those drafted",
+            "the drafter's best trees against the drafted ones",
         ),
         (
             ["budget", "budget", "B"],
             ladder.budget,
             Role::LightBudget,
             budget,
-            "the best size of each pass against those verified",
+            "the best size of each pass against the verified sizes",
         ),
         (
             ["luck", "luck", "luck"],
             ladder.luck,
             Role::LightLuck,
             luck,
-            "what the trees were worth against the draw; 0 in the long run",
+            "expected against actual accepted length; 0 in the long run",
         ),
     ];
     let mut all = all;
     if ladder.shape.is_none() {
-        all[2].0 = ["what the drafter doesn't know, and tree shape", "drafter and shape", "draft."];
+        all[2].0 = ["drafter's knowledge and tree shape", "knowledge and shape", "know"];
     }
     let mut parts: Vec<Part> = (all.into_iter())
         .filter_map(|(names, value, role, fill, meaning)| Some(Part { names, meaning, role, fill, value: finite(value)? }))
@@ -119,13 +121,15 @@ fn parts(ladder: &LightLadder, reached: f64, light: Option<f64>, glyphs: &Glyphs
     let rest = light.map_or(0.0, |light| light - reached - known);
     if rest.abs() > 1e-6 * light.unwrap_or(1.0).abs() {
         let names = ["not split yet", "not split", "rest"];
-        let meaning = "knowledge, shape and budget together: not told apart here";
+        let meaning = "knowledge, shape, and budget together";
         parts.push(Part { names, meaning, role: Role::LightKnowledge, fill: unsplit, value: rest });
     }
     parts
 }
 
-/// The ladder of one step, and the best rate that its context allows where its oracle was searched.
+/// Returns one step's ladder, the best rate in its context, and that rate's budget.
+///
+/// The latter two are `None` if the step's oracle tree was not searched.
 fn of_step(step: &Step, cost: Option<&Cost>) -> (LightLadder, Option<f64>, Option<usize>) {
     let (record, time) = (&step.record, &step.record.time);
     let (expected, nodes) = (1.0 + record.expected_accepted, record.tree.tokens.len().saturating_sub(1));
@@ -200,8 +204,10 @@ fn reading<'a>(state: &'a State, glyphs: &Glyphs) -> Option<Reading<'a>> {
     })
 }
 
-/// Right end of the bar. Single steps are shown on the scale of the means, so that looking back does not move it; one that goes beyond
-/// it on the least whole multiple of it.
+/// Returns the right end of the bar.
+///
+/// Single steps use the scale of the means, so that selecting a step does not move it. A step
+/// beyond the scale gets its smallest sufficient multiple.
 fn scale(top: f64, reached: f64, ceiling: Option<f64>) -> f64 {
     let most = reached.max(ceiling.unwrap_or(0.0));
     if !(top > 0.0 && top.is_finite()) {
@@ -210,11 +216,11 @@ fn scale(top: f64, reached: f64, ceiling: Option<f64>) -> f64 {
     top * (most / top).ceil().max(1.0)
 }
 
-/// Words in their roles.
+/// Text pieces with their roles.
 type Words = Vec<(String, Role)>;
 
 impl Reading<'_> {
-    /// Left part of the headline, the longest form first.
+    /// Returns the left part of the headline, longest form first.
     fn headline(&self, glyphs: &Glyphs) -> Vec<Words> {
         let now = format!("{} tok/s", rate(self.reached));
         let times = |v: f64| format!("{}{}", glyphs.times, two(v));
@@ -231,8 +237,8 @@ impl Reading<'_> {
             let record = &step.record;
             let head =
                 format!("step {}: {} of {} accepted", record.step, record.accepted, record.tree.tokens.len().saturating_sub(1));
-            let share = self.light.map(|light| format!("{} of what this context allows", percent(self.reached / light)));
-            let short = self.light.map_or(now.clone(), |light| format!("{now}, {} of its light", percent(self.reached / light)));
+            let share = self.light.map(|light| format!("{} of this context's ceiling", percent(self.reached / light)));
+            let short = self.light.map_or(now.clone(), |light| format!("{now}, {} of its ceiling", percent(self.reached / light)));
             let step_head = (head, Role::Notice);
             return vec![
                 [Some(step_head.clone()), Some((now.clone(), Role::Value)), share.map(|s| (s, Role::Base))]
@@ -278,7 +284,7 @@ impl Reading<'_> {
         forms
     }
 
-    /// Right part of the headline: the light, or why there is none yet.
+    /// Returns the headline's right part: the speed of light, or why it is unknown.
     fn aside(&self, state: &State, glyphs: &Glyphs) -> Vec<(String, Role)> {
         let forms = |texts: Vec<String>, role: Role| texts.into_iter().map(|text| (text, role)).collect();
         if let Some(light) = self.light {
@@ -289,9 +295,9 @@ impl Reading<'_> {
             let at = self.best_budget.map(|b| format!(" at B {b}")).unwrap_or_default();
             let how = match self.single {
                 Some(_) => "",
-                None if self.greedy => ": reading",
-                None if self.drawn => ": reading, as if q were p",
-                None => ", drafting free",
+                None if self.greedy => ": reading speed",
+                None if self.drawn => ": reading speed, if q = p",
+                None => ", free drafting",
             };
             return forms(
                 vec![
@@ -303,18 +309,18 @@ impl Reading<'_> {
             );
         }
         if self.single.is_some() {
-            return forms(vec!["its oracle was not searched".to_owned(), "not searched".to_owned()], Role::Label);
+            return forms(vec!["oracle tree not searched".to_owned(), "not searched".to_owned()], Role::Label);
         }
         if state.cost.is_none() {
             return forms(
-                vec!["speed of light: passes are not timed yet".to_owned(), "passes not timed yet".to_owned()],
+                vec!["speed of light: passes not timed yet".to_owned(), "passes not timed yet".to_owned()],
                 Role::Label,
             );
         }
         let steps = |n: usize| if n == 1 { "1 step".to_owned() } else { format!("{n} steps") };
         if self.searched == 0 && state.look_every == 0 {
             return forms(
-                vec!["o: search steps for the speed of light".to_owned(), "o: search for the light".to_owned()],
+                vec!["o: enable search for the speed of light".to_owned(), "o: enable search".to_owned()],
                 Role::Label,
             );
         }
@@ -329,7 +335,7 @@ impl Reading<'_> {
         )
     }
 
-    /// All marks under the bar, the most important first: place, role, labels.
+    /// Returns the marks below the bar, most important first: value, role, labels.
     fn marks(&self, width: usize) -> Vec<(f64, Role, Vec<String>)> {
         let named = |value: f64, name: &str| vec![format!("{} {name}", rate(value)), rate(value)];
         let mut marks = Vec::new();
@@ -351,21 +357,21 @@ impl Reading<'_> {
         marks
     }
 
-    /// Column after the last one of a length in tokens per second.
+    /// Returns the column after the last one of a length in tokens per second.
     fn column(&self, value: f64, width: usize) -> usize {
         let share = (value / self.top).clamp(0.0, 1.0);
         if share.is_finite() { (share * width as f64).round() as usize } else { 0 }
     }
 }
 
-/// Draws the headline, the bar, the marks under it and the losses, as far as there are rows; says how many were used.
+/// Draws headline, bar, marks, and losses, as far as they fit; returns the rows used.
 pub fn light(state: &State, focused: bool, pen: &mut Pen) -> usize {
     let glyphs = pen.glyphs();
     if focused {
         pen.text(0, 0, glyphs.focus, Role::TitleFocus);
     }
     let Some(reading) = reading(state, glyphs) else {
-        let forms = ["tokens per second against the speed of light of this machine come here", "the speed of light comes here"];
+        let forms = ["tokens per second against this machine's speed of light appear here", "the speed of light appears here"];
         let words = forms.iter().find(|words| words.len() + 2 <= pen.width()).unwrap_or(&forms[1]);
         empty(pen, words);
         return pen.height().min(1);
@@ -394,14 +400,15 @@ pub fn light(state: &State, focused: bool, pen: &mut Pen) -> usize {
     below + 1 + table(&reading, &mut pen.part(0, (below + 1) as u16, pen.width() as u16, (height - below - 1) as u16))
 }
 
-/// The headline: its two parts in the longest forms that fit.
+/// Draws the headline: its two parts in the longest forms that fit.
 fn head(reading: &Reading, state: &State, pen: &mut Pen) {
     let (width, glyphs) = (pen.width().saturating_sub(2), pen.glyphs());
     let (lefts, mut rights) = (reading.headline(glyphs), reading.aside(state, glyphs));
     rights.push((String::new(), Role::Base));
     let gap = if width >= 100 { 3 } else { 2 };
     let long = |words: &Words| words.iter().map(|w| pen.measure(&w.0)).sum::<usize>() + gap * words.len().saturating_sub(1);
-    // Without the light the reason for it is more important than the speed-up, which the marks show as well.
+    // While the speed of light is unknown, the reason matters more than the speed-up, which the
+    // marks show as well.
     let fits = |left: &Words, right: &(String, Role)| {
         let right = pen.measure(&right.0);
         long(left) + if right > 0 { right + gap } else { 0 } <= width
@@ -409,7 +416,8 @@ fn head(reading: &Reading, state: &State, pen: &mut Pen) {
     let pick = if reading.light.is_none() && reading.single.is_none() {
         rights.iter().find_map(|right| lefts.iter().find(|left| fits(left, right)).map(|left| (left, right)))
     } else {
-        // The light itself is worth more than a longer form of what stands beside it, as long as the speeds stay.
+        // Once known, the speed of light takes precedence over longer forms of the left part, as
+        // long as that keeps the speeds.
         let with = |wanted: bool, least: usize| {
             let mut rich = lefts.iter().filter(|left| left.len() >= least);
             rich.find_map(|left| {
@@ -429,11 +437,11 @@ fn head(reading: &Reading, state: &State, pen: &mut Pen) {
     }
 }
 
-/// The bar, `rows` thick. The pen is as wide as the bar.
+/// Draws the bar, `rows` thick, over the whole width of the pen.
 fn bar(reading: &Reading, rows: usize, pen: &mut Pen) {
     let (width, glyphs) = (pen.width(), pen.glyphs());
     let mut segments = vec![(reading.column(reading.reached, width), glyphs.light[0], Role::LightReached)];
-    // What lies below 0 shortens what stands beside it, so that the end is the light.
+    // Negative parts shorten their neighbors, so that the bar ends at the speed of light.
     let mut at = reading.reached + reading.parts.iter().map(|part| part.value.min(0.0)).sum::<f64>();
     for part in reading.parts.iter().filter(|part| part.value > 0.0) {
         at += part.value;
@@ -446,7 +454,8 @@ fn bar(reading: &Reading, rows: usize, pen: &mut Pen) {
         }
         x = x.max(end);
     }
-    // Beyond the light there is nothing; where it is not known, nobody knows.
+    // The track is drawn only while the speed of light is unknown; otherwise nothing lies beyond
+    // it.
     for y in 0..if reading.light.is_none() { rows } else { 0 } {
         pen.rule(x, width, y, glyphs.losses[5], Role::LightTrack);
     }
@@ -455,7 +464,7 @@ fn bar(reading: &Reading, rows: usize, pen: &mut Pen) {
     }
 }
 
-/// Pointers and numbers under the bar.
+/// Draws the pointers and numbers below the bar.
 fn marks(reading: &Reading, pen: &mut Pen) {
     let (width, glyphs) = (pen.width(), pen.glyphs());
     if width == 0 {
@@ -464,14 +473,15 @@ fn marks(reading: &Reading, pen: &mut Pen) {
     let marks = reading.marks(width);
     let mut placing: Vec<Mark> = Vec::with_capacity(marks.len());
     for (value, _, labels) in &marks {
-        // The last column that the length fills.
+        // Last column that the length fills.
         let own = reading.column(*value, width).clamp(1, width) - 1;
         let taken = placing.iter().find(|m| m.column.abs_diff(own) == 1);
         placing.push(Mark { column: taken.map_or(own, |m| m.column), side: Side::Below, labels: labels.clone() });
     }
     let measure = |text: &str| pen.measure(text);
     let mut placed = place(&placing, Side::Below, 1, width, measure);
-    // The less important shorten first: until what is reached and plain decoding have their names.
+    // Less important labels are shortened first, until reached speed and plain decoding show their
+    // names.
     let important = [usize::from(reading.light.is_some()), usize::from(reading.light.is_some()) + 1];
     let named = |placed: &[Placed]| {
         placed.iter().filter(|p| important.contains(&p.mark) && Some(&p.text) == marks[p.mark].2.first()).count()
@@ -499,10 +509,11 @@ fn marks(reading: &Reading, pen: &mut Pen) {
     }
 }
 
-/// The losses in one line: all of them in the longest names that fit; the smallest go before names turn into abbreviations.
+/// Draws the losses in one line, in the longest names that fit. Small losses are dropped before
+/// names are abbreviated.
 fn losses(reading: &Reading, pen: &mut Pen) {
     let (width, glyphs) = (pen.width(), pen.glyphs());
-    // Form of the names, and how many losses go.
+    // Index of the name's form, and number of losses dropped.
     const FORMS: [(usize, usize); 12] =
         [(0, 0), (1, 0), (0, 1), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4), (2, 5), (2, 6)];
     let small = 0.04 * reading.light.unwrap_or(reading.top);
@@ -529,7 +540,7 @@ fn losses(reading: &Reading, pen: &mut Pen) {
     }
 }
 
-/// A line for each loss, where the pane fills the screen; says how many lines were used.
+/// Draws one line per loss, for a zoomed pane; returns the number of lines used.
 fn table(reading: &Reading, pen: &mut Pen) -> usize {
     let (width, glyphs) = (pen.width(), pen.glyphs());
     let mut y = 0;
@@ -543,17 +554,17 @@ fn table(reading: &Reading, pen: &mut Pen) -> usize {
         y += 1;
     };
     if let Some(light) = reading.light {
-        let words = "a perfect drafter that takes no time, at the best size of each pass";
+        let words = "free, perfect drafter with the best size of each pass";
         line(pen, " ", "speed of light", format!("{} tok/s", rate(light)), Some(1.0), Role::Light, words);
     }
     let whole = reading.light;
-    // From the light down.
+    // From the speed of light down.
     let order =
         [Role::LightBudget, Role::LightKnowledge, Role::LightShape, Role::LightDrafting, Role::LightOverhead, Role::LightLuck];
     for part in order.iter().flat_map(|role| reading.parts.iter().filter(move |part| part.role == *role)) {
         line(pen, part.fill, part.names[0], change(part.value, glyphs), whole.map(|w| part.value / w), part.role, part.meaning);
     }
-    let words = "tokens put out over the time spent in steps";
+    let words = "tokens emitted over the time spent in steps";
     let share = whole.map(|w| reading.reached / w);
     line(pen, glyphs.light[0], "reached", format!("{} tok/s", rate(reading.reached)), share, Role::LightReached, words);
     if let Some(plain) = reading.plain {
@@ -564,7 +575,7 @@ fn table(reading: &Reading, pen: &mut Pen) -> usize {
             format!("{} tok/s", rate(plain)),
             whole.map(|w| plain / w),
             Role::Base,
-            "one token a pass, measured here",
+            "one token per pass, measured on this machine",
         );
     }
     y

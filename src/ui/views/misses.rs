@@ -1,4 +1,4 @@
-//! The autopsy: the refusal that ended the step, and all refusals at these settings by cause, depth, class and token.
+//! Misses pane: a step's rejection, and all rejections by cause, depth, class, and token.
 
 use super::{Pen, empty, greedy};
 use crate::app::{State, Step};
@@ -6,10 +6,11 @@ use crate::telemetry::{Cause, Misses, TokenClass};
 use crate::theme::Role;
 use crate::ui::number::{percent, probability};
 
-/// The causes in the order of the table: what the drafter lacks first, what nobody could have known last.
+/// Causes in the order of the table. They range from the drafter's deficits to what no drafter
+/// could know.
 const CAUSES: [Cause; 4] = [Cause::Knowledge, Cause::Ranking, Cause::Budget, Cause::Unlucky];
 
-/// The colour of a cause.
+/// Returns the role of a cause.
 pub fn cause_role(cause: Cause) -> Role {
     match cause {
         Cause::Knowledge | Cause::Ranking => Role::LossKnowledge,
@@ -18,7 +19,7 @@ pub fn cause_role(cause: Cause) -> Role {
     }
 }
 
-/// What the title says.
+/// Returns the title's summary: the number of rejections, and the fraction not proposed.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
     let causes = state.history.averages.misses.causes();
     let total = causes.total();
@@ -27,15 +28,15 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     }
     let known = percent(causes.of(Cause::Knowledge) as f64 / total as f64);
     (
-        vec![format!("{total} refusals, {known} not known to the drafter"), format!("{total} refusals"), total.to_string()],
+        vec![format!("{total} rejections, {known} not proposed"), format!("{total} rejections"), total.to_string()],
         Role::Label,
     )
 }
 
-/// Draws it.
+/// Draws the misses pane: the shown step's rejection, then tables over all steps.
 pub fn misses(state: &State, pen: &mut Pen) {
     let Some(step) = state.step().or_else(|| state.history.newest()) else {
-        empty(pen, "why drafts were refused comes here");
+        empty(pen, "rejections and their causes appear here");
         return;
     };
     let mut y = autopsy(state, step, pen);
@@ -50,7 +51,7 @@ pub fn misses(state: &State, pen: &mut Pen) {
     if misses.causes().total() == 0 {
         return;
     }
-    // A row apart where all of it has room.
+    // A blank row separates the step from the tables if all fit.
     y += usize::from(height >= 12);
     y = by_cause(misses, y, pen);
     if y < height {
@@ -61,14 +62,14 @@ pub fn misses(state: &State, pen: &mut Pen) {
     }
 }
 
-/// The refusal of one step, in two rows; says in which row to go on.
+/// Draws the rejection of one step in two rows; returns the next free row.
 fn autopsy(state: &State, step: &Step, pen: &mut Pen) -> usize {
     let width = pen.width();
     let record = &step.record;
     let role = if state.selected.is_some() { Role::Notice } else { Role::Label };
     let mut x = pen.text(1, 0, &format!("step {}", record.step), role);
     let Some(miss) = &record.miss else {
-        let why = if record.tree.parents.len() > 1 { ": nothing was refused" } else { ": nothing was drafted" };
+        let why = if record.tree.parents.len() > 1 { ": nothing rejected" } else { ": nothing drafted" };
         pen.text(x, 0, why, Role::Label);
         return 1;
     };
@@ -76,9 +77,9 @@ fn autopsy(state: &State, step: &Step, pen: &mut Pen) -> usize {
     let name = cause.name();
     let sure = if step.look.is_some() { "" } else { "?" };
     let token = super::tree::token(&miss.text, pen, width.saturating_sub(x + 28).max(6));
-    x = pen.text(x, 0, " drew ", Role::Label);
+    x = pen.text(x, 0, " missed ", Role::Label);
     x = pen.text(x, 0, &token, Role::NodeBonus);
-    x = pen.text(x, 0, &format!(" at depth {} ", miss.depth), Role::Label);
+    x = pen.text(x, 0, &format!(" at d{} ", miss.depth), Role::Label);
     if x + name.len() + 1 < width {
         pen.text(x, 0, &format!("{name}{sure}"), cause_role(cause));
     }
@@ -86,9 +87,9 @@ fn autopsy(state: &State, step: &Step, pen: &mut Pen) -> usize {
     let drafter = match (miss.q, miss.draft_rank) {
         (Some(q), Some(r)) => format!("drafter: q {} rank {}", probability(q).trim(), rank(r)),
         _ if miss.asked => "drafter: not proposed".to_owned(),
-        _ => "drafter: not asked".to_owned(),
+        _ => "drafter: not queried".to_owned(),
     };
-    // Greedy, every token that comes has p 1: the model's own p says more.
+    // If greedy, p is 1 for every token that is chosen; p at temperature 1 says more.
     let brief = match miss.p_plain.filter(|_| greedy(record)) {
         Some(plain) => format!("p(T=1) {} rank {}", probability(plain).trim(), rank(miss.rank)),
         None => format!("p {} rank {}", probability(miss.p).trim(), rank(miss.rank)),
@@ -104,7 +105,7 @@ fn autopsy(state: &State, step: &Step, pen: &mut Pen) -> usize {
     2
 }
 
-/// Counts by cause and depth.
+/// Draws counts by cause and depth; returns the next free row.
 fn by_cause(misses: &Misses, mut y: usize, pen: &mut Pen) -> usize {
     let (width, causes) = (pen.width(), misses.causes());
     let total = causes.total();
@@ -113,9 +114,9 @@ fn by_cause(misses: &Misses, mut y: usize, pen: &mut Pen) -> usize {
     let columns = (width.saturating_sub(start + 1) / cell).min(8);
     let shown = depths.len().min(columns);
     pen.text(1, y, "cause", Role::Label);
-    pen.right(15, y, "all", Role::Label);
+    pen.right(15, y, "count", Role::Label);
     pen.right(21, y, "share", Role::Label);
-    // The last column stands for all depths from there on where not all fit.
+    // If not all depths fit, the last column stands for all deeper ones as well.
     let cut = depths.len() > shown;
     for d in 0..shown {
         let more = if cut && d + 1 == shown { "+" } else { "" };
@@ -139,7 +140,7 @@ fn by_cause(misses: &Misses, mut y: usize, pen: &mut Pen) -> usize {
     y + 1
 }
 
-/// Shares by class of the token, the most frequent first.
+/// Draws the fractions by token class, most frequent first; returns the next free row.
 fn by_class(misses: &Misses, y: usize, pen: &mut Pen) -> usize {
     let total = misses.causes().total() as f64;
     let mut classes: Vec<(usize, &str)> = TokenClass::ALL.iter().map(|&c| (misses.class(c).total(), c.name())).collect();
@@ -156,14 +157,14 @@ fn by_class(misses: &Misses, y: usize, pen: &mut Pen) -> usize {
     y + 1
 }
 
-/// The tokens that were missed most, in as many columns as there is room for: how often, and why mostly.
+/// Draws the most frequently missed tokens, each with its count and main cause.
 fn worst(misses: &Misses, y: usize, height: usize, pen: &mut Pen) {
     let (width, rows) = (pen.width(), height - y);
     let cell = 30;
     let columns = (width.saturating_sub(1) / cell).max(1);
     let (head, rows) = if rows >= 3 { (1, rows - 1) } else { (0, rows) };
     if head == 1 {
-        pen.text(1, y, "missed most", Role::Label);
+        pen.text(1, y, "most missed", Role::Label);
     }
     for (i, token) in misses.worst(rows * columns).into_iter().enumerate() {
         let (x, y) = (1 + i / rows * cell, y + head + i % rows);

@@ -1,4 +1,7 @@
-//! One file a view. Each is a function of the state that draws with a pen and knows nothing of the others.
+//! Views of the monitor, one file each.
+//!
+//! Each is a function that draws a part of the state with a pen. Most have a `summary` for the
+//! pane's title.
 
 mod accepted;
 mod calibration;
@@ -37,7 +40,7 @@ use super::pen::Pen;
 use crate::app::{Pane, State};
 use crate::theme::{Glyphs, Role};
 
-/// What the title of a pane says at its right, the longest form first, and in which role.
+/// Returns the right part of a pane's title, longest form first, with its role.
 pub fn summary(state: &State, pane: Pane, glyphs: &Glyphs) -> (Vec<String>, Role) {
     match pane {
         Pane::Text => text::summary(state),
@@ -54,13 +57,13 @@ pub fn summary(state: &State, pane: Pane, glyphs: &Glyphs) -> (Vec<String>, Role
     }
 }
 
-/// A line of grey text for a pane that has nothing to show yet.
+/// Writes a gray line into a pane that has nothing to show yet.
 pub fn empty(pen: &mut Pen, words: &str) {
     let words = pen.shorten(words, pen.width().saturating_sub(2));
     pen.text(1, 0, &words, Role::Label);
 }
 
-/// Whether the law that is sampled from is a single token.
+/// Returns whether the sampled distribution is a single token.
 fn greedy(record: &crate::telemetry::StepRecord) -> bool {
     record.settings.temperature == 0.0 || record.settings.top_k == Some(1)
 }

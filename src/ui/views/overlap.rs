@@ -1,10 +1,11 @@
-//! The rule in numbers: the drafter's best token against a sampled one, and the ceiling of sampled drafts.
+//! Acceptance of argmax against sampled drafts, and the ceiling of the verification rule.
 
 use crate::app::State;
 use crate::telemetry::OverlapMean;
 use crate::ui::number::two;
 
-/// Means since the settings last changed, a row each. Empty where the drafter proposed nothing, and when greedy.
+/// Returns the means since the settings last changed, one row each. Empty if greedy or if the
+/// drafter proposed nothing.
 pub fn rows(state: &State) -> Vec<String> {
     let overlaps = &state.history.averages.overlaps;
     let node = overlaps.mean().map(|mean| format!("argmax {}, sampled {}", two(mean.p_argmax_mean), range(&mean)));
@@ -13,7 +14,7 @@ pub fn rows(state: &State) -> Vec<String> {
     node.into_iter().chain(rule).collect()
 }
 
-/// The same in one line, the longest form first.
+/// Returns the same in one line, longest form first.
 pub fn line(state: &State) -> Option<Vec<String>> {
     let mut rows = rows(state);
     let all = rows.join("; ");
@@ -22,7 +23,7 @@ pub fn line(state: &State) -> Option<Vec<String>> {
     (rows.len() > 1 || !rows[0].is_empty()).then_some(rows)
 }
 
-/// The sum of min(p, q) as a number or, where q is known in part, as its bounds.
+/// Formats the sum of min(p, q), or its bounds where q is partly known.
 fn range(mean: &OverlapMean) -> String {
     let (low, high) = (two(mean.overlap_mean), two(mean.overlap_max_mean));
     if low == high { low } else { format!("{low} to {high}") }

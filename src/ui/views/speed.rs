@@ -1,4 +1,4 @@
-//! Tokens a second, against plain decoding; where the time goes; what passes cost by budget, and what the budget gets of it.
+//! Speed pane: tokens per second against plain decoding, time by stage, cost of passes.
 
 use super::{Pen, empty};
 use crate::app::{State, Step};
@@ -9,27 +9,28 @@ use crate::theory::speed::Best;
 use crate::ui::number;
 use crate::ui::plot::{Across, Curve, Plot, between, round_up};
 
-/// Half-width of the speed-up's interval, relative to it, beyond which the figure is shown as uncertain.
+/// Half-width of the speed-up's interval, relative to the speed-up, above which it counts as
+/// uncertain.
 const WIDE: f64 = 0.1;
 
-/// Speed-up over plain decoding with its interval, where it is known.
+/// Returns the speed-up over plain decoding with its interval, if known.
 pub fn factor(state: &State) -> Option<Estimate> {
     state.history.averages.comparison.speed_up().filter(|found| found.value.is_finite())
 }
 
-/// Whether the machine does other work, so that times say little.
+/// Returns whether other processes keep the machine busy, which distorts times.
 pub fn busy(state: &State) -> bool {
     state.load.is_some_and(|load| load.busy)
 }
 
-/// Whether an estimate has no interval yet, or a wide one.
+/// Returns whether an estimate has no interval yet, or a wide one.
 pub fn uncertain(found: &Estimate) -> bool {
     found.interval.is_none_or(|interval| interval.high - interval.low > 2.0 * WIDE * found.value)
 }
 
-/// What the title says.
+/// Returns the title's summary: the speed-up with its interval, longest form first.
 pub fn summary(state: &State, glyphs: &Glyphs) -> (Vec<String>, Role) {
-    let busy = if busy(state) { "; the machine is busy" } else { "" };
+    let busy = if busy(state) { "; machine busy" } else { "" };
     match factor(state) {
         Some(found) => {
             let value = format!("{}{} plain decoding", glyphs.times, number::two(found.value));
@@ -42,16 +43,16 @@ pub fn summary(state: &State, glyphs: &Glyphs) -> (Vec<String>, Role) {
             };
             (vec![format!("{value}{range}{busy}"), format!("{value}{busy}"), value], role)
         }
-        None => (vec!["plain speed not timed yet".to_owned()], Role::Label),
+        None => (vec!["plain decoding not timed yet".to_owned()], Role::Label),
     }
 }
 
-/// Draws it.
+/// Draws the speed pane, with plots if there is room.
 pub fn speed(state: &State, pen: &mut Pen) {
     let (width, height) = (pen.width(), pen.height());
     let averages = &state.history.averages;
     if averages.steps == 0 {
-        empty(pen, "tokens a second come here");
+        empty(pen, "tokens per second appear here");
         return;
     }
     let items = [
@@ -87,7 +88,7 @@ pub fn speed(state: &State, pen: &mut Pen) {
             per_step(t.verify),
             per_step(t.other)
         );
-        let long = format!("ms a step  {line}");
+        let long = format!("ms per step  {line}");
         let line = if pen.measure(&long) + 2 <= width { long } else { format!("ms {line}") };
         pen.text(1, y, &pen.shorten(&line, width.saturating_sub(2)), Role::Label);
         y += 1;
@@ -99,7 +100,7 @@ pub fn speed(state: &State, pen: &mut Pen) {
             y += 1;
         }
     }
-    // Plots take what is left: by budget, and by step where there is room for both.
+    // Plots take the remaining rows: by budget, and also by step if both fit.
     let (rest, gap) = (height.saturating_sub(y), usize::from(height >= y + 8));
     if rest < 5 {
         return;
@@ -121,7 +122,7 @@ pub fn speed(state: &State, pen: &mut Pen) {
     }
 }
 
-/// The tokens that the newest step verified, and whether an automatic budget chose them.
+/// Returns the budget of the newest step, and whether it was chosen automatically.
 fn verified(state: &State) -> Option<(usize, bool)> {
     let record = &state.step().or_else(|| state.history.newest())?.record;
     Some(match record.choice.filter(|_| record.settings.automatic()) {
@@ -130,19 +131,19 @@ fn verified(state: &State) -> Option<(usize, bool)> {
     })
 }
 
-/// What a pass costs, in words: the longest form first.
+/// Returns the cost of a pass in words, longest form first.
 fn passes(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
     let (cost, (batch, _)) = (state.cost.as_ref()?, verified(state)?);
     let (one, here) = (cost.seconds(1), cost.seconds(batch));
     let ratio = format!("{} {} t(1)", number::two(here / one), glyphs.times);
     let short = format!("t({batch}) {} ms = {ratio}", number::millis(here));
     Some(vec![
-        format!("a pass over 1 token {} ms, over {batch} {} ms = {ratio}", number::millis(one), number::millis(here)),
+        format!("verify pass over 1 token {} ms, over {batch} tokens {} ms = {ratio}", number::millis(one), number::millis(here)),
         short,
     ])
 }
 
-/// The most that could be had of the wall clock, in words: the longest form first.
+/// Returns the upper bounds on the speed-up in words, longest form first.
 fn limit(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
     let (averages, fluid) = (&state.history.averages, state.bound()?);
     let greedy = super::greedy(&state.history.newest()?.record);
@@ -152,18 +153,18 @@ fn limit(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
     let times = |b: Best| format!("{}{} at B {}", glyphs.times, number::two(b.speed_up), b.budget);
     let own = best.drafter.map(times)?;
     let ceiling = best.ceiling.filter(|_| !greedy).map(times);
-    let short = format!("at most {own}");
+    let short = format!("speed-up at most {own}");
     Some(match ceiling {
         Some(ceiling) => vec![
-            format!("at most {own} with this drafter, {ceiling} with a perfect one that costs nothing"),
-            format!("at most {own}; {ceiling} if perfect and free"),
+            format!("speed-up at most {own} with this drafter, {ceiling} with a free, perfect one"),
+            format!("speed-up at most {own}; {ceiling} if free and perfect"),
             short,
         ],
-        None => vec![format!("at most {own} with this drafter"), short],
+        None => vec![format!("speed-up at most {own} with this drafter"), short],
     })
 }
 
-/// What the automatic budget decided and why, in words: the longest form first.
+/// Returns the decision of the automatic budget and its reason in words, longest form first.
 pub fn chosen(state: &State) -> Option<Vec<String>> {
     let choice = state.step().or_else(|| state.history.newest())?.record.choice?;
     let (kept, drafted) = (choice.kept, choice.drafted);
@@ -171,32 +172,34 @@ pub fn chosen(state: &State) -> Option<Vec<String>> {
     let plain = number::speed(Some(choice.plain_tokens_per_second));
     Some(match choice.reason {
         Reason::Whole => vec![
-            format!("auto: verifies all {drafted} drafted: {promise} tok/s to be expected, plain {plain}"),
+            format!("auto: verifies all {drafted} drafted tokens: {promise} tok/s expected, plain {plain} tok/s"),
             format!("auto: all {drafted}: {promise} tok/s, plain {plain}"),
         ],
         Reason::Cut => vec![
             format!(
-                "auto: verifies {kept} of {drafted} drafted: {promise} tok/s to be expected, plain {plain}; more cost more than they bring"
+                "auto: verifies {kept} of {drafted} drafted tokens: {promise} tok/s expected, plain {plain} tok/s; more would be slower"
             ),
             format!("auto: verifies {kept} of {drafted}: {promise} tok/s, plain {plain}"),
             format!("auto: {kept} of {drafted}: {promise} tok/s"),
         ],
         Reason::NotWorth => vec![
-            format!("auto: none of {drafted} drafted is worth its time: plain, {plain} tok/s"),
-            format!("auto: none of {drafted} is worth its time"),
+            format!("auto: verifies none of {drafted} drafted tokens, too slow: plain decoding, {plain} tok/s"),
+            format!("auto: none of {drafted} verified, too slow"),
         ],
         Reason::NothingDrafted => {
-            vec!["auto: the drafter had nothing, so plain decoding".to_owned(), "auto: nothing drafted".to_owned()]
+            vec!["auto: nothing drafted, plain decoding".to_owned(), "auto: nothing drafted".to_owned()]
         }
         Reason::Resting => vec![
-            format!("auto: rests, since drafting was slower than plain ({plain} tok/s) of late"),
-            "auto: rests, drafting did not pay".to_owned(),
+            format!("auto: back-off, drafting was slower than plain decoding ({plain} tok/s)"),
+            "auto: back-off, drafting was slower".to_owned(),
         ],
     })
 }
 
-/// By budget: what a pass costs, and the tokens a second that come of it by the mean of E\[X | T\] at that budget, drafting and
-/// the rest taking the time that they took.
+/// Plots by budget: the cost of a pass, and the resulting tokens per second.
+///
+/// The latter follows from the mean of E\[X | T\] at each budget, with drafting and other work
+/// taking their measured mean times.
 fn by_budget(state: &State, pen: &mut Pen) {
     let (Some(cost), Some((batch, auto))) = (state.cost.as_ref(), verified(state)) else { return };
     let averages = &state.history.averages;
@@ -211,12 +214,12 @@ fn by_budget(state: &State, pen: &mut Pen) {
     };
     let rate = |b: f64| Some((1.0 + between(&expected, b)?) / (seconds(b)? / 1e3 + rest));
     let plain = |_: f64| state.plain;
-    let mark = format!("B {batch}{}", if auto { " by auto" } else { "" });
+    let mark = format!("B {batch}{}", if auto { " (auto)" } else { "" });
     let halves = pen.width() >= 64;
     let (width, height) = (pen.width(), pen.height());
     let (left, right) = if halves { (width / 2, width - width / 2) } else { (width, 0) };
     let mut cost_pen = pen.part(0, 0, left as u16, height as u16);
-    let long = format!("t(B), ms of a pass; {mark}");
+    let long = format!("t(B): ms per verify pass; {mark}");
     cost_pen.text(1, 0, &cost_pen.shorten(&long, left.saturating_sub(2)), Role::Label);
     let top = round_up(seconds(most as f64).unwrap_or(1.0));
     let curves = [Curve { labels: vec![], letter: "t", role: Role::TimeVerify, dashed: false, until: None, value: &seconds }];
@@ -226,7 +229,7 @@ fn by_budget(state: &State, pen: &mut Pen) {
         return;
     }
     let mut rate_pen = pen.part(left as u16, 0, right as u16, height as u16);
-    rate_pen.text(1, 0, &rate_pen.shorten("tokens a second by B", right.saturating_sub(2)), Role::Label);
+    rate_pen.text(1, 0, &rate_pen.shorten("tokens per second by B", right.saturating_sub(2)), Role::Label);
     let best =
         (1..=curve.budget()).filter_map(|b| rate(b as f64)).chain(state.plain).filter(|r| r.is_finite()).fold(1.0, f64::max);
     let curves = [
@@ -251,10 +254,10 @@ fn by_budget(state: &State, pen: &mut Pen) {
     plot.draw(&mut rate_pen.part(0, 1, right as u16, height.saturating_sub(1) as u16));
 }
 
-/// Tokens a second of each step, with plain decoding as a line.
+/// Plots tokens per second by step, with plain decoding as a horizontal line.
 fn by_step(state: &State, pen: &mut Pen) {
     let (width, height, glyphs) = (pen.width(), pen.height() - 1, pen.glyphs());
-    pen.text(1, 0, "tokens a second of each step; the line is plain decoding", Role::Label);
+    pen.text(1, 0, "tokens per second by step; line: plain decoding", Role::Label);
     let axis = 6;
     let columns = width.saturating_sub(axis + 1);
     let steps: Vec<_> = state.history.back_from(state.selected).take(columns).collect();
@@ -263,7 +266,7 @@ fn by_step(state: &State, pen: &mut Pen) {
         if rate.is_finite() { rate.max(0.0) } else { 0.0 }
     };
     let highest = steps.iter().map(|s| rate(s)).fold(state.plain.unwrap_or(0.0), f64::max);
-    // To the next 50, so that the axis seldom moves.
+    // Rounded up to a multiple of 50, so that the axis seldom moves.
     let top = ((highest / 50.0).ceil() * 50.0).max(50.0);
     pen.right(axis - 1, 1, &format!("{top:.0}"), Role::PlotAxis);
     pen.right(axis - 1, height, "0", Role::PlotAxis);
@@ -287,7 +290,7 @@ fn by_step(state: &State, pen: &mut Pen) {
     }
 }
 
-/// The shares of time as one bar, with a line of words below it.
+/// Draws the fractions of time by stage as one bar, with labels below.
 fn bar(time: &StageTimes, pen: &mut Pen) {
     let width = pen.width().saturating_sub(2);
     let total = time.total();

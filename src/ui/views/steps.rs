@@ -1,4 +1,4 @@
-//! A table of the last steps.
+//! Steps pane: a table of the most recent steps.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,8 @@ use crate::telemetry::StepRecord;
 use crate::theme::{Glyphs, Role};
 use crate::ui::number;
 
-/// A token as it came into the text; one that can't be seen there by a sign, or by its name where it adds nothing.
+/// Returns an emitted token as text, visible even if it is only spaces. One that adds no text is
+/// shown by its name.
 fn put_out<'a>(record: &'a StepRecord, i: usize, text: &'a str, glyphs: &Glyphs) -> Cow<'a, str> {
     match text {
         "" if i + 1 == record.emitted_text.len() => Cow::from(&record.bonus_text),
@@ -17,21 +18,21 @@ fn put_out<'a>(record: &'a StepRecord, i: usize, text: &'a str, glyphs: &Glyphs)
     }
 }
 
-/// Draws it.
+/// Draws the table, newest step first, with the selected step in the middle.
 pub fn steps(state: &State, pen: &mut Pen) {
     let (width, height) = (pen.width(), pen.height());
     if state.history.newest().is_none() {
-        empty(pen, "a line for each step comes here");
+        empty(pen, "one line per step appears here");
         return;
     }
-    // End of each column of numbers; the tokens follow.
+    // Right edges of the number columns; the emitted tokens follow.
     let heads = [("step", 6), ("B", 11), ("E[X|T]", 19), ("acc", 24), ("H", 31), ("ms", 39)];
     let words = 41;
     for (head, end) in heads {
         pen.right(end, 0, head, Role::Label);
     }
-    pen.text(words, 0, "put out", Role::Label);
-    // The selected step stands in the middle where there are newer ones.
+    pen.text(words, 0, "emitted", Role::Label);
+    // The selected step is centered if there are newer ones.
     let rows = height.saturating_sub(1);
     let newest = state.history.newest().map_or(0, |s| s.number);
     let last = state.selected.map(|n| (n + rows / 2).min(newest));

@@ -1,4 +1,4 @@
-//! The text, each token in the colour of where it came from.
+//! Text pane: the generated text, each token colored by its origin.
 
 use super::{Pen, empty};
 use crate::app::{State, Step};
@@ -6,7 +6,7 @@ use crate::telemetry::Ending;
 use crate::theme::Role;
 use crate::ui::flow::Flow;
 
-/// The role of the i-th token that a step put out.
+/// Returns the role of the i-th token that a step emitted.
 fn origin(step: &Step, i: usize) -> Role {
     let record = &step.record;
     if i < record.accepted {
@@ -18,7 +18,7 @@ fn origin(step: &Step, i: usize) -> Role {
     }
 }
 
-/// The number of the text to show.
+/// Returns the number of the text to show.
 fn shown(state: &State) -> Option<usize> {
     match state.selected.and_then(|n| state.history.get(n)) {
         Some(step) => Some(step.text),
@@ -26,24 +26,24 @@ fn shown(state: &State) -> Option<usize> {
     }
 }
 
-/// What the title says: how far the text is, and how it ended.
+/// Returns the title's summary: number of tokens, and how the text ended.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
     let Some(number) = shown(state) else { return (Vec::new(), Role::Label) };
     let tokens: usize = state.history.of_text(number).map(|s| s.record.emitted.len()).sum();
     let ending = match state.history.text_of(number).and_then(|t| t.ending) {
         None => "",
-        Some(Ending::Stop) => ", ended by itself",
-        Some(Ending::Length) => ", at its length",
-        Some(Ending::Context) => ", the context is full",
-        Some(Ending::Interrupted) => ", broken off",
+        Some(Ending::Stop) => ", end of text",
+        Some(Ending::Length) => ", length limit",
+        Some(Ending::Context) => ", context full",
+        Some(Ending::Interrupted) => ", interrupted",
     };
     (vec![format!("{tokens} tokens{ending}"), format!("{tokens} tokens")], Role::Label)
 }
 
-/// Draws it; says how many lines it can be scrolled back.
+/// Draws the text pane; returns how many lines it can be scrolled back.
 pub fn text(state: &State, pen: &mut Pen) -> usize {
     let Some(number) = shown(state) else {
-        empty(pen, "the text comes here, token by token");
+        empty(pen, "generated text appears here");
         return 0;
     };
     let glyphs = pen.glyphs();
@@ -70,7 +70,7 @@ pub fn text(state: &State, pen: &mut Pen) -> usize {
     let width = pen.width().saturating_sub(2).max(1);
     let lines = flow.lines(width);
     let height = pen.height();
-    // The end of the text, or the selected step, or what the person scrolled to.
+    // Last line to show: the end of the text, the selected step, or the scroll position.
     let bottom = match selected_from {
         Some(cell) => {
             (lines.iter().position(|l| cell < l.1).unwrap_or(0) + 1 + height / 2).clamp(height.min(lines.len()), lines.len())

@@ -1,4 +1,4 @@
-//! The tree of a step: branches, what became of each node, p and q beside it.
+//! Tree pane: a step's token tree, with each node's outcome, p, and q.
 
 use super::{Pen, empty, greedy};
 use crate::app::State;
@@ -6,18 +6,18 @@ use crate::telemetry::{Origins, StepRecord, TreeRecord};
 use crate::theme::{Glyphs, Role};
 use crate::ui::number;
 
-/// What became of a node.
+/// Outcome of a node in verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Root,
     Accepted,
-    /// Its parent was reached, and another token came.
+    /// Node whose parent was reached, but the target chose another token.
     Refused,
-    /// Its parent was not reached.
+    /// Node whose parent was not reached.
     Unreached,
-    /// It was drafted, and the budget left it out.
+    /// Drafted, but cut by the budget.
     Cut,
-    /// The token that the target added.
+    /// Token that the target added.
     Bonus,
 }
 
@@ -34,17 +34,19 @@ impl Fate {
     }
 }
 
-/// One line of the picture.
+/// Row of the picture.
 #[derive(Debug, PartialEq)]
 struct Row {
     branches: String,
     fate: Fate,
-    /// Index of the node, those that the budget cut counted on from the last of the tree; none for the bonus token, which is no node.
+    /// Index of the node; nodes cut by the budget continue the numbering of the tree. `None` for
+    /// the bonus token, which is not a node.
     node: Option<usize>,
     depth: usize,
 }
 
-/// The parent of node `i`. A record from a file may say anything: only a node that comes before `i` is one.
+/// Returns the parent of node `i`. A record from a file may hold any index, so only a smaller one
+/// counts.
 fn parent(tree: &TreeRecord, i: usize) -> Option<usize> {
     let parent = match i.checked_sub(tree.tokens.len()) {
         None => tree.parents.get(i).copied().flatten(),
@@ -53,7 +55,7 @@ fn parent(tree: &TreeRecord, i: usize) -> Option<usize> {
     parent.filter(|&p| p < i)
 }
 
-/// Nodes of the tree, and those that the budget cut.
+/// Returns the number of nodes, those cut by the budget included.
 fn all_nodes(tree: &TreeRecord) -> usize {
     tree.tokens.len() + tree.cut.len()
 }
@@ -74,7 +76,7 @@ fn fates(record: &StepRecord) -> Vec<Fate> {
         .collect()
 }
 
-/// For each node the product of the model's own probabilities along its path.
+/// Returns each node's product of temperature-1 target probabilities along its path.
 fn likelihood(tree: &TreeRecord) -> Vec<f64> {
     let mut all: Vec<f64> = Vec::with_capacity(tree.tokens.len());
     for i in 0..tree.tokens.len() {
@@ -84,8 +86,10 @@ fn likelihood(tree: &TreeRecord) -> Vec<f64> {
     all
 }
 
-/// The nodes that are shown when there is room for `room` of them: the accepted path, then the most likely ones, then those that the
-/// budget cut. A node's parent is at least as likely, so that what is shown hangs together.
+/// Returns which nodes are shown if `room` of them fit.
+///
+/// The accepted path comes first, then the most likely nodes, then those cut by the budget. A
+/// parent is at least as likely as its child, so the nodes shown are connected.
 fn kept(record: &StepRecord, room: usize) -> Vec<bool> {
     let tree = &record.tree;
     let pi = likelihood(tree);
@@ -109,8 +113,9 @@ fn kept(record: &StepRecord, room: usize) -> Vec<bool> {
     keep
 }
 
-/// The picture as lines, depth first, the accepted child first among its siblings. With `narrow`, a child without
-/// siblings stands straight below its parent instead of further in.
+/// Returns the rows of the picture, depth first, with the accepted child first among siblings.
+///
+/// With `narrow`, an only child stands straight below its parent, without indentation.
 fn rows(record: &StepRecord, keep: &[bool], narrow: bool, glyphs: &Glyphs) -> Vec<Row> {
     let tree = &record.tree;
     let fates = fates(record);
@@ -122,14 +127,14 @@ fn rows(record: &StepRecord, keep: &[bool], narrow: bool, glyphs: &Glyphs) -> Ve
         }
     }
     for list in &mut children {
-        // Stable: else in the order in which they were drafted.
+        // Stable sort: the other children stay in drafting order.
         list.sort_by_key(|c| c.is_none_or(|i| fates[i] != Fate::Accepted));
     }
     if let Some(list) = children.get_mut(last) {
         list.insert(0, None);
     }
     let mut out = Vec::new();
-    // (node, branches before its own, own branch, depth)
+    // Node, branches before its own, own branch, depth.
     let mut stack: Vec<(Option<usize>, String, &str, usize)> = vec![(Some(0), String::new(), "", 0)];
     while let Some((node, before, branch, depth)) = stack.pop() {
         let fate = node.map_or(Fate::Bonus, |i| fates.get(i).copied().unwrap_or(Fate::Root));
@@ -153,7 +158,7 @@ fn rows(record: &StepRecord, keep: &[bool], narrow: bool, glyphs: &Glyphs) -> Ve
     out
 }
 
-/// For each member of a mix a letter of its own; none where one drafter drafts alone.
+/// Returns a distinct letter for each drafter of a mix; empty without a mix.
 fn letters(tree: &TreeRecord) -> Vec<char> {
     let mut letters: Vec<char> = Vec::new();
     for name in tree.members.iter().filter(|_| tree.members.len() > 1) {
@@ -163,7 +168,7 @@ fn letters(tree: &TreeRecord) -> Vec<char> {
     letters
 }
 
-/// Who proposed how many of the nodes, and how many of those were accepted; the longest form first.
+/// Returns accepted and proposed nodes by drafter of a mix, longest form first.
 fn origins(record: &StepRecord, letters: &[char]) -> Vec<String> {
     let mut counts = Origins::default();
     counts.add(record);
@@ -175,10 +180,10 @@ fn origins(record: &StepRecord, letters: &[char]) -> Vec<String> {
         };
         record.tree.members.iter().zip(letters).map(of).collect::<Vec<_>>().join(", ")
     };
-    vec![format!("accepted of proposed: {}", each(true)), each(true), each(false)]
+    vec![format!("accepted/proposed: {}", each(true)), each(true), each(false)]
 }
 
-/// What the title says.
+/// Returns the title's summary: step number, accepted and drafted tokens.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
     let Some(step) = state.step() else { return (Vec::new(), Role::Label) };
     let record = &step.record;
@@ -189,10 +194,10 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     (vec![long, short, format!("{} of {drafted}", record.accepted)], role)
 }
 
-/// Draws it.
+/// Draws the tree pane: one node per row, with as many number columns as fit.
 pub fn tree(state: &State, pen: &mut Pen) {
     let Some(step) = state.step() else {
-        empty(pen, "the tree of each step comes here");
+        empty(pen, "token tree of each step appears here");
         return;
     };
     let record = &step.record;
@@ -208,7 +213,7 @@ pub fn tree(state: &State, pen: &mut Pen) {
         pen.text(1, height, &pen.shorten(line.map_or("", String::as_str), width.saturating_sub(2)), Role::Label);
     }
     let nodes = all_nodes(&record.tree);
-    // One row for the head of the columns, one for the bonus token.
+    // One row for the column heads, one for the bonus token.
     let head = usize::from(height >= 6);
     let room = height.saturating_sub(head);
     let all = nodes < room;
@@ -224,7 +229,7 @@ pub fn tree(state: &State, pen: &mut Pen) {
             pen.right(width - from_right + column.width() + 1, 0, column.name(), Role::Label);
         }
     }
-    // Where even the accepted path is too long, its end is what matters.
+    // If even the accepted path is too long, its end is shown.
     let rows_left = room.saturating_sub(usize::from(!all));
     let skipped = picture.len().saturating_sub(rows_left);
     let pi = record.tree.path_products();
@@ -280,26 +285,26 @@ pub fn tree(state: &State, pen: &mut Pen) {
     if !all && height > head {
         let mass: f64 = keep.iter().zip(&pi).filter(|(k, _)| !**k).map(|(_, p)| p).sum::<f64>() + 0.0; // -0 becomes 0
         let above = if skipped > 0 { format!("{skipped} rows above, ") } else { String::new() };
-        let short = format!("{} {above}{hidden} less likely nodes folded", glyphs.ellipsis);
+        let short = format!("{} {above}{hidden} less likely nodes hidden", glyphs.ellipsis);
         let long = format!("{short}, {} of E[X|T]", number::two(mass));
         let cut = format!("{long}; {hidden_cut} cut by the budget");
         let forms = [Some(cut).filter(|_| hidden_cut > 0), Some(long), Some(short)];
         let line = forms.into_iter().flatten().find(|l| pen.measure(l) + 2 <= width);
-        let line = line.unwrap_or_else(|| format!("{} {above}{hidden} folded", glyphs.ellipsis));
+        let line = line.unwrap_or_else(|| format!("{} {above}{hidden} hidden", glyphs.ellipsis));
         if hidden > 0 || hidden_cut > 0 || skipped > 0 {
             pen.text(1, head + rows_left, &line, Role::Label);
         }
     }
 }
 
-/// The columns of numbers.
+/// Number column of the pane.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Column {
     Depth,
     Pi,
     Rank,
     P,
-    /// p at temperature 1: greedy, p itself is 1 or 0.
+    /// p at temperature 1, shown if greedy, where p itself is 0 or 1.
     PlainP,
     Q,
 }
@@ -325,7 +330,8 @@ impl Column {
     }
 }
 
-/// The columns that fit, each with the distance of its start from the right edge, the rightmost first.
+/// Returns the columns that fit, rightmost first. Each comes with the distance of its start from
+/// the right edge.
 fn columns(width: usize, greedy: bool) -> Vec<(Column, usize)> {
     let p = if greedy { Column::PlainP } else { Column::P };
     let wanted: &[Column] = match width {
@@ -347,7 +353,7 @@ fn rank(rank: usize) -> String {
     if rank > 999 { ">999".to_owned() } else { rank.to_string() }
 }
 
-/// A token as the tree shows it: a space at its start or end is made visible.
+/// Returns a token as the tree shows it, with leading and trailing spaces made visible.
 pub fn token(text: &str, pen: &Pen, width: usize) -> String {
     let inner = text.trim_matches(' ');
     let lead = text.len() - text.trim_start_matches(' ').len();
