@@ -1,7 +1,8 @@
-//! The kernels on random weights: products by kernel, format and batch; attention by context; and the whole step of the
-//! real model.
+//! CPU kernels on random weights, and whole steps of the real model.
 //!
-//! `cargo bench --bench kernels` runs all, `-- attention` those with that name.
+//! Products by kernel, format and batch size; attention by context length.
+//!
+//! `cargo bench --bench kernels` runs everything; `-- attention` runs the benchmarks of that name.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../tests/common/model.rs"]
@@ -43,13 +44,13 @@ fn decoder(config: &Config, kind: Kind, kernel: &'static Kernel, capacity: usize
     CpuDecoder::new(Arc::new(Llama::with_kernel(&weights, default_threads(), kernel).unwrap()), capacity)
 }
 
-/// A binary tree of so many nodes.
+/// Binary tree of `nodes` nodes.
 fn tree(nodes: usize) -> Vec<Node> {
     let parent = |i: usize| if i == 0 { Parent::Context } else { Parent::Slot((i - 1) / 2) };
     (0..nodes).map(|i| Node { token: (i % 64) as u32, parent: parent(i) }).collect()
 }
 
-/// Times a pass that is forgotten afterwards.
+/// Times a pass and discards its nodes.
 fn pass(group: &mut BenchmarkGroup<WallTime>, id: BenchmarkId, decoder: &mut dyn Decoder, nodes: usize) {
     let nodes = tree(nodes);
     group.bench_function(id, |b| {
@@ -67,7 +68,7 @@ fn short<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
     group
 }
 
-/// Four layers with hardly any context: nearly all of it are products. Elements are multiply-adds.
+/// Four layers with almost no context, so that products dominate. Elements are multiply-adds.
 fn products(c: &mut Criterion) {
     let config = config(768, 2048, 4);
     let linear = config.layers * (config.dim * (2 * 576 + 2 * 192) + 3 * config.dim * config.ffn);
@@ -76,7 +77,7 @@ fn products(c: &mut Criterion) {
     for (i, kernel) in kernels.iter().enumerate() {
         for kind in [Kind::Q4_0, Kind::Q4_1, Kind::Q4K, Kind::Q6K, Kind::Q8_0, Kind::BF16] {
             let mut decoder = decoder(&config, kind, kernel, 256);
-            // The reference, which comes last, is too slow for more.
+            // The scalar reference comes last and is too slow for larger batches.
             for nodes in if i + 1 < kernels.len() { &[1, 2, 4, 8, 16, 64][..] } else { &[1][..] } {
                 group.throughput(Throughput::Elements((nodes * linear) as u64));
                 let id = BenchmarkId::new(format!("{}/{}", kernel.name, kind.name()), nodes);
@@ -86,7 +87,7 @@ fn products(c: &mut Criterion) {
     }
 }
 
-/// Eight layers that are nearly nothing but attention.
+/// Eight layers that consist almost entirely of attention.
 fn attention(c: &mut Criterion) {
     let config = config(576, 32, 8);
     let mut group = short(c, "attention");

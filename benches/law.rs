@@ -1,4 +1,6 @@
-//! What a law over a real vocabulary costs: the part of a step that is neither drafting nor the pass.
+//! Cost of distributions over a real vocabulary.
+//!
+//! This is the part of a step that is neither drafting nor the forward pass.
 
 use std::hint::black_box;
 
@@ -6,7 +8,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use speclight::dist::{Law, Warp, argmax};
 
 fn law(c: &mut Criterion) {
-    // A multiplicative hash scatters the tokens, as a vocabulary does.
+    // A multiplicative hash scatters the values over the token ids, as in a real vocabulary.
     let mut logits: Vec<f32> = (0..49_152u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 21) as f32).collect();
     logits[30_000] = 14.0;
     c.bench_function("arg-max of 49,152", |b| b.iter(|| argmax(black_box(&logits))));
@@ -15,7 +17,7 @@ fn law(c: &mut Criterion) {
         c.bench_function(&format!("law, {name}"), |b| b.iter(|| Law::new(black_box(&logits), &warp)));
         if let Ok(law) = Law::new(&logits, &warp) {
             c.bench_function(&format!("moments, {name}"), |b| b.iter(|| black_box(&law).moments()));
-            // What lies within 16 nats is what the pool of laws takes in.
+            // The pool of distributions takes surprisals within 16 nats.
             let surprisals = || {
                 let mut sum = 0.0;
                 black_box(&law).surprisals(

@@ -1,8 +1,11 @@
-//! Whether greedy text is that of plain decoding, token for token: every drafter, every shape, small and large budgets,
-//! over all prompts of the files given.
+//! Compares greedy output with plain decoding, token for token.
 //!
-//! `cargo bench --bench lossless -- FILE.jsonl|FOLDER...` prints a table, and ends with status 1 at the first difference.
-//! All of it takes hours; `--drafters`, `--shapes`, `--budgets` and `--limit` take a part.
+//! Covers every drafter, every shape, and small and large budgets, over all prompts of the given
+//! files.
+//!
+//! `cargo bench --bench lossless -- FILE.jsonl|FOLDER...` prints a table and exits with status 1 at
+//! the first difference. A full run takes hours; `--drafters`, `--shapes`, `--budgets` and
+//! `--limit` select a part of it.
 
 mod prompts;
 
@@ -24,17 +27,17 @@ use speclight::registry::Registry;
 use speclight::telemetry::{StepSettings, Tally};
 use speclight::tree::TokenId;
 
-/// Compares greedy text under every drafter, shape and budget with that of plain decoding
+/// Compares greedy output under every drafter, shape and budget with plain decoding
 #[derive(Parser)]
 #[command(name = "lossless")]
 struct Options {
-    /// Files of prompts, one JSON object a line, or folders of such files (*.jsonl)
+    /// Files of prompts (one JSON object per line), or folders of *.jsonl files
     #[arg(required = true, value_name = "FILE.jsonl|FOLDER")]
     prompts: Vec<PathBuf>,
-    /// Longest output of a prompt, in tokens
+    /// Maximum output of a prompt, in tokens
     #[arg(long, value_name = "N", default_value_t = 64)]
     max_tokens: usize,
-    /// Take the first N prompts of each file [default: all]
+    /// Maximum number of prompts from each file [default: all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Drafters to compare [default: all that the model has]
@@ -46,16 +49,16 @@ struct Options {
     /// Budgets to compare, in tokens of a verify pass
     #[arg(long, value_name = "B,..", value_delimiter = ',', value_parser = budget, default_value = "2,3,4,8,16,32,64")]
     budgets: Vec<usize>,
-    /// Model: a name that `speclight models` lists, or a path [default: the default model]
+    /// Model: a name listed by `speclight models`, or a path [default: the default model]
     #[arg(long, value_name = "NAME|PATH")]
     model: Option<String>,
-    /// Second model with the same vocabulary, for the drafter `model`
+    /// Draft model with the same vocabulary, for the drafter `model`
     #[arg(long, value_name = "NAME|PATH")]
     draft_model: Option<String>,
-    /// Threads [default: the physical cores]
+    /// Number of threads [default: physical cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Cargo gives this.
+    /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -65,7 +68,7 @@ fn shape(name: &str) -> Result<Shape, String> {
 }
 
 fn budget(value: &str) -> Result<usize, String> {
-    // A budget of 1 drafts nothing: it is plain decoding itself.
+    // A budget of 1 drafts nothing, which is plain decoding itself.
     let drafts = value.parse().ok().filter(|budget| (2..=MAX_BUDGET).contains(budget));
     drafts.ok_or_else(|| format!("a budget counts the tokens of a verify pass: give 2 to {MAX_BUDGET}"))
 }
@@ -80,7 +83,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Settings, and what came of them over all prompts.
+/// Settings, and their totals over all prompts.
 struct Row {
     settings: StepSettings,
     tally: Tally,
@@ -166,7 +169,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The output under the settings of a row, which hears of every step.
+/// Decodes a prompt under the settings of `row` and adds every step to its tally.
 fn decode(
     session: &mut Session,
     row: &mut Row,
@@ -182,7 +185,7 @@ fn decode(
     Ok(session.tokens()[tokens.len()..].to_vec())
 }
 
-/// A model, and the digest of its file where the list has one.
+/// Opens a model; also returns the SHA-256 of its file if the registry lists one.
 fn open(name: Option<&str>, options: &Options) -> anyhow::Result<(Model, Option<String>)> {
     let registry = Registry::load()?;
     let found = registry.find(name)?;

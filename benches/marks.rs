@@ -1,8 +1,12 @@
-//! Whether the marks of the gauge are in order at every step, on real text: the oracle at or above the drafter's best at B, that at
-//! or above E[X|T]; accepted and E[X|T] the same but for luck; and the oracle drafter at its own ceiling.
+//! Checks the order of the gauge's marks at every step, on real text.
 //!
-//! `cargo bench --bench marks -- FILE.jsonl|FOLDER...` prints a row for each drafter and shape, and ends with status 1 where a mark
-//! is out of order. `--every 0` looks at no step: luck alone is quick.
+//! The oracle must be at or above the drafter's best tree at B, and that at or above E[X|T].
+//! Accepted tokens must match E[X|T] up to sampling error, and the oracle drafter must reach its
+//! own ceiling.
+//!
+//! `cargo bench --bench marks -- FILE.jsonl|FOLDER...` prints a row for each drafter and shape, and
+//! exits with status 1 if a mark is out of order. `--every 0` searches no step: the sampling error
+//! alone is quick to compute.
 
 #[path = "../tests/common/marks.rs"]
 mod marks;
@@ -21,44 +25,46 @@ use speclight::telemetry::StepSettings;
 
 use marks::Marks;
 
-/// Half-widths of its 95% interval that luck may be away from 0: beyond three there is a fault, and no luck.
+/// Largest accepted deviation of the mean from 0, in half-widths of its 95% interval.
+///
+/// Three standard errors: beyond that there is a fault, not sampling error.
 const MOST_LUCK: f64 = 3.0 / 1.96;
 
-/// Compares the marks of the gauge at every step
+/// Checks the order of the gauge's marks at every step
 #[derive(Parser)]
 #[command(name = "marks")]
 struct Options {
-    /// Files of prompts, one JSON object a line, or folders of such files (*.jsonl)
+    /// Files of prompts (one JSON object per line), or folders of *.jsonl files
     #[arg(required = true, value_name = "FILE.jsonl|FOLDER")]
     prompts: Vec<PathBuf>,
-    /// Take the first N prompts of each file [default: all]
+    /// Maximum number of prompts from each file [default: all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Longest output of a prompt, in tokens
+    /// Maximum output of a prompt, in tokens
     #[arg(long, value_name = "N", default_value_t = 64)]
     max_tokens: usize,
-    /// Drafters
+    /// Drafters to run
     #[arg(long, value_name = "NAME,..", value_delimiter = ',', default_value = "ngram,suffix,early-exit,eagle,mix,oracle")]
     drafters: Vec<String>,
-    /// Shapes
+    /// Shapes to run
     #[arg(long, value_name = "NAME,..", value_delimiter = ',', default_value = "best-first,chain,fixed,static")]
     shapes: Vec<String>,
     /// Budget B: tokens of a verify pass
     #[arg(long, value_name = "B", default_value_t = 16)]
     budget: usize,
-    /// Temperature
+    /// Sampling temperature
     #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f32,
-    /// Look at each K-th step of a text; 0 for none
+    /// Interval of the oracle search, in steps of a text; 0 to search no step
     #[arg(long, value_name = "K", default_value_t = 1)]
     every: usize,
-    /// Model: a name that `speclight models` lists, or a path [default: the default model]
+    /// Model: a name listed by `speclight models`, or a path [default: the default model]
     #[arg(long, value_name = "NAME|PATH")]
     model: Option<String>,
-    /// Threads [default: the physical cores]
+    /// Number of threads [default: physical cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Cargo gives this.
+    /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -120,7 +126,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
         marks.exceptions.iter().take(3).for_each(|line| println!("  {line}"));
         exceptions += marks.exceptions.len();
         unlucky += usize::from(luck.abs() > MOST_LUCK * half);
-        // An oracle that drafts its own tree has all of what the context allows.
+        // An oracle that drafts its own tree reaches all that the context allows.
         if drafter == "oracle" && shape == "best-first" && marks.looks > 0 && !(least <= 1.0 + 1e-9 && most >= 1.0 - 1e-9) {
             bail!("the oracle drafter reaches {least} to {most} of the oracle's own ceiling");
         }

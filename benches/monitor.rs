@@ -1,14 +1,18 @@
-//! What the monitor costs the engine: tokens a second of the monitor, in a pseudo-terminal, against `speclight run` with
-//! the same prompt and settings, in turn; and the time from the start to the first token on screen.
+//! Slowdown of the engine by the monitor, and time to the first token on screen.
 //!
-//! `cargo bench --bench monitor` prints each pair and the medians. The aims: a cost of at most 2%, a first token within
-//! 1 s.
+//! Runs the monitor in a pseudo-terminal and `speclight run`, alternating, with the same prompt and
+//! settings, and compares tokens per second.
 //!
-//! Two measures are told. "In steps" is tokens over the seconds that the engine counts in its steps, which both programs
-//! count alike: the monitor's is the mean of its last screen, that of `run` comes from its summary. "By the clock" is
-//! tokens after the first step over the time from the first step to the end, as seen from outside; the monitor's last frame
-//! may come up to 120 ms after what it shows, which counts against it. Where other programs run, the pairs scatter; what
-//! does not is the share of one core that the monitor's own thread used, which is told too where the system tells it.
+//! `cargo bench --bench monitor` prints each pair and the medians. Targets: a slowdown of at most
+//! 2%, and a first token within 1 s.
+//!
+//! Two measurements are reported. "In steps" divides tokens by the seconds that the engine spends
+//! in its steps, which both programs count alike: the monitor's value is the mean on its last
+//! screen, that of `run` comes from its summary. "By the clock" divides the tokens after the first
+//! step by the time from the first step to the end, as seen from outside. The monitor's last frame
+//! may appear up to 120 ms after the event it shows, which counts against it. If other programs
+//! run, the pairs scatter. The CPU time of the monitor's own thread, as a fraction of one core,
+//! does not; it is reported too where the system provides it.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../tests/common/model.rs"]
@@ -25,34 +29,34 @@ use clap::Parser;
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use serde_json::Value;
 
-/// When the terminal is silent for so long, the run may be at its end.
+/// Time without terminal output after which the run may have ended.
 const SILENCE: Duration = Duration::from_millis(1000);
-/// No run takes so long.
+/// Upper bound on the duration of a run.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Compares the monitor's tokens per second with those of `speclight run`
 #[derive(Parser)]
 #[command(name = "monitor")]
 struct Options {
-    /// Pairs of runs, after one that only warms up
+    /// Number of pairs of runs, after one warm-up pair
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = pairs)]
     pairs: usize,
     /// Size of the terminal
     #[arg(long, value_name = "COLUMNSxROWS", default_value = "120x40", value_parser = size)]
     size: (u16, u16),
-    /// Tokens of each run
+    /// Output of each run, in tokens
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_tokens: usize,
-    /// Drafter
+    /// Drafter to run
     #[arg(long, value_name = "NAME", default_value = "ngram")]
     drafter: String,
-    /// Temperature
+    /// Sampling temperature
     #[arg(long, value_name = "T", default_value_t = 0.8)]
     temperature: f32,
-    /// Prompt
+    /// Prompt text
     #[arg(long, value_name = "TEXT", default_value = "Write a long story about a lighthouse and its keeper.")]
     prompt: String,
-    /// Cargo gives this.
+    /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -66,17 +70,17 @@ fn size(value: &str) -> Result<(u16, u16), String> {
     parsed.filter(|&(width, height)| width >= 80 && height >= 24).ok_or_else(|| "give a size from 80x24 up".to_owned())
 }
 
-/// One run, of either kind.
+/// Measurements of one run, of either program.
 struct Outcome {
-    /// Tokens a second in steps.
+    /// Tokens per second of step time.
     in_steps: f64,
-    /// Tokens a second by the clock.
+    /// Tokens per second of elapsed time.
     by_clock: f64,
-    /// Tokens in all.
+    /// Total number of tokens.
     tokens: usize,
-    /// Seconds from the start of the program until the first token was seen.
+    /// Seconds from program start to the first visible token.
     first: f64,
-    /// The share of one core that the program's first thread used, which draws the screen of the monitor.
+    /// Fraction of one core used by the program's first thread, which draws the monitor's screen.
     own: Option<f64>,
 }
 
@@ -100,7 +104,7 @@ fn main() {
     println!("tokens        run  monitor    cost        run  monitor    cost      token    of a core");
     let (mut in_steps, mut by_clock, mut first, mut own) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for pair in 0..=options.pairs {
-        // Who comes first changes, so that what drifts falls on both.
+        // The order alternates, so that drift affects both programs.
         let (plain, shown) = if pair % 2 == 0 {
             let plain = run(&args, folder.path());
             (plain, monitor(&args, options.size, folder.path()))
@@ -141,7 +145,7 @@ fn main() {
     }
 }
 
-/// The values below which a quarter, a half and three quarters of all lie.
+/// Returns the quartiles of `all`, which it sorts.
 fn quartiles(all: &mut [f64]) -> [f64; 3] {
     all.sort_by(f64::total_cmp);
     [0.25, 0.5, 0.75].map(|share| {
@@ -162,7 +166,7 @@ fn environment(folder: &Path) -> [(&'static str, String); 5] {
     ]
 }
 
-/// `speclight run`, its JSON read from a pipe.
+/// Runs `speclight run` and reads its JSON from a pipe.
 fn run(args: &[String], folder: &Path) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_speclight"));
     command.arg("run").args(args).args(["--json", "-"]).envs(environment(folder)).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -185,8 +189,10 @@ fn run(args: &[String], folder: &Path) -> Outcome {
     }
 }
 
-/// The monitor. While it runs its output is kept with the time at which it came, and looked at afterwards: a terminal that
-/// worked at the same time would take part of what is measured.
+/// Runs the monitor in a pseudo-terminal.
+///
+/// Its output is stored with arrival times while it runs and parsed when the terminal is silent: a
+/// terminal that parsed at the same time would take part of what is measured.
 fn monitor(args: &[String], (width, height): (u16, u16), folder: &Path) -> Outcome {
     let pair = native_pty_system().openpty(PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 }).unwrap();
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_speclight"));
@@ -233,7 +239,7 @@ fn monitor(args: &[String], (width, height): (u16, u16), folder: &Path) -> Outco
     }
     let screen = parser.screen().contents();
     let end = end.unwrap();
-    // Nanoseconds on a core come first.
+    // The first field is the time on a core, in nanoseconds.
     let spent = std::fs::read_to_string(format!("/proc/{}/schedstat", child.process_id().unwrap())).ok();
     let spent = spent.and_then(|spent| spent.split(' ').next()?.parse::<f64>().ok());
     writer.write_all(b"q").unwrap();
@@ -248,12 +254,12 @@ fn monitor(args: &[String], (width, height): (u16, u16), folder: &Path) -> Outco
     }
 }
 
-/// The count of tokens in the title of the text.
+/// Reads the token count in the title of the text pane.
 fn tokens(screen: &str) -> Option<usize> {
     screen.match_indices(" tokens").find_map(|(at, _)| screen[..at].rsplit(' ').next()?.parse().ok())
 }
 
-/// The mean of the pane of speed.
+/// Reads the mean in the speed pane.
 fn mean_speed(screen: &str) -> Option<f64> {
     let line = screen.lines().find(|line| line.contains(" tok/s"))?;
     line.split_once("mean ")?.1.split_whitespace().next()?.parse().ok()

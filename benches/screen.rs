@@ -1,6 +1,8 @@
-//! How long a frame takes: a full redraw (every cell new) and the next step's, at the sizes that people have.
+//! Time to draw a frame at common sizes.
 //!
-//! The aim is under 4 ms for a full redraw at 200x60.
+//! Covers a full redraw (every cell new) and the next step.
+//!
+//! Target: less than 4 ms for a full redraw at 200x60.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../tests/common/script.rs"]
@@ -21,7 +23,7 @@ fn screens(c: &mut Criterion) {
     let settings = script::settings("early-exit", 64, 1.0);
     let mut script = script::Script::new(7);
     let mut state = State::new(1);
-    // A long text behind it, as after minutes of a demo.
+    // A long text, as after minutes of a demo.
     for event in script.events(&settings, 500) {
         update(&mut state, Msg::Engine(event));
     }

@@ -1,4 +1,6 @@
-//! What the ceilings cost: adding a law of a real vocabulary's size, and the fluid bound for all budgets.
+//! Cost of the ceilings.
+//!
+//! Covers adding a distribution over a real vocabulary, and the fluid bound for all budgets.
 
 use std::hint::black_box;
 
@@ -6,9 +8,9 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use speclight::dist::{Law, Warp};
 use speclight::theory::pool::Pool;
 
-/// Logits with a few likely tokens and a long tail, `sharp` nats above it.
+/// Logits below 8, but for three likely tokens, of which the first is at `sharp`.
 fn logits(sharp: f32) -> Vec<f32> {
-    // A multiplicative hash scatters the tokens, as a vocabulary does.
+    // A multiplicative hash scatters the values over the token ids, as in a real vocabulary.
     let mut logits: Vec<f32> = (0..49_152u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 21) as f32).collect();
     for (i, x) in [7, 1_000, 40_000].into_iter().zip([sharp, sharp - 1.0, sharp - 2.5]) {
         logits[i] = x;

@@ -1,4 +1,6 @@
-//! A drafter of one's own against the public trait: the token that followed the last one most lately is what comes next.
+//! A custom drafter that implements the public `Drafter` trait.
+//!
+//! It proposes the token that most recently followed the last one.
 //!
 //! `cargo run --release --example drafter -- model.gguf 'Say red, green, blue four times.'`
 

@@ -1,4 +1,6 @@
-"""A drafter for speclight as a process (docs/external.md): what followed the last two tokens, or the last one, before.
+"""External drafter for speclight, run as a process (docs/external.md).
+
+It proposes the tokens that followed the last two tokens, or the last one, earlier in the text.
 
     speclight run --drafter external --external 'python3 examples/external.py'
 """
@@ -20,7 +22,7 @@ def learn(tokens):
 
 
 def candidates(path, stop):
-    """The followers of the longest context known, with probabilities that leave room for what was not seen."""
+    """Returns the followers of the longest known context; some probability is left for unseen tokens."""
     context = (text + path)[-2:]
     for n in (2, 1):
         counts = followers.get(tuple(context[-n:]))
@@ -31,7 +33,7 @@ def candidates(path, stop):
 
 
 def draft(budget, depth, stop):
-    """The likeliest paths first, until the budget is full."""
+    """Drafts the likeliest paths first, until the budget is full."""
     parents, tokens, qs = [], [], []
     front = [(q, 0, [], token, q) for token, q in candidates([], stop)]
     while front and depth > 0 and len(tokens) < budget - 1:

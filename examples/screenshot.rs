@@ -1,5 +1,7 @@
-//! Draws the monitor's screen as SVG, from the records of a run (`speclight run --json FILE`) or, without a file, over
-//! made-up steps:
+//! Draws the monitor's screen as SVG.
+//!
+//! The steps come from the records of a run (`speclight run --json FILE`), or are synthetic if no
+//! file is given:
 //!
 //! `cargo run --release --example screenshot -- --size 120x40 run.jsonl > screen.svg`
 
@@ -21,7 +23,7 @@ use speclight::theme::{Depth, Terminal, Theme};
 
 #[derive(Parser)]
 struct Options {
-    /// Columns and rows.
+    /// Size of the screen in columns and rows.
     #[arg(long, default_value = "120x40", value_parser = size)]
     size: (u16, u16),
     /// Theme, by name or path.
@@ -30,20 +32,19 @@ struct Options {
     /// Draw in ASCII.
     #[arg(long)]
     ascii: bool,
-    /// Keys to press before the picture is taken: letters, < for Left, > for Tab.
+    /// Keys to press before the screen is drawn: letters, < for Left, > for Tab.
     #[arg(long, default_value = "")]
     keys: String,
-    /// Budget of made-up steps.
+    /// Budget of synthetic steps.
     #[arg(long, default_value_t = 16)]
     budget: usize,
-    /// Temperature of made-up steps.
+    /// Temperature of synthetic steps.
     #[arg(long, default_value_t = 1.0)]
     temperature: f32,
-    /// The last step to show.
+    /// Maximum number of steps to show.
     #[arg(long, default_value_t = 70)]
     steps: usize,
-    /// A prompt as it stood, which the records do not hold; one for each of theirs, in turn. Without any, the built-in
-    /// ones are taken for those of the run.
+    /// Prompt texts of the run, in order [default: the built-in prompts].
     #[arg(long)]
     prompt: Vec<String>,
     /// Records of a run.
@@ -82,14 +83,14 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The events that a monitor would have heard of the recorded run.
+/// Returns the events that a monitor would have received during the recorded run.
 fn recorded(options: &Options) -> Result<Vec<Event>> {
     let path = options.file.as_deref().unwrap_or(std::path::Path::new("-"));
     let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
     let lines: Vec<serde_json::Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let of = |kind: &str| lines.iter().filter(|l| l["type"] == *kind).cloned().collect::<Vec<_>>();
     let word = |name: &str| of("run").first().and_then(|l| l[name].as_str()).unwrap_or_default().to_owned();
-    // What was found out about steps (`--look-every`), by prompt and number.
+    // Results of oracle searches (`--look-every`), by prompt and step.
     let looks = of("look").into_iter().map(|line| {
         let key = (line["prompt_id"].clone(), line["step"].clone());
         Ok((key, serde_json::from_value::<Look>(line)?))

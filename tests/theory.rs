@@ -1,4 +1,4 @@
-//! The ceilings against values computed elsewhere, and their order over random laws.
+//! Ceilings against independently computed values, and their order over random distributions.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BinaryHeap;
@@ -16,7 +16,7 @@ fn normalised(mut law: Vec<f64>) -> Vec<f64> {
     law
 }
 
-/// The laws of the reference file, written from its "law" texts.
+/// Builds the distributions described by the "law" texts of the reference file.
 fn laws(name: &str) -> Vec<Vec<f64>> {
     match name {
         "two_0.9" => vec![vec![0.9, 0.1]],
@@ -66,11 +66,11 @@ fn the_reference_values() {
             let varying = pool.fluid_at(p as f64).unwrap();
             assert!((varying / want - 1.0).abs() < 0.005, "{name}, P {p}: fluid {varying} for {want}");
             assert!(fluid <= varying, "{name}, P {p}: {fluid} for a fixed size, {varying} for a mean size");
-            // Few nodes: the exact optimum, but for the grid of the second node.
+            // With few nodes, the bound is the exact optimum up to the grid of the second node.
             if p <= 2 {
                 assert!(fluid <= optimum + 3.0 * se + 0.004, "{name}, P {p}: {fluid} for the optimum {optimum} ({se})");
             }
-            // 5e-6: the optimum is written with five places.
+            // 5e-6: the optimum is written with five decimals.
             assert!(fluid >= optimum - 3.0 * se - 5e-6, "{name}, P {p}: fluid {fluid} below the optimum {optimum} ({se})");
             rows += 1;
         }
@@ -78,12 +78,14 @@ fn the_reference_values() {
     assert_eq!(rows, 63);
 }
 
-/// The sum of the P largest path probabilities, every node having the same `law`: for each P from 0 to `most`.
+/// Sums the P largest path probabilities for each P from 0 to `most`.
+///
+/// Every node has the distribution `law`.
 fn optimum(law: &[f64], most: usize) -> Vec<f64> {
     let mut sorted = law.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));
-    // A candidate is a child by rank of a node already taken: its next sibling and its first child follow it. Positive
-    // numbers order as their bits do.
+    // A candidate is a child, by rank, of a node already taken. Its next sibling and its first
+    // child become candidates after it. Positive floats are ordered like their bits.
     let mut heap = BinaryHeap::from([(sorted[0].to_bits(), 1f64.to_bits(), 0usize)]);
     let (mut sum, mut sums) = (0.0, vec![0.0]);
     while sums.len() <= most {
@@ -123,7 +125,7 @@ proptest! {
         let curve = pool(&[law], 256).fluid_curve(1023);
         for p in SIZES {
             prop_assert!(optimum[p] <= curve[p] * (1.0 + 1e-9), "P {p}: optimum {} above {}", optimum[p], curve[p]);
-            // One law: the bound is the optimum but for the grid.
+            // With a single distribution, the bound is the optimum up to the grid.
             prop_assert!(curve[p] <= optimum[p] * 1.006 + 1e-9, "P {p}: {} far above the optimum {}", curve[p], optimum[p]);
         }
     }

@@ -1,10 +1,12 @@
-//! The walls between the rooms (src/lib.rs, ARCHITECTURE.md): who may name what, checked on the source as it is written.
+//! Module boundaries (src/lib.rs, ARCHITECTURE.md): which parts of `src` may use which names.
+//!
+//! Checked on the source text.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A name, and the only parts of `src` that may name it.
+/// Restricted names, and the only parts of `src` that may use them.
 const WALLS: &[(&str, &[&str])] = &[
     ("tokio", &["app/run.rs"]),
     ("ratatui", &["app/", "export/", "theme/", "ui/"]),
@@ -17,10 +19,11 @@ const WALLS: &[(&str, &[&str])] = &[
     ("unsafe", &["model/kernels/"]),
 ];
 
-/// Ways to standard output, standard error and progress bars, and the only parts of `src` that may take them: foreign text
-/// goes through `clean` there.
+/// Names that write to standard streams or progress bars, with the files allowed.
+///
+/// Those parts pass untrusted text through `clean`.
 const GATES: &[(&str, &[&str])] = &[
-    // Help and version, by clap.
+    // For clap's help and version.
     ("print", &["main.rs"]),
     ("println", &[]),
     ("eprint", &[]),
@@ -49,7 +52,9 @@ const GATES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The names that the code of the file `path` (below `src`) may not hold, with the number of the line.
+/// Returns the restricted names used by the code of a file, with line numbers.
+///
+/// `path` is relative to `src`.
 fn breaches(path: &str, code: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (number, line) in code.lines().enumerate() {
@@ -63,7 +68,7 @@ fn breaches(path: &str, code: &str) -> Vec<String> {
     found
 }
 
-/// Whether a line holds this name as a whole word.
+/// Returns `true` if a line contains `name` as a whole word.
 fn names(line: &str, name: &str) -> bool {
     let word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(name).any(|(at, _)| {
@@ -99,7 +104,8 @@ fn every_room_names_only_what_it_may() {
         }
     }
     assert_eq!(found, Vec::<String>::new(), "src/lib.rs says which room may name what");
-    // A wall around a name that nobody uses would guard nothing: the scan would pass if it saw no file.
+    // A restriction on a name that no file uses would be useless; this also fails if the scan reads
+    // no files.
     let idle: Vec<&str> = WALLS.iter().zip(used).filter(|(_, count)| *count == 0).map(|(wall, _)| wall.0).collect();
     assert_eq!(idle, Vec::<&str>::new(), "names that no file uses");
 }

@@ -1,17 +1,22 @@
-// Runs and times llama.cpp, one command a line on standard input, one line of answer on standard output.
+// Runs and times llama.cpp: one command per line on standard input, one line of answer on standard
+// output.
 //
-//   driver MODEL THREADS             commands follow
-//   driver --requantise FROM TO      writes FROM as Q4_0, the format for which llama.cpp has its fastest kernels
+//   driver MODEL THREADS             reads commands
+//   driver --requantise FROM TO      writes FROM as Q4_0, the format of llama.cpp's fastest kernels
 //
-//   info             sizes of the vocabulary and of the weights, and the instruction sets that were built in
-//   peak             multiply-adds a second of the CPU's widest product of bytes, and of floats; and which the first one is
-//   context N        forgets all but the first N tokens of what it has read; reads on with made-up tokens up to N
-//   prefill N        seconds to read N tokens into an empty context, with the logits of the last one
-//   pass N           seconds of a pass over N tokens after the context, with the logits of all; forgotten afterwards
-//   decode N         seconds to decode N tokens greedily after the context; forgotten afterwards
-//   logits T1 T2...  reads these tokens and keeps them; the answer is followed by a row of floats for each
+//   info             sizes of the vocabulary and of the weights, and compiled instruction sets
+//   peak             multiply-adds per second of the CPU's widest product of bytes, and of floats,
+//                    and the name of the former
+//   context N        drops all but the first N tokens read so far; reads synthetic ones up to N
+//   prefill N        seconds to read N tokens into an empty context, with the last one's logits
+//   pass N           seconds of a pass over N tokens after the context, with the logits of all;
+//                    they are dropped afterward
+//   decode N         seconds to decode N tokens greedily after the context; they are dropped
+//                    afterward
+//   logits T1 T2...  reads these tokens and keeps them; the answer is followed by a row of floats
+//                    for each
 //
-// An answer is "ok" and what was asked for, or "error" and what was wrong.
+// An answer is "ok" and the result, or "error" and the reason.
 #include "llama.h"
 
 #include <algorithm>
@@ -38,7 +43,7 @@ double seconds(Clock::time_point from) {
     return std::chrono::duration<double>(Clock::now() - from).count();
 }
 
-// Multiply-adds in a turn of the loops below, of bytes and of floats, on one thread.
+// Multiply-adds per iteration of the loops below, of bytes and of floats, on one thread.
 #if defined(__AVX512VNNI__)
 constexpr double A_TURN = 16 * 64, FLOATS_A_TURN = 16 * 16;
 const char *const INSTRUCTION = "vpdpbusd, 512 bits";
@@ -56,8 +61,9 @@ constexpr double A_TURN = 0, FLOATS_A_TURN = 0;
 const char *const INSTRUCTION = "none that is known here";
 #endif
 
-// The instruction on registers alone, with as many sums as hide its latency. Each sum is a variable and each product written out: of
-// an array and intrinsics GCC makes copies, two for each product, and half the peak.
+// The instruction on registers only, with enough sums to hide its latency. Each sum is a variable
+// and each product is written out: with an array and intrinsics GCC makes two copies for each
+// product, which halves the peak.
 #define TWELVE(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
 #define SIXTEEN(DO) TWELVE(DO) DO(12) DO(13) DO(14) DO(15)
 
@@ -121,7 +127,7 @@ void fuse(long turns) {
 #endif
 }
 
-// Multiply-adds a second on so many threads at once: no product can be faster.
+// Multiply-adds per second on this many threads at once: no product can be faster.
 double peak(int threads, void (*loop)(long), double a_turn) {
     constexpr long TURNS = 10000000;
     Clock::time_point start = Clock::now();
@@ -131,7 +137,7 @@ double peak(int threads, void (*loop)(long), double a_turn) {
     return threads * TURNS * a_turn / seconds(start);
 }
 
-// Tokens that the contexts hold.
+// Capacity of the contexts in tokens.
 constexpr int ROOM = 1024;
 
 struct Driver {
@@ -156,7 +162,7 @@ struct Driver {
         words = llama_vocab_n_tokens(vocab);
     }
 
-    // The i-th made-up token: those that our side takes.
+    // Returns the i-th synthetic token, the same as on our side.
     llama_token word(int64_t i) const { return llama_token(i * 7919 % words); }
 
     void forget(int from) {
@@ -164,7 +170,7 @@ struct Driver {
         length = from;
     }
 
-    // One pass. Logits of all, or of the last alone.
+    // Runs one pass, with the logits of all tokens or only of the last one.
     void run(const std::vector<llama_token> &tokens, bool all) {
         llama_batch batch = llama_batch_init(int(tokens.size()), 0, 1);
         batch.n_tokens = int(tokens.size());

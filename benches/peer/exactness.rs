@@ -1,4 +1,4 @@
-//! How far the laws of this program and of llama.cpp are from those of plain floats on the same weights.
+//! Divergence of this program's and llama.cpp's distributions from f32 on the same weights.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,14 +14,16 @@ use speclight::verify::Draws;
 
 use crate::sides::{Rival, chain};
 
-/// Tokens of a text.
+/// Maximum length of a text, in tokens.
 const LENGTH: usize = 250;
-/// Tokens of a text that the model writes, what is cut off included.
+/// Length of a text that the model writes, the dropped beginning included.
 const WRITTEN: usize = 2 * LENGTH;
 
-/// Texts with so many positions in all: those of the prompts in `files`, or what the model writes at temperature 1 after
-/// its built-in prompts. What a chat begins with is cut off: how the first tokens are rounded is felt at every position behind them, and if
-/// they were the same everywhere, so would be the luck of it.
+/// Returns texts with `positions` positions in total.
+///
+/// They come from the prompts in `files`, or else the model writes them at temperature 1 after its
+/// built-in prompts. The common beginning of chats is dropped: the rounding of the first tokens
+/// affects every later position, and if they were the same in all texts, so would be that error.
 pub fn texts(model: &Model, files: &[PathBuf], positions: usize) -> anyhow::Result<Vec<Vec<TokenId>>> {
     let mut texts: Vec<Vec<TokenId>> = Vec::new();
     let mut left = positions;
@@ -37,7 +39,7 @@ pub fn texts(model: &Model, files: &[PathBuf], positions: usize) -> anyhow::Resu
     if files.is_empty() {
         let prompts = built_in();
         let mut decoder = model.decoder(WRITTEN)?;
-        // The same prompts with other draws, until there is enough.
+        // The same prompts with other seeds, until there are enough positions.
         for seed in 0.. {
             for prompt in &prompts {
                 if !keep(write(model, &mut *decoder, &prompt.text, Draws::new(seed, &prompt.id))?) {
@@ -55,7 +57,8 @@ pub fn texts(model: &Model, files: &[PathBuf], positions: usize) -> anyhow::Resu
     Ok(texts)
 }
 
-/// A prompt and what is sampled after it, stop tokens and all, as one text of [`WRITTEN`] tokens.
+/// Returns a prompt and its sampled continuation, [`WRITTEN`] tokens in total, stop tokens
+/// included.
 fn write(model: &Model, decoder: &mut dyn Decoder, prompt: &str, draws: Draws) -> anyhow::Result<Vec<TokenId>> {
     let mut text = model.prompt_tokens(prompt, false)?;
     text.truncate(WRITTEN);
@@ -72,14 +75,14 @@ fn write(model: &Model, decoder: &mut dyn Decoder, prompt: &str, draws: Draws) -
     Ok(text)
 }
 
-/// What one side's laws are against those of plain floats.
+/// Divergence of one side's distributions from those of f32.
 #[derive(Default)]
 struct Tally {
-    /// Divergences, position by position.
+    /// KL divergence at each position, in nats.
     kl: Vec<f64>,
-    /// Positions at which the likeliest token is the same.
+    /// Number of positions with the same likeliest token.
     same: usize,
-    /// Sum of -ln p of the tokens that follow.
+    /// Sum of -ln p of the following tokens.
     surprise: f64,
 }
 
@@ -96,7 +99,7 @@ impl Tally {
     }
 }
 
-/// Logarithms of the law that logits stand for.
+/// Returns the log probabilities of a softmax over `logits`.
 fn law(logits: &[f32]) -> anyhow::Result<Vec<f64>> {
     anyhow::ensure!(logits.iter().all(|x| x.is_finite()), "a logit is not finite");
     let most = f64::from(logits.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x)));
@@ -108,7 +111,7 @@ fn best(law: &[f64]) -> Option<usize> {
     (0..law.len()).max_by(|&a, &b| law[a].total_cmp(&law[b]))
 }
 
-/// Compares over all texts, read in passes of `at_once` tokens, and prints what came of it.
+/// Compares over all texts, in passes of `at_once` tokens, and prints the results.
 pub fn compare(model: &Model, mut llama: Rival, texts: &[Vec<TokenId>], at_once: usize) -> anyhow::Result<()> {
     let vocab = model.config().vocab;
     let weights = Weights::open(model.path())?;
@@ -116,7 +119,8 @@ pub fn compare(model: &Model, mut llama: Rival, texts: &[Vec<TokenId>], at_once:
     let mut floats = CandleDecoder::new(Arc::new(floats), LENGTH)?;
     let mut ours = model.decoder(LENGTH)?;
     let mut tallies: [Tally; 3] = Default::default();
-    // Differences of the two means, text by text: neighbours in a text are not independent, texts are.
+    // Differences of both means, text by text: nearby positions of a text are correlated, texts are
+    // independent.
     let mut differences = Vec::new();
     for (number, text) in texts.iter().enumerate() {
         llama.ask("context 0")?;

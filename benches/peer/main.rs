@@ -1,10 +1,12 @@
-//! This program against llama.cpp and candle-transformers: the same file, the same threads, in turn in one run.
+//! Benchmark against llama.cpp and candle-transformers, with the same file and threads, alternating
+//! in one run.
 //!
-//! `cargo bench --bench peer` prints medians, the ratios that are aimed at, and the roofline: how long a pass must take
-//! for its bytes at the speed of the memory, and for its multiply-adds at the peak of the CPU's product of bytes, and of floats, all
-//! measured in the same run. `-- --exactness` compares the laws of this program and of llama.cpp with those of plain
-//! floats instead. llama.cpp's sources come from PyPI once and are built below `target/peer` once, native and with all
-//! that it has; a C++ compiler and Python with pip must be there.
+//! `cargo bench --bench peer` prints medians, the target ratios, and the roofline: the minimum time
+//! of a pass for its bytes at memory bandwidth, and for its multiply-adds at the CPU's peak for
+//! byte products and for floats. All of these are measured in the same run. `-- --exactness`
+//! compares the distributions of this program and of llama.cpp with those of f32 instead.
+//! llama.cpp's sources are downloaded from PyPI once and built below `target/peer` once, for the
+//! native CPU with all of its features; this needs a C++ compiler, and Python with pip.
 
 mod exactness;
 mod report;
@@ -27,42 +29,42 @@ use report::Samples;
 use sides::{Ours, Rival, Side, Task, serve_candle};
 use tools::Workshop;
 
-/// Tokens of the verify passes that all sides but candle make.
+/// Sizes in tokens of the verify passes that all sides except candle run.
 const BATCHES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
-/// Tokens of the prompt that is read.
+/// Length of the prompt in tokens.
 const PROMPT: usize = 256;
-/// Tokens that are decoded plainly in a round.
+/// Number of tokens decoded plainly in a round.
 const DECODED: usize = 24;
 
 /// Times this program against llama.cpp and candle-transformers
 #[derive(Parser)]
 #[command(name = "peer")]
 struct Options {
-    /// Model: a name that `speclight models` lists, or a GGUF file [default: the default model]
+    /// Model: a name listed by `speclight models`, or a GGUF file [default: the default model]
     #[arg(long, value_name = "NAME|PATH")]
     model: Option<String>,
-    /// Threads of every side [default: the physical cores]
+    /// Number of threads of every side [default: physical cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Rounds: in each everything is timed once, after one that is not counted
+    /// Number of rounds, each timing everything once, after one warm-up round
     #[arg(long, value_name = "N", default_value_t = 21)]
     rounds: usize,
-    /// Compare the laws with those of plain floats, and time nothing
+    /// Compare distributions with those of f32 instead of timing
     #[arg(long)]
     exactness: bool,
-    /// Positions whose laws are compared
+    /// Number of positions to compare
     #[arg(long, value_name = "N", default_value_t = 2000, requires = "exactness")]
     positions: usize,
-    /// Tokens that both sides take in a pass
+    /// Tokens per pass of both sides
     #[arg(long, value_name = "N", default_value_t = 64, requires = "exactness")]
     at_once: usize,
-    /// Files of prompts whose texts are read, one JSON object a line [default: what the model writes after its built-in prompts]
+    /// Files of prompts as texts, one JSON object per line [default: texts written by the model]
     #[arg(long, value_name = "FILE", requires = "exactness")]
     prompts: Vec<PathBuf>,
-    /// Be candle-transformers on this file, by commands on standard input
+    /// Serve candle-transformers on this file, with commands on standard input
     #[arg(long, hide = true)]
     candle: Option<PathBuf>,
-    /// Cargo gives this.
+    /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -111,7 +113,7 @@ fn time(options: &Options, path: &Path, threads: usize, model: &Model, driver: &
     let mut tasks = vec![Task::Decode(DECODED), Task::Prefill(PROMPT)];
     tasks.extend(BATCHES.map(Task::Pass));
     let mut samples = Samples::default();
-    // Beyond every cache.
+    // Larger than every cache.
     let memory = vec![1u64; (256 << 20) / 8];
     for round in 0..=options.rounds {
         let mut keep = |name: String, value: f64| {
@@ -120,7 +122,7 @@ fn time(options: &Options, path: &Path, threads: usize, model: &Model, driver: &
             }
         };
         for &task in &tasks {
-            // candle takes so long that it gets less to do.
+            // candle is slow, so it gets less work.
             let theirs = match task {
                 Task::Decode(_) => Some(Task::Decode(8)),
                 Task::Pass(1 | 16) => Some(task),
@@ -129,13 +131,14 @@ fn time(options: &Options, path: &Path, threads: usize, model: &Model, driver: &
             let mut sides: Vec<(&str, &mut dyn Side, Task)> =
                 vec![("ours", &mut ours, task), ("llama.cpp", &mut same, task), ("llama.cpp, Q4_0", &mut coarser, task)];
             sides.extend(theirs.map(|task| ("candle", &mut candle as &mut dyn Side, task)));
-            // Who comes first changes, so that what drifts falls on all.
+            // The order rotates, so that drift affects all sides.
             let count = sides.len();
             sides.rotate_left(round % count);
             for (name, side, task) in sides {
-                // The threads of the side before go to sleep.
+                // Lets the threads of the previous side fall asleep.
                 sleep(Duration::from_millis(3));
-                // Passes of like size follow each other: threads are awake, and what caches can hold of the weights is there.
+                // Preceded by passes of similar size, so that threads are awake and the caches hold
+                // what they can of the weights.
                 let like = if matches!(task, Task::Decode(_)) { Task::Pass(1) } else { task };
                 steady(|| side.time(like))?;
                 let took = side.time(task)?;
@@ -161,7 +164,7 @@ fn time(options: &Options, path: &Path, threads: usize, model: &Model, driver: &
     Ok(())
 }
 
-/// How many threads wanted to run in the last minute, where the system tells.
+/// Returns the one-minute load average, if the system provides it.
 fn load() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }

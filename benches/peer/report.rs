@@ -1,4 +1,4 @@
-//! What was measured, beside what is aimed at and what the machine allows.
+//! Report of the measurements, with targets and the limits of the machine.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{BATCHES, PROMPT};
 pub struct Samples(BTreeMap<String, Vec<f64>>);
 
 impl Samples {
-    /// One more.
+    /// Adds a sample to those of `name`.
     pub fn add(&mut self, name: String, value: f64) {
         self.0.entry(name).or_default().push(value);
     }
@@ -26,14 +26,14 @@ impl Samples {
         quantile(self.of(name), 0.5)
     }
 
-    /// How many times as long `slow` took as `fast`: the median of the ratios round by round, and their quartiles.
+    /// Returns quartiles of the ratio of `slow` to `fast`, round by round.
     fn ratio(&self, slow: &str, fast: &str) -> [f64; 3] {
         let ratios: Vec<f64> = self.of(slow).iter().zip(self.of(fast)).map(|(slow, fast)| slow / fast).collect();
         [0.25, 0.5, 0.75].map(|share| quantile(&ratios, share))
     }
 }
 
-/// The value below which so many of all lie; NaN of nothing.
+/// Returns the quantile `share` of `samples`; NaN if there are none.
 fn quantile(samples: &[f64], share: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -43,75 +43,78 @@ fn quantile(samples: &[f64], share: f64) -> f64 {
     low + (high - low) * place.fract()
 }
 
-/// What the machine and the model allow.
+/// Lower bounds on times, set by the machine and the model (roofline).
 struct Roof {
-    /// Seconds in which the memory brings the weights.
+    /// Seconds to read the weights from memory.
     bytes: f64,
-    /// Seconds of a token's multiply-adds with the weights, without the head's.
+    /// Seconds for the multiply-adds of one token with the weights, without the output head.
     body: f64,
-    /// Those with the head.
+    /// Seconds for the multiply-adds of one token with the output head.
     head: f64,
-    /// Seconds of attention for each position that a token sees.
+    /// Seconds of attention per visible position.
     seen: f64,
 }
 
 impl Roof {
-    /// What `c`, with weights of `bytes` bytes in a format with or without minima, allows a machine with this bandwidth and these peaks
-    /// (multiply-adds a second of bytes and of floats).
+    /// Computes the roofline of model `c` with `bytes` bytes of weights.
     ///
-    /// A block of 32 weights and as many rounded activations cost, besides 32 multiply-adds of bytes, floats: the product of both scales, the sum
-    /// times that, and the minimum times the activations' sum. The same units of CPUs do both, one after the other; but a tile unit is
-    /// one by itself.
+    /// `bandwidth` is in bytes per second, `peak` and `floats` in multiply-adds per second of bytes
+    /// and of floats. `minima` says that the weight format has minima.
+    ///
+    /// In addition to 32 byte multiply-adds, a block of 32 weights and as many quantized
+    /// activations needs float operations: the product of both scales, the sum times that product,
+    /// and the minimum times the sum of the activations. The same CPU units do both, one after the
+    /// other; a matrix unit (`unit`) works separately.
     fn of(c: &Config, bytes: u64, minima: bool, unit: bool, bandwidth: f64, peak: f64, floats: f64) -> Roof {
         let (body, head) = multiply_adds(c);
         let floats = if unit { f64::INFINITY } else { floats };
         let seconds = |n: f64, scales: f64| n / peak + n * scales / 32.0 / floats;
-        // The head has no minima where it has bytes; where it has some it takes longer than this.
+        // A head of bytes has no minima; a head with minima takes longer than this.
         let (body, head) = (seconds(body, if minima { 3.0 } else { 2.0 }), seconds(head, 2.0));
         Roof { bytes: bytes as f64 / bandwidth, body, head, seen: (2 * c.layers * c.heads * c.head_dim) as f64 / floats }
     }
 
-    /// The shortest time of a pass over `n` tokens with all logits, after [`CONTEXT`] positions.
+    /// Minimum time of a pass over `n` tokens with all logits, after [`CONTEXT`] positions.
     fn pass(&self, n: usize) -> f64 {
         self.bytes.max(n as f64 * (self.body + self.head) + self.seen * seen(CONTEXT, n))
     }
 
-    /// That of a pass over the first `n` tokens with the logits of one.
+    /// Minimum time of a pass over the first `n` tokens with the logits of one.
     fn prefill(&self, n: usize) -> f64 {
         self.bytes.max(n as f64 * self.body + self.head + self.seen * seen(0, n))
     }
 }
 
-/// Multiply-adds of a token with the weights, and of them those with the head.
+/// Multiply-adds per token: with the weights of the layers, and with the head.
 fn multiply_adds(c: &Config) -> (f64, f64) {
     let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
     ((c.layers * (c.dim * (2 * q + 2 * kv) + 3 * c.dim * c.ffn)) as f64, (c.dim * c.vocab) as f64)
 }
 
-/// Positions that `n` tokens see after `before` others, one after the other.
+/// Total number of visible positions of `n` consecutive tokens after `before` others.
 fn seen(before: usize, n: usize) -> f64 {
     (n * before + n * (n + 1) / 2) as f64
 }
 
-/// A line of the table of aims.
+/// One row of the table of targets.
 struct Aim {
     what: String,
-    /// At least, or at most.
+    /// The target is a lower bound if `true`, an upper bound otherwise.
     least: bool,
     asked: f64,
     reached: [f64; 3],
-    /// The best that the roof allows.
+    /// Best value that the roofline allows.
     best: f64,
 }
 
-/// The whole report.
+/// Formats the whole report.
 pub fn text(model: &Model, rounds: usize, samples: &Samples, instruction: &str, info: [&str; 2]) -> String {
     let (bandwidth, peak, floats) = (samples.median("bandwidth"), samples.median("peak"), samples.median("floats"));
     let minima = ["Q4_1", "Q4_K", "Q5_K"].iter().any(|format| model.quantisation().starts_with(format));
     let unit = model.kernel() == "amx-int8";
     let roof = Roof::of(model.config(), model.weight_bytes(), minima, unit, bandwidth, peak, floats);
 
-    // The sizes of llama.cpp's weights stand second in what it tells.
+    // The second word of llama.cpp's answer is the size of its weights.
     let theirs = info.map(|info| info.split(' ').nth(1).and_then(|n| n.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1e6);
     let mut text = format!(
         "{} ({}) on {}; {rounds} rounds\n{}: {}\nllama.cpp is built for:{}\nits file has {:.1} MB of weights, its own Q4_0 {:.1} MB\n\n",

@@ -1,4 +1,6 @@
-//! Who is timed: this program, llama.cpp and candle-transformers, all by the same tasks and in tokens of the same numbers.
+//! Programs under test: this one, llama.cpp and candle-transformers.
+//!
+//! All run the same tasks on the same token ids.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -13,22 +15,22 @@ use speclight::dist::argmax;
 use speclight::model::{Decoder, Logits, Model, Node, Parent, Pass};
 use speclight::tree::TokenId;
 
-/// Committed tokens before a pass.
+/// Number of committed tokens before a pass.
 pub const CONTEXT: usize = 128;
 
-/// What is timed.
+/// Work to time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {
-    /// Decoding so many tokens, one a pass, after [`CONTEXT`].
+    /// Decodes this many tokens, one per pass, after [`CONTEXT`].
     Decode(usize),
-    /// Reading so many, with the logits of the last.
+    /// Reads this many tokens, with the logits of the last one.
     Prefill(usize),
-    /// One pass over so many after [`CONTEXT`], with the logits of all.
+    /// Runs one pass over this many tokens after [`CONTEXT`], with all logits.
     Pass(usize),
 }
 
 impl Task {
-    /// Its name in results.
+    /// Returns the task's name in the results.
     pub fn name(self) -> String {
         match self {
             Task::Decode(_) => "decode".into(),
@@ -57,24 +59,24 @@ impl Task {
     }
 }
 
-/// Somebody who can be timed.
+/// Program that can be timed.
 pub trait Side {
-    /// Seconds of a task.
+    /// Runs a task and returns its time in seconds.
     fn time(&mut self, task: Task) -> anyhow::Result<f64>;
 }
 
-/// The i-th made-up token: what is computed does not depend on which they are.
+/// Returns the i-th synthetic token; the amount of work does not depend on the tokens.
 pub fn word(i: usize, vocab: usize) -> TokenId {
     (i * 7919 % vocab) as TokenId
 }
 
-/// A chain below the context.
+/// Returns the nodes of a chain below the context.
 pub fn chain(tokens: &[TokenId]) -> Vec<Node> {
     let parent = |i: usize| i.checked_sub(1).map_or(Parent::Context, Parent::Slot);
     tokens.iter().enumerate().map(|(i, &token)| Node { token, parent: parent(i) }).collect()
 }
 
-/// This program.
+/// Speclight itself, called as a library.
 pub struct Ours {
     decoder: Box<dyn Decoder>,
     words: Vec<TokenId>,
@@ -120,7 +122,7 @@ impl Side for Ours {
     }
 }
 
-/// A program that takes a command a line and answers with a line.
+/// Child process that answers each line of command with a line.
 pub struct Rival {
     name: &'static str,
     child: Child,
@@ -129,7 +131,7 @@ pub struct Rival {
 }
 
 impl Rival {
-    /// Starts it.
+    /// Starts the process with piped standard input and output.
     pub fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Rival> {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("can't start {name}"))?;
@@ -137,16 +139,16 @@ impl Rival {
         Ok(Rival { name, child, input, output: BufReader::new(output) })
     }
 
-    /// llama.cpp on a model.
+    /// Starts llama.cpp on a model.
     pub fn llama(driver: &Path, model: &Path, threads: usize) -> anyhow::Result<Rival> {
         Rival::start("llama.cpp", Command::new(driver).arg(model).arg(threads.to_string()))
     }
 
-    /// The answer to a command.
+    /// Sends a command and returns the answer.
     pub fn ask(&mut self, line: &str) -> anyhow::Result<String> {
         let mut answer = String::new();
         if let Some(input) = &mut self.input {
-            // A program that has ended says by an empty answer that it has.
+            // If the process has ended, the empty answer below reports it.
             let _ = writeln!(input, "{line}").and_then(|()| input.flush());
         }
         self.output.read_line(&mut answer)?;
@@ -158,7 +160,7 @@ impl Rival {
         }
     }
 
-    /// Logits after each of `tokens`, which follow what was read before.
+    /// Returns the logits after each of `tokens`, which follow the tokens read before.
     pub fn logits(&mut self, tokens: &[TokenId], vocab: usize) -> anyhow::Result<Vec<f32>> {
         let line: String = tokens.iter().map(|token| format!(" {token}")).collect();
         self.ask(&format!("logits{line}"))?;
@@ -179,14 +181,16 @@ impl Side for Rival {
 
 impl Drop for Rival {
     fn drop(&mut self) {
-        // The end of its input is the end of it.
+        // Closing its input ends the process.
         drop(self.input.take());
         let _ = self.child.wait();
     }
 }
 
-/// candle-transformers' quantized_llama, as a program of its own: so its threads are set as it reads them, from the
-/// environment. It computes the last token's logits alone, whatever the pass.
+/// Serves candle-transformers' quantized_llama in a process of its own.
+///
+/// So its threads can be set by the environment variable that it reads. It computes only the last
+/// token's logits in every pass.
 pub fn serve_candle(model: &Path) -> anyhow::Result<()> {
     let mut file = std::fs::File::open(model)?;
     let content = gguf_file::Content::read(&mut file)?;

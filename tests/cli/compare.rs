@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::{model, run};
 
-/// A folder with three prompts.
+/// Creates a folder with a file of three prompts.
 fn home() -> (TempDir, String) {
     let home = tempfile::tempdir().unwrap();
     let prompts = home.path().join("three.jsonl");
@@ -18,7 +18,7 @@ fn home() -> (TempDir, String) {
     (home, prompts)
 }
 
-/// Runs it. How far it is, which a slow machine tells now and then, is left out of what it said.
+/// Runs the command and drops progress lines, which slow machines print, from standard error.
 fn compare(home: &TempDir, prompts: &str, args: &[&str]) -> (i32, String, String) {
     let path = model::path();
     let fixed = ["compare", "--model", path.to_str().unwrap(), "--device", "cpu", "--threads", "2", "--prompts", prompts];
@@ -31,7 +31,7 @@ fn read(path: &std::path::Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// Takes away what the clock says.
+/// Removes all measured times.
 fn timeless(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -80,7 +80,7 @@ fn the_same_text_is_paired_by_position_and_other_texts_by_prompt() {
     let report = read(&file);
     let schema = schema();
     assert!(schema.is_valid(&report), "{}: {report}", schema.validate(&report).unwrap_err());
-    // One thing away or of another name, and it passes no more.
+    // Removing or renaming any property makes the report invalid.
     for place in
         ["", "/settings/0", "/settings/0/summary", "/pairs/0", "/pairs/0/contexts", "/pairs/0/taken_by_b", "/texts/0/of/0"]
     {
@@ -104,7 +104,7 @@ fn the_same_text_is_paired_by_position_and_other_texts_by_prompt() {
     assert_eq!(by, ["positions", "prompts", "prompts"]);
     assert!(pairs[1]["outcomes"].is_null() && pairs[1]["differences"].is_object());
 
-    // The counts agree with each other and with the steps.
+    // The counts are consistent with each other and with the steps.
     let pair = &pairs[0];
     assert_eq!(pair["differing"], serde_json::json!([]));
     let count = |value: &Value| value.as_u64().unwrap();
@@ -135,14 +135,14 @@ fn the_same_text_is_paired_by_position_and_other_texts_by_prompt() {
         assert!(setting["summary"]["autoregressive_tokens_per_second"].as_f64().unwrap() > 0.0);
     }
 
-    // One row a number, each with as many cells.
+    // One row per number, with the same number of cells in each.
     let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(rows[0], ["setting", "against", "quantity", "value", "low", "high"]);
     assert!(rows.iter().all(|row| row.len() == 6));
     assert!(rows.iter().any(|row| row[..3] == ["exit", "A", "accepted_difference"]));
     assert!(rows.iter().any(|row| row[..3] == ["C", "", "loss_luck"]));
 
-    // The same seed gives the same numbers, all but the times.
+    // The same seed gives the same numbers, except for times.
     let (mut first, again) = (report, home.path().join("again.json"));
     let (status, ..) = compare(&home, &prompts, &[&args[..], &[again.to_str().unwrap()]].concat());
     let mut second = read(&again);
@@ -178,11 +178,11 @@ fn the_table_says_what_it_paired_and_hard_prompts_can_be_read() {
     for words in [
         "A: ngram, best-first, B 16, T 0.8, seed 0\n",
         "C against A: 3 prompts with the same text",
-        "B against A: they sample from other laws",
+        "B against A: sampling parameters or seeds differ",
         "- knowledge loss",
         "plain tokens/s",
         "too early for an interval",
-        "Taken by A, missed by C",
+        "Accepted by A, missed by C",
         "Same contexts: ",
     ] {
         assert!(out.contains(words), "{words}:\n{out}");
@@ -192,7 +192,7 @@ fn the_table_says_what_it_paired_and_hard_prompts_can_be_read() {
     let losses: Vec<f64> = lines.iter().map(|line| line["knowledge_loss"].as_f64().unwrap()).collect();
     assert!(losses.is_sorted_by(|a, b| a >= b) && losses.iter().all(|loss| *loss > 0.0), "{losses:?}");
     assert!(lines.iter().all(|line| line["question_id"].as_str().unwrap().starts_with('p')));
-    // They are prompts like any other.
+    // `compare` takes them like any other prompts.
     let (status, _, said) =
         compare(&home, hard.to_str().unwrap(), &["--max-tokens", "1", "--setting", "", "--setting", "budget=2"]);
     assert_eq!((status, said.as_str()), (0, ""));
@@ -203,13 +203,13 @@ fn what_is_wrong_is_said_in_one_line_before_anything_is_loaded() {
     let (home, prompts) = home();
     let two = ["--setting", "drafter=ngram", "--setting", "drafter=suffix"];
     let cases: [(&[&str], &str); 10] = [
-        (&[], "there is nothing to compare: give --setting"),
+        (&[], "there is nothing to compare; give --setting"),
         (&["--setting", "drafter=ngram"], "one setting is too few"),
-        (&["--setting", "budget=2", "--setting", "budget=4", "--verify", "rejection"], "depends on the draft: give match"),
+        (&["--setting", "budget=2", "--setting", "budget=4", "--verify", "rejection"], "which depends on the draft"),
         (&["--setting", "budget=2", "--setting", "budget=4", "--verify", "block"], "--verify block: steps are paired"),
         (&["--setting", "drafter=ngram", "--setting", "drafter=eagel"], "--setting \"drafter=eagel\": "),
-        (&["--setting", "name=x", "--setting", "name=x"], "two settings are called \"x\""),
-        (&[&two[..], &["--hard", "h.jsonl", "--look-every", "0"]].concat(), "--look-every 0 never looks"),
+        (&["--setting", "name=x", "--setting", "name=x"], "two settings have the name \"x\""),
+        (&[&two[..], &["--hard", "h.jsonl", "--look-every", "0"]].concat(), "--look-every 0 disables them"),
         (&[&two[..], &["--csv", "-", "--json", "-"]].concat(), "--text, --csv and --json"),
         (&[&two[..], &["--json", "no/such/out.json"]].concat(), "no/such/out.json"),
         (&["--setting", "", "--setting", "drafter=eagle,head=no/such.gguf"], "no/such.gguf"),
@@ -221,11 +221,11 @@ fn what_is_wrong_is_said_in_one_line_before_anything_is_loaded() {
     }
     let (status, _, said) = compare(&home, "no/such.jsonl", &two);
     assert!(status == 1 && said.contains("no/such.jsonl"), "{said}");
-    // A prompt that is too long is left out, and nothing is left behind where none remains.
+    // Prompts that are too long are skipped, and no file is written if none remains.
     let long = home.path().join("long.jsonl");
     std::fs::write(&long, serde_json::json!({ "prompt": "word ".repeat(9000) }).to_string()).unwrap();
     let file = home.path().join("out.json");
     let (status, _, said) = compare(&home, long.to_str().unwrap(), &[&two[..], &["--json", file.to_str().unwrap()]].concat());
-    assert!(status == 1 && said.contains("left out") && said.contains("no prompt could be run"), "{said}");
+    assert!(status == 1 && said.contains("skipped") && said.contains("no prompt could be run"), "{said}");
     assert!(!file.exists() && !home.path().join("out.json.part").exists());
 }

@@ -1,11 +1,15 @@
-//! Foreign text on its way out of the real program: names, ids, contents of files. No terminal is to obey any of it.
+//! Untrusted text printed by the real program: names, ids and file contents.
+//!
+//! No control sequence in it may reach a terminal.
 
 use super::{home, run};
 
-/// Sets the clipboard, turns text round, and hides: OSC 52, C1, DEL, bidirectional and zero-width characters, tags.
+/// Untrusted text that sets the clipboard, reverses text and hides characters.
+///
+/// Contains OSC 52, C1, DEL, bidirectional and zero-width characters, and tags.
 const FOREIGN: &str = "a\u{1b}]52;c;cHduZWQ=\u{7}\u{9b}2J\u{7f}\u{202e}\u{2066}\u{200b}\u{200f}\u{61c}\u{feff}\u{e0041}z";
 
-/// What a terminal obeys or does not show; line breaks are the program's own.
+/// Asserts that there are no control or invisible characters except the program's own line breaks.
 #[track_caller]
 fn safe(what: &str, text: &str) {
     let bad = |c: char| {
@@ -70,7 +74,7 @@ fn no_command_writes_foreign_characters_to_a_terminal() {
         safe(&format!("{args:?}"), &out);
         safe(&format!("{args:?}"), &err);
     }
-    // A list of one's own, whose notes and paths come from outside, and folders of the person.
+    // A custom list whose notes and paths are untrusted, and the user's folders.
     let own = super::OWN
         .replace("sources", &format!("notes = {:?}\nsources", "n\u{202e}\u{200b}m"))
         .replace("path = \"mine", &format!("path = \"{}", "\u{202e}m"));

@@ -1,4 +1,4 @@
-//! The subcommands about models and the machine, as the real program.
+//! Subcommands about models and the machine, run as the real program.
 #![allow(clippy::unwrap_used)]
 
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 const OWN: &str =
     "[[model]]\nname = \"mine\"\narchitecture = \"llama\"\nfile = \"mine.gguf\"\nsources = [{ path = \"mine.gguf\" }]\n";
 
-/// Status, standard output, standard error.
+/// Runs the program and returns its status, standard output and standard error.
 fn run(home: &TempDir, args: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_speclight"));
     command.args(args).stdin(Stdio::null());
@@ -18,7 +18,7 @@ fn run(home: &TempDir, args: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// A home with that `models.toml`.
+/// Creates a home folder with this `models.toml`.
 fn home(own: &str) -> TempDir {
     let home = tempfile::tempdir().unwrap();
     std::fs::create_dir(home.path().join("config")).unwrap();
@@ -51,17 +51,17 @@ fn verify_tells_right_from_wrong() {
     let home = home(&OWN.replace("sources", &format!("sha256 = \"{sum}\"\nsources")));
     let file = home.path().join("config/mine.gguf");
     let (status, _, said) = run(&home, &["models", "verify"]);
-    assert_eq!((status, said.as_str()), (1, "speclight: no model is here: speclight models fetch\n"));
+    assert_eq!((status, said.as_str()), (1, "speclight: no model is present: run speclight models fetch\n"));
     let (status, _, said) = run(&home, &["models", "verify", "MINE"]);
-    assert_eq!((status, said.as_str()), (1, "speclight: mine is not here: speclight models fetch mine\n"));
+    assert_eq!((status, said.as_str()), (1, "speclight: mine is absent: run speclight models fetch mine\n"));
     std::fs::write(&file, "abc").unwrap();
     let (status, out, _) = run(&home, &["models", "verify"]);
-    assert_eq!((status, out), (0, format!("mine  right    sha256 {sum}\n")));
+    assert_eq!((status, out), (0, format!("mine  ok        sha256 {sum}\n")));
     let (status, out, _) = run(&home, &["models", "verify", file.to_str().unwrap()]);
-    assert!(status == 0 && out.starts_with(&format!("mine  unknown  sha256 {sum}")), "{out}");
+    assert!(status == 0 && out.starts_with(&format!("mine  unknown   sha256 {sum}")), "{out}");
     std::fs::write(&file, "abd").unwrap();
     let (status, out, _) = run(&home, &["models", "verify", "mine"]);
-    assert!(status == 1 && out.starts_with("mine  wrong    it has the sha256 ") && out.contains(sum), "{out}");
+    assert!(status == 1 && out.starts_with("mine  mismatch  it has the sha256 ") && out.contains(sum), "{out}");
 }
 
 #[test]
@@ -89,8 +89,8 @@ fn the_doctor_names_what_keeps_the_program_from_running() {
     assert_eq!((status, said.as_str()), (0, ""), "{out}");
     let names: Vec<&str> = out.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
     assert_eq!(names, ["terminal", "cpu", "kernel", "threads", "device", "model", "cache", "config", "pip"]);
-    assert!(out.contains("ok    model     mine is here"), "{out}");
-    // A model that is here needs no cache; one that is not does.
+    assert!(out.contains("ok    model     mine is present"), "{out}");
+    // A model file that exists needs no cache; a missing one does.
     std::fs::write(home.path().join("cache"), "no folder").unwrap();
     let (status, out, _) = run(&home, &["doctor"]);
     assert!(status == 0 && out.contains("\nwarn  cache ") && out.contains("set SPECLIGHT_CACHE"), "{out}");
@@ -125,7 +125,7 @@ fn a_bench_has_the_fields_that_others_rely_on_and_compares_with_itself() {
     let args = ["bench", "--model", path.to_str().unwrap(), "--rounds", "3", "--threads", "2"];
     let (status, out, said) = run(&home, &[&args[..], &["--json", file.to_str().unwrap()]].concat());
     assert_eq!((status, said.as_str()), (0, ""));
-    assert!(out.contains("t(B) ms") && out.contains("limit by memory"), "{out}");
+    assert!(out.contains("t(B) ms") && out.contains("memory-bound limit"), "{out}");
     let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!((&report["type"], &report["threads"]), (&"bench".into(), &2.into()));
     assert_eq!(report["rounded"], serde_json::json!([]));
@@ -146,7 +146,7 @@ fn a_bench_has_the_fields_that_others_rely_on_and_compares_with_itself() {
         );
     }
     assert!(out.contains("by stage") && out.contains("ms of t(16)"), "{out}");
-    // What can't be compared with is refused before anything is measured.
+    // Incomparable settings are rejected before anything is measured.
     let own = home.path().join("own.json");
     std::fs::write(&own, "{\"type\":\"run\"}").unwrap();
     let (status, _, said) = run(&home, &[&args[..], &["--against", own.to_str().unwrap()]].concat());

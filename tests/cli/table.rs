@@ -4,12 +4,12 @@ use serde_json::Value;
 
 use super::{model, run};
 
-/// A table without what the clock says.
+/// Returns a table without measured times.
 fn timeless(mut table: Value) -> Value {
     table["cost"] = Value::Null;
     for set in table["sets"].as_array_mut().unwrap() {
         set["plain_tokens_per_second"] = Value::Null;
-        // This machine's ceilings go by the cost of its passes.
+        // The ceilings of this machine depend on measured pass times.
         set["machines"].as_array_mut().unwrap().remove(0);
         for row in set["drafters"].as_array_mut().unwrap() {
             row["timed"] = Value::Null;
@@ -48,11 +48,11 @@ fn a_table_is_the_same_after_a_break_and_can_be_drawn() {
         assert_eq!((from(0), from(1), set["drafters"].as_array().unwrap().len()), ("largest", "run", 2));
         assert_eq!(set["drafters"][1]["differing_texts"].as_u64(), Some(0));
     }
-    // Greedy every drafter could be right each time; at temperature 1 none could.
+    // At temperature 0 every drafter could always be right; at temperature 1 none could.
     let fluid = |set: &Value| set["ceilings"][2]["fluid"]["value"].as_f64().unwrap();
     assert!(fluid(&sets[0]) == 3.0 && fluid(&sets[1]) < 3.0, "{whole}");
 
-    // Broken off in the middle of a line, twice.
+    // Interrupted in the middle of a line, twice.
     for part in [3, 2] {
         std::fs::write(&state, &kept[..kept.len() / part]).unwrap();
         assert_eq!(table("0").0, 0);

@@ -1,4 +1,4 @@
-//! A thread that obeys the monitor's commands with made-up steps.
+//! Fake engine thread that obeys the monitor's commands with synthetic steps.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -11,7 +11,7 @@ use speclight::telemetry::{Ending, StepRecord};
 
 use super::script::{Script, info, settings};
 
-/// Starts it, a step each `pace`; with `panic_at` it panics before that step.
+/// Starts the thread, with one step every `pace`; it panics before step `panic_at`.
 pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
     let (commands, orders) = mpsc::channel();
     let (mut sink, events) = channel();
@@ -56,7 +56,7 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
                     sink(Event::PromptStarted { index: prompt, id, prompt: text, tokens: 9, prefill_seconds: 0.1 });
                 }
                 Ok(Command::LookEvery(_)) => {}
-                // Of the last step alone it knows more.
+                // Only the last step can be searched.
                 Ok(Command::Look(step)) => {
                     if let Some(event) = last.as_ref().filter(|r| r.step == step).and_then(|r| script.look_at(r)) {
                         sink(event);

@@ -1,41 +1,43 @@
-//! What must hold between the marks of the gauge, step by step, whatever is run (docs/bounds.md, "The ceilings on one ruler"): the
-//! oracle's tree is worth no less than the drafter's best at B, that no less than the tree that was verified, and what was accepted is
-//! what was expected but for luck.
+//! Invariants between the gauge's marks at every step, for any settings.
+//!
+//! See docs/bounds.md, "The ceilings on one ruler": the oracle's tree has at least the value of the
+//! drafter's best tree at B, that one at least the value of the verified tree, and accepted tokens
+//! match the expectation up to sampling error.
 
 use std::sync::mpsc;
 
 use speclight::engine::{Command, EngineOptions, Event, drive};
 use speclight::telemetry::{Look, StepRecord};
 
-/// Probabilities are told to this part.
+/// Tolerance for the rounding of recorded probabilities.
 const ROUNDING: f64 = 1e-9;
 
-/// What a run showed.
+/// Statistics of a run.
 #[derive(Default)]
 pub struct Marks {
-    /// Steps.
+    /// Number of steps in the run.
     pub steps: usize,
-    /// Steps that were looked at.
+    /// Number of steps with an oracle search.
     pub looks: usize,
-    /// Looks whose bounds did not come to agree.
+    /// Number of searches whose bounds did not converge.
     pub open: usize,
-    /// Where the marks are not in order, in words.
+    /// Descriptions of the steps whose marks are out of order.
     pub exceptions: Vec<String>,
     /// Sum of E\[X | T\] over all steps.
     expected: f64,
     /// Sums of accepted - E\[X | T\] and of its square.
     luck: (f64, f64),
-    /// Over the steps that were looked at: sums of E\[X | T\] and of both ends of the oracle's mass.
+    /// Sums over the searched steps of E\[X | T\] and the oracle mass's bounds.
     looked: (f64, f64, f64),
-    /// The fluid bound of the last step.
+    /// Fluid bound of the last step.
     pub fluid: Option<f64>,
 }
 
 impl Marks {
-    /// Runs `options` to the end and looks at each `every`th step of a text.
+    /// Runs `options` to the end and searches every `every`th step of a text.
     ///
     /// # Errors
-    /// Why the engine ended, or refused something.
+    /// The message with which the engine failed, or refused a command.
     pub fn of(options: EngineOptions, every: usize) -> Result<Marks, String> {
         let (commands, orders) = mpsc::channel();
         commands.send(Command::LookEvery(every)).map_err(|e| e.to_string())?;
@@ -81,19 +83,23 @@ impl Marks {
         }
     }
 
-    /// Mean of E\[X | T\] a step.
+    /// Returns the mean of E\[X | T\] per step.
     pub fn expected(&self) -> f64 {
         self.expected / self.steps as f64
     }
 
-    /// Mean of accepted less E\[X | T\], and half of its 95% interval. Given the tree each has mean 0, whatever came before: the
-    /// variances of such differences add up, also where the steps are correlated.
+    /// Returns the mean of accepted - E\[X | T\] and its 95% interval's half-width.
+    ///
+    /// Given the tree, each difference has mean 0, whatever came before: the variances add up even
+    /// if the steps are correlated.
     pub fn luck(&self) -> (f64, f64) {
         let n = self.steps as f64;
         (self.luck.0 / n, 1.96 * self.luck.1.sqrt() / n)
     }
 
-    /// Of what the contexts allow the least and the most that E\[X | T\] reached, over the steps that were looked at.
+    /// Returns bounds on E\[X | T\] as a fraction of the oracle's ceiling.
+    ///
+    /// Covers the searched steps.
     pub fn share(&self) -> (f64, f64) {
         (self.looked.0 / self.looked.2, self.looked.0 / self.looked.1)
     }

@@ -1,13 +1,13 @@
-//! The real model that tests run: SmolLM2-135M-Instruct in Q4_1.
+//! The real model used by tests: SmolLM2-135M-Instruct in Q4_1.
 
 use std::path::PathBuf;
 
 use speclight::registry::Registry;
 
-/// Where the model lies: `SPECLIGHT_TEST_MODEL`, or the cache of the program, which is filled where it is empty.
+/// Returns the path of the model: `SPECLIGHT_TEST_MODEL`, or the program's cache, filled on demand.
 ///
 /// # Panics
-/// If it is not there and can't be fetched: a test that needs it must not pass without it.
+/// If the model is neither present nor downloadable: a test that needs it must not pass without it.
 pub fn path() -> PathBuf {
     if let Some(path) = std::env::var_os("SPECLIGHT_TEST_MODEL").map(PathBuf::from) {
         assert!(path.is_file(), "SPECLIGHT_TEST_MODEL names {}, where there is no file", path.display());

@@ -1,5 +1,7 @@
-//! A seeded engine of make-believe: records that could have come from a real one and agree with themselves (laws,
-//! entropies, E[X|T], paths, means), for the tests, benches and pictures of the screen.
+//! Seeded fake engine for tests, benchmarks and screenshots.
+//!
+//! Its records could come from a real engine and are consistent (distributions, entropies, E[X|T],
+//! paths, means).
 
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ use speclight::theory::light::OracleCurve;
 use speclight::theory::pool::Pool;
 use speclight::theory::transport::without_replacement;
 
-/// What the make-believe model says, over and over; some of it has no picture.
+/// Vocabulary of the fake model; some tokens have no printable form.
 const WORDS: &[&str] = &[
     " the",
     " light",
@@ -63,7 +65,7 @@ pub fn settings(drafter: &str, budget: usize, temperature: f32) -> StepSettings 
     StepSettings { seed: 1, ..StepSettings::new(drafter, "best-first", budget, temperature) }
 }
 
-/// What the header shows.
+/// Run information shown in the header.
 pub fn info() -> RunInfo {
     RunInfo {
         version: "0.1.0".into(),
@@ -80,37 +82,37 @@ pub fn info() -> RunInfo {
     }
 }
 
-/// The engine of make-believe.
+/// Seeded fake engine.
 pub struct Script {
     state: u64,
     steps: usize,
     position: usize,
     positions: f64,
     sums: (f64, f64),
-    /// The laws of the generated positions.
+    /// Distributions of the generated positions.
     pool: Pool,
-    /// The same apart, by entropy.
+    /// The same distributions, grouped by entropy.
     kinds: [Pool; 3],
-    /// Budget, fluid bound and its floor as of the last time that they were made.
+    /// Budget, fluid bound and its floor, when last computed.
     fluid: (usize, f64, f64),
     /// E[X|T] of all steps.
     expected: Vec<f64>,
     reached: Option<Reached>,
-    /// What the oracle would find after the last step, and the mass of its trees by size.
+    /// Result of an oracle search after the last step.
     look: Option<Look>,
     curve: Option<Arc<OracleCurve>>,
 }
 
-/// Steps between two evaluations of the fluid bound and the intervals.
+/// Number of steps between two evaluations of the fluid bound and the intervals.
 const EVERY: usize = 8;
-/// Entropies at which the kinds of positions begin.
+/// Lower entropy limits of the kinds of positions, in nats.
 const KINDS: [f64; 3] = [0.0, 0.25, 1.5];
-/// Tokens of the largest pass that the oracle's trees are known for.
+/// Largest pass in tokens for which the oracle's trees are known.
 const LARGEST: usize = 32;
-/// Steps below which there is no interval.
+/// Number of steps below which there is no interval.
 const EARLY: usize = 24;
 
-/// A law over [`WORDS`]: token and probability, the most probable first.
+/// Distribution over [`WORDS`]: token and probability, the most probable first.
 type Law = Vec<(u32, f64)>;
 
 impl Script {
@@ -131,7 +133,7 @@ impl Script {
         }
     }
 
-    /// The next draw, uniform in [0, 1) (SplitMix64).
+    /// Returns the next random number, uniform in [0, 1) (SplitMix64).
     pub fn draw(&mut self) -> f64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
@@ -142,14 +144,15 @@ impl Script {
 
     fn law(&mut self, temperature: f32) -> Law {
         let first = (self.draw() * WORDS.len() as f64) as usize;
-        // Most contexts are nearly certain, some are wide open, as in real text.
+        // Most contexts have low entropy and some have high entropy, as in real text.
         let decay = if self.draw() < 0.6 { 0.05 + 0.3 * self.draw() } else { 0.5 + 0.4 * self.draw() };
         let decay = decay.powf(1.0 / f64::from(temperature));
         let mass: f64 = (0..WORDS.len()).map(|r| decay.powi(r as i32)).sum();
         (0..WORDS.len()).map(|r| (((first + 7 * r) % WORDS.len()) as u32, decay.powi(r as i32) / mass)).collect()
     }
 
-    /// One step under these settings. Its drafter guesses the target's law with an error.
+    /// Generates one step under these settings, whose drafter guesses the target's distribution
+    /// with errors.
     pub fn step(&mut self, settings: &StepSettings) -> Arc<StepRecord> {
         let greedy = settings.temperature == 0.0;
         let warp = if greedy { 1.0 } else { settings.temperature };
@@ -182,11 +185,13 @@ impl Script {
         };
         let mut laws = vec![self.law(warp)];
         let drafted = if settings.drafter == "none" { 0 } else { settings.budget - 1 };
-        // Best-first over candidates (path probability under q, parent, rank, q); and all that was proposed (node, rank, q).
+        // Best-first over candidates (path probability under q, parent, rank, q), and all proposals
+        // (node, rank, q).
         let mut proposed: Vec<(usize, usize, f64)> = Vec::new();
         let mut frontier: Vec<(f64, usize, usize, f64)> = Vec::new();
         let mut open = |script: &mut Script, node: usize, path: f64, law: &Law, frontier: &mut Vec<_>| {
-            // At some places it does not know what comes, and proposes what is far down in the target's order.
+            // In some contexts the drafter knows nothing and proposes tokens of low rank in the
+            // target's distribution.
             let ignorant = script.draw() < 0.25;
             for rank in if ignorant { [1, 4, 9] } else { [0, 1, 2] } {
                 let p = law.get(rank).map_or(0.0, |l| l.1);
@@ -210,7 +215,7 @@ impl Script {
             tree.p.push(warped(&laws[parent])[rank].1);
             tree.p_plain.push(p_plain);
             tree.q.push(q);
-            // The made-up drafter says too little.
+            // The fake drafter is underconfident.
             tree.calibrated.push((q / 0.85).min(0.99));
             tree.origin.push(Some(usize::from(!node.is_multiple_of(3)) % members.len()));
             tree.rank.push(rank);
@@ -341,11 +346,11 @@ impl Script {
         Arc::new(record)
     }
 
-    /// The ceilings, the fluid bound and the intervals of what was reached made anew from time to time.
+    /// Returns the ceilings; recomputes the fluid bound and the intervals every [`EVERY`] steps.
     fn ceilings(&mut self, mu: f64, mu2: f64, batch: usize, expected: f64, greedy: bool) -> Ceilings {
         self.expected.push(expected);
         if self.fluid.0 != batch || self.steps.is_multiple_of(EVERY) {
-            // The floor is the slope of the curve: what one node more would be worth.
+            // The floor is the slope of the curve: the value of one more node.
             let curve = self.pool.fluid_curve(batch);
             let at = |p: usize| curve.get(p).copied().unwrap_or(0.0);
             self.fluid = (batch, at(batch - 1), at(batch) - at(batch - 1));
@@ -355,16 +360,17 @@ impl Script {
         Ceilings { fluid_floor: fluid.map(|_| self.fluid.2), ..Ceilings::at(mu, mu2, batch, fluid) }
     }
 
-    /// What the oracle finds after a step: the best tree over the laws that the step saw, and others where it saw none.
+    /// Runs an oracle search after a step, over the step's distributions and synthetic ones
+    /// elsewhere.
     fn looked(&mut self, tree: &TreeRecord, laws: &[Law], settings: &StepSettings, expected: f64) -> (Look, OracleCurve) {
         let greedy = settings.temperature == 0.0;
-        // Its own draws, so that a step is the same whether looked at or not.
+        // A separate random stream, so that a step is the same with and without a search.
         let mut other = Script::new(self.state ^ 0x5eed);
-        // (pi, the node of the tree below which it stands, its rank there)
+        // (pi, the same node in the recorded tree if it is there, token)
         let mut frontier: Vec<(f64, Option<usize>, u32)> = vec![(1.0, Some(0), 0)];
         let (mut mass, mut floor, mut passes) = (0.0, 1.0f64, 0);
         let mut found = Vec::new();
-        // Beyond the budget, too: the speed of light goes by other sizes.
+        // Continues beyond the budget, since the speed of light considers other sizes.
         for step in 0..settings.budget.max(LARGEST) {
             let Some(best) = (0..frontier.len()).max_by(|&a, &b| frontier[a].0.total_cmp(&frontier[b].0)) else { break };
             let (pi, node, _) = frontier.swap_remove(best);
@@ -389,7 +395,7 @@ impl Script {
                 }
             }
         }
-        // The drafter's best lies a little over what was drafted.
+        // The drafter's best tree is slightly better than the drafted one.
         let oracle = mass.max(expected);
         let best = expected + 0.2 * (oracle - expected);
         let rest = frontier.iter().map(|f| f.0).fold(0.0, f64::max);
@@ -404,7 +410,7 @@ impl Script {
         (look, OracleCurve::from_path_probabilities(found, rest))
     }
 
-    /// What was found out about the last step, as the monitor hears it.
+    /// Returns the oracle search of the last step as the event that the monitor receives.
     pub fn look_at(&self, record: &StepRecord) -> Option<Event> {
         let look = self.look?;
         Some(Event::Looked {
@@ -416,7 +422,7 @@ impl Script {
         })
     }
 
-    /// All that a monitor hears of `count` steps of a run under these settings.
+    /// Returns all events that a monitor receives during `count` steps of a run.
     pub fn events(&mut self, settings: &StepSettings, count: usize) -> Vec<Event> {
         let info = Arc::new(info());
         let prompt = info.prompts[0].clone();
@@ -452,13 +458,15 @@ impl Script {
     }
 }
 
-/// What passes cost.
+/// Returns the cost curve of the fake model's passes.
 pub fn cost() -> Cost {
     let points = [1, 2, 4, 8, 16, 32, 64, 128].map(|b| (b, 0.018 + 0.0008 * b as f64)).to_vec();
     Cost::new(points).expect("a rising curve")
 }
 
-/// The mean of E[X|T] and its share of a ceiling, with intervals by the plain spread (these steps are independent).
+/// Returns the mean of E[X|T] and its fraction of a ceiling, with intervals.
+///
+/// The intervals come from the plain standard error, since these steps are independent.
 fn reached(expected: &[f64], fluid: f64) -> Reached {
     let n = expected.len() as f64;
     let mean = expected.iter().sum::<f64>() / n;

@@ -27,7 +27,7 @@ fn config() -> Config {
     Config { vocab: 704, rope_scaling: Some(tiny::SCALING), ..tiny::config(2) }
 }
 
-/// A tokenizer.json like Llama 3's, over the small vocabulary of the cases and three special tokens.
+/// Builds a tokenizer.json like Llama 3's, with a small vocabulary and three special tokens.
 fn tokenizer() -> Value {
     let golden = golden();
     let tokens = golden["tokens"].as_array().unwrap();
@@ -64,7 +64,7 @@ fn write(folder: &Path, name: &str, value: &Value) {
     std::fs::write(folder.join(name), value.to_string()).unwrap();
 }
 
-/// A folder with `weights` in their own float type.
+/// Writes a model folder with `weights` stored in their own float type.
 fn folder(weights: &Weights, dtype: DType) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let c = weights.config();
@@ -115,7 +115,7 @@ fn a_folder_runs_like_the_weights_that_it_holds() {
             decoder.prefill(&tokens, 64, Logits::Last).unwrap();
             decoder.logits(tokens.len() - 1).to_vec()
         };
-        // Norms are 32-bit floats in memory, and rounded in the folder.
+        // Norms are f32 in memory, and rounded in the folder.
         if kind == Kind::F32 {
             assert_eq!(logits(&opened), logits(&weights));
         } else {
@@ -236,13 +236,13 @@ fn files_that_are_not_the_model_s_change_nothing() {
         std::fs::copy(&from, folder.path().join(stray)).unwrap();
         same();
     }
-    // With an index, which names one file for each tensor.
+    // With an index that names the file of each tensor.
     let name = "model-00001-of-00001.safetensors";
     std::fs::rename(folder.path().join("model.safetensors"), folder.path().join(name)).unwrap();
     let map: serde_json::Map<String, Value> = weights.tensors().map(|t| (safetensors_name(&t.name), name.into())).collect();
     write(folder.path(), "model.safetensors.index.json", &json!({ "metadata": {}, "weight_map": map }));
     same();
-    // Without one, what is there twice is refused.
+    // Without an index, duplicate tensors are rejected.
     std::fs::remove_file(folder.path().join("model.safetensors.index.json")).unwrap();
     std::fs::remove_file(folder.path().join("model-00001-of-00002.safetensors")).unwrap();
     same();
@@ -298,7 +298,7 @@ fn added_tokens_beyond_the_embedding_pass_and_marks_before_json_too() {
     let tokenizer = model.tokenizer();
     assert_eq!((tokenizer.len(), tokenizer.token(703), tokenizer.token(704)), (704, Some("<extra_703>"), None));
     assert_eq!(tokenizer.encode("<extra_703>", true).unwrap(), [703]);
-    // Written out it has no embedding.
+    // Encoding the text of a token beyond the rows of the embedding fails.
     let line = tokenizer.encode("<extra_705>", true).unwrap_err().to_string();
     assert!(line.contains("gives token 705") && line.lines().count() == 1, "{line}");
 }

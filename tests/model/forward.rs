@@ -1,4 +1,4 @@
-//! The forward over a tree, on small models with random weights.
+//! Forward passes over trees, on small models with random weights.
 
 use proptest::prelude::*;
 use speclight::model::blocks::Kind;
@@ -8,8 +8,10 @@ use speclight::model::{ForwardError, Logits, Node, Parent, Pass};
 
 use super::tiny::{self, Tree, alone, decoder, distance};
 
-/// Floats throughout: what is left is the order of sums, which candle changes with the batch. Logits are of the size of
-/// 1 to 10; the largest difference seen in thousands of nodes is 1.2e-5.
+/// Tolerance with f32 throughout, where only the summation order differs.
+///
+/// candle changes that order with the batch size. Logits have magnitudes of 1 to 10; the largest
+/// difference seen in thousands of nodes is 1.2e-5.
 const F32: f32 = 1e-4;
 
 proptest! {
@@ -51,7 +53,8 @@ proptest! {
         }
     }
 
-    /// The controls: what the tests above would miss if their tolerance were too wide.
+    /// Negative control: differences that the tests above would miss if their tolerance were too
+    /// wide.
     #[test]
     fn another_text_has_other_logits(seed in 0u64..72, tree in Tree::any(120, 8, 12), at in any::<prop::sample::Index>()) {
         let weights = tiny::weights(seed);
@@ -59,7 +62,7 @@ proptest! {
         let mut one = decoder(&weights, Precision::F32, 64);
         for (i, got) in got.iter().enumerate() {
             let text = tree.text(i);
-            // A token said twice and nothing else: its values are the same wherever they stand, and so is their mean.
+            // If a text repeats a single token, all values are equal, and so is their mean.
             if text.len() < 2 || text.iter().all(|token| *token == text[0]) {
                 continue;
             }
@@ -79,8 +82,10 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
 
-    /// Inputs of products are rounded to 8 bits: from floats the logits differ by up to 0.24 here, and where a last bit
-    /// decides a rounding those of a tree could differ from those of its paths (by up to 7.5e-6 was seen).
+    /// Inputs of products are rounded to 8 bits.
+    ///
+    /// Logits then differ from those of f32 by up to 0.24. If a last bit decides a rounding, those
+    /// of a tree could differ from those of its paths; up to 7.5e-6 was seen.
     #[test]
     fn quantised_products_round_and_stay_near(seed in 0u64..72, tree in Tree::any(120, 12, 16)) {
         let weights = tiny::weights(seed);
@@ -108,7 +113,7 @@ fn all_layers_are_the_full_pass_and_fewer_are_the_model_of_as_many() {
         let full = Weights::random(config.clone(), kind, true, 5).unwrap();
         let nodes = chain(&[3, 1, 4, 1, 5]);
         for layers in 1..=config.layers {
-            // The same seed draws the same first layers.
+            // With the same seed, the first layers are the same.
             let short = speclight::model::Config { layers, ..config.clone() };
             let short = Weights::random(short, kind, true, 5).unwrap();
             let (mut exit, mut short) = (decoder(&full, Precision::Stored, 8), decoder(&short, Precision::Stored, 8));
@@ -120,7 +125,7 @@ fn all_layers_are_the_full_pass_and_fewer_are_the_model_of_as_many() {
             let committed = exit.commit(&[0]);
             if layers < config.layers {
                 assert!(matches!(committed, Err(ForwardError::Unfinished { slot: 0 })));
-                // A child can go no farther than its parent.
+                // A child can't run more layers than its parent.
                 let child = [Node { token: 1, parent: Parent::Slot(4) }];
                 assert!(matches!(exit.append(&child, Pass::FULL), Err(ForwardError::Unfinished { slot: 4 })));
             } else {
@@ -169,7 +174,7 @@ fn a_fork_goes_its_own_way() {
     a.append(&chain(&[5]), Pass::FULL).unwrap();
     let mut b = a.fork().unwrap();
     assert_eq!((b.len(), b.nodes(), b.capacity()), (4, 0, 32));
-    // Each overwrites what it has behind the common context.
+    // Each decoder overwrites what follows the common context.
     b.prefill(&[6, 7, 8], 8, Logits::Last).unwrap();
     a.commit(&[0]).unwrap();
     a.prefill(&[9], 8, Logits::Last).unwrap();
@@ -197,7 +202,7 @@ fn a_long_context_outgrows_the_first_rows() {
     let weights = tiny::weights(3);
     let text: Vec<u32> = (0..290u32).map(|i| i * i % 120).collect();
     let mut d = decoder(&weights, Precision::F32, 300);
-    // 250 + 30 rows are more than a cache begins with; one row of the tree stays.
+    // 250 + 30 rows exceed the initial cache capacity; one row of the tree stays.
     d.prefill(&text[..250], 64, Logits::None).unwrap();
     let nodes: Vec<Node> = (0..30).map(|i| Node { token: i, parent: Parent::Context }).collect();
     d.append(&nodes, Pass::FULL).unwrap();

@@ -1,4 +1,6 @@
-//! GGUF files with keys and tensors that change what a Llama computes: computed as llama.cpp does, or refused.
+//! GGUF files with keys and tensors that change the computation of a Llama.
+//!
+//! They must be computed as llama.cpp does, or rejected.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use speclight::model::{Decoder, Logits};
 
 use super::tiny;
 
-/// A GGUF file of a small model with further keys and tensors.
+/// Writes a GGUF file of a small model with additional keys and tensors.
 fn file(folder: &tempfile::TempDir, keys: &[(&str, Value)], more: &[(&str, &[f32])]) -> PathBuf {
     let weights = Weights::random(tiny::config(2), Kind::F32, false, 3).unwrap();
     let c = weights.config();
@@ -182,7 +184,7 @@ fn files_that_are_something_else_are_named() {
     }
 }
 
-/// The weights with the values of some tensors changed, stored as `kind`.
+/// Returns the weights with changed tensor values, stored as `kind`.
 fn changed(weights: &Weights, kind: Kind, change: impl Fn(&str, &mut [f32])) -> Weights {
     let tensor = |t: &speclight::model::weights::TensorInfo| -> RawTensor {
         let mut values = weights.read_values(&t.name, 0..t.rows).unwrap();
@@ -208,7 +210,8 @@ fn logits(weights: &Weights) -> Vec<f32> {
 fn matrices_of_small_and_of_large_numbers_are_not_flushed() {
     let weights = Weights::random(tiny::config(2), Kind::F32, false, 3).unwrap();
     let want = logits(&weights);
-    // By a power of two smaller where the norm before, or the matrix behind, is as much larger: the same products.
+    // Scaled by powers of two, compensated in the preceding norm or the following matrix: the
+    // products are the same.
     for factor in [2f32.powi(-20), 2f32.powi(-40), 2f32.powi(30)] {
         let scaled = changed(&weights, Kind::F32, |name, values| {
             let by = match name {
@@ -223,7 +226,7 @@ fn matrices_of_small_and_of_large_numbers_are_not_flushed() {
         let got = logits(&scaled);
         assert_eq!(got, want, "{factor}");
     }
-    // No power of two, and rows of every magnitude beside each other.
+    // Factors that are no powers of two, and rows of different magnitudes.
     let scaled = changed(&weights, Kind::F32, |name, values| {
         let by = [("output.weight", 1e-6), ("output_norm.weight", 1e6)];
         let by = by.iter().find(|(own, _)| *own == name).map_or(1.0, |(_, by)| *by);

@@ -1,4 +1,4 @@
-//! The head that comes with the program, on the model that it is for.
+//! The shipped drafting heads, on the model that they were trained for.
 
 use speclight::dist::Warp;
 use speclight::draft::shape::{Limits, Plan, grow};
@@ -41,14 +41,15 @@ fn what_it_drafts_is_a_function_of_the_text() {
         drafts.push(draft(&mut eagle, &mut *target, &tokens, &stop));
         tokens.push(next(&mut *target, *tokens.last().unwrap()));
     }
-    // It is right more often than not about the token that comes next, or it would not be shipped.
+    // It predicts at least half of the next tokens, or it would not be shipped.
     let right = (0..24).filter(|&i| {
         let tree = &drafts[i].tree;
         tree.children(0).any(|child| tree.token(child) == tokens[begin + i])
     });
     assert!(right.count() >= 12);
 
-    // Asked again, seen from later, by one that comes late, and by one that was told in two parts: the same trees.
+    // The trees are the same if drafted again, by an earlier state, by a new drafter, and after a
+    // reset.
     for at in [0, 7, 23] {
         let text = &tokens[..begin + at];
         let mut then = target.fork().unwrap();
@@ -62,7 +63,7 @@ fn what_it_drafts_is_a_function_of_the_text() {
         assert_eq!(draft(&mut late, &mut *then, text, &stop), drafts[at], "after another text, {at}");
     }
 
-    // Without hidden states, and without room, it is silent.
+    // Without hidden states or capacity, it drafts nothing.
     let mut bare = model.decoder(512).unwrap();
     bare.prefill(&tokens[..begin - 1], 32, Logits::None).unwrap();
     for (eagle, target) in [(&mut Eagle::new(&head, 512), &mut bare), (&mut Eagle::new(&head, 8), &mut target)] {
@@ -73,7 +74,7 @@ fn what_it_drafts_is_a_function_of_the_text() {
     }
 }
 
-/// The next token by the target, greedy.
+/// Returns the target's greedy next token and commits the given one.
 fn next(target: &mut dyn Decoder, token: u32) -> u32 {
     target.append(&[Node { token, parent: Parent::Context }], Pass::FULL).unwrap();
     let logits = target.logits(0);
@@ -108,7 +109,7 @@ fn the_adapter_reads_an_early_layer_better_than_the_models_own_head() {
         tokens.push(token);
     }
     assert!(right[0] >= 12 && right[0] > right[1], "{right:?} of 32");
-    // Seen from later: the same trees.
+    // An earlier state drafts the same trees.
     for at in [0, 7, 31] {
         let text = &tokens[..begin + at];
         let mut then = target.fork().unwrap();

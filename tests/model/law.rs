@@ -1,4 +1,4 @@
-//! The law of the real model's next three tokens, as they are sampled with drafts, against the exact one.
+//! Distribution of the real model's next three tokens, sampled with drafts, against the exact one.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -14,17 +14,17 @@ use speclight::verify::Rule;
 
 use super::tiny::alone;
 
-/// Its words come again, so that there is something to look up, and what follows is wide open.
+/// Prompt with repeated words, so that n-grams match, and a continuation of high entropy.
 const PROMPT: &str = "and on and on and on and";
-/// The likeliest tokens alone, so that the texts of three are few.
+/// Only the four likeliest tokens, so that there are few texts of three tokens.
 const WARP: Warp = Warp { temperature: 1.0, top_p: 1.0, top_k: Some(4) };
-/// A standard normal number is above this once in a thousand times.
+/// A standard normal variable exceeds this with probability 0.001.
 const RARE: f64 = 3.09;
 
-/// Texts of up to three tokens, fewer where a stop token ends one.
+/// Text of up to three tokens; a stop token ends it earlier.
 type Text = Vec<u32>;
 
-/// The target's logits after every text that can come, each decoded alone, token by token.
+/// Returns the target's logits after every possible text, each decoded alone, token by token.
 fn rows(model: &Model, prompt: &[u32]) -> HashMap<Text, Vec<f32>> {
     let mut decoder = model.decoder(64).unwrap();
     let mut rows = HashMap::new();
@@ -41,11 +41,12 @@ fn rows(model: &Model, prompt: &[u32]) -> HashMap<Text, Vec<f32>> {
     rows
 }
 
-/// The exact law of the next three tokens: the product of the target's own laws.
+/// Returns the exact distribution of the next three tokens: products of the target's own
+/// distributions.
 fn exact(rows: &HashMap<Text, Vec<f32>>, warp: &Warp) -> HashMap<Text, f64> {
     let (mut law, mut open) = (HashMap::new(), vec![(Text::new(), 1.0)]);
     while let Some((text, p)) = open.pop() {
-        // What has no row has ended.
+        // A text without a row has ended.
         match rows.get(&text) {
             Some(row) => Law::new(row, warp).unwrap().for_each(|token, own| open.push(([&text[..], &[token]].concat(), p * own))),
             None => drop(law.insert(text, p)),
@@ -54,8 +55,10 @@ fn exact(rows: &HashMap<Text, Vec<f32>>, warp: &Warp) -> HashMap<Text, f64> {
     law
 }
 
-/// How far the counts are from the law: Pearson's chi-squared, as a standard normal number (Wilson and Hilferty). Texts
-/// are taken from the likeliest on; rare ones share a cell, so that each is expected to hold 5.
+/// Distance of the counts from the distribution, as a standard normal value.
+///
+/// Pearson's chi-squared with the transformation of Wilson and Hilferty. Texts are taken in order
+/// of probability; rare ones share a cell, so that each cell has an expected count of at least 5.
 fn distance(counts: &HashMap<Text, usize>, law: &HashMap<Text, f64>) -> f64 {
     let total: usize = counts.values().sum();
     let mut texts: Vec<(&Text, f64)> = law.iter().map(|(text, p)| (text, p * total as f64)).collect();
@@ -76,7 +79,9 @@ fn distance(counts: &HashMap<Text, usize>, law: &HashMap<Text, f64>) -> f64 {
     ((chi2 / freedom).cbrt() - (1.0 - spread)) / spread.sqrt()
 }
 
-/// Samples a text for each id in `samples`: how often each came, and how many drafted tokens were accepted and refused.
+/// Samples a text for each id in `samples`.
+///
+/// Returns the texts and the numbers of accepted and rejected tokens.
 fn sample(model: &Model, prompt: &[u32], settings: StepSettings, samples: Range<usize>) -> (Vec<Text>, usize, usize) {
     let layers = model.config().layers;
     let early_exit = EarlyExit::new(EarlyExit::default_layers(layers), layers).unwrap();
@@ -121,7 +126,7 @@ fn drafts_leave_the_law_of_three_tokens_as_it_is() {
             top_k: WARP.top_k,
             seed,
         };
-        // A text depends on its id and the seed alone, not on who samples it.
+        // A text depends only on its id and the seed, not on the thread that samples it.
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let parts = std::thread::scope(|scope| {
             let share = |i: usize| samples * i / workers..samples * (i + 1) / workers;
@@ -137,12 +142,12 @@ fn drafts_leave_the_law_of_three_tokens_as_it_is() {
             (accepted, refused) = (accepted + part.1, refused + part.2);
         }
         assert!(counts.keys().all(|text| law.contains_key(text)), "{drafter}: a text that can't come");
-        // Enough of both for the test to see what they do; a chain of this drafter is seldom accepted.
+        // The test needs enough of both; chains of this drafter are seldom accepted.
         let fewest = if verify == Rule::Block { samples / 6 } else { samples / 2 };
         assert!(accepted > fewest && refused > samples / 2, "{drafter}: {accepted} accepted, {refused} refused");
         let near = distance(&counts, &law);
         assert!(near.abs() < RARE, "{drafter}: {near}");
-        // The control: the laws of other temperatures are far away.
+        // Negative control: the distributions at other temperatures are far away.
         for temperature in [0.5, 2.0] {
             let far = distance(&counts, &exact(&rows, &Warp { temperature, ..WARP }));
             assert!(far > 1.5 * RARE, "{drafter} at temperature {temperature}: {far}");

@@ -1,4 +1,4 @@
-//! The forward, the tokenizer and the loading of models.
+//! Forward passes, tokenizers and loading of models.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,11 +1,11 @@
-//! How much memory the real program holds.
+//! Memory use of the real program.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use speclight::model::weights::Weights;
 
-/// What the system says of a process, in bytes: its memory now, and the most it ever had.
+/// Returns the current and the peak resident memory of a process, in bytes.
 fn resident(pid: u32) -> [f64; 2] {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     ["VmRSS:", "VmHWM:"].map(|name| {
@@ -14,8 +14,10 @@ fn resident(pid: u32) -> [f64; 2] {
     })
 }
 
-/// Weights once, packed, and no copy as floats: what the program holds while it decodes is at most 1.6 times the file,
-/// beside the cache. Measured: 1.22 times, at its most too.
+/// Checks that weights are held once, packed, without a copy in floats.
+///
+/// While decoding, the program holds at most 1.6 times the size of the file, in addition to the
+/// cache. Measured: 1.22 times, also at its peak.
 #[test]
 fn the_program_holds_its_weights_once() {
     let path = super::common::path();
@@ -31,11 +33,11 @@ fn the_program_holds_its_weights_once() {
     child.kill().unwrap();
     child.wait().unwrap();
     let step: serde_json::Value = serde_json::from_str(&last).unwrap();
-    // It may have gone on since, but not by so much.
+    // The program may have continued since, but not by this much.
     let positions = step["position"].as_u64().unwrap() as f64 + 500.0;
     let weights = Weights::open(&path).unwrap();
     let c = weights.config();
-    // Keys and values in half precision.
+    // Keys and values have half precision.
     let cache = positions * (c.layers * c.kv_heads * c.head_dim * 2 * 2) as f64;
     for (held, when) in [(now, "now"), (most, "at its most")] {
         assert!(held <= 1.6 * file + cache, "{:.2} times the file beside the cache, {when}", (held - cache) / file);

@@ -1,4 +1,4 @@
-//! The real model.
+//! The real model against known values and plain decoding.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use speclight::model::{Decoder, Logits, Model, Node, Parent, Pass};
 
 use super::tiny::{Tree, alone, decoder, distance};
 
-/// The token of the highest logit, the lowest number of several.
+/// Returns the token with the highest logit; ties go to the lowest id.
 fn best(logits: &[f32]) -> u32 {
     (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32
 }
 
-/// What the model answers, decoded plainly up to a stop token.
+/// Returns the model's answer, decoded plainly up to a stop token.
 fn answer(model: &Model, decoder: &mut dyn Decoder, question: &str) -> String {
     let tokens = model.prompt_tokens(question, false).unwrap();
     decoder.prefill(&tokens, 16, Logits::Last).unwrap();
@@ -38,14 +38,14 @@ fn it_knows_the_capital_of_france() {
     let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(2)).unwrap();
     assert_eq!(model.quantisation(), "Q4_1");
     assert!(model.device_name().starts_with("cpu (") && model.device_name().ends_with("2 threads)"), "{}", model.device_name());
-    // 134,515,008 parameters, of which 61 norms of 576 are no products.
+    // 134,515,008 parameters, of which 61 norms of 576 are not part of products.
     assert_eq!(model.config().multiplied_weights(), 134_515_008 - 61 * 576);
     let question = "What is the capital of France?";
     let mut floats = decoder(&Weights::open(model.path()).unwrap(), Precision::F32, 64);
     assert_eq!(answer(&model, &mut *floats, question), "The capital of France is Paris.");
 
-    // What llama.cpp, which rounds to 8 bits as the kernels do, holds for the likeliest beginnings of an answer. Which
-    // of them comes first is a matter of that rounding.
+    // llama.cpp, which rounds to 8 bits like our kernels, finds these to be the likeliest first
+    // tokens of an answer. Which of them comes first depends on that rounding.
     let tokens = model.prompt_tokens(question, false).unwrap();
     floats.truncate(0);
     for decoder in [&mut floats, &mut model.decoder(64).unwrap()] {
@@ -83,8 +83,11 @@ fn prompts_are_what_the_template_says() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3))]
 
-    /// Logits are of the size of 10 to 30, and another path's differ by more than 1; the largest difference seen is 1.5e-3, in a tree
-    /// of odd tokens without any context.
+    /// Tree logits stay close to path logits.
+    ///
+    /// Logits have magnitudes of 10 to 30, and those of other paths differ by more than 1.
+    ///
+    /// The largest difference seen is 1.5e-3, in a tree of odd tokens without any context.
     #[test]
     fn logits_at_a_node_are_those_of_its_path_alone(tree in Tree::any(49_152, 24, 12)) {
         let weights = Weights::open(&super::common::path()).unwrap();
@@ -97,8 +100,10 @@ proptest! {
     }
 }
 
-/// The packed weights are the file's own, and activations are rounded to 8 bits: the law after each token of a text must
-/// lie near that of plain floats. Measured on this prompt: a mean divergence of 0.005 nats.
+/// The packed weights equal those of the file, and activations are rounded to 8 bits.
+///
+/// So the distribution after each token of a text must be close to that of f32. Measured on this
+/// prompt: a mean divergence of 0.005 nats.
 #[test]
 fn packed_weights_give_nearly_the_law_of_plain_floats() {
     let path = super::common::path();
@@ -127,7 +132,7 @@ fn packed_weights_give_nearly_the_law_of_plain_floats() {
     };
     let near = divergence(&tokens, &tokens, &mut plain, &mut packed);
     assert!((0.0..0.01).contains(&near), "{near} nats");
-    // The control: another text is far away.
+    // Negative control: another text is far away.
     let other: Vec<u32> = tokens.iter().rev().copied().collect();
     let far = divergence(&tokens, &other, &mut plain, &mut packed);
     assert!(far > 1.0, "{far} nats");

@@ -1,4 +1,4 @@
-//! Logits reduced where they are, as on a GPU, against logits that come to the host whole.
+//! Logits reduced on the device against full rows copied to the host.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,7 +43,7 @@ proptest! {
     }
 }
 
-/// A decoder that counts how often somebody asks for a whole row of logits.
+/// Decoder that counts the requests for full rows of logits.
 struct Counted(CandleDecoder, Arc<AtomicUsize>);
 
 impl Decoder for Counted {
@@ -83,7 +83,7 @@ impl Decoder for Counted {
     }
 }
 
-/// The records of a text, without the times, and how many rows of logits came to the host whole.
+/// Returns a text's records without times, and the number of rows copied to the host.
 fn run(decoder: CandleDecoder, settings: StepSettings) -> (Vec<Value>, usize) {
     let rows = Arc::new(AtomicUsize::new(0));
     let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(Ngram::default()), Box::new(EarlyExit::new(1, 3).unwrap())];
@@ -99,7 +99,7 @@ fn run(decoder: CandleDecoder, settings: StepSettings) -> (Vec<Value>, usize) {
     (records, rows.load(Ordering::Relaxed))
 }
 
-/// The same but for the last digits of numbers that are not whole.
+/// Compares values, with a tolerance for floating-point numbers.
 fn near(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) if a.is_f64() || b.is_f64() => {
@@ -130,12 +130,12 @@ fn a_text_and_its_records_are_the_same_and_few_rows_come_to_the_host() {
         }
         assert_eq!(got.len(), want.len());
         match (drafter, top_k) {
-            // The likeliest tokens alone are no matter of sums.
+            // Top-k cannot be computed from reduced sums.
             (_, Some(_)) => assert_eq!(few, whole),
-            // The drafter reads logits of its own passes.
+            // The drafter reads the logits of its own passes.
             ("early-exit", _) => assert!(few < whole, "{few} of {whole}"),
             _ if temperature == 0.0 => assert_eq!(few, 0),
-            // Those that are sampled from.
+            // Only the rows that are sampled from.
             _ => assert!(few <= emitted && few < whole, "{few} of {whole}, {emitted} tokens"),
         }
     }

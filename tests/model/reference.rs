@@ -1,4 +1,4 @@
-//! The forward against candle-transformers' Llamas, on the same weights and whole sequences.
+//! Forward passes against candle-transformers' Llamas, on the same weights and whole sequences.
 
 use std::collections::HashMap;
 use std::io::Cursor;
@@ -16,7 +16,7 @@ use speclight::model::{Config, Decoder, Logits};
 
 use super::tiny::{self, decoder, distance};
 
-/// Name and matrix of each tensor, as floats (a norm is a vector).
+/// Returns the name and the f32 matrix of each tensor; a norm is a vector.
 fn floats(weights: &Weights) -> impl Iterator<Item = (String, Tensor)> + '_ {
     weights.tensors().map(|t| {
         let values = weights.read_values(&t.name, 0..t.rows).unwrap();
@@ -25,7 +25,7 @@ fn floats(weights: &Weights) -> impl Iterator<Item = (String, Tensor)> + '_ {
     })
 }
 
-/// The name that safetensors give a tensor.
+/// Returns the name of a tensor in safetensors files.
 pub fn safetensors_name(name: &str) -> String {
     let parts = [
         ("token_embd", "model.embed_tokens"),
@@ -48,14 +48,14 @@ pub fn safetensors_name(name: &str) -> String {
         .join(".")
 }
 
-/// Rows of neighbours that are rotated together, put half a head apart, as safetensors have them.
+/// Moves adjacent rows of rotated pairs half a head apart, as in safetensors.
 fn halves(matrix: &Tensor, head_dim: usize) -> Tensor {
     let (rows, cols) = matrix.dims2().unwrap();
     let pairs = matrix.reshape((rows / head_dim, head_dim / 2, 2, cols)).unwrap();
     pairs.transpose(1, 2).unwrap().contiguous().unwrap().reshape((rows, cols)).unwrap()
 }
 
-/// Logits after each prefix of `tokens` whose length is in `lengths`, by candle-transformers' Llama.
+/// Returns candle-transformers' logits after each prefix of `tokens` with a length in `lengths`.
 fn theirs(weights: &Weights, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
     let c = weights.config();
     let tensors: HashMap<String, Tensor> = floats(weights)
@@ -95,7 +95,7 @@ fn theirs(weights: &Weights, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>>
     lengths.iter().map(logits).collect()
 }
 
-/// The same by our decoder in floats, all in one pass.
+/// Returns the same by our decoder in f32, with one pass for each prefix.
 fn ours(weights: &Weights, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
     let mut decoder = decoder(weights, Precision::F32, tokens.len());
     decoder.prefill(tokens, tokens.len(), Logits::None).unwrap();
@@ -113,7 +113,7 @@ fn text(len: u32, vocab: u32) -> Vec<u32> {
 
 const LENGTHS: [usize; 6] = [1, 2, 3, 30, 64, 150];
 
-/// The largest difference seen is 6.1e-6.
+/// Largest difference seen: 6.1e-6.
 #[test]
 fn small_models_agree_with_candle_transformers() {
     let tokens = text(150, 120);
@@ -129,7 +129,7 @@ fn small_models_agree_with_candle_transformers() {
     }
 }
 
-/// The controls: a model without the scaling, rows in the other order, and a position too far are told apart.
+/// Negative controls: missing scaling, another row order, and a position off by one.
 #[test]
 fn other_models_do_not_agree() {
     let tokens = text(150, 120);
@@ -139,7 +139,7 @@ fn other_models_do_not_agree() {
     let d = distance(&ours(&scaled, &tokens, &[150])[0], &theirs(&plain, &tokens, &[150])[0]);
     assert!(d > 1e-2, "without the scaling: {d}");
 
-    // The same bytes, taken for rows in the other order.
+    // The same bytes, interpreted in the other row order.
     let raw = plain.tensors().map(|t| {
         let mut bytes = Vec::new();
         plain.read_rows(&t.name, 0..t.rows, &mut bytes).unwrap();
@@ -151,7 +151,7 @@ fn other_models_do_not_agree() {
     let d = distance(&ours(&other, &tokens, &[150])[0], &theirs(&other, &tokens, &[150])[0]);
     assert!(d < 1e-4, "both in the other order: {d}");
 
-    // A token that stands one position too far from those before it.
+    // A token one position too far from those before it.
     let right = quantized(&other, &[5, 6, 7], 0);
     let d = distance(&ours(&other, &[5, 6, 7], &[3])[0], &right);
     assert!(d < 1e-4, "in place: {d}");
@@ -159,7 +159,9 @@ fn other_models_do_not_agree() {
     assert!(d > 1e-2, "one position too far: {d}");
 }
 
-/// Logits after `tokens` by candle-transformers' Llama for GGUF files, the last token `off` positions too far.
+/// Returns logits after `tokens` by candle-transformers' GGUF Llama.
+///
+/// The last token is `off` positions too far.
 fn quantized(weights: &Weights, tokens: &[u32], off: usize) -> Vec<f32> {
     let c = weights.config();
     let sizes = [
@@ -191,7 +193,7 @@ fn quantized(weights: &Weights, tokens: &[u32], off: usize) -> Vec<f32> {
     run(last, before.len() + off)
 }
 
-/// The kernels of this program round to 8 bits, whatever the format; up to 0.21 was seen.
+/// Kernels round to 8 bits for every format; differences of up to 0.21 were seen.
 #[test]
 fn kernels_stay_near_the_floats() {
     let tokens = text(40, 120);
@@ -206,7 +208,7 @@ fn kernels_stay_near_the_floats() {
     }
 }
 
-/// The largest difference seen is 2.9e-5.
+/// Largest difference seen: 2.9e-5.
 #[test]
 fn the_real_model_agrees_with_candle_transformers() {
     let weights = Weights::open(&super::common::path()).unwrap();
@@ -218,8 +220,9 @@ fn the_real_model_agrees_with_candle_transformers() {
         assert!(d < 1e-3, "{len} tokens: {d}");
     }
 
-    // The file itself, by the Llama for GGUF files. Both round inputs to 8 bits in the same products, which puts them 0.6
-    // from the floats; a last bit that decides a rounding may part them, though none was seen to.
+    // The file itself, by the GGUF Llama. Both round inputs to 8 bits in the same products, which
+    // puts them 0.6 from f32. A last bit that decides a rounding could make them differ, although
+    // this was never seen.
     let mut file = std::fs::File::open(super::common::path()).unwrap();
     let content = gguf_file::Content::read(&mut file).unwrap();
     let mut model = quantized_llama::ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap();

@@ -9,10 +9,10 @@ use speclight::model::candle::{CandleDecoder, Llama, Precision};
 use speclight::model::weights::Weights;
 use speclight::model::{Config, Decoder, Logits, Node, Parent, Pass, RopeScaling};
 
-/// Llama 3's scaling, so tight that a context of a few dozen tokens feels it.
+/// Llama 3's rotary scaling, tight enough to affect a context of a few dozen tokens.
 pub const SCALING: RopeScaling = RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
 
-/// A shape with `groups` query heads to a key head.
+/// Returns a shape with `groups` query heads per key-value head.
 pub fn config(groups: usize) -> Config {
     Config {
         dim: 64,
@@ -29,13 +29,13 @@ pub fn config(groups: usize) -> Config {
     }
 }
 
-/// A decoder of its own for the weights.
+/// Returns a new decoder for the weights.
 pub fn decoder(weights: &Weights, precision: Precision, capacity: usize) -> Box<dyn Decoder> {
     let llama = Llama::load(weights, &Device::Cpu, precision).unwrap();
     Box::new(CandleDecoder::new(Arc::new(llama), capacity).unwrap())
 }
 
-/// Random weights of a few shapes and formats; what `seed` decides is which.
+/// Returns random weights whose shape and format depend on `seed`.
 pub fn weights(seed: u64) -> Weights {
     let kinds = [Kind::F32, Kind::Q8_0, Kind::Q4_1, Kind::BF16, Kind::Q4_0, Kind::F16];
     let mut config = config([1, 2, 4][seed as usize % 3]);
@@ -43,7 +43,7 @@ pub fn weights(seed: u64) -> Weights {
     Weights::random(config, kinds[seed as usize / 6 % 6], (seed / 36).is_multiple_of(2), seed).unwrap()
 }
 
-/// A context, the nodes of a tree below it, and the counts of nodes in each pass.
+/// Context, nodes of a tree below it, and the number of nodes in each pass.
 #[derive(Clone, Debug)]
 pub struct Tree {
     pub context: Vec<u32>,
@@ -52,14 +52,14 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Any tree of up to `most` nodes, below up to `context` tokens.
+    /// Generates trees of up to `most` nodes below up to `context` tokens.
     pub fn any(vocab: u32, context: usize, most: usize) -> impl Strategy<Value = Tree> {
         let node = (0..vocab, any::<prop::sample::Index>());
         let nodes = prop::collection::vec(node, 1..=most);
         (prop::collection::vec(0..vocab, 0..=context), nodes, prop::collection::vec(1..=most, 1..4)).prop_map(
             |(context, nodes, passes)| {
                 let nodes = nodes.iter().enumerate().map(|(i, (token, at))| {
-                    // Now and then below the context, more often below a node.
+                    // Sometimes below the context, more often below a node.
                     let parent = at.index(i + 1).checked_sub(1).map_or(Parent::Context, Parent::Slot);
                     Node { token: *token, parent }
                 });
@@ -68,7 +68,7 @@ impl Tree {
         )
     }
 
-    /// Node `i` and those above it, from the context down.
+    /// Returns the path to node `i` from the context down, the node included.
     pub fn path(&self, i: usize) -> Vec<usize> {
         let above = |&i: &usize| match self.nodes[i].parent {
             Parent::Slot(parent) => Some(parent),
@@ -79,13 +79,13 @@ impl Tree {
         path
     }
 
-    /// The whole text that ends with node `i`.
+    /// Returns the whole text that ends with node `i`.
     pub fn text(&self, i: usize) -> Vec<u32> {
         let nodes = self.path(i).into_iter().map(|i| self.nodes[i].token);
         self.context.iter().copied().chain(nodes).collect()
     }
 
-    /// Runs the tree below its context on an empty decoder: the logits of each node.
+    /// Runs the tree below its context on an empty decoder; returns all logits.
     pub fn run(&self, decoder: &mut dyn Decoder) -> Vec<Vec<f32>> {
         decoder.prefill(&self.context, 7, Logits::None).unwrap();
         let mut logits = Vec::new();
@@ -100,14 +100,14 @@ impl Tree {
     }
 }
 
-/// Logits after `text`, decoded alone, token by token.
+/// Returns the logits after `text`, decoded alone, token by token.
 pub fn alone(decoder: &mut dyn Decoder, text: &[u32]) -> Vec<f32> {
     decoder.truncate(0);
     decoder.prefill(text, 1, Logits::Last).unwrap();
     decoder.logits(0).to_vec()
 }
 
-/// The largest difference between two rows of logits.
+/// Largest absolute difference between two rows of logits.
 pub fn distance(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)

@@ -1,4 +1,5 @@
-//! The real model's tokenizer against llama.cpp's, which wrote the cases (`tests/data/tokens.json`).
+//! The real model's tokenizer against llama.cpp's, which wrote the cases
+//! (`tests/data/tokens.json`).
 
 use speclight::model::Tokenizer;
 use speclight::model::weights::Weights;
@@ -11,9 +12,9 @@ struct Golden {
 #[derive(serde::Deserialize)]
 struct Case {
     text: String,
-    /// The text alone.
+    /// Tokens of the text without special tokens.
     plain: Vec<u32>,
-    /// With the special tokens in it parsed.
+    /// Tokens of the text with special tokens parsed.
     special: Vec<u32>,
 }
 

@@ -1,4 +1,6 @@
-//! Training on a GPU does what training on the CPU does: shown on the CPU, on which candle's operations run as well.
+//! Training on a GPU against training on the CPU.
+//!
+//! Runs on the CPU, since candle's operations run there as well.
 
 use candle_core::Device;
 use speclight::model::device::DeviceChoice;
@@ -23,7 +25,7 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
         |text: &str, then: Option<&str>| Ask { text: text.into(), begun: None, then: then.map(str::to_owned), given: false };
     let mut asks: Vec<Ask> = (2..9).map(|i| ask(&format!("What is {i} + {i}?"), None)).collect();
     asks.push(ask("Name a colour of the rainbow, and say in which fruits, flowers and birds it can be seen.", Some("Why {}?")));
-    // A text of its own, and one that is too short to teach anything.
+    // A given text, and one too short to train on.
     let given = "A text that stands already is read as it is, from its first word to its last, and nothing is written behind it.";
     asks.extend([given, "Too short."].map(|text| Ask { given: true, ..ask(text, None) }));
     let writing = Writing { seed: 3, max_tokens: 10, tokens: usize::MAX };
@@ -56,13 +58,15 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
         assert!(!answer.is_empty() && answer.len() <= 10);
         assert!(answer.len() == 10 || stop.contains(answer.last().unwrap()), "it ended early: {answer:?}");
     }
-    // Greedy answers to sums are far from a tie; what is drawn is drawn from tokens in another order.
+    // Greedy answers to sums are far from ties; sampled texts differ, since the tokens are sampled
+    // in another order.
     assert!(ours.iter().zip(&theirs).filter(|(one, two)| one.tokens == two.tokens).count() >= 2);
-    // What is there is not asked again.
+    // Texts that exist are not generated again.
     train::gather_there(teacher.llama(), &models[0], &asks, &mut there, writing, &mut |_| true).unwrap();
     assert_eq!(there.len(), 10);
 
-    // The same texts, once with the states and laws of the CPU's own path, once told by the teacher.
+    // The same texts, once with states and distributions from the CPU path, and once computed by
+    // the teacher.
     let mut same = Corpus::open(&folder.path().join("same"), &about(&[])).unwrap();
     for i in 0..own.len() {
         same.push(&Text { hidden: Vec::new(), laws: Vec::new(), ..own.read(i).unwrap() }).unwrap();
@@ -76,7 +80,7 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
                 warm_up: 1,
                 depths: 2,
                 vocab: 49152,
-                // Shorter than the texts: what is read begins within them.
+                // Shorter than the texts, so that training windows start within them.
                 window: 44,
                 batch: 2,
                 prompt_weight: 0.25,
@@ -101,14 +105,14 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
         let (cpu, gpu) =
             (run(&mut own, None, &format!("cpu-{form:?}")), run(&mut same, Some(&teacher), &format!("gpu-{form:?}")));
         assert_eq!((cpu.len(), gpu.len()), (2, 2));
-        // The tail of a law, a tenth and more of it, is not on the disk; products have half
-        // the bits on a tile unit.
+        // The corpus does not store the tail of a distribution, a tenth of its mass and more;
+        // products on a matrix unit have half the bits.
         let near = |a: f64, b: f64, share: f64| (a - b).abs() < share * a.abs().max(b.abs());
         for (a, b) in cpu.iter().zip(&gpu) {
             assert_eq!((a.step, a.tokens), (b.step, b.tokens));
             assert!(near(a.loss, b.loss, 0.25), "{form:?}, step {}: {} and {}", a.step, a.loss, b.loss);
         }
-        // From there on they differ more: a CPU without a tile unit does not round the weights.
+        // Later steps differ more: a CPU without a matrix unit does not round the weights.
         assert!(near(cpu[0].norm, gpu[0].norm, 0.3), "{form:?}: norms {} and {}", cpu[0].norm, gpu[0].norm);
         let (a, b) = (cpu[1].held_out.clone().unwrap(), gpu[1].held_out.clone().unwrap());
         assert_eq!(a.loss.len(), b.loss.len());

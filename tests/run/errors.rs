@@ -1,15 +1,15 @@
-//! What can be wrong, and how it is said: one line, an exit status that is not 0, and nothing left behind.
+//! Error cases: one line, a nonzero exit status, and no files left behind.
 
 use std::io::{BufRead, BufReader};
 
 use super::program::{Out, Program, lines, texts};
 
-/// Runs with a file for the JSON, which must not be there afterwards; returns the one line.
+/// Runs with a JSON output file, which must not exist afterward; returns the error line.
 fn fails(program: &Program, status: i32, args: &[&str]) -> String {
     fails_with(program, status, args, &[])
 }
 
-/// As [`fails`], with variables set, or taken away where they are empty.
+/// Like [`fails`], with environment variables set, or removed if their value is empty.
 fn fails_with(program: &Program, status: i32, args: &[&str], env: &[(&str, &str)]) -> String {
     let file = program.path("out.jsonl");
     let mut all = vec!["--json", &file];
@@ -28,7 +28,7 @@ fn fails_with(program: &Program, status: i32, args: &[&str], env: &[(&str, &str)
     assert!(!names.iter().any(|name| name.starts_with("out.jsonl")), "{args:?} left {names:?}");
     let line = out.err.strip_suffix('\n').unwrap();
     assert!(line.starts_with("speclight: ") && !line.contains('\n'), "{args:?}: {line}");
-    // Each cause is told once.
+    // Each cause appears once.
     let parts: Vec<&str> = line.split(": ").collect();
     assert!((1..parts.len()).all(|i| !parts[..i].contains(&parts[i])), "{line}");
     line.to_owned()
@@ -67,7 +67,7 @@ fn heads_that_do_not_fit_are_named() {
     std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
     let line = fails(&program, 1, &["--prompt", "Hi", "--head", &cut]);
     assert!(line.contains("cut.gguf") && line.contains("byte"), "{line}");
-    // A file that is the default model's to the last byte has its head; one that is not has none.
+    // A byte-identical copy of the default model has its head; a modified one has none.
     let other = program.path("other.gguf");
     std::fs::write(&other, [std::fs::read(&model).unwrap(), vec![0]].concat()).unwrap();
     let line = fails(&program, 1, &["--prompt", "Hi", "--drafter", "eagle", "--model", &other]);
@@ -108,14 +108,14 @@ fn models_that_cannot_be_loaded_are_named() {
     assert!(line.contains("cut.gguf"), "{line}");
 }
 
-/// Writes a copy of the model to `to`, with `change` made to its bytes.
+/// Writes a copy of the model to `to`, with `change` applied to its bytes.
 fn altered(to: &str, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(super::model::path()).unwrap();
     change(&mut bytes);
     std::fs::write(to, bytes).unwrap();
 }
 
-/// Where `text` comes first after `from`, as a string of a GGUF (its length before it).
+/// Returns the offset of GGUF string `text` (preceded by its length) after `from`.
 fn find(bytes: &[u8], from: usize, text: &str) -> usize {
     let string = [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
     from + 8 + bytes[from..].windows(string.len()).position(|window| window == string).unwrap()
@@ -131,7 +131,7 @@ fn models_that_are_something_else_are_named() {
     });
     let line = fails(&program, 1, &["--model", &other, "--prompt", "Hi"]);
     assert!(line.contains("other.gguf") && line.contains("\"qwen2\"") && line.contains("Llama"), "{line}");
-    // Two tokens change their places: the one with the lower number is the first that differs.
+    // Two tokens are swapped: the one with the lower id is the first difference.
     altered(&other, |bytes| {
         let tokens = find(bytes, 0, "tokenizer.ggml.tokens");
         let (day, man) = (find(bytes, tokens, "Ġday"), find(bytes, tokens, "Ġman"));
@@ -141,7 +141,7 @@ fn models_that_are_something_else_are_named() {
     let line = fails(&program, 1, &["--drafter", "model", "--draft-model", &other, "--prompt", "Hi"]);
     assert!(line.contains("other.gguf") && line.contains("the vocabularies differ: token "), "{line}");
     assert!(line.contains("Ġman\" for the target and \"Ġday\"") || line.contains("Ġday\" for the target and \"Ġman\""), "{line}");
-    // Weights that are no numbers are found when they are read.
+    // Weights that are not finite are found when they are read.
     altered(&other, |bytes| {
         let at = bytes.len() / 2;
         bytes[at..at + 4096].fill(0xff);
@@ -150,7 +150,7 @@ fn models_that_are_something_else_are_named() {
     assert!(line.contains("other.gguf: tensor blk.") && line.contains("not finite"), "{line}");
 }
 
-/// A list with one model, of a hub.
+/// List with one model from a hub.
 const LIST: &str = "[[model]]\nname = \"mine\"\narchitecture = \"llama\"\nfile = \"mine.gguf\"\n\
                     sources = [{ hub = { repository = \"o/r\", revision = \"main\", file = \"mine.gguf\" } }]\n";
 
@@ -173,7 +173,7 @@ fn a_list_of_models_that_is_wrong_is_named_by_file_line_and_key() {
 fn a_model_that_cannot_be_had_is_said_and_nothing_is_left() {
     let program = Program::new();
     program.models_toml(LIST);
-    // Nobody listens at a port that was just given back.
+    // No process listens on a port that was just released.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let hub = format!("http://{closed}");
     let mut env = vec![("HF_ENDPOINT", hub.as_str())];
@@ -182,7 +182,7 @@ fn a_model_that_cannot_be_had_is_said_and_nothing_is_left() {
     assert!(line.contains("can't fetch mine: ") && line.contains(&hub) && line.contains("check the network"), "{line}");
     let left: Vec<_> = std::fs::read_dir(program.cache().join("models/mine")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, [".lock"]);
-    // A cache below what is no folder.
+    // A cache below a path that is not a folder.
     let cache = program.models_toml(LIST) + "/cache";
     env.push(("SPECLIGHT_CACHE", &cache));
     let line = fails_with(&program, 1, &["--model", "mine", "--prompt", "Hi"], &env);
@@ -214,7 +214,7 @@ fn an_overlong_prompt_alone_is_an_error_with_both_numbers() {
     let digits: Vec<usize> = line.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
     assert!(line.contains("the prompt has") && digits.contains(&8192), "{line}");
     assert!(digits.iter().any(|&n| n > 9000), "{line}");
-    // One that is empty fares alike: with --raw nothing is put around it.
+    // The same holds for an empty prompt: `--raw` adds nothing to it.
     let line = fails(&program, 2, &["--raw", "--prompt", ""]);
     assert!(line.contains("empty"), "{line}");
 }
@@ -236,7 +236,7 @@ fn in_a_file_the_rest_goes_on() {
     let lines = lines(&out.out);
     assert_eq!(lines.last().unwrap()["type"], "summary");
     assert!(["p0", "p2"].iter().all(|id| !texts(&lines, id).is_empty()) && texts(&lines, "p1").is_empty());
-    // Where none can be run there is nothing to sum up.
+    // If no prompt can run, there is no summary.
     let line = fails(&program, 1, &["--prompts", "no/such.jsonl"]);
     assert!(line.contains("no/such.jsonl"), "{line}");
 }

@@ -1,9 +1,10 @@
-//! Who drafts changes how many tokens come in a step, never which.
+//! The drafter changes how many tokens a step yields, never which.
 
 use super::program::{Program, lines, texts};
 
-/// Each drafter, all shapes, budgets from the smallest that drafts to a large one. `cargo bench --bench lossless` has
-/// all of them, over files of prompts.
+/// Every drafter and shape, with budgets from the smallest that drafts to a large one.
+///
+/// `cargo bench --bench lossless` covers all combinations, over files of prompts.
 const SETTINGS: [(&str, &str, &str); 12] = [
     ("ngram", "chain", "8"),
     ("ngram", "best-first", "64"),
@@ -19,9 +20,10 @@ const SETTINGS: [(&str, &str, &str); 12] = [
     ("oracle", "best-first", "32"),
 ];
 
-/// The model is given as a path here, so that nobody knows which head is for it.
+/// Path of the shipped head. Needed because the model is given as a path, which has no associated
+/// head.
 pub const HEAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/heads/SmolLM2-135M-Instruct.gguf");
-/// And which adapter.
+/// Path of the shipped adapter.
 pub const ADAPTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/heads/SmolLM2-135M-Instruct.adapter.gguf");
 
 fn same_whoever_drafts(sampling: &[&str]) {
@@ -38,7 +40,7 @@ fn same_whoever_drafts(sampling: &[&str]) {
         if ["eagle", "mix"].contains(&drafter) {
             args.extend(["--head", HEAD]);
         }
-        // The other setting of it reads the model's own head.
+        // The other early-exit setting uses the model's own head.
         if (drafter, shape) == ("early-exit", "best-first") {
             args.extend(["--adapter", ADAPTER]);
         }

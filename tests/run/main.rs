@@ -1,4 +1,4 @@
-//! `speclight run`, the real program on the real model.
+//! `speclight run`: the real program on the real model.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../common/marks.rs"]
@@ -32,7 +32,7 @@ fn the_lines_are_as_the_schema_says() {
         for line in &lines {
             assert!(schema.is_valid(line), "{}: {line}", schema.validate(line).unwrap_err());
         }
-        // One thing away or of another name, and the line passes no more.
+        // Removing or renaming any property makes the line invalid.
         let controls = [("run", "device"), ("step", "expected_accepted"), ("summary", "autoregressive_tokens_per_second")];
         for (kind, key) in controls {
             let mut line = lines.iter().find(|line| line["type"] == kind).unwrap().clone();
@@ -54,7 +54,7 @@ fn the_lines_are_as_the_schema_says() {
         assert_eq!(summary["ceilings"]["published"].is_null(), extra.len() == 2, "greedy: not known");
         let ids: Vec<&str> = steps.iter().map(|step| step["prompt_id"].as_str().unwrap()).collect();
         assert!(ids.contains(&"p0") && ids.contains(&"p1") && ids.is_sorted(), "{ids:?}");
-        // What a pipe gets is the text of the steps, and the summary's hash is of that text.
+        // A pipe gets the text of the steps, and the summary's hash covers that text.
         let at = args.len() - extra.len() - 2;
         args.drain(at..at + 2);
         let piped = program.run(&args);
@@ -91,7 +91,7 @@ fn looks_split_what_was_lost_and_change_nothing() {
                 let (number, step) = (|key: &str| line[key].as_f64().unwrap(), step.unwrap());
                 let (expected, best) = (step["expected_accepted"].as_f64().unwrap(), number("drafter_best"));
                 assert_eq!(line["step"], step["step"]);
-                // One step in two; the seed says whether the even or the odd ones.
+                // Every other step; the seed decides between even and odd ones.
                 let parity = step["step"].as_u64().unwrap() % 2;
                 assert!(parity == *first.get_or_insert(parity) && line["state"] == "converged");
                 let (lower, upper) = (number("oracle_lower"), number("oracle_upper"));
@@ -125,8 +125,8 @@ fn a_seed_gives_the_same_bytes_but_for_the_times() {
         assert_eq!(run("7", more), first);
         assert_ne!(texts(&run("8", more), "0"), texts(&first, "0"));
     }
-    // A file that is the default model's is known by its digest: the head that comes along drafts for it.
-    // What an automatic budget drafts depends on times, and the text does not.
+    // The default model's file is recognized by its digest, so its shipped head drafts. The size of
+    // automatic drafts depends on times, but the text does not.
     assert_eq!(texts(&run("7", &[]), "0"), texts(&run("7", &["--drafter", "none"]), "0"));
 }
 

@@ -1,4 +1,6 @@
-//! The order of the marks on the gauge, on the built-in prompts. `cargo bench --bench marks` has every step of files of prompts.
+//! Order of the gauge's marks, on the built-in prompts.
+//!
+//! `cargo bench --bench marks` checks every step over files of prompts.
 
 use std::path::PathBuf;
 
@@ -51,7 +53,7 @@ fn the_oracle_drafter_is_at_its_own_ceiling() {
     let (least, most) = marks.share();
     assert!(marks.exceptions.is_empty() && marks.looks > 20, "{:?}", marks.exceptions);
     assert!((0.99..=1.0 + 1e-9).contains(&least) && (1.0 - 1e-9..=1.01).contains(&most), "{least} to {most}");
-    // The control: another drafter has less than all.
+    // Negative control: another drafter reaches less than the ceiling.
     let other = run("ngram", "best-first", 3);
     assert!(other.share().1 < 0.99 && other.expected() < marks.expected(), "{:?}", other.share());
 }

@@ -9,13 +9,13 @@ use tempfile::TempDir;
 
 use super::model;
 
-/// Starts the program with the real model.
+/// Runs the program with the real model.
 pub struct Program {
     folder: TempDir,
     model: PathBuf,
 }
 
-/// What a run put out.
+/// Exit status and output of a run.
 pub struct Out {
     pub status: i32,
     pub out: String,
@@ -23,7 +23,7 @@ pub struct Out {
 }
 
 impl Out {
-    /// Runs a command to its end.
+    /// Runs a command to completion.
     pub fn of(command: &mut Command) -> Out {
         let out = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -36,14 +36,14 @@ impl Program {
         Program { folder: tempfile::tempdir().unwrap(), model: model::path() }
     }
 
-    /// A path in the folder of the test's files.
+    /// Returns a path in the folder of the test's files.
     pub fn path(&self, name: &str) -> String {
         let files = self.folder.path().join("files");
         std::fs::create_dir_all(&files).unwrap();
         files.join(name).to_str().unwrap().to_owned()
     }
 
-    /// The names of the test's files.
+    /// Returns the names of the test's files.
     pub fn names(&self) -> Vec<String> {
         let all = std::fs::read_dir(self.path("")).unwrap();
         let mut names: Vec<String> = all.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -51,7 +51,9 @@ impl Program {
         names
     }
 
-    /// A file of prompts with the ids p0, p1, ...; outside the test's files.
+    /// Writes a file of prompts with ids p0, p1, ...; returns its path.
+    ///
+    /// The file is not among the test's files.
     pub fn prompts(&self, texts: &[&str]) -> String {
         let line = |(i, text)| serde_json::json!({ "question_id": format!("p{i}"), "turns": [text] }).to_string() + "\n";
         let path = self.folder.path().join("prompts.jsonl");
@@ -59,7 +61,7 @@ impl Program {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Writes the person's own models.toml; its path.
+    /// Writes the user's models.toml; returns its path.
     pub fn models_toml(&self, content: &str) -> String {
         let folder = self.folder.path().join("config");
         std::fs::create_dir_all(&folder).unwrap();
@@ -68,12 +70,12 @@ impl Program {
         path.to_str().unwrap().to_owned()
     }
 
-    /// The folder of the cache, which nothing has made yet.
+    /// Path of the cache folder, which does not exist yet.
     pub fn cache(&self) -> PathBuf {
         self.folder.path().join("cache")
     }
 
-    /// `speclight run` with the real model, not started yet.
+    /// Builds a `speclight run` command with the real model, without starting it.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_speclight"));
         command.arg("run");
@@ -90,24 +92,24 @@ impl Program {
         command
     }
 
-    /// Runs it to its end.
+    /// Runs `speclight run` to completion.
     pub fn run(&self, args: &[&str]) -> Out {
         Out::of(&mut self.command(args))
     }
 }
 
-/// The lines of a run.
+/// Parses the JSON lines of a run.
 pub fn lines(out: &str) -> Vec<Value> {
     out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The text of the steps of one prompt.
+/// Returns the concatenated step texts of one prompt.
 pub fn texts(lines: &[Value], id: &str) -> String {
     let steps = lines.iter().filter(|line| line["type"] == "step" && line["prompt_id"] == id);
     steps.flat_map(|step| step["emitted_text"].as_array().unwrap()).map(|text| text.as_str().unwrap()).collect()
 }
 
-/// A line without what is measured by the clock.
+/// Returns a line without measured times.
 pub fn without_times(mut line: Value) -> Value {
     let object = line.as_object_mut().unwrap();
     for key in ["time", "tokens_per_second", "autoregressive_tokens_per_second", "speed_up", "pass_seconds", "speed_of_light"] {

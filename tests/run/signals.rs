@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM.
+//! Handling of Ctrl-C and SIGTERM.
 #![cfg(unix)]
 
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::program::{Program, lines};
 
-/// Long enough for a machine that is busy; a test that passes never waits so long.
+/// Timeout for busy machines; a passing test never waits that long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
@@ -17,7 +17,7 @@ fn a_signal_ends_it_after_a_step_with_what_is_complete() {
         let (file, part) = (program.path("out.jsonl"), program.path("out.jsonl.part"));
         let args = ["--prompt", "Write a long story.", "--max-tokens", "4000", "--json", &file];
         let child = program.command(&args).spawn().unwrap();
-        // It can be watched while it grows.
+        // The file can be read while it grows.
         let start = Instant::now();
         while std::fs::read_to_string(&part).map_or(0, |text| text.lines().count()) < 4 {
             assert!(start.elapsed() < PATIENCE, "no steps came");

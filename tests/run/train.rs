@@ -1,4 +1,4 @@
-//! `speclight train` from the first text to a head that drafts.
+//! `speclight train`, from the first text to a head that drafts.
 #![cfg(unix)]
 
 use std::process::{Child, Command, Stdio};
@@ -9,10 +9,12 @@ use serde_json::Value;
 
 use super::program::{Out, Program, lines};
 
-/// Long enough for a machine that is busy; a test that passes never waits so long.
+/// Timeout for busy machines; a passing test never waits that long.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A short run into its own folder; its JSON goes to `NAME.jsonl`.
+/// Builds a command for a short training run in its own folder.
+///
+/// Its JSON goes to `NAME.jsonl`.
 fn train(program: &Program, name: &str) -> Command {
     let prompts = program.path("asks.jsonl");
     let ask = |i: usize| match i {
@@ -37,7 +39,7 @@ fn losses(lines: &[Value]) -> Vec<(u64, f64)> {
     steps.map(|line| (line["step"].as_u64().unwrap(), line["loss"].as_f64().unwrap())).collect()
 }
 
-/// Waits for a file that has so many lines.
+/// Waits until a file has this many lines.
 fn wait(path: &str, count: usize, child: &mut Child) {
     let start = Instant::now();
     while std::fs::read_to_string(path).map_or(0, |text| text.lines().count()) < count {
@@ -64,7 +66,8 @@ fn what_is_broken_off_goes_on_as_if_it_had_not_been() {
     assert!(acceptance.as_array().unwrap().iter().all(|a| (0.0..=1.0).contains(&a.as_f64().unwrap())));
     assert!(tokens.as_f64().unwrap() >= 1.0);
 
-    // A signal after the first steps: what was made of it is whole, and the rest is what it would have been.
+    // Interrupted after the first steps: the files are complete, and the resumed run gives the same
+    // results.
     let mut child = train(&program, "parts").spawn().unwrap();
     wait(&program.path("parts.jsonl.part"), 2, &mut child);
     assert!(Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap().success());
@@ -81,7 +84,7 @@ fn what_is_broken_off_goes_on_as_if_it_had_not_been() {
     let out = program.run(&["--prompt", "Name a colour.", "--max-tokens", "6", "--drafter", "eagle", "--head", &head]);
     assert_eq!(out.status, 0, "{}", out.err);
 
-    // An adapter from the same texts, at the same place.
+    // An adapter from the same texts, at the same path.
     let (adapter, kept) = (program.path("parts.gguf"), program.path("head.gguf"));
     std::fs::rename(head, &kept).unwrap();
     let head = kept;
@@ -100,7 +103,7 @@ fn what_is_broken_off_goes_on_as_if_it_had_not_been() {
         assert!(out.err.contains("speclight-"), "{}", out.err);
     }
 
-    // Other prompts make another corpus; so does an answer that begins otherwise.
+    // Other prompts need another corpus, and so does an answer with another beginning.
     let asks = std::fs::read_to_string(program.path("asks.jsonl")).unwrap();
     for prompts in ["{\"prompt\": \"Other\"}\n".to_owned(), asks.replace("The answer is", "It is")] {
         let mut other = train(&program, "parts");

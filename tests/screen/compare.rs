@@ -1,4 +1,4 @@
-//! The screen of a comparison without a terminal.
+//! Screens of a comparison, without a terminal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ fn lanes(a: &StepSettings, b: &StepSettings) -> [Lane; 2] {
     [lane("A", a), lane("better", b)]
 }
 
-/// A step that puts `tokens` out, all but the last of them drafted.
+/// Builds a step that emits `tokens`, all but the last of them drafted.
 fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)], settings: &StepSettings) -> Made {
     let accepted = tokens.len() - 1;
     let mut tree = TreeRecord {
@@ -55,7 +55,7 @@ fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)
         rank: vec![0],
         cut: Vec::new(),
     };
-    // One node more than was accepted, refused; it stands at the root's other side where that is odd.
+    // One node more than was accepted, which is rejected; in odd steps it is a child of the root.
     for i in 0..=accepted {
         let drafted = tokens.get(i).filter(|_| i < accepted);
         tree.tokens.push(drafted.map_or(u32::MAX, |t| t.0));
@@ -108,7 +108,9 @@ fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)
     Made { record: Arc::new(record), look, curve: None, fluid: None::<Arc<Fluid>>, ended: false }
 }
 
-/// Both lanes after `prompts` texts of `length` tokens, the one that is behind first.
+/// Returns a comparison after `prompts` texts of `length` tokens.
+///
+/// The lane that is behind takes the next step.
 fn running(a: &StepSettings, b: &StepSettings, prompts: usize, length: usize) -> Compare {
     let mut state = Compare::new(lanes(a, b), 3);
     let mut info = script::info();
@@ -129,7 +131,7 @@ fn running(a: &StepSettings, b: &StepSettings, prompts: usize, length: usize) ->
         let (mut at, mut number) = ([0usize; 2], [0usize; 2]);
         while at.iter().any(|at| *at < length) {
             let lane = usize::from(at[1] < at[0]);
-            // The second accepts a token more now and then.
+            // The second lane sometimes accepts one token more.
             let draw = (script.draw() * 4.0) as usize + if lane == 1 { (script.draw() * 3.0) as usize } else { 0 };
             let tokens = &words[at[lane]..at[lane] + draw + 1];
             let mut made = step(&template, number[lane], at[lane], tokens, if lane == 0 { a } else { b });
@@ -217,7 +219,7 @@ fn the_end_and_failures_are_told() {
     state.update(Msg::Engine(News::Done));
     assert_eq!(state.phase, Phase::Finished);
     assert!(screen(&state, 80, 24).contains("finished"));
-    // A prompt that is run again counts once.
+    // A prompt that runs again is counted once.
     let positions = state.outcomes.positions;
     state.update(Msg::Engine(News::Began(1)));
     state.update(Msg::Engine(News::Done));
@@ -233,7 +235,7 @@ proptest! {
     ) {
         let (a, b) = (settings("ngram", 8, 1.0), settings("eagle", 8, if greedy { 0.0 } else { 1.0 }));
         let mut state = running(&a, &b, prompts, length);
-        // What no engine says must do no harm.
+        // Events that no engine sends must do no harm.
         let made = step(&Script::new(3).step(&a), 7, 0, &[(1, "\u{1b}[2J日".to_owned())], &a);
         state.update(Msg::Engine(News::Step(lane, Box::new(made))));
         state.update(Msg::Engine(News::Began(99)));

@@ -1,4 +1,4 @@
-//! The steps so far and their figures.
+//! Recorded steps and their statistics.
 
 use std::sync::Arc;
 

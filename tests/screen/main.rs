@@ -1,4 +1,4 @@
-//! The monitor without a terminal: keys and events in, states and screens out.
+//! The monitor without a terminal: states and screens from keys and events.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../common/script.rs"]
@@ -19,7 +19,7 @@ use speclight::app::{Effect, Msg, State};
 use speclight::telemetry::StepSettings;
 use speclight::theme::{Depth, Terminal, Theme};
 
-/// A state after `steps` steps under these settings.
+/// Returns a state after `steps` steps under these settings.
 fn running(settings: &StepSettings, steps: usize) -> State {
     let mut state = State::new(3);
     for event in script::Script::new(7).events(settings, steps) {
@@ -28,7 +28,9 @@ fn running(settings: &StepSettings, steps: usize) -> State {
     state
 }
 
-/// Presses keys, written as in help (`d`, `space`, `Tab`, `Left`, `Ctrl-C`); says what was to be done.
+/// Presses keys and returns the effects.
+///
+/// Keys are written as in the help (`d`, `space`, `Tab`, `Left`, `Ctrl-C`).
 fn press(state: &mut State, keys: &[&str]) -> Vec<Effect> {
     keys.iter().flat_map(|key| speclight::app::update(state, Msg::Key(key_of(key)))).collect()
 }
@@ -66,7 +68,7 @@ fn drawn(state: &State, theme: &Theme, width: u16, height: u16) -> Buffer {
     buffer
 }
 
-/// The characters of a buffer, line by line, without blanks at the ends.
+/// Returns the characters of a buffer, line by line, without trailing blanks.
 fn text(buffer: &Buffer) -> String {
     let mut out = String::new();
     for y in 0..buffer.area.height {

@@ -1,4 +1,4 @@
-//! What holds on every screen.
+//! Properties of every screen.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ fn poison(record: &StepRecord, texts: &[String]) -> StepRecord {
     record
 }
 
-/// No symbol of the screen is anything but a picture, and no wide symbol is cut.
+/// Checks that every symbol on the screen is printable and no wide one is cut.
 fn check(state: &State, width: u16, height: u16, ascii: bool) -> Result<(), TestCaseError> {
     let buffer = drawn(state, &theme(if ascii { "mono" } else { "dark" }, ascii), width, height);
     for y in 0..height {
@@ -240,7 +240,7 @@ fn all_of_it_is_on_a_screen_of_80_by_24() {
 
 #[test]
 fn a_stopped_step_tells_fates_apart_without_colour() {
-    // With the glyphs alone: accepted, refused, never reached and bonus.
+    // Glyphs alone must tell accepted, rejected, unreached and bonus tokens apart.
     let screen = |steps| text(&drawn(&running(&settings("early-exit", 16, 1.0), steps), &theme("mono", false), 120, 40));
     let all = |screen: &String| ["─✓ ", "─✗ ", "─· ", "─★ ", "● "].iter().all(|glyph| screen.contains(glyph));
     assert!((60..80).map(screen).any(|screen| all(&screen)), "no step of them shows all fates");

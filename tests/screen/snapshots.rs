@@ -1,4 +1,4 @@
-//! The screens as they look.
+//! Snapshots of the screens.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn screen(state: &State, width: u16, height: u16) -> String {
     text(&drawn(state, &theme("dark", false), width, height))
 }
 
-/// The styles of a buffer as letters, in the order in which they are met, with a key.
+/// Formats the styles of a buffer as letters in order of appearance, with a key.
 fn styles(buffer: &Buffer) -> String {
     let mut known: Vec<Style> = Vec::new();
     let mut out = String::new();
@@ -237,7 +237,7 @@ fn too_small() {
     assert_snapshot!("too_small_30x5", screen(&state, 30, 5));
 }
 
-/// Screens of the bar against the speed of light in every mode, its rows alone.
+/// Rows of the speed-of-light bar in every mode.
 #[test]
 fn the_bar_in_every_mode() {
     let auto = StepSettings { auto: true, ..settings("early-exit", 64, 1.0) };
@@ -288,7 +288,7 @@ fn the_bar_in_ascii_and_in_tokens_per_step() {
     for (width, height) in [(40, 12), (80, 24), (120, 40), (200, 60)] {
         assert_snapshot!(format!("per_step_{width}x{height}"), screen(&state, width, height));
     }
-    // Greedy there is no fluid bound to be a share of, at any size.
+    // At temperature 0 there is no fluid bound to compare with, at any size.
     let mut greedy = running(&settings("early-exit", 64, 0.0), 60);
     for keys in [&[][..], &["u"]] {
         press(&mut greedy, keys);

@@ -1,4 +1,4 @@
-//! Theme files: what they may say, and the one line that names what is wrong.
+//! Theme files: valid contents, and one-line messages about invalid ones.
 
 use std::fs;
 
@@ -84,7 +84,7 @@ fn an_heir_recolours_what_it_inherits() {
     let bonus = theme.style(Role::TokenBonus);
     assert_eq!((bonus.fg, bonus.add_modifier), (Some(Color::Indexed(4)), Modifier::UNDERLINED));
     assert_eq!(theme.name, "own");
-    // A file of a built-in theme's name extends it.
+    // A file with the name of a built-in theme extends it.
     let dark = load(&[("dark.toml", "inherits = \"dark\"\n[palette]\ngreen = \"#040506\"")], "dark", Depth::True).unwrap();
     assert_eq!(dark.style(Role::Accepted1).fg, Some(Color::Rgb(4, 5, 6)));
 }

@@ -1,4 +1,4 @@
-//! The screen of training without a terminal.
+//! Screen of a training run, without a terminal.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn screen(state: &Training, width: u16, height: u16) -> String {
     text(&drawn(state, &theme("dark", false), width, height))
 }
 
-/// Step `step` of `steps`, a loss that falls, measured after each hundredth.
+/// Builds step `step` of `steps`, with a falling loss that is evaluated every hundred steps.
 fn step(step: usize, steps: usize) -> News {
     let done = step as f64 / steps as f64;
     let loss = 2.0 + 4.0 * (-4.0 * done).exp();
@@ -83,7 +83,7 @@ fn it_says_how_far_it_is() {
     );
     let mut state = training(200, 1000);
     let shown = screen(&state, 120, 40);
-    // 800 steps at the pace of 1.5 seconds.
+    // 800 steps at 1.5 seconds each.
     assert!(shown.contains("200 of 1000 steps, 20%, 20 min 00 s left"), "{shown}");
     assert!(
         shown.contains("held out step 200") && shown.contains("1.80 tokens/step") && shown.contains("25% of fluid"),

@@ -1,4 +1,4 @@
-//! Before, keys, after: what each key and each event does to the state, and what it asks of the engine.
+//! State transitions: what each key and event changes, and which commands go to the engine.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn settings_keys_ask_the_engine() {
     for (keys, effects) in cases {
         let mut state = running(&settings("ngram", 16, 1.0), 3);
         assert_eq!(press(&mut state, keys), effects, "{keys:?}");
-        // What holds changes with the engine's word, not before.
+        // The current settings change when the engine confirms them, not before.
         assert_eq!(state.settings, Some(settings("ngram", 16, 1.0)), "{keys:?}");
         assert_eq!(vec![Effect::Engine(Command::Settings(state.wished.clone().unwrap()))], effects);
     }
@@ -87,7 +87,7 @@ fn wishes_are_answered_or_refused() {
     told(&mut state, Event::Refused("budget 48: too much".into()));
     assert_eq!(budgets(&state), (32, 32));
     assert_eq!(state.notice.as_ref().unwrap().text, "budget 48: too much");
-    // The engine may take the last of several wishes alone.
+    // The engine may apply only the last of several requests.
     press(&mut state, &["-", "-"]);
     told(&mut state, Event::Settings(settings("ngram", 16, 1.0)));
     assert_eq!((budgets(&state), state.asked.len()), ((16, 16), 0));
@@ -192,7 +192,7 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
         let look = |e| if let Effect::Engine(Command::Look(step)) = e { Some(step) } else { None };
         effects.into_iter().filter_map(look).collect()
     };
-    // The script looks at each fourth step: 0, 4, ... 28.
+    // The script searches every fourth step: 0, 4, ... 28.
     let mut state = running(&settings("ngram", 16, 1.0), 30);
     assert_eq!(looks(press(&mut state, &["space"])), [] as [usize; 0], "not before it waits");
     assert_eq!(looks(told(&mut state, Event::Paused)), [29]);
@@ -203,11 +203,12 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     assert_eq!(state.step().and_then(|s| s.look), Some(look), "it shows while it is refined");
     assert_eq!(looks(press(&mut state, &["Left", "Right"])), [25, 26]);
     assert_eq!(looks(press(&mut state, &["End"])), [29]);
-    // A step that is made while it waits is looked at, too.
+    // A step made while the engine is paused is searched as well.
     let mut script = Script::new(9);
     let step = script.step(&settings("ngram", 16, 1.0));
     assert_eq!(looks(told(&mut state, Event::Step(step))), [0]);
-    // One that was broken off is asked for again at once where it is still shown, and one that ended where the key says so.
+    // An interrupted search is requested again if its step is still shown; an ended one only by
+    // key.
     let found = |state: &mut State, step: usize, is: LookState| {
         looks(told(
             state,
@@ -221,7 +222,7 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     assert_eq!(looks(press(&mut state, &["o"])), [0]);
     assert_eq!(found(&mut state, 0, LookState::Converged), [] as [usize; 0]);
     assert_eq!(looks(press(&mut state, &["o"])), [] as [usize; 0], "all is known");
-    // A step of an earlier text is none that the engine has.
+    // The engine has no steps of an earlier text.
     told(&mut state, Event::PromptEnded { ending: Ending::Interrupted });
     let id = "1".to_owned();
     told(&mut state, Event::PromptStarted { index: 1, id, prompt: "x".into(), tokens: 9, prefill_seconds: 0.1 });
@@ -352,7 +353,7 @@ fn the_end_of_the_engine_ends_the_monitor_with_a_reason() {
 fn calibration_takes_sensible_speeds_alone() {
     let mut state = running(&settings("ngram", 16, 1.0), 1);
     let before = state.plain.unwrap();
-    // Between the time before and this one; what is no time leaves the figure as it is.
+    // Between the old and the new time; values that are not times leave the figure unchanged.
     for told_speed in [12.5, f64::NAN, 0.0] {
         told(&mut state, Event::Calibrated { plain_tokens_per_second: told_speed, seconds: 1.0 / told_speed });
         assert!(state.plain.is_some_and(|plain| 12.5 < plain && plain < before), "{:?}", state.plain);
@@ -424,13 +425,13 @@ fn the_scale_of_the_bar_stands_still_while_the_light_does() {
         moved += usize::from(state.light.top != before);
     }
     assert!(moved <= 2, "moved {moved} times");
-    // The parts and what is reached add up to the light, all of one moment.
+    // The parts and the reached value add up to the speed of light, all from the same moment.
     let figures = &state.light.figures;
     let l = figures.ladder;
     let parts = [l.budget, l.knowledge, l.shape, l.drafting, l.overhead, l.luck].into_iter().flatten().sum::<f64>();
     let light = figures.tokens_per_second.unwrap();
     assert!((parts + state.light.reached.unwrap() - light).abs() < 1e-6 * light);
-    // Other settings are another light.
+    // Other settings have another speed of light.
     told(&mut state, Event::Step(script.step(&settings("early-exit", 4, 1.0))));
     assert_eq!((state.light.steps, state.light.figures.searched_steps), (1, 0));
 }
