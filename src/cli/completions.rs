@@ -1,4 +1,4 @@
-//! `speclight completions`: what a shell needs to complete the command line.
+//! `speclight completions`: completion scripts for shells.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -11,16 +11,16 @@ use super::Cli;
 /// Options of `speclight completions`.
 #[derive(Args, Clone, Debug)]
 pub struct CompletionsOptions {
-    /// The shell
+    /// Shell to write completions for
     pub shell: Shell,
 }
 
 /// Writes the completions to standard output.
 ///
 /// # Errors
-/// If they can't be written.
+/// If standard output can't be written.
 pub fn run(options: CompletionsOptions) -> anyhow::Result<ExitCode> {
-    // Into memory first: the generator panics where its output can't be written.
+    // Generated in memory first: clap's generator panics if its output can't be written.
     let mut text = Vec::new();
     clap_complete::generate(options.shell, &mut Cli::command(), "speclight", &mut text);
     io::stdout().write_all(&text)?;

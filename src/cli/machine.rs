@@ -1,9 +1,9 @@
-//! The terminal and the CPU, for `speclight doctor`.
+//! Terminal and CPU findings for `speclight doctor`.
 
 use super::doctor::Finding;
 use crate::model::kernels::Kernel;
 
-/// What there is to say of the terminal and the CPU.
+/// Returns the findings about terminal, CPU and kernel.
 pub(super) fn findings() -> Vec<Finding> {
     vec![terminal(), cpu(), kernel()]
 }
@@ -20,23 +20,22 @@ fn terminal() -> Finding {
     let characters = if abilities.ascii { "ASCII" } else { "UTF-8" };
     let term = var("TERM").filter(|term| !term.is_empty()).map_or_else(|| "no TERM".to_owned(), |term| format!("TERM={term}"));
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-        let said =
-            format!("{term}; input or output is none, so the monitor can't start here: use a terminal, or `speclight run`");
+        let said = format!("{term}; input or output is not a terminal, so the monitor can't start: use one, or `speclight run`");
         return Finding::warn("terminal", said);
     }
     let size = crossterm::terminal::size().ok();
-    let said = size.map_or_else(|| "of unknown size".to_owned(), |(width, height)| format!("{width}x{height}"));
+    let said = size.map_or_else(|| "unknown size".to_owned(), |(width, height)| format!("{width}x{height}"));
     let said = format!("{said}, {term}, {colours}, {characters}");
     match size {
         Some((width, height)) if width < 40 || height < 12 => {
-            Finding::warn("terminal", format!("{said}; the monitor needs 40x12: make the window larger"))
+            Finding::warn("terminal", format!("{said}; the monitor needs at least 40x12: enlarge the window"))
         }
         _ if term == "TERM=dumb" => {
             Finding::warn("terminal", format!("{said}; the monitor can't draw on it: use `speclight run`"))
         }
         _ if abilities.ascii => Finding::warn(
             "terminal",
-            format!("{said}; the locale is not UTF-8, lines are drawn with ASCII: set LANG to one as C.UTF-8"),
+            format!("{said}; the locale is not UTF-8, so lines are drawn in ASCII: set LANG, for example to C.UTF-8"),
         ),
         _ => Finding::ok("terminal", said),
     }
@@ -50,28 +49,28 @@ fn terminal() -> Finding {
 fn cpu() -> Finding {
     let mut said = cpu_name().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
     let features: Vec<&str> = features().iter().filter(|(_, here)| *here).map(|(name, _)| *name).collect();
-    said.push_str(&format!(" ({})", if features.is_empty() { "no vector unit known".to_owned() } else { features.join(", ") }));
+    said.push_str(&format!(" ({})", if features.is_empty() { "no known vector unit".to_owned() } else { features.join(", ") }));
     let needed: &[&str] = match std::env::consts::ARCH {
         "x86_64" => &["avx2", "fma", "f16c"],
         "aarch64" => &["neon"],
-        _ => &["a vector unit that is known here"],
+        _ => &["a supported vector unit"],
     };
     let missing: Vec<&str> = needed.iter().filter(|name| !features.contains(name)).copied().collect();
     if missing.is_empty() {
         return Finding::ok("cpu", said);
     }
-    Finding::warn("cpu", format!("{said}; without {} it runs, and slowly: take a newer CPU or a GPU", missing.join(", ")))
+    Finding::warn("cpu", format!("{said}; runs slowly without {}: use a newer CPU or a GPU", missing.join(", ")))
 }
 
 fn kernel() -> Finding {
     let kernel = Kernel::detect().name;
     if kernel == "scalar" {
-        return Finding::warn("kernel", "scalar: there is none for this CPU, and models run slowly: take a newer CPU or a GPU");
+        return Finding::warn("kernel", "scalar: no vector kernel for this CPU, so models run slowly: use a newer CPU or a GPU");
     }
-    Finding::ok("kernel", format!("{kernel}; every kernel gives the same bits"))
+    Finding::ok("kernel", format!("{kernel}; all kernels give bit-identical results"))
 }
 
-/// Instruction sets that kernels may choose by, and whether this CPU has them.
+/// Instruction sets that kernels are selected by, with whether this CPU has each.
 pub fn features() -> Vec<(&'static str, bool)> {
     #[cfg(target_arch = "x86_64")]
     macro_rules! all {
@@ -89,7 +88,7 @@ pub fn features() -> Vec<(&'static str, bool)> {
     Vec::new()
 }
 
-/// The CPU as its maker calls it, where the system tells.
+/// Returns the model name of the CPU, or `None` if the system doesn't report it.
 pub fn cpu_name() -> Option<String> {
     let text = match std::env::consts::OS {
         "linux" => std::fs::read_to_string("/proc/cpuinfo").ok()?,

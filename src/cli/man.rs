@@ -1,4 +1,4 @@
-//! `speclight man`: the manual page, of the program and of each subcommand.
+//! `speclight man`: the manual page of the program and its subcommands.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -8,10 +8,10 @@ use clap_mangen::Man;
 
 use super::Cli;
 
-/// Writes one page in roff to standard output: the program, then each subcommand.
+/// Writes one roff page for the program and its subcommands to standard output.
 ///
 /// # Errors
-/// If it can't be written.
+/// If standard output can't be written.
 pub fn run() -> anyhow::Result<ExitCode> {
     io::stdout().write_all(&page()?)?;
     Ok(ExitCode::SUCCESS)
@@ -33,7 +33,7 @@ fn page() -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The subcommands of a command, each with its own subcommands after it.
+/// Appends a section for each subcommand, with its own subcommands after it.
 fn subcommands(command: &clap::Command, path: &str, text: &mut Vec<u8>) -> io::Result<()> {
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         let path = format!("{path} {}", sub.get_name());
@@ -42,7 +42,7 @@ fn subcommands(command: &clap::Command, path: &str, text: &mut Vec<u8>) -> io::R
         for section in [Man::render_synopsis_section, Man::render_description_section, Man::render_options_section] {
             let mut part = Vec::new();
             section(&man, &mut part)?;
-            // Their headings become headings of the second order below the subcommand's.
+            // Section headings (.SH) become subsections (.SS) of the subcommand.
             let part = String::from_utf8_lossy(&part).replace("\n.SH ", "\n.SS ");
             text.extend(part.strip_prefix(".SH ").map_or(part.clone(), |rest| format!(".SS {rest}")).bytes());
         }

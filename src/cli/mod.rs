@@ -1,4 +1,7 @@
-//! The command line: its definition, and one file a subcommand.
+//! Command line of the program: argument definitions and one module per subcommand.
+//!
+//! [`Cli`] holds the parsed arguments, [`dispatch`] runs the selected subcommand. Doc comments on
+//! types that derive clap's traits are the help texts of the program.
 
 mod bench;
 mod compare;
@@ -42,117 +45,140 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
-  speclight                                    the monitor, on built-in prompts
+  speclight                                    run the monitor on built-in prompts
   speclight --prompt 'Why is the sky blue?' --temperature 0.7
   speclight --drafter early-exit --budget 32   another drafter, a larger tree
-  speclight run --prompt 'Count to ten.'       the same without the screen
+  speclight run --prompt 'Count to ten.'       decode without the screen
   speclight run --prompts my.jsonl --json out.jsonl
+                                               write each step as a JSON line
   speclight compare --setting drafter=ngram --setting drafter=suffix
-                                               two settings on the same text, side by side
-  speclight models                             what can be run, and what is here
-  speclight models fetch TinyLlama-1.1B-Chat   bring a model before it is needed
-  speclight doctor                             what this machine has, and what it lacks
+                                               compare two settings on the same text
+  speclight models                             list models and which are downloaded
+  speclight models fetch TinyLlama-1.1B-Chat   download a model
+  speclight doctor                             check this machine
 
-In the monitor, ? shows the keys.";
+In the monitor, press ? for the keys.";
 
 /// Watch speculative decoding approach the speed of light.
 ///
-/// Runs a small Llama with speculative decoding on this machine: in each step a drafter proposes a tree of next tokens,
-/// the model checks all of them in one pass, and what it would have written itself is kept. The text stays the same; it
-/// takes fewer passes. The monitor shows, step by step, the draft tree, the entropy of the text, the accepted lengths,
-/// and how far they are from the ceilings that theory sets. Without a command it starts on built-in prompts; the
-/// default model (98 MB) is fetched on the first start.
+/// Runs a small Llama with speculative decoding on this machine. In each step a drafter proposes a
+/// tree of next tokens, the target model verifies all of them in one pass, and the path that the
+/// model would have generated itself is kept. By default drafting does not change the text; it
+/// takes fewer passes.
+///
+/// The monitor shows every step: the draft tree, the entropy of the text, the accepted lengths, and
+/// the gap to the ceilings (theoretical upper bounds). Without a command, the monitor starts on
+/// built-in prompts. The default model (98 MB) is downloaded on the first start.
 #[derive(Debug, Parser)]
 #[command(name = "speclight", version, after_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to do; the monitor where nothing is said.
+    /// Subcommand; `None` starts the monitor.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Options of the monitor.
+    /// Options of the monitor, used without a subcommand.
     #[command(flatten)]
     pub monitor: MonitorOptions,
 }
 
-/// The subcommands.
-// Made once: its size costs nothing.
+/// Subcommands with their options.
+// Created once per process, so its size does not matter.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Decode without the monitor: text to a terminal or a pipe, records as JSON lines
+    /// Decode prompts without the monitor, as text or JSON lines
     ///
-    /// Decodes each prompt and writes the text to standard output. On a terminal accepted tokens are marked by
-    /// colour and a summary follows; a pipe gets the text alone. With --json every step is written as one line of
-    /// JSON, after a line that describes the run and before one that sums it up; schema/run.schema.json in the
-    /// repository describes them. FILE is written as FILE.part, which can be watched, and takes its name when it is whole.
+    /// Writes the generated text of each prompt to standard output. On a terminal, accepted tokens
+    /// are colored by their depth in the tree, and a summary follows. A pipe gets only the text.
     ///
-    /// A prompt that is longer than the context is told and left out; the exit status is then 1, though the rest is done.
-    /// Ctrl-C ends after the present step, with all that is complete, and status 130; a second one ends at once.
+    /// With --json, the first line describes the run, one line follows for each step, and the last
+    /// line is the summary; schema/run.schema.json in the repository describes the fields. FILE is
+    /// written as FILE.part, which can be read while it grows, and renamed when it is complete.
+    ///
+    /// A prompt longer than the context is skipped with a warning; the exit status is then 1.
+    /// Ctrl-C ends the run after the current step, keeps all complete records, and exits with
+    /// status 130. A second Ctrl-C ends it at once.
     Run(RunOptions),
-    /// Measure what passes cost on this machine
+    /// Measure the cost of forward passes on this machine
     ///
-    /// Times a verify pass over 1, 2, 4 ... 128 tokens, plain decoding, reading a prompt, long contexts and the memory, round
-    /// after round, and shows medians and how near plain decoding comes to the limit that the memory sets. --json keeps the
-    /// result with all samples; --against compares with such a file, with intervals.
+    /// Times verify passes over 1, 2, 4, ..., 128 tokens, plain decoding, prompt processing, long
+    /// contexts and memory bandwidth, in several rounds. Shows medians, and how close plain
+    /// decoding comes to the limit set by memory bandwidth. --json writes the result with all
+    /// samples; --against compares with such a file, with confidence intervals.
     Bench(BenchOptions),
-    /// Train a head that drafts for a model
+    /// Train a drafting head for a model
     ///
-    /// Distils the model into a small head that reads its hidden states (after EAGLE-3): the model answers the prompts, and the
-    /// head learns the laws behind its answers. Figures come from texts that were held out. It can be broken off and taken up
-    /// again; the head is written at every checkpoint, and `--head FILE.gguf --drafter eagle` drafts with it.
+    /// Distills the model into a small head that reads its hidden states (after EAGLE-3): the model
+    /// answers the prompts, and the head learns the model's token distributions along the answers.
+    /// Reported figures come from held-out texts. Training can be interrupted and resumed. The head
+    /// is written at every checkpoint; `--head FILE.gguf --drafter eagle` drafts with it.
     Train(TrainOptions),
     /// Measure ceilings and drafters over sets of prompts
     ///
-    /// For each file of prompts and each temperature: the mean entropy and its second moment, the ceilings for every budget, and
-    /// what each drafter reaches of them, with intervals, beside the wall clock. One pass over the prompts with the largest budget
-    /// tells what smaller ones accept; --timed says how many prompts are run at every budget for their times. Machines other than
-    /// this one are described in hardware.toml in the config folder.
+    /// For each prompt file and temperature, reports the mean entropy and its second moment, the
+    /// ceilings for every budget, and the fraction of them that each drafter reaches, with 95%
+    /// intervals and measured speed. Acceptance at smaller budgets is derived from the passes of
+    /// the largest one; --timed sets how many prompts are run at every budget to measure speed.
+    /// Machines other than this one are described by hardware.toml in the config folder.
     ///
-    /// The same seed gives the same numbers, all but the times. With --state each text is kept when it is done, and the same
-    /// command goes on after a break. Ctrl-C ends after the present step, with status 130; a second one ends at once.
+    /// The same seed gives the same numbers, except for times. With --state, each finished text is
+    /// saved, and the same command resumes after an interruption. Ctrl-C ends the run after the
+    /// current step with status 130. A second Ctrl-C ends it at once.
     Table(TableOptions),
     /// Compare settings on the same prompts
     ///
-    /// Runs every prompt under two or more settings. Draws belong to places: settings with the same temperature, top-p, top-k and
-    /// seed write the same text, so that their steps can be paired position by position. Settings that differ in those write other
-    /// texts, and only each prompt as a whole is paired. Shown are the differences with paired intervals, the positions that one
-    /// drafted and the other missed and why, the contexts that one gained and the other lost, the ladder of losses, and the wall
-    /// clock of each beside plain decoding, each prompt under all settings in turn.
+    /// Runs every prompt under two or more settings. Random numbers are keyed by position: settings
+    /// with the same temperature, top-p, top-k and seed generate the same text, so their steps are
+    /// paired position by position. Settings that differ in one of these generate different texts,
+    /// and only whole prompts are paired.
     ///
-    /// On a terminal two settings are shown as two lanes in step: the one that is behind makes the next step. With more than two, with
-    /// --plain, --text, --csv, --json or --hard, and without a terminal, all prompts are run and a table is written. The exit status
-    /// is 1 where a prompt was refused, and where texts differ that must be the same. Ctrl-C ends after the present step, with status
-    /// 130, and nothing is written then; a second one ends at once.
+    /// Reports the differences with paired 95% intervals, the positions that one setting accepted
+    /// and the other missed with the cause, the contexts in which one tree gained or lost against
+    /// the other, the ladder of losses, and the speed of each setting beside plain decoding. Each
+    /// prompt is run under all settings before the next one.
+    ///
+    /// On a terminal, two settings are shown side by side; the setting that is behind makes the
+    /// next step. With more than two settings, with --plain, --text, --csv, --json or --hard, or
+    /// without a terminal, all prompts are run and a table is written.
+    ///
+    /// The exit status is 1 if a prompt was skipped, or if texts differ that must be equal. Ctrl-C
+    /// ends the run after the current step with status 130 and writes nothing. A second Ctrl-C ends
+    /// it at once.
     Compare(CompareOptions),
-    /// Draw the figures of a table that `speclight table --json` wrote
+    /// Draw the figures of a table written by `speclight table --json`
     ///
-    /// For each set and temperature the ceilings over the logarithm of the budget with what the drafters accept of them, and
-    /// the speed-up over the budget, as SVG or PNG by the ending of the picture's name.
+    /// For each prompt set and temperature, draws the ceilings and what the drafters accept over
+    /// the logarithm of the budget, and the speed-up over the budget. The extension of the output
+    /// file selects SVG or PNG.
     Plot(PlotOptions),
-    /// List, fetch and check models
+    /// List, fetch and verify models
     ///
-    /// Lists the models that --model takes by name: whether they are here, their size, and where they come from. A
-    /// models.toml of your own in the config folder adds to the list; `speclight doctor` shows where that is. Models
-    /// from PyPI come by pip with your settings, those of a hub over HTTPS: HF_ENDPOINT names another hub, HF_TOKEN opens
-    /// models that ask who you are, SPECLIGHT_CACHE and SPECLIGHT_CONFIG name other folders.
+    /// Lists the models that --model accepts by name, with their state, size and source. A
+    /// models.toml in the config folder extends the list; `speclight doctor` shows the folder.
+    /// Models on PyPI are fetched by pip with its own configuration, models on a hub over HTTPS.
+    ///
+    /// Environment variables: HF_ENDPOINT selects another hub, HF_TOKEN authenticates for gated
+    /// models, SPECLIGHT_CACHE and SPECLIGHT_CONFIG set the cache and config folders.
     Models(ModelsOptions),
-    /// Look at this machine: terminal, CPU, devices, model, folders, pip
+    /// Check this machine: terminal, CPU, devices, model, folders, pip
     ///
-    /// Each line begins with ok, warn or fail, and says what to do where it is not ok. The exit status is 1 if something
-    /// keeps the program from running.
+    /// Each line starts with ok, warn or fail, and says how to fix what is not ok. The exit status
+    /// is 1 if something keeps the program from running.
     Doctor,
-    /// Write completions for a shell to standard output
+    /// Write shell completions to standard output
     Completions(CompletionsOptions),
     /// Write the manual page to standard output
     ///
-    /// In roff, with all subcommands: `speclight man | man -l -` shows it.
+    /// The page is in roff and includes all subcommands; `speclight man | man -l -` displays it.
     Man,
 }
 
 impl Cli {
-    /// Parses the arguments of the program, its name first. The monitor has defaults of its own.
+    /// Parses the program's arguments, of which the first is the program's name.
+    ///
+    /// Options of the monitor that are not given get the monitor's own defaults.
     ///
     /// # Errors
-    /// Where they are not understood, and for --help and --version.
+    /// Returns clap's error for invalid arguments, and for `--help` and `--version`.
     pub fn parse_args<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Cli, clap::Error> {
         let matches = Cli::command().try_get_matches_from(args)?;
         let mut cli = Cli::from_arg_matches(&matches)?;
@@ -161,11 +187,13 @@ impl Cli {
     }
 }
 
-/// Does what the person asked for. The exit status is not 0 where part of it could not be done, or a signal ended it
-/// (128 and the number of the signal).
+/// Runs the selected subcommand and returns the exit status.
+///
+/// The status is nonzero if a part of the work could not be done, and 128 plus the number of the
+/// signal if a signal ended it.
 ///
 /// # Errors
-/// Whatever went wrong, for [`one_line`].
+/// Returns any failure of the subcommand; [`one_line`] formats it.
 pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None => monitor::run(cli.monitor),

@@ -1,4 +1,4 @@
-//! `speclight models`: what can be run, and what is here.
+//! `speclight models`: lists, fetches and verifies models.
 
 use std::process::ExitCode;
 
@@ -14,32 +14,38 @@ use crate::registry::{Check, Found, Registry};
 /// Options of `speclight models`.
 #[derive(Args, Clone, Debug)]
 pub struct ModelsOptions {
-    /// What to do; a list where nothing is said.
+    /// Action; `None` lists the models.
     #[command(subcommand)]
     pub action: Option<Action>,
 }
 
-/// What can be done with models.
+/// Actions of `speclight models`.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Action {
-    /// List the models that can be asked for by name
+    /// List the models that can be selected by name
     List,
-    /// Fetch a model into the cache; what is there is checked, and fetched anew if it is wrong
+    /// Fetch a model into the cache
+    ///
+    /// A model that is already there is verified, and fetched again if it does not match its
+    /// checksum.
     Fetch {
         /// Name of the model [default: the default model]
         name: Option<String>,
     },
-    /// Compare models with the checksums of the list; the exit status is 1 if one is wrong or can't be compared
+    /// Verify models against the checksums in the list
+    ///
+    /// The exit status is 1 if a model does not match or can't be verified.
     Verify {
-        /// Name of a model, or a path [default: all that are here]
+        /// Name or path of a model [default: all models that are present]
         name: Option<String>,
     },
 }
 
-/// Does what was asked.
+/// Runs the action.
 ///
 /// # Errors
-/// If the list of models is wrong, a model can't be fetched or read, or the output can't be written.
+/// If the list of models is invalid, a model can't be fetched or read, or the output can't be
+/// written.
 pub fn run(options: ModelsOptions) -> anyhow::Result<ExitCode> {
     let registry = Registry::load()?;
     match options.action.unwrap_or(Action::List) {
@@ -75,7 +81,7 @@ fn fetch(found: &Found) -> anyhow::Result<ExitCode> {
     drop(bar);
     let bytes = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file);
     let bytes = bytes.map(|metadata| format!(" ({})", size(metadata.len()))).unwrap_or_default();
-    print_line(&format!("{} is here: {}{bytes}", found.name(), path.display()))?;
+    print_line(&format!("{} is present: {}{bytes}", found.name(), path.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,21 +93,21 @@ fn verify(models: &[Found], named: bool) -> anyhow::Result<ExitCode> {
         drop(bar);
         let name = found.name();
         let said = match check {
-            Check::Absent if named && found.present() => bail!("{name} is a folder: only a file can be compared with a checksum"),
-            Check::Absent if named => bail!("{name} is not here: speclight models fetch {name}"),
+            Check::Absent if named && found.present() => bail!("{name} is a folder: only a file can be verified"),
+            Check::Absent if named => bail!("{name} is absent: run speclight models fetch {name}"),
             Check::Absent => continue,
-            Check::Right { sha256 } => format!("right    sha256 {sha256}"),
-            Check::Unlisted { sha256 } => format!("unknown  sha256 {sha256}, and the list has none to compare with"),
+            Check::Right { sha256 } => format!("ok        sha256 {sha256}"),
+            Check::Unlisted { sha256 } => format!("unknown   sha256 {sha256}; the list has no checksum for it"),
             Check::Wrong { what } => {
                 good = false;
-                format!("wrong    it {what}: speclight models fetch {name}")
+                format!("mismatch  it {what}: run speclight models fetch {name}")
             }
         };
         checked += 1;
         print_lines(&format!("{}  {}\n", clean::name(name), clean::lines(&said)))?;
     }
     if checked == 0 {
-        bail!("no model is here: speclight models fetch");
+        bail!("no model is present: run speclight models fetch");
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,14 +1,16 @@
-//! `speclight` without a subcommand: the monitor.
+//! `speclight` without a subcommand: starts the monitor.
 
 use std::process::ExitCode;
 
 use super::MonitorOptions;
 
-/// Runs the monitor until the person leaves it or a signal comes (exit status 128 and its number). All that can be found
-/// wrong without loading a model is found before the terminal is touched.
+/// Runs the monitor until the user quits or a signal arrives.
+///
+/// The exit status is 0 after quitting and 128 plus the signal number after a signal. Everything
+/// that can be checked without loading a model is checked before the terminal is changed.
 ///
 /// # Errors
-/// Whatever keeps it from starting, or the engine from going on.
+/// If the monitor can't start, or the engine fails.
 #[cfg(feature = "tui")]
 pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
     use crate::app::{self, Ended, Link};
@@ -16,7 +18,8 @@ pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
     use crate::{engine, registry};
 
     app::check_terminal()?;
-    // Without a place for settings there are no themes of the person's own; what else needs the place says so.
+    // Without a config folder there are no user themes; code that needs the folder reports the
+    // error.
     let folder = registry::config_folder().ok().map(|config| theme::folder_in(&config));
     let terminal = Terminal::from_env(options.ascii, folder, |name| std::env::var(name).ok());
     let themes = Theme::all(options.theme.as_deref(), &terminal)?;
@@ -32,11 +35,11 @@ pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Says that this build has no monitor.
+/// Reports that this build has no monitor.
 ///
 /// # Errors
 /// Always.
 #[cfg(not(feature = "tui"))]
 pub fn run(_: MonitorOptions) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("the monitor is not in this build (feature \"tui\"): use `speclight run`")
+    anyhow::bail!("this build has no monitor (feature \"tui\"); use `speclight run`")
 }

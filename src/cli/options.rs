@@ -1,4 +1,4 @@
-//! The options that the monitor and `run` share, and the checks on their values.
+//! Decoding options shared by the monitor, `run` and `compare`, and the parsers of their values.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,130 +15,178 @@ use crate::registry::Registry;
 use crate::telemetry::StepSettings;
 use crate::verify::Rule;
 
-/// Names of those that can be members of a mix.
+/// Drafters that can be members of a mix, by name.
 pub const MIXABLE: [&str; 6] = ["ngram", "suffix", "early-exit", "eagle", "model", "external"];
-/// Names of the shapes.
+/// Names of the tree shapes, as given to `--shape`.
 pub const SHAPES: [&str; 4] = ["chain", "fixed", "best-first", "static"];
 
-/// What to decode, with what, and how.
+/// Model, drafting, sampling and prompts of a run.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// Model to run: a name that `speclight models` lists, a GGUF file, or a folder with safetensors
+    /// Target model: name from `speclight models`, GGUF file, or safetensors folder
+    ///
+    /// `speclight models` marks the default model.
     #[arg(long, value_name = "NAME|PATH", help_heading = "Model")]
     pub model: Option<String>,
-    /// Device to run on: auto, cpu, cuda, cuda:N or metal
+    /// Compute device: auto, cpu, cuda, cuda:N or metal
     #[arg(long, default_value = "auto", value_parser = device, help_heading = "Model")]
     pub device: String,
-    /// Threads of the CPU path [default: the physical cores]
+    /// Number of CPU threads [default: the number of physical cores]
     #[arg(long, value_name = "N", value_parser = threads, help_heading = "Model")]
     pub threads: Option<usize>,
-    /// Who drafts: none (plain decoding), ngram (looks up repeats in prompt and output), suffix (the same at any length,
-    /// trusted as far as it was right), early-exit (the model's own first layers, read by a small trained adapter), eagle (a small trained head over the model's
-    /// hidden states), model (a second model, --draft-model), external (a process, --external), mix (several of them in one
-    /// tree, --mix), auto (suffix and eagle mixed, each asked only where that promises more tokens a second; with --budget auto),
-    /// oracle (the model itself: what perfect knowledge draws) [default: auto]
+    /// Drafter: none, ngram, suffix, early-exit, eagle, model, external, mix, auto or oracle
+    /// [default: auto]
+    ///
+    /// none: plain decoding. ngram: looks up repeated n-grams in prompt and output. suffix: looks
+    /// up repeats of any length, weighted by how often similar contexts were right. early-exit: the
+    /// target's own first layers, read by a small trained adapter. eagle: a small trained head over
+    /// the target's hidden states. model: a second model (--draft-model). external: a separate
+    /// process (--external). mix: several drafters merged in one tree (--mix). auto: suffix and
+    /// eagle merged, each used only where it is expected to raise tokens per second; the budget
+    /// defaults to auto. oracle: the target itself, to show drafts with perfect knowledge.
     #[arg(long, value_name = "NAME", default_value = "auto", hide_default_value = true, value_parser = PossibleValuesParser::new(DRAFTERS),
           hide_possible_values = true, help_heading = "Drafting")]
     pub drafter: String,
-    /// Second model, with the same vocabulary, for --drafter model
+    /// Second model with the same vocabulary, for --drafter model
     #[arg(long, value_name = "NAME|PATH", required_if_eq("drafter", "model"), help_heading = "Drafting")]
     pub draft_model: Option<String>,
-    /// Command of a process that drafts, for --drafter external: it is told the text and answers with a tree in lines of JSON
+    /// Command that starts the drafting process, for --drafter external
+    ///
+    /// The process receives the text and answers with a token tree, both as JSON lines.
     #[arg(long, value_name = "COMMAND", required_if_eq("drafter", "external"), help_heading = "Drafting")]
     pub external: Option<String>,
-    /// Seconds that it has for an answer; a later one costs the step its draft
+    /// Time limit for an answer of the --external process, in seconds
+    ///
+    /// A step whose answer is late is made without a draft.
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = timeout, allow_negative_numbers = true,
           help_heading = "Drafting")]
     pub external_timeout: f64,
-    /// Drafters that the mix drafter merges, by what each was worth so far [default: suffix,eagle, or
-    /// suffix,early-exit where there is no head]
+    /// Drafters merged by --drafter mix, two to four [default: suffix,eagle; without a head
+    /// suffix,early-exit]
+    ///
+    /// Candidates are weighted by how well each drafter has predicted the text so far.
     #[arg(long, value_name = "NAME,NAME", value_parser = mix, help_heading = "Drafting")]
     pub mix: Option<Members>,
-    /// Let the suffix drafter look into the earlier texts of the run, too: they change what is drafted, never what comes out
+    /// Let the suffix drafter search earlier texts of the run, too
+    ///
+    /// Earlier texts change what is drafted, never the generated text.
     #[arg(long, help_heading = "Drafting")]
     pub remember: bool,
-    /// Let the early-exit drafter run K layers and read the model's own head, without an adapter [default: a third of them, where
-    /// there is no adapter]
+    /// Target layers run by the early-exit drafter [default: a third if there is no adapter]
+    ///
+    /// The drafter then reads the hidden state after K layers with the target's own output head,
+    /// without an adapter.
     #[arg(long, value_name = "K", value_parser = exit_layers, allow_negative_numbers = true, conflicts_with = "adapter",
           help_heading = "Drafting")]
     pub exit_layers: Option<usize>,
-    /// File of an adapter, made by `speclight train --form adapter`, for --drafter early-exit [default: the one that comes with the
-    /// program, for the default model]
+    /// Adapter file for --drafter early-exit [default: the bundled one for the default model]
+    ///
+    /// `speclight train --form adapter` makes adapters.
     #[arg(long, value_name = "FILE.gguf", help_heading = "Drafting")]
     pub adapter: Option<PathBuf>,
-    /// File of a drafting head, made by `speclight train`, for --drafter eagle [default: the one that comes with the program, for
-    /// the default model]
+    /// Head file for --drafter eagle [default: the bundled one for the default model]
+    ///
+    /// `speclight train` makes heads.
     #[arg(long, value_name = "FILE.gguf", help_heading = "Drafting")]
     pub head: Option<PathBuf>,
-    /// Shape of the draft: chain, fixed (so many children at each depth, --fixed), best-first (grows the likeliest node until
-    /// the budget is full), static (the form that was best so far) [default: best-first, fixed with --fixed, static where
-    /// children are drawn, chain with --verify block]
+    /// Tree shape: chain, fixed, best-first or static [default: best-first]
+    ///
+    /// chain: the most probable token at each depth. fixed: a fixed number of children per node at
+    /// each depth (--fixed). best-first: expands the most probable node until the budget is full.
+    /// static: the tree that was best on average so far, by how often children of each rank were
+    /// accepted.
+    ///
+    /// The default is fixed with --fixed, static with --verify rejection or greedy-first, and chain
+    /// with --verify block.
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(SHAPES),
           hide_possible_values = true, help_heading = "Drafting")]
     pub shape: Option<String>,
-    /// Children of each node of the fixed shape, by depth, as 4,2,2,1,1 [default: what suits the budget]
+    /// Children per node at each depth for --shape fixed [default: derived from the budget]
+    ///
+    /// Numbers separated by commas, from the root down, such as 4,2,2,1,1.
     #[arg(long, value_name = "K,K,..", value_parser = clap::value_parser!(Widths), help_heading = "Drafting")]
     pub fixed: Option<Widths>,
-    /// How children are taken and accepted, at a temperature above 0: match (the drafter's best; the one that the model draws is
-    /// accepted), rejection (drawn from the drafter's law without replacement, accepted by recursive rejection), greedy-first (the best
-    /// but for the last, which is drawn), block (a chain drawn from the drafter's law, accepted by block verification). All are lossless; trees that are drawn lie outside of the theorem: its ceilings are not
-    /// shown for them, and the text depends on the draft
+    /// Verification rule at temperatures above 0: match, rejection, greedy-first or block
+    ///
+    /// match: children are the drafter's best tokens; the child that equals the token sampled from
+    /// the target is accepted. rejection: children are sampled from the drafter's distribution
+    /// without replacement and accepted by recursive rejection. greedy-first: as rejection, but all
+    /// children except the last are the drafter's best tokens. block: a chain sampled from the
+    /// drafter's distribution, accepted by block verification.
+    ///
+    /// All rules are lossless. With all rules but match, trees are sampled: the text then depends
+    /// on the draft, and the theorem's ceilings do not apply and are not shown.
     #[arg(long, value_name = "RULE", default_value = "match", value_parser = rule, hide_possible_values = true,
           help_heading = "Drafting")]
     pub verify: Rule,
-    /// Tokens that one pass of the model verifies, the pending token included; auto takes at each step the number, up to
-    /// 64, that promises the most tokens a second on this machine: what is drafted then depends on times, what comes out does not
-    /// [default: auto with --drafter auto, else 16]
+    /// Budget: tokens verified per pass, or auto [default: auto with --drafter auto, else 16]
+    ///
+    /// The budget B is from 1 to 256 and counts the root (the pending token), so that B - 1 tokens
+    /// are drafted. auto chooses, for each step, the number up to 64 that is expected to give the
+    /// most tokens per second on this machine. What is drafted then depends on measured times; the
+    /// generated text does not.
     #[arg(long, value_name = "B|auto", value_parser = budget, allow_negative_numbers = true, help_heading = "Drafting")]
     pub budget: Option<Budget>,
-    /// Temperature; 0 is greedy. Applied first, then --top-k, then --top-p (as in transformers and vLLM; llama.cpp applies the temperature
-    /// last by default) [default: 0; in the monitor 0.7]
+    /// Sampling temperature; 0 is greedy [default: 0; in the monitor 0.7]
+    ///
+    /// Applied first, then --top-k, then --top-p, as in transformers and vLLM; llama.cpp applies
+    /// the temperature last by default.
     #[arg(long, value_name = "T", default_value = "0", hide_default_value = true, value_parser = temperature, allow_negative_numbers = true,
           help_heading = "Sampling")]
     pub temperature: f32,
-    /// Sample from the smallest set of tokens with this probability together, after --temperature and --top-k; 1 keeps all
+    /// Probability mass kept by top-p sampling, above 0 to 1; 1 keeps all tokens
+    ///
+    /// Keeps the smallest set of tokens that together have this probability, after --temperature
+    /// and --top-k.
     #[arg(long, value_name = "P", default_value = "1", value_parser = top_p, allow_negative_numbers = true,
           help_heading = "Sampling")]
     pub top_p: f32,
-    /// Sample from the K likeliest tokens, before --top-p [default: all]
+    /// Number of most probable tokens kept by top-k sampling [default: all]
+    ///
+    /// Applied after --temperature and before --top-p.
     #[arg(long, value_name = "K", value_parser = top_k, allow_negative_numbers = true, help_heading = "Sampling")]
     pub top_k: Option<usize>,
-    /// Seed of every random draw; the same seed gives the same text, whoever drafts
+    /// Seed of all random numbers
+    ///
+    /// With --verify match, the same seed gives the same text with every drafter.
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Sampling")]
     pub seed: u64,
-    /// Prompt to decode [default: the built-in prompts]
+    /// Prompt text to decode [default: the built-in prompts]
     #[arg(long, value_name = "TEXT", conflicts_with = "prompts", value_parser = prompt_text, allow_hyphen_values = true,
           help_heading = "Prompts")]
     pub prompt: Option<String>,
-    /// File of prompts, one JSON object a line: "prompt" (text) or "turns" (list; the first is used), and "question_id"
-    /// where wanted (with the seed it fixes the random numbers of the text); may be given several times
+    /// Prompt files with one JSON object per line; may be given several times
+    ///
+    /// Each object has "prompt" (text) or "turns" (list, of which the first is used), and
+    /// optionally "question_id", which together with the seed determines the random numbers of the
+    /// text.
     #[arg(long, value_name = "FILE.jsonl", num_args = 1.., help_heading = "Prompts")]
     pub prompts: Vec<PathBuf>,
-    /// Take the first N prompts [default: all]
+    /// Maximum number of prompts to run, from the first on [default: all]
     #[arg(long, value_name = "N", value_parser = limit, allow_negative_numbers = true, help_heading = "Prompts")]
     pub limit: Option<usize>,
-    /// Longest output of a prompt, in tokens
+    /// Maximum number of output tokens per prompt
     #[arg(long, value_name = "N", default_value = "256", value_parser = max_tokens, allow_negative_numbers = true,
           help_heading = "Prompts")]
     pub max_tokens: usize,
-    /// Give prompts to the model as they are, without its chat template
+    /// Give prompts to the model without its chat template
     #[arg(long, help_heading = "Prompts")]
     pub raw: bool,
 }
 
-/// Options of the monitor.
+/// Options of the monitor, which runs without a subcommand.
 #[derive(Args, Clone, Debug)]
 pub struct MonitorOptions {
-    /// What to decode.
+    /// Model, drafting, sampling and prompts.
     #[command(flatten)]
     pub options: Options,
-    /// Stop after the last prompt instead of beginning again with the first
+    /// Stop after the last prompt, instead of starting over
     #[arg(long, help_heading = "Screen")]
     pub once: bool,
-    /// Colours: dark, light, mono, or a theme file [default: dark, or mono where NO_COLOR is set]
+    /// Color theme: dark, light, mono or a file [default: dark; mono under NO_COLOR]
     #[arg(long, value_name = "NAME|PATH", help_heading = "Screen")]
     pub theme: Option<String>,
-    /// Draw with ASCII characters alone
+    /// Draw with ASCII characters only
     #[arg(long, help_heading = "Screen")]
     pub ascii: bool,
 }
@@ -146,25 +194,28 @@ pub struct MonitorOptions {
 /// Options of `speclight run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunOptions {
-    /// What to decode.
+    /// Model, drafting, sampling and prompts.
     #[command(flatten)]
     pub options: Options,
-    /// Write one line of JSON for the run, for each step and for the summary; - is standard output
+    /// JSON lines output for run, steps and summary; - is standard output
     #[arg(long, value_name = "FILE|-", help_heading = "Output")]
     pub json: Option<PathBuf>,
-    /// After each K-th step of a prompt look for the best tree of its budget with the model itself: it splits what was lost
-    /// into context, knowledge and shape, and takes some passes each time, which no figure counts; 0 never looks
+    /// Interval between oracle searches, in steps; 0 searches none
+    ///
+    /// After one step in K, the target itself is used to find the best tree of the step's budget,
+    /// which splits the loss into context, knowledge and shape. A search takes some passes, which
+    /// are excluded from all figures.
     #[arg(long, value_name = "K", default_value = "0", value_parser = look_every, allow_negative_numbers = true,
           help_heading = "Output")]
     pub look_every: usize,
 }
 
-/// How many tokens a pass verifies.
+/// Number of tokens verified per pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// That many, or the most of them.
+    /// Tokens per pass, root included; an upper bound if `auto` is set.
     pub most: usize,
-    /// Whether each step takes as many as promise the most tokens a second.
+    /// Choose the number at each step for the most expected tokens per second.
     pub auto: bool,
 }
 
@@ -172,21 +223,23 @@ impl Budget {
     const AUTO: Budget = Budget { most: AUTO_BUDGET, auto: true };
 }
 
-/// The budget where nobody says otherwise.
+/// Default budget in tokens, for all drafters but `auto`.
 const USUAL_BUDGET: usize = 16;
 
-/// Temperature of the monitor where nobody says otherwise: sampled text shows what greedy text hides, and `auto` pays on it.
+/// Default temperature of the monitor.
+///
+/// Sampled text shows effects that greedy text hides, and `auto` gives a speed-up on it.
 const MONITOR_TEMPERATURE: f32 = 0.7;
-/// One in how many steps has its oracle tree searched in the monitor, to begin with.
+/// Initial interval between oracle searches in the monitor, in steps.
 #[cfg(feature = "tui")]
 pub const MONITOR_LOOK_EVERY: usize = 16;
 
-/// The members of a mix.
+/// Names of the drafters that a mix merges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members(pub Vec<String>);
 
 impl Options {
-    /// The shape of the first step.
+    /// Returns the tree shape of the first step; the default depends on the verification rule.
     fn shape(&self) -> Shape {
         let fixed = Shape::Fixed(self.fixed.unwrap_or(Widths::USUAL));
         let asked = self.shape.as_deref().and_then(Shape::named);
@@ -199,7 +252,7 @@ impl Options {
         asked.map_or(usual, |shape| shape.with(self.fixed.unwrap_or(Widths::USUAL)))
     }
 
-    /// The settings of the first step.
+    /// Returns the settings of the first step.
     pub fn settings(&self) -> StepSettings {
         let usual = if self.drafter == "auto" { Budget::AUTO } else { Budget { most: USUAL_BUDGET, auto: false } };
         let budget = self.budget.unwrap_or(usual);
@@ -216,11 +269,13 @@ impl Options {
         }
     }
 
-    /// The prompts to decode: the one given, those of the files, or the built-in ones; at most `limit`. A bad line of a
-    /// file is told to `warn`, in one line that names it, and the rest goes on.
+    /// Reads the prompts to decode, at most `limit`.
+    ///
+    /// These are the given prompt, those of the files, or the built-in ones. Each invalid line of a
+    /// file is skipped and reported to `warn` in one line that names it.
     ///
     /// # Errors
-    /// If a file can't be read or has no good line.
+    /// If a file can't be read or has no valid line.
     pub fn prompts(&self, warn: &mut dyn FnMut(String)) -> Result<Vec<Prompt>, PromptError> {
         let mut all = match &self.prompt {
             Some(text) => vec![Prompt { id: "0".into(), text: text.clone() }],
@@ -231,29 +286,31 @@ impl Options {
         Ok(all)
     }
 
-    /// Takes the monitor's defaults for options that are not `given` on the command line.
+    /// Applies the monitor's defaults to options that are not `given` on the command line.
     pub fn monitor_defaults(&mut self, given: impl Fn(&str) -> bool) {
         if !given("temperature") {
             self.temperature = MONITOR_TEMPERATURE;
         }
     }
 
-    /// What the engine is started with; with `once` it ends after the last prompt. Bad lines are told to `warn`, as by
-    /// [`Options::prompts`].
+    /// Returns the options of the engine, with the prompts read.
+    ///
+    /// With `once`, the engine ends after the last prompt. Invalid lines are reported to `warn`, as
+    /// by [`Options::prompts`].
     ///
     /// # Errors
-    /// If there are no prompts, the list of models is bad, or a model is neither in it nor a path that is there. All
-    /// this is found before anything is fetched or loaded.
+    /// If there are no prompts, the list of models is invalid, or a model is neither in the list
+    /// nor an existing path. All of this is checked before anything is fetched or loaded.
     pub fn engine(&self, once: bool, warn: &mut dyn FnMut(String)) -> anyhow::Result<EngineOptions> {
         let prompts = self.prompts(warn)?;
         warn_of_threads(self.threads);
         self.engine_for(prompts, once)
     }
 
-    /// As [`Options::engine`], for prompts that were read.
+    /// Returns the options of the engine for prompts that were already read.
     ///
     /// # Errors
-    /// As [`Options::engine`], the prompts apart.
+    /// As [`Options::engine`], except for the prompts.
     pub fn engine_for(&self, prompts: Vec<Prompt>, once: bool) -> anyhow::Result<EngineOptions> {
         let registry = Registry::load()?;
         registry.find(self.model.as_deref())?;
@@ -282,12 +339,12 @@ impl Options {
     }
 }
 
-/// A whole number between two others, or what to give instead.
+/// Parses a whole number from `least` to `most`; an error starts with `what`.
 pub(super) fn whole(value: &str, least: usize, most: usize, what: &str) -> Result<usize, String> {
     match value.parse::<usize>() {
         Ok(n) if (least..=most).contains(&n) => Ok(n),
-        _ if most == usize::MAX => Err(format!("{what}: give a whole number from {least}")),
-        _ => Err(format!("{what}: give a whole number from {least} to {most}")),
+        _ if most == usize::MAX => Err(format!("{what}; give a whole number from {least}")),
+        _ => Err(format!("{what}; give a whole number from {least} to {most}")),
     }
 }
 
@@ -295,7 +352,7 @@ pub(super) fn budget(value: &str) -> Result<Budget, String> {
     if value == "auto" {
         return Ok(Budget::AUTO);
     }
-    let most = whole(value, 1, MAX_BUDGET, "the budget counts the tokens of one verify pass")
+    let most = whole(value, 1, MAX_BUDGET, "the budget is the number of tokens per verify pass")
         .map_err(|why| format!("{why}, or auto"))?;
     Ok(Budget { most, auto: false })
 }
@@ -309,7 +366,7 @@ pub(super) fn mix(value: &str) -> Result<Members, String> {
     let known = names.iter().all(|name| MIXABLE.contains(&name.as_str()));
     let twice = names.iter().enumerate().any(|(i, name)| names[..i].contains(name));
     if !known || twice || !(2..=MEMBERS).contains(&names.len()) {
-        return Err(format!("the mix takes two to {MEMBERS} different ones of {}, as suffix,early-exit", MIXABLE.join(", ")));
+        return Err(format!("give two to {MEMBERS} different drafters of {}, such as suffix,early-exit", MIXABLE.join(", ")));
     }
     Ok(Members(names))
 }
@@ -317,7 +374,7 @@ pub(super) fn mix(value: &str) -> Result<Members, String> {
 pub(super) fn timeout(value: &str) -> Result<f64, String> {
     match value.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 3600.0 => Ok(seconds),
-        _ => Err("the time limit is a number of seconds above 0, up to 3600".into()),
+        _ => Err("the time limit is a number of seconds above 0 and at most 3600".into()),
     }
 }
 
@@ -326,23 +383,23 @@ pub(super) fn device(value: &str) -> Result<String, String> {
 }
 
 pub(super) fn exit_layers(value: &str) -> Result<usize, String> {
-    whole(value, 1, usize::MAX, "the early exit comes after at least one layer")
+    whole(value, 1, usize::MAX, "the early exit needs at least one layer")
 }
 
 pub(super) fn threads(value: &str) -> Result<usize, String> {
-    whole(value, 1, 1024, "the number of threads")
+    whole(value, 1, 1024, "the number of threads is out of range")
 }
 
 pub(super) fn top_k(value: &str) -> Result<usize, String> {
-    whole(value, 1, usize::MAX, "top-k counts the tokens to keep")
+    whole(value, 1, usize::MAX, "top-k is the number of tokens to keep")
 }
 
 pub(super) fn look_every(value: &str) -> Result<usize, String> {
-    whole(value, 0, usize::MAX, "each K-th step is looked at")
+    whole(value, 0, usize::MAX, "the interval between oracle searches is a number of steps")
 }
 
 pub(super) fn limit(value: &str) -> Result<usize, String> {
-    whole(value, 1, usize::MAX, "the limit counts prompts")
+    whole(value, 1, usize::MAX, "the limit is a number of prompts")
 }
 
 pub(super) fn max_tokens(value: &str) -> Result<usize, String> {
@@ -352,19 +409,19 @@ pub(super) fn max_tokens(value: &str) -> Result<usize, String> {
 pub(super) fn temperature(value: &str) -> Result<f32, String> {
     match value.parse::<f32>() {
         Ok(t) if t.is_finite() && t >= 0.0 => Ok(t + 0.0), // -0 becomes 0
-        _ => Err("the temperature is 0 (greedy) or a positive number, as 0.8".into()),
+        _ => Err("the temperature is 0 (greedy) or a positive number, such as 0.8".into()),
     }
 }
 
 pub(super) fn top_p(value: &str) -> Result<f32, String> {
     match value.parse::<f32>() {
         Ok(p) if p > 0.0 && p <= 1.0 => Ok(p),
-        _ => Err("top-p is a probability above 0 and at most 1, as 0.95".into()),
+        _ => Err("top-p is a probability above 0 and at most 1, such as 0.95".into()),
     }
 }
 
 fn prompt_text(value: &str) -> Result<String, String> {
-    if value.trim().is_empty() { Err("the prompt is empty: write some text".into()) } else { Ok(value.into()) }
+    if value.trim().is_empty() { Err("the prompt is empty; give some text".into()) } else { Ok(value.into()) }
 }
 
 #[cfg(test)]

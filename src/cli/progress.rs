@@ -1,4 +1,6 @@
-//! How far something is, on standard error. Downloads: a bar on a terminal, else one line for each thing that begins.
+//! Progress on standard error, and formatting of sizes and times.
+//!
+//! Downloads get a bar on a terminal, and otherwise one line for each step that starts.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -13,20 +15,20 @@ const BYTES: &str = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {dec
 const NO_TOTAL: &str = "{msg} {decimal_bytes} {decimal_bytes_per_sec}";
 const NO_BYTES: &str = "{spinner} {msg}";
 
-/// Shows progress until it is dropped.
+/// Progress display that is cleared when dropped.
 pub struct Bar {
-    /// None where standard error is no terminal.
+    /// `None` if standard error is not a terminal.
     bar: Option<ProgressBar>,
     what: String,
 }
 
 impl Bar {
-    /// Shows nothing yet.
+    /// Creates a bar that shows nothing yet.
     pub fn new() -> Self {
         Self { bar: io::stderr().is_terminal().then(ProgressBar::no_length), what: String::new() }
     }
 
-    /// Shows how far it is.
+    /// Updates the display; a new `what` starts a new bar or line.
     pub fn show(&mut self, progress: &Progress) {
         let what = words(&progress.what);
         let begins = self.what != what;
@@ -48,7 +50,7 @@ impl Bar {
             bar.set_style(style(template));
             message(bar, &self.what);
             bar.reset();
-            // The spinner turns while the program waits for something that reports nothing.
+            // Keeps the spinner moving during work that reports no progress.
             bar.enable_steady_tick(Duration::from_millis(100));
         }
         match progress.total {
@@ -67,7 +69,9 @@ impl Drop for Bar {
     }
 }
 
-/// How far the loading of a model is, on a terminal.
+/// Shows the progress of loading a model, if standard error is a terminal.
+///
+/// `done` is a fraction from 0 to 1, `None` if not known.
 pub fn loading(bar: &mut ProgressBar, what: &str, done: Option<f64>) {
     if bar.is_hidden() && io::stderr().is_terminal() {
         *bar = ProgressBar::new(1000);
@@ -79,17 +83,17 @@ pub fn loading(bar: &mut ProgressBar, what: &str, done: Option<f64>) {
     bar.tick();
 }
 
-/// Sets the words beside a bar, which may hold foreign text.
+/// Sets the message of a bar, with control characters escaped.
 pub fn message(bar: &ProgressBar, text: &str) {
     bar.set_message(words(text));
 }
 
-/// A style of bars by its template.
+/// Returns the style for an indicatif template.
 pub fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
 
-/// A size in bytes as a person reads it: 98.4 MB.
+/// Formats a number of bytes with decimal units, such as 98.4 MB.
 pub fn size(bytes: u64) -> String {
     match bytes as f64 {
         b if bytes >= 1_000_000_000 => format!("{:.2} GB", b / 1e9),
@@ -99,7 +103,7 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// A time as a person says it.
+/// Formats a time in seconds, minutes or hours, such as 89 s or 2.0 h.
 pub fn time(time: Duration) -> String {
     match time.as_secs() {
         s @ 0..60 => format!("{s} s"),
@@ -108,7 +112,7 @@ pub fn time(time: Duration) -> String {
     }
 }
 
-/// A line of words that changes, on a terminal.
+/// Returns a one-line status message; hidden if standard error is not a terminal.
 pub fn status() -> ProgressBar {
     let bar = if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.with_style(style("{msg}"))

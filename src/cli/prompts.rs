@@ -1,4 +1,4 @@
-//! Prompts: from files of one JSON object a line, or built in.
+//! Prompts: read from JSON lines files or text files, or built in.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -10,40 +10,42 @@ use serde::Deserialize;
 use crate::engine::Prompt;
 use crate::train::Ask;
 
-/// Why there are no prompts.
+/// Failure to read prompts.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
-    /// A file can't be read.
-    #[error("can't read the prompts of {}: {source}; give a file with one JSON object a line", file.display())]
+    /// The prompt file can't be read.
+    #[error("can't read prompts: {}: {source}; give a file with one JSON object per line", file.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// Why.
+        /// Error of the system, or a line that is too long.
         source: io::Error,
     },
-    /// A text can't be read.
-    #[error("can't read the text of {}: {source}; give a file of text in UTF-8", file.display())]
+    /// The text file can't be read.
+    #[error("can't read text: {}: {source}; give a UTF-8 text file", file.display())]
     Unread {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// Why.
+        /// Error of the system, or a text that is too long.
         source: io::Error,
     },
-    /// A text is empty.
-    #[error("{} has no text: give a file of text in UTF-8", file.display())]
+    /// The text file has no text.
+    #[error("{} has no text; give a UTF-8 text file", file.display())]
     NoText {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
     },
-    /// A file has no good line.
-    #[error("{} has no prompt: give one JSON object a line, with \"prompt\" or \"turns\"", file.display())]
+    /// The prompt file has no valid line.
+    #[error("{} has no prompt; give one JSON object per line, with \"prompt\" or \"turns\"", file.display())]
     NoPrompt {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
     },
 }
 
-/// The prompts that the monitor shows when none are given: of several kinds, since what can be foreseen differs.
+/// Returns the default prompts.
+///
+/// They are of several kinds, since predictability differs between kinds of text.
 pub fn built_in() -> Vec<Prompt> {
     include_str!("prompts.txt")
         .split("\n---\n")
@@ -52,7 +54,7 @@ pub fn built_in() -> Vec<Prompt> {
         .collect()
 }
 
-/// A line of a file of prompts. What else it holds is not looked at.
+/// Line of a prompt file; unknown fields are ignored.
 #[derive(Deserialize)]
 struct Line {
     question_id: Option<Id>,
@@ -69,23 +71,26 @@ enum Id {
     Text(String),
 }
 
-/// Longest line of a file of prompts, in bytes. A device that never ends a line has no place in the memory.
+/// Longest line of a prompt file, in bytes.
+///
+/// Bounds the memory used for input that never ends a line, such as a device.
 const LONGEST: u64 = 64 << 20;
 
 /// Longest text to train on, in bytes.
 const LONGEST_TEXT: u64 = 1 << 30;
 
-/// The byte order mark, which some editors put before a text.
+/// UTF-8 byte order mark, which some editors write at the start of a file.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Bad lines of a file that are named; further ones are counted.
+/// Number of invalid lines per file that are reported individually.
 const NAMED: usize = 20;
 
-/// Reads files in turn, until there are `limit` prompts. A bad line is told to `warn`, and the rest goes on; blank
-/// lines are passed over.
+/// Reads prompt files in order until there are `limit` prompts.
+///
+/// An invalid line is skipped and reported to `warn`; blank lines are ignored.
 ///
 /// # Errors
-/// If a file can't be read or has no good line.
+/// If a file can't be read or has no valid line.
 pub fn read_files(files: &[PathBuf], limit: Option<usize>, warn: &mut dyn FnMut(String)) -> Result<Vec<Prompt>, PromptError> {
     let mut prompts = Vec::new();
     for file in files {
@@ -94,10 +99,12 @@ pub fn read_files(files: &[PathBuf], limit: Option<usize>, warn: &mut dyn FnMut(
     Ok(unique(prompts, warn))
 }
 
-/// The prompts, each with an id of its own: the id keys the random numbers of a text, and tells its records from others.
+/// Makes prompt ids unique.
 ///
-/// The first prompt with an id keeps it, so that its text stays the same under the same seed. Later ones get file name and line number
-/// appended, which depend neither on `--limit` nor on the folder. Warns once for all of them.
+/// An id keys the random numbers of a text and identifies its records. The first prompt with an id
+/// keeps it, so that its text stays the same under the same seed. Later ones get file name and line
+/// number appended, which depend neither on `--limit` nor on the folder. Warns once for all of
+/// them.
 fn unique(prompts: Vec<Read>, warn: &mut dyn FnMut(String)) -> Vec<Prompt> {
     let mut taken: HashSet<String> = HashSet::new();
     let (mut repeated, mut first) = (0, None);
@@ -118,13 +125,13 @@ fn unique(prompts: Vec<Read>, warn: &mut dyn FnMut(String)) -> Vec<Prompt> {
     if let Some(first) = first {
         let many = if repeated == 1 { "1 prompt repeats".to_owned() } else { format!("{repeated} prompts repeat") };
         warn(format!(
-            "{many} a question_id (first {first}); each gets file and line appended to its id, and its own random numbers"
+            "{many} a question_id (first {first}); file and line are appended to each such id, for its own random numbers"
         ));
     }
     all
 }
 
-/// The prompts of a file, each with the begin of its answer and with the prompt that follows from it, where there are such.
+/// Reads the prompts of a file for training, with their optional `begun` and `then`.
 ///
 /// # Errors
 /// As [`read_files`].
@@ -135,13 +142,15 @@ pub(super) fn read_asks(file: &Path, warn: &mut dyn FnMut(String)) -> Result<Vec
     Ok(prompts.into_iter().map(ask).collect())
 }
 
-/// Bytes of a piece of a text, about.
+/// Approximate size of a piece of text, in bytes.
 const PIECE: usize = 2000;
 
-/// A text to train on, in pieces: whole paragraphs as long as they fit, and what is longer cut between two words.
+/// Reads a text to train on, in pieces of about [`PIECE`] bytes.
+///
+/// Whole paragraphs are joined while they fit; longer ones are split between words.
 ///
 /// # Errors
-/// If it can't be read, or has no text.
+/// If the file can't be read, or has no text.
 pub(super) fn read_text(file: &Path) -> Result<Vec<Ask>, PromptError> {
     let mut text = String::new();
     let read = File::open(file).and_then(|open| open.take(LONGEST_TEXT + 1).read_to_string(&mut text));
@@ -163,7 +172,7 @@ pub(super) fn read_text(file: &Path) -> Result<Vec<Ask>, PromptError> {
     if asks.is_empty() { Err(PromptError::NoText { file: file.into() }) } else { Ok(asks) }
 }
 
-/// A paragraph in parts of at most [`PIECE`] bytes, cut between words where there are any.
+/// Splits a paragraph into parts of at most [`PIECE`] bytes, between words if possible.
 fn parts(paragraph: &str) -> Vec<&str> {
     let (mut parts, mut rest) = (Vec::new(), paragraph);
     while rest.len() > PIECE {
@@ -176,10 +185,10 @@ fn parts(paragraph: &str) -> Vec<&str> {
     parts
 }
 
-/// What a line says.
+/// Prompt read from one line of a file.
 struct Read {
     prompt: Prompt,
-    /// File name and number of the line.
+    /// File name and line number, such as `p.jsonl:3`.
     place: String,
     then: Option<String>,
     begun: Option<String>,
@@ -215,23 +224,23 @@ fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Read>, warn: &mut dyn 
             Err(why) => {
                 bad += 1;
                 if bad <= NAMED {
-                    warn(format!("{}:{number}: {why}; the line is left out", file.display()));
+                    warn(format!("{}:{number}: {why}; skipped", file.display()));
                 }
             }
         }
     }
     if bad > NAMED {
-        warn(format!("{}: {} more lines are no prompts and are left out", file.display(), bad - NAMED));
+        warn(format!("{}: {} more invalid lines; skipped", file.display(), bad - NAMED));
     }
     if prompts.len() == before && prompts.len() < limit { Err(PromptError::NoPrompt { file: file.into() }) } else { Ok(()) }
 }
 
 fn read_line(bytes: &[u8], number: usize, place: impl Fn() -> String) -> Result<Read, String> {
-    // serde_json says "at line 1 column c" of the line that it was given: only the column means something here.
+    // serde_json reports "at line 1 column c" within the given line: only the column is meaningful.
     let line: Line = serde_json::from_slice(bytes).map_err(|error| {
         let text = error.to_string();
         let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
-        format!("not a prompt in JSON: {what} at column {}", error.column())
+        format!("not a prompt as JSON: {what} at column {}", error.column())
     })?;
     let text = match (line.turns, line.prompt) {
         (Some(turns), _) => turns.into_iter().next().ok_or("\"turns\" is empty")?,
@@ -266,7 +275,7 @@ mod tests {
         assert!(asks.len() >= (words.len() + 6000) / PIECE, "{}", asks.len());
         let letters = |text: &str| text.split_whitespace().collect::<String>();
         assert_eq!(letters(&asks.iter().map(|ask| format!("{} ", ask.text)).collect::<String>()), letters(&text));
-        // Words stay whole, and what is short stands together.
+        // Words stay whole, and short paragraphs are joined.
         assert!(asks[1].text.split(' ').all(|word| ["one", "two", "three", "four"].contains(&word)), "{}", asks[1].text);
         assert!(asks.last().unwrap().text.ends_with("short\n\n\n\nlast"), "{:?}", asks.last());
 
@@ -319,7 +328,7 @@ mod tests {
         assert!(said[0].starts_with("4 prompts repeat a question_id (first \"2\" at p.jsonl:3)"), "{said:?}");
         let draws = |id: &str| crate::verify::Draws::new(0, id).at(5);
         assert!(draws(ids[3]) != draws("81") && draws(ids[3]) != draws(ids[4]));
-        // A limit changes no id, and the same file a second time is other prompts.
+        // A limit changes no id; reading the same file twice yields distinct prompts.
         let (first, said) = read(content, Some(4));
         assert_eq!((&first.unwrap()[..], said.len()), (&prompts[..4], 1));
         let folder = tempfile::tempdir().unwrap();
@@ -345,7 +354,7 @@ mod tests {
     fn of_many_bad_lines_the_first_are_named_and_the_others_counted() {
         let (prompts, said) = read(format!("{}{{\"prompt\": \"a\"}}\n", "no\n".repeat(300)).as_bytes(), None);
         assert_eq!((prompts.unwrap().len(), said.len()), (1, NAMED + 1));
-        assert!(said[NAMED].contains("280 more lines"), "{}", said[NAMED]);
+        assert!(said[NAMED].contains("280 more invalid lines"), "{}", said[NAMED]);
     }
 
     #[test]

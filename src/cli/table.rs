@@ -1,12 +1,13 @@
-//! Text in columns.
+//! Layout of plain text in aligned columns.
 
 use unicode_width::UnicodeWidthStr;
 
 use crate::clean::words;
 
-/// Rows as lines, each column as wide as its widest cell; nothing follows the last cell of a row.
+/// Formats rows as lines with aligned columns, without trailing spaces.
 ///
-/// Cells may hold foreign text: each is shown as [`words`] shows it.
+/// Column widths are display widths of the widest cell. Cells may hold text from outside the
+/// program; control characters are escaped as by [`words`].
 pub fn lines<R: AsRef<[String]>>(rows: &[R]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.as_ref().iter().map(|cell| words(cell)).collect()).collect();
     let mut widths = vec![0; rows.iter().map(Vec::len).max().unwrap_or(0)];

@@ -1,33 +1,37 @@
-//! Steps that both settings began at the same place of the same text: there the two drew their trees after the same context.
+//! Comparison of steps that started at the same position of the same text.
+//!
+//! In these steps both settings drafted their trees after the same context.
 
 use serde::Serialize;
 
 use super::Couple;
 use super::differences::{Quantity, mean_difference};
 
-/// Characters of the text around a place.
+/// Length of the excerpts of text around a position, in characters.
 pub(super) const AROUND: usize = 48;
-/// Differences of E\[X | T\] up to this, in drafted tokens, are none: hardly any two trees are worth exactly the same.
+/// Largest difference of E\[X | T\] that counts as equal, in drafted tokens.
+///
+/// Hardly any two trees have exactly the same E\[X | T\].
 const SAME: f64 = 0.01;
 
-/// One context after which the two settings' trees were not worth the same.
+/// Context after which E\[X | T\] of the two trees differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Change {
-    /// The prompt's number.
+    /// Index of the prompt.
     pub prompt: usize,
-    /// The output's position at which the steps began, from 0.
+    /// Position in the output at which the steps started, from 0.
     pub position: usize,
-    /// The end of the output so far.
+    /// End of the output before this position.
     pub before: String,
-    /// What came.
+    /// Output from this position on.
     pub after: String,
     /// E\[X | T\] of the first setting's tree.
     pub expected_a: f64,
-    /// Of the second's.
+    /// E\[X | T\] of the second setting's tree.
     pub expected_b: f64,
-    /// Accepted drafted tokens of the first.
+    /// Accepted drafted tokens of the first setting.
     pub accepted_a: usize,
-    /// Of the second.
+    /// Accepted drafted tokens of the second setting.
     pub accepted_b: usize,
 }
 
@@ -37,26 +41,28 @@ impl Change {
     }
 }
 
-/// All contexts at which both began a step.
+/// Results over all contexts at which both settings started a step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Contexts {
-    /// How many.
+    /// Number of such contexts.
     pub contexts: usize,
-    /// E\[X | T\] there.
+    /// E\[X | T\] over these contexts.
     pub expected_accepted: Quantity,
-    /// Accepted drafted tokens there.
+    /// Accepted drafted tokens over these contexts.
     pub accepted: Quantity,
-    /// Contexts after which the second's tree was worth more, by more than 0.01 drafted tokens.
+    /// Contexts in which the second tree's E\[X | T\] is higher by more than 0.01.
     pub gained: usize,
-    /// Contexts after which it was worth less, by as much.
+    /// Contexts in which it is lower by more than 0.01.
     pub lost: usize,
-    /// Of the gained the most gained, the most first.
+    /// Contexts with the largest gain, in descending order.
     pub most_gained: Vec<Change>,
-    /// Of the lost the most lost, the most first.
+    /// Contexts with the largest loss, in descending order.
     pub most_lost: Vec<Change>,
 }
 
-/// The contexts that these couples have in common, with at most `most` examples of each kind.
+/// Compares the contexts common to both texts of each couple.
+///
+/// At most `most` examples of each kind are kept.
 pub fn contexts(couples: &[Couple], most: usize) -> Contexts {
     let mut changes: Vec<Change> = Vec::new();
     let (mut expected, mut accepted) = (Vec::new(), Vec::new());
@@ -98,7 +104,7 @@ pub fn contexts(couples: &[Couple], most: usize) -> Contexts {
     };
     let gained = changes.iter().filter(|change| change.by() > 0.0).count();
     let lost = changes.len() - gained;
-    // By falling difference; ties stay in the order of the texts.
+    // Descending difference; ties keep the order of the texts.
     changes.sort_by(|x, y| y.by().total_cmp(&x.by()));
     let worded = |change: &Change| {
         let course = couples.iter().find(|(a, _)| a.prompt == change.prompt).map(|(a, _)| *a);
@@ -137,11 +143,11 @@ mod tests {
 
     #[test]
     fn steps_pair_where_they_begin_together() {
-        // The first begins at 0 2 4 5 7, the second at 0 4 5 6 8.
+        // The first starts steps at 0 2 4 5 7, the second at 0 4 5 6 8.
         let a = course(&[(1, 1.0), (1, 0.5), (0, 2.0), (1, 0.5), (1, 1.0)]);
         let b = course(&[(3, 2.5), (0, 1.5), (0, 0.5), (1, 3.0), (1, 1.0)]);
         let found = contexts(&[(&a, &b)], 9);
-        // Together at 0, 4, 5.
+        // Common starts: 0, 4, 5.
         assert_eq!((found.contexts, found.gained, found.lost), (3, 1, 1));
         assert_eq!((found.most_gained[0].position, found.most_gained[0].by()), (0, 1.5));
         let lost = &found.most_lost[0];

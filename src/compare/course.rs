@@ -1,27 +1,30 @@
-//! What became of one text under one setting, as far as a comparison needs it.
+//! Course of one text under one setting.
+//!
+//! This is what a comparison needs: the tokens, the steps, and the origin of each token.
 
 use crate::telemetry::{Look, LookState, Miss, StepRecord};
 use crate::tree::TokenId;
 
-/// Where one token of a text came from.
+/// Origin of a token of a text.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Place {
-    /// Drafted and accepted, at this depth, from 1.
+    /// Drafted and accepted, at this depth from 1.
     Taken(usize),
-    /// The tree went on here with other tokens alone, which were refused: the token is the target's own.
+    /// Sampled from the target, because the tree had only other tokens here.
     Refused(Miss),
-    /// The tree ended before this place, all on the way to it accepted: the token is the bonus. Nothing is known about it where
-    /// nothing was drafted on purpose, and where the text ended with it.
+    /// Bonus token: all nodes on the path were accepted and the tree ended before it.
+    ///
+    /// There is no miss if nothing was intentionally drafted, or if the text ended with this token.
     Bonus(Option<Miss>),
 }
 
 impl Place {
-    /// The depth at which it was accepted, where it was.
+    /// Returns the depth at which the token was accepted, if it was.
     pub fn taken(&self) -> Option<usize> {
         if let Place::Taken(depth) = self { Some(*depth) } else { None }
     }
 
-    /// Why the tree did not hold it, where it did not and something was drafted.
+    /// Returns why the tree did not have the token, if something was drafted.
     pub fn miss(&self) -> Option<&Miss> {
         match self {
             Place::Taken(_) => None,
@@ -31,58 +34,59 @@ impl Place {
     }
 }
 
-/// One step of a text.
+/// Step of a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// The output's position at which it began, from 0.
+    /// Position in the output at which the step started, from 0.
     pub at: usize,
-    /// Tokens that it put out.
+    /// Number of tokens emitted, bonus included.
     pub tokens: usize,
-    /// Accepted drafted ones of them.
+    /// Number of accepted drafted tokens.
     pub accepted: usize,
-    /// E\[X | T\].
+    /// E\[X | T\], the expected number of accepted drafted tokens.
     pub expected: f64,
-    /// Seconds that it took.
+    /// Duration of the step, in seconds.
     pub seconds: f64,
-    /// What was found out about it.
+    /// Result of the oracle search, if the step was searched.
     pub look: Option<Look>,
 }
 
 impl Step {
-    /// What the oracle's tree of this context gains over the drafter's best, in drafted tokens. None where the step was not looked
-    /// at to the end.
+    /// Gain of the oracle tree over the drafter's best tree, in drafted tokens.
+    ///
+    /// `None` if the step was not searched, or its search did not converge.
     pub fn knowledge_loss(&self) -> Option<f64> {
         let look = self.look.filter(Look::converged)?;
         Some(look.oracle(self.expected) - look.drafter_best?)
     }
 }
 
-/// One text under one setting.
+/// Text under one setting.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Course {
-    /// The prompt's number in the list.
+    /// Index of the prompt in the list.
     pub prompt: usize,
-    /// Tokens put out.
+    /// Generated tokens, without the prompt.
     pub tokens: Vec<TokenId>,
-    /// What each added to the text.
+    /// Text that each token added.
     pub texts: Vec<String>,
-    /// Each token as text of its own: one that adds nothing by its name.
+    /// Display text of each token; its name if it adds no text.
     pub names: Vec<String>,
-    /// Where each came from.
+    /// Origin of each token.
     pub places: Vec<Place>,
-    /// The steps in turn.
+    /// Steps in the order of the text.
     pub steps: Vec<Step>,
-    /// Whether the text came to its end.
+    /// The text is complete.
     pub ended: bool,
 }
 
 impl Course {
-    /// Of the prompt of this number, with nothing put out yet.
+    /// Creates the empty text of a prompt.
     pub fn new(prompt: usize) -> Course {
         Course { prompt, ..Course::default() }
     }
 
-    /// One more step.
+    /// Adds the next step of the text.
     pub fn add(&mut self, record: &StepRecord) {
         self.steps.push(Step {
             at: self.tokens.len(),
@@ -107,7 +111,10 @@ impl Course {
         }
     }
 
-    /// Something was found out about the step of this number: whether its refusal was bad luck shows now.
+    /// Adds the result of an oracle search to a step.
+    ///
+    /// The cause of the step's miss is updated, since the result shows whether the miss was
+    /// unlucky. Results of unfinished searches are ignored.
     pub fn looked(&mut self, step: usize, look: &Look) {
         let Some(step) = self.steps.get_mut(step).filter(|_| look.state != LookState::Refining) else { return };
         step.look = Some(*look);
@@ -117,12 +124,12 @@ impl Course {
         }
     }
 
-    /// Seconds of all steps.
+    /// Returns the total seconds of all steps.
     pub fn seconds(&self) -> f64 {
         self.steps.iter().map(|step| step.seconds).sum()
     }
 
-    /// The text before the token at `at`: its last `most` characters or fewer.
+    /// Returns the last `most` characters before the token at `at`.
     pub fn before(&self, at: usize, most: usize) -> String {
         let (mut parts, mut count) = (Vec::new(), 0);
         for text in self.texts[..at.min(self.texts.len())].iter().rev() {
@@ -137,12 +144,12 @@ impl Course {
         text.chars().skip(skip).collect()
     }
 
-    /// The text behind the token at `at`: its first `most` characters or fewer.
+    /// Returns the first `most` characters after the token at `at`.
     pub fn after(&self, at: usize, most: usize) -> String {
         self.texts.iter().skip(at + 1).flat_map(|text| text.chars()).take(most).collect()
     }
 
-    /// Accepted tokens in a row from `at` on, that one included.
+    /// Returns the length of the run of accepted tokens from `at` on.
     pub fn run(&self, at: usize) -> usize {
         let Some(first) = self.places.get(at).and_then(Place::taken) else { return 0 };
         let deeper = |(i, place): &(usize, &Place)| place.taken() == Some(first + i);
@@ -170,7 +177,7 @@ mod tests {
     #[test]
     fn each_token_has_its_place() {
         let mut course = Course::new(3);
-        // Two of three accepted, the third refused.
+        // Two of three accepted, the third rejected.
         let mut first = record(chain(&[0.5, 0.5, 0.5]), &[1, 2], 4);
         first.miss = Some(miss(9, 3, Cause::Knowledge));
         course.add(&first);
@@ -178,7 +185,7 @@ mod tests {
         let mut second = record(chain(&[0.5]), &[1], 4);
         second.miss = Some(miss(8, 2, Cause::Budget));
         course.add(&second);
-        // Siblings at the root, refused both; and nothing drafted.
+        // Two children of the root, both rejected; then a step without a draft.
         let mut third = record(tree(&[(0, 0.4), (0, 0.3)]), &[], 4);
         third.miss = Some(miss(7, 1, Cause::Ranking));
         course.add(&third);

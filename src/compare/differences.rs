@@ -1,4 +1,6 @@
-//! Differences between two settings, paired: both are resampled together, over the same whole texts.
+//! Paired differences between two settings.
+//!
+//! Intervals come from a bootstrap that resamples the same whole texts for both settings.
 
 use serde::Serialize;
 
@@ -6,47 +8,51 @@ use super::Course;
 use crate::theory::bootstrap::half_widths;
 use crate::theory::intervals::Estimate;
 
-/// One prompt's texts under two settings.
+/// Texts of one prompt under two settings.
 pub type Couple<'a> = (&'a Course, &'a Course);
 
-/// What is paired with what.
+/// Unit that is paired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pairing {
-    /// The texts are the same: position by position.
+    /// Positions, since the texts are the same.
     Positions,
-    /// The texts differ: each prompt as a whole.
+    /// Whole prompts, since the texts differ.
     Prompts,
 }
 
-/// A mean under each of two settings, and the second's less the first's.
+/// Mean under each of two settings, and their difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Quantity {
-    /// Under the first.
+    /// Mean under the first setting.
     pub a: f64,
-    /// Under the second.
+    /// Mean under the second setting.
     pub b: f64,
-    /// The second's less the first's, with the 95% interval of a paired bootstrap over whole texts. No interval while it is too early.
+    /// Second minus first, with a 95% interval of a paired bootstrap over whole texts.
+    ///
+    /// No interval while there are too few texts.
     pub difference: Estimate,
 }
 
-/// The differences of two settings.
+/// Differences of means between two settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Differences {
-    /// Tokens a step, the bonus counted.
+    /// Tokens per step, bonus included.
     pub tokens_per_step: Quantity,
-    /// E\[X | T\] a step.
+    /// E\[X | T\] per step.
     pub expected_accepted: Quantity,
-    /// Accepted drafted tokens a step.
+    /// Accepted drafted tokens per step.
     pub accepted: Quantity,
-    /// Tokens a second over the time spent in steps.
+    /// Tokens per second over the time spent in steps.
     pub tokens_per_second: Quantity,
-    /// The second's tokens a second over the first's.
+    /// Ratio of tokens per second, second setting over first.
     pub speed: Estimate,
 }
 
-/// Of the texts of two settings those that can be paired, by prompt in rising order. With positions paired, texts that differ as far
-/// as both go are left out; their prompts come second.
+/// Pairs the texts of two settings by prompt, in ascending order.
+///
+/// If positions are paired, texts that differ within their common length are excluded; their
+/// prompts are the second result.
 pub fn couples<'a>(a: &'a [Course], b: &'a [Course], pairing: Pairing) -> (Vec<Couple<'a>>, Vec<usize>) {
     let (mut all, mut differing) = (Vec::new(), Vec::new());
     for a in a {
@@ -64,7 +70,7 @@ pub fn couples<'a>(a: &'a [Course], b: &'a [Course], pairing: Pairing) -> (Vec<C
     (all, differing)
 }
 
-/// Sums over a unit under one setting.
+/// Sums over a text under one setting.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     steps: f64,
@@ -83,15 +89,17 @@ impl Sums {
         self.seconds += times * other.seconds;
     }
 
-    /// Tokens a step, E\[X | T\], accepted, tokens a second.
+    /// Returns the means, in the order of the first four fields of [`Differences`].
     fn means(&self) -> [f64; 4] {
         [self.tokens / self.steps, self.expected / self.steps, self.accepted / self.steps, self.tokens / self.seconds]
     }
 }
 
-/// Sums of a couple under both settings, the unit of the bootstrap: as far as both texts go, or all of each.
+/// Sums of a couple under both settings: the unit of the bootstrap.
 ///
-/// A unit is a whole text, since texts differ from each other: blocks that are not aligned with texts cover too little.
+/// Covers the common length of both texts if positions are paired, otherwise all of each. A unit is
+/// a whole text because texts differ from each other: intervals from blocks that are not aligned
+/// with texts have too little coverage.
 fn unit((a, b): &Couple, pairing: Pairing) -> [Sums; 2] {
     let end = match pairing {
         Pairing::Positions => a.tokens.len().min(b.tokens.len()),
@@ -115,7 +123,7 @@ fn unit((a, b): &Couple, pairing: Pairing) -> [Sums; 2] {
     unit
 }
 
-/// Both settings' sums, unit i counting `times(i)` times.
+/// Sums over all units for both settings, with unit i counted `times(i)` times.
 fn sums(units: &[[Sums; 2]], times: impl Fn(usize) -> usize) -> [Sums; 2] {
     let mut sum = [Sums::default(); 2];
     for (i, unit) in units.iter().enumerate() {
@@ -126,7 +134,7 @@ fn sums(units: &[[Sums; 2]], times: impl Fn(usize) -> usize) -> [Sums; 2] {
     sum
 }
 
-/// The differences over these couples. None before the first step of both.
+/// Computes the differences over these couples; `None` before the first step of both.
 pub fn differences(couples: &[Couple], pairing: Pairing) -> Option<Differences> {
     let units: Vec<[Sums; 2]> = couples.iter().map(|couple| unit(couple, pairing)).collect();
     let values = |times: &dyn Fn(usize) -> usize| {
@@ -151,8 +159,9 @@ pub fn differences(couples: &[Couple], pairing: Pairing) -> Option<Differences> 
     })
 }
 
-/// A mean difference over contexts of some texts, with half the width of its 95% interval where there are enough: one value
-/// for each context, by text.
+/// Mean difference over contexts, with its interval if there are enough texts.
+///
+/// `texts` has one value for each context, grouped by text.
 pub(super) fn mean_difference(texts: &[Vec<f64>]) -> Estimate {
     let sum = |text: &Vec<f64>| (text.len() as f64, text.iter().sum::<f64>());
     let units: Vec<(f64, f64)> = texts.iter().map(sum).filter(|unit| unit.0 > 0.0).collect();
@@ -176,7 +185,9 @@ mod tests {
     use super::super::Step;
     use super::*;
 
-    /// A text whose steps accept so many tokens each; E\[X | T\] a quarter more, a tenth of a second a step.
+    /// Text whose steps accept these numbers of tokens.
+    ///
+    /// E\[X | T\] is 0.25 more, and a step takes 0.1 seconds.
     fn course(prompt: usize, accepted: &[usize]) -> Course {
         let mut course = Course { ended: true, ..Course::new(prompt) };
         for &n in accepted {
@@ -207,7 +218,8 @@ mod tests {
         let (paired, differing) = couples(&a, &b, Pairing::Positions);
         assert_eq!((paired.len(), differing), (1, vec![0]));
         assert_eq!(couples(&a, &b, Pairing::Prompts).0.len(), 2);
-        // One goes on where the other came to its end: that is a difference, too. One that is still behind is none.
+        // A text that continues after the end of the other differs; one that is not finished does
+        // not.
         let (short, long) = ([course(0, &[1])], [course(0, &[1, 1])]);
         assert_eq!(couples(&short, &long, Pairing::Positions).1, [0]);
         let behind = [Course { ended: false, ..course(0, &[1]) }];
@@ -231,7 +243,8 @@ mod tests {
 
     #[test]
     fn intervals_cover_the_truth() {
-        // The truth: 0.5 tokens a step. Texts are easy or hard in both settings, and the second gains on some of them alone.
+        // The true difference is 0.5 tokens per step. Texts are easy or hard in both settings, and
+        // the second setting gains on only some of them.
         let (mut covered, runs, mut state) = ([0u32; 2], 600, 1u64);
         let mut draw = |n: u64| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -245,7 +258,8 @@ mod tests {
                 b.push(course(prompt, &(0..30).map(|_| level + gain + draw(3)).collect::<Vec<_>>()));
             }
             let (paired, _) = couples(&a, &b, Pairing::Prompts);
-            // Stretches of one text are paired position by position where the texts are the same; here the contexts stand for them.
+            // Stand-in for contexts: steps of one text are paired by position only if the texts are
+            // the same.
             let contexts: Vec<Vec<f64>> = (paired.iter())
                 .map(|(a, b)| a.steps.iter().zip(&b.steps).map(|(a, b)| b.expected - a.expected).collect())
                 .collect();
@@ -281,7 +295,7 @@ mod tests {
                 let (x, y) = (there.tokens_per_step.difference, back.tokens_per_step.difference);
                 prop_assert!((x.value + y.value).abs() < 1e-9);
                 prop_assert_eq!(x.interval.is_some(), y.interval.is_some());
-                // Accepted and bonus: the differences are the same.
+                // Tokens per step is accepted plus 1, so both differences are equal.
                 prop_assert!((there.accepted.difference.value - x.value).abs() < 1e-9);
             }
         }

@@ -1,4 +1,4 @@
-//! The engines of a comparison, one a setting, over one model.
+//! Engines of a comparison, one per setting, over one model.
 
 use std::sync::Arc;
 
@@ -7,60 +7,64 @@ use crate::telemetry::{Fluid, Look, StepRecord};
 use crate::theory::cost::Cost;
 use crate::theory::light::OracleCurve;
 
-/// An automatic budget goes by the cost of passes, which is measured after so many steps where it is not known.
+/// Number of steps after which the cost of passes is measured for an automatic budget.
+///
+/// Applies if the cost is not known yet.
 const FIRST_COST: usize = 3;
 
-/// A step, and what was found out about it.
+/// Step with the results that were computed after it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Made {
-    /// The step.
+    /// Record of the step.
     pub record: Arc<StepRecord>,
-    /// What was found where it was looked at.
+    /// Result of the oracle search, if the step was searched.
     pub look: Option<Look>,
-    /// Mass of the oracle's trees of every size, where they were searched.
+    /// Mass of the oracle trees by size, if the step was searched.
     pub curve: Option<Arc<OracleCurve>>,
-    /// The fluid bound at length, where it is time to tell it.
+    /// Fluid bound with its details, at the steps where it is updated.
     pub fluid: Option<Arc<Fluid>>,
-    /// Whether the text ended with it.
+    /// The text ended with this step.
     pub ended: bool,
 }
 
-/// Engines beside each other.
+/// Engines of all settings.
 pub struct Lab {
     engines: Vec<Engine>,
     max_tokens: usize,
     look_every: usize,
-    /// Whether the cost of passes was measured, or could not be.
+    /// Cost of passes was measured, or could not be.
     costed: bool,
 }
 
 impl Lab {
-    /// Loads an engine for each of `all`. Each step of a text whose number is a multiple of `look_every` is looked at, off the clock;
-    /// none for 0.
+    /// Loads an engine for each of `all`.
+    ///
+    /// The oracle tree of one step in `look_every` is searched, outside the measured time; 0
+    /// searches none.
     ///
     /// # Errors
-    /// If a model, a head or a drafter can't be had.
+    /// If a model, a head or a drafter can't be loaded.
     pub fn load(all: &[EngineOptions], look_every: usize, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Lab> {
         let max_tokens = all.iter().map(|options| options.max_tokens).max().unwrap_or(0);
         Ok(Lab::of(load_each(all, tell)?, max_tokens, look_every))
     }
 
-    /// Over engines that are there, for texts of up to `max_tokens`.
+    /// Uses loaded engines, for texts of up to `max_tokens` tokens.
     pub(super) fn of(engines: Vec<Engine>, max_tokens: usize, look_every: usize) -> Lab {
         Lab { engines, max_tokens, look_every, costed: false }
     }
 
-    /// What the first one runs.
+    /// Returns model, device and kernel of the first engine.
     pub fn info(&self) -> RunInfo {
         self.engines.first().map(|engine| engine.info.clone()).unwrap_or_default()
     }
 
-    /// What passes cost, where it is known.
+    /// Returns the cost of passes, if known.
     pub fn cost(&self) -> Option<&Cost> {
         self.engines.first()?.session.cost()
     }
 
-    /// Why a prompt can't be run, where it can't.
+    /// Returns the reason why a prompt can't be run, if it can't.
     pub fn refuses(&self, prompt: &Prompt) -> Option<String> {
         let engine = self.engines.first()?;
         match (engine.tokens)(&prompt.text) {
@@ -69,26 +73,28 @@ impl Lab {
         }
     }
 
-    /// Begins a prompt that is not refused in engine `lane`.
+    /// Starts a prompt in engine `lane`; the prompt must not be one that [`Lab::refuses`].
     ///
     /// # Errors
-    /// If a forward fails.
+    /// If a forward pass fails.
     pub fn begin(&mut self, lane: usize, prompt: &Prompt) -> anyhow::Result<()> {
         let engine = &mut self.engines[lane];
         let tokens = (engine.tokens)(&prompt.text).map_err(anyhow::Error::msg)?;
         Ok(engine.session.start(&prompt.id, &tokens, self.max_tokens)?)
     }
 
-    /// Tokens of engine `lane`'s text, prompt and output; none where it has ended.
+    /// Returns the number of tokens of engine `lane`'s text, prompt included.
+    ///
+    /// `None` if no text is running.
     pub fn position(&self, lane: usize) -> Option<usize> {
         let session = &self.engines.get(lane)?.session;
         (session.ending().is_none() && !session.tokens().is_empty()).then(|| session.tokens().len())
     }
 
-    /// One step of engine `lane`. None where its text has ended.
+    /// Makes one step of engine `lane`; `None` if its text has ended.
     ///
     /// # Errors
-    /// If a forward or a drafter fails.
+    /// If a forward pass or a drafter fails.
     pub fn step(&mut self, lane: usize) -> anyhow::Result<Option<Made>> {
         let engine = &mut self.engines[lane];
         let Some(record) = engine.session.step()? else { return Ok(None) };
@@ -108,15 +114,17 @@ impl Lab {
         Ok(Some(Made { record: Arc::new(record), look, curve: curve.map(Arc::new), fluid, ended }))
     }
 
-    /// Tokens a second of plain decoding after engine `lane`'s text. None before the first.
+    /// Measures tokens per second of plain decoding after engine `lane`'s text.
+    ///
+    /// `None` before the first text.
     ///
     /// # Errors
-    /// If a forward fails.
+    /// If a forward pass fails.
     pub fn calibrate(&mut self, lane: usize) -> Result<Option<f64>, SessionError> {
         self.engines[lane].session.calibrate()
     }
 
-    /// What passes cost, once, where it is not known.
+    /// Measures the cost of passes, at most once, if it is not known.
     fn measure_cost(&mut self, lane: usize) -> Result<(), SessionError> {
         if self.cost().is_some() || std::mem::replace(&mut self.costed, true) {
             return Ok(());

@@ -1,7 +1,11 @@
-//! Settings beside each other on the same prompts, with common random numbers: draws belong to places, so that settings with the same
-//! temperature, top-p, top-k and seed write the same text, and their steps can be paired.
+//! Comparison of settings on the same prompts, with common random numbers.
 //!
-//! [`Lab`] makes the steps, a [`Side`] keeps what a comparison needs of them, and the rest are functions of two sides' texts.
+//! Random numbers are keyed by text position, so settings with the same temperature, top-p, top-k
+//! and seed generate the same text, and their steps can be paired.
+//!
+//! [`Lab`] runs the engines, a [`Side`] keeps what a comparison needs of one setting, and the other
+//! functions compute results from the texts of two sides. [`spawn`] runs two settings on a thread
+//! for the screen.
 
 mod contexts;
 mod course;
@@ -21,7 +25,9 @@ pub use thread::{News, Order, spawn};
 
 use crate::telemetry::StepSettings;
 
-/// Whether two settings write the same text: where sampling is greedy the rest of the law's warp and the seed say nothing.
+/// Returns true if two settings generate the same text.
+///
+/// For greedy decoding the other sampling parameters and the seed have no effect.
 pub fn same_text(a: &StepSettings, b: &StepSettings) -> bool {
     let greedy = (a.warp().greedy(), b.warp().greedy());
     greedy == (true, true) || (greedy == (false, false) && a.warp() == b.warp() && a.seed == b.seed)

@@ -1,32 +1,32 @@
-//! What a comparison keeps of one setting's steps.
+//! Results of one setting that a comparison keeps.
 
 use std::collections::BTreeMap;
 
 use super::{Course, Made};
 use crate::telemetry::Tally;
 
-/// One setting's texts so far, and its means.
+/// Texts of one setting so far, and means over them.
 #[derive(Clone, Debug, Default)]
 pub struct Side {
-    /// Means over all steps, those of a prompt that was run again once.
+    /// Means over all steps; a repeated prompt counts once.
     pub tally: Tally,
-    /// Steps of each prompt that are in the means.
+    /// Number of steps of each prompt that are in the means.
     counted: BTreeMap<usize, usize>,
-    /// Its texts; of a prompt that was run again the last one.
+    /// Texts of the setting; of a repeated prompt, the last one.
     pub courses: Vec<Course>,
 }
 
 impl Side {
-    /// A text begins.
+    /// Starts the text of a prompt.
     pub fn begin(&mut self, prompt: usize) {
         self.courses.retain(|course| course.prompt != prompt);
         self.courses.push(Course::new(prompt));
     }
 
-    /// A step was made.
+    /// Adds a step to the current text.
     pub fn add(&mut self, made: &Made) {
         let record = &*made.record;
-        // A text that is run again is the same text: only what goes beyond it is new.
+        // A repeated text is the same text: only steps beyond the earlier run are new.
         let counted = self.courses.last().map(|course| self.counted.entry(course.prompt).or_default());
         if counted.as_ref().is_none_or(|counted| record.step >= **counted) {
             if let Some(counted) = counted {
@@ -55,7 +55,7 @@ impl Side {
         }
     }
 
-    /// The present text.
+    /// Returns the current text.
     pub fn course(&self) -> Option<&Course> {
         self.courses.last()
     }
@@ -82,7 +82,7 @@ mod tests {
         };
         assert_eq!(run(0, 0..3), 3);
         assert_eq!(run(1, 0..2), 5);
-        // Again, and this time further.
+        // The first prompt again, with more steps.
         assert_eq!(run(0, 0..5), 7);
         assert_eq!(run(0, 0..5), 7);
     }

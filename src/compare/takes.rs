@@ -1,4 +1,4 @@
-//! Positions of the same text where one setting's draft was taken and the other's was not.
+//! Comparison of the same text by position: accepted by one setting, missed by the other.
 
 use serde::Serialize;
 
@@ -6,17 +6,17 @@ use super::contexts::AROUND;
 use super::{Couple, Course, Place};
 use crate::telemetry::{Cause, MissSummary, Misses, TokenClass};
 
-/// Tokens of the list of those missed most.
+/// Number of most missed tokens to list.
 const WORST: usize = 10;
 
-/// Positions by what one setting made of them.
+/// Counts of positions by outcome under one setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Row {
-    /// Drafted and accepted.
+    /// Positions with a drafted and accepted token.
     pub taken: usize,
-    /// The tree held other tokens there alone.
+    /// Positions for which the tree had only other tokens.
     pub refused: usize,
-    /// The tree ended before it.
+    /// Positions at which the tree had ended, all nodes on the path accepted.
     pub bonus: usize,
 }
 
@@ -30,16 +30,16 @@ impl Row {
     }
 }
 
-/// The common positions, by what the first setting made of them and then by what the second did.
+/// Counts of common positions, by outcome under the first setting, then the second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Outcomes {
-    /// All of them.
+    /// Number of common positions.
     pub positions: usize,
-    /// Taken by the first.
+    /// Positions that the first setting accepted, by outcome under the second.
     pub taken: Row,
-    /// Refused by it.
+    /// Positions that the first setting rejected, by outcome under the second.
     pub refused: Row,
-    /// Its bonus.
+    /// Bonus tokens of the first setting, by outcome under the second.
     pub bonus: Row,
 }
 
@@ -60,47 +60,49 @@ pub fn outcomes(couples: &[Couple]) -> Outcomes {
     all
 }
 
-/// A position that one setting took and the other missed.
+/// Position that one setting accepted and the other missed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Taken {
-    /// The prompt's number.
+    /// Index of the prompt.
     pub prompt: usize,
-    /// The output's position, from 0.
+    /// Position in the output, from 0.
     pub position: usize,
-    /// The end of the output before it.
+    /// End of the output before the token.
     pub before: String,
-    /// The token.
+    /// Text of the token.
     pub token: String,
-    /// What came behind it.
+    /// Output after the token.
     pub after: String,
-    /// Depth at which the one took it, from 1.
+    /// Depth at which the accepting setting had the token, from 1.
     pub depth: usize,
-    /// Tokens that the one took in a row from there on.
+    /// Length of the run of accepted tokens from this one on.
     pub run: usize,
-    /// What the token looks like.
+    /// Class of the token by its text.
     pub class: TokenClass,
-    /// Why the other missed it. None where it drafted nothing on purpose.
+    /// Cause of the miss; `None` if the other setting intentionally drafted nothing.
     pub cause: Option<Cause>,
-    /// Depth at which the other missed it.
+    /// Depth at which the other setting missed the token.
     pub missed_depth: Option<usize>,
-    /// The token's probability in the law that is sampled from.
+    /// Probability of the token in the sampled distribution.
     pub p: Option<f64>,
 }
 
-/// All such positions of one direction.
+/// Results over all such positions in one direction.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Takes {
-    /// How many.
+    /// Number of such positions.
     pub positions: usize,
-    /// Of them, those where the other drafted nothing on purpose, or its text ended.
+    /// Positions where the other setting intentionally drafted nothing, or its text ended.
     pub not_drafted: usize,
-    /// Why the other missed them, at which depth, on which tokens.
+    /// Misses of the other setting by cause, depth and token.
     pub misses: MissSummary,
-    /// Those that cost the other most, by the tokens that the one took in a row from there on, then by p.
+    /// Most costly misses: by the length of the accepted run, then by p.
     pub worst: Vec<Taken>,
 }
 
-/// The positions that the `taker`s took and the `misser`s did not, of these couples (taker, misser), with at most `most` examples.
+/// Collects positions that the first text of a couple accepted and the second missed.
+///
+/// `couples` are (taker, misser); at most `most` examples are kept.
 pub fn takes(couples: &[Couple], most: usize) -> Takes {
     let (mut all, mut misses) = (Takes::default(), Misses::default());
     let mut found: Vec<(usize, f64, &Course, usize, &Place, usize)> = Vec::new();
@@ -175,7 +177,7 @@ mod tests {
         let of_a = takes(&[(&a, &b)], 9);
         assert_eq!((of_a.positions, of_a.not_drafted), (2, 0));
         assert_eq!((of_a.misses.causes.of(Cause::Knowledge), of_a.misses.causes.of(Cause::Ranking)), (1, 1));
-        // The first cost two tokens, the other one.
+        // The first miss cost two tokens, the other one.
         let worst: Vec<_> = of_a.worst.iter().map(|t| (t.position, t.run, t.depth, t.cause)).collect();
         assert_eq!(worst, [(0, 2, 1, Some(Cause::Knowledge)), (3, 1, 1, Some(Cause::Ranking))]);
         assert_eq!((of_a.worst[1].before.as_str(), of_a.worst[1].token.as_str()), (" 0 1 2", " 3"));

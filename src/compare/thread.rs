@@ -1,4 +1,6 @@
-//! The loop behind the screen: two settings in step, the one that is behind first.
+//! Thread that runs two settings for the screen of a comparison.
+//!
+//! The setting with fewer tokens makes the next step, so that both stay close to each other.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
@@ -8,51 +10,53 @@ use super::{Lab, Made};
 use crate::clean::causes;
 use crate::engine::{EngineOptions, Prompt, RunInfo};
 
-/// A wish of the person, applied before the next step.
+/// Command of the user, applied before the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Stop after the present step and wait.
+    /// Pause after the current step.
     Pause,
-    /// Go on.
+    /// Resume after a pause.
     Resume,
-    /// While paused: one step of the one that is behind.
+    /// While paused: make one step of the setting that is behind.
     Step,
-    /// Begin the prompt so many further on in the list.
+    /// Start the prompt that many places further in the list, with wrap-around.
     Turn(isize),
-    /// End the thread.
+    /// End the thread before the next step.
     Quit,
 }
 
-/// What happened.
+/// Event of the thread.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
-    /// Something takes a while before the first step: what, and the share done where known.
+    /// Loading before the first step: a description, and the fraction done if known.
     Loading(String, Option<f64>),
-    /// The model is there.
+    /// The model is loaded.
     Ready(Arc<RunInfo>),
-    /// A prompt begins under all settings: its number in the list.
+    /// A prompt starts under both settings, with its index in the list.
     Began(usize),
-    /// A step was made under the setting of this number.
+    /// Step under the setting of this number.
     Step(usize, Box<Made>),
-    /// Plain decoding was timed: tokens a second.
+    /// Measured speed of plain decoding, in tokens per second.
     Plain(f64),
-    /// It waits.
+    /// The thread is paused.
     Paused,
-    /// It goes on.
+    /// The thread continues after a pause.
     Resumed,
-    /// A prompt can't be run: why, in one line.
+    /// A prompt can't be run, with the reason in one line.
     Refused(String),
-    /// It can't go on: why, in one line. The last news.
+    /// The thread failed, with the reason in one line; no event follows.
     Failed(String),
-    /// All prompts are done; one that is wished is still run.
+    /// All prompts are finished; another one can still be selected.
     Done,
 }
 
-/// Starts the thread, named "engine"; `sink` is called with all news and says whether anybody still listens. It ends when told to
-/// and when nobody listens or commands any more.
+/// Starts the thread, named "engine".
+///
+/// `sink` is called with every event and returns false to stop. The thread also ends on
+/// [`Order::Quit`] and when the sender of commands is dropped.
 ///
 /// # Panics
-/// If the system has no thread to give.
+/// If the system can't create a thread.
 pub fn spawn(
     all: Vec<EngineOptions>,
     look_every: usize,
@@ -80,14 +84,14 @@ pub fn spawn(
     (orders, thread)
 }
 
-/// Makes steps until it is told to quit, or nobody is there.
+/// Makes steps until it is told to quit, or `sink` or the sender is gone.
 fn drive(mut lab: Lab, prompts: &[Prompt], orders: &Receiver<Order>, sink: &mut dyn FnMut(News) -> bool) -> anyhow::Result<()> {
     let (mut paused, mut timed, mut done) = (false, false, false);
     let mut info = lab.info();
     info.prompts = prompts.iter().map(|prompt| prompt.text.clone()).collect();
     let mut present = None;
     let mut heard = sink(News::Ready(Arc::new(info)));
-    // The prompt that is to begin next, and in which direction to look on where it is refused.
+    // Next prompt to start, and the direction in which to continue if it can't be run.
     let mut wish = Some((0, 1));
     while heard {
         let order = match orders.try_recv() {
@@ -131,7 +135,7 @@ fn drive(mut lab: Lab, prompts: &[Prompt], orders: &Receiver<Order>, sink: &mut 
             present = Some(at);
             if let Some(why) = lab.refuses(prompt) {
                 heard &= sink(News::Refused(format!("prompt {}: {why}", prompt.id)));
-                // Backwards it stops at the first one.
+                // Backward, the search ends at the first prompt.
                 wish = if by < 0 { at.checked_sub(1).map(|at| (at, by)) } else { Some((at + 1, by)) };
                 continue;
             }
@@ -145,7 +149,7 @@ fn drive(mut lab: Lab, prompts: &[Prompt], orders: &Receiver<Order>, sink: &mut 
         if done || (paused && !single) {
             continue;
         }
-        // The one that is behind; where both are at the same place the first.
+        // The setting with fewer tokens steps next; the first one on a tie.
         let behind = (0..2).filter_map(|lane| Some((lab.position(lane)?, lane))).min();
         match behind {
             Some((_, lane)) => {
@@ -176,7 +180,9 @@ mod tests {
         texts.iter().enumerate().map(|(i, text)| Prompt { id: format!("p{i}"), text: (*text).to_owned() }).collect()
     }
 
-    /// All news of two settings over a table; `answer` sees each, and sends orders or says stop.
+    /// Collects all events of two settings over a table model.
+    ///
+    /// `answer` sees each event; it can send commands, and returns false to stop.
     fn run(
         pair: &[StepSettings; 2],
         look_every: usize,
@@ -229,7 +235,7 @@ mod tests {
             let (paired, differing) = couples(&sides[0].courses, &sides[1].courses, Pairing::Positions);
             assert_eq!((paired.len(), differing), (3, vec![]), "{a} {b}");
             assert!(paired.iter().all(|(a, b)| a.ended && b.ended && a.tokens == b.tokens && a.texts == b.texts));
-            // The counts agree with the steps.
+            // Counts agree with the steps.
             let (d, o) = (differences(&paired, Pairing::Positions).unwrap(), outcomes(&paired));
             let mean = |side: &Side| side.tally.summary(None).accepted_mean;
             assert!((d.accepted.difference.value - (mean(&sides[1]) - mean(&sides[0]))).abs() < 1e-9);
@@ -257,7 +263,7 @@ mod tests {
                         _ => {}
                     }
                 }
-                // While it waits each step is asked for.
+                // While paused, each step is requested.
                 News::Step(..) if single < 3 => {
                     single += 1;
                     send(if single < 3 { Order::Step } else { Order::Turn(1) });
@@ -275,7 +281,7 @@ mod tests {
             }
             true
         });
-        // From the first on to the second, back by two to the last, and on to the end.
+        // First to second prompt, back by two to the last, and on to the end.
         assert_eq!((began, done), (vec![0, 1, 2], 1));
     }
 

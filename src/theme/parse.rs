@@ -154,7 +154,8 @@ fn read(name: &str, folder: Option<&Path>, chain: &mut Vec<String>, into: &mut L
         let at = site(value.span().start);
         let set = string(value, "glyphs", &at)?;
         into.glyphs = Some(
-            Glyphs::by_name(set).ok_or_else(|| at.error(format!("glyphs: unknown set `{set}`; write \"unicode\" or \"ascii\"")))?,
+            Glyphs::by_name(set)
+                .ok_or_else(|| at.error(format!("glyphs: unknown set `{set}`; write \"unicode\" or \"ascii\"")))?,
         );
     }
     for (key, value) in entries(&table, "palette", &site)? {
@@ -209,9 +210,7 @@ fn entries<'t, 'i>(
         None => Ok(Vec::new()),
         Some(value) => match value.get_ref() {
             DeValue::Table(t) => Ok(t.iter().map(|(k, v)| (k.get_ref().as_ref(), v)).collect()),
-            other => {
-                Err(site(value.span().start).error(format!("{name}: expected a table [{name}], found {}", kind(other))))
-            }
+            other => Err(site(value.span().start).error(format!("{name}: expected a table [{name}], found {}", kind(other)))),
         },
     }
 }
@@ -248,7 +247,9 @@ fn modifiers(value: &Item<'_>, key: &str, at: &Site) -> Result<Modifier, ThemeEr
             "italic" => Modifier::ITALIC,
             "underline" => Modifier::UNDERLINED,
             "reverse" => Modifier::REVERSED,
-            _ => return Err(at.error(format!("{key}: unknown modifier `{name}`; write bold, dim, italic, underline, or reverse"))),
+            _ => {
+                return Err(at.error(format!("{key}: unknown modifier `{name}`; write bold, dim, italic, underline, or reverse")));
+            }
         };
         Ok(all | one)
     })

@@ -1,4 +1,4 @@
-//! Two results side by side.
+//! Comparison of two results of `speclight bench`.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -7,26 +7,28 @@ use super::report::{Report, median};
 use crate::clean::name;
 use crate::cli::table;
 
-/// Draws of the bootstrap.
+/// Number of bootstrap replicates.
 const DRAWS: usize = 2000;
 
-/// Median of the new over median of the old for everything that both measured, with the 95% interval of that ratio.
+/// Formats the ratio of new to old median for everything that both results measured.
+///
+/// Each ratio has its 95% interval.
 pub fn text(old: &Report, new: &Report) -> String {
     let mut text = format!(
-        "\nagainst {} {} on {} (speclight {})\n",
+        "\ncompared with {} {} on {} (speclight {})\n",
         name(&old.model),
         name(&old.quantisation),
         name(&old.device),
         name(&old.version)
     );
     if old.cpu != new.cpu || old.threads != new.threads {
-        text.push_str("another machine or count of threads: the ratios are not this program's alone\n");
+        text.push_str("the CPU or the thread count differs, which also affects the ratios\n");
     }
     let mut rows = vec![["", "before", "now", "ratio", "95% interval"].map(str::to_owned)];
     for (what, now) in &new.samples {
         let Some(before) = old.samples.get(what).filter(|before| !before.is_empty() && !now.is_empty()) else { continue };
         let (low, high) = interval(before, now);
-        let mark = if low > 1.0 || high < 1.0 { "" } else { " (no difference shown)" };
+        let mark = if low > 1.0 || high < 1.0 { "" } else { " (not significant)" };
         rows.push([
             what.clone(),
             format!("{:.4e}", median(before)),
@@ -39,7 +41,9 @@ pub fn text(old: &Report, new: &Report) -> String {
     text
 }
 
-/// The 95% interval of median(now) / median(before), by the percentile bootstrap (Efron 1979) with fixed draws.
+/// Returns the 95% interval of median(now) / median(before).
+///
+/// Percentile bootstrap (Efron 1979) with a fixed seed.
 fn interval(before: &[f64], now: &[f64]) -> (f64, f64) {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut again = |samples: &[f64]| -> f64 {

@@ -1,4 +1,4 @@
-//! The measurements.
+//! Measurements of `speclight bench`.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -17,29 +17,29 @@ use crate::model::{Decoder, ForwardError, Head, HeadForm, Logits, Node, Parent, 
 use crate::registry::Found;
 use crate::tree::TokenId;
 
-/// Tokens of the verify passes.
+/// Sizes of the verify passes, in tokens.
 const BATCHES: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
-/// Committed tokens before a verify pass.
+/// Committed tokens before each verify pass.
 const CONTEXT: usize = 128;
-/// Tokens of the prompts that are read.
+/// Prompt lengths for which prefill is measured, in tokens.
 const PROMPTS: [usize; 1] = [256];
-/// Tokens of the passes whose time is told apart by stage.
+/// Sizes of the passes that are timed by stage, in tokens.
 const STAGED: [usize; 3] = [1, 4, 16];
-/// Longer contexts, to see what attention costs.
+/// Longer contexts, in tokens, which show the cost of attention.
 const CONTEXTS: [usize; 3] = [1024, 4096, 8000];
-/// Tokens decoded plainly in a round.
+/// Tokens of plain decoding per round.
 const DECODED: usize = 24;
-/// Passes of one kind are made for so long before one counts.
+/// Minimum time of repeated passes of one kind before one of them is counted.
 const SETTLED: Duration = Duration::from_millis(30);
-/// Bytes that are read to find the memory's speed: beyond every cache.
+/// Bytes read to measure memory bandwidth: larger than any cache.
 const MEMORY: usize = 256 << 20;
 
-/// Measures everything once a round.
+/// Measures everything once per round, for `rounds` rounds.
 pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Report> {
     let config = model.config();
     let room = CONTEXTS.iter().max().map_or(0, |most| most + 2).min(config.context);
     let mut decoder = model.decoder(room)?;
-    // Any tokens will do: what is computed does not depend on them.
+    // Any tokens serve: the amount of computation does not depend on them.
     let tokens: Vec<TokenId> = (0..room as u64).map(|i| (i * 7919 % config.vocab as u64) as TokenId).collect();
     let threads = model.threads().unwrap_or_else(default_threads);
     let memory = vec![1u64; MEMORY / 8];
@@ -60,7 +60,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
     let state = vec![0.5; config.dim];
     let mut samples: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let bar = ProgressBar::new(rounds as u64);
-    // Round 0 wakes caches and threads, and is not counted.
+    // Round 0 warms up caches and threads, and is not counted.
     for round in 0..=rounds {
         let mut keep = |name: String, value: f64| {
             if round > 0 {
@@ -78,7 +78,8 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         for n in BATCHES.into_iter().filter(|&n| n <= left) {
             keep(format!("t_seconds.{n}"), steady(|| pass(&mut *decoder, &tokens[..n], Pass::FULL))?);
         }
-        // Each after one of another size and, where there is a head, after a depth of drafting: as passes of steps come.
+        // Each pass follows one of another size and, if there is a head, one depth of drafting, as
+        // in decoding steps.
         for n in BATCHES.into_iter().filter(|&n| n <= left) {
             if let Some(head) = &mut head {
                 pass(head, &tokens[..1], Pass::FULL)?;
@@ -111,7 +112,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         keep("bandwidth_bytes_per_second".into(), bandwidth(&memory, threads));
         bar.inc(1);
     }
-    // Long contexts take long to fill: each is filled once.
+    // Filling a long context is slow, so each is filled once.
     for n in CONTEXTS.into_iter().filter(|&n| n < room) {
         let from = decoder.len();
         decoder.prefill(&tokens[from..n], 256, Logits::None)?;
@@ -157,9 +158,11 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
     })
 }
 
-/// Seconds of the last of several passes in a row, and of one where it takes long. Decoding makes passes of like size one after
-/// the other; where a large cache keeps the weights from one to the next, the first ones after other work are slower than all
-/// that follow (by two thirds for one token on a Xeon, until the sixth).
+/// Repeats a pass for 30 ms or more and returns the last one's seconds.
+///
+/// A pass that takes longer runs once. Decoding makes passes of similar size one after the other;
+/// if a large cache keeps the weights between them, the first passes after other work are slower
+/// than all that follow (by two thirds for one token on a Xeon, until the sixth).
 pub fn steady<E>(mut pass: impl FnMut() -> Result<f64, E>) -> Result<f64, E> {
     let start = Instant::now();
     loop {
@@ -170,14 +173,13 @@ pub fn steady<E>(mut pass: impl FnMut() -> Result<f64, E>) -> Result<f64, E> {
     }
 }
 
-/// Seconds that something takes.
 fn time(work: impl FnOnce() -> Result<(), ForwardError>) -> Result<f64, ForwardError> {
     let start = Instant::now();
     work()?;
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// Tells seconds by stage of a pass over `tokens` after others of its kind.
+/// Reports the seconds of each stage of a pass over `tokens`, after warm-up passes.
 fn stages(decoder: &mut CpuDecoder, tokens: &[TokenId], mut tell: impl FnMut(&str, f64)) -> Result<(), ForwardError> {
     steady(|| {
         decoder.time_stages();
@@ -187,19 +189,19 @@ fn stages(decoder: &mut CpuDecoder, tokens: &[TokenId], mut tell: impl FnMut(&st
     Ok(())
 }
 
-/// A head's decoder with a context of the usual length.
+/// Returns a decoder of the head that holds a context of [`CONTEXT`] tokens.
 fn entered(head: &Head, tokens: &[TokenId]) -> Result<CpuDecoder, ForwardError> {
     let tokens = &tokens[..CONTEXT.min(tokens.len())];
     let mut decoder = head.decoder(CONTEXT + 1);
     let nodes = Node::chain(tokens);
-    // Any states will do.
+    // Any states serve, as above.
     let hidden = vec![0.5; nodes.len() * head.about().after.len() * decoder.config().dim];
     decoder.append_with(&nodes, &hidden, Pass { layers: usize::MAX, logits: Logits::Last })?;
     decoder.commit(&(0..nodes.len()).collect::<Vec<_>>())?;
     Ok(decoder)
 }
 
-/// Seconds of one pass over a binary tree of `tokens`.
+/// Times one pass over a binary tree of `tokens`, in seconds.
 fn pass(decoder: &mut dyn Decoder, tokens: &[TokenId], wanted: Pass) -> Result<f64, ForwardError> {
     let parent = |i: usize| if i == 0 { Parent::Context } else { Parent::Slot((i - 1) / 2) };
     let nodes: Vec<Node> = tokens.iter().enumerate().map(|(i, &token)| Node { token, parent: parent(i) }).collect();
@@ -211,18 +213,20 @@ fn pass(decoder: &mut dyn Decoder, tokens: &[TokenId], wanted: Pass) -> Result<f
     Ok(took)
 }
 
-/// Decodes `n` tokens greedily, one a pass.
+/// Decodes `n` tokens greedily, one per pass.
 fn decode(decoder: &mut dyn Decoder, mut token: TokenId, n: usize) -> Result<(), ForwardError> {
     for _ in 0..n {
         decoder.append(&[Node { token, parent: Parent::Context }], Pass::FULL)?;
-        // A damaged model's logits are no numbers; that is for others to tell.
+        // A damaged model can have logits that are not numbers; other code reports that.
         token = argmax(decoder.logits(0)).map_or(token, |best| best.0);
         decoder.commit(&[0])?;
     }
     Ok(())
 }
 
-/// Bytes a second at which `threads` threads together read all of `memory`, once. Beyond the caches where it is larger.
+/// Measures the bytes per second at which `threads` threads together read all of `memory` once.
+///
+/// This is the memory bandwidth if `memory` is larger than the caches.
 pub fn bandwidth(memory: &[u64], threads: usize) -> f64 {
     let start = Instant::now();
     std::thread::scope(|scope| {

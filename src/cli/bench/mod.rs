@@ -1,4 +1,4 @@
-//! `speclight bench`: what passes cost on this machine, and how that compares with another time or machine.
+//! `speclight bench`: cost of passes on this machine, and comparison with an earlier result.
 
 mod compare;
 mod measure;
@@ -23,28 +23,35 @@ use report::Report;
 /// Options of `speclight bench`.
 #[derive(Args, Clone, Debug)]
 pub struct BenchOptions {
-    /// Model to measure: a name that `speclight models` lists, a GGUF file, or a folder with safetensors
+    /// Model to measure: name from `speclight models`, GGUF file, or safetensors folder
+    ///
+    /// `speclight models` marks the default model.
     #[arg(long, value_name = "NAME|PATH")]
     pub model: Option<String>,
-    /// Device to run on: auto, cpu, cuda, cuda:N or metal
+    /// Compute device: auto, cpu, cuda, cuda:N or metal
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
-    /// Threads of the CPU path [default: the physical cores]
+    /// Number of CPU threads [default: the number of physical cores]
     #[arg(long, value_name = "N", value_parser = super::options::threads)]
     pub threads: Option<usize>,
-    /// Rounds: in each everything is measured once, so that a machine whose speed drifts favours nothing
+    /// Number of measurement rounds, 3 to 1000
+    ///
+    /// Each round measures everything once, so that a drifting machine speed affects all
+    /// measurements alike.
     #[arg(long, value_name = "N", default_value = "11", value_parser = rounds, allow_negative_numbers = true)]
     pub rounds: usize,
-    /// Compare with an earlier result that --json wrote
+    /// Earlier result to compare with, written by --json
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
-    /// Write the result as one object of JSON; - is standard output
+    /// JSON output of the result, as one object; - is standard output
     #[arg(long, value_name = "FILE|-")]
     pub json: Option<PathBuf>,
 }
 
-/// Keeps t(B) for runs with this model, device and threads. Where that is not possible, or the times are implausible, runs measure it
-/// themselves: no error.
+/// Stores t(B) in the cache for later runs with this model, device and thread count.
+///
+/// If that is not possible, or the times are implausible, runs measure t(B) themselves; this is not
+/// an error.
 fn keep_cost(report: &Report, model: &Model, found: &Found) {
     let points = report.between_seconds.iter().map(|(&tokens, &seconds)| (tokens, seconds)).collect();
     let identity = found.sha256().map_or_else(|| model.path().display().to_string(), str::to_owned);
@@ -56,15 +63,15 @@ fn keep_cost(report: &Report, model: &Model, found: &Found) {
 }
 
 fn rounds(value: &str) -> Result<usize, String> {
-    super::options::whole(value, 3, 1000, "medians need a few rounds")
+    super::options::whole(value, 3, 1000, "the number of rounds is out of range")
 }
 
-/// Measures, and shows what came of it.
+/// Measures the model, prints the result, and writes the JSON output.
 ///
 /// # Errors
-/// If the model can't be had, an earlier result can't be read, or the output can't be written.
+/// If the model can't be obtained, an earlier result can't be read, or an output can't be written.
 pub fn run(options: BenchOptions) -> anyhow::Result<ExitCode> {
-    // Before the minute that measuring takes: what can't be read or written is known at once.
+    // Measuring takes about a minute: report unreadable or unwritable files before it.
     let against = options.against.as_deref().map(Report::read).transpose()?;
     let json = options.json.as_deref().map(Lines::open).transpose()?;
     let registry = Registry::load()?;

@@ -1,4 +1,4 @@
-//! A result of `speclight bench`.
+//! Result of `speclight bench`: its JSON form and its text.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,90 +11,100 @@ use crate::cli::table;
 use crate::model::kernels::Stage;
 use crate::theory::pass_times;
 
-/// What was measured: medians, and all samples for whoever wants to compare.
+/// Medians of all measurements, and every sample for later comparisons.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Always "bench".
+    /// Type of the JSON object, always "bench".
     #[serde(rename = "type")]
     pub kind: String,
     /// Version of this program.
     pub version: String,
-    /// Name of the model.
+    /// Name of the measured model.
     pub model: String,
-    /// Its format, as "Q4_1".
+    /// Format of the model's weights, such as "Q4_1".
     pub quantisation: String,
-    /// Device and kernel, as "cpu (avx2, 2 threads)".
+    /// Device and kernel, such as "cpu (avx2, 2 threads)".
     pub device: String,
-    /// The kernel of the CPU path, or "candle".
+    /// Name of the CPU kernel, or "candle".
     pub kernel: String,
-    /// Formats of the file whose matrices were rounded to Q8_0, since the kernels have no products with them.
+    /// Formats of the file whose matrices were rounded to Q8_0.
+    ///
+    /// The kernels have no products with these formats.
     #[serde(default)]
     pub rounded: Vec<String>,
-    /// Threads of a forward; null on other devices than the CPU.
+    /// Threads of a forward pass; null on devices other than the CPU.
     pub threads: Option<usize>,
-    /// The CPU as its maker calls it, where known.
+    /// Model name of the CPU, if known.
     pub cpu: Option<String>,
-    /// Its instruction sets that kernels may choose by.
+    /// Instruction sets of the CPU that kernels are selected by.
     pub cpu_features: Vec<String>,
-    /// Plain decoding, tokens a second.
+    /// Tokens per second of plain decoding.
     pub decode_tokens_per_second: f64,
-    /// Seconds to read a prompt, by its tokens.
+    /// Seconds to process a prompt, by prompt length in tokens.
     pub prefill_seconds: BTreeMap<usize, f64>,
-    /// Seconds of a verify pass with all logits after 128 tokens, by its tokens.
+    /// Seconds of a verify pass by tokens, with all logits, after 128 committed tokens.
     pub t_seconds: BTreeMap<usize, f64>,
-    /// Seconds of the same passes, each after one of another size and a depth of drafting, as they come in steps: the t(B) that runs go by.
+    /// Seconds of the same passes in the sequence of decoding steps, by tokens.
+    ///
+    /// Each pass follows one of another size and a depth of drafting. This is the t(B) that runs
+    /// use.
     #[serde(default)]
     pub between_seconds: BTreeMap<usize, f64>,
-    /// Seconds of a pass over one token after so many tokens.
+    /// Seconds of a pass over one token, by the number of tokens before it.
     pub context_seconds: BTreeMap<usize, f64>,
-    /// Seconds of such passes by stage, in the mean of the threads, by their tokens. Empty on other devices than the CPU.
+    /// Seconds by stage, as mean over the threads, by tokens of the pass.
+    ///
+    /// Empty on devices other than the CPU.
     #[serde(default)]
     pub stage_seconds: BTreeMap<usize, BTreeMap<String, f64>>,
-    /// Seconds of one token's way through the layers that the early-exit drafter runs and its adapter (the model's head where none
-    /// comes with the program): what a depth of it costs.
+    /// Seconds per depth of the early-exit drafter.
+    ///
+    /// This covers one token through the layers that the drafter runs, and its adapter, or the
+    /// model's head if no adapter is bundled.
     pub early_exit_seconds: Option<f64>,
-    /// Seconds of a pass over one token through the head that comes with the program, if one does for this model: what a depth of the
-    /// eagle drafter costs.
+    /// Seconds per depth of the eagle drafter: one token through the bundled head.
+    ///
+    /// `None` if no head is bundled for this model.
     #[serde(default)]
     pub eagle_seconds: Option<f64>,
-    /// Bytes a second that the same threads read of memory beyond the caches.
+    /// Memory bandwidth in bytes per second, read by the same threads beyond the caches.
     pub bandwidth_bytes_per_second: f64,
-    /// Bytes of weights that a pass reads.
+    /// Bytes of weights read by a pass.
     pub weight_bytes_per_token: u64,
-    /// Every sample by name, in the order of rounds.
+    /// Samples of each measurement by name, in the order of rounds.
     pub samples: BTreeMap<String, Vec<f64>>,
 }
 
 impl Report {
-    /// Reads what `--json` wrote.
+    /// Reads a result that `--json` wrote.
     ///
     /// # Errors
-    /// If the file can't be read or is something else.
+    /// If the file can't be read or is not a result of `speclight bench`.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let cure = || format!("can't read {}: give a file that speclight bench --json wrote", path.display());
+        let cure = || format!("can't read {}; give a file written by speclight bench --json", path.display());
         let report: Report = serde_json::from_slice(&std::fs::read(path).with_context(cure)?).with_context(cure)?;
         if report.kind != "bench" {
-            bail!("{} is of type {:?}: give a file that speclight bench --json wrote", path.display(), report.kind);
+            bail!("{} is of type {:?}; give a file written by speclight bench --json", path.display(), report.kind);
         }
         Ok(report)
     }
 
-    /// The share of the memory's speed that plain decoding reaches: bytes of weights a second over the bandwidth.
+    /// Fraction of the memory bandwidth that plain decoding uses for weights.
     fn memory_share(&self) -> f64 {
         self.weight_bytes_per_token as f64 * self.decode_tokens_per_second / self.bandwidth_bytes_per_second
     }
 
-    /// For a person.
+    /// Formats the result as tables.
     pub fn text(&self) -> String {
         let cpu = self.cpu.as_deref().unwrap_or("unknown CPU");
         let mut text =
             format!("{} {} on {}\n{cpu}: {}\n", name(&self.model), self.quantisation, self.device, self.cpu_features.join(" "));
         if !self.rounded.is_empty() {
-            text.push_str(&format!("its {} weights are rounded to Q8_0\n", self.rounded.join(", ")));
+            text.push_str(&format!("{} weights are rounded to Q8_0\n", self.rounded.join(", ")));
         }
         text.push('\n');
         let one = self.t_seconds.get(&1).copied().unwrap_or(f64::NAN);
-        let mut rows = vec![["B", "t(B) ms", "over t(1)", "ms a token", "between work ms", ""].map(str::to_owned)];
+        let mut rows = vec![["B", "t(B) ms", "t(B)/t(1)", "ms/token", "in steps ms", ""].map(str::to_owned)];
         let most = self.t_seconds.values().fold(0f64, |m, &t| m.max(t));
         for (batch, t) in &self.t_seconds {
             let bar = "#".repeat(((t / most * 40.0).round() as usize).max(1));
@@ -111,22 +121,22 @@ impl Report {
         text.push('\n');
         let mut rows = vec![["plain decoding".to_owned(), format!("{:.1} tokens/s", self.decode_tokens_per_second)]];
         for (tokens, t) in &self.prefill_seconds {
-            rows.push([format!("reading {tokens} tokens"), format!("{:.1} ms, {:.0} tokens/s", t * 1e3, *tokens as f64 / t)]);
+            rows.push([format!("prompt of {tokens} tokens"), format!("{:.1} ms, {:.0} tokens/s", t * 1e3, *tokens as f64 / t)]);
         }
         for (tokens, t) in &self.context_seconds {
-            rows.push([format!("one token after {tokens}"), format!("{:.2} ms", t * 1e3)]);
+            rows.push([format!("one token, context {tokens}"), format!("{:.2} ms", t * 1e3)]);
         }
         if let Some(t) = self.early_exit_seconds {
-            rows.push(["early exit, a depth".to_owned(), format!("{:.2} ms", t * 1e3)]);
+            rows.push(["early-exit, per depth".to_owned(), format!("{:.2} ms", t * 1e3)]);
         }
         if let (Some(t), Some(one)) = (self.eagle_seconds, self.t_seconds.get(&1)) {
-            rows.push(["eagle, a depth".to_owned(), format!("{:.2} ms, {:.1}% of t(1)", t * 1e3, 100.0 * t / one)]);
+            rows.push(["eagle, per depth".to_owned(), format!("{:.2} ms, {:.1}% of t(1)", t * 1e3, 100.0 * t / one)]);
         }
-        rows.push(["memory, beyond caches".to_owned(), format!("{:.1} GB/s", self.bandwidth_bytes_per_second / 1e9)]);
+        rows.push(["memory bandwidth".to_owned(), format!("{:.1} GB/s", self.bandwidth_bytes_per_second / 1e9)]);
         rows.push([
-            "limit by memory".to_owned(),
+            "memory-bound limit".to_owned(),
             format!(
-                "{:.1} tokens/s for {:.1} MB a token; {:.0}% reached",
+                "{:.1} tokens/s for {:.1} MB per token; {:.0}% reached",
                 self.bandwidth_bytes_per_second / self.weight_bytes_per_token as f64,
                 self.weight_bytes_per_token as f64 / 1e6,
                 self.memory_share() * 100.0
@@ -137,7 +147,7 @@ impl Report {
         text
     }
 
-    /// Where the time of a pass goes: a column for each number of tokens.
+    /// Formats the time of passes by stage, with a column for each size.
     fn stages(&self) -> String {
         let of = |n: &usize, stage: Stage| self.stage_seconds.get(n)?.get(stage.name()).copied();
         let sizes = self.stage_seconds.keys();
@@ -155,7 +165,7 @@ impl Report {
     }
 }
 
-/// The median; NaN of nothing.
+/// Returns the median of `samples`, NaN if there are none.
 pub fn median(samples: &[f64]) -> f64 {
     pass_times::median(&mut samples.to_vec()).unwrap_or(f64::NAN)
 }

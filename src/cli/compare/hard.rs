@@ -1,4 +1,4 @@
-//! Prompts to train on: the contexts after which the drafters knew least of what the model was to say.
+//! Hard prompts for training: contexts with the largest knowledge loss.
 
 use serde::Serialize;
 
@@ -6,26 +6,32 @@ use super::{CompareOptions, Setting};
 use crate::compare::Side;
 use crate::engine::Prompt;
 
-/// Contexts of one text lie at least so many tokens apart: closer ones are trained on together anyway.
+/// Smallest distance of two contexts of one text, in tokens.
+///
+/// Closer contexts are trained on together anyway.
 const APART: usize = 16;
 
-/// One prompt to train on. What stands after `begun` says where it comes from and is not read by `speclight train`.
+/// Prompt to train on.
+///
+/// Fields after `begun` document the origin and are not read by `speclight train`.
 #[derive(Debug, Serialize)]
 pub struct HardLine {
-    /// The prompt; without a chat template all of the context.
+    /// Prompt text; the whole context if prompts have no chat template.
     pub prompt: String,
-    /// What was answered up to there.
+    /// Answer up to this context.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub begun: String,
-    /// The prompt's id and the output's position, from 0.
+    /// Id of the prompt and position in the output from 0, as `id@position`.
     pub question_id: String,
-    /// The setting whose drafter lost it.
+    /// Name of the setting whose drafter had the loss.
     pub setting: String,
-    /// What the oracle's tree gained over the drafter's best there, in drafted tokens.
+    /// Gain of the oracle tree over the drafter's best tree, in drafted tokens.
     pub knowledge_loss: f64,
 }
 
-/// The contexts with the largest knowledge loss, the largest first; at most as many as were asked for.
+/// Returns the contexts with the largest knowledge loss in descending order.
+///
+/// There are at most `options.hard_count` of them.
 pub fn lines(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt], sides: &[Side]) -> Vec<HardLine> {
     // (loss, setting, text, position)
     let mut all: Vec<(f64, usize, usize, usize)> = Vec::new();
@@ -44,7 +50,7 @@ pub fn lines(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt],
         let course = &sides[i].courses[k];
         let Some(prompt) = prompts.get(course.prompt) else { continue };
         let begun = course.texts[..at].concat();
-        // Settings that write the same text share its contexts, and those that do not may begin alike.
+        // Settings with the same text share its contexts, and different texts can start alike.
         let near = |(id, other, line): &&(&str, usize, HardLine)| {
             let text = if options.options.raw { line.prompt.strip_prefix(&prompt.text).unwrap_or("") } else { &line.begun };
             *id == prompt.id && other.abs_diff(at) < APART && (text.starts_with(&begun) || begun.starts_with(text))
@@ -77,7 +83,7 @@ mod tests {
         options
     }
 
-    /// A text with a step every eight tokens and these knowledge losses.
+    /// Text with a step every eight tokens and these knowledge losses.
     fn side(losses: &[Option<f64>]) -> Side {
         let mut course = Course::new(0);
         for loss in losses {

@@ -1,4 +1,6 @@
-//! The measuring without a screen: each prompt under all settings in turn, so that what drifts on the machine is shared.
+//! Measurement without a screen: runs each prompt under all settings before the next prompt.
+//!
+//! A drifting machine speed then affects all settings alike.
 
 use indicatif::ProgressBar;
 
@@ -9,24 +11,26 @@ use crate::cli::study::pace::Pace;
 use crate::compare::{Lab, Side, same_text};
 use crate::engine::{EngineOptions, Prompt, RunInfo};
 
-/// What was measured.
+/// Results of all runs.
 pub struct Measured {
-    /// What runs.
+    /// Model and device of the runs.
     pub info: RunInfo,
-    /// One for each setting.
+    /// Results of each setting.
     pub sides: Vec<Side>,
-    /// Plain decoding of the texts of each setting: its place in `plains`.
+    /// Index in `plains` of plain decoding of the same text, for each setting.
     pub plain_of: Vec<usize>,
-    /// Plain decoding, one for each kind of text.
+    /// Results of plain decoding, one for each distinct text.
     pub plains: Vec<Side>,
-    /// Prompts that could not be run.
+    /// Number of prompts that were skipped.
     pub refused: usize,
 }
 
-/// Runs all prompts under all settings and plainly. None where a signal came.
+/// Runs all prompts under all settings and with plain decoding.
+///
+/// Returns `None` if a signal ended the run.
 ///
 /// # Errors
-/// If an engine can't be had, fails, or no prompt could be run.
+/// If an engine can't be loaded, a run fails, or no prompt could be run.
 pub fn measure(
     options: &CompareOptions,
     settings: &[Setting],
@@ -46,7 +50,7 @@ pub fn measure(
     let mut bar = ProgressBar::hidden();
     let lab = Lab::load(&engines, options.look_every, &mut |what, done| {
         if let Some(status) = interrupt.status() {
-            // A download does not ask whether it is still wanted.
+            // A download can't be canceled otherwise.
             bar.finish_and_clear();
             crate::draft::end_processes();
             std::process::exit(status.into());
@@ -61,11 +65,12 @@ pub fn measure(
     for (number, prompt) in prompts.iter().enumerate() {
         if let Some(why) = lab.refuses(prompt) {
             refused += 1;
-            pace.say(&format!("prompt {}: {why}; it is left out", prompt.id));
+            pace.say(&format!("prompt {}: {why}; skipped", prompt.id));
             (0..engines.len()).for_each(|_| pace.end(""));
             continue;
         }
-        // Each begins in its turn: what comes first in the caches of the machine is no setting's own.
+        // The order rotates, so that no setting always profits from what is in the machine's
+        // caches.
         for turn in 0..engines.len() {
             let lane = (number + turn) % engines.len();
             let what = format!("prompt {}, {}", prompt.id, settings.get(lane).map_or("plain", |setting| &setting.name));
@@ -73,7 +78,7 @@ pub fn measure(
             lab.begin(lane, prompt)?;
             sides[lane].begin(number);
             while let Some(made) = lab.step(lane)? {
-                // The same line again and again says nothing new.
+                // Do not repeat the same notice.
                 if let Some(notice) = made.record.notice.as_ref().filter(|notice| noticed.as_ref() != Some(notice)) {
                     pace.say(notice);
                     noticed = Some(notice.clone());
@@ -91,7 +96,7 @@ pub fn measure(
         sides.iter_mut().for_each(|side| side.tally.cost(cost));
     }
     if sides.iter().all(|side| side.courses.is_empty()) {
-        anyhow::bail!("no prompt could be run: make them shorter than the context of the model");
+        anyhow::bail!("no prompt could be run; give prompts shorter than the model's context");
     }
     let plains = sides.split_off(settings.len());
     Ok(Some(Measured { info: lab.info(), sides, plain_of, plains, refused }))

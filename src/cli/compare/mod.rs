@@ -1,4 +1,7 @@
-//! `speclight compare`: settings beside each other on the same prompts.
+//! `speclight compare`: settings on the same prompts, as a table or on a screen.
+//!
+//! `setting` parses a `--setting`, `measure` runs the prompts, `report` computes the results,
+//! `text` and `hard` format them, and `screen` shows two settings side by side.
 
 mod hard;
 mod measure;
@@ -25,57 +28,67 @@ use setting::Setting;
 /// Options of `speclight compare`.
 #[derive(Args, Clone, Debug)]
 pub struct CompareOptions {
-    /// What is the same for all settings, and what holds where a setting says nothing else.
+    /// Options common to all settings, unless a setting overrides them.
     #[command(flatten)]
     pub options: Options,
-    /// A setting to compare, two or more of them: what differs from the ordinary options, as drafter=eagle,head=FILE.gguf,budget=8.
-    /// Keys: name (else A, B, ...), drafter, shape, fixed, budget, temperature, top-p, top-k, seed, head, mix, exit-layers, adapter,
-    /// draft-model, external, external-timeout, remember (yes or no)
+    /// Setting to compare, as KEY=VALUE pairs; give two or more
+    ///
+    /// A setting overrides the ordinary options, for example drafter=eagle,head=FILE.gguf,budget=8.
+    /// Keys: name (default A, B, ...), drafter, shape, fixed, budget, temperature, top-p, top-k,
+    /// seed, head, mix, exit-layers, adapter, draft-model, external, external-timeout, remember
+    /// (yes or no).
     #[arg(long = "setting", value_name = "KEY=VALUE,..", help_heading = "Comparison")]
     pub settings: Vec<String>,
-    /// Look after each K-th step of a text for the best tree of its budget with the model itself: it splits what was lost into
-    /// context, knowledge and shape. It takes some passes each time, which no figure counts; 0 never looks
+    /// Interval between oracle searches, in steps; 0 searches none
+    ///
+    /// After one step in K, the target itself is used to find the best tree of the step's budget,
+    /// which splits the loss into context, knowledge and shape. A search takes some passes, which
+    /// are excluded from all figures.
     #[arg(long, value_name = "K", default_value = "16", value_parser = options::look_every, allow_negative_numbers = true,
           help_heading = "Comparison")]
     pub look_every: usize,
-    /// Examples of each kind in text and JSON
+    /// Number of examples of each kind in text and JSON
     #[arg(long, value_name = "N", default_value = "5", value_parser = count, allow_negative_numbers = true,
           help_heading = "Comparison")]
     pub examples: usize,
-    /// Write prompts to train on, for `speclight train --prompts`: the contexts with the largest knowledge loss among the steps that
-    /// were looked at, of all settings; with --look-every 1 all steps are
+    /// Output of hard contexts, as prompts for `speclight train --prompts`
+    ///
+    /// These are the contexts with the largest knowledge loss among the searched steps of all
+    /// settings; --look-every 1 searches all steps.
     #[arg(long, value_name = "FILE.jsonl", help_heading = "Output")]
     pub hard: Option<PathBuf>,
-    /// How many of them, at most
+    /// Maximum number of prompts written by --hard
     #[arg(long, value_name = "N", default_value = "100", value_parser = count, allow_negative_numbers = true,
           requires = "hard", help_heading = "Output")]
     pub hard_count: usize,
-    /// Where the table goes.
+    /// Outputs of the table.
     #[command(flatten)]
     pub outputs: OutputOptions,
-    /// Write the table where the screen would come: on a terminal, with two settings and no file asked for
+    /// Write the table even where the screen would be shown
+    ///
+    /// The screen is shown on a terminal, for two settings and without an output file.
     #[arg(long, help_heading = "Output")]
     pub plain: bool,
-    /// Colours of the screen: dark, light, mono, or a theme file [default: dark, or mono where NO_COLOR is set]
+    /// Color theme: dark, light, mono or a file [default: dark; mono under NO_COLOR]
     #[arg(long, value_name = "NAME|PATH", help_heading = "Screen")]
     pub theme: Option<String>,
-    /// Draw the screen with ASCII characters alone
+    /// Draw the screen with ASCII characters only
     #[arg(long, help_heading = "Screen")]
     pub ascii: bool,
 }
 
 fn count(value: &str) -> Result<usize, String> {
-    whole(value, 0, usize::MAX, "this is a count")
+    whole(value, 0, usize::MAX, "the value is a count")
 }
 
 impl CompareOptions {
-    /// The settings in turn.
+    /// Parses and checks the settings.
     fn settings(&self) -> anyhow::Result<Vec<Setting>> {
         let read = |(number, text): (usize, &String)| Setting::parse(text, number, &self.options).map_err(anyhow::Error::msg);
         let all = self.settings.iter().enumerate().map(read).collect::<anyhow::Result<Vec<Setting>>>()?;
         if all.len() < 2 {
             bail!(
-                "{} to compare: give --setting KEY=VALUE,.. twice or more, as --setting drafter=ngram --setting drafter=suffix",
+                "{} to compare; give --setting twice or more, such as --setting drafter=ngram --setting drafter=suffix",
                 match all.len() {
                     0 => "there is nothing",
                     _ => "one setting is too few",
@@ -84,17 +97,17 @@ impl CompareOptions {
         }
         if self.options.verify != Rule::Match {
             let rule = self.options.verify.name();
-            bail!(
-                "--verify {rule}: steps are paired by their text, and that of trees that are drawn depends on the draft: give match"
-            );
+            bail!("--verify {rule}: steps are paired by text, which depends on the draft for sampled trees; give match");
         }
         if let Some(twice) = all.iter().enumerate().find(|(i, s)| all[..*i].iter().any(|other| other.name == s.name)) {
-            bail!("two settings are called {:?}: give name=... other names", twice.1.name);
+            bail!("two settings have the name {:?}; give different names by name=...", twice.1.name);
         }
         Ok(all)
     }
 
-    /// Whether the screen is wanted: nothing was asked for that a table or a file holds.
+    /// Returns true if the screen is shown instead of a table.
+    ///
+    /// This needs a terminal, two settings, and no request for other output.
     #[cfg(feature = "tui")]
     fn screen(&self, settings: &[Setting]) -> bool {
         let o = &self.outputs;
@@ -103,24 +116,27 @@ impl CompareOptions {
     }
 }
 
-/// Compares, and writes or shows what was found. The exit status is 1 where a prompt was refused or texts that must be the same were
-/// not, and says the signal where one ended it.
+/// Compares the settings and writes or shows the result.
+///
+/// The exit status is 1 if a prompt was skipped or texts differ that must be equal, and 128 plus
+/// the signal number if a signal ended the run.
 ///
 /// # Errors
-/// If a setting is wrong, the model can't be had, a file can't be read or written, or no prompt could be run.
+/// If a setting is invalid, the model can't be obtained, a file can't be read or written, or no
+/// prompt could be run.
 pub fn run(options: CompareOptions) -> anyhow::Result<ExitCode> {
     let settings = options.settings()?;
     warn_of_threads(options.options.threads);
     if options.hard.is_some() && options.look_every == 0 {
-        bail!("--hard goes by what the looks find, and --look-every 0 never looks: give 1 or more");
+        bail!("--hard needs oracle searches, and --look-every 0 disables them; give 1 or more");
     }
     #[cfg(feature = "tui")]
     if options.screen(&settings) {
         return screen::run(&options, &settings);
     }
-    let interrupt = Interrupt::watch().context("signals can't be watched")?;
+    let interrupt = Interrupt::watch().context("can't install signal handlers")?;
     let prompts = options.options.prompts(&mut |line| warn(&line))?;
-    // Opened before anything is loaded: what can't be written is said at once.
+    // Opened before anything is loaded, so that files that can't be written are reported at once.
     let outputs = options.outputs.open()?;
     let hard = options.hard.as_deref().map(Lines::open).transpose()?;
     let Some(measured) = measure::measure(&options, &settings, &prompts, &interrupt)? else {
@@ -129,10 +145,7 @@ pub fn run(options: CompareOptions) -> anyhow::Result<ExitCode> {
     let report = report::report(&options, &settings, &prompts, &measured);
     for pair in &report.pairs {
         for id in &pair.differing {
-            warn(&format!(
-                "prompt {id}: the texts of {} and {} differ; it is left out of what is paired by position",
-                pair.a, pair.b
-            ));
+            warn(&format!("prompt {id}: the texts of {} and {} differ; excluded from pairing by position", pair.a, pair.b));
         }
     }
     if let Some(mut to) = hard {

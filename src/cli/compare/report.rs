@@ -1,4 +1,6 @@
-//! All that was found, as one object: what the JSON is (schema/compare.schema.json), and what the text and the CSV are made of.
+//! Result of a comparison as one object, from which JSON, text and CSV are written.
+//!
+//! Serialized, it is the JSON output (schema/compare.schema.json).
 
 use serde::Serialize;
 
@@ -10,124 +12,126 @@ use crate::compare::{
 use crate::engine::Prompt;
 use crate::telemetry::{Line, StepSettings, Summary};
 
-/// A comparison.
+/// Result of a comparison.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Always "comparison".
+    /// Type of the JSON object, always "comparison".
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// Version of this program.
     pub version: String,
-    /// Name of the model.
+    /// Name of the target model.
     pub model: String,
-    /// Kind of its weights, as "Q4_1".
+    /// Format of the model's weights, such as "Q4_1".
     pub quantisation: String,
-    /// SHA-256 of its file in hexadecimal, where known.
+    /// SHA-256 of the model file in hexadecimal, if known.
     pub sha256: Option<String>,
-    /// Device and kernel.
+    /// Compute device and kernel.
     pub device: String,
-    /// Longest output of a prompt, in tokens.
+    /// Largest number of output tokens per prompt.
     pub max_tokens: usize,
-    /// Whether prompts were run without the chat template.
+    /// Prompts were run without the chat template.
     pub raw: bool,
-    /// Each step whose number is a multiple of this was looked at; 0 for none.
+    /// Interval between oracle searches, in steps; 0 if none was searched.
     pub look_every: usize,
-    /// Prompts that were run.
+    /// Number of prompts that were run.
     pub prompts: usize,
-    /// Prompts that could not be run.
+    /// Number of prompts that were skipped.
     pub refused: usize,
-    /// The settings in turn.
+    /// Results of each setting.
     pub settings: Vec<SettingRow>,
-    /// Each setting with each later one.
+    /// Results of each pair of settings.
     pub pairs: Vec<PairRow>,
-    /// Each prompt that was run.
+    /// Results of each prompt that was run.
     pub texts: Vec<TextRow>,
 }
 
-/// One setting.
+/// Results of one setting.
 #[derive(Debug, Serialize)]
 pub struct SettingRow {
-    /// Its name.
+    /// Name of the setting.
     pub name: String,
-    /// It in words.
+    /// One-line description of the setting.
     pub words: String,
-    /// What its steps ran under.
+    /// Settings of the steps.
     pub settings: StepSettings,
-    /// File of the head, where one was given.
+    /// File of the drafting head, if given.
     pub head: Option<String>,
-    /// Members of the mix, where they were given.
+    /// Members of the mix, if given.
     pub mix: Option<Vec<String>>,
-    /// Layers of the early exit, where they were given.
+    /// Layers of the early-exit drafter, if given.
     pub exit_layers: Option<usize>,
-    /// File of the early exit's adapter, where one was given.
+    /// File of the early-exit adapter, if given.
     pub adapter: Option<String>,
-    /// The second model, where one was given.
+    /// Draft model, if given.
     pub draft_model: Option<String>,
-    /// Whether the suffix drafter knows earlier texts.
+    /// The suffix drafter searches earlier texts, too.
     pub remember: bool,
-    /// Means, as in the last line of `speclight run --json`; plain decoding's speed is that of the same texts, written plainly.
+    /// Means, as in the last line of `speclight run --json`.
+    ///
+    /// The speed of plain decoding is that of the same texts.
     pub summary: Line<'static>,
-    /// The same, for the text.
+    /// Means for the text output, not serialized.
     #[serde(skip)]
     pub means: Summary,
 }
 
-/// Two settings.
+/// Results of a pair of settings.
 #[derive(Debug, Serialize)]
 pub struct PairRow {
-    /// The first.
+    /// Name of the first setting, A.
     pub a: String,
-    /// The second; differences are its values less the first's.
+    /// Name of the second setting, B; differences are B's values minus A's.
     pub b: String,
-    /// What is paired.
+    /// Unit of the pairing.
     pub paired_by: Pairing,
-    /// Prompts that are paired.
+    /// Number of paired prompts.
     pub prompts: usize,
-    /// Ids of prompts whose texts differ though they must not, which are left out.
+    /// Ids of excluded prompts, whose texts differ but must be equal.
     pub differing: Vec<String>,
-    /// Differences of means. None where nothing is paired.
+    /// Differences of means; `None` if nothing is paired.
     pub differences: Option<Differences>,
-    /// Steps that began at the same place. None where texts are not the same.
+    /// Steps that started at the same position; `None` if texts differ.
     pub contexts: Option<Contexts>,
-    /// Positions by what both made of them. None where texts are not the same.
+    /// Counts of positions by outcome under both settings; `None` if texts differ.
     pub outcomes: Option<Outcomes>,
-    /// Positions that the first took and the second missed. None where texts are not the same.
+    /// Positions that A accepted and B missed; `None` if texts differ.
     pub taken_by_a: Option<Takes>,
-    /// The other way round.
+    /// Positions that B accepted and A missed; `None` if texts differ.
     pub taken_by_b: Option<Takes>,
 }
 
-/// One prompt.
+/// Results of one prompt.
 #[derive(Debug, Serialize)]
 pub struct TextRow {
-    /// Its number, by which examples name it, from 0.
+    /// Index of the prompt from 0, which examples refer to.
     pub prompt: usize,
-    /// Its id.
+    /// Id of the prompt.
     pub prompt_id: String,
-    /// Under each setting.
+    /// Results under each setting.
     pub of: Vec<TextOf>,
 }
 
-/// One prompt under one setting.
+/// Results of one prompt under one setting.
 #[derive(Debug, Serialize)]
 pub struct TextOf {
-    /// The setting's name.
+    /// Name of the setting.
     pub setting: String,
-    /// Tokens put out.
+    /// Number of generated tokens.
     pub tokens: usize,
-    /// Steps.
+    /// Number of steps of the text.
     pub steps: usize,
-    /// Sum of E\[X | T\].
+    /// Sum of E\[X | T\] over the steps.
     pub expected_accepted: f64,
-    /// Accepted drafted tokens.
+    /// Number of accepted drafted tokens.
     pub accepted: usize,
-    /// Seconds of its steps.
+    /// Seconds spent in steps.
     pub seconds: f64,
-    /// Seconds of the same text written plainly.
+    /// Seconds of plain decoding of the same text.
     pub plain_seconds: f64,
 }
 
-/// Makes it.
+/// Computes the result from the measurements.
 pub fn report(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt], measured: &Measured) -> Report {
     let Measured { info, sides, plain_of, plains, refused } = measured;
     let id = |prompt: usize| prompts.get(prompt).map_or_else(String::new, |prompt| prompt.id.clone());

@@ -1,4 +1,4 @@
-//! The screen of a comparison: two lanes in step.
+//! Screen of a comparison, with two settings side by side.
 
 use std::process::ExitCode;
 
@@ -9,11 +9,13 @@ use crate::engine::EngineOptions;
 use crate::theme::{self, Terminal, Theme};
 use crate::{compare, registry};
 
-/// Shows two settings until the person leaves or a signal comes. What can be found wrong without loading a model is found before the
-/// terminal is touched.
+/// Shows two settings until the user quits or a signal arrives.
+///
+/// Everything that can be checked without loading a model is checked before the terminal is
+/// changed.
 ///
 /// # Errors
-/// Whatever keeps it from starting, or the engines from going on.
+/// If the screen can't start, or an engine fails.
 pub fn run(options: &CompareOptions, settings: &[Setting]) -> anyhow::Result<ExitCode> {
     let folder = registry::config_folder().ok().map(|config| theme::folder_in(&config));
     let terminal = Terminal::from_env(options.ascii, folder, |name| std::env::var(name).ok());

@@ -1,4 +1,4 @@
-//! One `--setting`: what differs from the ordinary options.
+//! Parsing of a `--setting`, which overrides the ordinary options.
 
 use std::fmt::Display;
 
@@ -6,26 +6,27 @@ use crate::cli::options::{self, Budget, Options, SHAPES};
 use crate::draft::{DRAFTERS, Widths};
 use crate::engine::{EngineOptions, Prompt};
 
-/// What a setting can say.
+/// Keys of a setting.
 const KEYS: &str = "name, drafter, shape, fixed, budget, temperature, top-p, top-k, seed, head, mix, exit-layers, adapter, \
                     draft-model, \
                     external, external-timeout, remember";
 
-/// A setting that is compared.
+/// Setting to compare, with all its options.
 #[derive(Clone, Debug)]
 pub struct Setting {
-    /// What it is called: A, B, ... where nothing else is said.
+    /// Name of the setting; A, B, ... by default.
     pub name: String,
-    /// All options, its own in place of the ordinary ones.
+    /// Ordinary options with the overrides of the setting.
     pub options: Options,
 }
 
 impl Setting {
-    /// Reads `key=value,key=value,...`; a part without `=` belongs to the value before it, as in `mix=suffix,eagle`. `number` counts
-    /// the settings from 0.
+    /// Parses `key=value,key=value,...`; `number` counts the settings from 0.
+    ///
+    /// A part without `=` belongs to the value before it, as in `mix=suffix,eagle`.
     ///
     /// # Errors
-    /// In one line that names the setting, what is wrong in it, and the cure.
+    /// Returns one line that names the setting, the problem and the fix.
     pub fn parse(text: &str, number: usize, ordinary: &Options) -> Result<Setting, String> {
         Self::read(text, number, ordinary).map_err(|why| format!("--setting {text:?}: {why}"))
     }
@@ -40,7 +41,7 @@ impl Setting {
                 (Some((key, value)), _) => parts.push((key.trim(), value.trim().to_owned())),
                 (None, Some((_, value))) => *value += &format!(",{}", part.trim()),
                 (None, None) if part.trim().is_empty() => {}
-                (None, None) => return Err(format!("give key=value,..., as drafter=ngram,budget=16; keys are {KEYS}")),
+                (None, None) => return Err(format!("give key=value,..., such as drafter=ngram,budget=16; keys are {KEYS}")),
             }
         }
         for (i, (key, value)) in parts.iter().enumerate() {
@@ -54,7 +55,7 @@ impl Setting {
             setting.options.shape = None;
         }
         if says("exit-layers") && says("adapter") {
-            return Err("exit-layers means the early exit without an adapter: give one of them".into());
+            return Err("exit-layers and adapter exclude each other; give one of them".into());
         }
         let o = &setting.options;
         match o.drafter.as_str() {
@@ -67,7 +68,7 @@ impl Setting {
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         let o = &mut self.options;
         match key {
-            "name" if value.is_empty() => return Err("the name is empty".into()),
+            "name" if value.is_empty() => return Err("the name is empty; give one".into()),
             "name" => self.name = value.to_owned(),
             "drafter" => o.drafter = one_of(value, &DRAFTERS)?,
             "shape" => o.shape = Some(one_of(value, &SHAPES)?),
@@ -85,12 +86,12 @@ impl Setting {
             "external" => o.external = Some(value.to_owned()),
             "external-timeout" => o.external_timeout = options::timeout(value)?,
             "remember" => o.remember = one_of(value, &["yes", "no"])? == "yes",
-            _ => return Err(format!("there is no key {key:?}: give some of {KEYS}")),
+            _ => return Err(format!("unknown key {key:?}; keys are {KEYS}")),
         }
         Ok(())
     }
 
-    /// Plain decoding of the same text.
+    /// Returns the setting for plain decoding of the same text.
     pub fn plain(&self) -> Setting {
         let drafter = "none".to_owned();
         let budget = Some(Budget { most: 1, auto: false });
@@ -100,16 +101,16 @@ impl Setting {
         }
     }
 
-    /// Whether it drafts with this drafter, alone or in a mix.
+    /// Returns true if the setting uses `drafter`, alone or in a mix.
     fn uses(&self, drafter: &str) -> bool {
         let o = &self.options;
         o.drafter == drafter || (o.drafter == "mix" && o.mix.iter().flat_map(|mix| &mix.0).any(|member| member == drafter))
     }
 
-    /// What its engine is started with. What it does not draft with is not loaded.
+    /// Returns the options of the setting's engine, without models that it does not use.
     ///
     /// # Errors
-    /// If a model is not known.
+    /// If a model is unknown.
     pub fn engine(&self, prompts: &[Prompt]) -> anyhow::Result<EngineOptions> {
         let mut options = self.options.clone();
         options.draft_model = options.draft_model.filter(|_| self.uses("model"));
@@ -117,7 +118,7 @@ impl Setting {
         options.engine_for(prompts.to_vec(), true)
     }
 
-    /// In one line, as a person would write it: who drafts, in which shape, how much.
+    /// Describes drafter, shape, budget and sampling in one line.
     pub fn words(&self) -> String {
         let (o, s) = (&self.options, self.options.settings());
         let mut words = vec![s.drafter.clone()];
@@ -127,7 +128,7 @@ impl Setting {
             words.extend(o.head.as_deref().map(|head| format!("head {}", file(head))));
         }
         if s.drafter == "mix" {
-            words.extend(o.mix.as_ref().map(|mix| format!("of {}", mix.0.join(","))));
+            words.extend(o.mix.as_ref().map(|mix| format!("members {}", mix.0.join(","))));
         }
         if self.uses("early-exit") {
             words.extend(o.exit_layers.map(|layers| format!("{layers} layers")));
@@ -152,9 +153,9 @@ impl Setting {
     }
 }
 
-/// The value, where it is one of these.
+/// Returns the value if it is one of `all`.
 fn one_of(value: &str, all: &[&str]) -> Result<String, String> {
-    if all.contains(&value) { Ok(value.to_owned()) } else { Err(format!("{value:?} is none of {}", all.join(", "))) }
+    if all.contains(&value) { Ok(value.to_owned()) } else { Err(format!("{value:?} is not one of {}", all.join(", "))) }
 }
 
 fn said(error: impl Display) -> String {
@@ -187,7 +188,10 @@ mod tests {
         assert_eq!((setting.name.as_str(), o.drafter.as_str(), o.temperature, o.top_k), ("mine", "mix", 0.5, Some(5)));
         assert!(o.budget.unwrap().auto && o.mix.as_ref().unwrap().0 == ["suffix", "eagle"]);
         assert_eq!(o.head.as_ref().unwrap().to_str(), Some("a,b.gguf"));
-        assert_eq!(setting.words(), "mix, head a,b.gguf, of suffix,eagle, best-first, B auto, up to 64, T 0.5, top-k 5, seed 0");
+        assert_eq!(
+            setting.words(),
+            "mix, head a,b.gguf, members suffix,eagle, best-first, B auto, up to 64, T 0.5, top-k 5, seed 0"
+        );
         let fixed = parse("fixed=4,2,1,temperature=0").unwrap();
         assert_eq!(fixed.options.settings().shape, "fixed 4,2,1");
         assert_eq!(fixed.words(), "suffix, fixed 4,2,1, B 16, greedy");
@@ -200,18 +204,18 @@ mod tests {
     fn what_is_wrong_is_said_with_its_setting() {
         for (text, words) in [
             ("ngram", "give key=value"),
-            ("drafter=eagel", "none of none, ngram"),
+            ("drafter=eagel", "not one of none, ngram"),
             ("drafter=model", "draft-model=NAME"),
             ("drafter=external", "external=COMMAND"),
             ("budget=0", "1 to 256"),
             ("budget=4,budget=5", "given twice"),
-            ("colour=red", "there is no key \"colour\""),
+            ("colour=red", "unknown key \"colour\""),
             ("temperature=hot", "positive number"),
             ("name=", "empty"),
             ("seed=-1", "from 0"),
-            ("shape=star", "none of chain"),
+            ("shape=star", "not one of chain"),
             ("fixed=0", "as 4,2,2"),
-            ("remember=perhaps", "none of yes, no"),
+            ("remember=perhaps", "not one of yes, no"),
         ] {
             let line = parse(text).unwrap_err();
             assert!(line.starts_with(&format!("--setting {text:?}: ")) && line.contains(words), "{line}");

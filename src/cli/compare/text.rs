@@ -1,4 +1,4 @@
-//! The comparison as text for people, and as comma-separated values.
+//! Comparison as text and as comma-separated values.
 
 use super::report::{PairRow, Report, SettingRow};
 use crate::clean::{self, Signs, name, words};
@@ -9,19 +9,19 @@ use crate::compare::{Change, Contexts, Outcomes, Pairing, Quantity, Taken, Takes
 use crate::telemetry::{Cause, Causes, ClassMisses};
 use crate::theory::intervals::Estimate;
 
-/// What comes from outside is shown, never obeyed.
+/// Escapes for text from outside the program.
 const SIGNS: Signs = Signs { ascii: false, newline: "↵", tab: "⇥" };
 
 fn safe(text: &str) -> String {
     clean::line(text, &SIGNS)
 }
 
-/// Text for people.
+/// Formats the comparison as text.
 pub fn text(report: &Report) -> String {
-    let refused = if report.refused > 0 { format!(" ({} refused)", report.refused) } else { String::new() };
+    let refused = if report.refused > 0 { format!(" ({} skipped)", report.refused) } else { String::new() };
     let mut text = format!(
-        "{} {} on {}; {} prompts{refused}, up to {} tokens a text\n\
-         Drafted tokens a step, the bonus not counted, but for tokens/step; nats; [95% intervals by a paired bootstrap over whole texts].\n\n",
+        "{} {} on {}; {} prompts{refused}, up to {} tokens per text\n\
+         Drafted tokens per step, bonus excluded except in tokens/step; entropy in nats; [95% intervals: paired bootstrap over whole texts].\n\n",
         name(&report.model),
         report.quantisation,
         report.device,
@@ -37,7 +37,7 @@ pub fn text(report: &Report) -> String {
     text
 }
 
-/// A line for each number, a column for each setting.
+/// Formats the means, with a line for each quantity and a column for each setting.
 fn settings(report: &Report) -> String {
     type Cell = fn(&SettingRow) -> String;
     fn two(x: f64) -> String {
@@ -57,9 +57,9 @@ fn settings(report: &Report) -> String {
         ("plain tokens/s", |r| r.means.autoregressive_tokens_per_second.map_or("-".into(), |x| format!("{x:.1}"))),
         ("speed-up", |r| r.means.speed_up.reached.map_or("-".into(), |x| format!("x {x:.2}"))),
         ("speed of light, tokens/s", |r| r.means.speed_of_light.ceiling().map_or("-".into(), |e| written(&e, 1))),
-        ("share of it", |r| r.means.speed_of_light.reached().map_or("-".into(), |e| written(&e, 2))),
-        ("time to draft", |r| share(r.means.time.draft, r)),
-        ("time to verify", |r| share(r.means.time.verify, r)),
+        ("fraction of it", |r| r.means.speed_of_light.reached().map_or("-".into(), |e| written(&e, 2))),
+        ("draft time", |r| share(r.means.time.draft, r)),
+        ("verify time", |r| share(r.means.time.verify, r)),
         ("mu", |r| format!("{:.3}", r.means.mu)),
         ("", |_| String::new()),
         ("B - 1", |r| two(r.means.ceilings.batch)),
@@ -67,7 +67,7 @@ fn settings(report: &Report) -> String {
         ("- context loss", |r| or_dash(r.means.losses.context)),
         ("- knowledge loss", |r| or_dash(r.means.losses.knowledge)),
         ("- shape loss", |r| or_dash(r.means.losses.shape)),
-        ("- not told apart", |r| two(r.means.losses.unsplit)),
+        ("- unsplit loss", |r| two(r.means.losses.unsplit)),
         ("= E[X|T]", |r| two(r.means.expected_accepted_mean)),
         ("- luck", |r| two(r.means.losses.luck)),
         ("= accepted", |r| two(r.means.accepted_mean)),
@@ -75,12 +75,12 @@ fn settings(report: &Report) -> String {
             let fluid = r.means.ceilings.fluid.filter(|fluid| *fluid > 0.0);
             fluid.map_or("-".into(), |fluid| format!("{:.0}%", 100.0 * r.means.expected_accepted_mean / fluid))
         }),
-        ("steps looked at", |r| r.means.oracle.map_or(0, |oracle| oracle.looks).to_string()),
+        ("searched steps", |r| r.means.oracle.map_or(0, |oracle| oracle.looks).to_string()),
         ("", |_| String::new()),
-        ("missed: knowledge", |r| r.means.misses.causes.of(Cause::Knowledge).to_string()),
-        ("missed: ranking", |r| r.means.misses.causes.of(Cause::Ranking).to_string()),
-        ("missed: budget", |r| r.means.misses.causes.of(Cause::Budget).to_string()),
-        ("missed: unlucky", |r| r.means.misses.causes.of(Cause::Unlucky).to_string()),
+        ("misses: knowledge", |r| r.means.misses.causes.of(Cause::Knowledge).to_string()),
+        ("misses: ranking", |r| r.means.misses.causes.of(Cause::Ranking).to_string()),
+        ("misses: budget", |r| r.means.misses.causes.of(Cause::Budget).to_string()),
+        ("misses: unlucky", |r| r.means.misses.causes.of(Cause::Unlucky).to_string()),
     ];
     let mut rows = vec![std::iter::once(String::new()).chain(report.settings.iter().map(|r| name(&r.name))).collect::<Vec<_>>()];
     rows.extend(
@@ -109,16 +109,16 @@ fn pair_text(pair: &PairRow, report: &Report) -> String {
             )
         }
         Pairing::Prompts => format!(
-            "\n{b} against {a}: they sample from other laws or with other draws, so that their texts differ: steps and positions can't \
-             be paired, only each prompt as a whole ({})\n",
+            "\n{b} against {a}: sampling parameters or seeds differ, and therefore the texts: only whole prompts \
+             are paired ({})\n",
             pair.prompts
         ),
     };
     if !pair.differing.is_empty() {
         let ids: Vec<String> = pair.differing.iter().map(|id| name(id)).collect();
-        text += &format!("left out, since their texts differ though they must not: prompts {}\n", ids.join(", "));
+        text += &format!("excluded, because texts differ that must be equal: prompts {}\n", ids.join(", "));
     }
-    let Some(d) = &pair.differences else { return text + "nothing is paired\n" };
+    let Some(d) = &pair.differences else { return text + "no paired prompts\n" };
     text.push('\n');
     let row = |what: &str, q: &Quantity, digits: usize| {
         [what.to_owned(), format!("{:.digits$}", q.a), format!("{:.digits$}", q.b), signed(&q.difference, digits)]
@@ -139,7 +139,7 @@ fn pair_text(pair: &PairRow, report: &Report) -> String {
     text
 }
 
-/// A difference with its sign.
+/// Formats a difference with its sign and interval.
 fn signed(e: &Estimate, digits: usize) -> String {
     match e.interval {
         Some(i) => format!("{:+.digits$} [{:+.digits$}, {:+.digits$}]", e.value, i.low, i.high),
@@ -154,11 +154,11 @@ fn or_early(e: &Estimate, digits: usize) -> String {
 
 fn contexts(c: &Contexts, a: &str, b: &str, report: &Report) -> String {
     if c.contexts == 0 {
-        return format!("\n{a} and {b} never began a step at the same place\n");
+        return format!("\n{a} and {b} started no step at the same position\n");
     }
     let q = &c.expected_accepted;
     let mut text = format!(
-        "\nSame contexts: {} steps of both began at the same place; E[X|T] {:.2} and {:.2}, {}; {b} gained {} contexts and lost {}\n",
+        "\nSame contexts: {} steps of both started at the same position; E[X|T] {:.2} and {:.2}, {}; {b} higher in {}, lower in {}\n",
         c.contexts,
         q.a,
         q.b,
@@ -166,7 +166,7 @@ fn contexts(c: &Contexts, a: &str, b: &str, report: &Report) -> String {
         c.gained,
         c.lost
     );
-    for (word, changes) in [("gained", &c.most_gained), ("lost", &c.most_lost)] {
+    for (word, changes) in [("higher", &c.most_gained), ("lower", &c.most_lost)] {
         text += &changes.iter().map(|change| change_line(word, change, report)).collect::<String>();
     }
     text
@@ -192,37 +192,37 @@ fn change_line(word: &str, c: &Change, report: &Report) -> String {
 fn outcomes(o: &Outcomes, a: &str, b: &str) -> String {
     let row =
         |what: String, row: &crate::compare::Row| [what, row.taken.to_string(), row.refused.to_string(), row.bonus.to_string()];
-    let head = [String::new(), format!("taken by {b}"), format!("refused by {b}"), format!("bonus of {b}")];
+    let head = [String::new(), format!("accepted by {b}"), format!("rejected by {b}"), format!("bonus of {b}")];
     let rows = [
         head,
-        row(format!("taken by {a}"), &o.taken),
-        row(format!("refused by {a}"), &o.refused),
+        row(format!("accepted by {a}"), &o.taken),
+        row(format!("rejected by {a}"), &o.refused),
         row(format!("bonus of {a}"), &o.bonus),
     ];
     format!(
-        "\nPositions (taken: drafted and accepted; refused: other tokens were drafted there; bonus: the draft ended before)\n{}",
+        "\nPositions (rejected: only other tokens were drafted there; bonus: the draft ended before)\n{}",
         table::lines(&rows)
     )
 }
 
 fn takes(t: &Takes, taker: &str, misser: &str, report: &Report) -> String {
     let mut text =
-        format!("\nTaken by {taker}, missed by {misser}: {} positions; why missed: {}", t.positions, causes(&t.misses.causes));
+        format!("\nAccepted by {taker}, missed by {misser}: {} positions; causes: {}", t.positions, causes(&t.misses.causes));
     if t.not_drafted > 0 {
-        text += &format!(", nothing drafted {}", t.not_drafted);
+        text += &format!(", no draft {}", t.not_drafted);
     }
     let class = |c: &ClassMisses| format!("{} {}", c.class.name(), c.causes.total());
     let mut classes: Vec<&ClassMisses> = t.misses.classes.iter().collect();
     classes.sort_by_key(|c| std::cmp::Reverse(c.causes.total()));
     if !classes.is_empty() {
-        text += &format!("; on: {}", classes.into_iter().map(class).collect::<Vec<_>>().join(", "));
+        text += &format!("; token classes: {}", classes.into_iter().map(class).collect::<Vec<_>>().join(", "));
     }
     text.push('\n');
     text + &t.worst.iter().map(|taken| taken_line(taken, report)).collect::<String>()
 }
 
 fn taken_line(t: &Taken, report: &Report) -> String {
-    let cause = t.cause.map_or("nothing drafted", Cause::name);
+    let cause = t.cause.map_or("no draft", Cause::name);
     let p = t.p.map_or(String::new(), |p| format!(", p {p:.2}"));
     format!(
         "  {} in a row, {cause}{p}, at {}@{}: ...{}[{}]{}...\n",
@@ -235,7 +235,10 @@ fn taken_line(t: &Taken, report: &Report) -> String {
     )
 }
 
-/// One row a number: of which setting, against which other one (empty for the setting alone), which number, its value and interval.
+/// Formats the comparison as CSV with one row per quantity.
+///
+/// Columns: the setting, the setting it is compared with (empty for the setting alone), the
+/// quantity, its value and its interval.
 pub fn csv(report: &Report) -> String {
     let mut text = csv_row(&["setting", "against", "quantity", "value", "low", "high"]);
     let mut row = |setting: &str, against: &str, quantity: &str, e: Estimate| {

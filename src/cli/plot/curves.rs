@@ -1,10 +1,12 @@
-//! What a figure shows: curves over log2 B with their looks, and the frame around them (pure).
+//! Data of the figures: curves over log2 B with their styles, and axis ranges. Without I/O.
 
 use crate::clean::{self, Signs};
 use crate::cli::study::SetRows;
 use crate::theory::intervals::Estimate;
 
-/// Colours that people with any kind of colour vision tell apart (Okabe & Ito, "Color Universal Design", 2008).
+/// Blue of a palette that is distinguishable with any color vision.
+///
+/// All colors except black and gray are from Okabe & Ito, "Color Universal Design", 2008.
 pub const BLUE: Colour = (0x00, 0x72, 0xb2);
 const VERMILION: Colour = (0xd5, 0x5e, 0x00);
 const GREEN: Colour = (0x00, 0x9e, 0x73);
@@ -13,60 +15,62 @@ const ORANGE: Colour = (0xe6, 0x9f, 0x00);
 const SKY: Colour = (0x56, 0xb4, 0xe9);
 const BLACK: Colour = (0, 0, 0);
 const GREY: Colour = (0x80, 0x80, 0x80);
-/// Those of the drafters in turn, and of the described machines.
+/// Colors of the drafters in order, and of the described machines.
 const DRAFTERS: [Colour; 5] = [BLUE, VERMILION, GREEN, PURPLE, ORANGE];
 const MACHINES: [Colour; 4] = [SKY, ORANGE, GREEN, PURPLE];
-/// Of a name, at most so many letters are shown.
+/// Largest number of characters shown of a name.
 const LETTERS: usize = 34;
 
-/// Red, green, blue.
+/// Color as red, green and blue components.
 pub type Colour = (u8, u8, u8);
 
-/// How a curve is drawn.
+/// Style of a curve.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Look {
-    /// A line.
+    /// Solid line without marks.
     Line,
-    /// A line of dashes of this length.
+    /// Dashed line with dashes of this length, in units.
     Dashed(u32),
-    /// A line with full marks and the ends of intervals.
+    /// Solid line with filled marks and error bars.
     Marked,
-    /// Open marks alone.
+    /// Open marks without a line.
     Points,
 }
 
-/// One curve.
+/// Curve of a panel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
-    /// What the legend says.
+    /// Text in the legend.
     pub label: String,
-    /// Its colour.
+    /// Color of line and marks.
     pub colour: Colour,
-    /// Its look.
+    /// Style of line and marks.
     pub look: Look,
-    /// (log2 B, value), B rising.
+    /// Points (log2 B, value), in order of B.
     pub points: Vec<(f64, f64)>,
-    /// (log2 B, low, high).
+    /// Error bars (log2 B, low, high).
     pub intervals: Vec<(f64, f64, f64)>,
 }
 
-/// One panel.
+/// Panel of a figure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Panel {
-    /// What stands above it.
+    /// Title above the panel.
     pub title: String,
-    /// What stands beside the vertical axis, with the unit.
+    /// Label of the vertical axis, with its unit.
     pub unit: &'static str,
-    /// The curves; what leaves the frame is cut there.
+    /// Curves, cut at the upper end of the vertical axis.
     pub curves: Vec<Curve>,
-    /// Ends of the horizontal axis, in log2 B.
+    /// Lower and upper end of the horizontal axis, in log2 B.
     pub across: (f64, f64),
-    /// Upper end of the vertical axis, which begins at 0.
+    /// Upper end of the vertical axis, which starts at 0.
     pub top: f64,
 }
 
 impl Panel {
-    /// `frame` are the values that the frame must hold.
+    /// Creates a panel whose vertical axis covers the values in `frame`.
+    ///
+    /// Curves are cut above it.
     fn new(title: String, unit: &'static str, curves: Vec<Curve>, frame: impl Iterator<Item = f64>) -> Panel {
         let all = || curves.iter().flat_map(|curve| &curve.points).map(|point| point.0);
         let (least, most) = (all().fold(f64::MAX, f64::min), all().fold(f64::MIN, f64::max));
@@ -77,7 +81,7 @@ impl Panel {
         for curve in &mut panel.curves {
             curve.points = below(&curve.points, top);
             if curve.points.is_empty() {
-                curve.label += ", above the frame";
+                curve.label += ", above the axis";
             }
             curve.intervals.retain(|i| i.1 <= top);
             curve.intervals.iter_mut().for_each(|i| i.2 = i.2.min(top));
@@ -86,7 +90,7 @@ impl Panel {
     }
 }
 
-/// A line cut where it first rises above `top`.
+/// Cuts a line where it first rises above `top`.
 fn below(points: &[(f64, f64)], top: f64) -> Vec<(f64, f64)> {
     let mut cut: Vec<(f64, f64)> = Vec::with_capacity(points.len());
     for &(x, y) in points {
@@ -101,12 +105,12 @@ fn below(points: &[(f64, f64)], top: f64) -> Vec<(f64, f64)> {
     cut
 }
 
-/// A budget on the axis. None for what is no budget.
+/// Position of a budget on the axis; `None` if out of range.
 fn log(budget: usize) -> Option<f64> {
     (1..=1 << 20).contains(&budget).then(|| (budget as f64).log2())
 }
 
-/// Points in the order of B, without what is no number or below 0.
+/// Returns the points in order of B, without values that are negative or not finite.
 fn points(all: impl Iterator<Item = (usize, Option<f64>)>) -> Vec<(f64, f64)> {
     let mut points: Vec<(f64, f64)> =
         all.filter_map(|(b, y)| Some((log(b)?, y.filter(|y| y.is_finite() && *y >= 0.0)?))).collect();
@@ -119,13 +123,13 @@ fn intervals(all: impl Iterator<Item = (usize, Estimate)>) -> Vec<(f64, f64, f64
     all.filter_map(|(b, e)| sound(&e).and_then(|i| Some((log(b)?, i.low, i.high)))).collect()
 }
 
-/// A name from a file, safe and short.
+/// Escapes a name from a file and shortens it to [`LETTERS`] characters.
 fn short(name: &str) -> String {
     let name = clean::line(name, &Signs { ascii: false, newline: " ", tab: " " });
     if name.chars().count() <= LETTERS { name } else { name.chars().take(LETTERS - 1).chain(['…']).collect() }
 }
 
-/// The drafters of a set, with their colours.
+/// Returns the drafters of a set with their colors.
 fn drafters(set: &SetRows) -> Vec<(&str, Colour)> {
     let mut names: Vec<&str> = Vec::new();
     for row in &set.drafters {
@@ -143,7 +147,7 @@ fn title(set: &SetRows) -> String {
     }
 }
 
-/// The ceilings and what the drafters reach of them, in accepted drafted tokens a step.
+/// Panel of accepted drafted tokens per step: ceilings and drafters over the budget.
 pub fn accepted(set: &SetRows) -> Panel {
     let ceiling = |label: &str, colour, look, of: fn(&crate::cli::study::CeilingRow) -> Option<f64>| Curve {
         label: label.to_owned(),
@@ -154,7 +158,7 @@ pub fn accepted(set: &SetRows) -> Panel {
     };
     let mut curves = vec![
         ceiling("B − 1", GREY, Look::Dashed(2), |c| Some(c.batch)),
-        ceiling("published, without its O(1)", SKY, Look::Dashed(9), |c| c.published),
+        ceiling("published, without O(1)", SKY, Look::Dashed(9), |c| c.published),
         ceiling("renewal", ORANGE, Look::Dashed(5), |c| c.renewal),
         ceiling("renewal, tuned", GREY, Look::Line, |c| c.renewal_tuned),
         ceiling("fluid bound", BLACK, Look::Line, |c| Some(c.fluid.value)),
@@ -179,13 +183,14 @@ pub fn accepted(set: &SetRows) -> Panel {
         });
     }
     curves.retain(|curve| !curve.points.is_empty());
-    // The fluid bound is what the rest is measured against. Greedy it is B - 1, which would leave nothing of the rest to see.
+    // The axis covers drafters and fluid bound. For greedy decoding the bound is B - 1, which would
+    // leave the drafters' curves too flat to read.
     let fluid = set.ceilings.iter().map(|c| c.fluid.interval.map_or(c.fluid.value, |i| i.high)).fold(0.0, f64::max);
     let top = if set.temperature > 0.0 || reached <= 0.0 { reached.max(fluid) } else { reached.max(fluid.min(4.0 * reached)) };
-    Panel::new(title(set), "accepted drafted tokens a step", curves, [top].into_iter())
+    Panel::new(title(set), "accepted drafted tokens per step", curves, [top].into_iter())
 }
 
-/// The ceilings of the speed-up and what the drafters reach of them.
+/// Panel of speed-ups over plain decoding: ceilings by machine and measured drafters.
 pub fn speed(set: &SetRows) -> Panel {
     let budgets: Vec<usize> = set.ceilings.iter().map(|c| c.budget).collect();
     let mut curves = Vec::new();
@@ -222,5 +227,5 @@ pub fn speed(set: &SetRows) -> Panel {
         curves.push(Curve { label, colour: GREY, look: Look::Dashed(2), points, intervals: Vec::new() });
     }
     let top = elsewhere.min(4.0 * here).max(here);
-    Panel::new(title(set), "tokens a second, times those of plain decoding", curves, [top].into_iter())
+    Panel::new(title(set), "speed-up over plain decoding", curves, [top].into_iter())
 }

@@ -1,4 +1,6 @@
-//! Panels as a picture: SVG, or PNG at twice the size with a font of its own, so that it looks alike on every machine.
+//! Rendering of panels as SVG, or as PNG at twice the size.
+//!
+//! The font is bundled, so that pictures look the same on every machine.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -12,22 +14,22 @@ use plotters::style::{FontStyle, register_font};
 use super::curves::{Colour, Curve, Look, Panel, accepted, speed};
 use crate::cli::study::SetRows;
 
-/// Width of the picture and height of a set's panels, in units.
+/// Width of the picture and height of the panels of a set, in units.
 const WIDTH: u32 = 1120;
 const HEIGHT: u32 = 400;
-/// Height of a line of the legend, and its columns.
+/// Height of a legend line in units, and number of legend columns.
 const LINE: u32 = 20;
 const COLUMNS: usize = 2;
-/// Sizes of letters.
+/// Font sizes of titles and of other text, in units.
 const TITLE: u32 = 17;
 const LETTER: u32 = 14;
 
 type Area<'a, DB> = DrawingArea<DB, Shift>;
 
-/// The sets below each other as SVG.
+/// Draws the sets below each other as SVG.
 ///
 /// # Errors
-/// If the library that draws fails.
+/// If the drawing library fails.
 pub fn svg(sets: &[&SetRows]) -> anyhow::Result<String> {
     let mut text = String::new();
     let figure = Figure::new(sets, 1);
@@ -35,10 +37,10 @@ pub fn svg(sets: &[&SetRows]) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// The same as PNG.
+/// Draws the sets below each other as PNG.
 ///
 /// # Errors
-/// If the library that draws fails.
+/// If the drawing library or the encoder fails.
 pub fn png(sets: &[&SetRows]) -> anyhow::Result<Vec<u8>> {
     let figure = Figure::new(sets, 2);
     let (width, height) = figure.size();
@@ -49,11 +51,11 @@ pub fn png(sets: &[&SetRows]) -> anyhow::Result<Vec<u8>> {
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&pixels));
-    written.context("the picture can't be encoded")?;
+    written.context("can't encode the picture")?;
     Ok(bytes)
 }
 
-/// All that is drawn, and how large a unit is in pixels.
+/// Panels of all sets, and the size of a unit in pixels.
 struct Figure {
     rows: Vec<[Panel; 2]>,
     scale: u32,
@@ -64,7 +66,7 @@ impl Figure {
         Figure { rows: sets.iter().map(|set| [accepted(set), speed(set)]).collect(), scale }
     }
 
-    /// Lines of the legend below a row.
+    /// Number of legend lines below a row.
     fn lines(row: &[Panel; 2]) -> u32 {
         row.iter().map(|panel| panel.curves.len().div_ceil(COLUMNS)).max().unwrap_or(0) as u32
     }
@@ -73,17 +75,17 @@ impl Figure {
         HEIGHT + (Self::lines(row) + 1) * LINE
     }
 
-    /// Width and height in pixels.
+    /// Returns width and height in pixels.
     fn size(&self) -> (u32, u32) {
         (WIDTH * self.scale, self.rows.iter().map(Self::height).sum::<u32>() * self.scale)
     }
 }
 
-/// The font, once.
+/// Registers the bundled font, once per process.
 fn font() -> anyhow::Result<()> {
     static FONT: OnceLock<bool> = OnceLock::new();
     let there = FONT.get_or_init(|| register_font("sans-serif", FontStyle::Normal, dejavu::sans::regular()).is_ok());
-    if *there { Ok(()) } else { Err(anyhow!("the font of the figures can't be read")) }
+    if *there { Ok(()) } else { Err(anyhow!("can't load the font of the figures")) }
 }
 
 fn draw<DB: DrawingBackend>(figure: &Figure, root: &Area<DB>) -> anyhow::Result<()> {
@@ -103,10 +105,10 @@ fn draw<DB: DrawingBackend>(figure: &Figure, root: &Area<DB>) -> anyhow::Result<
         }
         root.present()
     };
-    drawn().map_err(|error| anyhow!("the picture can't be drawn: {error}"))
+    drawn().map_err(|error| anyhow!("can't draw the picture: {error}"))
 }
 
-/// The horizontal axis, in log2 B: a tick at each power of two.
+/// Horizontal axis in log2 B, with a tick at each power of two.
 struct Across(Range<f64>);
 
 impl Ranged for Across {
@@ -140,7 +142,7 @@ fn colour(c: Colour) -> RGBColor {
 fn draw_panel<DB: DrawingBackend>(panel: &Panel, area: &Area<DB>, scale: u32) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
     let letter = ("sans-serif", LETTER * scale).into_font();
     let (from, to) = panel.across;
-    // A little room on both sides, so that marks at the ends are whole.
+    // Margin on both sides, so that marks at the ends are not cut.
     let side = 0.02 * (to - from);
     let across = Across(from - side..to + side);
     let mut chart = ChartBuilder::on(area)
@@ -158,7 +160,7 @@ fn draw_panel<DB: DrawingBackend>(panel: &Panel, area: &Area<DB>, scale: u32) ->
         .axis_style(ShapeStyle { color: BLACK.mix(0.7), filled: false, stroke_width: scale })
         .label_style(letter.clone())
         .axis_desc_style(letter)
-        .x_desc("budget B: tokens of one verify pass, on a logarithmic scale")
+        .x_desc("budget B: tokens per verify pass (logarithmic scale)")
         .y_desc(panel.unit)
         .y_labels(6)
         .y_label_formatter(&|y| number(*y))
@@ -190,7 +192,7 @@ fn draw_panel<DB: DrawingBackend>(panel: &Panel, area: &Area<DB>, scale: u32) ->
     Ok(())
 }
 
-/// Below a panel: a sample of each curve and what it is.
+/// Draws the legend below a panel: a sample of each curve with its label.
 fn draw_legend<DB: DrawingBackend>(
     panel: &Panel,
     area: &Area<DB>,
@@ -229,7 +231,7 @@ fn style(curve: &Curve, scale: u32) -> ShapeStyle {
     ShapeStyle { color: colour(curve.colour).to_rgba(), filled: false, stroke_width: scale * if wide { 2 } else { 1 } }
 }
 
-/// A label of the vertical axis.
+/// Formats a label of the vertical axis.
 fn number(y: f64) -> String {
     match y {
         y if y >= 1e5 => format!("{y:.0e}"),
@@ -256,7 +258,7 @@ mod tests {
                 assert!(text.contains(&curve.label), "{}", curve.label);
             }
         }
-        assert!(text.contains("budget B: tokens of one verify pass") && !text.contains("NaN") && !text.contains("inf"));
+        assert!(text.contains("budget B: tokens per verify pass") && !text.contains("NaN") && !text.contains("inf"));
         assert!(png(&[&set]).unwrap().starts_with(b"\x89PNG"));
     }
 

@@ -1,4 +1,6 @@
-//! `speclight plot`: figures from the JSON of `speclight table`.
+//! `speclight plot`: figures from the JSON output of `speclight table`.
+//!
+//! `curves` selects the data of each panel, `draw` renders the panels as SVG or PNG.
 
 mod curves;
 mod draw;
@@ -13,36 +15,36 @@ use super::lines::Lines;
 use super::options;
 use super::study::{SetRows, Table};
 
-/// Sets that fit into one picture.
+/// Largest number of sets in one picture.
 const MOST: usize = 40;
 
 /// Options of `speclight plot`.
 #[derive(Args, Clone, Debug)]
 pub struct PlotOptions {
-    /// The JSON that `speclight table --json` wrote
+    /// Table file written by `speclight table --json`
     #[arg(value_name = "FILE.json")]
     pub table: PathBuf,
-    /// The picture: its ending says which kind
+    /// Output picture; the extension selects the format
     #[arg(short, long, value_name = "FILE.svg|FILE.png")]
     pub output: PathBuf,
-    /// Draw this set alone [default: all]
+    /// Name of the only prompt set to draw [default: all]
     #[arg(long, value_name = "NAME")]
     pub set: Option<String>,
-    /// Draw this temperature alone [default: all]
+    /// Only temperature to draw [default: all]
     #[arg(long, value_name = "T", value_parser = options::temperature, allow_negative_numbers = true)]
     pub temperature: Option<f32>,
 }
 
-/// Draws the picture.
+/// Draws the figures of the selected sets into one picture.
 ///
 /// # Errors
-/// If the table can't be read, it has nothing of what was asked for, or the picture can't be written.
+/// If the table can't be read, has no matching set, or the picture can't be written.
 pub fn run(options: PlotOptions) -> anyhow::Result<ExitCode> {
     let name = options.table.display();
-    let cure = || format!("can't read {name}: give a file that speclight table --json wrote");
+    let cure = || format!("can't read {name}; give a file written by speclight table --json");
     let ending = options.output.extension().unwrap_or_default().to_ascii_lowercase();
     if ending != "svg" && ending != "png" {
-        bail!("{}: give a file that ends with .svg or .png", options.output.display());
+        bail!("{}: unknown picture format; give a file that ends with .svg or .png", options.output.display());
     }
     let table: Table = serde_json::from_slice(&std::fs::read(&options.table).with_context(cure)?).with_context(cure)?;
     let wanted = |set: &&SetRows| {
@@ -54,7 +56,7 @@ pub fn run(options: PlotOptions) -> anyhow::Result<ExitCode> {
         bail!("{name} has no such set: it has {}", if all.is_empty() { "none".into() } else { all.join(", ") });
     }
     if sets.len() > MOST {
-        bail!("{name} has {} sets, and a picture has room for {MOST}: choose by --set or --temperature", sets.len());
+        bail!("{name} has {} sets, but a picture has at most {MOST}; select with --set or --temperature", sets.len());
     }
     let mut to = Lines::open(&options.output)?;
     let picture = if ending == "svg" { draw::svg(&sets)?.into_bytes() } else { draw::png(&sets)? };

@@ -1,4 +1,6 @@
 //! `speclight run`: decoding without the monitor.
+//!
+//! Engine events become JSON lines ([`Lines`]), text and a summary ([`Text`]), and a progress bar.
 
 mod text;
 
@@ -19,15 +21,16 @@ use crate::engine::{self, Command, Event, RunInfo};
 use crate::telemetry::{Ending, Line, LookLine, RunLine, StepRecord, Tally};
 use text::{Look, Text};
 
-/// Decodes every prompt and writes what was asked for. The exit status is 1 where a prompt was refused, 130 after Ctrl-C
-/// and 143 after SIGTERM.
+/// Decodes every prompt and writes the requested outputs.
+///
+/// The exit status is 1 if a prompt was skipped, 130 after Ctrl-C and 143 after SIGTERM.
 ///
 /// # Errors
-/// Whatever keeps it from starting or going on, or from writing.
+/// If the run can't start or continue, or an output can't be written.
 pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
-    let interrupt = Interrupt::watch().context("signals can't be watched")?;
+    let interrupt = Interrupt::watch().context("can't install signal handlers")?;
     let engine_options = options.options.engine(true, &mut |line| warn(&line))?;
-    // Opened before the model is fetched: a file that can't be written is said at once.
+    // Opened before the model is fetched, so that a file that can't be written is reported at once.
     let json = options.json.as_deref().map(Lines::open).transpose()?;
     let text = match &options.json {
         Some(path) if Lines::to_stdout(path) => None,
@@ -36,7 +39,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     let bar = ProgressBar::hidden();
     let mut report =
         Report { options, interrupt, json, text, bar, tally: Tally::default(), count: 0, refused: 0, noticed: None, error: None };
-    // Nobody else commands this engine, but it ends with the last one who could.
+    // No commands follow, but the engine ends when the last sender is dropped.
     let (commands, orders) = mpsc::channel();
     if report.options.look_every > 0 {
         let _ = commands.send(Command::LookEvery(report.options.look_every));
@@ -45,7 +48,7 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     report.finish()
 }
 
-/// What is made of the events.
+/// Consumer of engine events, with all outputs of the run.
 struct Report {
     options: RunOptions,
     interrupt: Interrupt,
@@ -53,16 +56,16 @@ struct Report {
     text: Option<Text<Stdout>>,
     bar: ProgressBar,
     tally: Tally,
-    /// Prompts in all.
+    /// Number of prompts in the run.
     count: usize,
     refused: usize,
-    /// The last notice that was told.
+    /// Last notice that was printed.
     noticed: Option<String>,
     error: Option<anyhow::Error>,
 }
 
 impl Report {
-    /// Takes an event in; says whether more are wanted.
+    /// Handles an event; returns false to stop the engine.
     fn take(&mut self, event: Event) -> bool {
         if let Err(error) = self.told(event) {
             self.error = Some(error);
@@ -74,7 +77,7 @@ impl Report {
         match event {
             Event::Loading { what, done } => {
                 if let Some(status) = self.interrupt.status() {
-                    // A download does not ask whether it is still wanted.
+                    // A download can't be canceled through the return value of the event handler.
                     drop(self.json.take());
                     self.bar.finish_and_clear();
                     crate::draft::end_processes();
@@ -115,7 +118,7 @@ impl Report {
             Event::Refused(why) => {
                 self.refused += 1;
                 self.bar.inc(1);
-                self.bar.suspend(|| warn(&format!("{why}; it is left out")));
+                self.bar.suspend(|| warn(&format!("{why}; skipped")));
             }
             Event::Failed(why) => bail!(why),
             Event::Settings(_) | Event::Paused | Event::Resumed | Event::Finished => {}
@@ -127,7 +130,7 @@ impl Report {
         self.bar.finish_and_clear();
         self.count = info.prompts.len();
         let options = &self.options.options;
-        // Where the text streams over the same terminal there is no place for a bar.
+        // No bar if the text streams to the same terminal.
         let alone = io::stderr().is_terminal() && !io::stdout().is_terminal();
         self.bar = if alone && !options.prompts.is_empty() {
             ProgressBar::new(self.count as u64).with_style(style("[{bar:30}] {pos}/{len} {elapsed} {msg}"))
@@ -151,7 +154,7 @@ impl Report {
     }
 
     fn step(&mut self, record: &StepRecord) -> anyhow::Result<()> {
-        // The same line again and again says nothing new.
+        // Do not repeat the same notice.
         if let Some(notice) = record.notice.as_ref().filter(|notice| self.noticed.as_ref() != Some(notice)) {
             self.bar.suspend(|| warn(notice));
             self.noticed = Some(notice.clone());
@@ -164,7 +167,9 @@ impl Report {
         self.write(|text| text.step(record))
     }
 
-    /// Writes text, where it is wanted. Nobody may read it any more and the file of JSON still be wanted.
+    /// Writes text if text output is enabled.
+    ///
+    /// A broken pipe disables text output if there is a JSON file, which is still completed.
     fn write(&mut self, write: impl FnOnce(&mut Text<Stdout>) -> io::Result<()>) -> anyhow::Result<()> {
         match self.text.as_mut().map_or(Ok(()), write) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.json.is_some() => {
@@ -175,7 +180,7 @@ impl Report {
         }
     }
 
-    /// The end, and the exit status.
+    /// Writes the summary, finishes the file, and returns the exit status.
     fn finish(mut self) -> anyhow::Result<ExitCode> {
         self.bar.finish_and_clear();
         let ended = self.write(Text::end);
@@ -186,8 +191,8 @@ impl Report {
         let summary = self.tally.summary(None);
         let interrupted = self.interrupt.status().map(ExitCode::from);
         if summary.steps == 0 {
-            // Nothing is complete: a file of JSON does not get its name.
-            return interrupted.ok_or_else(|| anyhow!("no prompt could be run: make them shorter than the context of the model"));
+            // No step is complete: drop the JSON file without giving it its name.
+            return interrupted.ok_or_else(|| anyhow!("no prompt could be run; give prompts shorter than the model's context"));
         }
         if let Some(mut json) = self.json.take() {
             json.write(&Line::Summary(Box::new(summary.clone().into())))?;

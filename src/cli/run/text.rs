@@ -1,29 +1,31 @@
-//! The text and the table, for people.
+//! Generated text and the summary table on standard output.
 
 use std::io::{self, Write};
 
 use crate::clean::{self, Signs};
 use crate::telemetry::{Cause, StepRecord, Summary};
 
-/// On a terminal line breaks and tabs do what they do; all else that it would obey is shown.
+/// Escapes for a terminal: line breaks and tabs work, all other control characters are shown.
 const SIGNS: Signs = Signs { ascii: false, newline: "\n", tab: "\t" };
-/// Colours of the depths 1 to 6, of those 16 that every terminal has: the person's own palette decides what they look like.
+/// SGR codes of tokens accepted at depths 1 to 6; deeper ones use the last.
+///
+/// These are of the 16 standard colors, which follow the palette of the user's terminal.
 const DEPTHS: [&str; 6] = ["32", "92", "36", "96", "34", "94"];
 const BONUS: &str = "33";
 
-/// How the text is written.
+/// Style of the written text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// As it is, for a pipe or a file.
+    /// Unchanged text, for a pipe or a file.
     Bare,
-    /// Safe for a terminal.
+    /// Control characters escaped, for a terminal without color.
     Safe,
-    /// Safe, and in colour by where each token came from.
+    /// Control characters escaped, and tokens colored by their origin.
     Coloured,
 }
 
 impl Look {
-    /// For standard output that is a terminal or not, by what the environment says of colours.
+    /// Selects the style for standard output by terminal, `NO_COLOR` and `TERM`.
     pub fn of(terminal: bool, var: impl Fn(&str) -> Option<String>) -> Look {
         let set = |name: &str| var(name).filter(|value| !value.is_empty());
         match terminal {
@@ -34,29 +36,29 @@ impl Look {
     }
 }
 
-/// Writes texts in turn.
+/// Writer of generated texts, one after the other.
 pub struct Text<W> {
     to: W,
     look: Look,
-    /// Whether the last line is not ended yet.
+    /// The last line has no line break yet.
     open: bool,
 }
 
 impl<W: Write> Text<W> {
-    /// To `to`.
+    /// Creates a writer to `to`.
     pub fn new(to: W, look: Look) -> Self {
         Self { to, look, open: false }
     }
 
-    /// Whether a person reads it, rather than a pipe.
+    /// Returns true if the output is a terminal.
     pub fn for_a_person(&self) -> bool {
         self.look != Look::Bare
     }
 
-    /// What a step added.
+    /// Writes the tokens that a step emitted.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If the output can't be written.
     pub fn step(&mut self, record: &StepRecord) -> io::Result<()> {
         let drafted = record.tree.parents.len() > 1;
         for (i, text) in record.emitted_text.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
@@ -69,7 +71,8 @@ impl<W: Write> Text<W> {
             match self.look {
                 Look::Bare => self.to.write_all(text.as_bytes())?,
                 Look::Coloured if !colour.is_empty() => {
-                    // Line breaks stay outside, where a terminal would colour the rest of the line.
+                    // Line breaks are kept out of the colored span, which would color the rest of
+                    // the line.
                     let safe = clean::line(text, &SIGNS);
                     for part in safe.split_inclusive('\n') {
                         let (words, end) = part.strip_suffix('\n').map_or((part, ""), |words| (words, "\n"));
@@ -82,10 +85,10 @@ impl<W: Write> Text<W> {
         self.to.flush()
     }
 
-    /// A text ended, or is broken off: ends its line, so that the next begins on one of its own.
+    /// Ends the current line, so that the next text starts on a new one.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If the output can't be written.
     pub fn end(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.open) {
             self.to.write_all(b"\n")?;
@@ -93,10 +96,10 @@ impl<W: Write> Text<W> {
         self.to.flush()
     }
 
-    /// A line between two texts, for a person.
+    /// Writes a title line before a text.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If the output can't be written.
     pub fn title(&mut self, title: &str) -> io::Result<()> {
         let title = clean::line(title, &Signs { newline: " ", ..SIGNS });
         match self.look {
@@ -105,17 +108,17 @@ impl<W: Write> Text<W> {
         }
     }
 
-    /// The table at the end, for a person.
+    /// Writes the summary table, with a legend of the colors if they are used.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If the output can't be written.
     pub fn table(&mut self, summary: &Summary) -> io::Result<()> {
         writeln!(self.to)?;
         for (name, value) in rows(summary) {
-            writeln!(self.to, "{name:<10}{value}")?;
+            writeln!(self.to, "{name:<16}{value}")?;
         }
         if self.look == Look::Coloured {
-            write!(self.to, "{:<10}accepted at depth", "colours")?;
+            write!(self.to, "{:<16}accepted at depth", "colors")?;
             for (i, colour) in DEPTHS.iter().enumerate() {
                 let more = if i + 1 == DEPTHS.len() { "+" } else { "" };
                 write!(self.to, " \x1b[{colour}m{}{more}\x1b[0m", i + 1)?;
@@ -126,13 +129,13 @@ impl<W: Write> Text<W> {
     }
 }
 
-/// Names and values of the table.
+/// Returns names and values of the summary table.
 fn rows(s: &Summary) -> Vec<(&'static str, String)> {
-    let or_unknown = |value: Option<f64>, unit: &str| value.map_or("not known".into(), |x| format!("{x:.2}{unit}"));
-    // With an automatic budget it is a mean.
+    let or_unknown = |value: Option<f64>, unit: &str| value.map_or("unknown".into(), |x| format!("{x:.2}{unit}"));
+    // A mean over steps with an automatic budget.
     let batch = s.ceilings.batch;
     let mut ceilings = vec![if batch.fract() == 0.0 { format!("batch {batch}") } else { format!("batch {batch:.2}") }];
-    // Greedy the bound is B - 1 once more: an oracle accepts all, whatever the text.
+    // For greedy decoding the fluid bound is also B - 1: an oracle accepts all on any text.
     for (name, value) in
         [("fluid", s.ceilings.fluid.filter(|_| !greedy(s))), ("renewal", s.ceilings.renewal), ("published", s.ceilings.published)]
     {
@@ -140,10 +143,10 @@ fn rows(s: &Summary) -> Vec<(&'static str, String)> {
         ceilings.extend(value.map(|x| format!("{name} {x:.2}{constant}")));
     }
     if greedy(s) && s.ceilings.batch > 0.0 {
-        ceilings.push("no other: a greedy oracle reaches it, in".into());
+        ceilings.push("no others (a greedy oracle reaches it)".into());
     }
     if s.drawn {
-        ceilings.push("no other: trees that are drawn lie outside of the theorem;".into());
+        ceilings.push("others unavailable for sampled trees".into());
     }
     let ratio = s.speed_up.reached;
     let ends = s.speed_up.low.zip(s.speed_up.high).filter(|(low, high)| low < high);
@@ -152,18 +155,18 @@ fn rows(s: &Summary) -> Vec<(&'static str, String)> {
     let total = s.time.total().max(f64::MIN_POSITIVE);
     let share = |seconds: f64| format!("{:.0}%", 100.0 * seconds / total);
     let mut rows = vec![
-        ("light", light(s)),
-        ("tokens", format!("{} in {} steps: {:.2} a step, the bonus counted", s.tokens, s.steps, s.tokens_per_step)),
-        ("accepted", format!("{:.2} drafted tokens a step, {:.2} expected", s.accepted_mean, s.expected_accepted_mean)),
-        ("ceilings", format!("{} drafted tokens a step", ceilings.join(", "))),
-        ("entropy", format!("{:.3} nats a token, mu2 {:.3}", s.mu, s.mu2)),
+        ("speed of light", light(s)),
+        ("tokens", format!("{} in {} steps: {:.2} per step, bonus included", s.tokens, s.steps, s.tokens_per_step)),
+        ("accepted", format!("{:.2} drafted tokens per step, {:.2} expected", s.accepted_mean, s.expected_accepted_mean)),
+        ("ceilings", format!("drafted tokens per step: {}", ceilings.join(", "))),
+        ("entropy", format!("{:.3} nats per token, mu2 {:.3}", s.mu, s.mu2)),
         (
             "speed",
             format!(
                 "{}; plain decoding {}{}",
                 or_unknown(s.tokens_per_second, " tokens/s"),
                 or_unknown(s.autoregressive_tokens_per_second, " tokens/s"),
-                ratio.map_or(String::new(), |x| format!("; x {x:.2}{ends}"))
+                ratio.map_or(String::new(), |x| format!("; speed-up x {x:.2}{ends}"))
             ),
         ),
         (
@@ -177,38 +180,38 @@ fn rows(s: &Summary) -> Vec<(&'static str, String)> {
             ),
         ),
     ];
-    // What can't be known yet, or has no part in this run, gets no row.
+    // Values that are unknown or do not apply to this run get no row.
     let optional = [
         ("reached", reached(s)),
         ("capacity", capacity(s)),
         ("losses", losses(s)),
         ("overlap", overlap(s)),
         ("misses", misses(s)),
-        ("at best", at_best(s)),
+        ("max speed-up", at_best(s)),
     ];
     let at = 4;
     rows.splice(at..at, optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     rows
 }
 
-/// Whether all text was greedy: the distribution that is sampled from has no entropy.
+/// Returns true if all text was greedy: the sampled distribution has zero entropy.
 fn greedy(s: &Summary) -> bool {
     !s.drawn && s.mu == 0.0 && s.ceilings.fluid == Some(s.ceilings.batch)
 }
 
-/// Share of the speed of light, and where the rest was lost.
+/// Formats the reached fraction of the speed of light, and the losses by cause.
 fn light(s: &Summary) -> String {
     let l = &s.speed_of_light;
     let (mut text, unit) = match (l.tokens_per_second, s.tokens_per_second, l.share) {
         (Some(c), Some(v), Some(share)) => {
             let ends = l.share_low.zip(l.share_high);
             let ends = ends.map_or("too early for an interval".into(), |(low, high)| format!("{low:.2} to {high:.2}"));
-            (format!("{share:.2} of the speed of light ({ends}): {} of {} tokens a second", rate(v), rate(c)), "")
+            (format!("{share:.2} of the speed of light ({ends}): {} of {} tokens/s", rate(v), rate(c)), "")
         }
         (None, ..) if l.searched_steps == 0 && s.mu > 0.0 && !s.drawn => {
-            ("share of the speed of light not known: no oracle search (--look-every)".to_owned(), " tokens a second")
+            ("unknown: needs oracle searches (--look-every)".to_owned(), " tokens/s")
         }
-        _ => ("share of the speed of light not known: times of passes were not measured".to_owned(), " tokens a second"),
+        _ => ("unknown: pass times were not measured".to_owned(), " tokens/s"),
     };
     let lost = l.ladder.parts().into_iter().filter_map(|(name, loss)| {
         let name = if name == "knowledge" && l.ladder.shape.is_none() { "knowledge and shape" } else { name };
@@ -216,53 +219,52 @@ fn light(s: &Summary) -> String {
     });
     let lost: Vec<String> = lost.collect();
     if !lost.is_empty() {
-        text += &format!("; lost to {}{unit}", lost.join(", "));
+        text += &format!("; losses: {}{unit}", lost.join(", "));
     }
     text
 }
 
-/// Tokens per second, to about three digits.
+/// Formats tokens per second with about three digits.
 fn rate(x: f64) -> String {
     let text = if x.abs() < 99.5 { format!("{x:.1}") } else { format!("{x:.0}") };
     if text.trim_start_matches('-').chars().all(|c| c == '0' || c == '.') { "0".into() } else { text }
 }
 
-/// Used capacity of the verify passes.
+/// Formats the used capacity of the verify passes.
 fn capacity(s: &Summary) -> Option<String> {
     let used = s.capacity_mean?;
     let (Some(share), Some(most)) = (s.tree_nats_share, s.capacity_ceiling) else {
-        return Some("0 nats a pass: the text is deterministic".into());
+        return Some("0 nats per pass: the text is deterministic".into());
     };
     let percent = |share: f64| format!("{:.0}%", 100.0 * share);
-    let text =
-        format!("{} of ln B nats a pass used, {} of the text's nats came through the trees", percent(used), percent(share));
-    Some(format!("{text}; at most {most:.2} tokens a step"))
+    let text = format!("{} of ln B nats per pass used, {} of the text's nats came from the trees", percent(used), percent(share));
+    Some(format!("{text}; at most {most:.2} tokens per step"))
 }
 
-/// The share of the ceilings that was reached.
+/// Formats the reached fraction of the fluid bound and of the oracle trees.
 fn reached(s: &Summary) -> Option<String> {
     let percent = |share: f64| format!("{:.0}%", 100.0 * share);
     if greedy(s) {
         return None;
     }
     let fluid = s.ceilings.fluid.filter(|fluid| *fluid > 0.0)?;
-    // Share and interval of the same moment: the newest mean may lie outside of an interval that was made before.
+    // Mean and interval are of the same moment: a newer mean may lie outside an older interval.
     let mut text = match s.reached.and_then(|reached| reached.share_mean.zip(reached.share)) {
         Some((mean, share)) => {
-            format!("{} of the fluid bound, by 95% intervals {} to {}", percent(mean), percent(share.low), percent(share.high))
+            format!("{} of the fluid bound (95% interval {} to {})", percent(mean), percent(share.low), percent(share.high))
         }
-        None => format!("{} of the fluid bound, too early for an interval", percent(s.expected_accepted_mean / fluid)),
+        None => format!("{} of the fluid bound (too early for an interval)", percent(s.expected_accepted_mean / fluid)),
     };
     if let Some(oracle) = s.oracle.filter(|oracle| oracle.lower > 0.0) {
         let gap = s.losses.knowledge.unwrap_or(0.0) + s.losses.shape.unwrap_or(0.0);
         let allowed = s.expected_accepted_mean + gap;
         text +=
-            &format!("; {} of what these contexts allow ({} looks)", percent(s.expected_accepted_mean / allowed), oracle.looks);
+            &format!("; {} of the oracle trees ({} searched steps)", percent(s.expected_accepted_mean / allowed), oracle.looks);
     }
     Some(text)
 }
 
-/// The losses, from the top of the ruler down.
+/// Formats the losses from B - 1 down to the accepted length.
 fn losses(s: &Summary) -> Option<String> {
     let l = &s.losses;
     let named = [("budget", l.budget), ("context", l.context), ("knowledge", l.knowledge), ("shape", l.shape)];
@@ -271,40 +273,40 @@ fn losses(s: &Summary) -> Option<String> {
         parts.push(format!("context, knowledge and shape together {:.2} (--look-every splits them)", l.unsplit));
     }
     parts.push(format!("luck {:.2}", l.luck));
-    (s.ceilings.batch > 0.0 && l.budget.is_some()).then(|| format!("{} drafted tokens a step", parts.join(", ")))
+    (s.ceilings.batch > 0.0 && l.budget.is_some()).then(|| format!("{} drafted tokens per step", parts.join(", ")))
 }
 
-/// The drafter's best token against a sampled one, and the ceiling of sampled drafts.
+/// Formats acceptance of the drafter's best token against a sampled one, with the rule's ceiling.
 fn overlap(s: &Summary) -> Option<String> {
     let o = s.overlap?;
     let (low, high) = (format!("{:.2}", o.overlap_mean), format!("{:.2}", o.overlap_max_mean));
-    let sampled = if low == high { low } else { format!("{low} to {high}, q known to {:.0}%", 100.0 * o.covered_mean) };
+    let sampled = if low == high { low } else { format!("{low} to {high}, {:.0}% of q known", 100.0 * o.covered_mean) };
     let mut text = format!("p(argmax q) {:.2}, sum min(p, q) {sampled}, at {} nodes", o.p_argmax_mean, o.nodes);
     if let Some(rule) = s.rule_ceiling {
-        text += &format!("; first token accepted {:.2}, by any rule at most {:.2}", rule.accepted_mean, rule.ceiling_mean);
+        text += &format!("; first token accepted {:.2}, at most {:.2} by any rule", rule.accepted_mean, rule.ceiling_mean);
     }
     Some(text)
 }
 
-/// The refusals in words.
+/// Formats the misses by cause.
 fn misses(s: &Summary) -> Option<String> {
     let (causes, total) = (s.misses.causes, s.misses.causes.total());
     let part = |cause: Cause, words: &str| format!("{} {words}", causes.of(cause));
     let parts = [
-        part(Cause::Knowledge, "that the drafter did not propose"),
-        part(Cause::Ranking, "that it ranked too low"),
-        part(Cause::Budget, "that the budget or the shape left out"),
-        part(Cause::Unlucky, "that an oracle would have missed too"),
+        part(Cause::Knowledge, "not proposed by the drafter"),
+        part(Cause::Ranking, "ranked too low"),
+        part(Cause::Budget, "cut by budget or shape"),
+        part(Cause::Unlucky, "missed by the oracle, too"),
     ];
-    (total > 0).then(|| format!("{total} refusals: {}", parts.join(", ")))
+    (total > 0).then(|| format!("{total} misses: {}", parts.join(", ")))
 }
 
-/// The ceilings of the speed-up.
+/// Formats the ceilings of the speed-up at a fixed budget.
 fn at_best(s: &Summary) -> Option<String> {
     let ceiling = s.speed_up.ceiling?;
-    let mut text = format!("x {:.2} with a drafter that is perfect and free, at budget {}", ceiling.speed_up, ceiling.budget);
+    let mut text = format!("x {:.2} with a perfect drafter at no cost, at budget {}", ceiling.speed_up, ceiling.budget);
     if let Some(own) = s.speed_up.drafter {
-        text += &format!("; x {:.2} with this one, at budget {}", own.speed_up, own.budget);
+        text += &format!("; x {:.2} with this drafter, at budget {}", own.speed_up, own.budget);
     }
     Some(text)
 }
@@ -362,7 +364,7 @@ mod tests {
     fn a_pipe_gets_the_text_as_it_is() {
         let records = [record(3, 2, &["a", "\u{1b}[2J", ""]), record(1, 0, &["\tz"])];
         assert_eq!(written(Look::Bare, &records), "a\u{1b}[2J\tz\n");
-        // No second line break where the text ends with one.
+        // A text that ends with a line break gets no second one.
         assert_eq!(written(Look::Bare, &[record(1, 0, &["z\n"])]), "z\n");
         assert_eq!(written(Look::Bare, &[]), "");
     }
@@ -404,12 +406,12 @@ mod tests {
         let losses = Losses { budget: Some(3.0), unsplit: 2.0, luck: -0.5, ..Losses::default() };
         let mut s = Summary { expected_accepted_mean: 2.0, accepted_mean: 2.5, ceilings, losses, ..Summary::default() };
         let row = |s: &Summary, name: &str| rows(s).into_iter().find(|row| row.0 == name).map(|row| row.1);
-        assert_eq!(row(&s, "reached").unwrap(), "50% of the fluid bound, too early for an interval");
+        assert_eq!(row(&s, "reached").unwrap(), "50% of the fluid bound (too early for an interval)");
         assert_eq!(
             row(&s, "losses").unwrap(),
-            "budget 3.00, context, knowledge and shape together 2.00 (--look-every splits them), luck -0.50 drafted tokens a step"
+            "budget 3.00, context, knowledge and shape together 2.00 (--look-every splits them), luck -0.50 drafted tokens per step"
         );
-        assert_eq!((row(&s, "misses"), row(&s, "at best")), (None, None));
+        assert_eq!((row(&s, "misses"), row(&s, "max speed-up")), (None, None));
         s.losses = Losses { context: Some(1.0), knowledge: Some(0.75), shape: Some(0.25), unsplit: 0.0, ..losses };
         s.oracle = Some(OracleMean { looks: 3, lower: 2.9, upper: 3.0 });
         s.reached = Some(Reached { share: Some(Interval { low: 0.4, high: 0.6 }), share_mean: Some(0.5), ..Reached::default() });
@@ -417,15 +419,15 @@ mod tests {
         s.speed_up.drafter = Some(Best { budget: 4, speed_up: 1.25 });
         assert_eq!(
             row(&s, "reached").unwrap(),
-            "50% of the fluid bound, by 95% intervals 40% to 60%; 67% of what these contexts allow (3 looks)"
+            "50% of the fluid bound (95% interval 40% to 60%); 67% of the oracle trees (3 searched steps)"
         );
         assert_eq!(
             row(&s, "losses").unwrap(),
-            "budget 3.00, context 1.00, knowledge 0.75, shape 0.25, luck -0.50 drafted tokens a step"
+            "budget 3.00, context 1.00, knowledge 0.75, shape 0.25, luck -0.50 drafted tokens per step"
         );
         assert_eq!(
-            row(&s, "at best").unwrap(),
-            "x 3.00 with a drafter that is perfect and free, at budget 16; x 1.25 with this one, at budget 4"
+            row(&s, "max speed-up").unwrap(),
+            "x 3.00 with a perfect drafter at no cost, at budget 16; x 1.25 with this drafter, at budget 4"
         );
     }
 
@@ -434,7 +436,7 @@ mod tests {
         let ceilings = Ceilings { batch: 63.0, fluid: Some(63.0), ..Ceilings::default() };
         let s = Summary { expected_accepted_mean: 2.0, accepted_mean: 2.0, tokens: 9, steps: 3, ceilings, ..Summary::default() };
         let row = |name: &str| rows(&s).into_iter().find(|row| row.0 == name).map(|row| row.1);
-        assert_eq!(row("ceilings").unwrap(), "batch 63, no other: a greedy oracle reaches it, in drafted tokens a step");
+        assert_eq!(row("ceilings").unwrap(), "drafted tokens per step: batch 63, no others (a greedy oracle reaches it)");
         assert_eq!(row("reached"), None);
         let sampled = Summary { mu: 1.0, ..s };
         assert!(rows(&sampled).iter().any(|row| row.1.contains("fluid 63.00")));
@@ -452,24 +454,19 @@ mod tests {
         };
         let mut s = Summary { mu: 1.0, tokens_per_second: Some(646.4), ..Summary::default() };
         let headline = |s: &Summary| rows(s).into_iter().next().unwrap();
-        assert_eq!(headline(&s).0, "light");
-        assert_eq!(headline(&s).1, "share of the speed of light not known: no oracle search (--look-every)");
+        assert_eq!(headline(&s).0, "speed of light");
+        assert_eq!(headline(&s).1, "unknown: needs oracle searches (--look-every)");
         s.speed_of_light.searched_steps = 9;
         s.speed_of_light.ladder = LightLadder { drafting: Some(184.4), ..LightLadder::default() };
-        assert_eq!(
-            headline(&s).1,
-            "share of the speed of light not known: times of passes were not measured; lost to drafting 184 tokens a second"
-        );
+        assert_eq!(headline(&s).1, "unknown: pass times were not measured; losses: drafting 184 tokens/s");
         s.speed_of_light =
             SpeedOfLight { tokens_per_second: Some(1505.3), share: Some(0.4294), ladder, ..SpeedOfLight::default() };
-        assert!(
-            headline(&s).1.starts_with("0.43 of the speed of light (too early for an interval): 646 of 1505 tokens a second;")
-        );
+        assert!(headline(&s).1.starts_with("0.43 of the speed of light (too early for an interval): 646 of 1505 tokens/s;"));
         (s.speed_of_light.share_low, s.speed_of_light.share_high) = (Some(0.401), Some(0.458));
         assert_eq!(
             headline(&s).1,
-            "0.43 of the speed of light (0.40 to 0.46): 646 of 1505 tokens a second; \
-             lost to budget 41.2, knowledge 611, shape 0, drafting 184, overhead 30.0, luck -7.5"
+            "0.43 of the speed of light (0.40 to 0.46): 646 of 1505 tokens/s; \
+             losses: budget 41.2, knowledge 611, shape 0, drafting 184, overhead 30.0, luck -7.5"
         );
         s.speed_of_light.ladder.shape = None;
         assert!(headline(&s).1.contains("knowledge and shape 611, drafting"));
@@ -481,9 +478,9 @@ mod tests {
         let mut s = Summary::default();
         assert_eq!(row(&s), None);
         s.capacity_mean = Some(0.0);
-        assert_eq!(row(&s).unwrap(), "0 nats a pass: the text is deterministic");
+        assert_eq!(row(&s).unwrap(), "0 nats per pass: the text is deterministic");
         (s.capacity_mean, s.tree_nats_share, s.capacity_ceiling) = (Some(0.414), Some(0.35), Some(6.2));
-        let want = "41% of ln B nats a pass used, 35% of the text's nats came through the trees; at most 6.20 tokens a step";
+        let want = "41% of ln B nats per pass used, 35% of the text's nats came from the trees; at most 6.20 tokens per step";
         assert_eq!(row(&s).unwrap(), want);
     }
 
@@ -494,12 +491,12 @@ mod tests {
         assert_eq!(row(&s), None);
         let mean = OverlapMean { nodes: 9, p_argmax_mean: 0.61, overlap_mean: 0.52, overlap_max_mean: 0.6, covered_mean: 0.87 };
         s.overlap = Some(mean);
-        assert_eq!(row(&s).unwrap(), "p(argmax q) 0.61, sum min(p, q) 0.52 to 0.60, q known to 87%, at 9 nodes");
+        assert_eq!(row(&s).unwrap(), "p(argmax q) 0.61, sum min(p, q) 0.52 to 0.60, 87% of q known, at 9 nodes");
         s.overlap = Some(OverlapMean { overlap_max_mean: 0.52, covered_mean: 1.0, ..mean });
         s.rule_ceiling = Some(RuleCeilingMean { steps: 4, ceiling_mean: 0.63, accepted_mean: 0.58 });
         assert_eq!(
             row(&s).unwrap(),
-            "p(argmax q) 0.61, sum min(p, q) 0.52, at 9 nodes; first token accepted 0.58, by any rule at most 0.63"
+            "p(argmax q) 0.61, sum min(p, q) 0.52, at 9 nodes; first token accepted 0.58, at most 0.63 by any rule"
         );
     }
 
@@ -510,9 +507,9 @@ mod tests {
         let summary = Summary { tokens: 9, steps: 4, tokens_per_step: 2.25, ceilings, ..Summary::default() };
         text.table(&summary).unwrap();
         let table = String::from_utf8(text.to).unwrap();
-        assert!(table.contains("9 in 4 steps: 2.25 a step"), "{table}");
-        assert!(table.contains("batch 7, renewal 3.00, published 9.50 + O(1) drafted tokens"), "{table}");
-        assert!(table.contains("speed     not known; plain decoding not known\n"), "{table}");
+        assert!(table.contains("9 in 4 steps: 2.25 per step"), "{table}");
+        assert!(table.contains("drafted tokens per step: batch 7, renewal 3.00, published 9.50 + O(1)\n"), "{table}");
+        assert!(table.contains("speed           unknown; plain decoding unknown\n"), "{table}");
         assert!(!table.contains("NaN") && !table.contains('\u{1b}'), "{table}");
     }
 }

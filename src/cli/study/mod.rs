@@ -1,4 +1,7 @@
-//! Measurements over sets of prompts: what `speclight table` and its kin share.
+//! Measurements over sets of prompts, for `speclight table`.
+//!
+//! A run collects a [`piece::Piece`] per text, kept in a [`state::State`]; [`rows`] computes the
+//! table from them, and [`text`] and [`outputs`] write it.
 
 pub mod outputs;
 pub mod pace;
@@ -30,64 +33,70 @@ use crate::engine::{Engine, EngineOptions, Prompt, Session, load};
 use crate::registry::Registry;
 use crate::telemetry::{StepRecord, StepSettings};
 
-/// What to run, and on which prompts.
+/// Model, drafters and prompts of a study.
 #[derive(Args, Clone, Debug)]
 pub struct StudyOptions {
-    /// Model to run: a name that `speclight models` lists, a GGUF file, or a folder with safetensors
+    /// Target model: name from `speclight models`, GGUF file, or safetensors folder
+    ///
+    /// `speclight models` marks the default model.
     #[arg(long, value_name = "NAME|PATH", help_heading = "Model")]
     pub model: Option<String>,
-    /// Device to run on: auto, cpu, cuda, cuda:N or metal
+    /// Compute device: auto, cpu, cuda, cuda:N or metal
     #[arg(long, default_value = "auto", value_parser = options::device, help_heading = "Model")]
     pub device: String,
-    /// Threads of the CPU path [default: the physical cores]
+    /// Number of CPU threads [default: the number of physical cores]
     #[arg(long, value_name = "N", value_parser = options::threads, help_heading = "Model")]
     pub threads: Option<usize>,
-    /// Second model, with the same vocabulary, for the drafter `model`
+    /// Second model with the same vocabulary, for the drafter model
     #[arg(long, value_name = "NAME|PATH", help_heading = "Drafting")]
     pub draft_model: Option<String>,
-    /// Let the early-exit drafter run K layers and read the model's own head, without an adapter [default: a third of them, where
-    /// there is no adapter]
+    /// Target layers run by the early-exit drafter [default: a third if there is no adapter]
+    ///
+    /// The drafter then reads the hidden state after K layers with the target's own output head,
+    /// without an adapter.
     #[arg(long, value_name = "K", value_parser = options::exit_layers, allow_negative_numbers = true, conflicts_with = "adapter",
           help_heading = "Drafting")]
     pub exit_layers: Option<usize>,
-    /// File of an adapter for the early-exit drafter [default: the one that comes with the program, for the default model]
+    /// Adapter file for the early-exit drafter [default: the bundled one for the default model]
     #[arg(long, value_name = "FILE.gguf", help_heading = "Drafting")]
     pub adapter: Option<PathBuf>,
-    /// File of a drafting head for the eagle drafter [default: the one that comes with the program, for the default model]
+    /// Head file for the eagle drafter [default: the bundled one for the default model]
     #[arg(long, value_name = "FILE.gguf", help_heading = "Drafting")]
     pub head: Option<PathBuf>,
-    /// Seed of every random draw; the same seed gives the same texts, whoever drafts
+    /// Seed of all random numbers
+    ///
+    /// The same seed gives the same texts with every drafter.
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Sampling")]
     pub seed: u64,
-    /// Files of prompts, one JSON object a line, as for `speclight run`; each file is a set [default: the built-in prompts]
+    /// Prompt files, as for `speclight run`; each is a set [default: the built-in prompts]
     #[arg(long, value_name = "FILE.jsonl", num_args = 1.., help_heading = "Prompts")]
     pub prompts: Vec<PathBuf>,
-    /// Take the first N prompts of each file [default: all]
+    /// Maximum number of prompts per file, from the first on [default: all]
     #[arg(long, value_name = "N", value_parser = options::limit, allow_negative_numbers = true, help_heading = "Prompts")]
     pub limit: Option<usize>,
-    /// Longest output of a prompt, in tokens
+    /// Maximum number of output tokens per prompt
     #[arg(long, value_name = "N", default_value = "256", value_parser = options::max_tokens, allow_negative_numbers = true,
           help_heading = "Prompts")]
     pub max_tokens: usize,
-    /// Give prompts to the model as they are, without its chat template
+    /// Give prompts to the model without its chat template
     #[arg(long, help_heading = "Prompts")]
     pub raw: bool,
 }
 
-/// The prompts of one file.
+/// Prompt set, read from one file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Set {
-    /// What it is called: the file's name without its ending.
+    /// Name of the set: the file name without its extension.
     pub name: String,
-    /// Its prompts.
+    /// Prompts of the set, in file order.
     pub prompts: Vec<Prompt>,
 }
 
 impl StudyOptions {
-    /// The sets, one a file.
+    /// Reads the prompt sets, one per file.
     ///
     /// # Errors
-    /// If a file can't be read or has no good line.
+    /// If a file can't be read or has no valid line.
     pub fn sets(&self) -> anyhow::Result<Vec<Set>> {
         if self.prompts.is_empty() {
             let mut prompts = prompts::built_in();
@@ -97,17 +106,20 @@ impl StudyOptions {
         let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let read = |file: &PathBuf| {
             let prompts = prompts::read_files(std::slice::from_ref(file), self.limit, &mut |line| warn(&line))?;
-            // Two files of one name keep their folders.
+            // Files with the same name are named by their path.
             let alone = self.prompts.iter().filter(|other| stem(other) == stem(file)).count() == 1;
             Ok(Set { name: if alone { stem(file) } else { file.display().to_string() }, prompts })
         };
         self.prompts.iter().map(read).collect()
     }
 
-    /// Loads what is run. `interrupt` ends a download, which does not ask whether it is still wanted.
+    /// Loads the models.
+    ///
+    /// `interrupt` can end the process during a download, which can't be canceled otherwise.
     ///
     /// # Errors
-    /// If the model can't be had or loaded, the draft model does not fit, or `settings` are out of range.
+    /// If the model can't be obtained or loaded, the draft model does not fit, or `settings` are
+    /// out of range.
     pub fn open(&self, sets: &[Set], settings: StepSettings, interrupt: Interrupt) -> anyhow::Result<Runner> {
         let registry = Registry::load()?;
         warn_of_threads(self.threads);
@@ -143,31 +155,35 @@ impl StudyOptions {
     }
 }
 
-/// How a text went.
+/// Outcome of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Went {
-    /// To its end.
+    /// The text is complete.
     Whole,
-    /// The prompt can't be run: why.
+    /// The prompt can't be run, with the reason.
     Refused(String),
-    /// A signal came.
+    /// A signal ended the run.
     Interrupted,
 }
 
-/// A model that runs text after text.
+/// Engine that runs one text after the other.
 pub struct Runner {
-    /// The engine.
+    /// Engine with the target and its drafters.
     pub(super) engine: Engine,
-    /// The signals that end it.
+    /// Watcher for the signals that end the run.
     pub(super) interrupt: Interrupt,
     max_tokens: usize,
 }
 
 impl Runner {
-    /// Runs one prompt under `settings`. `step` gets every step with the session and the number of the prompt's tokens.
+    /// Runs one prompt under `settings`.
+    ///
+    /// `step` is called after each step with the session, the number of prompt tokens and the
+    /// record.
     ///
     /// # Errors
-    /// If the settings can't be granted, a forward or a drafter fails, or `step` does.
+    /// If the settings are not possible, a forward pass or a drafter fails, or `step` returns an
+    /// error.
     pub fn text(
         &mut self,
         settings: &StepSettings,

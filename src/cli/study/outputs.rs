@@ -1,4 +1,4 @@
-//! Where the results go.
+//! Output files of `table` and `compare`, and formatting of CSV.
 
 use std::path::{Path, PathBuf};
 
@@ -9,22 +9,23 @@ use serde::Serialize;
 use crate::clean::{begins_formula, lines};
 use crate::cli::lines::Lines;
 
-/// Files of results.
+/// Output files for results.
 #[derive(Args, Clone, Debug)]
 pub struct OutputOptions {
-    /// Write text for people; - is standard output, which gets it where no other output is asked for
+    /// Text output; - is standard output, the default without other outputs
     #[arg(long, value_name = "FILE|-", help_heading = "Output")]
     pub text: Option<PathBuf>,
-    /// Write rows of comma-separated values; - is standard output. A name that spreadsheets would run as a formula begins with an
-    /// apostrophe
+    /// CSV output; - is standard output
+    ///
+    /// Names that a spreadsheet would run as a formula are prefixed with an apostrophe.
     #[arg(long, value_name = "FILE|-", help_heading = "Output")]
     pub csv: Option<PathBuf>,
-    /// Write all of it as one object of JSON; - is standard output
+    /// JSON output, as one object; - is standard output
     #[arg(long, value_name = "FILE|-", help_heading = "Output")]
     pub json: Option<PathBuf>,
 }
 
-/// The opened files: what can't be written is known before the work begins.
+/// Opened outputs, so that files that can't be written are reported before the work starts.
 pub struct Outputs {
     text: Option<Lines>,
     csv: Option<Lines>,
@@ -32,14 +33,14 @@ pub struct Outputs {
 }
 
 impl OutputOptions {
-    /// Opens them.
+    /// Opens the outputs.
     ///
     /// # Errors
-    /// If one can't be written, or two go to standard output.
+    /// If a file can't be written, or two outputs go to standard output.
     pub fn open(&self) -> anyhow::Result<Outputs> {
         let given = [&self.text, &self.csv, &self.json];
         if given.into_iter().flatten().filter(|path| Lines::to_stdout(path)).count() > 1 {
-            bail!("standard output can't take two of --text, --csv and --json: give files to all but one");
+            bail!("only one of --text, --csv and --json can go to standard output; give files for the others");
         }
         let open = |path: &Option<PathBuf>| path.as_deref().map(Lines::open).transpose();
         let none = given.iter().all(|path| path.is_none());
@@ -49,10 +50,10 @@ impl OutputOptions {
 }
 
 impl Outputs {
-    /// Writes what was asked for, each made when it is wanted.
+    /// Writes the requested outputs; each text is made only if needed.
     ///
     /// # Errors
-    /// If one can't be written: a file is then as it was.
+    /// If an output can't be written; an existing file is then unchanged.
     pub fn write(self, text: impl FnOnce() -> String, csv: impl FnOnce() -> String, json: &impl Serialize) -> anyhow::Result<()> {
         if let Some(mut to) = self.json {
             to.write(json)?;
@@ -70,10 +71,11 @@ impl Outputs {
     }
 }
 
-/// One row of comma-separated values (RFC 4180): a cell with a comma, a quote or a line break stands in quotes.
+/// Formats a row of comma-separated values (RFC 4180).
 ///
-/// A cell that is no number and that a spreadsheet would take for a formula gets an apostrophe before it, which
-/// spreadsheets read as "this is text" (OWASP, CSV Injection), and stands in quotes. Hidden characters are escaped.
+/// Cells with a comma, a quote or a line break are quoted. A cell that is not a number and that a
+/// spreadsheet would take for a formula is prefixed with an apostrophe, which spreadsheets read as
+/// "this is text" (OWASP, CSV Injection), and quoted. Hidden characters are escaped.
 pub fn csv_row<S: AsRef<str>>(cells: &[S]) -> String {
     let cell = |cell: &S| {
         let (formula, cell) = (begins_formula(cell.as_ref()), lines(cell.as_ref()));
@@ -86,7 +88,7 @@ pub fn csv_row<S: AsRef<str>>(cells: &[S]) -> String {
     cells.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
 }
 
-/// A number in full, or an empty cell.
+/// Formats a number with full precision; empty if unknown or not finite.
 pub fn number(value: Option<f64>) -> String {
     value.filter(|x| x.is_finite()).map_or(String::new(), |x| x.to_string())
 }

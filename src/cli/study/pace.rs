@@ -1,4 +1,4 @@
-//! How far a study is, and how long it goes on: on standard error.
+//! Progress and remaining time of a study, on standard error.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use indicatif::ProgressBar;
 use crate::cli::errors::warn;
 use crate::cli::progress::{self, style};
 
-/// Between two lines where standard error is no terminal.
+/// Interval between two lines if standard error is not a terminal.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// Texts done and to do.
+/// Progress display over a number of texts.
 pub struct Pace {
-    /// None where standard error is no terminal.
+    /// `None` if standard error is not a terminal.
     bar: Option<ProgressBar>,
     total: usize,
-    /// Texts that were there from the start.
+    /// Texts that were already finished at the start.
     before: usize,
     done: usize,
     began: Instant,
@@ -24,7 +24,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// `total` texts, of which `before` are done already.
+    /// Creates a display for `total` texts, of which `before` are already finished.
     pub fn new(total: usize, before: usize) -> Self {
         let now = Instant::now();
         let bar = io::stderr().is_terminal().then(|| {
@@ -35,7 +35,7 @@ impl Pace {
         Self { bar, total, before, done: before, began: now, said: now }
     }
 
-    /// `what` begins.
+    /// Shows that the text named `what` starts.
     pub fn begin(&self, what: &str) {
         if let Some(bar) = &self.bar {
             progress::message(bar, &format!("{}{what}", self.left()));
@@ -43,7 +43,7 @@ impl Pace {
         }
     }
 
-    /// One more text is done.
+    /// Counts one more finished text.
     pub fn end(&mut self, what: &str) {
         self.done += 1;
         match &self.bar {
@@ -56,7 +56,7 @@ impl Pace {
         }
     }
 
-    /// Says a line beside the bar.
+    /// Prints a line without disturbing the bar.
     pub fn say(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| warn(line)),
@@ -78,7 +78,9 @@ impl Drop for Pace {
     }
 }
 
-/// What `left` texts take where `done` took `elapsed`. None before the first.
+/// Estimates the time for `left` texts from the time of `done` texts.
+///
+/// `None` before the first text is finished.
 fn time_left(elapsed: Duration, done: usize, left: usize) -> Option<Duration> {
     (done > 0).then(|| elapsed.mul_f64(left as f64 / done as f64))
 }

@@ -1,4 +1,4 @@
-//! What one text gave: as much as the rows of the table need, and no more.
+//! Results of one text, reduced to what the rows of the table need.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -10,45 +10,47 @@ use crate::theory::light_units::StepSums;
 use crate::theory::pool::Pool;
 use crate::tree::TokenId;
 
-/// Positions of a stretch of text: what the bootstrap resamples together, whoever drafts.
+/// Length of a stretch of text, in positions.
 pub const STRETCH: usize = 32;
-/// Cells to one nat of the grids of the stretches' laws, of which only ratios are used.
+/// Grid cells per nat for the stretches' pools, of which only ratios are used.
 const COARSE: usize = 16;
 
-/// Which text: indices into the settings' lists.
+/// Identity of a text, as indices into the lists of the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Key {
-    /// The set of prompts.
+    /// Index of the prompt set.
     pub set: usize,
-    /// The temperature.
+    /// Index of the temperature.
     pub temperature: usize,
-    /// The prompt within its set.
+    /// Index of the prompt within its set.
     pub prompt: usize,
-    /// The drafter; none for plain decoding.
+    /// Index of the drafter; `None` for plain decoding.
     pub drafter: Option<usize>,
-    /// The budget that it ran with.
+    /// Budget of the run, in tokens.
     pub budget: usize,
 }
 
-/// A stretch of a text: the steps that began in it, by each budget up to the text's own.
+/// Sums over the steps that started in a stretch of text.
+///
+/// Acceptances are by budget, up to the budget of the text.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stretch {
-    /// Steps.
+    /// Number of steps in the stretch.
     pub steps: usize,
     /// Accepted drafted tokens, by budget.
     pub accepted: Vec<usize>,
     /// Sum of E\[X | T\], by budget.
     pub expected: Vec<f64>,
-    /// The laws of its positions on a coarse grid, where it was decoded plainly.
+    /// Pool of the positions' distributions on a coarse grid, for plain decoding.
     pub laws: Option<Pool>,
 }
 
 /// Step of a drafted text, for its speed of light.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LightStep {
-    /// Tokens and seconds.
+    /// Tokens and seconds of the step.
     pub sums: StepSums,
-    /// Result of its oracle search, where one was made.
+    /// Result of the oracle search, if the step was searched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub searched: Option<Searched>,
 }
@@ -56,47 +58,47 @@ pub struct LightStep {
 /// Result of an oracle search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Searched {
-    /// Masses of the oracle trees of the context.
+    /// Mass of the context's oracle trees, by size.
     pub oracle: OracleCurve,
     /// E\[X | T\] of the drafter's best tree of the verified size.
     pub drafter_best: Option<f64>,
 }
 
-/// What one text gave.
+/// Results of one text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Piece {
-    /// Which text.
+    /// Identity of the text.
     pub key: Key,
-    /// Why the prompt was refused, where it was.
+    /// Reason why the prompt was skipped, if it was.
     pub refused: Option<String>,
-    /// Tokens that were put out.
+    /// Number of generated tokens.
     pub tokens: usize,
-    /// Seconds by stage.
+    /// Total seconds by stage.
     pub time: StageTimes,
     /// SHA-256 of the tokens, in hexadecimal.
     pub sha256: String,
-    /// Its stretches in turn.
+    /// Stretches of the text, in order.
     pub stretches: Vec<Stretch>,
-    /// The laws of its positions, where it was decoded plainly.
+    /// Pool of the positions' distributions, for plain decoding.
     pub laws: Option<Pool>,
-    /// Its steps in turn, where it was drafted. Empty in states of earlier versions.
+    /// Steps in order, for drafted texts; empty in states of earlier versions.
     #[serde(default)]
     pub light: Vec<LightStep>,
 }
 
 impl Piece {
-    /// Steps.
+    /// Returns the number of steps.
     pub fn steps(&self) -> usize {
         self.stretches.iter().map(|stretch| stretch.steps).sum()
     }
 
-    /// A prompt that can't be run.
+    /// Creates the result of a prompt that can't be run.
     pub fn refused(key: Key, why: String) -> Piece {
         Piece { refused: Some(why), ..Gather::new(key, &[]).end() }
     }
 }
 
-/// A [`Piece`] while its text is written.
+/// Builder of a [`Piece`] while its text is generated.
 pub struct Gather<'a> {
     budgets: &'a [usize],
     piece: Piece,
@@ -104,7 +106,9 @@ pub struct Gather<'a> {
 }
 
 impl<'a> Gather<'a> {
-    /// Nothing yet; `budgets` are those whose acceptances are wanted, none above the text's own.
+    /// Creates an empty builder; `budgets` must not exceed the text's own.
+    ///
+    /// Acceptances are counted for each of the budgets.
     pub fn new(key: Key, budgets: &'a [usize]) -> Self {
         let piece = Piece {
             key,
@@ -119,7 +123,9 @@ impl<'a> Gather<'a> {
         Self { budgets, piece, hash: Sha256::new() }
     }
 
-    /// One more step. Says whether it ends a stretch: the laws of the stretch are then wanted, where it is decoded plainly.
+    /// Adds a step and returns true if it completes a stretch.
+    ///
+    /// The stretch's distributions must then be passed to [`Gather::laws`], for plain decoding.
     pub fn step(&mut self, record: &StepRecord) -> bool {
         let piece = &mut self.piece;
         let at = piece.tokens / STRETCH;
@@ -129,7 +135,7 @@ impl<'a> Gather<'a> {
         let (stretch, within) = (&mut piece.stretches[at], Within::budgets(record));
         stretch.steps += 1;
         for (i, &budget) in self.budgets.iter().enumerate() {
-            // Beyond the tree's own size nothing is gained.
+            // A budget above the tree's size accepts no more than the tree.
             let b = budget.min(within.expected.len()).saturating_sub(1);
             stretch.accepted[i] += within.accepted.get(b).copied().unwrap_or(0);
             stretch.expected[i] += within.expected.get(b).copied().unwrap_or(0.0);
@@ -143,7 +149,7 @@ impl<'a> Gather<'a> {
         piece.tokens / STRETCH > at
     }
 
-    /// The laws of the positions since the last ones.
+    /// Adds the distributions of the positions since the last call.
     pub fn laws(&mut self, laws: &Pool) {
         if let (Some(all), Some(stretch)) = (&mut self.piece.laws, self.piece.stretches.last_mut()) {
             all.absorb(laws, 1);
@@ -151,14 +157,14 @@ impl<'a> Gather<'a> {
         }
     }
 
-    /// Adds what an oracle search found about the last step.
+    /// Adds the result of an oracle search to the last step.
     pub fn searched(&mut self, oracle: &OracleCurve, drafter_best: Option<f64>) {
         if let Some(step) = self.piece.light.last_mut() {
             step.searched = Some(Searched { oracle: oracle.shortened(crate::engine::MAX_BUDGET - 1), drafter_best });
         }
     }
 
-    /// The text ended.
+    /// Returns the finished result.
     pub fn end(self) -> Piece {
         let sha256 = hex(&self.hash.finalize());
         Piece { sha256, ..self.piece }

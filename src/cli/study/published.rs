@@ -1,19 +1,21 @@
-//! What the literature says, entered as data beside our numbers, with its source.
+//! Published results, entered as data with their source.
 
 use serde::{Deserialize, Serialize};
 
-/// A source and what could be taken from it.
+/// Publication and what was taken from it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Published {
-    /// The source.
+    /// Bibliographic reference of the source.
     pub source: String,
-    /// The form that the column "published" evaluates.
+    /// Formula that the column "published" evaluates.
     pub form: String,
-    /// What of the source could not be compared, and why.
+    /// Content of the source that could not be compared, with the reason.
     pub not_compared: Vec<String>,
 }
 
-/// Pankratov & Alistarh, EACL 2026: the form of the abstract is all that is known here.
+/// Returns the bound of Pankratov & Alistarh, EACL 2026.
+///
+/// Only the form given in the abstract is known here.
 pub fn published() -> Published {
     Published {
         source:
@@ -22,10 +24,10 @@ pub fn published() -> Published {
                 .into(),
         form: "E[X] <= (mu + mu2) ln(B) / mu^2 + O(1), in nats, B the tokens of one verify pass".into(),
         not_compared: [
-            "the O(1): the abstract does not give it, and the column leaves it out",
+            "the O(1) term: not given in the abstract, and omitted from the column",
             "the paper's own mu, mu2 and accepted lengths (Llama 3.1 8B Instruct, Llama 3.3 70B Instruct, \
              DeepSeek-R1-Distill-Llama-8B, Qwen3-8B on HumanEval, MT-bench, GSM8K, CNN/DailyMail, Natural Questions, with \
-             EAGLE-3): no values are at hand here, and these are other models, drafters and machines",
+             EAGLE-3): values not available here, and for other models, drafters and machines",
         ]
         .map(str::to_owned)
         .to_vec(),

@@ -1,4 +1,4 @@
-//! The rows of the table, from what the texts gave (pure).
+//! Rows of the table, computed from the results of the texts. Without I/O.
 
 use std::collections::BTreeMap;
 
@@ -15,152 +15,157 @@ use crate::theory::light_units::LightUnits;
 use crate::theory::pool::Pool;
 use crate::theory::speed::{self, Best, Hardware, Work};
 
-/// All of it.
+/// Complete table, which is also the JSON output (schema/table.schema.json).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Table {
-    /// Always "table".
+    /// Type of the JSON object, always "table".
     #[serde(rename = "type")]
     pub kind: String,
-    /// What it was made with.
+    /// Settings of the measurements.
     pub settings: Settings,
     /// Measured seconds t(B) of a pass on this machine.
     pub cost: Option<Cost>,
-    /// The model as a roofline sees it.
+    /// Bytes and operations of the model, for rooflines.
     pub work: Work,
-    /// Machines that somebody described.
+    /// Machines described by hardware.toml.
     pub hardware: Vec<Hardware>,
-    /// One for each set of prompts and temperature.
+    /// Results by prompt set and temperature.
     pub sets: Vec<SetRows>,
-    /// What is known from the literature, and what is not.
+    /// Published results, and what could not be compared.
     pub published: super::published::Published,
 }
 
-/// One set of prompts at one temperature.
+/// Results of one prompt set at one temperature.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SetRows {
     /// Name of the set.
     pub name: String,
-    /// The temperature; 0 is greedy.
+    /// Sampling temperature; 0 is greedy.
     pub temperature: f32,
-    /// Texts.
+    /// Number of texts in the set.
     pub texts: usize,
-    /// Prompts that could not be run.
+    /// Number of prompts that were skipped.
     pub refused: usize,
-    /// Generated positions: tokens of all texts.
+    /// Number of generated positions, that is, tokens of all texts.
     pub positions: usize,
-    /// Mean entropy in nats of the law that is sampled from.
+    /// Mean entropy of the sampled distribution, in nats.
     pub mu: Estimate,
     /// Mean of sum p ln^2 p, in nats^2.
     pub mu2: Estimate,
-    /// Tokens a second of plain decoding of these texts.
+    /// Tokens per second of plain decoding of these texts.
     pub plain_tokens_per_second: Option<f64>,
-    /// One for each budget.
+    /// Ceilings, one row per budget.
     pub ceilings: Vec<CeilingRow>,
-    /// One for each drafter and budget.
+    /// Results by drafter and budget.
     pub drafters: Vec<DrafterRow>,
-    /// One for this machine, where passes were measured, and for each described one.
+    /// Ceilings of the speed-up, by machine.
+    ///
+    /// The first is this machine, if passes were measured; described ones follow.
     pub machines: Vec<MachineRow>,
 }
 
-/// The ceilings at one budget, in accepted drafted tokens a step.
+/// Ceilings at one budget, in accepted drafted tokens per step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CeilingRow {
-    /// B: tokens of a pass, the root included.
+    /// Budget B: tokens per pass, root included.
     pub budget: usize,
-    /// B - 1.
+    /// Batch ceiling, B - 1.
     pub batch: f64,
-    /// The published form, its O(1) unknown and left out. None when greedy.
+    /// Published form, without its unknown O(1) term; `None` if greedy.
     pub published: Option<f64>,
-    /// Renewal form. None when greedy.
+    /// Renewal form; `None` if greedy.
     pub renewal: Option<f64>,
-    /// Renewal form at its best t. None when greedy or where it does not apply.
+    /// Renewal form at its best t; `None` if greedy or not applicable.
     pub renewal_tuned: Option<f64>,
-    /// The fluid bound.
+    /// Fluid bound with its interval.
     pub fluid: Estimate,
 }
 
-/// Where the acceptances of a row come from.
+/// Origin of the acceptances of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// Steps of that budget, on every text.
+    /// Steps of this budget, on every text.
     Run,
-    /// The steps of the largest budget: what their first nodes would have accepted.
+    /// Steps of the largest budget, by what their first nodes would have accepted.
     Largest,
 }
 
-/// One drafter at one budget.
+/// Results of one drafter at one budget.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DrafterRow {
-    /// The drafter.
+    /// Name of the drafter.
     pub drafter: String,
-    /// B: tokens of a pass, the root included.
+    /// Budget B: tokens per pass, root included.
     pub budget: usize,
-    /// Where the acceptances come from.
+    /// Origin of the acceptances.
     pub from: Source,
-    /// Steps that they are means over.
+    /// Number of steps in the means.
     pub steps: usize,
-    /// Mean of E\[X | T\].
+    /// Mean of E\[X | T\] per step.
     pub expected: Estimate,
-    /// Mean of accepted drafted tokens.
+    /// Mean of accepted drafted tokens per step.
     pub accepted: Estimate,
-    /// Accepted and bonus.
+    /// Tokens per step: accepted and bonus.
     pub tokens_per_step: Estimate,
-    /// E\[X | T\] over the fluid bound. None where nothing is drafted.
+    /// E\[X | T\] divided by the fluid bound; `None` if nothing is drafted.
     pub share: Option<Estimate>,
-    /// The wall clock of the texts that were run at this budget. None where none was.
+    /// Measured speed of the texts that were run at this budget, if any.
     pub timed: Option<Timed>,
-    /// Texts that differ from those of plain decoding; 0 on CPU.
+    /// Number of texts that differ from plain decoding; 0 on the CPU.
     pub differing_texts: usize,
 }
 
-/// A measured wall clock.
+/// Measured speed at one budget.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timed {
-    /// Texts.
+    /// Number of texts that were run.
     pub texts: usize,
-    /// Tokens a second over the time spent in steps.
+    /// Tokens per second over the time spent in steps.
     pub tokens_per_second: f64,
-    /// The same of plain decoding of the same texts.
+    /// Tokens per second of plain decoding of the same texts.
     pub plain_tokens_per_second: f64,
-    /// The one over the other.
+    /// Ratio of the two speeds.
     pub speed_up: f64,
-    /// Seconds by stage, mean of a step.
+    /// Mean seconds of a step, by stage.
     pub step: StageTimes,
-    /// Ceiling on decoding speed on this machine, and the reached share of it.
+    /// Ceiling on decoding speed on this machine, and the reached fraction of it.
     pub speed_of_light: SpeedOfLight,
 }
 
-/// Ceilings of the speed-up on one machine: a drafter that is perfect and free.
+/// Ceilings of the speed-up on one machine, for a perfect drafter at no cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MachineRow {
-    /// Its name.
+    /// Name of the machine.
     pub name: String,
-    /// Whether its passes were measured; else it is a roofline.
+    /// Passes were measured; otherwise a roofline is used.
     pub measured: bool,
-    /// Whether the weights have room, where known.
+    /// The weights fit in memory; `None` if unknown.
     pub holds: Option<bool>,
     /// (1 + fluid) t(1) / t(B), by the budgets of the ceilings.
     pub speed_up: Vec<f64>,
-    /// The largest over all budgets up to 256.
+    /// Largest ceiling over all budgets up to 256.
     pub best: Option<Best>,
 }
 
-/// What is the same for all sets.
+/// Inputs that are common to all sets.
 pub struct Given<'a> {
-    /// Budgets, rising.
+    /// Budgets in ascending order.
     pub budgets: &'a [usize],
     /// Names of the drafters.
     pub drafters: &'a [String],
-    /// What passes cost here.
+    /// Cost of passes on this machine.
     pub cost: Option<&'a Cost>,
-    /// Described machines.
+    /// Machines described by hardware.toml.
     pub hardware: &'a [Hardware],
-    /// The model.
+    /// Bytes and operations of the model.
     pub work: &'a Work,
 }
 
-/// Sums over a text, the unit of the bootstrap: texts differ from each other, so that blocks not aligned with them cover too little.
+/// Sums over a text, which is the unit of the bootstrap.
+///
+/// Texts differ from each other, so intervals from blocks that are not aligned with texts have too
+/// little coverage.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     steps: f64,
@@ -168,7 +173,7 @@ struct Sums {
     accepted: f64,
 }
 
-/// A drafter at a budget, by texts.
+/// Sums of a drafter at a budget, by text.
 struct Column {
     drafter: usize,
     budget: usize,
@@ -177,7 +182,7 @@ struct Column {
 }
 
 impl Column {
-    /// (E\[X | T\], accepted) a step, unit i counting `times(i)` times.
+    /// Returns (E\[X | T\], accepted) per step, with unit i counted `times(i)` times.
     fn means(&self, times: impl Fn(usize) -> usize) -> (f64, f64) {
         let mut sum = Sums::default();
         for (i, unit) in self.units.iter().enumerate() {
@@ -190,7 +195,9 @@ impl Column {
     }
 }
 
-/// The rows of one set at one temperature. None where no text of it was decoded plainly.
+/// Computes the rows of one set at one temperature.
+///
+/// `None` if no text of it was decoded plainly.
 pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) -> Option<SetRows> {
     let mut plain: Vec<&Piece> = pieces.iter().copied().filter(|p| p.key.drafter.is_none()).collect();
     plain.sort_by_key(|p| p.key.prompt);
@@ -251,7 +258,7 @@ pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) 
     })
 }
 
-/// The drafters' sums by units, for each budget above 1 that is known.
+/// Returns the drafters' sums by text, for each budget above 1 that has data.
 fn columns(plain: &[&Piece], pieces: &[&Piece], given: &Given) -> Vec<Column> {
     let mut all = Vec::new();
     for drafter in 0..given.drafters.len() {
@@ -262,7 +269,8 @@ fn columns(plain: &[&Piece], pieces: &[&Piece], given: &Given) -> Vec<Column> {
         let whole = |texts: &&BTreeMap<usize, &Piece>| plain.iter().all(|p| texts.contains_key(&p.key.prompt));
         for (i, &budget) in given.budgets.iter().enumerate().filter(|(_, budget)| **budget > 1) {
             let own = runs.get(&budget).filter(whole).map(|texts| (Source::Run, texts));
-            // A budget's nodes are the first ones of the largest budget's tree (telemetry/curve.rs).
+            // The nodes of a budget are the first ones of the largest budget's tree
+            // (telemetry/curve.rs).
             let larger = || runs.range(budget + 1..).next_back().map(|(_, texts)| texts).filter(whole);
             let Some((from, texts)) = own.or_else(|| larger().map(|texts| (Source::Largest, texts))) else { continue };
             let units = plain.iter().map(|p| text_sums(texts[&p.key.prompt], i)).collect();
@@ -272,7 +280,7 @@ fn columns(plain: &[&Piece], pieces: &[&Piece], given: &Given) -> Vec<Column> {
     all
 }
 
-/// Sums of a drafted text at budget number `i`.
+/// Sums over a drafted text at budget number `i`.
 fn text_sums(drafted: &Piece, i: usize) -> Sums {
     let mut sums = Sums::default();
     for stretch in &drafted.stretches {
@@ -283,7 +291,9 @@ fn text_sums(drafted: &Piece, i: usize) -> Sums {
     sums
 }
 
-/// Pool of a plain text's distributions, on the coarse grid of its stretches. `None` where it has none.
+/// Pool of a plain text's distributions, on the coarse grid of its stretches.
+///
+/// `None` if the text has none.
 fn text_laws(plain: &Piece) -> Option<Pool> {
     let mut laws = plain.stretches.iter().filter_map(|stretch| stretch.laws.as_ref());
     let mut sum = laws.next()?.clone();
@@ -293,8 +303,10 @@ fn text_laws(plain: &Piece) -> Option<Pool> {
     Some(sum)
 }
 
-/// Half-widths of mu, mu2, the fluid bound by budget (relative to its value), and by column of E\[X | T\], accepted, and E\[X | T\]
-/// over the relative bound.
+/// Half-widths of all 95% intervals, from the same bootstrap replicates.
+///
+/// In order: mu; mu2; the fluid bound by budget, relative to its value; then, for each column, E\[X
+/// | T\], accepted, and E\[X | T\] over the relative bound.
 fn widths(laws: &[Option<Pool>], columns: &[Column], budgets: &[usize]) -> Option<Vec<f64>> {
     let most = budgets.last().map_or(0, |budget| budget - 1);
     let curve = |times: &dyn Fn(usize) -> usize| {
@@ -329,12 +341,12 @@ fn widths(laws: &[Option<Pool>], columns: &[Column], budgets: &[usize]) -> Optio
     })
 }
 
-/// Tokens and seconds.
+/// Sums tokens and seconds.
 fn rate(pieces: &[&Piece]) -> (f64, f64) {
     (pieces.iter().map(|p| p.tokens as f64).sum(), pieces.iter().map(|p| p.time.total()).sum())
 }
 
-/// The wall clock of a drafter's texts at one budget, beside plain decoding of the same.
+/// Measured speed of a drafter's texts at one budget, beside plain decoding of the same.
 fn timed(
     plain: &[&Piece],
     pieces: &[&Piece],
@@ -363,8 +375,9 @@ fn timed(
     })
 }
 
-/// Speed of light over whole texts. Nothing is known where their steps are not, in states of earlier
-/// versions.
+/// Speed of light over whole texts.
+///
+/// Empty if the steps are not known, as in states of earlier versions.
 fn speed_of_light(texts: &[&Piece], greedy: bool, cost: Option<&Cost>, fluid: &[f64]) -> SpeedOfLight {
     let mut units = LightUnits::new(greedy);
     if texts.iter().any(|text| text.light.len() != text.steps()) {
@@ -382,7 +395,7 @@ fn speed_of_light(texts: &[&Piece], greedy: bool, cost: Option<&Cost>, fluid: &[
     SpeedOfLight::new(&units, cost, fluid)
 }
 
-/// The ceilings of the speed-up, by the fluid bound's curve over P.
+/// Ceilings of the speed-up on each machine, from the fluid bound's curve over P.
 fn machines(curve: &[f64], given: &Given) -> Vec<MachineRow> {
     let row = |name: &str, measured: bool, holds: Option<bool>, pass: &dyn Fn(usize) -> f64| {
         let at = |&budget: &usize| (1.0 + curve.get(budget - 1).copied().unwrap_or_default()) * pass(1) / pass(budget);

@@ -1,4 +1,4 @@
-//! The rows of made-up texts (tests).
+//! Tests of the rows of synthetic texts.
 #![allow(clippy::unwrap_used)]
 
 use serde_json::Value;
@@ -14,13 +14,15 @@ use crate::theory::intervals::Estimate;
 use crate::theory::pool::Pool;
 use crate::theory::speed::{Hardware, Work};
 
-/// A law of so much on its first token.
+/// Distribution over three tokens with probability `p` of the first.
 fn law(p: f64) -> [f64; 3] {
     [p, 0.6 * (1.0 - p), 0.4 * (1.0 - p)]
 }
 
-/// The texts of 6 prompts by plain decoding and by one drafter at budget 4 (and at 2 on the first prompt): in a step at budget 4 two
-/// nodes of p 0.5 and 0.25 below the root, of which the first is accepted in every third step.
+/// Texts of 6 prompts, by plain decoding and by one drafter at budget 4.
+///
+/// The first prompt is drafted at budget 2, too. In a step at budget 4 there are two nodes of p 0.5
+/// and 0.25 below the root, of which the first is accepted in every third step.
 fn pieces() -> Vec<Piece> {
     let mut all = Vec::new();
     for prompt in 0..6 {
@@ -58,7 +60,7 @@ fn pieces() -> Vec<Piece> {
                 tokens += record.emitted.len();
                 step += 1;
             }
-            // The same text.
+            // The text is that of plain decoding.
             all.push(Piece { sha256: all[all.len() - 1].sha256.clone(), ..gather.end() });
         }
     }
@@ -69,7 +71,7 @@ fn machines() -> Vec<Hardware> {
     vec![Hardware { name: "large".into(), bandwidth: 1e12, flops: 1e14, memory: Some(1.0) }]
 }
 
-/// The rows of those texts.
+/// Rows of these texts.
 pub fn rows() -> SetRows {
     let (pieces, hardware, drafters) = (pieces(), machines(), ["ngram".to_owned()]);
     let cost = Cost::new(vec![(1, 1.0), (2, 1.25), (4, 2.0)]).unwrap();
@@ -95,7 +97,7 @@ fn by_hand() {
     }
     let by = |budget: usize| rows.drafters.iter().find(|row| row.budget == budget).unwrap();
     assert_eq!((rows.drafters.len(), by(2).from, by(4).from), (2, Source::Largest, Source::Run));
-    // E[X | T] is the same in each step, and so are the steps of both rows.
+    // E[X | T] is the same in each step, and both rows have the same steps.
     assert_eq!((by(2).expected.value, by(4).expected.value, by(2).steps), (0.5, 0.75, by(4).steps));
     assert!((by(4).accepted.value - 1.0 / 3.0).abs() < 0.01);
     assert_eq!(by(4).accepted.value, by(2).accepted.value);
@@ -106,13 +108,14 @@ fn by_hand() {
     assert!((light.tokens_per_second.unwrap() - 1.28).abs() < 1e-12 && light.best_budget == Some(2));
     let share = by(4).timed.unwrap().tokens_per_second / 1.28;
     assert!((light.share.unwrap() / share - 1.0).abs() < 1e-12 && light.searched_steps > 50, "{light:?}");
-    // All texts at 4, one of them at 2; a step takes 0.04 s, of which each emits as many tokens as were counted.
+    // Six texts at budget 4, one at 2; each step takes 0.04 s.
     let (two, four) = (by(2).timed.unwrap(), by(4).timed.unwrap());
     assert_eq!((two.texts, four.texts, four.plain_tokens_per_second), (1, 6, 32.0));
     assert!((four.tokens_per_second - by(4).tokens_per_step.value / 0.04).abs() < 1e-9);
     assert_eq!(four.speed_up, four.tokens_per_second / 32.0);
     assert!(rows.drafters.iter().all(|row| row.differing_texts == 0));
-    // The machines: as measured, and as a roofline that reads 1e9 bytes in 1 ms and computes a token in 10 us.
+    // Machines: one as measured, one as a roofline that reads 1e9 bytes in 1 ms and computes a
+    // token in 10 us.
     let (here, large) = (&rows.machines[0], &rows.machines[1]);
     assert_eq!((here.measured, large.measured, large.holds), (true, false, Some(false)));
     for (i, c) in rows.ceilings.iter().enumerate() {
@@ -191,7 +194,7 @@ fn the_schema_takes_a_table_and_nothing_that_differs() {
     let (hardware, work) = (machines(), Work { bytes: 1e8, flops_per_token: 2e8 });
     let sets = vec![SetRows { temperature: 0.0, ..rows() }, rows()];
     let whole = Table { kind: "table".into(), settings, cost: Some(cost), work, hardware, sets, published: published() };
-    // What is not known is null: in the settings, and where nothing was measured.
+    // Unknown values are null: in the settings, and where nothing was measured.
     let mut bare = whole.clone();
     (bare.cost, bare.settings.sha256, bare.settings.exit_layers, bare.hardware[0].memory) = (None, None, None, None);
     let set = bare.sets.last_mut().unwrap();
@@ -219,7 +222,7 @@ fn texts_whose_steps_are_not_kept_have_no_speed_of_light() {
     let (mut pieces, drafters) = (pieces(), ["ngram".to_owned()]);
     let cost = Cost::new(vec![(1, 1.0), (4, 2.0)]).unwrap();
     let given = Given { budgets: &[4], drafters: &drafters, cost: Some(&cost), hardware: &[], work: &Work::default() };
-    // As in a state that an earlier version wrote.
+    // As in a state written by an earlier version.
     pieces.iter_mut().for_each(|piece| piece.light.clear());
     let all: Vec<&Piece> = pieces.iter().collect();
     let timed = set_rows("set", 1.0, &all, &given).unwrap().drafters[0].timed.unwrap();

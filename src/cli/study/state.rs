@@ -1,6 +1,8 @@
-//! The file from which a table goes on after a break: a line of JSON for the settings, then one for each text as it is done. A line
-//! is written at once and reaches the disk; what a break left of one is cut off by the next start, so that each text is there or
-//! not.
+//! State file of a table, from which an interrupted run resumes.
+//!
+//! The file has a JSON line for the settings, then one for each finished text and for measured pass
+//! costs. A line is written and synced at once; the next start cuts off an incomplete last line, so
+//! that each text is there in full or not at all.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -13,57 +15,57 @@ use serde_json::Value;
 use super::piece::Piece;
 use crate::theory::cost::Cost;
 
-/// All that the numbers hang on. A state of other settings is another table.
+/// Everything the numbers depend on; a state with other settings is rejected.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Version of this program.
     pub version: String,
-    /// Name of the model.
+    /// Name of the target model.
     pub model: String,
-    /// Kind of its weights.
+    /// Format of the model's weights, such as "Q4_1".
     pub quantisation: String,
-    /// SHA-256 of its file in hexadecimal, where known.
+    /// SHA-256 of the model file in hexadecimal, if known.
     pub sha256: Option<String>,
     /// Device, kernel and threads.
     pub device: String,
-    /// The second model, where there is one.
+    /// Draft model, if given.
     pub draft_model: Option<String>,
-    /// Layers of the early exit, where given.
+    /// Layers of the early-exit drafter, if given.
     pub exit_layers: Option<usize>,
-    /// File of the early exit's adapter, where given.
+    /// File of the early-exit adapter, if given.
     #[serde(default)]
     pub adapter: Option<String>,
-    /// File of the drafting head, where given.
+    /// File of the drafting head, if given.
     #[serde(default)]
     pub head: Option<String>,
-    /// The sets of prompts.
+    /// Prompt sets of the table.
     pub sets: Vec<SetSettings>,
-    /// Budgets B, rising.
+    /// Budgets B in ascending order.
     pub budgets: Vec<usize>,
-    /// Drafters, plain decoding left out.
+    /// Names of the drafters, without plain decoding.
     pub drafters: Vec<String>,
-    /// Temperatures.
+    /// Measured temperatures; 0 is greedy.
     pub temperatures: Vec<f32>,
-    /// Shape of the trees.
+    /// Shape of the token trees.
     pub shape: String,
-    /// Seed of all draws.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// Longest output in tokens.
+    /// Largest number of output tokens per prompt.
     pub max_tokens: usize,
-    /// Whether prompts go without the chat template.
+    /// Prompts are run without the chat template.
     pub raw: bool,
-    /// Prompts of each set that are run at every budget.
+    /// Number of prompts of each set that are run at every budget.
     pub timed: usize,
 }
 
-/// A set of prompts.
+/// Identity of a prompt set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SetSettings {
-    /// Its name.
+    /// Name of the set.
     pub name: String,
-    /// How many prompts it has.
+    /// Number of prompts in the set.
     pub prompts: usize,
-    /// SHA-256 over ids and texts, in hexadecimal.
+    /// SHA-256 of ids and texts, in hexadecimal.
     pub sha256: String,
 }
 
@@ -75,31 +77,33 @@ enum Entry {
     Piece(Box<Piece>),
 }
 
-/// What was done before, and what is done now.
+/// Finished texts, from earlier runs and this one.
 pub struct State {
     to: Option<(File, PathBuf)>,
-    /// Texts that are done.
+    /// Results of the finished texts.
     pub pieces: Vec<Piece>,
-    /// What passes cost, where it was measured.
+    /// Measured cost of passes, if known.
     pub cost: Option<Cost>,
 }
 
 impl State {
-    /// What is kept in memory alone.
+    /// Creates a state without a file.
     pub fn nowhere() -> State {
         State { to: None, pieces: Vec::new(), cost: None }
     }
 
-    /// What `path` holds of a table of these settings; an empty file or none begins a new one.
+    /// Opens the state file of a table with these settings.
+    ///
+    /// A new or empty file starts over.
     ///
     /// # Errors
-    /// If the file can't be read or written, another program writes it, it is something else, or it is of other settings: says
-    /// which differ.
+    /// If the file can't be read or written, is used by another run, is not a state file, or has
+    /// other settings; the error names those that differ.
     pub fn open(path: &Path, settings: &Settings) -> anyhow::Result<State> {
         let name = path.display();
-        let cure = || format!("can't use {name} as a state: give a file in a folder that can be written");
+        let cure = || format!("can't use {name} as a state file; give a file in a writable folder");
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).with_context(cure)?;
-        // A process that is being started holds a copy of what its parent has open, for a moment.
+        // A child process that is being started briefly holds copies of its parent's open files.
         let mut patience = 20;
         while let Err(TryLockError::WouldBlock) = file.try_lock() {
             if patience > 0 {
@@ -107,14 +111,14 @@ impl State {
                 std::thread::sleep(std::time::Duration::from_millis(10));
                 continue;
             }
-            bail!("another run goes on with {name} now: wait for it, or give another --state");
+            bail!("another run is using {name}; wait for it, or give another --state");
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).with_context(cure)?;
         let header = line(&Entry::Settings(Box::new(settings.clone())))?;
         let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
         if whole == 0 && !header.starts_with(&bytes) {
-            bail!("{name} is no state of a table: give another file");
+            bail!("{name} is not the state of a table; give another file");
         }
         let mut state = State { to: None, pieces: Vec::new(), cost: None };
         for (i, bytes) in bytes[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
@@ -122,14 +126,14 @@ impl State {
             match (i, serde_json::from_slice(bytes)) {
                 (0, Ok(Entry::Settings(held))) if *held == *settings => {}
                 (0, Ok(Entry::Settings(held))) => bail!(
-                    "{name} is of a table with other settings ({}): take it away to begin anew, or give another --state",
+                    "{name} belongs to a table with other settings ({}); delete it to start over, or give another --state",
                     differing(&held, settings)
                 ),
-                (0, _) => bail!("{name} is no state of a table: give another file"),
+                (0, _) => bail!("{name} is not the state of a table; give another file"),
                 (_, Ok(Entry::Cost(cost))) => state.cost = Some(cost),
                 (_, Ok(Entry::Piece(piece))) => state.pieces.push(*piece),
                 (_, Ok(Entry::Settings(_)) | Err(_)) => {
-                    bail!("{name}:{number}: the line is damaged: take the file away to begin anew")
+                    bail!("{name}:{number}: the line is damaged; delete the file to start over")
                 }
             }
         }
@@ -141,10 +145,10 @@ impl State {
         Ok(state)
     }
 
-    /// A text is done.
+    /// Adds the result of a finished text.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If the file can't be written.
     pub fn add(&mut self, piece: Piece) -> anyhow::Result<()> {
         if self.to.is_some() {
             self.put(&line(&Entry::Piece(Box::new(piece.clone())))?)?;
@@ -153,10 +157,10 @@ impl State {
         Ok(())
     }
 
-    /// What passes cost is measured.
+    /// Sets the measured cost of passes.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If the file can't be written.
     pub fn set_cost(&mut self, cost: Cost) -> anyhow::Result<()> {
         self.put(&line(&Entry::Cost(cost.clone()))?)?;
         self.cost = Some(cost);
@@ -166,17 +170,17 @@ impl State {
     fn put(&mut self, line: &[u8]) -> anyhow::Result<()> {
         let Some((file, path)) = &mut self.to else { return Ok(()) };
         let written = file.write_all(line).and_then(|()| file.sync_data());
-        written.with_context(|| format!("can't write {}: free some space; the same command then goes on", path.display()))
+        written.with_context(|| format!("can't write {}; free some space, then resume with the same command", path.display()))
     }
 }
 
 fn line(entry: &Entry) -> anyhow::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(entry).context("a line of the state can't be made")?;
+    let mut line = serde_json::to_vec(entry).context("can't serialize a line of the state")?;
     line.push(b'\n');
     Ok(line)
 }
 
-/// The names of the settings that differ.
+/// Returns the names of the settings that differ, separated by commas.
 fn differing(a: &Settings, b: &Settings) -> String {
     let map = |s: &Settings| serde_json::to_value(s).unwrap_or(Value::Null);
     let (a, b) = (map(a), map(b));
@@ -228,7 +232,8 @@ mod tests {
         state.add(piece(1)).unwrap();
         drop(state);
         let whole = std::fs::read(&path).unwrap();
-        // Broken off in the middle of lines and around their ends: the lines that are whole are there, and the next one follows them.
+        // Cut in the middle of lines and around their ends: complete lines are kept, and the next
+        // line follows them.
         let ends = whole.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i);
         let around = ends.flat_map(|end| [end - 1, end, end + 1, end + 2]);
         for len in around.chain((0..whole.len()).step_by(whole.len() / 40 + 1)).filter(|&len| len <= whole.len()) {
@@ -263,10 +268,10 @@ mod tests {
         drop(State::open(&path, &settings()).unwrap());
         let said = |settings: &Settings| format!("{:#}", State::open(&path, settings).err().unwrap());
         let other = Settings { seed: 1, budgets: vec![1], ..settings() };
-        assert!(said(&other).contains("other settings (budgets, seed): take it away"), "{}", said(&other));
+        assert!(said(&other).contains("other settings (budgets, seed); delete it"), "{}", said(&other));
         for content in ["hello", "hello\n", "{}\n", "{\"settings\":3}\n", "{\"cost\":[[1,1.0]]}\n"] {
             std::fs::write(&path, content).unwrap();
-            assert!(said(&settings()).contains("no state of a table"), "{content}");
+            assert!(said(&settings()).contains("not the state of a table"), "{content}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
         }
         let header = line(&Entry::Settings(Box::new(settings()))).unwrap();

@@ -25,70 +25,82 @@ use crate::hex::hex;
 use crate::registry::hardware;
 use crate::telemetry::StepSettings;
 
-/// The shapes whose first nodes are the tree of a smaller budget, so that one pass tells what every budget accepts.
+/// Shapes whose first nodes are the tree of a smaller budget.
+///
+/// One pass then determines the acceptance at every budget.
 const ORDERED: [&str; 2] = ["chain", "best-first"];
 
 /// Options of `speclight table`.
 #[derive(Args, Clone, Debug)]
 pub struct TableOptions {
-    /// What to run.
+    /// Model, drafters and prompts.
     #[command(flatten)]
     pub study: StudyOptions,
-    /// Drafters, by comma; plain decoding is always run
+    /// Drafters to measure, separated by commas; plain decoding is always included
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "ngram,early-exit",
           value_parser = PossibleValuesParser::new(DRAFTERS.into_iter().filter(|d| *d != "auto")), hide_possible_values = true, help_heading = "Drafting")]
     pub drafters: Vec<String>,
-    /// Budgets, by comma: tokens that one pass of the model verifies, the pending token included
+    /// Budgets to measure, separated by commas
+    ///
+    /// A budget is the number of tokens verified per pass, root included.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128", value_parser = budget,
           allow_negative_numbers = true, help_heading = "Drafting")]
     pub budgets: Vec<usize>,
-    /// Shape of the drafts: chain, or best-first
+    /// Tree shape: chain or best-first
     #[arg(long, value_name = "NAME", default_value = "best-first", value_parser = PossibleValuesParser::new(ORDERED),
           hide_possible_values = true, help_heading = "Drafting")]
     pub shape: String,
-    /// Temperatures, by comma; 0 is greedy
+    /// Temperatures to measure, separated by commas; 0 is greedy
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,0.6,1", value_parser = options::temperature,
           allow_negative_numbers = true, help_heading = "Sampling")]
     pub temperatures: Vec<f32>,
-    /// Run the first N prompts of each set at every budget, for the wall clock; the others at the largest alone, whose steps tell
-    /// what smaller ones accept. With as many as there are, all is measured at each budget
+    /// Prompts of each set that are run at every budget, to measure speed
+    ///
+    /// The other prompts are run at the largest budget only, from whose steps the acceptance at
+    /// smaller budgets is derived. If N is at least the number of prompts, everything is measured
+    /// at every budget.
     #[arg(long, value_name = "N", default_value = "1", value_parser = timed, allow_negative_numbers = true,
           help_heading = "Drafting")]
     pub timed: usize,
-    /// Search the oracle tree of one step in K of the drafted texts, for the speed of light: a few passes each time, which no figure
-    /// counts; 0 searches none
+    /// Interval between oracle searches in drafted texts, in steps; 0 searches none
+    ///
+    /// Oracle searches are needed for the speed of light. A search takes a few passes, which are
+    /// excluded from all figures.
     #[arg(long, value_name = "K", default_value = "16", value_parser = options::look_every, allow_negative_numbers = true,
           help_heading = "Output")]
     pub look_every: usize,
-    /// Keep each text in FILE when it is done, and go on from there after a break
+    /// State file that saves finished texts and resumes an interrupted run
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub state: Option<PathBuf>,
-    /// Where the table goes.
+    /// Outputs of the table.
     #[command(flatten)]
     pub outputs: OutputOptions,
 }
 
 fn budget(value: &str) -> Result<usize, String> {
-    whole(value, 1, MAX_BUDGET, "the budget counts the tokens of one verify pass")
+    whole(value, 1, MAX_BUDGET, "the budget is the number of tokens per verify pass")
 }
 
 fn timed(value: &str) -> Result<usize, String> {
-    whole(value, 0, usize::MAX, "the first prompts are timed at every budget")
+    whole(value, 0, usize::MAX, "this is a number of prompts")
 }
 
-/// Measures, and writes the table. The exit status is 1 where a prompt was refused, and says the signal where one ended it.
+/// Measures all texts and writes the table.
+///
+/// The exit status is 1 if a prompt was skipped, and 128 plus the signal number if a signal ended
+/// the run.
 ///
 /// # Errors
-/// If the model can't be had, a file can't be read or written, or no prompt could be run.
+/// If the model can't be obtained, a file can't be read or written, or no prompt could be run.
 pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
-    let interrupt = Interrupt::watch().context("signals can't be watched")?;
+    let interrupt = Interrupt::watch().context("can't install signal handlers")?;
     let sets = options.study.sets()?;
     let hardware = hardware()?;
     let budgets: Vec<usize> = options.budgets.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let mut drafters = options.drafters.clone();
     drafters.retain(|name| name != "none");
     if drafters.iter().any(|name| name == "model") && options.study.draft_model.is_none() {
-        bail!("the drafter model needs a second model: give --draft-model NAME or PATH");
+        bail!("the drafter model needs a second model; give --draft-model NAME or PATH");
     }
     let outputs = options.outputs.open()?;
     let plain = StepSettings {
@@ -103,7 +115,7 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     if !work.run()? {
         let status = work.runner.interrupt.status().unwrap_or(1);
         if options.state.is_some() {
-            super::warn("broken off: the same command goes on from here");
+            super::warn("interrupted; the same command resumes from here");
         }
         return Ok(ExitCode::from(status));
     }
@@ -124,7 +136,7 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
         }
     }
     if rows.is_empty() {
-        bail!("no prompt could be run: make them shorter than the context of the model");
+        bail!("no prompt could be run; give prompts shorter than the model's context");
     }
     let refused = pieces.iter().any(|p| p.refused.is_some());
     let table = Table { kind: "table".into(), settings, cost, work: roofline, hardware, sets: rows, published: published() };
@@ -166,7 +178,7 @@ fn settings(options: &TableOptions, info: &RunInfo, sets: &[Set], budgets: Vec<u
     }
 }
 
-/// Each once, in the order in which they came.
+/// Removes duplicates and keeps the order.
 fn distinct<T: PartialEq>(all: Vec<T>) -> Vec<T> {
     let mut once = Vec::with_capacity(all.len());
     for one in all {
@@ -177,8 +189,10 @@ fn distinct<T: PartialEq>(all: Vec<T>) -> Vec<T> {
     once
 }
 
-/// All texts of a table, in their order: a prompt's by all drafters one after the other, so that what is compared was timed in the
-/// same minute.
+/// Returns all texts of a table in the order in which they are run.
+///
+/// All drafters run a prompt one after the other, so that times to be compared are measured close
+/// together.
 fn plan(settings: &Settings) -> Vec<Key> {
     let most = settings.budgets.last().copied().unwrap_or(1);
     let mut keys = Vec::new();
@@ -197,7 +211,7 @@ fn plan(settings: &Settings) -> Vec<Key> {
     keys
 }
 
-/// The measuring.
+/// Measurement of all texts.
 struct Work<'a> {
     runner: &'a mut Runner,
     sets: &'a [Set],
@@ -208,7 +222,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Runs all texts that are not done; whether it came to the end.
+    /// Runs all texts that are not finished; returns false if a signal ended it.
     fn run(&mut self) -> anyhow::Result<bool> {
         let keys = plan(self.settings);
         let done: BTreeSet<Key> = self.state.pieces.iter().map(|p| p.key).collect();
@@ -219,12 +233,12 @@ impl Work<'_> {
             pace.begin(&what);
             let Some(piece) = self.text(key)? else { return Ok(false) };
             if let (Some(why), None) = (&piece.refused, key.drafter) {
-                pace.say(&format!("{what}: {why}; it is left out"));
+                pace.say(&format!("{what}: {why}; skipped"));
             }
             let ran = piece.refused.is_none();
             any |= ran;
             self.state.add(piece)?;
-            // Once, after a text: contexts are then as long as they will be.
+            // Measured once, after a text, when contexts have their usual length.
             if ran
                 && self.state.cost.is_none()
                 && let Some(cost) = self.runner.engine.session.measure_cost()?
@@ -233,7 +247,7 @@ impl Work<'_> {
             }
             pace.end(&what);
         }
-        // Passes of all texts have refined it.
+        // The cost was refined by the passes of all texts.
         if let Some(cost) = self.runner.engine.session.cost().cloned().filter(|_| any) {
             self.state.set_cost(cost)?;
         }
@@ -246,7 +260,7 @@ impl Work<'_> {
         format!("{} {} at temperature {temperature}, {drafter}", name(&set.name), name(&set.prompts[key.prompt].id))
     }
 
-    /// One text; none where a signal came.
+    /// Runs one text; `None` if a signal ended it.
     fn text(&mut self, key: Key) -> anyhow::Result<Option<Piece>> {
         let s = self.settings;
         let settings = StepSettings {
@@ -257,7 +271,7 @@ impl Work<'_> {
         };
         let budgets = &s.budgets[..s.budgets.partition_point(|&b| b <= key.budget)];
         let mut gather = Gather::new(key, if key.drafter.is_some() { budgets } else { &[] });
-        // Laws of other texts are not this one's.
+        // Discard the distributions of the previous text.
         drop(self.runner.engine.session.take_laws());
         let prompt = &self.sets[key.set].prompts[key.prompt];
         let look_every = self.look_every;

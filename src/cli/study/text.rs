@@ -1,4 +1,4 @@
-//! The table as text for people, and as comma-separated values.
+//! Table as text and as comma-separated values.
 
 use super::outputs::{csv_row, number};
 use super::rows::{DrafterRow, SetRows, Source, Table};
@@ -6,12 +6,12 @@ use crate::clean::name;
 use crate::cli::table;
 use crate::theory::intervals::Estimate;
 
-/// Text for people.
+/// Formats the table as text.
 pub fn text(table: &Table) -> String {
     let s = &table.settings;
     let mut text = format!(
-        "{} {} on {}; {} trees, seed {}, up to {} tokens a text\n\
-         Accepted drafted tokens a step, the bonus not counted; nats; [95% intervals by a bootstrap over whole texts].\n",
+        "{} {} on {}; {} trees, seed {}, up to {} tokens per text\n\
+         Accepted drafted tokens per step, bonus excluded; entropy in nats; [95% intervals: bootstrap over whole texts].\n",
         name(&s.model),
         s.quantisation,
         s.device,
@@ -26,8 +26,8 @@ pub fn text(table: &Table) -> String {
 
 fn set_text(set: &SetRows) -> String {
     let temperature = if set.temperature > 0.0 { format!("temperature {}", set.temperature) } else { "greedy".into() };
-    let refused = if set.refused > 0 { format!(" ({} prompts refused)", set.refused) } else { String::new() };
-    let plain = set.plain_tokens_per_second.map_or("not known".into(), |rate| format!("{rate:.1} tokens/s"));
+    let refused = if set.refused > 0 { format!(" ({} prompts skipped)", set.refused) } else { String::new() };
+    let plain = set.plain_tokens_per_second.map_or("unknown".into(), |rate| format!("{rate:.1} tokens/s"));
     let mut text = format!(
         "\n{}, {temperature}: {} texts{refused}, {} tokens; mu {}, mu2 {}; plain decoding {plain}\n\n",
         name(&set.name),
@@ -48,8 +48,8 @@ fn set_text(set: &SetRows) -> String {
     text += &table::lines(&rows);
     for machine in &set.machines {
         if let Some(best) = machine.best {
-            let room = if machine.holds == Some(false) { ", where its weights have no room" } else { "" };
-            text += &format!("at best x {:.2} at B {} on {}{room}\n", best.speed_up, best.budget, name(&machine.name));
+            let room = if machine.holds == Some(false) { ", whose memory is too small for the weights" } else { "" };
+            text += &format!("max speed-up x {:.2} at B {} on {}{room}\n", best.speed_up, best.budget, name(&machine.name));
         }
     }
     text.push('\n');
@@ -80,7 +80,7 @@ fn drafter_cells(row: &DrafterRow) -> [String; 12] {
         Source::Largest => "*".to_owned(),
     };
     if row.differing_texts > 0 {
-        mark += &format!(" {} texts differ from plain decoding's", row.differing_texts);
+        mark += &format!(" {} texts differ from plain decoding", row.differing_texts);
     }
     [
         row.drafter.clone(),
@@ -98,22 +98,22 @@ fn drafter_cells(row: &DrafterRow) -> [String; 12] {
     ]
 }
 
-/// What the numbers do not say by themselves.
+/// Formats the notes below the table.
 fn notes(table: &Table) -> String {
     let s = &table.settings;
     let mut text = String::from("\n");
     if table.sets.iter().flat_map(|set| &set.drafters).any(|row| row.from == Source::Largest) {
-        text += "* from the steps of the largest budget, whose tree begins with the smaller one's nodes: the same contexts for every \
-                 budget, those at which the largest budget's steps began.\n";
+        text += "* from the steps of the largest budget, whose first nodes are the smaller budget's tree; so the contexts are \
+                 those in which the largest budget's steps started.\n";
     }
     text += &format!(
-        "tokens/s, plain and speed-up: wall clock of the texts that were run at that budget: all at the largest one, the first {} of a set \
-         at the others.\n",
+        "tokens/s, plain and speed-up: measured on the texts that were run at that budget: all at the largest, the first {} of \
+         each set at the others.\n",
         s.timed
     );
-    text += "of light: tokens/s over the speed of light, the most tokens/s of any drafter on this machine (docs/bounds.md).\n";
-    text += "x: ceilings of the speed-up, (1 + fluid) t(1) / t(B), for a drafter that is perfect and free: this machine by measured \
-             passes, others as rooflines of their bandwidth and arithmetic.\n";
+    text += "of light: tokens/s over the speed of light, the upper bound for any drafter on this machine (docs/bounds.md).\n";
+    text += "x: upper bound on the speed-up, (1 + fluid) t(1) / t(B), for a perfect drafter at no cost; this machine by measured \
+             passes, others as rooflines of bandwidth and arithmetic.\n";
     text += &format!("published: {}; {}.\n", table.published.form, table.published.source);
     for what in &table.published.not_compared {
         text += &format!("not compared: {what}.\n");
@@ -121,7 +121,7 @@ fn notes(table: &Table) -> String {
     text
 }
 
-/// An estimate with its interval, where there is one.
+/// Formats an estimate with its interval, if there is one.
 pub fn written(e: &Estimate, digits: usize) -> String {
     match e.interval {
         Some(i) => format!("{:.digits$} [{:.digits$}, {:.digits$}]", e.value, i.low, i.high),
@@ -136,8 +136,10 @@ fn percent(e: &Estimate) -> String {
     }
 }
 
-/// One row a number: set, temperature, of what (a drafter, a machine, "ceiling" or "text"), budget, which number, its value and
-/// interval. Budgets and intervals are empty where there is none.
+/// Formats the table as CSV with one row per quantity.
+///
+/// Columns: set, temperature, subject (a drafter, a machine, "ceiling" or "text"), budget,
+/// quantity, value and interval. Budget and interval are empty if there is none.
 pub fn csv(table: &Table) -> String {
     let head = ["set", "temperature", "of", "budget", "quantity", "value", "low", "high"];
     let mut text = csv_row(&head);

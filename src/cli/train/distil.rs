@@ -1,4 +1,4 @@
-//! The work of `speclight train`, told to whoever watches.
+//! Work of `speclight train`: generates texts, trains on them, and reports progress.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::model::weights::Weights;
 use crate::registry::Found;
 use crate::train::{self, About, Ask, Corpus, Drafted, News, Report, Teacher, Writing};
 
-/// A line of `--json`.
+/// Line of the `--json` output.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Line<'a> {
@@ -35,29 +35,33 @@ enum Line<'a> {
     },
 }
 
-/// What is to be done, found and read.
+/// Inputs of a training run, already read and resolved.
 pub struct Job {
-    /// What the person asked for.
+    /// Options of the command line.
     pub options: TrainOptions,
-    /// The prompts.
+    /// Prompts to answer and texts to train on.
     pub asks: Vec<Ask>,
-    /// The target.
+    /// Registry entry of the target model.
     pub found: Found,
-    /// Its file or folder.
+    /// File or folder of the target model.
     pub path: PathBuf,
 }
 
-/// The layers behind which hidden states are read: low, middle and high, as EAGLE-3 takes them.
+/// Returns the layers after which hidden states are read.
+///
+/// These are a low, a middle and a high layer, as in EAGLE-3.
 fn after(layers: usize) -> Vec<usize> {
     let mut after = vec![(layers / 10).max(1), (layers / 2).max(1), layers.saturating_sub(3).max(1)];
     after.dedup();
     after
 }
 
-/// Writes the texts that are missing, then trains on them, until all is done or `tell` says no.
+/// Generates the missing texts, then trains on them.
+///
+/// Ends early, with a checkpoint, once `tell` returns false.
 ///
 /// # Errors
-/// If the model can't be read, a file can't be read or written, or training fails: one line.
+/// If the model can't be read, a file can't be read or written, or training fails.
 pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<()> {
     let Job { options, asks, found, path } = job;
     let mut json = options.json.as_deref().map(Lines::open).transpose()?;
@@ -72,9 +76,9 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
     };
     let model = open(options.threads)?;
     std::fs::create_dir_all(&options.folder)
-        .with_context(|| format!("{}: give a folder that can be written", options.folder.display()))?;
+        .with_context(|| format!("{}: can't create the folder; give a writable one", options.folder.display()))?;
     if options.out.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-        bail!("{}: there is no such folder to write to", options.out.display());
+        bail!("{}: the folder does not exist; create it, or give another file", options.out.display());
     }
     let after = after(weights.config().layers);
     let device = options.device.open()?;
@@ -113,7 +117,7 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
     if let Some(teacher) = &teacher {
         train::gather_there(teacher.llama(), &model, asks, &mut corpus, writing, &mut written)?;
     } else if corpus.tokens() < options.tokens {
-        // A model a thread: none waits for another.
+        // One model per thread, so that no writer waits for another.
         let writers = (0..model.threads().unwrap_or(1)).map(|_| open(Some(1))).collect::<anyhow::Result<Vec<_>>>()?;
         train::gather(&writers, asks, &mut corpus, &after, writing, &mut written)?;
     }

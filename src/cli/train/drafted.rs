@@ -1,4 +1,4 @@
-//! What a head is worth when it drafts: the texts that were held out, begun anew by their prompts.
+//! Drafting quality of a head: decodes held-out prompts with it and counts acceptances.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use crate::telemetry::{StepSettings, Tally};
 use crate::train::{Corpus, Drafted};
 use crate::tree::TokenId;
 
-/// Budget that is tried.
+/// Budget of the verify passes, in tokens.
 const BUDGET: usize = 16;
-/// Texts that are tried, and the tokens of each.
+/// Number of prompts, and generated tokens for each.
 const TEXTS: usize = 8;
 const TOKENS: usize = 64;
-/// A prompt and its answer have room for so many tokens.
+/// Context length of the decoder, in tokens: prompt, answer and tree must fit.
 const ROOM: usize = 1024;
 
-/// The prompts to try.
+/// Model and held-out prompts to measure heads on.
 pub struct Trial {
     model: Model,
     form: HeadForm,
@@ -26,10 +26,10 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// The first prompts of the texts of `corpus` that are held out, one in `every`.
+    /// Reads the first prompts of the held-out texts of `corpus`, which are one in `every`.
     ///
     /// # Errors
-    /// If they can't be read.
+    /// If the corpus can't be read.
     pub fn new(model: Model, form: HeadForm, corpus: &mut Corpus, every: usize) -> anyhow::Result<Trial> {
         let mut prompts = Vec::new();
         for i in (0..corpus.len()).step_by(every) {
@@ -45,10 +45,10 @@ impl Trial {
         Ok(Trial { model, form, prompts })
     }
 
-    /// Drafts with the head at `path`.
+    /// Measures the head in file `path`, greedily and at temperature 1.
     ///
     /// # Errors
-    /// If it can't be loaded, or a pass fails.
+    /// If the head can't be loaded, or a pass fails.
     pub fn of(&self, path: &Path) -> anyhow::Result<Drafted> {
         let head = Head::open(path, self.form, &self.model)?;
         let mut target: Box<dyn Decoder> = self.model.decoder(ROOM)?;

@@ -1,4 +1,7 @@
-//! `speclight train`: distils a drafting head for a model, on this machine.
+//! `speclight train`: distills a drafting head for a model, on this machine.
+//!
+//! `distil` holds the work, `drafted` measures how well the head drafts, `screen` shows the
+//! progress on a terminal; without the screen, progress is written as lines.
 
 mod distil;
 mod drafted;
@@ -26,75 +29,94 @@ use crate::train::{Drafted, Figures, News, Report};
 /// Options of `speclight train`.
 #[derive(Args, Clone, Debug)]
 pub struct TrainOptions {
-    /// Model to train a head for: a name that `speclight models` lists, a GGUF file, or a folder with safetensors
+    /// Target model: name from `speclight models`, GGUF file, or safetensors folder
+    ///
+    /// `speclight models` marks the default model.
     #[arg(long, value_name = "NAME|PATH")]
     pub model: Option<String>,
-    /// Where to train: auto takes a GPU if this build can use it and the machine has it. There the target writes hundreds of answers at
-    /// a time, and the folder holds the texts alone: a GPU tells their hidden states quicker than a disk
+    /// Device to train on; auto uses a GPU if this build and machine have one
+    ///
+    /// On a GPU, the target generates hundreds of answers at a time, and the folder holds the texts
+    /// alone: a GPU recomputes their hidden states faster than a disk reads them.
     #[arg(long, value_name = "auto|cpu|cuda[:N]|metal", default_value_t)]
     pub device: DeviceChoice,
-    /// Threads of the CPU path [default: the physical cores]
+    /// Number of CPU threads [default: the number of physical cores]
     #[arg(long, value_name = "N", value_parser = super::options::threads)]
     pub threads: Option<usize>,
-    /// File of prompts whose answers, by the model itself, are trained on: one JSON object a line, as for `run`; with "then" a second
-    /// prompt follows, in which {} stands for the answer, and with "begun" the answer goes on from there. May be given several times
+    /// Prompt files; the head is trained on the model's own answers
+    ///
+    /// One JSON object per line, as for `speclight run`. With "then", a second prompt follows, in
+    /// which {} stands for the answer. With "begun", the answer continues from that text. May be
+    /// given several times.
     #[arg(long, value_name = "FILE.jsonl", required_unless_present = "text")]
     pub prompts: Vec<PathBuf>,
-    /// File of text that is trained on as it stands, in pieces: the laws of the model over it. May be given several times, and beside
-    /// prompts
+    /// Text files to train on directly, in pieces
+    ///
+    /// The head learns the model's token distributions over the text itself. May be given several
+    /// times, and together with --prompts.
     #[arg(long, value_name = "FILE")]
     pub text: Vec<PathBuf>,
-    /// Folder for the answers with their hidden states (about 4 KB a token for the default model) and for checkpoints; a run that
-    /// was broken off goes on from there
+    /// Work folder for answers, hidden states and checkpoints
+    ///
+    /// Answers with their hidden states take about 4 KB per token for the default model. An
+    /// interrupted training resumes from the folder.
     #[arg(long, value_name = "FOLDER")]
     pub folder: PathBuf,
-    /// What to train: eagle, a head that drafts by itself (--drafter eagle), or adapter, what the early exit reads its layer by
-    /// (--drafter early-exit)
+    /// Form of the head: eagle or adapter
+    ///
+    /// eagle: a head that drafts by itself (--drafter eagle). adapter: reads an early layer of the
+    /// target for the early-exit drafter (--drafter early-exit).
     #[arg(long, value_name = "NAME", default_value = "eagle", value_parser = form)]
     pub form: HeadForm,
-    /// Head to go on from, of the same form and for the same model [default: begin with a layer of the model's]
+    /// Head to continue from [default: initialized from a layer of the model]
+    ///
+    /// The head must have the same form and belong to the same model.
     #[arg(long, value_name = "FILE.gguf")]
     pub from: Option<PathBuf>,
-    /// Where the head goes
+    /// Output file of the head
     #[arg(long, value_name = "FILE.gguf")]
     pub out: PathBuf,
-    /// Tokens to write and to train on, prompts included
+    /// Number of tokens to generate and train on, prompts included
     #[arg(long, value_name = "N", default_value = "400000", value_parser = count, allow_negative_numbers = true)]
     pub tokens: usize,
-    /// Longest answer, in tokens
+    /// Maximum length of an answer, in tokens
     #[arg(long, value_name = "N", default_value = "256", value_parser = count, allow_negative_numbers = true)]
     pub max_tokens: usize,
-    /// Steps of the optimiser
+    /// Number of optimizer steps
     #[arg(long, value_name = "N", default_value = "2000", value_parser = count, allow_negative_numbers = true)]
     pub steps: usize,
-    /// Largest learning rate, reached after a warm-up; it falls along a cosine from there
+    /// Peak learning rate, reached after a warm-up and followed by cosine decay
     #[arg(long, value_name = "X", default_value = "0.0006", value_parser = rate, allow_negative_numbers = true)]
     pub learning_rate: f64,
-    /// Texts in a step
+    /// Number of texts per optimizer step
     #[arg(long, value_name = "N", default_value = "4", value_parser = count, allow_negative_numbers = true)]
     pub batch: usize,
-    /// Depths that an eagle head is unrolled over while it is trained, as it will be when it drafts
+    /// Depths over which an eagle head is unrolled in training, 1 to 16
+    ///
+    /// Unrolling trains the head as it is used for drafting.
     #[arg(long, value_name = "N", default_value = "3", value_parser = depths, allow_negative_numbers = true)]
     pub depths: usize,
-    /// Tokens that the head can put out: those that the model's answers hold most
+    /// Output vocabulary of the head: the N most frequent tokens of the answers
     #[arg(long, value_name = "N", default_value = "6144", value_parser = count, allow_negative_numbers = true)]
     pub vocabulary: usize,
-    /// Steps between two measurements on texts that were held out, each with a checkpoint
+    /// Optimizer steps between two measurements on held-out texts
+    ///
+    /// A checkpoint is written at each measurement.
     #[arg(long, value_name = "N", default_value = "100", value_parser = count, allow_negative_numbers = true)]
     pub every: usize,
-    /// Seed of draws, order and initial weights
+    /// Seed of sampling, order of texts and initial weights
     #[arg(long, value_name = "N", default_value = "0")]
     pub seed: u64,
-    /// Write one line of JSON for each step; - is standard output
+    /// JSON lines output, one line per step; - is standard output
     #[arg(long, value_name = "FILE|-")]
     pub json: Option<PathBuf>,
-    /// Lines in place of the screen, on a terminal too
+    /// Print lines instead of the screen, on a terminal, too
     #[arg(long)]
     pub plain: bool,
 }
 
 fn count(value: &str) -> Result<usize, String> {
-    super::options::whole(value, 1, usize::MAX, "this is a count")
+    super::options::whole(value, 1, usize::MAX, "the value is a count")
 }
 
 fn form(value: &str) -> Result<HeadForm, String> {
@@ -106,40 +128,44 @@ fn form(value: &str) -> Result<HeadForm, String> {
 }
 
 fn depths(value: &str) -> Result<usize, String> {
-    super::options::whole(value, 1, 16, "the depths unrolled")
+    super::options::whole(value, 1, 16, "the number of unrolled depths is out of range")
 }
 
 fn rate(value: &str) -> Result<f64, String> {
     match value.parse::<f64>() {
         Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
-        _ => Err("the learning rate is a positive number, as 0.0006".into()),
+        _ => Err("the learning rate is a positive number, such as 0.0006".into()),
     }
 }
 
-/// Where candle looks for its count of threads.
+/// Environment variable from which candle takes its number of threads.
 const CANDLE_THREADS: &str = "RAYON_NUM_THREADS";
 
-/// The same command once more, with one thread for each of candle's operations: training has a text on each thread, which is several
-/// times as fast. Candle takes the count from its environment alone.
+/// Runs the same command again, with one thread for each operation of candle.
+///
+/// Training processes one text per thread, which is several times as fast. Candle reads the thread
+/// count only from its environment.
 fn again_with_one_thread() -> anyhow::Result<ExitCode> {
-    let mut command = std::process::Command::new(std::env::current_exe().context("this program can't be found")?);
+    let mut command = std::process::Command::new(std::env::current_exe().context("can't find the program's own executable")?);
     command.args(std::env::args_os().skip(1)).env(CANDLE_THREADS, "1");
     #[cfg(unix)]
     {
         let failed = std::os::unix::process::CommandExt::exec(&mut command);
-        Err(failed).context("training can't be started")
+        Err(failed).context("can't start training")
     }
     #[cfg(not(unix))]
     {
-        let status = command.status().context("training can't be started")?;
+        let status = command.status().context("can't start training")?;
         Ok(ExitCode::from(status.code().map_or(1, |code| code.clamp(0, 255) as u8)))
     }
 }
 
-/// Writes the texts that are missing, then trains on them: on a terminal with a screen, else with a line for each measurement.
+/// Generates the missing texts, then trains on them.
+///
+/// On a terminal, progress is shown on a screen, otherwise as one line for each measurement.
 ///
 /// # Errors
-/// If the model can't be had, a file can't be read or written, or training fails: one line.
+/// If the model can't be obtained, a file can't be read or written, or training fails.
 pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     if std::env::var_os(CANDLE_THREADS).is_none() {
         return again_with_one_thread();
@@ -166,21 +192,21 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     {
         return screen::run(job);
     }
-    let interrupt = Interrupt::watch().context("signals can't be watched")?;
+    let interrupt = Interrupt::watch().context("can't install signal handlers")?;
     let line = progress::status();
     let mut first = None;
     let told = distil(&job, &mut |news| {
         match news {
             News::Writing { tokens, of, rate } => {
                 let left = time(of.saturating_sub(tokens) as f64 / rate);
-                let said = format!("writing texts: {tokens} of {of} tokens, {rate:.0} a second, {left} left");
+                let said = format!("writing texts: {tokens} of {of} tokens, {rate:.0} tokens/s, {left} left");
                 progress::message(&line, &said);
             }
             News::Step(report, drafted) => {
                 let (began, from) = *first.get_or_insert((Instant::now(), report.step));
                 let each = began.elapsed().as_secs_f64() / (report.step - from) as f64;
                 let said = format!(
-                    "step {} of {}: loss {:.3}, rate {:.1e}, norm {:.2}, {} left",
+                    "step {} of {}: loss {:.3}, learning rate {:.1e}, gradient norm {:.2}, {} left",
                     report.step,
                     report.steps,
                     report.loss,
@@ -190,7 +216,7 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
                 );
                 progress::message(&line, &said);
                 if let (Some(figures), Some(drafted), false) = (&report.held_out, &drafted, quiet) {
-                    // A reader that went away does not end the training.
+                    // A closed standard output does not end the training.
                     let _ = line.suspend(|| print_line(&held_out(&report, figures, drafted)));
                 }
             }
@@ -206,7 +232,7 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
 fn held_out(report: &Report, figures: &Figures, drafted: &Drafted) -> String {
     let list = |all: &[f64], digits: usize| all.iter().map(|x| format!("{x:.digits$}")).collect::<Vec<_>>().join(" ");
     format!(
-        "step {}, {} tokens, {:.0} s: held out: loss by depth {}, acceptance by depth {}, a chain of {} accepts {:.3}; B = 16: greedy {:.2} tokens a step, at temperature 1 {:.2} of the fluid ceiling {}",
+        "step {}, {} tokens, {:.0} s, held out: loss by depth {}, acceptance by depth {}, chain of {} accepts {:.3}; B = 16: greedy {:.2} tokens per step, at temperature 1 {:.2} accepted of fluid bound {}",
         report.step,
         report.tokens,
         report.seconds,
@@ -220,7 +246,7 @@ fn held_out(report: &Report, figures: &Figures, drafted: &Drafted) -> String {
     )
 }
 
-/// A time as a person says it; none where it is not known yet.
+/// Formats a time in seconds; `?` if it is not finite.
 fn time(seconds: f64) -> String {
     Duration::try_from_secs_f64(seconds).map_or("?".into(), progress::time)
 }

@@ -1,4 +1,4 @@
-//! The screen of `speclight train`.
+//! Screen of `speclight train`, with the training on a thread of its own.
 
 use std::process::ExitCode;
 use std::sync::mpsc::{TryRecvError, channel};
@@ -12,10 +12,13 @@ use crate::registry;
 use crate::theme::{self, Terminal, Theme};
 use crate::train::News;
 
-/// Trains under a screen until all is done and the person leaves, or the person or a signal ends it: then a checkpoint is kept first.
+/// Trains and shows a screen until the user quits or a signal arrives.
+///
+/// If training is still running then, the current step is finished and a checkpoint written first.
+/// After the end of training, the screen stays open until the user quits.
 ///
 /// # Errors
-/// Whatever keeps it from starting, or from going on.
+/// If the screen or the training can't start, or training fails.
 pub fn run(job: Job) -> anyhow::Result<ExitCode> {
     let folder = registry::config_folder().ok().map(|config| theme::folder_in(&config));
     let terminal = Terminal::from_env(false, folder, |name| std::env::var(name).ok());
@@ -24,7 +27,7 @@ pub fn run(job: Job) -> anyhow::Result<ExitCode> {
 
     let (mut sink, events) = app::channel();
     let (commands, orders) = channel();
-    // Closed by the thread when it is done, whatever it ends with; the last measurement goes through.
+    // Closed when the training thread ends for any reason; carries the last measurement.
     let (done, ended) = channel();
     let out = job.options.out.clone();
     let thread = thread::Builder::new().name("training".into()).spawn(move || {
@@ -37,7 +40,7 @@ pub fn run(job: Job) -> anyhow::Result<ExitCode> {
             sink(news) && orders.try_recv() == Err(TryRecvError::Empty)
         });
         drop(done);
-        // The last word; nothing follows whether it is heard or not.
+        // The last event; it does not matter whether anyone receives it.
         let last = told.map_or_else(|error| News::Failed(crate::cli::errors::one_line(&error)), |()| News::Finished);
         let _ = sink(last);
     })?;
@@ -50,13 +53,13 @@ pub fn run(job: Job) -> anyhow::Result<ExitCode> {
         }
     };
     if open {
-        warn("the last step ends, and a checkpoint is kept");
+        warn("finishing the current step and writing a checkpoint");
         measured = ended.iter().last().or(measured);
     }
     let shown = shown?;
     if let Some(measured) = measured {
         print_line(&measured)?;
-        print_line(&format!("the head is in {}", out.display()))?;
+        print_line(&format!("head written to {}", out.display()))?;
     }
     Ok(match shown {
         Ended::Asked => ExitCode::SUCCESS,

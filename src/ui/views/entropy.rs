@@ -60,10 +60,7 @@ pub fn summary(state: &State, glyphs: &Glyphs) -> (Vec<String>, Role) {
     let interval = half.map_or_else(String::new, |h| format!(" {} {}", glyphs.plus_minus, number::two(h)));
     let mean = number::two(mean);
     let texts = if reference {
-        vec![
-            format!("greedy: {} 0; at T=1: {mean}{interval} nats", glyphs.mu),
-            format!("{} 0; T=1: {mean} nats", glyphs.mu),
-        ]
+        vec![format!("greedy: {} 0; at T=1: {mean}{interval} nats", glyphs.mu), format!("{} 0; T=1: {mean} nats", glyphs.mu)]
     } else {
         // The variance between texts can't be estimated from a few of them.
         let mut texts = Vec::new();

@@ -118,8 +118,7 @@ impl Reading<'_> {
             return vec!["nothing drafted at B 1".to_owned()];
         }
         if self.greedy {
-            let of =
-                share(self.expected, self.ceilings.batch).map_or_else(String::new, |s| format!("; {} reached", percent(s)));
+            let of = share(self.expected, self.ceilings.batch).map_or_else(String::new, |s| format!("; {} reached", percent(s)));
             return vec![format!("greedy: ceiling B{of}"), "greedy: ceiling B".to_owned()];
         }
         if self.drawn {
@@ -132,19 +131,13 @@ impl Reading<'_> {
         }
         let Some(fluid) = finite(self.ceilings.fluid) else {
             let of = share(self.expected, self.tightest()).map_or_else(|| "-".to_owned(), percent);
-            return vec![
-                with(format!("{of} of the lowest known ceiling"), "the oracle tree"),
-                format!("{of} of ceiling"),
-            ];
+            return vec![with(format!("{of} of the lowest known ceiling"), "the oracle tree"), format!("{of} of ceiling")];
         };
         match self.share_of_fluid().filter(|_| fluid > 0.0) {
             Some((share, interval)) => {
                 let (share, low, high) = (percent(share), percent(interval.low), percent(interval.high));
                 vec![
-                    with(
-                        format!("{share} of the fluid ceiling ({} to {high})", low.trim_end_matches('%')),
-                        "the oracle tree",
-                    ),
+                    with(format!("{share} of the fluid ceiling ({} to {high})", low.trim_end_matches('%')), "the oracle tree"),
                     with(format!("{share} of the fluid ceiling"), "the oracle tree"),
                     with(format!("{share} of fluid"), "the oracle"),
                     format!("{share} of fluid"),
@@ -386,12 +379,7 @@ fn table(state: &State, reading: &Reading, pen: &mut Pen) {
     if !reading.single {
         pen.right(31, 0, "reached", Role::Label);
     }
-    pen.text(
-        33,
-        0,
-        &pen.shorten("drafted tokens per step, without the bonus; reached: E[X|T] / mark", width - 34),
-        Role::Label,
-    );
+    pen.text(33, 0, &pen.shorten("drafted tokens per step, without the bonus; reached: E[X|T] / mark", width - 34), Role::Label);
     for (y, (name, value, role, meaning)) in rows.into_iter().take(room - 1).enumerate() {
         pen.text(1, y + 1, name, role);
         pen.right(23, y + 1, &ceiling(value), Role::Base);

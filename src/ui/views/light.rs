@@ -238,7 +238,8 @@ impl Reading<'_> {
             let head =
                 format!("step {}: {} of {} accepted", record.step, record.accepted, record.tree.tokens.len().saturating_sub(1));
             let share = self.light.map(|light| format!("{} of this context's ceiling", percent(self.reached / light)));
-            let short = self.light.map_or(now.clone(), |light| format!("{now}, {} of its ceiling", percent(self.reached / light)));
+            let short =
+                self.light.map_or(now.clone(), |light| format!("{now}, {} of its ceiling", percent(self.reached / light)));
             let step_head = (head, Role::Notice);
             return vec![
                 [Some(step_head.clone()), Some((now.clone(), Role::Value)), share.map(|s| (s, Role::Base))]
@@ -319,10 +320,7 @@ impl Reading<'_> {
         }
         let steps = |n: usize| if n == 1 { "1 step".to_owned() } else { format!("{n} steps") };
         if self.searched == 0 && state.look_every == 0 {
-            return forms(
-                vec!["o: enable search for the speed of light".to_owned(), "o: enable search".to_owned()],
-                Role::Label,
-            );
+            return forms(vec!["o: enable search for the speed of light".to_owned(), "o: enable search".to_owned()], Role::Label);
         }
         forms(
             vec![

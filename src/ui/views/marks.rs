@@ -123,7 +123,10 @@ const LOSSES: [(&str, Role, &str); 6] = [
 
 /// Numbers of the verification rule.
 const RULES: [(&str, &str); 3] = [
-    ("argmax", "p(argmax q): acceptance rate of the drafter's best token under sample-and-match; mean over root and accepted nodes"),
+    (
+        "argmax",
+        "p(argmax q): acceptance rate of the drafter's best token under sample-and-match; mean over root and accepted nodes",
+    ),
     ("sampled", "sum of min(p, q): acceptance rate of one token sampled from q; two bounds where q is partly known"),
     (
         "first token",
@@ -159,8 +162,7 @@ fn lines(glyphs: &Glyphs) -> Vec<Line> {
     out.push(entry(
         glyphs.band,
         Role::GaugeExpected,
-        "95% interval of E[X|T] and of fluid: bootstrap over steps, joint for their ratio; shown from 256 steps on"
-            .to_owned(),
+        "95% interval of E[X|T] and of fluid: bootstrap over steps, joint for their ratio; shown from 256 steps on".to_owned(),
     ));
     out.extend([Line::Empty, Line::Heading("losses: they add up to B - 1 minus accepted")]);
     out.extend(LOSSES.iter().map(|(name, role, words)| entry(name, *role, (*words).to_owned())));

@@ -27,10 +27,7 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
         return (Vec::new(), Role::Label);
     }
     let known = percent(causes.of(Cause::Knowledge) as f64 / total as f64);
-    (
-        vec![format!("{total} rejections, {known} not proposed"), format!("{total} rejections"), total.to_string()],
-        Role::Label,
-    )
+    (vec![format!("{total} rejections, {known} not proposed"), format!("{total} rejections"), total.to_string()], Role::Label)
 }
 
 /// Draws the misses pane: the shown step's rejection, then tables over all steps.
