@@ -28,7 +28,7 @@ use marks::Marks;
 /// Largest accepted deviation of the mean from 0, in half-widths of its 95% interval.
 ///
 /// Three standard errors: beyond that there is a fault, not sampling error.
-const MOST_LUCK: f64 = 3.0 / 1.96;
+const MAX_SAMPLING_ERROR: f64 = 3.0 / 1.96;
 
 /// Checks the order of the gauge's marks at every step
 #[derive(Parser)]
@@ -96,7 +96,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
             draft_model: None,
             device: "cpu".into(),
             threads,
-            fixed: Widths::USUAL,
+            fixed: Widths::DEFAULT,
             external: None,
             mix: None,
             remember: false,
@@ -125,7 +125,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
         );
         marks.exceptions.iter().take(3).for_each(|line| println!("  {line}"));
         exceptions += marks.exceptions.len();
-        unlucky += usize::from(luck.abs() > MOST_LUCK * half);
+        unlucky += usize::from(luck.abs() > MAX_SAMPLING_ERROR * half);
         // An oracle that drafts its own tree reaches all that the context allows.
         if drafter == "oracle" && shape == "best-first" && marks.looks > 0 && !(least <= 1.0 + 1e-9 && most >= 1.0 - 1e-9) {
             bail!("the oracle drafter reaches {least} to {most} of the oracle's own ceiling");

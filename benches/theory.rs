@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use speclight::dist::{Law, Warp};
+use speclight::dist::{Sampling, TokenDist};
 use speclight::theory::pool::Pool;
 
 /// Logits below 8, but for three likely tokens, of which the first is at `sharp`.
@@ -22,7 +22,7 @@ fn theory(c: &mut Criterion) {
     let mut pool = Pool::new();
     for sharp in [30.0, 20.0, 14.0, 8.0] {
         let logits = logits(sharp);
-        if let Ok(law) = Law::new(&logits, &Warp::PLAIN) {
+        if let Ok(law) = TokenDist::new(&logits, &Sampling::PLAIN) {
             let moments = law.moments();
             pool.add(&law, moments);
             c.bench_function(&format!("add a law of 49,152, entropy {:.2}", moments.entropy), |b| {

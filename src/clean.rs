@@ -23,7 +23,7 @@ pub struct Signs {
 
 /// Kind of a piece of text, as passed to the callback of [`each`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PieceKind {
     /// Printable character with its combining marks.
     Plain,
     /// Space, shown as it is.
@@ -40,11 +40,11 @@ const MARKS: usize = 3;
 /// Calls `f` with each piece of `text`: its symbol, width in cells and kind.
 ///
 /// The width is at least 1.
-pub fn each(text: &str, signs: &Signs, mut f: impl FnMut(&str, usize, Kind)) {
+pub fn for_each_piece(text: &str, signs: &Signs, mut f: impl FnMut(&str, usize, PieceKind)) {
     if text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
         for i in 0..text.len() {
             let symbol = &text[i..=i];
-            f(symbol, 1, if symbol == " " { Kind::Space } else { Kind::Plain });
+            f(symbol, 1, if symbol == " " { PieceKind::Space } else { PieceKind::Plain });
         }
         return;
     }
@@ -52,20 +52,20 @@ pub fn each(text: &str, signs: &Signs, mut f: impl FnMut(&str, usize, Kind)) {
     let (mut waiting, mut width, mut marks) = (String::new(), 0, 0);
     for c in text.chars() {
         let zero = c.width() == Some(0);
-        if zero && !waiting.is_empty() && marks < MARKS && !hidden(c) && !signs.ascii {
+        if zero && !waiting.is_empty() && marks < MARKS && !is_hidden(c) && !signs.ascii {
             waiting.push(c);
             marks += 1;
             continue;
         }
         if !waiting.is_empty() {
-            f(&waiting, width, Kind::Plain);
+            f(&waiting, width, PieceKind::Plain);
             waiting.clear();
         }
         match c {
-            ' ' => f(" ", 1, Kind::Space),
-            '\n' => f(signs.newline, 1, Kind::Newline),
-            '\t' => f(signs.tab, 1, Kind::Sign),
-            c if zero || hidden(c) || (signs.ascii && !c.is_ascii()) => sign(c, signs, &mut f),
+            ' ' => f(" ", 1, PieceKind::Space),
+            '\n' => f(signs.newline, 1, PieceKind::Newline),
+            '\t' => f(signs.tab, 1, PieceKind::Sign),
+            c if zero || is_hidden(c) || (signs.ascii && !c.is_ascii()) => emit_sign(c, signs, &mut f),
             c => {
                 waiting.push(c);
                 (width, marks) = (c.width().unwrap_or(1).max(1), 0);
@@ -73,31 +73,31 @@ pub fn each(text: &str, signs: &Signs, mut f: impl FnMut(&str, usize, Kind)) {
         }
     }
     if !waiting.is_empty() {
-        f(&waiting, width, Kind::Plain);
+        f(&waiting, width, PieceKind::Plain);
     }
 }
 
 /// Returns the text as one line with every character visible.
-pub fn line(text: &str, signs: &Signs) -> String {
+pub fn visible_line(text: &str, signs: &Signs) -> String {
     let mut out = String::with_capacity(text.len());
-    each(text, signs, |symbol, _, _| out.push_str(symbol));
+    for_each_piece(text, signs, |symbol, _, _| out.push_str(symbol));
     out
 }
 
-fn sign(c: char, signs: &Signs, f: &mut impl FnMut(&str, usize, Kind)) {
+fn emit_sign(c: char, signs: &Signs, f: &mut impl FnMut(&str, usize, PieceKind)) {
     let code = u32::from(c);
     if code < 0x20 && !signs.ascii {
         // Unicode's control pictures.
         let picture = char::from_u32(0x2400 + code).unwrap_or('?');
-        f(picture.encode_utf8(&mut [0; 4]), 1, Kind::Sign);
+        f(picture.encode_utf8(&mut [0; 4]), 1, PieceKind::Sign);
     } else if code < 0x20 {
         for b in [b'^', b'@' + code as u8] {
-            f(char::from(b).encode_utf8(&mut [0; 4]), 1, Kind::Sign);
+            f(char::from(b).encode_utf8(&mut [0; 4]), 1, PieceKind::Sign);
         }
     } else {
         // One cell at a time, so that a long sign can be wrapped or truncated anywhere.
         for digit in format!("<{code:02x}>").bytes() {
-            f(char::from(digit).encode_utf8(&mut [0; 4]), 1, Kind::Sign);
+            f(char::from(digit).encode_utf8(&mut [0; 4]), 1, PieceKind::Sign);
         }
     }
 }
@@ -113,7 +113,7 @@ const CUT: char = '…';
 ///
 /// White space becomes single spaces. Words of more than [`LONGEST_NAME`] characters and lines of
 /// more than 2000 lose their middle.
-pub fn words(text: &str) -> String {
+pub fn sanitize_line(text: &str) -> String {
     // Bounds the work for huge inputs: a character takes at most four bytes.
     let (head, tail) = ends(text, 4 * LONGEST_LINE);
     let bounded = if tail.is_empty() { Cow::Borrowed(head) } else { Cow::Owned(format!("{head}{CUT}{tail}")) };
@@ -125,15 +125,15 @@ pub fn words(text: &str) -> String {
 }
 
 /// Formats a name as [`words`] does, with at most [`LONGEST_NAME`] characters.
-pub fn name(text: &str) -> String {
-    without_middle(words(text), LONGEST_NAME)
+pub fn sanitize_name(text: &str) -> String {
+    without_middle(sanitize_line(text), LONGEST_NAME)
 }
 
 /// Escapes multi-line text for a terminal, keeping its line breaks and spaces.
 ///
 /// All other characters that a terminal would interpret or not show are escaped.
-pub fn lines(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(|c| c != '\n' && (hidden(c) || c.width() == Some(0))) {
+pub fn sanitize_lines(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(|c| c != '\n' && (is_hidden(c) || c.width() == Some(0))) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
@@ -145,8 +145,8 @@ pub fn lines(text: &str) -> Cow<'_, str> {
 /// Escapes hidden characters in JSON as `\uXXXX`, which leaves its value unchanged.
 ///
 /// ASCII control characters are escaped by JSON itself.
-pub fn json(text: &str) -> Cow<'_, str> {
-    let escaped = |c: char| c >= '\u{7f}' && hidden(c);
+pub fn sanitize_json(text: &str) -> Cow<'_, str> {
+    let escaped = |c: char| c >= '\u{7f}' && is_hidden(c);
     if !text.chars().any(escaped) {
         return Cow::Borrowed(text);
     }
@@ -164,8 +164,8 @@ pub fn json(text: &str) -> Cow<'_, str> {
 /// Returns true if a spreadsheet would take the text for a formula.
 ///
 /// Leading white space and hidden characters are skipped.
-pub fn begins_formula(text: &str) -> bool {
-    let begin = text.trim_start_matches(|c: char| c.is_whitespace() || hidden(c));
+pub fn is_spreadsheet_formula(text: &str) -> bool {
+    let begin = text.trim_start_matches(|c: char| c.is_whitespace() || is_hidden(c));
     begin.starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
 }
 
@@ -197,7 +197,7 @@ fn push_word(word: &str, line: &mut String) {
 fn push_safe(c: char, marks: &mut usize, out: &mut String) {
     let zero = c.width() == Some(0);
     let alone = zero && out.chars().next_back().is_none_or(char::is_whitespace);
-    if hidden(c) || alone || (zero && *marks >= MARKS) {
+    if is_hidden(c) || alone || (zero && *marks >= MARKS) {
         out.extend(c.escape_unicode());
     } else {
         *marks = if zero { *marks + 1 } else { 0 };
@@ -221,7 +221,7 @@ fn without_middle(text: String, most: usize) -> String {
 /// Formats an error with its causes, skipping those already contained in the message.
 ///
 /// Many errors repeat their cause in a message of their own.
-pub fn causes(error: &anyhow::Error) -> String {
+pub fn format_error_chain(error: &anyhow::Error) -> String {
     let mut said = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if !said.contains(&cause) {
@@ -236,7 +236,7 @@ pub fn causes(error: &anyhow::Error) -> String {
 ///
 /// These are controls, bidirectional and other format characters, fillers, tags, variation
 /// selectors, skin tones, odd spaces and private use.
-fn hidden(c: char) -> bool {
+fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(u32::from(c),
             0xA0 | 0xAD | 0x34F | 0x600..=0x605 | 0x61C | 0x6DD | 0x70F | 0x890..=0x891 | 0x8E2 | 0x115F..=0x1160 | 0x1680
@@ -256,23 +256,23 @@ mod tests {
     const ASCII: Signs = Signs { ascii: true, newline: "$", tab: ">" };
 
     #[test]
-    fn what_has_no_picture_gets_a_sign() {
-        assert_eq!(line("\u{1b}[31mred\u{7}", &UNICODE), "␛[31mred␇");
-        assert_eq!(line("a\u{202e}b\u{200b}c", &UNICODE), "a<202e>b<200b>c");
-        assert_eq!(line("\u{9b}2J", &UNICODE), "<9b>2J");
-        assert_eq!(line("x\ty\nz", &UNICODE), "x⇥y↵z");
-        assert_eq!(line("e\u{301}\u{301}\u{301}\u{301}", &UNICODE), "e\u{301}\u{301}\u{301}<301>");
-        assert_eq!(line("\u{301}", &UNICODE), "<301>");
-        assert_eq!(line("日本é", &UNICODE), "日本é");
-        assert_eq!(line("日é\u{1b}\n", &ASCII), "<65e5><e9>^[$");
+    fn characters_without_a_glyph_get_a_sign() {
+        assert_eq!(visible_line("\u{1b}[31mred\u{7}", &UNICODE), "␛[31mred␇");
+        assert_eq!(visible_line("a\u{202e}b\u{200b}c", &UNICODE), "a<202e>b<200b>c");
+        assert_eq!(visible_line("\u{9b}2J", &UNICODE), "<9b>2J");
+        assert_eq!(visible_line("x\ty\nz", &UNICODE), "x⇥y↵z");
+        assert_eq!(visible_line("e\u{301}\u{301}\u{301}\u{301}", &UNICODE), "e\u{301}\u{301}\u{301}<301>");
+        assert_eq!(visible_line("\u{301}", &UNICODE), "<301>");
+        assert_eq!(visible_line("日本é", &UNICODE), "日本é");
+        assert_eq!(visible_line("日é\u{1b}\n", &ASCII), "<65e5><e9>^[$");
     }
 
     #[test]
-    fn a_cause_is_told_once() {
+    fn repeated_causes_are_printed_once() {
         let inner = || anyhow::Error::new(std::io::Error::other("no luck"));
-        assert_eq!(causes(&inner()), "no luck");
-        assert_eq!(causes(&inner().context("can't write x")), "can't write x: no luck");
-        assert_eq!(causes(&inner().context("x: no luck: try again").context("y")), "y: x: no luck: try again");
+        assert_eq!(format_error_chain(&inner()), "no luck");
+        assert_eq!(format_error_chain(&inner().context("can't write x")), "can't write x: no luck");
+        assert_eq!(format_error_chain(&inner().context("x: no luck: try again").context("y")), "y: x: no luck: try again");
     }
 
     /// Characters that terminals interpret, reorder text by, or show nothing for.
@@ -308,65 +308,65 @@ mod tests {
     #[test]
     fn words_escape_every_foreign_character_and_stay_one_line() {
         for c in FOREIGN {
-            let said = words(&format!("a{c}b\nc"));
-            assert!(!said.chars().any(hidden) && said.starts_with('a') && said.ends_with("b c"), "{c:?}: {said:?}");
-            assert!(!lines(&format!("a{c}b")).chars().any(hidden), "{c:?}");
+            let said = sanitize_line(&format!("a{c}b\nc"));
+            assert!(!said.chars().any(is_hidden) && said.starts_with('a') && said.ends_with("b c"), "{c:?}: {said:?}");
+            assert!(!sanitize_lines(&format!("a{c}b")).chars().any(is_hidden), "{c:?}");
         }
-        assert_eq!(words("a\u{1b}[31m  b\u{202e}\n"), "a\\u{1b}[31m b\\u{202e}");
-        assert_eq!(words("e\u{301}\u{301}\u{301}\u{301} \u{301}日本"), "e\u{301}\u{301}\u{301}\\u{301} \\u{301}日本");
-        assert_eq!(lines("a  b\n\tc\r\n"), "a  b\n\\u{9}c\\u{d}\n");
+        assert_eq!(sanitize_line("a\u{1b}[31m  b\u{202e}\n"), "a\\u{1b}[31m b\\u{202e}");
+        assert_eq!(sanitize_line("e\u{301}\u{301}\u{301}\u{301} \u{301}日本"), "e\u{301}\u{301}\u{301}\\u{301} \\u{301}日本");
+        assert_eq!(sanitize_lines("a  b\n\tc\r\n"), "a  b\n\\u{9}c\\u{d}\n");
     }
 
     #[test]
     fn long_words_names_and_lines_lose_their_middle() {
-        let said = words(&format!("no model `{}`: take one", "x".repeat(1_000_000)));
+        let said = sanitize_line(&format!("no model `{}`: take one", "x".repeat(1_000_000)));
         assert!(said.starts_with("no model `xxx") && said.ends_with("x`: take one") && said.contains('…'), "{said}");
         assert!(said.chars().count() < LONGEST_NAME + 30, "{said}");
-        let said = words(&"a ".repeat(1_000_000));
+        let said = sanitize_line(&"a ".repeat(1_000_000));
         assert!(said.chars().count() == LONGEST_LINE && said.contains('…') && said.ends_with('a'));
-        assert!(name(&"é".repeat(5000)).chars().count() == LONGEST_NAME);
-        assert!(name(&"a b".repeat(5000)).chars().count() == LONGEST_NAME);
-        assert!(words(&format!("e{}", "\u{301}".repeat(100_000))).chars().count() <= LONGEST_NAME);
-        assert_eq!(name("short"), "short");
+        assert!(sanitize_name(&"é".repeat(5000)).chars().count() == LONGEST_NAME);
+        assert!(sanitize_name(&"a b".repeat(5000)).chars().count() == LONGEST_NAME);
+        assert!(sanitize_line(&format!("e{}", "\u{301}".repeat(100_000))).chars().count() <= LONGEST_NAME);
+        assert_eq!(sanitize_name("short"), "short");
     }
 
     #[test]
     fn json_for_a_terminal_keeps_its_value() {
         for c in FOREIGN.into_iter().chain(['é', '\u{10ffff}', '"', '\\']) {
             let value = format!("a{c}b");
-            let shown = json(&serde_json::to_string(&value).unwrap()).into_owned();
-            assert!(!shown.chars().any(hidden), "{shown:?}");
+            let shown = sanitize_json(&serde_json::to_string(&value).unwrap()).into_owned();
+            assert!(!shown.chars().any(is_hidden), "{shown:?}");
             assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), value);
         }
-        assert_eq!(json("\"\u{e0001}\""), "\"\\udb40\\udc01\"");
+        assert_eq!(sanitize_json("\"\u{e0001}\""), "\"\\udb40\\udc01\"");
     }
 
     #[test]
     fn formulas_are_found() {
         for text in ["=1+1", "+x", "-x", "@x", " =1", "\t=1", "\u{feff}=1", "＝1"] {
-            assert!(begins_formula(text), "{text:?}");
+            assert!(is_spreadsheet_formula(text), "{text:?}");
         }
         for text in ["", "a=1", "1-2", "ngram"] {
-            assert!(!begins_formula(text), "{text:?}");
+            assert!(!is_spreadsheet_formula(text), "{text:?}");
         }
     }
 
     proptest! {
         #[test]
         fn words_are_safe_and_cleaning_twice_changes_nothing(text in any::<String>()) {
-            let once = words(&text);
-            assert!(!once.chars().any(hidden));
-            assert_eq!(words(&once), once);
-            let once = lines(&text).into_owned();
-            assert!(!once.chars().any(|c| c != '\n' && hidden(c)));
-            assert_eq!(lines(&once), once);
+            let once = sanitize_line(&text);
+            assert!(!once.chars().any(is_hidden));
+            assert_eq!(sanitize_line(&once), once);
+            let once = sanitize_lines(&text).into_owned();
+            assert!(!once.chars().any(|c| c != '\n' && is_hidden(c)));
+            assert_eq!(sanitize_lines(&once), once);
         }
 
         #[test]
-        fn nothing_is_obeyed_and_widths_are_right(text in any::<String>(), ascii in any::<bool>()) {
+        fn pieces_hold_no_control_characters_and_match_their_widths(text in any::<String>(), ascii in any::<bool>()) {
             let signs = if ascii { ASCII } else { UNICODE };
-            each(&text, &signs, |symbol, width, _| {
-                assert!(!symbol.chars().any(hidden), "{symbol:?}");
+            for_each_piece(&text, &signs, |symbol, width, _| {
+                assert!(!symbol.chars().any(is_hidden), "{symbol:?}");
                 assert!(width >= 1 && symbol.chars().filter_map(UnicodeWidthChar::width).sum::<usize>() == width, "{symbol:?}");
                 assert!(!ascii || symbol.is_ascii());
             });

@@ -7,7 +7,7 @@ use crate::tree::TokenId;
 
 /// Sampling parameters, applied to the target's logits in order: temperature, top-k, top-p.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Warp {
+pub struct Sampling {
     /// Temperature; 0 is greedy: the arg-max gets probability 1 (ties to the lower id).
     pub temperature: f32,
     /// Nucleus mass: keeps the smallest set of most probable tokens that reaches it.
@@ -18,11 +18,11 @@ pub struct Warp {
     pub top_k: Option<usize>,
 }
 
-impl Warp {
+impl Sampling {
     /// Greedy decoding: the arg-max has probability 1.
-    pub const GREEDY: Warp = Warp { temperature: 0.0, top_p: 1.0, top_k: None };
+    pub const GREEDY: Sampling = Sampling { temperature: 0.0, top_p: 1.0, top_k: None };
     /// Unmodified distribution of the model: temperature 1, no truncation.
-    pub const PLAIN: Warp = Warp { temperature: 1.0, top_p: 1.0, top_k: None };
+    pub const PLAIN: Sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: None };
 
     /// Returns true if the distribution is always a single token.
     pub fn greedy(&self) -> bool {
@@ -32,14 +32,14 @@ impl Warp {
 
 /// Error for logits that define no distribution: some are not finite, or there are none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.said())]
+#[error("{}", self.message())]
 pub struct NotFinite {
     /// First token whose logit is not finite; `None` if there are no logits.
     pub token: Option<TokenId>,
 }
 
 impl NotFinite {
-    fn said(&self) -> String {
+    fn message(&self) -> String {
         match self.token {
             Some(token) => format!(
                 "the logit of token {token} is not finite: the weights are damaged: compare them with their checksum (speclight \
@@ -63,7 +63,7 @@ impl Moments {
     /// Computes the moments from ln Z and the sums of z e^z and z^2 e^z.
     ///
     /// Here z = (logit - max) / T and Z is the sum of e^z, so that p = e^z / Z and ln p = z - ln Z.
-    fn of(log_z: f64, [s1, s2]: [f64; 2]) -> Moments {
+    fn from_sums(log_z: f64, [s1, s2]: [f64; 2]) -> Moments {
         let z = log_z.exp();
         let (m1, m2) = (s1 / z, s2 / z);
         Moments { entropy: (log_z - m1).max(0.0), second: (m2 - 2.0 * log_z * m1 + log_z * log_z).max(0.0) }
@@ -74,7 +74,7 @@ impl Moments {
 ///
 /// Computed on the device that holds the logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reduced {
+pub struct LogitSums {
     /// Highest logit of the position.
     pub max: f32,
     /// Token of the highest logit; ties go to the lower id.
@@ -85,7 +85,7 @@ pub struct Reduced {
     pub sums: [f64; 2],
 }
 
-impl Reduced {
+impl LogitSums {
     /// Returns true if all logits are finite; otherwise the sums are not.
     pub fn is_finite(&self) -> bool {
         self.max.is_finite() && self.z.is_finite() && self.sums.iter().all(|sum| sum.is_finite())
@@ -100,7 +100,7 @@ impl Reduced {
 
     /// Returns the entropy and second moment of the distribution.
     pub fn moments(&self) -> Moments {
-        Moments::of(self.z.ln(), self.sums)
+        Moments::from_sums(self.z.ln(), self.sums)
     }
 }
 
@@ -109,7 +109,7 @@ impl Reduced {
 /// Tokens are ordered by descending logit, ties to the lower id; the support is always a prefix of
 /// that order.
 #[derive(Clone, Debug)]
-pub struct Law<'a> {
+pub struct TokenDist<'a> {
     logits: &'a [f32],
     max: f32,
     best: TokenId,
@@ -195,14 +195,14 @@ pub fn rank(logits: &[f32], token: TokenId) -> usize {
     )
 }
 
-impl<'a> Law<'a> {
+impl<'a> TokenDist<'a> {
     /// Builds the distribution of `logits` (one per vocabulary token) under `warp`.
     ///
     /// # Errors
     /// If a logit is NaN or infinite, or there is none.
-    pub fn new(logits: &'a [f32], warp: &Warp) -> Result<Self, NotFinite> {
+    pub fn new(logits: &'a [f32], warp: &Sampling) -> Result<Self, NotFinite> {
         let (best, max) = argmax(logits)?;
-        let mut law = Law { logits, max, best, inv_t: 1.0, last: None, log_z: 0.0, sums: [0.0; 2] };
+        let mut law = TokenDist { logits, max, best, inv_t: 1.0, last: None, log_z: 0.0, sums: [0.0; 2] };
         if warp.greedy() {
             law.last = Some((max, best));
             return Ok(law);
@@ -228,13 +228,13 @@ impl<'a> Law<'a> {
     /// Builds the distribution that gives `best`, whose logit is `max`, probability 1.
     ///
     /// For callers without the logits. [`Law::rank`] then works for `best` only.
-    pub fn certain(best: TokenId, max: f32) -> Law<'static> {
-        Law { logits: &[], max, best, inv_t: 1.0, last: Some((max, best)), log_z: 0.0, sums: [0.0; 2] }
+    pub fn one_hot(best: TokenId, max: f32) -> TokenDist<'static> {
+        TokenDist { logits: &[], max, best, inv_t: 1.0, last: Some((max, best)), log_z: 0.0, sums: [0.0; 2] }
     }
 
     /// Returns the distribution of the same logits at temperature 1, over the whole vocabulary.
-    pub fn plain(&self) -> Law<'a> {
-        let mut law = Law { inv_t: 1.0, last: None, ..self.clone() };
+    pub fn to_unmodified(&self) -> TokenDist<'a> {
+        let mut law = TokenDist { inv_t: 1.0, last: None, ..self.clone() };
         law.normalise();
         law
     }
@@ -250,7 +250,7 @@ impl<'a> Law<'a> {
             return f64::from(u8::from(token == self.best));
         }
         let x = self.logits[token as usize];
-        if !self.holds(x, token) {
+        if !self.in_support(x, token) {
             return 0.0;
         }
         (f64::from((x - self.max) * self.inv_t) - self.log_z).exp()
@@ -266,7 +266,7 @@ impl<'a> Law<'a> {
 
     /// Returns the entropy and second moment over the support.
     pub fn moments(&self) -> Moments {
-        Moments::of(self.log_z, self.sums)
+        Moments::from_sums(self.log_z, self.sums)
     }
 
     /// Samples by inverse transform: returns the token at quantile `u` in \[0, 1).
@@ -305,7 +305,7 @@ impl<'a> Law<'a> {
             let base = (b * BLOCK) as TokenId;
             let [mass] = wide(
                 #[inline(always)]
-                || self.block(block, base, &alone),
+                || self.block(block, base, &exp_term),
             );
             let (here, later) = without.split_at(without.partition_point(|&token| token < base + BLOCK as TokenId));
             let mass = mass - here.iter().map(|&token| of(token)).sum::<f64>();
@@ -357,7 +357,7 @@ impl<'a> Law<'a> {
                 }
             }
         }
-        best.into_iter().filter(|&(x, t)| self.holds(x, t)).map(|(_, t)| (t, self.p(t))).collect()
+        best.into_iter().filter(|&(x, t)| self.in_support(x, t)).map(|(_, t)| (t, self.p(t))).collect()
     }
 
     /// Calls `f` with every token of the support and its probability, in order of ids.
@@ -390,8 +390,8 @@ impl<'a> Law<'a> {
     #[inline(always)]
     fn surprisals_lanes(&self, cut: f32, f: &mut impl FnMut(f32, f64)) {
         match self.last {
-            None => self.near::<true>((f32::NEG_INFINITY, 0), cut, f),
-            Some(last) => self.near::<false>(last, cut, f),
+            None => self.report_below::<true>((f32::NEG_INFINITY, 0), cut, f),
+            Some(last) => self.report_below::<false>(last, cut, f),
         }
     }
 
@@ -400,10 +400,10 @@ impl<'a> Law<'a> {
     /// With `ALL` every token is in the support, else those up to the one with logit `least` and id
     /// `last`.
     #[inline(always)]
-    fn near<const ALL: bool>(&self, (least, last): (f32, TokenId), cut: f32, f: &mut impl FnMut(f32, f64)) {
+    fn report_below<const ALL: bool>(&self, (least, last): (f32, TokenId), cut: f32, f: &mut impl FnMut(f32, f64)) {
         let log_z = self.log_z as f32;
         // z of the matching tokens in order of ids, buffered until there are enough to report.
-        let (mut kept, mut n) = ([0f32; NEAR], 0);
+        let (mut kept, mut n) = ([0f32; REPORT_BUFFER], 0);
         let mut z = [0f32; LANES];
         for (lanes, first) in self.logits.chunks(LANES).zip((0..).step_by(LANES)) {
             // Loops, not chains of closures, as in `sums`. A short last group is padded with
@@ -429,20 +429,20 @@ impl<'a> Law<'a> {
             // and the next one overwrites it unless it matched.
             for i in 0..LANES {
                 let holds = ALL | (lanes[i] > least) | ((lanes[i] == least) & (first + i as TokenId <= last));
-                kept[n % NEAR] = z[i];
+                kept[n % REPORT_BUFFER] = z[i];
                 n += usize::from((log_z - z[i] < cut) & holds);
             }
-            if n > NEAR - 2 * LANES {
-                self.tell(&kept[..n], f);
+            if n > REPORT_BUFFER - 2 * LANES {
+                self.report(&kept[..n], f);
                 n = 0;
             }
         }
-        self.tell(&kept[..n], f);
+        self.report(&kept[..n], f);
     }
 
     /// Calls `f` with surprisal and probability for each of these z, skipping probability 0.
     #[inline(always)]
-    fn tell(&self, kept: &[f32], f: &mut impl FnMut(f32, f64)) {
+    fn report(&self, kept: &[f32], f: &mut impl FnMut(f32, f64)) {
         let (log_z, inv_z) = (self.log_z as f32, (-self.log_z).exp());
         let (mut x, mut e) = ([0f32; LANES], [0f32; LANES]);
         for kept in kept.chunks(LANES) {
@@ -461,7 +461,7 @@ impl<'a> Law<'a> {
     }
 
     #[inline(always)]
-    fn holds(&self, x: f32, token: TokenId) -> bool {
+    fn in_support(&self, x: f32, token: TokenId) -> bool {
         self.last.is_none_or(|(y, t)| x > y || (x == y && token <= t))
     }
 
@@ -471,7 +471,7 @@ impl<'a> Law<'a> {
     #[inline(always)]
     fn weight(&self, x: f32, token: TokenId) -> (f32, f32) {
         let z = (x - self.max) * self.inv_t;
-        (z, if self.holds(x, token) { exp(z) } else { 0.0 })
+        (z, if self.in_support(x, token) { exp(z) } else { 0.0 })
     }
 
     /// Sums f(z, e^z) over one block of logits whose first token is `base`.
@@ -547,7 +547,7 @@ impl<'a> Law<'a> {
     /// Tokens are ordered by descending logit, ties to the lower id.
     fn nth(&self, n: usize) -> (f32, TokenId) {
         let mut order: Vec<(f32, TokenId)> = self.logits.iter().zip(0..).map(|(&x, t)| (x, t)).collect();
-        let (_, at, _) = order.select_nth_unstable_by(n, falling);
+        let (_, at, _) = order.select_nth_unstable_by(n, by_descending_logit);
         *at
     }
 
@@ -565,14 +565,14 @@ impl<'a> Law<'a> {
                 let near = |x: f32| (x - self.max) * self.inv_t >= -cut;
                 if lanes.iter().fold(false, |any, &x| any | near(x)) {
                     let lanes = lanes.iter().zip(first..);
-                    order.extend(lanes.filter(|&(&x, t)| near(x) && self.holds(x, t)).map(|(&x, t)| (x, t)));
+                    order.extend(lanes.filter(|&(&x, t)| near(x) && self.in_support(x, t)).map(|(&x, t)| (x, t)));
                 }
             }
             let weight = |x: f32| f64::from(exp((x - self.max) * self.inv_t));
             if cut.is_finite() && order.iter().map(|&(x, _)| weight(x)).sum::<f64>() < goal {
                 continue;
             }
-            order.sort_unstable_by(falling);
+            order.sort_unstable_by(by_descending_logit);
             let mut below = 0.0;
             for (x, t) in order {
                 last = (x, t);
@@ -588,17 +588,17 @@ impl<'a> Law<'a> {
 
 /// Returns e^z, the summand of the normalizer.
 #[inline(always)]
-fn alone(_: f32, e: f32) -> [f32; 1] {
+fn exp_term(_: f32, e: f32) -> [f32; 1] {
     [e]
 }
 
-fn falling(a: &(f32, TokenId), b: &(f32, TokenId)) -> std::cmp::Ordering {
+fn by_descending_logit(a: &(f32, TokenId), b: &(f32, TokenId)) -> std::cmp::Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
 const LANES: usize = 16;
 /// Capacity of the buffer of tokens to be reported, a power of two.
-const NEAR: usize = 256;
+const REPORT_BUFFER: usize = 256;
 /// Tokens whose f32 lane sums are added before they go into the f64 total.
 ///
 /// Short enough to keep an accuracy of 1e-6.
@@ -626,7 +626,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// Reference distribution by definition, in f64: sorted order, prefix by k, prefix by mass.
-    fn by_hand(logits: &[f32], warp: &Warp) -> Vec<f64> {
+    fn reference_distribution(logits: &[f32], warp: &Sampling) -> Vec<f64> {
         let mut order: Vec<usize> = (0..logits.len()).collect();
         order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
         let mut p = vec![0.0; logits.len()];
@@ -652,16 +652,16 @@ mod tests {
         p
     }
 
-    fn warps() -> impl Strategy<Value = Warp> {
+    fn warps() -> impl Strategy<Value = Sampling> {
         (0.3f32..2.0, prop_oneof![Just(1.0f32), 0.05f32..0.99], prop_oneof![Just(None), (1usize..12).prop_map(Some)])
-            .prop_map(|(temperature, top_p, top_k)| Warp { temperature, top_p, top_k })
+            .prop_map(|(temperature, top_p, top_k)| Sampling { temperature, top_p, top_k })
     }
 
     proptest! {
         #[test]
-        fn a_law_is_its_definition(logits in prop::collection::vec(-12f32..12.0, 1..300), warp in warps()) {
-            let law = Law::new(&logits, &warp).unwrap();
-            let hand = by_hand(&logits, &warp);
+        fn distribution_matches_its_definition(logits in prop::collection::vec(-12f32..12.0, 1..300), warp in warps()) {
+            let law = TokenDist::new(&logits, &warp).unwrap();
+            let hand = reference_distribution(&logits, &warp);
             // A prefix sum that meets top-p to rounding may end one token off: skip those.
             let near = hand.iter().filter(|&&p| p > 0.0).count() as i64 - (0..logits.len()).filter(|&t| law.p(t as u32) > 0.0).count() as i64;
             prop_assume!(near == 0 || warp.top_p == 1.0);
@@ -679,7 +679,7 @@ mod tests {
 
         #[test]
         fn sampling_inverts_the_distribution(logits in prop::collection::vec(-6f32..6.0, 1..200), warp in warps(), u in 0f64..1.0) {
-            let law = Law::new(&logits, &warp).unwrap();
+            let law = TokenDist::new(&logits, &warp).unwrap();
             let token = law.sample(u);
             let below: f64 = (0..token).map(|t| law.p(t)).sum();
             prop_assert!(law.p(token) > 0.0);
@@ -687,11 +687,11 @@ mod tests {
         }
 
         #[test]
-        fn sampling_without_some_inverts_what_is_left(
+        fn sampling_without_tokens_inverts_the_rest(
             logits in prop::collection::vec(-6f32..6.0, 1..200), warp in warps(), u in 0f64..1.0,
             without in prop::collection::vec(any::<prop::sample::Index>(), 0..9), all in any::<bool>(),
         ) {
-            let law = Law::new(&logits, &warp).unwrap();
+            let law = TokenDist::new(&logits, &warp).unwrap();
             let some: Vec<TokenId> = without.iter().map(|i| i.index(logits.len()) as TokenId).collect();
             let mut without = if all { (0..logits.len() as TokenId).collect() } else { some };
             without.dedup();
@@ -712,8 +712,8 @@ mod tests {
         }
 
         #[test]
-        fn surprisals_are_those_of_the_law(logits in prop::collection::vec(-12f32..12.0, 1..300), warp in warps(), cut in 0.1f32..20.0) {
-            let law = Law::new(&logits, &warp).unwrap();
+        fn surprisals_match_the_distribution(logits in prop::collection::vec(-12f32..12.0, 1..300), warp in warps(), cut in 0.1f32..20.0) {
+            let law = TokenDist::new(&logits, &warp).unwrap();
             let mut seen = Vec::new();
             law.surprisals(cut, |x, p| seen.push((x, p)));
             let want: Vec<f64> = (0..logits.len()).map(|t| law.p(t as u32)).filter(|&p| p > 0.0).collect();
@@ -730,7 +730,7 @@ mod tests {
 
         #[test]
         fn the_widest_instructions_give_the_same_bits(logits in prop::collection::vec(-12f32..12.0, 1..300), warp in warps(), cut in 0.1f32..20.0) {
-            let law = Law::new(&logits, &warp).unwrap();
+            let law = TokenDist::new(&logits, &warp).unwrap();
             let (mut got, mut want) = (Vec::new(), Vec::new());
             law.surprisals(cut, |x, p| got.push((x.to_bits(), p.to_bits())));
             // Compiled for the baseline instructions that every such CPU has.
@@ -744,7 +744,7 @@ mod tests {
 
         #[test]
         fn rank_and_top_follow_the_order(logits in prop::collection::vec((-4i8..4).prop_map(f32::from), 1..100)) {
-            let law = Law::new(&logits, &Warp::PLAIN).unwrap();
+            let law = TokenDist::new(&logits, &Sampling::PLAIN).unwrap();
             let top = law.top(logits.len());
             prop_assert_eq!(top.len(), logits.len());
             for (r, &(t, _)) in top.iter().enumerate() {
@@ -769,21 +769,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_refused() {
+    fn logits_that_are_not_finite_are_rejected() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for at in [0, 17, 40] {
                 let mut logits = vec![0.5; 41];
                 logits[at] = bad;
-                assert_eq!(Law::new(&logits, &Warp::PLAIN).unwrap_err(), NotFinite { token: Some(at as u32) });
+                assert_eq!(TokenDist::new(&logits, &Sampling::PLAIN).unwrap_err(), NotFinite { token: Some(at as u32) });
             }
         }
         assert!(argmax(&[]).is_err());
     }
 
     #[test]
-    fn uniform_over_fifty_thousand() {
+    fn large_uniform_distribution_has_exact_moments() {
         let logits = vec![1.25f32; 50_000];
-        let law = Law::new(&logits, &Warp::PLAIN).unwrap();
+        let law = TokenDist::new(&logits, &Sampling::PLAIN).unwrap();
         let m = law.moments();
         let h = 50_000f64.ln();
         assert!((m.entropy - h).abs() < 1e-5 && (m.second - h * h).abs() < 1e-4, "{m:?}");
@@ -792,7 +792,7 @@ mod tests {
     }
 
     #[test]
-    fn exp_is_exp() {
+    fn exp_matches_the_standard_library() {
         for i in 0..870_000 {
             let x = -(i as f32) * 1e-4;
             let (got, want) = (f64::from(exp(x)), f64::from(x).exp());

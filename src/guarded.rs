@@ -9,22 +9,22 @@ thread_local! {
 }
 
 /// Returns true if this thread is inside [`guarded`]; panic hooks print nothing then.
-pub(crate) fn is_guarded() -> bool {
+pub(crate) fn is_catching_panic() -> bool {
     GUARDED.get()
 }
 
 /// Calls `work` and turns a panic into an error with the panic's message.
 ///
 /// Use only for calls that leave no partial state behind, or whose state is discarded on error.
-pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let before = GUARDED.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(before);
-    outcome.map_err(|panic| message(&*panic))
+    outcome.map_err(|panic| panic_message(&*panic))
 }
 
 /// Returns the message of a panic payload.
-pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message").to_owned()
 }
@@ -35,9 +35,9 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_an_error_and_the_guard_ends() {
-        let twice = |n: Option<usize>| guarded(|| 2 * n.expect("a number"));
+        let twice = |n: Option<usize>| catch_panic(|| 2 * n.expect("a number"));
         assert_eq!(twice(Some(2)), Ok(4));
         assert_eq!(twice(None), Err("a number".into()));
-        assert!(!is_guarded());
+        assert!(!is_catching_panic());
     }
 }

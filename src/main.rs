@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            cli::warn(&cli::usage_line(&error));
+            cli::warn(&cli::format_usage_error(&error));
             return ExitCode::from(2);
         }
     };

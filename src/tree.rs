@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_without_drafts_is_worth_zero_and_not_minus_zero() {
+    fn an_undrafted_tree_expects_positive_zero() {
         let mut tree = TokenTree::new(1);
         assert!(tree.expected_accepted(|_| 0.5).is_sign_positive());
         tree.push(0, 2, 0.5);

@@ -63,7 +63,7 @@ fn the_reference_values() {
             }
             let (want, fluid) = (row["fluid"].as_f64().unwrap(), curve[p]);
             let (optimum, se) = (row["optimum"].as_f64().unwrap(), row["se"].as_f64().unwrap());
-            let varying = pool.fluid_at(p as f64).unwrap();
+            let varying = pool.fluid_bound_for_mean_size(p as f64).unwrap();
             assert!((varying / want - 1.0).abs() < 0.005, "{name}, P {p}: fluid {varying} for {want}");
             assert!(fluid <= varying, "{name}, P {p}: {fluid} for a fixed size, {varying} for a mean size");
             // With few nodes, the bound is the exact optimum up to the grid of the second node.

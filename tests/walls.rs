@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Restricted names, and the only parts of `src` that may use them.
-const WALLS: &[(&str, &[&str])] = &[
+const RESTRICTED_NAMES: &[(&str, &[&str])] = &[
     ("tokio", &["app/run.rs"]),
     ("ratatui", &["app/", "export/", "theme/", "ui/"]),
     // `doctor` asks the terminal for its size.
@@ -22,7 +22,7 @@ const WALLS: &[(&str, &[&str])] = &[
 /// Names that write to standard streams or progress bars, with the files allowed.
 ///
 /// Those parts pass untrusted text through `clean`.
-const GATES: &[(&str, &[&str])] = &[
+const OUTPUT_NAMES: &[(&str, &[&str])] = &[
     // For clap's help and version.
     ("print", &["main.rs"]),
     ("println", &[]),
@@ -59,7 +59,7 @@ fn breaches(path: &str, code: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (number, line) in code.lines().enumerate() {
         let line = line.split("//").next().unwrap_or_default();
-        for (name, rooms) in WALLS.iter().chain(GATES) {
+        for (name, rooms) in RESTRICTED_NAMES.iter().chain(OUTPUT_NAMES) {
             if names(line, name) && !rooms.iter().any(|room| path.starts_with(room)) {
                 found.push(format!("{path}:{}: {name}", number + 1));
             }
@@ -89,29 +89,29 @@ fn files(folder: &Path, all: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn every_room_names_only_what_it_may() {
+fn modules_use_only_allowed_names() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut all = Vec::new();
     files(&src, &mut all);
     let mut found = Vec::new();
-    let mut used = vec![0; WALLS.len()];
+    let mut used = vec![0; RESTRICTED_NAMES.len()];
     for file in &all {
         let path = file.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
         let code = fs::read_to_string(file).unwrap();
         found.extend(breaches(&path, &code));
-        for (count, (name, _)) in used.iter_mut().zip(WALLS) {
+        for (count, (name, _)) in used.iter_mut().zip(RESTRICTED_NAMES) {
             *count += code.lines().filter(|line| names(line, name)).count();
         }
     }
     assert_eq!(found, Vec::<String>::new(), "src/lib.rs says which room may name what");
     // A restriction on a name that no file uses would be useless; this also fails if the scan reads
     // no files.
-    let idle: Vec<&str> = WALLS.iter().zip(used).filter(|(_, count)| *count == 0).map(|(wall, _)| wall.0).collect();
+    let idle: Vec<&str> = RESTRICTED_NAMES.iter().zip(used).filter(|(_, count)| *count == 0).map(|(wall, _)| wall.0).collect();
     assert_eq!(idle, Vec::<&str>::new(), "names that no file uses");
 }
 
 #[test]
-fn a_breach_is_seen() {
+fn violations_are_detected() {
     for (path, code) in [
         ("engine/thread.rs", "use tokio::sync::mpsc;"),
         ("app/update.rs", "    tokio::spawn(later())"),

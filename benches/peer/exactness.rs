@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use speclight::cli::{built_in, columns, read_files};
-use speclight::dist::{Law, Warp};
+use speclight::dist::{Sampling, TokenDist};
 use speclight::model::candle::{self, CandleDecoder, Precision};
 use speclight::model::device::DeviceChoice;
 use speclight::model::weights::Weights;
 use speclight::model::{Decoder, Logits, Model, Pass};
 use speclight::tree::TokenId;
-use speclight::verify::Draws;
+use speclight::verify::TextRandom;
 
-use crate::sides::{Rival, chain};
+use crate::sides::{PeerProcess, chain};
 
 /// Maximum length of a text, in tokens.
 const LENGTH: usize = 250;
@@ -42,7 +42,7 @@ pub fn texts(model: &Model, files: &[PathBuf], positions: usize) -> anyhow::Resu
         // The same prompts with other seeds, until there are enough positions.
         for seed in 0.. {
             for prompt in &prompts {
-                if !keep(write(model, &mut *decoder, &prompt.text, Draws::new(seed, &prompt.id))?) {
+                if !keep(write(model, &mut *decoder, &prompt.text, TextRandom::new(seed, &prompt.id))?) {
                     return Ok(texts);
                 }
             }
@@ -59,14 +59,14 @@ pub fn texts(model: &Model, files: &[PathBuf], positions: usize) -> anyhow::Resu
 
 /// Returns a prompt and its sampled continuation, [`WRITTEN`] tokens in total, stop tokens
 /// included.
-fn write(model: &Model, decoder: &mut dyn Decoder, prompt: &str, draws: Draws) -> anyhow::Result<Vec<TokenId>> {
+fn write(model: &Model, decoder: &mut dyn Decoder, prompt: &str, draws: TextRandom) -> anyhow::Result<Vec<TokenId>> {
     let mut text = model.prompt_tokens(prompt, false)?;
     text.truncate(WRITTEN);
     decoder.truncate(0);
     decoder.prefill(&text, text.len(), Logits::Last)?;
     let mut row = text.len() - 1;
     while text.len() < WRITTEN {
-        let token = Law::new(decoder.logits(row), &Warp::PLAIN)?.sample(draws.at(text.len()));
+        let token = TokenDist::new(decoder.logits(row), &Sampling::PLAIN)?.sample(draws.at(text.len()));
         decoder.append(&chain(&[token]), Pass::FULL)?;
         decoder.commit(&[0])?;
         text.push(token);
@@ -112,7 +112,7 @@ fn best(law: &[f64]) -> Option<usize> {
 }
 
 /// Compares over all texts, in passes of `at_once` tokens, and prints the results.
-pub fn compare(model: &Model, mut llama: Rival, texts: &[Vec<TokenId>], at_once: usize) -> anyhow::Result<()> {
+pub fn compare(model: &Model, mut llama: PeerProcess, texts: &[Vec<TokenId>], at_once: usize) -> anyhow::Result<()> {
     let vocab = model.config().vocab;
     let weights = Weights::open(model.path())?;
     let floats = candle::Llama::load(&weights, &DeviceChoice::Cpu.open()?, Precision::F32)?;

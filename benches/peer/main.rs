@@ -26,8 +26,8 @@ use speclight::model::device::{DeviceChoice, default_threads};
 use speclight::registry::Registry;
 
 use report::Samples;
-use sides::{Ours, Rival, Side, Task, serve_candle};
-use tools::Workshop;
+use sides::{Ours, PeerProcess, Side, Task, serve_candle};
+use tools::BuildFolder;
 
 /// Sizes in tokens of the verify passes that all sides except candle run.
 const BATCHES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
@@ -89,11 +89,11 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let threads = options.threads.unwrap_or_else(default_threads);
     let model = Model::open(&path, DeviceChoice::Cpu, Some(threads))?;
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().context("no target folder")?;
-    let workshop = Workshop::open(&target.join("peer"))?;
+    let workshop = BuildFolder::open(&target.join("peer"))?;
     let driver = workshop.driver(&path)?;
     if options.exactness {
         let texts = exactness::texts(&model, &options.prompts, options.positions)?;
-        let llama = Rival::llama(&driver, &path, threads)?;
+        let llama = PeerProcess::llama(&driver, &path, threads)?;
         return exactness::compare(&model, llama, &texts, options.at_once);
     }
     let best = workshop.requantised(&driver, &path)?;
@@ -103,11 +103,11 @@ fn run(options: &Options) -> anyhow::Result<()> {
 fn time(options: &Options, path: &Path, threads: usize, model: &Model, driver: &Path, best: &Path) -> anyhow::Result<()> {
     let load = load();
     let mut ours = Ours::new(model)?;
-    let mut same = Rival::llama(driver, path, threads)?;
-    let mut coarser = Rival::llama(driver, best, threads)?;
+    let mut same = PeerProcess::llama(driver, path, threads)?;
+    let mut coarser = PeerProcess::llama(driver, best, threads)?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--candle").arg(path).env("RAYON_NUM_THREADS", threads.to_string());
-    let mut candle = Rival::start("candle-transformers", &mut command)?;
+    let mut candle = PeerProcess::start("candle-transformers", &mut command)?;
     let (info, coarse) = (same.ask("info")?, coarser.ask("info")?);
 
     let mut tasks = vec![Task::Decode(DECODED), Task::Prefill(PROMPT)];

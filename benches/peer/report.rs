@@ -44,7 +44,7 @@ fn quantile(samples: &[f64], share: f64) -> f64 {
 }
 
 /// Lower bounds on times, set by the machine and the model (roofline).
-struct Roof {
+struct Roofline {
     /// Seconds to read the weights from memory.
     bytes: f64,
     /// Seconds for the multiply-adds of one token with the weights, without the output head.
@@ -55,7 +55,7 @@ struct Roof {
     seen: f64,
 }
 
-impl Roof {
+impl Roofline {
     /// Computes the roofline of model `c` with `bytes` bytes of weights.
     ///
     /// `bandwidth` is in bytes per second, `peak` and `floats` in multiply-adds per second of bytes
@@ -65,13 +65,13 @@ impl Roof {
     /// activations needs float operations: the product of both scales, the sum times that product,
     /// and the minimum times the sum of the activations. The same CPU units do both, one after the
     /// other; a matrix unit (`unit`) works separately.
-    fn of(c: &Config, bytes: u64, minima: bool, unit: bool, bandwidth: f64, peak: f64, floats: f64) -> Roof {
+    fn of(c: &Config, bytes: u64, minima: bool, unit: bool, bandwidth: f64, peak: f64, floats: f64) -> Roofline {
         let (body, head) = multiply_adds(c);
         let floats = if unit { f64::INFINITY } else { floats };
         let seconds = |n: f64, scales: f64| n / peak + n * scales / 32.0 / floats;
         // A head of bytes has no minima; a head with minima takes longer than this.
         let (body, head) = (seconds(body, if minima { 3.0 } else { 2.0 }), seconds(head, 2.0));
-        Roof { bytes: bytes as f64 / bandwidth, body, head, seen: (2 * c.layers * c.heads * c.head_dim) as f64 / floats }
+        Roofline { bytes: bytes as f64 / bandwidth, body, head, seen: (2 * c.layers * c.heads * c.head_dim) as f64 / floats }
     }
 
     /// Minimum time of a pass over `n` tokens with all logits, after [`CONTEXT`] positions.
@@ -97,7 +97,7 @@ fn seen(before: usize, n: usize) -> f64 {
 }
 
 /// One row of the table of targets.
-struct Aim {
+struct Target {
     what: String,
     /// The target is a lower bound if `true`, an upper bound otherwise.
     least: bool,
@@ -112,7 +112,7 @@ pub fn text(model: &Model, rounds: usize, samples: &Samples, instruction: &str, 
     let (bandwidth, peak, floats) = (samples.median("bandwidth"), samples.median("peak"), samples.median("floats"));
     let minima = ["Q4_1", "Q4_K", "Q5_K"].iter().any(|format| model.quantisation().starts_with(format));
     let unit = model.kernel() == "amx-int8";
-    let roof = Roof::of(model.config(), model.weight_bytes(), minima, unit, bandwidth, peak, floats);
+    let roof = Roofline::of(model.config(), model.weight_bytes(), minima, unit, bandwidth, peak, floats);
 
     // The second word of llama.cpp's answer is the size of its weights.
     let theirs = info.map(|info| info.split(' ').nth(1).and_then(|n| n.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1e6);
@@ -147,7 +147,7 @@ pub fn text(model: &Model, rounds: usize, samples: &Samples, instruction: &str, 
     text
 }
 
-fn medians(samples: &Samples, roof: &Roof) -> String {
+fn medians(samples: &Samples, roof: &Roofline) -> String {
     let sides = ["ours", "llama.cpp", "llama.cpp, Q4_0", "candle"];
     let mut rows = vec![["ms, medians", "ours", "llama.cpp", "its Q4_0", "candle", "roof", "reached"].map(str::to_owned)];
     let mut row = |what: String, name: String, roof: f64| {
@@ -164,12 +164,12 @@ fn medians(samples: &Samples, roof: &Roof) -> String {
     columns(&rows)
 }
 
-fn aims(samples: &Samples, roof: &Roof, bytes: f64) -> String {
+fn aims(samples: &Samples, roof: &Roofline, bytes: f64) -> String {
     let mut aims = Vec::new();
     let mut faster = |what: &str, name: &str, side: &str, asked: f64, roof: f64| {
         let (theirs, ours) = (format!("{name} {side}"), format!("{name} ours"));
         let best = samples.median(&theirs) / roof;
-        aims.push(Aim { what: what.into(), least: true, asked, reached: samples.ratio(&theirs, &ours), best });
+        aims.push(Target { what: what.into(), least: true, asked, reached: samples.ratio(&theirs, &ours), best });
     };
     let (same, best, candle) = ("llama.cpp", "llama.cpp, Q4_0", "candle");
     let prefill = format!("prefill.{PROMPT}");
@@ -186,14 +186,14 @@ fn aims(samples: &Samples, roof: &Roof, bytes: f64) -> String {
         .map(|(token, bandwidth)| bytes / token / bandwidth)
         .collect();
     let reached = [0.25, 0.5, 0.75].map(|share| quantile(&shares, share));
-    aims.insert(2, Aim { what: "share of the memory's speed, decoding".into(), least: true, asked: 0.85, reached, best: 1.0 });
+    aims.insert(2, Target { what: "share of the memory's speed, decoding".into(), least: true, asked: 0.85, reached, best: 1.0 });
     for (n, asked) in [(2, 1.15), (4, 1.4), (8, 2.0), (16, 3.0), (32, 5.0), (64, 9.0)] {
         let reached = samples.ratio(&format!("pass.{n} ours"), "pass.1 ours");
         let best = roof.pass(n) / samples.median("pass.1 ours").max(roof.bytes);
-        aims.push(Aim { what: format!("t({n}) over t(1)"), least: false, asked, reached, best });
+        aims.push(Target { what: format!("t({n}) over t(1)"), least: false, asked, reached, best });
     }
     let mut rows = vec![["what", "asked", "reached", "half of the rounds", "roof", ""].map(str::to_owned)];
-    for Aim { what, least, asked, reached: [low, middle, high], best } in aims {
+    for Target { what, least, asked, reached: [low, middle, high], best } in aims {
         let met = if least { middle >= asked } else { middle <= asked };
         let possible = if least { best >= asked } else { best <= asked };
         rows.push([

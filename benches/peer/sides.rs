@@ -123,25 +123,25 @@ impl Side for Ours {
 }
 
 /// Child process that answers each line of command with a line.
-pub struct Rival {
+pub struct PeerProcess {
     name: &'static str,
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
-impl Rival {
+impl PeerProcess {
     /// Starts the process with piped standard input and output.
-    pub fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Rival> {
+    pub fn start(name: &'static str, command: &mut Command) -> anyhow::Result<PeerProcess> {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("can't start {name}"))?;
         let (input, output) = (child.stdin.take(), child.stdout.take().context("no output")?);
-        Ok(Rival { name, child, input, output: BufReader::new(output) })
+        Ok(PeerProcess { name, child, input, output: BufReader::new(output) })
     }
 
     /// Starts llama.cpp on a model.
-    pub fn llama(driver: &Path, model: &Path, threads: usize) -> anyhow::Result<Rival> {
-        Rival::start("llama.cpp", Command::new(driver).arg(model).arg(threads.to_string()))
+    pub fn llama(driver: &Path, model: &Path, threads: usize) -> anyhow::Result<PeerProcess> {
+        PeerProcess::start("llama.cpp", Command::new(driver).arg(model).arg(threads.to_string()))
     }
 
     /// Sends a command and returns the answer.
@@ -170,7 +170,7 @@ impl Rival {
     }
 }
 
-impl Side for Rival {
+impl Side for PeerProcess {
     fn time(&mut self, task: Task) -> anyhow::Result<f64> {
         if !matches!(task, Task::Prefill(_)) {
             self.ask(&format!("context {CONTEXT}"))?;
@@ -179,7 +179,7 @@ impl Side for Rival {
     }
 }
 
-impl Drop for Rival {
+impl Drop for PeerProcess {
     fn drop(&mut self) {
         // Closing its input ends the process.
         drop(self.input.take());

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, anyhow, bail};
 
-use super::sides::Rival;
+use super::sides::PeerProcess;
 
 /// The sdist with llama.cpp's sources, and its version; a later one may have another interface.
 const SDIST: (&str, &str) = ("llama-cpp-python", "0.3.36");
@@ -19,18 +19,18 @@ const SDIST: (&str, &str) = ("llama-cpp-python", "0.3.36");
 const TOOLS: [&str; 3] = ["cmake", "ninja", "scikit-build-core"];
 
 /// Working folder, locked while this value lives.
-pub struct Workshop {
+pub struct BuildFolder {
     folder: PathBuf,
     _lock: File,
 }
 
-impl Workshop {
+impl BuildFolder {
     /// Opens and locks the folder, which no other run may be using.
-    pub fn open(folder: &Path) -> anyhow::Result<Workshop> {
+    pub fn open(folder: &Path) -> anyhow::Result<BuildFolder> {
         let lock = fs::create_dir_all(folder).and_then(|()| File::create(folder.join("lock")));
         let lock = lock.with_context(|| format!("can't write to {}", folder.display()))?;
         lock.try_lock().map_err(|_| anyhow!("another run works in {}: wait for its end", folder.display()))?;
-        Ok(Workshop { folder: folder.into(), _lock: lock })
+        Ok(BuildFolder { folder: folder.into(), _lock: lock })
     }
 
     /// Returns the driver, downloaded and built if necessary, which takes minutes.
@@ -44,7 +44,7 @@ impl Workshop {
         })?;
         let sources = self.whole("llama.cpp", |part| self.fetch(&tools, part))?;
         let driver = self.build(&tools, &sources, "build", "")?;
-        if !cfg!(target_arch = "x86_64") || Rival::llama(&driver, model, 1)?.ask("pass 8").is_ok() {
+        if !cfg!(target_arch = "x86_64") || PeerProcess::llama(&driver, model, 1)?.ask("pass 8").is_ok() {
             return Ok(driver);
         }
         eprintln!("peer: llama.cpp as built for this CPU dies of a pass over 8 tokens; it is built without the tile unit");

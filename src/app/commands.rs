@@ -2,7 +2,7 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::{Editor, Effect, GaugeUnit, Motion, Overlay, Pane, State};
+use super::{Editor, Effect, GaugeUnit, Overlay, Pane, RunState, State};
 use crate::draft::Shape;
 use crate::engine::{Command, MAX_BUDGET};
 use crate::telemetry::StepSettings;
@@ -66,8 +66,8 @@ pub struct Entry {
 
 /// All commands, in the order of help and footer.
 pub const COMMANDS: &[Entry] = &[
-    wish("pause", &[key(' ')], true, "pause or resume", pause),
-    wish("step", &[key('.')], true, "run one step, then pause", one_step),
+    engine_entry("pause", &[key(' ')], true, "pause or resume", pause),
+    engine_entry("step", &[key('.')], true, "run one step, then pause", one_step),
     entry(
         "older",
         &[named(KeyCode::Left), named(KeyCode::Up)],
@@ -109,38 +109,46 @@ pub const COMMANDS: &[Entry] = &[
     entry("marks", &[key('m')], false, "define each mark of the gauge: assumptions and source", |s, _| {
         s.overlay = Overlay::Marks(0);
     }),
-    wish(
+    engine_entry(
         "search",
         &[key('o')],
         false,
         "oracle search: off, every 16th step, every 4th, every step; paused: extend the search of the step shown",
         looks,
     ),
-    wish("drafter", &[key('d')], true, "next drafter", |s, e| drafter(s, e, 1)),
-    wish("drafter back", &[key('D')], false, "previous drafter", |s, e| drafter(s, e, -1)),
-    wish("shape", &[key('s')], true, "next tree shape", shape),
-    wish("verify", &[key('v')], false, "verification rule: match, rejection, greedy-first, block (temperature above 0)", verify),
-    wish("budget", &[key('+'), key('=')], true, "increase budget B (tokens per verify pass)", |s, e| budget(s, e, 1)),
-    wish("budget less", &[key('-'), key('_')], false, "decrease budget B (tokens per verify pass)", |s, e| budget(s, e, -1)),
-    wish("temp", &[key('T')], true, "increase temperature by 0.2", |s, e| temperature(s, e, 1)),
-    wish("temp down", &[key('t')], false, "decrease temperature by 0.2; 0 is greedy", |s, e| temperature(s, e, -1)),
-    wish("auto", &[key('b')], true, "automatic budget (most tokens per second at each step) or fixed budget", |s, e| {
+    engine_entry("drafter", &[key('d')], true, "next drafter", |s, e| drafter(s, e, 1)),
+    engine_entry("drafter back", &[key('D')], false, "previous drafter", |s, e| drafter(s, e, -1)),
+    engine_entry("shape", &[key('s')], true, "next tree shape", shape),
+    engine_entry(
+        "verify",
+        &[key('v')],
+        false,
+        "verification rule: match, rejection, greedy-first, block (temperature above 0)",
+        verify,
+    ),
+    engine_entry("budget", &[key('+'), key('=')], true, "increase budget B (tokens per verify pass)", |s, e| budget(s, e, 1)),
+    engine_entry("budget less", &[key('-'), key('_')], false, "decrease budget B (tokens per verify pass)", |s, e| {
+        budget(s, e, -1)
+    }),
+    engine_entry("temp", &[key('T')], true, "increase temperature by 0.2", |s, e| temperature(s, e, 1)),
+    engine_entry("temp down", &[key('t')], false, "decrease temperature by 0.2; 0 is greedy", |s, e| temperature(s, e, -1)),
+    engine_entry("auto", &[key('b')], true, "automatic budget (most tokens per second at each step) or fixed budget", |s, e| {
         set(s, e, |s| s.auto = !s.auto);
     }),
     entry("focus", &[named(KeyCode::Tab)], true, "focus next pane", |s, _| focus(s, 1)),
     entry("focus back", &[named(KeyCode::BackTab)], false, "focus previous pane", |s, _| focus(s, -1)),
     entry("zoom", &[key('z')], true, "zoom the focused pane to the full screen", |s, _| (s.zoom, s.scroll) = (!s.zoom, 0)),
-    wish("next", &[key('n')], true, "next prompt", |s, e| prompt(s, e, 1)),
-    wish("previous", &[key('p')], false, "previous prompt", |s, e| prompt(s, e, -1)),
-    wish(
+    engine_entry("next", &[key('n')], true, "next prompt", |s, e| prompt(s, e, 1)),
+    engine_entry("previous", &[key('p')], false, "previous prompt", |s, e| prompt(s, e, -1)),
+    engine_entry(
         "edit",
         &[key('e')],
         true,
         "edit prompt: Enter sends, Alt-Enter adds a line, Ctrl-U deletes to the left, Esc cancels",
         edit,
     ),
-    wish("again", &[key('r')], true, "restart the prompt", |s, e| tell(s, e, Command::Again)),
-    wish("seed", &[key('g')], true, "next random seed (no effect when greedy)", seed),
+    engine_entry("again", &[key('r')], true, "restart the prompt", |s, e| tell(s, e, Command::RestartPrompt)),
+    engine_entry("seed", &[key('g')], true, "next random seed (no effect when greedy)", seed),
     entry("theme", &[key('c')], true, "next theme", theme),
 ];
 
@@ -149,7 +157,7 @@ const fn entry(name: &'static str, keys: &'static [Chord], footer: bool, doc: &'
 }
 
 /// Returns an entry that sends a command to the engine.
-const fn wish(name: &'static str, keys: &'static [Chord], footer: bool, doc: &'static str, run: Run) -> Entry {
+const fn engine_entry(name: &'static str, keys: &'static [Chord], footer: bool, doc: &'static str, run: Run) -> Entry {
     Entry { name, keys, doc, footer, engine: true, run }
 }
 
@@ -168,17 +176,17 @@ fn tell(_: &mut State, effects: &mut Vec<Effect>, command: Command) {
 fn pause(state: &mut State, effects: &mut Vec<Effect>) {
     let command = if state.motion.still() { Command::Resume } else { Command::Pause };
     if state.motion.still() {
-        state.motion = Motion::Resuming;
+        state.motion = RunState::Resuming;
         (state.selected, state.scroll) = (None, 0);
     } else {
-        state.motion = Motion::Pausing;
+        state.motion = RunState::Pausing;
     }
     tell(state, effects, command);
 }
 
 fn one_step(state: &mut State, effects: &mut Vec<Effect>) {
     if !state.motion.still() {
-        state.motion = Motion::Pausing;
+        state.motion = RunState::Pausing;
         tell(state, effects, Command::Pause);
     }
     (state.selected, state.scroll) = (None, 0);
@@ -306,18 +314,18 @@ fn theme(state: &mut State, _: &mut Vec<Effect>) {
 }
 
 /// Oracle search intervals in steps, in the order of the key; 0 disables the search.
-const LOOKS: [usize; 4] = [0, 16, 4, 1];
+const SEARCH_INTERVALS: [usize; 4] = [0, 16, 4, 1];
 
 fn looks(state: &mut State, effects: &mut Vec<Effect>) {
-    let at = LOOKS.iter().position(|&every| every == state.look_every).unwrap_or(0);
-    state.look_every = LOOKS[(at + 1) % LOOKS.len()];
+    let at = SEARCH_INTERVALS.iter().position(|&every| every == state.look_every).unwrap_or(0);
+    state.look_every = SEARCH_INTERVALS[(at + 1) % SEARCH_INTERVALS.len()];
     state.say(match state.look_every {
         0 => "oracle search: only the step shown while paused".to_owned(),
         1 => "oracle search: every step; slows the text, but not the measured times".to_owned(),
         every => format!("oracle search: every {every}th step, outside the measured time"),
     });
-    tell(state, effects, Command::LookEvery(state.look_every));
-    effects.extend(state.to_look_at(true).map(|step| Effect::Engine(Command::Look(step))));
+    tell(state, effects, Command::SearchEvery(state.look_every));
+    effects.extend(state.step_to_search(true).map(|step| Effect::Engine(Command::Look(step))));
 }
 
 /// Focuses the next of the panes on losses; the text after the last one.
@@ -348,7 +356,7 @@ fn look(state: &mut State, effects: &mut Vec<Effect>, back: isize) {
     let at = state.selected.unwrap_or(newest) as isize - back;
     let at = at.clamp(oldest as isize, newest as isize) as usize;
     state.selected = (at < newest).then_some(at);
-    effects.extend(state.to_look_at(false).map(|step| Effect::Engine(Command::Look(step))));
+    effects.extend(state.step_to_search(false).map(|step| Effect::Engine(Command::Look(step))));
 }
 
 fn newest(state: &mut State, effects: &mut Vec<Effect>) {
@@ -358,6 +366,6 @@ fn newest(state: &mut State, effects: &mut Vec<Effect>) {
     let back = state.selected.is_some();
     (state.selected, state.scroll) = (None, 0);
     if back {
-        effects.extend(state.to_look_at(false).map(|step| Effect::Engine(Command::Look(step))));
+        effects.extend(state.step_to_search(false).map(|step| Effect::Engine(Command::Look(step))));
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::Frame;
 
-use super::{Effect, Motion, Msg, Notice, Phase, Screen};
+use super::{Effect, Msg, Notice, Phase, RunState, Screen};
 use crate::compare::Outcomes;
-use crate::compare::{Differences, Made, News, Order, Pairing, Side, couples, differences, outcomes, same_text};
+use crate::compare::{Differences, Made, News, Order, Pairing, Side, couples, differences, generate_same_text, outcomes};
 use crate::engine::RunInfo;
 use crate::telemetry::{StepRecord, StepSettings, Summary};
 use crate::theme::Theme;
@@ -19,7 +19,7 @@ use crate::ui;
 pub const KEYS: [(&str, &str); 6] =
     [("space", "pause"), (".", "step"), ("n", "next prompt"), ("p", "previous prompt"), ("c", "theme"), ("q", "quit")];
 /// Steps, of both lanes together, between two updates of the means.
-const FRESH: usize = 4;
+const REFRESH_STEPS: usize = 4;
 
 /// Lane of the screen: one setting and its results.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub struct Compare {
     /// Progress of the engines.
     pub phase: Phase,
     /// Run or pause state, including pending requests.
-    pub motion: Motion,
+    pub motion: RunState,
     /// Model, device, and prompts of this run.
     pub info: Arc<RunInfo>,
     /// Index of the present prompt.
@@ -80,11 +80,11 @@ pub struct Compare {
 impl Compare {
     /// Returns the initial state, with `themes` themes to choose from.
     pub fn new(lanes: [Lane; 2], themes: usize) -> Compare {
-        let same = same_text(&lanes[0].settings, &lanes[1].settings);
+        let same = generate_same_text(&lanes[0].settings, &lanes[1].settings);
         Compare {
             now: Duration::ZERO,
             phase: Phase::Loading("starting".to_owned(), None),
-            motion: Motion::Live,
+            motion: RunState::Live,
             info: Arc::default(),
             prompt: 0,
             lanes,
@@ -116,17 +116,17 @@ impl Compare {
                 None
             }
             KeyCode::Char(' ') if self.motion.still() => {
-                self.motion = Motion::Resuming;
+                self.motion = RunState::Resuming;
                 order(Order::Resume)
             }
             KeyCode::Char(' ') => {
-                self.motion = Motion::Pausing;
+                self.motion = RunState::Pausing;
                 order(Order::Pause)
             }
             KeyCode::Char('.') if self.motion.still() => order(Order::Step),
             // The first press pauses.
             KeyCode::Char('.') => {
-                self.motion = Motion::Pausing;
+                self.motion = RunState::Pausing;
                 order(Order::Pause)
             }
             KeyCode::Char('n') => order(Order::Turn(1)),
@@ -151,8 +151,8 @@ impl Compare {
                 self.plain = Some(plain).filter(|plain| plain.is_finite() && *plain > 0.0);
                 self.refresh();
             }
-            News::Paused => self.motion = Motion::Paused,
-            News::Resumed => self.motion = Motion::Live,
+            News::Paused => self.motion = RunState::Paused,
+            News::Resumed => self.motion = RunState::Live,
             News::Refused(why) => self.say(why),
             News::Failed(why) => return Some(Effect::Leave(Some(why))),
             News::Done => {
@@ -173,7 +173,7 @@ impl Compare {
             self.say(line);
         }
         self.stale += 1;
-        if self.stale >= FRESH || made.ended || self.motion.still() {
+        if self.stale >= REFRESH_STEPS || made.ended || self.motion.still() {
             self.refresh();
         }
     }

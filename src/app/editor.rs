@@ -3,7 +3,7 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// Maximum length of the text in bytes; insertions beyond it are cut.
-const LONGEST: usize = 64 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 
 /// Text being edited, with its cursor.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,7 +48,7 @@ impl Editor {
     /// symbols.
     pub fn insert(&mut self, text: &str) {
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
-        let room = LONGEST.saturating_sub(self.text.len());
+        let room = MAX_BYTES.saturating_sub(self.text.len());
         let mut end = text.len().min(room);
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -150,8 +150,8 @@ mod tests {
         let mut editor = Editor::default();
         editor.insert("two\r\nlines\rq\u{1b}");
         assert_eq!(editor.text(), "two\nlines\nq\u{1b}");
-        editor.insert(&"é".repeat(LONGEST));
-        assert!(editor.text().len() <= LONGEST);
+        editor.insert(&"é".repeat(MAX_BYTES));
+        assert!(editor.text().len() <= MAX_BYTES);
     }
 
     #[test]

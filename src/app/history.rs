@@ -4,15 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::telemetry::{
-    BudgetCurve, Ending, Ladder, LightTally, Look, LookState, Misses, Origins, Overlaps, PlainComparison, PositionRates,
+    BudgetCurve, DepthRates, Ending, Ladder, LightTally, Look, Misses, OracleSearchState, Origins, OverlapTally, PlainComparison,
     RunningMoments, SearchedStep, StageTimes, StepRecord, StepSettings, TextMeans, Told,
 };
 use crate::theory::light::OracleCurve;
 
 /// Maximum number of steps kept for browsing. Older ones still count in the averages.
-const KEPT: usize = 4096;
+const MAX_STEPS: usize = 4096;
 /// Number of recent steps over which the current speed is averaged.
-const NOW: usize = 20;
+const RECENT_STEPS: usize = 20;
 
 /// Step in the history.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,7 +74,7 @@ pub struct Averages {
     /// Number of steps that accepted 0, 1, 2, ... drafted tokens.
     pub lengths: Vec<usize>,
     /// Acceptance rate by depth, given that the depth was reached.
-    pub rates: PositionRates,
+    pub rates: DepthRates,
     /// Mean losses by cause.
     pub ladder: Ladder,
     /// Rejections by cause, depth, class, and token.
@@ -96,7 +96,7 @@ pub struct Averages {
     /// Running sums for the speed of light.
     pub light: LightTally,
     /// p(argmax q) and the overlap of p and q, with the verification rule's ceiling.
-    pub overlaps: Overlaps,
+    pub overlaps: OverlapTally,
 }
 
 impl Averages {
@@ -217,7 +217,7 @@ impl History {
         if changed {
             self.averages = Averages::default();
         }
-        if before.as_ref().is_some_and(|(s, _)| !same_warp(s, &record.settings)) {
+        if before.as_ref().is_some_and(|(s, _)| !same_sampling(s, &record.settings)) {
             self.entropy = TextMeans::default();
             self.plain_entropy = TextMeans::default();
             self.plain_moments = RunningMoments::default();
@@ -243,7 +243,7 @@ impl History {
             curve: None,
         });
         self.next += 1;
-        if self.steps.len() > KEPT {
+        if self.steps.len() > MAX_STEPS {
             self.steps.pop_front();
         }
     }
@@ -273,7 +273,7 @@ impl History {
             self.averages.light.searched(&step);
         }
         found.look = Some(look);
-        if look.state != LookState::Refining {
+        if look.state != OracleSearchState::Refining {
             found.curve = curve.or(found.curve.take());
         }
     }
@@ -295,14 +295,14 @@ impl History {
     }
 
     /// Iterates from step `last` (`None`: the newest) back to the oldest.
-    pub fn back_from(&self, last: Option<usize>) -> impl Iterator<Item = &Step> {
+    pub fn steps_back_from(&self, last: Option<usize>) -> impl Iterator<Item = &Step> {
         let first = self.steps.front().map_or(0, |s| s.number);
         let count = last.map_or(self.steps.len(), |n| (n + 1).saturating_sub(first).min(self.steps.len()));
         self.steps.iter().take(count).rev()
     }
 
     /// Iterates over the kept steps of one text, oldest first.
-    pub fn of_text(&self, number: usize) -> impl Iterator<Item = &Step> {
+    pub fn steps_of_text(&self, number: usize) -> impl Iterator<Item = &Step> {
         let from = self.steps.partition_point(|s| s.text < number);
         self.steps.iter().skip(from).take_while(move |s| s.text == number)
     }
@@ -313,13 +313,13 @@ impl History {
     }
 
     /// Returns the text with this number, if it is still kept.
-    pub fn text_of(&self, number: usize) -> Option<&Text> {
+    pub fn text_by_number(&self, number: usize) -> Option<&Text> {
         self.texts.iter().find(|t| t.number == number)
     }
 
     /// Returns tokens per second over the last steps at the present settings.
     pub fn tokens_per_second_now(&self) -> Option<f64> {
-        let count = self.averages.all_steps().min(NOW);
+        let count = self.averages.all_steps().min(RECENT_STEPS);
         let (tokens, seconds) = (self.steps.iter().rev().take(count))
             .fold((0, 0.0), |(n, s), step| (n + step.record.emitted.len(), s + step.record.time.total()));
         rate(tokens, seconds)
@@ -333,7 +333,7 @@ impl History {
 
 /// Returns whether two steps may be averaged together: all settings but the seed are equal.
 fn same_conditions(a: &StepSettings, b: &StepSettings) -> bool {
-    same_warp(a, b)
+    same_sampling(a, b)
         && a.drafter == b.drafter
         && a.shape == b.shape
         && a.budget == b.budget
@@ -341,6 +341,6 @@ fn same_conditions(a: &StepSettings, b: &StepSettings) -> bool {
         && a.verify == b.verify
 }
 
-fn same_warp(a: &StepSettings, b: &StepSettings) -> bool {
+fn same_sampling(a: &StepSettings, b: &StepSettings) -> bool {
     a.temperature == b.temperature && a.top_p == b.top_p && a.top_k == b.top_k
 }

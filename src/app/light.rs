@@ -1,17 +1,17 @@
 //! Snapshot of the speed of light for the screen, on a scale that rarely moves.
 //!
-//! [`Light`] holds the figures of one evaluation and decides when the next is due.
+//! [`LightBar`] holds the figures of one evaluation and decides when the next is due.
 
 use std::time::Duration;
 
 use super::history::Averages;
 use crate::telemetry::SpeedOfLight;
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 
 /// Minimum time between two evaluations, unless many steps are new.
-const EVERY: Duration = Duration::from_millis(500);
+const MIN_INTERVAL: Duration = Duration::from_millis(500);
 /// Number of new steps that triggers an early evaluation. It grows to 1/20 of the steps so far.
-const STEPS: usize = 8;
+const MIN_NEW_STEPS: usize = 8;
 /// Minimum number of searched steps to show the ceiling. With fewer, each search would move it by
 /// about a tenth. Deterministic text needs no search.
 const FEWEST_SEARCHED: usize = 8;
@@ -19,9 +19,9 @@ const FEWEST_SEARCHED: usize = 8;
 /// move it.
 const HEADROOM: f64 = 1.02;
 /// Fraction of the scale below which the speed of light counts as short.
-const SHORT: f64 = 0.9;
+const SHRINK_BELOW: f64 = 0.9;
 /// Consecutive short evaluations after which the scale shrinks.
-const PATIENCE: u32 = 4;
+const SHRINK_AFTER: u32 = 4;
 
 /// Unit of the gauge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub enum GaugeUnit {
 
 /// Figures of the bar, all from one evaluation.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Light {
+pub struct LightBar {
     /// Ceiling, fraction reached, and losses, in tokens per second.
     pub figures: SpeedOfLight,
     /// Ceiling in tokens per second; `None` until enough steps were searched.
@@ -50,38 +50,38 @@ pub struct Light {
     pub steps: usize,
     /// Time of the evaluation, since the program started.
     at: Duration,
-    /// Number of consecutive evaluations below [`SHORT`] of the scale.
+    /// Number of consecutive evaluations below [`SHRINK_BELOW`] of the scale.
     short: u32,
 }
 
 /// Inputs of an evaluation other than the steps.
-pub struct Surroundings<'a> {
+pub struct EvaluationInputs<'a> {
     /// Time since the program started.
     pub now: Duration,
     /// Tokens per second of plain decoding.
     pub plain: Option<f64>,
     /// Measured cost of verify passes.
-    pub cost: Option<&'a Cost>,
+    pub cost: Option<&'a CostCurve>,
     /// Set if a perfect drafter has every token accepted: greedy text or sampled trees.
     pub deterministic: bool,
     /// Fluid bound for 0, 1, 2, ... drafted nodes; empty where it does not apply.
     pub fluid: &'a [f64],
 }
 
-impl Light {
+impl LightBar {
     /// Returns whether enough steps or time have passed for another evaluation.
     pub fn due(&self, averages: &Averages, now: Duration) -> bool {
         let new = averages.steps.saturating_sub(self.steps);
         averages.steps < self.steps
-            || (new > 0 && (now >= self.at + EVERY || new >= STEPS.max(self.steps / 20)))
+            || (new > 0 && (now >= self.at + MIN_INTERVAL || new >= MIN_NEW_STEPS.max(self.steps / 20)))
             || (averages.steps > 0 && self.steps == 0)
     }
 
     /// Evaluates the figures over all steps at the present settings.
-    pub fn evaluate(&mut self, averages: &Averages, around: &Surroundings) {
+    pub fn evaluate(&mut self, averages: &Averages, around: &EvaluationInputs) {
         if averages.steps < self.steps {
             // Fewer steps than before: settings changed and the averages started over.
-            *self = Light::default();
+            *self = LightBar::default();
         }
         let known_before = self.known.is_some();
         self.figures = averages.light.summary(around.cost, around.fluid);
@@ -106,10 +106,10 @@ impl Light {
         }
     }
 
-    /// Lengthens the scale at once if `end` lies beyond it; shortens it after [`PATIENCE`] calls.
+    /// Lengthens the scale at once if `end` lies beyond it; shortens it after [`SHRINK_AFTER`] calls.
     fn rescale(&mut self, end: f64) {
-        self.short = if end < SHORT * self.top { self.short + 1 } else { 0 };
-        if end > self.top || self.short >= PATIENCE {
+        self.short = if end < SHRINK_BELOW * self.top { self.short + 1 } else { 0 };
+        if end > self.top || self.short >= SHRINK_AFTER {
             (self.top, self.short) = (HEADROOM * end, 0);
         }
     }
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_scale_grows_at_once_and_shrinks_late() {
-        let mut light = Light::default();
+        let mut light = LightBar::default();
         light.rescale(100.0);
         assert_eq!(light.top, 102.0);
         for end in [102.0, 94.0, 101.0, 92.0, 99.0] {

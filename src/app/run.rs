@@ -14,18 +14,18 @@ use ratatui::{Frame, Terminal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant as Moment, sleep_until};
 
-use super::{Effect, Guard, Msg, State, update};
+use super::{Effect, Msg, State, TerminalGuard, update};
 use crate::engine::{Command, Event};
 use crate::theme::Theme;
 use crate::ui;
 
 /// Minimum time between two frames.
-const SHORTEST: Duration = Duration::from_millis(33);
+const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(33);
 /// Maximum delay between a change and its frame.
-const LONGEST: Duration = Duration::from_millis(120);
+const MAX_FRAME_DELAY: Duration = Duration::from_millis(120);
 /// Inverse of the fraction of time that drawing may take. The display must not slow down what it
 /// measures.
-const SHARE: u32 = 125;
+const DRAW_TIME_DIVISOR: u32 = 125;
 /// Interval of ticks, and of checks for panics of other threads, when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -161,7 +161,7 @@ async fn turn<S: Screen>(
     // Themes without color use bold and reverse, which crossterm would drop under NO_COLOR. Colors
     // were already reduced to what the terminal shows when the theme was loaded.
     crossterm::style::force_color_output(true);
-    let guard = Guard::take().context("the terminal can't be switched to the monitor's screen")?;
+    let guard = TerminalGuard::take().context("the terminal can't be switched to the monitor's screen")?;
     let out = BufWriter::with_capacity(1 << 16, stdout());
     // Never dropped: on a terminal that is gone, dropping would write to standard error, which is
     // gone too, and panic. The guard shows the cursor instead.
@@ -183,14 +183,14 @@ async fn turn<S: Screen>(
                 drawn.context("the terminal can't be drawn to")?;
                 screen.update(Msg::Drawn(beyond));
                 terminal.backend_mut().flush().context("the terminal can't be drawn to")?;
-                frame_at = Moment::now() + (begun.elapsed() * SHARE).clamp(SHORTEST, LONGEST);
+                frame_at = Moment::now() + (begun.elapsed() * DRAW_TIME_DIVISOR).clamp(MIN_FRAME_INTERVAL, MAX_FRAME_DELAY);
                 dirty = false;
                 continue;
             }
             input = keys.next() => match input {
                 Some(Ok(Input::Key(key))) => {
                     // Keys are answered at once, whatever the engine's pace.
-                    frame_at = frame_at.min(Moment::now() + SHORTEST / 2);
+                    frame_at = frame_at.min(Moment::now() + MIN_FRAME_INTERVAL / 2);
                     Msg::Key(key)
                 }
                 Some(Ok(Input::Paste(text))) => Msg::Paste(text),

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::light::Surroundings;
-use super::{Editor, GaugeUnit, History, Light, Step};
+use super::light::EvaluationInputs;
+use super::{Editor, GaugeUnit, History, LightBar, Step};
 use crate::engine::RunInfo;
-use crate::telemetry::{Fluid, LookState, MachineLoad, StepSettings};
-use crate::theory::cost::Cost;
+use crate::telemetry::{Fluid, MachineLoad, OracleSearchState, StepSettings};
+use crate::theory::cost::CostCurve;
 
 /// Part of the screen that can be focused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub enum Phase {
 ///
 /// A requested change shows at once; the engine's confirmation settles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Motion {
+pub enum RunState {
     /// Generating step after step.
     Live,
     /// Pause requested, not yet confirmed.
@@ -98,10 +98,10 @@ pub enum Motion {
     Resuming,
 }
 
-impl Motion {
+impl RunState {
     /// Returns whether the user wants the engine paused.
     pub fn still(self) -> bool {
-        matches!(self, Motion::Pausing | Motion::Paused)
+        matches!(self, RunState::Pausing | RunState::Paused)
     }
 }
 
@@ -135,7 +135,7 @@ pub struct State {
     /// Progress of the engine.
     pub phase: Phase,
     /// Run or pause state, including pending requests.
-    pub motion: Motion,
+    pub motion: RunState,
     /// Model, device, drafters, and prompts of this run.
     pub info: Arc<RunInfo>,
     /// Settings in force, as the engine reports them.
@@ -149,7 +149,7 @@ pub struct State {
     /// Load from other processes, as of the last reading.
     pub load: Option<MachineLoad>,
     /// Measured cost of verify passes, if known.
-    pub cost: Option<Cost>,
+    pub cost: Option<CostCurve>,
     /// Fluid bound for every P, as last reported by the engine.
     pub fluid: Option<Arc<Fluid>>,
     /// Interval of oracle searches, in steps; 0 disables them.
@@ -161,7 +161,7 @@ pub struct State {
     /// Steps so far, with their averages.
     pub history: History,
     /// Speed of light, as the bar shows it.
-    pub light: Light,
+    pub light: LightBar,
     /// Unit of the gauge.
     pub unit: GaugeUnit,
     /// Pane that has the focus.
@@ -198,7 +198,7 @@ impl State {
         State {
             now: Duration::ZERO,
             phase: Phase::Loading("starting".to_owned(), None),
-            motion: Motion::Live,
+            motion: RunState::Live,
             info: Arc::default(),
             settings: None,
             wished: None,
@@ -211,7 +211,7 @@ impl State {
             prompt: 0,
             prompts: Vec::new(),
             history: History::default(),
-            light: Light::default(),
+            light: LightBar::default(),
             unit: GaugeUnit::default(),
             focus: Pane::Text,
             zoom: false,
@@ -237,13 +237,13 @@ impl State {
     /// That is the step shown, if it belongs to the present text and its bounds have not converged.
     /// A search that ended before its bounds agreed is extended only with `again`: another search
     /// of the same length would rarely find more.
-    pub fn to_look_at(&self, again: bool) -> Option<usize> {
-        let step = self.step().filter(|_| self.motion == Motion::Paused && self.phase == Phase::Running)?;
+    pub fn step_to_search(&self, again: bool) -> Option<usize> {
+        let step = self.step().filter(|_| self.motion == RunState::Paused && self.phase == Phase::Running)?;
         let present = self.history.text().is_some_and(|t| t.number == step.text);
         let more = match step.look.map(|look| look.state) {
-            None | Some(LookState::Refining | LookState::BrokenOff) => true,
-            Some(LookState::Ended) => again,
-            Some(LookState::Converged) => false,
+            None | Some(OracleSearchState::Refining | OracleSearchState::BrokenOff) => true,
+            Some(OracleSearchState::Ended) => again,
+            Some(OracleSearchState::Converged) => false,
         };
         (present && more).then_some(step.record.step)
     }
@@ -256,7 +256,7 @@ impl State {
             let newest = self.history.newest().map(|step| &step.record.settings);
             let deterministic = newest.is_some_and(|settings| settings.drawn() || settings.warp().greedy());
             let (now, plain, cost) = (self.now, self.plain, self.cost.as_ref());
-            let around = Surroundings { now, plain, cost, deterministic, fluid };
+            let around = EvaluationInputs { now, plain, cost, deterministic, fluid };
             light.evaluate(&self.history.averages, &around);
             self.light = light;
         }

@@ -10,7 +10,7 @@ use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use crossterm::{cursor, execute};
 
-use crate::guarded::is_guarded;
+use crate::guarded::is_catching_panic;
 
 /// Set while the terminal is taken over.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -20,22 +20,22 @@ static PANICKED: Mutex<Option<String>> = Mutex::new(None);
 /// Guard that holds the terminal: raw mode, alternate screen, bracketed paste, hidden cursor.
 ///
 /// Dropping it restores the terminal. So does a panic of the thread that created it, before the
-/// panic's message is printed. A panic of another thread is stored for [`Guard::panic`] instead,
+/// panic's message is printed. A panic of another thread is stored for [`TerminalGuard::panic`] instead,
 /// because a message printed to the alternate screen would be lost.
-pub struct Guard {
+pub struct TerminalGuard {
     _private: (),
 }
 
-impl Guard {
+impl TerminalGuard {
     /// Takes over the terminal and installs a panic hook.
     ///
     /// # Errors
     /// If the terminal can't be switched; it is then left as it was.
-    pub fn take() -> io::Result<Guard> {
+    pub fn take() -> io::Result<TerminalGuard> {
         hook(thread::current().id());
         enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
-        let guard = Guard { _private: () };
+        let guard = TerminalGuard { _private: () };
         execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)?;
         Ok(guard)
     }
@@ -46,7 +46,7 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for TerminalGuard {
     fn drop(&mut self) {
         restore();
     }
@@ -66,7 +66,7 @@ fn restore() {
 fn hook(screen: ThreadId) {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        if is_guarded() {
+        if is_catching_panic() {
             return;
         }
         if TAKEN.load(Ordering::SeqCst) && thread::current().id() != screen {

@@ -8,7 +8,7 @@ use ratatui::Frame;
 
 use super::{Effect, Msg, Screen};
 use crate::theme::Theme;
-use crate::train::{Drafted, Figures, News, Report};
+use crate::train::{DraftPerformance, HeldOutMetrics, News, Report};
 use crate::ui;
 
 /// Keys of the screen with their footer labels.
@@ -37,9 +37,9 @@ pub struct Measured {
     /// Number of steps trained before it.
     pub step: usize,
     /// Loss and acceptance by depth.
-    pub figures: Figures,
+    pub figures: HeldOutMetrics,
     /// Result of drafting with the head, if it was measured.
-    pub drafted: Option<Drafted>,
+    pub drafted: Option<DraftPerformance>,
 }
 
 /// Complete state of the training screen.

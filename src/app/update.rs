@@ -3,9 +3,9 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::editor::Outcome;
-use super::{Effect, Motion, Msg, Overlay, Phase, State, command_for};
+use super::{Effect, Msg, Overlay, Phase, RunState, State, command_for};
 use crate::engine::{Command, Event};
-use crate::telemetry::LookState;
+use crate::telemetry::OracleSearchState;
 
 /// Notice shown once the engine has finished.
 const ALL_DONE: &str = "all prompts are done: the arrow keys select steps, q quits";
@@ -90,7 +90,7 @@ fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
 
 /// Requests an oracle search of the step shown while the engine is paused.
 fn look(state: &State, effects: &mut Vec<Effect>) {
-    effects.extend(state.to_look_at(false).map(|step| Effect::Engine(Command::Look(step))));
+    effects.extend(state.step_to_search(false).map(|step| Effect::Engine(Command::Look(step))));
 }
 
 fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
@@ -109,7 +109,7 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
         Event::Looked { prompt_id, step, look: found, curve, systematic } => {
             state.history.looked(&prompt_id, step, found, curve, systematic);
             // The interruption is over: restart the search if its step is still shown.
-            if found.state == LookState::BrokenOff && state.to_look_at(false) == Some(step) {
+            if found.state == OracleSearchState::BrokenOff && state.step_to_search(false) == Some(step) {
                 look(state, effects);
             }
         }
@@ -155,11 +155,11 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             state.settings = Some(settings);
         }
         Event::Paused => {
-            state.motion = Motion::Paused;
+            state.motion = RunState::Paused;
             look(state, effects);
         }
         Event::Resumed => {
-            state.motion = Motion::Live;
+            state.motion = RunState::Live;
             state.selected = None;
         }
         Event::Refused(why) => {
@@ -170,7 +170,7 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
         Event::Failed(why) => effects.push(Effect::Leave(Some(why))),
         Event::Finished => {
             state.phase = Phase::Finished;
-            state.motion = Motion::Paused;
+            state.motion = RunState::Paused;
             state.say(ALL_DONE);
         }
     }

@@ -8,8 +8,8 @@ use super::errors::print_lines;
 use super::progress::size;
 use super::{machine, table};
 use crate::model::device::{DeviceChoice, default_threads};
-use crate::model::load::would_round;
-use crate::registry::{self, Check, Found, Registry, RegistryError};
+use crate::model::load::formats_to_round;
+use crate::registry::{self, ChecksumResult, Found, Registry, RegistryError};
 
 /// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,22 +101,24 @@ fn devices() -> Finding {
 }
 
 /// Finding about the default model; `brings` means a missing model can be fetched.
-fn model(check: &Check, found: &Found, brings: bool) -> Finding {
+fn model(check: &ChecksumResult, found: &Found, brings: bool) -> Finding {
     let name = found.name();
     let bytes = found.bytes().map(|bytes| format!(", {}", size(bytes))).unwrap_or_default();
     match check {
-        Check::Right { .. } => Finding::ok("model", format!("{name} is present{bytes}, checksum matches{}", rounding(found))),
-        Check::Unlisted { .. } => Finding::ok("model", format!("{name} is present; the list has no checksum for it")),
-        Check::Wrong { what } => {
+        ChecksumResult::Right { .. } => {
+            Finding::ok("model", format!("{name} is present{bytes}, checksum matches{}", rounding(found)))
+        }
+        ChecksumResult::NoChecksum { .. } => Finding::ok("model", format!("{name} is present; the list has no checksum for it")),
+        ChecksumResult::Differing { what } => {
             let said = format!("{name} is damaged: it {what}: run speclight models fetch {name}");
             if found.present() { Finding::fail("model", said) } else { Finding::warn("model", said) }
         }
-        Check::Absent if found.present() => Finding::ok("model", format!("{name} is present, as a folder")),
-        Check::Absent if brings => Finding::warn(
+        ChecksumResult::Absent if found.present() => Finding::ok("model", format!("{name} is present, as a folder")),
+        ChecksumResult::Absent if brings => Finding::warn(
             "model",
             format!("{name} is absent{bytes}, and fetched on the first start: run speclight models fetch to fetch it now"),
         ),
-        Check::Absent => Finding::fail(
+        ChecksumResult::Absent => Finding::fail(
             "model",
             format!("{name} is absent{bytes} and can't be fetched: see the lines below, or give a path to --model"),
         ),
@@ -125,7 +127,7 @@ fn model(check: &Check, found: &Found, brings: bool) -> Finding {
 
 /// Describes the rounding of weights by the kernels, as the end of a line.
 fn rounding(found: &Found) -> String {
-    let formats = found.path().and_then(|path| would_round(&path).ok());
+    let formats = found.path().and_then(|path| formats_to_round(&path).ok());
     match formats.as_deref() {
         None => String::new(),
         Some([]) => "; the kernels use its weights unchanged".into(),

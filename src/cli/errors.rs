@@ -5,20 +5,20 @@
 
 use std::io::{self, Write};
 
-use crate::clean::{causes, lines, words};
-use crate::guarded::is_guarded;
+use crate::clean::{format_error_chain, sanitize_line, sanitize_lines};
+use crate::guarded::is_catching_panic;
 use crate::model::device::default_threads;
 
 /// Formats an error and its causes as one line, with control characters escaped.
 pub fn one_line(error: &anyhow::Error) -> String {
-    words(&causes(error))
+    sanitize_line(&format_error_chain(error))
 }
 
 /// Writes one line to standard error, prefixed with the program's name.
 ///
 /// Write errors are ignored, as when the terminal is closed: there is nowhere to report them.
 pub fn warn(line: &str) {
-    let _ = writeln!(io::stderr(), "speclight: {}", words(line));
+    let _ = writeln!(io::stderr(), "speclight: {}", sanitize_line(line));
 }
 
 /// Writes one line to standard output, with control characters escaped.
@@ -26,7 +26,7 @@ pub fn warn(line: &str) {
 /// # Errors
 /// If standard output can't be written.
 pub fn print_line(line: &str) -> io::Result<()> {
-    writeln!(io::stdout(), "{}", words(line))
+    writeln!(io::stdout(), "{}", sanitize_line(line))
 }
 
 /// Writes lines to standard output, with control characters except newlines escaped.
@@ -34,11 +34,11 @@ pub fn print_line(line: &str) -> io::Result<()> {
 /// # Errors
 /// If standard output can't be written.
 pub fn print_lines(text: &str) -> io::Result<()> {
-    io::stdout().write_all(lines(text).as_bytes())
+    io::stdout().write_all(sanitize_lines(text).as_bytes())
 }
 
 /// Warns if more threads are requested than there are cores.
-pub fn warn_of_threads(threads: Option<usize>) {
+pub fn warn_if_too_many_threads(threads: Option<usize>) {
     if let Some(line) = threads.and_then(|threads| too_many_threads(threads, default_threads())) {
         warn(&line);
     }
@@ -55,7 +55,7 @@ fn too_many_threads(threads: usize, cores: usize) -> Option<String> {
 }
 
 /// Formats a command line error on one line: clap's message and hints, without the usage.
-pub fn usage_line(error: &clap::Error) -> String {
+pub fn format_usage_error(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let said: Vec<&str> = text
         .lines()
@@ -64,7 +64,7 @@ pub fn usage_line(error: &clap::Error) -> String {
         .filter(|line| !line.is_empty())
         .collect();
     let line = said.join(" ").replace(" tip: ", "; tip: ");
-    format!("{} (see speclight --help)", words(line.trim_start_matches("error: ")))
+    format!("{} (see speclight --help)", sanitize_line(line.trim_start_matches("error: ")))
 }
 
 /// Returns true if the error's cause is a broken pipe.
@@ -86,7 +86,7 @@ pub fn report_panics() {
         return;
     }
     std::panic::set_hook(Box::new(|info| {
-        if is_guarded() {
+        if is_catching_panic() {
             return;
         }
         let payload = info.payload();
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn usage_errors_keep_the_hint_and_drop_the_usage() {
-        let line = |args: &[&str]| usage_line(&Cli::try_parse_from(args).unwrap_err());
+        let line = |args: &[&str]| format_usage_error(&Cli::try_parse_from(args).unwrap_err());
         let said = line(&["speclight", "--bugdet", "3"]);
         assert!(said.starts_with("unexpected argument '--bugdet' found; tip: "), "{said}");
         assert!(said.contains("'--budget'") && !said.contains("Usage") && !said.contains('\n'), "{said}");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use crate::clean::{json, lines};
+use crate::clean::{sanitize_json, sanitize_lines};
 
 /// Writer of output to a file or to standard output; every write is flushed.
 ///
@@ -20,20 +20,20 @@ use crate::clean::{json, lines};
 pub struct Lines {
     to: Box<dyn Write>,
     name: String,
-    part: Option<Part>,
+    part: Option<PartFile>,
     line: Vec<u8>,
     /// Output goes to a terminal, so control characters must be escaped.
     terminal: bool,
 }
 
 /// File under its temporary name, removed when dropped.
-struct Part {
+struct PartFile {
     file: File,
     at: PathBuf,
     goal: PathBuf,
 }
 
-impl Drop for Part {
+impl Drop for PartFile {
     fn drop(&mut self) {
         // After the rename no file has this name.
         let _ = std::fs::remove_file(&self.at);
@@ -81,12 +81,12 @@ impl Lines {
         }
         // The lock is held: remove what a killed run left behind.
         file.set_len(0).with_context(cure)?;
-        let part = Part { file: file.try_clone().with_context(cure)?, at, goal };
+        let part = PartFile { file: file.try_clone().with_context(cure)?, at, goal };
         Ok(made(Box::new(file), name, Some(part)))
     }
 
     /// Returns true if `path` stands for standard output.
-    pub fn to_stdout(path: &Path) -> bool {
+    pub fn is_stdout(path: &Path) -> bool {
         path == Path::new("-")
     }
 
@@ -100,7 +100,7 @@ impl Lines {
         self.line.push(b'\n');
         let mut line = std::mem::take(&mut self.line);
         if self.terminal {
-            line = json(&String::from_utf8_lossy(&line)).into_owned().into_bytes();
+            line = sanitize_json(&String::from_utf8_lossy(&line)).into_owned().into_bytes();
         }
         let written = self.write_bytes(&line);
         self.line = line;
@@ -112,7 +112,7 @@ impl Lines {
     /// # Errors
     /// If the output can't be written.
     pub fn write_text(&mut self, text: &str) -> anyhow::Result<()> {
-        if self.terminal { self.write_bytes(lines(text).as_bytes()) } else { self.write_bytes(text.as_bytes()) }
+        if self.terminal { self.write_bytes(sanitize_lines(text).as_bytes()) } else { self.write_bytes(text.as_bytes()) }
     }
 
     /// Writes bytes unchanged.
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_said_at_once() {
+    fn files_that_cannot_be_written_fail_on_open() {
         let folder = tempfile::tempdir().unwrap();
         let said = |path: &Path| format!("{:#}", Lines::open(path).err().unwrap());
         let line = said(&folder.path().join("no/such/out.jsonl"));

@@ -26,7 +26,7 @@ mod train;
 pub use bench::{BenchOptions, bandwidth, steady};
 pub use compare::CompareOptions;
 pub use completions::CompletionsOptions;
-pub use errors::{is_broken_pipe, one_line, report_panics, usage_line, warn};
+pub use errors::{format_usage_error, is_broken_pipe, one_line, report_panics, warn};
 pub use machine::{cpu_name, features as cpu_features};
 pub use models::{Action, ModelsOptions};
 pub use options::{MonitorOptions, Options, RunOptions};
@@ -182,7 +182,7 @@ impl Cli {
     pub fn parse_args<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Cli, clap::Error> {
         let matches = Cli::command().try_get_matches_from(args)?;
         let mut cli = Cli::from_arg_matches(&matches)?;
-        cli.monitor.options.monitor_defaults(|name| matches.value_source(name) == Some(ValueSource::CommandLine));
+        cli.monitor.options.apply_monitor_defaults(|name| matches.value_source(name) == Some(ValueSource::CommandLine));
         Ok(cli)
     }
 }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn clap_definition_passes_debug_assert() {
         Cli::command().debug_assert();
     }
 }

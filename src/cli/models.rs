@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use super::errors::{print_line, print_lines};
 use super::progress::{Bar, size};
 use super::table;
-use crate::clean::{self, name};
-use crate::registry::{Check, Found, Registry};
+use crate::clean::{self, sanitize_name};
+use crate::registry::{ChecksumResult, Found, Registry};
 
 /// Options of `speclight models`.
 #[derive(Args, Clone, Debug)]
@@ -64,11 +64,11 @@ fn list(registry: &Registry) -> anyhow::Result<ExitCode> {
         let default = if found.name() == registry.default_name() { ["default", found.notes()] } else { [found.notes(), ""] };
         let notes = default.iter().filter(|note| !note.is_empty()).copied().collect::<Vec<_>>().join("; ");
         rows.push([
-            name(found.name()),
+            sanitize_name(found.name()),
             if path.is_some() { "present" } else { "absent" }.to_owned(),
             here.map(|metadata| metadata.len()).or(found.bytes()).map_or_else(|| "-".to_owned(), size),
             notes,
-            name(&found.source()),
+            sanitize_name(&found.source()),
         ]);
     }
     print_lines(&table::lines(&rows))?;
@@ -93,18 +93,18 @@ fn verify(models: &[Found], named: bool) -> anyhow::Result<ExitCode> {
         drop(bar);
         let name = found.name();
         let said = match check {
-            Check::Absent if named && found.present() => bail!("{name} is a folder: only a file can be verified"),
-            Check::Absent if named => bail!("{name} is absent: run speclight models fetch {name}"),
-            Check::Absent => continue,
-            Check::Right { sha256 } => format!("ok        sha256 {sha256}"),
-            Check::Unlisted { sha256 } => format!("unknown   sha256 {sha256}; the list has no checksum for it"),
-            Check::Wrong { what } => {
+            ChecksumResult::Absent if named && found.present() => bail!("{name} is a folder: only a file can be verified"),
+            ChecksumResult::Absent if named => bail!("{name} is absent: run speclight models fetch {name}"),
+            ChecksumResult::Absent => continue,
+            ChecksumResult::Right { sha256 } => format!("ok        sha256 {sha256}"),
+            ChecksumResult::NoChecksum { sha256 } => format!("unknown   sha256 {sha256}; the list has no checksum for it"),
+            ChecksumResult::Differing { what } => {
                 good = false;
                 format!("mismatch  it {what}: run speclight models fetch {name}")
             }
         };
         checked += 1;
-        print_lines(&format!("{}  {}\n", clean::name(name), clean::lines(&said)))?;
+        print_lines(&format!("{}  {}\n", clean::sanitize_name(name), clean::sanitize_lines(&said)))?;
     }
     if checked == 0 {
         bail!("no model is present: run speclight models fetch");

@@ -20,15 +20,15 @@ pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
     app::check_terminal()?;
     // Without a config folder there are no user themes; code that needs the folder reports the
     // error.
-    let folder = registry::config_folder().ok().map(|config| theme::folder_in(&config));
+    let folder = registry::config_folder().ok().map(|config| theme::themes_folder(&config));
     let terminal = Terminal::from_env(options.ascii, folder, |name| std::env::var(name).ok());
     let themes = Theme::all(options.theme.as_deref(), &terminal)?;
     let engine_options = options.options.engine(options.once, &mut |line| super::errors::warn(&line))?;
 
     let (sink, events) = app::channel();
     let (commands, thread) = engine::spawn(engine_options, sink);
-    let look_every = super::options::MONITOR_LOOK_EVERY;
-    let _ = commands.send(engine::Command::LookEvery(look_every));
+    let look_every = super::options::MONITOR_SEARCH_INTERVAL;
+    let _ = commands.send(engine::Command::SearchEvery(look_every));
     Ok(match app::run(app::Options { themes }, look_every, Link { commands, events, thread })? {
         Ended::Asked => ExitCode::SUCCESS,
         Ended::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),

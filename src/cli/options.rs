@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::errors::warn_of_threads;
+use super::errors::warn_if_too_many_threads;
 use super::prompts::{self, PromptError};
 use crate::draft::{DRAFTERS, MEMBERS, Shape, Widths};
 use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Prompt};
@@ -152,7 +152,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Sampling")]
     pub seed: u64,
     /// Prompt text to decode [default: the built-in prompts]
-    #[arg(long, value_name = "TEXT", conflicts_with = "prompts", value_parser = prompt_text, allow_hyphen_values = true,
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompts", value_parser = parse_prompt, allow_hyphen_values = true,
           help_heading = "Prompts")]
     pub prompt: Option<String>,
     /// Prompt files with one JSON object per line; may be given several times
@@ -224,7 +224,7 @@ impl Budget {
 }
 
 /// Default budget in tokens, for all drafters but `auto`.
-const USUAL_BUDGET: usize = 16;
+const DEFAULT_BUDGET: usize = 16;
 
 /// Default temperature of the monitor.
 ///
@@ -232,7 +232,7 @@ const USUAL_BUDGET: usize = 16;
 const MONITOR_TEMPERATURE: f32 = 0.7;
 /// Initial interval between oracle searches in the monitor, in steps.
 #[cfg(feature = "tui")]
-pub const MONITOR_LOOK_EVERY: usize = 16;
+pub const MONITOR_SEARCH_INTERVAL: usize = 16;
 
 /// Names of the drafters that a mix merges.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,7 +241,7 @@ pub struct Members(pub Vec<String>);
 impl Options {
     /// Returns the tree shape of the first step; the default depends on the verification rule.
     fn shape(&self) -> Shape {
-        let fixed = Shape::Fixed(self.fixed.unwrap_or(Widths::USUAL));
+        let fixed = Shape::Fixed(self.fixed.unwrap_or(Widths::DEFAULT));
         let asked = self.shape.as_deref().and_then(Shape::named);
         let usual = match self.verify {
             _ if self.fixed.is_some() => fixed,
@@ -249,12 +249,12 @@ impl Options {
             Rule::Rejection | Rule::GreedyFirst => Shape::Static,
             Rule::Block => Shape::Chain,
         };
-        asked.map_or(usual, |shape| shape.with(self.fixed.unwrap_or(Widths::USUAL)))
+        asked.map_or(usual, |shape| shape.with(self.fixed.unwrap_or(Widths::DEFAULT)))
     }
 
     /// Returns the settings of the first step.
     pub fn settings(&self) -> StepSettings {
-        let usual = if self.drafter == "auto" { Budget::AUTO } else { Budget { most: USUAL_BUDGET, auto: false } };
+        let usual = if self.drafter == "auto" { Budget::AUTO } else { Budget { most: DEFAULT_BUDGET, auto: false } };
         let budget = self.budget.unwrap_or(usual);
         StepSettings {
             drafter: self.drafter.clone(),
@@ -287,7 +287,7 @@ impl Options {
     }
 
     /// Applies the monitor's defaults to options that are not `given` on the command line.
-    pub fn monitor_defaults(&mut self, given: impl Fn(&str) -> bool) {
+    pub fn apply_monitor_defaults(&mut self, given: impl Fn(&str) -> bool) {
         if !given("temperature") {
             self.temperature = MONITOR_TEMPERATURE;
         }
@@ -303,15 +303,15 @@ impl Options {
     /// nor an existing path. All of this is checked before anything is fetched or loaded.
     pub fn engine(&self, once: bool, warn: &mut dyn FnMut(String)) -> anyhow::Result<EngineOptions> {
         let prompts = self.prompts(warn)?;
-        warn_of_threads(self.threads);
-        self.engine_for(prompts, once)
+        warn_if_too_many_threads(self.threads);
+        self.engine_options_for(prompts, once)
     }
 
     /// Returns the options of the engine for prompts that were already read.
     ///
     /// # Errors
     /// As [`Options::engine`], except for the prompts.
-    pub fn engine_for(&self, prompts: Vec<Prompt>, once: bool) -> anyhow::Result<EngineOptions> {
+    pub fn engine_options_for(&self, prompts: Vec<Prompt>, once: bool) -> anyhow::Result<EngineOptions> {
         let registry = Registry::load()?;
         registry.find(self.model.as_deref())?;
         if let Some(draft) = &self.draft_model {
@@ -322,7 +322,7 @@ impl Options {
             draft_model: self.draft_model.clone(),
             device: self.device.clone(),
             threads: self.threads,
-            fixed: self.fixed.unwrap_or(Widths::USUAL),
+            fixed: self.fixed.unwrap_or(Widths::DEFAULT),
             external: self.external.clone().map(|command| (command, Duration::from_secs_f64(self.external_timeout))),
             mix: self.mix.as_ref().map(|members| members.0.clone()),
             remember: self.remember,
@@ -420,7 +420,7 @@ pub(super) fn top_p(value: &str) -> Result<f32, String> {
     }
 }
 
-fn prompt_text(value: &str) -> Result<String, String> {
+fn parse_prompt(value: &str) -> Result<String, String> {
     if value.trim().is_empty() { Err("the prompt is empty; give some text".into()) } else { Ok(value.into()) }
 }
 
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn values_outside_their_range_are_refused_and_the_range_is_said() {
+    fn values_out_of_range_are_rejected_with_the_range() {
         let cases = [
             ("--budget", "0", "1 to 256"),
             ("--budget", "1000000000", "1 to 256"),
@@ -509,7 +509,7 @@ mod tests {
             ("--prompt", " \n", "empty"),
         ];
         for (option, value, cure) in cases {
-            let line = crate::cli::usage_line(&monitor(&[option, value]).unwrap_err());
+            let line = crate::cli::format_usage_error(&monitor(&[option, value]).unwrap_err());
             assert!(line.contains(option) && line.contains(cure), "{option} {value}: {line}");
         }
         assert!(monitor(&["--budget", "256", "--top-p", "1", "--temperature", "-0"]).is_ok());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::errors::warn;
-use crate::clean::words;
+use crate::clean::sanitize_line;
 use crate::registry::Progress;
 
 const BYTES: &str = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
@@ -30,7 +30,7 @@ impl Bar {
 
     /// Updates the display; a new `what` starts a new bar or line.
     pub fn show(&mut self, progress: &Progress) {
-        let what = words(&progress.what);
+        let what = sanitize_line(&progress.what);
         let begins = self.what != what;
         if begins {
             self.what = what;
@@ -85,7 +85,7 @@ pub fn loading(bar: &mut ProgressBar, what: &str, done: Option<f64>) {
 
 /// Sets the message of a bar, with control characters escaped.
 pub fn message(bar: &ProgressBar, text: &str) {
-    bar.set_message(words(text));
+    bar.set_message(sanitize_line(text));
 }
 
 /// Returns the style for an indicatif template.

@@ -23,7 +23,7 @@ pub enum PromptError {
     },
     /// The text file can't be read.
     #[error("can't read text: {}: {source}; give a UTF-8 text file", file.display())]
-    Unread {
+    UnreadableText {
         /// Path of the file.
         file: PathBuf,
         /// Error of the system, or a text that is too long.
@@ -56,7 +56,7 @@ pub fn built_in() -> Vec<Prompt> {
 
 /// Line of a prompt file; unknown fields are ignored.
 #[derive(Deserialize)]
-struct Line {
+struct PromptLine {
     question_id: Option<Id>,
     prompt: Option<String>,
     turns: Option<Vec<String>>,
@@ -74,16 +74,16 @@ enum Id {
 /// Longest line of a prompt file, in bytes.
 ///
 /// Bounds the memory used for input that never ends a line, such as a device.
-const LONGEST: u64 = 64 << 20;
+const MAX_LINE_BYTES: u64 = 64 << 20;
 
 /// Longest text to train on, in bytes.
-const LONGEST_TEXT: u64 = 1 << 30;
+const MAX_TEXT_BYTES: u64 = 1 << 30;
 
 /// UTF-8 byte order mark, which some editors write at the start of a file.
-const MARK: &[u8] = b"\xef\xbb\xbf";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Number of invalid lines per file that are reported individually.
-const NAMED: usize = 20;
+const MAX_REPORTED_LINES: usize = 20;
 
 /// Reads prompt files in order until there are `limit` prompts.
 ///
@@ -143,9 +143,9 @@ pub(super) fn read_asks(file: &Path, warn: &mut dyn FnMut(String)) -> Result<Vec
 }
 
 /// Approximate size of a piece of text, in bytes.
-const PIECE: usize = 2000;
+const PIECE_BYTES: usize = 2000;
 
-/// Reads a text to train on, in pieces of about [`PIECE`] bytes.
+/// Reads a text to train on, in pieces of about [`PIECE_BYTES`] bytes.
 ///
 /// Whole paragraphs are joined while they fit; longer ones are split between words.
 ///
@@ -153,17 +153,17 @@ const PIECE: usize = 2000;
 /// If the file can't be read, or has no text.
 pub(super) fn read_text(file: &Path) -> Result<Vec<Ask>, PromptError> {
     let mut text = String::new();
-    let read = File::open(file).and_then(|open| open.take(LONGEST_TEXT + 1).read_to_string(&mut text));
-    let unread = |source| PromptError::Unread { file: file.into(), source };
-    if read.map_err(unread)? as u64 > LONGEST_TEXT {
-        let why = format!("it has more than {LONGEST_TEXT} bytes");
+    let read = File::open(file).and_then(|open| open.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text));
+    let unread = |source| PromptError::UnreadableText { file: file.into(), source };
+    if read.map_err(unread)? as u64 > MAX_TEXT_BYTES {
+        let why = format!("it has more than {MAX_TEXT_BYTES} bytes");
         return Err(unread(io::Error::new(io::ErrorKind::InvalidData, why)));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text).replace("\r\n", "\n");
     let mut pieces: Vec<String> = Vec::new();
     for part in text.split_inclusive("\n\n").flat_map(parts) {
         match pieces.last_mut() {
-            Some(piece) if piece.len() + part.len() <= PIECE => piece.push_str(part),
+            Some(piece) if piece.len() + part.len() <= PIECE_BYTES => piece.push_str(part),
             _ => pieces.push(part.to_owned()),
         }
     }
@@ -172,11 +172,11 @@ pub(super) fn read_text(file: &Path) -> Result<Vec<Ask>, PromptError> {
     if asks.is_empty() { Err(PromptError::NoText { file: file.into() }) } else { Ok(asks) }
 }
 
-/// Splits a paragraph into parts of at most [`PIECE`] bytes, between words if possible.
+/// Splits a paragraph into parts of at most [`PIECE_BYTES`] bytes, between words if possible.
 fn parts(paragraph: &str) -> Vec<&str> {
     let (mut parts, mut rest) = (Vec::new(), paragraph);
-    while rest.len() > PIECE {
-        let most = (0..=PIECE).rev().find(|&at| rest.is_char_boundary(at)).unwrap_or(PIECE);
+    while rest.len() > PIECE_BYTES {
+        let most = (0..=PIECE_BYTES).rev().find(|&at| rest.is_char_boundary(at)).unwrap_or(PIECE_BYTES);
         let at = rest[..most].rfind(char::is_whitespace).filter(|&at| at > 0).unwrap_or(most);
         parts.push(&rest[..at]);
         rest = &rest[at..];
@@ -206,15 +206,15 @@ fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Read>, warn: &mut dyn 
             break;
         }
         bytes.clear();
-        if (&mut reader).take(LONGEST + 1).read_until(b'\n', &mut bytes).map_err(unreadable)? == 0 {
+        if (&mut reader).take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut bytes).map_err(unreadable)? == 0 {
             break;
         }
-        if bytes.len() as u64 > LONGEST {
-            let why = format!("line {number} has more than {LONGEST} bytes");
+        if bytes.len() as u64 > MAX_LINE_BYTES {
+            let why = format!("line {number} has more than {MAX_LINE_BYTES} bytes");
             return Err(unreadable(io::Error::new(io::ErrorKind::InvalidData, why)));
         }
-        if number == 1 && bytes.starts_with(MARK) {
-            bytes.drain(..MARK.len());
+        if number == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
         }
         if bytes.trim_ascii().is_empty() {
             continue;
@@ -223,21 +223,21 @@ fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Read>, warn: &mut dyn 
             Ok(prompt) => prompts.push(prompt),
             Err(why) => {
                 bad += 1;
-                if bad <= NAMED {
+                if bad <= MAX_REPORTED_LINES {
                     warn(format!("{}:{number}: {why}; skipped", file.display()));
                 }
             }
         }
     }
-    if bad > NAMED {
-        warn(format!("{}: {} more invalid lines; skipped", file.display(), bad - NAMED));
+    if bad > MAX_REPORTED_LINES {
+        warn(format!("{}: {} more invalid lines; skipped", file.display(), bad - MAX_REPORTED_LINES));
     }
     if prompts.len() == before && prompts.len() < limit { Err(PromptError::NoPrompt { file: file.into() }) } else { Ok(()) }
 }
 
 fn read_line(bytes: &[u8], number: usize, place: impl Fn() -> String) -> Result<Read, String> {
     // serde_json reports "at line 1 column c" within the given line: only the column is meaningful.
-    let line: Line = serde_json::from_slice(bytes).map_err(|error| {
+    let line: PromptLine = serde_json::from_slice(bytes).map_err(|error| {
         let text = error.to_string();
         let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
         format!("not a prompt as JSON: {what} at column {}", error.column())
@@ -264,15 +264,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_comes_in_pieces_of_which_nothing_lacks() {
+    fn text_pieces_contain_the_whole_text() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("text.txt");
         let words = "one two three four ".repeat(300);
         let text = format!("A title\r\n\r\n{words}\n\n{}\n\nshort\n\n\n\nlast\n", "é".repeat(3000));
         std::fs::write(&file, &text).unwrap();
         let asks = read_text(&file).unwrap();
-        assert!(asks.iter().all(|ask| ask.given && ask.text.len() <= PIECE && !ask.text.is_empty()));
-        assert!(asks.len() >= (words.len() + 6000) / PIECE, "{}", asks.len());
+        assert!(asks.iter().all(|ask| ask.given && ask.text.len() <= PIECE_BYTES && !ask.text.is_empty()));
+        assert!(asks.len() >= (words.len() + 6000) / PIECE_BYTES, "{}", asks.len());
         let letters = |text: &str| text.split_whitespace().collect::<String>();
         assert_eq!(letters(&asks.iter().map(|ask| format!("{} ", ask.text)).collect::<String>()), letters(&text));
         // Words stay whole, and short paragraphs are joined.
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(ids, ["81", "2", "2@p.jsonl:3", "81@p.jsonl:4", "81@p.jsonl:5", "81@p.jsonl:6", "81@p.jsonl:7"]);
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].starts_with("4 prompts repeat a question_id (first \"2\" at p.jsonl:3)"), "{said:?}");
-        let draws = |id: &str| crate::verify::Draws::new(0, id).at(5);
+        let draws = |id: &str| crate::verify::TextRandom::new(0, id).at(5);
         assert!(draws(ids[3]) != draws("81") && draws(ids[3]) != draws(ids[4]));
         // A limit changes no id; reading the same file twice yields distinct prompts.
         let (first, said) = read(content, Some(4));
@@ -351,10 +351,10 @@ mod tests {
     }
 
     #[test]
-    fn of_many_bad_lines_the_first_are_named_and_the_others_counted() {
+    fn first_bad_lines_are_reported_and_the_rest_counted() {
         let (prompts, said) = read(format!("{}{{\"prompt\": \"a\"}}\n", "no\n".repeat(300)).as_bytes(), None);
-        assert_eq!((prompts.unwrap().len(), said.len()), (1, NAMED + 1));
-        assert!(said[NAMED].contains("280 more invalid lines"), "{}", said[NAMED]);
+        assert_eq!((prompts.unwrap().len(), said.len()), (1, MAX_REPORTED_LINES + 1));
+        assert!(said[MAX_REPORTED_LINES].contains("280 more invalid lines"), "{}", said[MAX_REPORTED_LINES]);
     }
 
     #[test]

@@ -4,15 +4,15 @@
 
 use serde::Serialize;
 
-use super::Couple;
-use super::differences::{Quantity, mean_difference};
+use super::TextPair;
+use super::differences::{PairedMean, mean_difference};
 
 /// Length of the excerpts of text around a position, in characters.
-pub(super) const AROUND: usize = 48;
+pub(super) const EXCERPT_CHARS: usize = 48;
 /// Largest difference of E\[X | T\] that counts as equal, in drafted tokens.
 ///
 /// Hardly any two trees have exactly the same E\[X | T\].
-const SAME: f64 = 0.01;
+const EQUAL_TOLERANCE: f64 = 0.01;
 
 /// Context after which E\[X | T\] of the two trees differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -47,9 +47,9 @@ pub struct Contexts {
     /// Number of such contexts.
     pub contexts: usize,
     /// E\[X | T\] over these contexts.
-    pub expected_accepted: Quantity,
+    pub expected_accepted: PairedMean,
     /// Accepted drafted tokens over these contexts.
-    pub accepted: Quantity,
+    pub accepted: PairedMean,
     /// Contexts in which the second tree's E\[X | T\] is higher by more than 0.01.
     pub gained: usize,
     /// Contexts in which it is lower by more than 0.01.
@@ -63,7 +63,7 @@ pub struct Contexts {
 /// Compares the contexts common to both texts of each couple.
 ///
 /// At most `most` examples of each kind are kept.
-pub fn contexts(couples: &[Couple], most: usize) -> Contexts {
+pub fn contexts(couples: &[TextPair], most: usize) -> Contexts {
     let mut changes: Vec<Change> = Vec::new();
     let (mut expected, mut accepted) = (Vec::new(), Vec::new());
     let (mut sums, mut n) = ([[0.0; 2]; 2], 0usize);
@@ -78,7 +78,7 @@ pub fn contexts(couples: &[Couple], most: usize) -> Contexts {
             sums[1] = [sums[1][0] + step.accepted as f64, sums[1][1] + other.accepted as f64];
             of_expected.push(other.expected - step.expected);
             of_accepted.push(other.accepted as f64 - step.accepted as f64);
-            if (other.expected - step.expected).abs() > SAME {
+            if (other.expected - step.expected).abs() > EQUAL_TOLERANCE {
                 changes.push(Change {
                     prompt: a.prompt,
                     position: step.at,
@@ -97,7 +97,7 @@ pub fn contexts(couples: &[Couple], most: usize) -> Contexts {
     if n == 0 {
         return Contexts::default();
     }
-    let mean = |sums: [f64; 2], texts: &[Vec<f64>]| Quantity {
+    let mean = |sums: [f64; 2], texts: &[Vec<f64>]| PairedMean {
         a: sums[0] / n as f64,
         b: sums[1] / n as f64,
         difference: mean_difference(texts),
@@ -108,9 +108,9 @@ pub fn contexts(couples: &[Couple], most: usize) -> Contexts {
     changes.sort_by(|x, y| y.by().total_cmp(&x.by()));
     let worded = |change: &Change| {
         let course = couples.iter().find(|(a, _)| a.prompt == change.prompt).map(|(a, _)| *a);
-        let before = course.map_or(String::new(), |course| course.before(change.position, AROUND));
+        let before = course.map_or(String::new(), |course| course.before(change.position, EXCERPT_CHARS));
         let after = course.map_or(String::new(), |course| {
-            course.texts.iter().skip(change.position).flat_map(|text| text.chars()).take(AROUND).collect()
+            course.texts.iter().skip(change.position).flat_map(|text| text.chars()).take(EXCERPT_CHARS).collect()
         });
         Change { before, after, ..change.clone() }
     };

@@ -2,7 +2,7 @@
 //!
 //! This is what a comparison needs: the tokens, the steps, and the origin of each token.
 
-use crate::telemetry::{Look, LookState, Miss, StepRecord};
+use crate::telemetry::{Look, Miss, OracleSearchState, StepRecord};
 use crate::tree::TokenId;
 
 /// Origin of a token of a text.
@@ -116,11 +116,11 @@ impl Course {
     /// The cause of the step's miss is updated, since the result shows whether the miss was
     /// unlucky. Results of unfinished searches are ignored.
     pub fn looked(&mut self, step: usize, look: &Look) {
-        let Some(step) = self.steps.get_mut(step).filter(|_| look.state != LookState::Refining) else { return };
+        let Some(step) = self.steps.get_mut(step).filter(|_| look.state != OracleSearchState::Refining) else { return };
         step.look = Some(*look);
         let end = (step.at + step.tokens).saturating_sub(1);
         if let Some(Place::Refused(miss) | Place::Bonus(Some(miss))) = self.places.get_mut(end) {
-            miss.cause = miss.cause_given(look);
+            miss.cause = miss.cause_given_oracle(look);
         }
     }
 
@@ -170,12 +170,12 @@ mod tests {
             oracle_floor: floor,
             passes: 1,
             drafter_best: Some(0.5),
-            state: LookState::Converged,
+            state: OracleSearchState::Converged,
         }
     }
 
     #[test]
-    fn each_token_has_its_place() {
+    fn added_steps_give_each_token_its_origin() {
         let mut course = Course::new(3);
         // Two of three accepted, the third rejected.
         let mut first = record(chain(&[0.5, 0.5, 0.5]), &[1, 2], 4);

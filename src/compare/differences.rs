@@ -9,7 +9,7 @@ use crate::theory::bootstrap::half_widths;
 use crate::theory::intervals::Estimate;
 
 /// Texts of one prompt under two settings.
-pub type Couple<'a> = (&'a Course, &'a Course);
+pub type TextPair<'a> = (&'a Course, &'a Course);
 
 /// Unit that is paired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -23,7 +23,7 @@ pub enum Pairing {
 
 /// Mean under each of two settings, and their difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Quantity {
+pub struct PairedMean {
     /// Mean under the first setting.
     pub a: f64,
     /// Mean under the second setting.
@@ -38,13 +38,13 @@ pub struct Quantity {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Differences {
     /// Tokens per step, bonus included.
-    pub tokens_per_step: Quantity,
+    pub tokens_per_step: PairedMean,
     /// E\[X | T\] per step.
-    pub expected_accepted: Quantity,
+    pub expected_accepted: PairedMean,
     /// Accepted drafted tokens per step.
-    pub accepted: Quantity,
+    pub accepted: PairedMean,
     /// Tokens per second over the time spent in steps.
-    pub tokens_per_second: Quantity,
+    pub tokens_per_second: PairedMean,
     /// Ratio of tokens per second, second setting over first.
     pub speed: Estimate,
 }
@@ -53,7 +53,7 @@ pub struct Differences {
 ///
 /// If positions are paired, texts that differ within their common length are excluded; their
 /// prompts are the second result.
-pub fn couples<'a>(a: &'a [Course], b: &'a [Course], pairing: Pairing) -> (Vec<Couple<'a>>, Vec<usize>) {
+pub fn couples<'a>(a: &'a [Course], b: &'a [Course], pairing: Pairing) -> (Vec<TextPair<'a>>, Vec<usize>) {
     let (mut all, mut differing) = (Vec::new(), Vec::new());
     for a in a {
         let Some(b) = b.iter().find(|b| b.prompt == a.prompt) else { continue };
@@ -100,7 +100,7 @@ impl Sums {
 /// Covers the common length of both texts if positions are paired, otherwise all of each. A unit is
 /// a whole text because texts differ from each other: intervals from blocks that are not aligned
 /// with texts have too little coverage.
-fn unit((a, b): &Couple, pairing: Pairing) -> [Sums; 2] {
+fn unit((a, b): &TextPair, pairing: Pairing) -> [Sums; 2] {
     let end = match pairing {
         Pairing::Positions => a.tokens.len().min(b.tokens.len()),
         Pairing::Prompts => usize::MAX,
@@ -135,7 +135,7 @@ fn sums(units: &[[Sums; 2]], times: impl Fn(usize) -> usize) -> [Sums; 2] {
 }
 
 /// Computes the differences over these couples; `None` before the first step of both.
-pub fn differences(couples: &[Couple], pairing: Pairing) -> Option<Differences> {
+pub fn differences(couples: &[TextPair], pairing: Pairing) -> Option<Differences> {
     let units: Vec<[Sums; 2]> = couples.iter().map(|couple| unit(couple, pairing)).collect();
     let values = |times: &dyn Fn(usize) -> usize| {
         let [a, b] = sums(&units, times).map(|side| side.means());
@@ -148,8 +148,8 @@ pub fn differences(couples: &[Couple], pairing: Pairing) -> Option<Differences> 
         return None;
     }
     let widths = half_widths(units.len(), 1, |times| Some(values(&|i| times[i]).2));
-    let estimate = |i: usize| Estimate::signed(all[i], widths.as_ref().and_then(|widths| widths.get(i)).copied());
-    let quantity = |i: usize| Quantity { a: a[i], b: b[i], difference: estimate(i) };
+    let estimate = |i: usize| Estimate::from_half_width(all[i], widths.as_ref().and_then(|widths| widths.get(i)).copied());
+    let quantity = |i: usize| PairedMean { a: a[i], b: b[i], difference: estimate(i) };
     Some(Differences {
         tokens_per_step: quantity(0),
         expected_accepted: quantity(1),
@@ -174,7 +174,7 @@ pub(super) fn mean_difference(texts: &[Vec<f64>]) -> Estimate {
         sum / n
     };
     let widths = half_widths(units.len(), 1, |times| Some(vec![mean(&|i| times[i])]));
-    Estimate::signed(mean(&|_| 1), widths.and_then(|widths| widths.first().copied()))
+    Estimate::from_half_width(mean(&|_| 1), widths.and_then(|widths| widths.first().copied()))
 }
 
 #[cfg(test)]
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn by_hand_and_too_early() {
+    fn one_pair_gives_differences_without_intervals() {
         let (a, b) = ([course(0, &[1, 1, 1])], [course(0, &[2, 2])]);
         let (couples, differing) = couples(&a, &b, Pairing::Positions);
         assert!(differing.is_empty());
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_common_to_both_does_not_widen_the_interval() {
+    fn common_variation_does_not_widen_the_interval() {
         // Texts are easy or hard; the second setting accepts one token more everywhere.
         let many = |more: usize| -> Vec<Course> {
             (0..40).map(|prompt| course(prompt, &[if prompt % 2 == 0 { 1 } else { 7 } + more; 96 / 8])).collect()
@@ -276,7 +276,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_setting_does_not_differ_from_itself_and_turned_round_the_sign_turns(
+        fn equal_settings_differ_by_zero_and_swapping_flips_the_sign(
             texts in prop::collection::vec((prop::collection::vec(0usize..6, 1..40), prop::collection::vec(0usize..6, 1..40)), 1..12)
         ) {
             let side = |second: bool| -> Vec<Course> {

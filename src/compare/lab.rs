@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use crate::engine::{Engine, EngineOptions, Prompt, RunInfo, SessionError, load_each};
 use crate::telemetry::{Fluid, Look, StepRecord};
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 use crate::theory::light::OracleCurve;
 
 /// Number of steps after which the cost of passes is measured for an automatic budget.
 ///
 /// Applies if the cost is not known yet.
-const FIRST_COST: usize = 3;
+const COST_AFTER_STEPS: usize = 3;
 
 /// Step with the results that were computed after it.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +60,7 @@ impl Lab {
     }
 
     /// Returns the cost of passes, if known.
-    pub fn cost(&self) -> Option<&Cost> {
+    pub fn cost(&self) -> Option<&CostCurve> {
         self.engines.first()?.session.cost()
     }
 
@@ -107,7 +107,7 @@ impl Lab {
         }
         let ended = engine.session.ending().is_some();
         let fluid = engine.session.fluid(ended).map(Arc::new);
-        let due = ended || (engine.session.settings().auto && record.step + 1 >= FIRST_COST);
+        let due = ended || (engine.session.settings().auto && record.step + 1 >= COST_AFTER_STEPS);
         if due {
             self.measure_cost(lane)?;
         }

@@ -17,10 +17,10 @@ mod thread;
 
 pub use contexts::{Change, Contexts, contexts};
 pub use course::{Course, Place, Step};
-pub use differences::{Couple, Differences, Pairing, Quantity, couples, differences};
+pub use differences::{Differences, PairedMean, Pairing, TextPair, couples, differences};
 pub use lab::{Lab, Made};
 pub use side::Side;
-pub use takes::{Outcomes, Row, Taken, Takes, outcomes, takes};
+pub use takes::{ExclusiveAccepts, Outcomes, Row, Taken, outcomes, takes};
 pub use thread::{News, Order, spawn};
 
 use crate::telemetry::StepSettings;
@@ -28,7 +28,7 @@ use crate::telemetry::StepSettings;
 /// Returns true if two settings generate the same text.
 ///
 /// For greedy decoding the other sampling parameters and the seed have no effect.
-pub fn same_text(a: &StepSettings, b: &StepSettings) -> bool {
+pub fn generate_same_text(a: &StepSettings, b: &StepSettings) -> bool {
     let greedy = (a.warp().greedy(), b.warp().greedy());
     greedy == (true, true) || (greedy == (false, false) && a.warp() == b.warp() && a.seed == b.seed)
 }

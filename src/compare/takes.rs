@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use super::contexts::AROUND;
-use super::{Couple, Course, Place};
+use super::contexts::EXCERPT_CHARS;
+use super::{Course, Place, TextPair};
 use crate::telemetry::{Cause, MissSummary, Misses, TokenClass};
 
 /// Number of most missed tokens to list.
-const WORST: usize = 10;
+const MOST_MISSED_TOKENS: usize = 10;
 
 /// Counts of positions by outcome under one setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -44,7 +44,7 @@ pub struct Outcomes {
 }
 
 /// Counts the positions that both texts of each couple have.
-pub fn outcomes(couples: &[Couple]) -> Outcomes {
+pub fn outcomes(couples: &[TextPair]) -> Outcomes {
     let mut all = Outcomes::default();
     for (a, b) in couples {
         for (a, b) in a.places.iter().zip(&b.places) {
@@ -89,7 +89,7 @@ pub struct Taken {
 
 /// Results over all such positions in one direction.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Takes {
+pub struct ExclusiveAccepts {
     /// Number of such positions.
     pub positions: usize,
     /// Positions where the other setting intentionally drafted nothing, or its text ended.
@@ -103,8 +103,8 @@ pub struct Takes {
 /// Collects positions that the first text of a couple accepted and the second missed.
 ///
 /// `couples` are (taker, misser); at most `most` examples are kept.
-pub fn takes(couples: &[Couple], most: usize) -> Takes {
-    let (mut all, mut misses) = (Takes::default(), Misses::default());
+pub fn takes(couples: &[TextPair], most: usize) -> ExclusiveAccepts {
+    let (mut all, mut misses) = (ExclusiveAccepts::default(), Misses::default());
     let mut found: Vec<(usize, f64, &Course, usize, &Place, usize)> = Vec::new();
     for &(taker, misser) in couples {
         for (at, (here, there)) in taker.places.iter().zip(&misser.places).enumerate() {
@@ -119,7 +119,7 @@ pub fn takes(couples: &[Couple], most: usize) -> Takes {
     }
     found.sort_by(|x, y| y.0.cmp(&x.0).then(y.1.total_cmp(&x.1)));
     found.truncate(most);
-    all.misses = MissSummary::of(&misses, WORST);
+    all.misses = MissSummary::of(&misses, MOST_MISSED_TOKENS);
     all.worst = found.into_iter().map(|(run, _, course, at, there, depth)| taken(course, at, depth, run, there)).collect();
     all
 }
@@ -130,8 +130,8 @@ fn taken(course: &Course, at: usize, depth: usize, run: usize, there: &Place) ->
     Taken {
         prompt: course.prompt,
         position: at,
-        before: course.before(at, AROUND),
-        after: course.after(at, AROUND),
+        before: course.before(at, EXCERPT_CHARS),
+        after: course.after(at, EXCERPT_CHARS),
         depth,
         run,
         class: TokenClass::of(&token),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_by_what_became_of_them() {
+    fn outcomes_count_positions_and_list_exclusive_accepts() {
         let (know, rank) = (|| miss(4, 1, Cause::Knowledge), || miss(5, 2, Cause::Ranking));
         let a = course(vec![
             Place::Taken(1),

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 
 use super::{Lab, Made};
-use crate::clean::causes;
+use crate::clean::format_error_chain;
 use crate::engine::{EngineOptions, Prompt, RunInfo};
 
 /// Command of the user, applied before the next step.
@@ -76,7 +76,7 @@ pub fn spawn(
             Ok(lab) => drive(lab, &prompts, &told, &mut sink).err(),
         };
         if let Some(error) = failed {
-            let line = causes(&error).split_whitespace().collect::<Vec<_>>().join(" ");
+            let line = format_error_chain(&error).split_whitespace().collect::<Vec<_>>().join(" ");
             sink(News::Failed(line));
         }
     };
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_are_obeyed_between_steps() {
+    fn commands_apply_between_steps() {
         let pair = [settings("ngram", "best-first", 4, 1.0), settings("suffix", "best-first", 4, 1.0)];
         let (mut single, mut began, mut done) = (0, Vec::new(), 0);
         run(&pair, 0, &["abc", "bca", "cab"], |news, orders| {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn prompts_that_cannot_be_run_are_told_and_passed_over() {
+    fn prompts_that_cannot_run_are_reported_and_skipped() {
         let pair = [settings("ngram", "best-first", 4, 1.0), settings("none", "chain", 1, 0.0)];
         let long = "a".repeat(60);
         let news = run(&pair, 0, &["!", "abc", &long, "!"], |news, _| *news != News::Done);

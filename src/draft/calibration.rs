@@ -51,12 +51,12 @@ pub struct Calibration {
     /// Knots of the piecewise linear map per depth class, as (logit of q, shift). The shift is
     /// added to the logit. Empty before the first observation.
     bends: [Vec<(f64, f64)>; DEPTHS],
-    room: Room,
+    room: RegressionBuffers,
 }
 
 /// Buffers of the regression, reused from step to step.
 #[derive(Clone, Debug, Default)]
-struct Room {
+struct RegressionBuffers {
     /// Weight and value of each observed class.
     points: Vec<(f64, f64)>,
     /// Weight, value, and number of pooled points.
@@ -88,7 +88,7 @@ impl Calibration {
                 logit: cell.logit + weight * x,
             };
         }
-        let Room { points, pools } = &mut self.room;
+        let RegressionBuffers { points, pools } = &mut self.room;
         for (cells, bends) in self.cells.iter().zip(&mut self.bends) {
             bends.clear();
             points.clear();
@@ -153,7 +153,7 @@ mod tests {
     use crate::draft::Verified;
 
     #[test]
-    fn at_first_the_drafter_is_believed_and_then_what_was_seen() {
+    fn calibration_starts_at_q_and_converges_to_p() {
         let mut known = Calibration::default();
         assert_eq!(known.p(0.7, 1), 0.7);
         let mut tree = TokenTree::new(0);
@@ -183,7 +183,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_map_that_rises_and_stays_a_probability(
+        fn calibration_is_monotone_and_a_probability(
             seen in prop::collection::vec((0.0f64..=1.0, 1usize..7, 0.0f64..=1.0, 0.0f64..=1.0), 0..60),
             mut asked in prop::collection::vec(prop_oneof![0.0f64..=1.0, Just(1e-300), Just(1.0 - 1e-16)], 2..20), depth in 0usize..9,
         ) {
@@ -198,7 +198,7 @@ mod tests {
         }
 
         #[test]
-        fn pools_are_the_nearest_rising_sequence(points in prop::collection::vec((0.1f64..3.0, 0.0f64..1.0), 1..12)) {
+        fn isotonic_satisfies_optimality_conditions(points in prop::collection::vec((0.1f64..3.0, 0.0f64..1.0), 1..12)) {
             let mut room = Vec::new();
             let fitted: Vec<f64> = isotonic(&points, &mut room).collect();
             prop_assert!(fitted.is_sorted());

@@ -80,7 +80,7 @@ impl Drafter for Eagle {
         let nodes = Node::chain(&cx.tokens[known + 1..]);
         let path: Vec<usize> = (0..nodes.len()).collect();
         debug_assert_eq!(hidden.len() % (nodes.len() * self.fused), 0);
-        self.decoder.append_with(&nodes, hidden, Pass { layers: usize::MAX, logits: Logits::Last })?;
+        self.decoder.append_with_hidden(&nodes, hidden, Pass { layers: usize::MAX, logits: Logits::Last })?;
         self.decoder.commit(&path)?;
         self.able = true;
         Ok(())

@@ -102,7 +102,7 @@ impl Adapter {
         // The adapter has no attention, so every node can be placed directly below the context.
         let nodes: Vec<Node> = tokens.iter().map(|&token| Node { token, parent: Parent::Context }).collect();
         self.decoder.discard();
-        self.decoder.append_with(&nodes, &self.states, Pass::FULL)?;
+        self.decoder.append_with_hidden(&nodes, &self.states, Pass::FULL)?;
         Ok(true)
     }
 }

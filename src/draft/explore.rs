@@ -5,8 +5,8 @@
 use std::time::Instant;
 
 use super::Candidate;
-use super::thrift::{Thrift, Worth};
-use crate::dist::{Law, NotFinite, Warp};
+use super::thrift::{CostGate, Worth};
+use crate::dist::{NotFinite, Sampling, TokenDist};
 use crate::model::{Decoder, ForwardError, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};
 
@@ -17,7 +17,7 @@ pub(super) struct Explorer {
     root_in_context: bool,
     /// Slot of each node that was run, by node. Nodes are run out of order, so there are gaps.
     slots: Vec<Option<usize>>,
-    thrift: Thrift,
+    thrift: CostGate,
     /// Start time of the last pass and the reach probabilities of its nodes. `None` if there is no
     /// cost gate.
     last: Option<(Instant, Vec<f64>)>,
@@ -117,7 +117,7 @@ pub(super) fn candidates(
     places: &[usize],
     asked: usize,
     width: usize,
-    warp: &Warp,
+    warp: &Sampling,
     stop: &[TokenId],
 ) -> Result<Vec<Vec<Candidate>>, NotFinite> {
     let mut all = vec![Vec::new(); asked];
@@ -135,10 +135,10 @@ pub(super) fn best_tokens(
     logits: &[f32],
     tokens: Option<&[TokenId]>,
     width: usize,
-    warp: &Warp,
+    warp: &Sampling,
     stop: &[TokenId],
 ) -> Result<Vec<Candidate>, NotFinite> {
-    let best = Law::new(logits, warp)?.top(width + stop.len()).into_iter().filter(|(_, q)| *q > 0.0);
+    let best = TokenDist::new(logits, warp)?.top(width + stop.len()).into_iter().filter(|(_, q)| *q > 0.0);
     let named = best.map(|(i, q)| Candidate { token: tokens.map_or(i, |tokens| tokens[i as usize]), q });
     Ok(named.filter(|c| !stop.contains(&c.token)).take(width).collect())
 }
@@ -147,6 +147,6 @@ pub(super) fn best_tokens(
 ///
 /// A greedy target puts all mass on one token, but the drafter does not know which one. Its plain
 /// distribution (temperature 1) tells how sure it is.
-pub(super) fn drafter_warp(target: &Warp) -> Warp {
-    if target.greedy() { Warp::PLAIN } else { *target }
+pub(super) fn drafter_warp(target: &Sampling) -> Sampling {
+    if target.greedy() { Sampling::PLAIN } else { *target }
 }

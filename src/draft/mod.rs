@@ -28,13 +28,13 @@ pub use model::ModelDrafter;
 pub use ngram::Ngram;
 pub use none::NoDraft;
 pub use oracle::{Oracle, OracleSearch};
-pub use shape::{BudgetCut, Cut, Draft, Limits, Plan, Planner, Promise, Shape, Widths};
+pub use shape::{BudgetCut, Cut, Draft, Limits, Plan, Planner, Shape, Widths, YieldEstimate};
 pub use suffix::Suffix;
 pub use thrift::Worth;
 pub(crate) use thrift::follow;
 pub use verified::Verified;
 
-use crate::dist::Warp;
+use crate::dist::Sampling;
 use crate::model::{Decoder, ForwardError};
 use crate::tree::{TokenId, TokenTree};
 
@@ -50,7 +50,7 @@ pub struct Context<'a> {
     /// drafter that uses it must discard what it appended before [`Drafter::end`] returns.
     pub target: &'a mut dyn Decoder,
     /// Sampling parameters of the target.
-    pub warp: &'a Warp,
+    pub warp: &'a Sampling,
     /// Tokens that end a text. They are never drafted, since nothing can follow them.
     pub stop: &'a [TokenId],
 }

@@ -15,7 +15,7 @@ const FOLLOWERS: usize = 128;
 const NOTHING: TokenId = TokenId::MAX;
 
 /// Last n <= ORDER tokens before a position, right-aligned.
-type Suffix = [TokenId; ORDER];
+type SuffixKey = [TokenId; ORDER];
 
 /// Tokens that followed one suffix.
 #[derive(Clone, Debug, Default)]
@@ -45,13 +45,13 @@ struct Followers {
 /// of the text.
 #[derive(Clone, Debug, Default)]
 pub struct Ngram {
-    counts: HashMap<Suffix, Followers>,
+    counts: HashMap<SuffixKey, Followers>,
     /// Number of tokens of the text that are counted.
     seen: usize,
 }
 
 impl Ngram {
-    fn count(&mut self, suffix: Suffix, token: TokenId) {
+    fn count(&mut self, suffix: SuffixKey, token: TokenId) {
         let followers = self.counts.entry(suffix).or_default();
         followers.total += 1;
         if let Some((_, count)) = followers.list.iter_mut().find(|(t, _)| *t == token) {
@@ -91,7 +91,7 @@ impl Ngram {
     }
 }
 
-fn suffix(tokens: &[TokenId]) -> Suffix {
+fn suffix(tokens: &[TokenId]) -> SuffixKey {
     let mut suffix = [NOTHING; ORDER];
     suffix[ORDER - tokens.len()..].copy_from_slice(tokens);
     suffix
@@ -161,7 +161,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dist::Warp;
+    use crate::dist::Sampling;
     use crate::draft::testing::ask;
     use crate::engine::testing::TableDecoder;
 
@@ -180,15 +180,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_of_a_new_token() {
+    fn new_token_has_no_candidates() {
         assert!(ask(&mut Ngram::default(), &[1, 2, 3, 4], &[]).is_empty());
     }
 
     #[test]
-    fn below_a_node_the_path_is_the_context() {
+    fn candidates_below_a_node_follow_its_path() {
         let text = [1, 2, 3, 4, 1];
         let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: &text, target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+        let mut cx = Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
         let mut ngram = Ngram::default();
         ngram.begin(&mut cx).unwrap();
         let mut tree = TokenTree::new(1);
@@ -200,7 +200,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn probabilities_and_increments(text in prop::collection::vec(0u32..6, 2..120), cut in 1usize..119) {
+        fn estimate_is_a_distribution_and_independent_of_chunks(text in prop::collection::vec(0u32..6, 2..120), cut in 1usize..119) {
             let mut whole = Ngram::default();
             let best = ask(&mut whole, &text, &[]);
             prop_assert!(best.iter().map(|c| c.q).sum::<f64>() <= 1.0 + 1e-12);

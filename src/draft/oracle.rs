@@ -5,7 +5,7 @@ use super::explore::{Explorer, candidates};
 use super::shape::Limits;
 use super::{Candidate, Context, DraftError, Drafter};
 use crate::model::Pass;
-use crate::theory::search::Search;
+use crate::theory::search::TreeSearch;
 use crate::tree::{TokenId, TokenTree};
 
 /// Drafter that proposes from the target's own distribution.
@@ -57,7 +57,7 @@ impl Drafter for Oracle {
 /// Incremental search for the best-first tree of [`Oracle`], with bounds until it is finished.
 #[derive(Debug)]
 pub struct OracleSearch {
-    search: Search,
+    search: TreeSearch,
     explorer: Explorer,
     width: usize,
     passes: usize,
@@ -70,7 +70,7 @@ impl OracleSearch {
     /// `widest` tokens ([`OracleSearch::widen`]).
     pub fn new(root: TokenId, limits: Limits, widest: usize) -> Self {
         let drafted = limits.budget.saturating_sub(1);
-        let search = Search::new(root, drafted, limits.depth);
+        let search = TreeSearch::new(root, drafted, limits.depth);
         let width = drafted.max(widest.saturating_sub(1));
         Self { search, explorer: Explorer::default(), width, passes: 0, full: false }
     }
@@ -83,7 +83,7 @@ impl OracleSearch {
     /// # Errors
     /// If a forward pass fails, or its logits are not finite.
     pub fn refine(&mut self, cx: &mut Context, most: usize) -> Result<bool, DraftError> {
-        let nodes = if self.full { Vec::new() } else { self.search.open(most.max(1)) };
+        let nodes = if self.full { Vec::new() } else { self.search.next_to_expand(most.max(1)) };
         let ran = self.explorer.run(cx.target, self.search.explored(), &nodes, Pass::FULL)?;
         if ran.is_empty() {
             self.full |= !nodes.is_empty();
@@ -104,7 +104,7 @@ impl OracleSearch {
     }
 
     /// Returns the search with the tree found so far.
-    pub fn search(&self) -> &Search {
+    pub fn search(&self) -> &TreeSearch {
         &self.search
     }
 

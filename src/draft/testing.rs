@@ -4,14 +4,14 @@
 use std::sync::{Arc, Mutex};
 
 use super::{Candidate, Context, DraftError, Drafter, Verified};
-use crate::dist::Warp;
+use crate::dist::Sampling;
 use crate::engine::testing::TableDecoder;
 use crate::tree::{TokenId, TokenTree};
 
 /// Returns the candidates of `drafter` after `text`, with a vocabulary of 8 tokens.
 pub fn ask(drafter: &mut dyn Drafter, text: &[TokenId], stop: &[TokenId]) -> Vec<Candidate> {
     let mut target = TableDecoder::new(8, 0);
-    let mut cx = Context { tokens: text, target: &mut target, warp: &Warp::PLAIN, stop };
+    let mut cx = Context { tokens: text, target: &mut target, warp: &Sampling::PLAIN, stop };
     drafter.begin(&mut cx).unwrap();
     let tree = TokenTree::new(text[text.len() - 1]);
     drafter.propose(&mut cx, &tree, &[0], 8).unwrap().remove(0)

@@ -1,5 +1,5 @@
 //! Cost gate: a pass of a drafter's own model must pay for itself. [`Worth`] is the cost model that
-//! the automatic budget sets before each step. With it, [`Thrift`] decides if the next pass saves
+//! the automatic budget sets before each step. With it, [`CostGate`] decides if the next pass saves
 //! more time than it takes.
 
 /// Cost model that drafting must pay for in the next step.
@@ -22,12 +22,12 @@ impl Worth {
 /// Weight of the newest value in the moving averages.
 const NEW: f64 = 0.1;
 /// Interval at which a rejected pass is run all the same. Its time and yield may have changed.
-const LOOK: usize = 32;
+const EXPLORATION_INTERVAL: usize = 32;
 
 /// Running estimate of what passes of one drafter cost and yield. Without a [`Worth`], every pass
 /// is run and no clock is read.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Thrift {
+pub(super) struct CostGate {
     worth: Option<Worth>,
     /// Moving average of the seconds of a pass.
     seconds: Option<f64>,
@@ -36,7 +36,7 @@ pub(super) struct Thrift {
     refused: usize,
 }
 
-impl Thrift {
+impl CostGate {
     /// Sets the cost model; `None` disables gating.
     pub fn set(&mut self, worth: Option<Worth>) {
         self.worth = worth;
@@ -72,7 +72,7 @@ impl Thrift {
             return true;
         }
         self.refused += 1;
-        self.refused.is_multiple_of(LOOK)
+        self.refused.is_multiple_of(EXPLORATION_INTERVAL)
     }
 
     /// Updates the estimates with the seconds of a pass and its nodes. `children` has, for each
@@ -102,8 +102,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pass_is_made_where_what_it_may_save_is_more_than_it_takes() {
-        let mut thrift = Thrift::default();
+    fn passes_run_only_if_they_save_more_than_they_take() {
+        let mut thrift = CostGate::default();
         thrift.learn(3.0, [(1.0, 0.5), (0.5, 0.5)].into_iter());
         // Without a cost model, every pass is run.
         assert!(thrift.pays([1e-9].into_iter()) && thrift.worthwhile(0.0) && !thrift.on());
@@ -113,13 +113,13 @@ mod tests {
         assert!(thrift.worthwhile(0.21) && !thrift.worthwhile(0.2));
         // Two nodes together.
         assert!(thrift.pays([0.5, 0.5].into_iter()));
-        let made = (0..10 * LOOK).filter(|_| thrift.pays([0.1].into_iter())).count();
+        let made = (0..10 * EXPLORATION_INTERVAL).filter(|_| thrift.pays([0.1].into_iter())).count();
         assert_eq!(made, 10);
     }
 
     #[test]
-    fn it_follows_what_passes_take_and_bring() {
-        let mut thrift = Thrift::default();
+    fn gate_adapts_to_pass_time_and_yield() {
+        let mut thrift = CostGate::default();
         thrift.set(Some(Worth { token: 1.0, node: 0.0, rest: false }));
         assert!(thrift.pays([0.0].into_iter()), "nothing is known yet");
         thrift.learn(0.5, [(1.0, 1.0)].into_iter());

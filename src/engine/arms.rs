@@ -5,9 +5,9 @@
 //! trees of each size. Drafting that doesn't pay backs off as in [`auto`](super::auto).
 
 use super::line::Line;
-use crate::draft::{Draft, Promise, follow};
-use crate::telemetry::{Choice, Reason, StageTimes};
-use crate::theory::cost::Cost;
+use crate::draft::{Draft, YieldEstimate, follow};
+use crate::telemetry::{BudgetReason, Choice, StageTimes};
+use crate::theory::cost::CostCurve;
 
 /// Drafted steps before the first back-off, and after each back-off, at least.
 const TRIALS: [usize; 2] = [16, 10];
@@ -15,7 +15,7 @@ const TRIALS: [usize; 2] = [16, 10];
 ///
 /// The drafter first catches up on the text that it missed, and its data has to return to the
 /// caches.
-const COLD: usize = 3;
+const WARMUP_STEPS: usize = 3;
 /// Ratio of rates, drafted over plain, below which drafting backs off.
 ///
 /// At equal rates nothing is lost by drafting on.
@@ -23,13 +23,13 @@ const GIVE_UP: f64 = 0.95;
 /// Number of steps that the measured cost counts for, before a budget was tried.
 const PRIOR: usize = 16;
 /// Length of the first back-off, in steps. Each further one in a row doubles it.
-const REST: usize = 8;
+const FIRST_BACKOFF: usize = 8;
 /// Upper bound on back-off, in steps.
-const LONGEST_REST: usize = 32;
-/// Drafted steps after which a back-off of [`REST`] steps re-measures plain decoding.
-const TURN: usize = 256;
+const MAX_BACKOFF: usize = 32;
+/// Drafted steps after which a back-off of [`FIRST_BACKOFF`] steps re-measures plain decoding.
+const REMEASURE_INTERVAL: usize = 256;
 /// Period, in drafted steps, at which each neighbor of the best budget is tried once.
-const LOOK: usize = 24;
+const EXPLORE_PERIOD: usize = 24;
 /// Weight of the newest step in the factors of each budget.
 ///
 /// Low, since the machine's speed, which `now` tracks, changes faster than they do.
@@ -37,7 +37,7 @@ const SLOW: f64 = 0.04;
 
 /// Time and yield of trees by candidate budget, and the back-off state.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Arms {
+pub(super) struct SizePolicy {
     /// Ratio of measured to expected seconds over recent steps, whatever the budget.
     ///
     /// Tracks the current speed of the machine.
@@ -66,40 +66,40 @@ pub(super) struct Arms {
     rest_length: usize,
 }
 
-impl Arms {
+impl SizePolicy {
     /// Returns the predicted seconds of a step with a tree of this budget and depth.
-    fn seconds(&self, budget: usize, depth: usize, cost: &Cost) -> f64 {
+    fn seconds(&self, budget: usize, depth: usize, cost: &CostCurve) -> f64 {
         self.expected(budget, depth, cost) * self.factors.of(budget) * self.now.unwrap_or(1.0)
     }
 
     /// Returns the predicted seconds as a sum of parts, before the measured corrections.
-    fn expected(&self, budget: usize, depth: usize, cost: &Cost) -> f64 {
+    fn expected(&self, budget: usize, depth: usize, cost: &CostCurve) -> f64 {
         let drafting = if depth > 0 { self.drafting.at(depth as f64).max(0.0) } else { 0.0 };
         cost.seconds(budget) + budget as f64 * self.node.unwrap_or(0.0) + drafting
     }
 
     /// Returns the predicted number of tokens emitted by a step with this tree.
-    fn tokens(&self, promise: &Promise) -> f64 {
+    fn tokens(&self, promise: &YieldEstimate) -> f64 {
         ((1.0 + promise.expected) * self.kept.of(promise.budget)).max(1.0)
     }
 
     /// Returns the predicted tokens per second of a step with this tree.
-    fn rate(&self, promise: &Promise, cost: &Cost) -> f64 {
+    fn rate(&self, promise: &YieldEstimate, cost: &CostCurve) -> f64 {
         self.tokens(promise) / self.seconds(promise.budget, promise.depth, cost)
     }
 
     /// Returns the index of the tree with the highest predicted rate, and that rate.
-    fn best(&self, promises: &[Promise], cost: &Cost) -> Option<(usize, f64)> {
+    fn best(&self, promises: &[YieldEstimate], cost: &CostCurve) -> Option<(usize, f64)> {
         promises.iter().map(|p| self.rate(p, cost)).enumerate().max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     /// Returns the budget to draft for, or `None` during back-off.
-    pub fn ask(&self, promises: &[Promise], cost: &Cost) -> Option<usize> {
+    pub fn ask(&self, promises: &[YieldEstimate], cost: &CostCurve) -> Option<usize> {
         let (best, _) = self.best(promises, cost).filter(|_| self.rest == 0)?;
         // Neighbors of the best budget: often while their times are unknown, then periodically.
         let beside = [promises.get(best + 1), best.checked_sub(1).and_then(|below| promises.get(below))];
-        let unknown = |p: &&Promise| !self.factors.has(p.budget);
-        let other = match self.trials % LOOK {
+        let unknown = |p: &&YieldEstimate| !self.factors.has(p.budget);
+        let other = match self.trials % EXPLORE_PERIOD {
             turn if turn % 4 == 3 => beside.into_iter().flatten().find(unknown),
             12 => beside[0],
             20 => beside[1],
@@ -109,13 +109,13 @@ impl Arms {
     }
 
     /// Reports the decision for the step's record. Sampled trees are always verified whole.
-    pub fn choice(&self, draft: &Draft, asked: Option<usize>, promises: &[Promise], cost: &Cost) -> Choice {
+    pub fn choice(&self, draft: &Draft, asked: Option<usize>, promises: &[YieldEstimate], cost: &CostCurve) -> Choice {
         let (drafted, plain) = (draft.tree.drafted(), 1.0 / self.seconds(1, 0, cost));
         let promised = promises.iter().find(|p| Some(p.budget) == asked).filter(|_| drafted > 0);
         let reason = match asked {
-            None => Reason::Resting,
-            Some(_) if drafted == 0 => Reason::NothingDrafted,
-            Some(_) => Reason::Whole,
+            None => BudgetReason::Resting,
+            Some(_) if drafted == 0 => BudgetReason::NothingDrafted,
+            Some(_) => BudgetReason::Whole,
         };
         Choice {
             drafted,
@@ -128,7 +128,7 @@ impl Arms {
     }
 
     /// Updates times, yields and back-off after a step for which `asked` tokens were requested.
-    pub fn learn(&mut self, asked: Option<usize>, made: &Made, promises: &[Promise], cost: &Cost) {
+    pub fn learn(&mut self, asked: Option<usize>, made: &Made, promises: &[YieldEstimate], cost: &CostCurve) {
         let Made { tokens, depth, accepted, time } = *made;
         if let Some(promise) = promises.iter().find(|p| Some(p.budget) == asked) {
             self.kept.follow(promise.budget, (1.0 + accepted) / (1.0 + promise.expected));
@@ -139,7 +139,7 @@ impl Arms {
         self.trials += usize::from(!resting);
         // The first back-off step is skipped, since it meets the caches as drafting left them. So
         // is a step in which the drafter proposed nothing.
-        let teaches = if resting { self.rest + 1 != self.rest_length } else { self.trials > COLD && depth > 0 };
+        let teaches = if resting { self.rest + 1 != self.rest_length } else { self.trials > WARMUP_STEPS && depth > 0 };
         if !teaches {
             return;
         }
@@ -156,10 +156,10 @@ impl Arms {
         }
         let pays = self.best(promises, cost).is_some_and(|(_, rate)| rate * self.seconds(1, 0, cost) > GIVE_UP);
         if !pays {
-            self.rest = self.next_rest.max(REST);
-            self.next_rest = (self.rest * 2).min(LONGEST_REST);
-        } else if unknown || self.trials >= TURN {
-            (self.rest, self.next_rest) = (REST, REST);
+            self.rest = self.next_rest.max(FIRST_BACKOFF);
+            self.next_rest = (self.rest * 2).min(MAX_BACKOFF);
+        } else if unknown || self.trials >= REMEASURE_INTERVAL {
+            (self.rest, self.next_rest) = (FIRST_BACKOFF, FIRST_BACKOFF);
         }
         if self.rest > 0 {
             self.rest_length = self.rest;
@@ -214,11 +214,14 @@ mod tests {
     /// Each child is accepted with probability `acceptance`. A pass over B tokens takes `pass(B)`
     /// seconds, though the measured cost is 1 + (B - 1) / 6. Drafting takes 0.1 s per depth.
     fn asked(acceptance: f64, pass: impl Fn(usize) -> f64, steps: usize) -> Vec<Option<usize>> {
-        let cost = Cost::new(vec![(1, 1.0), (4, 1.5)]).unwrap();
-        let promise =
-            |depth: usize| Promise { budget: depth + 1, expected: (1..=depth).map(|d| acceptance.powi(d as i32)).sum(), depth };
-        let promises: Vec<Promise> = (1..=3).map(promise).collect();
-        let mut arms = Arms::default();
+        let cost = CostCurve::new(vec![(1, 1.0), (4, 1.5)]).unwrap();
+        let promise = |depth: usize| YieldEstimate {
+            budget: depth + 1,
+            expected: (1..=depth).map(|d| acceptance.powi(d as i32)).sum(),
+            depth,
+        };
+        let promises: Vec<YieldEstimate> = (1..=3).map(promise).collect();
+        let mut arms = SizePolicy::default();
         let step = |_| {
             let asked = arms.ask(&promises, &cost);
             let (mut draft, depth) = (Draft::nothing(0), asked.map_or(0, |budget| budget - 1));
@@ -226,7 +229,7 @@ mod tests {
                 draft.tree.push(node, 1, 0.5);
             });
             let choice = arms.choice(&draft, asked, &promises, &cost);
-            assert_eq!((choice.reason == Reason::Resting, choice.kept), (asked.is_none(), depth));
+            assert_eq!((choice.reason == BudgetReason::Resting, choice.kept), (asked.is_none(), depth));
             let time = StageTimes { draft: 0.1 * depth as f64, verify: pass(depth + 1), other: 0.0 };
             let accepted = choice.expected;
             arms.learn(asked, &Made { tokens: depth + 1, depth, accepted, time: &time }, &promises, &cost);
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn drafting_that_does_not_pay_rests_ever_longer_and_looks_again() {
+    fn unprofitable_drafting_backs_off_ever_longer_and_retries() {
         let all = asked(0.1, |b| 1.0 + 0.25 * (b - 1) as f64, 700);
         let rests: Vec<usize> = all.split(Option::is_some).map(<[_]>::len).filter(|&rest| rest > 0).collect();
         assert_eq!(rests[..6], [8, 16, 32, 32, 32, 32], "{all:?}");

@@ -6,8 +6,8 @@
 
 use super::line::Line;
 use crate::draft::{Calibration, Draft, Worth};
-use crate::telemetry::{Choice, Reason, StageTimes};
-use crate::theory::cost::Cost;
+use crate::telemetry::{BudgetReason, Choice, StageTimes};
+use crate::theory::cost::CostCurve;
 
 /// Requested budget before anything was measured, in tokens.
 const FIRST: usize = 8;
@@ -26,17 +26,17 @@ const MARGIN: f64 = 1.3;
 /// Steps that the averages count for after a back-off: the text may have changed.
 const CARRIED: usize = 12;
 /// Length of the first back-off, in steps. Each further one in a row doubles it.
-const REST: usize = 8;
+const FIRST_BACKOFF: usize = 8;
 /// Upper bound on back-off, in steps.
-const LONGEST_REST: usize = 128;
+const MAX_BACKOFF: usize = 128;
 /// Cost of drafting, as a fraction of a plain step, below which back-off is disabled.
 ///
 /// Drafting that cheap loses nothing.
 const CHEAP: f64 = 0.02;
-/// Model-drafted steps after which a frugal drafter backs off for [`REST`] steps anyway.
+/// Model-drafted steps after which a frugal drafter backs off for [`FIRST_BACKOFF`] steps anyway.
 ///
 /// This measures its rate without model passes. The interval doubles each time.
-const TURN: usize = 192;
+const BACKOFF_INTERVAL: usize = 192;
 /// Weight of the newest step in the moving averages that decide on back-off.
 ///
 /// Tokens per step scatter by half, and the differences to detect are around a twentieth.
@@ -115,7 +115,7 @@ impl Auto {
     ///
     /// A frugal drafter starts in back-off, to measure its rate without model passes.
     pub fn new(frugal: bool) -> Auto {
-        Auto { frugal, rest: if frugal { REST } else { 0 }, ..Auto::default() }
+        Auto { frugal, rest: if frugal { FIRST_BACKOFF } else { 0 }, ..Auto::default() }
     }
 
     /// Sets the seconds per step of plain decoding, timed on consecutive steps.
@@ -136,7 +136,7 @@ impl Auto {
     }
 
     /// Returns the cost model by which a drafter of `asked` tokens gates its passes.
-    pub fn worth(&self, asked: usize, cost: &Cost) -> Worth {
+    pub fn worth(&self, asked: usize, cost: &CostCurve) -> Worth {
         let node = self.other.parts().1;
         let token = if self.full.steps > 0 { 1.0 / self.full.rate() } else { cost.seconds(1) + self.other.at(1.0) };
         let most = asked.max(2);
@@ -154,23 +154,23 @@ impl Auto {
         asked: Option<usize>,
         seconds: f64,
         most: usize,
-        cost: &Cost,
+        cost: &CostCurve,
     ) -> Choice {
         let drafted = draft.tree.drafted();
         let each = known.of_tree(&draft.tree);
         let products = draft.tree.path_products(|i| each[i]).split_off(1);
         let (step, node) = self.other.parts();
-        let (kept, rate) = cost.best(&products, seconds + step, node);
+        let (kept, rate) = cost.best_prefix(&products, seconds + step, node);
         let plain = 1.0 / self.plain.unwrap_or(cost.seconds(1) + step + node);
         let reason = match asked {
-            None => Reason::Resting,
-            Some(_) if self.rest > 0 && kept == 0 => Reason::Resting,
+            None => BudgetReason::Resting,
+            Some(_) if self.rest > 0 && kept == 0 => BudgetReason::Resting,
             // The cost gate skipped the drafter's pass, so that it never saw the root.
-            Some(_) if drafted == 0 && !draft.asked[0] => Reason::NotWorth,
-            Some(_) if drafted == 0 => Reason::NothingDrafted,
-            Some(_) if kept == 0 => Reason::NotWorth,
-            Some(_) if kept < drafted => Reason::Cut,
-            Some(_) => Reason::Whole,
+            Some(_) if drafted == 0 && !draft.asked[0] => BudgetReason::NotWorth,
+            Some(_) if drafted == 0 => BudgetReason::NothingDrafted,
+            Some(_) if kept == 0 => BudgetReason::NotWorth,
+            Some(_) if kept < drafted => BudgetReason::Cut,
+            Some(_) => BudgetReason::Whole,
         };
         draft.keep(kept);
         if let Some(asked) = asked {
@@ -190,7 +190,7 @@ impl Auto {
     ///
     /// `tokens` is the size of the verified tree, root included, and `expected` is its expected
     /// number of accepted tokens.
-    pub fn learn(&mut self, tokens: usize, choice: &Choice, expected: f64, time: &StageTimes, cost: &Cost) {
+    pub fn learn(&mut self, tokens: usize, choice: &Choice, expected: f64, time: &StageTimes, cost: &CostCurve) {
         self.other.add(tokens as f64, time.other);
         let (tokens, seconds) = (1.0 + expected, time.draft + cost.seconds(tokens) + time.other);
         if self.rest > 0 {
@@ -208,16 +208,16 @@ impl Auto {
         }
         let undrafted = choice.plain_tokens_per_second.max(self.free.bound(-MARGIN));
         if self.full.bound(MARGIN) < undrafted {
-            self.rest = if self.next_rest == 0 { REST } else { self.next_rest };
-            self.next_rest = (self.rest * 2).min(LONGEST_REST);
+            self.rest = if self.next_rest == 0 { FIRST_BACKOFF } else { self.next_rest };
+            self.next_rest = (self.rest * 2).min(MAX_BACKOFF);
             self.trials = 0;
             self.given_up = true;
             self.full.steps = self.full.steps.min(CARRIED);
         } else {
-            self.next_rest = REST;
-            let turns = self.trials / TURN;
-            if self.frugal && self.trials.is_multiple_of(TURN) && turns.is_power_of_two() {
-                self.rest = REST;
+            self.next_rest = FIRST_BACKOFF;
+            let turns = self.trials / BACKOFF_INTERVAL;
+            if self.frugal && self.trials.is_multiple_of(BACKOFF_INTERVAL) && turns.is_power_of_two() {
+                self.rest = FIRST_BACKOFF;
             }
         }
     }
@@ -233,7 +233,7 @@ mod tests {
     /// Drafting takes `drafting` seconds for one node, which is accepted with probability `p`. A
     /// pass takes 1 s for any number of tokens.
     fn asked(drafting: f64, p: f64, steps: usize) -> Vec<bool> {
-        let cost = Cost::new(vec![(1, 1.0), (64, 1.0)]).unwrap();
+        let cost = CostCurve::new(vec![(1, 1.0), (64, 1.0)]).unwrap();
         let mut auto = Auto::default();
         let step = |_| {
             let asked = auto.ask(64);
@@ -247,14 +247,14 @@ mod tests {
             let expected = p * choice.kept as f64;
             let time = StageTimes { draft: draft_time, verify: 1.0, other: 0.0 };
             auto.learn(draft.tree.len(), &choice, expected, &time, &cost);
-            assert_eq!(choice.reason == Reason::Resting, asked.is_none());
+            assert_eq!(choice.reason == BudgetReason::Resting, asked.is_none());
             asked.is_some()
         };
         (0..steps).map(step).collect()
     }
 
     #[test]
-    fn drafting_that_does_not_pay_rests_ever_longer_and_looks_again() {
+    fn unprofitable_drafting_backs_off_ever_longer_and_retries() {
         let rests: Vec<usize> = asked(0.5, 0.1, 600).split(|asked| *asked).map(<[bool]>::len).filter(|&rest| rest > 0).collect();
         assert_eq!(rests[..6], [8, 16, 32, 64, 128, 128]);
         // Drafting that pays, or that is nearly free, never backs off.

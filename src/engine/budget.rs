@@ -1,13 +1,13 @@
 //! Budget of each step: fixed, or automatic from the measured cost of verify passes.
 //!
 //! An automatic budget cuts deterministic trees after drafting ([`Auto`]) and picks the size of
-//! sampled trees before drafting ([`Arms`]).
+//! sampled trees before drafting ([`SizePolicy`]).
 
-use super::arms::{Arms, Made};
+use super::arms::{Made, SizePolicy};
 use super::auto::Auto;
-use crate::draft::{Calibration, Draft, Promise, Worth};
+use crate::draft::{Calibration, Draft, Worth, YieldEstimate};
 use crate::telemetry::{Choice, StepRecord, StepSettings};
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 use crate::theory::pass_times::PassTimes;
 
 /// Budget policy of a session, with the measured times it is based on.
@@ -23,7 +23,7 @@ pub(super) struct Budget {
     /// Automatic budget of deterministic trees, which are cut to the size that pays.
     auto: Auto,
     /// Automatic budget of sampled trees, whose size is picked before drafting.
-    arms: Arms,
+    arms: SizePolicy,
 }
 
 /// Drafting request for one step.
@@ -33,20 +33,20 @@ pub(super) struct Asked {
     /// Cost model passed to the drafter; `None` disables cost gating.
     pub worth: Option<Worth>,
     /// Policy that made the request; `None` if the budget is fixed or the cost unknown.
-    by: Option<By>,
+    by: Option<Sizing>,
 }
 
 /// Policy by which an automatic budget determines the size of a tree.
-enum By {
+enum Sizing {
     /// Cut the tree after drafting, to at most `most` tokens.
     Cutting { most: usize },
     /// Pick the size before drafting, from predicted accepted lengths by budget.
-    Promises(Vec<Promise>),
+    Promises(Vec<YieldEstimate>),
 }
 
 impl Budget {
     /// Returns the cost of verify passes, if known.
-    pub fn cost(&self) -> Option<&Cost> {
+    pub fn cost(&self) -> Option<&CostCurve> {
         self.times.as_ref().map(PassTimes::cost)
     }
 
@@ -70,7 +70,7 @@ impl Budget {
     ///
     /// Pass times and the time of plain decoding stay, since they don't depend on the drafter.
     pub fn begin(&mut self, frugal: bool) {
-        (self.auto, self.arms) = (Auto::new(frugal), Arms::default());
+        (self.auto, self.arms) = (Auto::new(frugal), SizePolicy::default());
         if let Some(seconds) = self.plain {
             self.auto.set_plain(seconds);
         }
@@ -80,7 +80,13 @@ impl Budget {
     ///
     /// `frugal` marks a drafter that can draft without running a model. `promises` computes the
     /// predicted accepted lengths by budget; it is called only for sampled trees.
-    pub fn ask(&self, settings: &StepSettings, most: usize, frugal: bool, promises: impl FnOnce() -> Vec<Promise>) -> Asked {
+    pub fn ask(
+        &self,
+        settings: &StepSettings,
+        most: usize,
+        frugal: bool,
+        promises: impl FnOnce() -> Vec<YieldEstimate>,
+    ) -> Asked {
         let Some(cost) = self.cost().filter(|_| settings.automatic()) else {
             let tokens = if settings.automatic() { self.auto.asked(most) } else { most };
             return Asked { tokens: Some(tokens), worth: None, by: None };
@@ -88,13 +94,13 @@ impl Budget {
         if settings.drawn() {
             let promises = promises();
             let tokens = self.arms.ask(&promises, cost);
-            return Asked { tokens, worth: Some(Worth::SETTLED), by: Some(By::Promises(promises)) };
+            return Asked { tokens, worth: Some(Worth::SETTLED), by: Some(Sizing::Promises(promises)) };
         }
         // A frugal drafter may draft during back-off, since that costs nothing. Not so for sampled
         // trees: it proposes many candidates or hardly any, so that no fixed form of a tree fits.
         let tokens = self.auto.ask(most).or_else(|| frugal.then(|| self.auto.asked(most)));
         let worth = self.auto.worth(tokens.unwrap_or(1), cost);
-        Asked { tokens, worth: Some(worth), by: Some(By::Cutting { most }) }
+        Asked { tokens, worth: Some(worth), by: Some(Sizing::Cutting { most }) }
     }
 
     /// Applies an automatic budget to a draft that took `seconds`.
@@ -103,8 +109,8 @@ impl Budget {
     pub fn choose(&mut self, asked: &Asked, known: &Calibration, draft: &mut Draft, seconds: f64) -> Option<Choice> {
         let cost = self.times.as_ref().map(PassTimes::cost)?;
         Some(match asked.by.as_ref()? {
-            By::Promises(promises) => self.arms.choice(draft, asked.tokens, promises, cost),
-            By::Cutting { most } => self.auto.choose(known, draft, asked.tokens, seconds, *most, cost),
+            Sizing::Promises(promises) => self.arms.choice(draft, asked.tokens, promises, cost),
+            Sizing::Cutting { most } => self.auto.choose(known, draft, asked.tokens, seconds, *most, cost),
         })
     }
 
@@ -115,11 +121,11 @@ impl Budget {
         if let (Some(choice), Some(by)) = (&record.choice, &asked.by) {
             let cost = times.cost();
             match by {
-                By::Promises(promises) => {
+                Sizing::Promises(promises) => {
                     let (depth, accepted) = (draft.tree.max_depth(), record.expected_accepted);
                     self.arms.learn(asked.tokens, &Made { tokens, depth, accepted, time: &record.time }, promises, cost);
                 }
-                By::Cutting { .. } => self.auto.learn(tokens, choice, record.expected_accepted, &record.time, cost),
+                Sizing::Cutting { .. } => self.auto.learn(tokens, choice, record.expected_accepted, &record.time, cost),
             }
         }
         #[cfg(test)]

@@ -8,7 +8,7 @@ use super::seen::observe;
 use super::session::{Session, SessionError};
 use crate::draft::Draft;
 use crate::model::{ForwardError, Node, Parent, Pass};
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 use crate::theory::pass_times::{PassTimes, SIZES, median};
 
 /// Number of measurements of plain decoding whose median is one result.
@@ -38,7 +38,7 @@ impl Session {
     ///
     /// # Errors
     /// If a forward fails.
-    pub fn measure_cost(&mut self) -> Result<Option<Cost>, SessionError> {
+    pub fn measure_cost(&mut self) -> Result<Option<CostCurve>, SessionError> {
         if self.tokens().is_empty() {
             return Ok(None);
         }
@@ -62,13 +62,13 @@ impl Session {
             for &size in &sizes {
                 passes.push((size, self.time_pass(size)?));
             }
-            times = PassTimes::measured(&passes);
+            times = PassTimes::from_probes(&passes);
             let settled = round >= CURVE_ROUNDS.0 && times.as_ref().is_some_and(|times| times.settled(CURVE_ERROR));
             if settled || began.elapsed() > CURVE_LIMIT {
                 break;
             }
         }
-        let times = times.filter(|times| times.cost().plausible());
+        let times = times.filter(|times| times.cost().is_plausible());
         let cost = times.as_ref().map(|times| times.cost().clone());
         if let Some(times) = times {
             self.set_times(times);

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
-use crate::dist::{Law, Warp};
+use crate::dist::{Sampling, TokenDist};
 use crate::telemetry::{BudgetCurve, Cause, Ending, Losses, StepRecord, StepSettings, Within};
 use crate::theory::pool::Pool;
 use crate::tree::TokenId;
@@ -22,7 +22,7 @@ proptest! {
         seed in any::<u64>(), budget in 2usize..20, temperature in 0.3f32..1.5, tokens in 1usize..60
     ) {
         let table = TableDecoder::new(5, seed);
-        let warp = Warp { temperature, top_p: 1.0, top_k: None };
+        let warp = Sampling { temperature, top_p: 1.0, top_k: None };
         let (out, records) = run(&mut session(&table, &[], settings("ngram", "best-first", budget, temperature)), &[1, 2], tokens);
         let text = [&[1, 2][..], &out].concat();
         // Reference pool, filled from the table.
@@ -31,7 +31,7 @@ proptest! {
         for record in &records {
             for _ in &record.emitted {
                 let row = table.row(&text[..at], LAYERS);
-                let law = Law::new(&row, &warp).unwrap();
+                let law = TokenDist::new(&row, &warp).unwrap();
                 pool.add(&law, law.moments());
                 at += 1;
             }
@@ -49,7 +49,7 @@ proptest! {
     }
 
     #[test]
-    fn misses_say_what_was_missed_and_why(
+    fn misses_record_the_token_and_its_cause(
         seed in any::<u64>(), vocab in 3usize..7, budget in 1usize..20, drafter in 0usize..DRAFTERS.len(), chain in any::<bool>(),
         temperature in prop_oneof![Just(0.0f32), 0.3f32..1.5], stop in prop_oneof![Just(vec![]), Just(vec![2u32])],
     ) {
@@ -70,7 +70,7 @@ proptest! {
             prop_assert!(children().all(|c| record.tree.tokens[c] != miss.token));
             let at = before(record, &text).len() + record.accepted;
             let row = table.row(&text[..at], LAYERS);
-            let law = Law::new(&row, &warp).unwrap();
+            let law = TokenDist::new(&row, &warp).unwrap();
             prop_assert_eq!((miss.p, miss.rank), (law.p(miss.token), law.rank(miss.token)));
             let pi: f64 = record.entropy.iter().map(|e| e.p).product();
             prop_assert_eq!(miss.pi, pi);
@@ -84,7 +84,7 @@ proptest! {
                 prop_assert_eq!(record.ceilings.fluid, Some(budget as f64 - 1.0));
             }
             if !unlucky {
-                prop_assert_eq!(miss.cause, Cause::without_luck(miss.rank, miss.draft_rank, miss.asked));
+                prop_assert_eq!(miss.cause, Cause::ignoring_luck(miss.rank, miss.draft_rank, miss.asked));
             }
             // The oracle knows everything, so that only luck or the budget can cause a miss.
             if DRAFTERS[drafter] == "oracle" && !chain {
@@ -131,7 +131,7 @@ fn greedy_loses_nothing_to_the_budget() {
 }
 
 #[test]
-fn the_pool_begins_anew_with_another_warp_and_no_other_setting() {
+fn the_pool_restarts_only_with_new_sampling_parameters() {
     let table = TableDecoder::new(5, 3);
     let mut session = session(&table, &[], settings("ngram", "best-first", 8, 1.0));
     session.start("x", &[0, 1], 400).unwrap();

@@ -3,9 +3,9 @@
 //! The pool starts over when the sampling parameters change. Evaluations are spaced geometrically,
 //! so that their cost per step falls as the pool grows.
 
-use crate::dist::{Law, Moments, Warp};
-use crate::telemetry::{Ceilings, Fluid, FluidKind, Reached, StepSettings};
-use crate::theory::intervals::{Blocks, FIRST, Interval};
+use crate::dist::{Moments, Sampling, TokenDist};
+use crate::telemetry::{Ceilings, EntropyClassBound, Fluid, Reached, StepSettings};
+use crate::theory::intervals::{Interval, MIN_INTERVAL_STEPS, StepUnits};
 use crate::theory::pool::Pool;
 
 use super::MAX_BUDGET;
@@ -25,7 +25,7 @@ const KINDS: [f64; 3] = [0.0, 0.25, 1.5];
 
 /// Pool of observed distributions, and the ceilings computed from it.
 #[derive(Clone, Debug)]
-pub(super) struct Observed {
+pub(super) struct CeilingTracker {
     pool: Pool,
     /// Distribution of one position, from which the others are filled.
     ///
@@ -36,7 +36,7 @@ pub(super) struct Observed {
     /// Result of the last evaluation.
     last: Option<Evaluated>,
     /// Steps since the settings last changed.
-    blocks: Blocks,
+    blocks: StepUnits,
     reached: Option<Reached>,
     /// Number of positions when the full curve was last reported.
     told: usize,
@@ -63,16 +63,16 @@ fn left(reached: &Reached, mean: f64, fluid: f64) -> bool {
     outside(reached.expected, mean) || (fluid > 0.0 && outside(reached.share, mean / fluid))
 }
 
-impl Observed {
+impl CeilingTracker {
     /// Creates an empty pool for distributions under `warp`.
-    pub fn new(warp: &Warp) -> Self {
+    pub fn new(warp: &Sampling) -> Self {
         Self {
             pool: Pool::new(),
             one: Pool::new(),
             kinds: Default::default(),
             greedy: warp.greedy(),
             last: None,
-            blocks: Blocks::default(),
+            blocks: StepUnits::default(),
             reached: None,
             told: 0,
             drafted: 0,
@@ -85,11 +85,11 @@ impl Observed {
     ///
     /// The pool stays, since the sampling parameters are the same.
     pub fn begin(&mut self) {
-        (self.blocks, self.reached, self.drafted, self.steps) = (Blocks::default(), None, 0, 0);
+        (self.blocks, self.reached, self.drafted, self.steps) = (StepUnits::default(), None, 0, 0);
     }
 
     /// Adds the distribution of one generated position, with its moments.
-    pub fn add(&mut self, law: &Law, moments: Moments) {
+    pub fn add(&mut self, law: &TokenDist, moments: Moments) {
         let kind = KINDS.partition_point(|&from| from <= moments.entropy).clamp(1, KINDS.len()) - 1;
         let pools = [&mut self.pool, &mut self.kinds[kind], self.blocks.pool()];
         if self.greedy {
@@ -126,14 +126,14 @@ impl Observed {
         let mean = self.blocks.mean().unwrap_or(0.0);
         // Due once there are enough steps for intervals, after half as many steps more, and when
         // the newest mean has left its interval.
-        let due = steps >= self.reached.map_or(FIRST, |reached| reached.steps + reached.steps / 2);
+        let due = steps >= self.reached.map_or(MIN_INTERVAL_STEPS, |reached| reached.steps + reached.steps / 2);
         if counts && (due || self.reached.is_some_and(|reached| left(&reached, mean, fluid))) {
             let found = self.blocks.resample(drafted, fluid);
             self.reached = Some(Reached {
                 steps,
                 expected: found.map(|found| found.expected),
                 fluid: found.map(|found| found.fluid).filter(|_| !settings.drawn()),
-                share: found.map(|found| found.share).filter(|_| !settings.drawn()),
+                share: found.map(|found| found.fraction).filter(|_| !settings.drawn()),
                 expected_mean: found.map(|_| mean),
                 share_mean: found.map(|_| mean / fluid).filter(|_| !settings.drawn()),
             });
@@ -167,7 +167,7 @@ impl Observed {
         match self.at_mean.filter(fresh) {
             Some((_, mean, fluid)) if mean > 0.0 => Some((fluid * drafted / mean).min(drafted)),
             _ => {
-                let fluid = self.pool.fluid_at(drafted)?;
+                let fluid = self.pool.fluid_bound_for_mean_size(drafted)?;
                 self.at_mean = Some((positions, drafted, fluid));
                 Some(fluid)
             }
@@ -200,7 +200,7 @@ impl Observed {
             return None;
         }
         self.told = positions;
-        let kind = |(pool, entropy_from): (&Pool, f64)| FluidKind {
+        let kind = |(pool, entropy_from): (&Pool, f64)| EntropyClassBound {
             entropy_from,
             share: pool.positions() as f64 / positions as f64,
             mu: pool.mu().unwrap_or(0.0),

@@ -9,11 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 
 use crate::hex::hex;
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 
 /// Cache file for the pass cost of one model on one device.
 #[derive(Clone, Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct CostCache {
     file: PathBuf,
     key: String,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Shelf {
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Kept {
     key: String,
-    seconds: Cost,
+    seconds: CostCurve,
     /// Time of measurement, in seconds since 1970.
     measured: u64,
 }
@@ -38,7 +38,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-impl Shelf {
+impl CostCache {
     /// Locates the cache file for a model and a device in the cache folder `cache`.
     ///
     /// `device` includes the thread count. The version of the program is part of the key, since
@@ -52,15 +52,15 @@ impl Shelf {
     /// Reads the cached cost.
     ///
     /// Returns `None` if the file is missing, damaged, implausible or older than [`MOST_AGE`].
-    pub fn read(&self) -> Option<Cost> {
+    pub fn read(&self) -> Option<CostCurve> {
         let kept: Kept = serde_json::from_slice(&std::fs::read(&self.file).ok()?).ok()?;
         let age = now().saturating_sub(kept.measured);
-        let usable = kept.key == self.key && age <= MOST_AGE && kept.measured <= now() && kept.seconds.plausible();
+        let usable = kept.key == self.key && age <= MOST_AGE && kept.measured <= now() && kept.seconds.is_plausible();
         usable.then_some(kept.seconds)
     }
 
     /// Writes a cost to the cache. Errors are ignored: the next run measures again.
-    pub fn keep(&self, seconds: &Cost) {
+    pub fn keep(&self, seconds: &CostCurve) {
         let kept = Kept { key: self.key.clone(), seconds: seconds.clone(), measured: now() };
         let part = self.file.with_extension(format!("{}.part", std::process::id()));
         let written = self.file.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
@@ -79,10 +79,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_found_for_the_same_model_and_device_alone() {
+    fn a_cached_cost_is_found_only_for_its_model_and_device() {
         let folder = tempfile::tempdir().unwrap();
-        let shelf = |model, device| Shelf::new(folder.path(), model, device);
-        let cost = Cost::new(vec![(1, 0.5), (2, 0.75)]).unwrap();
+        let shelf = |model, device| CostCache::new(folder.path(), model, device);
+        let cost = CostCurve::new(vec![(1, 0.5), (2, 0.75)]).unwrap();
         assert_eq!(shelf("a", "cpu").read(), None);
         shelf("a", "cpu").keep(&cost);
         assert_eq!(shelf("a", "cpu").read(), Some(cost.clone()));
@@ -113,7 +113,7 @@ mod tests {
         // An unwritable folder is no error, and no partial file remains.
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
-        Shelf::new(&file, "a", "cpu").keep(&cost);
+        CostCache::new(&file, "a", "cpu").keep(&cost);
         assert_eq!(std::fs::read_dir(folder.path().join("costs")).unwrap().count(), 1);
     }
 }

@@ -19,7 +19,7 @@ const MIXED_WITHOUT_HEAD: [&str; 2] = ["suffix", "early-exit"];
 const MIXED_WITHOUT_EXIT: [&str; 2] = ["suffix", "ngram"];
 
 /// Inputs from which drafters are built.
-pub(super) struct Makers<'a> {
+pub(super) struct DrafterBuilder<'a> {
     /// Options of the run.
     pub options: &'a EngineOptions,
     /// Configuration of the target model.
@@ -34,7 +34,7 @@ pub(super) struct Makers<'a> {
     pub capacity: usize,
 }
 
-impl Makers<'_> {
+impl DrafterBuilder<'_> {
     /// Builds all drafters available in this run, in the order of [`DRAFTERS`].
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl Makers<'_> {
                 None => None,
             },
             "mix" => Some(Box::new(self.mix("mix", self.options.mix.as_deref())?)),
-            "auto" => Some(Box::new(self.mix("auto", None)?.alone_where_drawn())),
+            "auto" => Some(Box::new(self.mix("auto", None)?.with_model_only_if_sampled())),
             "oracle" => Some(Box::new(Oracle::default())),
             _ => None,
         })

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
-use crate::dist::{Law, Warp};
+use crate::dist::{Sampling, TokenDist};
 use crate::telemetry::{StepRecord, StepSettings};
 use crate::tree::TokenId;
 use crate::verify::Rule;
@@ -32,7 +32,7 @@ fn drawn(drafter: &str, shape: &str, budget: usize, temperature: f32, verify: Ru
 /// Distance of counts of three-token texts from their distribution in the table.
 ///
 /// Pearson's chi-squared, transformed to a standard normal number (Wilson and Hilferty).
-fn distance(counts: &HashMap<Vec<TokenId>, usize>, table: &TableDecoder, warp: &Warp, prompt: &[TokenId]) -> f64 {
+fn distance(counts: &HashMap<Vec<TokenId>, usize>, table: &TableDecoder, warp: &Sampling, prompt: &[TokenId]) -> f64 {
     let total: usize = counts.values().sum();
     let (mut chi2, mut cells) = (0.0, 0.0);
     let mut open = vec![(Vec::new(), 1.0)];
@@ -45,15 +45,15 @@ fn distance(counts: &HashMap<Vec<TokenId>, usize>, table: &TableDecoder, warp: &
             continue;
         }
         let row = table.row(&[prompt, &text].concat(), LAYERS);
-        Law::new(&row, warp).unwrap().for_each(|token, own| open.push(([&text[..], &[token]].concat(), p * own)));
+        TokenDist::new(&row, warp).unwrap().for_each(|token, own| open.push(([&text[..], &[token]].concat(), p * own)));
     }
     let (freedom, spread) = (cells - 1.0, 2.0 / (9.0 * (cells - 1.0)));
     ((chi2 / freedom).cbrt() - (1.0 - spread)) / f64::sqrt(spread)
 }
 
 #[test]
-fn the_law_of_three_tokens_stays_what_it_is() {
-    let (table, prompt, warp) = (TableDecoder::new(3, 6), [1, 2, 1, 2, 1], Warp { temperature: 1.5, ..Warp::PLAIN });
+fn sampled_trees_keep_the_distribution_of_three_tokens() {
+    let (table, prompt, warp) = (TableDecoder::new(3, 6), [1, 2, 1, 2, 1], Sampling { temperature: 1.5, ..Sampling::PLAIN });
     for verify in RULES {
         for (i, drafter) in DRAFTERS.into_iter().enumerate() {
             // Each drafter runs in one of the shapes.
@@ -76,14 +76,14 @@ fn the_law_of_three_tokens_stays_what_it_is() {
             let near = distance(&counts, &table, &warp, &prompt);
             assert!(near.abs() < RARE, "{drafter} {shape} {}: {near}", verify.name());
             // Control: a slightly different distribution must be detected.
-            let far = distance(&counts, &table, &Warp { temperature: 1.0, ..warp }, &prompt);
+            let far = distance(&counts, &table, &Sampling { temperature: 1.0, ..warp }, &prompt);
             assert!(far > 1.5 * RARE, "{drafter} {shape}: {far}");
         }
     }
 }
 
 #[test]
-fn a_drafter_that_knows_the_law_has_all_of_a_chain_accepted() {
+fn an_oracle_chain_is_accepted_whole() {
     let table = TableDecoder::new(5, 3);
     for verify in [Rule::Rejection, Rule::Block] {
         let (_, records) = run(&mut session(&table, &[], drawn("oracle", "chain", 8, 1.0, verify)), &[0], 64);
@@ -114,7 +114,7 @@ fn block_verification_accepts_more_of_a_chain_than_single_tokens() {
 }
 
 #[test]
-fn the_expected_count_is_that_of_the_draws() {
+fn expected_and_accepted_counts_of_sampled_trees_agree() {
     // Over many steps the expected and the actual number of accepted tokens agree.
     let table = TableDecoder::new(4, 8);
     for verify in RULES {
@@ -137,7 +137,7 @@ fn the_expected_count_is_that_of_the_draws() {
 
 proptest! {
     #[test]
-    fn greedy_every_rule_is_plain_decoding_and_the_same_again_is_the_same(
+    fn greedy_rules_match_plain_decoding_and_runs_repeat(
         seed in any::<u64>(), vocab in 3usize..7, budget in 1usize..40, tokens in 1usize..40, drafter in 0usize..DRAFTERS.len(),
         shape in 0usize..3, rule in 0usize..3, stop in prop_oneof![Just(vec![]), Just(vec![2u32])],
     ) {

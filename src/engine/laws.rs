@@ -2,7 +2,7 @@
 //!
 //! Each one is computed on first use and kept for the rest of the step.
 
-use crate::dist::{Law, Moments, NotFinite, Reduced, Warp};
+use crate::dist::{LogitSums, Moments, NotFinite, Sampling, TokenDist};
 use crate::model::{Decoder, ForwardError, Reductions};
 use crate::tree::{TokenId, TokenTree};
 
@@ -12,9 +12,9 @@ use crate::tree::{TokenId, TokenTree};
 /// host.
 pub(super) struct Laws<'a> {
     target: &'a dyn Decoder,
-    warp: Warp,
-    law: Vec<Option<Law<'a>>>,
-    plain: Vec<Option<Law<'a>>>,
+    warp: Sampling,
+    law: Vec<Option<TokenDist<'a>>>,
+    plain: Vec<Option<TokenDist<'a>>>,
     reduced: Option<Reductions>,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Laws<'a> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn new(target: &'a dyn Decoder, warp: Warp, tree: &TokenTree) -> Result<Self, ForwardError> {
+    pub fn new(target: &'a dyn Decoder, warp: Sampling, tree: &TokenTree) -> Result<Self, ForwardError> {
         let whole = warp.greedy() || warp.top_k.is_none() && warp.top_p >= 1.0 && (1.0 / warp.temperature).is_finite();
         let reduced = if whole {
             let own = Some(warp.temperature).filter(|&own| own != 1.0 && !warp.greedy());
@@ -48,30 +48,30 @@ impl<'a> Laws<'a> {
     /// Returns the reductions of a node at temperature 1 and at the sampling temperature.
     ///
     /// `None` if the device reduced nothing, or the sums are not finite.
-    fn reduced(&self, node: usize) -> Option<(&Reduced, &Reduced)> {
+    fn reduced(&self, node: usize) -> Option<(&LogitSums, &LogitSums)> {
         let nodes = &self.reduced.as_ref()?.nodes;
         let (plain, own) = (nodes.first()?.get(node)?, nodes.last()?.get(node)?);
         (plain.is_finite() && own.is_finite()).then_some((plain, own))
     }
 
     /// Returns the distribution that is sampled from at `node`.
-    pub fn sampled(&mut self, node: usize) -> Result<&Law<'a>, NotFinite> {
+    pub fn sampled(&mut self, node: usize) -> Result<&TokenDist<'a>, NotFinite> {
         let law = match (self.law[node].take(), self.reduced(node)) {
             (Some(law), _) => law,
-            (None, Some((plain, _))) if self.warp.greedy() => Law::certain(plain.best, plain.max),
-            _ => Law::new(self.target.logits(node), &self.warp)?,
+            (None, Some((plain, _))) if self.warp.greedy() => TokenDist::one_hot(plain.best, plain.max),
+            _ => TokenDist::new(self.target.logits(node), &self.warp)?,
         };
         Ok(self.law[node].insert(law))
     }
 
     /// Returns the model's own distribution at `node`, at temperature 1.
-    fn plain(&mut self, node: usize) -> Result<&Law<'a>, NotFinite> {
-        if self.warp == Warp::PLAIN {
+    fn plain(&mut self, node: usize) -> Result<&TokenDist<'a>, NotFinite> {
+        if self.warp == Sampling::PLAIN {
             return self.sampled(node);
         }
         let plain = match self.plain[node].take() {
             Some(law) => law,
-            None => self.sampled(node)?.plain(),
+            None => self.sampled(node)?.to_unmodified(),
         };
         Ok(self.plain[node].insert(plain))
     }
@@ -87,7 +87,7 @@ impl<'a> Laws<'a> {
     /// Returns the probability of `token` after `node` at temperature 1.
     ///
     /// It is taken over the whole vocabulary. `token` is the one that was emitted there.
-    pub fn plain_p(&mut self, node: usize, token: TokenId) -> Result<f64, NotFinite> {
+    pub fn plain_probability(&mut self, node: usize, token: TokenId) -> Result<f64, NotFinite> {
         match self.reduced(node) {
             // With greedy decoding this avoids copying the node's logits to the host.
             Some((plain, _)) if token == plain.best => Ok(plain.p(plain.max, 1.0)),
@@ -96,13 +96,13 @@ impl<'a> Laws<'a> {
     }
 
     /// Returns the statistics of `node`, which carries `token`, at its `parent`.
-    pub fn of_child(&mut self, parent: usize, node: usize, token: TokenId) -> Result<Told, NotFinite> {
+    pub fn child_stats(&mut self, parent: usize, node: usize, token: TokenId) -> Result<Told, NotFinite> {
         if let Some((plain, own)) = self.reduced(parent)
             && let Some(&(logit, rank)) = self.reduced.as_ref().and_then(|all| all.tokens.get(node - 1))
         {
             let p_plain = plain.p(logit, 1.0);
             let p = match self.warp.greedy() {
-                true => Law::certain(plain.best, plain.max).p(token),
+                true => TokenDist::one_hot(plain.best, plain.max).p(token),
                 false => own.p(logit, 1.0 / self.warp.temperature),
             };
             return Ok(Told { p, p_plain, rank });

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::testing::{LAYERS, TableDecoder, run, settings};
 use super::{Session, Vocabulary};
-use crate::dist::Law;
+use crate::dist::TokenDist;
 use crate::draft::testing::Fixed;
 use crate::draft::{Candidate, Verified};
 use crate::tree::TokenId;
@@ -21,7 +21,7 @@ const PROPOSED: [Candidate; 4] = [
 
 proptest! {
     #[test]
-    fn a_drafter_hears_of_every_node_and_of_what_was_left_out_below_the_walk(
+    fn feedback_covers_every_node_and_candidates_left_out_on_the_accepted_path(
         seed in any::<u64>(), budget in 1usize..12, shape in 0usize..4, sampled in any::<bool>(), drawn in any::<bool>(),
     ) {
         let table = TableDecoder::new(5, seed);
@@ -48,7 +48,7 @@ proptest! {
                 let parent = tree.parent(i).unwrap();
                 let path: Vec<TokenId> = tree.path(parent).into_iter().map(|node| tree.token(node)).collect();
                 let row = table.row(&[&text[..record.position], &path].concat(), LAYERS);
-                prop_assert_eq!(p[i], Law::new(&row, &settings.warp()).unwrap().p(tree.token(i)));
+                prop_assert_eq!(p[i], TokenDist::new(&row, &settings.warp()).unwrap().p(tree.token(i)));
                 let reached: f64 = tree.path(parent).into_iter().map(|node| p[node]).product();
                 let right = if i < own { (weight[i] - reached).abs() < 1e-12 } else { weight[i] == 1.0 && walk.contains(&parent) };
                 prop_assert!(right, "node {} of {}: {}", i, own, weight[i]);

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_a_part_that_does_not_depend_on_x() {
+    fn intercept_and_slope_are_nonnegative() {
         let mut line = Line::default();
         assert_eq!(line.parts(), (0.0, 0.0));
         line.add(2.0, 0.5);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 
-use super::costs::Shelf;
-use super::drafters::Makers;
+use super::costs::CostCache;
+use super::drafters::DrafterBuilder;
 use super::session::SessionError;
 use super::{EngineOptions, MAX_BUDGET, RunInfo, Session, Vocabulary};
 use crate::draft::Shape;
@@ -17,29 +17,29 @@ use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::tokenizer::same_vocabulary;
 use crate::model::{Head, HeadForm};
-use crate::registry::{Check, Found, Registry, cache_folder};
-use crate::theory::cost::Cost;
+use crate::registry::{ChecksumResult, Found, Registry, cache_folder};
+use crate::theory::cost::CostCurve;
 use crate::theory::speed::Work;
 use crate::tree::TokenId;
 
 /// Minimum cache capacity in positions, limited by the model's context.
 ///
 /// It grows with the prompts and the requested number of tokens.
-const ROOM: usize = 8192;
+const MIN_CAPACITY: usize = 8192;
 
 /// Encoder of a prompt into tokens, chat template included.
-pub(crate) type Tokens = Box<dyn Fn(&str) -> Result<Vec<TokenId>, String> + Send>;
+pub(crate) type PromptEncoder = Box<dyn Fn(&str) -> Result<Vec<TokenId>, String> + Send>;
 
 /// Session with everything needed to start texts in it.
 pub(crate) struct Engine {
     /// Session without a text.
     pub session: Session,
     /// Encoder of prompts.
-    pub tokens: Tokens,
+    pub tokens: PromptEncoder,
     /// Description of the run, without the prompts.
     pub info: RunInfo,
     /// Cache file of the pass cost; `None` disables caching.
-    pub(super) shelf: Option<Shelf>,
+    pub(super) shelf: Option<CostCache>,
     /// Work per token and pass of the target, for the roofline model.
     pub work: Work,
 }
@@ -52,7 +52,7 @@ impl Engine {
     ///
     /// # Errors
     /// If a forward fails.
-    pub fn measure_cost(&mut self) -> Result<Option<Cost>, SessionError> {
+    pub fn measure_cost(&mut self) -> Result<Option<CostCurve>, SessionError> {
         let cost = self.session.measure_cost()?;
         self.keep_cost();
         Ok(cost)
@@ -60,7 +60,7 @@ impl Engine {
 
     /// Caches the current pass cost for later runs, if it is known and plausible.
     pub(super) fn keep_cost(&self) {
-        if let (Some(shelf), Some(cost)) = (&self.shelf, self.session.cost().filter(|cost| cost.plausible())) {
+        if let (Some(shelf), Some(cost)) = (&self.shelf, self.session.cost().filter(|cost| cost.is_plausible())) {
             shelf.keep(cost);
         }
     }
@@ -111,7 +111,7 @@ impl Loader {
             .collect();
         let longest = prompts.into_iter().max().unwrap_or(0);
         let needed = longest.saturating_add(options.max_tokens).saturating_add(MAX_BUDGET);
-        let capacity = needed.max(ROOM).min(config.context);
+        let capacity = needed.max(MIN_CAPACITY).min(config.context);
 
         let second = match &options.draft_model {
             Some(name) => {
@@ -130,7 +130,8 @@ impl Loader {
             Some(_) => None,
             None => self.head(HeadForm::Adapter, options.adapter.as_ref(), digest.as_deref(), &model)?,
         };
-        let makers = Makers { options, target: &config, second, head: head.as_deref(), adapter: adapter.as_deref(), capacity };
+        let makers =
+            DrafterBuilder { options, target: &config, second, head: head.as_deref(), adapter: adapter.as_deref(), capacity };
         let drafters = makers.all()?;
 
         let tokenizer = model.tokenizer();
@@ -156,13 +157,13 @@ impl Loader {
             prompts: Vec::new(),
         };
         let identity = info.sha256.clone().unwrap_or_else(|| model.path().display().to_string());
-        let shelf = cache_folder().ok().map(|cache| Shelf::new(&cache, &identity, &info.device));
-        if let Some(cost) = shelf.as_ref().and_then(Shelf::read) {
+        let shelf = cache_folder().ok().map(|cache| CostCache::new(&cache, &identity, &info.device));
+        if let Some(cost) = shelf.as_ref().and_then(CostCache::read) {
             session.set_cost(cost);
         }
         let work = Work { bytes: model.weight_bytes() as f64, flops_per_token: 2.0 * config.multiplied_weights() as f64 };
         let raw = options.raw;
-        let tokens: Tokens = Box::new(move |text| model.prompt_tokens(text, raw).map_err(|e| e.to_string()));
+        let tokens: PromptEncoder = Box::new(move |text| model.prompt_tokens(text, raw).map_err(|e| e.to_string()));
         Ok(Engine { session, tokens, info, shelf, work })
     }
 
@@ -227,11 +228,11 @@ impl Loader {
             return Ok(None);
         }
         Ok(match found.verify(&mut |_| {})? {
-            Check::Unlisted { sha256 } | Check::Right { sha256 } => {
+            ChecksumResult::NoChecksum { sha256 } | ChecksumResult::Right { sha256 } => {
                 self.digests.insert(path, sha256.clone());
                 Some(sha256)
             }
-            Check::Absent | Check::Wrong { .. } => None,
+            ChecksumResult::Absent | ChecksumResult::Differing { .. } => None,
         })
     }
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use super::session::{Session, SessionError};
 use super::vocabulary::Vocabulary;
-use crate::dist::{Law, Warp};
+use crate::dist::{Sampling, TokenDist};
 use crate::draft::shape::{Limits, grow};
 use crate::draft::{Context, DraftError, OracleSearch, Plan, Shape};
 use crate::model::{Decoder, Node, Pass};
-use crate::telemetry::{Look, LookState, StepSettings};
-use crate::theory::cost::Cost;
+use crate::telemetry::{Look, OracleSearchState, StepSettings};
+use crate::theory::cost::CostCurve;
 use crate::theory::light::OracleCurve;
 use crate::tree::{TokenId, TokenTree};
 
@@ -47,7 +47,7 @@ pub(super) struct Past {
 }
 
 /// Oracle search that can be refined pass by pass.
-pub(crate) struct Looking {
+pub(crate) struct StepSearch {
     pub prompt_id: String,
     /// Index of the step within the prompt.
     pub step: usize,
@@ -55,13 +55,13 @@ pub(crate) struct Looking {
     pub most: usize,
     target: Box<dyn Decoder>,
     tokens: Vec<TokenId>,
-    warp: Warp,
+    warp: Sampling,
     vocabulary: Arc<Vocabulary>,
     oracle: OracleSearch,
     drafter_best: Option<f64>,
-    state: LookState,
+    state: OracleSearchState,
     /// Cost of verify passes, if trees of other sizes are searched too.
-    cost: Option<Cost>,
+    cost: Option<CostCurve>,
     /// Tokens that can still be drafted, if decoding is greedy and all sizes are requested.
     ///
     /// A greedy oracle knows all of them, so that no search is needed.
@@ -79,27 +79,27 @@ impl Session {
     ///
     /// # Errors
     /// If a forward or the drafter fails. The session is unchanged in any case.
-    pub(crate) fn look(&self, step: usize) -> Result<Option<Looking>, SessionError> {
+    pub(crate) fn look(&self, step: usize) -> Result<Option<StepSearch>, SessionError> {
         self.search(step, false)
     }
 
     /// Starts an oracle search, optionally for trees of every size.
     ///
     /// With `all_sizes`, and if the pass cost is known, the search continues with all sizes that
-    /// can pay on this machine; the result is [`Looking::curve`].
+    /// can pay on this machine; the result is [`StepSearch::curve`].
     ///
     /// # Errors
     /// As [`Self::look`].
-    pub(crate) fn search(&self, step: usize, all_sizes: bool) -> Result<Option<Looking>, SessionError> {
+    pub(crate) fn search(&self, step: usize, all_sizes: bool) -> Result<Option<StepSearch>, SessionError> {
         let Some((id, tokens, past)) = self.past(step) else { return Ok(None) };
         let greedy = past.settings.warp().greedy();
         let cost = self.cost().filter(|_| all_sizes && !greedy && !past.settings.drawn()).cloned();
-        let widest = cost.as_ref().map_or(0, Cost::largest);
+        let widest = cost.as_ref().map_or(0, CostCurve::largest);
         let mut target = self.target.fork()?;
         target.truncate(tokens.len().saturating_sub(1));
         let warp = past.settings.warp();
         let root = tokens.last().copied().unwrap_or_default();
-        let mut looking = Looking {
+        let mut looking = StepSearch {
             prompt_id: id.to_owned(),
             step,
             target,
@@ -109,7 +109,7 @@ impl Session {
             oracle: OracleSearch::new(root, past.limits, widest),
             drafter_best: past.best.then_some(past.expected),
             most: MOST_PASSES,
-            state: LookState::Refining,
+            state: OracleSearchState::Refining,
             cost,
             left: (all_sizes && greedy).then_some(past.limits.depth),
             own: None,
@@ -122,7 +122,7 @@ impl Session {
     }
 }
 
-impl Looking {
+impl StepSearch {
     /// Drafts the tree that is best by the drafter's q, and evaluates it under p.
     ///
     /// If q is wrong, the verified tree can have the higher value. Then that one is the drafter's
@@ -148,7 +148,7 @@ impl Looking {
         let mut p = vec![1.0; tree.len()];
         for parent in 0..tree.len() {
             if tree.children(parent).next().is_some() {
-                let law = Law::new(self.target.logits(parent), &self.warp)?;
+                let law = TokenDist::new(self.target.logits(parent), &self.warp)?;
                 tree.children(parent).for_each(|child| p[child] = law.p(tree.token(child)));
             }
         }
@@ -171,20 +171,20 @@ impl Looking {
         }
         let search = self.oracle.search();
         self.state = if search.upper() - search.lower() <= Look::TOLERANCE * search.upper() {
-            LookState::Converged
+            OracleSearchState::Converged
         } else if went_on && self.oracle.passes() < self.most {
-            LookState::Refining
+            OracleSearchState::Refining
         } else {
-            LookState::Ended
+            OracleSearchState::Ended
         };
-        if self.state != LookState::Refining
-            && let Some(widest) = self.cost.as_ref().map(Cost::largest)
+        if self.state != OracleSearchState::Refining
+            && let Some(widest) = self.cost.as_ref().map(CostCurve::largest)
         {
             self.own = Some((self.found(), self.oracle.passes() + CURVE_PASSES));
             self.oracle.widen(widest);
             // A search that ended early still yields its curve, so that contexts that are hard to
             // search aren't missing from the means.
-            self.curve_done = self.state == LookState::Ended || !self.larger_can_pay();
+            self.curve_done = self.state == OracleSearchState::Ended || !self.larger_can_pay();
         }
         Ok(self.refining())
     }
@@ -205,14 +205,14 @@ impl Looking {
 
     /// Returns true if another pass is useful.
     pub fn refining(&self) -> bool {
-        self.state == LookState::Refining || (self.own.is_some() && !self.curve_done)
+        self.state == OracleSearchState::Refining || (self.own.is_some() && !self.curve_done)
     }
 
     /// Returns the mass of the oracle tree by size, once that search is done.
     ///
     /// `None` if it was not requested.
     pub fn curve(&self) -> Option<OracleCurve> {
-        if let Some(left) = self.left.filter(|_| self.state != LookState::Refining) {
+        if let Some(left) = self.left.filter(|_| self.state != OracleSearchState::Refining) {
             return Some(OracleCurve::deterministic(left));
         }
         let search = self.oracle.search();
@@ -221,16 +221,16 @@ impl Looking {
     }
 
     /// Grants a search that ran out of passes the same number again.
-    pub fn go_on(&mut self) {
-        if self.state == LookState::Ended {
-            (self.most, self.state) = (self.oracle.passes() + MOST_PASSES, LookState::Refining);
+    pub fn grant_passes(&mut self) {
+        if self.state == OracleSearchState::Ended {
+            (self.most, self.state) = (self.oracle.passes() + MOST_PASSES, OracleSearchState::Refining);
         }
     }
 
     /// Stops a search that is still being refined.
     pub fn break_off(&mut self) {
-        if self.state == LookState::Refining {
-            self.state = LookState::BrokenOff;
+        if self.state == OracleSearchState::Refining {
+            self.state = OracleSearchState::BrokenOff;
         }
     }
 
@@ -253,7 +253,7 @@ impl Looking {
         Look {
             oracle_lower: search.lower(),
             oracle_upper: search.upper(),
-            oracle_floor: search.floor(),
+            oracle_floor: search.least_path_probability(),
             passes: self.oracle.passes(),
             drafter_best: self.drafter_best,
             state: self.state,

@@ -3,16 +3,16 @@
 
 use proptest::prelude::*;
 
-use super::look::Looking;
+use super::look::StepSearch;
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
-use crate::dist::{Law, Warp};
-use crate::telemetry::{Ladder, Look, LookState, Losses, StepRecord, StepSettings};
+use crate::dist::{Sampling, TokenDist};
+use crate::telemetry::{Ladder, Look, Losses, OracleSearchState, StepRecord, StepSettings};
 use crate::tree::TokenId;
 
 const DRAFTERS: [&str; 7] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "oracle"];
 
 /// Refines a search until no pass is left, where the bounds equal the optimum.
-fn exact(mut looking: Looking) -> Look {
+fn exact(mut looking: StepSearch) -> Look {
     let mut passes = usize::MAX;
     while looking.found().passes != passes {
         passes = looking.found().passes;
@@ -24,14 +24,14 @@ fn exact(mut looking: Looking) -> Look {
 /// Returns the mass of the best `drafted` nodes after `text`, by enumeration.
 ///
 /// Nodes are at most `depth` deep, and none is a stop token.
-fn brute(table: &TableDecoder, warp: &Warp, stop: &[TokenId], text: &[TokenId], drafted: usize, depth: usize) -> f64 {
+fn brute(table: &TableDecoder, warp: &Sampling, stop: &[TokenId], text: &[TokenId], drafted: usize, depth: usize) -> f64 {
     let (mut open, mut all) = (vec![(text.to_vec(), 1.0)], Vec::new());
     while let Some((path, pi)) = open.pop() {
         if path.len() == text.len() + depth {
             continue;
         }
         let row = table.row(&path, LAYERS);
-        let law = Law::new(&row, warp).unwrap();
+        let law = TokenDist::new(&row, warp).unwrap();
         law.for_each(|token, _| {
             let p = law.p(token);
             if !stop.contains(&token) {
@@ -48,7 +48,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn looks_are_right_and_leave_no_trace(
+    fn searches_are_correct_and_leave_the_session_unchanged(
         seed in any::<u64>(), vocab in 3usize..6, budget in 1usize..24, drafter in 0usize..DRAFTERS.len(), chain in any::<bool>(),
         temperature in prop_oneof![Just(0.0f32), Just(1.0), 0.3f32..1.5], stop in prop_oneof![Just(vec![]), Just(vec![2u32])],
         context in prop_oneof![Just(512usize), 30usize..60],
@@ -69,7 +69,7 @@ proptest! {
             for record in &got {
                 let looking = session.look(record.step).unwrap().unwrap();
                 let first = looking.found();
-                prop_assert!(first.state == LookState::Refining && first.oracle_lower == 0.0);
+                prop_assert!(first.state == OracleSearchState::Refining && first.oracle_lower == 0.0);
                 let look = exact(looking);
                 if record.step + 1 < got.len() {
                     continue;
@@ -123,7 +123,7 @@ proptest! {
 }
 
 #[test]
-fn a_past_step_is_looked_at_under_the_settings_that_it_had() {
+fn a_past_step_is_searched_under_its_own_settings() {
     let table = TableDecoder::new(5, 9);
     let mut session = session(&table, &[], settings("model", "best-first", 12, 1.0));
     session.start("x", &[1, 0], 200).unwrap();
@@ -158,11 +158,11 @@ fn where_the_cache_has_no_room_the_bounds_say_so() {
     session.start("x", &[1, 0], 100).unwrap();
     session.step().unwrap();
     let look = exact(session.look(0).unwrap().unwrap());
-    assert!(look.state == LookState::Ended && look.oracle_lower < look.oracle_upper, "{look:?}");
+    assert!(look.state == OracleSearchState::Ended && look.oracle_lower < look.oracle_upper, "{look:?}");
 }
 
 #[test]
-fn a_look_that_ended_for_want_of_passes_goes_on() {
+fn a_search_out_of_passes_can_be_continued() {
     let table = TableDecoder::new(5, 9);
     let mut session = session(&table, &[], settings("ngram", "best-first", 100, 1.0));
     session.start("x", &[1, 0], 100).unwrap();
@@ -173,15 +173,15 @@ fn a_look_that_ended_for_want_of_passes_goes_on() {
     looking.most = 2;
     assert!(looking.refine().unwrap() && !looking.refine().unwrap());
     let ended = looking.found();
-    assert_eq!((ended.state, ended.passes), (LookState::Ended, 2));
+    assert_eq!((ended.state, ended.passes), (OracleSearchState::Ended, 2));
     // Breaking off a search that has ended has no effect.
     looking.break_off();
     assert_eq!(looking.found(), ended);
-    looking.go_on();
-    assert_eq!(looking.found().state, LookState::Refining);
+    looking.grant_passes();
+    assert_eq!(looking.found().state, OracleSearchState::Refining);
     while looking.refine().unwrap() {}
     assert_eq!(looking.found(), whole);
     // A converged search has nothing left to find.
-    looking.go_on();
+    looking.grant_passes();
     assert_eq!(looking.found(), whole);
 }

@@ -6,22 +6,29 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
-use crate::dist::{Law, Warp};
+use crate::dist::{Sampling, TokenDist};
 use crate::draft::{EarlyExit, ModelDrafter};
-use crate::telemetry::{Ending, PositionRates, Reason, StepRecord, StepSettings, Tally};
-use crate::theory::cost::Cost;
+use crate::telemetry::{BudgetReason, DepthRates, Ending, StepRecord, StepSettings, Tally};
+use crate::theory::cost::CostCurve;
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::verify;
 
 const DRAFTERS: [&str; 8] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "auto", "oracle"];
 
 /// Reference for plain decoding: one token at a time from the table, without the engine.
-fn plain(table: &TableDecoder, stop: &[TokenId], warp: &Warp, prompt: &[TokenId], tokens: usize, context: usize) -> Vec<TokenId> {
-    let draws = crate::verify::Draws::new(11, "x");
+fn plain(
+    table: &TableDecoder,
+    stop: &[TokenId],
+    warp: &Sampling,
+    prompt: &[TokenId],
+    tokens: usize,
+    context: usize,
+) -> Vec<TokenId> {
+    let draws = crate::verify::TextRandom::new(11, "x");
     let mut text = prompt.to_vec();
     while text.len() < (prompt.len() + tokens).min(context) {
         let row = table.row(&text, LAYERS);
-        let token = Law::new(&row, warp).unwrap().sample(draws.at(text.len()));
+        let token = TokenDist::new(&row, warp).unwrap().sample(draws.at(text.len()));
         text.push(token);
         if stop.contains(&token) {
             break;
@@ -32,14 +39,14 @@ fn plain(table: &TableDecoder, stop: &[TokenId], warp: &Warp, prompt: &[TokenId]
 
 proptest! {
     #[test]
-    fn the_text_is_plain_decodings(
+    fn every_drafter_and_shape_gives_the_text_of_plain_decoding(
         seed in any::<u64>(), vocab in 3usize..7, budget in 1usize..65, tokens in 1usize..40,
         temperature in prop_oneof![Just(0.0f32), Just(1.0), 0.2f32..2.0],
         prompt in prop::collection::vec(0u32..3, 1..12), stop in prop_oneof![Just(vec![]), Just(vec![2u32])],
         context in prop_oneof![Just(512usize), 13usize..40],
     ) {
         let table = TableDecoder::new(vocab, seed).with_capacity(context);
-        let warp = Warp { temperature, top_p: 1.0, top_k: None };
+        let warp = Sampling { temperature, top_p: 1.0, top_k: None };
         let want = plain(&table, &stop, &warp, &prompt, tokens, context);
         for drafter in DRAFTERS {
             for shape in ["chain", "fixed", "fixed 3,2,1", "best-first", "static"] {
@@ -79,7 +86,7 @@ proptest! {
         seed in any::<u64>(), changes in prop::collection::vec((0usize..DRAFTERS.len(), any::<bool>(), 1usize..20), 1..12)
     ) {
         let table = TableDecoder::new(5, seed);
-        let want = plain(&table, &[], &Warp::PLAIN, &[1, 2, 1], 60, 512);
+        let want = plain(&table, &[], &Sampling::PLAIN, &[1, 2, 1], 60, 512);
         let mut session = session(&table, &[], settings("none", "chain", 4, 1.0));
         session.start("x", &[1, 2, 1], 60).unwrap();
         let mut at = 0;
@@ -98,13 +105,13 @@ proptest! {
     /// Checked by enumeration: a sequence is emitted for exactly the random numbers in a box of
     /// known volume.
     #[test]
-    fn the_law_of_three_tokens(
+    fn a_walk_emits_three_tokens_with_the_target_distribution(
         seed in any::<u64>(), vocab in 2usize..5, grow in prop::collection::vec((0usize..8, 0u32..4), 0..12),
         temperature in prop_oneof![Just(1.0f32), 0.3f32..2.0], top_p in prop_oneof![Just(1.0f32), 0.5f32..0.95],
         top_k in prop_oneof![Just(None), (1usize..4).prop_map(Some)],
     ) {
         let table = TableDecoder::new(vocab, seed);
-        let warp = Warp { temperature, top_p, top_k };
+        let warp = Sampling { temperature, top_p, top_k };
         let mut tree = TokenTree::new(1);
         for (parent, token) in grow {
             let (parent, token) = (parent % tree.len(), token % vocab as u32);
@@ -124,13 +131,13 @@ proptest! {
 }
 
 /// Returns the target's distribution of the next three tokens after `text`.
-fn three(table: &TableDecoder, warp: &Warp, text: &[TokenId], p: f64) -> HashMap<Vec<TokenId>, f64> {
+fn three(table: &TableDecoder, warp: &Sampling, text: &[TokenId], p: f64) -> HashMap<Vec<TokenId>, f64> {
     let mut all = HashMap::from([(Vec::new(), p)]);
     for _ in 0..3 {
         let mut next = HashMap::new();
         for (tokens, p) in all {
             let row = table.row(&[text, &tokens[..]].concat(), LAYERS);
-            Law::new(&row, warp).unwrap().for_each(|token, own| {
+            TokenDist::new(&row, warp).unwrap().for_each(|token, own| {
                 next.insert([&tokens[..], &[token]].concat(), p * own);
             });
         }
@@ -143,7 +150,7 @@ fn three(table: &TableDecoder, warp: &Warp, text: &[TokenId], p: f64) -> HashMap
 ///
 /// Runs `verify` once for every sequence of quantile cells, with plain decoding after the bonus
 /// token, and adds the volume of each cell.
-fn walk(table: &TableDecoder, warp: &Warp, tree: &TokenTree, text: &[TokenId], p: f64, got: &mut HashMap<Vec<TokenId>, f64>) {
+fn walk(table: &TableDecoder, warp: &Sampling, tree: &TokenTree, text: &[TokenId], p: f64, got: &mut HashMap<Vec<TokenId>, f64>) {
     let mut open: Vec<(Vec<f64>, f64)> = vec![(Vec::new(), p)];
     while let Some((draws, volume)) = open.pop() {
         let rows: Vec<Vec<f32>> = (0..tree.len())
@@ -153,12 +160,13 @@ fn walk(table: &TableDecoder, warp: &Warp, tree: &TokenTree, text: &[TokenId], p
             })
             .collect();
         // Numbers that are not chosen yet are 0; the tokens that they yield are ignored.
-        let verdict = verify(tree, |node| Law::new(&rows[node], warp), |depth| draws.get(depth).copied().unwrap_or(0.0)).unwrap();
+        let verdict =
+            verify(tree, |node| TokenDist::new(&rows[node], warp), |depth| draws.get(depth).copied().unwrap_or(0.0)).unwrap();
         // Tokens that the chosen numbers determine, in this step and then by plain decoding.
         let mut out: Vec<TokenId> = verdict.emitted.iter().copied().take(draws.len()).collect();
         while out.len() < draws.len() {
             let row = table.row(&[text, &out[..]].concat(), LAYERS);
-            out.push(Law::new(&row, warp).unwrap().sample(draws[out.len()]));
+            out.push(TokenDist::new(&row, warp).unwrap().sample(draws[out.len()]));
         }
         if draws.len() == 3 {
             *got.entry(out).or_default() += volume;
@@ -167,7 +175,7 @@ fn walk(table: &TableDecoder, warp: &Warp, tree: &TokenTree, text: &[TokenId], p
         // Splits the next quantile into the cells of the distribution after these tokens.
         let row = table.row(&[text, &out[..]].concat(), LAYERS);
         let mut below = 0.0;
-        Law::new(&row, warp).unwrap().for_each(|_, own| {
+        TokenDist::new(&row, warp).unwrap().for_each(|_, own| {
             open.push(([&draws[..], &[below + own / 2.0]].concat(), volume * own));
             below += own;
         });
@@ -175,14 +183,14 @@ fn walk(table: &TableDecoder, warp: &Warp, tree: &TokenTree, text: &[TokenId], p
 }
 
 #[test]
-fn a_wrong_walk_is_noticed() {
+fn a_wrong_temperature_is_detected() {
     // Control of the test above: a slightly different distribution must be detected.
     let table = TableDecoder::new(3, 5);
     let mut tree = TokenTree::new(1);
     tree.push(0, 2, 0.5);
-    let want = three(&table, &Warp::PLAIN, &[1], 1.0);
+    let want = three(&table, &Sampling::PLAIN, &[1], 1.0);
     let mut got = HashMap::new();
-    walk(&table, &Warp { temperature: 0.9, ..Warp::PLAIN }, &tree, &[1], 1.0, &mut got);
+    walk(&table, &Sampling { temperature: 0.9, ..Sampling::PLAIN }, &tree, &[1], 1.0, &mut got);
     assert!(want.iter().any(|(tokens, p)| (got[tokens] - p).abs() > 1e-3));
 }
 
@@ -203,7 +211,7 @@ fn the_oracle_reaches_every_token_when_greedy() {
 }
 
 #[test]
-fn the_oracle_draws_the_best_tree() {
+fn the_oracle_drafts_the_best_tree() {
     // E[accepted | T] of the oracle tree is the maximum over all trees of that budget in the same
     // context.
     let table = TableDecoder::new(4, 8);
@@ -242,7 +250,7 @@ fn expected_and_accepted_agree() {
         // martingale differences.
         let error = (diff.iter().map(|d| d * d).sum::<f64>()).sqrt() / n;
         assert!(n > 1000.0 && mean.abs() < 4.0 * error, "{drafter}: {mean} +- {error} over {n} steps");
-        let rates = PositionRates::of(&records);
+        let rates = DepthRates::of(&records);
         assert_eq!(
             (1..=rates.max_depth()).map(|d| rates.counts(d).1).sum::<usize>(),
             records.iter().map(|r| r.accepted).sum::<usize>()
@@ -286,9 +294,9 @@ fn automatic(drafter: &str, seconds: &[(usize, f64)], tokens: usize) -> Vec<Step
     let table = TableDecoder::new(5, 3);
     let settings = StepSettings { auto: true, ..settings(drafter, "best-first", 32, 0.0) };
     let mut session = session(&table, &[], settings);
-    session.hold_cost(Cost::new(seconds.to_vec()).unwrap());
+    session.hold_cost(CostCurve::new(seconds.to_vec()).unwrap());
     let (got, records) = run(&mut session, &[0, 1], tokens);
-    assert_eq!(got, plain(&table, &[], &Warp::GREEDY, &[0, 1], tokens, 512));
+    assert_eq!(got, plain(&table, &[], &Sampling::GREEDY, &[0, 1], tokens, 512));
     for record in &records {
         let choice = record.choice.unwrap();
         assert_eq!(record.tree.tokens.len(), choice.kept + 1);
@@ -297,7 +305,7 @@ fn automatic(drafter: &str, seconds: &[(usize, f64)], tokens: usize) -> Vec<Step
         assert_eq!(record.tree.cut.len(), (choice.drafted - choice.kept).min(64));
         assert!(record.tree.cut.iter().zip(record.tree.tokens.len()..).all(|(cut, i)| cut.parent < i && !cut.text.is_empty()));
         assert!(choice.expected <= choice.kept as f64 + 1e-9);
-        assert_eq!(choice.reason == Reason::Cut, 0 < choice.kept && choice.kept < choice.drafted);
+        assert_eq!(choice.reason == BudgetReason::Cut, 0 < choice.kept && choice.kept < choice.drafted);
     }
     records
 }
@@ -308,7 +316,7 @@ fn an_automatic_budget_takes_what_pays() {
     // verified, and the requested budget grows to its maximum.
     let flat = automatic("oracle", &[(1, 1e3), (32, 1e3)], 400);
     assert!(
-        flat.iter().all(|r| r.choice.unwrap().reason == Reason::Whole),
+        flat.iter().all(|r| r.choice.unwrap().reason == BudgetReason::Whole),
         "{:?}",
         flat.iter().map(|r| r.choice).collect::<Vec<_>>()
     );
@@ -319,8 +327,13 @@ fn an_automatic_budget_takes_what_pays() {
     let steep: Vec<(usize, f64)> = (1..=32).map(|b| (b, 1e3 * b as f64 * b as f64)).collect();
     let records = automatic("model", &steep, 200);
     let count = |reason| records.iter().filter(|r| r.choice.unwrap().reason == reason).count();
-    assert!(count(Reason::Resting) + count(Reason::NotWorth) > 150, "{} {}", count(Reason::Resting), count(Reason::NotWorth));
-    let last = records.iter().rposition(|r| r.choice.unwrap().reason != Reason::Resting).unwrap();
+    assert!(
+        count(BudgetReason::Resting) + count(BudgetReason::NotWorth) > 150,
+        "{} {}",
+        count(BudgetReason::Resting),
+        count(BudgetReason::NotWorth)
+    );
+    let last = records.iter().rposition(|r| r.choice.unwrap().reason != BudgetReason::Resting).unwrap();
     assert!(last > 60, "it looked again, the last time at step {last}");
 }
 

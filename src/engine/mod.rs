@@ -39,7 +39,7 @@ mod thread;
 mod thread_tests;
 mod vocabulary;
 
-pub(crate) use costs::Shelf;
+pub(crate) use costs::CostCache;
 pub(crate) use load::{Engine, load, load_each};
 pub use options::{EngineOptions, Prompt};
 pub use protocol::*;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::telemetry::{Ending, Fluid, Look, MachineLoad, StepRecord, StepSettings};
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 use crate::theory::light::OracleCurve;
 
 /// Request to the engine, applied before the next step.
@@ -25,11 +25,11 @@ pub enum Command {
     /// Adds a prompt with this text to the list and starts it.
     Text(String),
     /// Starts the current prompt again.
-    Again,
+    RestartPrompt,
     /// Searches the oracle tree of every n-th step, off the timed path; 0 disables.
     ///
     /// The seed determines the first searched step of each text, so that no position is favored.
-    LookEvery(usize),
+    SearchEvery(usize),
     /// Searches the oracle tree of this step of the current text, while paused.
     ///
     /// Steps are numbered from 0 within the prompt. The search runs until its bounds agree, no more
@@ -97,7 +97,7 @@ pub enum Event {
     /// Cost of verify passes, measured now or cached by an earlier run.
     ///
     /// Sent again whenever it changes.
-    Cost(Cost),
+    Cost(CostCurve),
     /// Load of this machine from other processes.
     Load(MachineLoad),
     /// A prompt starts.
@@ -125,7 +125,7 @@ pub enum Event {
         step: usize,
         /// Bounds found so far.
         look: Look,
-        /// Marks a step picked by [`Command::LookEvery`], which counts in means.
+        /// Marks a step picked by [`Command::SearchEvery`], which counts in means.
         ///
         /// Steps that the user picks don't count: they are no unbiased sample.
         #[serde(default)]

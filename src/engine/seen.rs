@@ -3,22 +3,22 @@
 //! The target's distributions along the accepted path and at every drafted node are read here, once
 //! per step.
 
-use super::ceilings::Observed;
+use super::ceilings::CeilingTracker;
 use super::laws::Laws;
 use super::session::SessionError;
 use super::vocabulary::Vocabulary;
-use crate::dist::{Moments, NotFinite, Warp};
+use crate::dist::{Moments, NotFinite, Sampling};
 use crate::draft::{BudgetCut, Candidate, Cut, Draft};
 use crate::model::Decoder;
 use crate::telemetry::{Cause, CutNode, Miss, Overlap, PositionEntropy, RuleCeiling, StepRecord, TokenClass, TreeRecord};
 use crate::theory::transport;
 use crate::tree::{TokenId, TokenTree};
-use crate::verify::{Block, Draws, Rejection, Rule, Verdict, verify, verify_block, verify_drawn};
+use crate::verify::{Block, Rejection, Rule, TextRandom, Verdict, verify, verify_block, verify_rejection};
 
 /// For each node, its reach probability and the acceptance probabilities of its children.
 ///
 /// The latter are given that the node is reached: see [`Seen::chances`].
-type Chances = Vec<(f64, Vec<f64>)>;
+type NodeAcceptances = Vec<(f64, Vec<f64>)>;
 
 /// Outcome of one verify pass.
 pub(super) struct Seen {
@@ -39,7 +39,7 @@ pub(super) struct Seen {
     /// Holds the probability that the node is reached and, given that, the expected probability
     /// that its first child is accepted, its second and so on. Under recursive rejection there is
     /// one more entry than children, for one child more. Empty unless children were sampled.
-    pub chances: Chances,
+    pub chances: NodeAcceptances,
     /// Overlap of p and q at the nodes of the accepted path.
     pub overlap: Vec<Overlap>,
     /// Ceiling of the verification rule below the root; only for sampled trees.
@@ -55,11 +55,11 @@ pub(super) struct Seen {
 /// If a distribution does not exist, or the device fails.
 pub(super) fn observe(
     target: &dyn Decoder,
-    warp: Warp,
+    warp: Sampling,
     draft: &Draft,
-    draws: &Draws,
+    draws: &TextRandom,
     position: usize,
-    observed: &mut Observed,
+    observed: &mut CeilingTracker,
 ) -> Result<Seen, SessionError> {
     let tree: &TokenTree = &draft.tree;
     let mut laws = Laws::new(target, warp, tree)?;
@@ -69,7 +69,7 @@ pub(super) fn observe(
         let draw = |depth: usize, n: usize| draws.nth(position + depth, n);
         match rule {
             Rule::Block => verify_block(tree, &draft.proposals, law, draw)?,
-            _ => verify_drawn(tree, &draft.proposals, law, draw)?,
+            _ => verify_rejection(tree, &draft.proposals, law, draw)?,
         }
     } else {
         verify(tree, |node| laws.sampled(node).cloned(), |depth| draws.at(position + depth))?
@@ -91,7 +91,7 @@ pub(super) fn observe(
     };
     for i in tree.nodes() {
         let (parent, token) = (tree.parent(i).unwrap_or(0), tree.token(i));
-        let told = laws.of_child(parent, i, token)?;
+        let told = laws.child_stats(parent, i, token)?;
         (record.p[i], record.p_plain[i], record.rank[i]) = (told.p, told.p_plain, told.rank);
     }
     let (accept, chances) = match rule {
@@ -106,12 +106,12 @@ pub(super) fn observe(
         let law = laws.sampled(at)?;
         let (moments, p) = (law.moments(), law.p(token));
         observed.add(law, moments);
-        let plain: Moments = if warp == Warp::PLAIN { moments } else { laws.plain_moments(at)? };
+        let plain: Moments = if warp == Sampling::PLAIN { moments } else { laws.plain_moments(at)? };
         let next = verdict.path.get(depth).copied();
         let p_plain = match next {
-            _ if warp == Warp::PLAIN => p,
+            _ if warp == Sampling::PLAIN => p,
             Some(node) => record.p_plain[node],
-            None => laws.plain_p(at, token)?,
+            None => laws.plain_probability(at, token)?,
         };
         entropy.push(PositionEntropy { law: moments, plain, p, p_plain: Some(p_plain) });
         at = next.unwrap_or(at);
@@ -131,8 +131,8 @@ pub(super) fn observe(
             let drafts = tree.children(0).count();
             let ceiling = match rule {
                 Rule::Match => None,
-                Rule::Rejection | Rule::Block => transport::without_replacement(&tokens, drafts),
-                Rule::GreedyFirst => Some(transport::greedy_first(&tokens, drafts)),
+                Rule::Rejection | Rule::Block => transport::without_replacement_ceiling(&tokens, drafts),
+                Rule::GreedyFirst => Some(transport::greedy_first_ceiling(&tokens, drafts)),
             };
             let accepted = tree.children(0).map(|child| record.acceptance(child)).sum::<f64>() + 0.0;
             rule_ceiling = ceiling.map(|ceiling| RuleCeiling { drafts, ceiling, accepted: accepted.min(1.0) });
@@ -160,7 +160,7 @@ fn proposed(draft: &Draft, node: usize) -> Vec<(TokenId, f64)> {
 ///
 /// The first part holds for each node the probability that it is accepted given that its parent is
 /// (1 for the root). The second part is [`Seen::chances`].
-fn accept(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, Chances), NotFinite> {
+fn accept(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, NodeAcceptances), NotFinite> {
     let tree = &draft.tree;
     let mut accept = vec![1.0; tree.len()];
     let mut reach = vec![1.0; tree.len()];
@@ -187,7 +187,7 @@ fn accept(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, Chances), NotFini
 ///
 /// As [`accept`], where the probability at depth i is P(accepted >= i | chain) over P(accepted >=
 /// i - 1 | chain).
-fn accept_block(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, Chances), NotFinite> {
+fn accept_block(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, NodeAcceptances), NotFinite> {
     let block = Block::new(&draft.tree, &draft.proposals, |node| laws.sampled(node).cloned())?;
     let (mut accept, mut chances) = (vec![1.0; draft.tree.len()], Vec::new());
     let survival = block.survival();
@@ -233,6 +233,6 @@ pub(super) fn miss(record: &StepRecord, draft: &Draft) -> Miss {
         q,
         draft_rank,
         asked,
-        cause: if unlucky { Cause::Unlucky } else { Cause::without_luck(rank, draft_rank, asked) },
+        cause: if unlucky { Cause::Unlucky } else { Cause::ignoring_luck(rank, draft_rank, asked) },
     }
 }

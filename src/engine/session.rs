@@ -7,21 +7,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::budget::Budget;
-use super::ceilings::Observed;
+use super::ceilings::CeilingTracker;
 use super::look::Past;
 use super::seen::{Seen, cut_nodes, miss, observe};
 use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
-use crate::dist::{NotFinite, Warp};
-use crate::draft::shape::{Limits, grow, grow_drawn};
+use crate::dist::{NotFinite, Sampling};
+use crate::draft::shape::{Limits, grow, grow_sampled};
 use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, Verified};
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
 use crate::telemetry::{Ending, Fluid, StageTimes, StepRecord, StepSettings, TreeRecord};
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 use crate::theory::pass_times::PassTimes;
 use crate::theory::pool::Pool;
 use crate::tree::TokenId;
-use crate::verify::Draws;
+use crate::verify::TextRandom;
 
 /// Tokens per pass while a prompt is read.
 const PREFILL: usize = 256;
@@ -68,7 +68,7 @@ pub enum SessionError {
 /// Text that is being generated.
 struct Text {
     id: String,
-    draws: Draws,
+    draws: TextRandom,
     /// Prompt and output, the pending token last.
     ///
     /// All but the pending token are in the target's cache.
@@ -92,14 +92,14 @@ pub struct Session {
     drafters: Vec<Box<dyn Drafter>>,
     drafter: usize,
     shape: Shape,
-    pub(super) warp: Warp,
+    pub(super) warp: Sampling,
     settings: StepSettings,
     vocabulary: Arc<Vocabulary>,
-    observed: Observed,
+    observed: CeilingTracker,
     /// Sink for distributions that must not enter `observed`.
     ///
     /// These come from passes that are only timed, and from repeated texts.
-    pub(super) timing: Observed,
+    pub(super) timing: CeilingTracker,
     /// Calibration of the drafter's q under the present sampling parameters.
     known: Calibration,
     /// Planner of the `static` tree shape.
@@ -127,8 +127,8 @@ impl Session {
             warp: settings.warp(),
             settings: settings.clone(),
             vocabulary,
-            observed: Observed::new(&settings.warp()),
-            timing: Observed::new(&settings.warp()),
+            observed: CeilingTracker::new(&settings.warp()),
+            timing: CeilingTracker::new(&settings.warp()),
             known: Calibration::default(),
             planner: Planner::default(),
             budget: Budget::default(),
@@ -179,7 +179,7 @@ impl Session {
             self.budget.begin(self.drafters[drafter].frugal());
         }
         if settings.warp() != self.warp {
-            (self.observed, self.timing) = (Observed::new(&settings.warp()), Observed::new(&settings.warp()));
+            (self.observed, self.timing) = (CeilingTracker::new(&settings.warp()), CeilingTracker::new(&settings.warp()));
         } else if (StepSettings { seed: self.settings.seed, ..settings.clone() }) != self.settings {
             self.observed.begin();
         }
@@ -187,7 +187,7 @@ impl Session {
             text.repeated = false;
         }
         if let Some(text) = self.text.as_mut().filter(|_| settings.seed != self.settings.seed) {
-            text.draws = Draws::new(settings.seed, &text.id);
+            text.draws = TextRandom::new(settings.seed, &text.id);
         }
         self.drafters[drafter].drawn(settings.drawn());
         (self.drafter, self.shape, self.warp) = (drafter, shape, settings.warp());
@@ -259,7 +259,7 @@ impl Session {
         let asked = prompt.len().saturating_add(max_tokens);
         let mut text = Text {
             id: id.to_owned(),
-            draws: Draws::new(self.settings.seed, id),
+            draws: TextRandom::new(self.settings.seed, id),
             tokens: prompt.to_vec(),
             end: asked.min(context),
             end_is_context: context < asked,
@@ -313,7 +313,7 @@ impl Session {
                     let (draws, position) = (&text.draws, cx.tokens.len());
                     let mut numbers = DRAFTING..;
                     let mut draw = || numbers.next().map_or(0.0, |n| draws.nth(position, n));
-                    grow_drawn(self.shape, drafter, &mut cx, limits, plan, (self.settings.verify, &mut draw))
+                    grow_sampled(self.shape, drafter, &mut cx, limits, plan, (self.settings.verify, &mut draw))
                 } else {
                     grow(self.shape, drafter, &mut cx, limits, plan)
                 };
@@ -417,7 +417,7 @@ impl Session {
         let shown = Verified::new(tree, &record.tree.p, &left);
         drafter.learn(&shown);
         if self.settings.drawn() {
-            self.planner.learn_drawn(chances.into_iter());
+            self.planner.learn_sampled(chances.into_iter());
         } else {
             self.planner.learn(&draft, &record.tree.p, &record.path, bonus);
         }
@@ -433,7 +433,7 @@ impl Session {
 
     /// Returns the fluid bound for every budget, if a new report is due.
     ///
-    /// `now` makes any new position sufficient. Takes a few milliseconds. Returns `None` for
+    /// `now` makes any new position sufficient. ExclusiveAccepts a few milliseconds. Returns `None` for
     /// sampled trees, for which the bound doesn't hold.
     pub fn fluid(&mut self, now: bool) -> Option<Fluid> {
         if self.settings.drawn() { None } else { self.observed.at_length(self.settings.budget, now) }
@@ -443,8 +443,8 @@ impl Session {
     ///
     /// The pool also starts over when the sampling parameters change. The ceilings start over with
     /// it.
-    pub fn take_laws(&mut self) -> Pool {
-        std::mem::replace(&mut self.observed, Observed::new(&self.warp)).into_pool()
+    pub fn take_pool(&mut self) -> Pool {
+        std::mem::replace(&mut self.observed, CeilingTracker::new(&self.warp)).into_pool()
     }
 
     /// Returns the prompt's id, the tokens before step `step`, and its saved state.
@@ -465,7 +465,7 @@ impl Session {
     /// Returns the random numbers of the current text, and its length in tokens.
     ///
     /// Returns `None` before the first text.
-    pub(super) fn draws(&self) -> Option<(Draws, usize)> {
+    pub(super) fn draws(&self) -> Option<(TextRandom, usize)> {
         self.text.as_ref().map(|text| (text.draws.clone(), text.tokens.len()))
     }
 
@@ -476,13 +476,13 @@ impl Session {
     /// Sets the cost of verify passes from an earlier measurement.
     ///
     /// The automatic budget uses it at once, and later passes refine it.
-    pub fn set_cost(&mut self, cost: Cost) {
+    pub fn set_cost(&mut self, cost: CostCurve) {
         self.budget.set_times(PassTimes::from_cost(cost));
     }
 
     /// Sets a cost of verify passes that later passes don't change.
     #[cfg(test)]
-    pub fn hold_cost(&mut self, cost: Cost) {
+    pub fn hold_cost(&mut self, cost: CostCurve) {
         self.set_cost(cost);
         self.budget.held = true;
     }
@@ -503,7 +503,7 @@ impl Session {
     }
 
     /// Returns the cost of verify passes, if known.
-    pub fn cost(&self) -> Option<&Cost> {
+    pub fn cost(&self) -> Option<&CostCurve> {
         self.budget.cost()
     }
 }

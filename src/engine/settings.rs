@@ -3,7 +3,7 @@
 //! Checks every range that doesn't depend on the run. [`Session::set`](super::Session::set) also
 //! checks that the drafter exists.
 
-use crate::dist::Warp;
+use crate::dist::Sampling;
 use crate::draft::Shape;
 use crate::telemetry::StepSettings;
 use crate::verify::Rule;
@@ -20,8 +20,8 @@ pub struct BadSetting(pub(crate) String);
 
 impl StepSettings {
     /// Returns the sampling parameters applied to the target's logits.
-    pub fn warp(&self) -> Warp {
-        Warp { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k }
+    pub fn warp(&self) -> Sampling {
+        Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k }
     }
 
     /// Checks all settings but the drafter, and returns the parsed shape.

@@ -16,13 +16,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::load::{Engine, load};
-use super::look::Looking;
+use super::look::StepSearch;
 use super::machine::LoadWatch;
 use super::{Command, EngineOptions, Event, Prompt};
-use crate::clean::causes;
+use crate::clean::format_error_chain;
 use crate::model::device::default_threads;
 use crate::telemetry::{Ending, StepSettings};
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 use crate::theory::pass_times::median;
 
 /// Steps before plain decoding is first timed, so that the first tokens aren't delayed.
@@ -34,11 +34,11 @@ const RECENT_PLAIN: usize = 5;
 /// Fraction of the steps' time that timing plain decoding may take.
 ///
 /// The first fraction applies until there are this many measurements, the second afterwards.
-const PLAIN_SHARE: (usize, f64, f64) = (8, 0.03, 0.01);
+const PLAIN_TIME_FRACTION: (usize, f64, f64) = (8, 0.03, 0.01);
 /// Fraction of the steps' time that probes of t(B) may take.
 ///
 /// The first applies while t(B) is uncertain, the second afterwards.
-const PROBE_SHARE: (f64, f64) = (0.02, 0.005);
+const PROBE_TIME_FRACTION: (f64, f64) = (0.02, 0.005);
 /// Relative change of t(B), at any size, from which on it is reported.
 const COST_CHANGE: f64 = 0.01;
 /// Minimum time between two writes of t(B) to the cache folder.
@@ -64,7 +64,7 @@ pub fn spawn(options: EngineOptions, sink: impl FnMut(Event) -> bool + Send + 's
 ///
 /// While paused it blocks on `orders`.
 pub fn drive(options: EngineOptions, orders: &Receiver<Command>, sink: &mut dyn FnMut(Event) -> bool) {
-    drive_with(options, orders, sink, |options, tell| load(options, tell).map_err(|error| causes(&error)));
+    drive_with(options, orders, sink, |options, tell| load(options, tell).map_err(|error| format_error_chain(&error)));
 }
 
 /// Runs the engine as [`drive`] does, with an engine made by `load`.
@@ -175,7 +175,7 @@ struct Driver<'a> {
     /// Set once a measurement of the pass cost was attempted.
     costed: bool,
     /// Pass cost in the last [`Event::Cost`].
-    told_cost: Option<Cost>,
+    told_cost: Option<CostCurve>,
     /// Time of the last write of the pass cost to the cache folder.
     kept_cost: Instant,
     /// Greedy texts that were completed, by prompt and settings. Repeating one gives the same text.
@@ -183,7 +183,7 @@ struct Driver<'a> {
     /// Interval, in steps, of the oracle search right after a step; 0 disables it.
     look_every: usize,
     /// Oracle search requested while paused, running or ended.
-    looking: Option<Looking>,
+    looking: Option<StepSearch>,
 }
 
 impl Driver<'_> {
@@ -192,7 +192,7 @@ impl Driver<'_> {
         info.prompts = self.prompts.iter().map(|prompt| prompt.text.clone()).collect();
         let settings = self.engine.session.settings().clone();
         self.tell(Event::Ready { info: Arc::new(info), settings })?;
-        self.tell_cost()?;
+        self.report_cost()?;
         let wait = std::mem::take(&mut self.paused);
         self.next()?;
         if wait && !self.paused {
@@ -221,7 +221,7 @@ impl Driver<'_> {
             if !self.paused {
                 return Ok(None);
             }
-            if !self.look_on()? {
+            if !self.refine_search()? {
                 break;
             }
         }
@@ -245,7 +245,7 @@ impl Driver<'_> {
 
     fn obey(&mut self, order: Command) -> Result<(), End> {
         // Any other kind of command stops the oracle search.
-        if !matches!(order, Command::Look(_) | Command::LookEvery(_)) {
+        if !matches!(order, Command::Look(_) | Command::SearchEvery(_)) {
             self.break_off()?;
         }
         match order {
@@ -278,13 +278,13 @@ impl Driver<'_> {
                 }
                 Ok(())
             }
-            Command::Again => match self.present {
+            Command::RestartPrompt => match self.present {
                 Some(index) => self.begin(index).map(drop),
                 None => self.refuse(&"there is no prompt yet"),
             },
             Command::Look(_) if !self.paused => self.refuse(&"a step is looked at while it waits: pause first"),
             Command::Look(step) => self.look(step),
-            Command::LookEvery(every) => {
+            Command::SearchEvery(every) => {
                 self.look_every = every;
                 Ok(())
             }
@@ -317,7 +317,7 @@ impl Driver<'_> {
         self.steps += 1;
         self.tell(Event::Step(Arc::new(record)))?;
         if self.engine.session.searches(step, self.look_every) {
-            self.look_at_once(step)?;
+            self.search_now(step)?;
         }
         let ending = self.engine.session.ending();
         if let Some(fluid) = self.engine.session.fluid(ending.is_some()) {
@@ -339,10 +339,10 @@ impl Driver<'_> {
     /// `seconds` is the duration of the last step, and `ended` is set if it ended the text. A
     /// `plain` step, one without drafting, makes timing plain decoding unnecessary.
     fn time_passes(&mut self, seconds: f64, plain: bool, ended: bool) -> Result<(), End> {
-        let (first, early, late) = PLAIN_SHARE;
+        let (first, early, late) = PLAIN_TIME_FRACTION;
         self.plain.credit += seconds * if self.plain.count < first { early } else { late };
         let settled = self.engine.session.probes_settled();
-        self.probe_credit += seconds * if settled { PROBE_SHARE.1 } else { PROBE_SHARE.0 };
+        self.probe_credit += seconds * if settled { PROBE_TIME_FRACTION.1 } else { PROBE_TIME_FRACTION.0 };
         if !plain {
             if self.steps >= FIRST_CALIBRATION && (self.plain.count == 0 || self.plain.credit >= self.plain.took) {
                 self.time_plain()?;
@@ -363,20 +363,20 @@ impl Driver<'_> {
             self.probe_credit -= took.unwrap_or(self.probe_credit);
         }
         if ended || self.told_cost.is_none() {
-            self.tell_cost()?;
+            self.report_cost()?;
         }
         let session = &mut self.engine.session;
         if let Some(load) = self.load.read(|| session.times().and_then(|times| times.spread())) {
             self.tell(Event::Load(load))?;
-            self.tell_cost()?;
+            self.report_cost()?;
         }
         Ok(())
     }
 
     /// Reports the pass cost if it changed, and writes it to the cache at intervals.
-    fn tell_cost(&mut self) -> Result<(), End> {
+    fn report_cost(&mut self) -> Result<(), End> {
         let Some(cost) = self.engine.session.cost() else { return Ok(()) };
-        let differs = |told: &Cost| {
+        let differs = |told: &CostCurve| {
             let off = |&(batch, seconds): &(usize, f64)| (told.seconds(batch) / seconds - 1.0).abs() > COST_CHANGE;
             told.largest() != cost.largest() || cost.points().iter().any(off)
         };

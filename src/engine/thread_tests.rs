@@ -12,9 +12,9 @@ use super::load::Engine;
 use super::testing::{LAYERS, TableDecoder};
 use super::thread::drive_with;
 use super::{Command, EngineOptions, Event, Prompt, RunInfo, Session, Vocabulary};
-use crate::dist::{Law, Warp};
+use crate::dist::{Sampling, TokenDist};
 use crate::draft::{Drafter, EarlyExit, Ngram, NoDraft, Oracle};
-use crate::telemetry::{Ending, Look, LookState, StepSettings};
+use crate::telemetry::{Ending, Look, OracleSearchState, StepSettings};
 use crate::tree::TokenId;
 
 const VOCAB: usize = 5;
@@ -31,7 +31,7 @@ fn options(prompts: &[&str]) -> EngineOptions {
         draft_model: None,
         device: "cpu".into(),
         threads: None,
-        fixed: crate::draft::Widths::USUAL,
+        fixed: crate::draft::Widths::DEFAULT,
         external: None,
         mix: None,
         remember: false,
@@ -171,10 +171,10 @@ fn texts(events: &[Event]) -> Vec<String> {
 
 /// Returns the text of plain decoding, without the engine.
 fn plain(id: &str, prompt: &str, length: usize) -> String {
-    let draws = crate::verify::Draws::new(3, id);
+    let draws = crate::verify::TextRandom::new(3, id);
     let mut all = tokens(prompt).unwrap();
     for _ in 0..length {
-        let token = Law::new(&table().row(&all, LAYERS), &Warp::PLAIN).unwrap().sample(draws.at(all.len()));
+        let token = TokenDist::new(&table().row(&all, LAYERS), &Sampling::PLAIN).unwrap().sample(draws.at(all.len()));
         all.push(token);
     }
     all[prompt.len()..].iter().map(|&t| char::from(b'a' + t as u8)).collect()
@@ -300,7 +300,7 @@ fn commands_sent_while_it_loads_come_before_the_first_step() {
 }
 
 #[test]
-fn settings_hold_from_the_next_step_and_refused_ones_leave_the_old() {
+fn settings_apply_from_the_next_step_and_rejected_ones_change_nothing() {
     let wish = |change: fn(&mut StepSettings)| {
         let mut wish = settings();
         change(&mut wish);
@@ -331,8 +331,8 @@ fn settings_hold_from_the_next_step_and_refused_ones_leave_the_old() {
 
 #[test]
 fn prompts_by_number_by_text_and_again() {
-    use Command::{Again, Prompt, Text};
-    let script = [vec![Prompt(1)], vec![Text("dda".into())], vec![Again], vec![Prompt(7)], vec![], vec![]];
+    use Command::{Prompt, RestartPrompt, Text};
+    let script = [vec![Prompt(1)], vec![Text("dda".into())], vec![RestartPrompt], vec![Prompt(7)], vec![], vec![]];
     let events = scripted(&options(&["abc", "ca"]), is_step, script);
     let want = "start 0 p0 1 Interrupted start 1 p1 1 Interrupted start 2 2 1 Interrupted start 2 2 1 refused";
     assert!(words(&events)[2..].join(" ").starts_with(want), "{:?}", words(&events));
@@ -346,7 +346,7 @@ fn prompts_by_number_by_text_and_again() {
 }
 
 #[test]
-fn after_the_persons_own_prompt_the_list_begins_again() {
+fn the_list_restarts_after_an_added_prompt() {
     let options = EngineOptions { max_tokens: 1, ..options(&["abc", "ca"]) };
     let events = scripted(&options, is_step, [vec![Command::Text("dda".into())], vec![], vec![], vec![]]);
     let starts: Vec<String> = words(&events).into_iter().filter(|w| w.starts_with("start")).collect();
@@ -354,7 +354,7 @@ fn after_the_persons_own_prompt_the_list_begins_again() {
 }
 
 #[test]
-fn a_refused_prompt_leaves_the_text_that_is_written() {
+fn a_rejected_prompt_keeps_the_current_text() {
     use Command::Text;
     let long = "a".repeat(CONTEXT);
     let script = [vec![Text(long)], vec![Text(String::new())], vec![Text("!".into())], vec![Text("dda".into())]];
@@ -384,7 +384,7 @@ fn one_step_in_k_is_searched_right_after_it() {
     for every in [0, 1, 3] {
         let events = run(&options, &table(), |_, event, commands| {
             if loading(event) && !std::mem::replace(&mut asked, true) {
-                commands.send(Command::LookEvery(every)).unwrap();
+                commands.send(Command::SearchEvery(every)).unwrap();
             }
             true
         });
@@ -421,7 +421,7 @@ fn one_step_in_k_is_searched_right_after_it() {
 }
 
 #[test]
-fn while_paused_a_step_is_looked_at_until_it_is_refined_or_another_wish_comes() {
+fn a_paused_search_runs_until_converged_or_another_command() {
     use Command::{Look, Pause, Quit, Resume};
     let settings = StepSettings { budget: 40, ..settings() };
     let options = EngineOptions { settings, max_tokens: 30, ..options(&["abc"]) };
@@ -431,14 +431,14 @@ fn while_paused_a_step_is_looked_at_until_it_is_refined_or_another_wish_comes() 
         match event {
             Event::Step(_) if steps == 3 => [Pause, Look(1)].into_iter().for_each(|c| commands.send(c).unwrap()),
             // After the first pass of the search on step 1, another search interrupts it.
-            Event::Looked { step: 1, look, .. } if look.passes == 1 && look.state == LookState::Refining => {
+            Event::Looked { step: 1, look, .. } if look.passes == 1 && look.state == OracleSearchState::Refining => {
                 commands.send(Look(0)).unwrap()
             }
             // Neither a change of the search interval nor the same request again interrupts it.
             Event::Looked { step: 0, look, .. } if look.passes == 2 => {
-                [Look(0), Command::LookEvery(0)].into_iter().for_each(|c| commands.send(c).unwrap());
+                [Look(0), Command::SearchEvery(0)].into_iter().for_each(|c| commands.send(c).unwrap());
             }
-            Event::Looked { step: 0, look, .. } if look.state != LookState::Refining => {
+            Event::Looked { step: 0, look, .. } if look.state != OracleSearchState::Refining => {
                 [Look(7), Resume, Look(0)].into_iter().for_each(|c| commands.send(c).unwrap());
             }
             Event::Step(_) if steps == 6 => commands.send(Quit).unwrap(),
@@ -450,7 +450,7 @@ fn while_paused_a_step_is_looked_at_until_it_is_refined_or_another_wish_comes() 
     let of = |step: usize| looks.iter().filter(move |l| l.1 == step).map(|l| l.2).collect::<Vec<_>>();
     let (first, second) = (of(1), of(0));
     let told = |look: &crate::telemetry::Look| (look.state, look.passes);
-    assert_eq!(first.iter().map(told).collect::<Vec<_>>(), [(LookState::Refining, 1), (LookState::BrokenOff, 1)]);
+    assert_eq!(first.iter().map(told).collect::<Vec<_>>(), [(OracleSearchState::Refining, 1), (OracleSearchState::BrokenOff, 1)]);
     assert!(second.len() > 2 && second.last().is_some_and(|l| l.converged()), "{second:?}");
     assert!(second.iter().map(|l| l.passes).eq(1..=second.len()), "each pass is told once: {second:?}");
     assert!(second.windows(2).all(|w| w[0].oracle_upper >= w[1].oracle_upper && w[0].oracle_lower <= w[1].oracle_lower));
@@ -462,7 +462,7 @@ fn while_paused_a_step_is_looked_at_until_it_is_refined_or_another_wish_comes() 
 }
 
 #[test]
-fn a_look_that_ended_is_made_again_where_it_is_asked_for() {
+fn an_ended_search_runs_again_on_request() {
     use Command::{Look, Pause, Quit};
     // The context has no room for so many nodes after the text.
     let options = EngineOptions { settings: StepSettings { budget: 200, ..settings() }, ..options(&["abc"]) };
@@ -470,7 +470,7 @@ fn a_look_that_ended_is_made_again_where_it_is_asked_for() {
     let events = run(&options, &table(), |_, event, commands| {
         match event {
             Event::Step(record) if record.step == 0 => [Pause, Look(0)].into_iter().for_each(|c| commands.send(c).unwrap()),
-            Event::Looked { look, .. } if look.state != LookState::Refining => {
+            Event::Looked { look, .. } if look.state != OracleSearchState::Refining => {
                 ends += 1;
                 commands.send(if ends == 1 { Look(0) } else { Quit }).unwrap();
             }
@@ -478,8 +478,8 @@ fn a_look_that_ended_is_made_again_where_it_is_asked_for() {
         }
         true
     });
-    let looks: Vec<_> = looks(&events).into_iter().map(|l| l.2).filter(|l| l.state != LookState::Refining).collect();
-    assert_eq!(looks.iter().map(|l| l.state).collect::<Vec<_>>(), [LookState::Ended; 2]);
+    let looks: Vec<_> = looks(&events).into_iter().map(|l| l.2).filter(|l| l.state != OracleSearchState::Refining).collect();
+    assert_eq!(looks.iter().map(|l| l.state).collect::<Vec<_>>(), [OracleSearchState::Ended; 2]);
     assert_eq!(looks[0], looks[1], "there is still no room");
 }
 
@@ -507,12 +507,12 @@ fn where_no_prompt_can_be_run_it_waits() {
     // The same holds without any prompt.
     let events = run(&EngineOptions { once: true, ..options(&[]) }, &table(), |_, _, _| true);
     assert_eq!(words(&events)[2..], ["finished"]);
-    let events = scripted(&options(&[]), paused, [vec![Command::Again, Command::Step]]);
+    let events = scripted(&options(&[]), paused, [vec![Command::RestartPrompt, Command::Step]]);
     assert_eq!(words(&events)[2..], ["paused", "refused", "paused"]);
 }
 
 #[test]
-fn what_fails_is_told_last_in_one_line() {
+fn a_failure_is_the_last_event_in_one_line() {
     // Pass 1 reads the prompt; each step of plain decoding is one more pass.
     let none = EngineOptions { settings: StepSettings { drafter: "none".into(), ..settings() }, ..options(&["abc"]) };
     for (at, steps) in [(1, 0), (2, 0), (4, 2), (5, 3)] {
@@ -533,7 +533,7 @@ fn what_fails_is_told_last_in_one_line() {
 }
 
 #[test]
-fn it_ends_when_nobody_listens_or_nobody_commands() {
+fn the_driver_ends_when_either_channel_closes() {
     for end in 0..12 {
         let events = run(&options(&["abc"]), &table(), |number, _, _| number < end);
         assert_eq!(events.len(), end + 1);
@@ -555,7 +555,7 @@ fn it_ends_when_nobody_listens_or_nobody_commands() {
 }
 
 #[test]
-fn the_thread_has_its_name_and_tells_what_it_cannot_load() {
+fn the_engine_thread_is_named_and_reports_a_missing_model() {
     let (told, events) = mpsc::channel();
     let bad = EngineOptions { model: "no/such/model.gguf".into(), ..options(&["abc"]) };
     let (commands, thread) = super::spawn(bad, move |event| told.send(event).is_ok());
@@ -578,8 +578,8 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         (0usize..5).prop_map(Command::Prompt),
         "[a-e]{0,44}".prop_map(Command::Text),
-        Just(Command::Again),
-        (0usize..3).prop_map(Command::LookEvery),
+        Just(Command::RestartPrompt),
+        (0usize..3).prop_map(Command::SearchEvery),
         (0usize..4).prop_map(Command::Look),
     ]
 }

@@ -34,7 +34,7 @@ pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
         let mut x = area.left();
         while x < area.right() {
             let cell = &buffer[(x, y)];
-            let look = Look::of(cell, foreground, background);
+            let look = CellStyle::of(cell, foreground, background);
             // Adjacent cells of one style form one text run. Wide and non-ASCII symbols stand
             // alone, so that columns stay aligned.
             let (start, mut text) = (x, String::new());
@@ -46,7 +46,7 @@ pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
                 let plain = symbol.is_ascii() && symbol.len() == 1;
                 let next = (x < area.right()).then(|| &buffer[(x, y)]);
                 let goes_on = next.is_some_and(|c| {
-                    c.symbol().is_ascii() && c.symbol().len() == 1 && Look::of(c, foreground, background) == look
+                    c.symbol().is_ascii() && c.symbol().len() == 1 && CellStyle::of(c, foreground, background) == look
                 });
                 if !(plain && goes_on) {
                     break;
@@ -68,23 +68,23 @@ pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
 
 /// Resolved style of a cell.
 #[derive(PartialEq)]
-struct Look {
+struct CellStyle {
     fg: (u8, u8, u8),
     bg: (u8, u8, u8),
     modifier: Modifier,
 }
 
-impl Look {
-    fn of(cell: &ratatui::buffer::Cell, foreground: (u8, u8, u8), background: (u8, u8, u8)) -> Look {
+impl CellStyle {
+    fn of(cell: &ratatui::buffer::Cell, foreground: (u8, u8, u8), background: (u8, u8, u8)) -> CellStyle {
         let (mut fg, mut bg) = (colour(cell.fg, foreground), colour(cell.bg, background));
         if cell.modifier.contains(Modifier::REVERSED) {
             std::mem::swap(&mut fg, &mut bg);
         }
-        Look { fg, bg, modifier: cell.modifier - Modifier::REVERSED }
+        CellStyle { fg, bg, modifier: cell.modifier - Modifier::REVERSED }
     }
 }
 
-fn run(out: &mut String, at: (f64, f64), cells: f64, text: &str, look: &Look, background: (u8, u8, u8)) {
+fn run(out: &mut String, at: (f64, f64), cells: f64, text: &str, look: &CellStyle, background: (u8, u8, u8)) {
     let (x, y) = (at.0 * CELL.0, at.1 * CELL.1);
     if look.bg != background {
         // Slightly wider than the cells, so that no seam shows between them.

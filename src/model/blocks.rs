@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_found() {
+    fn first_not_finite_finds_nan_and_infinity() {
         for kind in Kind::ALL {
             let mut bytes = random_blocks(kind, 5);
             assert_eq!(kind.first_not_finite(&bytes), None, "{}", kind.name());

@@ -12,7 +12,7 @@ use minijinja::{Environment, Error, ErrorKind, Value, context};
 use super::jinja;
 use super::load::{LoadError, json_file};
 use super::weights::Weights;
-use crate::guarded::{guarded, message as message_of};
+use crate::guarded::{catch_panic, panic_message as message_of};
 
 /// A chat template in the Jinja language, from GGUF metadata or a model folder.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ impl ChatTemplate {
             Err(format!("it has {} bytes, more than {LONGEST_SOURCE}", self.source.len()))
         } else {
             std::thread::scope(|scope| {
-                let work = || guarded(|| self.rendered(message, names).map_err(|e| e.to_string())).and_then(|text| text);
+                let work = || catch_panic(|| self.rendered(message, names).map_err(|e| e.to_string())).and_then(|text| text);
                 let thread = std::thread::Builder::new().name("template".into()).stack_size(STACK);
                 match thread.spawn_scoped(scope, work) {
                     Ok(thread) => thread.join().unwrap_or_else(|panic| Err(message_of(&*panic))),
@@ -91,14 +91,14 @@ impl ChatTemplate {
         env.set_trim_blocks(true);
         env.set_lstrip_blocks(true);
         env.set_fuel(Some(FUEL));
-        jinja::as_python(&mut env, LONGEST_TEXT + 8 * message.len());
+        jinja::configure_environment(&mut env, LONGEST_TEXT + 8 * message.len());
         env.add_function("raise_exception", |what: String| Err::<String, _>(Error::new(ErrorKind::InvalidOperation, what)));
         env.add_function("strftime_now", |format: String| strftime(&format, SystemTime::now()));
         let messages = [context! { role => "user", content => message }];
         // As in transformers: absent parts of a chat are defined, with the value none.
         let (tools, documents) = (Value::from(()), Value::from(()));
         let values = context! { messages, tools, documents, bos_token, eos_token, add_generation_prompt => true };
-        let mut text = Bounded { text: Vec::new(), most: LONGEST_TEXT + 8 * message.len(), full: false };
+        let mut text = BoundedBuffer { text: Vec::new(), most: LONGEST_TEXT + 8 * message.len(), full: false };
         let template = env.template_from_named_str("chat template", &self.source)?;
         let outcome = template.render_captured_to(values, &mut text);
         if text.full {
@@ -119,14 +119,14 @@ const FUEL: u64 = 2_000_000;
 const STACK: usize = 512 << 20;
 
 /// Byte buffer of bounded length.
-struct Bounded {
+struct BoundedBuffer {
     text: Vec<u8>,
     most: usize,
     /// True once a write exceeded the bound.
     full: bool,
 }
 
-impl Write for Bounded {
+impl Write for BoundedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.text.len() + bytes.len() > self.most {
             self.full = true;
@@ -231,7 +231,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn templates_have_what_they_expect() {
+    fn templates_find_functions_and_values_of_transformers() {
         let llama_3 = "{{- bos_token }}
             {%- if strftime_now is defined and tools is none %}
                 {%- set date = strftime_now('%Y') %}
@@ -254,7 +254,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_a_chat_does_not_have_is_none_and_defined() {
+    fn absent_tools_and_documents_are_defined_as_none() {
         for (test, want) in [
             ("tools is none", "y"),
             ("tools is not none", ""),
@@ -270,7 +270,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn json_is_that_of_python() {
+    fn tojson_equals_python() {
         // Expected values computed with Python's json.dumps(value, ensure_ascii=False).
         for (expression, want) in [
             ("messages[0]['content'] | tojson", r#""A <b> & 'c' \"d\" é\u001f\n""#),
@@ -291,7 +291,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn hostile_templates_end_in_one_line() {
+    fn hostile_templates_fail_with_one_line() {
         let raw = "x".repeat(60_000);
         for (source, said) in [
             ("{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}".to_owned(), "fuel"),
@@ -322,7 +322,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn broken_templates_are_one_line() {
+    fn invalid_templates_fail_with_one_line() {
         for (source, said) in [
             ("\n{% if %}", "syntax error"),
             ("{{ messages[0].content.frobnicate() }}", "frobnicate"),

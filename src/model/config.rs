@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::gguf::Metadata;
-use super::load::{LoadError, no_json};
+use super::load::{LoadError, json_error};
 use super::{Config, RopeScaling};
 
 const CURE_LLAMA: &str = "only models of the Llama architecture can be run";
@@ -75,7 +75,7 @@ pub(super) fn from_gguf(meta: &Metadata, architecture: &str, vocab: usize) -> Re
 }
 
 /// Rejects GGUF files that are not a complete model, such as split parts and adapters.
-pub(super) fn part_of_model(meta: &Metadata) -> Result<(), LoadError> {
+pub(super) fn reject_partial_model(meta: &Metadata) -> Result<(), LoadError> {
     let parts = meta.size("split.count").ok().flatten().unwrap_or(1);
     if parts > 1 {
         let number = meta.size("split.no").ok().flatten().unwrap_or(0) + 1;
@@ -129,7 +129,7 @@ enum Neutral {
 }
 
 /// Keys that other architectures compute with, and the values that turn them off.
-const COMPUTED: [(&str, Neutral); 22] = [
+const UNSUPPORTED_KEYS: [(&str, Neutral); 22] = [
     ("attention.causal", Neutral::On),
     ("attention.sliding_window", Neutral::Context),
     ("attention.chunk_size", Neutral::Context),
@@ -155,7 +155,7 @@ const COMPUTED: [(&str, Neutral); 22] = [
 ];
 
 /// Parts of unknown keys that suggest a computation of their own.
-const TELLING: [&str; 12] = [
+const SUSPICIOUS_KEY_PARTS: [&str; 12] = [
     "softcap",
     "clamp",
     "causal",
@@ -176,9 +176,10 @@ const TELLING: [&str; 12] = [
 fn uncomputed(meta: &Metadata, architecture: &str, c: &Config) -> Result<(), LoadError> {
     for key in meta.keys() {
         let Some(name) = key.strip_prefix(architecture).and_then(|rest| rest.strip_prefix('.')) else { continue };
-        let known = COMPUTED.iter().find(|(known, _)| *known == name).map(|(_, neutral)| neutral);
-        let telling =
-            TELLING.iter().any(|part| name.contains(part)) && name != "rope.scale_linear" && !name.starts_with("expert");
+        let known = UNSUPPORTED_KEYS.iter().find(|(known, _)| *known == name).map(|(_, neutral)| neutral);
+        let telling = SUSPICIOUS_KEY_PARTS.iter().any(|part| name.contains(part))
+            && name != "rope.scale_linear"
+            && !name.starts_with("expert");
         let Some(neutral) = known.or(telling.then_some(&Neutral::Unknown)) else { continue };
         let (flag, number, text) =
             (meta.flag(key).ok().flatten(), meta.float(key).ok().flatten(), meta.string(key).ok().flatten());
@@ -256,7 +257,7 @@ const CURE_CONFIG: &str = "take the config.json that came with the weights";
 pub(super) fn from_json(text: &str, path: &Path) -> Result<(Config, bool, Option<Vec<f32>>), LoadError> {
     let error = |what: String, cure: &str| LoadError::file(path, what, None, cure);
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let value: Value = serde_json::from_str(text).map_err(|e| no_json(text.as_bytes(), &e, path))?;
+    let value: Value = serde_json::from_str(text).map_err(|e| json_error(text.as_bytes(), &e, path))?;
     if !value.is_object() {
         return Err(error("is no object of JSON".into(), CURE_CONFIG));
     }
@@ -457,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_llama_does_not_compute_is_refused_by_its_key() {
+    fn unsupported_config_keys_are_named_in_the_error() {
         for (more, said) in [
             (
                 serde_json::json!({"quantization_config": {"quant_method": "gptq", "bits": 4}}),

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::blocks::Kind;
-use super::load::{LoadError, stand_in};
+use super::load::{LoadError, recognize_placeholder};
 
 const CURE_CUT: &str = "the file is cut off or damaged: fetch it again";
 
@@ -305,7 +305,7 @@ pub fn read(input: impl Read, len: u64, path: &Path) -> Result<Gguf, LoadError> 
     if magic != *b"GGUF" {
         let left = len.saturating_sub(4).min(200);
         let more = r.bytes(left, "the begin of the file").unwrap_or_default();
-        let (what, cure) = something_else(&[&magic[..], &more].concat());
+        let (what, cure) = describe_other_file(&[&magic[..], &more].concat());
         return Err(r.error_at(0, what, cure));
     }
     let version = r.u32("the version")?;
@@ -345,9 +345,9 @@ pub fn read(input: impl Read, len: u64, path: &Path) -> Result<Gguf, LoadError> 
 }
 
 /// Describes a file that is not GGUF by its first bytes, with the fix.
-fn something_else(begin: &[u8]) -> (String, &'static str) {
+fn describe_other_file(begin: &[u8]) -> (String, &'static str) {
     const OTHER: &str = "give a GGUF file, or a folder with config.json and safetensors";
-    if let Some((what, cure)) = stand_in(begin) {
+    if let Some((what, cure)) = recognize_placeholder(begin) {
         (what.into(), cure)
     } else if begin.starts_with(b"PK\x03\x04") || begin.starts_with(b"\x80\x02") {
         ("is a PyTorch file (.bin, .pt or .pth) or another archive".into(), "take or convert to safetensors, or a GGUF file")

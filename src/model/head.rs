@@ -40,7 +40,7 @@ impl HeadForm {
 const CURE: &str = "train a head for this model: speclight train";
 
 /// Head that is built into the program.
-struct Shipped {
+struct BuiltInHead {
     /// SHA-256 of the target's model file.
     of: &'static str,
     form: HeadForm,
@@ -48,14 +48,14 @@ struct Shipped {
     file: &'static [u8],
 }
 
-const SHIPPED: [Shipped; 2] = [
-    Shipped {
+const BUILT_IN_HEADS: [BuiltInHead; 2] = [
+    BuiltInHead {
         of: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         form: HeadForm::Eagle,
         name: "heads/SmolLM2-135M-Instruct.gguf",
         file: include_bytes!("../../heads/SmolLM2-135M-Instruct.gguf"),
     },
-    Shipped {
+    BuiltInHead {
         of: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         form: HeadForm::Adapter,
         name: "heads/SmolLM2-135M-Instruct.adapter.gguf",
@@ -135,9 +135,9 @@ impl Head {
     /// # Errors
     /// As [`Head::open`].
     pub fn shipped(sha256: Option<&str>, form: HeadForm, target: &Model) -> Result<Option<Head>, LoadError> {
-        let found = SHIPPED.iter().find(|head| Some(head.of) == sha256 && head.form == form);
-        let Some(Shipped { name, file, .. }) = found.filter(|_| target.kernels().is_some()) else { return Ok(None) };
-        Head::of(&Weights::head_from(file, name, form)?, target).map(Some)
+        let found = BUILT_IN_HEADS.iter().find(|head| Some(head.of) == sha256 && head.form == form);
+        let Some(BuiltInHead { name, file, .. }) = found.filter(|_| target.kernels().is_some()) else { return Ok(None) };
+        Head::of(&Weights::head_from_bytes(file, name, form)?, target).map(Some)
     }
 
     fn of(weights: &Weights, target: &Model) -> Result<Head, LoadError> {

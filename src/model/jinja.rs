@@ -14,7 +14,7 @@ use minijinja_contrib::pycompat;
 /// Rewrites template syntax that minijinja does not support.
 ///
 /// `{% generation %}` and its end, with which transformers marks text that a model is trained on,
-/// become blocks without effect. In all other tags, expressions are rewritten by [`with_formats`].
+/// become blocks without effect. In all other tags, expressions are rewritten by [`rewrite_expressions`].
 pub(super) fn rewritten(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -33,7 +33,7 @@ pub(super) fn rewritten(source: &str) -> String {
             break;
         };
         if close == "}}" {
-            out.push_str(&with_formats(&tag[..end]));
+            out.push_str(&rewrite_expressions(&tag[..end]));
             rest = &tag[end..];
             continue;
         }
@@ -53,7 +53,7 @@ pub(super) fn rewritten(source: &str) -> String {
         match name {
             "generation" => out.push_str(&tag[..end].replacen("generation", "if true", 1)),
             "endgeneration" => out.push_str(&tag[..end].replacen("endgeneration", "endif", 1)),
-            _ => out.push_str(&with_formats(&tag[..end])),
+            _ => out.push_str(&rewrite_expressions(&tag[..end])),
         }
         rest = &tag[end..];
     }
@@ -98,14 +98,14 @@ fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
         Some([item, key]) => [item.clone(), key.clone()],
         _ => [if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()],
     };
-    let form = Form { indent, item, key, ascii, sort };
+    let form = JsonOptions { indent, item, key, ascii, sort };
     let mut out = String::new();
     form.write(value, 0, &mut out)?;
     Ok(Value::from_safe_string(out))
 }
 
 /// Options of the JSON output.
-struct Form {
+struct JsonOptions {
     indent: Option<String>,
     item: String,
     key: String,
@@ -116,7 +116,7 @@ struct Form {
 /// Deepest nesting of values that is written.
 const DEEPEST: usize = 100;
 
-impl Form {
+impl JsonOptions {
     fn write(&self, value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
         if depth > DEEPEST {
             return Err(Error::new(ErrorKind::InvalidOperation, "tojson: nested too deeply"));
@@ -217,7 +217,7 @@ impl Form {
 ///
 /// Counting bounds memory: a template that doubles a text in each of a few dozen steps would
 /// exhaust it, and minijinja has no other hook for the results of operators.
-fn with_formats(tag: &str) -> String {
+fn rewrite_expressions(tag: &str) -> String {
     let mut out = String::with_capacity(tag.len());
     let mut at = 2;
     out.push_str(&tag[..2]);
@@ -236,7 +236,7 @@ fn with_formats(tag: &str) -> String {
                     let length = operand_end(right);
                     if length > 0 {
                         out.truncate(done);
-                        out.push_str(&format!("|_times({})", &with_formats(&format!("{{{{{}", &right[..length]))[2..]));
+                        out.push_str(&format!("|_times({})", &rewrite_expressions(&format!("{{{{{}", &right[..length]))[2..]));
                         at = tag.len() - right.len() + length;
                         continue;
                     }
@@ -263,7 +263,7 @@ fn with_formats(tag: &str) -> String {
         let arguments = if several { &operand[1..length - 1] } else { operand };
         out.push_str("|format(");
         // The arguments may contain format expressions too.
-        out.push_str(&with_formats(&format!("{{{{{arguments}"))[2..]);
+        out.push_str(&rewrite_expressions(&format!("{{{{{arguments}"))[2..]);
         out.push(')');
         at = from + length;
     }
@@ -371,8 +371,8 @@ fn operand_end(text: &str) -> usize {
 ///
 /// The values that a run outputs or builds may have `most` bytes in total, including those of
 /// captured blocks.
-pub(super) fn as_python(env: &mut Environment, most: usize) {
-    let grown = Arc::new(Grown { bytes: AtomicUsize::new(0), most });
+pub(super) fn configure_environment(env: &mut Environment, most: usize) {
+    let grown = Arc::new(SizeBudget { bytes: AtomicUsize::new(0), most });
     let (own, passed, times, replaced, formatted, indented) =
         (grown.clone(), grown.clone(), grown.clone(), grown.clone(), grown.clone(), grown.clone());
     env.add_filter("_grown", move |value: Value| passed.add(&value).map(|()| value));
@@ -410,12 +410,12 @@ pub(super) fn as_python(env: &mut Environment, most: usize) {
 
 /// Bytes and items used so far by operators, filters and methods, and their limit.
 #[derive(Debug)]
-struct Grown {
+struct SizeBudget {
     bytes: AtomicUsize,
     most: usize,
 }
 
-impl Grown {
+impl SizeBudget {
     fn count(&self, bytes: usize) -> Result<(), Error> {
         if self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.most {
             return Err(Error::new(ErrorKind::InvalidOperation, "it writes too long a text"));
@@ -491,7 +491,7 @@ impl Grown {
 }
 
 /// Implements methods of Python's values that minijinja and its contrib crate lack.
-fn method(grown: &Grown, state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+fn method(grown: &SizeBudget, state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     if let (Some(text), "replace", [from, to]) = (value.as_str(), name, args)
         && let (Some(from), Some(to)) = (from.as_str(), to.as_str())
     {
@@ -593,7 +593,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_of_training_do_nothing() {
+    fn generation_blocks_have_no_effect() {
         let template = "{# {% generation %} #}a {%- generation %} {{ '{% generation %}' }}{% endgeneration -%} b\
                         {% raw %}{% generation %}{% endraw %}";
         assert_eq!(render(template, "Hi").unwrap(), "a {% generation %}b{% generation %}");
@@ -601,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_become_a_filter() {
+    fn expressions_are_rewritten_as_filters() {
         for (tag, want) in [
             ("{{ a ~ b + 'c' }}", "{{ a|_grown ~ b|_grown + 'c' }}"),
             ("{%+ if -x * (y + 1) == +2 +%}", "{%+ if -x|_times((y|_grown + 1)) == +2 +%}"),

@@ -52,8 +52,8 @@ impl LoadError {
 /// Error about a file that is not JSON.
 ///
 /// Says what the file is instead if that is known, or else where the parser stopped.
-pub(super) fn no_json(text: &[u8], error: &serde_json::Error, path: &Path) -> LoadError {
-    match stand_in(text) {
+pub(super) fn json_error(text: &[u8], error: &serde_json::Error, path: &Path) -> LoadError {
+    match recognize_placeholder(text) {
         Some((what, cure)) => LoadError::file(path, what, None, cure),
         None => LoadError::file(path, format!("no JSON: {error}"), None, "take the file that came with the weights"),
     }
@@ -62,9 +62,9 @@ pub(super) fn no_json(text: &[u8], error: &serde_json::Error, path: &Path) -> Lo
 /// Recognizes files that a failed download or clone leaves behind.
 ///
 /// Decides by the first bytes. Returns a description and the fix.
-pub(crate) fn stand_in(begin: &[u8]) -> Option<(&'static str, &'static str)> {
+pub(crate) fn recognize_placeholder(begin: &[u8]) -> Option<(&'static str, &'static str)> {
     let begin = &begin[..begin.len().min(200)];
-    let text = String::from_utf8_lossy(without_mark(begin)).trim_start().to_ascii_lowercase();
+    let text = String::from_utf8_lossy(strip_byte_order_mark(begin)).trim_start().to_ascii_lowercase();
     let starts = |with: &[&str]| with.iter().any(|with| text.starts_with(with));
     if starts(&["version https://git-lfs"]) {
         Some(("is a pointer of Git LFS, not the file itself", "fetch it by git lfs pull, or download the file"))
@@ -76,7 +76,7 @@ pub(crate) fn stand_in(begin: &[u8]) -> Option<(&'static str, &'static str)> {
 }
 
 /// Strips the byte order mark that some editors write.
-pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
+pub(crate) fn strip_byte_order_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
 pub(super) fn json_file(path: &Path) -> Result<Option<serde_json::Value>, LoadError> {
     let error = |what: String| LoadError::file(path, what, None, "take the file that came with the weights");
     match std::fs::read(path) {
-        Ok(text) => serde_json::from_slice(without_mark(&text)).map(Some).map_err(|e| no_json(&text, &e, path)),
+        Ok(text) => serde_json::from_slice(strip_byte_order_mark(&text)).map(Some).map_err(|e| json_error(&text, &e, path)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(error(format!("can't be opened: {e}"))),
     }
@@ -291,7 +291,7 @@ impl Model {
 ///
 /// # Errors
 /// If the file can't be read.
-pub fn would_round(path: &Path) -> Result<Vec<&'static str>, LoadError> {
+pub fn formats_to_round(path: &Path) -> Result<Vec<&'static str>, LoadError> {
     let weights = Weights::open(path)?;
     // Rows of an embedding that is not tied to the head are read without conversion.
     let looked_up = |name: &str| name == "token_embd.weight" && name != weights.head();

@@ -25,7 +25,7 @@ pub use head::{About, Head, HeadForm};
 pub use load::{LoadError, Model};
 pub use tokenizer::{Tokenizer, same_vocabulary};
 
-use crate::dist::Reduced;
+use crate::dist::LogitSums;
 use crate::tree::{TokenId, TokenTree};
 
 /// Shape of a Llama model, in elements.
@@ -169,7 +169,7 @@ impl Pass {
 #[derive(Clone, Debug, Default)]
 pub struct Reductions {
     /// Sums for each temperature, then for each node of the pass.
-    pub nodes: Vec<Vec<Reduced>>,
+    pub nodes: Vec<Vec<LogitSums>>,
     /// Logit and rank of each token that was asked for.
     ///
     /// The rank is the number of tokens with a higher logit, or an equal logit and a lower id.

@@ -69,14 +69,14 @@ mod tests {
     }
 
     #[test]
-    fn factors_of_the_weights_come_before_the_scaling_of_the_shape() {
+    fn factors_in_weights_override_configured_scaling() {
         let scaling = RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
         let (plain, by_two) = (frequencies(&config(None), None), frequencies(&config(Some(scaling)), Some(&[2.0; 32])));
         assert!(plain.iter().zip(&by_two).all(|(p, s)| p / 2.0 == *s));
     }
 
     #[test]
-    fn llama_3_keeps_short_waves_stretches_long_ones_and_joins_them_without_a_step() {
+    fn llama_3_scaling_is_continuous_between_short_and_long_wavelengths() {
         let scaling = RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
         let (plain, scaled) = (frequencies(&config(None), None), frequencies(&config(Some(scaling)), None));
         let mut last = 1.0;

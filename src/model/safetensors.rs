@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::blocks::Kind;
 use super::gguf::Entry;
-use super::load::{LoadError, stand_in};
+use super::load::{LoadError, recognize_placeholder};
 
 const CURE: &str = "the file is cut off or damaged: fetch it again";
 
@@ -65,7 +65,7 @@ pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<Entry>, LoadError
     if !head.contains(&0) {
         // No header is that long, so this is not a safetensors file.
         let _ = file.take(200).read_to_end(&mut begin);
-        if let Some((what, cure)) = stand_in(&begin) {
+        if let Some((what, cure)) = recognize_placeholder(&begin) {
             return Err(LoadError::file(path, what, None, cure));
         }
     }

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn strays_are_left_out() {
+    fn files_outside_the_model_are_ignored() {
         let (one, two) = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors");
         let index: &[(&str, &str)] = &[("a.weight", one), ("b.weight", two)];
         let all = [one, two, "old.safetensors", "consolidated.safetensors", "adapter_model.safetensors", "model.ckpt"];

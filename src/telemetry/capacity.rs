@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn in_the_mean_nats_split_into_exit_entropy_and_the_rest() {
+    fn mean_nats_split_into_exit_entropy_and_bonus() {
         let p = 0.7;
         let mut walk = 0.0;
         let mut exit = 0.0;

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn another_budget_begins_anew() {
+    fn another_budget_resets_the_curve() {
         let mut curve = BudgetCurve::default();
         assert_eq!((curve.accepted(1), curve.expected(0)), (None, None));
         curve.add(&record(tree(&[(0, 0.5)]), &[1], 4));
@@ -156,7 +156,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_rises_to_the_means(steps in prop::collection::vec(step(), 1..12)) {
+        fn curve_is_monotone_and_ends_at_the_means(steps in prop::collection::vec(step(), 1..12)) {
             let mut curve = BudgetCurve::default();
             steps.iter().for_each(|step| curve.add(step));
             let n = steps.len() as f64;

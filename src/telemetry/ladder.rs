@@ -10,7 +10,7 @@ use crate::tree::TokenId;
 /// State of an oracle search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LookState {
+pub enum OracleSearchState {
     /// Search is in progress.
     Refining,
     /// Bounds agree to [`Look::TOLERANCE`].
@@ -41,7 +41,7 @@ pub struct Look {
     /// the best tree under q, valued under p, or the verified tree if that has a higher value.
     pub drafter_best: Option<f64>,
     /// Progress of the search.
-    pub state: LookState,
+    pub state: OracleSearchState,
 }
 
 impl Look {
@@ -51,7 +51,7 @@ impl Look {
 
     /// Returns `true` if the bounds agree to the tolerance.
     pub fn converged(&self) -> bool {
-        self.state == LookState::Converged
+        self.state == OracleSearchState::Converged
     }
 
     /// Returns the mass of the best known tree of P nodes. The candidates are the oracle tree
@@ -140,12 +140,12 @@ pub struct Fluid {
     /// Bounds by entropy class, if all contexts were of that class. Real text mixes classes, and
     /// neighboring contexts tend to be of the same class. The bound of the whole pool treats every
     /// context as an independent sample.
-    pub kinds: Vec<FluidKind>,
+    pub kinds: Vec<EntropyClassBound>,
 }
 
 /// Positions whose entropy lies in one range, and their fluid bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct FluidKind {
+pub struct EntropyClassBound {
     /// Lower end of the range, in nats. It ends where the next one begins.
     pub entropy_from: f64,
     /// Fraction of all positions, from 0 to 1.

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::StepRecord;
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 use crate::theory::intervals::{Estimate, Interval};
-use crate::theory::light::{OracleCurve, best_fixed, reading};
+use crate::theory::light::{OracleCurve, best_fixed, fastest_reading_pass};
 pub use crate::theory::light_units::LightIntervals;
 use crate::theory::light_units::{LARGEST, LightResult, LightUnits, StepSums};
 
@@ -61,12 +61,12 @@ impl SpeedOfLight {
     /// `cost` gives the seconds of passes up to its largest measured size, and `fluid` the fluid
     /// bound F(P) for P = 0, 1, 2, ... drafted nodes. For deterministic text, F(P) = P is used
     /// instead.
-    pub fn new(units: &LightUnits, cost: Option<&Cost>, fluid: &[f64]) -> SpeedOfLight {
+    pub fn new(units: &LightUnits, cost: Option<&CostCurve>, fluid: &[f64]) -> SpeedOfLight {
         let seconds = cost.map_or_else(Vec::new, pass_seconds);
         let LightResult { marks, best_budget, intervals } = units.result(&seconds);
-        let iid = if units.deterministic() { reading(&seconds) } else { best_fixed(fluid, &seconds) };
-        let (gaps, share) = (marks.gaps(), marks.share());
-        let (ends, share_ends) = (intervals.tokens_per_second, intervals.share.filter(|_| share.is_some()));
+        let iid = if units.deterministic() { fastest_reading_pass(&seconds) } else { best_fixed(fluid, &seconds) };
+        let (gaps, share) = (marks.gaps(), marks.fraction_of_light());
+        let (ends, share_ends) = (intervals.tokens_per_second, intervals.fraction.filter(|_| share.is_some()));
         SpeedOfLight {
             tokens_per_second: marks.light,
             low: ends.map(|ends| ends.low),
@@ -172,7 +172,7 @@ impl LightTally {
         };
         if record.step == 0 {
             // No effect if the previous text ended normally.
-            units.break_off_text();
+            units.abandon_text();
         }
         units.add(&record.sums());
         self.last = Some(LastStep { prompt_id: record.prompt_id.clone(), step: record.step, searched: false });
@@ -181,15 +181,15 @@ impl LightTally {
     /// Adds the search result of the step added last. Ignored for any other step. Steps must be
     /// searched at regular intervals.
     pub fn searched(&mut self, step: &SearchedStep) {
-        self.searched_at(&step.record.prompt_id, step.record.step, step.drafter_best, step.oracle);
+        self.add_search_at(&step.record.prompt_id, step.record.step, step.drafter_best, step.oracle);
     }
 
     /// Adds a search result like [`Self::searched`], with the step given by prompt and number.
-    pub fn searched_at(&mut self, prompt_id: &str, step: usize, drafter_best: Option<f64>, oracle: &OracleCurve) {
+    pub fn add_search_at(&mut self, prompt_id: &str, step: usize, drafter_best: Option<f64>, oracle: &OracleCurve) {
         let last = self.last.as_mut().filter(|last| last.prompt_id == prompt_id && last.step == step);
         if let (Some(last), Some(units)) = (last.filter(|last| !last.searched), &mut self.units) {
             last.searched = true;
-            units.searched(oracle, drafter_best);
+            units.add_search(oracle, drafter_best);
         }
     }
 
@@ -203,19 +203,19 @@ impl LightTally {
     }
 
     /// Computes the results so far; `cost` and `fluid` are as for [`SpeedOfLight::new`].
-    pub fn summary(&self, cost: Option<&Cost>, fluid: &[f64]) -> SpeedOfLight {
+    pub fn summary(&self, cost: Option<&CostCurve>, fluid: &[f64]) -> SpeedOfLight {
         self.units.as_ref().map_or_else(SpeedOfLight::default, |units| SpeedOfLight::new(units, cost, fluid))
     }
 
     /// Computes the 95% intervals of c, of v / c, and of the ladder's parts.
-    pub fn intervals(&self, cost: Option<&Cost>) -> LightIntervals {
+    pub fn intervals(&self, cost: Option<&CostCurve>) -> LightIntervals {
         let seconds = cost.map_or_else(Vec::new, pass_seconds);
         self.units.as_ref().map_or_else(LightIntervals::default, |units| units.result(&seconds).intervals)
     }
 }
 
 /// Seconds of passes over 1, 2, ... tokens, up to the largest measured size.
-fn pass_seconds(cost: &Cost) -> Vec<f64> {
+fn pass_seconds(cost: &CostCurve) -> Vec<f64> {
     let largest = cost.points().last().map_or(0, |point| point.0).min(LARGEST);
     (1..=largest).map(|b| cost.seconds(b)).collect()
 }
@@ -230,8 +230,8 @@ mod tests {
     use crate::telemetry::testing::{chain, record};
     use crate::verify::Rule;
 
-    fn cost() -> Cost {
-        Cost::new(vec![(1, 1.0), (2, 1.1), (4, 1.3), (8, 2.0)]).unwrap()
+    fn cost() -> CostCurve {
+        CostCurve::new(vec![(1, 1.0), (2, 1.1), (4, 1.3), (8, 2.0)]).unwrap()
     }
 
     /// Step `number` with a chain of these p, whose first `accepted` nodes are accepted.
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_search_c_is_not_known_but_for_deterministic_text() {
+    fn ceiling_is_unknown_without_search_unless_deterministic() {
         let mut tally = LightTally::default();
         (0..5).for_each(|i| tally.add(&step(i, &[0.5, 0.5], 1)));
         let found = tally.summary(Some(&cost()), &[0.0, 0.5]);
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn another_kind_of_text_starts_over() {
+    fn change_of_text_kind_resets_the_tally() {
         let mut tally = LightTally::default();
         (0..9).for_each(|i| tally.add(&step(i, &[0.5], 0)));
         let mut greedy = step(9, &[1.0], 1);
@@ -340,7 +340,7 @@ mod tests {
         assert!(found.share_low.unwrap() < found.share.unwrap() && found.share.unwrap() < found.share_high.unwrap());
         let intervals = tally.intervals(Some(&cost()));
         assert!(intervals.ladder.knowledge.unwrap() > 0.0 && intervals.ladder.shape.is_none());
-        assert_eq!(tally.intervals(None).share, None);
+        assert_eq!(tally.intervals(None).fraction, None);
     }
 
     prop_compose! {

@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use super::{
-    CalibrationSummary, CurvePoint, FluidKind, Look, Losses, MissSummary, OracleMean, Origins, OverlapMean, PassSeconds, Reached,
-    RuleCeilingMean, SpeedOfLight, SpeedUp, StageTimes, StepRecord, StepSettings, Summary,
+    CalibrationSummary, CurvePoint, EntropyClassBound, Look, Losses, MissSummary, OracleMean, Origins, OverlapMean, PassSeconds,
+    Reached, RuleCeilingMean, SpeedOfLight, SpeedUp, StageTimes, StepRecord, StepSettings, Summary,
 };
 
 /// Line of JSON output, tagged by `type`.
@@ -17,14 +17,14 @@ pub enum Line<'a> {
     /// Record of a step, in order.
     Step(&'a StepRecord),
     /// Oracle search of the preceding step, if it was searched.
-    Look(LookLine<'a>),
+    Look(OracleResultLine<'a>),
     /// Last line: the means of the run.
     Summary(Box<SummaryLine>),
 }
 
 /// Result of the oracle search for the preceding step.
 #[derive(Clone, Debug, Serialize)]
-pub struct LookLine<'a> {
+pub struct OracleResultLine<'a> {
     /// Id of the step's prompt.
     pub prompt_id: &'a str,
     /// Number of the step within the prompt, from 0.
@@ -87,7 +87,7 @@ pub struct SummaryLine {
     misses: MissSummary,
     reached: Option<Reached>,
     curve: Vec<CurvePoint>,
-    kinds: Vec<FluidKind>,
+    kinds: Vec<EntropyClassBound>,
     speed_up: SpeedUp,
     pass_seconds: Option<Vec<PassSeconds>>,
     origins: Origins,
@@ -161,7 +161,7 @@ mod tests {
     use crate::engine::{Session, Vocabulary};
     use crate::telemetry::Tally;
     use crate::telemetry::testing::spoiled;
-    use crate::theory::cost::Cost;
+    use crate::theory::cost::CostCurve;
     use crate::theory::light::OracleCurve;
     use crate::verify::Rule;
 
@@ -203,7 +203,7 @@ mod tests {
             let mut session = Session::new(table, drafters, vocabulary, settings.clone()).unwrap();
             if settings.auto {
                 // The first drafted token is cheap, and further ones are not.
-                session.set_cost(Cost::new(vec![(1, 1e3), (2, 1.05e3), (4, 3e3)]).unwrap());
+                session.set_cost(CostCurve::new(vec![(1, 1e3), (2, 1.05e3), (4, 3e3)]).unwrap());
             }
             session.start("a", &[1, 2], max_tokens).unwrap();
             let sha256 = "0".repeat(64);
@@ -232,7 +232,7 @@ mod tests {
                     let look = session.look(record.step).unwrap().unwrap().refined().unwrap();
                     tally.looked("a", record.step, &look);
                     tally.searched("a", record.step, look.drafter_best, &oracle(&look));
-                    let line = LookLine { prompt_id: "a", step: record.step, look: &look };
+                    let line = OracleResultLine { prompt_id: "a", step: record.step, look: &look };
                     if told {
                         lines.push(serde_json::to_string(&Line::Look(line)).unwrap());
                     }
@@ -244,7 +244,7 @@ mod tests {
                 let fluid = session.fluid(true);
                 assert_eq!(fluid.is_some(), verify == Rule::Match);
                 fluid.iter().for_each(|fluid| tally.fluid(fluid));
-                tally.cost(&Cost::new(vec![(1, 1.0), (8, 2.0)]).unwrap());
+                tally.cost(&CostCurve::new(vec![(1, 1.0), (8, 2.0)]).unwrap());
             }
             lines.push(serde_json::to_string(&Line::Summary(Box::new(tally.summary(plain).into()))).unwrap());
         }
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_takes_every_line_and_nothing_that_differs() {
+    fn schema_accepts_every_line_and_rejects_variants() {
         let schema: Value = serde_json::from_str(include_str!("../../schema/run.schema.json")).unwrap();
         let schema = jsonschema::validator_for(&schema).unwrap();
         let lines = lines();
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn of_trees_that_are_drawn_no_ceiling_is_told_that_does_not_hold() {
+    fn sampled_trees_report_only_the_batch_ceiling() {
         let lines = lines();
         let drawn =
             |line: &&Value| line["verify"] == "rejection" || line["drawn"] == true || line["settings"]["verify"] == "rejection";
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_has_the_fields_that_others_rely_on() {
+    fn summary_has_the_documented_fields() {
         let summary = lines().pop().unwrap();
         let number = |path: &str| summary.pointer(path).and_then(Value::as_f64).unwrap();
         let losses: f64 = summary["losses"].as_object().unwrap().values().filter_map(Value::as_f64).sum();

@@ -66,7 +66,7 @@ impl Losses {
 
 /// Fluid bound for the mean step, as of a record. `None` when greedy, where the bound is B - 1
 /// (mu = 0: an oracle accepts all), so that its mean over steps is used instead.
-fn fluid_of(record: &StepRecord) -> Option<f64> {
+fn mean_fluid_bound(record: &StepRecord) -> Option<f64> {
     if greedy(&record.settings) { None } else { record.ceilings.fluid_at_mean.or(record.ceilings.fluid) }
 }
 
@@ -152,7 +152,7 @@ impl Ladder {
         self.expected += record.expected_accepted;
         self.accepted += record.accepted as f64;
         self.greedy = greedy(&record.settings);
-        self.fluid = fluid_of(record).or(self.fluid).filter(|_| !self.greedy);
+        self.fluid = mean_fluid_bound(record).or(self.fluid).filter(|_| !self.greedy);
         if let Some(look) = look {
             self.looked(record.expected_accepted, None, look);
         }
@@ -217,11 +217,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::telemetry::LookState;
+    use crate::telemetry::OracleSearchState;
     use crate::telemetry::testing::{chain, record};
 
     fn look(lower: f64, best: Option<f64>, refining: bool) -> Look {
-        let (upper, state) = if refining { (2.0 * lower, LookState::Refining) } else { (lower, LookState::Converged) };
+        let (upper, state) =
+            if refining { (2.0 * lower, OracleSearchState::Refining) } else { (lower, OracleSearchState::Converged) };
         Look { oracle_lower: lower, oracle_upper: upper, oracle_floor: 0.1, passes: 3, drafter_best: best, state }
     }
 
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_that_are_refined_count_once_and_at_the_end() {
+    fn refined_searches_count_once_when_converged() {
         let mut record = record(chain(&[0.5, 0.5]), &[1], 5);
         record.ceilings.fluid = Some(3.0);
         let mut ladder = Ladder::default();
@@ -295,7 +296,7 @@ mod tests {
         }
 
         #[test]
-        fn where_all_steps_are_looked_at_each_part_is_its_mean(steps in prop::collection::vec(step(), 1..20)) {
+        fn parts_are_plain_means_if_all_steps_are_searched(steps in prop::collection::vec(step(), 1..20)) {
             let (mut ladder, mut means, n) = (Ladder::default(), [0.0; 3], steps.len() as f64);
             for (record, look) in &steps {
                 let mut record = record.clone();
@@ -303,7 +304,7 @@ mod tests {
                 record.settings.temperature = 1.0;
                 let look = look.unwrap_or(self::look(3.0, None, false));
                 let best = look.drafter_best.or(Some(1.0));
-                let look = Look { state: LookState::Converged, drafter_best: best, oracle_upper: look.oracle_lower, ..look };
+                let look = Look { state: OracleSearchState::Converged, drafter_best: best, oracle_upper: look.oracle_lower, ..look };
                 ladder.add(&record, Some(&look));
                 let one = Losses::of(&record, Some(&look));
                 for (mean, part) in means.iter_mut().zip([one.context, one.knowledge, one.shape]) {

@@ -29,7 +29,7 @@ impl Cause {
     /// Returns the cause of a miss, luck aside. `rank` is the token's rank under the target, and
     /// `draft_rank` its rank among the drafter's candidates if it was proposed. `asked` is `true`
     /// if the drafter was asked for candidates there.
-    pub fn without_luck(rank: usize, draft_rank: Option<usize>, asked: bool) -> Cause {
+    pub fn ignoring_luck(rank: usize, draft_rank: Option<usize>, asked: bool) -> Cause {
         match draft_rank {
             Some(own) if own <= rank => Cause::Budget,
             Some(_) => Cause::Ranking,
@@ -44,26 +44,26 @@ impl Miss {
     /// its path probability is below the smallest one in the oracle tree, which then misses the
     /// token, too. The smallest probability only rises while the search is refined, so an unlucky
     /// miss stays unlucky.
-    pub fn cause_given(&self, look: &Look) -> Cause {
-        if self.pi < look.oracle_floor { Cause::Unlucky } else { Cause::without_luck(self.rank, self.draft_rank, self.asked) }
+    pub fn cause_given_oracle(&self, look: &Look) -> Cause {
+        if self.pi < look.oracle_floor { Cause::Unlucky } else { Cause::ignoring_luck(self.rank, self.draft_rank, self.asked) }
     }
 
     /// Returns the cause as far as it is known.
-    fn cause_by(&self, look: Option<&Look>) -> Cause {
-        look.map_or(self.cause, |look| self.cause_given(look))
+    fn best_known_cause(&self, look: Option<&Look>) -> Cause {
+        look.map_or(self.cause, |look| self.cause_given_oracle(look))
     }
 }
 
 /// Number of misses by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Causes {
+pub struct CauseCounts {
     unlucky: usize,
     budget: usize,
     ranking: usize,
     knowledge: usize,
 }
 
-impl Causes {
+impl CauseCounts {
     /// Returns the number of misses with this cause.
     pub fn of(&self, cause: Cause) -> usize {
         match cause {
@@ -109,25 +109,25 @@ pub struct MissedToken {
     /// Number of misses, by cause. It can be too low if the token was replaced in between, but
     /// never too high.
     #[serde(flatten)]
-    pub causes: Causes,
+    pub causes: CauseCounts,
 }
 
 /// Counts of misses over steps, in constant memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Misses {
-    causes: Causes,
-    depths: Vec<Causes>,
-    classes: [Causes; TokenClass::ALL.len()],
+    causes: CauseCounts,
+    depths: Vec<CauseCounts>,
+    classes: [CauseCounts; TokenClass::ALL.len()],
     tokens: HashMap<TokenId, MissedToken>,
 }
 
 impl Misses {
     /// Adds a miss, with the oracle search of its step if there is one already.
     pub fn add(&mut self, miss: &Miss, look: Option<&Look>) {
-        let cause = miss.cause_by(look);
+        let cause = miss.best_known_cause(look);
         let depth = Self::place(miss);
         if self.depths.len() <= depth {
-            self.depths.resize(depth + 1, Causes::default());
+            self.depths.resize(depth + 1, CauseCounts::default());
         }
         self.causes.add(cause);
         self.depths[depth].add(cause);
@@ -140,7 +140,7 @@ impl Misses {
             token: miss.token,
             text: miss.text.clone(),
             class: miss.class,
-            causes: Causes::default(),
+            causes: CauseCounts::default(),
         });
         token.causes.add(cause);
     }
@@ -148,7 +148,7 @@ impl Misses {
     /// Updates the cause of a miss after an oracle search of its step. `before` is the previous
     /// result for the same step, if there was one.
     pub fn looked(&mut self, miss: &Miss, before: Option<&Look>, look: &Look) {
-        let (old, new) = (miss.cause_by(before), miss.cause_given(look));
+        let (old, new) = (miss.best_known_cause(before), miss.cause_given_oracle(look));
         if old == new {
             return;
         }
@@ -171,17 +171,17 @@ impl Misses {
     }
 
     /// Returns the counts over all misses.
-    pub fn causes(&self) -> Causes {
+    pub fn causes(&self) -> CauseCounts {
         self.causes
     }
 
     /// Returns the counts at each depth, from 1. The last of 256 includes all deeper ones.
-    pub fn depths(&self) -> &[Causes] {
+    pub fn depths(&self) -> &[CauseCounts] {
         &self.depths
     }
 
     /// Returns the counts for a class of tokens.
-    pub fn class(&self, class: TokenClass) -> Causes {
+    pub fn class(&self, class: TokenClass) -> CauseCounts {
         self.classes[class as usize]
     }
 
@@ -261,7 +261,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::telemetry::LookState;
+    use crate::telemetry::OracleSearchState;
     use crate::telemetry::testing::miss;
 
     fn look(floor: f64) -> Look {
@@ -271,7 +271,7 @@ mod tests {
             oracle_floor: floor,
             passes: 1,
             drafter_best: None,
-            state: LookState::Converged,
+            state: OracleSearchState::Converged,
         }
     }
 
@@ -285,17 +285,17 @@ mod tests {
             (0, None, true, Knowledge),
             (0, None, false, Budget),
         ] {
-            assert_eq!(Cause::without_luck(rank, draft_rank, asked), want);
+            assert_eq!(Cause::ignoring_luck(rank, draft_rank, asked), want);
         }
         let miss = Miss { asked: true, ..miss(7, 1, Unlucky) };
         assert_eq!(
-            (miss.cause_given(&look(0.2)), miss.cause_given(&look(0.1)), miss.cause_given(&look(0.0))),
+            (miss.cause_given_oracle(&look(0.2)), miss.cause_given_oracle(&look(0.1)), miss.cause_given_oracle(&look(0.0))),
             (Unlucky, Knowledge, Knowledge)
         );
     }
 
     #[test]
-    fn a_look_moves_what_it_explains() {
+    fn oracle_result_updates_the_cause() {
         let mut misses = Misses::default();
         let known = miss(7, 3, Cause::Knowledge);
         misses.add(&known, None);
@@ -358,7 +358,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(misses.causes().total(), list.len());
-            let depths: usize = misses.depths().iter().map(Causes::total).sum();
+            let depths: usize = misses.depths().iter().map(CauseCounts::total).sum();
             let classes: usize = TokenClass::ALL.iter().map(|&c| misses.class(c).total()).sum();
             prop_assert_eq!((depths, classes), (list.len(), list.len()));
             let worst = misses.worst(usize::MAX);

@@ -8,7 +8,7 @@ use super::StepRecord;
 
 /// Node counts of one drafter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Proposals {
+pub struct NodeCounts {
     /// Number of its nodes that were verified.
     pub proposed: usize,
     /// Number of its nodes that were accepted.
@@ -18,7 +18,7 @@ pub struct Proposals {
 /// Node counts by the name of the drafter that proposed the nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Origins(BTreeMap<String, Proposals>);
+pub struct Origins(BTreeMap<String, NodeCounts>);
 
 impl Origins {
     /// Adds the nodes of one step.
@@ -26,7 +26,7 @@ impl Origins {
         let tree = &record.tree;
         for name in &tree.members {
             if !self.0.contains_key(name) {
-                self.0.insert(name.clone(), Proposals::default());
+                self.0.insert(name.clone(), NodeCounts::default());
             }
         }
         for (i, origin) in tree.origin.iter().enumerate().skip(1) {
@@ -39,7 +39,7 @@ impl Origins {
     }
 
     /// Returns the drafters by name, with their node counts.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, Proposals)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, NodeCounts)> {
         self.0.iter().map(|(name, counts)| (name.as_str(), *counts))
     }
 }
@@ -50,7 +50,7 @@ mod tests {
     use crate::telemetry::testing::{chain, record};
 
     #[test]
-    fn nodes_are_counted_for_who_proposed_them() {
+    fn nodes_count_for_their_drafter() {
         let mut step = record(chain(&[0.5, 0.5, 0.5]), &[1, 2], 4);
         step.tree.members = ["a", "b", "c"].map(String::from).to_vec();
         step.tree.origin = vec![None, Some(1), Some(0), Some(1)];

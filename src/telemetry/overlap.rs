@@ -1,5 +1,5 @@
 //! Overlap of the drafter's and the target's distributions, and ceilings of verification rules.
-//! They compare sampled drafting with the drafter's best token. [`Overlaps`] adds up the means over
+//! They compare sampled drafting with the drafter's best token. [`OverlapTally`] adds up the means over
 //! steps.
 
 use serde::{Deserialize, Serialize};
@@ -89,12 +89,12 @@ pub struct RuleCeilingMean {
 
 /// Accumulator for [`OverlapMean`] and [`RuleCeilingMean`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Overlaps {
+pub struct OverlapTally {
     overlap: OverlapMean,
     rule: RuleCeilingMean,
 }
 
-impl Overlaps {
+impl OverlapTally {
     /// Adds the record of a step.
     pub fn add(&mut self, record: &StepRecord) {
         for one in &record.overlap {
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn means_count_nodes_and_steps() {
-        let mut all = Overlaps::default();
+        let mut all = OverlapTally::default();
         assert_eq!((all.mean(), all.rule(), Overlap::of(0, &[])), (None, None, None));
         let mut step = record(chain(&[0.5]), &[1], 4);
         step.overlap = [(0, 0.75), (1, 0.25)].map(|(node, p)| Overlap::of(node, &[(p, 0.5)]).unwrap()).to_vec();

@@ -131,7 +131,7 @@ impl PlainComparison {
         };
         let enough = self.units.len() >= FEWEST;
         let half = enough.then(|| half_widths(self.units.len(), WAVES, weighed)).flatten().map(|widths| widths[0]);
-        Some(Estimate::within(total.ratio(), half, f64::MAX))
+        Some(Estimate::from_half_width_clamped(total.ratio(), half, f64::MAX))
     }
 
     /// Returns the tokens per second of plain decoding, in the machine states of the steps. `None`
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_without_a_draft_are_exactly_as_fast_as_plain_decoding() {
+    fn steps_without_draft_have_speed_up_one() {
         let mut comparison = PlainComparison::default();
         assert_eq!((comparison.speed_up(), comparison.plain_tokens_per_second()), (None, None));
         for seconds in [0.1, 0.3, 0.2] {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_slows_down_changes_both_sides_alike() {
+    fn machine_slowdown_does_not_change_the_speed_up() {
         let mut comparison = PlainComparison::default();
         comparison.step(&step("ngram", 1.0));
         assert_eq!(comparison.speed_up(), None);

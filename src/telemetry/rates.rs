@@ -8,12 +8,12 @@ use super::{StepRecord, TreeRecord};
 /// tree. Only then does the target accept or reject at depth d. Depths that were not reached, or
 /// have nothing drafted, do not count as rejected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PositionRates {
+pub struct DepthRates {
     /// Counts (reached, accepted) of depth 1, 2, ...
     counts: Vec<(usize, usize)>,
 }
 
-impl PositionRates {
+impl DepthRates {
     /// Computes the rates over these steps.
     pub fn of<'a>(records: impl IntoIterator<Item = &'a StepRecord>) -> Self {
         let mut rates = Self::default();
@@ -62,10 +62,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_reached_is_not_refused() {
+    fn unreached_depths_do_not_count_as_rejected() {
         // Root with children 1 and 2; 1 has child 3, 3 has child 4.
         let t = tree(&[None, Some(0), Some(0), Some(1), Some(3)]);
-        let mut rates = PositionRates::default();
+        let mut rates = DepthRates::default();
         rates.add(&t, &[]); // rejected at depth 1
         rates.add(&t, &[2]); // accepted a leaf: depth 2 is not reached
         rates.add(&t, &[1]); // rejected at depth 2

@@ -216,7 +216,7 @@ impl StepSettings {
 /// Reason for the size of the tree under an automatic budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reason {
+pub enum BudgetReason {
     /// All drafted nodes are worth verifying.
     Whole,
     /// Some of the drafted nodes are worth verifying.
@@ -243,7 +243,7 @@ pub struct Choice {
     /// Tokens per second expected from plain decoding.
     pub plain_tokens_per_second: f64,
     /// Reason for the choice.
-    pub reason: Reason,
+    pub reason: BudgetReason,
 }
 
 /// Record of one step: draft, verify, accept.

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_weigh_as_much_as_their_parents_are_reached() {
+    fn nodes_are_weighted_by_parent_reach_probability() {
         let mut record = record(tree(&[(0, 0.5), (1, 0.25), (0, 0.125)]), &[1], 4);
         record.tree.q = vec![1.0, 0.55, 0.95, 0.15];
         record.tree.calibrated = record.tree.p.clone();

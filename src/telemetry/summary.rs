@@ -5,13 +5,13 @@ use sha2::{Digest, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BudgetCurve, CalibrationSummary, CapacityTally, Causes, Ceilings, Fluid, FluidKind, Ladder, LightTally, Look, Losses,
-    MachineLoad, Miss, MissedToken, Misses, Origins, OverlapMean, Overlaps, PlainComparison, Reached, RuleCeilingMean,
-    SpeedOfLight, StageTimes, StepRecord, TokenClass, Told,
+    BudgetCurve, CalibrationSummary, CapacityTally, CauseCounts, Ceilings, EntropyClassBound, Fluid, Ladder, LightTally, Look,
+    Losses, MachineLoad, Miss, MissedToken, Misses, Origins, OverlapMean, OverlapTally, PlainComparison, Reached,
+    RuleCeilingMean, SpeedOfLight, StageTimes, StepRecord, TokenClass, Told,
 };
 use crate::dist::Moments;
 use crate::hex::hex;
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 use crate::theory::intervals::Estimate;
 use crate::theory::light::OracleCurve;
 use crate::theory::{bounds, speed};
@@ -76,7 +76,7 @@ pub struct Summary {
     pub curve: Vec<CurvePoint>,
     /// Fluid bounds for contexts of one entropy class alone. Compared with the bound of all
     /// contexts and with the mean oracle tree, they show the effect of real text not being i.i.d.
-    pub kinds: Vec<FluidKind>,
+    pub kinds: Vec<EntropyClassBound>,
     /// Speed-ups over plain decoding.
     pub speed_up: SpeedUp,
     /// Cost of passes t(B) at the end of the run, if it was measured.
@@ -119,9 +119,9 @@ pub struct OracleMean {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MissSummary {
     /// All misses, by cause.
-    pub causes: Causes,
+    pub causes: CauseCounts,
     /// Misses at each depth, from 1, by cause.
-    pub depths: Vec<Causes>,
+    pub depths: Vec<CauseCounts>,
     /// Misses by token class, for classes with at least one.
     pub classes: Vec<ClassMisses>,
     /// Most frequently missed tokens.
@@ -148,7 +148,7 @@ pub struct ClassMisses {
     pub class: TokenClass,
     /// Number of misses, by cause.
     #[serde(flatten)]
-    pub causes: Causes,
+    pub causes: CauseCounts,
 }
 
 /// Acceptance at one budget.
@@ -176,10 +176,10 @@ pub struct SpeedUp {
     pub high: Option<f64>,
     /// Ceiling for a free drafter with perfect knowledge on this machine, at one fixed budget. The
     /// budget is the best one up to the largest whose pass was timed.
-    pub ceiling: Option<speed::Best>,
+    pub ceiling: Option<speed::BestSpeedUp>,
     /// Best speed-up that this drafter can expect with one fixed budget up to B. The estimate uses
     /// E\[X | T\] and the drafting seconds, taken in proportion to the nodes. At least `reached`.
-    pub drafter: Option<speed::Best>,
+    pub drafter: Option<speed::BestSpeedUp>,
 }
 
 impl SpeedUp {
@@ -190,7 +190,7 @@ impl SpeedUp {
     /// the number of drafted nodes of a mean step.
     pub fn of(
         reached: Option<Estimate>,
-        cost: Option<&Cost>,
+        cost: Option<&CostCurve>,
         fluid: &[f64],
         curve: &BudgetCurve,
         (draft_seconds, draft_nodes): (f64, f64),
@@ -200,7 +200,7 @@ impl SpeedUp {
         let drafting = |b: usize| node * ((b - 1) as f64).min(draft_nodes);
         let reached = reached.filter(|reached| reached.value.is_finite());
         let interval = reached.and_then(|reached| reached.interval);
-        let timed = |all: &[f64], cost: &Cost| all[..all.len().min(cost.largest())].to_vec();
+        let timed = |all: &[f64], cost: &CostCurve| all[..all.len().min(cost.largest())].to_vec();
         let drafter = cost.and_then(|cost| speed::best(&timed(&own, cost), |b| cost.seconds(b), drafting));
         let at_least = reached.map_or(0.0, |reached| reached.value);
         SpeedUp {
@@ -208,7 +208,7 @@ impl SpeedUp {
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
             ceiling: cost.and_then(|cost| speed::best(&timed(fluid, cost), |b| cost.seconds(b), |_| 0.0)),
-            drafter: drafter.map(|best| speed::Best { speed_up: best.speed_up.max(at_least), ..best }),
+            drafter: drafter.map(|best| speed::BestSpeedUp { speed_up: best.speed_up.max(at_least), ..best }),
         }
     }
 }
@@ -279,12 +279,12 @@ pub struct Tally {
     misses: Misses,
     curve: BudgetCurve,
     told: Told,
-    overlaps: Overlaps,
+    overlaps: OverlapTally,
     /// Last step, for an oracle search that follows it. It is given by prompt, number, E\[X | T\],
     /// and miss.
     last: Option<(String, usize, f64, Option<Miss>)>,
     at_length: Option<Fluid>,
-    cost: Option<Cost>,
+    cost: Option<CostCurve>,
     comparison: PlainComparison,
     /// Number of drafted nodes of all steps.
     nodes: usize,
@@ -329,7 +329,7 @@ impl Tally {
     /// the search is in progress.
     pub fn looked(&mut self, prompt_id: &str, step: usize, look: &Look) {
         let Some((id, number, expected, miss)) = &self.last else { return };
-        if id == prompt_id && *number == step && look.state != super::LookState::Refining {
+        if id == prompt_id && *number == step && look.state != super::OracleSearchState::Refining {
             self.ladder.looked(*expected, None, look);
             if let Some(miss) = miss {
                 self.misses.looked(miss, None, look);
@@ -342,7 +342,7 @@ impl Tally {
     /// Adds the oracle masses of the last step's context, by tree size. `drafter_best` is
     /// E\[X | T\] of the drafter's best tree of the verified size. Ignored for any other step.
     pub fn searched(&mut self, prompt_id: &str, step: usize, drafter_best: Option<f64>, oracle: &OracleCurve) {
-        self.light.searched_at(prompt_id, step, drafter_best, oracle);
+        self.light.add_search_at(prompt_id, step, drafter_best, oracle);
     }
 
     /// Marks the end of the last step's text. Must not be called if the text was interrupted.
@@ -356,7 +356,7 @@ impl Tally {
     }
 
     /// Sets the cost of passes.
-    pub fn cost(&mut self, cost: &Cost) {
+    pub fn cost(&mut self, cost: &CostCurve) {
         self.cost = Some(cost.clone());
     }
 

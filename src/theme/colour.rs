@@ -84,8 +84,8 @@ pub fn fit(colour: Color, depth: Depth) -> Color {
         (Depth::True, c) => c,
         (Depth::Indexed, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), 16..=255)),
         (Depth::Indexed, c) => c,
-        (Depth::Ansi16, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), of_a_kind((r, g, b)))),
-        (Depth::Ansi16, Color::Indexed(i)) if i > 15 => Color::Indexed(nearest(rgb(i), of_a_kind(rgb(i)))),
+        (Depth::Ansi16, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), ansi_candidates((r, g, b)))),
+        (Depth::Ansi16, Color::Indexed(i)) if i > 15 => Color::Indexed(nearest(rgb(i), ansi_candidates(rgb(i)))),
         (Depth::Ansi16, c) => c,
     }
 }
@@ -98,7 +98,7 @@ fn nearest(colour: (u8, u8, u8), among: impl IntoIterator<Item = u8>) -> u8 {
 ///
 /// A color with a hue maps only to ones with a hue: a soft color is often nearest to a gray, but
 /// colors must stay distinguishable.
-fn of_a_kind((r, g, b): (u8, u8, u8)) -> impl Iterator<Item = u8> {
+fn ansi_candidates((r, g, b): (u8, u8, u8)) -> impl Iterator<Item = u8> {
     const HUE: u8 = 48;
     let hue = r.max(g).max(b) - r.min(g).min(b) >= HUE;
     (0..16).filter(move |i| !hue || ![0, 7, 8, 15].contains(i))
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_colours_come_near() {
+    fn fitted_colors_are_the_nearest_supported() {
         assert_eq!(fit(Color::Rgb(255, 0, 0), Depth::Indexed), Color::Indexed(196));
         assert_eq!(fit(Color::Rgb(0x5f, 0x87, 0xaf), Depth::Indexed), Color::Indexed(67));
         assert_eq!(fit(Color::Rgb(250, 250, 250), Depth::Ansi16), Color::Indexed(15));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_terminal_says_how_many() {
+    fn environment_variables_set_the_color_depth() {
         let depth = |pairs: &[(&str, &str)]| Depth::from_env(|name| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned()));
         assert_eq!(depth(&[("TERM", "xterm-256color")]), Depth::Indexed);
         assert_eq!(depth(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")]), Depth::True);

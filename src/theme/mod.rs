@@ -108,6 +108,6 @@ impl Theme {
 }
 
 /// Returns the folder of user themes: `themes` in the configuration folder.
-pub fn folder_in(config: &Path) -> PathBuf {
+pub fn themes_folder(config: &Path) -> PathBuf {
     config.join("themes")
 }

@@ -51,7 +51,7 @@ struct Layers {
     name: String,
     glyphs: Option<Glyphs>,
     palette: BTreeMap<String, Color>,
-    roles: BTreeMap<String, (Written, Site)>,
+    roles: BTreeMap<String, (Written, SourcePosition)>,
 }
 
 /// Style as written: names of colors, and modifiers.
@@ -64,12 +64,12 @@ struct Written {
 
 /// Position of an entry, for messages.
 #[derive(Clone)]
-struct Site {
+struct SourcePosition {
     file: String,
     line: usize,
 }
 
-impl Site {
+impl SourcePosition {
     fn error(&self, what: impl Into<String>) -> ThemeError {
         ThemeError { place: format!("{}:{}", self.file, self.line), what: what.into() }
     }
@@ -122,7 +122,7 @@ fn source(name: &str, folder: Option<&Path>) -> Result<(String, String), ThemeEr
 fn read(name: &str, folder: Option<&Path>, chain: &mut Vec<String>, into: &mut Layers) -> Result<(), ThemeError> {
     let (file, text) = source(name, folder)?;
     let line_of = |at: usize| text.bytes().take(at).filter(|&b| b == b'\n').count() + 1;
-    let site = |at: usize| Site { file: file.clone(), line: line_of(at) };
+    let site = |at: usize| SourcePosition { file: file.clone(), line: line_of(at) };
     let table = DeTable::parse(&text).map_err(|e| {
         let what = e.message().lines().collect::<Vec<_>>().join(" ");
         site(e.span().map_or(0, |s| s.start)).error(format!("not TOML: {what}"))
@@ -182,7 +182,7 @@ fn read(name: &str, folder: Option<&Path>, chain: &mut Vec<String>, into: &mut L
 
 type Item<'i> = Spanned<DeValue<'i>>;
 
-fn string<'v>(value: &'v Item<'_>, key: &str, at: &Site) -> Result<&'v str, ThemeError> {
+fn string<'v>(value: &'v Item<'_>, key: &str, at: &SourcePosition) -> Result<&'v str, ThemeError> {
     match value.get_ref() {
         DeValue::String(s) => Ok(s),
         other => Err(at.error(format!("{key}: expected a string, found {}", kind(other)))),
@@ -204,7 +204,7 @@ fn kind(value: &DeValue) -> &'static str {
 fn entries<'t, 'i>(
     table: &'t DeTable<'i>,
     name: &str,
-    site: &impl Fn(usize) -> Site,
+    site: &impl Fn(usize) -> SourcePosition,
 ) -> Result<Vec<(&'t str, &'t Item<'i>)>, ThemeError> {
     match table.get(name) {
         None => Ok(Vec::new()),
@@ -215,7 +215,7 @@ fn entries<'t, 'i>(
     }
 }
 
-fn style(value: &Item<'_>, role: &str, at: &Site) -> Result<Written, ThemeError> {
+fn style(value: &Item<'_>, role: &str, at: &SourcePosition) -> Result<Written, ThemeError> {
     match value.get_ref() {
         DeValue::String(fg) => Ok(Written { fg: Some(fg.to_string()), ..Written::default() }),
         DeValue::Table(table) => {
@@ -235,7 +235,7 @@ fn style(value: &Item<'_>, role: &str, at: &Site) -> Result<Written, ThemeError>
     }
 }
 
-fn modifiers(value: &Item<'_>, key: &str, at: &Site) -> Result<Modifier, ThemeError> {
+fn modifiers(value: &Item<'_>, key: &str, at: &SourcePosition) -> Result<Modifier, ThemeError> {
     let DeValue::Array(list) = value.get_ref() else {
         return Err(at.error(format!("{key}: expected a list such as [\"bold\"], found {}", kind(value.get_ref()))));
     };

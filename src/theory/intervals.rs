@@ -17,10 +17,10 @@
 //! 512 steps on with regimes of 20 (see the tests).
 
 use crate::theory::pool::Pool;
-use crate::theory::waves::{LEAST_STEPS, UNITS, half_widths, waves_of_units};
+use crate::theory::waves::{LEAST_STEPS, UNITS, half_widths, wave_count};
 
 /// Minimum number of steps for an interval.
-pub const FIRST: usize = UNITS / 2 * LEAST_STEPS;
+pub const MIN_INTERVAL_STEPS: usize = UNITS / 2 * LEAST_STEPS;
 /// Cells per nat of the units' grids.
 const COARSE: usize = 16;
 
@@ -44,13 +44,13 @@ pub struct Estimate {
 
 impl Estimate {
     /// Builds an estimate of a quantity in 0..=`most` from half the width of its interval.
-    pub fn within(value: f64, half: Option<f64>, most: f64) -> Estimate {
+    pub fn from_half_width_clamped(value: f64, half: Option<f64>, most: f64) -> Estimate {
         let around = |half: f64| Interval { low: (value - half).max(0.0), high: (value + half).min(most.max(value)) };
         Estimate { value, interval: half.filter(|half| half.is_finite()).map(around) }
     }
 
     /// Builds an estimate of a quantity of either sign from half its interval's width.
-    pub fn signed(value: f64, half: Option<f64>) -> Estimate {
+    pub fn from_half_width(value: f64, half: Option<f64>) -> Estimate {
         let around = |half: f64| Interval { low: value - half, high: value + half };
         Estimate { value, interval: half.filter(|half| half.is_finite()).map(around) }
     }
@@ -64,13 +64,13 @@ impl Estimate {
 
 /// Intervals computed from the same weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Resampled {
+pub struct StepIntervals {
     /// Interval of the mean of E\[X | T\].
     pub expected: Interval,
     /// Interval of the fluid bound.
     pub fluid: Interval,
     /// Interval of E\[X | T\] as a fraction of the fluid bound.
-    pub share: Interval,
+    pub fraction: Interval,
 }
 
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ impl Unit {
 
 /// Accepted lengths and distributions of consecutive steps, grouped in units.
 #[derive(Clone, Debug)]
-pub struct Blocks {
+pub struct StepUnits {
     /// Number of steps in a full unit.
     size: usize,
     units: Vec<Unit>,
@@ -102,13 +102,13 @@ pub struct Blocks {
     total: (usize, f64),
 }
 
-impl Default for Blocks {
+impl Default for StepUnits {
     fn default() -> Self {
         Self { size: 1, units: Vec::new(), part: Unit::empty(), total: (0, 0.0) }
     }
 }
 
-impl Blocks {
+impl StepUnits {
     /// Returns the pool for the distributions at positions that the current step generates.
     ///
     /// Its grid has 16 cells per nat.
@@ -150,10 +150,10 @@ impl Blocks {
     ///
     /// `fluid` is the caller's bound for trees of `drafted` = P nodes, from all observations.
     /// Returns `None` below [`FIRST`] steps, or if the bound is 0 or a value is not finite.
-    pub fn resample(&self, drafted: f64, fluid: f64) -> Option<Resampled> {
+    pub fn resample(&self, drafted: f64, fluid: f64) -> Option<StepIntervals> {
         // Values that are not finite have no interval.
         let sound = fluid > 0.0 && fluid.is_finite() && self.total.1.is_finite();
-        let waves = waves_of_units(self.size).filter(|_| sound)?;
+        let waves = wave_count(self.size).filter(|_| sound)?;
         let all = self.replicate(&mut |_| 1, drafted)?;
         let mean = self.total.1 / self.total.0 as f64;
         let widths = half_widths(self.units.len(), waves, |times| {
@@ -164,12 +164,12 @@ impl Blocks {
             let half = scale * widths[i];
             Interval { low: (centre - half).max(0.0), high: (centre + half).min(most.max(centre)) }
         };
-        Some(Resampled {
+        Some(StepIntervals {
             expected: range(0, mean, 1.0, drafted),
             fluid: range(1, fluid, fluid, drafted),
             // E over the relative bound is in the unit of E: the caller's bound makes it a
             // fraction.
-            share: range(2, mean / fluid, 1.0 / fluid, f64::MAX),
+            fraction: range(2, mean / fluid, 1.0 / fluid, f64::MAX),
         })
     }
 
@@ -179,7 +179,7 @@ impl Blocks {
     fn replicate(&self, times: &mut dyn FnMut(usize) -> usize, drafted: f64) -> Option<(f64, f64)> {
         let mut sum = Unit::empty();
         self.units.iter().enumerate().for_each(|(i, unit)| sum.join(unit, times(i)));
-        let bound = sum.pool.fluid_at(drafted).filter(|bound| *bound > 0.0)?;
+        let bound = sum.pool.fluid_bound_for_mean_size(drafted).filter(|bound| *bound > 0.0)?;
         Some((sum.expected / sum.steps as f64, bound))
     }
 }
@@ -236,8 +236,8 @@ mod tests {
     }
 
     /// Steps of a process; E\[X | T\] also varies within a hidden state.
-    fn blocks(steps: usize, seed: u64, process: Process) -> (Blocks, Pool) {
-        let (mut noise, mut blocks, mut pool) = (Noise(SplitMix(seed)), Blocks::default(), Pool::with_grid(COARSE));
+    fn blocks(steps: usize, seed: u64, process: Process) -> (StepUnits, Pool) {
+        let (mut noise, mut blocks, mut pool) = (Noise(SplitMix(seed)), StepUnits::default(), Pool::with_grid(COARSE));
         let mut mood = noise.first(process);
         for _ in 0..steps {
             blocks.pool().add_probabilities(&law(mood));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn early_there_is_none_and_then_the_same_each_time() {
+    fn intervals_start_at_the_minimum_and_are_reproducible() {
         let process = Process::Normal(0.3);
         for steps in [0, 1, 64, 255] {
             assert_eq!(blocks(steps, 1, process).0.resample(15.0, 3.0), None, "{steps} steps");
@@ -279,12 +279,12 @@ mod tests {
         assert!(found.fluid.low < fluid && fluid < found.fluid.high, "{found:?}");
         let mean = blocks.total.1 / 500.0;
         assert!(found.expected.low < mean && mean < found.expected.high, "{found:?}");
-        assert!(found.share.low < mean / fluid && mean / fluid < found.share.high, "{found:?}");
+        assert!(found.fraction.low < mean / fluid && mean / fluid < found.fraction.high, "{found:?}");
     }
 
     #[test]
-    fn certain_laws_have_a_bound_without_an_interval() {
-        let mut blocks = Blocks::default();
+    fn certain_distributions_have_intervals_of_zero_width() {
+        let mut blocks = StepUnits::default();
         for _ in 0..300 {
             blocks.pool().add_probabilities(&[1.0]);
             blocks.end_step(3.0);
@@ -292,7 +292,7 @@ mod tests {
         let found = blocks.resample(7.0, 7.0).unwrap();
         let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
         assert!(near(found.fluid.low, 7.0) && near(found.fluid.high, 7.0), "{found:?}");
-        assert!(near(found.expected.low, 3.0) && near(found.share.high, 3.0 / 7.0), "{found:?}");
+        assert!(near(found.expected.low, 3.0) && near(found.fraction.high, 3.0 / 7.0), "{found:?}");
         // Nothing drafted: the bound is 0, and there is no fraction of it.
         assert_eq!(blocks.resample(0.0, 0.0), None);
     }
@@ -310,7 +310,7 @@ mod tests {
             for run in 0..RUNS {
                 let (blocks, pool) = blocks(steps, run * 0x1_0000 + steps as u64, process);
                 let found = blocks.resample(15.0, pool.fluid(15).unwrap()).unwrap();
-                let all = [(found.expected, truth.0), (found.fluid, truth.1), (found.share, truth.0 / truth.1)];
+                let all = [(found.expected, truth.0), (found.fluid, truth.1), (found.fraction, truth.0 / truth.1)];
                 for (covered, (range, truth)) in covered.iter_mut().zip(all) {
                     *covered += u64::from(range.low <= truth && truth <= range.high);
                 }

@@ -192,7 +192,7 @@ pub fn mean_upper(contexts: &[OracleCurve], drafted: usize) -> Vec<f64> {
 /// This is the ceiling for greedy decoding, where every token of a perfect drafter is accepted, and
 /// for sampled trees, where the same holds for a drafter with q = p. Returns `None` without
 /// seconds, or if a time is not positive and finite.
-pub fn reading(seconds: &[f64]) -> Option<SizedPass> {
+pub fn fastest_reading_pass(seconds: &[f64]) -> Option<SizedPass> {
     let accepted: Vec<f64> = (0..seconds.len()).map(|p| p as f64).collect();
     best_fixed(&accepted, seconds)
 }
@@ -296,14 +296,14 @@ mod tests {
         assert_eq!(speed_of_light(&[], &[1.0]), None);
         for bad in [vec![], vec![0.0], vec![1.0, f64::NAN], vec![1.0, -1.0], vec![f64::INFINITY]] {
             assert_eq!(speed_of_light(&contexts, &bad), None);
-            assert_eq!((reading(&bad), best_fixed(&[0.0], &bad)), (None, None));
+            assert_eq!((fastest_reading_pass(&bad), best_fixed(&[0.0], &bad)), (None, None));
             assert_eq!(best_fixed_for_lengths(&[(3, 1)], &bad), None);
         }
         assert_eq!(best_fixed_for_lengths(&[(3, 0), (0, 2)], &[1.0]), None);
     }
 
     #[test]
-    fn of_one_context_it_is_the_best_fixed_budget() {
+    fn one_context_gives_its_best_fixed_budget() {
         let (contexts, seconds) = ([chain(&[0.9, 0.5, 0.5])], [1.0, 1.2, 1.5, 2.5]);
         let best = best_fixed(&mean_upper(&contexts, 3), &seconds).unwrap();
         let found = speed_of_light(&contexts, &seconds).unwrap();
@@ -312,9 +312,9 @@ mod tests {
     }
 
     #[test]
-    fn deterministic_text_is_read() {
+    fn deterministic_text_reaches_reading_speed() {
         let seconds: Vec<f64> = (1..=8).map(|b| 1.0 + 0.1 * f64::from(b * b)).collect();
-        let best = reading(&seconds).unwrap();
+        let best = fastest_reading_pass(&seconds).unwrap();
         assert_eq!(best.budget, 3);
         let unlimited = speed_of_light(&[OracleCurve::default()], &seconds).unwrap();
         assert!(near(unlimited.rate, best.rate()) && near(best.rate(), 3.0 / 1.9));
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn no_simulated_policy_exceeds_it_and_the_oracle_reaches_it() {
+    fn no_simulated_policy_exceeds_the_ceiling_and_the_oracle_reaches_it() {
         let p = [vec![0.95, 0.9, 0.9, 0.9, 0.8], vec![0.3, 0.9, 0.2], vec![0.7, 0.6, 0.9, 0.9]];
         let contexts = p.each_ref().map(|p| chain(p));
         let seconds = [1.0, 1.15, 1.3, 1.5, 1.9, 2.0];
@@ -387,7 +387,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_best_of_all_policies(
+        fn ceiling_is_the_best_of_all_policies(
             contexts in prop::collection::vec(context(), 1..4), seconds in prop::collection::vec(0.1f64..3.0, 1..5),
         ) {
             let mut most = 0f64;
@@ -408,7 +408,7 @@ mod tests {
         }
 
         #[test]
-        fn it_falls_with_time_and_rises_with_mass(
+        fn ceiling_falls_with_time_and_rises_with_mass(
             contexts in prop::collection::vec(context(), 1..6), seconds in prop::collection::vec(0.1f64..3.0, 1..9),
             which in 0usize..9, slower in 1.0f64..2.0, more in 0.0f64..0.5,
         ) {
@@ -431,7 +431,7 @@ mod tests {
             let least = least_seconds(length, &seconds);
             prop_assert!(least[length] <= time + 1e-9);
             // Reading speed is the limit of long texts, and no text is faster.
-            prop_assert!(least[length] >= length as f64 / reading(&seconds).unwrap().rate() - 1e-9);
+            prop_assert!(least[length] >= length as f64 / fastest_reading_pass(&seconds).unwrap().rate() - 1e-9);
         }
     }
 }

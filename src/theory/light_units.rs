@@ -15,9 +15,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::intervals::Interval;
 use super::light::{
-    OracleCurve, SizedPass, best_fixed, best_fixed_for_lengths, least_seconds, mean_upper, reading, speed_of_light,
+    OracleCurve, SizedPass, best_fixed, best_fixed_for_lengths, fastest_reading_pass, least_seconds, mean_upper, speed_of_light,
 };
-use super::waves::{UNITS, half_widths, waves_of_units};
+use super::waves::{UNITS, half_widths, wave_count};
 
 /// Largest pass that is considered, in tokens.
 pub const LARGEST: usize = 256;
@@ -168,7 +168,7 @@ impl SpeedMarks {
     }
 
     /// Returns v / c, the measured speed as a fraction of the ceiling.
-    pub fn share(&self) -> Option<f64> {
+    pub fn fraction_of_light(&self) -> Option<f64> {
         Some(self.reached? / self.light?).filter(|share| share.is_finite())
     }
 }
@@ -179,7 +179,7 @@ pub struct LightIntervals {
     /// Interval of c, in tokens per second.
     pub tokens_per_second: Option<Interval>,
     /// Interval of v / c.
-    pub share: Option<Interval>,
+    pub fraction: Option<Interval>,
     /// Half-widths of the gaps of the ladder.
     pub ladder: SpeedGaps,
 }
@@ -306,7 +306,7 @@ impl LightUnits {
     ///
     /// `oracle` is the oracle's curve and `drafter_best` E\[X | T\] of the drafter's best tree,
     /// which counts up to the oracle's mass at the verified size.
-    pub fn searched(&mut self, oracle: &OracleCurve, drafter_best: Option<f64>) {
+    pub fn add_search(&mut self, oracle: &OracleCurve, drafter_best: Option<f64>) {
         let Some(number) = self.steps.checked_sub(1) else { return };
         let verified = self.last.expected;
         let oracle_mass = 1.0 + oracle.upper(self.last.budget.saturating_sub(1));
@@ -346,7 +346,7 @@ impl LightUnits {
     }
 
     /// Ends the current text early; its full length stays unknown.
-    pub fn break_off_text(&mut self) {
+    pub fn abandon_text(&mut self) {
         self.recent.clear();
         self.text_tokens = 0;
     }
@@ -356,7 +356,7 @@ impl LightUnits {
     /// Without seconds c is unknown.
     pub fn result(&self, seconds: &[f64]) -> LightResult {
         let seconds = &seconds[..seconds.len().min(LARGEST)];
-        let light = if self.deterministic { self.read(seconds) } else { self.solve(seconds) };
+        let light = if self.deterministic { self.solve_deterministic(seconds) } else { self.solve_searched(seconds) };
         let all = self.units.iter().chain([&self.part]);
         let mut sum = Unit::default();
         all.clone().for_each(|unit| sum.join(unit, 1.0));
@@ -366,7 +366,7 @@ impl LightUnits {
     }
 
     /// Computes c from the contexts that were searched.
-    fn solve(&self, seconds: &[f64]) -> Option<PolicySums> {
+    fn solve_searched(&self, seconds: &[f64]) -> Option<PolicySums> {
         let found = speed_of_light(&self.curves, seconds)?;
         let mut units = vec![RateSums::default(); self.units.len() + 1];
         for (step, pass) in self.curve_steps.iter().zip(&found.passes) {
@@ -382,8 +382,8 @@ impl LightUnits {
     ///
     /// Uses the least seconds for texts of the known lengths, and reading speed for those that did
     /// not end.
-    fn read(&self, seconds: &[f64]) -> Option<PolicySums> {
-        let reading: SizedPass = reading(seconds).filter(|_| self.steps > 0)?;
+    fn solve_deterministic(&self, seconds: &[f64]) -> Option<PolicySums> {
+        let reading: SizedPass = fastest_reading_pass(seconds).filter(|_| self.steps > 0)?;
         let all = || self.units.iter().chain([&self.part]);
         let longest = all().filter_map(|unit| unit.lengths.keys().next_back()).max().copied().unwrap_or(0);
         let least = least_seconds(longest, seconds);
@@ -403,7 +403,7 @@ impl LightUnits {
     /// symmetric in the logarithm.
     fn intervals(&self, marks: &SpeedMarks, light: Option<&[RateSums]>) -> LightIntervals {
         let none = LightIntervals::default();
-        let Some(waves) = waves_of_units(self.size) else { return none };
+        let Some(waves) = wave_count(self.size) else { return none };
         let enough = self.deterministic || self.curves.len() >= FEWEST_CONTEXTS;
         let light = light.filter(|_| enough);
         let widths = half_widths(self.units.len(), waves, |times| {
@@ -413,7 +413,7 @@ impl LightUnits {
                 (sum.oracle, sum.best) = Default::default();
             }
             let marks = sum.marks(light.map(|units| weighted(&units[..self.units.len()], |i| times[i] as f64)));
-            let (ln_light, ln_share) = (marks.light.map(f64::ln), marks.share().map(f64::ln));
+            let (ln_light, ln_share) = (marks.light.map(f64::ln), marks.fraction_of_light().map(f64::ln));
             let g = marks.gaps();
             let all = [ln_light, ln_share, g.budget, g.knowledge, g.shape, g.drafting, g.overhead, g.luck];
             Some(all.map(|value| value.unwrap_or(f64::NAN)).to_vec())
@@ -430,7 +430,7 @@ impl LightUnits {
         };
         LightIntervals {
             tokens_per_second: around(marks.light, searched(0)),
-            share: around(marks.share(), searched(1)),
+            fraction: around(marks.fraction_of_light(), searched(1)),
             ladder: SpeedGaps {
                 budget: searched(2),
                 knowledge: searched(3),
@@ -508,7 +508,7 @@ mod tests {
             let tokens = 1.0 + e * 2.0 * noise.uniform();
             units.add(&StepSums { budget: budget(mood), tokens, expected: 1.0 + e, draft, verify, other });
             if step.is_multiple_of(every) {
-                units.searched(&oracle(mood), Some(best(mood) * (e / expected(mood))));
+                units.add_search(&oracle(mood), Some(best(mood) * (e / expected(mood))));
             }
             mood = correlation * mood + (1.0 - correlation * correlation).sqrt() * noise.normal();
         }
@@ -550,7 +550,8 @@ mod tests {
 
     fn parts(marks: &SpeedMarks) -> [f64; 8] {
         let g = marks.gaps();
-        [marks.light, marks.share(), g.budget, g.knowledge, g.shape, g.drafting, g.overhead, g.luck].map(Option::unwrap)
+        [marks.light, marks.fraction_of_light(), g.budget, g.knowledge, g.shape, g.drafting, g.overhead, g.luck]
+            .map(Option::unwrap)
     }
 
     /// Ends of the intervals of c, of v / c, and of the ladder's gaps.
@@ -560,7 +561,7 @@ mod tests {
         let halves = [None, None, l.budget, l.knowledge, l.shape, l.drafting, l.overhead, l.luck];
         std::array::from_fn(|at| match at {
             0 => i.tokens_per_second.unwrap(),
-            1 => i.share.unwrap(),
+            1 => i.fraction.unwrap(),
             _ => Interval { low: values[at] - halves[at].unwrap(), high: values[at] + halves[at].unwrap() },
         })
     }
@@ -608,13 +609,13 @@ mod tests {
     }
 
     #[test]
-    fn without_searches_only_what_needs_none_is_known() {
+    fn without_searches_only_measured_gaps_are_known() {
         let result = simulate(500, 3, 0.5, 1000).result(&SECONDS);
         assert!(result.intervals.tokens_per_second.is_none() && result.intervals.ladder.budget.is_none());
         assert!(result.intervals.ladder.luck.is_some(), "too few contexts for c, enough steps for the rest");
         let mut units = LightUnits::new(false);
         assert_eq!(units.result(&SECONDS), LightResult::default());
-        units.searched(&oracle(0.0), None);
+        units.add_search(&oracle(0.0), None);
         assert_eq!(units.searched_steps(), 0);
         units.add(&StepSums { budget: 3, tokens: 2.0, expected: 1.5, draft: 1.0, verify: 2.0, other: 1.0 });
         let gaps = units.result(&SECONDS).marks.gaps();
@@ -622,9 +623,9 @@ mod tests {
         assert_eq!((gaps.drafting, gaps.overhead, gaps.luck), (Some(0.25), Some(0.125), Some(-0.125)));
         // The drafter's best is unknown: `knowledge` holds both gaps.
         let mut of_a_larger_tree = units.clone();
-        of_a_larger_tree.searched(&oracle(0.0), Some(6.0));
+        of_a_larger_tree.add_search(&oracle(0.0), Some(6.0));
         assert_eq!(of_a_larger_tree.result(&SECONDS).marks.gaps().knowledge, Some(0.0));
-        units.searched(&oracle(0.0), None);
+        units.add_search(&oracle(0.0), None);
         let gaps = units.result(&SECONDS).marks.gaps();
         assert!(gaps.shape.is_none() && gaps.knowledge.is_some_and(|gap| gap >= 0.0) && gaps.budget.is_some());
         assert_eq!(units.result(&[]).marks.light, None);
@@ -658,7 +659,7 @@ mod tests {
         text(&mut units, 20, 1, 4);
         // Not ended: reading speed applies, and every node of the tree could have been accepted.
         let open = units.result(&SECONDS);
-        let reading = reading(&SECONDS).unwrap();
+        let reading = fastest_reading_pass(&SECONDS).unwrap();
         assert_eq!((open.best_budget, open.marks.light.unwrap()), (Some(8), reading.rate()));
         assert!((open.marks.oracle.unwrap() - 4.0 / SECONDS[3]).abs() < 1e-12);
         units.end_text();
@@ -672,7 +673,7 @@ mod tests {
         assert_eq!(ended.marks.gaps().luck, Some(0.0));
         // Ended early after 5 tokens: reading speed applies to these.
         text(&mut units, 5, 1, 4);
-        units.break_off_text();
+        units.abandon_text();
         units.end_text();
         let both = units.result(&SECONDS).marks.light.unwrap();
         assert!((both - 25.0 / (least + 5.0 / reading.rate())).abs() < 1e-12);
@@ -686,8 +687,8 @@ mod tests {
             units.end_text();
         }
         let result = units.result(&SECONDS);
-        assert!((result.marks.share().unwrap() - 1.0).abs() < 1e-12);
-        let ends = result.intervals.share.unwrap();
+        assert!((result.marks.fraction_of_light().unwrap() - 1.0).abs() < 1e-12);
+        let ends = result.intervals.fraction.unwrap();
         assert!(ends.high - ends.low < 1e-9);
         // Many long texts take no more memory, and stay below their ceiling.
         let mut units = LightUnits::new(true);
@@ -696,7 +697,7 @@ mod tests {
             units.end_text();
         });
         assert!(units.recent.len() <= LARGEST && units.units.iter().all(|unit| unit.lengths.is_empty()));
-        let share = units.result(&SECONDS).marks.share().unwrap();
+        let share = units.result(&SECONDS).marks.fraction_of_light().unwrap();
         assert!((0.99..=1.0 + 1e-12).contains(&share), "{share}");
     }
 
@@ -715,11 +716,11 @@ mod tests {
             let tokens = 1.0 + (e - 1.0) * 2.0 * noise.uniform();
             units.add(&StepSums { budget, tokens, expected: e, draft: 0.0, verify: SECONDS[budget - 1], other: 0.0 });
             if step.is_multiple_of(4) {
-                units.searched(&curve, Some(e - 1.0));
+                units.add_search(&curve, Some(e - 1.0));
             }
         }
         let result = units.result(&SECONDS);
-        let (ends, share) = (result.intervals.tokens_per_second.unwrap(), result.intervals.share.unwrap());
+        let (ends, share) = (result.intervals.tokens_per_second.unwrap(), result.intervals.fraction.unwrap());
         assert!(ends.low < truth && truth < ends.high && ends.high / ends.low < 1.2, "{ends:?} around {truth}");
         assert!(share.low < 1.0 && 1.0 < share.high, "{share:?}");
         assert!(result.marks.gaps().budget.unwrap().abs() < ends.high - ends.low);
@@ -730,11 +731,11 @@ mod tests {
         let mut units = LightUnits::new(false);
         for _ in 0..300 {
             units.add(&StepSums { budget: 3, tokens: 1.0, expected: f64::NAN, draft: 0.0, verify: 0.0, other: 0.0 });
-            units.searched(&oracle(0.0), Some(f64::INFINITY));
+            units.add_search(&oracle(0.0), Some(f64::INFINITY));
         }
         let result = units.result(&SECONDS);
         assert!(result.marks.light.is_some_and(f64::is_finite));
         assert_eq!(SpeedMarks { light: None, ..result.marks }, SpeedMarks::default());
-        assert_eq!(result.intervals.share, None);
+        assert_eq!(result.intervals.fraction, None);
     }
 }

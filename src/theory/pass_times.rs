@@ -20,7 +20,7 @@
 
 use std::collections::VecDeque;
 
-use super::cost::Cost;
+use super::cost::CostCurve;
 
 /// Number of recent step passes that the fit uses.
 const RECENT: usize = 512;
@@ -33,9 +33,9 @@ pub const SIZES: usize = 8;
 /// Step passes that the initial level counts as, and the number that replaces it.
 const FIRST_LEVEL: (usize, usize) = (9, 64);
 /// Minimum passes of a size group for its own point in the fit.
-const FEWEST: usize = 5;
+const MIN_GROUP_PASSES: usize = 5;
 /// Minimum passes of a size group for its own correction, and the largest correction factor.
-const MANY: usize = 64;
+const MIN_CORRECTION_PASSES: usize = 64;
 const MOST_CORRECTION: f64 = 1.15;
 /// Number of steps between two fits.
 const REFIT: usize = 16;
@@ -60,12 +60,12 @@ pub struct PassTimes {
     unfitted: usize,
     /// Largest relative error of a size's probes; changes with probes only.
     uncertainty: f64,
-    cost: Cost,
+    cost: CostCurve,
 }
 
 /// Target point of the fit: `seconds` at `batch` tokens, with a weight.
 #[derive(Clone, Copy, Debug)]
-struct Aim {
+struct FitPoint {
     batch: f64,
     seconds: f64,
     weight: f64,
@@ -73,7 +73,7 @@ struct Aim {
 
 impl PassTimes {
     /// Starts from a curve that was measured earlier; probes replace it within minutes.
-    pub fn from_cost(cost: Cost) -> Self {
+    pub fn from_cost(cost: CostCurve) -> Self {
         let unit = cost.seconds(1).max(f64::MIN_POSITIVE);
         let largest = cost.largest();
         let sizes = (0..SIZES).map(|i| 1usize << i).take_while(|&size| size <= largest);
@@ -86,7 +86,7 @@ impl PassTimes {
     ///
     /// Sizes are powers of two from 1 on, each at least once. Returns `None` if there is no size
     /// beyond 1, or a time is not positive and finite.
-    pub fn measured(passes: &[(usize, f64)]) -> Option<Self> {
+    pub fn from_probes(passes: &[(usize, f64)]) -> Option<Self> {
         if passes.iter().any(|&(_, t)| !(t > 0.0 && t.is_finite())) {
             return None;
         }
@@ -100,7 +100,7 @@ impl PassTimes {
             }
             probes.push(seconds.into_iter().map(|t| t / unit).collect::<VecDeque<f64>>());
         }
-        let start = Cost::new(vec![(1, unit)]).ok()?;
+        let start = CostCurve::new(vec![(1, unit)]).ok()?;
         let uncertainty = uncertainty(&probes);
         let mut times = Self { probes, recent: VecDeque::new(), first_level: unit, unfitted: 0, uncertainty, cost: start };
         (times.probes.len() > 1).then(|| {
@@ -110,7 +110,7 @@ impl PassTimes {
     }
 
     /// Returns the fitted curve; its last point is the largest size that was measured.
-    pub fn cost(&self) -> &Cost {
+    pub fn cost(&self) -> &CostCurve {
         &self.cost
     }
 
@@ -179,12 +179,12 @@ impl PassTimes {
     }
 
     /// Returns the dimensionless shape from probes: (size, t(size) / t(1)).
-    fn shape(&self) -> Option<Cost> {
+    fn shape(&self) -> Option<CostCurve> {
         let points = self.probes.iter().enumerate().filter_map(|(i, ring)| {
             let mut all: Vec<f64> = ring.iter().copied().collect();
             Some((1usize << i, middle(&mut all)?))
         });
-        Cost::new(points.collect()).ok()
+        CostCurve::new(points.collect()).ok()
     }
 
     fn refit(&mut self) {
@@ -195,11 +195,11 @@ impl PassTimes {
             ratios.extend([self.first_level; FIRST_LEVEL.0]);
         }
         let Some(level) = middle(&mut ratios) else { return };
-        let mut aims: Vec<Aim> = Vec::with_capacity(self.probes.len() + 16);
+        let mut aims: Vec<FitPoint> = Vec::with_capacity(self.probes.len() + 16);
         for (i, ring) in self.probes.iter().enumerate().filter(|(_, ring)| !ring.is_empty()) {
             let batch = (1usize << i) as f64;
             let weight = (ring.len() as f64 / PASSES_PER_WEIGHT).min(MOST_WEIGHT / 2.0);
-            aims.push(Aim { batch, seconds: level * shape.seconds(1 << i), weight });
+            aims.push(FitPoint { batch, seconds: level * shape.seconds(1 << i), weight });
         }
         // Groups of sizes, wider for larger ones, each with its interquartile mean ratio to the
         // shape.
@@ -211,17 +211,17 @@ impl PassTimes {
                 None => groups.push((at, vec![(batch, seconds)])),
             }
         }
-        for (_, passes) in groups.iter().filter(|(_, passes)| passes.len() >= FEWEST) {
+        for (_, passes) in groups.iter().filter(|(_, passes)| passes.len() >= MIN_GROUP_PASSES) {
             let mut ratios: Vec<f64> = passes.iter().map(|&(batch, seconds)| seconds / shape.seconds(batch)).collect();
             let mut sizes: Vec<f64> = passes.iter().map(|p| p.0 as f64).collect();
             let (Some(ratio), Some(batch)) = (middle(&mut ratios), median(&mut sizes)) else { continue };
             let seconds = ratio * shape.seconds(batch as usize);
-            aims.push(Aim { batch, seconds, weight: (passes.len() as f64 / PASSES_PER_WEIGHT).min(MOST_WEIGHT) });
+            aims.push(FitPoint { batch, seconds, weight: (passes.len() as f64 / PASSES_PER_WEIGHT).min(MOST_WEIGHT) });
         }
         let Some(cost) = fit(&aims, self.largest()) else { return };
         // Sizes that many steps visited are corrected by their own times, within limits.
         let mut points = cost.points().to_vec();
-        for (_, passes) in groups.iter().filter(|(_, passes)| passes.len() >= MANY) {
+        for (_, passes) in groups.iter().filter(|(_, passes)| passes.len() >= MIN_CORRECTION_PASSES) {
             let mut ratios: Vec<f64> = passes.iter().map(|&(batch, seconds)| seconds / cost.seconds(batch)).collect();
             let Some(ratio) = middle(&mut ratios) else { continue };
             let ratio = ratio.clamp(1.0 / MOST_CORRECTION, MOST_CORRECTION);
@@ -234,7 +234,7 @@ impl PassTimes {
                 }
             }
         }
-        self.cost = Cost::new(points).unwrap_or(cost);
+        self.cost = CostCurve::new(points).unwrap_or(cost);
     }
 }
 
@@ -291,7 +291,7 @@ type Parameters = [f64; 3];
 /// Fits the model of least weighted squared relative error, over all knees.
 ///
 /// Returns `None` without aims.
-fn fit(aims: &[Aim], largest: usize) -> Option<Cost> {
+fn fit(aims: &[FitPoint], largest: usize) -> Option<CostCurve> {
     let mut best: Option<(f64, usize, Parameters)> = None;
     for knee in KNEES.into_iter().filter(|&knee| knee < largest).chain([largest.max(2)]) {
         let row = |batch: f64| [1.0, batch.min(knee as f64) - 1.0, (batch - knee as f64).max(0.0)];
@@ -305,14 +305,14 @@ fn fit(aims: &[Aim], largest: usize) -> Option<Cost> {
     let mut sizes: Vec<usize> = (0..SIZES).map(|i| 1 << i).chain([knee]).filter(|&size| size <= largest).collect();
     sizes.sort_unstable();
     sizes.dedup();
-    Cost::new(sizes.into_iter().map(|size| (size, seconds(size))).collect()).ok()
+    CostCurve::new(sizes.into_iter().map(|size| (size, seconds(size))).collect()).ok()
 }
 
 /// Solves weighted least squares of relative errors, with slopes in `0 ..= constant`.
 ///
 /// The constant is positive. Returns the best of the solutions in which each slope is free, 0, or
 /// at its maximum, with its error.
-fn least_squares(aims: &[Aim], row: impl Fn(f64) -> Parameters) -> Option<(f64, Parameters)> {
+fn least_squares(aims: &[FitPoint], row: impl Fn(f64) -> Parameters) -> Option<(f64, Parameters)> {
     /// Constraint on one slope.
     #[derive(Clone, Copy)]
     enum Slope {
@@ -368,7 +368,7 @@ fn least_squares(aims: &[Aim], row: impl Fn(f64) -> Parameters) -> Option<(f64, 
 /// Solves the normal equations of up to three unknowns by elimination.
 ///
 /// Returns `None` if they have no unique solution.
-fn solve(aims: &[Aim], columns: impl Fn(f64) -> Vec<f64>) -> Option<Vec<f64>> {
+fn solve(aims: &[FitPoint], columns: impl Fn(f64) -> Vec<f64>) -> Option<Vec<f64>> {
     let n = columns(1.0).len();
     let mut matrix = vec![vec![0.0; n + 1]; n];
     for aim in aims {
@@ -427,24 +427,24 @@ mod tests {
         [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0],
     ];
 
-    fn truth(machine: [f64; 8]) -> Cost {
-        Cost::new(machine.into_iter().enumerate().map(|(i, t)| (1 << i, 2e-3 * t)).collect()).unwrap()
+    fn truth(machine: [f64; 8]) -> CostCurve {
+        CostCurve::new(machine.into_iter().enumerate().map(|(i, t)| (1 << i, 2e-3 * t)).collect()).unwrap()
     }
 
     /// Largest |log(t(B) / truth)| for B = 1 to 128.
-    fn error(cost: &Cost, truth: &Cost, level: f64) -> f64 {
+    fn error(cost: &CostCurve, truth: &CostCurve, level: f64) -> f64 {
         let off = |b: usize| (cost.seconds(b) / (level * truth.seconds(b))).ln().abs();
         (1..=128).map(off).fold(0.0, f64::max)
     }
 
     /// Probes as the engine makes them at first; callers then add one every 300 steps.
-    fn begin(truth: &Cost, noise: &mut Noise, spread: f64) -> PassTimes {
+    fn begin(truth: &CostCurve, noise: &mut Noise, spread: f64) -> PassTimes {
         let mut passes = Vec::new();
         loop {
             for size in (0..SIZES).map(|i| 1usize << i) {
                 passes.push((size, noise.pass(truth.seconds(size), spread)));
             }
-            let times = PassTimes::measured(&passes).unwrap();
+            let times = PassTimes::from_probes(&passes).unwrap();
             if (passes.len() >= 5 * SIZES && times.settled(0.05)) || passes.len() >= 48 * SIZES {
                 return times;
             }
@@ -464,17 +464,17 @@ mod tests {
         for machine in MACHINES {
             let truth = truth(machine);
             let passes: Vec<(usize, f64)> = truth.points().to_vec();
-            let times = PassTimes::measured(&passes).unwrap();
+            let times = PassTimes::from_probes(&passes).unwrap();
             let off = error(times.cost(), &truth, 1.0);
             assert!(off < 0.12, "{machine:?}: {off}, {:?}", times.cost());
         }
     }
 
     #[test]
-    fn times_that_are_none_are_left_out() {
-        assert!(PassTimes::measured(&[]).is_none() && PassTimes::measured(&[(1, 1.0)]).is_none());
-        assert!(PassTimes::measured(&[(1, 1.0), (2, f64::NAN)]).is_none());
-        let mut times = PassTimes::measured(&[(1, 1.0), (2, 1.5)]).unwrap();
+    fn invalid_times_are_ignored() {
+        assert!(PassTimes::from_probes(&[]).is_none() && PassTimes::from_probes(&[(1, 1.0)]).is_none());
+        assert!(PassTimes::from_probes(&[(1, 1.0), (2, f64::NAN)]).is_none());
+        let mut times = PassTimes::from_probes(&[(1, 1.0), (2, 1.5)]).unwrap();
         let before = times.cost().clone();
         for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             (0..64).for_each(|_| times.add(2, bad));

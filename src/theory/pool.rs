@@ -44,7 +44,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::small::{SmallCeilings, SmallTrees};
-use crate::dist::{Law, Moments};
+use crate::dist::{Moments, TokenDist};
 
 /// Grid cells per nat of surprisal.
 const CELLS_PER_NAT: usize = 256;
@@ -100,7 +100,7 @@ impl Pool {
     /// Adds the distribution of one generated position, as it is sampled from.
     ///
     /// `moments` are those of `law`, which the caller already has.
-    pub fn add(&mut self, law: &Law, moments: Moments) {
+    pub fn add(&mut self, law: &TokenDist, moments: Moments) {
         let (cells, scale) = (&mut self.cells, self.per_nat as f32);
         let (mut best, mut next) = (0.0, 0.0);
         law.surprisals(
@@ -120,7 +120,7 @@ impl Pool {
         let unseen = (-(CUT as f64)).exp();
         best = f64::max(best, unseen);
         self.small.add(best, f64::max(next, unseen.min((1.0 - best).max(0.0))));
-        self.count(moments);
+        self.add_moments(moments);
     }
 
     /// Adds all distributions of another pool, `times` times each.
@@ -170,10 +170,10 @@ impl Pool {
             }
         }
         self.small.add(best, next);
-        self.count(moments);
+        self.add_moments(moments);
     }
 
-    fn count(&mut self, moments: Moments) {
+    fn add_moments(&mut self, moments: Moments) {
         self.positions += 1;
         self.entropy += moments.entropy;
         self.second += moments.second;
@@ -219,7 +219,7 @@ impl Pool {
     ///
     /// For a fixed size [`Pool::fluid`] is tighter where nodes are few; that bound does not hold
     /// for a mean size.
-    pub fn fluid_at(&self, drafted: f64) -> Option<f64> {
+    pub fn fluid_bound_for_mean_size(&self, drafted: f64) -> Option<f64> {
         if self.positions == 0 || !drafted.is_finite() || drafted < 0.0 {
             return None;
         }
@@ -246,7 +246,7 @@ impl Pool {
         let at = points.iter().position(|g| g.number >= drafted as f64).or(points.len().checked_sub(1));
         let floor = at.and_then(|at| points.get(at)).map(|g| g.floor).filter(|_| drafted > 0);
         let fluid = bound(&points, at, drafted as f64);
-        Some((self.small().map_or(fluid, |small| fluid.min(small.at(drafted))), floor))
+        Some((self.small().map_or(fluid, |small| fluid.min(small.ceiling_for(drafted))), floor))
     }
 
     /// Returns the bound for every P from 0 to `most`, as entry P.
@@ -272,7 +272,7 @@ impl Pool {
                     at += 1;
                 }
                 let fluid = bound(&points, Some(at), p);
-                small.map_or(fluid, |small| fluid.min(small.at(nodes)))
+                small.map_or(fluid, |small| fluid.min(small.ceiling_for(nodes)))
             })
             .collect()
     }
@@ -400,7 +400,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::dist::Warp;
+    use crate::dist::Sampling;
 
     fn pool(laws: &[&[f64]]) -> Pool {
         let mut pool = Pool::new();
@@ -409,14 +409,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_of_nothing() {
+    fn empty_pool_has_no_statistics() {
         let pool = Pool::new();
         assert_eq!((pool.mu(), pool.mu2(), pool.fluid(15), pool.tail_mass()), (None, None, None, None));
         assert!(pool.fluid_curve(64).is_empty());
     }
 
     #[test]
-    fn a_certain_law_accepts_all() {
+    fn certain_distributions_accept_every_node() {
         let pool = pool(&[&[1.0], &[0.0, 1.0]]);
         assert_eq!(pool.mu(), Some(0.0));
         let curve = pool.fluid_curve(1024);
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_from_a_file_is_the_same_or_refused() {
+    fn serialized_pool_round_trips_or_is_rejected() {
         let pool = pool(&[&[0.9, 0.1], &[0.5, 0.3, 0.2]]);
         let text = serde_json::to_string(&pool).unwrap();
         assert_eq!(serde_json::from_str::<Pool>(&text).unwrap(), pool);
@@ -456,7 +456,7 @@ mod tests {
         let mut older: serde_json::Value = serde_json::from_str(&text).unwrap();
         older.as_object_mut().unwrap().remove("small").unwrap();
         let older: Pool = serde_json::from_value(older).unwrap();
-        assert!(older.fluid(1) > pool.fluid(1) && older.fluid(1) == older.fluid_at(1.0));
+        assert!(older.fluid(1) > pool.fluid(1) && older.fluid(1) == older.fluid_bound_for_mean_size(1.0));
         assert_eq!((older.fluid(40), older.positions()), (pool.fluid(40), 2));
         assert!(serde_json::from_str::<Pool>(&text.replacen("\"entropy\":", "\"entropy\":-", 1)).is_err());
     }
@@ -488,7 +488,7 @@ mod tests {
         let pool = pool(&[&[0.9, 0.1], &[0.5, 0.3, 0.2], &[0.98, 0.02]]);
         let mean = (0.9 + 0.5 + 0.98) / 3.0;
         assert!((pool.fluid(1).unwrap() - mean).abs() < 1e-12);
-        assert!(pool.fluid_at(1.0).unwrap() > 1.05 * mean, "{:?} is loose", pool.fluid_at(1.0));
+        assert!(pool.fluid_bound_for_mean_size(1.0).unwrap() > 1.05 * mean, "{:?} is loose", pool.fluid_bound_for_mean_size(1.0));
         // Two nodes: .9 and .81, .45 or .882; .5 and the larger of .3 and .45, .25, .49; .98 and
         // .882, .49 or .9604.
         let two = mean + (0.81 + 0.45 + 0.882 + 0.45 + 0.3 + 0.49 + 0.882 + 0.49 + 0.9604) / 9.0;
@@ -502,14 +502,21 @@ mod tests {
         // than any tree of one node.
         let pool = pool(&[&[1.0], &[0.01; 100]]);
         let adaptive = 0.5 * (1.0 + 0.5 * (1.0 + 0.01));
-        assert!(adaptive > pool.fluid(1).unwrap() && adaptive <= pool.fluid_at(1.0).unwrap());
-        let all: Vec<f64> = (0..200).map(|i| pool.fluid_at(0.05 * f64::from(i)).unwrap()).collect();
+        assert!(adaptive > pool.fluid(1).unwrap() && adaptive <= pool.fluid_bound_for_mean_size(1.0).unwrap());
+        let all: Vec<f64> = (0..200).map(|i| pool.fluid_bound_for_mean_size(0.05 * f64::from(i)).unwrap()).collect();
         assert!(all.windows(3).all(|w| w[1] - w[0] >= w[2] - w[1] - 1e-9), "concave");
         assert!(all.windows(2).all(|w| w[0] <= w[1] + 1e-12) && all[0] == 0.0);
         for p in [1, 5, 9] {
-            assert!(pool.fluid(p) <= pool.fluid_at(p as f64));
+            assert!(pool.fluid(p) <= pool.fluid_bound_for_mean_size(p as f64));
         }
-        assert_eq!((pool.fluid_at(f64::NAN), pool.fluid_at(-1.0), Pool::new().fluid_at(2.0)), (None, None, None));
+        assert_eq!(
+            (
+                pool.fluid_bound_for_mean_size(f64::NAN),
+                pool.fluid_bound_for_mean_size(-1.0),
+                Pool::new().fluid_bound_for_mean_size(2.0)
+            ),
+            (None, None, None)
+        );
     }
 
     #[test]
@@ -525,8 +532,8 @@ mod tests {
     #[test]
     fn logits_and_probabilities_give_the_same_pool() {
         let logits: Vec<f32> = (0..5000).map(|i| ((i * 7919 % 5003) as f32) / 400.0).collect();
-        let warp = Warp { temperature: 0.7, top_p: 1.0, top_k: None };
-        let law = Law::new(&logits, &warp).unwrap();
+        let warp = Sampling { temperature: 0.7, top_p: 1.0, top_k: None };
+        let law = TokenDist::new(&logits, &warp).unwrap();
         let (mut a, mut b) = (Pool::new(), Pool::new());
         a.add(&law, law.moments());
         b.add_probabilities(&(0..5000).map(|t| law.p(t)).collect::<Vec<_>>());

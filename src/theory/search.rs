@@ -17,7 +17,7 @@ use crate::tree::{TokenId, TokenTree};
 
 /// Candidate for a node of the tree.
 #[derive(Clone, Copy, Debug)]
-struct Item {
+struct SearchNode {
     /// Product of p along its path, its own included.
     pi: f64,
     depth: usize,
@@ -32,18 +32,18 @@ struct Item {
     expanded: bool,
 }
 
-impl Item {
+impl SearchNode {
     /// Orders by descending path probability; ties to the lower depth, then the lower id.
     ///
     /// A parent never comes after its child, since p <= 1.
-    fn order(a: &Item, b: &Item) -> Ordering {
+    fn order(a: &SearchNode, b: &SearchNode) -> Ordering {
         (b.pi.total_cmp(&a.pi)).then(a.depth.cmp(&b.depth)).then(a.token.cmp(&b.token)).then(a.parent.cmp(&b.parent))
     }
 }
 
 /// Known candidate that is not in the tree.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Left {
+pub struct UnusedCandidate {
     /// Node of the tree that would be its parent.
     pub parent: usize,
     /// Token of the candidate.
@@ -54,30 +54,30 @@ pub struct Left {
 
 /// Best tree known at some point of a search.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct FoundTree {
     /// Best P nodes known, in descending order of path probability.
     pub tree: TokenTree,
     /// Candidates below nodes of the tree that are not in it.
-    pub left: Vec<Left>,
+    pub unused: Vec<UnusedCandidate>,
     /// True for each node of the tree whose children are known.
     pub expanded: Vec<bool>,
 }
 
 /// Search for the best P nodes below a root, up to a maximum depth.
 #[derive(Clone, Debug)]
-pub struct Search {
+pub struct TreeSearch {
     drafted: usize,
     depth: usize,
     explored: TokenTree,
     /// Path probability of each explored node.
     pi: Vec<f64>,
     /// Best P candidates known, in order; then all others.
-    best: Vec<Item>,
-    rest: Vec<Item>,
+    best: Vec<SearchNode>,
+    rest: Vec<SearchNode>,
     root_expanded: bool,
 }
 
-impl Search {
+impl TreeSearch {
     /// Starts a search for the best `drafted` = P nodes below `root`, up to `depth`.
     pub fn new(root: TokenId, drafted: usize, depth: usize) -> Self {
         let (best, rest) = (Vec::new(), Vec::new());
@@ -92,7 +92,7 @@ impl Search {
     /// Returns the nodes to expand next, at most `most`, best first.
     ///
     /// A node is returned only once its parent is expanded. Empty when the best tree is found.
-    pub fn open(&mut self, most: usize) -> Vec<usize> {
+    pub fn next_to_expand(&mut self, most: usize) -> Vec<usize> {
         if self.drafted == 0 || self.depth == 0 {
             return Vec::new();
         }
@@ -129,10 +129,10 @@ impl Search {
             let (above, depth) = (self.pi[parent], self.explored.depth(parent) + 1);
             self.best.extend(children.into_iter().filter(|(_, p)| *p > 0.0).map(|(token, p)| {
                 let p = p.min(1.0);
-                Item { pi: above * p, depth, token, p, parent, node: None, expanded: false }
+                SearchNode { pi: above * p, depth, token, p, parent, node: None, expanded: false }
             }));
         }
-        self.best.sort_by(Item::order);
+        self.best.sort_by(SearchNode::order);
         let most = self.drafted.min(self.best.len());
         self.rest.extend(self.best.drain(most..));
     }
@@ -161,7 +161,7 @@ impl Search {
     /// Returns the least path probability of the best P nodes known.
     ///
     /// It is 0 while there are fewer than P, and only rises.
-    pub fn floor(&self) -> f64 {
+    pub fn least_path_probability(&self) -> f64 {
         self.drafted.checked_sub(1).and_then(|last| self.best.get(last)).map_or(0.0, |item| item.pi)
     }
 
@@ -170,7 +170,7 @@ impl Search {
         if drafted > self.drafted {
             self.drafted = drafted;
             self.best.append(&mut self.rest);
-            self.best.sort_by(Item::order);
+            self.best.sort_by(SearchNode::order);
             let most = self.drafted.min(self.best.len());
             self.rest.extend(self.best.drain(most..));
         }
@@ -197,7 +197,7 @@ impl Search {
     }
 
     /// Returns the best tree known so far, and the candidates left out.
-    pub fn found(&self) -> Found {
+    pub fn found(&self) -> FoundTree {
         // Maps explored nodes to nodes of the tree.
         let mut place = vec![None; self.explored.len()];
         place[0] = Some(0);
@@ -212,8 +212,8 @@ impl Search {
                 }
             }
         }
-        let left = |item: &Item| place[item.parent].map(|parent| Left { parent, token: item.token, p: item.p });
-        Found { left: self.rest.iter().filter_map(left).collect(), tree, expanded }
+        let left = |item: &SearchNode| place[item.parent].map(|parent| UnusedCandidate { parent, token: item.token, p: item.p });
+        FoundTree { unused: self.rest.iter().filter_map(left).collect(), tree, expanded }
     }
 }
 
@@ -248,15 +248,18 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_searched_for_nothing() {
+    fn empty_search_expands_no_node() {
         for (drafted, depth) in [(0, 5), (5, 0), (0, 0)] {
-            let mut search = Search::new(7, drafted, depth);
-            assert!(search.open(9).is_empty());
-            assert_eq!((search.lower(), search.upper(), search.floor(), search.found().tree.len()), (0.0, 0.0, 0.0, 1));
+            let mut search = TreeSearch::new(7, drafted, depth);
+            assert!(search.next_to_expand(9).is_empty());
+            assert_eq!(
+                (search.lower(), search.upper(), search.least_path_probability(), search.found().tree.len()),
+                (0.0, 0.0, 0.0, 1)
+            );
         }
         // Before any expansion every mass is possible.
-        let mut search = Search::new(7, 5, 5);
-        assert_eq!((search.open(9), search.lower(), search.upper()), (vec![0], 0.0, 5.0));
+        let mut search = TreeSearch::new(7, 5, 5);
+        assert_eq!((search.next_to_expand(9), search.lower(), search.upper()), (vec![0], 0.0, 5.0));
     }
 
     proptest! {
@@ -267,28 +270,28 @@ mod tests {
             let mut best = all(&table, depth);
             best.truncate(drafted);
             let optimum: f64 = best.iter().sum();
-            let mut search = Search::new(0, drafted, depth);
-            let (mut upper, mut lower, mut floor) = (search.upper(), search.lower(), search.floor());
+            let mut search = TreeSearch::new(0, drafted, depth);
+            let (mut upper, mut lower, mut floor) = (search.upper(), search.lower(), search.least_path_probability());
             let mut passes = 0;
             loop {
-                let nodes = search.open(most);
+                let nodes = search.next_to_expand(most);
                 prop_assert!(nodes.len() <= most);
                 if nodes.is_empty() {
                     break;
                 }
                 // Called again without new children, it returns the same nodes.
-                prop_assert_eq!(search.open(most), nodes.clone());
+                prop_assert_eq!(search.next_to_expand(most), nodes.clone());
                 let path = |&n: &usize| search.explored().path(n).into_iter().map(|n| search.explored().token(n)).collect();
                 let children: Vec<_> = nodes.iter().map(path).map(|path: Vec<u32>| law(&table, &path)).collect();
                 search.expand(&nodes, children);
                 passes += 1;
                 // The bounds close from both sides, and the optimum stays between them.
-                prop_assert!(search.upper() <= upper + 1e-12 && search.lower() >= lower - 1e-12 && search.floor() >= floor);
-                (upper, lower, floor) = (search.upper(), search.lower(), search.floor());
+                prop_assert!(search.upper() <= upper + 1e-12 && search.lower() >= lower - 1e-12 && search.least_path_probability() >= floor);
+                (upper, lower, floor) = (search.upper(), search.lower(), search.least_path_probability());
                 prop_assert!(lower <= optimum + 1e-9 && optimum <= upper + 1e-9, "{} {} {}", lower, optimum, upper);
             }
             prop_assert!((lower - optimum).abs() < 1e-9 && (upper - lower).abs() < 1e-9, "{} {} {}", lower, optimum, upper);
-            prop_assert_eq!(search.floor(), best.get(drafted - 1).copied().unwrap_or(0.0));
+            prop_assert_eq!(search.least_path_probability(), best.get(drafted - 1).copied().unwrap_or(0.0));
             let found = search.found();
             prop_assert_eq!(found.tree.drafted(), best.len());
             prop_assert!((found.tree.expected_accepted(|i| found.tree.q(i)) - optimum).abs() < 1e-9);

@@ -75,7 +75,7 @@ pub(super) struct SmallCeilings {
 
 impl SmallCeilings {
     /// Returns an upper bound on OPT(P), where P is `drafted`.
-    pub fn at(&self, drafted: usize) -> f64 {
+    pub fn ceiling_for(&self, drafted: usize) -> f64 {
         match drafted {
             0 => 0.0,
             more => self.first + (more - 1) as f64 * self.second,
@@ -121,7 +121,7 @@ impl SmallTrees {
             return None;
         }
         let n = positions as f64;
-        let (ratio, best) = (ends(&self.ratio), ends(&self.best));
+        let (ratio, best) = (split_to_ends(&self.ratio), split_to_ends(&self.best));
         // E[max(r, q)] for each r: r times P(q <= r), plus the sum of larger q. The grid points are
         // the same.
         let (mut at_most, mut below) = (0.0, 0.0);
@@ -144,7 +144,7 @@ fn point(k: usize) -> f64 {
 }
 
 /// Splits each cell's weight between its two ends, keeping weight and sum.
-fn ends(cells: &[Cell; CELLS]) -> [f64; CELLS + 1] {
+fn split_to_ends(cells: &[Cell; CELLS]) -> [f64; CELLS + 1] {
     let mut out = [0.0; CELLS + 1];
     for (k, cell) in cells.iter().enumerate() {
         let upper = (cell.sum * CELLS as f64 - cell.weight * k as f64).clamp(0.0, cell.weight);
@@ -238,10 +238,14 @@ mod tests {
         for _ in 0..60 {
             let pool: Vec<Vec<f64>> = (0..1 + draws.below(5)).map(|_| distribution(draws)).collect();
             let (want, got) = (optimum(&pool), sums(&pool).ceilings(pool.len()).unwrap());
-            assert!((got.at(1) - want[0]).abs() < 1e-12, "{} for {want:?}", got.at(1));
-            assert!(got.at(2) >= want[1] - 1e-12 && got.at(2) <= want[1] + 0.5 / CELLS as f64, "{} for {want:?}", got.at(2));
-            assert!(got.at(3) >= want[2] - 1e-12, "{} for {want:?}", got.at(3));
-            assert_eq!(got.at(0), 0.0);
+            assert!((got.ceiling_for(1) - want[0]).abs() < 1e-12, "{} for {want:?}", got.ceiling_for(1));
+            assert!(
+                got.ceiling_for(2) >= want[1] - 1e-12 && got.ceiling_for(2) <= want[1] + 0.5 / CELLS as f64,
+                "{} for {want:?}",
+                got.ceiling_for(2)
+            );
+            assert!(got.ceiling_for(3) >= want[2] - 1e-12, "{} for {want:?}", got.ceiling_for(3));
+            assert_eq!(got.ceiling_for(0), 0.0);
         }
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Largest speed-up, and the budget that attains it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Best {
+pub struct BestSpeedUp {
     /// Budget B in tokens per pass, the root included.
     pub budget: usize,
     /// Factor over the tokens per second of plain decoding.
@@ -20,15 +20,15 @@ pub struct Best {
 /// for trees of P nodes), or a drafter's own. `pass` is t(B) in seconds, `draft` the seconds that
 /// drafting for B takes: 0 for a free drafter. Ties go to the smallest B. Returns `None` if there
 /// is nothing to compare, or the times are not positive.
-pub fn best(accepted: &[f64], pass: impl Fn(usize) -> f64, draft: impl Fn(usize) -> f64) -> Option<Best> {
+pub fn best(accepted: &[f64], pass: impl Fn(usize) -> f64, draft: impl Fn(usize) -> f64) -> Option<BestSpeedUp> {
     let plain = pass(1);
-    let mut best: Option<Best> = None;
+    let mut best: Option<BestSpeedUp> = None;
     for (i, accepted) in accepted.iter().enumerate() {
         let budget = i + 1;
         let seconds = pass(budget) + draft(budget);
         let speed_up = (1.0 + accepted) * plain / seconds;
         if plain > 0.0 && seconds > 0.0 && speed_up.is_finite() && best.is_none_or(|best| speed_up > best.speed_up) {
-            best = Some(Best { budget, speed_up });
+            best = Some(BestSpeedUp { budget, speed_up });
         }
     }
     best
@@ -91,13 +91,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn by_hand() {
+    fn hand_computed_speed_ups_match() {
         // B = 1, 2, 3: 0, 0.5 and 0.75 accepted; passes of 1, 1.2 and 1.5 s.
         let pass = |b: usize| [1.0, 1.2, 1.5][b - 1];
-        assert_eq!(best(&[0.0, 0.5, 0.75], pass, |_| 0.0), Some(Best { budget: 2, speed_up: 1.25 }));
+        assert_eq!(best(&[0.0, 0.5, 0.75], pass, |_| 0.0), Some(BestSpeedUp { budget: 2, speed_up: 1.25 }));
         // Drafting takes as long as a pass: only drafting nothing pays.
         let draft = |b: usize| if b > 1 { 1.0 } else { 0.0 };
-        assert_eq!(best(&[0.0, 0.5, 0.75], pass, draft), Some(Best { budget: 1, speed_up: 1.0 }));
+        assert_eq!(best(&[0.0, 0.5, 0.75], pass, draft), Some(BestSpeedUp { budget: 1, speed_up: 1.0 }));
         assert_eq!(best(&[], pass, |_| 0.0), None);
         assert_eq!(best(&[0.0, 1.0], |_| 0.0, |_| 0.0), None);
         assert_eq!(best(&[0.0, 1.0], |_| f64::NAN, |_| 0.0), None);
@@ -120,7 +120,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_better(accepted in prop::collection::vec(0.0f64..9.0, 1..40), slope in 0.0f64..2.0, draft in 0.0f64..2.0) {
+        fn no_budget_beats_the_best(accepted in prop::collection::vec(0.0f64..9.0, 1..40), slope in 0.0f64..2.0, draft in 0.0f64..2.0) {
             let seconds = |b: usize| 1.0 + slope * (b - 1) as f64;
             let found = best(&accepted, seconds, |_| draft).unwrap();
             for (i, a) in accepted.iter().enumerate() {

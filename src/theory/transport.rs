@@ -52,7 +52,7 @@ pub fn overlap(tokens: &[(f64, f64)]) -> f64 {
 /// It is the largest probability that one of them is accepted. `tokens` are pairs (p, q) of all
 /// tokens that can be sampled; q need not be normalized. Returns `None` if the result is not known
 /// to six places.
-pub fn without_replacement(tokens: &[(f64, f64)], drafts: usize) -> Option<f64> {
+pub fn without_replacement_ceiling(tokens: &[(f64, f64)], drafts: usize) -> Option<f64> {
     let tokens = normalized(tokens);
     let all = tokens.iter().map(|(p, _)| p).sum::<f64>().min(1.0);
     match drafts {
@@ -78,7 +78,7 @@ pub fn without_replacement(tokens: &[(f64, f64)], drafts: usize) -> Option<f64> 
 /// The first `drafts - 1` of `tokens` are drafted with certainty, and the last one is sampled from
 /// the others. Every rule can accept the certain ones with their p, and sum min(p, q) of the
 /// others, with q normalized over them.
-pub fn greedy_first(tokens: &[(f64, f64)], drafts: usize) -> f64 {
+pub fn greedy_first_ceiling(tokens: &[(f64, f64)], drafts: usize) -> f64 {
     if drafts == 0 {
         return 0.0;
     }
@@ -238,7 +238,7 @@ mod tests {
             let sets = sets(&q, drafts);
             let most = flow(&p, &sets);
             prop_assert!((dual(&p, &sets) - most).abs() < 1e-9, "{} {}", dual(&p, &sets), most);
-            let ceiling = without_replacement(&tokens, drafts).unwrap();
+            let ceiling = without_replacement_ceiling(&tokens, drafts).unwrap();
             prop_assert!((ceiling - most).abs() < 1e-9, "{} for {}", ceiling, most);
         }
 
@@ -252,7 +252,7 @@ mod tests {
             let certain = (1u32 << (drafts - 1)) - 1;
             let others: f64 = q[drafts - 1..].iter().sum();
             let sets: Vec<(u32, f64)> = (drafts - 1..q.len()).map(|i| (certain | 1 << i, q[i] / others)).collect();
-            let (ceiling, most) = (greedy_first(&tokens, drafts), flow(&p, &sets));
+            let (ceiling, most) = (greedy_first_ceiling(&tokens, drafts), flow(&p, &sets));
             prop_assert!((ceiling - most).abs() < 1e-9, "{} for {}", ceiling, most);
         }
 
@@ -300,7 +300,7 @@ mod tests {
             let known: f64 = tokens.iter().filter(|(_, q)| *q > 0.0).map(|(p, _)| p).sum();
             let mut before = 0.0;
             for drafts in 0..8 {
-                let ceiling = without_replacement(&tokens, drafts).unwrap();
+                let ceiling = without_replacement_ceiling(&tokens, drafts).unwrap();
                 prop_assert!(ceiling >= before - 1e-12 && ceiling <= known + 1e-12);
                 before = ceiling;
             }
@@ -309,21 +309,23 @@ mod tests {
     }
 
     #[test]
-    fn by_hand() {
+    fn hand_computed_ceilings_match() {
         // p = (1/3, 2/3), q = (2/3, 1/3): one draft is accepted with 2/3, two are both tokens.
         let tokens = [(1.0 / 3.0, 2.0 / 3.0), (2.0 / 3.0, 1.0 / 3.0)];
         assert!((overlap(&tokens) - 2.0 / 3.0).abs() < 1e-12);
-        assert!((without_replacement(&tokens, 1).unwrap() - 2.0 / 3.0).abs() < 1e-12);
-        assert!((without_replacement(&tokens, 2).unwrap() - 1.0).abs() < 1e-12);
-        assert_eq!(without_replacement(&tokens, 0), Some(0.0));
-        assert_eq!(greedy_first(&tokens, 0), 0.0);
-        assert!((greedy_first(&tokens, 2) - 1.0).abs() < 1e-12);
+        assert!((without_replacement_ceiling(&tokens, 1).unwrap() - 2.0 / 3.0).abs() < 1e-12);
+        assert!((without_replacement_ceiling(&tokens, 2).unwrap() - 1.0).abs() < 1e-12);
+        assert_eq!(without_replacement_ceiling(&tokens, 0), Some(0.0));
+        assert_eq!(greedy_first_ceiling(&tokens, 0), 0.0);
+        assert!((greedy_first_ceiling(&tokens, 2) - 1.0).abs() < 1e-12);
         // No token can be sampled.
-        assert_eq!((without_replacement(&[], 3), without_replacement(&[(1.0, 0.0)], 2)), (Some(0.0), Some(0.0)));
-        assert_eq!((greedy_first(&[], 2), overlap(&[])), (0.0, 0.0));
+        assert_eq!((without_replacement_ceiling(&[], 3), without_replacement_ceiling(&[(1.0, 0.0)], 2)), (Some(0.0), Some(0.0)));
+        assert_eq!((greedy_first_ceiling(&[], 2), overlap(&[])), (0.0, 0.0));
         // Weights that are not normalized.
         let weights = [(0.2, 4.0), (0.3, 2.0), (0.5, 2.0)];
         let shares = [(0.2, 0.5), (0.3, 0.25), (0.5, 0.25)];
-        assert!((without_replacement(&weights, 2).unwrap() - without_replacement(&shares, 2).unwrap()).abs() < 1e-12);
+        assert!(
+            (without_replacement_ceiling(&weights, 2).unwrap() - without_replacement_ceiling(&shares, 2).unwrap()).abs() < 1e-12
+        );
     }
 }

@@ -30,14 +30,14 @@ const LEAST_WAVES: usize = 4;
 const MOST_WAVES: usize = 8;
 
 /// Returns the number of waves for units of `steps` steps; `None` if too short.
-pub fn waves_of_units(steps: usize) -> Option<usize> {
+pub fn wave_count(steps: usize) -> Option<usize> {
     let doubled = (steps / LEAST_STEPS).checked_ilog2()? as usize;
     Some((LEAST_WAVES + doubled).min(MOST_WAVES))
 }
 
 /// Weight of a unit without a wave: large, so that integers follow a wave well.
-const ONE: f64 = 4096.0;
-/// Amplitude of a wave, relative to [`ONE`].
+const UNIT_WEIGHT: f64 = 4096.0;
+/// Amplitude of a wave, relative to [`UNIT_WEIGHT`].
 ///
 /// Large compared with the rounding of weights, and small enough for nearly linear statistics.
 const SWING: f64 = 0.25;
@@ -58,7 +58,7 @@ pub fn half_widths(units: usize, waves: usize, mut statistics: impl FnMut(&[usiz
         let mut at = |swing: f64| {
             for (i, times) in times.iter_mut().enumerate() {
                 let height = (PI * wave as f64 * (i as f64 + 0.5) / units as f64).cos();
-                *times = (ONE * (1.0 + swing * height)).round() as usize;
+                *times = (UNIT_WEIGHT * (1.0 + swing * height)).round() as usize;
             }
             statistics(&times)
         };
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_mean_it_is_the_cosine_estimate() {
+    fn interval_of_a_mean_is_the_cosine_estimate() {
         let units: Vec<f64> = (0..20).map(|i| f64::from(i * i % 7)).collect();
         let cosine = |j: usize| {
             let term = |(i, unit): (usize, &f64)| unit * (PI * j as f64 * (i as f64 + 0.5) / 20.0).cos();

@@ -22,7 +22,7 @@ pub struct Adam {
 }
 
 /// Scalars of one step that are the same for all parameters.
-struct Rule {
+struct StepScalars {
     /// Factor on all gradients, for clipping.
     scale: f32,
     /// Learning rate of the step.
@@ -62,7 +62,7 @@ impl Adam {
             return Ok(norm);
         }
         self.steps += 1;
-        let rule = Rule {
+        let rule = StepScalars {
             scale: if norm > clip { (clip / norm) as f32 } else { 1.0 },
             rate: rate as f32,
             c1: 1.0 - BETA1.powi(self.steps as i32),
@@ -86,7 +86,7 @@ impl Adam {
     }
 }
 
-impl Rule {
+impl StepScalars {
     /// Updates a parameter in one pass over its values; returns the new moments.
     fn on_cpu(&self, var: &Var, grad: &Tensor, (m, v): (&Tensor, &Tensor), decay: f32) -> Result<(Tensor, Tensor)> {
         let vector = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
@@ -145,7 +145,7 @@ mod tests {
         let zeros = one.zeros_like().unwrap();
         let (mut m1, mut m2) = ((zeros.clone(), zeros.clone()), (zeros.clone(), zeros));
         for step in 1..4 {
-            let rule = Rule { scale: 0.5, rate: 0.01, c1: 1.0 - BETA1.powi(step), c2: 1.0 - BETA2.powi(step) };
+            let rule = StepScalars { scale: 0.5, rate: 0.01, c1: 1.0 - BETA1.powi(step), c2: 1.0 - BETA2.powi(step) };
             let grad = Tensor::from_iter((0..96).map(|i| (i as f32 * step as f32).cos()), &Device::Cpu).unwrap();
             let grad = grad.reshape((12, 8)).unwrap();
             m1 = rule.on_cpu(&one, &grad, (&m1.0, &m1.1), 0.001).unwrap();

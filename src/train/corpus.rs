@@ -76,7 +76,7 @@ pub struct Corpus {
     end: u64,
 }
 
-const HEAD: [u8; 4] = *b"text";
+const RECORD_MAGIC: [u8; 4] = *b"text";
 
 impl Corpus {
     /// Opens the corpus at `path`, or creates it.
@@ -120,7 +120,7 @@ impl Corpus {
         file.seek(SeekFrom::Start(at)).ok()?;
         file.read_exact(&mut head).ok()?;
         let tokens = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
-        (head[..4] == HEAD && tokens > 0).then(|| (tokens, Self::bytes(tokens, about)))
+        (head[..4] == RECORD_MAGIC && tokens > 0).then(|| (tokens, Self::bytes(tokens, about)))
     }
 
     fn bytes(tokens: usize, about: &About) -> u64 {
@@ -158,7 +158,7 @@ impl Corpus {
         self.file.seek(SeekFrom::Start(self.end)).map_err(trouble)?;
         let mut out = BufWriter::with_capacity(1 << 20, &mut self.file);
         let mut write = || -> std::io::Result<()> {
-            out.write_all(&HEAD)?;
+            out.write_all(&RECORD_MAGIC)?;
             for n in [text.tokens.len() as u32, text.prompt, text.prompt_tokens] {
                 out.write_all(&n.to_le_bytes())?;
             }
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_also_after_a_break() {
+    fn texts_are_read_back_after_an_interrupted_write() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("corpus");
         let about = About { form: 1, model: "m".into(), dim: 2, after: vec![1, 3], prompts: "p".into(), seed: 1, max_tokens: 9 };

@@ -8,21 +8,21 @@ use candle_nn::ops::softmax_last_dim;
 
 use super::TrainError;
 use super::corpus::{Corpus, Text};
-use super::gather::{Ask, LEAD, Writing, answered, begin, follow, temperature};
+use super::gather::{Ask, GIVEN_PROMPT_TOKENS, Writing, answered, begin, follow, temperature};
 use crate::model::Model;
-use crate::model::candle::{Llama, Texts};
+use crate::model::candle::{Llama, TextBatch};
 use crate::model::device::memory;
 use crate::tree::TokenId;
-use crate::verify::Draws;
+use crate::verify::TextRandom;
 
 /// Maximum number of answers generated together.
 ///
 /// A large GPU takes little longer for this many than for a few.
-const TOGETHER: usize = 2048;
+const MAX_BATCH: usize = 2048;
 /// Number of prompts sorted by length, so that those answered together are of similar length.
-const SORTED: usize = 4 * TOGETHER;
+const SORTED: usize = 4 * MAX_BATCH;
 /// Divisor of the device's memory that gives the part for keys and values.
-const SHARE: usize = 4;
+const MEMORY_DIVISOR: usize = 4;
 /// Tokens of each prompt in one pass.
 const CHUNK: usize = 64;
 /// Number of probabilities summed together in sampling a token.
@@ -35,7 +35,7 @@ struct Answer {
     prompt_tokens: usize,
     tokens: Vec<TokenId>,
     temperature: f32,
-    draws: Draws,
+    draws: TextRandom,
     ended: bool,
 }
 
@@ -47,7 +47,7 @@ struct Answer {
 ///
 /// # Errors
 /// If the device fails or the corpus can't be written.
-pub fn gather_there(
+pub fn gather_on_gpu(
     llama: &Arc<Llama>,
     model: &Model,
     asks: &[Ask],
@@ -56,7 +56,7 @@ pub fn gather_there(
     tell: &mut dyn FnMut(&Corpus) -> bool,
 ) -> std::result::Result<(), TrainError> {
     let answered = answered(corpus, asks.len())?;
-    let memory = memory(llama.device()) / SHARE;
+    let memory = memory(llama.device()) / MEMORY_DIVISOR;
     let mut waiting: VecDeque<(u32, Ask)> =
         (0..).zip(asks).filter(|(i, _)| !answered[*i as usize]).map(|(i, ask)| (i, ask.clone())).collect();
     while corpus.tokens() < writing.tokens && !waiting.is_empty() {
@@ -66,12 +66,12 @@ pub fn gather_there(
             if ask.given {
                 // No more than requested, as where texts are generated.
                 if corpus.tokens() < writing.tokens {
-                    let prompt_tokens = LEAD as u32;
+                    let prompt_tokens = GIVEN_PROMPT_TOKENS as u32;
                     corpus.push(&Text { prompt, prompt_tokens, tokens, hidden: Vec::new(), laws: Vec::new() })?;
                 }
                 continue;
             }
-            let draws = Draws::new(writing.seed, &prompt.to_string());
+            let draws = TextRandom::new(writing.seed, &prompt.to_string());
             let temperature = temperature(&draws);
             answers.push(Answer {
                 prompt,
@@ -87,7 +87,7 @@ pub fn gather_there(
         answers.sort_by_key(|answer| answer.prompt_tokens);
         while let Some(last) = answers.last() {
             // The last one has the longest prompt.
-            let together = (memory / room(llama, last, writing)).clamp(1, TOGETHER).min(answers.len());
+            let together = (memory / room(llama, last, writing)).clamp(1, MAX_BATCH).min(answers.len());
             let now = answers.split_off(answers.len() - together);
             for answer in write(llama, model, now, writing)? {
                 let Answer { prompt, prompt_tokens, tokens, .. } = answer;
@@ -119,7 +119,7 @@ fn room(llama: &Llama, answer: &Answer, writing: Writing) -> usize {
 fn write(llama: &Arc<Llama>, model: &Model, mut answers: Vec<Answer>, writing: Writing) -> Result<Vec<Answer>> {
     let longest = answers.iter().map(|answer| answer.prompt_tokens).max().unwrap_or(0);
     let pads: Vec<usize> = answers.iter().map(|answer| longest - answer.prompt_tokens).collect();
-    let mut texts = Texts::new(llama.clone(), pads.clone(), longest + writing.max_tokens)?;
+    let mut texts = TextBatch::new(llama.clone(), pads.clone(), longest + writing.max_tokens)?;
     let mut last = None;
     for from in (0..longest).step_by(CHUNK) {
         let to = longest.min(from + CHUNK);
@@ -175,14 +175,14 @@ fn draw(logits: &Tensor, temperatures: &[f32], uniform: &[f32]) -> Result<Vec<To
         let last = sums.dim(1)? as f64 - 1.0;
         sums.broadcast_le(goal)?.to_dtype(DType::F32)?.sum_keepdim(1)?.minimum(last)
     };
-    let sums = up_to(&weights.sum(1)?.reshape((rows, blocks))?)?;
+    let sums = cumulative_sums(&weights.sum(1)?.reshape((rows, blocks))?)?;
     let goal = (Tensor::from_slice(uniform, (rows, 1), device)? * sums.narrow(1, blocks - 1, 1)?)?;
     let block = beyond(&sums, &goal)?;
     let number = block.to_dtype(DType::U32)?;
     let before = Tensor::cat(&[&sums.zeros_like()?.narrow(1, 0, 1)?, &sums], 1)?.gather(&number, 1)?;
     let first: Vec<u32> = (0..rows).map(|row| (row * blocks) as u32).collect();
     let chosen = (Tensor::from_vec(first, (rows, 1), device)? + &number)?;
-    let within = beyond(&up_to(&weights.index_select(&chosen.flatten_all()?, 0)?)?, &(goal - before)?)?;
+    let within = beyond(&cumulative_sums(&weights.index_select(&chosen.flatten_all()?, 0)?)?, &(goal - before)?)?;
     let drawn = ((number * BLOCK as f64)? + within.to_dtype(DType::U32)?)?.flatten_all()?;
     let both = Tensor::stack(&[logits.argmax(1)?, drawn], 0)?.to_vec2::<u32>()?;
     let choose = |(row, &t): (usize, &f32)| both[usize::from(t > 0.0)][row].min(vocab as u32 - 1);
@@ -192,7 +192,7 @@ fn draw(logits: &Tensor, temperatures: &[f32], uniform: &[f32]) -> Result<Vec<To
 /// Returns the cumulative sums of each row.
 ///
 /// Candle's own version multiplies by a matrix of the row length squared, whatever the precision.
-fn up_to(x: &Tensor) -> Result<Tensor> {
+fn cumulative_sums(x: &Tensor) -> Result<Tensor> {
     let mut sums = x.clone();
     let n = x.dim(1)?;
     let mut by = 1;
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_drawn_by_their_probabilities() {
+    fn tokens_are_sampled_by_their_probabilities() {
         let vocab = 700;
         let logits: Vec<f32> = (0..3 * vocab).map(|i| ((i * i) as f32 * 0.13).sin() * 4.0).collect();
         let rows = Tensor::from_slice(&logits, (3, vocab), &Device::Cpu).unwrap();
@@ -237,6 +237,6 @@ mod tests {
     fn sums_up_to_each_place() {
         let x = Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0, 5.0, 0.5, 0.25, 0.0, 1.0, 1.0], (2, 5), &Device::Cpu).unwrap();
         let want = vec![vec![1.0, 3.0, 6.0, 10.0, 15.0], vec![0.5, 0.75, 0.75, 1.75, 2.75]];
-        assert_eq!(up_to(&x).unwrap().to_vec2::<f32>().unwrap(), want);
+        assert_eq!(cumulative_sums(&x).unwrap().to_vec2::<f32>().unwrap(), want);
     }
 }

@@ -37,7 +37,7 @@ pub fn rounded(name: &str, tensor: &Tensor) -> candle_core::Result<Tensor> {
 ///
 /// # Errors
 /// If it is not a tensor of floats.
-pub fn rounded_there(name: &str, tensor: &Tensor) -> candle_core::Result<Tensor> {
+pub fn round_on_device(name: &str, tensor: &Tensor) -> candle_core::Result<Tensor> {
     if kind(name, tensor.dim(D::Minus1)?) == GgmlDType::F32 {
         return Ok(tensor.clone());
     }
@@ -111,7 +111,7 @@ mod tests {
         let tensor = Tensor::from_vec(values, (8, 64), &Device::Cpu).unwrap();
         for name in ["output.weight", "output_norm.weight"] {
             let numbers = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            let (want, got) = (numbers(rounded(name, &tensor).unwrap()), numbers(rounded_there(name, &tensor).unwrap()));
+            let (want, got) = (numbers(rounded(name, &tensor).unwrap()), numbers(round_on_device(name, &tensor).unwrap()));
             assert_eq!(want.iter().zip(&got).filter(|(a, b)| (*a - *b).abs() > 1e-6 * a.abs()).count(), 0, "{name}");
         }
     }

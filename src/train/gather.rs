@@ -6,19 +6,19 @@ use half::f16;
 
 use super::TrainError;
 use super::corpus::{Corpus, TOP, Text};
-use crate::dist::{Law, Warp};
+use crate::dist::{Sampling, TokenDist};
 use crate::model::{Decoder, Logits, Model, Node, Parent, Pass};
 use crate::tree::TokenId;
-use crate::verify::Draws;
+use crate::verify::TextRandom;
 
 /// Number of answers generated together.
 ///
 /// A token of a larger pass costs less, but each answer's keys lie further apart.
-const TOGETHER: usize = 4;
+const MAX_BRANCHES: usize = 4;
 /// Number of texts that may wait in a writer's queue.
 ///
 /// Texts differ much in length, and a writer that is ahead can go on meanwhile.
-const AHEAD: usize = 64;
+const QUEUE_CAPACITY: usize = 64;
 /// Tokens of a prompt in one pass.
 const CHUNK: usize = 64;
 
@@ -43,8 +43,8 @@ struct Branch {
     tokens: Vec<TokenId>,
     slots: Vec<usize>,
     laws: Vec<(TokenId, f16)>,
-    warp: Warp,
-    draws: Draws,
+    warp: Sampling,
+    draws: TextRandom,
 }
 
 /// Settings for generating texts.
@@ -81,7 +81,7 @@ pub fn gather(
     std::thread::scope(|scope| {
         let (mut texts, mut writers) = (Vec::new(), Vec::new());
         for (w, model) in models.iter().enumerate() {
-            let (give, take) = sync_channel(AHEAD);
+            let (give, take) = sync_channel(QUEUE_CAPACITY);
             texts.push(take);
             writers.push(scope.spawn(move || {
                 let mine = (0..).zip(asks).filter(|(i, _)| i % models.len() == w && !answered[*i]);
@@ -118,7 +118,7 @@ pub(super) fn answered(corpus: &mut Corpus, asks: usize) -> Result<Vec<bool>, Tr
 }
 
 /// Number of tokens of a text to train on that count as its prompt.
-pub(super) const LEAD: usize = 8;
+pub(super) const GIVEN_PROMPT_TOKENS: usize = 8;
 
 /// Returns the tokens that an answer follows, or all tokens of a given text.
 ///
@@ -129,13 +129,13 @@ pub(super) fn begin(model: &Model, ask: &Ask) -> Result<Option<Vec<TokenId>>, Tr
     if let Some(begun) = &ask.begun {
         tokens.extend(model.tokenizer().encode(begun, false)?);
     }
-    Ok((!ask.given || tokens.len() > LEAD).then_some(tokens))
+    Ok((!ask.given || tokens.len() > GIVEN_PROMPT_TOKENS).then_some(tokens))
 }
 
 /// Chooses a temperature of 0, 0.6 or 1 at random.
 ///
 /// Greedy texts repeat themselves and sampled ones drift: a head has to draft for both.
-pub(super) fn temperature(draws: &Draws) -> f32 {
+pub(super) fn temperature(draws: &TextRandom) -> f32 {
     match draws.at(usize::MAX >> 1) {
         u if u < 0.45 => 0.0,
         u if u < 0.65 => 0.6,
@@ -174,7 +174,7 @@ impl Writer<'_> {
         let stop = model.tokenizer().stop();
         let mut branches: Vec<Branch> = Vec::new();
         loop {
-            while branches.len() < TOGETHER
+            while branches.len() < MAX_BRANCHES
                 && let Some((number, ask)) = waiting.pop()
             {
                 let Some(tokens) = begin(model, &ask)? else { continue };
@@ -242,16 +242,16 @@ impl Branch {
     ) -> Result<Branch, TrainError> {
         // The last token of a text to train on is known and needs no pass.
         let next = if ask.given { tokens.pop() } else { None };
-        let draws = Draws::new(seed, &prompt.to_string());
+        let draws = TextRandom::new(seed, &prompt.to_string());
         let temperature = temperature(&draws);
         let mut branch = Branch {
             prompt,
             then: ask.then,
-            prompt_tokens: if ask.given { LEAD } else { tokens.len() },
+            prompt_tokens: if ask.given { GIVEN_PROMPT_TOKENS } else { tokens.len() },
             tokens: Vec::new(),
             slots: Vec::new(),
             laws: Vec::new(),
-            warp: Warp { temperature, ..Warp::PLAIN },
+            warp: Sampling { temperature, ..Sampling::PLAIN },
             draws,
         };
         let last = tokens.len() - 1;
@@ -281,7 +281,7 @@ impl Branch {
     }
 
     fn keep(&mut self, logits: &[f32]) -> Result<(), TrainError> {
-        let law = Law::new(logits, &Warp::PLAIN)?;
+        let law = TokenDist::new(logits, &Sampling::PLAIN)?;
         let before = self.laws.len();
         self.laws.extend(law.top(TOP).into_iter().map(|(token, p)| (token, f16::from_f64(p))));
         self.laws.resize(before + TOP, (0, f16::ZERO));
@@ -291,7 +291,7 @@ impl Branch {
     /// Keeps the distribution after the last token, and samples the next token.
     fn read(&mut self, logits: &[f32]) -> Result<(), TrainError> {
         self.keep(logits)?;
-        let token = Law::new(logits, &self.warp)?.sample(self.draws.at(self.tokens.len()));
+        let token = TokenDist::new(logits, &self.warp)?.sample(self.draws.at(self.tokens.len()));
         self.tokens.push(token);
         Ok(())
     }

@@ -149,7 +149,7 @@ impl CustomOp1 for Linear {
 }
 
 /// Number of inputs whose logits fit in the cache together.
-const TOGETHER: usize = 32;
+const CACHED_INPUTS: usize = 32;
 
 /// Output product and cross-entropy in one operation.
 ///
@@ -170,13 +170,13 @@ impl CustomOp1 for Cross {
         let (x, n) = self.linear.rows(storage, layout)?;
         let Matrix { rows, cols, forward, .. } = &*self.linear.matrix;
         let mut grad = vec![0f32; n * rows];
-        let mut logits = vec![0f32; TOGETHER * rows];
+        let mut logits = vec![0f32; CACHED_INPUTS * rows];
         let mut loss = 0.0;
-        for (i, (x, grad)) in x.chunks(TOGETHER * cols).zip(grad.chunks_mut(TOGETHER * rows)).enumerate() {
+        for (i, (x, grad)) in x.chunks(CACHED_INPUTS * cols).zip(grad.chunks_mut(CACHED_INPUTS * rows)).enumerate() {
             let logits = &mut logits[..grad.len()];
             logits.fill(0.0);
             multiply(View::new(x, grad.len() / rows, *cols), forward, logits);
-            loss += self.soft.pass(i * TOGETHER, logits, *rows, Some(grad));
+            loss += self.soft.pass(i * CACHED_INPUTS, logits, *rows, Some(grad));
         }
         *self.grad.lock().unwrap_or_else(PoisonError::into_inner) = grad;
         Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))

@@ -19,10 +19,10 @@ mod teacher;
 mod tests;
 
 pub use corpus::{About, Corpus, TOP, Text};
-pub use crowd::gather_there;
+pub use crowd::gather_on_gpu;
 pub use gather::{Ask, Writing, gather};
-pub use news::{Drafted, News};
-pub use run::{Figures, Options, Report, Start, train};
+pub use news::{DraftPerformance, News};
+pub use run::{HeldOutMetrics, Options, Report, TrainStart, train};
 pub use teacher::Teacher;
 
 use std::path::PathBuf;

@@ -110,7 +110,7 @@ pub struct Depth {
 }
 
 /// Keys and values of one depth, which later depths attend to.
-struct Past {
+struct DepthCache {
     /// Rotated keys, (texts, heads, n, head_dim).
     key: Tensor,
     value: Tensor,
@@ -164,7 +164,7 @@ impl Net {
         let (cos, sin) = self.angles(n, device)?;
         let fused = self.fuse(&example.hidden, products)?;
         let mut state = fused.clone();
-        let (mut pasts, mut all): (Vec<Past>, Vec<Depth>) = (Vec::new(), Vec::new());
+        let (mut pasts, mut all): (Vec<DepthCache>, Vec<Depth>) = (Vec::new(), Vec::new());
         for depth in 0..depths.min(n) {
             let pair = Tensor::cat(&[&tokens, &self.norm(&state, "state_norm.weight")?], 2)?;
             let x = (&state + self.linear(&pair, "input.weight", products)?)?;
@@ -172,7 +172,7 @@ impl Net {
             let query = rope(&self.heads(&normed, "blk.0.attn_q.weight", products)?, &cos, &sin)?;
             let key = self.repeat(&rope(&self.heads(&normed, "blk.0.attn_k.weight", products)?, &cos, &sin)?)?;
             let value = self.repeat(&self.heads(&normed, "blk.0.attn_v.weight", products)?)?;
-            pasts.push(Past { key, value });
+            pasts.push(DepthCache { key, value });
             let mixed = self.attention(&query, &pasts)?;
             let x = (x + self.linear(&mixed, "blk.0.attn_output.weight", products)?)?;
             let out = self.feed(x, products)?;
@@ -246,7 +246,7 @@ impl Net {
     ///
     /// Entry i attends to the entries of depth 0 up to i - J, and for each later depth m to the one
     /// on its own path, i - (J - m).
-    fn attention(&self, query: &Tensor, pasts: &[Past]) -> Result<Tensor> {
+    fn attention(&self, query: &Tensor, pasts: &[DepthCache]) -> Result<Tensor> {
         let (texts, heads, n, d) = query.dims4()?;
         let newest = pasts.len() - 1;
         let scale = 1.0 / (d as f64).sqrt();

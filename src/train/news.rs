@@ -8,7 +8,7 @@ use super::Report;
 ///
 /// Measured with best-first drafting at a budget of 16 tokens per pass.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Drafted {
+pub struct DraftPerformance {
     /// Tokens per step with greedy decoding.
     pub greedy_tokens_per_step: f64,
     /// Mean of E\[accepted | T\] at temperature 1.
@@ -37,7 +37,7 @@ pub enum News {
         tokens: usize,
     },
     /// Completed step, with the head's drafting performance if measured after it.
-    Step(Box<Report>, Option<Drafted>),
+    Step(Box<Report>, Option<DraftPerformance>),
     /// Successful end of the run.
     Finished,
     /// Failure that ended the run, as its message.

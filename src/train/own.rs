@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp1, D, DType, Layout, MetalSto
 use candle_nn::{ops, rotary_emb};
 
 /// Precomputed value, and the function from its gradient to that of the argument.
-struct Own<F> {
+struct WithGradient<F> {
     value: Tensor,
     back: F,
 }
@@ -18,10 +18,10 @@ struct Own<F> {
 ///
 /// `back` turns the gradient of the value into that of `x`.
 fn own(x: &Tensor, value: Tensor, back: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static) -> Result<Tensor> {
-    x.apply_op1(Own { value: value.contiguous()?, back })
+    x.apply_op1(WithGradient { value: value.contiguous()?, back })
 }
 
-impl<F> Own<F> {
+impl<F> WithGradient<F> {
     /// Returns a copy of the value's storage, made by `get`.
     fn value<S>(&self, get: impl FnOnce(&Storage, &Layout) -> Option<Result<S>>) -> Result<(S, Shape)> {
         let (storage, layout) = self.value.storage_and_layout();
@@ -32,7 +32,7 @@ impl<F> Own<F> {
     }
 }
 
-impl<F: Fn(&Tensor) -> Result<Tensor>> CustomOp1 for Own<F> {
+impl<F: Fn(&Tensor) -> Result<Tensor>> CustomOp1 for WithGradient<F> {
     fn name(&self) -> &'static str {
         "own-gradient"
     }

@@ -13,7 +13,7 @@ use std::time::Instant;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
-use self::learning::Learnt;
+use self::learning::BatchGradients;
 #[cfg(test)]
 pub(super) use self::learning::descend;
 use super::adam::Adam;
@@ -76,7 +76,7 @@ impl Options {
 
 /// Metrics on the held-out texts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Figures {
+pub struct HeldOutMetrics {
     /// Cross-entropy to the target's distribution, in nats per token, by depth from 1.
     pub loss: Vec<f64>,
     /// Rate at which head and target agree on the most probable token, by depth.
@@ -107,12 +107,12 @@ pub struct Report {
     /// Seconds of training so far, including earlier runs that this one continues.
     pub seconds: f64,
     /// Held-out metrics, if they were measured after this step.
-    pub held_out: Option<Figures>,
+    pub held_out: Option<HeldOutMetrics>,
 }
 
 /// Target that a head is trained for, and the starting point.
 #[derive(Clone, Copy)]
-pub struct Start<'a> {
+pub struct TrainStart<'a> {
     /// Weights of the target model.
     pub target: &'a Weights,
     /// Head to continue from; `None` initializes one from the target.
@@ -155,7 +155,7 @@ struct Run<'a> {
 /// See [`TrainError`]; the last good checkpoint is kept.
 pub fn train(
     corpus: &mut Corpus,
-    start: Start<'_>,
+    start: TrainStart<'_>,
     options: Options,
     folder: &Path,
     out: &Path,
@@ -183,8 +183,8 @@ pub fn train(
 }
 
 impl<'a> Run<'a> {
-    fn begin(corpus: &'a mut Corpus, start: Start<'a>, options: Options, checkpoint: &Path) -> Result<Run<'a>, TrainError> {
-        let Start { target, head, after, teacher } = start;
+    fn begin(corpus: &'a mut Corpus, start: TrainStart<'a>, options: Options, checkpoint: &Path) -> Result<Run<'a>, TrainError> {
+        let TrainStart { target, head, after, teacher } = start;
         let config = target.config();
         let held = (0..corpus.len()).filter(|i| i % options.held_out == 0).count();
         if held == 0 || corpus.len() - held < options.batch {
@@ -213,7 +213,7 @@ impl<'a> Run<'a> {
         };
         if !run.resume()? {
             match head {
-                Some(head) => run.begin_as(head, target)?,
+                Some(head) => run.initialize_from_head(head, target)?,
                 None => {
                     run.choose_tokens()?;
                     run.initialise(target)?;
@@ -240,7 +240,7 @@ impl<'a> Run<'a> {
         let rate = self.rate();
         let examples = self.examples(&self.batch(), false)?;
         self.tokens_read += examples.iter().flat_map(|example| &example.lens).sum::<usize>();
-        let Learnt { loss, counted, grads } = self.learn(&examples)?;
+        let BatchGradients { loss, counted, grads } = self.learn(&examples)?;
         if !loss.is_finite() {
             return Err(TrainError::Diverged { step: self.step });
         }

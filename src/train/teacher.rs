@@ -8,7 +8,7 @@ use candle_core::{Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use super::TrainError;
-use crate::model::candle::{Llama, Precision, Texts};
+use crate::model::candle::{Llama, Precision, TextBatch};
 use crate::model::weights::Weights;
 use crate::tree::TokenId;
 
@@ -19,7 +19,7 @@ pub struct Teacher {
 }
 
 /// Hidden states and distributions of some texts.
-pub struct Lesson {
+pub struct TeacherOutput {
     /// Hidden states after all layers that are read, (texts, n, after * dim).
     pub hidden: Tensor,
     /// Requested distributions at temperature 1, (asked, vocab).
@@ -54,11 +54,11 @@ impl Teacher {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn read(&self, tokens: &[TokenId], texts: usize, asked: &[u32]) -> Result<Lesson> {
+    pub fn read(&self, tokens: &[TokenId], texts: usize, asked: &[u32]) -> Result<TeacherOutput> {
         let n = tokens.len() / texts;
-        let seen = Texts::new(self.llama.clone(), vec![0; texts], n)?.append(tokens, &self.after)?;
+        let seen = TextBatch::new(self.llama.clone(), vec![0; texts], n)?.append(tokens, &self.after)?;
         let last = seen.last.index_select(&Tensor::new(asked, self.device())?, 0)?;
-        Ok(Lesson {
+        Ok(TeacherOutput {
             hidden: Tensor::cat(&seen.after, 1)?.reshape((texts, n, ()))?,
             laws: softmax_last_dim(&self.llama.head(&last)?)?,
         })

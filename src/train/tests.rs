@@ -65,7 +65,7 @@ fn example(weights: &Weights, tokens: &[u32]) -> (Example, Vec<f32>) {
 }
 
 #[test]
-fn a_head_that_drafts_is_the_network_that_was_trained() {
+fn drafting_head_matches_the_trained_network() {
     let weights = Weights::random(CONFIG, Kind::Q8_0, true, 5).unwrap();
     let net = net(HeadForm::Eagle, FUSED);
     let tokens: Vec<u32> = (0..13).map(|i| i * 31 % 96).collect();
@@ -91,7 +91,7 @@ fn a_head_that_drafts_is_the_network_that_was_trained() {
     let n = tokens.len() - 1;
     let nodes: Vec<Node> =
         (0..n).map(|i| Node { token: tokens[i + 1], parent: i.checked_sub(1).map_or(Parent::Context, Parent::Slot) }).collect();
-    decoder.append_with(&nodes, &hidden, Pass::FULL).unwrap();
+    decoder.append_with_hidden(&nodes, &hidden, Pass::FULL).unwrap();
     (0..n).for_each(|i| close(decoder.logits(i), 0, i));
     let all: Vec<usize> = (0..n).collect();
     decoder.commit(&all).unwrap();
@@ -107,21 +107,25 @@ fn a_head_that_drafts_is_the_network_that_was_trained() {
         // The same again, in two parts.
         let width = FUSED * CONFIG.dim;
         decoder
-            .append_with(&[Node { parent: Parent::Context, ..nodes[entry] }], &hidden[entry * width..][..width], Pass::FULL)
+            .append_with_hidden(
+                &[Node { parent: Parent::Context, ..nodes[entry] }],
+                &hidden[entry * width..][..width],
+                Pass::FULL,
+            )
             .unwrap();
         close(decoder.logits(0), 0, entry);
         decoder.commit(&[0]).unwrap();
         let rest: Vec<Node> = (entry + 1..n)
             .map(|i| Node { token: tokens[i + 1], parent: (i - entry - 1).checked_sub(1).map_or(Parent::Context, Parent::Slot) })
             .collect();
-        decoder.append_with(&rest, &hidden[(entry + 1) * width..], Pass::FULL).unwrap();
+        decoder.append_with_hidden(&rest, &hidden[(entry + 1) * width..], Pass::FULL).unwrap();
         close(decoder.logits(rest.len() - 1), 0, n - 1);
         decoder.commit(&(0..rest.len()).collect::<Vec<_>>()).unwrap();
     }
 }
 
 #[test]
-fn an_adapter_that_reads_is_the_network_that_was_trained() {
+fn drafting_adapter_matches_the_trained_network() {
     let weights = Weights::random(CONFIG, Kind::Q8_0, true, 5).unwrap();
     let net = net(HeadForm::Adapter, 1);
     assert_eq!(net.vars.len(), 6, "no attention, nothing before the layer: {:?}", net.vars.keys());
@@ -148,7 +152,7 @@ fn an_adapter_that_reads_is_the_network_that_was_trained() {
         for from in (0..n).step_by(batch) {
             let part = from..(from + batch).min(n);
             let nodes: Vec<Node> = part.clone().map(|i| Node { token: tokens[i + 1], parent: Parent::Context }).collect();
-            decoder.append_with(&nodes, &hidden[part.start * CONFIG.dim..part.end * CONFIG.dim], Pass::FULL).unwrap();
+            decoder.append_with_hidden(&nodes, &hidden[part.start * CONFIG.dim..part.end * CONFIG.dim], Pass::FULL).unwrap();
             for i in part.clone() {
                 let (got, want) = (decoder.logits(i - part.start), &want[i]);
                 let power: f32 = want.iter().map(|x| x * x).sum();
@@ -206,7 +210,7 @@ fn options(batch: usize) -> Options {
 }
 
 #[test]
-fn texts_teach_together_what_they_teach_one_by_one() {
+fn joined_texts_give_the_summed_gradients() {
     let weights = Weights::random(CONFIG, Kind::Q8_0, true, 5).unwrap();
     let net = net(HeadForm::Eagle, FUSED);
     let tokens: Vec<u32> = (0..24).map(|i| i * 31 % 96).collect();

@@ -8,14 +8,14 @@ use super::flow::Flow;
 use super::number::{self, change, percent, two};
 use super::pen::Pen;
 use super::{LEAST, views};
-use crate::app::{Compare, KEYS, Lane, Motion, Phase};
-use crate::compare::{Course, Pairing, Place, Quantity};
+use crate::app::{Compare, KEYS, Lane, Phase, RunState};
+use crate::compare::{Course, PairedMean, Pairing, Place};
 use crate::telemetry::Losses;
 use crate::theme::{Role, Theme};
 use crate::theory::intervals::Estimate;
 
 /// Number of steps below which a lane's means are not shown.
-const FEWEST: usize = 3;
+const MIN_STEPS: usize = 3;
 /// Minimum screen widths for two and for three columns below the lanes.
 const COLUMNS: [usize; 2] = [76, 108];
 
@@ -54,10 +54,10 @@ fn header(state: &Compare, pen: &mut Pen) {
     let (word, role) = match (&state.phase, state.motion) {
         (Phase::Loading(..), _) => ("loading".to_owned(), Role::StatePaused),
         (Phase::Finished, _) => ("finished".to_owned(), Role::StatePaused),
-        (_, Motion::Live) => (format!("{} live", glyphs.live), Role::StateLive),
-        (_, Motion::Pausing) => (format!("{} pausing", glyphs.paused), Role::StatePaused),
-        (_, Motion::Paused) => (format!("{} paused", glyphs.paused), Role::StatePaused),
-        (_, Motion::Resuming) => (format!("{} resuming", glyphs.live), Role::StateLive),
+        (_, RunState::Live) => (format!("{} live", glyphs.live), Role::StateLive),
+        (_, RunState::Pausing) => (format!("{} pausing", glyphs.paused), Role::StatePaused),
+        (_, RunState::Paused) => (format!("{} paused", glyphs.paused), Role::StatePaused),
+        (_, RunState::Resuming) => (format!("{} resuming", glyphs.live), Role::StateLive),
     };
     let (info, width) = (&state.info, pen.width());
     let end = width.saturating_sub(pen.measure(&word) + 3);
@@ -134,7 +134,7 @@ fn lane(state: &Compare, number: usize, pen: &mut Pen) {
 
 fn means(state: &Compare, lane: &Lane, rows: usize, pen: &mut Pen) {
     let (width, m) = (pen.width(), &lane.means);
-    let early = m.steps < FEWEST;
+    let early = m.steps < MIN_STEPS;
     let known = |value: String| if early { "-".to_owned() } else { value };
     let tokens = ("tokens/step", known(two(m.tokens_per_step)), Role::GaugeAccepted, 0);
     let speed = ("tokens/s", number::speed(m.tokens_per_second.filter(|_| !early)), Role::Value, 1);
@@ -248,7 +248,7 @@ fn table(state: &Compare, pen: &mut Pen) {
     };
     type Write = fn(f64) -> String;
     let (fine, coarse): ([Write; 2], [Write; 2]) = ([two, change], [|x| number::speed(Some(x)), |x| format!("{x:+.1}")]);
-    let rows: [(&str, &Quantity, [Write; 2]); 4] = [
+    let rows: [(&str, &PairedMean, [Write; 2]); 4] = [
         ("tokens/step", &d.tokens_per_step, fine),
         ("E[X|T]", &d.expected_accepted, fine),
         ("accepted", &d.accepted, fine),

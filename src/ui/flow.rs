@@ -3,7 +3,7 @@
 use ratatui::style::Style;
 
 use super::pen::Pen;
-use crate::clean::{self, Kind};
+use crate::clean::{self, PieceKind};
 use crate::theme::Glyphs;
 
 /// Styled text in cells, ready to be wrapped.
@@ -17,15 +17,15 @@ struct Cell {
     start: u32,
     len: u8,
     width: u8,
-    kind: Kind,
+    kind: PieceKind,
     style: Style,
 }
 
 impl Flow {
     /// Appends text in a style; symbols for characters without a glyph are patched with `sign`.
     pub fn push(&mut self, text: &str, glyphs: &Glyphs, style: Style, sign: Style) {
-        clean::each(text, &glyphs.signs(), |symbol, width, kind| {
-            let style = if kind == Kind::Sign { style.patch(sign) } else { style };
+        clean::for_each_piece(text, &glyphs.signs(), |symbol, width, kind| {
+            let style = if kind == PieceKind::Sign { style.patch(sign) } else { style };
             self.cells.push(Cell { start: self.arena.len() as u32, len: symbol.len() as u8, width: width as u8, kind, style });
             self.arena.push_str(symbol);
         });
@@ -44,7 +44,7 @@ impl Flow {
             let cell = &self.cells[i];
             let wide = usize::from(cell.width);
             // A space or line-break symbol may hang over the edge, invisibly.
-            if used + wide > width && !matches!(cell.kind, Kind::Space | Kind::Newline) && i > start {
+            if used + wide > width && !matches!(cell.kind, PieceKind::Space | PieceKind::Newline) && i > start {
                 let end = space.unwrap_or(i);
                 lines.push((start, end));
                 (start, used, space, i) = (end, 0, None, end);
@@ -53,11 +53,11 @@ impl Flow {
             used += wide;
             i += 1;
             match cell.kind {
-                Kind::Newline => {
+                PieceKind::Newline => {
                     lines.push((start, i));
                     (start, used, space) = (i, 0, None);
                 }
-                Kind::Space => space = Some(i),
+                PieceKind::Space => space = Some(i),
                 _ => {}
             }
         }
@@ -107,8 +107,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost(text in "[a-z \n日\u{1b}]{0,80}", width in 1usize..20) {
-            prop_assert_eq!(wrapped(&text, width).concat(), clean::line(&text, &UNICODE.signs()));
+        fn wrapped_lines_concatenate_to_the_text(text in "[a-z \n日\u{1b}]{0,80}", width in 1usize..20) {
+            prop_assert_eq!(wrapped(&text, width).concat(), clean::visible_line(&text, &UNICODE.signs()));
         }
     }
 }

@@ -15,7 +15,7 @@ mod views;
 
 pub use compare::draw_compare;
 pub use layout::{Form, Frame as Places, LEAST, places};
-pub use ruler::{Mark, Placed, Side, place};
+pub use ruler::{Mark, PlacedLabel, Side, place};
 pub use training::draw_training;
 
 use ratatui::Frame;

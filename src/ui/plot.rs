@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn between_entries_a_line_and_beyond_them_nothing() {
+    fn interpolation_is_linear_inside_and_none_outside() {
         let list = [0.0, 1.0, 3.0];
         let seen: Vec<Option<f64>> = [1.0, 1.5, 2.5, 3.0, 3.5, 0.5].map(|b| between(&list, b)).to_vec();
         assert_eq!(seen, [Some(0.0), Some(0.5), Some(2.0), Some(3.0), None, None]);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn tops_are_round_and_not_below() {
+    fn rounded_tops_are_not_below_the_value() {
         let seen: Vec<f64> = [0.7, 1.2, 2.1, 33.0, 95.0, 100.0].map(round_up).to_vec();
         for (top, want) in seen.iter().zip([0.8, 1.5, 3.0, 40.0, 100.0, 100.0]) {
             assert!((top - want).abs() < 1e-9, "{seen:?}");

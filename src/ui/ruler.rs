@@ -25,7 +25,7 @@ pub struct Mark {
 
 /// Placed label of a mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placed {
+pub struct PlacedLabel {
     /// Index of the mark in the slice.
     pub mark: usize,
     /// Row, counted from the ruler; 0 is next to it.
@@ -50,7 +50,7 @@ enum Cell {
 /// The pointer's column holds no text on any row between the label and the ruler. If not all labels
 /// fit, all are shortened; if that does not help, the least important marks are left out of the
 /// result.
-pub fn place(marks: &[Mark], side: Side, rows: usize, width: usize, measure: impl Fn(&str) -> usize) -> Vec<Placed> {
+pub fn place(marks: &[Mark], side: Side, rows: usize, width: usize, measure: impl Fn(&str) -> usize) -> Vec<PlacedLabel> {
     let mut chosen: Vec<usize> = (0..marks.len()).filter(|&i| marks[i].side == side && marks[i].column < width).collect();
     let longest = chosen.iter().map(|&i| marks[i].labels.len()).max().unwrap_or(0);
     loop {
@@ -76,7 +76,7 @@ fn attempt(
     rows: usize,
     width: usize,
     measure: &impl Fn(&str) -> usize,
-) -> Option<Vec<Placed>> {
+) -> Option<Vec<PlacedLabel>> {
     let mut cells = vec![vec![Cell::Free; width]; rows];
     let mut order = chosen.to_vec();
     order.sort_by_key(|&i| std::cmp::Reverse(marks[i].column));
@@ -91,7 +91,7 @@ fn attempt(
         })?;
         cells.iter_mut().take(row + 1).for_each(|r| r[mark.column] = Cell::Pointer);
         cells[row][start..start + long].fill(Cell::Text);
-        out.push(Placed { mark: index, row, start, text: text.clone() });
+        out.push(PlacedLabel { mark: index, row, start, text: text.clone() });
     }
     Some(out)
 }

@@ -32,7 +32,7 @@
 
 use super::rejection::sample_residual;
 use super::{Proposal, Verdict};
-use crate::dist::{Law, NotFinite};
+use crate::dist::{NotFinite, TokenDist};
 use crate::tree::{TokenId, TokenTree};
 
 /// Acceptance probabilities of one sampled chain.
@@ -59,7 +59,7 @@ impl Block {
     pub fn new<'a>(
         tree: &TokenTree,
         proposals: &[Proposal],
-        mut law: impl FnMut(usize) -> Result<Law<'a>, NotFinite>,
+        mut law: impl FnMut(usize) -> Result<TokenDist<'a>, NotFinite>,
     ) -> Result<Self, NotFinite> {
         let mut block = Self { nodes: Vec::new(), reach: Vec::new(), own: Vec::new(), residual: Vec::new() };
         let (mut node, mut reach) = (0, 1.0);
@@ -130,7 +130,7 @@ fn q(proposal: &Proposal, token: TokenId) -> f64 {
 ///
 /// `reach` is w. The distribution is given by the masses of the candidates and the mass of all
 /// other tokens.
-fn residual(proposal: &Proposal, reach: f64, law: &Law) -> ((Vec<f64>, f64), f64) {
+fn residual(proposal: &Proposal, reach: f64, law: &TokenDist) -> ((Vec<f64>, f64), f64) {
     let (mut known, mut sum) = (0.0, 0.0);
     let rest = |&(token, q): &(TokenId, f64)| {
         let p = law.p(token);
@@ -159,7 +159,7 @@ fn residual(proposal: &Proposal, reach: f64, law: &Law) -> ((Vec<f64>, f64), f64
 pub fn verify_block<'a>(
     tree: &TokenTree,
     proposals: &[Proposal],
-    mut law: impl FnMut(usize) -> Result<Law<'a>, NotFinite>,
+    mut law: impl FnMut(usize) -> Result<TokenDist<'a>, NotFinite>,
     mut draw: impl FnMut(usize, usize) -> f64,
 ) -> Result<Verdict, NotFinite> {
     let block = Block::new(tree, proposals, &mut law)?;
@@ -184,8 +184,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dist::Warp;
-    use crate::verify::{Rule, verify_drawn};
+    use crate::dist::Sampling;
+    use crate::verify::{Rule, verify_rejection};
 
     /// Target and drafter distributions after each path of a tiny vocabulary.
     #[derive(Clone, Debug)]
@@ -231,8 +231,8 @@ mod tests {
             &self.rows[path.iter().fold(0, |at, &token| at * self.size() + 1 + token as usize)]
         }
 
-        fn target(&self, path: &[TokenId]) -> Law<'_> {
-            Law::new(&self.row(path).0, &Warp::PLAIN).unwrap()
+        fn target(&self, path: &[TokenId]) -> TokenDist<'_> {
+            TokenDist::new(&self.row(path).0, &Sampling::PLAIN).unwrap()
         }
 
         /// Returns the proposal after `path` whose only child is candidate number `place`.
@@ -520,7 +520,7 @@ mod tests {
                 let law = |node: usize| Ok(world.target(&draft.tree.tokens()[1..=node]));
                 let draw = |_, n: usize| if n == 0 { b } else { a };
                 let block = verify_block(&draft.tree, &draft.proposals, law, draw).unwrap();
-                assert_eq!(block, verify_drawn(&draft.tree, &draft.proposals, law, draw).unwrap());
+                assert_eq!(block, verify_rejection(&draft.tree, &draft.proposals, law, draw).unwrap());
             }
         }
     }

@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 /// The token at a position is sampled with the same number, whichever drafter proposed it and
 /// whichever step emits it (common random numbers). The text therefore depends on neither.
 #[derive(Clone, Debug)]
-pub struct Draws {
+pub struct TextRandom {
     key: [u8; 32],
 }
 
-impl Draws {
+impl TextRandom {
     /// Creates the numbers of the text that continues prompt `id` under `seed`.
     pub fn new(seed: u64, id: &str) -> Self {
         let mut hash = Sha256::new();
@@ -32,7 +32,7 @@ impl Draws {
 
     /// Returns the n-th number of a position, from 0.
     ///
-    /// As [`Draws::at`], but from the n-th 64 bits of the stream.
+    /// As [`TextRandom::at`], but from the n-th 64 bits of the stream.
     pub fn nth(&self, position: usize, n: usize) -> f64 {
         let mut stream = ChaCha8Rng::from_seed(self.key);
         stream.set_stream(position as u64);
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn uniform_and_keyed() {
-        let draws = Draws::new(7, "a");
+        let draws = TextRandom::new(7, "a");
         let all: Vec<f64> = (0..20_000).map(|i| draws.at(i)).collect();
         assert!(all.iter().all(|u| (0.0..1.0).contains(u)));
         // Chi-squared over 20 cells, with 19 degrees of freedom, exceeds 43.8 for one seed in a
@@ -61,10 +61,10 @@ mod tests {
         let corr: f64 = all.windows(2).map(|w| (w[0] - 0.5) * (w[1] - 0.5)).sum::<f64>() / 19_999.0;
         assert!(corr.abs() < 4.0 / 12.0 / 20_000f64.sqrt(), "{corr}");
         // Other keys give other numbers, and the same key the same ones.
-        for other in [Draws::new(8, "a"), Draws::new(7, "b"), Draws::new(7, "")] {
+        for other in [TextRandom::new(8, "a"), TextRandom::new(7, "b"), TextRandom::new(7, "")] {
             assert!((0..100).all(|i| other.at(i) != draws.at(i)));
         }
-        assert_eq!(Draws::new(7, "a").at(3), draws.at(3));
+        assert_eq!(TextRandom::new(7, "a").at(3), draws.at(3));
         // The numbers of one position differ from each other.
         let mut at_one: Vec<u64> = (0..1000).map(|n| draws.nth(3, n).to_bits()).collect();
         at_one.sort_unstable();
@@ -77,6 +77,6 @@ mod tests {
         // A change here changes every sampled text that users have recorded. The number is that of
         // a ChaCha8 written from its definition, with the key SHA-256 of eight zero bytes and "0",
         // stream 0 and counter 0.
-        assert_eq!(Draws::new(0, "0").at(0), 0.949_690_470_771_401_9);
+        assert_eq!(TextRandom::new(0, "0").at(0), 0.949_690_470_771_401_9);
     }
 }

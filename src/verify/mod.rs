@@ -4,7 +4,7 @@
 //! distribution at each node, from the root down. If a child carries the token, the walk continues
 //! there; if none does, the token is emitted as the bonus and the step ends. The tree thus
 //! determines how many tokens a step emits, never which. Greedy decoding is the same walk with a
-//! distribution of one token. If children are sampled from the drafter, [`verify_drawn`] and
+//! distribution of one token. If children are sampled from the drafter, [`verify_rejection`] and
 //! [`verify_block`] keep the text's distribution, but a given seed's text then depends on the
 //! draft.
 
@@ -13,12 +13,12 @@ mod draws;
 mod rejection;
 
 pub use block::{Block, verify_block};
-pub use draws::Draws;
-pub use rejection::{Proposal, Rejection, verify_drawn};
+pub use draws::TextRandom;
+pub use rejection::{Proposal, Rejection, verify_rejection};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dist::{Law, NotFinite};
+use crate::dist::{NotFinite, TokenDist};
 use crate::tree::{TokenId, TokenTree};
 
 /// Verification rule: selects a node's children among the candidates and accepts some.
@@ -89,7 +89,7 @@ impl Verdict {
 /// If a distribution does not exist.
 pub fn verify<'a>(
     tree: &TokenTree,
-    mut law: impl FnMut(usize) -> Result<Law<'a>, NotFinite>,
+    mut law: impl FnMut(usize) -> Result<TokenDist<'a>, NotFinite>,
     mut draw: impl FnMut(usize) -> f64,
 ) -> Result<Verdict, NotFinite> {
     let mut verdict = Verdict { path: Vec::new(), emitted: Vec::new() };

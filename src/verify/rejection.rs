@@ -9,7 +9,7 @@
 //! whole chains accepted.
 
 use super::{Rule, Verdict};
-use crate::dist::{Law, NotFinite};
+use crate::dist::{NotFinite, TokenDist};
 use crate::tree::{TokenId, TokenTree};
 
 /// Candidates that a drafter proposed below one node, and the children taken from them.
@@ -157,7 +157,7 @@ impl<'a> Rejection<'a> {
     /// Samples the bonus token from the residual, at quantile `draw`.
     ///
     /// Candidates come first, in their order, then all other tokens.
-    pub fn rest(&self, law: &Law, draw: f64) -> TokenId {
+    pub fn rest(&self, law: &TokenDist, draw: f64) -> TokenId {
         sample_residual(self.proposal, (&self.target, self.others), law, draw)
     }
 }
@@ -166,7 +166,7 @@ impl<'a> Rejection<'a> {
 ///
 /// The residual is given by the masses of the candidates in their order, and by the mass of all
 /// other tokens, which is distributed among them as in `law`.
-pub(super) fn sample_residual(proposal: &Proposal, (masses, others): (&[f64], f64), law: &Law, draw: f64) -> TokenId {
+pub(super) fn sample_residual(proposal: &Proposal, (masses, others): (&[f64], f64), law: &TokenDist, draw: f64) -> TokenId {
     let mut goal = draw * (masses.iter().sum::<f64>() + others);
     let mut last = None;
     for (&(token, _), &p) in proposal.law.iter().zip(masses).filter(|(_, p)| **p > 0.0) {
@@ -190,10 +190,10 @@ pub(super) fn sample_residual(proposal: &Proposal, (masses, others): (&[f64], f6
 ///
 /// # Errors
 /// If a distribution does not exist.
-pub fn verify_drawn<'a>(
+pub fn verify_rejection<'a>(
     tree: &TokenTree,
     proposals: &[Proposal],
-    mut law: impl FnMut(usize) -> Result<Law<'a>, NotFinite>,
+    mut law: impl FnMut(usize) -> Result<TokenDist<'a>, NotFinite>,
     mut draw: impl FnMut(usize, usize) -> f64,
 ) -> Result<Verdict, NotFinite> {
     let mut verdict = Verdict { path: Vec::new(), emitted: Vec::new() };
@@ -226,7 +226,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dist::Warp;
+    use crate::dist::Sampling;
     use crate::theory::transport;
 
     /// Returns logits of a distribution.
@@ -272,8 +272,8 @@ mod tests {
             path.iter().fold(0, |at, &token| at * size + 1 + token as usize)
         }
 
-        fn target(&self, path: &[TokenId]) -> Law<'_> {
-            Law::new(&self.laws[self.number(path)].0, &Warp::PLAIN).unwrap()
+        fn target(&self, path: &[TokenId]) -> TokenDist<'_> {
+            TokenDist::new(&self.laws[self.number(path)].0, &Sampling::PLAIN).unwrap()
         }
 
         fn candidates(&self, path: &[TokenId]) -> Vec<(TokenId, f64)> {
@@ -335,7 +335,7 @@ mod tests {
         }
 
         /// Returns the residual of the target's distribution, by token.
-        fn rest(&self, rejection: &Rejection, target: &Law) -> Vec<(TokenId, f64)> {
+        fn rest(&self, rejection: &Rejection, target: &TokenDist) -> Vec<(TokenId, f64)> {
             let of = |token: TokenId| match rejection.proposal.law.iter().position(|(other, _)| *other == token) {
                 Some(place) => rejection.target[place],
                 None => {
@@ -353,7 +353,7 @@ mod tests {
     proptest! {
         /// A step followed by plain decoding has the target's distribution at every length.
         #[test]
-        fn a_step_has_the_targets_law(world in world()) {
+        fn a_step_has_the_target_distribution(world in world()) {
             let size = world.size();
             let mut came = vec![0.0; size];
             let mut pairs = vec![0.0; size * size];
@@ -383,7 +383,7 @@ mod tests {
 
         /// The walk over a sampled tree agrees with the probabilities of the enumeration.
         #[test]
-        fn the_walk_follows_the_chances(world in world(), draws in prop::collection::vec(0.0f64..1.0, 64)) {
+        fn the_walk_follows_the_acceptance_probabilities(world in world(), draws in prop::collection::vec(0.0f64..1.0, 64)) {
             let mut tree = TokenTree::new(9);
             let mut proposals = vec![];
             let mut drawn = draws.iter().copied().cycle();
@@ -405,7 +405,7 @@ mod tests {
             }
             let number = |depth: usize, n: usize| draws[(7 * depth + n) % draws.len()];
             let path = |node: usize| -> Vec<TokenId> { tree.path(node).into_iter().map(|n| tree.token(n)).collect() };
-            let verdict = verify_drawn(&tree, &proposals, |node| Ok(world.target(&path(node))), number).unwrap();
+            let verdict = verify_rejection(&tree, &proposals, |node| Ok(world.target(&path(node))), number).unwrap();
             let mut at = 0;
             for (depth, &token) in verdict.emitted.iter().enumerate() {
                 let target = world.target(&path(at));
@@ -433,7 +433,7 @@ mod tests {
 
         /// The expected acceptance of the next child is the mean over its sampling.
         #[test]
-        fn the_expected_chance_is_the_mean_of_the_chances(world in world()) {
+        fn expected_acceptance_is_the_mean_over_sampled_children(world in world()) {
             let target = world.target(&[]);
             let (mut expected, mut mean) = (0.0, 0.0);
             for (proposal, share) in world.proposals(&[]) {
@@ -468,16 +468,16 @@ mod tests {
                 accepted += share * (1.0 - stays);
             }
             let ceiling = match world.rule {
-                Rule::GreedyFirst => transport::greedy_first(&tokens, drafts),
+                Rule::GreedyFirst => transport::greedy_first_ceiling(&tokens, drafts),
                 Rule::Match => tokens.iter().take(drafts).map(|(p, _)| p).sum(),
-                Rule::Rejection | Rule::Block => transport::without_replacement(&tokens, drafts).unwrap(),
+                Rule::Rejection | Rule::Block => transport::without_replacement_ceiling(&tokens, drafts).unwrap(),
             };
             prop_assert!(accepted <= ceiling + 1e-6, "{} of at most {}", accepted, ceiling);
             prop_assert!(drafts > 1 && world.rule != Rule::Match || accepted > ceiling - 1e-6, "{} of {}", accepted, ceiling);
         }
 
         #[test]
-        fn what_is_left_is_drawn_by_its_mass(world in world(), draw in 0.0f64..1.0) {
+        fn the_bonus_is_sampled_from_the_residual(world in world(), draw in 0.0f64..1.0) {
             let target = world.target(&[]);
             for (proposal, _) in world.proposals(&[]) {
                 let mut rejection = Rejection::new(&proposal, |token| target.p(token));
@@ -502,10 +502,10 @@ mod tests {
     }
 
     #[test]
-    fn a_drafter_that_knows_the_law_is_never_refused_and_one_that_is_certain_matches() {
+    fn the_target_as_drafter_is_never_rejected() {
         let law = [0.5, 0.25, 0.25];
         let logits = logits(&law);
-        let target = Law::new(&logits, &Warp::PLAIN).unwrap();
+        let target = TokenDist::new(&logits, &Sampling::PLAIN).unwrap();
         for draw in [0.0, 0.4, 0.6, 0.9] {
             let proposal = Proposal::take((0..).zip(law), 1, Rule::Rejection, || draw);
             let rejection = Rejection::new(&proposal, |token| target.p(token));
@@ -528,7 +528,7 @@ mod tests {
         // Control of the enumeration: keeping a sampled child only if its q is large is biased.
         let (target, drafter) = ([0.7, 0.2, 0.1], [0.2, 0.5, 0.3]);
         let logits = logits(&target);
-        let target = Law::new(&logits, &Warp::PLAIN).unwrap();
+        let target = TokenDist::new(&logits, &Sampling::PLAIN).unwrap();
         let mut came = [0.0; 3];
         for (child, q) in drafter.into_iter().enumerate() {
             let proposal = Proposal { law: (0..).zip(drafter).collect(), children: vec![child], certain: 0 };

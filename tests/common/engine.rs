@@ -44,7 +44,7 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
                     held = wish;
                     sink(Event::Settings(held.clone()));
                 }
-                Ok(order @ (Command::Prompt(_) | Command::Text(_) | Command::Again)) => {
+                Ok(order @ (Command::Prompt(_) | Command::Text(_) | Command::RestartPrompt)) => {
                     let mut text = info().prompts[prompt].clone();
                     match order {
                         Command::Prompt(index) => (prompt, text) = (index, info().prompts[index].clone()),
@@ -55,10 +55,10 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
                     let id = prompt.to_string();
                     sink(Event::PromptStarted { index: prompt, id, prompt: text, tokens: 9, prefill_seconds: 0.1 });
                 }
-                Ok(Command::LookEvery(_)) => {}
+                Ok(Command::SearchEvery(_)) => {}
                 // Only the last step can be searched.
                 Ok(Command::Look(step)) => {
-                    if let Some(event) = last.as_ref().filter(|r| r.step == step).and_then(|r| script.look_at(r)) {
+                    if let Some(event) = last.as_ref().filter(|r| r.step == step).and_then(|r| script.search_event(r)) {
                         sink(event);
                     }
                 }

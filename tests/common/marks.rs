@@ -40,7 +40,7 @@ impl Marks {
     /// The message with which the engine failed, or refused a command.
     pub fn of(options: EngineOptions, every: usize) -> Result<Marks, String> {
         let (commands, orders) = mpsc::channel();
-        commands.send(Command::LookEvery(every)).map_err(|e| e.to_string())?;
+        commands.send(Command::SearchEvery(every)).map_err(|e| e.to_string())?;
         let (mut marks, mut last, mut why) = (Marks::default(), None, None);
         drive(options, &orders, &mut |event| {
             match event {

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use speclight::dist::Moments;
 use speclight::engine::{Event, RunInfo};
 use speclight::telemetry::{
-    Cause, Ceilings, Choice, Fluid, FluidKind, Interval, Look, LookState, Miss, Overlap, PositionEntropy, Reached, Reason,
-    RuleCeiling, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord,
+    BudgetReason, Cause, Ceilings, Choice, EntropyClassBound, Fluid, Interval, Look, Miss, OracleSearchState, Overlap,
+    PositionEntropy, Reached, RuleCeiling, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord,
 };
-use speclight::theory::cost::Cost;
+use speclight::theory::cost::CostCurve;
 use speclight::theory::light::OracleCurve;
 use speclight::theory::pool::Pool;
-use speclight::theory::transport::without_replacement;
+use speclight::theory::transport::without_replacement_ceiling;
 
 /// Vocabulary of the fake model; some tokens have no printable form.
 const WORDS: &[&str] = &[
@@ -278,7 +278,7 @@ impl Script {
         let overlap: Vec<Overlap> = walked.filter_map(|node| Overlap::of(node, &known(node))).collect();
         let below: Vec<usize> = (1..tree.tokens.len()).filter(|&i| tree.parents[i] == Some(0)).collect();
         let rule_ceiling = (settings.drawn() && !below.is_empty()).then(|| {
-            let ceiling = without_replacement(&known(0), below.len()).unwrap_or(1.0);
+            let ceiling = without_replacement_ceiling(&known(0), below.len()).unwrap_or(1.0);
             let accepted = below.iter().map(|&i| tree.p[i]).sum::<f64>().min(0.9 * ceiling);
             RuleCeiling { drafts: below.len(), ceiling, accepted }
         });
@@ -292,7 +292,7 @@ impl Script {
             let draft_rank = here.iter().position(|x| x.0 == rank);
             let pi = pi[at] * last.1;
             let unlucky = ceilings.fluid_floor.is_some_and(|floor| pi < floor);
-            let cause = if unlucky { Cause::Unlucky } else { Cause::without_luck(rank, draft_rank, true) };
+            let cause = if unlucky { Cause::Unlucky } else { Cause::ignoring_luck(rank, draft_rank, true) };
             let text = WORDS[last.0 as usize].to_owned();
             let (class, q) = (TokenClass::of(&text), draft_rank.map(|r| here[r].1));
             let p_plain = entropy.last().and_then(|e| e.p_plain);
@@ -306,7 +306,7 @@ impl Script {
             expected,
             tokens_per_second: (1.0 + expected) / cost().seconds(kept + 1),
             plain_tokens_per_second: 1.0 / cost().seconds(1),
-            reason: Reason::Whole,
+            reason: BudgetReason::Whole,
         });
         let verify = cost().seconds(batch) + 0.002 * self.draw();
         let record = StepRecord {
@@ -405,13 +405,13 @@ impl Script {
             oracle_floor: floor,
             passes,
             drafter_best: Some(best),
-            state: LookState::Converged,
+            state: OracleSearchState::Converged,
         };
         (look, OracleCurve::from_path_probabilities(found, rest))
     }
 
     /// Returns the oracle search of the last step as the event that the monitor receives.
-    pub fn look_at(&self, record: &StepRecord) -> Option<Event> {
+    pub fn search_event(&self, record: &StepRecord) -> Option<Event> {
         let look = self.look?;
         Some(Event::Looked {
             prompt_id: record.prompt_id.clone(),
@@ -435,7 +435,7 @@ impl Script {
         ];
         for _ in 0..count {
             let record = self.step(settings);
-            let look = self.look_at(&record).filter(|_| record.step.is_multiple_of(4));
+            let look = self.search_event(&record).filter(|_| record.step.is_multiple_of(4));
             events.push(Event::Step(record));
             events.extend(look);
         }
@@ -447,7 +447,7 @@ impl Script {
 
     fn fluid_at_length(&self, budget: usize) -> Fluid {
         let positions = self.pool.positions();
-        let kind = |(pool, entropy_from): (&Pool, f64)| FluidKind {
+        let kind = |(pool, entropy_from): (&Pool, f64)| EntropyClassBound {
             entropy_from,
             share: pool.positions() as f64 / positions as f64,
             mu: pool.mu().unwrap_or(0.0),
@@ -459,9 +459,9 @@ impl Script {
 }
 
 /// Returns the cost curve of the fake model's passes.
-pub fn cost() -> Cost {
+pub fn cost() -> CostCurve {
     let points = [1, 2, 4, 8, 16, 32, 64, 128].map(|b| (b, 0.018 + 0.0008 * b as f64)).to_vec();
-    Cost::new(points).expect("a rising curve")
+    CostCurve::new(points).expect("a rising curve")
 }
 
 /// Returns the mean of E[X|T] and its fraction of a ceiling, with intervals.

@@ -237,7 +237,7 @@ fn matrices_of_small_and_of_large_numbers_are_not_flushed() {
 }
 
 #[test]
-fn what_is_no_number_is_refused_by_the_tensor_s_name() {
+fn non_finite_weights_are_refused_by_tensor_name() {
     let weights = Weights::random(tiny::config(2), Kind::F32, false, 3).unwrap();
     for kind in [Kind::F32, Kind::F16, Kind::BF16] {
         for (tensor, bad) in [

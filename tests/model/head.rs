@@ -1,6 +1,6 @@
 //! The shipped drafting heads, on the model that they were trained for.
 
-use speclight::dist::Warp;
+use speclight::dist::Sampling;
 use speclight::draft::shape::{Limits, Plan, grow};
 use speclight::draft::{Context, Draft, Drafter, Eagle, EarlyExit, Shape};
 use speclight::model::device::DeviceChoice;
@@ -17,14 +17,14 @@ fn shipped(form: HeadForm, model: &Model) -> Head {
 }
 
 fn draft(eagle: &mut dyn Drafter, target: &mut dyn Decoder, tokens: &[u32], stop: &[u32]) -> Draft {
-    let mut cx = Context { tokens, target, warp: &Warp::PLAIN, stop };
+    let mut cx = Context { tokens, target, warp: &Sampling::PLAIN, stop };
     let draft = grow(Shape::BestFirst, eagle, &mut cx, LIMITS, &Plan::default()).unwrap();
     assert_eq!(draft.tree.len(), LIMITS.budget, "it has something to say");
     draft
 }
 
 #[test]
-fn what_it_drafts_is_a_function_of_the_text() {
+fn drafts_depend_only_on_the_text() {
     let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(2)).unwrap();
     let head = shipped(HeadForm::Eagle, &model);
     assert!(head.weight_bytes() < 12_000_000 && head.about().after.len() == 3, "{:?}", head.about().after);
@@ -68,7 +68,7 @@ fn what_it_drafts_is_a_function_of_the_text() {
     bare.prefill(&tokens[..begin - 1], 32, Logits::None).unwrap();
     for (eagle, target) in [(&mut Eagle::new(&head, 512), &mut bare), (&mut Eagle::new(&head, 8), &mut target)] {
         target.truncate(begin - 1);
-        let mut cx = Context { tokens: &tokens[..begin], target: &mut **target, warp: &Warp::PLAIN, stop: &stop };
+        let mut cx = Context { tokens: &tokens[..begin], target: &mut **target, warp: &Sampling::PLAIN, stop: &stop };
         let draft = grow(Shape::BestFirst, eagle, &mut cx, LIMITS, &Plan::default()).unwrap();
         assert_eq!(draft.tree.len(), 1);
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use speclight::dist::{Law, Warp};
+use speclight::dist::{Sampling, TokenDist};
 use speclight::draft::{Drafter, EarlyExit, Ngram};
 use speclight::engine::{Session, Vocabulary};
 use speclight::model::Model;
@@ -17,7 +17,7 @@ use super::tiny::alone;
 /// Prompt with repeated words, so that n-grams match, and a continuation of high entropy.
 const PROMPT: &str = "and on and on and on and";
 /// Only the four likeliest tokens, so that there are few texts of three tokens.
-const WARP: Warp = Warp { temperature: 1.0, top_p: 1.0, top_k: Some(4) };
+const WARP: Sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: Some(4) };
 /// A standard normal variable exceeds this with probability 0.001.
 const RARE: f64 = 3.09;
 
@@ -33,7 +33,7 @@ fn rows(model: &Model, prompt: &[u32]) -> HashMap<Text, Vec<f32>> {
         let row = alone(&mut *decoder, &[prompt, &text].concat());
         if text.len() < 2 {
             let next = |token, _| open.push([&text[..], &[token]].concat());
-            Law::new(&row, &WARP).unwrap().for_each(next);
+            TokenDist::new(&row, &WARP).unwrap().for_each(next);
             open.retain(|text| text.last().is_none_or(|last| !model.tokenizer().stop().contains(last)));
         }
         rows.insert(text, row);
@@ -43,12 +43,14 @@ fn rows(model: &Model, prompt: &[u32]) -> HashMap<Text, Vec<f32>> {
 
 /// Returns the exact distribution of the next three tokens: products of the target's own
 /// distributions.
-fn exact(rows: &HashMap<Text, Vec<f32>>, warp: &Warp) -> HashMap<Text, f64> {
+fn exact(rows: &HashMap<Text, Vec<f32>>, warp: &Sampling) -> HashMap<Text, f64> {
     let (mut law, mut open) = (HashMap::new(), vec![(Text::new(), 1.0)]);
     while let Some((text, p)) = open.pop() {
         // A text without a row has ended.
         match rows.get(&text) {
-            Some(row) => Law::new(row, warp).unwrap().for_each(|token, own| open.push(([&text[..], &[token]].concat(), p * own))),
+            Some(row) => {
+                TokenDist::new(row, warp).unwrap().for_each(|token, own| open.push(([&text[..], &[token]].concat(), p * own)))
+            }
             None => drop(law.insert(text, p)),
         }
     }
@@ -102,7 +104,7 @@ fn sample(model: &Model, prompt: &[u32], settings: StepSettings, samples: Range<
 }
 
 #[test]
-fn drafts_leave_the_law_of_three_tokens_as_it_is() {
+fn drafting_keeps_the_distribution_of_three_tokens() {
     let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(1)).unwrap();
     let prompt = model.prompt_tokens(PROMPT, true).unwrap();
     let rows = rows(&model, &prompt);
@@ -149,7 +151,7 @@ fn drafts_leave_the_law_of_three_tokens_as_it_is() {
         assert!(near.abs() < RARE, "{drafter}: {near}");
         // Negative control: the distributions at other temperatures are far away.
         for temperature in [0.5, 2.0] {
-            let far = distance(&counts, &exact(&rows, &Warp { temperature, ..WARP }));
+            let far = distance(&counts, &exact(&rows, &Sampling { temperature, ..WARP }));
             assert!(far > 1.5 * RARE, "{drafter} at temperature {temperature}: {far}");
         }
     }

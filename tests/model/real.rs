@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use speclight::dist::{Law, Warp};
+use speclight::dist::{Sampling, TokenDist};
 use speclight::model::candle::{self, CandleDecoder, Precision};
 use speclight::model::device::DeviceChoice;
 use speclight::model::kernels::{self, CpuDecoder};
@@ -105,7 +105,7 @@ proptest! {
 /// So the distribution after each token of a text must be close to that of f32. Measured on this
 /// prompt: a mean divergence of 0.005 nats.
 #[test]
-fn packed_weights_give_nearly_the_law_of_plain_floats() {
+fn packed_weights_give_distributions_near_f32() {
     let path = super::common::path();
     let model = Model::open(&path, DeviceChoice::Cpu, Some(2)).unwrap();
     let tokens = model.prompt_tokens("What is the capital of France?", false).unwrap();
@@ -123,7 +123,10 @@ fn packed_weights_give_nearly_the_law_of_plain_floats() {
         packed.append(&chain(other), Pass::FULL).unwrap();
         let mut sum = 0.0;
         for i in 0..tokens.len() {
-            let (p, q) = (Law::new(plain.logits(i), &Warp::PLAIN).unwrap(), Law::new(packed.logits(i), &Warp::PLAIN).unwrap());
+            let (p, q) = (
+                TokenDist::new(plain.logits(i), &Sampling::PLAIN).unwrap(),
+                TokenDist::new(packed.logits(i), &Sampling::PLAIN).unwrap(),
+            );
             p.for_each(|token, p| sum += p * (p / q.p(token)).ln());
         }
         plain.discard();

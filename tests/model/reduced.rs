@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::Device;
 use proptest::prelude::*;
 use serde_json::Value;
-use speclight::dist::{Law, Warp};
+use speclight::dist::{Sampling, TokenDist};
 use speclight::draft::{Drafter, EarlyExit, Ngram};
 use speclight::engine::{Session, Vocabulary};
 use speclight::model::candle::{CandleDecoder, Llama, Precision};
@@ -23,7 +23,7 @@ fn decoder(weights: &Weights) -> CandleDecoder {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn what_is_reduced_is_what_the_whole_law_says(seed in 0u64..72, tokens in prop::collection::vec((0u32..120, 0u32..120), 1..12), t in 0.2f32..3.0) {
+    fn reductions_match_the_full_distribution(seed in 0u64..72, tokens in prop::collection::vec((0u32..120, 0u32..120), 1..12), t in 0.2f32..3.0) {
         let mut decoder = decoder(&weights(seed)).reducing();
         let nodes: Vec<Node> = tokens.iter().enumerate().map(|(i, &(token, _))| {
             Node { token, parent: if i < 2 { Parent::Context } else { Parent::Slot(i / 2) } }
@@ -33,7 +33,7 @@ proptest! {
         let reduced = decoder.reduced(&[1.0, t], &asked).unwrap().unwrap();
         for (temperature, of) in [1.0, t].into_iter().zip(&reduced.nodes) {
             for (&(i, token), &(logit, rank)) in asked.iter().zip(&reduced.tokens) {
-                let law = Law::new(decoder.logits(i), &Warp { temperature, ..Warp::PLAIN }).unwrap();
+                let law = TokenDist::new(decoder.logits(i), &Sampling { temperature, ..Sampling::PLAIN }).unwrap();
                 let (want, got) = (law.moments(), of[i].moments());
                 prop_assert!((want.entropy - got.entropy).abs() < 1e-4 && (want.second - got.second).abs() < 1e-3, "{want:?} {got:?}");
                 prop_assert_eq!((law.best(), law.rank(token), decoder.logits(i)[token as usize]), (of[i].best, rank, logit));

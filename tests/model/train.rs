@@ -6,7 +6,7 @@ use candle_core::Device;
 use speclight::model::device::DeviceChoice;
 use speclight::model::weights::Weights;
 use speclight::model::{HeadForm, Model};
-use speclight::train::{self, About, Ask, Corpus, Options, Report, Start, Teacher, Text, Writing};
+use speclight::train::{self, About, Ask, Corpus, Options, Report, Teacher, Text, TrainStart, Writing};
 
 use super::common::path;
 
@@ -35,7 +35,7 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
     let mut own = Corpus::open(&folder.path().join("own"), &about(&AFTER)).unwrap();
     train::gather(&models, &asks, &mut own, &AFTER, writing, &mut |_| true).unwrap();
     let mut there = Corpus::open(&folder.path().join("there"), &about(&[])).unwrap();
-    train::gather_there(teacher.llama(), &models[0], &asks, &mut there, writing, &mut |_| true).unwrap();
+    train::gather_on_gpu(teacher.llama(), &models[0], &asks, &mut there, writing, &mut |_| true).unwrap();
     let texts = |corpus: &mut Corpus| -> Vec<Text> {
         let mut all: Vec<Text> = (0..corpus.len()).map(|i| corpus.read(i).unwrap()).collect();
         all.sort_by_key(|text| text.prompt);
@@ -62,7 +62,7 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
     // in another order.
     assert!(ours.iter().zip(&theirs).filter(|(one, two)| one.tokens == two.tokens).count() >= 2);
     // Texts that exist are not generated again.
-    train::gather_there(teacher.llama(), &models[0], &asks, &mut there, writing, &mut |_| true).unwrap();
+    train::gather_on_gpu(teacher.llama(), &models[0], &asks, &mut there, writing, &mut |_| true).unwrap();
     assert_eq!(there.len(), 10);
 
     // The same texts, once with states and distributions from the CPU path, and once computed by
@@ -93,7 +93,7 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
             };
             let place = folder.path().join(name);
             std::fs::create_dir_all(&place).unwrap();
-            let start = Start { target: &weights, head: None, after: &AFTER, teacher };
+            let start = TrainStart { target: &weights, head: None, after: &AFTER, teacher };
             let mut told = Vec::new();
             train::train(corpus, start, options, &place, &place.join("head.gguf"), &mut |report| {
                 told.push(report.clone());

@@ -17,7 +17,7 @@ mod terminal;
 
 use std::time::Duration;
 
-use speclight::app::{self, Ended, Guard, Options};
+use speclight::app::{self, Ended, Options, TerminalGuard};
 use speclight::theme::{Terminal as Abilities, Theme};
 use terminal::Terminal;
 
@@ -30,7 +30,7 @@ const CHILD: &str = "SPECLIGHT_TEST_CHILD";
 fn child() {
     let Ok(what) = std::env::var(CHILD) else { return };
     if what == "panic-screen" {
-        let _guard = Guard::take().unwrap();
+        let _guard = TerminalGuard::take().unwrap();
         panic!("the screen fell over");
     }
     let themes = Theme::all(None, &Abilities::from_env(false, None, |name| std::env::var(name).ok())).unwrap();

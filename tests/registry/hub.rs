@@ -178,7 +178,7 @@ fn redirects_in_a_circle_or_to_nowhere() {
 }
 
 #[test]
-fn what_is_not_what_the_list_says_is_not_kept() {
+fn files_that_do_not_match_the_list_are_removed() {
     let model = content(LENGTH, 1);
     let other = sha256(b"other");
     let cases = [
@@ -217,7 +217,7 @@ fn no_network_and_no_address() {
 }
 
 #[test]
-fn of_two_at_once_one_waits() {
+fn concurrent_downloads_wait_for_the_lock() {
     let model = content(LENGTH, 1);
     let place = Place::hub(&keys(&model));
     let (begun, begins) = mpsc::channel();
@@ -244,7 +244,7 @@ fn of_two_at_once_one_waits() {
 }
 
 #[test]
-fn what_is_left_by_a_death_is_the_part_that_the_next_start_takes_up() {
+fn a_killed_download_is_resumed_by_the_next_start() {
     let model = content(LENGTH, 1);
     let place = Place::hub(&keys(&model));
     let (hold, held) = mpsc::channel::<()>();

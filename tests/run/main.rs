@@ -66,7 +66,7 @@ fn the_lines_are_as_the_schema_says() {
 }
 
 #[test]
-fn looks_split_what_was_lost_and_change_nothing() {
+fn oracle_searches_split_losses_and_change_no_step() {
     let schema: Value = serde_json::from_str(include_str!("../../schema/run.schema.json")).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
     let program = Program::new();
@@ -131,7 +131,7 @@ fn a_seed_gives_the_same_bytes_but_for_the_times() {
 }
 
 #[test]
-fn a_file_takes_its_name_when_it_is_whole() {
+fn output_files_are_renamed_when_complete() {
     let program = Program::new();
     let file = program.path("out.jsonl");
     let out = program.run(&["--prompt", "Hi", "--max-tokens", "3", "--raw", "--json", &file]);

@@ -19,7 +19,7 @@ fn run(drafter: &str, shape: &str, every: usize) -> Marks {
         draft_model: None,
         device: "cpu".into(),
         threads: None,
-        fixed: Widths::USUAL,
+        fixed: Widths::DEFAULT,
         external: None,
         mix: None,
         remember: false,

@@ -50,7 +50,7 @@ fn wait(path: &str, count: usize, child: &mut Child) {
 }
 
 #[test]
-fn what_is_broken_off_goes_on_as_if_it_had_not_been() {
+fn interrupted_training_resumes_with_the_same_results() {
     let program = Program::new();
     let whole = Out::of(&mut train(&program, "whole"));
     assert_eq!((whole.status, whole.err.as_str()), (0, ""));

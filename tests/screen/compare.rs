@@ -7,9 +7,9 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use speclight::app::{Compare, Effect, KEYS, Lane, Motion, Msg, Phase, Screen};
+use speclight::app::{Compare, Effect, KEYS, Lane, Msg, Phase, RunState, Screen};
 use speclight::compare::{Made, News, Order};
-use speclight::telemetry::{Cause, Fluid, Look, LookState, Miss, StepRecord, StepSettings, TokenClass, TreeRecord};
+use speclight::telemetry::{Cause, Fluid, Look, Miss, OracleSearchState, StepRecord, StepSettings, TokenClass, TreeRecord};
 use speclight::theme::Theme;
 
 use crate::script::{self, Script, settings};
@@ -102,7 +102,7 @@ fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)
         oracle_floor: 0.05,
         passes: 4,
         drafter_best: Some(record.expected_accepted + 0.2),
-        state: LookState::Converged,
+        state: OracleSearchState::Converged,
     };
     let look = number.is_multiple_of(4).then_some(look);
     Made { record: Arc::new(record), look, curve: None, fluid: None::<Arc<Fluid>>, ended: false }
@@ -198,7 +198,7 @@ fn every_key_of_the_footer_does_something() {
     assert_eq!(press(&mut state, &["."]), order(Order::Step));
     assert_eq!(press(&mut state, &["space"]), order(Order::Resume));
     state.update(Msg::Engine(News::Resumed));
-    assert_eq!((press(&mut state, &["."]), state.motion), (order(Order::Pause), Motion::Pausing));
+    assert_eq!((press(&mut state, &["."]), state.motion), (order(Order::Pause), RunState::Pausing));
     assert_eq!((press(&mut state, &["n"]), press(&mut state, &["p"])), (order(Order::Turn(1)), order(Order::Turn(-1))));
     press(&mut state, &["c", "c", "c"]);
     assert_eq!(state.theme, 0);

@@ -55,8 +55,8 @@ fn the_oldest_go_and_numbers_stay() {
     assert_eq!(history.oldest().unwrap().number, 6000 - 4096);
     assert!(history.get(0).is_none() && history.get(6000).is_none());
     assert_eq!(history.get(5999).unwrap().number, 5999);
-    assert_eq!(history.of_text(2).count(), 2000);
-    assert!(history.text_of(2).is_some());
-    assert_eq!(history.back_from(Some(5000)).next().unwrap().number, 5000);
+    assert_eq!(history.steps_of_text(2).count(), 2000);
+    assert!(history.text_by_number(2).is_some());
+    assert_eq!(history.steps_back_from(Some(5000)).next().unwrap().number, 5000);
     assert_eq!(history.averages.steps, 6000);
 }

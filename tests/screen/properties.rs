@@ -6,14 +6,16 @@ use proptest::prelude::*;
 use speclight::app::{Msg, Pane, State, update};
 use speclight::engine::Event;
 use speclight::telemetry::{
-    Ceilings, Choice, CutNode, Fluid, FluidKind, Interval, Look, LookState, Reached, Reason, StepRecord, TreeRecord,
+    BudgetReason, Ceilings, Choice, CutNode, EntropyClassBound, Fluid, Interval, Look, OracleSearchState, Reached, StepRecord,
+    TreeRecord,
 };
 use unicode_width::UnicodeWidthStr;
 
 use crate::script::{Script, settings};
 use crate::{drawn, key_of, running, text, theme};
 
-const LOOKED: &[LookState] = &[LookState::Refining, LookState::Converged, LookState::Ended, LookState::BrokenOff];
+const LOOKED: &[OracleSearchState] =
+    &[OracleSearchState::Refining, OracleSearchState::Converged, OracleSearchState::Ended, OracleSearchState::BrokenOff];
 const KEYS: &[&str] = &[
     "space", ".", "d", "D", "s", "+", "-", "t", "T", "g", "n", "p", "e", "r", "Tab", "z", "c", "?", "Left", "Right", "Up",
     "Down", "PgUp", "End", "Esc", "Enter", "x", "l", "m", "o", "b",
@@ -145,7 +147,7 @@ proptest! {
                 steps: rank, expected: between(9), fluid: between(11), share: between(13), expected_mean: Some(n(2)), share_mean: Some(n(12)),
             });
             record.choice = Some(Choice {
-                drafted: rank, kept: depth % 500, expected: n(0), tokens_per_second: n(1), plain_tokens_per_second: n(2), reason: Reason::Cut,
+                drafted: rank, kept: depth % 500, expected: n(0), tokens_per_second: n(1), plain_tokens_per_second: n(2), reason: BudgetReason::Cut,
             });
             if let Some(miss) = &mut record.miss {
                 (miss.depth, miss.rank, miss.p, miss.pi, miss.q, miss.draft_rank) = (depth, rank, n(4), n(5), Some(n(6)), Some(rank));
@@ -158,7 +160,7 @@ proptest! {
             update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
             update(&mut state, Msg::Engine(looked));
         }
-        let kinds = (0..3).map(|i| FluidKind { entropy_from: n(i), share: n(i + 1), mu: n(i + 2), fluid: Some(n(i + 3)) }).collect();
+        let kinds = (0..3).map(|i| EntropyClassBound { entropy_from: n(i), share: n(i + 1), mu: n(i + 2), fluid: Some(n(i + 3)) }).collect();
         let fluid = Fluid { positions: rank, curve: numbers.clone(), kinds };
         update(&mut state, Msg::Engine(Event::Fluid(Arc::new(fluid))));
         for selected in [false, true] {
@@ -261,17 +263,17 @@ fn a_token_without_text_is_shown_by_its_name() {
 #[test]
 fn what_an_automatic_budget_chose_is_said() {
     let reasons = [
-        (Reason::Whole, "auto: all 12: 90.5 tok/s, plain 60.0"),
-        (Reason::Cut, "auto: verifies 9 of 12: 90.5 tok/s, plain 60.0"),
-        (Reason::NotWorth, "auto: none of 12 is worth its time"),
-        (Reason::NothingDrafted, "auto: the drafter had nothing, so plain decoding"),
-        (Reason::Resting, "auto: rests, drafting did not pay"),
+        (BudgetReason::Whole, "auto: all 12: 90.5 tok/s, plain 60.0"),
+        (BudgetReason::Cut, "auto: verifies 9 of 12: 90.5 tok/s, plain 60.0"),
+        (BudgetReason::NotWorth, "auto: none of 12 is worth its time"),
+        (BudgetReason::NothingDrafted, "auto: the drafter had nothing, so plain decoding"),
+        (BudgetReason::Resting, "auto: rests, drafting did not pay"),
     ];
     for (reason, words) in reasons {
         let mut state = running(&settings("ngram", 64, 1.0), 2);
         let mut record = (*Script::new(1).step(&settings("ngram", 64, 1.0))).clone();
         let (tokens_per_second, plain_tokens_per_second) = (90.5, 60.0);
-        let kept = if reason == Reason::Cut { 9 } else { 12 };
+        let kept = if reason == BudgetReason::Cut { 9 } else { 12 };
         record.choice = Some(Choice { drafted: 12, kept, expected: 1.5, tokens_per_second, plain_tokens_per_second, reason });
         update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
         let screen = text(&drawn(&state, &theme("dark", false), 120, 40));

@@ -73,7 +73,7 @@ fn plain_decoding() {
 }
 
 #[test]
-fn drawn_trees_have_no_ceiling_but_b() {
+fn sampled_trees_report_only_the_batch_ceiling() {
     let settings = StepSettings { verify: Rule::Rejection, shape: "chain".into(), ..settings("early-exit", 8, 1.0) };
     let mut state = running(&settings, 40);
     for (width, height) in [(40, 12), (80, 24), (120, 40)] {

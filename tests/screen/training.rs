@@ -8,7 +8,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use speclight::app::{Effect, Msg, Screen, Stage, Training};
 use speclight::theme::Theme;
-use speclight::train::{Drafted, Figures, News, Report};
+use speclight::train::{DraftPerformance, HeldOutMetrics, News, Report};
 
 use crate::{key_of, text, theme};
 
@@ -27,12 +27,12 @@ fn screen(state: &Training, width: u16, height: u16) -> String {
 fn step(step: usize, steps: usize) -> News {
     let done = step as f64 / steps as f64;
     let loss = 2.0 + 4.0 * (-4.0 * done).exp();
-    let held_out = step.is_multiple_of(100).then(|| Figures {
+    let held_out = step.is_multiple_of(100).then(|| HeldOutMetrics {
         loss: (0..4).map(|d| loss + 0.2 + 0.15 * f64::from(d)).collect(),
         acceptance: (0..4).map(|d| 0.55 * done.sqrt() - 0.02 * f64::from(d)).map(|x| x.max(0.0)).collect(),
         accepted: 1.2 * done.sqrt(),
     });
-    let drafted = held_out.as_ref().map(|_| Drafted {
+    let drafted = held_out.as_ref().map(|_| DraftPerformance {
         greedy_tokens_per_step: 1.5 + 1.5 * done,
         expected_accepted: 0.3 + 0.6 * done,
         fluid: Some(1.7),
@@ -116,8 +116,8 @@ proptest! {
         loss in prop_oneof![Just(f64::NAN), Just(f64::INFINITY), 0.0f64..1e12], depths in 0usize..9
     ) {
         let mut state = training(steps, steps);
-        let figures = Figures { loss: vec![loss; depths], acceptance: vec![loss; depths], accepted: loss };
-        let drafted = Drafted { greedy_tokens_per_step: loss, expected_accepted: loss, fluid: Some(loss) };
+        let figures = HeldOutMetrics { loss: vec![loss; depths], acceptance: vec![loss; depths], accepted: loss };
+        let drafted = DraftPerformance { greedy_tokens_per_step: loss, expected_accepted: loss, fluid: Some(loss) };
         let report = Report { step: 0, steps: 0, loss, rate: loss, norm: loss, tokens: 0, seconds: loss, held_out: Some(figures) };
         state.update(Msg::Engine(News::Step(Box::new(report), Some(drafted))));
         let shown = text(&drawn(&state, &theme("mono", ascii), width, height));

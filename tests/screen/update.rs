@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use speclight::app::{COMMANDS, Chord, Effect, Motion, Msg, Overlay, Pane, Phase, State, command_for, update};
+use speclight::app::{COMMANDS, Chord, Effect, Msg, Overlay, Pane, Phase, RunState, State, command_for, update};
 use speclight::engine::{Command, Event};
-use speclight::telemetry::{Ending, Look, LookState, StepSettings};
+use speclight::telemetry::{Ending, Look, OracleSearchState, StepSettings};
 use speclight::verify::Rule;
 
 use crate::script::{Script, settings};
@@ -75,7 +75,7 @@ fn an_odd_budget_or_temperature_goes_to_its_neighbour() {
 }
 
 #[test]
-fn wishes_are_answered_or_refused() {
+fn settings_requests_are_applied_or_refused() {
     let mut state = running(&settings("ngram", 16, 1.0), 3);
     press(&mut state, &["+", "+"]);
     told(&mut state, Event::Settings(settings("ngram", 24, 1.0)));
@@ -94,17 +94,17 @@ fn wishes_are_answered_or_refused() {
 }
 
 #[test]
-fn pause_step_and_go_shake_hands() {
+fn pause_step_and_resume_wait_for_the_engine() {
     let mut state = running(&settings("ngram", 16, 1.0), 3);
     assert_eq!(press(&mut state, &["space"]), [Effect::Engine(Command::Pause)]);
-    assert_eq!(state.motion, Motion::Pausing);
+    assert_eq!(state.motion, RunState::Pausing);
     told(&mut state, Event::Paused);
-    assert_eq!(state.motion, Motion::Paused);
+    assert_eq!(state.motion, RunState::Paused);
     assert_eq!(press(&mut state, &["."]), [Effect::Engine(Command::Step)]);
     assert_eq!(press(&mut state, &["space"]), [Effect::Engine(Command::Resume)]);
-    assert_eq!(state.motion, Motion::Resuming);
+    assert_eq!(state.motion, RunState::Resuming);
     told(&mut state, Event::Resumed);
-    assert_eq!(state.motion, Motion::Live);
+    assert_eq!(state.motion, RunState::Live);
     assert_eq!(press(&mut state, &["."]), [Effect::Engine(Command::Pause), Effect::Engine(Command::Step)]);
 }
 
@@ -113,7 +113,7 @@ fn prompts_walk_and_begin_again() {
     let mut state = running(&settings("ngram", 16, 1.0), 3);
     assert_eq!(press(&mut state, &["n"]), [Effect::Engine(Command::Prompt(1))]);
     assert_eq!(press(&mut state, &["p"]), [Effect::Engine(Command::Prompt(2))], "the list is a ring");
-    assert_eq!(press(&mut state, &["r"]), [Effect::Engine(Command::Again)]);
+    assert_eq!(press(&mut state, &["r"]), [Effect::Engine(Command::RestartPrompt)]);
     told(&mut state, Event::PromptEnded { ending: Ending::Interrupted });
     told(
         &mut state,
@@ -197,7 +197,7 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     assert_eq!(looks(press(&mut state, &["space"])), [] as [usize; 0], "not before it waits");
     assert_eq!(looks(told(&mut state, Event::Paused)), [29]);
     assert_eq!(looks(press(&mut state, &["Left", "Left", "Left"])), [27, 26], "what is known already is not asked for");
-    let (oracle_lower, oracle_upper, state_of_it) = (2.0, 3.0, LookState::Refining);
+    let (oracle_lower, oracle_upper, state_of_it) = (2.0, 3.0, OracleSearchState::Refining);
     let look = Look { oracle_lower, oracle_upper, oracle_floor: 0.1, passes: 4, drafter_best: None, state: state_of_it };
     told(&mut state, Event::Looked { prompt_id: "0".into(), step: 26, look, curve: None, systematic: false });
     assert_eq!(state.step().and_then(|s| s.look), Some(look), "it shows while it is refined");
@@ -209,18 +209,18 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     assert_eq!(looks(told(&mut state, Event::Step(step))), [0]);
     // An interrupted search is requested again if its step is still shown; an ended one only by
     // key.
-    let found = |state: &mut State, step: usize, is: LookState| {
+    let found = |state: &mut State, step: usize, is: OracleSearchState| {
         looks(told(
             state,
             Event::Looked { prompt_id: "0".into(), step, look: Look { state: is, ..look }, curve: None, systematic: false },
         ))
     };
-    assert_eq!(found(&mut state, 0, LookState::BrokenOff), [0]);
-    assert_eq!(found(&mut state, 28, LookState::BrokenOff), [] as [usize; 0], "another one is shown");
-    assert_eq!(found(&mut state, 0, LookState::Ended), [] as [usize; 0]);
+    assert_eq!(found(&mut state, 0, OracleSearchState::BrokenOff), [0]);
+    assert_eq!(found(&mut state, 28, OracleSearchState::BrokenOff), [] as [usize; 0], "another one is shown");
+    assert_eq!(found(&mut state, 0, OracleSearchState::Ended), [] as [usize; 0]);
     assert_eq!(looks(press(&mut state, &["Left", "Right"])), [29], "it ended: no look comes by itself");
     assert_eq!(looks(press(&mut state, &["o"])), [0]);
-    assert_eq!(found(&mut state, 0, LookState::Converged), [] as [usize; 0]);
+    assert_eq!(found(&mut state, 0, OracleSearchState::Converged), [] as [usize; 0]);
     assert_eq!(looks(press(&mut state, &["o"])), [] as [usize; 0], "all is known");
     // The engine has no steps of an earlier text.
     told(&mut state, Event::PromptEnded { ending: Ending::Interrupted });
@@ -233,7 +233,7 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
 fn how_often_steps_are_looked_at_goes_round() {
     let mut state = running(&settings("ngram", 16, 1.0), 3);
     let asked: Vec<Effect> = (0..4).flat_map(|_| press(&mut state, &["o"])).collect();
-    assert_eq!(asked, [16, 4, 1, 0].map(|every| Effect::Engine(Command::LookEvery(every))));
+    assert_eq!(asked, [16, 4, 1, 0].map(|every| Effect::Engine(Command::SearchEvery(every))));
     assert!(state.notice.is_some());
 }
 
@@ -418,7 +418,7 @@ fn the_scale_of_the_bar_stands_still_while_the_light_does() {
     let mut moved = 0;
     for _ in 0..200 {
         let record = script.step(&settings("early-exit", 8, 1.0));
-        let look = script.look_at(&record);
+        let look = script.search_event(&record);
         let before = state.light.top;
         told(&mut state, Event::Step(record));
         look.map(|look| told(&mut state, look));
@@ -442,7 +442,7 @@ fn only_systematic_searches_count_in_the_light() {
     let before = state.light.figures.searched_steps;
     let mut script = Script::new(12);
     let record = script.step(&settings("early-exit", 8, 1.0));
-    let Some(Event::Looked { prompt_id, step, look, curve, .. }) = script.look_at(&record) else { panic!() };
+    let Some(Event::Looked { prompt_id, step, look, curve, .. }) = script.search_event(&record) else { panic!() };
     told(&mut state, Event::Step(record.clone()));
     told(&mut state, Event::Looked { prompt_id: prompt_id.clone(), step, look, curve: curve.clone(), systematic: false });
     told(&mut state, Event::Paused);

@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::report::{Report, median};
-use crate::clean::name;
+use crate::clean::sanitize_name;
 use crate::cli::table;
 
 /// Number of bootstrap replicates.
@@ -16,10 +16,10 @@ const DRAWS: usize = 2000;
 pub fn text(old: &Report, new: &Report) -> String {
     let mut text = format!(
         "\ncompared with {} {} on {} (speclight {})\n",
-        name(&old.model),
-        name(&old.quantisation),
-        name(&old.device),
-        name(&old.version)
+        sanitize_name(&old.model),
+        sanitize_name(&old.quantisation),
+        sanitize_name(&old.device),
+        sanitize_name(&old.version)
     );
     if old.cpu != new.cpu || old.threads != new.threads {
         text.push_str("the CPU or the thread count differs, which also affects the ratios\n");

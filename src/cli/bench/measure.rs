@@ -30,9 +30,9 @@ const CONTEXTS: [usize; 3] = [1024, 4096, 8000];
 /// Tokens of plain decoding per round.
 const DECODED: usize = 24;
 /// Minimum time of repeated passes of one kind before one of them is counted.
-const SETTLED: Duration = Duration::from_millis(30);
+const MIN_REPEAT_TIME: Duration = Duration::from_millis(30);
 /// Bytes read to measure memory bandwidth: larger than any cache.
-const MEMORY: usize = 256 << 20;
+const BANDWIDTH_BYTES: usize = 256 << 20;
 
 /// Measures everything once per round, for `rounds` rounds.
 pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Report> {
@@ -42,7 +42,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
     // Any tokens serve: the amount of computation does not depend on them.
     let tokens: Vec<TokenId> = (0..room as u64).map(|i| (i * 7919 % config.vocab as u64) as TokenId).collect();
     let threads = model.threads().unwrap_or_else(default_threads);
-    let memory = vec![1u64; MEMORY / 8];
+    let memory = vec![1u64; BANDWIDTH_BYTES / 8];
     let shipped = |form| Head::shipped(found.sha256(), form, model);
     let mut head = shipped(HeadForm::Eagle)?.as_ref().map(|head| entered(head, &tokens)).transpose()?;
     let staged_room = CONTEXT + STAGED[STAGED.len() - 1];
@@ -96,7 +96,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
                 let Some(adapter) = &mut adapter else { return pass(&mut *decoder, &tokens[..1], Pass { layers, ..Pass::FULL }) };
                 let nodes = Node::chain(&tokens[..1]);
                 let exit = pass(&mut *decoder, &tokens[..1], Pass { layers, logits: Logits::None })?;
-                let read = time(|| adapter.append_with(&nodes, &state, Pass::FULL))?;
+                let read = time(|| adapter.append_with_hidden(&nodes, &state, Pass::FULL))?;
                 adapter.discard();
                 Ok(exit + read)
             };
@@ -167,7 +167,7 @@ pub fn steady<E>(mut pass: impl FnMut() -> Result<f64, E>) -> Result<f64, E> {
     let start = Instant::now();
     loop {
         let took = pass()?;
-        if start.elapsed() >= SETTLED {
+        if start.elapsed() >= MIN_REPEAT_TIME {
             return Ok(took);
         }
     }
@@ -196,7 +196,7 @@ fn entered(head: &Head, tokens: &[TokenId]) -> Result<CpuDecoder, ForwardError> 
     let nodes = Node::chain(tokens);
     // Any states serve, as above.
     let hidden = vec![0.5; nodes.len() * head.about().after.len() * decoder.config().dim];
-    decoder.append_with(&nodes, &hidden, Pass { layers: usize::MAX, logits: Logits::Last })?;
+    decoder.append_with_hidden(&nodes, &hidden, Pass { layers: usize::MAX, logits: Logits::Last })?;
     decoder.commit(&(0..nodes.len()).collect::<Vec<_>>())?;
     Ok(decoder)
 }

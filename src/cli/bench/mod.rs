@@ -9,14 +9,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::errors::{print_lines, warn_of_threads};
+use super::errors::{print_lines, warn_if_too_many_threads};
 use super::lines::Lines;
 use super::progress::Bar;
-use crate::engine::Shelf;
+use crate::engine::CostCache;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::registry::{Found, Registry, cache_folder};
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 pub use measure::{bandwidth, steady};
 use report::Report;
 
@@ -55,10 +55,10 @@ pub struct BenchOptions {
 fn keep_cost(report: &Report, model: &Model, found: &Found) {
     let points = report.between_seconds.iter().map(|(&tokens, &seconds)| (tokens, seconds)).collect();
     let identity = found.sha256().map_or_else(|| model.path().display().to_string(), str::to_owned);
-    if let (Ok(cache), Ok(cost)) = (cache_folder(), Cost::new(points))
-        && cost.plausible()
+    if let (Ok(cache), Ok(cost)) = (cache_folder(), CostCurve::new(points))
+        && cost.is_plausible()
     {
-        Shelf::new(&cache, &identity, &report.device).keep(&cost);
+        CostCache::new(&cache, &identity, &report.device).keep(&cost);
     }
 }
 
@@ -79,11 +79,11 @@ pub fn run(options: BenchOptions) -> anyhow::Result<ExitCode> {
     let mut bar = Bar::new();
     let path = found.ensure(&mut |progress| bar.show(progress))?;
     drop(bar);
-    warn_of_threads(options.threads);
+    warn_if_too_many_threads(options.threads);
     let model = Model::open(&path, options.device, options.threads)?;
     let report = measure::measure(&model, &found, options.rounds)?;
     keep_cost(&report, &model, &found);
-    if !options.json.as_deref().is_some_and(Lines::to_stdout) {
+    if !options.json.as_deref().is_some_and(Lines::is_stdout) {
         print_lines(&report.text())?;
         if let Some(earlier) = &against {
             print_lines(&compare::text(earlier, &report))?;

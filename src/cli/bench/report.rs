@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::clean::name;
+use crate::clean::sanitize_name;
 use crate::cli::table;
 use crate::model::kernels::Stage;
 use crate::theory::pass_times;
@@ -97,8 +97,13 @@ impl Report {
     /// Formats the result as tables.
     pub fn text(&self) -> String {
         let cpu = self.cpu.as_deref().unwrap_or("unknown CPU");
-        let mut text =
-            format!("{} {} on {}\n{cpu}: {}\n", name(&self.model), self.quantisation, self.device, self.cpu_features.join(" "));
+        let mut text = format!(
+            "{} {} on {}\n{cpu}: {}\n",
+            sanitize_name(&self.model),
+            self.quantisation,
+            self.device,
+            self.cpu_features.join(" ")
+        );
         if !self.rounded.is_empty() {
             text.push_str(&format!("{} weights are rounded to Q8_0\n", self.rounded.join(", ")));
         }

@@ -9,13 +9,13 @@ use crate::engine::Prompt;
 /// Smallest distance of two contexts of one text, in tokens.
 ///
 /// Closer contexts are trained on together anyway.
-const APART: usize = 16;
+const MIN_DISTANCE: usize = 16;
 
 /// Prompt to train on.
 ///
 /// Fields after `begun` document the origin and are not read by `speclight train`.
 #[derive(Debug, Serialize)]
-pub struct HardLine {
+pub struct HardPrompt {
     /// Prompt text; the whole context if prompts have no chat template.
     pub prompt: String,
     /// Answer up to this context.
@@ -32,7 +32,7 @@ pub struct HardLine {
 /// Returns the contexts with the largest knowledge loss in descending order.
 ///
 /// There are at most `options.hard_count` of them.
-pub fn lines(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt], sides: &[Side]) -> Vec<HardLine> {
+pub fn lines(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt], sides: &[Side]) -> Vec<HardPrompt> {
     // (loss, setting, text, position)
     let mut all: Vec<(f64, usize, usize, usize)> = Vec::new();
     for (i, side) in sides.iter().enumerate() {
@@ -42,7 +42,7 @@ pub fn lines(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt],
         }
     }
     all.sort_by(|x, y| y.0.total_cmp(&x.0));
-    let mut kept: Vec<(&str, usize, HardLine)> = Vec::new();
+    let mut kept: Vec<(&str, usize, HardPrompt)> = Vec::new();
     for (loss, i, k, at) in all {
         if kept.len() >= options.hard_count {
             break;
@@ -51,17 +51,18 @@ pub fn lines(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt],
         let Some(prompt) = prompts.get(course.prompt) else { continue };
         let begun = course.texts[..at].concat();
         // Settings with the same text share its contexts, and different texts can start alike.
-        let near = |(id, other, line): &&(&str, usize, HardLine)| {
+        let near = |(id, other, line): &&(&str, usize, HardPrompt)| {
             let text = if options.options.raw { line.prompt.strip_prefix(&prompt.text).unwrap_or("") } else { &line.begun };
-            *id == prompt.id && other.abs_diff(at) < APART && (text.starts_with(&begun) || begun.starts_with(text))
+            *id == prompt.id && other.abs_diff(at) < MIN_DISTANCE && (text.starts_with(&begun) || begun.starts_with(text))
         };
         if kept.iter().find(near).is_some() {
             continue;
         }
         let question_id = format!("{}@{at}", prompt.id);
-        let (prompt_text, begun) =
+        let (parse_prompt, begun) =
             if options.options.raw { (prompt.text.clone() + &begun, String::new()) } else { (prompt.text.clone(), begun) };
-        let line = HardLine { prompt: prompt_text, begun, question_id, setting: settings[i].name.clone(), knowledge_loss: loss };
+        let line =
+            HardPrompt { prompt: parse_prompt, begun, question_id, setting: settings[i].name.clone(), knowledge_loss: loss };
         kept.push((&prompt.id, at, line));
     }
     kept.into_iter().map(|(.., line)| line).collect()
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use crate::compare::{Course, Step};
-    use crate::telemetry::{Look, LookState};
+    use crate::telemetry::{Look, OracleSearchState};
 
     fn options(more: &[&str]) -> CompareOptions {
         let args = ["speclight", "compare", "--setting", "", "--setting", "drafter=suffix", "--hard", "h.jsonl"];
@@ -93,7 +94,7 @@ mod tests {
                 oracle_floor: 0.1,
                 passes: 1,
                 drafter_best: Some(1.0),
-                state: LookState::Converged,
+                state: OracleSearchState::Converged,
             });
             let at = course.tokens.len();
             course.steps.push(Step { at, tokens: 8, accepted: 7, expected: 1.0, seconds: 0.1, look });

@@ -7,8 +7,8 @@ use indicatif::ProgressBar;
 use super::{CompareOptions, Setting};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::loading;
-use crate::cli::study::pace::Pace;
-use crate::compare::{Lab, Side, same_text};
+use crate::cli::study::pace::StudyProgress;
+use crate::compare::{Lab, Side, generate_same_text};
 use crate::engine::{EngineOptions, Prompt, RunInfo};
 
 /// Results of all runs.
@@ -41,7 +41,7 @@ pub fn measure(
     let mut plain_of = Vec::with_capacity(settings.len());
     for setting in settings {
         let plain = setting.plain().engine(prompts)?;
-        let known = engines[settings.len()..].iter().position(|other| same_text(&other.settings, &plain.settings));
+        let known = engines[settings.len()..].iter().position(|other| generate_same_text(&other.settings, &plain.settings));
         plain_of.push(known.unwrap_or(engines.len() - settings.len()));
         if known.is_none() {
             engines.push(plain);
@@ -60,7 +60,7 @@ pub fn measure(
     bar.finish_and_clear();
     let mut lab = lab?;
     let mut sides = vec![Side::default(); engines.len()];
-    let mut pace = Pace::new(prompts.len() * engines.len(), 0);
+    let mut pace = StudyProgress::new(prompts.len() * engines.len(), 0);
     let (mut refused, mut noticed): (usize, Option<String>) = (0, None);
     for (number, prompt) in prompts.iter().enumerate() {
         if let Some(why) = lab.refuses(prompt) {

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::errors::{warn, warn_of_threads};
+use super::errors::{warn, warn_if_too_many_threads};
 use super::interrupt::Interrupt;
 use super::lines::Lines;
 use super::options::{self, Options, whole};
@@ -126,7 +126,7 @@ impl CompareOptions {
 /// prompt could be run.
 pub fn run(options: CompareOptions) -> anyhow::Result<ExitCode> {
     let settings = options.settings()?;
-    warn_of_threads(options.options.threads);
+    warn_if_too_many_threads(options.options.threads);
     if options.hard.is_some() && options.look_every == 0 {
         bail!("--hard needs oracle searches, and --look-every 0 disables them; give 1 or more");
     }

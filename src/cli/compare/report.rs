@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::measure::Measured;
 use super::{CompareOptions, Setting};
 use crate::compare::{
-    Contexts, Differences, Outcomes, Pairing, Takes, contexts, couples, differences, outcomes, same_text, takes,
+    Contexts, Differences, ExclusiveAccepts, Outcomes, Pairing, contexts, couples, differences, generate_same_text, outcomes,
+    takes,
 };
 use crate::engine::Prompt;
 use crate::telemetry::{Line, StepSettings, Summary};
@@ -96,9 +97,9 @@ pub struct PairRow {
     /// Counts of positions by outcome under both settings; `None` if texts differ.
     pub outcomes: Option<Outcomes>,
     /// Positions that A accepted and B missed; `None` if texts differ.
-    pub taken_by_a: Option<Takes>,
+    pub taken_by_a: Option<ExclusiveAccepts>,
     /// Positions that B accepted and A missed; `None` if texts differ.
-    pub taken_by_b: Option<Takes>,
+    pub taken_by_b: Option<ExclusiveAccepts>,
 }
 
 /// Results of one prompt.
@@ -156,7 +157,7 @@ pub fn report(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt]
     let mut pairs = Vec::new();
     for (i, a) in settings.iter().enumerate() {
         for (j, b) in settings.iter().enumerate().skip(i + 1) {
-            let same = same_text(&a.options.settings(), &b.options.settings());
+            let same = generate_same_text(&a.options.settings(), &b.options.settings());
             let pairing = if same { Pairing::Positions } else { Pairing::Prompts };
             let (paired, differing) = couples(&sides[i].courses, &sides[j].courses, pairing);
             let turned: Vec<_> = paired.iter().map(|(a, b)| (*b, *a)).collect();

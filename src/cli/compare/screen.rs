@@ -17,7 +17,7 @@ use crate::{compare, registry};
 /// # Errors
 /// If the screen can't start, or an engine fails.
 pub fn run(options: &CompareOptions, settings: &[Setting]) -> anyhow::Result<ExitCode> {
-    let folder = registry::config_folder().ok().map(|config| theme::folder_in(&config));
+    let folder = registry::config_folder().ok().map(|config| theme::themes_folder(&config));
     let terminal = Terminal::from_env(options.ascii, folder, |name| std::env::var(name).ok());
     let themes = Theme::all(options.theme.as_deref(), &terminal)?;
     let prompts = options.options.prompts(&mut |line| warn(&line))?;

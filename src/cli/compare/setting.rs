@@ -7,7 +7,7 @@ use crate::draft::{DRAFTERS, Widths};
 use crate::engine::{EngineOptions, Prompt};
 
 /// Keys of a setting.
-const KEYS: &str = "name, drafter, shape, fixed, budget, temperature, top-p, top-k, seed, head, mix, exit-layers, adapter, \
+const SETTING_KEYS: &str = "name, drafter, shape, fixed, budget, temperature, top-p, top-k, seed, head, mix, exit-layers, adapter, \
                     draft-model, \
                     external, external-timeout, remember";
 
@@ -41,7 +41,9 @@ impl Setting {
                 (Some((key, value)), _) => parts.push((key.trim(), value.trim().to_owned())),
                 (None, Some((_, value))) => *value += &format!(",{}", part.trim()),
                 (None, None) if part.trim().is_empty() => {}
-                (None, None) => return Err(format!("give key=value,..., such as drafter=ngram,budget=16; keys are {KEYS}")),
+                (None, None) => {
+                    return Err(format!("give key=value,..., such as drafter=ngram,budget=16; keys are {SETTING_KEYS}"));
+                }
             }
         }
         for (i, (key, value)) in parts.iter().enumerate() {
@@ -86,7 +88,7 @@ impl Setting {
             "external" => o.external = Some(value.to_owned()),
             "external-timeout" => o.external_timeout = options::timeout(value)?,
             "remember" => o.remember = one_of(value, &["yes", "no"])? == "yes",
-            _ => return Err(format!("unknown key {key:?}; keys are {KEYS}")),
+            _ => return Err(format!("unknown key {key:?}; keys are {SETTING_KEYS}")),
         }
         Ok(())
     }
@@ -115,7 +117,7 @@ impl Setting {
         let mut options = self.options.clone();
         options.draft_model = options.draft_model.filter(|_| self.uses("model"));
         options.external = options.external.filter(|_| self.uses("external"));
-        options.engine_for(prompts.to_vec(), true)
+        options.engine_options_for(prompts.to_vec(), true)
     }
 
     /// Describes drafter, shape, budget and sampling in one line.
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_as_the_ordinary_options_say() {
+    fn missing_keys_default_to_the_ordinary_options() {
         let setting = parse("").unwrap();
         assert_eq!((setting.name.as_str(), setting.options.settings()), ("B", ordinary().settings()));
         let setting = parse("name=mine, drafter=mix,mix=suffix,eagle,budget=auto,top-k=5,head=a,b.gguf").unwrap();
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_setting() {
+    fn errors_name_the_setting() {
         for (text, words) in [
             ("ngram", "give key=value"),
             ("drafter=eagel", "not one of none, ngram"),
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_drafted_with_is_not_loaded() {
+    fn unused_drafters_are_not_loaded() {
         let both = parse("draft-model=x,external=cat").unwrap();
         assert!(!both.uses("model") && !both.uses("external") && both.uses("suffix"));
         assert!(parse("drafter=mix,mix=suffix,model,draft-model=x").unwrap().uses("model"));

@@ -1,19 +1,19 @@
 //! Comparison as text and as comma-separated values.
 
 use super::report::{PairRow, Report, SettingRow};
-use crate::clean::{self, Signs, name, words};
-use crate::cli::study::outputs::{csv_row, number};
+use crate::clean::{self, Signs, sanitize_line, sanitize_name};
+use crate::cli::study::outputs::{format_csv_row, number};
 use crate::cli::study::text::written;
 use crate::cli::table;
-use crate::compare::{Change, Contexts, Outcomes, Pairing, Quantity, Taken, Takes};
-use crate::telemetry::{Cause, Causes, ClassMisses};
+use crate::compare::{Change, Contexts, ExclusiveAccepts, Outcomes, PairedMean, Pairing, Taken};
+use crate::telemetry::{Cause, CauseCounts, ClassMisses};
 use crate::theory::intervals::Estimate;
 
 /// Escapes for text from outside the program.
 const SIGNS: Signs = Signs { ascii: false, newline: "↵", tab: "⇥" };
 
 fn safe(text: &str) -> String {
-    clean::line(text, &SIGNS)
+    clean::visible_line(text, &SIGNS)
 }
 
 /// Formats the comparison as text.
@@ -22,14 +22,14 @@ pub fn text(report: &Report) -> String {
     let mut text = format!(
         "{} {} on {}; {} prompts{refused}, up to {} tokens per text\n\
          Drafted tokens per step, bonus excluded except in tokens/step; entropy in nats; [95% intervals: paired bootstrap over whole texts].\n\n",
-        name(&report.model),
+        sanitize_name(&report.model),
         report.quantisation,
         report.device,
         report.prompts,
         report.max_tokens
     );
     for setting in &report.settings {
-        text += &format!("{}: {}\n", name(&setting.name), words(&setting.words));
+        text += &format!("{}: {}\n", sanitize_name(&setting.name), sanitize_line(&setting.words));
     }
     text.push('\n');
     text += &settings(report);
@@ -82,7 +82,8 @@ fn settings(report: &Report) -> String {
         ("misses: budget", |r| r.means.misses.causes.of(Cause::Budget).to_string()),
         ("misses: unlucky", |r| r.means.misses.causes.of(Cause::Unlucky).to_string()),
     ];
-    let mut rows = vec![std::iter::once(String::new()).chain(report.settings.iter().map(|r| name(&r.name))).collect::<Vec<_>>()];
+    let mut rows =
+        vec![std::iter::once(String::new()).chain(report.settings.iter().map(|r| sanitize_name(&r.name))).collect::<Vec<_>>()];
     rows.extend(
         lines
             .iter()
@@ -91,7 +92,7 @@ fn settings(report: &Report) -> String {
     table::lines(&rows)
 }
 
-fn causes(causes: &Causes) -> String {
+fn causes(causes: &CauseCounts) -> String {
     let order = [Cause::Knowledge, Cause::Ranking, Cause::Budget, Cause::Unlucky];
     let count = |cause: Cause| (causes.of(cause) > 0).then(|| format!("{} {}", cause.name(), causes.of(cause)));
     let some: Vec<String> = order.into_iter().filter_map(count).collect();
@@ -99,7 +100,7 @@ fn causes(causes: &Causes) -> String {
 }
 
 fn pair_text(pair: &PairRow, report: &Report) -> String {
-    let (a, b) = (name(&pair.a), name(&pair.b));
+    let (a, b) = (sanitize_name(&pair.a), sanitize_name(&pair.b));
     let mut text = match pair.paired_by {
         Pairing::Positions => {
             let positions = pair.outcomes.map_or(0, |outcomes| outcomes.positions);
@@ -115,12 +116,12 @@ fn pair_text(pair: &PairRow, report: &Report) -> String {
         ),
     };
     if !pair.differing.is_empty() {
-        let ids: Vec<String> = pair.differing.iter().map(|id| name(id)).collect();
+        let ids: Vec<String> = pair.differing.iter().map(|id| sanitize_name(id)).collect();
         text += &format!("excluded, because texts differ that must be equal: prompts {}\n", ids.join(", "));
     }
     let Some(d) = &pair.differences else { return text + "no paired prompts\n" };
     text.push('\n');
-    let row = |what: &str, q: &Quantity, digits: usize| {
+    let row = |what: &str, q: &PairedMean, digits: usize| {
         [what.to_owned(), format!("{:.digits$}", q.a), format!("{:.digits$}", q.b), signed(&q.difference, digits)]
     };
     let mut rows = vec![[String::new(), a.clone(), b.clone(), format!("{b} - {a}")]];
@@ -173,7 +174,7 @@ fn contexts(c: &Contexts, a: &str, b: &str, report: &Report) -> String {
 }
 
 fn id(prompt: usize, report: &Report) -> String {
-    report.texts.iter().find(|text| text.prompt == prompt).map_or_else(String::new, |text| name(&text.prompt_id))
+    report.texts.iter().find(|text| text.prompt == prompt).map_or_else(String::new, |text| sanitize_name(&text.prompt_id))
 }
 
 fn change_line(word: &str, c: &Change, report: &Report) -> String {
@@ -205,7 +206,7 @@ fn outcomes(o: &Outcomes, a: &str, b: &str) -> String {
     )
 }
 
-fn takes(t: &Takes, taker: &str, misser: &str, report: &Report) -> String {
+fn takes(t: &ExclusiveAccepts, taker: &str, misser: &str, report: &Report) -> String {
     let mut text =
         format!("\nAccepted by {taker}, missed by {misser}: {} positions; causes: {}", t.positions, causes(&t.misses.causes));
     if t.not_drafted > 0 {
@@ -240,10 +241,10 @@ fn taken_line(t: &Taken, report: &Report) -> String {
 /// Columns: the setting, the setting it is compared with (empty for the setting alone), the
 /// quantity, its value and its interval.
 pub fn csv(report: &Report) -> String {
-    let mut text = csv_row(&["setting", "against", "quantity", "value", "low", "high"]);
+    let mut text = format_csv_row(&["setting", "against", "quantity", "value", "low", "high"]);
     let mut row = |setting: &str, against: &str, quantity: &str, e: Estimate| {
         let ends = e.interval.map_or([None, None], |i| [Some(i.low), Some(i.high)]);
-        text += &csv_row(&[setting, against, quantity, &number(Some(e.value)), &number(ends[0]), &number(ends[1])]);
+        text += &format_csv_row(&[setting, against, quantity, &number(Some(e.value)), &number(ends[0]), &number(ends[1])]);
     };
     let bare = |value: f64| Estimate { value, interval: None };
     for s in &report.settings {

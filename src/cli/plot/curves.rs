@@ -14,12 +14,12 @@ const PURPLE: Colour = (0xcc, 0x79, 0xa7);
 const ORANGE: Colour = (0xe6, 0x9f, 0x00);
 const SKY: Colour = (0x56, 0xb4, 0xe9);
 const BLACK: Colour = (0, 0, 0);
-const GREY: Colour = (0x80, 0x80, 0x80);
+const GRAY: Colour = (0x80, 0x80, 0x80);
 /// Colors of the drafters in order, and of the described machines.
 const DRAFTERS: [Colour; 5] = [BLUE, VERMILION, GREEN, PURPLE, ORANGE];
 const MACHINES: [Colour; 4] = [SKY, ORANGE, GREEN, PURPLE];
 /// Largest number of characters shown of a name.
-const LETTERS: usize = 34;
+const MAX_NAME_CHARS: usize = 34;
 
 /// Color as red, green and blue components.
 pub type Colour = (u8, u8, u8);
@@ -123,10 +123,10 @@ fn intervals(all: impl Iterator<Item = (usize, Estimate)>) -> Vec<(f64, f64, f64
     all.filter_map(|(b, e)| sound(&e).and_then(|i| Some((log(b)?, i.low, i.high)))).collect()
 }
 
-/// Escapes a name from a file and shortens it to [`LETTERS`] characters.
+/// Escapes a name from a file and shortens it to [`MAX_NAME_CHARS`] characters.
 fn short(name: &str) -> String {
-    let name = clean::line(name, &Signs { ascii: false, newline: " ", tab: " " });
-    if name.chars().count() <= LETTERS { name } else { name.chars().take(LETTERS - 1).chain(['…']).collect() }
+    let name = clean::visible_line(name, &Signs { ascii: false, newline: " ", tab: " " });
+    if name.chars().count() <= MAX_NAME_CHARS { name } else { name.chars().take(MAX_NAME_CHARS - 1).chain(['…']).collect() }
 }
 
 /// Returns the drafters of a set with their colors.
@@ -157,10 +157,10 @@ pub fn accepted(set: &SetRows) -> Panel {
         intervals: Vec::new(),
     };
     let mut curves = vec![
-        ceiling("B − 1", GREY, Look::Dashed(2), |c| Some(c.batch)),
+        ceiling("B − 1", GRAY, Look::Dashed(2), |c| Some(c.batch)),
         ceiling("published, without O(1)", SKY, Look::Dashed(9), |c| c.published),
         ceiling("renewal", ORANGE, Look::Dashed(5), |c| c.renewal),
-        ceiling("renewal, tuned", GREY, Look::Line, |c| c.renewal_tuned),
+        ceiling("renewal, tuned", GRAY, Look::Line, |c| c.renewal_tuned),
         ceiling("fluid bound", BLACK, Look::Line, |c| Some(c.fluid.value)),
     ];
     curves[4].intervals = intervals(set.ceilings.iter().map(|c| (c.budget, c.fluid)));
@@ -224,7 +224,7 @@ pub fn speed(set: &SetRows) -> Panel {
     let (least, most) = (ends.clone().fold(f64::MAX, f64::min), ends.fold(f64::MIN, f64::max));
     if least < most {
         let (label, points) = ("plain decoding".to_owned(), vec![(least, 1.0), (most, 1.0)]);
-        curves.push(Curve { label, colour: GREY, look: Look::Dashed(2), points, intervals: Vec::new() });
+        curves.push(Curve { label, colour: GRAY, look: Look::Dashed(2), points, intervals: Vec::new() });
     }
     let top = elsewhere.min(4.0 * here).max(here);
     Panel::new(title(set), "speed-up over plain decoding", curves, [top].into_iter())

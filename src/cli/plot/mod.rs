@@ -16,7 +16,7 @@ use super::options;
 use super::study::{SetRows, Table};
 
 /// Largest number of sets in one picture.
-const MOST: usize = 40;
+const MAX_SETS: usize = 40;
 
 /// Options of `speclight plot`.
 #[derive(Args, Clone, Debug)]
@@ -55,8 +55,8 @@ pub fn run(options: PlotOptions) -> anyhow::Result<ExitCode> {
         let all: Vec<String> = table.sets.iter().map(|set| format!("{} at {}", set.name, set.temperature)).collect();
         bail!("{name} has no such set: it has {}", if all.is_empty() { "none".into() } else { all.join(", ") });
     }
-    if sets.len() > MOST {
-        bail!("{name} has {} sets, but a picture has at most {MOST}; select with --set or --temperature", sets.len());
+    if sets.len() > MAX_SETS {
+        bail!("{name} has {} sets, but a picture has at most {MAX_SETS}; select with --set or --temperature", sets.len());
     }
     let mut to = Lines::open(&options.output)?;
     let picture = if ending == "svg" { draw::svg(&sets)?.into_bytes() } else { draw::png(&sets)? };

@@ -16,9 +16,9 @@ use super::errors::warn;
 use super::interrupt::Interrupt;
 use super::lines::Lines;
 use super::progress::{loading, message, style};
-use crate::clean::name;
+use crate::clean::sanitize_name;
 use crate::engine::{self, Command, Event, RunInfo};
-use crate::telemetry::{Ending, Line, LookLine, RunLine, StepRecord, Tally};
+use crate::telemetry::{Ending, Line, OracleResultLine, RunLine, StepRecord, Tally};
 use text::{Look, Text};
 
 /// Decodes every prompt and writes the requested outputs.
@@ -33,23 +33,33 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     // Opened before the model is fetched, so that a file that can't be written is reported at once.
     let json = options.json.as_deref().map(Lines::open).transpose()?;
     let text = match &options.json {
-        Some(path) if Lines::to_stdout(path) => None,
+        Some(path) if Lines::is_stdout(path) => None,
         _ => Some(Text::new(io::stdout(), Look::of(io::stdout().is_terminal(), |name| std::env::var(name).ok()))),
     };
     let bar = ProgressBar::hidden();
-    let mut report =
-        Report { options, interrupt, json, text, bar, tally: Tally::default(), count: 0, refused: 0, noticed: None, error: None };
+    let mut report = RunOutput {
+        options,
+        interrupt,
+        json,
+        text,
+        bar,
+        tally: Tally::default(),
+        count: 0,
+        refused: 0,
+        noticed: None,
+        error: None,
+    };
     // No commands follow, but the engine ends when the last sender is dropped.
     let (commands, orders) = mpsc::channel();
     if report.options.look_every > 0 {
-        let _ = commands.send(Command::LookEvery(report.options.look_every));
+        let _ = commands.send(Command::SearchEvery(report.options.look_every));
     }
     engine::drive(engine_options, &orders, &mut |event| report.take(event));
     report.finish()
 }
 
 /// Consumer of engine events, with all outputs of the run.
-struct Report {
+struct RunOutput {
     options: RunOptions,
     interrupt: Interrupt,
     json: Option<Lines>,
@@ -64,7 +74,7 @@ struct Report {
     error: Option<anyhow::Error>,
 }
 
-impl Report {
+impl RunOutput {
     /// Handles an event; returns false to stop the engine.
     fn take(&mut self, event: Event) -> bool {
         if let Err(error) = self.told(event) {
@@ -95,12 +105,12 @@ impl Report {
                 }
                 self.tally.looked(&prompt_id, step, &look);
                 if let Some(json) = &mut self.json {
-                    json.write(&Line::Look(LookLine { prompt_id: &prompt_id, step, look: &look }))?;
+                    json.write(&Line::Look(OracleResultLine { prompt_id: &prompt_id, step, look: &look }))?;
                 }
             }
             Event::Calibrated { seconds, .. } => self.tally.plain(seconds),
             Event::PromptStarted { index, id, .. } => {
-                let title = format!("prompt {} of {} ({})", index + 1, self.count, name(&id));
+                let title = format!("prompt {} of {} ({})", index + 1, self.count, sanitize_name(&id));
                 message(&self.bar, &title);
                 if self.count > 1 {
                     self.write(|text| if text.for_a_person() { text.title(&title) } else { Ok(()) })?;

@@ -17,11 +17,11 @@ const BONUS: &str = "33";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
     /// Unchanged text, for a pipe or a file.
-    Bare,
+    Raw,
     /// Control characters escaped, for a terminal without color.
-    Safe,
+    Escaped,
     /// Control characters escaped, and tokens colored by their origin.
-    Coloured,
+    Colored,
 }
 
 impl Look {
@@ -29,9 +29,9 @@ impl Look {
     pub fn of(terminal: bool, var: impl Fn(&str) -> Option<String>) -> Look {
         let set = |name: &str| var(name).filter(|value| !value.is_empty());
         match terminal {
-            false => Look::Bare,
-            true if set("NO_COLOR").is_some() || set("TERM").as_deref() == Some("dumb") => Look::Safe,
-            true => Look::Coloured,
+            false => Look::Raw,
+            true if set("NO_COLOR").is_some() || set("TERM").as_deref() == Some("dumb") => Look::Escaped,
+            true => Look::Colored,
         }
     }
 }
@@ -52,7 +52,7 @@ impl<W: Write> Text<W> {
 
     /// Returns true if the output is a terminal.
     pub fn for_a_person(&self) -> bool {
-        self.look != Look::Bare
+        self.look != Look::Raw
     }
 
     /// Writes the tokens that a step emitted.
@@ -69,17 +69,17 @@ impl<W: Write> Text<W> {
             };
             self.open = !text.ends_with('\n');
             match self.look {
-                Look::Bare => self.to.write_all(text.as_bytes())?,
-                Look::Coloured if !colour.is_empty() => {
+                Look::Raw => self.to.write_all(text.as_bytes())?,
+                Look::Colored if !colour.is_empty() => {
                     // Line breaks are kept out of the colored span, which would color the rest of
                     // the line.
-                    let safe = clean::line(text, &SIGNS);
+                    let safe = clean::visible_line(text, &SIGNS);
                     for part in safe.split_inclusive('\n') {
                         let (words, end) = part.strip_suffix('\n').map_or((part, ""), |words| (words, "\n"));
                         write!(self.to, "\x1b[{colour}m{words}\x1b[0m{end}")?;
                     }
                 }
-                Look::Coloured | Look::Safe => self.to.write_all(clean::line(text, &SIGNS).as_bytes())?,
+                Look::Colored | Look::Escaped => self.to.write_all(clean::visible_line(text, &SIGNS).as_bytes())?,
             }
         }
         self.to.flush()
@@ -101,9 +101,9 @@ impl<W: Write> Text<W> {
     /// # Errors
     /// If the output can't be written.
     pub fn title(&mut self, title: &str) -> io::Result<()> {
-        let title = clean::line(title, &Signs { newline: " ", ..SIGNS });
+        let title = clean::visible_line(title, &Signs { newline: " ", ..SIGNS });
         match self.look {
-            Look::Coloured => writeln!(self.to, "\x1b[2m--- {title}\x1b[0m"),
+            Look::Colored => writeln!(self.to, "\x1b[2m--- {title}\x1b[0m"),
             _ => writeln!(self.to, "--- {title}"),
         }
     }
@@ -117,7 +117,7 @@ impl<W: Write> Text<W> {
         for (name, value) in rows(summary) {
             writeln!(self.to, "{name:<16}{value}")?;
         }
-        if self.look == Look::Coloured {
+        if self.look == Look::Colored {
             write!(self.to, "{:<16}accepted at depth", "colors")?;
             for (i, colour) in DEPTHS.iter().enumerate() {
                 let more = if i + 1 == DEPTHS.len() { "+" } else { "" };
@@ -187,7 +187,7 @@ fn rows(s: &Summary) -> Vec<(&'static str, String)> {
         ("losses", losses(s)),
         ("overlap", overlap(s)),
         ("misses", misses(s)),
-        ("max speed-up", at_best(s)),
+        ("max speed-up", format_max_speed_up(s)),
     ];
     let at = 4;
     rows.splice(at..at, optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
@@ -302,7 +302,7 @@ fn misses(s: &Summary) -> Option<String> {
 }
 
 /// Formats the ceilings of the speed-up at a fixed budget.
-fn at_best(s: &Summary) -> Option<String> {
+fn format_max_speed_up(s: &Summary) -> Option<String> {
     let ceiling = s.speed_up.ceiling?;
     let mut text = format!("x {:.2} with a perfect drafter at no cost, at budget {}", ceiling.speed_up, ceiling.budget);
     if let Some(own) = s.speed_up.drafter {
@@ -319,7 +319,7 @@ mod tests {
         Ceilings, Interval, LightLadder, Losses, OracleMean, OverlapMean, Reached, RuleCeilingMean, SpeedOfLight, StageTimes,
         StepSettings, TreeRecord,
     };
-    use crate::theory::speed::Best;
+    use crate::theory::speed::BestSpeedUp;
 
     fn record(nodes: usize, accepted: usize, texts: &[&str]) -> StepRecord {
         StepRecord {
@@ -363,17 +363,17 @@ mod tests {
     #[test]
     fn a_pipe_gets_the_text_as_it_is() {
         let records = [record(3, 2, &["a", "\u{1b}[2J", ""]), record(1, 0, &["\tz"])];
-        assert_eq!(written(Look::Bare, &records), "a\u{1b}[2J\tz\n");
+        assert_eq!(written(Look::Raw, &records), "a\u{1b}[2J\tz\n");
         // A text that ends with a line break gets no second one.
-        assert_eq!(written(Look::Bare, &[record(1, 0, &["z\n"])]), "z\n");
-        assert_eq!(written(Look::Bare, &[]), "");
+        assert_eq!(written(Look::Raw, &[record(1, 0, &["z\n"])]), "z\n");
+        assert_eq!(written(Look::Raw, &[]), "");
     }
 
     #[test]
     fn a_terminal_obeys_nothing_in_the_text() {
         let records = [record(3, 1, &["a\u{1b}[2J\r", "\u{202e}b\tc\n"])];
-        assert_eq!(written(Look::Safe, &records), "a␛[2J␍<202e>b\tc\n");
-        let coloured = written(Look::Coloured, &records);
+        assert_eq!(written(Look::Escaped, &records), "a␛[2J␍<202e>b\tc\n");
+        let coloured = written(Look::Colored, &records);
         assert_eq!(coloured, "\u{1b}[32ma␛[2J␍\u{1b}[0m\u{1b}[33m<202e>b\tc\u{1b}[0m\n");
     }
 
@@ -381,7 +381,7 @@ mod tests {
     fn colours_tell_where_a_token_came_from() {
         let deep = record(9, 7, &["1", "2", "3", "4", "5", "6", "7", "b"]);
         let plain = record(1, 0, &["p"]);
-        let got = written(Look::Coloured, &[deep, plain]);
+        let got = written(Look::Colored, &[deep, plain]);
         let marked = |code: &str, text: &str| format!("\u{1b}[{code}m{text}\u{1b}[0m");
         let codes = ["32", "92", "36", "96", "34", "94", "94"];
         let want: String = codes.iter().enumerate().map(|(i, code)| marked(code, &(i + 1).to_string())).collect();
@@ -394,14 +394,14 @@ mod tests {
             let pairs: Vec<(String, String)> = pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
             Look::of(terminal, |name| pairs.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()))
         };
-        assert_eq!(look(true, &[("TERM", "xterm"), ("NO_COLOR", "")]), Look::Coloured);
-        assert_eq!(look(true, &[("NO_COLOR", "1")]), Look::Safe);
-        assert_eq!(look(true, &[("TERM", "dumb")]), Look::Safe);
-        assert_eq!(look(false, &[("TERM", "xterm")]), Look::Bare);
+        assert_eq!(look(true, &[("TERM", "xterm"), ("NO_COLOR", "")]), Look::Colored);
+        assert_eq!(look(true, &[("NO_COLOR", "1")]), Look::Escaped);
+        assert_eq!(look(true, &[("TERM", "dumb")]), Look::Escaped);
+        assert_eq!(look(false, &[("TERM", "xterm")]), Look::Raw);
     }
 
     #[test]
-    fn the_table_says_where_it_was_lost() {
+    fn summary_splits_losses_when_steps_were_searched() {
         let ceilings = Ceilings { batch: 7.0, fluid: Some(4.0), ..Ceilings::default() };
         let losses = Losses { budget: Some(3.0), unsplit: 2.0, luck: -0.5, ..Losses::default() };
         let mut s = Summary { expected_accepted_mean: 2.0, accepted_mean: 2.5, ceilings, losses, ..Summary::default() };
@@ -415,8 +415,8 @@ mod tests {
         s.losses = Losses { context: Some(1.0), knowledge: Some(0.75), shape: Some(0.25), unsplit: 0.0, ..losses };
         s.oracle = Some(OracleMean { looks: 3, lower: 2.9, upper: 3.0 });
         s.reached = Some(Reached { share: Some(Interval { low: 0.4, high: 0.6 }), share_mean: Some(0.5), ..Reached::default() });
-        s.speed_up.ceiling = Some(Best { budget: 16, speed_up: 3.0 });
-        s.speed_up.drafter = Some(Best { budget: 4, speed_up: 1.25 });
+        s.speed_up.ceiling = Some(BestSpeedUp { budget: 16, speed_up: 3.0 });
+        s.speed_up.drafter = Some(BestSpeedUp { budget: 4, speed_up: 1.25 });
         assert_eq!(
             row(&s, "reached").unwrap(),
             "50% of the fluid bound (95% interval 40% to 60%); 67% of the oracle trees (3 searched steps)"
@@ -501,8 +501,8 @@ mod tests {
     }
 
     #[test]
-    fn the_table_says_what_is_not_known() {
-        let mut text = Text::new(Vec::new(), Look::Safe);
+    fn unknown_values_are_labeled_unknown() {
+        let mut text = Text::new(Vec::new(), Look::Escaped);
         let ceilings = Ceilings { batch: 7.0, renewal: Some(3.0), published: Some(9.5), ..Ceilings::default() };
         let summary = Summary { tokens: 9, steps: 4, tokens_per_step: 2.25, ceilings, ..Summary::default() };
         text.table(&summary).unwrap();

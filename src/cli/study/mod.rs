@@ -24,7 +24,7 @@ pub use rows::{CeilingRow, SetRows, Table};
 #[cfg(test)]
 pub use rows_tests::rows as rows_for_tests;
 
-use super::errors::{warn, warn_of_threads};
+use super::errors::{warn, warn_if_too_many_threads};
 use super::interrupt::Interrupt;
 use super::progress::loading;
 use super::{options, prompts};
@@ -85,7 +85,7 @@ pub struct StudyOptions {
 
 /// Prompt set, read from one file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Set {
+pub struct PromptSet {
     /// Name of the set: the file name without its extension.
     pub name: String,
     /// Prompts of the set, in file order.
@@ -97,18 +97,18 @@ impl StudyOptions {
     ///
     /// # Errors
     /// If a file can't be read or has no valid line.
-    pub fn sets(&self) -> anyhow::Result<Vec<Set>> {
+    pub fn sets(&self) -> anyhow::Result<Vec<PromptSet>> {
         if self.prompts.is_empty() {
             let mut prompts = prompts::built_in();
             prompts.truncate(self.limit.unwrap_or(usize::MAX));
-            return Ok(vec![Set { name: "built-in".into(), prompts }]);
+            return Ok(vec![PromptSet { name: "built-in".into(), prompts }]);
         }
         let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let read = |file: &PathBuf| {
             let prompts = prompts::read_files(std::slice::from_ref(file), self.limit, &mut |line| warn(&line))?;
             // Files with the same name are named by their path.
             let alone = self.prompts.iter().filter(|other| stem(other) == stem(file)).count() == 1;
-            Ok(Set { name: if alone { stem(file) } else { file.display().to_string() }, prompts })
+            Ok(PromptSet { name: if alone { stem(file) } else { file.display().to_string() }, prompts })
         };
         self.prompts.iter().map(read).collect()
     }
@@ -120,16 +120,16 @@ impl StudyOptions {
     /// # Errors
     /// If the model can't be obtained or loaded, the draft model does not fit, or `settings` are
     /// out of range.
-    pub fn open(&self, sets: &[Set], settings: StepSettings, interrupt: Interrupt) -> anyhow::Result<Runner> {
+    pub fn open(&self, sets: &[PromptSet], settings: StepSettings, interrupt: Interrupt) -> anyhow::Result<Runner> {
         let registry = Registry::load()?;
-        warn_of_threads(self.threads);
+        warn_if_too_many_threads(self.threads);
         let engine_options = EngineOptions {
             model: self.model.clone().unwrap_or_else(|| registry.default_name().to_owned()),
             draft_model: self.draft_model.clone(),
             device: self.device.clone(),
             threads: self.threads,
             external: None,
-            fixed: Widths::USUAL,
+            fixed: Widths::DEFAULT,
             mix: None,
             remember: false,
             exit_layers: self.exit_layers,
@@ -157,7 +157,7 @@ impl StudyOptions {
 
 /// Outcome of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Went {
+pub enum TextOutcome {
     /// The text is complete.
     Whole,
     /// The prompt can't be run, with the reason.
@@ -189,23 +189,23 @@ impl Runner {
         settings: &StepSettings,
         prompt: &Prompt,
         step: &mut dyn FnMut(&mut Session, usize, StepRecord) -> anyhow::Result<()>,
-    ) -> anyhow::Result<Went> {
+    ) -> anyhow::Result<TextOutcome> {
         let session = &mut self.engine.session;
         session.set(settings.clone())?;
         let tokens = match (self.engine.tokens)(&prompt.text) {
             Ok(tokens) => tokens,
-            Err(why) => return Ok(Went::Refused(why)),
+            Err(why) => return Ok(TextOutcome::Refused(why)),
         };
         if let Err(why) = session.fits(tokens.len()) {
-            return Ok(Went::Refused(why.to_string()));
+            return Ok(TextOutcome::Refused(why.to_string()));
         }
         session.start(&prompt.id, &tokens, self.max_tokens)?;
         while let Some(record) = session.step()? {
             step(session, tokens.len(), record)?;
             if self.interrupt.status().is_some() {
-                return Ok(Went::Interrupted);
+                return Ok(TextOutcome::Interrupted);
             }
         }
-        Ok(Went::Whole)
+        Ok(TextOutcome::Whole)
     }
 }

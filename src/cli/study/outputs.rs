@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
-use crate::clean::{begins_formula, lines};
+use crate::clean::{is_spreadsheet_formula, sanitize_lines};
 use crate::cli::lines::Lines;
 
 /// Output files for results.
@@ -39,7 +39,7 @@ impl OutputOptions {
     /// If a file can't be written, or two outputs go to standard output.
     pub fn open(&self) -> anyhow::Result<Outputs> {
         let given = [&self.text, &self.csv, &self.json];
-        if given.into_iter().flatten().filter(|path| Lines::to_stdout(path)).count() > 1 {
+        if given.into_iter().flatten().filter(|path| Lines::is_stdout(path)).count() > 1 {
             bail!("only one of --text, --csv and --json can go to standard output; give files for the others");
         }
         let open = |path: &Option<PathBuf>| path.as_deref().map(Lines::open).transpose();
@@ -64,7 +64,7 @@ impl Outputs {
             to.finish()?;
         }
         if let Some(mut to) = self.text {
-            to.write_text(&lines(&text()))?;
+            to.write_text(&sanitize_lines(&text()))?;
             to.finish()?;
         }
         Ok(())
@@ -76,9 +76,9 @@ impl Outputs {
 /// Cells with a comma, a quote or a line break are quoted. A cell that is not a number and that a
 /// spreadsheet would take for a formula is prefixed with an apostrophe, which spreadsheets read as
 /// "this is text" (OWASP, CSV Injection), and quoted. Hidden characters are escaped.
-pub fn csv_row<S: AsRef<str>>(cells: &[S]) -> String {
+pub fn format_csv_row<S: AsRef<str>>(cells: &[S]) -> String {
     let cell = |cell: &S| {
-        let (formula, cell) = (begins_formula(cell.as_ref()), lines(cell.as_ref()));
+        let (formula, cell) = (is_spreadsheet_formula(cell.as_ref()), sanitize_lines(cell.as_ref()));
         match cell.replace('"', "\"\"") {
             quoted if formula && cell.parse::<f64>().is_err() => format!("\"'{quoted}\""),
             quoted if cell.contains([',', '"', '\n']) => format!("\"{quoted}\""),
@@ -100,10 +100,13 @@ mod tests {
 
     #[test]
     fn cells_that_need_it_are_quoted() {
-        assert_eq!(csv_row(&["a", "b,c", "say \"x\"", "", "l\nm"]), "a,\"b,c\",\"say \"\"x\"\"\",,\"l\nm\"\n");
-        assert_eq!(csv_row(&["=1+1", "@x", "-2+3", "+a\"b", " =1"]), "\"'=1+1\",\"'@x\",\"'-2+3\",\"'+a\"\"b\",\"' =1\"\n");
-        assert_eq!(csv_row(&["a\u{1b}]52;\u{9b}\u{202e}b", "\t=1"]), "a\\u{1b}]52;\\u{9b}\\u{202e}b,\"'\\u{9}=1\"\n");
-        assert_eq!(csv_row(&["-0.5", "+3", "1e-7", "-1.5e+10"]), "-0.5,+3,1e-7,-1.5e+10\n");
+        assert_eq!(format_csv_row(&["a", "b,c", "say \"x\"", "", "l\nm"]), "a,\"b,c\",\"say \"\"x\"\"\",,\"l\nm\"\n");
+        assert_eq!(
+            format_csv_row(&["=1+1", "@x", "-2+3", "+a\"b", " =1"]),
+            "\"'=1+1\",\"'@x\",\"'-2+3\",\"'+a\"\"b\",\"' =1\"\n"
+        );
+        assert_eq!(format_csv_row(&["a\u{1b}]52;\u{9b}\u{202e}b", "\t=1"]), "a\\u{1b}]52;\\u{9b}\\u{202e}b,\"'\\u{9}=1\"\n");
+        assert_eq!(format_csv_row(&["-0.5", "+3", "1e-7", "-1.5e+10"]), "-0.5,+3,1e-7,-1.5e+10\n");
         assert_eq!((number(Some(0.1)), number(Some(f64::NAN)), number(None)), ("0.1".into(), String::new(), String::new()));
     }
 

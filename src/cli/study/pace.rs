@@ -9,10 +9,10 @@ use crate::cli::errors::warn;
 use crate::cli::progress::{self, style};
 
 /// Interval between two lines if standard error is not a terminal.
-const QUIET: Duration = Duration::from_secs(30);
+const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Progress display over a number of texts.
-pub struct Pace {
+pub struct StudyProgress {
     /// `None` if standard error is not a terminal.
     bar: Option<ProgressBar>,
     total: usize,
@@ -23,7 +23,7 @@ pub struct Pace {
     said: Instant,
 }
 
-impl Pace {
+impl StudyProgress {
     /// Creates a display for `total` texts, of which `before` are already finished.
     pub fn new(total: usize, before: usize) -> Self {
         let now = Instant::now();
@@ -48,7 +48,7 @@ impl Pace {
         self.done += 1;
         match &self.bar {
             Some(bar) => bar.set_position(self.done as u64),
-            None if self.said.elapsed() >= QUIET => {
+            None if self.said.elapsed() >= LINE_INTERVAL => {
                 self.said = Instant::now();
                 warn(&format!("{} of {} texts, {}{what}", self.done, self.total, self.left()));
             }
@@ -70,7 +70,7 @@ impl Pace {
     }
 }
 
-impl Drop for Pace {
+impl Drop for StudyProgress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_goes_by_what_is_done() {
+    fn time_left_scales_with_finished_texts() {
         let seconds = Duration::from_secs;
         assert_eq!(time_left(seconds(10), 0, 5), None);
         assert_eq!(time_left(seconds(10), 2, 5), Some(seconds(25)));

@@ -11,9 +11,9 @@ use crate::theory::pool::Pool;
 use crate::tree::TokenId;
 
 /// Length of a stretch of text, in positions.
-pub const STRETCH: usize = 32;
+pub const STRETCH_TOKENS: usize = 32;
 /// Grid cells per nat for the stretches' pools, of which only ratios are used.
-const COARSE: usize = 16;
+const CELLS_PER_NAT: usize = 16;
 
 /// Identity of a text, as indices into the lists of the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -94,18 +94,18 @@ impl Piece {
 
     /// Creates the result of a prompt that can't be run.
     pub fn refused(key: Key, why: String) -> Piece {
-        Piece { refused: Some(why), ..Gather::new(key, &[]).end() }
+        Piece { refused: Some(why), ..TextResultBuilder::new(key, &[]).end() }
     }
 }
 
 /// Builder of a [`Piece`] while its text is generated.
-pub struct Gather<'a> {
+pub struct TextResultBuilder<'a> {
     budgets: &'a [usize],
     piece: Piece,
     hash: Sha256,
 }
 
-impl<'a> Gather<'a> {
+impl<'a> TextResultBuilder<'a> {
     /// Creates an empty builder; `budgets` must not exceed the text's own.
     ///
     /// Acceptances are counted for each of the budgets.
@@ -125,10 +125,10 @@ impl<'a> Gather<'a> {
 
     /// Adds a step and returns true if it completes a stretch.
     ///
-    /// The stretch's distributions must then be passed to [`Gather::laws`], for plain decoding.
+    /// The stretch's distributions must then be passed to [`TextResultBuilder::laws`], for plain decoding.
     pub fn step(&mut self, record: &StepRecord) -> bool {
         let piece = &mut self.piece;
-        let at = piece.tokens / STRETCH;
+        let at = piece.tokens / STRETCH_TOKENS;
         let empty =
             || Stretch { accepted: vec![0; self.budgets.len()], expected: vec![0.0; self.budgets.len()], ..Stretch::default() };
         piece.stretches.resize_with(piece.stretches.len().max(at + 1), empty);
@@ -146,14 +146,14 @@ impl<'a> Gather<'a> {
             piece.light.push(LightStep { sums: record.sums(), searched: None });
         }
         record.emitted.iter().for_each(|token: &TokenId| self.hash.update(token.to_le_bytes()));
-        piece.tokens / STRETCH > at
+        piece.tokens / STRETCH_TOKENS > at
     }
 
     /// Adds the distributions of the positions since the last call.
     pub fn laws(&mut self, laws: &Pool) {
         if let (Some(all), Some(stretch)) = (&mut self.piece.laws, self.piece.stretches.last_mut()) {
             all.absorb(laws, 1);
-            stretch.laws.get_or_insert_with(|| Pool::with_grid(COARSE)).absorb(laws, 1);
+            stretch.laws.get_or_insert_with(|| Pool::with_grid(CELLS_PER_NAT)).absorb(laws, 1);
         }
     }
 

@@ -9,11 +9,11 @@ use super::state::Settings;
 use crate::engine::MAX_BUDGET;
 use crate::telemetry::{Ceilings, SpeedOfLight, StageTimes};
 use crate::theory::bootstrap::half_widths;
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 use crate::theory::intervals::Estimate;
 use crate::theory::light_units::LightUnits;
 use crate::theory::pool::Pool;
-use crate::theory::speed::{self, Best, Hardware, Work};
+use crate::theory::speed::{self, BestSpeedUp, Hardware, Work};
 
 /// Complete table, which is also the JSON output (schema/table.schema.json).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct Table {
     /// Settings of the measurements.
     pub settings: Settings,
     /// Measured seconds t(B) of a pass on this machine.
-    pub cost: Option<Cost>,
+    pub cost: Option<CostCurve>,
     /// Bytes and operations of the model, for rooflines.
     pub work: Work,
     /// Machines described by hardware.toml.
@@ -145,17 +145,17 @@ pub struct MachineRow {
     /// (1 + fluid) t(1) / t(B), by the budgets of the ceilings.
     pub speed_up: Vec<f64>,
     /// Largest ceiling over all budgets up to 256.
-    pub best: Option<Best>,
+    pub best: Option<BestSpeedUp>,
 }
 
 /// Inputs that are common to all sets.
-pub struct Given<'a> {
+pub struct TableInputs<'a> {
     /// Budgets in ascending order.
     pub budgets: &'a [usize],
     /// Names of the drafters.
     pub drafters: &'a [String],
     /// Cost of passes on this machine.
-    pub cost: Option<&'a Cost>,
+    pub cost: Option<&'a CostCurve>,
     /// Machines described by hardware.toml.
     pub hardware: &'a [Hardware],
     /// Bytes and operations of the model.
@@ -174,14 +174,14 @@ struct Sums {
 }
 
 /// Sums of a drafter at a budget, by text.
-struct Column {
+struct DrafterColumn {
     drafter: usize,
     budget: usize,
     from: Source,
     units: Vec<Sums>,
 }
 
-impl Column {
+impl DrafterColumn {
     /// Returns (E\[X | T\], accepted) per step, with unit i counted `times(i)` times.
     fn means(&self, times: impl Fn(usize) -> usize) -> (f64, f64) {
         let mut sum = Sums::default();
@@ -198,7 +198,7 @@ impl Column {
 /// Computes the rows of one set at one temperature.
 ///
 /// `None` if no text of it was decoded plainly.
-pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) -> Option<SetRows> {
+pub fn compute_set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &TableInputs) -> Option<SetRows> {
     let mut plain: Vec<&Piece> = pieces.iter().copied().filter(|p| p.key.drafter.is_none()).collect();
     plain.sort_by_key(|p| p.key.prompt);
     let refused = plain.iter().filter(|p| p.refused.is_some()).count();
@@ -211,7 +211,7 @@ pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) 
     let curve = pool.fluid_curve(MAX_BUDGET - 1);
     let fluid = |budget: usize| curve.get(budget - 1).copied().unwrap_or_default();
     let columns = columns(&plain, pieces, given);
-    let laws: Vec<Option<Pool>> = plain.iter().map(|piece| text_laws(piece)).collect();
+    let laws: Vec<Option<Pool>> = plain.iter().map(|piece| text_pool(piece)).collect();
     let widths = widths(&laws, &columns, given.budgets);
     let half = |i: usize| widths.as_ref().and_then(|widths| widths.get(i)).copied();
 
@@ -219,14 +219,21 @@ pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) 
         let c = Ceilings::at(mu, mu2, budget, Some(fluid(budget)));
         let relative = half(2 + i).map(|half| half * fluid(budget));
         let Ceilings { batch, published, renewal, renewal_tuned, .. } = c;
-        CeilingRow { budget, batch, published, renewal, renewal_tuned, fluid: Estimate::within(fluid(budget), relative, batch) }
+        CeilingRow {
+            budget,
+            batch,
+            published,
+            renewal,
+            renewal_tuned,
+            fluid: Estimate::from_half_width_clamped(fluid(budget), relative, batch),
+        }
     });
     let light = |own: &[&Piece]| speed_of_light(own, temperature == 0.0, given.cost, &curve);
     let drafters = columns.iter().enumerate().map(|(i, column)| {
         let at = 2 + given.budgets.len() + 3 * i;
         let (expected, accepted) = column.means(|_| 1);
         let (bound, most) = (fluid(column.budget), column.budget as f64 - 1.0);
-        let accepted = Estimate::within(accepted, half(at + 1), most);
+        let accepted = Estimate::from_half_width_clamped(accepted, half(at + 1), most);
         let ran = |p: &&&Piece| p.key.drafter == Some(column.drafter) && p.refused.is_none();
         let differs = |p: &&Piece| plain.iter().any(|q| q.key.prompt == p.key.prompt && q.sha256 != p.sha256);
         DrafterRow {
@@ -234,10 +241,11 @@ pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) 
             budget: column.budget,
             from: column.from,
             steps: column.units.iter().map(|unit| unit.steps as usize).sum(),
-            expected: Estimate::within(expected, half(at), most),
+            expected: Estimate::from_half_width_clamped(expected, half(at), most),
             accepted,
             tokens_per_step: accepted.plus_one(),
-            share: (bound > 0.0).then(|| Estimate::within(expected / bound, half(at + 2).map(|half| half / bound), f64::MAX)),
+            share: (bound > 0.0)
+                .then(|| Estimate::from_half_width_clamped(expected / bound, half(at + 2).map(|half| half / bound), f64::MAX)),
             timed: timed(&plain, pieces, (column.drafter, column.budget), &light),
             differing_texts: pieces.iter().filter(ran).filter(|p| p.key.budget == column.budget).copied().filter(differs).count(),
         }
@@ -249,8 +257,8 @@ pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) 
         texts: plain.len(),
         refused,
         positions: pool.positions(),
-        mu: Estimate::within(mu, half(0), f64::MAX),
-        mu2: Estimate::within(mu2, half(1), f64::MAX),
+        mu: Estimate::from_half_width_clamped(mu, half(0), f64::MAX),
+        mu2: Estimate::from_half_width_clamped(mu2, half(1), f64::MAX),
         plain_tokens_per_second: (seconds > 0.0).then(|| tokens / seconds),
         ceilings: ceilings.collect(),
         drafters: drafters.collect(),
@@ -259,7 +267,7 @@ pub fn set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &Given) 
 }
 
 /// Returns the drafters' sums by text, for each budget above 1 that has data.
-fn columns(plain: &[&Piece], pieces: &[&Piece], given: &Given) -> Vec<Column> {
+fn columns(plain: &[&Piece], pieces: &[&Piece], given: &TableInputs) -> Vec<DrafterColumn> {
     let mut all = Vec::new();
     for drafter in 0..given.drafters.len() {
         let mut runs: BTreeMap<usize, BTreeMap<usize, &Piece>> = BTreeMap::new();
@@ -274,7 +282,7 @@ fn columns(plain: &[&Piece], pieces: &[&Piece], given: &Given) -> Vec<Column> {
             let larger = || runs.range(budget + 1..).next_back().map(|(_, texts)| texts).filter(whole);
             let Some((from, texts)) = own.or_else(|| larger().map(|texts| (Source::Largest, texts))) else { continue };
             let units = plain.iter().map(|p| text_sums(texts[&p.key.prompt], i)).collect();
-            all.push(Column { drafter, budget, from, units });
+            all.push(DrafterColumn { drafter, budget, from, units });
         }
     }
     all
@@ -294,7 +302,7 @@ fn text_sums(drafted: &Piece, i: usize) -> Sums {
 /// Pool of a plain text's distributions, on the coarse grid of its stretches.
 ///
 /// `None` if the text has none.
-fn text_laws(plain: &Piece) -> Option<Pool> {
+fn text_pool(plain: &Piece) -> Option<Pool> {
     let mut laws = plain.stretches.iter().filter_map(|stretch| stretch.laws.as_ref());
     let mut sum = laws.next()?.clone();
     laws.for_each(|more| {
@@ -307,7 +315,7 @@ fn text_laws(plain: &Piece) -> Option<Pool> {
 ///
 /// In order: mu; mu2; the fluid bound by budget, relative to its value; then, for each column, E\[X
 /// | T\], accepted, and E\[X | T\] over the relative bound.
-fn widths(laws: &[Option<Pool>], columns: &[Column], budgets: &[usize]) -> Option<Vec<f64>> {
+fn widths(laws: &[Option<Pool>], columns: &[DrafterColumn], budgets: &[usize]) -> Option<Vec<f64>> {
     let most = budgets.last().map_or(0, |budget| budget - 1);
     let curve = |times: &dyn Fn(usize) -> usize| {
         let mut sum: Option<Pool> = None;
@@ -378,7 +386,7 @@ fn timed(
 /// Speed of light over whole texts.
 ///
 /// Empty if the steps are not known, as in states of earlier versions.
-fn speed_of_light(texts: &[&Piece], greedy: bool, cost: Option<&Cost>, fluid: &[f64]) -> SpeedOfLight {
+fn speed_of_light(texts: &[&Piece], greedy: bool, cost: Option<&CostCurve>, fluid: &[f64]) -> SpeedOfLight {
     let mut units = LightUnits::new(greedy);
     if texts.iter().any(|text| text.light.len() != text.steps()) {
         return SpeedOfLight::default();
@@ -387,7 +395,7 @@ fn speed_of_light(texts: &[&Piece], greedy: bool, cost: Option<&Cost>, fluid: &[
         for step in &text.light {
             units.add(&step.sums);
             if let Some(searched) = &step.searched {
-                units.searched(&searched.oracle, searched.drafter_best);
+                units.add_search(&searched.oracle, searched.drafter_best);
             }
         }
         units.end_text();
@@ -396,7 +404,7 @@ fn speed_of_light(texts: &[&Piece], greedy: bool, cost: Option<&Cost>, fluid: &[
 }
 
 /// Ceilings of the speed-up on each machine, from the fluid bound's curve over P.
-fn machines(curve: &[f64], given: &Given) -> Vec<MachineRow> {
+fn machines(curve: &[f64], given: &TableInputs) -> Vec<MachineRow> {
     let row = |name: &str, measured: bool, holds: Option<bool>, pass: &dyn Fn(usize) -> f64| {
         let at = |&budget: &usize| (1.0 + curve.get(budget - 1).copied().unwrap_or_default()) * pass(1) / pass(budget);
         MachineRow {

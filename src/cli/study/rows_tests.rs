@@ -3,13 +3,13 @@
 
 use serde_json::Value;
 
-use super::piece::{Gather, Key, Piece, STRETCH, Stretch};
+use super::piece::{Key, Piece, STRETCH_TOKENS, Stretch, TextResultBuilder};
 use super::published::published;
-use super::rows::{Given, SetRows, Source, Table, set_rows};
+use super::rows::{SetRows, Source, Table, TableInputs, compute_set_rows};
 use super::state::{SetSettings, Settings};
 use crate::telemetry::testing::{record, spoiled, tree};
 use crate::telemetry::{Ceilings, SpeedOfLight, StageTimes};
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 use crate::theory::intervals::Estimate;
 use crate::theory::pool::Pool;
 use crate::theory::speed::{Hardware, Work};
@@ -30,27 +30,27 @@ fn pieces() -> Vec<Piece> {
         let mut pool = Pool::new();
         let mut stretch = |i: usize| {
             let mut laws = Pool::with_grid(16);
-            for j in 0..STRETCH {
+            for j in 0..STRETCH_TOKENS {
                 let law = law(0.6 + 0.01 * ((7 * i + j + prompt) % 20) as f64);
                 laws.add_probabilities(&law);
                 pool.add_probabilities(&law);
             }
-            Stretch { steps: STRETCH, laws: Some(laws), ..Stretch::default() }
+            Stretch { steps: STRETCH_TOKENS, laws: Some(laws), ..Stretch::default() }
         };
         let stretches: Vec<Stretch> = (0..4).map(&mut stretch).collect();
         let time = StageTimes { draft: 0.0, verify: 4.0, other: 0.0 };
-        let plain = Gather::new(key(None, 1), &[]).end();
-        all.push(Piece { tokens: 4 * STRETCH, time, stretches, laws: Some(pool), ..plain });
+        let plain = TextResultBuilder::new(key(None, 1), &[]).end();
+        all.push(Piece { tokens: 4 * STRETCH_TOKENS, time, stretches, laws: Some(pool), ..plain });
         for budget in [4, 2] {
             if budget == 2 && prompt > 0 {
                 continue;
             }
             let (key, budgets) = (key(Some(0), budget), [1, 2, 4]);
-            let mut gather = Gather::new(key, if budget == 4 { &budgets } else { &budgets[..2] });
+            let mut gather = TextResultBuilder::new(key, if budget == 4 { &budgets } else { &budgets[..2] });
             let nodes: &[(usize, f64)] = if budget == 4 { &[(0, 0.5), (0, 0.25)] } else { &[(0, 0.5)] };
             let (mut tokens, mut step) = (0, prompt);
-            while tokens < 4 * STRETCH {
-                let hit = step % 3 == 0 && tokens + 1 < 4 * STRETCH;
+            while tokens < 4 * STRETCH_TOKENS {
+                let hit = step % 3 == 0 && tokens + 1 < 4 * STRETCH_TOKENS;
                 let mut record = record(tree(nodes), if hit { &[1] } else { &[] }, budget);
                 record.time.verify = 0.04;
                 gather.step(&record);
@@ -74,17 +74,17 @@ fn machines() -> Vec<Hardware> {
 /// Rows of these texts.
 pub fn rows() -> SetRows {
     let (pieces, hardware, drafters) = (pieces(), machines(), ["ngram".to_owned()]);
-    let cost = Cost::new(vec![(1, 1.0), (2, 1.25), (4, 2.0)]).unwrap();
+    let cost = CostCurve::new(vec![(1, 1.0), (2, 1.25), (4, 2.0)]).unwrap();
     let work = Work { bytes: 1e9, flops_per_token: 1e9 };
-    let given = Given { budgets: &[1, 2, 4], drafters: &drafters, cost: Some(&cost), hardware: &hardware, work: &work };
+    let given = TableInputs { budgets: &[1, 2, 4], drafters: &drafters, cost: Some(&cost), hardware: &hardware, work: &work };
     let all: Vec<&Piece> = pieces.iter().collect();
-    set_rows("set", 1.0, &all, &given).unwrap()
+    compute_set_rows("set", 1.0, &all, &given).unwrap()
 }
 
 #[test]
-fn by_hand() {
+fn rows_equal_values_computed_by_hand() {
     let rows = rows();
-    assert_eq!((rows.texts, rows.refused, rows.positions), (6, 0, 6 * 4 * STRETCH));
+    assert_eq!((rows.texts, rows.refused, rows.positions), (6, 0, 6 * 4 * STRETCH_TOKENS));
     // 768 tokens in 24 seconds.
     assert_eq!(rows.plain_tokens_per_second, Some(32.0));
     assert_eq!(rows.ceilings.iter().map(|c| (c.budget, c.batch)).collect::<Vec<_>>(), [(1, 0.0), (2, 1.0), (4, 3.0)]);
@@ -129,22 +129,22 @@ fn by_hand() {
 #[test]
 fn a_refused_prompt_and_a_drafter_that_is_not_done_have_no_part() {
     let (mut pieces, hardware, drafters) = (pieces(), machines(), ["ngram".to_owned()]);
-    let given = Given { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &hardware, work: &Work::default() };
+    let given = TableInputs { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &hardware, work: &Work::default() };
     pieces.iter_mut().filter(|p| p.key.prompt == 5).for_each(|p| *p = Piece::refused(p.key, "long".into()));
     let all: Vec<&Piece> = pieces.iter().collect();
-    let some = set_rows("set", 1.0, &all, &given).unwrap();
+    let some = compute_set_rows("set", 1.0, &all, &given).unwrap();
     assert_eq!((some.texts, some.refused, some.drafters.len(), some.machines.len()), (5, 1, 2, 1));
     let all: Vec<&Piece> = pieces.iter().filter(|p| p.key.drafter.is_none() || p.key.prompt != 3).collect();
-    assert!(set_rows("set", 1.0, &all, &given).unwrap().drafters.is_empty());
-    assert!(set_rows("set", 1.0, &[], &given).is_none());
+    assert!(compute_set_rows("set", 1.0, &all, &given).unwrap().drafters.is_empty());
+    assert!(compute_set_rows("set", 1.0, &[], &given).is_none());
 }
 
 #[test]
 fn below_four_texts_there_is_no_interval() {
     let (pieces, drafters) = (pieces(), ["ngram".to_owned()]);
-    let given = Given { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
+    let given = TableInputs { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
     let all: Vec<&Piece> = pieces.iter().filter(|p| p.key.prompt < 3).collect();
-    let rows = set_rows("set", 1.0, &all, &given).unwrap();
+    let rows = compute_set_rows("set", 1.0, &all, &given).unwrap();
     assert_eq!((rows.mu.interval, rows.drafters[0].expected.interval), (None, None));
     assert!(rows.mu.value > 0.0);
 }
@@ -152,10 +152,10 @@ fn below_four_texts_there_is_no_interval() {
 #[test]
 fn intervals_depend_on_whole_texts_and_not_on_where_stretches_lie_in_them() {
     let (mut pieces, drafters) = (pieces(), ["ngram".to_owned()]);
-    let given = Given { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
+    let given = TableInputs { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
     let want = rows();
     pieces.iter_mut().for_each(|piece| piece.stretches.reverse());
-    let rows = set_rows("set", 1.0, &pieces.iter().collect::<Vec<_>>(), &given).unwrap();
+    let rows = compute_set_rows("set", 1.0, &pieces.iter().collect::<Vec<_>>(), &given).unwrap();
     let near = |a: Estimate, b: Estimate| {
         let (a, b) = (a.interval.unwrap(), b.interval.unwrap());
         (a.low - b.low).abs() < 1e-9 && (a.high - b.high).abs() < 1e-9
@@ -190,7 +190,7 @@ fn the_schema_takes_a_table_and_nothing_that_differs() {
         raw: false,
         timed: 1,
     };
-    let cost = Cost::new(vec![(1, 0.01), (8, 0.02)]).unwrap();
+    let cost = CostCurve::new(vec![(1, 0.01), (8, 0.02)]).unwrap();
     let (hardware, work) = (machines(), Work { bytes: 1e8, flops_per_token: 2e8 });
     let sets = vec![SetRows { temperature: 0.0, ..rows() }, rows()];
     let whole = Table { kind: "table".into(), settings, cost: Some(cost), work, hardware, sets, published: published() };
@@ -220,12 +220,12 @@ fn the_schema_takes_a_table_and_nothing_that_differs() {
 #[test]
 fn texts_whose_steps_are_not_kept_have_no_speed_of_light() {
     let (mut pieces, drafters) = (pieces(), ["ngram".to_owned()]);
-    let cost = Cost::new(vec![(1, 1.0), (4, 2.0)]).unwrap();
-    let given = Given { budgets: &[4], drafters: &drafters, cost: Some(&cost), hardware: &[], work: &Work::default() };
+    let cost = CostCurve::new(vec![(1, 1.0), (4, 2.0)]).unwrap();
+    let given = TableInputs { budgets: &[4], drafters: &drafters, cost: Some(&cost), hardware: &[], work: &Work::default() };
     // As in a state written by an earlier version.
     pieces.iter_mut().for_each(|piece| piece.light.clear());
     let all: Vec<&Piece> = pieces.iter().collect();
-    let timed = set_rows("set", 1.0, &all, &given).unwrap().drafters[0].timed.unwrap();
+    let timed = compute_set_rows("set", 1.0, &all, &given).unwrap().drafters[0].timed.unwrap();
     assert_eq!(timed.speed_of_light, SpeedOfLight::default());
     assert!(timed.tokens_per_second > 0.0);
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::piece::Piece;
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 
 /// Everything the numbers depend on; a state with other settings is rejected.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ pub struct SetSettings {
 #[serde(rename_all = "snake_case")]
 enum Entry {
     Settings(Box<Settings>),
-    Cost(Cost),
+    Cost(CostCurve),
     Piece(Box<Piece>),
 }
 
@@ -83,7 +83,7 @@ pub struct State {
     /// Results of the finished texts.
     pub pieces: Vec<Piece>,
     /// Measured cost of passes, if known.
-    pub cost: Option<Cost>,
+    pub cost: Option<CostCurve>,
 }
 
 impl State {
@@ -161,7 +161,7 @@ impl State {
     ///
     /// # Errors
     /// If the file can't be written.
-    pub fn set_cost(&mut self, cost: Cost) -> anyhow::Result<()> {
+    pub fn set_cost(&mut self, cost: CostCurve) -> anyhow::Result<()> {
         self.put(&line(&Entry::Cost(cost.clone()))?)?;
         self.cost = Some(cost);
         Ok(())
@@ -222,13 +222,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_is_there_after_a_break() {
+    fn finished_texts_survive_an_interruption() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         let mut state = State::open(&path, &settings()).unwrap();
         assert!(format!("{:#}", State::open(&path, &settings()).err().unwrap()).contains("another run"));
         state.add(piece(0)).unwrap();
-        state.set_cost(Cost::new(vec![(1, 0.1), (2, 1.0 / 3.0)]).unwrap()).unwrap();
+        state.set_cost(CostCurve::new(vec![(1, 0.1), (2, 1.0 / 3.0)]).unwrap()).unwrap();
         state.add(piece(1)).unwrap();
         drop(state);
         let whole = std::fs::read(&path).unwrap();

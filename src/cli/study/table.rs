@@ -10,13 +10,13 @@ use clap::builder::PossibleValuesParser;
 use sha2::{Digest, Sha256};
 
 use super::outputs::OutputOptions;
-use super::pace::Pace;
-use super::piece::{Gather, Key, Piece};
+use super::pace::StudyProgress;
+use super::piece::{Key, Piece, TextResultBuilder};
 use super::published::published;
-use super::rows::{Given, Table, set_rows};
+use super::rows::{Table, TableInputs, compute_set_rows};
 use super::state::{SetSettings, Settings, State};
-use super::{Runner, Set, StudyOptions, Went, text};
-use crate::clean::name;
+use super::{PromptSet, Runner, StudyOptions, TextOutcome, text};
+use crate::clean::sanitize_name;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::options::{self, whole};
 use crate::draft::DRAFTERS;
@@ -28,7 +28,7 @@ use crate::telemetry::StepSettings;
 /// Shapes whose first nodes are the tree of a smaller budget.
 ///
 /// One pass then determines the acceptance at every budget.
-const ORDERED: [&str; 2] = ["chain", "best-first"];
+const PREFIX_SHAPES: [&str; 2] = ["chain", "best-first"];
 
 /// Options of `speclight table`.
 #[derive(Args, Clone, Debug)]
@@ -47,7 +47,7 @@ pub struct TableOptions {
           allow_negative_numbers = true, help_heading = "Drafting")]
     pub budgets: Vec<usize>,
     /// Tree shape: chain or best-first
-    #[arg(long, value_name = "NAME", default_value = "best-first", value_parser = PossibleValuesParser::new(ORDERED),
+    #[arg(long, value_name = "NAME", default_value = "best-first", value_parser = PossibleValuesParser::new(PREFIX_SHAPES),
           hide_possible_values = true, help_heading = "Drafting")]
     pub shape: String,
     /// Temperatures to measure, separated by commas; 0 is greedy
@@ -111,7 +111,7 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     let settings = settings(&options, &runner.engine.info, &sets, budgets, drafters);
     let state = options.state.as_deref().map_or_else(|| Ok(State::nowhere()), |path| State::open(path, &settings))?;
     let look_every = options.look_every;
-    let mut work = Work { runner: &mut runner, sets: &sets, settings: &settings, plain, look_every, state };
+    let mut work = TableRun { runner: &mut runner, sets: &sets, settings: &settings, plain, look_every, state };
     if !work.run()? {
         let status = work.runner.interrupt.status().unwrap_or(1);
         if options.state.is_some() {
@@ -121,7 +121,7 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     }
     let State { pieces, cost, .. } = work.state;
     let roofline = runner.engine.work;
-    let given = Given {
+    let given = TableInputs {
         budgets: &settings.budgets,
         drafters: &settings.drafters,
         cost: cost.as_ref(),
@@ -132,7 +132,7 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     for (i, set) in sets.iter().enumerate() {
         for (j, &temperature) in settings.temperatures.iter().enumerate() {
             let own: Vec<&Piece> = pieces.iter().filter(|p| (p.key.set, p.key.temperature) == (i, j)).collect();
-            rows.extend(set_rows(&set.name, temperature, &own, &given));
+            rows.extend(compute_set_rows(&set.name, temperature, &own, &given));
         }
     }
     if rows.is_empty() {
@@ -144,8 +144,8 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(refused)))
 }
 
-fn settings(options: &TableOptions, info: &RunInfo, sets: &[Set], budgets: Vec<usize>, drafters: Vec<String>) -> Settings {
-    let set = |set: &Set| {
+fn settings(options: &TableOptions, info: &RunInfo, sets: &[PromptSet], budgets: Vec<usize>, drafters: Vec<String>) -> Settings {
+    let set = |set: &PromptSet| {
         let mut hash = Sha256::new();
         for prompt in &set.prompts {
             for text in [&prompt.id, &prompt.text] {
@@ -212,22 +212,22 @@ fn plan(settings: &Settings) -> Vec<Key> {
 }
 
 /// Measurement of all texts.
-struct Work<'a> {
+struct TableRun<'a> {
     runner: &'a mut Runner,
-    sets: &'a [Set],
+    sets: &'a [PromptSet],
     settings: &'a Settings,
     plain: StepSettings,
     look_every: usize,
     state: State,
 }
 
-impl Work<'_> {
+impl TableRun<'_> {
     /// Runs all texts that are not finished; returns false if a signal ended it.
     fn run(&mut self) -> anyhow::Result<bool> {
         let keys = plan(self.settings);
         let done: BTreeSet<Key> = self.state.pieces.iter().map(|p| p.key).collect();
         let mut any = false;
-        let mut pace = Pace::new(keys.len(), keys.iter().filter(|key| done.contains(key)).count());
+        let mut pace = StudyProgress::new(keys.len(), keys.iter().filter(|key| done.contains(key)).count());
         for key in keys.into_iter().filter(|key| !done.contains(key)) {
             let what = self.name(&key);
             pace.begin(&what);
@@ -257,7 +257,11 @@ impl Work<'_> {
     fn name(&self, key: &Key) -> String {
         let (set, temperature) = (&self.sets[key.set], self.settings.temperatures[key.temperature]);
         let drafter = key.drafter.map_or("plain".into(), |d| format!("{} B {}", self.settings.drafters[d], key.budget));
-        format!("{} {} at temperature {temperature}, {drafter}", name(&set.name), name(&set.prompts[key.prompt].id))
+        format!(
+            "{} {} at temperature {temperature}, {drafter}",
+            sanitize_name(&set.name),
+            sanitize_name(&set.prompts[key.prompt].id)
+        )
     }
 
     /// Runs one text; `None` if a signal ended it.
@@ -270,9 +274,9 @@ impl Work<'_> {
             ..self.plain.clone()
         };
         let budgets = &s.budgets[..s.budgets.partition_point(|&b| b <= key.budget)];
-        let mut gather = Gather::new(key, if key.drafter.is_some() { budgets } else { &[] });
+        let mut gather = TextResultBuilder::new(key, if key.drafter.is_some() { budgets } else { &[] });
         // Discard the distributions of the previous text.
-        drop(self.runner.engine.session.take_laws());
+        drop(self.runner.engine.session.take_pool());
         let prompt = &self.sets[key.set].prompts[key.prompt];
         let look_every = self.look_every;
         let went = self.runner.text(&settings, prompt, &mut |session, _, record| {
@@ -289,14 +293,14 @@ impl Work<'_> {
                 }
             }
             if key.drafter.is_none() && (full || session.ending().is_some()) {
-                gather.laws(&session.take_laws());
+                gather.laws(&session.take_pool());
             }
             Ok(())
         })?;
         Ok(match went {
-            Went::Whole => Some(gather.end()),
-            Went::Refused(why) => Some(Piece::refused(key, why)),
-            Went::Interrupted => None,
+            TextOutcome::Whole => Some(gather.end()),
+            TextOutcome::Refused(why) => Some(Piece::refused(key, why)),
+            TextOutcome::Interrupted => None,
         })
     }
 }

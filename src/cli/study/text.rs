@@ -1,8 +1,8 @@
 //! Table as text and as comma-separated values.
 
-use super::outputs::{csv_row, number};
+use super::outputs::{format_csv_row, number};
 use super::rows::{DrafterRow, SetRows, Source, Table};
-use crate::clean::name;
+use crate::clean::sanitize_name;
 use crate::cli::table;
 use crate::theory::intervals::Estimate;
 
@@ -12,7 +12,7 @@ pub fn text(table: &Table) -> String {
     let mut text = format!(
         "{} {} on {}; {} trees, seed {}, up to {} tokens per text\n\
          Accepted drafted tokens per step, bonus excluded; entropy in nats; [95% intervals: bootstrap over whole texts].\n",
-        name(&s.model),
+        sanitize_name(&s.model),
         s.quantisation,
         s.device,
         s.shape,
@@ -30,14 +30,14 @@ fn set_text(set: &SetRows) -> String {
     let plain = set.plain_tokens_per_second.map_or("unknown".into(), |rate| format!("{rate:.1} tokens/s"));
     let mut text = format!(
         "\n{}, {temperature}: {} texts{refused}, {} tokens; mu {}, mu2 {}; plain decoding {plain}\n\n",
-        name(&set.name),
+        sanitize_name(&set.name),
         set.texts,
         set.positions,
         written(&set.mu, 3),
         written(&set.mu2, 3),
     );
     let mut head: Vec<String> = ["B", "published + O(1)", "renewal", "tuned", "fluid"].map(str::to_owned).to_vec();
-    head.extend(set.machines.iter().map(|machine| format!("x {}", name(&machine.name))));
+    head.extend(set.machines.iter().map(|machine| format!("x {}", sanitize_name(&machine.name))));
     let mut rows = vec![head];
     for (i, c) in set.ceilings.iter().enumerate() {
         let form = |value: Option<f64>| value.map_or("-".to_owned(), |x| format!("{x:.2}"));
@@ -49,7 +49,8 @@ fn set_text(set: &SetRows) -> String {
     for machine in &set.machines {
         if let Some(best) = machine.best {
             let room = if machine.holds == Some(false) { ", whose memory is too small for the weights" } else { "" };
-            text += &format!("max speed-up x {:.2} at B {} on {}{room}\n", best.speed_up, best.budget, name(&machine.name));
+            text +=
+                &format!("max speed-up x {:.2} at B {} on {}{room}\n", best.speed_up, best.budget, sanitize_name(&machine.name));
         }
     }
     text.push('\n');
@@ -142,12 +143,12 @@ fn percent(e: &Estimate) -> String {
 /// quantity, value and interval. Budget and interval are empty if there is none.
 pub fn csv(table: &Table) -> String {
     let head = ["set", "temperature", "of", "budget", "quantity", "value", "low", "high"];
-    let mut text = csv_row(&head);
+    let mut text = format_csv_row(&head);
     for set in &table.sets {
         let mut row = |of: &str, budget: Option<usize>, quantity: &str, value: Option<Estimate>| {
             let Some(e) = value else { return };
             let ends = e.interval.map_or([None, None], |i| [Some(i.low), Some(i.high)]);
-            text += &csv_row(&[
+            text += &format_csv_row(&[
                 set.name.clone(),
                 set.temperature.to_string(),
                 of.to_owned(),

@@ -8,14 +8,14 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::TrainOptions;
-use super::drafted::Trial;
+use super::drafted::DraftTrial;
 use crate::cli::lines::Lines;
 use crate::hex::hex;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::weights::Weights;
 use crate::registry::Found;
-use crate::train::{self, About, Ask, Corpus, Drafted, News, Report, Teacher, Writing};
+use crate::train::{self, About, Ask, Corpus, DraftPerformance, News, Report, Teacher, Writing};
 
 /// Line of the `--json` output.
 #[derive(Serialize)]
@@ -31,7 +31,7 @@ enum Line<'a> {
     Step {
         #[serde(flatten)]
         report: &'a Report,
-        drafted: Option<Drafted>,
+        drafted: Option<DraftPerformance>,
     },
 }
 
@@ -115,7 +115,7 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
         on
     };
     if let Some(teacher) = &teacher {
-        train::gather_there(teacher.llama(), &model, asks, &mut corpus, writing, &mut written)?;
+        train::gather_on_gpu(teacher.llama(), &model, asks, &mut corpus, writing, &mut written)?;
     } else if corpus.tokens() < options.tokens {
         // One model per thread, so that no writer waits for another.
         let writers = (0..model.threads().unwrap_or(1)).map(|_| open(Some(1))).collect::<anyhow::Result<Vec<_>>>()?;
@@ -148,9 +148,9 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
     if !tell(News::Training { texts, tokens }) {
         return Ok(());
     }
-    let trial = Trial::new(model, options.form, &mut corpus, run.held_out)?;
+    let trial = DraftTrial::new(model, options.form, &mut corpus, run.held_out)?;
     let mut failed = None;
-    let start = train::Start { target: &weights, head: from.as_ref(), after: &after, teacher: teacher.as_ref() };
+    let start = train::TrainStart { target: &weights, head: from.as_ref(), after: &after, teacher: teacher.as_ref() };
     train::train(&mut corpus, start, run, &options.folder, &options.out, &mut |report: &Report| {
         let drafted = match report.held_out.as_ref().map(|_| trial.of(&options.out)).transpose() {
             Ok(drafted) => drafted,

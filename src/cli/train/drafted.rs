@@ -7,7 +7,7 @@ use crate::draft::{Drafter, Eagle, EarlyExit, Shape};
 use crate::engine::{Session, Vocabulary};
 use crate::model::{Decoder, Head, HeadForm, Model};
 use crate::telemetry::{StepSettings, Tally};
-use crate::train::{Corpus, Drafted};
+use crate::train::{Corpus, DraftPerformance};
 use crate::tree::TokenId;
 
 /// Budget of the verify passes, in tokens.
@@ -16,46 +16,46 @@ const BUDGET: usize = 16;
 const TEXTS: usize = 8;
 const TOKENS: usize = 64;
 /// Context length of the decoder, in tokens: prompt, answer and tree must fit.
-const ROOM: usize = 1024;
+const CONTEXT_TOKENS: usize = 1024;
 
 /// Model and held-out prompts to measure heads on.
-pub struct Trial {
+pub struct DraftTrial {
     model: Model,
     form: HeadForm,
     prompts: Vec<Vec<TokenId>>,
 }
 
-impl Trial {
+impl DraftTrial {
     /// Reads the first prompts of the held-out texts of `corpus`, which are one in `every`.
     ///
     /// # Errors
     /// If the corpus can't be read.
-    pub fn new(model: Model, form: HeadForm, corpus: &mut Corpus, every: usize) -> anyhow::Result<Trial> {
+    pub fn new(model: Model, form: HeadForm, corpus: &mut Corpus, every: usize) -> anyhow::Result<DraftTrial> {
         let mut prompts = Vec::new();
         for i in (0..corpus.len()).step_by(every) {
             let text = corpus.read(i)?;
             let prompt = text.tokens[..(text.prompt_tokens as usize).min(text.tokens.len())].to_vec();
-            if prompt.len() + TOKENS + BUDGET < ROOM {
+            if prompt.len() + TOKENS + BUDGET < CONTEXT_TOKENS {
                 prompts.push(prompt);
             }
             if prompts.len() == TEXTS {
                 break;
             }
         }
-        Ok(Trial { model, form, prompts })
+        Ok(DraftTrial { model, form, prompts })
     }
 
     /// Measures the head in file `path`, greedily and at temperature 1.
     ///
     /// # Errors
     /// If the head can't be loaded, or a pass fails.
-    pub fn of(&self, path: &Path) -> anyhow::Result<Drafted> {
+    pub fn of(&self, path: &Path) -> anyhow::Result<DraftPerformance> {
         let head = Head::open(path, self.form, &self.model)?;
-        let mut target: Box<dyn Decoder> = self.model.decoder(ROOM)?;
+        let mut target: Box<dyn Decoder> = self.model.decoder(CONTEXT_TOKENS)?;
         let drafter: Box<dyn Drafter> = match self.form {
             HeadForm::Eagle => {
                 target.keep_hidden(&head.about().after);
-                Box::new(Eagle::new(&head, ROOM))
+                Box::new(Eagle::new(&head, CONTEXT_TOKENS))
             }
             HeadForm::Adapter => Box::new(EarlyExit::with(&head, self.model.config().layers)?),
         };
@@ -77,7 +77,7 @@ impl Trial {
         };
         let (greedy, _) = decode(greedy)?;
         let (sampled, fluid) = decode(sampling)?;
-        Ok(Drafted {
+        Ok(DraftPerformance {
             greedy_tokens_per_step: greedy.summary(None).tokens_per_step,
             expected_accepted: sampled.summary(None).expected_accepted_mean,
             fluid,

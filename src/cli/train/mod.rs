@@ -16,7 +16,7 @@ use anyhow::Context;
 use clap::Args;
 
 use self::distil::{Job, distil};
-use super::errors::{print_line, warn, warn_of_threads};
+use super::errors::{print_line, warn, warn_if_too_many_threads};
 use super::interrupt::Interrupt;
 use super::lines::Lines;
 use super::progress::{self, Bar};
@@ -24,7 +24,7 @@ use super::prompts::{read_asks, read_text};
 use crate::model::HeadForm;
 use crate::model::device::DeviceChoice;
 use crate::registry::Registry;
-use crate::train::{Drafted, Figures, News, Report};
+use crate::train::{DraftPerformance, HeldOutMetrics, News, Report};
 
 /// Options of `speclight train`.
 #[derive(Args, Clone, Debug)]
@@ -145,7 +145,7 @@ const CANDLE_THREADS: &str = "RAYON_NUM_THREADS";
 ///
 /// Training processes one text per thread, which is several times as fast. Candle reads the thread
 /// count only from its environment.
-fn again_with_one_thread() -> anyhow::Result<ExitCode> {
+fn restart_with_one_thread() -> anyhow::Result<ExitCode> {
     let mut command = std::process::Command::new(std::env::current_exe().context("can't find the program's own executable")?);
     command.args(std::env::args_os().skip(1)).env(CANDLE_THREADS, "1");
     #[cfg(unix)]
@@ -168,9 +168,9 @@ fn again_with_one_thread() -> anyhow::Result<ExitCode> {
 /// If the model can't be obtained, a file can't be read or written, or training fails.
 pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     if std::env::var_os(CANDLE_THREADS).is_none() {
-        return again_with_one_thread();
+        return restart_with_one_thread();
     }
-    warn_of_threads(options.threads);
+    warn_if_too_many_threads(options.threads);
     let mut asks = Vec::new();
     for file in &options.prompts {
         asks.extend(read_asks(file, &mut |line| warn(&line))?);
@@ -182,7 +182,7 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     let mut bar = Bar::new();
     let path = found.ensure(&mut |progress| bar.show(progress))?;
     drop(bar);
-    let quiet = options.json.as_deref().is_some_and(Lines::to_stdout);
+    let quiet = options.json.as_deref().is_some_and(Lines::is_stdout);
     let job = Job { options, asks, found, path };
     #[cfg(feature = "tui")]
     if !job.options.plain
@@ -229,7 +229,7 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     Ok(interrupt.status().map_or(ExitCode::SUCCESS, ExitCode::from))
 }
 
-fn held_out(report: &Report, figures: &Figures, drafted: &Drafted) -> String {
+fn held_out(report: &Report, figures: &HeldOutMetrics, drafted: &DraftPerformance) -> String {
     let list = |all: &[f64], digits: usize| all.iter().map(|x| format!("{x:.digits$}")).collect::<Vec<_>>().join(" ");
     format!(
         "step {}, {} tokens, {:.0} s, held out: loss by depth {}, acceptance by depth {}, chain of {} accepts {:.3}; B = 16: greedy {:.2} tokens per step, at temperature 1 {:.2} accepted of fluid bound {}",

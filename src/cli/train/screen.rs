@@ -20,7 +20,7 @@ use crate::train::News;
 /// # Errors
 /// If the screen or the training can't start, or training fails.
 pub fn run(job: Job) -> anyhow::Result<ExitCode> {
-    let folder = registry::config_folder().ok().map(|config| theme::folder_in(&config));
+    let folder = registry::config_folder().ok().map(|config| theme::themes_folder(&config));
     let terminal = Terminal::from_env(false, folder, |name| std::env::var(name).ok());
     let themes = Theme::all(None, &terminal)?;
     let screen = Training::new(job.found.name().to_owned(), job.options.out.clone(), themes.len());

@@ -93,14 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn a_good_answer_is_its_tree() {
+    fn valid_answer_is_parsed() {
         let tree = of("0,0,1", "1,2,3", "0.5,0.5,1").unwrap();
         assert_eq!((tree.tokens(), tree.parent(3), tree.q(3)), (&[7, 1, 2, 3][..], Some(1), 1.0));
         assert_eq!(of("", "", "").unwrap().drafted(), 0);
     }
 
     #[test]
-    fn a_wrong_one_is_named() {
+    fn invalid_answer_names_the_error() {
         for (parents, tokens, q, says) in [
             ("0", "1,2", "0.5", "1 parents, 2 tokens, 1 q"),
             ("0,0,0,0,0", "1,2,3,4,5", "0.1,0.1,0.1,0.1,0.1", "5 nodes: the budget leaves room for 4"),

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::shape::Limits;
 use super::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
-use process::{Process, Silence};
+use process::{NoAnswer, Process};
 
 /// Maximum number of late answers to earlier steps that are skipped in one step.
 const MOST_LATE: usize = 64;
@@ -105,7 +105,7 @@ impl External {
             loop {
                 // The limit covers all lines of this step, even if they arrive faster than they are
                 // read.
-                let left = self.limit.checked_sub(began.elapsed()).ok_or(Silence::Late)?;
+                let left = self.limit.checked_sub(began.elapsed()).ok_or(NoAnswer::TimedOut)?;
                 let line = process.hear(left)?;
                 match answer::read(&line, root, self.limits, cx.target.config().vocab, cx.stop) {
                     // Late answer to an earlier step.
@@ -123,11 +123,11 @@ impl External {
         });
         match answer {
             Ok(tree) => tree.map_err(|why| format!("external drafter: {why}")),
-            Err(Silence::Late) => {
+            Err(NoAnswer::TimedOut) => {
                 Err(format!("external drafter: no answer within {} s (--external-timeout)", self.limit.as_secs_f64()))
             }
-            Err(Silence::Deaf) => Err("external drafter: it does not read what it is told".into()),
-            Err(Silence::Gone) => {
+            Err(NoAnswer::NotReading) => Err("external drafter: it does not read what it is told".into()),
+            Err(NoAnswer::Exited) => {
                 (self.gone, self.process) = (true, None);
                 Err(format!("external drafter: {} has ended: nothing is drafted any more", self.words[0]))
             }
@@ -229,7 +229,7 @@ fn words(command: &str) -> Option<Vec<String>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::dist::Warp;
+    use crate::dist::Sampling;
     use crate::draft::shape::grow;
     use crate::draft::{Plan, Shape};
     use crate::engine::testing::TableDecoder;
@@ -242,7 +242,7 @@ mod tests {
         let texts: [&[TokenId]; 2] = [&[1, 2], &[1, 2, 3]];
         texts
             .map(|tokens| {
-                let mut cx = Context { tokens, target: &mut target, warp: &Warp::PLAIN, stop: &[0] };
+                let mut cx = Context { tokens, target: &mut target, warp: &Sampling::PLAIN, stop: &[0] };
                 let limits = Limits { budget: 4, depth: 3 };
                 let draft = grow(Shape::BestFirst, &mut external, &mut cx, limits, &Plan::default()).unwrap();
                 (draft.tree.drafted(), external.notice())
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_a_wrong_answer_and_an_end() {
+    fn invalid_answer_or_exit_costs_only_the_draft() {
         let good = r#"read a; echo '{"step":1,"tree":{"parents":[0,1],"tokens":[3,4],"q":[0.5,0.5]}}'"#;
         // In step 2, the late answer to step 1 is skipped.
         let late = r#"; read a; echo '{"step":1,"tree":{"parents":[],"tokens":[],"q":[]}}'; echo '{"step":2,"tree":{"parents":[0],"tokens":[5],"q":[1]}}'; read a"#;
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_answers_ends_a_step_and_takes_no_memory() {
+    fn unasked_answers_end_the_step() {
         let answer = r#"{"step":0,"tree":{"parents":[],"tokens":[],"q":[]}}"#;
         for (script, says) in
             [(format!("yes '{answer}'"), "answers step 0 again and again"), ("yes".to_owned(), "docs/external.md")]
@@ -281,10 +281,10 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_started_is_said() {
+    fn missing_program_is_reported() {
         let mut external = External::new("/no/such/program", Duration::from_secs(1)).unwrap();
         let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: &[1], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+        let mut cx = Context { tokens: &[1], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
         external.limits(Limits { budget: 4, depth: 3 });
         external.begin(&mut cx).unwrap();
         assert!(external.notice().unwrap().contains("/no/such/program can't be started"));

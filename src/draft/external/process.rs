@@ -35,13 +35,13 @@ fn end(mut child: Child) {
 
 /// Reason for a missing answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Silence {
+pub enum NoAnswer {
     /// No answer arrived in time.
-    Late,
+    TimedOut,
     /// Process does not read its requests.
-    Deaf,
+    NotReading,
     /// Process has ended, or wrote something that is not UTF-8 text.
-    Gone,
+    Exited,
 }
 
 /// Running process, ended on drop.
@@ -99,12 +99,12 @@ impl Process {
     /// Sends a line without waiting.
     ///
     /// # Errors
-    /// [`Silence::Deaf`] if the previous line was not read yet, [`Silence::Gone`] if the process
+    /// [`NoAnswer::NotReading`] if the previous line was not read yet, [`NoAnswer::Exited`] if the process
     /// has ended.
-    pub fn tell(&self, line: String) -> Result<(), Silence> {
+    pub fn tell(&self, line: String) -> Result<(), NoAnswer> {
         self.requests.try_send(line).map_err(|why| match why {
-            mpsc::TrySendError::Full(_) => Silence::Deaf,
-            mpsc::TrySendError::Disconnected(_) => Silence::Gone,
+            mpsc::TrySendError::Full(_) => NoAnswer::NotReading,
+            mpsc::TrySendError::Disconnected(_) => NoAnswer::Exited,
         })
     }
 
@@ -112,10 +112,10 @@ impl Process {
     ///
     /// # Errors
     /// If no line arrives within `limit`, or the process has ended.
-    pub fn hear(&self, limit: Duration) -> Result<String, Silence> {
+    pub fn hear(&self, limit: Duration) -> Result<String, NoAnswer> {
         self.answers.recv_timeout(limit).map_err(|why| match why {
-            RecvTimeoutError::Timeout => Silence::Late,
-            RecvTimeoutError::Disconnected => Silence::Gone,
+            RecvTimeoutError::Timeout => NoAnswer::TimedOut,
+            RecvTimeoutError::Disconnected => NoAnswer::Exited,
         })
     }
 }

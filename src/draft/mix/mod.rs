@@ -9,10 +9,10 @@ mod weights;
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use self::weights::{Said, Weights, Word};
+use self::weights::{MemberProposal, TokenProposals, Weights};
 use super::calibration::{Calibration, Observation, logit};
 use super::shape::Limits;
-use super::thrift::Thrift;
+use super::thrift::CostGate;
 use super::{Candidate, Context, DraftError, Drafter, Verified, Worth};
 use crate::tree::{TokenId, TokenTree};
 
@@ -40,14 +40,14 @@ pub struct Mix {
     alone: bool,
     drawn: bool,
     /// Cost gate of each member.
-    thrift: Vec<Thrift>,
+    thrift: Vec<CostGate>,
     weights: Weights,
     /// Weights before each of the last steps, with the text's number of tokens.
     past: VecDeque<(usize, Weights)>,
     /// Members' proposals for each candidate of this step, by (parent node, token). The second
     /// value is the node that the candidate became, if any. Nodes are numbered as in the tree while
     /// it grows.
-    said: HashMap<(usize, TokenId), (Said, Option<usize>)>,
+    said: HashMap<(usize, TokenId), (TokenProposals, Option<usize>)>,
 }
 
 impl Mix {
@@ -66,12 +66,12 @@ impl Mix {
     }
 
     /// Lets a member that runs a model draft alone in sampled trees.
-    pub fn alone_where_drawn(self) -> Self {
+    pub fn with_model_only_if_sampled(self) -> Self {
         Self { alone: true, ..self }
     }
 
     fn with(name: &'static str, members: Vec<Box<dyn Drafter>>, weights: Weights) -> Self {
-        let (mut order, thrift): (Vec<usize>, _) = ((0..members.len()).collect(), vec![Thrift::default(); members.len()]);
+        let (mut order, thrift): (Vec<usize>, _) = ((0..members.len()).collect(), vec![CostGate::default(); members.len()]);
         order.sort_by_key(|&m| members[m].costly());
         Self { name, members, order, alone: false, drawn: false, thrift, weights, past: VecDeque::new(), said: HashMap::new() }
     }
@@ -124,7 +124,7 @@ impl Mix {
     }
 
     /// Calls `f` with each node of this step's tree and the members' proposals for it.
-    fn each(&self, tree: &TokenTree, mut f: impl FnMut(usize, &Said)) {
+    fn each(&self, tree: &TokenTree, mut f: impl FnMut(usize, &TokenProposals)) {
         // Node numbers while the tree grew, by the node's number in `tree`.
         let mut grown: Vec<Option<usize>> = vec![Some(0)];
         for i in tree.nodes() {
@@ -138,20 +138,20 @@ impl Mix {
 
     /// Merges the members' candidates below `node` and returns the best `width`.
     fn merge(&mut self, node: usize, depth: usize, lists: &[Vec<Candidate>], width: usize) -> Vec<Candidate> {
-        let mut nothing: Said = [Word::Silent; MEMBERS];
+        let mut nothing: TokenProposals = [MemberProposal::Silent; MEMBERS];
         for (word, list) in nothing.iter_mut().zip(lists) {
-            *word = if list.is_empty() { Word::Silent } else { Word::Other };
+            *word = if list.is_empty() { MemberProposal::Silent } else { MemberProposal::Other };
         }
         let mut all: Vec<(usize, Candidate)> =
             lists.iter().enumerate().flat_map(|(m, list)| list.iter().map(move |&c| (m, c))).collect();
         all.sort_by_key(|(_, candidate)| candidate.token);
-        let mut tokens: Vec<(TokenId, Said)> = Vec::with_capacity(all.len());
+        let mut tokens: Vec<(TokenId, TokenProposals)> = Vec::with_capacity(all.len());
         for (m, Candidate { token, q }) in all {
             if tokens.last().is_none_or(|(last, _)| *last != token) {
                 tokens.push((token, nothing));
             }
             if let Some((_, said)) = tokens.last_mut() {
-                said[m] = Word::Proposed { q, odds: logit(self.weights.known[m].p(q, depth)) };
+                said[m] = MemberProposal::Proposed { q, odds: logit(self.weights.known[m].p(q, depth)) };
             }
         }
         let mut best: Vec<Candidate> =
@@ -237,8 +237,8 @@ impl Drafter for Mix {
         if let Some(m) = last {
             let lists = self.members[m].propose(cx, tree, nodes, width)?;
             let said = |q: f64| {
-                let mut said: Said = [Word::Silent; MEMBERS];
-                said[m] = Word::Proposed { q, odds: logit(q) };
+                let mut said: TokenProposals = [MemberProposal::Silent; MEMBERS];
+                said[m] = MemberProposal::Proposed { q, odds: logit(q) };
                 said
             };
             for (&node, list) in nodes.iter().zip(&lists) {
@@ -262,7 +262,8 @@ impl Drafter for Mix {
     fn origins(&self, tree: &TokenTree) -> Vec<usize> {
         let mut origins = vec![0; tree.len()];
         self.each(tree, |i, said| {
-            let odds = |word: &Word| if let Word::Proposed { odds, .. } = word { *odds } else { f64::NEG_INFINITY };
+            let odds =
+                |word: &MemberProposal| if let MemberProposal::Proposed { odds, .. } = word { *odds } else { f64::NEG_INFINITY };
             // Ties go to the first member.
             let best = (0..self.members.len()).rev().max_by(|&a, &b| odds(&said[a]).total_cmp(&odds(&said[b])));
             origins[i] = best.unwrap_or(0);
@@ -271,12 +272,12 @@ impl Drafter for Mix {
     }
 
     fn learn(&mut self, verified: &Verified) {
-        let mut seen: Vec<(Said, Observation)> = Vec::with_capacity(verified.tree.drafted());
+        let mut seen: Vec<(TokenProposals, Observation)> = Vec::with_capacity(verified.tree.drafted());
         self.each(&verified.tree, |i, said| seen.push((*said, verified.observation(i))));
         for (m, known) in self.weights.known.iter_mut().enumerate() {
             known.learn(seen.iter().filter_map(|(said, seen)| match said[m] {
-                Word::Proposed { q, .. } => Some(Observation { q, ..*seen }),
-                Word::Silent | Word::Other => None,
+                MemberProposal::Proposed { q, .. } => Some(Observation { q, ..*seen }),
+                MemberProposal::Silent | MemberProposal::Other => None,
             }));
         }
         for (said, seen) in &seen {

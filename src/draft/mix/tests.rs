@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::dist::Warp;
+use crate::dist::Sampling;
 use crate::draft::Cut;
 use crate::engine::testing::TableDecoder;
 
@@ -50,20 +50,20 @@ fn member(calls: &Calls, name: &'static str, costly: bool, candidates: Vec<(Toke
 }
 
 #[test]
-fn where_children_are_drawn_one_that_runs_a_model_can_draft_alone() {
+fn sampled_trees_use_only_the_model_member_if_asked() {
     let calls = Calls::default();
     let members =
         || vec![member(&calls, "slow", true, vec![(1, 0.6), (3, 0.1)]), member(&calls, "quick", false, vec![(1, 0.3), (2, 0.2)])];
     let propose = |mix: &mut Mix| {
         let mut table = TableDecoder::new(4, 0);
-        let mut cx = Context { tokens: &[0], target: &mut table, warp: &Warp::PLAIN, stop: &[] };
+        let mut cx = Context { tokens: &[0], target: &mut table, warp: &Sampling::PLAIN, stop: &[] };
         mix.begin(&mut cx).unwrap();
         let mut tree = TokenTree::new(0);
         let list = mix.propose(&mut cx, &tree, &[0], 8).unwrap().remove(0);
         tree.push(0, 1, list[0].q);
         (list.iter().map(|c| (c.token, c.q)).collect::<Vec<_>>(), mix.origins(&tree)[1])
     };
-    let mut alone = Mix::new("auto", members()).unwrap().alone_where_drawn();
+    let mut alone = Mix::new("auto", members()).unwrap().with_model_only_if_sampled();
     assert_eq!(propose(&mut alone).0.len(), 3, "the best of both");
     alone.drawn(true);
     // The member's own distribution, not combined with learned weights.
@@ -76,7 +76,7 @@ fn where_children_are_drawn_one_that_runs_a_model_can_draft_alone() {
 }
 
 #[test]
-fn a_member_that_runs_a_model_is_asked_where_it_pays_and_not_at_all_in_a_rest() {
+fn model_member_is_gated_by_cost_and_skipped_in_back_off() {
     let calls = Calls::default();
     let member = |name, costly, candidates| member(&calls, name, costly, candidates);
     // The slow member is listed first and asked last.
@@ -88,7 +88,7 @@ fn a_member_that_runs_a_model_is_asked_where_it_pays_and_not_at_all_in_a_rest() 
     tree.push(0, 1, 0.5);
     tree.push(0, 2, 0.01);
     let mut target = TableDecoder::new(4, 0);
-    let mut cx = Context { tokens: &[0], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+    let mut cx = Context { tokens: &[0], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
     let mut asked = |worth: Option<Worth>| {
         calls.lock().unwrap().clear();
         mix.worth(worth);
@@ -123,12 +123,12 @@ fn a_mix_has_two_to_four_different_members() {
 }
 
 #[test]
-fn what_is_left_out_is_learnt_from_too() {
+fn mix_learns_from_cut_candidates() {
     let member = |name, candidates| member(&Calls::default(), name, false, candidates);
     let mut mix = Mix::new("mix", vec![member("loud", vec![(1, 0.6)]), member("right", vec![(2, 0.2)])]).unwrap();
     let tree = TokenTree::new(0);
     let mut target = TableDecoder::new(4, 0);
-    let mut cx = Context { tokens: &[0], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+    let mut cx = Context { tokens: &[0], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
     let mut step = || {
         mix.begin(&mut cx).unwrap();
         let told = mix.propose(&mut cx, &tree, &[0], 4).unwrap().remove(0);

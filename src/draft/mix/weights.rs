@@ -11,7 +11,7 @@ const RATE: f64 = 0.15;
 const ABSENT: f64 = -1.5;
 /// Proposal of one member for one token after one node.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Word {
+pub enum MemberProposal {
     /// Proposed nothing below the node.
     Silent,
     /// Proposed other tokens only.
@@ -21,7 +21,7 @@ pub enum Word {
 }
 
 /// Proposals of all members for one token.
-pub type Said = [Word; MEMBERS];
+pub type TokenProposals = [MemberProposal; MEMBERS];
 
 /// Logistic mixing of the members' probabilities, with one weight set per proposal pattern.
 ///
@@ -37,47 +37,47 @@ pub struct Weights {
 }
 
 impl Weights {
-    fn pattern(said: &Said) -> usize {
+    fn pattern(said: &TokenProposals) -> usize {
         said.iter().fold(0, |pattern, word| {
             3 * pattern
                 + match word {
-                    Word::Silent => 0,
-                    Word::Other => 1,
-                    Word::Proposed { .. } => 2,
+                    MemberProposal::Silent => 0,
+                    MemberProposal::Other => 1,
+                    MemberProposal::Proposed { .. } => 2,
                 }
         })
     }
 
     /// Inputs of the mixture: log odds of each member and a constant 1.
-    fn inputs(said: &Said) -> [f64; MEMBERS + 1] {
+    fn inputs(said: &TokenProposals) -> [f64; MEMBERS + 1] {
         let mut inputs = [1.0; MEMBERS + 1];
         for (input, word) in inputs.iter_mut().zip(said) {
-            *input = if let Word::Proposed { odds, .. } = word { *odds } else { 0.0 };
+            *input = if let MemberProposal::Proposed { odds, .. } = word { *odds } else { 0.0 };
         }
         inputs
     }
 
     /// Initial weight set of a pattern. With n members that propose the token, the log odds of each
     /// have weight 1 / sqrt(n). Each member that proposes other tokens lowers the log odds.
-    fn first(said: &Said) -> [(f64, f64); MEMBERS + 1] {
-        let proposed = said.iter().filter(|word| matches!(word, Word::Proposed { .. })).count();
-        let absent = said.iter().filter(|word| matches!(word, Word::Other)).count();
+    fn first(said: &TokenProposals) -> [(f64, f64); MEMBERS + 1] {
+        let proposed = said.iter().filter(|word| matches!(word, MemberProposal::Proposed { .. })).count();
+        let absent = said.iter().filter(|word| matches!(word, MemberProposal::Other)).count();
         let mut set = [(1.0 / (proposed.max(1) as f64).sqrt(), 0.0); MEMBERS + 1];
         set[MEMBERS].0 = ABSENT * absent as f64;
         set
     }
 
-    fn set(&self, said: &Said) -> [(f64, f64); MEMBERS + 1] {
+    fn set(&self, said: &TokenProposals) -> [(f64, f64); MEMBERS + 1] {
         self.sets.get(&Self::pattern(said)).copied().unwrap_or_else(|| Self::first(said))
     }
 
     /// Returns the probability of a token with these proposals.
-    pub fn p(&self, said: &Said) -> f64 {
+    pub fn p(&self, said: &TokenProposals) -> f64 {
         logistic(self.set(said).iter().zip(Self::inputs(said)).map(|((weight, _), input)| weight * input).sum())
     }
 
     /// Updates the weights from a node with target probability `p` and weight `counts`.
-    pub fn learn(&mut self, said: &Said, counts: f64, p: f64) {
+    pub fn learn(&mut self, said: &TokenProposals, counts: f64, p: f64) {
         let error = counts * (self.p(said) - p);
         let mut set = self.set(said);
         for ((weight, squares), input) in set.iter_mut().zip(Self::inputs(said)) {

@@ -2,7 +2,7 @@
 
 use super::{Cut, Draft, Limits, WIDTH};
 use crate::draft::{Candidate, Context, DraftError, Drafter};
-use crate::theory::search::{Found, Search};
+use crate::theory::search::{FoundTree, TreeSearch};
 use crate::tree::TokenId;
 
 /// Grows the tree of the B - 1 nodes with the highest path probabilities.
@@ -11,16 +11,16 @@ use crate::tree::TokenId;
 /// nodes"). A [`Search`] expands all nodes that are open in one batch, until none is.
 pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits) -> Result<Draft, DraftError> {
     let drafted = limits.budget.saturating_sub(1);
-    let mut search = Search::new(root, drafted, limits.depth);
+    let mut search = TreeSearch::new(root, drafted, limits.depth);
     loop {
-        let nodes = search.open(usize::MAX);
+        let nodes = search.next_to_expand(usize::MAX);
         if nodes.is_empty() {
             break;
         }
         let proposed = drafter.propose(cx, search.explored(), &nodes, drafted.max(WIDTH))?;
         search.expand(&nodes, proposed.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))));
     }
-    let Found { tree, left, expanded: asked } = search.found();
+    let FoundTree { tree, unused: left, expanded: asked } = search.found();
     let cut = left.into_iter().map(|left| Cut { parent: left.parent, candidate: Candidate { token: left.token, q: left.p } });
     Ok(Draft { tree, cut: cut.collect(), asked, ..Draft::nothing(root) })
 }
@@ -31,7 +31,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dist::Warp;
+    use crate::dist::Sampling;
     use crate::draft::testing::Fixed;
     use crate::engine::testing::TableDecoder;
 
@@ -60,14 +60,14 @@ mod tests {
     fn grown(table: &[u8], budget: usize, depth: usize) -> (Draft, usize) {
         let mut fixed = Fixed::new(|path: &[TokenId]| law(table, path));
         let mut target = TableDecoder::new(VOCAB as usize, 0);
-        let mut cx = Context { tokens: &[0], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+        let mut cx = Context { tokens: &[0], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
         let draft = grow(0, &mut fixed, &mut cx, Limits { budget, depth }).unwrap();
         (draft, fixed.rounds)
     }
 
     proptest! {
         #[test]
-        fn the_largest_path_probabilities(
+        fn tree_has_the_largest_path_probabilities(
             table in prop::collection::vec(0u8..5, 30..400), budget in 1usize..40, depth in 0usize..6
         ) {
             let (draft, rounds) = grown(&table, budget, depth);

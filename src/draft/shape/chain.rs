@@ -25,19 +25,19 @@ pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, l
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::dist::Warp;
+    use crate::dist::Sampling;
     use crate::draft::Candidate;
     use crate::draft::testing::Fixed;
     use crate::engine::testing::TableDecoder;
 
     #[test]
-    fn the_best_at_each_depth_within_its_limits() {
+    fn chain_takes_the_best_candidate_within_limits() {
         let law = |path: &[TokenId]| match path.len() {
             0..5 => vec![Candidate { token: path.len() as u32, q: 0.5 }, Candidate { token: 7, q: 0.25 }],
             _ => Vec::new(),
         };
         let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: &[9], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+        let mut cx = Context { tokens: &[9], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
         for (budget, depth, drafted) in [(1, 9, 0), (2, 9, 1), (4, 9, 3), (64, 2, 2), (64, 0, 0), (64, 9, 5)] {
             let mut fixed = Fixed::new(law);
             let draft = grow(9, &mut fixed, &mut cx, Limits { budget, depth }).unwrap();

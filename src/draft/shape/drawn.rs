@@ -8,7 +8,7 @@ use crate::verify::{Proposal, Rule};
 
 /// Number of candidates requested per node, which form the distribution of its children. The
 /// probability mass beyond them, a few percent, is never drafted.
-const LAW: usize = 64;
+const CANDIDATES_PER_NODE: usize = 64;
 
 /// Grows a sampled tree of a topology that is known in advance.
 ///
@@ -41,7 +41,7 @@ pub(super) fn grow(
             break;
         }
         let nodes: Vec<usize> = open.iter().map(|&(node, ..)| node).collect();
-        let proposed = drafter.propose(cx, &draft.tree, &nodes, LAW)?;
+        let proposed = drafter.propose(cx, &draft.tree, &nodes, CANDIDATES_PER_NODE)?;
         level.clear();
         for ((node, at, count), mut candidates) in open.into_iter().zip(proposed) {
             draft.asked[node] = true;
@@ -113,7 +113,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dist::Warp;
+    use crate::dist::Sampling;
     use crate::draft::Candidate;
     use crate::draft::testing::Fixed;
     use crate::engine::testing::TableDecoder;
@@ -122,7 +122,7 @@ mod tests {
         let law = |_: &[TokenId]| (0..).zip(weights).map(|(token, &q)| Candidate { token, q }).collect();
         let mut fixed = Fixed::new(law);
         let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: &[7], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+        let mut cx = Context { tokens: &[7], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
         let mut draws = draws.iter().copied().cycle();
         let child = |depth: usize, rank: usize| (rank < widths.get(depth).copied().unwrap_or(0)).then_some(depth + 1);
         let limits = Limits { budget, depth };
@@ -132,12 +132,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_form_knows_nothing_of_the_draws(
+        fn topology_does_not_depend_on_samples(
             weights in prop::collection::vec(0.01f64..0.2, 4..6), budget in 1usize..20, depth in 0usize..5,
             widths in prop::collection::vec(1usize..4, 1..4), draws in prop::collection::vec(0.0f64..1.0, 16),
-            others in prop::collection::vec(0.0f64..1.0, 16), greedy_first in any::<bool>(),
+            others in prop::collection::vec(0.0f64..1.0, 16), greedy_first_ceiling in any::<bool>(),
         ) {
-            let rule = if greedy_first { Rule::GreedyFirst } else { Rule::Rejection };
+            let rule = if greedy_first_ceiling { Rule::GreedyFirst } else { Rule::Rejection };
             let (draft, rounds) = grown(&weights, budget, depth, &widths, rule, &draws);
             let (other, _) = grown(&weights, budget, depth, &widths, rule, &others);
             let parents = |draft: &Draft| draft.tree.nodes().map(|i| draft.tree.parent(i)).collect::<Vec<_>>();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_form_promises() {
+    fn expected_yield_matches_hand_computed_values() {
         let chain = |at: usize, rank: usize| (rank == 0).then_some(at + 1);
         let limits = |budget, depth| Limits { budget, depth };
         assert_eq!(promise(limits(4, 9), chain, &[0.5, 0.25]), (0.5 + 0.25 + 0.125, 3));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drafter_with_little_to_say_leaves_room() {
+    fn few_candidates_leave_budget_unused() {
         let (draft, rounds) = grown(&[0.3], 9, 9, &[3, 3], Rule::Rejection, &[0.1]);
         assert_eq!((draft.tree.len(), rounds), (3, 2));
         assert_eq!(grown(&[], 9, 9, &[3, 3], Rule::Rejection, &[0.1]).0.tree.len(), 1);

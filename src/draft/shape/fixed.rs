@@ -18,7 +18,7 @@ pub struct Widths {
 
 impl Widths {
     /// Default widths, which depend on the budget (see [`Widths::at`]).
-    pub const USUAL: Widths = Widths { list: [0; DEPTHS] };
+    pub const DEFAULT: Widths = Widths { list: [0; DEPTHS] };
 
     /// Returns the number of children of a node at `depth` (0 for the root).
     ///
@@ -48,7 +48,7 @@ impl FromStr for Widths {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut widths = Self::USUAL;
+        let mut widths = Self::DEFAULT;
         for (depth, width) in text.split(',').enumerate() {
             let width = width.trim().parse().ok().filter(|width| (1..=WIDEST).contains(width));
             match (width, widths.list.get_mut(depth)) {
@@ -68,7 +68,7 @@ impl FromStr for Widths {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::dist::Warp;
+    use crate::dist::Sampling;
     use crate::draft::shape::{Limits, Plan, Shape, grow};
     use crate::draft::testing::Fixed;
     use crate::draft::{Candidate, Context, Draft};
@@ -78,13 +78,13 @@ mod tests {
         let law = |_: &[u32]| [0.5, 0.25, 0.125].iter().zip(0..).map(|(&q, token)| Candidate { token, q }).collect();
         let mut fixed = Fixed::new(law);
         let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: &[9], target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+        let mut cx = Context { tokens: &[9], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
         let draft = grow(Shape::Fixed(widths), &mut fixed, &mut cx, Limits { budget, depth }, &Plan::default()).unwrap();
         (draft, fixed.rounds)
     }
 
     #[test]
-    fn so_many_children_at_each_depth() {
+    fn each_depth_has_its_width() {
         let count = |draft: &Draft| {
             (1..=draft.tree.max_depth())
                 .map(|d| draft.tree.nodes().filter(|&i| draft.tree.depth(i) == d).count())
@@ -105,16 +105,16 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_ones_fill_the_budget() {
+    fn default_widths_fill_the_budget() {
         for budget in [1, 2, 3, 8, 16, 33, 64, 256] {
-            let (draft, _) = grown(Widths::USUAL, budget, 100);
+            let (draft, _) = grown(Widths::DEFAULT, budget, 100);
             assert!(draft.tree.len() == budget || budget > 64, "{budget}: {}", draft.tree.len());
         }
-        assert_eq!(Widths::USUAL.at(0, 15), 3);
+        assert_eq!(Widths::DEFAULT.at(0, 15), 3);
     }
 
     #[test]
-    fn written_and_read() {
+    fn widths_round_trip_as_text() {
         assert_eq!("4, 2,1".parse::<Widths>().unwrap().to_string(), "4,2,1");
         for bad in ["", "0", "4,,1", "65", "-1", "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", "many"] {
             assert!(bad.parse::<Widths>().unwrap_err().contains("as 4,2,2,1,1"), "{bad}");

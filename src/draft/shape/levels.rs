@@ -53,12 +53,12 @@ pub(super) fn grow(
             })
             .collect();
     }
-    Ok(by_worth(draft))
+    Ok(sort_by_path_probability(draft))
 }
 
 /// Sorts the nodes by falling path probability. Each prefix of the nodes is then a best subtree of
 /// its size.
-fn by_worth(draft: Draft) -> Draft {
+fn sort_by_path_probability(draft: Draft) -> Draft {
     let Draft { tree, mut cut, asked, .. } = draft;
     let pi = tree.path_products(|i| tree.q(i));
     let mut order: Vec<usize> = (0..tree.len()).collect();

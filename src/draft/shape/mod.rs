@@ -1,5 +1,5 @@
 //! Tree shapes: rules for which of a drafter's candidates become the token tree. [`grow`] runs a
-//! drafter through one step and returns the [`Draft`] to verify; [`grow_drawn`] does the same for
+//! drafter through one step and returns the [`Draft`] to verify; [`grow_sampled`] does the same for
 //! sampled trees.
 
 mod best_first;
@@ -10,7 +10,7 @@ mod levels;
 mod planned;
 
 pub use fixed::Widths;
-pub use planned::{Plan, Planner, Promise};
+pub use planned::{Plan, Planner, YieldEstimate};
 
 use super::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
@@ -31,14 +31,14 @@ pub enum Shape {
 
 impl Shape {
     /// All shapes, in the order in which the monitor cycles through them.
-    pub const ALL: [Shape; 4] = [Shape::Chain, Shape::Fixed(Widths::USUAL), Shape::BestFirst, Shape::Static];
+    pub const ALL: [Shape; 4] = [Shape::Chain, Shape::Fixed(Widths::DEFAULT), Shape::BestFirst, Shape::Static];
 
     /// Returns the name, as used in settings. A fixed shape includes its widths unless they are the
     /// default ones.
     pub fn name(self) -> String {
         match self {
             Shape::Chain => "chain".into(),
-            Shape::Fixed(Widths::USUAL) => "fixed".into(),
+            Shape::Fixed(Widths::DEFAULT) => "fixed".into(),
             Shape::Fixed(widths) => format!("fixed {widths}"),
             Shape::BestFirst => "best-first".into(),
             Shape::Static => "static".into(),
@@ -217,7 +217,7 @@ pub fn grow(shape: Shape, drafter: &mut dyn Drafter, cx: &mut Context, limits: L
 ///
 /// # Errors
 /// See [`DraftError`].
-pub fn grow_drawn(
+pub fn grow_sampled(
     shape: Shape,
     drafter: &mut dyn Drafter,
     cx: &mut Context,

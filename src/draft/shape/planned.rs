@@ -7,8 +7,8 @@ use crate::tree::TokenId;
 /// Maximum number of children of a node.
 const RANKS: usize = 16;
 /// Prior acceptance rate of the best child, and the ratio between neighboring ranks.
-const FIRST: f64 = 0.6;
-const NEXT: f64 = 0.4;
+const PRIOR_FIRST_RATE: f64 = 0.6;
+const PRIOR_RATE_RATIO: f64 = 0.4;
 /// Weight of the prior, in nodes.
 const PRIOR: f64 = 10.0;
 /// Decay factor per step for older observations, since texts change.
@@ -82,7 +82,7 @@ const BUDGETS: [usize; 12] = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128];
 
 /// Expected yield of a tree of some budget, before its tokens are sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Promise {
+pub struct YieldEstimate {
     /// Budget B: tokens of the verify pass, root included.
     pub budget: usize,
     /// Expected number of accepted drafted tokens.
@@ -102,7 +102,7 @@ pub struct Planner {
     drafted: usize,
     due: usize,
     /// Cached promises, their shape and largest budget, and the step count that invalidates them.
-    promises: Vec<Promise>,
+    promises: Vec<YieldEstimate>,
     promised: Option<(Shape, usize)>,
     promises_due: usize,
 }
@@ -125,9 +125,9 @@ impl Default for Planner {
 impl Planner {
     /// Returns the estimated acceptance rate of each rank.
     pub fn acceptance(&self) -> [f64; RANKS] {
-        let mut prior = FIRST / NEXT;
+        let mut prior = PRIOR_FIRST_RATE / PRIOR_RATE_RATIO;
         self.seen.map(|(weight, accepted)| {
-            prior *= NEXT;
+            prior *= PRIOR_RATE_RATIO;
             (accepted + PRIOR * prior) / (weight + PRIOR)
         })
     }
@@ -148,14 +148,14 @@ impl Planner {
     ///
     /// Empty for shapes whose topology is not known in advance. Recomputed as often as
     /// [`Self::plan`].
-    pub fn promises(&mut self, shape: Shape, most: usize) -> &[Promise] {
+    pub fn promises(&mut self, shape: Shape, most: usize) -> &[YieldEstimate] {
         if self.promised != Some((shape, most)) || self.steps >= self.promises_due {
             let acceptance = self.acceptance();
             let promise = |budget: usize| {
                 let plan = if shape == Shape::Static { Plan::best(budget - 1, &acceptance) } else { Plan::default() };
                 let limits = Limits { budget, depth: budget };
                 let (expected, depth) = drawn::promise(limits, shape.form(limits, &plan)?, &acceptance);
-                Some(Promise { budget, expected, depth })
+                Some(YieldEstimate { budget, expected, depth })
             };
             let budgets = BUDGETS.into_iter().filter(|budget| *budget < most).chain([most]).filter(|budget| *budget > 1);
             self.promises = budgets.filter_map(promise).collect();
@@ -200,7 +200,7 @@ impl Planner {
     ///
     /// `nodes` are those below which candidates were requested, each with its reach probability and
     /// the acceptance probabilities of its children in order, plus one for a further child.
-    pub fn learn_drawn(&mut self, nodes: impl Iterator<Item = (f64, Vec<f64>)>) {
+    pub fn learn_sampled(&mut self, nodes: impl Iterator<Item = (f64, Vec<f64>)>) {
         self.age();
         for (reach, chances) in nodes {
             for ((weight, accepted), chance) in self.seen.iter_mut().zip(chances) {
@@ -240,14 +240,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_best_of_all_trees(acceptance in prop::collection::vec(0.0f64..1.0, 1..5), drafted in 0usize..9) {
+        fn plan_matches_exhaustive_search(acceptance in prop::collection::vec(0.0f64..1.0, 1..5), drafted in 0usize..9) {
             let plan = Plan::best(drafted, &acceptance);
             prop_assert!(plan.children.len() <= drafted + 1);
             prop_assert!((value(&plan, 0, &acceptance) - brute(drafted, 0, &acceptance)).abs() < 1e-12);
         }
 
         #[test]
-        fn no_budget_is_too_large(acceptance in prop::collection::vec(0.0f64..=1.0, 1..17), drafted in 0usize..256) {
+        fn plan_stays_within_large_budgets(acceptance in prop::collection::vec(0.0f64..=1.0, 1..17), drafted in 0usize..256) {
             let plan = Plan::best(drafted, &acceptance);
             prop_assert!(plan.children.len() <= drafted + 1);
             // If even a chain gains more than rounding errors hide, the whole budget is used.
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn at_its_bounds() {
+    fn plan_is_a_chain_or_flat_at_extreme_rates() {
         // A first child that is always accepted makes a chain; equal children make a tree of depth
         // 1.
         let chain = Plan::best(5, &[1.0, 0.5]);
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn acceptances_are_learnt_by_rank() {
+    fn acceptance_rates_are_learned_by_rank() {
         let mut planner = Planner::default();
         let prior = planner.acceptance();
         assert!((prior[0] - 0.6).abs() < 1e-12 && (prior[1] - 0.24).abs() < 1e-12 && prior.iter().sum::<f64>() < 1.0);
@@ -284,12 +284,12 @@ mod tests {
         assert_eq!(learnt[3], prior[3]);
         assert_eq!(planner.plan(Shape::Static, 3), &Plan::best(3, &learnt));
         // Sampled trees: acceptance probabilities per child.
-        (0..2000).for_each(|_| planner.learn_drawn([(1.0, vec![0.5, 0.25]), (0.5, vec![0.75])].into_iter()));
+        (0..2000).for_each(|_| planner.learn_sampled([(1.0, vec![0.5, 0.25]), (0.5, vec![0.75])].into_iter()));
         let drawn = planner.acceptance();
         assert!((drawn[0] - 0.875 / 1.5).abs() < 0.02 && (drawn[1] - 0.25).abs() < 0.02, "{drawn:?}");
         let promises = planner.promises(Shape::Static, 20).to_vec();
         assert_eq!(promises.iter().map(|p| p.budget).collect::<Vec<_>>(), [2, 3, 4, 6, 8, 12, 16, 20]);
-        for Promise { budget, expected, .. } in promises {
+        for YieldEstimate { budget, expected, .. } in promises {
             assert!((expected - value(&Plan::best(budget - 1, &drawn), 0, &drawn)).abs() < 1e-9, "{budget}: {expected}");
         }
         let chain = planner.promises(Shape::Chain, 3)[1];

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_repeats_for_ever_costs_no_more_and_more() {
+    fn repeated_token_has_bounded_cost() {
         let automaton = of(&[vec![7; 3000]]);
         let told: Vec<Followers> = automaton.contexts(automaton.end()).collect();
         assert!(told.len() <= LONGEST as usize + 2 && automaton.states.len() <= LONGEST as usize + 4, "{}", told.len());

@@ -6,7 +6,7 @@ mod automaton;
 mod trust;
 
 use automaton::{Automaton, Match};
-use trust::Trust;
+use trust::InterpolationWeights;
 
 use super::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
@@ -14,7 +14,7 @@ use crate::tree::{TokenId, TokenTree};
 /// Maximum number of remembered tokens of earlier texts. Beyond that, all of them are forgotten.
 const REMEMBERED: usize = 1 << 18;
 /// Remaining weight below which shorter contexts are not looked up.
-const LITTLE: f64 = 1e-4;
+const MIN_REMAINING_WEIGHT: f64 = 1e-4;
 
 /// Proposes the followers of the longest suffix of the text that occurred before.
 ///
@@ -26,7 +26,7 @@ const LITTLE: f64 = 1e-4;
 /// q_s(w) = T(s) c(s, w) / c(s) + (1 - T(s)) q_s'(w),
 /// ```
 ///
-/// where the weight T(s) is learned by context length and counts (`Trust`). The mass that remains
+/// where the weight T(s) is learned by context length and counts (`InterpolationWeights`). The mass that remains
 /// below one token is assigned to no token, so the q of a node sum to less than 1.
 ///
 /// The automaton grows token by token, and each tree node is located from its parent. A step's cost
@@ -36,9 +36,9 @@ pub struct Suffix {
     /// True if earlier texts count, too.
     remember: bool,
     automaton: Automaton,
-    trust: Trust,
+    trust: InterpolationWeights,
     /// Interpolation weights at the beginning of the present text.
-    trust_before: Trust,
+    trust_before: InterpolationWeights,
     /// Tokens of the present text that are in the automaton.
     text: Vec<TokenId>,
     /// Number of prompt tokens, or `None` before the prompt is known. Weights are learned from the
@@ -65,7 +65,7 @@ impl Suffix {
             let each = left * trust / f64::from(context.total);
             all.extend(context.edges.iter().map(|e| Candidate { token: e.token, q: each * f64::from(e.count) }));
             left *= 1.0 - trust;
-            if left < LITTLE {
+            if left < MIN_REMAINING_WEIGHT {
                 break;
             }
         }
@@ -196,7 +196,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dist::Warp;
+    use crate::dist::Sampling;
     use crate::draft::testing::ask;
     use crate::engine::testing::TableDecoder;
 
@@ -215,10 +215,10 @@ mod tests {
     }
 
     #[test]
-    fn below_a_node_the_path_is_the_context() {
+    fn candidates_below_a_node_follow_its_path() {
         let text = [1, 2, 3, 4, 1, 2, 6, 1];
         let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: &text, target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+        let mut cx = Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
         let mut suffix = Suffix::default();
         suffix.begin(&mut cx).unwrap();
         let mut tree = TokenTree::new(1);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn earlier_texts_count_where_they_may() {
+    fn earlier_texts_count_only_if_remembered() {
         let (first, second) = ([1, 2, 3, 4, 5], [6, 2, 3]);
         for remember in [false, true] {
             let mut suffix = Suffix::new(remember);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_back_forgets_no_earlier_text() {
+    fn fork_at_keeps_earlier_texts() {
         // The text begins like the earlier one, but only the longer text shows it.
         let (earlier, text) = ([2, 3], [2, 3, 0, 2]);
         let mut suffix = Suffix::new(true);
@@ -256,7 +256,7 @@ mod tests {
         let best = ask(&mut suffix, &text, &[]);
         let mut back = suffix.at(text.len()).unwrap();
         let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: &text, target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+        let mut cx = Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
         back.begin(&mut cx).unwrap();
         assert_eq!(back.propose(&mut cx, &TokenTree::new(2), &[0], 8).unwrap()[0], best);
         assert_eq!(suffix.earlier, [earlier]);
@@ -264,7 +264,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn probabilities_and_increments(
+        fn estimate_is_a_distribution_and_independent_of_chunks(
             earlier in prop::collection::vec(0u32..6, 1..60), text in prop::collection::vec(0u32..6, 2..120), cut in 1usize..119,
             remember in any::<bool>(),
         ) {
@@ -285,7 +285,7 @@ mod tests {
             let all: Vec<usize> = (1..text.len()).collect();
             prop_assert_eq!(&told(&all).0, &best);
             let mut target = TableDecoder::new(8, 0);
-            let mut cx = Context { tokens: &text, target: &mut target, warp: &Warp::PLAIN, stop: &[] };
+            let mut cx = Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
             let mut back = suffix.at(text.len()).unwrap();
             back.begin(&mut cx).unwrap();
             let tree = TokenTree::new(text[text.len() - 1]);

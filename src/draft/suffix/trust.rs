@@ -23,19 +23,19 @@ const UNKNOWN: f64 = 1e-4;
 /// weights of an interpolated model (Jelinek and Mercer 1980), learned online by one step of
 /// expectation maximization per token.
 #[derive(Clone, Debug)]
-pub struct Trust {
+pub struct InterpolationWeights {
     /// Expected counts per class: tokens that came from such a context's counts, and visits. A
     /// context is visited unless the token came from a longer one.
     classes: [(f64, f64); LENGTHS.len() * TOTALS.len() * KINDS],
 }
 
-impl Default for Trust {
+impl Default for InterpolationWeights {
     fn default() -> Self {
         Self { classes: [(0.0, 0.0); LENGTHS.len() * TOTALS.len() * KINDS] }
     }
 }
 
-impl Trust {
+impl InterpolationWeights {
     fn class(context: &Followers) -> usize {
         let of = |classes: &[u32], value: u32| classes.partition_point(|&from| from <= value).max(1) - 1;
         let kind = match context.edges.len() as u32 {
@@ -88,23 +88,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_seen_is_witten_and_bells() {
+    fn unseen_class_has_witten_bell_weight() {
         let mut automaton = Automaton::default();
         [1, 2, 1, 3, 1, 2, 1].into_iter().for_each(|token| automaton.push(token));
         let contexts = after(&automaton);
         // After "1": 2, 3, 2. After "2 1": 3.
         let last = contexts[contexts.len() - 1];
         assert_eq!((last.len, last.total, last.edges.len()), (1, 3, 2));
-        assert_eq!(Trust::default().of(&last), 3.0 / 5.0);
-        assert_eq!(Trust::default().of(&contexts[0]), 1.0 / 2.0);
+        assert_eq!(InterpolationWeights::default().of(&last), 3.0 / 5.0);
+        assert_eq!(InterpolationWeights::default().of(&contexts[0]), 1.0 / 2.0);
     }
 
     #[test]
-    fn contexts_that_were_right_are_trusted_and_others_not() {
+    fn weights_rise_for_correct_contexts_and_fall_for_wrong_ones() {
         let mut automaton = Automaton::default();
         [1, 2, 9, 1, 2].into_iter().for_each(|token| automaton.push(token));
         let contexts = after(&automaton);
-        let (mut right, mut wrong) = (Trust::default(), Trust::default());
+        let (mut right, mut wrong) = (InterpolationWeights::default(), InterpolationWeights::default());
         for _ in 0..300 {
             right.learn(contexts.iter().copied(), 9);
             wrong.learn(contexts.iter().copied(), 5);

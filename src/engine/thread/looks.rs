@@ -8,7 +8,7 @@ use std::sync::mpsc::TryRecvError;
 
 use super::{Driver, End};
 use crate::engine::Event;
-use crate::engine::look::Looking;
+use crate::engine::look::StepSearch;
 
 impl Driver<'_> {
     /// Starts an oracle search on a step, while paused.
@@ -16,7 +16,7 @@ impl Driver<'_> {
     /// A repeated request continues the search, even one that had run out of passes.
     pub(super) fn look(&mut self, step: usize) -> Result<(), End> {
         if let Some(looking) = self.looking.as_mut().filter(|looking| looking.step == step) {
-            looking.go_on();
+            looking.grant_passes();
             return Ok(());
         }
         self.break_off()?;
@@ -32,7 +32,7 @@ impl Driver<'_> {
 
     /// Stops the current oracle search and reports its final state.
     pub(super) fn break_off(&mut self) -> Result<(), End> {
-        match self.looking.take().filter(Looking::refining) {
+        match self.looking.take().filter(StepSearch::refining) {
             Some(mut looking) => {
                 looking.break_off();
                 self.looked(&looking, false)
@@ -41,7 +41,7 @@ impl Driver<'_> {
         }
     }
 
-    fn looked(&mut self, looking: &Looking, systematic: bool) -> Result<(), End> {
+    fn looked(&mut self, looking: &StepSearch, systematic: bool) -> Result<(), End> {
         let (prompt_id, step, look) = (looking.prompt_id.clone(), looking.step, looking.found());
         let curve = looking.curve().map(Arc::new);
         self.tell(Event::Looked { prompt_id, step, look, systematic, curve })
@@ -51,7 +51,7 @@ impl Driver<'_> {
     ///
     /// A failure disables these searches and is reported, but doesn't end the run: the steps
     /// themselves may still work.
-    pub(super) fn look_at_once(&mut self, step: usize) -> Result<(), End> {
+    pub(super) fn search_now(&mut self, step: usize) -> Result<(), End> {
         let mut gone = false;
         let looked = self.engine.session.search(step, true).and_then(|looking| {
             let Some(mut looking) = looking else { return Ok(None) };
@@ -78,7 +78,7 @@ impl Driver<'_> {
     }
 
     /// Refines the current oracle search by one pass; false if none is running.
-    pub(super) fn look_on(&mut self) -> Result<bool, End> {
+    pub(super) fn refine_search(&mut self) -> Result<bool, End> {
         let Some(mut looking) = self.looking.take() else { return Ok(false) };
         if !looking.refining() {
             self.looking = Some(looking);

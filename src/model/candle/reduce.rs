@@ -4,7 +4,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use crate::dist::Reduced;
+use crate::dist::LogitSums;
 use crate::model::Reductions;
 use crate::tree::TokenId;
 
@@ -34,7 +34,7 @@ pub fn reduce(logits: &Tensor, temperatures: &[f32], tokens: &[(usize, TokenId)]
         let of = |row: &Vec<f32>| {
             let [z, s1, s2] = [0, 1, 2].map(|i| f64::from(row[2 + 3 * t + i]));
             // With NaN logits no token is the best; the sums reveal it.
-            Reduced { max: row[0], best: (row[1] as TokenId).min(vocab as TokenId - 1), z, sums: [s1, s2] }
+            LogitSums { max: row[0], best: (row[1] as TokenId).min(vocab as TokenId - 1), z, sums: [s1, s2] }
         };
         rows.iter().map(of).collect()
     };
@@ -71,7 +71,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::dist::{Law, Warp};
+    use crate::dist::{Sampling, TokenDist};
 
     #[test]
     fn among_equal_logits_the_lower_id_comes_first() {
@@ -80,14 +80,14 @@ mod tests {
         let tokens: Vec<(usize, TokenId)> = (0..2).flat_map(|node| (0..7).map(move |token| (node, token))).collect();
         let reduced = reduce(&logits, &[1.0], &tokens).unwrap();
         for (&(node, token), got) in tokens.iter().zip(reduced.tokens) {
-            let law = Law::new(&rows[node], &Warp::PLAIN).unwrap();
+            let law = TokenDist::new(&rows[node], &Sampling::PLAIN).unwrap();
             assert_eq!(got, (rows[node][token as usize], law.rank(token)), "token {token} of {node}");
             assert_eq!(reduced.nodes[0][node].best, law.best());
         }
     }
 
     #[test]
-    fn what_is_not_finite_shows() {
+    fn non_finite_logits_give_non_finite_sums() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let logits = Tensor::from_vec(vec![0f32, bad, 1.0, 0.5, 2.0, 1.0], (2, 3), &Device::Cpu).unwrap();
             let reduced = reduce(&logits, &[1.0, 0.5], &[(0, 1), (1, 2)]).unwrap();

@@ -10,13 +10,13 @@ use crate::tree::TokenId;
 /// Added to attention scores that must not count.
 ///
 /// Finite, because a padding token before a text has no other scores.
-const UNSEEN: f32 = -1e9;
+const MASKED_SCORE: f32 = -1e9;
 
 /// Batch of texts that grow together, by one or more tokens per pass.
 ///
 /// Texts shorter than the longest start with padding.
 #[derive(Debug)]
-pub struct Texts {
+pub struct TextBatch {
     llama: Arc<Llama>,
     /// Keys and values of each layer, both (texts, kv_heads, capacity, head_dim).
     layers: Vec<(Tensor, Tensor)>,
@@ -35,7 +35,7 @@ pub struct Seen {
     pub after: Vec<Tensor>,
 }
 
-impl Texts {
+impl TextBatch {
     /// Creates a batch of texts that start with `pads` padding tokens.
     ///
     /// Each text can hold `capacity` tokens, padding included.
@@ -87,7 +87,7 @@ impl Texts {
     /// Expanded to full size once, since every layer adds it.
     fn mask(&self, n: usize) -> Result<Tensor> {
         let end = self.len + n;
-        let hide = |hidden: bool| if hidden { UNSEEN } else { 0.0 };
+        let hide = |hidden: bool| if hidden { MASKED_SCORE } else { 0.0 };
         let later: Vec<f32> = (self.len..end).flat_map(|i| (0..end).map(move |j| hide(j > i))).collect();
         let padding: Vec<f32> = self.pads.iter().flat_map(|&pad| (0..end).map(move |j| hide(j < pad))).collect();
         let device = self.llama.device();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_in_a_batch_is_the_text_alone() {
+    fn batched_text_equals_text_decoded_alone() {
         for interleaved in [false, true] {
             let weights = Weights::random(CONFIG, Kind::Q8_0, interleaved, 5).unwrap();
             let llama = Arc::new(Llama::load(&weights, &Device::Cpu, Precision::F32).unwrap());
@@ -142,7 +142,7 @@ mod tests {
             let short: Vec<TokenId> = (0..11).map(|i| (i * 7 + 3) % 96).collect();
             let pads = vec![0, long.len() - short.len()];
             let padded: Vec<TokenId> = vec![0; pads[1]].into_iter().chain(short.clone()).collect();
-            let mut texts = Texts::new(llama.clone(), pads.clone(), long.len()).unwrap();
+            let mut texts = TextBatch::new(llama.clone(), pads.clone(), long.len()).unwrap();
             // The last two tokens are appended one at a time, the last only to the second text.
             let (head, tail) = (long.len() - 2, long.len());
             let first = texts.append(&[&long[..head], &padded[..head]].concat(), &[1, 3]).unwrap();
@@ -173,7 +173,7 @@ mod tests {
     fn no_room_is_an_error() {
         let weights = Weights::random(CONFIG, Kind::Q8_0, false, 5).unwrap();
         let llama = Arc::new(Llama::load(&weights, &Device::Cpu, Precision::F32).unwrap());
-        let mut texts = Texts::new(llama, vec![0, 1], 4).unwrap();
+        let mut texts = TextBatch::new(llama, vec![0, 1], 4).unwrap();
         texts.append(&[1, 2, 3, 0, 5, 6], &[]).unwrap();
         assert!(texts.append(&[1, 2, 3, 4], &[]).is_err());
     }

@@ -34,9 +34,9 @@ impl Plain for i32 {}
 pub type Row<'a> = &'a [ActBlock];
 
 /// Number of tokens interleaved in a [`Sixteen`].
-pub const SIDE_BY_SIDE: usize = 16;
+pub const GROUP_TOKENS: usize = 16;
 /// Maximum number of 16-token groups multiplied with a tile in one call.
-pub const SIXTEENS: usize = 4;
+pub const MAX_GROUPS: usize = 4;
 
 /// Quantized activations of 16 tokens, the layout that a matrix unit reads.
 ///
@@ -58,13 +58,13 @@ pub struct Sixteen<'a> {
 impl Sixteen<'_> {
     /// Number of blocks in a row.
     pub fn blocks(&self) -> usize {
-        self.sums.len() / SIDE_BY_SIDE
+        self.sums.len() / GROUP_TOKENS
     }
 }
 
 /// Backing arrays of all [`Sixteen`]s.
 #[derive(Debug)]
-struct Sixteens {
+struct TokenGroups {
     quants: Shared<[i8; BLOCK]>,
     scales: Shared<f32>,
     scaled_sums: Shared<f32>,
@@ -80,7 +80,7 @@ pub struct Acts {
     row: usize,
     all: Shared<ActBlock>,
     /// Tokens interleaved for a matrix unit, if the kernel has one.
-    sixteens: Option<Sixteens>,
+    sixteens: Option<TokenGroups>,
 }
 
 #[allow(unsafe_code)]
@@ -97,9 +97,9 @@ impl Acts {
         if kernel.sixteen.is_none() {
             return acts;
         }
-        let n = acts.row * tokens.next_multiple_of(SIDE_BY_SIDE);
+        let n = acts.row * tokens.next_multiple_of(GROUP_TOKENS);
         let (quants, scales, scaled_sums, sums) = (Shared::new(n), Shared::new(n), Shared::new(n), Shared::new(n));
-        Self { sixteens: Some(Sixteens { quants, scales, scaled_sums, sums }), ..acts }
+        Self { sixteens: Some(TokenGroups { quants, scales, scaled_sums, sums }), ..acts }
     }
 
     /// Number of blocks in a row.
@@ -122,9 +122,9 @@ impl Acts {
     ///
     /// # Safety
     /// No thread writes them while they live.
-    pub unsafe fn sixteens(&self, first: usize) -> Option<[Sixteen<'_>; SIXTEENS]> {
+    pub unsafe fn sixteens(&self, first: usize) -> Option<[Sixteen<'_>; MAX_GROUPS]> {
         let all = self.sixteens.as_ref()?;
-        let size = SIDE_BY_SIDE * self.row;
+        let size = GROUP_TOKENS * self.row;
         let last = (all.sums.len() / size.max(1)).checked_sub(1)?;
         Some(std::array::from_fn(|i| {
             let n = (first + i).min(last);
@@ -177,7 +177,7 @@ impl Acts {
     /// # Safety
     /// As [`Self::put`], for all these blocks.
     #[inline(always)]
-    pub unsafe fn put_some<R: Rounding>(to: To, blocks: &[[f32; BLOCK]], places: &[Place]) {
+    pub unsafe fn put_blocks<R: Rounding>(to: To, blocks: &[[f32; BLOCK]], places: &[Place]) {
         let (pairs, single) = blocks.as_chunks::<2>();
         let (places, last) = places.as_chunks::<2>();
         for (pair, [first, second]) in pairs.iter().zip(places) {
@@ -203,7 +203,7 @@ impl Acts {
         debug_assert!(b < acts.row);
         let scaled_sum = scale * sum as f32;
         if let Some(all) = acts.sixteens.as_ref().filter(|_| to.side_by_side) {
-            let at = (t / SIDE_BY_SIDE * acts.row + b) * SIDE_BY_SIDE + t % SIDE_BY_SIDE;
+            let at = (t / GROUP_TOKENS * acts.row + b) * GROUP_TOKENS + t % GROUP_TOKENS;
             // SAFETY: guaranteed by the caller: no other thread accesses this token's and block's
             // elements.
             unsafe {

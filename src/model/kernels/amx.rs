@@ -15,11 +15,11 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::acts::{SIDE_BY_SIDE, SIXTEENS, Sixteen};
+use super::acts::{GROUP_TOKENS, MAX_GROUPS, Sixteen};
 use super::avx512::real::{put, scales};
 use super::dispatch::{BYTES, FAR, NIBBLES, NIBBLES_MIN, SUPER, packing};
 use super::tile::{BLOCK, Packing, ROWS};
-use super::{BySixteen, Out};
+use super::{BySixteen, TileOutput};
 
 /// Data types that the AMX unit can multiply here.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +112,7 @@ pub unsafe fn release() {
 }
 
 /// Products of packed weights with 16-token groups on the AMX unit.
-pub static BY_SIXTEEN: BySixteen = {
+pub static AMX_UNIT: BySixteen = {
     unsafe fn begin() {
         // SAFETY: the unit is present (guaranteed by the caller).
         unsafe { shape(&BLOCKS) };
@@ -127,21 +127,21 @@ pub static BY_SIXTEEN: BySixteen = {
 /// in the L1 cache.
 const SEGMENT: usize = 12;
 /// Prefetch distance into the L1 cache, in blocks: a little more than a segment.
-const NEAR: usize = 16;
+const L1_PREFETCH_BLOCKS: usize = 16;
 
 /// Integer products of 16 tokens' blocks with one block of 16 rows of weights.
 #[repr(C, align(64))]
-struct Whole([i32; SIDE_BY_SIDE * ROWS]);
+struct Whole([i32; GROUP_TOKENS * ROWS]);
 
 /// Sums of 16 tokens for 16 rows, carried from segment to segment.
 #[repr(C, align(64))]
-struct Sums([f32; SIDE_BY_SIDE * ROWS]);
+struct Sums([f32; GROUP_TOKENS * ROWS]);
 
 /// One block of unpacked weights, in eight lines of 64 bytes.
 #[repr(C, align(64))]
-struct Lines([u8; ROWS * BLOCK]);
+struct UnpackedBlock([u8; ROWS * BLOCK]);
 
-/// Multiplies one tile by the first `n` tokens of up to [`SIXTEENS`] 16-token groups.
+/// Multiplies one tile by the first `n` tokens of up to [`MAX_GROUPS`] 16-token groups.
 ///
 /// Only the last group may be partial.
 ///
@@ -150,7 +150,7 @@ struct Lines([u8; ROWS * BLOCK]);
 /// AVX-512 with VNNI. `tile` holds a whole tile of `p` with as many blocks as the tokens have;
 /// `out` may be written at each token's 16 rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn tile(p: Packing, tile: &[u8], x: &[Sixteen], n: usize, out: Out) {
+unsafe fn tile(p: Packing, tile: &[u8], x: &[Sixteen], n: usize, out: TileOutput) {
     // SAFETY: the caller upholds the callee's requirements.
     unsafe {
         match p {
@@ -186,12 +186,12 @@ macro_rules! product {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: Out) {
+unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: TileOutput) {
     let (p, blocks) = (packing(P), x[0].blocks());
-    debug_assert!(tile.len() == p.tile(blocks) && x.len() <= SIXTEENS && n.div_ceil(SIDE_BY_SIDE) == x.len());
-    let mut lines = [const { MaybeUninit::<Lines>::uninit() }; SEGMENT];
+    debug_assert!(tile.len() == p.tile(blocks) && x.len() <= MAX_GROUPS && n.div_ceil(GROUP_TOKENS) == x.len());
+    let mut lines = [const { MaybeUninit::<UnpackedBlock>::uninit() }; SEGMENT];
     let mut whole = [const { MaybeUninit::<Whole>::uninit() }; SEGMENT];
-    let mut sums = [const { MaybeUninit::<Sums>::uninit() }; SIXTEENS];
+    let mut sums = [const { MaybeUninit::<Sums>::uninit() }; MAX_GROUPS];
     // SAFETY: the records of all blocks lie within the tile, at the offsets given by `place`.
     let record = |b: usize| unsafe { tile.as_ptr().add(p.place(b).0) };
     // Segments of nearly equal length.
@@ -208,12 +208,12 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: Ou
             if segment.end == blocks {
                 // Rows of different tokens lie far apart, so their cache lines are prefetched
                 // before they are written.
-                for t in g * SIDE_BY_SIDE..((g + 1) * SIDE_BY_SIDE).min(n) {
+                for t in g * GROUP_TOKENS..((g + 1) * GROUP_TOKENS).min(n) {
                     _mm_prefetch::<_MM_HINT_ET0>(out.at.wrapping_add(t * out.stride).cast());
                 }
             }
             for (i, b) in segment.clone().enumerate() {
-                let x = of.quants[b * SIDE_BY_SIDE..][..SIDE_BY_SIDE].as_ptr();
+                let x = of.quants[b * GROUP_TOKENS..][..GROUP_TOKENS].as_ptr();
                 let from = if P == BYTES { record(b) } else { lines[i].as_ptr().cast() };
                 let to = whole[i].as_mut_ptr();
                 if g == 0 {
@@ -234,19 +234,19 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: Ou
             let (whole, sums, next) = (whole.as_ptr().cast(), sums[g].as_mut_ptr().cast(), g + 1 == x.len());
             // SAFETY: the tile has these blocks, and the unit has written their products.
             unsafe {
-                match n - g * SIDE_BY_SIDE {
-                    ..=FEWER => scale::<P, FEWER>(tile, segment.clone(), of, whole, sums, next),
-                    _ => scale::<P, SIDE_BY_SIDE>(tile, segment.clone(), of, whole, sums, next),
+                match n - g * GROUP_TOKENS {
+                    ..=PARTIAL_GROUP_TOKENS => scale::<P, PARTIAL_GROUP_TOKENS>(tile, segment.clone(), of, whole, sums, next),
+                    _ => scale::<P, GROUP_TOKENS>(tile, segment.clone(), of, whole, sums, next),
                 }
             }
         }
     }
     for (g, sums) in sums.iter().enumerate().take(x.len()) {
-        let first = g * SIDE_BY_SIDE;
-        let n = SIDE_BY_SIDE.min(n - first);
-        let out = Out { at: out.at.wrapping_add(first * out.stride), ..out };
+        let first = g * GROUP_TOKENS;
+        let n = GROUP_TOKENS.min(n - first);
+        let out = TileOutput { at: out.at.wrapping_add(first * out.stride), ..out };
         let sums: *const f32 = sums.as_ptr().cast();
-        let mut rows = [_mm512_setzero_ps(); SIDE_BY_SIDE];
+        let mut rows = [_mm512_setzero_ps(); GROUP_TOKENS];
         for t in 0..n {
             // SAFETY: the sums of each of these tokens were written above.
             rows[t] = unsafe { _mm512_load_ps(sums.add(t * ROWS)) };
@@ -268,7 +268,7 @@ fn ask<const INTO: i32>(tile: &[u8], p: Packing, b: usize) {
 }
 
 /// Up to this many tokens, the rest of a 16-token group is not scaled.
-const FEWER: usize = 12;
+const PARTIAL_GROUP_TOKENS: usize = 12;
 
 /// Scales a segment's products with the first `N` of 16 tokens and accumulates them.
 ///
@@ -296,16 +296,16 @@ unsafe fn scale<const P: usize, const N: usize>(
         }
     }
     for (i, b) in segment.enumerate() {
-        let of = b * SIDE_BY_SIDE..(b + 1) * SIDE_BY_SIDE;
+        let of = b * GROUP_TOKENS..(b + 1) * GROUP_TOKENS;
         let (scale, scaled_sum, sum) = (&x.scales[of.clone()], &x.scaled_sums[of.clone()], &x.sums[of]);
         if next {
-            ask::<_MM_HINT_T0>(tile, packing(P), b + NEAR);
+            ask::<_MM_HINT_T0>(tile, packing(P), b + L1_PREFETCH_BLOCKS);
         }
         // SAFETY: the tile has this block, and `whole` its products.
         unsafe {
             let (d, m) = scales::<P>(tile.as_ptr(), b);
             for t in 0..N {
-                let mut products = _mm512_load_si512(whole.add((i * SIDE_BY_SIDE + t) * ROWS).cast());
+                let mut products = _mm512_load_si512(whole.add((i * GROUP_TOKENS + t) * ROWS).cast());
                 if P == NIBBLES {
                     // The quants are centered on 8.
                     products = _mm512_sub_epi32(products, _mm512_set1_epi32(8 * sum[t]));

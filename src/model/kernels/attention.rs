@@ -17,13 +17,13 @@ use super::lanes::{LANES, exp};
 use super::llama::Share;
 use super::memory::Shared;
 use super::tile::BLOCK;
-use super::{Acts, Kernel, To, Weigh};
+use super::{Acts, Kernel, To, WeightedSums};
 use crate::model::Config;
 
 /// Positions in one split of a long context. Fixed, because it is part of the summation order.
-const PART: usize = 512;
+const SPLIT_POSITIONS: usize = 512;
 /// Maximum number of queries that share each load of keys and values.
-const TOGETHER: usize = 12;
+const MAX_QUERIES: usize = 12;
 
 /// Buffers of one thread for one work item.
 #[derive(Debug, Default)]
@@ -57,12 +57,12 @@ impl Room {
         }
         self.tiles = tiles.next_power_of_two();
         self.arrays = Some(Arrays {
-            queries: Shared::new(TOGETHER * c.head_dim),
-            scores: Shared::new(TOGETHER * PART),
-            tail: Shared::new(TOGETHER * self.tiles * LANES),
+            queries: Shared::new(MAX_QUERIES * c.head_dim),
+            scores: Shared::new(MAX_QUERIES * SPLIT_POSITIONS),
+            tail: Shared::new(MAX_QUERIES * self.tiles * LANES),
             marks: Shared::new(self.tiles),
-            sums: Shared::new(TOGETHER * c.head_dim.next_multiple_of(LANES)),
-            totals: Shared::new(2 * TOGETHER),
+            sums: Shared::new(MAX_QUERIES * c.head_dim.next_multiple_of(LANES)),
+            totals: Shared::new(2 * MAX_QUERIES),
         });
     }
 }
@@ -72,15 +72,15 @@ impl Room {
 /// For each token, query head and split: the maximum score, the sum of weights, and the weighted
 /// values.
 #[derive(Debug, Default)]
-pub struct Parts {
+pub struct SplitResults {
     all: Option<Shared<f32>>,
     room: usize,
 }
 
-impl Parts {
+impl SplitResults {
     /// Grows the buffer for `tokens` tokens in contexts of up to `positions`.
     pub fn reserve(&mut self, c: &Config, tokens: usize, positions: usize) {
-        let parts = positions.div_ceil(PART);
+        let parts = positions.div_ceil(SPLIT_POSITIONS);
         let needed = tokens * c.heads * parts * (c.head_dim + 2);
         if parts > 1 && needed > self.room {
             self.room = needed.next_power_of_two();
@@ -121,18 +121,18 @@ pub struct Attention<'a> {
     /// Number of tokens of the pass stored interleaved in `rounded`.
     pub by_unit: usize,
     /// Buffer for the results of context splits.
-    pub parts: &'a Parts,
+    pub parts: &'a SplitResults,
 }
 
 #[allow(unsafe_code)]
 impl Attention<'_> {
     /// Number of splits of the longest context of the pass.
     fn cut(&self) -> usize {
-        (self.len + self.paths.longest()).div_ceil(PART).max(1)
+        (self.len + self.paths.longest()).div_ceil(SPLIT_POSITIONS).max(1)
     }
 
     /// Returns `true` if the results must be merged by [`Self::join`] after all items are done.
-    pub fn in_parts(&self) -> bool {
+    pub fn is_split(&self) -> bool {
         self.cut() > 1
     }
 
@@ -145,7 +145,7 @@ impl Attention<'_> {
     /// # Safety
     /// `room` belongs to this thread; no thread writes queries, keys or values meanwhile.
     pub unsafe fn share(&self, share: &Share, room: &Room) {
-        let (cut, per) = (self.cut(), self.per_head());
+        let (cut, per) = (self.cut(), self.queries_per_kv_head());
         let runs = self.config.kv_heads * cut;
         if share.apart {
             let queries = share.rows().start * per..share.rows().end * per;
@@ -173,7 +173,7 @@ impl Attention<'_> {
     /// As [`Self::share`], and no other thread computes these queries.
     unsafe fn run(&self, run: usize, queries: Range<usize>, room: &Room) {
         let (cut, first, n) = (self.cut(), queries.start, queries.len());
-        let groups = n.div_ceil(TOGETHER);
+        let groups = n.div_ceil(MAX_QUERIES);
         for g in 0..groups {
             // SAFETY: guaranteed by the caller.
             unsafe { self.item(run / cut, run % cut, first + n * g / groups..first + n * (g + 1) / groups, room) };
@@ -181,7 +181,7 @@ impl Attention<'_> {
     }
 
     /// Number of query heads per key-value head.
-    fn per_head(&self) -> usize {
+    fn queries_per_kv_head(&self) -> usize {
         self.config.heads / self.config.kv_heads
     }
 
@@ -197,11 +197,11 @@ impl Attention<'_> {
     /// `room` belongs to this thread, no thread writes queries, keys or values meanwhile, and no
     /// other thread computes the same item.
     unsafe fn item(&self, head: usize, part: usize, numbers: Range<usize>, room: &Room) {
-        let (c, cut, per) = (self.config, self.cut(), self.per_head());
+        let (c, cut, per) = (self.config, self.cut(), self.queries_per_kv_head());
         let (hd, padded) = (c.head_dim, c.head_dim.next_multiple_of(LANES));
         let nodes = numbers.start / per..numbers.end.div_ceil(per);
-        let from = part * PART;
-        let to = nodes.clone().map(|t| self.sight(t).end).max().unwrap_or(0).min(from + PART);
+        let from = part * SPLIT_POSITIONS;
+        let to = nodes.clone().map(|t| self.sight(t).end).max().unwrap_or(0).min(from + SPLIT_POSITIONS);
         let Some(arrays) = room.arrays.as_ref().filter(|_| from < to) else { return };
         let (rows, stride) = (numbers.len(), (to - from).next_multiple_of(LANES));
         // Rows of node `t`.
@@ -270,7 +270,7 @@ impl Attention<'_> {
 
         if let (Some(acts), 1) = (self.rounded, cut) {
             let blocks = hd / BLOCK;
-            let mut places = [(0, 0); TOGETHER];
+            let mut places = [(0, 0); MAX_QUERIES];
             for (place, number) in places.iter_mut().zip(numbers.clone()) {
                 *place = (number / per, (head * per + number % per) * blocks);
             }
@@ -311,7 +311,7 @@ impl Attention<'_> {
         // SAFETY: no thread writes keys while attention runs (guaranteed by the caller of
         // [`Self::item`]).
         let keys = unsafe { self.cache.key_tiles(self.layer, head, tiles) };
-        self.weigh(Weigh {
+        self.weigh(WeightedSums {
             halves: keys.as_ptr(),
             halves_stride: LANES * hd,
             sixteens,
@@ -325,7 +325,7 @@ impl Attention<'_> {
     }
 
     /// Calls the weighted-sum kernel for as many rows at a time as it takes.
-    fn weigh(&self, w: Weigh) {
+    fn weigh(&self, w: WeightedSums) {
         for first in (0..w.rows).step_by(self.kernel.rows) {
             // SAFETY: the CPU has the kernel's instructions; the callers lay out the arrays as `w`
             // says.
@@ -371,7 +371,7 @@ impl Attention<'_> {
         }
         // SAFETY: no thread writes values while attention runs.
         let (values, halves_stride) = unsafe { self.cache.value_runs(self.layer, head, slots.clone()) };
-        self.weigh(Weigh {
+        self.weigh(WeightedSums {
             halves: values,
             halves_stride,
             sixteens: padded / LANES,
@@ -394,7 +394,7 @@ impl Attention<'_> {
         let (c, cut) = (self.config, self.cut());
         let (t, h, hd) = (number / c.heads, number % c.heads, c.head_dim);
         let Some(parts) = &self.parts.all else { return };
-        let own = self.sight(t).end.div_ceil(PART);
+        let own = self.sight(t).end.div_ceil(SPLIT_POSITIONS);
         // SAFETY: no other thread accesses the splits of this head of this token (guaranteed by the
         // caller).
         let all = unsafe { parts.write(number * cut * (hd + 2)..(number + 1) * cut * (hd + 2)) };

@@ -13,7 +13,7 @@ use std::arch::x86_64::*;
 use super::acts::{ActBlock, Row};
 use super::dispatch::{AHEAD, BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
 use super::tile::Packing;
-use super::{Out, Weigh};
+use super::{TileOutput, WeightedSums};
 
 /// Maximum number of tokens that share each load of weights.
 pub const TOKENS: usize = 4;
@@ -35,7 +35,7 @@ macro_rules! products {
             /// stream. With more there are not enough registers for that: they take one half after
             /// the other, and the second pass reads from the cache.
             #[target_feature(enable = $features)]
-            unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+            unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: TileOutput) {
                 // SAFETY: as above.
                 unsafe {
                     if T <= 2 {
@@ -53,7 +53,7 @@ macro_rules! products {
             unsafe fn halves<const T: usize, const P: usize, const H: usize>(
                 tile: &[u8],
                 tokens: &[Row],
-                out: Out,
+                out: TileOutput,
                 first: usize,
             ) {
                 let p = packing(P);
@@ -252,8 +252,8 @@ pub const WEIGHED: usize = 6;
 weigh_by_counts!([1: 2 2: 2 3: 2 4: 1 5: 1 6: 1], "avx2,fma,f16c");
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn weigh_rows<const R: usize, const C: usize>(w: Weigh) {
-    // SAFETY: [`Weigh`] guarantees that all accesses lie within its arrays.
+unsafe fn weigh_rows<const R: usize, const C: usize>(w: WeightedSums) {
+    // SAFETY: [`WeightedSums`] guarantees that all accesses lie within its arrays.
     unsafe {
         let mut sums = [[[_mm256_setzero_ps(); 2]; C]; R];
         for r in 0..R {

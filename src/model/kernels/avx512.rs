@@ -57,12 +57,12 @@ macro_rules! kernel {
 
             use super::*;
             use crate::model::kernels::acts::{ActBlock, Row};
-            use crate::model::kernels::{Out, Weigh};
+            use crate::model::kernels::{TileOutput, WeightedSums};
 
             tile_by_counts!([1 2 3 4 5 6 7 8] $(, $features)?);
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+            unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: TileOutput) {
                 // SAFETY: guaranteed by the caller.
                 unsafe {
                     if P != BYTES && T <= PAIRED && tile.len() > packing(P).tile(tokens[0].len()) {
@@ -75,7 +75,7 @@ macro_rules! kernel {
 
             /// Multiplies W consecutive tiles by T tokens.
             $(#[target_feature(enable = $features)])?
-            unsafe fn products<const T: usize, const P: usize, const W: usize>(tiles: &[u8], tokens: &[Row], out: Out) {
+            unsafe fn products<const T: usize, const P: usize, const W: usize>(tiles: &[u8], tokens: &[Row], out: TileOutput) {
                 let p = packing(P);
                 let blocks = tokens[0].len();
                 let size = p.tile(blocks);
@@ -178,7 +178,7 @@ macro_rules! kernel {
                 }
                 for w in 0..W {
                     // SAFETY: the caller allows writes to 16 rows of each token and tile.
-                    unsafe { put(&sums[w], Out { at: out.at.add(16 * w), ..out }) };
+                    unsafe { put(&sums[w], TileOutput { at: out.at.add(16 * w), ..out }) };
                 }
             }
 
@@ -188,7 +188,7 @@ macro_rules! kernel {
             /// The CPU has the features; `out` may be written at each token's 16 rows.
             $(#[target_feature(enable = $features)])?
             #[inline]
-            pub unsafe fn put(sums: &[__m512], out: Out) {
+            pub unsafe fn put(sums: &[__m512], out: TileOutput) {
                 for (t, sum) in sums.iter().enumerate() {
                     // SAFETY: guaranteed by the caller.
                     unsafe {
@@ -240,8 +240,8 @@ macro_rules! kernel {
             weigh_by_counts!([1: 4 2: 4 3: 4 4: 4 5: 4 6: 4 7: 2 8: 2 9: 2 10: 2 11: 2 12: 2] $(, $features)?);
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn weigh_rows<const R: usize, const C: usize>(w: Weigh) {
-                // SAFETY: [`Weigh`] guarantees that all accesses lie within its arrays.
+            unsafe fn weigh_rows<const R: usize, const C: usize>(w: WeightedSums) {
+                // SAFETY: [`WeightedSums`] guarantees that all accesses lie within its arrays.
                 unsafe {
                     let mut sums: [[__m512; C]; R] = [[_mm512_setzero_ps(); C]; R];
                     for r in 0..R {

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_is_found_also_after_a_gather_and_a_copy() {
+    fn stored_slots_survive_gather_and_copy() {
         let mut cache = Cache::new(&config(), 40).unwrap();
         fill(&cache, 40);
         (0..40).for_each(|slot| holds(&cache, slot, slot));

@@ -4,10 +4,10 @@
 //! so that on other CPUs a wrong kernel costs speed instead of correctness.
 #![allow(unsafe_code)]
 
-use super::acts::{SIDE_BY_SIDE, SIXTEENS, To};
+use super::acts::{GROUP_TOKENS, MAX_GROUPS, To};
 use super::rounding::Plain;
 use super::tile::{BLOCK, Packing, ROWS};
-use super::{Acts, BySixteen, Kernel, Out, Weigh};
+use super::{Acts, BySixteen, Kernel, TileOutput, WeightedSums};
 
 /// Number of blocks in a row.
 ///
@@ -27,14 +27,14 @@ pub(super) unsafe fn multiply(
     tile: &[u8],
     acts: &Acts,
     tokens: usize,
-    out: Out,
+    out: TileOutput,
 ) {
     // SAFETY: guaranteed by the caller.
     unsafe {
         match unit.zip(acts.sixteens(0)) {
             Some((unit, x)) => {
                 (unit.begin)();
-                (unit.tile)(packing, tile, &x[..tokens.div_ceil(SIDE_BY_SIDE)], tokens, out);
+                (unit.tile)(packing, tile, &x[..tokens.div_ceil(GROUP_TOKENS)], tokens, out);
                 (unit.end)();
             }
             None => (kernel.tile)(packing, tile, &(0..tokens).map(|t| acts.row(t)).collect::<Vec<_>>(), out),
@@ -65,7 +65,7 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
         let mixed = (state ^ (state >> 15)).wrapping_mul(0x85eb_ca6b);
         mixed ^ (mixed >> 13)
     };
-    let most = if kernel.sixteen.is_some() { SIXTEENS * SIDE_BY_SIDE } else { kernel.tokens };
+    let most = if kernel.sixteen.is_some() { MAX_GROUPS * GROUP_TOKENS } else { kernel.tokens };
     let acts = Acts::for_kernel(kernel, BLOCKS * BLOCK, most);
     for t in 0..most {
         let row: Vec<f32> = (0..BLOCKS * BLOCK).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
@@ -80,7 +80,7 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
         // Multiplies the tile, repeated `times` times.
         let by_times = |kernel: &Kernel, times: usize, tokens: usize, unit: Option<&BySixteen>| -> Vec<u32> {
             let mut out = vec![0.5f32; tokens * times * ROWS];
-            let to = Out { at: out.as_mut_ptr(), stride: times * ROWS, add: true };
+            let to = TileOutput { at: out.as_mut_ptr(), stride: times * ROWS, add: true };
             // SAFETY: only one thread runs; `out` has the rows that are written; this CPU supports
             // the kernel.
             unsafe { multiply(kernel, unit, packing, &tile.repeat(times), &acts, tokens, to) };
@@ -102,7 +102,7 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
     let a: Vec<f32> = (0..terms * kernel.rows).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
     let by = |kernel: &Kernel, rows: usize| -> Vec<u32> {
         let mut sums = vec![0.5f32; rows * sixteens * ROWS];
-        let w = Weigh {
+        let w = WeightedSums {
             halves: halves.as_ptr(),
             halves_stride: terms * ROWS,
             sixteens,

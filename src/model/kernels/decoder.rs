@@ -11,7 +11,7 @@ use super::front::{Room, States};
 use super::hidden::Hidden;
 use super::llama::{Batch, Llama};
 use super::scratch::Scratch;
-use super::stages::{Stage, Stages};
+use super::stages::{Stage, StageNanos};
 use crate::model::slots::Slots;
 use crate::model::{Config, Decoder, ForwardError, Logits, Node, Parent, Pass};
 use crate::tree::TokenId;
@@ -89,7 +89,7 @@ impl CpuDecoder {
     ///
     /// # Panics
     /// If `hidden` has another length, or the model is not a drafting head.
-    pub fn append_with(&mut self, nodes: &[Node], hidden: &[f32], pass: Pass) -> Result<(), ForwardError> {
+    pub fn append_with_hidden(&mut self, nodes: &[Node], hidden: &[f32], pass: Pass) -> Result<(), ForwardError> {
         let fused = self.llama.front().map_or(0, |front| front.fused() * self.llama.config().dim);
         assert!(fused > 0 && hidden.len() == nodes.len() * fused, "hidden states of every node");
         self.extend(nodes, Some(hidden), pass)
@@ -104,7 +104,7 @@ impl CpuDecoder {
     ///
     /// Timing costs about 1% of the pass time.
     pub fn time_stages(&mut self) {
-        self.scratch.stages = Some(Stages::default());
+        self.scratch.stages = Some(StageNanos::default());
     }
 
     /// Seconds by stage of all passes since [`Self::time_stages`], averaged over the threads.

@@ -19,7 +19,7 @@ const DEPTH: usize = 32;
 #[repr(C, align(64))]
 struct Factors([u16; TILE * DEPTH]);
 /// Tile of zeros.
-const NONE: Factors = Factors([0; TILE * DEPTH]);
+const ZERO_TILE: Factors = Factors([0; TILE * DEPTH]);
 /// Number of pieces of [`DEPTH`] terms summed at a time.
 ///
 /// Chosen so that their packed data stays in the cache.
@@ -78,7 +78,7 @@ impl Right {
     /// Packs a matrix of shape (terms, columns).
     pub fn pack(of: View<'_>) -> Right {
         let (pieces, blocks) = (of.rows.div_ceil(DEPTH), of.cols.div_ceil(TILE));
-        let mut tiles = vec![NONE; pieces * blocks];
+        let mut tiles = vec![ZERO_TILE; pieces * blocks];
         for (t, Factors(tile)) in tiles.iter_mut().enumerate() {
             let (k, c) = (t % pieces * DEPTH, t / pieces * TILE);
             if of.turned {
@@ -112,7 +112,7 @@ impl Right {
 /// Packs a left factor: for each 16 rows, all pieces of 32 columns.
 fn pack_left(of: View<'_>) -> Vec<Factors> {
     let (pieces, blocks) = (of.cols.div_ceil(DEPTH), of.rows.div_ceil(TILE));
-    let mut tiles = vec![NONE; pieces * blocks];
+    let mut tiles = vec![ZERO_TILE; pieces * blocks];
     for (t, Factors(tile)) in tiles.iter_mut().enumerate() {
         let (k, r) = (t % pieces * DEPTH, t / pieces * TILE);
         if of.turned {
@@ -316,7 +316,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
-        fn products_are_those_of_plain_loops(m in 1usize..70, k in 1usize..90, n in 1usize..70, turned in 0u8..4, seed in 1u32..9999) {
+        fn products_match_plain_loops(m in 1usize..70, k in 1usize..90, n in 1usize..70, turned in 0u8..4, seed in 1u32..9999) {
             let (a, b) = (numbers(m * k, seed), numbers(k * n, seed + 1));
             let left = if turned & 1 == 0 { View::new(&a, m, k) } else { View::new(&a, k, m).turned() };
             let right = if turned & 2 == 0 { View::new(&b, k, n) } else { View::new(&b, n, k).turned() };
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "safe code, and millions of products: it would take Miri a quarter of an hour")]
-    fn long_sums_are_cut_and_joined() {
+    fn long_sums_match_the_reference() {
         let (m, k, n) = (33, 2000, 40);
         let (a, b) = (numbers(m * k, 3), numbers(k * n, 4));
         let packed = Right::pack(View::new(&b, k, n));

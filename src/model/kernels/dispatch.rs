@@ -46,7 +46,7 @@ macro_rules! tile_by_counts {
         /// The CPU has the features. `tile` holds one or two whole tiles of `p` with as many blocks
         /// as the rows have; `out` may be written at each token's rows, 16 for each tile.
         $(#[target_feature(enable = $features)])?
-        pub unsafe fn tile(p: Packing, tile: &[u8], tokens: &[Row], out: Out) {
+        pub unsafe fn tile(p: Packing, tile: &[u8], tokens: &[Row], out: TileOutput) {
             // SAFETY: the caller upholds the callee's requirements; the token count is that of the
             // slice.
             unsafe {
@@ -60,7 +60,7 @@ macro_rules! tile_by_counts {
         }
 
         $(#[target_feature(enable = $features)])?
-        unsafe fn by_count<const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+        unsafe fn by_count<const P: usize>(tile: &[u8], tokens: &[Row], out: TileOutput) {
             // SAFETY: as above.
             unsafe {
                 match tokens.len() {
@@ -79,13 +79,13 @@ macro_rules! tile_by_counts {
 /// wait for the previous one.
 macro_rules! weigh_by_counts {
     ([$($count:literal: $columns:literal)*] $(, $features:literal)?) => {
-        /// Computes the weighted sums described by [`Weigh`].
+        /// Computes the weighted sums described by [`WeightedSums`].
         ///
         /// # Safety
-        /// The CPU has the features, and `w` fulfills the guarantees of [`Weigh`] with at most
+        /// The CPU has the features, and `w` fulfills the guarantees of [`WeightedSums`] with at most
         /// [`WEIGHED`] rows.
         $(#[target_feature(enable = $features)])?
-        pub unsafe fn weigh(w: Weigh) {
+        pub unsafe fn weigh(w: WeightedSums) {
             // SAFETY: the caller upholds the callee's requirements.
             unsafe {
                 match w.rows {
@@ -96,7 +96,7 @@ macro_rules! weigh_by_counts {
         }
 
         $(#[target_feature(enable = $features)])?
-        unsafe fn weigh_columns<const R: usize, const C: usize>(w: Weigh) {
+        unsafe fn weigh_columns<const R: usize, const C: usize>(w: WeightedSums) {
             let mut c = 0;
             // SAFETY: as above.
             unsafe {

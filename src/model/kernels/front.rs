@@ -15,13 +15,13 @@ use super::llama::{Batch, Llama, Share};
 use super::memory::Shared;
 use super::pool::Worker;
 use super::scratch::Scratch;
-use super::tile::{BLOCK, Mat};
+use super::tile::{BLOCK, PackedMatrix};
 use crate::model::load::LoadError;
 use crate::model::weights::Weights;
 
 /// Input stage of a drafting head, before its layers.
 #[derive(Debug)]
-pub(super) struct Front {
+pub(super) struct InputStage {
     /// Model whose embedding is used.
     target: Arc<Llama>,
     /// `None` for an adapter, which uses its single hidden state unchanged.
@@ -34,11 +34,11 @@ struct Fusion {
     /// One norm for each fused hidden state.
     fuse_norms: Vec<Vec<f32>>,
     /// `dim` rows over the concatenated hidden states.
-    fuse: Mat,
+    fuse: PackedMatrix,
     token_norm: Vec<f32>,
     state_norm: Vec<f32>,
     /// `dim` rows over the token's embedding and the state.
-    input: Mat,
+    input: PackedMatrix,
 }
 
 /// Source of the states of a pass.
@@ -79,7 +79,7 @@ impl Room {
 }
 
 impl Fusion {
-    fn load(weights: &Weights, mat: &mut impl FnMut(&str) -> Mat) -> Result<Fusion, LoadError> {
+    fn load(weights: &Weights, mat: &mut impl FnMut(&str) -> PackedMatrix) -> Result<Fusion, LoadError> {
         let (dim, error) = (weights.config().dim, |what: String| Err(unfit(weights, what)));
         let fused = weights.tensor("fuse_norm.weight").map_or(0, |t| t.rows);
         for (name, rows, cols) in [
@@ -112,21 +112,25 @@ fn unfit(weights: &Weights, what: String) -> LoadError {
     LoadError::file(weights.path(), what, None, "train a head for this model: speclight train")
 }
 
-impl Front {
+impl InputStage {
     /// Loads the input stage from `weights`; `mat` returns the packed location of a matrix.
     ///
     /// The embedding is that of `target`.
     ///
     /// # Errors
     /// If reading fails, or the widths do not fit.
-    pub fn load(weights: &Weights, target: &Arc<Llama>, mut mat: impl FnMut(&str) -> Mat) -> Result<Front, LoadError> {
+    pub fn load(
+        weights: &Weights,
+        target: &Arc<Llama>,
+        mut mat: impl FnMut(&str) -> PackedMatrix,
+    ) -> Result<InputStage, LoadError> {
         let (dim, of_target) = (weights.config().dim, target.config().dim);
         if dim != of_target || !dim.is_multiple_of(BLOCK) {
             let what = format!("has states of width {dim}, and the target's have {of_target} (in whole blocks of {BLOCK})");
             return Err(unfit(weights, what));
         }
         let fusion = if weights.attends() { Some(Fusion::load(weights, &mut mat)?) } else { None };
-        Ok(Front { target: Arc::clone(target), fusion })
+        Ok(InputStage { target: Arc::clone(target), fusion })
     }
 
     /// Number of fused hidden states; 1 for an adapter.
@@ -145,7 +149,7 @@ impl Front {
     #[allow(unsafe_code)]
     pub fn work(&self, head: &Llama, worker: &Worker, pass: &Batch, states: States, room: &Room, s: &Scratch) {
         let (k, w, dim, eps) = (head.kernel(), s.widths, room.dim, head.config().eps);
-        let share = Share::of_stages(worker, 0..pass.tokens.len());
+        let share = Share::by_stages(worker, 0..pass.tokens.len());
         let tokens = share.own();
         let Some(fusion) = &self.fusion else {
             let (States::Hidden(all) | States::Own(all)) = states;

@@ -75,7 +75,7 @@ fn halved<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
 
 /// Sums the lanes in a fixed order.
 #[inline(always)]
-pub fn add_up(lanes: &[f32; LANES]) -> f32 {
+pub fn sum_lanes(lanes: &[f32; LANES]) -> f32 {
     halved(*lanes, |a, b| a + b)
 }
 
@@ -112,7 +112,7 @@ pub fn rms(x: &[f32], eps: f32) -> f32 {
     for i in 0..LANES {
         sums[i] = (lanes[0][i] + lanes[1][i]) + (lanes[2][i] + lanes[3][i]);
     }
-    1.0 / (add_up(&sums) / x.len() as f32 + eps).sqrt()
+    1.0 / (sum_lanes(&sums) / x.len() as f32 + eps).sqrt()
 }
 
 /// Computes e^x for x <= 87.3 with a relative error of about 1e-7.
@@ -183,7 +183,7 @@ pub fn softmax(scores: &mut [f32], len: usize) -> (f32, f32) {
     for i in 0..LANES {
         sums[i] += faults[i];
     }
-    (most, add_up(&sums))
+    (most, sum_lanes(&sums))
 }
 
 /// Computes y = y * keep + x * factor.
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn exp_is_exp() {
+    fn exp_matches_the_standard_library() {
         for i in (-876_000..873_000).step_by(if cfg!(miri) { 10_007 } else { 1 }) {
             let x = i as f32 * 1e-4;
             let (got, want) = (f64::from(exp(x)), f64::from(x).exp());
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_shows() {
+    fn non_finite_inputs_give_non_finite_results() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN] {
             let mut x = [1.0; BLOCK];
             x[9] = bad;

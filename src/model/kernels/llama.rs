@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub(super) use self::forward::{Batch, SOLO, fed_together};
+pub(super) use self::forward::{Batch, MAX_SOLO_TOKENS, feed_blocks};
 pub(super) use self::share::Share;
 use super::Kernel;
-use super::front::Front;
+use super::front::InputStage;
 use super::memory::Shared;
 use super::pool::Pool;
-use super::tile::{Mat, Packing, ROWS, pack_tile, unpack_row};
+use super::tile::{PackedMatrix, Packing, ROWS, pack_tile, unpack_row};
 use crate::model::blocks::Kind;
 use crate::model::load::LoadError;
 use crate::model::weights::Weights;
@@ -29,20 +29,20 @@ use crate::tree::TokenId;
 #[derive(Debug)]
 struct Layer {
     /// `None` for an adapter, which has no attention.
-    attention: Option<Mixing>,
+    attention: Option<AttentionWeights>,
     ffn_norm: Vec<f32>,
-    gate: Mat,
-    up: Mat,
-    down: Mat,
+    gate: PackedMatrix,
+    up: PackedMatrix,
+    down: PackedMatrix,
 }
 
 /// Weights of a layer's attention.
 #[derive(Debug)]
-struct Mixing {
+struct AttentionWeights {
     norm: Vec<f32>,
     /// Query, key and value projections.
-    qkv: [Mat; 3],
-    output: Mat,
+    qkv: [PackedMatrix; 3],
+    output: PackedMatrix,
 }
 
 /// Storage of the token embedding.
@@ -65,7 +65,7 @@ pub struct Llama {
     scales: Shared<f32>,
     layers: Vec<Layer>,
     output_norm: Vec<f32>,
-    head: Mat,
+    head: PackedMatrix,
     embedding: Embedding,
     /// Rotary frequency of each pair, in radians per position.
     frequencies: Vec<f32>,
@@ -74,17 +74,17 @@ pub struct Llama {
     /// Formats that were requantized to 8 bits, since they have no packing of their own.
     rounded: Vec<Kind>,
     /// Input stage of a drafting head, in place of an embedding.
-    front: Option<Front>,
+    front: Option<InputStage>,
     /// Overrides the measured distance between threads in tests.
     #[cfg(test)]
     pub(super) far: Option<bool>,
 }
 
 /// Matrix to pack, and its destination.
-struct Plan<'a> {
+struct MatrixPlan<'a> {
     name: String,
     kind: Kind,
-    mat: Mat,
+    mat: PackedMatrix,
     weights: &'a Weights,
 }
 
@@ -99,7 +99,7 @@ impl Llama {
 
     /// Loads a drafting head for `target`.
     ///
-    /// Its layers follow an input stage (`Front`) and run on the target's threads and kernel.
+    /// Its layers follow an input stage (`InputStage`) and run on the target's threads and kernel.
     ///
     /// # Errors
     /// If reading fails, or the head does not fit the target.
@@ -117,20 +117,20 @@ impl Llama {
 
     fn build(weights: &Weights, threads: usize, kernel: &'static Kernel, target: Option<&Arc<Llama>>) -> Result<Self, LoadError> {
         let config = weights.config().clone();
-        let mut plans: Vec<Plan> = Vec::new();
+        let mut plans: Vec<MatrixPlan> = Vec::new();
         let mut size = 0;
         let (mut rounded, mut scaled) = (Vec::new(), 0);
-        let mut plan = |name: String| -> Mat {
+        let mut plan = |name: String| -> PackedMatrix {
             // The tensor exists: this was checked when the weights were opened.
             let (kind, rows, cols) = weights.tensor(&name).map_or((Kind::F32, 0, 0), |t| (t.kind, t.rows, t.cols));
             let (packing, exact) = Packing::of(kind);
             if !exact && !rounded.contains(&kind) {
                 rounded.push(kind);
             }
-            let mat = Mat { packing, rows, cols, at: size, scales: (!exact).then_some(scaled) };
+            let mat = PackedMatrix { packing, rows, cols, at: size, scales: (!exact).then_some(scaled) };
             size += mat.bytes().next_multiple_of(64);
             scaled += if exact { 0 } else { mat.tiles() };
-            plans.push(Plan { name, kind, mat, weights });
+            plans.push(MatrixPlan { name, kind, mat, weights });
             mat
         };
         let mut layers = Vec::with_capacity(config.layers);
@@ -138,7 +138,7 @@ impl Llama {
             let mut mat = |name: &str| plan(format!("blk.{l}.{name}.weight"));
             let attention = if weights.attends() {
                 let norm = weights.read_vector(&format!("blk.{l}.attn_norm.weight"))?;
-                Some(Mixing { norm, qkv: [mat("attn_q"), mat("attn_k"), mat("attn_v")], output: mat("attn_output") })
+                Some(AttentionWeights { norm, qkv: [mat("attn_q"), mat("attn_k"), mat("attn_v")], output: mat("attn_output") })
             } else {
                 None
             };
@@ -151,7 +151,7 @@ impl Llama {
             });
         }
         let head = plan(weights.head().to_owned());
-        let front = target.map(|target| Front::load(weights, target, |name| plan(name.to_owned()))).transpose()?;
+        let front = target.map(|target| InputStage::load(weights, target, |name| plan(name.to_owned()))).transpose()?;
         let packed = Shared::try_streamed(size).ok_or_else(|| {
             let what = format!("its packed weights need {size} bytes of memory, which can't be had");
             LoadError::file(weights.path(), what, None, "take a smaller model, or close other programs")
@@ -211,11 +211,11 @@ impl Llama {
 
     /// Number of target hidden states that a drafting head fuses; 0 for other models.
     pub fn fused(&self) -> usize {
-        self.front.as_ref().map_or(0, Front::fused)
+        self.front.as_ref().map_or(0, InputStage::fused)
     }
 
     /// Input stage of a drafting head.
-    pub(super) fn front(&self) -> Option<&Front> {
+    pub(super) fn front(&self) -> Option<&InputStage> {
         self.front.as_ref()
     }
 
@@ -238,7 +238,7 @@ impl Llama {
 
     /// Returns the power of two that the values of a tile are multiplied by.
     #[allow(unsafe_code)]
-    fn scale(&self, mat: &Mat, tile: usize) -> f32 {
+    fn scale(&self, mat: &PackedMatrix, tile: usize) -> f32 {
         // SAFETY: like packed weights, the scales are never written after loading.
         mat.scales.map_or(1.0, |at| unsafe { self.scales.read(at + tile..at + tile + 1) }[0])
     }
@@ -274,10 +274,10 @@ impl Llama {
 
 /// Reads and packs all matrices; threads take runs of tiles dynamically.
 #[allow(unsafe_code)]
-fn pack(plans: &[Plan], packed: &Shared<u8>, scales: &Shared<f32>, threads: usize) -> Result<(), LoadError> {
+fn pack(plans: &[MatrixPlan], packed: &Shared<u8>, scales: &Shared<f32>, threads: usize) -> Result<(), LoadError> {
     /// Number of tiles read at once.
     const RUN: usize = 16;
-    let runs: Vec<(&Plan, Range<usize>)> = (plans.iter())
+    let runs: Vec<(&MatrixPlan, Range<usize>)> = (plans.iter())
         .flat_map(|plan| {
             let tiles = plan.mat.tiles();
             (0..tiles).step_by(RUN).map(move |from| (plan, from..(from + RUN).min(tiles)))

@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     #[allow(unsafe_code)]
-    fn parts_are_separate_and_the_whole_is_zero_at_first() {
+    fn new_arrays_are_zero_and_disjoint_parts_can_be_written() {
         let mut shared = Shared::<f32>::new(100);
         assert_eq!((shared.len(), shared.at as usize % ALIGN), (100, 0));
         assert!(shared.all_mut().iter().all(|&x| x == 0.0));
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_can_not_be_had_is_no_panic() {
+    fn unavailable_memory_gives_none() {
         for len in [1 << 60, usize::MAX / 4, usize::MAX] {
             // The optimizer may remove an allocation that is never used.
             let (plain, streamed) = (Shared::<f32>::try_new(len), Shared::<u8>::try_streamed(usize::MAX - len / 8));
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "assertion failed")]
     #[allow(unsafe_code)]
-    fn outside_is_refused() {
+    fn reading_out_of_bounds_panics() {
         // SAFETY: the call panics before anything is read.
         let _ = unsafe { Shared::<u8>::new(4).read(2..5).len() };
     }

@@ -62,7 +62,7 @@ pub fn rounds(kind: Kind) -> bool {
 
 /// Destination for the products of one tile: 16 rows for each token.
 #[derive(Clone, Copy)]
-struct Out {
+struct TileOutput {
     /// Pointer to the first row of the first token.
     at: *mut f32,
     /// Distance between consecutive tokens, in elements.
@@ -79,7 +79,7 @@ struct Out {
 /// Whoever builds one guarantees that the arrays hold these elements, and that no other thread
 /// accesses the sums meanwhile.
 #[derive(Clone, Copy)]
-struct Weigh {
+struct WeightedSums {
     /// `n` terms of 16 f16 values for each column group.
     halves: *const u16,
     /// Distance between consecutive column groups of `halves`, in elements.
@@ -99,17 +99,17 @@ struct Weigh {
     sums_stride: usize,
 }
 
-impl Weigh {
+impl WeightedSums {
     /// Restricts the operation to `rows` rows from row `first` on.
-    fn part(&self, first: usize, rows: usize) -> Weigh {
+    fn part(&self, first: usize, rows: usize) -> WeightedSums {
         let a = self.a.wrapping_add(first * self.a_stride);
-        Weigh { a, rows, sums: self.sums.wrapping_add(first * self.sums_stride), ..*self }
+        WeightedSums { a, rows, sums: self.sums.wrapping_add(first * self.sums_stride), ..*self }
     }
 
     /// Restricts the operation to the column groups from number `first` on.
-    fn columns(&self, first: usize) -> Weigh {
+    fn columns(&self, first: usize) -> WeightedSums {
         let halves = self.halves.wrapping_add(first * self.halves_stride);
-        Weigh { halves, sixteens: self.sixteens - first, sums: self.sums.wrapping_add(first * tile::ROWS), ..*self }
+        WeightedSums { halves, sixteens: self.sixteens - first, sums: self.sums.wrapping_add(first * tile::ROWS), ..*self }
     }
 }
 
@@ -118,10 +118,10 @@ impl Weigh {
 struct BySixteen {
     /// Configures the unit for this thread's calls of `tile`.
     begin: unsafe fn(),
-    /// Multiplies a tile by the first `usize` tokens of up to [`acts::SIXTEENS`] 16-token groups.
+    /// Multiplies a tile by the first `usize` tokens of up to [`acts::MAX_GROUPS`] 16-token groups.
     ///
     /// Only the last group may be partial.
-    tile: unsafe fn(Packing, &[u8], &[Sixteen], usize, Out),
+    tile: unsafe fn(Packing, &[u8], &[Sixteen], usize, TileOutput),
     /// Releases the unit on this thread.
     end: unsafe fn(),
 }
@@ -139,12 +139,12 @@ pub struct Kernel {
     tokens: usize,
     /// Maximum number of rows in one call of `weigh`.
     rows: usize,
-    tile: unsafe fn(Packing, &[u8], &[Row], Out),
+    tile: unsafe fn(Packing, &[u8], &[Row], TileOutput),
     /// Maximum number of tokens with two consecutive nibble tiles; `None` if unsupported.
     pair: Option<usize>,
     /// Matrix unit that is faster with many tokens, if the CPU has one.
     sixteen: Option<&'static BySixteen>,
-    weigh: unsafe fn(Weigh),
+    weigh: unsafe fn(WeightedSums),
     norm: unsafe fn(&[f32], &[f32], f32, To, Range<usize>),
     round: unsafe fn(&[f32], To),
     gate: unsafe fn(&[f32], usize, usize, To),
@@ -218,7 +218,7 @@ mod between {
     use super::{Acts, BLOCK, Place, Range, To, lanes};
 
     /// Number of blocks that are quantized together.
-    const SOME: usize = 8;
+    const QUANTIZED_TOGETHER: usize = 8;
 
     /// Computes the RMS norm of `x` times `weight` and quantizes its given `blocks`.
     #[inline(always)]
@@ -245,17 +245,17 @@ mod between {
     ///
     /// Several are computed first and then quantized together, so that they do not wait for each
     /// other.
-    struct Waiting<'a> {
+    struct PendingBlocks<'a> {
         to: To<'a>,
-        blocks: [[f32; BLOCK]; SOME],
-        places: [Place; SOME],
+        blocks: [[f32; BLOCK]; QUANTIZED_TOGETHER],
+        places: [Place; QUANTIZED_TOGETHER],
         count: usize,
     }
 
-    impl<'a> Waiting<'a> {
+    impl<'a> PendingBlocks<'a> {
         #[inline(always)]
         fn new(to: To<'a>) -> Self {
-            Self { to, blocks: [[0.0; BLOCK]; SOME], places: [(0, 0); SOME], count: 0 }
+            Self { to, blocks: [[0.0; BLOCK]; QUANTIZED_TOGETHER], places: [(0, 0); QUANTIZED_TOGETHER], count: 0 }
         }
 
         /// Returns the buffer for the next block, which goes to `place`.
@@ -263,10 +263,10 @@ mod between {
         /// The buffer must be filled before the next call.
         ///
         /// # Safety
-        /// As [`Acts::put_some`], for all blocks that were given.
+        /// As [`Acts::put_blocks`], for all blocks that were given.
         #[inline(always)]
         unsafe fn next<R: Rounding>(&mut self, place: Place) -> &mut [f32; BLOCK] {
-            if self.count == SOME {
+            if self.count == QUANTIZED_TOGETHER {
                 // SAFETY: guaranteed by the caller.
                 unsafe { self.round::<R>() };
             }
@@ -282,7 +282,7 @@ mod between {
         #[inline(always)]
         unsafe fn round<R: Rounding>(&mut self) {
             // SAFETY: guaranteed by the caller.
-            unsafe { Acts::put_some::<R>(self.to, &self.blocks[..self.count], &self.places[..self.count]) };
+            unsafe { Acts::put_blocks::<R>(self.to, &self.blocks[..self.count], &self.places[..self.count]) };
             self.count = 0;
         }
     }
@@ -293,7 +293,7 @@ mod between {
     /// `to`, the others to the rows after it.
     #[inline(always)]
     pub unsafe fn gate<R: Rounding>(x: &[f32], stride: usize, n: usize, to: To) {
-        let mut waiting = Waiting::new(to);
+        let mut waiting = PendingBlocks::new(to);
         for (i, row) in x.chunks_exact(stride).enumerate() {
             let (gates, ups) = row.split_at(stride / 2);
             let ((gates, last), (ups, last_ups)) = (gates[..n].as_chunks::<BLOCK>(), ups[..n].as_chunks::<BLOCK>());
@@ -320,7 +320,7 @@ mod between {
     /// `to` and its first block.
     #[inline(always)]
     pub unsafe fn share<R: Rounding>(sums: &[f32], stride: usize, totals: &[f32], to: To, places: &[Place]) {
-        let mut waiting = Waiting::new(to);
+        let mut waiting = PendingBlocks::new(to);
         for ((row, totals), &(t, first)) in sums.chunks_exact(stride).zip(totals.chunks_exact(2)).zip(places) {
             let inverse = 1.0 / totals[1];
             for (b, x) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
@@ -366,7 +366,7 @@ lanes_of!(avx512_fma, Avx512, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,
 /// Reference kernel in scalar code.
 #[allow(unsafe_code)]
 static SCALAR: Kernel = {
-    unsafe fn tile(packing: Packing, tile: &[u8], tokens: &[Row], out: Out) {
+    unsafe fn tile(packing: Packing, tile: &[u8], tokens: &[Row], out: TileOutput) {
         for (t, token) in tokens.iter().enumerate() {
             let sums = scalar::tile(packing, tile, token);
             // SAFETY: the caller allows writes to 16 rows of each token.
@@ -376,9 +376,9 @@ static SCALAR: Kernel = {
             }
         }
     }
-    unsafe fn weigh(w: Weigh) {
+    unsafe fn weigh(w: WeightedSums) {
         for (r, w) in (0..w.rows).flat_map(|r| (0..w.sixteens).map(move |c| (r, w.columns(c)))) {
-            // SAFETY: guaranteed by [`Weigh`].
+            // SAFETY: guaranteed by [`WeightedSums`].
             let (halves, a, sums) = unsafe {
                 (
                     std::slice::from_raw_parts(w.halves, w.n * tile::ROWS),
@@ -453,7 +453,7 @@ static AVX512: Kernel = Kernel {
 };
 
 #[cfg(target_arch = "x86_64")]
-static AMX: Kernel = Kernel { name: "amx-int8", sixteen: Some(&amx::BY_SIXTEEN), ..AVX512 };
+static AMX: Kernel = Kernel { name: "amx-int8", sixteen: Some(&amx::AMX_UNIT), ..AVX512 };
 
 // The functions between the products need no NEON variant: every 64-bit Arm target has NEON, so the
 // plain ones use it.

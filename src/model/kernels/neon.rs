@@ -13,7 +13,7 @@ use std::arch::asm;
 use super::acts::{ActBlock, Row};
 use super::dispatch::{BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
 use super::tile::Packing;
-use super::{Out, Weigh};
+use super::{TileOutput, WeightedSums};
 
 /// Maximum number of tokens that share each load of weights.
 pub const TOKENS: usize = 4;
@@ -21,7 +21,7 @@ pub const TOKENS: usize = 4;
 tile_by_counts!([1 2 3 4], "neon,dotprod");
 
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out) {
+unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: TileOutput) {
     for half in 0..2 {
         // SAFETY: the caller upholds the callee's requirements.
         unsafe { eight::<T, P>(tile, tokens, out, half) };
@@ -31,7 +31,7 @@ unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], 
 /// Multiplies eight rows of a tile by T tokens, from row `8 * half` on.
 #[target_feature(enable = "neon,dotprod")]
 #[allow(clippy::needless_range_loop)] // `half` is also an offset
-unsafe fn eight<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: Out, half: usize) {
+unsafe fn eight<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: TileOutput, half: usize) {
     let p = packing(P);
     let blocks = tokens[0].len();
     debug_assert!(tile.len() == p.tile(blocks) && tokens.len() == T);
@@ -207,8 +207,8 @@ pub const WEIGHED: usize = 6;
 weigh_by_counts!([1: 2 2: 2 3: 2 4: 1 5: 1 6: 1], "neon,dotprod");
 
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn weigh_rows<const R: usize, const C: usize>(w: Weigh) {
-    // SAFETY: [`Weigh`] guarantees that all accesses lie within its arrays.
+unsafe fn weigh_rows<const R: usize, const C: usize>(w: WeightedSums) {
+    // SAFETY: [`WeightedSums`] guarantees that all accesses lie within its arrays.
     unsafe {
         let mut sums = [[[vdupq_n_f32(0.0); 4]; C]; R];
         for r in 0..R {

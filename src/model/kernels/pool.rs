@@ -20,11 +20,11 @@ const SPINS: usize = 1_000;
 /// On an idle machine they arrive earlier. On a busy one, a thread that continues to spin or yield
 /// keeps a core from the very thread that it waits for, and loses its own time slice to other
 /// programs.
-const PATIENCE: Duration = Duration::from_micros(100);
+const YIELD_TIME: Duration = Duration::from_micros(100);
 /// Minimum duration of a job from which the machine's load can be judged.
-const TELLING: Duration = Duration::from_millis(1);
+const MIN_JUDGED_JOB: Duration = Duration::from_millis(1);
 /// Upper bound on back-off, in consecutive jobs run by the calling thread alone.
-const MOST_ALONE: usize = 64;
+const MAX_BACKOFF_JOBS: usize = 64;
 /// Number of spins of an idle thread before it sleeps.
 ///
 /// Longer than drafting takes between two passes, and short enough that an idle engine costs
@@ -35,7 +35,7 @@ const TRIPS: usize = 4;
 /// Round-trip time above which two cores share no cache.
 ///
 /// Measured: 370 ns between such cores, and 60 ns between cores that share one.
-const FAR: Duration = Duration::from_nanos(150);
+const FAR_ROUND_TRIP: Duration = Duration::from_nanos(150);
 
 /// Fixed number of threads, the caller's own included.
 ///
@@ -45,21 +45,21 @@ pub struct Pool {
     shared: Arc<State>,
     helpers: Vec<JoinHandle<()>>,
     /// Held by the caller whose job runs; one job runs at a time.
-    turn: Mutex<Turn>,
+    turn: Mutex<Backoff>,
     /// Set if jobs run on one thread while the machine is too busy for several.
     adaptive: bool,
 }
 
 /// Load of the machine, estimated from past jobs.
 #[derive(Debug, Default)]
-struct Turn {
+struct Backoff {
     /// Number of consecutive jobs on all threads in which they mostly waited for each other.
     waiting: u32,
     /// Number of jobs left to run on the calling thread alone.
     alone: usize,
 }
 
-impl Turn {
+impl Backoff {
     /// Returns the thread count of the next job: `all` or 1.
     fn threads(&mut self, all: usize) -> usize {
         if self.alone == 0 {
@@ -77,7 +77,7 @@ impl Turn {
     /// barrier, and a single thread is many times faster. After two such jobs in a row one job runs
     /// on a single thread, then 2, 4, ...
     fn took(&mut self, threads: usize, elapsed: Duration, waited: Duration) {
-        if threads == 1 || elapsed < TELLING {
+        if threads == 1 || elapsed < MIN_JUDGED_JOB {
             return;
         }
         if 2 * waited < elapsed * (threads as u32 - 1) {
@@ -86,7 +86,7 @@ impl Turn {
         }
         self.waiting += 1;
         if self.waiting >= 2 {
-            self.alone = 1usize.checked_shl(self.waiting - 2).unwrap_or(MOST_ALONE).clamp(1, MOST_ALONE);
+            self.alone = 1usize.checked_shl(self.waiting - 2).unwrap_or(MAX_BACKOFF_JOBS).clamp(1, MAX_BACKOFF_JOBS);
         }
     }
 }
@@ -106,24 +106,24 @@ struct State {
     /// Payload of the first panic.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     quit: AtomicBool,
-    /// Sleeping threads that have waited longer than [`PATIENCE`].
-    bed: Bed,
+    /// Sleeping threads that have waited longer than [`YIELD_TIME`].
+    bed: SleepQueue,
     /// Cache line exchanged by two threads to measure the distance between their cores.
-    ball: Ball,
+    ball: PingPong,
     far: AtomicBool,
 }
 
 /// Counter on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Ball(AtomicUsize);
+struct PingPong(AtomicUsize);
 
-/// Threads that sleep until a condition holds; whoever makes it true calls [`Bed::wake`].
+/// Threads that sleep until a condition holds; whoever makes it true calls [`SleepQueue::wake`].
 ///
 /// It has cache lines of its own, which are only read on an idle machine.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Bed {
+struct SleepQueue {
     sleepers: AtomicUsize,
     /// Nanoseconds that threads waited in the current job, without the initial spins.
     waited: AtomicUsize,
@@ -131,7 +131,7 @@ struct Bed {
     bell: Condvar,
 }
 
-impl Bed {
+impl SleepQueue {
     /// Waits until `done` returns `true`: spins, yields, then sleeps.
     fn wait(&self, done: impl Fn() -> bool) {
         for _ in 0..SPINS {
@@ -141,7 +141,7 @@ impl Bed {
             spin_loop();
         }
         let since = Instant::now();
-        while since.elapsed() < PATIENCE && !done() {
+        while since.elapsed() < YIELD_TIME && !done() {
             thread::yield_now();
         }
         if !done() {
@@ -244,7 +244,7 @@ impl Worker<'_> {
             }
         }
         if self.index == 0 {
-            self.state.far.store(start.elapsed() > FAR * TRIPS as u32, Ordering::Relaxed);
+            self.state.far.store(start.elapsed() > FAR_ROUND_TRIP * TRIPS as u32, Ordering::Relaxed);
         }
     }
 
@@ -396,7 +396,7 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     #[test]
-    fn all_threads_meet_and_share_without_gaps() {
+    fn barriers_wait_for_all_and_items_are_split_without_gaps() {
         for threads in [1, 2, 3, 5] {
             let pool = Pool::new(threads);
             for _ in 0..20 {
@@ -419,9 +419,9 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_machine_gets_one_thread_for_ever_longer_and_a_quiet_one_all() {
-        let (long, all) = (20 * TELLING, 4);
-        let mut turn = Turn::default();
+    fn slow_jobs_back_off_exponentially_and_a_fast_one_resets() {
+        let (long, all) = (20 * MIN_JUDGED_JOB, 4);
+        let mut turn = Backoff::default();
         // Runs a job on all threads and counts the single-threaded jobs that follow.
         let mut alone_after = |waited: Duration, elapsed: Duration| {
             assert_eq!(turn.threads(all), all);
@@ -438,7 +438,7 @@ mod tests {
         let busy_ones: Vec<usize> = (0..12).map(|_| alone_after(busy, long)).collect();
         assert_eq!(busy_ones, [0, 1, 2, 4, 8, 16, 32, 64, 64, 64, 64, 64]);
         assert_eq!(alone_after(quiet, long), 0);
-        assert_eq!([alone_after(busy, long), alone_after(busy, TELLING / 2), alone_after(quiet, long)], [0; 3]);
+        assert_eq!([alone_after(busy, long), alone_after(busy, MIN_JUDGED_JOB / 2), alone_after(quiet, long)], [0; 3]);
         assert_eq!([alone_after(busy, long), alone_after(busy, long)], [0, 1], "anew");
     }
 
@@ -452,7 +452,7 @@ mod tests {
                     // One thread in turn is so late that the others fall asleep, at each barrier
                     // and at the end of the job.
                     if w.index == (round + phase) % 3 {
-                        thread::sleep(20 * PATIENCE);
+                        thread::sleep(20 * YIELD_TIME);
                         late.fetch_add(1, Ordering::Relaxed);
                     }
                     w.meet();
@@ -460,7 +460,7 @@ mod tests {
                     w.meet();
                 }
                 if w.index == 1 {
-                    thread::sleep(20 * PATIENCE);
+                    thread::sleep(20 * YIELD_TIME);
                     seen.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_of_a_size_is_one() {
+    fn pools_of_the_same_size_are_shared() {
         let (a, b, c) = (Pool::shared(4), Pool::shared(4), Pool::shared(7));
         assert!(Arc::ptr_eq(&a, &b) && !Arc::ptr_eq(&a, &c));
         assert_eq!((a.threads(), c.threads()), (4, 7));

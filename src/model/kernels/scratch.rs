@@ -3,9 +3,9 @@
 use super::Kernel;
 use super::acts::Acts;
 use super::attention;
-use super::llama::{SOLO, fed_together};
+use super::llama::{MAX_SOLO_TOKENS, feed_blocks};
 use super::memory::Shared;
-use super::stages::Stages;
+use super::stages::StageNanos;
 use super::tile::{BLOCK, ROWS};
 use crate::model::Config;
 
@@ -60,11 +60,11 @@ pub struct Scratch {
     /// Attention buffers, one per thread.
     pub attention: Vec<attention::Room>,
     /// Attention results over splits of a long context, until they are merged.
-    pub parts: attention::Parts,
+    pub parts: attention::SplitResults,
     /// Logits, one row of `vocab` for each node that needs them.
     pub logits: Shared<f32>,
     /// Time by stage, if it is measured.
-    pub stages: Option<Stages>,
+    pub stages: Option<StageNanos>,
 }
 
 impl Scratch {
@@ -85,9 +85,9 @@ impl Scratch {
             normed: Acts::new(config.dim, 0),
             heads: Acts::new(config.heads * config.head_dim, 0),
             hidden: Acts::new(config.ffn, 0),
-            own: (0..threads).map(|_| Acts::new(config.dim, SOLO)).collect(),
+            own: (0..threads).map(|_| Acts::new(config.dim, MAX_SOLO_TOKENS)).collect(),
             attention: (0..threads).map(|_| attention::Room::default()).collect(),
-            parts: attention::Parts::default(),
+            parts: attention::SplitResults::default(),
             logits: Shared::new(0),
             stages: None,
         };
@@ -106,7 +106,7 @@ impl Scratch {
             self.x = Shared::new(n * w.dim);
             self.qkv = Shared::new(n * (w.q + 2 * w.kv));
             // With fewer tokens, more blocks are taken at once, but never more numbers in total.
-            let fed = (n * fed_together(n)).max(fed_together(1)) * 2 * BLOCK;
+            let fed = (n * feed_blocks(n)).max(feed_blocks(1)) * 2 * BLOCK;
             self.fed = (0..self.threads).map(|_| Shared::new(fed)).collect();
             self.attended = Shared::new(n * w.q);
             let acts = |cols: usize| Acts::for_kernel(self.kernel, cols, n);

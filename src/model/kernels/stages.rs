@@ -65,9 +65,9 @@ impl Stage {
 
 /// Nanoseconds by stage, summed over all threads.
 #[derive(Debug, Default)]
-pub struct Stages([AtomicU64; Stage::ALL.len()]);
+pub struct StageNanos([AtomicU64; Stage::ALL.len()]);
 
-impl Stages {
+impl StageNanos {
     /// Returns the seconds spent in each stage, averaged over `threads` threads.
     pub fn seconds(&self, threads: usize) -> [(Stage, f64); Stage::ALL.len()] {
         let of = |stage: Stage| Duration::from_nanos(self.0[stage as usize].load(Ordering::Relaxed)).as_secs_f64();
@@ -77,13 +77,13 @@ impl Stages {
 
 /// Clock of one thread within a pass; does nothing if times are not measured.
 pub struct Clock<'a> {
-    stages: Option<&'a Stages>,
+    stages: Option<&'a StageNanos>,
     last: Cell<Option<Instant>>,
 }
 
 impl<'a> Clock<'a> {
     /// Starts a clock that adds to `stages`.
-    pub fn start(stages: Option<&'a Stages>) -> Self {
+    pub fn start(stages: Option<&'a StageNanos>) -> Self {
         Clock { stages, last: Cell::new(stages.map(|_| Instant::now())) }
     }
 
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn laps_go_to_their_stages_and_an_idle_clock_to_none() {
-        let stages = Stages::default();
+        let stages = StageNanos::default();
         let clock = Clock::start(Some(&stages));
         clock.lap(Stage::Down);
         std::thread::sleep(Duration::from_millis(2));

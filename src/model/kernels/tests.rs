@@ -11,7 +11,7 @@ use rand_core::{Rng, SeedableRng};
 use super::tile::{BLOCK, Packing, ROWS, pack_tile};
 #[cfg(target_arch = "x86_64")]
 use super::{AVX2, avx2, avx512};
-use super::{Acts, CpuDecoder, Kernel, Llama, Out, Row, SCALAR, To, Weigh, check};
+use super::{Acts, CpuDecoder, Kernel, Llama, Row, SCALAR, TileOutput, To, WeightedSums, check};
 use crate::model::blocks::Kind;
 use crate::model::weights::Weights;
 use crate::model::{Config, Decoder, Logits, Node, Parent, Pass, RopeScaling};
@@ -116,7 +116,7 @@ fn multiply(
     let stride = tiles.len() * ROWS + 3;
     let before = |i: usize| (i / stride * ROWS + i % stride % ROWS) as f32 / 7.0;
     let mut out: Vec<f32> = (0..tokens * stride).map(before).collect();
-    let to = Out { at: out.as_mut_ptr(), stride, add };
+    let to = TileOutput { at: out.as_mut_ptr(), stride, add };
     // SAFETY: only one thread runs; `out` has the rows that are written; this CPU supports the
     // kernel.
     unsafe { check::multiply(kernel, kernel.sixteen.filter(|_| unit), packing, &tiles.concat(), acts, tokens, to) };
@@ -130,7 +130,7 @@ fn multiply(
 proptest! {
     #[test]
     #[allow(unsafe_code)]
-    fn products_are_the_scalar_ones(
+    fn products_match_the_scalar_kernel(
         seed in any::<u64>(), which in 0usize..5, blocks in 1usize..30, tokens in 1usize..65, scale in -20i32..20, extreme in any::<bool>(),
         add in any::<bool>(), rows in 1usize..17
     ) {
@@ -197,7 +197,7 @@ proptest! {
         let angles = number(2 * (n + 64));
         let results = |kernel: &Kernel| {
             let mut sums = sums.clone();
-            let w = Weigh {
+            let w = WeightedSums {
                 halves: halves.as_ptr(),
                 halves_stride: gap,
                 sixteens,
@@ -241,9 +241,9 @@ proptest! {
 }
 
 #[test]
-fn the_look_before_use_finds_what_is_wrong() {
+fn the_kernel_check_detects_a_wrong_bit() {
     #[allow(unsafe_code)]
-    unsafe fn wrong(packing: Packing, tile: &[u8], tokens: &[Row], out: Out) {
+    unsafe fn wrong(packing: Packing, tile: &[u8], tokens: &[Row], out: TileOutput) {
         // SAFETY: guaranteed by the caller.
         unsafe {
             (SCALAR.tile)(packing, tile, tokens, out);
@@ -378,7 +378,7 @@ fn neither_threads_nor_instruction_sets_nor_passes_change_a_bit() {
 }
 
 #[test]
-fn across_the_parts_of_a_long_context_a_node_is_its_path() {
+fn nodes_across_context_splits_match_their_paths() {
     // A tree that starts just before a split boundary and extends beyond it.
     let mut rng = ChaCha8Rng::seed_from_u64(8);
     let llama = llama(config(), Kind::Q8_0, 4, 2, Kernel::detect());
@@ -392,7 +392,7 @@ fn across_the_parts_of_a_long_context_a_node_is_its_path() {
 }
 
 #[test]
-fn what_a_node_sees_changes_it() {
+fn logits_change_with_parent_and_position() {
     // Negative controls: with a blind comparison, these would be equal too.
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let llama = llama(config(), Kind::Q4_1, 3, 2, Kernel::detect());
@@ -436,7 +436,7 @@ fn scaled_rotations_and_early_exits() {
 }
 
 #[test]
-fn what_can_not_be_run_is_refused_and_nothing_is_left_behind() {
+fn invalid_nodes_are_rejected_and_leave_no_state() {
     let llama = llama(config(), Kind::Q4_1, 3, 2, Kernel::detect());
     let mut decoder = CpuDecoder::new(llama, 4);
     let node = |token, parent| Node { token, parent };
@@ -452,7 +452,7 @@ fn what_can_not_be_run_is_refused_and_nothing_is_left_behind() {
 }
 
 #[test]
-fn a_fork_goes_its_own_way() {
+fn forks_are_independent() {
     let llama = llama(config(), Kind::Q4_1, 3, 2, Kernel::detect());
     let mut a = CpuDecoder::new(Arc::clone(&llama), 40);
     (&mut a as &mut dyn Decoder).prefill(&[1, 2, 3, 4, 5], 8, Logits::None).unwrap();

@@ -96,7 +96,7 @@ impl Packing {
 
 /// Location and shape of a packed matrix within the memory of all weights.
 #[derive(Clone, Copy, Debug)]
-pub struct Mat {
+pub struct PackedMatrix {
     pub packing: Packing,
     /// Number of rows, without the padding of the last tile.
     pub rows: usize,
@@ -108,7 +108,7 @@ pub struct Mat {
     pub scales: Option<usize>,
 }
 
-impl Mat {
+impl PackedMatrix {
     pub fn tiles(&self) -> usize {
         self.rows.div_ceil(ROWS)
     }
@@ -311,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_packed_is_what_the_file_holds() {
+    fn packed_rows_unpack_to_the_file_values() {
         for kind in Kind::ALL {
             let (packing, exact) = Packing::of(kind);
             // Only one shape under Miri, which is slow.
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_that_lack_are_zeros() {
+    fn missing_columns_unpack_to_zero() {
         let row: Vec<u8> = (0..40).flat_map(|i| (i as f32 - 20.0).to_le_bytes()).collect();
         let mut tile = vec![0xAA; Packing::Bytes.tile(2)];
         assert_eq!(pack_tile(Kind::F32, 40, &[&row], &mut tile), 1.0);

@@ -12,8 +12,8 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
-use super::{CURE, Special, Spelling, Token, TokenKind, Tokenizer};
-use crate::guarded::guarded;
+use super::{CURE, SpecialTokens, Spelling, Token, TokenKind, Tokenizer};
+use crate::guarded::catch_panic;
 use crate::model::gguf::Metadata;
 use crate::model::load::LoadError;
 use crate::tree::TokenId;
@@ -31,7 +31,7 @@ const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-
 const LONGEST_PIECE: usize = 512;
 
 /// Rules for splitting a text into words before merging, named by `tokenizer.ggml.pre`.
-struct Words {
+struct WordSplit {
     /// Split patterns; each applies to what the ones before it left unsplit.
     patterns: &'static [&'static str],
     /// True if a word that is a token skips the merges.
@@ -40,7 +40,7 @@ struct Words {
     bos: bool,
 }
 
-fn words(pre: &str) -> Option<Words> {
+fn words(pre: &str) -> Option<WordSplit> {
     let (patterns, whole, bos): (&'static [&'static str], _, _) = match pre {
         "default" => (&[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"], false, false),
         "llama3" | "llama-v3" | "llama-bpe" | "falcon3" => (&[LLAMA3], true, true),
@@ -53,7 +53,7 @@ fn words(pre: &str) -> Option<Words> {
         "gpt-2" | "gpt2" | "mpt" | "olmo" | "phi-2" | "jais" => (&[GPT2], false, false),
         _ => return None,
     };
-    Some(Words { patterns, whole, bos })
+    Some(WordSplit { patterns, whole, bos })
 }
 
 /// Builds the tokenizer that the metadata describe.
@@ -95,7 +95,7 @@ pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
     // Unused tokens (type 5) are left out: no text produces them.
     let added = (texts.iter().enumerate()).filter(|&(id, _)| matches!(kind(id), 2..=4));
     let added = added.map(|(id, text)| AddedToken::from(text.clone(), kind(id) != 4).normalized(false));
-    guarded(|| inner.add_tokens(added).map_err(|e| e.to_string()))
+    catch_panic(|| inner.add_tokens(added).map_err(|e| e.to_string()))
         .and_then(|added| added)
         .map_err(|e| meta.error(format!("the special tokens can't be read: {e}"), CURE))?;
 
@@ -107,7 +107,7 @@ pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
         Ok(id.and_then(|id| usize::try_from(id).ok()).filter(known).map(|id| id as TokenId))
     };
     let usual = |id: usize| (spelling == Spelling::SentencePiece).then_some(id).filter(known).map(|id| id as TokenId);
-    let special = Special { bos: id("bos")?.or(usual(1)), eos: id("eos")?.or(usual(2)) };
+    let special = SpecialTokens { bos: id("bos")?.or(usual(1)), eos: id("eos")?.or(usual(2)) };
     let bos = special.bos.filter(|_| wants_bos);
     let stop = Tokenizer::find_stops(&tokens, [special.eos, id("eot")?, id("eom")?].into_iter().flatten());
     let wanted = meta.flag("tokenizer.ggml.add_bos_token")?;
@@ -120,7 +120,7 @@ fn vocabulary(texts: impl Iterator<Item = String>) -> Vocab {
 }
 
 fn build(meta: &Metadata, builder: BpeBuilder) -> Result<tokenizers::Tokenizer, LoadError> {
-    let bpe = guarded(|| builder.build().map_err(|e| e.to_string()))
+    let bpe = catch_panic(|| builder.build().map_err(|e| e.to_string()))
         .and_then(|bpe| bpe)
         .map_err(|e| meta.error(format!("the tokenizer can't be built: {e}"), CURE))?;
     Ok(tokenizers::Tokenizer::new(bpe))

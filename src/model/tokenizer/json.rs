@@ -11,9 +11,9 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokenizers::{DecoderWrapper, ModelWrapper};
 
-use super::{Special, Spelling, Token, TokenKind, Tokenizer};
-use crate::guarded::guarded;
-use crate::model::load::{LoadError, json_file, stand_in, without_mark};
+use super::{SpecialTokens, Spelling, Token, TokenKind, Tokenizer};
+use crate::guarded::catch_panic;
+use crate::model::load::{LoadError, json_file, recognize_placeholder, strip_byte_order_mark};
 use crate::tree::TokenId;
 
 /// Part of tokenizer.json that is checked before the tokenizer is built.
@@ -51,13 +51,14 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
     let path = folder.join("tokenizer.json");
     let error = |what: String| LoadError::file(&path, what, None, "take the tokenizer.json that came with the weights");
     let text = std::fs::read(&path).map_err(|e| error(format!("can't be opened: {e}")))?;
-    if let Some((what, cure)) = stand_in(&text) {
+    if let Some((what, cure)) = recognize_placeholder(&text) {
         return Err(LoadError::file(&path, what, None, cure));
     }
-    let text = without_mark(&text);
-    check_merges(text).map_err(error)?;
+    let text = strip_byte_order_mark(&text);
+    check_limits(text).map_err(error)?;
     // A hostile or damaged file can make the builder panic.
-    let built = guarded(|| tokenizers::Tokenizer::from_bytes(text).and_then(without_training).map_err(|e| e.to_string()));
+    let built =
+        catch_panic(|| tokenizers::Tokenizer::from_bytes(text).and_then(drop_training_settings).map_err(|e| e.to_string()));
     let inner = built.and_then(|built| built).map_err(|e| error(format!("no tokenizer: {e}")))?;
 
     let spelling = match inner.get_decoder() {
@@ -87,14 +88,14 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
         tokens[id as usize] = Token { text, kind, added: added.contains_key(&id) };
     }
 
-    let mut special = Special::default();
+    let mut special = SpecialTokens::default();
     if let Some(config) = json_file(&folder.join("tokenizer_config.json"))? {
         let find = |key: &str| {
             let value = &config[key];
             let text = value.as_str().or_else(|| value["content"].as_str())?;
             inner.token_to_id(text)
         };
-        special = Special { bos: find("bos_token"), eos: find("eos_token") };
+        special = SpecialTokens { bos: find("bos_token"), eos: find("eos_token") };
     }
     let mut named: Vec<TokenId> = special.eos.into_iter().collect();
     for name in ["generation_config.json", "config.json"] {
@@ -106,7 +107,7 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
     }
     let stop = Tokenizer::find_stops(&tokens, named);
     // Tokens added to an empty text are those added around every text.
-    let around = guarded(|| inner.encode_fast("", true).map_err(|e| e.to_string())).and_then(|around| around);
+    let around = catch_panic(|| inner.encode_fast("", true).map_err(|e| e.to_string())).and_then(|around| around);
     let around = around.map_err(|e| error(format!("can't tokenise an empty text: {e}")))?;
     let bos = around.get_ids().first().copied().filter(|id| special.bos == Some(*id) || !stop.contains(id));
     special.bos = special.bos.or(bos);
@@ -117,7 +118,7 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
 ///
 /// A prompt is neither cut nor padded, and its tokens are always the same. transformers also
 /// ignores the first two.
-fn without_training(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<tokenizers::Tokenizer> {
+fn drop_training_settings(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<tokenizers::Tokenizer> {
     inner.with_truncation(None)?;
     inner.with_padding(None);
     if let ModelWrapper::BPE(bpe) = inner.get_model()
@@ -157,7 +158,7 @@ fn growth(normalizer: &Value) -> f64 {
 /// Rejects normalizers that could exhaust memory, and merges longer than any token.
 ///
 /// The tokenizer's builder relies on every merge making a token.
-fn check_merges(text: &[u8]) -> Result<(), String> {
+fn check_limits(text: &[u8]) -> Result<(), String> {
     let file: File = serde_json::from_slice(text).map_err(|e| format!("no tokenizer: {e}"))?;
     let times = growth(&file.normalizer);
     if times > MOST_GROWTH {

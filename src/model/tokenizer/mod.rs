@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::load::LoadError;
 use super::weights::Weights;
-use crate::guarded::guarded;
+use crate::guarded::catch_panic;
 use crate::tree::TokenId;
 
 /// Tokenizer of a model, with its special tokens.
@@ -26,7 +26,7 @@ pub struct Tokenizer {
     tokens: Vec<Token>,
     spelling: Spelling,
     bos: Option<TokenId>,
-    special: Special,
+    special: SpecialTokens,
     stop: Vec<TokenId>,
 }
 
@@ -62,7 +62,7 @@ enum Spelling {
 
 /// Special tokens that chat templates refer to.
 #[derive(Debug, Default)]
-struct Special {
+struct SpecialTokens {
     bos: Option<TokenId>,
     eos: Option<TokenId>,
 }
@@ -99,7 +99,8 @@ impl Tokenizer {
             let known = |id: &TokenId| (*id as usize) < rows;
             tokenizer.stop.retain(known);
             tokenizer.bos = tokenizer.bos.filter(known);
-            tokenizer.special = Special { bos: tokenizer.special.bos.filter(known), eos: tokenizer.special.eos.filter(known) };
+            tokenizer.special =
+                SpecialTokens { bos: tokenizer.special.bos.filter(known), eos: tokenizer.special.eos.filter(known) };
         } else if tokens > rows {
             let what = format!("the tokenizer has {tokens} tokens, and the embedding {rows} rows");
             return Err(LoadError::file(&tokenizer.path, what, None, "take tokenizer and weights of the same model"));
@@ -126,7 +127,7 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<TokenId>, LoadError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.set_encode_special_tokens(!special);
-        let encoding = guarded(|| inner.encode_fast(text, false).map_err(|e| e.to_string())).and_then(|encoding| encoding);
+        let encoding = catch_panic(|| inner.encode_fast(text, false).map_err(|e| e.to_string())).and_then(|encoding| encoding);
         let encoding = encoding.map_err(|e| self.error(format!("the text can't be tokenised: {e}")))?;
         let ids = encoding.get_ids();
         match ids.iter().find(|&&id| id as usize >= self.tokens.len()) {

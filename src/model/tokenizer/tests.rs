@@ -162,7 +162,7 @@ fn special_tokens_are_parsed_on_demand_and_add_nothing() {
 }
 
 #[test]
-fn sentencepiece_begins_with_a_space_unless_it_must_not() {
+fn sentencepiece_adds_a_leading_space_unless_disabled() {
     let keys = sentence_piece();
     let t = keys.read().unwrap();
     assert_eq!(t.bos(), Some(1));
@@ -201,7 +201,7 @@ fn damaged_metadata_is_refused_with_one_line() {
 }
 
 #[test]
-fn vocabularies_that_differ_are_told_apart_by_the_first_token() {
+fn differing_vocabularies_name_the_first_different_token() {
     let keys = byte_level();
     let (a, mut tokens) = (keys.read().unwrap(), golden().llama3.tokens);
     assert_eq!(same_vocabulary(&a, &keys.read().unwrap()), Ok(()));
@@ -219,7 +219,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn every_text_comes_back(text in any::<String>()) {
+    fn encoded_text_decodes_to_itself(text in any::<String>()) {
         thread_local! {
             static BOTH: [Tokenizer; 2] = [byte_level().read().unwrap(), sentence_piece().read().unwrap()];
         }
@@ -258,7 +258,7 @@ proptest! {
 }
 
 #[test]
-fn special_tokens_that_no_file_names_or_that_no_token_has_are_the_usual_ones() {
+fn missing_or_invalid_special_token_ids_use_defaults() {
     // As in llama.cpp: SentencePiece uses 1 and 2 by default, and ids outside the vocabulary are
     // ignored.
     let bare = sentence_piece().without("bos_token_id").without("eos_token_id");

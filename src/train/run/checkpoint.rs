@@ -10,7 +10,7 @@ use crate::tree::TokenId;
 
 /// Contents of a checkpoint besides the tensors.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct CheckpointMetadata {
     options: Options,
     sizes: Sizes,
     tokens: Vec<TokenId>,
@@ -32,7 +32,7 @@ impl Run<'_> {
                 tensors.insert(format!("{name}.v"), v.clone());
             }
         }
-        let kept = Kept {
+        let kept = CheckpointMetadata {
             options: self.options.clone(),
             sizes: self.net.sizes.clone(),
             tokens: self.tokens.clone(),
@@ -57,7 +57,8 @@ impl Run<'_> {
         let wrong = |what: &str| TrainError::Checkpoint { path: self.checkpoint.clone(), what: what.into() };
         let tensors = candle_core::safetensors::load(&self.checkpoint, &Device::Cpu).map_err(|e| wrong(&e.to_string()))?;
         let about = tensors.get("about").ok_or_else(|| wrong("no checkpoint of a head"))?.flatten_all()?.to_vec1::<u8>()?;
-        let kept: Kept = serde_json::from_slice(&about).map_err(|e| wrong(&format!("no checkpoint of a head: {e}")))?;
+        let kept: CheckpointMetadata =
+            serde_json::from_slice(&about).map_err(|e| wrong(&format!("no checkpoint of a head: {e}")))?;
         if kept.sizes != self.net.sizes || kept.tokens.iter().any(|&t| t as usize >= self.rows.len()) {
             return Err(wrong("is of a head of another shape"));
         }

@@ -9,7 +9,7 @@ use rand_core::{Rng, SeedableRng};
 use super::super::TrainError;
 use super::super::corpus::{TOP, Text};
 use super::super::net::{Example, Laws};
-use super::super::teacher::{Lesson, Teacher};
+use super::super::teacher::{Teacher, TeacherOutput};
 use super::Run;
 use crate::model::HeadForm;
 use crate::model::device::memory;
@@ -21,9 +21,9 @@ use crate::tree::TokenId;
 /// gradients.
 const BYTES: usize = 2 << 20;
 /// Maximum number of entries that are read together.
-const MOST: usize = 16_384;
+const MAX_ENTRIES: usize = 16_384;
 /// Number of entries that a GPU processes while the host launches a group.
-const ORDERS: usize = 2048;
+const LAUNCH_OVERHEAD_ENTRIES: usize = 2048;
 
 /// Piece of a text, as a range of its entries.
 struct Piece {
@@ -89,7 +89,7 @@ impl Run<'_> {
         let Some(teacher) = &self.teacher else { return pieces.iter().map(|piece| self.example(piece)).collect() };
         pieces.sort_by_key(|piece| piece.to);
         let lens: Vec<usize> = pieces.iter().map(|piece| piece.to).collect();
-        let groups = grouped(&lens, (memory(teacher.device()) / BYTES).min(MOST));
+        let groups = grouped(&lens, (memory(teacher.device()) / BYTES).min(MAX_ENTRIES));
         groups.into_iter().map(|group| self.together(&pieces[group], teacher, best)).collect()
     }
 
@@ -154,7 +154,7 @@ impl Run<'_> {
             };
             pieces.iter().enumerate().flat_map(of).collect()
         };
-        let Lesson { hidden, laws } = teacher.read(&tokens, texts, &places(1, &Piece::len))?;
+        let TeacherOutput { hidden, laws } = teacher.read(&tokens, texts, &places(1, &Piece::len))?;
         let behind = match self.options.form {
             HeadForm::Eagle => 0,
             HeadForm::Adapter => 1,
@@ -185,13 +185,13 @@ impl Run<'_> {
 /// Groups texts that are read together, at the least total cost.
 ///
 /// `lens` are their lengths in ascending order. A group has at most `most` entries unless it is a
-/// single text. It costs its entries, each text padded to the longest, and [`ORDERS`] more.
+/// single text. It costs its entries, each text padded to the longest, and [`LAUNCH_OVERHEAD_ENTRIES`] more.
 fn grouped(lens: &[usize], most: usize) -> Vec<Range<usize>> {
     // Least cost of the first texts, and the start of their last group.
     let mut least = vec![(0, 0)];
     for end in 1..=lens.len() {
         let fits = |&begin: &usize| begin + 1 == end || (end - begin) * lens[end - 1] <= most;
-        let cost = |begin: usize| (least[begin].0 + ORDERS + (end - begin) * lens[end - 1], begin);
+        let cost = |begin: usize| (least[begin].0 + LAUNCH_OVERHEAD_ENTRIES + (end - begin) * lens[end - 1], begin);
         least.push((0..end).filter(fits).map(cost).min().unwrap_or_default());
     }
     let (mut end, mut groups) = (lens.len(), Vec::new());

@@ -2,12 +2,12 @@
 
 use super::super::TrainError;
 use super::super::linear::Matrices;
-use super::{Figures, Run};
+use super::{HeldOutMetrics, Run};
 use crate::model::HeadForm;
 
 impl Run<'_> {
     /// Measures at most 24 of the held-out texts.
-    pub(super) fn held_out(&mut self) -> Result<Figures, TrainError> {
+    pub(super) fn held_out(&mut self) -> Result<HeldOutMetrics, TrainError> {
         let depths = self.options.depths.max(4);
         // An adapter has only one depth.
         let own = if self.options.form == HeadForm::Adapter { 1 } else { depths };
@@ -49,7 +49,7 @@ impl Run<'_> {
         }
         let rate = |(a, b): (f64, f64)| if b > 0.0 { a / b } else { 0.0 };
         let count = |all: &[usize]| all.iter().map(|&n| n as f64).collect::<Vec<_>>();
-        Ok(Figures {
+        Ok(HeldOutMetrics {
             loss: loss.into_iter().zip(counted).map(rate).collect(),
             acceptance: count(&passed).into_iter().zip(count(&reached)).map(rate).collect(),
             accepted: rate((passed.iter().sum::<usize>() as f64, reached[0] as f64)),

@@ -42,7 +42,7 @@ impl Run<'_> {
     /// Its output rows stay as they are if the same number is requested: an untrained row undoes
     /// what all others have learned. Otherwise the rows of its tokens that are among the chosen
     /// ones stay, and the target's own rows join them.
-    pub(super) fn begin_as(&mut self, head: &Weights, target: &Weights) -> Result<(), TrainError> {
+    pub(super) fn initialize_from_head(&mut self, head: &Weights, target: &Weights) -> Result<(), TrainError> {
         let (about, config, sizes) = (About::of(head)?, head.config(), self.net.sizes.clone());
         let same = Sizes::of(self.options.form, config, sizes.vocab, about.after.len()) == sizes;
         if !same || about.after != self.options.read(&self.after) {

@@ -15,7 +15,7 @@ use crate::model::kernels::dense;
 
 /// Loss and gradients of some texts.
 #[derive(Default)]
-pub(super) struct Learnt {
+pub(super) struct BatchGradients {
     /// Loss in nats, over all depths.
     pub loss: f64,
     /// Weight of their entries, over all depths.
@@ -24,15 +24,15 @@ pub(super) struct Learnt {
 }
 
 /// Loss and gradients of one text, as computed by a thread.
-struct Part {
+struct TextGradients {
     loss: f64,
     counted: f64,
     grads: BTreeMap<&'static str, Vec<f32>>,
 }
 
 impl Run<'_> {
-    pub(super) fn learn(&self, examples: &[Example]) -> Result<Learnt, TrainError> {
-        if self.teacher.is_some() { self.learn_there(examples) } else { self.learn_on_threads(examples) }
+    pub(super) fn learn(&self, examples: &[Example]) -> Result<BatchGradients, TrainError> {
+        if self.teacher.is_some() { self.learn_on_gpu(examples) } else { self.learn_on_threads(examples) }
     }
 
     /// Packs the matrices for the tile unit, if the CPU has one and trains.
@@ -45,14 +45,14 @@ impl Run<'_> {
     ///
     /// Gradients of these are used for the weights before rounding, as in `linear.rs`.
     pub(super) fn rounded(&self) -> Result<Net, TrainError> {
-        let round = |(name, var): (&&'static str, &Var)| Ok((*name, Var::from_tensor(&export::rounded_there(name, var)?)?));
+        let round = |(name, var): (&&'static str, &Var)| Ok((*name, Var::from_tensor(&export::round_on_device(name, var)?)?));
         Ok(Net { sizes: self.net.sizes.clone(), vars: self.net.vars.iter().map(round).collect::<candle_core::Result<_>>()? })
     }
 
     /// Computes the gradients of examples one after another, each of many texts.
-    fn learn_there(&self, examples: &[Example]) -> Result<Learnt, TrainError> {
+    fn learn_on_gpu(&self, examples: &[Example]) -> Result<BatchGradients, TrainError> {
         let net = self.rounded()?;
-        let mut learnt = Learnt::default();
+        let mut learnt = BatchGradients::default();
         let mut losses = Vec::new();
         for example in examples {
             let (store, loss, counted) = descend(&net, example, &self.options, None)?;
@@ -78,7 +78,7 @@ impl Run<'_> {
     ///
     /// Candle's own threads would wait for each other after every operation. Gradients are added in
     /// the order of the texts, so that the sums do not depend on timing.
-    fn learn_on_threads(&self, examples: &[Example]) -> Result<Learnt, TrainError> {
+    fn learn_on_threads(&self, examples: &[Example]) -> Result<BatchGradients, TrainError> {
         let matrices = self.matrices()?;
         let next = AtomicUsize::new(0);
         let learn = || {
@@ -97,7 +97,7 @@ impl Run<'_> {
             threads.into_iter().flat_map(join).collect::<Vec<_>>()
         });
         parts.sort_by_key(|(i, _)| *i);
-        let (mut learnt, mut grads) = (Learnt::default(), BTreeMap::<&'static str, Vec<f32>>::new());
+        let (mut learnt, mut grads) = (BatchGradients::default(), BTreeMap::<&'static str, Vec<f32>>::new());
         for (_, part) in parts {
             let part = part?;
             learnt.loss += part.loss;
@@ -116,7 +116,7 @@ impl Run<'_> {
         Ok(learnt)
     }
 
-    fn part(&self, example: &Example, matrices: Option<&Matrices>) -> Result<Part, TrainError> {
+    fn part(&self, example: &Example, matrices: Option<&Matrices>) -> Result<TextGradients, TrainError> {
         let products = matrices.map(Matrices::products);
         let (store, loss, counted) = descend(&self.net, example, &self.options, products.as_ref())?;
         let mut grads = BTreeMap::new();
@@ -125,7 +125,7 @@ impl Run<'_> {
             grads.insert(*name, grad.flatten_all()?.to_vec1::<f32>()?);
         }
         grads.extend(products.into_iter().flat_map(Products::grads));
-        Ok(Part { loss: f64::from(loss.to_scalar::<f32>()?), counted, grads })
+        Ok(TextGradients { loss: f64::from(loss.to_scalar::<f32>()?), counted, grads })
     }
 }
 

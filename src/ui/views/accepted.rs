@@ -22,7 +22,7 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
 /// Draws one bar per step, the newest on the right.
 pub fn sparkline(state: &State, pen: &mut Pen, x: usize, y: usize, width: usize, rows: usize) {
     let glyphs = pen.glyphs();
-    let steps: Vec<_> = state.history.back_from(state.selected).take(width).collect();
+    let steps: Vec<_> = state.history.steps_back_from(state.selected).take(width).collect();
     let highest = steps.iter().map(|s| s.record.accepted).max().unwrap_or(0).max(1);
     for (i, step) in steps.iter().rev().enumerate() {
         let role = match step.record.accepted {

@@ -1,8 +1,8 @@
 //! Everything around the panes: header, footer, compact figures, progress, and prompt editor.
 
 use super::{Pen, accepted, entropy, speed};
-use crate::app::{COMMANDS, Editor, Entry, Motion, Phase, State};
-use crate::clean::{self, Kind};
+use crate::app::{COMMANDS, Editor, Entry, Phase, RunState, State};
+use crate::clean::{self, PieceKind};
 use crate::theme::Role;
 use crate::ui::number;
 use crate::verify::Rule;
@@ -63,10 +63,10 @@ pub fn header(state: &State, pen: &mut Pen) {
         (_, _, Some(n)) => {
             (format!("{} step {}", glyphs.paused, state.history.get(n).map_or(0, |s| s.record.step)), Role::StatePaused)
         }
-        (_, Motion::Live, _) => (format!("{} live", glyphs.live), Role::StateLive),
-        (_, Motion::Pausing, _) => (format!("{} pausing", glyphs.paused), Role::StatePaused),
-        (_, Motion::Paused, _) => (format!("{} paused", glyphs.paused), Role::StatePaused),
-        (_, Motion::Resuming, _) => (format!("{} resuming", glyphs.live), Role::StateLive),
+        (_, RunState::Live, _) => (format!("{} live", glyphs.live), Role::StateLive),
+        (_, RunState::Pausing, _) => (format!("{} pausing", glyphs.paused), Role::StatePaused),
+        (_, RunState::Paused, _) => (format!("{} paused", glyphs.paused), Role::StatePaused),
+        (_, RunState::Resuming, _) => (format!("{} resuming", glyphs.live), Role::StateLive),
     };
     let end = pen.width().saturating_sub(pen.measure(&word) + 3);
     let info = &state.info;
@@ -87,7 +87,7 @@ pub fn header(state: &State, pen: &mut Pen) {
     let back = state.selected.and_then(|n| state.history.get(n));
     let settings = back.map(|step| &step.record.settings);
     let (Some(now), Some(wished)) = (settings.or(state.settings.as_ref()), settings.or(state.wished.as_ref())) else { return };
-    let number = back.and_then(|step| state.history.text_of(step.text)).map_or(state.prompt, |text| text.index);
+    let number = back.and_then(|step| state.history.text_by_number(step.text)).map_or(state.prompt, |text| text.index);
     let pending = |same: bool, role: Role| if same { role } else { Role::HeaderPending };
     let temperature = if wished.temperature == 0.0 { "greedy".to_owned() } else { format!("T {:.1}", wished.temperature) };
     let cut = match (wished.top_p < 1.0, wished.top_k) {
@@ -207,18 +207,18 @@ pub fn editor(editor: &Editor, pen: &mut Pen) {
     }
     let inner = width.saturating_sub(2).max(1);
     // Lines break at the edge, not at words, so that a key never moves text before the cursor.
-    let mut cells: Vec<(usize, usize, String, usize, Kind)> = Vec::new();
+    let mut cells: Vec<(usize, usize, String, usize, PieceKind)> = Vec::new();
     let (mut x, mut y, mut cursor) = (0, 0, (0, 0));
     let glyphs = pen.glyphs();
     let (before, after) = editor.text().split_at(editor.cursor());
     for (i, part) in [before, after].into_iter().enumerate() {
-        clean::each(part, &glyphs.signs(), |symbol, w, kind| {
+        clean::for_each_piece(part, &glyphs.signs(), |symbol, w, kind| {
             if x + w > inner {
                 (x, y) = (0, y + 1);
             }
             cells.push((x, y, symbol.to_owned(), w, kind));
             x += w;
-            if kind == Kind::Newline {
+            if kind == PieceKind::Newline {
                 (x, y) = (0, y + 1);
             }
         });
@@ -233,14 +233,16 @@ pub fn editor(editor: &Editor, pen: &mut Pen) {
     let first = cursor.1.saturating_sub(rows - 1);
     for (x, y, symbol, w, kind) in &cells {
         if (first..first + rows).contains(y) {
-            let role = if matches!(kind, Kind::Sign | Kind::Newline) { Role::Invisible } else { Role::Overlay };
+            let role = if matches!(kind, PieceKind::Sign | PieceKind::Newline) { Role::Invisible } else { Role::Overlay };
             let style = pen.style(Role::Overlay).patch(pen.style(role));
             pen.symbol(x + 1, y - first + 1, symbol, *w, style);
         }
     }
     let style = ratatui::style::Style::new().add_modifier(ratatui::style::Modifier::REVERSED);
-    let under =
-        cells.iter().find(|c| (c.0, c.1) == cursor && c.4 != Kind::Newline).map_or((" ".to_owned(), 1), |c| (c.2.clone(), c.3));
+    let under = cells
+        .iter()
+        .find(|c| (c.0, c.1) == cursor && c.4 != PieceKind::Newline)
+        .map_or((" ".to_owned(), 1), |c| (c.2.clone(), c.3));
     let style = pen.style(Role::Overlay).patch(style);
     pen.symbol(cursor.0 + 1, cursor.1 - first + 1, &under.0, under.1, style);
 }

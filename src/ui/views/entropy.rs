@@ -19,7 +19,7 @@ struct Bar {
 /// or at temperature 1 if greedy.
 fn bars(state: &State, count: usize) -> Vec<Bar> {
     let mut out = Vec::with_capacity(count);
-    for step in state.history.back_from(state.selected) {
+    for step in state.history.steps_back_from(state.selected) {
         let record = &step.record;
         for (i, entropy) in record.entropy.iter().enumerate().rev() {
             if out.len() == count {

@@ -43,7 +43,7 @@ fn reading(state: &State) -> Option<Reading<'_>> {
         Some(_) => (record.accepted as f64, record.expected_accepted),
         None => (averages.accepted_mean()?, averages.expected_mean()?),
     };
-    let mean = averages.ladder.losses().filter(|_| single.is_none() && averages.ladder.looks() >= ladder::FEWEST_LOOKS);
+    let mean = averages.ladder.losses().filter(|_| single.is_none() && averages.ladder.looks() >= ladder::MIN_SEARCHES);
     let drawn = record.settings.drawn();
     let (oracle, best) = match (single, mean) {
         _ if drawn => (None, None),
@@ -100,14 +100,14 @@ impl Reading<'_> {
     }
 
     /// Returns the fraction of the oracle tree's mass that is reached.
-    fn of_context(&self) -> Option<f64> {
+    fn fraction_of_oracle(&self) -> Option<f64> {
         share(self.expected, self.oracle?.0)
     }
 
     /// Returns the summary in words, longest form first. A fraction without an interval is not
     /// shown.
     fn words(&self) -> Vec<String> {
-        let context = self.of_context().map(percent);
+        let context = self.fraction_of_oracle().map(percent);
         let with = |head: String, tail: &str| context.as_ref().map_or_else(|| head.clone(), |c| format!("{head}, {c} of {tail}"));
         if self.single {
             let step = format!("this step: accepted {:.0}, E[X|T] {}", self.accepted, two(self.expected));

@@ -7,14 +7,14 @@ use crate::theme::{Glyphs, Role};
 use crate::ui::number::{change, percent, speed, two};
 
 /// Searched steps below which mean losses are not shown.
-pub const FEWEST_LOOKS: usize = 5;
+pub const MIN_SEARCHES: usize = 5;
 /// Rejections below which the fractions by cause are not shown.
 const FEWEST_MISSES: usize = 20;
 /// Loss in tokens per step below which it does not count as a limit.
 const SMALL: f64 = 0.05;
 
 /// Row of the table and segment of the bar.
-struct Part {
+struct LossRow {
     name: &'static str,
     role: Role,
     fill: &'static str,
@@ -23,9 +23,9 @@ struct Part {
 }
 
 /// Returns the losses, topmost first. What is not split yet forms one part of its own.
-fn parts(mean: &Losses, step: &Losses, glyphs: &Glyphs) -> Vec<Part> {
+fn parts(mean: &Losses, step: &Losses, glyphs: &Glyphs) -> Vec<LossRow> {
     let [_, luck, shape, knowledge, context, budget] = glyphs.losses;
-    let part = |name, role, fill, mean, step| Part { name, role, fill, mean, step };
+    let part = |name, role, fill, mean, step| LossRow { name, role, fill, mean, step };
     let mut parts = vec![
         part("budget", Role::LossBudget, budget, mean.budget, step.budget),
         part("context", Role::LossContext, context, mean.context, step.context),
@@ -83,7 +83,7 @@ pub fn ladder(state: &State, pen: &mut Pen) {
     }
     let roomy = height >= 9;
     if roomy {
-        let (reached, pick): (f64, fn(&Part) -> Option<f64>) = if single { (one, |p| p.step) } else { (accepted, |p| p.mean) };
+        let (reached, pick): (f64, fn(&LossRow) -> Option<f64>) = if single { (one, |p| p.step) } else { (accepted, |p| p.mean) };
         bar(&parts, reached, pick, &mut pen.part(1, 0, width.saturating_sub(2) as u16, 1));
     }
     let top = usize::from(roomy);
@@ -130,7 +130,7 @@ pub fn ladder(state: &State, pen: &mut Pen) {
 }
 
 /// Draws the ladder with little room: the bar, and the losses one after another.
-fn brief(state: &State, parts: &[Part], shown: &[(&str, Role, Option<f64>)], accepted: f64, single: bool, pen: &mut Pen) {
+fn brief(state: &State, parts: &[LossRow], shown: &[(&str, Role, Option<f64>)], accepted: f64, single: bool, pen: &mut Pen) {
     let (width, height) = (pen.width(), pen.height());
     bar(parts, accepted, if single { |p| p.step } else { |p| p.mean }, &mut pen.part(1, 0, width.saturating_sub(2) as u16, 1));
     let (mut x, mut y) = (1, 1);
@@ -153,7 +153,7 @@ fn brief(state: &State, parts: &[Part], shown: &[(&str, Role, Option<f64>)], acc
 /// Draws the stacked bar: accepted, then the losses up to B - 1.
 ///
 /// A large budget loss is broken, so that the others remain visible. A negative loss takes no room.
-fn bar(parts: &[Part], accepted: f64, pick: fn(&Part) -> Option<f64>, pen: &mut Pen) {
+fn bar(parts: &[LossRow], accepted: f64, pick: fn(&LossRow) -> Option<f64>, pen: &mut Pen) {
     let (width, glyphs) = (pen.width(), pen.glyphs());
     let positive = |v: f64| if v.is_finite() { v.max(0.0) } else { 0.0 };
     let mut segments = vec![(positive(accepted), glyphs.losses[0], Role::GaugeAccepted)];
@@ -187,7 +187,7 @@ pub fn limits(state: &State) -> Vec<String> {
     let Some(newest) = state.history.newest() else { return Vec::new() };
     let causes = averages.misses.causes();
     let total = causes.total();
-    let losses = averages.ladder.losses().filter(|_| averages.ladder.looks() >= FEWEST_LOOKS);
+    let losses = averages.ladder.losses().filter(|_| averages.ladder.looks() >= MIN_SEARCHES);
     if total < FEWEST_MISSES {
         return if newest.record.tree.parents.len() > 1 {
             vec![format!("too early to name the main limit ({total} rejection{})", if total == 1 { "" } else { "s" })]

@@ -8,12 +8,12 @@ use super::{Pen, empty, greedy};
 use crate::app::{State, Step};
 use crate::telemetry::LightLadder;
 use crate::theme::{Glyphs, Role};
-use crate::theory::cost::Cost;
+use crate::theory::cost::CostCurve;
 use crate::ui::number::{percent, two};
-use crate::ui::ruler::{Mark, Placed, Side, place};
+use crate::ui::ruler::{Mark, PlacedLabel, Side, place};
 
 /// Loss, as a segment of the bar.
-struct Part {
+struct LossSegment {
     /// Names for the label, longest first.
     names: [&'static str; 3],
     meaning: &'static str,
@@ -28,7 +28,7 @@ struct Reading<'a> {
     light: Option<f64>,
     /// Interval of the fraction reached, as fractions.
     interval: Option<(f64, f64)>,
-    parts: Vec<Part>,
+    parts: Vec<LossSegment>,
     plain: Option<f64>,
     /// Speed if drafting took no time, in tokens per second.
     free: Option<f64>,
@@ -70,7 +70,7 @@ fn change(loss: f64, glyphs: &Glyphs) -> String {
 
 /// Returns the known losses, from the speed reached upward. A remainder up to `light` becomes an
 /// unsplit part.
-fn parts(ladder: &LightLadder, reached: f64, light: Option<f64>, glyphs: &Glyphs) -> Vec<Part> {
+fn parts(ladder: &LightLadder, reached: f64, light: Option<f64>, glyphs: &Glyphs) -> Vec<LossSegment> {
     let [_, drafting, overhead, knowledge, shape, budget, luck, unsplit] = glyphs.light;
     let all = [
         (["drafting time", "drafting", "draft"], ladder.drafting, Role::LightDrafting, drafting, "time spent drafting"),
@@ -114,15 +114,15 @@ fn parts(ladder: &LightLadder, reached: f64, light: Option<f64>, glyphs: &Glyphs
     if ladder.shape.is_none() {
         all[2].0 = ["drafter's knowledge and tree shape", "knowledge and shape", "know"];
     }
-    let mut parts: Vec<Part> = (all.into_iter())
-        .filter_map(|(names, value, role, fill, meaning)| Some(Part { names, meaning, role, fill, value: finite(value)? }))
+    let mut parts: Vec<LossSegment> = (all.into_iter())
+        .filter_map(|(names, value, role, fill, meaning)| Some(LossSegment { names, meaning, role, fill, value: finite(value)? }))
         .collect();
     let known: f64 = parts.iter().map(|part| part.value).sum();
     let rest = light.map_or(0.0, |light| light - reached - known);
     if rest.abs() > 1e-6 * light.unwrap_or(1.0).abs() {
         let names = ["not split yet", "not split", "rest"];
         let meaning = "knowledge, shape, and budget together";
-        parts.push(Part { names, meaning, role: Role::LightKnowledge, fill: unsplit, value: rest });
+        parts.push(LossSegment { names, meaning, role: Role::LightKnowledge, fill: unsplit, value: rest });
     }
     parts
 }
@@ -130,7 +130,7 @@ fn parts(ladder: &LightLadder, reached: f64, light: Option<f64>, glyphs: &Glyphs
 /// Returns one step's ladder, the best rate in its context, and that rate's budget.
 ///
 /// The latter two are `None` if the step's oracle tree was not searched.
-fn of_step(step: &Step, cost: Option<&Cost>) -> (LightLadder, Option<f64>, Option<usize>) {
+fn of_step(step: &Step, cost: Option<&CostCurve>) -> (LightLadder, Option<f64>, Option<usize>) {
     let (record, time) = (&step.record, &step.record.time);
     let (expected, nodes) = (1.0 + record.expected_accepted, record.tree.tokens.len().saturating_sub(1));
     let marks = [
@@ -306,7 +306,7 @@ impl Reading<'_> {
                     format!("{base}{factor}"),
                     format!("{name} {}{factor}", rate(light)),
                 ],
-                Role::Light,
+                Role::LightBar,
             );
         }
         if self.single.is_some() {
@@ -338,7 +338,7 @@ impl Reading<'_> {
         let named = |value: f64, name: &str| vec![format!("{} {name}", rate(value)), rate(value)];
         let mut marks = Vec::new();
         if let Some(light) = self.light {
-            marks.push((light, Role::Light, vec![rate(light)]));
+            marks.push((light, Role::LightBar, vec![rate(light)]));
         }
         marks.push((self.reached, Role::LightReached, named(self.reached, "now")));
         if let Some(plain) = self.plain {
@@ -481,7 +481,7 @@ fn marks(reading: &Reading, pen: &mut Pen) {
     // Less important labels are shortened first, until reached speed and plain decoding show their
     // names.
     let important = [usize::from(reading.light.is_some()), usize::from(reading.light.is_some()) + 1];
-    let named = |placed: &[Placed]| {
+    let named = |placed: &[PlacedLabel]| {
         placed.iter().filter(|p| important.contains(&p.mark) && Some(&p.text) == marks[p.mark].2.first()).count()
     };
     let wanted = important.iter().filter(|&&at| at < marks.len()).count();
@@ -515,7 +515,7 @@ fn losses(reading: &Reading, pen: &mut Pen) {
     const FORMS: [(usize, usize); 12] =
         [(0, 0), (1, 0), (0, 1), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4), (2, 5), (2, 6)];
     let small = 0.04 * reading.light.unwrap_or(reading.top);
-    let item = |part: &Part, form: usize| format!("{} {} {}", part.fill, part.names[form], change(part.value, glyphs));
+    let item = |part: &LossSegment, form: usize| format!("{} {} {}", part.fill, part.names[form], change(part.value, glyphs));
     let mut by_size: Vec<usize> = (0..reading.parts.len()).collect();
     by_size.sort_by(|&a, &b| reading.parts[a].value.abs().total_cmp(&reading.parts[b].value.abs()));
     let long = |chosen: &[usize], form: usize| {
@@ -553,7 +553,7 @@ fn table(reading: &Reading, pen: &mut Pen) -> usize {
     };
     if let Some(light) = reading.light {
         let words = "free, perfect drafter with the best size of each pass";
-        line(pen, " ", "speed of light", format!("{} tok/s", rate(light)), Some(1.0), Role::Light, words);
+        line(pen, " ", "speed of light", format!("{} tok/s", rate(light)), Some(1.0), Role::LightBar, words);
     }
     let whole = reading.light;
     // From the speed of light down.

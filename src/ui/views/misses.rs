@@ -70,7 +70,7 @@ fn autopsy(state: &State, step: &Step, pen: &mut Pen) -> usize {
         pen.text(x, 0, why, Role::Label);
         return 1;
     };
-    let cause = step.look.map_or(miss.cause, |look| miss.cause_given(&look));
+    let cause = step.look.map_or(miss.cause, |look| miss.cause_given_oracle(&look));
     let name = cause.name();
     let sure = if step.look.is_some() { "" } else { "?" };
     let token = super::tree::token(&miss.text, pen, width.saturating_sub(x + 28).max(6));

@@ -2,10 +2,10 @@
 
 use super::{Pen, empty};
 use crate::app::{State, Step};
-use crate::telemetry::{Reason, SpeedUp, StageTimes};
+use crate::telemetry::{BudgetReason, SpeedUp, StageTimes};
 use crate::theme::{Glyphs, Role};
 use crate::theory::intervals::Estimate;
-use crate::theory::speed::Best;
+use crate::theory::speed::BestSpeedUp;
 use crate::ui::number;
 use crate::ui::plot::{Across, Curve, Plot, between, round_up};
 
@@ -150,7 +150,7 @@ fn limit(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
     let steps = averages.steps.max(1) as f64;
     let drafting = (averages.time.draft / steps, averages.nodes as f64 / steps);
     let best = SpeedUp::of(factor(state), state.cost.as_ref(), &fluid.curve, &averages.curve, drafting);
-    let times = |b: Best| format!("{}{} at B {}", glyphs.times, number::two(b.speed_up), b.budget);
+    let times = |b: BestSpeedUp| format!("{}{} at B {}", glyphs.times, number::two(b.speed_up), b.budget);
     let own = best.drafter.map(times)?;
     let ceiling = best.ceiling.filter(|_| !greedy).map(times);
     let short = format!("speed-up at most {own}");
@@ -171,25 +171,25 @@ pub fn chosen(state: &State) -> Option<Vec<String>> {
     let promise = number::speed(Some(choice.tokens_per_second));
     let plain = number::speed(Some(choice.plain_tokens_per_second));
     Some(match choice.reason {
-        Reason::Whole => vec![
+        BudgetReason::Whole => vec![
             format!("auto: verifies all {drafted} drafted tokens: {promise} tok/s expected, plain {plain} tok/s"),
             format!("auto: all {drafted}: {promise} tok/s, plain {plain}"),
         ],
-        Reason::Cut => vec![
+        BudgetReason::Cut => vec![
             format!(
                 "auto: verifies {kept} of {drafted} drafted tokens: {promise} tok/s expected, plain {plain} tok/s; more would be slower"
             ),
             format!("auto: verifies {kept} of {drafted}: {promise} tok/s, plain {plain}"),
             format!("auto: {kept} of {drafted}: {promise} tok/s"),
         ],
-        Reason::NotWorth => vec![
+        BudgetReason::NotWorth => vec![
             format!("auto: verifies none of {drafted} drafted tokens, too slow: plain decoding, {plain} tok/s"),
             format!("auto: none of {drafted} verified, too slow"),
         ],
-        Reason::NothingDrafted => {
+        BudgetReason::NothingDrafted => {
             vec!["auto: nothing drafted, plain decoding".to_owned(), "auto: nothing drafted".to_owned()]
         }
-        Reason::Resting => vec![
+        BudgetReason::Resting => vec![
             format!("auto: back-off, drafting was slower than plain decoding ({plain} tok/s)"),
             "auto: back-off, drafting was slower".to_owned(),
         ],
@@ -260,7 +260,7 @@ fn by_step(state: &State, pen: &mut Pen) {
     pen.text(1, 0, "tokens per second by step; line: plain decoding", Role::Label);
     let axis = 6;
     let columns = width.saturating_sub(axis + 1);
-    let steps: Vec<_> = state.history.back_from(state.selected).take(columns).collect();
+    let steps: Vec<_> = state.history.steps_back_from(state.selected).take(columns).collect();
     let rate = |step: &Step| {
         let rate = step.record.emitted.len() as f64 / step.record.time.total();
         if rate.is_finite() { rate.max(0.0) } else { 0.0 }

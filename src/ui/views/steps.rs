@@ -36,7 +36,7 @@ pub fn steps(state: &State, pen: &mut Pen) {
     let rows = height.saturating_sub(1);
     let newest = state.history.newest().map_or(0, |s| s.number);
     let last = state.selected.map(|n| (n + rows / 2).min(newest));
-    for (y, step) in state.history.back_from(last).take(rows).enumerate() {
+    for (y, step) in state.history.steps_back_from(last).take(rows).enumerate() {
         let (y, record) = (y + 1, &step.record);
         let mean = record.entropy.iter().map(|e| e.law.entropy).sum::<f64>() / record.entropy.len().max(1) as f64;
         let values = [

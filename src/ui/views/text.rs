@@ -29,8 +29,8 @@ fn shown(state: &State) -> Option<usize> {
 /// Returns the title's summary: number of tokens, and how the text ended.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
     let Some(number) = shown(state) else { return (Vec::new(), Role::Label) };
-    let tokens: usize = state.history.of_text(number).map(|s| s.record.emitted.len()).sum();
-    let ending = match state.history.text_of(number).and_then(|t| t.ending) {
+    let tokens: usize = state.history.steps_of_text(number).map(|s| s.record.emitted.len()).sum();
+    let ending = match state.history.text_by_number(number).and_then(|t| t.ending) {
         None => "",
         Some(Ending::Stop) => ", end of text",
         Some(Ending::Length) => ", length limit",
@@ -49,12 +49,12 @@ pub fn text(state: &State, pen: &mut Pen) -> usize {
     let glyphs = pen.glyphs();
     let sign = pen.style(Role::Invisible);
     let mut flow = Flow::default();
-    if let Some(text) = state.history.text_of(number) {
+    if let Some(text) = state.history.text_by_number(number) {
         flow.push(&text.prompt, glyphs, pen.style(Role::TokenPrompt), sign);
         flow.push("\n", glyphs, pen.style(Role::TokenPrompt), sign);
     }
     let mut selected_from = None;
-    for step in state.history.of_text(number) {
+    for step in state.history.steps_of_text(number) {
         let selected = state.selected == Some(step.number);
         if selected {
             selected_from = Some(flow.len());

@@ -8,7 +8,7 @@ use crate::ui::number;
 
 /// Outcome of a node in verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum NodeOutcome {
     Root,
     Accepted,
     /// Node whose parent was reached, but the target chose another token.
@@ -21,15 +21,15 @@ enum Fate {
     Bonus,
 }
 
-impl Fate {
+impl NodeOutcome {
     fn look(self, glyphs: &Glyphs) -> (&'static str, Role) {
         match self {
-            Fate::Root => (glyphs.root, Role::NodeRoot),
-            Fate::Accepted => (glyphs.accepted, Role::NodeAccepted),
-            Fate::Refused => (glyphs.refused, Role::NodeRefused),
-            Fate::Unreached => (glyphs.unreached, Role::NodeUnreached),
-            Fate::Cut => (glyphs.cut, Role::NodeUnreached),
-            Fate::Bonus => (glyphs.bonus, Role::NodeBonus),
+            NodeOutcome::Root => (glyphs.root, Role::NodeRoot),
+            NodeOutcome::Accepted => (glyphs.accepted, Role::NodeAccepted),
+            NodeOutcome::Refused => (glyphs.refused, Role::NodeRefused),
+            NodeOutcome::Unreached => (glyphs.unreached, Role::NodeUnreached),
+            NodeOutcome::Cut => (glyphs.cut, Role::NodeUnreached),
+            NodeOutcome::Bonus => (glyphs.bonus, Role::NodeBonus),
         }
     }
 }
@@ -38,7 +38,7 @@ impl Fate {
 #[derive(Debug, PartialEq)]
 struct Row {
     branches: String,
-    fate: Fate,
+    fate: NodeOutcome,
     /// Index of the node; nodes cut by the budget continue the numbering of the tree. `None` for
     /// the bonus token, which is not a node.
     node: Option<usize>,
@@ -60,18 +60,18 @@ fn all_nodes(tree: &TreeRecord) -> usize {
     tree.tokens.len() + tree.cut.len()
 }
 
-fn fates(record: &StepRecord) -> Vec<Fate> {
+fn fates(record: &StepRecord) -> Vec<NodeOutcome> {
     let mut reached = vec![false; record.tree.tokens.len()];
     let on_path = |i: &usize| *i < record.tree.tokens.len();
     reached.iter_mut().take(1).for_each(|r| *r = true);
     record.path.iter().copied().filter(|i| on_path(i)).for_each(|i| reached[i] = true);
     (0..all_nodes(&record.tree))
         .map(|i| match parent(&record.tree, i) {
-            _ if i >= reached.len() => Fate::Cut,
-            None => Fate::Root,
-            Some(_) if reached[i] => Fate::Accepted,
-            Some(parent) if reached.get(parent) == Some(&true) => Fate::Refused,
-            Some(_) => Fate::Unreached,
+            _ if i >= reached.len() => NodeOutcome::Cut,
+            None => NodeOutcome::Root,
+            Some(_) if reached[i] => NodeOutcome::Accepted,
+            Some(parent) if reached.get(parent) == Some(&true) => NodeOutcome::Refused,
+            Some(_) => NodeOutcome::Unreached,
         })
         .collect()
 }
@@ -128,7 +128,7 @@ fn rows(record: &StepRecord, keep: &[bool], narrow: bool, glyphs: &Glyphs) -> Ve
     }
     for list in &mut children {
         // Stable sort: the other children stay in drafting order.
-        list.sort_by_key(|c| c.is_none_or(|i| fates[i] != Fate::Accepted));
+        list.sort_by_key(|c| c.is_none_or(|i| fates[i] != NodeOutcome::Accepted));
     }
     if let Some(list) = children.get_mut(last) {
         list.insert(0, None);
@@ -137,7 +137,7 @@ fn rows(record: &StepRecord, keep: &[bool], narrow: bool, glyphs: &Glyphs) -> Ve
     // Node, branches before its own, own branch, depth.
     let mut stack: Vec<(Option<usize>, String, &str, usize)> = vec![(Some(0), String::new(), "", 0)];
     while let Some((node, before, branch, depth)) = stack.pop() {
-        let fate = node.map_or(Fate::Bonus, |i| fates.get(i).copied().unwrap_or(Fate::Root));
+        let fate = node.map_or(NodeOutcome::Bonus, |i| fates.get(i).copied().unwrap_or(NodeOutcome::Root));
         out.push(Row { branches: format!("{before}{branch}"), fate, node, depth });
         let below = match branch {
             "" => before,
@@ -236,7 +236,7 @@ pub fn tree(state: &State, pen: &mut Pen) {
     for (y, row) in picture.iter().skip(skipped).enumerate() {
         let y = y + head;
         let (glyph, role) = row.fate.look(glyphs);
-        let branch = if row.fate == Fate::Cut { role } else { Role::Branch };
+        let branch = if row.fate == NodeOutcome::Cut { role } else { Role::Branch };
         let mut x = pen.text(1, y, &pen.shorten(&row.branches, words.saturating_sub(4)), branch);
         x = pen.text(x, y, glyph, role);
         let member = row.node.and_then(|i| record.tree.origin.get(i).copied().flatten());
@@ -255,14 +255,14 @@ pub fn tree(state: &State, pen: &mut Pen) {
         let token = token(text.map_or("", String::as_str), pen, words.saturating_sub(x));
         x = pen.text(x + 1, y, &token, role);
         let labels: &[&str] = match row.fate {
-            Fate::Bonus => &["bonus"],
-            Fate::Cut => &["cut by the budget", "cut"],
+            NodeOutcome::Bonus => &["bonus"],
+            NodeOutcome::Cut => &["cut by the budget", "cut"],
             _ => &[],
         };
         if let Some(label) = labels.iter().find(|label| x + label.len() + 1 < words) {
-            pen.text(x + 1, y, label, if row.fate == Fate::Cut { role } else { Role::Label });
+            pen.text(x + 1, y, label, if row.fate == NodeOutcome::Cut { role } else { Role::Label });
         }
-        let quiet = matches!(row.fate, Fate::Unreached | Fate::Cut);
+        let quiet = matches!(row.fate, NodeOutcome::Unreached | NodeOutcome::Cut);
         let number_role = if quiet { Role::NodeUnreached } else { Role::Base };
         for (column, from_right) in &numbers {
             let value = match (column, row.node) {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::Acts;
-use super::super::acts::{SIDE_BY_SIDE, To};
+use super::super::acts::{GROUP_TOKENS, To};
 use super::super::attention::{Attention, Paths};
 use super::super::cache::Cache;
 use super::super::front::{self, States};
@@ -14,7 +14,7 @@ use super::super::scratch::Scratch;
 use super::super::stages::{Clock, Stage};
 use super::super::tile::{BLOCK, ROWS};
 use super::share::Share;
-use super::{Layer, Llama, Mixing};
+use super::{AttentionWeights, Layer, Llama};
 use crate::tree::TokenId;
 
 impl Llama {
@@ -22,9 +22,9 @@ impl Llama {
     ///
     /// A short remainder of a 16-token group goes to the vector unit.
     pub(super) fn by_unit(&self, m: usize) -> usize {
-        match (self.kernel.sixteen, m % SIDE_BY_SIDE) {
+        match (self.kernel.sixteen, m % GROUP_TOKENS) {
             (None, _) => 0,
-            (_, rest) if rest < FEW => m - rest,
+            (_, rest) if rest < MIN_GROUP_TOKENS => m - rest,
             _ => m,
         }
     }
@@ -40,7 +40,7 @@ impl Llama {
                 unsafe { (unit.begin)() };
             }
             self.work(worker, pass, cache, scratch, far);
-            if pass.tokens.len() > LOOKED {
+            if pass.tokens.len() > DISTANCE_CHECK_TOKENS {
                 worker.look();
             }
             if let Some(unit) = unit {
@@ -59,8 +59,8 @@ impl Llama {
     fn work(&self, worker: &Worker, pass: &Batch, cache: &Cache, s: &Scratch, far: bool) {
         let (c, w, k, m) = (&self.config, s.widths, self.kernel, pass.tokens.len());
         let clock = Clock::start(s.stages.as_ref());
-        let solo = m <= SOLO;
-        let share = Share::of_pass(self, worker, pass, far);
+        let solo = m <= MAX_SOLO_TOKENS;
+        let share = Share::for_pass(self, worker, pass, far);
         match (&self.front, pass.states) {
             (Some(front), Some((states, room))) => {
                 front.work(self, worker, pass, states, room, s);
@@ -120,7 +120,7 @@ impl Llama {
             clock.meet(Stage::Down, worker);
         }
         let (first, rows) = (wanted.start, wanted.len());
-        let share = Share::of_stages(worker, wanted);
+        let share = Share::by_stages(worker, wanted);
         let acts = rounded(&share, &self.output_norm, first);
         self.product(
             &self.head,
@@ -142,7 +142,7 @@ impl Llama {
     fn attend(
         &self,
         share: &Share,
-        (l, mixing): (usize, &Mixing),
+        (l, mixing): (usize, &AttentionWeights),
         acts: &Acts,
         pass: &Batch,
         cache: &Cache,
@@ -181,8 +181,8 @@ impl Llama {
         // now.
         unsafe { attention.share(share, &s.attention[share.worker.index]) };
         share.meet(clock, Stage::Attention);
-        if attention.in_parts() {
-            for number in share.own_of(c.heads) {
+        if attention.is_split() {
+            for number in share.token_items(c.heads) {
                 // SAFETY: each head of each token is merged by one thread.
                 unsafe { attention.join(number) };
             }
@@ -216,8 +216,8 @@ impl Llama {
         if share.apart {
             for tile in (first..=last).filter(|&tile| share.rows().contains(&tokens(tile).start)) {
                 for head in 0..heads {
-                    self.place_keys(layer, head, tokens(tile), pass, cache, s);
-                    self.place_values(layer, head, tokens(tile), pass, cache, s);
+                    self.store_keys(layer, head, tokens(tile), pass, cache, s);
+                    self.store_values(layer, head, tokens(tile), pass, cache, s);
                 }
             }
             return;
@@ -226,15 +226,15 @@ impl Llama {
             let (tile, head) = (first + item / 2 / heads, item / 2 % heads);
             // Keys take longer than values, so with two threads each gets some of both.
             if (item + item / 2).is_multiple_of(2) {
-                self.place_keys(layer, head, tokens(tile), pass, cache, s);
+                self.store_keys(layer, head, tokens(tile), pass, cache, s);
             } else {
-                self.place_values(layer, head, tokens(tile), pass, cache, s);
+                self.store_values(layer, head, tokens(tile), pass, cache, s);
             }
         }
     }
 
     #[allow(unsafe_code)]
-    fn place_keys(&self, layer: usize, head: usize, tokens: Range<usize>, pass: &Batch, cache: &Cache, s: &Scratch) {
+    fn store_keys(&self, layer: usize, head: usize, tokens: Range<usize>, pass: &Batch, cache: &Cache, s: &Scratch) {
         let (c, w) = (&self.config, s.widths);
         for t in tokens {
             let at = t * (w.q + 2 * w.kv) + w.q + head * c.head_dim;
@@ -250,7 +250,7 @@ impl Llama {
     }
 
     #[allow(unsafe_code)]
-    fn place_values(&self, layer: usize, head: usize, tokens: Range<usize>, pass: &Batch, cache: &Cache, s: &Scratch) {
+    fn store_values(&self, layer: usize, head: usize, tokens: Range<usize>, pass: &Batch, cache: &Cache, s: &Scratch) {
         let (c, w) = (&self.config, s.widths);
         for t in tokens {
             let at = t * (w.q + 2 * w.kv) + w.q + w.kv + head * c.head_dim;
@@ -267,7 +267,7 @@ impl Llama {
     fn feed(&self, share: &Share, layer: &Layer, acts: &Acts, s: &Scratch) {
         let c = &self.config;
         let (blocks, rows) = (share.of(c.ffn.div_ceil(BLOCK)), share.rows());
-        let (room, together, by_unit) = (&s.fed[share.worker.index], fed_together(rows.len()), self.by_unit(rows.len()));
+        let (room, together, by_unit) = (&s.fed[share.worker.index], feed_blocks(rows.len()), self.by_unit(rows.len()));
         for first in blocks.clone().step_by(together) {
             let last = (first + together).min(blocks.end);
             let tiles = first * (BLOCK / ROWS)..(last * (BLOCK / ROWS)).min(layer.gate.tiles());
@@ -290,22 +290,22 @@ impl Llama {
 /// Number of blocks of gates and ups that are computed before their product is quantized.
 ///
 /// Chosen so that those of `m` tokens stay in L1, and a single token needs few calls.
-pub(in super::super) fn fed_together(m: usize) -> usize {
+pub(in super::super) fn feed_blocks(m: usize) -> usize {
     (64 / m.max(1)).max(2)
 }
 
 /// Maximum number of tokens that each thread quantizes for itself.
-pub(in super::super) const SOLO: usize = 2;
+pub(in super::super) const MAX_SOLO_TOKENS: usize = 2;
 
 /// Passes of more tokens measure the distance between threads.
 ///
 /// They take so long that the measurement adds nothing noticeable.
-const LOOKED: usize = 8;
+const DISTANCE_CHECK_TOKENS: usize = 8;
 
 /// With fewer tokens in a 16-token group, the vector unit is faster.
 ///
 /// The matrix unit takes as long for one token as for sixteen.
-const FEW: usize = 11;
+const MIN_GROUP_TOKENS: usize = 11;
 
 /// Inputs of one pass.
 pub(in super::super) struct Batch<'a> {

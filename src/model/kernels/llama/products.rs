@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::super::acts::{SIDE_BY_SIDE, SIXTEENS};
+use super::super::acts::{GROUP_TOKENS, MAX_GROUPS};
 use super::super::memory::Shared;
-use super::super::tile::{Mat, ROWS};
-use super::super::{Acts, Out};
+use super::super::tile::{PackedMatrix, ROWS};
+use super::super::{Acts, TileOutput};
 use super::Llama;
 use super::share::Share;
 
@@ -17,7 +17,7 @@ impl Llama {
     pub(in super::super) fn products(
         &self,
         share: &Share,
-        mats: &[(&Mat, usize)],
+        mats: &[(&PackedMatrix, usize)],
         acts: &Acts,
         out: (&Shared<f32>, usize, bool),
     ) {
@@ -36,7 +36,7 @@ impl Llama {
     /// The results go to the same rows of `out`, at the tiles' places after column `first`.
     pub(super) fn product(
         &self,
-        mat: &Mat,
+        mat: &PackedMatrix,
         tiles: Range<usize>,
         acts: &Acts,
         rows: Range<usize>,
@@ -51,7 +51,7 @@ impl Llama {
     #[allow(unsafe_code)]
     pub(super) fn product_to(
         &self,
-        mat: &Mat,
+        mat: &PackedMatrix,
         tiles: Range<usize>,
         acts: &Acts,
         tokens: Range<usize>,
@@ -67,7 +67,7 @@ impl Llama {
             // SAFETY: no thread writes the quantized input now.
             let rows: [_; CHUNK] = std::array::from_fn(|i| unsafe { acts.row(from + i.min(n - 1)) });
             // SAFETY: as above.
-            let many = self.kernel.sixteen.zip(unsafe { acts.sixteens(from / SIDE_BY_SIDE) });
+            let many = self.kernel.sixteen.zip(unsafe { acts.sixteens(from / GROUP_TOKENS) });
             let by_unit = if many.is_some() { self.by_unit(tokens.len()).saturating_sub(from).min(n) } else { 0 };
             // Two tiles at once, if more tokens are left than a single call takes.
             let pair = self.kernel.paired(mat.packing).filter(|_| n > self.kernel.tokens && by_unit == 0);
@@ -100,13 +100,13 @@ impl Llama {
                     if add && scale != 1.0 {
                         rescale(1.0 / scale);
                     }
-                    let out = Out { at, stride, add };
+                    let out = TileOutput { at, stride, add };
                     // SAFETY: the CPU has the kernel's instructions; the tiles are whole, and their
                     // rows of the group's tokens may be written.
                     unsafe {
                         match &many {
                             Some((sixteen, x)) if t < by_unit => {
-                                (sixteen.tile)(mat.packing, weights, &x[..group.div_ceil(SIDE_BY_SIDE)], group, out);
+                                (sixteen.tile)(mat.packing, weights, &x[..group.div_ceil(GROUP_TOKENS)], group, out);
                             }
                             _ => (self.kernel.tile)(mat.packing, weights, &rows[t..t + group], out),
                         }
@@ -125,7 +125,7 @@ impl Llama {
 /// Number of tokens in a chunk.
 ///
 /// The weights are read once for each chunk.
-const CHUNK: usize = SIXTEENS * SIDE_BY_SIDE;
+const CHUNK: usize = MAX_GROUPS * GROUP_TOKENS;
 
 /// Returns the size of the next token group, with `left` tokens left.
 ///

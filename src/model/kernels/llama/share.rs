@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::super::pool::Worker;
 use super::super::stages::{Clock, Stage};
-use super::super::tile::Mat;
+use super::super::tile::PackedMatrix;
 use super::{Batch, Layer, Llama};
 
 /// One thread's part of a pass.
@@ -22,7 +22,7 @@ pub(in super::super) struct Share<'a> {
 
 impl<'a> Share<'a> {
     /// Assigns a part of each stage for `tokens`.
-    pub fn of_stages(worker: &'a Worker<'a>, tokens: Range<usize>) -> Self {
+    pub fn by_stages(worker: &'a Worker<'a>, tokens: Range<usize>) -> Self {
         Share { worker, tokens, apart: false }
     }
 
@@ -32,15 +32,15 @@ impl<'a> Share<'a> {
     /// its own caches, except keys and values. That matters if the threads are `far` from each
     /// other, on cores that share no cache. A matrix unit needs all tokens, so its passes are split
     /// by stages.
-    pub fn of_pass(llama: &Llama, worker: &'a Worker<'a>, pass: &Batch, far: bool) -> Self {
+    pub fn for_pass(llama: &Llama, worker: &'a Worker<'a>, pass: &Batch, far: bool) -> Self {
         let (m, count) = (pass.tokens.len(), worker.count);
-        let enough = if far { FAR } else { NEAR } * count * count;
+        let enough = if far { MIN_FAR_TOKENS } else { MIN_NEAR_TOKENS } * count * count;
         if count == 1 || llama.front.is_some() || llama.kernel.sixteen.is_some() || m < enough {
-            return Self::of_stages(worker, 0..m);
+            return Self::by_stages(worker, 0..m);
         }
         let c = &llama.config;
         let weights: usize = llama.layers.iter().take(pass.layers).map(Layer::weights).sum();
-        let seen = ATTENTION * 2 * pass.layers * c.heads * c.head_dim;
+        let seen = ATTENTION_COST * 2 * pass.layers * c.heads * c.head_dim;
         let cost = |t: usize| weights + seen * pass.paths.sight(t, pass.len).end;
         let all: usize = (0..m).map(cost).sum();
         // Returns the first token before which `parts` of `count` equal parts of the work are done.
@@ -70,13 +70,13 @@ impl<'a> Share<'a> {
 
     /// Tokens for which the thread computes whole rows, where a row is not split.
     pub fn own(&self) -> Range<usize> {
-        self.own_of(1)
+        self.token_items(1)
     }
 
     /// Range of items that the thread computes, with `n` items per token.
     ///
     /// Items are numbered by token.
-    pub fn own_of(&self, n: usize) -> Range<usize> {
+    pub fn token_items(&self, n: usize) -> Range<usize> {
         let (first, all) = (self.tokens.start * n, self.tokens.len() * n);
         let own = if self.apart { 0..all } else { self.worker.share(all) };
         first + own.start..first + own.end
@@ -91,16 +91,16 @@ impl<'a> Share<'a> {
 impl Layer {
     fn weights(&self) -> usize {
         let mixing = self.attention.iter().flat_map(|a| a.qkv.iter().chain([&a.output]));
-        mixing.chain([&self.gate, &self.up, &self.down]).map(Mat::size).sum()
+        mixing.chain([&self.gate, &self.up, &self.down]).map(PackedMatrix::size).sum()
     }
 }
 
 /// Minimum token count for a split by tokens, per squared thread count, without a shared cache.
 ///
 /// Every thread then reads all weights, which must take less time than computing with them.
-const FAR: usize = 4;
+const MIN_FAR_TOKENS: usize = 4;
 /// Same with a shared cache, where fewer tokens are faster split by stages.
-const NEAR: usize = 64;
+const MIN_NEAR_TOKENS: usize = 64;
 
 /// Cost of a multiply-add of attention, relative to one of weights.
-const ATTENTION: usize = 3;
+const ATTENTION_COST: usize = 3;
