@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use speclight::app::{COMMANDS, Chord, Effect, Msg, Overlay, Pane, Phase, RunState, State, command_for, update};
 use speclight::engine::{Command, Event};
-use speclight::telemetry::{Ending, Look, OracleSearchState, StepSettings};
+use speclight::telemetry::{Ending, OracleResult, OracleSearchState, StepSettings};
 use speclight::verify::Rule;
 
 use crate::script::{Script, settings};
@@ -198,7 +198,7 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     assert_eq!(looks(told(&mut state, Event::Paused)), [29]);
     assert_eq!(looks(press(&mut state, &["Left", "Left", "Left"])), [27, 26], "what is known already is not asked for");
     let (oracle_lower, oracle_upper, state_of_it) = (2.0, 3.0, OracleSearchState::Refining);
-    let look = Look { oracle_lower, oracle_upper, oracle_floor: 0.1, passes: 4, drafter_best: None, state: state_of_it };
+    let look = OracleResult { oracle_lower, oracle_upper, oracle_floor: 0.1, passes: 4, drafter_best: None, state: state_of_it };
     told(&mut state, Event::Looked { prompt_id: "0".into(), step: 26, look, curve: None, systematic: false });
     assert_eq!(state.step().and_then(|s| s.look), Some(look), "it shows while it is refined");
     assert_eq!(looks(press(&mut state, &["Left", "Right"])), [25, 26]);
@@ -212,7 +212,7 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     let found = |state: &mut State, step: usize, is: OracleSearchState| {
         looks(told(
             state,
-            Event::Looked { prompt_id: "0".into(), step, look: Look { state: is, ..look }, curve: None, systematic: false },
+            Event::Looked { prompt_id: "0".into(), step, look: OracleResult { state: is, ..look }, curve: None, systematic: false },
         ))
     };
     assert_eq!(found(&mut state, 0, OracleSearchState::BrokenOff), [0]);
