@@ -16,7 +16,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use speclight::draft::{Drafter, Ngram, NoDraft};
 use speclight::engine::{Session, Vocabulary};
-use speclight::model::blocks::Kind;
+use speclight::model::blocks::TensorFormat;
 use speclight::model::device::{DeviceChoice, default_threads};
 use speclight::model::kernels::{CpuDecoder, Kernel, Llama};
 use speclight::model::weights::Weights;
@@ -39,7 +39,7 @@ fn config(dim: usize, ffn: usize, layers: usize) -> Config {
     }
 }
 
-fn decoder(config: &Config, kind: Kind, kernel: &'static Kernel, capacity: usize) -> CpuDecoder {
+fn decoder(config: &Config, kind: TensorFormat, kernel: &'static Kernel, capacity: usize) -> CpuDecoder {
     let weights = Weights::random(config.clone(), kind, true, 1).unwrap();
     CpuDecoder::new(Arc::new(Llama::with_kernel(&weights, default_threads(), kernel).unwrap()), capacity)
 }
@@ -75,7 +75,9 @@ fn products(c: &mut Criterion) {
     let mut group = short(c, "products");
     let kernels = Kernel::all();
     for (i, kernel) in kernels.iter().enumerate() {
-        for kind in [Kind::Q4_0, Kind::Q4_1, Kind::Q4K, Kind::Q6K, Kind::Q8_0, Kind::BF16] {
+        for kind in
+            [TensorFormat::Q4_0, TensorFormat::Q4_1, TensorFormat::Q4K, TensorFormat::Q6K, TensorFormat::Q8_0, TensorFormat::BF16]
+        {
             let mut decoder = decoder(&config, kind, kernel, 256);
             // The scalar reference comes last and is too slow for larger batches.
             for nodes in if i + 1 < kernels.len() { &[1, 2, 4, 8, 16, 64][..] } else { &[1][..] } {
@@ -92,7 +94,7 @@ fn attention(c: &mut Criterion) {
     let config = config(576, 32, 8);
     let mut group = short(c, "attention");
     for context in [128, 1024, 4096, 8192] {
-        let mut decoder = decoder(&config, Kind::Q8_0, Kernel::detect(), context + 64);
+        let mut decoder = decoder(&config, TensorFormat::Q8_0, Kernel::detect(), context + 64);
         let tokens: Vec<u32> = (0..context as u32).map(|i| i % 64).collect();
         (&mut decoder as &mut dyn Decoder).prefill(&tokens, 256, Logits::None).unwrap();
         for nodes in [1, 16] {

@@ -196,22 +196,22 @@ fn open(name: Option<&str>, options: &Options) -> anyhow::Result<(Model, Option<
 fn session(model: &Model, sha256: Option<&str>, capacity: usize, options: &Options) -> anyhow::Result<Session> {
     let layers = model.config().layers;
     let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default()), Box::new(Suffix::default())];
-    let adapter = Head::shipped(sha256, HeadForm::Adapter, model)?;
-    drafters.extend(EarlyExit::usual(adapter.as_ref(), layers)?.map(|exit| Box::new(exit) as Box<dyn Drafter>));
+    let adapter = Head::load_built_in(sha256, HeadForm::Adapter, model)?;
+    drafters.extend(EarlyExit::default_exit(adapter.as_ref(), layers)?.map(|exit| Box::new(exit) as Box<dyn Drafter>));
     if let Some(name) = &options.draft_model {
         let (second, _) = open(Some(name), options)?;
         same_vocabulary(model.tokenizer(), second.tokenizer()).map_err(anyhow::Error::msg).context("--draft-model")?;
         drafters.push(Box::new(ModelDrafter::new(second.decoder(capacity)?, name, model.config().vocab)?));
     }
     let mut target = model.decoder(capacity)?;
-    if let Some(head) = Head::shipped(sha256, HeadForm::Eagle, model)? {
-        target.keep_hidden(&head.about().after);
+    if let Some(head) = Head::load_built_in(sha256, HeadForm::Eagle, model)? {
+        target.keep_hidden(&head.info().source_layers);
         let eagle = || Box::new(Eagle::new(&head, capacity));
         drafters.push(eagle());
         drafters.push(Box::new(Mix::new("mix", vec![Box::new(Suffix::default()), eagle()])?));
     }
     drafters.push(Box::new(Oracle::default()));
     let tokenizer = model.tokenizer();
-    let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()));
+    let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop_tokens().to_vec()));
     Ok(Session::new(target, drafters, vocabulary, settings("none", Shape::Chain, 1))?)
 }

@@ -16,10 +16,10 @@ use ratatui::layout::Rect;
 use ratatui::{Terminal, TerminalOptions, Viewport};
 use speclight::app::{Msg, State, update};
 use speclight::engine::Event;
-use speclight::theme::{Depth, Terminal as Abilities, Theme};
+use speclight::theme::{ColorDepth, TerminalAbilities as Abilities, Theme};
 
 fn screens(c: &mut Criterion) {
-    let theme = Theme::load("dark", &Abilities { depth: Depth::True, ascii: false, folder: None }).unwrap();
+    let theme = Theme::load("dark", &Abilities { depth: ColorDepth::True, ascii: false, folder: None }).unwrap();
     let settings = script::settings("early-exit", 64, 1.0);
     let mut script = script::Script::new(7);
     let mut state = State::new(1);

@@ -44,7 +44,7 @@ fn main() -> anyhow::Result<()> {
     let (path, prompt) = arguments.next().zip(arguments.next()).context("give a model file and a prompt")?;
     let model = Model::open(path.as_ref(), DeviceChoice::Cpu, None)?;
     let tokens = model.prompt_tokens(&prompt, false)?;
-    let vocabulary = Arc::new(Vocabulary::new(model.tokenizer().token_bytes(), model.tokenizer().stop().to_vec()));
+    let vocabulary = Arc::new(Vocabulary::new(model.tokenizer().token_bytes(), model.tokenizer().stop_tokens().to_vec()));
     let settings = StepSettings::new("latest", "chain", 8, 0.0);
     let mut session = Session::new(model.decoder(2048)?, vec![Box::new(Latest::default())], vocabulary, settings)?;
     session.start("0", &tokens, 200)?;

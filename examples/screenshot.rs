@@ -18,8 +18,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use speclight::app::{Msg, State, update};
 use speclight::engine::{Event, RunInfo};
-use speclight::telemetry::{Look, StepRecord};
-use speclight::theme::{Depth, Terminal, Theme};
+use speclight::telemetry::{OracleResult, StepRecord};
+use speclight::theme::{ColorDepth, TerminalAbilities, Theme};
 
 #[derive(Parser)]
 struct Options {
@@ -58,7 +58,7 @@ fn size(text: &str) -> Result<(u16, u16), String> {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let theme = Theme::load(&options.theme, &Terminal { depth: Depth::True, ascii: options.ascii, folder: None })?;
+    let theme = Theme::load(&options.theme, &TerminalAbilities { depth: ColorDepth::True, ascii: options.ascii, folder: None })?;
     let events = match &options.file {
         Some(_) => recorded(&options)?,
         None => {
@@ -93,9 +93,9 @@ fn recorded(options: &Options) -> Result<Vec<Event>> {
     // Results of oracle searches (`--look-every`), by prompt and step.
     let looks = of("look").into_iter().map(|line| {
         let key = (line["prompt_id"].clone(), line["step"].clone());
-        Ok((key, serde_json::from_value::<Look>(line)?))
+        Ok((key, serde_json::from_value::<OracleResult>(line)?))
     });
-    let looks: Vec<((serde_json::Value, serde_json::Value), Look)> = looks.collect::<Result<_>>()?;
+    let looks: Vec<((serde_json::Value, serde_json::Value), OracleResult)> = looks.collect::<Result<_>>()?;
     let records = of("step").into_iter().take(options.steps).map(serde_json::from_value::<StepRecord>);
     let records: Vec<StepRecord> = records.collect::<Result<_, _>>().context("a step is not as this version writes it")?;
     let mut prompts = options.prompt.clone();

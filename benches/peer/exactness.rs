@@ -66,7 +66,7 @@ fn write(model: &Model, decoder: &mut dyn Decoder, prompt: &str, draws: TextRand
     decoder.prefill(&text, text.len(), Logits::Last)?;
     let mut row = text.len() - 1;
     while text.len() < WRITTEN {
-        let token = TokenDist::new(decoder.logits(row), &Sampling::PLAIN)?.sample(draws.at(text.len()));
+        let token = TokenDist::new(decoder.logits(row), &Sampling::PLAIN)?.sample(draws.uniform(text.len()));
         decoder.append(&chain(&[token]), Pass::FULL)?;
         decoder.commit(&[0])?;
         text.push(token);
@@ -152,7 +152,7 @@ pub fn compare(model: &Model, mut llama: PeerProcess, texts: &[Vec<TokenId>], at
     let count = tallies[0].kl.len();
     println!(
         "{} on {}, {count} positions in {} texts, {at_once} tokens a pass",
-        model.quantisation(),
+        model.quantization(),
         model.device_name(),
         texts.len()
     );

@@ -26,7 +26,7 @@ use speclight::model::device::{DeviceChoice, default_threads};
 use speclight::registry::Registry;
 
 use report::Samples;
-use sides::{Ours, PeerProcess, Side, Task, serve_candle};
+use sides::{PeerProcess, Side, Speclight, Task, serve_candle};
 use tools::BuildFolder;
 
 /// Sizes in tokens of the verify passes that all sides except candle run.
@@ -102,7 +102,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
 
 fn time(options: &Options, path: &Path, threads: usize, model: &Model, driver: &Path, best: &Path) -> anyhow::Result<()> {
     let load = load();
-    let mut ours = Ours::new(model)?;
+    let mut ours = Speclight::new(model)?;
     let mut same = PeerProcess::llama(driver, path, threads)?;
     let mut coarser = PeerProcess::llama(driver, best, threads)?;
     let mut command = Command::new(std::env::current_exe()?);

@@ -110,7 +110,7 @@ struct Target {
 /// Formats the whole report.
 pub fn text(model: &Model, rounds: usize, samples: &Samples, instruction: &str, info: [&str; 2]) -> String {
     let (bandwidth, peak, floats) = (samples.median("bandwidth"), samples.median("peak"), samples.median("floats"));
-    let minima = ["Q4_1", "Q4_K", "Q5_K"].iter().any(|format| model.quantisation().starts_with(format));
+    let minima = ["Q4_1", "Q4_K", "Q5_K"].iter().any(|format| model.quantization().starts_with(format));
     let unit = model.kernel() == "amx-int8";
     let roof = Roofline::of(model.config(), model.weight_bytes(), minima, unit, bandwidth, peak, floats);
 
@@ -119,7 +119,7 @@ pub fn text(model: &Model, rounds: usize, samples: &Samples, instruction: &str, 
     let mut text = format!(
         "{} ({}) on {}; {rounds} rounds\n{}: {}\nllama.cpp is built for:{}\nits file has {:.1} MB of weights, its own Q4_0 {:.1} MB\n\n",
         model.path().file_name().unwrap_or_default().to_string_lossy(),
-        model.quantisation(),
+        model.quantization(),
         model.device_name(),
         cpu_name().unwrap_or_else(|| "unknown CPU".into()),
         cpu_features().iter().filter(|f| f.1).map(|f| f.0).collect::<Vec<_>>().join(" "),

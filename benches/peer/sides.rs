@@ -66,7 +66,7 @@ pub trait Side {
 }
 
 /// Returns the i-th synthetic token; the amount of work does not depend on the tokens.
-pub fn word(i: usize, vocab: usize) -> TokenId {
+pub fn synthetic_token(i: usize, vocab: usize) -> TokenId {
     (i * 7919 % vocab) as TokenId
 }
 
@@ -77,19 +77,19 @@ pub fn chain(tokens: &[TokenId]) -> Vec<Node> {
 }
 
 /// Speclight itself, called as a library.
-pub struct Ours {
+pub struct Speclight {
     decoder: Box<dyn Decoder>,
     words: Vec<TokenId>,
 }
 
-impl Ours {
+impl Speclight {
     pub fn new(model: &Model) -> anyhow::Result<Self> {
         let vocab = model.config().vocab;
-        Ok(Self { decoder: model.decoder(1024)?, words: (0..1024).map(|i| word(i, vocab)).collect() })
+        Ok(Self { decoder: model.decoder(1024)?, words: (0..1024).map(|i| synthetic_token(i, vocab)).collect() })
     }
 }
 
-impl Side for Ours {
+impl Side for Speclight {
     fn time(&mut self, task: Task) -> anyhow::Result<f64> {
         let Self { decoder, words } = self;
         if let Task::Prefill(n) = task {
@@ -198,7 +198,7 @@ pub fn serve_candle(model: &Path) -> anyhow::Result<()> {
     let input = |tokens: &[TokenId]| Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0);
     let logits = |model: &mut ModelWeights, tokens: &[TokenId], at: usize| model.forward(&input(tokens)?, at)?.to_vec2::<f32>();
     let vocab = logits(&mut empty, &[0], 0)?[0].len();
-    let words: Vec<TokenId> = (0..1024).map(|i| word(i, vocab)).collect();
+    let words: Vec<TokenId> = (0..1024).map(|i| synthetic_token(i, vocab)).collect();
     let mut read = empty.clone();
     logits(&mut read, &words[..CONTEXT], 0)?;
     for line in std::io::stdin().lines() {

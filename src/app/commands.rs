@@ -49,7 +49,7 @@ const fn named(code: KeyCode) -> Chord {
 type Run = fn(&mut State, &mut Vec<Effect>);
 
 /// Command of the monitor with its keys and help text.
-pub struct Entry {
+pub struct CommandEntry {
     /// Name in the footer, one or two words.
     pub name: &'static str,
     /// Keys that run it; the footer shows the first.
@@ -65,7 +65,7 @@ pub struct Entry {
 }
 
 /// All commands, in the order of help and footer.
-pub const COMMANDS: &[Entry] = &[
+pub const COMMANDS: &[CommandEntry] = &[
     engine_entry("pause", &[key(' ')], true, "pause or resume", pause),
     engine_entry("step", &[key('.')], true, "run one step, then pause", one_step),
     entry(
@@ -152,17 +152,17 @@ pub const COMMANDS: &[Entry] = &[
     entry("theme", &[key('c')], true, "next theme", theme),
 ];
 
-const fn entry(name: &'static str, keys: &'static [Chord], footer: bool, doc: &'static str, run: Run) -> Entry {
-    Entry { name, keys, doc, footer, engine: false, run }
+const fn entry(name: &'static str, keys: &'static [Chord], footer: bool, doc: &'static str, run: Run) -> CommandEntry {
+    CommandEntry { name, keys, doc, footer, engine: false, run }
 }
 
 /// Returns an entry that sends a command to the engine.
-const fn engine_entry(name: &'static str, keys: &'static [Chord], footer: bool, doc: &'static str, run: Run) -> Entry {
-    Entry { name, keys, doc, footer, engine: true, run }
+const fn engine_entry(name: &'static str, keys: &'static [Chord], footer: bool, doc: &'static str, run: Run) -> CommandEntry {
+    CommandEntry { name, keys, doc, footer, engine: true, run }
 }
 
 /// Returns the command bound to a key, if any.
-pub fn command_for(key: &KeyEvent) -> Option<&'static Entry> {
+pub fn command_for(key: &KeyEvent) -> Option<&'static CommandEntry> {
     COMMANDS.iter().find(|c| c.keys.iter().any(|chord| chord.is(key)))
 }
 

@@ -9,14 +9,17 @@ use ratatui::Frame;
 
 use super::{Effect, Msg, Notice, Phase, RunState, Screen};
 use crate::compare::Outcomes;
-use crate::compare::{Differences, Made, News, Order, Pairing, Side, couples, differences, generate_same_text, outcomes};
+use crate::compare::{
+    CompareCommand, CompareEvent, ComparedStep, Differences, Pairing, SettingResults, couples, differences, generate_same_text,
+    outcomes,
+};
 use crate::engine::RunInfo;
 use crate::telemetry::{StepRecord, StepSettings, Summary};
 use crate::theme::Theme;
 use crate::ui;
 
 /// Keys of the screen with their footer labels.
-pub const KEYS: [(&str, &str); 6] =
+pub const COMPARE_KEYS: [(&str, &str); 6] =
     [("space", "pause"), (".", "step"), ("n", "next prompt"), ("p", "previous prompt"), ("c", "theme"), ("q", "quit")];
 /// Steps, of both lanes together, between two updates of the means.
 const REFRESH_STEPS: usize = 4;
@@ -31,7 +34,7 @@ pub struct Lane {
     /// Settings that its steps run under.
     pub settings: StepSettings,
     /// Texts generated so far, with their steps.
-    pub side: Side,
+    pub side: SettingResults,
     /// Last step in the present text.
     pub last: Option<Arc<StepRecord>>,
     /// Means over all its steps, at most a few steps old.
@@ -41,7 +44,7 @@ pub struct Lane {
 impl Lane {
     /// Returns a lane without steps.
     pub fn new(name: String, words: String, settings: StepSettings) -> Lane {
-        Lane { name, words, settings, side: Side::default(), last: None, means: Summary::default() }
+        Lane { name, words, settings, side: SettingResults::default(), last: None, means: Summary::default() }
     }
 }
 
@@ -104,9 +107,9 @@ impl Compare {
         self.notice = Some(Notice { text, until });
     }
 
-    fn pressed(&mut self, key: KeyEvent) -> Option<Effect<Order>> {
+    fn pressed(&mut self, key: KeyEvent) -> Option<Effect<CompareCommand>> {
         let interrupt = key.modifiers.contains(KeyModifiers::CONTROL);
-        let order = |order: Order| Some(Effect::Engine(order));
+        let order = |order: CompareCommand| Some(Effect::Engine(order));
         match key.code {
             KeyCode::Char('c') if interrupt => Some(Effect::Leave(None)),
             _ if interrupt => None,
@@ -117,45 +120,45 @@ impl Compare {
             }
             KeyCode::Char(' ') if self.motion.still() => {
                 self.motion = RunState::Resuming;
-                order(Order::Resume)
+                order(CompareCommand::Resume)
             }
             KeyCode::Char(' ') => {
                 self.motion = RunState::Pausing;
-                order(Order::Pause)
+                order(CompareCommand::Pause)
             }
-            KeyCode::Char('.') if self.motion.still() => order(Order::Step),
+            KeyCode::Char('.') if self.motion.still() => order(CompareCommand::Step),
             // The first press pauses.
             KeyCode::Char('.') => {
                 self.motion = RunState::Pausing;
-                order(Order::Pause)
+                order(CompareCommand::Pause)
             }
-            KeyCode::Char('n') => order(Order::Turn(1)),
-            KeyCode::Char('p') => order(Order::Turn(-1)),
+            KeyCode::Char('n') => order(CompareCommand::Turn(1)),
+            KeyCode::Char('p') => order(CompareCommand::Turn(-1)),
             _ => None,
         }
     }
 
-    fn told(&mut self, news: News) -> Option<Effect<Order>> {
+    fn told(&mut self, news: CompareEvent) -> Option<Effect<CompareCommand>> {
         match news {
-            News::Loading(what, done) => self.phase = Phase::Loading(what, done),
-            News::Ready(info) => (self.info, self.phase) = (info, Phase::Running),
-            News::Began(prompt) => {
+            CompareEvent::Loading(what, done) => self.phase = Phase::Loading(what, done),
+            CompareEvent::Ready(info) => (self.info, self.phase) = (info, Phase::Running),
+            CompareEvent::Began(prompt) => {
                 (self.prompt, self.phase) = (prompt, Phase::Running);
                 for lane in &mut self.lanes {
                     lane.side.begin(prompt);
                     lane.last = None;
                 }
             }
-            News::Step(lane, made) => self.step(lane, &made),
-            News::Plain(plain) => {
+            CompareEvent::Step(lane, made) => self.step(lane, &made),
+            CompareEvent::Plain(plain) => {
                 self.plain = Some(plain).filter(|plain| plain.is_finite() && *plain > 0.0);
                 self.refresh();
             }
-            News::Paused => self.motion = RunState::Paused,
-            News::Resumed => self.motion = RunState::Live,
-            News::Refused(why) => self.say(why),
-            News::Failed(why) => return Some(Effect::Leave(Some(why))),
-            News::Done => {
+            CompareEvent::Paused => self.motion = RunState::Paused,
+            CompareEvent::Resumed => self.motion = RunState::Live,
+            CompareEvent::Refused(why) => self.say(why),
+            CompareEvent::Failed(why) => return Some(Effect::Leave(Some(why))),
+            CompareEvent::Done => {
                 self.phase = Phase::Finished;
                 self.refresh();
                 self.say("all prompts are done: n restarts at the first, p at the previous one, q quits".into());
@@ -164,7 +167,7 @@ impl Compare {
         None
     }
 
-    fn step(&mut self, lane: usize, made: &Made) {
+    fn step(&mut self, lane: usize, made: &ComparedStep) {
         let Some(lane) = self.lanes.get_mut(lane) else { return };
         lane.side.add(made);
         lane.last = Some(Arc::clone(&made.record));
@@ -195,10 +198,10 @@ impl Compare {
 }
 
 impl Screen for Compare {
-    type News = News;
-    type Order = Order;
+    type News = CompareEvent;
+    type Order = CompareCommand;
 
-    fn update(&mut self, msg: Msg<News>) -> Vec<Effect<Order>> {
+    fn update(&mut self, msg: Msg<CompareEvent>) -> Vec<Effect<CompareCommand>> {
         let effect = match msg {
             Msg::Tick(now) => {
                 self.now = now;
@@ -229,7 +232,7 @@ impl Screen for Compare {
         self.notice.is_some()
     }
 
-    fn quit() -> Order {
-        Order::Quit
+    fn quit() -> CompareCommand {
+        CompareCommand::Quit
     }
 }

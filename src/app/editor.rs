@@ -15,7 +15,7 @@ pub struct Editor {
 
 /// Result of a key press in an [`Editor`].
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum EditorOutcome {
     /// The editor stays open.
     Edit,
     /// Submit this text as a prompt.
@@ -58,13 +58,13 @@ impl Editor {
     }
 
     /// Applies a key press.
-    pub fn key(&mut self, key: KeyEvent) -> Outcome {
+    pub fn key(&mut self, key: KeyEvent) -> EditorOutcome {
         let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
         let alt = key.modifiers.contains(KeyModifiers::ALT);
         match key.code {
-            KeyCode::Esc => return Outcome::Leave,
+            KeyCode::Esc => return EditorOutcome::Leave,
             KeyCode::Enter if alt => self.insert("\n"),
-            KeyCode::Enter => return Outcome::Send(self.text.clone()),
+            KeyCode::Enter => return EditorOutcome::Send(self.text.clone()),
             KeyCode::Char('u') if ctrl => {
                 self.text.drain(..self.cursor);
                 self.cursor = 0;
@@ -94,7 +94,7 @@ impl Editor {
             KeyCode::End => self.cursor = self.text.len(),
             _ => {}
         }
-        Outcome::Edit
+        EditorOutcome::Edit
     }
 
     fn left(&self) -> usize {
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn enter_sends_and_escape_leaves() {
         let mut editor = Editor::new("go");
-        assert_eq!(editor.key(KeyCode::Enter.into()), Outcome::Send("go".into()));
-        assert_eq!(editor.key(KeyCode::Esc.into()), Outcome::Leave);
+        assert_eq!(editor.key(KeyCode::Enter.into()), EditorOutcome::Send("go".into()));
+        assert_eq!(editor.key(KeyCode::Esc.into()), EditorOutcome::Leave);
     }
 }

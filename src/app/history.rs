@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::telemetry::{
-    BudgetCurve, DepthRates, Ending, Ladder, LightTally, Look, Misses, OracleSearchState, Origins, OverlapTally, PlainComparison,
-    RunningMoments, SearchedStep, StageTimes, StepRecord, StepSettings, TextMeans, Told,
+    BudgetCurve, CalibrationTally, DepthRates, Ending, LightTally, LossLadder, Misses, OracleResult, OracleSearchState, Origins,
+    OverlapTally, PlainComparison, RunningMoments, SearchedStep, StageTimes, StepRecord, StepSettings, TextMeans,
 };
 use crate::theory::light::OracleCurve;
 
@@ -28,18 +28,18 @@ pub struct Step {
     /// Record of the step as the engine measured it.
     pub record: Arc<StepRecord>,
     /// Result of the oracle search, once available.
-    pub look: Option<Look>,
+    pub look: Option<OracleResult>,
     /// Set if the search was scheduled by the search interval, not requested by the user.
     searched: bool,
     /// Search result as counted in the averages so far.
-    counted: Option<Look>,
+    counted: Option<OracleResult>,
     /// Mass of the oracle trees of its context by size, once its search has ended.
     pub curve: Option<Arc<OracleCurve>>,
 }
 
 /// Generated text of one prompt.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Text {
+pub struct GeneratedText {
     /// Number since the program started, from 0.
     pub number: usize,
     /// Index of its prompt in the list.
@@ -76,13 +76,13 @@ pub struct Averages {
     /// Acceptance rate by depth, given that the depth was reached.
     pub rates: DepthRates,
     /// Mean losses by cause.
-    pub ladder: Ladder,
+    pub ladder: LossLadder,
     /// Rejections by cause, depth, class, and token.
     pub misses: Misses,
     /// Accepted length that smaller budgets would have had.
     pub curve: BudgetCurve,
     /// Reliability of the drafter's probabilities, raw and calibrated.
-    pub told: Told,
+    pub told: CalibrationTally,
     /// Nodes by the drafter that proposed them.
     pub origins: Origins,
     /// Number of drafted nodes.
@@ -101,7 +101,7 @@ pub struct Averages {
 
 impl Averages {
     fn push(&mut self, record: &StepRecord) {
-        self.comparison.step(record);
+        self.comparison.add_step(record);
         if record.repeated {
             self.repeated_steps += 1;
             self.repeated.0 += record.emitted.len();
@@ -162,7 +162,7 @@ fn rate(tokens: usize, seconds: f64) -> Option<f64> {
 pub struct History {
     steps: VecDeque<Step>,
     next: usize,
-    texts: VecDeque<Text>,
+    texts: VecDeque<GeneratedText>,
     next_text: usize,
     /// Averages since the settings last changed.
     pub averages: Averages,
@@ -181,7 +181,7 @@ impl History {
     /// Starts a text; ends the present one if it is still open.
     pub fn begin(&mut self, index: usize, id: String, prompt: String, tokens: usize, prefill_seconds: f64) {
         self.end_text();
-        self.texts.push_back(Text { number: self.next_text, index, id, prompt, tokens, prefill_seconds, ending: None });
+        self.texts.push_back(GeneratedText { number: self.next_text, index, id, prompt, tokens, prefill_seconds, ending: None });
         self.next_text += 1;
         let oldest = self.steps.front().map_or(self.next_text - 1, |s| s.text);
         while self.texts.front().is_some_and(|t| t.number < oldest) {
@@ -226,7 +226,7 @@ impl History {
         self.total.0 += record.emitted.len();
         self.total.1 += record.time.total();
         for position in record.entropy.iter().filter(|_| !record.repeated) {
-            self.entropy.push(position.law.entropy);
+            self.entropy.push(position.sampled.entropy);
             self.plain_entropy.push(position.plain.entropy);
             self.plain_moments.add(&position.plain);
         }
@@ -253,16 +253,16 @@ impl History {
     /// `curve` holds the mass of its oracle trees, once the search has ended. The result counts in
     /// averages only if the search is `systematic`: steps picked by the user are not
     /// representative.
-    pub fn looked(&mut self, prompt: &str, step: usize, look: Look, curve: Option<Arc<OracleCurve>>, systematic: bool) {
+    pub fn looked(&mut self, prompt: &str, step: usize, look: OracleResult, curve: Option<Arc<OracleCurve>>, systematic: bool) {
         let found = self.steps.iter_mut().rev().find(|s| s.record.step == step && s.record.prompt_id == prompt);
         let Some(found) = found else { return };
         // Only steps of the present averages count in them, and those are the newest.
         found.searched |= systematic;
         let counted = found.searched && !found.record.repeated;
         if counted && found.number + self.averages.all_steps() >= self.next {
-            self.averages.ladder.looked(found.record.expected_accepted, found.counted.as_ref(), &look);
+            self.averages.ladder.update_search(found.record.expected_accepted, found.counted.as_ref(), &look);
             if let Some(miss) = &found.record.miss {
-                self.averages.misses.looked(miss, found.counted.as_ref(), &look);
+                self.averages.misses.update_cause(miss, found.counted.as_ref(), &look);
             }
             found.counted = Some(look);
         }
@@ -270,7 +270,7 @@ impl History {
         let newest = found.number + 1 == self.next && self.averages.steps > 0;
         if let Some(oracle) = curve.as_deref().filter(|_| systematic && newest && found.curve.is_none()) {
             let step = SearchedStep { record: &found.record, oracle, drafter_best: look.drafter_best };
-            self.averages.light.searched(&step);
+            self.averages.light.add_search(&step);
         }
         found.look = Some(look);
         if look.state != OracleSearchState::Refining {
@@ -308,12 +308,12 @@ impl History {
     }
 
     /// Returns the present text.
-    pub fn text(&self) -> Option<&Text> {
+    pub fn text(&self) -> Option<&GeneratedText> {
         self.texts.back()
     }
 
     /// Returns the text with this number, if it is still kept.
-    pub fn text_by_number(&self, number: usize) -> Option<&Text> {
+    pub fn text_by_number(&self, number: usize) -> Option<&GeneratedText> {
         self.texts.iter().find(|t| t.number == number)
     }
 

@@ -71,7 +71,7 @@ impl Screen for State {
 }
 
 /// Display options of a screen.
-pub struct Options {
+pub struct ScreenOptions {
     /// Themes that the theme key cycles through, the initial one first ([`Theme::all`]).
     pub themes: Vec<Theme>,
 }
@@ -86,7 +86,7 @@ pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, 
 }
 
 /// Connection to an engine's thread.
-pub struct Link<N = Event, O = Command> {
+pub struct EngineLink<N = Event, O = Command> {
     /// Sender of commands to the engine.
     pub commands: Sender<O>,
     /// Receiver of engine events. The engine's thread holds the sender, so the channel closes when
@@ -98,7 +98,7 @@ pub struct Link<N = Event, O = Command> {
 
 /// Reason why a screen ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum ExitReason {
     /// The user asked to quit.
     Asked,
     /// A signal arrived; holds its number. By convention the exit status is 128 plus that number.
@@ -124,7 +124,7 @@ pub fn check_terminal() -> Result<()> {
 /// # Errors
 /// If there is no terminal, it can't be written to, or the engine failed or panicked, with a
 /// message of one line.
-pub fn run(options: Options, look_every: usize, link: Link) -> Result<Ended> {
+pub fn run(options: ScreenOptions, look_every: usize, link: EngineLink) -> Result<ExitReason> {
     let state = State { look_every, ..State::new(options.themes.len()) };
     show(state, options, link)
 }
@@ -133,13 +133,13 @@ pub fn run(options: Options, look_every: usize, link: Link) -> Result<Ended> {
 ///
 /// # Errors
 /// Those of [`run`].
-pub fn show<S: Screen>(screen: S, options: Options, link: Link<S::News, S::Order>) -> Result<Ended> {
+pub fn show<S: Screen>(screen: S, options: ScreenOptions, link: EngineLink<S::News, S::Order>) -> Result<ExitReason> {
     check_terminal()?;
     if options.themes.is_empty() {
         bail!("the monitor needs a theme");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("the event loop can't start")?;
-    let Link { commands, events, thread } = link;
+    let EngineLink { commands, events, thread } = link;
     let result = runtime.block_on(turn(screen, &options.themes, &commands, events));
     // The thread may be in the middle of a pass: it sees this after its step, or dies with the
     // process.
@@ -156,7 +156,7 @@ async fn turn<S: Screen>(
     themes: &[Theme],
     commands: &Sender<S::Order>,
     mut events: UnboundedReceiver<S::News>,
-) -> Result<Ended> {
+) -> Result<ExitReason> {
     let mut signals = signals::Signals::new().context("signals can't be watched")?;
     // Themes without color use bold and reverse, which crossterm would drop under NO_COLOR. Colors
     // were already reduced to what the terminal shows when the theme was loaded.
@@ -175,7 +175,7 @@ async fn turn<S: Screen>(
         let mut changed = true;
         let msg = tokio::select! {
             biased;
-            signal = signals.next() => return Ok(Ended::Signal(signal)),
+            signal = signals.next() => return Ok(ExitReason::Signal(signal)),
             () = sleep_until(frame_at), if dirty => {
                 let begun = Instant::now();
                 let mut beyond = 0;
@@ -217,7 +217,7 @@ async fn turn<S: Screen>(
                 match effect {
                     // A send fails only if the engine is gone, which the event channel reports.
                     Effect::Engine(command) => drop(commands.send(command)),
-                    Effect::Leave(None) => return Ok(Ended::Asked),
+                    Effect::Leave(None) => return Ok(ExitReason::Asked),
                     Effect::Leave(Some(why)) => bail!("{why}"),
                 }
             }

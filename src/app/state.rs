@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::light::EvaluationInputs;
 use super::{Editor, GaugeUnit, History, LightBar, Step};
 use crate::engine::RunInfo;
-use crate::telemetry::{Fluid, MachineLoad, OracleSearchState, StepSettings};
+use crate::telemetry::{FluidBound, MachineLoad, OracleSearchState, StepSettings};
 use crate::theory::cost::CostCurve;
 
 /// Part of the screen that can be focused.
@@ -151,7 +151,7 @@ pub struct State {
     /// Measured cost of verify passes, if known.
     pub cost: Option<CostCurve>,
     /// Fluid bound for every P, as last reported by the engine.
-    pub fluid: Option<Arc<Fluid>>,
+    pub fluid: Option<Arc<FluidBound>>,
     /// Interval of oracle searches, in steps; 0 disables them.
     pub look_every: usize,
     /// Index of the present prompt in `prompts`.
@@ -185,11 +185,11 @@ pub struct State {
 impl State {
     /// Returns whether the newest step's tree was sampled from the drafter.
     pub fn drawn(&self) -> bool {
-        self.history.newest().is_some_and(|step| step.record.settings.drawn())
+        self.history.newest().is_some_and(|step| step.record.settings.samples_trees())
     }
 
     /// Returns the fluid bound if it applies to the newest step: not to sampled trees.
-    pub fn bound(&self) -> Option<&Fluid> {
+    pub fn bound(&self) -> Option<&FluidBound> {
         self.fluid.as_deref().filter(|_| !self.drawn())
     }
 
@@ -254,7 +254,7 @@ impl State {
             let mut light = std::mem::take(&mut self.light);
             let fluid = self.bound().map_or(&[][..], |fluid| &fluid.curve);
             let newest = self.history.newest().map(|step| &step.record.settings);
-            let deterministic = newest.is_some_and(|settings| settings.drawn() || settings.warp().greedy());
+            let deterministic = newest.is_some_and(|settings| settings.samples_trees() || settings.warp().greedy());
             let (now, plain, cost) = (self.now, self.plain, self.cost.as_ref());
             let around = EvaluationInputs { now, plain, cost, deterministic, fluid };
             light.evaluate(&self.history.averages, &around);

@@ -8,7 +8,7 @@ use ratatui::Frame;
 
 use super::{Effect, Msg, Screen};
 use crate::theme::Theme;
-use crate::train::{DraftPerformance, HeldOutMetrics, News, Report};
+use crate::train::{DraftPerformance, HeldOutMetrics, TrainEvent, TrainReport};
 use crate::ui;
 
 /// Keys of the screen with their footer labels.
@@ -33,7 +33,7 @@ pub enum Stage {
 
 /// Measurement on the held-out texts.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Measured {
+pub struct Measurement {
     /// Number of steps trained before it.
     pub step: usize,
     /// Loss and acceptance by depth.
@@ -54,11 +54,11 @@ pub struct Training {
     /// Number of texts and of their tokens in the training set.
     pub corpus: (usize, usize),
     /// Report of the last step.
-    pub last: Option<Report>,
+    pub last: Option<TrainReport>,
     /// Loss of each step of this run, with the step's number.
     pub losses: Vec<(usize, f64)>,
     /// Measurements of this run, oldest first.
-    pub measured: Vec<Measured>,
+    pub measured: Vec<Measurement>,
     /// Time at which the first step of this run ended, and its number.
     first: Option<(Duration, usize)>,
     /// Time since the program started, as of the last tick.
@@ -99,25 +99,25 @@ impl Training {
     }
 
     /// Returns the best measurement by greedy tokens per step, then by a chain's accepted length.
-    pub fn best(&self) -> Option<&Measured> {
-        let worth = |m: &&Measured| (m.drafted.map_or(0.0, |d| d.greedy_tokens_per_step), m.figures.accepted);
+    pub fn best(&self) -> Option<&Measurement> {
+        let worth = |m: &&Measurement| (m.drafted.map_or(0.0, |d| d.greedy_tokens_per_step), m.figures.accepted);
         self.measured.iter().max_by(|a, b| worth(a).partial_cmp(&worth(b)).unwrap_or(std::cmp::Ordering::Equal))
     }
 
-    fn told(&mut self, news: News) -> Option<Effect<Stop>> {
+    fn told(&mut self, news: TrainEvent) -> Option<Effect<Stop>> {
         match news {
-            News::Writing { tokens, of, rate } => self.stage = Stage::Writing(tokens, of, rate),
-            News::Training { texts, tokens } => (self.stage, self.corpus) = (Stage::Training, (texts, tokens)),
-            News::Step(report, drafted) => {
+            TrainEvent::Writing { tokens, of, rate } => self.stage = Stage::Writing(tokens, of, rate),
+            TrainEvent::Training { texts, tokens } => (self.stage, self.corpus) = (Stage::Training, (texts, tokens)),
+            TrainEvent::Step(report, drafted) => {
                 self.first.get_or_insert((self.now, report.step));
                 self.losses.push((report.step, report.loss));
                 if let Some(figures) = report.held_out.clone() {
-                    self.measured.push(Measured { step: report.step, figures, drafted });
+                    self.measured.push(Measurement { step: report.step, figures, drafted });
                 }
                 self.last = Some(*report);
             }
-            News::Finished => self.stage = Stage::Finished,
-            News::Failed(why) => return Some(Effect::Leave(Some(why))),
+            TrainEvent::Finished => self.stage = Stage::Finished,
+            TrainEvent::Failed(why) => return Some(Effect::Leave(Some(why))),
         }
         None
     }
@@ -137,10 +137,10 @@ impl Training {
 }
 
 impl Screen for Training {
-    type News = News;
+    type News = TrainEvent;
     type Order = Stop;
 
-    fn update(&mut self, msg: Msg<News>) -> Vec<Effect<Stop>> {
+    fn update(&mut self, msg: Msg<TrainEvent>) -> Vec<Effect<Stop>> {
         let effect = match msg {
             Msg::Tick(now) => {
                 self.now = now;

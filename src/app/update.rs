@@ -2,7 +2,7 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::editor::Outcome;
+use super::editor::EditorOutcome;
 use super::{Effect, Msg, Overlay, Phase, RunState, State, command_for};
 use crate::engine::{Command, Event};
 use crate::telemetry::OracleSearchState;
@@ -53,9 +53,9 @@ fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
     let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
     match &mut state.overlay {
         Overlay::Editor(editor) if !interrupt => match editor.key(key) {
-            Outcome::Edit => {}
-            Outcome::Leave => state.overlay = Overlay::None,
-            Outcome::Send(text) => {
+            EditorOutcome::Edit => {}
+            EditorOutcome::Leave => state.overlay = Overlay::None,
+            EditorOutcome::Send(text) => {
                 if text.trim().is_empty() {
                     state.say("an empty prompt can't be sent: type some text, or press Esc to cancel");
                 } else {
@@ -117,7 +117,7 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             // Plain decoding is reported as one figure everywhere: under the machine conditions in
             // which the steps ran.
             let comparison = &mut state.history.averages.comparison;
-            comparison.plain(seconds);
+            comparison.add_plain_timing(seconds);
             let plain = comparison.plain_tokens_per_second().or(Some(plain_tokens_per_second));
             state.plain = plain.filter(|p| p.is_finite() && *p > 0.0);
         }

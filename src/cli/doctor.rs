@@ -9,7 +9,7 @@ use super::progress::size;
 use super::{machine, table};
 use crate::model::device::{DeviceChoice, default_threads};
 use crate::model::load::formats_to_round;
-use crate::registry::{self, ChecksumResult, Found, Registry, RegistryError};
+use crate::registry::{self, ChecksumResult, Registry, RegistryError, RegistryModel};
 
 /// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Ok((check, found)) => model(check, found, brings),
         Err(why) => Finding::fail("model", why),
     });
-    let present = default.is_ok_and(|(_, found)| found.present());
+    let present = default.is_ok_and(|(_, found)| found.is_present());
     findings.push(folder("cache", cache, present, "SPECLIGHT_CACHE"));
     let config = registry::config_folder().map(|folder| (writable(&folder), folder));
     findings.push(folder("config", config, true, "SPECLIGHT_CONFIG"));
@@ -101,7 +101,7 @@ fn devices() -> Finding {
 }
 
 /// Finding about the default model; `brings` means a missing model can be fetched.
-fn model(check: &ChecksumResult, found: &Found, brings: bool) -> Finding {
+fn model(check: &ChecksumResult, found: &RegistryModel, brings: bool) -> Finding {
     let name = found.name();
     let bytes = found.bytes().map(|bytes| format!(", {}", size(bytes))).unwrap_or_default();
     match check {
@@ -111,9 +111,9 @@ fn model(check: &ChecksumResult, found: &Found, brings: bool) -> Finding {
         ChecksumResult::NoChecksum { .. } => Finding::ok("model", format!("{name} is present; the list has no checksum for it")),
         ChecksumResult::Differing { what } => {
             let said = format!("{name} is damaged: it {what}: run speclight models fetch {name}");
-            if found.present() { Finding::fail("model", said) } else { Finding::warn("model", said) }
+            if found.is_present() { Finding::fail("model", said) } else { Finding::warn("model", said) }
         }
-        ChecksumResult::Absent if found.present() => Finding::ok("model", format!("{name} is present, as a folder")),
+        ChecksumResult::Absent if found.is_present() => Finding::ok("model", format!("{name} is present, as a folder")),
         ChecksumResult::Absent if brings => Finding::warn(
             "model",
             format!("{name} is absent{bytes}, and fetched on the first start: run speclight models fetch to fetch it now"),
@@ -126,7 +126,7 @@ fn model(check: &ChecksumResult, found: &Found, brings: bool) -> Finding {
 }
 
 /// Describes the rounding of weights by the kernels, as the end of a line.
-fn rounding(found: &Found) -> String {
+fn rounding(found: &RegistryModel) -> String {
     let formats = found.path().and_then(|path| formats_to_round(&path).ok());
     match formats.as_deref() {
         None => String::new(),

@@ -17,7 +17,7 @@ use crate::clean::{sanitize_json, sanitize_lines};
 /// the last line is written. FILE is therefore always complete: a run that fails leaves nothing
 /// behind and keeps an older FILE unchanged. Other kinds of files (devices, pipes) are written
 /// directly.
-pub struct Lines {
+pub struct AtomicOutput {
     to: Box<dyn Write>,
     name: String,
     part: Option<PartFile>,
@@ -40,7 +40,7 @@ impl Drop for PartFile {
     }
 }
 
-impl Lines {
+impl AtomicOutput {
     /// Opens `path` for writing; "-" is standard output.
     ///
     /// # Errors
@@ -139,10 +139,10 @@ impl Lines {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::telemetry::{Line, Summary};
+    use crate::telemetry::{JsonLine, Summary};
 
-    fn line() -> Line<'static> {
-        Line::Summary(Box::new(Summary::default().into()))
+    fn line() -> JsonLine<'static> {
+        JsonLine::Summary(Box::new(Summary::default().into()))
     }
 
     fn names(folder: &Path) -> Vec<String> {
@@ -157,7 +157,7 @@ mod tests {
         let path = folder.path().join("out.jsonl");
         std::fs::write(&path, "older").unwrap();
         std::fs::write(folder.path().join("out.jsonl.part"), "left behind by a run that was killed").unwrap();
-        let mut lines = Lines::open(&path).unwrap();
+        let mut lines = AtomicOutput::open(&path).unwrap();
         lines.write(&line()).unwrap();
         // The lines can be read while they are written, and the older file is unchanged.
         let seen = std::fs::read_to_string(folder.path().join("out.jsonl.part")).unwrap();
@@ -172,7 +172,7 @@ mod tests {
     fn a_run_that_fails_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.jsonl");
-        let mut lines = Lines::open(&path).unwrap();
+        let mut lines = AtomicOutput::open(&path).unwrap();
         lines.write(&line()).unwrap();
         drop(lines);
         assert!(names(folder.path()).is_empty());
@@ -181,22 +181,22 @@ mod tests {
     #[test]
     fn files_that_cannot_be_written_fail_on_open() {
         let folder = tempfile::tempdir().unwrap();
-        let said = |path: &Path| format!("{:#}", Lines::open(path).err().unwrap());
+        let said = |path: &Path| format!("{:#}", AtomicOutput::open(path).err().unwrap());
         let line = said(&folder.path().join("no/such/out.jsonl"));
         assert!(line.contains("no/such/out.jsonl") && line.contains("give a file in a writable folder"), "{line}");
         assert!(said(folder.path()).contains("it is a folder"));
         assert!(said(Path::new("")).contains("folder"));
         let path = folder.path().join("out.jsonl");
-        let first = Lines::open(&path).unwrap();
+        let first = AtomicOutput::open(&path).unwrap();
         assert!(said(&path).contains("another run is writing"));
         drop(first);
-        assert!(Lines::open(&path).is_ok());
+        assert!(AtomicOutput::open(&path).is_ok());
     }
 
     #[test]
     #[cfg(unix)]
     fn devices_and_links_are_written_through() {
-        let mut null = Lines::open(Path::new("/dev/null")).unwrap();
+        let mut null = AtomicOutput::open(Path::new("/dev/null")).unwrap();
         null.write(&line()).unwrap();
         null.finish().unwrap();
         assert!(!Path::new("/dev/null.part").exists());
@@ -204,7 +204,7 @@ mod tests {
         let (real, link) = (folder.path().join("real"), folder.path().join("link"));
         std::fs::write(&real, "").unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        let mut lines = Lines::open(&link).unwrap();
+        let mut lines = AtomicOutput::open(&link).unwrap();
         lines.write(&line()).unwrap();
         lines.finish().unwrap();
         assert!(std::fs::read_to_string(&real).unwrap().starts_with("{\"type\""));

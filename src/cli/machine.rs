@@ -12,10 +12,10 @@ pub(super) fn findings() -> Vec<Finding> {
 fn terminal() -> Finding {
     use std::io::IsTerminal;
 
-    use crate::theme::Terminal;
+    use crate::theme::TerminalAbilities;
 
     let var = |name: &str| std::env::var(name).ok();
-    let abilities = Terminal::from_env(false, None, var);
+    let abilities = TerminalAbilities::from_env(false, None, var);
     let colours = abilities.depth.describe();
     let characters = if abilities.ascii { "ASCII" } else { "UTF-8" };
     let term = var("TERM").filter(|term| !term.is_empty()).map_or_else(|| "no TERM".to_owned(), |term| format!("TERM={term}"));

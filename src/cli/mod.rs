@@ -29,7 +29,7 @@ pub use completions::CompletionsOptions;
 pub use errors::{format_usage_error, is_broken_pipe, one_line, report_panics, warn};
 pub use machine::{cpu_name, features as cpu_features};
 pub use models::{Action, ModelsOptions};
-pub use options::{MonitorOptions, Options, RunOptions};
+pub use options::{DecodeOptions, MonitorOptions, RunOptions};
 pub use plot::PlotOptions;
 pub use prompts::{PromptError, built_in, read_files};
 pub use study::table::TableOptions;

@@ -6,10 +6,10 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 
 use super::errors::{print_line, print_lines};
-use super::progress::{Bar, size};
+use super::progress::{DownloadBar, size};
 use super::table;
 use crate::clean::{self, sanitize_name};
-use crate::registry::{ChecksumResult, Found, Registry};
+use crate::registry::{ChecksumResult, Registry, RegistryModel};
 
 /// Options of `speclight models`.
 #[derive(Args, Clone, Debug)]
@@ -75,8 +75,8 @@ fn list(registry: &Registry) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn fetch(found: &Found) -> anyhow::Result<ExitCode> {
-    let mut bar = Bar::new();
+fn fetch(found: &RegistryModel) -> anyhow::Result<ExitCode> {
+    let mut bar = DownloadBar::new();
     let path = found.fetch(&mut |progress| bar.show(progress))?;
     drop(bar);
     let bytes = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file);
@@ -85,15 +85,15 @@ fn fetch(found: &Found) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify(models: &[Found], named: bool) -> anyhow::Result<ExitCode> {
+fn verify(models: &[RegistryModel], named: bool) -> anyhow::Result<ExitCode> {
     let (mut checked, mut good) = (0, true);
     for found in models {
-        let mut bar = Bar::new();
+        let mut bar = DownloadBar::new();
         let check = found.verify(&mut |progress| bar.show(progress))?;
         drop(bar);
         let name = found.name();
         let said = match check {
-            ChecksumResult::Absent if named && found.present() => bail!("{name} is a folder: only a file can be verified"),
+            ChecksumResult::Absent if named && found.is_present() => bail!("{name} is a folder: only a file can be verified"),
             ChecksumResult::Absent if named => bail!("{name} is absent: run speclight models fetch {name}"),
             ChecksumResult::Absent => continue,
             ChecksumResult::Right { sha256 } => format!("ok        sha256 {sha256}"),

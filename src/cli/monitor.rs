@@ -13,15 +13,15 @@ use super::MonitorOptions;
 /// If the monitor can't start, or the engine fails.
 #[cfg(feature = "tui")]
 pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
-    use crate::app::{self, Ended, Link};
-    use crate::theme::{self, Terminal, Theme};
+    use crate::app::{self, EngineLink, ExitReason};
+    use crate::theme::{self, TerminalAbilities, Theme};
     use crate::{engine, registry};
 
     app::check_terminal()?;
     // Without a config folder there are no user themes; code that needs the folder reports the
     // error.
     let folder = registry::config_folder().ok().map(|config| theme::themes_folder(&config));
-    let terminal = Terminal::from_env(options.ascii, folder, |name| std::env::var(name).ok());
+    let terminal = TerminalAbilities::from_env(options.ascii, folder, |name| std::env::var(name).ok());
     let themes = Theme::all(options.theme.as_deref(), &terminal)?;
     let engine_options = options.options.engine(options.once, &mut |line| super::errors::warn(&line))?;
 
@@ -29,9 +29,9 @@ pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
     let (commands, thread) = engine::spawn(engine_options, sink);
     let look_every = super::options::MONITOR_SEARCH_INTERVAL;
     let _ = commands.send(engine::Command::SearchEvery(look_every));
-    Ok(match app::run(app::Options { themes }, look_every, Link { commands, events, thread })? {
-        Ended::Asked => ExitCode::SUCCESS,
-        Ended::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),
+    Ok(match app::run(app::ScreenOptions { themes }, look_every, EngineLink { commands, events, thread })? {
+        ExitReason::Asked => ExitCode::SUCCESS,
+        ExitReason::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),
     })
 }
 

@@ -22,7 +22,7 @@ pub const SHAPES: [&str; 4] = ["chain", "fixed", "best-first", "static"];
 
 /// Model, drafting, sampling and prompts of a run.
 #[derive(Args, Clone, Debug)]
-pub struct Options {
+pub struct DecodeOptions {
     /// Target model: name from `speclight models`, GGUF file, or safetensors folder
     ///
     /// `speclight models` marks the default model.
@@ -179,7 +179,7 @@ pub struct Options {
 pub struct MonitorOptions {
     /// Model, drafting, sampling and prompts.
     #[command(flatten)]
-    pub options: Options,
+    pub options: DecodeOptions,
     /// Stop after the last prompt, instead of starting over
     #[arg(long, help_heading = "Screen")]
     pub once: bool,
@@ -196,7 +196,7 @@ pub struct MonitorOptions {
 pub struct RunOptions {
     /// Model, drafting, sampling and prompts.
     #[command(flatten)]
-    pub options: Options,
+    pub options: DecodeOptions,
     /// JSON lines output for run, steps and summary; - is standard output
     #[arg(long, value_name = "FILE|-", help_heading = "Output")]
     pub json: Option<PathBuf>,
@@ -238,7 +238,7 @@ pub const MONITOR_SEARCH_INTERVAL: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members(pub Vec<String>);
 
-impl Options {
+impl DecodeOptions {
     /// Returns the tree shape of the first step; the default depends on the verification rule.
     fn shape(&self) -> Shape {
         let fixed = Shape::Fixed(self.fixed.unwrap_or(Widths::DEFAULT));
@@ -249,7 +249,7 @@ impl Options {
             Rule::Rejection | Rule::GreedyFirst => Shape::Static,
             Rule::Block => Shape::Chain,
         };
-        asked.map_or(usual, |shape| shape.with(self.fixed.unwrap_or(Widths::DEFAULT)))
+        asked.map_or(usual, |shape| shape.with_widths(self.fixed.unwrap_or(Widths::DEFAULT)))
     }
 
     /// Returns the settings of the first step.
@@ -358,7 +358,7 @@ pub(super) fn budget(value: &str) -> Result<Budget, String> {
 }
 
 fn rule(value: &str) -> Result<Rule, String> {
-    Rule::named(value).ok_or_else(|| format!("give one of {}", Rule::ALL.map(Rule::name).join(", ")))
+    Rule::from_name(value).ok_or_else(|| format!("give one of {}", Rule::ALL.map(Rule::name).join(", ")))
 }
 
 pub(super) fn mix(value: &str) -> Result<Members, String> {

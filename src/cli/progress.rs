@@ -16,13 +16,13 @@ const NO_TOTAL: &str = "{msg} {decimal_bytes} {decimal_bytes_per_sec}";
 const NO_BYTES: &str = "{spinner} {msg}";
 
 /// Progress display that is cleared when dropped.
-pub struct Bar {
+pub struct DownloadBar {
     /// `None` if standard error is not a terminal.
     bar: Option<ProgressBar>,
     what: String,
 }
 
-impl Bar {
+impl DownloadBar {
     /// Creates a bar that shows nothing yet.
     pub fn new() -> Self {
         Self { bar: io::stderr().is_terminal().then(ProgressBar::no_length), what: String::new() }
@@ -61,7 +61,7 @@ impl Bar {
     }
 }
 
-impl Drop for Bar {
+impl Drop for DownloadBar {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::engine::Prompt;
-use crate::train::Ask;
+use crate::train::PromptTask;
 
 /// Failure to read prompts.
 #[derive(Debug, thiserror::Error)]
@@ -135,10 +135,11 @@ fn unique(prompts: Vec<Read>, warn: &mut dyn FnMut(String)) -> Vec<Prompt> {
 ///
 /// # Errors
 /// As [`read_files`].
-pub(super) fn read_asks(file: &Path, warn: &mut dyn FnMut(String)) -> Result<Vec<Ask>, PromptError> {
+pub(super) fn read_asks(file: &Path, warn: &mut dyn FnMut(String)) -> Result<Vec<PromptTask>, PromptError> {
     let mut prompts = Vec::new();
     read_file(file, usize::MAX, &mut prompts, warn)?;
-    let ask = |read: Read| Ask { text: read.prompt.text, begun: read.begun, then: read.then, given: false };
+    let ask =
+        |read: Read| PromptTask { text: read.prompt.text, answer_start: read.begun, follow_up: read.then, is_given_text: false };
     Ok(prompts.into_iter().map(ask).collect())
 }
 
@@ -151,7 +152,7 @@ const PIECE_BYTES: usize = 2000;
 ///
 /// # Errors
 /// If the file can't be read, or has no text.
-pub(super) fn read_text(file: &Path) -> Result<Vec<Ask>, PromptError> {
+pub(super) fn read_text(file: &Path) -> Result<Vec<PromptTask>, PromptError> {
     let mut text = String::new();
     let read = File::open(file).and_then(|open| open.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text));
     let unread = |source| PromptError::UnreadableText { file: file.into(), source };
@@ -167,8 +168,8 @@ pub(super) fn read_text(file: &Path) -> Result<Vec<Ask>, PromptError> {
             _ => pieces.push(part.to_owned()),
         }
     }
-    let ask = |text: &String| Ask { text: text.trim().into(), begun: None, then: None, given: true };
-    let asks: Vec<Ask> = pieces.iter().map(ask).filter(|ask| !ask.text.is_empty()).collect();
+    let ask = |text: &String| PromptTask { text: text.trim().into(), answer_start: None, follow_up: None, is_given_text: true };
+    let asks: Vec<PromptTask> = pieces.iter().map(ask).filter(|ask| !ask.text.is_empty()).collect();
     if asks.is_empty() { Err(PromptError::NoText { file: file.into() }) } else { Ok(asks) }
 }
 
@@ -271,7 +272,7 @@ mod tests {
         let text = format!("A title\r\n\r\n{words}\n\n{}\n\nshort\n\n\n\nlast\n", "é".repeat(3000));
         std::fs::write(&file, &text).unwrap();
         let asks = read_text(&file).unwrap();
-        assert!(asks.iter().all(|ask| ask.given && ask.text.len() <= PIECE_BYTES && !ask.text.is_empty()));
+        assert!(asks.iter().all(|ask| ask.is_given_text && ask.text.len() <= PIECE_BYTES && !ask.text.is_empty()));
         assert!(asks.len() >= (words.len() + 6000) / PIECE_BYTES, "{}", asks.len());
         let letters = |text: &str| text.split_whitespace().collect::<String>();
         assert_eq!(letters(&asks.iter().map(|ask| format!("{} ", ask.text)).collect::<String>()), letters(&text));
@@ -326,7 +327,7 @@ mod tests {
         assert_eq!(ids, ["81", "2", "2@p.jsonl:3", "81@p.jsonl:4", "81@p.jsonl:5", "81@p.jsonl:6", "81@p.jsonl:7"]);
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].starts_with("4 prompts repeat a question_id (first \"2\" at p.jsonl:3)"), "{said:?}");
-        let draws = |id: &str| crate::verify::TextRandom::new(0, id).at(5);
+        let draws = |id: &str| crate::verify::TextRandom::new(0, id).uniform(5);
         assert!(draws(ids[3]) != draws("81") && draws(ids[3]) != draws(ids[4]));
         // A limit changes no id; reading the same file twice yields distinct prompts.
         let (first, said) = read(content, Some(4));

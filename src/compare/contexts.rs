@@ -16,7 +16,7 @@ const EQUAL_TOLERANCE: f64 = 0.01;
 
 /// Context after which E\[X | T\] of the two trees differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Change {
+pub struct ContextChange {
     /// Index of the prompt.
     pub prompt: usize,
     /// Position in the output at which the steps started, from 0.
@@ -35,7 +35,7 @@ pub struct Change {
     pub accepted_b: usize,
 }
 
-impl Change {
+impl ContextChange {
     fn by(&self) -> f64 {
         self.expected_b - self.expected_a
     }
@@ -43,7 +43,7 @@ impl Change {
 
 /// Results over all contexts at which both settings started a step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Contexts {
+pub struct ContextComparison {
     /// Number of such contexts.
     pub contexts: usize,
     /// E\[X | T\] over these contexts.
@@ -55,37 +55,37 @@ pub struct Contexts {
     /// Contexts in which it is lower by more than 0.01.
     pub lost: usize,
     /// Contexts with the largest gain, in descending order.
-    pub most_gained: Vec<Change>,
+    pub most_gained: Vec<ContextChange>,
     /// Contexts with the largest loss, in descending order.
-    pub most_lost: Vec<Change>,
+    pub most_lost: Vec<ContextChange>,
 }
 
 /// Compares the contexts common to both texts of each couple.
 ///
 /// At most `most` examples of each kind are kept.
-pub fn contexts(couples: &[TextPair], most: usize) -> Contexts {
-    let mut changes: Vec<Change> = Vec::new();
+pub fn contexts(couples: &[TextPair], most: usize) -> ContextComparison {
+    let mut changes: Vec<ContextChange> = Vec::new();
     let (mut expected, mut accepted) = (Vec::new(), Vec::new());
     let (mut sums, mut n) = ([[0.0; 2]; 2], 0usize);
     for (a, b) in couples {
         let (mut of_expected, mut of_accepted) = (Vec::new(), Vec::new());
         let mut others = b.steps.iter().peekable();
         for step in &a.steps {
-            while others.next_if(|other| other.at < step.at).is_some() {}
-            let Some(other) = others.next_if(|other| other.at == step.at) else { continue };
+            while others.next_if(|other| other.position < step.position).is_some() {}
+            let Some(other) = others.next_if(|other| other.position == step.position) else { continue };
             n += 1;
-            sums[0] = [sums[0][0] + step.expected, sums[0][1] + other.expected];
+            sums[0] = [sums[0][0] + step.expected_accepted, sums[0][1] + other.expected_accepted];
             sums[1] = [sums[1][0] + step.accepted as f64, sums[1][1] + other.accepted as f64];
-            of_expected.push(other.expected - step.expected);
+            of_expected.push(other.expected_accepted - step.expected_accepted);
             of_accepted.push(other.accepted as f64 - step.accepted as f64);
-            if (other.expected - step.expected).abs() > EQUAL_TOLERANCE {
-                changes.push(Change {
+            if (other.expected_accepted - step.expected_accepted).abs() > EQUAL_TOLERANCE {
+                changes.push(ContextChange {
                     prompt: a.prompt,
-                    position: step.at,
+                    position: step.position,
                     before: String::new(),
                     after: String::new(),
-                    expected_a: step.expected,
-                    expected_b: other.expected,
+                    expected_a: step.expected_accepted,
+                    expected_b: other.expected_accepted,
                     accepted_a: step.accepted,
                     accepted_b: other.accepted,
                 });
@@ -95,7 +95,7 @@ pub fn contexts(couples: &[TextPair], most: usize) -> Contexts {
         accepted.push(of_accepted);
     }
     if n == 0 {
-        return Contexts::default();
+        return ContextComparison::default();
     }
     let mean = |sums: [f64; 2], texts: &[Vec<f64>]| PairedMean {
         a: sums[0] / n as f64,
@@ -106,15 +106,15 @@ pub fn contexts(couples: &[TextPair], most: usize) -> Contexts {
     let lost = changes.len() - gained;
     // Descending difference; ties keep the order of the texts.
     changes.sort_by(|x, y| y.by().total_cmp(&x.by()));
-    let worded = |change: &Change| {
+    let worded = |change: &ContextChange| {
         let course = couples.iter().find(|(a, _)| a.prompt == change.prompt).map(|(a, _)| *a);
-        let before = course.map_or(String::new(), |course| course.before(change.position, EXCERPT_CHARS));
+        let before = course.map_or(String::new(), |course| course.text_before(change.position, EXCERPT_CHARS));
         let after = course.map_or(String::new(), |course| {
             course.texts.iter().skip(change.position).flat_map(|text| text.chars()).take(EXCERPT_CHARS).collect()
         });
-        Change { before, after, ..change.clone() }
+        ContextChange { before, after, ..change.clone() }
     };
-    Contexts {
+    ContextComparison {
         contexts: n,
         expected_accepted: mean(sums[0], &expected),
         accepted: mean(sums[1], &accepted),
@@ -127,16 +127,23 @@ pub fn contexts(couples: &[TextPair], most: usize) -> Contexts {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Course, Step};
+    use super::super::{StepTrace, TextTrace};
     use super::*;
 
-    fn course(steps: &[(usize, f64)]) -> Course {
-        let mut course = Course::new(2);
+    fn course(steps: &[(usize, f64)]) -> TextTrace {
+        let mut course = TextTrace::new(2);
         for &(accepted, expected) in steps {
             let at = course.tokens.len();
             course.tokens.extend((at..=at + accepted).map(|t| t as u32));
             course.texts.extend((at..=at + accepted).map(|t| format!("{t} ")));
-            course.steps.push(Step { at, tokens: accepted + 1, accepted, expected, seconds: 0.1, look: None });
+            course.steps.push(StepTrace {
+                position: at,
+                tokens: accepted + 1,
+                accepted,
+                expected_accepted: expected,
+                seconds: 0.1,
+                search: None,
+            });
         }
         course
     }
@@ -157,6 +164,6 @@ mod tests {
         assert!((found.expected_accepted.difference.value - 1.0 / 3.0).abs() < 1e-12);
         assert_eq!(found.accepted.difference.interval, None, "too early");
         assert_eq!(contexts(&[(&a, &b)], 0).most_gained, []);
-        assert_eq!(contexts(&[], 9), Contexts::default());
+        assert_eq!(contexts(&[], 9), ContextComparison::default());
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! This is what a comparison needs: the tokens, the steps, and the origin of each token.
 
-use crate::telemetry::{Look, Miss, OracleSearchState, StepRecord};
+use crate::telemetry::{Miss, OracleResult, OracleSearchState, StepRecord};
 use crate::tree::TokenId;
 
 /// Origin of a token of a text.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Place {
+pub enum TokenOrigin {
     /// Drafted and accepted, at this depth from 1.
     Taken(usize),
     /// Sampled from the target, because the tree had only other tokens here.
@@ -18,52 +18,52 @@ pub enum Place {
     Bonus(Option<Miss>),
 }
 
-impl Place {
+impl TokenOrigin {
     /// Returns the depth at which the token was accepted, if it was.
-    pub fn taken(&self) -> Option<usize> {
-        if let Place::Taken(depth) = self { Some(*depth) } else { None }
+    pub fn accepted_depth(&self) -> Option<usize> {
+        if let TokenOrigin::Taken(depth) = self { Some(*depth) } else { None }
     }
 
     /// Returns why the tree did not have the token, if something was drafted.
     pub fn miss(&self) -> Option<&Miss> {
         match self {
-            Place::Taken(_) => None,
-            Place::Refused(miss) => Some(miss),
-            Place::Bonus(miss) => miss.as_ref(),
+            TokenOrigin::Taken(_) => None,
+            TokenOrigin::Refused(miss) => Some(miss),
+            TokenOrigin::Bonus(miss) => miss.as_ref(),
         }
     }
 }
 
 /// Step of a text.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Step {
+pub struct StepTrace {
     /// Position in the output at which the step started, from 0.
-    pub at: usize,
+    pub position: usize,
     /// Number of tokens emitted, bonus included.
     pub tokens: usize,
     /// Number of accepted drafted tokens.
     pub accepted: usize,
     /// E\[X | T\], the expected number of accepted drafted tokens.
-    pub expected: f64,
+    pub expected_accepted: f64,
     /// Duration of the step, in seconds.
     pub seconds: f64,
     /// Result of the oracle search, if the step was searched.
-    pub look: Option<Look>,
+    pub search: Option<OracleResult>,
 }
 
-impl Step {
+impl StepTrace {
     /// Gain of the oracle tree over the drafter's best tree, in drafted tokens.
     ///
     /// `None` if the step was not searched, or its search did not converge.
     pub fn knowledge_loss(&self) -> Option<f64> {
-        let look = self.look.filter(Look::converged)?;
-        Some(look.oracle(self.expected) - look.drafter_best?)
+        let look = self.search.filter(OracleResult::converged)?;
+        Some(look.best_known_mass(self.expected_accepted) - look.drafter_best?)
     }
 }
 
 /// Text under one setting.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Course {
+pub struct TextTrace {
     /// Index of the prompt in the list.
     pub prompt: usize,
     /// Generated tokens, without the prompt.
@@ -73,28 +73,28 @@ pub struct Course {
     /// Display text of each token; its name if it adds no text.
     pub names: Vec<String>,
     /// Origin of each token.
-    pub places: Vec<Place>,
+    pub origins: Vec<TokenOrigin>,
     /// Steps in the order of the text.
-    pub steps: Vec<Step>,
+    pub steps: Vec<StepTrace>,
     /// The text is complete.
-    pub ended: bool,
+    pub complete: bool,
 }
 
-impl Course {
+impl TextTrace {
     /// Creates the empty text of a prompt.
-    pub fn new(prompt: usize) -> Course {
-        Course { prompt, ..Course::default() }
+    pub fn new(prompt: usize) -> TextTrace {
+        TextTrace { prompt, ..TextTrace::default() }
     }
 
     /// Adds the next step of the text.
-    pub fn add(&mut self, record: &StepRecord) {
-        self.steps.push(Step {
-            at: self.tokens.len(),
+    pub fn add_step(&mut self, record: &StepRecord) {
+        self.steps.push(StepTrace {
+            position: self.tokens.len(),
             tokens: record.emitted.len(),
             accepted: record.accepted,
-            expected: record.expected_accepted,
+            expected_accepted: record.expected_accepted,
             seconds: record.time.total(),
-            look: None,
+            search: None,
         });
         let last = record.path.last().copied().unwrap_or(0);
         let goes_on = record.tree.parents.contains(&Some(last));
@@ -103,10 +103,10 @@ impl Course {
             self.texts.push(record.emitted_text.get(i).cloned().unwrap_or_default());
             let node = record.path.get(i).and_then(|&node| record.tree.text.get(node));
             self.names.push(node.unwrap_or(&record.bonus_text).clone());
-            self.places.push(match (i < record.accepted, &record.miss) {
-                (true, _) => Place::Taken(i + 1),
-                (false, Some(miss)) if goes_on => Place::Refused(miss.clone()),
-                (false, miss) => Place::Bonus(miss.clone()),
+            self.origins.push(match (i < record.accepted, &record.miss) {
+                (true, _) => TokenOrigin::Taken(i + 1),
+                (false, Some(miss)) if goes_on => TokenOrigin::Refused(miss.clone()),
+                (false, miss) => TokenOrigin::Bonus(miss.clone()),
             });
         }
     }
@@ -115,11 +115,11 @@ impl Course {
     ///
     /// The cause of the step's miss is updated, since the result shows whether the miss was
     /// unlucky. Results of unfinished searches are ignored.
-    pub fn looked(&mut self, step: usize, look: &Look) {
+    pub fn add_search(&mut self, step: usize, look: &OracleResult) {
         let Some(step) = self.steps.get_mut(step).filter(|_| look.state != OracleSearchState::Refining) else { return };
-        step.look = Some(*look);
-        let end = (step.at + step.tokens).saturating_sub(1);
-        if let Some(Place::Refused(miss) | Place::Bonus(Some(miss))) = self.places.get_mut(end) {
+        step.search = Some(*look);
+        let end = (step.position + step.tokens).saturating_sub(1);
+        if let Some(TokenOrigin::Refused(miss) | TokenOrigin::Bonus(Some(miss))) = self.origins.get_mut(end) {
             miss.cause = miss.cause_given_oracle(look);
         }
     }
@@ -130,7 +130,7 @@ impl Course {
     }
 
     /// Returns the last `most` characters before the token at `at`.
-    pub fn before(&self, at: usize, most: usize) -> String {
+    pub fn text_before(&self, at: usize, most: usize) -> String {
         let (mut parts, mut count) = (Vec::new(), 0);
         for text in self.texts[..at.min(self.texts.len())].iter().rev() {
             if count >= most {
@@ -145,26 +145,26 @@ impl Course {
     }
 
     /// Returns the first `most` characters after the token at `at`.
-    pub fn after(&self, at: usize, most: usize) -> String {
+    pub fn text_after(&self, at: usize, most: usize) -> String {
         self.texts.iter().skip(at + 1).flat_map(|text| text.chars()).take(most).collect()
     }
 
     /// Returns the length of the run of accepted tokens from `at` on.
-    pub fn run(&self, at: usize) -> usize {
-        let Some(first) = self.places.get(at).and_then(Place::taken) else { return 0 };
-        let deeper = |(i, place): &(usize, &Place)| place.taken() == Some(first + i);
-        self.places[at..].iter().enumerate().take_while(deeper).count()
+    pub fn accepted_run(&self, at: usize) -> usize {
+        let Some(first) = self.origins.get(at).and_then(TokenOrigin::accepted_depth) else { return 0 };
+        let deeper = |(i, place): &(usize, &TokenOrigin)| place.accepted_depth() == Some(first + i);
+        self.origins[at..].iter().enumerate().take_while(deeper).count()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Cause;
+    use crate::telemetry::MissCause;
     use crate::telemetry::testing::{chain, miss, record, tree};
 
-    fn look(floor: f64) -> Look {
-        Look {
+    fn look(floor: f64) -> OracleResult {
+        OracleResult {
             oracle_lower: 2.0,
             oracle_upper: 2.0,
             oracle_floor: floor,
@@ -176,44 +176,47 @@ mod tests {
 
     #[test]
     fn added_steps_give_each_token_its_origin() {
-        let mut course = Course::new(3);
+        let mut course = TextTrace::new(3);
         // Two of three accepted, the third rejected.
         let mut first = record(chain(&[0.5, 0.5, 0.5]), &[1, 2], 4);
-        first.miss = Some(miss(9, 3, Cause::Knowledge));
-        course.add(&first);
+        first.miss = Some(miss(9, 3, MissCause::Knowledge));
+        course.add_step(&first);
         // All accepted: the tree ended.
         let mut second = record(chain(&[0.5]), &[1], 4);
-        second.miss = Some(miss(8, 2, Cause::Budget));
-        course.add(&second);
+        second.miss = Some(miss(8, 2, MissCause::Budget));
+        course.add_step(&second);
         // Two children of the root, both rejected; then a step without a draft.
         let mut third = record(tree(&[(0, 0.4), (0, 0.3)]), &[], 4);
-        third.miss = Some(miss(7, 1, Cause::Ranking));
-        course.add(&third);
-        course.add(&record(chain(&[]), &[], 1));
-        let kind = |place: &Place| match place {
-            Place::Taken(depth) => format!("t{depth}"),
-            Place::Refused(miss) => format!("r{}", miss.token),
-            Place::Bonus(miss) => format!("b{}", miss.as_ref().map_or(0, |miss| miss.token)),
+        third.miss = Some(miss(7, 1, MissCause::Ranking));
+        course.add_step(&third);
+        course.add_step(&record(chain(&[]), &[], 1));
+        let kind = |place: &TokenOrigin| match place {
+            TokenOrigin::Taken(depth) => format!("t{depth}"),
+            TokenOrigin::Refused(miss) => format!("r{}", miss.token),
+            TokenOrigin::Bonus(miss) => format!("b{}", miss.as_ref().map_or(0, |miss| miss.token)),
         };
-        let kinds: Vec<String> = course.places.iter().map(kind).collect();
+        let kinds: Vec<String> = course.origins.iter().map(kind).collect();
         assert_eq!(kinds, ["t1", "t2", "r9", "t1", "b8", "r7", "b0"]);
-        assert_eq!(course.steps.iter().map(|s| s.at).collect::<Vec<_>>(), [0, 3, 5, 6]);
-        assert_eq!([0, 1, 2, 3, 9].map(|at| course.run(at)), [2, 1, 0, 1, 0]);
+        assert_eq!(course.steps.iter().map(|s| s.position).collect::<Vec<_>>(), [0, 3, 5, 6]);
+        assert_eq!([0, 1, 2, 3, 9].map(|at| course.accepted_run(at)), [2, 1, 0, 1, 0]);
         assert_eq!(course.steps[0].knowledge_loss(), None);
-        course.looked(0, &look(0.2));
-        assert_eq!(course.places[2].miss().map(|m| m.cause), Some(Cause::Unlucky));
+        course.add_search(0, &look(0.2));
+        assert_eq!(course.origins[2].miss().map(|m| m.cause), Some(MissCause::Unlucky));
         assert_eq!(course.steps[0].knowledge_loss(), Some(1.5));
-        course.looked(99, &look(0.2));
+        course.add_search(99, &look(0.2));
     }
 
     #[test]
     fn text_around_a_token_is_cut_by_characters() {
         let texts = ["né", "", "日本", "go", "on"].map(str::to_owned).to_vec();
-        let course = Course { texts, ..Course::default() };
+        let course = TextTrace { texts, ..TextTrace::default() };
         assert_eq!(
-            (course.before(3, 3), course.before(3, 99), course.before(0, 9)),
+            (course.text_before(3, 3), course.text_before(3, 99), course.text_before(0, 9)),
             ("é日本".into(), "né日本".into(), String::new())
         );
-        assert_eq!((course.after(2, 3), course.after(4, 3), course.after(99, 3)), ("goo".into(), String::new(), String::new()));
+        assert_eq!(
+            (course.text_after(2, 3), course.text_after(4, 3), course.text_after(99, 3)),
+            ("goo".into(), String::new(), String::new())
+        );
     }
 }

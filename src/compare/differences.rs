@@ -4,12 +4,12 @@
 
 use serde::Serialize;
 
-use super::Course;
+use super::TextTrace;
 use crate::theory::bootstrap::half_widths;
 use crate::theory::intervals::Estimate;
 
 /// Texts of one prompt under two settings.
-pub type TextPair<'a> = (&'a Course, &'a Course);
+pub type TextPair<'a> = (&'a TextTrace, &'a TextTrace);
 
 /// Unit that is paired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -53,12 +53,12 @@ pub struct Differences {
 ///
 /// If positions are paired, texts that differ within their common length are excluded; their
 /// prompts are the second result.
-pub fn couples<'a>(a: &'a [Course], b: &'a [Course], pairing: Pairing) -> (Vec<TextPair<'a>>, Vec<usize>) {
+pub fn couples<'a>(a: &'a [TextTrace], b: &'a [TextTrace], pairing: Pairing) -> (Vec<TextPair<'a>>, Vec<usize>) {
     let (mut all, mut differing) = (Vec::new(), Vec::new());
     for a in a {
         let Some(b) = b.iter().find(|b| b.prompt == a.prompt) else { continue };
         let common = a.tokens.len().min(b.tokens.len());
-        let cut = a.ended && b.ended && a.tokens.len() != b.tokens.len();
+        let cut = a.complete && b.complete && a.tokens.len() != b.tokens.len();
         if pairing == Pairing::Positions && (cut || a.tokens[..common] != b.tokens[..common]) {
             differing.push(a.prompt);
         } else if common > 0 {
@@ -107,13 +107,13 @@ fn unit((a, b): &TextPair, pairing: Pairing) -> [Sums; 2] {
     };
     let mut unit = [Sums::default(); 2];
     for (side, course) in [a, b].into_iter().enumerate() {
-        for step in course.steps.iter().take_while(|step| step.at < end) {
+        for step in course.steps.iter().take_while(|step| step.position < end) {
             unit[side].add(
                 &Sums {
                     steps: 1.0,
                     tokens: step.tokens as f64,
                     accepted: step.accepted as f64,
-                    expected: step.expected,
+                    expected: step.expected_accepted,
                     seconds: step.seconds,
                 },
                 1.0,
@@ -182,18 +182,25 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
-    use super::super::Step;
+    use super::super::StepTrace;
     use super::*;
 
     /// Text whose steps accept these numbers of tokens.
     ///
     /// E\[X | T\] is 0.25 more, and a step takes 0.1 seconds.
-    fn course(prompt: usize, accepted: &[usize]) -> Course {
-        let mut course = Course { ended: true, ..Course::new(prompt) };
+    fn course(prompt: usize, accepted: &[usize]) -> TextTrace {
+        let mut course = TextTrace { complete: true, ..TextTrace::new(prompt) };
         for &n in accepted {
             let at = course.tokens.len();
             course.tokens.extend((at..=at + n).map(|t| t as u32));
-            course.steps.push(Step { at, tokens: n + 1, accepted: n, expected: n as f64 + 0.25, seconds: 0.1, look: None });
+            course.steps.push(StepTrace {
+                position: at,
+                tokens: n + 1,
+                accepted: n,
+                expected_accepted: n as f64 + 0.25,
+                seconds: 0.1,
+                search: None,
+            });
         }
         course
     }
@@ -222,7 +229,7 @@ mod tests {
         // not.
         let (short, long) = ([course(0, &[1])], [course(0, &[1, 1])]);
         assert_eq!(couples(&short, &long, Pairing::Positions).1, [0]);
-        let behind = [Course { ended: false, ..course(0, &[1]) }];
+        let behind = [TextTrace { complete: false, ..course(0, &[1]) }];
         let (paired, _) = couples(&behind, &long, Pairing::Positions);
         let d = differences(&paired, Pairing::Positions).unwrap();
         assert_eq!((d.tokens_per_step.a, d.tokens_per_step.b), (2.0, 2.0), "as far as both go");
@@ -231,7 +238,7 @@ mod tests {
     #[test]
     fn common_variation_does_not_widen_the_interval() {
         // Texts are easy or hard; the second setting accepts one token more everywhere.
-        let many = |more: usize| -> Vec<Course> {
+        let many = |more: usize| -> Vec<TextTrace> {
             (0..40).map(|prompt| course(prompt, &[if prompt % 2 == 0 { 1 } else { 7 } + more; 96 / 8])).collect()
         };
         let (a, b) = (many(0), many(1));
@@ -261,7 +268,7 @@ mod tests {
             // Stand-in for contexts: steps of one text are paired by position only if the texts are
             // the same.
             let contexts: Vec<Vec<f64>> = (paired.iter())
-                .map(|(a, b)| a.steps.iter().zip(&b.steps).map(|(a, b)| b.expected - a.expected).collect())
+                .map(|(a, b)| a.steps.iter().zip(&b.steps).map(|(a, b)| b.expected_accepted - a.expected_accepted).collect())
                 .collect();
             let found = [differences(&paired, Pairing::Prompts).unwrap().accepted.difference, mean_difference(&contexts)];
             for (covered, found) in covered.iter_mut().zip(found) {
@@ -279,11 +286,11 @@ mod tests {
         fn equal_settings_differ_by_zero_and_swapping_flips_the_sign(
             texts in prop::collection::vec((prop::collection::vec(0usize..6, 1..40), prop::collection::vec(0usize..6, 1..40)), 1..12)
         ) {
-            let side = |second: bool| -> Vec<Course> {
+            let side = |second: bool| -> Vec<TextTrace> {
                 texts.iter().enumerate().map(|(i, (a, b))| course(i, if second { b } else { a })).collect()
             };
             let (mut a, mut b) = (side(false), side(true));
-            a.iter_mut().chain(&mut b).for_each(|course| course.ended = false);
+            a.iter_mut().chain(&mut b).for_each(|course| course.complete = false);
             for pairing in [Pairing::Positions, Pairing::Prompts] {
                 let itself = differences(&couples(&a, &a, pairing).0, pairing).unwrap();
                 prop_assert_eq!(itself.accepted.difference.value, 0.0);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::{Engine, EngineOptions, Prompt, RunInfo, SessionError, load_each};
-use crate::telemetry::{Fluid, Look, StepRecord};
+use crate::telemetry::{FluidBound, OracleResult, StepRecord};
 use crate::theory::cost::CostCurve;
 use crate::theory::light::OracleCurve;
 
@@ -14,21 +14,21 @@ const COST_AFTER_STEPS: usize = 3;
 
 /// Step with the results that were computed after it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Made {
+pub struct ComparedStep {
     /// Record of the step.
     pub record: Arc<StepRecord>,
     /// Result of the oracle search, if the step was searched.
-    pub look: Option<Look>,
+    pub look: Option<OracleResult>,
     /// Mass of the oracle trees by size, if the step was searched.
     pub curve: Option<Arc<OracleCurve>>,
     /// Fluid bound with its details, at the steps where it is updated.
-    pub fluid: Option<Arc<Fluid>>,
+    pub fluid: Option<Arc<FluidBound>>,
     /// The text ended with this step.
     pub ended: bool,
 }
 
 /// Engines of all settings.
-pub struct Lab {
+pub struct EngineSet {
     engines: Vec<Engine>,
     max_tokens: usize,
     look_every: usize,
@@ -36,7 +36,7 @@ pub struct Lab {
     costed: bool,
 }
 
-impl Lab {
+impl EngineSet {
     /// Loads an engine for each of `all`.
     ///
     /// The oracle tree of one step in `look_every` is searched, outside the measured time; 0
@@ -44,14 +44,14 @@ impl Lab {
     ///
     /// # Errors
     /// If a model, a head or a drafter can't be loaded.
-    pub fn load(all: &[EngineOptions], look_every: usize, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Lab> {
+    pub fn load(all: &[EngineOptions], look_every: usize, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<EngineSet> {
         let max_tokens = all.iter().map(|options| options.max_tokens).max().unwrap_or(0);
-        Ok(Lab::of(load_each(all, tell)?, max_tokens, look_every))
+        Ok(EngineSet::of(load_each(all, tell)?, max_tokens, look_every))
     }
 
     /// Uses loaded engines, for texts of up to `max_tokens` tokens.
-    pub(super) fn of(engines: Vec<Engine>, max_tokens: usize, look_every: usize) -> Lab {
-        Lab { engines, max_tokens, look_every, costed: false }
+    pub(super) fn of(engines: Vec<Engine>, max_tokens: usize, look_every: usize) -> EngineSet {
+        EngineSet { engines, max_tokens, look_every, costed: false }
     }
 
     /// Returns model, device and kernel of the first engine.
@@ -68,7 +68,7 @@ impl Lab {
     pub fn refuses(&self, prompt: &Prompt) -> Option<String> {
         let engine = self.engines.first()?;
         match (engine.tokens)(&prompt.text) {
-            Ok(tokens) => engine.session.fits(tokens.len()).err().map(|why| why.to_string()),
+            Ok(tokens) => engine.session.check_prompt_length(tokens.len()).err().map(|why| why.to_string()),
             Err(why) => Some(why),
         }
     }
@@ -95,15 +95,15 @@ impl Lab {
     ///
     /// # Errors
     /// If a forward pass or a drafter fails.
-    pub fn step(&mut self, lane: usize) -> anyhow::Result<Option<Made>> {
+    pub fn step(&mut self, lane: usize) -> anyhow::Result<Option<ComparedStep>> {
         let engine = &mut self.engines[lane];
         let Some(record) = engine.session.step()? else { return Ok(None) };
         let (mut look, mut curve) = (None, None);
-        if engine.session.searches(record.step, self.look_every)
+        if engine.session.is_searched(record.step, self.look_every)
             && let Some(mut looking) = engine.session.search(record.step, true)?
         {
             while looking.refine()? {}
-            (look, curve) = (Some(looking.found()), looking.curve());
+            (look, curve) = (Some(looking.result()), looking.curve());
         }
         let ended = engine.session.ending().is_some();
         let fluid = engine.session.fluid(ended).map(Arc::new);
@@ -111,7 +111,7 @@ impl Lab {
         if due {
             self.measure_cost(lane)?;
         }
-        Ok(Some(Made { record: Arc::new(record), look, curve: curve.map(Arc::new), fluid, ended }))
+        Ok(Some(ComparedStep { record: Arc::new(record), look, curve: curve.map(Arc::new), fluid, ended }))
     }
 
     /// Measures tokens per second of plain decoding after engine `lane`'s text.
@@ -121,7 +121,7 @@ impl Lab {
     /// # Errors
     /// If a forward pass fails.
     pub fn calibrate(&mut self, lane: usize) -> Result<Option<f64>, SessionError> {
-        self.engines[lane].session.calibrate()
+        self.engines[lane].session.measure_plain_rate()
     }
 
     /// Measures the cost of passes, at most once, if it is not known.

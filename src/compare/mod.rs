@@ -15,13 +15,13 @@ mod side;
 mod takes;
 mod thread;
 
-pub use contexts::{Change, Contexts, contexts};
-pub use course::{Course, Place, Step};
+pub use contexts::{ContextChange, ContextComparison, contexts};
+pub use course::{StepTrace, TextTrace, TokenOrigin};
 pub use differences::{Differences, PairedMean, Pairing, TextPair, couples, differences};
-pub use lab::{Lab, Made};
-pub use side::Side;
-pub use takes::{ExclusiveAccepts, Outcomes, Row, Taken, outcomes, takes};
-pub use thread::{News, Order, spawn};
+pub use lab::{ComparedStep, EngineSet};
+pub use side::SettingResults;
+pub use takes::{ExclusiveAccept, ExclusiveAccepts, OutcomeCounts, Outcomes, outcomes, takes};
+pub use thread::{CompareCommand, CompareEvent, spawn};
 
 use crate::telemetry::StepSettings;
 

@@ -2,29 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use super::{Course, Made};
+use super::{ComparedStep, TextTrace};
 use crate::telemetry::Tally;
 
 /// Texts of one setting so far, and means over them.
 #[derive(Clone, Debug, Default)]
-pub struct Side {
+pub struct SettingResults {
     /// Means over all steps; a repeated prompt counts once.
     pub tally: Tally,
     /// Number of steps of each prompt that are in the means.
     counted: BTreeMap<usize, usize>,
     /// Texts of the setting; of a repeated prompt, the last one.
-    pub courses: Vec<Course>,
+    pub courses: Vec<TextTrace>,
 }
 
-impl Side {
+impl SettingResults {
     /// Starts the text of a prompt.
     pub fn begin(&mut self, prompt: usize) {
         self.courses.retain(|course| course.prompt != prompt);
-        self.courses.push(Course::new(prompt));
+        self.courses.push(TextTrace::new(prompt));
     }
 
     /// Adds a step to the current text.
-    pub fn add(&mut self, made: &Made) {
+    pub fn add(&mut self, made: &ComparedStep) {
         let record = &*made.record;
         // A repeated text is the same text: only steps beyond the earlier run are new.
         let counted = self.courses.last().map(|course| self.counted.entry(course.prompt).or_default());
@@ -35,9 +35,9 @@ impl Side {
             self.tally.add(record);
             if let Some(look) = &made.look {
                 if let Some(curve) = &made.curve {
-                    self.tally.searched(&record.prompt_id, record.step, look.drafter_best, curve);
+                    self.tally.add_oracle_curve(&record.prompt_id, record.step, look.drafter_best, curve);
                 }
-                self.tally.looked(&record.prompt_id, record.step, look);
+                self.tally.add_oracle_result(&record.prompt_id, record.step, look);
             }
             if let Some(fluid) = &made.fluid {
                 self.tally.fluid(fluid);
@@ -47,16 +47,16 @@ impl Side {
             }
         }
         if let Some(course) = self.courses.last_mut() {
-            course.add(record);
+            course.add_step(record);
             if let Some(look) = &made.look {
-                course.looked(record.step, look);
+                course.add_search(record.step, look);
             }
-            course.ended = made.ended;
+            course.complete = made.ended;
         }
     }
 
     /// Returns the current text.
-    pub fn course(&self) -> Option<&Course> {
+    pub fn course(&self) -> Option<&TextTrace> {
         self.courses.last()
     }
 }
@@ -71,12 +71,12 @@ mod tests {
 
     #[test]
     fn a_prompt_that_is_run_again_counts_once() {
-        let mut side = Side::default();
+        let mut side = SettingResults::default();
         let mut run = |prompt: usize, steps: std::ops::Range<usize>| {
             side.begin(prompt);
             for step in steps {
                 let record = Arc::new(StepRecord { step, ..record(chain(&[0.5]), &[], 4) });
-                side.add(&Made { record, look: None, curve: None, fluid: None, ended: false });
+                side.add(&ComparedStep { record, look: None, curve: None, fluid: None, ended: false });
             }
             side.tally.summary(None).steps
         };

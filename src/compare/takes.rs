@@ -3,15 +3,15 @@
 use serde::Serialize;
 
 use super::contexts::EXCERPT_CHARS;
-use super::{Course, Place, TextPair};
-use crate::telemetry::{Cause, MissSummary, Misses, TokenClass};
+use super::{TextPair, TextTrace, TokenOrigin};
+use crate::telemetry::{MissCause, MissSummary, Misses, TokenClass};
 
 /// Number of most missed tokens to list.
 const MOST_MISSED_TOKENS: usize = 10;
 
 /// Counts of positions by outcome under one setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Row {
+pub struct OutcomeCounts {
     /// Positions with a drafted and accepted token.
     pub taken: usize,
     /// Positions for which the tree had only other tokens.
@@ -20,12 +20,12 @@ pub struct Row {
     pub bonus: usize,
 }
 
-impl Row {
-    fn add(&mut self, place: &Place) {
+impl OutcomeCounts {
+    fn add(&mut self, place: &TokenOrigin) {
         match place {
-            Place::Taken(_) => self.taken += 1,
-            Place::Refused(_) => self.refused += 1,
-            Place::Bonus(_) => self.bonus += 1,
+            TokenOrigin::Taken(_) => self.taken += 1,
+            TokenOrigin::Refused(_) => self.refused += 1,
+            TokenOrigin::Bonus(_) => self.bonus += 1,
         }
     }
 }
@@ -36,23 +36,23 @@ pub struct Outcomes {
     /// Number of common positions.
     pub positions: usize,
     /// Positions that the first setting accepted, by outcome under the second.
-    pub taken: Row,
+    pub taken: OutcomeCounts,
     /// Positions that the first setting rejected, by outcome under the second.
-    pub refused: Row,
+    pub refused: OutcomeCounts,
     /// Bonus tokens of the first setting, by outcome under the second.
-    pub bonus: Row,
+    pub bonus: OutcomeCounts,
 }
 
 /// Counts the positions that both texts of each couple have.
 pub fn outcomes(couples: &[TextPair]) -> Outcomes {
     let mut all = Outcomes::default();
     for (a, b) in couples {
-        for (a, b) in a.places.iter().zip(&b.places) {
+        for (a, b) in a.origins.iter().zip(&b.origins) {
             all.positions += 1;
             let row = match a {
-                Place::Taken(_) => &mut all.taken,
-                Place::Refused(_) => &mut all.refused,
-                Place::Bonus(_) => &mut all.bonus,
+                TokenOrigin::Taken(_) => &mut all.taken,
+                TokenOrigin::Refused(_) => &mut all.refused,
+                TokenOrigin::Bonus(_) => &mut all.bonus,
             };
             row.add(b);
         }
@@ -62,7 +62,7 @@ pub fn outcomes(couples: &[TextPair]) -> Outcomes {
 
 /// Position that one setting accepted and the other missed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Taken {
+pub struct ExclusiveAccept {
     /// Index of the prompt.
     pub prompt: usize,
     /// Position in the output, from 0.
@@ -80,7 +80,7 @@ pub struct Taken {
     /// Class of the token by its text.
     pub class: TokenClass,
     /// Cause of the miss; `None` if the other setting intentionally drafted nothing.
-    pub cause: Option<Cause>,
+    pub cause: Option<MissCause>,
     /// Depth at which the other setting missed the token.
     pub missed_depth: Option<usize>,
     /// Probability of the token in the sampled distribution.
@@ -97,7 +97,7 @@ pub struct ExclusiveAccepts {
     /// Misses of the other setting by cause, depth and token.
     pub misses: MissSummary,
     /// Most costly misses: by the length of the accepted run, then by p.
-    pub worst: Vec<Taken>,
+    pub worst: Vec<ExclusiveAccept>,
 }
 
 /// Collects positions that the first text of a couple accepted and the second missed.
@@ -105,36 +105,36 @@ pub struct ExclusiveAccepts {
 /// `couples` are (taker, misser); at most `most` examples are kept.
 pub fn takes(couples: &[TextPair], most: usize) -> ExclusiveAccepts {
     let (mut all, mut misses) = (ExclusiveAccepts::default(), Misses::default());
-    let mut found: Vec<(usize, f64, &Course, usize, &Place, usize)> = Vec::new();
+    let mut found: Vec<(usize, f64, &TextTrace, usize, &TokenOrigin, usize)> = Vec::new();
     for &(taker, misser) in couples {
-        for (at, (here, there)) in taker.places.iter().zip(&misser.places).enumerate() {
-            let Some(depth) = here.taken().filter(|_| there.taken().is_none()) else { continue };
+        for (at, (here, there)) in taker.origins.iter().zip(&misser.origins).enumerate() {
+            let Some(depth) = here.accepted_depth().filter(|_| there.accepted_depth().is_none()) else { continue };
             all.positions += 1;
             match there.miss() {
                 Some(miss) => misses.add(miss, None),
                 None => all.not_drafted += 1,
             }
-            found.push((taker.run(at), there.miss().map_or(0.0, |miss| miss.p), taker, at, there, depth));
+            found.push((taker.accepted_run(at), there.miss().map_or(0.0, |miss| miss.p), taker, at, there, depth));
         }
     }
     found.sort_by(|x, y| y.0.cmp(&x.0).then(y.1.total_cmp(&x.1)));
     found.truncate(most);
-    all.misses = MissSummary::of(&misses, MOST_MISSED_TOKENS);
+    all.misses = MissSummary::from_misses(&misses, MOST_MISSED_TOKENS);
     all.worst = found.into_iter().map(|(run, _, course, at, there, depth)| taken(course, at, depth, run, there)).collect();
     all
 }
 
-fn taken(course: &Course, at: usize, depth: usize, run: usize, there: &Place) -> Taken {
+fn taken(course: &TextTrace, at: usize, depth: usize, run: usize, there: &TokenOrigin) -> ExclusiveAccept {
     let token = course.names.get(at).cloned().unwrap_or_default();
     let miss = there.miss();
-    Taken {
+    ExclusiveAccept {
         prompt: course.prompt,
         position: at,
-        before: course.before(at, EXCERPT_CHARS),
-        after: course.after(at, EXCERPT_CHARS),
+        before: course.text_before(at, EXCERPT_CHARS),
+        after: course.text_after(at, EXCERPT_CHARS),
         depth,
         run,
-        class: TokenClass::of(&token),
+        class: TokenClass::from_text(&token),
         cause: miss.map(|miss| miss.cause),
         missed_depth: miss.map(|miss| miss.depth),
         p: miss.map(|miss| miss.p),
@@ -147,39 +147,48 @@ mod tests {
     use super::*;
     use crate::telemetry::testing::miss;
 
-    fn course(places: Vec<Place>) -> Course {
+    fn course(places: Vec<TokenOrigin>) -> TextTrace {
         let names: Vec<String> = (0..places.len()).map(|i| format!(" {i}")).collect();
-        Course { tokens: (0..places.len() as u32).collect(), texts: names.clone(), names, places, ..Course::new(1) }
+        TextTrace {
+            tokens: (0..places.len() as u32).collect(),
+            texts: names.clone(),
+            names,
+            origins: places,
+            ..TextTrace::new(1)
+        }
     }
 
     #[test]
     fn outcomes_count_positions_and_list_exclusive_accepts() {
-        let (know, rank) = (|| miss(4, 1, Cause::Knowledge), || miss(5, 2, Cause::Ranking));
+        let (know, rank) = (|| miss(4, 1, MissCause::Knowledge), || miss(5, 2, MissCause::Ranking));
         let a = course(vec![
-            Place::Taken(1),
-            Place::Taken(2),
-            Place::Refused(rank()),
-            Place::Taken(1),
-            Place::Bonus(None),
-            Place::Taken(1),
+            TokenOrigin::Taken(1),
+            TokenOrigin::Taken(2),
+            TokenOrigin::Refused(rank()),
+            TokenOrigin::Taken(1),
+            TokenOrigin::Bonus(None),
+            TokenOrigin::Taken(1),
         ]);
         let b = course(vec![
-            Place::Refused(know()),
-            Place::Taken(1),
-            Place::Taken(2),
-            Place::Bonus(Some(rank())),
-            Place::Bonus(None),
+            TokenOrigin::Refused(know()),
+            TokenOrigin::Taken(1),
+            TokenOrigin::Taken(2),
+            TokenOrigin::Bonus(Some(rank())),
+            TokenOrigin::Bonus(None),
         ]);
         let counts = outcomes(&[(&a, &b)]);
         assert_eq!(counts.positions, 5);
-        assert_eq!(counts.taken, Row { taken: 1, refused: 1, bonus: 1 });
-        assert_eq!((counts.refused, counts.bonus), (Row { taken: 1, ..Row::default() }, Row { bonus: 1, ..Row::default() }));
+        assert_eq!(counts.taken, OutcomeCounts { taken: 1, refused: 1, bonus: 1 });
+        assert_eq!(
+            (counts.refused, counts.bonus),
+            (OutcomeCounts { taken: 1, ..OutcomeCounts::default() }, OutcomeCounts { bonus: 1, ..OutcomeCounts::default() })
+        );
         let of_a = takes(&[(&a, &b)], 9);
         assert_eq!((of_a.positions, of_a.not_drafted), (2, 0));
-        assert_eq!((of_a.misses.causes.of(Cause::Knowledge), of_a.misses.causes.of(Cause::Ranking)), (1, 1));
+        assert_eq!((of_a.misses.causes.count_of(MissCause::Knowledge), of_a.misses.causes.count_of(MissCause::Ranking)), (1, 1));
         // The first miss cost two tokens, the other one.
         let worst: Vec<_> = of_a.worst.iter().map(|t| (t.position, t.run, t.depth, t.cause)).collect();
-        assert_eq!(worst, [(0, 2, 1, Some(Cause::Knowledge)), (3, 1, 1, Some(Cause::Ranking))]);
+        assert_eq!(worst, [(0, 2, 1, Some(MissCause::Knowledge)), (3, 1, 1, Some(MissCause::Ranking))]);
         assert_eq!((of_a.worst[1].before.as_str(), of_a.worst[1].token.as_str()), (" 0 1 2", " 3"));
         let of_b = takes(&[(&b, &a)], 9);
         assert_eq!((of_b.positions, of_b.worst[0].position), (1, 2));

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 
-use super::{Lab, Made};
+use super::{ComparedStep, EngineSet};
 use crate::clean::format_error_chain;
 use crate::engine::{EngineOptions, Prompt, RunInfo};
 
 /// Command of the user, applied before the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum CompareCommand {
     /// Pause after the current step.
     Pause,
     /// Resume after a pause.
@@ -27,7 +27,7 @@ pub enum Order {
 
 /// Event of the thread.
 #[derive(Clone, Debug, PartialEq)]
-pub enum News {
+pub enum CompareEvent {
     /// Loading before the first step: a description, and the fraction done if known.
     Loading(String, Option<f64>),
     /// The model is loaded.
@@ -35,7 +35,7 @@ pub enum News {
     /// A prompt starts under both settings, with its index in the list.
     Began(usize),
     /// Step under the setting of this number.
-    Step(usize, Box<Made>),
+    Step(usize, Box<ComparedStep>),
     /// Measured speed of plain decoding, in tokens per second.
     Plain(f64),
     /// The thread is paused.
@@ -60,14 +60,15 @@ pub enum News {
 pub fn spawn(
     all: Vec<EngineOptions>,
     look_every: usize,
-    sink: impl FnMut(News) -> bool + Send + 'static,
-) -> (Sender<Order>, JoinHandle<()>) {
+    sink: impl FnMut(CompareEvent) -> bool + Send + 'static,
+) -> (Sender<CompareCommand>, JoinHandle<()>) {
     let (orders, told) = mpsc::channel();
     let mut sink = sink;
     let work = move || {
         let prompts = all.first().map(|options| options.prompts.clone()).unwrap_or_default();
         let mut heard = true;
-        let lab = Lab::load(&all, look_every, &mut |what, done| heard &= sink(News::Loading(what.to_owned(), done)));
+        let lab =
+            EngineSet::load(&all, look_every, &mut |what, done| heard &= sink(CompareEvent::Loading(what.to_owned(), done)));
         if !heard {
             return;
         }
@@ -77,7 +78,7 @@ pub fn spawn(
         };
         if let Some(error) = failed {
             let line = format_error_chain(&error).split_whitespace().collect::<Vec<_>>().join(" ");
-            sink(News::Failed(line));
+            sink(CompareEvent::Failed(line));
         }
     };
     let thread = thread::Builder::new().name("engine".into()).spawn(work).expect("a thread for the engine");
@@ -85,12 +86,17 @@ pub fn spawn(
 }
 
 /// Makes steps until it is told to quit, or `sink` or the sender is gone.
-fn drive(mut lab: Lab, prompts: &[Prompt], orders: &Receiver<Order>, sink: &mut dyn FnMut(News) -> bool) -> anyhow::Result<()> {
+fn drive(
+    mut lab: EngineSet,
+    prompts: &[Prompt],
+    orders: &Receiver<CompareCommand>,
+    sink: &mut dyn FnMut(CompareEvent) -> bool,
+) -> anyhow::Result<()> {
     let (mut paused, mut timed, mut done) = (false, false, false);
     let mut info = lab.info();
     info.prompts = prompts.iter().map(|prompt| prompt.text.clone()).collect();
     let mut present = None;
-    let mut heard = sink(News::Ready(Arc::new(info)));
+    let mut heard = sink(CompareEvent::Ready(Arc::new(info)));
     // Next prompt to start, and the direction in which to continue if it can't be run.
     let mut wish = Some((0, 1));
     while heard {
@@ -105,19 +111,19 @@ fn drive(mut lab: Lab, prompts: &[Prompt], orders: &Receiver<Order>, sink: &mut 
         };
         let mut single = false;
         match order {
-            Some(Order::Quit) => return Ok(()),
-            Some(Order::Pause) => {
+            Some(CompareCommand::Quit) => return Ok(()),
+            Some(CompareCommand::Pause) => {
                 paused = true;
-                heard &= sink(News::Paused);
+                heard &= sink(CompareEvent::Paused);
                 continue;
             }
-            Some(Order::Resume) => {
+            Some(CompareCommand::Resume) => {
                 paused = false;
-                heard &= sink(News::Resumed);
+                heard &= sink(CompareEvent::Resumed);
                 continue;
             }
-            Some(Order::Step) => single = paused,
-            Some(Order::Turn(by)) => {
+            Some(CompareCommand::Step) => single = paused,
+            Some(CompareCommand::Turn(by)) => {
                 let many = prompts.len() as isize;
                 let from = present.map_or(0, |at: usize| at as isize);
                 if many > 0 {
@@ -129,18 +135,18 @@ fn drive(mut lab: Lab, prompts: &[Prompt], orders: &Receiver<Order>, sink: &mut 
         if let Some((at, by)) = wish.take() {
             let Some(prompt) = prompts.get(at) else {
                 done = true;
-                heard &= sink(News::Done);
+                heard &= sink(CompareEvent::Done);
                 continue;
             };
             present = Some(at);
             if let Some(why) = lab.refuses(prompt) {
-                heard &= sink(News::Refused(format!("prompt {}: {why}", prompt.id)));
+                heard &= sink(CompareEvent::Refused(format!("prompt {}: {why}", prompt.id)));
                 // Backward, the search ends at the first prompt.
                 wish = if by < 0 { at.checked_sub(1).map(|at| (at, by)) } else { Some((at + 1, by)) };
                 continue;
             }
             done = false;
-            heard &= sink(News::Began(at));
+            heard &= sink(CompareEvent::Began(at));
             for lane in 0..2 {
                 lab.begin(lane, prompt)?;
             }
@@ -155,10 +161,10 @@ fn drive(mut lab: Lab, prompts: &[Prompt], orders: &Receiver<Order>, sink: &mut 
             Some((_, lane)) => {
                 if let Some(made) = lab.step(lane)? {
                     let due = made.ended || (!timed && made.record.step >= 2);
-                    heard &= sink(News::Step(lane, Box::new(made)));
+                    heard &= sink(CompareEvent::Step(lane, Box::new(made)));
                     if due && let Some(plain) = lab.calibrate(lane)? {
                         timed = true;
-                        heard &= sink(News::Plain(plain));
+                        heard &= sink(CompareEvent::Plain(plain));
                     }
                 }
             }
@@ -171,7 +177,7 @@ fn drive(mut lab: Lab, prompts: &[Prompt], orders: &Receiver<Order>, sink: &mut 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::{Pairing, Side, couples, differences, outcomes, takes};
+    use super::super::{Pairing, SettingResults, couples, differences, outcomes, takes};
     use super::*;
     use crate::engine::testing::{TableDecoder, engine, settings};
     use crate::telemetry::StepSettings;
@@ -187,18 +193,18 @@ mod tests {
         pair: &[StepSettings; 2],
         look_every: usize,
         texts: &[&str],
-        mut answer: impl FnMut(&News, &Sender<Order>) -> bool,
-    ) -> Vec<News> {
+        mut answer: impl FnMut(&CompareEvent, &Sender<CompareCommand>) -> bool,
+    ) -> Vec<CompareEvent> {
         let table = TableDecoder::new(5, 17).with_capacity(60);
         let engines = pair.iter().map(|settings| engine(&table, &[4], settings.clone())).collect();
         let (orders, told) = mpsc::channel();
         let mut all = Vec::new();
-        let mut sink = |news: News| {
+        let mut sink = |news: CompareEvent| {
             let more = all.len() < 5000 && answer(&news, &orders);
             all.push(news);
             more
         };
-        drive(Lab::of(engines, 24, look_every), &prompts(texts), &told, &mut sink).unwrap();
+        drive(EngineSet::of(engines, 24, look_every), &prompts(texts), &told, &mut sink).unwrap();
         assert!(all.len() < 5000, "it does not end");
         all
     }
@@ -209,17 +215,17 @@ mod tests {
             [("ngram", "early-exit", 1.0), ("oracle", "none", 0.7), ("suffix", "mix", 0.0), ("model", "ngram", 1.3)]
         {
             let pair = [settings(a, "best-first", 6, temperature), settings(b, "chain", 4, temperature)];
-            let (mut sides, mut ahead) = ([Side::default(), Side::default()], [0usize; 2]);
+            let (mut sides, mut ahead) = ([SettingResults::default(), SettingResults::default()], [0usize; 2]);
             let mut searched = std::collections::HashMap::new();
             run(&pair, 3, &["abcabc", "ba", "ccc"], |news, _| {
                 match news {
-                    News::Began(prompt) => {
+                    CompareEvent::Began(prompt) => {
                         sides.iter_mut().for_each(|side| side.begin(*prompt));
                         ahead = [0; 2];
                     }
-                    News::Step(lane, made) => {
+                    CompareEvent::Step(lane, made) => {
                         let other = sides[1 - lane].course().unwrap();
-                        assert!(other.ended || ahead[*lane] <= ahead[1 - lane], "the one that is behind makes the step");
+                        assert!(other.complete || ahead[*lane] <= ahead[1 - lane], "the one that is behind makes the step");
                         if made.look.is_some() {
                             let first = *searched.entry(made.record.prompt_id.clone()).or_insert(made.record.step % 3);
                             assert_eq!(made.record.step % 3, first, "one step in three, the same ones in both lanes");
@@ -227,19 +233,20 @@ mod tests {
                         sides[*lane].add(made);
                         ahead[*lane] += made.record.emitted.len();
                     }
-                    News::Done => return false,
+                    CompareEvent::Done => return false,
                     _ => {}
                 }
                 true
             });
             let (paired, differing) = couples(&sides[0].courses, &sides[1].courses, Pairing::Positions);
             assert_eq!((paired.len(), differing), (3, vec![]), "{a} {b}");
-            assert!(paired.iter().all(|(a, b)| a.ended && b.ended && a.tokens == b.tokens && a.texts == b.texts));
+            assert!(paired.iter().all(|(a, b)| a.complete && b.complete && a.tokens == b.tokens && a.texts == b.texts));
             // Counts agree with the steps.
             let (d, o) = (differences(&paired, Pairing::Positions).unwrap(), outcomes(&paired));
-            let mean = |side: &Side| side.tally.summary(None).accepted_mean;
+            let mean = |side: &SettingResults| side.tally.summary(None).accepted_mean;
             assert!((d.accepted.difference.value - (mean(&sides[1]) - mean(&sides[0]))).abs() < 1e-9);
-            let accepted = |side: &Side| side.courses.iter().flat_map(|c| &c.steps).map(|step| step.accepted).sum::<usize>();
+            let accepted =
+                |side: &SettingResults| side.courses.iter().flat_map(|c| &c.steps).map(|step| step.accepted).sum::<usize>();
             assert_eq!(o.taken.taken + o.taken.refused + o.taken.bonus, accepted(&sides[0]));
             assert_eq!(o.taken.taken + o.refused.taken + o.bonus.taken, accepted(&sides[1]));
             assert_eq!(takes(&paired, 3).positions, o.taken.refused + o.taken.bonus);
@@ -253,31 +260,31 @@ mod tests {
         run(&pair, 0, &["abc", "bca", "cab"], |news, orders| {
             let send = |order| orders.send(order).unwrap();
             match news {
-                News::Ready(_) => send(Order::Pause),
-                News::Paused if began.is_empty() => send(Order::Step),
-                News::Began(prompt) => {
+                CompareEvent::Ready(_) => send(CompareCommand::Pause),
+                CompareEvent::Paused if began.is_empty() => send(CompareCommand::Step),
+                CompareEvent::Began(prompt) => {
                     began.push(*prompt);
                     match began.len() {
-                        1 => send(Order::Step),
-                        2 => send(Order::Turn(-2)),
+                        1 => send(CompareCommand::Step),
+                        2 => send(CompareCommand::Turn(-2)),
                         _ => {}
                     }
                 }
                 // While paused, each step is requested.
-                News::Step(..) if single < 3 => {
+                CompareEvent::Step(..) if single < 3 => {
                     single += 1;
-                    send(if single < 3 { Order::Step } else { Order::Turn(1) });
+                    send(if single < 3 { CompareCommand::Step } else { CompareCommand::Turn(1) });
                 }
-                News::Done => {
+                CompareEvent::Done => {
                     done += 1;
                     assert_eq!(done, 1);
-                    send(Order::Quit);
+                    send(CompareCommand::Quit);
                 }
                 _ => {}
             }
             if began.len() == 3 && single == 3 {
                 single = 4;
-                send(Order::Resume);
+                send(CompareCommand::Resume);
             }
             true
         });
@@ -289,16 +296,16 @@ mod tests {
     fn prompts_that_cannot_run_are_reported_and_skipped() {
         let pair = [settings("ngram", "best-first", 4, 1.0), settings("none", "chain", 1, 0.0)];
         let long = "a".repeat(60);
-        let news = run(&pair, 0, &["!", "abc", &long, "!"], |news, _| *news != News::Done);
-        let brief = |news: &News| match news {
-            News::Refused(why) => Some(why.split(':').next().unwrap_or_default().to_owned()),
-            News::Began(prompt) => Some(format!("began {prompt}")),
-            News::Done => Some("done".into()),
+        let news = run(&pair, 0, &["!", "abc", &long, "!"], |news, _| *news != CompareEvent::Done);
+        let brief = |news: &CompareEvent| match news {
+            CompareEvent::Refused(why) => Some(why.split(':').next().unwrap_or_default().to_owned()),
+            CompareEvent::Began(prompt) => Some(format!("began {prompt}")),
+            CompareEvent::Done => Some("done".into()),
             _ => None,
         };
         let told: Vec<String> = news.iter().filter_map(brief).collect();
         assert_eq!(told, ["prompt p0", "began 1", "prompt p2", "prompt p3", "done"]);
-        let none = run(&pair, 0, &["!"], |news, _| *news != News::Done);
+        let none = run(&pair, 0, &["!"], |news, _| *news != CompareEvent::Done);
         assert_eq!(none.len(), 3);
     }
 }

@@ -111,7 +111,7 @@ impl Calibration {
     ///
     /// Nondecreasing in `q` at each depth. Returns `q` unchanged while the depth class has no
     /// observations.
-    pub fn p(&self, q: f64, depth: usize) -> f64 {
+    pub fn calibrate(&self, q: f64, depth: usize) -> f64 {
         let bends = &self.bends[Self::depth(depth)];
         let x = logit(q);
         let after = bends.partition_point(|&(at, _)| at <= x);
@@ -124,8 +124,8 @@ impl Calibration {
     }
 
     /// Returns the expected target probability of each node after its parent; 1 for the root.
-    pub fn of_tree(&self, tree: &TokenTree) -> Vec<f64> {
-        (0..tree.len()).map(|i| if i == 0 { 1.0 } else { self.p(tree.q(i), tree.depth(i)) }).collect()
+    pub fn calibrate_tree(&self, tree: &TokenTree) -> Vec<f64> {
+        (0..tree.len()).map(|i| if i == 0 { 1.0 } else { self.calibrate(tree.q(i), tree.depth(i)) }).collect()
     }
 }
 
@@ -150,24 +150,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::draft::Verified;
+    use crate::draft::VerifyFeedback;
 
     #[test]
     fn calibration_starts_at_q_and_converges_to_p() {
         let mut known = Calibration::default();
-        assert_eq!(known.p(0.7, 1), 0.7);
+        assert_eq!(known.calibrate(0.7, 1), 0.7);
         let mut tree = TokenTree::new(0);
         let a = tree.push(0, 1, 0.7);
         tree.push(a, 2, 0.9);
         for _ in 0..200 {
-            known.learn(Verified::new(&tree, &[1.0, 0.25, 0.5], &[]).observations());
+            known.learn(VerifyFeedback::new(&tree, &[1.0, 0.25, 0.5], &[]).observations());
         }
-        assert!((known.p(0.7, 1) - 0.25).abs() < 0.02, "{}", known.p(0.7, 1));
+        assert!((known.calibrate(0.7, 1) - 0.25).abs() < 0.02, "{}", known.calibrate(0.7, 1));
         // The child's parent is reached with probability 0.25, so the child has that weight.
-        assert!((known.p(0.9, 2) - 0.5).abs() < 0.05, "{}", known.p(0.9, 2));
-        assert_eq!(known.of_tree(&tree), [1.0, known.p(0.7, 1), known.p(0.9, 2)]);
+        assert!((known.calibrate(0.9, 2) - 0.5).abs() < 0.05, "{}", known.calibrate(0.9, 2));
+        assert_eq!(known.calibrate_tree(&tree), [1.0, known.calibrate(0.7, 1), known.calibrate(0.9, 2)]);
         // Depth 3 has no observations.
-        assert_eq!(known.p(0.9, 3), 0.9);
+        assert_eq!(known.calibrate(0.9, 3), 0.9);
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
                 known.learn(step.iter().map(|&(q, depth, weight, p)| Observation { q, depth, weight, p }));
             }
             asked.sort_by(f64::total_cmp);
-            let mapped: Vec<f64> = asked.iter().map(|&q| known.p(q, depth)).collect();
+            let mapped: Vec<f64> = asked.iter().map(|&q| known.calibrate(q, depth)).collect();
             prop_assert!(mapped.iter().all(|p| (0.0..=1.0).contains(p)), "{:?}", mapped);
             prop_assert!(mapped.windows(2).all(|w| w[0] <= w[1] + 1e-9), "{:?}", mapped);
         }

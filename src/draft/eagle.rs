@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::explore::{Explorer, best_tokens, candidates, drafter_warp};
-use super::{Candidate, Context, DraftError, Drafter, Worth};
+use super::{Candidate, Context, CostModel, DraftError, Drafter};
 use crate::model::kernels::CpuDecoder;
 use crate::model::{Decoder, Head, Logits, Node, Pass};
 use crate::tree::{TokenId, TokenTree};
@@ -33,8 +33,8 @@ impl Eagle {
         let megabytes = head.weight_bytes() as f64 / 1e6;
         Eagle {
             decoder: head.decoder(capacity),
-            tokens: Arc::clone(&head.about().tokens),
-            fused: head.about().after.len(),
+            tokens: Arc::clone(&head.info().tokens),
+            fused: head.info().source_layers.len(),
             cost: format!("a trained head of {megabytes:.1} MB, once a depth and for each new token"),
             explorer: Explorer::below_root(),
             able: false,
@@ -56,8 +56,8 @@ impl Drafter for Eagle {
         self.able = false;
     }
 
-    fn worth(&mut self, worth: Option<Worth>) {
-        self.explorer.worth(worth);
+    fn worth(&mut self, worth: Option<CostModel>) {
+        self.explorer.set_cost_model(worth);
     }
 
     fn costly(&self) -> bool {
@@ -107,7 +107,7 @@ impl Drafter for Eagle {
         let ran = self.explorer.run(&mut self.decoder, tree, nodes, Pass::FULL)?;
         let warp = drafter_warp(cx.warp);
         let all = candidates(&self.decoder, Some(&self.tokens), &ran, nodes.len(), width, &warp, cx.stop)?;
-        self.explorer.told(&all);
+        self.explorer.learn_pass(&all);
         Ok(all)
     }
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::explore::{Explorer, candidates, drafter_warp};
-use super::{Candidate, Context, DraftError, Drafter, Worth};
-use crate::model::kernels::{AT_ONCE, CpuDecoder};
+use super::{Candidate, Context, CostModel, DraftError, Drafter};
+use crate::model::kernels::{CpuDecoder, MAX_BATCH_TOKENS};
 use crate::model::{Decoder, ForwardError, Head, Logits, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};
 
@@ -45,11 +45,11 @@ impl EarlyExit {
     ///
     /// # Errors
     /// If the exit is not between the first and the last layer.
-    pub fn with(adapter: &Head, of: usize) -> Result<Self, DraftError> {
-        let layers = adapter.about().after.first().copied().unwrap_or(0);
+    pub fn with_adapter(adapter: &Head, of: usize) -> Result<Self, DraftError> {
+        let layers = adapter.info().source_layers.first().copied().unwrap_or(0);
         let head = format!("a trained adapter of {:.1} MB", adapter.weight_bytes() as f64 / 1e6);
         // `Decoder::state` is only available for passes of up to `AT_ONCE` nodes.
-        let adapter = Adapter::new(adapter.decoder(AT_ONCE), &adapter.about().tokens);
+        let adapter = Adapter::new(adapter.decoder(MAX_BATCH_TOKENS), &adapter.info().tokens);
         Self::to(&head, Some(adapter), layers, of)
     }
 
@@ -60,9 +60,9 @@ impl EarlyExit {
     ///
     /// # Errors
     /// As [`Self::with`].
-    pub fn usual(adapter: Option<&Head>, of: usize) -> Result<Option<Self>, DraftError> {
+    pub fn default_exit(adapter: Option<&Head>, of: usize) -> Result<Option<Self>, DraftError> {
         match adapter {
-            Some(adapter) => Self::with(adapter, of).map(Some),
+            Some(adapter) => Self::with_adapter(adapter, of).map(Some),
             None => (of > 1).then(|| Self::new(Self::default_layers(of), of)).transpose(),
         }
     }
@@ -118,8 +118,8 @@ impl Drafter for EarlyExit {
 
     fn reset(&mut self) {}
 
-    fn worth(&mut self, worth: Option<Worth>) {
-        self.explorer.worth(worth);
+    fn worth(&mut self, worth: Option<CostModel>) {
+        self.explorer.set_cost_model(worth);
     }
 
     fn costly(&self) -> bool {
@@ -149,7 +149,7 @@ impl Drafter for EarlyExit {
                 candidates(&adapter.decoder, Some(&adapter.tokens), read, nodes.len(), width, &warp, cx.stop)?
             }
         };
-        self.explorer.told(&all);
+        self.explorer.learn_pass(&all);
         Ok(all)
     }
 

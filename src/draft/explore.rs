@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use super::Candidate;
-use super::thrift::{CostGate, Worth};
+use super::thrift::{CostGate, CostModel};
 use crate::dist::{NotFinite, Sampling, TokenDist};
 use crate::model::{Decoder, ForwardError, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};
@@ -35,8 +35,8 @@ impl Explorer {
     }
 
     /// Sets the cost model for the cost gate; `None` disables it.
-    pub fn worth(&mut self, worth: Option<Worth>) {
-        self.thrift.set(worth);
+    pub fn set_cost_model(&mut self, worth: Option<CostModel>) {
+        self.thrift.set_cost_model(worth);
     }
 
     /// Returns the decoder slot of a tree node, if the node was run.
@@ -59,14 +59,14 @@ impl Explorer {
     ) -> Result<Vec<usize>, ForwardError> {
         self.last = None;
         let mut reached = Vec::new();
-        if self.thrift.on() {
+        if self.thrift.is_enabled() {
             let all = tree.path_products(|i| tree.q(i));
             reached = nodes.iter().map(|&node| all[node]).collect();
-            if !self.thrift.pays(reached.iter().copied()) {
+            if !self.thrift.pass_pays(reached.iter().copied()) {
                 return Ok(Vec::new());
             }
         }
-        let began = self.thrift.on().then(Instant::now);
+        let began = self.thrift.is_enabled().then(Instant::now);
         let first = decoder.nodes();
         let room = decoder.capacity().saturating_sub(decoder.len() + first);
         let (mut batch, mut places) = (Vec::with_capacity(nodes.len()), Vec::with_capacity(nodes.len()));
@@ -97,7 +97,7 @@ impl Explorer {
     }
 
     /// Feeds the outcome of the last pass back to the cost gate: the candidates of each node.
-    pub fn told(&mut self, lists: &[Vec<Candidate>]) {
+    pub fn learn_pass(&mut self, lists: &[Vec<Candidate>]) {
         if let Some((began, reached)) = self.last.take() {
             let seconds = began.elapsed().as_secs_f64();
             let best = |list: &Vec<Candidate>| list.first().map(|best| best.q);

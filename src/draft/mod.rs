@@ -30,9 +30,9 @@ pub use none::NoDraft;
 pub use oracle::{Oracle, OracleSearch};
 pub use shape::{BudgetCut, Cut, Draft, Limits, Plan, Planner, Shape, Widths, YieldEstimate};
 pub use suffix::Suffix;
-pub use thrift::Worth;
-pub(crate) use thrift::follow;
-pub use verified::Verified;
+pub use thrift::CostModel;
+pub(crate) use thrift::update_moving_average;
+pub use verified::VerifyFeedback;
 
 use crate::dist::Sampling;
 use crate::model::{Decoder, ForwardError};
@@ -100,7 +100,7 @@ pub trait Drafter: Send {
 
     /// Sets the cost model for the next step; `None` disables cost gating. With a cost model, a
     /// drafter that runs a model skips passes that save less time than they take.
-    fn worth(&mut self, _worth: Option<Worth>) {}
+    fn worth(&mut self, _worth: Option<CostModel>) {}
 
     /// Sets whether children will be sampled from the candidates from now on. By default, the best
     /// candidates become children.
@@ -153,7 +153,7 @@ pub trait Drafter: Send {
 
     /// Receives the outcome of the verify pass over this step's tree. The accepted tokens
     /// themselves arrive with the next [`Drafter::begin`].
-    fn learn(&mut self, _verified: &Verified) {}
+    fn learn(&mut self, _verified: &VerifyFeedback) {}
 
     /// Takes the description of an error in this step that did not end the run. It is one line.
     fn notice(&mut self) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Drafter that runs a second, smaller model with the target's vocabulary.
 
 use super::explore::{Explorer, candidates, drafter_warp};
-use super::{Candidate, Context, DraftError, Drafter, Worth};
+use super::{Candidate, Context, CostModel, DraftError, Drafter};
 use crate::model::{Decoder, Logits, Pass};
 use crate::tree::{TokenId, TokenTree};
 
@@ -73,8 +73,8 @@ impl Drafter for ModelDrafter {
         self.ran.clear();
     }
 
-    fn worth(&mut self, worth: Option<Worth>) {
-        self.explorer.worth(worth);
+    fn worth(&mut self, worth: Option<CostModel>) {
+        self.explorer.set_cost_model(worth);
     }
 
     fn costly(&self) -> bool {
@@ -111,7 +111,7 @@ impl Drafter for ModelDrafter {
             self.ran.push((tree.token(node), parent));
         }
         let all = candidates(&*self.decoder, None, &ran, nodes.len(), width, &drafter_warp(cx.warp), cx.stop)?;
-        self.explorer.told(&all);
+        self.explorer.learn_pass(&all);
         Ok(all)
     }
 

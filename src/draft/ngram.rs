@@ -162,13 +162,13 @@ mod tests {
 
     use super::*;
     use crate::dist::Sampling;
-    use crate::draft::testing::ask;
+    use crate::draft::testing::candidates_after;
     use crate::engine::testing::TableDecoder;
 
     #[test]
     fn the_estimate_by_hand() {
         // After "1": 2, 3, 2. After "0 1": 2, 2. After "5 0 1": nothing.
-        let best = ask(&mut Ngram::default(), &[0, 1, 2, 1, 3, 0, 1, 2, 5, 0, 1], &[]);
+        let best = candidates_after(&mut Ngram::default(), &[0, 1, 2, 1, 3, 0, 1, 2, 5, 0, 1], &[]);
         // n = 1: c(2) = 2, c(3) = 1, total 3, 2 distinct: 2/5 and 1/5. n = 2: (2 + 1 * 2/5) / 3 and
         // (0 + 1/5) / 3.
         let want = [(2, 2.4 / 3.0), (3, 0.2 / 3.0)];
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn new_token_has_no_candidates() {
-        assert!(ask(&mut Ngram::default(), &[1, 2, 3, 4], &[]).is_empty());
+        assert!(candidates_after(&mut Ngram::default(), &[1, 2, 3, 4], &[]).is_empty());
     }
 
     #[test]
@@ -202,16 +202,16 @@ mod tests {
         #[test]
         fn estimate_is_a_distribution_and_independent_of_chunks(text in prop::collection::vec(0u32..6, 2..120), cut in 1usize..119) {
             let mut whole = Ngram::default();
-            let best = ask(&mut whole, &text, &[]);
+            let best = candidates_after(&mut whole, &text, &[]);
             prop_assert!(best.iter().map(|c| c.q).sum::<f64>() <= 1.0 + 1e-12);
             prop_assert!(best.iter().all(|c| c.q > 0.0));
             prop_assert!(best.is_sorted_by(|a, b| a.q > b.q || (a.q == b.q && a.token < b.token)));
             // The result is the same if the text arrives in two parts.
             let mut parts = Ngram::default();
-            ask(&mut parts, &text[..cut.min(text.len() - 1)], &[]);
-            prop_assert_eq!(ask(&mut parts, &text, &[]), best.clone());
+            candidates_after(&mut parts, &text[..cut.min(text.len() - 1)], &[]);
+            prop_assert_eq!(candidates_after(&mut parts, &text, &[]), best.clone());
             // Stop tokens are never drafted.
-            prop_assert!(ask(&mut whole, &text, &[1, 3]).iter().all(|c| c.token != 1 && c.token != 3));
+            prop_assert!(candidates_after(&mut whole, &text, &[1, 3]).iter().all(|c| c.token != 1 && c.token != 3));
         }
     }
 }

@@ -3,13 +3,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{Candidate, Context, DraftError, Drafter, Verified};
+use super::{Candidate, Context, DraftError, Drafter, VerifyFeedback};
 use crate::dist::Sampling;
 use crate::engine::testing::TableDecoder;
 use crate::tree::{TokenId, TokenTree};
 
 /// Returns the candidates of `drafter` after `text`, with a vocabulary of 8 tokens.
-pub fn ask(drafter: &mut dyn Drafter, text: &[TokenId], stop: &[TokenId]) -> Vec<Candidate> {
+pub fn candidates_after(drafter: &mut dyn Drafter, text: &[TokenId], stop: &[TokenId]) -> Vec<Candidate> {
     let mut target = TableDecoder::new(8, 0);
     let mut cx = Context { tokens: text, target: &mut target, warp: &Sampling::PLAIN, stop };
     drafter.begin(&mut cx).unwrap();
@@ -23,12 +23,12 @@ pub struct Fixed<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> {
     /// Number of calls of `propose`.
     pub rounds: usize,
     /// Outcomes that `learn` received.
-    pub heard: Arc<Mutex<Vec<Verified>>>,
+    pub feedback: Arc<Mutex<Vec<VerifyFeedback>>>,
 }
 
 impl<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> Fixed<F> {
     pub fn new(law: F) -> Self {
-        Self { law, rounds: 0, heard: Arc::default() }
+        Self { law, rounds: 0, feedback: Arc::default() }
     }
 }
 
@@ -60,8 +60,8 @@ impl<F: Fn(&[TokenId]) -> Vec<Candidate> + Send> Drafter for Fixed<F> {
         };
         Ok(nodes.iter().map(below).collect())
     }
-    fn learn(&mut self, verified: &Verified) {
-        self.heard.lock().unwrap().push(verified.clone());
+    fn learn(&mut self, verified: &VerifyFeedback) {
+        self.feedback.lock().unwrap().push(verified.clone());
     }
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         Err(DraftError::Unfit("a drafter for tests has one text".into()))

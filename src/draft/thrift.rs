@@ -4,19 +4,19 @@
 
 /// Cost model that drafting must pay for in the next step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Worth {
+pub struct CostModel {
     /// Seconds that one more accepted token saves.
-    pub token: f64,
+    pub seconds_per_token: f64,
     /// Seconds that one more node adds to the target's pass.
-    pub node: f64,
+    pub seconds_per_node: f64,
     /// True to back off: members of a mix that run a model are not used at all.
-    pub rest: bool,
+    pub back_off: bool,
 }
 
-impl Worth {
+impl CostModel {
     /// Cost model under which every pass pays. Used when the caller has already decided the size of
     /// the draft.
-    pub const SETTLED: Worth = Worth { token: f64::MAX, node: 0.0, rest: false };
+    pub const ALWAYS_PAYS: CostModel = CostModel { seconds_per_token: f64::MAX, seconds_per_node: 0.0, back_off: false };
 }
 
 /// Weight of the newest value in the moving averages.
@@ -28,7 +28,7 @@ const EXPLORATION_INTERVAL: usize = 32;
 /// is run and no clock is read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CostGate {
-    worth: Option<Worth>,
+    worth: Option<CostModel>,
     /// Moving average of the seconds of a pass.
     seconds: Option<f64>,
     /// Moving average of the best child's probability, given that its parent is reached.
@@ -38,34 +38,35 @@ pub(super) struct CostGate {
 
 impl CostGate {
     /// Sets the cost model; `None` disables gating.
-    pub fn set(&mut self, worth: Option<Worth>) {
+    pub fn set_cost_model(&mut self, worth: Option<CostModel>) {
         self.worth = worth;
     }
 
     /// Returns `true` if the drafter backs off and no pass is run at all.
-    pub fn rests(&self) -> bool {
-        self.worth.is_some_and(|worth| worth.rest)
+    pub fn backs_off(&self) -> bool {
+        self.worth.is_some_and(|worth| worth.back_off)
     }
 
     /// Returns `true` if passes are gated by cost.
-    pub fn on(&self) -> bool {
+    pub fn is_enabled(&self) -> bool {
         self.worth.is_some()
     }
 
     /// Expected savings in seconds from proposing below a node with reach probability `reach`.
     /// Infinite without a cost model.
     fn gain(&self, reach: f64) -> f64 {
-        self.worth.map_or(f64::INFINITY, |worth| reach * self.share.unwrap_or(1.0) * worth.token - worth.node)
+        self.worth
+            .map_or(f64::INFINITY, |worth| reach * self.share.unwrap_or(1.0) * worth.seconds_per_token - worth.seconds_per_node)
     }
 
     /// Returns `true` if a node pays for its place in a pass that runs anyway.
-    pub fn worthwhile(&self, reach: f64) -> bool {
+    pub fn node_pays(&self, reach: f64) -> bool {
         self.gain(reach) > 0.0
     }
 
     /// Returns `true` if a pass over nodes with these reach probabilities pays for itself.
-    pub fn pays(&mut self, reached: impl Iterator<Item = f64>) -> bool {
-        let Some(seconds) = self.seconds.filter(|_| self.on()) else { return true };
+    pub fn pass_pays(&mut self, reached: impl Iterator<Item = f64>) -> bool {
+        let Some(seconds) = self.seconds.filter(|_| self.is_enabled()) else { return true };
         let gain: f64 = reached.map(|reach| self.gain(reach).max(0.0)).sum();
         if gain >= seconds {
             self.refused = 0;
@@ -82,15 +83,15 @@ impl CostGate {
         for (reach, best) in children {
             (reached, below) = (reached + reach, below + reach * best);
         }
-        follow(&mut self.seconds, seconds);
+        update_moving_average(&mut self.seconds, seconds);
         if reached > 0.0 {
-            follow(&mut self.share, below / reached);
+            update_moving_average(&mut self.share, below / reached);
         }
     }
 }
 
 /// Updates an exponential moving average, clamping outliers to twice the mean.
-pub(crate) fn follow(mean: &mut Option<f64>, new: f64) {
+pub(crate) fn update_moving_average(mean: &mut Option<f64>, new: f64) {
     match mean {
         Some(mean) => *mean += NEW * (new.min(2.0 * *mean) - *mean),
         None => *mean = Some(new),
@@ -106,30 +107,30 @@ mod tests {
         let mut thrift = CostGate::default();
         thrift.learn(3.0, [(1.0, 0.5), (0.5, 0.5)].into_iter());
         // Without a cost model, every pass is run.
-        assert!(thrift.pays([1e-9].into_iter()) && thrift.worthwhile(0.0) && !thrift.on());
-        thrift.set(Some(Worth { token: 10.0, node: 1.0, rest: false }));
+        assert!(thrift.pass_pays([1e-9].into_iter()) && thrift.node_pays(0.0) && !thrift.is_enabled());
+        thrift.set_cost_model(Some(CostModel { seconds_per_token: 10.0, seconds_per_node: 1.0, back_off: false }));
         // 0.8 * 0.5 * 10 - 1 = 3. The second node's gain would be negative and counts as 0.
-        assert!(thrift.pays([0.8, 0.1].into_iter()) && !thrift.pays([0.79, 0.1].into_iter()));
-        assert!(thrift.worthwhile(0.21) && !thrift.worthwhile(0.2));
+        assert!(thrift.pass_pays([0.8, 0.1].into_iter()) && !thrift.pass_pays([0.79, 0.1].into_iter()));
+        assert!(thrift.node_pays(0.21) && !thrift.node_pays(0.2));
         // Two nodes together.
-        assert!(thrift.pays([0.5, 0.5].into_iter()));
-        let made = (0..10 * EXPLORATION_INTERVAL).filter(|_| thrift.pays([0.1].into_iter())).count();
+        assert!(thrift.pass_pays([0.5, 0.5].into_iter()));
+        let made = (0..10 * EXPLORATION_INTERVAL).filter(|_| thrift.pass_pays([0.1].into_iter())).count();
         assert_eq!(made, 10);
     }
 
     #[test]
     fn gate_adapts_to_pass_time_and_yield() {
         let mut thrift = CostGate::default();
-        thrift.set(Some(Worth { token: 1.0, node: 0.0, rest: false }));
-        assert!(thrift.pays([0.0].into_iter()), "nothing is known yet");
+        thrift.set_cost_model(Some(CostModel { seconds_per_token: 1.0, seconds_per_node: 0.0, back_off: false }));
+        assert!(thrift.pass_pays([0.0].into_iter()), "nothing is known yet");
         thrift.learn(0.5, [(1.0, 1.0)].into_iter());
-        assert!(thrift.pays([0.6].into_iter()));
+        assert!(thrift.pass_pays([0.6].into_iter()));
         (0..60).for_each(|_| thrift.learn(0.5, [(1.0, 0.25)].into_iter()));
-        assert!(!thrift.pays([0.6].into_iter()));
+        assert!(!thrift.pass_pays([0.6].into_iter()));
         (0..60).for_each(|_| thrift.learn(0.1, std::iter::empty()));
-        assert!(thrift.pays([0.6].into_iter()));
+        assert!(thrift.pass_pays([0.6].into_iter()));
         // An outlier: one pass that took an hour.
         thrift.learn(3600.0, std::iter::empty());
-        assert!(thrift.pays([0.6].into_iter()));
+        assert!(thrift.pass_pays([0.6].into_iter()));
     }
 }

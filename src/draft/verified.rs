@@ -8,7 +8,7 @@ use crate::tree::TokenTree;
 /// These are the nodes of the verified tree, followed by the candidates that were cut from below
 /// the nodes on the accepted path. The latter are added as leaves.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Verified {
+pub struct VerifyFeedback {
     /// Nodes of the verified tree, then the cut candidates.
     pub tree: TokenTree,
     /// Target's probability of each node after its parent; 1 for the root.
@@ -19,10 +19,10 @@ pub struct Verified {
     pub weight: Vec<f64>,
 }
 
-impl Verified {
+impl VerifyFeedback {
     /// Combines a verified tree and its `p` with cut candidates and theirs. `p` has the target's
     /// probability of each node, and `left` that of each cut candidate.
-    pub fn new(tree: &TokenTree, p: &[f64], left: &[(Cut, f64)]) -> Verified {
+    pub fn new(tree: &TokenTree, p: &[f64], left: &[(Cut, f64)]) -> VerifyFeedback {
         let reached = tree.path_products(|i| p[i]);
         let own = (0..tree.len()).map(|i| tree.parent(i).map_or(1.0, |parent| reached[parent]));
         let weight = own.chain(left.iter().map(|_| 1.0)).collect();
@@ -32,7 +32,7 @@ impl Verified {
         for (Cut { parent, candidate }, _) in left {
             all.push(*parent, candidate.token, candidate.q);
         }
-        Verified { tree: all, p, weight }
+        VerifyFeedback { tree: all, p, weight }
     }
 
     /// Returns node `i` as an observation for [`super::Calibration`].

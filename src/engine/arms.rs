@@ -4,9 +4,9 @@
 //! cut. Instead the size is picked among candidate budgets, from the tokens and seconds of earlier
 //! trees of each size. Drafting that doesn't pay backs off as in [`auto`](super::auto).
 
-use super::line::Line;
-use crate::draft::{Draft, YieldEstimate, follow};
-use crate::telemetry::{BudgetReason, Choice, StageTimes};
+use super::line::LineFit;
+use crate::draft::{Draft, YieldEstimate, update_moving_average};
+use crate::telemetry::{BudgetChoice, BudgetReason, StageTimes};
 use crate::theory::cost::CostCurve;
 
 /// Drafted steps before the first back-off, and after each back-off, at least.
@@ -52,7 +52,7 @@ pub(super) struct SizePolicy {
     /// budget favors those that are overestimated.
     kept: Factors,
     /// Seconds spent drafting, as a function of the tree's depth.
-    drafting: Line,
+    drafting: LineFit,
     /// Seconds per token of a step besides drafting and the verify pass.
     ///
     /// A part of them doesn't depend on the tokens. Even so they are charged per token, because
@@ -74,7 +74,7 @@ impl SizePolicy {
 
     /// Returns the predicted seconds as a sum of parts, before the measured corrections.
     fn expected(&self, budget: usize, depth: usize, cost: &CostCurve) -> f64 {
-        let drafting = if depth > 0 { self.drafting.at(depth as f64).max(0.0) } else { 0.0 };
+        let drafting = if depth > 0 { self.drafting.value_at(depth as f64).max(0.0) } else { 0.0 };
         cost.seconds(budget) + budget as f64 * self.node.unwrap_or(0.0) + drafting
     }
 
@@ -109,7 +109,7 @@ impl SizePolicy {
     }
 
     /// Reports the decision for the step's record. Sampled trees are always verified whole.
-    pub fn choice(&self, draft: &Draft, asked: Option<usize>, promises: &[YieldEstimate], cost: &CostCurve) -> Choice {
+    pub fn choice(&self, draft: &Draft, asked: Option<usize>, promises: &[YieldEstimate], cost: &CostCurve) -> BudgetChoice {
         let (drafted, plain) = (draft.tree.drafted(), 1.0 / self.seconds(1, 0, cost));
         let promised = promises.iter().find(|p| Some(p.budget) == asked).filter(|_| drafted > 0);
         let reason = match asked {
@@ -117,7 +117,7 @@ impl SizePolicy {
             Some(_) if drafted == 0 => BudgetReason::NothingDrafted,
             Some(_) => BudgetReason::Whole,
         };
-        Choice {
+        BudgetChoice {
             drafted,
             kept: drafted,
             expected: promised.map_or(0.0, |p| self.tokens(p) - 1.0),
@@ -128,12 +128,12 @@ impl SizePolicy {
     }
 
     /// Updates times, yields and back-off after a step for which `asked` tokens were requested.
-    pub fn learn(&mut self, asked: Option<usize>, made: &Made, promises: &[YieldEstimate], cost: &CostCurve) {
-        let Made { tokens, depth, accepted, time } = *made;
+    pub fn learn(&mut self, asked: Option<usize>, made: &StepOutcome, promises: &[YieldEstimate], cost: &CostCurve) {
+        let StepOutcome { tokens, depth, accepted, time } = *made;
         if let Some(promise) = promises.iter().find(|p| Some(p.budget) == asked) {
             self.kept.follow(promise.budget, (1.0 + accepted) / (1.0 + promise.expected));
         }
-        follow(&mut self.node, time.other / tokens as f64);
+        update_moving_average(&mut self.node, time.other / tokens as f64);
         let resting = self.rest > 0;
         self.rest = self.rest.saturating_sub(1);
         self.trials += usize::from(!resting);
@@ -147,7 +147,7 @@ impl SizePolicy {
             self.drafting.add(depth as f64, time.draft);
         }
         let took = (time.total() / self.expected(tokens, depth, cost)).clamp(0.5, 2.0);
-        follow(&mut self.now, took / self.factors.of(tokens));
+        update_moving_average(&mut self.now, took / self.factors.of(tokens));
         self.factors.follow(tokens, took / self.now.unwrap_or(1.0));
         // Set until a back-off has measured plain decoding.
         let unknown = !self.factors.has(1);
@@ -170,7 +170,7 @@ impl SizePolicy {
 
 /// Measured outcome of one step.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Made<'a> {
+pub(super) struct StepOutcome<'a> {
     /// Tokens of the tree, root included, and its depth.
     pub tokens: usize,
     pub depth: usize,
@@ -224,7 +224,7 @@ mod tests {
         let mut arms = SizePolicy::default();
         let step = |_| {
             let asked = arms.ask(&promises, &cost);
-            let (mut draft, depth) = (Draft::nothing(0), asked.map_or(0, |budget| budget - 1));
+            let (mut draft, depth) = (Draft::root_only(0), asked.map_or(0, |budget| budget - 1));
             (0..depth).for_each(|node| {
                 draft.tree.push(node, 1, 0.5);
             });
@@ -232,7 +232,7 @@ mod tests {
             assert_eq!((choice.reason == BudgetReason::Resting, choice.kept), (asked.is_none(), depth));
             let time = StageTimes { draft: 0.1 * depth as f64, verify: pass(depth + 1), other: 0.0 };
             let accepted = choice.expected;
-            arms.learn(asked, &Made { tokens: depth + 1, depth, accepted, time: &time }, &promises, &cost);
+            arms.learn(asked, &StepOutcome { tokens: depth + 1, depth, accepted, time: &time }, &promises, &cost);
             asked
         };
         (0..steps).map(step).collect()

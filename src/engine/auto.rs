@@ -4,9 +4,9 @@
 //! on this machine. If drafting turns out slower than plain decoding, it backs off: it skips
 //! drafting for a number of steps that doubles each time.
 
-use super::line::Line;
-use crate::draft::{Calibration, Draft, Worth};
-use crate::telemetry::{BudgetReason, Choice, StageTimes};
+use super::line::LineFit;
+use crate::draft::{Calibration, CostModel, Draft};
+use crate::telemetry::{BudgetChoice, BudgetReason, StageTimes};
 use crate::theory::cost::CostCurve;
 
 /// Requested budget before anything was measured, in tokens.
@@ -46,7 +46,7 @@ const SLOW: f64 = 0.005;
 ///
 /// Reset whenever the drafter or the sampling parameters change.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Auto {
+pub(super) struct CutPolicy {
     /// Marks a drafter that can draft something without running a model.
     frugal: bool,
     /// Tokens to request from the drafter; adapts to the size that was worth verifying.
@@ -63,7 +63,7 @@ pub(super) struct Auto {
     /// Averages over back-off steps, in which a frugal drafter still drafts without a model.
     free: Means,
     /// Seconds per step besides drafting and the verify pass, as a function of tokens.
-    other: Line,
+    other: LineFit,
     /// Seconds per step of plain decoding, timed on consecutive steps.
     ///
     /// Between drafted steps a pass over one token takes longer: drafting and larger passes leave
@@ -110,12 +110,12 @@ impl Means {
     }
 }
 
-impl Auto {
+impl CutPolicy {
     /// Creates the state for a new drafter.
     ///
     /// A frugal drafter starts in back-off, to measure its rate without model passes.
-    pub fn new(frugal: bool) -> Auto {
-        Auto { frugal, rest: if frugal { FIRST_BACKOFF } else { 0 }, ..Auto::default() }
+    pub fn new(frugal: bool) -> CutPolicy {
+        CutPolicy { frugal, rest: if frugal { FIRST_BACKOFF } else { 0 }, ..CutPolicy::default() }
     }
 
     /// Sets the seconds per step of plain decoding, timed on consecutive steps.
@@ -126,21 +126,25 @@ impl Auto {
     /// Returns the tokens to request from the drafter, or `None` during back-off.
     ///
     /// During back-off only drafting that runs no model is allowed.
-    pub fn ask(&self, most: usize) -> Option<usize> {
-        (self.rest == 0).then(|| self.asked(most))
+    pub fn request(&self, most: usize) -> Option<usize> {
+        (self.rest == 0).then(|| self.requested_budget(most))
     }
 
     /// Returns the tokens to request if something is drafted, at most `most`.
-    pub fn asked(&self, most: usize) -> usize {
+    pub fn requested_budget(&self, most: usize) -> usize {
         self.ask.unwrap_or(FIRST).clamp(LEAST.min(most), most)
     }
 
     /// Returns the cost model by which a drafter of `asked` tokens gates its passes.
-    pub fn worth(&self, asked: usize, cost: &CostCurve) -> Worth {
-        let node = self.other.parts().1;
-        let token = if self.full.steps > 0 { 1.0 / self.full.rate() } else { cost.seconds(1) + self.other.at(1.0) };
+    pub fn worth(&self, asked: usize, cost: &CostCurve) -> CostModel {
+        let node = self.other.intercept_and_slope().1;
+        let token = if self.full.steps > 0 { 1.0 / self.full.rate() } else { cost.seconds(1) + self.other.value_at(1.0) };
         let most = asked.max(2);
-        Worth { token, node: (cost.seconds(most) - cost.seconds(1)) / (most - 1) as f64 + node, rest: self.rest > 0 }
+        CostModel {
+            seconds_per_token: token,
+            seconds_per_node: (cost.seconds(most) - cost.seconds(1)) / (most - 1) as f64 + node,
+            back_off: self.rest > 0,
+        }
     }
 
     /// Cuts `draft` to the size with the highest predicted tokens per second.
@@ -155,11 +159,11 @@ impl Auto {
         seconds: f64,
         most: usize,
         cost: &CostCurve,
-    ) -> Choice {
+    ) -> BudgetChoice {
         let drafted = draft.tree.drafted();
-        let each = known.of_tree(&draft.tree);
+        let each = known.calibrate_tree(&draft.tree);
         let products = draft.tree.path_products(|i| each[i]).split_off(1);
-        let (step, node) = self.other.parts();
+        let (step, node) = self.other.intercept_and_slope();
         let (kept, rate) = cost.best_prefix(&products, seconds + step, node);
         let plain = 1.0 / self.plain.unwrap_or(cost.seconds(1) + step + node);
         let reason = match asked {
@@ -172,7 +176,7 @@ impl Auto {
             Some(_) if kept < drafted => BudgetReason::Cut,
             Some(_) => BudgetReason::Whole,
         };
-        draft.keep(kept);
+        draft.truncate(kept);
         if let Some(asked) = asked {
             self.ask = Some(if kept + 1 >= asked {
                 (asked * 2).min(most)
@@ -183,14 +187,14 @@ impl Auto {
             });
         }
         let expected = products[..kept].iter().sum::<f64>() + 0.0; // turns -0 into 0
-        Choice { drafted, kept, expected, tokens_per_second: rate, plain_tokens_per_second: plain, reason }
+        BudgetChoice { drafted, kept, expected, tokens_per_second: rate, plain_tokens_per_second: plain, reason }
     }
 
     /// Updates the measured rates and decides on back-off after a step.
     ///
     /// `tokens` is the size of the verified tree, root included, and `expected` is its expected
     /// number of accepted tokens.
-    pub fn learn(&mut self, tokens: usize, choice: &Choice, expected: f64, time: &StageTimes, cost: &CostCurve) {
+    pub fn learn(&mut self, tokens: usize, choice: &BudgetChoice, expected: f64, time: &StageTimes, cost: &CostCurve) {
         self.other.add(tokens as f64, time.other);
         let (tokens, seconds) = (1.0 + expected, time.draft + cost.seconds(tokens) + time.other);
         if self.rest > 0 {
@@ -234,10 +238,10 @@ mod tests {
     /// pass takes 1 s for any number of tokens.
     fn asked(drafting: f64, p: f64, steps: usize) -> Vec<bool> {
         let cost = CostCurve::new(vec![(1, 1.0), (64, 1.0)]).unwrap();
-        let mut auto = Auto::default();
+        let mut auto = CutPolicy::default();
         let step = |_| {
-            let asked = auto.ask(64);
-            let mut draft = Draft::nothing(0);
+            let asked = auto.request(64);
+            let mut draft = Draft::root_only(0);
             if asked.is_some() {
                 draft.tree.push(0, 1, 0.5);
                 draft.asked = vec![true, false];

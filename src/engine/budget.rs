@@ -3,16 +3,16 @@
 //! An automatic budget cuts deterministic trees after drafting ([`Auto`]) and picks the size of
 //! sampled trees before drafting ([`SizePolicy`]).
 
-use super::arms::{Made, SizePolicy};
-use super::auto::Auto;
-use crate::draft::{Calibration, Draft, Worth, YieldEstimate};
-use crate::telemetry::{Choice, StepRecord, StepSettings};
+use super::arms::{SizePolicy, StepOutcome};
+use super::auto::CutPolicy;
+use crate::draft::{Calibration, CostModel, Draft, YieldEstimate};
+use crate::telemetry::{BudgetChoice, StepRecord, StepSettings};
 use crate::theory::cost::CostCurve;
 use crate::theory::pass_times::PassTimes;
 
 /// Budget policy of a session, with the measured times it is based on.
 #[derive(Default)]
-pub(super) struct Budget {
+pub(super) struct BudgetPolicy {
     /// Pass times, once measured. Until then an automatic budget acts as a fixed one.
     times: Option<PassTimes>,
     /// Seconds per step of plain decoding, once timed.
@@ -21,7 +21,7 @@ pub(super) struct Budget {
     #[cfg(test)]
     pub held: bool,
     /// Automatic budget of deterministic trees, which are cut to the size that pays.
-    auto: Auto,
+    auto: CutPolicy,
     /// Automatic budget of sampled trees, whose size is picked before drafting.
     arms: SizePolicy,
 }
@@ -31,7 +31,7 @@ pub(super) struct Asked {
     /// Tokens to draft for, root included; `None` skips drafting.
     pub tokens: Option<usize>,
     /// Cost model passed to the drafter; `None` disables cost gating.
-    pub worth: Option<Worth>,
+    pub cost_model: Option<CostModel>,
     /// Policy that made the request; `None` if the budget is fixed or the cost unknown.
     by: Option<Sizing>,
 }
@@ -44,7 +44,7 @@ enum Sizing {
     Promises(Vec<YieldEstimate>),
 }
 
-impl Budget {
+impl BudgetPolicy {
     /// Returns the cost of verify passes, if known.
     pub fn cost(&self) -> Option<&CostCurve> {
         self.times.as_ref().map(PassTimes::cost)
@@ -70,7 +70,7 @@ impl Budget {
     ///
     /// Pass times and the time of plain decoding stay, since they don't depend on the drafter.
     pub fn begin(&mut self, frugal: bool) {
-        (self.auto, self.arms) = (Auto::new(frugal), SizePolicy::default());
+        (self.auto, self.arms) = (CutPolicy::new(frugal), SizePolicy::default());
         if let Some(seconds) = self.plain {
             self.auto.set_plain(seconds);
         }
@@ -80,7 +80,7 @@ impl Budget {
     ///
     /// `frugal` marks a drafter that can draft without running a model. `promises` computes the
     /// predicted accepted lengths by budget; it is called only for sampled trees.
-    pub fn ask(
+    pub fn request(
         &self,
         settings: &StepSettings,
         most: usize,
@@ -88,25 +88,25 @@ impl Budget {
         promises: impl FnOnce() -> Vec<YieldEstimate>,
     ) -> Asked {
         let Some(cost) = self.cost().filter(|_| settings.automatic()) else {
-            let tokens = if settings.automatic() { self.auto.asked(most) } else { most };
-            return Asked { tokens: Some(tokens), worth: None, by: None };
+            let tokens = if settings.automatic() { self.auto.requested_budget(most) } else { most };
+            return Asked { tokens: Some(tokens), cost_model: None, by: None };
         };
-        if settings.drawn() {
+        if settings.samples_trees() {
             let promises = promises();
             let tokens = self.arms.ask(&promises, cost);
-            return Asked { tokens, worth: Some(Worth::SETTLED), by: Some(Sizing::Promises(promises)) };
+            return Asked { tokens, cost_model: Some(CostModel::ALWAYS_PAYS), by: Some(Sizing::Promises(promises)) };
         }
         // A frugal drafter may draft during back-off, since that costs nothing. Not so for sampled
         // trees: it proposes many candidates or hardly any, so that no fixed form of a tree fits.
-        let tokens = self.auto.ask(most).or_else(|| frugal.then(|| self.auto.asked(most)));
+        let tokens = self.auto.request(most).or_else(|| frugal.then(|| self.auto.requested_budget(most)));
         let worth = self.auto.worth(tokens.unwrap_or(1), cost);
-        Asked { tokens, worth: Some(worth), by: Some(Sizing::Cutting { most }) }
+        Asked { tokens, cost_model: Some(worth), by: Some(Sizing::Cutting { most }) }
     }
 
     /// Applies an automatic budget to a draft that took `seconds`.
     ///
     /// `known` maps the drafter's q to probabilities. Returns `None` for a fixed budget.
-    pub fn choose(&mut self, asked: &Asked, known: &Calibration, draft: &mut Draft, seconds: f64) -> Option<Choice> {
+    pub fn choose(&mut self, asked: &Asked, known: &Calibration, draft: &mut Draft, seconds: f64) -> Option<BudgetChoice> {
         let cost = self.times.as_ref().map(PassTimes::cost)?;
         Some(match asked.by.as_ref()? {
             Sizing::Promises(promises) => self.arms.choice(draft, asked.tokens, promises, cost),
@@ -123,7 +123,7 @@ impl Budget {
             match by {
                 Sizing::Promises(promises) => {
                     let (depth, accepted) = (draft.tree.max_depth(), record.expected_accepted);
-                    self.arms.learn(asked.tokens, &Made { tokens, depth, accepted, time: &record.time }, promises, cost);
+                    self.arms.learn(asked.tokens, &StepOutcome { tokens, depth, accepted, time: &record.time }, promises, cost);
                 }
                 Sizing::Cutting { .. } => self.auto.learn(tokens, choice, record.expected_accepted, &record.time, cost),
             }

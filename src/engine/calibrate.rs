@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::seen::observe;
+use super::seen::evaluate_pass;
 use super::session::{Session, SessionError};
 use crate::draft::Draft;
 use crate::model::{ForwardError, Node, Parent, Pass};
@@ -136,7 +136,7 @@ impl Session {
     pub fn time_plain(&mut self) -> Result<Option<f64>, SessionError> {
         let Some(&token) = self.tokens().last().filter(|_| self.target.len() < self.target.capacity()) else { return Ok(None) };
         let Some((draws, position)) = self.draws() else { return Ok(None) };
-        let draft = Draft::nothing(token);
+        let draft = Draft::root_only(token);
         let (began, mut took) = (Instant::now(), Vec::with_capacity(SETTLE.0));
         for step in 0..SETTLE.0 {
             if step > 1 && began.elapsed() >= SETTLE.1 {
@@ -144,7 +144,8 @@ impl Session {
             }
             let start = Instant::now();
             self.target.append(&[Node { token, parent: Parent::Context }], Pass::FULL)?;
-            let seen = observe(&*self.target, self.warp, &draft, &draws, position, &mut self.timing).map(std::hint::black_box);
+            let seen =
+                evaluate_pass(&*self.target, self.warp, &draft, &draws, position, &mut self.timing).map(std::hint::black_box);
             took.push(start.elapsed().as_secs_f64());
             self.target.discard();
             seen?;
@@ -159,7 +160,7 @@ impl Session {
     ///
     /// # Errors
     /// If a forward fails.
-    pub fn calibrate(&mut self) -> Result<Option<f64>, SessionError> {
+    pub fn measure_plain_rate(&mut self) -> Result<Option<f64>, SessionError> {
         let mut seconds = Vec::with_capacity(PLAIN_TIMES);
         while seconds.len() < PLAIN_TIMES {
             let Some(took) = self.time_plain()? else { return Ok(None) };

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
 use crate::dist::{Sampling, TokenDist};
-use crate::telemetry::{BudgetCurve, Cause, Ending, Losses, StepRecord, StepSettings, Within};
+use crate::telemetry::{AcceptanceCurve, BudgetCurve, Ending, Losses, MissCause, StepRecord, StepSettings};
 use crate::theory::pool::Pool;
 use crate::tree::TokenId;
 
@@ -78,17 +78,17 @@ proptest! {
             prop_assert!(miss.asked || miss.q.is_none());
             prop_assert!(miss.asked || children().next().is_none(), "what has children was asked about");
             let unlucky = record.ceilings.fluid_floor.is_some_and(|floor| miss.pi < floor) || miss.rank >= budget - 1;
-            prop_assert_eq!(miss.cause == Cause::Unlucky, unlucky);
+            prop_assert_eq!(miss.cause == MissCause::Unlucky, unlucky);
             if temperature == 0.0 {
                 prop_assert_eq!((miss.pi, miss.rank, unlucky), (1.0, 0, false));
                 prop_assert_eq!(record.ceilings.fluid, Some(budget as f64 - 1.0));
             }
             if !unlucky {
-                prop_assert_eq!(miss.cause, Cause::ignoring_luck(miss.rank, miss.draft_rank, miss.asked));
+                prop_assert_eq!(miss.cause, MissCause::ignoring_luck(miss.rank, miss.draft_rank, miss.asked));
             }
             // The oracle knows everything, so that only luck or the budget can cause a miss.
             if DRAFTERS[drafter] == "oracle" && !chain {
-                prop_assert!(matches!(miss.cause, Cause::Unlucky | Cause::Budget), "{:?}", miss);
+                prop_assert!(matches!(miss.cause, MissCause::Unlucky | MissCause::Budget), "{:?}", miss);
             }
         }
     }
@@ -108,7 +108,7 @@ proptest! {
             session.step().unwrap().unwrap()
         };
         let whole = step(budget);
-        let within = Within::budgets(&whole);
+        let within = AcceptanceCurve::budgets(&whole);
         for b in 1..=budget {
             let small = step(b);
             prop_assert_eq!(within.accepted[b - 1], small.accepted);
@@ -123,7 +123,7 @@ fn greedy_loses_nothing_to_the_budget() {
     let (_, records) = run(&mut session(&table, &[], settings("oracle", "best-first", 8, 0.0)), &[0], 64);
     let mut curve = BudgetCurve::default();
     for record in &records {
-        let losses = Losses::of(record, None);
+        let losses = Losses::of_step(record, None);
         assert_eq!((losses.budget, losses.unsplit, losses.luck, losses.total()), (Some(0.0), 0.0, 0.0, 0.0));
         curve.add(record);
     }
@@ -148,6 +148,6 @@ fn the_pool_restarts_only_with_new_sampling_parameters() {
     assert!(small.ceilings.fluid.unwrap() <= 2.0 && large.ceilings.fluid.unwrap() > small.ceilings.fluid.unwrap());
     assert!((large.mu - small.mu).abs() < 0.1 * small.mu);
     let cold = step(Some(settings("oracle", "chain", 9, 0.3)));
-    let entropy = cold.entropy.iter().map(|e| e.law.entropy).sum::<f64>() / cold.entropy.len() as f64;
+    let entropy = cold.entropy.iter().map(|e| e.sampled.entropy).sum::<f64>() / cold.entropy.len() as f64;
     assert!((cold.mu - entropy).abs() < 1e-12);
 }

@@ -4,7 +4,7 @@
 //! so that their cost per step falls as the pool grows.
 
 use crate::dist::{Moments, Sampling, TokenDist};
-use crate::telemetry::{Ceilings, EntropyClassBound, Fluid, Reached, StepSettings};
+use crate::telemetry::{Ceilings, EntropyClassBound, FluidBound, ReachedIntervals, StepSettings};
 use crate::theory::intervals::{Interval, MIN_INTERVAL_STEPS, StepUnits};
 use crate::theory::pool::Pool;
 
@@ -37,7 +37,7 @@ pub(super) struct CeilingTracker {
     last: Option<Evaluated>,
     /// Steps since the settings last changed.
     blocks: StepUnits,
-    reached: Option<Reached>,
+    reached: Option<ReachedIntervals>,
     /// Number of positions when the full curve was last reported.
     told: usize,
     /// Drafted nodes and steps since the settings last changed.
@@ -58,7 +58,7 @@ struct Evaluated {
 /// Returns true if a mean has left the interval that was computed last.
 ///
 /// Compares the mean of E\[X | T\], and its ratio to the fluid bound.
-fn left(reached: &Reached, mean: f64, fluid: f64) -> bool {
+fn left(reached: &ReachedIntervals, mean: f64, fluid: f64) -> bool {
     let outside = |interval: Option<Interval>, value: f64| interval.is_some_and(|i| value < i.low || i.high < value);
     outside(reached.expected, mean) || (fluid > 0.0 && outside(reached.share, mean / fluid))
 }
@@ -110,15 +110,21 @@ impl CeilingTracker {
     /// If decoding is greedy the fluid bound is B - 1, since an oracle accepts all. For sampled
     /// trees only B - 1 holds. A step that repeats an earlier one has `counts` unset and leaves
     /// means and intervals unchanged.
-    pub fn end_step(&mut self, expected: f64, size: usize, settings: &StepSettings, counts: bool) -> (Ceilings, Option<Reached>) {
-        let mut ceilings = if settings.drawn() { Ceilings::batch(size) } else { self.ceilings(size) };
+    pub fn end_step(
+        &mut self,
+        expected: f64,
+        size: usize,
+        settings: &StepSettings,
+        counts: bool,
+    ) -> (Ceilings, Option<ReachedIntervals>) {
+        let mut ceilings = if settings.samples_trees() { Ceilings::batch_only(size) } else { self.ceilings(size) };
         if counts {
             self.blocks.end_step(expected);
             self.drafted += size.saturating_sub(1);
             self.steps += 1;
         }
         let drafted = self.drafted as f64 / self.steps.max(1) as f64;
-        if settings.automatic() && !settings.drawn() {
+        if settings.automatic() && !settings.samples_trees() {
             ceilings.fluid_at_mean = self.fluid_at(drafted);
         }
         let steps = self.blocks.steps();
@@ -129,13 +135,13 @@ impl CeilingTracker {
         let due = steps >= self.reached.map_or(MIN_INTERVAL_STEPS, |reached| reached.steps + reached.steps / 2);
         if counts && (due || self.reached.is_some_and(|reached| left(&reached, mean, fluid))) {
             let found = self.blocks.resample(drafted, fluid);
-            self.reached = Some(Reached {
+            self.reached = Some(ReachedIntervals {
                 steps,
                 expected: found.map(|found| found.expected),
-                fluid: found.map(|found| found.fluid).filter(|_| !settings.drawn()),
-                share: found.map(|found| found.fraction).filter(|_| !settings.drawn()),
+                fluid: found.map(|found| found.fluid).filter(|_| !settings.samples_trees()),
+                share: found.map(|found| found.fraction).filter(|_| !settings.samples_trees()),
                 expected_mean: found.map(|_| mean),
-                share_mean: found.map(|_| mean / fluid).filter(|_| !settings.drawn()),
+                share_mean: found.map(|_| mean / fluid).filter(|_| !settings.samples_trees()),
             });
         }
         (ceilings, self.reached)
@@ -177,7 +183,7 @@ impl CeilingTracker {
     fn ceilings(&mut self, budget: usize) -> Ceilings {
         let (mu, mu2) = self.moments();
         if self.greedy {
-            return Ceilings::at(mu, mu2, budget, Some(budget.saturating_sub(1) as f64));
+            return Ceilings::for_budget(mu, mu2, budget, Some(budget.saturating_sub(1) as f64));
         }
         let positions = self.pool.positions();
         let fresh = |last: &Evaluated| last.budget == budget && positions <= last.positions + last.positions / GROWTH;
@@ -186,14 +192,14 @@ impl CeilingTracker {
             self.last = found.map(|(fluid, floor)| Evaluated { positions, budget, fluid, floor });
         }
         let (fluid, fluid_floor) = self.last.map_or((None, None), |last| (Some(last.fluid), last.floor));
-        Ceilings { fluid_floor, ..Ceilings::at(mu, mu2, budget, fluid) }
+        Ceilings { fluid_floor, ..Ceilings::for_budget(mu, mu2, budget, fluid) }
     }
 
     /// Returns the fluid bound for every budget, if a new report is due.
     ///
     /// `now` makes any new position sufficient. The bounds of the entropy classes are for budget
     /// B = `budget`. Takes a few milliseconds, so call it between steps.
-    pub fn at_length(&mut self, budget: usize, now: bool) -> Option<Fluid> {
+    pub fn full_report(&mut self, budget: usize, now: bool) -> Option<FluidBound> {
         let (positions, before) = (self.pool.positions(), self.told.max(FIRST_LENGTH));
         let due = if now { positions > self.told } else { positions >= before + before / 2 };
         if !due {
@@ -207,6 +213,6 @@ impl CeilingTracker {
             fluid: pool.fluid(budget.saturating_sub(1)),
         };
         let curve = self.pool.fluid_curve(MAX_BUDGET - 1);
-        Some(Fluid { positions, curve, kinds: self.kinds.iter().zip(KINDS).map(kind).collect() })
+        Some(FluidBound { positions, curve, kinds: self.kinds.iter().zip(KINDS).map(kind).collect() })
     }
 }

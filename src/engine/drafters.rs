@@ -39,7 +39,7 @@ impl DrafterBuilder<'_> {
     ///
     /// # Errors
     /// If a drafter does not fit the target.
-    pub fn all(&self) -> anyhow::Result<Vec<Box<dyn Drafter>>> {
+    pub fn build_all(&self) -> anyhow::Result<Vec<Box<dyn Drafter>>> {
         let mut all = Vec::new();
         for name in DRAFTERS {
             all.extend(self.one(name)?);
@@ -57,7 +57,7 @@ impl DrafterBuilder<'_> {
             "early-exit" => {
                 let exit = match self.options.exit_layers {
                     Some(after) => Some(EarlyExit::new(after, layers)?),
-                    None => EarlyExit::usual(self.adapter, layers)?,
+                    None => EarlyExit::default_exit(self.adapter, layers)?,
                 };
                 exit.map(|exit| Box::new(exit) as Box<dyn Drafter>)
             }

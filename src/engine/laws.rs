@@ -10,7 +10,7 @@ use crate::tree::{TokenId, TokenTree};
 ///
 /// If the device can reduce logits, only nodes that need more than the reductions are copied to the
 /// host.
-pub(super) struct Laws<'a> {
+pub(super) struct NodeDistributions<'a> {
     target: &'a dyn Decoder,
     warp: Sampling,
     law: Vec<Option<TokenDist<'a>>>,
@@ -19,7 +19,7 @@ pub(super) struct Laws<'a> {
 }
 
 /// Statistics of a node's token under the target's distribution at its parent.
-pub(super) struct Told {
+pub(super) struct TokenStats {
     /// Probability under the sampling parameters.
     pub p: f64,
     /// Probability at temperature 1, over the whole vocabulary.
@@ -28,7 +28,7 @@ pub(super) struct Told {
     pub rank: usize,
 }
 
-impl<'a> Laws<'a> {
+impl<'a> NodeDistributions<'a> {
     /// Prepares the distributions of `target`'s last pass, which was over `tree`.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl<'a> Laws<'a> {
     }
 
     /// Returns the statistics of `node`, which carries `token`, at its `parent`.
-    pub fn child_stats(&mut self, parent: usize, node: usize, token: TokenId) -> Result<Told, NotFinite> {
+    pub fn child_stats(&mut self, parent: usize, node: usize, token: TokenId) -> Result<TokenStats, NotFinite> {
         if let Some((plain, own)) = self.reduced(parent)
             && let Some(&(logit, rank)) = self.reduced.as_ref().and_then(|all| all.tokens.get(node - 1))
         {
@@ -105,10 +105,10 @@ impl<'a> Laws<'a> {
                 true => TokenDist::one_hot(plain.best, plain.max).p(token),
                 false => own.p(logit, 1.0 / self.warp.temperature),
             };
-            return Ok(Told { p, p_plain, rank });
+            return Ok(TokenStats { p, p_plain, rank });
         }
         let law = self.sampled(parent)?;
         let (p, rank) = (law.p(token), law.rank(token));
-        Ok(Told { p, p_plain: self.plain(parent)?.p(token), rank })
+        Ok(TokenStats { p, p_plain: self.plain(parent)?.p(token), rank })
     }
 }

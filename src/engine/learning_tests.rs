@@ -9,7 +9,7 @@ use super::testing::{LAYERS, TableDecoder, run, settings};
 use super::{Session, Vocabulary};
 use crate::dist::TokenDist;
 use crate::draft::testing::Fixed;
-use crate::draft::{Candidate, Verified};
+use crate::draft::{Candidate, VerifyFeedback};
 use crate::tree::TokenId;
 
 const PROPOSED: [Candidate; 4] = [
@@ -26,7 +26,7 @@ proptest! {
     ) {
         let table = TableDecoder::new(5, seed);
         let drafter = Fixed::new(|_: &[TokenId]| PROPOSED.to_vec());
-        let heard = Arc::clone(&drafter.heard);
+        let heard = Arc::clone(&drafter.feedback);
         let shape = ["chain", "fixed 2,2,1", "static", "best-first"][shape];
         let mut settings = settings("fixed", shape, budget, if sampled { 1.0 } else { 0.0 });
         if drawn && shape != "best-first" {
@@ -39,7 +39,7 @@ proptest! {
         let text = [&prompt[..], &out].concat();
         let heard = heard.lock().unwrap();
         prop_assert_eq!(heard.len(), records.len());
-        for (Verified { tree, p, weight }, record) in heard.iter().zip(&records) {
+        for (VerifyFeedback { tree, p, weight }, record) in heard.iter().zip(&records) {
             let own = record.tree.tokens.len();
             prop_assert_eq!(&tree.tokens()[..own], &record.tree.tokens[..]);
             prop_assert_eq!(&p[..own], &record.tree.p[..]);

@@ -4,7 +4,7 @@
 
 /// Least-squares line through a stream of points, older points weighing less.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Line {
+pub(super) struct LineFit {
     weight: f64,
     x: f64,
     y: f64,
@@ -13,14 +13,14 @@ pub(super) struct Line {
     xy: f64,
 }
 
-impl Line {
+impl LineFit {
     /// Factor by which the weight of every point decays with each new one.
     const KEEP: f64 = 0.98;
 
     /// Returns the line's value at `x`, or 0 before the first point.
     ///
     /// While all points share one x, the line is taken to pass through the origin.
-    pub fn at(&self, x: f64) -> f64 {
+    pub fn value_at(&self, x: f64) -> f64 {
         match self.xx > 1e-6 * self.weight {
             true => self.y + self.xy / self.xx * (x - self.x),
             false if self.x > 0.0 => self.y * x / self.x,
@@ -31,7 +31,7 @@ impl Line {
     /// Splits the line into a constant part and a slope, both nonnegative.
     ///
     /// While all points share one x, the constant part is 0.
-    pub fn parts(&self) -> (f64, f64) {
+    pub fn intercept_and_slope(&self) -> (f64, f64) {
         if self.x <= 0.0 {
             return (0.0, 0.0);
         }
@@ -44,7 +44,7 @@ impl Line {
     ///
     /// The clamp keeps a single delayed measurement from dominating the fit.
     pub fn add(&mut self, x: f64, y: f64) {
-        let y = if self.weight > 0.0 { y.min(2.0 * self.at(x).max(self.y)) } else { y };
+        let y = if self.weight > 0.0 { y.min(2.0 * self.value_at(x).max(self.y)) } else { y };
         let kept = self.weight * Self::KEEP;
         self.weight = kept + 1.0;
         let (dx, dy) = (x - self.x, y - self.y);
@@ -60,34 +60,34 @@ mod tests {
 
     #[test]
     fn a_line_goes_through_its_points_and_follows_newer_ones() {
-        let mut line = Line::default();
-        assert_eq!(line.at(3.0), 0.0);
+        let mut line = LineFit::default();
+        assert_eq!(line.value_at(3.0), 0.0);
         line.add(2.0, 0.5);
-        assert_eq!((line.at(2.0), line.at(4.0)), (0.5, 1.0));
+        assert_eq!((line.value_at(2.0), line.value_at(4.0)), (0.5, 1.0));
         (0..9).for_each(|i| line.add(f64::from(1 + i % 3), 0.3 + 0.1 * f64::from(1 + i % 3)));
-        assert!((line.at(5.0) - 0.8).abs() < 1e-1, "{}", line.at(5.0));
+        assert!((line.value_at(5.0) - 0.8).abs() < 1e-1, "{}", line.value_at(5.0));
         // A single outlier of an hour must not matter; a lasting change must.
         line.add(1.0, 3600.0);
-        assert!(line.at(1.0) < 1.0);
+        assert!(line.value_at(1.0) < 1.0);
         (0..400).for_each(|i| line.add(f64::from(1 + i % 2), f64::from(1 + i % 2)));
-        assert!((line.at(3.0) - 3.0).abs() < 1e-2, "{}", line.at(3.0));
+        assert!((line.value_at(3.0) - 3.0).abs() < 1e-2, "{}", line.value_at(3.0));
     }
 
     #[test]
     fn intercept_and_slope_are_nonnegative() {
-        let mut line = Line::default();
-        assert_eq!(line.parts(), (0.0, 0.0));
+        let mut line = LineFit::default();
+        assert_eq!(line.intercept_and_slope(), (0.0, 0.0));
         line.add(2.0, 0.5);
-        assert_eq!(line.parts(), (0.0, 0.25));
+        assert_eq!(line.intercept_and_slope(), (0.0, 0.25));
         (0..400).for_each(|i| line.add(f64::from(1 + i % 3), 0.3 + 0.1 * f64::from(1 + i % 3)));
-        let (step, node) = line.parts();
+        let (step, node) = line.intercept_and_slope();
         assert!((step - 0.3).abs() < 1e-2 && (node - 0.1).abs() < 1e-2, "{step} and {node}");
         // A falling line, or one with a negative intercept, still yields nonnegative parts that
         // reproduce the mean.
         for slope in [-0.1, 4.0] {
-            let mut line = Line::default();
+            let mut line = LineFit::default();
             (0..400).for_each(|i| line.add(f64::from(2 + i % 3), 5.0 + slope * f64::from(i % 3 - 1)));
-            let (step, node) = line.parts();
+            let (step, node) = line.intercept_and_slope();
             assert!(step >= -1e-9 && node >= 0.0 && (step + node * 3.0 - 5.0).abs() < 0.3, "{step} and {node}");
         }
     }

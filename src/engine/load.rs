@@ -17,9 +17,9 @@ use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::tokenizer::same_vocabulary;
 use crate::model::{Head, HeadForm};
-use crate::registry::{ChecksumResult, Found, Registry, cache_folder};
+use crate::registry::{ChecksumResult, Registry, RegistryModel, cache_folder};
 use crate::theory::cost::CostCurve;
-use crate::theory::speed::Work;
+use crate::theory::speed::ModelWork;
 use crate::tree::TokenId;
 
 /// Minimum cache capacity in positions, limited by the model's context.
@@ -41,7 +41,7 @@ pub(crate) struct Engine {
     /// Cache file of the pass cost; `None` disables caching.
     pub(super) shelf: Option<CostCache>,
     /// Work per token and pass of the target, for the roofline model.
-    pub work: Work,
+    pub work: ModelWork,
 }
 
 impl Engine {
@@ -132,39 +132,40 @@ impl Loader {
         };
         let makers =
             DrafterBuilder { options, target: &config, second, head: head.as_deref(), adapter: adapter.as_deref(), capacity };
-        let drafters = makers.all()?;
+        let drafters = makers.build_all()?;
 
         let tokenizer = model.tokenizer();
-        let vocabulary = Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()).named(tokenizer.control());
+        let vocabulary = Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop_tokens().to_vec())
+            .with_display_names(tokenizer.control_tokens());
         let vocabulary = Arc::new(vocabulary);
         let mut target = model.decoder(capacity)?;
         if let Some(head) = &head {
-            target.keep_hidden(&head.about().after);
+            target.keep_hidden(&head.info().source_layers);
         }
         let mut session = Session::new(target, drafters, vocabulary, options.settings.clone())?;
         let (names, drafter_costs) = session.drafters().map(|(name, cost)| (name.to_owned(), cost)).unzip();
         let info = RunInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             model: found.name().to_owned(),
-            quantisation: model.quantisation(),
+            quantisation: model.quantization(),
             sha256: digest,
             device: model.device_name(),
             context: session.context(),
             vocabulary: config.vocab,
             drafters: names,
             drafter_costs,
-            shapes: Shape::ALL.map(|shape| shape.with(options.fixed).name()).to_vec(),
+            shapes: Shape::ALL.map(|shape| shape.with_widths(options.fixed).name()).to_vec(),
             prompts: Vec::new(),
         };
         let identity = info.sha256.clone().unwrap_or_else(|| model.path().display().to_string());
-        let shelf = cache_folder().ok().map(|cache| CostCache::new(&cache, &identity, &info.device));
-        if let Some(cost) = shelf.as_ref().and_then(CostCache::read) {
+        let cost_cache = cache_folder().ok().map(|cache| CostCache::new(&cache, &identity, &info.device));
+        if let Some(cost) = cost_cache.as_ref().and_then(CostCache::read) {
             session.set_cost(cost);
         }
-        let work = Work { bytes: model.weight_bytes() as f64, flops_per_token: 2.0 * config.multiplied_weights() as f64 };
+        let work = ModelWork { bytes: model.weight_bytes() as f64, flops_per_token: 2.0 * config.multiplied_weights() as f64 };
         let raw = options.raw;
         let tokens: PromptEncoder = Box::new(move |text| model.prompt_tokens(text, raw).map_err(|e| e.to_string()));
-        Ok(Engine { session, tokens, info, shelf, work })
+        Ok(Engine { session, tokens, info, shelf: cost_cache, work })
     }
 
     /// Returns the model called `name`, loading it on first use.
@@ -204,7 +205,7 @@ impl Loader {
         }
         let head = match asked {
             Some(path) => Some(Head::open(path, form, model)?),
-            None => Head::shipped(sha256, form, model)?,
+            None => Head::load_built_in(sha256, form, model)?,
         };
         let head = head.map(Arc::new);
         self.heads.extend(head.iter().map(|head| (key.clone(), Arc::clone(head))));
@@ -215,7 +216,7 @@ impl Loader {
     ///
     /// The registry knows it for listed models. A file given by its path is hashed only if it has
     /// the size of a listed one, and so may be the same.
-    fn digest(&mut self, found: &Found) -> anyhow::Result<Option<String>> {
+    fn digest(&mut self, found: &RegistryModel) -> anyhow::Result<Option<String>> {
         if let Some(sha256) = found.sha256() {
             return Ok(Some(sha256.to_owned()));
         }
@@ -238,7 +239,7 @@ impl Loader {
 }
 
 /// Downloads a model if it is missing, and loads it.
-fn open(found: &Found, options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Model> {
+fn open(found: &RegistryModel, options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Model> {
     let device: DeviceChoice = options.device.parse().map_err(|why: String| anyhow!(why))?;
     // Reported in steps of a thousandth, since a download reports far more often than useful.
     let mut last = None;

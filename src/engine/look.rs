@@ -12,7 +12,7 @@ use crate::dist::{Sampling, TokenDist};
 use crate::draft::shape::{Limits, grow};
 use crate::draft::{Context, DraftError, OracleSearch, Plan, Shape};
 use crate::model::{Decoder, Node, Pass};
-use crate::telemetry::{Look, OracleSearchState, StepSettings};
+use crate::telemetry::{OracleResult, OracleSearchState, StepSettings};
 use crate::theory::cost::CostCurve;
 use crate::theory::light::OracleCurve;
 use crate::tree::{TokenId, TokenTree};
@@ -28,7 +28,7 @@ const CURVE_TOLERANCE: f64 = 0.01;
 
 /// State of a step that a later search needs.
 #[derive(Clone, Debug)]
-pub(super) struct Past {
+pub(super) struct PastStep {
     /// Length of the text in tokens before the step, root included.
     pub position: usize,
     /// Settings of the step.
@@ -52,7 +52,7 @@ pub(crate) struct StepSearch {
     /// Index of the step within the prompt.
     pub step: usize,
     /// Maximum number of passes before the search ends unfinished.
-    pub most: usize,
+    pub max_passes: usize,
     target: Box<dyn Decoder>,
     tokens: Vec<TokenId>,
     warp: Sampling,
@@ -67,7 +67,7 @@ pub(crate) struct StepSearch {
     /// A greedy oracle knows all of them, so that no search is needed.
     left: Option<usize>,
     /// Result at the step's own size, and the pass at which further search ends.
-    own: Option<(Look, usize)>,
+    own: Option<(OracleResult, usize)>,
     /// Set when the search for trees of other sizes is done.
     curve_done: bool,
 }
@@ -79,7 +79,7 @@ impl Session {
     ///
     /// # Errors
     /// If a forward or the drafter fails. The session is unchanged in any case.
-    pub(crate) fn look(&self, step: usize) -> Result<Option<StepSearch>, SessionError> {
+    pub(crate) fn start_search(&self, step: usize) -> Result<Option<StepSearch>, SessionError> {
         self.search(step, false)
     }
 
@@ -91,9 +91,9 @@ impl Session {
     /// # Errors
     /// As [`Self::look`].
     pub(crate) fn search(&self, step: usize, all_sizes: bool) -> Result<Option<StepSearch>, SessionError> {
-        let Some((id, tokens, past)) = self.past(step) else { return Ok(None) };
+        let Some((id, tokens, past)) = self.past_step(step) else { return Ok(None) };
         let greedy = past.settings.warp().greedy();
-        let cost = self.cost().filter(|_| all_sizes && !greedy && !past.settings.drawn()).cloned();
+        let cost = self.cost().filter(|_| all_sizes && !greedy && !past.settings.samples_trees()).cloned();
         let widest = cost.as_ref().map_or(0, CostCurve::largest);
         let mut target = self.target.fork()?;
         target.truncate(tokens.len().saturating_sub(1));
@@ -108,7 +108,7 @@ impl Session {
             vocabulary: Arc::clone(self.vocabulary()),
             oracle: OracleSearch::new(root, past.limits, widest),
             drafter_best: past.best.then_some(past.expected),
-            most: MOST_PASSES,
+            max_passes: MOST_PASSES,
             state: OracleSearchState::Refining,
             cost,
             left: (all_sizes && greedy).then_some(past.limits.depth),
@@ -127,7 +127,7 @@ impl StepSearch {
     ///
     /// If q is wrong, the verified tree can have the higher value. Then that one is the drafter's
     /// best.
-    fn draft(&mut self, session: &Session, past: &Past) -> Result<(), SessionError> {
+    fn draft(&mut self, session: &Session, past: &PastStep) -> Result<(), SessionError> {
         let Some(drafter) = session.drafter_named(&past.settings.drafter) else { return Ok(()) };
         let name = drafter.name();
         let failed = |source: DraftError| SessionError::Draft { name, source };
@@ -170,9 +170,9 @@ impl StepSearch {
             return Ok(self.refining());
         }
         let search = self.oracle.search();
-        self.state = if search.upper() - search.lower() <= Look::TOLERANCE * search.upper() {
+        self.state = if search.upper() - search.lower() <= OracleResult::TOLERANCE * search.upper() {
             OracleSearchState::Converged
-        } else if went_on && self.oracle.passes() < self.most {
+        } else if went_on && self.oracle.passes() < self.max_passes {
             OracleSearchState::Refining
         } else {
             OracleSearchState::Ended
@@ -180,7 +180,7 @@ impl StepSearch {
         if self.state != OracleSearchState::Refining
             && let Some(widest) = self.cost.as_ref().map(CostCurve::largest)
         {
-            self.own = Some((self.found(), self.oracle.passes() + CURVE_PASSES));
+            self.own = Some((self.result(), self.oracle.passes() + CURVE_PASSES));
             self.oracle.widen(widest);
             // A search that ended early still yields its curve, so that contexts that are hard to
             // search aren't missing from the means.
@@ -223,12 +223,12 @@ impl StepSearch {
     /// Grants a search that ran out of passes the same number again.
     pub fn grant_passes(&mut self) {
         if self.state == OracleSearchState::Ended {
-            (self.most, self.state) = (self.oracle.passes() + MOST_PASSES, OracleSearchState::Refining);
+            (self.max_passes, self.state) = (self.oracle.passes() + MOST_PASSES, OracleSearchState::Refining);
         }
     }
 
     /// Stops a search that is still being refined.
-    pub fn break_off(&mut self) {
+    pub fn stop(&mut self) {
         if self.state == OracleSearchState::Refining {
             self.state = OracleSearchState::BrokenOff;
         }
@@ -239,18 +239,18 @@ impl StepSearch {
     /// # Errors
     /// If a forward fails.
     #[cfg(test)]
-    pub fn refined(mut self) -> Result<Look, SessionError> {
+    pub fn refined(mut self) -> Result<OracleResult, SessionError> {
         while self.refine()? {}
-        Ok(self.found())
+        Ok(self.result())
     }
 
     /// Returns the bounds known so far.
-    pub fn found(&self) -> Look {
+    pub fn result(&self) -> OracleResult {
         if let Some((look, _)) = self.own {
             return look;
         }
         let search = self.oracle.search();
-        Look {
+        OracleResult {
             oracle_lower: search.lower(),
             oracle_upper: search.upper(),
             oracle_floor: search.least_path_probability(),

@@ -6,19 +6,19 @@ use proptest::prelude::*;
 use super::look::StepSearch;
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
 use crate::dist::{Sampling, TokenDist};
-use crate::telemetry::{Ladder, Look, Losses, OracleSearchState, StepRecord, StepSettings};
+use crate::telemetry::{LossLadder, Losses, OracleResult, OracleSearchState, StepRecord, StepSettings};
 use crate::tree::TokenId;
 
 const DRAFTERS: [&str; 7] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "oracle"];
 
 /// Refines a search until no pass is left, where the bounds equal the optimum.
-fn exact(mut looking: StepSearch) -> Look {
+fn exact(mut looking: StepSearch) -> OracleResult {
     let mut passes = usize::MAX;
-    while looking.found().passes != passes {
-        passes = looking.found().passes;
+    while looking.result().passes != passes {
+        passes = looking.result().passes;
         looking.refine().unwrap();
     }
-    looking.found()
+    looking.result()
 }
 
 /// Returns the mass of the best `drafted` nodes after `text`, by enumeration.
@@ -60,15 +60,15 @@ proptest! {
         let text = [&[1, 0][..], &out].concat();
         let mut session = session(&table, &stop, settings.clone());
         session.start("x", &[1, 0], 25).unwrap();
-        prop_assert!(session.look(0).unwrap().is_none());
+        prop_assert!(session.start_search(0).unwrap().is_none());
         let mut got: Vec<StepRecord> = Vec::new();
-        let mut ladder = Ladder::default();
+        let mut ladder = LossLadder::default();
         while let Some(record) = session.step().unwrap() {
             got.push(record);
             // Every earlier step is searched again after each step.
             for record in &got {
-                let looking = session.look(record.step).unwrap().unwrap();
-                let first = looking.found();
+                let looking = session.start_search(record.step).unwrap().unwrap();
+                let first = looking.result();
                 prop_assert!(first.state == OracleSearchState::Refining && first.oracle_lower == 0.0);
                 let look = exact(looking);
                 if record.step + 1 < got.len() {
@@ -83,7 +83,7 @@ proptest! {
                     prop_assert_eq!(best, record.expected_accepted);
                 }
                 ladder.add(record, Some(&look));
-                let losses = Losses::of(record, Some(&look));
+                let losses = Losses::of_step(record, Some(&look));
                 prop_assert!((losses.total() - (budget as f64 - 1.0 - record.accepted as f64)).abs() < 1e-9);
                 if let Some(miss) = record.miss.as_ref().filter(|miss| miss.pi < look.oracle_floor) {
                     prop_assert!(look.oracle_lower > 0.0 && temperature > 0.0, "{:?}", miss);
@@ -92,7 +92,7 @@ proptest! {
         }
         prop_assert!(want.iter().map(timeless).eq(got.iter().map(timeless)), "looking changed a record");
         prop_assert_eq!(session.tokens(), &text[..]);
-        prop_assert!(session.look(got.len()).unwrap().is_none());
+        prop_assert!(session.start_search(got.len()).unwrap().is_none());
         if let Some(losses) = ladder.losses() {
             let accepted = got.iter().map(|r| r.accepted as f64).sum::<f64>() / got.len() as f64;
             prop_assert!((losses.total() - (budget as f64 - 1.0 - accepted)).abs() < 1e-9);
@@ -108,7 +108,7 @@ proptest! {
         let mut session = session(&table, &stop, settings("ngram", "chain", budget, temperature));
         session.start("x", &[1, 0, 3], length).unwrap();
         session.step().unwrap();
-        let look = exact(session.look(0).unwrap().unwrap());
+        let look = exact(session.start_search(0).unwrap().unwrap());
         let warp = session.settings().warp();
         // The text ends after `length` tokens, the last of which is the bonus token.
         let want = brute(&table, &warp, &stop, &[1, 0, 3], budget - 1, length - 1);
@@ -135,7 +135,7 @@ fn a_past_step_is_searched_under_its_own_settings() {
     }
     let chain = |record: &StepRecord| StepSettings { shape: "chain".into(), ..record.settings.clone() };
     for record in &records {
-        let look = exact(session.look(record.step).unwrap().unwrap());
+        let look = exact(session.start_search(record.step).unwrap().unwrap());
         assert_eq!(look.drafter_best, Some(record.expected_accepted));
         // In the same context as a chain, the best tree is drafted anew, by a drafter in the state
         // that it had then.
@@ -143,7 +143,7 @@ fn a_past_step_is_searched_under_its_own_settings() {
         other.start("x", &session.tokens()[..record.position], 202 - record.position).unwrap();
         let first = other.step().unwrap().unwrap();
         other.step().unwrap();
-        let again = exact(other.look(0).unwrap().unwrap());
+        let again = exact(other.start_search(0).unwrap().unwrap());
         // If q is wrong, the chain itself can have the higher value.
         let want = record.expected_accepted.max(first.expected_accepted);
         assert_eq!(again.drafter_best, Some(want), "{}", record.settings.drafter);
@@ -157,7 +157,7 @@ fn where_the_cache_has_no_room_the_bounds_say_so() {
     let mut session = session(&table, &[], settings("ngram", "best-first", 200, 1.0));
     session.start("x", &[1, 0], 100).unwrap();
     session.step().unwrap();
-    let look = exact(session.look(0).unwrap().unwrap());
+    let look = exact(session.start_search(0).unwrap().unwrap());
     assert!(look.state == OracleSearchState::Ended && look.oracle_lower < look.oracle_upper, "{look:?}");
 }
 
@@ -167,21 +167,21 @@ fn a_search_out_of_passes_can_be_continued() {
     let mut session = session(&table, &[], settings("ngram", "best-first", 100, 1.0));
     session.start("x", &[1, 0], 100).unwrap();
     session.step().unwrap();
-    let whole = session.look(0).unwrap().unwrap().refined().unwrap();
+    let whole = session.start_search(0).unwrap().unwrap().refined().unwrap();
     assert!(whole.converged() && whole.passes > 3, "{whole:?}");
-    let mut looking = session.look(0).unwrap().unwrap();
-    looking.most = 2;
+    let mut looking = session.start_search(0).unwrap().unwrap();
+    looking.max_passes = 2;
     assert!(looking.refine().unwrap() && !looking.refine().unwrap());
-    let ended = looking.found();
+    let ended = looking.result();
     assert_eq!((ended.state, ended.passes), (OracleSearchState::Ended, 2));
     // Breaking off a search that has ended has no effect.
-    looking.break_off();
-    assert_eq!(looking.found(), ended);
+    looking.stop();
+    assert_eq!(looking.result(), ended);
     looking.grant_passes();
-    assert_eq!(looking.found().state, OracleSearchState::Refining);
+    assert_eq!(looking.result().state, OracleSearchState::Refining);
     while looking.refine().unwrap() {}
-    assert_eq!(looking.found(), whole);
+    assert_eq!(looking.result(), whole);
     // A converged search has nothing left to find.
     looking.grant_passes();
-    assert_eq!(looking.found(), whole);
+    assert_eq!(looking.result(), whole);
 }

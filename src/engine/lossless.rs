@@ -28,7 +28,7 @@ fn plain(
     let mut text = prompt.to_vec();
     while text.len() < (prompt.len() + tokens).min(context) {
         let row = table.row(&text, LAYERS);
-        let token = TokenDist::new(&row, warp).unwrap().sample(draws.at(text.len()));
+        let token = TokenDist::new(&row, warp).unwrap().sample(draws.uniform(text.len()));
         text.push(token);
         if stop.contains(&token) {
             break;
@@ -95,7 +95,7 @@ proptest! {
             at += 1;
             session.set(settings(DRAFTERS[drafter], if chain { "chain" } else { "best-first" }, budget, 1.0)).unwrap();
             // Measurements between steps must not change the text.
-            session.calibrate().unwrap();
+            session.measure_plain_rate().unwrap();
         }
         prop_assert_eq!(&session.tokens()[3..], &want[..]);
     }
@@ -250,7 +250,7 @@ fn expected_and_accepted_agree() {
         // martingale differences.
         let error = (diff.iter().map(|d| d * d).sum::<f64>()).sqrt() / n;
         assert!(n > 1000.0 && mean.abs() < 4.0 * error, "{drafter}: {mean} +- {error} over {n} steps");
-        let rates = DepthRates::of(&records);
+        let rates = DepthRates::from_records(&records);
         assert_eq!(
             (1..=rates.max_depth()).map(|d| rates.counts(d).1).sum::<usize>(),
             records.iter().map(|r| r.accepted).sum::<usize>()
@@ -267,7 +267,7 @@ fn prompts_that_do_not_fit_are_refused() {
         session.start("x", &[1; 16], 5).unwrap_err().to_string(),
         "the prompt has 16 tokens, and the context holds 16: one must be left for the answer"
     );
-    assert!(session.step().unwrap().is_none() && session.calibrate().unwrap().is_none());
+    assert!(session.step().unwrap().is_none() && session.measure_plain_rate().unwrap().is_none());
     session.start("x", &[1; 15], 5).unwrap();
     assert!(session.step().unwrap().is_some_and(|r| r.emitted.len() == 1));
     assert_eq!(session.ending(), Some(Ending::Context));

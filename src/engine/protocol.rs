@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::telemetry::{Ending, Fluid, Look, MachineLoad, StepRecord, StepSettings};
+use crate::telemetry::{Ending, FluidBound, MachineLoad, OracleResult, StepRecord, StepSettings};
 use crate::theory::cost::CostCurve;
 use crate::theory::light::OracleCurve;
 
@@ -124,7 +124,7 @@ pub enum Event {
         /// Index of the step within the prompt, from 0.
         step: usize,
         /// Bounds found so far.
-        look: Look,
+        look: OracleResult,
         /// Marks a step picked by [`Command::SearchEvery`], which counts in means.
         ///
         /// Steps that the user picks don't count: they are no unbiased sample.
@@ -137,7 +137,7 @@ pub enum Event {
     /// Fluid bound for every budget.
     ///
     /// Sent after each text and, within a text, at growing intervals.
-    Fluid(Arc<Fluid>),
+    Fluid(Arc<FluidBound>),
     /// A text ended.
     PromptEnded {
         /// Reason why the text ended.

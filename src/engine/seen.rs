@@ -4,16 +4,16 @@
 //! per step.
 
 use super::ceilings::CeilingTracker;
-use super::laws::Laws;
+use super::laws::NodeDistributions;
 use super::session::SessionError;
 use super::vocabulary::Vocabulary;
 use crate::dist::{Moments, NotFinite, Sampling};
 use crate::draft::{BudgetCut, Candidate, Cut, Draft};
 use crate::model::Decoder;
-use crate::telemetry::{Cause, CutNode, Miss, Overlap, PositionEntropy, RuleCeiling, StepRecord, TokenClass, TreeRecord};
+use crate::telemetry::{CutNode, Miss, MissCause, Overlap, PositionEntropy, RuleCeiling, StepRecord, TokenClass, TreeRecord};
 use crate::theory::transport;
 use crate::tree::{TokenId, TokenTree};
-use crate::verify::{Block, Rejection, Rule, TextRandom, Verdict, verify, verify_block, verify_rejection};
+use crate::verify::{BlockAcceptance, Rejection, Rule, TextRandom, Verdict, verify, verify_block, verify_rejection};
 
 /// For each node, its reach probability and the acceptance probabilities of its children.
 ///
@@ -21,7 +21,7 @@ use crate::verify::{Block, Rejection, Rule, TextRandom, Verdict, verify, verify_
 type NodeAcceptances = Vec<(f64, Vec<f64>)>;
 
 /// Outcome of one verify pass.
-pub(super) struct Seen {
+pub(super) struct VerifyOutcome {
     /// Accepted path and emitted tokens.
     pub verdict: Verdict,
     /// Record of the tree, without the texts of tokens.
@@ -33,7 +33,7 @@ pub(super) struct Seen {
     /// Rank of the bonus token under the target.
     pub bonus_rank: usize,
     /// Candidates left out below nodes of the accepted path, with the target's p.
-    pub left: Vec<(Cut, f64)>,
+    pub left_out: Vec<(Cut, f64)>,
     /// Statistics of each node of a sampled tree that the drafter was asked about.
     ///
     /// Holds the probability that the node is reached and, given that, the expected probability
@@ -53,26 +53,26 @@ pub(super) struct Seen {
 ///
 /// # Errors
 /// If a distribution does not exist, or the device fails.
-pub(super) fn observe(
+pub(super) fn evaluate_pass(
     target: &dyn Decoder,
     warp: Sampling,
     draft: &Draft,
     draws: &TextRandom,
     position: usize,
     observed: &mut CeilingTracker,
-) -> Result<Seen, SessionError> {
+) -> Result<VerifyOutcome, SessionError> {
     let tree: &TokenTree = &draft.tree;
-    let mut laws = Laws::new(target, warp, tree)?;
+    let mut laws = NodeDistributions::new(target, warp, tree)?;
     let (drawn, rule) = (!draft.proposals.is_empty(), draft.rule);
     let verdict = if drawn {
         let law = |node: usize| laws.sampled(node).cloned();
-        let draw = |depth: usize, n: usize| draws.nth(position + depth, n);
+        let draw = |depth: usize, n: usize| draws.nth_uniform(position + depth, n);
         match rule {
             Rule::Block => verify_block(tree, &draft.proposals, law, draw)?,
             _ => verify_rejection(tree, &draft.proposals, law, draw)?,
         }
     } else {
-        verify(tree, |node| laws.sampled(node).cloned(), |depth| draws.at(position + depth))?
+        verify(tree, |node| laws.sampled(node).cloned(), |depth| draws.uniform(position + depth))?
     };
     let mut record = TreeRecord {
         tokens: tree.tokens().to_vec(),
@@ -113,20 +113,20 @@ pub(super) fn observe(
             Some(node) => record.p_plain[node],
             None => laws.plain_probability(at, token)?,
         };
-        entropy.push(PositionEntropy { law: moments, plain, p, p_plain: Some(p_plain) });
+        entropy.push(PositionEntropy { sampled: moments, plain, p, p_plain: Some(p_plain) });
         at = next.unwrap_or(at);
     }
     let mut left = Vec::with_capacity(draft.cut.len());
     for cut in draft.cut.iter().filter(|cut| cut.parent == 0 || verdict.path.contains(&cut.parent)) {
         left.push((*cut, laws.sampled(cut.parent)?.p(cut.candidate.token)));
     }
-    let bonus_rank = laws.sampled(verdict.last())?.rank(verdict.bonus());
+    let bonus_rank = laws.sampled(verdict.last_accepted())?.rank(verdict.bonus());
     let expected_accepted = tree.expected_accepted(|i| record.acceptance(i));
     let (mut overlap, mut rule_ceiling) = (Vec::new(), None);
     for node in std::iter::once(0).chain(verdict.path.iter().copied()).filter(|_| !warp.greedy()) {
         let law = laws.sampled(node)?;
         let tokens: Vec<(f64, f64)> = proposed(draft, node).into_iter().map(|(token, q)| (law.p(token), q)).collect();
-        overlap.extend(Overlap::of(node, &tokens));
+        overlap.extend(Overlap::from_candidates(node, &tokens));
         if node == 0 && drawn && !tokens.is_empty() {
             let drafts = tree.children(0).count();
             let ceiling = match rule {
@@ -138,7 +138,17 @@ pub(super) fn observe(
             rule_ceiling = ceiling.map(|ceiling| RuleCeiling { drafts, ceiling, accepted: accepted.min(1.0) });
         }
     }
-    Ok(Seen { verdict, tree: record, entropy, expected_accepted, bonus_rank, left, chances, overlap, rule_ceiling })
+    Ok(VerifyOutcome {
+        verdict,
+        tree: record,
+        entropy,
+        expected_accepted,
+        bonus_rank,
+        left_out: left,
+        chances,
+        overlap,
+        rule_ceiling,
+    })
 }
 
 /// Returns the tokens proposed below a node with their q, in descending order.
@@ -160,7 +170,7 @@ fn proposed(draft: &Draft, node: usize) -> Vec<(TokenId, f64)> {
 ///
 /// The first part holds for each node the probability that it is accepted given that its parent is
 /// (1 for the root). The second part is [`Seen::chances`].
-fn accept(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, NodeAcceptances), NotFinite> {
+fn accept(draft: &Draft, laws: &mut NodeDistributions) -> Result<(Vec<f64>, NodeAcceptances), NotFinite> {
     let tree = &draft.tree;
     let mut accept = vec![1.0; tree.len()];
     let mut reach = vec![1.0; tree.len()];
@@ -170,14 +180,14 @@ fn accept(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, NodeAcceptances),
         let mut rejection = Rejection::new(&draft.proposals[node], |token| law.p(token));
         let (mut stays, mut expected) = (1.0, Vec::new());
         for child in tree.children(node) {
-            expected.push(stays * rejection.expected());
-            let chance = rejection.chance().unwrap_or(0.0);
+            expected.push(stays * rejection.expected_acceptance());
+            let chance = rejection.accept_probability().unwrap_or(0.0);
             accept[child] = stays * chance;
             reach[child] = reach[node] * accept[child];
             stays *= 1.0 - chance;
-            rejection.refuse();
+            rejection.reject();
         }
-        expected.push(stays * rejection.expected());
+        expected.push(stays * rejection.expected_acceptance());
         chances.push((reach[node], expected));
     }
     Ok((accept, chances))
@@ -187,14 +197,14 @@ fn accept(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, NodeAcceptances),
 ///
 /// As [`accept`], where the probability at depth i is P(accepted >= i | chain) over P(accepted >=
 /// i - 1 | chain).
-fn accept_block(draft: &Draft, laws: &mut Laws) -> Result<(Vec<f64>, NodeAcceptances), NotFinite> {
-    let block = Block::new(&draft.tree, &draft.proposals, |node| laws.sampled(node).cloned())?;
+fn accept_block(draft: &Draft, laws: &mut NodeDistributions) -> Result<(Vec<f64>, NodeAcceptances), NotFinite> {
+    let block = BlockAcceptance::new(&draft.tree, &draft.proposals, |node| laws.sampled(node).cloned())?;
     let (mut accept, mut chances) = (vec![1.0; draft.tree.len()], Vec::new());
     let survival = block.survival();
     for (&node, pair) in block.nodes()[1..].iter().zip(survival.windows(2)) {
         accept[node] = if pair[0] > 0.0 { (pair[1] / pair[0]).min(1.0) } else { 0.0 };
     }
-    for ((&node, &reach), expected) in block.nodes().iter().zip(block.reach()).zip(block.expected()) {
+    for ((&node, &reach), expected) in block.nodes().iter().zip(block.reach()).zip(block.conditional_acceptance()) {
         if draft.asked[node] {
             chances.push((reach, vec![expected]));
         }
@@ -214,7 +224,7 @@ pub(super) fn cut_nodes(draft: &Draft, vocabulary: &Vocabulary) -> Vec<CutNode> 
 /// Describes the miss that ended the step of `record`, whose tree is `draft.tree`.
 ///
 /// See [`Miss`] and [`Cause`].
-pub(super) fn miss(record: &StepRecord, draft: &Draft) -> Miss {
+pub(super) fn describe_miss(record: &StepRecord, draft: &Draft) -> Miss {
     let last = record.path.last().copied().unwrap_or(0);
     let (q, draft_rank) = (draft.cut_q(last, record.bonus), draft.cut_rank(last, record.bonus));
     let (asked, rank) = (draft.asked.get(last).is_some_and(|&asked| asked), record.bonus_rank);
@@ -225,7 +235,7 @@ pub(super) fn miss(record: &StepRecord, draft: &Draft) -> Miss {
         depth: record.accepted + 1,
         token: record.bonus,
         text: record.bonus_text.clone(),
-        class: TokenClass::of(&record.bonus_text),
+        class: TokenClass::from_text(&record.bonus_text),
         p: record.entropy.last().map_or(0.0, |e| e.p),
         p_plain: record.entropy.last().and_then(|e| e.p_plain),
         pi,
@@ -233,6 +243,6 @@ pub(super) fn miss(record: &StepRecord, draft: &Draft) -> Miss {
         q,
         draft_rank,
         asked,
-        cause: if unlucky { Cause::Unlucky } else { Cause::ignoring_luck(rank, draft_rank, asked) },
+        cause: if unlucky { MissCause::Unlucky } else { MissCause::ignoring_luck(rank, draft_rank, asked) },
     }
 }

@@ -6,17 +6,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::budget::Budget;
+use super::budget::BudgetPolicy;
 use super::ceilings::CeilingTracker;
-use super::look::Past;
-use super::seen::{Seen, cut_nodes, miss, observe};
+use super::look::PastStep;
+use super::seen::{VerifyOutcome, cut_nodes, describe_miss, evaluate_pass};
 use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::dist::{NotFinite, Sampling};
 use crate::draft::shape::{Limits, grow, grow_sampled};
-use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, Verified};
+use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, VerifyFeedback};
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
-use crate::telemetry::{Ending, Fluid, StageTimes, StepRecord, StepSettings, TreeRecord};
+use crate::telemetry::{Ending, FluidBound, StageTimes, StepRecord, StepSettings, TreeRecord};
 use crate::theory::cost::CostCurve;
 use crate::theory::pass_times::PassTimes;
 use crate::theory::pool::Pool;
@@ -81,7 +81,7 @@ struct Text {
     /// Set if the same text was generated before, so that it adds no new statistics.
     repeated: bool,
     /// Steps made so far, kept for oracle searches.
-    past: Vec<Past>,
+    past: Vec<PastStep>,
     stream: TextStream,
     ending: Option<Ending>,
 }
@@ -104,7 +104,7 @@ pub struct Session {
     known: Calibration,
     /// Planner of the `static` tree shape.
     planner: Planner,
-    budget: Budget,
+    budget: BudgetPolicy,
     text: Option<Text>,
 }
 
@@ -131,7 +131,7 @@ impl Session {
             timing: CeilingTracker::new(&settings.warp()),
             known: Calibration::default(),
             planner: Planner::default(),
-            budget: Budget::default(),
+            budget: BudgetPolicy::default(),
             text: None,
         };
         session.set(settings)?;
@@ -189,7 +189,7 @@ impl Session {
         if let Some(text) = self.text.as_mut().filter(|_| settings.seed != self.settings.seed) {
             text.draws = TextRandom::new(settings.seed, &text.id);
         }
-        self.drafters[drafter].drawn(settings.drawn());
+        self.drafters[drafter].drawn(settings.samples_trees());
         (self.drafter, self.shape, self.warp) = (drafter, shape, settings.warp());
         self.settings = settings;
         Ok(())
@@ -220,8 +220,8 @@ impl Session {
     ///
     /// This selects one step in `every`, at an offset within each text that the seed determines:
     /// the first steps of a text are easier than the average.
-    pub(crate) fn searches(&self, step: usize, every: usize) -> bool {
-        let offset = |text: &Text| (text.draws.nth(0, SEARCHING) * every as f64) as usize;
+    pub(crate) fn is_searched(&self, step: usize, every: usize) -> bool {
+        let offset = |text: &Text| (text.draws.nth_uniform(0, SEARCHING) * every as f64) as usize;
         every > 0 && self.text.as_ref().is_some_and(|text| step % every == offset(text).min(every - 1))
     }
 
@@ -234,7 +234,7 @@ impl Session {
     ///
     /// # Errors
     /// If it is empty, or leaves no room for a generated token: names both lengths.
-    pub fn fits(&self, tokens: usize) -> Result<(), SessionError> {
+    pub fn check_prompt_length(&self, tokens: usize) -> Result<(), SessionError> {
         let context = self.context();
         match tokens {
             0 => Err(SessionError::EmptyPrompt),
@@ -252,7 +252,7 @@ impl Session {
     /// If the prompt is empty or too long, or a forward fails. The session then has no text.
     pub fn start(&mut self, id: &str, prompt: &[TokenId], max_tokens: usize) -> Result<(), SessionError> {
         self.text = None;
-        self.fits(prompt.len())?;
+        self.check_prompt_length(prompt.len())?;
         let (context, read) = (self.context(), &prompt[..prompt.len() - 1]);
         self.target.truncate(0);
         self.target.prefill(read, PREFILL, Logits::None)?;
@@ -301,18 +301,18 @@ impl Session {
         let most = self.settings.budget.min(room);
         let drafter = &mut *self.drafters[self.drafter];
         let promises = || self.planner.promises(self.shape, most).to_vec();
-        let asked = self.budget.ask(&self.settings, most, drafter.frugal(), promises);
+        let asked = self.budget.request(&self.settings, most, drafter.frugal(), promises);
         let limits = Limits { budget: asked.tokens.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
-        drafter.worth(asked.worth);
+        drafter.worth(asked.cost_model);
         let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
         let mut draft = match (asked.tokens, cx.tokens.last()) {
-            (None, Some(&root)) => Draft::nothing(root),
+            (None, Some(&root)) => Draft::root_only(root),
             _ => {
                 let plan = self.planner.plan(self.shape, limits.budget.saturating_sub(1));
-                let grown = if self.settings.drawn() {
+                let grown = if self.settings.samples_trees() {
                     let (draws, position) = (&text.draws, cx.tokens.len());
                     let mut numbers = DRAFTING..;
-                    let mut draw = || numbers.next().map_or(0.0, |n| draws.nth(position, n));
+                    let mut draw = || numbers.next().map_or(0.0, |n| draws.nth_uniform(position, n));
                     grow_sampled(self.shape, drafter, &mut cx, limits, plan, (self.settings.verify, &mut draw))
                 } else {
                     grow(self.shape, drafter, &mut cx, limits, plan)
@@ -320,13 +320,13 @@ impl Session {
                 grown.map_err(|source| SessionError::Draft { name: drafter.name(), source })?
             }
         };
-        if asked.worth.is_some() && drafter.costly() {
-            draft.spare();
+        if asked.cost_model.is_some() && drafter.costly() {
+            draft.clear_unanswered();
         }
         let drafting = began.elapsed().as_secs_f64();
         let choice = self.budget.choose(&asked, &self.known, &mut draft, drafting);
         let drafted = Instant::now();
-        let calibrated = self.known.of_tree(&draft.tree);
+        let calibrated = self.known.calibrate_tree(&draft.tree);
         let origins = drafter.origins(&draft.tree);
 
         let tree = &draft.tree;
@@ -335,15 +335,24 @@ impl Session {
 
         let position = text.tokens.len();
         let observed = if text.repeated { &mut self.timing } else { &mut self.observed };
-        let seen = observe(&*self.target, self.warp, &draft, &text.draws, position, observed);
-        let Seen { verdict, tree: tree_record, entropy, expected_accepted, bonus_rank, left, chances, overlap, rule_ceiling } =
-            match seen {
-                Ok(seen) => seen,
-                Err(error) => {
-                    self.target.discard();
-                    return Err(error);
-                }
-            };
+        let seen = evaluate_pass(&*self.target, self.warp, &draft, &text.draws, position, observed);
+        let VerifyOutcome {
+            verdict,
+            tree: tree_record,
+            entropy,
+            expected_accepted,
+            bonus_rank,
+            left_out: left,
+            chances,
+            overlap,
+            rule_ceiling,
+        } = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                self.target.discard();
+                return Err(error);
+            }
+        };
         let slots: Vec<usize> = std::iter::once(0).chain(verdict.path.iter().copied()).collect();
         self.target.commit(&slots)?;
 
@@ -384,7 +393,7 @@ impl Session {
             bonus,
             bonus_text: vocabulary.text(bonus),
             bonus_rank,
-            bonus_q: draft.cut_q(verdict.last(), bonus),
+            bonus_q: draft.cut_q(verdict.last_accepted(), bonus),
             overlap,
             rule_ceiling,
             path: verdict.path,
@@ -404,9 +413,9 @@ impl Session {
         record.capacity = record.used_capacity();
         let nothing_on_purpose = most <= 1 || asked.tokens.is_none() || self.settings.drafter == "none";
         if !nothing_on_purpose && text.ending.is_none() {
-            record.miss = Some(miss(&record, &draft));
+            record.miss = Some(describe_miss(&record, &draft));
         }
-        text.past.push(Past {
+        text.past.push(PastStep {
             position,
             settings: record.settings.clone(),
             limits: Limits { budget: if self.settings.automatic() { tree.len() } else { most }, ..limits },
@@ -414,9 +423,9 @@ impl Session {
             best: self.shape == Shape::BestFirst && asked.tokens == Some(most) && record.choice.is_none(),
         });
         text.step += 1;
-        let shown = Verified::new(tree, &record.tree.p, &left);
+        let shown = VerifyFeedback::new(tree, &record.tree.p, &left);
         drafter.learn(&shown);
-        if self.settings.drawn() {
+        if self.settings.samples_trees() {
             self.planner.learn_sampled(chances.into_iter());
         } else {
             self.planner.learn(&draft, &record.tree.p, &record.path, bonus);
@@ -435,8 +444,8 @@ impl Session {
     ///
     /// `now` makes any new position sufficient. ExclusiveAccepts a few milliseconds. Returns `None` for
     /// sampled trees, for which the bound doesn't hold.
-    pub fn fluid(&mut self, now: bool) -> Option<Fluid> {
-        if self.settings.drawn() { None } else { self.observed.at_length(self.settings.budget, now) }
+    pub fn fluid(&mut self, now: bool) -> Option<FluidBound> {
+        if self.settings.samples_trees() { None } else { self.observed.full_report(self.settings.budget, now) }
     }
 
     /// Takes the pool of distributions observed since the last call.
@@ -451,7 +460,7 @@ impl Session {
     ///
     /// The root of the step is the last of the tokens. Returns `None` if the current text has no
     /// such step.
-    pub(super) fn past(&self, step: usize) -> Option<(&str, &[TokenId], &Past)> {
+    pub(super) fn past_step(&self, step: usize) -> Option<(&str, &[TokenId], &PastStep)> {
         let text = self.text.as_ref()?;
         let past = text.past.get(step)?;
         Some((&text.id, text.tokens.get(..past.position)?, past))

@@ -246,7 +246,7 @@ impl Driver<'_> {
     fn obey(&mut self, order: Command) -> Result<(), End> {
         // Any other kind of command stops the oracle search.
         if !matches!(order, Command::Look(_) | Command::SearchEvery(_)) {
-            self.break_off()?;
+            self.stop_search()?;
         }
         match order {
             Command::Pause => self.pause(),
@@ -283,7 +283,7 @@ impl Driver<'_> {
                 None => self.refuse(&"there is no prompt yet"),
             },
             Command::Look(_) if !self.paused => self.refuse(&"a step is looked at while it waits: pause first"),
-            Command::Look(step) => self.look(step),
+            Command::Look(step) => self.start_search(step),
             Command::SearchEvery(every) => {
                 self.look_every = every;
                 Ok(())
@@ -313,10 +313,10 @@ impl Driver<'_> {
             self.next()?;
         }
         let Some(record) = self.engine.session.step().map_err(End::failed)? else { return Ok(()) };
-        let (step, seconds, plain) = (record.step, record.time.total(), record.settings.undrafted());
+        let (step, seconds, plain) = (record.step, record.time.total(), record.settings.is_plain_decoding());
         self.steps += 1;
         self.tell(Event::Step(Arc::new(record)))?;
-        if self.engine.session.searches(step, self.look_every) {
+        if self.engine.session.is_searched(step, self.look_every) {
             self.search_now(step)?;
         }
         let ending = self.engine.session.ending();
@@ -440,7 +440,7 @@ impl Driver<'_> {
             Ok(tokens) => tokens,
             Err(why) => return self.refuse(&format!("prompt {}: {why}", prompt.id)).map(|()| false),
         };
-        if let Err(why) = self.engine.session.fits(tokens.len()) {
+        if let Err(why) = self.engine.session.check_prompt_length(tokens.len()) {
             return self.refuse(&format!("prompt {}: {why}", prompt.id)).map(|()| false);
         }
         if self.writing() {

@@ -14,7 +14,7 @@ use super::thread::drive_with;
 use super::{Command, EngineOptions, Event, Prompt, RunInfo, Session, Vocabulary};
 use crate::dist::{Sampling, TokenDist};
 use crate::draft::{Drafter, EarlyExit, Ngram, NoDraft, Oracle};
-use crate::telemetry::{Ending, Look, OracleSearchState, StepSettings};
+use crate::telemetry::{Ending, OracleResult, OracleSearchState, StepSettings};
 use crate::tree::TokenId;
 
 const VOCAB: usize = 5;
@@ -174,7 +174,7 @@ fn plain(id: &str, prompt: &str, length: usize) -> String {
     let draws = crate::verify::TextRandom::new(3, id);
     let mut all = tokens(prompt).unwrap();
     for _ in 0..length {
-        let token = TokenDist::new(&table().row(&all, LAYERS), &Sampling::PLAIN).unwrap().sample(draws.at(all.len()));
+        let token = TokenDist::new(&table().row(&all, LAYERS), &Sampling::PLAIN).unwrap().sample(draws.uniform(all.len()));
         all.push(token);
     }
     all[prompt.len()..].iter().map(|&t| char::from(b'a' + t as u8)).collect()
@@ -368,7 +368,7 @@ fn a_rejected_prompt_keeps_the_current_text() {
     assert_eq!(steps[..5], [0, 1, 2, 3, 0]);
 }
 
-fn looks(events: &[Event]) -> Vec<(&str, usize, Look)> {
+fn looks(events: &[Event]) -> Vec<(&str, usize, OracleResult)> {
     (events.iter())
         .filter_map(
             |e| if let Event::Looked { prompt_id, step, look, .. } = e { Some((&**prompt_id, *step, *look)) } else { None },
@@ -449,7 +449,7 @@ fn a_paused_search_runs_until_converged_or_another_command() {
     let looks = looks(&events);
     let of = |step: usize| looks.iter().filter(move |l| l.1 == step).map(|l| l.2).collect::<Vec<_>>();
     let (first, second) = (of(1), of(0));
-    let told = |look: &crate::telemetry::Look| (look.state, look.passes);
+    let told = |look: &crate::telemetry::OracleResult| (look.state, look.passes);
     assert_eq!(first.iter().map(told).collect::<Vec<_>>(), [(OracleSearchState::Refining, 1), (OracleSearchState::BrokenOff, 1)]);
     assert!(second.len() > 2 && second.last().is_some_and(|l| l.converged()), "{second:?}");
     assert!(second.iter().map(|l| l.passes).eq(1..=second.len()), "each pass is told once: {second:?}");

@@ -217,7 +217,7 @@ mod tests {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 8, 1));
         buffer.set_string(0, 0, "a<b", Style::new().fg(Color::Rgb(1, 2, 3)).add_modifier(Modifier::BOLD));
         buffer.set_string(3, 0, "▄├─日", Style::new().bg(Color::Indexed(196)));
-        let terminal = crate::theme::Terminal { depth: crate::theme::Depth::True, ascii: false, folder: None };
+        let terminal = crate::theme::TerminalAbilities { depth: crate::theme::ColorDepth::True, ascii: false, folder: None };
         let picture = svg(&buffer, &Theme::load("mono", &terminal).unwrap());
         assert!(picture.contains("fill=\"#010203\" textLength=\"25.2\" font-weight=\"bold\">a&lt;b</text>"), "{picture}");
         assert!(picture.contains("fill=\"#ff0000\""), "{picture}");

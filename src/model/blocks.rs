@@ -9,7 +9,7 @@ use half::{bf16, f16};
 
 /// Storage format of a tensor's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum TensorFormat {
     /// 32-bit IEEE floats.
     F32,
     /// 16-bit IEEE floats.
@@ -34,44 +34,44 @@ pub enum Kind {
     Q6K,
 }
 
-impl Kind {
+impl TensorFormat {
     /// All formats, ordered by bits per value, widest first.
-    pub const ALL: [Kind; 11] = [
-        Kind::F32,
-        Kind::F16,
-        Kind::BF16,
-        Kind::Q8_0,
-        Kind::Q6K,
-        Kind::Q5_1,
-        Kind::Q5_0,
-        Kind::Q5K,
-        Kind::Q4_1,
-        Kind::Q4_0,
-        Kind::Q4K,
+    pub const ALL: [TensorFormat; 11] = [
+        TensorFormat::F32,
+        TensorFormat::F16,
+        TensorFormat::BF16,
+        TensorFormat::Q8_0,
+        TensorFormat::Q6K,
+        TensorFormat::Q5_1,
+        TensorFormat::Q5_0,
+        TensorFormat::Q5K,
+        TensorFormat::Q4_1,
+        TensorFormat::Q4_0,
+        TensorFormat::Q4K,
     ];
 
     /// Number of values in a block.
     pub fn block_len(self) -> usize {
         match self {
-            Kind::F32 | Kind::F16 | Kind::BF16 => 1,
-            Kind::Q4_0 | Kind::Q4_1 | Kind::Q5_0 | Kind::Q5_1 | Kind::Q8_0 => 32,
-            Kind::Q4K | Kind::Q5K | Kind::Q6K => 256,
+            TensorFormat::F32 | TensorFormat::F16 | TensorFormat::BF16 => 1,
+            TensorFormat::Q4_0 | TensorFormat::Q4_1 | TensorFormat::Q5_0 | TensorFormat::Q5_1 | TensorFormat::Q8_0 => 32,
+            TensorFormat::Q4K | TensorFormat::Q5K | TensorFormat::Q6K => 256,
         }
     }
 
     /// Size of a block in bytes.
     pub fn block_bytes(self) -> usize {
         match self {
-            Kind::F32 => 4,
-            Kind::F16 | Kind::BF16 => 2,
-            Kind::Q4_0 => 18,
-            Kind::Q4_1 => 20,
-            Kind::Q5_0 => 22,
-            Kind::Q5_1 => 24,
-            Kind::Q8_0 => 34,
-            Kind::Q4K => 144,
-            Kind::Q5K => 176,
-            Kind::Q6K => 210,
+            TensorFormat::F32 => 4,
+            TensorFormat::F16 | TensorFormat::BF16 => 2,
+            TensorFormat::Q4_0 => 18,
+            TensorFormat::Q4_1 => 20,
+            TensorFormat::Q5_0 => 22,
+            TensorFormat::Q5_1 => 24,
+            TensorFormat::Q8_0 => 34,
+            TensorFormat::Q4K => 144,
+            TensorFormat::Q5K => 176,
+            TensorFormat::Q6K => 210,
         }
     }
 
@@ -85,17 +85,17 @@ impl Kind {
     /// Name of the format as in llama.cpp, such as "Q4_K".
     pub fn name(self) -> &'static str {
         match self {
-            Kind::F32 => "F32",
-            Kind::F16 => "F16",
-            Kind::BF16 => "BF16",
-            Kind::Q4_0 => "Q4_0",
-            Kind::Q4_1 => "Q4_1",
-            Kind::Q5_0 => "Q5_0",
-            Kind::Q5_1 => "Q5_1",
-            Kind::Q8_0 => "Q8_0",
-            Kind::Q4K => "Q4_K",
-            Kind::Q5K => "Q5_K",
-            Kind::Q6K => "Q6_K",
+            TensorFormat::F32 => "F32",
+            TensorFormat::F16 => "F16",
+            TensorFormat::BF16 => "BF16",
+            TensorFormat::Q4_0 => "Q4_0",
+            TensorFormat::Q4_1 => "Q4_1",
+            TensorFormat::Q5_0 => "Q5_0",
+            TensorFormat::Q5_1 => "Q5_1",
+            TensorFormat::Q8_0 => "Q8_0",
+            TensorFormat::Q4K => "Q4_K",
+            TensorFormat::Q5K => "Q5_K",
+            TensorFormat::Q6K => "Q6_K",
         }
     }
 
@@ -105,13 +105,13 @@ impl Kind {
     /// not finite.
     pub fn first_not_finite(self, bytes: &[u8]) -> Option<usize> {
         let halves: &[usize] = match self {
-            Kind::F32 => &[2],
-            Kind::F16 | Kind::BF16 | Kind::Q4_0 | Kind::Q5_0 | Kind::Q8_0 => &[0],
-            Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => &[0, 2],
-            Kind::Q6K => &[208],
+            TensorFormat::F32 => &[2],
+            TensorFormat::F16 | TensorFormat::BF16 | TensorFormat::Q4_0 | TensorFormat::Q5_0 | TensorFormat::Q8_0 => &[0],
+            TensorFormat::Q4_1 | TensorFormat::Q5_1 | TensorFormat::Q4K | TensorFormat::Q5K => &[0, 2],
+            TensorFormat::Q6K => &[208],
         };
         // All bits of the exponent. The upper half of a 32-bit float is a bfloat16.
-        let exponent: u16 = if matches!(self, Kind::F32 | Kind::BF16) { 0x7f80 } else { 0x7c00 };
+        let exponent: u16 = if matches!(self, TensorFormat::F32 | TensorFormat::BF16) { 0x7f80 } else { 0x7c00 };
         let bad = |b: &[u8]| halves.iter().any(|&at| u16::from_le_bytes([b[at], b[at + 1]]) & exponent == exponent);
         bytes.chunks_exact(self.block_bytes()).position(bad).map(|block| block * self.block_len())
     }
@@ -120,38 +120,38 @@ impl Kind {
     ///
     /// # Panics
     /// If `out.len()` is not a whole number of blocks, or `bytes` does not have exactly their size.
-    pub fn dequantise(self, bytes: &[u8], out: &mut [f32]) {
+    pub fn dequantize(self, bytes: &[u8], out: &mut [f32]) {
         assert_eq!(self.row_bytes(out.len()), Some(bytes.len()), "{} values of {}", out.len(), self.name());
         let blocks = bytes.chunks_exact(self.block_bytes()).zip(out.chunks_exact_mut(self.block_len()));
         match self {
-            Kind::F32 => blocks.for_each(|(b, y)| y[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-            Kind::F16 => blocks.for_each(|(b, y)| y[0] = half_at(b, 0)),
-            Kind::BF16 => blocks.for_each(|(b, y)| y[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32()),
-            Kind::Q4_0 => blocks.for_each(|(b, y)| {
+            TensorFormat::F32 => blocks.for_each(|(b, y)| y[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            TensorFormat::F16 => blocks.for_each(|(b, y)| y[0] = half_at(b, 0)),
+            TensorFormat::BF16 => blocks.for_each(|(b, y)| y[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+            TensorFormat::Q4_0 => blocks.for_each(|(b, y)| {
                 let d = half_at(b, 0);
                 nibbles(&b[2..], y, |q| (q as f32 - 8.0) * d);
             }),
-            Kind::Q4_1 => blocks.for_each(|(b, y)| {
+            TensorFormat::Q4_1 => blocks.for_each(|(b, y)| {
                 let (d, m) = (half_at(b, 0), half_at(b, 2));
                 nibbles(&b[4..], y, |q| q as f32 * d + m);
             }),
-            Kind::Q5_0 => blocks.for_each(|(b, y)| {
+            TensorFormat::Q5_0 => blocks.for_each(|(b, y)| {
                 let d = half_at(b, 0);
                 fives(&b[2..], y, |q| (q as f32 - 16.0) * d);
             }),
-            Kind::Q5_1 => blocks.for_each(|(b, y)| {
+            TensorFormat::Q5_1 => blocks.for_each(|(b, y)| {
                 let (d, m) = (half_at(b, 0), half_at(b, 2));
                 fives(&b[4..], y, |q| q as f32 * d + m);
             }),
-            Kind::Q8_0 => blocks.for_each(|(b, y)| {
+            TensorFormat::Q8_0 => blocks.for_each(|(b, y)| {
                 let d = half_at(b, 0);
                 for (y, &q) in y.iter_mut().zip(&b[2..]) {
                     *y = q as i8 as f32 * d;
                 }
             }),
-            Kind::Q4K => blocks.for_each(|(b, y)| q4k(b, y)),
-            Kind::Q5K => blocks.for_each(|(b, y)| q5k(b, y)),
-            Kind::Q6K => blocks.for_each(|(b, y)| q6k(b, y)),
+            TensorFormat::Q4K => blocks.for_each(|(b, y)| q4k(b, y)),
+            TensorFormat::Q5K => blocks.for_each(|(b, y)| q5k(b, y)),
+            TensorFormat::Q6K => blocks.for_each(|(b, y)| q6k(b, y)),
         }
     }
 }
@@ -247,24 +247,24 @@ mod tests {
     use candle_core::quantized::{GgmlDType, QStorage, QTensor};
     use std::borrow::Cow;
 
-    fn ggml(kind: Kind) -> GgmlDType {
+    fn ggml(kind: TensorFormat) -> GgmlDType {
         match kind {
-            Kind::F32 => GgmlDType::F32,
-            Kind::F16 => GgmlDType::F16,
-            Kind::BF16 => GgmlDType::BF16,
-            Kind::Q4_0 => GgmlDType::Q4_0,
-            Kind::Q4_1 => GgmlDType::Q4_1,
-            Kind::Q5_0 => GgmlDType::Q5_0,
-            Kind::Q5_1 => GgmlDType::Q5_1,
-            Kind::Q8_0 => GgmlDType::Q8_0,
-            Kind::Q4K => GgmlDType::Q4K,
-            Kind::Q5K => GgmlDType::Q5K,
-            Kind::Q6K => GgmlDType::Q6K,
+            TensorFormat::F32 => GgmlDType::F32,
+            TensorFormat::F16 => GgmlDType::F16,
+            TensorFormat::BF16 => GgmlDType::BF16,
+            TensorFormat::Q4_0 => GgmlDType::Q4_0,
+            TensorFormat::Q4_1 => GgmlDType::Q4_1,
+            TensorFormat::Q5_0 => GgmlDType::Q5_0,
+            TensorFormat::Q5_1 => GgmlDType::Q5_1,
+            TensorFormat::Q8_0 => GgmlDType::Q8_0,
+            TensorFormat::Q4K => GgmlDType::Q4K,
+            TensorFormat::Q5K => GgmlDType::Q5K,
+            TensorFormat::Q6K => GgmlDType::Q6K,
         }
     }
 
     /// Random blocks whose floats (scales, minima, or the values themselves) are finite.
-    fn random_blocks(kind: Kind, blocks: usize) -> Vec<u8> {
+    fn random_blocks(kind: TensorFormat, blocks: usize) -> Vec<u8> {
         let mut state = 0x9E37_79B9_7F4A_7C15u64;
         let mut next = || {
             state ^= state << 13;
@@ -274,10 +274,10 @@ mod tests {
         };
         let mut bytes: Vec<u8> = (0..blocks * kind.block_bytes()).map(|_| next()).collect();
         let high_bytes: &[usize] = match kind {
-            Kind::F32 => &[3],
-            Kind::F16 | Kind::BF16 | Kind::Q4_0 | Kind::Q5_0 | Kind::Q8_0 => &[1],
-            Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
-            Kind::Q6K => &[209],
+            TensorFormat::F32 => &[3],
+            TensorFormat::F16 | TensorFormat::BF16 | TensorFormat::Q4_0 | TensorFormat::Q5_0 | TensorFormat::Q8_0 => &[1],
+            TensorFormat::Q4_1 | TensorFormat::Q5_1 | TensorFormat::Q4K | TensorFormat::Q5K => &[1, 3],
+            TensorFormat::Q6K => &[209],
         };
         for block in bytes.chunks_exact_mut(kind.block_bytes()) {
             for &at in high_bytes {
@@ -289,11 +289,11 @@ mod tests {
 
     #[test]
     fn values_are_those_of_candle_bit_for_bit() {
-        for kind in Kind::ALL {
+        for kind in TensorFormat::ALL {
             let blocks = if kind.block_len() == 1 { 1024 } else { 64 };
             let bytes = random_blocks(kind, blocks);
             let mut ours = vec![0.0; blocks * kind.block_len()];
-            kind.dequantise(&bytes, &mut ours);
+            kind.dequantize(&bytes, &mut ours);
             let storage = QStorage::from_data(Cow::Borrowed(&bytes), &Device::Cpu, ggml(kind)).unwrap();
             let theirs = QTensor::new(storage, ours.len()).unwrap().dequantize(&Device::Cpu).unwrap().to_vec1::<f32>().unwrap();
             for (i, (a, b)) in ours.iter().zip(&theirs).enumerate() {
@@ -305,29 +305,29 @@ mod tests {
 
     #[test]
     fn first_not_finite_finds_nan_and_infinity() {
-        for kind in Kind::ALL {
+        for kind in TensorFormat::ALL {
             let mut bytes = random_blocks(kind, 5);
             assert_eq!(kind.first_not_finite(&bytes), None, "{}", kind.name());
             let (at, bits): (usize, &[u8]) = match kind {
-                Kind::F32 => (0, &[0, 0, 0x80, 0xff]),
-                Kind::BF16 => (0, &[0xc0, 0x7f]),
-                Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => (2, &[0, 0x7e]),
-                Kind::Q6K => (208, &[0, 0xfc]),
+                TensorFormat::F32 => (0, &[0, 0, 0x80, 0xff]),
+                TensorFormat::BF16 => (0, &[0xc0, 0x7f]),
+                TensorFormat::Q4_1 | TensorFormat::Q5_1 | TensorFormat::Q4K | TensorFormat::Q5K => (2, &[0, 0x7e]),
+                TensorFormat::Q6K => (208, &[0, 0xfc]),
                 _ => (0, &[1, 0x7c]),
             };
             let from = 3 * kind.block_bytes() + at;
             bytes[from..from + bits.len()].copy_from_slice(bits);
             assert_eq!(kind.first_not_finite(&bytes), Some(3 * kind.block_len()), "{}", kind.name());
             let mut values = vec![0.0; 5 * kind.block_len()];
-            kind.dequantise(&bytes, &mut values);
+            kind.dequantize(&bytes, &mut values);
             assert!(values[3 * kind.block_len()..][..kind.block_len()].iter().any(|x| !x.is_finite()), "{}", kind.name());
         }
     }
 
     #[test]
     fn a_row_is_a_whole_number_of_blocks() {
-        assert_eq!(Kind::Q4_1.row_bytes(576), Some(360));
-        assert_eq!(Kind::Q4K.row_bytes(576), None);
-        assert_eq!(Kind::BF16.row_bytes(usize::MAX), None);
+        assert_eq!(TensorFormat::Q4_1.row_bytes(576), Some(360));
+        assert_eq!(TensorFormat::Q4K.row_bytes(576), None);
+        assert_eq!(TensorFormat::BF16.row_bytes(usize::MAX), None);
     }
 }

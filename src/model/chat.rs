@@ -56,7 +56,7 @@ impl ChatTemplate {
     /// Normalizes line endings to `\n`, as Jinja2 does when it reads a template.
     pub(super) fn new(path: PathBuf, source: &str) -> Self {
         let source = source.strip_prefix('\u{feff}').unwrap_or(source).replace("\r\n", "\n").replace('\r', "\n");
-        Self { path, source: jinja::rewritten(&source) }
+        Self { path, source: jinja::rewrite_template(&source) }
     }
 
     /// Renders the prompt for one user message, up to where the model answers.

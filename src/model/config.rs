@@ -194,7 +194,7 @@ fn uncomputed(meta: &Metadata, architecture: &str, c: &Config) -> Result<(), Loa
             Neutral::Silu => text == Some("silu"),
         };
         if !neutral {
-            let value = meta.shown(key);
+            let value = meta.display_value(key);
             return Err(meta.error(format!("{key} is {value}, which a Llama's forward does not compute"), CURE_LLAMA));
         }
     }
@@ -395,7 +395,7 @@ pub(super) fn layer_matrices(c: &Config) -> [(&'static str, usize, usize); 7] {
 /// Tensors that a model of this shape must have: name, rows and columns.
 ///
 /// A norm has one row. The output matrix is not listed: it is optional.
-pub(super) fn required(c: &Config) -> impl Iterator<Item = (String, usize, usize)> + '_ {
+pub(super) fn required_tensors(c: &Config) -> impl Iterator<Item = (String, usize, usize)> + '_ {
     let ends = [("token_embd.weight".to_string(), c.vocab, c.dim), ("output_norm.weight".to_string(), 1, c.dim)];
     let layers = (0..c.layers).flat_map(move |l| {
         let norms = ["attn_norm", "ffn_norm"].map(|n| (n, 1, c.dim));

@@ -49,10 +49,10 @@ impl fmt::Display for DeviceChoice {
 
 /// A requested device is not available; the message is one line with the fix.
 #[derive(Debug, thiserror::Error)]
-#[error("device {asked}: {why}")]
+#[error("device {requested}: {why}")]
 pub struct DeviceError {
     /// Device that was requested.
-    pub asked: DeviceChoice,
+    pub requested: DeviceChoice,
     /// Reason and fix, as one line.
     pub why: String,
 }
@@ -64,7 +64,7 @@ impl DeviceChoice {
     /// If a GPU was requested explicitly, and this build does not support it or this machine lacks
     /// it.
     pub fn open(self) -> Result<Device, DeviceError> {
-        let error = |why: String| DeviceError { asked: self, why };
+        let error = |why: String| DeviceError { requested: self, why };
         let absent =
             |feature: &str| error(format!("built without the {feature} feature: cargo build --release --features {feature}"));
         match self {

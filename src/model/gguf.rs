@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::blocks::Kind;
+use super::blocks::TensorFormat;
 use super::load::{LoadError, recognize_placeholder};
 
 const CURE_CUT: &str = "the file is cut off or damaged: fetch it again";
@@ -18,18 +18,18 @@ pub struct Gguf {
     /// Metadata keys and their values.
     pub metadata: Metadata,
     /// Tensors in the order of the file.
-    pub tensors: Vec<Entry>,
+    pub tensors: Vec<TensorEntry>,
     /// Offset of the tensors' data in the file, in bytes.
     pub data: u64,
 }
 
 /// Name, format, shape and position of a tensor.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct TensorEntry {
     /// Name as written in the file.
     pub name: String,
     /// Number format of the values.
-    pub kind: Kind,
+    pub kind: TensorFormat,
     /// Number of rows: the product of all dimensions except the innermost.
     pub rows: usize,
     /// Values per row: the innermost dimension, which the file lists first.
@@ -149,7 +149,7 @@ impl Metadata {
     }
 
     /// Formats a value for messages; arrays are described by their type.
-    pub fn shown(&self, key: &str) -> String {
+    pub fn display_value(&self, key: &str) -> String {
         match self.values.get(key) {
             Some(Value::Unsigned(n)) => n.to_string(),
             Some(Value::Signed(n)) => n.to_string(),
@@ -270,19 +270,19 @@ impl Value {
 /// Maps tensor type `ty` to its format.
 ///
 /// The error is the name of an unsupported format, or its number if it has no name.
-fn tensor_kind(ty: u32) -> Result<Kind, String> {
+fn tensor_kind(ty: u32) -> Result<TensorFormat, String> {
     Ok(match ty {
-        0 => Kind::F32,
-        1 => Kind::F16,
-        2 => Kind::Q4_0,
-        3 => Kind::Q4_1,
-        8 => Kind::Q8_0,
-        12 => Kind::Q4K,
-        13 => Kind::Q5K,
-        14 => Kind::Q6K,
-        30 => Kind::BF16,
-        6 => Kind::Q5_0,
-        7 => Kind::Q5_1,
+        0 => TensorFormat::F32,
+        1 => TensorFormat::F16,
+        2 => TensorFormat::Q4_0,
+        3 => TensorFormat::Q4_1,
+        8 => TensorFormat::Q8_0,
+        12 => TensorFormat::Q4K,
+        13 => TensorFormat::Q5K,
+        14 => TensorFormat::Q6K,
+        30 => TensorFormat::BF16,
+        6 => TensorFormat::Q5_0,
+        7 => TensorFormat::Q5_1,
         9 => return Err("Q8_1".into()),
         10 => return Err("Q2_K".into()),
         11 => return Err("Q3_K".into()),
@@ -365,7 +365,7 @@ fn describe_other_file(begin: &[u8]) -> (String, &'static str) {
 }
 
 /// Makes the tensors' offsets relative to the file, and checks that each lies within it.
-fn place(entries: &mut [Entry], data: u64, align: u64, r: &Reader<impl Read>) -> Result<(), LoadError> {
+fn place(entries: &mut [TensorEntry], data: u64, align: u64, r: &Reader<impl Read>) -> Result<(), LoadError> {
     let mut names = std::collections::HashSet::new();
     for e in entries.iter_mut() {
         if !e.offset.is_multiple_of(align) {
@@ -463,7 +463,7 @@ impl<R: Read> Reader<'_, R> {
         }
     }
 
-    fn entry(&mut self, what: &str) -> Result<Entry, LoadError> {
+    fn entry(&mut self, what: &str) -> Result<TensorEntry, LoadError> {
         let at = self.at;
         let name = self.string(what)?;
         let what = format!("tensor {name}");
@@ -483,7 +483,7 @@ impl<R: Read> Reader<'_, R> {
         }
         let ty = self.u32(&what)?;
         let kind = tensor_kind(ty).map_err(|ty| {
-            let known = Kind::ALL.map(Kind::name).join(", ");
+            let known = TensorFormat::ALL.map(TensorFormat::name).join(", ");
             self.error_at(at, format!("{what} is stored in format {ty}"), &format!("take a file in one of {known}"))
         })?;
         let offset = self.u64(&what)?;
@@ -492,6 +492,6 @@ impl<R: Read> Reader<'_, R> {
             let what = format!("{what} has {rows} rows of {cols} values, which {} can't hold", kind.name());
             return Err(self.error_at(at, what, CURE_CUT));
         };
-        Ok(Entry { name, kind, rows, cols, offset, bytes })
+        Ok(TensorEntry { name, kind, rows, cols, offset, bytes })
     }
 }

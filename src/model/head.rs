@@ -67,35 +67,35 @@ const BUILT_IN_HEADS: [BuiltInHead; 2] = [
 #[derive(Debug)]
 pub struct Head {
     llama: Arc<Llama>,
-    about: About,
+    about: HeadInfo,
 }
 
 /// Description of a head, read from its file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct About {
+pub struct HeadInfo {
     /// Tokens of the output in ascending order: row i of the output is token `tokens[i]`.
     ///
     /// Ids are those of the target's vocabulary.
     pub tokens: Arc<[TokenId]>,
     /// Target layers whose output the head reads, as numbers of layers from 1, ascending.
-    pub after: Vec<usize>,
+    pub source_layers: Vec<usize>,
     /// Summary of the training data and settings, in one line.
     pub card: String,
 }
 
-impl About {
+impl HeadInfo {
     /// Reads the description of a head from its weights.
     ///
     /// # Errors
     /// Returns one line if a key is missing or invalid.
-    pub fn of(weights: &Weights) -> Result<About, LoadError> {
+    pub fn read_info(weights: &Weights) -> Result<HeadInfo, LoadError> {
         let Some(metadata) = weights.metadata() else {
             return Err(LoadError::file(weights.path(), "has no metadata", None, CURE));
         };
-        About::read(metadata, weights.config().vocab)
+        HeadInfo::read(metadata, weights.config().vocab)
     }
 
-    fn read(metadata: &Metadata, rows: usize) -> Result<About, LoadError> {
+    fn read(metadata: &Metadata, rows: usize) -> Result<HeadInfo, LoadError> {
         let whole = |key: &str| -> Result<Vec<usize>, LoadError> {
             let numbers = metadata.numbers(key)?.ok_or_else(|| metadata.error(format!("has no metadata key {key}"), CURE))?;
             if numbers.iter().any(|x| x.fract() != 0.0 || !(0.0..4e9).contains(x)) || !numbers.is_sorted_by(|a, b| a < b) {
@@ -109,9 +109,9 @@ impl About {
             let what = format!("metadata key {architecture}.tokens lists {} tokens for {rows} rows of output", tokens.len());
             return Err(metadata.error(what, CURE));
         }
-        Ok(About {
+        Ok(HeadInfo {
             tokens: tokens.into_iter().map(|t| t as TokenId).collect(),
-            after: whole(&format!("{architecture}.after"))?,
+            source_layers: whole(&format!("{architecture}.after"))?,
             card: metadata.string("general.description")?.unwrap_or_default().to_owned(),
         })
     }
@@ -134,35 +134,35 @@ impl Head {
     ///
     /// # Errors
     /// As [`Head::open`].
-    pub fn shipped(sha256: Option<&str>, form: HeadForm, target: &Model) -> Result<Option<Head>, LoadError> {
+    pub fn load_built_in(sha256: Option<&str>, form: HeadForm, target: &Model) -> Result<Option<Head>, LoadError> {
         let found = BUILT_IN_HEADS.iter().find(|head| Some(head.of) == sha256 && head.form == form);
-        let Some(BuiltInHead { name, file, .. }) = found.filter(|_| target.kernels().is_some()) else { return Ok(None) };
+        let Some(BuiltInHead { name, file, .. }) = found.filter(|_| target.cpu_llama().is_some()) else { return Ok(None) };
         Head::of(&Weights::head_from_bytes(file, name, form)?, target).map(Some)
     }
 
     fn of(weights: &Weights, target: &Model) -> Result<Head, LoadError> {
         let path = weights.path();
-        let about = About::of(weights)?;
+        let about = HeadInfo::read_info(weights)?;
         let error = |what: String| Err(LoadError::file(path, what, None, CURE));
         let (vocab, layers) = (target.config().vocab, target.config().layers);
         if let Some(token) = about.tokens.last().filter(|token| **token as usize >= vocab) {
             return error(format!("puts out token {token}, and the target has {vocab}"));
         }
-        if about.after.first() == Some(&0) || about.after.last().is_none_or(|last| *last > layers) {
-            return error(format!("reads hidden states behind {:?} layers, and the target has {layers}", about.after));
+        if about.source_layers.first() == Some(&0) || about.source_layers.last().is_none_or(|last| *last > layers) {
+            return error(format!("reads hidden states behind {:?} layers, and the target has {layers}", about.source_layers));
         }
-        let Some(of) = target.kernels() else {
+        let Some(of) = target.cpu_llama() else {
             return error("can't be run: heads run on the CPU path alone".into());
         };
         let llama = Llama::load_head(weights, of)?;
-        if llama.fused() != about.after.len() {
-            return error(format!("fuses {} hidden states and names {} layers", llama.fused(), about.after.len()));
+        if llama.fused() != about.source_layers.len() {
+            return error(format!("fuses {} hidden states and names {} layers", llama.fused(), about.source_layers.len()));
         }
         Ok(Head { llama: Arc::new(llama), about })
     }
 
     /// Returns the description of the head.
-    pub fn about(&self) -> &About {
+    pub fn info(&self) -> &HeadInfo {
         &self.about
     }
 

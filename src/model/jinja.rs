@@ -15,7 +15,7 @@ use minijinja_contrib::pycompat;
 ///
 /// `{% generation %}` and its end, with which transformers marks text that a model is trained on,
 /// become blocks without effect. In all other tags, expressions are rewritten by [`rewrite_expressions`].
-pub(super) fn rewritten(source: &str) -> String {
+pub(super) fn rewrite_template(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(at) = ["{%", "{{", "{#"].iter().filter_map(|begin| rest.find(begin)).min() {
@@ -597,7 +597,7 @@ mod tests {
         let template = "{# {% generation %} #}a {%- generation %} {{ '{% generation %}' }}{% endgeneration -%} b\
                         {% raw %}{% generation %}{% endraw %}";
         assert_eq!(render(template, "Hi").unwrap(), "a {% generation %}b{% generation %}");
-        assert_eq!(rewritten("{% if x %}{{ y }}{% unfinished"), "{% if x %}{{ y }}{% unfinished");
+        assert_eq!(rewrite_template("{% if x %}{{ y }}{% unfinished"), "{% if x %}{{ y }}{% unfinished");
     }
 
     #[test]
@@ -614,7 +614,7 @@ mod tests {
             ("{%- if x == 'a' -%}", "{%- if x == 'a' -%}"),
             ("{{ 'a % b' }}", "{{ 'a % b' }}"),
         ] {
-            assert_eq!(rewritten(tag), want);
+            assert_eq!(rewrite_template(tag), want);
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle_core::DeviceLocation;
 
-use super::blocks::Kind;
+use super::blocks::TensorFormat;
 use super::candle::{self, CandleDecoder, Precision};
 use super::chat::ChatTemplate;
 use super::device::{DeviceChoice, DeviceError, default_threads};
@@ -97,7 +97,7 @@ pub struct Model {
     config: Config,
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
-    quantisation: Kind,
+    quantisation: TensorFormat,
     forward: Forward,
     weight_bytes: u64,
     /// Bytes of the longest token; at least 1.
@@ -138,14 +138,17 @@ impl Model {
             Forward::Cpu(llama) => llama.weight_bytes() as u64,
             // A pass reads only a few rows of an embedding that is not tied to the head.
             Forward::Candle(_) => {
-                let unread = |name: &str| name == "token_embd.weight" && name != weights.head();
+                let unread = |name: &str| name == "token_embd.weight" && name != weights.output_matrix();
                 weights.tensors().filter(|t| !unread(&t.name)).map(|t| (t.rows * t.row_bytes()) as u64).sum()
             }
         };
         let tokenizer = tokenizer.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok(Self {
             weight_bytes,
-            longest_token: (0..tokenizer.len()).filter_map(|id| tokenizer.token(id as TokenId)).map(str::len).fold(1, usize::max),
+            longest_token: (0..tokenizer.len())
+                .filter_map(|id| tokenizer.token_text(id as TokenId))
+                .map(str::len)
+                .fold(1, usize::max),
             path: path.to_owned(),
             config: weights.config().clone(),
             tokenizer,
@@ -198,7 +201,7 @@ impl Model {
     }
 
     /// Packed weights of the CPU path; `None` on other devices.
-    pub(super) fn kernels(&self) -> Option<&Arc<kernels::Llama>> {
+    pub(super) fn cpu_llama(&self) -> Option<&Arc<kernels::Llama>> {
         match &self.forward {
             Forward::Cpu(llama) => Some(llama),
             Forward::Candle(_) => None,
@@ -208,9 +211,9 @@ impl Model {
     /// Formats in the file that the CPU path converted to Q8_0, which loses precision.
     ///
     /// It does so for formats that it has no kernel for. Empty on other devices.
-    pub fn rounded(&self) -> Vec<&'static str> {
+    pub fn rounded_formats(&self) -> Vec<&'static str> {
         match &self.forward {
-            Forward::Cpu(llama) => llama.rounded().iter().map(|kind| kind.name()).collect(),
+            Forward::Cpu(llama) => llama.requantized_kinds().iter().map(|kind| kind.name()).collect(),
             Forward::Candle(_) => Vec::new(),
         }
     }
@@ -229,7 +232,7 @@ impl Model {
     }
 
     /// Name of the format that most bytes of the linear layers have, such as "Q4_1".
-    pub fn quantisation(&self) -> String {
+    pub fn quantization(&self) -> String {
         self.quantisation.name().into()
     }
 
@@ -243,7 +246,7 @@ impl Model {
     pub fn prompt_tokens(&self, text: &str, raw: bool) -> Result<Vec<TokenId>, LoadError> {
         self.fits(text)?;
         let mut tokens = match self.template.as_ref().filter(|_| !raw) {
-            Some(template) => self.tokenizer.encode(&template.render(text, self.tokenizer.named())?, true)?,
+            Some(template) => self.tokenizer.encode(&template.render(text, self.tokenizer.bos_and_eos_texts())?, true)?,
             None => self.tokenizer.encode(text, false)?,
         };
         // Many templates write the BOS token themselves.
@@ -283,7 +286,7 @@ impl Model {
     ///
     /// Its type has methods beyond [`Decoder`].
     pub fn cpu_decoder(&self, capacity: usize) -> Option<CpuDecoder> {
-        Some(CpuDecoder::new(Arc::clone(self.kernels()?), capacity.min(self.config.context)))
+        Some(CpuDecoder::new(Arc::clone(self.cpu_llama()?), capacity.min(self.config.context)))
     }
 }
 
@@ -294,19 +297,19 @@ impl Model {
 pub fn formats_to_round(path: &Path) -> Result<Vec<&'static str>, LoadError> {
     let weights = Weights::open(path)?;
     // Rows of an embedding that is not tied to the head are read without conversion.
-    let looked_up = |name: &str| name == "token_embd.weight" && name != weights.head();
+    let looked_up = |name: &str| name == "token_embd.weight" && name != weights.output_matrix();
     let matrices = weights.tensors().filter(|t| t.rows > 1 && !looked_up(&t.name));
-    let mut kinds: Vec<_> = matrices.filter(|t| kernels::rounds(t.kind)).map(|t| t.kind.name()).collect();
+    let mut kinds: Vec<_> = matrices.filter(|t| kernels::needs_requantizing(t.kind)).map(|t| t.kind.name()).collect();
     kinds.sort_unstable();
     kinds.dedup();
     Ok(kinds)
 }
 
 /// Format that most bytes of the layers' matrices have.
-fn main_kind(weights: &Weights) -> Kind {
-    let bytes = |kind: Kind| -> usize {
+fn main_kind(weights: &Weights) -> TensorFormat {
+    let bytes = |kind: TensorFormat| -> usize {
         let linear = weights.tensors().filter(|t| t.name.starts_with("blk.") && t.rows > 1 && t.kind == kind);
         linear.map(|t| t.rows * t.row_bytes()).sum()
     };
-    Kind::ALL.into_iter().max_by_key(|&kind| bytes(kind)).unwrap_or(Kind::F32)
+    TensorFormat::ALL.into_iter().max_by_key(|&kind| bytes(kind)).unwrap_or(TensorFormat::F32)
 }

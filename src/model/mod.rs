@@ -21,7 +21,7 @@ mod slots;
 pub mod tokenizer;
 pub mod weights;
 
-pub use head::{About, Head, HeadForm};
+pub use head::{Head, HeadForm, HeadInfo};
 pub use load::{LoadError, Model};
 pub use tokenizer::{Tokenizer, same_vocabulary};
 

@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::blocks::Kind;
-use super::gguf::Entry;
+use super::blocks::TensorFormat;
+use super::gguf::TensorEntry;
 use super::load::{LoadError, recognize_placeholder};
 
 const CURE: &str = "the file is cut off or damaged: fetch it again";
@@ -55,7 +55,7 @@ struct Tensor {
 }
 
 /// Reads the tensors of one file, under their names in the file.
-pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<Entry>, LoadError> {
+pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<TensorEntry>, LoadError> {
     let error = |what: String, at: u64| LoadError::file(path, what, Some(at), CURE);
     let io = |e: std::io::Error| error(format!("reading failed: {e}"), 0);
     let len = file.metadata().map_err(io)?.len();
@@ -100,9 +100,9 @@ pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<Entry>, LoadError
         }
         let t: Tensor = serde_json::from_value(value).map_err(|e| error(format!("tensor {name}: {e}"), 8))?;
         let kind = match t.dtype.as_str() {
-            "F32" => Kind::F32,
-            "F16" => Kind::F16,
-            "BF16" => Kind::BF16,
+            "F32" => TensorFormat::F32,
+            "F16" => TensorFormat::F16,
+            "BF16" => TensorFormat::BF16,
             other => {
                 let what = format!("tensor {name} is stored as {other}, which quantized models use");
                 return Err(LoadError::file(path, what, None, "take weights in F32, F16 or BF16, or a GGUF file"));
@@ -125,7 +125,7 @@ pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<Entry>, LoadError
         if end > len {
             return Err(error(format!("tensor {name} ends at byte {end}, and the file has {len}"), data.saturating_add(from)));
         }
-        entries.push(Entry { name, kind, rows, cols, offset: data + from, bytes: to - from });
+        entries.push(TensorEntry { name, kind, rows, cols, offset: data + from, bytes: to - from });
     }
     Ok(entries)
 }

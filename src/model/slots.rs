@@ -75,7 +75,7 @@ impl Slots {
     }
 
     /// Iterates over slot `i`, its parent, and so on up to the context.
-    pub fn upward(&self, i: usize) -> impl Iterator<Item = usize> + '_ {
+    pub fn path_to_context(&self, i: usize) -> impl Iterator<Item = usize> + '_ {
         std::iter::successors(Some(i), |&i| self.slots[i].parent)
     }
 

@@ -13,8 +13,8 @@ use candle_core::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::blocks::Kind;
-use super::gguf::{self, Entry, Gguf, Metadata};
+use super::blocks::TensorFormat;
+use super::gguf::{self, Gguf, Metadata, TensorEntry};
 use super::head::HeadForm;
 use super::load::LoadError;
 use super::{Config, config, safetensors, shards};
@@ -28,7 +28,7 @@ pub struct TensorInfo {
     /// Name as in GGUF (`blk.0.attn_q.weight`), whatever the source.
     pub name: String,
     /// Number format of the values.
-    pub kind: Kind,
+    pub kind: TensorFormat,
     /// Number of rows; 1 for a vector.
     ///
     /// Rows are the outputs of a linear layer, or the tokens of the embedding.
@@ -46,7 +46,7 @@ impl TensorInfo {
 }
 
 /// Tensor for [`Weights::from_tensors`]: name, format, rows, columns, bytes.
-pub type RawTensor = (String, Kind, usize, usize, Vec<u8>);
+pub type RawTensor = (String, TensorFormat, usize, usize, Vec<u8>);
 
 /// Weights of a Llama, from a GGUF file, a folder of safetensors, or memory.
 ///
@@ -155,7 +155,7 @@ impl Weights {
                 weights.files.push((path.to_owned(), file));
             }
             GgufSource::Bytes(bytes) => {
-                for Entry { name, kind, rows, cols, offset, bytes: len } in head.tensors {
+                for TensorEntry { name, kind, rows, cols, offset, bytes: len } in head.tensors {
                     // The reader of the header has checked that the range lies within `bytes`.
                     let own = bytes[offset as usize..(offset + len) as usize].to_vec();
                     weights.tensors.insert(name.clone(), (TensorInfo { name, kind, rows, cols }, TensorStorage::Memory(own)));
@@ -216,7 +216,7 @@ impl Weights {
                     let what = format!("tensor {} is in {other} too", entry.name);
                     return Err(LoadError::file(&path, what, None, "remove the file that is not the model's"));
                 }
-                weights.enter(Entry { name, ..entry }, weights.files.len());
+                weights.enter(TensorEntry { name, ..entry }, weights.files.len());
             }
             weights.files.push((path, file));
         }
@@ -271,17 +271,17 @@ impl Weights {
     ///
     /// # Errors
     /// If the shape is not valid for a Llama.
-    pub fn random(config: Config, kind: Kind, tied: bool, seed: u64) -> Result<Self, LoadError> {
+    pub fn random(config: Config, kind: TensorFormat, tied: bool, seed: u64) -> Result<Self, LoadError> {
         config::check(&config, Path::new("(memory)"))?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut tensors = Vec::new();
         let head = (!tied).then(|| ("output.weight".to_string(), config.vocab, config.dim));
-        for (name, rows, cols) in config::required(&config).chain(head) {
+        for (name, rows, cols) in config::required_tensors(&config).chain(head) {
             let norm = name.ends_with("norm.weight");
             let vocabulary = name == "token_embd.weight" || name == "output.weight";
             let (mean, sd) = if norm { (1.0, 0.1) } else { (0.0, if vocabulary { 2.5 } else { 1.0 } / (cols as f32).sqrt()) };
             let values: Vec<f32> = (0..rows * cols).map(|_| mean + sd * sample_normal(&mut rng)).collect();
-            let kind = if norm || kind.row_bytes(cols).is_none() { Kind::F32 } else { kind };
+            let kind = if norm || kind.row_bytes(cols).is_none() { TensorFormat::F32 } else { kind };
             let tensor = Tensor::from_vec(values, (rows, cols), &Device::Cpu)?;
             let bytes = QTensor::quantize(&tensor, ggml_type(kind))?.data()?.into_owned();
             tensors.push((name, kind, rows, cols, bytes));
@@ -289,7 +289,7 @@ impl Weights {
         Self::from_tensors(config, tensors, false)
     }
 
-    fn enter(&mut self, e: Entry, file: usize) {
+    fn enter(&mut self, e: TensorEntry, file: usize) {
         let info = TensorInfo { name: e.name.clone(), kind: e.kind, rows: e.rows, cols: e.cols };
         self.tensors.insert(e.name, (info, TensorStorage::File { file, offset: e.offset }));
     }
@@ -302,7 +302,7 @@ impl Weights {
         let factors = self.tensor("rope_freqs.weight").map(|t| (t.name.clone(), 1, c.head_dim / 2));
         let attends = |name: &String| self.attends || !name.contains(".attn_");
         let mut known = BTreeSet::new();
-        for (name, rows, cols) in config::required(c).filter(|(name, ..)| attends(name)).chain(head).chain(factors) {
+        for (name, rows, cols) in config::required_tensors(c).filter(|(name, ..)| attends(name)).chain(head).chain(factors) {
             known.insert(name.clone());
             let Some(t) = self.tensor(&name) else { return error(format!("has no tensor {name}")) };
             if (t.rows, t.cols) != (rows, cols) {
@@ -348,12 +348,12 @@ impl Weights {
     }
 
     /// Returns true if the layers have attention; an adapter's layers have none.
-    pub fn attends(&self) -> bool {
+    pub fn has_attention(&self) -> bool {
         self.attends
     }
 
     /// Name of the output matrix: `output.weight`, or the embedding if they are tied.
-    pub fn head(&self) -> &'static str {
+    pub fn output_matrix(&self) -> &'static str {
         if self.tensors.contains_key("output.weight") { "output.weight" } else { "token_embd.weight" }
     }
 
@@ -419,7 +419,7 @@ impl Weights {
         let mut values = Vec::new();
         if let Some(info) = self.tensor(name) {
             values.resize(rows.len() * info.cols, 0.0);
-            info.kind.dequantise(&bytes, &mut values);
+            info.kind.dequantize(&bytes, &mut values);
         }
         Ok(values)
     }
@@ -448,19 +448,19 @@ fn sample_normal(rng: &mut ChaCha8Rng) -> f32 {
     (sum as f32 / (1 << 22) as f32 - 2.0) * 3f32.sqrt()
 }
 
-pub(super) fn ggml_type(kind: Kind) -> GgmlDType {
+pub(super) fn ggml_type(kind: TensorFormat) -> GgmlDType {
     match kind {
-        Kind::F32 => GgmlDType::F32,
-        Kind::F16 => GgmlDType::F16,
-        Kind::BF16 => GgmlDType::BF16,
-        Kind::Q4_0 => GgmlDType::Q4_0,
-        Kind::Q4_1 => GgmlDType::Q4_1,
-        Kind::Q5_0 => GgmlDType::Q5_0,
-        Kind::Q5_1 => GgmlDType::Q5_1,
-        Kind::Q8_0 => GgmlDType::Q8_0,
-        Kind::Q4K => GgmlDType::Q4K,
-        Kind::Q5K => GgmlDType::Q5K,
-        Kind::Q6K => GgmlDType::Q6K,
+        TensorFormat::F32 => GgmlDType::F32,
+        TensorFormat::F16 => GgmlDType::F16,
+        TensorFormat::BF16 => GgmlDType::BF16,
+        TensorFormat::Q4_0 => GgmlDType::Q4_0,
+        TensorFormat::Q4_1 => GgmlDType::Q4_1,
+        TensorFormat::Q5_0 => GgmlDType::Q5_0,
+        TensorFormat::Q5_1 => GgmlDType::Q5_1,
+        TensorFormat::Q8_0 => GgmlDType::Q8_0,
+        TensorFormat::Q4K => GgmlDType::Q4K,
+        TensorFormat::Q5K => GgmlDType::Q5K,
+        TensorFormat::Q6K => GgmlDType::Q6K,
     }
 }
 

@@ -8,15 +8,15 @@ use super::RegistryError;
 
 /// Location in a TOML file, for error messages.
 #[derive(Debug)]
-pub(super) struct Site {
+pub(super) struct TextLocation {
     file: String,
     line: usize,
 }
 
-impl Site {
+impl TextLocation {
     /// Returns the location of byte `at` in `text`, the text of `file`.
-    pub fn at(file: &str, text: &str, at: usize) -> Site {
-        Site { file: file.into(), line: text.bytes().take(at).filter(|&b| b == b'\n').count() + 1 }
+    pub fn from_offset(file: &str, text: &str, at: usize) -> TextLocation {
+        TextLocation { file: file.into(), line: text.bytes().take(at).filter(|&b| b == b'\n').count() + 1 }
     }
 
     /// Creates an error at this location; `what` describes it.
@@ -35,7 +35,7 @@ pub(super) fn read<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Reg
         let message = error.message().lines().collect::<Vec<_>>().join(" ");
         // The parser's messages about values don't name the key.
         let key = if message.starts_with("invalid") { key_before(text, at) } else { None };
-        Site::at(file, text, at).error(key.map_or(message.clone(), |key| format!("`{key}`: {message}")))
+        TextLocation::from_offset(file, text, at).error(key.map_or(message.clone(), |key| format!("`{key}`: {message}")))
     })
 }
 

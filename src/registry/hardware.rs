@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::document::{self, Site};
+use super::document::{self, TextLocation};
 use super::{RegistryError, config_folder, own};
 use crate::theory::speed::Hardware;
 
@@ -37,7 +37,7 @@ struct RawMachine {
 /// # Errors
 /// If the user's file can't be read or is invalid (the error names file, line and key), or there is
 /// no config folder.
-pub fn hardware() -> Result<Vec<Hardware>, RegistryError> {
+pub fn load_hardware() -> Result<Vec<Hardware>, RegistryError> {
     list(&config_folder()?)
 }
 
@@ -55,7 +55,7 @@ fn parse(file: &str, text: &str) -> Result<BTreeMap<String, Hardware>, RegistryE
     let figure = |key: &str, value: &Spanned<f64>, unit: &str| match *value.get_ref() {
         x if x.is_finite() && x > 0.0 => Ok(x),
         x => {
-            let site = Site::at(file, text, value.span().start);
+            let site = TextLocation::from_offset(file, text, value.span().start);
             Err(site.error(format!("`{key}`: {x}: give a positive number of {unit}")))
         }
     };

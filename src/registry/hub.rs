@@ -16,9 +16,9 @@ use ureq::http::{HeaderMap, Response, StatusCode, Uri};
 
 use super::Progress;
 use super::error::SourceError;
-use super::found::Job;
+use super::found::FetchJob;
 use super::list::{HubFile, is_sha256};
-use super::part::Part;
+use super::part::PartialFile;
 use crate::hex::hex;
 
 /// Number of attempts; the count restarts after an attempt that made progress.
@@ -46,7 +46,7 @@ fn permanent_error<T>(why: String) -> Result<T, AttemptError> {
 }
 
 /// Downloads a file into the cache, with several attempts.
-pub(super) fn fetch(hub: &HubFile, job: &Job, progress: &mut dyn FnMut(&Progress)) -> Result<(), SourceError> {
+pub(super) fn fetch(hub: &HubFile, job: &FetchJob, progress: &mut dyn FnMut(&Progress)) -> Result<(), SourceError> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
     let url = format!("{}/{}/resolve/{}/{}", endpoint.trim().trim_end_matches('/'), hub.repository, hub.revision, hub.file);
@@ -79,13 +79,13 @@ pub(super) fn fetch(hub: &HubFile, job: &Job, progress: &mut dyn FnMut(&Progress
 }
 
 /// Removes the partial downloads of a file, except `keep`.
-pub(super) fn sweep(job: &Job, keep: Option<&PathBuf>) {
+pub(super) fn remove_partial_downloads(job: &FetchJob, keep: Option<&PathBuf>) {
     for path in parts(job).filter(|path| Some(path) != keep) {
         let _ = fs::remove_file(path);
     }
 }
 
-fn parts(job: &Job) -> impl Iterator<Item = PathBuf> {
+fn parts(job: &FetchJob) -> impl Iterator<Item = PathBuf> {
     let begin = format!("{}.", job.file);
     let is_part = move |path: &PathBuf| {
         path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&begin) && name.ends_with(".part"))
@@ -94,7 +94,7 @@ fn parts(job: &Job) -> impl Iterator<Item = PathBuf> {
 }
 
 /// Path and size of the existing partial download, unless it is empty.
-fn held(job: &Job) -> Option<(PathBuf, u64)> {
+fn held(job: &FetchJob) -> Option<(PathBuf, u64)> {
     parts(job).find_map(|path| fs::metadata(&path).ok().map(|m| (path, m.len()))).filter(|part| part.1 > 0)
 }
 
@@ -118,7 +118,7 @@ struct Download<'a> {
     agent: Agent,
     url: String,
     token: Option<String>,
-    job: &'a Job<'a>,
+    job: &'a FetchJob<'a>,
     progress: &'a mut dyn FnMut(&Progress),
     /// Largest number of bytes held so far.
     most: u64,
@@ -136,7 +136,7 @@ impl Download<'_> {
             if !goes_on && response.status() != StatusCode::OK {
                 // The partial download is of another version, or longer than the file.
                 if matches!(response.status(), StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE) {
-                    sweep(self.job, None);
+                    remove_partial_downloads(self.job, None);
                     (response, known) = self.request(0)?;
                 }
             }
@@ -222,10 +222,10 @@ impl Download<'_> {
         let again = resumed.is_some();
         let mut part = if again {
             let progress = &mut self.progress;
-            Part::resume(&path, &mut |bytes| progress(&Progress::new("checking what has arrived", bytes, total)))?
+            PartialFile::resume(&path, &mut |bytes| progress(&Progress::new("checking what has arrived", bytes, total)))?
         } else {
-            sweep(job, None);
-            Part::create(&path)?
+            remove_partial_downloads(job, None);
+            PartialFile::create(&path)?
         };
         let what = format!("downloading {}", job.file);
         let mut body = response.into_body().into_reader();
@@ -253,7 +253,7 @@ impl Download<'_> {
             if keeps {
                 self.most = self.most.max(bytes);
             } else {
-                sweep(job, None);
+                remove_partial_downloads(job, None);
             }
             let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
             return Err(AttemptError::ForNow(format!("broken off after {bytes}{of} bytes ({why})")));

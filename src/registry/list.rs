@@ -6,11 +6,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::RegistryError;
-use super::document::{self, Site};
+use super::document::{self, TextLocation};
 
 /// Model of the list; the header of `models.toml` documents the fields.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct ModelEntry {
     pub name: String,
     pub file: String,
     pub bytes: Option<u64>,
@@ -50,10 +50,10 @@ pub(super) struct HubFile {
 
 /// Contents of one `models.toml`.
 #[derive(Debug)]
-pub(super) struct List {
+pub(super) struct ModelList {
     /// Default model, and where the file names it.
-    default: Option<(String, Site)>,
-    entries: Vec<Entry>,
+    default: Option<(String, TextLocation)>,
+    entries: Vec<ModelEntry>,
 }
 
 #[derive(Deserialize)]
@@ -79,15 +79,15 @@ struct RawEntry {
 }
 
 /// Parses the list that is built into the program.
-pub(super) fn built_in() -> Result<List, RegistryError> {
+pub(super) fn built_in() -> Result<ModelList, RegistryError> {
     parse("models.toml (built in)", include_str!("../../models.toml"), Path::new(""))
 }
 
 /// Parses `text`, the text of `file`; paths of sources are relative to `folder`.
-pub(super) fn parse(file: &str, text: &str, folder: &Path) -> Result<List, RegistryError> {
-    let site = |at: usize| Site::at(file, text, at);
+pub(super) fn parse(file: &str, text: &str, folder: &Path) -> Result<ModelList, RegistryError> {
+    let site = |at: usize| TextLocation::from_offset(file, text, at);
     let raw: RawList = document::read(file, text)?;
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<ModelEntry> = Vec::new();
     for raw in raw.model {
         let at = |value: &Spanned<String>| site(value.span().start);
         let name = raw.name.get_ref();
@@ -122,7 +122,7 @@ pub(super) fn parse(file: &str, text: &str, folder: &Path) -> Result<List, Regis
         if sources.is_empty() {
             return Err(at(&raw.name).error(format!("`sources`: {name} has none: give a path, pypi or hub")));
         }
-        entries.push(Entry {
+        entries.push(ModelEntry {
             name: name.clone(),
             file: own_file.clone(),
             bytes: raw.bytes,
@@ -133,12 +133,12 @@ pub(super) fn parse(file: &str, text: &str, folder: &Path) -> Result<List, Regis
         });
     }
     let default = raw.default.map(|default| (default.get_ref().clone(), site(default.span().start)));
-    Ok(List { default, entries })
+    Ok(ModelList { default, entries })
 }
 
 /// Merges lists, later over earlier; returns the models and the name of the default one.
-pub(super) fn merge(lists: Vec<List>) -> Result<(Vec<Entry>, String), RegistryError> {
-    let mut entries: Vec<Entry> = Vec::new();
+pub(super) fn merge(lists: Vec<ModelList>) -> Result<(Vec<ModelEntry>, String), RegistryError> {
+    let mut entries: Vec<ModelEntry> = Vec::new();
     let mut default = None;
     for list in lists {
         for entry in list.entries {
@@ -209,7 +209,7 @@ mod tests {
     const ONE: &str =
         "[[model]]\nname = \"a\"\narchitecture = \"llama\"\nfile = \"a.gguf\"\nsources = [{ path = \"m/a.gguf\" }]\n";
 
-    fn read(text: &str) -> Result<List, RegistryError> {
+    fn read(text: &str) -> Result<ModelList, RegistryError> {
         parse("own.toml", text, Path::new("folder"))
     }
 

@@ -18,19 +18,19 @@ mod pypi;
 mod python;
 
 pub use error::RegistryError;
-pub use found::{ChecksumResult, Found};
-pub use hardware::hardware;
+pub use found::{ChecksumResult, RegistryModel};
+pub use hardware::load_hardware;
 pub use places::{cache_folder, config_folder};
 pub use pypi::pip_version;
 
 use std::path::{Path, PathBuf};
 
-use list::Entry;
+use list::ModelEntry;
 
 /// Models available by name: the built-in `models.toml`, overridden by the user's.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    entries: Vec<Entry>,
+    entries: Vec<ModelEntry>,
     default: String,
     cache: PathBuf,
 }
@@ -77,8 +77,8 @@ impl Registry {
     }
 
     /// Iterates over all models, in the order of the list.
-    pub fn all(&self) -> impl Iterator<Item = Found> {
-        self.entries.iter().map(|entry| Found::listed(entry.clone(), &self.cache))
+    pub fn all(&self) -> impl Iterator<Item = RegistryModel> {
+        self.entries.iter().map(|entry| RegistryModel::from_entry(entry.clone(), &self.cache))
     }
 
     /// Finds a model by its name in the list, or by its path.
@@ -88,14 +88,14 @@ impl Registry {
     ///
     /// # Errors
     /// If it is neither in the list nor on disk.
-    pub fn find(&self, name_or_path: Option<&str>) -> Result<Found, RegistryError> {
+    pub fn find(&self, name_or_path: Option<&str>) -> Result<RegistryModel, RegistryError> {
         let asked = name_or_path.unwrap_or(&self.default);
         if let Some(entry) = self.entries.iter().find(|e| e.name.eq_ignore_ascii_case(asked)) {
-            return Ok(Found::listed(entry.clone(), &self.cache));
+            return Ok(RegistryModel::from_entry(entry.clone(), &self.cache));
         }
         let path = Path::new(asked);
         if path.exists() {
-            return Ok(Found::at(path));
+            return Ok(RegistryModel::from_path(path));
         }
         if asked.contains(['/', '\\']) || asked.to_ascii_lowercase().ends_with(".gguf") {
             return Err(RegistryError::Absent { path: path.into() });
@@ -133,7 +133,7 @@ mod tests {
         let registry = registry(folder.path());
         assert_eq!(registry.find(None).unwrap().name(), registry.default_name());
         assert_eq!(registry.find(Some("smolLM2-135m-INSTRUCT")).unwrap().name(), "SmolLM2-135M-Instruct");
-        assert!(registry.all().all(|found| !found.present()));
+        assert!(registry.all().all(|found| !found.is_present()));
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
         let file = folder.path().join("My.Model.gguf");
         std::fs::write(&file, b"GGUF").unwrap();
         let found = registry.find(file.to_str()).unwrap();
-        assert_eq!((found.name(), found.sha256(), found.present()), ("My.Model", None, true));
+        assert_eq!((found.name(), found.sha256(), found.is_present()), ("My.Model", None, true));
         assert_eq!(found.ensure(&mut |_| panic!("nothing to bring")).unwrap(), file);
         assert_eq!(registry.find(folder.path().to_str()).unwrap().ensure(&mut |_| ()).unwrap(), folder.path());
     }

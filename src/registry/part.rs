@@ -20,29 +20,29 @@ pub(super) struct Expected {
 }
 
 /// A file being written, which gets its final name in [`finish`](Self::finish).
-pub(super) struct Part {
+pub(super) struct PartialFile {
     path: PathBuf,
     file: File,
     hash: Sha256,
     bytes: u64,
 }
 
-impl Part {
+impl PartialFile {
     /// Creates the file, replacing any existing one.
-    pub fn create(path: &Path) -> Result<Part, SourceError> {
+    pub fn create(path: &Path) -> Result<PartialFile, SourceError> {
         let file = File::create(path).map_err(|e| SourceError::unwritable(path, e))?;
-        Ok(Part { path: path.into(), file, hash: Sha256::new(), bytes: 0 })
+        Ok(PartialFile { path: path.into(), file, hash: Sha256::new(), bytes: 0 })
     }
 
     /// Continues an existing file, after computing the checksum of its contents.
     ///
     /// `seen` is called with the number of bytes processed so far.
-    pub fn resume(path: &Path, seen: &mut dyn FnMut(u64)) -> Result<Part, SourceError> {
+    pub fn resume(path: &Path, seen: &mut dyn FnMut(u64)) -> Result<PartialFile, SourceError> {
         let open = || File::options().read(true).append(true).open(path);
         let mut file = open().map_err(|e| SourceError::unwritable(path, e))?;
         let mut hash = Sha256::new();
         let bytes = copy(&mut file, &mut hash, seen).map_err(|e| SourceError::unwritable(path, e))?;
-        Ok(Part { path: path.into(), file, hash, bytes })
+        Ok(PartialFile { path: path.into(), file, hash, bytes })
     }
 
     /// Number of bytes in the file.
@@ -65,7 +65,7 @@ impl Part {
     /// # Errors
     /// [`SourceError::Remote`] if it differs from `expected`, in words that follow "it".
     pub fn finish(self, expected: &Expected, name: &Path) -> Result<(), SourceError> {
-        let Part { path, file, hash, bytes } = self;
+        let PartialFile { path, file, hash, bytes } = self;
         let sum = hex(&hash.finalize());
         let named = match mismatch(expected, bytes, &sum) {
             Some(what) => Err(SourceError::Remote(what)),
@@ -129,8 +129,8 @@ mod tests {
     fn resumed_file_is_checksummed_in_full() {
         let folder = tempfile::tempdir().unwrap();
         let (path, name) = (folder.path().join("a.part"), folder.path().join("a"));
-        Part::create(&path).ok().unwrap().write(b"ab").ok().unwrap();
-        let mut part = Part::resume(&path, &mut |_| ()).ok().unwrap();
+        PartialFile::create(&path).ok().unwrap().write(b"ab").ok().unwrap();
+        let mut part = PartialFile::resume(&path, &mut |_| ()).ok().unwrap();
         assert_eq!(part.bytes(), 2);
         part.write(b"c").ok().unwrap();
         part.finish(&expected(3, ABC), &name).ok().unwrap();
@@ -144,7 +144,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, name) = (folder.path().join("a.part"), folder.path().join("a"));
         for (wrong, what) in [(expected(4, ABC), "has 3 bytes and must have 4"), (expected(3, &"0".repeat(64)), ABC)] {
-            let mut part = Part::create(&path).ok().unwrap();
+            let mut part = PartialFile::create(&path).ok().unwrap();
             part.write(b"abc").ok().unwrap();
             match part.finish(&wrong, &name) {
                 Err(SourceError::Remote(said)) => assert!(said.contains(what), "{said}"),

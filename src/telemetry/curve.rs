@@ -8,29 +8,29 @@ use super::StepRecord;
 
 /// Accepted drafted tokens of one step for smaller budgets or depths, actual and expected.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Within {
+pub struct AcceptanceCurve {
     /// Accepted drafted tokens, by budget or depth.
     pub accepted: Vec<usize>,
     /// E\[X | T\] of the smaller tree, by budget or depth.
     pub expected: Vec<f64>,
 }
 
-impl Within {
+impl AcceptanceCurve {
     /// Computes the values for budgets 1 to B of the settings. Entry 0 is B = 1, the root alone.
     /// Beyond the size of the tree, the values are constant.
-    pub fn budgets(record: &StepRecord) -> Within {
+    pub fn budgets(record: &StepRecord) -> AcceptanceCurve {
         let most = record.settings.budget.max(record.tree.parents.len()).max(1);
         Self::by(record, most, |node| node)
     }
 
     /// Computes the values for depths 0 to that of the deepest node.
-    pub fn depths(record: &StepRecord) -> Within {
+    pub fn depths(record: &StepRecord) -> AcceptanceCurve {
         let deepest = record.tree.depth.iter().copied().max().unwrap_or(0).min(record.tree.depth.len());
         Self::by(record, deepest + 1, |node| record.tree.depth.get(node).copied().unwrap_or(0))
     }
 
     /// Cumulative sums over the nodes of `class` at most 0, 1, ... `len` - 1.
-    fn by(record: &StepRecord, len: usize, class: impl Fn(usize) -> usize) -> Within {
+    fn by(record: &StepRecord, len: usize, class: impl Fn(usize) -> usize) -> AcceptanceCurve {
         let (mut accepted, mut expected) = (vec![0; len], vec![0.0; len]);
         for &node in &record.path {
             accepted[class(node).min(len - 1)] += 1;
@@ -42,7 +42,7 @@ impl Within {
             accepted[i] += accepted[i - 1];
             expected[i] += expected[i - 1];
         }
-        Within { accepted, expected }
+        AcceptanceCurve { accepted, expected }
     }
 }
 
@@ -60,16 +60,16 @@ impl BudgetCurve {
     /// this only holds for chains. Block verification decides over the whole chain, but
     /// P(accepted >= i) is the same for every chain of at least i tokens, so the means are still
     /// correct.
-    pub fn knows(record: &StepRecord) -> bool {
-        !record.settings.drawn() || record.settings.shape == "chain"
+    pub fn applies_to(record: &StepRecord) -> bool {
+        !record.settings.samples_trees() || record.settings.shape == "chain"
     }
 
     /// Adds a step, unless its tree says nothing about smaller budgets. See [`Self::knows`].
     pub fn add(&mut self, record: &StepRecord) {
-        if !Self::knows(record) {
+        if !Self::applies_to(record) {
             return;
         }
-        let within = Within::budgets(record);
+        let within = AcceptanceCurve::budgets(record);
         if within.expected.len() != self.expected.len() {
             let zeros = vec![0.0; within.expected.len()];
             *self = BudgetCurve { steps: 0, accepted: zeros.clone(), expected: zeros };
@@ -117,15 +117,15 @@ mod tests {
         // Root with children 1 (0.5) and 3 (0.25); 1 has child 2 (0.5). Nodes 1 and 2 are accepted,
         // B = 6.
         let record = record(tree(&[(0, 0.5), (1, 0.5), (0, 0.25)]), &[1, 2], 6);
-        let budgets = Within::budgets(&record);
+        let budgets = AcceptanceCurve::budgets(&record);
         assert_eq!(budgets.accepted, [0, 1, 2, 2, 2, 2]);
         assert_eq!(budgets.expected, [0.0, 0.5, 0.75, 1.0, 1.0, 1.0]);
-        let depths = Within::depths(&record);
+        let depths = AcceptanceCurve::depths(&record);
         assert_eq!((depths.accepted, depths.expected), (vec![0, 1, 2], vec![0.0, 0.75, 1.0]));
         // Nothing drafted.
         let record = self::record(tree(&[]), &[], 1);
-        assert_eq!(Within::budgets(&record), Within { accepted: vec![0], expected: vec![0.0] });
-        assert_eq!(Within::depths(&record), Within { accepted: vec![0], expected: vec![0.0] });
+        assert_eq!(AcceptanceCurve::budgets(&record), AcceptanceCurve { accepted: vec![0], expected: vec![0.0] });
+        assert_eq!(AcceptanceCurve::depths(&record), AcceptanceCurve { accepted: vec![0], expected: vec![0.0] });
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
                 prop_assert!(curve.expected(b).unwrap() >= curve.expected(b - 1).unwrap());
             }
             for step in &steps {
-                let depths = Within::depths(step);
+                let depths = AcceptanceCurve::depths(step);
                 prop_assert_eq!(*depths.accepted.last().unwrap(), step.accepted);
                 prop_assert!((depths.expected.last().unwrap() - step.expected_accepted).abs() < 1e-12);
                 for (d, &accepted) in depths.accepted.iter().enumerate() {

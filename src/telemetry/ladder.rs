@@ -25,7 +25,7 @@ pub enum OracleSearchState {
 /// Result of an oracle search for one step: its oracle tree and the drafter's best tree. The search
 /// runs after the step, outside of the timed path.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Look {
+pub struct OracleResult {
     /// Mass of the best P nodes found, in accepted drafted tokens. A lower bound on the oracle
     /// tree's.
     pub oracle_lower: f64,
@@ -44,7 +44,7 @@ pub struct Look {
     pub state: OracleSearchState,
 }
 
-impl Look {
+impl OracleResult {
     /// Relative difference of the bounds at which the search converges. It is relative to the upper
     /// bound.
     pub const TOLERANCE: f64 = 0.01;
@@ -56,7 +56,7 @@ impl Look {
 
     /// Returns the mass of the best known tree of P nodes. The candidates are the oracle tree
     /// found, the drafter's best tree, and the verified tree, whose E\[X | T\] is `expected`.
-    pub fn oracle(&self, expected: f64) -> f64 {
+    pub fn best_known_mass(&self, expected: f64) -> f64 {
         self.oracle_lower.max(expected).max(self.drafter_best.unwrap_or(0.0))
     }
 }
@@ -84,7 +84,7 @@ pub enum TokenClass {
 /// Cause of a miss: the reason why the tree lacks the token that the target sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Cause {
+pub enum MissCause {
     /// Missed by an oracle tree of the same budget, too: the token is from the tail.
     Unlucky,
     /// Left out by the budget or the shape, or below the depth of the tree. If it was proposed, the
@@ -127,12 +127,12 @@ pub struct Miss {
     /// Cause as far as it is known without the context's oracle tree. Unlucky if the path
     /// probability is below the floor of the fluid bound, or if at least P tokens are more likely
     /// at this node.
-    pub cause: Cause,
+    pub cause: MissCause,
 }
 
 /// Fluid bound as a curve, over all positions since the sampling parameters last changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Fluid {
+pub struct FluidBound {
     /// Number of positions in the pool.
     pub positions: usize,
     /// Bound by the number of drafted nodes P, from P = 0. Not limited to the present budget.
@@ -159,7 +159,7 @@ pub struct EntropyClassBound {
 /// Means over the steps at the present settings, with 95% intervals. The intervals are from a
 /// bootstrap over steps ([`crate::theory::waves`]). They are `None` while there are too few steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Reached {
+pub struct ReachedIntervals {
     /// Number of steps at these settings.
     pub steps: usize,
     /// Interval of the mean of E\[accepted | T\].

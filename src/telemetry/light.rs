@@ -165,7 +165,7 @@ struct LastStep {
 impl LightTally {
     /// Adds the record of a step.
     pub fn add(&mut self, record: &StepRecord) {
-        let deterministic = record.settings.drawn() || record.settings.warp().greedy();
+        let deterministic = record.settings.samples_trees() || record.settings.warp().greedy();
         let units = match &mut self.units {
             Some(units) if units.deterministic() == deterministic => units,
             units => units.insert(LightUnits::new(deterministic)),
@@ -180,7 +180,7 @@ impl LightTally {
 
     /// Adds the search result of the step added last. Ignored for any other step. Steps must be
     /// searched at regular intervals.
-    pub fn searched(&mut self, step: &SearchedStep) {
+    pub fn add_search(&mut self, step: &SearchedStep) {
         self.add_search_at(&step.record.prompt_id, step.record.step, step.drafter_best, step.oracle);
     }
 
@@ -259,9 +259,9 @@ mod tests {
         let record = step(0, &[0.5, 0.5], 1);
         tally.add(&record);
         let oracle = OracleCurve::from_path_probabilities([0.9, 0.81], 0.0);
-        tally.searched(&SearchedStep { record: &record, oracle: &oracle, drafter_best: Some(1.0) });
+        tally.add_search(&SearchedStep { record: &record, oracle: &oracle, drafter_best: Some(1.0) });
         // A second search of the same step is ignored.
-        tally.searched(&SearchedStep { record: &record, oracle: &oracle, drafter_best: Some(1.0) });
+        tally.add_search(&SearchedStep { record: &record, oracle: &oracle, drafter_best: Some(1.0) });
         let found = tally.summary(Some(&cost()), &[0.0, 0.8]);
         // t = 1, 1.1, 1.2: rates 1, 1.9 / 1.1 and 2.71 / 1.2.
         let (c, v) = (2.71 / 1.2, 2.0 / 1.5);
@@ -331,7 +331,7 @@ mod tests {
             let record = step(i, &[p, p, p], i * 7 % 4);
             tally.add(&record);
             if i.is_multiple_of(16) {
-                tally.searched(&SearchedStep { record: &record, oracle: &curve(p + 0.1), drafter_best: None });
+                tally.add_search(&SearchedStep { record: &record, oracle: &curve(p + 0.1), drafter_best: None });
             }
         }
         let found = tally.summary(Some(&cost()), &[]);
@@ -368,7 +368,7 @@ mod tests {
                 record.settings.temperature = temperature;
                 tally.add(&record);
                 if let Some((oracle, drafter_best)) = search {
-                    tally.searched(&SearchedStep { record: &record, oracle, drafter_best: *drafter_best });
+                    tally.add_search(&SearchedStep { record: &record, oracle, drafter_best: *drafter_best });
                 }
                 if *ends {
                     tally.end_text(None);

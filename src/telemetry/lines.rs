@@ -4,14 +4,14 @@
 use serde::Serialize;
 
 use super::{
-    CalibrationSummary, CurvePoint, EntropyClassBound, Look, Losses, MissSummary, OracleMean, Origins, OverlapMean, PassSeconds,
-    Reached, RuleCeilingMean, SpeedOfLight, SpeedUp, StageTimes, StepRecord, StepSettings, Summary,
+    CalibrationSummary, CurvePoint, EntropyClassBound, Losses, MissSummary, OracleMean, OracleResult, Origins, OverlapMean,
+    PassSeconds, ReachedIntervals, RuleCeilingMean, SpeedOfLight, SpeedUp, StageTimes, StepRecord, StepSettings, Summary,
 };
 
 /// Line of JSON output, tagged by `type`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Line<'a> {
+pub enum JsonLine<'a> {
     /// First line: the settings of the run.
     Run(RunLine<'a>),
     /// Record of a step, in order.
@@ -31,7 +31,7 @@ pub struct OracleResultLine<'a> {
     pub step: usize,
     /// Result of the search.
     #[serde(flatten)]
-    pub look: &'a Look,
+    pub result: &'a OracleResult,
 }
 
 /// Model, device, and settings of a run.
@@ -85,7 +85,7 @@ pub struct SummaryLine {
     losses: Losses,
     oracle: Option<OracleMean>,
     misses: MissSummary,
-    reached: Option<Reached>,
+    reached: Option<ReachedIntervals>,
     curve: Vec<CurvePoint>,
     kinds: Vec<EntropyClassBound>,
     speed_up: SpeedUp,
@@ -160,13 +160,13 @@ mod tests {
     use crate::engine::testing::TableDecoder;
     use crate::engine::{Session, Vocabulary};
     use crate::telemetry::Tally;
-    use crate::telemetry::testing::spoiled;
+    use crate::telemetry::testing::invalid_variants;
     use crate::theory::cost::CostCurve;
     use crate::theory::light::OracleCurve;
     use crate::verify::Rule;
 
     /// Curve with the mass that an oracle search found for three drafted nodes.
-    fn oracle(look: &Look) -> OracleCurve {
+    fn oracle(look: &OracleResult) -> OracleCurve {
         OracleCurve::from_path_probabilities([look.oracle_lower / 3.0; 3], look.oracle_floor)
     }
 
@@ -221,20 +221,20 @@ mod tests {
                 settings: &settings,
             };
             let mut tally = Tally::default();
-            lines.push(serde_json::to_string(&Line::Run(run)).unwrap());
+            lines.push(serde_json::to_string(&JsonLine::Run(run)).unwrap());
             while let Some(record) = session.step().unwrap() {
                 tally.add(&record);
                 let told = record.step.is_multiple_of(8) || settings.auto && !record.tree.cut.is_empty();
                 if told {
-                    lines.push(serde_json::to_string(&Line::Step(&record)).unwrap());
+                    lines.push(serde_json::to_string(&JsonLine::Step(&record)).unwrap());
                 }
                 if temperature > 0.0 {
-                    let look = session.look(record.step).unwrap().unwrap().refined().unwrap();
-                    tally.looked("a", record.step, &look);
-                    tally.searched("a", record.step, look.drafter_best, &oracle(&look));
-                    let line = OracleResultLine { prompt_id: "a", step: record.step, look: &look };
+                    let look = session.start_search(record.step).unwrap().unwrap().refined().unwrap();
+                    tally.add_oracle_result("a", record.step, &look);
+                    tally.add_oracle_curve("a", record.step, look.drafter_best, &oracle(&look));
+                    let line = OracleResultLine { prompt_id: "a", step: record.step, result: &look };
                     if told {
-                        lines.push(serde_json::to_string(&Line::Look(line)).unwrap());
+                        lines.push(serde_json::to_string(&JsonLine::Look(line)).unwrap());
                     }
                 }
             }
@@ -246,7 +246,7 @@ mod tests {
                 fluid.iter().for_each(|fluid| tally.fluid(fluid));
                 tally.cost(&CostCurve::new(vec![(1, 1.0), (8, 2.0)]).unwrap());
             }
-            lines.push(serde_json::to_string(&Line::Summary(Box::new(tally.summary(plain).into()))).unwrap());
+            lines.push(serde_json::to_string(&JsonLine::Summary(Box::new(tally.summary(plain).into()))).unwrap());
         }
         lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -266,7 +266,7 @@ mod tests {
         let mut spoilt = 0;
         for line in &lines {
             assert!(schema.is_valid(line), "{}: {line}", schema.validate(line).unwrap_err());
-            for (how, wrong) in spoiled(line) {
+            for (how, wrong) in invalid_variants(line) {
                 assert!(!schema.is_valid(&wrong), "{how} passes: {wrong}");
                 spoilt += 1;
             }

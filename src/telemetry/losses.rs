@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Look, StepRecord, StepSettings};
+use super::{OracleResult, StepRecord, StepSettings};
 
 /// Losses between B - 1 and the accepted tokens by cause, in drafted tokens. They are per step and
 /// signed. Luck can be good, and a bound that was estimated on other text can be below what this
@@ -35,7 +35,7 @@ pub struct Losses {
 
 impl Losses {
     /// Computes the losses of one step, with its oracle search if there was one.
-    pub fn of(record: &StepRecord, look: Option<&Look>) -> Losses {
+    pub fn of_step(record: &StepRecord, look: Option<&OracleResult>) -> Losses {
         let batch = record.ceilings.batch;
         let (expected, accepted) = (record.expected_accepted, record.accepted as f64);
         let fluid = if greedy(&record.settings) { Some(batch) } else { record.ceilings.fluid };
@@ -51,7 +51,7 @@ impl Losses {
 
     /// Scales all losses by `factor`. With steps per second as the factor, they become tokens per
     /// second.
-    pub fn times(&self, factor: f64) -> Losses {
+    pub fn scaled(&self, factor: f64) -> Losses {
         let some = |x: Option<f64>| x.map(|x| x * factor);
         Losses {
             budget: some(self.budget),
@@ -75,9 +75,9 @@ fn greedy(settings: &StepSettings) -> bool {
 }
 
 /// Losses (knowledge, shape) of one searched step.
-fn split(expected: f64, look: &Look) -> Option<(f64, f64)> {
+fn split(expected: f64, look: &OracleResult) -> Option<(f64, f64)> {
     let best = look.drafter_best?;
-    Some((look.oracle(expected) - best, best - expected))
+    Some((look.best_known_mass(expected) - best, best - expected))
 }
 
 /// Marks that are known without an oracle search.
@@ -130,7 +130,7 @@ impl Marks {
 /// from the searched steps to the others. Context is the remainder up to the fluid bound. The parts
 /// therefore add up exactly, and if all steps are searched, each part is its plain mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Ladder {
+pub struct LossLadder {
     steps: usize,
     batch: f64,
     expected: f64,
@@ -144,9 +144,9 @@ pub struct Ladder {
     oracle: (f64, f64),
 }
 
-impl Ladder {
+impl LossLadder {
     /// Adds a step, with its oracle search if there is one already.
-    pub fn add(&mut self, record: &StepRecord, look: Option<&Look>) {
+    pub fn add(&mut self, record: &StepRecord, look: Option<&OracleResult>) {
         self.steps += 1;
         self.batch += record.ceilings.batch;
         self.expected += record.expected_accepted;
@@ -154,7 +154,7 @@ impl Ladder {
         self.greedy = greedy(&record.settings);
         self.fluid = mean_fluid_bound(record).or(self.fluid).filter(|_| !self.greedy);
         if let Some(look) = look {
-            self.looked(record.expected_accepted, None, look);
+            self.update_search(record.expected_accepted, None, look);
         }
     }
 
@@ -166,18 +166,18 @@ impl Ladder {
     /// Updates the ladder after an oracle search of an added step. `expected` is the step's
     /// E\[X | T\], and `before` the previous result for it, if there was one. Only converged
     /// searches count ([`Look::converged`]).
-    pub fn looked(&mut self, expected: f64, before: Option<&Look>, look: &Look) {
+    pub fn update_search(&mut self, expected: f64, before: Option<&OracleResult>, look: &OracleResult) {
         self.count(expected, before, -1.0);
         self.count(expected, Some(look), 1.0);
     }
 
-    fn count(&mut self, expected: f64, look: Option<&Look>, sign: f64) {
+    fn count(&mut self, expected: f64, look: Option<&OracleResult>, sign: f64) {
         let Some(look) = look.filter(|look| look.converged()) else { return };
         let Some((knowledge, shape)) = split(expected, look) else { return };
         self.looked = if sign > 0.0 { self.looked + 1 } else { self.looked.saturating_sub(1) };
         self.knowledge += sign * knowledge;
         self.shape += sign * shape;
-        self.oracle.0 += sign * look.oracle(expected);
+        self.oracle.0 += sign * look.best_known_mass(expected);
         self.oracle.1 += sign * look.oracle_upper;
     }
 
@@ -187,7 +187,7 @@ impl Ladder {
     }
 
     /// Returns the number of steps with an oracle search that counts.
-    pub fn looks(&self) -> usize {
+    pub fn searched_steps(&self) -> usize {
         self.looked
     }
 
@@ -220,10 +220,10 @@ mod tests {
     use crate::telemetry::OracleSearchState;
     use crate::telemetry::testing::{chain, record};
 
-    fn look(lower: f64, best: Option<f64>, refining: bool) -> Look {
+    fn look(lower: f64, best: Option<f64>, refining: bool) -> OracleResult {
         let (upper, state) =
             if refining { (2.0 * lower, OracleSearchState::Refining) } else { (lower, OracleSearchState::Converged) };
-        Look { oracle_lower: lower, oracle_upper: upper, oracle_floor: 0.1, passes: 3, drafter_best: best, state }
+        OracleResult { oracle_lower: lower, oracle_upper: upper, oracle_floor: 0.1, passes: 3, drafter_best: best, state }
     }
 
     #[test]
@@ -231,21 +231,21 @@ mod tests {
         // B = 5, two nodes drafted with p 0.5 each: E = 0.75. One is accepted.
         let mut record = record(chain(&[0.5, 0.5]), &[1], 5);
         record.ceilings.fluid = Some(2.5);
-        let alone = Losses::of(&record, None);
+        let alone = Losses::of_step(&record, None);
         assert_eq!((alone.budget, alone.unsplit, alone.luck, alone.total()), (Some(1.5), 1.75, -0.25, 3.0));
         assert_eq!((alone.context, alone.knowledge, alone.shape), (None, None, None));
-        let seen = Losses::of(&record, Some(&look(2.0, Some(1.0), true)));
+        let seen = Losses::of_step(&record, Some(&look(2.0, Some(1.0), true)));
         let want =
             Losses { budget: Some(1.5), context: Some(0.5), knowledge: Some(1.0), shape: Some(0.25), unsplit: 0.0, luck: -0.25 };
         assert_eq!((seen, seen.total()), (want, 3.0));
-        assert_eq!(seen.times(2.0).total(), 6.0);
+        assert_eq!(seen.scaled(2.0).total(), 6.0);
         record.ceilings.fluid = None;
-        assert_eq!((Losses::of(&record, None).budget, Losses::of(&record, None).unsplit), (None, 3.25));
+        assert_eq!((Losses::of_step(&record, None).budget, Losses::of_step(&record, None).unsplit), (None, 3.25));
         // When greedy, the bound is B - 1, and the context loss is 0.
         record.settings.temperature = 0.0;
-        let greedy = Losses::of(&record, None);
+        let greedy = Losses::of_step(&record, None);
         assert_eq!((greedy.budget, greedy.context, greedy.unsplit), (Some(0.0), Some(0.0), 3.25));
-        let seen = Losses::of(&record, Some(&look(2.0, Some(1.0), false)));
+        let seen = Losses::of_step(&record, Some(&look(2.0, Some(1.0), false)));
         assert_eq!((seen.budget, seen.context, seen.knowledge, seen.shape), (Some(2.0), Some(0.0), Some(1.0), Some(0.25)));
         assert_eq!(seen.total(), 3.0);
     }
@@ -254,15 +254,15 @@ mod tests {
     fn refined_searches_count_once_when_converged() {
         let mut record = record(chain(&[0.5, 0.5]), &[1], 5);
         record.ceilings.fluid = Some(3.0);
-        let mut ladder = Ladder::default();
+        let mut ladder = LossLadder::default();
         assert_eq!(ladder.losses(), None);
         ladder.add(&record, None);
         let (first, last) = (look(1.5, Some(1.0), true), look(2.0, Some(1.0), false));
-        ladder.looked(record.expected_accepted, None, &first);
-        assert_eq!((ladder.looks(), ladder.losses().unwrap().knowledge), (0, None));
-        ladder.looked(record.expected_accepted, Some(&first), &last);
-        ladder.looked(record.expected_accepted, Some(&last), &last);
-        assert_eq!((ladder.looks(), ladder.losses().unwrap().knowledge), (1, Some(1.0)));
+        ladder.update_search(record.expected_accepted, None, &first);
+        assert_eq!((ladder.searched_steps(), ladder.losses().unwrap().knowledge), (0, None));
+        ladder.update_search(record.expected_accepted, Some(&first), &last);
+        ladder.update_search(record.expected_accepted, Some(&last), &last);
+        assert_eq!((ladder.searched_steps(), ladder.losses().unwrap().knowledge), (1, Some(1.0)));
         let (lower, upper) = ladder.oracle_mean().unwrap();
         assert_eq!((lower, upper), (2.0, 2.0));
     }
@@ -271,7 +271,7 @@ mod tests {
         fn step()(
             p in prop::collection::vec(0.0f64..1.0, 0..9), taken in 0usize..9, fluid in prop::option::of(0.0f64..9.0),
             looks in prop::option::of((0.0f64..9.0, prop::option::of(0.0f64..9.0), any::<bool>())), greedy in any::<bool>(),
-        ) -> (StepRecord, Option<Look>) {
+        ) -> (StepRecord, Option<OracleResult>) {
             let path: Vec<usize> = (1..=taken.min(p.len())).collect();
             let mut record = record(chain(&p), &path, 10);
             record.ceilings.fluid = fluid;
@@ -283,10 +283,10 @@ mod tests {
     proptest! {
         #[test]
         fn the_losses_add_up(steps in prop::collection::vec(step(), 1..20)) {
-            let mut ladder = Ladder::default();
+            let mut ladder = LossLadder::default();
             let (mut accepted, mut n) = (0.0, 0.0);
             for (record, look) in &steps {
-                let losses = Losses::of(record, look.as_ref());
+                let losses = Losses::of_step(record, look.as_ref());
                 prop_assert!((losses.total() - (9.0 - record.accepted as f64)).abs() < 1e-12);
                 ladder.add(record, look.as_ref());
                 accepted += record.accepted as f64;
@@ -297,16 +297,16 @@ mod tests {
 
         #[test]
         fn parts_are_plain_means_if_all_steps_are_searched(steps in prop::collection::vec(step(), 1..20)) {
-            let (mut ladder, mut means, n) = (Ladder::default(), [0.0; 3], steps.len() as f64);
+            let (mut ladder, mut means, n) = (LossLadder::default(), [0.0; 3], steps.len() as f64);
             for (record, look) in &steps {
                 let mut record = record.clone();
                 record.ceilings.fluid = Some(4.0);
                 record.settings.temperature = 1.0;
                 let look = look.unwrap_or(self::look(3.0, None, false));
                 let best = look.drafter_best.or(Some(1.0));
-                let look = Look { state: OracleSearchState::Converged, drafter_best: best, oracle_upper: look.oracle_lower, ..look };
+                let look = OracleResult { state: OracleSearchState::Converged, drafter_best: best, oracle_upper: look.oracle_lower, ..look };
                 ladder.add(&record, Some(&look));
-                let one = Losses::of(&record, Some(&look));
+                let one = Losses::of_step(&record, Some(&look));
                 for (mean, part) in means.iter_mut().zip([one.context, one.knowledge, one.shape]) {
                     *mean += part.unwrap() / n;
                 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Look, Miss, TokenClass};
+use super::{Miss, MissCause, OracleResult, TokenClass};
 use crate::tree::TokenId;
 
 /// Maximum number of tokens counted individually. Beyond that the rarest one is replaced.
@@ -12,29 +12,29 @@ const TOKENS: usize = 512;
 /// Number of depths counted individually; the last one includes all deeper ones.
 const DEPTHS: usize = 256;
 
-impl Cause {
+impl MissCause {
     /// All causes, in order of declaration.
-    pub const ALL: [Cause; 4] = [Cause::Unlucky, Cause::Budget, Cause::Ranking, Cause::Knowledge];
+    pub const ALL: [MissCause; 4] = [MissCause::Unlucky, MissCause::Budget, MissCause::Ranking, MissCause::Knowledge];
 
     /// Returns the name of the cause, in one word.
     pub fn name(self) -> &'static str {
         match self {
-            Cause::Unlucky => "unlucky",
-            Cause::Budget => "budget",
-            Cause::Ranking => "ranking",
-            Cause::Knowledge => "knowledge",
+            MissCause::Unlucky => "unlucky",
+            MissCause::Budget => "budget",
+            MissCause::Ranking => "ranking",
+            MissCause::Knowledge => "knowledge",
         }
     }
 
     /// Returns the cause of a miss, luck aside. `rank` is the token's rank under the target, and
     /// `draft_rank` its rank among the drafter's candidates if it was proposed. `asked` is `true`
     /// if the drafter was asked for candidates there.
-    pub fn ignoring_luck(rank: usize, draft_rank: Option<usize>, asked: bool) -> Cause {
+    pub fn ignoring_luck(rank: usize, draft_rank: Option<usize>, asked: bool) -> MissCause {
         match draft_rank {
-            Some(own) if own <= rank => Cause::Budget,
-            Some(_) => Cause::Ranking,
-            None if asked => Cause::Knowledge,
-            None => Cause::Budget,
+            Some(own) if own <= rank => MissCause::Budget,
+            Some(_) => MissCause::Ranking,
+            None if asked => MissCause::Knowledge,
+            None => MissCause::Budget,
         }
     }
 }
@@ -44,12 +44,16 @@ impl Miss {
     /// its path probability is below the smallest one in the oracle tree, which then misses the
     /// token, too. The smallest probability only rises while the search is refined, so an unlucky
     /// miss stays unlucky.
-    pub fn cause_given_oracle(&self, look: &Look) -> Cause {
-        if self.pi < look.oracle_floor { Cause::Unlucky } else { Cause::ignoring_luck(self.rank, self.draft_rank, self.asked) }
+    pub fn cause_given_oracle(&self, look: &OracleResult) -> MissCause {
+        if self.pi < look.oracle_floor {
+            MissCause::Unlucky
+        } else {
+            MissCause::ignoring_luck(self.rank, self.draft_rank, self.asked)
+        }
     }
 
     /// Returns the cause as far as it is known.
-    fn best_known_cause(&self, look: Option<&Look>) -> Cause {
+    fn best_known_cause(&self, look: Option<&OracleResult>) -> MissCause {
         look.map_or(self.cause, |look| self.cause_given_oracle(look))
     }
 }
@@ -65,35 +69,35 @@ pub struct CauseCounts {
 
 impl CauseCounts {
     /// Returns the number of misses with this cause.
-    pub fn of(&self, cause: Cause) -> usize {
+    pub fn count_of(&self, cause: MissCause) -> usize {
         match cause {
-            Cause::Unlucky => self.unlucky,
-            Cause::Budget => self.budget,
-            Cause::Ranking => self.ranking,
-            Cause::Knowledge => self.knowledge,
+            MissCause::Unlucky => self.unlucky,
+            MissCause::Budget => self.budget,
+            MissCause::Ranking => self.ranking,
+            MissCause::Knowledge => self.knowledge,
         }
     }
 
     /// Returns the number of misses of all causes.
     pub fn total(&self) -> usize {
-        Cause::ALL.iter().map(|&cause| self.of(cause)).sum()
+        MissCause::ALL.iter().map(|&cause| self.count_of(cause)).sum()
     }
 
-    fn count(&mut self, cause: Cause) -> &mut usize {
+    fn count(&mut self, cause: MissCause) -> &mut usize {
         match cause {
-            Cause::Unlucky => &mut self.unlucky,
-            Cause::Budget => &mut self.budget,
-            Cause::Ranking => &mut self.ranking,
-            Cause::Knowledge => &mut self.knowledge,
+            MissCause::Unlucky => &mut self.unlucky,
+            MissCause::Budget => &mut self.budget,
+            MissCause::Ranking => &mut self.ranking,
+            MissCause::Knowledge => &mut self.knowledge,
         }
     }
 
-    fn add(&mut self, cause: Cause) {
+    fn add(&mut self, cause: MissCause) {
         *self.count(cause) += 1;
     }
 
-    fn take(&mut self, cause: Cause) {
-        *self.count(cause) = self.of(cause).saturating_sub(1);
+    fn take(&mut self, cause: MissCause) {
+        *self.count(cause) = self.count_of(cause).saturating_sub(1);
     }
 }
 
@@ -123,7 +127,7 @@ pub struct Misses {
 
 impl Misses {
     /// Adds a miss, with the oracle search of its step if there is one already.
-    pub fn add(&mut self, miss: &Miss, look: Option<&Look>) {
+    pub fn add(&mut self, miss: &Miss, look: Option<&OracleResult>) {
         let cause = miss.best_known_cause(look);
         let depth = Self::place(miss);
         if self.depths.len() <= depth {
@@ -147,7 +151,7 @@ impl Misses {
 
     /// Updates the cause of a miss after an oracle search of its step. `before` is the previous
     /// result for the same step, if there was one.
-    pub fn looked(&mut self, miss: &Miss, before: Option<&Look>, look: &Look) {
+    pub fn update_cause(&mut self, miss: &Miss, before: Option<&OracleResult>, look: &OracleResult) {
         let (old, new) = (miss.best_known_cause(before), miss.cause_given_oracle(look));
         if old == new {
             return;
@@ -160,7 +164,7 @@ impl Misses {
             causes.add(new);
         }
         // A token that was replaced in between may not have been counted with its old cause.
-        if let Some(token) = self.tokens.get_mut(&miss.token).filter(|t| t.causes.of(old) > 0) {
+        if let Some(token) = self.tokens.get_mut(&miss.token).filter(|t| t.causes.count_of(old) > 0) {
             token.causes.take(old);
             token.causes.add(new);
         }
@@ -187,11 +191,11 @@ impl Misses {
 
     /// Returns the `n` most frequently missed tokens. The order is by falling count of causes other
     /// than bad luck, then by falling total, then by rising id.
-    pub fn worst(&self, n: usize) -> Vec<&MissedToken> {
+    pub fn most_missed(&self, n: usize) -> Vec<&MissedToken> {
         let mut all: Vec<&MissedToken> = self.tokens.values().collect();
         let key = |t: &MissedToken| {
             let total = t.causes.total();
-            (std::cmp::Reverse(total - t.causes.of(Cause::Unlucky)), std::cmp::Reverse(total), t.token)
+            (std::cmp::Reverse(total - t.causes.count_of(MissCause::Unlucky)), std::cmp::Reverse(total), t.token)
         };
         all.sort_unstable_by_key(|t| key(t));
         all.truncate(n);
@@ -227,7 +231,7 @@ impl TokenClass {
     /// Returns the class of a token, given its text. It is the class of the first character after
     /// white space. Characters or pairs that are typical of code, anywhere in the text, make it
     /// code. Control tokens such as `<|im_end|>` and incomplete characters are `Other`.
-    pub fn of(text: &str) -> TokenClass {
+    pub fn from_text(text: &str) -> TokenClass {
         let body = text.trim_start();
         let Some(first) = body.chars().next() else {
             return if text.is_empty() { TokenClass::Other } else { TokenClass::Space };
@@ -264,8 +268,8 @@ mod tests {
     use crate::telemetry::OracleSearchState;
     use crate::telemetry::testing::miss;
 
-    fn look(floor: f64) -> Look {
-        Look {
+    fn look(floor: f64) -> OracleResult {
+        OracleResult {
             oracle_lower: 1.0,
             oracle_upper: 1.0,
             oracle_floor: floor,
@@ -277,7 +281,7 @@ mod tests {
 
     #[test]
     fn causes_by_their_definitions() {
-        use Cause::*;
+        use MissCause::*;
         for (rank, draft_rank, asked, want) in [
             (3, Some(3), true, Budget),
             (3, Some(2), true, Budget),
@@ -285,7 +289,7 @@ mod tests {
             (0, None, true, Knowledge),
             (0, None, false, Budget),
         ] {
-            assert_eq!(Cause::ignoring_luck(rank, draft_rank, asked), want);
+            assert_eq!(MissCause::ignoring_luck(rank, draft_rank, asked), want);
         }
         let miss = Miss { asked: true, ..miss(7, 1, Unlucky) };
         assert_eq!(
@@ -297,17 +301,17 @@ mod tests {
     #[test]
     fn oracle_result_updates_the_cause() {
         let mut misses = Misses::default();
-        let known = miss(7, 3, Cause::Knowledge);
+        let known = miss(7, 3, MissCause::Knowledge);
         misses.add(&known, None);
-        misses.add(&miss(8, 1, Cause::Budget), None);
-        misses.looked(&known, None, &look(0.0));
-        assert_eq!(misses.causes().of(Cause::Knowledge), 1);
-        misses.looked(&known, Some(&look(0.0)), &look(0.5));
-        assert_eq!((misses.causes().of(Cause::Unlucky), misses.causes().of(Cause::Knowledge)), (1, 0));
-        assert_eq!((misses.depths()[2].of(Cause::Unlucky), misses.depths()[2].total()), (1, 1));
+        misses.add(&miss(8, 1, MissCause::Budget), None);
+        misses.update_cause(&known, None, &look(0.0));
+        assert_eq!(misses.causes().count_of(MissCause::Knowledge), 1);
+        misses.update_cause(&known, Some(&look(0.0)), &look(0.5));
+        assert_eq!((misses.causes().count_of(MissCause::Unlucky), misses.causes().count_of(MissCause::Knowledge)), (1, 0));
+        assert_eq!((misses.depths()[2].count_of(MissCause::Unlucky), misses.depths()[2].total()), (1, 1));
         assert_eq!(misses.class(TokenClass::WordStart).total(), 2);
         // Tokens missed by bad luck alone come last.
-        assert_eq!(misses.worst(9).iter().map(|t| t.token).collect::<Vec<_>>(), [8, 7]);
+        assert_eq!(misses.most_missed(9).iter().map(|t| t.token).collect::<Vec<_>>(), [8, 7]);
     }
 
     #[test]
@@ -337,7 +341,7 @@ mod tests {
             ("", Other),
             ("😀", Other),
         ] {
-            assert_eq!(TokenClass::of(text), want, "{text:?}");
+            assert_eq!(TokenClass::from_text(text), want, "{text:?}");
         }
         for (i, class) in TokenClass::ALL.into_iter().enumerate() {
             assert_eq!(class as usize, i);
@@ -351,28 +355,28 @@ mod tests {
         ) {
             let mut misses = Misses::default();
             for &(token, depth, cause, floor) in &list {
-                let miss = miss(token, depth, Cause::ALL[cause]);
+                let miss = miss(token, depth, MissCause::ALL[cause]);
                 misses.add(&miss, None);
                 if let Some(floor) = floor {
-                    misses.looked(&miss, None, &look(floor));
+                    misses.update_cause(&miss, None, &look(floor));
                 }
             }
             prop_assert_eq!(misses.causes().total(), list.len());
             let depths: usize = misses.depths().iter().map(CauseCounts::total).sum();
             let classes: usize = TokenClass::ALL.iter().map(|&c| misses.class(c).total()).sum();
             prop_assert_eq!((depths, classes), (list.len(), list.len()));
-            let worst = misses.worst(usize::MAX);
+            let worst = misses.most_missed(usize::MAX);
             prop_assert!(worst.len() <= TOKENS);
             for token in worst {
                 let often = list.iter().filter(|(t, ..)| *t == token.token).count();
                 prop_assert!(token.causes.total() <= often);
             }
-            TokenClass::of("x");
+            TokenClass::from_text("x");
         }
 
         #[test]
         fn every_text_has_a_class(text in ".{0,12}") {
-            TokenClass::of(&text);
+            TokenClass::from_text(&text);
         }
     }
 }

@@ -29,7 +29,7 @@ pub struct Overlap {
 impl Overlap {
     /// Computes the overlap from pairs (p, q) of the candidates, the drafter's best first. `None`
     /// without candidates.
-    pub fn of(node: usize, tokens: &[(f64, f64)]) -> Option<Overlap> {
+    pub fn from_candidates(node: usize, tokens: &[(f64, f64)]) -> Option<Overlap> {
         let &(p_argmax, _) = tokens.first()?;
         let covered = tokens.iter().map(|(_, q)| q).sum::<f64>();
         let known = tokens.iter().map(|(p, _)| p).sum::<f64>();
@@ -124,7 +124,7 @@ impl OverlapTally {
     }
 
     /// Returns the means over the steps whose rule has a ceiling; `None` before the first.
-    pub fn rule(&self) -> Option<RuleCeilingMean> {
+    pub fn rule_ceiling(&self) -> Option<RuleCeilingMean> {
         let n = self.rule.steps as f64;
         (self.rule.steps > 0).then(|| RuleCeilingMean {
             steps: self.rule.steps,
@@ -159,7 +159,7 @@ mod tests {
             let mut tokens: Vec<(f64, f64)> = p.into_iter().zip(normalized(&weights.iter().map(|w| w.1).collect::<Vec<_>>())).collect();
             tokens.sort_by(|a, b| b.1.total_cmp(&a.1));
             let known = 1 + proposed.index(tokens.len());
-            let found = Overlap::of(3, &tokens[..known]).unwrap();
+            let found = Overlap::from_candidates(3, &tokens[..known]).unwrap();
             prop_assert_eq!((found.node, found.p_argmax), (3, tokens[0].0));
             let sum = |upto: usize| -> f64 {
                 let mass: f64 = tokens[..upto].iter().map(|(_, q)| q).sum();
@@ -168,7 +168,7 @@ mod tests {
             for upto in known..=tokens.len() {
                 prop_assert!(found.overlap <= sum(upto) + 1e-9 && sum(upto) <= found.overlap_max + 1e-9, "{:?} {}", found, sum(upto));
             }
-            let all = Overlap::of(0, &tokens).unwrap();
+            let all = Overlap::from_candidates(0, &tokens).unwrap();
             prop_assert!((all.overlap - all.overlap_max).abs() < 1e-9 && (all.covered - 1.0).abs() < 1e-9);
         }
     }
@@ -176,14 +176,14 @@ mod tests {
     #[test]
     fn means_count_nodes_and_steps() {
         let mut all = OverlapTally::default();
-        assert_eq!((all.mean(), all.rule(), Overlap::of(0, &[])), (None, None, None));
+        assert_eq!((all.mean(), all.rule_ceiling(), Overlap::from_candidates(0, &[])), (None, None, None));
         let mut step = record(chain(&[0.5]), &[1], 4);
-        step.overlap = [(0, 0.75), (1, 0.25)].map(|(node, p)| Overlap::of(node, &[(p, 0.5)]).unwrap()).to_vec();
+        step.overlap = [(0, 0.75), (1, 0.25)].map(|(node, p)| Overlap::from_candidates(node, &[(p, 0.5)]).unwrap()).to_vec();
         step.rule_ceiling = Some(RuleCeiling { drafts: 1, ceiling: 0.5, accepted: 0.25 });
         all.add(&step);
         all.add(&record(chain(&[]), &[], 4));
         let mean = all.mean().unwrap();
         assert_eq!((mean.nodes, mean.p_argmax_mean, mean.overlap_mean, mean.covered_mean), (2, 0.5, 0.375, 0.5));
-        assert_eq!(all.rule(), Some(RuleCeilingMean { steps: 1, ceiling_mean: 0.5, accepted_mean: 0.25 }));
+        assert_eq!(all.rule_ceiling(), Some(RuleCeilingMean { steps: 1, ceiling_mean: 0.5, accepted_mean: 0.25 }));
     }
 }

@@ -70,19 +70,19 @@ pub struct PlainComparison {
 
 impl PlainComparison {
     /// Adds the record of a step. Ignored if its time is not positive and finite.
-    pub fn step(&mut self, record: &StepRecord) {
+    pub fn add_step(&mut self, record: &StepRecord) {
         let seconds = record.time.total();
         if !(seconds > 0.0 && seconds.is_finite()) {
             return;
         }
         self.open.tokens += record.emitted.len() as f64;
         self.open.seconds += seconds;
-        self.drafted |= !record.settings.undrafted();
+        self.drafted |= !record.settings.is_plain_decoding();
     }
 
     /// Adds a timing of plain decoding after the steps so far, in seconds per token. Ignored if it
     /// is not positive and finite.
-    pub fn plain(&mut self, seconds: f64) {
+    pub fn add_plain_timing(&mut self, seconds: f64) {
         if !(seconds > 0.0 && seconds.is_finite()) {
             return;
         }
@@ -170,10 +170,10 @@ mod tests {
         let mut comparison = PlainComparison::default();
         assert_eq!((comparison.speed_up(), comparison.plain_tokens_per_second()), (None, None));
         for seconds in [0.1, 0.3, 0.2] {
-            comparison.step(&step("none", seconds));
-            comparison.plain(0.7);
+            comparison.add_step(&step("none", seconds));
+            comparison.add_plain_timing(0.7);
         }
-        comparison.step(&step("none", 0.2));
+        comparison.add_step(&step("none", 0.2));
         let found = comparison.speed_up().unwrap();
         assert_eq!((found.value, found.interval), (1.0, Some(Interval { low: 1.0, high: 1.0 })));
     }
@@ -181,14 +181,14 @@ mod tests {
     #[test]
     fn machine_slowdown_does_not_change_the_speed_up() {
         let mut comparison = PlainComparison::default();
-        comparison.step(&step("ngram", 1.0));
+        comparison.add_step(&step("ngram", 1.0));
         assert_eq!(comparison.speed_up(), None);
-        comparison.plain(1.0);
+        comparison.add_plain_timing(1.0);
         // Two tokens in the time of one plain token, at any machine speed: the speed-up is always
         // 2.
         for slow in [1.0, 1.0, 5.0, 5.0, 5.0, 1.0, 1.0, 1.0, 3.0, 3.0] {
-            (0..10).for_each(|_| comparison.step(&step("ngram", slow)));
-            comparison.plain(slow);
+            (0..10).for_each(|_| comparison.add_step(&step("ngram", slow)));
+            comparison.add_plain_timing(slow);
         }
         let found = comparison.speed_up().unwrap();
         assert!((1.7..2.3).contains(&found.value), "{found:?}");
@@ -196,8 +196,8 @@ mod tests {
         assert!(interval.low < 2.0 && 2.0 < interval.high, "{found:?}");
         // Invalid timings are ignored.
         let before = comparison.clone();
-        [0.0, -1.0, f64::NAN, f64::INFINITY].into_iter().for_each(|bad| comparison.plain(bad));
-        comparison.step(&step("ngram", f64::NAN));
+        [0.0, -1.0, f64::NAN, f64::INFINITY].into_iter().for_each(|bad| comparison.add_plain_timing(bad));
+        comparison.add_step(&step("ngram", f64::NAN));
         assert_eq!(comparison, before);
     }
 
@@ -213,10 +213,10 @@ mod tests {
                     slow = 0.8 * slow + 0.1 * normal(&mut draws);
                     for _ in 0..5 {
                         let noise = 0.3 * normal(&mut draws);
-                        comparison.step(&step("ngram", (slow + noise - 0.3 * 0.3 / 2.0).exp()));
+                        comparison.add_step(&step("ngram", (slow + noise - 0.3 * 0.3 / 2.0).exp()));
                     }
                     let noise = 0.1 * normal(&mut draws);
-                    comparison.plain(0.75 * (slow + noise - 0.005).exp());
+                    comparison.add_plain_timing(0.75 * (slow + noise - 0.005).exp());
                 }
                 assert_eq!(comparison.size > 1, joined);
                 let interval = comparison.speed_up().unwrap().interval.unwrap();

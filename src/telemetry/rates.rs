@@ -15,7 +15,7 @@ pub struct DepthRates {
 
 impl DepthRates {
     /// Computes the rates over these steps.
-    pub fn of<'a>(records: impl IntoIterator<Item = &'a StepRecord>) -> Self {
+    pub fn from_records<'a>(records: impl IntoIterator<Item = &'a StepRecord>) -> Self {
         let mut rates = Self::default();
         records.into_iter().for_each(|record| rates.add(&record.tree, &record.path));
         rates

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Miss, Overlap, Reached, RuleCeiling};
+use super::{Miss, Overlap, ReachedIntervals, RuleCeiling};
 use crate::dist::Moments;
 use crate::theory::capacity;
 use crate::tree::TokenId;
@@ -92,7 +92,7 @@ impl TreeRecord {
 pub struct PositionEntropy {
     /// Moments of the distribution under the sampling parameters (0 when greedy).
     #[serde(flatten)]
-    pub law: Moments,
+    pub sampled: Moments,
     /// Moments of the distribution at temperature 1, as the reference for greedy decoding.
     pub plain: Moments,
     /// Probability of the generated token under the sampling parameters.
@@ -200,7 +200,7 @@ impl StepSettings {
     }
 
     /// Returns `true` if nothing is drafted, so that each step is one of plain decoding.
-    pub fn undrafted(&self) -> bool {
+    pub fn is_plain_decoding(&self) -> bool {
         self.drafter == "none" || self.budget <= 1
     }
 
@@ -208,7 +208,7 @@ impl StepSettings {
     ///
     /// The theorem behind the ceilings does not cover such trees; only B - 1 holds for them. With a
     /// greedy target this is always `false`, since every rule then takes the drafter's best token.
-    pub fn drawn(&self) -> bool {
+    pub fn samples_trees(&self) -> bool {
         self.verify != Rule::Match && !self.warp().greedy()
     }
 }
@@ -231,7 +231,7 @@ pub enum BudgetReason {
 
 /// Decision of an automatic budget for one step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Choice {
+pub struct BudgetChoice {
     /// Number of drafted nodes before the cut.
     pub drafted: usize,
     /// Number of drafted nodes that are verified.
@@ -266,7 +266,7 @@ pub struct StepRecord {
     /// Decision of an automatic budget. Null with a fixed budget and while the cost of passes is
     /// unmeasured.
     #[serde(default)]
-    pub choice: Option<Choice>,
+    pub choice: Option<BudgetChoice>,
     /// Token tree that was verified.
     pub tree: TreeRecord,
     /// Accepted nodes from the root down, without the root.
@@ -320,13 +320,13 @@ pub struct StepRecord {
     pub ceilings: Ceilings,
     /// Means and intervals at these settings, as of their last update.
     #[serde(default)]
-    pub reached: Option<Reached>,
+    pub reached: Option<ReachedIntervals>,
 }
 
 impl StepRecord {
     /// Computes the used fraction of the pass's capacity, for the field `capacity`.
     pub fn used_capacity(&self) -> Option<f64> {
-        (!self.settings.drawn()).then(|| capacity::used_share(&self.tree.parents, &self.tree.p)).flatten()
+        (!self.settings.samples_trees()).then(|| capacity::used_share(&self.tree.parents, &self.tree.p)).flatten()
     }
 }
 

@@ -55,7 +55,7 @@ impl Reliability {
 
     /// Returns the expected calibration error (Naeini et al. 2015). It is the weighted mean of
     /// |mean q - mean p| over the bins. `None` while the total weight is 0.
-    pub fn error(&self) -> Option<f64> {
+    pub fn calibration_error(&self) -> Option<f64> {
         let weight: f64 = self.sums.iter().map(|bin| bin.weight).sum();
         (weight > 0.0).then(|| self.sums.iter().map(|bin| (bin.q - bin.p).abs()).sum::<f64>() / weight)
     }
@@ -63,14 +63,14 @@ impl Reliability {
 
 /// Reliability of the drafter's q, before and after calibration.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Told {
+pub struct CalibrationTally {
     /// Reliability of the drafter's own q.
     pub raw: Reliability,
     /// Reliability of the q calibrated on earlier steps only.
     pub calibrated: Reliability,
 }
 
-impl Told {
+impl CalibrationTally {
     /// Adds the nodes of one step.
     pub fn add(&mut self, record: &StepRecord) {
         let TreeRecord { parents, q, calibrated, p, .. } = &record.tree;
@@ -90,8 +90,8 @@ impl Told {
     /// Returns the errors and bins for a summary.
     pub fn summary(&self) -> CalibrationSummary {
         CalibrationSummary {
-            error: self.calibrated.error(),
-            error_raw: self.raw.error(),
+            error: self.calibrated.calibration_error(),
+            error_raw: self.raw.calibration_error(),
             bins: self.calibrated.bins().to_vec(),
             bins_raw: self.raw.bins().to_vec(),
         }
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn the_error_by_hand() {
         let mut told = Reliability::default();
-        assert_eq!(told.error(), None);
+        assert_eq!(told.calibration_error(), None);
         // Bin 2: q 0.25, p 0.5 and 0.1, weights 1 and 3: means 0.25 and 0.2. Bin 9: q 1, p 0.8.
         told.add(0.25, 0.5, 1.0);
         told.add(0.25, 0.1, 3.0);
@@ -128,7 +128,7 @@ mod tests {
         assert!((low.q - 0.25).abs() < 1e-12 && (low.p - 0.2).abs() < 1e-12 && (low.weight, low.nodes) == (4.0, 2));
         assert!((high.p - 0.8).abs() < 1e-12);
         let want = (4.0 * 0.05 + 0.2) / 5.0;
-        assert!((told.error().unwrap_or(1.0) - want).abs() < 1e-12);
+        assert!((told.calibration_error().unwrap_or(1.0) - want).abs() < 1e-12);
         assert_eq!((told.nodes(), told.bins()[5]), (3, Bin::default()));
     }
 
@@ -137,7 +137,7 @@ mod tests {
         let mut record = record(tree(&[(0, 0.5), (1, 0.25), (0, 0.125)]), &[1], 4);
         record.tree.q = vec![1.0, 0.55, 0.95, 0.15];
         record.tree.calibrated = record.tree.p.clone();
-        let mut told = Told::default();
+        let mut told = CalibrationTally::default();
         told.add(&record);
         let weights: Vec<f64> = told.raw.bins().iter().map(|bin| bin.weight).filter(|weight| *weight > 0.0).collect();
         assert_eq!(weights, [1.0, 1.0, 0.5]);

@@ -5,9 +5,9 @@ use sha2::{Digest, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BudgetCurve, CalibrationSummary, CapacityTally, CauseCounts, Ceilings, EntropyClassBound, Fluid, Ladder, LightTally, Look,
-    Losses, MachineLoad, Miss, MissedToken, Misses, Origins, OverlapMean, OverlapTally, PlainComparison, Reached,
-    RuleCeilingMean, SpeedOfLight, StageTimes, StepRecord, TokenClass, Told,
+    BudgetCurve, CalibrationSummary, CalibrationTally, CapacityTally, CauseCounts, Ceilings, EntropyClassBound, FluidBound,
+    LightTally, LossLadder, Losses, MachineLoad, Miss, MissedToken, Misses, OracleResult, Origins, OverlapMean, OverlapTally,
+    PlainComparison, ReachedIntervals, RuleCeilingMean, SpeedOfLight, StageTimes, StepRecord, TokenClass,
 };
 use crate::dist::Moments;
 use crate::hex::hex;
@@ -71,7 +71,7 @@ pub struct Summary {
     /// Counts of misses by cause, depth, class, and token.
     pub misses: MissSummary,
     /// Intervals of the means, as of their last update. `None` while there are too few steps.
-    pub reached: Option<Reached>,
+    pub reached: Option<ReachedIntervals>,
     /// Acceptance at every budget from 1 to B, with its fluid bound.
     pub curve: Vec<CurvePoint>,
     /// Fluid bounds for contexts of one entropy class alone. Compared with the bound of all
@@ -130,13 +130,13 @@ pub struct MissSummary {
 
 impl MissSummary {
     /// Summarizes `misses`, with the `worst` most frequently missed tokens.
-    pub fn of(misses: &Misses, worst: usize) -> MissSummary {
+    pub fn from_misses(misses: &Misses, worst: usize) -> MissSummary {
         let class = |&class: &TokenClass| ClassMisses { class, causes: misses.class(class) };
         MissSummary {
             causes: misses.causes(),
             depths: misses.depths().to_vec(),
             classes: TokenClass::ALL.iter().map(class).filter(|c| c.causes.total() > 0).collect(),
-            worst: misses.worst(worst).into_iter().cloned().collect(),
+            worst: misses.most_missed(worst).into_iter().cloned().collect(),
         }
     }
 }
@@ -188,7 +188,7 @@ impl SpeedUp {
     /// `reached` is the measured one, `cost` the cost of passes, `fluid` the fluid bound by P, and
     /// `curve` the drafter's acceptance by budget. The last parameter has the drafting seconds and
     /// the number of drafted nodes of a mean step.
-    pub fn of(
+    pub fn compute(
         reached: Option<Estimate>,
         cost: Option<&CostCurve>,
         fluid: &[f64],
@@ -215,7 +215,7 @@ impl SpeedUp {
 
 impl Ceilings {
     /// Creates ceilings with only B - 1, which holds for any tree. `batch` is the budget B.
-    pub fn batch(batch: usize) -> Ceilings {
+    pub fn batch_only(batch: usize) -> Ceilings {
         Ceilings { batch: batch.saturating_sub(1) as f64, ..Ceilings::default() }
     }
 
@@ -223,14 +223,14 @@ impl Ceilings {
     ///
     /// `mu` is the mean entropy in nats, and `mu2` the mean of sum p ln^2 p in nats^2. `fluid` is
     /// the fluid bound, if it is known.
-    pub fn at(mu: f64, mu2: f64, batch: usize, fluid: Option<f64>) -> Ceilings {
+    pub fn for_budget(mu: f64, mu2: f64, batch: usize, fluid: Option<f64>) -> Ceilings {
         let drafted = batch.saturating_sub(1);
         Ceilings {
             published: bounds::published(mu, mu2, batch),
             renewal: bounds::renewal(mu, mu2, drafted),
             renewal_tuned: bounds::renewal_tuned(mu, mu2, drafted),
             fluid,
-            ..Ceilings::batch(batch)
+            ..Ceilings::batch_only(batch)
         }
     }
 }
@@ -275,15 +275,15 @@ pub struct Tally {
     budget: usize,
     fluid: Option<f64>,
     text: Sha256,
-    ladder: Ladder,
+    ladder: LossLadder,
     misses: Misses,
     curve: BudgetCurve,
-    told: Told,
+    told: CalibrationTally,
     overlaps: OverlapTally,
     /// Last step, for an oracle search that follows it. It is given by prompt, number, E\[X | T\],
     /// and miss.
     last: Option<(String, usize, f64, Option<Miss>)>,
-    at_length: Option<Fluid>,
+    at_length: Option<FluidBound>,
     cost: Option<CostCurve>,
     comparison: PlainComparison,
     /// Number of drafted nodes of all steps.
@@ -304,12 +304,12 @@ impl Tally {
         self.sums.accepted_mean += record.accepted as f64;
         self.sums.expected_accepted_mean += record.expected_accepted;
         self.sums.time.add(&record.time);
-        record.entropy.iter().for_each(|e| self.moments.add(&e.law));
-        (self.budget, self.sums.drawn) = (record.settings.budget, record.settings.drawn());
+        record.entropy.iter().for_each(|e| self.moments.add(&e.sampled));
+        (self.budget, self.sums.drawn) = (record.settings.budget, record.settings.samples_trees());
         self.fluid = record.ceilings.fluid_at_mean.or(record.ceilings.fluid);
         self.automatic = record.settings.automatic();
         self.nodes += record.tree.tokens.len().saturating_sub(1);
-        self.comparison.step(record);
+        self.comparison.add_step(record);
         record.emitted_text.iter().for_each(|text| self.text.update(text.as_bytes()));
         self.ladder.add(record, None);
         if let Some(miss) = &record.miss {
@@ -327,12 +327,12 @@ impl Tally {
 
     /// Adds the result of an oracle search for the last step. Ignored for any other step, and while
     /// the search is in progress.
-    pub fn looked(&mut self, prompt_id: &str, step: usize, look: &Look) {
+    pub fn add_oracle_result(&mut self, prompt_id: &str, step: usize, look: &OracleResult) {
         let Some((id, number, expected, miss)) = &self.last else { return };
         if id == prompt_id && *number == step && look.state != super::OracleSearchState::Refining {
-            self.ladder.looked(*expected, None, look);
+            self.ladder.update_search(*expected, None, look);
             if let Some(miss) = miss {
-                self.misses.looked(miss, None, look);
+                self.misses.update_cause(miss, None, look);
             }
             // A second search of the same step would count twice.
             self.last = None;
@@ -341,7 +341,7 @@ impl Tally {
 
     /// Adds the oracle masses of the last step's context, by tree size. `drafter_best` is
     /// E\[X | T\] of the drafter's best tree of the verified size. Ignored for any other step.
-    pub fn searched(&mut self, prompt_id: &str, step: usize, drafter_best: Option<f64>, oracle: &OracleCurve) {
+    pub fn add_oracle_curve(&mut self, prompt_id: &str, step: usize, drafter_best: Option<f64>, oracle: &OracleCurve) {
         self.light.add_search_at(prompt_id, step, drafter_best, oracle);
     }
 
@@ -351,7 +351,7 @@ impl Tally {
     }
 
     /// Sets the fluid bound over all positions so far.
-    pub fn fluid(&mut self, fluid: &Fluid) {
+    pub fn fluid(&mut self, fluid: &FluidBound) {
         self.at_length = Some(fluid.clone());
     }
 
@@ -361,8 +361,8 @@ impl Tally {
     }
 
     /// Adds a timing of plain decoding after the steps so far, in seconds per token.
-    pub fn plain(&mut self, seconds: f64) {
-        self.comparison.plain(seconds);
+    pub fn add_plain_timing(&mut self, seconds: f64) {
+        self.comparison.add_plain_timing(seconds);
     }
 
     /// Adds a reading of the machine's load.
@@ -405,7 +405,7 @@ impl Tally {
             mu2,
             ceilings: Ceilings {
                 batch: if self.automatic { batch } else { budget.saturating_sub(1) as f64 },
-                ..if self.sums.drawn { Ceilings::batch(budget) } else { Ceilings::at(mu, mu2, budget, fluid) }
+                ..if self.sums.drawn { Ceilings::batch_only(budget) } else { Ceilings::for_budget(mu, mu2, budget, fluid) }
             },
             tokens_per_second,
             autoregressive_tokens_per_second: plain.or_else(|| self.comparison.plain_tokens_per_second()),
@@ -415,8 +415,8 @@ impl Tally {
             capacity_ceiling: capacity.ceiling,
             speed_of_light: self.light.summary(self.cost.as_ref(), at_length),
             losses: ladder.losses().unwrap_or_default(),
-            oracle: ladder.oracle_mean().map(|(lower, upper)| OracleMean { looks: ladder.looks(), lower, upper }),
-            misses: MissSummary::of(&self.misses, WORST),
+            oracle: ladder.oracle_mean().map(|(lower, upper)| OracleMean { looks: ladder.searched_steps(), lower, upper }),
+            misses: MissSummary::from_misses(&self.misses, WORST),
             curve: (1..=self.curve.budget()).map(point).collect(),
             calibration: self.told.summary(),
             busy: self.busy,
@@ -425,9 +425,9 @@ impl Tally {
                 cost.points().iter().map(point).collect()
             }),
             overlap: self.overlaps.mean(),
-            rule_ceiling: self.overlaps.rule(),
+            rule_ceiling: self.overlaps.rule_ceiling(),
             kinds: self.at_length.as_ref().map_or_else(Vec::new, |fluid| fluid.kinds.clone()),
-            speed_up: SpeedUp::of(
+            speed_up: SpeedUp::compute(
                 given.or_else(|| self.comparison.speed_up()),
                 self.cost.as_ref(),
                 at_length,

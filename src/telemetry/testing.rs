@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Cause, Ceilings, Miss, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord};
+use super::{Ceilings, Miss, MissCause, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord};
 
 /// Builds a tree from (parent, p) of each drafted node.
 pub fn tree(nodes: &[(usize, f64)]) -> TreeRecord {
@@ -79,7 +79,7 @@ pub fn record(tree: TreeRecord, path: &[usize], budget: usize) -> StepRecord {
 }
 
 /// Builds a miss of `token` at `depth` with this cause.
-pub fn miss(token: u32, depth: usize, cause: Cause) -> Miss {
+pub fn miss(token: u32, depth: usize, cause: MissCause) -> Miss {
     Miss {
         depth,
         token,
@@ -91,14 +91,14 @@ pub fn miss(token: u32, depth: usize, cause: Cause) -> Miss {
         rank: 1,
         q: None,
         draft_rank: None,
-        asked: cause == Cause::Knowledge,
+        asked: cause == MissCause::Knowledge,
         cause,
     }
 }
 
 /// Returns copies of `value` with one error each: a key missing, renamed, or added, or a leaf of
 /// another type.
-pub fn spoiled(value: &Value) -> Vec<(String, Value)> {
+pub fn invalid_variants(value: &Value) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     match value {
         Value::Object(map) => {
@@ -111,7 +111,7 @@ pub fn spoiled(value: &Value) -> Vec<(String, Value)> {
                 all.push((format!("no {key}"), Value::Object(less.clone())));
                 less.insert(format!("{key}s"), inner.clone());
                 all.push((format!("{key}s"), Value::Object(less)));
-                for (how, wrong) in spoiled(inner) {
+                for (how, wrong) in invalid_variants(inner) {
                     let mut map = map.clone();
                     map.insert(key.clone(), wrong);
                     all.push((format!("{key}: {how}"), Value::Object(map)));
@@ -119,7 +119,7 @@ pub fn spoiled(value: &Value) -> Vec<(String, Value)> {
             }
         }
         Value::Array(list) if !list.is_empty() => {
-            for (how, wrong) in spoiled(&list[list.len() - 1]) {
+            for (how, wrong) in invalid_variants(&list[list.len() - 1]) {
                 let mut list = list.clone();
                 *list.last_mut().unwrap() = wrong;
                 all.push((format!("last: {how}"), Value::Array(list)));

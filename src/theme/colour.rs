@@ -4,7 +4,7 @@ use ratatui::style::Color;
 
 /// Color depth of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Depth {
+pub enum ColorDepth {
     /// No colors; bold, underline, and reverse remain.
     None,
     /// The 16 ANSI colors.
@@ -15,30 +15,30 @@ pub enum Depth {
     True,
 }
 
-impl Depth {
+impl ColorDepth {
     /// Detects the depth: a non-empty `NO_COLOR` wins, then `COLORTERM`, then `TERM`.
-    pub fn from_env(var: impl Fn(&str) -> Option<String>) -> Depth {
+    pub fn from_env(var: impl Fn(&str) -> Option<String>) -> ColorDepth {
         let set = |name: &str| var(name).filter(|v| !v.is_empty());
         let term = set("TERM").unwrap_or_default();
         if set("NO_COLOR").is_some() || term == "dumb" {
-            return Depth::None;
+            return ColorDepth::None;
         }
         match set("COLORTERM").as_deref() {
-            Some("truecolor" | "24bit") => Depth::True,
-            _ if term.contains("direct") || term.contains("kitty") || term.contains("ghostty") => Depth::True,
-            _ if term.contains("256") => Depth::Indexed,
-            _ if cfg!(windows) && term.is_empty() => Depth::True,
-            _ => Depth::Ansi16,
+            Some("truecolor" | "24bit") => ColorDepth::True,
+            _ if term.contains("direct") || term.contains("kitty") || term.contains("ghostty") => ColorDepth::True,
+            _ if term.contains("256") => ColorDepth::Indexed,
+            _ if cfg!(windows) && term.is_empty() => ColorDepth::True,
+            _ => ColorDepth::Ansi16,
         }
     }
 
     /// Returns the depth in words, for example "24-bit colors".
     pub fn describe(self) -> &'static str {
         match self {
-            Depth::None => "no colors",
-            Depth::Ansi16 => "16 colors",
-            Depth::Indexed => "256 colors",
-            Depth::True => "24-bit colors",
+            ColorDepth::None => "no colors",
+            ColorDepth::Ansi16 => "16 colors",
+            ColorDepth::Indexed => "256 colors",
+            ColorDepth::True => "24-bit colors",
         }
     }
 }
@@ -78,15 +78,15 @@ pub fn parse(text: &str) -> Option<Color> {
 }
 
 /// Returns the nearest color that a terminal of this depth shows.
-pub fn fit(colour: Color, depth: Depth) -> Color {
+pub fn fit(colour: Color, depth: ColorDepth) -> Color {
     match (depth, colour) {
-        (_, Color::Reset) | (Depth::None, _) => Color::Reset,
-        (Depth::True, c) => c,
-        (Depth::Indexed, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), 16..=255)),
-        (Depth::Indexed, c) => c,
-        (Depth::Ansi16, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), ansi_candidates((r, g, b)))),
-        (Depth::Ansi16, Color::Indexed(i)) if i > 15 => Color::Indexed(nearest(rgb(i), ansi_candidates(rgb(i)))),
-        (Depth::Ansi16, c) => c,
+        (_, Color::Reset) | (ColorDepth::None, _) => Color::Reset,
+        (ColorDepth::True, c) => c,
+        (ColorDepth::Indexed, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), 16..=255)),
+        (ColorDepth::Indexed, c) => c,
+        (ColorDepth::Ansi16, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), ansi_candidates((r, g, b)))),
+        (ColorDepth::Ansi16, Color::Indexed(i)) if i > 15 => Color::Indexed(nearest(rgb(i), ansi_candidates(rgb(i)))),
+        (ColorDepth::Ansi16, c) => c,
     }
 }
 
@@ -164,16 +164,16 @@ mod tests {
 
     #[test]
     fn fitted_colors_are_the_nearest_supported() {
-        assert_eq!(fit(Color::Rgb(255, 0, 0), Depth::Indexed), Color::Indexed(196));
-        assert_eq!(fit(Color::Rgb(0x5f, 0x87, 0xaf), Depth::Indexed), Color::Indexed(67));
-        assert_eq!(fit(Color::Rgb(250, 250, 250), Depth::Ansi16), Color::Indexed(15));
-        assert_eq!(fit(Color::Indexed(232), Depth::Ansi16), Color::Indexed(0));
-        assert_eq!(fit(Color::Rgb(0x7f, 0x8b, 0x9d), Depth::Ansi16), Color::Indexed(8));
-        assert_ne!(fit(Color::Rgb(0xb9, 0x9a, 0xed), Depth::Ansi16), Color::Indexed(7), "a soft violet is not gray");
-        assert_eq!(fit(Color::Rgb(1, 2, 3), Depth::None), Color::Reset);
+        assert_eq!(fit(Color::Rgb(255, 0, 0), ColorDepth::Indexed), Color::Indexed(196));
+        assert_eq!(fit(Color::Rgb(0x5f, 0x87, 0xaf), ColorDepth::Indexed), Color::Indexed(67));
+        assert_eq!(fit(Color::Rgb(250, 250, 250), ColorDepth::Ansi16), Color::Indexed(15));
+        assert_eq!(fit(Color::Indexed(232), ColorDepth::Ansi16), Color::Indexed(0));
+        assert_eq!(fit(Color::Rgb(0x7f, 0x8b, 0x9d), ColorDepth::Ansi16), Color::Indexed(8));
+        assert_ne!(fit(Color::Rgb(0xb9, 0x9a, 0xed), ColorDepth::Ansi16), Color::Indexed(7), "a soft violet is not gray");
+        assert_eq!(fit(Color::Rgb(1, 2, 3), ColorDepth::None), Color::Reset);
         for i in 0..=255u8 {
             let (r, g, b) = rgb(i);
-            if let Color::Indexed(j) = fit(Color::Rgb(r, g, b), Depth::Indexed) {
+            if let Color::Indexed(j) = fit(Color::Rgb(r, g, b), ColorDepth::Indexed) {
                 assert!(i < 16 || rgb(j) == (r, g, b), "color {i} became {j}");
             }
         }
@@ -181,12 +181,13 @@ mod tests {
 
     #[test]
     fn environment_variables_set_the_color_depth() {
-        let depth = |pairs: &[(&str, &str)]| Depth::from_env(|name| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned()));
-        assert_eq!(depth(&[("TERM", "xterm-256color")]), Depth::Indexed);
-        assert_eq!(depth(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")]), Depth::True);
-        assert_eq!(depth(&[("TERM", "xterm")]), Depth::Ansi16);
-        assert_eq!(depth(&[("TERM", "dumb"), ("COLORTERM", "truecolor")]), Depth::None);
-        assert_eq!(depth(&[("TERM", "xterm-256color"), ("NO_COLOR", "1")]), Depth::None);
-        assert_eq!(depth(&[("TERM", "xterm-256color"), ("NO_COLOR", "")]), Depth::Indexed);
+        let depth =
+            |pairs: &[(&str, &str)]| ColorDepth::from_env(|name| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned()));
+        assert_eq!(depth(&[("TERM", "xterm-256color")]), ColorDepth::Indexed);
+        assert_eq!(depth(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")]), ColorDepth::True);
+        assert_eq!(depth(&[("TERM", "xterm")]), ColorDepth::Ansi16);
+        assert_eq!(depth(&[("TERM", "dumb"), ("COLORTERM", "truecolor")]), ColorDepth::None);
+        assert_eq!(depth(&[("TERM", "xterm-256color"), ("NO_COLOR", "1")]), ColorDepth::None);
+        assert_eq!(depth(&[("TERM", "xterm-256color"), ("NO_COLOR", "")]), ColorDepth::Indexed);
     }
 }

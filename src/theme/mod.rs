@@ -5,7 +5,7 @@ mod glyphs;
 mod parse;
 mod role;
 
-pub use colour::{Depth, rgb};
+pub use colour::{ColorDepth, rgb};
 pub use glyphs::{ASCII, Glyphs, UNICODE};
 pub use parse::ThemeError;
 pub use role::Role;
@@ -26,26 +26,26 @@ pub struct Theme {
 
 /// Abilities of the terminal, and the user's choices.
 #[derive(Clone, Debug)]
-pub struct Terminal {
+pub struct TerminalAbilities {
     /// Number of colors that it shows.
-    pub depth: Depth,
+    pub depth: ColorDepth,
     /// Draws in ASCII only.
     pub ascii: bool,
     /// Folder of user themes; its `NAME.toml` files take precedence over built-in themes.
     pub folder: Option<PathBuf>,
 }
 
-impl Terminal {
+impl TerminalAbilities {
     /// Detects the terminal's abilities from environment variables.
     ///
     /// Color depth comes from `NO_COLOR`, `COLORTERM`, and `TERM`. ASCII is used if `ascii` is set,
     /// if the locale (the first of `LC_ALL`, `LC_CTYPE`, `LANG` that is not empty) does not name
     /// UTF-8, or on the Linux console, whose fonts have few glyphs.
-    pub fn from_env(ascii: bool, folder: Option<PathBuf>, var: impl Fn(&str) -> Option<String>) -> Terminal {
+    pub fn from_env(ascii: bool, folder: Option<PathBuf>, var: impl Fn(&str) -> Option<String>) -> TerminalAbilities {
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| var(name).filter(|v| !v.is_empty()));
         let utf8 = locale.is_none_or(|l| l.to_ascii_lowercase().replace('-', "").contains("utf8"));
         let console = var("TERM").is_some_and(|term| term == "linux");
-        Terminal { depth: Depth::from_env(var), ascii: ascii || console || (cfg!(unix) && !utf8), folder }
+        TerminalAbilities { depth: ColorDepth::from_env(var), ascii: ascii || console || (cfg!(unix) && !utf8), folder }
     }
 }
 
@@ -65,7 +65,7 @@ impl Theme {
     /// # Errors
     /// If there is no such theme or its file is invalid: a message of one line with file, line,
     /// key, and fix.
-    pub fn load(name: &str, terminal: &Terminal) -> Result<Theme, ThemeError> {
+    pub fn load(name: &str, terminal: &TerminalAbilities) -> Result<Theme, ThemeError> {
         parse::load(name, terminal.folder.as_deref()).map(|sheet| Theme::fitted(&sheet, terminal))
     }
 
@@ -75,10 +75,10 @@ impl Theme {
     ///
     /// # Errors
     /// Those of [`Theme::load`].
-    pub fn all(chosen: Option<&str>, terminal: &Terminal) -> Result<Vec<Theme>, ThemeError> {
-        let first = chosen.unwrap_or(if terminal.depth == Depth::None { "mono" } else { "dark" });
+    pub fn all(chosen: Option<&str>, terminal: &TerminalAbilities) -> Result<Vec<Theme>, ThemeError> {
+        let first = chosen.unwrap_or(if terminal.depth == ColorDepth::None { "mono" } else { "dark" });
         let mut themes = vec![Theme::load(first, terminal)?];
-        if terminal.depth != Depth::None {
+        if terminal.depth != ColorDepth::None {
             for (name, _) in BUILT_IN {
                 if themes.iter().all(|t| t.name != name) {
                     themes.push(Theme::load(name, terminal)?);
@@ -88,8 +88,8 @@ impl Theme {
         Ok(themes)
     }
 
-    fn fitted(sheet: &parse::Sheet, terminal: &Terminal) -> Theme {
-        let fit = |c: Option<Color>| c.map(|c| colour::fit(c, terminal.depth)).filter(|_| terminal.depth != Depth::None);
+    fn fitted(sheet: &parse::Sheet, terminal: &TerminalAbilities) -> Theme {
+        let fit = |c: Option<Color>| c.map(|c| colour::fit(c, terminal.depth)).filter(|_| terminal.depth != ColorDepth::None);
         let style = |role: &Role| {
             let style = sheet.style(role.name());
             Style { fg: fit(style.fg), bg: fit(style.bg), ..style }

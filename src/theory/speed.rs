@@ -51,7 +51,7 @@ pub struct Hardware {
 
 /// Work of a model, as a roofline counts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Work {
+pub struct ModelWork {
     /// Bytes that one pass reads, whatever its size: the weights.
     ///
     /// The KV cache is left out: it is small while contexts are short.
@@ -62,7 +62,7 @@ pub struct Work {
 
 impl Hardware {
     /// Returns true if the weights fit in memory; `None` if its size is unknown.
-    pub fn holds(&self, work: &Work) -> Option<bool> {
+    pub fn fits_in_memory(&self, work: &ModelWork) -> Option<bool> {
         self.memory.map(|memory| work.bytes <= memory)
     }
 
@@ -70,14 +70,14 @@ impl Hardware {
     ///
     /// t(B) = max(bytes / bandwidth, B flops per token / flops): reading and computing overlap
     /// fully. No pass is faster.
-    pub fn seconds(&self, work: &Work, batch: usize) -> f64 {
+    pub fn seconds(&self, work: &ModelWork, batch: usize) -> f64 {
         (work.bytes / self.bandwidth).max(batch as f64 * work.flops_per_token / self.flops)
     }
 
     /// Returns the largest B whose pass takes no longer than that of one token.
     ///
     /// Up to this B passes are memory-bound, which the paper (bounds.md, "Source") assumes.
-    pub fn free_budget(&self, work: &Work) -> usize {
+    pub fn free_budget(&self, work: &ModelWork) -> usize {
         let ratio = (work.bytes / self.bandwidth) / (work.flops_per_token / self.flops);
         if ratio.is_finite() { (ratio as usize).max(1) } else { 1 }
     }
@@ -106,16 +106,16 @@ mod tests {
     #[test]
     fn large_machines_verify_many_tokens_for_the_price_of_one() {
         // 8 billion weights in half precision, on machines as large as an A100 and an H100.
-        let work = Work { bytes: 1.6e10, flops_per_token: 1.6e10 };
+        let work = ModelWork { bytes: 1.6e10, flops_per_token: 1.6e10 };
         let machine = |bandwidth, flops| Hardware { name: String::new(), bandwidth, flops, memory: Some(8e10) };
         for (machine, free) in [(machine(2.039e12, 3.12e14), 153), (machine(3.35e12, 9.894e14), 295)] {
             assert_eq!(machine.free_budget(&work), free);
             assert_eq!(machine.seconds(&work, free), machine.seconds(&work, 1));
             assert!(machine.seconds(&work, free + 1) > machine.seconds(&work, 1));
-            assert_eq!(machine.holds(&work), Some(true));
-            assert_eq!(machine.holds(&Work { bytes: 1.4e11, ..work }), Some(false));
+            assert_eq!(machine.fits_in_memory(&work), Some(true));
+            assert_eq!(machine.fits_in_memory(&ModelWork { bytes: 1.4e11, ..work }), Some(false));
         }
-        assert_eq!(Hardware { memory: None, ..machine(1.0, 1.0) }.holds(&work), None);
+        assert_eq!(Hardware { memory: None, ..machine(1.0, 1.0) }.fits_in_memory(&work), None);
     }
 
     proptest! {

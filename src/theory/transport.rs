@@ -43,7 +43,7 @@
 //! Tests compare all of this with a maximum flow between draft sets and tokens.
 
 /// Returns the acceptance ceiling of one draft token: sum min(p, q) over pairs (p, q).
-pub fn overlap(tokens: &[(f64, f64)]) -> f64 {
+pub fn single_draft_ceiling(tokens: &[(f64, f64)]) -> f64 {
     tokens.iter().map(|&(p, q)| p.min(q)).sum::<f64>() + 0.0
 }
 
@@ -57,7 +57,7 @@ pub fn without_replacement_ceiling(tokens: &[(f64, f64)], drafts: usize) -> Opti
     let all = tokens.iter().map(|(p, _)| p).sum::<f64>().min(1.0);
     match drafts {
         0 => Some(0.0),
-        1 => Some(overlap(&tokens).min(all)),
+        1 => Some(single_draft_ceiling(&tokens).min(all)),
         _ if drafts >= tokens.len() => Some(all),
         _ => {
             let mut order = tokens;
@@ -83,7 +83,7 @@ pub fn greedy_first_ceiling(tokens: &[(f64, f64)], drafts: usize) -> f64 {
         return 0.0;
     }
     let (certain, others) = tokens.split_at((drafts - 1).min(tokens.len()));
-    (certain.iter().map(|(p, _)| p).sum::<f64>() + overlap(&normalized(others))).min(1.0)
+    (certain.iter().map(|(p, _)| p).sum::<f64>() + single_draft_ceiling(&normalized(others))).min(1.0)
 }
 
 /// Returns the tokens that can be sampled, with q normalized.
@@ -312,7 +312,7 @@ mod tests {
     fn hand_computed_ceilings_match() {
         // p = (1/3, 2/3), q = (2/3, 1/3): one draft is accepted with 2/3, two are both tokens.
         let tokens = [(1.0 / 3.0, 2.0 / 3.0), (2.0 / 3.0, 1.0 / 3.0)];
-        assert!((overlap(&tokens) - 2.0 / 3.0).abs() < 1e-12);
+        assert!((single_draft_ceiling(&tokens) - 2.0 / 3.0).abs() < 1e-12);
         assert!((without_replacement_ceiling(&tokens, 1).unwrap() - 2.0 / 3.0).abs() < 1e-12);
         assert!((without_replacement_ceiling(&tokens, 2).unwrap() - 1.0).abs() < 1e-12);
         assert_eq!(without_replacement_ceiling(&tokens, 0), Some(0.0));
@@ -320,7 +320,7 @@ mod tests {
         assert!((greedy_first_ceiling(&tokens, 2) - 1.0).abs() < 1e-12);
         // No token can be sampled.
         assert_eq!((without_replacement_ceiling(&[], 3), without_replacement_ceiling(&[(1.0, 0.0)], 2)), (Some(0.0), Some(0.0)));
-        assert_eq!((greedy_first_ceiling(&[], 2), overlap(&[])), (0.0, 0.0));
+        assert_eq!((greedy_first_ceiling(&[], 2), single_draft_ceiling(&[])), (0.0, 0.0));
         // Weights that are not normalized.
         let weights = [(0.2, 4.0), (0.3, 2.0), (0.5, 2.0)];
         let shares = [(0.2, 0.5), (0.3, 0.25), (0.5, 0.25)];

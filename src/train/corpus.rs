@@ -15,7 +15,7 @@ pub const TOP: usize = 48;
 
 /// Settings that a corpus was made with; texts of other settings can't be added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct About {
+pub struct CorpusSettings {
     /// Version of the file format.
     pub form: u32,
     /// Digest of the target model, or its path.
@@ -34,7 +34,7 @@ pub struct About {
     pub max_tokens: usize,
 }
 
-impl About {
+impl CorpusSettings {
     /// Returns the number of tokens kept of each distribution.
     fn laws(&self) -> usize {
         if self.after.is_empty() { 0 } else { TOP }
@@ -45,7 +45,7 @@ impl About {
 ///
 /// Positions are those of the target's cache: all tokens but the last.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Text {
+pub struct CorpusText {
     /// Index of its prompt; follow-ups are numbered after all prompts.
     pub prompt: u32,
     /// Length of the prompt in tokens.
@@ -55,10 +55,10 @@ pub struct Text {
     /// Hidden states, `after.len() * dim` values per position.
     pub hidden: Vec<f16>,
     /// Target distribution after each position at temperature 1: its [`TOP`] tokens, descending.
-    pub laws: Vec<(TokenId, f16)>,
+    pub distributions: Vec<(TokenId, f16)>,
 }
 
-impl Text {
+impl CorpusText {
     /// Returns the number of positions, one less than the tokens.
     pub fn positions(&self) -> usize {
         self.tokens.len().saturating_sub(1)
@@ -70,7 +70,7 @@ impl Text {
 pub struct Corpus {
     path: PathBuf,
     file: File,
-    about: About,
+    about: CorpusSettings,
     /// Offset in the file and number of tokens of each text.
     index: Vec<(u64, usize)>,
     end: u64,
@@ -85,7 +85,7 @@ impl Corpus {
     ///
     /// # Errors
     /// If the file can't be read or written, or holds texts made with other settings.
-    pub fn open(path: &Path, about: &About) -> Result<Corpus, TrainError> {
+    pub fn open(path: &Path, about: &CorpusSettings) -> Result<Corpus, TrainError> {
         let trouble = |source| TrainError::Disk { path: path.to_owned(), source };
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(trouble)?;
         let mut reader = BufReader::new(&mut file);
@@ -100,7 +100,7 @@ impl Corpus {
         }
         let length = u64::from_le_bytes(head);
         let mut line = vec![0; length.min(1 << 20) as usize];
-        let found: Option<About> = reader.read_exact(&mut line).ok().and_then(|()| serde_json::from_slice(&line).ok());
+        let found: Option<CorpusSettings> = reader.read_exact(&mut line).ok().and_then(|()| serde_json::from_slice(&line).ok());
         if found.as_ref() != Some(about) {
             return Err(TrainError::OtherCorpus { path: path.to_owned() });
         }
@@ -115,7 +115,7 @@ impl Corpus {
     }
 
     /// Returns tokens and bytes of the record at `at`, if one begins there.
-    fn record(file: &mut File, at: u64, about: &About) -> Option<(usize, u64)> {
+    fn record(file: &mut File, at: u64, about: &CorpusSettings) -> Option<(usize, u64)> {
         let mut head = [0u8; 8];
         file.seek(SeekFrom::Start(at)).ok()?;
         file.read_exact(&mut head).ok()?;
@@ -123,7 +123,7 @@ impl Corpus {
         (head[..4] == RECORD_MAGIC && tokens > 0).then(|| (tokens, Self::bytes(tokens, about)))
     }
 
-    fn bytes(tokens: usize, about: &About) -> u64 {
+    fn bytes(tokens: usize, about: &CorpusSettings) -> u64 {
         let a_position = about.after.len() * about.dim * 2 + about.laws() * 6;
         (16 + tokens * 4 + (tokens - 1) * a_position) as u64
     }
@@ -152,7 +152,7 @@ impl Corpus {
     ///
     /// # Errors
     /// If it can't be written.
-    pub fn push(&mut self, text: &Text) -> Result<(), TrainError> {
+    pub fn push(&mut self, text: &CorpusText) -> Result<(), TrainError> {
         let path = self.path.clone();
         let trouble = |source| TrainError::Disk { path: path.clone(), source };
         self.file.seek(SeekFrom::Start(self.end)).map_err(trouble)?;
@@ -168,7 +168,7 @@ impl Corpus {
             for x in &text.hidden {
                 out.write_all(&x.to_le_bytes())?;
             }
-            for (token, p) in &text.laws {
+            for (token, p) in &text.distributions {
                 out.write_all(&token.to_le_bytes())?;
                 out.write_all(&p.to_le_bytes())?;
             }
@@ -185,7 +185,7 @@ impl Corpus {
     ///
     /// # Errors
     /// If it can't be read.
-    pub fn read(&mut self, i: usize) -> Result<Text, TrainError> {
+    pub fn read(&mut self, i: usize) -> Result<CorpusText, TrainError> {
         let (at, tokens) = self.index[i];
         let mut bytes = vec![0; Self::bytes(tokens, &self.about) as usize];
         self.file
@@ -197,12 +197,14 @@ impl Corpus {
         let hidden_at = 16 + 4 * tokens;
         let numbers = (tokens - 1) * self.about.after.len() * self.about.dim;
         let laws_at = hidden_at + 2 * numbers;
-        Ok(Text {
+        Ok(CorpusText {
             prompt: word(8),
             prompt_tokens: word(12),
             tokens: (0..tokens).map(|i| word(16 + 4 * i)).collect(),
             hidden: (0..numbers).map(|i| half(hidden_at + 2 * i)).collect(),
-            laws: (0..(tokens - 1) * self.about.laws()).map(|i| (word(laws_at + 6 * i), half(laws_at + 6 * i + 4))).collect(),
+            distributions: (0..(tokens - 1) * self.about.laws())
+                .map(|i| (word(laws_at + 6 * i), half(laws_at + 6 * i + 4)))
+                .collect(),
         })
     }
 }
@@ -216,13 +218,14 @@ mod tests {
     fn texts_are_read_back_after_an_interrupted_write() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("corpus");
-        let about = About { form: 1, model: "m".into(), dim: 2, after: vec![1, 3], prompts: "p".into(), seed: 1, max_tokens: 9 };
-        let text = |n: u32| Text {
+        let about =
+            CorpusSettings { form: 1, model: "m".into(), dim: 2, after: vec![1, 3], prompts: "p".into(), seed: 1, max_tokens: 9 };
+        let text = |n: u32| CorpusText {
             prompt: n,
             prompt_tokens: 1,
             tokens: (0..n).collect(),
             hidden: (0..(n - 1) * 4).map(|i| f16::from_f32(i as f32)).collect(),
-            laws: (0..(n as usize - 1) * TOP).map(|i| (i as u32, f16::from_f32(0.5))).collect(),
+            distributions: (0..(n as usize - 1) * TOP).map(|i| (i as u32, f16::from_f32(0.5))).collect(),
         };
         let mut corpus = Corpus::open(&path, &about).unwrap();
         corpus.push(&text(3)).unwrap();
@@ -238,7 +241,7 @@ mod tests {
         assert_eq!((corpus.len(), corpus.tokens()), (2, 8));
         corpus.push(&text(6)).unwrap();
         assert_eq!((corpus.read(0).unwrap(), corpus.read(1).unwrap(), corpus.read(2).unwrap()), (text(3), text(5), text(6)));
-        let other = About { seed: 2, ..about };
+        let other = CorpusSettings { seed: 2, ..about };
         assert!(matches!(Corpus::open(&path, &other), Err(TrainError::OtherCorpus { .. })));
     }
 }

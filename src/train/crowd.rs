@@ -7,8 +7,8 @@ use candle_core::{DType, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use super::TrainError;
-use super::corpus::{Corpus, Text};
-use super::gather::{Ask, GIVEN_PROMPT_TOKENS, Writing, answered, begin, follow, temperature};
+use super::corpus::{Corpus, CorpusText};
+use super::gather::{GIVEN_PROMPT_TOKENS, GenerationOptions, PromptTask, answered, build_follow_up, start_tokens, temperature};
 use crate::model::Model;
 use crate::model::candle::{Llama, TextBatch};
 use crate::model::device::memory;
@@ -50,24 +50,24 @@ struct Answer {
 pub fn gather_on_gpu(
     llama: &Arc<Llama>,
     model: &Model,
-    asks: &[Ask],
+    asks: &[PromptTask],
     corpus: &mut Corpus,
-    writing: Writing,
+    writing: GenerationOptions,
     tell: &mut dyn FnMut(&Corpus) -> bool,
 ) -> std::result::Result<(), TrainError> {
     let answered = answered(corpus, asks.len())?;
     let memory = memory(llama.device()) / MEMORY_DIVISOR;
-    let mut waiting: VecDeque<(u32, Ask)> =
+    let mut waiting: VecDeque<(u32, PromptTask)> =
         (0..).zip(asks).filter(|(i, _)| !answered[*i as usize]).map(|(i, ask)| (i, ask.clone())).collect();
     while corpus.tokens() < writing.tokens && !waiting.is_empty() {
         let mut answers = Vec::new();
         for (prompt, ask) in waiting.drain(..waiting.len().min(SORTED)) {
-            let Some(tokens) = begin(model, &ask)? else { continue };
-            if ask.given {
+            let Some(tokens) = start_tokens(model, &ask)? else { continue };
+            if ask.is_given_text {
                 // No more than requested, as where texts are generated.
                 if corpus.tokens() < writing.tokens {
                     let prompt_tokens = GIVEN_PROMPT_TOKENS as u32;
-                    corpus.push(&Text { prompt, prompt_tokens, tokens, hidden: Vec::new(), laws: Vec::new() })?;
+                    corpus.push(&CorpusText { prompt, prompt_tokens, tokens, hidden: Vec::new(), distributions: Vec::new() })?;
                 }
                 continue;
             }
@@ -75,7 +75,7 @@ pub fn gather_on_gpu(
             let temperature = temperature(&draws);
             answers.push(Answer {
                 prompt,
-                then: ask.then,
+                then: ask.follow_up,
                 prompt_tokens: tokens.len(),
                 tokens,
                 temperature,
@@ -93,10 +93,10 @@ pub fn gather_on_gpu(
                 let Answer { prompt, prompt_tokens, tokens, .. } = answer;
                 let number = prompt + asks.len() as u32;
                 if let Some(then) = answer.then.filter(|_| !answered.get(number as usize).copied().unwrap_or(true)) {
-                    waiting.push_back((number, follow(model, &then, &tokens[prompt_tokens..])));
+                    waiting.push_back((number, build_follow_up(model, &then, &tokens[prompt_tokens..])));
                 }
                 let prompt_tokens = prompt_tokens as u32;
-                corpus.push(&Text { prompt, prompt_tokens, tokens, hidden: Vec::new(), laws: Vec::new() })?;
+                corpus.push(&CorpusText { prompt, prompt_tokens, tokens, hidden: Vec::new(), distributions: Vec::new() })?;
             }
             if !tell(corpus) {
                 return Ok(());
@@ -110,13 +110,13 @@ pub fn gather_on_gpu(
 }
 
 /// Returns the bytes that an answer's keys and values take.
-fn room(llama: &Llama, answer: &Answer, writing: Writing) -> usize {
+fn room(llama: &Llama, answer: &Answer, writing: GenerationOptions) -> usize {
     let config = llama.config();
     (answer.prompt_tokens + writing.max_tokens) * config.layers * config.kv_heads * config.head_dim * 2 * size_of::<f32>()
 }
 
 /// Generates answers to their ends.
-fn write(llama: &Arc<Llama>, model: &Model, mut answers: Vec<Answer>, writing: Writing) -> Result<Vec<Answer>> {
+fn write(llama: &Arc<Llama>, model: &Model, mut answers: Vec<Answer>, writing: GenerationOptions) -> Result<Vec<Answer>> {
     let longest = answers.iter().map(|answer| answer.prompt_tokens).max().unwrap_or(0);
     let pads: Vec<usize> = answers.iter().map(|answer| longest - answer.prompt_tokens).collect();
     let mut texts = TextBatch::new(llama.clone(), pads.clone(), longest + writing.max_tokens)?;
@@ -129,12 +129,12 @@ fn write(llama: &Arc<Llama>, model: &Model, mut answers: Vec<Answer>, writing: W
         last = Some(seen.reshape((answers.len(), to - from, ()))?.narrow(1, to - from - 1, 1)?.squeeze(1)?);
     }
     let Some(mut last) = last else { return Ok(answers) };
-    let stop = model.tokenizer().stop();
+    let stop = model.tokenizer().stop_tokens();
     let mut done = Vec::new();
     loop {
-        let logits = llama.head(&last)?;
+        let logits = llama.compute_logits(&last)?;
         let temperatures: Vec<f32> = answers.iter().map(|answer| answer.temperature).collect();
-        let uniform: Vec<f32> = answers.iter().map(|answer| answer.draws.at(answer.tokens.len()) as f32).collect();
+        let uniform: Vec<f32> = answers.iter().map(|answer| answer.draws.uniform(answer.tokens.len()) as f32).collect();
         let drawn = draw(&logits, &temperatures, &uniform)?;
         for (answer, &token) in answers.iter_mut().zip(&drawn).filter(|(answer, _)| !answer.ended) {
             answer.tokens.push(token);

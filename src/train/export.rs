@@ -23,7 +23,7 @@ fn kind(name: &str, cols: usize) -> GgmlDType {
 ///
 /// # Errors
 /// If it is not a tensor of floats.
-pub fn rounded(name: &str, tensor: &Tensor) -> candle_core::Result<Tensor> {
+pub fn round_for_file(name: &str, tensor: &Tensor) -> candle_core::Result<Tensor> {
     match kind(name, tensor.dim(D::Minus1)?) {
         GgmlDType::F32 => Ok(tensor.clone()),
         kind => QTensor::quantize(tensor, kind)?.dequantize(tensor.device()),
@@ -111,7 +111,7 @@ mod tests {
         let tensor = Tensor::from_vec(values, (8, 64), &Device::Cpu).unwrap();
         for name in ["output.weight", "output_norm.weight"] {
             let numbers = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            let (want, got) = (numbers(rounded(name, &tensor).unwrap()), numbers(round_on_device(name, &tensor).unwrap()));
+            let (want, got) = (numbers(round_for_file(name, &tensor).unwrap()), numbers(round_on_device(name, &tensor).unwrap()));
             assert_eq!(want.iter().zip(&got).filter(|(a, b)| (*a - *b).abs() > 1e-6 * a.abs()).count(), 0, "{name}");
         }
     }

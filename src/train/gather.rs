@@ -5,7 +5,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use half::f16;
 
 use super::TrainError;
-use super::corpus::{Corpus, TOP, Text};
+use super::corpus::{Corpus, CorpusText, TOP};
 use crate::dist::{Sampling, TokenDist};
 use crate::model::{Decoder, Logits, Model, Node, Parent, Pass};
 use crate::tree::TokenId;
@@ -24,15 +24,15 @@ const CHUNK: usize = 64;
 
 /// Prompt to answer, and the follow-up prompt to build from the answer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ask {
+pub struct PromptTask {
     /// Text of the prompt.
     pub text: String,
     /// Beginning of the answer, to be continued; `None` to start a new one.
-    pub begun: Option<String>,
+    pub answer_start: Option<String>,
     /// Follow-up prompt, with the answer in place of `{}`.
-    pub then: Option<String>,
+    pub follow_up: Option<String>,
     /// Marks a text to train on as it stands, not a prompt; nothing is generated.
-    pub given: bool,
+    pub is_given_text: bool,
 }
 
 /// Answer being generated, as a branch below the empty context.
@@ -49,7 +49,7 @@ struct Branch {
 
 /// Settings for generating texts.
 #[derive(Clone, Copy, Debug)]
-pub struct Writing {
+pub struct GenerationOptions {
     /// Seed for sampling the answers.
     pub seed: u64,
     /// Longest answer, in tokens.
@@ -70,10 +70,10 @@ pub struct Writing {
 /// If a pass fails or the corpus can't be written.
 pub fn gather(
     models: &[Model],
-    asks: &[Ask],
+    asks: &[PromptTask],
     corpus: &mut Corpus,
     after: &[usize],
-    writing: Writing,
+    writing: GenerationOptions,
     tell: &mut dyn FnMut(&Corpus) -> bool,
 ) -> Result<(), TrainError> {
     let answered = answered(corpus, asks.len())?;
@@ -123,20 +123,20 @@ pub(super) const GIVEN_PROMPT_TOKENS: usize = 8;
 /// Returns the tokens that an answer follows, or all tokens of a given text.
 ///
 /// Returns `None` for a text that is too short to train on.
-pub(super) fn begin(model: &Model, ask: &Ask) -> Result<Option<Vec<TokenId>>, TrainError> {
+pub(super) fn start_tokens(model: &Model, ask: &PromptTask) -> Result<Option<Vec<TokenId>>, TrainError> {
     let mut tokens =
-        if ask.given { model.tokenizer().encode(&ask.text, false)? } else { model.prompt_tokens(&ask.text, false)? };
-    if let Some(begun) = &ask.begun {
+        if ask.is_given_text { model.tokenizer().encode(&ask.text, false)? } else { model.prompt_tokens(&ask.text, false)? };
+    if let Some(begun) = &ask.answer_start {
         tokens.extend(model.tokenizer().encode(begun, false)?);
     }
-    Ok((!ask.given || tokens.len() > GIVEN_PROMPT_TOKENS).then_some(tokens))
+    Ok((!ask.is_given_text || tokens.len() > GIVEN_PROMPT_TOKENS).then_some(tokens))
 }
 
 /// Chooses a temperature of 0, 0.6 or 1 at random.
 ///
 /// Greedy texts repeat themselves and sampled ones drift: a head has to draft for both.
 pub(super) fn temperature(draws: &TextRandom) -> f32 {
-    match draws.at(usize::MAX >> 1) {
+    match draws.uniform(usize::MAX >> 1) {
         u if u < 0.45 => 0.0,
         u if u < 0.65 => 0.6,
         _ => 1.0,
@@ -144,11 +144,16 @@ pub(super) fn temperature(draws: &TextRandom) -> f32 {
 }
 
 /// Builds the follow-up prompt from an answer.
-pub(super) fn follow(model: &Model, then: &str, answer: &[TokenId]) -> Ask {
-    let (bytes, stop) = (model.tokenizer().token_bytes(), model.tokenizer().stop());
+pub(super) fn build_follow_up(model: &Model, then: &str, answer: &[TokenId]) -> PromptTask {
+    let (bytes, stop) = (model.tokenizer().token_bytes(), model.tokenizer().stop_tokens());
     let of = |token: &TokenId| bytes.get(*token as usize).map_or(&[][..], |bytes| bytes);
     let said: Vec<u8> = answer.iter().filter(|t| !stop.contains(t)).flat_map(of).copied().collect();
-    Ask { text: then.replace("{}", String::from_utf8_lossy(&said).trim()), begun: None, then: None, given: false }
+    PromptTask {
+        text: then.replace("{}", String::from_utf8_lossy(&said).trim()),
+        answer_start: None,
+        follow_up: None,
+        is_given_text: false,
+    }
 }
 
 /// Thread that generates answers with one model.
@@ -158,12 +163,17 @@ struct Writer<'a> {
     asks: u32,
     /// True for each prompt, then for each follow-up, that the corpus already has.
     answered: &'a [bool],
-    writing: Writing,
+    writing: GenerationOptions,
 }
 
 impl Writer<'_> {
     /// Answers `waiting` in order, until all are answered or the receiver is gone.
-    fn write(&self, mut waiting: Vec<(u32, Ask)>, after: &[usize], give: &SyncSender<Text>) -> Result<(), TrainError> {
+    fn write(
+        &self,
+        mut waiting: Vec<(u32, PromptTask)>,
+        after: &[usize],
+        give: &SyncSender<CorpusText>,
+    ) -> Result<(), TrainError> {
         let Writer { model, writing, .. } = self;
         let mut decoder = model.decoder(8192)?;
         if !decoder.keep_hidden(after) {
@@ -171,13 +181,13 @@ impl Writer<'_> {
         }
         // `pop` takes the last one first.
         waiting.reverse();
-        let stop = model.tokenizer().stop();
+        let stop = model.tokenizer().stop_tokens();
         let mut branches: Vec<Branch> = Vec::new();
         loop {
             while branches.len() < MAX_BRANCHES
                 && let Some((number, ask)) = waiting.pop()
             {
-                let Some(tokens) = begin(model, &ask)? else { continue };
+                let Some(tokens) = start_tokens(model, &ask)? else { continue };
                 let owed: usize = branches.iter().map(|b| b.prompt_tokens + writing.max_tokens - b.tokens.len()).sum();
                 let needed = tokens.len() + writing.max_tokens;
                 if decoder.nodes() + owed + needed > decoder.capacity() {
@@ -191,7 +201,7 @@ impl Writer<'_> {
                     }
                     decoder.discard();
                 }
-                let given = ask.given;
+                let given = ask.is_given_text;
                 let branch = Branch::begin(&mut *decoder, number, ask, tokens, writing.seed)?;
                 if !given {
                     branches.push(branch);
@@ -219,7 +229,8 @@ impl Writer<'_> {
                     continue;
                 }
                 let branch = branches.remove(i);
-                let follow = branch.then.as_ref().map(|then| follow(model, then, &branch.tokens[branch.prompt_tokens..]));
+                let follow =
+                    branch.then.as_ref().map(|then| build_follow_up(model, then, &branch.tokens[branch.prompt_tokens..]));
                 let number = branch.prompt + self.asks;
                 if let Some(ask) = follow.filter(|_| !self.answered.get(number as usize).copied().unwrap_or(true)) {
                     waiting.push((number, ask));
@@ -236,18 +247,18 @@ impl Branch {
     fn begin(
         decoder: &mut dyn Decoder,
         prompt: u32,
-        ask: Ask,
+        ask: PromptTask,
         mut tokens: Vec<TokenId>,
         seed: u64,
     ) -> Result<Branch, TrainError> {
         // The last token of a text to train on is known and needs no pass.
-        let next = if ask.given { tokens.pop() } else { None };
+        let next = if ask.is_given_text { tokens.pop() } else { None };
         let draws = TextRandom::new(seed, &prompt.to_string());
         let temperature = temperature(&draws);
         let mut branch = Branch {
             prompt,
-            then: ask.then,
-            prompt_tokens: if ask.given { GIVEN_PROMPT_TOKENS } else { tokens.len() },
+            then: ask.follow_up,
+            prompt_tokens: if ask.is_given_text { GIVEN_PROMPT_TOKENS } else { tokens.len() },
             tokens: Vec::new(),
             slots: Vec::new(),
             laws: Vec::new(),
@@ -291,17 +302,23 @@ impl Branch {
     /// Keeps the distribution after the last token, and samples the next token.
     fn read(&mut self, logits: &[f32]) -> Result<(), TrainError> {
         self.keep(logits)?;
-        let token = TokenDist::new(logits, &self.warp)?.sample(self.draws.at(self.tokens.len()));
+        let token = TokenDist::new(logits, &self.warp)?.sample(self.draws.uniform(self.tokens.len()));
         self.tokens.push(token);
         Ok(())
     }
 
-    fn end(self, decoder: &dyn Decoder) -> Result<Text, TrainError> {
+    fn end(self, decoder: &dyn Decoder) -> Result<CorpusText, TrainError> {
         let mut hidden = Vec::new();
         for &slot in &self.slots {
             let row = decoder.hidden(decoder.len() + slot..decoder.len() + slot + 1).ok_or(TrainError::Device)?;
             hidden.extend(row.iter().map(|&x| f16::from_f32(x.clamp(-65504.0, 65504.0))));
         }
-        Ok(Text { prompt: self.prompt, prompt_tokens: self.prompt_tokens as u32, tokens: self.tokens, hidden, laws: self.laws })
+        Ok(CorpusText {
+            prompt: self.prompt,
+            prompt_tokens: self.prompt_tokens as u32,
+            tokens: self.tokens,
+            hidden,
+            distributions: self.laws,
+        })
     }
 }

@@ -12,7 +12,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, Var, bai
 
 use super::export;
 use super::net::SoftCross;
-use crate::model::kernels::dense::{Right, View, multiply};
+use crate::model::kernels::dense::{MatrixView, PackedRight, multiply};
 
 /// Matrix of a head, (rows, cols), packed for both directions.
 #[derive(Debug)]
@@ -20,9 +20,9 @@ struct Matrix {
     rows: usize,
     cols: usize,
     /// Transpose of the matrix: inputs times this are outputs.
-    forward: Right,
+    forward: PackedRight,
     /// Matrix itself: gradients of outputs times this are gradients of inputs.
-    backward: Right,
+    backward: PackedRight,
 }
 
 /// Packed matrices of a head, as they are at one step.
@@ -38,9 +38,12 @@ impl Matrices {
         let pack = |name: &'static str| {
             let Some(var) = vars.get(name) else { bail!("no tensor {name}") };
             let (rows, cols) = var.dims2()?;
-            let values = export::rounded(name, var.as_tensor())?.flatten_all()?.to_vec1::<f32>()?;
-            let view = View::new(&values, rows, cols);
-            Ok((name, Arc::new(Matrix { rows, cols, forward: Right::pack(view.turned()), backward: Right::pack(view) })))
+            let values = export::round_for_file(name, var.as_tensor())?.flatten_all()?.to_vec1::<f32>()?;
+            let view = MatrixView::new(&values, rows, cols);
+            Ok((
+                name,
+                Arc::new(Matrix { rows, cols, forward: PackedRight::pack(view.transpose()), backward: PackedRight::pack(view) }),
+            ))
         };
         let share = matrices.len().div_ceil(threads.max(1)).max(1);
         std::thread::scope(|scope| {
@@ -79,7 +82,7 @@ impl Products {
     ///
     /// # Errors
     /// As for [`Self::apply`].
-    pub fn cross(&self, x: &Tensor, name: &str, soft: SoftCross) -> Result<Tensor> {
+    pub fn cross_entropy(&self, x: &Tensor, name: &str, soft: SoftCross) -> Result<Tensor> {
         let Some(linear) = self.0.get(name) else { bail!("no matrix {name}") };
         x.contiguous()?.apply_op1(Cross { linear: linear.clone(), soft, grad: Mutex::default() })
     }
@@ -118,11 +121,11 @@ impl Linear {
         let Matrix { rows, cols, backward, .. } = &*self.matrix;
         let n = x.dim(0)?;
         let values = x.flatten_all()?.to_vec1::<f32>()?;
-        let dy = View::new(dy, n, *rows);
+        let dy = MatrixView::new(dy, n, *rows);
         {
             let mut grads = self.grads.lock().unwrap_or_else(PoisonError::into_inner);
             grads.resize(rows * cols, 0.0);
-            multiply(dy.turned(), &Right::pack(View::new(&values, n, *cols)), &mut grads);
+            multiply(dy.transpose(), &PackedRight::pack(MatrixView::new(&values, n, *cols)), &mut grads);
         }
         let mut dx = vec![0f32; n * cols];
         multiply(dy, backward, &mut dx);
@@ -139,7 +142,7 @@ impl CustomOp1 for Linear {
         let (x, n) = self.rows(storage, layout)?;
         let Matrix { rows, cols, forward, .. } = &*self.matrix;
         let mut out = vec![0f32; n * rows];
-        multiply(View::new(x, n, *cols), forward, &mut out);
+        multiply(MatrixView::new(x, n, *cols), forward, &mut out);
         Ok((CpuStorage::F32(out), Shape::from((n, *rows))))
     }
 
@@ -175,7 +178,7 @@ impl CustomOp1 for Cross {
         for (i, (x, grad)) in x.chunks(CACHED_INPUTS * cols).zip(grad.chunks_mut(CACHED_INPUTS * rows)).enumerate() {
             let logits = &mut logits[..grad.len()];
             logits.fill(0.0);
-            multiply(View::new(x, grad.len() / rows, *cols), forward, logits);
+            multiply(MatrixView::new(x, grad.len() / rows, *cols), forward, logits);
             loss += self.soft.pass(i * CACHED_INPUTS, logits, *rows, Some(grad));
         }
         *self.grad.lock().unwrap_or_else(PoisonError::into_inner) = grad;

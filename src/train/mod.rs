@@ -18,11 +18,11 @@ mod teacher;
 #[cfg(test)]
 mod tests;
 
-pub use corpus::{About, Corpus, TOP, Text};
+pub use corpus::{Corpus, CorpusSettings, CorpusText, TOP};
 pub use crowd::gather_on_gpu;
-pub use gather::{Ask, Writing, gather};
-pub use news::{DraftPerformance, News};
-pub use run::{HeldOutMetrics, Options, Report, TrainStart, train};
+pub use gather::{GenerationOptions, PromptTask, gather};
+pub use news::{DraftPerformance, TrainEvent};
+pub use run::{HeldOutMetrics, TrainReport, TrainSettings, TrainStart, train};
 pub use teacher::Teacher;
 
 use std::path::PathBuf;

@@ -11,14 +11,14 @@ use candle_nn::ops::softmax_last_dim;
 
 use super::corpus::TOP;
 use super::linear::Products;
-use super::own::{pick, rope, softmax, unit};
-use super::sizes::Sizes;
+use super::own::{rope, select_rows, softmax, unit};
+use super::sizes::HeadDims;
 use crate::dist::exp;
 use crate::model::HeadForm;
 
 /// Parameters of a head, by tensor name.
 pub struct Net {
-    pub sizes: Sizes,
+    pub sizes: HeadDims,
     pub vars: BTreeMap<&'static str, Var>,
 }
 
@@ -32,7 +32,7 @@ pub struct Example {
     /// Embeddings of the tokens from position 1 on, (texts, n, dim).
     pub embedded: Tensor,
     /// Target distributions after the tokens at i + 1, for all entries without padding.
-    pub laws: Laws,
+    pub targets: Laws,
     /// Weight of each of these entries.
     pub counts: Vec<f32>,
     /// Output row of the target's most probable token for each, if it has one.
@@ -58,7 +58,7 @@ impl Example {
         }
         let places: Vec<u32> =
             self.lens.iter().enumerate().flat_map(|(t, &len)| (t * n..t * n + len).map(|i| i as u32)).collect();
-        pick(&rows, &places)
+        select_rows(&rows, &places)
     }
 }
 
@@ -200,12 +200,19 @@ impl Net {
     ///
     /// Each entry is weighted by `counts` in the reported loss and by `shares` in the gradient.
     /// [`Laws::Top`] must be of one text.
-    pub fn cross(&self, depth: &Depth, laws: &Laws, counts: &[f32], shares: &[f32], products: Option<&Products>) -> Result<Loss> {
+    pub fn cross_entropy(
+        &self,
+        depth: &Depth,
+        laws: &Laws,
+        counts: &[f32],
+        shares: &[f32],
+        products: Option<&Products>,
+    ) -> Result<Loss> {
         match laws {
             Laws::Top { rows, weights } => {
                 let soft = SoftCross::new(rows, weights, shares);
                 let term = match products {
-                    Some(products) => products.cross(&depth.normed, "output.weight", soft)?,
+                    Some(products) => products.cross_entropy(&depth.normed, "output.weight", soft)?,
                     None => self.logits(depth, None)?.contiguous()?.apply_op1(soft)?,
                 };
                 let share =

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Report;
+use super::TrainReport;
 
 /// Drafting performance of a head on held-out prompts.
 ///
@@ -19,7 +19,7 @@ pub struct DraftPerformance {
 
 /// Event of a training run.
 #[derive(Clone, Debug)]
-pub enum News {
+pub enum TrainEvent {
     /// Progress in generating texts.
     Writing {
         /// Number of tokens generated so far.
@@ -37,7 +37,7 @@ pub enum News {
         tokens: usize,
     },
     /// Completed step, with the head's drafting performance if measured after it.
-    Step(Box<Report>, Option<DraftPerformance>),
+    Step(Box<TrainReport>, Option<DraftPerformance>),
     /// Successful end of the run.
     Finished,
     /// Failure that ended the run, as its message.

@@ -83,7 +83,7 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
 }
 
 /// Selects rows of (rows, width), each at most once.
-pub fn pick(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+pub fn select_rows(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     let (all, width) = x.dims2()?;
     // A row that is not selected gets the gradient of the row of zeros appended to all others.
     let mut places = vec![rows.len() as u32; all];
@@ -132,6 +132,6 @@ mod tests {
         let (cos, sin) = (angles.cos().unwrap(), angles.sin().unwrap());
         same(&[2, 2, 4, 6], |x| rope(x, &cos, &sin), |x| rotary_emb::rope_slow(x, &cos, &sin));
         let rows = [4u32, 0, 3];
-        same(&[5, 3], |x| pick(x, &rows), |x| x.index_select(&Tensor::new(&rows, &Device::Cpu)?, 0));
+        same(&[5, 3], |x| select_rows(x, &rows), |x| x.index_select(&Tensor::new(&rows, &Device::Cpu)?, 0));
     }
 }

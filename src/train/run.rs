@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use self::learning::BatchGradients;
 #[cfg(test)]
-pub(super) use self::learning::descend;
+pub(super) use self::learning::backpropagate;
 use super::adam::Adam;
 use super::corpus::Corpus;
 use super::net::Net;
-use super::sizes::Sizes;
+use super::sizes::HeadDims;
 use super::teacher::Teacher;
 use super::{TrainError, export};
 use crate::model::HeadForm;
@@ -28,7 +28,7 @@ use crate::tree::TokenId;
 
 /// Settings of a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Options {
+pub struct TrainSettings {
     /// Form of the head that is trained.
     #[serde(default)]
     pub form: HeadForm,
@@ -62,7 +62,7 @@ pub struct Options {
     pub threads: usize,
 }
 
-impl Options {
+impl TrainSettings {
     /// Returns the entries of `after` that the head reads; an adapter reads the first.
     ///
     /// `after` has the numbers of layers after which the corpus keeps hidden states.
@@ -91,7 +91,7 @@ pub struct HeldOutMetrics {
 
 /// Metrics of one step.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct TrainReport {
     /// Number of steps made so far.
     pub step: usize,
     /// Number of steps to make in total.
@@ -130,7 +130,7 @@ pub struct TrainStart<'a> {
 
 /// State of a training run.
 struct Run<'a> {
-    options: Options,
+    options: TrainSettings,
     corpus: &'a mut Corpus,
     after: Vec<usize>,
     teacher: Option<&'a Teacher>,
@@ -156,10 +156,10 @@ struct Run<'a> {
 pub fn train(
     corpus: &mut Corpus,
     start: TrainStart<'_>,
-    options: Options,
+    options: TrainSettings,
     folder: &Path,
     out: &Path,
-    tell: &mut dyn FnMut(&Report) -> bool,
+    tell: &mut dyn FnMut(&TrainReport) -> bool,
 ) -> Result<(), TrainError> {
     // One for each form, so that both can be trained on the same texts.
     let checkpoint = match options.form {
@@ -183,7 +183,12 @@ pub fn train(
 }
 
 impl<'a> Run<'a> {
-    fn begin(corpus: &'a mut Corpus, start: TrainStart<'a>, options: Options, checkpoint: &Path) -> Result<Run<'a>, TrainError> {
+    fn begin(
+        corpus: &'a mut Corpus,
+        start: TrainStart<'a>,
+        options: TrainSettings,
+        checkpoint: &Path,
+    ) -> Result<Run<'a>, TrainError> {
         let TrainStart { target, head, after, teacher } = start;
         let config = target.config();
         let held = (0..corpus.len()).filter(|i| i % options.held_out == 0).count();
@@ -199,7 +204,10 @@ impl<'a> Run<'a> {
         let mut run = Run {
             tokens: Vec::new(),
             rows: vec![None; config.vocab],
-            net: Net { sizes: Sizes::of(options.form, config, options.vocab.min(config.vocab), read), vars: BTreeMap::new() },
+            net: Net {
+                sizes: HeadDims::for_target(options.form, config, options.vocab.min(config.vocab), read),
+                vars: BTreeMap::new(),
+            },
             adam: Adam::default(),
             teacher,
             after: after.to_vec(),
@@ -211,7 +219,7 @@ impl<'a> Run<'a> {
             seconds: 0.0,
             checkpoint: checkpoint.to_owned(),
         };
-        if !run.resume()? {
+        if !run.load_checkpoint()? {
             match head {
                 Some(head) => run.initialize_from_head(head, target)?,
                 None => {
@@ -235,7 +243,7 @@ impl<'a> Run<'a> {
         o.rate * (0.02 + 0.98 * 0.5 * (1.0 + (std::f64::consts::PI * done).cos()))
     }
 
-    fn advance(&mut self) -> Result<Report, TrainError> {
+    fn advance(&mut self) -> Result<TrainReport, TrainError> {
         let began = Instant::now();
         let rate = self.rate();
         let examples = self.examples(&self.batch(), false)?;
@@ -251,8 +259,8 @@ impl<'a> Run<'a> {
         self.step += 1;
         self.seconds += began.elapsed().as_secs_f64();
         let measured = self.step.is_multiple_of(self.options.every) || self.step == self.options.steps;
-        let held_out = if measured { Some(self.held_out()?) } else { None };
-        Ok(Report {
+        let held_out = if measured { Some(self.measure_held_out()?) } else { None };
+        Ok(TrainReport {
             step: self.step,
             steps: self.options.steps,
             loss: loss / f64::max(counted, 1e-9),
@@ -291,7 +299,7 @@ impl<'a> Run<'a> {
 
     /// Writes the checkpoint, and the head in its current state.
     fn write(&self, out: &Path) -> Result<(), TrainError> {
-        self.keep()?;
+        self.save_checkpoint()?;
         export::write(out, &self.net, &self.tokens, self.options.read(&self.after), &self.card())
     }
 }

@@ -6,7 +6,7 @@ use crate::model::{Config, HeadForm};
 
 /// Dimensions of a head of one decoder layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sizes {
+pub struct HeadDims {
     /// Form of the head: an adapter has no attention and nothing before its layer.
     #[serde(default)]
     pub form: HeadForm,
@@ -30,10 +30,10 @@ pub struct Sizes {
     pub rope_base: f32,
 }
 
-impl Sizes {
+impl HeadDims {
     /// Returns the target's dimensions, with `vocab` output rows over `fused` hidden states.
-    pub fn of(form: HeadForm, target: &Config, vocab: usize, fused: usize) -> Sizes {
-        Sizes {
+    pub fn for_target(form: HeadForm, target: &Config, vocab: usize, fused: usize) -> HeadDims {
+        HeadDims {
             form,
             dim: target.dim,
             ffn: target.ffn,

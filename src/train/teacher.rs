@@ -23,7 +23,7 @@ pub struct TeacherOutput {
     /// Hidden states after all layers that are read, (texts, n, after * dim).
     pub hidden: Tensor,
     /// Requested distributions at temperature 1, (asked, vocab).
-    pub laws: Tensor,
+    pub distributions: Tensor,
 }
 
 impl Teacher {
@@ -54,13 +54,13 @@ impl Teacher {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn read(&self, tokens: &[TokenId], texts: usize, asked: &[u32]) -> Result<TeacherOutput> {
+    pub fn evaluate(&self, tokens: &[TokenId], texts: usize, asked: &[u32]) -> Result<TeacherOutput> {
         let n = tokens.len() / texts;
         let seen = TextBatch::new(self.llama.clone(), vec![0; texts], n)?.append(tokens, &self.after)?;
         let last = seen.last.index_select(&Tensor::new(asked, self.device())?, 0)?;
         Ok(TeacherOutput {
             hidden: Tensor::cat(&seen.after, 1)?.reshape((texts, n, ()))?,
-            laws: softmax_last_dim(&self.llama.head(&last)?)?,
+            distributions: softmax_last_dim(&self.llama.compute_logits(&last)?)?,
         })
     }
 }

@@ -10,9 +10,9 @@ use super::corpus::TOP;
 use super::export;
 use super::linear::{Matrices, Products};
 use super::net::{Example, Laws, Net, SoftCross};
-use super::run::{Options, descend};
-use super::sizes::Sizes;
-use crate::model::blocks::Kind;
+use super::run::{TrainSettings, backpropagate};
+use super::sizes::HeadDims;
+use crate::model::blocks::TensorFormat;
 use crate::model::kernels::{CpuDecoder, Llama, dense};
 use crate::model::weights::Weights;
 use crate::model::{Config, Decoder, HeadForm, Node, Parent, Pass};
@@ -33,7 +33,7 @@ fn numbers(n: usize, seed: u32, size: f32) -> Vec<f32> {
 }
 
 fn net(form: HeadForm, fused: usize) -> Net {
-    let sizes = Sizes::of(form, &CONFIG, 48, fused);
+    let sizes = HeadDims::for_target(form, &CONFIG, 48, fused);
     let mut vars = BTreeMap::new();
     for (i, (name, rows, cols)) in sizes.tensors().into_iter().enumerate() {
         let norm = name.ends_with("norm.weight");
@@ -42,7 +42,7 @@ fn net(form: HeadForm, fused: usize) -> Net {
             numbers(rows * cols, i as u32 + 1, size).into_iter().map(|x| if norm { x + 1.0 } else { x }).collect();
         let shape = if rows == 1 { vec![cols] } else { vec![rows, cols] };
         // Rounded as in a file, so that writing loses nothing.
-        let values = export::rounded(name, &Tensor::from_vec(values, shape, &Device::Cpu).unwrap()).unwrap();
+        let values = export::round_for_file(name, &Tensor::from_vec(values, shape, &Device::Cpu).unwrap()).unwrap();
         vars.insert(name, Var::from_tensor(&values).unwrap());
     }
     Net { sizes, vars }
@@ -56,7 +56,7 @@ fn example(weights: &Weights, tokens: &[u32]) -> (Example, Vec<f32>) {
     let example = Example {
         hidden: Tensor::from_slice(&hidden, (1, n, FUSED * CONFIG.dim), &Device::Cpu).unwrap(),
         embedded: Tensor::from_vec(embedded, (1, n, CONFIG.dim), &Device::Cpu).unwrap(),
-        laws: Laws::Top { rows: vec![0; n * TOP], weights: vec![0.0; n * TOP] },
+        targets: Laws::Top { rows: vec![0; n * TOP], weights: vec![0.0; n * TOP] },
         counts: vec![1.0; n],
         best: vec![None; n],
         lens: vec![n],
@@ -66,7 +66,7 @@ fn example(weights: &Weights, tokens: &[u32]) -> (Example, Vec<f32>) {
 
 #[test]
 fn drafting_head_matches_the_trained_network() {
-    let weights = Weights::random(CONFIG, Kind::Q8_0, true, 5).unwrap();
+    let weights = Weights::random(CONFIG, TensorFormat::Q8_0, true, 5).unwrap();
     let net = net(HeadForm::Eagle, FUSED);
     let tokens: Vec<u32> = (0..13).map(|i| i * 31 % 96).collect();
     let (example, hidden) = example(&weights, &tokens);
@@ -126,7 +126,7 @@ fn drafting_head_matches_the_trained_network() {
 
 #[test]
 fn drafting_adapter_matches_the_trained_network() {
-    let weights = Weights::random(CONFIG, Kind::Q8_0, true, 5).unwrap();
+    let weights = Weights::random(CONFIG, TensorFormat::Q8_0, true, 5).unwrap();
     let net = net(HeadForm::Adapter, 1);
     assert_eq!(net.vars.len(), 6, "no attention, nothing before the layer: {:?}", net.vars.keys());
     let tokens: Vec<u32> = (0..40).map(|i| i * 31 % 96).collect();
@@ -189,8 +189,8 @@ fn the_loss_and_its_gradient_are_those_of_the_composed_operations() {
 }
 
 /// Options that the gradients depend on.
-fn options(batch: usize) -> Options {
-    Options {
+fn options(batch: usize) -> TrainSettings {
+    TrainSettings {
         form: HeadForm::Eagle,
         steps: 1,
         rate: 1e-3,
@@ -211,7 +211,7 @@ fn options(batch: usize) -> Options {
 
 #[test]
 fn joined_texts_give_the_summed_gradients() {
-    let weights = Weights::random(CONFIG, Kind::Q8_0, true, 5).unwrap();
+    let weights = Weights::random(CONFIG, TensorFormat::Q8_0, true, 5).unwrap();
     let net = net(HeadForm::Eagle, FUSED);
     let tokens: Vec<u32> = (0..24).map(|i| i * 31 % 96).collect();
     let counts = |i: usize| if i < 3 { 0.25 } else { 1.0 };
@@ -220,7 +220,7 @@ fn joined_texts_give_the_summed_gradients() {
         let (example, _) = example(&weights, &tokens[..len + 1]);
         let laws = (0..len).flat_map(|i| numbers(TOP, (i + 100 * len) as u32, 0.04).into_iter().map(f32::abs)).collect();
         let rows = (0..len * TOP).map(|k| (k % TOP) as u32).collect();
-        Example { laws: Laws::Top { rows, weights: laws }, counts: (0..len).map(counts).collect(), ..example }
+        Example { targets: Laws::Top { rows, weights: laws }, counts: (0..len).map(counts).collect(), ..example }
     };
     let lens = [13, 21];
     let parts = lens.map(one);
@@ -232,7 +232,7 @@ fn joined_texts_give_the_summed_gradients() {
     let both = |get: fn(&Example) -> &Tensor| Tensor::cat(&parts.each_ref().map(|part| filled(get(part))), 0).unwrap();
     let whole: Vec<f32> = (parts.iter())
         .flat_map(|part| {
-            let Laws::Top { weights, .. } = &part.laws else { unreachable!("they were made so") };
+            let Laws::Top { weights, .. } = &part.targets else { unreachable!("they were made so") };
             weights.iter().copied()
         })
         .collect();
@@ -241,13 +241,13 @@ fn joined_texts_give_the_summed_gradients() {
     let together = Example {
         hidden: both(|part| &part.hidden),
         embedded: both(|part| &part.embedded),
-        laws: Laws::Whole { given: whole.broadcast_div(&mass).unwrap(), mass },
+        targets: Laws::Whole { given: whole.broadcast_div(&mass).unwrap(), mass },
         counts: lens.iter().flat_map(|&len| (0..len).map(counts)).collect(),
         best: Vec::new(),
         lens: lens.to_vec(),
     };
     let told = |example: &Example| {
-        let (store, loss, counted) = descend(&net, example, &options(2), None).unwrap();
+        let (store, loss, counted) = backpropagate(&net, example, &options(2), None).unwrap();
         let flat = |var: &Var| store.get(var).map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap()).unwrap();
         (net.vars.values().map(flat).collect::<Vec<_>>(), f64::from(loss.to_scalar::<f32>().unwrap()), counted)
     };
@@ -268,7 +268,7 @@ fn products_on_the_tile_unit_give_the_same_gradients() {
     if !dense::available() {
         return;
     }
-    let weights = Weights::random(CONFIG, Kind::Q8_0, true, 5).unwrap();
+    let weights = Weights::random(CONFIG, TensorFormat::Q8_0, true, 5).unwrap();
     let net = net(HeadForm::Eagle, FUSED);
     let tokens: Vec<u32> = (0..23).map(|i| i * 31 % 96).collect();
     let (example, _) = example(&weights, &tokens);
@@ -280,7 +280,8 @@ fn products_on_the_tile_unit_give_the_same_gradients() {
     let ones = vec![1.0; n];
     let loss = |products: Option<&Products>| {
         let (_, depths) = net.unroll(&example, 3, products).unwrap();
-        let each = depths.iter().map(|depth| (net.cross(depth, &laws, &ones, &ones, products).unwrap().term * 0.5).unwrap());
+        let each =
+            depths.iter().map(|depth| (net.cross_entropy(depth, &laws, &ones, &ones, products).unwrap().term * 0.5).unwrap());
         each.reduce(|a, b| (a + b).unwrap()).unwrap()
     };
     let plain = loss(None);

@@ -7,9 +7,9 @@ use ratatui::layout::Rect;
 use super::flow::Flow;
 use super::number::{self, change, percent, two};
 use super::pen::Pen;
-use super::{LEAST, views};
-use crate::app::{Compare, KEYS, Lane, Phase, RunState};
-use crate::compare::{Course, PairedMean, Pairing, Place};
+use super::{MIN_SCREEN, views};
+use crate::app::{COMPARE_KEYS, Compare, Lane, Phase, RunState};
+use crate::compare::{PairedMean, Pairing, TextTrace, TokenOrigin};
 use crate::telemetry::Losses;
 use crate::theme::{Role, Theme};
 use crate::theory::intervals::Estimate;
@@ -23,7 +23,7 @@ const COLUMNS: [usize; 2] = [76, 108];
 pub fn draw_compare(state: &Compare, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let mut pen = Pen::new(buf, theme, area);
     pen.clear(Role::Base);
-    if area.width < LEAST.0 || area.height < LEAST.1 {
+    if area.width < MIN_SCREEN.0 || area.height < MIN_SCREEN.1 {
         views::too_small(&mut pen);
         return;
     }
@@ -94,7 +94,7 @@ fn footer(state: &Compare, pen: &mut Pen) {
         return;
     }
     let mut x = 1;
-    for (key, name) in KEYS {
+    for (key, name) in COMPARE_KEYS {
         let name = if key == "space" && state.motion.still() { "resume" } else { name };
         if x + key.len() + 1 + name.len() < width {
             x = pen.text(x, 0, key, Role::FooterKey) + 1;
@@ -179,16 +179,16 @@ fn step(lane: &Lane, pen: &mut Pen) {
     }
 }
 
-fn role(place: &Place) -> Role {
+fn role(place: &TokenOrigin) -> Role {
     match place {
-        Place::Taken(depth) => Role::accepted(*depth),
-        Place::Refused(_) | Place::Bonus(Some(_)) => Role::TokenBonus,
-        Place::Bonus(None) => Role::TokenPlain,
+        TokenOrigin::Taken(depth) => Role::accepted(*depth),
+        TokenOrigin::Refused(_) | TokenOrigin::Bonus(Some(_)) => Role::TokenBonus,
+        TokenOrigin::Bonus(None) => Role::TokenPlain,
     }
 }
 
 /// Draws the end of the text, as much as fits.
-fn text(state: &Compare, course: Option<&Course>, pen: &mut Pen) {
+fn text(state: &Compare, course: Option<&TextTrace>, pen: &mut Pen) {
     let Some(course) = course else {
         views::empty(pen, "generated text appears here");
         return;
@@ -198,7 +198,7 @@ fn text(state: &Compare, course: Option<&Course>, pen: &mut Pen) {
         flow.push(prompt, glyphs, pen.style(Role::TokenPrompt), sign);
         flow.push("\n", glyphs, pen.style(Role::TokenPrompt), sign);
     }
-    for (text, place) in course.texts.iter().zip(&course.places) {
+    for (text, place) in course.texts.iter().zip(&course.origins) {
         flow.push(text, glyphs, pen.style(role(place)), sign);
     }
     let (width, height) = (pen.width().saturating_sub(2).max(1), pen.height());
@@ -328,14 +328,14 @@ fn latest(state: &Compare, pen: &mut Pen) {
         pen.text(1, 0, "accepted by one lane only", Role::Label);
         y = 1;
     }
-    let common = of_a.places.len().min(of_b.places.len());
+    let common = of_a.origins.len().min(of_b.origins.len());
     for at in (0..common).rev() {
         if y >= pen.height() {
             return;
         }
-        let (taker, depth, missed) = match (of_a.places[at].taken(), of_b.places[at].taken()) {
-            (Some(depth), None) => (a, depth, &of_b.places[at]),
-            (None, Some(depth)) => (b, depth, &of_a.places[at]),
+        let (taker, depth, missed) = match (of_a.origins[at].accepted_depth(), of_b.origins[at].accepted_depth()) {
+            (Some(depth), None) => (a, depth, &of_b.origins[at]),
+            (None, Some(depth)) => (b, depth, &of_a.origins[at]),
             _ => continue,
         };
         disagreement(of_a, at, taker, depth, missed, y, pen);
@@ -344,7 +344,7 @@ fn latest(state: &Compare, pen: &mut Pen) {
 }
 
 /// Draws one such position: accepting lane, text up to it, and cause of the miss.
-fn disagreement(course: &Course, at: usize, taker: &Lane, depth: usize, missed: &Place, y: usize, pen: &mut Pen) {
+fn disagreement(course: &TextTrace, at: usize, taker: &Lane, depth: usize, missed: &TokenOrigin, y: usize, pen: &mut Pen) {
     let width = pen.width();
     let name = pen.shorten(&taker.name, 6);
     let mut x = pen.text(1, y, &name, Role::Title);
@@ -359,7 +359,7 @@ fn disagreement(course: &Course, at: usize, taker: &Lane, depth: usize, missed: 
     }
     let token = views::token(course.names.get(at).map_or("", |name| name), pen, end - x);
     let room = end.saturating_sub(x + pen.measure(&token));
-    let mut before = course.before(at, room);
+    let mut before = course.text_before(at, room);
     // Characters may be wider than one cell.
     while pen.measure(&before) > room {
         before.remove(0);

@@ -6,11 +6,11 @@ use crate::app::{GaugeUnit, Pane, State};
 use crate::telemetry::StepSettings;
 
 /// Minimum screen size in cells, width and height; below it only a message is drawn.
-pub const LEAST: (u16, u16) = (40, 12);
+pub const MIN_SCREEN: (u16, u16) = (40, 12);
 
 /// Layout variant, chosen by screen size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum LayoutVariant {
     /// Text or the focused pane, the gauge, and one line each for the other figures.
     Compact,
     /// One column of panes.
@@ -25,9 +25,9 @@ pub enum Form {
 
 /// Positions of everything on the screen.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Frame {
+pub struct ScreenLayout {
     /// Layout variant that was chosen.
-    pub form: Form,
+    pub form: LayoutVariant,
     /// Two rows for model, settings, and run state.
     pub header: Rect,
     /// One row for keys or a message.
@@ -75,13 +75,13 @@ fn columns(area: Rect, widths: &[u16], rules: &mut Vec<Rect>) -> Vec<Column> {
 }
 
 /// Returns the layout variant for a screen of this size.
-fn form(width: u16, height: u16) -> Form {
+fn form(width: u16, height: u16) -> LayoutVariant {
     match (width, height) {
-        (w, h) if w >= 160 && h >= 44 => Form::Huge,
-        (w, h) if w >= 108 && h >= 34 => Form::Wide,
-        (w, h) if w >= 76 && h >= 22 => Form::Normal,
-        (w, h) if w >= 40 && h >= 42 => Form::Tall,
-        _ => Form::Compact,
+        (w, h) if w >= 160 && h >= 44 => LayoutVariant::Huge,
+        (w, h) if w >= 108 && h >= 34 => LayoutVariant::Wide,
+        (w, h) if w >= 76 && h >= 22 => LayoutVariant::Normal,
+        (w, h) if w >= 40 && h >= 42 => LayoutVariant::Tall,
+        _ => LayoutVariant::Compact,
     }
 }
 
@@ -91,7 +91,7 @@ fn guest(focus: Pane, homeless: &[Pane]) -> Option<Pane> {
 }
 
 /// Computes the layout for a screen area and a state.
-pub fn places(area: Rect, state: &State) -> Frame {
+pub fn places(area: Rect, state: &State) -> ScreenLayout {
     let form = form(area.width, area.height);
     let mut all = Column(area);
     let header = all.take(2);
@@ -105,16 +105,17 @@ pub fn places(area: Rect, state: &State) -> Frame {
         if light.is_none() {
             panes.push((state.focus, rest));
         }
-        return Frame { form, header, footer, light, panes, rules, figures, legend };
+        return ScreenLayout { form, header, footer, light, panes, rules, figures, legend };
     }
     let light = per_second.then(|| main.take(bar_rows(form, main.0.height)));
     // Tokens per step refer to one budget: shown beside the bar if both fit and the budget is
     // fixed.
     let fixed = !state.settings.as_ref().is_some_and(StepSettings::automatic);
-    let gauge = !per_second || form == Form::Huge || (fixed && matches!(form, Form::Wide | Form::Tall));
+    let gauge =
+        !per_second || form == LayoutVariant::Huge || (fixed && matches!(form, LayoutVariant::Wide | LayoutVariant::Tall));
     let height = main.0.height;
     match form {
-        Form::Compact => {
+        LayoutVariant::Compact => {
             let focus = if state.focus == Pane::Gauge { Pane::Text } else { state.focus };
             let gauge = match (per_second, height >= 12) {
                 (true, _) => 0,
@@ -128,7 +129,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
             panes.push((Pane::Gauge, main.take(gauge)));
             figures = Some(main.rest()).filter(|r| !r.is_empty());
         }
-        Form::Tall => {
+        LayoutVariant::Tall => {
             panes.push((Pane::Text, main.take(height * 24 / 100)));
             panes.push((Pane::Tree, main.take(height * 28 / 100)));
             panes.push((Pane::Gauge, main.take(if gauge { 6 } else { 0 })));
@@ -141,7 +142,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
                 }
             }
         }
-        Form::Normal => {
+        LayoutVariant::Normal => {
             let top = main.take(height - if gauge { 5 } else { 0 });
             let left = (area.width - 1) * 51 / 100;
             let mut cut = columns(top, &[left], &mut rules);
@@ -159,7 +160,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
             }
             panes.push((Pane::Gauge, main.rest()));
         }
-        Form::Wide => {
+        LayoutVariant::Wide => {
             let top = main.take(height - if gauge { 7 } else { 0 });
             let left = (area.width - 1) * 52 / 100;
             let mut cut = columns(top, &[left], &mut rules);
@@ -175,7 +176,7 @@ pub fn places(area: Rect, state: &State) -> Frame {
             }
             panes.push((Pane::Gauge, main.rest()));
         }
-        Form::Huge => {
+        LayoutVariant::Huge => {
             let top = main.take(height - 11);
             let third = (area.width - 2) / 3;
             let mut cut = columns(top, &[third, third], &mut rules);
@@ -200,14 +201,14 @@ pub fn places(area: Rect, state: &State) -> Frame {
         }
     }
     panes.retain(|(_, rect)| !rect.is_empty());
-    Frame { form, header, footer, light, panes, rules, figures, legend }
+    ScreenLayout { form, header, footer, light, panes, rules, figures, legend }
 }
 
 /// Rows of the speed-of-light bar: headline, bar, marks, and losses if there is room.
-fn bar_rows(form: Form, height: u16) -> u16 {
+fn bar_rows(form: LayoutVariant, height: u16) -> u16 {
     match form {
-        Form::Compact if height < 12 => 3,
-        Form::Compact | Form::Normal => 4,
-        Form::Tall | Form::Wide | Form::Huge => 5,
+        LayoutVariant::Compact if height < 12 => 3,
+        LayoutVariant::Compact | LayoutVariant::Normal => 4,
+        LayoutVariant::Tall | LayoutVariant::Wide | LayoutVariant::Huge => 5,
     }
 }

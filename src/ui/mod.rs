@@ -14,8 +14,8 @@ mod training;
 mod views;
 
 pub use compare::draw_compare;
-pub use layout::{Form, Frame as Places, LEAST, places};
-pub use ruler::{Mark, PlacedLabel, Side, place};
+pub use layout::{LayoutVariant, MIN_SCREEN, ScreenLayout as Places, places};
+pub use ruler::{PlacedLabel, RulerMark, Side, place};
 pub use training::draw_training;
 
 use ratatui::Frame;
@@ -37,7 +37,7 @@ pub fn render(state: &State, theme: &Theme, frame: &mut Frame) -> u16 {
 /// The offset is that of the open help or definitions, else that of the text.
 pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
     Pen::new(buf, theme, area).clear(Role::Base);
-    if area.width < LEAST.0 || area.height < LEAST.1 {
+    if area.width < MIN_SCREEN.0 || area.height < MIN_SCREEN.1 {
         views::too_small(&mut Pen::new(buf, theme, area));
         return 0;
     }
@@ -57,7 +57,7 @@ pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
     }
     for (pane, rect) in &places.panes {
         let mut pen = Pen::new(buf, theme, *rect);
-        if places.form == Form::Compact && !state.zoom {
+        if places.form == LayoutVariant::Compact && !state.zoom {
             // Every row counts: panes have no titles.
             beyond = beyond.max(body(state, *pane, places.form, &mut pen));
         } else {
@@ -109,7 +109,7 @@ fn title(state: &State, pane: Pane, pen: &mut Pen) {
 }
 
 /// Draws the body of a pane; returns its maximum scroll offset in lines.
-fn body(state: &State, pane: Pane, form: Form, pen: &mut Pen) -> usize {
+fn body(state: &State, pane: Pane, form: LayoutVariant, pen: &mut Pen) -> usize {
     match pane {
         Pane::Text => return views::text(state, pen),
         Pane::Tree => views::tree(state, pen),

@@ -28,7 +28,7 @@ pub struct Curve<'a> {
 
 /// Quantity on the horizontal axis, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Across {
+pub enum HorizontalAxis {
     /// Budgets on a log scale.
     Budgets,
     /// Steps on a linear scale.
@@ -38,7 +38,7 @@ pub enum Across {
 /// Plot: its ranges, mark, and curves.
 pub struct Plot<'a> {
     /// Quantity on the horizontal axis.
-    pub across: Across,
+    pub across: HorizontalAxis,
     /// Largest budget, or last step.
     pub most: usize,
     /// Largest value; curves are not drawn above it.
@@ -117,8 +117,8 @@ impl Plot<'_> {
     fn column(&self, batch: usize, columns: usize) -> Option<usize> {
         let share = match self.across {
             _ if self.most <= 1 => 0.0,
-            Across::Budgets => (batch as f64).ln() / (self.most as f64).ln(),
-            Across::Steps => (batch as f64 - 1.0) / (self.most as f64 - 1.0),
+            HorizontalAxis::Budgets => (batch as f64).ln() / (self.most as f64).ln(),
+            HorizontalAxis::Steps => (batch as f64 - 1.0) / (self.most as f64 - 1.0),
         };
         (1..=self.most.max(1)).contains(&batch).then(|| (share * (columns - 1) as f64).round() as usize)
     }
@@ -127,8 +127,8 @@ impl Plot<'_> {
     fn batch(&self, share: f64) -> f64 {
         let (most, share) = (self.most.max(1) as f64, share.clamp(0.0, 1.0));
         match self.across {
-            Across::Budgets => most.powf(share),
-            Across::Steps => 1.0 + share * (most - 1.0),
+            HorizontalAxis::Budgets => most.powf(share),
+            HorizontalAxis::Steps => 1.0 + share * (most - 1.0),
         }
     }
 
@@ -137,8 +137,8 @@ impl Plot<'_> {
     fn budgets(&self, pen: &mut Pen, y: usize, columns: usize) {
         let apart = (round_up(self.most as f64 / 6.0) as usize).max(1);
         let tick = |i: u32| match self.across {
-            Across::Budgets => 1usize.checked_shl(i).unwrap_or(usize::MAX),
-            Across::Steps => apart.saturating_mul(i as usize + 1),
+            HorizontalAxis::Budgets => 1usize.checked_shl(i).unwrap_or(usize::MAX),
+            HorizontalAxis::Steps => apart.saturating_mul(i as usize + 1),
         };
         let powers = (0..usize::BITS).map(tick).take_while(|&b| b <= self.most);
         let mut taken: Vec<(usize, usize)> = Vec::new();
@@ -154,7 +154,7 @@ impl Plot<'_> {
                 taken.push((start, end));
             }
         }
-        if taken.iter().all(|t| t.0 > 2) && self.across == Across::Budgets {
+        if taken.iter().all(|t| t.0 > 2) && self.across == HorizontalAxis::Budgets {
             pen.text(1, y, "B", Role::PlotAxis);
         }
     }

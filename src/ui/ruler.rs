@@ -14,7 +14,7 @@ pub enum Side {
 
 /// Mark on a ruler. Slices of marks are ordered by importance.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Mark {
+pub struct RulerMark {
     /// Column that its pointer stands at.
     pub column: usize,
     /// Side on which its label is placed.
@@ -50,7 +50,7 @@ enum Cell {
 /// The pointer's column holds no text on any row between the label and the ruler. If not all labels
 /// fit, all are shortened; if that does not help, the least important marks are left out of the
 /// result.
-pub fn place(marks: &[Mark], side: Side, rows: usize, width: usize, measure: impl Fn(&str) -> usize) -> Vec<PlacedLabel> {
+pub fn place(marks: &[RulerMark], side: Side, rows: usize, width: usize, measure: impl Fn(&str) -> usize) -> Vec<PlacedLabel> {
     let mut chosen: Vec<usize> = (0..marks.len()).filter(|&i| marks[i].side == side && marks[i].column < width).collect();
     let longest = chosen.iter().map(|&i| marks[i].labels.len()).max().unwrap_or(0);
     loop {
@@ -70,7 +70,7 @@ pub fn place(marks: &[Mark], side: Side, rows: usize, width: usize, measure: imp
 /// fit beside its right neighbor goes a row further out. Nothing crosses its line there, because
 /// everything placed so far lies to the right of it.
 fn attempt(
-    marks: &[Mark],
+    marks: &[RulerMark],
     chosen: &[usize],
     from: usize,
     rows: usize,
@@ -122,13 +122,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn mark(column: usize, labels: &[&str]) -> Mark {
-        Mark { column, side: Side::Above, labels: labels.iter().map(|s| (*s).to_owned()).collect() }
+    fn mark(column: usize, labels: &[&str]) -> RulerMark {
+        RulerMark { column, side: Side::Above, labels: labels.iter().map(|s| (*s).to_owned()).collect() }
     }
 
     #[test]
     fn labels_stack_turn_and_shorten() {
-        let seen = |marks: &[Mark], rows| -> Vec<(usize, usize, usize, String)> {
+        let seen = |marks: &[RulerMark], rows| -> Vec<(usize, usize, usize, String)> {
             let mut placed = place(marks, Side::Above, rows, 30, str::len);
             placed.sort_by_key(|p| p.mark);
             placed.into_iter().map(|p| (p.mark, p.row, p.start, p.text)).collect()
@@ -153,8 +153,8 @@ mod tests {
         fn labels_never_overlap_or_leave(
             marks in prop::collection::vec((0usize..60, 1usize..16, any::<bool>()), 0..9), rows in 0usize..4, width in 1usize..60,
         ) {
-            let marks: Vec<Mark> = marks.into_iter()
-                .map(|(column, long, above)| Mark {
+            let marks: Vec<RulerMark> = marks.into_iter()
+                .map(|(column, long, above)| RulerMark {
                     column, side: if above { Side::Above } else { Side::Below },
                     labels: vec!["x".repeat(long), "x".repeat(long.div_ceil(2))],
                 })

@@ -6,9 +6,9 @@ use ratatui::layout::Rect;
 
 use super::number::{percent, two};
 use super::pen::Pen;
-use super::plot::{Across, Curve, Plot, round_up};
-use super::{LEAST, views};
-use crate::app::{Measured, Stage, TRAINING_KEYS, Training};
+use super::plot::{Curve, HorizontalAxis, Plot, round_up};
+use super::{MIN_SCREEN, views};
+use crate::app::{Measurement, Stage, TRAINING_KEYS, Training};
 use crate::theme::{Role, Theme};
 
 /// Number of depths drawn.
@@ -21,7 +21,7 @@ const COLOURS: [(Role, &str); DEPTHS] =
 pub fn draw_training(state: &Training, theme: &Theme, area: Rect, buf: &mut Buffer) {
     let mut pen = Pen::new(buf, theme, area);
     pen.clear(Role::Base);
-    if area.width < LEAST.0 || area.height < LEAST.1 {
+    if area.width < MIN_SCREEN.0 || area.height < MIN_SCREEN.1 {
         views::too_small(&mut pen);
         return;
     }
@@ -116,7 +116,7 @@ fn figures(state: &Training, pen: &mut Pen) {
     }
 }
 
-fn worth(measured: &Measured, name: &'static str) -> Vec<(&'static str, String, Role, u8)> {
+fn worth(measured: &Measurement, name: &'static str) -> Vec<(&'static str, String, Role, u8)> {
     let mut items = vec![(name, format!("step {}", measured.step), Role::Label, 0)];
     if let Some(drafted) = measured.drafted {
         items.push(("greedy, B 16", format!("{} tokens/step", two(drafted.greedy_tokens_per_step)), Role::GaugeAccepted, 0));
@@ -144,7 +144,7 @@ fn plot(state: &Training, pen: &mut Pen, name: &str, top: f64, curves: &[Curve],
         below.text(1, 0, nothing, Role::Label);
         return;
     };
-    let plot = Plot { across: Across::Steps, most: last.steps.max(2), top: round_up(top), places: 1, mark: None, curves };
+    let plot = Plot { across: HorizontalAxis::Steps, most: last.steps.max(2), top: round_up(top), places: 1, mark: None, curves };
     plot.draw(&mut below);
 }
 
@@ -192,7 +192,7 @@ fn acceptances(state: &Training, pen: &mut Pen) {
 }
 
 fn drafts(state: &Training, pen: &mut Pen) {
-    let points = |of: fn(&Measured) -> Option<f64>| -> Vec<(usize, f64)> {
+    let points = |of: fn(&Measurement) -> Option<f64>| -> Vec<(usize, f64)> {
         state.measured.iter().filter_map(|m| Some((m.step, of(m)?))).collect()
     };
     let greedy = points(|m| m.drafted.map(|d| d.greedy_tokens_per_step - 1.0));
@@ -215,7 +215,7 @@ fn drafts(state: &Training, pen: &mut Pen) {
 }
 
 /// Returns one figure of all measurements, a list for each depth.
-fn by_depth(state: &Training, of: fn(&Measured) -> &Vec<f64>) -> Vec<Vec<(usize, f64)>> {
+fn by_depth(state: &Training, of: fn(&Measurement) -> &Vec<f64>) -> Vec<Vec<(usize, f64)>> {
     let depth = |d: usize| state.measured.iter().filter_map(|m| Some((m.step, *of(m).get(d)?))).collect::<Vec<_>>();
     (0..DEPTHS).map(depth).filter(|points| !points.is_empty()).collect()
 }

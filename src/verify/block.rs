@@ -37,7 +37,7 @@ use crate::tree::{TokenId, TokenTree};
 
 /// Acceptance probabilities of one sampled chain.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Block {
+pub struct BlockAcceptance {
     /// Nodes of the chain, root first.
     nodes: Vec<usize>,
     /// w_i = P(accepted >= i | the first i tokens), by depth.
@@ -48,7 +48,7 @@ pub struct Block {
     residual: Vec<f64>,
 }
 
-impl Block {
+impl BlockAcceptance {
     /// Computes the acceptance probabilities of the chain of first children of `tree`.
     ///
     /// `law(node)` is the target's distribution after a node, and `proposals[node]` the one from
@@ -104,7 +104,7 @@ impl Block {
     /// Returns P(accepted > i | accepted >= i, the first i tokens), by depth i.
     ///
     /// This is the mean over the token sampled there.
-    pub fn expected(&self) -> impl Iterator<Item = f64> + '_ {
+    pub fn conditional_acceptance(&self) -> impl Iterator<Item = f64> + '_ {
         let share = |(&reach, &residual): (&f64, &f64)| if reach > 0.0 { ((reach - residual) / reach).max(0.0) } else { 0.0 };
         self.reach.iter().zip(&self.residual).map(share)
     }
@@ -162,7 +162,7 @@ pub fn verify_block<'a>(
     mut law: impl FnMut(usize) -> Result<TokenDist<'a>, NotFinite>,
     mut draw: impl FnMut(usize, usize) -> f64,
 ) -> Result<Verdict, NotFinite> {
-    let block = Block::new(tree, proposals, &mut law)?;
+    let block = BlockAcceptance::new(tree, proposals, &mut law)?;
     let accepted = (1..block.own.len()).rev().find(|&i| draw(0, i) < block.own[i]).unwrap_or(0);
     let path = block.nodes[1..=accepted].to_vec();
     let mut emitted: Vec<TokenId> = path.iter().map(|&node| tree.token(node)).collect();
@@ -243,7 +243,7 @@ mod tests {
             let sum: f64 = all.iter().map(|(_, q)| q).sum();
             let below: f64 = all.iter().take(place).map(|(_, q)| q / sum).sum();
             let own = all.get(place).map_or(0.0, |(_, q)| q / sum);
-            Proposal::take(all, 1, Rule::Block, || below + own / 2.0)
+            Proposal::select(all, 1, Rule::Block, || below + own / 2.0)
         }
 
         /// Returns every chain that can be drafted.
@@ -272,8 +272,8 @@ mod tests {
             done
         }
 
-        fn block(&self, draft: &Drawn) -> Block {
-            Block::new(&draft.tree, &draft.proposals, |node| Ok(self.target(&draft.tree.tokens()[1..=node]))).unwrap()
+        fn block(&self, draft: &Drawn) -> BlockAcceptance {
+            BlockAcceptance::new(&draft.tree, &draft.proposals, |node| Ok(self.target(&draft.tree.tokens()[1..=node]))).unwrap()
         }
 
         /// Returns P(accepted = i | draft) for i = 0, 1, ..., measured on `verify_block`.
@@ -420,7 +420,7 @@ mod tests {
                 let (block, lengths) = (world.block(&draft), world.lengths(&draft));
                 let survival = block.survival();
                 prop_assert_eq!(survival[0], 1.0);
-                let expected: Vec<f64> = block.expected().collect();
+                let expected: Vec<f64> = block.conditional_acceptance().collect();
                 for i in 0..lengths.len() {
                     let at_least: f64 = lengths[i..].iter().sum();
                     prop_assert!((survival[i] - at_least).abs() < 1e-9, "{} {:?} {:?}", i, survival, lengths);
@@ -441,7 +441,7 @@ mod tests {
             // The mean over the next token, at each prefix.
             for draft in world.drafts() {
                 let block = world.block(&draft);
-                for (i, expected) in block.expected().enumerate() {
+                for (i, expected) in block.conditional_acceptance().enumerate() {
                     let (share, _, further, reach) = prefixes[&draft.tree.tokens()[1..=i]];
                     prop_assert!((expected * reach - further / share).abs() < 1e-6);
                 }
@@ -470,7 +470,7 @@ mod tests {
             let mut stays = draft.share;
             for i in 0..2 {
                 let law = world.target(&draft.tree.tokens()[1..=i]);
-                stays *= crate::verify::Rejection::new(&draft.proposals[i], |token| law.p(token)).chance().unwrap();
+                stays *= crate::verify::Rejection::new(&draft.proposals[i], |token| law.p(token)).accept_probability().unwrap();
                 own += stays;
             }
         }

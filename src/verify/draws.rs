@@ -26,14 +26,14 @@ impl TextRandom {
     ///
     /// It is uniform on the multiples of 2^-53 in \[0, 1): the 53 high bits of the first 64 of
     /// ChaCha8's stream `position` under the key.
-    pub fn at(&self, position: usize) -> f64 {
-        self.nth(position, 0)
+    pub fn uniform(&self, position: usize) -> f64 {
+        self.nth_uniform(position, 0)
     }
 
     /// Returns the n-th number of a position, from 0.
     ///
     /// As [`TextRandom::at`], but from the n-th 64 bits of the stream.
-    pub fn nth(&self, position: usize, n: usize) -> f64 {
+    pub fn nth_uniform(&self, position: usize, n: usize) -> f64 {
         let mut stream = ChaCha8Rng::from_seed(self.key);
         stream.set_stream(position as u64);
         stream.set_word_pos(2 * n as u128);
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn uniform_and_keyed() {
         let draws = TextRandom::new(7, "a");
-        let all: Vec<f64> = (0..20_000).map(|i| draws.at(i)).collect();
+        let all: Vec<f64> = (0..20_000).map(|i| draws.uniform(i)).collect();
         assert!(all.iter().all(|u| (0.0..1.0).contains(u)));
         // Chi-squared over 20 cells, with 19 degrees of freedom, exceeds 43.8 for one seed in a
         // thousand. The seed is fixed.
@@ -62,14 +62,14 @@ mod tests {
         assert!(corr.abs() < 4.0 / 12.0 / 20_000f64.sqrt(), "{corr}");
         // Other keys give other numbers, and the same key the same ones.
         for other in [TextRandom::new(8, "a"), TextRandom::new(7, "b"), TextRandom::new(7, "")] {
-            assert!((0..100).all(|i| other.at(i) != draws.at(i)));
+            assert!((0..100).all(|i| other.uniform(i) != draws.uniform(i)));
         }
-        assert_eq!(TextRandom::new(7, "a").at(3), draws.at(3));
+        assert_eq!(TextRandom::new(7, "a").uniform(3), draws.uniform(3));
         // The numbers of one position differ from each other.
-        let mut at_one: Vec<u64> = (0..1000).map(|n| draws.nth(3, n).to_bits()).collect();
+        let mut at_one: Vec<u64> = (0..1000).map(|n| draws.nth_uniform(3, n).to_bits()).collect();
         at_one.sort_unstable();
         at_one.dedup();
-        assert_eq!((at_one.len(), draws.nth(3, 0)), (1000, draws.at(3)));
+        assert_eq!((at_one.len(), draws.nth_uniform(3, 0)), (1000, draws.uniform(3)));
     }
 
     #[test]
@@ -77,6 +77,6 @@ mod tests {
         // A change here changes every sampled text that users have recorded. The number is that of
         // a ChaCha8 written from its definition, with the key SHA-256 of eight zero bytes and "0",
         // stream 0 and counter 0.
-        assert_eq!(TextRandom::new(0, "0").at(0), 0.949_690_470_771_401_9);
+        assert_eq!(TextRandom::new(0, "0").uniform(0), 0.949_690_470_771_401_9);
     }
 }

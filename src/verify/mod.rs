@@ -12,7 +12,7 @@ mod block;
 mod draws;
 mod rejection;
 
-pub use block::{Block, verify_block};
+pub use block::{BlockAcceptance, verify_block};
 pub use draws::TextRandom;
 pub use rejection::{Proposal, Rejection, verify_rejection};
 
@@ -53,7 +53,7 @@ impl Rule {
     }
 
     /// Returns the rule called `name`.
-    pub fn named(name: &str) -> Option<Rule> {
+    pub fn from_name(name: &str) -> Option<Rule> {
         Rule::ALL.into_iter().find(|rule| rule.name() == name)
     }
 }
@@ -74,7 +74,7 @@ impl Verdict {
     }
 
     /// Returns the last accepted node, or the root if none was accepted.
-    pub fn last(&self) -> usize {
+    pub fn last_accepted(&self) -> usize {
         self.path.last().copied().unwrap_or(0)
     }
 }
@@ -94,7 +94,7 @@ pub fn verify<'a>(
 ) -> Result<Verdict, NotFinite> {
     let mut verdict = Verdict { path: Vec::new(), emitted: Vec::new() };
     loop {
-        let at = verdict.last();
+        let at = verdict.last_accepted();
         let token = law(at)?.sample(draw(verdict.path.len()));
         verdict.emitted.push(token);
         match tree.child(at, token) {

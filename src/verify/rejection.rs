@@ -29,7 +29,7 @@ impl Proposal {
     /// `candidates` are tokens with their q, in descending order and above 0. They are sampled with
     /// q normalized to sum to 1, so that mass which the drafter left unassigned is ignored. `draw`
     /// returns uniform random numbers in \[0, 1).
-    pub fn take(
+    pub fn select(
         candidates: impl IntoIterator<Item = (TokenId, f64)>,
         count: usize,
         rule: Rule,
@@ -74,7 +74,7 @@ impl Proposal {
     }
 
     /// Returns the candidates that were not taken, in descending order.
-    pub fn left(&self) -> impl Iterator<Item = TokenId> + '_ {
+    pub fn left_out(&self) -> impl Iterator<Item = TokenId> + '_ {
         self.law.iter().enumerate().filter(|(place, _)| !self.children.contains(place)).map(|(_, &(token, _))| token)
     }
 }
@@ -113,7 +113,7 @@ impl<'a> Rejection<'a> {
     ///
     /// It is min(1, p / q) under the normalized residuals, where q is 1 for a child that was taken
     /// deterministically.
-    pub fn chance(&self) -> Option<f64> {
+    pub fn accept_probability(&self) -> Option<f64> {
         let &place = self.proposal.children.get(self.refused)?;
         let (target, drafter) = self.sums();
         let p = if target > 0.0 { self.target[place] / target } else { 0.0 };
@@ -125,9 +125,9 @@ impl<'a> Rejection<'a> {
     ///
     /// For a child taken deterministically it is that of this child. Otherwise it is the sum over
     /// tokens of the lesser of p and q. 0 if there is nothing left to sample.
-    pub fn expected(&self) -> f64 {
+    pub fn expected_acceptance(&self) -> f64 {
         if self.refused < self.proposal.certain {
-            return self.chance().unwrap_or(0.0);
+            return self.accept_probability().unwrap_or(0.0);
         }
         let (target, drafter) = self.sums();
         if !(target > 0.0 && drafter > 0.0) {
@@ -137,7 +137,7 @@ impl<'a> Rejection<'a> {
     }
 
     /// Rejects the next child: p becomes (p - q)+, and the drafter's distribution loses it.
-    pub fn refuse(&mut self) {
+    pub fn reject(&mut self) {
         let Some(&place) = self.proposal.children.get(self.refused) else { return };
         if self.refused < self.proposal.certain {
             self.target[place] = 0.0;
@@ -198,16 +198,16 @@ pub fn verify_rejection<'a>(
 ) -> Result<Verdict, NotFinite> {
     let mut verdict = Verdict { path: Vec::new(), emitted: Vec::new() };
     loop {
-        let (at, depth) = (verdict.last(), verdict.path.len());
+        let (at, depth) = (verdict.last_accepted(), verdict.path.len());
         let law = law(at)?;
         let mut children = tree.children(at);
         let mut rejection = Rejection::new(&proposals[at], |token| law.p(token));
         let accepted = loop {
-            let (Some(chance), Some(child)) = (rejection.chance(), children.next()) else { break None };
+            let (Some(chance), Some(child)) = (rejection.accept_probability(), children.next()) else { break None };
             if draw(depth, 1 + rejection.refused) < chance {
                 break Some(child);
             }
-            rejection.refuse();
+            rejection.reject();
         };
         let Some(child) = accepted else {
             // A node without children is plain decoding: the same number must give the same token.
@@ -286,7 +286,7 @@ mod tests {
         /// Returns every possible proposal below `path`, with its probability.
         fn proposals(&self, path: &[TokenId]) -> Vec<(Proposal, f64)> {
             let Some(&count) = self.widths.get(path.len()) else { return vec![(Proposal::default(), 1.0)] };
-            let first = Proposal::take(self.candidates(path), count, self.rule, || 0.0);
+            let first = Proposal::select(self.candidates(path), count, self.rule, || 0.0);
             let want = first.children.len();
             let mut open = vec![(Proposal { children: first.children[..first.certain].to_vec(), ..first }, 1.0)];
             while open[0].0.children.len() < want {
@@ -315,7 +315,7 @@ mod tests {
                 let mut left = share * drawn;
                 let children: Vec<TokenId> = proposal.children().collect();
                 for &child in &children {
-                    let chance = rejection.chance().unwrap();
+                    let chance = rejection.accept_probability().unwrap();
                     if chance > 0.0 {
                         self.step(&[path, &[child]].concat(), left * chance, out);
                     }
@@ -323,7 +323,7 @@ mod tests {
                     if left < 1e-12 {
                         break;
                     }
-                    rejection.refuse();
+                    rejection.reject();
                 }
                 if left >= 1e-12 {
                     let sum = rejection.sums().0;
@@ -391,10 +391,10 @@ mod tests {
             while at < tree.len() {
                 let path: Vec<TokenId> = tree.path(at).into_iter().map(|n| tree.token(n)).collect();
                 let count = world.widths.get(path.len()).copied().unwrap_or(0);
-                let proposal = Proposal::take(world.candidates(&path), count, world.rule, || drawn.next().unwrap());
+                let proposal = Proposal::select(world.candidates(&path), count, world.rule, || drawn.next().unwrap());
                 let children: Vec<TokenId> = proposal.children().collect();
                 prop_assert_eq!(children.len(), world.candidates(&path).len().min(count));
-                let mut all: Vec<TokenId> = children.iter().copied().chain(proposal.left()).collect();
+                let mut all: Vec<TokenId> = children.iter().copied().chain(proposal.left_out()).collect();
                 prop_assert_eq!(all.len(), world.candidates(&path).len());
                 all.sort_unstable();
                 all.dedup();
@@ -412,14 +412,14 @@ mod tests {
                 let mut rejection = Rejection::new(&proposals[at], |token| target.p(token));
                 let mut stays = 1.0;
                 for (n, child) in tree.children(at).enumerate() {
-                    let (expected, chance) = (rejection.expected(), rejection.chance().unwrap());
+                    let (expected, chance) = (rejection.expected_acceptance(), rejection.accept_probability().unwrap());
                     prop_assert!((0.0..=1.0 + 1e-9).contains(&expected) && (0.0..=1.0).contains(&chance));
                     if number(depth, 1 + n) < chance {
                         prop_assert_eq!(verdict.path.get(depth), Some(&child));
                         break;
                     }
                     stays *= 1.0 - chance;
-                    rejection.refuse();
+                    rejection.reject();
                 }
                 match verdict.path.get(depth) {
                     Some(&child) => { prop_assert_eq!(tree.token(child), token); at = child; }
@@ -439,11 +439,11 @@ mod tests {
             for (proposal, share) in world.proposals(&[]) {
                 let mut rejection = Rejection::new(&proposal, |token| target.p(token));
                 let mut stays = share;
-                while let Some(chance) = rejection.chance() {
-                    expected += stays * rejection.expected();
+                while let Some(chance) = rejection.accept_probability() {
+                    expected += stays * rejection.expected_acceptance();
                     mean += stays * chance;
                     stays *= 1.0 - chance;
-                    rejection.refuse();
+                    rejection.reject();
                 }
             }
             prop_assert!((expected - mean).abs() < 1e-9, "{} for {}", expected, mean);
@@ -461,9 +461,9 @@ mod tests {
                 drafts = proposal.children.len();
                 let mut rejection = Rejection::new(&proposal, |token| target.p(token));
                 let mut stays = 1.0;
-                while let Some(chance) = rejection.chance() {
+                while let Some(chance) = rejection.accept_probability() {
                     stays *= 1.0 - chance;
-                    rejection.refuse();
+                    rejection.reject();
                 }
                 accepted += share * (1.0 - stays);
             }
@@ -481,10 +481,10 @@ mod tests {
             let target = world.target(&[]);
             for (proposal, _) in world.proposals(&[]) {
                 let mut rejection = Rejection::new(&proposal, |token| target.p(token));
-                while rejection.chance().is_some_and(|chance| chance < 1.0 - 1e-9) {
-                    rejection.refuse();
+                while rejection.accept_probability().is_some_and(|chance| chance < 1.0 - 1e-9) {
+                    rejection.reject();
                 }
-                if rejection.sums().0 < 1e-9 || rejection.chance().is_some() {
+                if rejection.sums().0 < 1e-9 || rejection.accept_probability().is_some() {
                     continue;
                 }
                 // In sampling order: candidates first, then the other tokens.
@@ -507,18 +507,20 @@ mod tests {
         let logits = logits(&law);
         let target = TokenDist::new(&logits, &Sampling::PLAIN).unwrap();
         for draw in [0.0, 0.4, 0.6, 0.9] {
-            let proposal = Proposal::take((0..).zip(law), 1, Rule::Rejection, || draw);
+            let proposal = Proposal::select((0..).zip(law), 1, Rule::Rejection, || draw);
             let rejection = Rejection::new(&proposal, |token| target.p(token));
-            assert!(rejection.chance().unwrap() > 1.0 - 1e-6 && rejection.expected() > 1.0 - 1e-6);
+            assert!(rejection.accept_probability().unwrap() > 1.0 - 1e-6 && rejection.expected_acceptance() > 1.0 - 1e-6);
         }
-        let proposal = Proposal::take((0..).zip(law), 2, Rule::GreedyFirst, || 0.9);
-        assert_eq!((proposal.children().collect::<Vec<_>>(), proposal.left().collect::<Vec<_>>()), (vec![0, 2], vec![1]));
+        let proposal = Proposal::select((0..).zip(law), 2, Rule::GreedyFirst, || 0.9);
+        assert_eq!((proposal.children().collect::<Vec<_>>(), proposal.left_out().collect::<Vec<_>>()), (vec![0, 2], vec![1]));
         let mut rejection = Rejection::new(&proposal, |token| target.p(token));
-        assert!((rejection.chance().unwrap() - 0.5).abs() < 1e-6 && (rejection.expected() - 0.5).abs() < 1e-6);
-        rejection.refuse();
-        assert!(rejection.chance().unwrap() > 1.0 - 1e-6, "the drafter knows what is left");
+        assert!(
+            (rejection.accept_probability().unwrap() - 0.5).abs() < 1e-6 && (rejection.expected_acceptance() - 0.5).abs() < 1e-6
+        );
+        rejection.reject();
+        assert!(rejection.accept_probability().unwrap() > 1.0 - 1e-6, "the drafter knows what is left");
         for rule in Rule::ALL {
-            assert_eq!(Rule::named(rule.name()), Some(rule));
+            assert_eq!(Rule::from_name(rule.name()), Some(rule));
             assert_eq!(serde_json::to_string(&rule).unwrap(), format!("{:?}", rule.name()));
         }
     }
@@ -537,9 +539,9 @@ mod tests {
                 (0..3).for_each(|t| came[t] += q * target.p(t as TokenId));
                 continue;
             }
-            let chance = rejection.chance().unwrap();
+            let chance = rejection.accept_probability().unwrap();
             came[child] += q * chance;
-            rejection.refuse();
+            rejection.reject();
             let sum = rejection.sums().0;
             (0..3).for_each(|t| came[t] += q * (1.0 - chance) * rejection.target[t] / sum);
         }

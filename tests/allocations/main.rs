@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use speclight::draft::{Drafter, EarlyExit, Ngram, NoDraft};
 use speclight::engine::{Session, Vocabulary};
-use speclight::model::blocks::Kind;
+use speclight::model::blocks::TensorFormat;
 use speclight::model::kernels::{CpuDecoder, Llama};
 use speclight::model::weights::Weights;
 use speclight::model::{Config, Decoder, Node, Parent, Pass};
@@ -37,7 +37,7 @@ fn config() -> Config {
     }
 }
 
-fn decoder(kind: Kind, threads: usize, capacity: usize) -> CpuDecoder {
+fn decoder(kind: TensorFormat, threads: usize, capacity: usize) -> CpuDecoder {
     let weights = Weights::random(config(), kind, true, 5).unwrap();
     CpuDecoder::new(Arc::new(Llama::load(&weights, threads).unwrap()), capacity)
 }
@@ -77,7 +77,7 @@ fn a_pass_allocates_nothing_once_its_sizes_were_seen() {
     let prompt: Vec<Node> = (0..600).map(|i| Node { token: i as u32 % 200, parent: chain(i % 64) }).collect();
     let binary = |i: usize| i.checked_sub(1).map_or(Parent::Context, |i| Parent::Slot(i / 2));
     let tree: Vec<Node> = (0..33).map(|i| Node { token: i as u32, parent: binary(i) }).collect();
-    for (kind, threads) in [(Kind::Q4_1, 1), (Kind::Q4_1, 2), (Kind::Q8_0, 3)] {
+    for (kind, threads) in [(TensorFormat::Q4_1, 1), (TensorFormat::Q4_1, 2), (TensorFormat::Q8_0, 3)] {
         let mut decoder = decoder(kind, threads, 1024);
         let first = count(|| write(&mut decoder, &prompt, &tree));
         assert!(first > 0, "the allocator counts nothing");
@@ -103,7 +103,7 @@ fn steps(settings: &[(&str, usize)]) {
         let drafters: Vec<Box<dyn Drafter>> =
             vec![Box::new(NoDraft), Box::new(Ngram::default()), Box::new(EarlyExit::new(1, layers).unwrap())];
         let settings = StepSettings { seed: 1, ..StepSettings::new(drafter, "best-first", budget, 1.0) };
-        let target = Box::new(decoder(Kind::Q4_1, 2, 1024));
+        let target = Box::new(decoder(TensorFormat::Q4_1, 2, 1024));
         let mut session = Session::new(target, drafters, Arc::clone(&vocabulary), settings).unwrap();
         let mut steps = Vec::new();
         for _ in 0..2 {

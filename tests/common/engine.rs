@@ -5,14 +5,14 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use speclight::app::{Link, channel};
+use speclight::app::{EngineLink, channel};
 use speclight::engine::{Command, Event};
 use speclight::telemetry::{Ending, StepRecord};
 
 use super::script::{Script, info, settings};
 
 /// Starts the thread, with one step every `pace`; it panics before step `panic_at`.
-pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
+pub fn start(pace: Duration, panic_at: Option<usize>) -> EngineLink {
     let (commands, orders) = mpsc::channel();
     let (mut sink, events) = channel();
     let work = move || {
@@ -75,5 +75,5 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> Link {
         }
     };
     let thread = thread::Builder::new().name("engine".into()).spawn(work).expect("a thread");
-    Link { commands, events, thread }
+    EngineLink { commands, events, thread }
 }

@@ -7,7 +7,7 @@
 use std::sync::mpsc;
 
 use speclight::engine::{Command, EngineOptions, Event, drive};
-use speclight::telemetry::{Look, StepRecord};
+use speclight::telemetry::{OracleResult, StepRecord};
 
 /// Tolerance for the rounding of recorded probabilities.
 const ROUNDING: f64 = 1e-9;
@@ -18,9 +18,9 @@ pub struct Marks {
     /// Number of steps in the run.
     pub steps: usize,
     /// Number of steps with an oracle search.
-    pub looks: usize,
+    pub searches: usize,
     /// Number of searches whose bounds did not converge.
-    pub open: usize,
+    pub unconverged: usize,
     /// Descriptions of the steps whose marks are out of order.
     pub exceptions: Vec<String>,
     /// Sum of E\[X | T\] over all steps.
@@ -38,7 +38,7 @@ impl Marks {
     ///
     /// # Errors
     /// The message with which the engine failed, or refused a command.
-    pub fn of(options: EngineOptions, every: usize) -> Result<Marks, String> {
+    pub fn measure(options: EngineOptions, every: usize) -> Result<Marks, String> {
         let (commands, orders) = mpsc::channel();
         commands.send(Command::SearchEvery(every)).map_err(|e| e.to_string())?;
         let (mut marks, mut last, mut why) = (Marks::default(), None, None);
@@ -68,10 +68,10 @@ impl Marks {
         self.fluid = record.ceilings.fluid;
     }
 
-    fn look(&mut self, record: &StepRecord, look: &Look) {
+    fn look(&mut self, record: &StepRecord, look: &OracleResult) {
         let (expected, best) = (record.expected_accepted, look.drafter_best);
-        self.looks += 1;
-        self.open += usize::from(!look.converged());
+        self.searches += 1;
+        self.unconverged += usize::from(!look.converged());
         self.looked.0 += expected;
         self.looked.1 += look.oracle_lower;
         self.looked.2 += look.oracle_upper;
@@ -92,7 +92,7 @@ impl Marks {
     ///
     /// Given the tree, each difference has mean 0, whatever came before: the variances add up even
     /// if the steps are correlated.
-    pub fn luck(&self) -> (f64, f64) {
+    pub fn sampling_error(&self) -> (f64, f64) {
         let n = self.steps as f64;
         (self.luck.0 / n, 1.96 * self.luck.1.sqrt() / n)
     }
@@ -100,7 +100,7 @@ impl Marks {
     /// Returns bounds on E\[X | T\] as a fraction of the oracle's ceiling.
     ///
     /// Covers the searched steps.
-    pub fn share(&self) -> (f64, f64) {
+    pub fn ceiling_fraction(&self) -> (f64, f64) {
         (self.looked.0 / self.looked.2, self.looked.0 / self.looked.1)
     }
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use speclight::dist::Moments;
 use speclight::engine::{Event, RunInfo};
 use speclight::telemetry::{
-    BudgetReason, Cause, Ceilings, Choice, EntropyClassBound, Fluid, Interval, Look, Miss, OracleSearchState, Overlap,
-    PositionEntropy, Reached, RuleCeiling, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord,
+    BudgetChoice, BudgetReason, Ceilings, EntropyClassBound, FluidBound, Interval, Miss, MissCause, OracleResult,
+    OracleSearchState, Overlap, PositionEntropy, ReachedIntervals, RuleCeiling, StageTimes, StepRecord, StepSettings, TokenClass,
+    TreeRecord,
 };
 use speclight::theory::cost::CostCurve;
 use speclight::theory::light::OracleCurve;
@@ -97,9 +98,9 @@ pub struct Script {
     fluid: (usize, f64, f64),
     /// E[X|T] of all steps.
     expected: Vec<f64>,
-    reached: Option<Reached>,
+    reached: Option<ReachedIntervals>,
     /// Result of an oracle search after the last step.
-    look: Option<Look>,
+    look: Option<OracleResult>,
     curve: Option<Arc<OracleCurve>>,
 }
 
@@ -247,7 +248,7 @@ impl Script {
             let kind = KINDS.iter().rposition(|&from| from <= moments(&law).entropy).unwrap_or(0);
             self.kinds[kind].add_probabilities(&probabilities);
             let p_plain = laws[at].iter().find(|l| l.0 == drawn.0).map(|l| l.1);
-            entropy.push(PositionEntropy { law: moments(&law), plain: moments(&laws[at]), p: drawn.1, p_plain });
+            entropy.push(PositionEntropy { sampled: moments(&law), plain: moments(&laws[at]), p: drawn.1, p_plain });
             let child = (1..tree.tokens.len()).find(|&i| tree.parents[i] == Some(at) && tree.tokens[i] == drawn.0);
             match child {
                 Some(i) => {
@@ -259,7 +260,7 @@ impl Script {
         }
         for e in &entropy {
             self.positions += 1.0;
-            self.sums = (self.sums.0 + e.law.entropy, self.sums.1 + e.law.second);
+            self.sums = (self.sums.0 + e.sampled.entropy, self.sums.1 + e.sampled.second);
         }
         let (mu, mu2) = (self.sums.0 / self.positions, self.sums.1 / self.positions);
         let batch = settings.budget;
@@ -269,21 +270,21 @@ impl Script {
         let known = |node: usize| -> Vec<(f64, f64)> {
             let law = warped(&laws[node]);
             let here = || proposed.iter().filter(move |x| x.0 == node);
-            let sum: f64 = if settings.drawn() { here().map(|x| x.2).sum() } else { 1.0 };
+            let sum: f64 = if settings.samples_trees() { here().map(|x| x.2).sum() } else { 1.0 };
             let mut all: Vec<(f64, f64)> = here().map(|x| (law[x.1].1, x.2 / sum)).collect();
             all.sort_by(|a, b| b.1.total_cmp(&a.1));
             all
         };
         let walked = std::iter::once(0).chain(path.iter().copied()).filter(|_| !greedy && drafted > 0);
-        let overlap: Vec<Overlap> = walked.filter_map(|node| Overlap::of(node, &known(node))).collect();
+        let overlap: Vec<Overlap> = walked.filter_map(|node| Overlap::from_candidates(node, &known(node))).collect();
         let below: Vec<usize> = (1..tree.tokens.len()).filter(|&i| tree.parents[i] == Some(0)).collect();
-        let rule_ceiling = (settings.drawn() && !below.is_empty()).then(|| {
+        let rule_ceiling = (settings.samples_trees() && !below.is_empty()).then(|| {
             let ceiling = without_replacement_ceiling(&known(0), below.len()).unwrap_or(1.0);
             let accepted = below.iter().map(|&i| tree.p[i]).sum::<f64>().min(0.9 * ceiling);
             RuleCeiling { drafts: below.len(), ceiling, accepted }
         });
         let known = self.ceilings(mu, mu2, batch, expected, greedy);
-        let ceilings = if settings.drawn() { Ceilings::batch(batch) } else { known };
+        let ceilings = if settings.samples_trees() { Ceilings::batch_only(batch) } else { known };
         let last = (emitted[emitted.len() - 1], entropy[entropy.len() - 1].p);
         let miss = (drafted > 0).then(|| {
             let rank = laws[at].iter().position(|l| l.0 == last.0).unwrap_or(0);
@@ -292,15 +293,15 @@ impl Script {
             let draft_rank = here.iter().position(|x| x.0 == rank);
             let pi = pi[at] * last.1;
             let unlucky = ceilings.fluid_floor.is_some_and(|floor| pi < floor);
-            let cause = if unlucky { Cause::Unlucky } else { Cause::ignoring_luck(rank, draft_rank, true) };
+            let cause = if unlucky { MissCause::Unlucky } else { MissCause::ignoring_luck(rank, draft_rank, true) };
             let text = WORDS[last.0 as usize].to_owned();
-            let (class, q) = (TokenClass::of(&text), draft_rank.map(|r| here[r].1));
+            let (class, q) = (TokenClass::from_text(&text), draft_rank.map(|r| here[r].1));
             let p_plain = entropy.last().and_then(|e| e.p_plain);
             let depth = path.len() + 1;
             Miss { depth, token: last.0, text, class, p: last.1, p_plain, pi, rank, q, draft_rank, asked: true, cause }
         });
         let kept = tree.tokens.len() - 1;
-        let choice = settings.auto.then(|| Choice {
+        let choice = settings.auto.then(|| BudgetChoice {
             drafted: kept,
             kept,
             expected,
@@ -328,8 +329,8 @@ impl Script {
             notice: None,
             miss,
             capacity: None,
-            reached: self.reached.map(|reached| match settings.drawn() {
-                true => Reached { fluid: None, share: None, share_mean: None, ..reached },
+            reached: self.reached.map(|reached| match settings.samples_trees() {
+                true => ReachedIntervals { fluid: None, share: None, share_mean: None, ..reached },
                 false => reached,
             }),
             time: StageTimes { draft: 0.0004 * drafted as f64, verify, other: 0.0011 },
@@ -357,12 +358,12 @@ impl Script {
             self.reached = (self.expected.len() >= EARLY && !greedy).then(|| reached(&self.expected, self.fluid.1));
         }
         let fluid = Some(self.fluid.1).filter(|_| !greedy);
-        Ceilings { fluid_floor: fluid.map(|_| self.fluid.2), ..Ceilings::at(mu, mu2, batch, fluid) }
+        Ceilings { fluid_floor: fluid.map(|_| self.fluid.2), ..Ceilings::for_budget(mu, mu2, batch, fluid) }
     }
 
     /// Runs an oracle search after a step, over the step's distributions and synthetic ones
     /// elsewhere.
-    fn looked(&mut self, tree: &TreeRecord, laws: &[Law], settings: &StepSettings, expected: f64) -> (Look, OracleCurve) {
+    fn looked(&mut self, tree: &TreeRecord, laws: &[Law], settings: &StepSettings, expected: f64) -> (OracleResult, OracleCurve) {
         let greedy = settings.temperature == 0.0;
         // A separate random stream, so that a step is the same with and without a search.
         let mut other = Script::new(self.state ^ 0x5eed);
@@ -399,7 +400,7 @@ impl Script {
         let oracle = mass.max(expected);
         let best = expected + 0.2 * (oracle - expected);
         let rest = frontier.iter().map(|f| f.0).fold(0.0, f64::max);
-        let look = Look {
+        let look = OracleResult {
             oracle_lower: oracle,
             oracle_upper: oracle,
             oracle_floor: floor,
@@ -445,7 +446,7 @@ impl Script {
         events
     }
 
-    fn fluid_at_length(&self, budget: usize) -> Fluid {
+    fn fluid_at_length(&self, budget: usize) -> FluidBound {
         let positions = self.pool.positions();
         let kind = |(pool, entropy_from): (&Pool, f64)| EntropyClassBound {
             entropy_from,
@@ -454,7 +455,7 @@ impl Script {
             fluid: pool.fluid(budget - 1),
         };
         let kinds = self.kinds.iter().zip(KINDS).map(kind).collect();
-        Fluid { positions, curve: self.pool.fluid_curve(255), kinds }
+        FluidBound { positions, curve: self.pool.fluid_curve(255), kinds }
     }
 }
 
@@ -467,13 +468,13 @@ pub fn cost() -> CostCurve {
 /// Returns the mean of E[X|T] and its fraction of a ceiling, with intervals.
 ///
 /// The intervals come from the plain standard error, since these steps are independent.
-fn reached(expected: &[f64], fluid: f64) -> Reached {
+fn reached(expected: &[f64], fluid: f64) -> ReachedIntervals {
     let n = expected.len() as f64;
     let mean = expected.iter().sum::<f64>() / n;
     let spread = (expected.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / n).sqrt() / n.sqrt();
     let around = |value: f64, half: f64| Some(Interval { low: (value - half).max(0.0), high: value + half });
     let (half, share) = (1.96 * spread, mean / fluid);
-    Reached {
+    ReachedIntervals {
         steps: expected.len(),
         expected: around(mean, half),
         fluid: around(fluid, 0.04 * fluid),

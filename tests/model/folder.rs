@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, safetensors};
 use serde_json::{Value, json};
-use speclight::model::blocks::Kind;
+use speclight::model::blocks::TensorFormat;
 use speclight::model::candle::Precision;
 use speclight::model::device::DeviceChoice;
 use speclight::model::weights::Weights;
@@ -74,7 +74,7 @@ fn folder(weights: &Weights, dtype: DType) -> tempfile::TempDir {
     let config = json!({"model_type": "llama", "hidden_size": c.dim, "intermediate_size": c.ffn, "vocab_size": c.vocab,
         "num_hidden_layers": c.layers, "num_attention_heads": c.heads, "num_key_value_heads": c.kv_heads,
         "rms_norm_eps": 1e-5, "rope_theta": c.rope_base, "max_position_embeddings": c.context, "hidden_act": "silu",
-        "tie_word_embeddings": weights.head() == "token_embd.weight", "rope_scaling": scaling, "eos_token_id": 701});
+        "tie_word_embeddings": weights.output_matrix() == "token_embd.weight", "rope_scaling": scaling, "eos_token_id": 701});
     write(folder.path(), "config.json", &config);
     write(folder.path(), "tokenizer.json", &tokenizer());
     write(folder.path(), "generation_config.json", &json!({"eos_token_id": [701, 702]}));
@@ -95,13 +95,15 @@ fn folder(weights: &Weights, dtype: DType) -> tempfile::TempDir {
 
 #[test]
 fn a_folder_runs_like_the_weights_that_it_holds() {
-    for (kind, dtype, name, tied) in
-        [(Kind::F32, DType::F32, "F32", true), (Kind::F16, DType::F16, "F16", false), (Kind::BF16, DType::BF16, "BF16", true)]
-    {
+    for (kind, dtype, name, tied) in [
+        (TensorFormat::F32, DType::F32, "F32", true),
+        (TensorFormat::F16, DType::F16, "F16", false),
+        (TensorFormat::BF16, DType::BF16, "BF16", true),
+    ] {
         let weights = Weights::random(config(), kind, tied, 8).unwrap();
         let folder = folder(&weights, dtype);
         let model = Model::open(folder.path(), DeviceChoice::Cpu, Some(1)).unwrap();
-        assert_eq!((model.config(), model.quantisation().as_str()), (weights.config(), name));
+        assert_eq!((model.config(), model.quantization().as_str()), (weights.config(), name));
 
         let tokens = model.prompt_tokens("Hi", false).unwrap();
         assert_eq!((tokens[0], tokens[tokens.len() - 1]), (700, 702));
@@ -116,7 +118,7 @@ fn a_folder_runs_like_the_weights_that_it_holds() {
             decoder.logits(tokens.len() - 1).to_vec()
         };
         // Norms are f32 in memory, and rounded in the folder.
-        if kind == Kind::F32 {
+        if kind == TensorFormat::F32 {
             assert_eq!(logits(&opened), logits(&weights));
         } else {
             assert!(tiny::distance(&logits(&opened), &logits(&weights)) < 0.1);
@@ -126,7 +128,7 @@ fn a_folder_runs_like_the_weights_that_it_holds() {
 
 #[test]
 fn tokenizer_json_is_read_with_its_special_tokens() {
-    let weights = Weights::random(config(), Kind::F32, true, 8).unwrap();
+    let weights = Weights::random(config(), TensorFormat::F32, true, 8).unwrap();
     let folder = folder(&weights, DType::F32);
     let tokenizer = Tokenizer::open(&Weights::open(folder.path()).unwrap()).unwrap();
     let bytes = tokenizer.token_bytes();
@@ -137,8 +139,8 @@ fn tokenizer_json_is_read_with_its_special_tokens() {
         let back: Vec<u8> = ids.iter().flat_map(|&id| bytes[id as usize].to_vec()).collect();
         assert_eq!(back, text.as_bytes());
     }
-    assert_eq!((tokenizer.bos(), tokenizer.stop(), tokenizer.len()), (Some(700), &[701, 702][..], 703));
-    assert_eq!(tokenizer.named(), [BEGIN, "<|end_of_text|>"]);
+    assert_eq!((tokenizer.bos(), tokenizer.stop_tokens(), tokenizer.len()), (Some(700), &[701, 702][..], 703));
+    assert_eq!(tokenizer.bos_and_eos_texts(), [BEGIN, "<|end_of_text|>"]);
     assert_eq!(tokenizer.encode("<|eot_id|>", true).unwrap(), [702]);
     assert!(tokenizer.encode("<|eot_id|>", false).unwrap().len() > 1);
     assert!(bytes[700..].iter().all(|bytes| bytes.is_empty()));
@@ -146,7 +148,7 @@ fn tokenizer_json_is_read_with_its_special_tokens() {
 
 #[test]
 fn settings_of_training_in_tokenizer_json_do_not_reach_a_prompt() {
-    let weights = Weights::random(config(), Kind::F32, true, 8).unwrap();
+    let weights = Weights::random(config(), TensorFormat::F32, true, 8).unwrap();
     let folder = folder(&weights, DType::F32);
     let text = "Hello world, hello world, hello world.";
     let open = || Tokenizer::open(&Weights::open(folder.path()).unwrap()).unwrap();
@@ -174,7 +176,7 @@ fn settings_of_training_in_tokenizer_json_do_not_reach_a_prompt() {
 
 #[test]
 fn damaged_folders_are_refused_with_one_line() {
-    let weights = Weights::random(config(), Kind::F32, true, 8).unwrap();
+    let weights = Weights::random(config(), TensorFormat::F32, true, 8).unwrap();
     let folder = folder(&weights, DType::F32);
     let refused = |name: &str, said: &str| {
         let line = Model::open(folder.path(), DeviceChoice::Cpu, Some(1)).unwrap_err().to_string();
@@ -211,9 +213,9 @@ fn damaged_folders_are_refused_with_one_line() {
 
 #[test]
 fn files_that_are_not_the_model_s_change_nothing() {
-    let weights = Weights::random(config(), Kind::F32, true, 8).unwrap();
+    let weights = Weights::random(config(), TensorFormat::F32, true, 8).unwrap();
     let (folder, other) =
-        (folder(&weights, DType::F32), folder(&Weights::random(config(), Kind::F32, true, 9).unwrap(), DType::F32));
+        (folder(&weights, DType::F32), folder(&Weights::random(config(), TensorFormat::F32, true, 9).unwrap(), DType::F32));
     let from = other.path().join("model.safetensors");
     let same = || {
         let opened = Weights::open(folder.path()).unwrap();
@@ -253,7 +255,7 @@ fn files_that_are_not_the_model_s_change_nothing() {
 
 #[test]
 fn quantized_folders_are_named() {
-    let weights = Weights::random(config(), Kind::F32, true, 8).unwrap();
+    let weights = Weights::random(config(), TensorFormat::F32, true, 8).unwrap();
     let folder = folder(&weights, DType::F32);
     let path = folder.path().join("model.safetensors");
     let tensors = safetensors::load(&path, &Device::Cpu).unwrap();
@@ -280,7 +282,7 @@ fn quantized_folders_are_named() {
 
 #[test]
 fn added_tokens_beyond_the_embedding_pass_and_marks_before_json_too() {
-    let weights = Weights::random(config(), Kind::F32, true, 8).unwrap();
+    let weights = Weights::random(config(), TensorFormat::F32, true, 8).unwrap();
     let folder = folder(&weights, DType::F32);
     let mut more = tokenizer();
     let added = more["added_tokens"].as_array_mut().unwrap();
@@ -296,7 +298,7 @@ fn added_tokens_beyond_the_embedding_pass_and_marks_before_json_too() {
     }
     let model = Model::open(folder.path(), DeviceChoice::Cpu, Some(1)).unwrap();
     let tokenizer = model.tokenizer();
-    assert_eq!((tokenizer.len(), tokenizer.token(703), tokenizer.token(704)), (704, Some("<extra_703>"), None));
+    assert_eq!((tokenizer.len(), tokenizer.token_text(703), tokenizer.token_text(704)), (704, Some("<extra_703>"), None));
     assert_eq!(tokenizer.encode("<extra_703>", true).unwrap(), [703]);
     // Encoding the text of a token beyond the rows of the embedding fails.
     let line = tokenizer.encode("<extra_705>", true).unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! Forward passes over trees, on small models with random weights.
 
 use proptest::prelude::*;
-use speclight::model::blocks::Kind;
+use speclight::model::blocks::TensorFormat;
 use speclight::model::candle::Precision;
 use speclight::model::weights::Weights;
 use speclight::model::{ForwardError, Logits, Node, Parent, Pass};
@@ -109,7 +109,7 @@ fn chain(tokens: &[u32]) -> Vec<Node> {
 #[test]
 fn all_layers_are_the_full_pass_and_fewer_are_the_model_of_as_many() {
     let config = tiny::config(2);
-    for kind in [Kind::F32, Kind::Q8_0] {
+    for kind in [TensorFormat::F32, TensorFormat::Q8_0] {
         let full = Weights::random(config.clone(), kind, true, 5).unwrap();
         let nodes = chain(&[3, 1, 4, 1, 5]);
         for layers in 1..=config.layers {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
-use speclight::model::blocks::Kind;
+use speclight::model::blocks::TensorFormat;
 use speclight::model::kernels::{CpuDecoder, Llama};
 use speclight::model::rope::frequencies;
 use speclight::model::weights::{RawTensor, Weights};
@@ -18,7 +18,7 @@ use super::tiny;
 
 /// Writes a GGUF file of a small model with additional keys and tensors.
 fn file(folder: &tempfile::TempDir, keys: &[(&str, Value)], more: &[(&str, &[f32])]) -> PathBuf {
-    let weights = Weights::random(tiny::config(2), Kind::F32, false, 3).unwrap();
+    let weights = Weights::random(tiny::config(2), TensorFormat::F32, false, 3).unwrap();
     let c = weights.config();
     let whole = |n: usize| Value::U32(n as u32);
     let mut metadata = vec![
@@ -185,14 +185,14 @@ fn files_that_are_something_else_are_named() {
 }
 
 /// Returns the weights with changed tensor values, stored as `kind`.
-fn changed(weights: &Weights, kind: Kind, change: impl Fn(&str, &mut [f32])) -> Weights {
+fn changed(weights: &Weights, kind: TensorFormat, change: impl Fn(&str, &mut [f32])) -> Weights {
     let tensor = |t: &speclight::model::weights::TensorInfo| -> RawTensor {
         let mut values = weights.read_values(&t.name, 0..t.rows).unwrap();
         change(&t.name, &mut values);
-        let kind = if t.rows == 1 { Kind::F32 } else { kind };
+        let kind = if t.rows == 1 { TensorFormat::F32 } else { kind };
         let bytes = match kind {
-            Kind::F16 => values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect(),
-            Kind::BF16 => values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect(),
+            TensorFormat::F16 => values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect(),
+            TensorFormat::BF16 => values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect(),
             _ => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
         };
         (t.name.clone(), kind, t.rows, t.cols, bytes)
@@ -208,12 +208,12 @@ fn logits(weights: &Weights) -> Vec<f32> {
 
 #[test]
 fn matrices_of_small_and_of_large_numbers_are_not_flushed() {
-    let weights = Weights::random(tiny::config(2), Kind::F32, false, 3).unwrap();
+    let weights = Weights::random(tiny::config(2), TensorFormat::F32, false, 3).unwrap();
     let want = logits(&weights);
     // Scaled by powers of two, compensated in the preceding norm or the following matrix: the
     // products are the same.
     for factor in [2f32.powi(-20), 2f32.powi(-40), 2f32.powi(30)] {
-        let scaled = changed(&weights, Kind::F32, |name, values| {
+        let scaled = changed(&weights, TensorFormat::F32, |name, values| {
             let by = match name {
                 "output.weight" => factor,
                 "output_norm.weight" => 1.0 / factor,
@@ -227,7 +227,7 @@ fn matrices_of_small_and_of_large_numbers_are_not_flushed() {
         assert_eq!(got, want, "{factor}");
     }
     // Factors that are no powers of two, and rows of different magnitudes.
-    let scaled = changed(&weights, Kind::F32, |name, values| {
+    let scaled = changed(&weights, TensorFormat::F32, |name, values| {
         let by = [("output.weight", 1e-6), ("output_norm.weight", 1e6)];
         let by = by.iter().find(|(own, _)| *own == name).map_or(1.0, |(_, by)| *by);
         values.iter_mut().for_each(|x| *x *= by);
@@ -238,8 +238,8 @@ fn matrices_of_small_and_of_large_numbers_are_not_flushed() {
 
 #[test]
 fn non_finite_weights_are_refused_by_tensor_name() {
-    let weights = Weights::random(tiny::config(2), Kind::F32, false, 3).unwrap();
-    for kind in [Kind::F32, Kind::F16, Kind::BF16] {
+    let weights = Weights::random(tiny::config(2), TensorFormat::F32, false, 3).unwrap();
+    for kind in [TensorFormat::F32, TensorFormat::F16, TensorFormat::BF16] {
         for (tensor, bad) in [
             ("output.weight", f32::NAN),
             ("blk.1.ffn_down.weight", f32::INFINITY),

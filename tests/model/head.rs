@@ -12,8 +12,8 @@ const LIMITS: Limits = Limits { budget: 16, depth: 12 };
 fn shipped(form: HeadForm, model: &Model) -> Head {
     let registry = Registry::load().unwrap();
     let sha256 = registry.find(Some("SmolLM2-135M-Instruct")).unwrap().sha256().unwrap().to_owned();
-    assert!(Head::shipped(Some("another"), form, model).unwrap().is_none());
-    Head::shipped(Some(&sha256), form, model).unwrap().expect("a head for the default model")
+    assert!(Head::load_built_in(Some("another"), form, model).unwrap().is_none());
+    Head::load_built_in(Some(&sha256), form, model).unwrap().expect("a head for the default model")
 }
 
 fn draft(eagle: &mut dyn Drafter, target: &mut dyn Decoder, tokens: &[u32], stop: &[u32]) -> Draft {
@@ -27,13 +27,13 @@ fn draft(eagle: &mut dyn Drafter, target: &mut dyn Decoder, tokens: &[u32], stop
 fn drafts_depend_only_on_the_text() {
     let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(2)).unwrap();
     let head = shipped(HeadForm::Eagle, &model);
-    assert!(head.weight_bytes() < 12_000_000 && head.about().after.len() == 3, "{:?}", head.about().after);
-    let stop = model.tokenizer().stop().to_vec();
+    assert!(head.weight_bytes() < 12_000_000 && head.info().source_layers.len() == 3, "{:?}", head.info().source_layers);
+    let stop = model.tokenizer().stop_tokens().to_vec();
     let mut tokens = model.prompt_tokens("List the planets of the solar system.", false).unwrap();
     let begin = tokens.len();
 
     let mut target = model.decoder(512).unwrap();
-    assert!(target.keep_hidden(&head.about().after));
+    assert!(target.keep_hidden(&head.info().source_layers));
     target.prefill(&tokens[..begin - 1], 32, Logits::None).unwrap();
     let mut eagle = Eagle::new(&head, 512);
     let mut drafts = Vec::new();
@@ -88,14 +88,14 @@ fn the_adapter_reads_an_early_layer_better_than_the_models_own_head() {
     let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(2)).unwrap();
     let adapter = shipped(HeadForm::Adapter, &model);
     assert!(adapter.weight_bytes() < 12_000_000);
-    let [exit] = adapter.about().after[..] else { panic!("one layer: {:?}", adapter.about().after) };
+    let [exit] = adapter.info().source_layers[..] else { panic!("one layer: {:?}", adapter.info().source_layers) };
     let layers = model.config().layers;
-    let stop = model.tokenizer().stop().to_vec();
+    let stop = model.tokenizer().stop_tokens().to_vec();
     let mut tokens = model.prompt_tokens("List the planets of the solar system.", false).unwrap();
     let begin = tokens.len();
     let mut target = model.decoder(512).unwrap();
     target.prefill(&tokens[..begin - 1], 32, Logits::None).unwrap();
-    let (mut with, mut without) = (EarlyExit::with(&adapter, layers).unwrap(), EarlyExit::new(exit, layers).unwrap());
+    let (mut with, mut without) = (EarlyExit::with_adapter(&adapter, layers).unwrap(), EarlyExit::new(exit, layers).unwrap());
     let (mut drafts, mut right) = (Vec::new(), [0, 0]);
     for _ in 0..32 {
         let nodes = target.nodes();

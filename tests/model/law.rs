@@ -34,7 +34,7 @@ fn rows(model: &Model, prompt: &[u32]) -> HashMap<Text, Vec<f32>> {
         if text.len() < 2 {
             let next = |token, _| open.push([&text[..], &[token]].concat());
             TokenDist::new(&row, &WARP).unwrap().for_each(next);
-            open.retain(|text| text.last().is_none_or(|last| !model.tokenizer().stop().contains(last)));
+            open.retain(|text| text.last().is_none_or(|last| !model.tokenizer().stop_tokens().contains(last)));
         }
         rows.insert(text, row);
     }
@@ -89,7 +89,7 @@ fn sample(model: &Model, prompt: &[u32], settings: StepSettings, samples: Range<
     let early_exit = EarlyExit::new(EarlyExit::default_layers(layers), layers).unwrap();
     let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(Ngram::default()), Box::new(early_exit)];
     let tokenizer = model.tokenizer();
-    let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()));
+    let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop_tokens().to_vec()));
     let mut session = Session::new(model.decoder(64).unwrap(), drafters, vocabulary, settings).unwrap();
     let (mut texts, mut accepted, mut refused) = (Vec::new(), 0, 0);
     for id in samples {

@@ -24,7 +24,7 @@ fn answer(model: &Model, decoder: &mut dyn Decoder, question: &str) -> String {
     let bytes = model.tokenizer().token_bytes();
     let mut token = best(decoder.logits((tokens.len() - 1) % 16));
     let mut text = Vec::new();
-    while !model.tokenizer().stop().contains(&token) && text.len() < 100 {
+    while !model.tokenizer().stop_tokens().contains(&token) && text.len() < 100 {
         text.extend_from_slice(&bytes[token as usize]);
         decoder.append(&[Node { token, parent: Parent::Context }], Pass::FULL).unwrap();
         token = best(decoder.logits(0));
@@ -36,7 +36,7 @@ fn answer(model: &Model, decoder: &mut dyn Decoder, question: &str) -> String {
 #[test]
 fn it_knows_the_capital_of_france() {
     let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(2)).unwrap();
-    assert_eq!(model.quantisation(), "Q4_1");
+    assert_eq!(model.quantization(), "Q4_1");
     assert!(model.device_name().starts_with("cpu (") && model.device_name().ends_with("2 threads)"), "{}", model.device_name());
     // 134,515,008 parameters, of which 61 norms of 576 are not part of products.
     assert_eq!(model.config().multiplied_weights(), 134_515_008 - 61 * 576);
@@ -53,7 +53,7 @@ fn it_knows_the_capital_of_france() {
         let logits = decoder.logits(tokens.len() - 1);
         let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
         ids.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
-        let mut best: Vec<&str> = ids[..3].iter().map(|&id| model.tokenizer().token(id).unwrap()).collect();
+        let mut best: Vec<&str> = ids[..3].iter().map(|&id| model.tokenizer().token_text(id).unwrap()).collect();
         best.sort_unstable();
         assert_eq!(best, ["L", "La", "The"]);
     }
@@ -65,7 +65,7 @@ fn prompts_are_what_the_template_says() {
     let bytes = model.tokenizer().token_bytes();
     let spell = |tokens: &[u32]| -> String {
         let one = |&id: &u32| match &*bytes[id as usize] {
-            [] => model.tokenizer().token(id).unwrap().to_string(),
+            [] => model.tokenizer().token_text(id).unwrap().to_string(),
             bytes => String::from_utf8(bytes.to_vec()).unwrap(),
         };
         tokens.iter().map(one).collect()
@@ -77,7 +77,7 @@ fn prompts_are_what_the_template_says() {
     assert_eq!(spell(&chat), wanted);
     let raw = model.prompt_tokens("Say <|im_end|>", true).unwrap();
     assert_eq!(spell(&raw), "Say <|im_end|>");
-    assert!(raw.iter().all(|id| !model.tokenizer().stop().contains(id)), "special tokens were parsed in raw text");
+    assert!(raw.iter().all(|id| !model.tokenizer().stop_tokens().contains(id)), "special tokens were parsed in raw text");
 }
 
 proptest! {

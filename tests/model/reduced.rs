@@ -24,7 +24,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn reductions_match_the_full_distribution(seed in 0u64..72, tokens in prop::collection::vec((0u32..120, 0u32..120), 1..12), t in 0.2f32..3.0) {
-        let mut decoder = decoder(&weights(seed)).reducing();
+        let mut decoder = decoder(&weights(seed)).with_reduction();
         let nodes: Vec<Node> = tokens.iter().enumerate().map(|(i, &(token, _))| {
             Node { token, parent: if i < 2 { Parent::Context } else { Parent::Slot(i / 2) } }
         }).collect();
@@ -122,7 +122,7 @@ fn a_text_and_its_records_are_the_same_and_few_rows_come_to_the_host() {
     {
         let settings = StepSettings { top_k, ..StepSettings::new(drafter, "best-first", 12, temperature) };
         let (want, whole) = run(decoder(&weights), settings.clone());
-        let (got, few) = run(decoder(&weights).reducing(), settings);
+        let (got, few) = run(decoder(&weights).with_reduction(), settings);
         let emitted: usize = want.iter().map(|record| record["emitted"].as_array().unwrap().len()).sum();
         assert!(want.len() > 5 && emitted == 60);
         for (got, want) in got.iter().zip(&want) {

@@ -8,7 +8,7 @@ use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, quantized_llama};
-use speclight::model::blocks::Kind;
+use speclight::model::blocks::TensorFormat;
 use speclight::model::candle::Precision;
 use speclight::model::kernels::{self, CpuDecoder};
 use speclight::model::weights::Weights;
@@ -84,7 +84,7 @@ fn theirs(weights: &Weights, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>>
             rope_type: llama::Llama3RopeType::Llama3,
         }),
         max_position_embeddings: c.context,
-        tie_word_embeddings: weights.head() == "token_embd.weight",
+        tie_word_embeddings: weights.output_matrix() == "token_embd.weight",
     };
     let model = llama::Llama::load(VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu), &config).unwrap();
     let logits = |&len: &usize| {
@@ -119,7 +119,7 @@ fn small_models_agree_with_candle_transformers() {
     let tokens = text(150, 120);
     for (groups, tied, scaled) in [(1, true, false), (2, false, false), (4, true, true), (2, false, true)] {
         let config = Config { rope_scaling: scaled.then_some(tiny::SCALING), ..tiny::config(groups) };
-        let weights = Weights::random(config, Kind::F32, tied, 11).unwrap();
+        let weights = Weights::random(config, TensorFormat::F32, tied, 11).unwrap();
         for ((ours, theirs), len) in
             ours(&weights, &tokens, &LENGTHS).iter().zip(theirs(&weights, &tokens, &LENGTHS)).zip(LENGTHS)
         {
@@ -134,8 +134,8 @@ fn small_models_agree_with_candle_transformers() {
 fn other_models_do_not_agree() {
     let tokens = text(150, 120);
     let config = Config { rope_scaling: Some(tiny::SCALING), ..tiny::config(2) };
-    let scaled = Weights::random(config.clone(), Kind::F32, true, 11).unwrap();
-    let plain = Weights::random(tiny::config(2), Kind::F32, true, 11).unwrap();
+    let scaled = Weights::random(config.clone(), TensorFormat::F32, true, 11).unwrap();
+    let plain = Weights::random(tiny::config(2), TensorFormat::F32, true, 11).unwrap();
     let d = distance(&ours(&scaled, &tokens, &[150])[0], &theirs(&plain, &tokens, &[150])[0]);
     assert!(d > 1e-2, "without the scaling: {d}");
 
@@ -197,7 +197,7 @@ fn quantized(weights: &Weights, tokens: &[u32], off: usize) -> Vec<f32> {
 #[test]
 fn kernels_stay_near_the_floats() {
     let tokens = text(40, 120);
-    for kind in [Kind::F32, Kind::BF16, Kind::Q8_0, Kind::Q4_1, Kind::Q4_0] {
+    for kind in [TensorFormat::F32, TensorFormat::BF16, TensorFormat::Q8_0, TensorFormat::Q4_1, TensorFormat::Q4_0] {
         let config = Config { rope_scaling: Some(tiny::SCALING), ..tiny::config(2) };
         let weights = Weights::random(config, kind, true, 3).unwrap();
         let llama = Arc::new(kernels::Llama::load(&weights, 2).unwrap());

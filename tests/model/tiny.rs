@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use proptest::prelude::*;
-use speclight::model::blocks::Kind;
+use speclight::model::blocks::TensorFormat;
 use speclight::model::candle::{CandleDecoder, Llama, Precision};
 use speclight::model::weights::Weights;
 use speclight::model::{Config, Decoder, Logits, Node, Parent, Pass, RopeScaling};
@@ -37,7 +37,8 @@ pub fn decoder(weights: &Weights, precision: Precision, capacity: usize) -> Box<
 
 /// Returns random weights whose shape and format depend on `seed`.
 pub fn weights(seed: u64) -> Weights {
-    let kinds = [Kind::F32, Kind::Q8_0, Kind::Q4_1, Kind::BF16, Kind::Q4_0, Kind::F16];
+    let kinds =
+        [TensorFormat::F32, TensorFormat::Q8_0, TensorFormat::Q4_1, TensorFormat::BF16, TensorFormat::Q4_0, TensorFormat::F16];
     let mut config = config([1, 2, 4][seed as usize % 3]);
     config.rope_scaling = (seed / 3 % 2 == 1).then_some(SCALING);
     Weights::random(config, kinds[seed as usize / 6 % 6], (seed / 36).is_multiple_of(2), seed).unwrap()

@@ -6,14 +6,16 @@ use candle_core::Device;
 use speclight::model::device::DeviceChoice;
 use speclight::model::weights::Weights;
 use speclight::model::{HeadForm, Model};
-use speclight::train::{self, About, Ask, Corpus, Options, Report, Teacher, Text, TrainStart, Writing};
+use speclight::train::{
+    self, Corpus, CorpusSettings, CorpusText, GenerationOptions, PromptTask, Teacher, TrainReport, TrainSettings, TrainStart,
+};
 
 use super::common::path;
 
 const AFTER: [usize; 3] = [3, 15, 27];
 
-fn about(after: &[usize]) -> About {
-    About { form: 1, model: "m".into(), dim: 576, after: after.to_vec(), prompts: "p".into(), seed: 3, max_tokens: 10 }
+fn about(after: &[usize]) -> CorpusSettings {
+    CorpusSettings { form: 1, model: "m".into(), dim: 576, after: after.to_vec(), prompts: "p".into(), seed: 3, max_tokens: 10 }
 }
 
 #[test]
@@ -21,14 +23,18 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
     let folder = tempfile::tempdir().unwrap();
     let weights = Weights::open(&path()).unwrap();
     let teacher = Teacher::new(&weights, &Device::Cpu, &AFTER).unwrap();
-    let ask =
-        |text: &str, then: Option<&str>| Ask { text: text.into(), begun: None, then: then.map(str::to_owned), given: false };
-    let mut asks: Vec<Ask> = (2..9).map(|i| ask(&format!("What is {i} + {i}?"), None)).collect();
+    let ask = |text: &str, then: Option<&str>| PromptTask {
+        text: text.into(),
+        answer_start: None,
+        follow_up: then.map(str::to_owned),
+        is_given_text: false,
+    };
+    let mut asks: Vec<PromptTask> = (2..9).map(|i| ask(&format!("What is {i} + {i}?"), None)).collect();
     asks.push(ask("Name a colour of the rainbow, and say in which fruits, flowers and birds it can be seen.", Some("Why {}?")));
     // A given text, and one too short to train on.
     let given = "A text that stands already is read as it is, from its first word to its last, and nothing is written behind it.";
-    asks.extend([given, "Too short."].map(|text| Ask { given: true, ..ask(text, None) }));
-    let writing = Writing { seed: 3, max_tokens: 10, tokens: usize::MAX };
+    asks.extend([given, "Too short."].map(|text| PromptTask { is_given_text: true, ..ask(text, None) }));
+    let writing = GenerationOptions { seed: 3, max_tokens: 10, tokens: usize::MAX };
 
     // The texts of both, in the order of their prompts.
     let models = [Model::open(&path(), DeviceChoice::Cpu, Some(2)).unwrap()];
@@ -36,15 +42,15 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
     train::gather(&models, &asks, &mut own, &AFTER, writing, &mut |_| true).unwrap();
     let mut there = Corpus::open(&folder.path().join("there"), &about(&[])).unwrap();
     train::gather_on_gpu(teacher.llama(), &models[0], &asks, &mut there, writing, &mut |_| true).unwrap();
-    let texts = |corpus: &mut Corpus| -> Vec<Text> {
-        let mut all: Vec<Text> = (0..corpus.len()).map(|i| corpus.read(i).unwrap()).collect();
+    let texts = |corpus: &mut Corpus| -> Vec<CorpusText> {
+        let mut all: Vec<CorpusText> = (0..corpus.len()).map(|i| corpus.read(i).unwrap()).collect();
         all.sort_by_key(|text| text.prompt);
         all
     };
     let (ours, theirs) = (texts(&mut own), texts(&mut there));
     assert_eq!((ours.len(), theirs.len()), (10, 10), "each prompt, the one that follows, and a text");
     let prompts =
-        |texts: &[Text]| texts.iter().take(8).map(|t| t.tokens[..t.prompt_tokens as usize].to_vec()).collect::<Vec<_>>();
+        |texts: &[CorpusText]| texts.iter().take(8).map(|t| t.tokens[..t.prompt_tokens as usize].to_vec()).collect::<Vec<_>>();
     assert_eq!(prompts(&ours), prompts(&theirs));
     for (one, two) in ours.iter().zip(&theirs) {
         assert_eq!(one.prompt, two.prompt);
@@ -53,8 +59,8 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
             assert_eq!(one.tokens, models[0].tokenizer().encode(given, false).unwrap());
             continue;
         }
-        assert!(two.hidden.is_empty() && two.laws.is_empty());
-        let (answer, stop) = (&two.tokens[two.prompt_tokens as usize..], models[0].tokenizer().stop());
+        assert!(two.hidden.is_empty() && two.distributions.is_empty());
+        let (answer, stop) = (&two.tokens[two.prompt_tokens as usize..], models[0].tokenizer().stop_tokens());
         assert!(!answer.is_empty() && answer.len() <= 10);
         assert!(answer.len() == 10 || stop.contains(answer.last().unwrap()), "it ended early: {answer:?}");
     }
@@ -69,11 +75,11 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
     // the teacher.
     let mut same = Corpus::open(&folder.path().join("same"), &about(&[])).unwrap();
     for i in 0..own.len() {
-        same.push(&Text { hidden: Vec::new(), laws: Vec::new(), ..own.read(i).unwrap() }).unwrap();
+        same.push(&CorpusText { hidden: Vec::new(), distributions: Vec::new(), ..own.read(i).unwrap() }).unwrap();
     }
     for form in [HeadForm::Eagle, HeadForm::Adapter] {
-        let run = |corpus: &mut Corpus, teacher: Option<&Teacher>, name: &str| -> Vec<Report> {
-            let options = Options {
+        let run = |corpus: &mut Corpus, teacher: Option<&Teacher>, name: &str| -> Vec<TrainReport> {
+            let options = TrainSettings {
                 form,
                 steps: 2,
                 rate: 2e-4,

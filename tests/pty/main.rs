@@ -17,8 +17,8 @@ mod terminal;
 
 use std::time::Duration;
 
-use speclight::app::{self, Ended, Options, TerminalGuard};
-use speclight::theme::{Terminal as Abilities, Theme};
+use speclight::app::{self, ExitReason, ScreenOptions, TerminalGuard};
+use speclight::theme::{TerminalAbilities as Abilities, Theme};
 use terminal::Terminal;
 
 /// Environment variable that tells the child what to do.
@@ -36,9 +36,9 @@ fn child() {
     let themes = Theme::all(None, &Abilities::from_env(false, None, |name| std::env::var(name).ok())).unwrap();
     let panic_at = (what == "panic-engine").then_some(5);
     let link = engine::start(Duration::from_millis(20), panic_at);
-    match app::run(Options { themes }, 0, link) {
-        Ok(Ended::Asked) => println!("left by the person"),
-        Ok(Ended::Signal(number)) => println!("left by signal {number}"),
+    match app::run(ScreenOptions { themes }, 0, link) {
+        Ok(ExitReason::Asked) => println!("left by the person"),
+        Ok(ExitReason::Signal(number)) => println!("left by signal {number}"),
         Err(error) => println!("failed: {error:#}"),
     }
 }
@@ -119,7 +119,7 @@ fn a_panic_of_the_screen_restores_the_terminal_first() {
 fn without_colour_there_is_none_and_weight_remains() {
     let mut t = start("run", 80, 24, &[("NO_COLOR", "1")]);
     t.wait("steps", |s| s.contains("1 bonus"));
-    let (coloured, bold) = t.looks();
+    let (coloured, bold) = t.has_color_and_bold();
     assert!(!coloured, "no cell has a colour");
     assert!(bold, "bold is still there");
     t.send("q");

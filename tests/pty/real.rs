@@ -119,7 +119,7 @@ fn run_marks_the_text_on_a_terminal_and_sums_up() {
     let (mut t, _folder) = start(&args, &[("NO_COLOR", "1")]);
     assert_eq!(t.status(), 0);
     t.wait("the table", |s| s.contains("tokens          24 in") && !s.contains("colors"));
-    assert!(!t.looks().0, "no cell has a colour");
+    assert!(!t.has_color_and_bold().0, "no cell has a colour");
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Terminal {
     }
 
     /// Returns whether any cell is colored, and whether any is bold.
-    pub fn looks(&self) -> (bool, bool) {
+    pub fn has_color_and_bold(&self) -> (bool, bool) {
         let parser = self.screen.lock().unwrap();
         let (rows, cols) = parser.screen().size();
         let cells = (0..rows).flat_map(|y| (0..cols).map(move |x| (y, x)));

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::place::{FILE, Outcome, Place, content, keys, sha256};
+use crate::place::{FILE, Outcome, UserFolders, content, keys, sha256};
 use crate::server::{Request, Response, Server};
 
 const LENGTH: usize = 300_000;
@@ -24,7 +24,7 @@ fn breaking(model: &[u8], tag: &'static str, bytes: usize) -> Server {
     })
 }
 
-fn parts(place: &Place) -> Vec<String> {
+fn parts(place: &UserFolders) -> Vec<String> {
     let names = place.names();
     assert!(names.iter().all(|name| name.starts_with(FILE) && name.ends_with(".part")), "{names:?}");
     names
@@ -33,7 +33,7 @@ fn parts(place: &Place) -> Vec<String> {
 #[test]
 fn a_whole_file() {
     let model = content(LENGTH, 1);
-    let place = Place::hub(&keys(&model));
+    let place = UserFolders::hub(&keys(&model));
     let server = serving(&model, "\"1\"");
     let outcome = place.fetch(&[("HF_ENDPOINT", &format!("{}/", server.address))]);
     assert!(outcome.good, "{outcome:?}");
@@ -55,7 +55,7 @@ fn a_whole_file() {
 #[test]
 fn a_connection_that_breaks_is_taken_up_where_it_was() {
     let model = content(LENGTH, 1);
-    let place = Place::hub(&keys(&model));
+    let place = UserFolders::hub(&keys(&model));
     let of_server = model.clone();
     let server = Server::start(move |request, number| match number {
         0 => Response::file(request, &of_server, "\"1\"").cut(100_000),
@@ -74,7 +74,7 @@ fn a_connection_that_breaks_is_taken_up_where_it_was() {
 #[test]
 fn the_next_start_goes_on_too() {
     let model = content(LENGTH, 1);
-    let place = Place::hub(&keys(&model));
+    let place = UserFolders::hub(&keys(&model));
     let broken = breaking(&model, "\"1\"", 100_000);
     place.fetch(&[("HF_ENDPOINT", &broken.address)]).says(&["broken off after 100000 of 300000", "check the network"]);
     assert_eq!(broken.requests().len(), 4, "one that brought something, and three that did not");
@@ -90,7 +90,7 @@ fn two_versions_are_never_joined() {
     // The list could not detect this: the sizes are equal, and there is no checksum.
     let (old, new) = (content(LENGTH, 1), content(LENGTH, 2));
     for (before, after) in [("\"1\"", "\"2\""), ("W/\"1\"", "W/\"1\"")] {
-        let place = Place::hub("");
+        let place = UserFolders::hub("");
         assert!(!place.fetch(&[("HF_ENDPOINT", &breaking(&old, before, 100_000).address)]).good);
         assert_eq!(parts(&place).len(), usize::from(before == "\"1\""), "a weak tag promises nothing");
         let server = serving(&new, after);
@@ -105,7 +105,7 @@ fn two_versions_are_never_joined() {
 #[test]
 fn a_file_that_became_shorter_is_begun_again() {
     let (old, new) = (content(LENGTH, 1), content(50_000, 2));
-    let place = Place::hub("");
+    let place = UserFolders::hub("");
     assert!(!place.fetch(&[("HF_ENDPOINT", &breaking(&old, "\"1\"", 100_000).address)]).good);
     let of_server = new.clone();
     let server = Server::start(move |request, _| match request.first() {
@@ -119,7 +119,7 @@ fn a_file_that_became_shorter_is_begun_again() {
 #[test]
 fn a_server_that_knows_no_ranges() {
     let model = content(LENGTH, 1);
-    let place = Place::hub(&keys(&model));
+    let place = UserFolders::hub(&keys(&model));
     assert!(!place.fetch(&[("HF_ENDPOINT", &breaking(&model, "\"1\"", 100_000).address)]).good);
     let of_server = model.clone();
     let server = Server::start(move |_, _| Response { status: 200, body: of_server.clone(), ..Response::default() });
@@ -138,7 +138,7 @@ fn refusals_name_the_cure_and_are_not_repeated() {
         (418, &[], "check HF_ENDPOINT"),
     ];
     for (status, env, cure) in cases {
-        let place = Place::hub("");
+        let place = UserFolders::hub("");
         let server = Server::start(move |_, _| Response::status(status));
         let outcome = place.fetch(&[env, &[("HF_ENDPOINT", server.address.as_str())]].concat());
         outcome.says(&["/o/r/resolve/main/d/tiny.gguf", &format!("HTTP {status}"), cure]);
@@ -152,7 +152,7 @@ fn refusals_name_the_cure_and_are_not_repeated() {
 #[test]
 fn the_token_stays_with_its_host() {
     let model = content(1000, 1);
-    let place = Place::hub(&keys(&model));
+    let place = UserFolders::hub(&keys(&model));
     let stranger = serving(&model, "\"1\"");
     let elsewhere = format!("{}/blob?signature=1", stranger.address);
     let hub = Server::start(move |request, _| match request.path.as_str() {
@@ -171,7 +171,7 @@ fn the_token_stays_with_its_host() {
 #[test]
 fn redirects_in_a_circle_or_to_nowhere() {
     for (location, said) in [("/again", "in a circle"), ("ftp://x/y", "to no address")] {
-        let place = Place::hub("");
+        let place = UserFolders::hub("");
         let server = Server::start(move |_, _| Response::status(302).with("Location", location));
         place.fetch(&[("HF_ENDPOINT", &server.address)]).says(&[said, "check HF_ENDPOINT"]);
     }
@@ -186,7 +186,7 @@ fn files_that_do_not_match_the_list_are_removed() {
         (format!("sha256 = \"{other}\""), other.as_str()),
     ];
     for (keys, said) in cases {
-        let place = Place::hub(&keys);
+        let place = UserFolders::hub(&keys);
         let server = serving(&model, "\"1\"");
         place.fetch(&[("HF_ENDPOINT", &server.address)]).says(&[said, "models.toml"]);
         assert_eq!(place.names(), [""; 0]);
@@ -197,7 +197,7 @@ fn files_that_do_not_match_the_list_are_removed() {
 fn the_checksum_that_the_hub_tells_is_checked() {
     let model = content(1000, 1);
     for (told, good) in [(sha256(&model), true), (sha256(b"other"), false)] {
-        let place = Place::hub("");
+        let place = UserFolders::hub("");
         let stranger = serving(&model, "\"1\"");
         let blob = format!("{}/blob", stranger.address);
         let hub =
@@ -209,7 +209,7 @@ fn the_checksum_that_the_hub_tells_is_checked() {
 
 #[test]
 fn no_network_and_no_address() {
-    let place = Place::hub("");
+    let place = UserFolders::hub("");
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     place.fetch(&[("HF_ENDPOINT", &format!("http://{closed}"))]).says(&["check the network"]);
     place.fetch(&[("HF_ENDPOINT", "hub")]).says(&["no address: set HF_ENDPOINT"]);
@@ -219,7 +219,7 @@ fn no_network_and_no_address() {
 #[test]
 fn concurrent_downloads_wait_for_the_lock() {
     let model = content(LENGTH, 1);
-    let place = Place::hub(&keys(&model));
+    let place = UserFolders::hub(&keys(&model));
     let (begun, begins) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
@@ -237,7 +237,7 @@ fn concurrent_downloads_wait_for_the_lock() {
     assert_eq!(said, "speclight: waiting for another speclight that is fetching it\n");
     release.send(()).unwrap();
     for child in [first, second] {
-        let outcome = Outcome::of(&child.wait_with_output().unwrap());
+        let outcome = Outcome::from_output(&child.wait_with_output().unwrap());
         assert!(outcome.good, "{outcome:?}");
     }
     assert_eq!((server.requests().len(), place.names()), (1, vec![FILE.to_owned()]));
@@ -246,7 +246,7 @@ fn concurrent_downloads_wait_for_the_lock() {
 #[test]
 fn a_killed_download_is_resumed_by_the_next_start() {
     let model = content(LENGTH, 1);
-    let place = Place::hub(&keys(&model));
+    let place = UserFolders::hub(&keys(&model));
     let (hold, held) = mpsc::channel::<()>();
     let held = Arc::new(Mutex::new(held));
     let of_server = model.clone();
@@ -277,7 +277,7 @@ fn a_body_that_never_ends_is_left_at_the_size_of_the_list() {
     let model = content(LENGTH, 1);
     let body = model.clone();
     let server = Server::start(move |_, _| Response { status: 200, body: body.clone(), endless: true, ..Response::default() });
-    let place = Place::hub(&keys(&model));
+    let place = UserFolders::hub(&keys(&model));
     place.fetch(&[("HF_ENDPOINT", &server.address)]).says(&["it has more than the 300000 bytes that it must have"]);
     assert_eq!(place.names(), [""; 0]);
 }

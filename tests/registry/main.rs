@@ -6,14 +6,14 @@ mod place;
 mod pypi;
 mod server;
 
-use place::{Place, content, keys};
+use place::{UserFolders, content, keys};
 use server::{Response, Server};
 
 #[test]
 fn sources_are_tried_in_turn_and_all_of_them_are_named_at_the_end() {
     let model = content(1000, 1);
     let sources = "{ path = \"not/there.gguf\" }, { hub = { repository = \"o/r\", revision = \"main\", file = \"f\" } }";
-    let place = Place::new(&keys(&model), sources);
+    let place = UserFolders::new(&keys(&model), sources);
     let missing = Server::start(|_, _| Response::status(404));
     place.fetch(&[("HF_ENDPOINT", &missing.address)]).says(&["not/there.gguf is not there; ", "HTTP 404"]);
     let server = Server::start(move |request, _| Response::file(request, &model, "\"1\""));
@@ -23,7 +23,7 @@ fn sources_are_tried_in_turn_and_all_of_them_are_named_at_the_end() {
 #[test]
 fn a_path_of_the_list_is_used_where_it_lies() {
     let model = content(1000, 1);
-    let place = Place::new(&keys(&model), "{ path = \"mine.gguf\" }");
+    let place = UserFolders::new(&keys(&model), "{ path = \"mine.gguf\" }");
     let mine = place.folder.path().join("config/mine.gguf");
     std::fs::write(&mine, &model).unwrap();
     let outcome = place.fetch(&[]);
@@ -37,7 +37,7 @@ fn a_path_of_the_list_is_used_where_it_lies() {
 
 #[test]
 fn a_cache_that_cannot_be_written() {
-    let place = Place::hub("");
+    let place = UserFolders::hub("");
     let file = place.folder.path().join("file");
     std::fs::write(&file, b"").unwrap();
     let below = file.join("cache");
@@ -50,7 +50,7 @@ fn a_cache_that_cannot_be_written() {
 #[cfg(unix)]
 fn a_disk_that_is_full_gets_its_space_back() {
     let model = content(200_000, 1);
-    let place = Place::hub(&keys(&model));
+    let place = UserFolders::hub(&keys(&model));
     let server = Server::start(move |request, _| Response::file(request, &model, "\"1\""));
     // The shell's file size limit stands in for a full disk: the write fails in the same way.
     let fetch = place.command(&["models", "fetch"], &[("HF_ENDPOINT", &server.address)]);
@@ -62,7 +62,7 @@ fn a_disk_that_is_full_gets_its_space_back() {
             None => shell.env_remove(name),
         };
     }
-    let outcome = place::Outcome::of(&shell.output().unwrap());
+    let outcome = place::Outcome::from_output(&shell.output().unwrap());
     outcome.says(&["tiny.gguf", "can't be written", "free some space"]);
     assert_eq!(place.names(), [""; 0]);
 }
@@ -72,10 +72,11 @@ fn a_file_that_is_not_what_the_list_says_is_refused_at_the_start() {
     let model = content(3000, 1);
     let other = content(3000, 2);
     // The user's own file, listed with the checksum of another.
-    let place = Place::new(&keys(&model), "{ path = \"mine.gguf\" }");
+    let place = UserFolders::new(&keys(&model), "{ path = \"mine.gguf\" }");
     std::fs::write(place.folder.path().join("config/mine.gguf"), &other).unwrap();
-    let run =
-        |place: &Place| place::Outcome::of(&place.command(&["run", "--prompt", "hi", "--json", "-"], &[]).output().unwrap());
+    let run = |place: &UserFolders| {
+        place::Outcome::from_output(&place.command(&["run", "--prompt", "hi", "--json", "-"], &[]).output().unwrap())
+    };
     let outcome = run(&place);
     assert!(!outcome.good && outcome.out.is_empty(), "{outcome:?}");
     assert!(
@@ -83,7 +84,7 @@ fn a_file_that_is_not_what_the_list_says_is_refused_at_the_start() {
         "{outcome:?}"
     );
     // A cached file that changed after its download, even if an earlier start found it valid.
-    let place = Place::hub(&keys(&model));
+    let place = UserFolders::hub(&keys(&model));
     std::fs::create_dir_all(place.model().parent().unwrap()).unwrap();
     std::fs::write(place.model(), &model).unwrap();
     for _ in 0..2 {

@@ -12,14 +12,14 @@ pub const NAME: &str = "tiny";
 pub const FILE: &str = "tiny.gguf";
 
 /// Cache and config folder of one user.
-pub struct Place {
+pub struct UserFolders {
     pub folder: TempDir,
 }
 
-impl Place {
+impl UserFolders {
     /// Creates the folders with a list of one model with these keys and sources.
-    pub fn new(keys: &str, sources: &str) -> Place {
-        let place = Place { folder: tempfile::tempdir().unwrap() };
+    pub fn new(keys: &str, sources: &str) -> UserFolders {
+        let place = UserFolders { folder: tempfile::tempdir().unwrap() };
         std::fs::create_dir(place.folder.path().join("config")).unwrap();
         let list = format!(
             "default = \"{NAME}\"\n[[model]]\nname = \"{NAME}\"\narchitecture = \"llama\"\nfile = \"{FILE}\"\n{keys}\nsources = [{sources}]\n"
@@ -29,8 +29,8 @@ impl Place {
     }
 
     /// Creates the folders with a list of one model from a hub.
-    pub fn hub(keys: &str) -> Place {
-        Place::new(keys, "{ hub = { repository = \"o/r\", revision = \"main\", file = \"d/tiny.gguf\" } }")
+    pub fn hub(keys: &str) -> UserFolders {
+        UserFolders::new(keys, "{ hub = { repository = \"o/r\", revision = \"main\", file = \"d/tiny.gguf\" } }")
     }
 
     pub fn command(&self, args: &[&str], env: &[(&str, &str)]) -> Command {
@@ -50,7 +50,7 @@ impl Place {
 
     /// Runs `models fetch` for the default model.
     pub fn fetch(&self, env: &[(&str, &str)]) -> Outcome {
-        Outcome::of(&self.command(&["models", "fetch"], env).output().unwrap())
+        Outcome::from_output(&self.command(&["models", "fetch"], env).output().unwrap())
     }
 
     pub fn cache(&self) -> PathBuf {
@@ -83,7 +83,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub fn of(output: &Output) -> Self {
+    pub fn from_output(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         Self { good: output.status.code() == Some(0), out: text(&output.stdout), err: text(&output.stderr) }
     }

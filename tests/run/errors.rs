@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 
-use super::program::{Out, Program, lines, texts};
+use super::program::{Program, RunOutput, lines, texts};
 
 /// Runs with a JSON output file, which must not exist afterward; returns the error line.
 fn fails(program: &Program, status: i32, args: &[&str]) -> String {
@@ -22,7 +22,7 @@ fn fails_with(program: &Program, status: i32, args: &[&str], env: &[(&str, &str)
             command.env(name, value)
         };
     }
-    let out = Out::of(&mut command);
+    let out = RunOutput::run_to_end(&mut command);
     assert_eq!((out.status, out.out.as_str()), (status, ""), "{args:?}: {}", out.err);
     let names = program.names();
     assert!(!names.iter().any(|name| name.starts_with("out.jsonl")), "{args:?} left {names:?}");

@@ -33,16 +33,21 @@ fn run(drafter: &str, shape: &str, every: usize) -> Marks {
         once: true,
         start_paused: false,
     };
-    Marks::of(options, every).unwrap()
+    Marks::measure(options, every).unwrap()
 }
 
 #[test]
 fn the_marks_are_in_order() {
     for (drafter, shape) in [("ngram", "best-first"), ("suffix", "chain"), ("early-exit", "static"), ("eagle", "chain")] {
         let marks = run(drafter, shape, 3);
-        assert!(marks.looks >= 12 && 6 * marks.looks > marks.steps, "{drafter}: {} looks at {} steps", marks.looks, marks.steps);
-        assert_eq!((&marks.exceptions, marks.open), (&vec![], 0), "{drafter}, {shape}");
-        let (luck, half) = marks.luck();
+        assert!(
+            marks.searches >= 12 && 6 * marks.searches > marks.steps,
+            "{drafter}: {} looks at {} steps",
+            marks.searches,
+            marks.steps
+        );
+        assert_eq!((&marks.exceptions, marks.unconverged), (&vec![], 0), "{drafter}, {shape}");
+        let (luck, half) = marks.sampling_error();
         assert!(luck.abs() < 2.0 * half, "{drafter}, {shape}: {luck} ± {half}");
     }
 }
@@ -50,10 +55,10 @@ fn the_marks_are_in_order() {
 #[test]
 fn the_oracle_drafter_is_at_its_own_ceiling() {
     let marks = run("oracle", "best-first", 1);
-    let (least, most) = marks.share();
-    assert!(marks.exceptions.is_empty() && marks.looks > 20, "{:?}", marks.exceptions);
+    let (least, most) = marks.ceiling_fraction();
+    assert!(marks.exceptions.is_empty() && marks.searches > 20, "{:?}", marks.exceptions);
     assert!((0.99..=1.0 + 1e-9).contains(&least) && (1.0 - 1e-9..=1.01).contains(&most), "{least} to {most}");
     // Negative control: another drafter reaches less than the ceiling.
     let other = run("ngram", "best-first", 3);
-    assert!(other.share().1 < 0.99 && other.expected() < marks.expected(), "{:?}", other.share());
+    assert!(other.ceiling_fraction().1 < 0.99 && other.expected() < marks.expected(), "{:?}", other.ceiling_fraction());
 }

@@ -16,18 +16,18 @@ pub struct Program {
 }
 
 /// Exit status and output of a run.
-pub struct Out {
+pub struct RunOutput {
     pub status: i32,
     pub out: String,
     pub err: String,
 }
 
-impl Out {
+impl RunOutput {
     /// Runs a command to completion.
-    pub fn of(command: &mut Command) -> Out {
+    pub fn run_to_end(command: &mut Command) -> RunOutput {
         let out = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Out { status: out.status.code().unwrap_or(-1), out: text(out.stdout), err: text(out.stderr) }
+        RunOutput { status: out.status.code().unwrap_or(-1), out: text(out.stdout), err: text(out.stderr) }
     }
 }
 
@@ -93,8 +93,8 @@ impl Program {
     }
 
     /// Runs `speclight run` to completion.
-    pub fn run(&self, args: &[&str]) -> Out {
-        Out::of(&mut self.command(args))
+    pub fn run(&self, args: &[&str]) -> RunOutput {
+        RunOutput::run_to_end(&mut self.command(args))
     }
 }
 

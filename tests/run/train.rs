@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::program::{Out, Program, lines};
+use super::program::{Program, RunOutput, lines};
 
 /// Timeout for busy machines; a passing test never waits that long.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -52,7 +52,7 @@ fn wait(path: &str, count: usize, child: &mut Child) {
 #[test]
 fn interrupted_training_resumes_with_the_same_results() {
     let program = Program::new();
-    let whole = Out::of(&mut train(&program, "whole"));
+    let whole = RunOutput::run_to_end(&mut train(&program, "whole"));
     assert_eq!((whole.status, whole.err.as_str()), (0, ""));
     assert_eq!(whole.out.lines().count(), 2, "a line a measurement: {}", whole.out);
     let of = |name: &str| lines(&std::fs::read_to_string(program.path(name)).unwrap());
@@ -75,7 +75,7 @@ fn interrupted_training_resumes_with_the_same_results() {
     assert_eq!(out.status.code(), Some(130), "{}", String::from_utf8_lossy(&out.stderr));
     let first = losses(&of("parts.jsonl"));
     assert!(!first.is_empty() && first.len() < 4, "{first:?}");
-    let again = Out::of(&mut train(&program, "parts"));
+    let again = RunOutput::run_to_end(&mut train(&program, "parts"));
     assert_eq!((again.status, again.err.as_str()), (0, ""));
     let both: Vec<_> = first.into_iter().chain(losses(&of("parts.jsonl"))).collect();
     assert_eq!(both, want);
@@ -88,7 +88,7 @@ fn interrupted_training_resumes_with_the_same_results() {
     let (adapter, kept) = (program.path("parts.gguf"), program.path("head.gguf"));
     std::fs::rename(head, &kept).unwrap();
     let head = kept;
-    let out = Out::of(train(&program, "parts").args(["--form", "adapter"]));
+    let out = RunOutput::run_to_end(train(&program, "parts").args(["--form", "adapter"]));
     assert_eq!((out.status, out.err.as_str()), (0, ""));
     let measured = of("parts.jsonl");
     let last = measured.last().unwrap();
@@ -108,7 +108,7 @@ fn interrupted_training_resumes_with_the_same_results() {
     for prompts in ["{\"prompt\": \"Other\"}\n".to_owned(), asks.replace("The answer is", "It is")] {
         let mut other = train(&program, "parts");
         std::fs::write(program.path("asks.jsonl"), prompts).unwrap();
-        let out = Out::of(&mut other);
+        let out = RunOutput::run_to_end(&mut other);
         assert_eq!(out.status, 1);
         assert!(out.err.contains("other prompts") && out.err.lines().count() == 1, "{}", out.err);
     }

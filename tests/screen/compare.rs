@@ -7,9 +7,11 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use speclight::app::{Compare, Effect, KEYS, Lane, Msg, Phase, RunState, Screen};
-use speclight::compare::{Made, News, Order};
-use speclight::telemetry::{Cause, Fluid, Look, Miss, OracleSearchState, StepRecord, StepSettings, TokenClass, TreeRecord};
+use speclight::app::{COMPARE_KEYS, Compare, Effect, Lane, Msg, Phase, RunState, Screen};
+use speclight::compare::{CompareCommand, CompareEvent, ComparedStep};
+use speclight::telemetry::{
+    FluidBound, Miss, MissCause, OracleResult, OracleSearchState, StepRecord, StepSettings, TokenClass, TreeRecord,
+};
 use speclight::theme::Theme;
 
 use crate::script::{self, Script, settings};
@@ -26,7 +28,7 @@ fn screen(state: &Compare, width: u16, height: u16) -> String {
     text(&drawn(state, &theme("dark", false), width, height))
 }
 
-fn press(state: &mut Compare, keys: &[&str]) -> Vec<Effect<Order>> {
+fn press(state: &mut Compare, keys: &[&str]) -> Vec<Effect<CompareCommand>> {
     keys.iter().flat_map(|key| state.update(Msg::Key(key_of(key)))).collect()
 }
 
@@ -38,7 +40,7 @@ fn lanes(a: &StepSettings, b: &StepSettings) -> [Lane; 2] {
 }
 
 /// Builds a step that emits `tokens`, all but the last of them drafted.
-fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)], settings: &StepSettings) -> Made {
+fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)], settings: &StepSettings) -> ComparedStep {
     let accepted = tokens.len() - 1;
     let mut tree = TreeRecord {
         tokens: vec![0],
@@ -70,11 +72,11 @@ fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)
         tree.rank.push(0);
     }
     let (token, word) = tokens[accepted].clone();
-    let cause = Cause::ALL[number % 4];
+    let cause = MissCause::ALL[number % 4];
     let miss = Miss {
         depth: accepted + 1,
         token,
-        class: TokenClass::of(&word),
+        class: TokenClass::from_text(&word),
         text: word.clone(),
         p: 0.4,
         p_plain: Some(0.4),
@@ -96,7 +98,7 @@ fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)
     record.entropy = vec![template.entropy[0]; tokens.len()];
     record.miss = Some(miss);
     record.time.verify = 0.02 + 0.001 * (number % 3) as f64;
-    let look = Look {
+    let look = OracleResult {
         oracle_lower: 3.0,
         oracle_upper: 3.0,
         oracle_floor: 0.05,
@@ -105,7 +107,7 @@ fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)
         state: OracleSearchState::Converged,
     };
     let look = number.is_multiple_of(4).then_some(look);
-    Made { record: Arc::new(record), look, curve: None, fluid: None::<Arc<Fluid>>, ended: false }
+    ComparedStep { record: Arc::new(record), look, curve: None, fluid: None::<Arc<FluidBound>>, ended: false }
 }
 
 /// Returns a comparison after `prompts` texts of `length` tokens.
@@ -118,10 +120,10 @@ fn running(a: &StepSettings, b: &StepSettings, prompts: usize, length: usize) ->
     while info.prompts.len() < prompts {
         info.prompts.push("Another prompt.".into());
     }
-    state.update(Msg::Engine(News::Ready(Arc::new(info))));
+    state.update(Msg::Engine(CompareEvent::Ready(Arc::new(info))));
     let mut script = Script::new(11);
     for prompt in 0..prompts {
-        state.update(Msg::Engine(News::Began(prompt)));
+        state.update(Msg::Engine(CompareEvent::Began(prompt)));
         let template = script.step(a);
         let mut words: Vec<(u32, String)> = Vec::new();
         while words.len() < length + 12 {
@@ -138,9 +140,9 @@ fn running(a: &StepSettings, b: &StepSettings, prompts: usize, length: usize) ->
             at[lane] += draw + 1;
             number[lane] += 1;
             made.ended = prompt + 1 < prompts && at[lane] >= length + 12;
-            state.update(Msg::Engine(News::Step(lane, Box::new(made))));
+            state.update(Msg::Engine(CompareEvent::Step(lane, Box::new(made))));
         }
-        state.update(Msg::Engine(News::Plain(33.1)));
+        state.update(Msg::Engine(CompareEvent::Plain(33.1)));
     }
     state
 }
@@ -166,7 +168,7 @@ fn early_and_with_texts_that_differ() {
     let other = running(&settings("ngram", 8, 1.0), &settings("ngram", 8, 0.0), 6, 40);
     assert_snapshot!("compare_texts_differ_80x24", screen(&other, 80, 24));
     let mut state = Compare::new(lanes(&settings("ngram", 8, 1.0), &settings("none", 1, 1.0)), 3);
-    state.update(Msg::Engine(News::Loading("loading SmolLM2-135M-Instruct".into(), Some(0.4))));
+    state.update(Msg::Engine(CompareEvent::Loading("loading SmolLM2-135M-Instruct".into(), Some(0.4))));
     assert_snapshot!("compare_loading_80x24", screen(&state, 80, 24));
 }
 
@@ -186,20 +188,23 @@ fn each_token_has_the_colour_of_where_it_came_from() {
 #[test]
 fn every_key_of_the_footer_does_something() {
     let mut state = running(&settings("ngram", 8, 1.0), &settings("eagle", 8, 1.0), 1, 20);
-    for (key, _) in KEYS {
+    for (key, _) in COMPARE_KEYS {
         let before = (state.motion, state.theme);
         let effects = press(&mut state, &[key]);
         assert!(!effects.is_empty() || before != (state.motion, state.theme), "{key}");
     }
     let mut state = Compare::new(lanes(&settings("ngram", 8, 1.0), &settings("eagle", 8, 1.0)), 3);
     let order = |order| vec![Effect::Engine(order)];
-    assert_eq!(press(&mut state, &["space"]), order(Order::Pause));
-    state.update(Msg::Engine(News::Paused));
-    assert_eq!(press(&mut state, &["."]), order(Order::Step));
-    assert_eq!(press(&mut state, &["space"]), order(Order::Resume));
-    state.update(Msg::Engine(News::Resumed));
-    assert_eq!((press(&mut state, &["."]), state.motion), (order(Order::Pause), RunState::Pausing));
-    assert_eq!((press(&mut state, &["n"]), press(&mut state, &["p"])), (order(Order::Turn(1)), order(Order::Turn(-1))));
+    assert_eq!(press(&mut state, &["space"]), order(CompareCommand::Pause));
+    state.update(Msg::Engine(CompareEvent::Paused));
+    assert_eq!(press(&mut state, &["."]), order(CompareCommand::Step));
+    assert_eq!(press(&mut state, &["space"]), order(CompareCommand::Resume));
+    state.update(Msg::Engine(CompareEvent::Resumed));
+    assert_eq!((press(&mut state, &["."]), state.motion), (order(CompareCommand::Pause), RunState::Pausing));
+    assert_eq!(
+        (press(&mut state, &["n"]), press(&mut state, &["p"])),
+        (order(CompareCommand::Turn(1)), order(CompareCommand::Turn(-1)))
+    );
     press(&mut state, &["c", "c", "c"]);
     assert_eq!(state.theme, 0);
     assert_eq!(press(&mut state, &["Ctrl-C"]), [Effect::Leave(None)]);
@@ -209,20 +214,20 @@ fn every_key_of_the_footer_does_something() {
 #[test]
 fn the_end_and_failures_are_told() {
     let mut state = running(&settings("ngram", 8, 1.0), &settings("eagle", 8, 1.0), 2, 20);
-    assert_eq!(state.update(Msg::Engine(News::Failed("no more".into()))), [Effect::Leave(Some("no more".into()))]);
+    assert_eq!(state.update(Msg::Engine(CompareEvent::Failed("no more".into()))), [Effect::Leave(Some("no more".into()))]);
     let gone = state.update(Msg::EngineGone(Some("it\nfell".into())));
     assert_eq!(gone, [Effect::Leave(Some("the engine stopped: it fell".into()))]);
-    state.update(Msg::Engine(News::Refused("prompt 3: too long".into())));
+    state.update(Msg::Engine(CompareEvent::Refused("prompt 3: too long".into())));
     assert!(screen(&state, 80, 24).contains("prompt 3: too long") && state.ages());
     state.update(Msg::Tick(Duration::from_secs(60)));
     assert!(!screen(&state, 80, 24).contains("prompt 3: too long") && !state.ages());
-    state.update(Msg::Engine(News::Done));
+    state.update(Msg::Engine(CompareEvent::Done));
     assert_eq!(state.phase, Phase::Finished);
     assert!(screen(&state, 80, 24).contains("finished"));
     // A prompt that runs again is counted once.
     let positions = state.outcomes.positions;
-    state.update(Msg::Engine(News::Began(1)));
-    state.update(Msg::Engine(News::Done));
+    state.update(Msg::Engine(CompareEvent::Began(1)));
+    state.update(Msg::Engine(CompareEvent::Done));
     assert!(state.outcomes.positions < positions);
 }
 
@@ -237,8 +242,8 @@ proptest! {
         let mut state = running(&a, &b, prompts, length);
         // Events that no engine sends must do no harm.
         let made = step(&Script::new(3).step(&a), 7, 0, &[(1, "\u{1b}[2J日".to_owned())], &a);
-        state.update(Msg::Engine(News::Step(lane, Box::new(made))));
-        state.update(Msg::Engine(News::Began(99)));
+        state.update(Msg::Engine(CompareEvent::Step(lane, Box::new(made))));
+        state.update(Msg::Engine(CompareEvent::Began(99)));
         let buffer = drawn(&state, &theme("mono", ascii), width, height);
         let escapes = text(&buffer).contains('\u{1b}');
         prop_assert!(!escapes);

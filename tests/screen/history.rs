@@ -19,7 +19,7 @@ fn figures_are_those_of_the_steps() {
     let expected = records.iter().map(|r| r.expected_accepted).sum::<f64>() / n;
     assert!((history.averages.accepted_mean().unwrap() - accepted).abs() < 1e-12);
     assert!((history.averages.expected_mean().unwrap() - expected).abs() < 1e-12);
-    let mu = records.iter().flat_map(|r| &r.entropy).map(|e| e.law.entropy).sum::<f64>();
+    let mu = records.iter().flat_map(|r| &r.entropy).map(|e| e.sampled.entropy).sum::<f64>();
     let positions = records.iter().map(|r| r.entropy.len()).sum::<usize>() as f64;
     assert!((history.entropy.mean().unwrap() - mu / positions).abs() < 1e-12);
     assert_eq!(history.averages.lengths.iter().sum::<usize>(), 200);

@@ -17,7 +17,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use speclight::app::{Effect, Msg, State};
 use speclight::telemetry::StepSettings;
-use speclight::theme::{Depth, Terminal, Theme};
+use speclight::theme::{ColorDepth, TerminalAbilities, Theme};
 
 /// Returns a state after `steps` steps under these settings.
 fn running(settings: &StepSettings, steps: usize) -> State {
@@ -58,7 +58,7 @@ fn key_of(key: &str) -> KeyEvent {
 }
 
 fn theme(name: &str, ascii: bool) -> Theme {
-    Theme::load(name, &Terminal { depth: Depth::True, ascii, folder: None }).unwrap()
+    Theme::load(name, &TerminalAbilities { depth: ColorDepth::True, ascii, folder: None }).unwrap()
 }
 
 fn drawn(state: &State, theme: &Theme, width: u16, height: u16) -> Buffer {

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use speclight::app::{Msg, Pane, State, update};
 use speclight::engine::Event;
 use speclight::telemetry::{
-    BudgetReason, Ceilings, Choice, CutNode, EntropyClassBound, Fluid, Interval, Look, OracleSearchState, Reached, StepRecord,
-    TreeRecord,
+    BudgetChoice, BudgetReason, Ceilings, CutNode, EntropyClassBound, FluidBound, Interval, OracleResult, OracleSearchState,
+    ReachedIntervals, StepRecord, TreeRecord,
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -116,7 +116,7 @@ proptest! {
         record.settings.budget = budget;
         record.ceilings.renewal = Some(expected);
         record.time.draft = expected;
-        record.entropy.iter_mut().for_each(|e| e.law.entropy = expected);
+        record.entropy.iter_mut().for_each(|e| e.sampled.entropy = expected);
         for _ in 0..3 {
             update(&mut state, Msg::Engine(Event::Step(Arc::new(record.clone()))));
         }
@@ -143,17 +143,17 @@ proptest! {
             record.ceilings = Ceilings {
                 batch: n(3), published: Some(n(4)), renewal: Some(n(5)), renewal_tuned: Some(n(6)), fluid: Some(n(7)), fluid_floor: Some(n(8)), fluid_at_mean: Some(n(7)),
             };
-            record.reached = Some(Reached {
+            record.reached = Some(ReachedIntervals {
                 steps: rank, expected: between(9), fluid: between(11), share: between(13), expected_mean: Some(n(2)), share_mean: Some(n(12)),
             });
-            record.choice = Some(Choice {
+            record.choice = Some(BudgetChoice {
                 drafted: rank, kept: depth % 500, expected: n(0), tokens_per_second: n(1), plain_tokens_per_second: n(2), reason: BudgetReason::Cut,
             });
             if let Some(miss) = &mut record.miss {
                 (miss.depth, miss.rank, miss.p, miss.pi, miss.q, miss.draft_rank) = (depth, rank, n(4), n(5), Some(n(6)), Some(rank));
                 miss.text.clone_from(&texts[step % texts.len()]);
             }
-            let look = Look {
+            let look = OracleResult {
                 oracle_lower: n(8), oracle_upper: n(9), oracle_floor: n(10), passes: rank, drafter_best: Some(n(11)), state: looked,
             };
             let looked = Event::Looked { prompt_id: record.prompt_id.clone(), step: record.step, look, curve: None, systematic: rank % 2 == 0 };
@@ -161,7 +161,7 @@ proptest! {
             update(&mut state, Msg::Engine(looked));
         }
         let kinds = (0..3).map(|i| EntropyClassBound { entropy_from: n(i), share: n(i + 1), mu: n(i + 2), fluid: Some(n(i + 3)) }).collect();
-        let fluid = Fluid { positions: rank, curve: numbers.clone(), kinds };
+        let fluid = FluidBound { positions: rank, curve: numbers.clone(), kinds };
         update(&mut state, Msg::Engine(Event::Fluid(Arc::new(fluid))));
         for selected in [false, true] {
             if selected {
@@ -274,7 +274,8 @@ fn what_an_automatic_budget_chose_is_said() {
         let mut record = (*Script::new(1).step(&settings("ngram", 64, 1.0))).clone();
         let (tokens_per_second, plain_tokens_per_second) = (90.5, 60.0);
         let kept = if reason == BudgetReason::Cut { 9 } else { 12 };
-        record.choice = Some(Choice { drafted: 12, kept, expected: 1.5, tokens_per_second, plain_tokens_per_second, reason });
+        record.choice =
+            Some(BudgetChoice { drafted: 12, kept, expected: 1.5, tokens_per_second, plain_tokens_per_second, reason });
         update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
         let screen = text(&drawn(&state, &theme("dark", false), 120, 40));
         assert!(screen.contains(words), "{screen}");

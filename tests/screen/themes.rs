@@ -3,20 +3,20 @@
 use std::fs;
 
 use ratatui::style::{Color, Modifier};
-use speclight::theme::{Depth, Role, Terminal, Theme};
+use speclight::theme::{ColorDepth, Role, TerminalAbilities, Theme};
 
-fn load(files: &[(&str, &str)], name: &str, depth: Depth) -> Result<Theme, String> {
+fn load(files: &[(&str, &str)], name: &str, depth: ColorDepth) -> Result<Theme, String> {
     let folder = tempfile::tempdir().unwrap();
     for (file, text) in files {
         fs::write(folder.path().join(file), text).unwrap();
     }
-    let terminal = Terminal { depth, ascii: false, folder: Some(folder.path().to_owned()) };
+    let terminal = TerminalAbilities { depth, ascii: false, folder: Some(folder.path().to_owned()) };
     let place = format!("{}/", folder.path().display());
     Theme::load(name, &terminal).map_err(|e| e.to_string().replace(&place, ""))
 }
 
 fn one(text: &str) -> Result<Theme, String> {
-    load(&[("own.toml", text)], "own", Depth::True)
+    load(&[("own.toml", text)], "own", ColorDepth::True)
 }
 
 #[test]
@@ -63,14 +63,14 @@ fn bad_themes_are_named_by_file_line_key_and_cure() {
     }
     let error = one("[roles\n").unwrap_err();
     assert!(error.starts_with("theme own.toml:1: not TOML: ") && !error.contains('\n'), "{error}");
-    let error = load(&[], "nobody", Depth::True).unwrap_err();
+    let error = load(&[], "nobody", ColorDepth::True).unwrap_err();
     assert!(error.starts_with("theme nobody: not known: take one of dark, light, mono, or put nobody.toml into "), "{error}");
-    assert!(load(&[], "no/such.toml", Depth::True).unwrap_err().starts_with("theme no/such.toml: can't be read: "));
+    assert!(load(&[], "no/such.toml", ColorDepth::True).unwrap_err().starts_with("theme no/such.toml: can't be read: "));
 }
 
 #[test]
 fn circles_are_named() {
-    let circle = load(&[("a.toml", "inherits = \"b\""), ("b.toml", "\ninherits = \"a\"")], "a", Depth::True).unwrap_err();
+    let circle = load(&[("a.toml", "inherits = \"b\""), ("b.toml", "\ninherits = \"a\"")], "a", ColorDepth::True).unwrap_err();
     assert_eq!(circle, "theme b.toml:2: inherits: `a` inherits this theme in turn: break the circle");
 }
 
@@ -85,7 +85,7 @@ fn an_heir_recolours_what_it_inherits() {
     assert_eq!((bonus.fg, bonus.add_modifier), (Some(Color::Indexed(4)), Modifier::UNDERLINED));
     assert_eq!(theme.name, "own");
     // A file with the name of a built-in theme extends it.
-    let dark = load(&[("dark.toml", "inherits = \"dark\"\n[palette]\ngreen = \"#040506\"")], "dark", Depth::True).unwrap();
+    let dark = load(&[("dark.toml", "inherits = \"dark\"\n[palette]\ngreen = \"#040506\"")], "dark", ColorDepth::True).unwrap();
     assert_eq!(dark.style(Role::Accepted1).fg, Some(Color::Rgb(4, 5, 6)));
 }
 
@@ -100,17 +100,17 @@ fn missing_roles_fall_back_by_their_dots() {
 #[test]
 fn themes_fit_the_terminal() {
     for name in ["dark", "light", "mono"] {
-        for depth in [Depth::None, Depth::Ansi16, Depth::Indexed, Depth::True] {
+        for depth in [ColorDepth::None, ColorDepth::Ansi16, ColorDepth::Indexed, ColorDepth::True] {
             let theme = load(&[], name, depth).unwrap();
             for &role in Role::ALL {
                 let style = theme.style(role);
                 for colour in [style.fg, style.bg].into_iter().flatten() {
                     let fits = match (depth, colour) {
-                        (Depth::None, _) => false,
+                        (ColorDepth::None, _) => false,
                         (_, Color::Reset) => true,
-                        (Depth::Ansi16, c) => matches!(c, Color::Indexed(0..=15)),
-                        (Depth::Indexed, c) => matches!(c, Color::Indexed(_)),
-                        (Depth::True, _) => true,
+                        (ColorDepth::Ansi16, c) => matches!(c, Color::Indexed(0..=15)),
+                        (ColorDepth::Indexed, c) => matches!(c, Color::Indexed(_)),
+                        (ColorDepth::True, _) => true,
                     };
                     assert!(fits, "{name} {depth:?} {}: {colour:?}", role.name());
                 }
@@ -121,13 +121,13 @@ fn themes_fit_the_terminal() {
 
 #[test]
 fn without_colour_mono_is_the_theme() {
-    let terminal = |depth| Terminal { depth, ascii: false, folder: None };
+    let terminal = |depth| TerminalAbilities { depth, ascii: false, folder: None };
     let names = |chosen, depth| Theme::all(chosen, &terminal(depth)).unwrap().into_iter().map(|t| t.name).collect::<Vec<_>>();
-    assert_eq!(names(None, Depth::None), ["mono"]);
-    assert_eq!(names(None, Depth::True), ["dark", "light", "mono"]);
-    assert_eq!(names(Some("light"), Depth::Indexed), ["light", "dark", "mono"]);
-    assert_eq!(names(Some("dark"), Depth::None), ["dark"], "who names one gets it, without its colours");
-    let mono = Theme::load("mono", &terminal(Depth::None)).unwrap();
+    assert_eq!(names(None, ColorDepth::None), ["mono"]);
+    assert_eq!(names(None, ColorDepth::True), ["dark", "light", "mono"]);
+    assert_eq!(names(Some("light"), ColorDepth::Indexed), ["light", "dark", "mono"]);
+    assert_eq!(names(Some("dark"), ColorDepth::None), ["dark"], "who names one gets it, without its colours");
+    let mono = Theme::load("mono", &terminal(ColorDepth::None)).unwrap();
     let looks = |role| mono.style(role).add_modifier;
     assert_ne!(looks(Role::Accepted1), looks(Role::TokenBonus));
     assert_ne!(looks(Role::TokenBonus), looks(Role::TokenPlain));
@@ -136,7 +136,7 @@ fn without_colour_mono_is_the_theme() {
 #[test]
 fn the_locale_chooses_the_glyphs() {
     let ascii = |pairs: &'static [(&'static str, &'static str)], asked| {
-        Terminal::from_env(asked, None, |name| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned())).ascii
+        TerminalAbilities::from_env(asked, None, |name| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned())).ascii
     };
     assert!(!ascii(&[("LANG", "en_GB.UTF-8")], false));
     assert!(ascii(&[("LANG", "en_GB.UTF-8")], true));

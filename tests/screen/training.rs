@@ -8,7 +8,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use speclight::app::{Effect, Msg, Screen, Stage, Training};
 use speclight::theme::Theme;
-use speclight::train::{DraftPerformance, HeldOutMetrics, News, Report};
+use speclight::train::{DraftPerformance, HeldOutMetrics, TrainEvent, TrainReport};
 
 use crate::{key_of, text, theme};
 
@@ -24,7 +24,7 @@ fn screen(state: &Training, width: u16, height: u16) -> String {
 }
 
 /// Builds step `step` of `steps`, with a falling loss that is evaluated every hundred steps.
-fn step(step: usize, steps: usize) -> News {
+fn step(step: usize, steps: usize) -> TrainEvent {
     let done = step as f64 / steps as f64;
     let loss = 2.0 + 4.0 * (-4.0 * done).exp();
     let held_out = step.is_multiple_of(100).then(|| HeldOutMetrics {
@@ -37,7 +37,7 @@ fn step(step: usize, steps: usize) -> News {
         expected_accepted: 0.3 + 0.6 * done,
         fluid: Some(1.7),
     });
-    let report = Report {
+    let report = TrainReport {
         step,
         steps,
         loss,
@@ -47,12 +47,12 @@ fn step(step: usize, steps: usize) -> News {
         seconds: step as f64 * 1.5,
         held_out,
     };
-    News::Step(Box::new(report), drafted)
+    TrainEvent::Step(Box::new(report), drafted)
 }
 
 fn training(to: usize, steps: usize) -> Training {
     let mut state = Training::new("SmolLM2-135M-Instruct".into(), "my-head.gguf".into(), 3);
-    state.update(Msg::Engine(News::Training { texts: 2120, tokens: 600_000 }));
+    state.update(Msg::Engine(TrainEvent::Training { texts: 2120, tokens: 600_000 }));
     for i in 1..=to {
         state.update(Msg::Tick(Duration::from_millis(1500 * i as u64)));
         state.update(Msg::Engine(step(i, steps)));
@@ -75,7 +75,7 @@ fn training_at_every_size() {
 fn it_says_how_far_it_is() {
     let mut state = Training::new("model".into(), "head.gguf".into(), 3);
     assert!(screen(&state, 80, 24).contains("loading") && state.left().is_none());
-    state.update(Msg::Engine(News::Writing { tokens: 1000, of: 4000, rate: 50.0 }));
+    state.update(Msg::Engine(TrainEvent::Writing { tokens: 1000, of: 4000, rate: 50.0 }));
     let shown = screen(&state, 80, 24);
     assert!(
         shown.contains("writing texts") && shown.contains("1000 of 4000 tokens, 25%") && shown.contains("1 min 00 s left"),
@@ -89,7 +89,7 @@ fn it_says_how_far_it_is() {
         shown.contains("held out step 200") && shown.contains("1.80 tokens/step") && shown.contains("25% of fluid"),
         "{shown}"
     );
-    state.update(Msg::Engine(News::Finished));
+    state.update(Msg::Engine(TrainEvent::Finished));
     assert!(screen(&state, 80, 24).contains("finished") && !state.ages());
     assert_eq!(state.update(Msg::EngineGone(None)), [], "the person may look as long as they like");
     assert_eq!(state.update(Msg::Key(key_of("q"))), [Effect::Leave(None)]);
@@ -98,7 +98,7 @@ fn it_says_how_far_it_is() {
 #[test]
 fn what_ends_it_is_told_in_one_line() {
     let mut state = training(3, 10);
-    assert_eq!(state.update(Msg::Engine(News::Failed("no room".into()))), [Effect::Leave(Some("no room".into()))]);
+    assert_eq!(state.update(Msg::Engine(TrainEvent::Failed("no room".into()))), [Effect::Leave(Some("no room".into()))]);
     let gone = state.update(Msg::EngineGone(Some("it\nfell".into())));
     assert_eq!(gone, [Effect::Leave(Some("training stopped: it fell".into()))]);
     assert_eq!(state.stage, Stage::Training);
@@ -118,8 +118,8 @@ proptest! {
         let mut state = training(steps, steps);
         let figures = HeldOutMetrics { loss: vec![loss; depths], acceptance: vec![loss; depths], accepted: loss };
         let drafted = DraftPerformance { greedy_tokens_per_step: loss, expected_accepted: loss, fluid: Some(loss) };
-        let report = Report { step: 0, steps: 0, loss, rate: loss, norm: loss, tokens: 0, seconds: loss, held_out: Some(figures) };
-        state.update(Msg::Engine(News::Step(Box::new(report), Some(drafted))));
+        let report = TrainReport { step: 0, steps: 0, loss, rate: loss, norm: loss, tokens: 0, seconds: loss, held_out: Some(figures) };
+        state.update(Msg::Engine(TrainEvent::Step(Box::new(report), Some(drafted))));
         let shown = text(&drawn(&state, &theme("mono", ascii), width, height));
         prop_assert!(!ascii || shown.is_ascii());
     }

@@ -212,7 +212,13 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     let found = |state: &mut State, step: usize, is: OracleSearchState| {
         looks(told(
             state,
-            Event::Looked { prompt_id: "0".into(), step, look: OracleResult { state: is, ..look }, curve: None, systematic: false },
+            Event::Looked {
+                prompt_id: "0".into(),
+                step,
+                look: OracleResult { state: is, ..look },
+                curve: None,
+                systematic: false,
+            },
         ))
     };
     assert_eq!(found(&mut state, 0, OracleSearchState::BrokenOff), [0]);

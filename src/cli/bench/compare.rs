@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::report::{Report, median};
+use super::report::{BenchReport, median};
 use crate::clean::sanitize_name;
 use crate::cli::table;
 
@@ -13,7 +13,7 @@ const DRAWS: usize = 2000;
 /// Formats the ratio of new to old median for everything that both results measured.
 ///
 /// Each ratio has its 95% interval.
-pub fn text(old: &Report, new: &Report) -> String {
+pub fn text(old: &BenchReport, new: &BenchReport) -> String {
     let mut text = format!(
         "\ncompared with {} {} on {} (speclight {})\n",
         sanitize_name(&old.model),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
-use super::report::{Report, median};
+use super::report::{BenchReport, median};
 use crate::cli::machine;
 use crate::dist::argmax;
 use crate::draft::EarlyExit;
@@ -14,7 +14,7 @@ use crate::model::device::default_threads;
 use crate::model::kernels::{CpuDecoder, Stage};
 use crate::model::load::Model;
 use crate::model::{Decoder, ForwardError, Head, HeadForm, Logits, Node, Parent, Pass};
-use crate::registry::Found;
+use crate::registry::RegistryModel;
 use crate::tree::TokenId;
 
 /// Sizes of the verify passes, in tokens.
@@ -35,7 +35,7 @@ const MIN_REPEAT_TIME: Duration = Duration::from_millis(30);
 const BANDWIDTH_BYTES: usize = 256 << 20;
 
 /// Measures everything once per round, for `rounds` rounds.
-pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Report> {
+pub fn measure(model: &Model, found: &RegistryModel, rounds: usize) -> anyhow::Result<BenchReport> {
     let config = model.config();
     let room = CONTEXTS.iter().max().map_or(0, |most| most + 2).min(config.context);
     let mut decoder = model.decoder(room)?;
@@ -43,7 +43,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
     let tokens: Vec<TokenId> = (0..room as u64).map(|i| (i * 7919 % config.vocab as u64) as TokenId).collect();
     let threads = model.threads().unwrap_or_else(default_threads);
     let memory = vec![1u64; BANDWIDTH_BYTES / 8];
-    let shipped = |form| Head::shipped(found.sha256(), form, model);
+    let shipped = |form| Head::load_built_in(found.sha256(), form, model);
     let mut head = shipped(HeadForm::Eagle)?.as_ref().map(|head| entered(head, &tokens)).transpose()?;
     let staged_room = CONTEXT + STAGED[STAGED.len() - 1];
     let mut timed = model.cpu_decoder(staged_room).filter(|_| staged_room <= room);
@@ -53,7 +53,7 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
     }
     let adapter = shipped(HeadForm::Adapter)?;
     let exit = match &adapter {
-        Some(adapter) => adapter.about().after.first().copied(),
+        Some(adapter) => adapter.info().source_layers.first().copied(),
         None => (config.layers > 1).then(|| EarlyExit::default_layers(config.layers)),
     };
     let mut adapter = adapter.map(|adapter| adapter.decoder(1));
@@ -133,14 +133,14 @@ pub fn measure(model: &Model, found: &Found, rounds: usize) -> anyhow::Result<Re
         let of = |name: &str| Some((name.to_owned(), of(&format!("stage_seconds.{n}.{name}"))?));
         Stage::ALL.into_iter().filter_map(|stage| of(stage.name())).collect()
     };
-    Ok(Report {
+    Ok(BenchReport {
         kind: "bench".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         model: found.name().into(),
-        quantisation: model.quantisation(),
+        quantisation: model.quantization(),
         device: model.device_name(),
         kernel: model.kernel().into(),
-        rounded: model.rounded().into_iter().map(str::to_owned).collect(),
+        rounded: model.rounded_formats().into_iter().map(str::to_owned).collect(),
         threads: model.threads(),
         cpu: machine::cpu_name(),
         cpu_features: machine::features().into_iter().filter(|f| f.1).map(|f| f.0.to_owned()).collect(),
@@ -195,7 +195,7 @@ fn entered(head: &Head, tokens: &[TokenId]) -> Result<CpuDecoder, ForwardError> 
     let mut decoder = head.decoder(CONTEXT + 1);
     let nodes = Node::chain(tokens);
     // Any states serve, as above.
-    let hidden = vec![0.5; nodes.len() * head.about().after.len() * decoder.config().dim];
+    let hidden = vec![0.5; nodes.len() * head.info().source_layers.len() * decoder.config().dim];
     decoder.append_with_hidden(&nodes, &hidden, Pass { layers: usize::MAX, logits: Logits::Last })?;
     decoder.commit(&(0..nodes.len()).collect::<Vec<_>>())?;
     Ok(decoder)

@@ -10,15 +10,15 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::errors::{print_lines, warn_if_too_many_threads};
-use super::lines::Lines;
-use super::progress::Bar;
+use super::lines::AtomicOutput;
+use super::progress::DownloadBar;
 use crate::engine::CostCache;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
-use crate::registry::{Found, Registry, cache_folder};
+use crate::registry::{Registry, RegistryModel, cache_folder};
 use crate::theory::cost::CostCurve;
 pub use measure::{bandwidth, steady};
-use report::Report;
+use report::BenchReport;
 
 /// Options of `speclight bench`.
 #[derive(Args, Clone, Debug)]
@@ -52,7 +52,7 @@ pub struct BenchOptions {
 ///
 /// If that is not possible, or the times are implausible, runs measure t(B) themselves; this is not
 /// an error.
-fn keep_cost(report: &Report, model: &Model, found: &Found) {
+fn keep_cost(report: &BenchReport, model: &Model, found: &RegistryModel) {
     let points = report.between_seconds.iter().map(|(&tokens, &seconds)| (tokens, seconds)).collect();
     let identity = found.sha256().map_or_else(|| model.path().display().to_string(), str::to_owned);
     if let (Ok(cache), Ok(cost)) = (cache_folder(), CostCurve::new(points))
@@ -72,18 +72,18 @@ fn rounds(value: &str) -> Result<usize, String> {
 /// If the model can't be obtained, an earlier result can't be read, or an output can't be written.
 pub fn run(options: BenchOptions) -> anyhow::Result<ExitCode> {
     // Measuring takes about a minute: report unreadable or unwritable files before it.
-    let against = options.against.as_deref().map(Report::read).transpose()?;
-    let json = options.json.as_deref().map(Lines::open).transpose()?;
+    let against = options.against.as_deref().map(BenchReport::read).transpose()?;
+    let json = options.json.as_deref().map(AtomicOutput::open).transpose()?;
     let registry = Registry::load()?;
     let found = registry.find(options.model.as_deref())?;
-    let mut bar = Bar::new();
+    let mut bar = DownloadBar::new();
     let path = found.ensure(&mut |progress| bar.show(progress))?;
     drop(bar);
     warn_if_too_many_threads(options.threads);
     let model = Model::open(&path, options.device, options.threads)?;
     let report = measure::measure(&model, &found, options.rounds)?;
     keep_cost(&report, &model, &found);
-    if !options.json.as_deref().is_some_and(Lines::is_stdout) {
+    if !options.json.as_deref().is_some_and(AtomicOutput::is_stdout) {
         print_lines(&report.text())?;
         if let Some(earlier) = &against {
             print_lines(&compare::text(earlier, &report))?;

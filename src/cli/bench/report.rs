@@ -13,7 +13,7 @@ use crate::theory::pass_times;
 
 /// Medians of all measurements, and every sample for later comparisons.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct BenchReport {
     /// Type of the JSON object, always "bench".
     #[serde(rename = "type")]
     pub kind: String,
@@ -75,14 +75,14 @@ pub struct Report {
     pub samples: BTreeMap<String, Vec<f64>>,
 }
 
-impl Report {
+impl BenchReport {
     /// Reads a result that `--json` wrote.
     ///
     /// # Errors
     /// If the file can't be read or is not a result of `speclight bench`.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let cure = || format!("can't read {}; give a file written by speclight bench --json", path.display());
-        let report: Report = serde_json::from_slice(&std::fs::read(path).with_context(cure)?).with_context(cure)?;
+        let report: BenchReport = serde_json::from_slice(&std::fs::read(path).with_context(cure)?).with_context(cure)?;
         if report.kind != "bench" {
             bail!("{} is of type {:?}; give a file written by speclight bench --json", path.display(), report.kind);
         }

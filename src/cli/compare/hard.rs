@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{CompareOptions, Setting};
-use crate::compare::Side;
+use crate::compare::SettingResults;
 use crate::engine::Prompt;
 
 /// Smallest distance of two contexts of one text, in tokens.
@@ -32,12 +32,12 @@ pub struct HardPrompt {
 /// Returns the contexts with the largest knowledge loss in descending order.
 ///
 /// There are at most `options.hard_count` of them.
-pub fn lines(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt], sides: &[Side]) -> Vec<HardPrompt> {
+pub fn lines(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt], sides: &[SettingResults]) -> Vec<HardPrompt> {
     // (loss, setting, text, position)
     let mut all: Vec<(f64, usize, usize, usize)> = Vec::new();
     for (i, side) in sides.iter().enumerate() {
         for (k, course) in side.courses.iter().enumerate() {
-            let losses = course.steps.iter().filter_map(|step| Some((step.knowledge_loss()?, i, k, step.at)));
+            let losses = course.steps.iter().filter_map(|step| Some((step.knowledge_loss()?, i, k, step.position)));
             all.extend(losses.filter(|loss| loss.0 > 0.0));
         }
     }
@@ -75,8 +75,8 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::compare::{Course, Step};
-    use crate::telemetry::{Look, OracleSearchState};
+    use crate::compare::{StepTrace, TextTrace};
+    use crate::telemetry::{OracleResult, OracleSearchState};
 
     fn options(more: &[&str]) -> CompareOptions {
         let args = ["speclight", "compare", "--setting", "", "--setting", "drafter=suffix", "--hard", "h.jsonl"];
@@ -85,10 +85,10 @@ mod tests {
     }
 
     /// Text with a step every eight tokens and these knowledge losses.
-    fn side(losses: &[Option<f64>]) -> Side {
-        let mut course = Course::new(0);
+    fn side(losses: &[Option<f64>]) -> SettingResults {
+        let mut course = TextTrace::new(0);
         for loss in losses {
-            let look = loss.map(|loss| Look {
+            let look = loss.map(|loss| OracleResult {
                 oracle_lower: 1.0 + loss,
                 oracle_upper: 1.0 + loss,
                 oracle_floor: 0.1,
@@ -97,11 +97,18 @@ mod tests {
                 state: OracleSearchState::Converged,
             });
             let at = course.tokens.len();
-            course.steps.push(Step { at, tokens: 8, accepted: 7, expected: 1.0, seconds: 0.1, look });
+            course.steps.push(StepTrace {
+                position: at,
+                tokens: 8,
+                accepted: 7,
+                expected_accepted: 1.0,
+                seconds: 0.1,
+                search: look,
+            });
             course.tokens.extend(0..8);
             course.texts.extend((at..at + 8).map(|i| format!(" {i}")));
         }
-        let mut side = Side::default();
+        let mut side = SettingResults::default();
         side.courses.push(course);
         side
     }

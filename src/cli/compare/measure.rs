@@ -8,19 +8,19 @@ use super::{CompareOptions, Setting};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::loading;
 use crate::cli::study::pace::StudyProgress;
-use crate::compare::{Lab, Side, generate_same_text};
+use crate::compare::{EngineSet, SettingResults, generate_same_text};
 use crate::engine::{EngineOptions, Prompt, RunInfo};
 
 /// Results of all runs.
-pub struct Measured {
+pub struct Measurements {
     /// Model and device of the runs.
     pub info: RunInfo,
     /// Results of each setting.
-    pub sides: Vec<Side>,
+    pub sides: Vec<SettingResults>,
     /// Index in `plains` of plain decoding of the same text, for each setting.
     pub plain_of: Vec<usize>,
     /// Results of plain decoding, one for each distinct text.
-    pub plains: Vec<Side>,
+    pub plains: Vec<SettingResults>,
     /// Number of prompts that were skipped.
     pub refused: usize,
 }
@@ -36,7 +36,7 @@ pub fn measure(
     settings: &[Setting],
     prompts: &[Prompt],
     interrupt: &Interrupt,
-) -> anyhow::Result<Option<Measured>> {
+) -> anyhow::Result<Option<Measurements>> {
     let mut engines = settings.iter().map(|setting| setting.engine(prompts)).collect::<anyhow::Result<Vec<EngineOptions>>>()?;
     let mut plain_of = Vec::with_capacity(settings.len());
     for setting in settings {
@@ -48,7 +48,7 @@ pub fn measure(
         }
     }
     let mut bar = ProgressBar::hidden();
-    let lab = Lab::load(&engines, options.look_every, &mut |what, done| {
+    let lab = EngineSet::load(&engines, options.look_every, &mut |what, done| {
         if let Some(status) = interrupt.status() {
             // A download can't be canceled otherwise.
             bar.finish_and_clear();
@@ -59,7 +59,7 @@ pub fn measure(
     });
     bar.finish_and_clear();
     let mut lab = lab?;
-    let mut sides = vec![Side::default(); engines.len()];
+    let mut sides = vec![SettingResults::default(); engines.len()];
     let mut pace = StudyProgress::new(prompts.len() * engines.len(), 0);
     let (mut refused, mut noticed): (usize, Option<String>) = (0, None);
     for (number, prompt) in prompts.iter().enumerate() {
@@ -99,5 +99,5 @@ pub fn measure(
         anyhow::bail!("no prompt could be run; give prompts shorter than the model's context");
     }
     let plains = sides.split_off(settings.len());
-    Ok(Some(Measured { info: lab.info(), sides, plain_of, plains, refused }))
+    Ok(Some(Measurements { info: lab.info(), sides, plain_of, plains, refused }))
 }

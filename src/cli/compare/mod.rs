@@ -19,8 +19,8 @@ use clap::Args;
 
 use super::errors::{warn, warn_if_too_many_threads};
 use super::interrupt::Interrupt;
-use super::lines::Lines;
-use super::options::{self, Options, whole};
+use super::lines::AtomicOutput;
+use super::options::{self, DecodeOptions, whole};
 use super::study::OutputOptions;
 use crate::verify::Rule;
 use setting::Setting;
@@ -30,7 +30,7 @@ use setting::Setting;
 pub struct CompareOptions {
     /// Options common to all settings, unless a setting overrides them.
     #[command(flatten)]
-    pub options: Options,
+    pub options: DecodeOptions,
     /// Setting to compare, as KEY=VALUE pairs; give two or more
     ///
     /// A setting overrides the ordinary options, for example drafter=eagle,head=FILE.gguf,budget=8.
@@ -138,7 +138,7 @@ pub fn run(options: CompareOptions) -> anyhow::Result<ExitCode> {
     let prompts = options.options.prompts(&mut |line| warn(&line))?;
     // Opened before anything is loaded, so that files that can't be written are reported at once.
     let outputs = options.outputs.open()?;
-    let hard = options.hard.as_deref().map(Lines::open).transpose()?;
+    let hard = options.hard.as_deref().map(AtomicOutput::open).transpose()?;
     let Some(measured) = measure::measure(&options, &settings, &prompts, &interrupt)? else {
         return Ok(ExitCode::from(interrupt.status().unwrap_or(1)));
     };

@@ -4,18 +4,18 @@
 
 use serde::Serialize;
 
-use super::measure::Measured;
+use super::measure::Measurements;
 use super::{CompareOptions, Setting};
 use crate::compare::{
-    Contexts, Differences, ExclusiveAccepts, Outcomes, Pairing, contexts, couples, differences, generate_same_text, outcomes,
-    takes,
+    ContextComparison, Differences, ExclusiveAccepts, Outcomes, Pairing, contexts, couples, differences, generate_same_text,
+    outcomes, takes,
 };
 use crate::engine::Prompt;
-use crate::telemetry::{Line, StepSettings, Summary};
+use crate::telemetry::{JsonLine, StepSettings, Summary};
 
 /// Result of a comparison.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct ComparisonReport {
     /// Type of the JSON object, always "comparison".
     #[serde(rename = "type")]
     pub kind: &'static str,
@@ -71,7 +71,7 @@ pub struct SettingRow {
     /// Means, as in the last line of `speclight run --json`.
     ///
     /// The speed of plain decoding is that of the same texts.
-    pub summary: Line<'static>,
+    pub summary: JsonLine<'static>,
     /// Means for the text output, not serialized.
     #[serde(skip)]
     pub means: Summary,
@@ -93,7 +93,7 @@ pub struct PairRow {
     /// Differences of means; `None` if nothing is paired.
     pub differences: Option<Differences>,
     /// Steps that started at the same position; `None` if texts differ.
-    pub contexts: Option<Contexts>,
+    pub contexts: Option<ContextComparison>,
     /// Counts of positions by outcome under both settings; `None` if texts differ.
     pub outcomes: Option<Outcomes>,
     /// Positions that A accepted and B missed; `None` if texts differ.
@@ -133,8 +133,8 @@ pub struct TextOf {
 }
 
 /// Computes the result from the measurements.
-pub fn report(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt], measured: &Measured) -> Report {
-    let Measured { info, sides, plain_of, plains, refused } = measured;
+pub fn report(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt], measured: &Measurements) -> ComparisonReport {
+    let Measurements { info, sides, plain_of, plains, refused } = measured;
     let id = |prompt: usize| prompts.get(prompt).map_or_else(String::new, |prompt| prompt.id.clone());
     let row = |(i, setting): (usize, &Setting)| {
         let plain = plains.get(plain_of[i]).and_then(|plain| plain.tally.summary(None).tokens_per_second);
@@ -150,7 +150,7 @@ pub fn report(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt]
             adapter: o.adapter.as_ref().map(|path| path.display().to_string()),
             draft_model: o.draft_model.clone(),
             remember: o.remember,
-            summary: Line::Summary(Box::new(means.clone().into())),
+            summary: JsonLine::Summary(Box::new(means.clone().into())),
             means,
         }
     };
@@ -183,7 +183,7 @@ pub fn report(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt]
                 setting: setting.name.clone(),
                 tokens: course.tokens.len(),
                 steps: course.steps.len(),
-                expected_accepted: course.steps.iter().map(|step| step.expected).sum(),
+                expected_accepted: course.steps.iter().map(|step| step.expected_accepted).sum(),
                 accepted: course.steps.iter().map(|step| step.accepted).sum(),
                 seconds: course.seconds(),
                 plain_seconds: plain.seconds(),
@@ -192,7 +192,7 @@ pub fn report(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt]
         TextRow { prompt, prompt_id: id(prompt), of: of.collect() }
     };
     let texts: Vec<TextRow> = sides.first().map_or(&[][..], |side| &side.courses).iter().map(|c| text(c.prompt)).collect();
-    Report {
+    ComparisonReport {
         kind: "comparison",
         version: info.version.clone(),
         model: info.model.clone(),

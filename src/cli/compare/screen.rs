@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use super::{CompareOptions, Setting};
-use crate::app::{self, Compare, Ended, Lane, Link};
+use crate::app::{self, Compare, EngineLink, ExitReason, Lane};
 use crate::cli::errors::warn;
 use crate::engine::EngineOptions;
-use crate::theme::{self, Terminal, Theme};
+use crate::theme::{self, TerminalAbilities, Theme};
 use crate::{compare, registry};
 
 /// Shows two settings until the user quits or a signal arrives.
@@ -18,7 +18,7 @@ use crate::{compare, registry};
 /// If the screen can't start, or an engine fails.
 pub fn run(options: &CompareOptions, settings: &[Setting]) -> anyhow::Result<ExitCode> {
     let folder = registry::config_folder().ok().map(|config| theme::themes_folder(&config));
-    let terminal = Terminal::from_env(options.ascii, folder, |name| std::env::var(name).ok());
+    let terminal = TerminalAbilities::from_env(options.ascii, folder, |name| std::env::var(name).ok());
     let themes = Theme::all(options.theme.as_deref(), &terminal)?;
     let prompts = options.options.prompts(&mut |line| warn(&line))?;
     let engines = settings.iter().map(|setting| setting.engine(&prompts)).collect::<anyhow::Result<Vec<EngineOptions>>>()?;
@@ -28,8 +28,8 @@ pub fn run(options: &CompareOptions, settings: &[Setting]) -> anyhow::Result<Exi
 
     let (sink, events) = app::channel();
     let (commands, thread) = compare::spawn(engines, options.look_every, sink);
-    Ok(match app::show(screen, app::Options { themes }, Link { commands, events, thread })? {
-        Ended::Asked => ExitCode::SUCCESS,
-        Ended::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),
+    Ok(match app::show(screen, app::ScreenOptions { themes }, EngineLink { commands, events, thread })? {
+        ExitReason::Asked => ExitCode::SUCCESS,
+        ExitReason::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),
     })
 }

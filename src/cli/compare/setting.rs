@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::cli::options::{self, Budget, Options, SHAPES};
+use crate::cli::options::{self, Budget, DecodeOptions, SHAPES};
 use crate::draft::{DRAFTERS, Widths};
 use crate::engine::{EngineOptions, Prompt};
 
@@ -17,7 +17,7 @@ pub struct Setting {
     /// Name of the setting; A, B, ... by default.
     pub name: String,
     /// Ordinary options with the overrides of the setting.
-    pub options: Options,
+    pub options: DecodeOptions,
 }
 
 impl Setting {
@@ -27,11 +27,11 @@ impl Setting {
     ///
     /// # Errors
     /// Returns one line that names the setting, the problem and the fix.
-    pub fn parse(text: &str, number: usize, ordinary: &Options) -> Result<Setting, String> {
+    pub fn parse(text: &str, number: usize, ordinary: &DecodeOptions) -> Result<Setting, String> {
         Self::read(text, number, ordinary).map_err(|why| format!("--setting {text:?}: {why}"))
     }
 
-    fn read(text: &str, number: usize, ordinary: &Options) -> Result<Setting, String> {
+    fn read(text: &str, number: usize, ordinary: &DecodeOptions) -> Result<Setting, String> {
         let letter = u8::try_from(number).ok().filter(|number| *number < 26).map(|number| char::from(b'A' + number));
         let name = letter.map_or_else(|| (number + 1).to_string(), String::from);
         let mut setting = Setting { name, options: ordinary.clone() };
@@ -99,7 +99,7 @@ impl Setting {
         let budget = Some(Budget { most: 1, auto: false });
         Setting {
             name: self.name.clone(),
-            options: Options { drafter, budget, head: None, adapter: None, mix: None, ..self.options.clone() },
+            options: DecodeOptions { drafter, budget, head: None, adapter: None, mix: None, ..self.options.clone() },
         }
     }
 
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    fn ordinary() -> Options {
+    fn ordinary() -> DecodeOptions {
         Cli::try_parse_from(["speclight", "--drafter", "suffix", "--temperature", "0.5"]).unwrap().monitor.options
     }
 

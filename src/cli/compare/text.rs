@@ -1,12 +1,12 @@
 //! Comparison as text and as comma-separated values.
 
-use super::report::{PairRow, Report, SettingRow};
+use super::report::{ComparisonReport, PairRow, SettingRow};
 use crate::clean::{self, Signs, sanitize_line, sanitize_name};
 use crate::cli::study::outputs::{format_csv_row, number};
 use crate::cli::study::text::written;
 use crate::cli::table;
-use crate::compare::{Change, Contexts, ExclusiveAccepts, Outcomes, PairedMean, Pairing, Taken};
-use crate::telemetry::{Cause, CauseCounts, ClassMisses};
+use crate::compare::{ContextChange, ContextComparison, ExclusiveAccept, ExclusiveAccepts, Outcomes, PairedMean, Pairing};
+use crate::telemetry::{CauseCounts, ClassMisses, MissCause};
 use crate::theory::intervals::Estimate;
 
 /// Escapes for text from outside the program.
@@ -17,7 +17,7 @@ fn safe(text: &str) -> String {
 }
 
 /// Formats the comparison as text.
-pub fn text(report: &Report) -> String {
+pub fn text(report: &ComparisonReport) -> String {
     let refused = if report.refused > 0 { format!(" ({} skipped)", report.refused) } else { String::new() };
     let mut text = format!(
         "{} {} on {}; {} prompts{refused}, up to {} tokens per text\n\
@@ -38,7 +38,7 @@ pub fn text(report: &Report) -> String {
 }
 
 /// Formats the means, with a line for each quantity and a column for each setting.
-fn settings(report: &Report) -> String {
+fn settings(report: &ComparisonReport) -> String {
     type Cell = fn(&SettingRow) -> String;
     fn two(x: f64) -> String {
         format!("{x:.2}")
@@ -77,10 +77,10 @@ fn settings(report: &Report) -> String {
         }),
         ("searched steps", |r| r.means.oracle.map_or(0, |oracle| oracle.looks).to_string()),
         ("", |_| String::new()),
-        ("misses: knowledge", |r| r.means.misses.causes.of(Cause::Knowledge).to_string()),
-        ("misses: ranking", |r| r.means.misses.causes.of(Cause::Ranking).to_string()),
-        ("misses: budget", |r| r.means.misses.causes.of(Cause::Budget).to_string()),
-        ("misses: unlucky", |r| r.means.misses.causes.of(Cause::Unlucky).to_string()),
+        ("misses: knowledge", |r| r.means.misses.causes.count_of(MissCause::Knowledge).to_string()),
+        ("misses: ranking", |r| r.means.misses.causes.count_of(MissCause::Ranking).to_string()),
+        ("misses: budget", |r| r.means.misses.causes.count_of(MissCause::Budget).to_string()),
+        ("misses: unlucky", |r| r.means.misses.causes.count_of(MissCause::Unlucky).to_string()),
     ];
     let mut rows =
         vec![std::iter::once(String::new()).chain(report.settings.iter().map(|r| sanitize_name(&r.name))).collect::<Vec<_>>()];
@@ -93,13 +93,13 @@ fn settings(report: &Report) -> String {
 }
 
 fn causes(causes: &CauseCounts) -> String {
-    let order = [Cause::Knowledge, Cause::Ranking, Cause::Budget, Cause::Unlucky];
-    let count = |cause: Cause| (causes.of(cause) > 0).then(|| format!("{} {}", cause.name(), causes.of(cause)));
+    let order = [MissCause::Knowledge, MissCause::Ranking, MissCause::Budget, MissCause::Unlucky];
+    let count = |cause: MissCause| (causes.count_of(cause) > 0).then(|| format!("{} {}", cause.name(), causes.count_of(cause)));
     let some: Vec<String> = order.into_iter().filter_map(count).collect();
     if some.is_empty() { "-".into() } else { some.join(", ") }
 }
 
-fn pair_text(pair: &PairRow, report: &Report) -> String {
+fn pair_text(pair: &PairRow, report: &ComparisonReport) -> String {
     let (a, b) = (sanitize_name(&pair.a), sanitize_name(&pair.b));
     let mut text = match pair.paired_by {
         Pairing::Positions => {
@@ -153,7 +153,7 @@ fn or_early(e: &Estimate, digits: usize) -> String {
     written(e, digits) + early
 }
 
-fn contexts(c: &Contexts, a: &str, b: &str, report: &Report) -> String {
+fn contexts(c: &ContextComparison, a: &str, b: &str, report: &ComparisonReport) -> String {
     if c.contexts == 0 {
         return format!("\n{a} and {b} started no step at the same position\n");
     }
@@ -173,11 +173,11 @@ fn contexts(c: &Contexts, a: &str, b: &str, report: &Report) -> String {
     text
 }
 
-fn id(prompt: usize, report: &Report) -> String {
+fn id(prompt: usize, report: &ComparisonReport) -> String {
     report.texts.iter().find(|text| text.prompt == prompt).map_or_else(String::new, |text| sanitize_name(&text.prompt_id))
 }
 
-fn change_line(word: &str, c: &Change, report: &Report) -> String {
+fn change_line(word: &str, c: &ContextChange, report: &ComparisonReport) -> String {
     format!(
         "  {word} {:+.2} ({:.2} to {:.2}) at {}@{}: ...{} ^ {}...\n",
         c.expected_b - c.expected_a,
@@ -191,8 +191,9 @@ fn change_line(word: &str, c: &Change, report: &Report) -> String {
 }
 
 fn outcomes(o: &Outcomes, a: &str, b: &str) -> String {
-    let row =
-        |what: String, row: &crate::compare::Row| [what, row.taken.to_string(), row.refused.to_string(), row.bonus.to_string()];
+    let row = |what: String, row: &crate::compare::OutcomeCounts| {
+        [what, row.taken.to_string(), row.refused.to_string(), row.bonus.to_string()]
+    };
     let head = [String::new(), format!("accepted by {b}"), format!("rejected by {b}"), format!("bonus of {b}")];
     let rows = [
         head,
@@ -206,7 +207,7 @@ fn outcomes(o: &Outcomes, a: &str, b: &str) -> String {
     )
 }
 
-fn takes(t: &ExclusiveAccepts, taker: &str, misser: &str, report: &Report) -> String {
+fn takes(t: &ExclusiveAccepts, taker: &str, misser: &str, report: &ComparisonReport) -> String {
     let mut text =
         format!("\nAccepted by {taker}, missed by {misser}: {} positions; causes: {}", t.positions, causes(&t.misses.causes));
     if t.not_drafted > 0 {
@@ -222,8 +223,8 @@ fn takes(t: &ExclusiveAccepts, taker: &str, misser: &str, report: &Report) -> St
     text + &t.worst.iter().map(|taken| taken_line(taken, report)).collect::<String>()
 }
 
-fn taken_line(t: &Taken, report: &Report) -> String {
-    let cause = t.cause.map_or("no draft", Cause::name);
+fn taken_line(t: &ExclusiveAccept, report: &ComparisonReport) -> String {
+    let cause = t.cause.map_or("no draft", MissCause::name);
     let p = t.p.map_or(String::new(), |p| format!(", p {p:.2}"));
     format!(
         "  {} in a row, {cause}{p}, at {}@{}: ...{}[{}]{}...\n",
@@ -240,7 +241,7 @@ fn taken_line(t: &Taken, report: &Report) -> String {
 ///
 /// Columns: the setting, the setting it is compared with (empty for the setting alone), the
 /// quantity, its value and its interval.
-pub fn csv(report: &Report) -> String {
+pub fn csv(report: &ComparisonReport) -> String {
     let mut text = format_csv_row(&["setting", "against", "quantity", "value", "low", "high"]);
     let mut row = |setting: &str, against: &str, quantity: &str, e: Estimate| {
         let ends = e.interval.map_or([None, None], |i| [Some(i.low), Some(i.high)]);

@@ -7,26 +7,26 @@ use crate::theory::intervals::Estimate;
 /// Blue of a palette that is distinguishable with any color vision.
 ///
 /// All colors except black and gray are from Okabe & Ito, "Color Universal Design", 2008.
-pub const BLUE: Colour = (0x00, 0x72, 0xb2);
-const VERMILION: Colour = (0xd5, 0x5e, 0x00);
-const GREEN: Colour = (0x00, 0x9e, 0x73);
-const PURPLE: Colour = (0xcc, 0x79, 0xa7);
-const ORANGE: Colour = (0xe6, 0x9f, 0x00);
-const SKY: Colour = (0x56, 0xb4, 0xe9);
-const BLACK: Colour = (0, 0, 0);
-const GRAY: Colour = (0x80, 0x80, 0x80);
+pub const BLUE: Color = (0x00, 0x72, 0xb2);
+const VERMILION: Color = (0xd5, 0x5e, 0x00);
+const GREEN: Color = (0x00, 0x9e, 0x73);
+const PURPLE: Color = (0xcc, 0x79, 0xa7);
+const ORANGE: Color = (0xe6, 0x9f, 0x00);
+const SKY: Color = (0x56, 0xb4, 0xe9);
+const BLACK: Color = (0, 0, 0);
+const GRAY: Color = (0x80, 0x80, 0x80);
 /// Colors of the drafters in order, and of the described machines.
-const DRAFTERS: [Colour; 5] = [BLUE, VERMILION, GREEN, PURPLE, ORANGE];
-const MACHINES: [Colour; 4] = [SKY, ORANGE, GREEN, PURPLE];
+const DRAFTERS: [Color; 5] = [BLUE, VERMILION, GREEN, PURPLE, ORANGE];
+const MACHINES: [Color; 4] = [SKY, ORANGE, GREEN, PURPLE];
 /// Largest number of characters shown of a name.
 const MAX_NAME_CHARS: usize = 34;
 
 /// Color as red, green and blue components.
-pub type Colour = (u8, u8, u8);
+pub type Color = (u8, u8, u8);
 
 /// Style of a curve.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Look {
+pub enum CurveStyle {
     /// Solid line without marks.
     Line,
     /// Dashed line with dashes of this length, in units.
@@ -43,9 +43,9 @@ pub struct Curve {
     /// Text in the legend.
     pub label: String,
     /// Color of line and marks.
-    pub colour: Colour,
+    pub colour: Color,
     /// Style of line and marks.
-    pub look: Look,
+    pub look: CurveStyle,
     /// Points (log2 B, value), in order of B.
     pub points: Vec<(f64, f64)>,
     /// Error bars (log2 B, low, high).
@@ -130,7 +130,7 @@ fn short(name: &str) -> String {
 }
 
 /// Returns the drafters of a set with their colors.
-fn drafters(set: &SetRows) -> Vec<(&str, Colour)> {
+fn drafters(set: &SetRows) -> Vec<(&str, Color)> {
     let mut names: Vec<&str> = Vec::new();
     for row in &set.drafters {
         if !names.contains(&row.drafter.as_str()) {
@@ -157,11 +157,11 @@ pub fn accepted(set: &SetRows) -> Panel {
         intervals: Vec::new(),
     };
     let mut curves = vec![
-        ceiling("B − 1", GRAY, Look::Dashed(2), |c| Some(c.batch)),
-        ceiling("published, without O(1)", SKY, Look::Dashed(9), |c| c.published),
-        ceiling("renewal", ORANGE, Look::Dashed(5), |c| c.renewal),
-        ceiling("renewal, tuned", GRAY, Look::Line, |c| c.renewal_tuned),
-        ceiling("fluid bound", BLACK, Look::Line, |c| Some(c.fluid.value)),
+        ceiling("B − 1", GRAY, CurveStyle::Dashed(2), |c| Some(c.batch)),
+        ceiling("published, without O(1)", SKY, CurveStyle::Dashed(9), |c| c.published),
+        ceiling("renewal", ORANGE, CurveStyle::Dashed(5), |c| c.renewal),
+        ceiling("renewal, tuned", GRAY, CurveStyle::Line, |c| c.renewal_tuned),
+        ceiling("fluid bound", BLACK, CurveStyle::Line, |c| Some(c.fluid.value)),
     ];
     curves[4].intervals = intervals(set.ceilings.iter().map(|c| (c.budget, c.fluid)));
     let mut reached: f64 = 0.0;
@@ -173,11 +173,17 @@ pub fn accepted(set: &SetRows) -> Panel {
         let highest = expected.iter().chain(&seen).map(|p| p.1).chain(ends.iter().map(|i| i.2));
         reached = highest.fold(reached, f64::max);
         let name = short(name);
-        curves.push(Curve { label: format!("{name}: E[X|T]"), colour, look: Look::Marked, points: expected, intervals: ends });
+        curves.push(Curve {
+            label: format!("{name}: E[X|T]"),
+            colour,
+            look: CurveStyle::Marked,
+            points: expected,
+            intervals: ends,
+        });
         curves.push(Curve {
             label: format!("{name}: accepted"),
             colour,
-            look: Look::Points,
+            look: CurveStyle::Points,
             points: seen,
             intervals: Vec::new(),
         });
@@ -202,11 +208,11 @@ pub fn speed(set: &SetRows) -> Panel {
         let (colour, look) = match others.next().filter(|_| !machine.measured) {
             Some((colour, dash)) => {
                 elsewhere = elsewhere.max(most);
-                (colour, Look::Dashed(dash))
+                (colour, CurveStyle::Dashed(dash))
             }
             None => {
                 here = here.max(most);
-                (BLACK, Look::Line)
+                (BLACK, CurveStyle::Line)
             }
         };
         let label = format!("ceiling, {}", short(&machine.name));
@@ -217,14 +223,14 @@ pub fn speed(set: &SetRows) -> Panel {
         let points = points(rows.map(|row| (row.budget, row.timed.map(|timed| timed.speed_up))));
         here = points.iter().map(|p| p.1).fold(here, f64::max);
         let label = format!("{}, measured", short(name));
-        curves.push(Curve { label, colour, look: Look::Marked, points, intervals: Vec::new() });
+        curves.push(Curve { label, colour, look: CurveStyle::Marked, points, intervals: Vec::new() });
     }
     curves.retain(|curve| !curve.points.is_empty());
     let ends = curves.iter().flat_map(|curve| &curve.points).map(|p| p.0);
     let (least, most) = (ends.clone().fold(f64::MAX, f64::min), ends.fold(f64::MIN, f64::max));
     if least < most {
         let (label, points) = ("plain decoding".to_owned(), vec![(least, 1.0), (most, 1.0)]);
-        curves.push(Curve { label, colour: GRAY, look: Look::Dashed(2), points, intervals: Vec::new() });
+        curves.push(Curve { label, colour: GRAY, look: CurveStyle::Dashed(2), points, intervals: Vec::new() });
     }
     let top = elsewhere.min(4.0 * here).max(here);
     Panel::new(title(set), "speed-up over plain decoding", curves, [top].into_iter())

@@ -11,7 +11,7 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
-use super::curves::{Colour, Curve, Look, Panel, accepted, speed};
+use super::curves::{Color as CurveColor, Curve, CurveStyle, Panel, accepted, speed};
 use crate::cli::study::SetRows;
 
 /// Width of the picture and height of the panels of a set, in units.
@@ -135,7 +135,7 @@ impl ValueFormatter<f64> for Log2Axis {
     }
 }
 
-fn colour(c: Colour) -> RGBColor {
+fn colour(c: CurveColor) -> RGBColor {
     RGBColor(c.0, c.1, c.2)
 }
 
@@ -169,23 +169,23 @@ fn draw_panel<DB: DrawingBackend>(panel: &Panel, area: &Area<DB>, scale: u32) ->
         let style = style(curve, scale);
         let points = || curve.points.iter().copied();
         match curve.look {
-            Look::Line | Look::Marked => {
+            CurveStyle::Line | CurveStyle::Marked => {
                 chart.draw_series(LineSeries::new(points(), style))?;
             }
-            Look::Dashed(dash) => {
+            CurveStyle::Dashed(dash) => {
                 let (dash, gap) = (dash * scale, (dash / 2 + 2) * scale);
                 chart.draw_series(DashedLineSeries::new(points(), dash, gap, style))?;
             }
-            Look::Points => {}
+            CurveStyle::Points => {}
         }
         let bar = |&(x, low, high): &(f64, f64, f64)| PathElement::new(vec![(x, low), (x, high)], style);
         chart.draw_series(curve.intervals.iter().map(bar))?;
         let cap = 0.008 * (to - from);
         let caps = curve.intervals.iter().flat_map(|&(x, low, high)| [(x, low), (x, high)]);
         chart.draw_series(caps.map(|(x, y)| PathElement::new(vec![(x - cap, y), (x + cap, y)], style)))?;
-        if curve.look == Look::Marked {
+        if curve.look == CurveStyle::Marked {
             chart.draw_series(points().map(|p| Circle::new(p, 3 * scale, colour(curve.colour).filled())))?;
-        } else if curve.look == Look::Points {
+        } else if curve.look == CurveStyle::Points {
             chart.draw_series(points().map(|p| Circle::new(p, 5 * scale, style)))?;
         }
     }
@@ -207,8 +207,8 @@ fn draw_legend<DB: DrawingBackend>(
         let style = style(curve, scale);
         let line = |from: i32, to: i32| PathElement::new(vec![(x + from * s, y), (x + to * s, y)], style);
         match curve.look {
-            Look::Line | Look::Marked => area.draw(&line(0, 28))?,
-            Look::Dashed(dash) => {
+            CurveStyle::Line | CurveStyle::Marked => area.draw(&line(0, 28))?,
+            CurveStyle::Dashed(dash) => {
                 let (dash, gap) = (dash as i32, (dash / 2 + 2) as i32);
                 let mut at = 0;
                 while at < 28 {
@@ -216,9 +216,9 @@ fn draw_legend<DB: DrawingBackend>(
                     at += dash + gap;
                 }
             }
-            Look::Points => area.draw(&Circle::new((x + 14 * s, y), 5 * scale, style))?,
+            CurveStyle::Points => area.draw(&Circle::new((x + 14 * s, y), 5 * scale, style))?,
         }
-        if curve.look == Look::Marked {
+        if curve.look == CurveStyle::Marked {
             area.draw(&Circle::new((x + 14 * s, y), 3 * scale, colour(curve.colour).filled()))?;
         }
         area.draw(&Text::new(curve.label.clone(), (x + 36 * s, y - 6 * s), font.clone()))?;
@@ -227,7 +227,7 @@ fn draw_legend<DB: DrawingBackend>(
 }
 
 fn style(curve: &Curve, scale: u32) -> ShapeStyle {
-    let wide = matches!(curve.look, Look::Line | Look::Marked);
+    let wide = matches!(curve.look, CurveStyle::Line | CurveStyle::Marked);
     ShapeStyle { color: colour(curve.colour).to_rgba(), filled: false, stroke_width: scale * if wide { 2 } else { 1 } }
 }
 

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::lines::Lines;
+use super::lines::AtomicOutput;
 use super::options;
 use super::study::{SetRows, Table};
 
@@ -58,7 +58,7 @@ pub fn run(options: PlotOptions) -> anyhow::Result<ExitCode> {
     if sets.len() > MAX_SETS {
         bail!("{name} has {} sets, but a picture has at most {MAX_SETS}; select with --set or --temperature", sets.len());
     }
-    let mut to = Lines::open(&options.output)?;
+    let mut to = AtomicOutput::open(&options.output)?;
     let picture = if ending == "svg" { draw::svg(&sets)?.into_bytes() } else { draw::png(&sets)? };
     to.write_bytes(&picture)?;
     to.finish()?;

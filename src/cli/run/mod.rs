@@ -14,12 +14,12 @@ use indicatif::ProgressBar;
 use super::RunOptions;
 use super::errors::warn;
 use super::interrupt::Interrupt;
-use super::lines::Lines;
+use super::lines::AtomicOutput;
 use super::progress::{loading, message, style};
 use crate::clean::sanitize_name;
 use crate::engine::{self, Command, Event, RunInfo};
-use crate::telemetry::{Ending, Line, OracleResultLine, RunLine, StepRecord, Tally};
-use text::{Look, Text};
+use crate::telemetry::{Ending, JsonLine, OracleResultLine, RunLine, StepRecord, Tally};
+use text::{TextOutput, TextStyle};
 
 /// Decodes every prompt and writes the requested outputs.
 ///
@@ -31,10 +31,10 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::watch().context("can't install signal handlers")?;
     let engine_options = options.options.engine(true, &mut |line| warn(&line))?;
     // Opened before the model is fetched, so that a file that can't be written is reported at once.
-    let json = options.json.as_deref().map(Lines::open).transpose()?;
+    let json = options.json.as_deref().map(AtomicOutput::open).transpose()?;
     let text = match &options.json {
-        Some(path) if Lines::is_stdout(path) => None,
-        _ => Some(Text::new(io::stdout(), Look::of(io::stdout().is_terminal(), |name| std::env::var(name).ok()))),
+        Some(path) if AtomicOutput::is_stdout(path) => None,
+        _ => Some(TextOutput::new(io::stdout(), TextStyle::of(io::stdout().is_terminal(), |name| std::env::var(name).ok()))),
     };
     let bar = ProgressBar::hidden();
     let mut report = RunOutput {
@@ -62,8 +62,8 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
 struct RunOutput {
     options: RunOptions,
     interrupt: Interrupt,
-    json: Option<Lines>,
-    text: Option<Text<Stdout>>,
+    json: Option<AtomicOutput>,
+    text: Option<TextOutput<Stdout>>,
     bar: ProgressBar,
     tally: Tally,
     /// Number of prompts in the run.
@@ -101,14 +101,14 @@ impl RunOutput {
             Event::Load(load) => self.tally.load(&load),
             Event::Looked { prompt_id, step, look, systematic, curve } => {
                 if let Some(curve) = curve.filter(|_| systematic) {
-                    self.tally.searched(&prompt_id, step, look.drafter_best, &curve);
+                    self.tally.add_oracle_curve(&prompt_id, step, look.drafter_best, &curve);
                 }
-                self.tally.looked(&prompt_id, step, &look);
+                self.tally.add_oracle_result(&prompt_id, step, &look);
                 if let Some(json) = &mut self.json {
-                    json.write(&Line::Look(OracleResultLine { prompt_id: &prompt_id, step, look: &look }))?;
+                    json.write(&JsonLine::Look(OracleResultLine { prompt_id: &prompt_id, step, result: &look }))?;
                 }
             }
-            Event::Calibrated { seconds, .. } => self.tally.plain(seconds),
+            Event::Calibrated { seconds, .. } => self.tally.add_plain_timing(seconds),
             Event::PromptStarted { index, id, .. } => {
                 let title = format!("prompt {} of {} ({})", index + 1, self.count, sanitize_name(&id));
                 message(&self.bar, &title);
@@ -122,7 +122,7 @@ impl RunOutput {
                     self.tally.end_text();
                 }
                 self.bar.inc(1);
-                self.write(Text::end)?;
+                self.write(TextOutput::end)?;
             }
             Event::Refused(why) if self.count == 1 => bail!(why),
             Event::Refused(why) => {
@@ -160,7 +160,7 @@ impl RunOutput {
             prompts: self.count,
             settings: &options.settings(),
         };
-        self.json.as_mut().map_or(Ok(()), |json| json.write(&Line::Run(line)))
+        self.json.as_mut().map_or(Ok(()), |json| json.write(&JsonLine::Run(line)))
     }
 
     fn step(&mut self, record: &StepRecord) -> anyhow::Result<()> {
@@ -172,7 +172,7 @@ impl RunOutput {
         self.tally.add(record);
         self.bar.tick();
         if let Some(json) = &mut self.json {
-            json.write(&Line::Step(record))?;
+            json.write(&JsonLine::Step(record))?;
         }
         self.write(|text| text.step(record))
     }
@@ -180,7 +180,7 @@ impl RunOutput {
     /// Writes text if text output is enabled.
     ///
     /// A broken pipe disables text output if there is a JSON file, which is still completed.
-    fn write(&mut self, write: impl FnOnce(&mut Text<Stdout>) -> io::Result<()>) -> anyhow::Result<()> {
+    fn write(&mut self, write: impl FnOnce(&mut TextOutput<Stdout>) -> io::Result<()>) -> anyhow::Result<()> {
         match self.text.as_mut().map_or(Ok(()), write) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.json.is_some() => {
                 self.text = None;
@@ -193,7 +193,7 @@ impl RunOutput {
     /// Writes the summary, finishes the file, and returns the exit status.
     fn finish(mut self) -> anyhow::Result<ExitCode> {
         self.bar.finish_and_clear();
-        let ended = self.write(Text::end);
+        let ended = self.write(TextOutput::end);
         if let Some(error) = self.error.take() {
             return Err(error);
         }
@@ -205,7 +205,7 @@ impl RunOutput {
             return interrupted.ok_or_else(|| anyhow!("no prompt could be run; give prompts shorter than the model's context"));
         }
         if let Some(mut json) = self.json.take() {
-            json.write(&Line::Summary(Box::new(summary.clone().into())))?;
+            json.write(&JsonLine::Summary(Box::new(summary.clone().into())))?;
             json.finish()?;
         }
         self.write(|text| if text.for_a_person() { text.table(&summary) } else { Ok(()) })?;

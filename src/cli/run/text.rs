@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::clean::{self, Signs};
-use crate::telemetry::{Cause, StepRecord, Summary};
+use crate::telemetry::{MissCause, StepRecord, Summary};
 
 /// Escapes for a terminal: line breaks and tabs work, all other control characters are shown.
 const SIGNS: Signs = Signs { ascii: false, newline: "\n", tab: "\t" };
@@ -15,7 +15,7 @@ const BONUS: &str = "33";
 
 /// Style of the written text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum TextStyle {
     /// Unchanged text, for a pipe or a file.
     Raw,
     /// Control characters escaped, for a terminal without color.
@@ -24,35 +24,35 @@ pub enum Look {
     Colored,
 }
 
-impl Look {
+impl TextStyle {
     /// Selects the style for standard output by terminal, `NO_COLOR` and `TERM`.
-    pub fn of(terminal: bool, var: impl Fn(&str) -> Option<String>) -> Look {
+    pub fn of(terminal: bool, var: impl Fn(&str) -> Option<String>) -> TextStyle {
         let set = |name: &str| var(name).filter(|value| !value.is_empty());
         match terminal {
-            false => Look::Raw,
-            true if set("NO_COLOR").is_some() || set("TERM").as_deref() == Some("dumb") => Look::Escaped,
-            true => Look::Colored,
+            false => TextStyle::Raw,
+            true if set("NO_COLOR").is_some() || set("TERM").as_deref() == Some("dumb") => TextStyle::Escaped,
+            true => TextStyle::Colored,
         }
     }
 }
 
 /// Writer of generated texts, one after the other.
-pub struct Text<W> {
+pub struct TextOutput<W> {
     to: W,
-    look: Look,
+    look: TextStyle,
     /// The last line has no line break yet.
     open: bool,
 }
 
-impl<W: Write> Text<W> {
+impl<W: Write> TextOutput<W> {
     /// Creates a writer to `to`.
-    pub fn new(to: W, look: Look) -> Self {
+    pub fn new(to: W, look: TextStyle) -> Self {
         Self { to, look, open: false }
     }
 
     /// Returns true if the output is a terminal.
     pub fn for_a_person(&self) -> bool {
-        self.look != Look::Raw
+        self.look != TextStyle::Raw
     }
 
     /// Writes the tokens that a step emitted.
@@ -69,8 +69,8 @@ impl<W: Write> Text<W> {
             };
             self.open = !text.ends_with('\n');
             match self.look {
-                Look::Raw => self.to.write_all(text.as_bytes())?,
-                Look::Colored if !colour.is_empty() => {
+                TextStyle::Raw => self.to.write_all(text.as_bytes())?,
+                TextStyle::Colored if !colour.is_empty() => {
                     // Line breaks are kept out of the colored span, which would color the rest of
                     // the line.
                     let safe = clean::visible_line(text, &SIGNS);
@@ -79,7 +79,7 @@ impl<W: Write> Text<W> {
                         write!(self.to, "\x1b[{colour}m{words}\x1b[0m{end}")?;
                     }
                 }
-                Look::Colored | Look::Escaped => self.to.write_all(clean::visible_line(text, &SIGNS).as_bytes())?,
+                TextStyle::Colored | TextStyle::Escaped => self.to.write_all(clean::visible_line(text, &SIGNS).as_bytes())?,
             }
         }
         self.to.flush()
@@ -103,7 +103,7 @@ impl<W: Write> Text<W> {
     pub fn title(&mut self, title: &str) -> io::Result<()> {
         let title = clean::visible_line(title, &Signs { newline: " ", ..SIGNS });
         match self.look {
-            Look::Colored => writeln!(self.to, "\x1b[2m--- {title}\x1b[0m"),
+            TextStyle::Colored => writeln!(self.to, "\x1b[2m--- {title}\x1b[0m"),
             _ => writeln!(self.to, "--- {title}"),
         }
     }
@@ -117,7 +117,7 @@ impl<W: Write> Text<W> {
         for (name, value) in rows(summary) {
             writeln!(self.to, "{name:<16}{value}")?;
         }
-        if self.look == Look::Colored {
+        if self.look == TextStyle::Colored {
             write!(self.to, "{:<16}accepted at depth", "colors")?;
             for (i, colour) in DEPTHS.iter().enumerate() {
                 let more = if i + 1 == DEPTHS.len() { "+" } else { "" };
@@ -291,12 +291,12 @@ fn overlap(s: &Summary) -> Option<String> {
 /// Formats the misses by cause.
 fn misses(s: &Summary) -> Option<String> {
     let (causes, total) = (s.misses.causes, s.misses.causes.total());
-    let part = |cause: Cause, words: &str| format!("{} {words}", causes.of(cause));
+    let part = |cause: MissCause, words: &str| format!("{} {words}", causes.count_of(cause));
     let parts = [
-        part(Cause::Knowledge, "not proposed by the drafter"),
-        part(Cause::Ranking, "ranked too low"),
-        part(Cause::Budget, "cut by budget or shape"),
-        part(Cause::Unlucky, "missed by the oracle, too"),
+        part(MissCause::Knowledge, "not proposed by the drafter"),
+        part(MissCause::Ranking, "ranked too low"),
+        part(MissCause::Budget, "cut by budget or shape"),
+        part(MissCause::Unlucky, "missed by the oracle, too"),
     ];
     (total > 0).then(|| format!("{total} misses: {}", parts.join(", ")))
 }
@@ -316,8 +316,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::telemetry::{
-        Ceilings, Interval, LightLadder, Losses, OracleMean, OverlapMean, Reached, RuleCeilingMean, SpeedOfLight, StageTimes,
-        StepSettings, TreeRecord,
+        Ceilings, Interval, LightLadder, Losses, OracleMean, OverlapMean, ReachedIntervals, RuleCeilingMean, SpeedOfLight,
+        StageTimes, StepSettings, TreeRecord,
     };
     use crate::theory::speed::BestSpeedUp;
 
@@ -353,8 +353,8 @@ mod tests {
         }
     }
 
-    fn written(look: Look, records: &[StepRecord]) -> String {
-        let mut text = Text::new(Vec::new(), look);
+    fn written(look: TextStyle, records: &[StepRecord]) -> String {
+        let mut text = TextOutput::new(Vec::new(), look);
         records.iter().for_each(|record| text.step(record).unwrap());
         text.end().unwrap();
         String::from_utf8(text.to).unwrap()
@@ -363,17 +363,17 @@ mod tests {
     #[test]
     fn a_pipe_gets_the_text_as_it_is() {
         let records = [record(3, 2, &["a", "\u{1b}[2J", ""]), record(1, 0, &["\tz"])];
-        assert_eq!(written(Look::Raw, &records), "a\u{1b}[2J\tz\n");
+        assert_eq!(written(TextStyle::Raw, &records), "a\u{1b}[2J\tz\n");
         // A text that ends with a line break gets no second one.
-        assert_eq!(written(Look::Raw, &[record(1, 0, &["z\n"])]), "z\n");
-        assert_eq!(written(Look::Raw, &[]), "");
+        assert_eq!(written(TextStyle::Raw, &[record(1, 0, &["z\n"])]), "z\n");
+        assert_eq!(written(TextStyle::Raw, &[]), "");
     }
 
     #[test]
     fn a_terminal_obeys_nothing_in_the_text() {
         let records = [record(3, 1, &["a\u{1b}[2J\r", "\u{202e}b\tc\n"])];
-        assert_eq!(written(Look::Escaped, &records), "a␛[2J␍<202e>b\tc\n");
-        let coloured = written(Look::Colored, &records);
+        assert_eq!(written(TextStyle::Escaped, &records), "a␛[2J␍<202e>b\tc\n");
+        let coloured = written(TextStyle::Colored, &records);
         assert_eq!(coloured, "\u{1b}[32ma␛[2J␍\u{1b}[0m\u{1b}[33m<202e>b\tc\u{1b}[0m\n");
     }
 
@@ -381,7 +381,7 @@ mod tests {
     fn colours_tell_where_a_token_came_from() {
         let deep = record(9, 7, &["1", "2", "3", "4", "5", "6", "7", "b"]);
         let plain = record(1, 0, &["p"]);
-        let got = written(Look::Colored, &[deep, plain]);
+        let got = written(TextStyle::Colored, &[deep, plain]);
         let marked = |code: &str, text: &str| format!("\u{1b}[{code}m{text}\u{1b}[0m");
         let codes = ["32", "92", "36", "96", "34", "94", "94"];
         let want: String = codes.iter().enumerate().map(|(i, code)| marked(code, &(i + 1).to_string())).collect();
@@ -392,12 +392,12 @@ mod tests {
     fn the_environment_decides_on_colour() {
         let look = |terminal, pairs: &[(&str, &str)]| {
             let pairs: Vec<(String, String)> = pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-            Look::of(terminal, |name| pairs.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()))
+            TextStyle::of(terminal, |name| pairs.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()))
         };
-        assert_eq!(look(true, &[("TERM", "xterm"), ("NO_COLOR", "")]), Look::Colored);
-        assert_eq!(look(true, &[("NO_COLOR", "1")]), Look::Escaped);
-        assert_eq!(look(true, &[("TERM", "dumb")]), Look::Escaped);
-        assert_eq!(look(false, &[("TERM", "xterm")]), Look::Raw);
+        assert_eq!(look(true, &[("TERM", "xterm"), ("NO_COLOR", "")]), TextStyle::Colored);
+        assert_eq!(look(true, &[("NO_COLOR", "1")]), TextStyle::Escaped);
+        assert_eq!(look(true, &[("TERM", "dumb")]), TextStyle::Escaped);
+        assert_eq!(look(false, &[("TERM", "xterm")]), TextStyle::Raw);
     }
 
     #[test]
@@ -414,7 +414,11 @@ mod tests {
         assert_eq!((row(&s, "misses"), row(&s, "max speed-up")), (None, None));
         s.losses = Losses { context: Some(1.0), knowledge: Some(0.75), shape: Some(0.25), unsplit: 0.0, ..losses };
         s.oracle = Some(OracleMean { looks: 3, lower: 2.9, upper: 3.0 });
-        s.reached = Some(Reached { share: Some(Interval { low: 0.4, high: 0.6 }), share_mean: Some(0.5), ..Reached::default() });
+        s.reached = Some(ReachedIntervals {
+            share: Some(Interval { low: 0.4, high: 0.6 }),
+            share_mean: Some(0.5),
+            ..ReachedIntervals::default()
+        });
         s.speed_up.ceiling = Some(BestSpeedUp { budget: 16, speed_up: 3.0 });
         s.speed_up.drafter = Some(BestSpeedUp { budget: 4, speed_up: 1.25 });
         assert_eq!(
@@ -502,7 +506,7 @@ mod tests {
 
     #[test]
     fn unknown_values_are_labeled_unknown() {
-        let mut text = Text::new(Vec::new(), Look::Escaped);
+        let mut text = TextOutput::new(Vec::new(), TextStyle::Escaped);
         let ceilings = Ceilings { batch: 7.0, renewal: Some(3.0), published: Some(9.5), ..Ceilings::default() };
         let summary = Summary { tokens: 9, steps: 4, tokens_per_step: 2.25, ceilings, ..Summary::default() };
         text.table(&summary).unwrap();

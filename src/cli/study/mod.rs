@@ -196,7 +196,7 @@ impl Runner {
             Ok(tokens) => tokens,
             Err(why) => return Ok(TextOutcome::Refused(why)),
         };
-        if let Err(why) = session.fits(tokens.len()) {
+        if let Err(why) = session.check_prompt_length(tokens.len()) {
             return Ok(TextOutcome::Refused(why.to_string()));
         }
         session.start(&prompt.id, &tokens, self.max_tokens)?;

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::clean::{is_spreadsheet_formula, sanitize_lines};
-use crate::cli::lines::Lines;
+use crate::cli::lines::AtomicOutput;
 
 /// Output files for results.
 #[derive(Args, Clone, Debug)]
@@ -27,9 +27,9 @@ pub struct OutputOptions {
 
 /// Opened outputs, so that files that can't be written are reported before the work starts.
 pub struct Outputs {
-    text: Option<Lines>,
-    csv: Option<Lines>,
-    json: Option<Lines>,
+    text: Option<AtomicOutput>,
+    csv: Option<AtomicOutput>,
+    json: Option<AtomicOutput>,
 }
 
 impl OutputOptions {
@@ -39,12 +39,12 @@ impl OutputOptions {
     /// If a file can't be written, or two outputs go to standard output.
     pub fn open(&self) -> anyhow::Result<Outputs> {
         let given = [&self.text, &self.csv, &self.json];
-        if given.into_iter().flatten().filter(|path| Lines::is_stdout(path)).count() > 1 {
+        if given.into_iter().flatten().filter(|path| AtomicOutput::is_stdout(path)).count() > 1 {
             bail!("only one of --text, --csv and --json can go to standard output; give files for the others");
         }
-        let open = |path: &Option<PathBuf>| path.as_deref().map(Lines::open).transpose();
+        let open = |path: &Option<PathBuf>| path.as_deref().map(AtomicOutput::open).transpose();
         let none = given.iter().all(|path| path.is_none());
-        let text = if none { Some(Lines::open(Path::new("-"))?) } else { open(&self.text)? };
+        let text = if none { Some(AtomicOutput::open(Path::new("-"))?) } else { open(&self.text)? };
         Ok(Outputs { text, csv: open(&self.csv)?, json: open(&self.json)? })
     }
 }

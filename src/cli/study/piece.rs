@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::hex::hex;
-use crate::telemetry::{StageTimes, StepRecord, Within};
+use crate::telemetry::{AcceptanceCurve, StageTimes, StepRecord};
 use crate::theory::light::OracleCurve;
 use crate::theory::light_units::StepSums;
 use crate::theory::pool::Pool;
@@ -17,7 +17,7 @@ const CELLS_PER_NAT: usize = 16;
 
 /// Identity of a text, as indices into the lists of the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Key {
+pub struct TextKey {
     /// Index of the prompt set.
     pub set: usize,
     /// Index of the temperature.
@@ -66,9 +66,9 @@ pub struct Searched {
 
 /// Results of one text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Piece {
+pub struct TextResult {
     /// Identity of the text.
-    pub key: Key,
+    pub key: TextKey,
     /// Reason why the prompt was skipped, if it was.
     pub refused: Option<String>,
     /// Number of generated tokens.
@@ -86,22 +86,22 @@ pub struct Piece {
     pub light: Vec<LightStep>,
 }
 
-impl Piece {
+impl TextResult {
     /// Returns the number of steps.
     pub fn steps(&self) -> usize {
         self.stretches.iter().map(|stretch| stretch.steps).sum()
     }
 
     /// Creates the result of a prompt that can't be run.
-    pub fn refused(key: Key, why: String) -> Piece {
-        Piece { refused: Some(why), ..TextResultBuilder::new(key, &[]).end() }
+    pub fn refused(key: TextKey, why: String) -> TextResult {
+        TextResult { refused: Some(why), ..TextResultBuilder::new(key, &[]).end() }
     }
 }
 
 /// Builder of a [`Piece`] while its text is generated.
 pub struct TextResultBuilder<'a> {
     budgets: &'a [usize],
-    piece: Piece,
+    piece: TextResult,
     hash: Sha256,
 }
 
@@ -109,8 +109,8 @@ impl<'a> TextResultBuilder<'a> {
     /// Creates an empty builder; `budgets` must not exceed the text's own.
     ///
     /// Acceptances are counted for each of the budgets.
-    pub fn new(key: Key, budgets: &'a [usize]) -> Self {
-        let piece = Piece {
+    pub fn new(key: TextKey, budgets: &'a [usize]) -> Self {
+        let piece = TextResult {
             key,
             refused: None,
             tokens: 0,
@@ -132,7 +132,7 @@ impl<'a> TextResultBuilder<'a> {
         let empty =
             || Stretch { accepted: vec![0; self.budgets.len()], expected: vec![0.0; self.budgets.len()], ..Stretch::default() };
         piece.stretches.resize_with(piece.stretches.len().max(at + 1), empty);
-        let (stretch, within) = (&mut piece.stretches[at], Within::budgets(record));
+        let (stretch, within) = (&mut piece.stretches[at], AcceptanceCurve::budgets(record));
         stretch.steps += 1;
         for (i, &budget) in self.budgets.iter().enumerate() {
             // A budget above the tree's size accepts no more than the tree.
@@ -165,8 +165,8 @@ impl<'a> TextResultBuilder<'a> {
     }
 
     /// Returns the finished result.
-    pub fn end(self) -> Piece {
+    pub fn end(self) -> TextResult {
         let sha256 = hex(&self.hash.finalize());
-        Piece { sha256, ..self.piece }
+        TextResult { sha256, ..self.piece }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::piece::Piece;
+use super::piece::TextResult;
 use super::state::Settings;
 use crate::engine::MAX_BUDGET;
 use crate::telemetry::{Ceilings, SpeedOfLight, StageTimes};
@@ -13,7 +13,7 @@ use crate::theory::cost::CostCurve;
 use crate::theory::intervals::Estimate;
 use crate::theory::light_units::LightUnits;
 use crate::theory::pool::Pool;
-use crate::theory::speed::{self, BestSpeedUp, Hardware, Work};
+use crate::theory::speed::{self, BestSpeedUp, Hardware, ModelWork};
 
 /// Complete table, which is also the JSON output (schema/table.schema.json).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct Table {
     /// Measured seconds t(B) of a pass on this machine.
     pub cost: Option<CostCurve>,
     /// Bytes and operations of the model, for rooflines.
-    pub work: Work,
+    pub work: ModelWork,
     /// Machines described by hardware.toml.
     pub hardware: Vec<Hardware>,
     /// Results by prompt set and temperature.
@@ -84,7 +84,7 @@ pub struct CeilingRow {
 /// Origin of the acceptances of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+pub enum AcceptanceSource {
     /// Steps of this budget, on every text.
     Run,
     /// Steps of the largest budget, by what their first nodes would have accepted.
@@ -99,7 +99,7 @@ pub struct DrafterRow {
     /// Budget B: tokens per pass, root included.
     pub budget: usize,
     /// Origin of the acceptances.
-    pub from: Source,
+    pub from: AcceptanceSource,
     /// Number of steps in the means.
     pub steps: usize,
     /// Mean of E\[X | T\] per step.
@@ -159,7 +159,7 @@ pub struct TableInputs<'a> {
     /// Machines described by hardware.toml.
     pub hardware: &'a [Hardware],
     /// Bytes and operations of the model.
-    pub work: &'a Work,
+    pub work: &'a ModelWork,
 }
 
 /// Sums over a text, which is the unit of the bootstrap.
@@ -177,7 +177,7 @@ struct Sums {
 struct DrafterColumn {
     drafter: usize,
     budget: usize,
-    from: Source,
+    from: AcceptanceSource,
     units: Vec<Sums>,
 }
 
@@ -198,8 +198,8 @@ impl DrafterColumn {
 /// Computes the rows of one set at one temperature.
 ///
 /// `None` if no text of it was decoded plainly.
-pub fn compute_set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: &TableInputs) -> Option<SetRows> {
-    let mut plain: Vec<&Piece> = pieces.iter().copied().filter(|p| p.key.drafter.is_none()).collect();
+pub fn compute_set_rows(name: &str, temperature: f32, pieces: &[&TextResult], given: &TableInputs) -> Option<SetRows> {
+    let mut plain: Vec<&TextResult> = pieces.iter().copied().filter(|p| p.key.drafter.is_none()).collect();
     plain.sort_by_key(|p| p.key.prompt);
     let refused = plain.iter().filter(|p| p.refused.is_some()).count();
     plain.retain(|p| p.refused.is_none() && p.tokens > 0);
@@ -216,7 +216,7 @@ pub fn compute_set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: 
     let half = |i: usize| widths.as_ref().and_then(|widths| widths.get(i)).copied();
 
     let ceilings = given.budgets.iter().enumerate().map(|(i, &budget)| {
-        let c = Ceilings::at(mu, mu2, budget, Some(fluid(budget)));
+        let c = Ceilings::for_budget(mu, mu2, budget, Some(fluid(budget)));
         let relative = half(2 + i).map(|half| half * fluid(budget));
         let Ceilings { batch, published, renewal, renewal_tuned, .. } = c;
         CeilingRow {
@@ -228,14 +228,14 @@ pub fn compute_set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: 
             fluid: Estimate::from_half_width_clamped(fluid(budget), relative, batch),
         }
     });
-    let light = |own: &[&Piece]| speed_of_light(own, temperature == 0.0, given.cost, &curve);
+    let light = |own: &[&TextResult]| speed_of_light(own, temperature == 0.0, given.cost, &curve);
     let drafters = columns.iter().enumerate().map(|(i, column)| {
         let at = 2 + given.budgets.len() + 3 * i;
         let (expected, accepted) = column.means(|_| 1);
         let (bound, most) = (fluid(column.budget), column.budget as f64 - 1.0);
         let accepted = Estimate::from_half_width_clamped(accepted, half(at + 1), most);
-        let ran = |p: &&&Piece| p.key.drafter == Some(column.drafter) && p.refused.is_none();
-        let differs = |p: &&Piece| plain.iter().any(|q| q.key.prompt == p.key.prompt && q.sha256 != p.sha256);
+        let ran = |p: &&&TextResult| p.key.drafter == Some(column.drafter) && p.refused.is_none();
+        let differs = |p: &&TextResult| plain.iter().any(|q| q.key.prompt == p.key.prompt && q.sha256 != p.sha256);
         DrafterRow {
             drafter: given.drafters.get(column.drafter).cloned().unwrap_or_default(),
             budget: column.budget,
@@ -267,20 +267,20 @@ pub fn compute_set_rows(name: &str, temperature: f32, pieces: &[&Piece], given: 
 }
 
 /// Returns the drafters' sums by text, for each budget above 1 that has data.
-fn columns(plain: &[&Piece], pieces: &[&Piece], given: &TableInputs) -> Vec<DrafterColumn> {
+fn columns(plain: &[&TextResult], pieces: &[&TextResult], given: &TableInputs) -> Vec<DrafterColumn> {
     let mut all = Vec::new();
     for drafter in 0..given.drafters.len() {
-        let mut runs: BTreeMap<usize, BTreeMap<usize, &Piece>> = BTreeMap::new();
+        let mut runs: BTreeMap<usize, BTreeMap<usize, &TextResult>> = BTreeMap::new();
         for &piece in pieces.iter().filter(|p| p.key.drafter == Some(drafter) && p.refused.is_none()) {
             runs.entry(piece.key.budget).or_default().insert(piece.key.prompt, piece);
         }
-        let whole = |texts: &&BTreeMap<usize, &Piece>| plain.iter().all(|p| texts.contains_key(&p.key.prompt));
+        let whole = |texts: &&BTreeMap<usize, &TextResult>| plain.iter().all(|p| texts.contains_key(&p.key.prompt));
         for (i, &budget) in given.budgets.iter().enumerate().filter(|(_, budget)| **budget > 1) {
-            let own = runs.get(&budget).filter(whole).map(|texts| (Source::Run, texts));
+            let own = runs.get(&budget).filter(whole).map(|texts| (AcceptanceSource::Run, texts));
             // The nodes of a budget are the first ones of the largest budget's tree
             // (telemetry/curve.rs).
             let larger = || runs.range(budget + 1..).next_back().map(|(_, texts)| texts).filter(whole);
-            let Some((from, texts)) = own.or_else(|| larger().map(|texts| (Source::Largest, texts))) else { continue };
+            let Some((from, texts)) = own.or_else(|| larger().map(|texts| (AcceptanceSource::Largest, texts))) else { continue };
             let units = plain.iter().map(|p| text_sums(texts[&p.key.prompt], i)).collect();
             all.push(DrafterColumn { drafter, budget, from, units });
         }
@@ -289,7 +289,7 @@ fn columns(plain: &[&Piece], pieces: &[&Piece], given: &TableInputs) -> Vec<Draf
 }
 
 /// Sums over a drafted text at budget number `i`.
-fn text_sums(drafted: &Piece, i: usize) -> Sums {
+fn text_sums(drafted: &TextResult, i: usize) -> Sums {
     let mut sums = Sums::default();
     for stretch in &drafted.stretches {
         sums.steps += stretch.steps as f64;
@@ -302,7 +302,7 @@ fn text_sums(drafted: &Piece, i: usize) -> Sums {
 /// Pool of a plain text's distributions, on the coarse grid of its stretches.
 ///
 /// `None` if the text has none.
-fn text_pool(plain: &Piece) -> Option<Pool> {
+fn text_pool(plain: &TextResult) -> Option<Pool> {
     let mut laws = plain.stretches.iter().filter_map(|stretch| stretch.laws.as_ref());
     let mut sum = laws.next()?.clone();
     laws.for_each(|more| {
@@ -350,21 +350,21 @@ fn widths(laws: &[Option<Pool>], columns: &[DrafterColumn], budgets: &[usize]) -
 }
 
 /// Sums tokens and seconds.
-fn rate(pieces: &[&Piece]) -> (f64, f64) {
+fn rate(pieces: &[&TextResult]) -> (f64, f64) {
     (pieces.iter().map(|p| p.tokens as f64).sum(), pieces.iter().map(|p| p.time.total()).sum())
 }
 
 /// Measured speed of a drafter's texts at one budget, beside plain decoding of the same.
 fn timed(
-    plain: &[&Piece],
-    pieces: &[&Piece],
+    plain: &[&TextResult],
+    pieces: &[&TextResult],
     (drafter, budget): (usize, usize),
-    light: &dyn Fn(&[&Piece]) -> SpeedOfLight,
+    light: &dyn Fn(&[&TextResult]) -> SpeedOfLight,
 ) -> Option<Timed> {
-    let own: Vec<&Piece> = (pieces.iter().copied())
+    let own: Vec<&TextResult> = (pieces.iter().copied())
         .filter(|p| p.key.drafter == Some(drafter) && p.key.budget == budget && p.refused.is_none())
         .collect();
-    let same: Vec<&Piece> = plain.iter().copied().filter(|p| own.iter().any(|q| q.key.prompt == p.key.prompt)).collect();
+    let same: Vec<&TextResult> = plain.iter().copied().filter(|p| own.iter().any(|q| q.key.prompt == p.key.prompt)).collect();
     let ((tokens, seconds), (plain_tokens, plain_seconds)) = (rate(&own), rate(&same));
     let steps = own.iter().map(|p| p.steps()).sum::<usize>() as f64;
     if !(seconds > 0.0 && plain_seconds > 0.0 && plain_tokens > 0.0 && steps > 0.0) {
@@ -386,7 +386,7 @@ fn timed(
 /// Speed of light over whole texts.
 ///
 /// Empty if the steps are not known, as in states of earlier versions.
-fn speed_of_light(texts: &[&Piece], greedy: bool, cost: Option<&CostCurve>, fluid: &[f64]) -> SpeedOfLight {
+fn speed_of_light(texts: &[&TextResult], greedy: bool, cost: Option<&CostCurve>, fluid: &[f64]) -> SpeedOfLight {
     let mut units = LightUnits::new(greedy);
     if texts.iter().any(|text| text.light.len() != text.steps()) {
         return SpeedOfLight::default();
@@ -416,6 +416,7 @@ fn machines(curve: &[f64], given: &TableInputs) -> Vec<MachineRow> {
         }
     };
     let here = given.cost.map(|cost| row("this machine", true, Some(true), &|b| cost.seconds(b)));
-    let described = given.hardware.iter().map(|h| row(&h.name, false, h.holds(given.work), &|b| h.seconds(given.work, b)));
+    let described =
+        given.hardware.iter().map(|h| row(&h.name, false, h.fits_in_memory(given.work), &|b| h.seconds(given.work, b)));
     here.into_iter().chain(described).collect()
 }

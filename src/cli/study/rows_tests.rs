@@ -3,16 +3,16 @@
 
 use serde_json::Value;
 
-use super::piece::{Key, Piece, STRETCH_TOKENS, Stretch, TextResultBuilder};
+use super::piece::{STRETCH_TOKENS, Stretch, TextKey, TextResult, TextResultBuilder};
 use super::published::published;
-use super::rows::{SetRows, Source, Table, TableInputs, compute_set_rows};
+use super::rows::{AcceptanceSource, SetRows, Table, TableInputs, compute_set_rows};
 use super::state::{SetSettings, Settings};
-use crate::telemetry::testing::{record, spoiled, tree};
+use crate::telemetry::testing::{invalid_variants, record, tree};
 use crate::telemetry::{Ceilings, SpeedOfLight, StageTimes};
 use crate::theory::cost::CostCurve;
 use crate::theory::intervals::Estimate;
 use crate::theory::pool::Pool;
-use crate::theory::speed::{Hardware, Work};
+use crate::theory::speed::{Hardware, ModelWork};
 
 /// Distribution over three tokens with probability `p` of the first.
 fn law(p: f64) -> [f64; 3] {
@@ -23,10 +23,10 @@ fn law(p: f64) -> [f64; 3] {
 ///
 /// The first prompt is drafted at budget 2, too. In a step at budget 4 there are two nodes of p 0.5
 /// and 0.25 below the root, of which the first is accepted in every third step.
-fn pieces() -> Vec<Piece> {
+fn pieces() -> Vec<TextResult> {
     let mut all = Vec::new();
     for prompt in 0..6 {
-        let key = |drafter, budget| Key { set: 0, temperature: 0, prompt, drafter, budget };
+        let key = |drafter, budget| TextKey { set: 0, temperature: 0, prompt, drafter, budget };
         let mut pool = Pool::new();
         let mut stretch = |i: usize| {
             let mut laws = Pool::with_grid(16);
@@ -40,7 +40,7 @@ fn pieces() -> Vec<Piece> {
         let stretches: Vec<Stretch> = (0..4).map(&mut stretch).collect();
         let time = StageTimes { draft: 0.0, verify: 4.0, other: 0.0 };
         let plain = TextResultBuilder::new(key(None, 1), &[]).end();
-        all.push(Piece { tokens: 4 * STRETCH_TOKENS, time, stretches, laws: Some(pool), ..plain });
+        all.push(TextResult { tokens: 4 * STRETCH_TOKENS, time, stretches, laws: Some(pool), ..plain });
         for budget in [4, 2] {
             if budget == 2 && prompt > 0 {
                 continue;
@@ -61,7 +61,7 @@ fn pieces() -> Vec<Piece> {
                 step += 1;
             }
             // The text is that of plain decoding.
-            all.push(Piece { sha256: all[all.len() - 1].sha256.clone(), ..gather.end() });
+            all.push(TextResult { sha256: all[all.len() - 1].sha256.clone(), ..gather.end() });
         }
     }
     all
@@ -75,9 +75,9 @@ fn machines() -> Vec<Hardware> {
 pub fn rows() -> SetRows {
     let (pieces, hardware, drafters) = (pieces(), machines(), ["ngram".to_owned()]);
     let cost = CostCurve::new(vec![(1, 1.0), (2, 1.25), (4, 2.0)]).unwrap();
-    let work = Work { bytes: 1e9, flops_per_token: 1e9 };
+    let work = ModelWork { bytes: 1e9, flops_per_token: 1e9 };
     let given = TableInputs { budgets: &[1, 2, 4], drafters: &drafters, cost: Some(&cost), hardware: &hardware, work: &work };
-    let all: Vec<&Piece> = pieces.iter().collect();
+    let all: Vec<&TextResult> = pieces.iter().collect();
     compute_set_rows("set", 1.0, &all, &given).unwrap()
 }
 
@@ -89,14 +89,14 @@ fn rows_equal_values_computed_by_hand() {
     assert_eq!(rows.plain_tokens_per_second, Some(32.0));
     assert_eq!(rows.ceilings.iter().map(|c| (c.budget, c.batch)).collect::<Vec<_>>(), [(1, 0.0), (2, 1.0), (4, 3.0)]);
     for c in &rows.ceilings {
-        assert_eq!(Ceilings::at(rows.mu.value, rows.mu2.value, c.budget, None).published, c.published);
+        assert_eq!(Ceilings::for_budget(rows.mu.value, rows.mu2.value, c.budget, None).published, c.published);
         if c.budget > 1 {
             let i = c.fluid.interval.unwrap();
             assert!(i.low < c.fluid.value && c.fluid.value < i.high && c.fluid.value <= c.batch, "{c:?}");
         }
     }
     let by = |budget: usize| rows.drafters.iter().find(|row| row.budget == budget).unwrap();
-    assert_eq!((rows.drafters.len(), by(2).from, by(4).from), (2, Source::Largest, Source::Run));
+    assert_eq!((rows.drafters.len(), by(2).from, by(4).from), (2, AcceptanceSource::Largest, AcceptanceSource::Run));
     // E[X | T] is the same in each step, and both rows have the same steps.
     assert_eq!((by(2).expected.value, by(4).expected.value, by(2).steps), (0.5, 0.75, by(4).steps));
     assert!((by(4).accepted.value - 1.0 / 3.0).abs() < 0.01);
@@ -129,12 +129,13 @@ fn rows_equal_values_computed_by_hand() {
 #[test]
 fn a_refused_prompt_and_a_drafter_that_is_not_done_have_no_part() {
     let (mut pieces, hardware, drafters) = (pieces(), machines(), ["ngram".to_owned()]);
-    let given = TableInputs { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &hardware, work: &Work::default() };
-    pieces.iter_mut().filter(|p| p.key.prompt == 5).for_each(|p| *p = Piece::refused(p.key, "long".into()));
-    let all: Vec<&Piece> = pieces.iter().collect();
+    let given =
+        TableInputs { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &hardware, work: &ModelWork::default() };
+    pieces.iter_mut().filter(|p| p.key.prompt == 5).for_each(|p| *p = TextResult::refused(p.key, "long".into()));
+    let all: Vec<&TextResult> = pieces.iter().collect();
     let some = compute_set_rows("set", 1.0, &all, &given).unwrap();
     assert_eq!((some.texts, some.refused, some.drafters.len(), some.machines.len()), (5, 1, 2, 1));
-    let all: Vec<&Piece> = pieces.iter().filter(|p| p.key.drafter.is_none() || p.key.prompt != 3).collect();
+    let all: Vec<&TextResult> = pieces.iter().filter(|p| p.key.drafter.is_none() || p.key.prompt != 3).collect();
     assert!(compute_set_rows("set", 1.0, &all, &given).unwrap().drafters.is_empty());
     assert!(compute_set_rows("set", 1.0, &[], &given).is_none());
 }
@@ -142,8 +143,8 @@ fn a_refused_prompt_and_a_drafter_that_is_not_done_have_no_part() {
 #[test]
 fn below_four_texts_there_is_no_interval() {
     let (pieces, drafters) = (pieces(), ["ngram".to_owned()]);
-    let given = TableInputs { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
-    let all: Vec<&Piece> = pieces.iter().filter(|p| p.key.prompt < 3).collect();
+    let given = TableInputs { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &[], work: &ModelWork::default() };
+    let all: Vec<&TextResult> = pieces.iter().filter(|p| p.key.prompt < 3).collect();
     let rows = compute_set_rows("set", 1.0, &all, &given).unwrap();
     assert_eq!((rows.mu.interval, rows.drafters[0].expected.interval), (None, None));
     assert!(rows.mu.value > 0.0);
@@ -152,7 +153,7 @@ fn below_four_texts_there_is_no_interval() {
 #[test]
 fn intervals_depend_on_whole_texts_and_not_on_where_stretches_lie_in_them() {
     let (mut pieces, drafters) = (pieces(), ["ngram".to_owned()]);
-    let given = TableInputs { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &[], work: &Work::default() };
+    let given = TableInputs { budgets: &[1, 2, 4], drafters: &drafters, cost: None, hardware: &[], work: &ModelWork::default() };
     let want = rows();
     pieces.iter_mut().for_each(|piece| piece.stretches.reverse());
     let rows = compute_set_rows("set", 1.0, &pieces.iter().collect::<Vec<_>>(), &given).unwrap();
@@ -191,7 +192,7 @@ fn the_schema_takes_a_table_and_nothing_that_differs() {
         timed: 1,
     };
     let cost = CostCurve::new(vec![(1, 0.01), (8, 0.02)]).unwrap();
-    let (hardware, work) = (machines(), Work { bytes: 1e8, flops_per_token: 2e8 });
+    let (hardware, work) = (machines(), ModelWork { bytes: 1e8, flops_per_token: 2e8 });
     let sets = vec![SetRows { temperature: 0.0, ..rows() }, rows()];
     let whole = Table { kind: "table".into(), settings, cost: Some(cost), work, hardware, sets, published: published() };
     // Unknown values are null: in the settings, and where nothing was measured.
@@ -209,7 +210,7 @@ fn the_schema_takes_a_table_and_nothing_that_differs() {
     for table in [whole, bare] {
         let table = serde_json::to_value(table).unwrap();
         assert!(schema.is_valid(&table), "{}", schema.validate(&table).unwrap_err());
-        for (how, wrong) in spoiled(&table) {
+        for (how, wrong) in invalid_variants(&table) {
             assert!(!schema.is_valid(&wrong), "{how} passes");
             spoilt += 1;
         }
@@ -221,10 +222,10 @@ fn the_schema_takes_a_table_and_nothing_that_differs() {
 fn texts_whose_steps_are_not_kept_have_no_speed_of_light() {
     let (mut pieces, drafters) = (pieces(), ["ngram".to_owned()]);
     let cost = CostCurve::new(vec![(1, 1.0), (4, 2.0)]).unwrap();
-    let given = TableInputs { budgets: &[4], drafters: &drafters, cost: Some(&cost), hardware: &[], work: &Work::default() };
+    let given = TableInputs { budgets: &[4], drafters: &drafters, cost: Some(&cost), hardware: &[], work: &ModelWork::default() };
     // As in a state written by an earlier version.
     pieces.iter_mut().for_each(|piece| piece.light.clear());
-    let all: Vec<&Piece> = pieces.iter().collect();
+    let all: Vec<&TextResult> = pieces.iter().collect();
     let timed = compute_set_rows("set", 1.0, &all, &given).unwrap().drafters[0].timed.unwrap();
     assert_eq!(timed.speed_of_light, SpeedOfLight::default());
     assert!(timed.tokens_per_second > 0.0);

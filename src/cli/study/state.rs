@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::piece::Piece;
+use super::piece::TextResult;
 use crate::theory::cost::CostCurve;
 
 /// Everything the numbers depend on; a state with other settings is rejected.
@@ -74,22 +74,22 @@ pub struct SetSettings {
 enum Entry {
     Settings(Box<Settings>),
     Cost(CostCurve),
-    Piece(Box<Piece>),
+    Piece(Box<TextResult>),
 }
 
 /// Finished texts, from earlier runs and this one.
-pub struct State {
+pub struct TableState {
     to: Option<(File, PathBuf)>,
     /// Results of the finished texts.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<TextResult>,
     /// Measured cost of passes, if known.
     pub cost: Option<CostCurve>,
 }
 
-impl State {
+impl TableState {
     /// Creates a state without a file.
-    pub fn nowhere() -> State {
-        State { to: None, pieces: Vec::new(), cost: None }
+    pub fn nowhere() -> TableState {
+        TableState { to: None, pieces: Vec::new(), cost: None }
     }
 
     /// Opens the state file of a table with these settings.
@@ -99,7 +99,7 @@ impl State {
     /// # Errors
     /// If the file can't be read or written, is used by another run, is not a state file, or has
     /// other settings; the error names those that differ.
-    pub fn open(path: &Path, settings: &Settings) -> anyhow::Result<State> {
+    pub fn open(path: &Path, settings: &Settings) -> anyhow::Result<TableState> {
         let name = path.display();
         let cure = || format!("can't use {name} as a state file; give a file in a writable folder");
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).with_context(cure)?;
@@ -120,7 +120,7 @@ impl State {
         if whole == 0 && !header.starts_with(&bytes) {
             bail!("{name} is not the state of a table; give another file");
         }
-        let mut state = State { to: None, pieces: Vec::new(), cost: None };
+        let mut state = TableState { to: None, pieces: Vec::new(), cost: None };
         for (i, bytes) in bytes[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
             let number = i + 1;
             match (i, serde_json::from_slice(bytes)) {
@@ -149,7 +149,7 @@ impl State {
     ///
     /// # Errors
     /// If the file can't be written.
-    pub fn add(&mut self, piece: Piece) -> anyhow::Result<()> {
+    pub fn add(&mut self, piece: TextResult) -> anyhow::Result<()> {
         if self.to.is_some() {
             self.put(&line(&Entry::Piece(Box::new(piece.clone())))?)?;
         }
@@ -192,7 +192,7 @@ fn differing(a: &Settings, b: &Settings) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::cli::study::piece::Key;
+    use crate::cli::study::piece::TextKey;
 
     fn settings() -> Settings {
         Settings {
@@ -217,16 +217,16 @@ mod tests {
         }
     }
 
-    fn piece(prompt: usize) -> Piece {
-        Piece::refused(Key { set: 0, temperature: 0, prompt, drafter: None, budget: 1 }, "too\nlong".into())
+    fn piece(prompt: usize) -> TextResult {
+        TextResult::refused(TextKey { set: 0, temperature: 0, prompt, drafter: None, budget: 1 }, "too\nlong".into())
     }
 
     #[test]
     fn finished_texts_survive_an_interruption() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        let mut state = State::open(&path, &settings()).unwrap();
-        assert!(format!("{:#}", State::open(&path, &settings()).err().unwrap()).contains("another run"));
+        let mut state = TableState::open(&path, &settings()).unwrap();
+        assert!(format!("{:#}", TableState::open(&path, &settings()).err().unwrap()).contains("another run"));
         state.add(piece(0)).unwrap();
         state.set_cost(CostCurve::new(vec![(1, 0.1), (2, 1.0 / 3.0)]).unwrap()).unwrap();
         state.add(piece(1)).unwrap();
@@ -238,12 +238,12 @@ mod tests {
         let around = ends.flat_map(|end| [end - 1, end, end + 1, end + 2]);
         for len in around.chain((0..whole.len()).step_by(whole.len() / 40 + 1)).filter(|&len| len <= whole.len()) {
             std::fs::write(&path, &whole[..len]).unwrap();
-            let mut state = State::open(&path, &settings()).unwrap();
+            let mut state = TableState::open(&path, &settings()).unwrap();
             let lines = whole[..len].iter().filter(|&&b| b == b'\n').count();
             assert_eq!((state.pieces.len(), state.cost.is_some()), (lines.saturating_sub(1) - usize::from(lines > 2), lines > 2));
             state.add(piece(7)).unwrap();
             drop(state);
-            assert_eq!(State::open(&path, &settings()).unwrap().pieces.last(), Some(&piece(7)));
+            assert_eq!(TableState::open(&path, &settings()).unwrap().pieces.last(), Some(&piece(7)));
         }
     }
 
@@ -251,22 +251,22 @@ mod tests {
     fn pieces_of_an_earlier_version_without_steps_are_taken() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        let mut state = State::open(&path, &settings()).unwrap();
+        let mut state = TableState::open(&path, &settings()).unwrap();
         state.add(piece(0)).unwrap();
         drop(state);
         let written = std::fs::read_to_string(&path).unwrap();
         let old = written.replace(",\"light\":[]", "");
         assert_ne!(old, written);
         std::fs::write(&path, old).unwrap();
-        assert_eq!(State::open(&path, &settings()).unwrap().pieces, [piece(0)]);
+        assert_eq!(TableState::open(&path, &settings()).unwrap().pieces, [piece(0)]);
     }
 
     #[test]
     fn other_settings_and_other_files_are_refused_and_left_as_they_are() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        drop(State::open(&path, &settings()).unwrap());
-        let said = |settings: &Settings| format!("{:#}", State::open(&path, settings).err().unwrap());
+        drop(TableState::open(&path, &settings()).unwrap());
+        let said = |settings: &Settings| format!("{:#}", TableState::open(&path, settings).err().unwrap());
         let other = Settings { seed: 1, budgets: vec![1], ..settings() };
         assert!(said(&other).contains("other settings (budgets, seed); delete it"), "{}", said(&other));
         for content in ["hello", "hello\n", "{}\n", "{\"settings\":3}\n", "{\"cost\":[[1,1.0]]}\n"] {
@@ -277,6 +277,8 @@ mod tests {
         let header = line(&Entry::Settings(Box::new(settings()))).unwrap();
         std::fs::write(&path, [&header[..], b"{\"piece\":{}}\n"].concat()).unwrap();
         assert!(said(&settings()).contains("state:2: the line is damaged"));
-        assert!(format!("{:#}", State::open(&folder.path().join("no/such"), &settings()).err().unwrap()).contains("can't use"));
+        assert!(
+            format!("{:#}", TableState::open(&folder.path().join("no/such"), &settings()).err().unwrap()).contains("can't use")
+        );
     }
 }

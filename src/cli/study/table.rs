@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 
 use super::outputs::OutputOptions;
 use super::pace::StudyProgress;
-use super::piece::{Key, Piece, TextResultBuilder};
+use super::piece::{TextKey, TextResult, TextResultBuilder};
 use super::published::published;
 use super::rows::{Table, TableInputs, compute_set_rows};
-use super::state::{SetSettings, Settings, State};
+use super::state::{SetSettings, Settings, TableState};
 use super::{PromptSet, Runner, StudyOptions, TextOutcome, text};
 use crate::clean::sanitize_name;
 use crate::cli::interrupt::Interrupt;
@@ -22,7 +22,7 @@ use crate::cli::options::{self, whole};
 use crate::draft::DRAFTERS;
 use crate::engine::{MAX_BUDGET, RunInfo};
 use crate::hex::hex;
-use crate::registry::hardware;
+use crate::registry::load_hardware;
 use crate::telemetry::StepSettings;
 
 /// Shapes whose first nodes are the tree of a smaller budget.
@@ -95,7 +95,7 @@ fn timed(value: &str) -> Result<usize, String> {
 pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::watch().context("can't install signal handlers")?;
     let sets = options.study.sets()?;
-    let hardware = hardware()?;
+    let hardware = load_hardware()?;
     let budgets: Vec<usize> = options.budgets.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let mut drafters = options.drafters.clone();
     drafters.retain(|name| name != "none");
@@ -109,7 +109,7 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     };
     let mut runner = options.study.open(&sets, plain.clone(), interrupt)?;
     let settings = settings(&options, &runner.engine.info, &sets, budgets, drafters);
-    let state = options.state.as_deref().map_or_else(|| Ok(State::nowhere()), |path| State::open(path, &settings))?;
+    let state = options.state.as_deref().map_or_else(|| Ok(TableState::nowhere()), |path| TableState::open(path, &settings))?;
     let look_every = options.look_every;
     let mut work = TableRun { runner: &mut runner, sets: &sets, settings: &settings, plain, look_every, state };
     if !work.run()? {
@@ -119,7 +119,7 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::from(status));
     }
-    let State { pieces, cost, .. } = work.state;
+    let TableState { pieces, cost, .. } = work.state;
     let roofline = runner.engine.work;
     let given = TableInputs {
         budgets: &settings.budgets,
@@ -131,7 +131,7 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     let mut rows = Vec::new();
     for (i, set) in sets.iter().enumerate() {
         for (j, &temperature) in settings.temperatures.iter().enumerate() {
-            let own: Vec<&Piece> = pieces.iter().filter(|p| (p.key.set, p.key.temperature) == (i, j)).collect();
+            let own: Vec<&TextResult> = pieces.iter().filter(|p| (p.key.set, p.key.temperature) == (i, j)).collect();
             rows.extend(compute_set_rows(&set.name, temperature, &own, &given));
         }
     }
@@ -193,13 +193,13 @@ fn distinct<T: PartialEq>(all: Vec<T>) -> Vec<T> {
 ///
 /// All drafters run a prompt one after the other, so that times to be compared are measured close
 /// together.
-fn plan(settings: &Settings) -> Vec<Key> {
+fn plan(settings: &Settings) -> Vec<TextKey> {
     let most = settings.budgets.last().copied().unwrap_or(1);
     let mut keys = Vec::new();
     for (set, SetSettings { prompts, .. }) in settings.sets.iter().enumerate() {
         for temperature in 0..settings.temperatures.len() {
             for prompt in 0..*prompts {
-                let key = |drafter, budget| Key { set, temperature, prompt, drafter, budget };
+                let key = |drafter, budget| TextKey { set, temperature, prompt, drafter, budget };
                 keys.push(key(None, 1));
                 for drafter in 0..settings.drafters.len() {
                     let wanted = |b: &&usize| **b > 1 && (**b == most || prompt < settings.timed);
@@ -218,14 +218,14 @@ struct TableRun<'a> {
     settings: &'a Settings,
     plain: StepSettings,
     look_every: usize,
-    state: State,
+    state: TableState,
 }
 
 impl TableRun<'_> {
     /// Runs all texts that are not finished; returns false if a signal ended it.
     fn run(&mut self) -> anyhow::Result<bool> {
         let keys = plan(self.settings);
-        let done: BTreeSet<Key> = self.state.pieces.iter().map(|p| p.key).collect();
+        let done: BTreeSet<TextKey> = self.state.pieces.iter().map(|p| p.key).collect();
         let mut any = false;
         let mut pace = StudyProgress::new(keys.len(), keys.iter().filter(|key| done.contains(key)).count());
         for key in keys.into_iter().filter(|key| !done.contains(key)) {
@@ -254,7 +254,7 @@ impl TableRun<'_> {
         Ok(true)
     }
 
-    fn name(&self, key: &Key) -> String {
+    fn name(&self, key: &TextKey) -> String {
         let (set, temperature) = (&self.sets[key.set], self.settings.temperatures[key.temperature]);
         let drafter = key.drafter.map_or("plain".into(), |d| format!("{} B {}", self.settings.drafters[d], key.budget));
         format!(
@@ -265,7 +265,7 @@ impl TableRun<'_> {
     }
 
     /// Runs one text; `None` if a signal ended it.
-    fn text(&mut self, key: Key) -> anyhow::Result<Option<Piece>> {
+    fn text(&mut self, key: TextKey) -> anyhow::Result<Option<TextResult>> {
         let s = self.settings;
         let settings = StepSettings {
             drafter: key.drafter.map_or("none", |d| &s.drafters[d]).to_owned(),
@@ -284,12 +284,12 @@ impl TableRun<'_> {
             // Greedy text needs no search: an oracle knows all of it.
             if key.drafter.is_some()
                 && settings.temperature > 0.0
-                && session.searches(record.step, look_every)
+                && session.is_searched(record.step, look_every)
                 && let Some(mut search) = session.search(record.step, true)?
             {
                 while search.refine()? {}
                 if let Some(curve) = search.curve() {
-                    gather.searched(&curve, search.found().drafter_best);
+                    gather.searched(&curve, search.result().drafter_best);
                 }
             }
             if key.drafter.is_none() && (full || session.ending().is_some()) {
@@ -299,7 +299,7 @@ impl TableRun<'_> {
         })?;
         Ok(match went {
             TextOutcome::Whole => Some(gather.end()),
-            TextOutcome::Refused(why) => Some(Piece::refused(key, why)),
+            TextOutcome::Refused(why) => Some(TextResult::refused(key, why)),
             TextOutcome::Interrupted => None,
         })
     }

@@ -1,7 +1,7 @@
 //! Table as text and as comma-separated values.
 
 use super::outputs::{format_csv_row, number};
-use super::rows::{DrafterRow, SetRows, Source, Table};
+use super::rows::{AcceptanceSource, DrafterRow, SetRows, Table};
 use crate::clean::sanitize_name;
 use crate::cli::table;
 use crate::theory::intervals::Estimate;
@@ -77,8 +77,8 @@ fn set_text(set: &SetRows) -> String {
 fn drafter_cells(row: &DrafterRow) -> [String; 12] {
     let timed = |value: fn(&super::rows::Timed) -> String| row.timed.as_ref().map_or("-".to_owned(), value);
     let mut mark = match row.from {
-        Source::Run => String::new(),
-        Source::Largest => "*".to_owned(),
+        AcceptanceSource::Run => String::new(),
+        AcceptanceSource::Largest => "*".to_owned(),
     };
     if row.differing_texts > 0 {
         mark += &format!(" {} texts differ from plain decoding", row.differing_texts);
@@ -103,7 +103,7 @@ fn drafter_cells(row: &DrafterRow) -> [String; 12] {
 fn notes(table: &Table) -> String {
     let s = &table.settings;
     let mut text = String::from("\n");
-    if table.sets.iter().flat_map(|set| &set.drafters).any(|row| row.from == Source::Largest) {
+    if table.sets.iter().flat_map(|set| &set.drafters).any(|row| row.from == AcceptanceSource::Largest) {
         text += "* from the steps of the largest budget, whose first nodes are the smaller budget's tree; so the contexts are \
                  those in which the largest budget's steps started.\n";
     }

@@ -9,13 +9,15 @@ use sha2::{Digest, Sha256};
 
 use super::TrainOptions;
 use super::drafted::DraftTrial;
-use crate::cli::lines::Lines;
+use crate::cli::lines::AtomicOutput;
 use crate::hex::hex;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
 use crate::model::weights::Weights;
-use crate::registry::Found;
-use crate::train::{self, About, Ask, Corpus, DraftPerformance, News, Report, Teacher, Writing};
+use crate::registry::RegistryModel;
+use crate::train::{
+    self, Corpus, CorpusSettings, DraftPerformance, GenerationOptions, PromptTask, Teacher, TrainEvent, TrainReport,
+};
 
 /// Line of the `--json` output.
 #[derive(Serialize)]
@@ -26,23 +28,23 @@ enum Line<'a> {
         model: &'a str,
         texts: usize,
         tokens: usize,
-        options: &'a train::Options,
+        options: &'a train::TrainSettings,
     },
     Step {
         #[serde(flatten)]
-        report: &'a Report,
+        report: &'a TrainReport,
         drafted: Option<DraftPerformance>,
     },
 }
 
 /// Inputs of a training run, already read and resolved.
-pub struct Job {
+pub struct TrainingJob {
     /// Options of the command line.
     pub options: TrainOptions,
     /// Prompts to answer and texts to train on.
-    pub asks: Vec<Ask>,
+    pub asks: Vec<PromptTask>,
     /// Registry entry of the target model.
-    pub found: Found,
+    pub found: RegistryModel,
     /// File or folder of the target model.
     pub path: PathBuf,
 }
@@ -62,9 +64,9 @@ fn after(layers: usize) -> Vec<usize> {
 ///
 /// # Errors
 /// If the model can't be read, a file can't be read or written, or training fails.
-pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<()> {
-    let Job { options, asks, found, path } = job;
-    let mut json = options.json.as_deref().map(Lines::open).transpose()?;
+pub fn distil(job: &TrainingJob, tell: &mut dyn FnMut(TrainEvent) -> bool) -> anyhow::Result<()> {
+    let TrainingJob { options, asks, found, path } = job;
+    let mut json = options.json.as_deref().map(AtomicOutput::open).transpose()?;
     let weights = Weights::open(path)?;
     let from = options.from.as_deref().map(|head| Weights::open_head(head, options.form)).transpose()?;
     let open = |threads| -> anyhow::Result<Model> {
@@ -87,17 +89,17 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
     for ask in asks {
         digest.update(ask.text.as_bytes());
         digest.update([0]);
-        digest.update(ask.then.as_deref().unwrap_or_default().as_bytes());
+        digest.update(ask.follow_up.as_deref().unwrap_or_default().as_bytes());
         digest.update([0]);
-        if let Some(begun) = &ask.begun {
+        if let Some(begun) = &ask.answer_start {
             digest.update(begun.as_bytes());
             digest.update([1]);
         }
-        if ask.given {
+        if ask.is_given_text {
             digest.update([2]);
         }
     }
-    let about = About {
+    let about = CorpusSettings {
         form: 1,
         model: found.sha256().map_or_else(|| path.display().to_string(), str::to_owned),
         dim: weights.config().dim,
@@ -107,11 +109,11 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
         max_tokens: options.max_tokens,
     };
     let mut corpus = Corpus::open(&options.folder.join("corpus"), &about)?;
-    let writing = Writing { seed: options.seed, max_tokens: options.max_tokens, tokens: options.tokens };
+    let writing = GenerationOptions { seed: options.seed, max_tokens: options.max_tokens, tokens: options.tokens };
     let (began, before, mut on) = (Instant::now(), corpus.tokens(), true);
     let mut written = |corpus: &Corpus| {
         let rate = (corpus.tokens() - before) as f64 / began.elapsed().as_secs_f64();
-        on = tell(News::Writing { tokens: corpus.tokens(), of: options.tokens, rate });
+        on = tell(TrainEvent::Writing { tokens: corpus.tokens(), of: options.tokens, rate });
         on
     };
     if let Some(teacher) = &teacher {
@@ -124,7 +126,7 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
     if !on {
         return Ok(());
     }
-    let run = train::Options {
+    let run = train::TrainSettings {
         form: options.form,
         steps: options.steps,
         rate: options.learning_rate,
@@ -145,13 +147,13 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
     if let Some(json) = &mut json {
         json.write(&Line::Train { version: env!("CARGO_PKG_VERSION"), model: found.name(), texts, tokens, options: &run })?;
     }
-    if !tell(News::Training { texts, tokens }) {
+    if !tell(TrainEvent::Training { texts, tokens }) {
         return Ok(());
     }
     let trial = DraftTrial::new(model, options.form, &mut corpus, run.held_out)?;
     let mut failed = None;
     let start = train::TrainStart { target: &weights, head: from.as_ref(), after: &after, teacher: teacher.as_ref() };
-    train::train(&mut corpus, start, run, &options.folder, &options.out, &mut |report: &Report| {
+    train::train(&mut corpus, start, run, &options.folder, &options.out, &mut |report: &TrainReport| {
         let drafted = match report.held_out.as_ref().map(|_| trial.of(&options.out)).transpose() {
             Ok(drafted) => drafted,
             Err(error) => {
@@ -163,7 +165,7 @@ pub fn distil(job: &Job, tell: &mut dyn FnMut(News) -> bool) -> anyhow::Result<(
             failed = Some(error);
             return false;
         }
-        tell(News::Step(Box::new(report.clone()), drafted))
+        tell(TrainEvent::Step(Box::new(report.clone()), drafted))
     })?;
     match (failed, json) {
         (Some(error), _) => Err(error),

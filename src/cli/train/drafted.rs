@@ -54,13 +54,13 @@ impl DraftTrial {
         let mut target: Box<dyn Decoder> = self.model.decoder(CONTEXT_TOKENS)?;
         let drafter: Box<dyn Drafter> = match self.form {
             HeadForm::Eagle => {
-                target.keep_hidden(&head.about().after);
+                target.keep_hidden(&head.info().source_layers);
                 Box::new(Eagle::new(&head, CONTEXT_TOKENS))
             }
-            HeadForm::Adapter => Box::new(EarlyExit::with(&head, self.model.config().layers)?),
+            HeadForm::Adapter => Box::new(EarlyExit::with_adapter(&head, self.model.config().layers)?),
         };
         let tokenizer = self.model.tokenizer();
-        let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop().to_vec()));
+        let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop_tokens().to_vec()));
         let settings = |temperature: f32| StepSettings::new(drafter.name(), Shape::BestFirst.name(), BUDGET, temperature);
         let (greedy, sampling) = (settings(0.0), settings(1.0));
         let mut session = Session::new(target, vec![drafter], vocabulary, greedy.clone())?;

@@ -15,16 +15,16 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 
-use self::distil::{Job, distil};
+use self::distil::{TrainingJob, distil};
 use super::errors::{print_line, warn, warn_if_too_many_threads};
 use super::interrupt::Interrupt;
-use super::lines::Lines;
-use super::progress::{self, Bar};
+use super::lines::AtomicOutput;
+use super::progress::{self, DownloadBar};
 use super::prompts::{read_asks, read_text};
 use crate::model::HeadForm;
 use crate::model::device::DeviceChoice;
 use crate::registry::Registry;
-use crate::train::{DraftPerformance, HeldOutMetrics, News, Report};
+use crate::train::{DraftPerformance, HeldOutMetrics, TrainEvent, TrainReport};
 
 /// Options of `speclight train`.
 #[derive(Args, Clone, Debug)]
@@ -179,11 +179,11 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
         asks.extend(read_text(file)?);
     }
     let found = Registry::load()?.find(options.model.as_deref())?;
-    let mut bar = Bar::new();
+    let mut bar = DownloadBar::new();
     let path = found.ensure(&mut |progress| bar.show(progress))?;
     drop(bar);
-    let quiet = options.json.as_deref().is_some_and(Lines::is_stdout);
-    let job = Job { options, asks, found, path };
+    let quiet = options.json.as_deref().is_some_and(AtomicOutput::is_stdout);
+    let job = TrainingJob { options, asks, found, path };
     #[cfg(feature = "tui")]
     if !job.options.plain
         && !quiet
@@ -197,12 +197,12 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     let mut first = None;
     let told = distil(&job, &mut |news| {
         match news {
-            News::Writing { tokens, of, rate } => {
+            TrainEvent::Writing { tokens, of, rate } => {
                 let left = time(of.saturating_sub(tokens) as f64 / rate);
                 let said = format!("writing texts: {tokens} of {of} tokens, {rate:.0} tokens/s, {left} left");
                 progress::message(&line, &said);
             }
-            News::Step(report, drafted) => {
+            TrainEvent::Step(report, drafted) => {
                 let (began, from) = *first.get_or_insert((Instant::now(), report.step));
                 let each = began.elapsed().as_secs_f64() / (report.step - from) as f64;
                 let said = format!(
@@ -220,7 +220,7 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
                     let _ = line.suspend(|| print_line(&held_out(&report, figures, drafted)));
                 }
             }
-            News::Training { .. } | News::Finished | News::Failed(_) => {}
+            TrainEvent::Training { .. } | TrainEvent::Finished | TrainEvent::Failed(_) => {}
         }
         interrupt.status().is_none()
     });
@@ -229,7 +229,7 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     Ok(interrupt.status().map_or(ExitCode::SUCCESS, ExitCode::from))
 }
 
-fn held_out(report: &Report, figures: &HeldOutMetrics, drafted: &DraftPerformance) -> String {
+fn held_out(report: &TrainReport, figures: &HeldOutMetrics, drafted: &DraftPerformance) -> String {
     let list = |all: &[f64], digits: usize| all.iter().map(|x| format!("{x:.digits$}")).collect::<Vec<_>>().join(" ");
     format!(
         "step {}, {} tokens, {:.0} s, held out: loss by depth {}, acceptance by depth {}, chain of {} accepts {:.3}; B = 16: greedy {:.2} tokens per step, at temperature 1 {:.2} accepted of fluid bound {}",

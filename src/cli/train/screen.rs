@@ -4,13 +4,13 @@ use std::process::ExitCode;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 
-use super::distil::{Job, distil};
+use super::distil::{TrainingJob, distil};
 use super::held_out;
-use crate::app::{self, Ended, Link, Training};
+use crate::app::{self, EngineLink, ExitReason, Training};
 use crate::cli::errors::{print_line, warn};
 use crate::registry;
-use crate::theme::{self, Terminal, Theme};
-use crate::train::News;
+use crate::theme::{self, TerminalAbilities, Theme};
+use crate::train::TrainEvent;
 
 /// Trains and shows a screen until the user quits or a signal arrives.
 ///
@@ -19,9 +19,9 @@ use crate::train::News;
 ///
 /// # Errors
 /// If the screen or the training can't start, or training fails.
-pub fn run(job: Job) -> anyhow::Result<ExitCode> {
+pub fn run(job: TrainingJob) -> anyhow::Result<ExitCode> {
     let folder = registry::config_folder().ok().map(|config| theme::themes_folder(&config));
-    let terminal = Terminal::from_env(false, folder, |name| std::env::var(name).ok());
+    let terminal = TerminalAbilities::from_env(false, folder, |name| std::env::var(name).ok());
     let themes = Theme::all(None, &terminal)?;
     let screen = Training::new(job.found.name().to_owned(), job.options.out.clone(), themes.len());
 
@@ -32,7 +32,7 @@ pub fn run(job: Job) -> anyhow::Result<ExitCode> {
     let out = job.options.out.clone();
     let thread = thread::Builder::new().name("training".into()).spawn(move || {
         let told = distil(&job, &mut |news| {
-            if let News::Step(report, Some(drafted)) = &news
+            if let TrainEvent::Step(report, Some(drafted)) = &news
                 && let Some(figures) = &report.held_out
             {
                 let _ = done.send(held_out(report, figures, drafted));
@@ -41,10 +41,10 @@ pub fn run(job: Job) -> anyhow::Result<ExitCode> {
         });
         drop(done);
         // The last event; it does not matter whether anyone receives it.
-        let last = told.map_or_else(|error| News::Failed(crate::cli::errors::one_line(&error)), |()| News::Finished);
+        let last = told.map_or_else(|error| TrainEvent::Failed(crate::cli::errors::one_line(&error)), |()| TrainEvent::Finished);
         let _ = sink(last);
     })?;
-    let shown = app::show(screen, app::Options { themes }, Link { commands, events, thread });
+    let shown = app::show(screen, app::ScreenOptions { themes }, EngineLink { commands, events, thread });
     let mut measured = None;
     let open = loop {
         match ended.try_recv() {
@@ -62,7 +62,7 @@ pub fn run(job: Job) -> anyhow::Result<ExitCode> {
         print_line(&format!("head written to {}", out.display()))?;
     }
     Ok(match shown {
-        Ended::Asked => ExitCode::SUCCESS,
-        Ended::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),
+        ExitReason::Asked => ExitCode::SUCCESS,
+        ExitReason::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),
     })
 }

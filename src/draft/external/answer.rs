@@ -27,7 +27,7 @@ struct Tree {
 ///
 /// # Errors
 /// If the line can't be parsed, and the step is therefore unknown.
-pub fn read(
+pub fn parse_answer(
     line: &str,
     root: TokenId,
     limits: Limits,
@@ -87,7 +87,7 @@ mod tests {
 
     fn of(parents: &str, tokens: &str, q: &str) -> Result<TokenTree, String> {
         let line = format!(r#"{{"step":3,"tree":{{"parents":[{parents}],"tokens":[{tokens}],"q":[{q}]}}}}"#);
-        let (step, tree) = read(&line, 7, LIMITS, 10, &[9])?;
+        let (step, tree) = parse_answer(&line, 7, LIMITS, 10, &[9])?;
         assert_eq!(step, 3);
         tree
     }
@@ -118,6 +118,6 @@ mod tests {
             let said = of(parents, tokens, q).unwrap_err();
             assert!(said.contains(says), "{said} for {says}");
         }
-        assert!(read("nonsense", 0, LIMITS, 10, &[]).is_err() && read("", 0, LIMITS, 10, &[]).is_err());
+        assert!(parse_answer("nonsense", 0, LIMITS, 10, &[]).is_err() && parse_answer("", 0, LIMITS, 10, &[]).is_err());
     }
 }

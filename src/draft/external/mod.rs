@@ -99,15 +99,15 @@ impl External {
         let Limits { budget, depth } = self.limits;
         let request = Request { step: self.step, from: self.told, tokens: new, budget, depth, stop: cx.stop };
         let line = serde_json::to_string(&request).map_err(|why| why.to_string())?;
-        let answer = process.tell(line).and_then(|()| {
+        let answer = process.send_line(line).and_then(|()| {
             self.told = cx.tokens.len();
             let (began, mut late) = (Instant::now(), 0);
             loop {
                 // The limit covers all lines of this step, even if they arrive faster than they are
                 // read.
                 let left = self.limit.checked_sub(began.elapsed()).ok_or(NoAnswer::TimedOut)?;
-                let line = process.hear(left)?;
-                match answer::read(&line, root, self.limits, cx.target.config().vocab, cx.stop) {
+                let line = process.receive_line(left)?;
+                match answer::parse_answer(&line, root, self.limits, cx.target.config().vocab, cx.stop) {
                     // Late answer to an earlier step.
                     Ok((step, _)) if step < self.step && late < MOST_LATE => late += 1,
                     Ok((step, _)) if step < self.step => {

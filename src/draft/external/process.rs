@@ -101,7 +101,7 @@ impl Process {
     /// # Errors
     /// [`NoAnswer::NotReading`] if the previous line was not read yet, [`NoAnswer::Exited`] if the process
     /// has ended.
-    pub fn tell(&self, line: String) -> Result<(), NoAnswer> {
+    pub fn send_line(&self, line: String) -> Result<(), NoAnswer> {
         self.requests.try_send(line).map_err(|why| match why {
             mpsc::TrySendError::Full(_) => NoAnswer::NotReading,
             mpsc::TrySendError::Disconnected(_) => NoAnswer::Exited,
@@ -112,7 +112,7 @@ impl Process {
     ///
     /// # Errors
     /// If no line arrives within `limit`, or the process has ended.
-    pub fn hear(&self, limit: Duration) -> Result<String, NoAnswer> {
+    pub fn receive_line(&self, limit: Duration) -> Result<String, NoAnswer> {
         self.answers.recv_timeout(limit).map_err(|why| match why {
             RecvTimeoutError::Timeout => NoAnswer::TimedOut,
             RecvTimeoutError::Disconnected => NoAnswer::Exited,

@@ -13,7 +13,7 @@ use self::weights::{MemberProposal, TokenProposals, Weights};
 use super::calibration::{Calibration, Observation, logit};
 use super::shape::Limits;
 use super::thrift::CostGate;
-use super::{Candidate, Context, DraftError, Drafter, Verified, Worth};
+use super::{Candidate, Context, CostModel, DraftError, Drafter, VerifyFeedback};
 use crate::tree::{TokenId, TokenTree};
 
 /// Maximum number of members of a mix.
@@ -61,7 +61,7 @@ impl Mix {
         if !(2..=MEMBERS).contains(&members.len()) || twice {
             return Err(DraftError::Unfit(format!("a mix of {}: give two to {MEMBERS} different drafters", names.join(","))));
         }
-        let weights = Weights { known: vec![Calibration::default(); members.len()], sets: HashMap::new() };
+        let weights = Weights { calibrations: vec![Calibration::default(); members.len()], weight_sets: HashMap::new() };
         Ok(Self::with(name, members, weights))
     }
 
@@ -88,11 +88,11 @@ impl Mix {
         width: usize,
     ) -> Proposed {
         let (member, thrift) = (&mut self.members[m], &mut self.thrift[m]);
-        if member.costly() && thrift.rests() {
+        if member.costly() && thrift.backs_off() {
             return Ok(vec![Vec::new(); nodes.len()]);
         }
         // The root alone is not gated: a trained head ran its entry in `begin`, so asking is free.
-        if !member.costly() || !thrift.on() || nodes == [0] {
+        if !member.costly() || !thrift.is_enabled() || nodes == [0] {
             return member.propose(cx, tree, nodes, width);
         }
         let reached = tree.path_products(|i| tree.q(i));
@@ -100,16 +100,16 @@ impl Mix {
         let left = |place: usize, node: usize| {
             let mass = |(known, lists): (&Calibration, &Vec<Vec<Candidate>>)| -> f64 {
                 let list = lists.get(place).map_or(&[][..], |list| list);
-                list.iter().map(|c| known.p(c.q, tree.depth(node) + 1)).sum()
+                list.iter().map(|c| known.calibrate(c.q, tree.depth(node) + 1)).sum()
             };
-            1.0 - self.weights.known.iter().zip(told).map(mass).fold(0.0, f64::max).min(1.0)
+            1.0 - self.weights.calibrations.iter().zip(told).map(mass).fold(0.0, f64::max).min(1.0)
         };
         let asked: Vec<(usize, f64)> = (nodes.iter().enumerate())
             .map(|(place, &node)| (place, reached[node] * left(place, node)))
-            .filter(|&(_, reach)| thrift.worthwhile(reach))
+            .filter(|&(_, reach)| thrift.node_pays(reach))
             .collect();
         let mut all = vec![Vec::new(); nodes.len()];
-        if asked.is_empty() || !thrift.pays(asked.iter().map(|(_, reach)| *reach)) {
+        if asked.is_empty() || !thrift.pass_pays(asked.iter().map(|(_, reach)| *reach)) {
             return Ok(all);
         }
         let (began, some) = (Instant::now(), asked.iter().map(|&(place, _)| nodes[place]).collect::<Vec<_>>());
@@ -151,7 +151,7 @@ impl Mix {
                 tokens.push((token, nothing));
             }
             if let Some((_, said)) = tokens.last_mut() {
-                said[m] = MemberProposal::Proposed { q, odds: logit(self.weights.known[m].p(q, depth)) };
+                said[m] = MemberProposal::Proposed { q, odds: logit(self.weights.calibrations[m].calibrate(q, depth)) };
             }
         }
         let mut best: Vec<Candidate> =
@@ -191,8 +191,8 @@ impl Drafter for Mix {
         self.members.iter_mut().for_each(|member| member.limits(limits));
     }
 
-    fn worth(&mut self, worth: Option<Worth>) {
-        self.thrift.iter_mut().for_each(|thrift| thrift.set(worth));
+    fn worth(&mut self, worth: Option<CostModel>) {
+        self.thrift.iter_mut().for_each(|thrift| thrift.set_cost_model(worth));
     }
 
     fn drawn(&mut self, drawn: bool) {
@@ -216,7 +216,7 @@ impl Drafter for Mix {
                 self.past.pop_front();
             }
         }
-        let awake = self.members.iter_mut().zip(&self.thrift).filter(|(member, thrift)| !(member.costly() && thrift.rests()));
+        let awake = self.members.iter_mut().zip(&self.thrift).filter(|(member, thrift)| !(member.costly() && thrift.backs_off()));
         awake.map(|(member, _)| member).try_for_each(|member| member.begin(cx))
     }
 
@@ -271,10 +271,10 @@ impl Drafter for Mix {
         origins
     }
 
-    fn learn(&mut self, verified: &Verified) {
+    fn learn(&mut self, verified: &VerifyFeedback) {
         let mut seen: Vec<(TokenProposals, Observation)> = Vec::with_capacity(verified.tree.drafted());
         self.each(&verified.tree, |i, said| seen.push((*said, verified.observation(i))));
-        for (m, known) in self.weights.known.iter_mut().enumerate() {
+        for (m, known) in self.weights.calibrations.iter_mut().enumerate() {
             known.learn(seen.iter().filter_map(|(said, seen)| match said[m] {
                 MemberProposal::Proposed { q, .. } => Some(Observation { q, ..*seen }),
                 MemberProposal::Silent | MemberProposal::Other => None,

@@ -89,7 +89,7 @@ fn model_member_is_gated_by_cost_and_skipped_in_back_off() {
     tree.push(0, 2, 0.01);
     let mut target = TableDecoder::new(4, 0);
     let mut cx = Context { tokens: &[0], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
-    let mut asked = |worth: Option<Worth>| {
+    let mut asked = |worth: Option<CostModel>| {
         calls.lock().unwrap().clear();
         mix.worth(worth);
         mix.begin(&mut cx).unwrap();
@@ -102,13 +102,13 @@ fn model_member_is_gated_by_cost_and_skipped_in_back_off() {
     let begun = vec![usize::MAX];
     assert_eq!(asked(None), [begun.clone(), vec![0], vec![1, 2]]);
     // A node costs more than the second child can save.
-    let worth = Worth { token: 1.0, node: 0.02, rest: false };
+    let worth = CostModel { seconds_per_token: 1.0, seconds_per_node: 0.02, back_off: false };
     assert_eq!(asked(Some(worth)), [begun.clone(), vec![0], vec![1]]);
     // The measured pass takes at least 2 ms, and a token saves only 1 ms.
-    assert_eq!(asked(Some(Worth { token: 0.001, node: 0.0, ..worth })), [begun.clone(), vec![0]]);
+    assert_eq!(asked(Some(CostModel { seconds_per_token: 0.001, seconds_per_node: 0.0, ..worth })), [begun.clone(), vec![0]]);
     // A token saves a minute.
-    assert_eq!(asked(Some(Worth { token: 60.0, node: 0.0, ..worth })), [begun, vec![0], vec![1, 2]]);
-    assert_eq!(asked(Some(Worth { rest: true, ..worth })), Vec::<Vec<usize>>::new());
+    assert_eq!(asked(Some(CostModel { seconds_per_token: 60.0, seconds_per_node: 0.0, ..worth })), [begun, vec![0], vec![1, 2]]);
+    assert_eq!(asked(Some(CostModel { back_off: true, ..worth })), Vec::<Vec<usize>>::new());
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn mix_learns_from_cut_candidates() {
         let mut kept = tree.clone();
         kept.push(0, told[0].token, told[0].q);
         let left = |&candidate: &Candidate| (Cut { parent: 0, candidate }, p(candidate.token));
-        mix.learn(&Verified::new(&kept, &[1.0, p(told[0].token)], &told[1..].iter().map(left).collect::<Vec<_>>()));
+        mix.learn(&VerifyFeedback::new(&kept, &[1.0, p(told[0].token)], &told[1..].iter().map(left).collect::<Vec<_>>()));
         told
     };
     let first = step();

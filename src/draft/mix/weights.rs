@@ -30,10 +30,10 @@ pub type TokenProposals = [MemberProposal; MEMBERS];
 #[derive(Clone, Debug)]
 pub struct Weights {
     /// Calibration of each member's q.
-    pub known: Vec<Calibration>,
+    pub calibrations: Vec<Calibration>,
     /// Weight set by pattern: one weight for each member's log odds and one for a constant input,
     /// each with its sum of squared gradients.
-    pub sets: HashMap<usize, [(f64, f64); MEMBERS + 1]>,
+    pub weight_sets: HashMap<usize, [(f64, f64); MEMBERS + 1]>,
 }
 
 impl Weights {
@@ -68,7 +68,7 @@ impl Weights {
     }
 
     fn set(&self, said: &TokenProposals) -> [(f64, f64); MEMBERS + 1] {
-        self.sets.get(&Self::pattern(said)).copied().unwrap_or_else(|| Self::first(said))
+        self.weight_sets.get(&Self::pattern(said)).copied().unwrap_or_else(|| Self::first(said))
     }
 
     /// Returns the probability of a token with these proposals.
@@ -87,6 +87,6 @@ impl Weights {
                 *weight -= RATE * gradient / (1.0 + *squares).sqrt();
             }
         }
-        self.sets.insert(Self::pattern(said), set);
+        self.weight_sets.insert(Self::pattern(said), set);
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, l
     }
     let FoundTree { tree, unused: left, expanded: asked } = search.found();
     let cut = left.into_iter().map(|left| Cut { parent: left.parent, candidate: Candidate { token: left.token, q: left.p } });
-    Ok(Draft { tree, cut: cut.collect(), asked, ..Draft::nothing(root) })
+    Ok(Draft { tree, cut: cut.collect(), asked, ..Draft::root_only(root) })
 }
 
 #[cfg(test)]

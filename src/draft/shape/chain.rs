@@ -7,7 +7,7 @@ use crate::tree::TokenId;
 /// Grows a chain of the drafter's best token at each depth. It ends at the budget, at the depth
 /// limit, or when the drafter proposes nothing.
 pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits) -> Result<Draft, DraftError> {
-    let mut draft = Draft::nothing(root);
+    let mut draft = Draft::root_only(root);
     let mut at = 0;
     while draft.tree.len() < limits.budget && draft.tree.depth(at) < limits.depth {
         draft.asked[at] = true;

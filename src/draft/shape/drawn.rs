@@ -28,7 +28,7 @@ pub(super) fn grow(
     rule: Rule,
     draw: &mut dyn FnMut() -> f64,
 ) -> Result<Draft, DraftError> {
-    let mut draft = Draft { rule, ..Draft::nothing(root) };
+    let mut draft = Draft { rule, ..Draft::root_only(root) };
     draft.proposals.push(Proposal::default());
     // Nodes to expand next, with their topology positions.
     let mut level = vec![(0, 0)];
@@ -47,13 +47,13 @@ pub(super) fn grow(
             draft.asked[node] = true;
             candidates.retain(|c| c.q > 0.0);
             let of = |token: TokenId| candidates.iter().copied().find(|c| c.token == token);
-            let proposal = Proposal::take(candidates.iter().map(|c| (c.token, c.q)), count, rule, &mut *draw);
+            let proposal = Proposal::select(candidates.iter().map(|c| (c.token, c.q)), count, rule, &mut *draw);
             for (token, place) in proposal.children().zip((0..).map_while(|rank| child(at, rank))) {
                 level.push((draft.tree.push(node, token, of(token).map_or(0.0, |c| c.q.min(1.0))), place));
                 draft.asked.push(false);
                 draft.proposals.push(Proposal::default());
             }
-            let left = proposal.left().filter_map(of).take(WIDTH);
+            let left = proposal.left_out().filter_map(of).take(WIDTH);
             draft.cut.extend(left.map(|candidate| Cut { parent: node, candidate }));
             draft.proposals[node] = proposal;
         }
@@ -87,7 +87,7 @@ fn settle(
 /// Returns the expected number of accepted nodes of a topology, and its depth. The r-th child of a
 /// reached node is accepted with probability `acceptance[r]`. The estimate assumes that the drafter
 /// always has enough candidates.
-pub(super) fn promise(limits: Limits, child: impl Fn(usize, usize) -> Option<usize>, acceptance: &[f64]) -> (f64, usize) {
+pub(super) fn expected_yield(limits: Limits, child: impl Fn(usize, usize) -> Option<usize>, acceptance: &[f64]) -> (f64, usize) {
     let (mut nodes, mut expected) = (1, 0.0);
     let mut level = vec![(0, 1.0)];
     for depth in 0..limits.depth {
@@ -170,12 +170,12 @@ mod tests {
     fn expected_yield_matches_hand_computed_values() {
         let chain = |at: usize, rank: usize| (rank == 0).then_some(at + 1);
         let limits = |budget, depth| Limits { budget, depth };
-        assert_eq!(promise(limits(4, 9), chain, &[0.5, 0.25]), (0.5 + 0.25 + 0.125, 3));
-        assert_eq!(promise(limits(4, 2), chain, &[0.5, 0.25]), (0.75, 2));
-        assert_eq!(promise(limits(1, 9), chain, &[0.5]), (0.0, 0));
+        assert_eq!(expected_yield(limits(4, 9), chain, &[0.5, 0.25]), (0.5 + 0.25 + 0.125, 3));
+        assert_eq!(expected_yield(limits(4, 2), chain, &[0.5, 0.25]), (0.75, 2));
+        assert_eq!(expected_yield(limits(1, 9), chain, &[0.5]), (0.0, 0));
         // Two children per node: the budget leaves room for five of the six nodes.
         let two = |at: usize, rank: usize| (rank < 2 && at < 2).then_some(at + 1);
-        assert_eq!(promise(limits(6, 9), two, &[0.5, 0.25]), (0.75 + 0.5 * 0.75 + 0.25 * 0.5, 2));
+        assert_eq!(expected_yield(limits(6, 9), two, &[0.5, 0.25]), (0.75 + 0.5 * 0.75 + 0.25 * 0.5, 2));
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl Widths {
     ///
     /// `drafted` is the maximum number of drafted nodes P. By default, the tree has 0.8 sqrt(P)
     /// parallel chains, rounded down and at least one. With P >= 32, each chain forks once.
-    pub fn at(&self, depth: usize, drafted: usize) -> usize {
+    pub fn width_at(&self, depth: usize, drafted: usize) -> usize {
         let first = ((drafted as f64).sqrt() * 0.8).max(1.0) as usize;
         match (self.list[0], depth) {
             (0, 0) => first,
@@ -110,7 +110,7 @@ mod tests {
             let (draft, _) = grown(Widths::DEFAULT, budget, 100);
             assert!(draft.tree.len() == budget || budget > 64, "{budget}: {}", draft.tree.len());
         }
-        assert_eq!(Widths::DEFAULT.at(0, 15), 3);
+        assert_eq!(Widths::DEFAULT.width_at(0, 15), 3);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) fn grow(
     limits: Limits,
     child: impl Fn(usize, usize) -> Option<usize>,
 ) -> Result<Draft, DraftError> {
-    let mut draft = Draft::nothing(root);
+    let mut draft = Draft::root_only(root);
     // Nodes to expand next, with their topology positions and path probabilities.
     let mut level: Vec<(usize, usize, f64)> = vec![(0, 0, 1.0)];
     for _ in 0..limits.depth {
@@ -72,5 +72,5 @@ fn sort_by_path_probability(draft: Draft) -> Draft {
     cut.iter_mut().for_each(|cut| cut.parent = place[cut.parent]);
     let mut told = vec![false; asked.len()];
     asked.into_iter().zip(place).for_each(|(asked, place)| told[place] = asked);
-    Draft { tree: sorted, cut, asked: told, ..Draft::nothing(tree.token(0)) }
+    Draft { tree: sorted, cut, asked: told, ..Draft::root_only(tree.token(0)) }
 }

@@ -46,13 +46,13 @@ impl Shape {
     }
 
     /// Replaces the widths of a fixed shape; returns any other shape unchanged.
-    pub fn with(self, widths: Widths) -> Shape {
+    pub fn with_widths(self, widths: Widths) -> Shape {
         if matches!(self, Shape::Fixed(_)) { Shape::Fixed(widths) } else { self }
     }
 
     /// Returns `true` if the topology is known before the tokens. Only then can children be
     /// sampled.
-    pub fn drawable(self) -> bool {
+    pub fn can_be_sampled(self) -> bool {
         self != Shape::BestFirst
     }
 
@@ -60,7 +60,7 @@ impl Shape {
     pub fn allows(self, rule: Rule) -> bool {
         match rule {
             Rule::Match => true,
-            Rule::Rejection | Rule::GreedyFirst => self.drawable(),
+            Rule::Rejection | Rule::GreedyFirst => self.can_be_sampled(),
             Rule::Block => self == Shape::Chain,
         }
     }
@@ -69,8 +69,8 @@ impl Shape {
     /// root has position 0. `None` if the topology depends on the drafter's probabilities.
     fn form(self, limits: Limits, plan: &Plan) -> Option<impl Fn(usize, usize) -> Option<usize> + '_> {
         let drafted = limits.budget.saturating_sub(1);
-        self.drawable().then_some(move |at: usize, rank: usize| match self {
-            Shape::Fixed(widths) => (rank < widths.at(at, drafted)).then_some(at + 1),
+        self.can_be_sampled().then_some(move |at: usize, rank: usize| match self {
+            Shape::Fixed(widths) => (rank < widths.width_at(at, drafted)).then_some(at + 1),
             Shape::Static => plan.child(at, rank),
             _ => (rank == 0).then_some(at + 1),
         })
@@ -140,7 +140,7 @@ pub struct Draft {
 
 impl Draft {
     /// Creates a draft of the root alone, with no candidates requested.
-    pub fn nothing(root: TokenId) -> Draft {
+    pub fn root_only(root: TokenId) -> Draft {
         Draft {
             tree: TokenTree::new(root),
             cut: Vec::new(),
@@ -152,7 +152,7 @@ impl Draft {
     }
 
     /// Keeps the first `drafted` drafted nodes and cuts the others.
-    pub fn keep(&mut self, drafted: usize) {
+    pub fn truncate(&mut self, drafted: usize) {
         let node = |i| {
             let candidate = Candidate { token: self.tree.token(i), q: self.tree.q(i) };
             BudgetCut { parent: self.tree.parent(i).unwrap_or(0), candidate }
@@ -171,7 +171,7 @@ impl Draft {
 
     /// Clears `asked` for nodes below which nothing was proposed. A drafter that runs a model
     /// always has candidates, unless its cost gate skipped the pass.
-    pub fn spare(&mut self) {
+    pub fn clear_unanswered(&mut self) {
         for node in 0..self.tree.len() {
             if self.tree.children(node).next().is_none() && self.cut.iter().all(|cut| cut.parent != node) {
                 self.asked[node] = false;
@@ -227,7 +227,7 @@ pub fn grow_sampled(
 ) -> Result<Draft, DraftError> {
     turn(drafter, cx, limits, |root, drafter, cx| match shape.form(limits, plan) {
         Some(form) => drawn::grow(root, drafter, cx, limits, form, rule, draw),
-        None => Ok(Draft::nothing(root)),
+        None => Ok(Draft::root_only(root)),
     })
 }
 

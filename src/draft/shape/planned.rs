@@ -154,7 +154,7 @@ impl Planner {
             let promise = |budget: usize| {
                 let plan = if shape == Shape::Static { Plan::best(budget - 1, &acceptance) } else { Plan::default() };
                 let limits = Limits { budget, depth: budget };
-                let (expected, depth) = drawn::promise(limits, shape.form(limits, &plan)?, &acceptance);
+                let (expected, depth) = drawn::expected_yield(limits, shape.form(limits, &plan)?, &acceptance);
                 Some(YieldEstimate { budget, expected, depth })
             };
             let budgets = BUDGETS.into_iter().filter(|budget| *budget < most).chain([most]).filter(|budget| *budget > 1);
@@ -270,7 +270,7 @@ mod tests {
         let mut planner = Planner::default();
         let prior = planner.acceptance();
         assert!((prior[0] - 0.6).abs() < 1e-12 && (prior[1] - 0.24).abs() < 1e-12 && prior.iter().sum::<f64>() < 1.0);
-        let mut draft = Draft::nothing(0);
+        let mut draft = Draft::root_only(0);
         draft.tree.push(0, 1, 0.5);
         draft.cut = vec![
             Cut { parent: 0, candidate: Candidate { token: 3, q: 0.1 } },

@@ -61,7 +61,7 @@ impl Suffix {
         let mut all: Vec<Candidate> = Vec::new();
         let mut left = 1.0;
         for context in self.automaton.contexts(end) {
-            let trust = self.trust.of(&context);
+            let trust = self.trust.weight(&context);
             let each = left * trust / f64::from(context.total);
             all.extend(context.edges.iter().map(|e| Candidate { token: e.token, q: each * f64::from(e.count) }));
             left *= 1.0 - trust;
@@ -197,21 +197,21 @@ mod tests {
 
     use super::*;
     use crate::dist::Sampling;
-    use crate::draft::testing::ask;
+    use crate::draft::testing::candidates_after;
     use crate::engine::testing::TableDecoder;
 
     #[test]
     fn the_estimate_by_hand() {
         // After "1": 2, 3, 2, with weight 3/5. After "0 1": 2, 2, with weight 2/3. After "5 0 1":
         // nothing.
-        let best = ask(&mut Suffix::default(), &[0, 1, 2, 1, 3, 0, 1, 2, 5, 0, 1], &[]);
+        let best = candidates_after(&mut Suffix::default(), &[0, 1, 2, 1, 3, 0, 1, 2, 5, 0, 1], &[]);
         let want = [(2, 2.0 / 3.0 + 1.0 / 3.0 * 0.6 * 2.0 / 3.0), (3, 1.0 / 3.0 * 0.6 / 3.0)];
         assert_eq!(best.len(), 2);
         for (got, (token, q)) in best.iter().zip(want) {
             assert_eq!(got.token, token);
             assert!((got.q - q).abs() < 1e-12, "{got:?} for {q}");
         }
-        assert!(ask(&mut Suffix::default(), &[1, 2, 3, 4], &[]).is_empty());
+        assert!(candidates_after(&mut Suffix::default(), &[1, 2, 3, 4], &[]).is_empty());
     }
 
     #[test]
@@ -234,14 +234,14 @@ mod tests {
         let (first, second) = ([1, 2, 3, 4, 5], [6, 2, 3]);
         for remember in [false, true] {
             let mut suffix = Suffix::new(remember);
-            ask(&mut suffix, &first, &[]);
+            candidates_after(&mut suffix, &first, &[]);
             suffix.reset();
-            let best = ask(&mut suffix, &second, &[]);
+            let best = candidates_after(&mut suffix, &second, &[]);
             assert_eq!(best.first().map(|c| c.token), remember.then_some(4));
             // A text that was left and then continued does not count as an earlier one.
             suffix.reset();
-            assert_eq!(ask(&mut suffix, &second, &[]), best);
-            assert_eq!(ask(&mut suffix, &[6, 2, 3, 7], &[]), []);
+            assert_eq!(candidates_after(&mut suffix, &second, &[]), best);
+            assert_eq!(candidates_after(&mut suffix, &[6, 2, 3, 7], &[]), []);
         }
     }
 
@@ -250,10 +250,10 @@ mod tests {
         // The text begins like the earlier one, but only the longer text shows it.
         let (earlier, text) = ([2, 3], [2, 3, 0, 2]);
         let mut suffix = Suffix::new(true);
-        ask(&mut suffix, &earlier, &[]);
+        candidates_after(&mut suffix, &earlier, &[]);
         suffix.reset();
-        ask(&mut suffix, &text[..1], &[]);
-        let best = ask(&mut suffix, &text, &[]);
+        candidates_after(&mut suffix, &text[..1], &[]);
+        let best = candidates_after(&mut suffix, &text, &[]);
         let mut back = suffix.at(text.len()).unwrap();
         let mut target = TableDecoder::new(8, 0);
         let mut cx = Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
@@ -271,10 +271,10 @@ mod tests {
             let cut = cut.min(text.len() - 1);
             let told = |cuts: &[usize]| {
                 let mut suffix = Suffix::new(remember);
-                ask(&mut suffix, &earlier, &[]);
+                candidates_after(&mut suffix, &earlier, &[]);
                 suffix.reset();
-                cuts.iter().for_each(|&cut| drop(ask(&mut suffix, &text[..cut], &[])));
-                (ask(&mut suffix, &text, &[]), suffix)
+                cuts.iter().for_each(|&cut| drop(candidates_after(&mut suffix, &text[..cut], &[])));
+                (candidates_after(&mut suffix, &text, &[]), suffix)
             };
             let (best, suffix) = told(&[1, cut]);
             prop_assert!(best.iter().map(|c| c.q).sum::<f64>() <= 1.0 + 1e-12);
@@ -292,7 +292,7 @@ mod tests {
             prop_assert_eq!(&back.propose(&mut cx, &tree, &[0], 8).unwrap()[0], &best);
             // Stop tokens are never drafted.
             let mut suffix = suffix;
-            prop_assert!(ask(&mut suffix, &text, &[1, 3]).iter().all(|c| c.token != 1 && c.token != 3));
+            prop_assert!(candidates_after(&mut suffix, &text, &[1, 3]).iter().all(|c| c.token != 1 && c.token != 3));
         }
     }
 }

@@ -47,7 +47,7 @@ impl InterpolationWeights {
     }
 
     /// Returns the weight of this context, between 0 and 1.
-    pub fn of(&self, context: &Followers) -> f64 {
+    pub fn weight(&self, context: &Followers) -> f64 {
         let (total, distinct) = (f64::from(context.total), context.edges.len() as f64);
         let (drawn, came) = self.classes[Self::class(context)];
         (drawn + PRIOR * total / (total + distinct)) / (came + PRIOR)
@@ -60,7 +60,7 @@ impl InterpolationWeights {
         let (mut reach, mut all) = (1.0, 0.0);
         let mut drew: Vec<(usize, f64)> = Vec::new();
         for context in contexts {
-            let trust = self.of(&context);
+            let trust = self.weight(&context);
             let own = reach * trust * f64::from(context.count(token)) / f64::from(context.total);
             drew.push((Self::class(&context), own));
             all += own;
@@ -95,8 +95,8 @@ mod tests {
         // After "1": 2, 3, 2. After "2 1": 3.
         let last = contexts[contexts.len() - 1];
         assert_eq!((last.len, last.total, last.edges.len()), (1, 3, 2));
-        assert_eq!(InterpolationWeights::default().of(&last), 3.0 / 5.0);
-        assert_eq!(InterpolationWeights::default().of(&contexts[0]), 1.0 / 2.0);
+        assert_eq!(InterpolationWeights::default().weight(&last), 3.0 / 5.0);
+        assert_eq!(InterpolationWeights::default().weight(&contexts[0]), 1.0 / 2.0);
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
             right.learn(contexts.iter().copied(), 9);
             wrong.learn(contexts.iter().copied(), 5);
         }
-        assert!(right.of(&contexts[0]) > 0.95, "{}", right.of(&contexts[0]));
-        assert!(wrong.of(&contexts[0]) < 0.05, "{}", wrong.of(&contexts[0]));
+        assert!(right.weight(&contexts[0]) > 0.95, "{}", right.weight(&contexts[0]));
+        assert!(wrong.weight(&contexts[0]) < 0.05, "{}", wrong.weight(&contexts[0]));
     }
 }

@@ -14,13 +14,13 @@ impl Driver<'_> {
     /// Starts an oracle search on a step, while paused.
     ///
     /// A repeated request continues the search, even one that had run out of passes.
-    pub(super) fn look(&mut self, step: usize) -> Result<(), End> {
+    pub(super) fn start_search(&mut self, step: usize) -> Result<(), End> {
         if let Some(looking) = self.looking.as_mut().filter(|looking| looking.step == step) {
             looking.grant_passes();
             return Ok(());
         }
-        self.break_off()?;
-        match self.engine.session.look(step) {
+        self.stop_search()?;
+        match self.engine.session.start_search(step) {
             Ok(Some(looking)) => {
                 self.looking = Some(looking);
                 Ok(())
@@ -31,10 +31,10 @@ impl Driver<'_> {
     }
 
     /// Stops the current oracle search and reports its final state.
-    pub(super) fn break_off(&mut self) -> Result<(), End> {
+    pub(super) fn stop_search(&mut self) -> Result<(), End> {
         match self.looking.take().filter(StepSearch::refining) {
             Some(mut looking) => {
-                looking.break_off();
+                looking.stop();
                 self.looked(&looking, false)
             }
             None => Ok(()),
@@ -42,7 +42,7 @@ impl Driver<'_> {
     }
 
     fn looked(&mut self, looking: &StepSearch, systematic: bool) -> Result<(), End> {
-        let (prompt_id, step, look) = (looking.prompt_id.clone(), looking.step, looking.found());
+        let (prompt_id, step, look) = (looking.prompt_id.clone(), looking.step, looking.result());
         let curve = looking.curve().map(Arc::new);
         self.tell(Event::Looked { prompt_id, step, look, systematic, curve })
     }
@@ -61,7 +61,7 @@ impl Driver<'_> {
                     Err(TryRecvError::Empty) => continue,
                     Err(TryRecvError::Disconnected) => gone = true,
                 }
-                looking.break_off();
+                looking.stop();
                 break;
             }
             Ok(Some(looking))

@@ -48,7 +48,7 @@ impl CandleDecoder {
     /// Makes [`Decoder::reduced`] work on a CPU too, for tests.
     ///
     /// There the logits are in host memory already and need no reduction.
-    pub fn reducing(self) -> Self {
+    pub fn with_reduction(self) -> Self {
         Self { reduces: true, ..self }
     }
 
@@ -65,15 +65,15 @@ impl CandleDecoder {
         let tokens: Vec<TokenId> = nodes.iter().map(|node| node.token).collect();
         let positions: Vec<usize> = (before..self.slots.len()).map(|slot| self.len + self.slots.depth(slot)).collect();
         let mask = self.mask(before);
-        let batch = Batch { tokens: &tokens, positions: &positions, at: self.len + before, mask, mask_from: self.len };
-        let x = self.llama.layers(&batch, &self.cache, pass.layers)?;
+        let batch = Batch { tokens: &tokens, positions: &positions, first_row: self.len + before, mask, mask_from: self.len };
+        let x = self.llama.run_layers(&batch, &self.cache, pass.layers)?;
         let wanted = match pass.logits {
             Logits::All => nodes.len(),
             Logits::Last => 1,
             Logits::None => return Ok(()),
         };
         self.first = nodes.len() - wanted;
-        self.logits = Some(self.llama.head(&x.narrow(0, self.first, wanted)?)?);
+        self.logits = Some(self.llama.compute_logits(&x.narrow(0, self.first, wanted)?)?);
         self.rows.resize_with(wanted, OnceCell::new);
         // Waits for the device, so that timings cover the work itself and errors are reported here.
         self.llama.device().synchronize()?;
@@ -88,7 +88,7 @@ impl CandleDecoder {
         let mut mask = vec![f32::NEG_INFINITY; (slots - before) * slots];
         let mut hidden = mask.len();
         for (row, slot) in mask.chunks_exact_mut(slots).zip(before..) {
-            for seen in self.slots.upward(slot) {
+            for seen in self.slots.path_to_context(slot) {
                 row[seen] = 0.0;
                 hidden -= 1;
             }

@@ -54,7 +54,7 @@ pub(super) struct Batch<'a> {
     /// Rotary position of each node.
     pub positions: &'a [usize],
     /// Cache row of the first node; the others follow it.
-    pub at: usize,
+    pub first_row: usize,
     /// Attention mask of each node over the cache rows from `mask_from` on.
     ///
     /// 0 or -inf, row by row, up to the cache row of the last node. `None` if every node sees all
@@ -91,7 +91,7 @@ impl Llama {
             layers: layers.collect::<std::result::Result<_, LoadError>>()?,
             embedding: matrix(embedding)?,
             norm: Matrix::load_norm(weights, "output_norm.weight", device)?,
-            head: (weights.head() != embedding).then(|| matrix(weights.head())).transpose()?,
+            head: (weights.output_matrix() != embedding).then(|| matrix(weights.output_matrix())).transpose()?,
             interleaved: weights.rope_interleaved(),
             frequencies: rope::frequencies(&config, weights.rope_factors()),
             device: device.clone(),
@@ -112,18 +112,18 @@ impl Llama {
     /// Runs `batch` through the first `layers` layers, and stores its keys and values in `cache`.
     ///
     /// Returns the residual stream after them, (n, dim).
-    pub(super) fn layers(&self, batch: &Batch, cache: &Cache, layers: usize) -> Result<Tensor> {
+    pub(super) fn run_layers(&self, batch: &Batch, cache: &Cache, layers: usize) -> Result<Tensor> {
         let n = batch.tokens.len();
         let mut x = self.embed(batch.tokens)?;
-        let turns = self.turns(batch.positions)?;
+        let turns = self.rotary_cos_sin(batch.positions)?;
         let mask = batch.mask.as_ref().map(|mask| {
             let behind = Tensor::from_slice(mask, (n, mask.len() / n), &self.device)?;
             Tensor::cat(&[&Tensor::zeros((n, batch.mask_from), DType::F32, &self.device)?, &behind], 1)
         });
         let mask = mask.transpose()?;
         for i in 0..layers {
-            x = self.layer(i, x, 1, &turns, mask.as_ref(), |keys, values| {
-                let (keys, values) = cache.put(i, batch.at, &keys.squeeze(0)?, &values.squeeze(0)?)?;
+            x = self.run_layer(i, x, 1, &turns, mask.as_ref(), |keys, values| {
+                let (keys, values) = cache.put(i, batch.first_row, &keys.squeeze(0)?, &values.squeeze(0)?)?;
                 Ok((keys.unsqueeze(0)?, values.unsqueeze(0)?))
             })?;
         }
@@ -132,7 +132,7 @@ impl Llama {
 
     /// Looks up the embeddings of `tokens`: (tokens, dim).
     pub fn embed(&self, tokens: &[TokenId]) -> Result<Tensor> {
-        self.embedding.rows(&Tensor::new(tokens, &self.device)?)
+        self.embedding.lookup_rows(&Tensor::new(tokens, &self.device)?)
     }
 
     /// Runs layer `i` over `texts` texts with n tokens each.
@@ -140,7 +140,7 @@ impl Llama {
     /// `x` is (texts * n, dim). `put` takes the keys and values of these tokens, each (texts,
     /// kv_heads, n, head_dim), and returns those of all tokens of the texts. `mask`, (n, rows) or
     /// (texts, heads, n, rows), is added to the attention scores.
-    pub(super) fn layer(
+    pub(super) fn run_layer(
         &self,
         i: usize,
         x: Tensor,
@@ -168,7 +168,7 @@ impl Llama {
     }
 
     /// Computes logits, (rows, vocab), from the residual stream after the last layer, (rows, dim).
-    pub fn head(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn compute_logits(&self, x: &Tensor) -> Result<Tensor> {
         let normed = ops::rms_norm(&x.contiguous()?, &self.norm, self.config.eps)?;
         self.head.as_ref().unwrap_or(&self.embedding).forward(&normed)
     }
@@ -176,7 +176,7 @@ impl Llama {
     /// Cosines and sines of the rotary angles of each position, both (n, head_dim / 2).
     ///
     /// The angle is a 32-bit product, as in the training of Llamas.
-    pub(super) fn turns(&self, positions: &[usize]) -> Result<(Tensor, Tensor)> {
+    pub(super) fn rotary_cos_sin(&self, positions: &[usize]) -> Result<(Tensor, Tensor)> {
         let shape = (positions.len(), self.frequencies.len());
         let angles = positions.iter().flat_map(|&p| self.frequencies.iter().map(move |f| p as f32 * f));
         let (sin, cos): (Vec<f32>, Vec<f32>) = angles.map(f32::sin_cos).unzip();

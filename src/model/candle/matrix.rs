@@ -6,7 +6,7 @@ use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::Precision;
-use crate::model::blocks::Kind;
+use crate::model::blocks::TensorFormat;
 use crate::model::load::LoadError;
 use crate::model::weights::{Weights, ggml_type};
 
@@ -33,9 +33,9 @@ impl Matrix {
             return Err(candle_core::Error::Msg(format!("no tensor {name}")).into());
         };
         let floats = match (info.kind, precision) {
-            (Kind::F16, Precision::Stored) if !device.is_cpu() => Some(DType::F16),
-            (Kind::BF16, Precision::Stored) if !device.is_cpu() => Some(DType::BF16),
-            (Kind::F32 | Kind::F16 | Kind::BF16, _) | (_, Precision::F32) => Some(DType::F32),
+            (TensorFormat::F16, Precision::Stored) if !device.is_cpu() => Some(DType::F16),
+            (TensorFormat::BF16, Precision::Stored) if !device.is_cpu() => Some(DType::BF16),
+            (TensorFormat::F32 | TensorFormat::F16 | TensorFormat::BF16, _) | (_, Precision::F32) => Some(DType::F32),
             _ => None,
         };
         if let Some(dtype) = floats {
@@ -61,7 +61,7 @@ impl Matrix {
     }
 
     /// Looks up the rows `ids`, in F32: (ids, columns).
-    pub fn rows(&self, ids: &Tensor) -> Result<Tensor> {
+    pub fn lookup_rows(&self, ids: &Tensor) -> Result<Tensor> {
         match self {
             Matrix::Quantised(weights) => weights.embedding(ids)?.to_dtype(DType::F32),
             Matrix::Plain(weights) => weights.index_select(ids, 0)?.to_dtype(DType::F32),

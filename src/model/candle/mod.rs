@@ -14,4 +14,4 @@ mod texts;
 
 pub use decoder::CandleDecoder;
 pub use llama::{Llama, Precision};
-pub use texts::{Seen, TextBatch};
+pub use texts::{BatchStates, TextBatch};

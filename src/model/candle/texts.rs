@@ -28,7 +28,7 @@ pub struct TextBatch {
 
 /// Hidden states of one pass over a batch of texts.
 #[derive(Debug)]
-pub struct Seen {
+pub struct BatchStates {
     /// Residual stream after the last layer, (texts * n, dim).
     pub last: Tensor,
     /// Residual stream after each of the requested layers, (texts * n, dim) each.
@@ -57,19 +57,19 @@ impl TextBatch {
     ///
     /// # Errors
     /// If a text is full, or the device fails.
-    pub fn append(&mut self, tokens: &[TokenId], after: &[usize]) -> Result<Seen> {
+    pub fn append(&mut self, tokens: &[TokenId], after: &[usize]) -> Result<BatchStates> {
         let llama = self.llama.clone();
         let (texts, n) = (self.pads.len(), tokens.len() / self.pads.len());
         let mut x = llama.embed(tokens)?;
         let positions: Vec<usize> =
             self.pads.iter().flat_map(|&pad| (self.len..self.len + n).map(move |i| i.saturating_sub(pad))).collect();
-        let (cos, sin) = llama.turns(&positions)?;
+        let (cos, sin) = llama.rotary_cos_sin(&positions)?;
         let angles = cos.dim(1)?;
         let turns = (cos.reshape((texts, n, angles))?, sin.reshape((texts, n, angles))?);
         let mask = self.mask(n)?;
         let mut states = Vec::with_capacity(after.len());
         for (i, (keys, values)) in self.layers.iter().enumerate() {
-            x = llama.layer(i, x, texts, &turns, Some(&mask), |k, v| {
+            x = llama.run_layer(i, x, texts, &turns, Some(&mask), |k, v| {
                 keys.slice_set(&k, 2, self.len)?;
                 values.slice_set(&v, 2, self.len)?;
                 Ok((keys.narrow(2, 0, self.len + n)?, values.narrow(2, 0, self.len + n)?))
@@ -79,7 +79,7 @@ impl TextBatch {
             }
         }
         self.len += n;
-        Ok(Seen { last: x, after: states })
+        Ok(BatchStates { last: x, after: states })
     }
 
     /// Attention mask of the next n tokens of each text: (texts, heads, n, tokens).
@@ -116,7 +116,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::model::blocks::Kind;
+    use crate::model::blocks::TensorFormat;
     use crate::model::candle::{CandleDecoder, Precision};
     use crate::model::weights::Weights;
     use crate::model::{Config, Decoder, Node, Parent, Pass};
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn batched_text_equals_text_decoded_alone() {
         for interleaved in [false, true] {
-            let weights = Weights::random(CONFIG, Kind::Q8_0, interleaved, 5).unwrap();
+            let weights = Weights::random(CONFIG, TensorFormat::Q8_0, interleaved, 5).unwrap();
             let llama = Arc::new(Llama::load(&weights, &Device::Cpu, Precision::F32).unwrap());
             let long: Vec<TokenId> = (0..17).map(|i| i * 31 % 96).collect();
             let short: Vec<TokenId> = (0..11).map(|i| (i * 7 + 3) % 96).collect();
@@ -154,7 +154,7 @@ mod tests {
             let end = texts.append(&padded[tail - 1..], &[]).unwrap();
 
             let row = |x: &Tensor, i: usize| -> Vec<f32> {
-                llama.head(&x.narrow(0, i, 1).unwrap()).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+                llama.compute_logits(&x.narrow(0, i, 1).unwrap()).unwrap().flatten_all().unwrap().to_vec1().unwrap()
             };
             let close = |got: Vec<f32>, want: &[f32], what: &str| {
                 let off = got.iter().zip(want).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn no_room_is_an_error() {
-        let weights = Weights::random(CONFIG, Kind::Q8_0, false, 5).unwrap();
+        let weights = Weights::random(CONFIG, TensorFormat::Q8_0, false, 5).unwrap();
         let llama = Arc::new(Llama::load(&weights, &Device::Cpu, Precision::F32).unwrap());
         let mut texts = TextBatch::new(llama, vec![0, 1], 4).unwrap();
         texts.append(&[1, 2, 3, 0, 5, 6], &[]).unwrap();

@@ -4,7 +4,7 @@
 //! unit.
 
 use super::Kernel;
-use super::memory::{Plain, Shared};
+use super::memory::{Pod, Shared};
 use super::rounding::Rounding;
 use super::tile::BLOCK;
 
@@ -26,9 +26,9 @@ pub struct ActBlock {
     pub sum: i32,
 }
 
-impl Plain for ActBlock {}
-impl Plain for [i8; BLOCK] {}
-impl Plain for i32 {}
+impl Pod for ActBlock {}
+impl Pod for [i8; BLOCK] {}
+impl Pod for i32 {}
 
 /// Blocks of one token.
 pub type Row<'a> = &'a [ActBlock];
@@ -43,7 +43,7 @@ pub const MAX_GROUPS: usize = 4;
 /// Block by block; within a block, the data of the 16 tokens is contiguous.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other CPU has such a unit"))]
-pub struct Sixteen<'a> {
+pub struct TokenGroup<'a> {
     /// Quantized values, 16 tokens for each block.
     pub quants: &'a [[i8; BLOCK]],
     /// Quantization steps.
@@ -55,7 +55,7 @@ pub struct Sixteen<'a> {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Sixteen<'_> {
+impl TokenGroup<'_> {
     /// Number of blocks in a row.
     pub fn blocks(&self) -> usize {
         self.sums.len() / GROUP_TOKENS
@@ -122,7 +122,7 @@ impl Acts {
     ///
     /// # Safety
     /// No thread writes them while they live.
-    pub unsafe fn sixteens(&self, first: usize) -> Option<[Sixteen<'_>; MAX_GROUPS]> {
+    pub unsafe fn token_groups(&self, first: usize) -> Option<[TokenGroup<'_>; MAX_GROUPS]> {
         let all = self.sixteens.as_ref()?;
         let size = GROUP_TOKENS * self.row;
         let last = (all.sums.len() / size.max(1)).checked_sub(1)?;
@@ -131,7 +131,7 @@ impl Acts {
             let range = n * size..(n + 1) * size;
             // SAFETY: guaranteed by the caller, for all four slices.
             unsafe {
-                Sixteen {
+                TokenGroup {
                     quants: all.quants.read(range.clone()),
                     scales: all.scales.read(range.clone()),
                     scaled_sums: all.scaled_sums.read(range.clone()),
@@ -202,7 +202,7 @@ impl Acts {
         let (acts, t, b) = (to.acts, to.row, to.first + b);
         debug_assert!(b < acts.row);
         let scaled_sum = scale * sum as f32;
-        if let Some(all) = acts.sixteens.as_ref().filter(|_| to.side_by_side) {
+        if let Some(all) = acts.sixteens.as_ref().filter(|_| to.interleaved) {
             let at = (t / GROUP_TOKENS * acts.row + b) * GROUP_TOKENS + t % GROUP_TOKENS;
             // SAFETY: guaranteed by the caller: no other thread accesses this token's and block's
             // elements.
@@ -232,5 +232,5 @@ pub struct To<'a> {
     /// Index of the first block within the row.
     pub first: usize,
     /// Stores into the interleaved 16-token groups instead of the plain rows, if they exist.
-    pub side_by_side: bool,
+    pub interleaved: bool,
 }

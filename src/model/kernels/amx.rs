@@ -15,7 +15,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::acts::{GROUP_TOKENS, MAX_GROUPS, Sixteen};
+use super::acts::{GROUP_TOKENS, MAX_GROUPS, TokenGroup};
 use super::avx512::real::{put, scales};
 use super::dispatch::{BYTES, FAR, NIBBLES, NIBBLES_MIN, SUPER, packing};
 use super::tile::{BLOCK, Packing, ROWS};
@@ -23,15 +23,15 @@ use super::{BySixteen, TileOutput};
 
 /// Data types that the AMX unit can multiply here.
 #[derive(Clone, Copy, Debug)]
-pub struct Found {
+pub struct AmxSupport {
     pub int8: bool,
     /// bfloat16, with f32 sums.
     pub bf16: bool,
 }
 
 /// Detects what the AMX unit supports, if the system lets this process use it.
-pub fn found() -> Found {
-    static FOUND: OnceLock<Found> = OnceLock::new();
+pub fn amx_support() -> AmxSupport {
+    static FOUND: OnceLock<AmxSupport> = OnceLock::new();
     *FOUND.get_or_init(|| {
         const BF16: u32 = 1 << 22;
         const TILES: u32 = 1 << 24;
@@ -39,7 +39,7 @@ pub fn found() -> Found {
         // Miri supports neither the instruction nor the unit.
         let bits = if cfg!(miri) || __cpuid(0).eax < 7 { 0 } else { __cpuid_count(7, 0).edx };
         let usable = bits & TILES != 0 && allowed();
-        Found { int8: usable && bits & INT8 != 0, bf16: usable && bits & BF16 != 0 }
+        AmxSupport { int8: usable && bits & INT8 != 0, bf16: usable && bits & BF16 != 0 }
     })
 }
 
@@ -67,7 +67,7 @@ fn allowed() -> bool {
 
 /// Operand of `ldtilecfg`, which configures the eight tile registers.
 #[repr(C, align(64))]
-pub struct Shape {
+pub struct TileConfig {
     palette: u8,
     start: u8,
     reserved: [u8; 14],
@@ -75,10 +75,10 @@ pub struct Shape {
     rows: [u8; 16],
 }
 
-impl Shape {
+impl TileConfig {
     /// Configures tile registers with these row sizes in bytes and row counts.
-    const fn new(row_bytes: [u16; 8], rows: [u8; 8]) -> Shape {
-        let mut shape = Shape { palette: 1, start: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+    const fn new(row_bytes: [u16; 8], rows: [u8; 8]) -> TileConfig {
+        let mut shape = TileConfig { palette: 1, start: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         let mut i = 0;
         while i < 8 {
             (shape.row_bytes[i], shape.rows[i]) = (row_bytes[i], rows[i]);
@@ -89,15 +89,15 @@ impl Shape {
 }
 
 /// All tile registers with 16 rows of 64 bytes.
-pub static WHOLE: Shape = Shape::new([64; 8], [16; 8]);
+pub static FULL_TILES: TileConfig = TileConfig::new([64; 8], [16; 8]);
 /// Two registers of sums, two of 16 tokens' blocks, two of one block's weights.
-static BLOCKS: Shape = Shape::new([64, 64, 0, 0, 32, 32, 64, 64], [16, 16, 0, 0, 16, 16, 8, 8]);
+static BLOCKS: TileConfig = TileConfig::new([64, 64, 0, 0, 32, 32, 64, 64], [16, 16, 0, 0, 16, 16, 8, 8]);
 
 /// Loads the tile configuration of this thread.
 ///
 /// # Safety
 /// [`found`] has found the unit.
-pub unsafe fn shape(shape: &'static Shape) {
+pub unsafe fn load_tile_config(shape: &'static TileConfig) {
     // SAFETY: the unit is present, and both configurations are valid.
     unsafe { asm!("ldtilecfg [{}]", in(reg) shape, options(nostack, readonly)) };
 }
@@ -115,7 +115,7 @@ pub unsafe fn release() {
 pub static AMX_UNIT: BySixteen = {
     unsafe fn begin() {
         // SAFETY: the unit is present (guaranteed by the caller).
-        unsafe { shape(&BLOCKS) };
+        unsafe { load_tile_config(&BLOCKS) };
     }
     BySixteen { begin, tile, end: release }
 };
@@ -150,7 +150,7 @@ struct UnpackedBlock([u8; ROWS * BLOCK]);
 /// AVX-512 with VNNI. `tile` holds a whole tile of `p` with as many blocks as the tokens have;
 /// `out` may be written at each token's 16 rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn tile(p: Packing, tile: &[u8], x: &[Sixteen], n: usize, out: TileOutput) {
+unsafe fn tile(p: Packing, tile: &[u8], x: &[TokenGroup], n: usize, out: TileOutput) {
     // SAFETY: the caller upholds the callee's requirements.
     unsafe {
         match p {
@@ -186,7 +186,7 @@ macro_rules! product {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn multiply<const P: usize>(tile: &[u8], x: &[Sixteen], n: usize, out: TileOutput) {
+unsafe fn multiply<const P: usize>(tile: &[u8], x: &[TokenGroup], n: usize, out: TileOutput) {
     let (p, blocks) = (packing(P), x[0].blocks());
     debug_assert!(tile.len() == p.tile(blocks) && x.len() <= MAX_GROUPS && n.div_ceil(GROUP_TOKENS) == x.len());
     let mut lines = [const { MaybeUninit::<UnpackedBlock>::uninit() }; SEGMENT];
@@ -283,7 +283,7 @@ const PARTIAL_GROUP_TOKENS: usize = 12;
 unsafe fn scale<const P: usize, const N: usize>(
     tile: &[u8],
     segment: Range<usize>,
-    x: &Sixteen,
+    x: &TokenGroup,
     whole: *const i32,
     sums: *mut f32,
     next: bool,

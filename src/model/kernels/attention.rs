@@ -11,10 +11,10 @@ mod paths;
 use std::ops::Range;
 
 pub use self::paths::Paths;
-use self::paths::Sight;
+use self::paths::Visibility;
 use super::cache::Cache;
 use super::lanes::{LANES, exp};
-use super::llama::Share;
+use super::llama::WorkSplit;
 use super::memory::Shared;
 use super::tile::BLOCK;
 use super::{Acts, Kernel, To, WeightedSums};
@@ -27,7 +27,7 @@ const MAX_QUERIES: usize = 12;
 
 /// Buffers of one thread for one work item.
 #[derive(Debug, Default)]
-pub struct Room {
+pub struct AttentionBuffers {
     arrays: Option<Arrays>,
     tiles: usize,
 }
@@ -48,7 +48,7 @@ struct Arrays {
     totals: Shared<f32>,
 }
 
-impl Room {
+impl AttentionBuffers {
     /// Grows the buffers for trees of `nodes` uncommitted nodes.
     pub fn reserve(&mut self, c: &Config, nodes: usize) {
         let tiles = nodes.div_ceil(LANES) + 1;
@@ -119,7 +119,7 @@ pub struct Attention<'a> {
     /// Destination of the quantized results, if heads are whole blocks.
     pub rounded: Option<&'a Acts>,
     /// Number of tokens of the pass stored interleaved in `rounded`.
-    pub by_unit: usize,
+    pub interleaved_tokens: usize,
     /// Buffer for the results of context splits.
     pub parts: &'a SplitResults,
 }
@@ -144,17 +144,17 @@ impl Attention<'_> {
     ///
     /// # Safety
     /// `room` belongs to this thread; no thread writes queries, keys or values meanwhile.
-    pub unsafe fn share(&self, share: &Share, room: &Room) {
+    pub unsafe fn compute_thread_part(&self, share: &WorkSplit, room: &AttentionBuffers) {
         let (cut, per) = (self.cut(), self.queries_per_kv_head());
         let runs = self.config.kv_heads * cut;
-        if share.apart {
-            let queries = share.rows().start * per..share.rows().end * per;
+        if share.by_token {
+            let queries = share.token_range().start * per..share.token_range().end * per;
             // SAFETY: guaranteed by the caller; each query is computed by one thread.
             (0..runs).for_each(|run| unsafe { self.run(run, queries.clone(), room) });
             return;
         }
         let queries = self.paths.tokens() * per;
-        let mine = share.of(runs * queries);
+        let mine = share.items(runs * queries);
         let mut at = mine.start;
         while at < mine.end {
             let (run, first) = (at / queries, at % queries);
@@ -171,7 +171,7 @@ impl Attention<'_> {
     ///
     /// # Safety
     /// As [`Self::share`], and no other thread computes these queries.
-    unsafe fn run(&self, run: usize, queries: Range<usize>, room: &Room) {
+    unsafe fn run(&self, run: usize, queries: Range<usize>, room: &AttentionBuffers) {
         let (cut, first, n) = (self.cut(), queries.start, queries.len());
         let groups = n.div_ceil(MAX_QUERIES);
         for g in 0..groups {
@@ -185,8 +185,8 @@ impl Attention<'_> {
         self.config.heads / self.config.kv_heads
     }
 
-    fn sight(&self, t: usize) -> Sight<'_> {
-        self.paths.sight(t, self.len)
+    fn sight(&self, t: usize) -> Visibility<'_> {
+        self.paths.visibility(t, self.len)
     }
 
     /// Computes a group of queries of one key-value head over a context split.
@@ -196,7 +196,7 @@ impl Attention<'_> {
     /// # Safety
     /// `room` belongs to this thread, no thread writes queries, keys or values meanwhile, and no
     /// other thread computes the same item.
-    unsafe fn item(&self, head: usize, part: usize, numbers: Range<usize>, room: &Room) {
+    unsafe fn item(&self, head: usize, part: usize, numbers: Range<usize>, room: &AttentionBuffers) {
         let (c, cut, per) = (self.config, self.cut(), self.queries_per_kv_head());
         let (hd, padded) = (c.head_dim, c.head_dim.next_multiple_of(LANES));
         let nodes = numbers.start / per..numbers.end.div_ceil(per);
@@ -275,9 +275,9 @@ impl Attention<'_> {
                 *place = (number / per, (head * per + number % per) * blocks);
             }
             // Interleaved tokens first, then the others.
-            let side = (self.by_unit * per).clamp(numbers.start, numbers.end) - numbers.start;
+            let side = (self.interleaved_tokens * per).clamp(numbers.start, numbers.end) - numbers.start;
             for (part, side_by_side) in [(0..side, true), (side..rows, false)] {
-                let to = To { acts, row: 0, first: 0, side_by_side };
+                let to = To { acts, row: 0, first: 0, interleaved: side_by_side };
                 let (sums, totals) = (&sums[part.start * padded..part.end * padded], &totals[2 * part.start..2 * part.end]);
                 // SAFETY: no other item writes these heads of these tokens; the CPU has the
                 // kernel's instructions.
@@ -340,7 +340,7 @@ impl Attention<'_> {
     fn score_tail(
         &self,
         head: usize,
-        sight: Sight,
+        sight: Visibility,
         (range, own): (Range<usize>, Range<usize>),
         (queries, rows): (&[f32], usize),
         (tail, marks): (&mut [f32], &mut [u8]),
@@ -390,7 +390,7 @@ impl Attention<'_> {
     ///
     /// # Safety
     /// All items are done, and no other thread merges the same head.
-    pub unsafe fn join(&self, number: usize) {
+    pub unsafe fn merge_splits(&self, number: usize) {
         let (c, cut) = (self.config, self.cut());
         let (t, h, hd) = (number / c.heads, number % c.heads, c.head_dim);
         let Some(parts) = &self.parts.all else { return };
@@ -426,7 +426,10 @@ impl Attention<'_> {
         if let Some(acts) = self.rounded {
             // SAFETY: the same holds for its blocks; the CPU has the kernel's instructions.
             unsafe {
-                (self.kernel.round)(out, To { acts, row: t, first: h * sums.len() / BLOCK, side_by_side: t < self.by_unit });
+                (self.kernel.round)(
+                    out,
+                    To { acts, row: t, first: h * sums.len() / BLOCK, interleaved: t < self.interleaved_tokens },
+                );
             }
         }
     }

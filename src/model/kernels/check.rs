@@ -31,7 +31,7 @@ pub(super) unsafe fn multiply(
 ) {
     // SAFETY: guaranteed by the caller.
     unsafe {
-        match unit.zip(acts.sixteens(0)) {
+        match unit.zip(acts.token_groups(0)) {
             Some((unit, x)) => {
                 (unit.begin)();
                 (unit.tile)(packing, tile, &x[..tokens.div_ceil(GROUP_TOKENS)], tokens, out);
@@ -46,10 +46,10 @@ pub(super) unsafe fn multiply(
 ///
 /// # Safety
 /// No other thread accesses `acts`.
-pub(super) unsafe fn put(acts: &Acts, t: usize, values: &[f32]) {
+pub(super) unsafe fn quantize_row(acts: &Acts, t: usize, values: &[f32]) {
     for side_by_side in [false, true] {
         // SAFETY: guaranteed by the caller.
-        unsafe { Acts::put::<Plain>(To { acts, row: t, first: 0, side_by_side }, values) };
+        unsafe { Acts::put::<Plain>(To { acts, row: t, first: 0, interleaved: side_by_side }, values) };
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) unsafe fn put(acts: &Acts, t: usize, values: &[f32]) {
 ///
 /// Compares tiles of every packing with every token count that it takes (its matrix unit and pairs
 /// of tiles included), and weighted sums.
-pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
+pub(super) fn matches_reference(kernel: &Kernel, reference: &Kernel) -> bool {
     let mut state = 0u32;
     // A Weyl sequence, well mixed: the numbers are the same on every machine.
     let mut number = || {
@@ -70,7 +70,7 @@ pub(super) fn holds(kernel: &Kernel, reference: &Kernel) -> bool {
     for t in 0..most {
         let row: Vec<f32> = (0..BLOCKS * BLOCK).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
         // SAFETY: only one thread runs.
-        unsafe { put(&acts, t, &row) };
+        unsafe { quantize_row(&acts, t, &row) };
     }
     let packings = [Packing::Nibbles { min: false }, Packing::Nibbles { min: true }, Packing::Super, Packing::Bytes];
     let products = packings.into_iter().all(|packing| {

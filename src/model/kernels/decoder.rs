@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::attention::Paths;
 use super::cache::Cache;
-use super::front::{Room, States};
+use super::front::{InputBuffers, States};
 use super::hidden::Hidden;
 use super::llama::{Batch, Llama};
 use super::scratch::Scratch;
@@ -19,7 +19,7 @@ use crate::tree::TokenId;
 /// Maximum number of tokens that run through the layers together.
 ///
 /// A longer pass is split into batches of this size.
-pub const AT_ONCE: usize = 256;
+pub const MAX_BATCH_TOKENS: usize = 256;
 
 /// [`Decoder`] over packed weights, with its own cache and the buffers that its passes need.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub struct CpuDecoder {
     /// Hidden states, if they are kept.
     hidden: Option<Hidden>,
     /// Buffers for the input stage of a drafting head.
-    front: Option<Room>,
+    front: Option<InputBuffers>,
     /// States of the nodes of a drafting head's pass, `dim` numbers each.
     states: Vec<f32>,
 }
@@ -73,7 +73,7 @@ impl CpuDecoder {
             paths: Paths::default(),
             last: (0, Logits::None),
             hidden: llama.front().map(|_| Hidden::new(&[config.layers], config.dim, 0)),
-            front: llama.front().map(|front| Room::new(front.fused(), config.dim, llama.threads())),
+            front: llama.front().map(|front| InputBuffers::new(front.fused(), config.dim, llama.threads())),
             states: Vec::new(),
             llama,
         })
@@ -165,15 +165,15 @@ impl CpuDecoder {
             Logits::None => 0,
         };
         self.last = (nodes.len(), pass.logits);
-        self.scratch.reserve(nodes.len().min(AT_ONCE), rows, self.len, self.slots.len());
+        self.scratch.reserve(nodes.len().min(MAX_BATCH_TOKENS), rows, self.len, self.slots.len());
         if let Some(hidden) = &mut self.hidden {
             hidden.reserve(self.len + first, self.len + self.slots.len());
         }
         if let Some(room) = &mut self.front {
-            room.reserve(nodes.len().min(AT_ONCE));
+            room.reserve(nodes.len().min(MAX_BATCH_TOKENS));
         }
-        for from in (0..nodes.len()).step_by(AT_ONCE) {
-            let n = (nodes.len() - from).min(AT_ONCE);
+        for from in (0..nodes.len()).step_by(MAX_BATCH_TOKENS) {
+            let n = (nodes.len() - from).min(MAX_BATCH_TOKENS);
             let (wanted, row) = match pass.logits {
                 Logits::All => (0..n, from),
                 Logits::Last if from + n == nodes.len() => (n - 1..n, 0),
@@ -204,7 +204,7 @@ impl CpuDecoder {
         self.paths.clear();
         for slot in first..first + n {
             self.positions.push(self.len + self.slots.depth(slot));
-            self.paths.push(self.slots.upward(slot));
+            self.paths.push(self.slots.path_to_context(slot));
         }
         let width = self.llama.config().head_dim;
         let reached = self.positions.iter().max().map_or(0, |p| p + 1);
@@ -303,10 +303,10 @@ impl Decoder for CpuDecoder {
     fn state(&self, i: usize) -> Option<&[f32]> {
         let (at, dim) = (i * self.scratch.widths.dim, self.llama.config().dim);
         // If the pass was split, later batches have overwritten the rows of the first ones.
-        let there = i < self.last.0 && self.last.0 <= AT_ONCE;
+        let there = i < self.last.0 && self.last.0 <= MAX_BATCH_TOKENS;
         // SAFETY: only passes write the residual stream, and none runs while the decoder is
         // borrowed.
-        there.then(|| unsafe { self.scratch.x.read(at..at + dim) })
+        there.then(|| unsafe { self.scratch.residual.read(at..at + dim) })
     }
 
     fn fork(&self) -> Result<Box<dyn Decoder>, ForwardError> {

@@ -27,26 +27,26 @@ const PIECES: usize = 32;
 
 /// Borrowed row-major matrix, or its transpose.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub struct MatrixView<'a> {
     data: &'a [f32],
     rows: usize,
     cols: usize,
     turned: bool,
 }
 
-impl<'a> View<'a> {
+impl<'a> MatrixView<'a> {
     /// Creates a view of `rows` rows stored one after the other.
     ///
     /// # Panics
     /// If `data.len()` is not `rows * cols`.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> View<'a> {
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> MatrixView<'a> {
         assert_eq!(data.len(), rows * cols, "a matrix of {rows} rows and {cols} columns");
-        View { data, rows, cols, turned: false }
+        MatrixView { data, rows, cols, turned: false }
     }
 
     /// Returns the transpose without moving data.
-    pub fn turned(self) -> View<'a> {
-        View { data: self.data, rows: self.cols, cols: self.rows, turned: !self.turned }
+    pub fn transpose(self) -> MatrixView<'a> {
+        MatrixView { data: self.data, rows: self.cols, cols: self.rows, turned: !self.turned }
     }
 
     /// Returns elements `from..to` of stored row `i`, clipped to the matrix.
@@ -66,7 +66,7 @@ fn round(x: f32) -> u16 {
 
 /// Right factor of a product, packed once for many products.
 #[derive(Debug)]
-pub struct Right {
+pub struct PackedRight {
     /// Number of rows, the terms of each sum.
     terms: usize,
     cols: usize,
@@ -74,9 +74,9 @@ pub struct Right {
     tiles: Vec<Factors>,
 }
 
-impl Right {
+impl PackedRight {
     /// Packs a matrix of shape (terms, columns).
-    pub fn pack(of: View<'_>) -> Right {
+    pub fn pack(of: MatrixView<'_>) -> PackedRight {
         let (pieces, blocks) = (of.rows.div_ceil(DEPTH), of.cols.div_ceil(TILE));
         let mut tiles = vec![ZERO_TILE; pieces * blocks];
         for (t, Factors(tile)) in tiles.iter_mut().enumerate() {
@@ -96,7 +96,7 @@ impl Right {
                 }
             }
         }
-        Right { terms: of.rows, cols: of.cols, tiles }
+        PackedRight { terms: of.rows, cols: of.cols, tiles }
     }
 
     /// Number of columns of the unpacked matrix.
@@ -110,7 +110,7 @@ impl Right {
 }
 
 /// Packs a left factor: for each 16 rows, all pieces of 32 columns.
-fn pack_left(of: View<'_>) -> Vec<Factors> {
+fn pack_left(of: MatrixView<'_>) -> Vec<Factors> {
     let (pieces, blocks) = (of.cols.div_ceil(DEPTH), of.rows.div_ceil(TILE));
     let mut tiles = vec![ZERO_TILE; pieces * blocks];
     for (t, Factors(tile)) in tiles.iter_mut().enumerate() {
@@ -137,7 +137,7 @@ fn pack_left(of: View<'_>) -> Vec<Factors> {
 ///
 /// # Panics
 /// If the sizes do not match, or if [`available`] returns `false`.
-pub fn multiply(left: View<'_>, right: &Right, sums: &mut [f32]) {
+pub fn multiply(left: MatrixView<'_>, right: &PackedRight, sums: &mut [f32]) {
     assert_eq!(left.cols, right.terms, "columns of the left factor are rows of the right one");
     assert_eq!(sums.len(), left.rows * right.cols, "a sum for each row and column");
     assert!(available(), "this CPU has no tile unit");
@@ -147,7 +147,7 @@ pub fn multiply(left: View<'_>, right: &Right, sums: &mut [f32]) {
 
 /// Computes what [`multiply`] does without the AMX unit.
 #[cfg(test)]
-fn reference(left: View<'_>, right: &Right, sums: &mut [f32]) {
+fn reference(left: MatrixView<'_>, right: &PackedRight, sums: &mut [f32]) {
     let (packed, pieces, cols) = (pack_left(left), right.pieces(), right.cols);
     let value = |bits: u16| f32::from_bits(u32::from(bits) << 16);
     for (at, sum) in sums.iter_mut().enumerate() {
@@ -165,7 +165,7 @@ fn reference(left: View<'_>, right: &Right, sums: &mut [f32]) {
 pub fn available() -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     {
-        super::amx::found().bf16
+        super::amx::amx_support().bf16
     }
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
     false
@@ -176,8 +176,8 @@ pub fn available() -> bool {
 mod amx {
     use std::arch::asm;
 
-    use super::super::amx::{WHOLE, release, shape};
-    use super::{Factors, PIECES, Right, TILE};
+    use super::super::amx::{FULL_TILES, load_tile_config, release};
+    use super::{Factors, PIECES, PackedRight, TILE};
 
     /// Multiplies two tiles of rows by two of columns and adds to four tiles of sums.
     ///
@@ -231,13 +231,13 @@ mod amx {
         }
     }
 
-    pub fn multiply(rows: usize, left: &[Factors], right: &Right, sums: &mut [f32]) {
+    pub fn multiply(rows: usize, left: &[Factors], right: &PackedRight, sums: &mut [f32]) {
         let (cols, pieces) = (right.cols, right.pieces());
         if rows == 0 || cols == 0 || pieces == 0 {
             return;
         }
         // SAFETY: the caller has checked `available`, so the unit is present.
-        unsafe { shape(&WHOLE) };
+        unsafe { load_tile_config(&FULL_TILES) };
         let (row_blocks, col_blocks) = (rows.div_ceil(TILE), cols.div_ceil(TILE));
         // Blocks that cross the edge of the matrix are summed in a separate buffer.
         let mut apart = [0f32; 4 * TILE * TILE];
@@ -318,10 +318,10 @@ mod tests {
         #[test]
         fn products_match_plain_loops(m in 1usize..70, k in 1usize..90, n in 1usize..70, turned in 0u8..4, seed in 1u32..9999) {
             let (a, b) = (numbers(m * k, seed), numbers(k * n, seed + 1));
-            let left = if turned & 1 == 0 { View::new(&a, m, k) } else { View::new(&a, k, m).turned() };
-            let right = if turned & 2 == 0 { View::new(&b, k, n) } else { View::new(&b, n, k).turned() };
+            let left = if turned & 1 == 0 { MatrixView::new(&a, m, k) } else { MatrixView::new(&a, k, m).transpose() };
+            let right = if turned & 2 == 0 { MatrixView::new(&b, k, n) } else { MatrixView::new(&b, n, k).transpose() };
             let at = |v: &[f32], flat: bool, r: usize, c: usize, rows: usize, cols: usize| if flat { v[r * cols + c] } else { v[c * rows + r] };
-            let packed = Right::pack(right);
+            let packed = PackedRight::pack(right);
             let mut found = vec![1.0; m * n];
             reference(left, &packed, &mut found);
             for r in 0..m {
@@ -346,12 +346,12 @@ mod tests {
     fn long_sums_match_the_reference() {
         let (m, k, n) = (33, 2000, 40);
         let (a, b) = (numbers(m * k, 3), numbers(k * n, 4));
-        let packed = Right::pack(View::new(&b, k, n));
+        let packed = PackedRight::pack(MatrixView::new(&b, k, n));
         let mut found = vec![0.0; m * n];
-        reference(View::new(&a, m, k), &packed, &mut found);
+        reference(MatrixView::new(&a, m, k), &packed, &mut found);
         if available() {
             let mut fast = vec![0.0; m * n];
-            multiply(View::new(&a, m, k), &packed, &mut fast);
+            multiply(MatrixView::new(&a, m, k), &packed, &mut fast);
             for (fast, found) in fast.iter().zip(&found) {
                 assert!((fast - found).abs() < 1e-3, "{fast} for {found}");
             }

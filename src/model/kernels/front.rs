@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::acts::{Acts, To};
-use super::llama::{Batch, Llama, Share};
+use super::llama::{Batch, Llama, WorkSplit};
 use super::memory::Shared;
 use super::pool::Worker;
 use super::scratch::Scratch;
@@ -52,7 +52,7 @@ pub(super) enum States<'a> {
 
 /// Buffers of the input stage: quantized inputs of both products, and one embedding per thread.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct InputBuffers {
     tokens: usize,
     fused: usize,
     dim: usize,
@@ -61,7 +61,7 @@ pub(super) struct Room {
     embeddings: Vec<Shared<f32>>,
 }
 
-impl Room {
+impl InputBuffers {
     /// Creates buffers for a head that fuses `fused` states of `dim` numbers, on `threads` threads.
     pub fn new(fused: usize, dim: usize, threads: usize) -> Self {
         let embeddings = (0..threads).map(|_| Shared::new(dim)).collect();
@@ -129,7 +129,7 @@ impl InputStage {
             let what = format!("has states of width {dim}, and the target's have {of_target} (in whole blocks of {BLOCK})");
             return Err(unfit(weights, what));
         }
-        let fusion = if weights.attends() { Some(Fusion::load(weights, &mut mat)?) } else { None };
+        let fusion = if weights.has_attention() { Some(Fusion::load(weights, &mut mat)?) } else { None };
         Ok(InputStage { target: Arc::clone(target), fusion })
     }
 
@@ -147,17 +147,17 @@ impl InputStage {
     ///
     /// When it returns, all threads have finished.
     #[allow(unsafe_code)]
-    pub fn work(&self, head: &Llama, worker: &Worker, pass: &Batch, states: States, room: &Room, s: &Scratch) {
+    pub fn work(&self, head: &Llama, worker: &Worker, pass: &Batch, states: States, room: &InputBuffers, s: &Scratch) {
         let (k, w, dim, eps) = (head.kernel(), s.widths, room.dim, head.config().eps);
-        let share = Share::by_stages(worker, 0..pass.tokens.len());
-        let tokens = share.own();
+        let share = WorkSplit::by_stages(worker, 0..pass.tokens.len());
+        let tokens = share.whole_rows();
         let Some(fusion) = &self.fusion else {
             let (States::Hidden(all) | States::Own(all)) = states;
             for t in tokens {
                 // SAFETY: row t belongs to this thread.
-                unsafe { s.x.write(t * w.dim..t * w.dim + dim) }.copy_from_slice(&all[t * dim..][..dim]);
+                unsafe { s.residual.write(t * w.dim..t * w.dim + dim) }.copy_from_slice(&all[t * dim..][..dim]);
             }
-            worker.meet();
+            worker.barrier();
             return;
         };
         match states {
@@ -172,20 +172,20 @@ impl InputStage {
                                 x,
                                 norm,
                                 eps,
-                                To { acts: &room.hidden, row: t, first: j * dim / BLOCK, side_by_side: false },
+                                To { acts: &room.hidden, row: t, first: j * dim / BLOCK, interleaved: false },
                                 0..dim / BLOCK,
                             )
                         };
                     }
                 }
-                worker.meet();
-                head.products(&share, &[(&fusion.fuse, 0)], &room.hidden, (&s.x, w.dim, false));
-                worker.meet();
+                worker.barrier();
+                head.products(&share, &[(&fusion.fuse, 0)], &room.hidden, (&s.residual, w.dim, false));
+                worker.barrier();
             }
             States::Own(all) => {
                 for t in tokens.clone() {
                     // SAFETY: row t belongs to this thread.
-                    unsafe { s.x.write(t * w.dim..t * w.dim + dim) }.copy_from_slice(&all[t * dim..][..dim]);
+                    unsafe { s.residual.write(t * w.dim..t * w.dim + dim) }.copy_from_slice(&all[t * dim..][..dim]);
                 }
             }
         }
@@ -197,13 +197,13 @@ impl InputStage {
             // are the head's own; if they were fused, all rows were written before the barrier. The
             // CPU has the kernel's instructions.
             unsafe {
-                let to = |first: usize| To { acts: &room.pair, row: t, first, side_by_side: false };
+                let to = |first: usize| To { acts: &room.pair, row: t, first, interleaved: false };
                 (k.norm)(embedding, &fusion.token_norm, eps, to(0), 0..dim / BLOCK);
-                (k.norm)(s.x.read(t * w.dim..t * w.dim + dim), &fusion.state_norm, eps, to(dim / BLOCK), 0..dim / BLOCK);
+                (k.norm)(s.residual.read(t * w.dim..t * w.dim + dim), &fusion.state_norm, eps, to(dim / BLOCK), 0..dim / BLOCK);
             }
         }
-        worker.meet();
-        head.products(&share, &[(&fusion.input, 0)], &room.pair, (&s.x, w.dim, true));
-        worker.meet();
+        worker.barrier();
+        head.products(&share, &[(&fusion.input, 0)], &room.pair, (&s.residual, w.dim, true));
+        worker.barrier();
     }
 }

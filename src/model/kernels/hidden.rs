@@ -51,7 +51,7 @@ impl Hidden {
     /// # Safety
     /// No other thread accesses these slots' rows or writes these rows of `x` meanwhile.
     #[allow(unsafe_code)]
-    pub unsafe fn put(&self, layers: usize, slot: usize, tokens: Range<usize>, x: &Shared<f32>, stride: usize) {
+    pub unsafe fn store_rows(&self, layers: usize, slot: usize, tokens: Range<usize>, x: &Shared<f32>, stride: usize) {
         let Some(part) = self.after.iter().position(|&after| after == layers) else { return };
         for t in tokens {
             let at = (slot + t) * self.width() + part * self.dim;

@@ -25,7 +25,7 @@ pub fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
         most[i] = magnitude(x[i]).max(magnitude(x[i + LANES]));
     }
     let most = f32::from_bits(halved(most, i32::max) as u32);
-    let Some(inverse) = inverse(most) else { return ([0; BLOCK], 0.0, 0) };
+    let Some(inverse) = inverse_scale(most) else { return ([0; BLOCK], 0.0, 0) };
     let mut whole = [0i32; BLOCK];
     for (q, x) in whole.iter_mut().zip(x) {
         // Exceeds 127 only by rounding of the inverse of a tiny maximum, and then by less than half
@@ -53,7 +53,7 @@ pub const MAGIC: f32 = 12_582_912.0;
 /// `None` if the quotient overflows (`most` below about 127 / `f32::MAX`); such values count as
 /// zeros.
 #[inline(always)]
-pub fn inverse(most: f32) -> Option<f32> {
+pub fn inverse_scale(most: f32) -> Option<f32> {
     let inverse = if most > 0.0 { 127.0 / most } else { 0.0 };
     (!inverse.is_infinite()).then_some(inverse)
 }
@@ -139,7 +139,7 @@ pub fn exp(x: f32) -> f32 {
 ///
 /// silu(g) = g / (1 + e^-g).
 #[inline(always)]
-pub fn gated(gate: f32, up: f32) -> f32 {
+pub fn gated_silu(gate: f32, up: f32) -> f32 {
     // Beyond 87.3 the result is negligible anyway.
     gate / (1.0 + exp((-gate).min(87.3))) * up
 }
@@ -220,7 +220,7 @@ mod tests {
             let want = 1.0 / (mean + 1e-5).sqrt();
             prop_assert!((f64::from(rms(&x, 1e-5)) / want - 1.0).abs() < 1e-6);
             for x in x {
-                let (y, x) = (f64::from(gated(x, x)), f64::from(x));
+                let (y, x) = (f64::from(gated_silu(x, x)), f64::from(x));
                 prop_assert!((y - x / (1.0 + (-x).exp()) * x).abs() <= 1e-6 * x * x, "{y} for {x}");
             }
         }
@@ -248,7 +248,7 @@ mod tests {
             assert!((got / want - 1.0).abs() < 3e-7 || x < -87.3 && got < 2e-38, "exp({x}) = {got}, not {want}");
         }
         assert_eq!((exp(-100.0), exp(f32::NEG_INFINITY), exp(0.0)), (0.0, 0.0, 1.0));
-        assert!(gated(-200.0, 1.0).abs() < 1e-35 && gated(200.0, 1.0) == 200.0);
+        assert!(gated_silu(-200.0, 1.0).abs() < 1e-35 && gated_silu(200.0, 1.0) == 200.0);
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
             assert!(!rms(&x, 1e-5).is_normal());
         }
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert!(!gated(bad, 1.0).is_finite() && !gated(1.0, bad).is_finite());
+            assert!(!gated_silu(bad, 1.0).is_finite() && !gated_silu(1.0, bad).is_finite());
             let mut scores = [1.0; 2 * LANES];
             scores[5] = bad;
             assert!(softmax(&mut scores, 20).1.is_nan(), "{bad}");

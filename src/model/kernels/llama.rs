@@ -13,13 +13,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(super) use self::forward::{Batch, MAX_SOLO_TOKENS, feed_blocks};
-pub(super) use self::share::Share;
+pub(super) use self::share::WorkSplit;
 use super::Kernel;
 use super::front::InputStage;
 use super::memory::Shared;
 use super::pool::Pool;
 use super::tile::{PackedMatrix, Packing, ROWS, pack_tile, unpack_row};
-use crate::model::blocks::Kind;
+use crate::model::blocks::TensorFormat;
 use crate::model::load::LoadError;
 use crate::model::weights::Weights;
 use crate::model::{Config, rope};
@@ -51,7 +51,7 @@ enum Embedding {
     /// Shared with the output head.
     Tied,
     /// Own rows in the format of the file, `row` bytes each.
-    Own { kind: Kind, row: usize, bytes: Vec<u8> },
+    Own { kind: TensorFormat, row: usize, bytes: Vec<u8> },
 }
 
 /// Weights packed for the CPU, shared by all contexts of the model.
@@ -72,7 +72,7 @@ pub struct Llama {
     /// Set if the two values of a rotated pair are adjacent.
     neighbours: bool,
     /// Formats that were requantized to 8 bits, since they have no packing of their own.
-    rounded: Vec<Kind>,
+    rounded: Vec<TensorFormat>,
     /// Input stage of a drafting head, in place of an embedding.
     front: Option<InputStage>,
     /// Overrides the measured distance between threads in tests.
@@ -83,7 +83,7 @@ pub struct Llama {
 /// Matrix to pack, and its destination.
 struct MatrixPlan<'a> {
     name: String,
-    kind: Kind,
+    kind: TensorFormat,
     mat: PackedMatrix,
     weights: &'a Weights,
 }
@@ -122,12 +122,12 @@ impl Llama {
         let (mut rounded, mut scaled) = (Vec::new(), 0);
         let mut plan = |name: String| -> PackedMatrix {
             // The tensor exists: this was checked when the weights were opened.
-            let (kind, rows, cols) = weights.tensor(&name).map_or((Kind::F32, 0, 0), |t| (t.kind, t.rows, t.cols));
+            let (kind, rows, cols) = weights.tensor(&name).map_or((TensorFormat::F32, 0, 0), |t| (t.kind, t.rows, t.cols));
             let (packing, exact) = Packing::of(kind);
             if !exact && !rounded.contains(&kind) {
                 rounded.push(kind);
             }
-            let mat = PackedMatrix { packing, rows, cols, at: size, scales: (!exact).then_some(scaled) };
+            let mat = PackedMatrix { packing, rows, cols, offset: size, scales: (!exact).then_some(scaled) };
             size += mat.bytes().next_multiple_of(64);
             scaled += if exact { 0 } else { mat.tiles() };
             plans.push(MatrixPlan { name, kind, mat, weights });
@@ -136,7 +136,7 @@ impl Llama {
         let mut layers = Vec::with_capacity(config.layers);
         for l in 0..config.layers {
             let mut mat = |name: &str| plan(format!("blk.{l}.{name}.weight"));
-            let attention = if weights.attends() {
+            let attention = if weights.has_attention() {
                 let norm = weights.read_vector(&format!("blk.{l}.attn_norm.weight"))?;
                 Some(AttentionWeights { norm, qkv: [mat("attn_q"), mat("attn_k"), mat("attn_v")], output: mat("attn_output") })
             } else {
@@ -150,7 +150,7 @@ impl Llama {
                 down: mat("ffn_down"),
             });
         }
-        let head = plan(weights.head().to_owned());
+        let head = plan(weights.output_matrix().to_owned());
         let front = target.map(|target| InputStage::load(weights, target, |name| plan(name.to_owned()))).transpose()?;
         let packed = Shared::try_streamed(size).ok_or_else(|| {
             let what = format!("its packed weights need {size} bytes of memory, which can't be had");
@@ -158,7 +158,7 @@ impl Llama {
         })?;
         let scales = Shared::new(scaled);
         pack(&plans, &packed, &scales, threads)?;
-        let embedding = match weights.tensor("token_embd.weight").filter(|t| t.name != weights.head()) {
+        let embedding = match weights.tensor("token_embd.weight").filter(|t| t.name != weights.output_matrix()) {
             None => Embedding::Tied,
             Some(t) => {
                 let mut bytes = Vec::new();
@@ -191,7 +191,7 @@ impl Llama {
         if let Some(far) = self.far {
             return far;
         }
-        self.pool.far()
+        self.pool.cores_are_far()
     }
 
     /// Dimensions of the model.
@@ -227,7 +227,7 @@ impl Llama {
     /// Formats in the file that were requantized to 8 bits, since they have no packing.
     ///
     /// Each group of 32 values has one scale.
-    pub fn rounded(&self) -> &[Kind] {
+    pub fn requantized_kinds(&self) -> &[TensorFormat] {
         &self.rounded
     }
 
@@ -248,10 +248,10 @@ impl Llama {
     pub(super) fn embed(&self, token: TokenId, out: &mut [f32]) {
         let row = token as usize;
         match &self.embedding {
-            Embedding::Own { kind, row: bytes, bytes: all } => kind.dequantise(&all[row * bytes..][..*bytes], out),
+            Embedding::Own { kind, row: bytes, bytes: all } => kind.dequantize(&all[row * bytes..][..*bytes], out),
             Embedding::Tied => {
                 let size = self.head.tile_bytes();
-                let at = self.head.at + row / ROWS * size;
+                let at = self.head.offset + row / ROWS * size;
                 // SAFETY: packed weights are never written after loading.
                 unpack_row(self.head.packing, unsafe { self.packed.read(at..at + size) }, row % ROWS, out);
                 let scale = self.scale(&self.head, row / ROWS);
@@ -292,7 +292,7 @@ fn pack(plans: &[MatrixPlan], packed: &Shared<u8>, scales: &Shared<f32>, threads
             let Some(row) = plan.kind.row_bytes(mat.cols) else { continue };
             let rows: Vec<&[u8]> = bytes.chunks_exact(row).collect();
             for (i, rows) in rows.chunks(ROWS).enumerate() {
-                let at = mat.at + (tiles.start + i) * mat.tile_bytes();
+                let at = mat.offset + (tiles.start + i) * mat.tile_bytes();
                 // SAFETY: each tile is packed by the one thread that took its run.
                 let tile = unsafe { packed.write(at..at + mat.tile_bytes()) };
                 let scale = pack_tile(plan.kind, mat.cols, rows, tile);

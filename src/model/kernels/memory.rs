@@ -16,7 +16,7 @@ const HUGE: usize = 2 << 20;
 /// written by one thread and accessed by another, and phases are separated by barriers. The unsafe
 /// accessors require this of their callers.
 #[derive(Debug)]
-pub struct Shared<T: Plain> {
+pub struct Shared<T: Pod> {
     at: *mut T,
     len: usize,
     /// Start of the allocation; `at` is the first aligned address in it.
@@ -27,21 +27,21 @@ pub struct Shared<T: Plain> {
 /// Types for which every bit pattern is a valid value, zero bytes included.
 ///
 /// Implementors are numbers, and structures of numbers without padding.
-pub trait Plain: Copy + Send + Sync + 'static {}
-impl Plain for u8 {}
-impl Plain for u16 {}
-impl Plain for f32 {}
+pub trait Pod: Copy + Send + Sync + 'static {}
+impl Pod for u8 {}
+impl Pod for u16 {}
+impl Pod for f32 {}
 
 // SAFETY: `Shared` owns its memory, and the elements are plain numbers.
 #[allow(unsafe_code)]
-unsafe impl<T: Plain> Send for Shared<T> {}
+unsafe impl<T: Pod> Send for Shared<T> {}
 // SAFETY: safe methods only read through a shared reference; writers guarantee disjointness (see
 // the type).
 #[allow(unsafe_code)]
-unsafe impl<T: Plain> Sync for Shared<T> {}
+unsafe impl<T: Pod> Sync for Shared<T> {}
 
 #[allow(unsafe_code)]
-impl<T: Plain> Shared<T> {
+impl<T: Pod> Shared<T> {
     /// Allocates `len` zeros.
     ///
     /// The system provides pages of a large array when they are first accessed.
@@ -121,7 +121,7 @@ impl<T: Plain> Shared<T> {
 }
 
 #[allow(unsafe_code)]
-impl<T: Plain> Drop for Shared<T> {
+impl<T: Pod> Drop for Shared<T> {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout, and no slice of it outlives it.
         unsafe { dealloc(self.base, self.layout) }

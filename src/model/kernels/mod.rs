@@ -40,7 +40,7 @@ mod stages;
 mod tests;
 mod tile;
 
-pub use decoder::{AT_ONCE, CpuDecoder};
+pub use decoder::{CpuDecoder, MAX_BATCH_TOKENS};
 pub use llama::Llama;
 pub use pool::Pool;
 pub use stages::Stage;
@@ -48,15 +48,15 @@ pub use stages::Stage;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use crate::model::blocks::Kind;
-use acts::{Acts, Place, Row, Sixteen, To};
+use crate::model::blocks::TensorFormat;
+use acts::{Acts, Place, Row, To, TokenGroup};
 use cache::Cache;
 use tile::{BLOCK, Packing};
 
 /// Returns `true` if `kind` has no packing of its own.
 ///
 /// Matrices of such formats are requantized to 8 bits with one scale for each 32 values.
-pub fn rounds(kind: Kind) -> bool {
+pub fn needs_requantizing(kind: TensorFormat) -> bool {
     !Packing::of(kind).1
 }
 
@@ -121,7 +121,7 @@ struct BySixteen {
     /// Multiplies a tile by the first `usize` tokens of up to [`acts::MAX_GROUPS`] 16-token groups.
     ///
     /// Only the last group may be partial.
-    tile: unsafe fn(Packing, &[u8], &[Sixteen], usize, TileOutput),
+    tile: unsafe fn(Packing, &[u8], &[TokenGroup], usize, TileOutput),
     /// Releases the unit on this thread.
     end: unsafe fn(),
 }
@@ -301,13 +301,13 @@ mod between {
                 // SAFETY: the caller owns these blocks, here and below.
                 let block = unsafe { waiting.next::<R>((i, b)) };
                 for k in 0..BLOCK {
-                    block[k] = lanes::gated(gate[k], up[k]);
+                    block[k] = lanes::gated_silu(gate[k], up[k]);
                 }
             }
             if !last.is_empty() {
                 let block = unsafe { waiting.next::<R>((i, gates.len())) };
                 *block = [0.0; BLOCK];
-                block.iter_mut().zip(last).zip(last_ups).for_each(|((y, &gate), &up)| *y = lanes::gated(gate, up));
+                block.iter_mut().zip(last).zip(last_ups).for_each(|((y, &gate), &up)| *y = lanes::gated_silu(gate, up));
             }
         }
         unsafe { waiting.round::<R>() };
@@ -474,7 +474,7 @@ impl Kernel {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni")
             {
-                if amx::found().int8 {
+                if amx::amx_support().int8 {
                     all.push(&AMX);
                 }
                 all.push(&AVX512);
@@ -502,6 +502,7 @@ impl Kernel {
     /// The match is checked once, on a sample of products (see `check`).
     pub fn detect() -> &'static Kernel {
         static FOUND: OnceLock<&'static Kernel> = OnceLock::new();
-        FOUND.get_or_init(|| Kernel::all().into_iter().find(|kernel| check::holds(kernel, &SCALAR)).unwrap_or(&SCALAR))
+        FOUND
+            .get_or_init(|| Kernel::all().into_iter().find(|kernel| check::matches_reference(kernel, &SCALAR)).unwrap_or(&SCALAR))
     }
 }

@@ -201,7 +201,7 @@ impl Worker<'_> {
     ///
     /// # Panics
     /// If another thread panicked.
-    pub fn meet(&self) {
+    pub fn barrier(&self) {
         if self.count == 1 {
             return;
         }
@@ -223,7 +223,7 @@ impl Worker<'_> {
     ///
     /// All threads of a job must call it, at most once a job. It is repeated because the threads
     /// move between cores on virtual machines.
-    pub fn look(&self) {
+    pub fn measure_distance(&self) {
         if self.index > 1 || self.count < 2 {
             return;
         }
@@ -251,7 +251,7 @@ impl Worker<'_> {
     /// Returns this thread's range of `n` equal items.
     ///
     /// The items are consecutive, since they are adjacent in memory.
-    pub fn share(&self, n: usize) -> std::ops::Range<usize> {
+    pub fn items(&self, n: usize) -> std::ops::Range<usize> {
         n * self.index / self.count..n * (self.index + 1) / self.count
     }
 }
@@ -305,7 +305,7 @@ impl Pool {
     }
 
     /// Returns `true` if the first two threads' cores shared no cache when last measured.
-    pub fn far(&self) -> bool {
+    pub fn cores_are_far(&self) -> bool {
         self.shared.far.load(Ordering::Relaxed)
     }
 
@@ -404,12 +404,12 @@ mod tests {
                 pool.run(&|w| {
                     for (i, phase) in phase.iter().enumerate() {
                         phase.fetch_add(1, Ordering::Relaxed);
-                        w.meet();
+                        w.barrier();
                         assert_eq!(phase.load(Ordering::Relaxed), threads as u64, "phase {i} was left before all were there");
                     }
                     // All threads may call this, whatever the result.
-                    w.look();
-                    for i in w.share(101) {
+                    w.measure_distance();
+                    for i in w.items(101) {
                         sum.fetch_add(i as u64, Ordering::Relaxed);
                     }
                 });
@@ -455,9 +455,9 @@ mod tests {
                         thread::sleep(20 * YIELD_TIME);
                         late.fetch_add(1, Ordering::Relaxed);
                     }
-                    w.meet();
+                    w.barrier();
                     assert_eq!(late.load(Ordering::Relaxed), 3 * round + phase + 1);
-                    w.meet();
+                    w.barrier();
                 }
                 if w.index == 1 {
                     thread::sleep(20 * YIELD_TIME);
@@ -475,9 +475,9 @@ mod tests {
         for bad in 0..3 {
             let run = catch_unwind(AssertUnwindSafe(|| {
                 pool.run(&|w| {
-                    w.meet();
+                    w.barrier();
                     assert!(w.index != bad, "thread {bad} fell");
-                    w.meet();
+                    w.barrier();
                 });
             }));
             let said = run.unwrap_err();

@@ -90,7 +90,7 @@ mod x86 {
             let most = _mm_max_epu32(most, _mm_shuffle_epi32::<0b1110>(most));
             let most = _mm_max_epu32(most, _mm_shuffle_epi32::<0b01>(most));
             let most = f32::from_bits(_mm_cvtsi128_si32(most) as u32);
-            let Some(inverse) = lanes::inverse(most) else { return ([0; BLOCK], 0.0, 0) };
+            let Some(inverse) = lanes::inverse_scale(most) else { return ([0; BLOCK], 0.0, 0) };
             let (inverse, magic) = (_mm256_set1_ps(inverse), _mm256_set1_ps(lanes::MAGIC));
             let mut whole = [_mm256_setzero_si256(); 4];
             for i in 0..4 {
@@ -131,7 +131,7 @@ mod x86 {
             let halves = unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] };
             let magnitudes = halves.map(|half| _mm512_and_si512(_mm512_castps_si512(half), _mm512_set1_epi32(i32::MAX)));
             let most = f32::from_bits(_mm512_reduce_max_epu32(_mm512_max_epu32(magnitudes[0], magnitudes[1])));
-            let Some(inverse) = lanes::inverse(most) else { return ([0; BLOCK], 0.0, 0) };
+            let Some(inverse) = lanes::inverse_scale(most) else { return ([0; BLOCK], 0.0, 0) };
             let (inverse, magic) = (_mm512_set1_ps(inverse), _mm512_set1_ps(lanes::MAGIC));
             let bytes = halves.map(|half| {
                 let bits = _mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(half, inverse), magic));

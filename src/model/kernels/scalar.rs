@@ -6,7 +6,7 @@
 use half::f16;
 
 use super::acts::Row;
-use super::tile::{Packing, Part, ROWS};
+use super::tile::{Packing, ROWS, RowBlock};
 
 /// Computes the products of one tile with one token, for each of 16 rows.
 ///
@@ -16,7 +16,7 @@ pub fn tile(packing: Packing, tile: &[u8], token: Row) -> [f32; ROWS] {
     std::array::from_fn(|r| {
         let mut sum = 0f32;
         for (b, x) in token.iter().enumerate() {
-            let part = Part::of(packing, tile, b, r);
+            let part = RowBlock::unpack(packing, tile, b, r);
             let product: i32 = part.quants.iter().zip(&x.quants).map(|(&w, &q)| i32::from(w) * i32::from(q)).sum();
             sum = (product as f32).mul_add(part.scale * x.scale, sum);
             if matches!(packing, Packing::Nibbles { min: true } | Packing::Super) {

@@ -40,11 +40,11 @@ pub struct Scratch {
     /// Widths of the rows.
     pub widths: Widths,
     /// Residual stream, `dim` numbers a row.
-    pub x: Shared<f32>,
+    pub residual: Shared<f32>,
     /// Queries, keys and values, `q + 2 kv` numbers a row.
     pub qkv: Shared<f32>,
     /// Gates and ups that a thread quantizes next, one buffer per thread.
-    pub fed: Vec<Shared<f32>>,
+    pub gates_and_ups: Vec<Shared<f32>>,
     /// Output of attention, `q` numbers a row.
     pub attended: Shared<f32>,
     /// Quantized input of attention or feed-forward, `dim` numbers a row.
@@ -56,9 +56,9 @@ pub struct Scratch {
     /// Rows like `normed`, one buffer per thread.
     ///
     /// With few tokens each thread quantizes for itself, so that no thread waits.
-    pub own: Vec<Acts>,
+    pub solo_normed: Vec<Acts>,
     /// Attention buffers, one per thread.
-    pub attention: Vec<attention::Room>,
+    pub attention: Vec<attention::AttentionBuffers>,
     /// Attention results over splits of a long context, until they are merged.
     pub parts: attention::SplitResults,
     /// Logits, one row of `vocab` for each node that needs them.
@@ -78,15 +78,15 @@ impl Scratch {
             kernel,
             config: config.clone(),
             widths,
-            x: Shared::new(0),
+            residual: Shared::new(0),
             qkv: Shared::new(0),
-            fed: Vec::new(),
+            gates_and_ups: Vec::new(),
             attended: Shared::new(0),
             normed: Acts::new(config.dim, 0),
             heads: Acts::new(config.heads * config.head_dim, 0),
             hidden: Acts::new(config.ffn, 0),
-            own: (0..threads).map(|_| Acts::new(config.dim, MAX_SOLO_TOKENS)).collect(),
-            attention: (0..threads).map(|_| attention::Room::default()).collect(),
+            solo_normed: (0..threads).map(|_| Acts::new(config.dim, MAX_SOLO_TOKENS)).collect(),
+            attention: (0..threads).map(|_| attention::AttentionBuffers::default()).collect(),
             parts: attention::SplitResults::default(),
             logits: Shared::new(0),
             stages: None,
@@ -103,11 +103,11 @@ impl Scratch {
         if tokens > self.tokens {
             let n = tokens.next_power_of_two();
             self.tokens = n;
-            self.x = Shared::new(n * w.dim);
+            self.residual = Shared::new(n * w.dim);
             self.qkv = Shared::new(n * (w.q + 2 * w.kv));
             // With fewer tokens, more blocks are taken at once, but never more numbers in total.
             let fed = (n * feed_blocks(n)).max(feed_blocks(1)) * 2 * BLOCK;
-            self.fed = (0..self.threads).map(|_| Shared::new(fed)).collect();
+            self.gates_and_ups = (0..self.threads).map(|_| Shared::new(fed)).collect();
             self.attended = Shared::new(n * w.q);
             let acts = |cols: usize| Acts::for_kernel(self.kernel, cols, n);
             self.normed = acts(self.config.dim);
@@ -122,6 +122,6 @@ impl Scratch {
             room.reserve(&self.config, nodes);
         }
         self.parts.reserve(&self.config, tokens, len + nodes);
-        debug_assert_eq!(self.own.len(), self.threads);
+        debug_assert_eq!(self.solo_normed.len(), self.threads);
     }
 }

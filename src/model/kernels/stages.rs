@@ -96,9 +96,9 @@ impl<'a> Clock<'a> {
     }
 
     /// Ends a stage and waits for the other threads.
-    pub fn meet(&self, stage: Stage, worker: &Worker) {
+    pub fn barrier(&self, stage: Stage, worker: &Worker) {
         self.lap(stage);
-        worker.meet();
+        worker.barrier();
         self.lap(Stage::Waiting);
     }
 }

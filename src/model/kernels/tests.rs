@@ -12,7 +12,7 @@ use super::tile::{BLOCK, Packing, ROWS, pack_tile};
 #[cfg(target_arch = "x86_64")]
 use super::{AVX2, avx2, avx512};
 use super::{Acts, CpuDecoder, Kernel, Llama, Row, SCALAR, TileOutput, To, WeightedSums, check};
-use crate::model::blocks::Kind;
+use crate::model::blocks::TensorFormat;
 use crate::model::weights::Weights;
 use crate::model::{Config, Decoder, Logits, Node, Parent, Pass, RopeScaling};
 
@@ -35,7 +35,7 @@ fn config() -> Config {
     }
 }
 
-fn llama(config: Config, kind: Kind, seed: u64, threads: usize, kernel: &'static Kernel) -> Arc<Llama> {
+fn llama(config: Config, kind: TensorFormat, seed: u64, threads: usize, kernel: &'static Kernel) -> Arc<Llama> {
     let weights = Weights::random(config, kind, true, seed).unwrap();
     let mut llama = Llama::with_kernel(&weights, threads, kernel).unwrap();
     // The seed decides whether passes are split by stages or by token, regardless of the machine.
@@ -51,18 +51,18 @@ fn bits(row: &[f32]) -> Vec<u32> {
 /// Returns rows of a matrix in file format.
 ///
 /// Either floats between -1 and 1, or random bytes whose embedded floats are finite.
-pub(super) fn raw_rows(kind: Kind, rows: usize, cols: usize, rng: &mut ChaCha8Rng) -> Vec<Vec<u8>> {
+pub(super) fn raw_rows(kind: TensorFormat, rows: usize, cols: usize, rng: &mut ChaCha8Rng) -> Vec<Vec<u8>> {
     let high: &[usize] = match kind {
-        Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
-        Kind::Q6K => &[209],
+        TensorFormat::Q4_1 | TensorFormat::Q5_1 | TensorFormat::Q4K | TensorFormat::Q5K => &[1, 3],
+        TensorFormat::Q6K => &[209],
         _ => &[1],
     };
     let row = |rng: &mut ChaCha8Rng| {
         let mut number = || rng.next_u32() as f32 / 2f32.powi(31) - 1.0;
         match kind {
-            Kind::F32 => return (0..cols).flat_map(|_| number().to_le_bytes()).collect(),
-            Kind::F16 => return (0..cols).flat_map(|_| f16::from_f32(number()).to_le_bytes()).collect(),
-            Kind::BF16 => return (0..cols).flat_map(|_| bf16::from_f32(number()).to_le_bytes()).collect(),
+            TensorFormat::F32 => return (0..cols).flat_map(|_| number().to_le_bytes()).collect(),
+            TensorFormat::F16 => return (0..cols).flat_map(|_| f16::from_f32(number()).to_le_bytes()).collect(),
+            TensorFormat::BF16 => return (0..cols).flat_map(|_| bf16::from_f32(number()).to_le_bytes()).collect(),
             _ => {}
         }
         let mut bytes: Vec<u8> = (0..kind.row_bytes(cols).unwrap()).map(|_| rng.next_u32() as u8).collect();
@@ -134,11 +134,11 @@ proptest! {
         seed in any::<u64>(), which in 0usize..5, blocks in 1usize..30, tokens in 1usize..65, scale in -20i32..20, extreme in any::<bool>(),
         add in any::<bool>(), rows in 1usize..17
     ) {
-        let kind = [Kind::Q4_0, Kind::Q4_1, Kind::Q4K, Kind::Q8_0, Kind::F32][which];
-        let cols = if kind == Kind::Q4K { 256 * (1 + blocks % 5) } else { BLOCK * blocks };
+        let kind = [TensorFormat::Q4_0, TensorFormat::Q4_1, TensorFormat::Q4K, TensorFormat::Q8_0, TensorFormat::F32][which];
+        let cols = if kind == TensorFormat::Q4K { 256 * (1 + blocks % 5) } else { BLOCK * blocks };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let packing = Packing::of(kind).0;
-        let raw = if extreme && kind != Kind::F32 {
+        let raw = if extreme && kind != TensorFormat::F32 {
             // The largest quants of either sign, with which 16-bit sums would overflow.
             raw_rows(kind, rows, cols, &mut rng).into_iter().map(|row| {
                 let byte = [0x80, 0x7f, 0xff, 0x00][rng.next_u32() as usize % 4];
@@ -163,7 +163,7 @@ proptest! {
             };
             let row: Vec<f32> = (0..cols).map(|_| value(&mut rng)).collect();
             // SAFETY: only one thread runs.
-            unsafe { check::put(&acts, t, &row) };
+            unsafe { check::quantize_row(&acts, t, &row) };
         }
         let want = multiply(&SCALAR, false, packing, &[&tile], &acts, tokens, add);
         for kernel in kernels() {
@@ -218,7 +218,7 @@ proptest! {
             let (softmax, rows) = unsafe {
                 (kernel.weigh)(w);
                 // A row computed in two parts must equal the whole row.
-                let row = |row: usize| To { acts: &acts, row, first: 0, side_by_side: false };
+                let row = |row: usize| To { acts: &acts, row, first: 0, interleaved: false };
                 let to = row(0);
                 (kernel.norm)(&x, &weight, 1e-5, to, 1..9);
                 (kernel.norm)(&x, &weight, 1e-5, to, 0..1);
@@ -253,8 +253,8 @@ fn the_kernel_check_detects_a_wrong_bit() {
             }
         }
     }
-    assert!(kernels().iter().all(|kernel| check::holds(kernel, &SCALAR)));
-    assert!(!check::holds(&Kernel { name: "wrong", tile: wrong, ..SCALAR }, &SCALAR));
+    assert!(kernels().iter().all(|kernel| check::matches_reference(kernel, &SCALAR)));
+    assert!(!check::matches_reference(&Kernel { name: "wrong", tile: wrong, ..SCALAR }, &SCALAR));
 }
 
 /// Builds a random tree: parents are the context or earlier nodes.
@@ -301,7 +301,7 @@ proptest! {
     #[test]
     fn a_node_is_its_path_bit_for_bit(seed in any::<u64>(), past in 0usize..30, n in 1usize..24, cut in 0usize..24, kind in 0usize..4, threads in 1usize..4) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let kind = [Kind::Q4_1, Kind::Q4_0, Kind::Q8_0, Kind::F32][kind];
+        let kind = [TensorFormat::Q4_1, TensorFormat::Q4_0, TensorFormat::Q8_0, TensorFormat::F32][kind];
         let llama = llama(config(), kind, seed, threads, Kernel::detect());
         let (before, nodes) = (context(past, 211, &mut rng), tree(n, 211, &mut rng));
         let mut decoder = CpuDecoder::new(Arc::clone(&llama), past + n);
@@ -348,7 +348,7 @@ fn rows_of(llama: &Arc<Llama>, before: &[u32], nodes: &[Node], at_once: usize) -
 #[test]
 fn neither_threads_nor_instruction_sets_nor_passes_change_a_bit() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    for (kind, dim) in [(Kind::Q4_1, 96), (Kind::Q4K, 256), (Kind::BF16, 40)] {
+    for (kind, dim) in [(TensorFormat::Q4_1, 96), (TensorFormat::Q4K, 256), (TensorFormat::BF16, 40)] {
         // Head sizes with and without whole blocks, which are quantized head by head or afterward.
         let head_dim = if dim == 96 { 24 } else { 32 };
         let config = Config { dim, ffn: if dim == 256 { 512 } else { 72 }, head_dim, ..config() };
@@ -381,7 +381,7 @@ fn neither_threads_nor_instruction_sets_nor_passes_change_a_bit() {
 fn nodes_across_context_splits_match_their_paths() {
     // A tree that starts just before a split boundary and extends beyond it.
     let mut rng = ChaCha8Rng::seed_from_u64(8);
-    let llama = llama(config(), Kind::Q8_0, 4, 2, Kernel::detect());
+    let llama = llama(config(), TensorFormat::Q8_0, 4, 2, Kernel::detect());
     let (before, nodes) = (context(508, 211, &mut rng), tree(30, 211, &mut rng));
     let rows = rows_of(&llama, &before, &nodes, 256);
     assert!((0..30).any(|i| path(&nodes, i).len() > 6), "no path crosses the cut");
@@ -395,7 +395,7 @@ fn nodes_across_context_splits_match_their_paths() {
 fn logits_change_with_parent_and_position() {
     // Negative controls: with a blind comparison, these would be equal too.
     let mut rng = ChaCha8Rng::seed_from_u64(2);
-    let llama = llama(config(), Kind::Q4_1, 3, 2, Kernel::detect());
+    let llama = llama(config(), TensorFormat::Q4_1, 3, 2, Kernel::detect());
     let (before, nodes) = (context(20, 211, &mut rng), tree(12, 211, &mut rng));
     let rows = rows_of(&llama, &before, &nodes, 64);
     let mut changed = 0;
@@ -416,8 +416,8 @@ fn logits_change_with_parent_and_position() {
 #[test]
 fn scaled_rotations_and_early_exits() {
     let scaling = RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
-    let plain = llama(config(), Kind::F32, 3, 1, Kernel::detect());
-    let scaled = llama(Config { rope_scaling: Some(scaling), ..config() }, Kind::F32, 3, 1, Kernel::detect());
+    let plain = llama(config(), TensorFormat::F32, 3, 1, Kernel::detect());
+    let scaled = llama(Config { rope_scaling: Some(scaling), ..config() }, TensorFormat::F32, 3, 1, Kernel::detect());
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let (before, nodes) = (context(20, 211, &mut rng), tree(3, 211, &mut rng));
     assert!(rows_of(&plain, &before, &nodes, 64) != rows_of(&scaled, &before, &nodes, 64));
@@ -437,7 +437,7 @@ fn scaled_rotations_and_early_exits() {
 
 #[test]
 fn invalid_nodes_are_rejected_and_leave_no_state() {
-    let llama = llama(config(), Kind::Q4_1, 3, 2, Kernel::detect());
+    let llama = llama(config(), TensorFormat::Q4_1, 3, 2, Kernel::detect());
     let mut decoder = CpuDecoder::new(llama, 4);
     let node = |token, parent| Node { token, parent };
     let said = |e: crate::model::ForwardError| e.to_string();
@@ -453,7 +453,7 @@ fn invalid_nodes_are_rejected_and_leave_no_state() {
 
 #[test]
 fn forks_are_independent() {
-    let llama = llama(config(), Kind::Q4_1, 3, 2, Kernel::detect());
+    let llama = llama(config(), TensorFormat::Q4_1, 3, 2, Kernel::detect());
     let mut a = CpuDecoder::new(Arc::clone(&llama), 40);
     (&mut a as &mut dyn Decoder).prefill(&[1, 2, 3, 4, 5], 8, Logits::None).unwrap();
     let mut b = a.fork().unwrap();

@@ -19,7 +19,7 @@
 
 use half::f16;
 
-use crate::model::blocks::{Kind, scale_min};
+use crate::model::blocks::{TensorFormat, scale_min};
 
 /// Number of rows in a tile.
 pub const ROWS: usize = 16;
@@ -48,13 +48,19 @@ impl Packing {
     /// Returns the packing of a storage format, and whether it is exact.
     ///
     /// Formats without an exact packing are requantized to 8 bits with a scale for each 32 columns.
-    pub fn of(kind: Kind) -> (Packing, bool) {
+    pub fn of(kind: TensorFormat) -> (Packing, bool) {
         match kind {
-            Kind::Q4_0 => (Packing::Nibbles { min: false }, true),
-            Kind::Q4_1 => (Packing::Nibbles { min: true }, true),
-            Kind::Q4K => (Packing::Super, true),
-            Kind::Q8_0 => (Packing::Bytes, true),
-            Kind::Q5_0 | Kind::Q5_1 | Kind::Q5K | Kind::Q6K | Kind::F16 | Kind::BF16 | Kind::F32 => (Packing::Bytes, false),
+            TensorFormat::Q4_0 => (Packing::Nibbles { min: false }, true),
+            TensorFormat::Q4_1 => (Packing::Nibbles { min: true }, true),
+            TensorFormat::Q4K => (Packing::Super, true),
+            TensorFormat::Q8_0 => (Packing::Bytes, true),
+            TensorFormat::Q5_0
+            | TensorFormat::Q5_1
+            | TensorFormat::Q5K
+            | TensorFormat::Q6K
+            | TensorFormat::F16
+            | TensorFormat::BF16
+            | TensorFormat::F32 => (Packing::Bytes, false),
         }
     }
 
@@ -103,7 +109,7 @@ pub struct PackedMatrix {
     /// Number of columns, without the padding of the last block.
     pub cols: usize,
     /// Offset of the first byte.
-    pub at: usize,
+    pub offset: usize,
     /// Index of the first tile's power-of-two factor, if the tiles have one; see [`pack_tile`].
     pub scales: Option<usize>,
 }
@@ -144,7 +150,7 @@ impl PackedMatrix {
 ///
 /// # Panics
 /// If a row is not `cols` values of `kind`, or `tile` is not the tile's size.
-pub fn pack_tile(kind: Kind, cols: usize, rows: &[&[u8]], tile: &mut [u8]) -> f32 {
+pub fn pack_tile(kind: TensorFormat, cols: usize, rows: &[&[u8]], tile: &mut [u8]) -> f32 {
     let (packing, exact) = Packing::of(kind);
     assert!(rows.len() <= ROWS && tile.len() == packing.tile(cols.div_ceil(BLOCK)));
     tile.fill(0);
@@ -160,7 +166,7 @@ pub fn pack_tile(kind: Kind, cols: usize, rows: &[&[u8]], tile: &mut [u8]) -> f3
         return 1.0;
     }
     let mut values = vec![0.0; rows.len() * cols];
-    rows.iter().zip(values.chunks_exact_mut(cols)).for_each(|(row, values)| kind.dequantise(row, values));
+    rows.iter().zip(values.chunks_exact_mut(cols)).for_each(|(row, values)| kind.dequantize(row, values));
     let scale = tile_scale(&values, cols);
     for (lane, values) in values.chunks_exact(cols).enumerate() {
         for (b, block) in values.chunks(BLOCK).enumerate() {
@@ -185,11 +191,11 @@ fn tile_scale(values: &[f32], cols: usize) -> f32 {
     2f32.powi(exponent.clamp(-80, 80))
 }
 
-fn pack_row(kind: Kind, packing: Packing, row: &[u8], lane: usize, tile: &mut [u8]) {
+fn pack_row(kind: TensorFormat, packing: Packing, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (i, block) in row.chunks_exact(kind.block_bytes()).enumerate() {
         match kind {
-            Kind::Q8_0 => put_bytes(packing, i, lane, block, tile),
-            Kind::Q4_0 | Kind::Q4_1 => {
+            TensorFormat::Q8_0 => put_bytes(packing, i, lane, block, tile),
+            TensorFormat::Q4_0 | TensorFormat::Q4_1 => {
                 let (at, _) = packing.place(i);
                 let head = block.len() - BLOCK / 2;
                 put_nibbles(&block[head..], lane, &mut tile[at..]);
@@ -197,7 +203,7 @@ fn pack_row(kind: Kind, packing: Packing, row: &[u8], lane: usize, tile: &mut [u
                     tile[at + packing.quants() + part * 2 * ROWS + 2 * lane..][..2].copy_from_slice(scale);
                 }
             }
-            Kind::Q4K => {
+            TensorFormat::Q4K => {
                 let (_, head) = packing.place(i * GROUP);
                 tile[head + 2 * lane..][..2].copy_from_slice(&block[..2]);
                 tile[head + 2 * ROWS + 2 * lane..][..2].copy_from_slice(&block[2..4]);
@@ -255,7 +261,7 @@ fn to_q8_0(values: &[f32], scale: f32) -> [u8; 2 + BLOCK] {
 /// Block of one row of a tile: 32 unpacked columns.
 ///
 /// The values are `scale * quant + min`; for Q4_0 the quants are centered already.
-pub struct Part {
+pub struct RowBlock {
     /// Signed quants, one for each column.
     pub quants: [i8; BLOCK],
     /// Scale of the quants.
@@ -264,9 +270,9 @@ pub struct Part {
     pub min: f32,
 }
 
-impl Part {
+impl RowBlock {
     /// Unpacks block `b` of row `r` (below 16) of `tile`.
-    pub fn of(packing: Packing, tile: &[u8], b: usize, r: usize) -> Part {
+    pub fn unpack(packing: Packing, tile: &[u8], b: usize, r: usize) -> RowBlock {
         let (at, head) = packing.place(b);
         let record = &tile[at..at + packing.record()];
         let half = |bytes: &[u8], at: usize| f16::from_le_bytes([bytes[at + 2 * r], bytes[at + 2 * r + 1]]).to_f32();
@@ -287,14 +293,14 @@ impl Part {
                 (half(tile, head) * s, -(half(tile, head + 2 * ROWS) * t))
             }
         };
-        Part { quants, scale, min }
+        RowBlock { quants, scale, min }
     }
 }
 
 /// Unpacks row `r` (below 16) of a tile to `out`, without the tile's factor.
 pub fn unpack_row(packing: Packing, tile: &[u8], r: usize, out: &mut [f32]) {
     for (b, out) in out.chunks_mut(BLOCK).enumerate() {
-        let part = Part::of(packing, tile, b, r);
+        let part = RowBlock::unpack(packing, tile, b, r);
         for (y, &q) in out.iter_mut().zip(&part.quants) {
             *y = f32::from(q) * part.scale + part.min;
         }
@@ -312,7 +318,7 @@ mod tests {
 
     #[test]
     fn packed_rows_unpack_to_the_file_values() {
-        for kind in Kind::ALL {
+        for kind in TensorFormat::ALL {
             let (packing, exact) = Packing::of(kind);
             // Only one shape under Miri, which is slow.
             for &(n, cols) in if cfg!(miri) { &[(2, 256)][..] } else { &[(16, 512), (5, 256), (1, 768)] } {
@@ -328,7 +334,7 @@ mod tests {
                     unpack_row(packing, &tile, r, &mut got);
                     got.iter_mut().for_each(|x| *x *= scale);
                     if let Some(row) = rows.get(r) {
-                        kind.dequantise(row, &mut want);
+                        kind.dequantize(row, &mut want);
                     }
                     for (b, (got, want)) in got.chunks(BLOCK).zip(want.chunks(BLOCK)).enumerate() {
                         let most = want.iter().fold(0f32, |m, x| m.max(x.abs()));
@@ -347,7 +353,7 @@ mod tests {
     fn missing_columns_unpack_to_zero() {
         let row: Vec<u8> = (0..40).flat_map(|i| (i as f32 - 20.0).to_le_bytes()).collect();
         let mut tile = vec![0xAA; Packing::Bytes.tile(2)];
-        assert_eq!(pack_tile(Kind::F32, 40, &[&row], &mut tile), 1.0);
+        assert_eq!(pack_tile(TensorFormat::F32, 40, &[&row], &mut tile), 1.0);
         let mut got = vec![1.0; 64];
         unpack_row(Packing::Bytes, &tile, 0, &mut got);
         assert!(got[40..].iter().all(|&x| x == 0.0));
@@ -360,7 +366,7 @@ mod tests {
         let pack = |rows: &[Vec<f32>]| {
             let bytes: Vec<Vec<u8>> = rows.iter().map(|row| row.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
             let mut tile = vec![0; Packing::Bytes.tile(2)];
-            let scale = pack_tile(Kind::F32, 64, &bytes.iter().map(|r| &r[..]).collect::<Vec<_>>(), &mut tile);
+            let scale = pack_tile(TensorFormat::F32, 64, &bytes.iter().map(|r| &r[..]).collect::<Vec<_>>(), &mut tile);
             let unpacked: Vec<Vec<f32>> = (0..rows.len())
                 .map(|r| {
                     let mut row = vec![0.0; 64];

@@ -164,13 +164,13 @@ impl Tokenizer {
     /// Iterates over the control tokens: id and spelling.
     ///
     /// Control tokens steer the model and add nothing to a text.
-    pub fn control(&self) -> impl Iterator<Item = (TokenId, &str)> {
+    pub fn control_tokens(&self) -> impl Iterator<Item = (TokenId, &str)> {
         let control = |(_, token): &(usize, &Token)| token.kind == TokenKind::Control;
         self.tokens.iter().enumerate().filter(control).map(|(id, token)| (id as TokenId, token.text.as_str()))
     }
 
     /// Returns the tokens that end a text, sorted by id.
-    pub fn stop(&self) -> &[TokenId] {
+    pub fn stop_tokens(&self) -> &[TokenId] {
         &self.stop
     }
 
@@ -180,12 +180,12 @@ impl Tokenizer {
     }
 
     /// Spellings of the BOS and EOS tokens for chat templates; empty if there is none.
-    pub fn named(&self) -> [&str; 2] {
-        [self.special.bos, self.special.eos].map(|id| id.and_then(|id| self.token(id)).unwrap_or_default())
+    pub fn bos_and_eos_texts(&self) -> [&str; 2] {
+        [self.special.bos, self.special.eos].map(|id| id.and_then(|id| self.token_text(id)).unwrap_or_default())
     }
 
     /// Returns the spelling of a token, or `None` if `id` is outside the vocabulary.
-    pub fn token(&self, id: TokenId) -> Option<&str> {
+    pub fn token_text(&self, id: TokenId) -> Option<&str> {
         self.tokens.get(id as usize).map(|token| token.text.as_str())
     }
 
@@ -209,8 +209,8 @@ const CURE: &str = "the tokenizer is damaged: fetch the model again";
 /// # Errors
 /// Returns one line with the first token that differs and both spellings.
 pub fn same_vocabulary(target: &Tokenizer, draft: &Tokenizer) -> Result<(), String> {
-    let spelled = |of: &Tokenizer, id| of.token(id).map_or("absent".to_string(), |text| format!("{text:?}"));
-    match (0..target.len().max(draft.len()) as TokenId).find(|&id| target.token(id) != draft.token(id)) {
+    let spelled = |of: &Tokenizer, id| of.token_text(id).map_or("absent".to_string(), |text| format!("{text:?}"));
+    match (0..target.len().max(draft.len()) as TokenId).find(|&id| target.token_text(id) != draft.token_text(id)) {
         None => Ok(()),
         Some(id) => Err(format!(
             "the vocabularies differ: token {id} is {} for the target and {} for the draft model: \

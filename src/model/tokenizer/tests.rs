@@ -152,11 +152,11 @@ fn special_tokens_are_parsed_on_demand_and_add_nothing() {
     assert_eq!(t.encode("<s>ab<tool>", false).unwrap(), [4, 5]);
     let bytes: Vec<&[u8]> = vec![b"", b"", b"a", b"b", b"ab", b"<tool>", b""];
     assert_eq!(t.token_bytes().iter().map(|b| &**b).collect::<Vec<_>>(), bytes);
-    let control: Vec<_> = t.control().collect();
+    let control: Vec<_> = t.control_tokens().collect();
     assert_eq!(control, [(0, "<s>"), (1, "</s>"), (6, "<|im_end|>")]);
     // The end token, and a token with the spelling of a stop token.
-    assert_eq!((t.stop(), t.bos(), t.named()), (&[1, 6][..], None, ["<s>", "</s>"]));
-    assert_eq!((t.token(4), t.token(7), t.len()), (Some("ab"), None, 7));
+    assert_eq!((t.stop_tokens(), t.bos(), t.bos_and_eos_texts()), (&[1, 6][..], None, ["<s>", "</s>"]));
+    assert_eq!((t.token_text(4), t.token_text(7), t.len()), (Some("ab"), None, 7));
     assert_eq!(keys.clone().flag("add_bos_token", true).read().unwrap().bos(), Some(0));
     assert_eq!(keys.string("pre", "llama-bpe").read().unwrap().bos(), Some(0));
 }
@@ -166,13 +166,13 @@ fn sentencepiece_adds_a_leading_space_unless_disabled() {
     let keys = sentence_piece();
     let t = keys.read().unwrap();
     assert_eq!(t.bos(), Some(1));
-    assert_eq!(t.stop(), [2]);
+    assert_eq!(t.stop_tokens(), [2]);
     let without = keys.clone().flag("add_space_prefix", false).flag("add_bos_token", false).read().unwrap();
     assert_eq!(without.encode(" model", false).unwrap(), t.encode("model", false).unwrap());
     assert_eq!(without.bos(), None);
     // A character that is in no piece becomes its bytes.
     let ids = t.encode("\u{10348}", false).unwrap();
-    let spelled: Vec<&str> = ids.iter().map(|&id| t.token(id).unwrap()).collect();
+    let spelled: Vec<&str> = ids.iter().map(|&id| t.token_text(id).unwrap()).collect();
     assert_eq!(spelled, ["\u{2581}", "<0xF0>", "<0x90>", "<0x8D>", "<0x88>"]);
 }
 
@@ -265,7 +265,7 @@ fn missing_or_invalid_special_token_ids_use_defaults() {
     for keys in [bare.clone(), bare.clone().number("bos_token_id", u32::MAX).number("eos_token_id", 1 << 20)] {
         let tokenizer = keys.read().unwrap();
         assert_eq!((tokenizer.bos(), tokenizer.special.eos), (Some(1), Some(2)));
-        assert!(tokenizer.stop().contains(&2));
+        assert!(tokenizer.stop_tokens().contains(&2));
     }
     let minus = bare.set("eos_token_id", 5, (-1i32).to_le_bytes().to_vec());
     assert_eq!(minus.read().unwrap().special.eos, Some(2));

@@ -4,15 +4,15 @@ use candle_core::{Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use super::super::TrainError;
-use super::super::sizes::Sizes;
-use super::{Options, Run};
+use super::super::sizes::HeadDims;
+use super::{Run, TrainSettings};
 use crate::tree::TokenId;
 
 /// Contents of a checkpoint besides the tensors.
 #[derive(Serialize, Deserialize)]
 struct CheckpointMetadata {
-    options: Options,
-    sizes: Sizes,
+    options: TrainSettings,
+    sizes: HeadDims,
     tokens: Vec<TokenId>,
     step: usize,
     tokens_read: usize,
@@ -22,7 +22,7 @@ struct CheckpointMetadata {
 
 impl Run<'_> {
     /// Writes the checkpoint atomically.
-    pub(super) fn keep(&self) -> Result<(), TrainError> {
+    pub(super) fn save_checkpoint(&self) -> Result<(), TrainError> {
         let disk = |source| TrainError::Disk { path: self.checkpoint.clone(), source };
         let mut tensors: std::collections::HashMap<String, Tensor> = std::collections::HashMap::new();
         for (name, var) in &self.net.vars {
@@ -50,7 +50,7 @@ impl Run<'_> {
     }
 
     /// Restores the checkpoint; returns false if there is none.
-    pub(super) fn resume(&mut self) -> Result<bool, TrainError> {
+    pub(super) fn load_checkpoint(&mut self) -> Result<bool, TrainError> {
         if !self.checkpoint.exists() {
             return Ok(false);
         }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::super::TrainError;
-use super::super::corpus::{TOP, Text};
+use super::super::corpus::{CorpusText, TOP};
 use super::super::net::{Example, Laws};
 use super::super::teacher::{Teacher, TeacherOutput};
 use super::Run;
@@ -27,7 +27,7 @@ const LAUNCH_OVERHEAD_ENTRIES: usize = 2048;
 
 /// Piece of a text, as a range of its entries.
 struct Piece {
-    text: Text,
+    text: CorpusText,
     from: usize,
     to: usize,
 }
@@ -120,7 +120,7 @@ impl Run<'_> {
         }
         let (mut rows, mut weights, mut best) = (vec![0u32; n * TOP], vec![0f32; n * TOP], vec![None; n]);
         for i in 0..n {
-            let law = &text.laws[(from + i + 1) * TOP..][..TOP];
+            let law = &text.distributions[(from + i + 1) * TOP..][..TOP];
             best[i] = self.rows[law[0].0 as usize];
             for (k, (token, p)) in law.iter().enumerate() {
                 if let Some(row) = self.rows[*token as usize] {
@@ -132,7 +132,7 @@ impl Run<'_> {
         Ok(Example {
             hidden: Tensor::from_vec(hidden, (1, n, self.net.sizes.fused * dim), &Device::Cpu)?,
             embedded: Tensor::from_vec(embedded, (1, n, dim), &Device::Cpu)?,
-            laws: Laws::Top { rows, weights },
+            targets: Laws::Top { rows, weights },
             counts: (0..n).map(|i| self.count(piece, i)).collect(),
             best,
             lens: vec![n],
@@ -154,7 +154,7 @@ impl Run<'_> {
             };
             pieces.iter().enumerate().flat_map(of).collect()
         };
-        let TeacherOutput { hidden, laws } = teacher.read(&tokens, texts, &places(1, &Piece::len))?;
+        let TeacherOutput { hidden, distributions: laws } = teacher.evaluate(&tokens, texts, &places(1, &Piece::len))?;
         let behind = match self.options.form {
             HeadForm::Eagle => 0,
             HeadForm::Adapter => 1,
@@ -174,7 +174,7 @@ impl Run<'_> {
             hidden,
             embedded: teacher.llama().embed(&next)?.reshape((texts, n, dim))?,
             // Where the whole mass is below 32-bit range, nothing is learned.
-            laws: Laws::Whole { given: laws.broadcast_div(&mass.maximum(f32::MIN_POSITIVE)?)?, mass },
+            targets: Laws::Whole { given: laws.broadcast_div(&mass.maximum(f32::MIN_POSITIVE)?)?, mass },
             counts: pieces.iter().flat_map(counts).collect(),
             best,
             lens: pieces.iter().map(Piece::len).collect(),

@@ -7,7 +7,7 @@ use crate::model::HeadForm;
 
 impl Run<'_> {
     /// Measures at most 24 of the held-out texts.
-    pub(super) fn held_out(&mut self) -> Result<HeldOutMetrics, TrainError> {
+    pub(super) fn measure_held_out(&mut self) -> Result<HeldOutMetrics, TrainError> {
         let depths = self.options.depths.max(4);
         // An adapter has only one depth.
         let own = if self.options.form == HeadForm::Adapter { 1 } else { depths };
@@ -15,7 +15,7 @@ impl Run<'_> {
         let (mut loss, mut counted) = (vec![0.0; own], vec![0.0; own]);
         let (mut reached, mut passed) = (vec![0usize; depths], vec![0usize; depths]);
         let products = self.matrices()?.as_ref().map(Matrices::products);
-        let rounded = self.teacher.map(|_| self.rounded()).transpose()?;
+        let rounded = self.teacher.map(|_| self.rounded_net()).transpose()?;
         let examples = self.examples(&texts, true)?;
         let net = rounded.as_ref().unwrap_or(&self.net);
         for example in examples {
@@ -25,7 +25,7 @@ impl Run<'_> {
                 let count = |(i, &count): (usize, &f32)| if i >= depth.from && count == 1.0 { 1.0 } else { 0.0 };
                 let counts: Vec<f32> = example.within().zip(&example.counts).map(count).collect();
                 let logits = net.logits(depth, products.as_ref())?;
-                loss[d] += f64::from(example.laws.loss(&logits, &counts)?.to_scalar::<f32>()?);
+                loss[d] += f64::from(example.targets.loss(&logits, &counts)?.to_scalar::<f32>()?);
                 counted[d] += counts.iter().map(|&c| f64::from(c)).sum::<f64>();
                 let best = logits.argmax(1)?.to_vec1::<u32>()?;
                 for (right, (best, target)) in right[d].iter_mut().zip(best.iter().zip(&example.best)) {

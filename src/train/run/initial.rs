@@ -6,10 +6,10 @@ use rand_core::{Rng, SeedableRng};
 
 use super::super::TrainError;
 use super::super::corpus::TOP;
-use super::super::sizes::Sizes;
+use super::super::sizes::HeadDims;
 use super::Run;
 use crate::model::weights::Weights;
-use crate::model::{About, HeadForm};
+use crate::model::{HeadForm, HeadInfo};
 use crate::tree::TokenId;
 
 impl Run<'_> {
@@ -25,7 +25,7 @@ impl Run<'_> {
                 text.tokens.get(prompt..).unwrap_or_default().iter().for_each(|&token| mass[token as usize] += 1.0);
             }
             let answer = prompt.saturating_sub(1) * TOP;
-            for (token, p) in text.laws.get(answer..).unwrap_or_default() {
+            for (token, p) in text.distributions.get(answer..).unwrap_or_default() {
                 mass[*token as usize] += f64::from(p.to_f32());
             }
         }
@@ -43,9 +43,9 @@ impl Run<'_> {
     /// what all others have learned. Otherwise the rows of its tokens that are among the chosen
     /// ones stay, and the target's own rows join them.
     pub(super) fn initialize_from_head(&mut self, head: &Weights, target: &Weights) -> Result<(), TrainError> {
-        let (about, config, sizes) = (About::of(head)?, head.config(), self.net.sizes.clone());
-        let same = Sizes::of(self.options.form, config, sizes.vocab, about.after.len()) == sizes;
-        if !same || about.after != self.options.read(&self.after) {
+        let (about, config, sizes) = (HeadInfo::read_info(head)?, head.config(), self.net.sizes.clone());
+        let same = HeadDims::for_target(self.options.form, config, sizes.vocab, about.source_layers.len()) == sizes;
+        if !same || about.source_layers != self.options.read(&self.after) {
             return Err(TrainError::OtherHead { path: head.path().to_owned() });
         }
         if about.tokens.len() == sizes.vocab {
@@ -56,8 +56,8 @@ impl Run<'_> {
         for (name, rows, cols) in sizes.tensors() {
             let values = if name == "output.weight" {
                 let row = |token: &TokenId| match about.tokens.binary_search(token) {
-                    Ok(row) => head.read_values(head.head(), row..row + 1),
-                    Err(_) => target.read_values(target.head(), *token as usize..*token as usize + 1),
+                    Ok(row) => head.read_values(head.output_matrix(), row..row + 1),
+                    Err(_) => target.read_values(target.output_matrix(), *token as usize..*token as usize + 1),
                 };
                 self.tokens.iter().map(row).collect::<Result<Vec<_>, _>>()?.concat()
             } else {
@@ -110,7 +110,7 @@ impl Run<'_> {
                 }
                 "fuse_norm.weight" | "token_norm.weight" | "state_norm.weight" => vec![1.0; rows * cols],
                 "output.weight" => (self.tokens.iter())
-                    .map(|&t| weights.read_values(weights.head(), t as usize..t as usize + 1))
+                    .map(|&t| weights.read_values(weights.output_matrix(), t as usize..t as usize + 1))
                     .collect::<Result<Vec<_>, _>>()?
                     .concat(),
                 "output_norm.weight" => weights.read_vector(name)?,
@@ -132,7 +132,7 @@ impl Run<'_> {
     fn scale(&mut self) -> Result<f32, TrainError> {
         let text = self.corpus.read(0)?;
         let states: Vec<f32> = match self.teacher {
-            Some(teacher) => teacher.read(&text.tokens[..text.positions()], 1, &[0])?.hidden.flatten_all()?.to_vec1()?,
+            Some(teacher) => teacher.evaluate(&text.tokens[..text.positions()], 1, &[0])?.hidden.flatten_all()?.to_vec1()?,
             None => text.hidden.iter().map(|x| x.to_f32()).collect(),
         };
         let (dim, fused) = (self.net.sizes.dim, self.after.len());

@@ -9,7 +9,7 @@ use candle_core::{DType, Tensor, Var};
 use super::super::linear::{Matrices, Products};
 use super::super::net::{Example, Net};
 use super::super::{TrainError, export};
-use super::{Options, Run};
+use super::{Run, TrainSettings};
 use crate::model::HeadForm;
 use crate::model::kernels::dense;
 
@@ -44,18 +44,18 @@ impl Run<'_> {
     /// Returns the network on the teacher's device, with weights rounded as in the head's file.
     ///
     /// Gradients of these are used for the weights before rounding, as in `linear.rs`.
-    pub(super) fn rounded(&self) -> Result<Net, TrainError> {
+    pub(super) fn rounded_net(&self) -> Result<Net, TrainError> {
         let round = |(name, var): (&&'static str, &Var)| Ok((*name, Var::from_tensor(&export::round_on_device(name, var)?)?));
         Ok(Net { sizes: self.net.sizes.clone(), vars: self.net.vars.iter().map(round).collect::<candle_core::Result<_>>()? })
     }
 
     /// Computes the gradients of examples one after another, each of many texts.
     fn learn_on_gpu(&self, examples: &[Example]) -> Result<BatchGradients, TrainError> {
-        let net = self.rounded()?;
+        let net = self.rounded_net()?;
         let mut learnt = BatchGradients::default();
         let mut losses = Vec::new();
         for example in examples {
-            let (store, loss, counted) = descend(&net, example, &self.options, None)?;
+            let (store, loss, counted) = backpropagate(&net, example, &self.options, None)?;
             losses.push(loss);
             learnt.counted += counted;
             for (name, var) in &net.vars {
@@ -118,7 +118,7 @@ impl Run<'_> {
 
     fn part(&self, example: &Example, matrices: Option<&Matrices>) -> Result<TextGradients, TrainError> {
         let products = matrices.map(Matrices::products);
-        let (store, loss, counted) = descend(&self.net, example, &self.options, products.as_ref())?;
+        let (store, loss, counted) = backpropagate(&self.net, example, &self.options, products.as_ref())?;
         let mut grads = BTreeMap::new();
         for (name, var) in &self.net.vars {
             let Some(grad) = store.get(var.as_tensor()) else { continue };
@@ -132,10 +132,10 @@ impl Run<'_> {
 /// Returns the gradients on an example, its loss, and the weight of its entries.
 ///
 /// Loss (in nats) and weight are sums over all depths.
-pub fn descend(
+pub fn backpropagate(
     net: &Net,
     example: &Example,
-    options: &Options,
+    options: &TrainSettings,
     products: Option<&Products>,
 ) -> candle_core::Result<(GradStore, Tensor, f64)> {
     let (fused, depths) = net.unroll(example, options.depths, products)?;
@@ -151,7 +151,7 @@ pub fn descend(
         let each = example.lens.iter().flat_map(|&len| std::iter::repeat_n(share(len), len));
         let shares: Vec<f32> = counts.iter().zip(each).map(|(count, share)| count * share).collect();
         counted += counts.iter().map(|&c| f64::from(c)).sum::<f64>();
-        let cross = net.cross(depth, &example.laws, &counts, &shares, products)?;
+        let cross = net.cross_entropy(depth, &example.targets, &counts, &shares, products)?;
         let mut term = cross.term;
         // An adapter's state feeds no later depth.
         if options.regression > 0.0 && options.form == HeadForm::Eagle && n > depth.from + 1 {

@@ -2,7 +2,7 @@
 
 use super::{Pen, empty};
 use crate::app::State;
-use crate::telemetry::{BINS, Bin, Reliability, Told};
+use crate::telemetry::{BINS, Bin, CalibrationTally, Reliability};
 use crate::theme::Role;
 
 /// Columns left of the bars.
@@ -18,8 +18,8 @@ fn error(value: f64) -> String {
 
 /// Returns the title's summary: calibration error, calibrated and raw.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
-    let Told { raw, calibrated } = &state.history.averages.told;
-    match (calibrated.error(), raw.error()) {
+    let CalibrationTally { raw, calibrated } = &state.history.averages.told;
+    match (calibrated.calibration_error(), raw.calibration_error()) {
         (Some(now), Some(before)) => {
             let (now, before) = (error(now), error(before));
             let short = format!("error {now}, raw {before}");
@@ -31,7 +31,7 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
 
 /// Draws the calibrated and, if it fits, the raw diagram. They stand side by side or stacked.
 pub fn calibration(state: &State, pen: &mut Pen) {
-    let Told { raw, calibrated } = &state.history.averages.told;
+    let CalibrationTally { raw, calibrated } = &state.history.averages.told;
     if raw.nodes() == 0 {
         empty(pen, "reliability of the drafter's q appears here");
         return;
@@ -66,7 +66,7 @@ fn diagram(told: &Reliability, name: &str, pen: &mut Pen) {
         return;
     }
     if named == 1 {
-        let error = told.error().map_or_else(String::new, |e| format!(" {}", error(e)));
+        let error = told.calibration_error().map_or_else(String::new, |e| format!(" {}", error(e)));
         let end = pen.text(1, 0, &pen.shorten(&format!("{name}{error}"), width.saturating_sub(2)), Role::Title);
         let words = format!("bar: mean p, {}: mean q", glyphs.heavy);
         if end + pen.measure(&words) + 2 < width {

@@ -1,7 +1,7 @@
 //! Everything around the panes: header, footer, compact figures, progress, and prompt editor.
 
 use super::{Pen, accepted, entropy, speed};
-use crate::app::{COMMANDS, Editor, Entry, Phase, RunState, State};
+use crate::app::{COMMANDS, CommandEntry, Editor, Phase, RunState, State};
 use crate::clean::{self, PieceKind};
 use crate::theme::Role;
 use crate::ui::number;
@@ -9,7 +9,7 @@ use crate::verify::Rule;
 
 /// Draws the message for a screen below the minimum size.
 pub fn too_small(pen: &mut Pen) {
-    let (needs, has) = (crate::ui::LEAST, (pen.width(), pen.height()));
+    let (needs, has) = (crate::ui::MIN_SCREEN, (pen.width(), pen.height()));
     let words = format!("too small: needs {}x{}, has {}x{}", needs.0, needs.1, has.0, has.1);
     let y = pen.height() / 2;
     for (i, part) in words.split(": ").enumerate() {
@@ -124,7 +124,7 @@ pub fn footer(state: &State, pen: &mut Pen) {
     }
     let mut x = 1;
     let (still, finished) = (state.motion.still(), state.phase == Phase::Finished);
-    let due = |c: &&Entry| (c.footer || (still && c.name == "older")) && !(finished && c.engine);
+    let due = |c: &&CommandEntry| (c.footer || (still && c.name == "older")) && !(finished && c.engine);
     for command in COMMANDS.iter().filter(due) {
         let Some(key) = command.keys.first() else { continue };
         let label = match key.label().as_str() {

@@ -3,11 +3,11 @@
 
 use super::{Pen, empty, greedy};
 use crate::app::State;
-use crate::telemetry::{BudgetCurve, Within};
+use crate::telemetry::{AcceptanceCurve, BudgetCurve};
 use crate::theme::Role;
 use crate::theory::bounds;
 use crate::ui::number::{self, percent, two};
-use crate::ui::plot::{Across, Curve, Plot, between, round_up};
+use crate::ui::plot::{Curve, HorizontalAxis, Plot, between, round_up};
 
 /// Minimum budget at the right end of the plot.
 const LEAST: usize = 64;
@@ -18,8 +18,8 @@ type Form<'a> = (&'static str, &'static str, &'static str, &'a dyn Fn(f64) -> Op
 /// Returns accepted and E\[X | T\] for B = 1, 2, ... tokens. They are those of the selected step,
 /// else the means.
 fn measured(state: &State) -> Option<(Vec<f64>, Vec<f64>)> {
-    if let Some(step) = state.selected.and_then(|n| state.history.get(n)).filter(|step| BudgetCurve::knows(&step.record)) {
-        let within = Within::budgets(&step.record);
+    if let Some(step) = state.selected.and_then(|n| state.history.get(n)).filter(|step| BudgetCurve::applies_to(&step.record)) {
+        let within = AcceptanceCurve::budgets(&step.record);
         return Some((within.accepted.into_iter().map(|a| a as f64).collect(), within.expected));
     }
     let curve = &state.history.averages.curve;
@@ -162,7 +162,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
     let top = top.into_iter().flatten().filter(|v| v.is_finite()).fold(1.0, f64::max);
     let kept = record.choice.map(|c| c.kept + 1).filter(|_| record.settings.automatic());
     let plot = Plot {
-        across: Across::Budgets,
+        across: HorizontalAxis::Budgets,
         most,
         top: round_up(top * 1.05),
         places: usize::from(top < 10.0 && round_up(top * 1.05).fract() > 0.0),
@@ -175,7 +175,7 @@ pub fn curve(state: &State, pen: &mut Pen) {
 /// Returns E\[X | T\] of the selected step's tree cut at each depth.
 fn depths(state: &State) -> Option<Vec<String>> {
     let step = state.selected.and_then(|n| state.history.get(n))?;
-    let worth = Within::depths(&step.record).expected;
+    let worth = AcceptanceCurve::depths(&step.record).expected;
     let each: Vec<String> = worth.iter().enumerate().skip(1).map(|(d, e)| format!("{d}: {}", two(*e))).collect();
     (!each.is_empty()).then(|| vec![format!("E[X|T] of the tree cut at depth {}", each.join(", "))])
 }

@@ -26,7 +26,7 @@ fn bars(state: &State, count: usize) -> Vec<Bar> {
                 break;
             }
             out.push(Bar {
-                value: if greedy(record) { entropy.plain.entropy } else { entropy.law.entropy },
+                value: if greedy(record) { entropy.plain.entropy } else { entropy.sampled.entropy },
                 accepted: i < record.accepted,
                 changed: step.changed && i == 0,
                 begins: step.first && i == 0,

@@ -6,12 +6,12 @@
 
 use super::{Pen, empty, greedy, ladder};
 use crate::app::State;
-use crate::telemetry::{Ceilings, Interval, Reached, StepRecord};
+use crate::telemetry::{Ceilings, Interval, ReachedIntervals, StepRecord};
 use crate::theme::Role;
 use crate::theory::bounds;
-use crate::ui::layout::Form;
+use crate::ui::layout::LayoutVariant;
 use crate::ui::number::{ceiling, percent, two};
-use crate::ui::ruler::{Mark, Side, place};
+use crate::ui::ruler::{RulerMark, Side, place};
 
 /// Values on the gauge, in accepted drafted tokens per step without the bonus.
 struct Reading<'a> {
@@ -25,7 +25,7 @@ struct Reading<'a> {
     /// Set for a single step, clear for a mean.
     single: bool,
     /// Means with their intervals; `None` for a single step.
-    reached: Option<&'a Reached>,
+    reached: Option<&'a ReachedIntervals>,
     /// Lower and upper bound on the oracle tree's mass: of this step, or the mean.
     oracle: Option<(f64, f64)>,
     /// E\[X | T\] of the drafter's best tree.
@@ -43,12 +43,12 @@ fn reading(state: &State) -> Option<Reading<'_>> {
         Some(_) => (record.accepted as f64, record.expected_accepted),
         None => (averages.accepted_mean()?, averages.expected_mean()?),
     };
-    let mean = averages.ladder.losses().filter(|_| single.is_none() && averages.ladder.looks() >= ladder::MIN_SEARCHES);
-    let drawn = record.settings.drawn();
+    let mean = averages.ladder.losses().filter(|_| single.is_none() && averages.ladder.searched_steps() >= ladder::MIN_SEARCHES);
+    let drawn = record.settings.samples_trees();
     let (oracle, best) = match (single, mean) {
         _ if drawn => (None, None),
         (Some(step), _) => (
-            step.look.map(|l| (l.oracle(expected), l.oracle_upper.max(l.oracle(expected)))),
+            step.look.map(|l| (l.best_known_mass(expected), l.oracle_upper.max(l.best_known_mass(expected)))),
             step.look.and_then(|l| l.drafter_best),
         ),
         (None, Some(m)) => {
@@ -213,13 +213,13 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
 }
 
 /// Draws the gauge pane: ruler, labels, and a table if there is room.
-pub fn gauge(state: &State, form: Form, pen: &mut Pen) {
+pub fn gauge(state: &State, form: LayoutVariant, pen: &mut Pen) {
     let Some(reading) = reading(state) else {
         empty(pen, "accepted tokens against the ceilings appear here");
         return;
     };
     let (width, height) = (pen.width(), pen.height());
-    let untitled = form == Form::Compact && !state.zoom;
+    let untitled = form == LayoutVariant::Compact && !state.zoom;
     // The number of rows above the ruler is fixed, so that it does not move; text below takes the
     // rows that labels leave free.
     let above = match height {
@@ -296,13 +296,13 @@ fn ruler(reading: &Reading, above: usize, under: usize, untitled: bool, pen: &mu
             }
         }
     }
-    let mut placing: Vec<Mark> = Vec::with_capacity(marks.len());
+    let mut placing: Vec<RulerMark> = Vec::with_capacity(marks.len());
     for (value, side, _, labels) in &marks {
         // Neighboring marks share a column: adjacent pointers would be hard to tell apart, and the
         // labels hold the numbers.
         let own = column(value + 1.0);
         let shared = placing.iter().find(|m| m.side == *side && m.column.abs_diff(own) == 1);
-        placing.push(Mark { column: shared.map_or(own, |m| m.column), side: *side, labels: labels.clone() });
+        placing.push(RulerMark { column: shared.map_or(own, |m| m.column), side: *side, labels: labels.clone() });
     }
     let mut below = 0;
     for side in [Side::Above, Side::Below] {

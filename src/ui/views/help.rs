@@ -45,7 +45,7 @@ fn signs(glyphs: &Glyphs) -> [(&'static str, Role, &'static str); 9] {
 }
 
 /// Line of a sheet.
-pub enum Line {
+pub enum SheetLine {
     /// Heading of a section.
     Heading(&'static str),
     /// Term, its role, and its definition.
@@ -56,17 +56,17 @@ pub enum Line {
     Empty,
 }
 
-fn lines(glyphs: &Glyphs) -> Vec<Line> {
-    let mut out = vec![Line::Heading("keys")];
+fn lines(glyphs: &Glyphs) -> Vec<SheetLine> {
+    let mut out = vec![SheetLine::Heading("keys")];
     for command in COMMANDS {
         let keys: Vec<String> = command.keys.iter().map(Chord::label).collect();
-        out.push(Line::Entry(keys.join(" "), Role::FooterKey, command.doc.to_owned()));
+        out.push(SheetLine::Entry(keys.join(" "), Role::FooterKey, command.doc.to_owned()));
     }
-    out.extend([Line::Empty, Line::Heading("signs and colors")]);
-    out.extend(signs(glyphs).map(|(sign, role, words)| Line::Entry(sign.to_owned(), role, words.to_owned())));
-    out.push(Line::Depths);
-    out.extend([Line::Empty, Line::Heading("numbers")]);
-    out.extend(DEFINITIONS.iter().map(|(word, means)| Line::Entry((*word).to_owned(), Role::Value, (*means).to_owned())));
+    out.extend([SheetLine::Empty, SheetLine::Heading("signs and colors")]);
+    out.extend(signs(glyphs).map(|(sign, role, words)| SheetLine::Entry(sign.to_owned(), role, words.to_owned())));
+    out.push(SheetLine::Depths);
+    out.extend([SheetLine::Empty, SheetLine::Heading("numbers")]);
+    out.extend(DEFINITIONS.iter().map(|(word, means)| SheetLine::Entry((*word).to_owned(), Role::Value, (*means).to_owned())));
     out
 }
 
@@ -76,7 +76,7 @@ pub fn help(scroll: u16, pen: &mut Pen) -> usize {
 }
 
 /// Draws a sheet over the screen, scrolled by `scroll` lines; returns its maximum scroll offset.
-pub fn sheet(name: &str, lines: fn(&Glyphs) -> Vec<Line>, scroll: u16, pen: &mut Pen) -> usize {
+pub fn sheet(name: &str, lines: fn(&Glyphs) -> Vec<SheetLine>, scroll: u16, pen: &mut Pen) -> usize {
     pen.clear(Role::Overlay);
     let (width, height, line) = (pen.width(), pen.height(), pen.glyphs().line);
     pen.rule(0, width, 0, line, Role::FrameFocus);
@@ -86,10 +86,10 @@ pub fn sheet(name: &str, lines: fn(&Glyphs) -> Vec<Line>, scroll: u16, pen: &mut
     let (wide, room) = (width / columns, height.saturating_sub(2));
     let indent = 15.min(wide / 3);
     // Each entry takes as many rows as its wrapped text needs.
-    let mut rows: Vec<(Option<Line>, String)> = Vec::new();
+    let mut rows: Vec<(Option<SheetLine>, String)> = Vec::new();
     for line in lines(pen.glyphs()) {
         let words = match &line {
-            Line::Entry(_, _, words) => wrap(words, wide.saturating_sub(indent + 2)),
+            SheetLine::Entry(_, _, words) => wrap(words, wide.saturating_sub(indent + 2)),
             _ => vec![String::new()],
         };
         let mut words = words.into_iter();
@@ -103,16 +103,16 @@ pub fn sheet(name: &str, lines: fn(&Glyphs) -> Vec<Line>, scroll: u16, pen: &mut
         let (x, y) = (i / room * wide, 1 + i % room);
         let mut pen = pen.part(x as u16, y as u16, wide as u16, 1);
         match line {
-            Some(Line::Heading(name)) => {
+            Some(SheetLine::Heading(name)) => {
                 let name = pen.shorten(name, wide.saturating_sub(2));
                 pen.text(1, 0, &name, Role::TitleFocus);
             }
-            Some(Line::Entry(key, role, _)) => {
+            Some(SheetLine::Entry(key, role, _)) => {
                 let key = pen.shorten(&key, indent - 2);
                 let style = pen.style(Role::Overlay).patch(pen.style(role));
                 pen.styled(2, 0, &key, style);
             }
-            Some(Line::Depths) => depths(&mut pen, indent),
+            Some(SheetLine::Depths) => depths(&mut pen, indent),
             _ => {}
         }
         pen.text(indent + 1, 0, &words, Role::Overlay);

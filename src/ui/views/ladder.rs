@@ -2,7 +2,7 @@
 
 use super::{Pen, empty};
 use crate::app::State;
-use crate::telemetry::{Cause, Losses};
+use crate::telemetry::{Losses, MissCause};
 use crate::theme::{Glyphs, Role};
 use crate::ui::number::{change, percent, speed, two};
 
@@ -48,7 +48,7 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     if ladder.steps() == 0 {
         return (Vec::new(), Role::Label);
     }
-    let (looks, steps) = (ladder.looks(), ladder.steps());
+    let (looks, steps) = (ladder.searched_steps(), ladder.steps());
     if looks == 0 && state.look_every == 0 {
         return (vec!["o: enable oracle search".to_owned(), "o: search".to_owned()], Role::Label);
     }
@@ -71,7 +71,7 @@ pub fn ladder(state: &State, pen: &mut Pen) {
         return;
     };
     let (width, height, glyphs) = (pen.width(), pen.height(), pen.glyphs());
-    let step = Losses::of(&shown.record, shown.look.as_ref());
+    let step = Losses::of_step(&shown.record, shown.look.as_ref());
     let (accepted, one) = (averages.accepted_mean().unwrap_or(0.0), shown.record.accepted as f64);
     let parts = parts(&mean, &step, glyphs);
     let single = state.selected.is_some();
@@ -187,7 +187,7 @@ pub fn limits(state: &State) -> Vec<String> {
     let Some(newest) = state.history.newest() else { return Vec::new() };
     let causes = averages.misses.causes();
     let total = causes.total();
-    let losses = averages.ladder.losses().filter(|_| averages.ladder.looks() >= MIN_SEARCHES);
+    let losses = averages.ladder.losses().filter(|_| averages.ladder.searched_steps() >= MIN_SEARCHES);
     if total < FEWEST_MISSES {
         return if newest.record.tree.parents.len() > 1 {
             vec![format!("too early to name the main limit ({total} rejection{})", if total == 1 { "" } else { "s" })]
@@ -195,38 +195,38 @@ pub fn limits(state: &State) -> Vec<String> {
             Vec::new()
         };
     }
-    let part = |cause: Cause| percent(causes.of(cause) as f64 / total as f64);
+    let part = |cause: MissCause| percent(causes.count_of(cause) as f64 / total as f64);
     let costs = |loss: Option<f64>| loss.map_or_else(String::new, |l| format!(", {} tokens/step", two(l)));
     let (knowledge, shape) = losses.map_or((None, None), |l| (l.knowledge, l.shape));
     // Decided by the losses if the oracle was searched, else by the causes of rejections.
     let by_shape = matches!((knowledge, shape), (Some(k), Some(s)) if s > k && s > SMALL);
-    let most = |among: &[Cause]| among.iter().copied().max_by_key(|&c| causes.of(c)).unwrap_or(Cause::Knowledge);
+    let most = |among: &[MissCause]| among.iter().copied().max_by_key(|&c| causes.count_of(c)).unwrap_or(MissCause::Knowledge);
     let main = match knowledge {
-        Some(k) if k > SMALL => most(&[Cause::Ranking, Cause::Knowledge]),
-        Some(_) => most(&[Cause::Budget, Cause::Unlucky]),
-        None => most(&Cause::ALL),
+        Some(k) if k > SMALL => most(&[MissCause::Ranking, MissCause::Knowledge]),
+        Some(_) => most(&[MissCause::Budget, MissCause::Unlucky]),
+        None => most(&MissCause::ALL),
     };
     let head = match main {
         _ if by_shape => {
             format!("shape{}: other trees of this drafter have a higher E[X|T]", costs(shape))
         }
-        Cause::Knowledge => {
+        MissCause::Knowledge => {
             format!("knowledge{}: the drafter did not propose {} of the missed tokens", costs(knowledge), part(main))
         }
-        Cause::Ranking => {
+        MissCause::Ranking => {
             format!("knowledge{}: the drafter ranked {} of the missed tokens too low", costs(knowledge), part(main))
         }
-        Cause::Budget => format!("budget: the drafter knew {} of the missed tokens, but they did not fit", part(main)),
-        Cause::Unlucky => {
+        MissCause::Budget => format!("budget: the drafter knew {} of the missed tokens, but they did not fit", part(main)),
+        MissCause::Unlucky => {
             format!("text: an oracle with this budget misses {} of the missed tokens too", part(main))
         }
     };
     let short = match main {
         _ if by_shape => "limit: tree shape".to_owned(),
-        Cause::Knowledge => format!("knowledge: {} not proposed", part(main)),
-        Cause::Ranking => format!("knowledge: {} ranked too low", part(main)),
-        Cause::Budget => format!("budget: {} known, did not fit", part(main)),
-        Cause::Unlucky => format!("text: {} sampled from the tail", part(main)),
+        MissCause::Knowledge => format!("knowledge: {} not proposed", part(main)),
+        MissCause::Ranking => format!("knowledge: {} ranked too low", part(main)),
+        MissCause::Budget => format!("budget: {} known, did not fit", part(main)),
+        MissCause::Unlucky => format!("text: {} sampled from the tail", part(main)),
     };
     let curve = &averages.curve;
     let gain = curve.expected(curve.budget()).zip(curve.expected(curve.budget() / 2)).map(|(all, half)| all - half);

@@ -10,7 +10,7 @@ use crate::telemetry::LightLadder;
 use crate::theme::{Glyphs, Role};
 use crate::theory::cost::CostCurve;
 use crate::ui::number::{percent, two};
-use crate::ui::ruler::{Mark, PlacedLabel, Side, place};
+use crate::ui::ruler::{PlacedLabel, RulerMark, Side, place};
 
 /// Loss, as a segment of the bar.
 struct LossSegment {
@@ -148,7 +148,7 @@ fn of_step(step: &Step, cost: Option<&CostCurve>) -> (LightLadder, Option<f64>, 
     };
     let oracle = match (&step.curve, step.look) {
         (Some(curve), _) => Some(curve.lower(nodes).max(record.expected_accepted)),
-        (None, look) => look.map(|look| look.oracle(record.expected_accepted)),
+        (None, look) => look.map(|look| look.best_known_mass(record.expected_accepted)),
     };
     let oracle_mark = oracle.map(|oracle| (1.0 + oracle) / time.verify);
     let best_mark = step.look.and_then(|look| look.drafter_best).map(|best| (1.0 + best) / time.verify);
@@ -198,7 +198,7 @@ fn reading<'a>(state: &'a State, glyphs: &Glyphs) -> Option<Reading<'a>> {
         best_budget,
         single,
         greedy: greedy(record),
-        drawn: record.settings.drawn(),
+        drawn: record.settings.samples_trees(),
         nothing_drafted: record.settings.drafter == "none" || record.settings.budget <= 1,
         searched: figures.searched_steps,
     })
@@ -469,12 +469,12 @@ fn marks(reading: &Reading, pen: &mut Pen) {
         return;
     }
     let marks = reading.marks(width);
-    let mut placing: Vec<Mark> = Vec::with_capacity(marks.len());
+    let mut placing: Vec<RulerMark> = Vec::with_capacity(marks.len());
     for (value, _, labels) in &marks {
         // Last column that the length fills.
         let own = reading.column(*value, width).clamp(1, width) - 1;
         let taken = placing.iter().find(|m| m.column.abs_diff(own) == 1);
-        placing.push(Mark { column: taken.map_or(own, |m| m.column), side: Side::Below, labels: labels.clone() });
+        placing.push(RulerMark { column: taken.map_or(own, |m| m.column), side: Side::Below, labels: labels.clone() });
     }
     let measure = |text: &str| pen.measure(text);
     let mut placed = place(&placing, Side::Below, 1, width, measure);

@@ -2,7 +2,7 @@
 //! sources.
 
 use super::Pen;
-use super::help::{Line, sheet};
+use super::help::{SheetLine, sheet};
 use crate::theme::{Glyphs, Role};
 
 /// Mark of the gauge, with its definition.
@@ -144,9 +144,9 @@ pub fn marks(scroll: u16, pen: &mut Pen) -> usize {
     sheet("marks", lines, scroll, pen)
 }
 
-fn lines(glyphs: &Glyphs) -> Vec<Line> {
-    let entry = |name: &str, role: Role, words: String| Line::Entry(name.to_owned(), role, words);
-    let mut out = vec![Line::Heading("bar, in tokens per second: its parts add up to the speed of light")];
+fn lines(glyphs: &Glyphs) -> Vec<SheetLine> {
+    let entry = |name: &str, role: Role, words: String| SheetLine::Entry(name.to_owned(), role, words);
+    let mut out = vec![SheetLine::Heading("bar, in tokens per second: its parts add up to the speed of light")];
     out.extend(LIGHT.iter().map(|(name, role, words)| entry(name, *role, (*words).to_owned())));
     out.push(entry(
         "",
@@ -154,7 +154,7 @@ fn lines(glyphs: &Glyphs) -> Vec<Line> {
         "assumes that contexts at step starts represent those of a perfect drafter, and t(B) as measured here. Source: docs/bounds.md, The speed of light"
             .to_owned(),
     ));
-    out.extend([Line::Empty, Line::Heading("marks of the gauge, in drafted tokens per step")]);
+    out.extend([SheetLine::Empty, SheetLine::Heading("marks of the gauge, in drafted tokens per step")]);
     for mark in MARKS {
         out.push(entry(mark.name, mark.role, mark.definition.to_owned()));
         out.push(entry("", Role::Label, format!("assumes {}. Source: {}", mark.assumes, mark.source)));
@@ -164,13 +164,13 @@ fn lines(glyphs: &Glyphs) -> Vec<Line> {
         Role::GaugeExpected,
         "95% interval of E[X|T] and of fluid: bootstrap over steps, joint for their ratio; shown from 256 steps on".to_owned(),
     ));
-    out.extend([Line::Empty, Line::Heading("losses: they add up to B - 1 minus accepted")]);
+    out.extend([SheetLine::Empty, SheetLine::Heading("losses: they add up to B - 1 minus accepted")]);
     out.extend(LOSSES.iter().map(|(name, role, words)| entry(name, *role, (*words).to_owned())));
-    out.extend([Line::Empty, Line::Heading("verification rules: acceptance of one token, and its upper bound")]);
+    out.extend([SheetLine::Empty, SheetLine::Heading("verification rules: acceptance of one token, and its upper bound")]);
     for (name, words) in RULES {
         out.push(entry(name, Role::Value, words.to_owned()));
     }
-    out.extend([Line::Empty, Line::Heading("misses: why the tree lacked the sampled token")]);
+    out.extend([SheetLine::Empty, SheetLine::Heading("misses: why the tree lacked the sampled token")]);
     for (name, words) in [
         ("knowledge", "the drafter did not propose it"),
         ("ranking", "the drafter proposed it, at a worse rank than the target's"),

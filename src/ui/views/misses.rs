@@ -2,20 +2,20 @@
 
 use super::{Pen, empty, greedy};
 use crate::app::{State, Step};
-use crate::telemetry::{Cause, Misses, TokenClass};
+use crate::telemetry::{MissCause, Misses, TokenClass};
 use crate::theme::Role;
 use crate::ui::number::{percent, probability};
 
 /// Causes in the order of the table. They range from the drafter's deficits to what no drafter
 /// could know.
-const CAUSES: [Cause; 4] = [Cause::Knowledge, Cause::Ranking, Cause::Budget, Cause::Unlucky];
+const CAUSES: [MissCause; 4] = [MissCause::Knowledge, MissCause::Ranking, MissCause::Budget, MissCause::Unlucky];
 
 /// Returns the role of a cause.
-pub fn cause_role(cause: Cause) -> Role {
+pub fn cause_role(cause: MissCause) -> Role {
     match cause {
-        Cause::Knowledge | Cause::Ranking => Role::LossKnowledge,
-        Cause::Budget => Role::LossShape,
-        Cause::Unlucky => Role::LossContext,
+        MissCause::Knowledge | MissCause::Ranking => Role::LossKnowledge,
+        MissCause::Budget => Role::LossShape,
+        MissCause::Unlucky => Role::LossContext,
     }
 }
 
@@ -26,7 +26,7 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
     if total == 0 {
         return (Vec::new(), Role::Label);
     }
-    let known = percent(causes.of(Cause::Knowledge) as f64 / total as f64);
+    let known = percent(causes.count_of(MissCause::Knowledge) as f64 / total as f64);
     (vec![format!("{total} rejections, {known} not proposed"), format!("{total} rejections"), total.to_string()], Role::Label)
 }
 
@@ -122,13 +122,13 @@ fn by_cause(misses: &Misses, mut y: usize, pen: &mut Pen) -> usize {
     for cause in CAUSES {
         y += 1;
         pen.text(1, y, cause.name(), cause_role(cause));
-        let count = causes.of(cause);
+        let count = causes.count_of(cause);
         pen.right(15, y, &count.to_string(), Role::Base);
         pen.right(21, y, &percent(count as f64 / total as f64), Role::Value);
         for d in 0..shown {
             let count: usize = match cut && d + 1 == shown {
-                true => depths[d..].iter().map(|c| c.of(cause)).sum(),
-                false => depths[d].of(cause),
+                true => depths[d..].iter().map(|c| c.count_of(cause)).sum(),
+                false => depths[d].count_of(cause),
             };
             let role = if count == 0 { Role::NodeUnreached } else { Role::Base };
             pen.right(start + (d + 1) * cell, y, &count.to_string(), role);
@@ -163,14 +163,14 @@ fn worst(misses: &Misses, y: usize, height: usize, pen: &mut Pen) {
     if head == 1 {
         pen.text(1, y, "most missed", Role::Label);
     }
-    for (i, token) in misses.worst(rows * columns).into_iter().enumerate() {
+    for (i, token) in misses.most_missed(rows * columns).into_iter().enumerate() {
         let (x, y) = (1 + i / rows * cell, y + head + i % rows);
         let text = super::tree::token(&token.text, pen, 13);
         pen.right(x + 3, y, &token.causes.total().to_string(), Role::Value);
         let times = pen.glyphs().times;
         pen.text(x + 3, y, times, Role::Label);
         pen.text(x + 5, y, &text, Role::TokenBonus);
-        let main = CAUSES.iter().max_by_key(|&&cause| token.causes.of(cause));
+        let main = CAUSES.iter().max_by_key(|&&cause| token.causes.count_of(cause));
         if let Some(&cause) = main.filter(|_| x + 19 + 9 <= width) {
             pen.text(x + 19, y, cause.name(), cause_role(cause));
         }

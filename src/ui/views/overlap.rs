@@ -9,8 +9,8 @@ use crate::ui::number::two;
 pub fn rows(state: &State) -> Vec<String> {
     let overlaps = &state.history.averages.overlaps;
     let node = overlaps.mean().map(|mean| format!("argmax {}, sampled {}", two(mean.p_argmax_mean), range(&mean)));
-    let rule =
-        (overlaps.rule()).map(|rule| format!("first token {} of at most {}", two(rule.accepted_mean), two(rule.ceiling_mean)));
+    let rule = (overlaps.rule_ceiling())
+        .map(|rule| format!("first token {} of at most {}", two(rule.accepted_mean), two(rule.ceiling_mean)));
     node.into_iter().chain(rule).collect()
 }
 

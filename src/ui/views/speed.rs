@@ -7,7 +7,7 @@ use crate::theme::{Glyphs, Role};
 use crate::theory::intervals::Estimate;
 use crate::theory::speed::BestSpeedUp;
 use crate::ui::number;
-use crate::ui::plot::{Across, Curve, Plot, between, round_up};
+use crate::ui::plot::{Curve, HorizontalAxis, Plot, between, round_up};
 
 /// Half-width of the speed-up's interval, relative to the speed-up, above which it counts as
 /// uncertain.
@@ -149,7 +149,7 @@ fn limit(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
     let greedy = super::greedy(&state.history.newest()?.record);
     let steps = averages.steps.max(1) as f64;
     let drafting = (averages.time.draft / steps, averages.nodes as f64 / steps);
-    let best = SpeedUp::of(factor(state), state.cost.as_ref(), &fluid.curve, &averages.curve, drafting);
+    let best = SpeedUp::compute(factor(state), state.cost.as_ref(), &fluid.curve, &averages.curve, drafting);
     let times = |b: BestSpeedUp| format!("{}{} at B {}", glyphs.times, number::two(b.speed_up), b.budget);
     let own = best.drafter.map(times)?;
     let ceiling = best.ceiling.filter(|_| !greedy).map(times);
@@ -223,7 +223,8 @@ fn by_budget(state: &State, pen: &mut Pen) {
     cost_pen.text(1, 0, &cost_pen.shorten(&long, left.saturating_sub(2)), Role::Label);
     let top = round_up(seconds(most as f64).unwrap_or(1.0));
     let curves = [Curve { labels: vec![], letter: "t", role: Role::TimeVerify, dashed: false, until: None, value: &seconds }];
-    let plot = Plot { across: Across::Budgets, most, top, places: usize::from(top < 4.0), mark: Some(batch), curves: &curves };
+    let plot =
+        Plot { across: HorizontalAxis::Budgets, most, top, places: usize::from(top < 4.0), mark: Some(batch), curves: &curves };
     plot.draw(&mut cost_pen.part(0, 1, left as u16, height.saturating_sub(1) as u16));
     if !halves {
         return;
@@ -244,7 +245,7 @@ fn by_budget(state: &State, pen: &mut Pen) {
         Curve { labels: vec!["plain".to_owned()], letter: "-", role: Role::PlotMean, dashed: true, until: None, value: &plain },
     ];
     let plot = Plot {
-        across: Across::Budgets,
+        across: HorizontalAxis::Budgets,
         most: curve.budget().max(2),
         top: round_up(best * 1.05),
         places: 0,

@@ -38,7 +38,7 @@ pub fn steps(state: &State, pen: &mut Pen) {
     let last = state.selected.map(|n| (n + rows / 2).min(newest));
     for (y, step) in state.history.steps_back_from(last).take(rows).enumerate() {
         let (y, record) = (y + 1, &step.record);
-        let mean = record.entropy.iter().map(|e| e.law.entropy).sum::<f64>() / record.entropy.len().max(1) as f64;
+        let mean = record.entropy.iter().map(|e| e.sampled.entropy).sum::<f64>() / record.entropy.len().max(1) as f64;
         let values = [
             record.step.to_string(),
             record.tree.tokens.len().to_string(),

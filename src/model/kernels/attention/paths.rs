@@ -30,11 +30,11 @@ impl Paths {
     }
 
     /// Returns the positions visible to token `t` after a context of `len` positions.
-    pub fn sight(&self, t: usize, len: usize) -> Sight<'_> {
+    pub fn visibility(&self, t: usize, len: usize) -> Visibility<'_> {
         let from = if t == 0 { 0 } else { self.ends[t - 1].0 };
         let (end, same) = self.ends[t];
         let path = &self.nodes[from..end];
-        Sight { path, end: len + path.len(), direct: len + same }
+        Visibility { path, end: len + path.len(), direct: len + same }
     }
 
     /// Number of nodes on the longest path.
@@ -50,7 +50,7 @@ impl Paths {
 
 /// Positions visible to one token.
 #[derive(Clone, Copy)]
-pub struct Sight<'a> {
+pub struct Visibility<'a> {
     /// Uncommitted nodes on the path to the token, the token last.
     pub path: &'a [u32],
     /// Number of visible positions, the token's own included.

@@ -13,7 +13,7 @@ use super::super::pool::Worker;
 use super::super::scratch::Scratch;
 use super::super::stages::{Clock, Stage};
 use super::super::tile::{BLOCK, ROWS};
-use super::share::Share;
+use super::share::WorkSplit;
 use super::{AttentionWeights, Layer, Llama};
 use crate::tree::TokenId;
 
@@ -21,7 +21,7 @@ impl Llama {
     /// Returns how many of `m` rows go to the matrix unit; 0 without one.
     ///
     /// A short remainder of a 16-token group goes to the vector unit.
-    pub(super) fn by_unit(&self, m: usize) -> usize {
+    pub(super) fn matrix_unit_tokens(&self, m: usize) -> usize {
         match (self.kernel.sixteen, m % GROUP_TOKENS) {
             (None, _) => 0,
             (_, rest) if rest < MIN_GROUP_TOKENS => m - rest,
@@ -32,7 +32,7 @@ impl Llama {
     /// Runs a pass; keys and values go to `cache`, logits to `scratch`.
     #[allow(unsafe_code)]
     pub(in super::super) fn forward(&self, pass: &Batch, cache: &Cache, scratch: &Scratch) {
-        let unit = self.kernel.sixteen.filter(|_| self.by_unit(pass.tokens.len()) > 0);
+        let unit = self.kernel.sixteen.filter(|_| self.matrix_unit_tokens(pass.tokens.len()) > 0);
         let far = self.far();
         self.pool.run(&|worker| {
             if let Some(unit) = unit {
@@ -41,7 +41,7 @@ impl Llama {
             }
             self.work(worker, pass, cache, scratch, far);
             if pass.tokens.len() > DISTANCE_CHECK_TOKENS {
-                worker.look();
+                worker.measure_distance();
             }
             if let Some(unit) = unit {
                 // SAFETY: the unit was configured above.
@@ -60,16 +60,16 @@ impl Llama {
         let (c, w, k, m) = (&self.config, s.widths, self.kernel, pass.tokens.len());
         let clock = Clock::start(s.stages.as_ref());
         let solo = m <= MAX_SOLO_TOKENS;
-        let share = Share::for_pass(self, worker, pass, far);
+        let share = WorkSplit::for_pass(self, worker, pass, far);
         match (&self.front, pass.states) {
             (Some(front), Some((states, room))) => {
                 front.work(self, worker, pass, states, room, s);
                 clock.lap(Stage::Input);
             }
             _ => {
-                for t in share.own() {
+                for t in share.whole_rows() {
                     // SAFETY: row t belongs to this thread.
-                    self.embed(pass.tokens[t], unsafe { s.x.write(t * w.dim..t * w.dim + c.dim) });
+                    self.embed(pass.tokens[t], unsafe { s.residual.write(t * w.dim..t * w.dim + c.dim) });
                 }
                 share.meet(&clock, Stage::Input);
             }
@@ -77,16 +77,16 @@ impl Llama {
         // With few tokens, each thread quantizes the whole input for itself, which takes less time
         // than a barrier. With many, each thread quantizes the columns that it wrote itself, so
         // that no two threads write to one cache line.
-        let rounded = |share: &Share, weight: &[f32], first: usize| -> &Acts {
+        let rounded = |share: &WorkSplit, weight: &[f32], first: usize| -> &Acts {
             let blocks = c.dim.div_ceil(BLOCK);
-            let (acts, columns) = if solo { (&s.own[worker.index], 0..blocks) } else { (&s.normed, share.of(blocks)) };
-            let by_unit = self.by_unit(m - first);
-            for t in share.rows() {
+            let (acts, columns) = if solo { (&s.solo_normed[worker.index], 0..blocks) } else { (&s.normed, share.items(blocks)) };
+            let by_unit = self.matrix_unit_tokens(m - first);
+            for t in share.token_range() {
                 let row = t - first;
-                let to = To { acts, row, first: 0, side_by_side: row < by_unit };
+                let to = To { acts, row, first: 0, interleaved: row < by_unit };
                 // SAFETY: these blocks belong to this thread, and no other thread writes these
                 // tokens' x now.
-                unsafe { (k.norm)(s.x.read(t * w.dim..t * w.dim + c.dim), weight, c.eps, to, columns.clone()) };
+                unsafe { (k.norm)(s.residual.read(t * w.dim..t * w.dim + c.dim), weight, c.eps, to, columns.clone()) };
             }
             if solo {
                 clock.lap(Stage::Norms)
@@ -103,28 +103,28 @@ impl Llama {
             let acts = rounded(&share, &layer.ffn_norm, 0);
             self.feed(&share, layer, acts, s);
             share.meet(&clock, Stage::Feed);
-            self.products(&share, &[(&layer.down, 0)], &s.hidden, (&s.x, w.dim, true));
+            self.products(&share, &[(&layer.down, 0)], &s.hidden, (&s.residual, w.dim, true));
             share.meet(&clock, Stage::Down);
             if let Some(hidden) = pass.hidden {
                 // SAFETY: these tokens' rows belong to this thread, and no thread writes x before
                 // the next barrier.
-                unsafe { hidden.put(l + 1, pass.slot, share.own(), &s.x, w.dim) };
+                unsafe { hidden.store_rows(l + 1, pass.slot, share.whole_rows(), &s.residual, w.dim) };
             }
         }
         let wanted = pass.logits.clone();
         if wanted.is_empty() {
             return;
         }
-        if share.apart {
+        if share.by_token {
             // The head is the one matrix too large for every thread to read all of it.
-            clock.meet(Stage::Down, worker);
+            clock.barrier(Stage::Down, worker);
         }
         let (first, rows) = (wanted.start, wanted.len());
-        let share = Share::by_stages(worker, wanted);
+        let share = WorkSplit::by_stages(worker, wanted);
         let acts = rounded(&share, &self.output_norm, first);
         self.product(
             &self.head,
-            share.of(self.head.tiles()),
+            share.items(self.head.tiles()),
             acts,
             0..rows,
             (&s.logits, w.vocab, false),
@@ -132,7 +132,7 @@ impl Llama {
         );
         if s.stages.is_some() {
             // The pass ends when all threads have finished.
-            clock.meet(Stage::Head, worker);
+            clock.barrier(Stage::Head, worker);
         }
     }
 
@@ -141,7 +141,7 @@ impl Llama {
     #[allow(clippy::too_many_arguments, reason = "a phase of `work`, with what that has")]
     fn attend(
         &self,
-        share: &Share,
+        share: &WorkSplit,
         (l, mixing): (usize, &AttentionWeights),
         acts: &Acts,
         pass: &Batch,
@@ -156,9 +156,9 @@ impl Llama {
         let [q, key, value] = &mixing.qkv;
         let mats = [(q, 0), (key, w.q), (value, w.q + w.kv)];
         self.products(share, &mats, acts, (&s.qkv, row, false));
-        clock.meet(Stage::Projections, share.worker);
+        clock.barrier(Stage::Projections, share.worker);
         self.place(share, l, pass, cache, s);
-        clock.meet(Stage::Rotation, share.worker);
+        clock.barrier(Stage::Rotation, share.worker);
         let attention = Attention {
             kernel: k,
             config: c,
@@ -174,47 +174,47 @@ impl Llama {
             out: &s.attended,
             out_stride: w.q,
             rounded: by_head.then_some(&s.heads),
-            by_unit: self.by_unit(m),
+            interleaved_tokens: self.matrix_unit_tokens(m),
             parts: &s.parts,
         };
         // SAFETY: the buffers belong to this thread, and no thread writes queries, keys or values
         // now.
-        unsafe { attention.share(share, &s.attention[share.worker.index]) };
+        unsafe { attention.compute_thread_part(share, &s.attention[share.worker.index]) };
         share.meet(clock, Stage::Attention);
         if attention.is_split() {
             for number in share.token_items(c.heads) {
                 // SAFETY: each head of each token is merged by one thread.
-                unsafe { attention.join(number) };
+                unsafe { attention.merge_splits(number) };
             }
             share.meet(clock, Stage::Attention);
         }
         if !by_head {
             let width = c.heads * c.head_dim;
-            let blocks = share.of(width.div_ceil(BLOCK));
+            let blocks = share.items(width.div_ceil(BLOCK));
             let (from, end) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(width));
-            for t in share.rows() {
+            for t in share.token_range() {
                 // SAFETY: these blocks belong to this thread, and no thread writes the attention
                 // output now.
                 unsafe {
-                    let to = To { acts: &s.heads, row: t, first: blocks.start, side_by_side: t < self.by_unit(m) };
+                    let to = To { acts: &s.heads, row: t, first: blocks.start, interleaved: t < self.matrix_unit_tokens(m) };
                     (k.round)(s.attended.read(t * w.q + from..t * w.q + end), to);
                 }
             }
             share.meet(clock, Stage::Norms);
         }
-        self.products(share, &[(&mixing.output, 0)], &s.heads, (&s.x, w.dim, true));
+        self.products(share, &[(&mixing.output, 0)], &s.heads, (&s.residual, w.dim, true));
         share.meet(clock, Stage::Output);
     }
 
     /// Rotates keys and stores this thread's keys and values in the cache.
     ///
     /// The work is split by tiles of 16 slots, whose keys share cache lines.
-    fn place(&self, share: &Share, layer: usize, pass: &Batch, cache: &Cache, s: &Scratch) {
+    fn place(&self, share: &WorkSplit, layer: usize, pass: &Batch, cache: &Cache, s: &Scratch) {
         let (heads, m, worker) = (self.config.kv_heads, pass.tokens.len(), share.worker);
         let (first, last) = (pass.slot / LANES, (pass.slot + m - 1) / LANES);
         let tokens = |tile: usize| (tile * LANES).max(pass.slot) - pass.slot..((tile + 1) * LANES).min(pass.slot + m) - pass.slot;
-        if share.apart {
-            for tile in (first..=last).filter(|&tile| share.rows().contains(&tokens(tile).start)) {
+        if share.by_token {
+            for tile in (first..=last).filter(|&tile| share.token_range().contains(&tokens(tile).start)) {
                 for head in 0..heads {
                     self.store_keys(layer, head, tokens(tile), pass, cache, s);
                     self.store_values(layer, head, tokens(tile), pass, cache, s);
@@ -264,10 +264,11 @@ impl Llama {
     ///
     /// That is gate and up, and their gated product, quantized.
     #[allow(unsafe_code)]
-    fn feed(&self, share: &Share, layer: &Layer, acts: &Acts, s: &Scratch) {
+    fn feed(&self, share: &WorkSplit, layer: &Layer, acts: &Acts, s: &Scratch) {
         let c = &self.config;
-        let (blocks, rows) = (share.of(c.ffn.div_ceil(BLOCK)), share.rows());
-        let (room, together, by_unit) = (&s.fed[share.worker.index], feed_blocks(rows.len()), self.by_unit(rows.len()));
+        let (blocks, rows) = (share.items(c.ffn.div_ceil(BLOCK)), share.token_range());
+        let (room, together, by_unit) =
+            (&s.gates_and_ups[share.worker.index], feed_blocks(rows.len()), self.matrix_unit_tokens(rows.len()));
         for first in blocks.clone().step_by(together) {
             let last = (first + together).min(blocks.end);
             let tiles = first * (BLOCK / ROWS)..(last * (BLOCK / ROWS)).min(layer.gate.tiles());
@@ -279,7 +280,7 @@ impl Llama {
             let cut = rows.len().min(by_unit);
             for (part, side_by_side) in [(0..cut, true), (cut..rows.len(), false)] {
                 let at = part.start * 2 * width..part.end * 2 * width;
-                let to = To { acts: &s.hidden, row: rows.start + part.start, first, side_by_side };
+                let to = To { acts: &s.hidden, row: rows.start + part.start, first, interleaved: side_by_side };
                 // SAFETY: the buffer and the blocks that result belong to this thread.
                 unsafe { (self.kernel.gate)(room.read(at), 2 * width, n, to) };
             }
@@ -330,5 +331,5 @@ pub(in super::super) struct Batch<'a> {
     /// Destination of the hidden states, if they are kept.
     pub hidden: Option<&'a Hidden>,
     /// States of a drafting head's tokens, and the buffers of its input stage.
-    pub states: Option<(States<'a>, &'a front::Room)>,
+    pub states: Option<(States<'a>, &'a front::InputBuffers)>,
 }

@@ -7,7 +7,7 @@ use super::super::memory::Shared;
 use super::super::tile::{PackedMatrix, ROWS};
 use super::super::{Acts, TileOutput};
 use super::Llama;
-use super::share::Share;
+use super::share::WorkSplit;
 
 impl Llama {
     /// Computes this thread's tiles of several matrices with the same input.
@@ -16,17 +16,17 @@ impl Llama {
     /// existing values).
     pub(in super::super) fn products(
         &self,
-        share: &Share,
+        share: &WorkSplit,
         mats: &[(&PackedMatrix, usize)],
         acts: &Acts,
         out: (&Shared<f32>, usize, bool),
     ) {
-        let mine = share.of(mats.iter().map(|(mat, _)| mat.tiles()).sum());
+        let mine = share.items(mats.iter().map(|(mat, _)| mat.tiles()).sum());
         let mut before = 0;
         for (mat, at) in mats {
             let n = mat.tiles();
             let tiles = mine.start.clamp(before, before + n) - before..mine.end.clamp(before, before + n) - before;
-            self.product(mat, tiles, acts, share.rows(), out, *at);
+            self.product(mat, tiles, acts, share.token_range(), out, *at);
             before += n;
         }
     }
@@ -67,13 +67,13 @@ impl Llama {
             // SAFETY: no thread writes the quantized input now.
             let rows: [_; CHUNK] = std::array::from_fn(|i| unsafe { acts.row(from + i.min(n - 1)) });
             // SAFETY: as above.
-            let many = self.kernel.sixteen.zip(unsafe { acts.sixteens(from / GROUP_TOKENS) });
-            let by_unit = if many.is_some() { self.by_unit(tokens.len()).saturating_sub(from).min(n) } else { 0 };
+            let many = self.kernel.sixteen.zip(unsafe { acts.token_groups(from / GROUP_TOKENS) });
+            let by_unit = if many.is_some() { self.matrix_unit_tokens(tokens.len()).saturating_sub(from).min(n) } else { 0 };
             // Two tiles at once, if more tokens are left than a single call takes.
             let pair = self.kernel.paired(mat.packing).filter(|_| n > self.kernel.tokens && by_unit == 0);
             let mut tile = tiles.start;
             while tile < tiles.end {
-                let at = mat.at + tile * size;
+                let at = mat.offset + tile * size;
                 let (count, most) = match pair {
                     Some(most) if tile + 1 < tiles.end => (2, most),
                     _ => (1, self.kernel.tokens),

@@ -11,19 +11,19 @@ use super::super::tile::PackedMatrix;
 use super::{Batch, Layer, Llama};
 
 /// One thread's part of a pass.
-pub(in super::super) struct Share<'a> {
+pub(in super::super) struct WorkSplit<'a> {
     /// Thread that does this part.
     pub worker: &'a Worker<'a>,
     /// Tokens for which the thread computes something.
     tokens: Range<usize>,
     /// Set if the thread runs all stages for these tokens, instead of parts of each.
-    pub apart: bool,
+    pub by_token: bool,
 }
 
-impl<'a> Share<'a> {
+impl<'a> WorkSplit<'a> {
     /// Assigns a part of each stage for `tokens`.
     pub fn by_stages(worker: &'a Worker<'a>, tokens: Range<usize>) -> Self {
-        Share { worker, tokens, apart: false }
+        WorkSplit { worker, tokens, by_token: false }
     }
 
     /// Splits a pass by stages, or by tokens if there are enough of them.
@@ -41,7 +41,7 @@ impl<'a> Share<'a> {
         let c = &llama.config;
         let weights: usize = llama.layers.iter().take(pass.layers).map(Layer::weights).sum();
         let seen = ATTENTION_COST * 2 * pass.layers * c.heads * c.head_dim;
-        let cost = |t: usize| weights + seen * pass.paths.sight(t, pass.len).end;
+        let cost = |t: usize| weights + seen * pass.paths.visibility(t, pass.len).end;
         let all: usize = (0..m).map(cost).sum();
         // Returns the first token before which `parts` of `count` equal parts of the work are done.
         let cut = |parts: usize| {
@@ -55,21 +55,21 @@ impl<'a> Share<'a> {
             // Rounded to multiples of four: attention and products take several tokens at once.
             if n == m { m } else { (n + 2) / 4 * 4 }
         };
-        Share { worker, tokens: cut(worker.index)..cut(worker.index + 1), apart: true }
+        WorkSplit { worker, tokens: cut(worker.index)..cut(worker.index + 1), by_token: true }
     }
 
     /// Range of `n` equal items (tiles, blocks) that this thread computes for each token.
-    pub fn of(&self, n: usize) -> Range<usize> {
-        if self.apart { 0..n } else { self.worker.share(n) }
+    pub fn items(&self, n: usize) -> Range<usize> {
+        if self.by_token { 0..n } else { self.worker.items(n) }
     }
 
     /// Tokens for which the thread computes such items.
-    pub fn rows(&self) -> Range<usize> {
+    pub fn token_range(&self) -> Range<usize> {
         self.tokens.clone()
     }
 
     /// Tokens for which the thread computes whole rows, where a row is not split.
-    pub fn own(&self) -> Range<usize> {
+    pub fn whole_rows(&self) -> Range<usize> {
         self.token_items(1)
     }
 
@@ -78,13 +78,13 @@ impl<'a> Share<'a> {
     /// Items are numbered by token.
     pub fn token_items(&self, n: usize) -> Range<usize> {
         let (first, all) = (self.tokens.start * n, self.tokens.len() * n);
-        let own = if self.apart { 0..all } else { self.worker.share(all) };
+        let own = if self.by_token { 0..all } else { self.worker.items(all) };
         first + own.start..first + own.end
     }
 
     /// Ends a stage whose results all threads with the same tokens read.
     pub fn meet(&self, clock: &Clock, stage: Stage) {
-        if self.apart { clock.lap(stage) } else { clock.meet(stage, self.worker) }
+        if self.by_token { clock.lap(stage) } else { clock.barrier(stage, self.worker) }
     }
 }
 
