@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use speclight::dist::{Sampling, TokenDist, argmax};
+use speclight::distribution::{Sampling, TokenDist, argmax};
 
 fn law(c: &mut Criterion) {
     // A multiplicative hash scatters the values over the token ids, as in a real vocabulary.

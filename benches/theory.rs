@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use speclight::dist::{Sampling, TokenDist};
+use speclight::distribution::{Sampling, TokenDist};
 use speclight::theory::pool::Pool;
 
 /// Logits below 8, but for three likely tokens, of which the first is at `sharp`.

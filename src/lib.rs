@@ -4,7 +4,7 @@
 //!
 //! | module | contents | must not name |
 //! |---|---|---|
-//! | [`tree`], [`dist`], [`theory`] | pure mathematics | tensors, the terminal, tokio |
+//! | [`tree`], [`distribution`], [`theory`] | pure mathematics | tensors, the terminal, tokio |
 //! | [`model`] | tree forward passes, weights, tokenizer, devices | the terminal, tokio |
 //! | [`draft`], [`verify`] | drafters, tree shapes; lossless verification | the terminal, tokio |
 //! | [`engine`] | one decoding step, and the thread that repeats it | the terminal, tokio |
@@ -12,15 +12,15 @@
 //! | [`telemetry`] | [`telemetry::StepRecord`], its sinks and summaries | the terminal, tokio |
 //! | [`compare`] | side-by-side runs of several settings on the same text | the terminal, tokio |
 //! | [`registry`] | discovery and download of models | the terminal, tokio |
-//! | [`clean`] | sanitizing of untrusted text for display | the terminal, tokio |
+//! | [`sanitize`] | sanitizing of untrusted text for display | the terminal, tokio |
 //! | `app`, `theme`, `ui` | state, update and views of the monitor | model types (`ui`) |
 //! | `export` | image files of the screen | model types |
 //! | [`cli`] | one file per subcommand | - |
 
-pub mod clean;
+pub mod sanitize;
 pub mod cli;
 pub mod compare;
-pub mod dist;
+pub mod distribution;
 pub mod draft;
 pub mod engine;
 mod guarded;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use speclight::cli::{built_in, columns, read_files};
-use speclight::dist::{Sampling, TokenDist};
+use speclight::distribution::{Sampling, TokenDist};
 use speclight::model::candle::{self, CandleDecoder, Precision};
 use speclight::model::device::DeviceChoice;
 use speclight::model::weights::Weights;

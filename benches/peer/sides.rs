@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use candle_core::quantized::gguf_file;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::ModelWeights;
-use speclight::dist::argmax;
+use speclight::distribution::argmax;
 use speclight::model::{Decoder, Logits, Model, Node, Parent, Pass};
 use speclight::tree::TokenId;
 

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use crate::clean::{format_error_chain, sanitize_line, sanitize_lines};
+use crate::sanitize::{format_error_chain, sanitize_line, sanitize_lines};
 use crate::guarded::is_catching_panic;
 use crate::model::device::default_threads;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use crate::clean::{sanitize_json, sanitize_lines};
+use crate::sanitize::{sanitize_json, sanitize_lines};
 
 /// Writer of output to a file or to standard output; every write is flushed.
 ///

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::errors::{print_line, print_lines};
 use super::progress::{DownloadBar, size};
 use super::table;
-use crate::clean::{self, sanitize_name};
+use crate::sanitize::{self, sanitize_name};
 use crate::registry::{ChecksumResult, Registry, RegistryModel};
 
 /// Options of `speclight models`.
@@ -104,7 +104,7 @@ fn verify(models: &[RegistryModel], named: bool) -> anyhow::Result<ExitCode> {
             }
         };
         checked += 1;
-        print_lines(&format!("{}  {}\n", clean::sanitize_name(name), clean::sanitize_lines(&said)))?;
+        print_lines(&format!("{}  {}\n", sanitize::sanitize_name(name), sanitize::sanitize_lines(&said)))?;
     }
     if checked == 0 {
         bail!("no model is present: run speclight models fetch");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::errors::warn;
-use crate::clean::sanitize_line;
+use crate::sanitize::sanitize_line;
 use crate::registry::Progress;
 
 const BYTES: &str = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";

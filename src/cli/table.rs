@@ -2,7 +2,7 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::clean::sanitize_line;
+use crate::sanitize::sanitize_line;
 
 /// Formats rows as lines with aligned columns, without trailing spaces.
 ///

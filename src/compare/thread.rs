@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 
 use super::{ComparedStep, EngineSet};
-use crate::clean::format_error_chain;
+use crate::sanitize::format_error_chain;
 use crate::engine::{EngineOptions, Prompt, RunInfo};
 
 /// Command of the user, applied before the next step.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Candidate;
 use super::thrift::{CostGate, CostModel};
-use crate::dist::{NotFinite, Sampling, TokenDist};
+use crate::distribution::{NotFinite, Sampling, TokenDist};
 use crate::model::{Decoder, ForwardError, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};
 

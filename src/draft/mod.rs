@@ -34,7 +34,7 @@ pub use thrift::CostModel;
 pub(crate) use thrift::update_moving_average;
 pub use verified::VerifyFeedback;
 
-use crate::dist::Sampling;
+use crate::distribution::Sampling;
 use crate::model::{Decoder, ForwardError};
 use crate::tree::{TokenId, TokenTree};
 
@@ -73,7 +73,7 @@ pub enum DraftError {
     Forward(#[from] ForwardError),
     /// Logits were not finite, so that there is no distribution.
     #[error(transparent)]
-    NotFinite(#[from] crate::dist::NotFinite),
+    NotFinite(#[from] crate::distribution::NotFinite),
     /// Drafter does not fit the target or the text.
     #[error("{0}")]
     Unfit(String),

@@ -161,7 +161,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dist::Sampling;
+    use crate::distribution::Sampling;
     use crate::draft::testing::candidates_after;
     use crate::engine::testing::TableDecoder;
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::{Candidate, Context, DraftError, Drafter, VerifyFeedback};
-use crate::dist::Sampling;
+use crate::distribution::Sampling;
 use crate::engine::testing::TableDecoder;
 use crate::tree::{TokenId, TokenTree};
 

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
-use crate::dist::{Sampling, TokenDist};
+use crate::distribution::{Sampling, TokenDist};
 use crate::telemetry::{AcceptanceCurve, BudgetCurve, Ending, Losses, MissCause, StepRecord, StepSettings};
 use crate::theory::pool::Pool;
 use crate::tree::TokenId;

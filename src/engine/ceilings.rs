@@ -3,7 +3,7 @@
 //! The pool starts over when the sampling parameters change. Evaluations are spaced geometrically,
 //! so that their cost per step falls as the pool grows.
 
-use crate::dist::{Moments, Sampling, TokenDist};
+use crate::distribution::{Moments, Sampling, TokenDist};
 use crate::telemetry::{Ceilings, EntropyClassBound, FluidBound, ReachedIntervals, StepSettings};
 use crate::theory::intervals::{Interval, MIN_INTERVAL_STEPS, StepUnits};
 use crate::theory::pool::Pool;

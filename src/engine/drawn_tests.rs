@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
-use crate::dist::{Sampling, TokenDist};
+use crate::distribution::{Sampling, TokenDist};
 use crate::telemetry::{StepRecord, StepSettings};
 use crate::tree::TokenId;
 use crate::verify::Rule;

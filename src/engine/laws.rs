@@ -2,7 +2,7 @@
 //!
 //! Each one is computed on first use and kept for the rest of the step.
 
-use crate::dist::{LogitSums, Moments, NotFinite, Sampling, TokenDist};
+use crate::distribution::{LogitSums, Moments, NotFinite, Sampling, TokenDist};
 use crate::model::{Decoder, ForwardError, Reductions};
 use crate::tree::{TokenId, TokenTree};
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::testing::{LAYERS, TableDecoder, run, settings};
 use super::{Session, Vocabulary};
-use crate::dist::TokenDist;
+use crate::distribution::TokenDist;
 use crate::draft::testing::Fixed;
 use crate::draft::{Candidate, VerifyFeedback};
 use crate::tree::TokenId;

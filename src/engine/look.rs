@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::session::{Session, SessionError};
 use super::vocabulary::Vocabulary;
-use crate::dist::{Sampling, TokenDist};
+use crate::distribution::{Sampling, TokenDist};
 use crate::draft::shape::{Limits, grow};
 use crate::draft::{Context, DraftError, OracleSearch, Plan, Shape};
 use crate::model::{Decoder, Node, Pass};

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::look::StepSearch;
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
-use crate::dist::{Sampling, TokenDist};
+use crate::distribution::{Sampling, TokenDist};
 use crate::telemetry::{LossLadder, Losses, OracleResult, OracleSearchState, StepRecord, StepSettings};
 use crate::tree::TokenId;
 

@@ -7,7 +7,7 @@ use super::ceilings::CeilingTracker;
 use super::laws::NodeDistributions;
 use super::session::SessionError;
 use super::vocabulary::Vocabulary;
-use crate::dist::{Moments, NotFinite, Sampling};
+use crate::distribution::{Moments, NotFinite, Sampling};
 use crate::draft::{BudgetCut, Candidate, Cut, Draft};
 use crate::model::Decoder;
 use crate::telemetry::{CutNode, Miss, MissCause, Overlap, PositionEntropy, RuleCeiling, StepRecord, TokenClass, TreeRecord};

@@ -12,7 +12,7 @@ use super::look::PastStep;
 use super::seen::{VerifyOutcome, cut_nodes, describe_miss, evaluate_pass};
 use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
-use crate::dist::{NotFinite, Sampling};
+use crate::distribution::{NotFinite, Sampling};
 use crate::draft::shape::{Limits, grow, grow_sampled};
 use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, VerifyFeedback};
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};

@@ -3,7 +3,7 @@
 //! Checks every range that doesn't depend on the run. [`Session::set`](super::Session::set) also
 //! checks that the drafter exists.
 
-use crate::dist::Sampling;
+use crate::distribution::Sampling;
 use crate::draft::Shape;
 use crate::telemetry::StepSettings;
 use crate::verify::Rule;

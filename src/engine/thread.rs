@@ -19,7 +19,7 @@ use super::load::{Engine, load};
 use super::look::StepSearch;
 use super::machine::LoadWatch;
 use super::{Command, EngineOptions, Event, Prompt};
-use crate::clean::format_error_chain;
+use crate::sanitize::format_error_chain;
 use crate::model::device::default_threads;
 use crate::telemetry::{Ending, StepSettings};
 use crate::theory::cost::CostCurve;

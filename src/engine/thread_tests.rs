@@ -12,7 +12,7 @@ use super::load::Engine;
 use super::testing::{LAYERS, TableDecoder};
 use super::thread::drive_with;
 use super::{Command, EngineOptions, Event, Prompt, RunInfo, Session, Vocabulary};
-use crate::dist::{Sampling, TokenDist};
+use crate::distribution::{Sampling, TokenDist};
 use crate::draft::{Drafter, EarlyExit, Ngram, NoDraft, Oracle};
 use crate::telemetry::{Ending, OracleResult, OracleSearchState, StepSettings};
 use crate::tree::TokenId;

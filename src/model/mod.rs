@@ -25,7 +25,7 @@ pub use head::{Head, HeadForm, HeadInfo};
 pub use load::{LoadError, Model};
 pub use tokenizer::{Tokenizer, same_vocabulary};
 
-use crate::dist::LogitSums;
+use crate::distribution::LogitSums;
 use crate::tree::{TokenId, TokenTree};
 
 /// Shape of a Llama model, in elements.

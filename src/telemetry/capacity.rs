@@ -79,7 +79,7 @@ impl CapacityTally {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::dist::Moments;
+    use crate::distribution::Moments;
     use crate::telemetry::PositionEntropy;
     use crate::telemetry::testing::{chain, record};
     use crate::verify::Rule;

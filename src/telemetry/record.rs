@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Miss, Overlap, ReachedIntervals, RuleCeiling};
-use crate::dist::Moments;
+use crate::distribution::Moments;
 use crate::theory::capacity;
 use crate::tree::TokenId;
 use crate::verify::Rule;

@@ -9,7 +9,7 @@ use super::{
     LightTally, LossLadder, Losses, MachineLoad, Miss, MissedToken, Misses, OracleResult, Origins, OverlapMean, OverlapTally,
     PlainComparison, ReachedIntervals, RuleCeilingMean, SpeedOfLight, StageTimes, StepRecord, TokenClass,
 };
-use crate::dist::Moments;
+use crate::distribution::Moments;
 use crate::hex::hex;
 use crate::theory::cost::CostCurve;
 use crate::theory::intervals::Estimate;

@@ -2,7 +2,7 @@
 //!
 //! Each glyph is one cell wide unless its doc says otherwise.
 
-use crate::clean::Signs;
+use crate::sanitize::Signs;
 
 /// Set of characters that the screen is drawn with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

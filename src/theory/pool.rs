@@ -44,7 +44,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::small::{SmallCeilings, SmallTrees};
-use crate::dist::{Moments, TokenDist};
+use crate::distribution::{Moments, TokenDist};
 
 /// Grid cells per nat of surprisal.
 const CELLS_PER_NAT: usize = 256;
@@ -400,7 +400,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::dist::Sampling;
+    use crate::distribution::Sampling;
 
     fn pool(laws: &[&[f64]]) -> Pool {
         let mut pool = Pool::new();

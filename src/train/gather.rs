@@ -6,7 +6,7 @@ use half::f16;
 
 use super::TrainError;
 use super::corpus::{Corpus, CorpusText, TOP};
-use crate::dist::{Sampling, TokenDist};
+use crate::distribution::{Sampling, TokenDist};
 use crate::model::{Decoder, Logits, Model, Node, Parent, Pass};
 use crate::tree::TokenId;
 use crate::verify::TextRandom;

@@ -81,7 +81,7 @@ pub enum TrainError {
     Forward(#[from] crate::model::ForwardError),
     /// Target logits that define no distribution.
     #[error(transparent)]
-    NotFinite(#[from] crate::dist::NotFinite),
+    NotFinite(#[from] crate::distribution::NotFinite),
     /// Failure of a tensor operation.
     #[error("training failed: {0}")]
     Tensor(#[from] candle_core::Error),

@@ -13,7 +13,7 @@ use super::corpus::TOP;
 use super::linear::Products;
 use super::own::{rope, select_rows, softmax, unit};
 use super::sizes::HeadDims;
-use crate::dist::exp;
+use crate::distribution::exp;
 use crate::model::HeadForm;
 
 /// Parameters of a head, by tensor name.

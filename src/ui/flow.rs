@@ -3,7 +3,7 @@
 use ratatui::style::Style;
 
 use super::pen::Pen;
-use crate::clean::{self, PieceKind};
+use crate::sanitize::{self, PieceKind};
 use crate::theme::Glyphs;
 
 /// Styled text in cells, ready to be wrapped.
@@ -24,7 +24,7 @@ struct Cell {
 impl Flow {
     /// Appends text in a style; symbols for characters without a glyph are patched with `sign`.
     pub fn push(&mut self, text: &str, glyphs: &Glyphs, style: Style, sign: Style) {
-        clean::for_each_piece(text, &glyphs.signs(), |symbol, width, kind| {
+        sanitize::for_each_piece(text, &glyphs.signs(), |symbol, width, kind| {
             let style = if kind == PieceKind::Sign { style.patch(sign) } else { style };
             self.cells.push(Cell { start: self.arena.len() as u32, len: symbol.len() as u8, width: width as u8, kind, style });
             self.arena.push_str(symbol);
@@ -108,7 +108,7 @@ mod tests {
     proptest! {
         #[test]
         fn wrapped_lines_concatenate_to_the_text(text in "[a-z \n日\u{1b}]{0,80}", width in 1usize..20) {
-            prop_assert_eq!(wrapped(&text, width).concat(), clean::visible_line(&text, &UNICODE.signs()));
+            prop_assert_eq!(wrapped(&text, width).concat(), sanitize::visible_line(&text, &UNICODE.signs()));
         }
     }
 }

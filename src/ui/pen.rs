@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-use crate::clean;
+use crate::sanitize;
 use crate::theme::{Glyphs, Role, Theme};
 
 /// Pen that draws into `area`. Positions are relative to it; cells outside it are not drawn.
@@ -57,7 +57,7 @@ impl<'a> Pen<'a> {
     /// Writes text like [`Pen::text`], but in an explicit style.
     pub fn styled(&mut self, x: usize, y: usize, text: &str, style: Style) -> usize {
         let mut x = x;
-        clean::for_each_piece(text, &self.theme.glyphs.signs(), |symbol, width, _| x = self.symbol(x, y, symbol, width, style));
+        sanitize::for_each_piece(text, &self.theme.glyphs.signs(), |symbol, width, _| x = self.symbol(x, y, symbol, width, style));
         x
     }
 
@@ -116,7 +116,7 @@ impl<'a> Pen<'a> {
     /// Returns the width of a text in cells, as drawn.
     pub fn measure(&self, text: &str) -> usize {
         let mut total = 0;
-        clean::for_each_piece(text, &self.theme.glyphs.signs(), |_, width, _| total += width);
+        sanitize::for_each_piece(text, &self.theme.glyphs.signs(), |_, width, _| total += width);
         total
     }
 
@@ -129,7 +129,7 @@ impl<'a> Pen<'a> {
 /// Returns the text made safe and at most `width` cells wide. A cut is marked by an ellipsis.
 pub fn shorten(text: &str, width: usize, glyphs: &Glyphs) -> String {
     let (mut out, mut used, mut keep, mut cut) = (String::new(), 0, 0, false);
-    clean::for_each_piece(text, &glyphs.signs(), |symbol, w, _| {
+    sanitize::for_each_piece(text, &glyphs.signs(), |symbol, w, _| {
         cut |= used + w > width;
         if !cut {
             out.push_str(symbol);

@@ -32,7 +32,7 @@
 
 use super::rejection::sample_residual;
 use super::{Proposal, Verdict};
-use crate::dist::{NotFinite, TokenDist};
+use crate::distribution::{NotFinite, TokenDist};
 use crate::tree::{TokenId, TokenTree};
 
 /// Acceptance probabilities of one sampled chain.
@@ -184,7 +184,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dist::Sampling;
+    use crate::distribution::Sampling;
     use crate::verify::{Rule, verify_rejection};
 
     /// Target and drafter distributions after each path of a tiny vocabulary.

@@ -18,7 +18,7 @@ pub use rejection::{Proposal, Rejection, verify_rejection};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dist::{NotFinite, TokenDist};
+use crate::distribution::{NotFinite, TokenDist};
 use crate::tree::{TokenId, TokenTree};
 
 /// Verification rule: selects a node's children among the candidates and accepts some.

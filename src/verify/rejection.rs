@@ -9,7 +9,7 @@
 //! whole chains accepted.
 
 use super::{Rule, Verdict};
-use crate::dist::{NotFinite, TokenDist};
+use crate::distribution::{NotFinite, TokenDist};
 use crate::tree::{TokenId, TokenTree};
 
 /// Candidates that a drafter proposed below one node, and the children taken from them.
@@ -226,7 +226,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dist::Sampling;
+    use crate::distribution::Sampling;
     use crate::theory::transport;
 
     /// Returns logits of a distribution.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use speclight::dist::Moments;
+use speclight::distribution::Moments;
 use speclight::engine::{Event, RunInfo};
 use speclight::telemetry::{
     BudgetChoice, BudgetReason, Ceilings, EntropyClassBound, FluidBound, Interval, Miss, MissCause, OracleResult,

@@ -1,6 +1,6 @@
 //! The shipped drafting heads, on the model that they were trained for.
 
-use speclight::dist::Sampling;
+use speclight::distribution::Sampling;
 use speclight::draft::shape::{Limits, Plan, grow};
 use speclight::draft::{Context, Draft, Drafter, Eagle, EarlyExit, Shape};
 use speclight::model::device::DeviceChoice;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use speclight::dist::{Sampling, TokenDist};
+use speclight::distribution::{Sampling, TokenDist};
 use speclight::draft::{Drafter, EarlyExit, Ngram};
 use speclight::engine::{Session, Vocabulary};
 use speclight::model::Model;

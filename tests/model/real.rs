@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use speclight::dist::{Sampling, TokenDist};
+use speclight::distribution::{Sampling, TokenDist};
 use speclight::model::candle::{self, CandleDecoder, Precision};
 use speclight::model::device::DeviceChoice;
 use speclight::model::kernels::{self, CpuDecoder};

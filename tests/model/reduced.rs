@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::Device;
 use proptest::prelude::*;
 use serde_json::Value;
-use speclight::dist::{Sampling, TokenDist};
+use speclight::distribution::{Sampling, TokenDist};
 use speclight::draft::{Drafter, EarlyExit, Ngram};
 use speclight::engine::{Session, Vocabulary};
 use speclight::model::candle::{CandleDecoder, Llama, Precision};

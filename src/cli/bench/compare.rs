@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::report::{BenchReport, median};
-use crate::clean::sanitize_name;
+use crate::sanitize::sanitize_name;
 use crate::cli::table;
 
 /// Number of bootstrap replicates.

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 
 use super::report::{BenchReport, median};
 use crate::cli::machine;
-use crate::dist::argmax;
+use crate::distribution::argmax;
 use crate::draft::EarlyExit;
 use crate::model::device::default_threads;
 use crate::model::kernels::{CpuDecoder, Stage};

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::clean::sanitize_name;
+use crate::sanitize::sanitize_name;
 use crate::cli::table;
 use crate::model::kernels::Stage;
 use crate::theory::pass_times;

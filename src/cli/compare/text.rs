@@ -1,7 +1,7 @@
 //! Comparison as text and as comma-separated values.
 
 use super::report::{ComparisonReport, PairRow, SettingRow};
-use crate::clean::{self, Signs, sanitize_line, sanitize_name};
+use crate::sanitize::{self, Signs, sanitize_line, sanitize_name};
 use crate::cli::study::outputs::{format_csv_row, number};
 use crate::cli::study::text::written;
 use crate::cli::table;
@@ -13,7 +13,7 @@ use crate::theory::intervals::Estimate;
 const SIGNS: Signs = Signs { ascii: false, newline: "↵", tab: "⇥" };
 
 fn safe(text: &str) -> String {
-    clean::visible_line(text, &SIGNS)
+    sanitize::visible_line(text, &SIGNS)
 }
 
 /// Formats the comparison as text.

@@ -1,6 +1,6 @@
 //! Data of the figures: curves over log2 B with their styles, and axis ranges. Without I/O.
 
-use crate::clean::{self, Signs};
+use crate::sanitize::{self, Signs};
 use crate::cli::study::SetRows;
 use crate::theory::intervals::Estimate;
 
@@ -125,7 +125,7 @@ fn intervals(all: impl Iterator<Item = (usize, Estimate)>) -> Vec<(f64, f64, f64
 
 /// Escapes a name from a file and shortens it to [`MAX_NAME_CHARS`] characters.
 fn short(name: &str) -> String {
-    let name = clean::visible_line(name, &Signs { ascii: false, newline: " ", tab: " " });
+    let name = sanitize::visible_line(name, &Signs { ascii: false, newline: " ", tab: " " });
     if name.chars().count() <= MAX_NAME_CHARS { name } else { name.chars().take(MAX_NAME_CHARS - 1).chain(['…']).collect() }
 }
 

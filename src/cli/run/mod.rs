@@ -16,7 +16,7 @@ use super::errors::warn;
 use super::interrupt::Interrupt;
 use super::lines::AtomicOutput;
 use super::progress::{loading, message, style};
-use crate::clean::sanitize_name;
+use crate::sanitize::sanitize_name;
 use crate::engine::{self, Command, Event, RunInfo};
 use crate::telemetry::{Ending, JsonLine, OracleResultLine, RunLine, StepRecord, Tally};
 use text::{TextOutput, TextStyle};

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::clean::{self, Signs};
+use crate::sanitize::{self, Signs};
 use crate::telemetry::{MissCause, StepRecord, Summary};
 
 /// Escapes for a terminal: line breaks and tabs work, all other control characters are shown.
@@ -73,13 +73,13 @@ impl<W: Write> TextOutput<W> {
                 TextStyle::Colored if !colour.is_empty() => {
                     // Line breaks are kept out of the colored span, which would color the rest of
                     // the line.
-                    let safe = clean::visible_line(text, &SIGNS);
+                    let safe = sanitize::visible_line(text, &SIGNS);
                     for part in safe.split_inclusive('\n') {
                         let (words, end) = part.strip_suffix('\n').map_or((part, ""), |words| (words, "\n"));
                         write!(self.to, "\x1b[{colour}m{words}\x1b[0m{end}")?;
                     }
                 }
-                TextStyle::Colored | TextStyle::Escaped => self.to.write_all(clean::visible_line(text, &SIGNS).as_bytes())?,
+                TextStyle::Colored | TextStyle::Escaped => self.to.write_all(sanitize::visible_line(text, &SIGNS).as_bytes())?,
             }
         }
         self.to.flush()
@@ -101,7 +101,7 @@ impl<W: Write> TextOutput<W> {
     /// # Errors
     /// If the output can't be written.
     pub fn title(&mut self, title: &str) -> io::Result<()> {
-        let title = clean::visible_line(title, &Signs { newline: " ", ..SIGNS });
+        let title = sanitize::visible_line(title, &Signs { newline: " ", ..SIGNS });
         match self.look {
             TextStyle::Colored => writeln!(self.to, "\x1b[2m--- {title}\x1b[0m"),
             _ => writeln!(self.to, "--- {title}"),

@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
-use crate::clean::{is_spreadsheet_formula, sanitize_lines};
+use crate::sanitize::{is_spreadsheet_formula, sanitize_lines};
 use crate::cli::lines::AtomicOutput;
 
 /// Output files for results.

@@ -16,7 +16,7 @@ use super::published::published;
 use super::rows::{Table, TableInputs, compute_set_rows};
 use super::state::{SetSettings, Settings, TableState};
 use super::{PromptSet, Runner, StudyOptions, TextOutcome, text};
-use crate::clean::sanitize_name;
+use crate::sanitize::sanitize_name;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::options::{self, whole};
 use crate::draft::DRAFTERS;

@@ -2,7 +2,7 @@
 
 use super::outputs::{format_csv_row, number};
 use super::rows::{AcceptanceSource, DrafterRow, SetRows, Table};
-use crate::clean::sanitize_name;
+use crate::sanitize::sanitize_name;
 use crate::cli::table;
 use crate::theory::intervals::Estimate;
 

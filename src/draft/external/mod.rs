@@ -229,7 +229,7 @@ fn words(command: &str) -> Option<Vec<String>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::dist::Sampling;
+    use crate::distribution::Sampling;
     use crate::draft::shape::grow;
     use crate::draft::{Plan, Shape};
     use crate::engine::testing::TableDecoder;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::dist::Sampling;
+use crate::distribution::Sampling;
 use crate::draft::Cut;
 use crate::engine::testing::TableDecoder;
 

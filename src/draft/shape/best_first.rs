@@ -31,7 +31,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dist::Sampling;
+    use crate::distribution::Sampling;
     use crate::draft::testing::Fixed;
     use crate::engine::testing::TableDecoder;
 

@@ -25,7 +25,7 @@ pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, l
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::dist::Sampling;
+    use crate::distribution::Sampling;
     use crate::draft::Candidate;
     use crate::draft::testing::Fixed;
     use crate::engine::testing::TableDecoder;

@@ -113,7 +113,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dist::Sampling;
+    use crate::distribution::Sampling;
     use crate::draft::Candidate;
     use crate::draft::testing::Fixed;
     use crate::engine::testing::TableDecoder;

@@ -68,7 +68,7 @@ impl FromStr for Widths {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::dist::Sampling;
+    use crate::distribution::Sampling;
     use crate::draft::shape::{Limits, Plan, Shape, grow};
     use crate::draft::testing::Fixed;
     use crate::draft::{Candidate, Context, Draft};

@@ -4,7 +4,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use crate::dist::LogitSums;
+use crate::distribution::LogitSums;
 use crate::model::Reductions;
 use crate::tree::TokenId;
 
@@ -71,7 +71,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::dist::{Sampling, TokenDist};
+    use crate::distribution::{Sampling, TokenDist};
 
     #[test]
     fn among_equal_logits_the_lower_id_comes_first() {

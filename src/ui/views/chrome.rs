@@ -2,7 +2,7 @@
 
 use super::{Pen, accepted, entropy, speed};
 use crate::app::{COMMANDS, CommandEntry, Editor, Phase, RunState, State};
-use crate::clean::{self, PieceKind};
+use crate::sanitize::{self, PieceKind};
 use crate::theme::Role;
 use crate::ui::number;
 use crate::verify::Rule;
@@ -212,7 +212,7 @@ pub fn editor(editor: &Editor, pen: &mut Pen) {
     let glyphs = pen.glyphs();
     let (before, after) = editor.text().split_at(editor.cursor());
     for (i, part) in [before, after].into_iter().enumerate() {
-        clean::for_each_piece(part, &glyphs.signs(), |symbol, w, kind| {
+        sanitize::for_each_piece(part, &glyphs.signs(), |symbol, w, kind| {
             if x + w > inner {
                 (x, y) = (0, y + 1);
             }
