@@ -14,9 +14,9 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Terminal, TerminalOptions, Viewport};
-use speclight::app::{Msg, State, update};
+use speclight::tui::{Msg, State, update};
 use speclight::engine::Event;
-use speclight::theme::{ColorDepth, TerminalAbilities as Abilities, Theme};
+use speclight::tui::theme::{ColorDepth, TerminalAbilities as Abilities, Theme};
 
 fn screens(c: &mut Criterion) {
     let theme = Theme::load("dark", &Abilities { depth: ColorDepth::True, ascii: false, folder: None }).unwrap();
@@ -37,7 +37,7 @@ fn screens(c: &mut Criterion) {
         };
         c.bench_function(&format!("full redraw {width}x{height}"), |b| {
             let draw = |mut t: Terminal<_>| {
-                t.draw(|frame| _ = speclight::ui::render(&state, &theme, frame)).unwrap();
+                t.draw(|frame| _ = speclight::tui::views::render(&state, &theme, frame)).unwrap();
                 t
             };
             b.iter_batched(terminal, draw, BatchSize::SmallInput);
@@ -48,7 +48,7 @@ fn screens(c: &mut Criterion) {
             b.iter(|| {
                 turn = !turn;
                 let state = if turn { &state } else { &next };
-                t.draw(|frame| _ = speclight::ui::render(state, &theme, frame)).unwrap();
+                t.draw(|frame| _ = speclight::tui::views::render(state, &theme, frame)).unwrap();
             });
         });
     }

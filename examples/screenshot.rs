@@ -16,10 +16,10 @@ use clap::Parser;
 use crossterm::event::KeyCode;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use speclight::app::{Msg, State, update};
+use speclight::tui::{Msg, State, update};
 use speclight::engine::{Event, RunInfo};
 use speclight::telemetry::{OracleResult, StepRecord};
-use speclight::theme::{ColorDepth, TerminalAbilities, Theme};
+use speclight::tui::theme::{ColorDepth, TerminalAbilities, Theme};
 
 #[derive(Parser)]
 struct Options {
@@ -78,8 +78,8 @@ fn main() -> Result<()> {
     }
     let area = Rect::new(0, 0, options.size.0, options.size.1);
     let mut buffer = Buffer::empty(area);
-    speclight::ui::draw(&state, &theme, area, &mut buffer);
-    println!("{}", speclight::export::svg(&buffer, &theme));
+    speclight::tui::views::draw(&state, &theme, area, &mut buffer);
+    println!("{}", speclight::tui::svg(&buffer, &theme));
     Ok(())
 }
 

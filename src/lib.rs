@@ -33,12 +33,5 @@ pub mod theory;
 pub mod train;
 pub mod tree;
 pub mod verify;
-
 #[cfg(feature = "tui")]
-pub mod app;
-#[cfg(feature = "tui")]
-pub mod export;
-#[cfg(feature = "tui")]
-pub mod theme;
-#[cfg(feature = "tui")]
-pub mod ui;
+pub mod tui;

@@ -121,7 +121,7 @@ fn violations_are_detected() {
         ("dist.rs", "use candle_core::Tensor;"),
         ("tree.rs", "use crate::model::Node; // a node"),
         ("theory/pool.rs", "let x: super::super::model::Logits;"),
-        ("ui/views/tree.rs", "use crate::{app::State, model::Model};"),
+        ("ui/views/tree.rs", "use crate::{tui::State, model::Model};"),
         ("export/svg.rs", "use tokenizers::Tokenizer;"),
         ("model/gguf.rs", "unsafe { read() }"),
         ("cli/doctor.rs", "println!(\"{name}\");"),

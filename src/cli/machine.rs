@@ -12,7 +12,7 @@ pub(super) fn findings() -> Vec<Finding> {
 fn terminal() -> Finding {
     use std::io::IsTerminal;
 
-    use crate::theme::TerminalAbilities;
+    use crate::tui::theme::TerminalAbilities;
 
     let var = |name: &str| std::env::var(name).ok();
     let abilities = TerminalAbilities::from_env(false, None, var);

@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use speclight::app::{EngineLink, channel};
+use speclight::tui::{EngineLink, channel};
 use speclight::engine::{Command, Event};
 use speclight::telemetry::{Ending, StepRecord};
 

@@ -17,8 +17,8 @@ mod terminal;
 
 use std::time::Duration;
 
-use speclight::app::{self, ExitReason, ScreenOptions, TerminalGuard};
-use speclight::theme::{TerminalAbilities as Abilities, Theme};
+use speclight::tui::{self, ExitReason, ScreenOptions, TerminalGuard};
+use speclight::tui::theme::{TerminalAbilities as Abilities, Theme};
 use terminal::Terminal;
 
 /// Environment variable that tells the child what to do.
@@ -36,7 +36,7 @@ fn child() {
     let themes = Theme::all(None, &Abilities::from_env(false, None, |name| std::env::var(name).ok())).unwrap();
     let panic_at = (what == "panic-engine").then_some(5);
     let link = engine::start(Duration::from_millis(20), panic_at);
-    match app::run(ScreenOptions { themes }, 0, link) {
+    match tui::run(ScreenOptions { themes }, 0, link) {
         Ok(ExitReason::Asked) => println!("left by the person"),
         Ok(ExitReason::Signal(number)) => println!("left by signal {number}"),
         Err(error) => println!("failed: {error:#}"),

@@ -7,12 +7,12 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use speclight::app::{COMPARE_KEYS, Compare, Effect, Lane, Msg, Phase, RunState, Screen};
+use speclight::tui::{COMPARE_KEYS, Compare, Effect, Lane, Msg, Phase, RunState, Screen};
 use speclight::compare::{CompareCommand, CompareEvent, ComparedStep};
 use speclight::telemetry::{
     FluidBound, Miss, MissCause, OracleResult, OracleSearchState, StepRecord, StepSettings, TokenClass, TreeRecord,
 };
-use speclight::theme::Theme;
+use speclight::tui::theme::Theme;
 
 use crate::script::{self, Script, settings};
 use crate::{key_of, text, theme};
@@ -20,7 +20,7 @@ use crate::{key_of, text, theme};
 fn drawn(state: &Compare, theme: &Theme, width: u16, height: u16) -> Buffer {
     let area = Rect::new(0, 0, width, height);
     let mut buffer = Buffer::empty(area);
-    speclight::ui::draw_compare(state, theme, area, &mut buffer);
+    speclight::tui::views::draw_compare(state, theme, area, &mut buffer);
     buffer
 }
 
@@ -174,7 +174,7 @@ fn early_and_with_texts_that_differ() {
 
 #[test]
 fn each_token_has_the_colour_of_where_it_came_from() {
-    use speclight::theme::Role;
+    use speclight::tui::theme::Role;
     let state = running(&settings("ngram", 8, 1.0), &settings("eagle", 8, 1.0), 1, 40);
     let theme = theme("dark", false);
     let buffer = drawn(&state, &theme, 120, 40);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use speclight::app::History;
+use speclight::tui::History;
 use speclight::telemetry::StepSettings;
 
 use crate::script::{Script, settings};

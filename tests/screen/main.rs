@@ -15,15 +15,15 @@ mod update;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use speclight::app::{Effect, Msg, State};
+use speclight::tui::{Effect, Msg, State};
 use speclight::telemetry::StepSettings;
-use speclight::theme::{ColorDepth, TerminalAbilities, Theme};
+use speclight::tui::theme::{ColorDepth, TerminalAbilities, Theme};
 
 /// Returns a state after `steps` steps under these settings.
 fn running(settings: &StepSettings, steps: usize) -> State {
     let mut state = State::new(3);
     for event in script::Script::new(7).events(settings, steps) {
-        speclight::app::update(&mut state, Msg::Engine(event));
+        speclight::tui::update(&mut state, Msg::Engine(event));
     }
     state
 }
@@ -32,7 +32,7 @@ fn running(settings: &StepSettings, steps: usize) -> State {
 ///
 /// Keys are written as in the help (`d`, `space`, `Tab`, `Left`, `Ctrl-C`).
 fn press(state: &mut State, keys: &[&str]) -> Vec<Effect> {
-    keys.iter().flat_map(|key| speclight::app::update(state, Msg::Key(key_of(key)))).collect()
+    keys.iter().flat_map(|key| speclight::tui::update(state, Msg::Key(key_of(key)))).collect()
 }
 
 fn key_of(key: &str) -> KeyEvent {
@@ -64,7 +64,7 @@ fn theme(name: &str, ascii: bool) -> Theme {
 fn drawn(state: &State, theme: &Theme, width: u16, height: u16) -> Buffer {
     let area = Rect::new(0, 0, width, height);
     let mut buffer = Buffer::empty(area);
-    speclight::ui::draw(state, theme, area, &mut buffer);
+    speclight::tui::views::draw(state, theme, area, &mut buffer);
     buffer
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use speclight::app::{Msg, Pane, State, update};
+use speclight::tui::{Msg, Pane, State, update};
 use speclight::engine::Event;
 use speclight::telemetry::{
     BudgetChoice, BudgetReason, Ceilings, CutNode, EntropyClassBound, FluidBound, Interval, OracleResult, OracleSearchState,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use insta::assert_snapshot;
 use ratatui::buffer::Buffer;
 use ratatui::style::Style;
-use speclight::app::{Msg, State, update};
+use speclight::tui::{Msg, State, update};
 use speclight::engine::Event;
 use speclight::telemetry::{CutNode, Ending, StepSettings};
 use speclight::verify::Rule;
@@ -138,7 +138,7 @@ fn losses_in_turn() {
     for (width, height) in [(120, 40), (200, 60)] {
         assert_snapshot!(format!("calibration_{width}x{height}"), screen(&state, width, height));
     }
-    state.focus = speclight::app::Pane::Misses;
+    state.focus = speclight::tui::Pane::Misses;
     assert_snapshot!("misses_120x40", screen(&state, 120, 40));
 }
 
@@ -147,7 +147,7 @@ fn the_automatic_budget() {
     let auto = speclight::telemetry::StepSettings { auto: true, ..settings("early-exit", 64, 1.0) };
     let mut state = running(&auto, 60);
     assert_snapshot!("auto_200x60", screen(&state, 200, 60));
-    state.focus = speclight::app::Pane::Speed;
+    state.focus = speclight::tui::Pane::Speed;
     press(&mut state, &["z"]);
     assert_snapshot!("auto_speed_80x24", screen(&state, 80, 24));
 }
@@ -217,7 +217,7 @@ fn each_pane_zoomed() {
     let mut state = running(&settings("early-exit", 16, 1.0), 70);
     press(&mut state, &["z"]);
     let mut all = String::new();
-    for pane in speclight::app::Pane::ALL {
+    for pane in speclight::tui::Pane::ALL {
         all.push_str(&format!("== {}\n{}", pane.name(), screen(&state, 72, 16)));
         press(&mut state, &["Tab"]);
     }
@@ -253,7 +253,7 @@ fn the_bar_in_every_mode() {
     ];
     let rows = |state: &State, width: u16, height: u16| {
         let all = text(&drawn(state, &theme("dark", false), width, height));
-        let light = speclight::ui::places(ratatui::layout::Rect::new(0, 0, width, height), state).light.unwrap();
+        let light = speclight::tui::views::places(ratatui::layout::Rect::new(0, 0, width, height), state).light.unwrap();
         all.lines().skip(light.y.into()).take(light.height.into()).collect::<Vec<_>>().join("\n")
     };
     let mut all = String::new();

@@ -3,7 +3,7 @@
 use std::fs;
 
 use ratatui::style::{Color, Modifier};
-use speclight::theme::{ColorDepth, Role, TerminalAbilities, Theme};
+use speclight::tui::theme::{ColorDepth, Role, TerminalAbilities, Theme};
 
 fn load(files: &[(&str, &str)], name: &str, depth: ColorDepth) -> Result<Theme, String> {
     let folder = tempfile::tempdir().unwrap();

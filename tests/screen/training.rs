@@ -6,8 +6,8 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use speclight::app::{Effect, Msg, Screen, Stage, Training};
-use speclight::theme::Theme;
+use speclight::tui::{Effect, Msg, Screen, Stage, Training};
+use speclight::tui::theme::Theme;
 use speclight::train::{DraftPerformance, HeldOutMetrics, TrainEvent, TrainReport};
 
 use crate::{key_of, text, theme};
@@ -15,7 +15,7 @@ use crate::{key_of, text, theme};
 fn drawn(state: &Training, theme: &Theme, width: u16, height: u16) -> Buffer {
     let area = Rect::new(0, 0, width, height);
     let mut buffer = Buffer::empty(area);
-    speclight::ui::draw_training(state, theme, area, &mut buffer);
+    speclight::tui::views::draw_training(state, theme, area, &mut buffer);
     buffer
 }
 

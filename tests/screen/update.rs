@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use speclight::app::{COMMANDS, Chord, Effect, Msg, Overlay, Pane, Phase, RunState, State, command_for, update};
+use speclight::tui::{COMMANDS, Chord, Effect, Msg, Overlay, Pane, Phase, RunState, State, command_for, update};
 use speclight::engine::{Command, Event};
 use speclight::telemetry::{Ending, OracleResult, OracleSearchState, StepSettings};
 use speclight::verify::Rule;
@@ -318,7 +318,7 @@ fn nothing_is_scrolled_beyond_its_end() {
         (0..times).for_each(|_| drop(press(&mut state, keys)));
         let area = ratatui::layout::Rect::new(0, 0, 80, 24);
         let mut buffer = ratatui::buffer::Buffer::empty(area);
-        let beyond = speclight::ui::draw(&state, &theme, area, &mut buffer);
+        let beyond = speclight::tui::views::draw(&state, &theme, area, &mut buffer);
         update(&mut state, Msg::Drawn(beyond));
         crate::text(&crate::drawn(&state, &theme, 80, 24))
     };

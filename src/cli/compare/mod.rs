@@ -112,7 +112,7 @@ impl CompareOptions {
     fn screen(&self, settings: &[Setting]) -> bool {
         let o = &self.outputs;
         let asked = self.plain || [&o.text, &o.csv, &o.json, &self.hard].into_iter().any(Option::is_some);
-        !asked && settings.len() == 2 && crate::app::check_terminal().is_ok()
+        !asked && settings.len() == 2 && crate::tui::check_terminal().is_ok()
     }
 }
 

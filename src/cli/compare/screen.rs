@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use super::{CompareOptions, Setting};
-use crate::app::{self, Compare, EngineLink, ExitReason, Lane};
+use crate::tui::{self, Compare, EngineLink, ExitReason, Lane};
 use crate::cli::errors::warn;
 use crate::engine::EngineOptions;
-use crate::theme::{self, TerminalAbilities, Theme};
+use crate::tui::theme::{self, TerminalAbilities, Theme};
 use crate::{compare, registry};
 
 /// Shows two settings until the user quits or a signal arrives.
@@ -26,9 +26,9 @@ pub fn run(options: &CompareOptions, settings: &[Setting]) -> anyhow::Result<Exi
     let [a, b] = settings else { anyhow::bail!("the screen shows two settings") };
     let screen = Compare::new([lane(a), lane(b)], themes.len());
 
-    let (sink, events) = app::channel();
+    let (sink, events) = tui::channel();
     let (commands, thread) = compare::spawn(engines, options.look_every, sink);
-    Ok(match app::show(screen, app::ScreenOptions { themes }, EngineLink { commands, events, thread })? {
+    Ok(match tui::show(screen, tui::ScreenOptions { themes }, EngineLink { commands, events, thread })? {
         ExitReason::Asked => ExitCode::SUCCESS,
         ExitReason::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),
     })

@@ -188,7 +188,7 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
     if !job.options.plain
         && !quiet
         && std::io::IsTerminal::is_terminal(&std::io::stdout())
-        && crate::app::check_terminal().is_ok()
+        && crate::tui::check_terminal().is_ok()
     {
         return screen::run(job);
     }

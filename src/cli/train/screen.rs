@@ -6,10 +6,10 @@ use std::thread;
 
 use super::distil::{TrainingJob, distil};
 use super::held_out;
-use crate::app::{self, EngineLink, ExitReason, Training};
+use crate::tui::{self, EngineLink, ExitReason, Training};
 use crate::cli::errors::{print_line, warn};
 use crate::registry;
-use crate::theme::{self, TerminalAbilities, Theme};
+use crate::tui::theme::{self, TerminalAbilities, Theme};
 use crate::train::TrainEvent;
 
 /// Trains and shows a screen until the user quits or a signal arrives.
@@ -25,7 +25,7 @@ pub fn run(job: TrainingJob) -> anyhow::Result<ExitCode> {
     let themes = Theme::all(None, &terminal)?;
     let screen = Training::new(job.found.name().to_owned(), job.options.out.clone(), themes.len());
 
-    let (mut sink, events) = app::channel();
+    let (mut sink, events) = tui::channel();
     let (commands, orders) = channel();
     // Closed when the training thread ends for any reason; carries the last measurement.
     let (done, ended) = channel();
@@ -44,7 +44,7 @@ pub fn run(job: TrainingJob) -> anyhow::Result<ExitCode> {
         let last = told.map_or_else(|error| TrainEvent::Failed(crate::cli::errors::one_line(&error)), |()| TrainEvent::Finished);
         let _ = sink(last);
     })?;
-    let shown = app::show(screen, app::ScreenOptions { themes }, EngineLink { commands, events, thread });
+    let shown = tui::show(screen, tui::ScreenOptions { themes }, EngineLink { commands, events, thread });
     let mut measured = None;
     let open = loop {
         match ended.try_recv() {

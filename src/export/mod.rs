@@ -1,5 +1,0 @@
-//! Export of screens as pictures.
-
-mod svg;
-
-pub use svg::svg;

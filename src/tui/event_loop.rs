@@ -1,0 +1,269 @@
+//! Event loop: turns input, engine events, time, and signals into messages, and draws.
+
+use std::io::{BufWriter, IsTerminal, Write, stdout};
+use std::mem::ManuallyDrop;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use crossterm::event::{Event as Input, EventStream};
+use futures_util::StreamExt;
+use ratatui::backend::CrosstermBackend;
+use ratatui::{Frame, Terminal};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant as Moment, sleep_until};
+
+use super::{Effect, Msg, State, TerminalGuard, update};
+use crate::engine::{Command, Event};
+use crate::tui::theme::Theme;
+use crate::tui::views;
+
+/// Minimum time between two frames.
+const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(33);
+/// Maximum delay between a change and its frame.
+const MAX_FRAME_DELAY: Duration = Duration::from_millis(120);
+/// Inverse of the fraction of time that drawing may take. The display must not slow down what it
+/// measures.
+const DRAW_TIME_DIVISOR: u32 = 125;
+/// Interval of ticks, and of checks for panics of other threads, when nothing else happens.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Screen over an engine, as a pure state machine.
+pub trait Screen {
+    /// Event type of the engine.
+    type News;
+    /// Command type of the engine.
+    type Order;
+
+    /// Applies a message; returns the effects to carry out.
+    fn update(&mut self, msg: Msg<Self::News>) -> Vec<Effect<Self::Order>>;
+
+    /// Draws the screen; returns the number of lines that can be scrolled beyond the frame.
+    fn render(&self, themes: &[Theme], frame: &mut Frame) -> u16;
+
+    /// Returns whether the passing of time alone changes the picture.
+    fn ages(&self) -> bool;
+
+    /// Returns the command that ends the engine.
+    fn quit() -> Self::Order;
+}
+
+impl Screen for State {
+    type News = Event;
+    type Order = Command;
+
+    fn update(&mut self, msg: Msg) -> Vec<Effect> {
+        update(self, msg)
+    }
+
+    fn render(&self, themes: &[Theme], frame: &mut Frame) -> u16 {
+        views::render(self, &themes[self.theme.min(themes.len() - 1)], frame)
+    }
+
+    fn ages(&self) -> bool {
+        self.notice.is_some()
+    }
+
+    fn quit() -> Command {
+        Command::Quit
+    }
+}
+
+/// Display options of a screen.
+pub struct ScreenOptions {
+    /// Themes that the theme key cycles through, the initial one first ([`Theme::all`]).
+    pub themes: Vec<Theme>,
+}
+
+/// Creates the channel for engine events: the sender's callback and the receiver.
+///
+/// The engine's thread calls the callback with every event; it returns `false` once the receiver is
+/// gone.
+pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, UnboundedReceiver<N>) {
+    let (sender, events) = tokio::sync::mpsc::unbounded_channel();
+    (move |event| sender.send(event).is_ok(), events)
+}
+
+/// Connection to an engine's thread.
+pub struct EngineLink<N = Event, O = Command> {
+    /// Sender of commands to the engine.
+    pub commands: Sender<O>,
+    /// Receiver of engine events. The engine's thread holds the sender, so the channel closes when
+    /// it ends.
+    pub events: UnboundedReceiver<N>,
+    /// Handle of the engine's thread.
+    pub thread: JoinHandle<()>,
+}
+
+/// Reason why a screen ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitReason {
+    /// The user asked to quit.
+    Asked,
+    /// A signal arrived; holds its number. By convention the exit status is 128 plus that number.
+    Signal(i32),
+}
+
+/// Checks that standard input and output are a terminal.
+///
+/// # Errors
+/// If either is not, with a message of one line.
+pub fn check_terminal() -> Result<()> {
+    if !stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        bail!("the monitor needs a terminal for its screen and keys: run `speclight run` where there is none");
+    }
+    Ok(())
+}
+
+/// Runs the monitor until the user quits, a signal arrives, or the engine fails.
+///
+/// The terminal is restored in each case, and the engine's thread is told to quit. `look_every` is
+/// the interval of oracle searches in steps that the engine was started with; 0 means none.
+///
+/// # Errors
+/// If there is no terminal, it can't be written to, or the engine failed or panicked, with a
+/// message of one line.
+pub fn run(options: ScreenOptions, look_every: usize, link: EngineLink) -> Result<ExitReason> {
+    let state = State { look_every, ..State::new(options.themes.len()) };
+    show(state, options, link)
+}
+
+/// Runs any screen in the same way as [`run`].
+///
+/// # Errors
+/// Those of [`run`].
+pub fn show<S: Screen>(screen: S, options: ScreenOptions, link: EngineLink<S::News, S::Order>) -> Result<ExitReason> {
+    check_terminal()?;
+    if options.themes.is_empty() {
+        bail!("the monitor needs a theme");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("the event loop can't start")?;
+    let EngineLink { commands, events, thread } = link;
+    let result = runtime.block_on(turn(screen, &options.themes, &commands, events));
+    // The thread may be in the middle of a pass: it sees this after its step, or dies with the
+    // process.
+    let _ = commands.send(S::quit());
+    drop(commands);
+    if thread.is_finished() {
+        let _ = thread.join();
+    }
+    result
+}
+
+async fn turn<S: Screen>(
+    mut screen: S,
+    themes: &[Theme],
+    commands: &Sender<S::Order>,
+    mut events: UnboundedReceiver<S::News>,
+) -> Result<ExitReason> {
+    let mut signals = signals::Signals::new().context("signals can't be watched")?;
+    // Themes without color use bold and reverse, which crossterm would drop under NO_COLOR. Colors
+    // were already reduced to what the terminal shows when the theme was loaded.
+    crossterm::style::force_color_output(true);
+    let guard = TerminalGuard::take().context("the terminal can't be switched to the monitor's screen")?;
+    let out = BufWriter::with_capacity(1 << 16, stdout());
+    // Never dropped: on a terminal that is gone, dropping would write to standard error, which is
+    // gone too, and panic. The guard shows the cursor instead.
+    let terminal = Terminal::new(CrosstermBackend::new(out)).context("the terminal can't be drawn to")?;
+    let mut terminal = ManuallyDrop::new(terminal);
+    let mut keys = EventStream::new();
+    let start = Instant::now();
+    let (mut dirty, mut frame_at, mut tick_at) = (true, Moment::now(), Moment::now() + TICK);
+    let mut engine_ended = false;
+    loop {
+        let mut changed = true;
+        let msg = tokio::select! {
+            biased;
+            signal = signals.next() => return Ok(ExitReason::Signal(signal)),
+            () = sleep_until(frame_at), if dirty => {
+                let begun = Instant::now();
+                let mut beyond = 0;
+                let drawn = terminal.draw(|frame| beyond = screen.render(themes, frame));
+                drawn.context("the terminal can't be drawn to")?;
+                screen.update(Msg::Drawn(beyond));
+                terminal.backend_mut().flush().context("the terminal can't be drawn to")?;
+                frame_at = Moment::now() + (begun.elapsed() * DRAW_TIME_DIVISOR).clamp(MIN_FRAME_INTERVAL, MAX_FRAME_DELAY);
+                dirty = false;
+                continue;
+            }
+            input = keys.next() => match input {
+                Some(Ok(Input::Key(key))) => {
+                    // Keys are answered at once, whatever the engine's pace.
+                    frame_at = frame_at.min(Moment::now() + MIN_FRAME_INTERVAL / 2);
+                    Msg::Key(key)
+                }
+                Some(Ok(Input::Paste(text))) => Msg::Paste(text),
+                Some(Ok(_)) => { dirty = true; continue }
+                Some(Err(e)) => bail!("the terminal can't be read: {e}"),
+                None => bail!("the terminal is gone"),
+            },
+            event = events.recv(), if !engine_ended => match event {
+                Some(event) => Msg::Engine(event),
+                None => { engine_ended = true; Msg::EngineGone(guard.panic()) }
+            },
+            () = sleep_until(tick_at) => {
+                tick_at = Moment::now() + TICK;
+                changed = screen.ages();
+                Msg::Tick(start.elapsed())
+            }
+        };
+        if let Some(said) = guard.panic() {
+            bail!("{said}");
+        }
+        dirty |= changed;
+        for msg in [Msg::Tick(start.elapsed()), msg] {
+            for effect in screen.update(msg) {
+                match effect {
+                    // A send fails only if the engine is gone, which the event channel reports.
+                    Effect::Engine(command) => drop(commands.send(command)),
+                    Effect::Leave(None) => return Ok(ExitReason::Asked),
+                    Effect::Leave(Some(why)) => bail!("{why}"),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+mod signals {
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+
+    /// Signals that end the screen: SIGTERM, SIGINT, and SIGHUP.
+    pub struct Signals([(i32, Signal); 3]);
+
+    impl Signals {
+        pub fn new() -> std::io::Result<Signals> {
+            let watch = |kind: SignalKind| Ok::<_, std::io::Error>((kind.as_raw_value(), signal(kind)?));
+            Ok(Signals([watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?, watch(SignalKind::hangup())?]))
+        }
+
+        pub async fn next(&mut self) -> i32 {
+            let [(term, a), (int, b), (hup, c)] = &mut self.0;
+            tokio::select! {
+                _ = a.recv() => *term,
+                _ = b.recv() => *int,
+                _ = c.recv() => *hup,
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod signals {
+    /// Stand-in where only Ctrl-C can be watched.
+    pub struct Signals;
+
+    impl Signals {
+        pub fn new() -> std::io::Result<Signals> {
+            Ok(Signals)
+        }
+
+        pub async fn next(&mut self) -> i32 {
+            match tokio::signal::ctrl_c().await {
+                Ok(()) => 2,
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+}

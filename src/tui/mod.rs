@@ -1,0 +1,33 @@
+//! State, input handling, and event loop of the terminal screens (monitor, compare, train).
+//!
+//! `update(&mut State, Msg) -> Vec<Effect>` is pure: it does no I/O and reads no clock, and time
+//! arrives in messages. `views::render` draws a state without changing it. Only `event_loop` touches the
+//! terminal, the engine's channels, and signals.
+
+mod commands;
+mod compare;
+mod editor;
+mod history;
+mod light;
+mod message;
+mod event_loop;
+mod state;
+mod svg;
+mod terminal;
+pub mod theme;
+mod training;
+mod update;
+pub mod views;
+
+pub use commands::{COMMANDS, Chord, CommandEntry, command_for};
+pub use compare::{COMPARE_KEYS, Compare, Lane};
+pub use editor::Editor;
+pub use history::{Averages, GeneratedText, History, Step};
+pub use light::{GaugeUnit, LightBar};
+pub use message::{Effect, Msg};
+pub use event_loop::{EngineLink, ExitReason, Screen, ScreenOptions, channel, check_terminal, run, show};
+pub use svg::svg;
+pub use state::{Notice, Overlay, Pane, Phase, RunState, State};
+pub use terminal::TerminalGuard;
+pub use training::{Measurement, Stage, Stop, TRAINING_KEYS, Training};
+pub use update::update;
