@@ -16,10 +16,10 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use speclight::draft::{Drafter, Ngram, NoDraft};
 use speclight::engine::{Session, Vocabulary};
-use speclight::model::blocks::TensorFormat;
+use speclight::model::format::quant::TensorFormat;
 use speclight::model::device::{DeviceChoice, default_threads};
-use speclight::model::kernels::{CpuDecoder, Kernel, Llama};
-use speclight::model::weights::Weights;
+use speclight::model::cpu::{CpuDecoder, Kernel, Llama};
+use speclight::model::format::weights::Weights;
 use speclight::model::{Config, Decoder, Logits, Model, Node, Parent, Pass};
 use speclight::telemetry::StepSettings;
 

@@ -7,7 +7,7 @@ use speclight::cli::{built_in, columns, read_files};
 use speclight::distribution::{Sampling, TokenDist};
 use speclight::model::candle::{self, CandleDecoder, Precision};
 use speclight::model::device::DeviceChoice;
-use speclight::model::weights::Weights;
+use speclight::model::format::weights::Weights;
 use speclight::model::{Decoder, Logits, Model, Pass};
 use speclight::tree::TokenId;
 use speclight::verify::TextRandom;

@@ -1,7 +1,7 @@
 //! Terminal and CPU findings for `speclight doctor`.
 
 use super::doctor::Finding;
-use crate::model::kernels::Kernel;
+use crate::model::cpu::Kernel;
 
 /// Returns the findings about terminal, CPU and kernel.
 pub(super) fn findings() -> Vec<Finding> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::explore::{Explorer, best_tokens, candidates, drafter_warp};
 use super::{Candidate, Context, CostModel, DraftError, Drafter};
-use crate::model::kernels::CpuDecoder;
+use crate::model::cpu::CpuDecoder;
 use crate::model::{Decoder, Head, Logits, Node, Pass};
 use crate::tree::{TokenId, TokenTree};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::explore::{Explorer, candidates, drafter_warp};
 use super::{Candidate, Context, CostModel, DraftError, Drafter};
-use crate::model::kernels::{CpuDecoder, MAX_BATCH_TOKENS};
+use crate::model::cpu::{CpuDecoder, MAX_BATCH_TOKENS};
 use crate::model::{Decoder, ForwardError, Head, Logits, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};
 

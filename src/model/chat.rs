@@ -11,7 +11,7 @@ use minijinja::{Environment, Error, ErrorKind, Value, context};
 
 use super::jinja;
 use super::load::{LoadError, json_file};
-use super::weights::Weights;
+use super::format::weights::Weights;
 use crate::guarded::{catch_panic, panic_message as message_of};
 
 /// A chat template in the Jinja language, from GGUF metadata or a model folder.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::gguf::Metadata;
+use super::format::gguf::Metadata;
 use super::load::{LoadError, json_error};
 use super::{Config, RopeScaling};
 

@@ -87,7 +87,7 @@ impl DeviceChoice {
 fn new_cuda(n: usize) -> candle_core::Result<Device> {
     let device = Device::new_cuda(n)?;
     #[cfg(feature = "cuda")]
-    super::kernels::gpu_memory::keep(&device);
+    super::cpu::gpu_memory::keep(&device);
     Ok(device)
 }
 

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::gguf::Metadata;
-use super::kernels::{CpuDecoder, Llama};
+use super::format::gguf::Metadata;
+use super::cpu::{CpuDecoder, Llama};
 use super::load::{LoadError, Model};
-use super::weights::Weights;
+use super::format::weights::Weights;
 use crate::tree::TokenId;
 
 /// Kinds of drafting heads, by the drafter that uses them.

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use candle_core::DeviceLocation;
 
-use super::blocks::TensorFormat;
+use super::format::quant::TensorFormat;
 use super::candle::{self, CandleDecoder, Precision};
 use super::chat::ChatTemplate;
 use super::device::{DeviceChoice, DeviceError, default_threads};
-use super::kernels::{self, CpuDecoder};
+use super::cpu::{self, CpuDecoder};
 use super::tokenizer::Tokenizer;
-use super::weights::Weights;
+use super::format::weights::Weights;
 use super::{Config, Decoder, ForwardError};
 use crate::tree::TokenId;
 
@@ -107,7 +107,7 @@ pub struct Model {
 /// Backend that runs the forward pass.
 #[derive(Debug)]
 enum Forward {
-    Cpu(Arc<kernels::Llama>),
+    Cpu(Arc<cpu::Llama>),
     Candle(Arc<candle::Llama>),
 }
 
@@ -126,7 +126,7 @@ impl Model {
         let (tokenizer, forward) = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().spawn_scoped(scope, || Tokenizer::open(&weights));
             let forward = if device.is_cpu() {
-                kernels::Llama::load(&weights, threads.unwrap_or_else(default_threads)).map(|llama| Forward::Cpu(Arc::new(llama)))
+                cpu::Llama::load(&weights, threads.unwrap_or_else(default_threads)).map(|llama| Forward::Cpu(Arc::new(llama)))
             } else {
                 candle::Llama::load(&weights, &device, Precision::Stored).map(|llama| Forward::Candle(Arc::new(llama)))
             };
@@ -201,7 +201,7 @@ impl Model {
     }
 
     /// Packed weights of the CPU path; `None` on other devices.
-    pub(super) fn cpu_llama(&self) -> Option<&Arc<kernels::Llama>> {
+    pub(super) fn cpu_llama(&self) -> Option<&Arc<cpu::Llama>> {
         match &self.forward {
             Forward::Cpu(llama) => Some(llama),
             Forward::Candle(_) => None,
@@ -299,7 +299,7 @@ pub fn formats_to_round(path: &Path) -> Result<Vec<&'static str>, LoadError> {
     // Rows of an embedding that is not tied to the head are read without conversion.
     let looked_up = |name: &str| name == "token_embd.weight" && name != weights.output_matrix();
     let matrices = weights.tensors().filter(|t| t.rows > 1 && !looked_up(&t.name));
-    let mut kinds: Vec<_> = matrices.filter(|t| kernels::needs_requantizing(t.kind)).map(|t| t.kind.name()).collect();
+    let mut kinds: Vec<_> = matrices.filter(|t| cpu::needs_requantizing(t.kind)).map(|t| t.kind.name()).collect();
     kinds.sort_unstable();
     kinds.dedup();
     Ok(kinds)

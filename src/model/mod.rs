@@ -2,24 +2,20 @@
 //!
 //! [`Model`] loads a GGUF file or a folder of safetensors onto a device. [`Decoder`] is one context
 //! of a model with its own KV cache; it scores the nodes of a token tree in one pass. Two backends
-//! implement it: [`kernels`] on the CPU, and [`candle`] on GPUs and as the reference for tests.
+//! implement it: [`cpu`] on the CPU, and [`candle`] on GPUs and as the reference for tests.
 
-pub mod blocks;
 pub mod candle;
 pub mod chat;
 mod config;
 pub mod device;
-pub mod gguf;
+pub mod format;
 mod head;
 mod jinja;
-pub mod kernels;
+pub mod cpu;
 pub mod load;
 pub mod rope;
-mod safetensors;
-mod shards;
 mod slots;
 pub mod tokenizer;
-pub mod weights;
 
 pub use head::{Head, HeadForm, HeadInfo};
 pub use load::{LoadError, Model};

@@ -12,7 +12,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, Var, bai
 
 use super::export;
 use super::net::SoftCross;
-use crate::model::kernels::dense::{MatrixView, PackedRight, multiply};
+use crate::model::cpu::dense::{MatrixView, PackedRight, multiply};
 
 /// Matrix of a head, (rows, cols), packed for both directions.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ use super::sizes::HeadDims;
 use super::teacher::Teacher;
 use super::{TrainError, export};
 use crate::model::HeadForm;
-use crate::model::weights::Weights;
+use crate::model::format::weights::Weights;
 use crate::tree::TokenId;
 
 /// Settings of a training run.

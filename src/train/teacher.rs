@@ -9,7 +9,7 @@ use candle_nn::ops::softmax_last_dim;
 
 use super::TrainError;
 use crate::model::candle::{Llama, Precision, TextBatch};
-use crate::model::weights::Weights;
+use crate::model::format::weights::Weights;
 use crate::tree::TokenId;
 
 /// Target model, and the layers after which its hidden states are read.

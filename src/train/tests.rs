@@ -12,9 +12,9 @@ use super::linear::{Matrices, Products};
 use super::net::{Example, Laws, Net, SoftCross};
 use super::run::{TrainSettings, backpropagate};
 use super::sizes::HeadDims;
-use crate::model::blocks::TensorFormat;
-use crate::model::kernels::{CpuDecoder, Llama, dense};
-use crate::model::weights::Weights;
+use crate::model::format::quant::TensorFormat;
+use crate::model::cpu::{CpuDecoder, Llama, dense};
+use crate::model::format::weights::Weights;
 use crate::model::{Config, Decoder, HeadForm, Node, Parent, Pass};
 
 const CONFIG: Config = Config::SMALL;

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use speclight::draft::{Drafter, EarlyExit, Ngram, NoDraft};
 use speclight::engine::{Session, Vocabulary};
-use speclight::model::blocks::TensorFormat;
-use speclight::model::kernels::{CpuDecoder, Llama};
-use speclight::model::weights::Weights;
+use speclight::model::format::quant::TensorFormat;
+use speclight::model::cpu::{CpuDecoder, Llama};
+use speclight::model::format::weights::Weights;
 use speclight::model::{Config, Decoder, Node, Parent, Pass};
 use speclight::telemetry::StepSettings;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, safetensors};
 use serde_json::{Value, json};
-use speclight::model::blocks::TensorFormat;
+use speclight::model::format::quant::TensorFormat;
 use speclight::model::candle::Precision;
 use speclight::model::device::DeviceChoice;
-use speclight::model::weights::Weights;
+use speclight::model::format::weights::Weights;
 use speclight::model::{Config, Logits, Model, Tokenizer};
 
 use super::reference::safetensors_name;

@@ -1,9 +1,9 @@
 //! Forward passes over trees, on small models with random weights.
 
 use proptest::prelude::*;
-use speclight::model::blocks::TensorFormat;
+use speclight::model::format::quant::TensorFormat;
 use speclight::model::candle::Precision;
-use speclight::model::weights::Weights;
+use speclight::model::format::weights::Weights;
 use speclight::model::{ForwardError, Logits, Node, Parent, Pass};
 
 use super::tiny::{self, Tree, alone, decoder, distance};

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
-use speclight::model::blocks::TensorFormat;
-use speclight::model::kernels::{CpuDecoder, Llama};
+use speclight::model::format::quant::TensorFormat;
+use speclight::model::cpu::{CpuDecoder, Llama};
 use speclight::model::rope::frequencies;
-use speclight::model::weights::{RawTensor, Weights};
+use speclight::model::format::weights::{RawTensor, Weights};
 use speclight::model::{Decoder, Logits};
 
 use super::tiny;
@@ -186,7 +186,7 @@ fn files_that_are_something_else_are_named() {
 
 /// Returns the weights with changed tensor values, stored as `kind`.
 fn changed(weights: &Weights, kind: TensorFormat, change: impl Fn(&str, &mut [f32])) -> Weights {
-    let tensor = |t: &speclight::model::weights::TensorInfo| -> RawTensor {
+    let tensor = |t: &speclight::model::format::weights::TensorInfo| -> RawTensor {
         let mut values = weights.read_values(&t.name, 0..t.rows).unwrap();
         change(&t.name, &mut values);
         let kind = if t.rows == 1 { TensorFormat::F32 } else { kind };

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use speclight::model::weights::Weights;
+use speclight::model::format::weights::Weights;
 
 /// Returns the current and the peak resident memory of a process, in bytes.
 fn resident(pid: u32) -> [f64; 2] {

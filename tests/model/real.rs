@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use speclight::distribution::{Sampling, TokenDist};
 use speclight::model::candle::{self, CandleDecoder, Precision};
 use speclight::model::device::DeviceChoice;
-use speclight::model::kernels::{self, CpuDecoder};
-use speclight::model::weights::Weights;
+use speclight::model::cpu::{self, CpuDecoder};
+use speclight::model::format::weights::Weights;
 use speclight::model::{Decoder, Logits, Model, Node, Parent, Pass};
 
 use super::tiny::{Tree, alone, decoder, distance};
@@ -111,7 +111,7 @@ fn packed_weights_give_distributions_near_f32() {
     let tokens = model.prompt_tokens("What is the capital of France?", false).unwrap();
     let weights = Weights::open(&path).unwrap();
     let plain = candle::Llama::load(&weights, &DeviceChoice::Cpu.open().unwrap(), Precision::F32).unwrap();
-    let packed = kernels::Llama::load(&weights, 2).unwrap();
+    let packed = cpu::Llama::load(&weights, 2).unwrap();
     let mut plain = CandleDecoder::new(Arc::new(plain), 64).unwrap();
     let mut packed = CpuDecoder::new(Arc::new(packed), 64);
     let divergence = |tokens: &[u32], other: &[u32], plain: &mut dyn Decoder, packed: &mut dyn Decoder| {

@@ -10,7 +10,7 @@ use speclight::distribution::{Sampling, TokenDist};
 use speclight::draft::{Drafter, EarlyExit, Ngram};
 use speclight::engine::{Session, Vocabulary};
 use speclight::model::candle::{CandleDecoder, Llama, Precision};
-use speclight::model::weights::Weights;
+use speclight::model::format::weights::Weights;
 use speclight::model::{Config, Decoder, ForwardError, Node, Parent, Pass, Reductions};
 use speclight::telemetry::StepSettings;
 

@@ -8,10 +8,10 @@ use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, quantized_llama};
-use speclight::model::blocks::TensorFormat;
+use speclight::model::format::quant::TensorFormat;
 use speclight::model::candle::Precision;
-use speclight::model::kernels::{self, CpuDecoder};
-use speclight::model::weights::Weights;
+use speclight::model::cpu::{self, CpuDecoder};
+use speclight::model::format::weights::Weights;
 use speclight::model::{Config, Decoder, Logits};
 
 use super::tiny::{self, decoder, distance};
@@ -200,7 +200,7 @@ fn kernels_stay_near_the_floats() {
     for kind in [TensorFormat::F32, TensorFormat::BF16, TensorFormat::Q8_0, TensorFormat::Q4_1, TensorFormat::Q4_0] {
         let config = Config { rope_scaling: Some(tiny::SCALING), ..tiny::config(2) };
         let weights = Weights::random(config, kind, true, 3).unwrap();
-        let llama = Arc::new(kernels::Llama::load(&weights, 2).unwrap());
+        let llama = Arc::new(cpu::Llama::load(&weights, 2).unwrap());
         let mut cpu: Box<dyn Decoder> = Box::new(CpuDecoder::new(llama, 64));
         cpu.prefill(&tokens, 40, Logits::Last).unwrap();
         let d = distance(cpu.logits(39), &ours(&weights, &tokens, &[40])[0]);

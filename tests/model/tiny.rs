@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use proptest::prelude::*;
-use speclight::model::blocks::TensorFormat;
+use speclight::model::format::quant::TensorFormat;
 use speclight::model::candle::{CandleDecoder, Llama, Precision};
-use speclight::model::weights::Weights;
+use speclight::model::format::weights::Weights;
 use speclight::model::{Config, Decoder, Logits, Node, Parent, Pass, RopeScaling};
 
 /// Llama 3's rotary scaling, tight enough to affect a context of a few dozen tokens.

@@ -2,7 +2,7 @@
 //! (`tests/data/tokens.json`).
 
 use speclight::model::Tokenizer;
-use speclight::model::weights::Weights;
+use speclight::model::format::weights::Weights;
 
 #[derive(serde::Deserialize)]
 struct Golden {

@@ -4,7 +4,7 @@
 
 use candle_core::Device;
 use speclight::model::device::DeviceChoice;
-use speclight::model::weights::Weights;
+use speclight::model::format::weights::Weights;
 use speclight::model::{HeadForm, Model};
 use speclight::train::{
     self, Corpus, CorpusSettings, CorpusText, GenerationOptions, PromptTask, Teacher, TrainReport, TrainSettings, TrainStart,

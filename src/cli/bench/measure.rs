@@ -11,7 +11,7 @@ use crate::cli::machine;
 use crate::distribution::argmax;
 use crate::draft::EarlyExit;
 use crate::model::device::default_threads;
-use crate::model::kernels::{CpuDecoder, Stage};
+use crate::model::cpu::{CpuDecoder, Stage};
 use crate::model::load::Model;
 use crate::model::{Decoder, ForwardError, Head, HeadForm, Logits, Node, Parent, Pass};
 use crate::registry::RegistryModel;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sanitize::sanitize_name;
 use crate::cli::table;
-use crate::model::kernels::Stage;
+use crate::model::cpu::Stage;
 use crate::theory::pass_times;
 
 /// Medians of all measurements, and every sample for later comparisons.

@@ -13,7 +13,7 @@ use crate::cli::lines::AtomicOutput;
 use crate::hex::hex;
 use crate::model::device::DeviceChoice;
 use crate::model::load::Model;
-use crate::model::weights::Weights;
+use crate::model::format::weights::Weights;
 use crate::registry::RegistryModel;
 use crate::train::{
     self, Corpus, CorpusSettings, DraftPerformance, GenerationOptions, PromptTask, Teacher, TrainEvent, TrainReport,

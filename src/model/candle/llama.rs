@@ -6,7 +6,7 @@ use candle_nn::{ops, rotary_emb};
 use super::cache::Cache;
 use super::matrix::Matrix;
 use crate::model::load::LoadError;
-use crate::model::weights::Weights;
+use crate::model::format::weights::Weights;
 use crate::model::{Config, rope};
 use crate::tree::TokenId;
 

@@ -6,9 +6,9 @@ use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::Precision;
-use crate::model::blocks::TensorFormat;
+use crate::model::format::quant::TensorFormat;
 use crate::model::load::LoadError;
-use crate::model::weights::{Weights, ggml_type};
+use crate::model::format::weights::{Weights, ggml_type};
 
 /// Number of rows converted to floats at a time while loading.
 const ROWS_AT_ONCE: usize = 4096;

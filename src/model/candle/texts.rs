@@ -116,9 +116,9 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::model::blocks::TensorFormat;
+    use crate::model::format::quant::TensorFormat;
     use crate::model::candle::{CandleDecoder, Precision};
-    use crate::model::weights::Weights;
+    use crate::model::format::weights::Weights;
     use crate::model::{Config, Decoder, Node, Parent, Pass};
 
     const CONFIG: Config = Config { layers: 3, ..Config::SMALL };

@@ -14,7 +14,7 @@ use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimi
 
 use super::{CURE, SpecialTokens, Spelling, Token, TokenKind, Tokenizer};
 use crate::guarded::catch_panic;
-use crate::model::gguf::Metadata;
+use crate::model::format::gguf::Metadata;
 use crate::model::load::LoadError;
 use crate::tree::TokenId;
 

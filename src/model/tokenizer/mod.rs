@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use super::load::LoadError;
-use super::weights::Weights;
+use super::format::weights::Weights;
 use crate::guarded::catch_panic;
 use crate::tree::TokenId;
 

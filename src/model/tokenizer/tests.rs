@@ -5,7 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::gguf;
+use crate::model::format::gguf;
 
 /// GGUF file that has metadata and no tensors.
 #[derive(Clone, Default)]

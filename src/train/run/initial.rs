@@ -8,7 +8,7 @@ use super::super::TrainError;
 use super::super::corpus::TOP;
 use super::super::sizes::HeadDims;
 use super::Run;
-use crate::model::weights::Weights;
+use crate::model::format::weights::Weights;
 use crate::model::{HeadForm, HeadInfo};
 use crate::tree::TokenId;
 

@@ -11,7 +11,7 @@ use super::super::net::{Example, Net};
 use super::super::{TrainError, export};
 use super::{Run, TrainSettings};
 use crate::model::HeadForm;
-use crate::model::kernels::dense;
+use crate::model::cpu::dense;
 
 /// Loss and gradients of some texts.
 #[derive(Default)]

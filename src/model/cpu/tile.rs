@@ -19,7 +19,7 @@
 
 use half::f16;
 
-use crate::model::blocks::{TensorFormat, scale_min};
+use crate::model::format::quant::{TensorFormat, scale_min};
 
 /// Number of rows in a tile.
 pub const ROWS: usize = 16;

@@ -56,8 +56,8 @@ macro_rules! kernel {
             use $pin as pinned;
 
             use super::*;
-            use crate::model::kernels::acts::{ActBlock, Row};
-            use crate::model::kernels::{TileOutput, WeightedSums};
+            use crate::model::cpu::acts::{ActBlock, Row};
+            use crate::model::cpu::{TileOutput, WeightedSums};
 
             tile_by_counts!([1 2 3 4 5 6 7 8] $(, $features)?);
 
@@ -286,4 +286,4 @@ macro_rules! kernel {
 kernel!(real, std::arch::x86_64, super::pinned_in_register, "avx512f,avx512bw,avx512vnni");
 
 #[cfg(test)]
-kernel!(emulated, crate::model::kernels::emulation, std::convert::identity);
+kernel!(emulated, crate::model::cpu::emulation, std::convert::identity);

@@ -17,7 +17,7 @@ use super::pool::Worker;
 use super::scratch::Scratch;
 use super::tile::{BLOCK, PackedMatrix};
 use crate::model::load::LoadError;
-use crate::model::weights::Weights;
+use crate::model::format::weights::Weights;
 
 /// Input stage of a drafting head, before its layers.
 #[derive(Debug)]

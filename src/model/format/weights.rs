@@ -13,11 +13,12 @@ use candle_core::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::blocks::TensorFormat;
+use super::quant::TensorFormat;
 use super::gguf::{self, Gguf, Metadata, TensorEntry};
-use super::head::HeadForm;
-use super::load::LoadError;
-use super::{Config, config, safetensors, shards};
+use crate::model::head::HeadForm;
+use crate::model::load::LoadError;
+use super::{safetensors, shards};
+use crate::model::{Config, config};
 
 const EMBEDDING: &str = "token_embd.weight";
 const CURE_WHOLE: &str = "the model is incomplete or of another architecture: fetch it again, or take another";
@@ -448,7 +449,7 @@ fn sample_normal(rng: &mut ChaCha8Rng) -> f32 {
     (sum as f32 / (1 << 22) as f32 - 2.0) * 3f32.sqrt()
 }
 
-pub(super) fn ggml_type(kind: TensorFormat) -> GgmlDType {
+pub(in crate::model) fn ggml_type(kind: TensorFormat) -> GgmlDType {
     match kind {
         TensorFormat::F32 => GgmlDType::F32,
         TensorFormat::F16 => GgmlDType::F16,

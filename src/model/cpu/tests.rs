@@ -12,8 +12,8 @@ use super::tile::{BLOCK, Packing, ROWS, pack_tile};
 #[cfg(target_arch = "x86_64")]
 use super::{AVX2, avx2, avx512};
 use super::{Acts, CpuDecoder, Kernel, Llama, Row, SCALAR, TileOutput, To, WeightedSums, check};
-use crate::model::blocks::TensorFormat;
-use crate::model::weights::Weights;
+use crate::model::format::quant::TensorFormat;
+use crate::model::format::weights::Weights;
 use crate::model::{Config, Decoder, Logits, Node, Parent, Pass, RopeScaling};
 
 /// Small model with grouped queries.

@@ -8,9 +8,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::blocks::TensorFormat;
+use super::quant::TensorFormat;
 use super::gguf::TensorEntry;
-use super::load::{LoadError, recognize_placeholder};
+use crate::model::load::{LoadError, recognize_placeholder};
 
 const CURE: &str = "the file is cut off or damaged: fetch it again";
 
@@ -55,7 +55,7 @@ struct Tensor {
 }
 
 /// Reads the tensors of one file, under their names in the file.
-pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<TensorEntry>, LoadError> {
+pub(in crate::model) fn read(mut file: &File, path: &Path) -> Result<Vec<TensorEntry>, LoadError> {
     let error = |what: String, at: u64| LoadError::file(path, what, Some(at), CURE);
     let io = |e: std::io::Error| error(format!("reading failed: {e}"), 0);
     let len = file.metadata().map_err(io)?.len();
@@ -131,7 +131,7 @@ pub(super) fn read(mut file: &File, path: &Path) -> Result<Vec<TensorEntry>, Loa
 }
 
 /// Returns the GGUF name of a Llama tensor, or `None` for any other tensor.
-pub(super) fn gguf_name(name: &str) -> Option<String> {
+pub(in crate::model) fn gguf_name(name: &str) -> Option<String> {
     let end = match name {
         "model.embed_tokens.weight" => Some("token_embd.weight"),
         "model.norm.weight" => Some("output_norm.weight"),

@@ -19,9 +19,9 @@ use super::front::InputStage;
 use super::memory::Shared;
 use super::pool::Pool;
 use super::tile::{PackedMatrix, Packing, ROWS, pack_tile, unpack_row};
-use crate::model::blocks::TensorFormat;
+use crate::model::format::quant::TensorFormat;
 use crate::model::load::LoadError;
-use crate::model::weights::Weights;
+use crate::model::format::weights::Weights;
 use crate::model::{Config, rope};
 use crate::tree::TokenId;
 

@@ -48,7 +48,7 @@ pub use stages::Stage;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use crate::model::blocks::TensorFormat;
+use crate::model::format::quant::TensorFormat;
 use acts::{Acts, Place, Row, To, TokenGroup};
 use cache::Cache;
 use tile::{BLOCK, Packing};

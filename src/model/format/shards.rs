@@ -9,14 +9,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::load::{LoadError, json_file};
+use crate::model::load::{LoadError, json_file};
 
 const WHOLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// Safetensors files of a model, and the index of their tensors.
 #[derive(Debug, Default)]
-pub(super) struct Shards {
+pub(in crate::model) struct Shards {
     folder: PathBuf,
     names: Vec<String>,
     /// File name by tensor name; empty without an index.
@@ -43,7 +43,7 @@ impl Shards {
 /// # Errors
 /// If there are none, a file of the index or of a numbered series is missing, or it is ambiguous
 /// which of several files are the model.
-pub(super) fn find(folder: &Path) -> Result<Shards, LoadError> {
+pub(in crate::model) fn find(folder: &Path) -> Result<Shards, LoadError> {
     let index = index(folder)?;
     let single = folder.join(WHOLE).is_file();
     if let Some(index) = index.filter(|index| !single || index.values().any(|name| name == WHOLE)) {
