@@ -7,7 +7,7 @@ use ratatui::layout::Rect;
 use super::flow::Flow;
 use super::number::{self, change, percent, two};
 use super::pen::Pen;
-use super::{MIN_SCREEN, views};
+use super::{MIN_SCREEN, panes};
 use crate::tui::{COMPARE_KEYS, Compare, Lane, Phase, RunState};
 use crate::compare::{PairedMean, Pairing, TextTrace, TokenOrigin};
 use crate::telemetry::Losses;

@@ -7,7 +7,7 @@ use ratatui::layout::Rect;
 use super::number::{percent, two};
 use super::pen::Pen;
 use super::plot::{Curve, HorizontalAxis, Plot, round_up};
-use super::{MIN_SCREEN, views};
+use super::{MIN_SCREEN, panes};
 use crate::tui::{Measurement, Stage, TRAINING_KEYS, Training};
 use crate::tui::theme::{Role, Theme};
 
