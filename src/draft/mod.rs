@@ -3,33 +3,24 @@
 //! [`Verified`] and may learn from it.
 
 mod calibration;
-mod eagle;
-mod early_exit;
-mod explore;
-mod external;
-mod mix;
-mod model;
-mod ngram;
-mod none;
-mod oracle;
+mod drafters;
 pub mod shape;
-mod suffix;
 #[cfg(test)]
 pub(crate) mod testing;
 mod thrift;
 mod verified;
 
 pub use calibration::{Calibration, Observation};
-pub use eagle::Eagle;
-pub use early_exit::EarlyExit;
-pub use external::{External, end_processes};
-pub use mix::{MEMBERS, Mix};
-pub use model::ModelDrafter;
-pub use ngram::Ngram;
-pub use none::NoDraft;
-pub use oracle::{Oracle, OracleSearch};
+pub use drafters::eagle::Eagle;
+pub use drafters::early_exit::EarlyExit;
+pub use drafters::external::{External, end_processes};
+pub use drafters::mix::{MEMBERS, Mix};
+pub use drafters::model::ModelDrafter;
+pub use drafters::ngram::Ngram;
+pub use drafters::none::NoDraft;
+pub use drafters::oracle::{Oracle, OracleSearch};
 pub use shape::{BudgetCut, Cut, Draft, Limits, Plan, Planner, Shape, Widths, YieldEstimate};
-pub use suffix::Suffix;
+pub use drafters::suffix::Suffix;
 pub use thrift::CostModel;
 pub(crate) use thrift::update_moving_average;
 pub use verified::VerifyFeedback;

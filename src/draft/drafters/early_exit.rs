@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::explore::{Explorer, candidates, drafter_warp};
-use super::{Candidate, Context, CostModel, DraftError, Drafter};
+use crate::draft::drafters::explore::{Explorer, candidates, drafter_warp};
+use crate::draft::{Candidate, Context, CostModel, DraftError, Drafter};
 use crate::model::cpu::{CpuDecoder, MAX_BATCH_TOKENS};
 use crate::model::{Decoder, ForwardError, Head, Logits, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};

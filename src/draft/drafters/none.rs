@@ -1,6 +1,6 @@
 //! Plain decoding, the baseline.
 
-use super::{Candidate, Context, DraftError, Drafter};
+use crate::draft::{Candidate, Context, DraftError, Drafter};
 use crate::tree::TokenTree;
 
 /// Drafter that proposes nothing, so that every step is one token of plain decoding.

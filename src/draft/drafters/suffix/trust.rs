@@ -80,7 +80,7 @@ impl InterpolationWeights {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draft::suffix::automaton::Automaton;
+    use crate::draft::drafters::suffix::automaton::Automaton;
 
     /// Contexts at the end of a text.
     fn after(automaton: &Automaton) -> Vec<Followers<'_>> {

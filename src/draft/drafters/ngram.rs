@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Candidate, Context, DraftError, Drafter};
+use crate::draft::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
 
 /// Longest suffix that is looked up, in tokens.

@@ -1,9 +1,9 @@
 //! Oracle drafting: the target itself as drafter (bounds.md, "oracle tree"). [`Oracle`] is the
 //! drafter; [`OracleSearch`] finds the oracle tree of one context pass by pass.
 
-use super::explore::{Explorer, candidates};
-use super::shape::Limits;
-use super::{Candidate, Context, DraftError, Drafter};
+use crate::draft::drafters::explore::{Explorer, candidates};
+use crate::draft::shape::Limits;
+use crate::draft::{Candidate, Context, DraftError, Drafter};
 use crate::model::Pass;
 use crate::theory::search::TreeSearch;
 use crate::tree::{TokenId, TokenTree};

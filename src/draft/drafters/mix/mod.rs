@@ -10,10 +10,10 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use self::weights::{MemberProposal, TokenProposals, Weights};
-use super::calibration::{Calibration, Observation, logit};
-use super::shape::Limits;
-use super::thrift::CostGate;
-use super::{Candidate, Context, CostModel, DraftError, Drafter, VerifyFeedback};
+use crate::draft::calibration::{Calibration, Observation, logit};
+use crate::draft::shape::Limits;
+use crate::draft::thrift::CostGate;
+use crate::draft::{Candidate, Context, CostModel, DraftError, Drafter, VerifyFeedback};
 use crate::tree::{TokenId, TokenTree};
 
 /// Maximum number of members of a mix.

@@ -1,7 +1,7 @@
 //! Drafter that runs a second, smaller model with the target's vocabulary.
 
-use super::explore::{Explorer, candidates, drafter_warp};
-use super::{Candidate, Context, CostModel, DraftError, Drafter};
+use crate::draft::drafters::explore::{Explorer, candidates, drafter_warp};
+use crate::draft::{Candidate, Context, CostModel, DraftError, Drafter};
 use crate::model::{Decoder, Logits, Pass};
 use crate::tree::{TokenId, TokenTree};
 

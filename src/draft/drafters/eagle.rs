@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::explore::{Explorer, best_tokens, candidates, drafter_warp};
-use super::{Candidate, Context, CostModel, DraftError, Drafter};
+use crate::draft::drafters::explore::{Explorer, best_tokens, candidates, drafter_warp};
+use crate::draft::{Candidate, Context, CostModel, DraftError, Drafter};
 use crate::model::cpu::CpuDecoder;
 use crate::model::{Decoder, Head, Logits, Node, Pass};
 use crate::tree::{TokenId, TokenTree};

@@ -4,8 +4,8 @@
 
 use std::time::Instant;
 
-use super::Candidate;
-use super::thrift::{CostGate, CostModel};
+use crate::draft::Candidate;
+use crate::draft::thrift::{CostGate, CostModel};
 use crate::distribution::{NotFinite, Sampling, TokenDist};
 use crate::model::{Decoder, ForwardError, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::shape::Limits;
-use super::{Candidate, Context, DraftError, Drafter};
+use crate::draft::shape::Limits;
+use crate::draft::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
 use process::{NoAnswer, Process};
 

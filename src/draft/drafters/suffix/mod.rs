@@ -8,7 +8,7 @@ mod trust;
 use automaton::{Automaton, Match};
 use trust::InterpolationWeights;
 
-use super::{Candidate, Context, DraftError, Drafter};
+use crate::draft::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
 
 /// Maximum number of remembered tokens of earlier texts. Beyond that, all of them are forgotten.
