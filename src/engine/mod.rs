@@ -5,8 +5,6 @@
 //! [`Event`]s. The submodules hold the automatic budget, the measured cost of verify passes, the
 //! ceilings and the oracle search.
 
-mod arms;
-mod auto;
 mod budget;
 mod calibrate;
 #[cfg(test)]
@@ -19,7 +17,6 @@ mod drawn_tests;
 mod laws;
 #[cfg(test)]
 mod learning_tests;
-mod line;
 mod load;
 mod look;
 #[cfg(test)]

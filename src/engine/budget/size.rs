@@ -4,7 +4,7 @@
 //! cut. Instead the size is picked among candidate budgets, from the tokens and seconds of earlier
 //! trees of each size. Drafting that doesn't pay backs off as in [`auto`](super::auto).
 
-use super::line::LineFit;
+use super::line_fit::LineFit;
 use crate::draft::{Draft, YieldEstimate, update_moving_average};
 use crate::telemetry::{BudgetChoice, BudgetReason, StageTimes};
 use crate::theory::cost::CostCurve;

@@ -4,7 +4,7 @@
 //! on this machine. If drafting turns out slower than plain decoding, it backs off: it skips
 //! drafting for a number of steps that doubles each time.
 
-use super::line::LineFit;
+use super::line_fit::LineFit;
 use crate::draft::{Calibration, CostModel, Draft};
 use crate::telemetry::{BudgetChoice, BudgetReason, StageTimes};
 use crate::theory::cost::CostCurve;

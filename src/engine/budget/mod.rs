@@ -3,8 +3,12 @@
 //! An automatic budget cuts deterministic trees after drafting ([`Auto`]) and picks the size of
 //! sampled trees before drafting ([`SizePolicy`]).
 
-use super::arms::{SizePolicy, StepOutcome};
-use super::auto::CutPolicy;
+mod cut;
+mod line_fit;
+mod size;
+
+use size::{SizePolicy, StepOutcome};
+use cut::CutPolicy;
 use crate::draft::{Calibration, CostModel, Draft, YieldEstimate};
 use crate::telemetry::{BudgetChoice, StepRecord, StepSettings};
 use crate::theory::cost::CostCurve;
