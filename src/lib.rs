@@ -10,7 +10,7 @@
 //! | [`engine`] | one decoding step, and the thread that repeats it | the terminal, tokio |
 //! | [`train`] | training of draft heads by distillation | the terminal, tokio |
 //! | [`telemetry`] | [`telemetry::StepRecord`], its sinks and summaries | the terminal, tokio |
-//! | [`compare`] | side-by-side runs of several settings on the same text | the terminal, tokio |
+//! | [`study`] | side-by-side runs of several settings on the same text | the terminal, tokio |
 //! | [`registry`] | discovery and download of models | the terminal, tokio |
 //! | [`sanitize`] | sanitizing of untrusted text for display | the terminal, tokio |
 //! | `app`, `theme`, `ui` | state, update and views of the monitor | model types (`ui`) |
@@ -19,7 +19,6 @@
 
 pub mod sanitize;
 pub mod cli;
-pub mod compare;
 pub mod distribution;
 pub mod draft;
 pub mod engine;
@@ -28,6 +27,7 @@ mod hex;
 pub mod model;
 mod processes;
 pub mod registry;
+pub mod study;
 pub mod telemetry;
 pub mod theory;
 pub mod train;

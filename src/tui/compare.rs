@@ -8,8 +8,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::Frame;
 
 use super::{Effect, Msg, Notice, Phase, RunState, Screen};
-use crate::compare::Outcomes;
-use crate::compare::{
+use crate::study::compare::Outcomes;
+use crate::study::compare::{
     CompareCommand, CompareEvent, ComparedStep, Differences, Pairing, SettingResults, couples, differences, generate_same_text,
     outcomes,
 };

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use speclight::tui::{COMPARE_KEYS, Compare, Effect, Lane, Msg, Phase, RunState, Screen};
-use speclight::compare::{CompareCommand, CompareEvent, ComparedStep};
+use speclight::study::compare::{CompareCommand, CompareEvent, ComparedStep};
 use speclight::telemetry::{
     FluidBound, Miss, MissCause, OracleResult, OracleSearchState, StepRecord, StepSettings, TokenClass, TreeRecord,
 };

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{CompareOptions, Setting};
-use crate::compare::SettingResults;
+use crate::study::compare::SettingResults;
 use crate::engine::Prompt;
 
 /// Smallest distance of two contexts of one text, in tokens.
@@ -75,7 +75,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::compare::{StepTrace, TextTrace};
+    use crate::study::compare::{StepTrace, TextTrace};
     use crate::telemetry::{OracleResult, OracleSearchState};
 
     fn options(more: &[&str]) -> CompareOptions {

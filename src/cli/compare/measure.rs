@@ -8,7 +8,7 @@ use super::{CompareOptions, Setting};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::loading;
 use crate::cli::study::pace::StudyProgress;
-use crate::compare::{EngineSet, SettingResults, generate_same_text};
+use crate::study::compare::{EngineSet, SettingResults, generate_same_text};
 use crate::engine::{EngineOptions, Prompt, RunInfo};
 
 /// Results of all runs.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::measure::Measurements;
 use super::{CompareOptions, Setting};
-use crate::compare::{
+use crate::study::compare::{
     ContextComparison, Differences, ExclusiveAccepts, Outcomes, Pairing, contexts, couples, differences, generate_same_text,
     outcomes, takes,
 };

@@ -7,7 +7,8 @@ use crate::tui::{self, Compare, EngineLink, ExitReason, Lane};
 use crate::cli::errors::warn;
 use crate::engine::EngineOptions;
 use crate::tui::theme::{self, TerminalAbilities, Theme};
-use crate::{compare, registry};
+use crate::registry;
+use crate::study::compare;
 
 /// Shows two settings until the user quits or a signal arrives.
 ///

@@ -5,7 +5,7 @@ use crate::sanitize::{self, Signs, sanitize_line, sanitize_name};
 use crate::cli::study::outputs::{format_csv_row, number};
 use crate::cli::study::text::written;
 use crate::cli::table;
-use crate::compare::{ContextChange, ContextComparison, ExclusiveAccept, ExclusiveAccepts, Outcomes, PairedMean, Pairing};
+use crate::study::compare::{ContextChange, ContextComparison, ExclusiveAccept, ExclusiveAccepts, Outcomes, PairedMean, Pairing};
 use crate::telemetry::{CauseCounts, ClassMisses, MissCause};
 use crate::theory::intervals::Estimate;
 
@@ -191,7 +191,7 @@ fn change_line(word: &str, c: &ContextChange, report: &ComparisonReport) -> Stri
 }
 
 fn outcomes(o: &Outcomes, a: &str, b: &str) -> String {
-    let row = |what: String, row: &crate::compare::OutcomeCounts| {
+    let row = |what: String, row: &crate::study::compare::OutcomeCounts| {
         [what, row.taken.to_string(), row.refused.to_string(), row.bonus.to_string()]
     };
     let head = [String::new(), format!("accepted by {b}"), format!("rejected by {b}"), format!("bonus of {b}")];

@@ -5,12 +5,6 @@
 
 pub mod outputs;
 pub mod pace;
-mod piece;
-mod published;
-mod rows;
-#[cfg(test)]
-mod rows_tests;
-mod state;
 pub mod table;
 pub mod text;
 
@@ -20,9 +14,9 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 pub use outputs::OutputOptions;
-pub use rows::{CeilingRow, SetRows, Table};
+pub use crate::study::table::rows::{CeilingRow, SetRows, Table};
 #[cfg(test)]
-pub use rows_tests::rows as rows_for_tests;
+pub use crate::study::table::rows_tests::rows as rows_for_tests;
 
 use super::errors::{warn, warn_if_too_many_threads};
 use super::interrupt::Interrupt;

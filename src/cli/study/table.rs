@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 
 use super::outputs::OutputOptions;
 use super::pace::StudyProgress;
-use super::piece::{TextKey, TextResult, TextResultBuilder};
-use super::published::published;
-use super::rows::{Table, TableInputs, compute_set_rows};
-use super::state::{SetSettings, Settings, TableState};
+use crate::study::table::text_result::{TextKey, TextResult, TextResultBuilder};
+use crate::study::table::published::published;
+use crate::study::table::rows::{Table, TableInputs, compute_set_rows};
+use crate::study::table::state::{SetSettings, Settings, TableState};
 use super::{PromptSet, Runner, StudyOptions, TextOutcome, text};
 use crate::sanitize::sanitize_name;
 use crate::cli::interrupt::Interrupt;

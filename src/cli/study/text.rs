@@ -1,7 +1,7 @@
 //! Table as text and as comma-separated values.
 
 use super::outputs::{format_csv_row, number};
-use super::rows::{AcceptanceSource, DrafterRow, SetRows, Table};
+use crate::study::table::rows::{AcceptanceSource, DrafterRow, SetRows, Table};
 use crate::sanitize::sanitize_name;
 use crate::cli::table;
 use crate::theory::intervals::Estimate;
@@ -75,7 +75,7 @@ fn set_text(set: &SetRows) -> String {
 }
 
 fn drafter_cells(row: &DrafterRow) -> [String; 12] {
-    let timed = |value: fn(&super::rows::Timed) -> String| row.timed.as_ref().map_or("-".to_owned(), value);
+    let timed = |value: fn(&crate::study::table::rows::Timed) -> String| row.timed.as_ref().map_or("-".to_owned(), value);
     let mut mark = match row.from {
         AcceptanceSource::Run => String::new(),
         AcceptanceSource::Largest => "*".to_owned(),

@@ -9,7 +9,7 @@ use super::number::{self, change, percent, two};
 use super::pen::Pen;
 use super::{MIN_SCREEN, panes};
 use crate::tui::{COMPARE_KEYS, Compare, Lane, Phase, RunState};
-use crate::compare::{PairedMean, Pairing, TextTrace, TokenOrigin};
+use crate::study::compare::{PairedMean, Pairing, TextTrace, TokenOrigin};
 use crate::telemetry::Losses;
 use crate::tui::theme::{Role, Theme};
 use crate::theory::intervals::Estimate;

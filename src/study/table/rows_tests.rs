@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::piece::{STRETCH_TOKENS, Stretch, TextKey, TextResult, TextResultBuilder};
+use super::text_result::{STRETCH_TOKENS, Stretch, TextKey, TextResult, TextResultBuilder};
 use super::published::published;
 use super::rows::{AcceptanceSource, SetRows, Table, TableInputs, compute_set_rows};
 use super::state::{SetSettings, Settings};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::piece::TextResult;
+use super::text_result::TextResult;
 use super::state::Settings;
 use crate::engine::MAX_BUDGET;
 use crate::telemetry::{Ceilings, SpeedOfLight, StageTimes};

@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::piece::TextResult;
+use super::text_result::TextResult;
 use crate::theory::cost::CostCurve;
 
 /// Everything the numbers depend on; a state with other settings is rejected.
@@ -192,7 +192,7 @@ fn differing(a: &Settings, b: &Settings) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::cli::study::piece::TextKey;
+    use crate::study::table::text_result::TextKey;
 
     fn settings() -> Settings {
         Settings {
