@@ -7,8 +7,8 @@ mod drafters;
 pub mod shape;
 #[cfg(test)]
 pub(crate) mod testing;
-mod thrift;
-mod verified;
+mod cost_gate;
+mod feedback;
 
 pub use calibration::{Calibration, Observation};
 pub use drafters::eagle::Eagle;
@@ -21,9 +21,9 @@ pub use drafters::none::NoDraft;
 pub use drafters::oracle::{Oracle, OracleSearch};
 pub use shape::{BudgetCut, Cut, Draft, Limits, Plan, Planner, Shape, Widths, YieldEstimate};
 pub use drafters::suffix::Suffix;
-pub use thrift::CostModel;
-pub(crate) use thrift::update_moving_average;
-pub use verified::VerifyFeedback;
+pub use cost_gate::CostModel;
+pub(crate) use cost_gate::update_moving_average;
+pub use feedback::VerifyFeedback;
 
 use crate::distribution::Sampling;
 use crate::model::{Decoder, ForwardError};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 
-use super::costs::CostCache;
+use super::cost_cache::CostCache;
 use super::drafters::DrafterBuilder;
 use super::session::SessionError;
 use super::{EngineOptions, MAX_BUDGET, RunInfo, Session, Vocabulary};

@@ -6,41 +6,41 @@
 //! ceilings and the oracle search.
 
 mod budget;
-mod calibrate;
+mod timing;
 #[cfg(test)]
 mod ceiling_tests;
 mod ceilings;
-mod costs;
+mod cost_cache;
 mod drafters;
 #[cfg(test)]
-mod drawn_tests;
-mod laws;
+mod sampled_tests;
+mod distributions;
 #[cfg(test)]
-mod learning_tests;
+mod feedback_tests;
 mod load;
-mod look;
+mod step_search;
 #[cfg(test)]
-mod look_tests;
+mod step_search_tests;
 #[cfg(test)]
-mod lossless;
-mod machine;
+mod lossless_tests;
+mod machine_load;
 mod options;
 mod protocol;
-mod seen;
+mod outcome;
 mod session;
 mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
-mod thread;
+mod driver;
 #[cfg(test)]
-mod thread_tests;
+mod driver_tests;
 mod vocabulary;
 
-pub(crate) use costs::CostCache;
+pub(crate) use cost_cache::CostCache;
 pub(crate) use load::{Engine, load, load_each};
 pub use options::{EngineOptions, Prompt};
 pub use protocol::*;
 pub use session::{Session, SessionError};
 pub use settings::{AUTO_BUDGET, BadSetting, MAX_BUDGET};
-pub use thread::{drive, spawn};
+pub use driver::{drive, spawn};
 pub use vocabulary::{TextStream, Vocabulary};

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use super::budget::BudgetPolicy;
 use super::ceilings::CeilingTracker;
-use super::look::PastStep;
-use super::seen::{VerifyOutcome, cut_nodes, describe_miss, evaluate_pass};
+use super::step_search::PastStep;
+use super::outcome::{VerifyOutcome, cut_nodes, describe_miss, evaluate_pass};
 use super::settings::BadSetting;
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::distribution::{NotFinite, Sampling};

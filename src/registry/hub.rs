@@ -16,7 +16,7 @@ use ureq::http::{HeaderMap, Response, StatusCode, Uri};
 
 use super::Progress;
 use super::error::SourceError;
-use super::found::FetchJob;
+use super::registry_model::FetchJob;
 use super::list::{HubFile, is_sha256};
 use super::part::PartialFile;
 use crate::hex::hex;

@@ -8,7 +8,7 @@
 
 mod document;
 mod error;
-mod found;
+mod registry_model;
 mod hardware;
 mod hub;
 mod list;
@@ -18,7 +18,7 @@ mod pypi;
 mod python;
 
 pub use error::RegistryError;
-pub use found::{ChecksumResult, RegistryModel};
+pub use registry_model::{ChecksumResult, RegistryModel};
 pub use hardware::load_hardware;
 pub use places::{cache_folder, config_folder};
 pub use pypi::pip_version;

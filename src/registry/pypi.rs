@@ -15,7 +15,7 @@ use zip::ZipArchive;
 
 use super::Progress;
 use super::error::SourceError;
-use super::found::FetchJob;
+use super::registry_model::FetchJob;
 use super::list::Wheel;
 use super::part::PartialFile;
 use super::python;

@@ -5,7 +5,7 @@
 
 mod capacity;
 mod curve;
-mod ladder;
+mod findings;
 mod light;
 mod lines;
 mod losses;
@@ -23,7 +23,7 @@ mod text_means;
 
 pub use capacity::{CapacitySummary, CapacityTally};
 pub use curve::{AcceptanceCurve, BudgetCurve};
-pub use ladder::*;
+pub use findings::*;
 pub use light::{LightIntervals, LightLadder, LightTally, SearchedStep, SpeedOfLight};
 pub use lines::{JsonLine, OracleResultLine, RunLine, SummaryLine};
 pub use losses::{LossLadder, Losses};

@@ -9,11 +9,11 @@
 //! draft.
 
 mod block;
-mod draws;
+mod random;
 mod rejection;
 
 pub use block::{BlockAcceptance, verify_block};
-pub use draws::TextRandom;
+pub use random::TextRandom;
 pub use rejection::{Proposal, Rejection, verify_rejection};
 
 use serde::{Deserialize, Serialize};

@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use super::{CompareOptions, Setting};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::loading;
-use crate::cli::study::pace::StudyProgress;
+use crate::cli::study::progress::StudyProgress;
 use crate::study::compare::{EngineSet, SettingResults, generate_same_text};
 use crate::engine::{EngineOptions, Prompt, RunInfo};
 

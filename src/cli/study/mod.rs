@@ -4,7 +4,7 @@
 //! table from them, and [`text`] and [`outputs`] write it.
 
 pub mod outputs;
-pub mod pace;
+pub mod progress;
 pub mod table;
 pub mod text;
 

@@ -10,7 +10,7 @@ use clap::builder::PossibleValuesParser;
 use sha2::{Digest, Sha256};
 
 use super::outputs::OutputOptions;
-use super::pace::StudyProgress;
+use super::progress::StudyProgress;
 use crate::study::table::text_result::{TextKey, TextResult, TextResultBuilder};
 use crate::study::table::published::published;
 use crate::study::table::rows::{Table, TableInputs, compute_set_rows};

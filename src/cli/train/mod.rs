@@ -3,8 +3,8 @@
 //! `distil` holds the work, `drafted` measures how well the head drafts, `screen` shows the
 //! progress on a terminal; without the screen, progress is written as lines.
 
-mod distil;
-mod drafted;
+mod distill;
+mod draft_trial;
 #[cfg(feature = "tui")]
 mod screen;
 
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 
-use self::distil::{TrainingJob, distil};
+use self::distill::{TrainingJob, distil};
 use super::errors::{print_line, warn, warn_if_too_many_threads};
 use super::interrupt::Interrupt;
 use super::lines::AtomicOutput;

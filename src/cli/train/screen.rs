@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 
-use super::distil::{TrainingJob, distil};
+use super::distill::{TrainingJob, distil};
 use super::held_out;
 use crate::tui::{self, EngineLink, ExitReason, Training};
 use crate::cli::errors::{print_line, warn};

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use crate::draft::Candidate;
-use crate::draft::thrift::{CostGate, CostModel};
+use crate::draft::cost_gate::{CostGate, CostModel};
 use crate::distribution::{NotFinite, Sampling, TokenDist};
 use crate::model::{Decoder, ForwardError, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};

@@ -4,13 +4,13 @@
 
 mod best_first;
 mod chain;
-mod drawn;
+mod sampled;
 mod fixed;
 mod levels;
-mod planned;
+mod static_tree;
 
 pub use fixed::Widths;
-pub use planned::{Plan, Planner, YieldEstimate};
+pub use static_tree::{Plan, Planner, YieldEstimate};
 
 use super::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};
@@ -226,7 +226,7 @@ pub fn grow_sampled(
     (rule, draw): (Rule, &mut dyn FnMut() -> f64),
 ) -> Result<Draft, DraftError> {
     turn(drafter, cx, limits, |root, drafter, cx| match shape.form(limits, plan) {
-        Some(form) => drawn::grow(root, drafter, cx, limits, form, rule, draw),
+        Some(form) => sampled::grow(root, drafter, cx, limits, form, rule, draw),
         None => Ok(Draft::root_only(root)),
     })
 }

@@ -10,8 +10,8 @@ mod decoder;
 mod llama;
 mod matrix;
 mod reduce;
-mod texts;
+mod text_batch;
 
 pub use decoder::CandleDecoder;
 pub use llama::{Llama, Precision};
-pub use texts::{BatchStates, TextBatch};
+pub use text_batch::{BatchStates, TextBatch};

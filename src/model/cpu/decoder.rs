@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::attention::Paths;
 use super::cache::Cache;
-use super::front::{InputBuffers, States};
+use super::input_stage::{InputBuffers, States};
 use super::hidden::Hidden;
 use super::llama::{Batch, Llama};
 use super::scratch::Scratch;

@@ -5,7 +5,7 @@
 
 mod forward;
 mod products;
-mod share;
+mod work_split;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(super) use self::forward::{Batch, MAX_SOLO_TOKENS, feed_blocks};
-pub(super) use self::share::WorkSplit;
+pub(super) use self::work_split::WorkSplit;
 use super::Kernel;
-use super::front::InputStage;
+use super::input_stage::InputStage;
 use super::memory::Shared;
 use super::pool::Pool;
 use super::tile::{PackedMatrix, Packing, ROWS, pack_tile, unpack_row};

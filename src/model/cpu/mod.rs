@@ -22,7 +22,7 @@ pub mod dense;
 mod dispatch;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod emulation;
-mod front;
+mod input_stage;
 #[cfg(feature = "cuda")]
 pub(super) mod gpu_memory;
 mod hidden;

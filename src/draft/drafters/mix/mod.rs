@@ -12,7 +12,7 @@ use std::time::Instant;
 use self::weights::{MemberProposal, TokenProposals, Weights};
 use crate::draft::calibration::{Calibration, Observation, logit};
 use crate::draft::shape::Limits;
-use crate::draft::thrift::CostGate;
+use crate::draft::cost_gate::CostGate;
 use crate::draft::{Candidate, Context, CostModel, DraftError, Drafter, VerifyFeedback};
 use crate::tree::{TokenId, TokenTree};
 

@@ -3,10 +3,10 @@
 //! lengths are interpolated are learned online (`trust`).
 
 mod automaton;
-mod trust;
+mod interpolation;
 
 use automaton::{Automaton, Match};
-use trust::InterpolationWeights;
+use interpolation::InterpolationWeights;
 
 use crate::draft::{Candidate, Context, DraftError, Drafter};
 use crate::tree::{TokenId, TokenTree};

@@ -6,14 +6,14 @@ use super::super::Acts;
 use super::super::acts::{GROUP_TOKENS, To};
 use super::super::attention::{Attention, Paths};
 use super::super::cache::Cache;
-use super::super::front::{self, States};
+use super::super::input_stage::{self, States};
 use super::super::hidden::Hidden;
 use super::super::lanes::LANES;
 use super::super::pool::Worker;
 use super::super::scratch::Scratch;
 use super::super::stages::{Clock, Stage};
 use super::super::tile::{BLOCK, ROWS};
-use super::share::WorkSplit;
+use super::work_split::WorkSplit;
 use super::{AttentionWeights, Layer, Llama};
 use crate::tree::TokenId;
 

@@ -7,7 +7,7 @@ use super::super::memory::Shared;
 use super::super::tile::{PackedMatrix, ROWS};
 use super::super::{Acts, TileOutput};
 use super::Llama;
-use super::share::WorkSplit;
+use super::work_split::WorkSplit;
 
 impl Llama {
     /// Computes this thread's tiles of several matrices with the same input.

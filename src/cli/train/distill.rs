@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::TrainOptions;
-use super::drafted::DraftTrial;
+use super::draft_trial::DraftTrial;
 use crate::cli::lines::AtomicOutput;
 use crate::hex::hex;
 use crate::model::device::DeviceChoice;

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::load::Engine;
 use super::testing::{LAYERS, TableDecoder};
-use super::thread::drive_with;
+use super::driver::drive_with;
 use super::{Command, EngineOptions, Event, Prompt, RunInfo, Session, Vocabulary};
 use crate::distribution::{Sampling, TokenDist};
 use crate::draft::{Drafter, EarlyExit, Ngram, NoDraft, Oracle};

@@ -5,7 +5,7 @@
 //! fraction of the time, and runs oracle searches. [`spawn`] runs the loop on a thread of its own,
 //! [`drive`] on the caller's.
 
-mod looks;
+mod search;
 
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
@@ -16,8 +16,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::load::{Engine, load};
-use super::look::StepSearch;
-use super::machine::LoadWatch;
+use super::step_search::StepSearch;
+use super::machine_load::LoadWatch;
 use super::{Command, EngineOptions, Event, Prompt};
 use crate::sanitize::format_error_chain;
 use crate::model::device::default_threads;

@@ -4,7 +4,7 @@
 //! per step.
 
 use super::ceilings::CeilingTracker;
-use super::laws::NodeDistributions;
+use super::distributions::NodeDistributions;
 use super::session::SessionError;
 use super::vocabulary::Vocabulary;
 use crate::distribution::{Moments, NotFinite, Sampling};

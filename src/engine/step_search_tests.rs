@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::look::StepSearch;
+use super::step_search::StepSearch;
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
 use crate::distribution::{Sampling, TokenDist};
 use crate::telemetry::{LossLadder, Losses, OracleResult, OracleSearchState, StepRecord, StepSettings};

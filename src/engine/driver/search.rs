@@ -8,7 +8,7 @@ use std::sync::mpsc::TryRecvError;
 
 use super::{Driver, End};
 use crate::engine::Event;
-use crate::engine::look::StepSearch;
+use crate::engine::step_search::StepSearch;
 
 impl Driver<'_> {
     /// Starts an oracle search on a step, while paused.

@@ -1,7 +1,7 @@
 //! Static trees: best on average, by the acceptance rate of each child rank. The optimization is
 //! that of Sequoia (Chen et al. 2024, section 3.1).
 
-use super::{Cut, Draft, Limits, Shape, drawn};
+use super::{Cut, Draft, Limits, Shape, sampled};
 use crate::tree::TokenId;
 
 /// Maximum number of children of a node.
@@ -154,7 +154,7 @@ impl Planner {
             let promise = |budget: usize| {
                 let plan = if shape == Shape::Static { Plan::best(budget - 1, &acceptance) } else { Plan::default() };
                 let limits = Limits { budget, depth: budget };
-                let (expected, depth) = drawn::expected_yield(limits, shape.form(limits, &plan)?, &acceptance);
+                let (expected, depth) = sampled::expected_yield(limits, shape.form(limits, &plan)?, &acceptance);
                 Some(YieldEstimate { budget, expected, depth })
             };
             let budgets = BUDGETS.into_iter().filter(|budget| *budget < most).chain([most]).filter(|budget| *budget > 1);

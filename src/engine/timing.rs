@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::seen::evaluate_pass;
+use super::outcome::evaluate_pass;
 use super::session::{Session, SessionError};
 use crate::draft::Draft;
 use crate::model::{ForwardError, Node, Parent, Pass};
