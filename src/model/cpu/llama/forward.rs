@@ -331,5 +331,5 @@ pub(in super::super) struct Batch<'a> {
     /// Destination of the hidden states, if they are kept.
     pub hidden: Option<&'a Hidden>,
     /// States of a drafting head's tokens, and the buffers of its input stage.
-    pub states: Option<(States<'a>, &'a front::InputBuffers)>,
+    pub states: Option<(States<'a>, &'a input_stage::InputBuffers)>,
 }
