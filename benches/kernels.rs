@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
 use speclight::draft::{Drafter, Ngram, NoDraft};
 use speclight::engine::{Session, Vocabulary};
-use speclight::model::format::quant::TensorFormat;
-use speclight::model::device::{DeviceChoice, default_threads};
 use speclight::model::cpu::{CpuDecoder, Kernel, Llama};
+use speclight::model::device::{DeviceChoice, default_threads};
+use speclight::model::format::quant::TensorFormat;
 use speclight::model::format::weights::Weights;
 use speclight::model::{Config, Decoder, Logits, Model, Node, Parent, Pass};
 use speclight::telemetry::StepSettings;
@@ -39,9 +41,17 @@ fn config(dim: usize, ffn: usize, layers: usize) -> Config {
     }
 }
 
-fn decoder(config: &Config, kind: TensorFormat, kernel: &'static Kernel, capacity: usize) -> CpuDecoder {
+fn decoder(
+    config: &Config,
+    kind: TensorFormat,
+    kernel: &'static Kernel,
+    capacity: usize,
+) -> CpuDecoder {
     let weights = Weights::random(config.clone(), kind, true, 1).unwrap();
-    CpuDecoder::new(Arc::new(Llama::with_kernel(&weights, default_threads(), kernel).unwrap()), capacity)
+    CpuDecoder::new(
+        Arc::new(Llama::with_kernel(&weights, default_threads(), kernel).unwrap()),
+        capacity,
+    )
 }
 
 /// Binary tree of `nodes` nodes.
@@ -51,7 +61,12 @@ fn tree(nodes: usize) -> Vec<Node> {
 }
 
 /// Times a pass and discards its nodes.
-fn pass(group: &mut BenchmarkGroup<WallTime>, id: BenchmarkId, decoder: &mut dyn Decoder, nodes: usize) {
+fn pass(
+    group: &mut BenchmarkGroup<WallTime>,
+    id: BenchmarkId,
+    decoder: &mut dyn Decoder,
+    nodes: usize,
+) {
     let nodes = tree(nodes);
     group.bench_function(id, |b| {
         b.iter(|| {
@@ -64,7 +79,10 @@ fn pass(group: &mut BenchmarkGroup<WallTime>, id: BenchmarkId, decoder: &mut dyn
 
 fn short<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
     let mut group = c.benchmark_group(name);
-    group.sample_size(20).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(600));
+    group
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(600));
     group
 }
 
@@ -75,9 +93,14 @@ fn products(c: &mut Criterion) {
     let mut group = short(c, "products");
     let kernels = Kernel::all();
     for (i, kernel) in kernels.iter().enumerate() {
-        for kind in
-            [TensorFormat::Q4_0, TensorFormat::Q4_1, TensorFormat::Q4K, TensorFormat::Q6K, TensorFormat::Q8_0, TensorFormat::BF16]
-        {
+        for kind in [
+            TensorFormat::Q4_0,
+            TensorFormat::Q4_1,
+            TensorFormat::Q4K,
+            TensorFormat::Q6K,
+            TensorFormat::Q8_0,
+            TensorFormat::BF16,
+        ] {
             let mut decoder = decoder(&config, kind, kernel, 256);
             // The scalar reference comes last and is too slow for larger batches.
             for nodes in if i + 1 < kernels.len() { &[1, 2, 4, 8, 16, 64][..] } else { &[1][..] } {
@@ -98,7 +121,12 @@ fn attention(c: &mut Criterion) {
         let tokens: Vec<u32> = (0..context as u32).map(|i| i % 64).collect();
         (&mut decoder as &mut dyn Decoder).prefill(&tokens, 256, Logits::None).unwrap();
         for nodes in [1, 16] {
-            pass(&mut group, BenchmarkId::new(format!("{nodes} after"), context), &mut decoder, nodes);
+            pass(
+                &mut group,
+                BenchmarkId::new(format!("{nodes} after"), context),
+                &mut decoder,
+                nodes,
+            );
         }
     }
 }
@@ -106,7 +134,9 @@ fn attention(c: &mut Criterion) {
 /// Steps of a session: draft, verify, accept, record.
 fn step(c: &mut Criterion) {
     let model = Model::open(&real::path(), DeviceChoice::Cpu, None).unwrap();
-    let prompt = model.prompt_tokens("Write a long story about a lighthouse and its keeper.", false).unwrap();
+    let prompt = model
+        .prompt_tokens("Write a long story about a lighthouse and its keeper.", false)
+        .unwrap();
     let tokenizer = model.tokenizer();
     let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), Vec::new()));
     let mut group = c.benchmark_group("step");
@@ -115,7 +145,8 @@ fn step(c: &mut Criterion) {
         let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default())];
         let settings = StepSettings::new(drafter, "best-first", budget, 0.0);
         let target = model.decoder(1024).unwrap();
-        let mut session = Session::new(target, drafters, Arc::clone(&vocabulary), settings).unwrap();
+        let mut session =
+            Session::new(target, drafters, Arc::clone(&vocabulary), settings).unwrap();
         group.bench_function(BenchmarkId::new(drafter, budget), |b| {
             b.iter_custom(|steps| {
                 let mut spent = Duration::ZERO;

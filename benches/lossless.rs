@@ -18,7 +18,9 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use speclight::cli::one_line;
-use speclight::draft::{Drafter, Eagle, EarlyExit, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Shape, Suffix};
+use speclight::draft::{
+    Drafter, Eagle, EarlyExit, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Shape, Suffix,
+};
 use speclight::engine::{MAX_BUDGET, Prompt, Session, Vocabulary};
 use speclight::model::device::DeviceChoice;
 use speclight::model::tokenizer::same_vocabulary;
@@ -64,13 +66,16 @@ struct Options {
 }
 
 fn shape(name: &str) -> Result<Shape, String> {
-    Shape::named(name).ok_or_else(|| format!("give some of {}", Shape::ALL.map(Shape::name).join(", ")))
+    Shape::named(name)
+        .ok_or_else(|| format!("give some of {}", Shape::ALL.map(Shape::name).join(", ")))
 }
 
 fn budget(value: &str) -> Result<usize, String> {
     // A budget of 1 drafts nothing, which is plain decoding itself.
     let drafts = value.parse().ok().filter(|budget| (2..=MAX_BUDGET).contains(budget));
-    drafts.ok_or_else(|| format!("a budget counts the tokens of a verify pass: give 2 to {MAX_BUDGET}"))
+    drafts.ok_or_else(|| {
+        format!("a budget counts the tokens of a verify pass: give 2 to {MAX_BUDGET}")
+    })
 }
 
 fn main() -> ExitCode {
@@ -94,17 +99,24 @@ fn settings(drafter: &str, shape: Shape, budget: usize) -> StepSettings {
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {
-    let prompts = prompts::read(&options.prompts, options.limit, &mut |line| eprintln!("lossless: {line}"))?;
+    let prompts =
+        prompts::read(&options.prompts, options.limit, &mut |line| eprintln!("lossless: {line}"))?;
     let (model, sha256) = open(options.model.as_deref(), options)?;
-    let tokens: Vec<Vec<TokenId>> =
-        prompts.iter().map(|(_, prompt)| model.prompt_tokens(&prompt.text, false)).collect::<Result<_, _>>()?;
+    let tokens: Vec<Vec<TokenId>> = prompts
+        .iter()
+        .map(|(_, prompt)| model.prompt_tokens(&prompt.text, false))
+        .collect::<Result<_, _>>()?;
     let longest = tokens.iter().map(Vec::len).max().unwrap_or(0);
     let largest = options.budgets.iter().copied().max().unwrap_or(0);
     let capacity = longest.saturating_add(options.max_tokens).saturating_add(largest);
     let mut session = session(&model, sha256.as_deref(), capacity, options)?;
-    let has: Vec<&str> = session.drafters().map(|(name, _)| name).filter(|name| *name != "none").collect();
-    let drafters =
-        if options.drafters.is_empty() { has.iter().map(|name| (*name).to_owned()).collect() } else { options.drafters.clone() };
+    let has: Vec<&str> =
+        session.drafters().map(|(name, _)| name).filter(|name| *name != "none").collect();
+    let drafters = if options.drafters.is_empty() {
+        has.iter().map(|name| (*name).to_owned()).collect()
+    } else {
+        options.drafters.clone()
+    };
     if let Some(name) = drafters.iter().find(|name| !has.contains(&name.as_str())) {
         bail!("--drafters {name}: give some of {}", has.join(", "));
     }
@@ -113,7 +125,10 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for drafter in &drafters {
         for &shape in shapes {
-            let row = |&budget: &usize| Row { settings: settings(drafter, shape, budget), tally: Tally::default() };
+            let row = |&budget: &usize| Row {
+                settings: settings(drafter, shape, budget),
+                tally: Tally::default(),
+            };
             rows.extend(options.budgets.iter().map(row));
         }
     }
@@ -135,10 +150,16 @@ fn run(options: &Options) -> anyhow::Result<()> {
         let want = decode(&mut session, &mut plain, prompt, tokens, options.max_tokens)?;
         for row in &mut rows {
             let got = decode(&mut session, row, prompt, tokens, options.max_tokens)?;
-            if let Some(at) = (0..want.len().max(got.len())).find(|&at| want.get(at) != got.get(at)) {
+            if let Some(at) = (0..want.len().max(got.len())).find(|&at| want.get(at) != got.get(at))
+            {
                 let word = |token: Option<&TokenId>| match token {
                     Some(&token) => {
-                        format!("{token} {:?}", String::from_utf8_lossy(&model.tokenizer().token_bytes()[token as usize]))
+                        format!(
+                            "{token} {:?}",
+                            String::from_utf8_lossy(
+                                &model.tokenizer().token_bytes()[token as usize]
+                            )
+                        )
                     }
                     None => "nothing".to_owned(),
                 };
@@ -156,9 +177,13 @@ fn run(options: &Options) -> anyhow::Result<()> {
         }
     }
     bar.finish_and_clear();
-    println!("{:<10} {:<10} {:>6} {:>8} {:>8} {:>12}  text", "drafter", "shape", "budget", "tokens", "steps", "tokens/step");
+    println!(
+        "{:<10} {:<10} {:>6} {:>8} {:>8} {:>12}  text",
+        "drafter", "shape", "budget", "tokens", "steps", "tokens/step"
+    );
     for row in std::iter::once(&plain).chain(&rows) {
-        let (sum, StepSettings { drafter, shape, budget, .. }) = (row.tally.summary(None), &row.settings);
+        let (sum, StepSettings { drafter, shape, budget, .. }) =
+            (row.tally.summary(None), &row.settings);
         let text = if drafter == "none" { "the measure" } else { "the same" };
         println!(
             "{drafter:<10} {shape:<10} {budget:>6} {:>8} {:>8} {:>12.2}  {text}",
@@ -193,15 +218,30 @@ fn open(name: Option<&str>, options: &Options) -> anyhow::Result<(Model, Option<
     Ok((Model::open(&path, DeviceChoice::Cpu, options.threads)?, found.sha256().map(str::to_owned)))
 }
 
-fn session(model: &Model, sha256: Option<&str>, capacity: usize, options: &Options) -> anyhow::Result<Session> {
+fn session(
+    model: &Model,
+    sha256: Option<&str>,
+    capacity: usize,
+    options: &Options,
+) -> anyhow::Result<Session> {
     let layers = model.config().layers;
-    let mut drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default()), Box::new(Suffix::default())];
+    let mut drafters: Vec<Box<dyn Drafter>> =
+        vec![Box::new(NoDraft), Box::new(Ngram::default()), Box::new(Suffix::default())];
     let adapter = Head::load_built_in(sha256, HeadForm::Adapter, model)?;
-    drafters.extend(EarlyExit::default_exit(adapter.as_ref(), layers)?.map(|exit| Box::new(exit) as Box<dyn Drafter>));
+    drafters.extend(
+        EarlyExit::default_exit(adapter.as_ref(), layers)?
+            .map(|exit| Box::new(exit) as Box<dyn Drafter>),
+    );
     if let Some(name) = &options.draft_model {
         let (second, _) = open(Some(name), options)?;
-        same_vocabulary(model.tokenizer(), second.tokenizer()).map_err(anyhow::Error::msg).context("--draft-model")?;
-        drafters.push(Box::new(ModelDrafter::new(second.decoder(capacity)?, name, model.config().vocab)?));
+        same_vocabulary(model.tokenizer(), second.tokenizer())
+            .map_err(anyhow::Error::msg)
+            .context("--draft-model")?;
+        drafters.push(Box::new(ModelDrafter::new(
+            second.decoder(capacity)?,
+            name,
+            model.config().vocab,
+        )?));
     }
     let mut target = model.decoder(capacity)?;
     if let Some(head) = Head::load_built_in(sha256, HeadForm::Eagle, model)? {
@@ -212,6 +252,7 @@ fn session(model: &Model, sha256: Option<&str>, capacity: usize, options: &Optio
     }
     drafters.push(Box::new(Oracle::default()));
     let tokenizer = model.tokenizer();
-    let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop_tokens().to_vec()));
+    let vocabulary =
+        Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop_tokens().to_vec()));
     Ok(Session::new(target, drafters, vocabulary, settings("none", Shape::Chain, 1))?)
 }

@@ -44,10 +44,20 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 64)]
     max_tokens: usize,
     /// Drafters to run
-    #[arg(long, value_name = "NAME,..", value_delimiter = ',', default_value = "ngram,suffix,early-exit,eagle,mix,oracle")]
+    #[arg(
+        long,
+        value_name = "NAME,..",
+        value_delimiter = ',',
+        default_value = "ngram,suffix,early-exit,eagle,mix,oracle"
+    )]
     drafters: Vec<String>,
     /// Shapes to run
-    #[arg(long, value_name = "NAME,..", value_delimiter = ',', default_value = "best-first,chain,fixed,static")]
+    #[arg(
+        long,
+        value_name = "NAME,..",
+        value_delimiter = ',',
+        default_value = "best-first,chain,fixed,static"
+    )]
     shapes: Vec<String>,
     /// Budget B: tokens of a verify pass
     #[arg(long, value_name = "B", default_value_t = 16)]
@@ -80,16 +90,33 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {
-    let read = prompts::read(&options.prompts, options.limit, &mut |line| eprintln!("marks: {line}"))?;
+    let read =
+        prompts::read(&options.prompts, options.limit, &mut |line| eprintln!("marks: {line}"))?;
     let prompts: Vec<Prompt> = read.into_iter().map(|(_, prompt)| prompt).collect();
     let Options { budget, temperature, max_tokens, threads, .. } = *options;
-    println!("{} prompts, up to {max_tokens} tokens each, B {budget}, temperature {temperature}", prompts.len());
+    println!(
+        "{} prompts, up to {max_tokens} tokens each, B {budget}, temperature {temperature}",
+        prompts.len()
+    );
     println!(
         "{:<10} {:<10} {:>6} {:>6} {:>5} {:>10} {:>7} {:>19} {:>15} {:>14}",
-        "drafter", "shape", "steps", "looks", "open", "exceptions", "E[X|T]", "accepted - E[X|T]", "of context", "of fluid"
+        "drafter",
+        "shape",
+        "steps",
+        "looks",
+        "open",
+        "exceptions",
+        "E[X|T]",
+        "accepted - E[X|T]",
+        "of context",
+        "of fluid"
     );
     let (mut exceptions, mut unlucky) = (0, 0);
-    for (drafter, shape) in options.drafters.iter().flat_map(|drafter| options.shapes.iter().map(move |shape| (drafter, shape))) {
+    for (drafter, shape) in options
+        .drafters
+        .iter()
+        .flat_map(|drafter| options.shapes.iter().map(move |shape| (drafter, shape)))
+    {
         let settings = StepSettings::new(drafter, shape, budget, temperature);
         let engine = EngineOptions {
             model: options.model.clone().unwrap_or(Registry::load()?.default_name().to_owned()),
@@ -112,8 +139,14 @@ fn run(options: &Options) -> anyhow::Result<()> {
         };
         let marks = Marks::of(engine, options.every).map_err(anyhow::Error::msg)?;
         let ((luck, half), (least, most)) = (marks.luck(), marks.share());
-        let context = if marks.looks > 0 { format!("{:.1} to {:.1}%", 100.0 * least, 100.0 * most) } else { "-".into() };
-        let fluid = marks.fluid.map_or("-".into(), |fluid| format!("{:.1}%", 100.0 * marks.expected() / fluid));
+        let context = if marks.looks > 0 {
+            format!("{:.1} to {:.1}%", 100.0 * least, 100.0 * most)
+        } else {
+            "-".into()
+        };
+        let fluid = marks
+            .fluid
+            .map_or("-".into(), |fluid| format!("{:.1}%", 100.0 * marks.expected() / fluid));
         println!(
             "{drafter:<10} {shape:<10} {:>6} {:>6} {:>5} {:>10} {:>7.3} {:>19} {context:>15} {fluid:>14}",
             marks.steps,
@@ -127,12 +160,18 @@ fn run(options: &Options) -> anyhow::Result<()> {
         exceptions += marks.exceptions.len();
         unlucky += usize::from(luck.abs() > MAX_SAMPLING_ERROR * half);
         // An oracle that drafts its own tree reaches all that the context allows.
-        if drafter == "oracle" && shape == "best-first" && marks.looks > 0 && !(least <= 1.0 + 1e-9 && most >= 1.0 - 1e-9) {
+        if drafter == "oracle"
+            && shape == "best-first"
+            && marks.looks > 0
+            && !(least <= 1.0 + 1e-9 && most >= 1.0 - 1e-9)
+        {
             bail!("the oracle drafter reaches {least} to {most} of the oracle's own ceiling");
         }
     }
     if exceptions + unlucky > 0 {
-        bail!("{exceptions} steps have marks out of order, and {unlucky} rows more luck than there is");
+        bail!(
+            "{exceptions} steps have marks out of order, and {unlucky} rows more luck than there is"
+        );
     }
     println!("no mark is out of order");
     Ok(())

@@ -54,7 +54,11 @@ struct Options {
     #[arg(long, value_name = "T", default_value_t = 0.8)]
     temperature: f32,
     /// Prompt text
-    #[arg(long, value_name = "TEXT", default_value = "Write a long story about a lighthouse and its keeper.")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "Write a long story about a lighthouse and its keeper."
+    )]
     prompt: String,
     /// Passed by cargo.
     #[arg(long, hide = true)]
@@ -62,12 +66,20 @@ struct Options {
 }
 
 fn pairs(value: &str) -> Result<usize, String> {
-    value.parse().ok().filter(|&pairs| pairs > 0).ok_or_else(|| "give a whole number from 1".to_owned())
+    value
+        .parse()
+        .ok()
+        .filter(|&pairs| pairs > 0)
+        .ok_or_else(|| "give a whole number from 1".to_owned())
 }
 
 fn size(value: &str) -> Result<(u16, u16), String> {
-    let parsed = value.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    parsed.filter(|&(width, height)| width >= 80 && height >= 24).ok_or_else(|| "give a size from 80x24 up".to_owned())
+    let parsed = value
+        .split_once('x')
+        .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    parsed
+        .filter(|&(width, height)| width >= 80 && height >= 24)
+        .ok_or_else(|| "give a size from 80x24 up".to_owned())
 }
 
 /// Measurements of one run, of either program.
@@ -99,10 +111,18 @@ fn main() {
         args.extend([name.to_owned(), value.to_owned()]);
     }
     let (width, height) = options.size;
-    println!("{} at temperature {}, {width}x{height}, {} pairs", options.drafter, options.temperature, options.pairs);
-    println!("                in steps, tokens/s        by the clock, tokens/s      first   its thread");
-    println!("tokens        run  monitor    cost        run  monitor    cost      token    of a core");
-    let (mut in_steps, mut by_clock, mut first, mut own) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    println!(
+        "{} at temperature {}, {width}x{height}, {} pairs",
+        options.drafter, options.temperature, options.pairs
+    );
+    println!(
+        "                in steps, tokens/s        by the clock, tokens/s      first   its thread"
+    );
+    println!(
+        "tokens        run  monitor    cost        run  monitor    cost      token    of a core"
+    );
+    let (mut in_steps, mut by_clock, mut first, mut own) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for pair in 0..=options.pairs {
         // The order alternates, so that drift affects both programs.
         let (plain, shown) = if pair % 2 == 0 {
@@ -136,10 +156,14 @@ fn main() {
     }
     for (name, costs) in [("in steps", &mut in_steps), ("by the clock", &mut by_clock)] {
         let [low, middle, high] = quartiles(costs).map(|cost| 100.0 * cost);
-        println!("the monitor costs {middle:.1}% {name} (median; half of the pairs {low:.1}% to {high:.1}%)");
+        println!(
+            "the monitor costs {middle:.1}% {name} (median; half of the pairs {low:.1}% to {high:.1}%)"
+        );
     }
     let [_, middle, high] = quartiles(&mut first);
-    println!("its first token comes after {middle:.2} s (median; a quarter later than {high:.2} s)");
+    println!(
+        "its first token comes after {middle:.2} s (median; a quarter later than {high:.2} s)"
+    );
     if !own.is_empty() {
         println!("its own thread used {:.2}% of a core (median)", 100.0 * quartiles(&mut own)[1]);
     }
@@ -169,11 +193,19 @@ fn environment(folder: &Path) -> [(&'static str, String); 5] {
 /// Runs `speclight run` and reads its JSON from a pipe.
 fn run(args: &[String], folder: &Path) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_speclight"));
-    command.arg("run").args(args).args(["--json", "-"]).envs(environment(folder)).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .arg("run")
+        .args(args)
+        .args(["--json", "-"])
+        .envs(environment(folder))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     let start = Instant::now();
     let mut child = command.spawn().unwrap();
-    let lines: Vec<(Duration, String)> =
-        BufReader::new(child.stdout.take().unwrap()).lines().map(|line| (start.elapsed(), line.unwrap())).collect();
+    let lines: Vec<(Duration, String)> = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(|line| (start.elapsed(), line.unwrap()))
+        .collect();
     assert!(child.wait().unwrap().success());
     let summary: Value = serde_json::from_str(&lines[lines.len() - 1].1).unwrap();
     let step: Value = serde_json::from_str(&lines[1].1).unwrap();
@@ -194,7 +226,9 @@ fn run(args: &[String], folder: &Path) -> Outcome {
 /// Its output is stored with arrival times while it runs and parsed when the terminal is silent: a
 /// terminal that parsed at the same time would take part of what is measured.
 fn monitor(args: &[String], (width, height): (u16, u16), folder: &Path) -> Outcome {
-    let pair = native_pty_system().openpty(PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 }).unwrap();
+    let pair = native_pty_system()
+        .openpty(PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 })
+        .unwrap();
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_speclight"));
     command.arg("--once");
     command.args(args);
@@ -223,7 +257,9 @@ fn monitor(args: &[String], (width, height): (u16, u16), folder: &Path) -> Outco
                 kept.push(chunk);
                 continue;
             }
-            Err(RecvTimeoutError::Disconnected) => panic!("it ended by itself:\n{}", parser.screen().contents()),
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("it ended by itself:\n{}", parser.screen().contents())
+            }
             Err(RecvTimeoutError::Timeout) => {}
         }
         for (at, bytes) in kept.drain(..) {
@@ -232,7 +268,9 @@ fn monitor(args: &[String], (width, height): (u16, u16), folder: &Path) -> Outco
             if first.is_none() {
                 first = tokens(&screen).filter(|&tokens| tokens > 0).map(|tokens| (at, tokens));
             }
-            if end.is_none() && screen.lines().next().is_some_and(|line| line.trim_end().ends_with("finished")) {
+            if end.is_none()
+                && screen.lines().next().is_some_and(|line| line.trim_end().ends_with("finished"))
+            {
                 end = Some(at);
             }
         }
@@ -240,7 +278,8 @@ fn monitor(args: &[String], (width, height): (u16, u16), folder: &Path) -> Outco
     let screen = parser.screen().contents();
     let end = end.unwrap();
     // The first field is the time on a core, in nanoseconds.
-    let spent = std::fs::read_to_string(format!("/proc/{}/schedstat", child.process_id().unwrap())).ok();
+    let spent =
+        std::fs::read_to_string(format!("/proc/{}/schedstat", child.process_id().unwrap())).ok();
     let spent = spent.and_then(|spent| spent.split(' ').next()?.parse::<f64>().ok());
     writer.write_all(b"q").unwrap();
     assert!(child.wait().unwrap().success());
@@ -256,7 +295,9 @@ fn monitor(args: &[String], (width, height): (u16, u16), folder: &Path) -> Outco
 
 /// Reads the token count in the title of the text pane.
 fn tokens(screen: &str) -> Option<usize> {
-    screen.match_indices(" tokens").find_map(|(at, _)| screen[..at].rsplit(' ').next()?.parse().ok())
+    screen
+        .match_indices(" tokens")
+        .find_map(|(at, _)| screen[..at].rsplit(' ').next()?.parse().ok())
 }
 
 /// Reads the mean in the speed pane.

@@ -14,12 +14,14 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Terminal, TerminalOptions, Viewport};
-use speclight::tui::{Msg, State, update};
 use speclight::engine::Event;
 use speclight::tui::theme::{ColorDepth, TerminalAbilities as Abilities, Theme};
+use speclight::tui::{Msg, State, update};
 
 fn screens(c: &mut Criterion) {
-    let theme = Theme::load("dark", &Abilities { depth: ColorDepth::True, ascii: false, folder: None }).unwrap();
+    let theme =
+        Theme::load("dark", &Abilities { depth: ColorDepth::True, ascii: false, folder: None })
+            .unwrap();
     let settings = script::settings("early-exit", 64, 1.0);
     let mut script = script::Script::new(7);
     let mut state = State::new(1);

@@ -30,9 +30,19 @@ impl Drafter for Latest {
         self.0.extend(cx.tokens.windows(2).map(|pair| (pair[0], pair[1])));
         Ok(())
     }
-    fn propose(&mut self, cx: &mut Context, tree: &TokenTree, at: &[usize], _: usize) -> Result<Vec<Vec<Candidate>>, DraftError> {
-        let next = |&node: &usize| self.0.get(&tree.token(node)).filter(|token| !cx.stop.contains(token));
-        Ok(at.iter().map(|node| next(node).map(|&token| Candidate { token, q: 0.5 }).into_iter().collect()).collect())
+    fn propose(
+        &mut self,
+        cx: &mut Context,
+        tree: &TokenTree,
+        at: &[usize],
+        _: usize,
+    ) -> Result<Vec<Vec<Candidate>>, DraftError> {
+        let next =
+            |&node: &usize| self.0.get(&tree.token(node)).filter(|token| !cx.stop.contains(token));
+        Ok(at
+            .iter()
+            .map(|node| next(node).map(|&token| Candidate { token, q: 0.5 }).into_iter().collect())
+            .collect())
     }
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         Ok(Box::new(Latest::default()))
@@ -41,12 +51,21 @@ impl Drafter for Latest {
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let (path, prompt) = arguments.next().zip(arguments.next()).context("give a model file and a prompt")?;
+    let (path, prompt) =
+        arguments.next().zip(arguments.next()).context("give a model file and a prompt")?;
     let model = Model::open(path.as_ref(), DeviceChoice::Cpu, None)?;
     let tokens = model.prompt_tokens(&prompt, false)?;
-    let vocabulary = Arc::new(Vocabulary::new(model.tokenizer().token_bytes(), model.tokenizer().stop_tokens().to_vec()));
+    let vocabulary = Arc::new(Vocabulary::new(
+        model.tokenizer().token_bytes(),
+        model.tokenizer().stop_tokens().to_vec(),
+    ));
     let settings = StepSettings::new("latest", "chain", 8, 0.0);
-    let mut session = Session::new(model.decoder(2048)?, vec![Box::new(Latest::default())], vocabulary, settings)?;
+    let mut session = Session::new(
+        model.decoder(2048)?,
+        vec![Box::new(Latest::default())],
+        vocabulary,
+        settings,
+    )?;
     session.start("0", &tokens, 200)?;
     let mut tally = Tally::default();
     while let Some(record) = session.step()? {

@@ -16,10 +16,10 @@ use clap::Parser;
 use crossterm::event::KeyCode;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use speclight::tui::{Msg, State, update};
 use speclight::engine::{Event, RunInfo};
 use speclight::telemetry::{OracleResult, StepRecord};
 use speclight::tui::theme::{ColorDepth, TerminalAbilities, Theme};
+use speclight::tui::{Msg, State, update};
 
 #[derive(Parser)]
 struct Options {
@@ -58,7 +58,10 @@ fn size(text: &str) -> Result<(u16, u16), String> {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let theme = Theme::load(&options.theme, &TerminalAbilities { depth: ColorDepth::True, ascii: options.ascii, folder: None })?;
+    let theme = Theme::load(
+        &options.theme,
+        &TerminalAbilities { depth: ColorDepth::True, ascii: options.ascii, folder: None },
+    )?;
     let events = match &options.file {
         Some(_) => recorded(&options)?,
         None => {
@@ -86,18 +89,25 @@ fn main() -> Result<()> {
 /// Returns the events that a monitor would have received during the recorded run.
 fn recorded(options: &Options) -> Result<Vec<Event>> {
     let path = options.file.as_deref().unwrap_or(std::path::Path::new("-"));
-    let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
-    let lines: Vec<serde_json::Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{} can't be read", path.display()))?;
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let of = |kind: &str| lines.iter().filter(|l| l["type"] == *kind).cloned().collect::<Vec<_>>();
-    let word = |name: &str| of("run").first().and_then(|l| l[name].as_str()).unwrap_or_default().to_owned();
+    let word = |name: &str| {
+        of("run").first().and_then(|l| l[name].as_str()).unwrap_or_default().to_owned()
+    };
     // Results of oracle searches (`--look-every`), by prompt and step.
     let looks = of("look").into_iter().map(|line| {
         let key = (line["prompt_id"].clone(), line["step"].clone());
         Ok((key, serde_json::from_value::<OracleResult>(line)?))
     });
-    let looks: Vec<((serde_json::Value, serde_json::Value), OracleResult)> = looks.collect::<Result<_>>()?;
-    let records = of("step").into_iter().take(options.steps).map(serde_json::from_value::<StepRecord>);
-    let records: Vec<StepRecord> = records.collect::<Result<_, _>>().context("a step is not as this version writes it")?;
+    let looks: Vec<((serde_json::Value, serde_json::Value), OracleResult)> =
+        looks.collect::<Result<_>>()?;
+    let records =
+        of("step").into_iter().take(options.steps).map(serde_json::from_value::<StepRecord>);
+    let records: Vec<StepRecord> =
+        records.collect::<Result<_, _>>().context("a step is not as this version writes it")?;
     let mut prompts = options.prompt.clone();
     if prompts.is_empty() {
         prompts = speclight::cli::built_in().into_iter().map(|prompt| prompt.text).collect();
@@ -111,7 +121,9 @@ fn recorded(options: &Options) -> Result<Vec<Event>> {
         ..RunInfo::default()
     };
     let mut events = vec![Event::Ready { info: Arc::new(info), settings: first.settings.clone() }];
-    if let Some(plain) = of("summary").first().and_then(|l| l["autoregressive_tokens_per_second"].as_f64()) {
+    if let Some(plain) =
+        of("summary").first().and_then(|l| l["autoregressive_tokens_per_second"].as_f64())
+    {
         events.push(Event::Calibrated { plain_tokens_per_second: plain, seconds: 1.0 / plain });
     }
     let mut ids: Vec<String> = Vec::new();
@@ -120,12 +132,26 @@ fn recorded(options: &Options) -> Result<Vec<Event>> {
             let (index, id) = (ids.len(), record.prompt_id.clone());
             let prompt = prompts.get(index).cloned().unwrap_or_default();
             ids.push(id.clone());
-            events.push(Event::PromptStarted { index, id, prompt, tokens: record.position, prefill_seconds: 0.0 });
+            events.push(Event::PromptStarted {
+                index,
+                id,
+                prompt,
+                tokens: record.position,
+                prefill_seconds: 0.0,
+            });
         }
         let (prompt_id, step) = (record.prompt_id.clone(), record.step);
         events.push(Event::Step(Arc::new(record)));
-        if let Some((_, look)) = looks.iter().find(|((id, number), _)| *id == prompt_id.as_str() && *number == step) {
-            events.push(Event::Looked { prompt_id, step, look: *look, curve: None, systematic: true });
+        if let Some((_, look)) =
+            looks.iter().find(|((id, number), _)| *id == prompt_id.as_str() && *number == step)
+        {
+            events.push(Event::Looked {
+                prompt_id,
+                step,
+                look: *look,
+                curve: None,
+                systematic: true,
+            });
         }
     }
     Ok(events)

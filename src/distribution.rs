@@ -66,7 +66,10 @@ impl Moments {
     fn from_sums(log_z: f64, [s1, s2]: [f64; 2]) -> Moments {
         let z = log_z.exp();
         let (m1, m2) = (s1 / z, s2 / z);
-        Moments { entropy: (log_z - m1).max(0.0), second: (m2 - 2.0 * log_z * m1 + log_z * log_z).max(0.0) }
+        Moments {
+            entropy: (log_z - m1).max(0.0),
+            second: (m2 - 2.0 * log_z * m1 + log_z * log_z).max(0.0),
+        }
     }
 }
 
@@ -202,7 +205,8 @@ impl<'a> TokenDist<'a> {
     /// If a logit is NaN or infinite, or there is none.
     pub fn new(logits: &'a [f32], warp: &Sampling) -> Result<Self, NotFinite> {
         let (best, max) = argmax(logits)?;
-        let mut law = TokenDist { logits, max, best, inv_t: 1.0, last: None, log_z: 0.0, sums: [0.0; 2] };
+        let mut law =
+            TokenDist { logits, max, best, inv_t: 1.0, last: None, log_z: 0.0, sums: [0.0; 2] };
         if warp.greedy() {
             law.last = Some((max, best));
             return Ok(law);
@@ -229,7 +233,15 @@ impl<'a> TokenDist<'a> {
     ///
     /// For callers without the logits. [`Law::rank`] then works for `best` only.
     pub fn one_hot(best: TokenId, max: f32) -> TokenDist<'static> {
-        TokenDist { logits: &[], max, best, inv_t: 1.0, last: Some((max, best)), log_z: 0.0, sums: [0.0; 2] }
+        TokenDist {
+            logits: &[],
+            max,
+            best,
+            inv_t: 1.0,
+            last: Some((max, best)),
+            log_z: 0.0,
+            sums: [0.0; 2],
+        }
     }
 
     /// Returns the distribution of the same logits at temperature 1, over the whole vocabulary.
@@ -289,7 +301,9 @@ impl<'a> TokenDist<'a> {
         let mut other = None;
         self.quantile(u, &without).or_else(|| {
             // Rounding hid the remaining tokens, or there are none.
-            self.for_each(|token, _| other = other.or(Some(token).filter(|token| without.binary_search(token).is_err())));
+            self.for_each(|token, _| {
+                other = other.or(Some(token).filter(|token| without.binary_search(token).is_err()))
+            });
             other
         })
     }
@@ -307,7 +321,8 @@ impl<'a> TokenDist<'a> {
                 #[inline(always)]
                 || self.block(block, base, &exp_term),
             );
-            let (here, later) = without.split_at(without.partition_point(|&token| token < base + BLOCK as TokenId));
+            let (here, later) =
+                without.split_at(without.partition_point(|&token| token < base + BLOCK as TokenId));
             let mass = mass - here.iter().map(|&token| of(token)).sum::<f64>();
             without = later;
             if below + mass > goal {
@@ -357,7 +372,10 @@ impl<'a> TokenDist<'a> {
                 }
             }
         }
-        best.into_iter().filter(|&(x, t)| self.in_support(x, t)).map(|(_, t)| (t, self.p(t))).collect()
+        best.into_iter()
+            .filter(|&(x, t)| self.in_support(x, t))
+            .map(|(_, t)| (t, self.p(t)))
+            .collect()
     }
 
     /// Calls `f` with every token of the support and its probability, in order of ids.
@@ -400,7 +418,12 @@ impl<'a> TokenDist<'a> {
     /// With `ALL` every token is in the support, else those up to the one with logit `least` and id
     /// `last`.
     #[inline(always)]
-    fn report_below<const ALL: bool>(&self, (least, last): (f32, TokenId), cut: f32, f: &mut impl FnMut(f32, f64)) {
+    fn report_below<const ALL: bool>(
+        &self,
+        (least, last): (f32, TokenId),
+        cut: f32,
+        f: &mut impl FnMut(f32, f64),
+    ) {
         let log_z = self.log_z as f32;
         // z of the matching tokens in order of ids, buffered until there are enough to report.
         let (mut kept, mut n) = ([0f32; REPORT_BUFFER], 0);
@@ -428,7 +451,9 @@ impl<'a> TokenDist<'a> {
             // Matches within a group are unpredictable, so this does not branch: each z is written,
             // and the next one overwrites it unless it matched.
             for i in 0..LANES {
-                let holds = ALL | (lanes[i] > least) | ((lanes[i] == least) & (first + i as TokenId <= last));
+                let holds = ALL
+                    | (lanes[i] > least)
+                    | ((lanes[i] == least) & (first + i as TokenId <= last));
                 kept[n % REPORT_BUFFER] = z[i];
                 n += usize::from((log_z - z[i] < cut) & holds);
             }
@@ -478,7 +503,12 @@ impl<'a> TokenDist<'a> {
     ///
     /// `f` must be 0 where e^z is 0.
     #[inline(always)]
-    fn block<const N: usize>(&self, block: &[f32], base: TokenId, f: &impl Fn(f32, f32) -> [f32; N]) -> [f64; N] {
+    fn block<const N: usize>(
+        &self,
+        block: &[f32],
+        base: TokenId,
+        f: &impl Fn(f32, f32) -> [f32; N],
+    ) -> [f64; N] {
         let mut lanes = [[0f32; LANES]; N];
         let chunks = block.chunks_exact(LANES);
         let (rest, whole) = (chunks.remainder(), block.len() / LANES * LANES);
@@ -546,7 +576,8 @@ impl<'a> TokenDist<'a> {
     ///
     /// Tokens are ordered by descending logit, ties to the lower id.
     fn nth(&self, n: usize) -> (f32, TokenId) {
-        let mut order: Vec<(f32, TokenId)> = self.logits.iter().zip(0..).map(|(&x, t)| (x, t)).collect();
+        let mut order: Vec<(f32, TokenId)> =
+            self.logits.iter().zip(0..).map(|(&x, t)| (x, t)).collect();
         let (_, at, _) = order.select_nth_unstable_by(n, by_descending_logit);
         *at
     }
@@ -565,7 +596,11 @@ impl<'a> TokenDist<'a> {
                 let near = |x: f32| (x - self.max) * self.inv_t >= -cut;
                 if lanes.iter().fold(false, |any, &x| any | near(x)) {
                     let lanes = lanes.iter().zip(first..);
-                    order.extend(lanes.filter(|&(&x, t)| near(x) && self.in_support(x, t)).map(|(&x, t)| (x, t)));
+                    order.extend(
+                        lanes
+                            .filter(|&(&x, t)| near(x) && self.in_support(x, t))
+                            .map(|(&x, t)| (x, t)),
+                    );
                 }
             }
             let weight = |x: f32| f64::from(exp((x - self.max) * self.inv_t));
@@ -614,9 +649,14 @@ pub(crate) fn exp(x: f32) -> f32 {
     let n = (y + MAGIC) - MAGIC;
     // x - n ln 2 in two parts, so that the fraction keeps its last bits.
     let r = (x.max(-88.0) - n * 0.693_359_4) + n * 2.121_944_4e-4;
-    let p = ((((1.987_569_2e-4 * r + 1.398_2e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r + 1.666_666_5e-1) * r + 0.5;
+    let p = ((((1.987_569_2e-4 * r + 1.398_2e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r
+        + 1.666_666_5e-1)
+        * r
+        + 0.5;
     let p = p * r * r + r + 1.0;
-    let scale = f32::from_bits((((y + MAGIC).to_bits() as i32 - MAGIC.to_bits() as i32 + 127).max(0) as u32) << 23);
+    let scale = f32::from_bits(
+        (((y + MAGIC).to_bits() as i32 - MAGIC.to_bits() as i32 + 127).max(0) as u32) << 23,
+    );
     if x < -87.0 { 0.0 } else { p * scale }
 }
 
@@ -653,7 +693,11 @@ mod tests {
     }
 
     fn warps() -> impl Strategy<Value = Sampling> {
-        (0.3f32..2.0, prop_oneof![Just(1.0f32), 0.05f32..0.99], prop_oneof![Just(None), (1usize..12).prop_map(Some)])
+        (
+            0.3f32..2.0,
+            prop_oneof![Just(1.0f32), 0.05f32..0.99],
+            prop_oneof![Just(None), (1usize..12).prop_map(Some)],
+        )
             .prop_map(|(temperature, top_p, top_k)| Sampling { temperature, top_p, top_k })
     }
 
@@ -757,7 +801,9 @@ mod tests {
     #[test]
     fn the_first_of_the_highest_is_found_in_any_block() {
         for len in [BLOCK, 2 * BLOCK + 1, 3 * BLOCK - 3] {
-            for at in [0, 5, BLOCK - 1, BLOCK, 2 * BLOCK, len - 1].into_iter().filter(|&at| at < len) {
+            for at in
+                [0, 5, BLOCK - 1, BLOCK, 2 * BLOCK, len - 1].into_iter().filter(|&at| at < len)
+            {
                 let mut logits: Vec<f32> = (0..len).map(|i| (i as f32 * 0.37).sin()).collect();
                 logits[at] = 3.0;
                 logits[len - 1] = 3.0;
@@ -774,7 +820,10 @@ mod tests {
             for at in [0, 17, 40] {
                 let mut logits = vec![0.5; 41];
                 logits[at] = bad;
-                assert_eq!(TokenDist::new(&logits, &Sampling::PLAIN).unwrap_err(), NotFinite { token: Some(at as u32) });
+                assert_eq!(
+                    TokenDist::new(&logits, &Sampling::PLAIN).unwrap_err(),
+                    NotFinite { token: Some(at as u32) }
+                );
             }
         }
         assert!(argmax(&[]).is_err());

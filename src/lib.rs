@@ -17,7 +17,6 @@
 //! | `export` | image files of the screen | model types |
 //! | [`cli`] | one file per subcommand | - |
 
-pub mod sanitize;
 pub mod cli;
 pub mod distribution;
 pub mod draft;
@@ -27,11 +26,12 @@ mod hex;
 pub mod model;
 mod processes;
 pub mod registry;
+pub mod sanitize;
 pub mod study;
 pub mod telemetry;
 pub mod theory;
 pub mod train;
 pub mod tree;
-pub mod verify;
 #[cfg(feature = "tui")]
 pub mod tui;
+pub mod verify;

@@ -21,8 +21,12 @@ mod tests {
         let mut command = Command::new("x");
         command.env("MINE", "1");
         withhold_tokens(&mut command);
-        let removed: Vec<_> = command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        let removed: Vec<_> =
+            command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
         assert_eq!(removed.len(), TOKENS.len());
-        assert!(removed.contains(&"HF_TOKEN".as_ref()) && command.get_envs().any(|(name, _)| name == "MINE"));
+        assert!(
+            removed.contains(&"HF_TOKEN".as_ref())
+                && command.get_envs().any(|(name, _)| name == "MINE")
+        );
     }
 }

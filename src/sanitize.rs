@@ -65,7 +65,9 @@ pub fn for_each_piece(text: &str, signs: &Signs, mut f: impl FnMut(&str, usize, 
             ' ' => f(" ", 1, PieceKind::Space),
             '\n' => f(signs.newline, 1, PieceKind::Newline),
             '\t' => f(signs.tab, 1, PieceKind::Sign),
-            c if zero || is_hidden(c) || (signs.ascii && !c.is_ascii()) => emit_sign(c, signs, &mut f),
+            c if zero || is_hidden(c) || (signs.ascii && !c.is_ascii()) => {
+                emit_sign(c, signs, &mut f)
+            }
             c => {
                 waiting.push(c);
                 (width, marks) = (c.width().unwrap_or(1).max(1), 0);
@@ -116,7 +118,11 @@ const CUT: char = '…';
 pub fn sanitize_line(text: &str) -> String {
     // Bounds the work for huge inputs: a character takes at most four bytes.
     let (head, tail) = ends(text, 4 * LONGEST_LINE);
-    let bounded = if tail.is_empty() { Cow::Borrowed(head) } else { Cow::Owned(format!("{head}{CUT}{tail}")) };
+    let bounded = if tail.is_empty() {
+        Cow::Borrowed(head)
+    } else {
+        Cow::Owned(format!("{head}{CUT}{tail}"))
+    };
     let mut line = String::with_capacity(bounded.len());
     for part in bounded.split_whitespace() {
         push_word(part, &mut line);
@@ -138,7 +144,8 @@ pub fn sanitize_lines(text: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(text.len());
     let mut marks = 0;
-    text.chars().for_each(|c| if c == '\n' { out.push(c) } else { push_safe(c, &mut marks, &mut out) });
+    text.chars()
+        .for_each(|c| if c == '\n' { out.push(c) } else { push_safe(c, &mut marks, &mut out) });
     Cow::Owned(out)
 }
 
@@ -177,7 +184,9 @@ fn ends(text: &str, most: usize) -> (&str, &str) {
         return (text, "");
     }
     let first = (0..=most).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    let last = (text.len() - most..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
+    let last = (text.len() - most..=text.len())
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or(text.len());
     (&text[..first], &text[last..])
 }
 
@@ -261,7 +270,10 @@ mod tests {
         assert_eq!(visible_line("a\u{202e}b\u{200b}c", &UNICODE), "a<202e>b<200b>c");
         assert_eq!(visible_line("\u{9b}2J", &UNICODE), "<9b>2J");
         assert_eq!(visible_line("x\ty\nz", &UNICODE), "x⇥y↵z");
-        assert_eq!(visible_line("e\u{301}\u{301}\u{301}\u{301}", &UNICODE), "e\u{301}\u{301}\u{301}<301>");
+        assert_eq!(
+            visible_line("e\u{301}\u{301}\u{301}\u{301}", &UNICODE),
+            "e\u{301}\u{301}\u{301}<301>"
+        );
         assert_eq!(visible_line("\u{301}", &UNICODE), "<301>");
         assert_eq!(visible_line("日本é", &UNICODE), "日本é");
         assert_eq!(visible_line("日é\u{1b}\n", &ASCII), "<65e5><e9>^[$");
@@ -272,7 +284,10 @@ mod tests {
         let inner = || anyhow::Error::new(std::io::Error::other("no luck"));
         assert_eq!(format_error_chain(&inner()), "no luck");
         assert_eq!(format_error_chain(&inner().context("can't write x")), "can't write x: no luck");
-        assert_eq!(format_error_chain(&inner().context("x: no luck: try again").context("y")), "y: x: no luck: try again");
+        assert_eq!(
+            format_error_chain(&inner().context("x: no luck: try again").context("y")),
+            "y: x: no luck: try again"
+        );
     }
 
     /// Characters that terminals interpret, reorder text by, or show nothing for.
@@ -309,24 +324,38 @@ mod tests {
     fn words_escape_every_foreign_character_and_stay_one_line() {
         for c in FOREIGN {
             let said = sanitize_line(&format!("a{c}b\nc"));
-            assert!(!said.chars().any(is_hidden) && said.starts_with('a') && said.ends_with("b c"), "{c:?}: {said:?}");
+            assert!(
+                !said.chars().any(is_hidden) && said.starts_with('a') && said.ends_with("b c"),
+                "{c:?}: {said:?}"
+            );
             assert!(!sanitize_lines(&format!("a{c}b")).chars().any(is_hidden), "{c:?}");
         }
         assert_eq!(sanitize_line("a\u{1b}[31m  b\u{202e}\n"), "a\\u{1b}[31m b\\u{202e}");
-        assert_eq!(sanitize_line("e\u{301}\u{301}\u{301}\u{301} \u{301}日本"), "e\u{301}\u{301}\u{301}\\u{301} \\u{301}日本");
+        assert_eq!(
+            sanitize_line("e\u{301}\u{301}\u{301}\u{301} \u{301}日本"),
+            "e\u{301}\u{301}\u{301}\\u{301} \\u{301}日本"
+        );
         assert_eq!(sanitize_lines("a  b\n\tc\r\n"), "a  b\n\\u{9}c\\u{d}\n");
     }
 
     #[test]
     fn long_words_names_and_lines_lose_their_middle() {
         let said = sanitize_line(&format!("no model `{}`: take one", "x".repeat(1_000_000)));
-        assert!(said.starts_with("no model `xxx") && said.ends_with("x`: take one") && said.contains('…'), "{said}");
+        assert!(
+            said.starts_with("no model `xxx")
+                && said.ends_with("x`: take one")
+                && said.contains('…'),
+            "{said}"
+        );
         assert!(said.chars().count() < LONGEST_NAME + 30, "{said}");
         let said = sanitize_line(&"a ".repeat(1_000_000));
         assert!(said.chars().count() == LONGEST_LINE && said.contains('…') && said.ends_with('a'));
         assert!(sanitize_name(&"é".repeat(5000)).chars().count() == LONGEST_NAME);
         assert!(sanitize_name(&"a b".repeat(5000)).chars().count() == LONGEST_NAME);
-        assert!(sanitize_line(&format!("e{}", "\u{301}".repeat(100_000))).chars().count() <= LONGEST_NAME);
+        assert!(
+            sanitize_line(&format!("e{}", "\u{301}".repeat(100_000))).chars().count()
+                <= LONGEST_NAME
+        );
         assert_eq!(sanitize_name("short"), "short");
     }
 

@@ -26,7 +26,13 @@ fn laws(name: &str) -> Vec<Vec<f64>> {
         "zipf50_1.0" => vec![zipf(50, 1.0)],
         "zipf50_2.0" => vec![zipf(50, 2.0)],
         "mixture_llm" => {
-            vec![vec![0.995, 0.005], vec![0.98, 0.015, 0.005], vec![0.9, 0.06, 0.03, 0.01], zipf(200, 1.6), zipf(200, 1.1)]
+            vec![
+                vec![0.995, 0.005],
+                vec![0.98, 0.015, 0.005],
+                vec![0.9, 0.06, 0.03, 0.01],
+                zipf(200, 1.6),
+                zipf(200, 1.1),
+            ]
         }
         other => panic!("the reference has a law that the test does not know: {other}"),
     }
@@ -40,13 +46,17 @@ fn pool(laws: &[Vec<f64>], per_nat: usize) -> Pool {
 
 #[test]
 fn the_reference_values() {
-    let file: serde_json::Value = serde_json::from_str(include_str!("data/theory-reference.json")).unwrap();
+    let file: serde_json::Value =
+        serde_json::from_str(include_str!("data/theory-reference.json")).unwrap();
     let mut rows = 0;
     for (name, entry) in file.as_object().unwrap() {
         let pool = pool(&laws(name), 256);
         let (mu, mu2) = (entry["mu"].as_f64().unwrap(), entry["mu2"].as_f64().unwrap());
         let (own_mu, own_mu2) = (pool.mu().unwrap(), pool.mu2().unwrap());
-        assert!((own_mu - mu).abs() < 1e-5 && (own_mu2 - mu2).abs() < 1e-5, "{name}: {own_mu}, {own_mu2} for {mu}, {mu2}");
+        assert!(
+            (own_mu - mu).abs() < 1e-5 && (own_mu2 - mu2).abs() < 1e-5,
+            "{name}: {own_mu}, {own_mu2} for {mu}, {mu2}"
+        );
         let curve = pool.fluid_curve(256);
         for (p, row) in entry["P"].as_object().unwrap() {
             let p: usize = p.parse().unwrap();
@@ -57,21 +67,36 @@ fn the_reference_values() {
             ];
             for (form, got) in closed {
                 match (row[form].as_f64(), got) {
-                    (Some(want), Some(got)) => assert!((got - want).abs() < 1e-4, "{name}, P {p}, {form}: {got} for {want}"),
+                    (Some(want), Some(got)) => assert!(
+                        (got - want).abs() < 1e-4,
+                        "{name}, P {p}, {form}: {got} for {want}"
+                    ),
                     (want, got) => assert_eq!(want, got, "{name}, P {p}, {form}"),
                 }
             }
             let (want, fluid) = (row["fluid"].as_f64().unwrap(), curve[p]);
             let (optimum, se) = (row["optimum"].as_f64().unwrap(), row["se"].as_f64().unwrap());
             let varying = pool.fluid_bound_for_mean_size(p as f64).unwrap();
-            assert!((varying / want - 1.0).abs() < 0.005, "{name}, P {p}: fluid {varying} for {want}");
-            assert!(fluid <= varying, "{name}, P {p}: {fluid} for a fixed size, {varying} for a mean size");
+            assert!(
+                (varying / want - 1.0).abs() < 0.005,
+                "{name}, P {p}: fluid {varying} for {want}"
+            );
+            assert!(
+                fluid <= varying,
+                "{name}, P {p}: {fluid} for a fixed size, {varying} for a mean size"
+            );
             // With few nodes, the bound is the exact optimum up to the grid of the second node.
             if p <= 2 {
-                assert!(fluid <= optimum + 3.0 * se + 0.004, "{name}, P {p}: {fluid} for the optimum {optimum} ({se})");
+                assert!(
+                    fluid <= optimum + 3.0 * se + 0.004,
+                    "{name}, P {p}: {fluid} for the optimum {optimum} ({se})"
+                );
             }
             // 5e-6: the optimum is written with five decimals.
-            assert!(fluid >= optimum - 3.0 * se - 5e-6, "{name}, P {p}: fluid {fluid} below the optimum {optimum} ({se})");
+            assert!(
+                fluid >= optimum - 3.0 * se - 5e-6,
+                "{name}, P {p}: fluid {fluid} below the optimum {optimum} ({se})"
+            );
             rows += 1;
         }
     }

@@ -24,7 +24,11 @@ const WRITTEN: usize = 2 * LENGTH;
 /// They come from the prompts in `files`, or else the model writes them at temperature 1 after its
 /// built-in prompts. The common beginning of chats is dropped: the rounding of the first tokens
 /// affects every later position, and if they were the same in all texts, so would be that error.
-pub fn texts(model: &Model, files: &[PathBuf], positions: usize) -> anyhow::Result<Vec<Vec<TokenId>>> {
+pub fn texts(
+    model: &Model,
+    files: &[PathBuf],
+    positions: usize,
+) -> anyhow::Result<Vec<Vec<TokenId>>> {
     let mut texts: Vec<Vec<TokenId>> = Vec::new();
     let mut left = positions;
     let [a, b] = [model.prompt_tokens("a", false)?, model.prompt_tokens("b", false)?];
@@ -42,7 +46,12 @@ pub fn texts(model: &Model, files: &[PathBuf], positions: usize) -> anyhow::Resu
         // The same prompts with other seeds, until there are enough positions.
         for seed in 0.. {
             for prompt in &prompts {
-                if !keep(write(model, &mut *decoder, &prompt.text, TextRandom::new(seed, &prompt.id))?) {
+                if !keep(write(
+                    model,
+                    &mut *decoder,
+                    &prompt.text,
+                    TextRandom::new(seed, &prompt.id),
+                )?) {
                     return Ok(texts);
                 }
             }
@@ -59,14 +68,20 @@ pub fn texts(model: &Model, files: &[PathBuf], positions: usize) -> anyhow::Resu
 
 /// Returns a prompt and its sampled continuation, [`WRITTEN`] tokens in total, stop tokens
 /// included.
-fn write(model: &Model, decoder: &mut dyn Decoder, prompt: &str, draws: TextRandom) -> anyhow::Result<Vec<TokenId>> {
+fn write(
+    model: &Model,
+    decoder: &mut dyn Decoder,
+    prompt: &str,
+    draws: TextRandom,
+) -> anyhow::Result<Vec<TokenId>> {
     let mut text = model.prompt_tokens(prompt, false)?;
     text.truncate(WRITTEN);
     decoder.truncate(0);
     decoder.prefill(&text, text.len(), Logits::Last)?;
     let mut row = text.len() - 1;
     while text.len() < WRITTEN {
-        let token = TokenDist::new(decoder.logits(row), &Sampling::PLAIN)?.sample(draws.uniform(text.len()));
+        let token = TokenDist::new(decoder.logits(row), &Sampling::PLAIN)?
+            .sample(draws.uniform(text.len()));
         decoder.append(&chain(&[token]), Pass::FULL)?;
         decoder.commit(&[0])?;
         text.push(token);
@@ -112,7 +127,12 @@ fn best(law: &[f64]) -> Option<usize> {
 }
 
 /// Compares over all texts, in passes of `at_once` tokens, and prints the results.
-pub fn compare(model: &Model, mut llama: PeerProcess, texts: &[Vec<TokenId>], at_once: usize) -> anyhow::Result<()> {
+pub fn compare(
+    model: &Model,
+    mut llama: PeerProcess,
+    texts: &[Vec<TokenId>],
+    at_once: usize,
+) -> anyhow::Result<()> {
     let vocab = model.config().vocab;
     let weights = Weights::open(model.path())?;
     let floats = candle::Llama::load(&weights, &DeviceChoice::Cpu.open()?, Precision::F32)?;
@@ -135,7 +155,8 @@ pub fn compare(model: &Model, mut llama: PeerProcess, texts: &[Vec<TokenId>], at
             for i in 0..tokens.len() {
                 let truth = law(floats.logits(i))?;
                 let next = text.get(pass * at_once + i + 1).copied();
-                let laws = [law(ours.logits(i))?, law(&theirs[i * vocab..][..vocab])?, truth.clone()];
+                let laws =
+                    [law(ours.logits(i))?, law(&theirs[i * vocab..][..vocab])?, truth.clone()];
                 for (tally, law) in tallies.iter_mut().zip(&laws) {
                     tally.add(&truth, law, next);
                 }
@@ -157,8 +178,16 @@ pub fn compare(model: &Model, mut llama: PeerProcess, texts: &[Vec<TokenId>], at
         texts.len()
     );
     let mut rows = vec![
-        ["against plain floats", "mean KL, nats", "median", "99%", "most", "same arg-max", "text, nats a token"]
-            .map(str::to_owned),
+        [
+            "against plain floats",
+            "mean KL, nats",
+            "median",
+            "99%",
+            "most",
+            "same arg-max",
+            "text, nats a token",
+        ]
+        .map(str::to_owned),
     ];
     for (name, tally) in ["ours", "llama.cpp", "plain floats"].into_iter().zip(&mut tallies) {
         let mean = tally.mean();
@@ -177,7 +206,10 @@ pub fn compare(model: &Model, mut llama: PeerProcess, texts: &[Vec<TokenId>], at
     print!("{}", columns(&rows));
     let n = differences.len() as f64;
     let mean = differences.iter().sum::<f64>() / n;
-    let spread = (differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0) / n).sqrt();
-    println!("ours less llama.cpp's, text by text: {mean:+.5} with a standard error of {spread:.5}");
+    let spread =
+        (differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0) / n).sqrt();
+    println!(
+        "ours less llama.cpp's, text by text: {mean:+.5} with a standard error of {spread:.5}"
+    );
     Ok(())
 }

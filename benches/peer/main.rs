@@ -100,7 +100,14 @@ fn run(options: &Options) -> anyhow::Result<()> {
     time(options, &path, threads, &model, &driver, &best)
 }
 
-fn time(options: &Options, path: &Path, threads: usize, model: &Model, driver: &Path, best: &Path) -> anyhow::Result<()> {
+fn time(
+    options: &Options,
+    path: &Path,
+    threads: usize,
+    model: &Model,
+    driver: &Path,
+    best: &Path,
+) -> anyhow::Result<()> {
     let load = load();
     let mut ours = Speclight::new(model)?;
     let mut same = PeerProcess::llama(driver, path, threads)?;
@@ -128,8 +135,11 @@ fn time(options: &Options, path: &Path, threads: usize, model: &Model, driver: &
                 Task::Pass(1 | 16) => Some(task),
                 _ => None,
             };
-            let mut sides: Vec<(&str, &mut dyn Side, Task)> =
-                vec![("ours", &mut ours, task), ("llama.cpp", &mut same, task), ("llama.cpp, Q4_0", &mut coarser, task)];
+            let mut sides: Vec<(&str, &mut dyn Side, Task)> = vec![
+                ("ours", &mut ours, task),
+                ("llama.cpp", &mut same, task),
+                ("llama.cpp, Q4_0", &mut coarser, task),
+            ];
             sides.extend(theirs.map(|task| ("candle", &mut candle as &mut dyn Side, task)));
             // The order rotates, so that drift affects all sides.
             let count = sides.len();

@@ -28,7 +28,8 @@ impl Samples {
 
     /// Returns quartiles of the ratio of `slow` to `fast`, round by round.
     fn ratio(&self, slow: &str, fast: &str) -> [f64; 3] {
-        let ratios: Vec<f64> = self.of(slow).iter().zip(self.of(fast)).map(|(slow, fast)| slow / fast).collect();
+        let ratios: Vec<f64> =
+            self.of(slow).iter().zip(self.of(fast)).map(|(slow, fast)| slow / fast).collect();
         [0.25, 0.5, 0.75].map(|share| quantile(&ratios, share))
     }
 }
@@ -65,13 +66,26 @@ impl Roofline {
     /// activations needs float operations: the product of both scales, the sum times that product,
     /// and the minimum times the sum of the activations. The same CPU units do both, one after the
     /// other; a matrix unit (`unit`) works separately.
-    fn of(c: &Config, bytes: u64, minima: bool, unit: bool, bandwidth: f64, peak: f64, floats: f64) -> Roofline {
+    fn of(
+        c: &Config,
+        bytes: u64,
+        minima: bool,
+        unit: bool,
+        bandwidth: f64,
+        peak: f64,
+        floats: f64,
+    ) -> Roofline {
         let (body, head) = multiply_adds(c);
         let floats = if unit { f64::INFINITY } else { floats };
         let seconds = |n: f64, scales: f64| n / peak + n * scales / 32.0 / floats;
         // A head of bytes has no minima; a head with minima takes longer than this.
         let (body, head) = (seconds(body, if minima { 3.0 } else { 2.0 }), seconds(head, 2.0));
-        Roofline { bytes: bytes as f64 / bandwidth, body, head, seen: (2 * c.layers * c.heads * c.head_dim) as f64 / floats }
+        Roofline {
+            bytes: bytes as f64 / bandwidth,
+            body,
+            head,
+            seen: (2 * c.layers * c.heads * c.head_dim) as f64 / floats,
+        }
     }
 
     /// Minimum time of a pass over `n` tokens with all logits, after [`CONTEXT`] positions.
@@ -108,14 +122,25 @@ struct Target {
 }
 
 /// Formats the whole report.
-pub fn text(model: &Model, rounds: usize, samples: &Samples, instruction: &str, info: [&str; 2]) -> String {
-    let (bandwidth, peak, floats) = (samples.median("bandwidth"), samples.median("peak"), samples.median("floats"));
-    let minima = ["Q4_1", "Q4_K", "Q5_K"].iter().any(|format| model.quantization().starts_with(format));
+pub fn text(
+    model: &Model,
+    rounds: usize,
+    samples: &Samples,
+    instruction: &str,
+    info: [&str; 2],
+) -> String {
+    let (bandwidth, peak, floats) =
+        (samples.median("bandwidth"), samples.median("peak"), samples.median("floats"));
+    let minima =
+        ["Q4_1", "Q4_K", "Q5_K"].iter().any(|format| model.quantization().starts_with(format));
     let unit = model.kernel() == "amx-int8";
-    let roof = Roofline::of(model.config(), model.weight_bytes(), minima, unit, bandwidth, peak, floats);
+    let roof =
+        Roofline::of(model.config(), model.weight_bytes(), minima, unit, bandwidth, peak, floats);
 
     // The second word of llama.cpp's answer is the size of its weights.
-    let theirs = info.map(|info| info.split(' ').nth(1).and_then(|n| n.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1e6);
+    let theirs = info.map(|info| {
+        info.split(' ').nth(1).and_then(|n| n.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1e6
+    });
     let mut text = format!(
         "{} ({}) on {}; {rounds} rounds\n{}: {}\nllama.cpp is built for:{}\nits file has {:.1} MB of weights, its own Q4_0 {:.1} MB\n\n",
         model.path().file_name().unwrap_or_default().to_string_lossy(),
@@ -149,7 +174,10 @@ pub fn text(model: &Model, rounds: usize, samples: &Samples, instruction: &str, 
 
 fn medians(samples: &Samples, roof: &Roofline) -> String {
     let sides = ["ours", "llama.cpp", "llama.cpp, Q4_0", "candle"];
-    let mut rows = vec![["ms, medians", "ours", "llama.cpp", "its Q4_0", "candle", "roof", "reached"].map(str::to_owned)];
+    let mut rows = vec![
+        ["ms, medians", "ours", "llama.cpp", "its Q4_0", "candle", "roof", "reached"]
+            .map(str::to_owned),
+    ];
     let mut row = |what: String, name: String, roof: f64| {
         let times = sides.map(|side| samples.median(&format!("{name} {side}")));
         let cell = |t: f64| if t.is_nan() { "-".to_owned() } else { format!("{:.2}", t * 1e3) };
@@ -169,7 +197,13 @@ fn aims(samples: &Samples, roof: &Roofline, bytes: f64) -> String {
     let mut faster = |what: &str, name: &str, side: &str, asked: f64, roof: f64| {
         let (theirs, ours) = (format!("{name} {side}"), format!("{name} ours"));
         let best = samples.median(&theirs) / roof;
-        aims.push(Target { what: what.into(), least: true, asked, reached: samples.ratio(&theirs, &ours), best });
+        aims.push(Target {
+            what: what.into(),
+            least: true,
+            asked,
+            reached: samples.ratio(&theirs, &ours),
+            best,
+        });
     };
     let (same, best, candle) = ("llama.cpp", "llama.cpp, Q4_0", "candle");
     let prefill = format!("prefill.{PROMPT}");
@@ -178,7 +212,13 @@ fn aims(samples: &Samples, roof: &Roofline, bytes: f64) -> String {
     faster("reading 256, against llama.cpp", &prefill, same, 7.0, roof.prefill(PROMPT));
     faster("reading 256, against its best format", &prefill, best, 2.8, roof.prefill(PROMPT));
     for n in [16, 32, 64] {
-        faster(&format!("verifying {n}, against llama.cpp"), &format!("pass.{n}"), same, 5.0, roof.pass(n));
+        faster(
+            &format!("verifying {n}, against llama.cpp"),
+            &format!("pass.{n}"),
+            same,
+            5.0,
+            roof.pass(n),
+        );
     }
     faster("decoding, against candle", "decode", candle, 3.5, roof.pass(1));
     faster("a pass over 16, against candle (one logit)", "pass.16", candle, 11.0, roof.pass(16));
@@ -186,13 +226,23 @@ fn aims(samples: &Samples, roof: &Roofline, bytes: f64) -> String {
         .map(|(token, bandwidth)| bytes / token / bandwidth)
         .collect();
     let reached = [0.25, 0.5, 0.75].map(|share| quantile(&shares, share));
-    aims.insert(2, Target { what: "share of the memory's speed, decoding".into(), least: true, asked: 0.85, reached, best: 1.0 });
+    aims.insert(
+        2,
+        Target {
+            what: "share of the memory's speed, decoding".into(),
+            least: true,
+            asked: 0.85,
+            reached,
+            best: 1.0,
+        },
+    );
     for (n, asked) in [(2, 1.15), (4, 1.4), (8, 2.0), (16, 3.0), (32, 5.0), (64, 9.0)] {
         let reached = samples.ratio(&format!("pass.{n} ours"), "pass.1 ours");
         let best = roof.pass(n) / samples.median("pass.1 ours").max(roof.bytes);
         aims.push(Target { what: format!("t({n}) over t(1)"), least: false, asked, reached, best });
     }
-    let mut rows = vec![["what", "asked", "reached", "half of the rounds", "roof", ""].map(str::to_owned)];
+    let mut rows =
+        vec![["what", "asked", "reached", "half of the rounds", "roof", ""].map(str::to_owned)];
     for Target { what, least, asked, reached: [low, middle, high], best } in aims {
         let met = if least { middle >= asked } else { middle <= asked };
         let possible = if least { best >= asked } else { best <= asked };

@@ -85,7 +85,10 @@ pub struct Speclight {
 impl Speclight {
     pub fn new(model: &Model) -> anyhow::Result<Self> {
         let vocab = model.config().vocab;
-        Ok(Self { decoder: model.decoder(1024)?, words: (0..1024).map(|i| synthetic_token(i, vocab)).collect() })
+        Ok(Self {
+            decoder: model.decoder(1024)?,
+            words: (0..1024).map(|i| synthetic_token(i, vocab)).collect(),
+        })
     }
 }
 
@@ -196,7 +199,9 @@ pub fn serve_candle(model: &Path) -> anyhow::Result<()> {
     let content = gguf_file::Content::read(&mut file)?;
     let mut empty = ModelWeights::from_gguf(content, &mut file, &Device::Cpu)?;
     let input = |tokens: &[TokenId]| Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0);
-    let logits = |model: &mut ModelWeights, tokens: &[TokenId], at: usize| model.forward(&input(tokens)?, at)?.to_vec2::<f32>();
+    let logits = |model: &mut ModelWeights, tokens: &[TokenId], at: usize| {
+        model.forward(&input(tokens)?, at)?.to_vec2::<f32>()
+    };
     let vocab = logits(&mut empty, &[0], 0)?[0].len();
     let words: Vec<TokenId> = (0..1024).map(|i| synthetic_token(i, vocab)).collect();
     let mut read = empty.clone();

@@ -29,7 +29,8 @@ impl BuildFolder {
     pub fn open(folder: &Path) -> anyhow::Result<BuildFolder> {
         let lock = fs::create_dir_all(folder).and_then(|()| File::create(folder.join("lock")));
         let lock = lock.with_context(|| format!("can't write to {}", folder.display()))?;
-        lock.try_lock().map_err(|_| anyhow!("another run works in {}: wait for its end", folder.display()))?;
+        lock.try_lock()
+            .map_err(|_| anyhow!("another run works in {}: wait for its end", folder.display()))?;
         Ok(BuildFolder { folder: folder.into(), _lock: lock })
     }
 
@@ -44,29 +45,55 @@ impl BuildFolder {
         })?;
         let sources = self.whole("llama.cpp", |part| self.fetch(&tools, part))?;
         let driver = self.build(&tools, &sources, "build", "")?;
-        if !cfg!(target_arch = "x86_64") || PeerProcess::llama(&driver, model, 1)?.ask("pass 8").is_ok() {
+        if !cfg!(target_arch = "x86_64")
+            || PeerProcess::llama(&driver, model, 1)?.ask("pass 8").is_ok()
+        {
             return Ok(driver);
         }
-        eprintln!("peer: llama.cpp as built for this CPU dies of a pass over 8 tokens; it is built without the tile unit");
-        self.build(&tools, &sources, "build-without-amx", "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16")
+        eprintln!(
+            "peer: llama.cpp as built for this CPU dies of a pass over 8 tokens; it is built without the tile unit"
+        );
+        self.build(
+            &tools,
+            &sources,
+            "build-without-amx",
+            "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16",
+        )
     }
 
     /// Builds the driver in a folder of its own, with additional compiler flags.
-    fn build(&self, tools: &Path, sources: &Path, name: &str, flags: &str) -> anyhow::Result<PathBuf> {
+    fn build(
+        &self,
+        tools: &Path,
+        sources: &Path,
+        name: &str,
+        flags: &str,
+    ) -> anyhow::Result<PathBuf> {
         let (cmake, build) = (tools.join("cmake/data/bin/cmake"), self.folder.join(name));
         if !build.join("build.ninja").exists() {
             let mut command = Command::new(&cmake);
-            command.arg("-S").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peer")).arg("-B").arg(&build);
+            command
+                .arg("-S")
+                .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peer"))
+                .arg("-B")
+                .arg(&build);
             command.args(["-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"]);
-            command.arg(format!("-DCMAKE_C_FLAGS={flags}")).arg(format!("-DCMAKE_CXX_FLAGS={flags}"));
-            command.arg(define("CMAKE_MAKE_PROGRAM", &tools.join("bin/ninja"))).arg(define("LLAMA", sources));
+            command
+                .arg(format!("-DCMAKE_C_FLAGS={flags}"))
+                .arg(format!("-DCMAKE_CXX_FLAGS={flags}"));
+            command
+                .arg(define("CMAKE_MAKE_PROGRAM", &tools.join("bin/ninja")))
+                .arg(define("LLAMA", sources));
             self.run("configuring llama.cpp", &mut command)?;
         }
         if !build.join("driver").exists() {
             eprintln!("peer: building llama.cpp, which takes minutes the first time");
         }
         // Takes no time if nothing changed.
-        self.run("building llama.cpp", Command::new(cmake).arg("--build").arg(&build).args(["--target", "driver"]))?;
+        self.run(
+            "building llama.cpp",
+            Command::new(cmake).arg("--build").arg(&build).args(["--target", "driver"]),
+        )?;
         Ok(build.join("driver"))
     }
 
@@ -77,14 +104,21 @@ impl BuildFolder {
         let (sdist, all) = (self.folder.join("sdist"), self.folder.join("unpacked"));
         let _ = (fs::remove_dir_all(&sdist), fs::remove_dir_all(&all));
         let mut command = pip("download");
-        command.args(["--no-deps", "--no-build-isolation", "--no-binary", package, "--dest"]).arg(&sdist);
+        command
+            .args(["--no-deps", "--no-build-isolation", "--no-binary", package, "--dest"])
+            .arg(&sdist);
         command.arg(format!("{package}=={version}")).env("PYTHONPATH", tools);
         let unpacked = self.run("fetching the sources", &mut command).and_then(|()| {
-            let archive = fs::read_dir(&sdist)?.flatten().next().context("pip brought no sources")?.path();
-            self.run("unpacking the sources", python().args(["-m", "tarfile", "-e"]).arg(archive).arg(&all))?;
+            let archive =
+                fs::read_dir(&sdist)?.flatten().next().context("pip brought no sources")?.path();
+            self.run(
+                "unpacking the sources",
+                python().args(["-m", "tarfile", "-e"]).arg(archive).arg(&all),
+            )?;
             let top = fs::read_dir(&all)?.flatten().next().context("the sdist is empty")?.path();
             fs::remove_dir(part)?;
-            fs::rename(top.join("vendor/llama.cpp"), part).context("the sdist holds no vendor/llama.cpp")
+            fs::rename(top.join("vendor/llama.cpp"), part)
+                .context("the sdist holds no vendor/llama.cpp")
         });
         let _ = (fs::remove_dir_all(&sdist), fs::remove_dir_all(&all));
         unpacked
@@ -92,26 +126,35 @@ impl BuildFolder {
 
     /// Returns the model in llama.cpp's fastest format, converted from `model`.
     pub fn requantised(&self, driver: &Path, model: &Path) -> anyhow::Result<PathBuf> {
-        let bytes = fs::metadata(model).with_context(|| format!("can't read {}", model.display()))?.len();
+        let bytes =
+            fs::metadata(model).with_context(|| format!("can't read {}", model.display()))?.len();
         let stem = model.file_stem().unwrap_or_default().to_string_lossy();
         self.whole(&format!("{stem}-{bytes}.q4_0"), |part| {
             let file = part.join("model.gguf");
-            self.run("writing the model as Q4_0", Command::new(driver).arg("--requantise").arg(model).arg(file))
+            self.run(
+                "writing the model as Q4_0",
+                Command::new(driver).arg("--requantise").arg(model).arg(file),
+            )
         })
         .map(|folder| folder.join("model.gguf"))
     }
 
     /// Returns the folder `name`, created by `make` if it does not exist.
-    fn whole(&self, name: &str, make: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<PathBuf> {
+    fn whole(
+        &self,
+        name: &str,
+        make: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<PathBuf> {
         let (path, part) = (self.folder.join(name), self.folder.join(format!("{name}.part")));
         if path.exists() {
             return Ok(path);
         }
         let _ = fs::remove_dir_all(&part);
-        let made = fs::create_dir(&part).map_err(Into::into).and_then(|()| make(&part)).and_then(|()| {
-            fs::rename(&part, &path)?;
-            Ok(path)
-        });
+        let made =
+            fs::create_dir(&part).map_err(Into::into).and_then(|()| make(&part)).and_then(|()| {
+                fs::rename(&part, &path)?;
+                Ok(path)
+            });
         if made.is_err() {
             let _ = fs::remove_dir_all(&part);
         }
@@ -129,8 +172,14 @@ impl BuildFolder {
             let text = fs::read(&path).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
             let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-            let told = lines().find(|line| line.to_lowercase().contains("error")).or_else(|| lines().next_back());
-            bail!("{what} failed ({}): {} has the whole", told.unwrap_or("it said nothing"), path.display());
+            let told = lines()
+                .find(|line| line.to_lowercase().contains("error"))
+                .or_else(|| lines().next_back());
+            bail!(
+                "{what} failed ({}): {} has the whole",
+                told.unwrap_or("it said nothing"),
+                path.display()
+            );
         }
         let _ = fs::remove_file(path);
         Ok(())

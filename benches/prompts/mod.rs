@@ -12,12 +12,16 @@ use speclight::engine::Prompt;
 ///
 /// # Errors
 /// If a file can't be read, or there are no prompts.
-pub fn read(paths: &[PathBuf], limit: Option<usize>, warn: &mut dyn FnMut(String)) -> anyhow::Result<Vec<(PathBuf, Prompt)>> {
+pub fn read(
+    paths: &[PathBuf],
+    limit: Option<usize>,
+    warn: &mut dyn FnMut(String),
+) -> anyhow::Result<Vec<(PathBuf, Prompt)>> {
     let mut prompts = Vec::new();
     for path in paths {
-        for file in
-            files(path).with_context(|| format!("can't read {}: give files of prompts or folders of them", path.display()))?
-        {
+        for file in files(path).with_context(|| {
+            format!("can't read {}: give files of prompts or folders of them", path.display())
+        })? {
             let read = read_files(std::slice::from_ref(&file), limit, warn)?;
             prompts.extend(read.into_iter().map(|prompt| (file.clone(), prompt)));
         }
@@ -33,7 +37,8 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let mut files = path.read_dir()?.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
+    let mut files =
+        path.read_dir()?.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
     files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
     files.sort();
     Ok(files)

@@ -78,7 +78,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Grade::Warn => "warn",
         Grade::Fail => "fail",
     };
-    let rows: Vec<_> = findings.iter().map(|f| [word(f.grade).into(), f.what.into(), f.said.clone()]).collect();
+    let rows: Vec<_> =
+        findings.iter().map(|f| [word(f.grade).into(), f.what.into(), f.said.clone()]).collect();
     print_lines(&table::lines(&rows))?;
     let fails = findings.iter().any(|f| f.grade == Grade::Fail);
     Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -95,7 +96,10 @@ fn devices() -> Finding {
     };
     let said = format!("{chosen} (this build has {})", built.join(", "));
     if chosen == "cpu" && built.len() > 1 {
-        return Finding::warn("device", format!("{said}; no GPU can be opened: check its driver, or use --device cpu"));
+        return Finding::warn(
+            "device",
+            format!("{said}; no GPU can be opened: check its driver, or use --device cpu"),
+        );
     }
     Finding::ok("device", said)
 }
@@ -105,22 +109,35 @@ fn model(check: &ChecksumResult, found: &RegistryModel, brings: bool) -> Finding
     let name = found.name();
     let bytes = found.bytes().map(|bytes| format!(", {}", size(bytes))).unwrap_or_default();
     match check {
-        ChecksumResult::Right { .. } => {
-            Finding::ok("model", format!("{name} is present{bytes}, checksum matches{}", rounding(found)))
+        ChecksumResult::Right { .. } => Finding::ok(
+            "model",
+            format!("{name} is present{bytes}, checksum matches{}", rounding(found)),
+        ),
+        ChecksumResult::NoChecksum { .. } => {
+            Finding::ok("model", format!("{name} is present; the list has no checksum for it"))
         }
-        ChecksumResult::NoChecksum { .. } => Finding::ok("model", format!("{name} is present; the list has no checksum for it")),
         ChecksumResult::Differing { what } => {
             let said = format!("{name} is damaged: it {what}: run speclight models fetch {name}");
-            if found.is_present() { Finding::fail("model", said) } else { Finding::warn("model", said) }
+            if found.is_present() {
+                Finding::fail("model", said)
+            } else {
+                Finding::warn("model", said)
+            }
         }
-        ChecksumResult::Absent if found.is_present() => Finding::ok("model", format!("{name} is present, as a folder")),
+        ChecksumResult::Absent if found.is_present() => {
+            Finding::ok("model", format!("{name} is present, as a folder"))
+        }
         ChecksumResult::Absent if brings => Finding::warn(
             "model",
-            format!("{name} is absent{bytes}, and fetched on the first start: run speclight models fetch to fetch it now"),
+            format!(
+                "{name} is absent{bytes}, and fetched on the first start: run speclight models fetch to fetch it now"
+            ),
         ),
         ChecksumResult::Absent => Finding::fail(
             "model",
-            format!("{name} is absent{bytes} and can't be fetched: see the lines below, or give a path to --model"),
+            format!(
+                "{name} is absent{bytes} and can't be fetched: see the lines below, or give a path to --model"
+            ),
         ),
     }
 }
@@ -136,14 +153,25 @@ fn rounding(found: &RegistryModel) -> String {
 }
 
 /// Finding about a user folder; `spare` means the program can run without writing to it.
-fn folder(what: &'static str, place: Result<(io::Result<()>, PathBuf), RegistryError>, spare: bool, variable: &str) -> Finding {
+fn folder(
+    what: &'static str,
+    place: Result<(io::Result<()>, PathBuf), RegistryError>,
+    spare: bool,
+    variable: &str,
+) -> Finding {
     let grade = if spare { Finding::warn } else { Finding::fail };
     match place {
         Ok((Ok(()), folder)) if folder.exists() => Finding::ok(what, folder.display().to_string()),
-        Ok((Ok(()), folder)) => Finding::ok(what, format!("{} (not created yet)", folder.display())),
-        Ok((Err(e), folder)) => {
-            grade(what, format!("{}: can't be written: {e}: set {variable} to a writable folder", folder.display()))
+        Ok((Ok(()), folder)) => {
+            Finding::ok(what, format!("{} (not created yet)", folder.display()))
         }
+        Ok((Err(e), folder)) => grade(
+            what,
+            format!(
+                "{}: can't be written: {e}: set {variable} to a writable folder",
+                folder.display()
+            ),
+        ),
         Err(e) => Finding::fail(what, e.to_string()),
     }
 }

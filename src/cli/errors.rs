@@ -5,9 +5,9 @@
 
 use std::io::{self, Write};
 
-use crate::sanitize::{format_error_chain, sanitize_line, sanitize_lines};
 use crate::guarded::is_catching_panic;
 use crate::model::device::default_threads;
+use crate::sanitize::{format_error_chain, sanitize_line, sanitize_lines};
 
 /// Formats an error and its causes as one line, with control characters escaped.
 pub fn one_line(error: &anyhow::Error) -> String {
@@ -73,7 +73,8 @@ pub fn format_usage_error(error: &clap::Error) -> String {
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        let json =
+            cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
         io.or(json) == Some(io::ErrorKind::BrokenPipe)
     })
 }
@@ -93,7 +94,10 @@ pub fn report_panics() {
         let message = (payload.downcast_ref::<&str>().copied())
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("unknown");
-        let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+        let place = info
+            .location()
+            .map(|at| format!(" at {}:{}", at.file(), at.line()))
+            .unwrap_or_default();
         warn(&format!(
             "internal error, please report it: {message}{place} (speclight {}, set RUST_BACKTRACE=1 for more)",
             env!("CARGO_PKG_VERSION")
@@ -113,14 +117,20 @@ mod tests {
     fn more_threads_than_cores_are_warned_of_in_one_line() {
         assert_eq!((too_many_threads(2, 2), too_many_threads(1, 8)), (None, None));
         let said = too_many_threads(9, 2).unwrap();
-        assert!(said.starts_with("--threads 9: only 2 cores available") && said.ends_with("give --threads 2"), "{said}");
+        assert!(
+            said.starts_with("--threads 9: only 2 cores available")
+                && said.ends_with("give --threads 2"),
+            "{said}"
+        );
         assert!(!said.contains('\n'));
         assert!(too_many_threads(2, 1).unwrap().contains("only 1 core available"));
     }
 
     #[test]
     fn a_chain_becomes_one_line_without_control_characters() {
-        let error = Err::<(), _>(anyhow::anyhow!("inner\nsecond \u{1b}[31mred")).context("outer").unwrap_err();
+        let error = Err::<(), _>(anyhow::anyhow!("inner\nsecond \u{1b}[31mred"))
+            .context("outer")
+            .unwrap_err();
         assert_eq!(one_line(&error), "outer: inner second \\u{1b}[31mred");
     }
 
@@ -129,7 +139,10 @@ mod tests {
         let line = |args: &[&str]| format_usage_error(&Cli::try_parse_from(args).unwrap_err());
         let said = line(&["speclight", "--bugdet", "3"]);
         assert!(said.starts_with("unexpected argument '--bugdet' found; tip: "), "{said}");
-        assert!(said.contains("'--budget'") && !said.contains("Usage") && !said.contains('\n'), "{said}");
+        assert!(
+            said.contains("'--budget'") && !said.contains("Usage") && !said.contains('\n'),
+            "{said}"
+        );
         let said = line(&["speclight", "--drafter", "magic"]);
         assert!(said.contains("ngram") && said.contains("early-exit"), "{said}");
         let said = line(&["speclight", "--drafter", "model"]);

@@ -46,13 +46,23 @@ impl AtomicOutput {
     /// # Errors
     /// If the file can't be written, or another run is writing it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let made = |to: Box<dyn Write>, name: String, part| Self { to, name, part, line: Vec::new(), terminal: false };
+        let made = |to: Box<dyn Write>, name: String, part| Self {
+            to,
+            name,
+            part,
+            line: Vec::new(),
+            terminal: false,
+        };
         if path == Path::new("-") {
             let lines = made(Box::new(io::stdout()), "standard output".into(), None);
             return Ok(Self { terminal: io::stdout().is_terminal(), ..lines });
         }
         let name = path.display().to_string();
-        let cure = || format!("can't write {name}: give a file in a writable folder, or - for standard output");
+        let cure = || {
+            format!(
+                "can't write {name}: give a file in a writable folder, or - for standard output"
+            )
+        };
         // A symbolic link is followed, not replaced.
         let goal = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let there = goal.metadata();
@@ -71,10 +81,18 @@ impl AtomicOutput {
         let mut at = goal.clone().into_os_string();
         at.push(".part");
         let at = PathBuf::from(at);
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&at).with_context(cure)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&at)
+            .with_context(cure)?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
-                bail!("can't write {name}: another run is writing {}; give another file", at.display())
+                bail!(
+                    "can't write {name}: another run is writing {}; give another file",
+                    at.display()
+                )
             }
             // Without file locks only this check is lost.
             Ok(()) | Err(TryLockError::Error(_)) => {}
@@ -112,7 +130,11 @@ impl AtomicOutput {
     /// # Errors
     /// If the output can't be written.
     pub fn write_text(&mut self, text: &str) -> anyhow::Result<()> {
-        if self.terminal { self.write_bytes(sanitize_lines(text).as_bytes()) } else { self.write_bytes(text.as_bytes()) }
+        if self.terminal {
+            self.write_bytes(sanitize_lines(text).as_bytes())
+        } else {
+            self.write_bytes(text.as_bytes())
+        }
     }
 
     /// Writes bytes unchanged.
@@ -120,7 +142,10 @@ impl AtomicOutput {
     /// # Errors
     /// If the output can't be written.
     pub fn write_bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        self.to.write_all(bytes).and_then(|()| self.to.flush()).with_context(|| format!("can't write {}", self.name))
+        self.to
+            .write_all(bytes)
+            .and_then(|()| self.to.flush())
+            .with_context(|| format!("can't write {}", self.name))
     }
 
     /// Syncs the file and renames it to its final name.
@@ -146,7 +171,11 @@ mod tests {
     }
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> = folder.read_dir().unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = folder
+            .read_dir()
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -156,7 +185,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.jsonl");
         std::fs::write(&path, "older").unwrap();
-        std::fs::write(folder.path().join("out.jsonl.part"), "left behind by a run that was killed").unwrap();
+        std::fs::write(
+            folder.path().join("out.jsonl.part"),
+            "left behind by a run that was killed",
+        )
+        .unwrap();
         let mut lines = AtomicOutput::open(&path).unwrap();
         lines.write(&line()).unwrap();
         // The lines can be read while they are written, and the older file is unchanged.
@@ -183,7 +216,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let said = |path: &Path| format!("{:#}", AtomicOutput::open(path).err().unwrap());
         let line = said(&folder.path().join("no/such/out.jsonl"));
-        assert!(line.contains("no/such/out.jsonl") && line.contains("give a file in a writable folder"), "{line}");
+        assert!(
+            line.contains("no/such/out.jsonl") && line.contains("give a file in a writable folder"),
+            "{line}"
+        );
         assert!(said(folder.path()).contains("it is a folder"));
         assert!(said(Path::new("")).contains("folder"));
         let path = folder.path().join("out.jsonl");

@@ -18,24 +18,33 @@ fn terminal() -> Finding {
     let abilities = TerminalAbilities::from_env(false, None, var);
     let colours = abilities.depth.describe();
     let characters = if abilities.ascii { "ASCII" } else { "UTF-8" };
-    let term = var("TERM").filter(|term| !term.is_empty()).map_or_else(|| "no TERM".to_owned(), |term| format!("TERM={term}"));
+    let term = var("TERM")
+        .filter(|term| !term.is_empty())
+        .map_or_else(|| "no TERM".to_owned(), |term| format!("TERM={term}"));
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-        let said = format!("{term}; input or output is not a terminal, so the monitor can't start: use one, or `speclight run`");
+        let said = format!(
+            "{term}; input or output is not a terminal, so the monitor can't start: use one, or `speclight run`"
+        );
         return Finding::warn("terminal", said);
     }
     let size = crossterm::terminal::size().ok();
-    let said = size.map_or_else(|| "unknown size".to_owned(), |(width, height)| format!("{width}x{height}"));
+    let said = size
+        .map_or_else(|| "unknown size".to_owned(), |(width, height)| format!("{width}x{height}"));
     let said = format!("{said}, {term}, {colours}, {characters}");
     match size {
-        Some((width, height)) if width < 40 || height < 12 => {
-            Finding::warn("terminal", format!("{said}; the monitor needs at least 40x12: enlarge the window"))
-        }
-        _ if term == "TERM=dumb" => {
-            Finding::warn("terminal", format!("{said}; the monitor can't draw on it: use `speclight run`"))
-        }
+        Some((width, height)) if width < 40 || height < 12 => Finding::warn(
+            "terminal",
+            format!("{said}; the monitor needs at least 40x12: enlarge the window"),
+        ),
+        _ if term == "TERM=dumb" => Finding::warn(
+            "terminal",
+            format!("{said}; the monitor can't draw on it: use `speclight run`"),
+        ),
         _ if abilities.ascii => Finding::warn(
             "terminal",
-            format!("{said}; the locale is not UTF-8, so lines are drawn in ASCII: set LANG, for example to C.UTF-8"),
+            format!(
+                "{said}; the locale is not UTF-8, so lines are drawn in ASCII: set LANG, for example to C.UTF-8"
+            ),
         ),
         _ => Finding::ok("terminal", said),
     }
@@ -43,29 +52,43 @@ fn terminal() -> Finding {
 
 #[cfg(not(feature = "tui"))]
 fn terminal() -> Finding {
-    Finding::warn("terminal", "this build has no monitor: use `speclight run`, or build with the tui feature")
+    Finding::warn(
+        "terminal",
+        "this build has no monitor: use `speclight run`, or build with the tui feature",
+    )
 }
 
 fn cpu() -> Finding {
     let mut said = cpu_name().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    let features: Vec<&str> = features().iter().filter(|(_, here)| *here).map(|(name, _)| *name).collect();
-    said.push_str(&format!(" ({})", if features.is_empty() { "no known vector unit".to_owned() } else { features.join(", ") }));
+    let features: Vec<&str> =
+        features().iter().filter(|(_, here)| *here).map(|(name, _)| *name).collect();
+    said.push_str(&format!(
+        " ({})",
+        if features.is_empty() { "no known vector unit".to_owned() } else { features.join(", ") }
+    ));
     let needed: &[&str] = match std::env::consts::ARCH {
         "x86_64" => &["avx2", "fma", "f16c"],
         "aarch64" => &["neon"],
         _ => &["a supported vector unit"],
     };
-    let missing: Vec<&str> = needed.iter().filter(|name| !features.contains(name)).copied().collect();
+    let missing: Vec<&str> =
+        needed.iter().filter(|name| !features.contains(name)).copied().collect();
     if missing.is_empty() {
         return Finding::ok("cpu", said);
     }
-    Finding::warn("cpu", format!("{said}; runs slowly without {}: use a newer CPU or a GPU", missing.join(", ")))
+    Finding::warn(
+        "cpu",
+        format!("{said}; runs slowly without {}: use a newer CPU or a GPU", missing.join(", ")),
+    )
 }
 
 fn kernel() -> Finding {
     let kernel = Kernel::detect().name;
     if kernel == "scalar" {
-        return Finding::warn("kernel", "scalar: no vector kernel for this CPU, so models run slowly: use a newer CPU or a GPU");
+        return Finding::warn(
+            "kernel",
+            "scalar: no vector kernel for this CPU, so models run slowly: use a newer CPU or a GPU",
+        );
     }
     Finding::ok("kernel", format!("{kernel}; all kernels give bit-identical results"))
 }
@@ -77,7 +100,16 @@ pub fn features() -> Vec<(&'static str, bool)> {
         ($($name:tt),*) => { vec![$(($name, std::arch::is_x86_feature_detected!($name))),*] };
     }
     #[cfg(target_arch = "x86_64")]
-    return all!("avx2", "fma", "f16c", "avxvnni", "avx512f", "avx512bw", "avx512vnni", "avx512bf16");
+    return all!(
+        "avx2",
+        "fma",
+        "f16c",
+        "avxvnni",
+        "avx512f",
+        "avx512bw",
+        "avx512vnni",
+        "avx512bf16"
+    );
     #[cfg(target_arch = "aarch64")]
     macro_rules! all {
         ($($name:tt),*) => { vec![$(($name, std::arch::is_aarch64_feature_detected!($name))),*] };
@@ -93,7 +125,10 @@ pub fn cpu_name() -> Option<String> {
     let text = match std::env::consts::OS {
         "linux" => std::fs::read_to_string("/proc/cpuinfo").ok()?,
         "macos" => {
-            let out = std::process::Command::new("/usr/sbin/sysctl").args(["-n", "machdep.cpu.brand_string"]).output().ok()?;
+            let out = std::process::Command::new("/usr/sbin/sysctl")
+                .args(["-n", "machdep.cpu.brand_string"])
+                .output()
+                .ok()?;
             format!("model name:{}", String::from_utf8_lossy(&out.stdout))
         }
         _ => return None,

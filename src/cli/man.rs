@@ -39,12 +39,20 @@ fn subcommands(command: &clap::Command, path: &str, text: &mut Vec<u8>) -> io::R
         let path = format!("{path} {}", sub.get_name());
         let man = Man::new(sub.clone());
         writeln!(text, ".SH \"{}\"", path.to_uppercase())?;
-        for section in [Man::render_synopsis_section, Man::render_description_section, Man::render_options_section] {
+        for section in [
+            Man::render_synopsis_section,
+            Man::render_description_section,
+            Man::render_options_section,
+        ] {
             let mut part = Vec::new();
             section(&man, &mut part)?;
             // Section headings (.SH) become subsections (.SS) of the subcommand.
             let part = String::from_utf8_lossy(&part).replace("\n.SH ", "\n.SS ");
-            text.extend(part.strip_prefix(".SH ").map_or(part.clone(), |rest| format!(".SS {rest}")).bytes());
+            text.extend(
+                part.strip_prefix(".SH ")
+                    .map_or(part.clone(), |rest| format!(".SS {rest}"))
+                    .bytes(),
+            );
         }
         subcommands(sub, &path, text)?;
     }
@@ -59,7 +67,9 @@ mod tests {
     #[test]
     fn every_subcommand_is_in_the_page() {
         let text = String::from_utf8(page().unwrap()).unwrap();
-        for heading in ["RUN", "MODELS", "MODELS FETCH", "MODELS VERIFY", "DOCTOR", "COMPLETIONS", "MAN"] {
+        for heading in
+            ["RUN", "MODELS", "MODELS FETCH", "MODELS VERIFY", "DOCTOR", "COMPLETIONS", "MAN"]
+        {
             assert!(text.contains(&format!("\n.SH \"SPECLIGHT {heading}\"\n")), "{heading}");
         }
         assert!(text.contains("\\-\\-drafter") && text.contains("Examples:"), "{text}");

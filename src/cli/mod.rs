@@ -179,10 +179,14 @@ impl Cli {
     ///
     /// # Errors
     /// Returns clap's error for invalid arguments, and for `--help` and `--version`.
-    pub fn parse_args<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Cli, clap::Error> {
+    pub fn parse_args<A: Into<OsString> + Clone>(
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Cli, clap::Error> {
         let matches = Cli::command().try_get_matches_from(args)?;
         let mut cli = Cli::from_arg_matches(&matches)?;
-        cli.monitor.options.apply_monitor_defaults(|name| matches.value_source(name) == Some(ValueSource::CommandLine));
+        cli.monitor.options.apply_monitor_defaults(|name| {
+            matches.value_source(name) == Some(ValueSource::CommandLine)
+        });
         Ok(cli)
     }
 }
@@ -224,10 +228,18 @@ mod tests {
         };
         assert_eq!(settings(&[]), ("auto".into(), 64, true, 0.7));
         assert_eq!(settings(&["--drafter", "ngram"]), ("ngram".into(), 16, false, 0.7));
-        assert_eq!(settings(&["--budget", "16", "--temperature", "0"]), ("auto".into(), 16, false, 0.0));
-        let Some(Command::Run(run)) = Cli::parse_args(["speclight", "run"]).unwrap().command else { panic!() };
+        assert_eq!(
+            settings(&["--budget", "16", "--temperature", "0"]),
+            ("auto".into(), 16, false, 0.0)
+        );
+        let Some(Command::Run(run)) = Cli::parse_args(["speclight", "run"]).unwrap().command else {
+            panic!()
+        };
         let settings = run.options.settings();
-        assert_eq!((settings.drafter.as_str(), settings.budget, settings.auto, settings.temperature), ("auto", 64, true, 0.0));
+        assert_eq!(
+            (settings.drafter.as_str(), settings.budget, settings.auto, settings.temperature),
+            ("auto", 64, true, 0.0)
+        );
     }
 
     #[test]

@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use super::errors::{print_line, print_lines};
 use super::progress::{DownloadBar, size};
 use super::table;
-use crate::sanitize::{self, sanitize_name};
 use crate::registry::{ChecksumResult, Registry, RegistryModel};
+use crate::sanitize::{self, sanitize_name};
 
 /// Options of `speclight models`.
 #[derive(Args, Clone, Debug)]
@@ -60,13 +60,23 @@ fn list(registry: &Registry) -> anyhow::Result<ExitCode> {
     let mut rows = vec![["NAME", "STATE", "SIZE", "NOTES", "SOURCE"].map(str::to_owned)];
     for found in registry.all() {
         let path = found.path();
-        let here = path.as_ref().and_then(|path| std::fs::metadata(path).ok()).filter(std::fs::Metadata::is_file);
-        let default = if found.name() == registry.default_name() { ["default", found.notes()] } else { [found.notes(), ""] };
-        let notes = default.iter().filter(|note| !note.is_empty()).copied().collect::<Vec<_>>().join("; ");
+        let here = path
+            .as_ref()
+            .and_then(|path| std::fs::metadata(path).ok())
+            .filter(std::fs::Metadata::is_file);
+        let default = if found.name() == registry.default_name() {
+            ["default", found.notes()]
+        } else {
+            [found.notes(), ""]
+        };
+        let notes =
+            default.iter().filter(|note| !note.is_empty()).copied().collect::<Vec<_>>().join("; ");
         rows.push([
             sanitize_name(found.name()),
             if path.is_some() { "present" } else { "absent" }.to_owned(),
-            here.map(|metadata| metadata.len()).or(found.bytes()).map_or_else(|| "-".to_owned(), size),
+            here.map(|metadata| metadata.len())
+                .or(found.bytes())
+                .map_or_else(|| "-".to_owned(), size),
             notes,
             sanitize_name(&found.source()),
         ]);
@@ -93,18 +103,28 @@ fn verify(models: &[RegistryModel], named: bool) -> anyhow::Result<ExitCode> {
         drop(bar);
         let name = found.name();
         let said = match check {
-            ChecksumResult::Absent if named && found.is_present() => bail!("{name} is a folder: only a file can be verified"),
-            ChecksumResult::Absent if named => bail!("{name} is absent: run speclight models fetch {name}"),
+            ChecksumResult::Absent if named && found.is_present() => {
+                bail!("{name} is a folder: only a file can be verified")
+            }
+            ChecksumResult::Absent if named => {
+                bail!("{name} is absent: run speclight models fetch {name}")
+            }
             ChecksumResult::Absent => continue,
             ChecksumResult::Right { sha256 } => format!("ok        sha256 {sha256}"),
-            ChecksumResult::NoChecksum { sha256 } => format!("unknown   sha256 {sha256}; the list has no checksum for it"),
+            ChecksumResult::NoChecksum { sha256 } => {
+                format!("unknown   sha256 {sha256}; the list has no checksum for it")
+            }
             ChecksumResult::Differing { what } => {
                 good = false;
                 format!("mismatch  it {what}: run speclight models fetch {name}")
             }
         };
         checked += 1;
-        print_lines(&format!("{}  {}\n", sanitize::sanitize_name(name), sanitize::sanitize_lines(&said)))?;
+        print_lines(&format!(
+            "{}  {}\n",
+            sanitize::sanitize_name(name),
+            sanitize::sanitize_lines(&said)
+        ))?;
     }
     if checked == 0 {
         bail!("no model is present: run speclight models fetch");

@@ -48,12 +48,22 @@ pub struct DecodeOptions {
           hide_possible_values = true, help_heading = "Drafting")]
     pub drafter: String,
     /// Second model with the same vocabulary, for --drafter model
-    #[arg(long, value_name = "NAME|PATH", required_if_eq("drafter", "model"), help_heading = "Drafting")]
+    #[arg(
+        long,
+        value_name = "NAME|PATH",
+        required_if_eq("drafter", "model"),
+        help_heading = "Drafting"
+    )]
     pub draft_model: Option<String>,
     /// Command that starts the drafting process, for --drafter external
     ///
     /// The process receives the text and answers with a token tree, both as JSON lines.
-    #[arg(long, value_name = "COMMAND", required_if_eq("drafter", "external"), help_heading = "Drafting")]
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        required_if_eq("drafter", "external"),
+        help_heading = "Drafting"
+    )]
     pub external: Option<String>,
     /// Time limit for an answer of the --external process, in seconds
     ///
@@ -254,7 +264,11 @@ impl DecodeOptions {
 
     /// Returns the settings of the first step.
     pub fn settings(&self) -> StepSettings {
-        let usual = if self.drafter == "auto" { Budget::AUTO } else { Budget { most: DEFAULT_BUDGET, auto: false } };
+        let usual = if self.drafter == "auto" {
+            Budget::AUTO
+        } else {
+            Budget { most: DEFAULT_BUDGET, auto: false }
+        };
         let budget = self.budget.unwrap_or(usual);
         StepSettings {
             drafter: self.drafter.clone(),
@@ -301,7 +315,11 @@ impl DecodeOptions {
     /// # Errors
     /// If there are no prompts, the list of models is invalid, or a model is neither in the list
     /// nor an existing path. All of this is checked before anything is fetched or loaded.
-    pub fn engine(&self, once: bool, warn: &mut dyn FnMut(String)) -> anyhow::Result<EngineOptions> {
+    pub fn engine(
+        &self,
+        once: bool,
+        warn: &mut dyn FnMut(String),
+    ) -> anyhow::Result<EngineOptions> {
         let prompts = self.prompts(warn)?;
         warn_if_too_many_threads(self.threads);
         self.engine_options_for(prompts, once)
@@ -311,7 +329,11 @@ impl DecodeOptions {
     ///
     /// # Errors
     /// As [`Options::engine`], except for the prompts.
-    pub fn engine_options_for(&self, prompts: Vec<Prompt>, once: bool) -> anyhow::Result<EngineOptions> {
+    pub fn engine_options_for(
+        &self,
+        prompts: Vec<Prompt>,
+        once: bool,
+    ) -> anyhow::Result<EngineOptions> {
         let registry = Registry::load()?;
         registry.find(self.model.as_deref())?;
         if let Some(draft) = &self.draft_model {
@@ -323,7 +345,10 @@ impl DecodeOptions {
             device: self.device.clone(),
             threads: self.threads,
             fixed: self.fixed.unwrap_or(Widths::DEFAULT),
-            external: self.external.clone().map(|command| (command, Duration::from_secs_f64(self.external_timeout))),
+            external: self
+                .external
+                .clone()
+                .map(|command| (command, Duration::from_secs_f64(self.external_timeout))),
             mix: self.mix.as_ref().map(|members| members.0.clone()),
             remember: self.remember,
             exit_layers: self.exit_layers,
@@ -358,7 +383,8 @@ pub(super) fn budget(value: &str) -> Result<Budget, String> {
 }
 
 fn rule(value: &str) -> Result<Rule, String> {
-    Rule::from_name(value).ok_or_else(|| format!("give one of {}", Rule::ALL.map(Rule::name).join(", ")))
+    Rule::from_name(value)
+        .ok_or_else(|| format!("give one of {}", Rule::ALL.map(Rule::name).join(", ")))
 }
 
 pub(super) fn mix(value: &str) -> Result<Members, String> {
@@ -366,7 +392,10 @@ pub(super) fn mix(value: &str) -> Result<Members, String> {
     let known = names.iter().all(|name| MIXABLE.contains(&name.as_str()));
     let twice = names.iter().enumerate().any(|(i, name)| names[..i].contains(name));
     if !known || twice || !(2..=MEMBERS).contains(&names.len()) {
-        return Err(format!("give two to {MEMBERS} different drafters of {}, such as suffix,early-exit", MIXABLE.join(", ")));
+        return Err(format!(
+            "give two to {MEMBERS} different drafters of {}, such as suffix,early-exit",
+            MIXABLE.join(", ")
+        ));
     }
     Ok(Members(names))
 }
@@ -421,7 +450,11 @@ pub(super) fn top_p(value: &str) -> Result<f32, String> {
 }
 
 fn parse_prompt(value: &str) -> Result<String, String> {
-    if value.trim().is_empty() { Err("the prompt is empty; give some text".into()) } else { Ok(value.into()) }
+    if value.trim().is_empty() {
+        Err("the prompt is empty; give some text".into())
+    } else {
+        Ok(value.into())
+    }
 }
 
 #[cfg(test)]
@@ -518,6 +551,9 @@ mod tests {
     #[test]
     fn a_prompt_and_a_file_exclude_each_other() {
         assert!(monitor(&["--prompt", "a", "--prompts", "b"]).is_err());
-        assert_eq!(monitor(&["--prompt", "-5 + 3 = ?"]).unwrap().options.prompt.unwrap(), "-5 + 3 = ?");
+        assert_eq!(
+            monitor(&["--prompt", "-5 + 3 = ?"]).unwrap().options.prompt.unwrap(),
+            "-5 + 3 = ?"
+        );
     }
 }

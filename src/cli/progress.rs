@@ -8,10 +8,11 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::errors::warn;
-use crate::sanitize::sanitize_line;
 use crate::registry::Progress;
+use crate::sanitize::sanitize_line;
 
-const BYTES: &str = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
+const BYTES: &str =
+    "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
 const NO_TOTAL: &str = "{msg} {decimal_bytes} {decimal_bytes_per_sec}";
 const NO_BYTES: &str = "{spinner} {msg}";
 
@@ -90,7 +91,9 @@ pub fn message(bar: &ProgressBar, text: &str) {
 
 /// Returns the style for an indicatif template.
 pub fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }
 
 /// Formats a number of bytes with decimal units, such as 98.4 MB.
@@ -114,7 +117,8 @@ pub fn time(time: Duration) -> String {
 
 /// Returns a one-line status message; hidden if standard error is not a terminal.
 pub fn status() -> ProgressBar {
-    let bar = if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let bar =
+        if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.with_style(style("{msg}"))
 }
 

@@ -91,7 +91,11 @@ const MAX_REPORTED_LINES: usize = 20;
 ///
 /// # Errors
 /// If a file can't be read or has no valid line.
-pub fn read_files(files: &[PathBuf], limit: Option<usize>, warn: &mut dyn FnMut(String)) -> Result<Vec<Prompt>, PromptError> {
+pub fn read_files(
+    files: &[PathBuf],
+    limit: Option<usize>,
+    warn: &mut dyn FnMut(String),
+) -> Result<Vec<Prompt>, PromptError> {
     let mut prompts = Vec::new();
     for file in files {
         read_file(file, limit.unwrap_or(usize::MAX), &mut prompts, warn)?;
@@ -123,7 +127,11 @@ fn unique(prompts: Vec<Read>, warn: &mut dyn FnMut(String)) -> Vec<Prompt> {
         all.push(prompt);
     }
     if let Some(first) = first {
-        let many = if repeated == 1 { "1 prompt repeats".to_owned() } else { format!("{repeated} prompts repeat") };
+        let many = if repeated == 1 {
+            "1 prompt repeats".to_owned()
+        } else {
+            format!("{repeated} prompts repeat")
+        };
         warn(format!(
             "{many} a question_id (first {first}); file and line are appended to each such id, for its own random numbers"
         ));
@@ -135,11 +143,18 @@ fn unique(prompts: Vec<Read>, warn: &mut dyn FnMut(String)) -> Vec<Prompt> {
 ///
 /// # Errors
 /// As [`read_files`].
-pub(super) fn read_asks(file: &Path, warn: &mut dyn FnMut(String)) -> Result<Vec<PromptTask>, PromptError> {
+pub(super) fn read_asks(
+    file: &Path,
+    warn: &mut dyn FnMut(String),
+) -> Result<Vec<PromptTask>, PromptError> {
     let mut prompts = Vec::new();
     read_file(file, usize::MAX, &mut prompts, warn)?;
-    let ask =
-        |read: Read| PromptTask { text: read.prompt.text, answer_start: read.begun, follow_up: read.then, is_given_text: false };
+    let ask = |read: Read| PromptTask {
+        text: read.prompt.text,
+        answer_start: read.begun,
+        follow_up: read.then,
+        is_given_text: false,
+    };
     Ok(prompts.into_iter().map(ask).collect())
 }
 
@@ -154,7 +169,8 @@ const PIECE_BYTES: usize = 2000;
 /// If the file can't be read, or has no text.
 pub(super) fn read_text(file: &Path) -> Result<Vec<PromptTask>, PromptError> {
     let mut text = String::new();
-    let read = File::open(file).and_then(|open| open.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text));
+    let read =
+        File::open(file).and_then(|open| open.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text));
     let unread = |source| PromptError::UnreadableText { file: file.into(), source };
     if read.map_err(unread)? as u64 > MAX_TEXT_BYTES {
         let why = format!("it has more than {MAX_TEXT_BYTES} bytes");
@@ -168,7 +184,12 @@ pub(super) fn read_text(file: &Path) -> Result<Vec<PromptTask>, PromptError> {
             _ => pieces.push(part.to_owned()),
         }
     }
-    let ask = |text: &String| PromptTask { text: text.trim().into(), answer_start: None, follow_up: None, is_given_text: true };
+    let ask = |text: &String| PromptTask {
+        text: text.trim().into(),
+        answer_start: None,
+        follow_up: None,
+        is_given_text: true,
+    };
     let asks: Vec<PromptTask> = pieces.iter().map(ask).filter(|ask| !ask.text.is_empty()).collect();
     if asks.is_empty() { Err(PromptError::NoText { file: file.into() }) } else { Ok(asks) }
 }
@@ -177,7 +198,8 @@ pub(super) fn read_text(file: &Path) -> Result<Vec<PromptTask>, PromptError> {
 fn parts(paragraph: &str) -> Vec<&str> {
     let (mut parts, mut rest) = (Vec::new(), paragraph);
     while rest.len() > PIECE_BYTES {
-        let most = (0..=PIECE_BYTES).rev().find(|&at| rest.is_char_boundary(at)).unwrap_or(PIECE_BYTES);
+        let most =
+            (0..=PIECE_BYTES).rev().find(|&at| rest.is_char_boundary(at)).unwrap_or(PIECE_BYTES);
         let at = rest[..most].rfind(char::is_whitespace).filter(|&at| at > 0).unwrap_or(most);
         parts.push(&rest[..at]);
         rest = &rest[at..];
@@ -195,7 +217,12 @@ struct Read {
     begun: Option<String>,
 }
 
-fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Read>, warn: &mut dyn FnMut(String)) -> Result<(), PromptError> {
+fn read_file(
+    file: &Path,
+    limit: usize,
+    prompts: &mut Vec<Read>,
+    warn: &mut dyn FnMut(String),
+) -> Result<(), PromptError> {
     let unreadable = |source| PromptError::Unreadable { file: file.into(), source };
     let mut reader = BufReader::new(File::open(file).map_err(unreadable)?);
     let mut bytes = Vec::new();
@@ -207,7 +234,12 @@ fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Read>, warn: &mut dyn 
             break;
         }
         bytes.clear();
-        if (&mut reader).take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut bytes).map_err(unreadable)? == 0 {
+        if (&mut reader)
+            .take(MAX_LINE_BYTES + 1)
+            .read_until(b'\n', &mut bytes)
+            .map_err(unreadable)?
+            == 0
+        {
             break;
         }
         if bytes.len() as u64 > MAX_LINE_BYTES {
@@ -231,9 +263,17 @@ fn read_file(file: &Path, limit: usize, prompts: &mut Vec<Read>, warn: &mut dyn 
         }
     }
     if bad > MAX_REPORTED_LINES {
-        warn(format!("{}: {} more invalid lines; skipped", file.display(), bad - MAX_REPORTED_LINES));
+        warn(format!(
+            "{}: {} more invalid lines; skipped",
+            file.display(),
+            bad - MAX_REPORTED_LINES
+        ));
     }
-    if prompts.len() == before && prompts.len() < limit { Err(PromptError::NoPrompt { file: file.into() }) } else { Ok(()) }
+    if prompts.len() == before && prompts.len() < limit {
+        Err(PromptError::NoPrompt { file: file.into() })
+    } else {
+        Ok(())
+    }
 }
 
 fn read_line(bytes: &[u8], number: usize, place: impl Fn() -> String) -> Result<Read, String> {
@@ -272,12 +312,23 @@ mod tests {
         let text = format!("A title\r\n\r\n{words}\n\n{}\n\nshort\n\n\n\nlast\n", "é".repeat(3000));
         std::fs::write(&file, &text).unwrap();
         let asks = read_text(&file).unwrap();
-        assert!(asks.iter().all(|ask| ask.is_given_text && ask.text.len() <= PIECE_BYTES && !ask.text.is_empty()));
+        assert!(
+            asks.iter().all(|ask| ask.is_given_text
+                && ask.text.len() <= PIECE_BYTES
+                && !ask.text.is_empty())
+        );
         assert!(asks.len() >= (words.len() + 6000) / PIECE_BYTES, "{}", asks.len());
         let letters = |text: &str| text.split_whitespace().collect::<String>();
-        assert_eq!(letters(&asks.iter().map(|ask| format!("{} ", ask.text)).collect::<String>()), letters(&text));
+        assert_eq!(
+            letters(&asks.iter().map(|ask| format!("{} ", ask.text)).collect::<String>()),
+            letters(&text)
+        );
         // Words stay whole, and short paragraphs are joined.
-        assert!(asks[1].text.split(' ').all(|word| ["one", "two", "three", "four"].contains(&word)), "{}", asks[1].text);
+        assert!(
+            asks[1].text.split(' ').all(|word| ["one", "two", "three", "four"].contains(&word)),
+            "{}",
+            asks[1].text
+        );
         assert!(asks.last().unwrap().text.ends_with("short\n\n\n\nlast"), "{:?}", asks.last());
 
         std::fs::write(&file, " \n\n ").unwrap();
@@ -287,7 +338,10 @@ mod tests {
         assert!(said.contains("UTF-8") && said.lines().count() == 1, "{said}");
     }
 
-    fn read(content: &[u8], limit: Option<usize>) -> (Result<Vec<Prompt>, PromptError>, Vec<String>) {
+    fn read(
+        content: &[u8],
+        limit: Option<usize>,
+    ) -> (Result<Vec<Prompt>, PromptError>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("p.jsonl");
         std::fs::write(&file, content).unwrap();
@@ -308,7 +362,10 @@ mod tests {
 {"question_id": "abc", "prompt": "ignored", "turns": ["wins"]}
 {"question_id": null, "prompt": "last"}"#;
         let (prompts, said) = read(content, None);
-        assert_eq!(pairs(&prompts.unwrap()), [("81", "first"), ("1", "plain"), ("abc", "wins"), ("3", "last")]);
+        assert_eq!(
+            pairs(&prompts.unwrap()),
+            [("81", "first"), ("1", "plain"), ("abc", "wins"), ("3", "last")]
+        );
         assert!(said.is_empty(), "{said:?}");
     }
 
@@ -324,9 +381,23 @@ mod tests {
         let (prompts, said) = read(content, None);
         let prompts = prompts.unwrap();
         let ids: Vec<&str> = prompts.iter().map(|p| p.id.as_str()).collect();
-        assert_eq!(ids, ["81", "2", "2@p.jsonl:3", "81@p.jsonl:4", "81@p.jsonl:5", "81@p.jsonl:6", "81@p.jsonl:7"]);
+        assert_eq!(
+            ids,
+            [
+                "81",
+                "2",
+                "2@p.jsonl:3",
+                "81@p.jsonl:4",
+                "81@p.jsonl:5",
+                "81@p.jsonl:6",
+                "81@p.jsonl:7"
+            ]
+        );
         assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].starts_with("4 prompts repeat a question_id (first \"2\" at p.jsonl:3)"), "{said:?}");
+        assert!(
+            said[0].starts_with("4 prompts repeat a question_id (first \"2\" at p.jsonl:3)"),
+            "{said:?}"
+        );
         let draws = |id: &str| crate::verify::TextRandom::new(0, id).uniform(5);
         assert!(draws(ids[3]) != draws("81") && draws(ids[3]) != draws(ids[4]));
         // A limit changes no id; reading the same file twice yields distinct prompts.
@@ -334,7 +405,11 @@ mod tests {
         assert_eq!((&first.unwrap()[..], said.len()), (&prompts[..4], 1));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("p.jsonl");
-        std::fs::write(&file, b"{\"prompt\": \"a\", \"question_id\": 1}\n{\"prompt\": \"b\", \"question_id\": 1}").unwrap();
+        std::fs::write(
+            &file,
+            b"{\"prompt\": \"a\", \"question_id\": 1}\n{\"prompt\": \"b\", \"question_id\": 1}",
+        )
+        .unwrap();
         let twice = read_files(&[file.clone(), file], None, &mut |_| ()).unwrap();
         let ids: Vec<&str> = twice.iter().map(|p| p.id.as_str()).collect();
         assert_eq!(ids, ["1", "1@p.jsonl:2", "1@p.jsonl:1", "1@p.jsonl:2+"]);
@@ -342,7 +417,8 @@ mod tests {
 
     #[test]
     fn bad_lines_are_named_by_number_and_the_rest_goes_on() {
-        let content = b"{\"prompt\": \"a\"}\n{\"prompt\": \n[]\n{\"turns\": []}\n{}\n{\"prompt\": \"  \"}\n\
+        let content =
+            b"{\"prompt\": \"a\"}\n{\"prompt\": \n[]\n{\"turns\": []}\n{}\n{\"prompt\": \"  \"}\n\
                         {\"prompt\": 3}\n\xff\xfe\n{\"prompt\": \"b\"}\n";
         let (prompts, said) = read(content, None);
         assert_eq!(pairs(&prompts.unwrap()), [("0", "a"), ("1", "b")]);
@@ -353,16 +429,22 @@ mod tests {
 
     #[test]
     fn first_bad_lines_are_reported_and_the_rest_counted() {
-        let (prompts, said) = read(format!("{}{{\"prompt\": \"a\"}}\n", "no\n".repeat(300)).as_bytes(), None);
+        let (prompts, said) =
+            read(format!("{}{{\"prompt\": \"a\"}}\n", "no\n".repeat(300)).as_bytes(), None);
         assert_eq!((prompts.unwrap().len(), said.len()), (1, MAX_REPORTED_LINES + 1));
-        assert!(said[MAX_REPORTED_LINES].contains("280 more invalid lines"), "{}", said[MAX_REPORTED_LINES]);
+        assert!(
+            said[MAX_REPORTED_LINES].contains("280 more invalid lines"),
+            "{}",
+            said[MAX_REPORTED_LINES]
+        );
     }
 
     #[test]
     fn a_byte_order_mark_is_no_part_of_the_first_line() {
-        for content in
-            ["\u{feff}{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n", "\u{feff}\r\n{\"prompt\": \"a\"}\r\n{\"prompt\": \"b\"}"]
-        {
+        for content in [
+            "\u{feff}{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n",
+            "\u{feff}\r\n{\"prompt\": \"a\"}\r\n{\"prompt\": \"b\"}",
+        ] {
             let (prompts, said) = read(content.as_bytes(), None);
             assert_eq!((pairs(&prompts.unwrap()), said.len()), (vec![("0", "a"), ("1", "b")], 0));
         }
@@ -370,7 +452,8 @@ mod tests {
 
     #[test]
     fn a_limit_stops_the_reading() {
-        let (prompts, said) = read(b"{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\nnot json\n", Some(2));
+        let (prompts, said) =
+            read(b"{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\nnot json\n", Some(2));
         assert_eq!(prompts.unwrap().len(), 2);
         assert!(said.is_empty());
     }

@@ -9,7 +9,10 @@ use crate::sanitize::sanitize_line;
 /// Column widths are display widths of the widest cell. Cells may hold text from outside the
 /// program; control characters are escaped as by [`words`].
 pub fn lines<R: AsRef<[String]>>(rows: &[R]) -> String {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.as_ref().iter().map(|cell| sanitize_line(cell)).collect()).collect();
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.as_ref().iter().map(|cell| sanitize_line(cell)).collect())
+        .collect();
     let mut widths = vec![0; rows.iter().map(Vec::len).max().unwrap_or(0)];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -76,11 +76,17 @@ impl Calibration {
     /// Updates the map with one step's verified nodes, after decaying older observations.
     pub fn learn(&mut self, seen: impl Iterator<Item = Observation>) {
         for cell in self.cells.iter_mut().flatten() {
-            *cell = Cell { weight: cell.weight * KEEP, p: cell.p * KEEP, q: cell.q * KEEP, logit: cell.logit * KEEP };
+            *cell = Cell {
+                weight: cell.weight * KEEP,
+                p: cell.p * KEEP,
+                q: cell.q * KEEP,
+                logit: cell.logit * KEEP,
+            };
         }
         for Observation { q, depth, weight, p } in seen {
             let x = logit(q);
-            let cell = &mut self.cells[Self::depth(depth)][(x - LOWEST).clamp(0.0, LEVELS as f64 - 1.0) as usize];
+            let cell = &mut self.cells[Self::depth(depth)]
+                [(x - LOWEST).clamp(0.0, LEVELS as f64 - 1.0) as usize];
             *cell = Cell {
                 weight: cell.weight + weight,
                 p: cell.p + weight * p,
@@ -95,7 +101,8 @@ impl Calibration {
             // Too little weight to estimate anything.
             for c in cells.iter().filter(|cell| cell.weight > 1e-3) {
                 bends.push((c.logit / c.weight, 0.0));
-                points.push((c.weight + PRIOR, (c.p + PRIOR * c.q / c.weight) / (c.weight + PRIOR)));
+                points
+                    .push((c.weight + PRIOR, (c.p + PRIOR * c.q / c.weight) / (c.weight + PRIOR)));
             }
             for ((x, shift), p) in bends.iter_mut().zip(isotonic(points, pools)) {
                 *shift = logit(p) - *x;
@@ -125,13 +132,18 @@ impl Calibration {
 
     /// Returns the expected target probability of each node after its parent; 1 for the root.
     pub fn calibrate_tree(&self, tree: &TokenTree) -> Vec<f64> {
-        (0..tree.len()).map(|i| if i == 0 { 1.0 } else { self.calibrate(tree.q(i), tree.depth(i)) }).collect()
+        (0..tree.len())
+            .map(|i| if i == 0 { 1.0 } else { self.calibrate(tree.q(i), tree.depth(i)) })
+            .collect()
     }
 }
 
 /// Nondecreasing least-squares fit to (weight, value) pairs. Pool adjacent violators (Ayer et al.
 /// 1955).
-fn isotonic<'a>(points: &[(f64, f64)], pools: &'a mut Vec<(f64, f64, usize)>) -> impl Iterator<Item = f64> + 'a {
+fn isotonic<'a>(
+    points: &[(f64, f64)],
+    pools: &'a mut Vec<(f64, f64, usize)>,
+) -> impl Iterator<Item = f64> + 'a {
     pools.clear();
     for &(weight, value) in points {
         pools.push((weight, value, 1));
@@ -165,14 +177,18 @@ mod tests {
         assert!((known.calibrate(0.7, 1) - 0.25).abs() < 0.02, "{}", known.calibrate(0.7, 1));
         // The child's parent is reached with probability 0.25, so the child has that weight.
         assert!((known.calibrate(0.9, 2) - 0.5).abs() < 0.05, "{}", known.calibrate(0.9, 2));
-        assert_eq!(known.calibrate_tree(&tree), [1.0, known.calibrate(0.7, 1), known.calibrate(0.9, 2)]);
+        assert_eq!(
+            known.calibrate_tree(&tree),
+            [1.0, known.calibrate(0.7, 1), known.calibrate(0.9, 2)]
+        );
         // Depth 3 has no observations.
         assert_eq!(known.calibrate(0.9, 3), 0.9);
     }
 
     #[test]
     fn pooled_by_hand() {
-        let isotonic = |points: &[(f64, f64)]| isotonic(points, &mut Vec::new()).collect::<Vec<_>>();
+        let isotonic =
+            |points: &[(f64, f64)]| isotonic(points, &mut Vec::new()).collect::<Vec<_>>();
         let rising = isotonic(&[(1.0, 0.1), (1.0, 0.5), (3.0, 0.3), (1.0, 0.2), (1.0, 0.9)]);
         let pooled = (0.5 + 0.9 + 0.2) / 5.0;
         for (got, want) in rising.into_iter().zip([0.1, pooled, pooled, pooled, 0.9]) {

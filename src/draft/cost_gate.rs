@@ -16,7 +16,8 @@ pub struct CostModel {
 impl CostModel {
     /// Cost model under which every pass pays. Used when the caller has already decided the size of
     /// the draft.
-    pub const ALWAYS_PAYS: CostModel = CostModel { seconds_per_token: f64::MAX, seconds_per_node: 0.0, back_off: false };
+    pub const ALWAYS_PAYS: CostModel =
+        CostModel { seconds_per_token: f64::MAX, seconds_per_node: 0.0, back_off: false };
 }
 
 /// Weight of the newest value in the moving averages.
@@ -55,8 +56,9 @@ impl CostGate {
     /// Expected savings in seconds from proposing below a node with reach probability `reach`.
     /// Infinite without a cost model.
     fn gain(&self, reach: f64) -> f64 {
-        self.worth
-            .map_or(f64::INFINITY, |worth| reach * self.share.unwrap_or(1.0) * worth.seconds_per_token - worth.seconds_per_node)
+        self.worth.map_or(f64::INFINITY, |worth| {
+            reach * self.share.unwrap_or(1.0) * worth.seconds_per_token - worth.seconds_per_node
+        })
     }
 
     /// Returns `true` if a node pays for its place in a pass that runs anyway.
@@ -107,21 +109,34 @@ mod tests {
         let mut thrift = CostGate::default();
         thrift.learn(3.0, [(1.0, 0.5), (0.5, 0.5)].into_iter());
         // Without a cost model, every pass is run.
-        assert!(thrift.pass_pays([1e-9].into_iter()) && thrift.node_pays(0.0) && !thrift.is_enabled());
-        thrift.set_cost_model(Some(CostModel { seconds_per_token: 10.0, seconds_per_node: 1.0, back_off: false }));
+        assert!(
+            thrift.pass_pays([1e-9].into_iter()) && thrift.node_pays(0.0) && !thrift.is_enabled()
+        );
+        thrift.set_cost_model(Some(CostModel {
+            seconds_per_token: 10.0,
+            seconds_per_node: 1.0,
+            back_off: false,
+        }));
         // 0.8 * 0.5 * 10 - 1 = 3. The second node's gain would be negative and counts as 0.
-        assert!(thrift.pass_pays([0.8, 0.1].into_iter()) && !thrift.pass_pays([0.79, 0.1].into_iter()));
+        assert!(
+            thrift.pass_pays([0.8, 0.1].into_iter()) && !thrift.pass_pays([0.79, 0.1].into_iter())
+        );
         assert!(thrift.node_pays(0.21) && !thrift.node_pays(0.2));
         // Two nodes together.
         assert!(thrift.pass_pays([0.5, 0.5].into_iter()));
-        let made = (0..10 * EXPLORATION_INTERVAL).filter(|_| thrift.pass_pays([0.1].into_iter())).count();
+        let made =
+            (0..10 * EXPLORATION_INTERVAL).filter(|_| thrift.pass_pays([0.1].into_iter())).count();
         assert_eq!(made, 10);
     }
 
     #[test]
     fn gate_adapts_to_pass_time_and_yield() {
         let mut thrift = CostGate::default();
-        thrift.set_cost_model(Some(CostModel { seconds_per_token: 1.0, seconds_per_node: 0.0, back_off: false }));
+        thrift.set_cost_model(Some(CostModel {
+            seconds_per_token: 1.0,
+            seconds_per_node: 0.0,
+            back_off: false,
+        }));
         assert!(thrift.pass_pays([0.0].into_iter()), "nothing is known yet");
         thrift.learn(0.5, [(1.0, 1.0)].into_iter());
         assert!(thrift.pass_pays([0.6].into_iter()));

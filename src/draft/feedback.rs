@@ -37,7 +37,12 @@ impl VerifyFeedback {
 
     /// Returns node `i` as an observation for [`super::Calibration`].
     pub fn observation(&self, i: usize) -> Observation {
-        Observation { q: self.tree.q(i), depth: self.tree.depth(i), weight: self.weight[i], p: self.p[i] }
+        Observation {
+            q: self.tree.q(i),
+            depth: self.tree.depth(i),
+            weight: self.weight[i],
+            p: self.p[i],
+        }
     }
 
     /// Returns the observations of all nodes but the root.

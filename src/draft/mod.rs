@@ -3,14 +3,16 @@
 //! [`Verified`] and may learn from it.
 
 mod calibration;
+mod cost_gate;
 mod drafters;
+mod feedback;
 pub mod shape;
 #[cfg(test)]
 pub(crate) mod testing;
-mod cost_gate;
-mod feedback;
 
 pub use calibration::{Calibration, Observation};
+pub use cost_gate::CostModel;
+pub(crate) use cost_gate::update_moving_average;
 pub use drafters::eagle::Eagle;
 pub use drafters::early_exit::EarlyExit;
 pub use drafters::external::{External, end_processes};
@@ -19,11 +21,9 @@ pub use drafters::model::ModelDrafter;
 pub use drafters::ngram::Ngram;
 pub use drafters::none::NoDraft;
 pub use drafters::oracle::{Oracle, OracleSearch};
-pub use shape::{BudgetCut, Cut, Draft, Limits, Plan, Planner, Shape, Widths, YieldEstimate};
 pub use drafters::suffix::Suffix;
-pub use cost_gate::CostModel;
-pub(crate) use cost_gate::update_moving_average;
 pub use feedback::VerifyFeedback;
+pub use shape::{BudgetCut, Cut, Draft, Limits, Plan, Planner, Shape, Widths, YieldEstimate};
 
 use crate::distribution::Sampling;
 use crate::model::{Decoder, ForwardError};
@@ -31,7 +31,18 @@ use crate::tree::{TokenId, TokenTree};
 
 /// Names of all drafters, in the order in which the monitor cycles through them. A run offers those
 /// whose requirements are met, such as a draft model or a trained head.
-pub const DRAFTERS: [&str; 10] = ["none", "ngram", "suffix", "early-exit", "eagle", "model", "external", "mix", "auto", "oracle"];
+pub const DRAFTERS: [&str; 10] = [
+    "none",
+    "ngram",
+    "suffix",
+    "early-exit",
+    "eagle",
+    "model",
+    "external",
+    "mix",
+    "auto",
+    "oracle",
+];
 
 /// State of the text and the target that a drafter may use.
 pub struct Context<'a> {

@@ -9,7 +9,11 @@ use crate::engine::testing::TableDecoder;
 use crate::tree::{TokenId, TokenTree};
 
 /// Returns the candidates of `drafter` after `text`, with a vocabulary of 8 tokens.
-pub fn candidates_after(drafter: &mut dyn Drafter, text: &[TokenId], stop: &[TokenId]) -> Vec<Candidate> {
+pub fn candidates_after(
+    drafter: &mut dyn Drafter,
+    text: &[TokenId],
+    stop: &[TokenId],
+) -> Vec<Candidate> {
     let mut target = TableDecoder::new(8, 0);
     let mut cx = Context { tokens: text, target: &mut target, warp: &Sampling::PLAIN, stop };
     drafter.begin(&mut cx).unwrap();

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
 use crate::distribution::{Sampling, TokenDist};
-use crate::telemetry::{AcceptanceCurve, BudgetCurve, Ending, Losses, MissCause, StepRecord, StepSettings};
+use crate::telemetry::{
+    AcceptanceCurve, BudgetCurve, Ending, Losses, MissCause, StepRecord, StepSettings,
+};
 use crate::theory::pool::Pool;
 use crate::tree::TokenId;
 
@@ -120,14 +122,21 @@ proptest! {
 #[test]
 fn greedy_loses_nothing_to_the_budget() {
     let table = TableDecoder::new(5, 3);
-    let (_, records) = run(&mut session(&table, &[], settings("oracle", "best-first", 8, 0.0)), &[0], 64);
+    let (_, records) =
+        run(&mut session(&table, &[], settings("oracle", "best-first", 8, 0.0)), &[0], 64);
     let mut curve = BudgetCurve::default();
     for record in &records {
         let losses = Losses::of_step(record, None);
-        assert_eq!((losses.budget, losses.unsplit, losses.luck, losses.total()), (Some(0.0), 0.0, 0.0, 0.0));
+        assert_eq!(
+            (losses.budget, losses.unsplit, losses.luck, losses.total()),
+            (Some(0.0), 0.0, 0.0, 0.0)
+        );
         curve.add(record);
     }
-    assert_eq!((1..=8).map(|b| curve.accepted(b).unwrap()).collect::<Vec<_>>(), (0..8).map(f64::from).collect::<Vec<_>>());
+    assert_eq!(
+        (1..=8).map(|b| curve.accepted(b).unwrap()).collect::<Vec<_>>(),
+        (0..8).map(f64::from).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -144,10 +153,17 @@ fn the_pool_restarts_only_with_new_sampling_parameters() {
     for _ in 0..40 {
         step(None);
     }
-    let (small, large) = (step(Some(settings("oracle", "chain", 3, 1.0))), step(Some(settings("oracle", "chain", 9, 1.0))));
-    assert!(small.ceilings.fluid.unwrap() <= 2.0 && large.ceilings.fluid.unwrap() > small.ceilings.fluid.unwrap());
+    let (small, large) = (
+        step(Some(settings("oracle", "chain", 3, 1.0))),
+        step(Some(settings("oracle", "chain", 9, 1.0))),
+    );
+    assert!(
+        small.ceilings.fluid.unwrap() <= 2.0
+            && large.ceilings.fluid.unwrap() > small.ceilings.fluid.unwrap()
+    );
     assert!((large.mu - small.mu).abs() < 0.1 * small.mu);
     let cold = step(Some(settings("oracle", "chain", 9, 0.3)));
-    let entropy = cold.entropy.iter().map(|e| e.sampled.entropy).sum::<f64>() / cold.entropy.len() as f64;
+    let entropy =
+        cold.entropy.iter().map(|e| e.sampled.entropy).sum::<f64>() / cold.entropy.len() as f64;
     assert!((cold.mu - entropy).abs() < 1e-12);
 }

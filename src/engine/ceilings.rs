@@ -59,7 +59,9 @@ struct Evaluated {
 ///
 /// Compares the mean of E\[X | T\], and its ratio to the fluid bound.
 fn left(reached: &ReachedIntervals, mean: f64, fluid: f64) -> bool {
-    let outside = |interval: Option<Interval>, value: f64| interval.is_some_and(|i| value < i.low || i.high < value);
+    let outside = |interval: Option<Interval>, value: f64| {
+        interval.is_some_and(|i| value < i.low || i.high < value)
+    };
     outside(reached.expected, mean) || (fluid > 0.0 && outside(reached.share, mean / fluid))
 }
 
@@ -117,7 +119,8 @@ impl CeilingTracker {
         settings: &StepSettings,
         counts: bool,
     ) -> (Ceilings, Option<ReachedIntervals>) {
-        let mut ceilings = if settings.samples_trees() { Ceilings::batch_only(size) } else { self.ceilings(size) };
+        let mut ceilings =
+            if settings.samples_trees() { Ceilings::batch_only(size) } else { self.ceilings(size) };
         if counts {
             self.blocks.end_step(expected);
             self.drafted += size.saturating_sub(1);
@@ -132,7 +135,8 @@ impl CeilingTracker {
         let mean = self.blocks.mean().unwrap_or(0.0);
         // Due once there are enough steps for intervals, after half as many steps more, and when
         // the newest mean has left its interval.
-        let due = steps >= self.reached.map_or(MIN_INTERVAL_STEPS, |reached| reached.steps + reached.steps / 2);
+        let due = steps
+            >= self.reached.map_or(MIN_INTERVAL_STEPS, |reached| reached.steps + reached.steps / 2);
         if counts && (due || self.reached.is_some_and(|reached| left(&reached, mean, fluid))) {
             let found = self.blocks.resample(drafted, fluid);
             self.reached = Some(ReachedIntervals {
@@ -186,12 +190,15 @@ impl CeilingTracker {
             return Ceilings::for_budget(mu, mu2, budget, Some(budget.saturating_sub(1) as f64));
         }
         let positions = self.pool.positions();
-        let fresh = |last: &Evaluated| last.budget == budget && positions <= last.positions + last.positions / GROWTH;
+        let fresh = |last: &Evaluated| {
+            last.budget == budget && positions <= last.positions + last.positions / GROWTH
+        };
         if !self.last.as_ref().is_some_and(fresh) {
             let found = self.pool.fluid_and_floor(budget.saturating_sub(1));
             self.last = found.map(|(fluid, floor)| Evaluated { positions, budget, fluid, floor });
         }
-        let (fluid, fluid_floor) = self.last.map_or((None, None), |last| (Some(last.fluid), last.floor));
+        let (fluid, fluid_floor) =
+            self.last.map_or((None, None), |last| (Some(last.fluid), last.floor));
         Ceilings { fluid_floor, ..Ceilings::for_budget(mu, mu2, budget, fluid) }
     }
 
@@ -213,6 +220,10 @@ impl CeilingTracker {
             fluid: pool.fluid(budget.saturating_sub(1)),
         };
         let curve = self.pool.fluid_curve(MAX_BUDGET - 1);
-        Some(FluidBound { positions, curve, kinds: self.kinds.iter().zip(KINDS).map(kind).collect() })
+        Some(FluidBound {
+            positions,
+            curve,
+            kinds: self.kinds.iter().zip(KINDS).map(kind).collect(),
+        })
     }
 }

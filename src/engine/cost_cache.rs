@@ -55,7 +55,10 @@ impl CostCache {
     pub fn read(&self) -> Option<CostCurve> {
         let kept: Kept = serde_json::from_slice(&std::fs::read(&self.file).ok()?).ok()?;
         let age = now().saturating_sub(kept.measured);
-        let usable = kept.key == self.key && age <= MOST_AGE && kept.measured <= now() && kept.seconds.is_plausible();
+        let usable = kept.key == self.key
+            && age <= MOST_AGE
+            && kept.measured <= now()
+            && kept.seconds.is_plausible();
         usable.then_some(kept.seconds)
     }
 
@@ -89,7 +92,9 @@ mod tests {
         assert_eq!((shelf("b", "cpu").read(), shelf("a", "cuda:0").read()), (None, None));
         let shelf = shelf("a", "cpu");
         let key = &shelf.key;
-        let written = |seconds: &str, measured: u64| format!("{{\"key\":{key:?},\"seconds\":{seconds},\"measured\":{measured}}}");
+        let written = |seconds: &str, measured: u64| {
+            format!("{{\"key\":{key:?},\"seconds\":{seconds},\"measured\":{measured}}}")
+        };
         std::fs::write(&shelf.file, written("[[1,0.5],[2,0.75]]", now() - 60)).unwrap();
         assert_eq!(shelf.read(), Some(cost.clone()));
         let damages = [

@@ -33,16 +33,30 @@ impl<'a> NodeDistributions<'a> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn new(target: &'a dyn Decoder, warp: Sampling, tree: &TokenTree) -> Result<Self, ForwardError> {
-        let whole = warp.greedy() || warp.top_k.is_none() && warp.top_p >= 1.0 && (1.0 / warp.temperature).is_finite();
+    pub fn new(
+        target: &'a dyn Decoder,
+        warp: Sampling,
+        tree: &TokenTree,
+    ) -> Result<Self, ForwardError> {
+        let whole = warp.greedy()
+            || warp.top_k.is_none() && warp.top_p >= 1.0 && (1.0 / warp.temperature).is_finite();
         let reduced = if whole {
             let own = Some(warp.temperature).filter(|&own| own != 1.0 && !warp.greedy());
-            let tokens: Vec<_> = tree.nodes().map(|node| (tree.parent(node).unwrap_or(0), tree.token(node))).collect();
+            let tokens: Vec<_> = tree
+                .nodes()
+                .map(|node| (tree.parent(node).unwrap_or(0), tree.token(node)))
+                .collect();
             target.reduced(&[1.0].into_iter().chain(own).collect::<Vec<_>>(), &tokens)?
         } else {
             None
         };
-        Ok(Self { target, warp, law: vec![None; tree.len()], plain: vec![None; tree.len()], reduced })
+        Ok(Self {
+            target,
+            warp,
+            law: vec![None; tree.len()],
+            plain: vec![None; tree.len()],
+            reduced,
+        })
     }
 
     /// Returns the reductions of a node at temperature 1 and at the sampling temperature.
@@ -58,7 +72,9 @@ impl<'a> NodeDistributions<'a> {
     pub fn sampled(&mut self, node: usize) -> Result<&TokenDist<'a>, NotFinite> {
         let law = match (self.law[node].take(), self.reduced(node)) {
             (Some(law), _) => law,
-            (None, Some((plain, _))) if self.warp.greedy() => TokenDist::one_hot(plain.best, plain.max),
+            (None, Some((plain, _))) if self.warp.greedy() => {
+                TokenDist::one_hot(plain.best, plain.max)
+            }
             _ => TokenDist::new(self.target.logits(node), &self.warp)?,
         };
         Ok(self.law[node].insert(law))
@@ -96,9 +112,15 @@ impl<'a> NodeDistributions<'a> {
     }
 
     /// Returns the statistics of `node`, which carries `token`, at its `parent`.
-    pub fn child_stats(&mut self, parent: usize, node: usize, token: TokenId) -> Result<TokenStats, NotFinite> {
+    pub fn child_stats(
+        &mut self,
+        parent: usize,
+        node: usize,
+        token: TokenId,
+    ) -> Result<TokenStats, NotFinite> {
         if let Some((plain, own)) = self.reduced(parent)
-            && let Some(&(logit, rank)) = self.reduced.as_ref().and_then(|all| all.tokens.get(node - 1))
+            && let Some(&(logit, rank)) =
+                self.reduced.as_ref().and_then(|all| all.tokens.get(node - 1))
         {
             let p_plain = plain.p(logit, 1.0);
             let p = match self.warp.greedy() {

@@ -6,7 +6,10 @@
 use anyhow::anyhow;
 
 use super::EngineOptions;
-use crate::draft::{DRAFTERS, Drafter, Eagle, EarlyExit, External, Mix, ModelDrafter, Ngram, NoDraft, Oracle, Suffix};
+use crate::draft::{
+    DRAFTERS, Drafter, Eagle, EarlyExit, External, Mix, ModelDrafter, Ngram, NoDraft, Oracle,
+    Suffix,
+};
 use crate::model::load::Model;
 use crate::model::{Config, Head};
 
@@ -61,7 +64,9 @@ impl DrafterBuilder<'_> {
                 };
                 exit.map(|exit| Box::new(exit) as Box<dyn Drafter>)
             }
-            "eagle" => self.head.map(|head| Box::new(Eagle::new(head, self.capacity)) as Box<dyn Drafter>),
+            "eagle" => {
+                self.head.map(|head| Box::new(Eagle::new(head, self.capacity)) as Box<dyn Drafter>)
+            }
             "model" => match self.second {
                 Some((name, second)) => {
                     let decoder = second.decoder(self.capacity.min(second.config().context))?;

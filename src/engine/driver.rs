@@ -16,11 +16,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::load::{Engine, load};
-use super::step_search::StepSearch;
 use super::machine_load::LoadWatch;
+use super::step_search::StepSearch;
 use super::{Command, EngineOptions, Event, Prompt};
-use crate::sanitize::format_error_chain;
 use crate::model::device::default_threads;
+use crate::sanitize::format_error_chain;
 use crate::telemetry::{Ending, StepSettings};
 use crate::theory::cost::CostCurve;
 use crate::theory::pass_times::median;
@@ -52,19 +52,29 @@ const KEEP_COST: Duration = Duration::from_secs(30);
 ///
 /// # Panics
 /// If the system can't start a thread.
-pub fn spawn(options: EngineOptions, sink: impl FnMut(Event) -> bool + Send + 'static) -> (Sender<Command>, JoinHandle<()>) {
+pub fn spawn(
+    options: EngineOptions,
+    sink: impl FnMut(Event) -> bool + Send + 'static,
+) -> (Sender<Command>, JoinHandle<()>) {
     let (commands, orders) = mpsc::channel();
     let mut sink = sink;
     let work = move || drive(options, &orders, &mut sink);
-    let thread = thread::Builder::new().name("engine".into()).spawn(work).expect("a thread for the engine");
+    let thread =
+        thread::Builder::new().name("engine".into()).spawn(work).expect("a thread for the engine");
     (commands, thread)
 }
 
 /// Runs the engine on the caller's thread until it ends, as described at [`spawn`].
 ///
 /// While paused it blocks on `orders`.
-pub fn drive(options: EngineOptions, orders: &Receiver<Command>, sink: &mut dyn FnMut(Event) -> bool) {
-    drive_with(options, orders, sink, |options, tell| load(options, tell).map_err(|error| format_error_chain(&error)));
+pub fn drive(
+    options: EngineOptions,
+    orders: &Receiver<Command>,
+    sink: &mut dyn FnMut(Event) -> bool,
+) {
+    drive_with(options, orders, sink, |options, tell| {
+        load(options, tell).map_err(|error| format_error_chain(&error))
+    });
 }
 
 /// Runs the engine as [`drive`] does, with an engine made by `load`.
@@ -77,7 +87,9 @@ pub(super) fn drive_with(
     load: impl FnOnce(&EngineOptions, &mut dyn FnMut(&str, Option<f64>)) -> Result<Engine, String>,
 ) {
     let mut heard = true;
-    let loaded = load(&options, &mut |what, done| heard &= sink(Event::Loading { what: what.to_owned(), done }));
+    let loaded = load(&options, &mut |what, done| {
+        heard &= sink(Event::Loading { what: what.to_owned(), done })
+    });
     if !heard {
         return;
     }
@@ -262,9 +274,10 @@ impl Driver<'_> {
                 Err(why) => self.refuse(&why),
             },
             Command::Prompt(index) if index < self.prompts.len() => self.begin(index).map(drop),
-            Command::Prompt(index) => {
-                self.refuse(&format!("there is no prompt {index}: the list has {}, from 0", self.prompts.len()))
-            }
+            Command::Prompt(index) => self.refuse(&format!(
+                "there is no prompt {index}: the list has {}, from 0",
+                self.prompts.len()
+            )),
             Command::Text(text) => {
                 let index = self.prompts.len();
                 // The id of another prompt would give this one the same random numbers.
@@ -282,7 +295,9 @@ impl Driver<'_> {
                 Some(index) => self.begin(index).map(drop),
                 None => self.refuse(&"there is no prompt yet"),
             },
-            Command::Look(_) if !self.paused => self.refuse(&"a step is looked at while it waits: pause first"),
+            Command::Look(_) if !self.paused => {
+                self.refuse(&"a step is looked at while it waits: pause first")
+            }
             Command::Look(step) => self.start_search(step),
             Command::SearchEvery(every) => {
                 self.look_every = every;
@@ -313,7 +328,8 @@ impl Driver<'_> {
             self.next()?;
         }
         let Some(record) = self.engine.session.step().map_err(End::failed)? else { return Ok(()) };
-        let (step, seconds, plain) = (record.step, record.time.total(), record.settings.is_plain_decoding());
+        let (step, seconds, plain) =
+            (record.step, record.time.total(), record.settings.is_plain_decoding());
         self.steps += 1;
         self.tell(Event::Step(Arc::new(record)))?;
         if self.engine.session.is_searched(step, self.look_every) {
@@ -342,9 +358,12 @@ impl Driver<'_> {
         let (first, early, late) = PLAIN_TIME_FRACTION;
         self.plain.credit += seconds * if self.plain.count < first { early } else { late };
         let settled = self.engine.session.probes_settled();
-        self.probe_credit += seconds * if settled { PROBE_TIME_FRACTION.1 } else { PROBE_TIME_FRACTION.0 };
+        self.probe_credit +=
+            seconds * if settled { PROBE_TIME_FRACTION.1 } else { PROBE_TIME_FRACTION.0 };
         if !plain {
-            if self.steps >= FIRST_CALIBRATION && (self.plain.count == 0 || self.plain.credit >= self.plain.took) {
+            if self.steps >= FIRST_CALIBRATION
+                && (self.plain.count == 0 || self.plain.credit >= self.plain.took)
+            {
                 self.time_plain()?;
             }
             while ended && self.plain.count < FEWEST_PLAIN && self.time_plain()? {}
@@ -377,7 +396,9 @@ impl Driver<'_> {
     fn report_cost(&mut self) -> Result<(), End> {
         let Some(cost) = self.engine.session.cost() else { return Ok(()) };
         let differs = |told: &CostCurve| {
-            let off = |&(batch, seconds): &(usize, f64)| (told.seconds(batch) / seconds - 1.0).abs() > COST_CHANGE;
+            let off = |&(batch, seconds): &(usize, f64)| {
+                (told.seconds(batch) / seconds - 1.0).abs() > COST_CHANGE
+            };
             told.largest() != cost.largest() || cost.points().iter().any(off)
         };
         if self.told_cost.as_ref().is_some_and(|told| !differs(told)) {
@@ -408,7 +429,9 @@ impl Driver<'_> {
             if index >= self.prompts.len() && self.once {
                 return Err(End::Finished);
             }
-            if index >= self.prompts.len() && self.steps > std::mem::replace(&mut self.lap, self.steps) {
+            if index >= self.prompts.len()
+                && self.steps > std::mem::replace(&mut self.lap, self.steps)
+            {
                 self.next_seed()?;
             }
             let index = index % self.prompts.len();
@@ -438,7 +461,9 @@ impl Driver<'_> {
         let prompt = self.prompts[index].clone();
         let tokens = match (self.engine.tokens)(&prompt.text) {
             Ok(tokens) => tokens,
-            Err(why) => return self.refuse(&format!("prompt {}: {why}", prompt.id)).map(|()| false),
+            Err(why) => {
+                return self.refuse(&format!("prompt {}: {why}", prompt.id)).map(|()| false);
+            }
         };
         if let Err(why) = self.engine.session.check_prompt_length(tokens.len()) {
             return self.refuse(&format!("prompt {}: {why}", prompt.id)).map(|()| false);
@@ -454,7 +479,13 @@ impl Driver<'_> {
             self.engine.session.mark_repeated();
         }
         let Prompt { id, text: prompt } = prompt;
-        self.tell(Event::PromptStarted { index, id, prompt, tokens: tokens.len(), prefill_seconds })?;
+        self.tell(Event::PromptStarted {
+            index,
+            id,
+            prompt,
+            tokens: tokens.len(),
+            prefill_seconds,
+        })?;
         Ok(true)
     }
 
@@ -463,7 +494,9 @@ impl Driver<'_> {
     /// Returns false if the context has no room for it.
     fn time_plain(&mut self) -> Result<bool, End> {
         let began = Instant::now();
-        let Some(seconds) = self.engine.session.time_plain().map_err(End::failed)? else { return Ok(false) };
+        let Some(seconds) = self.engine.session.time_plain().map_err(End::failed)? else {
+            return Ok(false);
+        };
         let plain = &mut self.plain;
         plain.took = began.elapsed().as_secs_f64();
         plain.credit = (plain.credit - plain.took).max(0.0);

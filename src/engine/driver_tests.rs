@@ -8,9 +8,9 @@ use std::sync::{Arc, mpsc};
 
 use proptest::prelude::*;
 
+use super::driver::drive_with;
 use super::load::Engine;
 use super::testing::{LAYERS, TableDecoder};
-use super::driver::drive_with;
 use super::{Command, EngineOptions, Event, Prompt, RunInfo, Session, Vocabulary};
 use crate::distribution::{Sampling, TokenDist};
 use crate::draft::{Drafter, EarlyExit, Ngram, NoDraft, Oracle};
@@ -25,7 +25,10 @@ fn settings() -> StepSettings {
 }
 
 fn options(prompts: &[&str]) -> EngineOptions {
-    let prompts = prompts.iter().enumerate().map(|(i, text)| Prompt { id: format!("p{i}"), text: (*text).to_owned() });
+    let prompts = prompts
+        .iter()
+        .enumerate()
+        .map(|(i, text)| Prompt { id: format!("p{i}"), text: (*text).to_owned() });
     EngineOptions {
         model: "table".into(),
         draft_model: None,
@@ -53,7 +56,11 @@ fn table() -> TableDecoder {
 
 /// Encodes one token per letter; "!" can't be encoded.
 fn tokens(text: &str) -> Result<Vec<TokenId>, String> {
-    if text == "!" { Err("no template\nfor it".into()) } else { Ok(text.bytes().map(|b| u32::from(b - b'a')).collect()) }
+    if text == "!" {
+        Err("no template\nfor it".into())
+    } else {
+        Ok(text.bytes().map(|b| u32::from(b - b'a')).collect())
+    }
 }
 
 fn engine(table: &TableDecoder, settings: StepSettings) -> Result<Engine, String> {
@@ -65,8 +72,15 @@ fn engine(table: &TableDecoder, settings: StepSettings) -> Result<Engine, String
     ];
     let bytes = (0..VOCAB).map(|t| vec![b'a' + t as u8].into()).collect();
     let vocabulary = Arc::new(Vocabulary::new(bytes, Vec::new()));
-    let session = Session::new(Box::new(table.clone()), drafters, vocabulary, settings).map_err(|e| e.to_string())?;
-    Ok(Engine { session, tokens: Box::new(tokens), info: RunInfo::default(), shelf: None, work: Default::default() })
+    let session = Session::new(Box::new(table.clone()), drafters, vocabulary, settings)
+        .map_err(|e| e.to_string())?;
+    Ok(Engine {
+        session,
+        tokens: Box::new(tokens),
+        info: RunInfo::default(),
+        shelf: None,
+        work: Default::default(),
+    })
 }
 
 /// Runs the driver until it ends, and returns all events.
@@ -125,7 +139,11 @@ fn words(events: &[Event]) -> Vec<String> {
                 steps += 1;
                 continue;
             }
-            Event::Calibrated { .. } | Event::Load(_) | Event::Cost(_) | Event::Looked { .. } | Event::Fluid(_) => continue,
+            Event::Calibrated { .. }
+            | Event::Load(_)
+            | Event::Cost(_)
+            | Event::Looked { .. }
+            | Event::Fluid(_) => continue,
             Event::Loading { what, .. } => what.clone(),
             Event::Ready { .. } => "ready".into(),
             Event::PromptStarted { index, id, .. } => format!("start {index} {id}"),
@@ -153,7 +171,10 @@ fn is_step(event: &Event) -> bool {
 }
 
 fn refusals(events: &[Event]) -> Vec<&str> {
-    events.iter().filter_map(|e| if let Event::Refused(why) = e { Some(why.as_str()) } else { None }).collect()
+    events
+        .iter()
+        .filter_map(|e| if let Event::Refused(why) = e { Some(why.as_str()) } else { None })
+        .collect()
 }
 
 /// Returns the generated text of each started prompt.
@@ -162,7 +183,9 @@ fn texts(events: &[Event]) -> Vec<String> {
     for event in events {
         match event {
             Event::PromptStarted { .. } => texts.push(String::new()),
-            Event::Step(record) => texts.last_mut().unwrap().extend(record.emitted_text.iter().cloned()),
+            Event::Step(record) => {
+                texts.last_mut().unwrap().extend(record.emitted_text.iter().cloned())
+            }
             _ => {}
         }
     }
@@ -174,7 +197,9 @@ fn plain(id: &str, prompt: &str, length: usize) -> String {
     let draws = crate::verify::TextRandom::new(3, id);
     let mut all = tokens(prompt).unwrap();
     for _ in 0..length {
-        let token = TokenDist::new(&table().row(&all, LAYERS), &Sampling::PLAIN).unwrap().sample(draws.uniform(all.len()));
+        let token = TokenDist::new(&table().row(&all, LAYERS), &Sampling::PLAIN)
+            .unwrap()
+            .sample(draws.uniform(all.len()));
         all.push(token);
     }
     all[prompt.len()..].iter().map(|&t| char::from(b'a' + t as u8)).collect()
@@ -190,7 +215,10 @@ fn once_runs_every_prompt_and_finishes() {
     assert_eq!(starts, ["start 0 p0", "start 1 p1", "start 2 p2"]);
     assert_eq!(words.iter().filter(|w| *w == "Length").count(), 3);
     assert_eq!(events.last(), Some(&Event::Finished));
-    assert_eq!(texts(&events), [plain("p0", "abc", 12), plain("p1", "ca", 12), plain("p2", "bbbb", 12)]);
+    assert_eq!(
+        texts(&events),
+        [plain("p0", "abc", 12), plain("p1", "ca", 12), plain("p2", "bbbb", 12)]
+    );
     let Event::Ready { info, settings: first } = &events[1] else { panic!("{:?}", events[1]) };
     assert_eq!((info.prompts.len(), first), (3, &settings()));
 }
@@ -201,14 +229,19 @@ fn plain_decoding_is_timed_after_the_first_steps() {
     let events = run(&options, &table(), |_, _, _| true);
     let at = events.iter().position(|e| matches!(e, Event::Calibrated { .. })).unwrap();
     assert!(events[..at].iter().filter(|e| is_step(e)).count() >= 3);
-    let times = |events: &[Event]| events.iter().filter(|e| matches!(e, Event::Calibrated { .. })).count();
+    let times =
+        |events: &[Event]| events.iter().filter(|e| matches!(e, Event::Calibrated { .. })).count();
     assert!(times(&events) >= 3, "{}", times(&events));
     // Even a short text is followed by enough measurements for a median.
     let short = EngineOptions { max_tokens: 1, ..options };
     let events = run(&short, &table(), |_, _, _| true);
-    assert_eq!((words(&events)[2..5].join(" "), times(&events) >= 3), ("start 0 p0 1 Length".into(), true));
+    assert_eq!(
+        (words(&events)[2..5].join(" "), times(&events) >= 3),
+        ("start 0 p0 1 Length".into(), true)
+    );
     // Steps without a draft already measure plain decoding.
-    let plain = EngineOptions { settings: StepSettings { drafter: "none".into(), ..settings() }, ..short };
+    let plain =
+        EngineOptions { settings: StepSettings { drafter: "none".into(), ..settings() }, ..short };
     assert_eq!(times(&run(&plain, &table(), |_, _, _| true)), 0);
     // A pause precedes the first measurement.
     let events = scripted(&self::options(&["abc"]), is_step, [vec![Command::Pause, Command::Step]]);
@@ -228,15 +261,22 @@ fn plain_decoding_is_timed_after_the_first_steps() {
 fn the_list_begins_again_after_its_end() {
     let ended = |e: &Event| matches!(e, Event::PromptEnded { .. });
     let events = scripted(&options(&["abc", "ca"]), ended, [vec![], vec![], vec![], vec![]]);
-    let starts: Vec<String> = words(&events).into_iter().filter(|w| w.starts_with("start")).collect();
+    let starts: Vec<String> =
+        words(&events).into_iter().filter(|w| w.starts_with("start")).collect();
     assert_eq!(starts, ["start 0 p0", "start 1 p1", "start 0 p0", "start 1 p1", "start 0 p0"]);
     // Sampled texts use the next seed and so differ.
     let sampled = texts(&events);
     assert_ne!((&sampled[0], &sampled[1]), (&sampled[2], &sampled[3]));
-    let seeds: Vec<u64> = events.iter().filter_map(|e| if let Event::Settings(s) = e { Some(s.seed) } else { None }).collect();
+    let seeds: Vec<u64> = events
+        .iter()
+        .filter_map(|e| if let Event::Settings(s) = e { Some(s.seed) } else { None })
+        .collect();
     assert_eq!(seeds, [settings().seed + 1, settings().seed + 2]);
     // Greedy texts are identical, and their steps are marked as repeated.
-    let greedy = EngineOptions { settings: StepSettings { temperature: 0.0, ..settings() }, ..options(&["abc", "ca"]) };
+    let greedy = EngineOptions {
+        settings: StepSettings { temperature: 0.0, ..settings() },
+        ..options(&["abc", "ca"])
+    };
     let events = scripted(&greedy, ended, [vec![], vec![], vec![], vec![]]);
     let texts = texts(&events);
     assert_eq!((&texts[0], &texts[1]), (&texts[2], &texts[3]));
@@ -254,7 +294,10 @@ fn the_list_begins_again_after_its_end() {
 fn pause_step_and_resume() {
     use Command::{Pause, Quit, Resume, Step};
     let script = [vec![], vec![Pause, Step, Step, Resume], vec![], vec![], vec![Quit]];
-    let options = EngineOptions { settings: StepSettings { drafter: "none".into(), ..settings() }, ..options(&["abc"]) };
+    let options = EngineOptions {
+        settings: StepSettings { drafter: "none".into(), ..settings() },
+        ..options(&["abc"])
+    };
     let events = scripted(&options, is_step, script);
     assert_eq!(words(&events)[2..], ["start 0 p0", "2", "paused", "2", "resumed", "1"]);
     // A pause while paused is confirmed again. A single step while running is ignored.
@@ -277,7 +320,10 @@ fn pause_step_and_resume() {
 fn while_paused_a_step_after_the_end_begins_the_next_prompt() {
     let options = EngineOptions { max_tokens: 1, ..options(&["abc", "ca"]) };
     let events = scripted(&options, is_step, [vec![Command::Pause, Command::Step]]);
-    assert_eq!(words(&events)[2..], ["start 0 p0", "1", "Length", "paused", "start 1 p1", "1", "Length"]);
+    assert_eq!(
+        words(&events)[2..],
+        ["start 0 p0", "1", "Length", "paused", "start 1 p1", "1", "Length"]
+    );
 }
 
 #[test]
@@ -292,9 +338,18 @@ fn it_can_wait_before_the_first_step() {
 fn commands_sent_while_it_loads_come_before_the_first_step() {
     let loading = |e: &Event| matches!(e, Event::Loading { .. });
     let wish = StepSettings { budget: 9, ..settings() };
-    let script = [vec![Command::Settings(wish.clone()), Command::Prompt(1), Command::Pause, Command::Step, Command::Quit]];
+    let script = [vec![
+        Command::Settings(wish.clone()),
+        Command::Prompt(1),
+        Command::Pause,
+        Command::Step,
+        Command::Quit,
+    ]];
     let events = scripted(&options(&["abc", "ca"]), loading, script);
-    assert_eq!(words(&events)[2..], ["start 0 p0", "set 9", "Interrupted", "start 1 p1", "paused", "1"]);
+    assert_eq!(
+        words(&events)[2..],
+        ["start 0 p0", "set 9", "Interrupted", "start 1 p1", "paused", "1"]
+    );
     let events = scripted(&options(&["abc"]), loading, [vec![Command::Quit]]);
     assert_eq!(words(&events), ["reading", "ready", "start 0 p0"]);
 }
@@ -307,14 +362,21 @@ fn settings_apply_from_the_next_step_and_rejected_ones_change_nothing() {
         Command::Settings(wish)
     };
     let script = [
-        vec![wish(|s| s.budget = 7), wish(|s| (s.budget, s.temperature, s.drafter) = (9, 0.0, "oracle".into()))],
+        vec![
+            wish(|s| s.budget = 7),
+            wish(|s| (s.budget, s.temperature, s.drafter) = (9, 0.0, "oracle".into())),
+        ],
         vec![wish(|s| s.budget = 0)],
         vec![wish(|s| s.temperature = f32::NAN)],
         vec![wish(|s| s.drafter = "model".into())],
         vec![wish(|s| s.drafter = "magic".into())],
         vec![],
     ];
-    let options = EngineOptions { max_tokens: 30, settings: StepSettings { budget: 1, ..settings() }, ..options(&["abc"]) };
+    let options = EngineOptions {
+        max_tokens: 30,
+        settings: StepSettings { budget: 1, ..settings() },
+        ..options(&["abc"])
+    };
     let events = scripted(&options, is_step, script);
     let held: Vec<(usize, f32, &str)> = (events.iter())
         .filter_map(|e| if let Event::Step(r) = e { Some(&r.settings) } else { None })
@@ -332,7 +394,14 @@ fn settings_apply_from_the_next_step_and_rejected_ones_change_nothing() {
 #[test]
 fn prompts_by_number_by_text_and_again() {
     use Command::{Prompt, RestartPrompt, Text};
-    let script = [vec![Prompt(1)], vec![Text("dda".into())], vec![RestartPrompt], vec![Prompt(7)], vec![], vec![]];
+    let script = [
+        vec![Prompt(1)],
+        vec![Text("dda".into())],
+        vec![RestartPrompt],
+        vec![Prompt(7)],
+        vec![],
+        vec![],
+    ];
     let events = scripted(&options(&["abc", "ca"]), is_step, script);
     let want = "start 0 p0 1 Interrupted start 1 p1 1 Interrupted start 2 2 1 Interrupted start 2 2 1 refused";
     assert!(words(&events)[2..].join(" ").starts_with(want), "{:?}", words(&events));
@@ -348,8 +417,10 @@ fn prompts_by_number_by_text_and_again() {
 #[test]
 fn the_list_restarts_after_an_added_prompt() {
     let options = EngineOptions { max_tokens: 1, ..options(&["abc", "ca"]) };
-    let events = scripted(&options, is_step, [vec![Command::Text("dda".into())], vec![], vec![], vec![]]);
-    let starts: Vec<String> = words(&events).into_iter().filter(|w| w.starts_with("start")).collect();
+    let events =
+        scripted(&options, is_step, [vec![Command::Text("dda".into())], vec![], vec![], vec![]]);
+    let starts: Vec<String> =
+        words(&events).into_iter().filter(|w| w.starts_with("start")).collect();
     assert_eq!(starts, ["start 0 p0", "start 2 2", "start 0 p0", "start 1 p1", "start 2 2"]);
 }
 
@@ -357,22 +428,34 @@ fn the_list_restarts_after_an_added_prompt() {
 fn a_rejected_prompt_keeps_the_current_text() {
     use Command::Text;
     let long = "a".repeat(CONTEXT);
-    let script = [vec![Text(long)], vec![Text(String::new())], vec![Text("!".into())], vec![Text("dda".into())]];
+    let script = [
+        vec![Text(long)],
+        vec![Text(String::new())],
+        vec![Text("!".into())],
+        vec![Text("dda".into())],
+    ];
     let events = scripted(&EngineOptions { max_tokens: 30, ..options(&["abc"]) }, is_step, script);
     let want = "start 0 p0 1 refused 1 refused 1 refused 1 Interrupted start 1 1 1";
     assert!(words(&events)[2..].join(" ").starts_with(want), "{:?}", words(&events));
     let said = refusals(&events);
     assert!(said[0].contains("has 40 tokens") && said[0].contains("holds 40"), "{said:?}");
     assert!(said[1].contains("empty") && said[2] == "prompt 1: no template for it", "{said:?}");
-    let steps: Vec<usize> = events.iter().filter_map(|e| if let Event::Step(r) = e { Some(r.step) } else { None }).collect();
+    let steps: Vec<usize> = events
+        .iter()
+        .filter_map(|e| if let Event::Step(r) = e { Some(r.step) } else { None })
+        .collect();
     assert_eq!(steps[..5], [0, 1, 2, 3, 0]);
 }
 
 fn looks(events: &[Event]) -> Vec<(&str, usize, OracleResult)> {
     (events.iter())
-        .filter_map(
-            |e| if let Event::Looked { prompt_id, step, look, .. } = e { Some((&**prompt_id, *step, *look)) } else { None },
-        )
+        .filter_map(|e| {
+            if let Event::Looked { prompt_id, step, look, .. } = e {
+                Some((&**prompt_id, *step, *look))
+            } else {
+                None
+            }
+        })
         .collect()
 }
 
@@ -389,7 +472,11 @@ fn one_step_in_k_is_searched_right_after_it() {
             true
         });
         asked = false;
-        assert_eq!(texts(&events), [plain("p0", "abc", 12), plain("p1", "ca", 12)], "looking changes no text");
+        assert_eq!(
+            texts(&events),
+            [plain("p0", "abc", 12), plain("p1", "ca", 12)],
+            "looking changes no text"
+        );
         let mut first = std::collections::HashMap::new();
         for (at, event) in events.iter().enumerate() {
             let Event::Step(record) = event else { continue };
@@ -402,9 +489,16 @@ fn one_step_in_k_is_searched_right_after_it() {
                     record.step % every
                         == *first.entry(record.prompt_id.clone()).or_insert_with(|| {
                             let steps = events[at..].iter().filter_map(|e| {
-                                if let Event::Looked { prompt_id, step, .. } = e { Some((prompt_id, step)) } else { None }
+                                if let Event::Looked { prompt_id, step, .. } = e {
+                                    Some((prompt_id, step))
+                                } else {
+                                    None
+                                }
                             });
-                            steps.into_iter().find(|l| *l.0 == record.prompt_id).map_or(usize::MAX, |l| l.1 % every)
+                            steps
+                                .into_iter()
+                                .find(|l| *l.0 == record.prompt_id)
+                                .map_or(usize::MAX, |l| l.1 % every)
                         })
                 }
             };
@@ -429,14 +523,20 @@ fn a_paused_search_runs_until_converged_or_another_command() {
     let events = run(&options, &roomy, |_, event, commands| {
         steps += usize::from(is_step(event));
         match event {
-            Event::Step(_) if steps == 3 => [Pause, Look(1)].into_iter().for_each(|c| commands.send(c).unwrap()),
+            Event::Step(_) if steps == 3 => {
+                [Pause, Look(1)].into_iter().for_each(|c| commands.send(c).unwrap())
+            }
             // After the first pass of the search on step 1, another search interrupts it.
-            Event::Looked { step: 1, look, .. } if look.passes == 1 && look.state == OracleSearchState::Refining => {
+            Event::Looked { step: 1, look, .. }
+                if look.passes == 1 && look.state == OracleSearchState::Refining =>
+            {
                 commands.send(Look(0)).unwrap()
             }
             // Neither a change of the search interval nor the same request again interrupts it.
             Event::Looked { step: 0, look, .. } if look.passes == 2 => {
-                [Look(0), Command::SearchEvery(0)].into_iter().for_each(|c| commands.send(c).unwrap());
+                [Look(0), Command::SearchEvery(0)]
+                    .into_iter()
+                    .for_each(|c| commands.send(c).unwrap());
             }
             Event::Looked { step: 0, look, .. } if look.state != OracleSearchState::Refining => {
                 [Look(7), Resume, Look(0)].into_iter().for_each(|c| commands.send(c).unwrap());
@@ -447,16 +547,31 @@ fn a_paused_search_runs_until_converged_or_another_command() {
         true
     });
     let looks = looks(&events);
-    let of = |step: usize| looks.iter().filter(move |l| l.1 == step).map(|l| l.2).collect::<Vec<_>>();
+    let of =
+        |step: usize| looks.iter().filter(move |l| l.1 == step).map(|l| l.2).collect::<Vec<_>>();
     let (first, second) = (of(1), of(0));
     let told = |look: &crate::telemetry::OracleResult| (look.state, look.passes);
-    assert_eq!(first.iter().map(told).collect::<Vec<_>>(), [(OracleSearchState::Refining, 1), (OracleSearchState::BrokenOff, 1)]);
+    assert_eq!(
+        first.iter().map(told).collect::<Vec<_>>(),
+        [(OracleSearchState::Refining, 1), (OracleSearchState::BrokenOff, 1)]
+    );
     assert!(second.len() > 2 && second.last().is_some_and(|l| l.converged()), "{second:?}");
-    assert!(second.iter().map(|l| l.passes).eq(1..=second.len()), "each pass is told once: {second:?}");
-    assert!(second.windows(2).all(|w| w[0].oracle_upper >= w[1].oracle_upper && w[0].oracle_lower <= w[1].oracle_lower));
+    assert!(
+        second.iter().map(|l| l.passes).eq(1..=second.len()),
+        "each pass is told once: {second:?}"
+    );
+    assert!(
+        second
+            .windows(2)
+            .all(|w| w[0].oracle_upper >= w[1].oracle_upper
+                && w[0].oracle_lower <= w[1].oracle_lower)
+    );
     assert_eq!(
         refusals(&events),
-        ["the present text has no step 7 to look at", "a step is looked at while it waits: pause first"]
+        [
+            "the present text has no step 7 to look at",
+            "a step is looked at while it waits: pause first"
+        ]
     );
     assert!(plain("p0", "abc", 30).starts_with(&texts(&events)[0]));
 }
@@ -465,11 +580,14 @@ fn a_paused_search_runs_until_converged_or_another_command() {
 fn an_ended_search_runs_again_on_request() {
     use Command::{Look, Pause, Quit};
     // The context has no room for so many nodes after the text.
-    let options = EngineOptions { settings: StepSettings { budget: 200, ..settings() }, ..options(&["abc"]) };
+    let options =
+        EngineOptions { settings: StepSettings { budget: 200, ..settings() }, ..options(&["abc"]) };
     let mut ends = 0;
     let events = run(&options, &table(), |_, event, commands| {
         match event {
-            Event::Step(record) if record.step == 0 => [Pause, Look(0)].into_iter().for_each(|c| commands.send(c).unwrap()),
+            Event::Step(record) if record.step == 0 => {
+                [Pause, Look(0)].into_iter().for_each(|c| commands.send(c).unwrap())
+            }
             Event::Looked { look, .. } if look.state != OracleSearchState::Refining => {
                 ends += 1;
                 commands.send(if ends == 1 { Look(0) } else { Quit }).unwrap();
@@ -478,7 +596,11 @@ fn an_ended_search_runs_again_on_request() {
         }
         true
     });
-    let looks: Vec<_> = looks(&events).into_iter().map(|l| l.2).filter(|l| l.state != OracleSearchState::Refining).collect();
+    let looks: Vec<_> = looks(&events)
+        .into_iter()
+        .map(|l| l.2)
+        .filter(|l| l.state != OracleSearchState::Refining)
+        .collect();
     assert_eq!(looks.iter().map(|l| l.state).collect::<Vec<_>>(), [OracleSearchState::Ended; 2]);
     assert_eq!(looks[0], looks[1], "there is still no room");
 }
@@ -487,22 +609,30 @@ fn an_ended_search_runs_again_on_request() {
 fn a_prompt_that_cannot_be_run_is_passed_over() {
     let long = "b".repeat(CONTEXT + 2);
     let list = ["abc", &long, "", "ca"];
-    let events = run(&EngineOptions { once: true, max_tokens: 1, ..options(&list) }, &table(), |_, _, _| true);
+    let events =
+        run(&EngineOptions { once: true, max_tokens: 1, ..options(&list) }, &table(), |_, _, _| {
+            true
+        });
     let want = "start 0 p0 1 Length refused refused start 3 p3 1 Length finished";
     assert_eq!(words(&events)[2..].join(" "), want);
-    assert!(refusals(&events)[0].starts_with("prompt p1: the prompt has 42 tokens, and the context holds 40"));
+    assert!(
+        refusals(&events)[0]
+            .starts_with("prompt p1: the prompt has 42 tokens, and the context holds 40")
+    );
 }
 
 #[test]
 fn where_no_prompt_can_be_run_it_waits() {
     let long = "b".repeat(CONTEXT);
     let paused = |e: &Event| *e == Event::Paused;
-    let script = [vec![Command::Resume], vec![Command::Text("abc".into()), Command::Step, Command::Quit]];
+    let script =
+        [vec![Command::Resume], vec![Command::Text("abc".into()), Command::Step, Command::Quit]];
     let events = scripted(&options(&[&long, ""]), paused, script);
     let want = "reading ready refused refused paused resumed refused refused paused start 2 2 1";
     assert_eq!(words(&events).join(" "), want);
     // With `once` set the run ends instead of waiting.
-    let events = run(&EngineOptions { once: true, ..options(&[&long, ""]) }, &table(), |_, _, _| true);
+    let events =
+        run(&EngineOptions { once: true, ..options(&[&long, ""]) }, &table(), |_, _, _| true);
     assert_eq!(words(&events)[2..], ["refused", "refused", "finished"]);
     // The same holds without any prompt.
     let events = run(&EngineOptions { once: true, ..options(&[]) }, &table(), |_, _, _| true);
@@ -514,7 +644,10 @@ fn where_no_prompt_can_be_run_it_waits() {
 #[test]
 fn a_failure_is_the_last_event_in_one_line() {
     // Pass 1 reads the prompt; each step of plain decoding is one more pass.
-    let none = EngineOptions { settings: StepSettings { drafter: "none".into(), ..settings() }, ..options(&["abc"]) };
+    let none = EngineOptions {
+        settings: StepSettings { drafter: "none".into(), ..settings() },
+        ..options(&["abc"])
+    };
     for (at, steps) in [(1, 0), (2, 0), (4, 2), (5, 3)] {
         let events = run(&none, &table().failing(at), |_, _, _| true);
         assert_eq!(events.iter().filter(|e| is_step(e)).count(), steps);
@@ -522,12 +655,16 @@ fn a_failure_is_the_last_event_in_one_line() {
         assert_eq!(events.last(), Some(&want), "at pass {at}");
     }
     // A drafter that runs the target fails as well.
-    let oracle = EngineOptions { settings: StepSettings { drafter: "oracle".into(), ..settings() }, ..options(&["abc"]) };
+    let oracle = EngineOptions {
+        settings: StepSettings { drafter: "oracle".into(), ..settings() },
+        ..options(&["abc"])
+    };
     let events = run(&oracle, &table().failing(2), |_, _, _| true);
     let Some(Event::Failed(why)) = events.last() else { panic!("{events:?}") };
     assert!(why.starts_with("the drafter oracle failed: "), "{why}");
     // Loading can fail, too.
-    let bad = EngineOptions { settings: StepSettings { budget: 0, ..settings() }, ..options(&["abc"]) };
+    let bad =
+        EngineOptions { settings: StepSettings { budget: 0, ..settings() }, ..options(&["abc"]) };
     let events = run(&bad, &table(), |_, _, _| true);
     assert_eq!(words(&events), ["reading", "failed"]);
 }
@@ -549,7 +686,9 @@ fn the_driver_ends_when_either_channel_closes() {
             true
         };
         let options = EngineOptions { start_paused: paused, ..options(&["abc"]) };
-        drive_with(options, &orders, &mut sink, |options, _| engine(&table(), options.settings.clone()));
+        drive_with(options, &orders, &mut sink, |options, _| {
+            engine(&table(), options.settings.clone())
+        });
         assert_eq!(steps, 0);
     }
 }

@@ -60,7 +60,9 @@ impl Engine {
 
     /// Caches the current pass cost for later runs, if it is known and plausible.
     pub(super) fn keep_cost(&self) {
-        if let (Some(shelf), Some(cost)) = (&self.shelf, self.session.cost().filter(|cost| cost.is_plausible())) {
+        if let (Some(shelf), Some(cost)) =
+            (&self.shelf, self.session.cost().filter(|cost| cost.is_plausible()))
+        {
             shelf.keep(cost);
         }
     }
@@ -73,7 +75,10 @@ impl Engine {
 /// # Errors
 /// If a model can't be obtained or loaded, the draft model does not fit, or the settings of the
 /// first step are out of range.
-pub(crate) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Engine> {
+pub(crate) fn load(
+    options: &EngineOptions,
+    tell: &mut dyn FnMut(&str, Option<f64>),
+) -> anyhow::Result<Engine> {
     Loader::new()?.engine(options, tell)
 }
 
@@ -81,7 +86,10 @@ pub(crate) fn load(options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f6
 ///
 /// # Errors
 /// As [`load`].
-pub(crate) fn load_each(all: &[EngineOptions], tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Vec<Engine>> {
+pub(crate) fn load_each(
+    all: &[EngineOptions],
+    tell: &mut dyn FnMut(&str, Option<f64>),
+) -> anyhow::Result<Vec<Engine>> {
     let mut loader = Loader::new()?;
     all.iter().map(|options| loader.engine(options, tell)).collect()
 }
@@ -97,10 +105,19 @@ struct Loader {
 
 impl Loader {
     fn new() -> anyhow::Result<Loader> {
-        Ok(Loader { registry: Registry::load()?, models: HashMap::new(), heads: HashMap::new(), digests: HashMap::new() })
+        Ok(Loader {
+            registry: Registry::load()?,
+            models: HashMap::new(),
+            heads: HashMap::new(),
+            digests: HashMap::new(),
+        })
     }
 
-    fn engine(&mut self, options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Engine> {
+    fn engine(
+        &mut self,
+        options: &EngineOptions,
+        tell: &mut dyn FnMut(&str, Option<f64>),
+    ) -> anyhow::Result<Engine> {
         let found = self.registry.find(Some(&options.model))?;
         let model = self.model(&options.model, options, tell)?;
         let config = model.config().clone();
@@ -128,10 +145,18 @@ impl Loader {
         let head = self.head(HeadForm::Eagle, options.head.as_ref(), digest.as_deref(), &model)?;
         let adapter = match options.exit_layers {
             Some(_) => None,
-            None => self.head(HeadForm::Adapter, options.adapter.as_ref(), digest.as_deref(), &model)?,
+            None => {
+                self.head(HeadForm::Adapter, options.adapter.as_ref(), digest.as_deref(), &model)?
+            }
         };
-        let makers =
-            DrafterBuilder { options, target: &config, second, head: head.as_deref(), adapter: adapter.as_deref(), capacity };
+        let makers = DrafterBuilder {
+            options,
+            target: &config,
+            second,
+            head: head.as_deref(),
+            adapter: adapter.as_deref(),
+            capacity,
+        };
         let drafters = makers.build_all()?;
 
         let tokenizer = model.tokenizer();
@@ -143,7 +168,8 @@ impl Loader {
             target.keep_hidden(&head.info().source_layers);
         }
         let mut session = Session::new(target, drafters, vocabulary, options.settings.clone())?;
-        let (names, drafter_costs) = session.drafters().map(|(name, cost)| (name.to_owned(), cost)).unzip();
+        let (names, drafter_costs) =
+            session.drafters().map(|(name, cost)| (name.to_owned(), cost)).unzip();
         let info = RunInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             model: found.name().to_owned(),
@@ -158,13 +184,18 @@ impl Loader {
             prompts: Vec::new(),
         };
         let identity = info.sha256.clone().unwrap_or_else(|| model.path().display().to_string());
-        let cost_cache = cache_folder().ok().map(|cache| CostCache::new(&cache, &identity, &info.device));
+        let cost_cache =
+            cache_folder().ok().map(|cache| CostCache::new(&cache, &identity, &info.device));
         if let Some(cost) = cost_cache.as_ref().and_then(CostCache::read) {
             session.set_cost(cost);
         }
-        let work = ModelWork { bytes: model.weight_bytes() as f64, flops_per_token: 2.0 * config.multiplied_weights() as f64 };
+        let work = ModelWork {
+            bytes: model.weight_bytes() as f64,
+            flops_per_token: 2.0 * config.multiplied_weights() as f64,
+        };
         let raw = options.raw;
-        let tokens: PromptEncoder = Box::new(move |text| model.prompt_tokens(text, raw).map_err(|e| e.to_string()));
+        let tokens: PromptEncoder =
+            Box::new(move |text| model.prompt_tokens(text, raw).map_err(|e| e.to_string()));
         Ok(Engine { session, tokens, info, shelf: cost_cache, work })
     }
 
@@ -239,7 +270,11 @@ impl Loader {
 }
 
 /// Downloads a model if it is missing, and loads it.
-fn open(found: &RegistryModel, options: &EngineOptions, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<Model> {
+fn open(
+    found: &RegistryModel,
+    options: &EngineOptions,
+    tell: &mut dyn FnMut(&str, Option<f64>),
+) -> anyhow::Result<Model> {
     let device: DeviceChoice = options.device.parse().map_err(|why: String| anyhow!(why))?;
     // Reported in steps of a thousandth, since a download reports far more often than useful.
     let mut last = None;

@@ -13,7 +13,8 @@ use crate::theory::cost::CostCurve;
 use crate::tree::{TokenId, TokenTree};
 use crate::verify::verify;
 
-const DRAFTERS: [&str; 8] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "auto", "oracle"];
+const DRAFTERS: [&str; 8] =
+    ["none", "ngram", "suffix", "early-exit", "model", "mix", "auto", "oracle"];
 
 /// Reference for plain decoding: one token at a time from the table, without the engine.
 fn plain(
@@ -131,7 +132,12 @@ proptest! {
 }
 
 /// Returns the target's distribution of the next three tokens after `text`.
-fn three(table: &TableDecoder, warp: &Sampling, text: &[TokenId], p: f64) -> HashMap<Vec<TokenId>, f64> {
+fn three(
+    table: &TableDecoder,
+    warp: &Sampling,
+    text: &[TokenId],
+    p: f64,
+) -> HashMap<Vec<TokenId>, f64> {
     let mut all = HashMap::from([(Vec::new(), p)]);
     for _ in 0..3 {
         let mut next = HashMap::new();
@@ -150,7 +156,14 @@ fn three(table: &TableDecoder, warp: &Sampling, text: &[TokenId], p: f64) -> Has
 ///
 /// Runs `verify` once for every sequence of quantile cells, with plain decoding after the bonus
 /// token, and adds the volume of each cell.
-fn walk(table: &TableDecoder, warp: &Sampling, tree: &TokenTree, text: &[TokenId], p: f64, got: &mut HashMap<Vec<TokenId>, f64>) {
+fn walk(
+    table: &TableDecoder,
+    warp: &Sampling,
+    tree: &TokenTree,
+    text: &[TokenId],
+    p: f64,
+    got: &mut HashMap<Vec<TokenId>, f64>,
+) {
     let mut open: Vec<(Vec<f64>, f64)> = vec![(Vec::new(), p)];
     while let Some((draws, volume)) = open.pop() {
         let rows: Vec<Vec<f32>> = (0..tree.len())
@@ -160,8 +173,12 @@ fn walk(table: &TableDecoder, warp: &Sampling, tree: &TokenTree, text: &[TokenId
             })
             .collect();
         // Numbers that are not chosen yet are 0; the tokens that they yield are ignored.
-        let verdict =
-            verify(tree, |node| TokenDist::new(&rows[node], warp), |depth| draws.get(depth).copied().unwrap_or(0.0)).unwrap();
+        let verdict = verify(
+            tree,
+            |node| TokenDist::new(&rows[node], warp),
+            |depth| draws.get(depth).copied().unwrap_or(0.0),
+        )
+        .unwrap();
         // Tokens that the chosen numbers determine, in this step and then by plain decoding.
         let mut out: Vec<TokenId> = verdict.emitted.iter().copied().take(draws.len()).collect();
         while out.len() < draws.len() {
@@ -199,7 +216,11 @@ fn the_oracle_reaches_every_token_when_greedy() {
     let table = TableDecoder::new(5, 3);
     let mut session = session(&table, &[], settings("oracle", "best-first", 8, 0.0));
     let (_, records) = run(&mut session, &[0], 64);
-    assert!(records.iter().all(|r| r.accepted == 7), "{:?}", records.iter().map(|r| r.accepted).collect::<Vec<_>>());
+    assert!(
+        records.iter().all(|r| r.accepted == 7),
+        "{:?}",
+        records.iter().map(|r| r.accepted).collect::<Vec<_>>()
+    );
     assert_eq!(records.len(), 8);
     let summary = {
         let mut tally = Tally::default();
@@ -217,14 +238,20 @@ fn the_oracle_drafts_the_best_tree() {
     let table = TableDecoder::new(4, 8);
     let mut oracle = session(&table, &[], settings("oracle", "best-first", 6, 1.0));
     let (_, best) = run(&mut oracle, &[0, 1], 200);
-    let by_position: HashMap<usize, f64> = best.iter().map(|r| (r.position, r.expected_accepted)).collect();
+    let by_position: HashMap<usize, f64> =
+        best.iter().map(|r| (r.position, r.expected_accepted)).collect();
     let mut compared = 0;
     for drafter in ["ngram", "suffix", "early-exit", "model", "mix"] {
         for shape in ["chain", "best-first"] {
-            let (_, records) = run(&mut session(&table, &[], settings(drafter, shape, 6, 1.0)), &[0, 1], 200);
+            let (_, records) =
+                run(&mut session(&table, &[], settings(drafter, shape, 6, 1.0)), &[0, 1], 200);
             for r in records.iter().filter(|r| r.position < 190) {
                 if let Some(most) = by_position.get(&r.position) {
-                    assert!(r.expected_accepted <= most + 1e-9, "{drafter} {shape} at {}", r.position);
+                    assert!(
+                        r.expected_accepted <= most + 1e-9,
+                        "{drafter} {shape} at {}",
+                        r.position
+                    );
                     compared += 1;
                 }
             }
@@ -244,12 +271,16 @@ fn expected_and_accepted_agree() {
             records.extend(run(&mut session, &[i as u32 % 5, 1], 400).1);
         }
         let n = records.len() as f64;
-        let diff: Vec<f64> = records.iter().map(|r| r.accepted as f64 - r.expected_accepted).collect();
+        let diff: Vec<f64> =
+            records.iter().map(|r| r.accepted as f64 - r.expected_accepted).collect();
         let mean = diff.iter().sum::<f64>() / n;
         // Given the tree the difference has mean 0 whatever came before, so that it is a sum of
         // martingale differences.
         let error = (diff.iter().map(|d| d * d).sum::<f64>()).sqrt() / n;
-        assert!(n > 1000.0 && mean.abs() < 4.0 * error, "{drafter}: {mean} +- {error} over {n} steps");
+        assert!(
+            n > 1000.0 && mean.abs() < 4.0 * error,
+            "{drafter}: {mean} +- {error} over {n} steps"
+        );
         let rates = DepthRates::from_records(&records);
         assert_eq!(
             (1..=rates.max_depth()).map(|d| rates.counts(d).1).sum::<usize>(),
@@ -262,7 +293,10 @@ fn expected_and_accepted_agree() {
 fn prompts_that_do_not_fit_are_refused() {
     let table = TableDecoder::new(4, 0).with_capacity(16);
     let mut session = session(&table, &[], settings("none", "chain", 4, 0.0));
-    assert_eq!(session.start("x", &[], 5).unwrap_err().to_string(), "the prompt is empty: give at least one token of text");
+    assert_eq!(
+        session.start("x", &[], 5).unwrap_err().to_string(),
+        "the prompt is empty: give at least one token of text"
+    );
     assert_eq!(
         session.start("x", &[1; 16], 5).unwrap_err().to_string(),
         "the prompt has 16 tokens, and the context holds 16: one must be left for the answer"
@@ -303,9 +337,19 @@ fn automatic(drafter: &str, seconds: &[(usize, f64)], tokens: usize) -> Vec<Step
         assert!(choice.kept <= choice.drafted && choice.drafted < 32);
         // Nodes that were drafted but not verified are recorded, each after its parent.
         assert_eq!(record.tree.cut.len(), (choice.drafted - choice.kept).min(64));
-        assert!(record.tree.cut.iter().zip(record.tree.tokens.len()..).all(|(cut, i)| cut.parent < i && !cut.text.is_empty()));
+        assert!(
+            record
+                .tree
+                .cut
+                .iter()
+                .zip(record.tree.tokens.len()..)
+                .all(|(cut, i)| cut.parent < i && !cut.text.is_empty())
+        );
         assert!(choice.expected <= choice.kept as f64 + 1e-9);
-        assert_eq!(choice.reason == BudgetReason::Cut, 0 < choice.kept && choice.kept < choice.drafted);
+        assert_eq!(
+            choice.reason == BudgetReason::Cut,
+            0 < choice.kept && choice.kept < choice.drafted
+        );
     }
     records
 }
@@ -333,7 +377,8 @@ fn an_automatic_budget_takes_what_pays() {
         count(BudgetReason::Resting),
         count(BudgetReason::NotWorth)
     );
-    let last = records.iter().rposition(|r| r.choice.unwrap().reason != BudgetReason::Resting).unwrap();
+    let last =
+        records.iter().rposition(|r| r.choice.unwrap().reason != BudgetReason::Resting).unwrap();
     assert!(last > 60, "it looked again, the last time at step {last}");
 }
 
@@ -346,6 +391,9 @@ fn without_a_measured_cost_an_automatic_budget_is_a_fixed_one() {
     assert!(records.iter().all(|r| r.choice.is_none() && r.tree.tokens.len() <= 8));
     let cost = session.measure_cost().unwrap().unwrap();
     let sizes: Vec<usize> = cost.points().iter().map(|p| p.0).collect();
-    assert!((0..8).all(|i| sizes.contains(&(1 << i))) && sizes.len() <= 9 && cost.largest() == 128, "{sizes:?}");
+    assert!(
+        (0..8).all(|i| sizes.contains(&(1 << i))) && sizes.len() <= 9 && cost.largest() == 128,
+        "{sizes:?}"
+    );
     assert_eq!(session.tokens().len(), 66, "measuring leaves no trace");
 }

@@ -57,15 +57,22 @@ impl LoadWatch {
 }
 
 /// Computes the load between two readings.
-fn load(before: Option<Counters>, now: Option<Counters>, threads: usize, spread: Option<f64>) -> MachineLoad {
-    let between = before.zip(now).filter(|(before, now)| now.total > before.total && now.processors > 0);
+fn load(
+    before: Option<Counters>,
+    now: Option<Counters>,
+    threads: usize,
+    spread: Option<f64>,
+) -> MachineLoad {
+    let between =
+        before.zip(now).filter(|(before, now)| now.total > before.total && now.processors > 0);
     let others = between.map(|(before, now)| {
         let ticks = |pick: fn(&Counters) -> u64| pick(&now).saturating_sub(pick(&before)) as f64;
         let share = (ticks(|c| c.busy) - ticks(|c| c.own)).max(0.0) / ticks(|c| c.total);
         (share * now.processors as f64, ticks(|c| c.stolen) / ticks(|c| c.total))
     });
     let idle = now.map_or(0.0, |now| now.processors.saturating_sub(threads) as f64);
-    let busy = others.is_some_and(|(cores, stolen)| cores > idle + BUSY_CORES || stolen > BUSY_STEAL)
+    let busy = others
+        .is_some_and(|(cores, stolen)| cores > idle + BUSY_CORES || stolen > BUSY_STEAL)
         || spread.is_some_and(|spread| spread > BUSY_SPREAD);
     MachineLoad { other_cores: others.map(|o| o.0), stolen: others.map(|o| o.1), spread, busy }
 }
@@ -79,7 +86,13 @@ fn read() -> Option<Counters> {
 
 /// Parses `/proc/stat` and `/proc/self/stat` (man 5 proc).
 fn parse(all: &str, own: &str) -> Option<Counters> {
-    let ticks: Vec<u64> = all.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map_while(|n| n.parse().ok()).collect();
+    let ticks: Vec<u64> = all
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_whitespace()
+        .map_while(|n| n.parse().ok())
+        .collect();
     // Fields: user, nice, system, idle, iowait, irq, softirq, steal. Guest time is already part of
     // user and nice.
     let ticks = ticks.get(..8)?;
@@ -88,7 +101,8 @@ fn parse(all: &str, own: &str) -> Option<Counters> {
     let processor = |line: &&str| line.starts_with("cpu") && !line.starts_with("cpu ");
     // The process name in parentheses can hold any character. utime and stime are the 12th and 13th
     // fields after it.
-    let mut after = own.rsplit_once(')')?.1.split_whitespace().skip(11).map_while(|n| n.parse::<u64>().ok());
+    let mut after =
+        own.rsplit_once(')')?.1.split_whitespace().skip(11).map_while(|n| n.parse::<u64>().ok());
     Some(Counters {
         processors: all.lines().filter(processor).count(),
         total,
@@ -103,15 +117,24 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const STAT: &str =
-        "cpu  100 0 50 800 20 5 5 20 7 0\ncpu0 50 0 25 400 10 2 3 10 0 0\ncpu1 50 0 25 400 10 3 2 10 0 0\nintr 1\n";
+    const STAT: &str = "cpu  100 0 50 800 20 5 5 20 7 0\ncpu0 50 0 25 400 10 2 3 10 0 0\ncpu1 50 0 25 400 10 3 2 10 0 0\nintr 1\n";
     const OWN: &str = "42 (a) b (c)) R 1 2 3 4 5 6 7 8 9 10 60 15 0 0 20 0";
 
     #[test]
     fn counters_are_read_from_the_kernels_files() {
         let counters = parse(STAT, OWN).unwrap();
-        assert_eq!(counters, Counters { processors: 2, total: 1000, busy: 160, stolen: 20, own: 75 });
-        for (all, own) in [("", OWN), (STAT, ""), ("cpu  1 2 3\n", OWN), (STAT, "42 (a) R 1 2"), ("cpu x\n", OWN), (STAT, ")")] {
+        assert_eq!(
+            counters,
+            Counters { processors: 2, total: 1000, busy: 160, stolen: 20, own: 75 }
+        );
+        for (all, own) in [
+            ("", OWN),
+            (STAT, ""),
+            ("cpu  1 2 3\n", OWN),
+            (STAT, "42 (a) R 1 2"),
+            ("cpu x\n", OWN),
+            (STAT, ")"),
+        ] {
             assert_eq!(parse(all, own), None, "{all:?} {own:?}");
         }
     }
@@ -119,8 +142,13 @@ mod tests {
     #[test]
     fn other_work_stolen_time_and_spread_make_a_machine_busy() {
         let before = Counters { processors: 2, total: 1000, busy: 100, stolen: 0, own: 50 };
-        let after =
-            |busy: u64, stolen: u64, own: u64| Counters { processors: 2, total: 2000, busy: 100 + busy, stolen, own: 50 + own };
+        let after = |busy: u64, stolen: u64, own: u64| Counters {
+            processors: 2,
+            total: 2000,
+            busy: 100 + busy,
+            stolen,
+            own: 50 + own,
+        };
         let load = |now, threads, spread| load(Some(before), Some(now), threads, spread);
         // No other process runs, though all cores are in use.
         assert!(!load(after(1000, 0, 1000), 2, Some(0.02)).busy);

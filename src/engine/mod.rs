@@ -6,41 +6,41 @@
 //! ceilings and the oracle search.
 
 mod budget;
-mod timing;
 #[cfg(test)]
 mod ceiling_tests;
 mod ceilings;
 mod cost_cache;
-mod drafters;
-#[cfg(test)]
-mod sampled_tests;
 mod distributions;
+mod drafters;
+mod driver;
+#[cfg(test)]
+mod driver_tests;
 #[cfg(test)]
 mod feedback_tests;
 mod load;
-mod step_search;
-#[cfg(test)]
-mod step_search_tests;
 #[cfg(test)]
 mod lossless_tests;
 mod machine_load;
 mod options;
-mod protocol;
 mod outcome;
+mod protocol;
+#[cfg(test)]
+mod sampled_tests;
 mod session;
 mod settings;
+mod step_search;
+#[cfg(test)]
+mod step_search_tests;
 #[cfg(test)]
 pub(crate) mod testing;
-mod driver;
-#[cfg(test)]
-mod driver_tests;
+mod timing;
 mod vocabulary;
 
 pub(crate) use cost_cache::CostCache;
+pub use driver::{drive, spawn};
 pub(crate) use load::{Engine, load, load_each};
 pub use options::{EngineOptions, Prompt};
 pub use protocol::*;
 pub use session::{Session, SessionError};
 pub use settings::{AUTO_BUDGET, BadSetting, MAX_BUDGET};
-pub use driver::{drive, spawn};
 pub use vocabulary::{TextStream, Vocabulary};

@@ -10,10 +10,15 @@ use super::vocabulary::Vocabulary;
 use crate::distribution::{Moments, NotFinite, Sampling};
 use crate::draft::{BudgetCut, Candidate, Cut, Draft};
 use crate::model::Decoder;
-use crate::telemetry::{CutNode, Miss, MissCause, Overlap, PositionEntropy, RuleCeiling, StepRecord, TokenClass, TreeRecord};
+use crate::telemetry::{
+    CutNode, Miss, MissCause, Overlap, PositionEntropy, RuleCeiling, StepRecord, TokenClass,
+    TreeRecord,
+};
 use crate::theory::transport;
 use crate::tree::{TokenId, TokenTree};
-use crate::verify::{BlockAcceptance, Rejection, Rule, TextRandom, Verdict, verify, verify_block, verify_rejection};
+use crate::verify::{
+    BlockAcceptance, Rejection, Rule, TextRandom, Verdict, verify, verify_block, verify_rejection,
+};
 
 /// For each node, its reach probability and the acceptance probabilities of its children.
 ///
@@ -106,7 +111,8 @@ pub(super) fn evaluate_pass(
         let law = laws.sampled(at)?;
         let (moments, p) = (law.moments(), law.p(token));
         observed.add(law, moments);
-        let plain: Moments = if warp == Sampling::PLAIN { moments } else { laws.plain_moments(at)? };
+        let plain: Moments =
+            if warp == Sampling::PLAIN { moments } else { laws.plain_moments(at)? };
         let next = verdict.path.get(depth).copied();
         let p_plain = match next {
             _ if warp == Sampling::PLAIN => p,
@@ -117,7 +123,8 @@ pub(super) fn evaluate_pass(
         at = next.unwrap_or(at);
     }
     let mut left = Vec::with_capacity(draft.cut.len());
-    for cut in draft.cut.iter().filter(|cut| cut.parent == 0 || verdict.path.contains(&cut.parent)) {
+    for cut in draft.cut.iter().filter(|cut| cut.parent == 0 || verdict.path.contains(&cut.parent))
+    {
         left.push((*cut, laws.sampled(cut.parent)?.p(cut.candidate.token)));
     }
     let bonus_rank = laws.sampled(verdict.last_accepted())?.rank(verdict.bonus());
@@ -125,17 +132,22 @@ pub(super) fn evaluate_pass(
     let (mut overlap, mut rule_ceiling) = (Vec::new(), None);
     for node in std::iter::once(0).chain(verdict.path.iter().copied()).filter(|_| !warp.greedy()) {
         let law = laws.sampled(node)?;
-        let tokens: Vec<(f64, f64)> = proposed(draft, node).into_iter().map(|(token, q)| (law.p(token), q)).collect();
+        let tokens: Vec<(f64, f64)> =
+            proposed(draft, node).into_iter().map(|(token, q)| (law.p(token), q)).collect();
         overlap.extend(Overlap::from_candidates(node, &tokens));
         if node == 0 && drawn && !tokens.is_empty() {
             let drafts = tree.children(0).count();
             let ceiling = match rule {
                 Rule::Match => None,
-                Rule::Rejection | Rule::Block => transport::without_replacement_ceiling(&tokens, drafts),
+                Rule::Rejection | Rule::Block => {
+                    transport::without_replacement_ceiling(&tokens, drafts)
+                }
                 Rule::GreedyFirst => Some(transport::greedy_first_ceiling(&tokens, drafts)),
             };
-            let accepted = tree.children(0).map(|child| record.acceptance(child)).sum::<f64>() + 0.0;
-            rule_ceiling = ceiling.map(|ceiling| RuleCeiling { drafts, ceiling, accepted: accepted.min(1.0) });
+            let accepted =
+                tree.children(0).map(|child| record.acceptance(child)).sum::<f64>() + 0.0;
+            rule_ceiling =
+                ceiling.map(|ceiling| RuleCeiling { drafts, ceiling, accepted: accepted.min(1.0) });
         }
     }
     Ok(VerifyOutcome {
@@ -159,8 +171,13 @@ fn proposed(draft: &Draft, node: usize) -> Vec<(TokenId, f64)> {
     if let Some(proposal) = draft.proposals.get(node) {
         return proposal.candidates().to_vec();
     }
-    let children = draft.tree.children(node).map(|child| (draft.tree.token(child), draft.tree.q(child)));
-    let cut = draft.cut.iter().filter(|cut| cut.parent == node).map(|cut| (cut.candidate.token, cut.candidate.q));
+    let children =
+        draft.tree.children(node).map(|child| (draft.tree.token(child), draft.tree.q(child)));
+    let cut = draft
+        .cut
+        .iter()
+        .filter(|cut| cut.parent == node)
+        .map(|cut| (cut.candidate.token, cut.candidate.q));
     let mut all: Vec<(TokenId, f64)> = children.chain(cut).collect();
     all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     all
@@ -170,7 +187,10 @@ fn proposed(draft: &Draft, node: usize) -> Vec<(TokenId, f64)> {
 ///
 /// The first part holds for each node the probability that it is accepted given that its parent is
 /// (1 for the root). The second part is [`Seen::chances`].
-fn accept(draft: &Draft, laws: &mut NodeDistributions) -> Result<(Vec<f64>, NodeAcceptances), NotFinite> {
+fn accept(
+    draft: &Draft,
+    laws: &mut NodeDistributions,
+) -> Result<(Vec<f64>, NodeAcceptances), NotFinite> {
     let tree = &draft.tree;
     let mut accept = vec![1.0; tree.len()];
     let mut reach = vec![1.0; tree.len()];
@@ -197,14 +217,20 @@ fn accept(draft: &Draft, laws: &mut NodeDistributions) -> Result<(Vec<f64>, Node
 ///
 /// As [`accept`], where the probability at depth i is P(accepted >= i | chain) over P(accepted >=
 /// i - 1 | chain).
-fn accept_block(draft: &Draft, laws: &mut NodeDistributions) -> Result<(Vec<f64>, NodeAcceptances), NotFinite> {
-    let block = BlockAcceptance::new(&draft.tree, &draft.proposals, |node| laws.sampled(node).cloned())?;
+fn accept_block(
+    draft: &Draft,
+    laws: &mut NodeDistributions,
+) -> Result<(Vec<f64>, NodeAcceptances), NotFinite> {
+    let block =
+        BlockAcceptance::new(&draft.tree, &draft.proposals, |node| laws.sampled(node).cloned())?;
     let (mut accept, mut chances) = (vec![1.0; draft.tree.len()], Vec::new());
     let survival = block.survival();
     for (&node, pair) in block.nodes()[1..].iter().zip(survival.windows(2)) {
         accept[node] = if pair[0] > 0.0 { (pair[1] / pair[0]).min(1.0) } else { 0.0 };
     }
-    for ((&node, &reach), expected) in block.nodes().iter().zip(block.reach()).zip(block.conditional_acceptance()) {
+    for ((&node, &reach), expected) in
+        block.nodes().iter().zip(block.reach()).zip(block.conditional_acceptance())
+    {
         if draft.asked[node] {
             chances.push((reach, vec![expected]));
         }
@@ -230,7 +256,8 @@ pub(super) fn describe_miss(record: &StepRecord, draft: &Draft) -> Miss {
     let (asked, rank) = (draft.asked.get(last).is_some_and(|&asked| asked), record.bonus_rank);
     let pi = record.entropy.iter().map(|e| e.p).product::<f64>();
     // If more likely siblings alone fill the tree, an oracle misses the token for certain.
-    let unlucky = record.ceilings.fluid_floor.is_some_and(|floor| pi < floor) || rank + 1 >= record.settings.budget;
+    let unlucky = record.ceilings.fluid_floor.is_some_and(|floor| pi < floor)
+        || rank + 1 >= record.settings.budget;
     Miss {
         depth: record.accepted + 1,
         token: record.bonus,
@@ -243,6 +270,10 @@ pub(super) fn describe_miss(record: &StepRecord, draft: &Draft) -> Miss {
         q,
         draft_rank,
         asked,
-        cause: if unlucky { MissCause::Unlucky } else { MissCause::ignoring_luck(rank, draft_rank, asked) },
+        cause: if unlucky {
+            MissCause::Unlucky
+        } else {
+            MissCause::ignoring_luck(rank, draft_rank, asked)
+        },
     }
 }

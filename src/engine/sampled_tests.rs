@@ -25,27 +25,41 @@ fn shapes(rule: Rule) -> &'static [&'static str] {
 /// The random numbers are fixed.
 const RARE: f64 = 3.9;
 
-fn drawn(drafter: &str, shape: &str, budget: usize, temperature: f32, verify: Rule) -> StepSettings {
+fn drawn(
+    drafter: &str,
+    shape: &str,
+    budget: usize,
+    temperature: f32,
+    verify: Rule,
+) -> StepSettings {
     StepSettings { verify, ..settings(drafter, shape, budget, temperature) }
 }
 
 /// Distance of counts of three-token texts from their distribution in the table.
 ///
 /// Pearson's chi-squared, transformed to a standard normal number (Wilson and Hilferty).
-fn distance(counts: &HashMap<Vec<TokenId>, usize>, table: &TableDecoder, warp: &Sampling, prompt: &[TokenId]) -> f64 {
+fn distance(
+    counts: &HashMap<Vec<TokenId>, usize>,
+    table: &TableDecoder,
+    warp: &Sampling,
+    prompt: &[TokenId],
+) -> f64 {
     let total: usize = counts.values().sum();
     let (mut chi2, mut cells) = (0.0, 0.0);
     let mut open = vec![(Vec::new(), 1.0)];
     while let Some((text, p)) = open.pop() {
         if text.len() == 3 {
-            let (seen, expected) = (counts.get(&text).copied().unwrap_or(0) as f64, p * total as f64);
+            let (seen, expected) =
+                (counts.get(&text).copied().unwrap_or(0) as f64, p * total as f64);
             assert!(expected > 0.5, "{text:?} is too rare for a test");
             chi2 += (seen - expected).powi(2) / expected;
             cells += 1.0;
             continue;
         }
         let row = table.row(&[prompt, &text].concat(), LAYERS);
-        TokenDist::new(&row, warp).unwrap().for_each(|token, own| open.push(([&text[..], &[token]].concat(), p * own)));
+        TokenDist::new(&row, warp)
+            .unwrap()
+            .for_each(|token, own| open.push(([&text[..], &[token]].concat(), p * own)));
     }
     let (freedom, spread) = (cells - 1.0, 2.0 / (9.0 * (cells - 1.0)));
     ((chi2 / freedom).cbrt() - (1.0 - spread)) / f64::sqrt(spread)
@@ -53,14 +67,19 @@ fn distance(counts: &HashMap<Vec<TokenId>, usize>, table: &TableDecoder, warp: &
 
 #[test]
 fn sampled_trees_keep_the_distribution_of_three_tokens() {
-    let (table, prompt, warp) = (TableDecoder::new(3, 6), [1, 2, 1, 2, 1], Sampling { temperature: 1.5, ..Sampling::PLAIN });
+    let (table, prompt, warp) = (
+        TableDecoder::new(3, 6),
+        [1, 2, 1, 2, 1],
+        Sampling { temperature: 1.5, ..Sampling::PLAIN },
+    );
     for verify in RULES {
         for (i, drafter) in DRAFTERS.into_iter().enumerate() {
             // Each drafter runs in one of the shapes.
             let shapes = shapes(verify);
             let shape = shapes[(i + usize::from(verify == Rule::GreedyFirst)) % shapes.len()];
             let mut session = session(&table, &[], drawn(drafter, shape, 6, 1.5, verify));
-            let (mut counts, mut accepted, mut refused): (HashMap<Vec<TokenId>, usize>, _, _) = (HashMap::new(), 0, 0);
+            let (mut counts, mut accepted, mut refused): (HashMap<Vec<TokenId>, usize>, _, _) =
+                (HashMap::new(), 0, 0);
             for id in 0..3000 {
                 session.start(&id.to_string(), &prompt, 3).unwrap();
                 while let Some(record) = session.step().unwrap() {
@@ -86,8 +105,12 @@ fn sampled_trees_keep_the_distribution_of_three_tokens() {
 fn an_oracle_chain_is_accepted_whole() {
     let table = TableDecoder::new(5, 3);
     for verify in [Rule::Rejection, Rule::Block] {
-        let (_, records) = run(&mut session(&table, &[], drawn("oracle", "chain", 8, 1.0, verify)), &[0], 64);
-        assert!(records.iter().all(|r| r.accepted == 7 && (r.expected_accepted - 7.0).abs() < 1e-4), "{records:?}");
+        let (_, records) =
+            run(&mut session(&table, &[], drawn("oracle", "chain", 8, 1.0, verify)), &[0], 64);
+        assert!(
+            records.iter().all(|r| r.accepted == 7 && (r.expected_accepted - 7.0).abs() < 1e-4),
+            "{records:?}"
+        );
         // This is more than any tree of the theorem accepts, so that its ceilings aren't reported.
         assert!(records.iter().all(|r| r.ceilings.fluid.is_none() && r.ceilings.batch == 7.0));
     }
@@ -124,7 +147,11 @@ fn expected_and_accepted_counts_of_sampled_trees_agree() {
             for id in 0..20 {
                 session.start(&id.to_string(), &[0, 1], 450).unwrap();
                 while let Some(record) = session.step().unwrap() {
-                    (n, accepted, expected) = (n + 1.0, accepted + record.accepted as f64, expected + record.expected_accepted);
+                    (n, accepted, expected) = (
+                        n + 1.0,
+                        accepted + record.accepted as f64,
+                        expected + record.expected_accepted,
+                    );
                 }
             }
             // Some 4,000 steps, each with a standard deviation of about 1.

@@ -8,13 +8,15 @@ use std::time::Instant;
 
 use super::budget::BudgetPolicy;
 use super::ceilings::CeilingTracker;
-use super::step_search::PastStep;
 use super::outcome::{VerifyOutcome, cut_nodes, describe_miss, evaluate_pass};
 use super::settings::BadSetting;
+use super::step_search::PastStep;
 use super::vocabulary::{TextStream, Vocabulary};
 use crate::distribution::{NotFinite, Sampling};
 use crate::draft::shape::{Limits, grow, grow_sampled};
-use crate::draft::{Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, VerifyFeedback};
+use crate::draft::{
+    Calibration, Context, Draft, DraftError, Drafter, Planner, Shape, VerifyFeedback,
+};
 use crate::model::{Decoder, ForwardError, Logits, Node, Pass};
 use crate::telemetry::{Ending, FluidBound, StageTimes, StepRecord, StepSettings, TreeRecord};
 use crate::theory::cost::CostCurve;
@@ -39,7 +41,9 @@ pub enum SessionError {
     #[error("the prompt is empty: give at least one token of text")]
     EmptyPrompt,
     /// The prompt leaves no room for a generated token.
-    #[error("the prompt has {tokens} tokens, and the context holds {context}: one must be left for the answer")]
+    #[error(
+        "the prompt has {tokens} tokens, and the context holds {context}: one must be left for the answer"
+    )]
     LongPrompt {
         /// Length of the prompt in tokens.
         tokens: usize,
@@ -173,13 +177,16 @@ impl Session {
             // passes it the whole text.
             self.drafters[drafter].reset();
         }
-        let changed = settings.warp() != self.warp || drafter != self.drafter || settings.verify != self.settings.verify;
+        let changed = settings.warp() != self.warp
+            || drafter != self.drafter
+            || settings.verify != self.settings.verify;
         if changed {
             (self.known, self.planner) = Default::default();
             self.budget.begin(self.drafters[drafter].frugal());
         }
         if settings.warp() != self.warp {
-            (self.observed, self.timing) = (CeilingTracker::new(&settings.warp()), CeilingTracker::new(&settings.warp()));
+            (self.observed, self.timing) =
+                (CeilingTracker::new(&settings.warp()), CeilingTracker::new(&settings.warp()));
         } else if (StepSettings { seed: self.settings.seed, ..settings.clone() }) != self.settings {
             self.observed.begin();
         }
@@ -222,7 +229,8 @@ impl Session {
     /// the first steps of a text are easier than the average.
     pub(crate) fn is_searched(&self, step: usize, every: usize) -> bool {
         let offset = |text: &Text| (text.draws.nth_uniform(0, SEARCHING) * every as f64) as usize;
-        every > 0 && self.text.as_ref().is_some_and(|text| step % every == offset(text).min(every - 1))
+        every > 0
+            && self.text.as_ref().is_some_and(|text| step % every == offset(text).min(every - 1))
     }
 
     /// Returns all tokens of the text, the prompt first; empty before the first text.
@@ -250,7 +258,12 @@ impl Session {
     ///
     /// # Errors
     /// If the prompt is empty or too long, or a forward fails. The session then has no text.
-    pub fn start(&mut self, id: &str, prompt: &[TokenId], max_tokens: usize) -> Result<(), SessionError> {
+    pub fn start(
+        &mut self,
+        id: &str,
+        prompt: &[TokenId],
+        max_tokens: usize,
+    ) -> Result<(), SessionError> {
         self.text = None;
         self.check_prompt_length(prompt.len())?;
         let (context, read) = (self.context(), &prompt[..prompt.len() - 1]);
@@ -276,7 +289,12 @@ impl Session {
         // first step. The cost model is unset, since a drafter in back-off would defer reading to a
         // later step.
         drafter.worth(None);
-        let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop: self.vocabulary.stop() };
+        let mut cx = Context {
+            tokens: &text.tokens,
+            target: &mut *self.target,
+            warp: &self.warp,
+            stop: self.vocabulary.stop(),
+        };
         let begun = drafter.begin(&mut cx);
         drafter.end(&mut cx);
         begun.map_err(|source| SessionError::Draft { name: drafter.name(), source })?;
@@ -291,7 +309,9 @@ impl Session {
     /// # Errors
     /// If a forward or the drafter fails. The text is then as before the step.
     pub fn step(&mut self) -> Result<Option<StepRecord>, SessionError> {
-        let Some(text) = self.text.as_mut().filter(|text| text.ending.is_none()) else { return Ok(None) };
+        let Some(text) = self.text.as_mut().filter(|text| text.ending.is_none()) else {
+            return Ok(None);
+        };
         let stop = self.vocabulary.stop();
         let began = Instant::now();
 
@@ -302,9 +322,11 @@ impl Session {
         let drafter = &mut *self.drafters[self.drafter];
         let promises = || self.planner.promises(self.shape, most).to_vec();
         let asked = self.budget.request(&self.settings, most, drafter.frugal(), promises);
-        let limits = Limits { budget: asked.tokens.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
+        let limits =
+            Limits { budget: asked.tokens.unwrap_or(1), depth: text.end - text.tokens.len() - 1 };
         drafter.worth(asked.cost_model);
-        let mut cx = Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
+        let mut cx =
+            Context { tokens: &text.tokens, target: &mut *self.target, warp: &self.warp, stop };
         let mut draft = match (asked.tokens, cx.tokens.last()) {
             (None, Some(&root)) => Draft::root_only(root),
             _ => {
@@ -312,8 +334,16 @@ impl Session {
                 let grown = if self.settings.samples_trees() {
                     let (draws, position) = (&text.draws, cx.tokens.len());
                     let mut numbers = DRAFTING..;
-                    let mut draw = || numbers.next().map_or(0.0, |n| draws.nth_uniform(position, n));
-                    grow_sampled(self.shape, drafter, &mut cx, limits, plan, (self.settings.verify, &mut draw))
+                    let mut draw =
+                        || numbers.next().map_or(0.0, |n| draws.nth_uniform(position, n));
+                    grow_sampled(
+                        self.shape,
+                        drafter,
+                        &mut cx,
+                        limits,
+                        plan,
+                        (self.settings.verify, &mut draw),
+                    )
                 } else {
                     grow(self.shape, drafter, &mut cx, limits, plan)
                 };
@@ -369,11 +399,16 @@ impl Session {
         let mut emitted_text = Vec::with_capacity(verdict.emitted.len());
         for token in &verdict.emitted {
             // A stop token ends the text and adds nothing to it.
-            emitted_text.push(if stop.contains(token) { String::new() } else { text.stream.push(vocabulary.bytes(*token)) });
+            emitted_text.push(if stop.contains(token) {
+                String::new()
+            } else {
+                text.stream.push(vocabulary.bytes(*token))
+            });
         }
         let (mu, mu2) = self.observed.moments();
         let size = if self.settings.automatic() { tree.len() } else { self.settings.budget };
-        let (ceilings, reached) = self.observed.end_step(expected_accepted, size, &self.settings, !text.repeated);
+        let (ceilings, reached) =
+            self.observed.end_step(expected_accepted, size, &self.settings, !text.repeated);
         let mut record = StepRecord {
             prompt_id: text.id.clone(),
             step: text.step,
@@ -384,7 +419,11 @@ impl Session {
             tree: TreeRecord {
                 text: tree.tokens().iter().map(|&t| vocabulary.text(t)).collect(),
                 calibrated,
-                origin: origins.into_iter().enumerate().map(|(i, member)| (i > 0).then_some(member)).collect(),
+                origin: origins
+                    .into_iter()
+                    .enumerate()
+                    .map(|(i, member)| (i > 0).then_some(member))
+                    .collect(),
                 members: drafter.members().into_iter().map(str::to_owned).collect(),
                 cut: cut_nodes(&draft, vocabulary),
                 ..tree_record
@@ -411,16 +450,22 @@ impl Session {
             reached,
         };
         record.capacity = record.used_capacity();
-        let nothing_on_purpose = most <= 1 || asked.tokens.is_none() || self.settings.drafter == "none";
+        let nothing_on_purpose =
+            most <= 1 || asked.tokens.is_none() || self.settings.drafter == "none";
         if !nothing_on_purpose && text.ending.is_none() {
             record.miss = Some(describe_miss(&record, &draft));
         }
         text.past.push(PastStep {
             position,
             settings: record.settings.clone(),
-            limits: Limits { budget: if self.settings.automatic() { tree.len() } else { most }, ..limits },
+            limits: Limits {
+                budget: if self.settings.automatic() { tree.len() } else { most },
+                ..limits
+            },
             expected: expected_accepted,
-            best: self.shape == Shape::BestFirst && asked.tokens == Some(most) && record.choice.is_none(),
+            best: self.shape == Shape::BestFirst
+                && asked.tokens == Some(most)
+                && record.choice.is_none(),
         });
         text.step += 1;
         let shown = VerifyFeedback::new(tree, &record.tree.p, &left);
@@ -445,7 +490,11 @@ impl Session {
     /// `now` makes any new position sufficient. ExclusiveAccepts a few milliseconds. Returns `None` for
     /// sampled trees, for which the bound doesn't hold.
     pub fn fluid(&mut self, now: bool) -> Option<FluidBound> {
-        if self.settings.samples_trees() { None } else { self.observed.full_report(self.settings.budget, now) }
+        if self.settings.samples_trees() {
+            None
+        } else {
+            self.observed.full_report(self.settings.budget, now)
+        }
     }
 
     /// Takes the pool of distributions observed since the last call.

@@ -33,16 +33,25 @@ impl StepSettings {
     pub fn check(&self) -> Result<Shape, BadSetting> {
         let bad = |line: String| Err(BadSetting(line));
         if !(1..=MAX_BUDGET).contains(&self.budget) {
-            return bad(format!("budget {}: give 1 to {MAX_BUDGET} tokens a verify pass", self.budget));
+            return bad(format!(
+                "budget {}: give 1 to {MAX_BUDGET} tokens a verify pass",
+                self.budget
+            ));
         }
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            return bad(format!("temperature {}: give a number from 0 (greedy) up", self.temperature));
+            return bad(format!(
+                "temperature {}: give a number from 0 (greedy) up",
+                self.temperature
+            ));
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return bad(format!("top-p {}: give a number above 0, up to 1 (keep all)", self.top_p));
         }
         if self.top_k == Some(0) {
-            return bad("top-k 0: give the number of tokens to keep, from 1, or leave it out to keep all".into());
+            return bad(
+                "top-k 0: give the number of tokens to keep, from 1, or leave it out to keep all"
+                    .into(),
+            );
         }
         let names = || Shape::ALL.map(Shape::name).join(", ");
         let Some(shape) = Shape::named(&self.shape) else {
@@ -58,7 +67,9 @@ impl StepSettings {
         if !shape.allows(self.verify) {
             let (shape, rule) = (&self.shape, self.verify.name());
             let why = "picks its nodes by what they are, and drawn ones must not be picked";
-            return bad(format!("the shape {shape} {why}: give chain, fixed or static with {rule}, or verify by match"));
+            return bad(format!(
+                "the shape {shape} {why}: give chain, fixed or static with {rule}, or verify by match"
+            ));
         }
         Ok(shape)
     }
@@ -89,26 +100,50 @@ mod tests {
             bad.check().map_err(|e| e.to_string()).err().unwrap_or_default()
         };
         assert_eq!(said(|s| s.budget = 0), "budget 0: give 1 to 256 tokens a verify pass");
-        assert_eq!(said(|s| s.budget = 1_000_000_000), "budget 1000000000: give 1 to 256 tokens a verify pass");
-        assert_eq!(said(|s| s.temperature = f32::NAN), "temperature NaN: give a number from 0 (greedy) up");
-        assert_eq!(said(|s| s.temperature = -0.5), "temperature -0.5: give a number from 0 (greedy) up");
-        assert_eq!(said(|s| s.temperature = f32::INFINITY), "temperature inf: give a number from 0 (greedy) up");
+        assert_eq!(
+            said(|s| s.budget = 1_000_000_000),
+            "budget 1000000000: give 1 to 256 tokens a verify pass"
+        );
+        assert_eq!(
+            said(|s| s.temperature = f32::NAN),
+            "temperature NaN: give a number from 0 (greedy) up"
+        );
+        assert_eq!(
+            said(|s| s.temperature = -0.5),
+            "temperature -0.5: give a number from 0 (greedy) up"
+        );
+        assert_eq!(
+            said(|s| s.temperature = f32::INFINITY),
+            "temperature inf: give a number from 0 (greedy) up"
+        );
         assert_eq!(said(|s| s.top_p = 0.0), "top-p 0: give a number above 0, up to 1 (keep all)");
-        assert_eq!(said(|s| s.top_p = f32::NAN), "top-p NaN: give a number above 0, up to 1 (keep all)");
+        assert_eq!(
+            said(|s| s.top_p = f32::NAN),
+            "top-p NaN: give a number above 0, up to 1 (keep all)"
+        );
         assert!(said(|s| s.top_k = Some(0)).starts_with("top-k 0"));
         let drawn = said(|s| (s.verify, s.shape) = (Rule::Rejection, "best-first".into()));
         assert!(
-            drawn.starts_with("the shape best-first picks") && drawn.ends_with("static with rejection, or verify by match"),
+            drawn.starts_with("the shape best-first picks")
+                && drawn.ends_with("static with rejection, or verify by match"),
             "{drawn}"
         );
         assert_eq!(said(|s| (s.verify, s.shape) = (Rule::GreedyFirst, "fixed 2,1".into())), "");
         for shape in ["fixed", "fixed 1,1", "best-first", "static"] {
             let mut bad = StepSettings { verify: Rule::Block, shape: shape.into(), ..good.clone() };
             let line = bad.check().unwrap_err().to_string();
-            assert!(line.starts_with(&format!("the shape {shape}: block verification takes chains only")), "{line}");
+            assert!(
+                line.starts_with(&format!(
+                    "the shape {shape}: block verification takes chains only"
+                )),
+                "{line}"
+            );
             bad.shape = "chain".into();
             assert_eq!(bad.check(), Ok(Shape::Chain));
         }
-        assert_eq!(said(|s| s.shape = "star".into()), "there is no shape \"star\": give one of chain, fixed, best-first, static");
+        assert_eq!(
+            said(|s| s.shape = "star".into()),
+            "there is no shape \"star\": give one of chain, fixed, best-first, static"
+        );
     }
 }

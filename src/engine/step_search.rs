@@ -90,10 +90,15 @@ impl Session {
     ///
     /// # Errors
     /// As [`Self::look`].
-    pub(crate) fn search(&self, step: usize, all_sizes: bool) -> Result<Option<StepSearch>, SessionError> {
+    pub(crate) fn search(
+        &self,
+        step: usize,
+        all_sizes: bool,
+    ) -> Result<Option<StepSearch>, SessionError> {
         let Some((id, tokens, past)) = self.past_step(step) else { return Ok(None) };
         let greedy = past.settings.warp().greedy();
-        let cost = self.cost().filter(|_| all_sizes && !greedy && !past.settings.samples_trees()).cloned();
+        let cost =
+            self.cost().filter(|_| all_sizes && !greedy && !past.settings.samples_trees()).cloned();
         let widest = cost.as_ref().map_or(0, CostCurve::largest);
         let mut target = self.target.fork()?;
         target.truncate(tokens.len().saturating_sub(1));
@@ -133,8 +138,11 @@ impl StepSearch {
         let failed = |source: DraftError| SessionError::Draft { name, source };
         let mut drafter = drafter.at(self.tokens.len()).map_err(failed)?;
         let stop = self.vocabulary.stop();
-        let mut cx = Context { tokens: &self.tokens, target: &mut *self.target, warp: &self.warp, stop };
-        let tree = grow(Shape::BestFirst, &mut *drafter, &mut cx, past.limits, &Plan::default()).map_err(failed)?.tree;
+        let mut cx =
+            Context { tokens: &self.tokens, target: &mut *self.target, warp: &self.warp, stop };
+        let tree = grow(Shape::BestFirst, &mut *drafter, &mut cx, past.limits, &Plan::default())
+            .map_err(failed)?
+            .tree;
         self.drafter_best = Some(self.value(&tree)?.max(past.expected));
         Ok(())
     }
@@ -162,7 +170,8 @@ impl StepSearch {
     /// If a forward fails.
     pub fn refine(&mut self) -> Result<bool, SessionError> {
         let stop = self.vocabulary.stop();
-        let mut cx = Context { tokens: &self.tokens, target: &mut *self.target, warp: &self.warp, stop };
+        let mut cx =
+            Context { tokens: &self.tokens, target: &mut *self.target, warp: &self.warp, stop };
         let failed = |source| SessionError::Draft { name: "oracle", source };
         let went_on = self.oracle.refine(&mut cx, AT_ONCE).map_err(failed)?;
         if let Some((_, most)) = self.own {
@@ -170,7 +179,8 @@ impl StepSearch {
             return Ok(self.refining());
         }
         let search = self.oracle.search();
-        self.state = if search.upper() - search.lower() <= OracleResult::TOLERANCE * search.upper() {
+        self.state = if search.upper() - search.lower() <= OracleResult::TOLERANCE * search.upper()
+        {
             OracleSearchState::Converged
         } else if went_on && self.oracle.passes() < self.max_passes {
             OracleSearchState::Refining
@@ -199,7 +209,9 @@ impl StepSearch {
         let unknown = search.unknown();
         let known = search.path_probabilities().take_while(|&pi| pi >= unknown).count();
         let gain = |size: usize| unknown * (size - 1 - known) as f64;
-        let pays = |size: usize| gain(size) > (cost.seconds(size) - cost.seconds(known + 1)) / cost.seconds(1);
+        let pays = |size: usize| {
+            gain(size) > (cost.seconds(size) - cost.seconds(known + 1)) / cost.seconds(1)
+        };
         known + 1 < largest && gain(largest) > CURVE_TOLERANCE && (known + 2..=largest).any(pays)
     }
 
@@ -216,14 +228,16 @@ impl StepSearch {
             return Some(OracleCurve::deterministic(left));
         }
         let search = self.oracle.search();
-        let curve = || OracleCurve::from_path_probabilities(search.path_probabilities(), search.unknown());
+        let curve =
+            || OracleCurve::from_path_probabilities(search.path_probabilities(), search.unknown());
         (self.own.is_some() && self.curve_done).then(curve)
     }
 
     /// Grants a search that ran out of passes the same number again.
     pub fn grant_passes(&mut self) {
         if self.state == OracleSearchState::Ended {
-            (self.max_passes, self.state) = (self.oracle.passes() + MOST_PASSES, OracleSearchState::Refining);
+            (self.max_passes, self.state) =
+                (self.oracle.passes() + MOST_PASSES, OracleSearchState::Refining);
         }
     }
 

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use super::step_search::StepSearch;
 use super::testing::{LAYERS, TableDecoder, run, session, settings};
 use crate::distribution::{Sampling, TokenDist};
-use crate::telemetry::{LossLadder, Losses, OracleResult, OracleSearchState, StepRecord, StepSettings};
+use crate::telemetry::{
+    LossLadder, Losses, OracleResult, OracleSearchState, StepRecord, StepSettings,
+};
 use crate::tree::TokenId;
 
 const DRAFTERS: [&str; 7] = ["none", "ngram", "suffix", "early-exit", "model", "mix", "oracle"];
@@ -24,7 +26,14 @@ fn exact(mut looking: StepSearch) -> OracleResult {
 /// Returns the mass of the best `drafted` nodes after `text`, by enumeration.
 ///
 /// Nodes are at most `depth` deep, and none is a stop token.
-fn brute(table: &TableDecoder, warp: &Sampling, stop: &[TokenId], text: &[TokenId], drafted: usize, depth: usize) -> f64 {
+fn brute(
+    table: &TableDecoder,
+    warp: &Sampling,
+    stop: &[TokenId],
+    text: &[TokenId],
+    drafted: usize,
+    depth: usize,
+) -> f64 {
     let (mut open, mut all) = (vec![(text.to_vec(), 1.0)], Vec::new());
     while let Some((path, pi)) = open.pop() {
         if path.len() == text.len() + depth {
@@ -130,10 +139,16 @@ fn a_past_step_is_searched_under_its_own_settings() {
     let mut records = Vec::new();
     for i in 0..12 {
         let drafter = ["model", "ngram", "early-exit"][i % 3];
-        session.set(StepSettings { temperature: 0.5 + i as f32 / 10.0, ..settings(drafter, "best-first", 4 + i, 1.0) }).unwrap();
+        session
+            .set(StepSettings {
+                temperature: 0.5 + i as f32 / 10.0,
+                ..settings(drafter, "best-first", 4 + i, 1.0)
+            })
+            .unwrap();
         records.push(session.step().unwrap().unwrap());
     }
-    let chain = |record: &StepRecord| StepSettings { shape: "chain".into(), ..record.settings.clone() };
+    let chain =
+        |record: &StepRecord| StepSettings { shape: "chain".into(), ..record.settings.clone() };
     for record in &records {
         let look = exact(session.start_search(record.step).unwrap().unwrap());
         assert_eq!(look.drafter_best, Some(record.expected_accepted));
@@ -147,7 +162,10 @@ fn a_past_step_is_searched_under_its_own_settings() {
         // If q is wrong, the chain itself can have the higher value.
         let want = record.expected_accepted.max(first.expected_accepted);
         assert_eq!(again.drafter_best, Some(want), "{}", record.settings.drafter);
-        assert_eq!((again.oracle_lower, again.oracle_floor), (look.oracle_lower, look.oracle_floor));
+        assert_eq!(
+            (again.oracle_lower, again.oracle_floor),
+            (look.oracle_lower, look.oracle_floor)
+        );
     }
 }
 
@@ -158,7 +176,10 @@ fn where_the_cache_has_no_room_the_bounds_say_so() {
     session.start("x", &[1, 0], 100).unwrap();
     session.step().unwrap();
     let look = exact(session.start_search(0).unwrap().unwrap());
-    assert!(look.state == OracleSearchState::Ended && look.oracle_lower < look.oracle_upper, "{look:?}");
+    assert!(
+        look.state == OracleSearchState::Ended && look.oracle_lower < look.oracle_upper,
+        "{look:?}"
+    );
 }
 
 #[test]

@@ -47,7 +47,16 @@ impl TableDecoder {
             rope_base: 1e4,
             rope_scaling: None,
         };
-        Self { config, seed, committed: vec![], nodes: vec![], logits: vec![], capacity: 512, fails_at: None, passes: (0, 0) }
+        Self {
+            config,
+            seed,
+            committed: vec![],
+            nodes: vec![],
+            logits: vec![],
+            capacity: 512,
+            fails_at: None,
+            passes: (0, 0),
+        }
     }
 
     /// Limits the cache and the context to `capacity` positions.
@@ -73,7 +82,9 @@ impl TableDecoder {
         let level = |h: u64| ((h >> 40) % 16) as f32 / 4.0 - 2.0;
         let full = |t: u64| level(mix(state, t + 1000));
         let off = |t: u64| level(mix(state, t + 2000)) * 0.3;
-        (0..self.config.vocab as u64).map(|t| full(t) + if layers < LAYERS { off(t) } else { 0.0 }).collect()
+        (0..self.config.vocab as u64)
+            .map(|t| full(t) + if layers < LAYERS { off(t) } else { 0.0 })
+            .collect()
     }
 
     fn path_of(&self, slot: usize) -> Vec<TokenId> {
@@ -109,7 +120,9 @@ impl Decoder for TableDecoder {
             return Err(ForwardError::Full { needed, capacity: self.capacity });
         }
         if self.fails_at == Some(self.passes.0 + 1) {
-            return Err(ForwardError::Device(candle_core::Error::Msg("it was lost\n  at some place".into())));
+            return Err(ForwardError::Device(candle_core::Error::Msg(
+                "it was lost\n  at some place".into(),
+            )));
         }
         self.passes = (self.passes.0 + 1, self.passes.1 + nodes.len());
         self.logits.clear();
@@ -122,7 +135,8 @@ impl Decoder for TableDecoder {
                 }
             }
             self.nodes.push((node, pass.layers >= LAYERS));
-            let wanted = pass.logits == Logits::All || (pass.logits == Logits::Last && i + 1 == nodes.len());
+            let wanted =
+                pass.logits == Logits::All || (pass.logits == Logits::Last && i + 1 == nodes.len());
             let row = wanted.then(|| self.row(&self.path_of(slot), pass.layers));
             self.logits.push(row);
         }
@@ -177,8 +191,20 @@ pub fn session(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) -
         Box::new(Suffix::default()),
         Box::new(EarlyExit::new(1, LAYERS).unwrap()),
         Box::new(ModelDrafter::new(second, "second", vocab).unwrap()),
-        Box::new(Mix::new("mix", vec![Box::new(Suffix::default()), Box::new(EarlyExit::new(1, LAYERS).unwrap())]).unwrap()),
-        Box::new(Mix::new("auto", vec![Box::new(Suffix::default()), Box::new(EarlyExit::new(1, LAYERS).unwrap())]).unwrap()),
+        Box::new(
+            Mix::new(
+                "mix",
+                vec![Box::new(Suffix::default()), Box::new(EarlyExit::new(1, LAYERS).unwrap())],
+            )
+            .unwrap(),
+        ),
+        Box::new(
+            Mix::new(
+                "auto",
+                vec![Box::new(Suffix::default()), Box::new(EarlyExit::new(1, LAYERS).unwrap())],
+            )
+            .unwrap(),
+        ),
         Box::new(Oracle::default()),
     ];
     let bytes = (0..vocab).map(|t| vec![b'a' + t as u8].into()).collect();
@@ -195,11 +221,21 @@ pub fn engine(table: &TableDecoder, stop: &[TokenId], settings: StepSettings) ->
         text => Ok(text.bytes().map(|b| u32::from(b - b'a')).collect()),
     };
     let session = session(table, stop, settings);
-    Engine { session, tokens: Box::new(tokens), info: Default::default(), shelf: None, work: Default::default() }
+    Engine {
+        session,
+        tokens: Box::new(tokens),
+        info: Default::default(),
+        shelf: None,
+        work: Default::default(),
+    }
 }
 
 /// Generates a text to its end and returns the generated tokens and the records.
-pub fn run(session: &mut Session, prompt: &[TokenId], tokens: usize) -> (Vec<TokenId>, Vec<StepRecord>) {
+pub fn run(
+    session: &mut Session,
+    prompt: &[TokenId],
+    tokens: usize,
+) -> (Vec<TokenId>, Vec<StepRecord>) {
     session.start("x", prompt, tokens).unwrap();
     let mut records = Vec::new();
     while let Some(record) = session.step().unwrap() {

@@ -63,7 +63,8 @@ impl Session {
                 passes.push((size, self.time_pass(size)?));
             }
             times = PassTimes::from_probes(&passes);
-            let settled = round >= CURVE_ROUNDS.0 && times.as_ref().is_some_and(|times| times.settled(CURVE_ERROR));
+            let settled = round >= CURVE_ROUNDS.0
+                && times.as_ref().is_some_and(|times| times.settled(CURVE_ERROR));
             if settled || began.elapsed() > CURVE_LIMIT {
                 break;
             }
@@ -81,7 +82,10 @@ impl Session {
     /// Leaves no trace.
     fn time_pass(&mut self, size: usize) -> Result<f64, ForwardError> {
         let token = self.tokens().last().copied().unwrap_or_default();
-        let node = |i: usize| Node { token, parent: i.checked_sub(1).map_or(Parent::Context, Parent::Slot) };
+        let node = |i: usize| Node {
+            token,
+            parent: i.checked_sub(1).map_or(Parent::Context, Parent::Slot),
+        };
         let nodes: Vec<Node> = (0..size).map(node).collect();
         let start = Instant::now();
         let ran = self.target.append(&nodes, Pass::FULL);
@@ -134,7 +138,11 @@ impl Session {
     /// # Errors
     /// If a forward fails.
     pub fn time_plain(&mut self) -> Result<Option<f64>, SessionError> {
-        let Some(&token) = self.tokens().last().filter(|_| self.target.len() < self.target.capacity()) else { return Ok(None) };
+        let Some(&token) =
+            self.tokens().last().filter(|_| self.target.len() < self.target.capacity())
+        else {
+            return Ok(None);
+        };
         let Some((draws, position)) = self.draws() else { return Ok(None) };
         let draft = Draft::root_only(token);
         let (began, mut took) = (Instant::now(), Vec::with_capacity(SETTLE.0));
@@ -145,7 +153,8 @@ impl Session {
             let start = Instant::now();
             self.target.append(&[Node { token, parent: Parent::Context }], Pass::FULL)?;
             let seen =
-                evaluate_pass(&*self.target, self.warp, &draft, &draws, position, &mut self.timing).map(std::hint::black_box);
+                evaluate_pass(&*self.target, self.warp, &draft, &draws, position, &mut self.timing)
+                    .map(std::hint::black_box);
             took.push(start.elapsed().as_secs_f64());
             self.target.discard();
             seen?;

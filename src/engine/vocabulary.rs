@@ -26,7 +26,10 @@ impl Vocabulary {
     /// Adds display names for tokens that add nothing to a text, such as `<|im_end|>`.
     ///
     /// They only tell such tokens apart on screen; the text is unaffected.
-    pub fn with_display_names<'a>(mut self, names: impl IntoIterator<Item = (TokenId, &'a str)>) -> Self {
+    pub fn with_display_names<'a>(
+        mut self,
+        names: impl IntoIterator<Item = (TokenId, &'a str)>,
+    ) -> Self {
         self.names.extend(names.into_iter().map(|(token, name)| (token, name.into())));
         self
     }
@@ -111,8 +114,12 @@ mod tests {
     #[test]
     fn a_token_that_adds_nothing_has_a_name_of_its_own() {
         let bytes = [&b""[..], b"a", b"", b"\xf0"].map(Box::from).to_vec();
-        let vocabulary = Vocabulary::new(bytes, vec![0]).with_display_names([(0, "<|im_end|>"), (1, "never shown")]);
-        assert_eq!([0, 1, 2, 3, 4].map(|token| vocabulary.text(token)), ["<|im_end|>", "a", "", "\u{fffd}", ""]);
+        let vocabulary = Vocabulary::new(bytes, vec![0])
+            .with_display_names([(0, "<|im_end|>"), (1, "never shown")]);
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|token| vocabulary.text(token)),
+            ["<|im_end|>", "a", "", "\u{fffd}", ""]
+        );
         assert_eq!([0, 1, 2].map(|token| vocabulary.bytes(token)), [&b""[..], b"a", b""]);
     }
 

@@ -9,9 +9,9 @@ use std::time::SystemTime;
 
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
+use super::format::weights::Weights;
 use super::jinja;
 use super::load::{LoadError, json_file};
-use super::format::weights::Weights;
 use crate::guarded::{catch_panic, panic_message as message_of};
 
 /// A chat template in the Jinja language, from GGUF metadata or a model folder.
@@ -36,26 +36,41 @@ impl ChatTemplate {
             return Ok(match metadata.string("tokenizer.chat_template") {
                 Ok(source) => source.map(|source| Self::new(path, source)),
                 // Fails on use, not on load: raw prompts need no template.
-                Err(_) => Some(Self::new(path, "{{ raise_exception('tokenizer.chat_template is no string') }}")),
+                Err(_) => Some(Self::new(
+                    path,
+                    "{{ raise_exception('tokenizer.chat_template is no string') }}",
+                )),
             });
         }
         let path = weights.path().join("chat_template.jinja");
         match std::fs::read_to_string(&path) {
             Ok(source) => return Ok(Some(Self::new(path, &source))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(LoadError::file(&path, format!("can't be opened: {e}"), None, "allow reading it")),
+            Err(e) => {
+                return Err(LoadError::file(
+                    &path,
+                    format!("can't be opened: {e}"),
+                    None,
+                    "allow reading it",
+                ));
+            }
         }
         let path = weights.path().join("tokenizer_config.json");
         let Some(config) = json_file(&path)? else { return Ok(None) };
         // Some models have several templates, for tools and the like; the plain one is "default".
         let several = config["chat_template"].as_array().into_iter().flatten();
-        let plain = several.filter(|one| one["name"] == "default").find_map(|one| one["template"].as_str());
+        let plain =
+            several.filter(|one| one["name"] == "default").find_map(|one| one["template"].as_str());
         Ok(config["chat_template"].as_str().or(plain).map(|source| Self::new(path, source)))
     }
 
     /// Normalizes line endings to `\n`, as Jinja2 does when it reads a template.
     pub(super) fn new(path: PathBuf, source: &str) -> Self {
-        let source = source.strip_prefix('\u{feff}').unwrap_or(source).replace("\r\n", "\n").replace('\r', "\n");
+        let source = source
+            .strip_prefix('\u{feff}')
+            .unwrap_or(source)
+            .replace("\r\n", "\n")
+            .replace('\r', "\n");
         Self { path, source: jinja::rewrite_template(&source) }
     }
 
@@ -72,7 +87,10 @@ impl ChatTemplate {
             Err(format!("it has {} bytes, more than {LONGEST_SOURCE}", self.source.len()))
         } else {
             std::thread::scope(|scope| {
-                let work = || catch_panic(|| self.rendered(message, names).map_err(|e| e.to_string())).and_then(|text| text);
+                let work = || {
+                    catch_panic(|| self.rendered(message, names).map_err(|e| e.to_string()))
+                        .and_then(|text| text)
+                };
                 let thread = std::thread::Builder::new().name("template".into()).stack_size(STACK);
                 match thread.spawn_scoped(scope, work) {
                     Ok(thread) => thread.join().unwrap_or_else(|panic| Err(message_of(&*panic))),
@@ -82,7 +100,12 @@ impl ChatTemplate {
         };
         outcome.map_err(|why| {
             let what = format!("the chat template fails: {why}");
-            LoadError::file(&self.path, what, None, "give --raw to go without it, or take another model")
+            LoadError::file(
+                &self.path,
+                what,
+                None,
+                "give --raw to go without it, or take another model",
+            )
         })
     }
 
@@ -92,20 +115,24 @@ impl ChatTemplate {
         env.set_lstrip_blocks(true);
         env.set_fuel(Some(FUEL));
         jinja::configure_environment(&mut env, LONGEST_TEXT + 8 * message.len());
-        env.add_function("raise_exception", |what: String| Err::<String, _>(Error::new(ErrorKind::InvalidOperation, what)));
+        env.add_function("raise_exception", |what: String| {
+            Err::<String, _>(Error::new(ErrorKind::InvalidOperation, what))
+        });
         env.add_function("strftime_now", |format: String| strftime(&format, SystemTime::now()));
         let messages = [context! { role => "user", content => message }];
         // As in transformers: absent parts of a chat are defined, with the value none.
         let (tools, documents) = (Value::from(()), Value::from(()));
         let values = context! { messages, tools, documents, bos_token, eos_token, add_generation_prompt => true };
-        let mut text = BoundedBuffer { text: Vec::new(), most: LONGEST_TEXT + 8 * message.len(), full: false };
+        let mut text =
+            BoundedBuffer { text: Vec::new(), most: LONGEST_TEXT + 8 * message.len(), full: false };
         let template = env.template_from_named_str("chat template", &self.source)?;
         let outcome = template.render_captured_to(values, &mut text);
         if text.full {
             return Err(Error::new(ErrorKind::WriteFailure, "it writes too long a text"));
         }
         outcome?;
-        String::from_utf8(text.text).map_err(|e| Error::new(ErrorKind::InvalidOperation, e.to_string()))
+        String::from_utf8(text.text)
+            .map_err(|e| Error::new(ErrorKind::InvalidOperation, e.to_string()))
     }
 }
 
@@ -159,7 +186,8 @@ fn strftime(format: &str, now: SystemTime) -> String {
         "November",
         "December",
     ];
-    const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+    const DAYS: [&str; 7] =
+        ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
     let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);
@@ -216,7 +244,9 @@ pub(super) mod tests {
 
     #[test]
     fn dates_are_those_of_the_calendar() {
-        let at = |seconds, format| strftime(format, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let at = |seconds, format| {
+            strftime(format, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+        };
         assert_eq!(at(0, "%A %d %B %Y %H:%M:%S"), "Thursday 01 January 1970 00:00:00");
         assert_eq!(at(951_782_400, "%F %a"), "2000-02-29 Tue");
         assert_eq!(at(951_868_800, "%d %b %y"), "01 Mar 00");
@@ -265,7 +295,11 @@ pub(super) mod tests {
             ("documents is not none", ""),
             ("enable_thinking is defined", ""),
         ] {
-            assert_eq!(render(&format!("{{% if {test} %}}y{{% endif %}}"), "Hi").unwrap(), want, "{test}");
+            assert_eq!(
+                render(&format!("{{% if {test} %}}y{{% endif %}}"), "Hi").unwrap(),
+                want,
+                "{test}"
+            );
         }
     }
 
@@ -274,19 +308,33 @@ pub(super) mod tests {
         // Expected values computed with Python's json.dumps(value, ensure_ascii=False).
         for (expression, want) in [
             ("messages[0]['content'] | tojson", r#""A <b> & 'c' \"d\" é\u001f\n""#),
-            ("messages | tojson", r#"[{"role": "user", "content": "A <b> & 'c' \"d\" é\u001f\n"}]"#),
-            ("{'a': [1, 2.5, none, true], 'b': {}, 'c': []} | tojson", r#"{"a": [1, 2.5, null, true], "b": {}, "c": []}"#),
+            (
+                "messages | tojson",
+                r#"[{"role": "user", "content": "A <b> & 'c' \"d\" é\u001f\n"}]"#,
+            ),
+            (
+                "{'a': [1, 2.5, none, true], 'b': {}, 'c': []} | tojson",
+                r#"{"a": [1, 2.5, null, true], "b": {}, "c": []}"#,
+            ),
             ("{'a': [1, {}]} | tojson(indent=2)", "{\n  \"a\": [\n    1,\n    {}\n  ]\n}"),
             ("'é€😀' | tojson(ensure_ascii=true)", r#""\u00e9\u20ac\ud83d\ude00""#),
-            ("{'b': 1, 'a': 2} | tojson(sort_keys=true, separators=(',', ':'))", r#"{"a":2,"b":1}"#),
+            (
+                "{'b': 1, 'a': 2} | tojson(sort_keys=true, separators=(',', ':'))",
+                r#"{"a":2,"b":1}"#,
+            ),
         ] {
-            assert_eq!(render(&format!("{{{{ {expression} }}}}"), "A <b> & 'c' \"d\" é\u{1f}\n").unwrap(), want, "{expression}");
+            assert_eq!(
+                render(&format!("{{{{ {expression} }}}}"), "A <b> & 'c' \"d\" é\u{1f}\n").unwrap(),
+                want,
+                "{expression}"
+            );
         }
     }
 
     #[test]
     fn line_ends_of_a_template_are_those_of_jinja() {
-        let template = "{% for m in messages %}\r\n<{{ m.role }}>\r\n{{ m.content }}\r{% endfor %}\r\nend\r\n";
+        let template =
+            "{% for m in messages %}\r\n<{{ m.role }}>\r\n{{ m.content }}\r{% endfor %}\r\nend\r\n";
         assert_eq!(render(template, "a\r\nb").unwrap(), "<user>\na\r\nb\nend");
     }
 
@@ -329,9 +377,13 @@ pub(super) mod tests {
             ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
         ] {
             let line = render(source, "Hi").unwrap_err();
-            assert!(line.starts_with("m.gguf: the chat template fails: ") && line.contains(said), "{line}");
             assert!(
-                line.ends_with(": give --raw to go without it, or take another model") && line.lines().count() == 1,
+                line.starts_with("m.gguf: the chat template fails: ") && line.contains(said),
+                "{line}"
+            );
+            assert!(
+                line.ends_with(": give --raw to go without it, or take another model")
+                    && line.lines().count() == 1,
                 "{line}"
             );
         }

@@ -26,13 +26,20 @@ pub(super) const LLAMA: &str = "llama";
 ///
 /// `vocab` is the number of rows of the embedding. Also returns the divisors of the rotary
 /// frequencies if the file asks for linear scaling, which take the place of a [`RopeScaling`].
-pub(super) fn from_gguf(meta: &Metadata, architecture: &str, vocab: usize) -> Result<(Config, Option<Vec<f32>>), LoadError> {
+pub(super) fn from_gguf(
+    meta: &Metadata,
+    architecture: &str,
+    vocab: usize,
+) -> Result<(Config, Option<Vec<f32>>), LoadError> {
     let of = |key: &str| format!("{architecture}.{key}");
     match meta.string("general.architecture")? {
         Some(found) if found == architecture => {}
         Some(other) => {
-            let what = format!("the architecture is \"{other}\", where \"{architecture}\" was expected");
-            return Err(meta.error(what, if architecture == LLAMA { CURE_LLAMA } else { CURE_HEAD }));
+            let what =
+                format!("the architecture is \"{other}\", where \"{architecture}\" was expected");
+            return Err(
+                meta.error(what, if architecture == LLAMA { CURE_LLAMA } else { CURE_HEAD })
+            );
         }
         None => return Err(meta.error("has no metadata key general.architecture", CURE_LLAMA)),
     }
@@ -43,7 +50,9 @@ pub(super) fn from_gguf(meta: &Metadata, architecture: &str, vocab: usize) -> Re
         let key = of(key);
         // Some files list the value once per layer, even if all layers are alike.
         let found = meta.equal_sizes(&key)?.filter(|&n| n > 0);
-        found.ok_or_else(|| meta.error(format!("has no metadata key {key} above 0"), "convert the model again"))
+        found.ok_or_else(|| {
+            meta.error(format!("has no metadata key {key} above 0"), "convert the model again")
+        })
     };
     let (dim, heads) = (need("embedding_length")?, need("attention.head_count")?);
     let head_dim = meta.size(&of("attention.key_length"))?.unwrap_or(dim / heads);
@@ -58,7 +67,9 @@ pub(super) fn from_gguf(meta: &Metadata, architecture: &str, vocab: usize) -> Re
         head_dim,
         vocab,
         context: need("context_length")?.min(LONGEST_CONTEXT),
-        eps: eps.ok_or_else(|| meta.error(format!("has no metadata key {eps_key}"), "convert the model again"))?,
+        eps: eps.ok_or_else(|| {
+            meta.error(format!("has no metadata key {eps_key}"), "convert the model again")
+        })?,
         rope_base: meta.float(&of("rope.freq_base"))?.unwrap_or(10_000.0),
         rope_scaling: None,
     };
@@ -66,7 +77,9 @@ pub(super) fn from_gguf(meta: &Metadata, architecture: &str, vocab: usize) -> Re
     let rotary = meta.size(&of("rope.dimension_count"))?.unwrap_or(head_dim);
     let values = meta.size(&of("attention.value_length"))?.unwrap_or(head_dim);
     if rotary != head_dim || values != head_dim {
-        let what = format!("keys of {head_dim}, rotated in {rotary} dimensions, and values of {values} per head");
+        let what = format!(
+            "keys of {head_dim}, rotated in {rotary} dimensions, and values of {values} per head"
+        );
         return Err(meta.error(what, "only heads of one size, rotated in full, can be run"));
     }
     uncomputed(meta, architecture, &config)?;
@@ -80,12 +93,21 @@ pub(super) fn reject_partial_model(meta: &Metadata) -> Result<(), LoadError> {
     if parts > 1 {
         let number = meta.size("split.no").ok().flatten().unwrap_or(0) + 1;
         let cure = "join the parts by llama-gguf-split --merge, and give the whole file";
-        return Err(meta.error(format!("is part {number} of a model split into {parts} files"), cure));
+        return Err(
+            meta.error(format!("is part {number} of a model split into {parts} files"), cure)
+        );
     }
     match meta.string("general.type").ok().flatten() {
-        Some("adapter") => Err(meta.error("is a LoRA adapter, not a model", "merge it into its base model, and give that")),
-        Some("mmproj") => Err(meta.error("is a projector of images, not a model", "give the model's own file")),
-        Some("imatrix") => Err(meta.error("is an importance matrix, not a model", "give the model's own file")),
+        Some("adapter") => Err(meta.error(
+            "is a LoRA adapter, not a model",
+            "merge it into its base model, and give that",
+        )),
+        Some("mmproj") => {
+            Err(meta.error("is a projector of images, not a model", "give the model's own file"))
+        }
+        Some("imatrix") => {
+            Err(meta.error("is an importance matrix, not a model", "give the model's own file"))
+        }
         _ => Ok(()),
     }
 }
@@ -175,14 +197,21 @@ const SUSPICIOUS_KEY_PARTS: [&str; 12] = [
 /// Ignoring them would silently change the logits.
 fn uncomputed(meta: &Metadata, architecture: &str, c: &Config) -> Result<(), LoadError> {
     for key in meta.keys() {
-        let Some(name) = key.strip_prefix(architecture).and_then(|rest| rest.strip_prefix('.')) else { continue };
-        let known = UNSUPPORTED_KEYS.iter().find(|(known, _)| *known == name).map(|(_, neutral)| neutral);
+        let Some(name) = key.strip_prefix(architecture).and_then(|rest| rest.strip_prefix('.'))
+        else {
+            continue;
+        };
+        let known =
+            UNSUPPORTED_KEYS.iter().find(|(known, _)| *known == name).map(|(_, neutral)| neutral);
         let telling = SUSPICIOUS_KEY_PARTS.iter().any(|part| name.contains(part))
             && name != "rope.scale_linear"
             && !name.starts_with("expert");
         let Some(neutral) = known.or(telling.then_some(&Neutral::Unknown)) else { continue };
-        let (flag, number, text) =
-            (meta.flag(key).ok().flatten(), meta.float(key).ok().flatten(), meta.string(key).ok().flatten());
+        let (flag, number, text) = (
+            meta.flag(key).ok().flatten(),
+            meta.float(key).ok().flatten(),
+            meta.string(key).ok().flatten(),
+        );
         let off = flag == Some(false) || number == Some(0.0);
         let neutral = match neutral {
             Neutral::Off => off,
@@ -190,12 +219,17 @@ fn uncomputed(meta: &Metadata, architecture: &str, c: &Config) -> Result<(), Loa
             Neutral::One => number == Some(1.0) || number == Some(0.0),
             Neutral::On => flag == Some(true) || number == Some(1.0),
             Neutral::Context => off || number.is_some_and(|n| n >= c.context as f32),
-            Neutral::Attention => off || number.is_some_and(|n| (n * (c.head_dim as f32).sqrt() - 1.0).abs() < 1e-5),
+            Neutral::Attention => {
+                off || number.is_some_and(|n| (n * (c.head_dim as f32).sqrt() - 1.0).abs() < 1e-5)
+            }
             Neutral::Silu => text == Some("silu"),
         };
         if !neutral {
             let value = meta.display_value(key);
-            return Err(meta.error(format!("{key} is {value}, which a Llama's forward does not compute"), CURE_LLAMA));
+            return Err(meta.error(
+                format!("{key} is {value}, which a Llama's forward does not compute"),
+                CURE_LLAMA,
+            ));
         }
     }
     Ok(())
@@ -214,12 +248,18 @@ struct Json<'a> {
 impl Json<'_> {
     fn error(&self, key: &str, wanted: &str) -> LoadError {
         let found = self.value[key].to_string();
-        let found = if found.len() > 80 { format!("a value of {} bytes", found.len()) } else { found };
+        let found =
+            if found.len() > 80 { format!("a value of {} bytes", found.len()) } else { found };
         let what = format!("{}{key} is {found}, where {wanted} was expected", self.place);
         LoadError::file(self.path, what, None, CURE_CONFIG)
     }
 
-    fn get<T>(&self, key: &str, wanted: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>, LoadError> {
+    fn get<T>(
+        &self,
+        key: &str,
+        wanted: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, LoadError> {
         match &self.value[key] {
             Value::Null => Ok(None),
             value => read(value).map(Some).ok_or_else(|| self.error(key, wanted)),
@@ -229,7 +269,10 @@ impl Json<'_> {
     fn size(&self, key: &str) -> Result<Option<usize>, LoadError> {
         self.get(key, "a whole number from 0 up", |value| {
             let whole = |x: f64| (x >= 0.0 && x.fract() == 0.0 && x < 9e15).then_some(x as u64);
-            value.as_u64().or_else(|| value.as_f64().and_then(whole)).and_then(|n| usize::try_from(n).ok())
+            value
+                .as_u64()
+                .or_else(|| value.as_f64().and_then(whole))
+                .and_then(|n| usize::try_from(n).ok())
         })
     }
 
@@ -254,20 +297,29 @@ const CURE_CONFIG: &str = "take the config.json that came with the weights";
 /// Also returns whether the output head is tied to the embedding, and the divisors of the rotary
 /// frequencies if linear scaling is used. Absent keys have the defaults of transformers'
 /// `LlamaConfig`.
-pub(super) fn from_json(text: &str, path: &Path) -> Result<(Config, bool, Option<Vec<f32>>), LoadError> {
+pub(super) fn from_json(
+    text: &str,
+    path: &Path,
+) -> Result<(Config, bool, Option<Vec<f32>>), LoadError> {
     let error = |what: String, cure: &str| LoadError::file(path, what, None, cure);
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let value: Value = serde_json::from_str(text).map_err(|e| json_error(text.as_bytes(), &e, path))?;
+    let value: Value =
+        serde_json::from_str(text).map_err(|e| json_error(text.as_bytes(), &e, path))?;
     if !value.is_object() {
         return Err(error("is no object of JSON".into(), CURE_CONFIG));
     }
     let json = Json { path, place: "", value: &value };
     if let Some(other) = json.text("model_type")?.filter(|t| *t != "llama") {
-        return Err(error(format!("model_type is \"{other}\", where \"llama\" was expected"), CURE_LLAMA));
+        return Err(error(
+            format!("model_type is \"{other}\", where \"llama\" was expected"),
+            CURE_LLAMA,
+        ));
     }
     for key in ["quantization_config", "compression_config", "quantization"] {
         if !value[key].is_null() {
-            let method = value[key]["quant_method"].as_str().map_or(String::new(), |method| format!(" with {method}"));
+            let method = value[key]["quant_method"]
+                .as_str()
+                .map_or(String::new(), |method| format!(" with {method}"));
             let what = format!("the weights are quantized{method} ({key})");
             return Err(error(what, "take the model with float weights, or a GGUF file of it"));
         }
@@ -276,19 +328,26 @@ pub(super) fn from_json(text: &str, path: &Path) -> Result<(Config, bool, Option
         return Err(error("layers with biases".into(), "only Llamas without biases can be run"));
     }
     if let Some(other) = json.text("hidden_act")?.filter(|t| *t != "silu") {
-        return Err(error(format!("hidden_act is \"{other}\", where \"silu\" was expected"), CURE_LLAMA));
+        return Err(error(
+            format!("hidden_act is \"{other}\", where \"silu\" was expected"),
+            CURE_LLAMA,
+        ));
     }
     if json.float("partial_rotary_factor")?.is_some_and(|x| x != 1.0) {
         let what = format!("partial_rotary_factor is {}", value["partial_rotary_factor"]);
         return Err(error(what, "only heads that are rotated in full can be run"));
     }
     // Newer files keep base and scaling in one object.
-    let place = if value["rope_parameters"].is_object() { "rope_parameters" } else { "rope_scaling" };
+    let place =
+        if value["rope_parameters"].is_object() { "rope_parameters" } else { "rope_scaling" };
     if !matches!(value[place], Value::Null | Value::Object(_)) {
         return Err(json.error(place, "an object"));
     }
-    let rope =
-        Json { path, place: if place == "rope_scaling" { "rope_scaling." } else { "rope_parameters." }, value: &value[place] };
+    let rope = Json {
+        path,
+        place: if place == "rope_scaling" { "rope_scaling." } else { "rope_parameters." },
+        value: &value[place],
+    };
     let heads = json.size("num_attention_heads")?.unwrap_or(32);
     let dim = json.size("hidden_size")?.unwrap_or(4096);
     let theta = rope.float("rope_theta")?;
@@ -310,7 +369,10 @@ pub(super) fn from_json(text: &str, path: &Path) -> Result<(Config, bool, Option
     };
     // Before anything is computed from these numbers.
     check(&config, path)?;
-    let need = |key: &str| rope.float(key)?.ok_or_else(|| error(format!("the rotary scaling has no {key}"), CURE_CONFIG));
+    let need = |key: &str| {
+        rope.float(key)?
+            .ok_or_else(|| error(format!("the rotary scaling has no {key}"), CURE_CONFIG))
+    };
     let mut factors = None;
     // transformers writes both names: `rope_type` for itself, and the older `type` for other
     // programs.
@@ -332,11 +394,16 @@ pub(super) fn from_json(text: &str, path: &Path) -> Result<(Config, bool, Option
                 factor: need("factor")?,
                 low_freq_factor: need("low_freq_factor")?,
                 high_freq_factor: need("high_freq_factor")?,
-                original_context: rope.size("original_max_position_embeddings")?.unwrap_or(config.context),
+                original_context: rope
+                    .size("original_max_position_embeddings")?
+                    .unwrap_or(config.context),
             });
         }
         Some(other) => {
-            return Err(error(format!("rotary scaling \"{other}\""), "only linear and Llama 3's scaling can be run"));
+            return Err(error(
+                format!("rotary scaling \"{other}\""),
+                "only linear and Llama 3's scaling can be run",
+            ));
         }
     }
     Ok((config, json.flag("tie_word_embeddings")?, factors))
@@ -396,10 +463,16 @@ pub(super) fn layer_matrices(c: &Config) -> [(&'static str, usize, usize); 7] {
 ///
 /// A norm has one row. The output matrix is not listed: it is optional.
 pub(super) fn required_tensors(c: &Config) -> impl Iterator<Item = (String, usize, usize)> + '_ {
-    let ends = [("token_embd.weight".to_string(), c.vocab, c.dim), ("output_norm.weight".to_string(), 1, c.dim)];
+    let ends = [
+        ("token_embd.weight".to_string(), c.vocab, c.dim),
+        ("output_norm.weight".to_string(), 1, c.dim),
+    ];
     let layers = (0..c.layers).flat_map(move |l| {
         let norms = ["attn_norm", "ffn_norm"].map(|n| (n, 1, c.dim));
-        norms.into_iter().chain(layer_matrices(c)).map(move |(n, rows, cols)| (format!("blk.{l}.{n}.weight"), rows, cols))
+        norms
+            .into_iter()
+            .chain(layer_matrices(c))
+            .map(move |(n, rows, cols)| (format!("blk.{l}.{n}.weight"), rows, cols))
     });
     ends.into_iter().chain(layers)
 }
@@ -417,7 +490,8 @@ mod tests {
         for (key, more) in more.as_object().unwrap() {
             value[key] = more.clone();
         }
-        let read = from_json(&value.to_string(), Path::new("config.json")).map_err(|e| e.to_string());
+        let read =
+            from_json(&value.to_string(), Path::new("config.json")).map_err(|e| e.to_string());
         assert!(read.as_ref().err().is_none_or(|line| line.lines().count() == 1), "{read:?}");
         read
     }
@@ -425,7 +499,10 @@ mod tests {
     #[test]
     fn configs_are_read_as_transformers_reads_them() {
         let plain = read(serde_json::json!({})).unwrap();
-        assert_eq!((plain.0.head_dim, plain.0.rope_base, plain.1, &plain.2), (16, 10_000.0, false, &None));
+        assert_eq!(
+            (plain.0.head_dim, plain.0.rope_base, plain.1, &plain.2),
+            (16, 10_000.0, false, &None)
+        );
         for same in [
             serde_json::json!({"attention_bias": null, "mlp_bias": null, "rope_scaling": null, "head_dim": null, "eos_token_id": -1}),
             serde_json::json!({"eos_token_id": [1, 2], "bos_token_id": null, "hidden_size": 64.0, "rope_theta": 10000}),
@@ -433,8 +510,12 @@ mod tests {
         ] {
             assert_eq!(read(same).unwrap(), plain);
         }
-        let (defaults, ..) = from_json("\u{feff}{\"model_type\": \"llama\"}", Path::new("config.json")).unwrap();
-        assert_eq!((defaults.dim, defaults.ffn, defaults.layers, defaults.heads), (4096, 11_008, 32, 32));
+        let (defaults, ..) =
+            from_json("\u{feff}{\"model_type\": \"llama\"}", Path::new("config.json")).unwrap();
+        assert_eq!(
+            (defaults.dim, defaults.ffn, defaults.layers, defaults.heads),
+            (4096, 11_008, 32, 32)
+        );
         assert_eq!((defaults.vocab, defaults.context, defaults.eps), (32_000, 2048, 1e-6));
         let huge = read(serde_json::json!({"max_position_embeddings": 1u64 << 40})).unwrap().0;
         assert_eq!(huge.context, LONGEST_CONTEXT);
@@ -448,7 +529,12 @@ mod tests {
             names.iter().for_each(|name| rope[name] = "llama3".into());
             read(serde_json::json!({ "rope_scaling": rope })).unwrap().0.rope_scaling.unwrap()
         };
-        let want = RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
+        let want = RopeScaling {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context: 64,
+        };
         for names in [&["type"][..], &["rope_type"], &["type", "rope_type"]] {
             assert_eq!(scaling(names), want);
         }
@@ -469,14 +555,23 @@ mod tests {
             (serde_json::json!({"attention_bias": true}), "biases"),
             (serde_json::json!({"hidden_act": "gelu"}), "hidden_act"),
             (serde_json::json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor"),
-            (serde_json::json!({"rope_scaling": {"rope_type": "yarn", "factor": 4}}), "rotary scaling \"yarn\""),
+            (
+                serde_json::json!({"rope_scaling": {"rope_type": "yarn", "factor": 4}}),
+                "rotary scaling \"yarn\"",
+            ),
             (serde_json::json!({"rope_scaling": {"rope_type": "linear"}}), "no factor"),
-            (serde_json::json!({"rope_scaling": {"rope_type": "linear", "factor": 0}}), "rope_scaling.factor is 0"),
+            (
+                serde_json::json!({"rope_scaling": {"rope_type": "linear", "factor": 0}}),
+                "rope_scaling.factor is 0",
+            ),
             (serde_json::json!({"rope_scaling": 4}), "rope_scaling is 4"),
             (serde_json::json!({"hidden_size": "64"}), "hidden_size is \"64\""),
             (serde_json::json!({"hidden_size": 64.5}), "hidden_size is 64.5"),
             (serde_json::json!({"num_attention_heads": 0}), "count of heads of 0"),
-            (serde_json::json!({"head_dim": 1u64 << 63, "rope_scaling": {"type": "linear", "factor": 2}}), "size of a head"),
+            (
+                serde_json::json!({"head_dim": 1u64 << 63, "rope_scaling": {"type": "linear", "factor": 2}}),
+                "size of a head",
+            ),
         ] {
             let line = read(more).unwrap_err();
             assert!(line.contains(said), "{line}: {said}");

@@ -65,17 +65,24 @@ impl DeviceChoice {
     /// it.
     pub fn open(self) -> Result<Device, DeviceError> {
         let error = |why: String| DeviceError { requested: self, why };
-        let absent =
-            |feature: &str| error(format!("built without the {feature} feature: cargo build --release --features {feature}"));
+        let absent = |feature: &str| {
+            error(format!(
+                "built without the {feature} feature: cargo build --release --features {feature}"
+            ))
+        };
         match self {
             DeviceChoice::Cpu => Ok(Device::Cpu),
             DeviceChoice::Cuda(_) if !cfg!(feature = "cuda") => Err(absent("cuda")),
             DeviceChoice::Metal if !cfg!(feature = "metal") => Err(absent("metal")),
-            DeviceChoice::Cuda(n) => new_cuda(n)
-                .map_err(|e| error(format!("can't be opened ({}): check nvidia-smi, or take --device cpu", one_line(&e)))),
-            DeviceChoice::Metal => {
-                Device::new_metal(0).map_err(|e| error(format!("can't be opened ({}): take --device cpu", one_line(&e))))
-            }
+            DeviceChoice::Cuda(n) => new_cuda(n).map_err(|e| {
+                error(format!(
+                    "can't be opened ({}): check nvidia-smi, or take --device cpu",
+                    one_line(&e)
+                ))
+            }),
+            DeviceChoice::Metal => Device::new_metal(0).map_err(|e| {
+                error(format!("can't be opened ({}): take --device cpu", one_line(&e)))
+            }),
             DeviceChoice::Auto => {
                 let gpu = if cfg!(feature = "cuda") { new_cuda(0) } else { Device::new_metal(0) };
                 Ok(gpu.unwrap_or(Device::Cpu))
@@ -119,9 +126,14 @@ pub fn default_threads() -> usize {
 #[cfg(target_os = "linux")]
 fn physical_cores() -> Option<usize> {
     let cpus = std::fs::read_dir("/sys/devices/system/cpu").ok()?;
-    let id = |cpu: &std::path::Path, name: &str| std::fs::read_to_string(cpu.join("topology").join(name)).ok();
-    let cores: std::collections::HashSet<_> =
-        (cpus.flatten()).filter_map(|cpu| Some((id(&cpu.path(), "physical_package_id")?, id(&cpu.path(), "core_id")?))).collect();
+    let id = |cpu: &std::path::Path, name: &str| {
+        std::fs::read_to_string(cpu.join("topology").join(name)).ok()
+    };
+    let cores: std::collections::HashSet<_> = (cpus.flatten())
+        .filter_map(|cpu| {
+            Some((id(&cpu.path(), "physical_package_id")?, id(&cpu.path(), "core_id")?))
+        })
+        .collect();
     (!cores.is_empty()).then_some(cores.len())
 }
 
@@ -148,7 +160,10 @@ mod tests {
         }
         assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
         for wrong in ["", "gpu", "cuda:", "cuda:-1", "CPU", "cuda:99999999999999999999"] {
-            assert!(wrong.parse::<DeviceChoice>().unwrap_err().contains("give auto, cpu, cuda"), "{wrong}");
+            assert!(
+                wrong.parse::<DeviceChoice>().unwrap_err().contains("give auto, cpu, cuda"),
+                "{wrong}"
+            );
         }
     }
 
@@ -156,9 +171,15 @@ mod tests {
     #[cfg(not(any(feature = "cuda", feature = "metal")))]
     fn a_gpu_that_this_build_cannot_use_is_refused_with_the_cure() {
         let line = DeviceChoice::Cuda(1).open().unwrap_err().to_string();
-        assert_eq!(line, "device cuda:1: built without the cuda feature: cargo build --release --features cuda");
+        assert_eq!(
+            line,
+            "device cuda:1: built without the cuda feature: cargo build --release --features cuda"
+        );
         let line = DeviceChoice::Metal.open().unwrap_err().to_string();
-        assert_eq!(line, "device metal: built without the metal feature: cargo build --release --features metal");
+        assert_eq!(
+            line,
+            "device metal: built without the metal feature: cargo build --release --features metal"
+        );
         assert!(DeviceChoice::Auto.open().unwrap().is_cpu());
     }
 

@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::format::gguf::Metadata;
 use super::cpu::{CpuDecoder, Llama};
-use super::load::{LoadError, Model};
+use super::format::gguf::Metadata;
 use super::format::weights::Weights;
+use super::load::{LoadError, Model};
 use crate::tree::TokenId;
 
 /// Kinds of drafting heads, by the drafter that uses them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum HeadForm {
     /// A decoder layer over several hidden states and a token, which drafts on its own.
@@ -97,16 +99,24 @@ impl HeadInfo {
 
     fn read(metadata: &Metadata, rows: usize) -> Result<HeadInfo, LoadError> {
         let whole = |key: &str| -> Result<Vec<usize>, LoadError> {
-            let numbers = metadata.numbers(key)?.ok_or_else(|| metadata.error(format!("has no metadata key {key}"), CURE))?;
-            if numbers.iter().any(|x| x.fract() != 0.0 || !(0.0..4e9).contains(x)) || !numbers.is_sorted_by(|a, b| a < b) {
-                return Err(metadata.error(format!("metadata key {key} holds no rising whole numbers"), CURE));
+            let numbers = metadata
+                .numbers(key)?
+                .ok_or_else(|| metadata.error(format!("has no metadata key {key}"), CURE))?;
+            if numbers.iter().any(|x| x.fract() != 0.0 || !(0.0..4e9).contains(x))
+                || !numbers.is_sorted_by(|a, b| a < b)
+            {
+                return Err(metadata
+                    .error(format!("metadata key {key} holds no rising whole numbers"), CURE));
             }
             Ok(numbers.into_iter().map(|x| x as usize).collect())
         };
         let architecture = metadata.string("general.architecture")?.unwrap_or_default();
         let tokens = whole(&format!("{architecture}.tokens"))?;
         if tokens.len() != rows {
-            let what = format!("metadata key {architecture}.tokens lists {} tokens for {rows} rows of output", tokens.len());
+            let what = format!(
+                "metadata key {architecture}.tokens lists {} tokens for {rows} rows of output",
+                tokens.len()
+            );
             return Err(metadata.error(what, CURE));
         }
         Ok(HeadInfo {
@@ -134,9 +144,16 @@ impl Head {
     ///
     /// # Errors
     /// As [`Head::open`].
-    pub fn load_built_in(sha256: Option<&str>, form: HeadForm, target: &Model) -> Result<Option<Head>, LoadError> {
+    pub fn load_built_in(
+        sha256: Option<&str>,
+        form: HeadForm,
+        target: &Model,
+    ) -> Result<Option<Head>, LoadError> {
         let found = BUILT_IN_HEADS.iter().find(|head| Some(head.of) == sha256 && head.form == form);
-        let Some(BuiltInHead { name, file, .. }) = found.filter(|_| target.cpu_llama().is_some()) else { return Ok(None) };
+        let Some(BuiltInHead { name, file, .. }) = found.filter(|_| target.cpu_llama().is_some())
+        else {
+            return Ok(None);
+        };
         Head::of(&Weights::head_from_bytes(file, name, form)?, target).map(Some)
     }
 
@@ -148,15 +165,24 @@ impl Head {
         if let Some(token) = about.tokens.last().filter(|token| **token as usize >= vocab) {
             return error(format!("puts out token {token}, and the target has {vocab}"));
         }
-        if about.source_layers.first() == Some(&0) || about.source_layers.last().is_none_or(|last| *last > layers) {
-            return error(format!("reads hidden states behind {:?} layers, and the target has {layers}", about.source_layers));
+        if about.source_layers.first() == Some(&0)
+            || about.source_layers.last().is_none_or(|last| *last > layers)
+        {
+            return error(format!(
+                "reads hidden states behind {:?} layers, and the target has {layers}",
+                about.source_layers
+            ));
         }
         let Some(of) = target.cpu_llama() else {
             return error("can't be run: heads run on the CPU path alone".into());
         };
         let llama = Llama::load_head(weights, of)?;
         if llama.fused() != about.source_layers.len() {
-            return error(format!("fuses {} hidden states and names {} layers", llama.fused(), about.source_layers.len()));
+            return error(format!(
+                "fuses {} hidden states and names {} layers",
+                llama.fused(),
+                about.source_layers.len()
+            ));
         }
         Ok(Head { llama: Arc::new(llama), about })
     }

@@ -135,7 +135,9 @@ impl JsonOptions {
             }
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.collect();
-                self.items(['[', ']'], items.len(), depth, out, |i, out| self.write(&items[i], depth + 1, out))
+                self.items(['[', ']'], items.len(), depth, out, |i, out| {
+                    self.write(&items[i], depth + 1, out)
+                })
             }
             ValueKind::String => {
                 self.text(value.as_str().unwrap_or_default(), out);
@@ -149,9 +151,10 @@ impl JsonOptions {
                 out.push_str(if value.is_true() { "true" } else { "false" });
                 Ok(())
             }
-            ValueKind::Undefined => {
-                Err(Error::new(ErrorKind::InvalidOperation, "tojson: an undefined value is not JSON serializable"))
-            }
+            ValueKind::Undefined => Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "tojson: an undefined value is not JSON serializable",
+            )),
             _ => {
                 out.push_str(&value.to_string());
                 Ok(())
@@ -201,7 +204,9 @@ impl JsonOptions {
                 '\u{8}' => out.push_str("\\b"),
                 '\u{c}' => out.push_str("\\f"),
                 c if c < ' ' || (self.ascii && c > '~') => {
-                    out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+                    out.extend(
+                        c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")),
+                    );
                 }
                 c => out.push(c),
             }
@@ -230,13 +235,18 @@ fn rewrite_expressions(tag: &str) -> String {
             let next = rest[c.len_utf8()..].chars().next();
             match c {
                 '~' | '|' if operand => out.insert_str(done, "|_grown"),
-                '+' if operand && !rest[1..].trim_start().starts_with(['%', '}']) => out.insert_str(done, "|_grown"),
+                '+' if operand && !rest[1..].trim_start().starts_with(['%', '}']) => {
+                    out.insert_str(done, "|_grown")
+                }
                 '*' if operand && next != Some('*') && !out.ends_with('*') => {
                     let right = rest[1..].trim_start();
                     let length = operand_end(right);
                     if length > 0 {
                         out.truncate(done);
-                        out.push_str(&format!("|_times({})", &rewrite_expressions(&format!("{{{{{}", &right[..length]))[2..]));
+                        out.push_str(&format!(
+                            "|_times({})",
+                            &rewrite_expressions(&format!("{{{{{}", &right[..length]))[2..]
+                        ));
                         at = tag.len() - right.len() + length;
                         continue;
                     }
@@ -251,7 +261,9 @@ fn rewrite_expressions(tag: &str) -> String {
         out.push_str(&rest[..end]);
         at += end;
         let after = tag[at..].trim_start();
-        let Some(right) = after.strip_prefix('%').filter(|right| !right.starts_with('}')) else { continue };
+        let Some(right) = after.strip_prefix('%').filter(|right| !right.starts_with('}')) else {
+            continue;
+        };
         let operand = right.trim_start();
         let length = operand_end(operand);
         if length == 0 {
@@ -259,7 +271,9 @@ fn rewrite_expressions(tag: &str) -> String {
         }
         let (operand, from) = (&operand[..length], tag.len() - operand.len());
         // Several values are given as a tuple in parentheses.
-        let several = operand.starts_with('(') && bracket_end(operand) == length && has_comma(&operand[1..length - 1]);
+        let several = operand.starts_with('(')
+            && bracket_end(operand) == length
+            && has_comma(&operand[1..length - 1]);
         let arguments = if several { &operand[1..length - 1] } else { operand };
         out.push_str("|format(");
         // The arguments may contain format expressions too.
@@ -274,8 +288,21 @@ fn rewrite_expressions(tag: &str) -> String {
 ///
 /// A `+` that follows is then binary.
 fn ends_operand(text: &str) -> bool {
-    const WORDS: [&str; 13] =
-        ["if", "elif", "else", "and", "or", "not", "in", "is", "set", "do", "return", "filter", "recursive"];
+    const WORDS: [&str; 13] = [
+        "if",
+        "elif",
+        "else",
+        "and",
+        "or",
+        "not",
+        "in",
+        "is",
+        "set",
+        "do",
+        "return",
+        "filter",
+        "recursive",
+    ];
     let word = text.len() - text.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_').len();
     match text.chars().next_back() {
         Some(')' | ']' | '}' | '"' | '\'') => true,
@@ -376,9 +403,13 @@ pub(super) fn configure_environment(env: &mut Environment, most: usize) {
     let (own, passed, times, replaced, formatted, indented) =
         (grown.clone(), grown.clone(), grown.clone(), grown.clone(), grown.clone(), grown.clone());
     env.add_filter("_grown", move |value: Value| passed.add(&value).map(|()| value));
-    env.add_filter("indent", move |text: &str, width: Option<Value>, options: Kwargs| indented.indent(text, width, options));
+    env.add_filter("indent", move |text: &str, width: Option<Value>, options: Kwargs| {
+        indented.indent(text, width, options)
+    });
     env.add_filter("_times", move |value: &Value, by: &Value| times.times(value, by));
-    env.add_filter("replace", move |text: &str, from: &str, to: &str| replaced.replace(text, from, to));
+    env.add_filter("replace", move |text: &str, from: &str, to: &str| {
+        replaced.replace(text, from, to)
+    });
     env.add_filter("format", move |state: &State, form: &Value, values: Rest<Value>| {
         formatted.form(form.as_str().unwrap_or_default())?;
         minijinja::filters::format(state, form, values)
@@ -394,7 +425,8 @@ pub(super) fn configure_environment(env: &mut Environment, most: usize) {
         }
         let mut text = String::new();
         printed(value, false, 0, &mut text)?;
-        std::fmt::Write::write_str(out, &text).map_err(|e| Error::new(ErrorKind::WriteFailure, e.to_string()))
+        std::fmt::Write::write_str(out, &text)
+            .map_err(|e| Error::new(ErrorKind::WriteFailure, e.to_string()))
     });
     env.add_filter("tojson", to_json);
     env.add_filter("string", |value: &Value| -> Result<String, Error> {
@@ -430,8 +462,13 @@ impl SizeBudget {
 
     /// Computes `value * by` as Python does.
     fn times(&self, value: &Value, by: &Value) -> Result<Value, Error> {
-        let numbers = |value: &Value| (i64::try_from(value.clone()).ok(), f64::try_from(value.clone()).ok());
-        let (value, by) = if by.as_str().is_some() || by.kind() == ValueKind::Seq { (by, value) } else { (value, by) };
+        let numbers =
+            |value: &Value| (i64::try_from(value.clone()).ok(), f64::try_from(value.clone()).ok());
+        let (value, by) = if by.as_str().is_some() || by.kind() == ValueKind::Seq {
+            (by, value)
+        } else {
+            (value, by)
+        };
         let count = usize::try_from(i64::try_from(by.clone()).unwrap_or(0)).unwrap_or(0);
         if let Some(text) = value.as_str() {
             self.count(text.len().saturating_mul(count))?;
@@ -445,7 +482,10 @@ impl SizeBudget {
         match (numbers(value), numbers(by)) {
             ((Some(a), _), (Some(b), _)) => Ok(a.saturating_mul(b).into()),
             ((_, Some(a)), (_, Some(b))) => Ok((a * b).into()),
-            _ => Err(Error::new(ErrorKind::InvalidOperation, "only numbers can be multiplied, and text by numbers")),
+            _ => Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "only numbers can be multiplied, and text by numbers",
+            )),
         }
     }
 
@@ -458,7 +498,8 @@ impl SizeBudget {
     /// Implements Jinja's `indent` filter.
     fn indent(&self, text: &str, width: Option<Value>, options: Kwargs) -> Result<String, Error> {
         let width = options.get::<Option<Value>>("width")?.or(width);
-        let (first, blank) = (options.get::<Option<bool>>("first")?, options.get::<Option<bool>>("blank")?);
+        let (first, blank) =
+            (options.get::<Option<bool>>("first")?, options.get::<Option<bool>>("blank")?);
         options.assert_all_used()?;
         let lines = text.split('\n').count();
         let indent = match width {
@@ -476,7 +517,8 @@ impl SizeBudget {
         let mut out = String::new();
         for (i, line) in text.split('\n').enumerate() {
             out.push_str(if i > 0 { "\n" } else { "" });
-            let wanted = if i == 0 { first == Some(true) } else { blank == Some(true) || !line.is_empty() };
+            let wanted =
+                if i == 0 { first == Some(true) } else { blank == Some(true) || !line.is_empty() };
             out.push_str(if wanted { &indent } else { "" });
             out.push_str(line);
         }
@@ -491,7 +533,13 @@ impl SizeBudget {
 }
 
 /// Implements methods of Python's values that minijinja and its contrib crate lack.
-fn method(grown: &SizeBudget, state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+fn method(
+    grown: &SizeBudget,
+    state: &State,
+    value: &Value,
+    name: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
     if let (Some(text), "replace", [from, to]) = (value.as_str(), name, args)
         && let (Some(from), Some(to)) = (from.as_str(), to.as_str())
     {
@@ -579,7 +627,9 @@ fn quote(text: &str, out: &mut String) {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             c if c == quote || c == '\\' => out.extend(['\\', c]),
-            c if c.is_control() && u32::from(c) < 0x100 => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() && u32::from(c) < 0x100 => {
+                out.push_str(&format!("\\x{:02x}", u32::from(c)))
+            }
             c => out.push(c),
         }
     }
@@ -597,7 +647,10 @@ mod tests {
         let template = "{# {% generation %} #}a {%- generation %} {{ '{% generation %}' }}{% endgeneration -%} b\
                         {% raw %}{% generation %}{% endraw %}";
         assert_eq!(render(template, "Hi").unwrap(), "a {% generation %}b{% generation %}");
-        assert_eq!(rewrite_template("{% if x %}{{ y }}{% unfinished"), "{% if x %}{{ y }}{% unfinished");
+        assert_eq!(
+            rewrite_template("{% if x %}{{ y }}{% unfinished"),
+            "{% if x %}{{ y }}{% unfinished"
+        );
     }
 
     #[test]
@@ -607,10 +660,16 @@ mod tests {
             ("{%+ if -x * (y + 1) == +2 +%}", "{%+ if -x|_times((y|_grown + 1)) == +2 +%}"),
             ("{{ a | upper|trim }}", "{{ a|_grown | upper|_grown|trim }}"),
             ("{{ '%s' % x }}", "{{ '%s'|format(x) }}"),
-            ("{{ '%s: %s' % (m.role, m['content']) }}", "{{ '%s: %s'|format(m.role, m['content']) }}"),
+            (
+                "{{ '%s: %s' % (m.role, m['content']) }}",
+                "{{ '%s: %s'|format(m.role, m['content']) }}",
+            ),
             ("{{ \"%d\"%(loop.index) ~ 'x' }}", "{{ \"%d\"|format((loop.index))|_grown ~ 'x' }}"),
             ("{{ '%s' % ('%d' % 3) }}", "{{ '%s'|format(('%d'|format(3))) }}"),
-            ("{% if loop.index0 % 2 == 0 and x == 'a' %}", "{% if loop.index0 % 2 == 0 and x == 'a' %}"),
+            (
+                "{% if loop.index0 % 2 == 0 and x == 'a' %}",
+                "{% if loop.index0 % 2 == 0 and x == 'a' %}",
+            ),
             ("{%- if x == 'a' -%}", "{%- if x == 'a' -%}"),
             ("{{ 'a % b' }}", "{{ 'a % b' }}"),
         ] {
@@ -640,7 +699,11 @@ mod tests {
             ("(1 == 1) | string", "True"),
             ("missing", ""),
         ] {
-            assert_eq!(render(&format!("{{{{ {expression} }}}}"), "A 'b' \"c\" d").unwrap(), want, "{expression}");
+            assert_eq!(
+                render(&format!("{{{{ {expression} }}}}"), "A 'b' \"c\" d").unwrap(),
+                want,
+                "{expression}"
+            );
         }
     }
 }

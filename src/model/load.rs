@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use candle_core::DeviceLocation;
 
-use super::format::quant::TensorFormat;
 use super::candle::{self, CandleDecoder, Precision};
 use super::chat::ChatTemplate;
-use super::device::{DeviceChoice, DeviceError, default_threads};
 use super::cpu::{self, CpuDecoder};
-use super::tokenizer::Tokenizer;
+use super::device::{DeviceChoice, DeviceError, default_threads};
+use super::format::quant::TensorFormat;
 use super::format::weights::Weights;
+use super::tokenizer::Tokenizer;
 use super::{Config, Decoder, ForwardError};
 use crate::tree::TokenId;
 
@@ -55,7 +55,12 @@ impl LoadError {
 pub(super) fn json_error(text: &[u8], error: &serde_json::Error, path: &Path) -> LoadError {
     match recognize_placeholder(text) {
         Some((what, cure)) => LoadError::file(path, what, None, cure),
-        None => LoadError::file(path, format!("no JSON: {error}"), None, "take the file that came with the weights"),
+        None => LoadError::file(
+            path,
+            format!("no JSON: {error}"),
+            None,
+            "take the file that came with the weights",
+        ),
     }
 }
 
@@ -64,12 +69,19 @@ pub(super) fn json_error(text: &[u8], error: &serde_json::Error, path: &Path) ->
 /// Decides by the first bytes. Returns a description and the fix.
 pub(crate) fn recognize_placeholder(begin: &[u8]) -> Option<(&'static str, &'static str)> {
     let begin = &begin[..begin.len().min(200)];
-    let text = String::from_utf8_lossy(strip_byte_order_mark(begin)).trim_start().to_ascii_lowercase();
+    let text =
+        String::from_utf8_lossy(strip_byte_order_mark(begin)).trim_start().to_ascii_lowercase();
     let starts = |with: &[&str]| with.iter().any(|with| text.starts_with(with));
     if starts(&["version https://git-lfs"]) {
-        Some(("is a pointer of Git LFS, not the file itself", "fetch it by git lfs pull, or download the file"))
+        Some((
+            "is a pointer of Git LFS, not the file itself",
+            "fetch it by git lfs pull, or download the file",
+        ))
     } else if starts(&["<!doctype", "<html", "<?xml", "<head"]) {
-        Some(("is a web page, not a model", "download the file itself: the address may want a login, or end in /resolve/"))
+        Some((
+            "is a web page, not a model",
+            "download the file itself: the address may want a login, or end in /resolve/",
+        ))
     } else {
         None
     }
@@ -82,9 +94,13 @@ pub(crate) fn strip_byte_order_mark(text: &[u8]) -> &[u8] {
 
 /// Reads the JSON file at `path`; `None` if the file does not exist.
 pub(super) fn json_file(path: &Path) -> Result<Option<serde_json::Value>, LoadError> {
-    let error = |what: String| LoadError::file(path, what, None, "take the file that came with the weights");
+    let error = |what: String| {
+        LoadError::file(path, what, None, "take the file that came with the weights")
+    };
     match std::fs::read(path) {
-        Ok(text) => serde_json::from_slice(strip_byte_order_mark(&text)).map(Some).map_err(|e| json_error(&text, &e, path)),
+        Ok(text) => serde_json::from_slice(strip_byte_order_mark(&text))
+            .map(Some)
+            .map_err(|e| json_error(&text, &e, path)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(error(format!("can't be opened: {e}"))),
     }
@@ -118,17 +134,24 @@ impl Model {
     ///
     /// # Errors
     /// Returns one line if files are missing or damaged, or the device is not available.
-    pub fn open(path: &Path, device: DeviceChoice, threads: Option<usize>) -> Result<Model, LoadError> {
+    pub fn open(
+        path: &Path,
+        device: DeviceChoice,
+        threads: Option<usize>,
+    ) -> Result<Model, LoadError> {
         let device = device.open()?;
         let weights = Weights::open(path)?;
         let template = ChatTemplate::open(&weights)?;
         // The tokenizer is built while the weights are read.
         let (tokenizer, forward) = std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().spawn_scoped(scope, || Tokenizer::open(&weights));
+            let thread =
+                std::thread::Builder::new().spawn_scoped(scope, || Tokenizer::open(&weights));
             let forward = if device.is_cpu() {
-                cpu::Llama::load(&weights, threads.unwrap_or_else(default_threads)).map(|llama| Forward::Cpu(Arc::new(llama)))
+                cpu::Llama::load(&weights, threads.unwrap_or_else(default_threads))
+                    .map(|llama| Forward::Cpu(Arc::new(llama)))
             } else {
-                candle::Llama::load(&weights, &device, Precision::Stored).map(|llama| Forward::Candle(Arc::new(llama)))
+                candle::Llama::load(&weights, &device, Precision::Stored)
+                    .map(|llama| Forward::Candle(Arc::new(llama)))
             };
             // If no thread could be started, it is built here.
             (thread.map_or_else(|_| Ok(Tokenizer::open(&weights)), |thread| thread.join()), forward)
@@ -138,8 +161,13 @@ impl Model {
             Forward::Cpu(llama) => llama.weight_bytes() as u64,
             // A pass reads only a few rows of an embedding that is not tied to the head.
             Forward::Candle(_) => {
-                let unread = |name: &str| name == "token_embd.weight" && name != weights.output_matrix();
-                weights.tensors().filter(|t| !unread(&t.name)).map(|t| (t.rows * t.row_bytes()) as u64).sum()
+                let unread =
+                    |name: &str| name == "token_embd.weight" && name != weights.output_matrix();
+                weights
+                    .tensors()
+                    .filter(|t| !unread(&t.name))
+                    .map(|t| (t.rows * t.row_bytes()) as u64)
+                    .sum()
             }
         };
         let tokenizer = tokenizer.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -181,8 +209,12 @@ impl Model {
     /// Describes the device: "cpu (avx2, 2 threads)", "cuda:0", "metal".
     pub fn device_name(&self) -> String {
         let llama = match &self.forward {
-            Forward::Cpu(llama) if llama.threads() == 1 => return format!("cpu ({}, 1 thread)", llama.kernel_name()),
-            Forward::Cpu(llama) => return format!("cpu ({}, {} threads)", llama.kernel_name(), llama.threads()),
+            Forward::Cpu(llama) if llama.threads() == 1 => {
+                return format!("cpu ({}, 1 thread)", llama.kernel_name());
+            }
+            Forward::Cpu(llama) => {
+                return format!("cpu ({}, {} threads)", llama.kernel_name(), llama.threads());
+            }
             Forward::Candle(llama) => llama,
         };
         match llama.device().location() {
@@ -213,7 +245,9 @@ impl Model {
     /// It does so for formats that it has no kernel for. Empty on other devices.
     pub fn rounded_formats(&self) -> Vec<&'static str> {
         match &self.forward {
-            Forward::Cpu(llama) => llama.requantized_kinds().iter().map(|kind| kind.name()).collect(),
+            Forward::Cpu(llama) => {
+                llama.requantized_kinds().iter().map(|kind| kind.name()).collect()
+            }
             Forward::Candle(_) => Vec::new(),
         }
     }
@@ -246,7 +280,9 @@ impl Model {
     pub fn prompt_tokens(&self, text: &str, raw: bool) -> Result<Vec<TokenId>, LoadError> {
         self.fits(text)?;
         let mut tokens = match self.template.as_ref().filter(|_| !raw) {
-            Some(template) => self.tokenizer.encode(&template.render(text, self.tokenizer.bos_and_eos_texts())?, true)?,
+            Some(template) => self
+                .tokenizer
+                .encode(&template.render(text, self.tokenizer.bos_and_eos_texts())?, true)?,
             None => self.tokenizer.encode(text, false)?,
         };
         // Many templates write the BOS token themselves.
@@ -265,8 +301,11 @@ impl Model {
         if least <= self.config.context {
             return Ok(());
         }
-        let what =
-            format!("the prompt has {} bytes, which are more tokens than the context of {}", text.len(), self.config.context);
+        let what = format!(
+            "the prompt has {} bytes, which are more tokens than the context of {}",
+            text.len(),
+            self.config.context
+        );
         Err(LoadError::file(&self.path, what, None, "make the prompt shorter"))
     }
 
@@ -278,7 +317,9 @@ impl Model {
         let capacity = capacity.min(self.config.context);
         match &self.forward {
             Forward::Cpu(llama) => Ok(Box::new(CpuDecoder::try_new(Arc::clone(llama), capacity)?)),
-            Forward::Candle(llama) => Ok(Box::new(CandleDecoder::new(Arc::clone(llama), capacity)?)),
+            Forward::Candle(llama) => {
+                Ok(Box::new(CandleDecoder::new(Arc::clone(llama), capacity)?))
+            }
         }
     }
 
@@ -299,7 +340,8 @@ pub fn formats_to_round(path: &Path) -> Result<Vec<&'static str>, LoadError> {
     // Rows of an embedding that is not tied to the head are read without conversion.
     let looked_up = |name: &str| name == "token_embd.weight" && name != weights.output_matrix();
     let matrices = weights.tensors().filter(|t| t.rows > 1 && !looked_up(&t.name));
-    let mut kinds: Vec<_> = matrices.filter(|t| cpu::needs_requantizing(t.kind)).map(|t| t.kind.name()).collect();
+    let mut kinds: Vec<_> =
+        matrices.filter(|t| cpu::needs_requantizing(t.kind)).map(|t| t.kind.name()).collect();
     kinds.sort_unstable();
     kinds.dedup();
     Ok(kinds)
@@ -308,7 +350,9 @@ pub fn formats_to_round(path: &Path) -> Result<Vec<&'static str>, LoadError> {
 /// Format that most bytes of the layers' matrices have.
 fn main_kind(weights: &Weights) -> TensorFormat {
     let bytes = |kind: TensorFormat| -> usize {
-        let linear = weights.tensors().filter(|t| t.name.starts_with("blk.") && t.rows > 1 && t.kind == kind);
+        let linear = weights
+            .tensors()
+            .filter(|t| t.name.starts_with("blk.") && t.rows > 1 && t.kind == kind);
         linear.map(|t| t.rows * t.row_bytes()).sum()
     };
     TensorFormat::ALL.into_iter().max_by_key(|&kind| bytes(kind)).unwrap_or(TensorFormat::F32)

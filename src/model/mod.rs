@@ -7,11 +7,11 @@
 pub mod candle;
 pub mod chat;
 mod config;
+pub mod cpu;
 pub mod device;
 pub mod format;
 mod head;
 mod jinja;
-pub mod cpu;
 pub mod load;
 pub mod rope;
 mod slots;
@@ -75,7 +75,11 @@ impl Config {
     /// Counts the matrices of attention and feed-forward in all layers, and the output head.
     /// Excludes the norms, which are small, and the embedding, of which a token reads one row.
     pub fn multiplied_weights(&self) -> u64 {
-        let (dim, heads, kv) = (self.dim as u64, (self.heads * self.head_dim) as u64, (self.kv_heads * self.head_dim) as u64);
+        let (dim, heads, kv) = (
+            self.dim as u64,
+            (self.heads * self.head_dim) as u64,
+            (self.kv_heads * self.head_dim) as u64,
+        );
         let layer = 2 * dim * heads + 2 * dim * kv + 3 * dim * self.ffn as u64;
         self.layers as u64 * layer + dim * self.vocab as u64
     }
@@ -123,7 +127,10 @@ impl Node {
     ///
     /// A node's slot is its index in the tree.
     pub fn of_tree(tree: &TokenTree) -> Vec<Node> {
-        let node = |i: usize| Node { token: tree.token(i), parent: tree.parent(i).map_or(Parent::Context, Parent::Slot) };
+        let node = |i: usize| Node {
+            token: tree.token(i),
+            parent: tree.parent(i).map_or(Parent::Context, Parent::Slot),
+        };
         (0..tree.len()).map(node).collect()
     }
 
@@ -212,7 +219,9 @@ pub enum ForwardError {
         slot: usize,
     },
     /// Memory for the cache could not be allocated.
-    #[error("a cache of {capacity} tokens needs {bytes} bytes of memory, which can't be had: ask for fewer tokens")]
+    #[error(
+        "a cache of {capacity} tokens needs {bytes} bytes of memory, which can't be had: ask for fewer tokens"
+    )]
     Memory {
         /// Number of tokens that the cache was meant to hold.
         capacity: usize,
@@ -272,7 +281,11 @@ pub trait Decoder: Send {
     ///
     /// # Errors
     /// If the device fails.
-    fn reduced(&self, temperatures: &[f32], tokens: &[(usize, TokenId)]) -> Result<Option<Reductions>, ForwardError> {
+    fn reduced(
+        &self,
+        temperatures: &[f32],
+        tokens: &[(usize, TokenId)],
+    ) -> Result<Option<Reductions>, ForwardError> {
         let _ = (temperatures, tokens);
         Ok(None)
     }
@@ -335,11 +348,17 @@ impl dyn Decoder + '_ {
     ///
     /// # Errors
     /// As [`Decoder::append`]. Tokens committed before the error stay committed.
-    pub fn prefill(&mut self, tokens: &[TokenId], at_once: usize, logits: Logits) -> Result<(), ForwardError> {
+    pub fn prefill(
+        &mut self,
+        tokens: &[TokenId],
+        at_once: usize,
+        logits: Logits,
+    ) -> Result<(), ForwardError> {
         let passes = tokens.chunks(at_once);
         let last = passes.len().saturating_sub(1);
         for (i, chunk) in passes.enumerate() {
-            let pass = Pass { layers: usize::MAX, logits: if i == last { logits } else { Logits::None } };
+            let pass =
+                Pass { layers: usize::MAX, logits: if i == last { logits } else { Logits::None } };
             self.append(&Node::chain(chunk), pass)?;
             self.commit(&(0..chunk.len()).collect::<Vec<_>>())?;
         }

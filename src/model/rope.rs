@@ -70,15 +70,29 @@ mod tests {
 
     #[test]
     fn factors_in_weights_override_configured_scaling() {
-        let scaling = RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
-        let (plain, by_two) = (frequencies(&config(None), None), frequencies(&config(Some(scaling)), Some(&[2.0; 32])));
+        let scaling = RopeScaling {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context: 8192,
+        };
+        let (plain, by_two) = (
+            frequencies(&config(None), None),
+            frequencies(&config(Some(scaling)), Some(&[2.0; 32])),
+        );
         assert!(plain.iter().zip(&by_two).all(|(p, s)| p / 2.0 == *s));
     }
 
     #[test]
     fn llama_3_scaling_is_continuous_between_short_and_long_wavelengths() {
-        let scaling = RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
-        let (plain, scaled) = (frequencies(&config(None), None), frequencies(&config(Some(scaling)), None));
+        let scaling = RopeScaling {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context: 8192,
+        };
+        let (plain, scaled) =
+            (frequencies(&config(None), None), frequencies(&config(Some(scaling)), None));
         let mut last = 1.0;
         for (p, s) in plain.iter().zip(&scaled) {
             let (turns, kept) = (8192.0 * p / std::f32::consts::TAU, s / p);
@@ -87,7 +101,10 @@ mod tests {
             } else if turns < 1.0 {
                 assert!((kept - 0.125).abs() < 1e-6, "{kept}");
             } else {
-                assert!((kept - (0.125 + 0.875 * (turns - 1.0) / 3.0)).abs() < 1e-4, "{kept} at {turns}");
+                assert!(
+                    (kept - (0.125 + 0.875 * (turns - 1.0) / 3.0)).abs() < 1e-4,
+                    "{kept} at {turns}"
+                );
             }
             assert!(kept <= last + 1e-6);
             last = kept;

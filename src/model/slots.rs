@@ -59,7 +59,9 @@ impl Slots {
         if node.token as usize >= vocab {
             return Err(ForwardError::Token { token: node.token, vocab });
         }
-        let Parent::Slot(parent) = node.parent else { return Ok(Slot { parent: None, depth: 0, layers }) };
+        let Parent::Slot(parent) = node.parent else {
+            return Ok(Slot { parent: None, depth: 0, layers });
+        };
         match self.slots.get(parent) {
             None => Err(ForwardError::Parent { node: self.len(), parent }),
             Some(p) if p.layers < layers => Err(ForwardError::Unfinished { slot: parent }),

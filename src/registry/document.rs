@@ -16,7 +16,10 @@ pub(super) struct TextLocation {
 impl TextLocation {
     /// Returns the location of byte `at` in `text`, the text of `file`.
     pub fn from_offset(file: &str, text: &str, at: usize) -> TextLocation {
-        TextLocation { file: file.into(), line: text.bytes().take(at).filter(|&b| b == b'\n').count() + 1 }
+        TextLocation {
+            file: file.into(),
+            line: text.bytes().take(at).filter(|&b| b == b'\n').count() + 1,
+        }
     }
 
     /// Creates an error at this location; `what` describes it.
@@ -35,12 +38,17 @@ pub(super) fn read<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Reg
         let message = error.message().lines().collect::<Vec<_>>().join(" ");
         // The parser's messages about values don't name the key.
         let key = if message.starts_with("invalid") { key_before(text, at) } else { None };
-        TextLocation::from_offset(file, text, at).error(key.map_or(message.clone(), |key| format!("`{key}`: {message}")))
+        TextLocation::from_offset(file, text, at)
+            .error(key.map_or(message.clone(), |key| format!("`{key}`: {message}")))
     })
 }
 
 /// Returns the key whose value contains byte `at`.
 fn key_before(text: &str, at: usize) -> Option<&str> {
     let (before, _) = text.get(..at)?.rsplit_once('=')?;
-    before.trim_end().rsplit(|c: char| !(c.is_alphanumeric() || "_-.\"".contains(c))).next().filter(|key| !key.is_empty())
+    before
+        .trim_end()
+        .rsplit(|c: char| !(c.is_alphanumeric() || "_-.\"".contains(c)))
+        .next()
+        .filter(|key| !key.is_empty())
 }

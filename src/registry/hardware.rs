@@ -60,7 +60,8 @@ fn parse(file: &str, text: &str) -> Result<BTreeMap<String, Hardware>, RegistryE
         }
     };
     let machine = |(table, raw): (String, RawMachine)| {
-        let memory = raw.memory.as_ref().map(|memory| figure("memory", memory, "bytes")).transpose()?;
+        let memory =
+            raw.memory.as_ref().map(|memory| figure("memory", memory, "bytes")).transpose()?;
         let hardware = Hardware {
             name: raw.name.unwrap_or_else(|| table.clone()),
             bandwidth: figure("bandwidth", &raw.bandwidth, "bytes a second")?,
@@ -84,9 +85,14 @@ mod tests {
     #[test]
     fn the_built_in_machines_have_the_figures_of_their_makers() {
         let machines = parse(BUILT_IN.0, BUILT_IN.1).unwrap();
-        let figures: Vec<(&str, f64, f64, Option<f64>)> =
-            machines.iter().map(|(table, m)| (table.as_str(), m.bandwidth, m.flops, m.memory)).collect();
-        assert_eq!(figures, [("a100", 2.039e12, 3.12e14, Some(8e10)), ("h100", 3.35e12, 9.894e14, Some(8e10))]);
+        let figures: Vec<(&str, f64, f64, Option<f64>)> = machines
+            .iter()
+            .map(|(table, m)| (table.as_str(), m.bandwidth, m.flops, m.memory))
+            .collect();
+        assert_eq!(
+            figures,
+            [("a100", 2.039e12, 3.12e14, Some(8e10)), ("h100", 3.35e12, 9.894e14, Some(8e10))]
+        );
     }
 
     #[test]
@@ -101,7 +107,9 @@ mod tests {
         assert_eq!((mine.bandwidth, mine.flops, mine.memory), (4e10, 1e12, Some(8e9)));
         std::fs::remove_file(folder.path().join("hardware.toml")).unwrap();
         std::fs::create_dir(folder.path().join("hardware.toml")).unwrap();
-        assert!(list(folder.path()).unwrap_err().to_string().contains("hardware.toml: can't be read"));
+        assert!(
+            list(folder.path()).unwrap_err().to_string().contains("hardware.toml: can't be read")
+        );
     }
 
     #[test]
@@ -110,14 +118,24 @@ mod tests {
             ("4e10", "\"fast\"", 3, "`bandwidth`: invalid type"),
             ("4e10", "0", 3, "`bandwidth`: 0: give a positive number of bytes a second"),
             ("4e10", "-1.0", 3, "`bandwidth`: -1: give"),
-            ("1_000_000_000_000", "nan", 4, "`flops`: NaN: give a positive number of operations a second"),
+            (
+                "1_000_000_000_000",
+                "nan",
+                4,
+                "`flops`: NaN: give a positive number of operations a second",
+            ),
             ("8e9", "inf", 5, "`memory`: inf"),
             ("memory", "memori", 5, "unknown field `memori`"),
             ("flops", "#", 1, "missing field `flops`"),
             ("[hardware.mine]", "[machine.mine]", 1, "unknown field `machine`"),
         ] {
             let said = parse("own.toml", &ONE.replace(old, new)).unwrap_err().to_string();
-            assert!(said.starts_with(&format!("own.toml:{line}: ")) && said.contains(what) && !said.contains('\n'), "{said}");
+            assert!(
+                said.starts_with(&format!("own.toml:{line}: "))
+                    && said.contains(what)
+                    && !said.contains('\n'),
+                "{said}"
+            );
         }
     }
 

@@ -16,9 +16,9 @@ use ureq::http::{HeaderMap, Response, StatusCode, Uri};
 
 use super::Progress;
 use super::error::SourceError;
-use super::registry_model::FetchJob;
 use super::list::{HubFile, is_sha256};
 use super::part::PartialFile;
+use super::registry_model::FetchJob;
 use crate::hex::hex;
 
 /// Number of attempts; the count restarts after an attempt that made progress.
@@ -46,12 +46,28 @@ fn permanent_error<T>(why: String) -> Result<T, AttemptError> {
 }
 
 /// Downloads a file into the cache, with several attempts.
-pub(super) fn fetch(hub: &HubFile, job: &FetchJob, progress: &mut dyn FnMut(&Progress)) -> Result<(), SourceError> {
+pub(super) fn fetch(
+    hub: &HubFile,
+    job: &FetchJob,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<(), SourceError> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-    let url = format!("{}/{}/resolve/{}/{}", endpoint.trim().trim_end_matches('/'), hub.repository, hub.revision, hub.file);
-    let mut download =
-        Download { agent: agent(), url, token: variable("HF_TOKEN"), job, progress, most: held(job).map_or(0, |part| part.1) };
+    let url = format!(
+        "{}/{}/resolve/{}/{}",
+        endpoint.trim().trim_end_matches('/'),
+        hub.repository,
+        hub.revision,
+        hub.file
+    );
+    let mut download = Download {
+        agent: agent(),
+        url,
+        token: variable("HF_TOKEN"),
+        job,
+        progress,
+        most: held(job).map_or(0, |part| part.1),
+    };
     let (mut tries, mut wait) = (0, FIRST_WAIT);
     loop {
         let before = download.most;
@@ -88,14 +104,23 @@ pub(super) fn remove_partial_downloads(job: &FetchJob, keep: Option<&PathBuf>) {
 fn parts(job: &FetchJob) -> impl Iterator<Item = PathBuf> {
     let begin = format!("{}.", job.file);
     let is_part = move |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&begin) && name.ends_with(".part"))
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.starts_with(&begin) && name.ends_with(".part"))
     };
-    fs::read_dir(job.folder).into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_part)
+    fs::read_dir(job.folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(is_part)
 }
 
 /// Path and size of the existing partial download, unless it is empty.
 fn held(job: &FetchJob) -> Option<(PathBuf, u64)> {
-    parts(job).find_map(|path| fs::metadata(&path).ok().map(|m| (path, m.len()))).filter(|part| part.1 > 0)
+    parts(job)
+        .find_map(|path| fs::metadata(&path).ok().map(|m| (path, m.len())))
+        .filter(|part| part.1 > 0)
 }
 
 fn agent() -> Agent {
@@ -131,11 +156,15 @@ impl Download<'_> {
         let (mut response, mut known) = self.request(held.as_ref().map_or(0, |part| part.1))?;
         if let Some((path, bytes)) = &held {
             let goes_on = response.status() == StatusCode::PARTIAL_CONTENT
-                && range(response.headers())
-                    .is_some_and(|(first, total)| first == *bytes && self.part(&known, total).as_ref() == Some(path));
+                && range(response.headers()).is_some_and(|(first, total)| {
+                    first == *bytes && self.part(&known, total).as_ref() == Some(path)
+                });
             if !goes_on && response.status() != StatusCode::OK {
                 // The partial download is of another version, or longer than the file.
-                if matches!(response.status(), StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE) {
+                if matches!(
+                    response.status(),
+                    StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
+                ) {
                     remove_partial_downloads(self.job, None);
                     (response, known) = self.request(0)?;
                 }
@@ -144,8 +173,15 @@ impl Download<'_> {
         let (resumed, total) = match response.status() {
             StatusCode::OK => (None, response.body().content_length()),
             StatusCode::PARTIAL_CONTENT => match (held, range(response.headers())) {
-                (Some((path, bytes)), Some((first, total))) if first == bytes => (Some(path), Some(total)),
-                _ => return permanent_error(format!("{}: the hub sent a range that was not asked for", self.url)),
+                (Some((path, bytes)), Some((first, total))) if first == bytes => {
+                    (Some(path), Some(total))
+                }
+                _ => {
+                    return permanent_error(format!(
+                        "{}: the hub sent a range that was not asked for",
+                        self.url
+                    ));
+                }
             },
             status => return Err(self.refused(status)),
         };
@@ -165,8 +201,17 @@ impl Download<'_> {
     /// Also returns the hub's entity tag of the file.
     fn request(&self, first: u64) -> Result<(Response<ureq::Body>, Option<String>), AttemptError> {
         let mut at: Uri = match self.url.parse::<Uri>() {
-            Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() => uri,
-            _ => return permanent_error(format!("{}: no address: set HF_ENDPOINT to one as https://huggingface.co", self.url)),
+            Ok(uri)
+                if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() =>
+            {
+                uri
+            }
+            _ => {
+                return permanent_error(format!(
+                    "{}: no address: set HF_ENDPOINT to one as https://huggingface.co",
+                    self.url
+                ));
+            }
         };
         let mut token = self.token.as_deref();
         let mut known = None;
@@ -181,18 +226,23 @@ impl Download<'_> {
             let response = match request.call() {
                 Ok(response) => response,
                 Err(ureq::Error::Http(e)) => {
-                    return permanent_error(format!("HF_TOKEN can't be sent ({e}): set it to the token alone"));
+                    return permanent_error(format!(
+                        "HF_TOKEN can't be sent ({e}): set it to the token alone"
+                    ));
                 }
                 Err(e) => return Err(AttemptError::ForNow(e.to_string())),
             };
-            let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+            let header =
+                |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
             known = known.or_else(|| header("x-linked-etag").map(str::to_owned));
             if !response.status().is_redirection() {
                 known = known.or_else(|| header("etag").map(str::to_owned));
                 return Ok((response, known));
             }
             let Some(next) = header("location").and_then(|location| resolve(&at, location)) else {
-                return permanent_error(format!("{at}: redirected to no address: check HF_ENDPOINT"));
+                return permanent_error(format!(
+                    "{at}: redirected to no address: check HF_ENDPOINT"
+                ));
             };
             if at.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
                 return permanent_error(format!(
@@ -222,7 +272,9 @@ impl Download<'_> {
         let again = resumed.is_some();
         let mut part = if again {
             let progress = &mut self.progress;
-            PartialFile::resume(&path, &mut |bytes| progress(&Progress::new("checking what has arrived", bytes, total)))?
+            PartialFile::resume(&path, &mut |bytes| {
+                progress(&Progress::new("checking what has arrived", bytes, total))
+            })?
         } else {
             remove_partial_downloads(job, None);
             PartialFile::create(&path)?
@@ -233,15 +285,22 @@ impl Download<'_> {
         let broken = loop {
             (self.progress)(&Progress::new(&what, part.bytes(), total));
             match body.read(&mut buffer) {
-                Ok(0) if total.is_some_and(|total| part.bytes() < total) => break Some("the connection ended".to_owned()),
+                Ok(0) if total.is_some_and(|total| part.bytes() < total) => {
+                    break Some("the connection ended".to_owned());
+                }
                 Ok(0) => break None,
                 Ok(n) => {
                     part.write(&buffer[..n])?;
                     // A body without a length, or with a wrong one, may never end.
-                    if let Some(most) = job.expected.bytes.or(total).filter(|most| part.bytes() > *most) {
+                    if let Some(most) =
+                        job.expected.bytes.or(total).filter(|most| part.bytes() > *most)
+                    {
                         drop(part);
                         let _ = fs::remove_file(&path);
-                        return permanent_error(format!("{}: it has more than the {most} bytes that it must have", self.url));
+                        return permanent_error(format!(
+                            "{}: it has more than the {most} bytes that it must have",
+                            self.url
+                        ));
                     }
                 }
                 Err(e) => break Some(e.to_string()),
@@ -256,15 +315,22 @@ impl Download<'_> {
                 remove_partial_downloads(job, None);
             }
             let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
-            return Err(AttemptError::ForNow(format!("broken off after {bytes}{of} bytes ({why})")));
+            return Err(AttemptError::ForNow(format!(
+                "broken off after {bytes}{of} bytes ({why})"
+            )));
         }
         let mut expected = job.expected.clone();
         // The hub's tag of a large file is its SHA-256.
-        let told = known.as_deref().map(|tag| tag.trim_matches('"').to_ascii_lowercase()).filter(|tag| is_sha256(tag));
+        let told = known
+            .as_deref()
+            .map(|tag| tag.trim_matches('"').to_ascii_lowercase())
+            .filter(|tag| is_sha256(tag));
         expected.sha256 = expected.sha256.or(told);
         match part.finish(&expected, &job.folder.join(job.file)) {
             // The part resumed from an earlier run may have been damaged.
-            Err(SourceError::Remote(what)) if again => Err(AttemptError::ForNow(format!("it {what}"))),
+            Err(SourceError::Remote(what)) if again => {
+                Err(AttemptError::ForNow(format!("it {what}")))
+            }
             Err(SourceError::Remote(what)) => permanent_error(format!(
                 "{}: it {what}: correct models.toml, or fetch again if it was damaged on the way",
                 self.url
@@ -286,12 +352,18 @@ impl Download<'_> {
         let url = &self.url;
         let why = match (status.as_u16(), &self.token) {
             (401 | 403, None) => {
-                format!("{url}: HTTP {status}: the hub wants to know who asks: accept the model's terms there and set HF_TOKEN")
+                format!(
+                    "{url}: HTTP {status}: the hub wants to know who asks: accept the model's terms there and set HF_TOKEN"
+                )
             }
             (401 | 403, Some(_)) => {
-                format!("{url}: HTTP {status}: HF_TOKEN does not open it: accept the model's terms there, or renew the token")
+                format!(
+                    "{url}: HTTP {status}: HF_TOKEN does not open it: accept the model's terms there, or renew the token"
+                )
             }
-            (404, _) => format!("{url}: HTTP {status}: correct repository, revision and file in models.toml"),
+            (404, _) => format!(
+                "{url}: HTTP {status}: correct repository, revision and file in models.toml"
+            ),
             (408 | 429 | 500.., _) => return AttemptError::ForNow(format!("HTTP {status}")),
             _ => format!("{url}: HTTP {status}: check HF_ENDPOINT"),
         };
@@ -316,9 +388,14 @@ fn resolve(at: &Uri, location: &str) -> Option<Uri> {
     } else if location.starts_with('/') {
         format!("{scheme}://{authority}{location}")
     } else {
-        format!("{scheme}://{authority}{}/{location}", at.path().rsplit_once('/').map_or("", |(folder, _)| folder))
+        format!(
+            "{scheme}://{authority}{}/{location}",
+            at.path().rsplit_once('/').map_or("", |(folder, _)| folder)
+        )
     };
-    text.parse().ok().filter(|uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
+    text.parse().ok().filter(|uri: &Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+    })
 }
 
 #[cfg(test)]
@@ -340,7 +417,12 @@ mod tests {
 
     #[test]
     fn ranges_are_read_or_refused() {
-        let read = |text: &str| range(&HeaderMap::from_iter([("content-range".parse().unwrap(), text.parse().unwrap())]));
+        let read = |text: &str| {
+            range(&HeaderMap::from_iter([(
+                "content-range".parse().unwrap(),
+                text.parse().unwrap(),
+            )]))
+        };
         assert_eq!(read("bytes 5-9/10"), Some((5, 10)));
         for wrong in ["bytes */10", "bytes 5-9/*", "5-9/10", "bytes -9/10", "bytes 5/10"] {
             assert_eq!(read(wrong), None, "{wrong}");

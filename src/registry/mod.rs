@@ -8,7 +8,6 @@
 
 mod document;
 mod error;
-mod registry_model;
 mod hardware;
 mod hub;
 mod list;
@@ -16,12 +15,13 @@ mod part;
 mod places;
 mod pypi;
 mod python;
+mod registry_model;
 
 pub use error::RegistryError;
-pub use registry_model::{ChecksumResult, RegistryModel};
 pub use hardware::load_hardware;
 pub use places::{cache_folder, config_folder};
 pub use pypi::pip_version;
+pub use registry_model::{ChecksumResult, RegistryModel};
 
 use std::path::{Path, PathBuf};
 
@@ -132,7 +132,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let registry = registry(folder.path());
         assert_eq!(registry.find(None).unwrap().name(), registry.default_name());
-        assert_eq!(registry.find(Some("smolLM2-135m-INSTRUCT")).unwrap().name(), "SmolLM2-135M-Instruct");
+        assert_eq!(
+            registry.find(Some("smolLM2-135m-INSTRUCT")).unwrap().name(),
+            "SmolLM2-135M-Instruct"
+        );
         assert!(registry.all().all(|found| !found.is_present()));
     }
 
@@ -145,14 +148,20 @@ mod tests {
         let found = registry.find(file.to_str()).unwrap();
         assert_eq!((found.name(), found.sha256(), found.is_present()), ("My.Model", None, true));
         assert_eq!(found.ensure(&mut |_| panic!("nothing to bring")).unwrap(), file);
-        assert_eq!(registry.find(folder.path().to_str()).unwrap().ensure(&mut |_| ()).unwrap(), folder.path());
+        assert_eq!(
+            registry.find(folder.path().to_str()).unwrap().ensure(&mut |_| ()).unwrap(),
+            folder.path()
+        );
     }
 
     #[test]
     fn unknown_model_error_lists_known_names() {
         let registry = registry(Path::new("nowhere"));
         let line = registry.find(Some("magic")).unwrap_err().to_string();
-        assert!(line.starts_with("no model `magic`: ") && line.contains("TinyLlama-1.1B-Chat"), "{line}");
+        assert!(
+            line.starts_with("no model `magic`: ") && line.contains("TinyLlama-1.1B-Chat"),
+            "{line}"
+        );
         let line = registry.find(Some("no/such.gguf")).unwrap_err().to_string();
         assert!(line.starts_with("no/such.gguf: no such file"), "{line}");
         assert!(matches!(registry.find(Some("such.GGUF")), Err(RegistryError::Absent { .. })));
@@ -162,6 +171,9 @@ mod tests {
     fn progress_fraction_stays_between_0_and_1() {
         assert_eq!(Progress::new("x", 5, Some(10)).done, Some(0.5));
         assert_eq!(Progress::new("x", 11, Some(10)).done, Some(1.0));
-        assert_eq!((Progress::new("x", 0, Some(0)).done, Progress::new("x", 5, None).done), (None, None));
+        assert_eq!(
+            (Progress::new("x", 0, Some(0)).done, Progress::new("x", 5, None).done),
+            (None, None)
+        );
     }
 }

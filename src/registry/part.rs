@@ -41,7 +41,8 @@ impl PartialFile {
         let open = || File::options().read(true).append(true).open(path);
         let mut file = open().map_err(|e| SourceError::unwritable(path, e))?;
         let mut hash = Sha256::new();
-        let bytes = copy(&mut file, &mut hash, seen).map_err(|e| SourceError::unwritable(path, e))?;
+        let bytes =
+            copy(&mut file, &mut hash, seen).map_err(|e| SourceError::unwritable(path, e))?;
         Ok(PartialFile { path: path.into(), file, hash, bytes })
     }
 
@@ -70,7 +71,10 @@ impl PartialFile {
         let named = match mismatch(expected, bytes, &sum) {
             Some(what) => Err(SourceError::Remote(what)),
             // The bytes must be on disk before the file gets its name.
-            None => file.sync_all().and_then(|()| fs::rename(&path, name)).map_err(|e| SourceError::unwritable(name, e)),
+            None => file
+                .sync_all()
+                .and_then(|()| fs::rename(&path, name))
+                .map_err(|e| SourceError::unwritable(name, e)),
         };
         if named.is_err() {
             let _ = fs::remove_file(&path);
@@ -143,7 +147,9 @@ mod tests {
     fn mismatched_file_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let (path, name) = (folder.path().join("a.part"), folder.path().join("a"));
-        for (wrong, what) in [(expected(4, ABC), "has 3 bytes and must have 4"), (expected(3, &"0".repeat(64)), ABC)] {
+        for (wrong, what) in
+            [(expected(4, ABC), "has 3 bytes and must have 4"), (expected(3, &"0".repeat(64)), ABC)]
+        {
             let mut part = PartialFile::create(&path).ok().unwrap();
             part.write(b"abc").ok().unwrap();
             match part.finish(&wrong, &name) {

@@ -34,6 +34,7 @@ fn place(
     if let Some(folder) = std::env::var_os(variable).filter(|value| !value.is_empty()) {
         return Ok(folder.into());
     }
-    let base = etcetera::choose_base_strategy().map_err(|_| RegistryError::NoHome { what, variable })?;
+    let base =
+        etcetera::choose_base_strategy().map_err(|_| RegistryError::NoHome { what, variable })?;
     Ok(of(&base).join("speclight"))
 }

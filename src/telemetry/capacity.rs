@@ -70,7 +70,10 @@ impl CapacityTally {
         CapacitySummary {
             mean: ratio(self.used_shares, self.passes as f64),
             tree_nats_share: ratio(self.walk, self.nats).map(|share| share.min(1.0)),
-            ceiling: ratio((self.capacity + left) * self.tokens as f64, self.nats * self.steps as f64),
+            ceiling: ratio(
+                (self.capacity + left) * self.tokens as f64,
+                self.nats * self.steps as f64,
+            ),
         }
     }
 }
@@ -138,7 +141,10 @@ mod tests {
         let reached = tally.tokens as f64 / tally.steps as f64;
         let mu = tally.nats / tally.tokens as f64;
         assert!(summary.ceiling.unwrap() > reached);
-        assert!((summary.ceiling.unwrap() - (reached + (3f64.ln() - tally.exit / 100.0) / mu)).abs() < 1e-9);
+        assert!(
+            (summary.ceiling.unwrap() - (reached + (3f64.ln() - tally.exit / 100.0) / mu)).abs()
+                < 1e-9
+        );
         assert!((summary.mean.unwrap() - binary(0.7) * 1.7 / 3f64.ln()).abs() < 1e-12);
         // Only the bonus token after the second node is not the tree's.
         let bonus = 49.0 * 2f64.ln();
@@ -158,13 +164,19 @@ mod tests {
         tally.add(&bare);
         assert_eq!(bare.used_capacity(), None);
         let summary = tally.summary();
-        assert_eq!((summary.mean, summary.tree_nats_share, summary.ceiling), (None, Some(0.0), Some(1.0)));
+        assert_eq!(
+            (summary.mean, summary.tree_nats_share, summary.ceiling),
+            (None, Some(0.0), Some(1.0))
+        );
         let mut tally = CapacityTally::default();
         let mut greedy = record(chain(&[1.0, 0.0]), &[1], 3);
         greedy.settings.temperature = 0.0;
         greedy.entropy = entropies(&[0.0, 0.0]);
         tally.add(&greedy);
         assert_eq!(greedy.used_capacity(), Some(0.0));
-        assert_eq!(tally.summary(), CapacitySummary { mean: Some(0.0), tree_nats_share: None, ceiling: None });
+        assert_eq!(
+            tally.summary(),
+            CapacitySummary { mean: Some(0.0), tree_nats_share: None, ceiling: None }
+        );
     }
 }

@@ -25,7 +25,8 @@ impl AcceptanceCurve {
 
     /// Computes the values for depths 0 to that of the deepest node.
     pub fn depths(record: &StepRecord) -> AcceptanceCurve {
-        let deepest = record.tree.depth.iter().copied().max().unwrap_or(0).min(record.tree.depth.len());
+        let deepest =
+            record.tree.depth.iter().copied().max().unwrap_or(0).min(record.tree.depth.len());
         Self::by(record, deepest + 1, |node| record.tree.depth.get(node).copied().unwrap_or(0))
     }
 
@@ -75,8 +76,11 @@ impl BudgetCurve {
             *self = BudgetCurve { steps: 0, accepted: zeros.clone(), expected: zeros };
         }
         self.steps += 1;
-        for ((sum, &accepted), (mean, expected)) in
-            self.accepted.iter_mut().zip(&within.accepted).zip(self.expected.iter_mut().zip(&within.expected))
+        for ((sum, &accepted), (mean, expected)) in self
+            .accepted
+            .iter_mut()
+            .zip(&within.accepted)
+            .zip(self.expected.iter_mut().zip(&within.expected))
         {
             *sum += accepted as f64;
             *mean += expected;
@@ -124,8 +128,14 @@ mod tests {
         assert_eq!((depths.accepted, depths.expected), (vec![0, 1, 2], vec![0.0, 0.75, 1.0]));
         // Nothing drafted.
         let record = self::record(tree(&[]), &[], 1);
-        assert_eq!(AcceptanceCurve::budgets(&record), AcceptanceCurve { accepted: vec![0], expected: vec![0.0] });
-        assert_eq!(AcceptanceCurve::depths(&record), AcceptanceCurve { accepted: vec![0], expected: vec![0.0] });
+        assert_eq!(
+            AcceptanceCurve::budgets(&record),
+            AcceptanceCurve { accepted: vec![0], expected: vec![0.0] }
+        );
+        assert_eq!(
+            AcceptanceCurve::depths(&record),
+            AcceptanceCurve { accepted: vec![0], expected: vec![0.0] }
+        );
     }
 
     #[test]
@@ -134,7 +144,10 @@ mod tests {
         assert_eq!((curve.accepted(1), curve.expected(0)), (None, None));
         curve.add(&record(tree(&[(0, 0.5)]), &[1], 4));
         curve.add(&record(tree(&[(0, 0.25)]), &[], 8));
-        assert_eq!((curve.steps(), curve.budget(), curve.accepted(8), curve.expected(8)), (1, 8, Some(0.0), Some(0.25)));
+        assert_eq!(
+            (curve.steps(), curve.budget(), curve.accepted(8), curve.expected(8)),
+            (1, 8, Some(0.0), Some(0.25))
+        );
         assert_eq!(curve.expected(9), None);
     }
 

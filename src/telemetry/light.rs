@@ -64,9 +64,14 @@ impl SpeedOfLight {
     pub fn new(units: &LightUnits, cost: Option<&CostCurve>, fluid: &[f64]) -> SpeedOfLight {
         let seconds = cost.map_or_else(Vec::new, pass_seconds);
         let LightResult { marks, best_budget, intervals } = units.result(&seconds);
-        let iid = if units.deterministic() { fastest_reading_pass(&seconds) } else { best_fixed(fluid, &seconds) };
+        let iid = if units.deterministic() {
+            fastest_reading_pass(&seconds)
+        } else {
+            best_fixed(fluid, &seconds)
+        };
         let (gaps, share) = (marks.gaps(), marks.fraction_of_light());
-        let (ends, share_ends) = (intervals.tokens_per_second, intervals.fraction.filter(|_| share.is_some()));
+        let (ends, share_ends) =
+            (intervals.tokens_per_second, intervals.fraction.filter(|_| share.is_some()));
         SpeedOfLight {
             tokens_per_second: marks.light,
             low: ends.map(|ends| ends.low),
@@ -175,18 +180,34 @@ impl LightTally {
             units.abandon_text();
         }
         units.add(&record.sums());
-        self.last = Some(LastStep { prompt_id: record.prompt_id.clone(), step: record.step, searched: false });
+        self.last = Some(LastStep {
+            prompt_id: record.prompt_id.clone(),
+            step: record.step,
+            searched: false,
+        });
     }
 
     /// Adds the search result of the step added last. Ignored for any other step. Steps must be
     /// searched at regular intervals.
     pub fn add_search(&mut self, step: &SearchedStep) {
-        self.add_search_at(&step.record.prompt_id, step.record.step, step.drafter_best, step.oracle);
+        self.add_search_at(
+            &step.record.prompt_id,
+            step.record.step,
+            step.drafter_best,
+            step.oracle,
+        );
     }
 
     /// Adds a search result like [`Self::searched`], with the step given by prompt and number.
-    pub fn add_search_at(&mut self, prompt_id: &str, step: usize, drafter_best: Option<f64>, oracle: &OracleCurve) {
-        let last = self.last.as_mut().filter(|last| last.prompt_id == prompt_id && last.step == step);
+    pub fn add_search_at(
+        &mut self,
+        prompt_id: &str,
+        step: usize,
+        drafter_best: Option<f64>,
+        oracle: &OracleCurve,
+    ) {
+        let last =
+            self.last.as_mut().filter(|last| last.prompt_id == prompt_id && last.step == step);
         if let (Some(last), Some(units)) = (last.filter(|last| !last.searched), &mut self.units) {
             last.searched = true;
             units.add_search(oracle, drafter_best);
@@ -197,20 +218,26 @@ impl LightTally {
     /// one added last.
     pub fn end_text(&mut self, record_of_last_step: Option<&StepRecord>) {
         let Some(last) = &self.last else { return };
-        if record_of_last_step.is_none_or(|record| record.prompt_id == last.prompt_id && record.step == last.step) {
+        if record_of_last_step
+            .is_none_or(|record| record.prompt_id == last.prompt_id && record.step == last.step)
+        {
             self.units.iter_mut().for_each(LightUnits::end_text);
         }
     }
 
     /// Computes the results so far; `cost` and `fluid` are as for [`SpeedOfLight::new`].
     pub fn summary(&self, cost: Option<&CostCurve>, fluid: &[f64]) -> SpeedOfLight {
-        self.units.as_ref().map_or_else(SpeedOfLight::default, |units| SpeedOfLight::new(units, cost, fluid))
+        self.units
+            .as_ref()
+            .map_or_else(SpeedOfLight::default, |units| SpeedOfLight::new(units, cost, fluid))
     }
 
     /// Computes the 95% intervals of c, of v / c, and of the ladder's parts.
     pub fn intervals(&self, cost: Option<&CostCurve>) -> LightIntervals {
         let seconds = cost.map_or_else(Vec::new, pass_seconds);
-        self.units.as_ref().map_or_else(LightIntervals::default, |units| units.result(&seconds).intervals)
+        self.units
+            .as_ref()
+            .map_or_else(LightIntervals::default, |units| units.result(&seconds).intervals)
     }
 }
 
@@ -259,17 +286,29 @@ mod tests {
         let record = step(0, &[0.5, 0.5], 1);
         tally.add(&record);
         let oracle = OracleCurve::from_path_probabilities([0.9, 0.81], 0.0);
-        tally.add_search(&SearchedStep { record: &record, oracle: &oracle, drafter_best: Some(1.0) });
+        tally.add_search(&SearchedStep {
+            record: &record,
+            oracle: &oracle,
+            drafter_best: Some(1.0),
+        });
         // A second search of the same step is ignored.
-        tally.add_search(&SearchedStep { record: &record, oracle: &oracle, drafter_best: Some(1.0) });
+        tally.add_search(&SearchedStep {
+            record: &record,
+            oracle: &oracle,
+            drafter_best: Some(1.0),
+        });
         let found = tally.summary(Some(&cost()), &[0.0, 0.8]);
         // t = 1, 1.1, 1.2: rates 1, 1.9 / 1.1 and 2.71 / 1.2.
         let (c, v) = (2.71 / 1.2, 2.0 / 1.5);
-        let near = |a: Option<f64>, b: f64| assert!((a.unwrap() - b).abs() < 1e-12, "{a:?} for {b}");
+        let near =
+            |a: Option<f64>, b: f64| assert!((a.unwrap() - b).abs() < 1e-12, "{a:?} for {b}");
         near(found.tokens_per_second, c);
         near(found.share, v / c);
         near(found.iid_tokens_per_second, 1.8 / 1.1);
-        assert_eq!((found.best_budget, found.searched_steps, found.low, found.share_high), (Some(3), 1, None, None));
+        assert_eq!(
+            (found.best_budget, found.searched_steps, found.low, found.share_high),
+            (Some(3), 1, None, None)
+        );
         near(found.ladder.budget, 0.0);
         near(found.ladder.knowledge, 0.71 / 1.2);
         near(found.ladder.shape, 0.25 / 1.2);
@@ -278,8 +317,14 @@ mod tests {
         near(found.ladder.luck, (1.75 - 2.0) / 1.5);
         // Without the cost of passes, the marks that depend on it are not known.
         let bare = tally.summary(None, &[]);
-        assert_eq!((bare.tokens_per_second, bare.share, bare.best_budget, bare.ladder.budget), (None, None, None, None));
-        assert_eq!((bare.ladder.knowledge, bare.ladder.luck), (found.ladder.knowledge, found.ladder.luck));
+        assert_eq!(
+            (bare.tokens_per_second, bare.share, bare.best_budget, bare.ladder.budget),
+            (None, None, None, None)
+        );
+        assert_eq!(
+            (bare.ladder.knowledge, bare.ladder.luck),
+            (found.ladder.knowledge, found.ladder.luck)
+        );
     }
 
     #[test]
@@ -307,9 +352,17 @@ mod tests {
             assert_eq!(tally.summary(Some(&cost()), &[]), open, "of another step it is ignored");
             tally.end_text(Some(&step(4, &[], 0)));
             let found = tally.summary(Some(&cost()), &[]);
-            assert!((found.tokens_per_second.unwrap() - 15.0 / (2.0 + cost().seconds(7))).abs() < 1e-12);
-            assert!(found.ladder.budget.is_some() && found.ladder.knowledge.is_some() && found.ladder.shape.is_none());
-            assert!((sum(&found.ladder) - (found.tokens_per_second.unwrap() - 15.0 / 7.5)).abs() < 1e-9);
+            assert!(
+                (found.tokens_per_second.unwrap() - 15.0 / (2.0 + cost().seconds(7))).abs() < 1e-12
+            );
+            assert!(
+                found.ladder.budget.is_some()
+                    && found.ladder.knowledge.is_some()
+                    && found.ladder.shape.is_none()
+            );
+            assert!(
+                (sum(&found.ladder) - (found.tokens_per_second.unwrap() - 15.0 / 7.5)).abs() < 1e-9
+            );
         }
     }
 
@@ -331,13 +384,24 @@ mod tests {
             let record = step(i, &[p, p, p], i * 7 % 4);
             tally.add(&record);
             if i.is_multiple_of(16) {
-                tally.add_search(&SearchedStep { record: &record, oracle: &curve(p + 0.1), drafter_best: None });
+                tally.add_search(&SearchedStep {
+                    record: &record,
+                    oracle: &curve(p + 0.1),
+                    drafter_best: None,
+                });
             }
         }
         let found = tally.summary(Some(&cost()), &[]);
         let (low, high) = (found.low.unwrap(), found.high.unwrap());
-        assert!(0.0 < low && low < found.tokens_per_second.unwrap() && found.tokens_per_second.unwrap() < high);
-        assert!(found.share_low.unwrap() < found.share.unwrap() && found.share.unwrap() < found.share_high.unwrap());
+        assert!(
+            0.0 < low
+                && low < found.tokens_per_second.unwrap()
+                && found.tokens_per_second.unwrap() < high
+        );
+        assert!(
+            found.share_low.unwrap() < found.share.unwrap()
+                && found.share.unwrap() < found.share_high.unwrap()
+        );
         let intervals = tally.intervals(Some(&cost()));
         assert!(intervals.ladder.knowledge.unwrap() > 0.0 && intervals.ladder.shape.is_none());
         assert_eq!(tally.intervals(None).fraction, None);

@@ -4,8 +4,9 @@
 use serde::Serialize;
 
 use super::{
-    CalibrationSummary, CurvePoint, EntropyClassBound, Losses, MissSummary, OracleMean, OracleResult, Origins, OverlapMean,
-    PassSeconds, ReachedIntervals, RuleCeilingMean, SpeedOfLight, SpeedUp, StageTimes, StepRecord, StepSettings, Summary,
+    CalibrationSummary, CurvePoint, EntropyClassBound, Losses, MissSummary, OracleMean,
+    OracleResult, Origins, OverlapMean, PassSeconds, ReachedIntervals, RuleCeilingMean,
+    SpeedOfLight, SpeedUp, StageTimes, StepRecord, StepSettings, Summary,
 };
 
 /// Line of JSON output, tagged by `type`.
@@ -197,8 +198,10 @@ mod tests {
                 top_k: Some(4),
                 seed: u64::MAX,
             };
-            let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(NoDraft), Box::new(Ngram::default())];
-            let vocabulary = Arc::new(Vocabulary::new((0..5).map(|t| vec![b'a' + t].into()).collect(), vec![]));
+            let drafters: Vec<Box<dyn Drafter>> =
+                vec![Box::new(NoDraft), Box::new(Ngram::default())];
+            let vocabulary =
+                Arc::new(Vocabulary::new((0..5).map(|t| vec![b'a' + t].into()).collect(), vec![]));
             let table = Box::new(TableDecoder::new(5, 1).with_capacity(2048));
             let mut session = Session::new(table, drafters, vocabulary, settings.clone()).unwrap();
             if settings.auto {
@@ -224,15 +227,18 @@ mod tests {
             lines.push(serde_json::to_string(&JsonLine::Run(run)).unwrap());
             while let Some(record) = session.step().unwrap() {
                 tally.add(&record);
-                let told = record.step.is_multiple_of(8) || settings.auto && !record.tree.cut.is_empty();
+                let told =
+                    record.step.is_multiple_of(8) || settings.auto && !record.tree.cut.is_empty();
                 if told {
                     lines.push(serde_json::to_string(&JsonLine::Step(&record)).unwrap());
                 }
                 if temperature > 0.0 {
-                    let look = session.start_search(record.step).unwrap().unwrap().refined().unwrap();
+                    let look =
+                        session.start_search(record.step).unwrap().unwrap().refined().unwrap();
                     tally.add_oracle_result("a", record.step, &look);
                     tally.add_oracle_curve("a", record.step, look.drafter_best, &oracle(&look));
-                    let line = OracleResultLine { prompt_id: "a", step: record.step, result: &look };
+                    let line =
+                        OracleResultLine { prompt_id: "a", step: record.step, result: &look };
                     if told {
                         lines.push(serde_json::to_string(&JsonLine::Look(line)).unwrap());
                     }
@@ -246,21 +252,31 @@ mod tests {
                 fluid.iter().for_each(|fluid| tally.fluid(fluid));
                 tally.cost(&CostCurve::new(vec![(1, 1.0), (8, 2.0)]).unwrap());
             }
-            lines.push(serde_json::to_string(&JsonLine::Summary(Box::new(tally.summary(plain).into()))).unwrap());
+            lines.push(
+                serde_json::to_string(&JsonLine::Summary(Box::new(tally.summary(plain).into())))
+                    .unwrap(),
+            );
         }
         lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     #[test]
     fn schema_accepts_every_line_and_rejects_variants() {
-        let schema: Value = serde_json::from_str(include_str!("../../schema/run.schema.json")).unwrap();
+        let schema: Value =
+            serde_json::from_str(include_str!("../../schema/run.schema.json")).unwrap();
         let schema = jsonschema::validator_for(&schema).unwrap();
         let lines = lines();
         assert!(lines.len() > 10);
-        let any = |pointer: &str| lines.iter().any(|line| line.pointer(pointer).is_some_and(|value| !value.is_null()));
-        for pointer in
-            ["/tree/cut/0", "/overlap/0", "/rule_ceiling/ceiling", "/overlap/p_argmax_mean", "/rule_ceiling/ceiling_mean"]
-        {
+        let any = |pointer: &str| {
+            lines.iter().any(|line| line.pointer(pointer).is_some_and(|value| !value.is_null()))
+        };
+        for pointer in [
+            "/tree/cut/0",
+            "/overlap/0",
+            "/rule_ceiling/ceiling",
+            "/overlap/p_argmax_mean",
+            "/rule_ceiling/ceiling_mean",
+        ] {
             assert!(any(pointer), "no line has {pointer}");
         }
         let mut spoilt = 0;
@@ -277,20 +293,27 @@ mod tests {
     #[test]
     fn sampled_trees_report_only_the_batch_ceiling() {
         let lines = lines();
-        let drawn =
-            |line: &&Value| line["verify"] == "rejection" || line["drawn"] == true || line["settings"]["verify"] == "rejection";
+        let drawn = |line: &&Value| {
+            line["verify"] == "rejection"
+                || line["drawn"] == true
+                || line["settings"]["verify"] == "rejection"
+        };
         let told: Vec<&Value> = lines.iter().filter(drawn).collect();
         assert!(told.len() > 10 && told.iter().any(|line| line["type"] == "summary"));
         for line in told.iter().filter(|line| line["type"] != "run") {
             assert_eq!(line["ceilings"]["batch"], 3.0);
             assert!(
-                ["fluid", "renewal", "renewal_tuned", "published"].iter().all(|name| line["ceilings"][name].is_null()),
+                ["fluid", "renewal", "renewal_tuned", "published"]
+                    .iter()
+                    .all(|name| line["ceilings"][name].is_null()),
                 "{line}"
             );
             assert!(line["reached"].is_null() || line["reached"]["share"].is_null());
         }
         let steps = || told.iter().filter(|line| line["type"] == "step");
-        let list = |line: &Value, name: &str| -> Vec<f64> { serde_json::from_value(line["tree"][name].clone()).unwrap() };
+        let list = |line: &Value, name: &str| -> Vec<f64> {
+            serde_json::from_value(line["tree"][name].clone()).unwrap()
+        };
         assert!(steps().any(|line| list(line, "accept") != list(line, "p")));
         assert!(steps().all(|line| list(line, "accept").len() == list(line, "p").len()));
         let summary = told.last().unwrap();
@@ -305,31 +328,43 @@ mod tests {
     fn summary_has_the_documented_fields() {
         let summary = lines().pop().unwrap();
         let number = |path: &str| summary.pointer(path).and_then(Value::as_f64).unwrap();
-        let losses: f64 = summary["losses"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
+        let losses: f64 =
+            summary["losses"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
         assert!((losses - (number("/ceilings/batch") - number("/accepted_mean"))).abs() < 1e-9);
         assert!((number("/curve/3/accepted") - number("/accepted_mean")).abs() < 1e-9);
         assert!((number("/curve/3/fluid") - number("/ceilings/fluid")).abs() < 1e-9);
         assert_eq!(number("/oracle/looks"), number("/steps"));
         assert!(number("/oracle/lower") <= number("/oracle/upper"));
         assert!(number("/speed_up/ceiling/speed_up") >= 1.0 && number("/reached/share/low") > 0.0);
-        assert!((number("/capacity_mean") - 0.5).abs() < 0.5 && (number("/tree_nats_share") - 0.5).abs() < 0.5);
+        assert!(
+            (number("/capacity_mean") - 0.5).abs() < 0.5
+                && (number("/tree_nats_share") - 0.5).abs() < 0.5
+        );
         assert!(number("/capacity_ceiling") >= number("/tokens_per_step"));
         let (c, v) = (number("/speed_of_light/tokens_per_second"), number("/tokens_per_second"));
-        assert!((number("/speed_of_light/share") - v / c).abs() < 1e-9 && number("/speed_of_light/low") < c);
-        let gaps = summary["speed_of_light"]["ladder"].as_object().unwrap().values().filter_map(Value::as_f64);
+        assert!(
+            (number("/speed_of_light/share") - v / c).abs() < 1e-9
+                && number("/speed_of_light/low") < c
+        );
+        let gaps = summary["speed_of_light"]["ladder"]
+            .as_object()
+            .unwrap()
+            .values()
+            .filter_map(Value::as_f64);
         assert!((gaps.sum::<f64>() - (c - v)).abs() < 1e-9 * v.max(c));
         assert_eq!(number("/speed_of_light/searched_steps"), number("/steps"));
-        let mut light: Vec<&str> = summary["speed_of_light"].as_object().unwrap().keys().map(String::as_str).collect();
+        let mut light: Vec<&str> =
+            summary["speed_of_light"].as_object().unwrap().keys().map(String::as_str).collect();
         light.sort_unstable();
-        let want =
-            "best_budget high iid_tokens_per_second ladder low searched_steps share share_high share_low tokens_per_second";
+        let want = "best_budget high iid_tokens_per_second ladder low searched_steps share share_high share_low tokens_per_second";
         assert_eq!(light.join(" "), want);
         let mut keys: Vec<&str> = summary.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
         let want = "accepted_mean autoregressive_tokens_per_second calibration capacity_ceiling capacity_mean ceilings curve drawn expected_accepted_mean kinds losses misses mu \
                     mu2 oracle origins overlap pass_seconds reached rule_ceiling speed_of_light speed_up steps text_sha256 time tokens tokens_per_second tokens_per_step tree_nats_share type";
         assert_eq!(keys.join(" "), want);
-        let mut ceilings: Vec<&str> = summary["ceilings"].as_object().unwrap().keys().map(String::as_str).collect();
+        let mut ceilings: Vec<&str> =
+            summary["ceilings"].as_object().unwrap().keys().map(String::as_str).collect();
         ceilings.sort_unstable();
         assert_eq!(ceilings, ["batch", "fluid", "published", "renewal", "renewal_tuned"]);
     }

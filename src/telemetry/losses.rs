@@ -67,7 +67,11 @@ impl Losses {
 /// Fluid bound for the mean step, as of a record. `None` when greedy, where the bound is B - 1
 /// (mu = 0: an oracle accepts all), so that its mean over steps is used instead.
 fn mean_fluid_bound(record: &StepRecord) -> Option<f64> {
-    if greedy(&record.settings) { None } else { record.ceilings.fluid_at_mean.or(record.ceilings.fluid) }
+    if greedy(&record.settings) {
+        None
+    } else {
+        record.ceilings.fluid_at_mean.or(record.ceilings.fluid)
+    }
 }
 
 fn greedy(settings: &StepSettings) -> bool {
@@ -166,7 +170,12 @@ impl LossLadder {
     /// Updates the ladder after an oracle search of an added step. `expected` is the step's
     /// E\[X | T\], and `before` the previous result for it, if there was one. Only converged
     /// searches count ([`Look::converged`]).
-    pub fn update_search(&mut self, expected: f64, before: Option<&OracleResult>, look: &OracleResult) {
+    pub fn update_search(
+        &mut self,
+        expected: f64,
+        before: Option<&OracleResult>,
+        look: &OracleResult,
+    ) {
         self.count(expected, before, -1.0);
         self.count(expected, Some(look), 1.0);
     }
@@ -207,7 +216,8 @@ impl LossLadder {
         let (expected, accepted) = (mean(self.expected), mean(self.accepted));
         let marks = Marks { batch, fluid, expected, accepted, greedy: self.greedy };
         let k = self.looked as f64;
-        (self.steps > 0).then(|| marks.losses((self.looked > 0).then(|| (self.knowledge / k, self.shape / k))))
+        (self.steps > 0)
+            .then(|| marks.losses((self.looked > 0).then(|| (self.knowledge / k, self.shape / k))))
     }
 }
 
@@ -221,9 +231,19 @@ mod tests {
     use crate::telemetry::testing::{chain, record};
 
     fn look(lower: f64, best: Option<f64>, refining: bool) -> OracleResult {
-        let (upper, state) =
-            if refining { (2.0 * lower, OracleSearchState::Refining) } else { (lower, OracleSearchState::Converged) };
-        OracleResult { oracle_lower: lower, oracle_upper: upper, oracle_floor: 0.1, passes: 3, drafter_best: best, state }
+        let (upper, state) = if refining {
+            (2.0 * lower, OracleSearchState::Refining)
+        } else {
+            (lower, OracleSearchState::Converged)
+        };
+        OracleResult {
+            oracle_lower: lower,
+            oracle_upper: upper,
+            oracle_floor: 0.1,
+            passes: 3,
+            drafter_best: best,
+            state,
+        }
     }
 
     #[test]
@@ -232,21 +252,36 @@ mod tests {
         let mut record = record(chain(&[0.5, 0.5]), &[1], 5);
         record.ceilings.fluid = Some(2.5);
         let alone = Losses::of_step(&record, None);
-        assert_eq!((alone.budget, alone.unsplit, alone.luck, alone.total()), (Some(1.5), 1.75, -0.25, 3.0));
+        assert_eq!(
+            (alone.budget, alone.unsplit, alone.luck, alone.total()),
+            (Some(1.5), 1.75, -0.25, 3.0)
+        );
         assert_eq!((alone.context, alone.knowledge, alone.shape), (None, None, None));
         let seen = Losses::of_step(&record, Some(&look(2.0, Some(1.0), true)));
-        let want =
-            Losses { budget: Some(1.5), context: Some(0.5), knowledge: Some(1.0), shape: Some(0.25), unsplit: 0.0, luck: -0.25 };
+        let want = Losses {
+            budget: Some(1.5),
+            context: Some(0.5),
+            knowledge: Some(1.0),
+            shape: Some(0.25),
+            unsplit: 0.0,
+            luck: -0.25,
+        };
         assert_eq!((seen, seen.total()), (want, 3.0));
         assert_eq!(seen.scaled(2.0).total(), 6.0);
         record.ceilings.fluid = None;
-        assert_eq!((Losses::of_step(&record, None).budget, Losses::of_step(&record, None).unsplit), (None, 3.25));
+        assert_eq!(
+            (Losses::of_step(&record, None).budget, Losses::of_step(&record, None).unsplit),
+            (None, 3.25)
+        );
         // When greedy, the bound is B - 1, and the context loss is 0.
         record.settings.temperature = 0.0;
         let greedy = Losses::of_step(&record, None);
         assert_eq!((greedy.budget, greedy.context, greedy.unsplit), (Some(0.0), Some(0.0), 3.25));
         let seen = Losses::of_step(&record, Some(&look(2.0, Some(1.0), false)));
-        assert_eq!((seen.budget, seen.context, seen.knowledge, seen.shape), (Some(2.0), Some(0.0), Some(1.0), Some(0.25)));
+        assert_eq!(
+            (seen.budget, seen.context, seen.knowledge, seen.shape),
+            (Some(2.0), Some(0.0), Some(1.0), Some(0.25))
+        );
         assert_eq!(seen.total(), 3.0);
     }
 

@@ -14,7 +14,8 @@ const DEPTHS: usize = 256;
 
 impl MissCause {
     /// All causes, in order of declaration.
-    pub const ALL: [MissCause; 4] = [MissCause::Unlucky, MissCause::Budget, MissCause::Ranking, MissCause::Knowledge];
+    pub const ALL: [MissCause; 4] =
+        [MissCause::Unlucky, MissCause::Budget, MissCause::Ranking, MissCause::Knowledge];
 
     /// Returns the name of the cause, in one word.
     pub fn name(self) -> &'static str {
@@ -137,7 +138,8 @@ impl Misses {
         self.depths[depth].add(cause);
         self.classes[miss.class as usize].add(cause);
         if self.tokens.len() >= TOKENS && !self.tokens.contains_key(&miss.token) {
-            let rarest = self.tokens.values().min_by_key(|t| (t.causes.total(), t.token)).map(|t| t.token);
+            let rarest =
+                self.tokens.values().min_by_key(|t| (t.causes.total(), t.token)).map(|t| t.token);
             rarest.map(|token| self.tokens.remove(&token));
         }
         let token = self.tokens.entry(miss.token).or_insert_with(|| MissedToken {
@@ -151,7 +153,12 @@ impl Misses {
 
     /// Updates the cause of a miss after an oracle search of its step. `before` is the previous
     /// result for the same step, if there was one.
-    pub fn update_cause(&mut self, miss: &Miss, before: Option<&OracleResult>, look: &OracleResult) {
+    pub fn update_cause(
+        &mut self,
+        miss: &Miss,
+        before: Option<&OracleResult>,
+        look: &OracleResult,
+    ) {
         let (old, new) = (miss.best_known_cause(before), miss.cause_given_oracle(look));
         if old == new {
             return;
@@ -164,7 +171,8 @@ impl Misses {
             causes.add(new);
         }
         // A token that was replaced in between may not have been counted with its old cause.
-        if let Some(token) = self.tokens.get_mut(&miss.token).filter(|t| t.causes.count_of(old) > 0) {
+        if let Some(token) = self.tokens.get_mut(&miss.token).filter(|t| t.causes.count_of(old) > 0)
+        {
             token.causes.take(old);
             token.causes.add(new);
         }
@@ -195,7 +203,11 @@ impl Misses {
         let mut all: Vec<&MissedToken> = self.tokens.values().collect();
         let key = |t: &MissedToken| {
             let total = t.causes.total();
-            (std::cmp::Reverse(total - t.causes.count_of(MissCause::Unlucky)), std::cmp::Reverse(total), t.token)
+            (
+                std::cmp::Reverse(total - t.causes.count_of(MissCause::Unlucky)),
+                std::cmp::Reverse(total),
+                t.token,
+            )
         };
         all.sort_unstable_by_key(|t| key(t));
         all.truncate(n);
@@ -236,16 +248,20 @@ impl TokenClass {
         let Some(first) = body.chars().next() else {
             return if text.is_empty() { TokenClass::Other } else { TokenClass::Space };
         };
-        let control = (body.starts_with("<|") && body.ends_with("|>")) || ["<s>", "</s>", "<unk>", "<pad>"].contains(&body);
+        let control = (body.starts_with("<|") && body.ends_with("|>"))
+            || ["<s>", "</s>", "<unk>", "<pad>"].contains(&body);
         if control || body.contains('\u{fffd}') {
             return TokenClass::Other;
         }
         if body.contains(['{', '}', '[', ']', '<', '>', '=', '_', '\\', '|', '^', '~', '`'])
-            || ["()", "::", "//", "/*", "*/", "&&", "++", ");", "):", "!("].iter().any(|pair| body.contains(pair))
+            || ["()", "::", "//", "/*", "*/", "&&", "++", ");", "):", "!("]
+                .iter()
+                .any(|pair| body.contains(pair))
         {
             return TokenClass::Code;
         }
-        let apostrophe = ['\'', '\u{2019}'].contains(&first) && body.chars().nth(1).is_some_and(char::is_alphabetic);
+        let apostrophe = ['\'', '\u{2019}'].contains(&first)
+            && body.chars().nth(1).is_some_and(char::is_alphabetic);
         match first {
             _ if apostrophe => TokenClass::WordPart,
             c if c.is_alphabetic() && body.len() < text.len() => TokenClass::WordStart,
@@ -293,7 +309,11 @@ mod tests {
         }
         let miss = Miss { asked: true, ..miss(7, 1, Unlucky) };
         assert_eq!(
-            (miss.cause_given_oracle(&look(0.2)), miss.cause_given_oracle(&look(0.1)), miss.cause_given_oracle(&look(0.0))),
+            (
+                miss.cause_given_oracle(&look(0.2)),
+                miss.cause_given_oracle(&look(0.1)),
+                miss.cause_given_oracle(&look(0.0))
+            ),
             (Unlucky, Knowledge, Knowledge)
         );
     }
@@ -307,8 +327,17 @@ mod tests {
         misses.update_cause(&known, None, &look(0.0));
         assert_eq!(misses.causes().count_of(MissCause::Knowledge), 1);
         misses.update_cause(&known, Some(&look(0.0)), &look(0.5));
-        assert_eq!((misses.causes().count_of(MissCause::Unlucky), misses.causes().count_of(MissCause::Knowledge)), (1, 0));
-        assert_eq!((misses.depths()[2].count_of(MissCause::Unlucky), misses.depths()[2].total()), (1, 1));
+        assert_eq!(
+            (
+                misses.causes().count_of(MissCause::Unlucky),
+                misses.causes().count_of(MissCause::Knowledge)
+            ),
+            (1, 0)
+        );
+        assert_eq!(
+            (misses.depths()[2].count_of(MissCause::Unlucky), misses.depths()[2].total()),
+            (1, 1)
+        );
         assert_eq!(misses.class(TokenClass::WordStart).total(), 2);
         // Tokens missed by bad luck alone come last.
         assert_eq!(misses.most_missed(9).iter().map(|t| t.token).collect::<Vec<_>>(), [8, 7]);

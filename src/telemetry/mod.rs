@@ -34,5 +34,8 @@ pub use plain::{MachineLoad, PlainComparison};
 pub use rates::DepthRates;
 pub use record::*;
 pub use reliability::{BINS, Bin, CalibrationSummary, CalibrationTally, Reliability};
-pub use summary::{ClassMisses, CurvePoint, MissSummary, OracleMean, PassSeconds, RunningMoments, SpeedUp, Summary, Tally};
+pub use summary::{
+    ClassMisses, CurvePoint, MissSummary, OracleMean, PassSeconds, RunningMoments, SpeedUp,
+    Summary, Tally,
+};
 pub use text_means::{FEWEST_TEXTS, TextMeans};

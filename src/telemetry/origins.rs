@@ -59,7 +59,8 @@ mod tests {
         // Records from a file can be inconsistent.
         step.tree.origin = vec![None, Some(9)];
         origins.add(&step);
-        let counted: Vec<(&str, usize, usize)> = origins.iter().map(|(name, n)| (name, n.proposed, n.accepted)).collect();
+        let counted: Vec<(&str, usize, usize)> =
+            origins.iter().map(|(name, n)| (name, n.proposed, n.accepted)).collect();
         assert_eq!(counted, [("a", 1, 1), ("b", 2, 1), ("c", 0, 0)]);
     }
 }

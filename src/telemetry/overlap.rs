@@ -176,14 +176,25 @@ mod tests {
     #[test]
     fn means_count_nodes_and_steps() {
         let mut all = OverlapTally::default();
-        assert_eq!((all.mean(), all.rule_ceiling(), Overlap::from_candidates(0, &[])), (None, None, None));
+        assert_eq!(
+            (all.mean(), all.rule_ceiling(), Overlap::from_candidates(0, &[])),
+            (None, None, None)
+        );
         let mut step = record(chain(&[0.5]), &[1], 4);
-        step.overlap = [(0, 0.75), (1, 0.25)].map(|(node, p)| Overlap::from_candidates(node, &[(p, 0.5)]).unwrap()).to_vec();
+        step.overlap = [(0, 0.75), (1, 0.25)]
+            .map(|(node, p)| Overlap::from_candidates(node, &[(p, 0.5)]).unwrap())
+            .to_vec();
         step.rule_ceiling = Some(RuleCeiling { drafts: 1, ceiling: 0.5, accepted: 0.25 });
         all.add(&step);
         all.add(&record(chain(&[]), &[], 4));
         let mean = all.mean().unwrap();
-        assert_eq!((mean.nodes, mean.p_argmax_mean, mean.overlap_mean, mean.covered_mean), (2, 0.5, 0.375, 0.5));
-        assert_eq!(all.rule_ceiling(), Some(RuleCeilingMean { steps: 1, ceiling_mean: 0.5, accepted_mean: 0.25 }));
+        assert_eq!(
+            (mean.nodes, mean.p_argmax_mean, mean.overlap_mean, mean.covered_mean),
+            (2, 0.5, 0.375, 0.5)
+        );
+        assert_eq!(
+            all.rule_ceiling(),
+            Some(RuleCeilingMean { steps: 1, ceiling_mean: 0.5, accepted_mean: 0.25 })
+        );
     }
 }

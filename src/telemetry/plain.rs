@@ -121,7 +121,8 @@ impl PlainComparison {
     pub fn speed_up(&self) -> Option<Estimate> {
         if !self.drafted {
             let one = Interval { low: 1.0, high: 1.0 };
-            return (self.open.seconds > 0.0).then_some(Estimate { value: 1.0, interval: Some(one) });
+            return (self.open.seconds > 0.0)
+                .then_some(Estimate { value: 1.0, interval: Some(one) });
         }
         let total = self.total()?;
         let weighed = |times: &[usize]| {
@@ -130,7 +131,10 @@ impl PlainComparison {
             Some(vec![sum.ratio()])
         };
         let enough = self.units.len() >= FEWEST;
-        let half = enough.then(|| half_widths(self.units.len(), WAVES, weighed)).flatten().map(|widths| widths[0]);
+        let half = enough
+            .then(|| half_widths(self.units.len(), WAVES, weighed))
+            .flatten()
+            .map(|widths| widths[0]);
         Some(Estimate::from_half_width_clamped(total.ratio(), half, f64::MAX))
     }
 
@@ -196,7 +200,9 @@ mod tests {
         assert!(interval.low < 2.0 && 2.0 < interval.high, "{found:?}");
         // Invalid timings are ignored.
         let before = comparison.clone();
-        [0.0, -1.0, f64::NAN, f64::INFINITY].into_iter().for_each(|bad| comparison.add_plain_timing(bad));
+        [0.0, -1.0, f64::NAN, f64::INFINITY]
+            .into_iter()
+            .for_each(|bad| comparison.add_plain_timing(bad));
         comparison.add_step(&step("ngram", f64::NAN));
         assert_eq!(comparison, before);
     }

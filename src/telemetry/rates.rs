@@ -71,8 +71,14 @@ mod tests {
         rates.add(&t, &[1]); // rejected at depth 2
         rates.add(&t, &[1, 3, 4]); // all accepted
         rates.add(&tree(&[None]), &[]); // nothing drafted
-        assert_eq!((1..=4).map(|d| rates.counts(d)).collect::<Vec<_>>(), [(4, 3), (2, 1), (1, 1), (0, 0)]);
-        assert_eq!((rates.rate(1), rates.rate(2), rates.rate(4), rates.rate(0)), (Some(0.75), Some(0.5), None, None));
+        assert_eq!(
+            (1..=4).map(|d| rates.counts(d)).collect::<Vec<_>>(),
+            [(4, 3), (2, 1), (1, 1), (0, 0)]
+        );
+        assert_eq!(
+            (rates.rate(1), rates.rate(2), rates.rate(4), rates.rate(0)),
+            (Some(0.75), Some(0.5), None, None)
+        );
         assert_eq!(rates.max_depth(), 3);
     }
 }

@@ -81,7 +81,11 @@ impl TreeRecord {
         let mut pi: Vec<f64> = Vec::with_capacity(self.p.len());
         for i in 0..self.p.len() {
             let parent = self.parents.get(i).copied().flatten().filter(|&parent| parent < i);
-            pi.push(if i == 0 { 1.0 } else { self.acceptance(i) * parent.map_or(1.0, |parent| pi[parent]) });
+            pi.push(if i == 0 {
+                1.0
+            } else {
+                self.acceptance(i) * parent.map_or(1.0, |parent| pi[parent])
+            });
         }
         pi
     }
@@ -180,7 +184,12 @@ pub struct StepSettings {
 impl StepSettings {
     /// Creates settings with defaults for all but the given values. The defaults are a fixed
     /// budget, sample-and-match, no top-p or top-k, and seed 0.
-    pub fn new(drafter: impl Into<String>, shape: impl Into<String>, budget: usize, temperature: f32) -> Self {
+    pub fn new(
+        drafter: impl Into<String>,
+        shape: impl Into<String>,
+        budget: usize,
+        temperature: f32,
+    ) -> Self {
         Self {
             drafter: drafter.into(),
             shape: shape.into(),
@@ -326,7 +335,9 @@ pub struct StepRecord {
 impl StepRecord {
     /// Computes the used fraction of the pass's capacity, for the field `capacity`.
     pub fn used_capacity(&self) -> Option<f64> {
-        (!self.settings.samples_trees()).then(|| capacity::used_share(&self.tree.parents, &self.tree.p)).flatten()
+        (!self.settings.samples_trees())
+            .then(|| capacity::used_share(&self.tree.parents, &self.tree.p))
+            .flatten()
     }
 }
 

@@ -57,7 +57,8 @@ impl Reliability {
     /// |mean q - mean p| over the bins. `None` while the total weight is 0.
     pub fn calibration_error(&self) -> Option<f64> {
         let weight: f64 = self.sums.iter().map(|bin| bin.weight).sum();
-        (weight > 0.0).then(|| self.sums.iter().map(|bin| (bin.q - bin.p).abs()).sum::<f64>() / weight)
+        (weight > 0.0)
+            .then(|| self.sums.iter().map(|bin| (bin.q - bin.p).abs()).sum::<f64>() / weight)
     }
 }
 
@@ -77,7 +78,12 @@ impl CalibrationTally {
         let reached = record.tree.path_products();
         for (i, &p) in p.iter().enumerate().skip(1) {
             // Records from a file can be invalid.
-            let weight = parents.get(i).copied().flatten().filter(|&parent| parent < i).map_or(1.0, |parent| reached[parent]);
+            let weight = parents
+                .get(i)
+                .copied()
+                .flatten()
+                .filter(|&parent| parent < i)
+                .map_or(1.0, |parent| reached[parent]);
             if let Some(&q) = q.get(i) {
                 self.raw.add(q, p, weight);
             }
@@ -125,7 +131,11 @@ mod tests {
         told.add(0.25, 0.1, 3.0);
         told.add(1.0, 0.8, 1.0);
         let (low, high) = (told.bins()[2], told.bins()[9]);
-        assert!((low.q - 0.25).abs() < 1e-12 && (low.p - 0.2).abs() < 1e-12 && (low.weight, low.nodes) == (4.0, 2));
+        assert!(
+            (low.q - 0.25).abs() < 1e-12
+                && (low.p - 0.2).abs() < 1e-12
+                && (low.weight, low.nodes) == (4.0, 2)
+        );
         assert!((high.p - 0.8).abs() < 1e-12);
         let want = (4.0 * 0.05 + 0.2) / 5.0;
         assert!((told.calibration_error().unwrap_or(1.0) - want).abs() < 1e-12);
@@ -139,7 +149,8 @@ mod tests {
         record.tree.calibrated = record.tree.p.clone();
         let mut told = CalibrationTally::default();
         told.add(&record);
-        let weights: Vec<f64> = told.raw.bins().iter().map(|bin| bin.weight).filter(|weight| *weight > 0.0).collect();
+        let weights: Vec<f64> =
+            told.raw.bins().iter().map(|bin| bin.weight).filter(|weight| *weight > 0.0).collect();
         assert_eq!(weights, [1.0, 1.0, 0.5]);
         assert_eq!(told.summary().error, Some(0.0));
         // Records from a file can be inconsistent.

@@ -5,9 +5,10 @@ use sha2::{Digest, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BudgetCurve, CalibrationSummary, CalibrationTally, CapacityTally, CauseCounts, Ceilings, EntropyClassBound, FluidBound,
-    LightTally, LossLadder, Losses, MachineLoad, Miss, MissedToken, Misses, OracleResult, Origins, OverlapMean, OverlapTally,
-    PlainComparison, ReachedIntervals, RuleCeilingMean, SpeedOfLight, StageTimes, StepRecord, TokenClass,
+    BudgetCurve, CalibrationSummary, CalibrationTally, CapacityTally, CauseCounts, Ceilings,
+    EntropyClassBound, FluidBound, LightTally, LossLadder, Losses, MachineLoad, Miss, MissedToken,
+    Misses, OracleResult, Origins, OverlapMean, OverlapTally, PlainComparison, ReachedIntervals,
+    RuleCeilingMean, SpeedOfLight, StageTimes, StepRecord, TokenClass,
 };
 use crate::distribution::Moments;
 use crate::hex::hex;
@@ -201,14 +202,17 @@ impl SpeedUp {
         let reached = reached.filter(|reached| reached.value.is_finite());
         let interval = reached.and_then(|reached| reached.interval);
         let timed = |all: &[f64], cost: &CostCurve| all[..all.len().min(cost.largest())].to_vec();
-        let drafter = cost.and_then(|cost| speed::best(&timed(&own, cost), |b| cost.seconds(b), drafting));
+        let drafter =
+            cost.and_then(|cost| speed::best(&timed(&own, cost), |b| cost.seconds(b), drafting));
         let at_least = reached.map_or(0.0, |reached| reached.value);
         SpeedUp {
             reached: reached.map(|reached| reached.value),
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
-            ceiling: cost.and_then(|cost| speed::best(&timed(fluid, cost), |b| cost.seconds(b), |_| 0.0)),
-            drafter: drafter.map(|best| speed::BestSpeedUp { speed_up: best.speed_up.max(at_least), ..best }),
+            ceiling: cost
+                .and_then(|cost| speed::best(&timed(fluid, cost), |b| cost.seconds(b), |_| 0.0)),
+            drafter: drafter
+                .map(|best| speed::BestSpeedUp { speed_up: best.speed_up.max(at_least), ..best }),
         }
     }
 }
@@ -321,8 +325,14 @@ impl Tally {
         self.light.add(record);
         self.overlaps.add(record);
         self.sums.origins.add(record);
-        self.sums.reached = record.reached.filter(|reached| reached.expected.is_some()).or(self.sums.reached);
-        self.last = Some((record.prompt_id.clone(), record.step, record.expected_accepted, record.miss.clone()));
+        self.sums.reached =
+            record.reached.filter(|reached| reached.expected.is_some()).or(self.sums.reached);
+        self.last = Some((
+            record.prompt_id.clone(),
+            record.step,
+            record.expected_accepted,
+            record.miss.clone(),
+        ));
     }
 
     /// Adds the result of an oracle search for the last step. Ignored for any other step, and while
@@ -341,7 +351,13 @@ impl Tally {
 
     /// Adds the oracle masses of the last step's context, by tree size. `drafter_best` is
     /// E\[X | T\] of the drafter's best tree of the verified size. Ignored for any other step.
-    pub fn add_oracle_curve(&mut self, prompt_id: &str, step: usize, drafter_best: Option<f64>, oracle: &OracleCurve) {
+    pub fn add_oracle_curve(
+        &mut self,
+        prompt_id: &str,
+        step: usize,
+        drafter_best: Option<f64>,
+        oracle: &OracleCurve,
+    ) {
         self.light.add_search_at(prompt_id, step, drafter_best, oracle);
     }
 
@@ -383,7 +399,11 @@ impl Tally {
         let at_length: &[f64] = self.at_length.as_ref().map_or(&[], |fluid| &fluid.curve);
         let batch = self.nodes as f64 / steps;
         let budget = if self.automatic { batch.ceil() as usize + 1 } else { self.budget };
-        let fluid = at_length.get(budget.wrapping_sub(1)).copied().filter(|_| !self.automatic).or(self.fluid);
+        let fluid = at_length
+            .get(budget.wrapping_sub(1))
+            .copied()
+            .filter(|_| !self.automatic)
+            .or(self.fluid);
         let mut ladder = self.ladder;
         if let Some(fluid) = fluid {
             ladder.refine_fluid(fluid);
@@ -396,7 +416,9 @@ impl Tally {
         };
         let capacity = self.capacity.summary();
         let tokens_per_second = (seconds > 0.0).then(|| self.sums.tokens as f64 / seconds);
-        let given = tokens_per_second.zip(plain).map(|(now, plain)| Estimate { value: now / plain, interval: None });
+        let given = tokens_per_second
+            .zip(plain)
+            .map(|(now, plain)| Estimate { value: now / plain, interval: None });
         Summary {
             accepted_mean: self.sums.accepted_mean / steps,
             expected_accepted_mean: self.sums.expected_accepted_mean / steps,
@@ -405,17 +427,26 @@ impl Tally {
             mu2,
             ceilings: Ceilings {
                 batch: if self.automatic { batch } else { budget.saturating_sub(1) as f64 },
-                ..if self.sums.drawn { Ceilings::batch_only(budget) } else { Ceilings::for_budget(mu, mu2, budget, fluid) }
+                ..if self.sums.drawn {
+                    Ceilings::batch_only(budget)
+                } else {
+                    Ceilings::for_budget(mu, mu2, budget, fluid)
+                }
             },
             tokens_per_second,
-            autoregressive_tokens_per_second: plain.or_else(|| self.comparison.plain_tokens_per_second()),
+            autoregressive_tokens_per_second: plain
+                .or_else(|| self.comparison.plain_tokens_per_second()),
             text_sha256: Some(hash),
             capacity_mean: capacity.mean,
             tree_nats_share: capacity.tree_nats_share,
             capacity_ceiling: capacity.ceiling,
             speed_of_light: self.light.summary(self.cost.as_ref(), at_length),
             losses: ladder.losses().unwrap_or_default(),
-            oracle: ladder.oracle_mean().map(|(lower, upper)| OracleMean { looks: ladder.searched_steps(), lower, upper }),
+            oracle: ladder.oracle_mean().map(|(lower, upper)| OracleMean {
+                looks: ladder.searched_steps(),
+                lower,
+                upper,
+            }),
             misses: MissSummary::from_misses(&self.misses, WORST),
             curve: (1..=self.curve.budget()).map(point).collect(),
             calibration: self.told.summary(),

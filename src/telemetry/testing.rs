@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::{Ceilings, Miss, MissCause, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord};
+use super::{
+    Ceilings, Miss, MissCause, StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord,
+};
 
 /// Builds a tree from (parent, p) of each drafted node.
 pub fn tree(nodes: &[(usize, f64)]) -> TreeRecord {

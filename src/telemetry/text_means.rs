@@ -109,7 +109,8 @@ impl TextMeans {
         // since the mean is a ratio of sums.
         let mut rest = self.part;
         rest.join(self.text);
-        let units: Vec<Sum> = self.units.iter().copied().chain((rest.count > 0).then_some(rest)).collect();
+        let units: Vec<Sum> =
+            self.units.iter().copied().chain((rest.count > 0).then_some(rest)).collect();
         let waves = (units.len() / 2).min(MOST_WAVES);
         let widths = half_widths(units.len(), waves, |times| {
             let (mut total, mut count) = (0.0, 0.0);
@@ -133,7 +134,10 @@ mod tests {
     fn the_mean_is_over_all_positions_and_below_eight_texts_there_is_no_interval() {
         let mut means = TextMeans::default();
         means.end_text();
-        assert_eq!((means.mean(), means.half_width(), means.is_empty(), means.texts()), (None, None, true, 0));
+        assert_eq!(
+            (means.mean(), means.half_width(), means.is_empty(), means.texts()),
+            (None, None, true, 0)
+        );
         for text in 0..8 {
             assert_eq!(means.half_width(), None, "{text} texts");
             (0..1000).for_each(|i| means.push(f64::from(text + i % 3)));
@@ -146,7 +150,10 @@ mod tests {
         means.end_text();
         assert_eq!((means.texts(), means.len()), (8, 8000));
         let (mean, half) = (means.mean().unwrap(), means.half_width().unwrap());
-        assert!((mean - 4.5).abs() < 0.01 && half > 1.0, "{mean} +- {half}: a trend over texts is correlation");
+        assert!(
+            (mean - 4.5).abs() < 0.01 && half > 1.0,
+            "{mean} +- {half}: a trend over texts is correlation"
+        );
     }
 
     #[test]
@@ -156,7 +163,8 @@ mod tests {
             (0..1 + text % 5).for_each(|i| means.push(f64::from(i)));
             means.end_text();
             assert!(means.units.len() < UNITS);
-            let kept: usize = means.units.iter().map(|unit| unit.count).sum::<usize>() + means.part.count;
+            let kept: usize =
+                means.units.iter().map(|unit| unit.count).sum::<usize>() + means.part.count;
             assert_eq!(kept, means.len());
         }
     }
@@ -177,7 +185,8 @@ mod tests {
                 }
                 means.end_text();
             }
-            covered += u64::from((means.mean().unwrap() - 3.0).abs() <= means.half_width().unwrap());
+            covered +=
+                u64::from((means.mean().unwrap() - 3.0).abs() <= means.half_width().unwrap());
         }
         covered as f64 / runs as f64
     }
@@ -188,7 +197,10 @@ mod tests {
         for texts in [8, 12, 20, 40, 80] {
             for between in [0.0, 0.5] {
                 let share = coverage(texts, between, 2000);
-                assert!((0.93..=0.97).contains(&share), "{texts} texts, {between} between them: {share}");
+                assert!(
+                    (0.93..=0.97).contains(&share),
+                    "{texts} texts, {between} between them: {share}"
+                );
             }
         }
     }

@@ -21,12 +21,17 @@ const REPLICATES: usize = 200;
 /// Where units belong to several texts, pass each text as one unit with a `length` of 1: blocks
 /// that begin and end within texts miss a part of the variance between texts, and cover about 0.9
 /// (see the tests).
-pub fn half_widths(units: usize, length: usize, mut statistics: impl FnMut(&[usize]) -> Option<Vec<f64>>) -> Option<Vec<f64>> {
+pub fn half_widths(
+    units: usize,
+    length: usize,
+    mut statistics: impl FnMut(&[usize]) -> Option<Vec<f64>>,
+) -> Option<Vec<f64>> {
     let blocks = units as f64 / length.max(1) as f64;
     if blocks < 4.0 {
         return None;
     }
-    let (mut draws, mut times, mut replicates) = (SplitMix(0), vec![0usize; units], Vec::with_capacity(REPLICATES));
+    let (mut draws, mut times, mut replicates) =
+        (SplitMix(0), vec![0usize; units], Vec::with_capacity(REPLICATES));
     for _ in 0..REPLICATES {
         times.fill(0);
         let mut left = units;
@@ -43,7 +48,9 @@ pub fn half_widths(units: usize, length: usize, mut statistics: impl FnMut(&[usi
     let overlap = if length > 1 { 1.5 } else { 1.0 };
     let wider = student_975(overlap * blocks - 1.0) * (blocks / (blocks - 1.0)).sqrt();
     let many = replicates.iter().map(Vec::len).min().unwrap_or(0);
-    let of = |i: usize| wider * deviation(&replicates.iter().map(|values| values[i]).collect::<Vec<_>>());
+    let of = |i: usize| {
+        wider * deviation(&replicates.iter().map(|values| values[i]).collect::<Vec<_>>())
+    };
     Some((0..many).map(of).collect())
 }
 
@@ -115,37 +122,55 @@ mod tests {
     /// Returns true if the interval covers the true mean; `None` without an interval.
     fn covers(units: &[(f64, f64)], length: usize) -> Option<bool> {
         let ratio = |times: &dyn Fn(usize) -> f64| {
-            let (sum, n) = units.iter().enumerate().fold((0.0, 0.0), |at, (i, u)| (at.0 + times(i) * u.0, at.1 + times(i) * u.1));
+            let (sum, n) = units
+                .iter()
+                .enumerate()
+                .fold((0.0, 0.0), |at, (i, u)| (at.0 + times(i) * u.0, at.1 + times(i) * u.1));
             sum / n
         };
-        let half = half_widths(units.len(), length, |times| Some(vec![ratio(&|i| times[i] as f64)]))?[0];
+        let half =
+            half_widths(units.len(), length, |times| Some(vec![ratio(&|i| times[i] as f64)]))?[0];
         Some((ratio(&|_| 1.0) - 3.0).abs() <= half)
     }
 
     #[test]
     fn whole_texts_cover_the_mean_where_blocks_across_texts_do_not() {
         const RUNS: u64 = 1500;
-        let share = |found: &[bool]| found.iter().filter(|covered| **covered).count() as f64 / found.len() as f64;
+        let share = |found: &[bool]| {
+            found.iter().filter(|covered| **covered).count() as f64 / found.len() as f64
+        };
         for many in [6, 8, 12, 24] {
             let (mut by_text, mut by_block) = (Vec::new(), Vec::new());
             for run in 0..RUNS {
                 let texts = texts(many, &mut SplitMix(run * 0x10_0000 + many as u64));
-                let sum = |text: &Vec<(f64, f64)>| text.iter().fold((0.0, 0.0), |at, s| (at.0 + s.0, at.1 + s.1));
+                let sum = |text: &Vec<(f64, f64)>| {
+                    text.iter().fold((0.0, 0.0), |at, s| (at.0 + s.0, at.1 + s.1))
+                };
                 by_text.push(covers(&texts.iter().map(sum).collect::<Vec<_>>(), 1).unwrap());
                 let stretches = texts.concat();
                 by_block.extend(covers(&stretches, stretches.len().div_ceil(many).max(3)));
             }
             // The standard error over 1,500 runs is 0.6%.
-            assert!((0.93..=0.97).contains(&share(&by_text)), "{many} whole texts: {}", share(&by_text));
+            assert!(
+                (0.93..=0.97).contains(&share(&by_text)),
+                "{many} whole texts: {}",
+                share(&by_text)
+            );
             assert!(share(&by_block) < 0.94, "{many} texts in blocks: {}", share(&by_block));
         }
     }
 
     #[test]
     fn students_t_is_the_table() {
-        for (freedom, t) in
-            [(4.0, 2.7764), (5.0, 2.5706), (7.0, 2.3646), (10.0, 2.2281), (15.0, 2.1314), (31.0, 2.0395), (60.0, 2.0003)]
-        {
+        for (freedom, t) in [
+            (4.0, 2.7764),
+            (5.0, 2.5706),
+            (7.0, 2.3646),
+            (10.0, 2.2281),
+            (15.0, 2.1314),
+            (31.0, 2.0395),
+            (60.0, 2.0003),
+        ] {
             assert!((student_975(freedom) - t).abs() < 1e-3, "{freedom}: {}", student_975(freedom));
         }
     }

@@ -28,5 +28,6 @@ pub fn renewal(mu: f64, mu2: f64, drafted: usize) -> Option<f64> {
 /// Returns `None` if P mu < 1 (t would be negative), mu is 0 or nothing is drafted.
 pub fn renewal_tuned(mu: f64, mu2: f64, drafted: usize) -> Option<f64> {
     let p_mu = drafted as f64 * mu;
-    (mu > 0.0 && drafted >= 1 && p_mu >= 1.0).then(|| (p_mu.ln() + 1.0) / mu + mu2 / (mu * mu) - 1.0)
+    (mu > 0.0 && drafted >= 1 && p_mu >= 1.0)
+        .then(|| (p_mu.ln() + 1.0) / mu + mu2 / (mu * mu) - 1.0)
 }

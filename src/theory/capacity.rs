@@ -96,7 +96,13 @@ mod tests {
     #[test]
     fn every_tree_of_a_small_vocabulary_obeys_the_identity() {
         // Binary alphabet, three levels: each of the 14 nodes is in the tree or not.
-        let p = |path: usize| if path.is_multiple_of(2) { 0.7 - 0.01 * path as f64 } else { 0.3 + 0.01 * (path - 1) as f64 };
+        let p = |path: usize| {
+            if path.is_multiple_of(2) {
+                0.7 - 0.01 * path as f64
+            } else {
+                0.3 + 0.01 * (path - 1) as f64
+            }
+        };
         let mut trees = 0;
         for subset in 0u32..1 << 14 {
             let (mut parents, mut accept, mut place) = (vec![None], vec![1.0], vec![None; 15]);

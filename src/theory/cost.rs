@@ -23,7 +23,8 @@ impl CostCurve {
     /// # Errors
     /// If there is no point at B = 1, B does not rise, or a time is not positive and finite.
     pub fn new(points: Vec<(usize, f64)>) -> Result<Self, InvalidCostCurve> {
-        let rises = points.windows(2).all(|w| w[0].0 < w[1].0) && points.first().is_some_and(|p| p.0 == 1);
+        let rises =
+            points.windows(2).all(|w| w[0].0 < w[1].0) && points.first().is_some_and(|p| p.0 == 1);
         if !rises || points.iter().any(|&(_, t)| !(t > 0.0 && t.is_finite())) {
             return Err(InvalidCostCurve);
         }
@@ -47,7 +48,9 @@ impl CostCurve {
     pub fn seconds(&self, batch: usize) -> f64 {
         let i = self.points.partition_point(|p| p.0 < batch).clamp(1, self.points.len().max(2) - 1);
         match (self.points.get(i - 1), self.points.get(i)) {
-            (Some(&(b0, t0)), Some(&(b1, t1))) => t0 + (t1 - t0) * (batch as f64 - b0 as f64) / (b1 as f64 - b0 as f64),
+            (Some(&(b0, t0)), Some(&(b1, t1))) => {
+                t0 + (t1 - t0) * (batch as f64 - b0 as f64) / (b1 as f64 - b0 as f64)
+            }
             (Some(&(_, t0)), None) => t0,
             (None, _) => 0.0,
         }
@@ -65,7 +68,9 @@ impl CostCurve {
     /// often fail this.
     pub fn is_plausible(&self) -> bool {
         let one = self.seconds(1);
-        let sound = |&(batch, seconds): &(usize, f64)| (1e-6..3600.0).contains(&seconds) && seconds <= 1.1 * batch as f64 * one;
+        let sound = |&(batch, seconds): &(usize, f64)| {
+            (1e-6..3600.0).contains(&seconds) && seconds <= 1.1 * batch as f64 * one
+        };
         self.points.iter().all(sound)
     }
 
@@ -76,7 +81,9 @@ impl CostCurve {
     /// the pass, both in seconds. Returns the number of drafted nodes to keep, from 0, and the rate
     /// (1 + E\[accepted\]) / (t(B) + B node + draft) in tokens per second.
     pub fn best_prefix(&self, products: &[f64], draft: f64, node: f64) -> (usize, f64) {
-        let rate = |kept: usize, mass: f64| (1.0 + mass) / (self.seconds(kept + 1) + (kept + 1) as f64 * node + draft);
+        let rate = |kept: usize, mass: f64| {
+            (1.0 + mass) / (self.seconds(kept + 1) + (kept + 1) as f64 * node + draft)
+        };
         let (mut best, mut mass) = ((0, rate(0, 0.0)), 0.0);
         for (i, p) in products.iter().enumerate() {
             mass += p;
@@ -117,7 +124,9 @@ mod tests {
         assert_eq!(seconds, [1.0, 1.5, 2.0, 2.5, 2.5, 2.5, 2.5]);
         assert_eq!(CostCurve::new(vec![(1, 1.0), (3, 2.0)]).unwrap().seconds(5), 3.0);
         assert_eq!(CostCurve::new(vec![(1, 1.0)]).unwrap().seconds(9), 1.0);
-        for bad in [vec![], vec![(2, 1.0)], vec![(1, 1.0), (1, 2.0)], vec![(1, 0.0)], vec![(1, f64::NAN)]] {
+        for bad in
+            [vec![], vec![(2, 1.0)], vec![(1, 1.0), (1, 2.0)], vec![(1, 0.0)], vec![(1, f64::NAN)]]
+        {
             assert_eq!(CostCurve::new(bad), Err(InvalidCostCurve));
         }
     }
@@ -128,7 +137,11 @@ mod tests {
         assert!(plausible(vec![(1, 2e-3), (2, 2.1e-3), (4, 8e-3), (128, 0.25)]));
         // A curve that was measured while other work was running: t(4) = 53 t(1).
         assert!(!plausible(vec![(1, 2e-3), (2, 2.1e-3), (4, 0.106)]));
-        assert!(!plausible(vec![(1, 2e-3), (64, 2175.0)]) && !plausible(vec![(1, 4000.0)]) && !plausible(vec![(1, 1e-9)]));
+        assert!(
+            !plausible(vec![(1, 2e-3), (64, 2175.0)])
+                && !plausible(vec![(1, 4000.0)])
+                && !plausible(vec![(1, 1e-9)])
+        );
     }
 
     proptest! {

@@ -45,7 +45,10 @@ pub struct Estimate {
 impl Estimate {
     /// Builds an estimate of a quantity in 0..=`most` from half the width of its interval.
     pub fn from_half_width_clamped(value: f64, half: Option<f64>, most: f64) -> Estimate {
-        let around = |half: f64| Interval { low: (value - half).max(0.0), high: (value + half).min(most.max(value)) };
+        let around = |half: f64| Interval {
+            low: (value - half).max(0.0),
+            high: (value + half).min(most.max(value)),
+        };
         Estimate { value, interval: half.filter(|half| half.is_finite()).map(around) }
     }
 
@@ -237,21 +240,29 @@ mod tests {
 
     /// Steps of a process; E\[X | T\] also varies within a hidden state.
     fn blocks(steps: usize, seed: u64, process: Process) -> (StepUnits, Pool) {
-        let (mut noise, mut blocks, mut pool) = (Noise(SplitMix(seed)), StepUnits::default(), Pool::with_grid(COARSE));
+        let (mut noise, mut blocks, mut pool) =
+            (Noise(SplitMix(seed)), StepUnits::default(), Pool::with_grid(COARSE));
         let mut mood = noise.first(process);
         for _ in 0..steps {
             blocks.pool().add_probabilities(&law(mood));
             blocks.end_step(expected(mood) * 2.0 * noise.0.uniform());
             mood = noise.next(process, mood);
         }
-        blocks.units.iter().chain([&blocks.part]).for_each(|unit| assert!(pool.absorb(&unit.pool, 1)));
+        blocks
+            .units
+            .iter()
+            .chain([&blocks.part])
+            .for_each(|unit| assert!(pool.absorb(&unit.pool, 1)));
         (blocks, pool)
     }
 
     /// Long-run mean of E\[X | T\] and long-run bound of a process.
     fn truth(process: Process, drafted: usize) -> (f64, f64) {
         let moods: Vec<(f64, f64)> = match process {
-            Process::Normal(_) => (-600..=600).map(|i| f64::from(i) / 100.0).map(|z| (z, (-z * z / 2.0).exp())).collect(),
+            Process::Normal(_) => (-600..=600)
+                .map(|i| f64::from(i) / 100.0)
+                .map(|z| (z, (-z * z / 2.0).exp()))
+                .collect(),
             Process::Regimes(_) => vec![(LOW, 1.0), (HIGH, 1.0)],
         };
         let (mut mean, mut total, mut pool) = (0.0, 0.0, Pool::with_grid(COARSE));
@@ -279,7 +290,10 @@ mod tests {
         assert!(found.fluid.low < fluid && fluid < found.fluid.high, "{found:?}");
         let mean = blocks.total.1 / 500.0;
         assert!(found.expected.low < mean && mean < found.expected.high, "{found:?}");
-        assert!(found.fraction.low < mean / fluid && mean / fluid < found.fraction.high, "{found:?}");
+        assert!(
+            found.fraction.low < mean / fluid && mean / fluid < found.fraction.high,
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -310,13 +324,20 @@ mod tests {
             for run in 0..RUNS {
                 let (blocks, pool) = blocks(steps, run * 0x1_0000 + steps as u64, process);
                 let found = blocks.resample(15.0, pool.fluid(15).unwrap()).unwrap();
-                let all = [(found.expected, truth.0), (found.fluid, truth.1), (found.fraction, truth.0 / truth.1)];
+                let all = [
+                    (found.expected, truth.0),
+                    (found.fluid, truth.1),
+                    (found.fraction, truth.0 / truth.1),
+                ];
                 for (covered, (range, truth)) in covered.iter_mut().zip(all) {
                     *covered += u64::from(range.low <= truth && truth <= range.high);
                 }
             }
             let shares = covered.map(|covered| covered as f64 / RUNS as f64);
-            assert!(shares.iter().all(|share| (0.93..=0.97).contains(share)), "{process:?}, {steps} steps: {shares:?}");
+            assert!(
+                shares.iter().all(|share| (0.93..=0.97).contains(share)),
+                "{process:?}, {steps} steps: {shares:?}"
+            );
         }
     }
 

@@ -112,7 +112,8 @@ impl SizedPass {
         let mut tokens = 1.0;
         let mut best = SizedPass { budget: 1, tokens, seconds: seconds[0] };
         let mut value = tokens - rate * seconds[0];
-        for (i, (&seconds, gain)) in seconds[1..].iter().zip(oracle.upper_increments()).enumerate() {
+        for (i, (&seconds, gain)) in seconds[1..].iter().zip(oracle.upper_increments()).enumerate()
+        {
             tokens += gain;
             if tokens - rate * seconds > value {
                 value = tokens - rate * seconds;
@@ -168,7 +169,8 @@ pub fn best_fixed(accepted: &[f64], seconds: &[f64]) -> Option<SizedPass> {
         return None;
     }
     let sizes = accepted.iter().zip(seconds).enumerate();
-    let passes = sizes.map(|(i, (a, &seconds))| SizedPass { budget: i + 1, tokens: 1.0 + a, seconds });
+    let passes =
+        sizes.map(|(i, (a, &seconds))| SizedPass { budget: i + 1, tokens: 1.0 + a, seconds });
     fastest(passes)
 }
 
@@ -220,7 +222,8 @@ pub fn best_fixed_for_lengths(lengths: &[(usize, usize)], seconds: &[f64]) -> Op
         return None;
     }
     let sizes = seconds.iter().enumerate().map(|(i, &seconds)| {
-        let passes: usize = lengths.iter().map(|(length, count)| length.div_ceil(i + 1) * count).sum();
+        let passes: usize =
+            lengths.iter().map(|(length, count)| length.div_ceil(i + 1) * count).sum();
         let tokens: usize = lengths.iter().map(|(length, count)| length * count).sum();
         SizedPass { budget: i + 1, tokens: tokens as f64 / passes as f64, seconds }
     });
@@ -285,7 +288,11 @@ mod tests {
             let short = curve.shortened(255);
             assert!(short.mass.len() <= 256);
             for p in [0, 1, 2, 3, 5, 100, 255] {
-                assert!(short.upper(p) >= curve.upper(p) - 1e-12 && short.upper(p) <= curve.upper(p) + 1e-3, "{p}");
+                assert!(
+                    short.upper(p) >= curve.upper(p) - 1e-12
+                        && short.upper(p) <= curve.upper(p) + 1e-3,
+                    "{p}"
+                );
             }
         }
     }
@@ -346,7 +353,8 @@ mod tests {
         for _ in 0..40_000 {
             let context = draws.below(p.len());
             let drafted = p[context].iter().take(budgets[context] - 1);
-            let accepted = drafted.take_while(|p| (draws.below(1 << 20) as f64) < **p * f64::from(1 << 20));
+            let accepted =
+                drafted.take_while(|p| (draws.below(1 << 20) as f64) < **p * f64::from(1 << 20));
             tokens += 1.0 + accepted.count() as f64;
             time += seconds[budgets[context] - 1];
         }

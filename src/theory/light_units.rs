@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::intervals::Interval;
 use super::light::{
-    OracleCurve, SizedPass, best_fixed, best_fixed_for_lengths, fastest_reading_pass, least_seconds, mean_upper, speed_of_light,
+    OracleCurve, SizedPass, best_fixed, best_fixed_for_lengths, fastest_reading_pass,
+    least_seconds, mean_upper, speed_of_light,
 };
 use super::waves::{UNITS, half_widths, wave_count};
 
@@ -94,9 +95,12 @@ impl Unit {
 
     /// Computes the marks, given the tokens and seconds of the best policy.
     fn marks(&self, light: Option<RateSums>) -> SpeedMarks {
-        let rate = |tokens: f64, seconds: f64| Some(tokens / seconds).filter(|rate| rate.is_finite());
+        let rate =
+            |tokens: f64, seconds: f64| Some(tokens / seconds).filter(|rate| rate.is_finite());
         let drafted = rate(self.expected, self.verify);
-        let above = |paired: &Paired| drafted.zip(paired.ratio()).map(|(rate, ratio)| rate * ratio).filter(|x| x.is_finite());
+        let above = |paired: &Paired| {
+            drafted.zip(paired.ratio()).map(|(rate, ratio)| rate * ratio).filter(|x| x.is_finite())
+        };
         let total = self.draft + self.verify + self.other;
         SpeedMarks {
             light: light.and_then(|light| rate(light.tokens, light.seconds)),
@@ -276,10 +280,13 @@ impl LightUnits {
         self.part.other += step.other;
         if self.deterministic {
             // As if the text went on for long; `end_text` corrects this.
-            self.part.oracle.join(&Paired { better: step.budget as f64, verified: step.expected }, 1.0);
+            self.part
+                .oracle
+                .join(&Paired { better: step.budget as f64, verified: step.expected }, 1.0);
             self.recent.push_back(RecentStep { budget: step.budget, before: self.text_tokens });
             self.text_tokens += step.tokens as usize;
-            while self.recent.front().is_some_and(|first| self.text_tokens - first.before > LARGEST) {
+            while self.recent.front().is_some_and(|first| self.text_tokens - first.before > LARGEST)
+            {
                 self.recent.pop_front();
             }
         }
@@ -293,7 +300,10 @@ impl LightUnits {
                 let mut unit = pair[0].clone();
                 for other in &pair[1..] {
                     unit.join(other, 1.0);
-                    other.lengths.iter().for_each(|(length, n)| *unit.lengths.entry(*length).or_default() += n);
+                    other
+                        .lengths
+                        .iter()
+                        .for_each(|(length, n)| *unit.lengths.entry(*length).or_default() += n);
                 }
                 unit
             });
@@ -356,7 +366,11 @@ impl LightUnits {
     /// Without seconds c is unknown.
     pub fn result(&self, seconds: &[f64]) -> LightResult {
         let seconds = &seconds[..seconds.len().min(LARGEST)];
-        let light = if self.deterministic { self.solve_deterministic(seconds) } else { self.solve_searched(seconds) };
+        let light = if self.deterministic {
+            self.solve_deterministic(seconds)
+        } else {
+            self.solve_searched(seconds)
+        };
         let all = self.units.iter().chain([&self.part]);
         let mut sum = Unit::default();
         all.clone().for_each(|unit| sum.join(unit, 1.0));
@@ -385,14 +399,18 @@ impl LightUnits {
     fn solve_deterministic(&self, seconds: &[f64]) -> Option<PolicySums> {
         let reading: SizedPass = fastest_reading_pass(seconds).filter(|_| self.steps > 0)?;
         let all = || self.units.iter().chain([&self.part]);
-        let longest = all().filter_map(|unit| unit.lengths.keys().next_back()).max().copied().unwrap_or(0);
+        let longest =
+            all().filter_map(|unit| unit.lengths.keys().next_back()).max().copied().unwrap_or(0);
         let least = least_seconds(longest, seconds);
         let sums = |unit: &Unit| {
-            let end = |(length, n): (&usize, &usize)| *n as f64 * (least[*length] - *length as f64 / reading.rate());
+            let end = |(length, n): (&usize, &usize)| {
+                *n as f64 * (least[*length] - *length as f64 / reading.rate())
+            };
             let ends: f64 = unit.lengths.iter().map(end).sum();
             RateSums { tokens: unit.tokens, seconds: unit.tokens / reading.rate() + ends }
         };
-        let lengths: Vec<(usize, usize)> = all().flat_map(|unit| unit.lengths.iter().map(|(length, n)| (*length, *n))).collect();
+        let lengths: Vec<(usize, usize)> =
+            all().flat_map(|unit| unit.lengths.iter().map(|(length, n)| (*length, *n))).collect();
         let best = best_fixed_for_lengths(&lengths, seconds).unwrap_or(reading);
         Some(PolicySums { units: all().map(sums).collect(), best_budget: best.budget })
     }
@@ -412,10 +430,22 @@ impl LightUnits {
             if !enough {
                 (sum.oracle, sum.best) = Default::default();
             }
-            let marks = sum.marks(light.map(|units| weighted(&units[..self.units.len()], |i| times[i] as f64)));
-            let (ln_light, ln_share) = (marks.light.map(f64::ln), marks.fraction_of_light().map(f64::ln));
+            let marks = sum.marks(
+                light.map(|units| weighted(&units[..self.units.len()], |i| times[i] as f64)),
+            );
+            let (ln_light, ln_share) =
+                (marks.light.map(f64::ln), marks.fraction_of_light().map(f64::ln));
             let g = marks.gaps();
-            let all = [ln_light, ln_share, g.budget, g.knowledge, g.shape, g.drafting, g.overhead, g.luck];
+            let all = [
+                ln_light,
+                ln_share,
+                g.budget,
+                g.knowledge,
+                g.shape,
+                g.drafting,
+                g.overhead,
+                g.luck,
+            ];
             Some(all.map(|value| value.unwrap_or(f64::NAN)).to_vec())
         });
         let Some(widths) = widths else { return none };
@@ -426,7 +456,8 @@ impl LightUnits {
         let searched = |i: usize| half(i).map(|half| wider * half);
         let around = |value: Option<f64>, ln_half: Option<f64>| {
             let (value, factor) = (value?, ln_half?.exp());
-            Some(Interval { low: value / factor, high: value * factor }).filter(|ends| ends.high.is_finite())
+            Some(Interval { low: value / factor, high: value * factor })
+                .filter(|ends| ends.high.is_finite())
         };
         LightIntervals {
             tokens_per_second: around(marks.light, searched(0)),
@@ -506,7 +537,14 @@ mod tests {
             let e = expected(mood) * spread();
             let [draft, verify, other] = mean_seconds(mood).map(|mean| mean * spread());
             let tokens = 1.0 + e * 2.0 * noise.uniform();
-            units.add(&StepSums { budget: budget(mood), tokens, expected: 1.0 + e, draft, verify, other });
+            units.add(&StepSums {
+                budget: budget(mood),
+                tokens,
+                expected: 1.0 + e,
+                draft,
+                verify,
+                other,
+            });
             if step.is_multiple_of(every) {
                 units.add_search(&oracle(mood), Some(best(mood) * (e / expected(mood))));
             }
@@ -537,7 +575,10 @@ mod tests {
                     draft,
                     verify,
                     other,
-                    oracle: Paired { better: 1.0 + oracle(mood).upper(budget(mood) - 1), verified: e },
+                    oracle: Paired {
+                        better: 1.0 + oracle(mood).upper(budget(mood) - 1),
+                        verified: e,
+                    },
                     best: Paired { better: 1.0 + best(mood), verified: e },
                     lengths: BTreeMap::new(),
                 },
@@ -545,13 +586,25 @@ mod tests {
             );
         }
         let curves: Vec<OracleCurve> = moods.iter().map(|mood| oracle(*mood)).collect();
-        SpeedMarks { light: Some(speed_of_light(&curves, &SECONDS).unwrap().rate), ..sum.marks(None) }
+        SpeedMarks {
+            light: Some(speed_of_light(&curves, &SECONDS).unwrap().rate),
+            ..sum.marks(None)
+        }
     }
 
     fn parts(marks: &SpeedMarks) -> [f64; 8] {
         let g = marks.gaps();
-        [marks.light, marks.fraction_of_light(), g.budget, g.knowledge, g.shape, g.drafting, g.overhead, g.luck]
-            .map(Option::unwrap)
+        [
+            marks.light,
+            marks.fraction_of_light(),
+            g.budget,
+            g.knowledge,
+            g.shape,
+            g.drafting,
+            g.overhead,
+            g.luck,
+        ]
+        .map(Option::unwrap)
     }
 
     /// Ends of the intervals of c, of v / c, and of the ladder's gaps.
@@ -562,7 +615,10 @@ mod tests {
         std::array::from_fn(|at| match at {
             0 => i.tokens_per_second.unwrap(),
             1 => i.fraction.unwrap(),
-            _ => Interval { low: values[at] - halves[at].unwrap(), high: values[at] + halves[at].unwrap() },
+            _ => Interval {
+                low: values[at] - halves[at].unwrap(),
+                high: values[at] + halves[at].unwrap(),
+            },
         })
     }
 
@@ -575,13 +631,19 @@ mod tests {
         for &steps in steps {
             let mut covered = [0; 8];
             for run in 0..RUNS {
-                let result = simulate(steps, run * 0x1_0000 + steps as u64, correlation, every).result(&SECONDS);
-                for (covered, (ends, truth)) in covered.iter_mut().zip(ends(&result).iter().zip(truth)) {
+                let result = simulate(steps, run * 0x1_0000 + steps as u64, correlation, every)
+                    .result(&SECONDS);
+                for (covered, (ends, truth)) in
+                    covered.iter_mut().zip(ends(&result).iter().zip(truth))
+                {
                     *covered += u64::from(ends.low <= truth && truth <= ends.high);
                 }
             }
             let shares = covered.map(|covered| covered as f64 / RUNS as f64);
-            assert!(shares.iter().all(|s| (0.93..=0.97).contains(s)), "{correlation}, {steps} steps: {shares:?}");
+            assert!(
+                shares.iter().all(|s| (0.93..=0.97).contains(s)),
+                "{correlation}, {steps} steps: {shares:?}"
+            );
         }
     }
 
@@ -601,33 +663,60 @@ mod tests {
         for every in [1, 16] {
             let marks = simulate(500, 3, 0.5, every).result(&SECONDS).marks;
             let g = marks.gaps();
-            let sum: f64 = [g.budget, g.knowledge, g.shape, g.drafting, g.overhead, g.luck].into_iter().flatten().sum();
+            let sum: f64 = [g.budget, g.knowledge, g.shape, g.drafting, g.overhead, g.luck]
+                .into_iter()
+                .flatten()
+                .sum();
             let (light, reached) = (marks.light.unwrap(), marks.reached.unwrap());
             assert!((sum - (light - reached)).abs() < 1e-9 * light);
-            assert!(light > marks.oracle.unwrap() && marks.oracle > marks.drafter_best && marks.drafter_best > marks.drafted);
+            assert!(
+                light > marks.oracle.unwrap()
+                    && marks.oracle > marks.drafter_best
+                    && marks.drafter_best > marks.drafted
+            );
         }
     }
 
     #[test]
     fn without_searches_only_measured_gaps_are_known() {
         let result = simulate(500, 3, 0.5, 1000).result(&SECONDS);
-        assert!(result.intervals.tokens_per_second.is_none() && result.intervals.ladder.budget.is_none());
-        assert!(result.intervals.ladder.luck.is_some(), "too few contexts for c, enough steps for the rest");
+        assert!(
+            result.intervals.tokens_per_second.is_none()
+                && result.intervals.ladder.budget.is_none()
+        );
+        assert!(
+            result.intervals.ladder.luck.is_some(),
+            "too few contexts for c, enough steps for the rest"
+        );
         let mut units = LightUnits::new(false);
         assert_eq!(units.result(&SECONDS), LightResult::default());
         units.add_search(&oracle(0.0), None);
         assert_eq!(units.searched_steps(), 0);
-        units.add(&StepSums { budget: 3, tokens: 2.0, expected: 1.5, draft: 1.0, verify: 2.0, other: 1.0 });
+        units.add(&StepSums {
+            budget: 3,
+            tokens: 2.0,
+            expected: 1.5,
+            draft: 1.0,
+            verify: 2.0,
+            other: 1.0,
+        });
         let gaps = units.result(&SECONDS).marks.gaps();
         assert_eq!((gaps.budget, gaps.knowledge, gaps.shape), (None, None, None));
-        assert_eq!((gaps.drafting, gaps.overhead, gaps.luck), (Some(0.25), Some(0.125), Some(-0.125)));
+        assert_eq!(
+            (gaps.drafting, gaps.overhead, gaps.luck),
+            (Some(0.25), Some(0.125), Some(-0.125))
+        );
         // The drafter's best is unknown: `knowledge` holds both gaps.
         let mut of_a_larger_tree = units.clone();
         of_a_larger_tree.add_search(&oracle(0.0), Some(6.0));
         assert_eq!(of_a_larger_tree.result(&SECONDS).marks.gaps().knowledge, Some(0.0));
         units.add_search(&oracle(0.0), None);
         let gaps = units.result(&SECONDS).marks.gaps();
-        assert!(gaps.shape.is_none() && gaps.knowledge.is_some_and(|gap| gap >= 0.0) && gaps.budget.is_some());
+        assert!(
+            gaps.shape.is_none()
+                && gaps.knowledge.is_some_and(|gap| gap >= 0.0)
+                && gaps.budget.is_some()
+        );
         assert_eq!(units.result(&[]).marks.light, None);
     }
 
@@ -639,7 +728,10 @@ mod tests {
         assert!(units.curve_steps.iter().all(|step| step.is_multiple_of(8 * units.stride)));
         let few = simulate(8000, 1, 0.5, 8);
         assert_eq!((few.curves.len(), few.curve_steps.len()), (1000, 1000));
-        let (many, few) = (units.result(&SECONDS).marks.light.unwrap(), few.result(&SECONDS).marks.light.unwrap());
+        let (many, few) = (
+            units.result(&SECONDS).marks.light.unwrap(),
+            few.result(&SECONDS).marks.light.unwrap(),
+        );
         assert!((many / few - 1.0).abs() < 0.03, "{many} and {few}");
     }
 
@@ -648,7 +740,14 @@ mod tests {
         let mut left = length;
         while left > 0 {
             let tokens = each.min(left) as f64;
-            units.add(&StepSums { budget, tokens, expected: tokens, draft: 0.0, verify: SECONDS[budget - 1], other: 0.0 });
+            units.add(&StepSums {
+                budget,
+                tokens,
+                expected: tokens,
+                draft: 0.0,
+                verify: SECONDS[budget - 1],
+                other: 0.0,
+            });
             left -= each.min(left);
         }
     }
@@ -696,7 +795,9 @@ mod tests {
             text(&mut units, 5000 + i, 8, 8);
             units.end_text();
         });
-        assert!(units.recent.len() <= LARGEST && units.units.iter().all(|unit| unit.lengths.is_empty()));
+        assert!(
+            units.recent.len() <= LARGEST && units.units.iter().all(|unit| unit.lengths.is_empty())
+        );
         let share = units.result(&SECONDS).marks.fraction_of_light().unwrap();
         assert!((0.99..=1.0 + 1e-12).contains(&share), "{share}");
     }
@@ -714,14 +815,25 @@ mod tests {
             let budget = (1..=8).max_by(|a, b| price(*a).total_cmp(&price(*b))).unwrap();
             let e = 1.0 + curve.upper(budget - 1);
             let tokens = 1.0 + (e - 1.0) * 2.0 * noise.uniform();
-            units.add(&StepSums { budget, tokens, expected: e, draft: 0.0, verify: SECONDS[budget - 1], other: 0.0 });
+            units.add(&StepSums {
+                budget,
+                tokens,
+                expected: e,
+                draft: 0.0,
+                verify: SECONDS[budget - 1],
+                other: 0.0,
+            });
             if step.is_multiple_of(4) {
                 units.add_search(&curve, Some(e - 1.0));
             }
         }
         let result = units.result(&SECONDS);
-        let (ends, share) = (result.intervals.tokens_per_second.unwrap(), result.intervals.fraction.unwrap());
-        assert!(ends.low < truth && truth < ends.high && ends.high / ends.low < 1.2, "{ends:?} around {truth}");
+        let (ends, share) =
+            (result.intervals.tokens_per_second.unwrap(), result.intervals.fraction.unwrap());
+        assert!(
+            ends.low < truth && truth < ends.high && ends.high / ends.low < 1.2,
+            "{ends:?} around {truth}"
+        );
         assert!(share.low < 1.0 && 1.0 < share.high, "{share:?}");
         assert!(result.marks.gaps().budget.unwrap().abs() < ends.high - ends.low);
     }
@@ -730,7 +842,14 @@ mod tests {
     fn impossible_numbers_give_no_mark() {
         let mut units = LightUnits::new(false);
         for _ in 0..300 {
-            units.add(&StepSums { budget: 3, tokens: 1.0, expected: f64::NAN, draft: 0.0, verify: 0.0, other: 0.0 });
+            units.add(&StepSums {
+                budget: 3,
+                tokens: 1.0,
+                expected: f64::NAN,
+                draft: 0.0,
+                verify: 0.0,
+                other: 0.0,
+            });
             units.add_search(&oracle(0.0), Some(f64::INFINITY));
         }
         let result = units.result(&SECONDS);

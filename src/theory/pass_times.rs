@@ -77,7 +77,8 @@ impl PassTimes {
         let unit = cost.seconds(1).max(f64::MIN_POSITIVE);
         let largest = cost.largest();
         let sizes = (0..SIZES).map(|i| 1usize << i).take_while(|&size| size <= largest);
-        let probes: Vec<VecDeque<f64>> = sizes.map(|size| VecDeque::from(vec![cost.seconds(size) / unit; PRIOR])).collect();
+        let probes: Vec<VecDeque<f64>> =
+            sizes.map(|size| VecDeque::from(vec![cost.seconds(size) / unit; PRIOR])).collect();
         let uncertainty = uncertainty(&probes);
         Self { probes, recent: VecDeque::new(), first_level: unit, unfitted: 0, uncertainty, cost }
     }
@@ -90,7 +91,8 @@ impl PassTimes {
         if passes.iter().any(|&(_, t)| !(t > 0.0 && t.is_finite())) {
             return None;
         }
-        let of = |size: usize| passes.iter().filter(|p| p.0 == size).map(|p| p.1).collect::<Vec<f64>>();
+        let of =
+            |size: usize| passes.iter().filter(|p| p.0 == size).map(|p| p.1).collect::<Vec<f64>>();
         let unit = median(&mut of(1))?;
         let mut probes = Vec::new();
         for size in (0..SIZES).map(|i| 1usize << i) {
@@ -102,7 +104,14 @@ impl PassTimes {
         }
         let start = CostCurve::new(vec![(1, unit)]).ok()?;
         let uncertainty = uncertainty(&probes);
-        let mut times = Self { probes, recent: VecDeque::new(), first_level: unit, unfitted: 0, uncertainty, cost: start };
+        let mut times = Self {
+            probes,
+            recent: VecDeque::new(),
+            first_level: unit,
+            unfitted: 0,
+            uncertainty,
+            cost: start,
+        };
         (times.probes.len() > 1).then(|| {
             times.refit();
             times
@@ -160,7 +169,8 @@ impl PassTimes {
     /// Sizes grow beyond the largest only where `room` tokens allow it.
     pub fn next_probe(&self, room: usize) -> usize {
         let count = |size: usize| self.probes.get(size).map_or(0, VecDeque::len);
-        let sizes = (0..SIZES).take_while(|&size| 1usize << size <= room && size <= self.probes.len());
+        let sizes =
+            (0..SIZES).take_while(|&size| 1usize << size <= room && size <= self.probes.len());
         1 << sizes.min_by_key(|&size| count(size)).unwrap_or(0)
     }
 
@@ -173,7 +183,8 @@ impl PassTimes {
     ///
     /// Median absolute deviation, scaled to a standard deviation.
     pub fn spread(&self) -> Option<f64> {
-        let ratio = |&(batch, seconds): &(usize, f64)| (seconds / self.cost.seconds(batch)).ln().abs();
+        let ratio =
+            |&(batch, seconds): &(usize, f64)| (seconds / self.cost.seconds(batch)).ln().abs();
         let mut off: Vec<f64> = self.recent.iter().map(ratio).filter(|x| x.is_finite()).collect();
         if off.len() < 32 { None } else { median(&mut off).map(|mad| 1.4826 * mad) }
     }
@@ -190,7 +201,8 @@ impl PassTimes {
     fn refit(&mut self) {
         self.unfitted = 0;
         let Some(shape) = self.shape() else { return };
-        let mut ratios: Vec<f64> = self.recent.iter().map(|&(batch, seconds)| seconds / shape.seconds(batch)).collect();
+        let mut ratios: Vec<f64> =
+            self.recent.iter().map(|&(batch, seconds)| seconds / shape.seconds(batch)).collect();
         if ratios.len() < FIRST_LEVEL.1 {
             ratios.extend([self.first_level; FIRST_LEVEL.0]);
         }
@@ -212,17 +224,26 @@ impl PassTimes {
             }
         }
         for (_, passes) in groups.iter().filter(|(_, passes)| passes.len() >= MIN_GROUP_PASSES) {
-            let mut ratios: Vec<f64> = passes.iter().map(|&(batch, seconds)| seconds / shape.seconds(batch)).collect();
+            let mut ratios: Vec<f64> =
+                passes.iter().map(|&(batch, seconds)| seconds / shape.seconds(batch)).collect();
             let mut sizes: Vec<f64> = passes.iter().map(|p| p.0 as f64).collect();
-            let (Some(ratio), Some(batch)) = (middle(&mut ratios), median(&mut sizes)) else { continue };
+            let (Some(ratio), Some(batch)) = (middle(&mut ratios), median(&mut sizes)) else {
+                continue;
+            };
             let seconds = ratio * shape.seconds(batch as usize);
-            aims.push(FitPoint { batch, seconds, weight: (passes.len() as f64 / PASSES_PER_WEIGHT).min(MOST_WEIGHT) });
+            aims.push(FitPoint {
+                batch,
+                seconds,
+                weight: (passes.len() as f64 / PASSES_PER_WEIGHT).min(MOST_WEIGHT),
+            });
         }
         let Some(cost) = fit(&aims, self.largest()) else { return };
         // Sizes that many steps visited are corrected by their own times, within limits.
         let mut points = cost.points().to_vec();
-        for (_, passes) in groups.iter().filter(|(_, passes)| passes.len() >= MIN_CORRECTION_PASSES) {
-            let mut ratios: Vec<f64> = passes.iter().map(|&(batch, seconds)| seconds / cost.seconds(batch)).collect();
+        for (_, passes) in groups.iter().filter(|(_, passes)| passes.len() >= MIN_CORRECTION_PASSES)
+        {
+            let mut ratios: Vec<f64> =
+                passes.iter().map(|&(batch, seconds)| seconds / cost.seconds(batch)).collect();
             let Some(ratio) = middle(&mut ratios) else { continue };
             let ratio = ratio.clamp(1.0 / MOST_CORRECTION, MOST_CORRECTION);
             let (mut low, mut high) = (usize::MAX, 0);
@@ -248,7 +269,8 @@ fn uncertainty(probes: &[VecDeque<f64>]) -> f64 {
         let mut off: Vec<f64> = all.iter().map(|x| (x - middle).abs()).collect();
         // 1.4826 MAD estimates the standard deviation, and 1.2533 / sqrt(n) of that is the error of
         // a median.
-        median(&mut off).map_or(f64::INFINITY, |mad| 1.4826 * mad * 1.2533 / (all.len() as f64).sqrt() / middle)
+        median(&mut off)
+            .map_or(f64::INFINITY, |mad| 1.4826 * mad * 1.2533 / (all.len() as f64).sqrt() / middle)
     };
     probes.iter().map(of).fold(0.0, f64::max)
 }
@@ -282,7 +304,8 @@ fn middle(all: &mut [f64]) -> Option<f64> {
     all.sort_by(f64::total_cmp);
     let cut = all.len() / 4;
     let inner = &all[cut..all.len() - cut];
-    (!inner.is_empty()).then(|| (inner.iter().map(|x| x.ln()).sum::<f64>() / inner.len() as f64).exp())
+    (!inner.is_empty())
+        .then(|| (inner.iter().map(|x| x.ln()).sum::<f64>() / inner.len() as f64).exp())
 }
 
 /// Constant, slope up to the knee, slope beyond it.
@@ -301,8 +324,11 @@ fn fit(aims: &[FitPoint], largest: usize) -> Option<CostCurve> {
         }
     }
     let (_, knee, [constant, first, second]) = best?;
-    let seconds = |batch: usize| constant + first * (batch.min(knee) - 1) as f64 + second * batch.saturating_sub(knee) as f64;
-    let mut sizes: Vec<usize> = (0..SIZES).map(|i| 1 << i).chain([knee]).filter(|&size| size <= largest).collect();
+    let seconds = |batch: usize| {
+        constant + first * (batch.min(knee) - 1) as f64 + second * batch.saturating_sub(knee) as f64
+    };
+    let mut sizes: Vec<usize> =
+        (0..SIZES).map(|i| 1 << i).chain([knee]).filter(|&size| size <= largest).collect();
     sizes.sort_unstable();
     sizes.dedup();
     CostCurve::new(sizes.into_iter().map(|size| (size, seconds(size))).collect()).ok()
@@ -428,7 +454,8 @@ mod tests {
     ];
 
     fn truth(machine: [f64; 8]) -> CostCurve {
-        CostCurve::new(machine.into_iter().enumerate().map(|(i, t)| (1 << i, 2e-3 * t)).collect()).unwrap()
+        CostCurve::new(machine.into_iter().enumerate().map(|(i, t)| (1 << i, 2e-3 * t)).collect())
+            .unwrap()
     }
 
     /// Largest |log(t(B) / truth)| for B = 1 to 128.
@@ -453,10 +480,20 @@ mod tests {
 
     #[test]
     fn groups_widen_with_their_sizes() {
-        let groups: Vec<usize> = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 24, 25, 32, 64, 128, 256].map(group).to_vec();
+        let groups: Vec<usize> =
+            [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 24, 25, 32, 64, 128, 256]
+                .map(group)
+                .to_vec();
         assert!(groups.windows(2).all(|w| w[0] <= w[1]), "{groups:?}");
-        assert_eq!((group(5), group(7), group(9), group(13)), (group(6), group(8), group(12), group(16)));
-        assert_eq!(groups.iter().collect::<std::collections::BTreeSet<_>>().len(), 13, "{groups:?}");
+        assert_eq!(
+            (group(5), group(7), group(9), group(13)),
+            (group(6), group(8), group(12), group(16))
+        );
+        assert_eq!(
+            groups.iter().collect::<std::collections::BTreeSet<_>>().len(),
+            13,
+            "{groups:?}"
+        );
     }
 
     #[test]
@@ -472,7 +509,9 @@ mod tests {
 
     #[test]
     fn invalid_times_are_ignored() {
-        assert!(PassTimes::from_probes(&[]).is_none() && PassTimes::from_probes(&[(1, 1.0)]).is_none());
+        assert!(
+            PassTimes::from_probes(&[]).is_none() && PassTimes::from_probes(&[(1, 1.0)]).is_none()
+        );
         assert!(PassTimes::from_probes(&[(1, 1.0), (2, f64::NAN)]).is_none());
         let mut times = PassTimes::from_probes(&[(1, 1.0), (2, 1.5)]).unwrap();
         let before = times.cost().clone();
@@ -520,7 +559,11 @@ mod tests {
                 times.add_probe(size, right.seconds(size));
             }
             (0..16).for_each(|_| times.add(1, right.seconds(1)));
-            assert!(i + 1 < 4 * PRIOR || error(times.cost(), &right, 1.0) < 0.15, "round {i}: {:?}", times.cost());
+            assert!(
+                i + 1 < 4 * PRIOR || error(times.cost(), &right, 1.0) < 0.15,
+                "round {i}: {:?}",
+                times.cost()
+            );
         }
     }
 
@@ -531,11 +574,18 @@ mod tests {
     fn a_million_noisy_passes_leave_every_size_within_a_quarter_of_the_truth() {
         let steps = if cfg!(debug_assertions) { 40_000 } else { 1_000_000 };
         type Visit = fn(&mut Noise) -> usize;
-        let visits: [Visit; 6] =
-            [|_| 1, |n| 1 + n.0.below(4), |n| 2 + n.0.below(7), |_| 40, |n| 1 << n.0.below(8), |n| 1 + n.0.below(128)];
+        let visits: [Visit; 6] = [
+            |_| 1,
+            |n| 1 + n.0.below(4),
+            |n| 2 + n.0.below(7),
+            |_| 40,
+            |n| 1 << n.0.below(8),
+            |n| 1 + n.0.below(128),
+        ];
         let spreads = [0.0, 0.03, 0.1, 0.2, 0.3, 0.4];
         let mut worst = 0f64;
-        let runs = visits.into_iter().cycle().zip(spreads.into_iter().flat_map(|s| [s; 6])).take(36);
+        let runs =
+            visits.into_iter().cycle().zip(spreads.into_iter().flat_map(|s| [s; 6])).take(36);
         for (run, (visit, spread)) in runs.enumerate() {
             let truth = truth(MACHINES[run % MACHINES.len()]);
             let mut noise = Noise(SplitMix(17 * run as u64 + 1));
@@ -551,7 +601,11 @@ mod tests {
                 if step % REFIT == 0 {
                     worst = worst.max(error(times.cost(), &truth, 1.0));
                     let off = error(times.cost(), &truth, 1.0);
-                    assert!(off < 1.25f64.ln(), "run {run}, spread {spread}, step {step}: {off}, {:?}", times.cost());
+                    assert!(
+                        off < 1.25f64.ln(),
+                        "run {run}, spread {spread}, step {step}: {off}, {:?}",
+                        times.cost()
+                    );
                 }
             }
         }

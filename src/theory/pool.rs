@@ -94,7 +94,14 @@ impl Pool {
     pub fn with_grid(per_nat: usize) -> Self {
         let per_nat = per_nat.max(1);
         let cells = vec![Cell::default(); per_nat * CUT];
-        Self { cells, per_nat, positions: 0, entropy: 0.0, second: 0.0, small: SmallTrees::default() }
+        Self {
+            cells,
+            per_nat,
+            positions: 0,
+            entropy: 0.0,
+            second: 0.0,
+            small: SmallTrees::default(),
+        }
     }
 
     /// Adds the distribution of one generated position, as it is sampled from.
@@ -130,7 +137,9 @@ impl Pool {
     pub fn absorb(&mut self, other: &Pool, times: usize) -> bool {
         let (weight, fits) = (times as f64, other.per_nat.is_multiple_of(self.per_nat));
         if fits && times > 0 {
-            for (cell, more) in self.cells.iter_mut().zip(other.cells.chunks(other.per_nat / self.per_nat)) {
+            for (cell, more) in
+                self.cells.iter_mut().zip(other.cells.chunks(other.per_nat / self.per_nat))
+            {
                 for more in more {
                     cell.mass += weight * more.mass;
                     cell.count += weight * more.count;
@@ -243,7 +252,8 @@ impl Pool {
             return None;
         }
         let points = self.renewal(drafted.max(1) as f64);
-        let at = points.iter().position(|g| g.number >= drafted as f64).or(points.len().checked_sub(1));
+        let at =
+            points.iter().position(|g| g.number >= drafted as f64).or(points.len().checked_sub(1));
         let floor = at.and_then(|at| points.get(at)).map(|g| g.floor).filter(|_| drafted > 0);
         let fluid = bound(&points, at, drafted as f64);
         Some((self.small().map_or(fluid, |small| fluid.min(small.ceiling_for(drafted))), floor))
@@ -356,12 +366,25 @@ impl TryFrom<Written> for Pool {
         if cells != Some(w.mass.len()) || cells != Some(w.count.len()) {
             return Err("a pool has 16 cells for each of its cells a nat");
         }
-        let sound = w.mass.iter().chain(&w.count).chain([&w.entropy, &w.second]).all(|x| x.is_finite() && *x >= 0.0);
+        let sound = w
+            .mass
+            .iter()
+            .chain(&w.count)
+            .chain([&w.entropy, &w.second])
+            .all(|x| x.is_finite() && *x >= 0.0);
         if w.positions > u32::MAX as usize || !sound {
             return Err("the sums of a pool are finite and not negative");
         }
-        let cells = w.mass.into_iter().zip(w.count).map(|(mass, count)| Cell { mass, count }).collect();
-        Ok(Pool { cells, per_nat: w.per_nat, positions: w.positions, entropy: w.entropy, second: w.second, small: w.small })
+        let cells =
+            w.mass.into_iter().zip(w.count).map(|(mass, count)| Cell { mass, count }).collect();
+        Ok(Pool {
+            cells,
+            per_nat: w.per_nat,
+            positions: w.positions,
+            entropy: w.entropy,
+            second: w.second,
+            small: w.small,
+        })
     }
 }
 
@@ -379,7 +402,8 @@ struct Point {
 ///
 /// Without a point it is `p` itself.
 fn bound(points: &[Point], at: Option<usize>, p: f64) -> f64 {
-    at.and_then(|at| points.get(at)).map_or(p, |g| (g.mass + (p - g.number) * g.floor).clamp(0.0, p))
+    at.and_then(|at| points.get(at))
+        .map_or(p, |g| (g.mass + (p - g.number) * g.floor).clamp(0.0, p))
 }
 
 /// Returns the inner product, summed in a fixed order in lanes that vectorize.
@@ -411,7 +435,10 @@ mod tests {
     #[test]
     fn empty_pool_has_no_statistics() {
         let pool = Pool::new();
-        assert_eq!((pool.mu(), pool.mu2(), pool.fluid(15), pool.tail_mass()), (None, None, None, None));
+        assert_eq!(
+            (pool.mu(), pool.mu2(), pool.fluid(15), pool.tail_mass()),
+            (None, None, None, None)
+        );
         assert!(pool.fluid_curve(64).is_empty());
     }
 
@@ -447,18 +474,26 @@ mod tests {
         let pool = pool(&[&[0.9, 0.1], &[0.5, 0.3, 0.2]]);
         let text = serde_json::to_string(&pool).unwrap();
         assert_eq!(serde_json::from_str::<Pool>(&text).unwrap(), pool);
-        for (old, new) in
-            [("\"per_nat\":256", "\"per_nat\":0"), ("\"mass\":[", "\"mass\":[0,"), ("\"positions\":2", "\"positions\":1e99")]
-        {
+        for (old, new) in [
+            ("\"per_nat\":256", "\"per_nat\":0"),
+            ("\"mass\":[", "\"mass\":[0,"),
+            ("\"positions\":2", "\"positions\":1e99"),
+        ] {
             assert!(serde_json::from_str::<Pool>(&text.replacen(old, new, 1)).is_err(), "{new}");
         }
         // File of an older version: the same except for the tighter bound on few nodes.
         let mut older: serde_json::Value = serde_json::from_str(&text).unwrap();
         older.as_object_mut().unwrap().remove("small").unwrap();
         let older: Pool = serde_json::from_value(older).unwrap();
-        assert!(older.fluid(1) > pool.fluid(1) && older.fluid(1) == older.fluid_bound_for_mean_size(1.0));
+        assert!(
+            older.fluid(1) > pool.fluid(1)
+                && older.fluid(1) == older.fluid_bound_for_mean_size(1.0)
+        );
         assert_eq!((older.fluid(40), older.positions()), (pool.fluid(40), 2));
-        assert!(serde_json::from_str::<Pool>(&text.replacen("\"entropy\":", "\"entropy\":-", 1)).is_err());
+        assert!(
+            serde_json::from_str::<Pool>(&text.replacen("\"entropy\":", "\"entropy\":-", 1))
+                .is_err()
+        );
     }
 
     #[test]
@@ -488,7 +523,11 @@ mod tests {
         let pool = pool(&[&[0.9, 0.1], &[0.5, 0.3, 0.2], &[0.98, 0.02]]);
         let mean = (0.9 + 0.5 + 0.98) / 3.0;
         assert!((pool.fluid(1).unwrap() - mean).abs() < 1e-12);
-        assert!(pool.fluid_bound_for_mean_size(1.0).unwrap() > 1.05 * mean, "{:?} is loose", pool.fluid_bound_for_mean_size(1.0));
+        assert!(
+            pool.fluid_bound_for_mean_size(1.0).unwrap() > 1.05 * mean,
+            "{:?} is loose",
+            pool.fluid_bound_for_mean_size(1.0)
+        );
         // Two nodes: .9 and .81, .45 or .882; .5 and the larger of .3 and .45, .25, .49; .98 and
         // .882, .49 or .9604.
         let two = mean + (0.81 + 0.45 + 0.882 + 0.45 + 0.3 + 0.49 + 0.882 + 0.49 + 0.9604) / 9.0;
@@ -502,8 +541,13 @@ mod tests {
         // than any tree of one node.
         let pool = pool(&[&[1.0], &[0.01; 100]]);
         let adaptive = 0.5 * (1.0 + 0.5 * (1.0 + 0.01));
-        assert!(adaptive > pool.fluid(1).unwrap() && adaptive <= pool.fluid_bound_for_mean_size(1.0).unwrap());
-        let all: Vec<f64> = (0..200).map(|i| pool.fluid_bound_for_mean_size(0.05 * f64::from(i)).unwrap()).collect();
+        assert!(
+            adaptive > pool.fluid(1).unwrap()
+                && adaptive <= pool.fluid_bound_for_mean_size(1.0).unwrap()
+        );
+        let all: Vec<f64> = (0..200)
+            .map(|i| pool.fluid_bound_for_mean_size(0.05 * f64::from(i)).unwrap())
+            .collect();
         assert!(all.windows(3).all(|w| w[1] - w[0] >= w[2] - w[1] - 1e-9), "concave");
         assert!(all.windows(2).all(|w| w[0] <= w[1] + 1e-12) && all[0] == 0.0);
         for p in [1, 5, 9] {

@@ -37,7 +37,10 @@ impl SearchNode {
     ///
     /// A parent never comes after its child, since p <= 1.
     fn order(a: &SearchNode, b: &SearchNode) -> Ordering {
-        (b.pi.total_cmp(&a.pi)).then(a.depth.cmp(&b.depth)).then(a.token.cmp(&b.token)).then(a.parent.cmp(&b.parent))
+        (b.pi.total_cmp(&a.pi))
+            .then(a.depth.cmp(&b.depth))
+            .then(a.token.cmp(&b.token))
+            .then(a.parent.cmp(&b.parent))
     }
 }
 
@@ -81,7 +84,15 @@ impl TreeSearch {
     /// Starts a search for the best `drafted` = P nodes below `root`, up to `depth`.
     pub fn new(root: TokenId, drafted: usize, depth: usize) -> Self {
         let (best, rest) = (Vec::new(), Vec::new());
-        Self { drafted, depth, explored: TokenTree::new(root), pi: vec![1.0], best, rest, root_expanded: false }
+        Self {
+            drafted,
+            depth,
+            explored: TokenTree::new(root),
+            pi: vec![1.0],
+            best,
+            rest,
+            root_expanded: false,
+        }
     }
 
     /// Returns the nodes that [`Search::open`] has returned, by index; the root is 0.
@@ -119,7 +130,11 @@ impl TreeSearch {
     ///
     /// Each child is a token, at most once, and its probability given its parent. Children of
     /// probability 0 are dropped. No more than the P best of a node are needed.
-    pub fn expand(&mut self, nodes: &[usize], children: impl IntoIterator<Item = impl IntoIterator<Item = (TokenId, f64)>>) {
+    pub fn expand(
+        &mut self,
+        nodes: &[usize],
+        children: impl IntoIterator<Item = impl IntoIterator<Item = (TokenId, f64)>>,
+    ) {
         for (&parent, children) in nodes.iter().zip(children) {
             if parent == 0 {
                 self.root_expanded = true;
@@ -153,9 +168,15 @@ impl TreeSearch {
         } else if !self.root_expanded {
             1.0
         } else {
-            self.best.iter().find(|item| !item.expanded && item.depth < self.depth).map_or(0.0, |item| item.pi)
+            self.best
+                .iter()
+                .find(|item| !item.expanded && item.depth < self.depth)
+                .map_or(0.0, |item| item.pi)
         };
-        (0..self.drafted).map(|i| self.best.get(i).map_or(0.0, |item| item.pi).max(unknown)).sum::<f64>() + 0.0
+        (0..self.drafted)
+            .map(|i| self.best.get(i).map_or(0.0, |item| item.pi).max(unknown))
+            .sum::<f64>()
+            + 0.0
     }
 
     /// Returns the least path probability of the best P nodes known.
@@ -191,7 +212,11 @@ impl TreeSearch {
         if !self.root_expanded {
             return 1.0;
         }
-        let open = self.best.iter().find(|item| !item.expanded && item.depth < self.depth).map_or(0.0, |item| item.pi);
+        let open = self
+            .best
+            .iter()
+            .find(|item| !item.expanded && item.depth < self.depth)
+            .map_or(0.0, |item| item.pi);
         let beyond = self.rest.iter().map(|item| item.pi).fold(0.0, f64::max);
         open.max(beyond)
     }
@@ -212,7 +237,13 @@ impl TreeSearch {
                 }
             }
         }
-        let left = |item: &SearchNode| place[item.parent].map(|parent| UnusedCandidate { parent, token: item.token, p: item.p });
+        let left = |item: &SearchNode| {
+            place[item.parent].map(|parent| UnusedCandidate {
+                parent,
+                token: item.token,
+                p: item.p,
+            })
+        };
         FoundTree { unused: self.rest.iter().filter_map(left).collect(), tree, expanded }
     }
 }
@@ -228,7 +259,8 @@ mod tests {
 
     /// Distribution below a path, from a table of few values, so that ties are common.
     fn law(table: &[u8], path: &[TokenId]) -> Vec<(TokenId, f64)> {
-        let at = path.iter().fold(1usize, |at, &t| at * VOCAB as usize + t as usize) * VOCAB as usize;
+        let at =
+            path.iter().fold(1usize, |at, &t| at * VOCAB as usize + t as usize) * VOCAB as usize;
         (0..VOCAB).map(|t| (t, f64::from(table[(at + t as usize) % table.len()]) / 12.0)).collect()
     }
 
@@ -253,7 +285,12 @@ mod tests {
             let mut search = TreeSearch::new(7, drafted, depth);
             assert!(search.next_to_expand(9).is_empty());
             assert_eq!(
-                (search.lower(), search.upper(), search.least_path_probability(), search.found().tree.len()),
+                (
+                    search.lower(),
+                    search.upper(),
+                    search.least_path_probability(),
+                    search.found().tree.len()
+                ),
                 (0.0, 0.0, 0.0, 1)
             );
         }

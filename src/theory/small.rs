@@ -60,7 +60,12 @@ pub(super) struct SmallTrees {
 
 impl Default for SmallTrees {
     fn default() -> Self {
-        Self { positions: 0, first: 0.0, ratio: [Cell::default(); CELLS], best: [Cell::default(); CELLS] }
+        Self {
+            positions: 0,
+            first: 0.0,
+            ratio: [Cell::default(); CELLS],
+            best: [Cell::default(); CELLS],
+        }
     }
 }
 
@@ -196,7 +201,9 @@ mod tests {
     /// Random distribution in descending order.
     fn distribution(draws: &mut SplitMix) -> Vec<f64> {
         let power = 1.0 + draws.below(8) as f64;
-        let mut all: Vec<f64> = (0..2 + draws.below(4)).map(|_| ((draws.below(1000) + 1) as f64 / 1000.0).powf(power)).collect();
+        let mut all: Vec<f64> = (0..2 + draws.below(4))
+            .map(|_| ((draws.below(1000) + 1) as f64 / 1000.0).powf(power))
+            .collect();
         let total: f64 = all.iter().sum();
         all.iter_mut().for_each(|p| *p /= total);
         all.sort_by(|a, b| b.total_cmp(a));
@@ -219,7 +226,9 @@ mod tests {
                     for deeper in pool {
                         let (first, second) = (root[0], get(root, 1));
                         let below = first * after_first[0];
-                        let mut all = [first, second, get(root, 2), below, first * get(after_first, 1)].to_vec();
+                        let mut all =
+                            [first, second, get(root, 2), below, first * get(after_first, 1)]
+                                .to_vec();
                         all.extend([second * after_second[0], below * deeper[0]]);
                         all.sort_by(|a, b| b.total_cmp(a));
                         for p in 0..3 {
@@ -236,11 +245,17 @@ mod tests {
     fn one_node_is_exact_two_are_within_the_grid_and_three_are_bounded() {
         let draws = &mut SplitMix(5);
         for _ in 0..60 {
-            let pool: Vec<Vec<f64>> = (0..1 + draws.below(5)).map(|_| distribution(draws)).collect();
+            let pool: Vec<Vec<f64>> =
+                (0..1 + draws.below(5)).map(|_| distribution(draws)).collect();
             let (want, got) = (optimum(&pool), sums(&pool).ceilings(pool.len()).unwrap());
-            assert!((got.ceiling_for(1) - want[0]).abs() < 1e-12, "{} for {want:?}", got.ceiling_for(1));
             assert!(
-                got.ceiling_for(2) >= want[1] - 1e-12 && got.ceiling_for(2) <= want[1] + 0.5 / CELLS as f64,
+                (got.ceiling_for(1) - want[0]).abs() < 1e-12,
+                "{} for {want:?}",
+                got.ceiling_for(1)
+            );
+            assert!(
+                got.ceiling_for(2) >= want[1] - 1e-12
+                    && got.ceiling_for(2) <= want[1] + 0.5 / CELLS as f64,
                 "{} for {want:?}",
                 got.ceiling_for(2)
             );
@@ -253,7 +268,10 @@ mod tests {
     fn sums_that_miss_positions_give_nothing() {
         let trees = sums(&[vec![0.7, 0.3], vec![1.0]]);
         assert!(trees.ceilings(2).is_some());
-        assert_eq!((trees.ceilings(3), trees.ceilings(0), SmallTrees::default().ceilings(2)), (None, None, None));
+        assert_eq!(
+            (trees.ceilings(3), trees.ceilings(0), SmallTrees::default().ceilings(2)),
+            (None, None, None)
+        );
         let mut twice = SmallTrees::default();
         twice.absorb(&trees, 2);
         assert_eq!(twice.ceilings(4).map(|c| c.first), trees.ceilings(2).map(|c| c.first));
@@ -264,8 +282,13 @@ mod tests {
         let trees = sums(&[vec![0.7, 0.3], vec![0.5, 0.25]]);
         let text = serde_json::to_string(&trees).unwrap();
         assert_eq!(serde_json::from_str::<SmallTrees>(&text).unwrap(), trees);
-        for (old, new) in [("\"first\":", "\"first\":-"), ("\"ratio\":[", "\"ratio\":[{\"weight\":0,\"sum\":0},")] {
-            assert!(serde_json::from_str::<SmallTrees>(&text.replacen(old, new, 1)).is_err(), "{new}");
+        for (old, new) in
+            [("\"first\":", "\"first\":-"), ("\"ratio\":[", "\"ratio\":[{\"weight\":0,\"sum\":0},")]
+        {
+            assert!(
+                serde_json::from_str::<SmallTrees>(&text.replacen(old, new, 1)).is_err(),
+                "{new}"
+            );
         }
     }
 }

@@ -20,14 +20,22 @@ pub struct BestSpeedUp {
 /// for trees of P nodes), or a drafter's own. `pass` is t(B) in seconds, `draft` the seconds that
 /// drafting for B takes: 0 for a free drafter. Ties go to the smallest B. Returns `None` if there
 /// is nothing to compare, or the times are not positive.
-pub fn best(accepted: &[f64], pass: impl Fn(usize) -> f64, draft: impl Fn(usize) -> f64) -> Option<BestSpeedUp> {
+pub fn best(
+    accepted: &[f64],
+    pass: impl Fn(usize) -> f64,
+    draft: impl Fn(usize) -> f64,
+) -> Option<BestSpeedUp> {
     let plain = pass(1);
     let mut best: Option<BestSpeedUp> = None;
     for (i, accepted) in accepted.iter().enumerate() {
         let budget = i + 1;
         let seconds = pass(budget) + draft(budget);
         let speed_up = (1.0 + accepted) * plain / seconds;
-        if plain > 0.0 && seconds > 0.0 && speed_up.is_finite() && best.is_none_or(|best| speed_up > best.speed_up) {
+        if plain > 0.0
+            && seconds > 0.0
+            && speed_up.is_finite()
+            && best.is_none_or(|best| speed_up > best.speed_up)
+        {
             best = Some(BestSpeedUp { budget, speed_up });
         }
     }
@@ -94,10 +102,16 @@ mod tests {
     fn hand_computed_speed_ups_match() {
         // B = 1, 2, 3: 0, 0.5 and 0.75 accepted; passes of 1, 1.2 and 1.5 s.
         let pass = |b: usize| [1.0, 1.2, 1.5][b - 1];
-        assert_eq!(best(&[0.0, 0.5, 0.75], pass, |_| 0.0), Some(BestSpeedUp { budget: 2, speed_up: 1.25 }));
+        assert_eq!(
+            best(&[0.0, 0.5, 0.75], pass, |_| 0.0),
+            Some(BestSpeedUp { budget: 2, speed_up: 1.25 })
+        );
         // Drafting takes as long as a pass: only drafting nothing pays.
         let draft = |b: usize| if b > 1 { 1.0 } else { 0.0 };
-        assert_eq!(best(&[0.0, 0.5, 0.75], pass, draft), Some(BestSpeedUp { budget: 1, speed_up: 1.0 }));
+        assert_eq!(
+            best(&[0.0, 0.5, 0.75], pass, draft),
+            Some(BestSpeedUp { budget: 1, speed_up: 1.0 })
+        );
         assert_eq!(best(&[], pass, |_| 0.0), None);
         assert_eq!(best(&[0.0, 1.0], |_| 0.0, |_| 0.0), None);
         assert_eq!(best(&[0.0, 1.0], |_| f64::NAN, |_| 0.0), None);
@@ -107,8 +121,15 @@ mod tests {
     fn large_machines_verify_many_tokens_for_the_price_of_one() {
         // 8 billion weights in half precision, on machines as large as an A100 and an H100.
         let work = ModelWork { bytes: 1.6e10, flops_per_token: 1.6e10 };
-        let machine = |bandwidth, flops| Hardware { name: String::new(), bandwidth, flops, memory: Some(8e10) };
-        for (machine, free) in [(machine(2.039e12, 3.12e14), 153), (machine(3.35e12, 9.894e14), 295)] {
+        let machine = |bandwidth, flops| Hardware {
+            name: String::new(),
+            bandwidth,
+            flops,
+            memory: Some(8e10),
+        };
+        for (machine, free) in
+            [(machine(2.039e12, 3.12e14), 153), (machine(3.35e12, 9.894e14), 295)]
+        {
             assert_eq!(machine.free_budget(&work), free);
             assert_eq!(machine.seconds(&work, free), machine.seconds(&work, 1));
             assert!(machine.seconds(&work, free + 1) > machine.seconds(&work, 1));

@@ -83,7 +83,8 @@ pub fn greedy_first_ceiling(tokens: &[(f64, f64)], drafts: usize) -> f64 {
         return 0.0;
     }
     let (certain, others) = tokens.split_at((drafts - 1).min(tokens.len()));
-    (certain.iter().map(|(p, _)| p).sum::<f64>() + single_draft_ceiling(&normalized(others))).min(1.0)
+    (certain.iter().map(|(p, _)| p).sum::<f64>() + single_draft_ceiling(&normalized(others)))
+        .min(1.0)
 }
 
 /// Returns the tokens that can be sampled, with q normalized.
@@ -181,7 +182,9 @@ mod tests {
         let mut room = vec![vec![0.0f64; sink + 1]; sink + 1];
         for (s, &(set, share)) in sets.iter().enumerate() {
             room[source][s] = share;
-            (0..p.len()).filter(|i| set >> i & 1 == 1).for_each(|i| room[s][sets.len() + i] = f64::INFINITY);
+            (0..p.len())
+                .filter(|i| set >> i & 1 == 1)
+                .for_each(|i| room[s][sets.len() + i] = f64::INFINITY);
         }
         p.iter().enumerate().for_each(|(i, &p)| room[sets.len() + i][sink] = p);
         let mut total = 0.0;
@@ -200,7 +203,8 @@ mod tests {
             if from[sink] == usize::MAX {
                 return total;
             }
-            let way = std::iter::successors(Some(sink), |&at| (at != source).then(|| from[at])).collect::<Vec<_>>();
+            let way = std::iter::successors(Some(sink), |&at| (at != source).then(|| from[at]))
+                .collect::<Vec<_>>();
             let most = way.windows(2).map(|w| room[w[1]][w[0]]).fold(f64::INFINITY, f64::min);
             way.windows(2).for_each(|w| {
                 room[w[1]][w[0]] -= most;
@@ -223,11 +227,14 @@ mod tests {
     fn pair() -> impl Strategy<Value = Vec<(f64, f64)>> {
         let p = prop_oneof![1 => Just(0.0), 4 => 0.01f64..1.0];
         let q = prop_oneof![1 => Just(0.0), 1 => 1e-9f64..1e-5, 4 => 0.01f64..1.0];
-        (prop::collection::vec((p, q), 2..7), 0.0f64..1.0).prop_filter_map("nothing to draw", |(mut all, others)| {
-            let sum: f64 = all.iter().map(|(p, _)| p).sum::<f64>() + others;
-            all.iter_mut().for_each(|(p, _)| *p /= sum);
-            (sum > 0.0 && all.iter().any(|(_, q)| *q > 0.0)).then_some(all)
-        })
+        (prop::collection::vec((p, q), 2..7), 0.0f64..1.0).prop_filter_map(
+            "nothing to draw",
+            |(mut all, others)| {
+                let sum: f64 = all.iter().map(|(p, _)| p).sum::<f64>() + others;
+                all.iter_mut().for_each(|(p, _)| *p /= sum);
+                (sum > 0.0 && all.iter().any(|(_, q)| *q > 0.0)).then_some(all)
+            },
+        )
     }
 
     proptest! {
@@ -319,13 +326,19 @@ mod tests {
         assert_eq!(greedy_first_ceiling(&tokens, 0), 0.0);
         assert!((greedy_first_ceiling(&tokens, 2) - 1.0).abs() < 1e-12);
         // No token can be sampled.
-        assert_eq!((without_replacement_ceiling(&[], 3), without_replacement_ceiling(&[(1.0, 0.0)], 2)), (Some(0.0), Some(0.0)));
+        assert_eq!(
+            (without_replacement_ceiling(&[], 3), without_replacement_ceiling(&[(1.0, 0.0)], 2)),
+            (Some(0.0), Some(0.0))
+        );
         assert_eq!((greedy_first_ceiling(&[], 2), single_draft_ceiling(&[])), (0.0, 0.0));
         // Weights that are not normalized.
         let weights = [(0.2, 4.0), (0.3, 2.0), (0.5, 2.0)];
         let shares = [(0.2, 0.5), (0.3, 0.25), (0.5, 0.25)];
         assert!(
-            (without_replacement_ceiling(&weights, 2).unwrap() - without_replacement_ceiling(&shares, 2).unwrap()).abs() < 1e-12
+            (without_replacement_ceiling(&weights, 2).unwrap()
+                - without_replacement_ceiling(&shares, 2).unwrap())
+            .abs()
+                < 1e-12
         );
     }
 }

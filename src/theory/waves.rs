@@ -49,7 +49,11 @@ const SWING: f64 = 0.25;
 /// No random numbers are used. A half-width is NaN where a value is NaN. Returns `None` for fewer
 /// than four waves, for more than half as many waves as units (which would follow single units), or
 /// if `statistics` does.
-pub fn half_widths(units: usize, waves: usize, mut statistics: impl FnMut(&[usize]) -> Option<Vec<f64>>) -> Option<Vec<f64>> {
+pub fn half_widths(
+    units: usize,
+    waves: usize,
+    mut statistics: impl FnMut(&[usize]) -> Option<Vec<f64>>,
+) -> Option<Vec<f64>> {
     if waves < 4 || units < 2 * waves {
         return None;
     }
@@ -82,7 +86,9 @@ mod tests {
     fn mean(units: &[f64]) -> impl FnMut(&[usize]) -> Option<Vec<f64>> {
         |times| {
             let n: usize = times.iter().sum();
-            Some(vec![units.iter().zip(times).map(|(unit, &n)| unit * n as f64).sum::<f64>() / n as f64])
+            Some(vec![
+                units.iter().zip(times).map(|(unit, &n)| unit * n as f64).sum::<f64>() / n as f64,
+            ])
         }
     }
 
@@ -90,7 +96,8 @@ mod tests {
     fn interval_of_a_mean_is_the_cosine_estimate() {
         let units: Vec<f64> = (0..20).map(|i| f64::from(i * i % 7)).collect();
         let cosine = |j: usize| {
-            let term = |(i, unit): (usize, &f64)| unit * (PI * j as f64 * (i as f64 + 0.5) / 20.0).cos();
+            let term =
+                |(i, unit): (usize, &f64)| unit * (PI * j as f64 * (i as f64 + 0.5) / 20.0).cos();
             (2.0f64 / 20.0).sqrt() * units.iter().enumerate().map(term).sum::<f64>()
         };
         let variance = (1..=5).map(|j| cosine(j).powi(2)).sum::<f64>() / 5.0;

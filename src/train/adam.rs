@@ -48,7 +48,11 @@ impl Adam {
         for grad in grads.values() {
             powers.push(match grad.device() {
                 Device::Cpu => {
-                    let squares = grad.flatten_all()?.to_vec1::<f32>()?.into_iter().map(|g| f64::from(g) * f64::from(g));
+                    let squares = grad
+                        .flatten_all()?
+                        .to_vec1::<f32>()?
+                        .into_iter()
+                        .map(|g| f64::from(g) * f64::from(g));
                     Tensor::new(&[squares.sum::<f64>()], &Device::Cpu)?
                 }
                 // Row by row first: a device computes each sum on one of its processors.
@@ -56,7 +60,11 @@ impl Adam {
             });
         }
         // One transfer for all of them, since each waits for the device.
-        let power = if powers.is_empty() { 0.0 } else { Tensor::cat(&powers, 0)?.sum_all()?.to_scalar::<f64>()? };
+        let power = if powers.is_empty() {
+            0.0
+        } else {
+            Tensor::cat(&powers, 0)?.sum_all()?.to_scalar::<f64>()?
+        };
         let norm = power.sqrt();
         if !norm.is_finite() {
             return Ok(norm);
@@ -88,9 +96,16 @@ impl Adam {
 
 impl StepScalars {
     /// Updates a parameter in one pass over its values; returns the new moments.
-    fn on_cpu(&self, var: &Var, grad: &Tensor, (m, v): (&Tensor, &Tensor), decay: f32) -> Result<(Tensor, Tensor)> {
+    fn on_cpu(
+        &self,
+        var: &Var,
+        grad: &Tensor,
+        (m, v): (&Tensor, &Tensor),
+        decay: f32,
+    ) -> Result<(Tensor, Tensor)> {
         let vector = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
-        let (mut values, grad, mut m, mut v) = (vector(var)?, vector(grad)?, vector(m)?, vector(v)?);
+        let (mut values, grad, mut m, mut v) =
+            (vector(var)?, vector(grad)?, vector(m)?, vector(v)?);
         for (((w, g), m), v) in values.iter_mut().zip(grad).zip(&mut m).zip(&mut v) {
             let g = g * self.scale;
             *m = BETA1 * *m + (1.0 - BETA1) * g;
@@ -103,7 +118,13 @@ impl StepScalars {
     }
 
     /// Updates a parameter by tensor operations of its device; returns the new moments.
-    fn on_device(&self, var: &Var, grad: &Tensor, (m, v): (&Tensor, &Tensor), decay: f32) -> Result<(Tensor, Tensor)> {
+    fn on_device(
+        &self,
+        var: &Var,
+        grad: &Tensor,
+        (m, v): (&Tensor, &Tensor),
+        decay: f32,
+    ) -> Result<(Tensor, Tensor)> {
         let wide = |x: f32| f64::from(x);
         let grad = (grad * wide(self.scale))?;
         let m = ((m * wide(BETA1))? + (&grad * wide(1.0 - BETA1))?)?;
@@ -122,10 +143,12 @@ mod tests {
 
     #[test]
     fn the_first_step_goes_by_the_rate_and_the_sign() {
-        let var = Var::from_tensor(&Tensor::new(&[1f32, -2.0, 3.0], &Device::Cpu).unwrap()).unwrap();
+        let var =
+            Var::from_tensor(&Tensor::new(&[1f32, -2.0, 3.0], &Device::Cpu).unwrap()).unwrap();
         let vars = BTreeMap::from([("w", var)]);
         let mut adam = Adam::default();
-        let grads = |values: [f32; 3]| BTreeMap::from([("w", Tensor::new(&values, &Device::Cpu).unwrap())]);
+        let grads =
+            |values: [f32; 3]| BTreeMap::from([("w", Tensor::new(&values, &Device::Cpu).unwrap())]);
         let norm = adam.step(&vars, grads([3.0, -4.0, 0.0]), 0.1, 1e9).unwrap();
         assert_eq!(norm, 5.0);
         let got = vars["w"].to_vec1::<f32>().unwrap();
@@ -140,13 +163,22 @@ mod tests {
     #[test]
     fn a_device_makes_the_same_steps() {
         let begin: Vec<f32> = (0..96).map(|i| (i as f32 * 0.7).sin()).collect();
-        let var = || Var::from_tensor(&Tensor::from_slice(&begin, (12, 8), &Device::Cpu).unwrap()).unwrap();
+        let var = || {
+            Var::from_tensor(&Tensor::from_slice(&begin, (12, 8), &Device::Cpu).unwrap()).unwrap()
+        };
         let (one, two) = (var(), var());
         let zeros = one.zeros_like().unwrap();
         let (mut m1, mut m2) = ((zeros.clone(), zeros.clone()), (zeros.clone(), zeros));
         for step in 1..4 {
-            let rule = StepScalars { scale: 0.5, rate: 0.01, c1: 1.0 - BETA1.powi(step), c2: 1.0 - BETA2.powi(step) };
-            let grad = Tensor::from_iter((0..96).map(|i| (i as f32 * step as f32).cos()), &Device::Cpu).unwrap();
+            let rule = StepScalars {
+                scale: 0.5,
+                rate: 0.01,
+                c1: 1.0 - BETA1.powi(step),
+                c2: 1.0 - BETA2.powi(step),
+            };
+            let grad =
+                Tensor::from_iter((0..96).map(|i| (i as f32 * step as f32).cos()), &Device::Cpu)
+                    .unwrap();
             let grad = grad.reshape((12, 8)).unwrap();
             m1 = rule.on_cpu(&one, &grad, (&m1.0, &m1.1), 0.001).unwrap();
             m2 = rule.on_device(&two, &grad, (&m2.0, &m2.1), 0.001).unwrap();
@@ -157,6 +189,13 @@ mod tests {
                 assert!((got - want).abs() < 1e-6, "{got} for {want}");
             }
         }
-        assert!(numbers(one.as_tensor()).iter().zip(&begin).filter(|(a, b)| (*a - *b).abs() > 1e-3).count() > 48);
+        assert!(
+            numbers(one.as_tensor())
+                .iter()
+                .zip(&begin)
+                .filter(|(a, b)| (*a - *b).abs() > 1e-3)
+                .count()
+                > 48
+        );
     }
 }

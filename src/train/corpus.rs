@@ -87,26 +87,43 @@ impl Corpus {
     /// If the file can't be read or written, or holds texts made with other settings.
     pub fn open(path: &Path, about: &CorpusSettings) -> Result<Corpus, TrainError> {
         let trouble = |source| TrainError::Disk { path: path.to_owned(), source };
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(trouble)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(trouble)?;
         let mut reader = BufReader::new(&mut file);
         let mut head = [0u8; 8];
         let fresh = reader.read_exact(&mut head).is_err();
         if fresh {
             let line = serde_json::to_vec(about).unwrap_or_default();
             file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(trouble)?;
-            file.write_all(&(line.len() as u64).to_le_bytes()).and_then(|()| file.write_all(&line)).map_err(trouble)?;
+            file.write_all(&(line.len() as u64).to_le_bytes())
+                .and_then(|()| file.write_all(&line))
+                .map_err(trouble)?;
             let end = 8 + line.len() as u64;
-            return Ok(Corpus { path: path.to_owned(), file, about: about.clone(), index: Vec::new(), end });
+            return Ok(Corpus {
+                path: path.to_owned(),
+                file,
+                about: about.clone(),
+                index: Vec::new(),
+                end,
+            });
         }
         let length = u64::from_le_bytes(head);
         let mut line = vec![0; length.min(1 << 20) as usize];
-        let found: Option<CorpusSettings> = reader.read_exact(&mut line).ok().and_then(|()| serde_json::from_slice(&line).ok());
+        let found: Option<CorpusSettings> =
+            reader.read_exact(&mut line).ok().and_then(|()| serde_json::from_slice(&line).ok());
         if found.as_ref() != Some(about) {
             return Err(TrainError::OtherCorpus { path: path.to_owned() });
         }
         let len = reader.get_ref().metadata().map_err(trouble)?.len();
         let (mut at, mut index) = (8 + length, Vec::new());
-        while let Some((tokens, bytes)) = Self::record(&mut file, at, about).filter(|(_, bytes)| at + bytes <= len) {
+        while let Some((tokens, bytes)) =
+            Self::record(&mut file, at, about).filter(|(_, bytes)| at + bytes <= len)
+        {
             index.push((at, tokens));
             at += bytes;
         }
@@ -192,7 +209,9 @@ impl Corpus {
             .seek(SeekFrom::Start(at))
             .and_then(|_| self.file.read_exact(&mut bytes))
             .map_err(|source| TrainError::Disk { path: self.path.clone(), source })?;
-        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let word = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
         let half = |at: usize| f16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let hidden_at = 16 + 4 * tokens;
         let numbers = (tokens - 1) * self.about.after.len() * self.about.dim;
@@ -218,14 +237,23 @@ mod tests {
     fn texts_are_read_back_after_an_interrupted_write() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("corpus");
-        let about =
-            CorpusSettings { form: 1, model: "m".into(), dim: 2, after: vec![1, 3], prompts: "p".into(), seed: 1, max_tokens: 9 };
+        let about = CorpusSettings {
+            form: 1,
+            model: "m".into(),
+            dim: 2,
+            after: vec![1, 3],
+            prompts: "p".into(),
+            seed: 1,
+            max_tokens: 9,
+        };
         let text = |n: u32| CorpusText {
             prompt: n,
             prompt_tokens: 1,
             tokens: (0..n).collect(),
             hidden: (0..(n - 1) * 4).map(|i| f16::from_f32(i as f32)).collect(),
-            distributions: (0..(n as usize - 1) * TOP).map(|i| (i as u32, f16::from_f32(0.5))).collect(),
+            distributions: (0..(n as usize - 1) * TOP)
+                .map(|i| (i as u32, f16::from_f32(0.5)))
+                .collect(),
         };
         let mut corpus = Corpus::open(&path, &about).unwrap();
         corpus.push(&text(3)).unwrap();
@@ -240,7 +268,10 @@ mod tests {
         let mut corpus = Corpus::open(&path, &about).unwrap();
         assert_eq!((corpus.len(), corpus.tokens()), (2, 8));
         corpus.push(&text(6)).unwrap();
-        assert_eq!((corpus.read(0).unwrap(), corpus.read(1).unwrap(), corpus.read(2).unwrap()), (text(3), text(5), text(6)));
+        assert_eq!(
+            (corpus.read(0).unwrap(), corpus.read(1).unwrap(), corpus.read(2).unwrap()),
+            (text(3), text(5), text(6))
+        );
         let other = CorpusSettings { seed: 2, ..about };
         assert!(matches!(Corpus::open(&path, &other), Err(TrainError::OtherCorpus { .. })));
     }

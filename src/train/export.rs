@@ -16,7 +16,11 @@ use crate::tree::TokenId;
 
 /// Returns the storage type of a tensor with that many columns.
 fn kind(name: &str, cols: usize) -> GgmlDType {
-    if name.ends_with("norm.weight") || !cols.is_multiple_of(32) { GgmlDType::F32 } else { GgmlDType::Q4_1 }
+    if name.ends_with("norm.weight") || !cols.is_multiple_of(32) {
+        GgmlDType::F32
+    } else {
+        GgmlDType::Q4_1
+    }
 }
 
 /// Returns a tensor's values as the file will store them.
@@ -47,7 +51,8 @@ pub fn round_on_device(name: &str, tensor: &Tensor) -> candle_core::Result<Tenso
     let step = ((blocks.max_keepdim(1)? - &least)? / 15.0)?;
     // A constant block has step 0.
     let times = step.eq(0.0)?.where_cond(&step.zeros_like()?, &step.recip()?)?;
-    let level = (blocks.broadcast_sub(&least)?.broadcast_mul(&times)? + 0.5)?.floor()?.clamp(0.0, 15.0)?;
+    let level =
+        (blocks.broadcast_sub(&least)?.broadcast_mul(&times)? + 0.5)?.floor()?.clamp(0.0, 15.0)?;
     level.broadcast_mul(&half(&step)?)?.broadcast_add(&half(&least)?)?.reshape(tensor.shape())
 }
 
@@ -55,7 +60,13 @@ pub fn round_on_device(name: &str, tensor: &Tensor) -> candle_core::Result<Tenso
 ///
 /// # Errors
 /// If it can't be written.
-pub fn write(path: &Path, net: &Net, tokens: &[TokenId], after: &[usize], card: &str) -> Result<(), TrainError> {
+pub fn write(
+    path: &Path,
+    net: &Net,
+    tokens: &[TokenId],
+    after: &[usize],
+    card: &str,
+) -> Result<(), TrainError> {
     let s = &net.sizes;
     let architecture = s.form.architecture();
     let key = |name: &str| format!("{architecture}.{name}");
@@ -82,14 +93,20 @@ pub fn write(path: &Path, net: &Net, tokens: &[TokenId], after: &[usize], card: 
     for (name, rows, cols) in s.tensors() {
         let Some(var) = net.vars.get(name) else { continue };
         let kind = kind(name, cols);
-        let shape = if rows == 1 { var.as_tensor().reshape(cols)? } else { var.as_tensor().reshape((rows, cols))? };
+        let shape = if rows == 1 {
+            var.as_tensor().reshape(cols)?
+        } else {
+            var.as_tensor().reshape((rows, cols))?
+        };
         tensors.push((name, QTensor::quantize(&shape.to_device(&Device::Cpu)?, kind)?));
     }
     let disk = |source| TrainError::Disk { path: path.to_owned(), source };
     let part = path.with_extension("part");
     let mut out = BufWriter::new(std::fs::File::create(&part).map_err(disk)?);
-    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
-    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
+    let metadata: Vec<(&str, &Value)> =
+        metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let tensors: Vec<(&str, &QTensor)> =
+        tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
     gguf_file::write(&mut out, &metadata, &tensors)?;
     out.flush().map_err(disk)?;
     std::fs::rename(&part, path).map_err(disk)
@@ -102,8 +119,9 @@ mod tests {
 
     #[test]
     fn a_device_rounds_as_the_file_does() {
-        let mut values: Vec<f32> =
-            (0..8 * 64).map(|i| ((i * i) as f32 * 0.37).sin() * if i < 256 { 0.04 } else { 3.0 }).collect();
+        let mut values: Vec<f32> = (0..8 * 64)
+            .map(|i| ((i * i) as f32 * 0.37).sin() * if i < 256 { 0.04 } else { 3.0 })
+            .collect();
         // A constant block, a block of zeros, and an outlier.
         values[64..96].fill(0.25);
         values[96..128].fill(0.0);
@@ -111,8 +129,15 @@ mod tests {
         let tensor = Tensor::from_vec(values, (8, 64), &Device::Cpu).unwrap();
         for name in ["output.weight", "output_norm.weight"] {
             let numbers = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            let (want, got) = (numbers(round_for_file(name, &tensor).unwrap()), numbers(round_on_device(name, &tensor).unwrap()));
-            assert_eq!(want.iter().zip(&got).filter(|(a, b)| (*a - *b).abs() > 1e-6 * a.abs()).count(), 0, "{name}");
+            let (want, got) = (
+                numbers(round_for_file(name, &tensor).unwrap()),
+                numbers(round_on_device(name, &tensor).unwrap()),
+            );
+            assert_eq!(
+                want.iter().zip(&got).filter(|(a, b)| (*a - *b).abs() > 1e-6 * a.abs()).count(),
+                0,
+                "{name}"
+            );
         }
     }
 }

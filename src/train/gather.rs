@@ -86,7 +86,8 @@ pub fn gather(
             writers.push(scope.spawn(move || {
                 let mine = (0..).zip(asks).filter(|(i, _)| i % models.len() == w && !answered[*i]);
                 let waiting = mine.map(|(i, ask)| (i as u32, ask.clone())).collect();
-                Writer { model, asks: asks.len() as u32, answered, writing }.write(waiting, after, &give)
+                Writer { model, asks: asks.len() as u32, answered, writing }
+                    .write(waiting, after, &give)
             }));
         }
         let (mut turn, mut on) = (0, corpus.tokens() < writing.tokens);
@@ -102,7 +103,9 @@ pub fn gather(
         }
         // Writers that are still running fail to send their texts, and end.
         drop(texts);
-        writers.into_iter().try_for_each(|writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        writers.into_iter().try_for_each(|writer| {
+            writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     })
 }
 
@@ -123,9 +126,15 @@ pub(super) const GIVEN_PROMPT_TOKENS: usize = 8;
 /// Returns the tokens that an answer follows, or all tokens of a given text.
 ///
 /// Returns `None` for a text that is too short to train on.
-pub(super) fn start_tokens(model: &Model, ask: &PromptTask) -> Result<Option<Vec<TokenId>>, TrainError> {
-    let mut tokens =
-        if ask.is_given_text { model.tokenizer().encode(&ask.text, false)? } else { model.prompt_tokens(&ask.text, false)? };
+pub(super) fn start_tokens(
+    model: &Model,
+    ask: &PromptTask,
+) -> Result<Option<Vec<TokenId>>, TrainError> {
+    let mut tokens = if ask.is_given_text {
+        model.tokenizer().encode(&ask.text, false)?
+    } else {
+        model.prompt_tokens(&ask.text, false)?
+    };
     if let Some(begun) = &ask.answer_start {
         tokens.extend(model.tokenizer().encode(begun, false)?);
     }
@@ -188,7 +197,10 @@ impl Writer<'_> {
                 && let Some((number, ask)) = waiting.pop()
             {
                 let Some(tokens) = start_tokens(model, &ask)? else { continue };
-                let owed: usize = branches.iter().map(|b| b.prompt_tokens + writing.max_tokens - b.tokens.len()).sum();
+                let owed: usize = branches
+                    .iter()
+                    .map(|b| b.prompt_tokens + writing.max_tokens - b.tokens.len())
+                    .sum();
                 let needed = tokens.len() + writing.max_tokens;
                 if decoder.nodes() + owed + needed > decoder.capacity() {
                     if needed <= decoder.capacity() && !branches.is_empty() {
@@ -220,7 +232,8 @@ impl Writer<'_> {
                 branch.read(decoder.logits(i))?;
             }
             let ended = |b: &Branch| {
-                b.tokens.last().is_some_and(|t| stop.contains(t)) || b.tokens.len() >= b.prompt_tokens + writing.max_tokens
+                b.tokens.last().is_some_and(|t| stop.contains(t))
+                    || b.tokens.len() >= b.prompt_tokens + writing.max_tokens
             };
             let mut i = 0;
             while i < branches.len() {
@@ -229,10 +242,13 @@ impl Writer<'_> {
                     continue;
                 }
                 let branch = branches.remove(i);
-                let follow =
-                    branch.then.as_ref().map(|then| build_follow_up(model, then, &branch.tokens[branch.prompt_tokens..]));
+                let follow = branch.then.as_ref().map(|then| {
+                    build_follow_up(model, then, &branch.tokens[branch.prompt_tokens..])
+                });
                 let number = branch.prompt + self.asks;
-                if let Some(ask) = follow.filter(|_| !self.answered.get(number as usize).copied().unwrap_or(true)) {
+                if let Some(ask) =
+                    follow.filter(|_| !self.answered.get(number as usize).copied().unwrap_or(true))
+                {
                     waiting.push((number, ask));
                 }
                 if give.send(branch.end(&*decoder)?).is_err() {
@@ -269,7 +285,8 @@ impl Branch {
         for (c, chunk) in tokens.chunks(CHUNK).enumerate() {
             let first = decoder.nodes();
             let node = |(j, &token): (usize, &TokenId)| {
-                let before = if j == 0 { branch.slots.last().copied() } else { Some(first + j - 1) };
+                let before =
+                    if j == 0 { branch.slots.last().copied() } else { Some(first + j - 1) };
                 Node { token, parent: before.map_or(Parent::Context, Parent::Slot) }
             };
             let nodes: Vec<Node> = chunk.iter().enumerate().map(node).collect();
@@ -288,7 +305,10 @@ impl Branch {
     }
 
     fn next(&self) -> Option<Node> {
-        Some(Node { token: *self.tokens.last()?, parent: self.slots.last().map_or(Parent::Context, |&s| Parent::Slot(s)) })
+        Some(Node {
+            token: *self.tokens.last()?,
+            parent: self.slots.last().map_or(Parent::Context, |&s| Parent::Slot(s)),
+        })
     }
 
     fn keep(&mut self, logits: &[f32]) -> Result<(), TrainError> {
@@ -302,7 +322,8 @@ impl Branch {
     /// Keeps the distribution after the last token, and samples the next token.
     fn read(&mut self, logits: &[f32]) -> Result<(), TrainError> {
         self.keep(logits)?;
-        let token = TokenDist::new(logits, &self.warp)?.sample(self.draws.uniform(self.tokens.len()));
+        let token =
+            TokenDist::new(logits, &self.warp)?.sample(self.draws.uniform(self.tokens.len()));
         self.tokens.push(token);
         Ok(())
     }
@@ -310,7 +331,9 @@ impl Branch {
     fn end(self, decoder: &dyn Decoder) -> Result<CorpusText, TrainError> {
         let mut hidden = Vec::new();
         for &slot in &self.slots {
-            let row = decoder.hidden(decoder.len() + slot..decoder.len() + slot + 1).ok_or(TrainError::Device)?;
+            let row = decoder
+                .hidden(decoder.len() + slot..decoder.len() + slot + 1)
+                .ok_or(TrainError::Device)?;
             hidden.extend(row.iter().map(|&x| f16::from_f32(x.clamp(-65504.0, 65504.0))));
         }
         Ok(CorpusText {

@@ -34,21 +34,35 @@ impl Matrices {
     ///
     /// # Errors
     /// If one is missing, or is not a matrix of floats.
-    pub fn pack(vars: &BTreeMap<&'static str, Var>, matrices: &[&'static str], threads: usize) -> Result<Matrices> {
+    pub fn pack(
+        vars: &BTreeMap<&'static str, Var>,
+        matrices: &[&'static str],
+        threads: usize,
+    ) -> Result<Matrices> {
         let pack = |name: &'static str| {
             let Some(var) = vars.get(name) else { bail!("no tensor {name}") };
             let (rows, cols) = var.dims2()?;
-            let values = export::round_for_file(name, var.as_tensor())?.flatten_all()?.to_vec1::<f32>()?;
+            let values =
+                export::round_for_file(name, var.as_tensor())?.flatten_all()?.to_vec1::<f32>()?;
             let view = MatrixView::new(&values, rows, cols);
             Ok((
                 name,
-                Arc::new(Matrix { rows, cols, forward: PackedRight::pack(view.transpose()), backward: PackedRight::pack(view) }),
+                Arc::new(Matrix {
+                    rows,
+                    cols,
+                    forward: PackedRight::pack(view.transpose()),
+                    backward: PackedRight::pack(view),
+                }),
             ))
         };
         let share = matrices.len().div_ceil(threads.max(1)).max(1);
         std::thread::scope(|scope| {
             let packed: Vec<_> = (matrices.chunks(share))
-                .map(|names| scope.spawn(move || names.iter().map(|&name| pack(name)).collect::<Result<Vec<_>>>()))
+                .map(|names| {
+                    scope.spawn(move || {
+                        names.iter().map(|&name| pack(name)).collect::<Result<Vec<_>>>()
+                    })
+                })
                 .collect();
             let mut all = BTreeMap::new();
             for part in packed {
@@ -60,7 +74,14 @@ impl Matrices {
 
     /// Returns the products for one text, with accumulators for its gradients.
     pub fn products(&self) -> Products {
-        Products(self.0.iter().map(|(&name, matrix)| (name, Linear { matrix: matrix.clone(), grads: Arc::default() })).collect())
+        Products(
+            self.0
+                .iter()
+                .map(|(&name, matrix)| {
+                    (name, Linear { matrix: matrix.clone(), grads: Arc::default() })
+                })
+                .collect(),
+        )
     }
 }
 
@@ -91,8 +112,13 @@ impl Products {
     ///
     /// A matrix that took no part is left out.
     pub fn grads(self) -> impl Iterator<Item = (&'static str, Vec<f32>)> {
-        let taken = |linear: Linear| std::mem::take(&mut *linear.grads.lock().unwrap_or_else(PoisonError::into_inner));
-        self.0.into_iter().map(move |(name, linear)| (name, taken(linear))).filter(|(_, grads)| !grads.is_empty())
+        let taken = |linear: Linear| {
+            std::mem::take(&mut *linear.grads.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        self.0
+            .into_iter()
+            .map(move |(name, linear)| (name, taken(linear)))
+            .filter(|(_, grads)| !grads.is_empty())
     }
 }
 
@@ -109,7 +135,9 @@ struct Linear {
 impl Linear {
     /// Returns the rows of inputs, and their number.
     fn rows<'a>(&self, storage: &'a CpuStorage, layout: &Layout) -> Result<(&'a [f32], usize)> {
-        let (Some((from, to)), [n, cols]) = (layout.contiguous_offsets(), layout.dims()) else { bail!("contiguous rows") };
+        let (Some((from, to)), [n, cols]) = (layout.contiguous_offsets(), layout.dims()) else {
+            bail!("contiguous rows")
+        };
         if *cols != self.matrix.cols {
             bail!("{cols} columns for a matrix of {}", self.matrix.cols)
         }
@@ -125,7 +153,11 @@ impl Linear {
         {
             let mut grads = self.grads.lock().unwrap_or_else(PoisonError::into_inner);
             grads.resize(rows * cols, 0.0);
-            multiply(dy.transpose(), &PackedRight::pack(MatrixView::new(&values, n, *cols)), &mut grads);
+            multiply(
+                dy.transpose(),
+                &PackedRight::pack(MatrixView::new(&values, n, *cols)),
+                &mut grads,
+            );
         }
         let mut dx = vec![0f32; n * cols];
         multiply(dy, backward, &mut dx);
@@ -175,7 +207,9 @@ impl CustomOp1 for Cross {
         let mut grad = vec![0f32; n * rows];
         let mut logits = vec![0f32; CACHED_INPUTS * rows];
         let mut loss = 0.0;
-        for (i, (x, grad)) in x.chunks(CACHED_INPUTS * cols).zip(grad.chunks_mut(CACHED_INPUTS * rows)).enumerate() {
+        for (i, (x, grad)) in
+            x.chunks(CACHED_INPUTS * cols).zip(grad.chunks_mut(CACHED_INPUTS * rows)).enumerate()
+        {
             let logits = &mut logits[..grad.len()];
             logits.fill(0.0);
             multiply(MatrixView::new(x, grad.len() / rows, *cols), forward, logits);
@@ -186,7 +220,8 @@ impl CustomOp1 for Cross {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let mut logits = std::mem::take(&mut *self.grad.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut logits =
+            std::mem::take(&mut *self.grad.lock().unwrap_or_else(PoisonError::into_inner));
         let factor = grad.to_scalar::<f32>()?;
         if factor != 1.0 {
             logits.iter_mut().for_each(|g| *g *= factor);

@@ -68,7 +68,9 @@ pub enum TrainError {
         texts: usize,
     },
     /// Loss or gradient that is not finite.
-    #[error("the loss is not finite at step {step}: the last good checkpoint was kept; try a lower --learning-rate")]
+    #[error(
+        "the loss is not finite at step {step}: the last good checkpoint was kept; try a lower --learning-rate"
+    )]
     Diverged {
         /// Step at which it occurred, from 0.
         step: usize,

@@ -56,8 +56,12 @@ impl Example {
         if self.lens.iter().all(|&len| len == n) {
             return Ok(rows);
         }
-        let places: Vec<u32> =
-            self.lens.iter().enumerate().flat_map(|(t, &len)| (t * n..t * n + len).map(|i| i as u32)).collect();
+        let places: Vec<u32> = self
+            .lens
+            .iter()
+            .enumerate()
+            .flat_map(|(t, &len)| (t * n..t * n + len).map(|i| i as u32))
+            .collect();
         select_rows(&rows, &places)
     }
 }
@@ -76,8 +80,12 @@ impl Laws {
     /// Returns the cross-entropy of logits (entries, vocab), summed with weights `counts`.
     pub fn loss(&self, logits: &Tensor, counts: &[f32]) -> Result<Tensor> {
         match self {
-            Laws::Top { rows, weights } => logits.contiguous()?.apply_op1_no_bwd(&SoftCross::new(rows, weights, counts)),
-            Laws::Whole { given, mass } => whole(given, mass, logits, &softmax_last_dim(logits)?, counts),
+            Laws::Top { rows, weights } => {
+                logits.contiguous()?.apply_op1_no_bwd(&SoftCross::new(rows, weights, counts))
+            }
+            Laws::Whole { given, mass } => {
+                whole(given, mass, logits, &softmax_last_dim(logits)?, counts)
+            }
         }
     }
 }
@@ -85,7 +93,13 @@ impl Laws {
 /// Returns the cross-entropy of logits with softmax `chances`, summed with weights `counts`.
 ///
 /// For distributions in the form of [`Laws::Whole`].
-fn whole(given: &Tensor, mass: &Tensor, logits: &Tensor, chances: &Tensor, counts: &[f32]) -> Result<Tensor> {
+fn whole(
+    given: &Tensor,
+    mass: &Tensor,
+    logits: &Tensor,
+    chances: &Tensor,
+    counts: &[f32],
+) -> Result<Tensor> {
     let counts = Tensor::from_slice(counts, (counts.len(), 1), logits.device())?;
     // The largest logit and its probability give the logarithm of the sum of all powers.
     let log_z = (logits.max_keepdim(1)? - chances.max_keepdim(1)?.log()?)?;
@@ -152,7 +166,12 @@ impl Net {
     ///
     /// Returns the fused states of the target, (texts, n, dim), and each depth. If `products` are
     /// given, they multiply and accumulate the gradients of the matrices.
-    pub fn unroll(&self, example: &Example, depths: usize, products: Option<&Products>) -> Result<(Tensor, Vec<Depth>)> {
+    pub fn unroll(
+        &self,
+        example: &Example,
+        depths: usize,
+        products: Option<&Products>,
+    ) -> Result<(Tensor, Vec<Depth>)> {
         if self.sizes.form == HeadForm::Adapter {
             let out = self.feed(example.hidden.clone(), products)?;
             let normed = self.norm(&example.own(&out)?, "output_norm.weight")?;
@@ -170,7 +189,11 @@ impl Net {
             let x = (&state + self.linear(&pair, "input.weight", products)?)?;
             let normed = self.norm(&x, "blk.0.attn_norm.weight")?;
             let query = rope(&self.heads(&normed, "blk.0.attn_q.weight", products)?, &cos, &sin)?;
-            let key = self.repeat(&rope(&self.heads(&normed, "blk.0.attn_k.weight", products)?, &cos, &sin)?)?;
+            let key = self.repeat(&rope(
+                &self.heads(&normed, "blk.0.attn_k.weight", products)?,
+                &cos,
+                &sin,
+            )?)?;
             let value = self.repeat(&self.heads(&normed, "blk.0.attn_v.weight", products)?)?;
             pasts.push(DepthCache { key, value });
             let mixed = self.attention(&query, &pasts)?;
@@ -212,11 +235,16 @@ impl Net {
             Laws::Top { rows, weights } => {
                 let soft = SoftCross::new(rows, weights, shares);
                 let term = match products {
-                    Some(products) => products.cross_entropy(&depth.normed, "output.weight", soft)?,
+                    Some(products) => {
+                        products.cross_entropy(&depth.normed, "output.weight", soft)?
+                    }
                     None => self.logits(depth, None)?.contiguous()?.apply_op1(soft)?,
                 };
-                let share =
-                    shares.iter().zip(counts).find(|(_, count)| **count > 0.0).map_or(1.0, |(share, count)| share / count);
+                let share = shares
+                    .iter()
+                    .zip(counts)
+                    .find(|(_, count)| **count > 0.0)
+                    .map_or(1.0, |(share, count)| share / count);
                 Ok(Loss { counted: (term.detach() / f64::from(share))?, term })
             }
             Laws::Whole { given, mass } => {
@@ -226,7 +254,8 @@ impl Net {
                 // Gradients of both factors by hand: the composed operations would go through all
                 // logits many times.
                 let slope = (&chances - given)?;
-                let weigh = (Tensor::from_slice(shares, (shares.len(), 1), logits.device())? * mass)?;
+                let weigh =
+                    (Tensor::from_slice(shares, (shares.len(), 1), logits.device())? * mass)?;
                 let back = slope.matmul(&output.detach())?.broadcast_mul(&weigh)?;
                 let learnt = slope.t()?.matmul(&input.broadcast_mul(&weigh)?)?;
                 // Row by row first: a device computes each sum on one of its processors.
@@ -239,14 +268,22 @@ impl Net {
 
     fn heads(&self, x: &Tensor, weight: &str, products: Option<&Products>) -> Result<Tensor> {
         let (texts, n, _) = x.dims3()?;
-        self.linear(x, weight, products)?.reshape((texts, n, (), self.sizes.head_dim))?.transpose(1, 2)?.contiguous()
+        self.linear(x, weight, products)?
+            .reshape((texts, n, (), self.sizes.head_dim))?
+            .transpose(1, 2)?
+            .contiguous()
     }
 
     /// Repeats keys or values for each query head.
     fn repeat(&self, x: &Tensor) -> Result<Tensor> {
         let (texts, kv, n, d) = x.dims4()?;
         let group = self.sizes.heads / self.sizes.kv_heads;
-        x.unsqueeze(2)?.broadcast_as((texts, kv, group, n, d))?.contiguous()?.reshape((texts, kv * group, n, d))
+        x.unsqueeze(2)?.broadcast_as((texts, kv, group, n, d))?.contiguous()?.reshape((
+            texts,
+            kv * group,
+            n,
+            d,
+        ))
     }
 
     /// Computes attention for the newest depth, J.
@@ -258,7 +295,9 @@ impl Net {
         let newest = pasts.len() - 1;
         let scale = 1.0 / (d as f64).sqrt();
         let sees = |i: usize, j: usize| j >= n || j + newest <= i || (i < newest && j == 0);
-        let mask = (0..n).flat_map(|i| (0..n + newest).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY }));
+        let mask = (0..n).flat_map(|i| {
+            (0..n + newest).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY })
+        });
         let mask = Tensor::from_iter(mask, query.device())?.reshape((n, n + newest))?;
         let query = (query * scale)?;
         let mut scores = vec![query.matmul(&pasts[0].key.t()?)?];
@@ -278,10 +317,17 @@ impl Net {
     fn angles(&self, n: usize, device: &Device) -> Result<(Tensor, Tensor)> {
         let half = self.sizes.head_dim / 2;
         let frequency = |i: usize| f64::from(self.sizes.rope_base).powf(-(i as f64) / half as f64);
-        let angles: Vec<f64> =
-            (0..n).flat_map(|p| (0..half).map(move |i| (p, i))).map(|(p, i)| p as f64 * frequency(i)).collect();
-        let part =
-            |f: fn(f64) -> f64| Tensor::from_vec(angles.iter().map(|&a| f(a) as f32).collect::<Vec<_>>(), (n, half), device);
+        let angles: Vec<f64> = (0..n)
+            .flat_map(|p| (0..half).map(move |i| (p, i)))
+            .map(|(p, i)| p as f64 * frequency(i))
+            .collect();
+        let part = |f: fn(f64) -> f64| {
+            Tensor::from_vec(
+                angles.iter().map(|&a| f(a) as f32).collect::<Vec<_>>(),
+                (n, half),
+                device,
+            )
+        };
         Ok((part(f64::cos)?, part(f64::sin)?))
     }
 }
@@ -322,12 +368,19 @@ impl SoftCross {
     /// Returns the summed loss of the entries from `first` on, whose logits are `logits`.
     ///
     /// With `grad`, which must be all zeros, also writes the gradient of the logits.
-    pub fn pass(&self, first: usize, logits: &[f32], vocab: usize, mut grad: Option<&mut [f32]>) -> f64 {
+    pub fn pass(
+        &self,
+        first: usize,
+        logits: &[f32],
+        vocab: usize,
+        mut grad: Option<&mut [f32]>,
+    ) -> f64 {
         let mut total = 0f64;
         let mut powers = vec![0f32; vocab];
         let wanted = grad.is_some();
         for (i, x) in logits.chunks_exact(vocab).enumerate() {
-            let (rows, weights) = (&self.rows[(first + i) * TOP..][..TOP], &self.weights[(first + i) * TOP..][..TOP]);
+            let (rows, weights) =
+                (&self.rows[(first + i) * TOP..][..TOP], &self.weights[(first + i) * TOP..][..TOP]);
             let sum: f32 = weights.iter().sum();
             // The gradient is already zero.
             if sum == 0.0 {
@@ -354,7 +407,8 @@ impl SoftCross {
                 }
             }
             let log_z = f64::from(z.ln() + max);
-            let cross = |(&row, &w): (&u32, &f32)| f64::from(w) * (log_z - f64::from(x[row as usize]));
+            let cross =
+                |(&row, &w): (&u32, &f32)| f64::from(w) * (log_z - f64::from(x[row as usize]));
             total += rows.iter().zip(weights).map(cross).sum::<f64>();
         }
         total
@@ -367,7 +421,9 @@ impl CustomOp1 for SoftCross {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (Some((from, to)), [_, vocab]) = (layout.contiguous_offsets(), layout.dims()) else { bail!("contiguous logits") };
+        let (Some((from, to)), [_, vocab]) = (layout.contiguous_offsets(), layout.dims()) else {
+            bail!("contiguous logits")
+        };
         let loss = self.pass(0, &storage.as_slice::<f32>()?[from..to], *vocab, None);
         Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))
     }
@@ -377,6 +433,9 @@ impl CustomOp1 for SoftCross {
         let values = logits.flatten_all()?.to_vec1::<f32>()?;
         let mut out = vec![0f32; n * vocab];
         self.pass(0, &values, vocab, Some(&mut out));
-        Ok(Some((Tensor::from_vec(out, (n, vocab), logits.device())? * f64::from(grad.to_scalar::<f32>()?))?))
+        Ok(Some(
+            (Tensor::from_vec(out, (n, vocab), logits.device())?
+                * f64::from(grad.to_scalar::<f32>()?))?,
+        ))
     }
 }

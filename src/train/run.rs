@@ -205,7 +205,12 @@ impl<'a> Run<'a> {
             tokens: Vec::new(),
             rows: vec![None; config.vocab],
             net: Net {
-                sizes: HeadDims::for_target(options.form, config, options.vocab.min(config.vocab), read),
+                sizes: HeadDims::for_target(
+                    options.form,
+                    config,
+                    options.vocab.min(config.vocab),
+                    read,
+                ),
                 vars: BTreeMap::new(),
             },
             adam: Adam::default(),
@@ -258,7 +263,8 @@ impl<'a> Run<'a> {
         }
         self.step += 1;
         self.seconds += began.elapsed().as_secs_f64();
-        let measured = self.step.is_multiple_of(self.options.every) || self.step == self.options.steps;
+        let measured =
+            self.step.is_multiple_of(self.options.every) || self.step == self.options.steps;
         let held_out = if measured { Some(self.measure_held_out()?) } else { None };
         Ok(TrainReport {
             step: self.step,

@@ -77,6 +77,10 @@ impl HeadDims {
 
     /// Returns the names of the matrices that inputs are multiplied by.
     pub fn matrices(&self) -> Vec<&'static str> {
-        self.tensors().into_iter().map(|(name, ..)| name).filter(|name| !name.ends_with("norm.weight")).collect()
+        self.tensors()
+            .into_iter()
+            .map(|(name, ..)| name)
+            .filter(|name| !name.ends_with("norm.weight"))
+            .collect()
     }
 }

@@ -31,11 +31,18 @@ impl Teacher {
     ///
     /// # Errors
     /// If the weights can't be read, or do not fit on the device.
-    pub fn new(weights: &Weights, device: &Device, after: &[usize]) -> std::result::Result<Teacher, TrainError> {
+    pub fn new(
+        weights: &Weights,
+        device: &Device,
+        after: &[usize],
+    ) -> std::result::Result<Teacher, TrainError> {
         // Products in reduced precision give the target's distribution to a thousandth, which is
         // enough.
         candle_core::cuda::set_gemm_reduced_precision_f32(true);
-        Ok(Teacher { llama: Arc::new(Llama::load(weights, device, Precision::F32)?), after: after.to_vec() })
+        Ok(Teacher {
+            llama: Arc::new(Llama::load(weights, device, Precision::F32)?),
+            after: after.to_vec(),
+        })
     }
 
     /// Returns the target model itself.
@@ -54,9 +61,15 @@ impl Teacher {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn evaluate(&self, tokens: &[TokenId], texts: usize, asked: &[u32]) -> Result<TeacherOutput> {
+    pub fn evaluate(
+        &self,
+        tokens: &[TokenId],
+        texts: usize,
+        asked: &[u32],
+    ) -> Result<TeacherOutput> {
         let n = tokens.len() / texts;
-        let seen = TextBatch::new(self.llama.clone(), vec![0; texts], n)?.append(tokens, &self.after)?;
+        let seen =
+            TextBatch::new(self.llama.clone(), vec![0; texts], n)?.append(tokens, &self.after)?;
         let last = seen.last.index_select(&Tensor::new(asked, self.device())?, 0)?;
         Ok(TeacherOutput {
             hidden: Tensor::cat(&seen.after, 1)?.reshape((texts, n, ()))?,

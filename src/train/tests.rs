@@ -12,8 +12,8 @@ use super::linear::{Matrices, Products};
 use super::net::{Example, Laws, Net, SoftCross};
 use super::run::{TrainSettings, backpropagate};
 use super::sizes::HeadDims;
-use crate::model::format::quant::TensorFormat;
 use crate::model::cpu::{CpuDecoder, Llama, dense};
+use crate::model::format::quant::TensorFormat;
 use crate::model::format::weights::Weights;
 use crate::model::{Config, Decoder, HeadForm, Node, Parent, Pass};
 
@@ -38,11 +38,15 @@ fn net(form: HeadForm, fused: usize) -> Net {
     for (i, (name, rows, cols)) in sizes.tensors().into_iter().enumerate() {
         let norm = name.ends_with("norm.weight");
         let size = if norm { 0.4 } else { 4.0 / (cols as f32).sqrt() };
-        let values: Vec<f32> =
-            numbers(rows * cols, i as u32 + 1, size).into_iter().map(|x| if norm { x + 1.0 } else { x }).collect();
+        let values: Vec<f32> = numbers(rows * cols, i as u32 + 1, size)
+            .into_iter()
+            .map(|x| if norm { x + 1.0 } else { x })
+            .collect();
         let shape = if rows == 1 { vec![cols] } else { vec![rows, cols] };
         // Rounded as in a file, so that writing loses nothing.
-        let values = export::round_for_file(name, &Tensor::from_vec(values, shape, &Device::Cpu).unwrap()).unwrap();
+        let values =
+            export::round_for_file(name, &Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
+                .unwrap();
         vars.insert(name, Var::from_tensor(&values).unwrap());
     }
     Net { sizes, vars }
@@ -52,7 +56,8 @@ fn example(weights: &Weights, tokens: &[u32]) -> (Example, Vec<f32>) {
     let n = tokens.len() - 1;
     let hidden = numbers(n * FUSED * CONFIG.dim, 77, 6.0);
     let embedding = weights.read_values("token_embd.weight", 0..CONFIG.vocab).unwrap();
-    let embedded: Vec<f32> = tokens[1..].iter().flat_map(|&t| embedding[t as usize * 64..][..64].to_vec()).collect();
+    let embedded: Vec<f32> =
+        tokens[1..].iter().flat_map(|&t| embedding[t as usize * 64..][..64].to_vec()).collect();
     let example = Example {
         hidden: Tensor::from_slice(&hidden, (1, n, FUSED * CONFIG.dim), &Device::Cpu).unwrap(),
         embedded: Tensor::from_vec(embedded, (1, n, CONFIG.dim), &Device::Cpu).unwrap(),
@@ -77,11 +82,13 @@ fn drafting_head_matches_the_trained_network() {
     let rows: Vec<u32> = (0..48).map(|i| 2 * i).collect();
     export::write(&path, &net, &rows, &[1, 2], "a test").unwrap();
     let target = Arc::new(Llama::load(&weights, 2).unwrap());
-    let head = Llama::load_head(&Weights::open_head(&path, HeadForm::Eagle).unwrap(), &target).unwrap();
+    let head =
+        Llama::load_head(&Weights::open_head(&path, HeadForm::Eagle).unwrap(), &target).unwrap();
     let mut decoder = CpuDecoder::new(Arc::new(head), 64);
 
     let close = |got: &[f32], depth: usize, entry: usize| {
-        let want: Vec<f32> = net.logits(&depths[depth], None).unwrap().get(entry).unwrap().to_vec1().unwrap();
+        let want: Vec<f32> =
+            net.logits(&depths[depth], None).unwrap().get(entry).unwrap().to_vec1().unwrap();
         let power: f32 = want.iter().map(|x| x * x).sum();
         let off: f32 = got.iter().zip(&want).map(|(a, b)| (a - b) * (a - b)).sum();
         // Inputs of products are rounded to 8 bits; a wrong position, state or order is off by the
@@ -89,8 +96,12 @@ fn drafting_head_matches_the_trained_network() {
         assert!(off < 2e-3 * power, "depth {depth}, entry {entry}: {off} of {power}");
     };
     let n = tokens.len() - 1;
-    let nodes: Vec<Node> =
-        (0..n).map(|i| Node { token: tokens[i + 1], parent: i.checked_sub(1).map_or(Parent::Context, Parent::Slot) }).collect();
+    let nodes: Vec<Node> = (0..n)
+        .map(|i| Node {
+            token: tokens[i + 1],
+            parent: i.checked_sub(1).map_or(Parent::Context, Parent::Slot),
+        })
+        .collect();
     decoder.append_with_hidden(&nodes, &hidden, Pass::FULL).unwrap();
     (0..n).for_each(|i| close(decoder.logits(i), 0, i));
     let all: Vec<usize> = (0..n).collect();
@@ -99,9 +110,13 @@ fn drafting_head_matches_the_trained_network() {
         // Only the entries before this one have the target's states: this one and the next continue
         // from the head's own.
         decoder.truncate(entry);
-        decoder.append(&[Node { token: tokens[entry + 1], parent: Parent::Context }], Pass::FULL).unwrap();
+        decoder
+            .append(&[Node { token: tokens[entry + 1], parent: Parent::Context }], Pass::FULL)
+            .unwrap();
         close(decoder.logits(0), 1, entry);
-        decoder.append(&[Node { token: tokens[entry + 2], parent: Parent::Slot(0) }], Pass::FULL).unwrap();
+        decoder
+            .append(&[Node { token: tokens[entry + 2], parent: Parent::Slot(0) }], Pass::FULL)
+            .unwrap();
         close(decoder.logits(0), 2, entry + 1);
         decoder.discard();
         // The same again, in two parts.
@@ -116,7 +131,10 @@ fn drafting_head_matches_the_trained_network() {
         close(decoder.logits(0), 0, entry);
         decoder.commit(&[0]).unwrap();
         let rest: Vec<Node> = (entry + 1..n)
-            .map(|i| Node { token: tokens[i + 1], parent: (i - entry - 1).checked_sub(1).map_or(Parent::Context, Parent::Slot) })
+            .map(|i| Node {
+                token: tokens[i + 1],
+                parent: (i - entry - 1).checked_sub(1).map_or(Parent::Context, Parent::Slot),
+            })
             .collect();
         decoder.append_with_hidden(&rest, &hidden[(entry + 1) * width..], Pass::FULL).unwrap();
         close(decoder.logits(rest.len() - 1), 0, n - 1);
@@ -133,7 +151,10 @@ fn drafting_adapter_matches_the_trained_network() {
     let (example, _) = example(&weights, &tokens);
     let n = tokens.len() - 1;
     let hidden = numbers(n * CONFIG.dim, 77, 6.0);
-    let example = Example { hidden: Tensor::from_slice(&hidden, (1, n, CONFIG.dim), &Device::Cpu).unwrap(), ..example };
+    let example = Example {
+        hidden: Tensor::from_slice(&hidden, (1, n, CONFIG.dim), &Device::Cpu).unwrap(),
+        ..example
+    };
     let (_, depths) = net.unroll(&example, 3, None).unwrap();
     assert_eq!(depths.len(), 1);
     let want = net.logits(&depths[0], None).unwrap().to_vec2::<f32>().unwrap();
@@ -145,14 +166,24 @@ fn drafting_adapter_matches_the_trained_network() {
     let said = Weights::open_head(&path, HeadForm::Eagle).unwrap_err().to_string();
     assert!(said.contains("speclight-adapter") && said.lines().count() == 1, "{said}");
     let target = Arc::new(Llama::load(&weights, 2).unwrap());
-    let adapter = Llama::load_head(&Weights::open_head(&path, HeadForm::Adapter).unwrap(), &target).unwrap();
+    let adapter =
+        Llama::load_head(&Weights::open_head(&path, HeadForm::Adapter).unwrap(), &target).unwrap();
     let mut decoder = CpuDecoder::new(Arc::new(adapter), 64);
     // Few and many at once: the result must not depend on the rest of the batch.
     for batch in [1, 5, n] {
         for from in (0..n).step_by(batch) {
             let part = from..(from + batch).min(n);
-            let nodes: Vec<Node> = part.clone().map(|i| Node { token: tokens[i + 1], parent: Parent::Context }).collect();
-            decoder.append_with_hidden(&nodes, &hidden[part.start * CONFIG.dim..part.end * CONFIG.dim], Pass::FULL).unwrap();
+            let nodes: Vec<Node> = part
+                .clone()
+                .map(|i| Node { token: tokens[i + 1], parent: Parent::Context })
+                .collect();
+            decoder
+                .append_with_hidden(
+                    &nodes,
+                    &hidden[part.start * CONFIG.dim..part.end * CONFIG.dim],
+                    Pass::FULL,
+                )
+                .unwrap();
             for i in part.clone() {
                 let (got, want) = (decoder.logits(i - part.start), &want[i]);
                 let power: f32 = want.iter().map(|x| x * x).sum();
@@ -169,21 +200,35 @@ fn the_loss_and_its_gradient_are_those_of_the_composed_operations() {
     let (n, vocab) = (5, 60);
     let logits = Var::from_vec(numbers(n * vocab, 3, 9.0), (n, vocab), &Device::Cpu).unwrap();
     let rows: Vec<u32> = (0..n * TOP).map(|i| (i * 7 % vocab) as u32).collect();
-    let weights: Vec<f32> =
-        numbers(n * TOP, 9, 1.0).into_iter().enumerate().map(|(i, w)| if i / TOP == 2 { 0.0 } else { w.abs() }).collect();
-    let loss = logits.apply_op1(SoftCross { rows: rows.clone(), weights: weights.clone() }).unwrap();
+    let weights: Vec<f32> = numbers(n * TOP, 9, 1.0)
+        .into_iter()
+        .enumerate()
+        .map(|(i, w)| if i / TOP == 2 { 0.0 } else { w.abs() })
+        .collect();
+    let loss =
+        logits.apply_op1(SoftCross { rows: rows.clone(), weights: weights.clone() }).unwrap();
     let grads = loss.backward().unwrap();
 
     let mut goal = vec![0f32; n * vocab];
-    rows.iter().zip(&weights).enumerate().for_each(|(k, (&row, &w))| goal[k / TOP * vocab + row as usize] += w);
+    rows.iter()
+        .zip(&weights)
+        .enumerate()
+        .for_each(|(k, (&row, &w))| goal[k / TOP * vocab + row as usize] += w);
     let goal = Tensor::from_vec(goal, (n, vocab), &Device::Cpu).unwrap();
-    let composed =
-        (candle_nn::ops::log_softmax(logits.as_tensor(), 1).unwrap() * goal).unwrap().sum_all().unwrap().neg().unwrap();
+    let composed = (candle_nn::ops::log_softmax(logits.as_tensor(), 1).unwrap() * goal)
+        .unwrap()
+        .sum_all()
+        .unwrap()
+        .neg()
+        .unwrap();
     let want = composed.backward().unwrap();
     let (a, b) = (loss.to_scalar::<f32>().unwrap(), composed.to_scalar::<f32>().unwrap());
     assert!((a / b - 1.0).abs() < 1e-5, "{a} for {b}");
     let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    for (a, b) in flat(grads.get(logits.as_tensor()).unwrap()).iter().zip(flat(want.get(logits.as_tensor()).unwrap())) {
+    for (a, b) in flat(grads.get(logits.as_tensor()).unwrap())
+        .iter()
+        .zip(flat(want.get(logits.as_tensor()).unwrap()))
+    {
         assert!((a - b).abs() < 1e-4, "{a} for {b}");
     }
 }
@@ -218,21 +263,39 @@ fn joined_texts_give_the_summed_gradients() {
     // Each with distributions by rows, as many as the output has.
     let one = |len: usize| {
         let (example, _) = example(&weights, &tokens[..len + 1]);
-        let laws = (0..len).flat_map(|i| numbers(TOP, (i + 100 * len) as u32, 0.04).into_iter().map(f32::abs)).collect();
+        let laws = (0..len)
+            .flat_map(|i| numbers(TOP, (i + 100 * len) as u32, 0.04).into_iter().map(f32::abs))
+            .collect();
         let rows = (0..len * TOP).map(|k| (k % TOP) as u32).collect();
-        Example { targets: Laws::Top { rows, weights: laws }, counts: (0..len).map(counts).collect(), ..example }
+        Example {
+            targets: Laws::Top { rows, weights: laws },
+            counts: (0..len).map(counts).collect(),
+            ..example
+        }
     };
     let lens = [13, 21];
     let parts = lens.map(one);
     let n = lens[1];
     // Padding of the shorter text must have no effect.
     let filled = |x: &Tensor| {
-        Tensor::cat(&[x, &Tensor::full(0.7f32, (1, n - x.dim(1).unwrap(), x.dim(2).unwrap()), x.device()).unwrap()], 1).unwrap()
+        Tensor::cat(
+            &[
+                x,
+                &Tensor::full(0.7f32, (1, n - x.dim(1).unwrap(), x.dim(2).unwrap()), x.device())
+                    .unwrap(),
+            ],
+            1,
+        )
+        .unwrap()
     };
-    let both = |get: fn(&Example) -> &Tensor| Tensor::cat(&parts.each_ref().map(|part| filled(get(part))), 0).unwrap();
+    let both = |get: fn(&Example) -> &Tensor| {
+        Tensor::cat(&parts.each_ref().map(|part| filled(get(part))), 0).unwrap()
+    };
     let whole: Vec<f32> = (parts.iter())
         .flat_map(|part| {
-            let Laws::Top { weights, .. } = &part.targets else { unreachable!("they were made so") };
+            let Laws::Top { weights, .. } = &part.targets else {
+                unreachable!("they were made so")
+            };
             weights.iter().copied()
         })
         .collect();
@@ -248,16 +311,31 @@ fn joined_texts_give_the_summed_gradients() {
     };
     let told = |example: &Example| {
         let (store, loss, counted) = backpropagate(&net, example, &options(2), None).unwrap();
-        let flat = |var: &Var| store.get(var).map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap()).unwrap();
-        (net.vars.values().map(flat).collect::<Vec<_>>(), f64::from(loss.to_scalar::<f32>().unwrap()), counted)
+        let flat = |var: &Var| {
+            store.get(var).map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap()).unwrap()
+        };
+        (
+            net.vars.values().map(flat).collect::<Vec<_>>(),
+            f64::from(loss.to_scalar::<f32>().unwrap()),
+            counted,
+        )
     };
     let (got, alone) = (told(&together), parts.each_ref().map(told));
     assert!((got.2 - alone[0].2 - alone[1].2).abs() < 1e-9);
-    assert!((got.1 / (alone[0].1 + alone[1].1) - 1.0).abs() < 1e-4, "{} for {} and {}", got.1, alone[0].1, alone[1].1);
+    assert!(
+        (got.1 / (alone[0].1 + alone[1].1) - 1.0).abs() < 1e-4,
+        "{} for {} and {}",
+        got.1,
+        alone[0].1,
+        alone[1].1
+    );
     for (i, got) in got.0.iter().enumerate() {
         let want: Vec<f32> = alone[0].0[i].iter().zip(&alone[1].0[i]).map(|(a, b)| a + b).collect();
         let length = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
-        let (off, all) = (length(&mut got.iter().zip(&want).map(|(a, b)| a - b)), length(&mut want.iter().copied()));
+        let (off, all) = (
+            length(&mut got.iter().zip(&want).map(|(a, b)| a - b)),
+            length(&mut want.iter().copied()),
+        );
         assert!(off < 1e-4 * all, "tensor {i}: {off} of {all}");
     }
 }
@@ -280,8 +358,9 @@ fn products_on_the_tile_unit_give_the_same_gradients() {
     let ones = vec![1.0; n];
     let loss = |products: Option<&Products>| {
         let (_, depths) = net.unroll(&example, 3, products).unwrap();
-        let each =
-            depths.iter().map(|depth| (net.cross_entropy(depth, &laws, &ones, &ones, products).unwrap().term * 0.5).unwrap());
+        let each = depths.iter().map(|depth| {
+            (net.cross_entropy(depth, &laws, &ones, &ones, products).unwrap().term * 0.5).unwrap()
+        });
         each.reduce(|a, b| (a + b).unwrap()).unwrap()
     };
     let plain = loss(None);
@@ -294,14 +373,20 @@ fn products_on_the_tile_unit_give_the_same_gradients() {
     let mut grads: BTreeMap<&str, Vec<f32>> = products.grads().collect();
     assert_eq!(grads.len(), net.sizes.matrices().len());
     for (name, var) in &net.vars {
-        let of =
-            |store: &candle_core::backprop::GradStore| store.get(var).map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        let of = |store: &candle_core::backprop::GradStore| {
+            store.get(var).map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+        };
         let want = of(&plain).unwrap();
         // Only the gradients of norms come through the graph.
         let found = of(&packed).or_else(|| grads.remove(name)).unwrap();
         let length = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>().sqrt();
         let apart: Vec<f32> = want.iter().zip(&found).map(|(a, b)| a - b).collect();
-        assert!(length(&apart) < 0.04 * length(&want), "{name}: {} of {}", length(&apart), length(&want));
+        assert!(
+            length(&apart) < 0.04 * length(&want),
+            "{name}: {} of {}",
+            length(&apart),
+            length(&want)
+        );
     }
     assert!(grads.is_empty());
 }

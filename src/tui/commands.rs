@@ -33,7 +33,8 @@ impl Chord {
 
     fn is(&self, key: &KeyEvent) -> bool {
         let held = key.modifiers & (KeyModifiers::CONTROL | KeyModifiers::ALT);
-        self.code == key.code && held == if self.ctrl { KeyModifiers::CONTROL } else { KeyModifiers::NONE }
+        self.code == key.code
+            && held == if self.ctrl { KeyModifiers::CONTROL } else { KeyModifiers::NONE }
     }
 }
 
@@ -96,19 +97,49 @@ pub const COMMANDS: &[CommandEntry] = &[
         "paused: go forward 10 steps; in zoomed text: scroll down 10 lines",
         |s, e| look(s, e, -10),
     ),
-    entry("newest", &[named(KeyCode::End), named(KeyCode::Esc)], false, "return to the newest step, then leave zoom", newest),
-    entry("quit", &[key('q'), Chord { code: KeyCode::Char('c'), ctrl: true }], true, "quit and restore the terminal", quit),
+    entry(
+        "newest",
+        &[named(KeyCode::End), named(KeyCode::Esc)],
+        false,
+        "return to the newest step, then leave zoom",
+        newest,
+    ),
+    entry(
+        "quit",
+        &[key('q'), Chord { code: KeyCode::Char('c'), ctrl: true }],
+        true,
+        "quit and restore the terminal",
+        quit,
+    ),
     entry("help", &[key('?')], true, "show this help", |s, _| s.overlay = Overlay::Help(0)),
-    entry("losses", &[key('l')], true, "cycle panes on losses: ladder, curve, misses, calibration; then back to text", losses),
-    entry("unit", &[key('u')], false, "gauge unit: tokens per second (speed of light) or tokens per step (bounds)", |s, _| {
-        s.unit = match s.unit {
-            GaugeUnit::PerSecond => GaugeUnit::PerStep,
-            GaugeUnit::PerStep => GaugeUnit::PerSecond,
-        };
-    }),
-    entry("marks", &[key('m')], false, "define each mark of the gauge: assumptions and source", |s, _| {
-        s.overlay = Overlay::Marks(0);
-    }),
+    entry(
+        "losses",
+        &[key('l')],
+        true,
+        "cycle panes on losses: ladder, curve, misses, calibration; then back to text",
+        losses,
+    ),
+    entry(
+        "unit",
+        &[key('u')],
+        false,
+        "gauge unit: tokens per second (speed of light) or tokens per step (bounds)",
+        |s, _| {
+            s.unit = match s.unit {
+                GaugeUnit::PerSecond => GaugeUnit::PerStep,
+                GaugeUnit::PerStep => GaugeUnit::PerSecond,
+            };
+        },
+    ),
+    entry(
+        "marks",
+        &[key('m')],
+        false,
+        "define each mark of the gauge: assumptions and source",
+        |s, _| {
+            s.overlay = Overlay::Marks(0);
+        },
+    ),
     engine_entry(
         "search",
         &[key('o')],
@@ -126,18 +157,46 @@ pub const COMMANDS: &[CommandEntry] = &[
         "verification rule: match, rejection, greedy-first, block (temperature above 0)",
         verify,
     ),
-    engine_entry("budget", &[key('+'), key('=')], true, "increase budget B (tokens per verify pass)", |s, e| budget(s, e, 1)),
-    engine_entry("budget less", &[key('-'), key('_')], false, "decrease budget B (tokens per verify pass)", |s, e| {
-        budget(s, e, -1)
+    engine_entry(
+        "budget",
+        &[key('+'), key('=')],
+        true,
+        "increase budget B (tokens per verify pass)",
+        |s, e| budget(s, e, 1),
+    ),
+    engine_entry(
+        "budget less",
+        &[key('-'), key('_')],
+        false,
+        "decrease budget B (tokens per verify pass)",
+        |s, e| budget(s, e, -1),
+    ),
+    engine_entry("temp", &[key('T')], true, "increase temperature by 0.2", |s, e| {
+        temperature(s, e, 1)
     }),
-    engine_entry("temp", &[key('T')], true, "increase temperature by 0.2", |s, e| temperature(s, e, 1)),
-    engine_entry("temp down", &[key('t')], false, "decrease temperature by 0.2; 0 is greedy", |s, e| temperature(s, e, -1)),
-    engine_entry("auto", &[key('b')], true, "automatic budget (most tokens per second at each step) or fixed budget", |s, e| {
-        set(s, e, |s| s.auto = !s.auto);
-    }),
+    engine_entry(
+        "temp down",
+        &[key('t')],
+        false,
+        "decrease temperature by 0.2; 0 is greedy",
+        |s, e| temperature(s, e, -1),
+    ),
+    engine_entry(
+        "auto",
+        &[key('b')],
+        true,
+        "automatic budget (most tokens per second at each step) or fixed budget",
+        |s, e| {
+            set(s, e, |s| s.auto = !s.auto);
+        },
+    ),
     entry("focus", &[named(KeyCode::Tab)], true, "focus next pane", |s, _| focus(s, 1)),
-    entry("focus back", &[named(KeyCode::BackTab)], false, "focus previous pane", |s, _| focus(s, -1)),
-    entry("zoom", &[key('z')], true, "zoom the focused pane to the full screen", |s, _| (s.zoom, s.scroll) = (!s.zoom, 0)),
+    entry("focus back", &[named(KeyCode::BackTab)], false, "focus previous pane", |s, _| {
+        focus(s, -1)
+    }),
+    entry("zoom", &[key('z')], true, "zoom the focused pane to the full screen", |s, _| {
+        (s.zoom, s.scroll) = (!s.zoom, 0)
+    }),
     engine_entry("next", &[key('n')], true, "next prompt", |s, e| prompt(s, e, 1)),
     engine_entry("previous", &[key('p')], false, "previous prompt", |s, e| prompt(s, e, -1)),
     engine_entry(
@@ -147,17 +206,31 @@ pub const COMMANDS: &[CommandEntry] = &[
         "edit prompt: Enter sends, Alt-Enter adds a line, Ctrl-U deletes to the left, Esc cancels",
         edit,
     ),
-    engine_entry("again", &[key('r')], true, "restart the prompt", |s, e| tell(s, e, Command::RestartPrompt)),
+    engine_entry("again", &[key('r')], true, "restart the prompt", |s, e| {
+        tell(s, e, Command::RestartPrompt)
+    }),
     engine_entry("seed", &[key('g')], true, "next random seed (no effect when greedy)", seed),
     entry("theme", &[key('c')], true, "next theme", theme),
 ];
 
-const fn entry(name: &'static str, keys: &'static [Chord], footer: bool, doc: &'static str, run: Run) -> CommandEntry {
+const fn entry(
+    name: &'static str,
+    keys: &'static [Chord],
+    footer: bool,
+    doc: &'static str,
+    run: Run,
+) -> CommandEntry {
     CommandEntry { name, keys, doc, footer, engine: false, run }
 }
 
 /// Returns an entry that sends a command to the engine.
-const fn engine_entry(name: &'static str, keys: &'static [Chord], footer: bool, doc: &'static str, run: Run) -> CommandEntry {
+const fn engine_entry(
+    name: &'static str,
+    keys: &'static [Chord],
+    footer: bool,
+    doc: &'static str,
+    run: Run,
+) -> CommandEntry {
     CommandEntry { name, keys, doc, footer, engine: true, run }
 }
 
@@ -228,7 +301,9 @@ fn drafter(state: &mut State, effects: &mut Vec<Effect>, by: isize) {
         }
     });
     let at = state.wished.as_ref().and_then(|w| info.drafters.iter().position(|d| *d == w.drafter));
-    if let Some((name, cost)) = at.and_then(|i| Some((&info.drafters[i], info.drafter_costs.get(i)?))) {
+    if let Some((name, cost)) =
+        at.and_then(|i| Some((&info.drafters[i], info.drafter_costs.get(i)?)))
+    {
         state.say(format!("drafter {name}: {cost}"));
     }
 }
@@ -261,19 +336,32 @@ fn verify(state: &mut State, effects: &mut Vec<Effect>) {
         }
     });
     let Some(wished) = &state.wished else { return };
-    let greedy = if wished.warp().greedy() { "; no effect when greedy: raise T with the T key" } else { "" };
+    let greedy =
+        if wished.warp().greedy() { "; no effect when greedy: raise T with the T key" } else { "" };
     let said = match wished.verify {
-        Rule::Match => "the drafter's best tokens, accepted if the target samples them; all bounds apply",
-        Rule::Rejection => "children sampled from the drafter; lossless, only the bound B - 1 applies",
-        Rule::GreedyFirst => "best children, the last one sampled; lossless, only the bound B - 1 applies",
-        Rule::Block => "chain sampled from the drafter, accepted as a block; lossless, only the bound B - 1 applies",
+        Rule::Match => {
+            "the drafter's best tokens, accepted if the target samples them; all bounds apply"
+        }
+        Rule::Rejection => {
+            "children sampled from the drafter; lossless, only the bound B - 1 applies"
+        }
+        Rule::GreedyFirst => {
+            "best children, the last one sampled; lossless, only the bound B - 1 applies"
+        }
+        Rule::Block => {
+            "chain sampled from the drafter, accepted as a block; lossless, only the bound B - 1 applies"
+        }
     };
     state.say(format!("verify {}: {said}{greedy}", wished.verify.name()));
 }
 
 fn budget(state: &mut State, effects: &mut Vec<Effect>, by: isize) {
     set(state, effects, |s| {
-        let next = if by > 0 { BUDGETS.iter().find(|&&b| b > s.budget) } else { BUDGETS.iter().rev().find(|&&b| b < s.budget) };
+        let next = if by > 0 {
+            BUDGETS.iter().find(|&&b| b > s.budget)
+        } else {
+            BUDGETS.iter().rev().find(|&&b| b < s.budget)
+        };
         s.budget = next.copied().unwrap_or(s.budget);
     });
 }
@@ -283,7 +371,8 @@ fn temperature(state: &mut State, effects: &mut Vec<Effect>, by: i32) {
         // Counted in fifths, so that rounding errors do not accumulate. A value between two steps
         // moves to the next one in that direction.
         let fifths = s.temperature * 5.0;
-        let next = if by > 0 { (fifths + 1e-3).floor() + 1.0 } else { (fifths - 1e-3).ceil() - 1.0 };
+        let next =
+            if by > 0 { (fifths + 1e-3).floor() + 1.0 } else { (fifths - 1e-3).ceil() - 1.0 };
         s.temperature = (next / 5.0).clamp(0.0, 2.0);
     });
 }
@@ -351,7 +440,9 @@ fn look(state: &mut State, effects: &mut Vec<Effect>, back: isize) {
         state.say("pause first (space), then select steps with the arrow keys");
         return;
     }
-    let (Some(oldest), Some(newest)) = (state.history.oldest(), state.history.newest()) else { return };
+    let (Some(oldest), Some(newest)) = (state.history.oldest(), state.history.newest()) else {
+        return;
+    };
     let (oldest, newest) = (oldest.number, newest.number);
     let at = state.selected.unwrap_or(newest) as isize - back;
     let at = at.clamp(oldest as isize, newest as isize) as usize;

@@ -8,19 +8,25 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::Frame;
 
 use super::{Effect, Msg, Notice, Phase, RunState, Screen};
+use crate::engine::RunInfo;
 use crate::study::compare::Outcomes;
 use crate::study::compare::{
-    CompareCommand, CompareEvent, ComparedStep, Differences, Pairing, SettingResults, couples, differences, generate_same_text,
-    outcomes,
+    CompareCommand, CompareEvent, ComparedStep, Differences, Pairing, SettingResults, couples,
+    differences, generate_same_text, outcomes,
 };
-use crate::engine::RunInfo;
 use crate::telemetry::{StepRecord, StepSettings, Summary};
 use crate::tui::theme::Theme;
 use crate::tui::views;
 
 /// Keys of the screen with their footer labels.
-pub const COMPARE_KEYS: [(&str, &str); 6] =
-    [("space", "pause"), (".", "step"), ("n", "next prompt"), ("p", "previous prompt"), ("c", "theme"), ("q", "quit")];
+pub const COMPARE_KEYS: [(&str, &str); 6] = [
+    ("space", "pause"),
+    (".", "step"),
+    ("n", "next prompt"),
+    ("p", "previous prompt"),
+    ("c", "theme"),
+    ("q", "quit"),
+];
 /// Steps, of both lanes together, between two updates of the means.
 const REFRESH_STEPS: usize = 4;
 
@@ -44,7 +50,14 @@ pub struct Lane {
 impl Lane {
     /// Returns a lane without steps.
     pub fn new(name: String, words: String, settings: StepSettings) -> Lane {
-        Lane { name, words, settings, side: SettingResults::default(), last: None, means: Summary::default() }
+        Lane {
+            name,
+            words,
+            settings,
+            side: SettingResults::default(),
+            last: None,
+            means: Summary::default(),
+        }
     }
 }
 
@@ -161,7 +174,10 @@ impl Compare {
             CompareEvent::Done => {
                 self.phase = Phase::Finished;
                 self.refresh();
-                self.say("all prompts are done: n restarts at the first, p at the previous one, q quits".into());
+                self.say(
+                    "all prompts are done: n restarts at the first, p at the previous one, q quits"
+                        .into(),
+                );
             }
         }
         None
@@ -191,7 +207,10 @@ impl Compare {
         self.differences = differences(&paired, self.pairing);
         self.outcomes = outcomes(&paired);
         if let Some(prompt) = differing.last() {
-            let line = format!("prompt {}: excluded, its texts differ although they should be equal", prompt + 1);
+            let line = format!(
+                "prompt {}: excluded, its texts differ although they should be equal",
+                prompt + 1
+            );
             self.say(line);
         }
     }
@@ -214,7 +233,8 @@ impl Screen for Compare {
             }
             Msg::Engine(news) => self.told(news),
             Msg::EngineGone(why) => {
-                let why = why.map_or_else(|| "it gave no reason".to_owned(), |why| why.replace('\n', " "));
+                let why = why
+                    .map_or_else(|| "it gave no reason".to_owned(), |why| why.replace('\n', " "));
                 Some(Effect::Leave(Some(format!("the engine stopped: {why}"))))
             }
             Msg::Key(_) | Msg::Drawn(_) | Msg::Paste(_) => None,
@@ -224,7 +244,12 @@ impl Screen for Compare {
 
     fn render(&self, themes: &[Theme], frame: &mut Frame) -> u16 {
         let area = frame.area();
-        views::draw_compare(self, &themes[self.theme.min(themes.len() - 1)], area, frame.buffer_mut());
+        views::draw_compare(
+            self,
+            &themes[self.theme.min(themes.len() - 1)],
+            area,
+            frame.buffer_mut(),
+        );
         0
     }
 

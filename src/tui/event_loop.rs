@@ -80,7 +80,8 @@ pub struct ScreenOptions {
 ///
 /// The engine's thread calls the callback with every event; it returns `false` once the receiver is
 /// gone.
-pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, UnboundedReceiver<N>) {
+pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, UnboundedReceiver<N>)
+{
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     (move |event| sender.send(event).is_ok(), events)
 }
@@ -111,7 +112,9 @@ pub enum ExitReason {
 /// If either is not, with a message of one line.
 pub fn check_terminal() -> Result<()> {
     if !stdout().is_terminal() || !std::io::stdin().is_terminal() {
-        bail!("the monitor needs a terminal for its screen and keys: run `speclight run` where there is none");
+        bail!(
+            "the monitor needs a terminal for its screen and keys: run `speclight run` where there is none"
+        );
     }
     Ok(())
 }
@@ -133,12 +136,19 @@ pub fn run(options: ScreenOptions, look_every: usize, link: EngineLink) -> Resul
 ///
 /// # Errors
 /// Those of [`run`].
-pub fn show<S: Screen>(screen: S, options: ScreenOptions, link: EngineLink<S::News, S::Order>) -> Result<ExitReason> {
+pub fn show<S: Screen>(
+    screen: S,
+    options: ScreenOptions,
+    link: EngineLink<S::News, S::Order>,
+) -> Result<ExitReason> {
     check_terminal()?;
     if options.themes.is_empty() {
         bail!("the monitor needs a theme");
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("the event loop can't start")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the event loop can't start")?;
     let EngineLink { commands, events, thread } = link;
     let result = runtime.block_on(turn(screen, &options.themes, &commands, events));
     // The thread may be in the middle of a pass: it sees this after its step, or dies with the
@@ -161,11 +171,13 @@ async fn turn<S: Screen>(
     // Themes without color use bold and reverse, which crossterm would drop under NO_COLOR. Colors
     // were already reduced to what the terminal shows when the theme was loaded.
     crossterm::style::force_color_output(true);
-    let guard = TerminalGuard::take().context("the terminal can't be switched to the monitor's screen")?;
+    let guard =
+        TerminalGuard::take().context("the terminal can't be switched to the monitor's screen")?;
     let out = BufWriter::with_capacity(1 << 16, stdout());
     // Never dropped: on a terminal that is gone, dropping would write to standard error, which is
     // gone too, and panic. The guard shows the cursor instead.
-    let terminal = Terminal::new(CrosstermBackend::new(out)).context("the terminal can't be drawn to")?;
+    let terminal =
+        Terminal::new(CrosstermBackend::new(out)).context("the terminal can't be drawn to")?;
     let mut terminal = ManuallyDrop::new(terminal);
     let mut keys = EventStream::new();
     let start = Instant::now();
@@ -234,8 +246,13 @@ mod signals {
 
     impl Signals {
         pub fn new() -> std::io::Result<Signals> {
-            let watch = |kind: SignalKind| Ok::<_, std::io::Error>((kind.as_raw_value(), signal(kind)?));
-            Ok(Signals([watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?, watch(SignalKind::hangup())?]))
+            let watch =
+                |kind: SignalKind| Ok::<_, std::io::Error>((kind.as_raw_value(), signal(kind)?));
+            Ok(Signals([
+                watch(SignalKind::terminate())?,
+                watch(SignalKind::interrupt())?,
+                watch(SignalKind::hangup())?,
+            ]))
         }
 
         pub async fn next(&mut self) -> i32 {

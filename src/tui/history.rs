@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::telemetry::{
-    BudgetCurve, CalibrationTally, DepthRates, Ending, LightTally, LossLadder, Misses, OracleResult, OracleSearchState, Origins,
-    OverlapTally, PlainComparison, RunningMoments, SearchedStep, StageTimes, StepRecord, StepSettings, TextMeans,
+    BudgetCurve, CalibrationTally, DepthRates, Ending, LightTally, LossLadder, Misses,
+    OracleResult, OracleSearchState, Origins, OverlapTally, PlainComparison, RunningMoments,
+    SearchedStep, StageTimes, StepRecord, StepSettings, TextMeans,
 };
 use crate::theory::light::OracleCurve;
 
@@ -179,9 +180,24 @@ pub struct History {
 
 impl History {
     /// Starts a text; ends the present one if it is still open.
-    pub fn begin(&mut self, index: usize, id: String, prompt: String, tokens: usize, prefill_seconds: f64) {
+    pub fn begin(
+        &mut self,
+        index: usize,
+        id: String,
+        prompt: String,
+        tokens: usize,
+        prefill_seconds: f64,
+    ) {
         self.end_text();
-        self.texts.push_back(GeneratedText { number: self.next_text, index, id, prompt, tokens, prefill_seconds, ending: None });
+        self.texts.push_back(GeneratedText {
+            number: self.next_text,
+            index,
+            id,
+            prompt,
+            tokens,
+            prefill_seconds,
+            ending: None,
+        });
         self.next_text += 1;
         let oldest = self.steps.front().map_or(self.next_text - 1, |s| s.text);
         while self.texts.front().is_some_and(|t| t.number < oldest) {
@@ -253,14 +269,29 @@ impl History {
     /// `curve` holds the mass of its oracle trees, once the search has ended. The result counts in
     /// averages only if the search is `systematic`: steps picked by the user are not
     /// representative.
-    pub fn looked(&mut self, prompt: &str, step: usize, look: OracleResult, curve: Option<Arc<OracleCurve>>, systematic: bool) {
-        let found = self.steps.iter_mut().rev().find(|s| s.record.step == step && s.record.prompt_id == prompt);
+    pub fn looked(
+        &mut self,
+        prompt: &str,
+        step: usize,
+        look: OracleResult,
+        curve: Option<Arc<OracleCurve>>,
+        systematic: bool,
+    ) {
+        let found = self
+            .steps
+            .iter_mut()
+            .rev()
+            .find(|s| s.record.step == step && s.record.prompt_id == prompt);
         let Some(found) = found else { return };
         // Only steps of the present averages count in them, and those are the newest.
         found.searched |= systematic;
         let counted = found.searched && !found.record.repeated;
         if counted && found.number + self.averages.all_steps() >= self.next {
-            self.averages.ladder.update_search(found.record.expected_accepted, found.counted.as_ref(), &look);
+            self.averages.ladder.update_search(
+                found.record.expected_accepted,
+                found.counted.as_ref(),
+                &look,
+            );
             if let Some(miss) = &found.record.miss {
                 self.averages.misses.update_cause(miss, found.counted.as_ref(), &look);
             }
@@ -268,8 +299,11 @@ impl History {
         }
         // The tally takes the search of a step once, and only right after the step.
         let newest = found.number + 1 == self.next && self.averages.steps > 0;
-        if let Some(oracle) = curve.as_deref().filter(|_| systematic && newest && found.curve.is_none()) {
-            let step = SearchedStep { record: &found.record, oracle, drafter_best: look.drafter_best };
+        if let Some(oracle) =
+            curve.as_deref().filter(|_| systematic && newest && found.curve.is_none())
+        {
+            let step =
+                SearchedStep { record: &found.record, oracle, drafter_best: look.drafter_best };
             self.averages.light.add_search(&step);
         }
         found.look = Some(look);
@@ -297,7 +331,8 @@ impl History {
     /// Iterates from step `last` (`None`: the newest) back to the oldest.
     pub fn steps_back_from(&self, last: Option<usize>) -> impl Iterator<Item = &Step> {
         let first = self.steps.front().map_or(0, |s| s.number);
-        let count = last.map_or(self.steps.len(), |n| (n + 1).saturating_sub(first).min(self.steps.len()));
+        let count =
+            last.map_or(self.steps.len(), |n| (n + 1).saturating_sub(first).min(self.steps.len()));
         self.steps.iter().take(count).rev()
     }
 
@@ -321,7 +356,9 @@ impl History {
     pub fn tokens_per_second_now(&self) -> Option<f64> {
         let count = self.averages.all_steps().min(RECENT_STEPS);
         let (tokens, seconds) = (self.steps.iter().rev().take(count))
-            .fold((0, 0.0), |(n, s), step| (n + step.record.emitted.len(), s + step.record.time.total()));
+            .fold((0, 0.0), |(n, s), step| {
+                (n + step.record.emitted.len(), s + step.record.time.total())
+            });
         rate(tokens, seconds)
     }
 

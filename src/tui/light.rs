@@ -73,7 +73,8 @@ impl LightBar {
     pub fn due(&self, averages: &Averages, now: Duration) -> bool {
         let new = averages.steps.saturating_sub(self.steps);
         averages.steps < self.steps
-            || (new > 0 && (now >= self.at + MIN_INTERVAL || new >= MIN_NEW_STEPS.max(self.steps / 20)))
+            || (new > 0
+                && (now >= self.at + MIN_INTERVAL || new >= MIN_NEW_STEPS.max(self.steps / 20)))
             || (averages.steps > 0 && self.steps == 0)
     }
 
@@ -88,14 +89,20 @@ impl LightBar {
         self.reached = averages.tokens_per_second();
         let time = &averages.time;
         let undrafted = time.verify + time.other;
-        self.free = (averages.tokens > 0 && undrafted > 0.0).then(|| averages.tokens as f64 / undrafted);
+        self.free =
+            (averages.tokens > 0 && undrafted > 0.0).then(|| averages.tokens as f64 / undrafted);
         (self.steps, self.at) = (averages.steps, around.now);
         let sound = |x: &f64| x.is_finite() && *x > 0.0;
         let enough = around.deterministic || self.figures.searched_steps >= FEWEST_SEARCHED;
         let light = self.figures.tokens_per_second.filter(|c| enough && sound(c));
         self.known = light;
         let provisional = || {
-            let twice = [around.plain, self.reached].into_iter().flatten().filter(sound).map(|v| 2.0 * v).reduce(f64::max);
+            let twice = [around.plain, self.reached]
+                .into_iter()
+                .flatten()
+                .filter(sound)
+                .map(|v| 2.0 * v)
+                .reduce(f64::max);
             self.figures.iid_tokens_per_second.filter(sound).or(twice)
         };
         if known_before != light.is_some() {

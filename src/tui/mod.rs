@@ -7,10 +7,10 @@
 mod commands;
 mod compare;
 mod editor;
+mod event_loop;
 mod history;
 mod light;
 mod message;
-mod event_loop;
 mod state;
 mod svg;
 mod terminal;
@@ -22,12 +22,14 @@ pub mod views;
 pub use commands::{COMMANDS, Chord, CommandEntry, command_for};
 pub use compare::{COMPARE_KEYS, Compare, Lane};
 pub use editor::Editor;
+pub use event_loop::{
+    EngineLink, ExitReason, Screen, ScreenOptions, channel, check_terminal, run, show,
+};
 pub use history::{Averages, GeneratedText, History, Step};
 pub use light::{GaugeUnit, LightBar};
 pub use message::{Effect, Msg};
-pub use event_loop::{EngineLink, ExitReason, Screen, ScreenOptions, channel, check_terminal, run, show};
-pub use svg::svg;
 pub use state::{Notice, Overlay, Pane, Phase, RunState, State};
+pub use svg::svg;
 pub use terminal::TerminalGuard;
 pub use training::{Measurement, Stage, Stop, TRAINING_KEYS, Training};
 pub use update::update;

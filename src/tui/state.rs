@@ -228,7 +228,10 @@ impl State {
     pub fn step(&self) -> Option<&Step> {
         match self.selected {
             Some(number) => self.history.get(number),
-            None => self.history.newest().filter(|s| self.history.text().is_none_or(|t| t.number == s.text)),
+            None => self
+                .history
+                .newest()
+                .filter(|s| self.history.text().is_none_or(|t| t.number == s.text)),
         }
     }
 
@@ -238,7 +241,9 @@ impl State {
     /// A search that ended before its bounds agreed is extended only with `again`: another search
     /// of the same length would rarely find more.
     pub fn step_to_search(&self, again: bool) -> Option<usize> {
-        let step = self.step().filter(|_| self.motion == RunState::Paused && self.phase == Phase::Running)?;
+        let step = self
+            .step()
+            .filter(|_| self.motion == RunState::Paused && self.phase == Phase::Running)?;
         let present = self.history.text().is_some_and(|t| t.number == step.text);
         let more = match step.look.map(|look| look.state) {
             None | Some(OracleSearchState::Refining | OracleSearchState::BrokenOff) => true,
@@ -254,7 +259,8 @@ impl State {
             let mut light = std::mem::take(&mut self.light);
             let fluid = self.bound().map_or(&[][..], |fluid| &fluid.curve);
             let newest = self.history.newest().map(|step| &step.record.settings);
-            let deterministic = newest.is_some_and(|settings| settings.samples_trees() || settings.warp().greedy());
+            let deterministic =
+                newest.is_some_and(|settings| settings.samples_trees() || settings.warp().greedy());
             let (now, plain, cost) = (self.now, self.plain, self.cost.as_ref());
             let around = EvaluationInputs { now, plain, cost, deterministic, fluid };
             light.evaluate(&self.history.averages, &around);

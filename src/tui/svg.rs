@@ -46,7 +46,9 @@ pub fn svg(buffer: &Buffer, theme: &Theme) -> String {
                 let plain = symbol.is_ascii() && symbol.len() == 1;
                 let next = (x < area.right()).then(|| &buffer[(x, y)]);
                 let goes_on = next.is_some_and(|c| {
-                    c.symbol().is_ascii() && c.symbol().len() == 1 && CellStyle::of(c, foreground, background) == look
+                    c.symbol().is_ascii()
+                        && c.symbol().len() == 1
+                        && CellStyle::of(c, foreground, background) == look
                 });
                 if !(plain && goes_on) {
                     break;
@@ -75,7 +77,11 @@ struct CellStyle {
 }
 
 impl CellStyle {
-    fn of(cell: &ratatui::buffer::Cell, foreground: (u8, u8, u8), background: (u8, u8, u8)) -> CellStyle {
+    fn of(
+        cell: &ratatui::buffer::Cell,
+        foreground: (u8, u8, u8),
+        background: (u8, u8, u8),
+    ) -> CellStyle {
         let (mut fg, mut bg) = (colour(cell.fg, foreground), colour(cell.bg, background));
         if cell.modifier.contains(Modifier::REVERSED) {
             std::mem::swap(&mut fg, &mut bg);
@@ -84,7 +90,14 @@ impl CellStyle {
     }
 }
 
-fn run(out: &mut String, at: (f64, f64), cells: f64, text: &str, look: &CellStyle, background: (u8, u8, u8)) {
+fn run(
+    out: &mut String,
+    at: (f64, f64),
+    cells: f64,
+    text: &str,
+    look: &CellStyle,
+    background: (u8, u8, u8),
+) {
     let (x, y) = (at.0 * CELL.0, at.1 * CELL.1);
     if look.bg != background {
         // Slightly wider than the cells, so that no seam shows between them.
@@ -109,14 +122,22 @@ fn run(out: &mut String, at: (f64, f64), cells: f64, text: &str, look: &CellStyl
         );
         return;
     }
-    if let Some(bits) = text.chars().next().map(u32::from).filter(|c| (0x2801..=0x28ff).contains(c)).map(|c| c - 0x2800) {
+    if let Some(bits) = text
+        .chars()
+        .next()
+        .map(u32::from)
+        .filter(|c| (0x2801..=0x28ff).contains(c))
+        .map(|c| c - 0x2800)
+    {
         // Braille as a 2 by 4 grid of dots that lines up across cells, since few fonts have these
         // characters.
-        const DOTS: [(f64, f64); 8] = [(0., 0.), (0., 1.), (0., 2.), (1., 0.), (1., 1.), (1., 2.), (0., 3.), (1., 3.)];
+        const DOTS: [(f64, f64); 8] =
+            [(0., 0.), (0., 1.), (0., 2.), (1., 0.), (1., 1.), (1., 2.), (0., 3.), (1., 3.)];
         let (wide, tall) = (CELL.0 / 2.0, CELL.1 / 4.0);
         let mut path = String::new();
         for (_, (column, row)) in DOTS.iter().enumerate().filter(|(i, _)| bits & 1 << i != 0) {
-            let (left, top) = (x + column * wide + (wide - 2.2) / 2.0, y + row * tall + (tall - 2.2) / 2.0);
+            let (left, top) =
+                (x + column * wide + (wide - 2.2) / 2.0, y + row * tall + (tall - 2.2) / 2.0);
             let _ = write!(path, "M{left:.1} {top:.1}h2.2v2.2h-2.2z");
         }
         let _ = writeln!(out, "<path d=\"{path}\" fill=\"{}\"/>", hex(look.fg));
@@ -143,19 +164,29 @@ fn run(out: &mut String, at: (f64, f64), cells: f64, text: &str, look: &CellStyl
         let (mx, my) = (x + CELL.0 / 2.0, y + CELL.1 / 2.0);
         let heavy = if text == "━" { 3.0 } else { 1.0 };
         let mut path = String::new();
-        for (on, tx, ty) in [(ends[0], x, my), (ends[1], x + CELL.0, my), (ends[2], mx, y), (ends[3], mx, y + CELL.1)] {
+        for (on, tx, ty) in [
+            (ends[0], x, my),
+            (ends[1], x + CELL.0, my),
+            (ends[2], mx, y),
+            (ends[3], mx, y + CELL.1),
+        ] {
             if on {
                 let _ = write!(path, "M{mx:.1} {my:.1}L{tx:.1} {ty:.1}");
             }
         }
         let dash = if text == "┆" { " stroke-dasharray=\"3 2\"" } else { "" };
-        let _ = writeln!(out, "<path d=\"{path}\" stroke=\"{}\" stroke-width=\"{heavy}\"{dash}/>", hex(look.fg));
+        let _ = writeln!(
+            out,
+            "<path d=\"{path}\" stroke=\"{}\" stroke-width=\"{heavy}\"{dash}/>",
+            hex(look.fg)
+        );
         return;
     }
     if text.trim().is_empty() && !look.modifier.contains(Modifier::UNDERLINED) {
         return;
     }
-    let _ = write!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"{}\"", y + CELL.1 * 0.76, hex(look.fg));
+    let _ =
+        write!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"{}\"", y + CELL.1 * 0.76, hex(look.fg));
     if text.is_ascii() {
         let _ = write!(out, " textLength=\"{:.1}\"", cells * CELL.0);
     }
@@ -215,11 +246,25 @@ mod tests {
     #[test]
     fn cells_become_letters_lines_and_blocks() {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 8, 1));
-        buffer.set_string(0, 0, "a<b", Style::new().fg(Color::Rgb(1, 2, 3)).add_modifier(Modifier::BOLD));
+        buffer.set_string(
+            0,
+            0,
+            "a<b",
+            Style::new().fg(Color::Rgb(1, 2, 3)).add_modifier(Modifier::BOLD),
+        );
         buffer.set_string(3, 0, "▄├─日", Style::new().bg(Color::Indexed(196)));
-        let terminal = crate::tui::theme::TerminalAbilities { depth: crate::tui::theme::ColorDepth::True, ascii: false, folder: None };
+        let terminal = crate::tui::theme::TerminalAbilities {
+            depth: crate::tui::theme::ColorDepth::True,
+            ascii: false,
+            folder: None,
+        };
         let picture = svg(&buffer, &Theme::load("mono", &terminal).unwrap());
-        assert!(picture.contains("fill=\"#010203\" textLength=\"25.2\" font-weight=\"bold\">a&lt;b</text>"), "{picture}");
+        assert!(
+            picture.contains(
+                "fill=\"#010203\" textLength=\"25.2\" font-weight=\"bold\">a&lt;b</text>"
+            ),
+            "{picture}"
+        );
         assert!(picture.contains("fill=\"#ff0000\""), "{picture}");
         assert!(picture.contains("height=\"9.00\""), "half a block: {picture}");
         assert_eq!(picture.matches("<path").count(), 2);

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
 
 use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
-use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 use crossterm::{cursor, execute};
 
 use crate::guarded::is_catching_panic;
@@ -71,11 +73,19 @@ fn hook(screen: ThreadId) {
         }
         if TAKEN.load(Ordering::SeqCst) && thread::current().id() != screen {
             let said = info.payload().downcast_ref::<&str>().map(|s| (*s).to_owned());
-            let said = said.or_else(|| info.payload().downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into());
-            let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
+            let said = said
+                .or_else(|| info.payload().downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "no message".into());
+            let place = info
+                .location()
+                .map(|l| format!(" at {}:{}", l.file(), l.line()))
+                .unwrap_or_default();
             let name = thread::current().name().unwrap_or("a thread without a name").to_owned();
             let message = format!("{name} panicked{place}: {said}");
-            PANICKED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(message);
+            PANICKED
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .get_or_insert(message);
         } else {
             restore();
             before(info);

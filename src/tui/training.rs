@@ -7,8 +7,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::Frame;
 
 use super::{Effect, Msg, Screen};
-use crate::tui::theme::Theme;
 use crate::train::{DraftPerformance, HeldOutMetrics, TrainEvent, TrainReport};
+use crate::tui::theme::Theme;
 use crate::tui::views;
 
 /// Keys of the screen with their footer labels.
@@ -89,7 +89,9 @@ impl Training {
     /// Returns the remaining seconds at the pace so far; `None` before there is one.
     pub fn left(&self) -> Option<f64> {
         match (self.stage, self.first, &self.last) {
-            (Stage::Writing(tokens, of, rate), ..) if rate > 0.0 => Some(of.saturating_sub(tokens) as f64 / rate),
+            (Stage::Writing(tokens, of, rate), ..) if rate > 0.0 => {
+                Some(of.saturating_sub(tokens) as f64 / rate)
+            }
             (Stage::Training, Some((when, first)), Some(last)) if last.step > first => {
                 let each = self.now.saturating_sub(when).as_secs_f64() / (last.step - first) as f64;
                 Some(each * last.steps.saturating_sub(last.step) as f64)
@@ -100,14 +102,22 @@ impl Training {
 
     /// Returns the best measurement by greedy tokens per step, then by a chain's accepted length.
     pub fn best(&self) -> Option<&Measurement> {
-        let worth = |m: &&Measurement| (m.drafted.map_or(0.0, |d| d.greedy_tokens_per_step), m.figures.accepted);
-        self.measured.iter().max_by(|a, b| worth(a).partial_cmp(&worth(b)).unwrap_or(std::cmp::Ordering::Equal))
+        let worth = |m: &&Measurement| {
+            (m.drafted.map_or(0.0, |d| d.greedy_tokens_per_step), m.figures.accepted)
+        };
+        self.measured
+            .iter()
+            .max_by(|a, b| worth(a).partial_cmp(&worth(b)).unwrap_or(std::cmp::Ordering::Equal))
     }
 
     fn told(&mut self, news: TrainEvent) -> Option<Effect<Stop>> {
         match news {
-            TrainEvent::Writing { tokens, of, rate } => self.stage = Stage::Writing(tokens, of, rate),
-            TrainEvent::Training { texts, tokens } => (self.stage, self.corpus) = (Stage::Training, (texts, tokens)),
+            TrainEvent::Writing { tokens, of, rate } => {
+                self.stage = Stage::Writing(tokens, of, rate)
+            }
+            TrainEvent::Training { texts, tokens } => {
+                (self.stage, self.corpus) = (Stage::Training, (texts, tokens))
+            }
             TrainEvent::Step(report, drafted) => {
                 self.first.get_or_insert((self.now, report.step));
                 self.losses.push((report.step, report.loss));
@@ -151,7 +161,8 @@ impl Screen for Training {
             // The thread may end after its final event.
             Msg::EngineGone(None) if self.stage == Stage::Finished => None,
             Msg::EngineGone(why) => {
-                let why = why.map_or_else(|| "it gave no reason".to_owned(), |why| why.replace('\n', " "));
+                let why = why
+                    .map_or_else(|| "it gave no reason".to_owned(), |why| why.replace('\n', " "));
                 Some(Effect::Leave(Some(format!("training stopped: {why}"))))
             }
             Msg::Key(_) | Msg::Drawn(_) | Msg::Paste(_) => None,
@@ -161,7 +172,12 @@ impl Screen for Training {
 
     fn render(&self, themes: &[Theme], frame: &mut Frame) -> u16 {
         let area = frame.area();
-        views::draw_training(self, &themes[self.theme.min(themes.len() - 1)], area, frame.buffer_mut());
+        views::draw_training(
+            self,
+            &themes[self.theme.min(themes.len() - 1)],
+            area,
+            frame.buffer_mut(),
+        );
         0
     }
 

@@ -34,14 +34,21 @@ pub fn update(state: &mut State, msg: Msg) -> Vec<Effect> {
         },
         Msg::Engine(event) => {
             // Other inputs of the speed of light changed, or the user can now look closely.
-            let now =
-                matches!(event, Event::Cost(_) | Event::Fluid(_) | Event::Calibrated { .. } | Event::Paused | Event::Finished);
+            let now = matches!(
+                event,
+                Event::Cost(_)
+                    | Event::Fluid(_)
+                    | Event::Calibrated { .. }
+                    | Event::Paused
+                    | Event::Finished
+            );
             told(state, event, &mut effects);
             state.evaluate_light(now);
         }
         Msg::EngineGone(why) => {
             if state.phase != Phase::Finished {
-                let why = why.map_or_else(|| "it gave no reason".to_owned(), |w| w.replace('\n', " "));
+                let why =
+                    why.map_or_else(|| "it gave no reason".to_owned(), |w| w.replace('\n', " "));
                 effects.push(Effect::Leave(Some(format!("the engine stopped: {why}"))));
             }
         }
@@ -57,7 +64,9 @@ fn pressed(state: &mut State, key: KeyEvent, effects: &mut Vec<Effect>) {
             EditorOutcome::Leave => state.overlay = Overlay::None,
             EditorOutcome::Send(text) => {
                 if text.trim().is_empty() {
-                    state.say("an empty prompt can't be sent: type some text, or press Esc to cancel");
+                    state.say(
+                        "an empty prompt can't be sent: type some text, or press Esc to cancel",
+                    );
                 } else {
                     state.overlay = Overlay::None;
                     (state.selected, state.scroll) = (None, 0);
@@ -109,7 +118,9 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
         Event::Looked { prompt_id, step, look: found, curve, systematic } => {
             state.history.looked(&prompt_id, step, found, curve, systematic);
             // The interruption is over: restart the search if its step is still shown.
-            if found.state == OracleSearchState::BrokenOff && state.step_to_search(false) == Some(step) {
+            if found.state == OracleSearchState::BrokenOff
+                && state.step_to_search(false) == Some(step)
+            {
                 look(state, effects);
             }
         }
@@ -132,7 +143,11 @@ fn told(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
         Event::Step(record) => {
             // New sampling parameters mean another pool of distributions, so the old bound no
             // longer applies.
-            if state.history.newest().is_some_and(|s| s.record.settings.warp() != record.settings.warp()) {
+            if state
+                .history
+                .newest()
+                .is_some_and(|s| s.record.settings.warp() != record.settings.warp())
+            {
                 state.fluid = None;
             }
             if let Some(notice) = &record.notice {

@@ -61,7 +61,8 @@ impl BlockAcceptance {
         proposals: &[Proposal],
         mut law: impl FnMut(usize) -> Result<TokenDist<'a>, NotFinite>,
     ) -> Result<Self, NotFinite> {
-        let mut block = Self { nodes: Vec::new(), reach: Vec::new(), own: Vec::new(), residual: Vec::new() };
+        let mut block =
+            Self { nodes: Vec::new(), reach: Vec::new(), own: Vec::new(), residual: Vec::new() };
         let (mut node, mut reach) = (0, 1.0);
         loop {
             let law = law(node)?;
@@ -105,7 +106,9 @@ impl BlockAcceptance {
     ///
     /// This is the mean over the token sampled there.
     pub fn conditional_acceptance(&self) -> impl Iterator<Item = f64> + '_ {
-        let share = |(&reach, &residual): (&f64, &f64)| if reach > 0.0 { ((reach - residual) / reach).max(0.0) } else { 0.0 };
+        let share = |(&reach, &residual): (&f64, &f64)| {
+            if reach > 0.0 { ((reach - residual) / reach).max(0.0) } else { 0.0 }
+        };
         self.reach.iter().zip(&self.residual).map(share)
     }
 
@@ -208,10 +211,16 @@ mod tests {
 
     fn world() -> impl Strategy<Value = World> {
         (2usize..4, 1usize..4).prop_flat_map(|(size, depth)| {
-            let target = weights(size).prop_filter("no token", |p| p.iter().any(|p| *p > 0.0)).prop_map(|p| logits(&p));
+            let target = weights(size)
+                .prop_filter("no token", |p| p.iter().any(|p| *p > 0.0))
+                .prop_map(|p| logits(&p));
             let paths = (0..=depth).map(|n| size.pow(n as u32)).sum::<usize>();
             let rows = prop::collection::vec((target, weights(size)), paths);
-            (rows, Just(depth), 1..=size).prop_map(|(rows, depth, keep)| World { rows, depth, keep })
+            (rows, Just(depth), 1..=size).prop_map(|(rows, depth, keep)| World {
+                rows,
+                depth,
+                keep,
+            })
         })
     }
 
@@ -237,7 +246,8 @@ mod tests {
 
         /// Returns the proposal after `path` whose only child is candidate number `place`.
         fn proposal(&self, path: &[TokenId], place: usize) -> Proposal {
-            let mut all: Vec<(TokenId, f64)> = (0..).zip(self.row(path).1.iter().copied()).filter(|(_, q)| *q > 0.0).collect();
+            let mut all: Vec<(TokenId, f64)> =
+                (0..).zip(self.row(path).1.iter().copied()).filter(|(_, q)| *q > 0.0).collect();
             all.sort_by(|a, b| b.1.total_cmp(&a.1));
             all.truncate(self.keep);
             let sum: f64 = all.iter().map(|(_, q)| q).sum();
@@ -273,7 +283,10 @@ mod tests {
         }
 
         fn block(&self, draft: &Drawn) -> BlockAcceptance {
-            BlockAcceptance::new(&draft.tree, &draft.proposals, |node| Ok(self.target(&draft.tree.tokens()[1..=node]))).unwrap()
+            BlockAcceptance::new(&draft.tree, &draft.proposals, |node| {
+                Ok(self.target(&draft.tree.tokens()[1..=node]))
+            })
+            .unwrap()
         }
 
         /// Returns P(accepted = i | draft) for i = 0, 1, ..., measured on `verify_block`.
@@ -284,9 +297,16 @@ mod tests {
             let mut lengths = vec![0.0; own.len()];
             for outcomes in 0..1u32 << (own.len() - 1) {
                 let passes = |i: usize| outcomes >> (i - 1) & 1 == 1;
-                let share: f64 = (1..own.len()).map(|i| if passes(i) { own[i] } else { 1.0 - own[i] }).product();
+                let share: f64 =
+                    (1..own.len()).map(|i| if passes(i) { own[i] } else { 1.0 - own[i] }).product();
                 if share > 0.0 {
-                    let draw = |_, i: usize| if i > 0 && passes(i) { own[i].next_down().max(0.0) } else { 1.0f64.next_down() };
+                    let draw = |_, i: usize| {
+                        if i > 0 && passes(i) {
+                            own[i].next_down().max(0.0)
+                        } else {
+                            1.0f64.next_down()
+                        }
+                    };
                     let law = |node: usize| Ok(self.target(&draft.tree.tokens()[1..=node]));
                     let verdict = verify_block(&draft.tree, &draft.proposals, law, draw).unwrap();
                     assert_eq!(verdict.path, (1..=verdict.path.len()).collect::<Vec<_>>());
@@ -300,20 +320,33 @@ mod tests {
         ///
         /// It is computed from the definition; with `from_the_walk`, `verify_block` is checked to
         /// agree.
-        fn bonus(&self, draft: &Drawn, accepted: usize, from_the_walk: bool) -> Vec<(TokenId, f64)> {
+        fn bonus(
+            &self,
+            draft: &Drawn,
+            accepted: usize,
+            from_the_walk: bool,
+        ) -> Vec<(TokenId, f64)> {
             let path = &draft.tree.tokens()[1..=accepted];
             let target = self.target(path);
             let tokens = 0..self.size() as TokenId;
-            let proposal = if accepted + 1 < draft.tree.len() { draft.proposals[accepted].clone() } else { Proposal::default() };
+            let proposal = if accepted + 1 < draft.tree.len() {
+                draft.proposals[accepted].clone()
+            } else {
+                Proposal::default()
+            };
             let reach = (0..accepted).fold(1.0f64, |reach, i| {
                 let token = draft.tree.token(i + 1);
-                (reach * self.target(&draft.tree.tokens()[1..=i]).p(token) / q(&draft.proposals[i], token)).min(1.0)
+                (reach * self.target(&draft.tree.tokens()[1..=i]).p(token)
+                    / q(&draft.proposals[i], token))
+                .min(1.0)
             });
             let mass = |token: TokenId| (reach * target.p(token) - q(&proposal, token)).max(0.0);
             let sum: f64 = tokens.clone().map(mass).sum();
             let own = self.block(draft).own;
             // In sampling order: candidates first, then the other tokens.
-            let place = |token: TokenId| proposal.candidates().iter().position(|(other, _)| *other == token);
+            let place = |token: TokenId| {
+                proposal.candidates().iter().position(|(other, _)| *other == token)
+            };
             let mut order: Vec<TokenId> = tokens.collect();
             order.sort_by_key(|&token| (place(token).unwrap_or(usize::MAX), token));
             let mut below = 0.0;
@@ -344,7 +377,9 @@ mod tests {
         fn texts(&self, residual: impl Fn(&Drawn, usize) -> Vec<(TokenId, f64)>) -> Vec<f64> {
             let mut texts = vec![0.0; self.size().pow(self.depth as u32 + 1)];
             for draft in self.drafts() {
-                for (accepted, share) in self.lengths(&draft).into_iter().enumerate().filter(|(_, share)| *share > 1e-12) {
+                for (accepted, share) in
+                    self.lengths(&draft).into_iter().enumerate().filter(|(_, share)| *share > 1e-12)
+                {
                     for (token, p) in residual(&draft, accepted) {
                         let text = [&draft.tree.tokens()[1..=accepted], &[token]].concat();
                         self.follow(text, draft.share * share * p, &mut texts);
@@ -470,12 +505,17 @@ mod tests {
             let mut stays = draft.share;
             for i in 0..2 {
                 let law = world.target(&draft.tree.tokens()[1..=i]);
-                stays *= crate::verify::Rejection::new(&draft.proposals[i], |token| law.p(token)).accept_probability().unwrap();
+                stays *= crate::verify::Rejection::new(&draft.proposals[i], |token| law.p(token))
+                    .accept_probability()
+                    .unwrap();
                 own += stays;
             }
         }
         assert!((own - 10.0 / 9.0).abs() < 1e-6, "{own}");
-        assert!(world.distance(&world.texts(|draft, accepted| world.bonus(draft, accepted, true))) < 1e-6);
+        assert!(
+            world.distance(&world.texts(|draft, accepted| world.bonus(draft, accepted, true)))
+                < 1e-6
+        );
     }
 
     #[test]
@@ -491,13 +531,20 @@ mod tests {
         for (p, q) in pairs {
             for (depth, keep) in [(2, p.len()), (3, p.len()), (2, 2), (3, 1)] {
                 let world = World { keep, ..iid(p, q, depth) };
-                let distance = world.distance(&world.texts(|draft, accepted| world.bonus(draft, accepted, true)));
+                let distance = world
+                    .distance(&world.texts(|draft, accepted| world.bonus(draft, accepted, true)));
                 assert!(distance < 1e-6, "{p:?} {q:?} {depth} {keep}: {distance}");
             }
         }
         // A drafter that equals the target has every chain accepted whole.
         let same = iid(&[0.25, 0.25, 0.5], &[0.25, 0.25, 0.5], 3);
-        assert!(same.drafts().iter().all(|draft| same.block(draft).survival().iter().all(|s| *s > 1.0 - 1e-6)));
+        assert!(
+            same.drafts().iter().all(|draft| same
+                .block(draft)
+                .survival()
+                .iter()
+                .all(|s| *s > 1.0 - 1e-6))
+        );
     }
 
     #[test]
@@ -520,7 +567,10 @@ mod tests {
                 let law = |node: usize| Ok(world.target(&draft.tree.tokens()[1..=node]));
                 let draw = |_, n: usize| if n == 0 { b } else { a };
                 let block = verify_block(&draft.tree, &draft.proposals, law, draw).unwrap();
-                assert_eq!(block, verify_rejection(&draft.tree, &draft.proposals, law, draw).unwrap());
+                assert_eq!(
+                    block,
+                    verify_rejection(&draft.tree, &draft.proposals, law, draw).unwrap()
+                );
             }
         }
     }
@@ -530,7 +580,9 @@ mod tests {
         let world = iid(&[0.2, 0.5, 0.3], &[0.0; 3], 2);
         let tree = TokenTree::new(9);
         for u in [0.0, 0.1, 0.3, 0.8] {
-            let verdict = verify_block(&tree, &[Proposal::default()], |_| Ok(world.target(&[])), |_, _| u).unwrap();
+            let verdict =
+                verify_block(&tree, &[Proposal::default()], |_| Ok(world.target(&[])), |_, _| u)
+                    .unwrap();
             assert_eq!((verdict.path.len(), verdict.bonus()), (0, world.target(&[]).sample(u)));
         }
     }

@@ -46,7 +46,8 @@ impl Proposal {
         };
         let mut proposal = Proposal { law, children: (0..certain).collect(), certain };
         while proposal.children.len() < count {
-            let left = || (0..proposal.law.len()).filter(|place| !proposal.children.contains(place));
+            let left =
+                || (0..proposal.law.len()).filter(|place| !proposal.children.contains(place));
             let mut goal = draw() * left().map(|place| proposal.law[place].1).sum::<f64>();
             // Rounding can lead past the last candidate, which is then taken.
             let found = left().find(|&place| {
@@ -75,7 +76,11 @@ impl Proposal {
 
     /// Returns the candidates that were not taken, in descending order.
     pub fn left_out(&self) -> impl Iterator<Item = TokenId> + '_ {
-        self.law.iter().enumerate().filter(|(place, _)| !self.children.contains(place)).map(|(_, &(token, _))| token)
+        self.law
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| !self.children.contains(place))
+            .map(|(_, &(token, _))| token)
     }
 }
 
@@ -101,7 +106,13 @@ impl<'a> Rejection<'a> {
     pub fn new(proposal: &'a Proposal, target: impl Fn(TokenId) -> f64) -> Self {
         let target: Vec<f64> = proposal.law.iter().map(|&(token, _)| target(token)).collect();
         let others = (1.0 - target.iter().sum::<f64>()).max(0.0);
-        Self { proposal, others, target, drafter: proposal.law.iter().map(|&(_, q)| q).collect(), refused: 0 }
+        Self {
+            proposal,
+            others,
+            target,
+            drafter: proposal.law.iter().map(|&(_, q)| q).collect(),
+            refused: 0,
+        }
     }
 
     /// Returns the sums of the target's residual and of the drafter's distribution.
@@ -117,7 +128,8 @@ impl<'a> Rejection<'a> {
         let &place = self.proposal.children.get(self.refused)?;
         let (target, drafter) = self.sums();
         let p = if target > 0.0 { self.target[place] / target } else { 0.0 };
-        let q = if self.refused < self.proposal.certain { 1.0 } else { self.drafter[place] / drafter };
+        let q =
+            if self.refused < self.proposal.certain { 1.0 } else { self.drafter[place] / drafter };
         Some(if q > 0.0 { (p / q).min(1.0) } else { 0.0 })
     }
 
@@ -143,8 +155,12 @@ impl<'a> Rejection<'a> {
             self.target[place] = 0.0;
         } else {
             let (target, drafter) = self.sums();
-            let rest: Vec<f64> =
-                self.target.iter().zip(&self.drafter).map(|(p, q)| (p / target - q / drafter).max(0.0)).collect();
+            let rest: Vec<f64> = self
+                .target
+                .iter()
+                .zip(&self.drafter)
+                .map(|(p, q)| (p / target - q / drafter).max(0.0))
+                .collect();
             // If only rounding errors remain, p equaled q, and no child is ever rejected.
             if rest.iter().sum::<f64>() + self.others > 0.0 {
                 (self.target, self.others) = (rest, self.others / target);
@@ -166,7 +182,12 @@ impl<'a> Rejection<'a> {
 ///
 /// The residual is given by the masses of the candidates in their order, and by the mass of all
 /// other tokens, which is distributed among them as in `law`.
-pub(super) fn sample_residual(proposal: &Proposal, (masses, others): (&[f64], f64), law: &TokenDist, draw: f64) -> TokenId {
+pub(super) fn sample_residual(
+    proposal: &Proposal,
+    (masses, others): (&[f64], f64),
+    law: &TokenDist,
+    draw: f64,
+) -> TokenId {
     let mut goal = draw * (masses.iter().sum::<f64>() + others);
     let mut last = None;
     for (&(token, _), &p) in proposal.law.iter().zip(masses).filter(|(_, p)| **p > 0.0) {
@@ -203,7 +224,10 @@ pub fn verify_rejection<'a>(
         let mut children = tree.children(at);
         let mut rejection = Rejection::new(&proposals[at], |token| law.p(token));
         let accepted = loop {
-            let (Some(chance), Some(child)) = (rejection.accept_probability(), children.next()) else { break None };
+            let (Some(chance), Some(child)) = (rejection.accept_probability(), children.next())
+            else {
+                break None;
+            };
             if draw(depth, 1 + rejection.refused) < chance {
                 break Some(child);
             }
@@ -211,7 +235,11 @@ pub fn verify_rejection<'a>(
         };
         let Some(child) = accepted else {
             // A node without children is plain decoding: the same number must give the same token.
-            let bonus = if rejection.refused == 0 { law.sample(draw(depth, 0)) } else { rejection.rest(&law, draw(depth, 0)) };
+            let bonus = if rejection.refused == 0 {
+                law.sample(draw(depth, 0))
+            } else {
+                rejection.rest(&law, draw(depth, 0))
+            };
             verdict.emitted.push(bonus);
             return Ok(verdict);
         };
@@ -255,11 +283,21 @@ mod tests {
 
     fn world() -> impl Strategy<Value = World> {
         let rule = prop_oneof![Just(Rule::Rejection), Just(Rule::GreedyFirst), Just(Rule::Match)];
-        let drafter = |size| prop::collection::vec(prop_oneof![1 => Just(0.0), 3 => 0.01f64..1.0], size);
-        (2usize..4, prop::collection::vec(1usize..4, 1..3), rule).prop_flat_map(move |(size, widths, rule)| {
-            let laws = prop::collection::vec((law(size).prop_map(|law| logits(&law)), drafter(size)), 1 + size + size * size);
-            (laws, Just(widths), Just(rule)).prop_map(|(laws, widths, rule)| World { laws, rule, widths })
-        })
+        let drafter =
+            |size| prop::collection::vec(prop_oneof![1 => Just(0.0), 3 => 0.01f64..1.0], size);
+        (2usize..4, prop::collection::vec(1usize..4, 1..3), rule).prop_flat_map(
+            move |(size, widths, rule)| {
+                let laws = prop::collection::vec(
+                    (law(size).prop_map(|law| logits(&law)), drafter(size)),
+                    1 + size + size * size,
+                );
+                (laws, Just(widths), Just(rule)).prop_map(|(laws, widths, rule)| World {
+                    laws,
+                    rule,
+                    widths,
+                })
+            },
+        )
     }
 
     impl World {
@@ -277,7 +315,8 @@ mod tests {
         }
 
         fn candidates(&self, path: &[TokenId]) -> Vec<(TokenId, f64)> {
-            let mut all: Vec<(TokenId, f64)> = (0..).zip(self.laws[self.number(path)].1.iter().copied()).collect();
+            let mut all: Vec<(TokenId, f64)> =
+                (0..).zip(self.laws[self.number(path)].1.iter().copied()).collect();
             all.retain(|(_, q)| *q > 0.0);
             all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             all
@@ -285,14 +324,21 @@ mod tests {
 
         /// Returns every possible proposal below `path`, with its probability.
         fn proposals(&self, path: &[TokenId]) -> Vec<(Proposal, f64)> {
-            let Some(&count) = self.widths.get(path.len()) else { return vec![(Proposal::default(), 1.0)] };
+            let Some(&count) = self.widths.get(path.len()) else {
+                return vec![(Proposal::default(), 1.0)];
+            };
             let first = Proposal::select(self.candidates(path), count, self.rule, || 0.0);
             let want = first.children.len();
-            let mut open = vec![(Proposal { children: first.children[..first.certain].to_vec(), ..first }, 1.0)];
+            let mut open = vec![(
+                Proposal { children: first.children[..first.certain].to_vec(), ..first },
+                1.0,
+            )];
             while open[0].0.children.len() < want {
                 let mut next = Vec::new();
                 for (proposal, share) in open {
-                    let left: Vec<usize> = (0..proposal.law.len()).filter(|place| !proposal.children.contains(place)).collect();
+                    let left: Vec<usize> = (0..proposal.law.len())
+                        .filter(|place| !proposal.children.contains(place))
+                        .collect();
                     let sum: f64 = left.iter().map(|&place| proposal.law[place].1).sum();
                     for place in left {
                         let mut more = proposal.clone();
@@ -336,7 +382,12 @@ mod tests {
 
         /// Returns the residual of the target's distribution, by token.
         fn rest(&self, rejection: &Rejection, target: &TokenDist) -> Vec<(TokenId, f64)> {
-            let of = |token: TokenId| match rejection.proposal.law.iter().position(|(other, _)| *other == token) {
+            let of = |token: TokenId| match rejection
+                .proposal
+                .law
+                .iter()
+                .position(|(other, _)| *other == token)
+            {
                 Some(place) => rejection.target[place],
                 None => {
                     let others: f64 = (0..self.size() as TokenId)
@@ -509,16 +560,26 @@ mod tests {
         for draw in [0.0, 0.4, 0.6, 0.9] {
             let proposal = Proposal::select((0..).zip(law), 1, Rule::Rejection, || draw);
             let rejection = Rejection::new(&proposal, |token| target.p(token));
-            assert!(rejection.accept_probability().unwrap() > 1.0 - 1e-6 && rejection.expected_acceptance() > 1.0 - 1e-6);
+            assert!(
+                rejection.accept_probability().unwrap() > 1.0 - 1e-6
+                    && rejection.expected_acceptance() > 1.0 - 1e-6
+            );
         }
         let proposal = Proposal::select((0..).zip(law), 2, Rule::GreedyFirst, || 0.9);
-        assert_eq!((proposal.children().collect::<Vec<_>>(), proposal.left_out().collect::<Vec<_>>()), (vec![0, 2], vec![1]));
+        assert_eq!(
+            (proposal.children().collect::<Vec<_>>(), proposal.left_out().collect::<Vec<_>>()),
+            (vec![0, 2], vec![1])
+        );
         let mut rejection = Rejection::new(&proposal, |token| target.p(token));
         assert!(
-            (rejection.accept_probability().unwrap() - 0.5).abs() < 1e-6 && (rejection.expected_acceptance() - 0.5).abs() < 1e-6
+            (rejection.accept_probability().unwrap() - 0.5).abs() < 1e-6
+                && (rejection.expected_acceptance() - 0.5).abs() < 1e-6
         );
         rejection.reject();
-        assert!(rejection.accept_probability().unwrap() > 1.0 - 1e-6, "the drafter knows what is left");
+        assert!(
+            rejection.accept_probability().unwrap() > 1.0 - 1e-6,
+            "the drafter knows what is left"
+        );
         for rule in Rule::ALL {
             assert_eq!(Rule::from_name(rule.name()), Some(rule));
             assert_eq!(serde_json::to_string(&rule).unwrap(), format!("{:?}", rule.name()));
@@ -533,7 +594,8 @@ mod tests {
         let target = TokenDist::new(&logits, &Sampling::PLAIN).unwrap();
         let mut came = [0.0; 3];
         for (child, q) in drafter.into_iter().enumerate() {
-            let proposal = Proposal { law: (0..).zip(drafter).collect(), children: vec![child], certain: 0 };
+            let proposal =
+                Proposal { law: (0..).zip(drafter).collect(), children: vec![child], certain: 0 };
             let mut rejection = Rejection::new(&proposal, |token| target.p(token));
             if q < 0.4 {
                 (0..3).for_each(|t| came[t] += q * target.p(t as TokenId));

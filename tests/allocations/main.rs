@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use speclight::draft::{Drafter, EarlyExit, Ngram, NoDraft};
 use speclight::engine::{Session, Vocabulary};
-use speclight::model::format::quant::TensorFormat;
 use speclight::model::cpu::{CpuDecoder, Llama};
+use speclight::model::format::quant::TensorFormat;
 use speclight::model::format::weights::Weights;
 use speclight::model::{Config, Decoder, Node, Parent, Pass};
 use speclight::telemetry::StepSettings;
@@ -64,7 +64,12 @@ fn write(decoder: &mut CpuDecoder, prompt: &[Node], tree: &[Node]) {
         // Every tree size; some trees are discarded, some take two passes.
         decoder.append(&tree[..1 + i % tree.len()], Pass::FULL).unwrap();
         if i % 5 == 0 {
-            decoder.append(&[Node { token: 3, parent: Parent::Slot(0) }], Pass { layers: 2, ..Pass::FULL }).unwrap();
+            decoder
+                .append(
+                    &[Node { token: 3, parent: Parent::Slot(0) }],
+                    Pass { layers: 2, ..Pass::FULL },
+                )
+                .unwrap();
         }
         if i % 7 == 0 { decoder.discard() } else { decoder.commit(&[0]).unwrap() }
     }
@@ -74,14 +79,22 @@ fn write(decoder: &mut CpuDecoder, prompt: &[Node], tree: &[Node]) {
 fn a_pass_allocates_nothing_once_its_sizes_were_seen() {
     let _turn = TURN.lock();
     let chain = |i: usize| i.checked_sub(1).map_or(Parent::Context, Parent::Slot);
-    let prompt: Vec<Node> = (0..600).map(|i| Node { token: i as u32 % 200, parent: chain(i % 64) }).collect();
+    let prompt: Vec<Node> =
+        (0..600).map(|i| Node { token: i as u32 % 200, parent: chain(i % 64) }).collect();
     let binary = |i: usize| i.checked_sub(1).map_or(Parent::Context, |i| Parent::Slot(i / 2));
     let tree: Vec<Node> = (0..33).map(|i| Node { token: i as u32, parent: binary(i) }).collect();
-    for (kind, threads) in [(TensorFormat::Q4_1, 1), (TensorFormat::Q4_1, 2), (TensorFormat::Q8_0, 3)] {
+    for (kind, threads) in
+        [(TensorFormat::Q4_1, 1), (TensorFormat::Q4_1, 2), (TensorFormat::Q8_0, 3)]
+    {
         let mut decoder = decoder(kind, threads, 1024);
         let first = count(|| write(&mut decoder, &prompt, &tree));
         assert!(first > 0, "the allocator counts nothing");
-        assert_eq!(count(|| write(&mut decoder, &prompt, &tree)), 0, "{} on {threads} threads", kind.name());
+        assert_eq!(
+            count(|| write(&mut decoder, &prompt, &tree)),
+            0,
+            "{} on {threads} threads",
+            kind.name()
+        );
     }
 }
 
@@ -98,13 +111,19 @@ fn a_step_with_a_tree_allocates_little_more_than_its_record() {
 fn steps(settings: &[(&str, usize)]) {
     let _turn = TURN.lock();
     let layers = config().layers;
-    let vocabulary = Arc::new(Vocabulary::new((0..200u8).map(|b| Box::from([b])).collect(), Vec::new()));
+    let vocabulary =
+        Arc::new(Vocabulary::new((0..200u8).map(|b| Box::from([b])).collect(), Vec::new()));
     for &(drafter, budget) in settings {
-        let drafters: Vec<Box<dyn Drafter>> =
-            vec![Box::new(NoDraft), Box::new(Ngram::default()), Box::new(EarlyExit::new(1, layers).unwrap())];
-        let settings = StepSettings { seed: 1, ..StepSettings::new(drafter, "best-first", budget, 1.0) };
+        let drafters: Vec<Box<dyn Drafter>> = vec![
+            Box::new(NoDraft),
+            Box::new(Ngram::default()),
+            Box::new(EarlyExit::new(1, layers).unwrap()),
+        ];
+        let settings =
+            StepSettings { seed: 1, ..StepSettings::new(drafter, "best-first", budget, 1.0) };
         let target = Box::new(decoder(TensorFormat::Q4_1, 2, 1024));
-        let mut session = Session::new(target, drafters, Arc::clone(&vocabulary), settings).unwrap();
+        let mut session =
+            Session::new(target, drafters, Arc::clone(&vocabulary), settings).unwrap();
         let mut steps = Vec::new();
         for _ in 0..2 {
             steps.clear();
@@ -129,7 +148,12 @@ fn steps(settings: &[(&str, usize)]) {
         if drafter == "none" {
             let (early, late) = steps.split_at(steps.len() / 2);
             let most = |steps: &[(usize, usize)]| steps.iter().map(|step| step.0).max();
-            assert!(late.len() > 400 && most(late) <= most(early), "{:?}, then {:?}", most(early), most(late));
+            assert!(
+                late.len() > 400 && most(late) <= most(early),
+                "{:?}, then {:?}",
+                most(early),
+                most(late)
+            );
         }
     }
 }

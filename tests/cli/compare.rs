@@ -9,10 +9,14 @@ use super::{model, run};
 fn home() -> (TempDir, String) {
     let home = tempfile::tempdir().unwrap();
     let prompts = home.path().join("three.jsonl");
-    let lines = ["Count: one, two, three, one, two, three, one, two", "Name a colour.", "What is light?"]
-        .iter()
-        .enumerate()
-        .map(|(i, text)| serde_json::json!({ "question_id": format!("p{i}"), "prompt": text }).to_string() + "\n");
+    let lines =
+        ["Count: one, two, three, one, two, three, one, two", "Name a colour.", "What is light?"]
+            .iter()
+            .enumerate()
+            .map(|(i, text)| {
+                serde_json::json!({ "question_id": format!("p{i}"), "prompt": text }).to_string()
+                    + "\n"
+            });
     std::fs::write(&prompts, lines.collect::<String>()).unwrap();
     let prompts = prompts.to_str().unwrap().to_owned();
     (home, prompts)
@@ -21,7 +25,17 @@ fn home() -> (TempDir, String) {
 /// Runs the command and drops progress lines, which slow machines print, from standard error.
 fn compare(home: &TempDir, prompts: &str, args: &[&str]) -> (i32, String, String) {
     let path = model::path();
-    let fixed = ["compare", "--model", path.to_str().unwrap(), "--device", "cpu", "--threads", "2", "--prompts", prompts];
+    let fixed = [
+        "compare",
+        "--model",
+        path.to_str().unwrap(),
+        "--device",
+        "cpu",
+        "--threads",
+        "2",
+        "--prompts",
+        prompts,
+    ];
     let (status, out, said) = run(home, &[&fixed[..], args].concat());
     let said = said.split_inclusive('\n').filter(|line| !line.contains(" texts, ")).collect();
     (status, out, said)
@@ -35,8 +49,12 @@ fn read(path: &std::path::Path) -> Value {
 fn timeless(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            let clock =
-                |key: &str| key.ends_with("seconds") || key.contains("per_second") || key.starts_with("speed") || key == "time";
+            let clock = |key: &str| {
+                key.ends_with("seconds")
+                    || key.contains("per_second")
+                    || key.starts_with("speed")
+                    || key == "time"
+            };
             map.retain(|key, _| !clock(key));
             map.values_mut().for_each(timeless);
         }
@@ -47,7 +65,9 @@ fn timeless(value: &mut Value) {
 
 fn schema() -> jsonschema::Validator {
     let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-    let run = jsonschema::Resource::from_contents(parse(include_str!("../../schema/run.schema.json"))).unwrap();
+    let run =
+        jsonschema::Resource::from_contents(parse(include_str!("../../schema/run.schema.json")))
+            .unwrap();
     (jsonschema::options().with_resource("json-schema:///run.schema.json", run))
         .build(&parse(include_str!("../../schema/compare.schema.json")))
         .unwrap()
@@ -81,10 +101,17 @@ fn the_same_text_is_paired_by_position_and_other_texts_by_prompt() {
     let schema = schema();
     assert!(schema.is_valid(&report), "{}: {report}", schema.validate(&report).unwrap_err());
     // Removing or renaming any property makes the report invalid.
-    for place in
-        ["", "/settings/0", "/settings/0/summary", "/pairs/0", "/pairs/0/contexts", "/pairs/0/taken_by_b", "/texts/0/of/0"]
-    {
-        let keys: Vec<String> = report.pointer(place).unwrap().as_object().unwrap().keys().cloned().collect();
+    for place in [
+        "",
+        "/settings/0",
+        "/settings/0/summary",
+        "/pairs/0",
+        "/pairs/0/contexts",
+        "/pairs/0/taken_by_b",
+        "/texts/0/of/0",
+    ] {
+        let keys: Vec<String> =
+            report.pointer(place).unwrap().as_object().unwrap().keys().cloned().collect();
         for key in keys {
             let mut spoilt = report.clone();
             let object = spoilt.pointer_mut(place).unwrap().as_object_mut().unwrap();
@@ -97,7 +124,12 @@ fn the_same_text_is_paired_by_position_and_other_texts_by_prompt() {
         }
     }
 
-    let names: Vec<&str> = report["settings"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = report["settings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["A", "exit", "C"]);
     let pairs = report["pairs"].as_array().unwrap();
     let by: Vec<&str> = pairs.iter().map(|p| p["paired_by"].as_str().unwrap()).collect();
@@ -113,24 +145,52 @@ fn the_same_text_is_paired_by_position_and_other_texts_by_prompt() {
     let rows = [row("taken"), row("refused"), row("bonus")];
     assert_eq!(rows.concat().iter().sum::<u64>(), count(&outcomes["positions"]));
     let sum = |setting: usize, key: &str| -> u64 {
-        report["texts"].as_array().unwrap().iter().map(|text| count(&text["of"][setting][key])).sum()
+        report["texts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|text| count(&text["of"][setting][key]))
+            .sum()
     };
-    assert_eq!((sum(0, "tokens"), sum(1, "tokens")), (count(&outcomes["positions"]), count(&outcomes["positions"])));
+    assert_eq!(
+        (sum(0, "tokens"), sum(1, "tokens")),
+        (count(&outcomes["positions"]), count(&outcomes["positions"]))
+    );
     assert_eq!(rows[0].iter().sum::<u64>(), sum(0, "accepted"));
     assert_eq!(rows.iter().map(|row| row[0]).sum::<u64>(), sum(1, "accepted"));
-    for (side, taken) in [("taken_by_a", rows[0][1] + rows[0][2]), ("taken_by_b", rows[1][0] + rows[2][0])] {
+    for (side, taken) in
+        [("taken_by_a", rows[0][1] + rows[0][2]), ("taken_by_b", rows[1][0] + rows[2][0])]
+    {
         let takes = &pair[side];
         let causes: u64 = takes["misses"]["causes"].as_object().unwrap().values().map(count).sum();
-        assert_eq!((count(&takes["positions"]), causes + count(&takes["not_drafted"])), (taken, taken), "{side}");
+        assert_eq!(
+            (count(&takes["positions"]), causes + count(&takes["not_drafted"])),
+            (taken, taken),
+            "{side}"
+        );
     }
     let difference = |key: &str| pair["differences"][key]["difference"]["value"].as_f64().unwrap();
-    let mean = |setting: usize, key: &str| report["settings"][setting]["summary"][key].as_f64().unwrap();
-    assert!((difference("accepted") - (mean(1, "accepted_mean") - mean(0, "accepted_mean"))).abs() < 1e-9);
+    let mean =
+        |setting: usize, key: &str| report["settings"][setting]["summary"][key].as_f64().unwrap();
+    assert!(
+        (difference("accepted") - (mean(1, "accepted_mean") - mean(0, "accepted_mean"))).abs()
+            < 1e-9
+    );
     assert!((difference("tokens_per_step") - difference("accepted")).abs() < 1e-9);
-    assert_eq!(report["settings"][0]["summary"]["text_sha256"], report["settings"][1]["summary"]["text_sha256"]);
+    assert_eq!(
+        report["settings"][0]["summary"]["text_sha256"],
+        report["settings"][1]["summary"]["text_sha256"]
+    );
     for setting in report["settings"].as_array().unwrap() {
-        let losses: f64 = setting["summary"]["losses"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
-        assert!((losses - (7.0 - setting["summary"]["accepted_mean"].as_f64().unwrap())).abs() < 1e-9);
+        let losses: f64 = setting["summary"]["losses"]
+            .as_object()
+            .unwrap()
+            .values()
+            .filter_map(Value::as_f64)
+            .sum();
+        assert!(
+            (losses - (7.0 - setting["summary"]["accepted_mean"].as_f64().unwrap())).abs() < 1e-9
+        );
         assert!(setting["summary"]["oracle"]["looks"].as_u64().unwrap() > 0);
         assert!(setting["summary"]["autoregressive_tokens_per_second"].as_f64().unwrap() > 0.0);
     }
@@ -187,14 +247,25 @@ fn the_table_says_what_it_paired_and_hard_prompts_can_be_read() {
     ] {
         assert!(out.contains(words), "{words}:\n{out}");
     }
-    let lines: Vec<Value> = std::fs::read_to_string(&hard).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let lines: Vec<Value> = std::fs::read_to_string(&hard)
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
     assert!(!lines.is_empty() && lines.len() <= 3, "{lines:?}");
-    let losses: Vec<f64> = lines.iter().map(|line| line["knowledge_loss"].as_f64().unwrap()).collect();
-    assert!(losses.is_sorted_by(|a, b| a >= b) && losses.iter().all(|loss| *loss > 0.0), "{losses:?}");
+    let losses: Vec<f64> =
+        lines.iter().map(|line| line["knowledge_loss"].as_f64().unwrap()).collect();
+    assert!(
+        losses.is_sorted_by(|a, b| a >= b) && losses.iter().all(|loss| *loss > 0.0),
+        "{losses:?}"
+    );
     assert!(lines.iter().all(|line| line["question_id"].as_str().unwrap().starts_with('p')));
     // `compare` takes them like any other prompts.
-    let (status, _, said) =
-        compare(&home, hard.to_str().unwrap(), &["--max-tokens", "1", "--setting", "", "--setting", "budget=2"]);
+    let (status, _, said) = compare(
+        &home,
+        hard.to_str().unwrap(),
+        &["--max-tokens", "1", "--setting", "", "--setting", "budget=2"],
+    );
     assert_eq!((status, said.as_str()), (0, ""));
 }
 
@@ -205,11 +276,23 @@ fn what_is_wrong_is_said_in_one_line_before_anything_is_loaded() {
     let cases: [(&[&str], &str); 10] = [
         (&[], "there is nothing to compare; give --setting"),
         (&["--setting", "drafter=ngram"], "one setting is too few"),
-        (&["--setting", "budget=2", "--setting", "budget=4", "--verify", "rejection"], "which depends on the draft"),
-        (&["--setting", "budget=2", "--setting", "budget=4", "--verify", "block"], "--verify block: steps are paired"),
-        (&["--setting", "drafter=ngram", "--setting", "drafter=eagel"], "--setting \"drafter=eagel\": "),
+        (
+            &["--setting", "budget=2", "--setting", "budget=4", "--verify", "rejection"],
+            "which depends on the draft",
+        ),
+        (
+            &["--setting", "budget=2", "--setting", "budget=4", "--verify", "block"],
+            "--verify block: steps are paired",
+        ),
+        (
+            &["--setting", "drafter=ngram", "--setting", "drafter=eagel"],
+            "--setting \"drafter=eagel\": ",
+        ),
         (&["--setting", "name=x", "--setting", "name=x"], "two settings have the name \"x\""),
-        (&[&two[..], &["--hard", "h.jsonl", "--look-every", "0"]].concat(), "--look-every 0 disables them"),
+        (
+            &[&two[..], &["--hard", "h.jsonl", "--look-every", "0"]].concat(),
+            "--look-every 0 disables them",
+        ),
         (&[&two[..], &["--csv", "-", "--json", "-"]].concat(), "--text, --csv and --json"),
         (&[&two[..], &["--json", "no/such/out.json"]].concat(), "no/such/out.json"),
         (&["--setting", "", "--setting", "drafter=eagle,head=no/such.gguf"], "no/such.gguf"),
@@ -223,9 +306,17 @@ fn what_is_wrong_is_said_in_one_line_before_anything_is_loaded() {
     assert!(status == 1 && said.contains("no/such.jsonl"), "{said}");
     // Prompts that are too long are skipped, and no file is written if none remains.
     let long = home.path().join("long.jsonl");
-    std::fs::write(&long, serde_json::json!({ "prompt": "word ".repeat(9000) }).to_string()).unwrap();
+    std::fs::write(&long, serde_json::json!({ "prompt": "word ".repeat(9000) }).to_string())
+        .unwrap();
     let file = home.path().join("out.json");
-    let (status, _, said) = compare(&home, long.to_str().unwrap(), &[&two[..], &["--json", file.to_str().unwrap()]].concat());
-    assert!(status == 1 && said.contains("skipped") && said.contains("no prompt could be run"), "{said}");
+    let (status, _, said) = compare(
+        &home,
+        long.to_str().unwrap(),
+        &[&two[..], &["--json", file.to_str().unwrap()]].concat(),
+    );
+    assert!(
+        status == 1 && said.contains("skipped") && said.contains("no prompt could be run"),
+        "{said}"
+    );
     assert!(!file.exists() && !home.path().join("out.json.part").exists());
 }

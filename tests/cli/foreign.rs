@@ -16,14 +16,24 @@ fn safe(what: &str, text: &str) {
         let code = u32::from(c);
         (c.is_control() && c != '\n')
             || [0x61c, 0x2060, 0xfeff].contains(&code)
-            || [0x200b..=0x200f, 0x2028..=0x202e, 0x2066..=0x2069, 0xfe00..=0xfe0f, 0xe0000..=0xe007f]
-                .iter()
-                .any(|r| r.contains(&code))
+            || [
+                0x200b..=0x200f,
+                0x2028..=0x202e,
+                0x2066..=0x2069,
+                0xfe00..=0xfe0f,
+                0xe0000..=0xe007f,
+            ]
+            .iter()
+            .any(|r| r.contains(&code))
     };
     if let Some(c) = text.chars().find(|c| bad(*c)) {
         panic!("{what}: {c:?} in {text:?}");
     }
-    assert!(text.lines().all(|line| line.chars().count() < 3000), "{what}: a line of {} bytes", text.len());
+    assert!(
+        text.lines().all(|line| line.chars().count() < 3000),
+        "{what}: a line of {} bytes",
+        text.len()
+    );
 }
 
 #[test]
@@ -43,7 +53,11 @@ fn no_command_writes_foreign_characters_to_a_terminal() {
     std::fs::write(at("t.json"), format!("{{\"type\": \"table\", \"{FOREIGN}\": {{}}}}")).unwrap();
     std::fs::write(at("bench.json"), serde_json::json!({ "type": FOREIGN }).to_string()).unwrap();
     std::fs::create_dir(folder.join("model")).unwrap();
-    std::fs::write(folder.join("model/config.json"), serde_json::json!({ "architectures": [FOREIGN] }).to_string()).unwrap();
+    std::fs::write(
+        folder.join("model/config.json"),
+        serde_json::json!({ "architectures": [FOREIGN] }).to_string(),
+    )
+    .unwrap();
     let (bad, table, bench, model) = (at("bad.jsonl"), at("t.json"), at("bench.json"), at("model"));
     let cases: [&[&str]; 21] = [
         &["models", "verify", &odd],
@@ -63,7 +77,13 @@ fn no_command_writes_foreign_characters_to_a_terminal() {
         &["table", "--prompts", &bad],
         &["table", "--model", &odd],
         &["compare", "--setting", FOREIGN, "--setting", "drafter=none"],
-        &["compare", "--setting", "drafter=none", "--setting", &format!("name={FOREIGN},drafter=\u{1b}]52;")],
+        &[
+            "compare",
+            "--setting",
+            "drafter=none",
+            "--setting",
+            &format!("name={FOREIGN},drafter=\u{1b}]52;"),
+        ],
         &["plot", &table, "-o", "a.svg"],
         &["plot", &odd, "-o", FOREIGN],
         &["train", "--prompts", &odd, "--folder", &odd, "--out", &odd],
@@ -78,8 +98,11 @@ fn no_command_writes_foreign_characters_to_a_terminal() {
     let own = super::OWN
         .replace("sources", &format!("notes = {:?}\nsources", "n\u{202e}\u{200b}m"))
         .replace("path = \"mine", &format!("path = \"{}", "\u{202e}m"));
-    std::fs::write(home.path().join("config/models.toml"), format!("default = \"mine\"\n{own}")).unwrap();
-    for args in [&["models"][..], &["doctor"], &["models", "fetch", "mine"], &["models", "verify", "mine"]] {
+    std::fs::write(home.path().join("config/models.toml"), format!("default = \"mine\"\n{own}"))
+        .unwrap();
+    for args in
+        [&["models"][..], &["doctor"], &["models", "fetch", "mine"], &["models", "verify", "mine"]]
+    {
         let (_, out, err) = run(&home, args);
         safe(&format!("{args:?}"), &(out + &err));
     }
@@ -90,5 +113,9 @@ fn names_are_cut_where_they_are_too_long_to_read() {
     let home = home("");
     let (status, _, err) = run(&home, &["models", "fetch", &"x".repeat(100_000)]);
     assert!(status == 1 && err.contains('…') && err.len() < 2000, "{} bytes", err.len());
-    assert!(err.starts_with("speclight: no model `xxx") && err.contains("take one of SmolLM2-135M-Instruct"), "{err}");
+    assert!(
+        err.starts_with("speclight: no model `xxx")
+            && err.contains("take one of SmolLM2-135M-Instruct"),
+        "{err}"
+    );
 }

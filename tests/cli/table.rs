@@ -22,15 +22,23 @@ fn timeless(mut table: Value) -> Value {
 fn a_table_is_the_same_after_a_break_and_can_be_drawn() {
     let home = tempfile::tempdir().unwrap();
     let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
-    std::fs::write(at("two.jsonl"), "{\"prompt\": \"Count to five.\"}\n{\"prompt\": \"Name a colour.\"}\n").unwrap();
-    let (path, prompts, state, json) = (model::path(), at("two.jsonl"), at("state"), at("table.json"));
+    std::fs::write(
+        at("two.jsonl"),
+        "{\"prompt\": \"Count to five.\"}\n{\"prompt\": \"Name a colour.\"}\n",
+    )
+    .unwrap();
+    let (path, prompts, state, json) =
+        (model::path(), at("two.jsonl"), at("state"), at("table.json"));
     let table = |seed: &str| {
-        let fixed = "--threads 1 --max-tokens 6 --temperatures 0,1 --drafters ngram --budgets 1,2,4";
-        let mut args = vec!["table", "--model", path.to_str().unwrap(), "--prompts", &prompts, "--seed", seed];
+        let fixed =
+            "--threads 1 --max-tokens 6 --temperatures 0,1 --drafters ngram --budgets 1,2,4";
+        let mut args =
+            vec!["table", "--model", path.to_str().unwrap(), "--prompts", &prompts, "--seed", seed];
         args.extend(fixed.split(' ').chain(["--state", &state, "--json", &json]));
         run(&home, &args)
     };
-    let schema: Value = serde_json::from_str(include_str!("../../schema/table.schema.json")).unwrap();
+    let schema: Value =
+        serde_json::from_str(include_str!("../../schema/table.schema.json")).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
     let read = || {
         let table: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
@@ -41,11 +49,17 @@ fn a_table_is_the_same_after_a_break_and_can_be_drawn() {
     assert_eq!((status, out.as_str()), (0, ""), "{said}");
     let (whole, kept) = (read(), std::fs::read(&state).unwrap());
     let sets = whole["sets"].as_array().unwrap();
-    assert_eq!(sets.iter().map(|set| set["temperature"].as_f64().unwrap()).collect::<Vec<_>>(), [0.0, 1.0]);
+    assert_eq!(
+        sets.iter().map(|set| set["temperature"].as_f64().unwrap()).collect::<Vec<_>>(),
+        [0.0, 1.0]
+    );
     for set in sets {
         assert_eq!((set["name"].as_str(), set["texts"].as_u64()), (Some("two"), Some(2)));
         let from = |i: usize| set["drafters"][i]["from"].as_str().unwrap();
-        assert_eq!((from(0), from(1), set["drafters"].as_array().unwrap().len()), ("largest", "run", 2));
+        assert_eq!(
+            (from(0), from(1), set["drafters"].as_array().unwrap().len()),
+            ("largest", "run", 2)
+        );
         assert_eq!(set["drafters"][1]["differing_texts"].as_u64(), Some(0));
     }
     // At temperature 0 every drafter could always be right; at temperature 1 none could.
@@ -59,7 +73,10 @@ fn a_table_is_the_same_after_a_break_and_can_be_drawn() {
         assert_eq!(read(), whole);
     }
     let (status, _, said) = table("1");
-    assert!(status == 1 && said.contains("other settings (seed)") && said.lines().count() == 1, "{said}");
+    assert!(
+        status == 1 && said.contains("other settings (seed)") && said.lines().count() == 1,
+        "{said}"
+    );
     assert_eq!(read(), whole);
 
     for (picture, begin) in [("t.png", &b"\x89PNG"[..]), ("t.svg", &b"<svg"[..])] {
@@ -86,5 +103,8 @@ fn machines_that_are_wrong_are_one_line_before_anything_is_measured() {
     std::fs::write(&own, "[hardware.mine]\nbandwidth = 1e9\nflops = \"many\"\n").unwrap();
     let (status, _, said) = run(&home, &["table"]);
     assert!(status == 1 && said.lines().count() == 1, "{said}");
-    assert!(said.starts_with(&format!("speclight: {}:3: `flops`: invalid type", own.display())), "{said}");
+    assert!(
+        said.starts_with(&format!("speclight: {}:3: `flops`: invalid type", own.display())),
+        "{said}"
+    );
 }

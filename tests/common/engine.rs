@@ -5,9 +5,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use speclight::tui::{EngineLink, channel};
 use speclight::engine::{Command, Event};
 use speclight::telemetry::{Ending, StepRecord};
+use speclight::tui::{EngineLink, channel};
 
 use super::script::{Script, info, settings};
 
@@ -24,8 +24,11 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> EngineLink {
             sink(event);
         }
         loop {
-            let order =
-                if paused { orders.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { orders.recv_timeout(pace) };
+            let order = if paused {
+                orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                orders.recv_timeout(pace)
+            };
             let mut step = matches!(order, Err(RecvTimeoutError::Timeout));
             match order {
                 Ok(Command::Pause) => {
@@ -47,18 +50,30 @@ pub fn start(pace: Duration, panic_at: Option<usize>) -> EngineLink {
                 Ok(order @ (Command::Prompt(_) | Command::Text(_) | Command::RestartPrompt)) => {
                     let mut text = info().prompts[prompt].clone();
                     match order {
-                        Command::Prompt(index) => (prompt, text) = (index, info().prompts[index].clone()),
+                        Command::Prompt(index) => {
+                            (prompt, text) = (index, info().prompts[index].clone())
+                        }
                         Command::Text(own) => text = own,
                         _ => {}
                     }
                     sink(Event::PromptEnded { ending: Ending::Interrupted });
                     let id = prompt.to_string();
-                    sink(Event::PromptStarted { index: prompt, id, prompt: text, tokens: 9, prefill_seconds: 0.1 });
+                    sink(Event::PromptStarted {
+                        index: prompt,
+                        id,
+                        prompt: text,
+                        tokens: 9,
+                        prefill_seconds: 0.1,
+                    });
                 }
                 Ok(Command::SearchEvery(_)) => {}
                 // Only the last step can be searched.
                 Ok(Command::Look(step)) => {
-                    if let Some(event) = last.as_ref().filter(|r| r.step == step).and_then(|r| script.search_event(r)) {
+                    if let Some(event) = last
+                        .as_ref()
+                        .filter(|r| r.step == step)
+                        .and_then(|r| script.search_event(r))
+                    {
                         sink(event);
                     }
                 }

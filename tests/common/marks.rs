@@ -49,8 +49,14 @@ impl Marks {
                     last = Some(record);
                 }
                 Event::Looked { prompt_id, step, look, .. } => match &last {
-                    Some(record) if record.prompt_id == prompt_id && record.step == step => marks.look(record, &look),
-                    _ => why = Some(format!("a look at step {step} of prompt {prompt_id}, which is not the last one")),
+                    Some(record) if record.prompt_id == prompt_id && record.step == step => {
+                        marks.look(record, &look)
+                    }
+                    _ => {
+                        why = Some(format!(
+                            "a look at step {step} of prompt {prompt_id}, which is not the last one"
+                        ))
+                    }
                 },
                 Event::Failed(line) | Event::Refused(line) => why = Some(line),
                 _ => {}
@@ -76,10 +82,13 @@ impl Marks {
         self.looked.1 += look.oracle_lower;
         self.looked.2 += look.oracle_upper;
         let ordered = look.oracle_lower <= look.oracle_upper + ROUNDING
-            && best.is_some_and(|best| best <= look.oracle_upper + ROUNDING && expected <= best + ROUNDING);
+            && best.is_some_and(|best| {
+                best <= look.oracle_upper + ROUNDING && expected <= best + ROUNDING
+            });
         if !ordered {
             let at = format!("prompt {}, step {}", record.prompt_id, record.step);
-            self.exceptions.push(format!("{at}: E[X|T] {expected}, drafter's best {best:?}, {look:?}"));
+            self.exceptions
+                .push(format!("{at}: E[X|T] {expected}, drafter's best {best:?}, {look:?}"));
         }
     }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use speclight::distribution::Moments;
 use speclight::engine::{Event, RunInfo};
 use speclight::telemetry::{
-    BudgetChoice, BudgetReason, Ceilings, EntropyClassBound, FluidBound, Interval, Miss, MissCause, OracleResult,
-    OracleSearchState, Overlap, PositionEntropy, ReachedIntervals, RuleCeiling, StageTimes, StepRecord, StepSettings, TokenClass,
-    TreeRecord,
+    BudgetChoice, BudgetReason, Ceilings, EntropyClassBound, FluidBound, Interval, Miss, MissCause,
+    OracleResult, OracleSearchState, Overlap, PositionEntropy, ReachedIntervals, RuleCeiling,
+    StageTimes, StepRecord, StepSettings, TokenClass, TreeRecord,
 };
 use speclight::theory::cost::CostCurve;
 use speclight::theory::light::OracleCurve;
@@ -76,9 +76,13 @@ pub fn info() -> RunInfo {
         context: 8192,
         vocabulary: 49152,
         drafters: ["none", "ngram", "early-exit"].map(String::from).to_vec(),
-        drafter_costs: ["nothing", "a look into the text so far", "10 of 30 layers a depth"].map(String::from).to_vec(),
+        drafter_costs: ["nothing", "a look into the text so far", "10 of 30 layers a depth"]
+            .map(String::from)
+            .to_vec(),
         shapes: ["chain", "best-first"].map(String::from).to_vec(),
-        prompts: ["Why is the sky dark at night?", "Write a haiku.", "Sum it up."].map(String::from).to_vec(),
+        prompts: ["Why is the sky dark at night?", "Write a haiku.", "Sum it up."]
+            .map(String::from)
+            .to_vec(),
         ..RunInfo::default()
     }
 }
@@ -146,10 +150,13 @@ impl Script {
     fn law(&mut self, temperature: f32) -> Law {
         let first = (self.draw() * WORDS.len() as f64) as usize;
         // Most contexts have low entropy and some have high entropy, as in real text.
-        let decay = if self.draw() < 0.6 { 0.05 + 0.3 * self.draw() } else { 0.5 + 0.4 * self.draw() };
+        let decay =
+            if self.draw() < 0.6 { 0.05 + 0.3 * self.draw() } else { 0.5 + 0.4 * self.draw() };
         let decay = decay.powf(1.0 / f64::from(temperature));
         let mass: f64 = (0..WORDS.len()).map(|r| decay.powi(r as i32)).sum();
-        (0..WORDS.len()).map(|r| (((first + 7 * r) % WORDS.len()) as u32, decay.powi(r as i32) / mass)).collect()
+        (0..WORDS.len())
+            .map(|r| (((first + 7 * r) % WORDS.len()) as u32, decay.powi(r as i32) / mass))
+            .collect()
     }
 
     /// Generates one step under these settings, whose drafter guesses the target's distribution
@@ -159,7 +166,10 @@ impl Script {
         let warp = if greedy { 1.0 } else { settings.temperature };
         let warped = |law: &Law| -> Law {
             if greedy {
-                law.iter().enumerate().map(|(r, &(t, _))| (t, if r == 0 { 1.0 } else { 0.0 })).collect()
+                law.iter()
+                    .enumerate()
+                    .map(|(r, &(t, _))| (t, if r == 0 { 1.0 } else { 0.0 }))
+                    .collect()
             } else {
                 law.clone()
             }
@@ -190,22 +200,27 @@ impl Script {
         // (node, rank, q).
         let mut proposed: Vec<(usize, usize, f64)> = Vec::new();
         let mut frontier: Vec<(f64, usize, usize, f64)> = Vec::new();
-        let mut open = |script: &mut Script, node: usize, path: f64, law: &Law, frontier: &mut Vec<_>| {
-            // In some contexts the drafter knows nothing and proposes tokens of low rank in the
-            // target's distribution.
-            let ignorant = script.draw() < 0.25;
-            for rank in if ignorant { [1, 4, 9] } else { [0, 1, 2] } {
-                let p = law.get(rank).map_or(0.0, |l| l.1);
-                let near = if ignorant { 0.3 / (1.0 + rank as f64) } else { p };
-                let q = (near * (0.6 + 0.5 * script.draw())).min(0.99);
-                frontier.push((path * q, node, rank, q));
-                proposed.push((node, rank, q));
-            }
-        };
+        let mut open =
+            |script: &mut Script, node: usize, path: f64, law: &Law, frontier: &mut Vec<_>| {
+                // In some contexts the drafter knows nothing and proposes tokens of low rank in the
+                // target's distribution.
+                let ignorant = script.draw() < 0.25;
+                for rank in if ignorant { [1, 4, 9] } else { [0, 1, 2] } {
+                    let p = law.get(rank).map_or(0.0, |l| l.1);
+                    let near = if ignorant { 0.3 / (1.0 + rank as f64) } else { p };
+                    let q = (near * (0.6 + 0.5 * script.draw())).min(0.99);
+                    frontier.push((path * q, node, rank, q));
+                    proposed.push((node, rank, q));
+                }
+            };
         let first = laws[0].clone();
         open(self, 0, 1.0, &first, &mut frontier);
         for _ in 0..drafted {
-            let Some(best) = (0..frontier.len()).max_by(|&a, &b| frontier[a].0.total_cmp(&frontier[b].0)) else { break };
+            let Some(best) =
+                (0..frontier.len()).max_by(|&a, &b| frontier[a].0.total_cmp(&frontier[b].0))
+            else {
+                break;
+            };
             let (path, parent, rank, q) = frontier.swap_remove(best);
             let (token, p_plain) = laws[parent][rank];
             let node = tree.tokens.len();
@@ -248,8 +263,14 @@ impl Script {
             let kind = KINDS.iter().rposition(|&from| from <= moments(&law).entropy).unwrap_or(0);
             self.kinds[kind].add_probabilities(&probabilities);
             let p_plain = laws[at].iter().find(|l| l.0 == drawn.0).map(|l| l.1);
-            entropy.push(PositionEntropy { sampled: moments(&law), plain: moments(&laws[at]), p: drawn.1, p_plain });
-            let child = (1..tree.tokens.len()).find(|&i| tree.parents[i] == Some(at) && tree.tokens[i] == drawn.0);
+            entropy.push(PositionEntropy {
+                sampled: moments(&law),
+                plain: moments(&laws[at]),
+                p: drawn.1,
+                p_plain,
+            });
+            let child = (1..tree.tokens.len())
+                .find(|&i| tree.parents[i] == Some(at) && tree.tokens[i] == drawn.0);
             match child {
                 Some(i) => {
                     path.push(i);
@@ -275,9 +296,12 @@ impl Script {
             all.sort_by(|a, b| b.1.total_cmp(&a.1));
             all
         };
-        let walked = std::iter::once(0).chain(path.iter().copied()).filter(|_| !greedy && drafted > 0);
-        let overlap: Vec<Overlap> = walked.filter_map(|node| Overlap::from_candidates(node, &known(node))).collect();
-        let below: Vec<usize> = (1..tree.tokens.len()).filter(|&i| tree.parents[i] == Some(0)).collect();
+        let walked =
+            std::iter::once(0).chain(path.iter().copied()).filter(|_| !greedy && drafted > 0);
+        let overlap: Vec<Overlap> =
+            walked.filter_map(|node| Overlap::from_candidates(node, &known(node))).collect();
+        let below: Vec<usize> =
+            (1..tree.tokens.len()).filter(|&i| tree.parents[i] == Some(0)).collect();
         let rule_ceiling = (settings.samples_trees() && !below.is_empty()).then(|| {
             let ceiling = without_replacement_ceiling(&known(0), below.len()).unwrap_or(1.0);
             let accepted = below.iter().map(|&i| tree.p[i]).sum::<f64>().min(0.9 * ceiling);
@@ -288,17 +312,35 @@ impl Script {
         let last = (emitted[emitted.len() - 1], entropy[entropy.len() - 1].p);
         let miss = (drafted > 0).then(|| {
             let rank = laws[at].iter().position(|l| l.0 == last.0).unwrap_or(0);
-            let mut here: Vec<(usize, f64)> = proposed.iter().filter(|x| x.0 == at).map(|x| (x.1, x.2)).collect();
+            let mut here: Vec<(usize, f64)> =
+                proposed.iter().filter(|x| x.0 == at).map(|x| (x.1, x.2)).collect();
             here.sort_by(|a, b| b.1.total_cmp(&a.1));
             let draft_rank = here.iter().position(|x| x.0 == rank);
             let pi = pi[at] * last.1;
             let unlucky = ceilings.fluid_floor.is_some_and(|floor| pi < floor);
-            let cause = if unlucky { MissCause::Unlucky } else { MissCause::ignoring_luck(rank, draft_rank, true) };
+            let cause = if unlucky {
+                MissCause::Unlucky
+            } else {
+                MissCause::ignoring_luck(rank, draft_rank, true)
+            };
             let text = WORDS[last.0 as usize].to_owned();
             let (class, q) = (TokenClass::from_text(&text), draft_rank.map(|r| here[r].1));
             let p_plain = entropy.last().and_then(|e| e.p_plain);
             let depth = path.len() + 1;
-            Miss { depth, token: last.0, text, class, p: last.1, p_plain, pi, rank, q, draft_rank, asked: true, cause }
+            Miss {
+                depth,
+                token: last.0,
+                text,
+                class,
+                p: last.1,
+                p_plain,
+                pi,
+                rank,
+                q,
+                draft_rank,
+                asked: true,
+                cause,
+            }
         });
         let kept = tree.tokens.len() - 1;
         let choice = settings.auto.then(|| BudgetChoice {
@@ -348,22 +390,39 @@ impl Script {
     }
 
     /// Returns the ceilings; recomputes the fluid bound and the intervals every [`EVERY`] steps.
-    fn ceilings(&mut self, mu: f64, mu2: f64, batch: usize, expected: f64, greedy: bool) -> Ceilings {
+    fn ceilings(
+        &mut self,
+        mu: f64,
+        mu2: f64,
+        batch: usize,
+        expected: f64,
+        greedy: bool,
+    ) -> Ceilings {
         self.expected.push(expected);
         if self.fluid.0 != batch || self.steps.is_multiple_of(EVERY) {
             // The floor is the slope of the curve: the value of one more node.
             let curve = self.pool.fluid_curve(batch);
             let at = |p: usize| curve.get(p).copied().unwrap_or(0.0);
             self.fluid = (batch, at(batch - 1), at(batch) - at(batch - 1));
-            self.reached = (self.expected.len() >= EARLY && !greedy).then(|| reached(&self.expected, self.fluid.1));
+            self.reached = (self.expected.len() >= EARLY && !greedy)
+                .then(|| reached(&self.expected, self.fluid.1));
         }
         let fluid = Some(self.fluid.1).filter(|_| !greedy);
-        Ceilings { fluid_floor: fluid.map(|_| self.fluid.2), ..Ceilings::for_budget(mu, mu2, batch, fluid) }
+        Ceilings {
+            fluid_floor: fluid.map(|_| self.fluid.2),
+            ..Ceilings::for_budget(mu, mu2, batch, fluid)
+        }
     }
 
     /// Runs an oracle search after a step, over the step's distributions and synthetic ones
     /// elsewhere.
-    fn looked(&mut self, tree: &TreeRecord, laws: &[Law], settings: &StepSettings, expected: f64) -> (OracleResult, OracleCurve) {
+    fn looked(
+        &mut self,
+        tree: &TreeRecord,
+        laws: &[Law],
+        settings: &StepSettings,
+        expected: f64,
+    ) -> (OracleResult, OracleCurve) {
         let greedy = settings.temperature == 0.0;
         // A separate random stream, so that a step is the same with and without a search.
         let mut other = Script::new(self.state ^ 0x5eed);
@@ -373,7 +432,11 @@ impl Script {
         let mut found = Vec::new();
         // Continues beyond the budget, since the speed of light considers other sizes.
         for step in 0..settings.budget.max(LARGEST) {
-            let Some(best) = (0..frontier.len()).max_by(|&a, &b| frontier[a].0.total_cmp(&frontier[b].0)) else { break };
+            let Some(best) =
+                (0..frontier.len()).max_by(|&a, &b| frontier[a].0.total_cmp(&frontier[b].0))
+            else {
+                break;
+            };
             let (pi, node, _) = frontier.swap_remove(best);
             if step > 0 {
                 found.push(pi);
@@ -389,8 +452,10 @@ impl Script {
             };
             for (rank, &(token, p)) in law.iter().enumerate() {
                 let p = if greedy { f64::from(u8::from(rank == 0)) } else { p };
-                let child =
-                    node.and_then(|n| (1..tree.tokens.len()).find(|&i| tree.parents[i] == Some(n) && tree.tokens[i] == token));
+                let child = node.and_then(|n| {
+                    (1..tree.tokens.len())
+                        .find(|&i| tree.parents[i] == Some(n) && tree.tokens[i] == token)
+                });
                 if p > 0.0 {
                     frontier.push((pi * p, child, token));
                 }
@@ -432,7 +497,13 @@ impl Script {
             Event::Ready { info, settings: settings.clone() },
             Event::Calibrated { plain_tokens_per_second: 50.2, seconds: 1.0 / 50.2 },
             Event::Cost(cost()),
-            Event::PromptStarted { index: 0, id: "0".into(), prompt, tokens: 38, prefill_seconds: 0.21 },
+            Event::PromptStarted {
+                index: 0,
+                id: "0".into(),
+                prompt,
+                tokens: 38,
+                prefill_seconds: 0.21,
+            },
         ];
         for _ in 0..count {
             let record = self.step(settings);
@@ -472,7 +543,8 @@ fn reached(expected: &[f64], fluid: f64) -> ReachedIntervals {
     let n = expected.len() as f64;
     let mean = expected.iter().sum::<f64>() / n;
     let spread = (expected.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / n).sqrt() / n.sqrt();
-    let around = |value: f64, half: f64| Some(Interval { low: (value - half).max(0.0), high: value + half });
+    let around =
+        |value: f64, half: f64| Some(Interval { low: (value - half).max(0.0), high: value + half });
     let (half, share) = (1.96 * spread, mean / fluid);
     ReachedIntervals {
         steps: expected.len(),

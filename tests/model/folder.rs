@@ -5,9 +5,9 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, safetensors};
 use serde_json::{Value, json};
-use speclight::model::format::quant::TensorFormat;
 use speclight::model::candle::Precision;
 use speclight::model::device::DeviceChoice;
+use speclight::model::format::quant::TensorFormat;
 use speclight::model::format::weights::Weights;
 use speclight::model::{Config, Logits, Model, Tokenizer};
 
@@ -15,8 +15,7 @@ use super::reference::safetensors_name;
 use super::tiny::{self, decoder};
 
 const BEGIN: &str = "<|begin_of_text|>";
-const LLAMA3: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 fn golden() -> Value {
     let mut golden: Value = serde_json::from_str(include_str!("../data/tokens.json")).unwrap();
@@ -31,8 +30,11 @@ fn config() -> Config {
 fn tokenizer() -> Value {
     let golden = golden();
     let tokens = golden["tokens"].as_array().unwrap();
-    let vocab: serde_json::Map<String, Value> =
-        tokens.iter().enumerate().map(|(id, token)| (token.as_str().unwrap().into(), id.into())).collect();
+    let vocab: serde_json::Map<String, Value> = tokens
+        .iter()
+        .enumerate()
+        .map(|(id, token)| (token.as_str().unwrap().into(), id.into()))
+        .collect();
     let added = [BEGIN, "<|end_of_text|>", "<|eot_id|>"].iter().zip(700..).map(|(content, id)| {
         json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true})
     });
@@ -85,7 +87,8 @@ fn folder(weights: &Weights, dtype: DType) -> tempfile::TempDir {
         .map(|t| {
             let values = weights.read_values(&t.name, 0..t.rows).unwrap();
             let shape = if t.rows == 1 { vec![t.cols] } else { vec![t.rows, t.cols] };
-            let tensor = Tensor::from_vec(values, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            let tensor =
+                Tensor::from_vec(values, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
             (safetensors_name(&t.name), tensor)
         })
         .collect();
@@ -108,7 +111,11 @@ fn a_folder_runs_like_the_weights_that_it_holds() {
         let tokens = model.prompt_tokens("Hi", false).unwrap();
         assert_eq!((tokens[0], tokens[tokens.len() - 1]), (700, 702));
         assert!(tokens[1..].iter().all(|&id| id != 700), "one begin token, the template's");
-        assert_eq!(model.prompt_tokens("Hi", true).unwrap()[0], 700, "raw text has its begin token too");
+        assert_eq!(
+            model.prompt_tokens("Hi", true).unwrap()[0],
+            700,
+            "raw text has its begin token too"
+        );
 
         let opened = Weights::open(folder.path()).unwrap();
         assert_eq!(opened.config().rope_scaling, Some(tiny::SCALING));
@@ -139,7 +146,10 @@ fn tokenizer_json_is_read_with_its_special_tokens() {
         let back: Vec<u8> = ids.iter().flat_map(|&id| bytes[id as usize].to_vec()).collect();
         assert_eq!(back, text.as_bytes());
     }
-    assert_eq!((tokenizer.bos(), tokenizer.stop_tokens(), tokenizer.len()), (Some(700), &[701, 702][..], 703));
+    assert_eq!(
+        (tokenizer.bos(), tokenizer.stop_tokens(), tokenizer.len()),
+        (Some(700), &[701, 702][..], 703)
+    );
     assert_eq!(tokenizer.bos_and_eos_texts(), [BEGIN, "<|end_of_text|>"]);
     assert_eq!(tokenizer.encode("<|eot_id|>", true).unwrap(), [702]);
     assert!(tokenizer.encode("<|eot_id|>", false).unwrap().len() > 1);
@@ -155,8 +165,14 @@ fn settings_of_training_in_tokenizer_json_do_not_reach_a_prompt() {
     let want = open().encode(text, false).unwrap();
     assert!(want.len() > 8);
     for (pointer, value) in [
-        ("/truncation", json!({"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0})),
-        ("/truncation", json!({"direction": "Left", "max_length": 1, "strategy": "OnlySecond", "stride": 7})),
+        (
+            "/truncation",
+            json!({"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}),
+        ),
+        (
+            "/truncation",
+            json!({"direction": "Left", "max_length": 1, "strategy": "OnlySecond", "stride": 7}),
+        ),
         (
             "/padding",
             json!({"strategy": {"Fixed": 64}, "direction": "Left", "pad_to_multiple_of": null, "pad_id": 1, "pad_type_id": 0, "pad_token": "x"}),
@@ -214,8 +230,10 @@ fn damaged_folders_are_refused_with_one_line() {
 #[test]
 fn files_that_are_not_the_model_s_change_nothing() {
     let weights = Weights::random(config(), TensorFormat::F32, true, 8).unwrap();
-    let (folder, other) =
-        (folder(&weights, DType::F32), folder(&Weights::random(config(), TensorFormat::F32, true, 9).unwrap(), DType::F32));
+    let (folder, other) = (
+        folder(&weights, DType::F32),
+        folder(&Weights::random(config(), TensorFormat::F32, true, 9).unwrap(), DType::F32),
+    );
     let from = other.path().join("model.safetensors");
     let same = || {
         let opened = Weights::open(folder.path()).unwrap();
@@ -241,8 +259,13 @@ fn files_that_are_not_the_model_s_change_nothing() {
     // With an index that names the file of each tensor.
     let name = "model-00001-of-00001.safetensors";
     std::fs::rename(folder.path().join("model.safetensors"), folder.path().join(name)).unwrap();
-    let map: serde_json::Map<String, Value> = weights.tensors().map(|t| (safetensors_name(&t.name), name.into())).collect();
-    write(folder.path(), "model.safetensors.index.json", &json!({ "metadata": {}, "weight_map": map }));
+    let map: serde_json::Map<String, Value> =
+        weights.tensors().map(|t| (safetensors_name(&t.name), name.into())).collect();
+    write(
+        folder.path(),
+        "model.safetensors.index.json",
+        &json!({ "metadata": {}, "weight_map": map }),
+    );
     same();
     // Without an index, duplicate tensors are rejected.
     std::fs::remove_file(folder.path().join("model.safetensors.index.json")).unwrap();
@@ -250,7 +273,10 @@ fn files_that_are_not_the_model_s_change_nothing() {
     same();
     std::fs::copy(&from, folder.path().join("model-other.safetensors")).unwrap();
     let line = Weights::open(folder.path()).unwrap_err().to_string();
-    assert!(line.contains("is in ") && line.contains("remove the file that is not the model's"), "{line}");
+    assert!(
+        line.contains("is in ") && line.contains("remove the file that is not the model's"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -298,7 +324,10 @@ fn added_tokens_beyond_the_embedding_pass_and_marks_before_json_too() {
     }
     let model = Model::open(folder.path(), DeviceChoice::Cpu, Some(1)).unwrap();
     let tokenizer = model.tokenizer();
-    assert_eq!((tokenizer.len(), tokenizer.token_text(703), tokenizer.token_text(704)), (704, Some("<extra_703>"), None));
+    assert_eq!(
+        (tokenizer.len(), tokenizer.token_text(703), tokenizer.token_text(704)),
+        (704, Some("<extra_703>"), None)
+    );
     assert_eq!(tokenizer.encode("<extra_703>", true).unwrap(), [703]);
     // Encoding the text of a token beyond the rows of the embedding fails.
     let line = tokenizer.encode("<extra_705>", true).unwrap_err().to_string();

@@ -1,8 +1,8 @@
 //! Forward passes over trees, on small models with random weights.
 
 use proptest::prelude::*;
-use speclight::model::format::quant::TensorFormat;
 use speclight::model::candle::Precision;
+use speclight::model::format::quant::TensorFormat;
 use speclight::model::format::weights::Weights;
 use speclight::model::{ForwardError, Logits, Node, Parent, Pass};
 
@@ -116,18 +116,27 @@ fn all_layers_are_the_full_pass_and_fewer_are_the_model_of_as_many() {
             // With the same seed, the first layers are the same.
             let short = speclight::model::Config { layers, ..config.clone() };
             let short = Weights::random(short, kind, true, 5).unwrap();
-            let (mut exit, mut short) = (decoder(&full, Precision::Stored, 8), decoder(&short, Precision::Stored, 8));
+            let (mut exit, mut short) =
+                (decoder(&full, Precision::Stored, 8), decoder(&short, Precision::Stored, 8));
             exit.append(&nodes, Pass { layers, logits: Logits::All }).unwrap();
             short.append(&nodes, Pass::FULL).unwrap();
             for i in 0..nodes.len() {
-                assert_eq!(exit.logits(i), short.logits(i), "{} after {layers} layers", kind.name());
+                assert_eq!(
+                    exit.logits(i),
+                    short.logits(i),
+                    "{} after {layers} layers",
+                    kind.name()
+                );
             }
             let committed = exit.commit(&[0]);
             if layers < config.layers {
                 assert!(matches!(committed, Err(ForwardError::Unfinished { slot: 0 })));
                 // A child can't run more layers than its parent.
                 let child = [Node { token: 1, parent: Parent::Slot(4) }];
-                assert!(matches!(exit.append(&child, Pass::FULL), Err(ForwardError::Unfinished { slot: 4 })));
+                assert!(matches!(
+                    exit.append(&child, Pass::FULL),
+                    Err(ForwardError::Unfinished { slot: 4 })
+                ));
             } else {
                 committed.unwrap();
             }
@@ -138,7 +147,8 @@ fn all_layers_are_the_full_pass_and_fewer_are_the_model_of_as_many() {
 #[test]
 fn nodes_that_left_early_leave_no_trace() {
     let weights = tiny::weights(4);
-    let (mut a, mut b) = (decoder(&weights, Precision::F32, 32), decoder(&weights, Precision::F32, 32));
+    let (mut a, mut b) =
+        (decoder(&weights, Precision::F32, 32), decoder(&weights, Precision::F32, 32));
     for d in [&mut a, &mut b] {
         d.prefill(&[1, 2, 3], 8, Logits::None).unwrap();
     }
@@ -223,8 +233,10 @@ fn what_can_not_be_run_is_refused_and_nothing_changes() {
     d.append(&chain(&[4]), Pass::FULL).unwrap();
     let too_many = d.append(&chain(&[1, 2, 3]), Pass::FULL);
     assert!(matches!(too_many, Err(ForwardError::Full { needed: 7, capacity: 6 })));
-    let unknown =
-        d.append(&[Node { token: 5, parent: Parent::Slot(0) }, Node { token: 120, parent: Parent::Context }], Pass::FULL);
+    let unknown = d.append(
+        &[Node { token: 5, parent: Parent::Slot(0) }, Node { token: 120, parent: Parent::Context }],
+        Pass::FULL,
+    );
     assert!(matches!(unknown, Err(ForwardError::Token { token: 120, vocab: 120 })));
     let orphan = d.append(&[Node { token: 5, parent: Parent::Slot(1) }], Pass::FULL);
     assert!(matches!(orphan, Err(ForwardError::Parent { node: 1, parent: 1 })));

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
-use speclight::model::format::quant::TensorFormat;
 use speclight::model::cpu::{CpuDecoder, Llama};
-use speclight::model::rope::frequencies;
+use speclight::model::format::quant::TensorFormat;
 use speclight::model::format::weights::{RawTensor, Weights};
+use speclight::model::rope::frequencies;
 use speclight::model::{Decoder, Logits};
 
 use super::tiny;
@@ -48,7 +48,8 @@ fn file(folder: &tempfile::TempDir, keys: &[(&str, Value)], more: &[(&str, &[f32
     let path = folder.path().join("m.gguf");
     let mut out = std::fs::File::create(&path).unwrap();
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
-    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let tensors: Vec<(&str, &QTensor)> =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     gguf_file::write(&mut out, &metadata, &tensors).unwrap();
     path
 }
@@ -63,7 +64,8 @@ fn rotary_scaling_is_read_in_every_way_that_llama_cpp_reads_it() {
     let folder = tempfile::tempdir().unwrap();
     let list: Vec<f32> = (1..=8).map(|i| i as f32).collect();
     let text = |text: &str| Value::String(text.into());
-    let (kind, factor, old) = ("llama.rope.scaling.type", "llama.rope.scaling.factor", "llama.rope.scale_linear");
+    let (kind, factor, old) =
+        ("llama.rope.scaling.type", "llama.rope.scaling.factor", "llama.rope.scale_linear");
     type Case<'a> = (&'a [(&'a str, Value)], bool, f64);
     let cases: [Case; 12] = [
         (&[], false, 1.0),
@@ -86,11 +88,17 @@ fn rotary_scaling_is_read_in_every_way_that_llama_cpp_reads_it() {
         for (i, got) in got.iter().enumerate() {
             let divisor = by * if freqs { f64::from(list[i]) } else { 1.0 };
             let want = 10_000f64.powf(-2.0 * i as f64 / 16.0) / divisor;
-            assert!((f64::from(*got) / want - 1.0).abs() < 1e-6, "{keys:?}, list {freqs}, pair {i}: {got} for {want}");
+            assert!(
+                (f64::from(*got) / want - 1.0).abs() < 1e-6,
+                "{keys:?}, list {freqs}, pair {i}: {got} for {want}"
+            );
         }
     }
     for other in ["yarn", "longrope"] {
-        refused(&file(&folder, &[(kind, text(other)), (factor, Value::F32(2.0))], &[]), &format!("rotary scaling \"{other}\""));
+        refused(
+            &file(&folder, &[(kind, text(other)), (factor, Value::F32(2.0))], &[]),
+            &format!("rotary scaling \"{other}\""),
+        );
     }
     refused(&file(&folder, &[(old, Value::F32(-1.0))], &[]), "rotary frequency");
 }
@@ -156,7 +164,10 @@ fn keys_that_a_llama_does_not_compute_are_refused_by_name_and_neutral_ones_pass(
     ];
     assert_eq!(Weights::open(&file(&folder, &neutral, &[])).unwrap().config().kv_heads, 2);
     let differs = Value::Array([1, 2, 2].map(Value::U32).to_vec());
-    refused(&file(&folder, &[("llama.attention.head_count_kv", differs)], &[]), "llama.attention.head_count_kv differs");
+    refused(
+        &file(&folder, &[("llama.attention.head_count_kv", differs)], &[]),
+        "llama.attention.head_count_kv differs",
+    );
 }
 
 #[test]
@@ -170,7 +181,10 @@ fn files_that_are_something_else_are_named() {
     refused(&file(&folder, &[("general.type", text("adapter"))], &[]), "LoRA adapter");
     let path = folder.path().join("x.gguf");
     for (content, said) in [
-        (&b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5\n"[..], "pointer of Git LFS"),
+        (
+            &b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5\n"[..],
+            "pointer of Git LFS",
+        ),
         (b"<!DOCTYPE html><html>", "web page"),
         (b"\n<html lang=\"en\">", "web page"),
         (b"PK\x03\x04zip", "PyTorch"),
@@ -191,13 +205,18 @@ fn changed(weights: &Weights, kind: TensorFormat, change: impl Fn(&str, &mut [f3
         change(&t.name, &mut values);
         let kind = if t.rows == 1 { TensorFormat::F32 } else { kind };
         let bytes = match kind {
-            TensorFormat::F16 => values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect(),
-            TensorFormat::BF16 => values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect(),
+            TensorFormat::F16 => {
+                values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect()
+            }
+            TensorFormat::BF16 => {
+                values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect()
+            }
             _ => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
         };
         (t.name.clone(), kind, t.rows, t.cols, bytes)
     };
-    Weights::from_tensors(weights.config().clone(), weights.tensors().map(tensor).collect(), false).unwrap()
+    Weights::from_tensors(weights.config().clone(), weights.tensors().map(tensor).collect(), false)
+        .unwrap()
 }
 
 fn logits(weights: &Weights) -> Vec<f32> {
@@ -252,7 +271,10 @@ fn non_finite_weights_are_refused_by_tensor_name() {
                 }
             });
             let line = Llama::load(&damaged, 2).unwrap_err().to_string();
-            assert!(line.contains(&format!("tensor {tensor} has a value that is not finite")), "{line}");
+            assert!(
+                line.contains(&format!("tensor {tensor} has a value that is not finite")),
+                "{line}"
+            );
             assert!(line.contains("row 0 from column 33") && line.lines().count() == 1, "{line}");
         }
     }

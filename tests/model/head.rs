@@ -27,7 +27,11 @@ fn draft(eagle: &mut dyn Drafter, target: &mut dyn Decoder, tokens: &[u32], stop
 fn drafts_depend_only_on_the_text() {
     let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(2)).unwrap();
     let head = shipped(HeadForm::Eagle, &model);
-    assert!(head.weight_bytes() < 12_000_000 && head.info().source_layers.len() == 3, "{:?}", head.info().source_layers);
+    assert!(
+        head.weight_bytes() < 12_000_000 && head.info().source_layers.len() == 3,
+        "{:?}",
+        head.info().source_layers
+    );
     let stop = model.tokenizer().stop_tokens().to_vec();
     let mut tokens = model.prompt_tokens("List the planets of the solar system.", false).unwrap();
     let begin = tokens.len();
@@ -55,20 +59,35 @@ fn drafts_depend_only_on_the_text() {
         let mut then = target.fork().unwrap();
         then.truncate(text.len() - 1);
         let mut back = eagle.at(text.len()).unwrap();
-        assert_eq!(draft(&mut *back, &mut *then, text, &stop), drafts[at], "looked back from later, {at}");
+        assert_eq!(
+            draft(&mut *back, &mut *then, text, &stop),
+            drafts[at],
+            "looked back from later, {at}"
+        );
         assert_eq!(draft(&mut *back, &mut *then, text, &stop), drafts[at], "asked again, {at}");
         let mut late = Eagle::new(&head, 512);
         assert_eq!(draft(&mut late, &mut *then, text, &stop), drafts[at], "come late, {at}");
         late.reset();
-        assert_eq!(draft(&mut late, &mut *then, text, &stop), drafts[at], "after another text, {at}");
+        assert_eq!(
+            draft(&mut late, &mut *then, text, &stop),
+            drafts[at],
+            "after another text, {at}"
+        );
     }
 
     // Without hidden states or capacity, it drafts nothing.
     let mut bare = model.decoder(512).unwrap();
     bare.prefill(&tokens[..begin - 1], 32, Logits::None).unwrap();
-    for (eagle, target) in [(&mut Eagle::new(&head, 512), &mut bare), (&mut Eagle::new(&head, 8), &mut target)] {
+    for (eagle, target) in
+        [(&mut Eagle::new(&head, 512), &mut bare), (&mut Eagle::new(&head, 8), &mut target)]
+    {
         target.truncate(begin - 1);
-        let mut cx = Context { tokens: &tokens[..begin], target: &mut **target, warp: &Sampling::PLAIN, stop: &stop };
+        let mut cx = Context {
+            tokens: &tokens[..begin],
+            target: &mut **target,
+            warp: &Sampling::PLAIN,
+            stop: &stop,
+        };
         let draft = grow(Shape::BestFirst, eagle, &mut cx, LIMITS, &Plan::default()).unwrap();
         assert_eq!(draft.tree.len(), 1);
     }
@@ -88,18 +107,24 @@ fn the_adapter_reads_an_early_layer_better_than_the_models_own_head() {
     let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(2)).unwrap();
     let adapter = shipped(HeadForm::Adapter, &model);
     assert!(adapter.weight_bytes() < 12_000_000);
-    let [exit] = adapter.info().source_layers[..] else { panic!("one layer: {:?}", adapter.info().source_layers) };
+    let [exit] = adapter.info().source_layers[..] else {
+        panic!("one layer: {:?}", adapter.info().source_layers)
+    };
     let layers = model.config().layers;
     let stop = model.tokenizer().stop_tokens().to_vec();
     let mut tokens = model.prompt_tokens("List the planets of the solar system.", false).unwrap();
     let begin = tokens.len();
     let mut target = model.decoder(512).unwrap();
     target.prefill(&tokens[..begin - 1], 32, Logits::None).unwrap();
-    let (mut with, mut without) = (EarlyExit::with_adapter(&adapter, layers).unwrap(), EarlyExit::new(exit, layers).unwrap());
+    let (mut with, mut without) =
+        (EarlyExit::with_adapter(&adapter, layers).unwrap(), EarlyExit::new(exit, layers).unwrap());
     let (mut drafts, mut right) = (Vec::new(), [0, 0]);
     for _ in 0..32 {
         let nodes = target.nodes();
-        let both = [draft(&mut with, &mut *target, &tokens, &stop), draft(&mut without, &mut *target, &tokens, &stop)];
+        let both = [
+            draft(&mut with, &mut *target, &tokens, &stop),
+            draft(&mut without, &mut *target, &tokens, &stop),
+        ];
         assert_eq!(target.nodes(), nodes, "the target is left as it was found");
         let token = next(&mut *target, *tokens.last().unwrap());
         for (right, Draft { tree, .. }) in right.iter_mut().zip(&both) {
@@ -115,6 +140,10 @@ fn the_adapter_reads_an_early_layer_better_than_the_models_own_head() {
         let mut then = target.fork().unwrap();
         then.truncate(text.len() - 1);
         let mut back = with.at(text.len()).unwrap();
-        assert_eq!(draft(&mut *back, &mut *then, text, &stop), drafts[at], "looked back from later, {at}");
+        assert_eq!(
+            draft(&mut *back, &mut *then, text, &stop),
+            drafts[at],
+            "looked back from later, {at}"
+        );
     }
 }

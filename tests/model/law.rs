@@ -34,7 +34,9 @@ fn rows(model: &Model, prompt: &[u32]) -> HashMap<Text, Vec<f32>> {
         if text.len() < 2 {
             let next = |token, _| open.push([&text[..], &[token]].concat());
             TokenDist::new(&row, &WARP).unwrap().for_each(next);
-            open.retain(|text| text.last().is_none_or(|last| !model.tokenizer().stop_tokens().contains(last)));
+            open.retain(|text| {
+                text.last().is_none_or(|last| !model.tokenizer().stop_tokens().contains(last))
+            });
         }
         rows.insert(text, row);
     }
@@ -48,9 +50,9 @@ fn exact(rows: &HashMap<Text, Vec<f32>>, warp: &Sampling) -> HashMap<Text, f64> 
     while let Some((text, p)) = open.pop() {
         // A text without a row has ended.
         match rows.get(&text) {
-            Some(row) => {
-                TokenDist::new(row, warp).unwrap().for_each(|token, own| open.push(([&text[..], &[token]].concat(), p * own)))
-            }
+            Some(row) => TokenDist::new(row, warp)
+                .unwrap()
+                .for_each(|token, own| open.push(([&text[..], &[token]].concat(), p * own))),
             None => drop(law.insert(text, p)),
         }
     }
@@ -63,7 +65,8 @@ fn exact(rows: &HashMap<Text, Vec<f32>>, warp: &Sampling) -> HashMap<Text, f64> 
 /// of probability; rare ones share a cell, so that each cell has an expected count of at least 5.
 fn distance(counts: &HashMap<Text, usize>, law: &HashMap<Text, f64>) -> f64 {
     let total: usize = counts.values().sum();
-    let mut texts: Vec<(&Text, f64)> = law.iter().map(|(text, p)| (text, p * total as f64)).collect();
+    let mut texts: Vec<(&Text, f64)> =
+        law.iter().map(|(text, p)| (text, p * total as f64)).collect();
     texts.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
     let (mut cells, mut open) = (Vec::new(), (0.0, 0.0));
     for (text, expected) in texts {
@@ -84,13 +87,20 @@ fn distance(counts: &HashMap<Text, usize>, law: &HashMap<Text, f64>) -> f64 {
 /// Samples a text for each id in `samples`.
 ///
 /// Returns the texts and the numbers of accepted and rejected tokens.
-fn sample(model: &Model, prompt: &[u32], settings: StepSettings, samples: Range<usize>) -> (Vec<Text>, usize, usize) {
+fn sample(
+    model: &Model,
+    prompt: &[u32],
+    settings: StepSettings,
+    samples: Range<usize>,
+) -> (Vec<Text>, usize, usize) {
     let layers = model.config().layers;
     let early_exit = EarlyExit::new(EarlyExit::default_layers(layers), layers).unwrap();
     let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(Ngram::default()), Box::new(early_exit)];
     let tokenizer = model.tokenizer();
-    let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop_tokens().to_vec()));
-    let mut session = Session::new(model.decoder(64).unwrap(), drafters, vocabulary, settings).unwrap();
+    let vocabulary =
+        Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop_tokens().to_vec()));
+    let mut session =
+        Session::new(model.decoder(64).unwrap(), drafters, vocabulary, settings).unwrap();
     let (mut texts, mut accepted, mut refused) = (Vec::new(), 0, 0);
     for id in samples {
         session.start(&id.to_string(), prompt, 3).unwrap();
@@ -143,10 +153,16 @@ fn drafting_keeps_the_distribution_of_three_tokens() {
             part.0.into_iter().for_each(|text| *counts.entry(text).or_default() += 1);
             (accepted, refused) = (accepted + part.1, refused + part.2);
         }
-        assert!(counts.keys().all(|text| law.contains_key(text)), "{drafter}: a text that can't come");
+        assert!(
+            counts.keys().all(|text| law.contains_key(text)),
+            "{drafter}: a text that can't come"
+        );
         // The test needs enough of both; chains of this drafter are seldom accepted.
         let fewest = if verify == Rule::Block { samples / 6 } else { samples / 2 };
-        assert!(accepted > fewest && refused > samples / 2, "{drafter}: {accepted} accepted, {refused} refused");
+        assert!(
+            accepted > fewest && refused > samples / 2,
+            "{drafter}: {accepted} accepted, {refused} refused"
+        );
         let near = distance(&counts, &law);
         assert!(near.abs() < RARE, "{drafter}: {near}");
         // Negative control: the distributions at other temperatures are far away.

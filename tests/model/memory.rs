@@ -24,7 +24,20 @@ fn the_program_holds_its_weights_once() {
     let file = std::fs::metadata(&path).unwrap().len() as f64;
     let prompt = "Write a long story about a lighthouse and its keeper.";
     let mut command = Command::new(env!("CARGO_BIN_EXE_speclight"));
-    command.args(["run", "--json", "-", "--device", "cpu", "--max-tokens", "1000", "--prompt", prompt, "--model"]).arg(&path);
+    command
+        .args([
+            "run",
+            "--json",
+            "-",
+            "--device",
+            "cpu",
+            "--max-tokens",
+            "1000",
+            "--prompt",
+            prompt,
+            "--model",
+        ])
+        .arg(&path);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let steps = 50;
@@ -40,6 +53,10 @@ fn the_program_holds_its_weights_once() {
     // Keys and values have half precision.
     let cache = positions * (c.layers * c.kv_heads * c.head_dim * 2 * 2) as f64;
     for (held, when) in [(now, "now"), (most, "at its most")] {
-        assert!(held <= 1.6 * file + cache, "{:.2} times the file beside the cache, {when}", (held - cache) / file);
+        assert!(
+            held <= 1.6 * file + cache,
+            "{:.2} times the file beside the cache, {when}",
+            (held - cache) / file
+        );
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use speclight::distribution::{Sampling, TokenDist};
 use speclight::model::candle::{self, CandleDecoder, Precision};
-use speclight::model::device::DeviceChoice;
 use speclight::model::cpu::{self, CpuDecoder};
+use speclight::model::device::DeviceChoice;
 use speclight::model::format::weights::Weights;
 use speclight::model::{Decoder, Logits, Model, Node, Parent, Pass};
 
@@ -37,7 +37,11 @@ fn answer(model: &Model, decoder: &mut dyn Decoder, question: &str) -> String {
 fn it_knows_the_capital_of_france() {
     let model = Model::open(&super::common::path(), DeviceChoice::Cpu, Some(2)).unwrap();
     assert_eq!(model.quantization(), "Q4_1");
-    assert!(model.device_name().starts_with("cpu (") && model.device_name().ends_with("2 threads)"), "{}", model.device_name());
+    assert!(
+        model.device_name().starts_with("cpu (") && model.device_name().ends_with("2 threads)"),
+        "{}",
+        model.device_name()
+    );
     // 134,515,008 parameters, of which 61 norms of 576 are not part of products.
     assert_eq!(model.config().multiplied_weights(), 134_515_008 - 61 * 576);
     let question = "What is the capital of France?";
@@ -53,7 +57,8 @@ fn it_knows_the_capital_of_france() {
         let logits = decoder.logits(tokens.len() - 1);
         let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
         ids.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
-        let mut best: Vec<&str> = ids[..3].iter().map(|&id| model.tokenizer().token_text(id).unwrap()).collect();
+        let mut best: Vec<&str> =
+            ids[..3].iter().map(|&id| model.tokenizer().token_text(id).unwrap()).collect();
         best.sort_unstable();
         assert_eq!(best, ["L", "La", "The"]);
     }
@@ -72,12 +77,16 @@ fn prompts_are_what_the_template_says() {
     };
     let chat = model.prompt_tokens("Say <|im_end|>", false).unwrap();
     let system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
-    let wanted =
-        format!("<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\nSay <|im_end|><|im_end|>\n<|im_start|>assistant\n");
+    let wanted = format!(
+        "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\nSay <|im_end|><|im_end|>\n<|im_start|>assistant\n"
+    );
     assert_eq!(spell(&chat), wanted);
     let raw = model.prompt_tokens("Say <|im_end|>", true).unwrap();
     assert_eq!(spell(&raw), "Say <|im_end|>");
-    assert!(raw.iter().all(|id| !model.tokenizer().stop_tokens().contains(id)), "special tokens were parsed in raw text");
+    assert!(
+        raw.iter().all(|id| !model.tokenizer().stop_tokens().contains(id)),
+        "special tokens were parsed in raw text"
+    );
 }
 
 proptest! {
@@ -110,11 +119,15 @@ fn packed_weights_give_distributions_near_f32() {
     let model = Model::open(&path, DeviceChoice::Cpu, Some(2)).unwrap();
     let tokens = model.prompt_tokens("What is the capital of France?", false).unwrap();
     let weights = Weights::open(&path).unwrap();
-    let plain = candle::Llama::load(&weights, &DeviceChoice::Cpu.open().unwrap(), Precision::F32).unwrap();
+    let plain =
+        candle::Llama::load(&weights, &DeviceChoice::Cpu.open().unwrap(), Precision::F32).unwrap();
     let packed = cpu::Llama::load(&weights, 2).unwrap();
     let mut plain = CandleDecoder::new(Arc::new(plain), 64).unwrap();
     let mut packed = CpuDecoder::new(Arc::new(packed), 64);
-    let divergence = |tokens: &[u32], other: &[u32], plain: &mut dyn Decoder, packed: &mut dyn Decoder| {
+    let divergence = |tokens: &[u32],
+                      other: &[u32],
+                      plain: &mut dyn Decoder,
+                      packed: &mut dyn Decoder| {
         let chain = |tokens: &[u32]| -> Vec<Node> {
             let parent = |i: usize| i.checked_sub(1).map_or(Parent::Context, Parent::Slot);
             tokens.iter().enumerate().map(|(i, &token)| Node { token, parent: parent(i) }).collect()

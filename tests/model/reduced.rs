@@ -17,7 +17,8 @@ use speclight::telemetry::StepSettings;
 use super::tiny::weights;
 
 fn decoder(weights: &Weights) -> CandleDecoder {
-    CandleDecoder::new(Arc::new(Llama::load(weights, &Device::Cpu, Precision::F32).unwrap()), 200).unwrap()
+    CandleDecoder::new(Arc::new(Llama::load(weights, &Device::Cpu, Precision::F32).unwrap()), 200)
+        .unwrap()
 }
 
 proptest! {
@@ -66,7 +67,11 @@ impl Decoder for Counted {
         self.1.fetch_add(1, Ordering::Relaxed);
         self.0.logits(i)
     }
-    fn reduced(&self, temperatures: &[f32], tokens: &[(usize, u32)]) -> Result<Option<Reductions>, ForwardError> {
+    fn reduced(
+        &self,
+        temperatures: &[f32],
+        tokens: &[(usize, u32)],
+    ) -> Result<Option<Reductions>, ForwardError> {
         self.0.reduced(temperatures, tokens)
     }
     fn commit(&mut self, path: &[usize]) -> Result<(), ForwardError> {
@@ -86,9 +91,13 @@ impl Decoder for Counted {
 /// Returns a text's records without times, and the number of rows copied to the host.
 fn run(decoder: CandleDecoder, settings: StepSettings) -> (Vec<Value>, usize) {
     let rows = Arc::new(AtomicUsize::new(0));
-    let drafters: Vec<Box<dyn Drafter>> = vec![Box::new(Ngram::default()), Box::new(EarlyExit::new(1, 3).unwrap())];
-    let vocabulary = Arc::new(Vocabulary::new((0..120u8).map(|i| Box::from([i])).collect(), Vec::new()));
-    let mut session = Session::new(Box::new(Counted(decoder, Arc::clone(&rows))), drafters, vocabulary, settings).unwrap();
+    let drafters: Vec<Box<dyn Drafter>> =
+        vec![Box::new(Ngram::default()), Box::new(EarlyExit::new(1, 3).unwrap())];
+    let vocabulary =
+        Arc::new(Vocabulary::new((0..120u8).map(|i| Box::from([i])).collect(), Vec::new()));
+    let mut session =
+        Session::new(Box::new(Counted(decoder, Arc::clone(&rows))), drafters, vocabulary, settings)
+            .unwrap();
     session.start("0", &[1, 2, 3, 1, 2, 3, 1, 2], 60).unwrap();
     let mut records = Vec::new();
     while let Some(record) = session.step().unwrap() {
@@ -106,7 +115,9 @@ fn near(a: &Value, b: &Value) -> bool {
             let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
             (a - b).abs() <= 1e-4 * (1.0 + a.abs())
         }
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| near(a, b)),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| near(a, b))
+        }
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| near(a, b)))
         }
@@ -117,13 +128,19 @@ fn near(a: &Value, b: &Value) -> bool {
 #[test]
 fn a_text_and_its_records_are_the_same_and_few_rows_come_to_the_host() {
     let weights = weights(7);
-    for (drafter, temperature, top_k) in
-        [("ngram", 0.0, None), ("early-exit", 0.0, None), ("ngram", 1.0, None), ("ngram", 0.6, None), ("ngram", 1.0, Some(5))]
-    {
-        let settings = StepSettings { top_k, ..StepSettings::new(drafter, "best-first", 12, temperature) };
+    for (drafter, temperature, top_k) in [
+        ("ngram", 0.0, None),
+        ("early-exit", 0.0, None),
+        ("ngram", 1.0, None),
+        ("ngram", 0.6, None),
+        ("ngram", 1.0, Some(5)),
+    ] {
+        let settings =
+            StepSettings { top_k, ..StepSettings::new(drafter, "best-first", 12, temperature) };
         let (want, whole) = run(decoder(&weights), settings.clone());
         let (got, few) = run(decoder(&weights).with_reduction(), settings);
-        let emitted: usize = want.iter().map(|record| record["emitted"].as_array().unwrap().len()).sum();
+        let emitted: usize =
+            want.iter().map(|record| record["emitted"].as_array().unwrap().len()).sum();
         assert!(want.len() > 5 && emitted == 60);
         for (got, want) in got.iter().zip(&want) {
             assert!(near(got, want), "{drafter} at {temperature}:\n{got}\n{want}");

@@ -8,9 +8,9 @@ use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, quantized_llama};
-use speclight::model::format::quant::TensorFormat;
 use speclight::model::candle::Precision;
 use speclight::model::cpu::{self, CpuDecoder};
+use speclight::model::format::quant::TensorFormat;
 use speclight::model::format::weights::Weights;
 use speclight::model::{Config, Decoder, Logits};
 
@@ -60,7 +60,8 @@ fn theirs(weights: &Weights, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>>
     let c = weights.config();
     let tensors: HashMap<String, Tensor> = floats(weights)
         .map(|(name, tensor)| {
-            let turned = weights.rope_interleaved() && (name.contains("attn_q") || name.contains("attn_k"));
+            let turned =
+                weights.rope_interleaved() && (name.contains("attn_q") || name.contains("attn_k"));
             (safetensors_name(&name), if turned { halves(&tensor, c.head_dim) } else { tensor })
         })
         .collect();
@@ -86,7 +87,9 @@ fn theirs(weights: &Weights, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>>
         max_position_embeddings: c.context,
         tie_word_embeddings: weights.output_matrix() == "token_embd.weight",
     };
-    let model = llama::Llama::load(VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu), &config).unwrap();
+    let model =
+        llama::Llama::load(VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu), &config)
+            .unwrap();
     let logits = |&len: &usize| {
         let mut cache = llama::Cache::new(true, DType::F32, &config, &Device::Cpu).unwrap();
         let input = Tensor::new(&tokens[..len], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
@@ -117,11 +120,16 @@ const LENGTHS: [usize; 6] = [1, 2, 3, 30, 64, 150];
 #[test]
 fn small_models_agree_with_candle_transformers() {
     let tokens = text(150, 120);
-    for (groups, tied, scaled) in [(1, true, false), (2, false, false), (4, true, true), (2, false, true)] {
-        let config = Config { rope_scaling: scaled.then_some(tiny::SCALING), ..tiny::config(groups) };
+    for (groups, tied, scaled) in
+        [(1, true, false), (2, false, false), (4, true, true), (2, false, true)]
+    {
+        let config =
+            Config { rope_scaling: scaled.then_some(tiny::SCALING), ..tiny::config(groups) };
         let weights = Weights::random(config, TensorFormat::F32, tied, 11).unwrap();
-        for ((ours, theirs), len) in
-            ours(&weights, &tokens, &LENGTHS).iter().zip(theirs(&weights, &tokens, &LENGTHS)).zip(LENGTHS)
+        for ((ours, theirs), len) in ours(&weights, &tokens, &LENGTHS)
+            .iter()
+            .zip(theirs(&weights, &tokens, &LENGTHS))
+            .zip(LENGTHS)
         {
             let d = distance(ours, &theirs);
             assert!(d < 1e-4, "groups {groups}, tied {tied}, scaled {scaled}, {len} tokens: {d}");
@@ -175,15 +183,17 @@ fn quantized(weights: &Weights, tokens: &[u32], off: usize) -> Vec<f32> {
         sizes.into_iter().map(|(key, n)| (key, gguf_file::Value::U32(n as u32))).collect();
     values.push(("llama.attention.layer_norm_rms_epsilon", gguf_file::Value::F32(c.eps)));
     values.push(("llama.rope.freq_base", gguf_file::Value::F32(c.rope_base)));
-    let tensors: Vec<(String, QTensor)> =
-        floats(weights).map(|(name, tensor)| (name, QTensor::quantize(&tensor, GgmlDType::F32).unwrap())).collect();
+    let tensors: Vec<(String, QTensor)> = floats(weights)
+        .map(|(name, tensor)| (name, QTensor::quantize(&tensor, GgmlDType::F32).unwrap()))
+        .collect();
     let mut file = Cursor::new(Vec::new());
     let values: Vec<_> = values.iter().map(|(key, value)| (*key, value)).collect();
     let named: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     gguf_file::write(&mut file, &values, &named).unwrap();
     file.set_position(0);
     let content = gguf_file::Content::read(&mut file).unwrap();
-    let mut model = quantized_llama::ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap();
+    let mut model =
+        quantized_llama::ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap();
     let mut run = |tokens: &[u32], at| {
         let input = Tensor::new(tokens, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
         model.forward(&input, at).unwrap().flatten_all().unwrap().to_vec1().unwrap()
@@ -197,7 +207,13 @@ fn quantized(weights: &Weights, tokens: &[u32], off: usize) -> Vec<f32> {
 #[test]
 fn kernels_stay_near_the_floats() {
     let tokens = text(40, 120);
-    for kind in [TensorFormat::F32, TensorFormat::BF16, TensorFormat::Q8_0, TensorFormat::Q4_1, TensorFormat::Q4_0] {
+    for kind in [
+        TensorFormat::F32,
+        TensorFormat::BF16,
+        TensorFormat::Q8_0,
+        TensorFormat::Q4_1,
+        TensorFormat::Q4_0,
+    ] {
         let config = Config { rope_scaling: Some(tiny::SCALING), ..tiny::config(2) };
         let weights = Weights::random(config, kind, true, 3).unwrap();
         let llama = Arc::new(cpu::Llama::load(&weights, 2).unwrap());
@@ -225,9 +241,11 @@ fn the_real_model_agrees_with_candle_transformers() {
     // this was never seen.
     let mut file = std::fs::File::open(super::common::path()).unwrap();
     let content = gguf_file::Content::read(&mut file).unwrap();
-    let mut model = quantized_llama::ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap();
+    let mut model =
+        quantized_llama::ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap();
     let input = Tensor::new(&tokens[..17], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
-    let theirs: Vec<f32> = model.forward(&input, 0).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    let theirs: Vec<f32> =
+        model.forward(&input, 0).unwrap().flatten_all().unwrap().to_vec1().unwrap();
     let mut stored = decoder(&weights, Precision::Stored, 32);
     stored.prefill(&tokens[..17], 17, Logits::Last).unwrap();
     let d = distance(stored.logits(16), &theirs);

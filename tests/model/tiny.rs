@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use proptest::prelude::*;
-use speclight::model::format::quant::TensorFormat;
 use speclight::model::candle::{CandleDecoder, Llama, Precision};
+use speclight::model::format::quant::TensorFormat;
 use speclight::model::format::weights::Weights;
 use speclight::model::{Config, Decoder, Logits, Node, Parent, Pass, RopeScaling};
 
 /// Llama 3's rotary scaling, tight enough to affect a context of a few dozen tokens.
-pub const SCALING: RopeScaling = RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
+pub const SCALING: RopeScaling =
+    RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
 
 /// Returns a shape with `groups` query heads per key-value head.
 pub fn config(groups: usize) -> Config {
@@ -37,11 +38,18 @@ pub fn decoder(weights: &Weights, precision: Precision, capacity: usize) -> Box<
 
 /// Returns random weights whose shape and format depend on `seed`.
 pub fn weights(seed: u64) -> Weights {
-    let kinds =
-        [TensorFormat::F32, TensorFormat::Q8_0, TensorFormat::Q4_1, TensorFormat::BF16, TensorFormat::Q4_0, TensorFormat::F16];
+    let kinds = [
+        TensorFormat::F32,
+        TensorFormat::Q8_0,
+        TensorFormat::Q4_1,
+        TensorFormat::BF16,
+        TensorFormat::Q4_0,
+        TensorFormat::F16,
+    ];
     let mut config = config([1, 2, 4][seed as usize % 3]);
     config.rope_scaling = (seed / 3 % 2 == 1).then_some(SCALING);
-    Weights::random(config, kinds[seed as usize / 6 % 6], (seed / 36).is_multiple_of(2), seed).unwrap()
+    Weights::random(config, kinds[seed as usize / 6 % 6], (seed / 36).is_multiple_of(2), seed)
+        .unwrap()
 }
 
 /// Context, nodes of a tree below it, and the number of nodes in each pass.
@@ -57,16 +65,16 @@ impl Tree {
     pub fn any(vocab: u32, context: usize, most: usize) -> impl Strategy<Value = Tree> {
         let node = (0..vocab, any::<prop::sample::Index>());
         let nodes = prop::collection::vec(node, 1..=most);
-        (prop::collection::vec(0..vocab, 0..=context), nodes, prop::collection::vec(1..=most, 1..4)).prop_map(
-            |(context, nodes, passes)| {
+        (prop::collection::vec(0..vocab, 0..=context), nodes, prop::collection::vec(1..=most, 1..4))
+            .prop_map(|(context, nodes, passes)| {
                 let nodes = nodes.iter().enumerate().map(|(i, (token, at))| {
                     // Sometimes below the context, more often below a node.
-                    let parent = at.index(i + 1).checked_sub(1).map_or(Parent::Context, Parent::Slot);
+                    let parent =
+                        at.index(i + 1).checked_sub(1).map_or(Parent::Context, Parent::Slot);
                     Node { token: *token, parent }
                 });
                 Tree { context, nodes: nodes.collect(), passes }
-            },
-        )
+            })
     }
 
     /// Returns the path to node `i` from the context down, the node included.

@@ -7,7 +7,8 @@ use speclight::model::device::DeviceChoice;
 use speclight::model::format::weights::Weights;
 use speclight::model::{HeadForm, Model};
 use speclight::train::{
-    self, Corpus, CorpusSettings, CorpusText, GenerationOptions, PromptTask, Teacher, TrainReport, TrainSettings, TrainStart,
+    self, Corpus, CorpusSettings, CorpusText, GenerationOptions, PromptTask, Teacher, TrainReport,
+    TrainSettings, TrainStart,
 };
 
 use super::common::path;
@@ -15,7 +16,15 @@ use super::common::path;
 const AFTER: [usize; 3] = [3, 15, 27];
 
 fn about(after: &[usize]) -> CorpusSettings {
-    CorpusSettings { form: 1, model: "m".into(), dim: 576, after: after.to_vec(), prompts: "p".into(), seed: 3, max_tokens: 10 }
+    CorpusSettings {
+        form: 1,
+        model: "m".into(),
+        dim: 576,
+        after: after.to_vec(),
+        prompts: "p".into(),
+        seed: 3,
+        max_tokens: 10,
+    }
 }
 
 #[test]
@@ -29,11 +38,17 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
         follow_up: then.map(str::to_owned),
         is_given_text: false,
     };
-    let mut asks: Vec<PromptTask> = (2..9).map(|i| ask(&format!("What is {i} + {i}?"), None)).collect();
-    asks.push(ask("Name a colour of the rainbow, and say in which fruits, flowers and birds it can be seen.", Some("Why {}?")));
+    let mut asks: Vec<PromptTask> =
+        (2..9).map(|i| ask(&format!("What is {i} + {i}?"), None)).collect();
+    asks.push(ask(
+        "Name a colour of the rainbow, and say in which fruits, flowers and birds it can be seen.",
+        Some("Why {}?"),
+    ));
     // A given text, and one too short to train on.
     let given = "A text that stands already is read as it is, from its first word to its last, and nothing is written behind it.";
-    asks.extend([given, "Too short."].map(|text| PromptTask { is_given_text: true, ..ask(text, None) }));
+    asks.extend(
+        [given, "Too short."].map(|text| PromptTask { is_given_text: true, ..ask(text, None) }),
+    );
     let writing = GenerationOptions { seed: 3, max_tokens: 10, tokens: usize::MAX };
 
     // The texts of both, in the order of their prompts.
@@ -41,16 +56,26 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
     let mut own = Corpus::open(&folder.path().join("own"), &about(&AFTER)).unwrap();
     train::gather(&models, &asks, &mut own, &AFTER, writing, &mut |_| true).unwrap();
     let mut there = Corpus::open(&folder.path().join("there"), &about(&[])).unwrap();
-    train::gather_on_gpu(teacher.llama(), &models[0], &asks, &mut there, writing, &mut |_| true).unwrap();
+    train::gather_on_gpu(teacher.llama(), &models[0], &asks, &mut there, writing, &mut |_| true)
+        .unwrap();
     let texts = |corpus: &mut Corpus| -> Vec<CorpusText> {
         let mut all: Vec<CorpusText> = (0..corpus.len()).map(|i| corpus.read(i).unwrap()).collect();
         all.sort_by_key(|text| text.prompt);
         all
     };
     let (ours, theirs) = (texts(&mut own), texts(&mut there));
-    assert_eq!((ours.len(), theirs.len()), (10, 10), "each prompt, the one that follows, and a text");
-    let prompts =
-        |texts: &[CorpusText]| texts.iter().take(8).map(|t| t.tokens[..t.prompt_tokens as usize].to_vec()).collect::<Vec<_>>();
+    assert_eq!(
+        (ours.len(), theirs.len()),
+        (10, 10),
+        "each prompt, the one that follows, and a text"
+    );
+    let prompts = |texts: &[CorpusText]| {
+        texts
+            .iter()
+            .take(8)
+            .map(|t| t.tokens[..t.prompt_tokens as usize].to_vec())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(prompts(&ours), prompts(&theirs));
     for (one, two) in ours.iter().zip(&theirs) {
         assert_eq!(one.prompt, two.prompt);
@@ -60,25 +85,38 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
             continue;
         }
         assert!(two.hidden.is_empty() && two.distributions.is_empty());
-        let (answer, stop) = (&two.tokens[two.prompt_tokens as usize..], models[0].tokenizer().stop_tokens());
+        let (answer, stop) =
+            (&two.tokens[two.prompt_tokens as usize..], models[0].tokenizer().stop_tokens());
         assert!(!answer.is_empty() && answer.len() <= 10);
-        assert!(answer.len() == 10 || stop.contains(answer.last().unwrap()), "it ended early: {answer:?}");
+        assert!(
+            answer.len() == 10 || stop.contains(answer.last().unwrap()),
+            "it ended early: {answer:?}"
+        );
     }
     // Greedy answers to sums are far from ties; sampled texts differ, since the tokens are sampled
     // in another order.
     assert!(ours.iter().zip(&theirs).filter(|(one, two)| one.tokens == two.tokens).count() >= 2);
     // Texts that exist are not generated again.
-    train::gather_on_gpu(teacher.llama(), &models[0], &asks, &mut there, writing, &mut |_| true).unwrap();
+    train::gather_on_gpu(teacher.llama(), &models[0], &asks, &mut there, writing, &mut |_| true)
+        .unwrap();
     assert_eq!(there.len(), 10);
 
     // The same texts, once with states and distributions from the CPU path, and once computed by
     // the teacher.
     let mut same = Corpus::open(&folder.path().join("same"), &about(&[])).unwrap();
     for i in 0..own.len() {
-        same.push(&CorpusText { hidden: Vec::new(), distributions: Vec::new(), ..own.read(i).unwrap() }).unwrap();
+        same.push(&CorpusText {
+            hidden: Vec::new(),
+            distributions: Vec::new(),
+            ..own.read(i).unwrap()
+        })
+        .unwrap();
     }
     for form in [HeadForm::Eagle, HeadForm::Adapter] {
-        let run = |corpus: &mut Corpus, teacher: Option<&Teacher>, name: &str| -> Vec<TrainReport> {
+        let run = |corpus: &mut Corpus,
+                   teacher: Option<&Teacher>,
+                   name: &str|
+         -> Vec<TrainReport> {
             let options = TrainSettings {
                 form,
                 steps: 2,
@@ -108,18 +146,31 @@ fn a_gpu_writes_and_learns_what_the_cpu_does() {
             .unwrap();
             told
         };
-        let (cpu, gpu) =
-            (run(&mut own, None, &format!("cpu-{form:?}")), run(&mut same, Some(&teacher), &format!("gpu-{form:?}")));
+        let (cpu, gpu) = (
+            run(&mut own, None, &format!("cpu-{form:?}")),
+            run(&mut same, Some(&teacher), &format!("gpu-{form:?}")),
+        );
         assert_eq!((cpu.len(), gpu.len()), (2, 2));
         // The corpus does not store the tail of a distribution, a tenth of its mass and more;
         // products on a matrix unit have half the bits.
         let near = |a: f64, b: f64, share: f64| (a - b).abs() < share * a.abs().max(b.abs());
         for (a, b) in cpu.iter().zip(&gpu) {
             assert_eq!((a.step, a.tokens), (b.step, b.tokens));
-            assert!(near(a.loss, b.loss, 0.25), "{form:?}, step {}: {} and {}", a.step, a.loss, b.loss);
+            assert!(
+                near(a.loss, b.loss, 0.25),
+                "{form:?}, step {}: {} and {}",
+                a.step,
+                a.loss,
+                b.loss
+            );
         }
         // Later steps differ more: a CPU without a matrix unit does not round the weights.
-        assert!(near(cpu[0].norm, gpu[0].norm, 0.3), "{form:?}: norms {} and {}", cpu[0].norm, gpu[0].norm);
+        assert!(
+            near(cpu[0].norm, gpu[0].norm, 0.3),
+            "{form:?}: norms {} and {}",
+            cpu[0].norm,
+            gpu[0].norm
+        );
         let (a, b) = (cpu[1].held_out.clone().unwrap(), gpu[1].held_out.clone().unwrap());
         assert_eq!(a.loss.len(), b.loss.len());
         for (a, b) in a.loss.iter().zip(&b.loss) {

@@ -17,8 +17,8 @@ mod terminal;
 
 use std::time::Duration;
 
-use speclight::tui::{self, ExitReason, ScreenOptions, TerminalGuard};
 use speclight::tui::theme::{TerminalAbilities as Abilities, Theme};
+use speclight::tui::{self, ExitReason, ScreenOptions, TerminalGuard};
 use terminal::Terminal;
 
 /// Environment variable that tells the child what to do.
@@ -33,7 +33,9 @@ fn child() {
         let _guard = TerminalGuard::take().unwrap();
         panic!("the screen fell over");
     }
-    let themes = Theme::all(None, &Abilities::from_env(false, None, |name| std::env::var(name).ok())).unwrap();
+    let themes =
+        Theme::all(None, &Abilities::from_env(false, None, |name| std::env::var(name).ok()))
+            .unwrap();
     let panic_at = (what == "panic-engine").then_some(5);
     let link = engine::start(Duration::from_millis(20), panic_at);
     match tui::run(ScreenOptions { themes }, 0, link) {
@@ -62,7 +64,10 @@ fn start(what: &str, width: u16, height: u16, env: &[(&str, &str)]) -> Terminal 
 fn a_session_from_start_to_quit() {
     let mut t = start("run", 80, 24, &[]);
     t.wait("the header", |s| s.contains("SmolLM2-135M-Instruct") && s.contains("live"));
-    assert!(t.alternate() && t.bracketed_paste() && t.cursor_hidden(), "the terminal is taken over");
+    assert!(
+        t.alternate() && t.bracketed_paste() && t.cursor_hidden(),
+        "the terminal is taken over"
+    );
     t.wait("steps", |s| s.contains("tokens/step") || s.contains("1 bonus"));
     t.send(" ");
     t.wait("the pause", |s| s.contains("paused") && s.contains("go on"));
@@ -105,7 +110,10 @@ fn a_panic_of_the_engine_is_told_after_the_terminal_is_restored() {
     t.wait_end("failed: ");
     assert!(t.restored(), "{}", t.left_behind());
     let screen = t.screen();
-    assert!(screen.contains("engine panicked at") && screen.contains("made to fail at step 5"), "{screen}");
+    assert!(
+        screen.contains("engine panicked at") && screen.contains("made to fail at step 5"),
+        "{screen}"
+    );
 }
 
 #[test]

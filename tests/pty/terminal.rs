@@ -21,7 +21,13 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    pub fn start(program: &str, args: &[&str], env: &[(&str, &str)], width: u16, height: u16) -> Terminal {
+    pub fn start(
+        program: &str,
+        args: &[&str],
+        env: &[(&str, &str)],
+        width: u16,
+        height: u16,
+    ) -> Terminal {
         let size = PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(program);
@@ -53,12 +59,16 @@ impl Terminal {
 
     pub fn resize(&mut self, width: u16, height: u16) {
         self.screen.lock().unwrap().screen_mut().set_size(height, width);
-        self.master.resize(PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 }).unwrap();
+        self.master
+            .resize(PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 })
+            .unwrap();
     }
 
     pub fn signal(&mut self, name: &str) {
         let pid = self.child.process_id().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        assert!(
+            std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success()
+        );
     }
 
     pub fn screen(&self) -> String {
@@ -100,12 +110,18 @@ impl Terminal {
         let parser = self.screen.lock().unwrap();
         let (rows, cols) = parser.screen().size();
         let mut cells = (0..rows).flat_map(|y| (0..cols).map(move |x| (y, x)));
-        cells.any(|(y, x)| parser.screen().cell(y, x).is_some_and(|cell| cell.fgcolor() == vt100::Color::Idx(colour)))
+        cells.any(|(y, x)| {
+            parser
+                .screen()
+                .cell(y, x)
+                .is_some_and(|cell| cell.fgcolor() == vt100::Color::Idx(colour))
+        })
     }
 
     /// Returns the number after a word on the screen.
     pub fn number(&self, word: &str) -> usize {
-        number(&self.screen(), word).unwrap_or_else(|| panic!("no number after {word:?}:\n{}", self.screen()))
+        number(&self.screen(), word)
+            .unwrap_or_else(|| panic!("no number after {word:?}:\n{}", self.screen()))
     }
 
     pub fn alternate(&self) -> bool {
@@ -125,15 +141,22 @@ impl Terminal {
         let parser = self.screen.lock().unwrap();
         let (rows, cols) = parser.screen().size();
         let cells = (0..rows).flat_map(|y| (0..cols).map(move |x| (y, x)));
-        cells.filter_map(|(y, x)| parser.screen().cell(y, x)).fold((false, false), |(colour, bold), cell| {
-            let plain = cell.fgcolor() == vt100::Color::Default && cell.bgcolor() == vt100::Color::Default;
-            (colour || !plain, bold || cell.bold())
-        })
+        cells.filter_map(|(y, x)| parser.screen().cell(y, x)).fold(
+            (false, false),
+            |(colour, bold), cell| {
+                let plain = cell.fgcolor() == vt100::Color::Default
+                    && cell.bgcolor() == vt100::Color::Default;
+                (colour || !plain, bold || cell.bold())
+            },
+        )
     }
 
     /// Returns `true` if the terminal is as it was before the program.
     pub fn restored(&self) -> bool {
-        !self.alternate() && !self.bracketed_paste() && !self.cursor_hidden() && modes(self.master.as_ref()) == self.cooked
+        !self.alternate()
+            && !self.bracketed_paste()
+            && !self.cursor_hidden()
+            && modes(self.master.as_ref()) == self.cooked
     }
 
     /// Describes the differences from the initial state, for messages.
@@ -162,7 +185,8 @@ impl Drop for Terminal {
 /// Returns the first number after a word.
 pub fn number(screen: &str, word: &str) -> Option<usize> {
     screen.match_indices(word).find_map(|(i, _)| {
-        let digits: String = screen[i + word.len()..].chars().take_while(char::is_ascii_digit).collect();
+        let digits: String =
+            screen[i + word.len()..].chars().take_while(char::is_ascii_digit).collect();
         digits.parse().ok()
     })
 }

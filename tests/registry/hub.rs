@@ -26,7 +26,10 @@ fn breaking(model: &[u8], tag: &'static str, bytes: usize) -> Server {
 
 fn parts(place: &UserFolders) -> Vec<String> {
     let names = place.names();
-    assert!(names.iter().all(|name| name.starts_with(FILE) && name.ends_with(".part")), "{names:?}");
+    assert!(
+        names.iter().all(|name| name.starts_with(FILE) && name.ends_with(".part")),
+        "{names:?}"
+    );
     names
 }
 
@@ -41,7 +44,10 @@ fn a_whole_file() {
     assert_eq!(std::fs::read(place.model()).unwrap(), model);
     assert_eq!(place.names(), [FILE]);
     let [request] = &server.requests()[..] else { panic!("{:?}", server.requests()) };
-    assert_eq!((request.path.as_str(), request.header("authorization")), ("/o/r/resolve/main/d/tiny.gguf", None));
+    assert_eq!(
+        (request.path.as_str(), request.header("authorization")),
+        ("/o/r/resolve/main/d/tiny.gguf", None)
+    );
     // A valid file is not requested again; a damaged one is.
     assert!(place.fetch(&[("HF_ENDPOINT", &server.address)]).good);
     assert_eq!(server.requests().len(), 1);
@@ -65,7 +71,11 @@ fn a_connection_that_breaks_is_taken_up_where_it_was() {
     });
     let outcome = place.fetch(&[("HF_ENDPOINT", &server.address)]);
     assert!(outcome.good, "{outcome:?}");
-    assert!(outcome.err.contains("broken off after 100000 of 300000 bytes") && outcome.err.contains("HTTP 503"), "{outcome:?}");
+    assert!(
+        outcome.err.contains("broken off after 100000 of 300000 bytes")
+            && outcome.err.contains("HTTP 503"),
+        "{outcome:?}"
+    );
     let firsts: Vec<usize> = server.requests().iter().map(Request::first).collect();
     assert_eq!(firsts, [0, 100_000, 100_000, 150_000]);
     assert_eq!(std::fs::read(place.model()).unwrap(), model);
@@ -76,13 +86,18 @@ fn the_next_start_goes_on_too() {
     let model = content(LENGTH, 1);
     let place = UserFolders::hub(&keys(&model));
     let broken = breaking(&model, "\"1\"", 100_000);
-    place.fetch(&[("HF_ENDPOINT", &broken.address)]).says(&["broken off after 100000 of 300000", "check the network"]);
+    place
+        .fetch(&[("HF_ENDPOINT", &broken.address)])
+        .says(&["broken off after 100000 of 300000", "check the network"]);
     assert_eq!(broken.requests().len(), 4, "one that brought something, and three that did not");
     assert_eq!(parts(&place).len(), 1);
     let server = serving(&model, "\"1\"");
     assert!(place.fetch(&[("HF_ENDPOINT", &server.address)]).good);
     assert_eq!(server.requests()[0].first(), 100_000);
-    assert_eq!((std::fs::read(place.model()).unwrap(), place.names()), (model, vec![FILE.to_owned()]));
+    assert_eq!(
+        (std::fs::read(place.model()).unwrap(), place.names()),
+        (model, vec![FILE.to_owned()])
+    );
 }
 
 #[test]
@@ -92,7 +107,11 @@ fn two_versions_are_never_joined() {
     for (before, after) in [("\"1\"", "\"2\""), ("W/\"1\"", "W/\"1\"")] {
         let place = UserFolders::hub("");
         assert!(!place.fetch(&[("HF_ENDPOINT", &breaking(&old, before, 100_000).address)]).good);
-        assert_eq!(parts(&place).len(), usize::from(before == "\"1\""), "a weak tag promises nothing");
+        assert_eq!(
+            parts(&place).len(),
+            usize::from(before == "\"1\""),
+            "a weak tag promises nothing"
+        );
         let server = serving(&new, after);
         let outcome = place.fetch(&[("HF_ENDPOINT", &server.address)]);
         assert!(outcome.good, "{outcome:?}");
@@ -113,7 +132,10 @@ fn a_file_that_became_shorter_is_begun_again() {
         _ => Response::status(416),
     });
     assert!(place.fetch(&[("HF_ENDPOINT", &server.address)]).good);
-    assert_eq!((std::fs::read(place.model()).unwrap(), place.names()), (new, vec![FILE.to_owned()]));
+    assert_eq!(
+        (std::fs::read(place.model()).unwrap(), place.names()),
+        (new, vec![FILE.to_owned()])
+    );
 }
 
 #[test]
@@ -122,9 +144,16 @@ fn a_server_that_knows_no_ranges() {
     let place = UserFolders::hub(&keys(&model));
     assert!(!place.fetch(&[("HF_ENDPOINT", &breaking(&model, "\"1\"", 100_000).address)]).good);
     let of_server = model.clone();
-    let server = Server::start(move |_, _| Response { status: 200, body: of_server.clone(), ..Response::default() });
+    let server = Server::start(move |_, _| Response {
+        status: 200,
+        body: of_server.clone(),
+        ..Response::default()
+    });
     assert!(place.fetch(&[("HF_ENDPOINT", &server.address)]).good);
-    assert_eq!((std::fs::read(place.model()).unwrap(), place.names()), (model, vec![FILE.to_owned()]));
+    assert_eq!(
+        (std::fs::read(place.model()).unwrap(), place.names()),
+        (model, vec![FILE.to_owned()])
+    );
 }
 
 #[test]
@@ -161,8 +190,13 @@ fn the_token_stays_with_its_host() {
     });
     let outcome = place.fetch(&[("HF_ENDPOINT", &hub.address), ("HF_TOKEN", "secret")]);
     assert!(outcome.good, "{outcome:?}");
-    let tokens =
-        |server: &Server| server.requests().iter().map(|r| r.header("authorization").map(str::to_owned)).collect::<Vec<_>>();
+    let tokens = |server: &Server| {
+        server
+            .requests()
+            .iter()
+            .map(|r| r.header("authorization").map(str::to_owned))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(tokens(&hub), [Some("Bearer secret".to_owned()), Some("Bearer secret".to_owned())]);
     assert_eq!(tokens(&stranger), [None]);
     assert_eq!(stranger.requests()[0].path, "/blob?signature=1");
@@ -200,8 +234,11 @@ fn the_checksum_that_the_hub_tells_is_checked() {
         let place = UserFolders::hub("");
         let stranger = serving(&model, "\"1\"");
         let blob = format!("{}/blob", stranger.address);
-        let hub =
-            Server::start(move |_, _| Response::status(302).with("Location", &blob).with("X-Linked-Etag", format!("\"{told}\"")));
+        let hub = Server::start(move |_, _| {
+            Response::status(302)
+                .with("Location", &blob)
+                .with("X-Linked-Etag", format!("\"{told}\""))
+        });
         let outcome = place.fetch(&[("HF_ENDPOINT", &hub.address)]);
         assert_eq!((outcome.good, place.model().exists()), (good, good), "{outcome:?}");
     }
@@ -255,7 +292,11 @@ fn a_killed_download_is_resumed_by_the_next_start() {
             // The first response is cut off; the second never arrives.
             let _ = held.lock().unwrap().recv();
         }
-        Response::file(request, &of_server, "\"1\"").cut(if number == 0 { 100_000 } else { LENGTH - request.first() })
+        Response::file(request, &of_server, "\"1\"").cut(if number == 0 {
+            100_000
+        } else {
+            LENGTH - request.first()
+        })
     });
     let env = [("HF_ENDPOINT", server.address.as_str())];
     let mut child = place.command(&["models", "fetch"], &env).spawn().unwrap();
@@ -269,15 +310,25 @@ fn a_killed_download_is_resumed_by_the_next_start() {
     drop(hold);
     assert!(place.fetch(&env).good);
     assert_eq!(server.requests()[2].first(), 100_000);
-    assert_eq!((std::fs::read(place.model()).unwrap(), place.names()), (model, vec![FILE.to_owned()]));
+    assert_eq!(
+        (std::fs::read(place.model()).unwrap(), place.names()),
+        (model, vec![FILE.to_owned()])
+    );
 }
 
 #[test]
 fn a_body_that_never_ends_is_left_at_the_size_of_the_list() {
     let model = content(LENGTH, 1);
     let body = model.clone();
-    let server = Server::start(move |_, _| Response { status: 200, body: body.clone(), endless: true, ..Response::default() });
+    let server = Server::start(move |_, _| Response {
+        status: 200,
+        body: body.clone(),
+        endless: true,
+        ..Response::default()
+    });
     let place = UserFolders::hub(&keys(&model));
-    place.fetch(&[("HF_ENDPOINT", &server.address)]).says(&["it has more than the 300000 bytes that it must have"]);
+    place
+        .fetch(&[("HF_ENDPOINT", &server.address)])
+        .says(&["it has more than the 300000 bytes that it must have"]);
     assert_eq!(place.names(), [""; 0]);
 }

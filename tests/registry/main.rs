@@ -15,7 +15,9 @@ fn sources_are_tried_in_turn_and_all_of_them_are_named_at_the_end() {
     let sources = "{ path = \"not/there.gguf\" }, { hub = { repository = \"o/r\", revision = \"main\", file = \"f\" } }";
     let place = UserFolders::new(&keys(&model), sources);
     let missing = Server::start(|_, _| Response::status(404));
-    place.fetch(&[("HF_ENDPOINT", &missing.address)]).says(&["not/there.gguf is not there; ", "HTTP 404"]);
+    place
+        .fetch(&[("HF_ENDPOINT", &missing.address)])
+        .says(&["not/there.gguf is not there; ", "HTTP 404"]);
     let server = Server::start(move |request, _| Response::file(request, &model, "\"1\""));
     assert!(place.fetch(&[("HF_ENDPOINT", &server.address)]).good);
 }
@@ -55,7 +57,9 @@ fn a_disk_that_is_full_gets_its_space_back() {
     // The shell's file size limit stands in for a full disk: the write fails in the same way.
     let fetch = place.command(&["models", "fetch"], &[("HF_ENDPOINT", &server.address)]);
     let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" models fetch"]).arg(fetch.get_program());
+    shell
+        .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" models fetch"])
+        .arg(fetch.get_program());
     for (name, value) in fetch.get_envs() {
         match value {
             Some(value) => shell.env(name, value),
@@ -75,12 +79,15 @@ fn a_file_that_is_not_what_the_list_says_is_refused_at_the_start() {
     let place = UserFolders::new(&keys(&model), "{ path = \"mine.gguf\" }");
     std::fs::write(place.folder.path().join("config/mine.gguf"), &other).unwrap();
     let run = |place: &UserFolders| {
-        place::Outcome::from_output(&place.command(&["run", "--prompt", "hi", "--json", "-"], &[]).output().unwrap())
+        place::Outcome::from_output(
+            &place.command(&["run", "--prompt", "hi", "--json", "-"], &[]).output().unwrap(),
+        )
     };
     let outcome = run(&place);
     assert!(!outcome.good && outcome.out.is_empty(), "{outcome:?}");
     assert!(
-        outcome.err.contains("mine.gguf: it has the sha256 ") && outcome.err.contains("correct the file or models.toml"),
+        outcome.err.contains("mine.gguf: it has the sha256 ")
+            && outcome.err.contains("correct the file or models.toml"),
         "{outcome:?}"
     );
     // A cached file that changed after its download, even if an earlier start found it valid.
@@ -93,5 +100,9 @@ fn a_file_that_is_not_what_the_list_says_is_refused_at_the_start() {
     }
     std::fs::write(place.model(), &other).unwrap();
     let outcome = run(&place);
-    assert!(outcome.err.contains("it has the sha256 ") && outcome.err.contains("speclight models fetch tiny"), "{outcome:?}");
+    assert!(
+        outcome.err.contains("it has the sha256 ")
+            && outcome.err.contains("speclight models fetch tiny"),
+        "{outcome:?}"
+    );
 }

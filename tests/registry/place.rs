@@ -30,7 +30,10 @@ impl UserFolders {
 
     /// Creates the folders with a list of one model from a hub.
     pub fn hub(keys: &str) -> UserFolders {
-        UserFolders::new(keys, "{ hub = { repository = \"o/r\", revision = \"main\", file = \"d/tiny.gguf\" } }")
+        UserFolders::new(
+            keys,
+            "{ hub = { repository = \"o/r\", revision = \"main\", file = \"d/tiny.gguf\" } }",
+        )
     }
 
     pub fn command(&self, args: &[&str], env: &[(&str, &str)]) -> Command {
@@ -38,11 +41,15 @@ impl UserFolders {
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy().to_lowercase();
-            if ["hf_", "pip_", "speclight_"].iter().any(|begin| text.starts_with(begin)) || text.ends_with("_proxy") {
+            if ["hf_", "pip_", "speclight_"].iter().any(|begin| text.starts_with(begin))
+                || text.ends_with("_proxy")
+            {
                 command.env_remove(&name);
             }
         }
-        command.env("SPECLIGHT_CACHE", self.cache()).env("SPECLIGHT_CONFIG", self.folder.path().join("config"));
+        command
+            .env("SPECLIGHT_CACHE", self.cache())
+            .env("SPECLIGHT_CONFIG", self.folder.path().join("config"));
         command.env("PIP_CONFIG_FILE", if cfg!(windows) { "nul" } else { "/dev/null" });
         command.envs(env.iter().copied());
         command
@@ -63,13 +70,17 @@ impl UserFolders {
 
     /// Returns the names in the model's folder, except the lock and the stored checksum.
     pub fn names(&self) -> Vec<String> {
-        names(&self.cache().join("models").join(NAME)).into_iter().filter(|name| !name.starts_with('.')).collect()
+        names(&self.cache().join("models").join(NAME))
+            .into_iter()
+            .filter(|name| !name.starts_with('.'))
+            .collect()
     }
 }
 
 pub fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
-    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -85,7 +96,11 @@ pub struct Outcome {
 impl Outcome {
     pub fn from_output(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Self { good: output.status.code() == Some(0), out: text(&output.stdout), err: text(&output.stderr) }
+        Self {
+            good: output.status.code() == Some(0),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
     }
 
     /// Returns the single line that reports the error.
@@ -93,7 +108,10 @@ impl Outcome {
     pub fn failure(&self) -> &str {
         assert!(!self.good && self.out.is_empty(), "{self:?}");
         let line = self.err.lines().last().unwrap();
-        assert!(line.starts_with("speclight: can't fetch tiny: ") || line.contains("can't be written"), "{self:?}");
+        assert!(
+            line.starts_with("speclight: can't fetch tiny: ") || line.contains("can't be written"),
+            "{self:?}"
+        );
         line
     }
 

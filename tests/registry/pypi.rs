@@ -12,19 +12,25 @@ use zip::write::SimpleFileOptions;
 use crate::place::{FILE, UserFolders, content, keys, names, sha256};
 use crate::server::{Response, Server};
 
-const SOURCE: &str = "{ pypi = { package = \"tiny-model\", version = \"1.0\", member = \"tiny_model/tiny.gguf\" } }";
+const SOURCE: &str =
+    "{ pypi = { package = \"tiny-model\", version = \"1.0\", member = \"tiny_model/tiny.gguf\" } }";
 
 /// Creates a folder with a wheel that contains the model.
 fn wheels(model: &[u8]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let mut wheel = ZipWriter::new(File::create(folder.path().join("tiny_model-1.0-py3-none-any.whl")).unwrap());
+    let mut wheel = ZipWriter::new(
+        File::create(folder.path().join("tiny_model-1.0-py3-none-any.whl")).unwrap(),
+    );
     let files: [(&str, &[u8]); 4] = [
         ("tiny_model/tiny.gguf", model),
         (
             "tiny_model-1.0.dist-info/METADATA",
             b"Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\nRequires-Dist: not-there\n",
         ),
-        ("tiny_model-1.0.dist-info/WHEEL", b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
+        (
+            "tiny_model-1.0.dist-info/WHEEL",
+            b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        ),
         ("tiny_model-1.0.dist-info/RECORD", b""),
     ];
     for (name, bytes) in files {
@@ -47,7 +53,10 @@ fn a_file_out_of_a_wheel() {
     assert!(outcome.good, "{outcome:?}");
     assert_eq!(std::fs::read(place.model()).unwrap(), model);
     assert_eq!(place.names(), [FILE]);
-    assert_eq!(outcome.err, "speclight: downloading tiny-model 1.0 by pip\nspeclight: unpacking tiny.gguf\n");
+    assert_eq!(
+        outcome.err,
+        "speclight: downloading tiny-model 1.0 by pip\nspeclight: unpacking tiny.gguf\n"
+    );
 }
 
 #[test]
@@ -61,7 +70,10 @@ fn what_pip_lacks_is_said_in_one_line() {
             "pip failed (No matching distribution found for no-model==1.0)",
         ),
         (UserFolders::new("", &SOURCE.replace("1.0", "2.0")), "tiny-model==2.0"),
-        (UserFolders::new("", &SOURCE.replace("tiny.gguf", "big.gguf")), "the wheel has no tiny_model/big.gguf: correct member"),
+        (
+            UserFolders::new("", &SOURCE.replace("tiny.gguf", "big.gguf")),
+            "the wheel has no tiny_model/big.gguf: correct member",
+        ),
         (UserFolders::new("bytes = 999", SOURCE), "tiny.gguf has 1000 bytes and must have 999"),
         (UserFolders::new(&wrong, SOURCE), "and must have"),
     ];
@@ -93,7 +105,11 @@ fn no_python_and_a_python_without_pip() {
     let path = empty.path().to_str().unwrap();
     place.fetch(&[("PATH", path)]).says(&["needs Python 3 with pip", "install it (python3-pip)"]);
     // Without its site packages, Python has no pip.
-    let python = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap().stdout;
+    let python = Command::new("python3")
+        .args(["-c", "import sys; print(sys.executable)"])
+        .output()
+        .unwrap()
+        .stdout;
     let python = String::from_utf8(python).unwrap();
     let bare = empty.path().join("python3");
     std::fs::write(&bare, format!("#!/bin/sh\nexec '{}' -S -E \"$@\"\n", python.trim())).unwrap();
@@ -110,7 +126,8 @@ fn pip_ends_with_the_program_and_leaves_nothing() {
         std::thread::sleep(Duration::from_secs(600));
         Response::status(404)
     });
-    let mut child = place.command(&["models", "fetch"], &[("PIP_INDEX_URL", &index.address)]).spawn().unwrap();
+    let mut child =
+        place.command(&["models", "fetch"], &[("PIP_INDEX_URL", &index.address)]).spawn().unwrap();
     while index.requests().is_empty() {
         assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
         std::thread::sleep(Duration::from_millis(20));
@@ -161,7 +178,11 @@ fn plant(folder: &Path) {
     }
     for program in ["python3", "python"] {
         let path = folder.join(program);
-        std::fs::write(&path, format!("#!/bin/sh\n: > '{}'\n", folder.join("RAN-program").display())).unwrap();
+        std::fs::write(
+            &path,
+            format!("#!/bin/sh\n: > '{}'\n", folder.join("RAN-program").display()),
+        )
+        .unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 }
@@ -190,8 +211,10 @@ fn nothing_of_the_current_folder_is_run() {
     for args in [&["doctor"][..], &["models", "fetch"], &["run", "--prompt", "hi"]] {
         let place = UserFolders::new(&keys(&model), SOURCE);
         let output = place.command(args, &env).current_dir(here).output().unwrap();
-        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-        let ran: Vec<String> = names(here).into_iter().filter(|name| name.starts_with("RAN-")).collect();
+        let (out, err) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        let ran: Vec<String> =
+            names(here).into_iter().filter(|name| name.starts_with("RAN-")).collect();
         assert_eq!(ran, [""; 0], "{args:?}: {out}{err}");
         match args[0] {
             "doctor" => assert!(out.contains("ok    pip"), "{out}"),
@@ -208,11 +231,19 @@ fn python_gets_an_empty_folder_and_no_token() {
 
     let folder = tempfile::tempdir().unwrap();
     let (python, seen) = (folder.path().join("python3"), folder.path().join("seen"));
-    let script = format!("#!/bin/sh\n{{ echo \"folder=$(ls -A)\"; env; }} >> '{}'\nexit 1\n", seen.display());
+    let script = format!(
+        "#!/bin/sh\n{{ echo \"folder=$(ls -A)\"; env; }} >> '{}'\nexit 1\n",
+        seen.display()
+    );
     std::fs::write(&python, script).unwrap();
     std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:/usr/bin:/bin", folder.path().display());
-    let env = [("PATH", path.as_str()), ("HF_TOKEN", "hf_secret"), ("HUGGING_FACE_HUB_TOKEN", "hf_secret"), ("MINE", "kept")];
+    let env = [
+        ("PATH", path.as_str()),
+        ("HF_TOKEN", "hf_secret"),
+        ("HUGGING_FACE_HUB_TOKEN", "hf_secret"),
+        ("MINE", "kept"),
+    ];
     for args in [&["doctor"][..], &["models", "fetch"]] {
         let place = UserFolders::new("", SOURCE);
         place.command(args, &env).current_dir(folder.path()).output().unwrap();

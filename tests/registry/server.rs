@@ -19,7 +19,9 @@ impl Request {
 
     /// Offset of the first requested byte; 0 for the whole file.
     pub fn first(&self) -> usize {
-        let range = self.header("range").map(|range| range.trim_start_matches("bytes=").trim_end_matches('-'));
+        let range = self
+            .header("range")
+            .map(|range| range.trim_start_matches("bytes=").trim_end_matches('-'));
         range.map_or(0, |first| first.parse().unwrap())
     }
 }
@@ -46,7 +48,10 @@ impl Response {
         let first = request.first().min(content.len());
         let mut headers = vec![("ETag", tag.to_owned())];
         if request.header("range").is_some() {
-            headers.push(("Content-Range", format!("bytes {first}-{}/{}", content.len() - 1, content.len())));
+            headers.push((
+                "Content-Range",
+                format!("bytes {first}-{}/{}", content.len() - 1, content.len()),
+            ));
         }
         Self {
             status: if request.header("range").is_some() { 206 } else { 200 },
@@ -93,12 +98,21 @@ impl Server {
     }
 }
 
-fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request, usize) -> Response) {
+fn serve(
+    mut stream: TcpStream,
+    seen: &Mutex<Vec<Request>>,
+    answer: &dyn Fn(&Request, usize) -> Response,
+) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-    let Some(path) = lines.next().and_then(|line| line.split(' ').nth(1).map(str::to_owned)) else { return };
+    let Some(path) = lines.next().and_then(|line| line.split(' ').nth(1).map(str::to_owned)) else {
+        return;
+    };
     let headers = lines.take_while(|line| !line.is_empty());
-    let headers =
-        headers.filter_map(|line| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()))).collect();
+    let headers = headers
+        .filter_map(|line| {
+            line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        })
+        .collect();
     let request = Request { path, headers };
     let number = {
         let mut seen = seen.lock().unwrap();
@@ -117,7 +131,8 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Req
     // The program may have disconnected.
     let _ = stream.write_all(format!("{head}\r\n").as_bytes());
     if response.endless {
-        let chunk = [format!("{:x}\r\n", response.body.len()).as_bytes(), &response.body, b"\r\n"].concat();
+        let chunk =
+            [format!("{:x}\r\n", response.body.len()).as_bytes(), &response.body, b"\r\n"].concat();
         while stream.write_all(&chunk).is_ok() {}
         return;
     }

@@ -60,7 +60,12 @@ fn heads_that_do_not_fit_are_named() {
     assert!(line.contains("no/such.gguf"), "{line}");
     let model = super::model::path();
     let line = fails(&program, 1, &["--prompt", "Hi", "--head", model.to_str().unwrap()]);
-    assert!(line.contains("architecture") && line.contains("speclight-eagle") && line.contains("speclight train"), "{line}");
+    assert!(
+        line.contains("architecture")
+            && line.contains("speclight-eagle")
+            && line.contains("speclight train"),
+        "{line}"
+    );
     let head = concat!(env!("CARGO_MANIFEST_DIR"), "/heads/SmolLM2-135M-Instruct.gguf");
     let cut = program.path("cut.gguf");
     let whole = std::fs::read(head).unwrap();
@@ -72,7 +77,16 @@ fn heads_that_do_not_fit_are_named() {
     std::fs::write(&other, [std::fs::read(&model).unwrap(), vec![0]].concat()).unwrap();
     let line = fails(&program, 1, &["--prompt", "Hi", "--drafter", "eagle", "--model", &other]);
     assert!(line.contains("--head FILE"), "{line}");
-    let out = program.run(&["--prompt", "Hi", "--max-tokens", "3", "--drafter", "eagle", "--model", model.to_str().unwrap()]);
+    let out = program.run(&[
+        "--prompt",
+        "Hi",
+        "--max-tokens",
+        "3",
+        "--drafter",
+        "eagle",
+        "--model",
+        model.to_str().unwrap(),
+    ]);
     assert_eq!(out.status, 0, "{}", out.err);
     let out = program.run(&[
         "--prompt",
@@ -130,7 +144,10 @@ fn models_that_are_something_else_are_named() {
         bytes[at..at + 5].copy_from_slice(b"qwen2");
     });
     let line = fails(&program, 1, &["--model", &other, "--prompt", "Hi"]);
-    assert!(line.contains("other.gguf") && line.contains("\"qwen2\"") && line.contains("Llama"), "{line}");
+    assert!(
+        line.contains("other.gguf") && line.contains("\"qwen2\"") && line.contains("Llama"),
+        "{line}"
+    );
     // Two tokens are swapped: the one with the lower id is the first difference.
     altered(&other, |bytes| {
         let tokens = find(bytes, 0, "tokenizer.ggml.tokens");
@@ -138,9 +155,17 @@ fn models_that_are_something_else_are_named() {
         bytes.copy_within(man..man + 5, day);
         bytes[man..man + 5].copy_from_slice("Ġday".as_bytes());
     });
-    let line = fails(&program, 1, &["--drafter", "model", "--draft-model", &other, "--prompt", "Hi"]);
-    assert!(line.contains("other.gguf") && line.contains("the vocabularies differ: token "), "{line}");
-    assert!(line.contains("Ġman\" for the target and \"Ġday\"") || line.contains("Ġday\" for the target and \"Ġman\""), "{line}");
+    let line =
+        fails(&program, 1, &["--drafter", "model", "--draft-model", &other, "--prompt", "Hi"]);
+    assert!(
+        line.contains("other.gguf") && line.contains("the vocabularies differ: token "),
+        "{line}"
+    );
+    assert!(
+        line.contains("Ġman\" for the target and \"Ġday\"")
+            || line.contains("Ġday\" for the target and \"Ġman\""),
+        "{line}"
+    );
     // Weights that are not finite are found when they are read.
     altered(&other, |bytes| {
         let at = bytes.len() / 2;
@@ -161,7 +186,10 @@ fn a_list_of_models_that_is_wrong_is_named_by_file_line_and_key() {
         (LIST.replace("file =", "fil ="), ":4: unknown field `fil`"),
         (LIST.replace("\"llama\"", "\"qwen2\""), ":3: `architecture`: \"qwen2\""),
         (LIST.replace("[[model]]", "[[model]"), ":1: "),
-        (LIST.replace("file = \"mine.gguf\"\n", "file = \"mine.gguf\"\nbytes = \"many\"\n"), ":5: "),
+        (
+            LIST.replace("file = \"mine.gguf\"\n", "file = \"mine.gguf\"\nbytes = \"many\"\n"),
+            ":5: ",
+        ),
     ] {
         let list = program.models_toml(&wrong);
         let line = fails(&program, 1, &["--prompt", "Hi"]);
@@ -179,14 +207,27 @@ fn a_model_that_cannot_be_had_is_said_and_nothing_is_left() {
     let mut env = vec![("HF_ENDPOINT", hub.as_str())];
     env.extend(["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"].map(|name| (name, "")));
     let line = fails_with(&program, 1, &["--model", "mine", "--prompt", "Hi"], &env);
-    assert!(line.contains("can't fetch mine: ") && line.contains(&hub) && line.contains("check the network"), "{line}");
-    let left: Vec<_> = std::fs::read_dir(program.cache().join("models/mine")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(
+        line.contains("can't fetch mine: ")
+            && line.contains(&hub)
+            && line.contains("check the network"),
+        "{line}"
+    );
+    let left: Vec<_> = std::fs::read_dir(program.cache().join("models/mine"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
     assert_eq!(left, [".lock"]);
     // A cache below a path that is not a folder.
     let cache = program.models_toml(LIST) + "/cache";
     env.push(("SPECLIGHT_CACHE", &cache));
     let line = fails_with(&program, 1, &["--model", "mine", "--prompt", "Hi"], &env);
-    assert!(line.contains(&cache) && line.contains("can't be written") && line.contains("set SPECLIGHT_CACHE"), "{line}");
+    assert!(
+        line.contains(&cache)
+            && line.contains("can't be written")
+            && line.contains("set SPECLIGHT_CACHE"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -211,7 +252,8 @@ fn an_overlong_prompt_alone_is_an_error_with_both_numbers() {
     let program = Program::new();
     let long = "light ".repeat(9000);
     let line = fails(&program, 1, &["--prompts", &program.prompts(&[&long])]);
-    let digits: Vec<usize> = line.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
+    let digits: Vec<usize> =
+        line.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
     assert!(line.contains("the prompt has") && digits.contains(&8192), "{line}");
     assert!(digits.iter().any(|&n| n > 9000), "{line}");
     // The same holds for an empty prompt: `--raw` adds nothing to it.
@@ -231,11 +273,17 @@ fn in_a_file_the_rest_goes_on() {
     assert_eq!(out.status, 1, "{}", out.err);
     let said: Vec<&str> = out.err.lines().collect();
     assert_eq!(said.len(), 3, "{said:?}");
-    assert!(said[0].contains("prompts.jsonl:1:") && said[1].contains("prompts.jsonl:2:"), "{said:?}");
+    assert!(
+        said[0].contains("prompts.jsonl:1:") && said[1].contains("prompts.jsonl:2:"),
+        "{said:?}"
+    );
     assert!(said[2].contains("prompt p1") && said[2].contains("8192"), "{said:?}");
     let lines = lines(&out.out);
     assert_eq!(lines.last().unwrap()["type"], "summary");
-    assert!(["p0", "p2"].iter().all(|id| !texts(&lines, id).is_empty()) && texts(&lines, "p1").is_empty());
+    assert!(
+        ["p0", "p2"].iter().all(|id| !texts(&lines, id).is_empty())
+            && texts(&lines, "p1").is_empty()
+    );
     // If no prompt can run, there is no summary.
     let line = fails(&program, 1, &["--prompts", "no/such.jsonl"]);
     assert!(line.contains("no/such.jsonl"), "{line}");
@@ -244,21 +292,33 @@ fn in_a_file_the_rest_goes_on() {
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let program = Program::new();
-    let mut child = program.command(&["--prompt", "Hi", "--max-tokens", "4000", "--json", "-"]).spawn().unwrap();
+    let mut child = program
+        .command(&["--prompt", "Hi", "--max-tokens", "4000", "--json", "-"])
+        .spawn()
+        .unwrap();
     let mut first = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
     assert!(first.starts_with("{\"type\":\"run\""), "{first}");
     let out = child.wait_with_output().unwrap();
-    assert!(out.status.success() && out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success() && out.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
 }
 
 #[test]
 fn a_file_is_finished_though_nobody_reads_the_text() {
     let program = Program::new();
     let file = program.path("out.jsonl");
-    let mut child = program.command(&["--prompt", "Hi", "--max-tokens", "4", "--json", &file]).spawn().unwrap();
+    let mut child =
+        program.command(&["--prompt", "Hi", "--max-tokens", "4", "--json", &file]).spawn().unwrap();
     drop(child.stdout.take());
     let out = child.wait_with_output().unwrap();
-    assert!(out.status.success() && out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success() && out.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     assert_eq!(lines(&std::fs::read_to_string(&file).unwrap()).last().unwrap()["type"], "summary");
 }

@@ -24,14 +24,27 @@ const SETTINGS: [(&str, &str, &str); 12] = [
 /// head.
 pub const HEAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/heads/SmolLM2-135M-Instruct.gguf");
 /// Path of the shipped adapter.
-pub const ADAPTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/heads/SmolLM2-135M-Instruct.adapter.gguf");
+pub const ADAPTER: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/heads/SmolLM2-135M-Instruct.adapter.gguf");
 
 fn same_whoever_drafts(sampling: &[&str]) {
     let program = Program::new();
-    let file = program.prompts(&["Say the colours of the rainbow twice.", "def add(a, b):\n    return"]);
+    let file =
+        program.prompts(&["Say the colours of the rainbow twice.", "def add(a, b):\n    return"]);
     let second = super::model::path();
     let run = |drafter: &str, shape: &str, budget: &str| {
-        let mut args = vec!["--prompts", &file, "--max-tokens", "20", "--json", "-", "--drafter", drafter, "--shape", shape];
+        let mut args = vec![
+            "--prompts",
+            &file,
+            "--max-tokens",
+            "20",
+            "--json",
+            "-",
+            "--drafter",
+            drafter,
+            "--shape",
+            shape,
+        ];
         args.extend(["--budget", budget]);
         args.extend(sampling);
         if drafter == "model" {

@@ -38,7 +38,9 @@ fn run(drafter: &str, shape: &str, every: usize) -> Marks {
 
 #[test]
 fn the_marks_are_in_order() {
-    for (drafter, shape) in [("ngram", "best-first"), ("suffix", "chain"), ("early-exit", "static"), ("eagle", "chain")] {
+    for (drafter, shape) in
+        [("ngram", "best-first"), ("suffix", "chain"), ("early-exit", "static"), ("eagle", "chain")]
+    {
         let marks = run(drafter, shape, 3);
         assert!(
             marks.searches >= 12 && 6 * marks.searches > marks.steps,
@@ -57,8 +59,15 @@ fn the_oracle_drafter_is_at_its_own_ceiling() {
     let marks = run("oracle", "best-first", 1);
     let (least, most) = marks.ceiling_fraction();
     assert!(marks.exceptions.is_empty() && marks.searches > 20, "{:?}", marks.exceptions);
-    assert!((0.99..=1.0 + 1e-9).contains(&least) && (1.0 - 1e-9..=1.01).contains(&most), "{least} to {most}");
+    assert!(
+        (0.99..=1.0 + 1e-9).contains(&least) && (1.0 - 1e-9..=1.01).contains(&most),
+        "{least} to {most}"
+    );
     // Negative control: another drafter reaches less than the ceiling.
     let other = run("ngram", "best-first", 3);
-    assert!(other.ceiling_fraction().1 < 0.99 && other.expected() < marks.expected(), "{:?}", other.ceiling_fraction());
+    assert!(
+        other.ceiling_fraction().1 < 0.99 && other.expected() < marks.expected(),
+        "{:?}",
+        other.ceiling_fraction()
+    );
 }

@@ -27,7 +27,11 @@ impl RunOutput {
     pub fn run_to_end(command: &mut Command) -> RunOutput {
         let out = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        RunOutput { status: out.status.code().unwrap_or(-1), out: text(out.stdout), err: text(out.stderr) }
+        RunOutput {
+            status: out.status.code().unwrap_or(-1),
+            out: text(out.stdout),
+            err: text(out.stderr),
+        }
     }
 }
 
@@ -46,7 +50,8 @@ impl Program {
     /// Returns the names of the test's files.
     pub fn names(&self) -> Vec<String> {
         let all = std::fs::read_dir(self.path("")).unwrap();
-        let mut names: Vec<String> = all.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> =
+            all.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -55,7 +60,10 @@ impl Program {
     ///
     /// The file is not among the test's files.
     pub fn prompts(&self, texts: &[&str]) -> String {
-        let line = |(i, text)| serde_json::json!({ "question_id": format!("p{i}"), "turns": [text] }).to_string() + "\n";
+        let line = |(i, text)| {
+            serde_json::json!({ "question_id": format!("p{i}"), "turns": [text] }).to_string()
+                + "\n"
+        };
         let path = self.folder.path().join("prompts.jsonl");
         std::fs::write(&path, texts.iter().enumerate().map(line).collect::<String>()).unwrap();
         path.to_str().unwrap().to_owned()
@@ -106,13 +114,23 @@ pub fn lines(out: &str) -> Vec<Value> {
 /// Returns the concatenated step texts of one prompt.
 pub fn texts(lines: &[Value], id: &str) -> String {
     let steps = lines.iter().filter(|line| line["type"] == "step" && line["prompt_id"] == id);
-    steps.flat_map(|step| step["emitted_text"].as_array().unwrap()).map(|text| text.as_str().unwrap()).collect()
+    steps
+        .flat_map(|step| step["emitted_text"].as_array().unwrap())
+        .map(|text| text.as_str().unwrap())
+        .collect()
 }
 
 /// Returns a line without measured times.
 pub fn without_times(mut line: Value) -> Value {
     let object = line.as_object_mut().unwrap();
-    for key in ["time", "tokens_per_second", "autoregressive_tokens_per_second", "speed_up", "pass_seconds", "speed_of_light"] {
+    for key in [
+        "time",
+        "tokens_per_second",
+        "autoregressive_tokens_per_second",
+        "speed_up",
+        "pass_seconds",
+        "speed_of_light",
+    ] {
         object.remove(key);
     }
     line

@@ -23,12 +23,21 @@ fn a_signal_ends_it_after_a_step_with_what_is_complete() {
             assert!(start.elapsed() < PATIENCE, "no steps came");
             thread::sleep(Duration::from_millis(20));
         }
-        assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
         let out = child.wait_with_output().unwrap();
         assert_eq!((out.status.code(), out.stderr.as_slice()), (Some(status), &b""[..]), "{name}");
         let lines = lines(&std::fs::read_to_string(&file).unwrap());
         let summary = lines.last().unwrap();
-        assert_eq!((&summary["type"], &summary["steps"]), (&"summary".into(), &(lines.len() - 2).into()));
+        assert_eq!(
+            (&summary["type"], &summary["steps"]),
+            (&"summary".into(), &(lines.len() - 2).into())
+        );
         assert_eq!(program.names(), ["out.jsonl"]);
     }
 }

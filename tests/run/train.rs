@@ -24,9 +24,35 @@ fn train(program: &Program, name: &str) -> Command {
     };
     std::fs::write(&prompts, (0..12).map(ask).collect::<String>()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_speclight"));
-    command.args(["train", "--threads", "2", "--tokens", "100000", "--max-tokens", "8", "--vocabulary", "512"]);
-    command.args(["--steps", "4", "--every", "2", "--batch", "2", "--depths", "2", "--prompts", &prompts]);
-    command.args(["--folder", &program.path(name), "--out", &program.path(&format!("{name}.gguf"))]);
+    command.args([
+        "train",
+        "--threads",
+        "2",
+        "--tokens",
+        "100000",
+        "--max-tokens",
+        "8",
+        "--vocabulary",
+        "512",
+    ]);
+    command.args([
+        "--steps",
+        "4",
+        "--every",
+        "2",
+        "--batch",
+        "2",
+        "--depths",
+        "2",
+        "--prompts",
+        &prompts,
+    ]);
+    command.args([
+        "--folder",
+        &program.path(name),
+        "--out",
+        &program.path(&format!("{name}.gguf")),
+    ]);
     command.args(["--json", &program.path(&format!("{name}.jsonl"))]);
     command.env("SPECLIGHT_CACHE", program.cache()).env("RUST_BACKTRACE", "0");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -57,20 +83,33 @@ fn interrupted_training_resumes_with_the_same_results() {
     assert_eq!(whole.out.lines().count(), 2, "a line a measurement: {}", whole.out);
     let of = |name: &str| lines(&std::fs::read_to_string(program.path(name)).unwrap());
     let all = of("whole.jsonl");
-    assert_eq!((&all[0]["type"], &all[0]["texts"]), (&"train".into(), &13.into()), "each prompt, and the one that follows");
+    assert_eq!(
+        (&all[0]["type"], &all[0]["texts"]),
+        (&"train".into(), &13.into()),
+        "each prompt, and the one that follows"
+    );
     let want = losses(&all);
     assert_eq!(want.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [1, 2, 3, 4]);
     let measured: Vec<&Value> = all.iter().filter(|line| !line["held_out"].is_null()).collect();
     assert_eq!(measured.len(), 2);
-    let (acceptance, tokens) = (&measured[1]["held_out"]["acceptance"], &measured[1]["drafted"]["greedy_tokens_per_step"]);
-    assert!(acceptance.as_array().unwrap().iter().all(|a| (0.0..=1.0).contains(&a.as_f64().unwrap())));
+    let (acceptance, tokens) =
+        (&measured[1]["held_out"]["acceptance"], &measured[1]["drafted"]["greedy_tokens_per_step"]);
+    assert!(
+        acceptance.as_array().unwrap().iter().all(|a| (0.0..=1.0).contains(&a.as_f64().unwrap()))
+    );
     assert!(tokens.as_f64().unwrap() >= 1.0);
 
     // Interrupted after the first steps: the files are complete, and the resumed run gives the same
     // results.
     let mut child = train(&program, "parts").spawn().unwrap();
     wait(&program.path("parts.jsonl.part"), 2, &mut child);
-    assert!(Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-s", "INT", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
     let out = child.wait_with_output().unwrap();
     assert_eq!(out.status.code(), Some(130), "{}", String::from_utf8_lossy(&out.stderr));
     let first = losses(&of("parts.jsonl"));
@@ -81,7 +120,16 @@ fn interrupted_training_resumes_with_the_same_results() {
     assert_eq!(both, want);
 
     let head = program.path("parts.gguf");
-    let out = program.run(&["--prompt", "Name a colour.", "--max-tokens", "6", "--drafter", "eagle", "--head", &head]);
+    let out = program.run(&[
+        "--prompt",
+        "Name a colour.",
+        "--max-tokens",
+        "6",
+        "--drafter",
+        "eagle",
+        "--head",
+        &head,
+    ]);
     assert_eq!(out.status, 0, "{}", out.err);
 
     // An adapter from the same texts, at the same path.
@@ -97,7 +145,9 @@ fn interrupted_training_resumes_with_the_same_results() {
     let begin = ["--prompt", "Name a colour.", "--max-tokens", "6", "--drafter"];
     let out = program.run(&[&begin[..], &["early-exit", "--adapter", &adapter]].concat());
     assert_eq!(out.status, 0, "{}", out.err);
-    for (drafter, option, file) in [("early-exit", "--adapter", &head), ("eagle", "--head", &adapter)] {
+    for (drafter, option, file) in
+        [("early-exit", "--adapter", &head), ("eagle", "--head", &adapter)]
+    {
         let out = program.run(&[&begin[..], &[drafter, option, file]].concat());
         assert_eq!((out.status, out.err.lines().count()), (1, 1), "{}", out.err);
         assert!(out.err.contains("speclight-"), "{}", out.err);
@@ -105,7 +155,8 @@ fn interrupted_training_resumes_with_the_same_results() {
 
     // Other prompts need another corpus, and so does an answer with another beginning.
     let asks = std::fs::read_to_string(program.path("asks.jsonl")).unwrap();
-    for prompts in ["{\"prompt\": \"Other\"}\n".to_owned(), asks.replace("The answer is", "It is")] {
+    for prompts in ["{\"prompt\": \"Other\"}\n".to_owned(), asks.replace("The answer is", "It is")]
+    {
         let mut other = train(&program, "parts");
         std::fs::write(program.path("asks.jsonl"), prompts).unwrap();
         let out = RunOutput::run_to_end(&mut other);

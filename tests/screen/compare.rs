@@ -7,12 +7,13 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use speclight::tui::{COMPARE_KEYS, Compare, Effect, Lane, Msg, Phase, RunState, Screen};
 use speclight::study::compare::{CompareCommand, CompareEvent, ComparedStep};
 use speclight::telemetry::{
-    FluidBound, Miss, MissCause, OracleResult, OracleSearchState, StepRecord, StepSettings, TokenClass, TreeRecord,
+    FluidBound, Miss, MissCause, OracleResult, OracleSearchState, StepRecord, StepSettings,
+    TokenClass, TreeRecord,
 };
 use speclight::tui::theme::Theme;
+use speclight::tui::{COMPARE_KEYS, Compare, Effect, Lane, Msg, Phase, RunState, Screen};
 
 use crate::script::{self, Script, settings};
 use crate::{key_of, text, theme};
@@ -34,13 +35,23 @@ fn press(state: &mut Compare, keys: &[&str]) -> Vec<Effect<CompareCommand>> {
 
 fn lanes(a: &StepSettings, b: &StepSettings) -> [Lane; 2] {
     let lane = |name: &str, s: &StepSettings| {
-        Lane::new(name.into(), format!("{}, {}, B {}, T {}", s.drafter, s.shape, s.budget, s.temperature), s.clone())
+        Lane::new(
+            name.into(),
+            format!("{}, {}, B {}, T {}", s.drafter, s.shape, s.budget, s.temperature),
+            s.clone(),
+        )
     };
     [lane("A", a), lane("better", b)]
 }
 
 /// Builds a step that emits `tokens`, all but the last of them drafted.
-fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)], settings: &StepSettings) -> ComparedStep {
+fn step(
+    template: &StepRecord,
+    number: usize,
+    at: usize,
+    tokens: &[(u32, String)],
+    settings: &StepSettings,
+) -> ComparedStep {
     let accepted = tokens.len() - 1;
     let mut tree = TreeRecord {
         tokens: vec![0],
@@ -107,7 +118,13 @@ fn step(template: &StepRecord, number: usize, at: usize, tokens: &[(u32, String)
         state: OracleSearchState::Converged,
     };
     let look = number.is_multiple_of(4).then_some(look);
-    ComparedStep { record: Arc::new(record), look, curve: None, fluid: None::<Arc<FluidBound>>, ended: false }
+    ComparedStep {
+        record: Arc::new(record),
+        look,
+        curve: None,
+        fluid: None::<Arc<FluidBound>>,
+        ended: false,
+    }
 }
 
 /// Returns a comparison after `prompts` texts of `length` tokens.
@@ -134,9 +151,11 @@ fn running(a: &StepSettings, b: &StepSettings, prompts: usize, length: usize) ->
         while at.iter().any(|at| *at < length) {
             let lane = usize::from(at[1] < at[0]);
             // The second lane sometimes accepts one token more.
-            let draw = (script.draw() * 4.0) as usize + if lane == 1 { (script.draw() * 3.0) as usize } else { 0 };
+            let draw = (script.draw() * 4.0) as usize
+                + if lane == 1 { (script.draw() * 3.0) as usize } else { 0 };
             let tokens = &words[at[lane]..at[lane] + draw + 1];
-            let mut made = step(&template, number[lane], at[lane], tokens, if lane == 0 { a } else { b });
+            let mut made =
+                step(&template, number[lane], at[lane], tokens, if lane == 0 { a } else { b });
             at[lane] += draw + 1;
             number[lane] += 1;
             made.ended = prompt + 1 < prompts && at[lane] >= length + 12;
@@ -168,7 +187,10 @@ fn early_and_with_texts_that_differ() {
     let other = running(&settings("ngram", 8, 1.0), &settings("ngram", 8, 0.0), 6, 40);
     assert_snapshot!("compare_texts_differ_80x24", screen(&other, 80, 24));
     let mut state = Compare::new(lanes(&settings("ngram", 8, 1.0), &settings("none", 1, 1.0)), 3);
-    state.update(Msg::Engine(CompareEvent::Loading("loading SmolLM2-135M-Instruct".into(), Some(0.4))));
+    state.update(Msg::Engine(CompareEvent::Loading(
+        "loading SmolLM2-135M-Instruct".into(),
+        Some(0.4),
+    )));
     assert_snapshot!("compare_loading_80x24", screen(&state, 80, 24));
 }
 
@@ -200,7 +222,10 @@ fn every_key_of_the_footer_does_something() {
     assert_eq!(press(&mut state, &["."]), order(CompareCommand::Step));
     assert_eq!(press(&mut state, &["space"]), order(CompareCommand::Resume));
     state.update(Msg::Engine(CompareEvent::Resumed));
-    assert_eq!((press(&mut state, &["."]), state.motion), (order(CompareCommand::Pause), RunState::Pausing));
+    assert_eq!(
+        (press(&mut state, &["."]), state.motion),
+        (order(CompareCommand::Pause), RunState::Pausing)
+    );
     assert_eq!(
         (press(&mut state, &["n"]), press(&mut state, &["p"])),
         (order(CompareCommand::Turn(1)), order(CompareCommand::Turn(-1)))
@@ -214,7 +239,10 @@ fn every_key_of_the_footer_does_something() {
 #[test]
 fn the_end_and_failures_are_told() {
     let mut state = running(&settings("ngram", 8, 1.0), &settings("eagle", 8, 1.0), 2, 20);
-    assert_eq!(state.update(Msg::Engine(CompareEvent::Failed("no more".into()))), [Effect::Leave(Some("no more".into()))]);
+    assert_eq!(
+        state.update(Msg::Engine(CompareEvent::Failed("no more".into()))),
+        [Effect::Leave(Some("no more".into()))]
+    );
     let gone = state.update(Msg::EngineGone(Some("it\nfell".into())));
     assert_eq!(gone, [Effect::Leave(Some("the engine stopped: it fell".into()))]);
     state.update(Msg::Engine(CompareEvent::Refused("prompt 3: too long".into())));

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use speclight::tui::History;
 use speclight::telemetry::StepSettings;
+use speclight::tui::History;
 
 use crate::script::{Script, settings};
 
@@ -40,7 +40,10 @@ fn a_change_of_settings_starts_the_figures_afresh_and_is_marked() {
     assert_eq!(history.entropy.len(), history.get(15).unwrap().record.entropy.len());
     let seed = StepSettings { seed: 9, ..settings("ngram", 8, 0.0) };
     history.push(script.step(&seed));
-    assert!(!history.get(16).unwrap().changed, "another seed is another draw, not another condition");
+    assert!(
+        !history.get(16).unwrap().changed,
+        "another seed is another draw, not another condition"
+    );
 }
 
 #[test]

@@ -15,9 +15,9 @@ mod update;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use speclight::tui::{Effect, Msg, State};
 use speclight::telemetry::StepSettings;
 use speclight::tui::theme::{ColorDepth, TerminalAbilities, Theme};
+use speclight::tui::{Effect, Msg, State};
 
 /// Returns a state after `steps` steps under these settings.
 fn running(settings: &StepSettings, steps: usize) -> State {

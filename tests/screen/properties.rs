@@ -3,22 +3,26 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use speclight::tui::{Msg, Pane, State, update};
 use speclight::engine::Event;
 use speclight::telemetry::{
-    BudgetChoice, BudgetReason, Ceilings, CutNode, EntropyClassBound, FluidBound, Interval, OracleResult, OracleSearchState,
-    ReachedIntervals, StepRecord, TreeRecord,
+    BudgetChoice, BudgetReason, Ceilings, CutNode, EntropyClassBound, FluidBound, Interval,
+    OracleResult, OracleSearchState, ReachedIntervals, StepRecord, TreeRecord,
 };
+use speclight::tui::{Msg, Pane, State, update};
 use unicode_width::UnicodeWidthStr;
 
 use crate::script::{Script, settings};
 use crate::{drawn, key_of, running, text, theme};
 
-const LOOKED: &[OracleSearchState] =
-    &[OracleSearchState::Refining, OracleSearchState::Converged, OracleSearchState::Ended, OracleSearchState::BrokenOff];
+const LOOKED: &[OracleSearchState] = &[
+    OracleSearchState::Refining,
+    OracleSearchState::Converged,
+    OracleSearchState::Ended,
+    OracleSearchState::BrokenOff,
+];
 const KEYS: &[&str] = &[
-    "space", ".", "d", "D", "s", "+", "-", "t", "T", "g", "n", "p", "e", "r", "Tab", "z", "c", "?", "Left", "Right", "Up",
-    "Down", "PgUp", "End", "Esc", "Enter", "x", "l", "m", "o", "b",
+    "space", ".", "d", "D", "s", "+", "-", "t", "T", "g", "n", "p", "e", "r", "Tab", "z", "c", "?",
+    "Left", "Right", "Up", "Down", "PgUp", "End", "Esc", "Enter", "x", "l", "m", "o", "b",
 ];
 
 fn hostile() -> impl Strategy<Value = String> {
@@ -39,7 +43,8 @@ fn poison(record: &StepRecord, texts: &[String]) -> StepRecord {
     record.tree.text = (0..record.tree.text.len()).map(pick).collect();
     record.emitted_text = (0..record.emitted_text.len()).map(pick).collect();
     record.bonus_text = pick(1);
-    record.tree.cut = (0..3).map(|i| CutNode { parent: i, token: 7, text: pick(i), q: 0.5 }).collect();
+    record.tree.cut =
+        (0..3).map(|i| CutNode { parent: i, token: 7, text: pick(i), q: 0.5 }).collect();
     record.miss.iter_mut().for_each(|miss| miss.text = pick(2));
     record
 }
@@ -53,8 +58,22 @@ fn check(state: &State, width: u16, height: u16, ascii: bool) -> Result<(), Test
             let bad = symbol.chars().any(|c| {
                 c.is_control() || matches!(u32::from(c), 0x200b..=0x200f | 0x2028..=0x202f | 0x2060..=0x206f | 0xfe00..=0xfe0f | 0xfeff | 0xe0000..=0xe0fff)
             });
-            prop_assert!(!bad && (!ascii || symbol.is_ascii()), "{:?} at {},{} of {}x{}", symbol, x, y, width, height);
-            prop_assert!(usize::from(x) + symbol.width() <= usize::from(width), "{:?} is cut at {},{}", symbol, x, y);
+            prop_assert!(
+                !bad && (!ascii || symbol.is_ascii()),
+                "{:?} at {},{} of {}x{}",
+                symbol,
+                x,
+                y,
+                width,
+                height
+            );
+            prop_assert!(
+                usize::from(x) + symbol.width() <= usize::from(width),
+                "{:?} is cut at {},{}",
+                symbol,
+                x,
+                y
+            );
         }
     }
     Ok(())
@@ -198,7 +217,12 @@ proptest! {
 #[test]
 fn all_of_it_is_on_a_screen_of_80_by_24() {
     for (budget, temperature) in [(2, 1.0), (4, 0.0), (16, 1.0), (16, 0.0), (64, 0.6), (128, 1.0)] {
-        let screen = text(&drawn(&running(&settings("early-exit", budget, temperature), 50), &theme("dark", false), 80, 24));
+        let screen = text(&drawn(
+            &running(&settings("early-exit", budget, temperature), 50),
+            &theme("dark", false),
+            80,
+            24,
+        ));
         for name in [
             "SmolLM2-135M-Instruct",
             "Q4_1",
@@ -243,8 +267,17 @@ fn all_of_it_is_on_a_screen_of_80_by_24() {
 #[test]
 fn a_stopped_step_tells_fates_apart_without_colour() {
     // Glyphs alone must tell accepted, rejected, unreached and bonus tokens apart.
-    let screen = |steps| text(&drawn(&running(&settings("early-exit", 16, 1.0), steps), &theme("mono", false), 120, 40));
-    let all = |screen: &String| ["─✓ ", "─✗ ", "─· ", "─★ ", "● "].iter().all(|glyph| screen.contains(glyph));
+    let screen = |steps| {
+        text(&drawn(
+            &running(&settings("early-exit", 16, 1.0), steps),
+            &theme("mono", false),
+            120,
+            40,
+        ))
+    };
+    let all = |screen: &String| {
+        ["─✓ ", "─✗ ", "─· ", "─★ ", "● "].iter().all(|glyph| screen.contains(glyph))
+    };
     assert!((60..80).map(screen).any(|screen| all(&screen)), "no step of them shows all fates");
 }
 
@@ -256,7 +289,9 @@ fn a_token_without_text_is_shown_by_its_name() {
     *record.emitted_text.last_mut().unwrap() = String::new();
     update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
     state.focus = Pane::Steps;
-    let shown = |state: &State| text(&drawn(state, &theme("dark", false), 120, 40)).matches("<|im_end|>").count();
+    let shown = |state: &State| {
+        text(&drawn(state, &theme("dark", false), 120, 40)).matches("<|im_end|>").count()
+    };
     assert_eq!(shown(&state), 2, "in the tree and in the table of steps, and not in the text");
 }
 
@@ -274,8 +309,14 @@ fn what_an_automatic_budget_chose_is_said() {
         let mut record = (*Script::new(1).step(&settings("ngram", 64, 1.0))).clone();
         let (tokens_per_second, plain_tokens_per_second) = (90.5, 60.0);
         let kept = if reason == BudgetReason::Cut { 9 } else { 12 };
-        record.choice =
-            Some(BudgetChoice { drafted: 12, kept, expected: 1.5, tokens_per_second, plain_tokens_per_second, reason });
+        record.choice = Some(BudgetChoice {
+            drafted: 12,
+            kept,
+            expected: 1.5,
+            tokens_per_second,
+            plain_tokens_per_second,
+            reason,
+        });
         update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
         let screen = text(&drawn(&state, &theme("dark", false), 120, 40));
         assert!(screen.contains(words), "{screen}");

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use insta::assert_snapshot;
 use ratatui::buffer::Buffer;
 use ratatui::style::Style;
-use speclight::tui::{Msg, State, update};
 use speclight::engine::Event;
 use speclight::telemetry::{CutNode, Ending, StepSettings};
+use speclight::tui::{Msg, State, update};
 use speclight::verify::Rule;
 
 use crate::script::{Script, settings};
@@ -28,7 +28,9 @@ fn styles(buffer: &Buffer) -> String {
                 known.push(style);
                 known.len() - 1
             });
-            out.push(char::from(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[i.min(51)]));
+            out.push(char::from(
+                b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[i.min(51)],
+            ));
         }
         out.push('\n');
     }
@@ -74,7 +76,11 @@ fn plain_decoding() {
 
 #[test]
 fn sampled_trees_report_only_the_batch_ceiling() {
-    let settings = StepSettings { verify: Rule::Rejection, shape: "chain".into(), ..settings("early-exit", 8, 1.0) };
+    let settings = StepSettings {
+        verify: Rule::Rejection,
+        shape: "chain".into(),
+        ..settings("early-exit", 8, 1.0)
+    };
     let mut state = running(&settings, 40);
     for (width, height) in [(40, 12), (80, 24), (120, 40)] {
         assert_snapshot!(format!("drawn_{width}x{height}"), screen(&state, width, height));
@@ -85,7 +91,11 @@ fn sampled_trees_report_only_the_batch_ceiling() {
 
 #[test]
 fn sampled_trees_have_the_ceiling_of_the_rule() {
-    let settings = StepSettings { verify: Rule::Rejection, shape: "fixed".into(), ..settings("early-exit", 8, 1.0) };
+    let settings = StepSettings {
+        verify: Rule::Rejection,
+        shape: "fixed".into(),
+        ..settings("early-exit", 8, 1.0)
+    };
     let mut state = running(&settings, 40);
     press(&mut state, &["l", "l"]);
     for (width, height) in [(40, 12), (80, 24), (120, 40)] {
@@ -102,8 +112,10 @@ fn nodes_that_the_budget_cut_are_shown_dimmed() {
     let mut record = (*Script::new(3).step(&settings)).clone();
     let nodes = record.tree.tokens.len();
     let cut = [(0, " oak"), (2, " leaf"), (nodes, " tree"), (nodes + 2, "s")];
-    record.tree.cut =
-        (7..).zip(cut).map(|(token, (parent, text))| CutNode { parent, token, text: text.into(), q: 0.25 }).collect();
+    record.tree.cut = (7..)
+        .zip(cut)
+        .map(|(token, (parent, text))| CutNode { parent, token, text: text.into(), q: 0.25 })
+        .collect();
     update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
     for (width, height) in [(80, 24), (120, 40)] {
         assert_snapshot!(format!("cut_{width}x{height}"), screen(&state, width, height));
@@ -121,7 +133,10 @@ fn greedy_misses_show_the_models_own_p() {
 
 #[test]
 fn a_large_budget_breaks_the_ruler() {
-    assert_snapshot!("budget_96_120x40", screen(&running(&settings("early-exit", 96, 0.8), 60), 120, 40));
+    assert_snapshot!(
+        "budget_96_120x40",
+        screen(&running(&settings("early-exit", 96, 0.8), 60), 120, 40)
+    );
 }
 
 #[test]
@@ -188,7 +203,10 @@ fn the_end_of_a_text() {
 fn before_the_first_step() {
     let mut state = State::new(3);
     assert_snapshot!("starting_80x24", screen(&state, 80, 24));
-    let loading = Event::Loading { what: "fetching SmolLM2-135M-Instruct from PyPI".into(), done: Some(0.37) };
+    let loading = Event::Loading {
+        what: "fetching SmolLM2-135M-Instruct from PyPI".into(),
+        done: Some(0.37),
+    };
     update(&mut state, Msg::Engine(loading));
     assert_snapshot!("loading_40x12", screen(&state, 40, 12));
     assert_snapshot!("loading_80x24", screen(&state, 80, 24));
@@ -227,7 +245,10 @@ fn each_pane_zoomed() {
 #[test]
 fn a_notice_takes_the_footer() {
     let mut state = running(&settings("ngram", 16, 1.0), 20);
-    update(&mut state, Msg::Engine(Event::Refused("drafter \"model\": give --draft-model NAME to use it".into())));
+    update(
+        &mut state,
+        Msg::Engine(Event::Refused("drafter \"model\": give --draft-model NAME to use it".into())),
+    );
     assert_snapshot!(screen(&state, 80, 24).lines().last().unwrap_or_default(), @r#" drafter "model": give --draft-model NAME to use it"#);
 }
 
@@ -241,7 +262,11 @@ fn too_small() {
 #[test]
 fn the_bar_in_every_mode() {
     let auto = StepSettings { auto: true, ..settings("early-exit", 64, 1.0) };
-    let rejection = StepSettings { verify: Rule::Rejection, shape: "chain".into(), ..settings("early-exit", 8, 1.0) };
+    let rejection = StepSettings {
+        verify: Rule::Rejection,
+        shape: "chain".into(),
+        ..settings("early-exit", 8, 1.0)
+    };
     let modes = [
         ("fixed", settings("early-exit", 8, 1.0), 70),
         ("automatic", auto, 70),
@@ -253,14 +278,20 @@ fn the_bar_in_every_mode() {
     ];
     let rows = |state: &State, width: u16, height: u16| {
         let all = text(&drawn(state, &theme("dark", false), width, height));
-        let light = speclight::tui::views::places(ratatui::layout::Rect::new(0, 0, width, height), state).light.unwrap();
+        let light =
+            speclight::tui::views::places(ratatui::layout::Rect::new(0, 0, width, height), state)
+                .light
+                .unwrap();
         all.lines().skip(light.y.into()).take(light.height.into()).collect::<Vec<_>>().join("\n")
     };
     let mut all = String::new();
     for (name, settings, steps) in &modes {
         let mut state = running(settings, *steps);
         for (width, height) in [(40, 12), (80, 24), (120, 40), (200, 60)] {
-            all.push_str(&format!("== {name}, {width}x{height}\n{}\n", rows(&state, width, height)));
+            all.push_str(&format!(
+                "== {name}, {width}x{height}\n{}\n",
+                rows(&state, width, height)
+            ));
         }
         if *name == "fixed" {
             press(&mut state, &["space"]);
@@ -268,7 +299,10 @@ fn the_bar_in_every_mode() {
             for of in ["that was searched", "that was not searched"] {
                 press(&mut state, &["Left"]);
                 for (width, height) in [(40, 12), (80, 24), (120, 40)] {
-                    all.push_str(&format!("== an older step {of}, {width}x{height}\n{}\n", rows(&state, width, height)));
+                    all.push_str(&format!(
+                        "== an older step {of}, {width}x{height}\n{}\n",
+                        rows(&state, width, height)
+                    ));
                 }
             }
         }

@@ -10,7 +10,8 @@ fn load(files: &[(&str, &str)], name: &str, depth: ColorDepth) -> Result<Theme, 
     for (file, text) in files {
         fs::write(folder.path().join(file), text).unwrap();
     }
-    let terminal = TerminalAbilities { depth, ascii: false, folder: Some(folder.path().to_owned()) };
+    let terminal =
+        TerminalAbilities { depth, ascii: false, folder: Some(folder.path().to_owned()) };
     let place = format!("{}/", folder.path().display());
     Theme::load(name, &terminal).map_err(|e| e.to_string().replace(&place, ""))
 }
@@ -22,10 +23,22 @@ fn one(text: &str) -> Result<Theme, String> {
 #[test]
 fn bad_themes_are_named_by_file_line_key_and_cure() {
     let cases = [
-        ("name = 3", "theme own.toml:1: name: a string is asked for, here is a number without quotes"),
-        ("\nnme = \"x\"", "theme own.toml:2: unknown key `nme`: a theme has name, inherits, glyphs, [palette] and [roles]"),
-        ("glyphs = \"emoji\"", "theme own.toml:1: glyphs: no set `emoji`: write \"unicode\" or \"ascii\""),
-        ("palette = 1", "theme own.toml:1: palette: a table [palette] is asked for, here is a number without quotes"),
+        (
+            "name = 3",
+            "theme own.toml:1: name: a string is asked for, here is a number without quotes",
+        ),
+        (
+            "\nnme = \"x\"",
+            "theme own.toml:2: unknown key `nme`: a theme has name, inherits, glyphs, [palette] and [roles]",
+        ),
+        (
+            "glyphs = \"emoji\"",
+            "theme own.toml:1: glyphs: no set `emoji`: write \"unicode\" or \"ascii\"",
+        ),
+        (
+            "palette = 1",
+            "theme own.toml:1: palette: a table [palette] is asked for, here is a number without quotes",
+        ),
         (
             "[palette]\n\nred = \"#ff\"",
             "theme own.toml:3: palette.red: `#ff` is no colour: write #rrggbb, an ANSI name such as \"bright-blue\", or \"0\" to \"255\"",
@@ -50,7 +63,10 @@ fn bad_themes_are_named_by_file_line_key_and_cure() {
             "[roles]\n\"base\" = { add = [\"blink\"] }",
             "theme own.toml:2: roles.base.add: no `blink`: write bold, dim, italic, underline or reverse",
         ),
-        ("[roles]\n\"base\" = [1]", "theme own.toml:2: roles.base: a colour or { fg, bg, add } is asked for, here is a list"),
+        (
+            "[roles]\n\"base\" = [1]",
+            "theme own.toml:2: roles.base: a colour or { fg, bg, add } is asked for, here is a list",
+        ),
         (
             "inherits = \"nobody\"",
             "theme own.toml:1: inherits: nobody not known: take one of dark, light, mono, or put nobody.toml into ",
@@ -59,19 +75,39 @@ fn bad_themes_are_named_by_file_line_key_and_cure() {
     ];
     for (text, line) in cases {
         let error = one(text).unwrap_err();
-        assert!(error.starts_with(line) && !error.contains('\n'), "{text:?} gave {error:?}, not {line:?}");
+        assert!(
+            error.starts_with(line) && !error.contains('\n'),
+            "{text:?} gave {error:?}, not {line:?}"
+        );
     }
     let error = one("[roles\n").unwrap_err();
     assert!(error.starts_with("theme own.toml:1: not TOML: ") && !error.contains('\n'), "{error}");
     let error = load(&[], "nobody", ColorDepth::True).unwrap_err();
-    assert!(error.starts_with("theme nobody: not known: take one of dark, light, mono, or put nobody.toml into "), "{error}");
-    assert!(load(&[], "no/such.toml", ColorDepth::True).unwrap_err().starts_with("theme no/such.toml: can't be read: "));
+    assert!(
+        error.starts_with(
+            "theme nobody: not known: take one of dark, light, mono, or put nobody.toml into "
+        ),
+        "{error}"
+    );
+    assert!(
+        load(&[], "no/such.toml", ColorDepth::True)
+            .unwrap_err()
+            .starts_with("theme no/such.toml: can't be read: ")
+    );
 }
 
 #[test]
 fn circles_are_named() {
-    let circle = load(&[("a.toml", "inherits = \"b\""), ("b.toml", "\ninherits = \"a\"")], "a", ColorDepth::True).unwrap_err();
-    assert_eq!(circle, "theme b.toml:2: inherits: `a` inherits this theme in turn: break the circle");
+    let circle = load(
+        &[("a.toml", "inherits = \"b\""), ("b.toml", "\ninherits = \"a\"")],
+        "a",
+        ColorDepth::True,
+    )
+    .unwrap_err();
+    assert_eq!(
+        circle,
+        "theme b.toml:2: inherits: `a` inherits this theme in turn: break the circle"
+    );
 }
 
 #[test]
@@ -85,7 +121,12 @@ fn an_heir_recolours_what_it_inherits() {
     assert_eq!((bonus.fg, bonus.add_modifier), (Some(Color::Indexed(4)), Modifier::UNDERLINED));
     assert_eq!(theme.name, "own");
     // A file with the name of a built-in theme extends it.
-    let dark = load(&[("dark.toml", "inherits = \"dark\"\n[palette]\ngreen = \"#040506\"")], "dark", ColorDepth::True).unwrap();
+    let dark = load(
+        &[("dark.toml", "inherits = \"dark\"\n[palette]\ngreen = \"#040506\"")],
+        "dark",
+        ColorDepth::True,
+    )
+    .unwrap();
     assert_eq!(dark.style(Role::Accepted1).fg, Some(Color::Rgb(4, 5, 6)));
 }
 
@@ -122,11 +163,21 @@ fn themes_fit_the_terminal() {
 #[test]
 fn without_colour_mono_is_the_theme() {
     let terminal = |depth| TerminalAbilities { depth, ascii: false, folder: None };
-    let names = |chosen, depth| Theme::all(chosen, &terminal(depth)).unwrap().into_iter().map(|t| t.name).collect::<Vec<_>>();
+    let names = |chosen, depth| {
+        Theme::all(chosen, &terminal(depth))
+            .unwrap()
+            .into_iter()
+            .map(|t| t.name)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(None, ColorDepth::None), ["mono"]);
     assert_eq!(names(None, ColorDepth::True), ["dark", "light", "mono"]);
     assert_eq!(names(Some("light"), ColorDepth::Indexed), ["light", "dark", "mono"]);
-    assert_eq!(names(Some("dark"), ColorDepth::None), ["dark"], "who names one gets it, without its colours");
+    assert_eq!(
+        names(Some("dark"), ColorDepth::None),
+        ["dark"],
+        "who names one gets it, without its colours"
+    );
     let mono = Theme::load("mono", &terminal(ColorDepth::None)).unwrap();
     let looks = |role| mono.style(role).add_modifier;
     assert_ne!(looks(Role::Accepted1), looks(Role::TokenBonus));
@@ -136,13 +187,19 @@ fn without_colour_mono_is_the_theme() {
 #[test]
 fn the_locale_chooses_the_glyphs() {
     let ascii = |pairs: &'static [(&'static str, &'static str)], asked| {
-        TerminalAbilities::from_env(asked, None, |name| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned())).ascii
+        TerminalAbilities::from_env(asked, None, |name| {
+            pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned())
+        })
+        .ascii
     };
     assert!(!ascii(&[("LANG", "en_GB.UTF-8")], false));
     assert!(ascii(&[("LANG", "en_GB.UTF-8")], true));
     assert!(ascii(&[("LANG", "C")], false));
     assert!(ascii(&[("LC_ALL", "POSIX"), ("LANG", "en_GB.UTF-8")], false));
     assert!(!ascii(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")], false));
-    assert!(ascii(&[("LANG", "en_GB.UTF-8"), ("TERM", "linux")], false), "the console's fonts have few glyphs");
+    assert!(
+        ascii(&[("LANG", "en_GB.UTF-8"), ("TERM", "linux")], false),
+        "the console's fonts have few glyphs"
+    );
     assert!(!ascii(&[], false), "a terminal that says nothing is taken for one of today");
 }

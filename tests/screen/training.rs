@@ -6,9 +6,9 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use speclight::tui::{Effect, Msg, Screen, Stage, Training};
-use speclight::tui::theme::Theme;
 use speclight::train::{DraftPerformance, HeldOutMetrics, TrainEvent, TrainReport};
+use speclight::tui::theme::Theme;
+use speclight::tui::{Effect, Msg, Screen, Stage, Training};
 
 use crate::{key_of, text, theme};
 
@@ -29,7 +29,10 @@ fn step(step: usize, steps: usize) -> TrainEvent {
     let loss = 2.0 + 4.0 * (-4.0 * done).exp();
     let held_out = step.is_multiple_of(100).then(|| HeldOutMetrics {
         loss: (0..4).map(|d| loss + 0.2 + 0.15 * f64::from(d)).collect(),
-        acceptance: (0..4).map(|d| 0.55 * done.sqrt() - 0.02 * f64::from(d)).map(|x| x.max(0.0)).collect(),
+        acceptance: (0..4)
+            .map(|d| 0.55 * done.sqrt() - 0.02 * f64::from(d))
+            .map(|x| x.max(0.0))
+            .collect(),
         accepted: 1.2 * done.sqrt(),
     });
     let drafted = held_out.as_ref().map(|_| DraftPerformance {
@@ -78,7 +81,9 @@ fn it_says_how_far_it_is() {
     state.update(Msg::Engine(TrainEvent::Writing { tokens: 1000, of: 4000, rate: 50.0 }));
     let shown = screen(&state, 80, 24);
     assert!(
-        shown.contains("writing texts") && shown.contains("1000 of 4000 tokens, 25%") && shown.contains("1 min 00 s left"),
+        shown.contains("writing texts")
+            && shown.contains("1000 of 4000 tokens, 25%")
+            && shown.contains("1 min 00 s left"),
         "{shown}"
     );
     let mut state = training(200, 1000);
@@ -86,7 +91,9 @@ fn it_says_how_far_it_is() {
     // 800 steps at 1.5 seconds each.
     assert!(shown.contains("200 of 1000 steps, 20%, 20 min 00 s left"), "{shown}");
     assert!(
-        shown.contains("held out step 200") && shown.contains("1.80 tokens/step") && shown.contains("25% of fluid"),
+        shown.contains("held out step 200")
+            && shown.contains("1.80 tokens/step")
+            && shown.contains("25% of fluid"),
         "{shown}"
     );
     state.update(Msg::Engine(TrainEvent::Finished));
@@ -98,7 +105,10 @@ fn it_says_how_far_it_is() {
 #[test]
 fn what_ends_it_is_told_in_one_line() {
     let mut state = training(3, 10);
-    assert_eq!(state.update(Msg::Engine(TrainEvent::Failed("no room".into()))), [Effect::Leave(Some("no room".into()))]);
+    assert_eq!(
+        state.update(Msg::Engine(TrainEvent::Failed("no room".into()))),
+        [Effect::Leave(Some("no room".into()))]
+    );
     let gone = state.update(Msg::EngineGone(Some("it\nfell".into())));
     assert_eq!(gone, [Effect::Leave(Some("training stopped: it fell".into()))]);
     assert_eq!(state.stage, Stage::Training);

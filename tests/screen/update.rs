@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use speclight::tui::{COMMANDS, Chord, Effect, Msg, Overlay, Pane, Phase, RunState, State, command_for, update};
 use speclight::engine::{Command, Event};
 use speclight::telemetry::{Ending, OracleResult, OracleSearchState, StepSettings};
+use speclight::tui::{
+    COMMANDS, Chord, Effect, Msg, Overlay, Pane, Phase, RunState, State, command_for, update,
+};
 use speclight::verify::Rule;
 
 use crate::script::{Script, settings};
@@ -61,7 +63,11 @@ fn rings_go_round_and_ends_are_ends() {
             state.wished.as_ref().unwrap().temperature
         })
         .collect();
-    assert_eq!(seen, [1.8, 1.6, 1.4, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0], "no rounding piles up");
+    assert_eq!(
+        seen,
+        [1.8, 1.6, 1.4, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0],
+        "no rounding piles up"
+    );
 }
 
 #[test]
@@ -79,7 +85,8 @@ fn settings_requests_are_applied_or_refused() {
     let mut state = running(&settings("ngram", 16, 1.0), 3);
     press(&mut state, &["+", "+"]);
     told(&mut state, Event::Settings(settings("ngram", 24, 1.0)));
-    let budgets = |s: &State| (s.settings.as_ref().unwrap().budget, s.wished.as_ref().unwrap().budget);
+    let budgets =
+        |s: &State| (s.settings.as_ref().unwrap().budget, s.wished.as_ref().unwrap().budget);
     assert_eq!(budgets(&state), (24, 32), "the second wish is still open");
     told(&mut state, Event::Settings(settings("ngram", 32, 1.0)));
     assert_eq!(budgets(&state), (32, 32));
@@ -105,19 +112,32 @@ fn pause_step_and_resume_wait_for_the_engine() {
     assert_eq!(state.motion, RunState::Resuming);
     told(&mut state, Event::Resumed);
     assert_eq!(state.motion, RunState::Live);
-    assert_eq!(press(&mut state, &["."]), [Effect::Engine(Command::Pause), Effect::Engine(Command::Step)]);
+    assert_eq!(
+        press(&mut state, &["."]),
+        [Effect::Engine(Command::Pause), Effect::Engine(Command::Step)]
+    );
 }
 
 #[test]
 fn prompts_walk_and_begin_again() {
     let mut state = running(&settings("ngram", 16, 1.0), 3);
     assert_eq!(press(&mut state, &["n"]), [Effect::Engine(Command::Prompt(1))]);
-    assert_eq!(press(&mut state, &["p"]), [Effect::Engine(Command::Prompt(2))], "the list is a ring");
+    assert_eq!(
+        press(&mut state, &["p"]),
+        [Effect::Engine(Command::Prompt(2))],
+        "the list is a ring"
+    );
     assert_eq!(press(&mut state, &["r"]), [Effect::Engine(Command::RestartPrompt)]);
     told(&mut state, Event::PromptEnded { ending: Ending::Interrupted });
     told(
         &mut state,
-        Event::PromptStarted { index: 2, id: "2".into(), prompt: "Sum it up.".into(), tokens: 9, prefill_seconds: 0.1 },
+        Event::PromptStarted {
+            index: 2,
+            id: "2".into(),
+            prompt: "Sum it up.".into(),
+            tokens: 9,
+            prefill_seconds: 0.1,
+        },
     );
     assert_eq!((state.prompt, state.history.text().map(|t| t.number)), (2, Some(1)));
     assert_eq!(state.step(), None, "a text without a step shows no tree of another text");
@@ -127,10 +147,15 @@ fn prompts_walk_and_begin_again() {
 fn a_prompt_is_edited_and_sent() {
     let mut state = running(&settings("ngram", 16, 1.0), 3);
     press(&mut state, &["e"]);
-    assert!(matches!(&state.overlay, Overlay::Editor(e) if e.text() == "Why is the sky dark at night?"));
+    assert!(
+        matches!(&state.overlay, Overlay::Editor(e) if e.text() == "Why is the sky dark at night?")
+    );
     assert_eq!(press(&mut state, &["Ctrl-U", "q", "?"]), [], "letters are text here");
     update(&mut state, Msg::Paste(" and\nmore".into()));
-    assert_eq!(press(&mut state, &["Enter"]), [Effect::Engine(Command::Text("q? and\nmore".into()))]);
+    assert_eq!(
+        press(&mut state, &["Enter"]),
+        [Effect::Engine(Command::Text("q? and\nmore".into()))]
+    );
     assert_eq!(state.overlay, Overlay::None);
     press(&mut state, &["e", "Ctrl-U"]);
     assert_eq!(press(&mut state, &["Enter"]), [], "nothing to send");
@@ -196,10 +221,24 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
     let mut state = running(&settings("ngram", 16, 1.0), 30);
     assert_eq!(looks(press(&mut state, &["space"])), [] as [usize; 0], "not before it waits");
     assert_eq!(looks(told(&mut state, Event::Paused)), [29]);
-    assert_eq!(looks(press(&mut state, &["Left", "Left", "Left"])), [27, 26], "what is known already is not asked for");
+    assert_eq!(
+        looks(press(&mut state, &["Left", "Left", "Left"])),
+        [27, 26],
+        "what is known already is not asked for"
+    );
     let (oracle_lower, oracle_upper, state_of_it) = (2.0, 3.0, OracleSearchState::Refining);
-    let look = OracleResult { oracle_lower, oracle_upper, oracle_floor: 0.1, passes: 4, drafter_best: None, state: state_of_it };
-    told(&mut state, Event::Looked { prompt_id: "0".into(), step: 26, look, curve: None, systematic: false });
+    let look = OracleResult {
+        oracle_lower,
+        oracle_upper,
+        oracle_floor: 0.1,
+        passes: 4,
+        drafter_best: None,
+        state: state_of_it,
+    };
+    told(
+        &mut state,
+        Event::Looked { prompt_id: "0".into(), step: 26, look, curve: None, systematic: false },
+    );
     assert_eq!(state.step().and_then(|s| s.look), Some(look), "it shows while it is refined");
     assert_eq!(looks(press(&mut state, &["Left", "Right"])), [25, 26]);
     assert_eq!(looks(press(&mut state, &["End"])), [29]);
@@ -222,16 +261,27 @@ fn a_step_that_is_shown_while_paused_is_looked_at() {
         ))
     };
     assert_eq!(found(&mut state, 0, OracleSearchState::BrokenOff), [0]);
-    assert_eq!(found(&mut state, 28, OracleSearchState::BrokenOff), [] as [usize; 0], "another one is shown");
+    assert_eq!(
+        found(&mut state, 28, OracleSearchState::BrokenOff),
+        [] as [usize; 0],
+        "another one is shown"
+    );
     assert_eq!(found(&mut state, 0, OracleSearchState::Ended), [] as [usize; 0]);
-    assert_eq!(looks(press(&mut state, &["Left", "Right"])), [29], "it ended: no look comes by itself");
+    assert_eq!(
+        looks(press(&mut state, &["Left", "Right"])),
+        [29],
+        "it ended: no look comes by itself"
+    );
     assert_eq!(looks(press(&mut state, &["o"])), [0]);
     assert_eq!(found(&mut state, 0, OracleSearchState::Converged), [] as [usize; 0]);
     assert_eq!(looks(press(&mut state, &["o"])), [] as [usize; 0], "all is known");
     // The engine has no steps of an earlier text.
     told(&mut state, Event::PromptEnded { ending: Ending::Interrupted });
     let id = "1".to_owned();
-    told(&mut state, Event::PromptStarted { index: 1, id, prompt: "x".into(), tokens: 9, prefill_seconds: 0.1 });
+    told(
+        &mut state,
+        Event::PromptStarted { index: 1, id, prompt: "x".into(), tokens: 9, prefill_seconds: 0.1 },
+    );
     assert_eq!(looks(press(&mut state, &["Left"])), [] as [usize; 0]);
 }
 
@@ -270,7 +320,9 @@ fn a_rule_takes_a_shape_that_it_can_draw() {
 #[test]
 fn the_panes_of_losses_take_turns() {
     let mut state = running(&settings("ngram", 16, 1.0), 3);
-    for pane in [Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Calibration, Pane::Text, Pane::Ladder] {
+    for pane in
+        [Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Calibration, Pane::Text, Pane::Ladder]
+    {
         press(&mut state, &["l"]);
         assert_eq!(state.focus, pane);
     }
@@ -299,7 +351,11 @@ fn after_the_last_prompt_a_wish_is_answered_with_words() {
         let before = (state.wished.clone(), state.motion, state.overlay.clone());
         assert_eq!(press(&mut state, &[&chord.label()]), [], "{chord:?}");
         assert!(state.notice.as_ref().unwrap().text.contains("all prompts are done"), "{chord:?}");
-        assert_eq!((state.wished.clone(), state.motion, state.overlay.clone()), before, "{chord:?}");
+        assert_eq!(
+            (state.wished.clone(), state.motion, state.overlay.clone()),
+            before,
+            "{chord:?}"
+        );
     }
     let mut state = running(&settings("ngram", 16, 1.0), 30);
     press(&mut state, &["e"]);
@@ -350,9 +406,16 @@ fn the_end_of_the_engine_ends_the_monitor_with_a_reason() {
         [Effect::Leave(Some("the weights are damaged".into()))]
     );
     let gone = update(&mut state, Msg::EngineGone(Some("engine panicked at x.rs:1: boom".into())));
-    assert_eq!(gone, [Effect::Leave(Some("the engine stopped: engine panicked at x.rs:1: boom".into()))]);
+    assert_eq!(
+        gone,
+        [Effect::Leave(Some("the engine stopped: engine panicked at x.rs:1: boom".into()))]
+    );
     told(&mut state, Event::Finished);
-    assert_eq!(update(&mut state, Msg::EngineGone(None)), [], "after the last word its end is no failure");
+    assert_eq!(
+        update(&mut state, Msg::EngineGone(None)),
+        [],
+        "after the last word its end is no failure"
+    );
 }
 
 #[test]
@@ -361,8 +424,15 @@ fn calibration_takes_sensible_speeds_alone() {
     let before = state.plain.unwrap();
     // Between the old and the new time; values that are not times leave the figure unchanged.
     for told_speed in [12.5, f64::NAN, 0.0] {
-        told(&mut state, Event::Calibrated { plain_tokens_per_second: told_speed, seconds: 1.0 / told_speed });
-        assert!(state.plain.is_some_and(|plain| 12.5 < plain && plain < before), "{:?}", state.plain);
+        told(
+            &mut state,
+            Event::Calibrated { plain_tokens_per_second: told_speed, seconds: 1.0 / told_speed },
+        );
+        assert!(
+            state.plain.is_some_and(|plain| 12.5 < plain && plain < before),
+            "{:?}",
+            state.plain
+        );
     }
 }
 
@@ -385,7 +455,10 @@ fn every_key_has_one_command_and_every_command_a_key() {
         }
     }
     assert!(command_for(&key_of("x")).is_none());
-    let control = crossterm::event::KeyEvent::new(crossterm::event::KeyCode::Char('d'), crossterm::event::KeyModifiers::CONTROL);
+    let control = crossterm::event::KeyEvent::new(
+        crossterm::event::KeyCode::Char('d'),
+        crossterm::event::KeyModifiers::CONTROL,
+    );
     assert!(command_for(&control).is_none(), "Control makes another key of it");
 }
 
@@ -408,11 +481,16 @@ fn the_readme_lists_the_keys_as_they_are() {
     let rows: Vec<String> = COMMANDS
         .iter()
         .map(|command| {
-            let keys: Vec<String> = command.keys.iter().map(|key| format!("`{}`", key.label())).collect();
+            let keys: Vec<String> =
+                command.keys.iter().map(|key| format!("`{}`", key.label())).collect();
             format!("| {} | {} |\n", keys.join(" "), command.doc)
         })
         .collect();
-    assert!(readme.contains(&format!("\n{}\n", rows.concat())), "its table should be:\n{}", rows.concat());
+    assert!(
+        readme.contains(&format!("\n{}\n", rows.concat())),
+        "its table should be:\n{}",
+        rows.concat()
+    );
 }
 
 #[test]
@@ -434,7 +512,10 @@ fn the_scale_of_the_bar_stands_still_while_the_light_does() {
     // The parts and the reached value add up to the speed of light, all from the same moment.
     let figures = &state.light.figures;
     let l = figures.ladder;
-    let parts = [l.budget, l.knowledge, l.shape, l.drafting, l.overhead, l.luck].into_iter().flatten().sum::<f64>();
+    let parts = [l.budget, l.knowledge, l.shape, l.drafting, l.overhead, l.luck]
+        .into_iter()
+        .flatten()
+        .sum::<f64>();
     let light = figures.tokens_per_second.unwrap();
     assert!((parts + state.light.reached.unwrap() - light).abs() < 1e-6 * light);
     // Other settings have another speed of light.
@@ -448,15 +529,36 @@ fn only_systematic_searches_count_in_the_light() {
     let before = state.light.figures.searched_steps;
     let mut script = Script::new(12);
     let record = script.step(&settings("early-exit", 8, 1.0));
-    let Some(Event::Looked { prompt_id, step, look, curve, .. }) = script.search_event(&record) else { panic!() };
+    let Some(Event::Looked { prompt_id, step, look, curve, .. }) = script.search_event(&record)
+    else {
+        panic!()
+    };
     told(&mut state, Event::Step(record.clone()));
-    told(&mut state, Event::Looked { prompt_id: prompt_id.clone(), step, look, curve: curve.clone(), systematic: false });
+    told(
+        &mut state,
+        Event::Looked {
+            prompt_id: prompt_id.clone(),
+            step,
+            look,
+            curve: curve.clone(),
+            systematic: false,
+        },
+    );
     told(&mut state, Event::Paused);
     assert_eq!(state.light.figures.searched_steps, before);
     assert!(state.history.newest().unwrap().curve.is_some());
     told(&mut state, Event::Step(record));
     for _ in 0..2 {
-        told(&mut state, Event::Looked { prompt_id: prompt_id.clone(), step, look, curve: curve.clone(), systematic: true });
+        told(
+            &mut state,
+            Event::Looked {
+                prompt_id: prompt_id.clone(),
+                step,
+                look,
+                curve: curve.clone(),
+                systematic: true,
+            },
+        );
     }
     told(&mut state, Event::Paused);
     assert_eq!(state.light.figures.searched_steps, before + 1, "once");

@@ -4,8 +4,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::report::{BenchReport, median};
-use crate::sanitize::sanitize_name;
 use crate::cli::table;
+use crate::sanitize::sanitize_name;
 
 /// Number of bootstrap replicates.
 const DRAWS: usize = 2000;
@@ -26,7 +26,11 @@ pub fn text(old: &BenchReport, new: &BenchReport) -> String {
     }
     let mut rows = vec![["", "before", "now", "ratio", "95% interval"].map(str::to_owned)];
     for (what, now) in &new.samples {
-        let Some(before) = old.samples.get(what).filter(|before| !before.is_empty() && !now.is_empty()) else { continue };
+        let Some(before) =
+            old.samples.get(what).filter(|before| !before.is_empty() && !now.is_empty())
+        else {
+            continue;
+        };
         let (low, high) = interval(before, now);
         let mark = if low > 1.0 || high < 1.0 { "" } else { " (not significant)" };
         rows.push([
@@ -47,7 +51,8 @@ pub fn text(old: &BenchReport, new: &BenchReport) -> String {
 fn interval(before: &[f64], now: &[f64]) -> (f64, f64) {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut again = |samples: &[f64]| -> f64 {
-        let drawn: Vec<f64> = samples.iter().map(|_| samples[rng.next_u32() as usize % samples.len()]).collect();
+        let drawn: Vec<f64> =
+            samples.iter().map(|_| samples[rng.next_u32() as usize % samples.len()]).collect();
         median(&drawn)
     };
     let mut ratios: Vec<f64> = (0..DRAWS).map(|_| again(now) / again(before)).collect();

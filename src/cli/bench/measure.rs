@@ -10,8 +10,8 @@ use super::report::{BenchReport, median};
 use crate::cli::machine;
 use crate::distribution::argmax;
 use crate::draft::EarlyExit;
-use crate::model::device::default_threads;
 use crate::model::cpu::{CpuDecoder, Stage};
+use crate::model::device::default_threads;
 use crate::model::load::Model;
 use crate::model::{Decoder, ForwardError, Head, HeadForm, Logits, Node, Parent, Pass};
 use crate::registry::RegistryModel;
@@ -40,11 +40,13 @@ pub fn measure(model: &Model, found: &RegistryModel, rounds: usize) -> anyhow::R
     let room = CONTEXTS.iter().max().map_or(0, |most| most + 2).min(config.context);
     let mut decoder = model.decoder(room)?;
     // Any tokens serve: the amount of computation does not depend on them.
-    let tokens: Vec<TokenId> = (0..room as u64).map(|i| (i * 7919 % config.vocab as u64) as TokenId).collect();
+    let tokens: Vec<TokenId> =
+        (0..room as u64).map(|i| (i * 7919 % config.vocab as u64) as TokenId).collect();
     let threads = model.threads().unwrap_or_else(default_threads);
     let memory = vec![1u64; BANDWIDTH_BYTES / 8];
     let shipped = |form| Head::load_built_in(found.sha256(), form, model);
-    let mut head = shipped(HeadForm::Eagle)?.as_ref().map(|head| entered(head, &tokens)).transpose()?;
+    let mut head =
+        shipped(HeadForm::Eagle)?.as_ref().map(|head| entered(head, &tokens)).transpose()?;
     let staged_room = CONTEXT + STAGED[STAGED.len() - 1];
     let mut timed = model.cpu_decoder(staged_room).filter(|_| staged_room <= room);
     if let Some(timed) = &mut timed {
@@ -76,7 +78,10 @@ pub fn measure(model: &Model, found: &RegistryModel, rounds: usize) -> anyhow::R
         decoder.prefill(&tokens[..CONTEXT.min(room)], CONTEXT, Logits::None)?;
         let left = room - decoder.len();
         for n in BATCHES.into_iter().filter(|&n| n <= left) {
-            keep(format!("t_seconds.{n}"), steady(|| pass(&mut *decoder, &tokens[..n], Pass::FULL))?);
+            keep(
+                format!("t_seconds.{n}"),
+                steady(|| pass(&mut *decoder, &tokens[..n], Pass::FULL))?,
+            );
         }
         // Each pass follows one of another size and, if there is a head, one depth of drafting, as
         // in decoding steps.
@@ -88,14 +93,19 @@ pub fn measure(model: &Model, found: &RegistryModel, rounds: usize) -> anyhow::R
         }
         if let Some(timed) = &mut timed {
             for n in STAGED {
-                stages(timed, &tokens[..n], |stage, seconds| keep(format!("stage_seconds.{n}.{stage}"), seconds))?;
+                stages(timed, &tokens[..n], |stage, seconds| {
+                    keep(format!("stage_seconds.{n}.{stage}"), seconds)
+                })?;
             }
         }
         if let Some(layers) = exit {
             let depth = || -> Result<f64, ForwardError> {
-                let Some(adapter) = &mut adapter else { return pass(&mut *decoder, &tokens[..1], Pass { layers, ..Pass::FULL }) };
+                let Some(adapter) = &mut adapter else {
+                    return pass(&mut *decoder, &tokens[..1], Pass { layers, ..Pass::FULL });
+                };
                 let nodes = Node::chain(&tokens[..1]);
-                let exit = pass(&mut *decoder, &tokens[..1], Pass { layers, logits: Logits::None })?;
+                let exit =
+                    pass(&mut *decoder, &tokens[..1], Pass { layers, logits: Logits::None })?;
                 let read = time(|| adapter.append_with_hidden(&nodes, &state, Pass::FULL))?;
                 adapter.discard();
                 Ok(exit + read)
@@ -143,13 +153,21 @@ pub fn measure(model: &Model, found: &RegistryModel, rounds: usize) -> anyhow::R
         rounded: model.rounded_formats().into_iter().map(str::to_owned).collect(),
         threads: model.threads(),
         cpu: machine::cpu_name(),
-        cpu_features: machine::features().into_iter().filter(|f| f.1).map(|f| f.0.to_owned()).collect(),
+        cpu_features: machine::features()
+            .into_iter()
+            .filter(|f| f.1)
+            .map(|f| f.0.to_owned())
+            .collect(),
         decode_tokens_per_second: of("decode_tokens_per_second").unwrap_or(f64::NAN),
         prefill_seconds: by("prefill_seconds", &PROMPTS),
         t_seconds: by("t_seconds", &BATCHES),
         between_seconds: by("between_seconds", &BATCHES),
         context_seconds: by("context_seconds", &CONTEXTS),
-        stage_seconds: STAGED.into_iter().map(|n| (n, staged(n))).filter(|(_, stages)| !stages.is_empty()).collect(),
+        stage_seconds: STAGED
+            .into_iter()
+            .map(|n| (n, staged(n)))
+            .filter(|(_, stages)| !stages.is_empty())
+            .collect(),
         early_exit_seconds: of("early_exit_seconds"),
         eagle_seconds: of("eagle_seconds"),
         bandwidth_bytes_per_second: of("bandwidth_bytes_per_second").unwrap_or(f64::NAN),
@@ -180,7 +198,11 @@ fn time(work: impl FnOnce() -> Result<(), ForwardError>) -> Result<f64, ForwardE
 }
 
 /// Reports the seconds of each stage of a pass over `tokens`, after warm-up passes.
-fn stages(decoder: &mut CpuDecoder, tokens: &[TokenId], mut tell: impl FnMut(&str, f64)) -> Result<(), ForwardError> {
+fn stages(
+    decoder: &mut CpuDecoder,
+    tokens: &[TokenId],
+    mut tell: impl FnMut(&str, f64),
+) -> Result<(), ForwardError> {
     steady(|| {
         decoder.time_stages();
         pass(decoder, tokens, Pass::FULL)
@@ -196,7 +218,11 @@ fn entered(head: &Head, tokens: &[TokenId]) -> Result<CpuDecoder, ForwardError> 
     let nodes = Node::chain(tokens);
     // Any states serve, as above.
     let hidden = vec![0.5; nodes.len() * head.info().source_layers.len() * decoder.config().dim];
-    decoder.append_with_hidden(&nodes, &hidden, Pass { layers: usize::MAX, logits: Logits::Last })?;
+    decoder.append_with_hidden(
+        &nodes,
+        &hidden,
+        Pass { layers: usize::MAX, logits: Logits::Last },
+    )?;
     decoder.commit(&(0..nodes.len()).collect::<Vec<_>>())?;
     Ok(decoder)
 }
@@ -204,7 +230,8 @@ fn entered(head: &Head, tokens: &[TokenId]) -> Result<CpuDecoder, ForwardError> 
 /// Times one pass over a binary tree of `tokens`, in seconds.
 fn pass(decoder: &mut dyn Decoder, tokens: &[TokenId], wanted: Pass) -> Result<f64, ForwardError> {
     let parent = |i: usize| if i == 0 { Parent::Context } else { Parent::Slot((i - 1) / 2) };
-    let nodes: Vec<Node> = tokens.iter().enumerate().map(|(i, &token)| Node { token, parent: parent(i) }).collect();
+    let nodes: Vec<Node> =
+        tokens.iter().enumerate().map(|(i, &token)| Node { token, parent: parent(i) }).collect();
     let took = time(|| decoder.append(&nodes, wanted))?;
     if wanted.logits != Logits::None {
         black_box(decoder.logits(0));

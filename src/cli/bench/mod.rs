@@ -53,7 +53,8 @@ pub struct BenchOptions {
 /// If that is not possible, or the times are implausible, runs measure t(B) themselves; this is not
 /// an error.
 fn keep_cost(report: &BenchReport, model: &Model, found: &RegistryModel) {
-    let points = report.between_seconds.iter().map(|(&tokens, &seconds)| (tokens, seconds)).collect();
+    let points =
+        report.between_seconds.iter().map(|(&tokens, &seconds)| (tokens, seconds)).collect();
     let identity = found.sha256().map_or_else(|| model.path().display().to_string(), str::to_owned);
     if let (Ok(cache), Ok(cost)) = (cache_folder(), CostCurve::new(points))
         && cost.is_plausible()

@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::sanitize::sanitize_name;
 use crate::cli::table;
 use crate::model::cpu::Stage;
+use crate::sanitize::sanitize_name;
 use crate::theory::pass_times;
 
 /// Medians of all measurements, and every sample for later comparisons.
@@ -81,17 +81,25 @@ impl BenchReport {
     /// # Errors
     /// If the file can't be read or is not a result of `speclight bench`.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let cure = || format!("can't read {}; give a file written by speclight bench --json", path.display());
-        let report: BenchReport = serde_json::from_slice(&std::fs::read(path).with_context(cure)?).with_context(cure)?;
+        let cure = || {
+            format!("can't read {}; give a file written by speclight bench --json", path.display())
+        };
+        let report: BenchReport =
+            serde_json::from_slice(&std::fs::read(path).with_context(cure)?).with_context(cure)?;
         if report.kind != "bench" {
-            bail!("{} is of type {:?}; give a file written by speclight bench --json", path.display(), report.kind);
+            bail!(
+                "{} is of type {:?}; give a file written by speclight bench --json",
+                path.display(),
+                report.kind
+            );
         }
         Ok(report)
     }
 
     /// Fraction of the memory bandwidth that plain decoding uses for weights.
     fn memory_share(&self) -> f64 {
-        self.weight_bytes_per_token as f64 * self.decode_tokens_per_second / self.bandwidth_bytes_per_second
+        self.weight_bytes_per_token as f64 * self.decode_tokens_per_second
+            / self.bandwidth_bytes_per_second
     }
 
     /// Formats the result as tables.
@@ -109,7 +117,8 @@ impl BenchReport {
         }
         text.push('\n');
         let one = self.t_seconds.get(&1).copied().unwrap_or(f64::NAN);
-        let mut rows = vec![["B", "t(B) ms", "t(B)/t(1)", "ms/token", "in steps ms", ""].map(str::to_owned)];
+        let mut rows =
+            vec![["B", "t(B) ms", "t(B)/t(1)", "ms/token", "in steps ms", ""].map(str::to_owned)];
         let most = self.t_seconds.values().fold(0f64, |m, &t| m.max(t));
         for (batch, t) in &self.t_seconds {
             let bar = "#".repeat(((t / most * 40.0).round() as usize).max(1));
@@ -118,15 +127,23 @@ impl BenchReport {
                 format!("{:.2}", t * 1e3),
                 format!("{:.2}", t / one),
                 format!("{:.2}", t * 1e3 / *batch as f64),
-                self.between_seconds.get(batch).map_or_else(String::new, |t| format!("{:.2}", t * 1e3)),
+                self.between_seconds
+                    .get(batch)
+                    .map_or_else(String::new, |t| format!("{:.2}", t * 1e3)),
                 bar,
             ]);
         }
         text.push_str(&table::lines(&rows));
         text.push('\n');
-        let mut rows = vec![["plain decoding".to_owned(), format!("{:.1} tokens/s", self.decode_tokens_per_second)]];
+        let mut rows = vec![[
+            "plain decoding".to_owned(),
+            format!("{:.1} tokens/s", self.decode_tokens_per_second),
+        ]];
         for (tokens, t) in &self.prefill_seconds {
-            rows.push([format!("prompt of {tokens} tokens"), format!("{:.1} ms, {:.0} tokens/s", t * 1e3, *tokens as f64 / t)]);
+            rows.push([
+                format!("prompt of {tokens} tokens"),
+                format!("{:.1} ms, {:.0} tokens/s", t * 1e3, *tokens as f64 / t),
+            ]);
         }
         for (tokens, t) in &self.context_seconds {
             rows.push([format!("one token, context {tokens}"), format!("{:.2} ms", t * 1e3)]);
@@ -135,9 +152,15 @@ impl BenchReport {
             rows.push(["early-exit, per depth".to_owned(), format!("{:.2} ms", t * 1e3)]);
         }
         if let (Some(t), Some(one)) = (self.eagle_seconds, self.t_seconds.get(&1)) {
-            rows.push(["eagle, per depth".to_owned(), format!("{:.2} ms, {:.1}% of t(1)", t * 1e3, 100.0 * t / one)]);
+            rows.push([
+                "eagle, per depth".to_owned(),
+                format!("{:.2} ms, {:.1}% of t(1)", t * 1e3, 100.0 * t / one),
+            ]);
         }
-        rows.push(["memory bandwidth".to_owned(), format!("{:.1} GB/s", self.bandwidth_bytes_per_second / 1e9)]);
+        rows.push([
+            "memory bandwidth".to_owned(),
+            format!("{:.1} GB/s", self.bandwidth_bytes_per_second / 1e9),
+        ]);
         rows.push([
             "memory-bound limit".to_owned(),
             format!(
@@ -163,7 +186,11 @@ impl BenchReport {
         rows[0].extend(sizes.clone().map(|n| format!("ms of t({n})")));
         for stage in Stage::ALL {
             let mut row = vec![stage.name().to_owned()];
-            row.extend(sizes.clone().map(|n| of(n, stage).map_or_else(String::new, |t| format!("{:.3}", t * 1e3))));
+            row.extend(
+                sizes
+                    .clone()
+                    .map(|n| of(n, stage).map_or_else(String::new, |t| format!("{:.3}", t * 1e3))),
+            );
             rows.push(row);
         }
         format!("\n{}", table::lines(&rows))

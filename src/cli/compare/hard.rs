@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{CompareOptions, Setting};
-use crate::study::compare::SettingResults;
 use crate::engine::Prompt;
+use crate::study::compare::SettingResults;
 
 /// Smallest distance of two contexts of one text, in tokens.
 ///
@@ -32,12 +32,20 @@ pub struct HardPrompt {
 /// Returns the contexts with the largest knowledge loss in descending order.
 ///
 /// There are at most `options.hard_count` of them.
-pub fn lines(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt], sides: &[SettingResults]) -> Vec<HardPrompt> {
+pub fn lines(
+    options: &CompareOptions,
+    settings: &[Setting],
+    prompts: &[Prompt],
+    sides: &[SettingResults],
+) -> Vec<HardPrompt> {
     // (loss, setting, text, position)
     let mut all: Vec<(f64, usize, usize, usize)> = Vec::new();
     for (i, side) in sides.iter().enumerate() {
         for (k, course) in side.courses.iter().enumerate() {
-            let losses = course.steps.iter().filter_map(|step| Some((step.knowledge_loss()?, i, k, step.position)));
+            let losses = course
+                .steps
+                .iter()
+                .filter_map(|step| Some((step.knowledge_loss()?, i, k, step.position)));
             all.extend(losses.filter(|loss| loss.0 > 0.0));
         }
     }
@@ -52,17 +60,31 @@ pub fn lines(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt],
         let begun = course.texts[..at].concat();
         // Settings with the same text share its contexts, and different texts can start alike.
         let near = |(id, other, line): &&(&str, usize, HardPrompt)| {
-            let text = if options.options.raw { line.prompt.strip_prefix(&prompt.text).unwrap_or("") } else { &line.begun };
-            *id == prompt.id && other.abs_diff(at) < MIN_DISTANCE && (text.starts_with(&begun) || begun.starts_with(text))
+            let text = if options.options.raw {
+                line.prompt.strip_prefix(&prompt.text).unwrap_or("")
+            } else {
+                &line.begun
+            };
+            *id == prompt.id
+                && other.abs_diff(at) < MIN_DISTANCE
+                && (text.starts_with(&begun) || begun.starts_with(text))
         };
         if kept.iter().find(near).is_some() {
             continue;
         }
         let question_id = format!("{}@{at}", prompt.id);
-        let (parse_prompt, begun) =
-            if options.options.raw { (prompt.text.clone() + &begun, String::new()) } else { (prompt.text.clone(), begun) };
-        let line =
-            HardPrompt { prompt: parse_prompt, begun, question_id, setting: settings[i].name.clone(), knowledge_loss: loss };
+        let (parse_prompt, begun) = if options.options.raw {
+            (prompt.text.clone() + &begun, String::new())
+        } else {
+            (prompt.text.clone(), begun)
+        };
+        let line = HardPrompt {
+            prompt: parse_prompt,
+            begun,
+            question_id,
+            setting: settings[i].name.clone(),
+            knowledge_loss: loss,
+        };
         kept.push((&prompt.id, at, line));
     }
     kept.into_iter().map(|(.., line)| line).collect()
@@ -79,8 +101,21 @@ mod tests {
     use crate::telemetry::{OracleResult, OracleSearchState};
 
     fn options(more: &[&str]) -> CompareOptions {
-        let args = ["speclight", "compare", "--setting", "", "--setting", "drafter=suffix", "--hard", "h.jsonl"];
-        let Some(Command::Compare(options)) = Cli::try_parse_from([&args[..], more].concat()).unwrap().command else { panic!() };
+        let args = [
+            "speclight",
+            "compare",
+            "--setting",
+            "",
+            "--setting",
+            "drafter=suffix",
+            "--hard",
+            "h.jsonl",
+        ];
+        let Some(Command::Compare(options)) =
+            Cli::try_parse_from([&args[..], more].concat()).unwrap().command
+        else {
+            panic!()
+        };
         options
     }
 
@@ -118,15 +153,30 @@ mod tests {
         let options = options(&[]);
         let settings = options.settings().unwrap();
         let prompts = [Prompt { id: "q".into(), text: "Count.".into() }];
-        let sides = [side(&[Some(0.5), None, Some(2.0), Some(1.0), Some(0.0)]), side(&[None, None, Some(3.0)])];
+        let sides = [
+            side(&[Some(0.5), None, Some(2.0), Some(1.0), Some(0.0)]),
+            side(&[None, None, Some(3.0)]),
+        ];
         let found = lines(&options, &settings, &prompts, &sides);
-        let brief: Vec<_> = found.iter().map(|l| (l.question_id.as_str(), l.setting.as_str(), l.knowledge_loss)).collect();
+        let brief: Vec<_> = found
+            .iter()
+            .map(|l| (l.question_id.as_str(), l.setting.as_str(), l.knowledge_loss))
+            .collect();
         assert_eq!(brief, [("q@16", "B", 3.0), ("q@0", "A", 0.5)]);
-        assert!(found[0].begun.starts_with(" 0 1 2") && found[0].begun.ends_with(" 15") && found[0].prompt == "Count.");
+        assert!(
+            found[0].begun.starts_with(" 0 1 2")
+                && found[0].begun.ends_with(" 15")
+                && found[0].prompt == "Count."
+        );
         let json = serde_json::to_string(&found[1]).unwrap();
         assert!(!json.contains("begun"), "{json}");
-        assert_eq!(lines(&self::options(&["--hard-count", "1"]), &settings, &prompts, &sides).len(), 1);
+        assert_eq!(
+            lines(&self::options(&["--hard-count", "1"]), &settings, &prompts, &sides).len(),
+            1
+        );
         let raw = lines(&self::options(&["--raw"]), &settings, &prompts, &sides);
-        assert!(raw[0].prompt.starts_with("Count. 0 1") && raw[0].begun.is_empty() && raw.len() == 2);
+        assert!(
+            raw[0].prompt.starts_with("Count. 0 1") && raw[0].begun.is_empty() && raw.len() == 2
+        );
     }
 }

@@ -8,8 +8,8 @@ use super::{CompareOptions, Setting};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::loading;
 use crate::cli::study::progress::StudyProgress;
-use crate::study::compare::{EngineSet, SettingResults, generate_same_text};
 use crate::engine::{EngineOptions, Prompt, RunInfo};
+use crate::study::compare::{EngineSet, SettingResults, generate_same_text};
 
 /// Results of all runs.
 pub struct Measurements {
@@ -37,11 +37,16 @@ pub fn measure(
     prompts: &[Prompt],
     interrupt: &Interrupt,
 ) -> anyhow::Result<Option<Measurements>> {
-    let mut engines = settings.iter().map(|setting| setting.engine(prompts)).collect::<anyhow::Result<Vec<EngineOptions>>>()?;
+    let mut engines = settings
+        .iter()
+        .map(|setting| setting.engine(prompts))
+        .collect::<anyhow::Result<Vec<EngineOptions>>>()?;
     let mut plain_of = Vec::with_capacity(settings.len());
     for setting in settings {
         let plain = setting.plain().engine(prompts)?;
-        let known = engines[settings.len()..].iter().position(|other| generate_same_text(&other.settings, &plain.settings));
+        let known = engines[settings.len()..]
+            .iter()
+            .position(|other| generate_same_text(&other.settings, &plain.settings));
         plain_of.push(known.unwrap_or(engines.len() - settings.len()));
         if known.is_none() {
             engines.push(plain);
@@ -73,13 +78,19 @@ pub fn measure(
         // caches.
         for turn in 0..engines.len() {
             let lane = (number + turn) % engines.len();
-            let what = format!("prompt {}, {}", prompt.id, settings.get(lane).map_or("plain", |setting| &setting.name));
+            let what = format!(
+                "prompt {}, {}",
+                prompt.id,
+                settings.get(lane).map_or("plain", |setting| &setting.name)
+            );
             pace.begin(&what);
             lab.begin(lane, prompt)?;
             sides[lane].begin(number);
             while let Some(made) = lab.step(lane)? {
                 // Do not repeat the same notice.
-                if let Some(notice) = made.record.notice.as_ref().filter(|notice| noticed.as_ref() != Some(notice)) {
+                if let Some(notice) =
+                    made.record.notice.as_ref().filter(|notice| noticed.as_ref() != Some(notice))
+                {
                     pace.say(notice);
                     noticed = Some(notice.clone());
                 }

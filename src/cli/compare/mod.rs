@@ -84,8 +84,11 @@ fn count(value: &str) -> Result<usize, String> {
 impl CompareOptions {
     /// Parses and checks the settings.
     fn settings(&self) -> anyhow::Result<Vec<Setting>> {
-        let read = |(number, text): (usize, &String)| Setting::parse(text, number, &self.options).map_err(anyhow::Error::msg);
-        let all = self.settings.iter().enumerate().map(read).collect::<anyhow::Result<Vec<Setting>>>()?;
+        let read = |(number, text): (usize, &String)| {
+            Setting::parse(text, number, &self.options).map_err(anyhow::Error::msg)
+        };
+        let all =
+            self.settings.iter().enumerate().map(read).collect::<anyhow::Result<Vec<Setting>>>()?;
         if all.len() < 2 {
             bail!(
                 "{} to compare; give --setting twice or more, such as --setting drafter=ngram --setting drafter=suffix",
@@ -97,10 +100,17 @@ impl CompareOptions {
         }
         if self.options.verify != Rule::Match {
             let rule = self.options.verify.name();
-            bail!("--verify {rule}: steps are paired by text, which depends on the draft for sampled trees; give match");
+            bail!(
+                "--verify {rule}: steps are paired by text, which depends on the draft for sampled trees; give match"
+            );
         }
-        if let Some(twice) = all.iter().enumerate().find(|(i, s)| all[..*i].iter().any(|other| other.name == s.name)) {
-            bail!("two settings have the name {:?}; give different names by name=...", twice.1.name);
+        if let Some(twice) =
+            all.iter().enumerate().find(|(i, s)| all[..*i].iter().any(|other| other.name == s.name))
+        {
+            bail!(
+                "two settings have the name {:?}; give different names by name=...",
+                twice.1.name
+            );
         }
         Ok(all)
     }
@@ -111,7 +121,8 @@ impl CompareOptions {
     #[cfg(feature = "tui")]
     fn screen(&self, settings: &[Setting]) -> bool {
         let o = &self.outputs;
-        let asked = self.plain || [&o.text, &o.csv, &o.json, &self.hard].into_iter().any(Option::is_some);
+        let asked =
+            self.plain || [&o.text, &o.csv, &o.json, &self.hard].into_iter().any(Option::is_some);
         !asked && settings.len() == 2 && crate::tui::check_terminal().is_ok()
     }
 }
@@ -145,7 +156,10 @@ pub fn run(options: CompareOptions) -> anyhow::Result<ExitCode> {
     let report = report::report(&options, &settings, &prompts, &measured);
     for pair in &report.pairs {
         for id in &pair.differing {
-            warn(&format!("prompt {id}: the texts of {} and {} differ; excluded from pairing by position", pair.a, pair.b));
+            warn(&format!(
+                "prompt {id}: the texts of {} and {} differ; excluded from pairing by position",
+                pair.a, pair.b
+            ));
         }
     }
     if let Some(mut to) = hard {

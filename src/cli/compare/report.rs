@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::measure::Measurements;
 use super::{CompareOptions, Setting};
-use crate::study::compare::{
-    ContextComparison, Differences, ExclusiveAccepts, Outcomes, Pairing, contexts, couples, differences, generate_same_text,
-    outcomes, takes,
-};
 use crate::engine::Prompt;
+use crate::study::compare::{
+    ContextComparison, Differences, ExclusiveAccepts, Outcomes, Pairing, contexts, couples,
+    differences, generate_same_text, outcomes, takes,
+};
 use crate::telemetry::{JsonLine, StepSettings, Summary};
 
 /// Result of a comparison.
@@ -133,11 +133,18 @@ pub struct TextOf {
 }
 
 /// Computes the result from the measurements.
-pub fn report(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt], measured: &Measurements) -> ComparisonReport {
+pub fn report(
+    options: &CompareOptions,
+    settings: &[Setting],
+    prompts: &[Prompt],
+    measured: &Measurements,
+) -> ComparisonReport {
     let Measurements { info, sides, plain_of, plains, refused } = measured;
-    let id = |prompt: usize| prompts.get(prompt).map_or_else(String::new, |prompt| prompt.id.clone());
+    let id =
+        |prompt: usize| prompts.get(prompt).map_or_else(String::new, |prompt| prompt.id.clone());
     let row = |(i, setting): (usize, &Setting)| {
-        let plain = plains.get(plain_of[i]).and_then(|plain| plain.tally.summary(None).tokens_per_second);
+        let plain =
+            plains.get(plain_of[i]).and_then(|plain| plain.tally.summary(None).tokens_per_second);
         let means = sides[i].tally.summary(plain);
         let o = &setting.options;
         SettingRow {
@@ -178,7 +185,8 @@ pub fn report(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt]
     let text = |prompt: usize| {
         let of = settings.iter().enumerate().filter_map(|(i, setting)| {
             let course = sides[i].courses.iter().find(|course| course.prompt == prompt)?;
-            let plain = plains.get(plain_of[i])?.courses.iter().find(|course| course.prompt == prompt)?;
+            let plain =
+                plains.get(plain_of[i])?.courses.iter().find(|course| course.prompt == prompt)?;
             Some(TextOf {
                 setting: setting.name.clone(),
                 tokens: course.tokens.len(),
@@ -191,7 +199,12 @@ pub fn report(options: &CompareOptions, settings: &[Setting], prompts: &[Prompt]
         });
         TextRow { prompt, prompt_id: id(prompt), of: of.collect() }
     };
-    let texts: Vec<TextRow> = sides.first().map_or(&[][..], |side| &side.courses).iter().map(|c| text(c.prompt)).collect();
+    let texts: Vec<TextRow> = sides
+        .first()
+        .map_or(&[][..], |side| &side.courses)
+        .iter()
+        .map(|c| text(c.prompt))
+        .collect();
     ComparisonReport {
         kind: "comparison",
         version: info.version.clone(),

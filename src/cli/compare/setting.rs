@@ -32,7 +32,10 @@ impl Setting {
     }
 
     fn read(text: &str, number: usize, ordinary: &DecodeOptions) -> Result<Setting, String> {
-        let letter = u8::try_from(number).ok().filter(|number| *number < 26).map(|number| char::from(b'A' + number));
+        let letter = u8::try_from(number)
+            .ok()
+            .filter(|number| *number < 26)
+            .map(|number| char::from(b'A' + number));
         let name = letter.map_or_else(|| (number + 1).to_string(), String::from);
         let mut setting = Setting { name, options: ordinary.clone() };
         let mut parts: Vec<(&str, String)> = Vec::new();
@@ -42,7 +45,9 @@ impl Setting {
                 (None, Some((_, value))) => *value += &format!(",{}", part.trim()),
                 (None, None) if part.trim().is_empty() => {}
                 (None, None) => {
-                    return Err(format!("give key=value,..., such as drafter=ngram,budget=16; keys are {SETTING_KEYS}"));
+                    return Err(format!(
+                        "give key=value,..., such as drafter=ngram,budget=16; keys are {SETTING_KEYS}"
+                    ));
                 }
             }
         }
@@ -61,8 +66,12 @@ impl Setting {
         }
         let o = &setting.options;
         match o.drafter.as_str() {
-            "model" if o.draft_model.is_none() => Err("the drafter model needs draft-model=NAME or PATH".into()),
-            "external" if o.external.is_none() => Err("the drafter external needs external=COMMAND".into()),
+            "model" if o.draft_model.is_none() => {
+                Err("the drafter model needs draft-model=NAME or PATH".into())
+            }
+            "external" if o.external.is_none() => {
+                Err("the drafter external needs external=COMMAND".into())
+            }
             _ => Ok(setting),
         }
     }
@@ -79,10 +88,15 @@ impl Setting {
             "temperature" => o.temperature = options::temperature(value)?,
             "top-p" => o.top_p = options::top_p(value)?,
             "top-k" => o.top_k = Some(options::top_k(value)?),
-            "seed" => o.seed = value.parse().map_err(|_| "the seed is a whole number from 0".to_owned())?,
+            "seed" => {
+                o.seed =
+                    value.parse().map_err(|_| "the seed is a whole number from 0".to_owned())?
+            }
             "head" => o.head = Some(value.into()),
             "mix" => o.mix = Some(options::mix(value)?),
-            "exit-layers" => (o.exit_layers, o.adapter) = (Some(options::exit_layers(value)?), None),
+            "exit-layers" => {
+                (o.exit_layers, o.adapter) = (Some(options::exit_layers(value)?), None)
+            }
             "adapter" => (o.adapter, o.exit_layers) = (Some(value.into()), None),
             "draft-model" => o.draft_model = Some(value.to_owned()),
             "external" => o.external = Some(value.to_owned()),
@@ -99,14 +113,23 @@ impl Setting {
         let budget = Some(Budget { most: 1, auto: false });
         Setting {
             name: self.name.clone(),
-            options: DecodeOptions { drafter, budget, head: None, adapter: None, mix: None, ..self.options.clone() },
+            options: DecodeOptions {
+                drafter,
+                budget,
+                head: None,
+                adapter: None,
+                mix: None,
+                ..self.options.clone()
+            },
         }
     }
 
     /// Returns true if the setting uses `drafter`, alone or in a mix.
     fn uses(&self, drafter: &str) -> bool {
         let o = &self.options;
-        o.drafter == drafter || (o.drafter == "mix" && o.mix.iter().flat_map(|mix| &mix.0).any(|member| member == drafter))
+        o.drafter == drafter
+            || (o.drafter == "mix"
+                && o.mix.iter().flat_map(|mix| &mix.0).any(|member| member == drafter))
     }
 
     /// Returns the options of the setting's engine, without models that it does not use.
@@ -124,8 +147,10 @@ impl Setting {
     pub fn words(&self) -> String {
         let (o, s) = (&self.options, self.options.settings());
         let mut words = vec![s.drafter.clone()];
-        let file =
-            |path: &std::path::Path| path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into());
+        let file = |path: &std::path::Path| {
+            path.file_name()
+                .map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into())
+        };
         if self.uses("eagle") {
             words.extend(o.head.as_deref().map(|head| format!("head {}", file(head))));
         }
@@ -141,7 +166,11 @@ impl Setting {
         }
         if s.drafter != "none" {
             words.push(s.shape.clone());
-            words.push(if s.auto { format!("B auto, up to {}", s.budget) } else { format!("B {}", s.budget) });
+            words.push(if s.auto {
+                format!("B auto, up to {}", s.budget)
+            } else {
+                format!("B {}", s.budget)
+            });
         }
         if s.warp().greedy() {
             words.push("greedy".into());
@@ -157,7 +186,11 @@ impl Setting {
 
 /// Returns the value if it is one of `all`.
 fn one_of(value: &str, all: &[&str]) -> Result<String, String> {
-    if all.contains(&value) { Ok(value.to_owned()) } else { Err(format!("{value:?} is not one of {}", all.join(", "))) }
+    if all.contains(&value) {
+        Ok(value.to_owned())
+    } else {
+        Err(format!("{value:?} is not one of {}", all.join(", ")))
+    }
 }
 
 fn said(error: impl Display) -> String {
@@ -174,7 +207,10 @@ mod tests {
     use crate::cli::Cli;
 
     fn ordinary() -> DecodeOptions {
-        Cli::try_parse_from(["speclight", "--drafter", "suffix", "--temperature", "0.5"]).unwrap().monitor.options
+        Cli::try_parse_from(["speclight", "--drafter", "suffix", "--temperature", "0.5"])
+            .unwrap()
+            .monitor
+            .options
     }
 
     fn parse(text: &str) -> Result<Setting, String> {
@@ -184,10 +220,18 @@ mod tests {
     #[test]
     fn missing_keys_default_to_the_ordinary_options() {
         let setting = parse("").unwrap();
-        assert_eq!((setting.name.as_str(), setting.options.settings()), ("B", ordinary().settings()));
-        let setting = parse("name=mine, drafter=mix,mix=suffix,eagle,budget=auto,top-k=5,head=a,b.gguf").unwrap();
+        assert_eq!(
+            (setting.name.as_str(), setting.options.settings()),
+            ("B", ordinary().settings())
+        );
+        let setting =
+            parse("name=mine, drafter=mix,mix=suffix,eagle,budget=auto,top-k=5,head=a,b.gguf")
+                .unwrap();
         let o = &setting.options;
-        assert_eq!((setting.name.as_str(), o.drafter.as_str(), o.temperature, o.top_k), ("mine", "mix", 0.5, Some(5)));
+        assert_eq!(
+            (setting.name.as_str(), o.drafter.as_str(), o.temperature, o.top_k),
+            ("mine", "mix", 0.5, Some(5))
+        );
         assert!(o.budget.unwrap().auto && o.mix.as_ref().unwrap().0 == ["suffix", "eagle"]);
         assert_eq!(o.head.as_ref().unwrap().to_str(), Some("a,b.gguf"));
         assert_eq!(
@@ -220,7 +264,10 @@ mod tests {
             ("remember=perhaps", "not one of yes, no"),
         ] {
             let line = parse(text).unwrap_err();
-            assert!(line.starts_with(&format!("--setting {text:?}: ")) && line.contains(words), "{line}");
+            assert!(
+                line.starts_with(&format!("--setting {text:?}: ")) && line.contains(words),
+                "{line}"
+            );
         }
     }
 

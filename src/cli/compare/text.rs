@@ -1,11 +1,14 @@
 //! Comparison as text and as comma-separated values.
 
 use super::report::{ComparisonReport, PairRow, SettingRow};
-use crate::sanitize::{self, Signs, sanitize_line, sanitize_name};
 use crate::cli::study::outputs::{format_csv_row, number};
 use crate::cli::study::text::written;
 use crate::cli::table;
-use crate::study::compare::{ContextChange, ContextComparison, ExclusiveAccept, ExclusiveAccepts, Outcomes, PairedMean, Pairing};
+use crate::sanitize::{self, Signs, sanitize_line, sanitize_name};
+use crate::study::compare::{
+    ContextChange, ContextComparison, ExclusiveAccept, ExclusiveAccepts, Outcomes, PairedMean,
+    Pairing,
+};
 use crate::telemetry::{CauseCounts, ClassMisses, MissCause};
 use crate::theory::intervals::Estimate;
 
@@ -18,7 +21,8 @@ fn safe(text: &str) -> String {
 
 /// Formats the comparison as text.
 pub fn text(report: &ComparisonReport) -> String {
-    let refused = if report.refused > 0 { format!(" ({} skipped)", report.refused) } else { String::new() };
+    let refused =
+        if report.refused > 0 { format!(" ({} skipped)", report.refused) } else { String::new() };
     let mut text = format!(
         "{} {} on {}; {} prompts{refused}, up to {} tokens per text\n\
          Drafted tokens per step, bonus excluded except in tokens/step; entropy in nats; [95% intervals: paired bootstrap over whole texts].\n\n",
@@ -54,10 +58,16 @@ fn settings(report: &ComparisonReport) -> String {
         ("steps", |r| r.means.steps.to_string()),
         ("tokens/step", |r| two(r.means.tokens_per_step)),
         ("tokens/s", |r| r.means.tokens_per_second.map_or("-".into(), |x| format!("{x:.1}"))),
-        ("plain tokens/s", |r| r.means.autoregressive_tokens_per_second.map_or("-".into(), |x| format!("{x:.1}"))),
+        ("plain tokens/s", |r| {
+            r.means.autoregressive_tokens_per_second.map_or("-".into(), |x| format!("{x:.1}"))
+        }),
         ("speed-up", |r| r.means.speed_up.reached.map_or("-".into(), |x| format!("x {x:.2}"))),
-        ("speed of light, tokens/s", |r| r.means.speed_of_light.ceiling().map_or("-".into(), |e| written(&e, 1))),
-        ("fraction of it", |r| r.means.speed_of_light.reached().map_or("-".into(), |e| written(&e, 2))),
+        ("speed of light, tokens/s", |r| {
+            r.means.speed_of_light.ceiling().map_or("-".into(), |e| written(&e, 1))
+        }),
+        ("fraction of it", |r| {
+            r.means.speed_of_light.reached().map_or("-".into(), |e| written(&e, 2))
+        }),
         ("draft time", |r| share(r.means.time.draft, r)),
         ("verify time", |r| share(r.means.time.verify, r)),
         ("mu", |r| format!("{:.3}", r.means.mu)),
@@ -73,7 +83,9 @@ fn settings(report: &ComparisonReport) -> String {
         ("= accepted", |r| two(r.means.accepted_mean)),
         ("E[X|T] of fluid", |r| {
             let fluid = r.means.ceilings.fluid.filter(|fluid| *fluid > 0.0);
-            fluid.map_or("-".into(), |fluid| format!("{:.0}%", 100.0 * r.means.expected_accepted_mean / fluid))
+            fluid.map_or("-".into(), |fluid| {
+                format!("{:.0}%", 100.0 * r.means.expected_accepted_mean / fluid)
+            })
         }),
         ("searched steps", |r| r.means.oracle.map_or(0, |oracle| oracle.looks).to_string()),
         ("", |_| String::new()),
@@ -82,19 +94,24 @@ fn settings(report: &ComparisonReport) -> String {
         ("misses: budget", |r| r.means.misses.causes.count_of(MissCause::Budget).to_string()),
         ("misses: unlucky", |r| r.means.misses.causes.count_of(MissCause::Unlucky).to_string()),
     ];
-    let mut rows =
-        vec![std::iter::once(String::new()).chain(report.settings.iter().map(|r| sanitize_name(&r.name))).collect::<Vec<_>>()];
-    rows.extend(
-        lines
-            .iter()
-            .map(|(what, cell)| std::iter::once((*what).to_owned()).chain(report.settings.iter().map(cell)).collect::<Vec<_>>()),
-    );
+    let mut rows = vec![
+        std::iter::once(String::new())
+            .chain(report.settings.iter().map(|r| sanitize_name(&r.name)))
+            .collect::<Vec<_>>(),
+    ];
+    rows.extend(lines.iter().map(|(what, cell)| {
+        std::iter::once((*what).to_owned())
+            .chain(report.settings.iter().map(cell))
+            .collect::<Vec<_>>()
+    }));
     table::lines(&rows)
 }
 
 fn causes(causes: &CauseCounts) -> String {
     let order = [MissCause::Knowledge, MissCause::Ranking, MissCause::Budget, MissCause::Unlucky];
-    let count = |cause: MissCause| (causes.count_of(cause) > 0).then(|| format!("{} {}", cause.name(), causes.count_of(cause)));
+    let count = |cause: MissCause| {
+        (causes.count_of(cause) > 0).then(|| format!("{} {}", cause.name(), causes.count_of(cause)))
+    };
     let some: Vec<String> = order.into_iter().filter_map(count).collect();
     if some.is_empty() { "-".into() } else { some.join(", ") }
 }
@@ -117,12 +134,20 @@ fn pair_text(pair: &PairRow, report: &ComparisonReport) -> String {
     };
     if !pair.differing.is_empty() {
         let ids: Vec<String> = pair.differing.iter().map(|id| sanitize_name(id)).collect();
-        text += &format!("excluded, because texts differ that must be equal: prompts {}\n", ids.join(", "));
+        text += &format!(
+            "excluded, because texts differ that must be equal: prompts {}\n",
+            ids.join(", ")
+        );
     }
     let Some(d) = &pair.differences else { return text + "no paired prompts\n" };
     text.push('\n');
     let row = |what: &str, q: &PairedMean, digits: usize| {
-        [what.to_owned(), format!("{:.digits$}", q.a), format!("{:.digits$}", q.b), signed(&q.difference, digits)]
+        [
+            what.to_owned(),
+            format!("{:.digits$}", q.a),
+            format!("{:.digits$}", q.b),
+            signed(&q.difference, digits),
+        ]
     };
     let mut rows = vec![[String::new(), a.clone(), b.clone(), format!("{b} - {a}")]];
     rows.push(row("tokens/step", &d.tokens_per_step, 2));
@@ -131,7 +156,9 @@ fn pair_text(pair: &PairRow, report: &ComparisonReport) -> String {
     rows.push(row("tokens/s", &d.tokens_per_second, 1));
     rows.push(["".into(), "".into(), "speed".into(), format!("x {}", or_early(&d.speed, 2))]);
     text += &table::lines(&rows);
-    if let (Some(c), Some(o), Some(of_a), Some(of_b)) = (&pair.contexts, &pair.outcomes, &pair.taken_by_a, &pair.taken_by_b) {
+    if let (Some(c), Some(o), Some(of_a), Some(of_b)) =
+        (&pair.contexts, &pair.outcomes, &pair.taken_by_a, &pair.taken_by_b)
+    {
         text += &contexts(c, &a, &b, report);
         text += &outcomes(o, &a, &b);
         text += &takes(of_a, &a, &b, report);
@@ -174,7 +201,11 @@ fn contexts(c: &ContextComparison, a: &str, b: &str, report: &ComparisonReport) 
 }
 
 fn id(prompt: usize, report: &ComparisonReport) -> String {
-    report.texts.iter().find(|text| text.prompt == prompt).map_or_else(String::new, |text| sanitize_name(&text.prompt_id))
+    report
+        .texts
+        .iter()
+        .find(|text| text.prompt == prompt)
+        .map_or_else(String::new, |text| sanitize_name(&text.prompt_id))
 }
 
 fn change_line(word: &str, c: &ContextChange, report: &ComparisonReport) -> String {
@@ -194,7 +225,12 @@ fn outcomes(o: &Outcomes, a: &str, b: &str) -> String {
     let row = |what: String, row: &crate::study::compare::OutcomeCounts| {
         [what, row.taken.to_string(), row.refused.to_string(), row.bonus.to_string()]
     };
-    let head = [String::new(), format!("accepted by {b}"), format!("rejected by {b}"), format!("bonus of {b}")];
+    let head = [
+        String::new(),
+        format!("accepted by {b}"),
+        format!("rejected by {b}"),
+        format!("bonus of {b}"),
+    ];
     let rows = [
         head,
         row(format!("accepted by {a}"), &o.taken),
@@ -208,8 +244,11 @@ fn outcomes(o: &Outcomes, a: &str, b: &str) -> String {
 }
 
 fn takes(t: &ExclusiveAccepts, taker: &str, misser: &str, report: &ComparisonReport) -> String {
-    let mut text =
-        format!("\nAccepted by {taker}, missed by {misser}: {} positions; causes: {}", t.positions, causes(&t.misses.causes));
+    let mut text = format!(
+        "\nAccepted by {taker}, missed by {misser}: {} positions; causes: {}",
+        t.positions,
+        causes(&t.misses.causes)
+    );
     if t.not_drafted > 0 {
         text += &format!(", no draft {}", t.not_drafted);
     }
@@ -217,7 +256,10 @@ fn takes(t: &ExclusiveAccepts, taker: &str, misser: &str, report: &ComparisonRep
     let mut classes: Vec<&ClassMisses> = t.misses.classes.iter().collect();
     classes.sort_by_key(|c| std::cmp::Reverse(c.causes.total()));
     if !classes.is_empty() {
-        text += &format!("; token classes: {}", classes.into_iter().map(class).collect::<Vec<_>>().join(", "));
+        text += &format!(
+            "; token classes: {}",
+            classes.into_iter().map(class).collect::<Vec<_>>().join(", ")
+        );
     }
     text.push('\n');
     text + &t.worst.iter().map(|taken| taken_line(taken, report)).collect::<String>()
@@ -245,7 +287,14 @@ pub fn csv(report: &ComparisonReport) -> String {
     let mut text = format_csv_row(&["setting", "against", "quantity", "value", "low", "high"]);
     let mut row = |setting: &str, against: &str, quantity: &str, e: Estimate| {
         let ends = e.interval.map_or([None, None], |i| [Some(i.low), Some(i.high)]);
-        text += &format_csv_row(&[setting, against, quantity, &number(Some(e.value)), &number(ends[0]), &number(ends[1])]);
+        text += &format_csv_row(&[
+            setting,
+            against,
+            quantity,
+            &number(Some(e.value)),
+            &number(ends[0]),
+            &number(ends[1]),
+        ]);
     };
     let bare = |value: f64| Estimate { value, interval: None };
     for s in &report.settings {
@@ -279,12 +328,15 @@ pub fn csv(report: &ComparisonReport) -> String {
             .filter_map(|(name, value)| Some((name, value?)))
             .for_each(|(name, value)| row(&s.name, "", name, bare(value)));
         let l = &m.speed_of_light;
-        for (name, value) in [("speed_of_light", l.ceiling()), ("share_of_speed_of_light", l.reached())] {
+        for (name, value) in
+            [("speed_of_light", l.ceiling()), ("share_of_speed_of_light", l.reached())]
+        {
             value.into_iter().for_each(|value| row(&s.name, "", name, value));
         }
         row(&s.name, "", "searched_steps", bare(l.searched_steps as f64));
         for (name, loss) in l.ladder.parts() {
-            loss.into_iter().for_each(|loss| row(&s.name, "", &format!("speed_loss_{name}"), bare(loss)));
+            loss.into_iter()
+                .for_each(|loss| row(&s.name, "", &format!("speed_loss_{name}"), bare(loss)));
         }
     }
     for p in &report.pairs {

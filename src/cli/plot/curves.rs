@@ -1,7 +1,7 @@
 //! Data of the figures: curves over log2 B with their styles, and axis ranges. Without I/O.
 
-use crate::sanitize::{self, Signs};
 use crate::cli::study::SetRows;
+use crate::sanitize::{self, Signs};
 use crate::theory::intervals::Estimate;
 
 /// Blue of a palette that is distinguishable with any color vision.
@@ -71,7 +71,12 @@ impl Panel {
     /// Creates a panel whose vertical axis covers the values in `frame`.
     ///
     /// Curves are cut above it.
-    fn new(title: String, unit: &'static str, curves: Vec<Curve>, frame: impl Iterator<Item = f64>) -> Panel {
+    fn new(
+        title: String,
+        unit: &'static str,
+        curves: Vec<Curve>,
+        frame: impl Iterator<Item = f64>,
+    ) -> Panel {
         let all = || curves.iter().flat_map(|curve| &curve.points).map(|point| point.0);
         let (least, most) = (all().fold(f64::MAX, f64::min), all().fold(f64::MIN, f64::max));
         let across = if least < most { (least, most) } else { (0.0, 1.0) };
@@ -112,21 +117,27 @@ fn log(budget: usize) -> Option<f64> {
 
 /// Returns the points in order of B, without values that are negative or not finite.
 fn points(all: impl Iterator<Item = (usize, Option<f64>)>) -> Vec<(f64, f64)> {
-    let mut points: Vec<(f64, f64)> =
-        all.filter_map(|(b, y)| Some((log(b)?, y.filter(|y| y.is_finite() && *y >= 0.0)?))).collect();
+    let mut points: Vec<(f64, f64)> = all
+        .filter_map(|(b, y)| Some((log(b)?, y.filter(|y| y.is_finite() && *y >= 0.0)?)))
+        .collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     points
 }
 
 fn intervals(all: impl Iterator<Item = (usize, Estimate)>) -> Vec<(f64, f64, f64)> {
-    let sound = |e: &Estimate| e.interval.filter(|i| 0.0 <= i.low && i.low <= i.high && i.high.is_finite());
+    let sound =
+        |e: &Estimate| e.interval.filter(|i| 0.0 <= i.low && i.low <= i.high && i.high.is_finite());
     all.filter_map(|(b, e)| sound(&e).and_then(|i| Some((log(b)?, i.low, i.high)))).collect()
 }
 
 /// Escapes a name from a file and shortens it to [`MAX_NAME_CHARS`] characters.
 fn short(name: &str) -> String {
     let name = sanitize::visible_line(name, &Signs { ascii: false, newline: " ", tab: " " });
-    if name.chars().count() <= MAX_NAME_CHARS { name } else { name.chars().take(MAX_NAME_CHARS - 1).chain(['…']).collect() }
+    if name.chars().count() <= MAX_NAME_CHARS {
+        name
+    } else {
+        name.chars().take(MAX_NAME_CHARS - 1).chain(['…']).collect()
+    }
 }
 
 /// Returns the drafters of a set with their colors.
@@ -149,13 +160,14 @@ fn title(set: &SetRows) -> String {
 
 /// Panel of accepted drafted tokens per step: ceilings and drafters over the budget.
 pub fn accepted(set: &SetRows) -> Panel {
-    let ceiling = |label: &str, colour, look, of: fn(&crate::cli::study::CeilingRow) -> Option<f64>| Curve {
-        label: label.to_owned(),
-        colour,
-        look,
-        points: points(set.ceilings.iter().map(|c| (c.budget, of(c)))),
-        intervals: Vec::new(),
-    };
+    let ceiling =
+        |label: &str, colour, look, of: fn(&crate::cli::study::CeilingRow) -> Option<f64>| Curve {
+            label: label.to_owned(),
+            colour,
+            look,
+            points: points(set.ceilings.iter().map(|c| (c.budget, of(c)))),
+            intervals: Vec::new(),
+        };
     let mut curves = vec![
         ceiling("B − 1", GRAY, CurveStyle::Dashed(2), |c| Some(c.batch)),
         ceiling("published, without O(1)", SKY, CurveStyle::Dashed(9), |c| c.published),
@@ -191,8 +203,16 @@ pub fn accepted(set: &SetRows) -> Panel {
     curves.retain(|curve| !curve.points.is_empty());
     // The axis covers drafters and fluid bound. For greedy decoding the bound is B - 1, which would
     // leave the drafters' curves too flat to read.
-    let fluid = set.ceilings.iter().map(|c| c.fluid.interval.map_or(c.fluid.value, |i| i.high)).fold(0.0, f64::max);
-    let top = if set.temperature > 0.0 || reached <= 0.0 { reached.max(fluid) } else { reached.max(fluid.min(4.0 * reached)) };
+    let fluid = set
+        .ceilings
+        .iter()
+        .map(|c| c.fluid.interval.map_or(c.fluid.value, |i| i.high))
+        .fold(0.0, f64::max);
+    let top = if set.temperature > 0.0 || reached <= 0.0 {
+        reached.max(fluid)
+    } else {
+        reached.max(fluid.min(4.0 * reached))
+    };
     Panel::new(title(set), "accepted drafted tokens per step", curves, [top].into_iter())
 }
 
@@ -223,14 +243,26 @@ pub fn speed(set: &SetRows) -> Panel {
         let points = points(rows.map(|row| (row.budget, row.timed.map(|timed| timed.speed_up))));
         here = points.iter().map(|p| p.1).fold(here, f64::max);
         let label = format!("{}, measured", short(name));
-        curves.push(Curve { label, colour, look: CurveStyle::Marked, points, intervals: Vec::new() });
+        curves.push(Curve {
+            label,
+            colour,
+            look: CurveStyle::Marked,
+            points,
+            intervals: Vec::new(),
+        });
     }
     curves.retain(|curve| !curve.points.is_empty());
     let ends = curves.iter().flat_map(|curve| &curve.points).map(|p| p.0);
     let (least, most) = (ends.clone().fold(f64::MAX, f64::min), ends.fold(f64::MIN, f64::max));
     if least < most {
         let (label, points) = ("plain decoding".to_owned(), vec![(least, 1.0), (most, 1.0)]);
-        curves.push(Curve { label, colour: GRAY, look: CurveStyle::Dashed(2), points, intervals: Vec::new() });
+        curves.push(Curve {
+            label,
+            colour: GRAY,
+            look: CurveStyle::Dashed(2),
+            points,
+            intervals: Vec::new(),
+        });
     }
     let top = elsewhere.min(4.0 * here).max(here);
     Panel::new(title(set), "speed-up over plain decoding", curves, [top].into_iter())

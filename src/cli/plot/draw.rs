@@ -84,7 +84,9 @@ impl Figure {
 /// Registers the bundled font, once per process.
 fn font() -> anyhow::Result<()> {
     static FONT: OnceLock<bool> = OnceLock::new();
-    let there = FONT.get_or_init(|| register_font("sans-serif", FontStyle::Normal, dejavu::sans::regular()).is_ok());
+    let there = FONT.get_or_init(|| {
+        register_font("sans-serif", FontStyle::Normal, dejavu::sans::regular()).is_ok()
+    });
     if *there { Ok(()) } else { Err(anyhow!("can't load the font of the figures")) }
 }
 
@@ -139,7 +141,11 @@ fn colour(c: CurveColor) -> RGBColor {
     RGBColor(c.0, c.1, c.2)
 }
 
-fn draw_panel<DB: DrawingBackend>(panel: &Panel, area: &Area<DB>, scale: u32) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
+fn draw_panel<DB: DrawingBackend>(
+    panel: &Panel,
+    area: &Area<DB>,
+    scale: u32,
+) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
     let letter = ("sans-serif", LETTER * scale).into_font();
     let (from, to) = panel.across;
     // Margin on both sides, so that marks at the ends are not cut.
@@ -178,13 +184,18 @@ fn draw_panel<DB: DrawingBackend>(panel: &Panel, area: &Area<DB>, scale: u32) ->
             }
             CurveStyle::Points => {}
         }
-        let bar = |&(x, low, high): &(f64, f64, f64)| PathElement::new(vec![(x, low), (x, high)], style);
+        let bar =
+            |&(x, low, high): &(f64, f64, f64)| PathElement::new(vec![(x, low), (x, high)], style);
         chart.draw_series(curve.intervals.iter().map(bar))?;
         let cap = 0.008 * (to - from);
         let caps = curve.intervals.iter().flat_map(|&(x, low, high)| [(x, low), (x, high)]);
-        chart.draw_series(caps.map(|(x, y)| PathElement::new(vec![(x - cap, y), (x + cap, y)], style)))?;
+        chart.draw_series(
+            caps.map(|(x, y)| PathElement::new(vec![(x - cap, y), (x + cap, y)], style)),
+        )?;
         if curve.look == CurveStyle::Marked {
-            chart.draw_series(points().map(|p| Circle::new(p, 3 * scale, colour(curve.colour).filled())))?;
+            chart.draw_series(
+                points().map(|p| Circle::new(p, 3 * scale, colour(curve.colour).filled())),
+            )?;
         } else if curve.look == CurveStyle::Points {
             chart.draw_series(points().map(|p| Circle::new(p, 5 * scale, style)))?;
         }
@@ -205,7 +216,8 @@ fn draw_legend<DB: DrawingBackend>(
         let x = (70 + (i / lines) as i32 * width as i32) * s;
         let y = ((i % lines) as i32 * LINE as i32 + LINE as i32 / 2) * s;
         let style = style(curve, scale);
-        let line = |from: i32, to: i32| PathElement::new(vec![(x + from * s, y), (x + to * s, y)], style);
+        let line =
+            |from: i32, to: i32| PathElement::new(vec![(x + from * s, y), (x + to * s, y)], style);
         match curve.look {
             CurveStyle::Line | CurveStyle::Marked => area.draw(&line(0, 28))?,
             CurveStyle::Dashed(dash) => {
@@ -228,7 +240,11 @@ fn draw_legend<DB: DrawingBackend>(
 
 fn style(curve: &Curve, scale: u32) -> ShapeStyle {
     let wide = matches!(curve.look, CurveStyle::Line | CurveStyle::Marked);
-    ShapeStyle { color: colour(curve.colour).to_rgba(), filled: false, stroke_width: scale * if wide { 2 } else { 1 } }
+    ShapeStyle {
+        color: colour(curve.colour).to_rgba(),
+        filled: false,
+        stroke_width: scale * if wide { 2 } else { 1 },
+    }
 }
 
 /// Formats a label of the vertical axis.
@@ -258,7 +274,11 @@ mod tests {
                 assert!(text.contains(&curve.label), "{}", curve.label);
             }
         }
-        assert!(text.contains("budget B: tokens per verify pass") && !text.contains("NaN") && !text.contains("inf"));
+        assert!(
+            text.contains("budget B: tokens per verify pass")
+                && !text.contains("NaN")
+                && !text.contains("inf")
+        );
         assert!(png(&[&set]).unwrap().starts_with(b"\x89PNG"));
     }
 

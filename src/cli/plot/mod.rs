@@ -44,19 +44,31 @@ pub fn run(options: PlotOptions) -> anyhow::Result<ExitCode> {
     let cure = || format!("can't read {name}; give a file written by speclight table --json");
     let ending = options.output.extension().unwrap_or_default().to_ascii_lowercase();
     if ending != "svg" && ending != "png" {
-        bail!("{}: unknown picture format; give a file that ends with .svg or .png", options.output.display());
+        bail!(
+            "{}: unknown picture format; give a file that ends with .svg or .png",
+            options.output.display()
+        );
     }
-    let table: Table = serde_json::from_slice(&std::fs::read(&options.table).with_context(cure)?).with_context(cure)?;
+    let table: Table = serde_json::from_slice(&std::fs::read(&options.table).with_context(cure)?)
+        .with_context(cure)?;
     let wanted = |set: &&SetRows| {
-        options.set.as_ref().is_none_or(|name| *name == set.name) && options.temperature.is_none_or(|t| t == set.temperature)
+        options.set.as_ref().is_none_or(|name| *name == set.name)
+            && options.temperature.is_none_or(|t| t == set.temperature)
     };
     let sets: Vec<&SetRows> = table.sets.iter().filter(wanted).collect();
     if sets.is_empty() {
-        let all: Vec<String> = table.sets.iter().map(|set| format!("{} at {}", set.name, set.temperature)).collect();
-        bail!("{name} has no such set: it has {}", if all.is_empty() { "none".into() } else { all.join(", ") });
+        let all: Vec<String> =
+            table.sets.iter().map(|set| format!("{} at {}", set.name, set.temperature)).collect();
+        bail!(
+            "{name} has no such set: it has {}",
+            if all.is_empty() { "none".into() } else { all.join(", ") }
+        );
     }
     if sets.len() > MAX_SETS {
-        bail!("{name} has {} sets, but a picture has at most {MAX_SETS}; select with --set or --temperature", sets.len());
+        bail!(
+            "{name} has {} sets, but a picture has at most {MAX_SETS}; select with --set or --temperature",
+            sets.len()
+        );
     }
     let mut to = AtomicOutput::open(&options.output)?;
     let picture = if ending == "svg" { draw::svg(&sets)?.into_bytes() } else { draw::png(&sets)? };

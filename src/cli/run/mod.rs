@@ -16,8 +16,8 @@ use super::errors::warn;
 use super::interrupt::Interrupt;
 use super::lines::AtomicOutput;
 use super::progress::{loading, message, style};
-use crate::sanitize::sanitize_name;
 use crate::engine::{self, Command, Event, RunInfo};
+use crate::sanitize::sanitize_name;
 use crate::telemetry::{Ending, JsonLine, OracleResultLine, RunLine, StepRecord, Tally};
 use text::{TextOutput, TextStyle};
 
@@ -34,7 +34,10 @@ pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     let json = options.json.as_deref().map(AtomicOutput::open).transpose()?;
     let text = match &options.json {
         Some(path) if AtomicOutput::is_stdout(path) => None,
-        _ => Some(TextOutput::new(io::stdout(), TextStyle::of(io::stdout().is_terminal(), |name| std::env::var(name).ok()))),
+        _ => Some(TextOutput::new(
+            io::stdout(),
+            TextStyle::of(io::stdout().is_terminal(), |name| std::env::var(name).ok()),
+        )),
     };
     let bar = ProgressBar::hidden();
     let mut report = RunOutput {
@@ -105,15 +108,22 @@ impl RunOutput {
                 }
                 self.tally.add_oracle_result(&prompt_id, step, &look);
                 if let Some(json) = &mut self.json {
-                    json.write(&JsonLine::Look(OracleResultLine { prompt_id: &prompt_id, step, result: &look }))?;
+                    json.write(&JsonLine::Look(OracleResultLine {
+                        prompt_id: &prompt_id,
+                        step,
+                        result: &look,
+                    }))?;
                 }
             }
             Event::Calibrated { seconds, .. } => self.tally.add_plain_timing(seconds),
             Event::PromptStarted { index, id, .. } => {
-                let title = format!("prompt {} of {} ({})", index + 1, self.count, sanitize_name(&id));
+                let title =
+                    format!("prompt {} of {} ({})", index + 1, self.count, sanitize_name(&id));
                 message(&self.bar, &title);
                 if self.count > 1 {
-                    self.write(|text| if text.for_a_person() { text.title(&title) } else { Ok(()) })?;
+                    self.write(
+                        |text| if text.for_a_person() { text.title(&title) } else { Ok(()) },
+                    )?;
                 }
             }
             Event::Step(record) => self.step(&record)?,
@@ -143,7 +153,8 @@ impl RunOutput {
         // No bar if the text streams to the same terminal.
         let alone = io::stderr().is_terminal() && !io::stdout().is_terminal();
         self.bar = if alone && !options.prompts.is_empty() {
-            ProgressBar::new(self.count as u64).with_style(style("[{bar:30}] {pos}/{len} {elapsed} {msg}"))
+            ProgressBar::new(self.count as u64)
+                .with_style(style("[{bar:30}] {pos}/{len} {elapsed} {msg}"))
         } else {
             ProgressBar::hidden()
         };
@@ -165,7 +176,9 @@ impl RunOutput {
 
     fn step(&mut self, record: &StepRecord) -> anyhow::Result<()> {
         // Do not repeat the same notice.
-        if let Some(notice) = record.notice.as_ref().filter(|notice| self.noticed.as_ref() != Some(notice)) {
+        if let Some(notice) =
+            record.notice.as_ref().filter(|notice| self.noticed.as_ref() != Some(notice))
+        {
             self.bar.suspend(|| warn(notice));
             self.noticed = Some(notice.clone());
         }
@@ -180,7 +193,10 @@ impl RunOutput {
     /// Writes text if text output is enabled.
     ///
     /// A broken pipe disables text output if there is a JSON file, which is still completed.
-    fn write(&mut self, write: impl FnOnce(&mut TextOutput<Stdout>) -> io::Result<()>) -> anyhow::Result<()> {
+    fn write(
+        &mut self,
+        write: impl FnOnce(&mut TextOutput<Stdout>) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
         match self.text.as_mut().map_or(Ok(()), write) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.json.is_some() => {
                 self.text = None;
@@ -202,7 +218,9 @@ impl RunOutput {
         let interrupted = self.interrupt.status().map(ExitCode::from);
         if summary.steps == 0 {
             // No step is complete: drop the JSON file without giving it its name.
-            return interrupted.ok_or_else(|| anyhow!("no prompt could be run; give prompts shorter than the model's context"));
+            return interrupted.ok_or_else(|| {
+                anyhow!("no prompt could be run; give prompts shorter than the model's context")
+            });
         }
         if let Some(mut json) = self.json.take() {
             json.write(&JsonLine::Summary(Box::new(summary.clone().into())))?;

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use indicatif::ProgressBar;
 
-pub use outputs::OutputOptions;
 pub use crate::study::table::rows::{CeilingRow, SetRows, Table};
 #[cfg(test)]
 pub use crate::study::table::rows_tests::rows as rows_for_tests;
+pub use outputs::OutputOptions;
 
 use super::errors::{warn, warn_if_too_many_threads};
 use super::interrupt::Interrupt;
@@ -97,12 +97,19 @@ impl StudyOptions {
             prompts.truncate(self.limit.unwrap_or(usize::MAX));
             return Ok(vec![PromptSet { name: "built-in".into(), prompts }]);
         }
-        let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem =
+            |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let read = |file: &PathBuf| {
-            let prompts = prompts::read_files(std::slice::from_ref(file), self.limit, &mut |line| warn(&line))?;
+            let prompts =
+                prompts::read_files(std::slice::from_ref(file), self.limit, &mut |line| {
+                    warn(&line)
+                })?;
             // Files with the same name are named by their path.
             let alone = self.prompts.iter().filter(|other| stem(other) == stem(file)).count() == 1;
-            Ok(PromptSet { name: if alone { stem(file) } else { file.display().to_string() }, prompts })
+            Ok(PromptSet {
+                name: if alone { stem(file) } else { file.display().to_string() },
+                prompts,
+            })
         };
         self.prompts.iter().map(read).collect()
     }
@@ -114,7 +121,12 @@ impl StudyOptions {
     /// # Errors
     /// If the model can't be obtained or loaded, the draft model does not fit, or `settings` are
     /// out of range.
-    pub fn open(&self, sets: &[PromptSet], settings: StepSettings, interrupt: Interrupt) -> anyhow::Result<Runner> {
+    pub fn open(
+        &self,
+        sets: &[PromptSet],
+        settings: StepSettings,
+        interrupt: Interrupt,
+    ) -> anyhow::Result<Runner> {
         let registry = Registry::load()?;
         warn_if_too_many_threads(self.threads);
         let engine_options = EngineOptions {

@@ -6,8 +6,8 @@ use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
-use crate::sanitize::{is_spreadsheet_formula, sanitize_lines};
 use crate::cli::lines::AtomicOutput;
+use crate::sanitize::{is_spreadsheet_formula, sanitize_lines};
 
 /// Output files for results.
 #[derive(Args, Clone, Debug)]
@@ -40,7 +40,9 @@ impl OutputOptions {
     pub fn open(&self) -> anyhow::Result<Outputs> {
         let given = [&self.text, &self.csv, &self.json];
         if given.into_iter().flatten().filter(|path| AtomicOutput::is_stdout(path)).count() > 1 {
-            bail!("only one of --text, --csv and --json can go to standard output; give files for the others");
+            bail!(
+                "only one of --text, --csv and --json can go to standard output; give files for the others"
+            );
         }
         let open = |path: &Option<PathBuf>| path.as_deref().map(AtomicOutput::open).transpose();
         let none = given.iter().all(|path| path.is_none());
@@ -54,7 +56,12 @@ impl Outputs {
     ///
     /// # Errors
     /// If an output can't be written; an existing file is then unchanged.
-    pub fn write(self, text: impl FnOnce() -> String, csv: impl FnOnce() -> String, json: &impl Serialize) -> anyhow::Result<()> {
+    pub fn write(
+        self,
+        text: impl FnOnce() -> String,
+        csv: impl FnOnce() -> String,
+        json: &impl Serialize,
+    ) -> anyhow::Result<()> {
         if let Some(mut to) = self.json {
             to.write(json)?;
             to.finish()?;
@@ -78,7 +85,8 @@ impl Outputs {
 /// "this is text" (OWASP, CSV Injection), and quoted. Hidden characters are escaped.
 pub fn format_csv_row<S: AsRef<str>>(cells: &[S]) -> String {
     let cell = |cell: &S| {
-        let (formula, cell) = (is_spreadsheet_formula(cell.as_ref()), sanitize_lines(cell.as_ref()));
+        let (formula, cell) =
+            (is_spreadsheet_formula(cell.as_ref()), sanitize_lines(cell.as_ref()));
         match cell.replace('"', "\"\"") {
             quoted if formula && cell.parse::<f64>().is_err() => format!("\"'{quoted}\""),
             quoted if cell.contains([',', '"', '\n']) => format!("\"{quoted}\""),
@@ -100,14 +108,23 @@ mod tests {
 
     #[test]
     fn cells_that_need_it_are_quoted() {
-        assert_eq!(format_csv_row(&["a", "b,c", "say \"x\"", "", "l\nm"]), "a,\"b,c\",\"say \"\"x\"\"\",,\"l\nm\"\n");
+        assert_eq!(
+            format_csv_row(&["a", "b,c", "say \"x\"", "", "l\nm"]),
+            "a,\"b,c\",\"say \"\"x\"\"\",,\"l\nm\"\n"
+        );
         assert_eq!(
             format_csv_row(&["=1+1", "@x", "-2+3", "+a\"b", " =1"]),
             "\"'=1+1\",\"'@x\",\"'-2+3\",\"'+a\"\"b\",\"' =1\"\n"
         );
-        assert_eq!(format_csv_row(&["a\u{1b}]52;\u{9b}\u{202e}b", "\t=1"]), "a\\u{1b}]52;\\u{9b}\\u{202e}b,\"'\\u{9}=1\"\n");
+        assert_eq!(
+            format_csv_row(&["a\u{1b}]52;\u{9b}\u{202e}b", "\t=1"]),
+            "a\\u{1b}]52;\\u{9b}\\u{202e}b,\"'\\u{9}=1\"\n"
+        );
         assert_eq!(format_csv_row(&["-0.5", "+3", "1e-7", "-1.5e+10"]), "-0.5,+3,1e-7,-1.5e+10\n");
-        assert_eq!((number(Some(0.1)), number(Some(f64::NAN)), number(None)), ("0.1".into(), String::new(), String::new()));
+        assert_eq!(
+            (number(Some(0.1)), number(Some(f64::NAN)), number(None)),
+            ("0.1".into(), String::new(), String::new())
+        );
     }
 
     #[test]
@@ -119,7 +136,10 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         options.open().unwrap().write(|| "text".into(), || "a,b\n".into(), &[1, 2]).unwrap();
         let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
-        assert_eq!((read("t"), read("c"), read("j")), ("text".into(), "a,b\n".into(), "[1,2]\n".into()));
+        assert_eq!(
+            (read("t"), read("c"), read("j")),
+            ("text".into(), "a,b\n".into(), "[1,2]\n".into())
+        );
         let two = OutputOptions { text: Some("-".into()), csv: Some("-".into()), json: None };
         assert!(two.open().err().unwrap().to_string().contains("--text, --csv and --json"));
     }

@@ -28,7 +28,8 @@ impl StudyProgress {
     pub fn new(total: usize, before: usize) -> Self {
         let now = Instant::now();
         let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(total as u64).with_style(style("[{bar:24}] {pos}/{len} texts, {msg}"));
+            let bar = ProgressBar::new(total as u64)
+                .with_style(style("[{bar:24}] {pos}/{len} texts, {msg}"));
             bar.set_position(before as u64);
             bar
         });
@@ -65,7 +66,11 @@ impl StudyProgress {
     }
 
     fn left(&self) -> String {
-        let left = time_left(self.began.elapsed(), self.done - self.before, self.total - self.done.min(self.total));
+        let left = time_left(
+            self.began.elapsed(),
+            self.done - self.before,
+            self.total - self.done.min(self.total),
+        );
         left.map_or(String::new(), |left| format!("about {} left, ", progress::time(left)))
     }
 }

@@ -11,18 +11,18 @@ use sha2::{Digest, Sha256};
 
 use super::outputs::OutputOptions;
 use super::progress::StudyProgress;
-use crate::study::table::text_result::{TextKey, TextResult, TextResultBuilder};
-use crate::study::table::published::published;
-use crate::study::table::rows::{Table, TableInputs, compute_set_rows};
-use crate::study::table::state::{SetSettings, Settings, TableState};
 use super::{PromptSet, Runner, StudyOptions, TextOutcome, text};
-use crate::sanitize::sanitize_name;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::options::{self, whole};
 use crate::draft::DRAFTERS;
 use crate::engine::{MAX_BUDGET, RunInfo};
 use crate::hex::hex;
 use crate::registry::load_hardware;
+use crate::sanitize::sanitize_name;
+use crate::study::table::published::published;
+use crate::study::table::rows::{Table, TableInputs, compute_set_rows};
+use crate::study::table::state::{SetSettings, Settings, TableState};
+use crate::study::table::text_result::{TextKey, TextResult, TextResultBuilder};
 use crate::telemetry::StepSettings;
 
 /// Shapes whose first nodes are the tree of a smaller budget.
@@ -96,7 +96,8 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::watch().context("can't install signal handlers")?;
     let sets = options.study.sets()?;
     let hardware = load_hardware()?;
-    let budgets: Vec<usize> = options.budgets.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let budgets: Vec<usize> =
+        options.budgets.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let mut drafters = options.drafters.clone();
     drafters.retain(|name| name != "none");
     if drafters.iter().any(|name| name == "model") && options.study.draft_model.is_none() {
@@ -105,13 +106,28 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     let outputs = options.outputs.open()?;
     let plain = StepSettings {
         seed: options.study.seed,
-        ..StepSettings::new("none", &options.shape, 1, options.temperatures.first().copied().unwrap_or_default())
+        ..StepSettings::new(
+            "none",
+            &options.shape,
+            1,
+            options.temperatures.first().copied().unwrap_or_default(),
+        )
     };
     let mut runner = options.study.open(&sets, plain.clone(), interrupt)?;
     let settings = settings(&options, &runner.engine.info, &sets, budgets, drafters);
-    let state = options.state.as_deref().map_or_else(|| Ok(TableState::nowhere()), |path| TableState::open(path, &settings))?;
+    let state = options
+        .state
+        .as_deref()
+        .map_or_else(|| Ok(TableState::nowhere()), |path| TableState::open(path, &settings))?;
     let look_every = options.look_every;
-    let mut work = TableRun { runner: &mut runner, sets: &sets, settings: &settings, plain, look_every, state };
+    let mut work = TableRun {
+        runner: &mut runner,
+        sets: &sets,
+        settings: &settings,
+        plain,
+        look_every,
+        state,
+    };
     if !work.run()? {
         let status = work.runner.interrupt.status().unwrap_or(1);
         if options.state.is_some() {
@@ -131,7 +147,8 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
     let mut rows = Vec::new();
     for (i, set) in sets.iter().enumerate() {
         for (j, &temperature) in settings.temperatures.iter().enumerate() {
-            let own: Vec<&TextResult> = pieces.iter().filter(|p| (p.key.set, p.key.temperature) == (i, j)).collect();
+            let own: Vec<&TextResult> =
+                pieces.iter().filter(|p| (p.key.set, p.key.temperature) == (i, j)).collect();
             rows.extend(compute_set_rows(&set.name, temperature, &own, &given));
         }
     }
@@ -139,12 +156,26 @@ pub fn run(options: TableOptions) -> anyhow::Result<ExitCode> {
         bail!("no prompt could be run; give prompts shorter than the model's context");
     }
     let refused = pieces.iter().any(|p| p.refused.is_some());
-    let table = Table { kind: "table".into(), settings, cost, work: roofline, hardware, sets: rows, published: published() };
+    let table = Table {
+        kind: "table".into(),
+        settings,
+        cost,
+        work: roofline,
+        hardware,
+        sets: rows,
+        published: published(),
+    };
     outputs.write(|| text::text(&table), || text::csv(&table), &table)?;
     Ok(ExitCode::from(u8::from(refused)))
 }
 
-fn settings(options: &TableOptions, info: &RunInfo, sets: &[PromptSet], budgets: Vec<usize>, drafters: Vec<String>) -> Settings {
+fn settings(
+    options: &TableOptions,
+    info: &RunInfo,
+    sets: &[PromptSet],
+    budgets: Vec<usize>,
+    drafters: Vec<String>,
+) -> Settings {
     let set = |set: &PromptSet| {
         let mut hash = Sha256::new();
         for prompt in &set.prompts {
@@ -203,7 +234,14 @@ fn plan(settings: &Settings) -> Vec<TextKey> {
                 keys.push(key(None, 1));
                 for drafter in 0..settings.drafters.len() {
                     let wanted = |b: &&usize| **b > 1 && (**b == most || prompt < settings.timed);
-                    keys.extend(settings.budgets.iter().rev().filter(wanted).map(|&b| key(Some(drafter), b)));
+                    keys.extend(
+                        settings
+                            .budgets
+                            .iter()
+                            .rev()
+                            .filter(wanted)
+                            .map(|&b| key(Some(drafter), b)),
+                    );
                 }
             }
         }
@@ -227,7 +265,8 @@ impl TableRun<'_> {
         let keys = plan(self.settings);
         let done: BTreeSet<TextKey> = self.state.pieces.iter().map(|p| p.key).collect();
         let mut any = false;
-        let mut pace = StudyProgress::new(keys.len(), keys.iter().filter(|key| done.contains(key)).count());
+        let mut pace =
+            StudyProgress::new(keys.len(), keys.iter().filter(|key| done.contains(key)).count());
         for key in keys.into_iter().filter(|key| !done.contains(key)) {
             let what = self.name(&key);
             pace.begin(&what);
@@ -256,7 +295,9 @@ impl TableRun<'_> {
 
     fn name(&self, key: &TextKey) -> String {
         let (set, temperature) = (&self.sets[key.set], self.settings.temperatures[key.temperature]);
-        let drafter = key.drafter.map_or("plain".into(), |d| format!("{} B {}", self.settings.drafters[d], key.budget));
+        let drafter = key
+            .drafter
+            .map_or("plain".into(), |d| format!("{} B {}", self.settings.drafters[d], key.budget));
         format!(
             "{} {} at temperature {temperature}, {drafter}",
             sanitize_name(&set.name),
@@ -274,7 +315,8 @@ impl TableRun<'_> {
             ..self.plain.clone()
         };
         let budgets = &s.budgets[..s.budgets.partition_point(|&b| b <= key.budget)];
-        let mut gather = TextResultBuilder::new(key, if key.drafter.is_some() { budgets } else { &[] });
+        let mut gather =
+            TextResultBuilder::new(key, if key.drafter.is_some() { budgets } else { &[] });
         // Discard the distributions of the previous text.
         drop(self.runner.engine.session.take_pool());
         let prompt = &self.sets[key.set].prompts[key.prompt];

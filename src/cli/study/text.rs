@@ -1,9 +1,9 @@
 //! Table as text and as comma-separated values.
 
 use super::outputs::{format_csv_row, number};
-use crate::study::table::rows::{AcceptanceSource, DrafterRow, SetRows, Table};
-use crate::sanitize::sanitize_name;
 use crate::cli::table;
+use crate::sanitize::sanitize_name;
+use crate::study::table::rows::{AcceptanceSource, DrafterRow, SetRows, Table};
 use crate::theory::intervals::Estimate;
 
 /// Formats the table as text.
@@ -25,9 +25,15 @@ pub fn text(table: &Table) -> String {
 }
 
 fn set_text(set: &SetRows) -> String {
-    let temperature = if set.temperature > 0.0 { format!("temperature {}", set.temperature) } else { "greedy".into() };
-    let refused = if set.refused > 0 { format!(" ({} prompts skipped)", set.refused) } else { String::new() };
-    let plain = set.plain_tokens_per_second.map_or("unknown".into(), |rate| format!("{rate:.1} tokens/s"));
+    let temperature = if set.temperature > 0.0 {
+        format!("temperature {}", set.temperature)
+    } else {
+        "greedy".into()
+    };
+    let refused =
+        if set.refused > 0 { format!(" ({} prompts skipped)", set.refused) } else { String::new() };
+    let plain =
+        set.plain_tokens_per_second.map_or("unknown".into(), |rate| format!("{rate:.1} tokens/s"));
     let mut text = format!(
         "\n{}, {temperature}: {} texts{refused}, {} tokens; mu {}, mu2 {}; plain decoding {plain}\n\n",
         sanitize_name(&set.name),
@@ -36,21 +42,40 @@ fn set_text(set: &SetRows) -> String {
         written(&set.mu, 3),
         written(&set.mu2, 3),
     );
-    let mut head: Vec<String> = ["B", "published + O(1)", "renewal", "tuned", "fluid"].map(str::to_owned).to_vec();
+    let mut head: Vec<String> =
+        ["B", "published + O(1)", "renewal", "tuned", "fluid"].map(str::to_owned).to_vec();
     head.extend(set.machines.iter().map(|machine| format!("x {}", sanitize_name(&machine.name))));
     let mut rows = vec![head];
     for (i, c) in set.ceilings.iter().enumerate() {
         let form = |value: Option<f64>| value.map_or("-".to_owned(), |x| format!("{x:.2}"));
-        let mut row = vec![c.budget.to_string(), form(c.published), form(c.renewal), form(c.renewal_tuned), written(&c.fluid, 2)];
-        row.extend(set.machines.iter().map(|m| m.speed_up.get(i).map_or("-".to_owned(), |x| format!("{x:.2}"))));
+        let mut row = vec![
+            c.budget.to_string(),
+            form(c.published),
+            form(c.renewal),
+            form(c.renewal_tuned),
+            written(&c.fluid, 2),
+        ];
+        row.extend(
+            set.machines
+                .iter()
+                .map(|m| m.speed_up.get(i).map_or("-".to_owned(), |x| format!("{x:.2}"))),
+        );
         rows.push(row);
     }
     text += &table::lines(&rows);
     for machine in &set.machines {
         if let Some(best) = machine.best {
-            let room = if machine.holds == Some(false) { ", whose memory is too small for the weights" } else { "" };
-            text +=
-                &format!("max speed-up x {:.2} at B {} on {}{room}\n", best.speed_up, best.budget, sanitize_name(&machine.name));
+            let room = if machine.holds == Some(false) {
+                ", whose memory is too small for the weights"
+            } else {
+                ""
+            };
+            text += &format!(
+                "max speed-up x {:.2} at B {} on {}{room}\n",
+                best.speed_up,
+                best.budget,
+                sanitize_name(&machine.name)
+            );
         }
     }
     text.push('\n');
@@ -75,7 +100,9 @@ fn set_text(set: &SetRows) -> String {
 }
 
 fn drafter_cells(row: &DrafterRow) -> [String; 12] {
-    let timed = |value: fn(&crate::study::table::rows::Timed) -> String| row.timed.as_ref().map_or("-".to_owned(), value);
+    let timed = |value: fn(&crate::study::table::rows::Timed) -> String| {
+        row.timed.as_ref().map_or("-".to_owned(), value)
+    };
     let mut mark = match row.from {
         AcceptanceSource::Run => String::new(),
         AcceptanceSource::Largest => "*".to_owned(),
@@ -103,7 +130,12 @@ fn drafter_cells(row: &DrafterRow) -> [String; 12] {
 fn notes(table: &Table) -> String {
     let s = &table.settings;
     let mut text = String::from("\n");
-    if table.sets.iter().flat_map(|set| &set.drafters).any(|row| row.from == AcceptanceSource::Largest) {
+    if table
+        .sets
+        .iter()
+        .flat_map(|set| &set.drafters)
+        .any(|row| row.from == AcceptanceSource::Largest)
+    {
         text += "* from the steps of the largest budget, whose first nodes are the smaller budget's tree; so the contexts are \
                  those in which the largest budget's steps started.\n";
     }

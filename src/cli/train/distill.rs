@@ -12,11 +12,12 @@ use super::draft_trial::DraftTrial;
 use crate::cli::lines::AtomicOutput;
 use crate::hex::hex;
 use crate::model::device::DeviceChoice;
-use crate::model::load::Model;
 use crate::model::format::weights::Weights;
+use crate::model::load::Model;
 use crate::registry::RegistryModel;
 use crate::train::{
-    self, Corpus, CorpusSettings, DraftPerformance, GenerationOptions, PromptTask, Teacher, TrainEvent, TrainReport,
+    self, Corpus, CorpusSettings, DraftPerformance, GenerationOptions, PromptTask, Teacher,
+    TrainEvent, TrainReport,
 };
 
 /// Line of the `--json` output.
@@ -53,7 +54,8 @@ pub struct TrainingJob {
 ///
 /// These are a low, a middle and a high layer, as in EAGLE-3.
 fn after(layers: usize) -> Vec<usize> {
-    let mut after = vec![(layers / 10).max(1), (layers / 2).max(1), layers.saturating_sub(3).max(1)];
+    let mut after =
+        vec![(layers / 10).max(1), (layers / 2).max(1), layers.saturating_sub(3).max(1)];
     after.dedup();
     after
 }
@@ -68,7 +70,8 @@ pub fn distil(job: &TrainingJob, tell: &mut dyn FnMut(TrainEvent) -> bool) -> an
     let TrainingJob { options, asks, found, path } = job;
     let mut json = options.json.as_deref().map(AtomicOutput::open).transpose()?;
     let weights = Weights::open(path)?;
-    let from = options.from.as_deref().map(|head| Weights::open_head(head, options.form)).transpose()?;
+    let from =
+        options.from.as_deref().map(|head| Weights::open_head(head, options.form)).transpose()?;
     let open = |threads| -> anyhow::Result<Model> {
         let mut model = Model::open(path, DeviceChoice::Cpu, threads)?;
         if let Some(template) = found.chat_template() {
@@ -77,14 +80,20 @@ pub fn distil(job: &TrainingJob, tell: &mut dyn FnMut(TrainEvent) -> bool) -> an
         Ok(model)
     };
     let model = open(options.threads)?;
-    std::fs::create_dir_all(&options.folder)
-        .with_context(|| format!("{}: can't create the folder; give a writable one", options.folder.display()))?;
-    if options.out.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-        bail!("{}: the folder does not exist; create it, or give another file", options.out.display());
+    std::fs::create_dir_all(&options.folder).with_context(|| {
+        format!("{}: can't create the folder; give a writable one", options.folder.display())
+    })?;
+    if options.out.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
+    {
+        bail!(
+            "{}: the folder does not exist; create it, or give another file",
+            options.out.display()
+        );
     }
     let after = after(weights.config().layers);
     let device = options.device.open()?;
-    let teacher = if device.is_cpu() { None } else { Some(Teacher::new(&weights, &device, &after)?) };
+    let teacher =
+        if device.is_cpu() { None } else { Some(Teacher::new(&weights, &device, &after)?) };
     let mut digest = Sha256::new();
     for ask in asks {
         digest.update(ask.text.as_bytes());
@@ -109,7 +118,11 @@ pub fn distil(job: &TrainingJob, tell: &mut dyn FnMut(TrainEvent) -> bool) -> an
         max_tokens: options.max_tokens,
     };
     let mut corpus = Corpus::open(&options.folder.join("corpus"), &about)?;
-    let writing = GenerationOptions { seed: options.seed, max_tokens: options.max_tokens, tokens: options.tokens };
+    let writing = GenerationOptions {
+        seed: options.seed,
+        max_tokens: options.max_tokens,
+        tokens: options.tokens,
+    };
     let (began, before, mut on) = (Instant::now(), corpus.tokens(), true);
     let mut written = |corpus: &Corpus| {
         let rate = (corpus.tokens() - before) as f64 / began.elapsed().as_secs_f64();
@@ -120,7 +133,9 @@ pub fn distil(job: &TrainingJob, tell: &mut dyn FnMut(TrainEvent) -> bool) -> an
         train::gather_on_gpu(teacher.llama(), &model, asks, &mut corpus, writing, &mut written)?;
     } else if corpus.tokens() < options.tokens {
         // One model per thread, so that no writer waits for another.
-        let writers = (0..model.threads().unwrap_or(1)).map(|_| open(Some(1))).collect::<anyhow::Result<Vec<_>>>()?;
+        let writers = (0..model.threads().unwrap_or(1))
+            .map(|_| open(Some(1)))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         train::gather(&writers, asks, &mut corpus, &after, writing, &mut written)?;
     }
     if !on {
@@ -145,28 +160,49 @@ pub fn distil(job: &TrainingJob, tell: &mut dyn FnMut(TrainEvent) -> bool) -> an
     };
     let (texts, tokens) = (corpus.len(), corpus.tokens());
     if let Some(json) = &mut json {
-        json.write(&Line::Train { version: env!("CARGO_PKG_VERSION"), model: found.name(), texts, tokens, options: &run })?;
+        json.write(&Line::Train {
+            version: env!("CARGO_PKG_VERSION"),
+            model: found.name(),
+            texts,
+            tokens,
+            options: &run,
+        })?;
     }
     if !tell(TrainEvent::Training { texts, tokens }) {
         return Ok(());
     }
     let trial = DraftTrial::new(model, options.form, &mut corpus, run.held_out)?;
     let mut failed = None;
-    let start = train::TrainStart { target: &weights, head: from.as_ref(), after: &after, teacher: teacher.as_ref() };
-    train::train(&mut corpus, start, run, &options.folder, &options.out, &mut |report: &TrainReport| {
-        let drafted = match report.held_out.as_ref().map(|_| trial.of(&options.out)).transpose() {
-            Ok(drafted) => drafted,
-            Err(error) => {
+    let start = train::TrainStart {
+        target: &weights,
+        head: from.as_ref(),
+        after: &after,
+        teacher: teacher.as_ref(),
+    };
+    train::train(
+        &mut corpus,
+        start,
+        run,
+        &options.folder,
+        &options.out,
+        &mut |report: &TrainReport| {
+            let drafted = match report.held_out.as_ref().map(|_| trial.of(&options.out)).transpose()
+            {
+                Ok(drafted) => drafted,
+                Err(error) => {
+                    failed = Some(error);
+                    return false;
+                }
+            };
+            if let Some(Err(error)) =
+                json.as_mut().map(|json| json.write(&Line::Step { report, drafted }))
+            {
                 failed = Some(error);
                 return false;
             }
-        };
-        if let Some(Err(error)) = json.as_mut().map(|json| json.write(&Line::Step { report, drafted })) {
-            failed = Some(error);
-            return false;
-        }
-        tell(TrainEvent::Step(Box::new(report.clone()), drafted))
-    })?;
+            tell(TrainEvent::Step(Box::new(report.clone()), drafted))
+        },
+    )?;
     match (failed, json) {
         (Some(error), _) => Err(error),
         (None, Some(json)) => json.finish(),

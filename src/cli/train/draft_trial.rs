@@ -30,11 +30,17 @@ impl DraftTrial {
     ///
     /// # Errors
     /// If the corpus can't be read.
-    pub fn new(model: Model, form: HeadForm, corpus: &mut Corpus, every: usize) -> anyhow::Result<DraftTrial> {
+    pub fn new(
+        model: Model,
+        form: HeadForm,
+        corpus: &mut Corpus,
+        every: usize,
+    ) -> anyhow::Result<DraftTrial> {
         let mut prompts = Vec::new();
         for i in (0..corpus.len()).step_by(every) {
             let text = corpus.read(i)?;
-            let prompt = text.tokens[..(text.prompt_tokens as usize).min(text.tokens.len())].to_vec();
+            let prompt =
+                text.tokens[..(text.prompt_tokens as usize).min(text.tokens.len())].to_vec();
             if prompt.len() + TOKENS + BUDGET < CONTEXT_TOKENS {
                 prompts.push(prompt);
             }
@@ -57,11 +63,16 @@ impl DraftTrial {
                 target.keep_hidden(&head.info().source_layers);
                 Box::new(Eagle::new(&head, CONTEXT_TOKENS))
             }
-            HeadForm::Adapter => Box::new(EarlyExit::with_adapter(&head, self.model.config().layers)?),
+            HeadForm::Adapter => {
+                Box::new(EarlyExit::with_adapter(&head, self.model.config().layers)?)
+            }
         };
         let tokenizer = self.model.tokenizer();
-        let vocabulary = Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop_tokens().to_vec()));
-        let settings = |temperature: f32| StepSettings::new(drafter.name(), Shape::BestFirst.name(), BUDGET, temperature);
+        let vocabulary =
+            Arc::new(Vocabulary::new(tokenizer.token_bytes(), tokenizer.stop_tokens().to_vec()));
+        let settings = |temperature: f32| {
+            StepSettings::new(drafter.name(), Shape::BestFirst.name(), BUDGET, temperature)
+        };
         let (greedy, sampling) = (settings(0.0), settings(1.0));
         let mut session = Session::new(target, vec![drafter], vocabulary, greedy.clone())?;
         let mut decode = |settings: StepSettings| -> anyhow::Result<(Tally, Option<f64>)> {

@@ -146,7 +146,9 @@ const CANDLE_THREADS: &str = "RAYON_NUM_THREADS";
 /// Training processes one text per thread, which is several times as fast. Candle reads the thread
 /// count only from its environment.
 fn restart_with_one_thread() -> anyhow::Result<ExitCode> {
-    let mut command = std::process::Command::new(std::env::current_exe().context("can't find the program's own executable")?);
+    let mut command = std::process::Command::new(
+        std::env::current_exe().context("can't find the program's own executable")?,
+    );
     command.args(std::env::args_os().skip(1)).env(CANDLE_THREADS, "1");
     #[cfg(unix)]
     {
@@ -199,7 +201,9 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
         match news {
             TrainEvent::Writing { tokens, of, rate } => {
                 let left = time(of.saturating_sub(tokens) as f64 / rate);
-                let said = format!("writing texts: {tokens} of {of} tokens, {rate:.0} tokens/s, {left} left");
+                let said = format!(
+                    "writing texts: {tokens} of {of} tokens, {rate:.0} tokens/s, {left} left"
+                );
                 progress::message(&line, &said);
             }
             TrainEvent::Step(report, drafted) => {
@@ -230,7 +234,9 @@ pub fn run(options: TrainOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn held_out(report: &TrainReport, figures: &HeldOutMetrics, drafted: &DraftPerformance) -> String {
-    let list = |all: &[f64], digits: usize| all.iter().map(|x| format!("{x:.digits$}")).collect::<Vec<_>>().join(" ");
+    let list = |all: &[f64], digits: usize| {
+        all.iter().map(|x| format!("{x:.digits$}")).collect::<Vec<_>>().join(" ")
+    };
     format!(
         "step {}, {} tokens, {:.0} s, held out: loss by depth {}, acceptance by depth {}, chain of {} accepts {:.3}; B = 16: greedy {:.2} tokens per step, at temperature 1 {:.2} accepted of fluid bound {}",
         report.step,

@@ -6,11 +6,11 @@ use std::thread;
 
 use super::distill::{TrainingJob, distil};
 use super::held_out;
-use crate::tui::{self, EngineLink, ExitReason, Training};
 use crate::cli::errors::{print_line, warn};
 use crate::registry;
-use crate::tui::theme::{self, TerminalAbilities, Theme};
 use crate::train::TrainEvent;
+use crate::tui::theme::{self, TerminalAbilities, Theme};
+use crate::tui::{self, EngineLink, ExitReason, Training};
 
 /// Trains and shows a screen until the user quits or a signal arrives.
 ///
@@ -41,10 +41,14 @@ pub fn run(job: TrainingJob) -> anyhow::Result<ExitCode> {
         });
         drop(done);
         // The last event; it does not matter whether anyone receives it.
-        let last = told.map_or_else(|error| TrainEvent::Failed(crate::cli::errors::one_line(&error)), |()| TrainEvent::Finished);
+        let last = told.map_or_else(
+            |error| TrainEvent::Failed(crate::cli::errors::one_line(&error)),
+            |()| TrainEvent::Finished,
+        );
         let _ = sink(last);
     })?;
-    let shown = tui::show(screen, tui::ScreenOptions { themes }, EngineLink { commands, events, thread });
+    let shown =
+        tui::show(screen, tui::ScreenOptions { themes }, EngineLink { commands, events, thread });
     let mut measured = None;
     let open = loop {
         match ended.try_recv() {

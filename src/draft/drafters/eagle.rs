@@ -35,7 +35,9 @@ impl Eagle {
             decoder: head.decoder(capacity),
             tokens: Arc::clone(&head.info().tokens),
             fused: head.info().source_layers.len(),
-            cost: format!("a trained head of {megabytes:.1} MB, once a depth and for each new token"),
+            cost: format!(
+                "a trained head of {megabytes:.1} MB, once a depth and for each new token"
+            ),
             explorer: Explorer::below_root(),
             able: false,
         }
@@ -80,7 +82,11 @@ impl Drafter for Eagle {
         let nodes = Node::chain(&cx.tokens[known + 1..]);
         let path: Vec<usize> = (0..nodes.len()).collect();
         debug_assert_eq!(hidden.len() % (nodes.len() * self.fused), 0);
-        self.decoder.append_with_hidden(&nodes, hidden, Pass { layers: usize::MAX, logits: Logits::Last })?;
+        self.decoder.append_with_hidden(
+            &nodes,
+            hidden,
+            Pass { layers: usize::MAX, logits: Logits::Last },
+        )?;
         self.decoder.commit(&path)?;
         self.able = true;
         Ok(())
@@ -99,14 +105,30 @@ impl Drafter for Eagle {
         // `begin` already ran the root's entry. The root is always proposed for first, and alone.
         if nodes == [0] {
             let mut all = vec![Vec::new()];
-            if let Some(last) = self.decoder.last_with_logits().filter(|_| self.decoder.nodes() == 0) {
-                all[0] = best_tokens(self.decoder.logits(last), Some(&self.tokens), width, &drafter_warp(cx.warp), cx.stop)?;
+            if let Some(last) =
+                self.decoder.last_with_logits().filter(|_| self.decoder.nodes() == 0)
+            {
+                all[0] = best_tokens(
+                    self.decoder.logits(last),
+                    Some(&self.tokens),
+                    width,
+                    &drafter_warp(cx.warp),
+                    cx.stop,
+                )?;
             }
             return Ok(all);
         }
         let ran = self.explorer.run(&mut self.decoder, tree, nodes, Pass::FULL)?;
         let warp = drafter_warp(cx.warp);
-        let all = candidates(&self.decoder, Some(&self.tokens), &ran, nodes.len(), width, &warp, cx.stop)?;
+        let all = candidates(
+            &self.decoder,
+            Some(&self.tokens),
+            &ran,
+            nodes.len(),
+            width,
+            &warp,
+            cx.stop,
+        )?;
         self.explorer.learn_pass(&all);
         Ok(all)
     }
@@ -119,6 +141,13 @@ impl Drafter for Eagle {
         let mut decoder = self.decoder.fork_context()?;
         decoder.truncate(tokens.saturating_sub(1));
         let (tokens, cost) = (Arc::clone(&self.tokens), self.cost.clone());
-        Ok(Box::new(Eagle { decoder, tokens, fused: self.fused, cost, explorer: Explorer::below_root(), able: false }))
+        Ok(Box::new(Eagle {
+            decoder,
+            tokens,
+            fused: self.fused,
+            cost,
+            explorer: Explorer::below_root(),
+            able: false,
+        }))
     }
 }

@@ -67,10 +67,17 @@ impl EarlyExit {
         }
     }
 
-    fn to(head: &str, adapter: Option<Adapter>, layers: usize, of: usize) -> Result<Self, DraftError> {
+    fn to(
+        head: &str,
+        adapter: Option<Adapter>,
+        layers: usize,
+        of: usize,
+    ) -> Result<Self, DraftError> {
         if layers == 0 || layers >= of {
             let most = of.saturating_sub(1);
-            return Err(DraftError::Unfit(format!("early-exit after {layers} layers: the target has {of}, give 1 to {most}")));
+            return Err(DraftError::Unfit(format!(
+                "early-exit after {layers} layers: the target has {of}, give 1 to {most}"
+            )));
         }
         let cost = format!("{layers} of the target's {of} layers and {head}, once a depth");
         Ok(Self { layers, cost, adapter, explorer: Explorer::default() })
@@ -100,7 +107,8 @@ impl Adapter {
             self.states.extend_from_slice(state);
         }
         // The adapter has no attention, so every node can be placed directly below the context.
-        let nodes: Vec<Node> = tokens.iter().map(|&token| Node { token, parent: Parent::Context }).collect();
+        let nodes: Vec<Node> =
+            tokens.iter().map(|&token| Node { token, parent: Parent::Context }).collect();
         self.decoder.discard();
         self.decoder.append_with_hidden(&nodes, &self.states, Pass::FULL)?;
         Ok(true)
@@ -139,14 +147,24 @@ impl Drafter for EarlyExit {
         width: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError> {
         let logits = if self.adapter.is_some() { Logits::None } else { Logits::All };
-        let ran = self.explorer.run(cx.target, tree, nodes, Pass { layers: self.layers, logits })?;
+        let ran =
+            self.explorer.run(cx.target, tree, nodes, Pass { layers: self.layers, logits })?;
         let warp = drafter_warp(cx.warp);
         let all = match &mut self.adapter {
             None => candidates(cx.target, None, &ran, nodes.len(), width, &warp, cx.stop)?,
             Some(adapter) => {
-                let tokens: Vec<TokenId> = ran.iter().map(|&place| tree.token(nodes[place])).collect();
+                let tokens: Vec<TokenId> =
+                    ran.iter().map(|&place| tree.token(nodes[place])).collect();
                 let read = if adapter.read(cx.target, &tokens)? { &ran[..] } else { &[] };
-                candidates(&adapter.decoder, Some(&adapter.tokens), read, nodes.len(), width, &warp, cx.stop)?
+                candidates(
+                    &adapter.decoder,
+                    Some(&adapter.tokens),
+                    read,
+                    nodes.len(),
+                    width,
+                    &warp,
+                    cx.stop,
+                )?
             }
         };
         self.explorer.learn_pass(&all);
@@ -162,6 +180,11 @@ impl Drafter for EarlyExit {
             Some(adapter) => Some(Adapter::new(adapter.decoder.fork_context()?, &adapter.tokens)),
             None => None,
         };
-        Ok(Box::new(EarlyExit { layers: self.layers, cost: self.cost.clone(), adapter, explorer: Explorer::default() }))
+        Ok(Box::new(EarlyExit {
+            layers: self.layers,
+            cost: self.cost.clone(),
+            adapter,
+            explorer: Explorer::default(),
+        }))
     }
 }

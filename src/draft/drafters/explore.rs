@@ -4,9 +4,9 @@
 
 use std::time::Instant;
 
+use crate::distribution::{NotFinite, Sampling, TokenDist};
 use crate::draft::Candidate;
 use crate::draft::cost_gate::{CostGate, CostModel};
-use crate::distribution::{NotFinite, Sampling, TokenDist};
 use crate::model::{Decoder, ForwardError, Node, Parent, Pass};
 use crate::tree::{TokenId, TokenTree};
 
@@ -69,7 +69,8 @@ impl Explorer {
         let began = self.thrift.is_enabled().then(Instant::now);
         let first = decoder.nodes();
         let room = decoder.capacity().saturating_sub(decoder.len() + first);
-        let (mut batch, mut places) = (Vec::with_capacity(nodes.len()), Vec::with_capacity(nodes.len()));
+        let (mut batch, mut places) =
+            (Vec::with_capacity(nodes.len()), Vec::with_capacity(nodes.len()));
         for (place, &node) in nodes.iter().enumerate() {
             let parent = match tree.parent(node) {
                 None => Some(Parent::Context),
@@ -101,7 +102,10 @@ impl Explorer {
         if let Some((began, reached)) = self.last.take() {
             let seconds = began.elapsed().as_secs_f64();
             let best = |list: &Vec<Candidate>| list.first().map(|best| best.q);
-            let children = reached.into_iter().zip(lists).filter_map(|(reach, list)| Some((reach, best(list)?)));
+            let children = reached
+                .into_iter()
+                .zip(lists)
+                .filter_map(|(reach, list)| Some((reach, best(list)?)));
             self.thrift.learn(seconds, children);
         }
     }
@@ -138,8 +142,10 @@ pub(super) fn best_tokens(
     warp: &Sampling,
     stop: &[TokenId],
 ) -> Result<Vec<Candidate>, NotFinite> {
-    let best = TokenDist::new(logits, warp)?.top(width + stop.len()).into_iter().filter(|(_, q)| *q > 0.0);
-    let named = best.map(|(i, q)| Candidate { token: tokens.map_or(i, |tokens| tokens[i as usize]), q });
+    let best =
+        TokenDist::new(logits, warp)?.top(width + stop.len()).into_iter().filter(|(_, q)| *q > 0.0);
+    let named =
+        best.map(|(i, q)| Candidate { token: tokens.map_or(i, |tokens| tokens[i as usize]), q });
     Ok(named.filter(|c| !stop.contains(&c.token)).take(width).collect())
 }
 

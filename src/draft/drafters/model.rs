@@ -27,7 +27,11 @@ impl ModelDrafter {
     ///
     /// # Errors
     /// If the vocabularies have different sizes.
-    pub fn new(decoder: Box<dyn Decoder>, name: &str, target_vocabulary: usize) -> Result<Self, DraftError> {
+    pub fn new(
+        decoder: Box<dyn Decoder>,
+        name: &str,
+        target_vocabulary: usize,
+    ) -> Result<Self, DraftError> {
         let own = decoder.config().vocab;
         if own != target_vocabulary {
             return Err(DraftError::Unfit(format!(
@@ -110,7 +114,15 @@ impl Drafter for ModelDrafter {
             let parent = tree.parent(node).and_then(|p| self.explorer.slot(p));
             self.ran.push((tree.token(node), parent));
         }
-        let all = candidates(&*self.decoder, None, &ran, nodes.len(), width, &drafter_warp(cx.warp), cx.stop)?;
+        let all = candidates(
+            &*self.decoder,
+            None,
+            &ran,
+            nodes.len(),
+            width,
+            &drafter_warp(cx.warp),
+            cx.stop,
+        )?;
         self.explorer.learn_pass(&all);
         Ok(all)
     }
@@ -118,6 +130,11 @@ impl Drafter for ModelDrafter {
     fn at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError> {
         let mut decoder = self.decoder.fork()?;
         decoder.truncate(tokens.saturating_sub(1));
-        Ok(Box::new(ModelDrafter { decoder, name: self.name.clone(), ran: Vec::new(), explorer: Explorer::default() }))
+        Ok(Box::new(ModelDrafter {
+            decoder,
+            name: self.name.clone(),
+            ran: Vec::new(),
+            explorer: Explorer::default(),
+        }))
     }
 }

@@ -72,7 +72,9 @@ impl Ngram {
         let mut best: Vec<Candidate> = Vec::new();
         for n in 1..=recent.len().min(ORDER) {
             // If a suffix has no followers, longer ones have none either.
-            let Some(followers) = self.counts.get(&suffix(&recent[recent.len() - n..])) else { break };
+            let Some(followers) = self.counts.get(&suffix(&recent[recent.len() - n..])) else {
+                break;
+            };
             let (total, distinct) = (f64::from(followers.total), f64::from(followers.distinct));
             let weight = 1.0 / (total + distinct);
             for candidate in &mut best {
@@ -188,7 +190,8 @@ mod tests {
     fn candidates_below_a_node_follow_its_path() {
         let text = [1, 2, 3, 4, 1];
         let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
+        let mut cx =
+            Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
         let mut ngram = Ngram::default();
         ngram.begin(&mut cx).unwrap();
         let mut tree = TokenTree::new(1);

@@ -22,7 +22,13 @@ impl Drafter for NoDraft {
         Ok(())
     }
 
-    fn propose(&mut self, _: &mut Context, _: &TokenTree, nodes: &[usize], _: usize) -> Result<Vec<Vec<Candidate>>, DraftError> {
+    fn propose(
+        &mut self,
+        _: &mut Context,
+        _: &TokenTree,
+        nodes: &[usize],
+        _: usize,
+    ) -> Result<Vec<Vec<Candidate>>, DraftError> {
         Ok(vec![Vec::new(); nodes.len()])
     }
 

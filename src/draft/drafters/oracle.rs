@@ -92,7 +92,10 @@ impl OracleSearch {
         // The search returns parents before children, so only the last nodes can be missing from
         // `ran`, for lack of room.
         let children = candidates(cx.target, None, &ran, ran.len(), self.width, cx.warp, cx.stop)?;
-        self.search.expand(&nodes[..ran.len()], children.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))));
+        self.search.expand(
+            &nodes[..ran.len()],
+            children.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))),
+        );
         self.passes += 1;
         Ok(true)
     }

@@ -9,7 +9,12 @@ use crate::tree::TokenId;
 ///
 /// The probabilities are those of the drafter, and the result is exact (bounds.md, "Best tree of P
 /// nodes"). A [`Search`] expands all nodes that are open in one batch, until none is.
-pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits) -> Result<Draft, DraftError> {
+pub(super) fn grow(
+    root: TokenId,
+    drafter: &mut dyn Drafter,
+    cx: &mut Context,
+    limits: Limits,
+) -> Result<Draft, DraftError> {
     let drafted = limits.budget.saturating_sub(1);
     let mut search = TreeSearch::new(root, drafted, limits.depth);
     loop {
@@ -18,10 +23,16 @@ pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, l
             break;
         }
         let proposed = drafter.propose(cx, search.explored(), &nodes, drafted.max(WIDTH))?;
-        search.expand(&nodes, proposed.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))));
+        search.expand(
+            &nodes,
+            proposed.into_iter().map(|list| list.into_iter().map(|c| (c.token, c.q))),
+        );
     }
     let FoundTree { tree, unused: left, expanded: asked } = search.found();
-    let cut = left.into_iter().map(|left| Cut { parent: left.parent, candidate: Candidate { token: left.token, q: left.p } });
+    let cut = left.into_iter().map(|left| Cut {
+        parent: left.parent,
+        candidate: Candidate { token: left.token, q: left.p },
+    });
     Ok(Draft { tree, cut: cut.collect(), asked, ..Draft::root_only(root) })
 }
 
@@ -40,12 +51,19 @@ mod tests {
     /// Weight of each next token after `path`, from a table. The table has few distinct values, so
     /// that ties are common.
     fn law(table: &[u8], path: &[TokenId]) -> Vec<Candidate> {
-        let at = path.iter().fold(1usize, |at, &t| at * VOCAB as usize + t as usize) * VOCAB as usize;
+        let at =
+            path.iter().fold(1usize, |at, &t| at * VOCAB as usize + t as usize) * VOCAB as usize;
         let weight = |t: u32| f64::from(table[(at + t as usize) % table.len()]);
         (0..VOCAB).map(|token| Candidate { token, q: weight(token) / 8.0 }).collect()
     }
 
-    fn enumerate(table: &[u8], path: &mut Vec<TokenId>, q: f64, depth: usize, all: &mut Vec<(f64, Vec<TokenId>)>) {
+    fn enumerate(
+        table: &[u8],
+        path: &mut Vec<TokenId>,
+        q: f64,
+        depth: usize,
+        all: &mut Vec<(f64, Vec<TokenId>)>,
+    ) {
         if path.len() == depth {
             return;
         }
@@ -60,7 +78,8 @@ mod tests {
     fn grown(table: &[u8], budget: usize, depth: usize) -> (Draft, usize) {
         let mut fixed = Fixed::new(|path: &[TokenId]| law(table, path));
         let mut target = TableDecoder::new(VOCAB as usize, 0);
-        let mut cx = Context { tokens: &[0], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
+        let mut cx =
+            Context { tokens: &[0], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
         let draft = grow(0, &mut fixed, &mut cx, Limits { budget, depth }).unwrap();
         (draft, fixed.rounds)
     }

@@ -6,7 +6,12 @@ use crate::tree::TokenId;
 
 /// Grows a chain of the drafter's best token at each depth. It ends at the budget, at the depth
 /// limit, or when the drafter proposes nothing.
-pub(super) fn grow(root: TokenId, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits) -> Result<Draft, DraftError> {
+pub(super) fn grow(
+    root: TokenId,
+    drafter: &mut dyn Drafter,
+    cx: &mut Context,
+    limits: Limits,
+) -> Result<Draft, DraftError> {
     let mut draft = Draft::root_only(root);
     let mut at = 0;
     while draft.tree.len() < limits.budget && draft.tree.depth(at) < limits.depth {
@@ -33,12 +38,18 @@ mod tests {
     #[test]
     fn chain_takes_the_best_candidate_within_limits() {
         let law = |path: &[TokenId]| match path.len() {
-            0..5 => vec![Candidate { token: path.len() as u32, q: 0.5 }, Candidate { token: 7, q: 0.25 }],
+            0..5 => vec![
+                Candidate { token: path.len() as u32, q: 0.5 },
+                Candidate { token: 7, q: 0.25 },
+            ],
             _ => Vec::new(),
         };
         let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: &[9], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
-        for (budget, depth, drafted) in [(1, 9, 0), (2, 9, 1), (4, 9, 3), (64, 2, 2), (64, 0, 0), (64, 9, 5)] {
+        let mut cx =
+            Context { tokens: &[9], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
+        for (budget, depth, drafted) in
+            [(1, 9, 0), (2, 9, 1), (4, 9, 3), (64, 2, 2), (64, 0, 0), (64, 9, 5)]
+        {
             let mut fixed = Fixed::new(law);
             let draft = grow(9, &mut fixed, &mut cx, Limits { budget, depth }).unwrap();
             assert_eq!(draft.tree.drafted(), drafted);
@@ -51,7 +62,10 @@ mod tests {
                 assert_eq!((draft.cut_rank(0, 7), draft.cut_rank(0, 0)), (Some(1), None));
                 // The last node is only passed to the drafter if the chain ended for lack of
                 // candidates.
-                assert!(draft.asked[..drafted].iter().all(|&asked| asked) && draft.asked[drafted] == (drafted == 5));
+                assert!(
+                    draft.asked[..drafted].iter().all(|&asked| asked)
+                        && draft.asked[drafted] == (drafted == 5)
+                );
             }
         }
     }

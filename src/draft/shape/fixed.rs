@@ -75,11 +75,21 @@ mod tests {
     use crate::engine::testing::TableDecoder;
 
     fn grown(widths: Widths, budget: usize, depth: usize) -> (Draft, usize) {
-        let law = |_: &[u32]| [0.5, 0.25, 0.125].iter().zip(0..).map(|(&q, token)| Candidate { token, q }).collect();
+        let law = |_: &[u32]| {
+            [0.5, 0.25, 0.125].iter().zip(0..).map(|(&q, token)| Candidate { token, q }).collect()
+        };
         let mut fixed = Fixed::new(law);
         let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: &[9], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
-        let draft = grow(Shape::Fixed(widths), &mut fixed, &mut cx, Limits { budget, depth }, &Plan::default()).unwrap();
+        let mut cx =
+            Context { tokens: &[9], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
+        let draft = grow(
+            Shape::Fixed(widths),
+            &mut fixed,
+            &mut cx,
+            Limits { budget, depth },
+            &Plan::default(),
+        )
+        .unwrap();
         (draft, fixed.rounds)
     }
 
@@ -100,7 +110,10 @@ mod tests {
         assert_eq!(count(&cut), [3, 2]);
         let pi = cut.tree.path_products(|i| cut.tree.q(i));
         assert_eq!(pi, [1.0, 0.5, 0.25, 0.25, 0.125, 0.125]);
-        assert_eq!((cut.asked[..].to_vec(), cut.tree.parent(3)), (vec![true, true, true, false, true, false], Some(1)));
+        assert_eq!(
+            (cut.asked[..].to_vec(), cut.tree.parent(3)),
+            (vec![true, true, true, false, true, false], Some(1))
+        );
         assert_eq!(cut.cut_q(1, 2), Some(0.125));
     }
 

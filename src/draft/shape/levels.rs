@@ -44,7 +44,9 @@ pub(super) fn grow(
         }
         // The sort is stable, so siblings stay in order of rank.
         next.sort_by(|a, b| b.3.total_cmp(&a.3));
-        draft.cut.extend(next.iter().skip(room).map(|&(parent, candidate, ..)| Cut { parent, candidate }));
+        draft.cut.extend(
+            next.iter().skip(room).map(|&(parent, candidate, ..)| Cut { parent, candidate }),
+        );
         next.truncate(room);
         level = (next.into_iter())
             .map(|(parent, candidate, place, path)| {

@@ -4,9 +4,9 @@
 
 mod best_first;
 mod chain;
-mod sampled;
 mod fixed;
 mod levels;
+mod sampled;
 mod static_tree;
 
 pub use fixed::Widths;
@@ -31,7 +31,8 @@ pub enum Shape {
 
 impl Shape {
     /// All shapes, in the order in which the monitor cycles through them.
-    pub const ALL: [Shape; 4] = [Shape::Chain, Shape::Fixed(Widths::DEFAULT), Shape::BestFirst, Shape::Static];
+    pub const ALL: [Shape; 4] =
+        [Shape::Chain, Shape::Fixed(Widths::DEFAULT), Shape::BestFirst, Shape::Static];
 
     /// Returns the name, as used in settings. A fixed shape includes its widths unless they are the
     /// default ones.
@@ -67,7 +68,11 @@ impl Shape {
 
     /// Topology as a function from (parent's position, child's rank) to the child's position. The
     /// root has position 0. `None` if the topology depends on the drafter's probabilities.
-    fn form(self, limits: Limits, plan: &Plan) -> Option<impl Fn(usize, usize) -> Option<usize> + '_> {
+    fn form(
+        self,
+        limits: Limits,
+        plan: &Plan,
+    ) -> Option<impl Fn(usize, usize) -> Option<usize> + '_> {
         let drafted = limits.budget.saturating_sub(1);
         self.can_be_sampled().then_some(move |at: usize, rank: usize| match self {
             Shape::Fixed(widths) => (rank < widths.width_at(at, drafted)).then_some(at + 1),
@@ -161,7 +166,10 @@ impl Draft {
         self.budget_cut = nodes.take(BUDGET_CUTS).collect();
         for i in drafted + 1..self.tree.len() {
             if let Some(parent) = self.tree.parent(i).filter(|&parent| parent <= drafted) {
-                self.cut.push(Cut { parent, candidate: Candidate { token: self.tree.token(i), q: self.tree.q(i) } });
+                self.cut.push(Cut {
+                    parent,
+                    candidate: Candidate { token: self.tree.token(i), q: self.tree.q(i) },
+                });
             }
         }
         self.cut.retain(|cut| cut.parent <= drafted);
@@ -173,7 +181,9 @@ impl Draft {
     /// always has candidates, unless its cost gate skipped the pass.
     pub fn clear_unanswered(&mut self) {
         for node in 0..self.tree.len() {
-            if self.tree.children(node).next().is_none() && self.cut.iter().all(|cut| cut.parent != node) {
+            if self.tree.children(node).next().is_none()
+                && self.cut.iter().all(|cut| cut.parent != node)
+            {
                 self.asked[node] = false;
             }
         }
@@ -181,7 +191,10 @@ impl Draft {
 
     /// Returns the drafter's probability of `token` below `parent`, if it was proposed and cut.
     pub fn cut_q(&self, parent: usize, token: TokenId) -> Option<f64> {
-        self.cut.iter().find(|cut| cut.parent == parent && cut.candidate.token == token).map(|cut| cut.candidate.q)
+        self.cut
+            .iter()
+            .find(|cut| cut.parent == parent && cut.candidate.token == token)
+            .map(|cut| cut.candidate.q)
     }
 
     /// Returns the rank of `token` among all candidates below `parent`. Rank 0 is the best
@@ -189,8 +202,16 @@ impl Draft {
     pub fn cut_rank(&self, parent: usize, token: TokenId) -> Option<usize> {
         let own = self.cut_q(parent, token)?;
         let before = |q: f64, other: TokenId| q > own || (q == own && other < token);
-        let drafted = self.tree.children(parent).filter(|&c| before(self.tree.q(c), self.tree.token(c))).count();
-        let cut = self.cut.iter().filter(|cut| cut.parent == parent && before(cut.candidate.q, cut.candidate.token)).count();
+        let drafted = self
+            .tree
+            .children(parent)
+            .filter(|&c| before(self.tree.q(c), self.tree.token(c)))
+            .count();
+        let cut = self
+            .cut
+            .iter()
+            .filter(|cut| cut.parent == parent && before(cut.candidate.q, cut.candidate.token))
+            .count();
         Some(drafted + cut)
     }
 }
@@ -202,7 +223,13 @@ impl Draft {
 ///
 /// # Errors
 /// See [`DraftError`].
-pub fn grow(shape: Shape, drafter: &mut dyn Drafter, cx: &mut Context, limits: Limits, plan: &Plan) -> Result<Draft, DraftError> {
+pub fn grow(
+    shape: Shape,
+    drafter: &mut dyn Drafter,
+    cx: &mut Context,
+    limits: Limits,
+    plan: &Plan,
+) -> Result<Draft, DraftError> {
     turn(drafter, cx, limits, |root, drafter, cx| match (shape, shape.form(limits, plan)) {
         (Shape::Chain, _) => chain::grow(root, drafter, cx, limits),
         (_, Some(form)) => levels::grow(root, drafter, cx, limits, form),
@@ -240,7 +267,11 @@ fn turn(
 ) -> Result<Draft, DraftError> {
     drafter.limits(limits);
     let grown = drafter.begin(cx).and_then(|()| {
-        let root = cx.tokens.last().copied().ok_or_else(|| DraftError::Unfit("there is no text to draft from".into()))?;
+        let root = cx
+            .tokens
+            .last()
+            .copied()
+            .ok_or_else(|| DraftError::Unfit("there is no text to draft from".into()))?;
         grow(root, drafter, cx)
     });
     drafter.end(cx);

@@ -35,8 +35,12 @@ pub(super) fn grow(
     for _ in 0..limits.depth {
         let room = limits.budget.saturating_sub(draft.tree.len());
         let counts = settle(level.iter().map(|&(_, at)| at), room, &child);
-        let open: Vec<(usize, usize, usize)> =
-            level.iter().zip(counts).filter(|(_, count)| *count > 0).map(|(&(node, at), count)| (node, at, count)).collect();
+        let open: Vec<(usize, usize, usize)> = level
+            .iter()
+            .zip(counts)
+            .filter(|(_, count)| *count > 0)
+            .map(|(&(node, at), count)| (node, at, count))
+            .collect();
         if open.is_empty() {
             break;
         }
@@ -47,9 +51,17 @@ pub(super) fn grow(
             draft.asked[node] = true;
             candidates.retain(|c| c.q > 0.0);
             let of = |token: TokenId| candidates.iter().copied().find(|c| c.token == token);
-            let proposal = Proposal::select(candidates.iter().map(|c| (c.token, c.q)), count, rule, &mut *draw);
+            let proposal = Proposal::select(
+                candidates.iter().map(|c| (c.token, c.q)),
+                count,
+                rule,
+                &mut *draw,
+            );
             for (token, place) in proposal.children().zip((0..).map_while(|rank| child(at, rank))) {
-                level.push((draft.tree.push(node, token, of(token).map_or(0.0, |c| c.q.min(1.0))), place));
+                level.push((
+                    draft.tree.push(node, token, of(token).map_or(0.0, |c| c.q.min(1.0))),
+                    place,
+                ));
                 draft.asked.push(false);
                 draft.proposals.push(Proposal::default());
             }
@@ -87,13 +99,19 @@ fn settle(
 /// Returns the expected number of accepted nodes of a topology, and its depth. The r-th child of a
 /// reached node is accepted with probability `acceptance[r]`. The estimate assumes that the drafter
 /// always has enough candidates.
-pub(super) fn expected_yield(limits: Limits, child: impl Fn(usize, usize) -> Option<usize>, acceptance: &[f64]) -> (f64, usize) {
+pub(super) fn expected_yield(
+    limits: Limits,
+    child: impl Fn(usize, usize) -> Option<usize>,
+    acceptance: &[f64],
+) -> (f64, usize) {
     let (mut nodes, mut expected) = (1, 0.0);
     let mut level = vec![(0, 1.0)];
     for depth in 0..limits.depth {
-        let counts = settle(level.iter().map(|&(at, _)| at), limits.budget.saturating_sub(nodes), &child);
+        let counts =
+            settle(level.iter().map(|&(at, _)| at), limits.budget.saturating_sub(nodes), &child);
         let next = level.iter().zip(counts).flat_map(|(&(at, reach), count)| {
-            let (child, chance) = (&child, |rank: usize| acceptance.get(rank).copied().unwrap_or(0.0));
+            let (child, chance) =
+                (&child, |rank: usize| acceptance.get(rank).copied().unwrap_or(0.0));
             (0..count).filter_map(move |rank| Some((child(at, rank)?, reach * chance(rank))))
         });
         let next: Vec<(usize, f64)> = next.collect();
@@ -118,15 +136,28 @@ mod tests {
     use crate::draft::testing::Fixed;
     use crate::engine::testing::TableDecoder;
 
-    fn grown(weights: &[f64], budget: usize, depth: usize, widths: &[usize], rule: Rule, draws: &[f64]) -> (Draft, usize) {
-        let law = |_: &[TokenId]| (0..).zip(weights).map(|(token, &q)| Candidate { token, q }).collect();
+    fn grown(
+        weights: &[f64],
+        budget: usize,
+        depth: usize,
+        widths: &[usize],
+        rule: Rule,
+        draws: &[f64],
+    ) -> (Draft, usize) {
+        let law =
+            |_: &[TokenId]| (0..).zip(weights).map(|(token, &q)| Candidate { token, q }).collect();
         let mut fixed = Fixed::new(law);
         let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: &[7], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
+        let mut cx =
+            Context { tokens: &[7], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
         let mut draws = draws.iter().copied().cycle();
-        let child = |depth: usize, rank: usize| (rank < widths.get(depth).copied().unwrap_or(0)).then_some(depth + 1);
+        let child = |depth: usize, rank: usize| {
+            (rank < widths.get(depth).copied().unwrap_or(0)).then_some(depth + 1)
+        };
         let limits = Limits { budget, depth };
-        let draft = grow(7, &mut fixed, &mut cx, limits, child, rule, &mut || draws.next().unwrap()).unwrap();
+        let draft =
+            grow(7, &mut fixed, &mut cx, limits, child, rule, &mut || draws.next().unwrap())
+                .unwrap();
         (draft, fixed.rounds)
     }
 
@@ -175,7 +206,10 @@ mod tests {
         assert_eq!(expected_yield(limits(1, 9), chain, &[0.5]), (0.0, 0));
         // Two children per node: the budget leaves room for five of the six nodes.
         let two = |at: usize, rank: usize| (rank < 2 && at < 2).then_some(at + 1);
-        assert_eq!(expected_yield(limits(6, 9), two, &[0.5, 0.25]), (0.75 + 0.5 * 0.75 + 0.25 * 0.5, 2));
+        assert_eq!(
+            expected_yield(limits(6, 9), two, &[0.5, 0.25]),
+            (0.75 + 0.5 * 0.75 + 0.25 * 0.5, 2)
+        );
     }
 
     #[test]

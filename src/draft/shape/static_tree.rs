@@ -152,14 +152,24 @@ impl Planner {
         if self.promised != Some((shape, most)) || self.steps >= self.promises_due {
             let acceptance = self.acceptance();
             let promise = |budget: usize| {
-                let plan = if shape == Shape::Static { Plan::best(budget - 1, &acceptance) } else { Plan::default() };
+                let plan = if shape == Shape::Static {
+                    Plan::best(budget - 1, &acceptance)
+                } else {
+                    Plan::default()
+                };
                 let limits = Limits { budget, depth: budget };
-                let (expected, depth) = sampled::expected_yield(limits, shape.form(limits, &plan)?, &acceptance);
+                let (expected, depth) =
+                    sampled::expected_yield(limits, shape.form(limits, &plan)?, &acceptance);
                 Some(YieldEstimate { budget, expected, depth })
             };
-            let budgets = BUDGETS.into_iter().filter(|budget| *budget < most).chain([most]).filter(|budget| *budget > 1);
+            let budgets = BUDGETS
+                .into_iter()
+                .filter(|budget| *budget < most)
+                .chain([most])
+                .filter(|budget| *budget > 1);
             self.promises = budgets.filter_map(promise).collect();
-            (self.promised, self.promises_due) = (Some((shape, most)), self.steps + self.steps / 8 + 1);
+            (self.promised, self.promises_due) =
+                (Some((shape, most)), self.steps + self.steps / 8 + 1);
         }
         &self.promises
     }
@@ -187,7 +197,12 @@ impl Planner {
         for depth in 0..=path.len() {
             let came = path.get(depth).map_or(bonus, |&node| tree.token(node));
             let mut left: Vec<&Cut> = draft.cut.iter().filter(|cut| cut.parent == at).collect();
-            left.sort_by(|a, b| b.candidate.q.total_cmp(&a.candidate.q).then(a.candidate.token.cmp(&b.candidate.token)));
+            left.sort_by(|a, b| {
+                b.candidate
+                    .q
+                    .total_cmp(&a.candidate.q)
+                    .then(a.candidate.token.cmp(&b.candidate.token))
+            });
             for ((weight, accepted), cut) in self.seen.iter_mut().skip(ranks[at]).zip(left) {
                 *weight += 1.0;
                 *accepted += if cut.candidate.token == came { 1.0 } else { 0.0 };
@@ -213,7 +228,9 @@ impl Planner {
     /// Counts a step and decays older observations.
     fn age(&mut self) {
         self.steps += 1;
-        self.seen.iter_mut().for_each(|(weight, accepted)| (*weight, *accepted) = (*weight * KEEP, *accepted * KEEP));
+        self.seen.iter_mut().for_each(|(weight, accepted)| {
+            (*weight, *accepted) = (*weight * KEEP, *accepted * KEEP)
+        });
     }
 }
 
@@ -234,7 +251,9 @@ mod tests {
     fn brute(nodes: usize, rank: usize, acceptance: &[f64]) -> f64 {
         let Some(p) = acceptance.get(rank) else { return 0.0 };
         (1..=nodes)
-            .map(|own| p * (1.0 + brute(own - 1, 0, acceptance)) + brute(nodes - own, rank + 1, acceptance))
+            .map(|own| {
+                p * (1.0 + brute(own - 1, 0, acceptance)) + brute(nodes - own, rank + 1, acceptance)
+            })
             .fold(0.0, f64::max)
     }
 
@@ -269,7 +288,11 @@ mod tests {
     fn acceptance_rates_are_learned_by_rank() {
         let mut planner = Planner::default();
         let prior = planner.acceptance();
-        assert!((prior[0] - 0.6).abs() < 1e-12 && (prior[1] - 0.24).abs() < 1e-12 && prior.iter().sum::<f64>() < 1.0);
+        assert!(
+            (prior[0] - 0.6).abs() < 1e-12
+                && (prior[1] - 0.24).abs() < 1e-12
+                && prior.iter().sum::<f64>() < 1.0
+        );
         let mut draft = Draft::root_only(0);
         draft.tree.push(0, 1, 0.5);
         draft.cut = vec![
@@ -280,17 +303,31 @@ mod tests {
             planner.learn(&draft, &[1.0, 0.25], &[], 3);
         }
         let learnt = planner.acceptance();
-        assert!((learnt[0] - 0.25).abs() < 0.02 && learnt[1] < 0.02 && learnt[2] > 0.9, "{learnt:?}");
+        assert!(
+            (learnt[0] - 0.25).abs() < 0.02 && learnt[1] < 0.02 && learnt[2] > 0.9,
+            "{learnt:?}"
+        );
         assert_eq!(learnt[3], prior[3]);
         assert_eq!(planner.plan(Shape::Static, 3), &Plan::best(3, &learnt));
         // Sampled trees: acceptance probabilities per child.
-        (0..2000).for_each(|_| planner.learn_sampled([(1.0, vec![0.5, 0.25]), (0.5, vec![0.75])].into_iter()));
+        (0..2000).for_each(|_| {
+            planner.learn_sampled([(1.0, vec![0.5, 0.25]), (0.5, vec![0.75])].into_iter())
+        });
         let drawn = planner.acceptance();
-        assert!((drawn[0] - 0.875 / 1.5).abs() < 0.02 && (drawn[1] - 0.25).abs() < 0.02, "{drawn:?}");
+        assert!(
+            (drawn[0] - 0.875 / 1.5).abs() < 0.02 && (drawn[1] - 0.25).abs() < 0.02,
+            "{drawn:?}"
+        );
         let promises = planner.promises(Shape::Static, 20).to_vec();
-        assert_eq!(promises.iter().map(|p| p.budget).collect::<Vec<_>>(), [2, 3, 4, 6, 8, 12, 16, 20]);
+        assert_eq!(
+            promises.iter().map(|p| p.budget).collect::<Vec<_>>(),
+            [2, 3, 4, 6, 8, 12, 16, 20]
+        );
         for YieldEstimate { budget, expected, .. } in promises {
-            assert!((expected - value(&Plan::best(budget - 1, &drawn), 0, &drawn)).abs() < 1e-9, "{budget}: {expected}");
+            assert!(
+                (expected - value(&Plan::best(budget - 1, &drawn), 0, &drawn)).abs() < 1e-9,
+                "{budget}: {expected}"
+            );
         }
         let chain = planner.promises(Shape::Chain, 3)[1];
         assert_eq!((chain.budget, chain.depth), (3, 2));

@@ -138,7 +138,11 @@ impl CutPolicy {
     /// Returns the cost model by which a drafter of `asked` tokens gates its passes.
     pub fn worth(&self, asked: usize, cost: &CostCurve) -> CostModel {
         let node = self.other.intercept_and_slope().1;
-        let token = if self.full.steps > 0 { 1.0 / self.full.rate() } else { cost.seconds(1) + self.other.value_at(1.0) };
+        let token = if self.full.steps > 0 {
+            1.0 / self.full.rate()
+        } else {
+            cost.seconds(1) + self.other.value_at(1.0)
+        };
         let most = asked.max(2);
         CostModel {
             seconds_per_token: token,
@@ -187,14 +191,28 @@ impl CutPolicy {
             });
         }
         let expected = products[..kept].iter().sum::<f64>() + 0.0; // turns -0 into 0
-        BudgetChoice { drafted, kept, expected, tokens_per_second: rate, plain_tokens_per_second: plain, reason }
+        BudgetChoice {
+            drafted,
+            kept,
+            expected,
+            tokens_per_second: rate,
+            plain_tokens_per_second: plain,
+            reason,
+        }
     }
 
     /// Updates the measured rates and decides on back-off after a step.
     ///
     /// `tokens` is the size of the verified tree, root included, and `expected` is its expected
     /// number of accepted tokens.
-    pub fn learn(&mut self, tokens: usize, choice: &BudgetChoice, expected: f64, time: &StageTimes, cost: &CostCurve) {
+    pub fn learn(
+        &mut self,
+        tokens: usize,
+        choice: &BudgetChoice,
+        expected: f64,
+        time: &StageTimes,
+        cost: &CostCurve,
+    ) {
         self.other.add(tokens as f64, time.other);
         let (tokens, seconds) = (1.0 + expected, time.draft + cost.seconds(tokens) + time.other);
         if self.rest > 0 {
@@ -207,7 +225,9 @@ impl CutPolicy {
             return;
         }
         self.full.add(tokens, seconds, time.draft);
-        if self.trials < TRIALS[usize::from(self.given_up)] || self.full.drafting * choice.plain_tokens_per_second < CHEAP {
+        if self.trials < TRIALS[usize::from(self.given_up)]
+            || self.full.drafting * choice.plain_tokens_per_second < CHEAP
+        {
             return;
         }
         let undrafted = choice.plain_tokens_per_second.max(self.free.bound(-MARGIN));
@@ -220,7 +240,10 @@ impl CutPolicy {
         } else {
             self.next_rest = FIRST_BACKOFF;
             let turns = self.trials / BACKOFF_INTERVAL;
-            if self.frugal && self.trials.is_multiple_of(BACKOFF_INTERVAL) && turns.is_power_of_two() {
+            if self.frugal
+                && self.trials.is_multiple_of(BACKOFF_INTERVAL)
+                && turns.is_power_of_two()
+            {
                 self.rest = FIRST_BACKOFF;
             }
         }
@@ -247,7 +270,8 @@ mod tests {
                 draft.asked = vec![true, false];
             }
             let draft_time = if asked.is_some() { drafting } else { 0.0 };
-            let choice = auto.choose(&Calibration::default(), &mut draft, asked, draft_time, 64, &cost);
+            let choice =
+                auto.choose(&Calibration::default(), &mut draft, asked, draft_time, 64, &cost);
             let expected = p * choice.kept as f64;
             let time = StageTimes { draft: draft_time, verify: 1.0, other: 0.0 };
             auto.learn(draft.tree.len(), &choice, expected, &time, &cost);
@@ -259,7 +283,11 @@ mod tests {
 
     #[test]
     fn unprofitable_drafting_backs_off_ever_longer_and_retries() {
-        let rests: Vec<usize> = asked(0.5, 0.1, 600).split(|asked| *asked).map(<[bool]>::len).filter(|&rest| rest > 0).collect();
+        let rests: Vec<usize> = asked(0.5, 0.1, 600)
+            .split(|asked| *asked)
+            .map(<[bool]>::len)
+            .filter(|&rest| rest > 0)
+            .collect();
         assert_eq!(rests[..6], [8, 16, 32, 64, 128, 128]);
         // Drafting that pays, or that is nearly free, never backs off.
         assert!(asked(0.5, 0.9, 100).into_iter().all(|asked| asked));

@@ -36,7 +36,11 @@ impl LineFit {
             return (0.0, 0.0);
         }
         let whole = self.y / self.x;
-        let slope = if self.xx > 1e-6 * self.weight { (self.xy / self.xx).clamp(0.0, whole.max(0.0)) } else { whole };
+        let slope = if self.xx > 1e-6 * self.weight {
+            (self.xy / self.xx).clamp(0.0, whole.max(0.0))
+        } else {
+            whole
+        };
         (self.y - slope * self.x, slope)
     }
 
@@ -86,9 +90,13 @@ mod tests {
         // reproduce the mean.
         for slope in [-0.1, 4.0] {
             let mut line = LineFit::default();
-            (0..400).for_each(|i| line.add(f64::from(2 + i % 3), 5.0 + slope * f64::from(i % 3 - 1)));
+            (0..400)
+                .for_each(|i| line.add(f64::from(2 + i % 3), 5.0 + slope * f64::from(i % 3 - 1)));
             let (step, node) = line.intercept_and_slope();
-            assert!(step >= -1e-9 && node >= 0.0 && (step + node * 3.0 - 5.0).abs() < 0.3, "{step} and {node}");
+            assert!(
+                step >= -1e-9 && node >= 0.0 && (step + node * 3.0 - 5.0).abs() < 0.3,
+                "{step} and {node}"
+            );
         }
     }
 }

@@ -7,12 +7,12 @@ mod cut;
 mod line_fit;
 mod size;
 
-use size::{SizePolicy, StepOutcome};
-use cut::CutPolicy;
 use crate::draft::{Calibration, CostModel, Draft, YieldEstimate};
 use crate::telemetry::{BudgetChoice, StepRecord, StepSettings};
 use crate::theory::cost::CostCurve;
 use crate::theory::pass_times::PassTimes;
+use cut::CutPolicy;
+use size::{SizePolicy, StepOutcome};
 
 /// Budget policy of a session, with the measured times it is based on.
 #[derive(Default)]
@@ -98,11 +98,16 @@ impl BudgetPolicy {
         if settings.samples_trees() {
             let promises = promises();
             let tokens = self.arms.ask(&promises, cost);
-            return Asked { tokens, cost_model: Some(CostModel::ALWAYS_PAYS), by: Some(Sizing::Promises(promises)) };
+            return Asked {
+                tokens,
+                cost_model: Some(CostModel::ALWAYS_PAYS),
+                by: Some(Sizing::Promises(promises)),
+            };
         }
         // A frugal drafter may draft during back-off, since that costs nothing. Not so for sampled
         // trees: it proposes many candidates or hardly any, so that no fixed form of a tree fits.
-        let tokens = self.auto.request(most).or_else(|| frugal.then(|| self.auto.requested_budget(most)));
+        let tokens =
+            self.auto.request(most).or_else(|| frugal.then(|| self.auto.requested_budget(most)));
         let worth = self.auto.worth(tokens.unwrap_or(1), cost);
         Asked { tokens, cost_model: Some(worth), by: Some(Sizing::Cutting { most }) }
     }
@@ -110,11 +115,19 @@ impl BudgetPolicy {
     /// Applies an automatic budget to a draft that took `seconds`.
     ///
     /// `known` maps the drafter's q to probabilities. Returns `None` for a fixed budget.
-    pub fn choose(&mut self, asked: &Asked, known: &Calibration, draft: &mut Draft, seconds: f64) -> Option<BudgetChoice> {
+    pub fn choose(
+        &mut self,
+        asked: &Asked,
+        known: &Calibration,
+        draft: &mut Draft,
+        seconds: f64,
+    ) -> Option<BudgetChoice> {
         let cost = self.times.as_ref().map(PassTimes::cost)?;
         Some(match asked.by.as_ref()? {
             Sizing::Promises(promises) => self.arms.choice(draft, asked.tokens, promises, cost),
-            Sizing::Cutting { most } => self.auto.choose(known, draft, asked.tokens, seconds, *most, cost),
+            Sizing::Cutting { most } => {
+                self.auto.choose(known, draft, asked.tokens, seconds, *most, cost)
+            }
         })
     }
 
@@ -127,9 +140,16 @@ impl BudgetPolicy {
             match by {
                 Sizing::Promises(promises) => {
                     let (depth, accepted) = (draft.tree.max_depth(), record.expected_accepted);
-                    self.arms.learn(asked.tokens, &StepOutcome { tokens, depth, accepted, time: &record.time }, promises, cost);
+                    self.arms.learn(
+                        asked.tokens,
+                        &StepOutcome { tokens, depth, accepted, time: &record.time },
+                        promises,
+                        cost,
+                    );
                 }
-                Sizing::Cutting { .. } => self.auto.learn(tokens, choice, record.expected_accepted, &record.time, cost),
+                Sizing::Cutting { .. } => {
+                    self.auto.learn(tokens, choice, record.expected_accepted, &record.time, cost)
+                }
             }
         }
         #[cfg(test)]

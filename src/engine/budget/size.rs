@@ -97,7 +97,8 @@ impl SizePolicy {
     pub fn ask(&self, promises: &[YieldEstimate], cost: &CostCurve) -> Option<usize> {
         let (best, _) = self.best(promises, cost).filter(|_| self.rest == 0)?;
         // Neighbors of the best budget: often while their times are unknown, then periodically.
-        let beside = [promises.get(best + 1), best.checked_sub(1).and_then(|below| promises.get(below))];
+        let beside =
+            [promises.get(best + 1), best.checked_sub(1).and_then(|below| promises.get(below))];
         let unknown = |p: &&YieldEstimate| !self.factors.has(p.budget);
         let other = match self.trials % EXPLORE_PERIOD {
             turn if turn % 4 == 3 => beside.into_iter().flatten().find(unknown),
@@ -109,7 +110,13 @@ impl SizePolicy {
     }
 
     /// Reports the decision for the step's record. Sampled trees are always verified whole.
-    pub fn choice(&self, draft: &Draft, asked: Option<usize>, promises: &[YieldEstimate], cost: &CostCurve) -> BudgetChoice {
+    pub fn choice(
+        &self,
+        draft: &Draft,
+        asked: Option<usize>,
+        promises: &[YieldEstimate],
+        cost: &CostCurve,
+    ) -> BudgetChoice {
         let (drafted, plain) = (draft.tree.drafted(), 1.0 / self.seconds(1, 0, cost));
         let promised = promises.iter().find(|p| Some(p.budget) == asked).filter(|_| drafted > 0);
         let reason = match asked {
@@ -128,7 +135,13 @@ impl SizePolicy {
     }
 
     /// Updates times, yields and back-off after a step for which `asked` tokens were requested.
-    pub fn learn(&mut self, asked: Option<usize>, made: &StepOutcome, promises: &[YieldEstimate], cost: &CostCurve) {
+    pub fn learn(
+        &mut self,
+        asked: Option<usize>,
+        made: &StepOutcome,
+        promises: &[YieldEstimate],
+        cost: &CostCurve,
+    ) {
         let StepOutcome { tokens, depth, accepted, time } = *made;
         if let Some(promise) = promises.iter().find(|p| Some(p.budget) == asked) {
             self.kept.follow(promise.budget, (1.0 + accepted) / (1.0 + promise.expected));
@@ -139,7 +152,11 @@ impl SizePolicy {
         self.trials += usize::from(!resting);
         // The first back-off step is skipped, since it meets the caches as drafting left them. So
         // is a step in which the drafter proposed nothing.
-        let teaches = if resting { self.rest + 1 != self.rest_length } else { self.trials > WARMUP_STEPS && depth > 0 };
+        let teaches = if resting {
+            self.rest + 1 != self.rest_length
+        } else {
+            self.trials > WARMUP_STEPS && depth > 0
+        };
         if !teaches {
             return;
         }
@@ -154,7 +171,9 @@ impl SizePolicy {
         if resting || self.trials < TRIALS[usize::from(!unknown)] {
             return;
         }
-        let pays = self.best(promises, cost).is_some_and(|(_, rate)| rate * self.seconds(1, 0, cost) > GIVE_UP);
+        let pays = self
+            .best(promises, cost)
+            .is_some_and(|(_, rate)| rate * self.seconds(1, 0, cost) > GIVE_UP);
         if !pays {
             self.rest = self.next_rest.max(FIRST_BACKOFF);
             self.next_rest = (self.rest * 2).min(MAX_BACKOFF);
@@ -229,10 +248,19 @@ mod tests {
                 draft.tree.push(node, 1, 0.5);
             });
             let choice = arms.choice(&draft, asked, &promises, &cost);
-            assert_eq!((choice.reason == BudgetReason::Resting, choice.kept), (asked.is_none(), depth));
-            let time = StageTimes { draft: 0.1 * depth as f64, verify: pass(depth + 1), other: 0.0 };
+            assert_eq!(
+                (choice.reason == BudgetReason::Resting, choice.kept),
+                (asked.is_none(), depth)
+            );
+            let time =
+                StageTimes { draft: 0.1 * depth as f64, verify: pass(depth + 1), other: 0.0 };
             let accepted = choice.expected;
-            arms.learn(asked, &StepOutcome { tokens: depth + 1, depth, accepted, time: &time }, &promises, &cost);
+            arms.learn(
+                asked,
+                &StepOutcome { tokens: depth + 1, depth, accepted, time: &time },
+                &promises,
+                &cost,
+            );
             asked
         };
         (0..steps).map(step).collect()
@@ -240,7 +268,9 @@ mod tests {
 
     #[test]
     fn the_budget_that_pays_best_is_found() {
-        let most = |asked: &[Option<usize>], budget: usize| asked.iter().filter(|b| **b == Some(budget)).count();
+        let most = |asked: &[Option<usize>], budget: usize| {
+            asked.iter().filter(|b| **b == Some(budget)).count()
+        };
         // Rates of the budgets 2, 3 and 4: 1.9 / 1.35, 2.71 / 1.7 and 3.44 / 2.05.
         let asked_often = asked(0.9, |b| 1.0 + 0.25 * (b - 1) as f64, 400);
         assert!(most(&asked_often, 4) > 300, "{asked_often:?}");
@@ -256,7 +286,8 @@ mod tests {
     #[test]
     fn unprofitable_drafting_backs_off_ever_longer_and_retries() {
         let all = asked(0.1, |b| 1.0 + 0.25 * (b - 1) as f64, 700);
-        let rests: Vec<usize> = all.split(Option::is_some).map(<[_]>::len).filter(|&rest| rest > 0).collect();
+        let rests: Vec<usize> =
+            all.split(Option::is_some).map(<[_]>::len).filter(|&rest| rest > 0).collect();
         assert_eq!(rests[..6], [8, 16, 32, 32, 32, 32], "{all:?}");
     }
 }

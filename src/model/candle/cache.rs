@@ -42,9 +42,14 @@ impl Cache {
         let rows = needed.next_power_of_two().min(self.capacity);
         let grow = |old: &Tensor| -> Result<Tensor> {
             let (heads, old_rows, size) = old.dims3()?;
-            Tensor::cat(&[old, &Tensor::zeros((heads, rows - old_rows, size), DType::F32, old.device())?], 1)?.contiguous()
+            Tensor::cat(
+                &[old, &Tensor::zeros((heads, rows - old_rows, size), DType::F32, old.device())?],
+                1,
+            )?
+            .contiguous()
         };
-        let grown = self.layers.iter().map(|(k, v)| Ok((grow(k)?, grow(v)?))).collect::<Result<_>>()?;
+        let grown =
+            self.layers.iter().map(|(k, v)| Ok((grow(k)?, grow(v)?))).collect::<Result<_>>()?;
         (self.layers, self.rows) = (grown, rows);
         Ok(())
     }
@@ -52,7 +57,13 @@ impl Cache {
     /// Writes keys and values of one layer, (kv_heads, n, head_dim), from row `at` on.
     ///
     /// Returns all rows of the layer up to the end of those written.
-    pub fn put(&self, layer: usize, at: usize, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor)> {
+    pub fn put(
+        &self,
+        layer: usize,
+        at: usize,
+        keys: &Tensor,
+        values: &Tensor,
+    ) -> Result<(Tensor, Tensor)> {
         let (k, v) = &self.layers[layer];
         k.slice_set(keys, 1, at)?;
         v.slice_set(values, 1, at)?;
@@ -84,7 +95,8 @@ impl Cache {
             }
             Ok(new)
         };
-        let layers = self.layers.iter().map(|(k, v)| Ok((copy(k)?, copy(v)?))).collect::<Result<_>>()?;
+        let layers =
+            self.layers.iter().map(|(k, v)| Ok((copy(k)?, copy(v)?))).collect::<Result<_>>()?;
         Ok(Self { layers, rows, capacity: self.capacity })
     }
 }

@@ -42,7 +42,16 @@ impl CandleDecoder {
 
     fn over(llama: Arc<Llama>, cache: Cache, len: usize) -> Self {
         let reduces = !llama.device().is_cpu();
-        Self { llama, cache, len, slots: Slots::default(), logits: None, first: 0, rows: Vec::new(), reduces }
+        Self {
+            llama,
+            cache,
+            len,
+            slots: Slots::default(),
+            logits: None,
+            first: 0,
+            rows: Vec::new(),
+            reduces,
+        }
     }
 
     /// Makes [`Decoder::reduced`] work on a CPU too, for tests.
@@ -63,9 +72,16 @@ impl CandleDecoder {
         }
         self.cache.reserve(self.len + self.slots.len())?;
         let tokens: Vec<TokenId> = nodes.iter().map(|node| node.token).collect();
-        let positions: Vec<usize> = (before..self.slots.len()).map(|slot| self.len + self.slots.depth(slot)).collect();
+        let positions: Vec<usize> =
+            (before..self.slots.len()).map(|slot| self.len + self.slots.depth(slot)).collect();
         let mask = self.mask(before);
-        let batch = Batch { tokens: &tokens, positions: &positions, first_row: self.len + before, mask, mask_from: self.len };
+        let batch = Batch {
+            tokens: &tokens,
+            positions: &positions,
+            first_row: self.len + before,
+            mask,
+            mask_from: self.len,
+        };
         let x = self.llama.run_layers(&batch, &self.cache, pass.layers)?;
         let wanted = match pass.logits {
             Logits::All => nodes.len(),
@@ -117,7 +133,13 @@ impl Decoder for CandleDecoder {
     fn append(&mut self, nodes: &[Node], pass: Pass) -> std::result::Result<(), ForwardError> {
         let before = self.slots.len();
         let pass = Pass { layers: pass.layers.min(self.config().layers), ..pass };
-        self.slots.append(self.llama.config().vocab, self.cache.capacity(), self.len, nodes, pass.layers)?;
+        self.slots.append(
+            self.llama.config().vocab,
+            self.cache.capacity(),
+            self.len,
+            nodes,
+            pass.layers,
+        )?;
         self.run(before, nodes, pass).map_err(|e| {
             self.slots.truncate(before);
             e.into()

@@ -5,8 +5,8 @@ use candle_nn::{ops, rotary_emb};
 
 use super::cache::Cache;
 use super::matrix::Matrix;
-use crate::model::load::LoadError;
 use crate::model::format::weights::Weights;
+use crate::model::load::LoadError;
 use crate::model::{Config, rope};
 use crate::tree::TokenId;
 
@@ -69,7 +69,11 @@ impl Llama {
     ///
     /// # Errors
     /// If reading the weights or the device fails.
-    pub fn load(weights: &Weights, device: &Device, precision: Precision) -> std::result::Result<Self, LoadError> {
+    pub fn load(
+        weights: &Weights,
+        device: &Device,
+        precision: Precision,
+    ) -> std::result::Result<Self, LoadError> {
         let config = weights.config().clone();
         let matrix = |name: &str| Matrix::load(weights, name, device, precision);
         let layers = (0..config.layers).map(|i| {
@@ -91,7 +95,9 @@ impl Llama {
             layers: layers.collect::<std::result::Result<_, LoadError>>()?,
             embedding: matrix(embedding)?,
             norm: Matrix::load_norm(weights, "output_norm.weight", device)?,
-            head: (weights.output_matrix() != embedding).then(|| matrix(weights.output_matrix())).transpose()?,
+            head: (weights.output_matrix() != embedding)
+                .then(|| matrix(weights.output_matrix()))
+                .transpose()?,
             interleaved: weights.rope_interleaved(),
             frequencies: rope::frequencies(&config, weights.rope_factors()),
             device: device.clone(),
@@ -118,12 +124,16 @@ impl Llama {
         let turns = self.rotary_cos_sin(batch.positions)?;
         let mask = batch.mask.as_ref().map(|mask| {
             let behind = Tensor::from_slice(mask, (n, mask.len() / n), &self.device)?;
-            Tensor::cat(&[&Tensor::zeros((n, batch.mask_from), DType::F32, &self.device)?, &behind], 1)
+            Tensor::cat(
+                &[&Tensor::zeros((n, batch.mask_from), DType::F32, &self.device)?, &behind],
+                1,
+            )
         });
         let mask = mask.transpose()?;
         for i in 0..layers {
             x = self.run_layer(i, x, 1, &turns, mask.as_ref(), |keys, values| {
-                let (keys, values) = cache.put(i, batch.first_row, &keys.squeeze(0)?, &values.squeeze(0)?)?;
+                let (keys, values) =
+                    cache.put(i, batch.first_row, &keys.squeeze(0)?, &values.squeeze(0)?)?;
                 Ok((keys.unsqueeze(0)?, values.unsqueeze(0)?))
             })?;
         }
@@ -153,7 +163,11 @@ impl Llama {
         let n = x.dim(0)? / texts;
         let normed = ops::rms_norm(&x, &layer.attention_norm, self.config.eps)?;
         let heads = |matrix: &Matrix| {
-            matrix.forward(&normed)?.reshape((texts, n, (), self.config.head_dim))?.transpose(1, 2)?.contiguous()
+            matrix
+                .forward(&normed)?
+                .reshape((texts, n, (), self.config.head_dim))?
+                .transpose(1, 2)?
+                .contiguous()
         };
         let rotate = |heads: Tensor| match self.interleaved {
             true => rotary_emb::rope_i(&heads, cos, sin),
@@ -178,16 +192,26 @@ impl Llama {
     /// The angle is a 32-bit product, as in the training of Llamas.
     pub(super) fn rotary_cos_sin(&self, positions: &[usize]) -> Result<(Tensor, Tensor)> {
         let shape = (positions.len(), self.frequencies.len());
-        let angles = positions.iter().flat_map(|&p| self.frequencies.iter().map(move |f| p as f32 * f));
+        let angles =
+            positions.iter().flat_map(|&p| self.frequencies.iter().map(move |f| p as f32 * f));
         let (sin, cos): (Vec<f32>, Vec<f32>) = angles.map(f32::sin_cos).unzip();
-        Ok((Tensor::from_vec(cos, shape, &self.device)?, Tensor::from_vec(sin, shape, &self.device)?))
+        Ok((
+            Tensor::from_vec(cos, shape, &self.device)?,
+            Tensor::from_vec(sin, shape, &self.device)?,
+        ))
     }
 
     /// Attention of queries (texts, heads, n, head_dim) over keys and values.
     ///
     /// Keys and values are (texts, kv_heads, rows, head_dim); the result is (texts * n, heads *
     /// head_dim).
-    fn attention(&self, q: &Tensor, keys: &Tensor, values: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    fn attention(
+        &self,
+        q: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let (texts, heads, n, size) = q.dims4()?;
         let (_, kv_heads, rows, _) = keys.dims4()?;
         // Queries that share a key head are adjacent: one product serves all of them, without
@@ -196,9 +220,16 @@ impl Llama {
         let q = q.reshape((texts, kv_heads, together, size))?;
         let mut scores = (q * (1.0 / (size as f64).sqrt()))?.matmul(&keys.t()?)?;
         if let Some(mask) = mask {
-            scores = scores.reshape((texts, heads, n, rows))?.broadcast_add(mask)?.reshape((texts, kv_heads, together, rows))?;
+            scores = scores
+                .reshape((texts, heads, n, rows))?
+                .broadcast_add(mask)?
+                .reshape((texts, kv_heads, together, rows))?;
         }
         let mixed = ops::softmax_last_dim(&scores)?.matmul(values)?;
-        mixed.reshape((texts, heads, n, size))?.transpose(1, 2)?.contiguous()?.reshape((texts * n, heads * size))
+        mixed
+            .reshape((texts, heads, n, size))?
+            .transpose(1, 2)?
+            .contiguous()?
+            .reshape((texts * n, heads * size))
     }
 }

@@ -7,8 +7,8 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::Precision;
 use crate::model::format::quant::TensorFormat;
-use crate::model::load::LoadError;
 use crate::model::format::weights::{Weights, ggml_type};
+use crate::model::load::LoadError;
 
 /// Number of rows converted to floats at a time while loading.
 const ROWS_AT_ONCE: usize = 4096;
@@ -26,7 +26,12 @@ impl Matrix {
     ///
     /// Quantized formats are kept unless `precision` is [`Precision::F32`]. F16 and BF16 are kept
     /// on GPUs and become F32 on the CPU, which computes in nothing narrower.
-    pub fn load(weights: &Weights, name: &str, device: &Device, precision: Precision) -> std::result::Result<Self, LoadError> {
+    pub fn load(
+        weights: &Weights,
+        name: &str,
+        device: &Device,
+        precision: Precision,
+    ) -> std::result::Result<Self, LoadError> {
         let Some(info) = weights.tensor(name).cloned() else {
             // This read fails with an error that names the file and the tensor.
             weights.read_rows(name, 0..1, &mut Vec::new())?;
@@ -35,16 +40,24 @@ impl Matrix {
         let floats = match (info.kind, precision) {
             (TensorFormat::F16, Precision::Stored) if !device.is_cpu() => Some(DType::F16),
             (TensorFormat::BF16, Precision::Stored) if !device.is_cpu() => Some(DType::BF16),
-            (TensorFormat::F32 | TensorFormat::F16 | TensorFormat::BF16, _) | (_, Precision::F32) => Some(DType::F32),
+            (TensorFormat::F32 | TensorFormat::F16 | TensorFormat::BF16, _)
+            | (_, Precision::F32) => Some(DType::F32),
             _ => None,
         };
         if let Some(dtype) = floats {
             let parts = (0..info.rows).step_by(ROWS_AT_ONCE).map(|start| {
                 let rows = start..info.rows.min(start + ROWS_AT_ONCE);
-                let part = Tensor::from_vec(weights.read_values(name, rows.clone())?, (rows.len(), info.cols), &Device::Cpu)?;
+                let part = Tensor::from_vec(
+                    weights.read_values(name, rows.clone())?,
+                    (rows.len(), info.cols),
+                    &Device::Cpu,
+                )?;
                 Ok(part.to_dtype(dtype)?.to_device(device)?)
             });
-            return Ok(Matrix::Plain(Tensor::cat(&parts.collect::<std::result::Result<Vec<_>, LoadError>>()?, 0)?));
+            return Ok(Matrix::Plain(Tensor::cat(
+                &parts.collect::<std::result::Result<Vec<_>, LoadError>>()?,
+                0,
+            )?));
         }
         let mut bytes = Vec::new();
         weights.read_rows(name, 0..info.rows, &mut bytes)?;
@@ -56,7 +69,9 @@ impl Matrix {
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         match self {
             Matrix::Quantised(weights) => xs.apply_op1_no_bwd(weights),
-            Matrix::Plain(weights) => xs.to_dtype(weights.dtype())?.matmul(&weights.t()?)?.to_dtype(DType::F32),
+            Matrix::Plain(weights) => {
+                xs.to_dtype(weights.dtype())?.matmul(&weights.t()?)?.to_dtype(DType::F32)
+            }
         }
     }
 
@@ -69,7 +84,11 @@ impl Matrix {
     }
 
     /// Loads the norm called `name` as a vector of F32.
-    pub fn load_norm(weights: &Weights, name: &str, device: &Device) -> std::result::Result<Tensor, LoadError> {
+    pub fn load_norm(
+        weights: &Weights,
+        name: &str,
+        device: &Device,
+    ) -> std::result::Result<Tensor, LoadError> {
         let values = weights.read_vector(name)?;
         let len = values.len();
         Ok(Tensor::from_vec(values, len, device)?)

@@ -12,12 +12,18 @@ use crate::tree::TokenId;
 ///
 /// # Errors
 /// If the device fails.
-pub fn reduce(logits: &Tensor, temperatures: &[f32], tokens: &[(usize, TokenId)]) -> Result<Reductions> {
+pub fn reduce(
+    logits: &Tensor,
+    temperatures: &[f32],
+    tokens: &[(usize, TokenId)],
+) -> Result<Reductions> {
     let (nodes, vocab) = logits.dims2()?;
     let ids = Tensor::arange(0, vocab as u32, logits.device())?.reshape((1, vocab))?;
     let max = logits.max_keepdim(D::Minus1)?;
     // Ties go to the lowest id, whatever order the device's maximum uses.
-    let best = logits.broadcast_eq(&max)?.where_cond(&ids.broadcast_as((nodes, vocab))?.contiguous()?, &beyond(logits)?)?;
+    let best = logits
+        .broadcast_eq(&max)?
+        .where_cond(&ids.broadcast_as((nodes, vocab))?.contiguous()?, &beyond(logits)?)?;
     // Ids are below 2^24, so floats represent them exactly.
     let mut columns = vec![max.clone(), best.min_keepdim(D::Minus1)?.to_dtype(DType::F32)?];
     let below = logits.broadcast_sub(&max)?;
@@ -34,7 +40,12 @@ pub fn reduce(logits: &Tensor, temperatures: &[f32], tokens: &[(usize, TokenId)]
         let of = |row: &Vec<f32>| {
             let [z, s1, s2] = [0, 1, 2].map(|i| f64::from(row[2 + 3 * t + i]));
             // With NaN logits no token is the best; the sums reveal it.
-            LogitSums { max: row[0], best: (row[1] as TokenId).min(vocab as TokenId - 1), z, sums: [s1, s2] }
+            LogitSums {
+                max: row[0],
+                best: (row[1] as TokenId).min(vocab as TokenId - 1),
+                z,
+                sums: [s1, s2],
+            }
         };
         rows.iter().map(of).collect()
     };
@@ -77,11 +88,16 @@ mod tests {
     fn among_equal_logits_the_lower_id_comes_first() {
         let rows = [vec![1.0f32, 3.0, -2.0, 3.0, 1.0, 3.0, 0.5], vec![0.25; 7]];
         let logits = Tensor::from_vec(rows.concat(), (2, 7), &Device::Cpu).unwrap();
-        let tokens: Vec<(usize, TokenId)> = (0..2).flat_map(|node| (0..7).map(move |token| (node, token))).collect();
+        let tokens: Vec<(usize, TokenId)> =
+            (0..2).flat_map(|node| (0..7).map(move |token| (node, token))).collect();
         let reduced = reduce(&logits, &[1.0], &tokens).unwrap();
         for (&(node, token), got) in tokens.iter().zip(reduced.tokens) {
             let law = TokenDist::new(&rows[node], &Sampling::PLAIN).unwrap();
-            assert_eq!(got, (rows[node][token as usize], law.rank(token)), "token {token} of {node}");
+            assert_eq!(
+                got,
+                (rows[node][token as usize], law.rank(token)),
+                "token {token} of {node}"
+            );
             assert_eq!(reduced.nodes[0][node].best, law.best());
         }
     }
@@ -89,7 +105,9 @@ mod tests {
     #[test]
     fn non_finite_logits_give_non_finite_sums() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let logits = Tensor::from_vec(vec![0f32, bad, 1.0, 0.5, 2.0, 1.0], (2, 3), &Device::Cpu).unwrap();
+            let logits =
+                Tensor::from_vec(vec![0f32, bad, 1.0, 0.5, 2.0, 1.0], (2, 3), &Device::Cpu)
+                    .unwrap();
             let reduced = reduce(&logits, &[1.0, 0.5], &[(0, 1), (1, 2)]).unwrap();
             let finite = |t: usize| [0, 1].map(|node: usize| reduced.nodes[t][node].is_finite());
             assert_eq!([finite(0), finite(1)], [[false, true]; 2], "{bad}");

@@ -61,8 +61,11 @@ impl TextBatch {
         let llama = self.llama.clone();
         let (texts, n) = (self.pads.len(), tokens.len() / self.pads.len());
         let mut x = llama.embed(tokens)?;
-        let positions: Vec<usize> =
-            self.pads.iter().flat_map(|&pad| (self.len..self.len + n).map(move |i| i.saturating_sub(pad))).collect();
+        let positions: Vec<usize> = self
+            .pads
+            .iter()
+            .flat_map(|&pad| (self.len..self.len + n).map(move |i| i.saturating_sub(pad)))
+            .collect();
         let (cos, sin) = llama.rotary_cos_sin(&positions)?;
         let angles = cos.dim(1)?;
         let turns = (cos.reshape((texts, n, angles))?, sin.reshape((texts, n, angles))?);
@@ -88,11 +91,17 @@ impl TextBatch {
     fn mask(&self, n: usize) -> Result<Tensor> {
         let end = self.len + n;
         let hide = |hidden: bool| if hidden { MASKED_SCORE } else { 0.0 };
-        let later: Vec<f32> = (self.len..end).flat_map(|i| (0..end).map(move |j| hide(j > i))).collect();
-        let padding: Vec<f32> = self.pads.iter().flat_map(|&pad| (0..end).map(move |j| hide(j < pad))).collect();
+        let later: Vec<f32> =
+            (self.len..end).flat_map(|i| (0..end).map(move |j| hide(j > i))).collect();
+        let padding: Vec<f32> =
+            self.pads.iter().flat_map(|&pad| (0..end).map(move |j| hide(j < pad))).collect();
         let device = self.llama.device();
         let later = Tensor::from_vec(later, (1, 1, n, end), device)?;
-        let mask = later.broadcast_add(&Tensor::from_vec(padding, (self.pads.len(), 1, 1, end), device)?)?;
+        let mask = later.broadcast_add(&Tensor::from_vec(
+            padding,
+            (self.pads.len(), 1, 1, end),
+            device,
+        )?)?;
         mask.broadcast_as((self.pads.len(), self.llama.config().heads, n, end))?.contiguous()
     }
 
@@ -116,8 +125,8 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::model::format::quant::TensorFormat;
     use crate::model::candle::{CandleDecoder, Precision};
+    use crate::model::format::quant::TensorFormat;
     use crate::model::format::weights::Weights;
     use crate::model::{Config, Decoder, Node, Parent, Pass};
 
@@ -127,7 +136,10 @@ mod tests {
     fn alone(llama: &Arc<Llama>, text: &[TokenId]) -> Vec<Vec<f32>> {
         let mut decoder = CandleDecoder::new(llama.clone(), 64).unwrap();
         let nodes: Vec<Node> = (text.iter().enumerate())
-            .map(|(i, &token)| Node { token, parent: i.checked_sub(1).map_or(Parent::Context, Parent::Slot) })
+            .map(|(i, &token)| Node {
+                token,
+                parent: i.checked_sub(1).map_or(Parent::Context, Parent::Slot),
+            })
             .collect();
         decoder.append(&nodes, Pass::FULL).unwrap();
         (0..text.len()).map(|i| decoder.logits(i).to_vec()).collect()
@@ -147,14 +159,28 @@ mod tests {
             let (head, tail) = (long.len() - 2, long.len());
             let first = texts.append(&[&long[..head], &padded[..head]].concat(), &[1, 3]).unwrap();
             assert_eq!(first.after.len(), 2);
-            let same = first.after[1].sub(&first.last).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            let same = first.after[1]
+                .sub(&first.last)
+                .unwrap()
+                .abs()
+                .unwrap()
+                .max_all()
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap();
             assert_eq!(same, 0.0);
             let next = texts.append(&[long[head], padded[head]], &[]).unwrap();
             texts.keep(&[1]).unwrap();
             let end = texts.append(&padded[tail - 1..], &[]).unwrap();
 
             let row = |x: &Tensor, i: usize| -> Vec<f32> {
-                llama.compute_logits(&x.narrow(0, i, 1).unwrap()).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+                llama
+                    .compute_logits(&x.narrow(0, i, 1).unwrap())
+                    .unwrap()
+                    .flatten_all()
+                    .unwrap()
+                    .to_vec1()
+                    .unwrap()
             };
             let close = |got: Vec<f32>, want: &[f32], what: &str| {
                 let off = got.iter().zip(want).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
@@ -162,7 +188,9 @@ mod tests {
             };
             let (one, two) = (alone(&llama, &long), alone(&llama, &short));
             (0..head).for_each(|i| close(row(&first.last, i), &one[i], "the long text"));
-            (pads[1]..head).for_each(|i| close(row(&first.last, head + i), &two[i - pads[1]], "the short text"));
+            (pads[1]..head).for_each(|i| {
+                close(row(&first.last, head + i), &two[i - pads[1]], "the short text")
+            });
             close(row(&next.last, 0), &one[head], "the long text's next");
             close(row(&next.last, 1), &two[head - pads[1]], "the short text's next");
             close(row(&end.last, 0), &two[tail - 1 - pads[1]], "the short text's last");

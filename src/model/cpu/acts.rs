@@ -98,7 +98,8 @@ impl Acts {
             return acts;
         }
         let n = acts.row * tokens.next_multiple_of(GROUP_TOKENS);
-        let (quants, scales, scaled_sums, sums) = (Shared::new(n), Shared::new(n), Shared::new(n), Shared::new(n));
+        let (quants, scales, scaled_sums, sums) =
+            (Shared::new(n), Shared::new(n), Shared::new(n), Shared::new(n));
         Self { sixteens: Some(TokenGroups { quants, scales, scaled_sums, sums }), ..acts }
     }
 

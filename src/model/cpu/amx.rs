@@ -78,7 +78,13 @@ pub struct TileConfig {
 impl TileConfig {
     /// Configures tile registers with these row sizes in bytes and row counts.
     const fn new(row_bytes: [u16; 8], rows: [u8; 8]) -> TileConfig {
-        let mut shape = TileConfig { palette: 1, start: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+        let mut shape = TileConfig {
+            palette: 1,
+            start: 0,
+            reserved: [0; 14],
+            row_bytes: [0; 16],
+            rows: [0; 16],
+        };
         let mut i = 0;
         while i < 8 {
             (shape.row_bytes[i], shape.rows[i]) = (row_bytes[i], rows[i]);
@@ -91,7 +97,8 @@ impl TileConfig {
 /// All tile registers with 16 rows of 64 bytes.
 pub static FULL_TILES: TileConfig = TileConfig::new([64; 8], [16; 8]);
 /// Two registers of sums, two of 16 tokens' blocks, two of one block's weights.
-static BLOCKS: TileConfig = TileConfig::new([64, 64, 0, 0, 32, 32, 64, 64], [16, 16, 0, 0, 16, 16, 8, 8]);
+static BLOCKS: TileConfig =
+    TileConfig::new([64, 64, 0, 0, 32, 32, 64, 64], [16, 16, 0, 0, 16, 16, 8, 8]);
 
 /// Loads the tile configuration of this thread.
 ///
@@ -188,7 +195,11 @@ macro_rules! product {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn multiply<const P: usize>(tile: &[u8], x: &[TokenGroup], n: usize, out: TileOutput) {
     let (p, blocks) = (packing(P), x[0].blocks());
-    debug_assert!(tile.len() == p.tile(blocks) && x.len() <= MAX_GROUPS && n.div_ceil(GROUP_TOKENS) == x.len());
+    debug_assert!(
+        tile.len() == p.tile(blocks)
+            && x.len() <= MAX_GROUPS
+            && n.div_ceil(GROUP_TOKENS) == x.len()
+    );
     let mut lines = [const { MaybeUninit::<UnpackedBlock>::uninit() }; SEGMENT];
     let mut whole = [const { MaybeUninit::<Whole>::uninit() }; SEGMENT];
     let mut sums = [const { MaybeUninit::<Sums>::uninit() }; MAX_GROUPS];
@@ -231,11 +242,19 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[TokenGroup], n: usize, out:
                     }
                 }
             }
-            let (whole, sums, next) = (whole.as_ptr().cast(), sums[g].as_mut_ptr().cast(), g + 1 == x.len());
+            let (whole, sums, next) =
+                (whole.as_ptr().cast(), sums[g].as_mut_ptr().cast(), g + 1 == x.len());
             // SAFETY: the tile has these blocks, and the unit has written their products.
             unsafe {
                 match n - g * GROUP_TOKENS {
-                    ..=PARTIAL_GROUP_TOKENS => scale::<P, PARTIAL_GROUP_TOKENS>(tile, segment.clone(), of, whole, sums, next),
+                    ..=PARTIAL_GROUP_TOKENS => scale::<P, PARTIAL_GROUP_TOKENS>(
+                        tile,
+                        segment.clone(),
+                        of,
+                        whole,
+                        sums,
+                        next,
+                    ),
                     _ => scale::<P, GROUP_TOKENS>(tile, segment.clone(), of, whole, sums, next),
                 }
             }
@@ -263,7 +282,9 @@ unsafe fn multiply<const P: usize>(tile: &[u8], x: &[TokenGroup], n: usize, out:
 fn ask<const INTO: i32>(tile: &[u8], p: Packing, b: usize) {
     for line in 0..p.record().div_ceil(64) {
         // SAFETY: a prefetch accepts any address; nothing is read.
-        unsafe { _mm_prefetch::<INTO>(tile.as_ptr().wrapping_add(b * p.record() + 64 * line).cast()) };
+        unsafe {
+            _mm_prefetch::<INTO>(tile.as_ptr().wrapping_add(b * p.record() + 64 * line).cast())
+        };
     }
 }
 
@@ -297,7 +318,8 @@ unsafe fn scale<const P: usize, const N: usize>(
     }
     for (i, b) in segment.enumerate() {
         let of = b * GROUP_TOKENS..(b + 1) * GROUP_TOKENS;
-        let (scale, scaled_sum, sum) = (&x.scales[of.clone()], &x.scaled_sums[of.clone()], &x.sums[of]);
+        let (scale, scaled_sum, sum) =
+            (&x.scales[of.clone()], &x.scaled_sums[of.clone()], &x.sums[of]);
         if next {
             ask::<_MM_HINT_T0>(tile, packing(P), b + L1_PREFETCH_BLOCKS);
         }
@@ -305,7 +327,8 @@ unsafe fn scale<const P: usize, const N: usize>(
         unsafe {
             let (d, m) = scales::<P>(tile.as_ptr(), b);
             for t in 0..N {
-                let mut products = _mm512_load_si512(whole.add((i * GROUP_TOKENS + t) * ROWS).cast());
+                let mut products =
+                    _mm512_load_si512(whole.add((i * GROUP_TOKENS + t) * ROWS).cast());
                 if P == NIBBLES {
                     // The quants are centered on 8.
                     products = _mm512_sub_epi32(products, _mm512_set1_epi32(8 * sum[t]));
@@ -338,7 +361,10 @@ unsafe fn unpack(record: *const u8, to: *mut u8) {
         unsafe {
             let w = _mm512_loadu_si512(record.add(64 * j).cast());
             _mm512_store_si512(to.add(64 * j).cast(), _mm512_and_si512(w, low));
-            _mm512_store_si512(to.add(256 + 64 * j).cast(), _mm512_and_si512(_mm512_srli_epi16(w, 4), low));
+            _mm512_store_si512(
+                to.add(256 + 64 * j).cast(),
+                _mm512_and_si512(_mm512_srli_epi16(w, 4), low),
+            );
         }
     }
 }

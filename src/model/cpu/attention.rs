@@ -176,7 +176,14 @@ impl Attention<'_> {
         let groups = n.div_ceil(MAX_QUERIES);
         for g in 0..groups {
             // SAFETY: guaranteed by the caller.
-            unsafe { self.item(run / cut, run % cut, first + n * g / groups..first + n * (g + 1) / groups, room) };
+            unsafe {
+                self.item(
+                    run / cut,
+                    run % cut,
+                    first + n * g / groups..first + n * (g + 1) / groups,
+                    room,
+                )
+            };
         }
     }
 
@@ -196,20 +203,34 @@ impl Attention<'_> {
     /// # Safety
     /// `room` belongs to this thread, no thread writes queries, keys or values meanwhile, and no
     /// other thread computes the same item.
-    unsafe fn item(&self, head: usize, part: usize, numbers: Range<usize>, room: &AttentionBuffers) {
+    unsafe fn item(
+        &self,
+        head: usize,
+        part: usize,
+        numbers: Range<usize>,
+        room: &AttentionBuffers,
+    ) {
         let (c, cut, per) = (self.config, self.cut(), self.queries_per_kv_head());
         let (hd, padded) = (c.head_dim, c.head_dim.next_multiple_of(LANES));
         let nodes = numbers.start / per..numbers.end.div_ceil(per);
         let from = part * SPLIT_POSITIONS;
-        let to = nodes.clone().map(|t| self.sight(t).end).max().unwrap_or(0).min(from + SPLIT_POSITIONS);
+        let to =
+            nodes.clone().map(|t| self.sight(t).end).max().unwrap_or(0).min(from + SPLIT_POSITIONS);
         let Some(arrays) = room.arrays.as_ref().filter(|_| from < to) else { return };
         let (rows, stride) = (numbers.len(), (to - from).next_multiple_of(LANES));
         // Rows of node `t`.
-        let own = |t: usize| (t * per).max(numbers.start) - numbers.start..((t + 1) * per).min(numbers.end) - numbers.start;
+        let own = |t: usize| {
+            (t * per).max(numbers.start) - numbers.start
+                ..((t + 1) * per).min(numbers.end) - numbers.start
+        };
         // SAFETY: no other thread uses the buffers (guaranteed by the caller), and they are
         // distinct arrays.
         let (queries, scores, sums) = unsafe {
-            (arrays.queries.write(0..rows * hd), arrays.scores.write(0..rows * stride), arrays.sums.write(0..rows * padded))
+            (
+                arrays.queries.write(0..rows * hd),
+                arrays.scores.write(0..rows * stride),
+                arrays.sums.write(0..rows * padded),
+            )
         };
         for (query, number) in queries.chunks_exact_mut(hd).zip(numbers.clone()) {
             let (t, h) = (number / per, head * per + number % per);
@@ -218,7 +239,9 @@ impl Attention<'_> {
             query.copy_from_slice(unsafe { self.queries.read(at..at + hd) });
             let angles = &self.angles[self.positions[t] * hd..][..hd];
             // SAFETY: the CPU has the kernel's instructions.
-            unsafe { (self.kernel.rotate)(query, angles, self.neighbours, 1.0 / (hd as f32).sqrt()) };
+            unsafe {
+                (self.kernel.rotate)(query, angles, self.neighbours, 1.0 / (hd as f32).sqrt())
+            };
         }
         scores.fill(0.0);
         sums.fill(0.0);
@@ -229,10 +252,19 @@ impl Attention<'_> {
         self.score(head, tiles, queries, rows, scores.as_mut_ptr(), stride);
         if nodes.clone().any(|t| self.sight(t).direct < self.sight(t).end.min(to)) {
             // SAFETY: as above.
-            let (tail, marks) = unsafe { (arrays.tail.write(0..arrays.tail.len()), arrays.marks.write(0..arrays.marks.len())) };
+            let (tail, marks) = unsafe {
+                (arrays.tail.write(0..arrays.tail.len()), arrays.marks.write(0..arrays.marks.len()))
+            };
             marks.fill(0);
             for t in nodes.clone() {
-                self.score_tail(head, self.sight(t), (from..to, own(t)), (queries, rows), (tail, marks), (scores, stride));
+                self.score_tail(
+                    head,
+                    self.sight(t),
+                    (from..to, own(t)),
+                    (queries, rows),
+                    (tail, marks),
+                    (scores, stride),
+                );
             }
         }
 
@@ -242,7 +274,8 @@ impl Attention<'_> {
         for (r, scores) in scores.chunks_exact_mut(stride).enumerate() {
             let seen = self.sight((numbers.start + r) / per).end.min(to).saturating_sub(from);
             // SAFETY: the CPU has the kernel's instructions.
-            let (m, l) = if seen > 0 { unsafe { (self.kernel.softmax)(scores, seen) } } else { (0.0, 0.0) };
+            let (m, l) =
+                if seen > 0 { unsafe { (self.kernel.softmax)(scores, seen) } } else { (0.0, 0.0) };
             if seen == 0 {
                 scores.fill(0.0);
             }
@@ -260,9 +293,13 @@ impl Attention<'_> {
             let sums = &mut sums[own.start * padded..own.end * padded];
             let mut at = common;
             while at < sight.end.min(to) {
-                let slot = |p: usize| if p < sight.direct { p } else { self.len + sight.path[p - self.len] as usize };
+                let slot = |p: usize| {
+                    if p < sight.direct { p } else { self.len + sight.path[p - self.len] as usize }
+                };
                 let start = slot(at);
-                let n = (1..sight.end.min(to) - at).take_while(|&i| slot(at + i) == start + i).count() + 1;
+                let n =
+                    (1..sight.end.min(to) - at).take_while(|&i| slot(at + i) == start + i).count()
+                        + 1;
                 self.add_values(head, start..start + n, &scores[at - from..], stride, sums, padded);
                 at += n;
             }
@@ -275,10 +312,14 @@ impl Attention<'_> {
                 *place = (number / per, (head * per + number % per) * blocks);
             }
             // Interleaved tokens first, then the others.
-            let side = (self.interleaved_tokens * per).clamp(numbers.start, numbers.end) - numbers.start;
+            let side =
+                (self.interleaved_tokens * per).clamp(numbers.start, numbers.end) - numbers.start;
             for (part, side_by_side) in [(0..side, true), (side..rows, false)] {
                 let to = To { acts, row: 0, first: 0, interleaved: side_by_side };
-                let (sums, totals) = (&sums[part.start * padded..part.end * padded], &totals[2 * part.start..2 * part.end]);
+                let (sums, totals) = (
+                    &sums[part.start * padded..part.end * padded],
+                    &totals[2 * part.start..2 * part.end],
+                );
                 // SAFETY: no other item writes these heads of these tokens; the CPU has the
                 // kernel's instructions.
                 unsafe { (self.kernel.share)(sums, padded, totals, to, &places[part]) };
@@ -306,7 +347,15 @@ impl Attention<'_> {
     /// Computes the scores of some tiles of slots for every query.
     ///
     /// They go to `out`, 16 for each row and tile.
-    fn score(&self, head: usize, tiles: Range<usize>, queries: &[f32], rows: usize, out: *mut f32, out_stride: usize) {
+    fn score(
+        &self,
+        head: usize,
+        tiles: Range<usize>,
+        queries: &[f32],
+        rows: usize,
+        out: *mut f32,
+        out_stride: usize,
+    ) {
         let (hd, sixteens) = (self.config.head_dim, tiles.len());
         // SAFETY: no thread writes keys while attention runs (guaranteed by the caller of
         // [`Self::item`]).
@@ -356,21 +405,38 @@ impl Attention<'_> {
                     row[tile * LANES..][..LANES].fill(0.0);
                 }
                 let tiles = base + tile..base + tile + 1;
-                self.score(head, tiles, queries, rows, tail[tile * LANES..].as_mut_ptr(), tail_stride);
+                self.score(
+                    head,
+                    tiles,
+                    queries,
+                    rows,
+                    tail[tile * LANES..].as_mut_ptr(),
+                    tail_stride,
+                );
             }
             for r in own.clone() {
-                scores[r * stride + position - range.start] = tail[r * tail_stride + slot - base * LANES];
+                scores[r * stride + position - range.start] =
+                    tail[r * tail_stride + slot - base * LANES];
             }
         }
     }
 
     /// Adds the values of consecutive `slots` to `sums`, weighted by each row of `weights`.
-    fn add_values(&self, head: usize, slots: Range<usize>, weights: &[f32], stride: usize, sums: &mut [f32], padded: usize) {
+    fn add_values(
+        &self,
+        head: usize,
+        slots: Range<usize>,
+        weights: &[f32],
+        stride: usize,
+        sums: &mut [f32],
+        padded: usize,
+    ) {
         if slots.is_empty() {
             return;
         }
         // SAFETY: no thread writes values while attention runs.
-        let (values, halves_stride) = unsafe { self.cache.value_runs(self.layer, head, slots.clone()) };
+        let (values, halves_stride) =
+            unsafe { self.cache.value_runs(self.layer, head, slots.clone()) };
         self.weigh(WeightedSums {
             halves: values,
             halves_stride,
@@ -428,7 +494,12 @@ impl Attention<'_> {
             unsafe {
                 (self.kernel.round)(
                     out,
-                    To { acts, row: t, first: h * sums.len() / BLOCK, interleaved: t < self.interleaved_tokens },
+                    To {
+                        acts,
+                        row: t,
+                        first: h * sums.len() / BLOCK,
+                        interleaved: t < self.interleaved_tokens,
+                    },
                 );
             }
         }

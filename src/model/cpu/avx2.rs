@@ -11,7 +11,9 @@
 use std::arch::x86_64::*;
 
 use super::acts::{ActBlock, Row};
-use super::dispatch::{AHEAD, BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
+use super::dispatch::{
+    AHEAD, BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts,
+};
 use super::tile::Packing;
 use super::{TileOutput, WeightedSums};
 
@@ -135,14 +137,18 @@ macro_rules! vnni {
         /// Multiplies 8 rows of 32 unsigned nibbles by T tokens, with four products a lane.
         #[target_feature(enable = $features)]
         #[inline]
-        unsafe fn $nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [__m256i; T] {
+        unsafe fn $nibbles<const T: usize>(
+            lines: *const u8,
+            x: [*const ActBlock; T],
+        ) -> [__m256i; T] {
             let low = _mm256_set1_epi8(15);
             let mut whole = [_mm256_setzero_si256(); T];
             for j in 0..4 {
                 // SAFETY: the caller's lines and rows hold a whole block.
                 unsafe {
                     let w = _mm256_loadu_si256(lines.add(j * 64).cast());
-                    let (lo, hi) = (_mm256_and_si256(w, low), _mm256_and_si256(_mm256_srli_epi16(w, 4), low));
+                    let (lo, hi) =
+                        (_mm256_and_si256(w, low), _mm256_and_si256(_mm256_srli_epi16(w, 4), low));
                     for t in 0..T {
                         whole[t] = $dpbusd(whole[t], lo, four(x[t], 4 * j));
                         whole[t] = $dpbusd(whole[t], hi, four(x[t], 16 + 4 * j));
@@ -155,12 +161,18 @@ macro_rules! vnni {
         /// Multiplies 8 rows of 32 signed bytes, each offset by 128, by T tokens.
         #[target_feature(enable = $features)]
         #[inline]
-        unsafe fn $bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [__m256i; T] {
+        unsafe fn $bytes<const T: usize>(
+            lines: *const u8,
+            x: [*const ActBlock; T],
+        ) -> [__m256i; T] {
             let mut whole = [_mm256_setzero_si256(); T];
             for j in 0..8 {
                 // SAFETY: the caller's lines and rows hold a whole block.
                 unsafe {
-                    let w = _mm256_xor_si256(_mm256_loadu_si256(lines.add(j * 64).cast()), _mm256_set1_epi8(-128));
+                    let w = _mm256_xor_si256(
+                        _mm256_loadu_si256(lines.add(j * 64).cast()),
+                        _mm256_set1_epi8(-128),
+                    );
                     for t in 0..T {
                         whole[t] = $dpbusd(whole[t], w, four(x[t], 4 * j));
                     }
@@ -189,8 +201,15 @@ fn emulated_dpbusd(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
     // SAFETY: all types are 32 bytes and have no invalid values.
     unsafe {
         let sum = std::mem::transmute::<__m256i, [i32; 8]>(sum);
-        let (a, b) = (std::mem::transmute::<__m256i, [u8; 32]>(a), std::mem::transmute::<__m256i, [i8; 32]>(b));
-        let lane = |l: usize| (4 * l..4 * l + 4).map(|i| i32::from(a[i]) * i32::from(b[i])).fold(sum[l], i32::wrapping_add);
+        let (a, b) = (
+            std::mem::transmute::<__m256i, [u8; 32]>(a),
+            std::mem::transmute::<__m256i, [i8; 32]>(b),
+        );
+        let lane = |l: usize| {
+            (4 * l..4 * l + 4)
+                .map(|i| i32::from(a[i]) * i32::from(b[i]))
+                .fold(sum[l], i32::wrapping_add)
+        };
         std::mem::transmute::<[i32; 8], __m256i>(std::array::from_fn(lane))
     }
 }
@@ -205,11 +224,13 @@ unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> 
         // SAFETY: the caller's lines and rows hold a whole block.
         unsafe {
             let w = _mm256_loadu_si256(lines.add(j * 64).cast());
-            let (lo, hi) = (_mm256_and_si256(w, low), _mm256_and_si256(_mm256_srli_epi16(w, 4), low));
+            let (lo, hi) =
+                (_mm256_and_si256(w, low), _mm256_and_si256(_mm256_srli_epi16(w, 4), low));
             for t in 0..T {
                 // At most 8 sums of two products of 15 and 127: 30,480 fits in 16 bits.
                 pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(lo, four(x[t], 4 * j)));
-                pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(hi, four(x[t], 16 + 4 * j)));
+                pairs[t] =
+                    _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(hi, four(x[t], 16 + 4 * j)));
             }
         }
     }
@@ -231,7 +252,8 @@ unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [_
             for t in 0..T {
                 // Two products of 128 and 127: 32,512 fits in 16 bits.
                 let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four(x[t], 4 * j), w));
-                whole[t] = _mm256_add_epi32(whole[t], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+                whole[t] =
+                    _mm256_add_epi32(whole[t], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
             }
         }
     }
@@ -267,9 +289,12 @@ unsafe fn weigh_rows<const R: usize, const C: usize>(w: WeightedSums) {
         for n in 0..w.n {
             for c in 0..C {
                 for i in 0..2 {
-                    let half = _mm256_cvtph_ps(_mm_loadu_si128(w.halves.add(c * w.halves_stride + n * 16 + 8 * i).cast()));
+                    let half = _mm256_cvtph_ps(_mm_loadu_si128(
+                        w.halves.add(c * w.halves_stride + n * 16 + 8 * i).cast(),
+                    ));
                     for r in 0..R {
-                        sums[r][c][i] = _mm256_fmadd_ps(_mm256_set1_ps(*a[r].add(n)), half, sums[r][c][i]);
+                        sums[r][c][i] =
+                            _mm256_fmadd_ps(_mm256_set1_ps(*a[r].add(n)), half, sums[r][c][i]);
                     }
                 }
             }

@@ -5,7 +5,9 @@
 //! every CPU that runs the tests has them.
 #![allow(unsafe_code)]
 
-use super::dispatch::{AHEAD, BYTES, FAR, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
+use super::dispatch::{
+    AHEAD, BYTES, FAR, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts,
+};
 use super::tile::Packing;
 
 /// Maximum number of tokens that share each load of weights.
@@ -34,7 +36,9 @@ pub const PAIRED: usize = 6;
 #[inline]
 unsafe fn pinned_in_register(mut x: std::arch::x86_64::__m512i) -> std::arch::x86_64::__m512i {
     // SAFETY: the assembly contains only a comment and no instruction.
-    unsafe { std::arch::asm!("/* {0} */", inout(zmm_reg) x, options(nostack, preserves_flags, nomem)) };
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(zmm_reg) x, options(nostack, preserves_flags, nomem))
+    };
     x
 }
 

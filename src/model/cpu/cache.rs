@@ -35,7 +35,9 @@ impl Cache {
         let (planes, slots) = (config.layers * config.kv_heads, capacity.next_multiple_of(LANES));
         let padded = config.head_dim.next_multiple_of(LANES);
         let bytes = planes.saturating_mul(slots).saturating_mul(2 * (config.head_dim + padded));
-        let room = |size: usize| planes.checked_mul(slots).and_then(|n| n.checked_mul(size)).and_then(Shared::try_new);
+        let room = |size: usize| {
+            planes.checked_mul(slots).and_then(|n| n.checked_mul(size)).and_then(Shared::try_new)
+        };
         Ok(Self {
             keys: room(config.head_dim).ok_or(bytes)?,
             values: room(padded).ok_or(bytes)?,
@@ -71,8 +73,16 @@ impl Cache {
     ///
     /// # Safety
     /// No thread writes values of these slots while they are read.
-    pub unsafe fn value_runs(&self, layer: usize, head: usize, slots: Range<usize>) -> (*const u16, usize) {
-        let (at, stride) = (self.value_plane(layer * self.kv_heads + head) + slots.start * LANES, self.slots * LANES);
+    pub unsafe fn value_runs(
+        &self,
+        layer: usize,
+        head: usize,
+        slots: Range<usize>,
+    ) -> (*const u16, usize) {
+        let (at, stride) = (
+            self.value_plane(layer * self.kv_heads + head) + slots.start * LANES,
+            self.slots * LANES,
+        );
         let last = at + (self.head_dim.div_ceil(LANES) - 1) * stride;
         // SAFETY: guaranteed by the caller.
         (unsafe { self.values.read(at..last + slots.len() * LANES) }.as_ptr(), stride)
@@ -87,7 +97,8 @@ impl Cache {
     /// CPU supports the instructions of `R`.
     #[inline(always)]
     pub unsafe fn put_key<R: Rounding>(&self, [layer, head, slot]: [usize; 3], key: &[f32]) {
-        let at = self.key_plane(layer * self.kv_heads + head) + slot / LANES * LANES * self.head_dim;
+        let at =
+            self.key_plane(layer * self.kv_heads + head) + slot / LANES * LANES * self.head_dim;
         // SAFETY: guaranteed by the caller.
         let tile = unsafe { self.keys.write(at..at + LANES * self.head_dim) };
         for (rows, key) in tile.chunks_mut(LANES * LANES).zip(key.chunks(LANES)) {
@@ -112,7 +123,11 @@ impl Cache {
         for (part, value) in value.chunks(LANES).enumerate() {
             let at = plane + (part * self.slots + slot) * LANES;
             // SAFETY: guaranteed by the caller, for both accesses.
-            unsafe { self.values.write(at..at + value.len()).copy_from_slice(&R::halves(&filled(value))[..value.len()]) };
+            unsafe {
+                self.values
+                    .write(at..at + value.len())
+                    .copy_from_slice(&R::halves(&filled(value))[..value.len()])
+            };
         }
     }
 
@@ -148,7 +163,8 @@ impl Cache {
             let (from, to) = (other.key_plane(plane), self.key_plane(plane));
             // SAFETY: `other` is borrowed from its owner and no forward pass of it runs, so no
             // thread writes it.
-            self.keys.all_mut()[to..to + n].copy_from_slice(unsafe { other.keys.read(from..from + n) });
+            self.keys.all_mut()[to..to + n]
+                .copy_from_slice(unsafe { other.keys.read(from..from + n) });
             for part in 0..padded / LANES {
                 let from = other.value_plane(plane) + part * other.slots * LANES;
                 let to = self.value_plane(plane) + part * self.slots * LANES;
@@ -199,8 +215,11 @@ mod tests {
 
     #[allow(unsafe_code)]
     fn fill(cache: &Cache, slots: usize) {
-        for (layer, head, slot) in (0..2).flat_map(|l| (0..2).flat_map(move |h| (0..slots).map(move |s| (l, h, s)))) {
-            let row = |value| std::array::from_fn::<f32, 24, _>(|d| number(layer, head, slot, d, value));
+        for (layer, head, slot) in
+            (0..2).flat_map(|l| (0..2).flat_map(move |h| (0..slots).map(move |s| (l, h, s))))
+        {
+            let row =
+                |value| std::array::from_fn::<f32, 24, _>(|d| number(layer, head, slot, d, value));
             // SAFETY: only one thread runs.
             unsafe {
                 cache.put_key::<Plain>([layer, head, slot], &row(false));
@@ -211,7 +230,9 @@ mod tests {
 
     #[allow(unsafe_code)]
     fn holds(cache: &Cache, slot: usize, was: usize) {
-        for (layer, head, d) in (0..2).flat_map(|l| (0..2).flat_map(move |h| (0..24).map(move |d| (l, h, d)))) {
+        for (layer, head, d) in
+            (0..2).flat_map(|l| (0..2).flat_map(move |h| (0..24).map(move |d| (l, h, d))))
+        {
             // SAFETY: only one thread runs.
             let (key, value) = unsafe {
                 let (values, stride) = cache.value_runs(layer, head, slot..slot + 1);

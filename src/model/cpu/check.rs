@@ -37,7 +37,12 @@ pub(super) unsafe fn multiply(
                 (unit.tile)(packing, tile, &x[..tokens.div_ceil(GROUP_TOKENS)], tokens, out);
                 (unit.end)();
             }
-            None => (kernel.tile)(packing, tile, &(0..tokens).map(|t| acts.row(t)).collect::<Vec<_>>(), out),
+            None => (kernel.tile)(
+                packing,
+                tile,
+                &(0..tokens).map(|t| acts.row(t)).collect::<Vec<_>>(),
+                out,
+            ),
         }
     }
 }
@@ -49,7 +54,9 @@ pub(super) unsafe fn multiply(
 pub(super) unsafe fn quantize_row(acts: &Acts, t: usize, values: &[f32]) {
     for side_by_side in [false, true] {
         // SAFETY: guaranteed by the caller.
-        unsafe { Acts::put::<Plain>(To { acts, row: t, first: 0, interleaved: side_by_side }, values) };
+        unsafe {
+            Acts::put::<Plain>(To { acts, row: t, first: 0, interleaved: side_by_side }, values)
+        };
     }
 }
 
@@ -68,38 +75,51 @@ pub(super) fn matches_reference(kernel: &Kernel, reference: &Kernel) -> bool {
     let most = if kernel.sixteen.is_some() { MAX_GROUPS * GROUP_TOKENS } else { kernel.tokens };
     let acts = Acts::for_kernel(kernel, BLOCKS * BLOCK, most);
     for t in 0..most {
-        let row: Vec<f32> = (0..BLOCKS * BLOCK).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
+        let row: Vec<f32> =
+            (0..BLOCKS * BLOCK).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
         // SAFETY: only one thread runs.
         unsafe { quantize_row(&acts, t, &row) };
     }
-    let packings = [Packing::Nibbles { min: false }, Packing::Nibbles { min: true }, Packing::Super, Packing::Bytes];
+    let packings = [
+        Packing::Nibbles { min: false },
+        Packing::Nibbles { min: true },
+        Packing::Super,
+        Packing::Bytes,
+    ];
     let products = packings.into_iter().all(|packing| {
         let mut tile: Vec<u8> = (0..packing.tile(BLOCKS)).map(|_| number() as u8).collect();
         // Clearing bit 14 of each half keeps it finite.
         tile.iter_mut().skip(1).step_by(2).for_each(|byte| *byte &= 0xbf);
         // Multiplies the tile, repeated `times` times.
-        let by_times = |kernel: &Kernel, times: usize, tokens: usize, unit: Option<&BySixteen>| -> Vec<u32> {
-            let mut out = vec![0.5f32; tokens * times * ROWS];
-            let to = TileOutput { at: out.as_mut_ptr(), stride: times * ROWS, add: true };
-            // SAFETY: only one thread runs; `out` has the rows that are written; this CPU supports
-            // the kernel.
-            unsafe { multiply(kernel, unit, packing, &tile.repeat(times), &acts, tokens, to) };
-            out.into_iter().map(f32::to_bits).collect()
+        let by_times =
+            |kernel: &Kernel, times: usize, tokens: usize, unit: Option<&BySixteen>| -> Vec<u32> {
+                let mut out = vec![0.5f32; tokens * times * ROWS];
+                let to = TileOutput { at: out.as_mut_ptr(), stride: times * ROWS, add: true };
+                // SAFETY: only one thread runs; `out` has the rows that are written; this CPU supports
+                // the kernel.
+                unsafe { multiply(kernel, unit, packing, &tile.repeat(times), &acts, tokens, to) };
+                out.into_iter().map(f32::to_bits).collect()
+            };
+        let by = |kernel: &Kernel, tokens: usize, unit: Option<&BySixteen>| {
+            by_times(kernel, 1, tokens, unit)
         };
-        let by = |kernel: &Kernel, tokens: usize, unit: Option<&BySixteen>| by_times(kernel, 1, tokens, unit);
         let want = by(reference, most, None);
-        let rows = (1..=kernel.tokens).all(|tokens| by(kernel, tokens, None) == want[..tokens * ROWS]);
+        let rows =
+            (1..=kernel.tokens).all(|tokens| by(kernel, tokens, None) == want[..tokens * ROWS]);
         let twice: Vec<u32> = want.chunks_exact(ROWS).flat_map(|rows| rows.repeat(2)).collect();
-        let pairs = kernel
-            .paired(packing)
-            .is_none_or(|most| (1..=most).all(|tokens| by_times(kernel, 2, tokens, None) == twice[..tokens * 2 * ROWS]));
+        let pairs = kernel.paired(packing).is_none_or(|most| {
+            (1..=most).all(|tokens| by_times(kernel, 2, tokens, None) == twice[..tokens * 2 * ROWS])
+        });
         rows && pairs
-            && kernel.sixteen.is_none_or(|unit| (1..=most).all(|tokens| by(kernel, tokens, Some(unit)) == want[..tokens * ROWS]))
+            && kernel.sixteen.is_none_or(|unit| {
+                (1..=most).all(|tokens| by(kernel, tokens, Some(unit)) == want[..tokens * ROWS])
+            })
     });
     // A kernel may take several column groups at once, and the remainder singly.
     let (terms, sixteens) = (5, 7);
     let halves: Vec<u16> = (0..sixteens * terms * ROWS).map(|_| number() as u16 & 0xbfff).collect();
-    let a: Vec<f32> = (0..terms * kernel.rows).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
+    let a: Vec<f32> =
+        (0..terms * kernel.rows).map(|_| number() as f32 / 2f32.powi(31) - 1.0).collect();
     let by = |kernel: &Kernel, rows: usize| -> Vec<u32> {
         let mut sums = vec![0.5f32; rows * sixteens * ROWS];
         let w = WeightedSums {

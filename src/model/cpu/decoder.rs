@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::attention::Paths;
 use super::cache::Cache;
-use super::input_stage::{InputBuffers, States};
 use super::hidden::Hidden;
+use super::input_stage::{InputBuffers, States};
 use super::llama::{Batch, Llama};
 use super::scratch::Scratch;
 use super::stages::{Stage, StageNanos};
@@ -60,7 +60,8 @@ impl CpuDecoder {
     /// If the system cannot provide the memory.
     pub fn try_new(llama: Arc<Llama>, capacity: usize) -> Result<Self, ForwardError> {
         let config = llama.config();
-        let cache = Cache::new(config, capacity).map_err(|bytes| ForwardError::Memory { capacity, bytes })?;
+        let cache = Cache::new(config, capacity)
+            .map_err(|bytes| ForwardError::Memory { capacity, bytes })?;
         Ok(Self {
             cache,
             capacity,
@@ -73,7 +74,9 @@ impl CpuDecoder {
             paths: Paths::default(),
             last: (0, Logits::None),
             hidden: llama.front().map(|_| Hidden::new(&[config.layers], config.dim, 0)),
-            front: llama.front().map(|front| InputBuffers::new(front.fused(), config.dim, llama.threads())),
+            front: llama
+                .front()
+                .map(|front| InputBuffers::new(front.fused(), config.dim, llama.threads())),
             states: Vec::new(),
             llama,
         })
@@ -89,7 +92,12 @@ impl CpuDecoder {
     ///
     /// # Panics
     /// If `hidden` has another length, or the model is not a drafting head.
-    pub fn append_with_hidden(&mut self, nodes: &[Node], hidden: &[f32], pass: Pass) -> Result<(), ForwardError> {
+    pub fn append_with_hidden(
+        &mut self,
+        nodes: &[Node],
+        hidden: &[f32],
+        pass: Pass,
+    ) -> Result<(), ForwardError> {
         let fused = self.llama.front().map_or(0, |front| front.fused() * self.llama.config().dim);
         assert!(fused > 0 && hidden.len() == nodes.len() * fused, "hidden states of every node");
         self.extend(nodes, Some(hidden), pass)
@@ -135,19 +143,27 @@ impl CpuDecoder {
         self.hidden.as_ref()?.rows(row..row + 1)
     }
 
-    fn extend(&mut self, nodes: &[Node], given: Option<&[f32]>, pass: Pass) -> Result<(), ForwardError> {
+    fn extend(
+        &mut self,
+        nodes: &[Node],
+        given: Option<&[f32]>,
+        pass: Pass,
+    ) -> Result<(), ForwardError> {
         let layers = pass.layers.min(self.llama.config().layers);
         let first = self.slots.len();
         let front = self.llama.front();
         let vocab = front.map_or(self.llama.config().vocab, |front| front.vocab());
-        let width = if given.is_some() { front.map_or(0, |front| front.fused()) } else { 1 } * self.llama.config().dim;
+        let width = if given.is_some() { front.map_or(0, |front| front.fused()) } else { 1 }
+            * self.llama.config().dim;
         if front.is_some() && given.is_none() {
             let mut states = std::mem::take(&mut self.states);
             states.clear();
             for (i, node) in nodes.iter().enumerate() {
                 match self.state(node) {
                     // Parents within this pass have no state yet: a head runs one depth at a time.
-                    Some(state) if node.parent < Parent::Slot(first) => states.extend_from_slice(state),
+                    Some(state) if node.parent < Parent::Slot(first) => {
+                        states.extend_from_slice(state)
+                    }
                     _ => {
                         self.states = states;
                         return Err(ForwardError::Parent { node: first + i, parent: first + i });
@@ -290,7 +306,8 @@ impl Decoder for CpuDecoder {
     fn keep_hidden(&mut self, after: &[usize]) -> bool {
         if self.front.is_none() {
             let from = self.len + self.slots.len();
-            self.hidden = (!after.is_empty()).then(|| Hidden::new(after, self.llama.config().dim, from));
+            self.hidden =
+                (!after.is_empty()).then(|| Hidden::new(after, self.llama.config().dim, from));
         }
         self.front.is_none()
     }

@@ -51,8 +51,13 @@ impl<'a> MatrixView<'a> {
 
     /// Returns elements `from..to` of stored row `i`, clipped to the matrix.
     fn stored(&self, i: usize, from: usize, to: usize) -> &'a [f32] {
-        let (rows, cols) = if self.turned { (self.cols, self.rows) } else { (self.rows, self.cols) };
-        if i >= rows || from >= cols { &[] } else { &self.data[i * cols + from..i * cols + to.min(cols)] }
+        let (rows, cols) =
+            if self.turned { (self.cols, self.rows) } else { (self.rows, self.cols) };
+        if i >= rows || from >= cols {
+            &[]
+        } else {
+            &self.data[i * cols + from..i * cols + to.min(cols)]
+        }
     }
 }
 
@@ -91,7 +96,11 @@ impl PackedRight {
                 for (pair, row) in tile.chunks_exact_mut(DEPTH).enumerate() {
                     for half in 0..2 {
                         let from = of.stored(k + 2 * pair + half, c, c + TILE);
-                        row.iter_mut().skip(half).step_by(2).zip(from).for_each(|(to, &x)| *to = round(x));
+                        row.iter_mut()
+                            .skip(half)
+                            .step_by(2)
+                            .zip(from)
+                            .for_each(|(to, &x)| *to = round(x));
                     }
                 }
             }
@@ -123,7 +132,9 @@ fn pack_left(of: MatrixView<'_>) -> Vec<Factors> {
             }
         } else {
             for (row, to) in tile.chunks_exact_mut(DEPTH).enumerate() {
-                to.iter_mut().zip(of.stored(r + row, k, k + DEPTH)).for_each(|(to, &x)| *to = round(x));
+                to.iter_mut()
+                    .zip(of.stored(r + row, k, k + DEPTH))
+                    .for_each(|(to, &x)| *to = round(x));
             }
         }
     }
@@ -155,7 +166,9 @@ fn reference(left: MatrixView<'_>, right: &PackedRight, sums: &mut [f32]) {
         for k in 0..left.cols {
             let (piece, i) = (k / DEPTH, k % DEPTH);
             let x = value(packed[r / TILE * pieces + piece].0[r % TILE * DEPTH + i]);
-            let y = value(right.tiles[c / TILE * pieces + piece].0[i / 2 * DEPTH + c % TILE * 2 + i % 2]);
+            let y = value(
+                right.tiles[c / TILE * pieces + piece].0[i / 2 * DEPTH + c % TILE * 2 + i % 2],
+            );
             *sum += x * y;
         }
     }
@@ -186,7 +199,13 @@ mod amx {
     /// `pieces` tiles; each of `sums` points to 16 rows of 16 floats, `stride` bytes apart, which
     /// no other thread accesses.
     #[inline]
-    unsafe fn block(pieces: usize, a: [*const Factors; 2], b: [*const Factors; 2], sums: [*mut f32; 4], stride: usize) {
+    unsafe fn block(
+        pieces: usize,
+        a: [*const Factors; 2],
+        b: [*const Factors; 2],
+        sums: [*mut f32; 4],
+        stride: usize,
+    ) {
         // SAFETY: guaranteed by the caller.
         unsafe {
             asm!(
@@ -271,7 +290,8 @@ mod amx {
                             continue;
                         }
                         for (row, tile) in (r * TILE..rows).zip(tile.chunks_exact(TILE)) {
-                            let to = &mut sums[row * cols + c * TILE..row * cols + ((c + 1) * TILE).min(cols)];
+                            let to = &mut sums
+                                [row * cols + c * TILE..row * cols + ((c + 1) * TILE).min(cols)];
                             to.iter_mut().zip(tile).for_each(|(to, x)| *to += x);
                         }
                     }
@@ -310,7 +330,11 @@ mod tests {
         assert_eq!(of(1.0 + 3.0 / 256.0), 1.0 + 4.0 / 256.0);
         assert_eq!(of(-3.4e38), f32::NEG_INFINITY);
         assert_eq!(of(f32::INFINITY), f32::INFINITY);
-        assert!(of(f32::NAN).is_nan() && of(f32::from_bits(0x7fff_ffff)).is_nan() && of(f32::from_bits(0xffff_ffff)).is_nan());
+        assert!(
+            of(f32::NAN).is_nan()
+                && of(f32::from_bits(0x7fff_ffff)).is_nan()
+                && of(f32::from_bits(0xffff_ffff)).is_nan()
+        );
     }
 
     proptest! {
@@ -342,7 +366,10 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "safe code, and millions of products: it would take Miri a quarter of an hour")]
+    #[cfg_attr(
+        miri,
+        ignore = "safe code, and millions of products: it would take Miri a quarter of an hour"
+    )]
     fn long_sums_match_the_reference() {
         let (m, k, n) = (33, 2000, 40);
         let (a, b) = (numbers(m * k, 3), numbers(k * n, 4));

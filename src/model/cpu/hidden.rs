@@ -51,12 +51,23 @@ impl Hidden {
     /// # Safety
     /// No other thread accesses these slots' rows or writes these rows of `x` meanwhile.
     #[allow(unsafe_code)]
-    pub unsafe fn store_rows(&self, layers: usize, slot: usize, tokens: Range<usize>, x: &Shared<f32>, stride: usize) {
+    pub unsafe fn store_rows(
+        &self,
+        layers: usize,
+        slot: usize,
+        tokens: Range<usize>,
+        x: &Shared<f32>,
+        stride: usize,
+    ) {
         let Some(part) = self.after.iter().position(|&after| after == layers) else { return };
         for t in tokens {
             let at = (slot + t) * self.width() + part * self.dim;
             // SAFETY: guaranteed by the caller.
-            unsafe { self.rows.write(at..at + self.dim).copy_from_slice(x.read(t * stride..t * stride + self.dim)) };
+            unsafe {
+                self.rows
+                    .write(at..at + self.dim)
+                    .copy_from_slice(x.read(t * stride..t * stride + self.dim))
+            };
         }
     }
 
@@ -65,7 +76,8 @@ impl Hidden {
     pub fn rows(&self, slots: Range<usize>) -> Option<&[f32]> {
         let range = slots.start * self.width()..slots.end * self.width();
         // SAFETY: only passes write rows, and none runs while the decoder is borrowed.
-        (self.from <= slots.start && range.end <= self.rows.len()).then(|| unsafe { self.rows.read(range) })
+        (self.from <= slots.start && range.end <= self.rows.len())
+            .then(|| unsafe { self.rows.read(range) })
     }
 
     /// Moves rows of slots as `Cache::gather` does.

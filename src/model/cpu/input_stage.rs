@@ -16,8 +16,8 @@ use super::memory::Shared;
 use super::pool::Worker;
 use super::scratch::Scratch;
 use super::tile::{BLOCK, PackedMatrix};
-use crate::model::load::LoadError;
 use crate::model::format::weights::Weights;
+use crate::model::load::LoadError;
 
 /// Input stage of a drafting head, before its layers.
 #[derive(Debug)]
@@ -65,7 +65,14 @@ impl InputBuffers {
     /// Creates buffers for a head that fuses `fused` states of `dim` numbers, on `threads` threads.
     pub fn new(fused: usize, dim: usize, threads: usize) -> Self {
         let embeddings = (0..threads).map(|_| Shared::new(dim)).collect();
-        Self { tokens: 0, fused, dim, hidden: Acts::new(fused * dim, 0), pair: Acts::new(2 * dim, 0), embeddings }
+        Self {
+            tokens: 0,
+            fused,
+            dim,
+            hidden: Acts::new(fused * dim, 0),
+            pair: Acts::new(2 * dim, 0),
+            embeddings,
+        }
     }
 
     /// Grows the buffers for passes of `tokens` tokens.
@@ -79,7 +86,10 @@ impl InputBuffers {
 }
 
 impl Fusion {
-    fn load(weights: &Weights, mat: &mut impl FnMut(&str) -> PackedMatrix) -> Result<Fusion, LoadError> {
+    fn load(
+        weights: &Weights,
+        mat: &mut impl FnMut(&str) -> PackedMatrix,
+    ) -> Result<Fusion, LoadError> {
         let (dim, error) = (weights.config().dim, |what: String| Err(unfit(weights, what)));
         let fused = weights.tensor("fuse_norm.weight").map_or(0, |t| t.rows);
         for (name, rows, cols) in [
@@ -92,12 +102,17 @@ impl Fusion {
             match weights.tensor(name) {
                 None => return error(format!("has no tensor {name}")),
                 Some(t) if (t.rows, t.cols) != (rows, cols) => {
-                    return error(format!("tensor {name} is {} x {}, where {rows} x {cols} was expected", t.rows, t.cols));
+                    return error(format!(
+                        "tensor {name} is {} x {}, where {rows} x {cols} was expected",
+                        t.rows, t.cols
+                    ));
                 }
                 Some(_) => {}
             }
         }
-        let fuse_norms = (0..fused).map(|i| weights.read_values("fuse_norm.weight", i..i + 1)).collect::<Result<_, _>>()?;
+        let fuse_norms = (0..fused)
+            .map(|i| weights.read_values("fuse_norm.weight", i..i + 1))
+            .collect::<Result<_, _>>()?;
         Ok(Fusion {
             fuse_norms,
             fuse: mat("fuse.weight"),
@@ -126,10 +141,13 @@ impl InputStage {
     ) -> Result<InputStage, LoadError> {
         let (dim, of_target) = (weights.config().dim, target.config().dim);
         if dim != of_target || !dim.is_multiple_of(BLOCK) {
-            let what = format!("has states of width {dim}, and the target's have {of_target} (in whole blocks of {BLOCK})");
+            let what = format!(
+                "has states of width {dim}, and the target's have {of_target} (in whole blocks of {BLOCK})"
+            );
             return Err(unfit(weights, what));
         }
-        let fusion = if weights.has_attention() { Some(Fusion::load(weights, &mut mat)?) } else { None };
+        let fusion =
+            if weights.has_attention() { Some(Fusion::load(weights, &mut mat)?) } else { None };
         Ok(InputStage { target: Arc::clone(target), fusion })
     }
 
@@ -147,7 +165,15 @@ impl InputStage {
     ///
     /// When it returns, all threads have finished.
     #[allow(unsafe_code)]
-    pub fn work(&self, head: &Llama, worker: &Worker, pass: &Batch, states: States, room: &InputBuffers, s: &Scratch) {
+    pub fn work(
+        &self,
+        head: &Llama,
+        worker: &Worker,
+        pass: &Batch,
+        states: States,
+        room: &InputBuffers,
+        s: &Scratch,
+    ) {
         let (k, w, dim, eps) = (head.kernel(), s.widths, room.dim, head.config().eps);
         let share = WorkSplit::by_stages(worker, 0..pass.tokens.len());
         let tokens = share.whole_rows();
@@ -155,7 +181,8 @@ impl InputStage {
             let (States::Hidden(all) | States::Own(all)) = states;
             for t in tokens {
                 // SAFETY: row t belongs to this thread.
-                unsafe { s.residual.write(t * w.dim..t * w.dim + dim) }.copy_from_slice(&all[t * dim..][..dim]);
+                unsafe { s.residual.write(t * w.dim..t * w.dim + dim) }
+                    .copy_from_slice(&all[t * dim..][..dim]);
             }
             worker.barrier();
             return;
@@ -172,20 +199,31 @@ impl InputStage {
                                 x,
                                 norm,
                                 eps,
-                                To { acts: &room.hidden, row: t, first: j * dim / BLOCK, interleaved: false },
+                                To {
+                                    acts: &room.hidden,
+                                    row: t,
+                                    first: j * dim / BLOCK,
+                                    interleaved: false,
+                                },
                                 0..dim / BLOCK,
                             )
                         };
                     }
                 }
                 worker.barrier();
-                head.products(&share, &[(&fusion.fuse, 0)], &room.hidden, (&s.residual, w.dim, false));
+                head.products(
+                    &share,
+                    &[(&fusion.fuse, 0)],
+                    &room.hidden,
+                    (&s.residual, w.dim, false),
+                );
                 worker.barrier();
             }
             States::Own(all) => {
                 for t in tokens.clone() {
                     // SAFETY: row t belongs to this thread.
-                    unsafe { s.residual.write(t * w.dim..t * w.dim + dim) }.copy_from_slice(&all[t * dim..][..dim]);
+                    unsafe { s.residual.write(t * w.dim..t * w.dim + dim) }
+                        .copy_from_slice(&all[t * dim..][..dim]);
                 }
             }
         }
@@ -199,7 +237,13 @@ impl InputStage {
             unsafe {
                 let to = |first: usize| To { acts: &room.pair, row: t, first, interleaved: false };
                 (k.norm)(embedding, &fusion.token_norm, eps, to(0), 0..dim / BLOCK);
-                (k.norm)(s.residual.read(t * w.dim..t * w.dim + dim), &fusion.state_norm, eps, to(dim / BLOCK), 0..dim / BLOCK);
+                (k.norm)(
+                    s.residual.read(t * w.dim..t * w.dim + dim),
+                    &fusion.state_norm,
+                    eps,
+                    to(dim / BLOCK),
+                    0..dim / BLOCK,
+                );
             }
         }
         worker.barrier();

@@ -128,7 +128,10 @@ pub fn exp(x: f32) -> f32 {
     let n = shifted - MAGIC;
     // ln 2 is split in two parts, so that r keeps its last bits.
     let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_4, x));
-    let p = 1.987_569_2e-4f32.mul_add(r, 1.398_2e-3).mul_add(r, 8.333_452e-3).mul_add(r, 4.166_579_6e-2);
+    let p = 1.987_569_2e-4f32
+        .mul_add(r, 1.398_2e-3)
+        .mul_add(r, 8.333_452e-3)
+        .mul_add(r, 4.166_579_6e-2);
     let p = p.mul_add(r, 1.666_666_5e-1).mul_add(r, 0.5);
     // The low bits hold n; -127 becomes a factor of 0.
     let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1f32.to_bits()));
@@ -245,7 +248,10 @@ mod tests {
             let x = i as f32 * 1e-4;
             let (got, want) = (f64::from(exp(x)), f64::from(x).exp());
             // Below -87.3 the result is subnormal.
-            assert!((got / want - 1.0).abs() < 3e-7 || x < -87.3 && got < 2e-38, "exp({x}) = {got}, not {want}");
+            assert!(
+                (got / want - 1.0).abs() < 3e-7 || x < -87.3 && got < 2e-38,
+                "exp({x}) = {got}, not {want}"
+            );
         }
         assert_eq!((exp(-100.0), exp(f32::NEG_INFINITY), exp(0.0)), (0.0, 0.0, 1.0));
         assert!(gated_silu(-200.0, 1.0).abs() < 1e-35 && gated_silu(200.0, 1.0) == 200.0);

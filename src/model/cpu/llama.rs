@@ -20,8 +20,8 @@ use super::memory::Shared;
 use super::pool::Pool;
 use super::tile::{PackedMatrix, Packing, ROWS, pack_tile, unpack_row};
 use crate::model::format::quant::TensorFormat;
-use crate::model::load::LoadError;
 use crate::model::format::weights::Weights;
+use crate::model::load::LoadError;
 use crate::model::{Config, rope};
 use crate::tree::TokenId;
 
@@ -111,23 +111,40 @@ impl Llama {
     ///
     /// # Errors
     /// As [`Llama::load`].
-    pub fn with_kernel(weights: &Weights, threads: usize, kernel: &'static Kernel) -> Result<Self, LoadError> {
+    pub fn with_kernel(
+        weights: &Weights,
+        threads: usize,
+        kernel: &'static Kernel,
+    ) -> Result<Self, LoadError> {
         Self::build(weights, threads, kernel, None)
     }
 
-    fn build(weights: &Weights, threads: usize, kernel: &'static Kernel, target: Option<&Arc<Llama>>) -> Result<Self, LoadError> {
+    fn build(
+        weights: &Weights,
+        threads: usize,
+        kernel: &'static Kernel,
+        target: Option<&Arc<Llama>>,
+    ) -> Result<Self, LoadError> {
         let config = weights.config().clone();
         let mut plans: Vec<MatrixPlan> = Vec::new();
         let mut size = 0;
         let (mut rounded, mut scaled) = (Vec::new(), 0);
         let mut plan = |name: String| -> PackedMatrix {
             // The tensor exists: this was checked when the weights were opened.
-            let (kind, rows, cols) = weights.tensor(&name).map_or((TensorFormat::F32, 0, 0), |t| (t.kind, t.rows, t.cols));
+            let (kind, rows, cols) = weights
+                .tensor(&name)
+                .map_or((TensorFormat::F32, 0, 0), |t| (t.kind, t.rows, t.cols));
             let (packing, exact) = Packing::of(kind);
             if !exact && !rounded.contains(&kind) {
                 rounded.push(kind);
             }
-            let mat = PackedMatrix { packing, rows, cols, offset: size, scales: (!exact).then_some(scaled) };
+            let mat = PackedMatrix {
+                packing,
+                rows,
+                cols,
+                offset: size,
+                scales: (!exact).then_some(scaled),
+            };
             size += mat.bytes().next_multiple_of(64);
             scaled += if exact { 0 } else { mat.tiles() };
             plans.push(MatrixPlan { name, kind, mat, weights });
@@ -138,7 +155,11 @@ impl Llama {
             let mut mat = |name: &str| plan(format!("blk.{l}.{name}.weight"));
             let attention = if weights.has_attention() {
                 let norm = weights.read_vector(&format!("blk.{l}.attn_norm.weight"))?;
-                Some(AttentionWeights { norm, qkv: [mat("attn_q"), mat("attn_k"), mat("attn_v")], output: mat("attn_output") })
+                Some(AttentionWeights {
+                    norm,
+                    qkv: [mat("attn_q"), mat("attn_k"), mat("attn_v")],
+                    output: mat("attn_output"),
+                })
             } else {
                 None
             };
@@ -151,21 +172,31 @@ impl Llama {
             });
         }
         let head = plan(weights.output_matrix().to_owned());
-        let front = target.map(|target| InputStage::load(weights, target, |name| plan(name.to_owned()))).transpose()?;
+        let front = target
+            .map(|target| InputStage::load(weights, target, |name| plan(name.to_owned())))
+            .transpose()?;
         let packed = Shared::try_streamed(size).ok_or_else(|| {
-            let what = format!("its packed weights need {size} bytes of memory, which can't be had");
-            LoadError::file(weights.path(), what, None, "take a smaller model, or close other programs")
+            let what =
+                format!("its packed weights need {size} bytes of memory, which can't be had");
+            LoadError::file(
+                weights.path(),
+                what,
+                None,
+                "take a smaller model, or close other programs",
+            )
         })?;
         let scales = Shared::new(scaled);
         pack(&plans, &packed, &scales, threads)?;
-        let embedding = match weights.tensor("token_embd.weight").filter(|t| t.name != weights.output_matrix()) {
-            None => Embedding::Tied,
-            Some(t) => {
-                let mut bytes = Vec::new();
-                weights.read_rows(&t.name, 0..t.rows, &mut bytes)?;
-                Embedding::Own { kind: t.kind, row: t.row_bytes(), bytes }
-            }
-        };
+        let embedding =
+            match weights.tensor("token_embd.weight").filter(|t| t.name != weights.output_matrix())
+            {
+                None => Embedding::Tied,
+                Some(t) => {
+                    let mut bytes = Vec::new();
+                    weights.read_rows(&t.name, 0..t.rows, &mut bytes)?;
+                    Embedding::Own { kind: t.kind, row: t.row_bytes(), bytes }
+                }
+            };
         Ok(Self {
             kernel,
             pool: Pool::shared(threads),
@@ -248,12 +279,19 @@ impl Llama {
     pub(super) fn embed(&self, token: TokenId, out: &mut [f32]) {
         let row = token as usize;
         match &self.embedding {
-            Embedding::Own { kind, row: bytes, bytes: all } => kind.dequantize(&all[row * bytes..][..*bytes], out),
+            Embedding::Own { kind, row: bytes, bytes: all } => {
+                kind.dequantize(&all[row * bytes..][..*bytes], out)
+            }
             Embedding::Tied => {
                 let size = self.head.tile_bytes();
                 let at = self.head.offset + row / ROWS * size;
                 // SAFETY: packed weights are never written after loading.
-                unpack_row(self.head.packing, unsafe { self.packed.read(at..at + size) }, row % ROWS, out);
+                unpack_row(
+                    self.head.packing,
+                    unsafe { self.packed.read(at..at + size) },
+                    row % ROWS,
+                    out,
+                );
                 let scale = self.scale(&self.head, row / ROWS);
                 if scale != 1.0 {
                     out.iter_mut().for_each(|x| *x *= scale);
@@ -274,7 +312,12 @@ impl Llama {
 
 /// Reads and packs all matrices; threads take runs of tiles dynamically.
 #[allow(unsafe_code)]
-fn pack(plans: &[MatrixPlan], packed: &Shared<u8>, scales: &Shared<f32>, threads: usize) -> Result<(), LoadError> {
+fn pack(
+    plans: &[MatrixPlan],
+    packed: &Shared<u8>,
+    scales: &Shared<f32>,
+    threads: usize,
+) -> Result<(), LoadError> {
     /// Number of tiles read at once.
     const RUN: usize = 16;
     let runs: Vec<(&MatrixPlan, Range<usize>)> = (plans.iter())
@@ -288,7 +331,11 @@ fn pack(plans: &[MatrixPlan], packed: &Shared<u8>, scales: &Shared<f32>, threads
         let mut bytes = Vec::new();
         while let Some((plan, tiles)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
             let mat = plan.mat;
-            plan.weights.read_rows(&plan.name, tiles.start * ROWS..(tiles.end * ROWS).min(mat.rows), &mut bytes)?;
+            plan.weights.read_rows(
+                &plan.name,
+                tiles.start * ROWS..(tiles.end * ROWS).min(mat.rows),
+                &mut bytes,
+            )?;
             let Some(row) = plan.kind.row_bytes(mat.cols) else { continue };
             let rows: Vec<&[u8]> = bytes.chunks_exact(row).collect();
             for (i, rows) in rows.chunks(ROWS).enumerate() {
@@ -298,7 +345,9 @@ fn pack(plans: &[MatrixPlan], packed: &Shared<u8>, scales: &Shared<f32>, threads
                 let scale = pack_tile(plan.kind, mat.cols, rows, tile);
                 if let Some(first) = mat.scales {
                     // SAFETY: as above.
-                    let own = unsafe { scales.write(first + tiles.start + i..first + tiles.start + i + 1) };
+                    let own = unsafe {
+                        scales.write(first + tiles.start + i..first + tiles.start + i + 1)
+                    };
                     own[0] = scale;
                 }
             }

@@ -66,12 +66,16 @@ impl<T: Pod> Shared<T> {
 
     fn with_align(len: usize, align: usize) -> Result<Self, Layout> {
         // One line more than requested, so that a load of a whole vector at the end stays inside.
-        let size = len.checked_mul(size_of::<T>()).and_then(|n| n.checked_add(2 * ALIGN + align)).unwrap_or(usize::MAX);
+        let size = len
+            .checked_mul(size_of::<T>())
+            .and_then(|n| n.checked_add(2 * ALIGN + align))
+            .unwrap_or(usize::MAX);
         // Aligned by hand: an aligned allocation would zero all pages explicitly, although fresh
         // pages from the system are zero already.
         let Ok(layout) = Layout::from_size_align(size, align_of::<T>()) else {
             // Exceeds the address space; the error reports the largest layout instead.
-            return Err(Layout::from_size_align(isize::MAX as usize, 1).unwrap_or_else(|_| Layout::new::<T>()));
+            return Err(Layout::from_size_align(isize::MAX as usize, 1)
+                .unwrap_or_else(|_| Layout::new::<T>()));
         };
         // SAFETY: the layout's size is not 0.
         let base = unsafe { alloc_zeroed(layout) };
@@ -169,8 +173,11 @@ mod tests {
     fn unavailable_memory_gives_none() {
         for len in [1 << 60, usize::MAX / 4, usize::MAX] {
             // The optimizer may remove an allocation that is never used.
-            let (plain, streamed) = (Shared::<f32>::try_new(len), Shared::<u8>::try_streamed(usize::MAX - len / 8));
-            assert!(std::hint::black_box(plain).is_none() && std::hint::black_box(streamed).is_none());
+            let (plain, streamed) =
+                (Shared::<f32>::try_new(len), Shared::<u8>::try_streamed(usize::MAX - len / 8));
+            assert!(
+                std::hint::black_box(plain).is_none() && std::hint::black_box(streamed).is_none()
+            );
         }
     }
 

@@ -22,10 +22,10 @@ pub mod dense;
 mod dispatch;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod emulation;
-mod input_stage;
 #[cfg(feature = "cuda")]
 pub(super) mod gpu_memory;
 mod hidden;
+mod input_stage;
 mod lanes;
 mod llama;
 mod memory;
@@ -109,7 +109,12 @@ impl WeightedSums {
     /// Restricts the operation to the column groups from number `first` on.
     fn columns(&self, first: usize) -> WeightedSums {
         let halves = self.halves.wrapping_add(first * self.halves_stride);
-        WeightedSums { halves, sixteens: self.sixteens - first, sums: self.sums.wrapping_add(first * tile::ROWS), ..*self }
+        WeightedSums {
+            halves,
+            sixteens: self.sixteens - first,
+            sums: self.sums.wrapping_add(first * tile::ROWS),
+            ..*self
+        }
     }
 }
 
@@ -222,9 +227,16 @@ mod between {
 
     /// Computes the RMS norm of `x` times `weight` and quantizes its given `blocks`.
     #[inline(always)]
-    pub unsafe fn norm<R: Rounding>(x: &[f32], weight: &[f32], eps: f32, to: To, blocks: Range<usize>) {
+    pub unsafe fn norm<R: Rounding>(
+        x: &[f32],
+        weight: &[f32],
+        eps: f32,
+        to: To,
+        blocks: Range<usize>,
+    ) {
         let r = lanes::rms(x, eps);
-        let ((whole, rest), (weights, last)) = (x.as_chunks::<BLOCK>(), weight.as_chunks::<BLOCK>());
+        let ((whole, rest), (weights, last)) =
+            (x.as_chunks::<BLOCK>(), weight.as_chunks::<BLOCK>());
         let full = blocks.start.min(whole.len())..blocks.end.min(whole.len());
         for (b, (x, w)) in full.clone().zip(whole[full.clone()].iter().zip(&weights[full])) {
             let mut block = [0f32; BLOCK];
@@ -255,7 +267,12 @@ mod between {
     impl<'a> PendingBlocks<'a> {
         #[inline(always)]
         fn new(to: To<'a>) -> Self {
-            Self { to, blocks: [[0.0; BLOCK]; QUANTIZED_TOGETHER], places: [(0, 0); QUANTIZED_TOGETHER], count: 0 }
+            Self {
+                to,
+                blocks: [[0.0; BLOCK]; QUANTIZED_TOGETHER],
+                places: [(0, 0); QUANTIZED_TOGETHER],
+                count: 0,
+            }
         }
 
         /// Returns the buffer for the next block, which goes to `place`.
@@ -282,7 +299,13 @@ mod between {
         #[inline(always)]
         unsafe fn round<R: Rounding>(&mut self) {
             // SAFETY: guaranteed by the caller.
-            unsafe { Acts::put_blocks::<R>(self.to, &self.blocks[..self.count], &self.places[..self.count]) };
+            unsafe {
+                Acts::put_blocks::<R>(
+                    self.to,
+                    &self.blocks[..self.count],
+                    &self.places[..self.count],
+                )
+            };
             self.count = 0;
         }
     }
@@ -296,7 +319,8 @@ mod between {
         let mut waiting = PendingBlocks::new(to);
         for (i, row) in x.chunks_exact(stride).enumerate() {
             let (gates, ups) = row.split_at(stride / 2);
-            let ((gates, last), (ups, last_ups)) = (gates[..n].as_chunks::<BLOCK>(), ups[..n].as_chunks::<BLOCK>());
+            let ((gates, last), (ups, last_ups)) =
+                (gates[..n].as_chunks::<BLOCK>(), ups[..n].as_chunks::<BLOCK>());
             for (b, (gate, up)) in gates.iter().zip(ups).enumerate() {
                 // SAFETY: the caller owns these blocks, here and below.
                 let block = unsafe { waiting.next::<R>((i, b)) };
@@ -307,7 +331,11 @@ mod between {
             if !last.is_empty() {
                 let block = unsafe { waiting.next::<R>((i, gates.len())) };
                 *block = [0.0; BLOCK];
-                block.iter_mut().zip(last).zip(last_ups).for_each(|((y, &gate), &up)| *y = lanes::gated_silu(gate, up));
+                block
+                    .iter_mut()
+                    .zip(last)
+                    .zip(last_ups)
+                    .for_each(|((y, &gate), &up)| *y = lanes::gated_silu(gate, up));
             }
         }
         unsafe { waiting.round::<R>() };
@@ -319,9 +347,17 @@ mod between {
     /// second number of its pair in `totals`. `places` gives, for each row, its row offset after
     /// `to` and its first block.
     #[inline(always)]
-    pub unsafe fn share<R: Rounding>(sums: &[f32], stride: usize, totals: &[f32], to: To, places: &[Place]) {
+    pub unsafe fn share<R: Rounding>(
+        sums: &[f32],
+        stride: usize,
+        totals: &[f32],
+        to: To,
+        places: &[Place],
+    ) {
         let mut waiting = PendingBlocks::new(to);
-        for ((row, totals), &(t, first)) in sums.chunks_exact(stride).zip(totals.chunks_exact(2)).zip(places) {
+        for ((row, totals), &(t, first)) in
+            sums.chunks_exact(stride).zip(totals.chunks_exact(2)).zip(places)
+        {
             let inverse = 1.0 / totals[1];
             for (b, x) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
                 // SAFETY: the caller owns these blocks, here and below.
@@ -370,7 +406,8 @@ static SCALAR: Kernel = {
         for (t, token) in tokens.iter().enumerate() {
             let sums = scalar::tile(packing, tile, token);
             // SAFETY: the caller allows writes to 16 rows of each token.
-            let at = unsafe { std::slice::from_raw_parts_mut(out.at.add(t * out.stride), tile::ROWS) };
+            let at =
+                unsafe { std::slice::from_raw_parts_mut(out.at.add(t * out.stride), tile::ROWS) };
             for (at, sum) in at.iter_mut().zip(sums) {
                 *at = if out.add { *at + sum } else { sum };
             }
@@ -458,8 +495,14 @@ static AMX: Kernel = Kernel { name: "amx-int8", sixteen: Some(&amx::AMX_UNIT), .
 // The functions between the products need no NEON variant: every 64-bit Arm target has NEON, so the
 // plain ones use it.
 #[cfg(target_arch = "aarch64")]
-static NEON: Kernel =
-    Kernel { name: "neon-dotprod", tokens: neon::TOKENS, rows: neon::WEIGHED, tile: neon::tile, weigh: neon::weigh, ..SCALAR };
+static NEON: Kernel = Kernel {
+    name: "neon-dotprod",
+    tokens: neon::TOKENS,
+    rows: neon::WEIGHED,
+    tile: neon::tile,
+    weigh: neon::weigh,
+    ..SCALAR
+};
 
 impl Kernel {
     /// Returns every kernel that this CPU supports, fastest first, ending with the scalar
@@ -467,7 +510,10 @@ impl Kernel {
     pub fn all() -> Vec<&'static Kernel> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+        {
             if is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
@@ -502,7 +548,11 @@ impl Kernel {
     /// The match is checked once, on a sample of products (see `check`).
     pub fn detect() -> &'static Kernel {
         static FOUND: OnceLock<&'static Kernel> = OnceLock::new();
-        FOUND
-            .get_or_init(|| Kernel::all().into_iter().find(|kernel| check::matches_reference(kernel, &SCALAR)).unwrap_or(&SCALAR))
+        FOUND.get_or_init(|| {
+            Kernel::all()
+                .into_iter()
+                .find(|kernel| check::matches_reference(kernel, &SCALAR))
+                .unwrap_or(&SCALAR)
+        })
     }
 }

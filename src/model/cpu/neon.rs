@@ -11,7 +11,9 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::acts::{ActBlock, Row};
-use super::dispatch::{BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts};
+use super::dispatch::{
+    BYTES, NIBBLES, NIBBLES_MIN, SUPER, packing, tile_by_counts, weigh_by_counts,
+};
 use super::tile::Packing;
 use super::{TileOutput, WeightedSums};
 
@@ -31,7 +33,12 @@ unsafe fn multiply<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], 
 /// Multiplies eight rows of a tile by T tokens, from row `8 * half` on.
 #[target_feature(enable = "neon,dotprod")]
 #[allow(clippy::needless_range_loop)] // `half` is also an offset
-unsafe fn eight<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out: TileOutput, half: usize) {
+unsafe fn eight<const T: usize, const P: usize>(
+    tile: &[u8],
+    tokens: &[Row],
+    out: TileOutput,
+    half: usize,
+) {
     let p = packing(P);
     let blocks = tokens[0].len();
     debug_assert!(tile.len() == p.tile(blocks) && tokens.len() == T);
@@ -63,7 +70,10 @@ unsafe fn eight<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out
                 }
                 if P == NIBBLES_MIN || P == SUPER {
                     let m = if P == SUPER {
-                        vnegq_f32(vmulq_f32(halves(head.add(32 + r * 8)), small(scales.add(16 + half * 8 + r * 4))))
+                        vnegq_f32(vmulq_f32(
+                            halves(head.add(32 + r * 8)),
+                            small(scales.add(16 + half * 8 + r * 4)),
+                        ))
                     } else {
                         halves(scales.add(32 + half * 16 + r * 8))
                     };
@@ -89,7 +99,10 @@ unsafe fn eight<const T: usize, const P: usize>(tile: &[u8], tokens: &[Row], out
 /// Multiplies 8 rows of 32 unsigned nibbles by T tokens.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
-unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [[int32x4_t; 2]; T] {
+unsafe fn nibbles<const T: usize>(
+    lines: *const u8,
+    x: [*const ActBlock; T],
+) -> [[int32x4_t; 2]; T] {
     let low = vdupq_n_u8(15);
     let mut whole = [[vdupq_n_s32(0); 2]; T];
     // SAFETY: the caller passes whole lines and blocks.
@@ -101,7 +114,10 @@ unsafe fn nibbles<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> 
             ($j:literal) => {
                 for r in 0..2 {
                     let w = vld1q_u8(lines.add($j * 64 + r * 16));
-                    let (lo, hi) = (vreinterpretq_s8_u8(vandq_u8(w, low)), vreinterpretq_s8_u8(vshrq_n_u8(w, 4)));
+                    let (lo, hi) = (
+                        vreinterpretq_s8_u8(vandq_u8(w, low)),
+                        vreinterpretq_s8_u8(vshrq_n_u8(w, 4)),
+                    );
                     for t in 0..T {
                         whole[t][r] = dot::<$j>(whole[t][r], lo, x[t][0]);
                         whole[t][r] = dot::<$j>(whole[t][r], hi, x[t][1]);
@@ -125,7 +141,8 @@ unsafe fn bytes<const T: usize>(lines: *const u8, x: [*const ActBlock; T]) -> [[
     // SAFETY: as above.
     unsafe {
         for i in 0..2 {
-            let (lines, x): (_, [int8x16_t; T]) = (lines.add(i * 256), std::array::from_fn(|t| quants(x[t], i)));
+            let (lines, x): (_, [int8x16_t; T]) =
+                (lines.add(i * 256), std::array::from_fn(|t| quants(x[t], i)));
             macro_rules! line {
                 ($j:literal) => {
                     for r in 0..2 {

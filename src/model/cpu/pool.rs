@@ -86,7 +86,10 @@ impl Backoff {
         }
         self.waiting += 1;
         if self.waiting >= 2 {
-            self.alone = 1usize.checked_shl(self.waiting - 2).unwrap_or(MAX_BACKOFF_JOBS).clamp(1, MAX_BACKOFF_JOBS);
+            self.alone = 1usize
+                .checked_shl(self.waiting - 2)
+                .unwrap_or(MAX_BACKOFF_JOBS)
+                .clamp(1, MAX_BACKOFF_JOBS);
         }
     }
 }
@@ -244,7 +247,9 @@ impl Worker<'_> {
             }
         }
         if self.index == 0 {
-            self.state.far.store(start.elapsed() > FAR_ROUND_TRIP * TRIPS as u32, Ordering::Relaxed);
+            self.state
+                .far
+                .store(start.elapsed() > FAR_ROUND_TRIP * TRIPS as u32, Ordering::Relaxed);
         }
     }
 
@@ -269,7 +274,9 @@ impl Pool {
         static POOLS: Mutex<Vec<Weak<Pool>>> = Mutex::new(Vec::new());
         let mut pools = lock(&POOLS);
         pools.retain(|pool| pool.strong_count() > 0);
-        if let Some(pool) = pools.iter().filter_map(Weak::upgrade).find(|pool| pool.threads() == threads.max(1)) {
+        if let Some(pool) =
+            pools.iter().filter_map(Weak::upgrade).find(|pool| pool.threads() == threads.max(1))
+        {
             return pool;
         }
         let mut pool = Pool::new(threads);
@@ -285,7 +292,9 @@ impl Pool {
         let mut helpers = Vec::new();
         for index in 1..count {
             let state = Arc::clone(&shared);
-            let helper = thread::Builder::new().name(format!("forward-{index}")).spawn(move || help(&state, index, count));
+            let helper = thread::Builder::new()
+                .name(format!("forward-{index}"))
+                .spawn(move || help(&state, index, count));
             match helper {
                 Ok(helper) => helpers.push(helper),
                 // If the system grants no more threads, fewer suffice, but a job relies on a fixed
@@ -327,7 +336,9 @@ impl Pool {
         state.bed.waited.store(0, Ordering::Relaxed);
         // SAFETY: this function returns only when every helper has finished the job (it waits for
         // their count below, also after a panic), so the reference does not outlive its referent.
-        let job = Job(unsafe { std::mem::transmute::<&(dyn Fn(&Worker) + Sync), &'static (dyn Fn(&Worker) + Sync)>(job) });
+        let job = Job(unsafe {
+            std::mem::transmute::<&(dyn Fn(&Worker) + Sync), &'static (dyn Fn(&Worker) + Sync)>(job)
+        });
         if threads == 1 {
             work(state, job, 0, 1);
         } else {
@@ -338,7 +349,11 @@ impl Pool {
             state.bed.wait(|| state.done.load(Ordering::Acquire) == self.helpers.len());
             *lock(&state.job) = None;
             if self.adaptive {
-                turn.took(threads, began.elapsed(), Duration::from_nanos(state.bed.waited.load(Ordering::Relaxed) as u64));
+                turn.took(
+                    threads,
+                    began.elapsed(),
+                    Duration::from_nanos(state.bed.waited.load(Ordering::Relaxed) as u64),
+                );
             }
         }
         if let Some(panic) = lock(&state.panic).take() {
@@ -400,12 +415,17 @@ mod tests {
         for threads in [1, 2, 3, 5] {
             let pool = Pool::new(threads);
             for _ in 0..20 {
-                let (sum, phase): (AtomicU64, Vec<AtomicU64>) = (0.into(), (0..8).map(|_| 0.into()).collect());
+                let (sum, phase): (AtomicU64, Vec<AtomicU64>) =
+                    (0.into(), (0..8).map(|_| 0.into()).collect());
                 pool.run(&|w| {
                     for (i, phase) in phase.iter().enumerate() {
                         phase.fetch_add(1, Ordering::Relaxed);
                         w.barrier();
-                        assert_eq!(phase.load(Ordering::Relaxed), threads as u64, "phase {i} was left before all were there");
+                        assert_eq!(
+                            phase.load(Ordering::Relaxed),
+                            threads as u64,
+                            "phase {i} was left before all were there"
+                        );
                     }
                     // All threads may call this, whatever the result.
                     w.measure_distance();
@@ -438,7 +458,14 @@ mod tests {
         let busy_ones: Vec<usize> = (0..12).map(|_| alone_after(busy, long)).collect();
         assert_eq!(busy_ones, [0, 1, 2, 4, 8, 16, 32, 64, 64, 64, 64, 64]);
         assert_eq!(alone_after(quiet, long), 0);
-        assert_eq!([alone_after(busy, long), alone_after(busy, MIN_JUDGED_JOB / 2), alone_after(quiet, long)], [0; 3]);
+        assert_eq!(
+            [
+                alone_after(busy, long),
+                alone_after(busy, MIN_JUDGED_JOB / 2),
+                alone_after(quiet, long)
+            ],
+            [0; 3]
+        );
         assert_eq!([alone_after(busy, long), alone_after(busy, long)], [0, 1], "anew");
     }
 

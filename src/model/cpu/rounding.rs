@@ -84,9 +84,13 @@ mod x86 {
             // others.
             let mut most = _mm256_setzero_si256();
             for part in parts {
-                most = _mm256_max_epu32(most, _mm256_and_si256(_mm256_castps_si256(part), _mm256_set1_epi32(i32::MAX)));
+                most = _mm256_max_epu32(
+                    most,
+                    _mm256_and_si256(_mm256_castps_si256(part), _mm256_set1_epi32(i32::MAX)),
+                );
             }
-            let most = _mm_max_epu32(_mm256_castsi256_si128(most), _mm256_extracti128_si256::<1>(most));
+            let most =
+                _mm_max_epu32(_mm256_castsi256_si128(most), _mm256_extracti128_si256::<1>(most));
             let most = _mm_max_epu32(most, _mm_shuffle_epi32::<0b1110>(most));
             let most = _mm_max_epu32(most, _mm_shuffle_epi32::<0b01>(most));
             let most = f32::from_bits(_mm_cvtsi128_si32(most) as u32);
@@ -94,14 +98,22 @@ mod x86 {
             let (inverse, magic) = (_mm256_set1_ps(inverse), _mm256_set1_ps(lanes::MAGIC));
             let mut whole = [_mm256_setzero_si256(); 4];
             for i in 0..4 {
-                let bits = _mm256_castps_si256(_mm256_add_ps(_mm256_mul_ps(parts[i], inverse), magic));
+                let bits =
+                    _mm256_castps_si256(_mm256_add_ps(_mm256_mul_ps(parts[i], inverse), magic));
                 // Sign-extends the low byte.
-                whole[i] = _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(_mm256_sub_epi32(bits, _mm256_castps_si256(magic))));
+                whole[i] = _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(_mm256_sub_epi32(
+                    bits,
+                    _mm256_castps_si256(magic),
+                )));
             }
-            let sums = _mm256_add_epi32(_mm256_add_epi32(whole[0], whole[1]), _mm256_add_epi32(whole[2], whole[3]));
+            let sums = _mm256_add_epi32(
+                _mm256_add_epi32(whole[0], whole[1]),
+                _mm256_add_epi32(whole[2], whole[3]),
+            );
             // Both packing instructions work on each half of a register, which leaves groups of
             // four bytes out of order.
-            let pairs = [_mm256_packs_epi32(whole[0], whole[1]), _mm256_packs_epi32(whole[2], whole[3])];
+            let pairs =
+                [_mm256_packs_epi32(whole[0], whole[1]), _mm256_packs_epi32(whole[2], whole[3])];
             let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
             let bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(pairs[0], pairs[1]), order);
             let mut quants = [0; BLOCK];
@@ -128,9 +140,15 @@ mod x86 {
         #[inline]
         unsafe fn quantise(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32, i32) {
             // SAFETY: the loads cover the two halves of the block.
-            let halves = unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] };
-            let magnitudes = halves.map(|half| _mm512_and_si512(_mm512_castps_si512(half), _mm512_set1_epi32(i32::MAX)));
-            let most = f32::from_bits(_mm512_reduce_max_epu32(_mm512_max_epu32(magnitudes[0], magnitudes[1])));
+            let halves =
+                unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] };
+            let magnitudes = halves.map(|half| {
+                _mm512_and_si512(_mm512_castps_si512(half), _mm512_set1_epi32(i32::MAX))
+            });
+            let most = f32::from_bits(_mm512_reduce_max_epu32(_mm512_max_epu32(
+                magnitudes[0],
+                magnitudes[1],
+            )));
             let Some(inverse) = lanes::inverse_scale(most) else { return ([0; BLOCK], 0.0, 0) };
             let (inverse, magic) = (_mm512_set1_ps(inverse), _mm512_set1_ps(lanes::MAGIC));
             let bytes = halves.map(|half| {
@@ -148,21 +166,30 @@ mod x86 {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         #[inline]
         unsafe fn quantise_two(x: &[[f32; BLOCK]; 2]) -> [([i8; BLOCK], f32, i32); 2] {
-            let magnitudes = |half: __m512| _mm512_and_si512(_mm512_castps_si512(half), _mm512_set1_epi32(i32::MAX));
-            let (mut halves, mut most) = ([[_mm512_setzero_ps(); 2]; 2], [_mm512_setzero_si512(); 2]);
+            let magnitudes = |half: __m512| {
+                _mm512_and_si512(_mm512_castps_si512(half), _mm512_set1_epi32(i32::MAX))
+            };
+            let (mut halves, mut most) =
+                ([[_mm512_setzero_ps(); 2]; 2], [_mm512_setzero_si512(); 2]);
             for i in 0..2 {
                 // SAFETY: the loads cover the two halves of the block.
-                halves[i] = unsafe { [_mm512_loadu_ps(x[i].as_ptr()), _mm512_loadu_ps(x[i].as_ptr().add(16))] };
+                halves[i] = unsafe {
+                    [_mm512_loadu_ps(x[i].as_ptr()), _mm512_loadu_ps(x[i].as_ptr().add(16))]
+                };
                 most[i] = _mm512_max_epu32(magnitudes(halves[i][0]), magnitudes(halves[i][1]));
             }
             // The first block's maxima in the lower half, the second's in the upper one; then each
             // half is reduced to all of its lanes.
             let [a, b] = most;
-            let most = _mm512_max_epu32(_mm512_shuffle_i32x4::<0x44>(a, b), _mm512_shuffle_i32x4::<0xee>(a, b));
+            let most = _mm512_max_epu32(
+                _mm512_shuffle_i32x4::<0x44>(a, b),
+                _mm512_shuffle_i32x4::<0xee>(a, b),
+            );
             let most = _mm512_max_epu32(most, _mm512_shuffle_i32x4::<0xb1>(most, most));
             let most = _mm512_max_epu32(most, _mm512_shuffle_epi32::<0x4e>(most));
             let most = _mm512_max_epu32(most, _mm512_shuffle_epi32::<0xb1>(most));
-            let (first, second) = (_mm512_castsi512_si128(most), _mm512_extracti32x4_epi32::<2>(most));
+            let (first, second) =
+                (_mm512_castsi512_si128(most), _mm512_extracti32x4_epi32::<2>(most));
             let most = _mm_castsi128_ps(_mm_unpacklo_epi32(first, second));
             let inverses = _mm_div_ps(_mm_set1_ps(127.0), most);
             // Zeros, tiny numbers and NaN take the general path.
@@ -171,21 +198,30 @@ mod x86 {
                 return unsafe { [Self::quantise(&x[0]), Self::quantise(&x[1])] };
             }
             let magic = _mm512_set1_ps(lanes::MAGIC);
-            let inverses = [_mm512_broadcastss_ps(inverses), _mm512_broadcastss_ps(_mm_movehdup_ps(inverses))];
+            let inverses =
+                [_mm512_broadcastss_ps(inverses), _mm512_broadcastss_ps(_mm_movehdup_ps(inverses))];
             let (mut quants, mut sums) = ([[0; BLOCK]; 2], [_mm_setzero_si128(); 2]);
             for i in 0..2 {
                 let mut bytes = [_mm_setzero_si128(); 2];
                 for h in 0..2 {
-                    let bits = _mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(halves[i][h], inverses[i]), magic));
-                    bytes[h] = _mm512_cvtepi32_epi8(_mm512_sub_epi32(bits, _mm512_castps_si512(magic)));
+                    let bits = _mm512_castps_si512(_mm512_add_ps(
+                        _mm512_mul_ps(halves[i][h], inverses[i]),
+                        magic,
+                    ));
+                    bytes[h] =
+                        _mm512_cvtepi32_epi8(_mm512_sub_epi32(bits, _mm512_castps_si512(magic)));
                 }
                 let bytes = _mm256_set_m128i(bytes[1], bytes[0]);
                 let sum = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), bytes);
-                sums[i] = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
+                sums[i] =
+                    _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
                 // SAFETY: the store covers the 32 bytes of `quants[i]`.
                 unsafe { _mm256_storeu_si256(quants[i].as_mut_ptr().cast(), bytes) };
             }
-            let sums = _mm_add_epi32(_mm_unpacklo_epi32(sums[0], sums[1]), _mm_unpackhi_epi32(sums[0], sums[1]));
+            let sums = _mm_add_epi32(
+                _mm_unpacklo_epi32(sums[0], sums[1]),
+                _mm_unpackhi_epi32(sums[0], sums[1]),
+            );
             let sums = _mm_add_epi32(sums, _mm_shuffle_epi32::<0x4e>(sums));
             let scales = _mm_div_ps(most, _mm_set1_ps(127.0));
             [
@@ -203,7 +239,9 @@ mod x86 {
         for i in 0..2 {
             // SAFETY: eight numbers are read and eight are written.
             unsafe {
-                let eight = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(x.as_ptr().add(8 * i)));
+                let eight = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(
+                    x.as_ptr().add(8 * i),
+                ));
                 _mm_storeu_si128(halves.as_mut_ptr().add(8 * i).cast(), eight);
             }
         }

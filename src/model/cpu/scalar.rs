@@ -17,7 +17,8 @@ pub fn tile(packing: Packing, tile: &[u8], token: Row) -> [f32; ROWS] {
         let mut sum = 0f32;
         for (b, x) in token.iter().enumerate() {
             let part = RowBlock::unpack(packing, tile, b, r);
-            let product: i32 = part.quants.iter().zip(&x.quants).map(|(&w, &q)| i32::from(w) * i32::from(q)).sum();
+            let product: i32 =
+                part.quants.iter().zip(&x.quants).map(|(&w, &q)| i32::from(w) * i32::from(q)).sum();
             sum = (product as f32).mul_add(part.scale * x.scale, sum);
             if matches!(packing, Packing::Nibbles { min: true } | Packing::Super) {
                 sum = part.min.mul_add(x.scaled_sum, sum);

@@ -25,7 +25,12 @@ pub struct Widths {
 impl Widths {
     fn of(c: &Config) -> Self {
         let whole = |n: usize| n.next_multiple_of(ROWS);
-        Self { dim: whole(c.dim), q: whole(c.heads * c.head_dim), kv: whole(c.kv_heads * c.head_dim), vocab: whole(c.vocab) }
+        Self {
+            dim: whole(c.dim),
+            q: whole(c.heads * c.head_dim),
+            kv: whole(c.kv_heads * c.head_dim),
+            vocab: whole(c.vocab),
+        }
     }
 }
 

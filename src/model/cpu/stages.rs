@@ -70,7 +70,9 @@ pub struct StageNanos([AtomicU64; Stage::ALL.len()]);
 impl StageNanos {
     /// Returns the seconds spent in each stage, averaged over `threads` threads.
     pub fn seconds(&self, threads: usize) -> [(Stage, f64); Stage::ALL.len()] {
-        let of = |stage: Stage| Duration::from_nanos(self.0[stage as usize].load(Ordering::Relaxed)).as_secs_f64();
+        let of = |stage: Stage| {
+            Duration::from_nanos(self.0[stage as usize].load(Ordering::Relaxed)).as_secs_f64()
+        };
         Stage::ALL.map(|stage| (stage, of(stage) / threads as f64))
     }
 }

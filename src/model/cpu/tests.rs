@@ -35,7 +35,13 @@ fn config() -> Config {
     }
 }
 
-fn llama(config: Config, kind: TensorFormat, seed: u64, threads: usize, kernel: &'static Kernel) -> Arc<Llama> {
+fn llama(
+    config: Config,
+    kind: TensorFormat,
+    seed: u64,
+    threads: usize,
+    kernel: &'static Kernel,
+) -> Arc<Llama> {
     let weights = Weights::random(config, kind, true, seed).unwrap();
     let mut llama = Llama::with_kernel(&weights, threads, kernel).unwrap();
     // The seed decides whether passes are split by stages or by token, regardless of the machine.
@@ -51,7 +57,12 @@ fn bits(row: &[f32]) -> Vec<u32> {
 /// Returns rows of a matrix in file format.
 ///
 /// Either floats between -1 and 1, or random bytes whose embedded floats are finite.
-pub(super) fn raw_rows(kind: TensorFormat, rows: usize, cols: usize, rng: &mut ChaCha8Rng) -> Vec<Vec<u8>> {
+pub(super) fn raw_rows(
+    kind: TensorFormat,
+    rows: usize,
+    cols: usize,
+    rng: &mut ChaCha8Rng,
+) -> Vec<Vec<u8>> {
     let high: &[usize] = match kind {
         TensorFormat::Q4_1 | TensorFormat::Q5_1 | TensorFormat::Q4K | TensorFormat::Q5K => &[1, 3],
         TensorFormat::Q6K => &[209],
@@ -61,11 +72,16 @@ pub(super) fn raw_rows(kind: TensorFormat, rows: usize, cols: usize, rng: &mut C
         let mut number = || rng.next_u32() as f32 / 2f32.powi(31) - 1.0;
         match kind {
             TensorFormat::F32 => return (0..cols).flat_map(|_| number().to_le_bytes()).collect(),
-            TensorFormat::F16 => return (0..cols).flat_map(|_| f16::from_f32(number()).to_le_bytes()).collect(),
-            TensorFormat::BF16 => return (0..cols).flat_map(|_| bf16::from_f32(number()).to_le_bytes()).collect(),
+            TensorFormat::F16 => {
+                return (0..cols).flat_map(|_| f16::from_f32(number()).to_le_bytes()).collect();
+            }
+            TensorFormat::BF16 => {
+                return (0..cols).flat_map(|_| bf16::from_f32(number()).to_le_bytes()).collect();
+            }
             _ => {}
         }
-        let mut bytes: Vec<u8> = (0..kind.row_bytes(cols).unwrap()).map(|_| rng.next_u32() as u8).collect();
+        let mut bytes: Vec<u8> =
+            (0..kind.row_bytes(cols).unwrap()).map(|_| rng.next_u32() as u8).collect();
         for block in bytes.chunks_exact_mut(kind.block_bytes()) {
             high.iter().for_each(|&at| block[at] &= 0xBB);
         }
@@ -119,10 +135,26 @@ fn multiply(
     let to = TileOutput { at: out.as_mut_ptr(), stride, add };
     // SAFETY: only one thread runs; `out` has the rows that are written; this CPU supports the
     // kernel.
-    unsafe { check::multiply(kernel, kernel.sixteen.filter(|_| unit), packing, &tiles.concat(), acts, tokens, to) };
-    assert!((0..tokens * stride).all(|i| i % stride < stride - 3 || out[i] == before(i)), "{} wrote behind a row", kernel.name);
+    unsafe {
+        check::multiply(
+            kernel,
+            kernel.sixteen.filter(|_| unit),
+            packing,
+            &tiles.concat(),
+            acts,
+            tokens,
+            to,
+        )
+    };
+    assert!(
+        (0..tokens * stride).all(|i| i % stride < stride - 3 || out[i] == before(i)),
+        "{} wrote behind a row",
+        kernel.name
+    );
     let rows = |tile: usize| {
-        out.chunks(stride).flat_map(move |token| token[tile * ROWS..][..ROWS].iter().map(|x| x.to_bits())).collect()
+        out.chunks(stride)
+            .flat_map(move |token| token[tile * ROWS..][..ROWS].iter().map(|x| x.to_bits()))
+            .collect()
     };
     (0..tiles.len()).map(rows).collect()
 }
@@ -348,7 +380,9 @@ fn rows_of(llama: &Arc<Llama>, before: &[u32], nodes: &[Node], at_once: usize) -
 #[test]
 fn neither_threads_nor_instruction_sets_nor_passes_change_a_bit() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    for (kind, dim) in [(TensorFormat::Q4_1, 96), (TensorFormat::Q4K, 256), (TensorFormat::BF16, 40)] {
+    for (kind, dim) in
+        [(TensorFormat::Q4_1, 96), (TensorFormat::Q4K, 256), (TensorFormat::BF16, 40)]
+    {
         // Head sizes with and without whole blocks, which are quantized head by head or afterward.
         let head_dim = if dim == 96 { 24 } else { 32 };
         let config = Config { dim, ffn: if dim == 256 { 512 } else { 72 }, head_dim, ..config() };
@@ -360,10 +394,16 @@ fn neither_threads_nor_instruction_sets_nor_passes_change_a_bit() {
         for &kernel in others {
             // If the threads count as far from each other, these passes are split by token, and so
             // is the tree's.
-            for (threads, at_once, far) in
-                [(1, 64, false), (2, 256, false), (2, 100, true), (3, 100, false), (3, 190, true), (5, 530, true)]
-            {
-                let mut llama = Arc::into_inner(llama(config.clone(), kind, 3, threads, kernel)).unwrap();
+            for (threads, at_once, far) in [
+                (1, 64, false),
+                (2, 256, false),
+                (2, 100, true),
+                (3, 100, false),
+                (3, 190, true),
+                (5, 530, true),
+            ] {
+                let mut llama =
+                    Arc::into_inner(llama(config.clone(), kind, 3, threads, kernel)).unwrap();
                 llama.far = Some(far);
                 let got = rows_of(&Arc::new(llama), &before, &nodes, at_once);
                 assert!(
@@ -415,9 +455,20 @@ fn logits_change_with_parent_and_position() {
 
 #[test]
 fn scaled_rotations_and_early_exits() {
-    let scaling = RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
+    let scaling = RopeScaling {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_context: 64,
+    };
     let plain = llama(config(), TensorFormat::F32, 3, 1, Kernel::detect());
-    let scaled = llama(Config { rope_scaling: Some(scaling), ..config() }, TensorFormat::F32, 3, 1, Kernel::detect());
+    let scaled = llama(
+        Config { rope_scaling: Some(scaling), ..config() },
+        TensorFormat::F32,
+        3,
+        1,
+        Kernel::detect(),
+    );
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let (before, nodes) = (context(20, 211, &mut rng), tree(3, 211, &mut rng));
     assert!(rows_of(&plain, &before, &nodes, 64) != rows_of(&scaled, &before, &nodes, 64));
@@ -443,12 +494,21 @@ fn invalid_nodes_are_rejected_and_leave_no_state() {
     let said = |e: crate::model::ForwardError| e.to_string();
     let wrong = [node(1, Parent::Context), node(211, Parent::Context)];
     assert!(said(decoder.append(&wrong, Pass::FULL).unwrap_err()).contains("211"));
-    assert!(said(decoder.append(&[node(1, Parent::Slot(0))], Pass::FULL).unwrap_err()).contains("slot 0"));
-    assert!(said(decoder.append(&[node(1, Parent::Context); 5], Pass::FULL).unwrap_err()).contains("5 tokens"));
+    assert!(
+        said(decoder.append(&[node(1, Parent::Slot(0))], Pass::FULL).unwrap_err())
+            .contains("slot 0")
+    );
+    assert!(
+        said(decoder.append(&[node(1, Parent::Context); 5], Pass::FULL).unwrap_err())
+            .contains("5 tokens")
+    );
     assert_eq!((decoder.len(), decoder.nodes()), (0, 0));
     decoder.append(&[node(1, Parent::Context)], Pass { layers: 1, logits: Logits::None }).unwrap();
     assert!(said(decoder.commit(&[0]).unwrap_err()).contains("all layers"));
-    assert!(said(decoder.append(&[node(1, Parent::Slot(0))], Pass::FULL).unwrap_err()).contains("all layers"));
+    assert!(
+        said(decoder.append(&[node(1, Parent::Slot(0))], Pass::FULL).unwrap_err())
+            .contains("all layers")
+    );
 }
 
 #[test]

@@ -166,7 +166,9 @@ pub fn pack_tile(kind: TensorFormat, cols: usize, rows: &[&[u8]], tile: &mut [u8
         return 1.0;
     }
     let mut values = vec![0.0; rows.len() * cols];
-    rows.iter().zip(values.chunks_exact_mut(cols)).for_each(|(row, values)| kind.dequantize(row, values));
+    rows.iter()
+        .zip(values.chunks_exact_mut(cols))
+        .for_each(|(row, values)| kind.dequantize(row, values));
     let scale = tile_scale(&values, cols);
     for (lane, values) in values.chunks_exact(cols).enumerate() {
         for (b, block) in values.chunks(BLOCK).enumerate() {
@@ -179,10 +181,18 @@ pub fn pack_tile(kind: TensorFormat, cols: usize, rows: &[&[u8]], tile: &mut [u8
 /// Returns the power-of-two factor of [`pack_tile`] for these rows of `cols` values.
 fn tile_scale(values: &[f32], cols: usize) -> f32 {
     let largest = |block: &[f32]| block.iter().fold(0f32, |m, x| m.max(x.abs()));
-    let blocks = || values.chunks_exact(cols).flat_map(|row| row.chunks(BLOCK)).map(largest).filter(|most| *most > 0.0);
+    let blocks = || {
+        values
+            .chunks_exact(cols)
+            .flat_map(|row| row.chunks(BLOCK))
+            .map(largest)
+            .filter(|most| *most > 0.0)
+    };
     let most = blocks().fold(0f32, f32::max);
     let least = blocks().fold(f32::INFINITY, f32::min);
-    if least / 127.0 >= f16::MIN_POSITIVE.to_f32() && most / 127.0 <= f16::MAX.to_f32() || most == 0.0 {
+    if least / 127.0 >= f16::MIN_POSITIVE.to_f32() && most / 127.0 <= f16::MAX.to_f32()
+        || most == 0.0
+    {
         return 1.0;
     }
     // The largest scale, most / 127, becomes about 2^14. Sums are multiplied and divided by this
@@ -200,7 +210,8 @@ fn pack_row(kind: TensorFormat, packing: Packing, row: &[u8], lane: usize, tile:
                 let head = block.len() - BLOCK / 2;
                 put_nibbles(&block[head..], lane, &mut tile[at..]);
                 for (part, scale) in block[..head].chunks_exact(2).enumerate() {
-                    tile[at + packing.quants() + part * 2 * ROWS + 2 * lane..][..2].copy_from_slice(scale);
+                    tile[at + packing.quants() + part * 2 * ROWS + 2 * lane..][..2]
+                        .copy_from_slice(scale);
                 }
             }
             TensorFormat::Q4K => {
@@ -213,7 +224,8 @@ fn pack_row(kind: TensorFormat, packing: Packing, row: &[u8], lane: usize, tile:
                     // the high ones.
                     let from = &block[16 + j / 2 * 32..][..32];
                     let quant = |k: usize| (from[k] >> (4 * (j % 2))) & 15;
-                    let nibbles: [u8; 16] = std::array::from_fn(|k| quant(k) | (quant(k + 16) << 4));
+                    let nibbles: [u8; 16] =
+                        std::array::from_fn(|k| quant(k) | (quant(k + 16) << 4));
                     put_nibbles(&nibbles, lane, &mut tile[at..]);
                     let (scale, min) = scale_min(&block[4..16], j);
                     tile[at + packing.quants() + lane] = scale;
@@ -275,7 +287,9 @@ impl RowBlock {
     pub fn unpack(packing: Packing, tile: &[u8], b: usize, r: usize) -> RowBlock {
         let (at, head) = packing.place(b);
         let record = &tile[at..at + packing.record()];
-        let half = |bytes: &[u8], at: usize| f16::from_le_bytes([bytes[at + 2 * r], bytes[at + 2 * r + 1]]).to_f32();
+        let half = |bytes: &[u8], at: usize| {
+            f16::from_le_bytes([bytes[at + 2 * r], bytes[at + 2 * r + 1]]).to_f32()
+        };
         let (scales, own) = (packing.quants(), packing.quants() + 2 * ROWS);
         let byte = |line: usize, k: usize| record[line * 4 * ROWS + 4 * r + k % 4];
         let quants = std::array::from_fn(|k| match packing {
@@ -321,7 +335,9 @@ mod tests {
         for kind in TensorFormat::ALL {
             let (packing, exact) = Packing::of(kind);
             // Only one shape under Miri, which is slow.
-            for &(n, cols) in if cfg!(miri) { &[(2, 256)][..] } else { &[(16, 512), (5, 256), (1, 768)] } {
+            for &(n, cols) in
+                if cfg!(miri) { &[(2, 256)][..] } else { &[(16, 512), (5, 256), (1, 768)] }
+            {
                 // Random file bytes instead of quantized weights, which would take Miri hours to
                 // produce.
                 let rows = raw_rows(kind, n, cols, &mut ChaCha8Rng::seed_from_u64(7));
@@ -339,9 +355,14 @@ mod tests {
                     for (b, (got, want)) in got.chunks(BLOCK).zip(want.chunks(BLOCK)).enumerate() {
                         let most = want.iter().fold(0f32, |m, x| m.max(x.abs()));
                         // Half a step of the 8-bit grid, plus the rounding of its scale to 11 bits.
-                        let allowed = if exact { 0.0 } else { most / 127.0 * (0.5 + 127.0 / 2048.0) };
+                        let allowed =
+                            if exact { 0.0 } else { most / 127.0 * (0.5 + 127.0 / 2048.0) };
                         for (g, w) in got.iter().zip(want) {
-                            assert!((g - w).abs() <= allowed, "{} row {r} block {b}: {g} for {w}", kind.name());
+                            assert!(
+                                (g - w).abs() <= allowed,
+                                "{} row {r} block {b}: {g} for {w}",
+                                kind.name()
+                            );
                         }
                     }
                 }
@@ -362,11 +383,19 @@ mod tests {
 
     #[test]
     fn small_and_large_numbers_keep_their_bits() {
-        let rows: Vec<Vec<f32>> = (0..3).map(|r| (0..64).map(|i| ((i * 37 + r * 11) % 64) as f32 - 31.5).collect()).collect();
+        let rows: Vec<Vec<f32>> = (0..3)
+            .map(|r| (0..64).map(|i| ((i * 37 + r * 11) % 64) as f32 - 31.5).collect())
+            .collect();
         let pack = |rows: &[Vec<f32>]| {
-            let bytes: Vec<Vec<u8>> = rows.iter().map(|row| row.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
+            let bytes: Vec<Vec<u8>> =
+                rows.iter().map(|row| row.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
             let mut tile = vec![0; Packing::Bytes.tile(2)];
-            let scale = pack_tile(TensorFormat::F32, 64, &bytes.iter().map(|r| &r[..]).collect::<Vec<_>>(), &mut tile);
+            let scale = pack_tile(
+                TensorFormat::F32,
+                64,
+                &bytes.iter().map(|r| &r[..]).collect::<Vec<_>>(),
+                &mut tile,
+            );
             let unpacked: Vec<Vec<f32>> = (0..rows.len())
                 .map(|r| {
                     let mut row = vec![0.0; 64];
@@ -379,14 +408,21 @@ mod tests {
         let near = |got: &[Vec<f32>], want: &[Vec<f32>]| {
             for (got, want) in got.iter().zip(want) {
                 let most = want.iter().fold(0f32, |most, x| most.max(x.abs()));
-                assert!(got.iter().zip(want).all(|(g, w)| (g - w).abs() <= most * 0.005), "{got:?} for {want:?}");
+                assert!(
+                    got.iter().zip(want).all(|(g, w)| (g - w).abs() <= most * 0.005),
+                    "{got:?} for {want:?}"
+                );
             }
         };
         let (plain, values) = pack(&rows);
         assert_eq!(plain, 1.0);
         // The same bits at every order of magnitude for which half precision has no scale.
         for exponent in [-60, -40, -24, 24, 40, 60] {
-            let by = |rows: &[Vec<f32>]| rows.iter().map(|row| row.iter().map(|x| x * 2f32.powi(exponent)).collect()).collect();
+            let by = |rows: &[Vec<f32>]| {
+                rows.iter()
+                    .map(|row| row.iter().map(|x| x * 2f32.powi(exponent)).collect())
+                    .collect()
+            };
             let scaled: Vec<Vec<f32>> = by(&rows);
             let (scale, got) = pack(&scaled);
             assert_ne!(scale, 1.0, "2^{exponent}");
@@ -401,8 +437,13 @@ mod tests {
 
     #[test]
     fn records_have_the_sizes_that_the_table_says() {
-        let sizes = [Packing::Nibbles { min: false }, Packing::Nibbles { min: true }, Packing::Super, Packing::Bytes]
-            .map(Packing::record);
+        let sizes = [
+            Packing::Nibbles { min: false },
+            Packing::Nibbles { min: true },
+            Packing::Super,
+            Packing::Bytes,
+        ]
+        .map(Packing::record);
         assert_eq!(sizes, [288, 320, 288, 544]);
         assert_eq!(Packing::Super.tile(16), 2 * (64 + 8 * 288));
         assert_eq!(Packing::Super.place(9), (64 + 8 * 288 + 64 + 288, 64 + 8 * 288));

@@ -88,10 +88,16 @@ impl Metadata {
         LoadError::file(&self.path, what, None, cure)
     }
 
-    fn read<T>(&self, key: &str, wanted: &str, convert: impl Fn(&Value) -> Option<T>) -> Result<Option<T>, LoadError> {
+    fn read<T>(
+        &self,
+        key: &str,
+        wanted: &str,
+        convert: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, LoadError> {
         let Some(value) = self.values.get(key) else { return Ok(None) };
         convert(value).map(Some).ok_or_else(|| {
-            let what = format!("metadata key {key} is {} where {wanted} was expected", value.type_name());
+            let what =
+                format!("metadata key {key} is {} where {wanted} was expected", value.type_name());
             self.error(what, "convert the model again")
         })
     }
@@ -137,8 +143,13 @@ impl Metadata {
         }
         let all = self.numbers(key)?.unwrap_or_default();
         let first = all.first().copied().unwrap_or(0.0);
-        if !(first >= 0.0 && first.fract() == 0.0 && first < 9e15) || all.iter().any(|n| *n != first) {
-            return Err(self.error(format!("metadata key {key} differs between layers"), "only layers of one shape can be run"));
+        if !(first >= 0.0 && first.fract() == 0.0 && first < 9e15)
+            || all.iter().any(|n| *n != first)
+        {
+            return Err(self.error(
+                format!("metadata key {key} differs between layers"),
+                "only layers of one shape can be run",
+            ));
         }
         Ok(Some(first as usize))
     }
@@ -217,9 +228,12 @@ impl Metadata {
     /// If the value is something else.
     pub fn numbers(&self, key: &str) -> Result<Option<Vec<f64>>, LoadError> {
         self.read(key, "an array of numbers", |v| match v {
-            Value::Numbers(ty, bytes) => {
-                Some(bytes.chunks_exact(scalar_bytes(*ty)? as usize).map(|b| scalar(*ty, b).as_f64()).collect())
-            }
+            Value::Numbers(ty, bytes) => Some(
+                bytes
+                    .chunks_exact(scalar_bytes(*ty)? as usize)
+                    .map(|b| scalar(*ty, b).as_f64())
+                    .collect(),
+            ),
             _ => None,
         })
     }
@@ -300,7 +314,8 @@ fn tensor_kind(ty: u32) -> Result<TensorFormat, String> {
 /// If it is not a GGUF file of version 2 or 3, is truncated or damaged, or has a tensor in a format
 /// that is not in [`Kind`]. The error names the file, the byte, what was found, and the fix.
 pub fn read(input: impl Read, len: u64, path: &Path) -> Result<Gguf, LoadError> {
-    let mut r = Reader { input: std::io::BufReader::with_capacity(1 << 16, input), at: 0, len, path };
+    let mut r =
+        Reader { input: std::io::BufReader::with_capacity(1 << 16, input), at: 0, len, path };
     let magic = r.bytes(4, "the four bytes that begin a GGUF file")?;
     if magic != *b"GGUF" {
         let left = len.saturating_sub(4).min(200);
@@ -337,7 +352,9 @@ pub fn read(input: impl Read, len: u64, path: &Path) -> Result<Gguf, LoadError> 
     }
     let align = metadata.size("general.alignment")?.unwrap_or(32) as u64;
     if !align.is_power_of_two() {
-        return Err(metadata.error(format!("general.alignment is {align}, not a power of two"), CURE_CUT));
+        return Err(
+            metadata.error(format!("general.alignment is {align}, not a power of two"), CURE_CUT)
+        );
     }
     let data = r.at.checked_next_multiple_of(align).unwrap_or(u64::MAX);
     place(&mut entries, data, align, &r)?;
@@ -350,14 +367,26 @@ fn describe_other_file(begin: &[u8]) -> (String, &'static str) {
     if let Some((what, cure)) = recognize_placeholder(begin) {
         (what.into(), cure)
     } else if begin.starts_with(b"PK\x03\x04") || begin.starts_with(b"\x80\x02") {
-        ("is a PyTorch file (.bin, .pt or .pth) or another archive".into(), "take or convert to safetensors, or a GGUF file")
+        (
+            "is a PyTorch file (.bin, .pt or .pth) or another archive".into(),
+            "take or convert to safetensors, or a GGUF file",
+        )
     } else if ["lmgg", "fmgg", "tjgg", "algg"].iter().any(|old| begin.starts_with(old.as_bytes())) {
         ("is in a format before GGUF (GGML, GGMF or GGJT)".into(), "take a GGUF file of the model")
-    } else if begin.len() > 9 && begin[8] == b'{' && begin[9..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'"') {
-        ("is a safetensors file by itself".into(), "give its folder, with config.json and tokenizer.json")
+    } else if begin.len() > 9
+        && begin[8] == b'{'
+        && begin[9..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'"')
+    {
+        (
+            "is a safetensors file by itself".into(),
+            "give its folder, with config.json and tokenizer.json",
+        )
     } else if begin.trim_ascii_start().starts_with(b"{") {
         ("is a file of JSON".into(), OTHER)
-    } else if begin.starts_with(b"\x1f\x8b") || begin.starts_with(b"\xfd7zXZ") || begin.starts_with(b"(\xb5/\xfd") {
+    } else if begin.starts_with(b"\x1f\x8b")
+        || begin.starts_with(b"\xfd7zXZ")
+        || begin.starts_with(b"(\xb5/\xfd")
+    {
         ("is compressed".into(), "unpack it first")
     } else {
         (format!("begins with {:02x?}, not with \"GGUF\"", &begin[..begin.len().min(4)]), OTHER)
@@ -365,11 +394,19 @@ fn describe_other_file(begin: &[u8]) -> (String, &'static str) {
 }
 
 /// Makes the tensors' offsets relative to the file, and checks that each lies within it.
-fn place(entries: &mut [TensorEntry], data: u64, align: u64, r: &Reader<impl Read>) -> Result<(), LoadError> {
+fn place(
+    entries: &mut [TensorEntry],
+    data: u64,
+    align: u64,
+    r: &Reader<impl Read>,
+) -> Result<(), LoadError> {
     let mut names = std::collections::HashSet::new();
     for e in entries.iter_mut() {
         if !e.offset.is_multiple_of(align) {
-            let what = format!("tensor {} begins at {}, which is no multiple of the alignment {align}", e.name, e.offset);
+            let what = format!(
+                "tensor {} begins at {}, which is no multiple of the alignment {align}",
+                e.name, e.offset
+            );
             return Err(LoadError::file(r.path, what, None, CURE_CUT));
         }
         e.offset = e.offset.saturating_add(data);
@@ -377,8 +414,12 @@ fn place(entries: &mut [TensorEntry], data: u64, align: u64, r: &Reader<impl Rea
     for e in entries.iter() {
         let end = e.offset.saturating_add(e.bytes);
         if end > r.len {
-            let whole = entries.iter().map(|e| e.offset.saturating_add(e.bytes)).max().unwrap_or(end);
-            let what = format!("tensor {} ends at byte {end}, and the file has {} of at least {whole} bytes", e.name, r.len);
+            let whole =
+                entries.iter().map(|e| e.offset.saturating_add(e.bytes)).max().unwrap_or(end);
+            let what = format!(
+                "tensor {} ends at byte {end}, and the file has {} of at least {whole} bytes",
+                e.name, r.len
+            );
             return Err(r.error_at(e.offset, what, CURE_CUT));
         }
         if !names.insert(&e.name) {
@@ -405,12 +446,16 @@ impl<R: Read> Reader<'_, R> {
     fn bytes(&mut self, n: u64, what: &str) -> Result<Vec<u8>, LoadError> {
         if n > self.len.saturating_sub(self.at) {
             let left = self.len.saturating_sub(self.at);
-            return Err(self.error_at(self.at, format!("{what} needs {n} bytes, and {left} are left of {}", self.len), CURE_CUT));
+            return Err(self.error_at(
+                self.at,
+                format!("{what} needs {n} bytes, and {left} are left of {}", self.len),
+                CURE_CUT,
+            ));
         }
         let mut bytes = vec![0; n as usize];
-        self.input
-            .read_exact(&mut bytes)
-            .map_err(|e| self.error_at(self.at, format!("reading failed: {e}"), "check the disk"))?;
+        self.input.read_exact(&mut bytes).map_err(|e| {
+            self.error_at(self.at, format!("reading failed: {e}"), "check the disk")
+        })?;
         self.at += n;
         Ok(bytes)
     }
@@ -429,7 +474,8 @@ impl<R: Read> Reader<'_, R> {
     fn string(&mut self, what: &str) -> Result<String, LoadError> {
         let n = self.u64(what)?;
         let bytes = self.bytes(n, what)?;
-        Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+        Ok(String::from_utf8(bytes)
+            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
     }
 
     fn value(&mut self, ty: u32, key: &str) -> Result<Value, LoadError> {
@@ -448,7 +494,9 @@ impl<R: Read> Reader<'_, R> {
                     return Ok(Value::Strings(strings));
                 }
                 let Some(each) = scalar_bytes(ty) else {
-                    let what = format!("metadata key {key} is an array of elements of type {ty}, which GGUF doesn't have");
+                    let what = format!(
+                        "metadata key {key} is an array of elements of type {ty}, which GGUF doesn't have"
+                    );
                     return Err(self.error_at(at, what, CURE_CUT));
                 };
                 Ok(Value::Numbers(ty, self.bytes(n.saturating_mul(each), key)?))
@@ -469,13 +517,19 @@ impl<R: Read> Reader<'_, R> {
         let what = format!("tensor {name}");
         let dims = self.u32(&what)?;
         if !(1..=4).contains(&dims) {
-            return Err(self.error_at(at, format!("{what} has {dims} dimensions, where 1 to 4 were expected"), CURE_CUT));
+            return Err(self.error_at(
+                at,
+                format!("{what} has {dims} dimensions, where 1 to 4 were expected"),
+                CURE_CUT,
+            ));
         }
         let (mut cols, mut rows) = (0, 1usize);
         for i in 0..dims {
             let n = self.u64(&what)?;
-            let product =
-                usize::try_from(n).ok().filter(|&n| n > 0).and_then(|n| if i == 0 { Some(n) } else { rows.checked_mul(n) });
+            let product = usize::try_from(n)
+                .ok()
+                .filter(|&n| n > 0)
+                .and_then(|n| if i == 0 { Some(n) } else { rows.checked_mul(n) });
             let Some(product) = product else {
                 return Err(self.error_at(at, format!("{what} has a dimension of {n}"), CURE_CUT));
             };
@@ -484,12 +538,19 @@ impl<R: Read> Reader<'_, R> {
         let ty = self.u32(&what)?;
         let kind = tensor_kind(ty).map_err(|ty| {
             let known = TensorFormat::ALL.map(TensorFormat::name).join(", ");
-            self.error_at(at, format!("{what} is stored in format {ty}"), &format!("take a file in one of {known}"))
+            self.error_at(
+                at,
+                format!("{what} is stored in format {ty}"),
+                &format!("take a file in one of {known}"),
+            )
         })?;
         let offset = self.u64(&what)?;
         let bytes = kind.row_bytes(cols).and_then(|b| b.checked_mul(rows)).map(|b| b as u64);
         let Some(bytes) = bytes else {
-            let what = format!("{what} has {rows} rows of {cols} values, which {} can't hold", kind.name());
+            let what = format!(
+                "{what} has {rows} rows of {cols} values, which {} can't hold",
+                kind.name()
+            );
             return Err(self.error_at(at, what, CURE_CUT));
         };
         Ok(TensorEntry { name, kind, rows, cols, offset, bytes })

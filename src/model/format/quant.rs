@@ -54,7 +54,11 @@ impl TensorFormat {
     pub fn block_len(self) -> usize {
         match self {
             TensorFormat::F32 | TensorFormat::F16 | TensorFormat::BF16 => 1,
-            TensorFormat::Q4_0 | TensorFormat::Q4_1 | TensorFormat::Q5_0 | TensorFormat::Q5_1 | TensorFormat::Q8_0 => 32,
+            TensorFormat::Q4_0
+            | TensorFormat::Q4_1
+            | TensorFormat::Q5_0
+            | TensorFormat::Q5_1
+            | TensorFormat::Q8_0 => 32,
             TensorFormat::Q4K | TensorFormat::Q5K | TensorFormat::Q6K => 256,
         }
     }
@@ -79,7 +83,11 @@ impl TensorFormat {
     ///
     /// Returns `None` if `cols` is not a whole number of blocks, or the size overflows `usize`.
     pub fn row_bytes(self, cols: usize) -> Option<usize> {
-        if cols.is_multiple_of(self.block_len()) { (cols / self.block_len()).checked_mul(self.block_bytes()) } else { None }
+        if cols.is_multiple_of(self.block_len()) {
+            (cols / self.block_len()).checked_mul(self.block_bytes())
+        } else {
+            None
+        }
     }
 
     /// Name of the format as in llama.cpp, such as "Q4_K".
@@ -106,13 +114,22 @@ impl TensorFormat {
     pub fn first_not_finite(self, bytes: &[u8]) -> Option<usize> {
         let halves: &[usize] = match self {
             TensorFormat::F32 => &[2],
-            TensorFormat::F16 | TensorFormat::BF16 | TensorFormat::Q4_0 | TensorFormat::Q5_0 | TensorFormat::Q8_0 => &[0],
-            TensorFormat::Q4_1 | TensorFormat::Q5_1 | TensorFormat::Q4K | TensorFormat::Q5K => &[0, 2],
+            TensorFormat::F16
+            | TensorFormat::BF16
+            | TensorFormat::Q4_0
+            | TensorFormat::Q5_0
+            | TensorFormat::Q8_0 => &[0],
+            TensorFormat::Q4_1 | TensorFormat::Q5_1 | TensorFormat::Q4K | TensorFormat::Q5K => {
+                &[0, 2]
+            }
             TensorFormat::Q6K => &[208],
         };
         // All bits of the exponent. The upper half of a 32-bit float is a bfloat16.
-        let exponent: u16 = if matches!(self, TensorFormat::F32 | TensorFormat::BF16) { 0x7f80 } else { 0x7c00 };
-        let bad = |b: &[u8]| halves.iter().any(|&at| u16::from_le_bytes([b[at], b[at + 1]]) & exponent == exponent);
+        let exponent: u16 =
+            if matches!(self, TensorFormat::F32 | TensorFormat::BF16) { 0x7f80 } else { 0x7c00 };
+        let bad = |b: &[u8]| {
+            halves.iter().any(|&at| u16::from_le_bytes([b[at], b[at + 1]]) & exponent == exponent)
+        };
         bytes.chunks_exact(self.block_bytes()).position(bad).map(|block| block * self.block_len())
     }
 
@@ -121,12 +138,23 @@ impl TensorFormat {
     /// # Panics
     /// If `out.len()` is not a whole number of blocks, or `bytes` does not have exactly their size.
     pub fn dequantize(self, bytes: &[u8], out: &mut [f32]) {
-        assert_eq!(self.row_bytes(out.len()), Some(bytes.len()), "{} values of {}", out.len(), self.name());
-        let blocks = bytes.chunks_exact(self.block_bytes()).zip(out.chunks_exact_mut(self.block_len()));
+        assert_eq!(
+            self.row_bytes(out.len()),
+            Some(bytes.len()),
+            "{} values of {}",
+            out.len(),
+            self.name()
+        );
+        let blocks =
+            bytes.chunks_exact(self.block_bytes()).zip(out.chunks_exact_mut(self.block_len()));
         match self {
-            TensorFormat::F32 => blocks.for_each(|(b, y)| y[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            TensorFormat::F32 => {
+                blocks.for_each(|(b, y)| y[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            }
             TensorFormat::F16 => blocks.for_each(|(b, y)| y[0] = half_at(b, 0)),
-            TensorFormat::BF16 => blocks.for_each(|(b, y)| y[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+            TensorFormat::BF16 => {
+                blocks.for_each(|(b, y)| y[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32())
+            }
             TensorFormat::Q4_0 => blocks.for_each(|(b, y)| {
                 let d = half_at(b, 0);
                 nibbles(&b[2..], y, |q| (q as f32 - 8.0) * d);
@@ -189,7 +217,11 @@ fn fives(b: &[u8], y: &mut [f32], value: impl Fn(u8) -> f32) {
 /// The others have their low four bits in the nibbles of bytes 8..12, and their upper two bits in
 /// those of bytes 0..8.
 pub(crate) fn scale_min(s: &[u8], j: usize) -> (u8, u8) {
-    if j < 4 { (s[j] & 63, s[j + 4] & 63) } else { ((s[j + 4] & 15) | (s[j - 4] >> 6 << 4), (s[j + 4] >> 4) | (s[j] >> 6 << 4)) }
+    if j < 4 {
+        (s[j] & 63, s[j + 4] & 63)
+    } else {
+        ((s[j + 4] & 15) | (s[j - 4] >> 6 << 4), (s[j + 4] >> 4) | (s[j] >> 6 << 4))
+    }
 }
 
 fn q4k(b: &[u8], y: &mut [f32]) {
@@ -275,8 +307,14 @@ mod tests {
         let mut bytes: Vec<u8> = (0..blocks * kind.block_bytes()).map(|_| next()).collect();
         let high_bytes: &[usize] = match kind {
             TensorFormat::F32 => &[3],
-            TensorFormat::F16 | TensorFormat::BF16 | TensorFormat::Q4_0 | TensorFormat::Q5_0 | TensorFormat::Q8_0 => &[1],
-            TensorFormat::Q4_1 | TensorFormat::Q5_1 | TensorFormat::Q4K | TensorFormat::Q5K => &[1, 3],
+            TensorFormat::F16
+            | TensorFormat::BF16
+            | TensorFormat::Q4_0
+            | TensorFormat::Q5_0
+            | TensorFormat::Q8_0 => &[1],
+            TensorFormat::Q4_1 | TensorFormat::Q5_1 | TensorFormat::Q4K | TensorFormat::Q5K => {
+                &[1, 3]
+            }
             TensorFormat::Q6K => &[209],
         };
         for block in bytes.chunks_exact_mut(kind.block_bytes()) {
@@ -294,11 +332,22 @@ mod tests {
             let bytes = random_blocks(kind, blocks);
             let mut ours = vec![0.0; blocks * kind.block_len()];
             kind.dequantize(&bytes, &mut ours);
-            let storage = QStorage::from_data(Cow::Borrowed(&bytes), &Device::Cpu, ggml(kind)).unwrap();
-            let theirs = QTensor::new(storage, ours.len()).unwrap().dequantize(&Device::Cpu).unwrap().to_vec1::<f32>().unwrap();
+            let storage =
+                QStorage::from_data(Cow::Borrowed(&bytes), &Device::Cpu, ggml(kind)).unwrap();
+            let theirs = QTensor::new(storage, ours.len())
+                .unwrap()
+                .dequantize(&Device::Cpu)
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap();
             for (i, (a, b)) in ours.iter().zip(&theirs).enumerate() {
                 assert!(a.is_finite());
-                assert_eq!(a.to_bits(), b.to_bits(), "{} value {i}: {a} here, {b} there", kind.name());
+                assert_eq!(
+                    a.to_bits(),
+                    b.to_bits(),
+                    "{} value {i}: {a} here, {b} there",
+                    kind.name()
+                );
             }
         }
     }
@@ -311,16 +360,27 @@ mod tests {
             let (at, bits): (usize, &[u8]) = match kind {
                 TensorFormat::F32 => (0, &[0, 0, 0x80, 0xff]),
                 TensorFormat::BF16 => (0, &[0xc0, 0x7f]),
-                TensorFormat::Q4_1 | TensorFormat::Q5_1 | TensorFormat::Q4K | TensorFormat::Q5K => (2, &[0, 0x7e]),
+                TensorFormat::Q4_1 | TensorFormat::Q5_1 | TensorFormat::Q4K | TensorFormat::Q5K => {
+                    (2, &[0, 0x7e])
+                }
                 TensorFormat::Q6K => (208, &[0, 0xfc]),
                 _ => (0, &[1, 0x7c]),
             };
             let from = 3 * kind.block_bytes() + at;
             bytes[from..from + bits.len()].copy_from_slice(bits);
-            assert_eq!(kind.first_not_finite(&bytes), Some(3 * kind.block_len()), "{}", kind.name());
+            assert_eq!(
+                kind.first_not_finite(&bytes),
+                Some(3 * kind.block_len()),
+                "{}",
+                kind.name()
+            );
             let mut values = vec![0.0; 5 * kind.block_len()];
             kind.dequantize(&bytes, &mut values);
-            assert!(values[3 * kind.block_len()..][..kind.block_len()].iter().any(|x| !x.is_finite()), "{}", kind.name());
+            assert!(
+                values[3 * kind.block_len()..][..kind.block_len()].iter().any(|x| !x.is_finite()),
+                "{}",
+                kind.name()
+            );
         }
     }
 

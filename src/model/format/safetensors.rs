@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::quant::TensorFormat;
 use super::gguf::TensorEntry;
+use super::quant::TensorFormat;
 use crate::model::load::{LoadError, recognize_placeholder};
 
 const CURE: &str = "the file is cut off or damaged: fetch it again";
@@ -18,7 +18,8 @@ const CURE: &str = "the file is cut off or damaged: fetch it again";
 const LONGEST_HEAD: u64 = 100_000_000;
 
 /// Name suffixes of computed tables that older files store beside the weights.
-const COMPUTED: [&str; 4] = ["rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached", ".position_ids"];
+const COMPUTED: [&str; 4] =
+    ["rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached", ".position_ids"];
 
 /// Name suffixes in quantized models: GPTQ, AWQ, bitsandbytes, compressed-tensors, FP8, quanto,
 /// HQQ.
@@ -71,12 +72,16 @@ pub(in crate::model) fn read(mut file: &File, path: &Path) -> Result<Vec<TensorE
     }
     let head = u64::from_le_bytes(head);
     if head > len.saturating_sub(8).min(LONGEST_HEAD) {
-        return Err(error(format!("the head is said to have {head} bytes, and the file has {len}"), 0));
+        return Err(error(
+            format!("the head is said to have {head} bytes, and the file has {len}"),
+            0,
+        ));
     }
     let mut text = vec![0; head as usize];
     file.read_exact(&mut text).map_err(io)?;
     let json = |e: serde_json::Error| error(format!("the head is no list of tensors: {e}"), 8);
-    let mut values: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&text).map_err(json)?;
+    let mut values: BTreeMap<String, serde_json::Value> =
+        serde_json::from_slice(&text).map_err(json)?;
     values.remove("__metadata__");
 
     let data = 8 + head;
@@ -92,38 +97,67 @@ pub(in crate::model) fn read(mut file: &File, path: &Path) -> Result<Vec<TensorE
             let quantized = QUANTIZED.iter().any(|end| name.ends_with(end));
             let lora = name.contains("lora_");
             let (what, cure) = match (quantized, lora) {
-                (true, _) => ("of a quantized model", "take the model with float weights, or a GGUF file of it"),
-                (_, true) => ("of a LoRA adapter", "merge it into its base model and give the merged folder"),
-                _ => ("that a Llama doesn't have", "only models of the Llama architecture can be run"),
+                (true, _) => (
+                    "of a quantized model",
+                    "take the model with float weights, or a GGUF file of it",
+                ),
+                (_, true) => {
+                    ("of a LoRA adapter", "merge it into its base model and give the merged folder")
+                }
+                _ => (
+                    "that a Llama doesn't have",
+                    "only models of the Llama architecture can be run",
+                ),
             };
             return Err(LoadError::file(path, format!("has a tensor {name} {what}"), None, cure));
         }
-        let t: Tensor = serde_json::from_value(value).map_err(|e| error(format!("tensor {name}: {e}"), 8))?;
+        let t: Tensor =
+            serde_json::from_value(value).map_err(|e| error(format!("tensor {name}: {e}"), 8))?;
         let kind = match t.dtype.as_str() {
             "F32" => TensorFormat::F32,
             "F16" => TensorFormat::F16,
             "BF16" => TensorFormat::BF16,
             other => {
-                let what = format!("tensor {name} is stored as {other}, which quantized models use");
-                return Err(LoadError::file(path, what, None, "take weights in F32, F16 or BF16, or a GGUF file"));
+                let what =
+                    format!("tensor {name} is stored as {other}, which quantized models use");
+                return Err(LoadError::file(
+                    path,
+                    what,
+                    None,
+                    "take weights in F32, F16 or BF16, or a GGUF file",
+                ));
             }
         };
         let (rows, cols) = match *t.shape {
             [cols] => (1, cols),
             [rows, cols] => (rows, cols),
-            _ => return Err(error(format!("tensor {name} has {} dimensions, where 1 or 2 were expected", t.shape.len()), 8)),
+            _ => {
+                return Err(error(
+                    format!(
+                        "tensor {name} has {} dimensions, where 1 or 2 were expected",
+                        t.shape.len()
+                    ),
+                    8,
+                ));
+            }
         };
         let (from, to) = t.data_offsets;
         let bytes = kind.row_bytes(cols).and_then(|b| b.checked_mul(rows)).map(|b| b as u64);
         if to.checked_sub(from).is_none() || to.checked_sub(from) != bytes {
             return Err(error(
-                format!("tensor {name}: bytes {from} to {to} for {rows} rows of {cols} values in {}", kind.name()),
+                format!(
+                    "tensor {name}: bytes {from} to {to} for {rows} rows of {cols} values in {}",
+                    kind.name()
+                ),
                 8,
             ));
         }
         let end = data.saturating_add(to);
         if end > len {
-            return Err(error(format!("tensor {name} ends at byte {end}, and the file has {len}"), data.saturating_add(from)));
+            return Err(error(
+                format!("tensor {name} ends at byte {end}, and the file has {len}"),
+                data.saturating_add(from),
+            ));
         }
         entries.push(TensorEntry { name, kind, rows, cols, offset: data + from, bytes: to - from });
     }

@@ -57,25 +57,47 @@ pub(in crate::model) fn find(folder: &Path) -> Result<Shards, LoadError> {
         return Ok(Shards { folder: folder.into(), names, index });
     }
     if single {
-        return Ok(Shards { folder: folder.into(), names: vec![WHOLE.into()], index: BTreeMap::new() });
+        return Ok(Shards {
+            folder: folder.into(),
+            names: vec![WHOLE.into()],
+            index: BTreeMap::new(),
+        });
     }
     let mut all = names(folder)?;
     let has = |name: &str| folder.join(name).exists();
     if all.is_empty() || (all.len() == 1 && all[0].starts_with("adapter_")) {
         let (what, cure) = if has("adapter_config.json") || !all.is_empty() {
-            ("holds a LoRA adapter, not a model", "merge it into its base model and give the merged folder")
-        } else if has("pytorch_model.bin") || has("pytorch_model.bin.index.json") || has("consolidated.00.pth") {
-            ("has no safetensors, only PyTorch files (.bin or .pth)", "take or convert to safetensors, or a GGUF file")
+            (
+                "holds a LoRA adapter, not a model",
+                "merge it into its base model and give the merged folder",
+            )
+        } else if has("pytorch_model.bin")
+            || has("pytorch_model.bin.index.json")
+            || has("consolidated.00.pth")
+        {
+            (
+                "has no safetensors, only PyTorch files (.bin or .pth)",
+                "take or convert to safetensors, or a GGUF file",
+            )
         } else {
-            ("has no *.safetensors", "give a folder with config.json and safetensors, or a GGUF file")
+            (
+                "has no *.safetensors",
+                "give a folder with config.json and safetensors, or a GGUF file",
+            )
         };
         return Err(LoadError::file(folder, what, None, cure));
     }
     if all.len() > 1 {
-        let models: Vec<String> = all.iter().filter(|name| name.starts_with("model")).cloned().collect();
+        let models: Vec<String> =
+            all.iter().filter(|name| name.starts_with("model")).cloned().collect();
         if models.is_empty() {
             let what = format!("has {} safetensors files and no {INDEX}", all.len());
-            return Err(LoadError::file(folder, what, None, "fetch the index, or keep the model's files alone"));
+            return Err(LoadError::file(
+                folder,
+                what,
+                None,
+                "fetch the index, or keep the model's files alone",
+            ));
         }
         all = models;
     }
@@ -85,7 +107,9 @@ pub(in crate::model) fn find(folder: &Path) -> Result<Shards, LoadError> {
 
 /// Lists the names of all safetensors files in the folder, sorted.
 fn names(folder: &Path) -> Result<Vec<String>, LoadError> {
-    let error = |e: std::io::Error| LoadError::file(folder, format!("can't be read: {e}"), None, "check its permissions");
+    let error = |e: std::io::Error| {
+        LoadError::file(folder, format!("can't be read: {e}"), None, "check its permissions")
+    };
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(error)? {
         let name = entry.map_err(error)?.file_name();
@@ -101,7 +125,8 @@ fn names(folder: &Path) -> Result<Vec<String>, LoadError> {
 fn whole(folder: &Path, names: &[String]) -> Result<(), LoadError> {
     let parts: Vec<(&str, usize, usize)> = names.iter().filter_map(|name| part(name)).collect();
     for &(stem, _, of) in &parts {
-        let missing = (1..=of.min(10_000)).find(|n| !parts.iter().any(|p| p.0 == stem && p.1 == *n));
+        let missing =
+            (1..=of.min(10_000)).find(|n| !parts.iter().any(|p| p.0 == stem && p.1 == *n));
         if let Some(n) = missing {
             let what = format!("lacks {stem}-{n:05}-of-{of:05}.safetensors");
             return Err(LoadError::file(folder, what, None, "fetch the missing file"));
@@ -120,17 +145,25 @@ fn part(name: &str) -> Option<(&str, usize, usize)> {
 /// Reads the index: file name by tensor name; `None` if there is no index.
 fn index(folder: &Path) -> Result<Option<BTreeMap<String, String>>, LoadError> {
     let path = folder.join(INDEX);
-    let error = |what: String| LoadError::file(&path, what, None, "take the index that came with the weights");
+    let error = |what: String| {
+        LoadError::file(&path, what, None, "take the index that came with the weights")
+    };
     let Some(value) = json_file(&path)? else { return Ok(None) };
     let Some(map) = value["weight_map"].as_object().filter(|map| !map.is_empty()) else {
         return Err(error("has no weight_map".into()));
     };
     let mut index = BTreeMap::new();
     for (tensor, file) in map {
-        let plain = file.as_str().filter(|name| name.ends_with(".safetensors") && !name.contains(['/', '\\', ':']));
+        let plain = file
+            .as_str()
+            .filter(|name| name.ends_with(".safetensors") && !name.contains(['/', '\\', ':']));
         match plain {
             Some(name) => index.insert(tensor.clone(), name.to_owned()),
-            None => return Err(error(format!("places tensor {tensor} in {file}, which is no safetensors file of the folder"))),
+            None => {
+                return Err(error(format!(
+                    "places tensor {tensor} in {file}, which is no safetensors file of the folder"
+                )));
+            }
         };
     }
     Ok(Some(index))
@@ -147,7 +180,11 @@ mod tests {
         files.iter().for_each(|name| std::fs::write(folder.path().join(name), "").unwrap());
         if let Some(index) = index {
             let map: BTreeMap<_, _> = index.iter().copied().collect();
-            std::fs::write(folder.path().join(INDEX), serde_json::json!({ "weight_map": map }).to_string()).unwrap();
+            std::fs::write(
+                folder.path().join(INDEX),
+                serde_json::json!({ "weight_map": map }).to_string(),
+            )
+            .unwrap();
         }
         find(folder.path()).map(|shards| shards.names).map_err(|e| e.to_string())
     }
@@ -156,7 +193,14 @@ mod tests {
     fn files_outside_the_model_are_ignored() {
         let (one, two) = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors");
         let index: &[(&str, &str)] = &[("a.weight", one), ("b.weight", two)];
-        let all = [one, two, "old.safetensors", "consolidated.safetensors", "adapter_model.safetensors", "model.ckpt"];
+        let all = [
+            one,
+            two,
+            "old.safetensors",
+            "consolidated.safetensors",
+            "adapter_model.safetensors",
+            "model.ckpt",
+        ];
         assert_eq!(found(&all, Some(index)).unwrap(), [one, two]);
         assert_eq!(found(&all, None).unwrap(), [one, two]);
         assert_eq!(found(&[WHOLE, "old.safetensors", one], Some(index)).unwrap(), [WHOLE]);
@@ -167,16 +211,25 @@ mod tests {
     #[test]
     fn missing_files_and_other_things_are_named() {
         let one = "model-00001-of-00002.safetensors";
-        let index: &[(&str, &str)] = &[("a.weight", one), ("b.weight", "model-00002-of-00002.safetensors")];
+        let index: &[(&str, &str)] =
+            &[("a.weight", one), ("b.weight", "model-00002-of-00002.safetensors")];
         for (files, index, said) in [
             (&[one][..], Some(index), "names model-00002-of-00002.safetensors, which is not there"),
             (&[one], None, "lacks model-00002-of-00002.safetensors"),
             (&["pytorch_model.bin"], None, "has no safetensors, only PyTorch files"),
             (&["adapter_config.json", "adapter_model.safetensors"], None, "LoRA adapter"),
             (&["adapter_model.safetensors"], None, "LoRA adapter"),
-            (&["a.safetensors", "b.safetensors"], None, "has 2 safetensors files and no model.safetensors.index.json"),
+            (
+                &["a.safetensors", "b.safetensors"],
+                None,
+                "has 2 safetensors files and no model.safetensors.index.json",
+            ),
             (&[], None, "has no *.safetensors"),
-            (&[one], Some(&[("a.weight", "../x.safetensors")]), "no safetensors file of the folder"),
+            (
+                &[one],
+                Some(&[("a.weight", "../x.safetensors")]),
+                "no safetensors file of the folder",
+            ),
         ] {
             let line = found(files, index).unwrap_err();
             assert!(line.contains(said) && line.lines().count() == 1, "{line}");

@@ -13,15 +13,16 @@ use candle_core::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::quant::TensorFormat;
 use super::gguf::{self, Gguf, Metadata, TensorEntry};
+use super::quant::TensorFormat;
+use super::{safetensors, shards};
 use crate::model::head::HeadForm;
 use crate::model::load::LoadError;
-use super::{safetensors, shards};
 use crate::model::{Config, config};
 
 const EMBEDDING: &str = "token_embd.weight";
-const CURE_WHOLE: &str = "the model is incomplete or of another architecture: fetch it again, or take another";
+const CURE_WHOLE: &str =
+    "the model is incomplete or of another architecture: fetch it again, or take another";
 
 /// Name, format and shape of a tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,7 +126,12 @@ impl Weights {
         Self::of_gguf(head, path, architecture, GgufSource::File(file))
     }
 
-    fn of_gguf(mut head: Gguf, path: &Path, architecture: &str, source: GgufSource) -> Result<Self, LoadError> {
+    fn of_gguf(
+        mut head: Gguf,
+        path: &Path,
+        architecture: &str,
+        source: GgufSource,
+    ) -> Result<Self, LoadError> {
         let of_llama = architecture == config::LLAMA;
         if !of_llama {
             // The layers expect a tied embedding; a head's output matrix takes its place.
@@ -135,8 +141,10 @@ impl Weights {
         }
         config::reject_partial_model(&head.metadata)?;
         let embedding = head.tensors.iter().find(|e| e.name == EMBEDDING);
-        let missing = || format!("has no tensor {}", if of_llama { EMBEDDING } else { "output.weight" });
-        let vocab = embedding.ok_or_else(|| LoadError::file(path, missing(), None, CURE_WHOLE))?.rows;
+        let missing =
+            || format!("has no tensor {}", if of_llama { EMBEDDING } else { "output.weight" });
+        let vocab =
+            embedding.ok_or_else(|| LoadError::file(path, missing(), None, CURE_WHOLE))?.rows;
         let (config, linear) = config::from_gguf(&head.metadata, architecture, vocab)?;
         let mut weights = Self {
             path: path.to_owned(),
@@ -159,19 +167,28 @@ impl Weights {
                 for TensorEntry { name, kind, rows, cols, offset, bytes: len } in head.tensors {
                     // The reader of the header has checked that the range lies within `bytes`.
                     let own = bytes[offset as usize..(offset + len) as usize].to_vec();
-                    weights.tensors.insert(name.clone(), (TensorInfo { name, kind, rows, cols }, TensorStorage::Memory(own)));
+                    weights.tensors.insert(
+                        name.clone(),
+                        (TensorInfo { name, kind, rows, cols }, TensorStorage::Memory(own)),
+                    );
                 }
             }
         }
         weights.check()?;
         if weights.tensor("rope_freqs.weight").is_some() {
             // As in llama.cpp, linear scaling applies on top of the list.
-            let factor = weights.rope_factors.as_ref().and_then(|all| all.first().copied()).unwrap_or(1.0);
+            let factor =
+                weights.rope_factors.as_ref().and_then(|all| all.first().copied()).unwrap_or(1.0);
             let list = weights.read_vector("rope_freqs.weight")?;
             weights.rope_factors = Some(list.iter().map(|divisor| divisor * factor).collect());
         }
         match weights.rope_factors.iter().flatten().find(|f| !(f.is_finite() && **f > 0.0)) {
-            Some(f) => Err(LoadError::file(path, format!("divides a rotary frequency by {f}"), None, CURE_WHOLE)),
+            Some(f) => Err(LoadError::file(
+                path,
+                format!("divides a rotary frequency by {f}"),
+                None,
+                CURE_WHOLE,
+            )),
             None => Ok(weights),
         }
     }
@@ -180,7 +197,10 @@ impl Weights {
         let path = folder.join("config.json");
         let text = match std::fs::read_to_string(&path) {
             // The folder's other files explain better what it is than the missing config.json.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && folder.join("adapter_config.json").exists() => {
+            Err(e)
+                if e.kind() == std::io::ErrorKind::NotFound
+                    && folder.join("adapter_config.json").exists() =>
+            {
                 shards::find(folder)?;
                 return Err(io_error(&path, &e));
             }
@@ -213,16 +233,27 @@ impl Weights {
                     continue;
                 }
                 if let Some((_, TensorStorage::File { file, .. })) = weights.tensors.get(&name) {
-                    let other = weights.files.get(*file).map_or(path.as_path(), |(other, _)| other).display().to_string();
+                    let other = weights
+                        .files
+                        .get(*file)
+                        .map_or(path.as_path(), |(other, _)| other)
+                        .display()
+                        .to_string();
                     let what = format!("tensor {} is in {other} too", entry.name);
-                    return Err(LoadError::file(&path, what, None, "remove the file that is not the model's"));
+                    return Err(LoadError::file(
+                        &path,
+                        what,
+                        None,
+                        "remove the file that is not the model's",
+                    ));
                 }
                 weights.enter(TensorEntry { name, ..entry }, weights.files.len());
             }
             weights.files.push((path, file));
         }
         if !tied && weights.tensor("output.weight").is_none() {
-            let what = "has no tensor lm_head.weight, and config.json doesn't say tie_word_embeddings";
+            let what =
+                "has no tensor lm_head.weight, and config.json doesn't say tie_word_embeddings";
             return Err(LoadError::file(folder, what, None, CURE_WHOLE));
         }
         weights.check()?;
@@ -236,16 +267,27 @@ impl Weights {
     /// # Errors
     /// If the shape is not valid for a Llama, a tensor is missing or has the wrong shape, or its
     /// bytes do not match its shape.
-    pub fn from_tensors(config: Config, tensors: Vec<RawTensor>, rope_interleaved: bool) -> Result<Self, LoadError> {
+    pub fn from_tensors(
+        config: Config,
+        tensors: Vec<RawTensor>,
+        rope_interleaved: bool,
+    ) -> Result<Self, LoadError> {
         let path = PathBuf::from("(memory)");
         config::check(&config, &path)?;
         let mut entered = BTreeMap::new();
         for (name, kind, rows, cols, bytes) in tensors {
             if kind.row_bytes(cols).and_then(|b| b.checked_mul(rows)) != Some(bytes.len()) {
-                let what = format!("tensor {name}: {} bytes for {rows} rows of {cols} values in {}", bytes.len(), kind.name());
+                let what = format!(
+                    "tensor {name}: {} bytes for {rows} rows of {cols} values in {}",
+                    bytes.len(),
+                    kind.name()
+                );
                 return Err(LoadError::file(&path, what, None, "give all bytes of whole blocks"));
             }
-            entered.insert(name.clone(), (TensorInfo { name, kind, rows, cols }, TensorStorage::Memory(bytes)));
+            entered.insert(
+                name.clone(),
+                (TensorInfo { name, kind, rows, cols }, TensorStorage::Memory(bytes)),
+            );
         }
         let (files, rope_factors, metadata) = (Vec::new(), None, None);
         let weights = Self {
@@ -272,7 +314,12 @@ impl Weights {
     ///
     /// # Errors
     /// If the shape is not valid for a Llama.
-    pub fn random(config: Config, kind: TensorFormat, tied: bool, seed: u64) -> Result<Self, LoadError> {
+    pub fn random(
+        config: Config,
+        kind: TensorFormat,
+        tied: bool,
+        seed: u64,
+    ) -> Result<Self, LoadError> {
         config::check(&config, Path::new("(memory)"))?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut tensors = Vec::new();
@@ -280,9 +327,15 @@ impl Weights {
         for (name, rows, cols) in config::required_tensors(&config).chain(head) {
             let norm = name.ends_with("norm.weight");
             let vocabulary = name == "token_embd.weight" || name == "output.weight";
-            let (mean, sd) = if norm { (1.0, 0.1) } else { (0.0, if vocabulary { 2.5 } else { 1.0 } / (cols as f32).sqrt()) };
-            let values: Vec<f32> = (0..rows * cols).map(|_| mean + sd * sample_normal(&mut rng)).collect();
-            let kind = if norm || kind.row_bytes(cols).is_none() { TensorFormat::F32 } else { kind };
+            let (mean, sd) = if norm {
+                (1.0, 0.1)
+            } else {
+                (0.0, if vocabulary { 2.5 } else { 1.0 } / (cols as f32).sqrt())
+            };
+            let values: Vec<f32> =
+                (0..rows * cols).map(|_| mean + sd * sample_normal(&mut rng)).collect();
+            let kind =
+                if norm || kind.row_bytes(cols).is_none() { TensorFormat::F32 } else { kind };
             let tensor = Tensor::from_vec(values, (rows, cols), &Device::Cpu)?;
             let bytes = QTensor::quantize(&tensor, ggml_type(kind))?.data()?.into_owned();
             tensors.push((name, kind, rows, cols, bytes));
@@ -303,11 +356,18 @@ impl Weights {
         let factors = self.tensor("rope_freqs.weight").map(|t| (t.name.clone(), 1, c.head_dim / 2));
         let attends = |name: &String| self.attends || !name.contains(".attn_");
         let mut known = BTreeSet::new();
-        for (name, rows, cols) in config::required_tensors(c).filter(|(name, ..)| attends(name)).chain(head).chain(factors) {
+        for (name, rows, cols) in config::required_tensors(c)
+            .filter(|(name, ..)| attends(name))
+            .chain(head)
+            .chain(factors)
+        {
             known.insert(name.clone());
             let Some(t) = self.tensor(&name) else { return error(format!("has no tensor {name}")) };
             if (t.rows, t.cols) != (rows, cols) {
-                return error(format!("tensor {name} is {} x {}, where {rows} x {cols} was expected", t.rows, t.cols));
+                return error(format!(
+                    "tensor {name} is {} x {}, where {rows} x {cols} was expected",
+                    t.rows, t.cols
+                ));
             }
         }
         // Ignoring an extra tensor (norms of queries and keys, sub-norms, scales, biases) would
@@ -318,7 +378,9 @@ impl Weights {
                 || (self.of_head && HEAD_INPUT_TENSORS.contains(&name))
         };
         match self.tensors.keys().find(|name| !own(name)) {
-            Some(name) => error(format!("has a tensor {name}, which a Llama's forward does not compute")),
+            Some(name) => {
+                error(format!("has a tensor {name}, which a Llama's forward does not compute"))
+            }
             None => Ok(()),
         }
     }
@@ -355,7 +417,11 @@ impl Weights {
 
     /// Name of the output matrix: `output.weight`, or the embedding if they are tied.
     pub fn output_matrix(&self) -> &'static str {
-        if self.tensors.contains_key("output.weight") { "output.weight" } else { "token_embd.weight" }
+        if self.tensors.contains_key("output.weight") {
+            "output.weight"
+        } else {
+            "token_embd.weight"
+        }
     }
 
     /// Size of all tensors in bytes, as stored.
@@ -382,8 +448,16 @@ impl Weights {
     ///
     /// # Errors
     /// If the tensor or a row does not exist, reading fails, or a value is NaN or infinite.
-    pub fn read_rows(&self, name: &str, rows: Range<usize>, out: &mut Vec<u8>) -> Result<(), LoadError> {
-        let found = self.tensors.get(name).filter(|(info, _)| rows.start <= rows.end && rows.end <= info.rows);
+    pub fn read_rows(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), LoadError> {
+        let found = self
+            .tensors
+            .get(name)
+            .filter(|(info, _)| rows.start <= rows.end && rows.end <= info.rows);
         let Some((info, place)) = found else {
             let what = format!("has no rows {} to {} of a tensor {name}", rows.start, rows.end);
             return Err(LoadError::file(&self.path, what, None, CURE_WHOLE));
@@ -398,8 +472,14 @@ impl Weights {
                 let (path, file) = &self.files[*file];
                 let at = offset + skip as u64;
                 out.resize(len, 0);
-                read_at(file, path, out, at)
-                    .map_err(|e| LoadError::file(path, format!("reading {name} failed: {e}"), Some(at), "check the disk"))?;
+                read_at(file, path, out, at).map_err(|e| {
+                    LoadError::file(
+                        path,
+                        format!("reading {name} failed: {e}"),
+                        Some(at),
+                        "check the disk",
+                    )
+                })?;
             }
         }
         // Checked here because every read passes through: a non-finite weight would corrupt the
@@ -435,8 +515,15 @@ impl Weights {
 
     /// Error about a weight that is NaN or infinite.
     fn non_finite_error(&self, name: &str, row: usize, column: usize) -> LoadError {
-        let what = format!("tensor {name} has a value that is not finite, NaN or infinite, in row {row} from column {column} on");
-        LoadError::file(&self.path, what, None, "the file is damaged: fetch it again, or convert the model again")
+        let what = format!(
+            "tensor {name} has a value that is not finite, NaN or infinite, in row {row} from column {column} on"
+        );
+        LoadError::file(
+            &self.path,
+            what,
+            None,
+            "the file is damaged: fetch it again, or convert the model again",
+        )
     }
 }
 
@@ -467,7 +554,9 @@ pub(in crate::model) fn ggml_type(kind: TensorFormat) -> GgmlDType {
 
 fn io_error(path: &Path, e: &std::io::Error) -> LoadError {
     let cure = match e.kind() {
-        std::io::ErrorKind::NotFound => "give the path of a GGUF file or of a folder with config.json, or a model's name",
+        std::io::ErrorKind::NotFound => {
+            "give the path of a GGUF file or of a folder with config.json, or a model's name"
+        }
         std::io::ErrorKind::PermissionDenied => "allow reading it",
         _ => "check the disk",
     };

@@ -42,7 +42,9 @@ struct WordSplit {
 
 fn words(pre: &str) -> Option<WordSplit> {
     let (patterns, whole, bos): (&'static [&'static str], _, _) = match pre {
-        "default" => (&[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"], false, false),
+        "default" => {
+            (&[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"], false, false)
+        }
         "llama3" | "llama-v3" | "llama-bpe" | "falcon3" => (&[LLAMA3], true, true),
         "dbrx" | "smaug-bpe" => (&[LLAMA3], false, false),
         "qwen2" | "stablelm2" | "deepseek-r1-qwen" => (&[QWEN2], false, false),
@@ -59,7 +61,9 @@ fn words(pre: &str) -> Option<WordSplit> {
 /// Builds the tokenizer that the metadata describe.
 pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
     let model = meta.string("tokenizer.ggml.model")?;
-    let missing = |key: &str| meta.error(format!("has no metadata key {key}"), "take a model with its tokenizer");
+    let missing = |key: &str| {
+        meta.error(format!("has no metadata key {key}"), "take a model with its tokenizer")
+    };
     let spelling = match model.ok_or_else(|| missing("tokenizer.ggml.model"))? {
         "gpt2" => Spelling::ByteLevel,
         "llama" => Spelling::SentencePiece,
@@ -69,10 +73,12 @@ pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
         }
     };
     let key = "tokenizer.ggml.tokens";
-    let texts = meta.strings(key)?.filter(|tokens| !tokens.is_empty()).ok_or_else(|| missing(key))?;
+    let texts =
+        meta.strings(key)?.filter(|tokens| !tokens.is_empty()).ok_or_else(|| missing(key))?;
     let kinds = meta.numbers("tokenizer.ggml.token_type")?;
     if let Some(kinds) = kinds.as_ref().filter(|kinds| kinds.len() != texts.len()) {
-        let what = format!("has {} tokens and {} tokenizer.ggml.token_type", texts.len(), kinds.len());
+        let what =
+            format!("has {} tokens and {} tokenizer.ggml.token_type", texts.len(), kinds.len());
         return Err(meta.error(what, CURE));
     }
     let kind = |id: usize| kinds.as_ref().map_or(1, |kinds| kinds[id] as u32);
@@ -94,7 +100,8 @@ pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
     };
     // Unused tokens (type 5) are left out: no text produces them.
     let added = (texts.iter().enumerate()).filter(|&(id, _)| matches!(kind(id), 2..=4));
-    let added = added.map(|(id, text)| AddedToken::from(text.clone(), kind(id) != 4).normalized(false));
+    let added =
+        added.map(|(id, text)| AddedToken::from(text.clone(), kind(id) != 4).normalized(false));
     catch_panic(|| inner.add_tokens(added).map_err(|e| e.to_string()))
         .and_then(|added| added)
         .map_err(|e| meta.error(format!("the special tokens can't be read: {e}"), CURE))?;
@@ -106,13 +113,24 @@ pub(super) fn read(meta: &Metadata) -> Result<Tokenizer, LoadError> {
         let id = meta.integer(&format!("tokenizer.ggml.{name}_token_id"))?;
         Ok(id.and_then(|id| usize::try_from(id).ok()).filter(known).map(|id| id as TokenId))
     };
-    let usual = |id: usize| (spelling == Spelling::SentencePiece).then_some(id).filter(known).map(|id| id as TokenId);
+    let usual = |id: usize| {
+        (spelling == Spelling::SentencePiece).then_some(id).filter(known).map(|id| id as TokenId)
+    };
     let special = SpecialTokens { bos: id("bos")?.or(usual(1)), eos: id("eos")?.or(usual(2)) };
     let bos = special.bos.filter(|_| wants_bos);
-    let stop = Tokenizer::find_stops(&tokens, [special.eos, id("eot")?, id("eom")?].into_iter().flatten());
+    let stop =
+        Tokenizer::find_stops(&tokens, [special.eos, id("eot")?, id("eom")?].into_iter().flatten());
     let wanted = meta.flag("tokenizer.ggml.add_bos_token")?;
     let bos = wanted.map_or(bos, |wanted| special.bos.filter(|_| wanted));
-    Ok(Tokenizer { path: meta.path().to_owned(), inner: Mutex::new(inner), tokens, spelling, bos, special, stop })
+    Ok(Tokenizer {
+        path: meta.path().to_owned(),
+        inner: Mutex::new(inner),
+        tokens,
+        spelling,
+        bos,
+        special,
+        stop,
+    })
 }
 
 fn vocabulary(texts: impl Iterator<Item = String>) -> Vocab {
@@ -129,13 +147,20 @@ fn build(meta: &Metadata, builder: BpeBuilder) -> Result<tokenizers::Tokenizer, 
 /// Builds byte-level BPE.
 ///
 /// Also returns true if its kind uses a BOS token by default.
-fn byte_level(meta: &Metadata, texts: &[String]) -> Result<(tokenizers::Tokenizer, bool), LoadError> {
+fn byte_level(
+    meta: &Metadata,
+    texts: &[String],
+) -> Result<(tokenizers::Tokenizer, bool), LoadError> {
     let pre = meta.string("tokenizer.ggml.pre")?.unwrap_or("default");
     let Some(words) = words(pre) else {
-        return Err(meta.error(format!("tokenizer.ggml.pre is \"{pre}\", which is not known"), "take another model"));
+        return Err(meta.error(
+            format!("tokenizer.ggml.pre is \"{pre}\", which is not known"),
+            "take another model",
+        ));
     };
     let key = "tokenizer.ggml.merges";
-    let merges = meta.strings(key)?.ok_or_else(|| meta.error(format!("has no metadata key {key}"), CURE))?;
+    let merges =
+        meta.strings(key)?.ok_or_else(|| meta.error(format!("has no metadata key {key}"), CURE))?;
     let longest = texts.iter().map(String::len).max().unwrap_or(0);
     let merges = (merges.iter().enumerate()).map(|(i, merge)| match merge.split_once(' ') {
         // The builder relies on every merge making a token.
@@ -143,14 +168,17 @@ fn byte_level(meta: &Metadata, texts: &[String]) -> Result<(tokenizers::Tokenize
         _ => Err(meta.error(format!("{key}: entry {i}, {merge:?}, makes no token"), CURE)),
     });
     let merges: Merges = merges.collect::<Result<_, _>>()?;
-    let builder = BPE::builder().vocab_and_merges(vocabulary(texts.iter().cloned()), merges).ignore_merges(words.whole);
+    let builder = BPE::builder()
+        .vocab_and_merges(vocabulary(texts.iter().cloned()), merges)
+        .ignore_merges(words.whole);
     let mut inner = build(meta, builder)?;
     let splits = words.patterns.iter().map(|&pattern| {
         let pattern = SplitPattern::Regex(pattern.to_owned());
         Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map(PreTokenizerWrapper::from)
     });
-    let mut steps =
-        splits.collect::<Result<Vec<_>, _>>().map_err(|e| meta.error(format!("tokenizer.ggml.pre {pre}: {e}"), CURE))?;
+    let mut steps = splits
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| meta.error(format!("tokenizer.ggml.pre {pre}: {e}"), CURE))?;
     steps.push(ByteLevel::new(false, false, false).into());
     inner.with_pre_tokenizer(Some(Sequence::new(steps)));
     Ok((inner, words.bos))
@@ -163,19 +191,33 @@ fn byte_level(meta: &Metadata, texts: &[String]) -> Result<(tokenizers::Tokenize
 /// first.
 fn sentence_piece(meta: &Metadata, tokens: &[Token]) -> Result<tokenizers::Tokenizer, LoadError> {
     let key = "tokenizer.ggml.scores";
-    let scores = meta.numbers(key)?.ok_or_else(|| meta.error(format!("has no metadata key {key}"), CURE))?;
+    let scores =
+        meta.numbers(key)?.ok_or_else(|| meta.error(format!("has no metadata key {key}"), CURE))?;
     if scores.len() != tokens.len() || scores.iter().any(|score| score.is_nan()) {
-        let what = format!("{key} has {} numbers for {} tokens, or one that is none", scores.len(), tokens.len());
+        let what = format!(
+            "{key} has {} numbers for {} tokens, or one that is none",
+            scores.len(),
+            tokens.len()
+        );
         return Err(meta.error(what, CURE));
     }
     let vocab = vocabulary(tokens.iter().map(|token| token.text.clone()));
-    let piece = |text: &str| vocab.get(text).copied().filter(|&id| tokens[id as usize].kind == TokenKind::Piece);
-    if let Some(id) = tokens.iter().position(|token| token.kind == TokenKind::Piece && token.text.len() > LONGEST_PIECE) {
-        let what = format!("token {id} has {} bytes, where pieces have at most {LONGEST_PIECE}", tokens[id].text.len());
+    let piece = |text: &str| {
+        vocab.get(text).copied().filter(|&id| tokens[id as usize].kind == TokenKind::Piece)
+    };
+    if let Some(id) = tokens
+        .iter()
+        .position(|token| token.kind == TokenKind::Piece && token.text.len() > LONGEST_PIECE)
+    {
+        let what = format!(
+            "token {id} has {} bytes, where pieces have at most {LONGEST_PIECE}",
+            tokens[id].text.len()
+        );
         return Err(meta.error(what, CURE));
     }
     let mut merges = Vec::new();
-    for (id, token) in tokens.iter().enumerate().filter(|(_, token)| token.kind == TokenKind::Piece) {
+    for (id, token) in tokens.iter().enumerate().filter(|(_, token)| token.kind == TokenKind::Piece)
+    {
         for (at, _) in token.text.char_indices().skip(1) {
             let (a, b) = token.text.split_at(at);
             if piece(a).is_some() && piece(b).is_some() {
@@ -185,25 +227,36 @@ fn sentence_piece(meta: &Metadata, tokens: &[Token]) -> Result<tokenizers::Token
     }
     // Real vocabularies have a few splits per piece.
     if merges.len() > 32 * tokens.len() + 100_000 {
-        let what =
-            format!("the {} tokens can be joined in {} ways, far more than those of any model", tokens.len(), merges.len());
+        let what = format!(
+            "the {} tokens can be joined in {} ways, far more than those of any model",
+            tokens.len(),
+            merges.len()
+        );
         return Err(meta.error(what, CURE));
     }
     merges.sort_by(|a, b| scores[b.0].total_cmp(&scores[a.0]).then_with(|| b.1.cmp(&a.1)));
-    let merges: Merges =
-        (merges.into_iter().map(|(id, at)| tokens[id].text.split_at(at))).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
-    let unknown = meta.integer("tokenizer.ggml.unknown_token_id")?.and_then(|id| usize::try_from(id).ok()).unwrap_or(0);
-    let mut builder = BPE::builder().vocab_and_merges(vocab, merges).byte_fallback(true).fuse_unk(true);
+    let merges: Merges = (merges.into_iter().map(|(id, at)| tokens[id].text.split_at(at)))
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .collect();
+    let unknown = meta
+        .integer("tokenizer.ggml.unknown_token_id")?
+        .and_then(|id| usize::try_from(id).ok())
+        .unwrap_or(0);
+    let mut builder =
+        BPE::builder().vocab_and_merges(vocab, merges).byte_fallback(true).fuse_unk(true);
     if let Some(token) = tokens.get(unknown) {
         builder = builder.unk_token(token.text.clone());
     }
     let mut inner = build(meta, builder)?;
-    let spaces = Replace::new(" ", "\u{2581}").map_err(|e| meta.error(format!("the tokenizer can't be built: {e}"), CURE))?;
+    let spaces = Replace::new(" ", "\u{2581}")
+        .map_err(|e| meta.error(format!("the tokenizer can't be built: {e}"), CURE))?;
     let mut steps: Vec<NormalizerWrapper> = vec![spaces.into()];
     if meta.flag("tokenizer.ggml.add_space_prefix")?.unwrap_or(true) {
         steps.insert(0, Prepend::new("\u{2581}".to_owned()).into());
     }
     let steps = tokenizers::normalizers::Sequence::new(steps);
-    inner.with_normalizer(Some(steps)).map_err(|e| meta.error(format!("the tokenizer can't be built: {e}"), CURE))?;
+    inner
+        .with_normalizer(Some(steps))
+        .map_err(|e| meta.error(format!("the tokenizer can't be built: {e}"), CURE))?;
     Ok(inner)
 }

@@ -49,7 +49,9 @@ enum Merge {
 /// Reads the tokenizer of the model in `folder`.
 pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
     let path = folder.join("tokenizer.json");
-    let error = |what: String| LoadError::file(&path, what, None, "take the tokenizer.json that came with the weights");
+    let error = |what: String| {
+        LoadError::file(&path, what, None, "take the tokenizer.json that came with the weights")
+    };
     let text = std::fs::read(&path).map_err(|e| error(format!("can't be opened: {e}")))?;
     if let Some((what, cure)) = recognize_placeholder(&text) {
         return Err(LoadError::file(&path, what, None, cure));
@@ -57,8 +59,11 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
     let text = strip_byte_order_mark(&text);
     check_limits(text).map_err(error)?;
     // A hostile or damaged file can make the builder panic.
-    let built =
-        catch_panic(|| tokenizers::Tokenizer::from_bytes(text).and_then(drop_training_settings).map_err(|e| e.to_string()));
+    let built = catch_panic(|| {
+        tokenizers::Tokenizer::from_bytes(text)
+            .and_then(drop_training_settings)
+            .map_err(|e| e.to_string())
+    });
     let inner = built.and_then(|built| built).map_err(|e| error(format!("no tokenizer: {e}")))?;
 
     let spelling = match inner.get_decoder() {
@@ -77,12 +82,16 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
     if vocabulary.is_empty() || len / 16 > vocabulary.len() {
         return Err(error(format!("has {} tokens with numbers below {len}", vocabulary.len())));
     }
-    let mut tokens: Vec<Token> = (0..len).map(|_| Token { text: String::new(), kind: TokenKind::Control, added: true }).collect();
+    let mut tokens: Vec<Token> = (0..len)
+        .map(|_| Token { text: String::new(), kind: TokenKind::Control, added: true })
+        .collect();
     for (text, id) in vocabulary {
         let kind = match added.get(&id) {
             Some(token) if token.special => TokenKind::Control,
             Some(_) => TokenKind::Literal,
-            None if spelling == Spelling::SentencePiece => super::byte(&text).map_or(TokenKind::Piece, TokenKind::Byte),
+            None if spelling == Spelling::SentencePiece => {
+                super::byte(&text).map_or(TokenKind::Piece, TokenKind::Byte)
+            }
             None => TokenKind::Piece,
         };
         tokens[id as usize] = Token { text, kind, added: added.contains_key(&id) };
@@ -102,14 +111,23 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
         if let Some(config) = json_file(&folder.join(name))? {
             let value = &config["eos_token_id"];
             let ids = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-            named.extend(ids.iter().filter_map(|id| TokenId::try_from(id.as_u64()?).ok()).filter(|&id| (id as usize) < len));
+            named.extend(
+                ids.iter()
+                    .filter_map(|id| TokenId::try_from(id.as_u64()?).ok())
+                    .filter(|&id| (id as usize) < len),
+            );
         }
     }
     let stop = Tokenizer::find_stops(&tokens, named);
     // Tokens added to an empty text are those added around every text.
-    let around = catch_panic(|| inner.encode_fast("", true).map_err(|e| e.to_string())).and_then(|around| around);
+    let around = catch_panic(|| inner.encode_fast("", true).map_err(|e| e.to_string()))
+        .and_then(|around| around);
     let around = around.map_err(|e| error(format!("can't tokenise an empty text: {e}")))?;
-    let bos = around.get_ids().first().copied().filter(|id| special.bos == Some(*id) || !stop.contains(id));
+    let bos = around
+        .get_ids()
+        .first()
+        .copied()
+        .filter(|id| special.bos == Some(*id) || !stop.contains(id));
     special.bos = special.bos.or(bos);
     Ok(Tokenizer { path, inner: Mutex::new(inner), tokens, spelling, bos, special, stop })
 }
@@ -118,7 +136,9 @@ pub(super) fn read(folder: &Path) -> Result<Tokenizer, LoadError> {
 ///
 /// A prompt is neither cut nor padded, and its tokens are always the same. transformers also
 /// ignores the first two.
-fn drop_training_settings(mut inner: tokenizers::Tokenizer) -> tokenizers::Result<tokenizers::Tokenizer> {
+fn drop_training_settings(
+    mut inner: tokenizers::Tokenizer,
+) -> tokenizers::Result<tokenizers::Tokenizer> {
     inner.with_truncation(None)?;
     inner.with_padding(None);
     if let ModelWrapper::BPE(bpe) = inner.get_model()
@@ -141,7 +161,9 @@ const MOST_GROWTH: f64 = 1e4;
 fn growth(normalizer: &Value) -> f64 {
     match normalizer["type"].as_str() {
         None => 1.0,
-        Some("Sequence") => normalizer["normalizers"].as_array().into_iter().flatten().map(growth).product(),
+        Some("Sequence") => {
+            normalizer["normalizers"].as_array().into_iter().flatten().map(growth).product()
+        }
         Some("Replace") => {
             let content = normalizer["content"].as_str().map_or(0, str::len) as f64;
             match normalizer["pattern"]["String"].as_str() {

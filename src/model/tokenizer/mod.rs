@@ -12,8 +12,8 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use super::load::LoadError;
 use super::format::weights::Weights;
+use super::load::LoadError;
 use crate::guarded::catch_panic;
 use crate::tree::TokenId;
 
@@ -99,19 +99,28 @@ impl Tokenizer {
             let known = |id: &TokenId| (*id as usize) < rows;
             tokenizer.stop.retain(known);
             tokenizer.bos = tokenizer.bos.filter(known);
-            tokenizer.special =
-                SpecialTokens { bos: tokenizer.special.bos.filter(known), eos: tokenizer.special.eos.filter(known) };
+            tokenizer.special = SpecialTokens {
+                bos: tokenizer.special.bos.filter(known),
+                eos: tokenizer.special.eos.filter(known),
+            };
         } else if tokens > rows {
             let what = format!("the tokenizer has {tokens} tokens, and the embedding {rows} rows");
-            return Err(LoadError::file(&tokenizer.path, what, None, "take tokenizer and weights of the same model"));
+            return Err(LoadError::file(
+                &tokenizer.path,
+                what,
+                None,
+                "take tokenizer and weights of the same model",
+            ));
         }
         Ok(tokenizer)
     }
 
     /// Returns the stop tokens, sorted by id: `named`, and those whose spelling is in [`STOPS`].
     fn find_stops(tokens: &[Token], named: impl IntoIterator<Item = TokenId>) -> Vec<TokenId> {
-        let spelled = tokens.iter().enumerate().filter(|(_, token)| STOPS.contains(&token.text.as_str()));
-        let mut stop: Vec<TokenId> = named.into_iter().chain(spelled.map(|(id, _)| id as TokenId)).collect();
+        let spelled =
+            tokens.iter().enumerate().filter(|(_, token)| STOPS.contains(&token.text.as_str()));
+        let mut stop: Vec<TokenId> =
+            named.into_iter().chain(spelled.map(|(id, _)| id as TokenId)).collect();
         stop.sort_unstable();
         stop.dedup();
         stop
@@ -127,11 +136,14 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<TokenId>, LoadError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.set_encode_special_tokens(!special);
-        let encoding = catch_panic(|| inner.encode_fast(text, false).map_err(|e| e.to_string())).and_then(|encoding| encoding);
-        let encoding = encoding.map_err(|e| self.error(format!("the text can't be tokenised: {e}")))?;
+        let encoding = catch_panic(|| inner.encode_fast(text, false).map_err(|e| e.to_string()))
+            .and_then(|encoding| encoding);
+        let encoding =
+            encoding.map_err(|e| self.error(format!("the text can't be tokenised: {e}")))?;
         let ids = encoding.get_ids();
         match ids.iter().find(|&&id| id as usize >= self.tokens.len()) {
-            Some(id) => Err(self.error(format!("gives token {id}, and the vocabulary has {}", self.tokens.len()))),
+            Some(id) => Err(self
+                .error(format!("gives token {id}, and the vocabulary has {}", self.tokens.len()))),
             None => Ok(ids.to_vec()),
         }
     }
@@ -145,7 +157,9 @@ impl Tokenizer {
             (TokenKind::Control, _) => Box::default(),
             (TokenKind::Byte(byte), _) => Box::from([byte]),
             (TokenKind::Literal, _) => Box::from(token.text.as_bytes()),
-            (TokenKind::Piece, Spelling::SentencePiece) => token.text.replace('\u{2581}', " ").into_bytes().into(),
+            (TokenKind::Piece, Spelling::SentencePiece) => {
+                token.text.replace('\u{2581}', " ").into_bytes().into()
+            }
             (TokenKind::Piece, Spelling::ByteLevel) => {
                 let mut bytes = Vec::with_capacity(token.text.len());
                 for c in token.text.chars() {
@@ -166,7 +180,11 @@ impl Tokenizer {
     /// Control tokens steer the model and add nothing to a text.
     pub fn control_tokens(&self) -> impl Iterator<Item = (TokenId, &str)> {
         let control = |(_, token): &(usize, &Token)| token.kind == TokenKind::Control;
-        self.tokens.iter().enumerate().filter(control).map(|(id, token)| (id as TokenId, token.text.as_str()))
+        self.tokens
+            .iter()
+            .enumerate()
+            .filter(control)
+            .map(|(id, token)| (id as TokenId, token.text.as_str()))
     }
 
     /// Returns the tokens that end a text, sorted by id.
@@ -181,7 +199,8 @@ impl Tokenizer {
 
     /// Spellings of the BOS and EOS tokens for chat templates; empty if there is none.
     pub fn bos_and_eos_texts(&self) -> [&str; 2] {
-        [self.special.bos, self.special.eos].map(|id| id.and_then(|id| self.token_text(id)).unwrap_or_default())
+        [self.special.bos, self.special.eos]
+            .map(|id| id.and_then(|id| self.token_text(id)).unwrap_or_default())
     }
 
     /// Returns the spelling of a token, or `None` if `id` is outside the vocabulary.
@@ -209,8 +228,12 @@ const CURE: &str = "the tokenizer is damaged: fetch the model again";
 /// # Errors
 /// Returns one line with the first token that differs and both spellings.
 pub fn same_vocabulary(target: &Tokenizer, draft: &Tokenizer) -> Result<(), String> {
-    let spelled = |of: &Tokenizer, id| of.token_text(id).map_or("absent".to_string(), |text| format!("{text:?}"));
-    match (0..target.len().max(draft.len()) as TokenId).find(|&id| target.token_text(id) != draft.token_text(id)) {
+    let spelled = |of: &Tokenizer, id| {
+        of.token_text(id).map_or("absent".to_string(), |text| format!("{text:?}"))
+    };
+    match (0..target.len().max(draft.len()) as TokenId)
+        .find(|&id| target.token_text(id) != draft.token_text(id))
+    {
         None => Ok(()),
         Some(id) => Err(format!(
             "the vocabularies differ: token {id} is {} for the target and {} for the draft model: \

@@ -29,18 +29,33 @@ impl Keys {
     }
 
     fn strings<S: AsRef<str>>(self, key: &str, values: &[S]) -> Self {
-        let head = [8u32.to_le_bytes().to_vec(), (values.len() as u64).to_le_bytes().to_vec()].concat();
-        self.set(key, 9, values.iter().fold(head, |all, value| [all, string(value.as_ref())].concat()))
+        let head =
+            [8u32.to_le_bytes().to_vec(), (values.len() as u64).to_le_bytes().to_vec()].concat();
+        self.set(
+            key,
+            9,
+            values.iter().fold(head, |all, value| [all, string(value.as_ref())].concat()),
+        )
     }
 
     fn kinds(self, values: &[i32]) -> Self {
-        let head = [5u32.to_le_bytes().to_vec(), (values.len() as u64).to_le_bytes().to_vec()].concat();
-        self.set("token_type", 9, values.iter().fold(head, |all, value| [all, value.to_le_bytes().to_vec()].concat()))
+        let head =
+            [5u32.to_le_bytes().to_vec(), (values.len() as u64).to_le_bytes().to_vec()].concat();
+        self.set(
+            "token_type",
+            9,
+            values.iter().fold(head, |all, value| [all, value.to_le_bytes().to_vec()].concat()),
+        )
     }
 
     fn scores(self, values: &[f32]) -> Self {
-        let head = [6u32.to_le_bytes().to_vec(), (values.len() as u64).to_le_bytes().to_vec()].concat();
-        self.set("scores", 9, values.iter().fold(head, |all, value| [all, value.to_le_bytes().to_vec()].concat()))
+        let head =
+            [6u32.to_le_bytes().to_vec(), (values.len() as u64).to_le_bytes().to_vec()].concat();
+        self.set(
+            "scores",
+            9,
+            values.iter().fold(head, |all, value| [all, value.to_le_bytes().to_vec()].concat()),
+        )
     }
 
     fn number(self, key: &str, value: u32) -> Self {
@@ -52,7 +67,8 @@ impl Keys {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let head = [b"GGUF".to_vec(), 3u32.to_le_bytes().to_vec(), 0u64.to_le_bytes().to_vec()].concat();
+        let head =
+            [b"GGUF".to_vec(), 3u32.to_le_bytes().to_vec(), 0u64.to_le_bytes().to_vec()].concat();
         let head = [head, (self.0.len() as u64).to_le_bytes().to_vec()].concat();
         self.0.iter().fold(head, |all, (key, value)| [all, string(key), value.clone()].concat())
     }
@@ -110,13 +126,21 @@ fn golden() -> Golden {
 
 fn sentence_piece() -> Keys {
     let f = golden().sentencepiece;
-    let keys = Keys::default().string("model", "llama").strings("tokens", &f.tokens).scores(&f.scores).kinds(&f.kinds);
+    let keys = Keys::default()
+        .string("model", "llama")
+        .strings("tokens", &f.tokens)
+        .scores(&f.scores)
+        .kinds(&f.kinds);
     keys.number("bos_token_id", 1).number("eos_token_id", 2)
 }
 
 fn byte_level() -> Keys {
     let f = golden().llama3;
-    Keys::default().string("model", "gpt2").string("pre", "llama-bpe").strings("tokens", &f.tokens).strings("merges", &f.merges)
+    Keys::default()
+        .string("model", "gpt2")
+        .string("pre", "llama-bpe")
+        .strings("tokens", &f.tokens)
+        .strings("merges", &f.merges)
 }
 
 fn agree(tokenizer: &Tokenizer, cases: &[Case]) {
@@ -127,7 +151,12 @@ fn agree(tokenizer: &Tokenizer, cases: &[Case]) {
         assert_eq!(ids, case.ids, "{:?}", case.text);
         let back: Vec<u8> = ids.iter().flat_map(|&id| bytes[id as usize].to_vec()).collect();
         let back = String::from_utf8(back).unwrap();
-        assert_eq!(back.strip_prefix(' ').filter(|_| tokenizer.spelling == Spelling::SentencePiece).unwrap_or(&back), case.text);
+        assert_eq!(
+            back.strip_prefix(' ')
+                .filter(|_| tokenizer.spelling == Spelling::SentencePiece)
+                .unwrap_or(&back),
+            case.text
+        );
     }
 }
 
@@ -144,8 +173,13 @@ fn byte_level_tokens_are_those_of_tiktoken() {
 #[test]
 fn special_tokens_are_parsed_on_demand_and_add_nothing() {
     let tokens = ["<s>", "</s>", "a", "b", "ab", "<tool>", "<|im_end|>"];
-    let keys = Keys::default().string("model", "gpt2").string("pre", "gpt-2").strings("tokens", &tokens);
-    let keys = keys.strings("merges", &["a b"]).kinds(&[3, 3, 1, 1, 1, 4, 3]).number("bos_token_id", 0).number("eos_token_id", 1);
+    let keys =
+        Keys::default().string("model", "gpt2").string("pre", "gpt-2").strings("tokens", &tokens);
+    let keys = keys
+        .strings("merges", &["a b"])
+        .kinds(&[3, 3, 1, 1, 1, 4, 3])
+        .number("bos_token_id", 0)
+        .number("eos_token_id", 1);
     let t = keys.read().unwrap();
     assert_eq!(t.encode("<s>ab<tool></s>", true).unwrap(), [0, 4, 5, 1]);
     // The letters of <s> are not in this vocabulary and are dropped; a literal is always parsed.
@@ -155,7 +189,10 @@ fn special_tokens_are_parsed_on_demand_and_add_nothing() {
     let control: Vec<_> = t.control_tokens().collect();
     assert_eq!(control, [(0, "<s>"), (1, "</s>"), (6, "<|im_end|>")]);
     // The end token, and a token with the spelling of a stop token.
-    assert_eq!((t.stop_tokens(), t.bos(), t.bos_and_eos_texts()), (&[1, 6][..], None, ["<s>", "</s>"]));
+    assert_eq!(
+        (t.stop_tokens(), t.bos(), t.bos_and_eos_texts()),
+        (&[1, 6][..], None, ["<s>", "</s>"])
+    );
     assert_eq!((t.token_text(4), t.token_text(7), t.len()), (Some("ab"), None, 7));
     assert_eq!(keys.clone().flag("add_bos_token", true).read().unwrap().bos(), Some(0));
     assert_eq!(keys.string("pre", "llama-bpe").read().unwrap().bos(), Some(0));
@@ -167,7 +204,8 @@ fn sentencepiece_adds_a_leading_space_unless_disabled() {
     let t = keys.read().unwrap();
     assert_eq!(t.bos(), Some(1));
     assert_eq!(t.stop_tokens(), [2]);
-    let without = keys.clone().flag("add_space_prefix", false).flag("add_bos_token", false).read().unwrap();
+    let without =
+        keys.clone().flag("add_space_prefix", false).flag("add_bos_token", false).read().unwrap();
     assert_eq!(without.encode(" model", false).unwrap(), t.encode("model", false).unwrap());
     assert_eq!(without.bos(), None);
     // A character that is in no piece becomes its bytes.
@@ -182,7 +220,10 @@ fn damaged_metadata_is_refused_with_one_line() {
     for (keys, said) in [
         (good.clone().without("model"), "has no metadata key tokenizer.ggml.model"),
         (good.clone().string("model", "bert"), "the tokenizer's model is \"bert\""),
-        (good.clone().number("model", 1), "tokenizer.ggml.model is an integer where a string was expected"),
+        (
+            good.clone().number("model", 1),
+            "tokenizer.ggml.model is an integer where a string was expected",
+        ),
         (good.clone().without("tokens"), "has no metadata key tokenizer.ggml.tokens"),
         (good.clone().strings::<&str>("tokens", &[]), "has no metadata key tokenizer.ggml.tokens"),
         (good.clone().string("pre", "of-tomorrow"), "tokenizer.ggml.pre is \"of-tomorrow\""),
@@ -205,13 +246,21 @@ fn differing_vocabularies_name_the_first_different_token() {
     let keys = byte_level();
     let (a, mut tokens) = (keys.read().unwrap(), golden().llama3.tokens);
     assert_eq!(same_vocabulary(&a, &keys.read().unwrap()), Ok(()));
-    let other = |tokens: &[String]| keys.clone().strings("tokens", tokens).strings::<&str>("merges", &[]).read().unwrap();
+    let other = |tokens: &[String]| {
+        keys.clone().strings("tokens", tokens).strings::<&str>("merges", &[]).read().unwrap()
+    };
     tokens.push("more".into());
     let line = same_vocabulary(&a, &other(&tokens)).unwrap_err();
-    assert!(line.contains("token 700 is absent for the target and \"more\" for the draft model"), "{line}");
+    assert!(
+        line.contains("token 700 is absent for the target and \"more\" for the draft model"),
+        "{line}"
+    );
     tokens[5] = "\n".into();
     let line = same_vocabulary(&a, &other(&tokens)).unwrap_err();
-    assert!(line.contains("token 5 is \"&\" for the target and \"\\n\" for the draft model"), "{line}");
+    assert!(
+        line.contains("token 5 is \"&\" for the target and \"\\n\" for the draft model"),
+        "{line}"
+    );
     assert!(same_vocabulary(&other(&tokens), &a).is_err());
 }
 
@@ -262,7 +311,10 @@ fn missing_or_invalid_special_token_ids_use_defaults() {
     // As in llama.cpp: SentencePiece uses 1 and 2 by default, and ids outside the vocabulary are
     // ignored.
     let bare = sentence_piece().without("bos_token_id").without("eos_token_id");
-    for keys in [bare.clone(), bare.clone().number("bos_token_id", u32::MAX).number("eos_token_id", 1 << 20)] {
+    for keys in [
+        bare.clone(),
+        bare.clone().number("bos_token_id", u32::MAX).number("eos_token_id", 1 << 20),
+    ] {
         let tokenizer = keys.read().unwrap();
         assert_eq!((tokenizer.bos(), tokenizer.special.eos), (Some(1), Some(2)));
         assert!(tokenizer.stop_tokens().contains(&2));
@@ -279,12 +331,19 @@ fn vocabularies_of_long_pieces_or_of_many_prefixes_are_refused_quickly() {
         let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(String::from).to_vec();
         tokens.extend(pieces);
         let kinds: Vec<i32> = (0..tokens.len()).map(|i| if i < 3 { 3 } else { 1 }).collect();
-        Keys::default().string("model", "llama").strings("tokens", &tokens).scores(&vec![0.0; kinds.len()]).kinds(&kinds)
+        Keys::default()
+            .string("model", "llama")
+            .strings("tokens", &tokens)
+            .scores(&vec![0.0; kinds.len()])
+            .kinds(&kinds)
     };
     let line = vocabulary(vec!["a".into(), "a".repeat(1_000_000)]).refused();
     assert!(line.contains("token 4 has 1000000 bytes"), "{line}");
     // a^i b^j: every piece can be split at every character.
-    let pieces: Vec<String> = (0..100).flat_map(|i| (0..100).map(move |j| "a".repeat(i) + &"b".repeat(j))).skip(1).collect();
+    let pieces: Vec<String> = (0..100)
+        .flat_map(|i| (0..100).map(move |j| "a".repeat(i) + &"b".repeat(j)))
+        .skip(1)
+        .collect();
     let line = vocabulary(pieces).refused();
     assert!(line.contains("ways, far more than those of any model"), "{line}");
 }

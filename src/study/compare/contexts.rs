@@ -72,7 +72,9 @@ pub fn contexts(couples: &[TextPair], most: usize) -> ContextComparison {
         let mut others = b.steps.iter().peekable();
         for step in &a.steps {
             while others.next_if(|other| other.position < step.position).is_some() {}
-            let Some(other) = others.next_if(|other| other.position == step.position) else { continue };
+            let Some(other) = others.next_if(|other| other.position == step.position) else {
+                continue;
+            };
             n += 1;
             sums[0] = [sums[0][0] + step.expected_accepted, sums[0][1] + other.expected_accepted];
             sums[1] = [sums[1][0] + step.accepted as f64, sums[1][1] + other.accepted as f64];
@@ -108,9 +110,16 @@ pub fn contexts(couples: &[TextPair], most: usize) -> ContextComparison {
     changes.sort_by(|x, y| y.by().total_cmp(&x.by()));
     let worded = |change: &ContextChange| {
         let course = couples.iter().find(|(a, _)| a.prompt == change.prompt).map(|(a, _)| *a);
-        let before = course.map_or(String::new(), |course| course.text_before(change.position, EXCERPT_CHARS));
+        let before = course
+            .map_or(String::new(), |course| course.text_before(change.position, EXCERPT_CHARS));
         let after = course.map_or(String::new(), |course| {
-            course.texts.iter().skip(change.position).flat_map(|text| text.chars()).take(EXCERPT_CHARS).collect()
+            course
+                .texts
+                .iter()
+                .skip(change.position)
+                .flat_map(|text| text.chars())
+                .take(EXCERPT_CHARS)
+                .collect()
         });
         ContextChange { before, after, ..change.clone() }
     };

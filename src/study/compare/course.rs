@@ -116,10 +116,16 @@ impl TextTrace {
     /// The cause of the step's miss is updated, since the result shows whether the miss was
     /// unlucky. Results of unfinished searches are ignored.
     pub fn add_search(&mut self, step: usize, look: &OracleResult) {
-        let Some(step) = self.steps.get_mut(step).filter(|_| look.state != OracleSearchState::Refining) else { return };
+        let Some(step) =
+            self.steps.get_mut(step).filter(|_| look.state != OracleSearchState::Refining)
+        else {
+            return;
+        };
         step.search = Some(*look);
         let end = (step.position + step.tokens).saturating_sub(1);
-        if let Some(TokenOrigin::Refused(miss) | TokenOrigin::Bonus(Some(miss))) = self.origins.get_mut(end) {
+        if let Some(TokenOrigin::Refused(miss) | TokenOrigin::Bonus(Some(miss))) =
+            self.origins.get_mut(end)
+        {
             miss.cause = miss.cause_given_oracle(look);
         }
     }
@@ -151,7 +157,9 @@ impl TextTrace {
 
     /// Returns the length of the run of accepted tokens from `at` on.
     pub fn accepted_run(&self, at: usize) -> usize {
-        let Some(first) = self.origins.get(at).and_then(TokenOrigin::accepted_depth) else { return 0 };
+        let Some(first) = self.origins.get(at).and_then(TokenOrigin::accepted_depth) else {
+            return 0;
+        };
         let deeper = |(i, place): &(usize, &TokenOrigin)| place.accepted_depth() == Some(first + i);
         self.origins[at..].iter().enumerate().take_while(deeper).count()
     }

@@ -53,7 +53,11 @@ pub struct Differences {
 ///
 /// If positions are paired, texts that differ within their common length are excluded; their
 /// prompts are the second result.
-pub fn couples<'a>(a: &'a [TextTrace], b: &'a [TextTrace], pairing: Pairing) -> (Vec<TextPair<'a>>, Vec<usize>) {
+pub fn couples<'a>(
+    a: &'a [TextTrace],
+    b: &'a [TextTrace],
+    pairing: Pairing,
+) -> (Vec<TextPair<'a>>, Vec<usize>) {
     let (mut all, mut differing) = (Vec::new(), Vec::new());
     for a in a {
         let Some(b) = b.iter().find(|b| b.prompt == a.prompt) else { continue };
@@ -91,7 +95,12 @@ impl Sums {
 
     /// Returns the means, in the order of the first four fields of [`Differences`].
     fn means(&self) -> [f64; 4] {
-        [self.tokens / self.steps, self.expected / self.steps, self.accepted / self.steps, self.tokens / self.seconds]
+        [
+            self.tokens / self.steps,
+            self.expected / self.steps,
+            self.accepted / self.steps,
+            self.tokens / self.seconds,
+        ]
     }
 }
 
@@ -148,7 +157,9 @@ pub fn differences(couples: &[TextPair], pairing: Pairing) -> Option<Differences
         return None;
     }
     let widths = half_widths(units.len(), 1, |times| Some(values(&|i| times[i]).2));
-    let estimate = |i: usize| Estimate::from_half_width(all[i], widths.as_ref().and_then(|widths| widths.get(i)).copied());
+    let estimate = |i: usize| {
+        Estimate::from_half_width(all[i], widths.as_ref().and_then(|widths| widths.get(i)).copied())
+    };
     let quantity = |i: usize| PairedMean { a: a[i], b: b[i], difference: estimate(i) };
     Some(Differences {
         tokens_per_step: quantity(0),
@@ -220,7 +231,8 @@ mod tests {
 
     #[test]
     fn texts_that_differ_are_named_and_left_out() {
-        let (a, mut b) = ([course(0, &[1, 1]), course(1, &[1, 1])], [course(1, &[3]), course(0, &[3])]);
+        let (a, mut b) =
+            ([course(0, &[1, 1]), course(1, &[1, 1])], [course(1, &[3]), course(0, &[3])]);
         b[1].tokens[2] = 99;
         let (paired, differing) = couples(&a, &b, Pairing::Positions);
         assert_eq!((paired.len(), differing), (1, vec![0]));
@@ -239,7 +251,9 @@ mod tests {
     fn common_variation_does_not_widen_the_interval() {
         // Texts are easy or hard; the second setting accepts one token more everywhere.
         let many = |more: usize| -> Vec<TextTrace> {
-            (0..40).map(|prompt| course(prompt, &[if prompt % 2 == 0 { 1 } else { 7 } + more; 96 / 8])).collect()
+            (0..40)
+                .map(|prompt| course(prompt, &[if prompt % 2 == 0 { 1 } else { 7 } + more; 96 / 8]))
+                .collect()
         };
         let (a, b) = (many(0), many(1));
         let d = differences(&couples(&a, &b, Pairing::Prompts).0, Pairing::Prompts).unwrap();
@@ -254,7 +268,9 @@ mod tests {
         // the second setting gains on only some of them.
         let (mut covered, runs, mut state) = ([0u32; 2], 600, 1u64);
         let mut draw = |n: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             ((state >> 33) % n) as usize
         };
         for _ in 0..runs {
@@ -262,15 +278,27 @@ mod tests {
             for prompt in 0..24 {
                 let (level, gain) = (draw(3), draw(2));
                 a.push(course(prompt, &(0..30).map(|_| level + draw(3)).collect::<Vec<_>>()));
-                b.push(course(prompt, &(0..30).map(|_| level + gain + draw(3)).collect::<Vec<_>>()));
+                b.push(course(
+                    prompt,
+                    &(0..30).map(|_| level + gain + draw(3)).collect::<Vec<_>>(),
+                ));
             }
             let (paired, _) = couples(&a, &b, Pairing::Prompts);
             // Stand-in for contexts: steps of one text are paired by position only if the texts are
             // the same.
             let contexts: Vec<Vec<f64>> = (paired.iter())
-                .map(|(a, b)| a.steps.iter().zip(&b.steps).map(|(a, b)| b.expected_accepted - a.expected_accepted).collect())
+                .map(|(a, b)| {
+                    a.steps
+                        .iter()
+                        .zip(&b.steps)
+                        .map(|(a, b)| b.expected_accepted - a.expected_accepted)
+                        .collect()
+                })
                 .collect();
-            let found = [differences(&paired, Pairing::Prompts).unwrap().accepted.difference, mean_difference(&contexts)];
+            let found = [
+                differences(&paired, Pairing::Prompts).unwrap().accepted.difference,
+                mean_difference(&contexts),
+            ];
             for (covered, found) in covered.iter_mut().zip(found) {
                 let interval = found.interval.unwrap();
                 *covered += u32::from(interval.low <= 0.5 && 0.5 <= interval.high);

@@ -44,7 +44,11 @@ impl EngineSet {
     ///
     /// # Errors
     /// If a model, a head or a drafter can't be loaded.
-    pub fn load(all: &[EngineOptions], look_every: usize, tell: &mut dyn FnMut(&str, Option<f64>)) -> anyhow::Result<EngineSet> {
+    pub fn load(
+        all: &[EngineOptions],
+        look_every: usize,
+        tell: &mut dyn FnMut(&str, Option<f64>),
+    ) -> anyhow::Result<EngineSet> {
         let max_tokens = all.iter().map(|options| options.max_tokens).max().unwrap_or(0);
         Ok(EngineSet::of(load_each(all, tell)?, max_tokens, look_every))
     }
@@ -68,7 +72,9 @@ impl EngineSet {
     pub fn refuses(&self, prompt: &Prompt) -> Option<String> {
         let engine = self.engines.first()?;
         match (engine.tokens)(&prompt.text) {
-            Ok(tokens) => engine.session.check_prompt_length(tokens.len()).err().map(|why| why.to_string()),
+            Ok(tokens) => {
+                engine.session.check_prompt_length(tokens.len()).err().map(|why| why.to_string())
+            }
             Err(why) => Some(why),
         }
     }
@@ -111,7 +117,13 @@ impl EngineSet {
         if due {
             self.measure_cost(lane)?;
         }
-        Ok(Some(ComparedStep { record: Arc::new(record), look, curve: curve.map(Arc::new), fluid, ended }))
+        Ok(Some(ComparedStep {
+            record: Arc::new(record),
+            look,
+            curve: curve.map(Arc::new),
+            fluid,
+            ended,
+        }))
     }
 
     /// Measures tokens per second of plain decoding after engine `lane`'s text.

@@ -27,7 +27,8 @@ impl SettingResults {
     pub fn add(&mut self, made: &ComparedStep) {
         let record = &*made.record;
         // A repeated text is the same text: only steps beyond the earlier run are new.
-        let counted = self.courses.last().map(|course| self.counted.entry(course.prompt).or_default());
+        let counted =
+            self.courses.last().map(|course| self.counted.entry(course.prompt).or_default());
         if counted.as_ref().is_none_or(|counted| record.step >= **counted) {
             if let Some(counted) = counted {
                 *counted = record.step + 1;
@@ -35,7 +36,12 @@ impl SettingResults {
             self.tally.add(record);
             if let Some(look) = &made.look {
                 if let Some(curve) = &made.curve {
-                    self.tally.add_oracle_curve(&record.prompt_id, record.step, look.drafter_best, curve);
+                    self.tally.add_oracle_curve(
+                        &record.prompt_id,
+                        record.step,
+                        look.drafter_best,
+                        curve,
+                    );
                 }
                 self.tally.add_oracle_result(&record.prompt_id, record.step, look);
             }
@@ -76,7 +82,13 @@ mod tests {
             side.begin(prompt);
             for step in steps {
                 let record = Arc::new(StepRecord { step, ..record(chain(&[0.5]), &[], 4) });
-                side.add(&ComparedStep { record, look: None, curve: None, fluid: None, ended: false });
+                side.add(&ComparedStep {
+                    record,
+                    look: None,
+                    curve: None,
+                    fluid: None,
+                    ended: false,
+                });
             }
             side.tally.summary(None).steps
         };

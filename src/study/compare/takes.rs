@@ -108,23 +108,42 @@ pub fn takes(couples: &[TextPair], most: usize) -> ExclusiveAccepts {
     let mut found: Vec<(usize, f64, &TextTrace, usize, &TokenOrigin, usize)> = Vec::new();
     for &(taker, misser) in couples {
         for (at, (here, there)) in taker.origins.iter().zip(&misser.origins).enumerate() {
-            let Some(depth) = here.accepted_depth().filter(|_| there.accepted_depth().is_none()) else { continue };
+            let Some(depth) = here.accepted_depth().filter(|_| there.accepted_depth().is_none())
+            else {
+                continue;
+            };
             all.positions += 1;
             match there.miss() {
                 Some(miss) => misses.add(miss, None),
                 None => all.not_drafted += 1,
             }
-            found.push((taker.accepted_run(at), there.miss().map_or(0.0, |miss| miss.p), taker, at, there, depth));
+            found.push((
+                taker.accepted_run(at),
+                there.miss().map_or(0.0, |miss| miss.p),
+                taker,
+                at,
+                there,
+                depth,
+            ));
         }
     }
     found.sort_by(|x, y| y.0.cmp(&x.0).then(y.1.total_cmp(&x.1)));
     found.truncate(most);
     all.misses = MissSummary::from_misses(&misses, MOST_MISSED_TOKENS);
-    all.worst = found.into_iter().map(|(run, _, course, at, there, depth)| taken(course, at, depth, run, there)).collect();
+    all.worst = found
+        .into_iter()
+        .map(|(run, _, course, at, there, depth)| taken(course, at, depth, run, there))
+        .collect();
     all
 }
 
-fn taken(course: &TextTrace, at: usize, depth: usize, run: usize, there: &TokenOrigin) -> ExclusiveAccept {
+fn taken(
+    course: &TextTrace,
+    at: usize,
+    depth: usize,
+    run: usize,
+    there: &TokenOrigin,
+) -> ExclusiveAccept {
     let token = course.names.get(at).cloned().unwrap_or_default();
     let miss = there.miss();
     ExclusiveAccept {
@@ -181,14 +200,27 @@ mod tests {
         assert_eq!(counts.taken, OutcomeCounts { taken: 1, refused: 1, bonus: 1 });
         assert_eq!(
             (counts.refused, counts.bonus),
-            (OutcomeCounts { taken: 1, ..OutcomeCounts::default() }, OutcomeCounts { bonus: 1, ..OutcomeCounts::default() })
+            (
+                OutcomeCounts { taken: 1, ..OutcomeCounts::default() },
+                OutcomeCounts { bonus: 1, ..OutcomeCounts::default() }
+            )
         );
         let of_a = takes(&[(&a, &b)], 9);
         assert_eq!((of_a.positions, of_a.not_drafted), (2, 0));
-        assert_eq!((of_a.misses.causes.count_of(MissCause::Knowledge), of_a.misses.causes.count_of(MissCause::Ranking)), (1, 1));
+        assert_eq!(
+            (
+                of_a.misses.causes.count_of(MissCause::Knowledge),
+                of_a.misses.causes.count_of(MissCause::Ranking)
+            ),
+            (1, 1)
+        );
         // The first miss cost two tokens, the other one.
-        let worst: Vec<_> = of_a.worst.iter().map(|t| (t.position, t.run, t.depth, t.cause)).collect();
-        assert_eq!(worst, [(0, 2, 1, Some(MissCause::Knowledge)), (3, 1, 1, Some(MissCause::Ranking))]);
+        let worst: Vec<_> =
+            of_a.worst.iter().map(|t| (t.position, t.run, t.depth, t.cause)).collect();
+        assert_eq!(
+            worst,
+            [(0, 2, 1, Some(MissCause::Knowledge)), (3, 1, 1, Some(MissCause::Ranking))]
+        );
         assert_eq!((of_a.worst[1].before.as_str(), of_a.worst[1].token.as_str()), (" 0 1 2", " 3"));
         let of_b = takes(&[(&b, &a)], 9);
         assert_eq!((of_b.positions, of_b.worst[0].position), (1, 2));

@@ -7,8 +7,8 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 
 use super::{ComparedStep, EngineSet};
-use crate::sanitize::format_error_chain;
 use crate::engine::{EngineOptions, Prompt, RunInfo};
+use crate::sanitize::format_error_chain;
 
 /// Command of the user, applied before the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +67,9 @@ pub fn spawn(
     let work = move || {
         let prompts = all.first().map(|options| options.prompts.clone()).unwrap_or_default();
         let mut heard = true;
-        let lab =
-            EngineSet::load(&all, look_every, &mut |what, done| heard &= sink(CompareEvent::Loading(what.to_owned(), done)));
+        let lab = EngineSet::load(&all, look_every, &mut |what, done| {
+            heard &= sink(CompareEvent::Loading(what.to_owned(), done))
+        });
         if !heard {
             return;
         }
@@ -81,7 +82,8 @@ pub fn spawn(
             sink(CompareEvent::Failed(line));
         }
     };
-    let thread = thread::Builder::new().name("engine".into()).spawn(work).expect("a thread for the engine");
+    let thread =
+        thread::Builder::new().name("engine".into()).spawn(work).expect("a thread for the engine");
     (orders, thread)
 }
 
@@ -142,7 +144,8 @@ fn drive(
             if let Some(why) = lab.refuses(prompt) {
                 heard &= sink(CompareEvent::Refused(format!("prompt {}: {why}", prompt.id)));
                 // Backward, the search ends at the first prompt.
-                wish = if by < 0 { at.checked_sub(1).map(|at| (at, by)) } else { Some((at + 1, by)) };
+                wish =
+                    if by < 0 { at.checked_sub(1).map(|at| (at, by)) } else { Some((at + 1, by)) };
                 continue;
             }
             done = false;
@@ -183,7 +186,11 @@ mod tests {
     use crate::telemetry::StepSettings;
 
     fn prompts(texts: &[&str]) -> Vec<Prompt> {
-        texts.iter().enumerate().map(|(i, text)| Prompt { id: format!("p{i}"), text: (*text).to_owned() }).collect()
+        texts
+            .iter()
+            .enumerate()
+            .map(|(i, text)| Prompt { id: format!("p{i}"), text: (*text).to_owned() })
+            .collect()
     }
 
     /// Collects all events of two settings over a table model.
@@ -211,11 +218,16 @@ mod tests {
 
     #[test]
     fn lanes_are_kept_in_step_and_write_the_same_text() {
-        for (a, b, temperature) in
-            [("ngram", "early-exit", 1.0), ("oracle", "none", 0.7), ("suffix", "mix", 0.0), ("model", "ngram", 1.3)]
-        {
-            let pair = [settings(a, "best-first", 6, temperature), settings(b, "chain", 4, temperature)];
-            let (mut sides, mut ahead) = ([SettingResults::default(), SettingResults::default()], [0usize; 2]);
+        for (a, b, temperature) in [
+            ("ngram", "early-exit", 1.0),
+            ("oracle", "none", 0.7),
+            ("suffix", "mix", 0.0),
+            ("model", "ngram", 1.3),
+        ] {
+            let pair =
+                [settings(a, "best-first", 6, temperature), settings(b, "chain", 4, temperature)];
+            let (mut sides, mut ahead) =
+                ([SettingResults::default(), SettingResults::default()], [0usize; 2]);
             let mut searched = std::collections::HashMap::new();
             run(&pair, 3, &["abcabc", "ba", "ccc"], |news, _| {
                 match news {
@@ -225,10 +237,19 @@ mod tests {
                     }
                     CompareEvent::Step(lane, made) => {
                         let other = sides[1 - lane].course().unwrap();
-                        assert!(other.complete || ahead[*lane] <= ahead[1 - lane], "the one that is behind makes the step");
+                        assert!(
+                            other.complete || ahead[*lane] <= ahead[1 - lane],
+                            "the one that is behind makes the step"
+                        );
                         if made.look.is_some() {
-                            let first = *searched.entry(made.record.prompt_id.clone()).or_insert(made.record.step % 3);
-                            assert_eq!(made.record.step % 3, first, "one step in three, the same ones in both lanes");
+                            let first = *searched
+                                .entry(made.record.prompt_id.clone())
+                                .or_insert(made.record.step % 3);
+                            assert_eq!(
+                                made.record.step % 3,
+                                first,
+                                "one step in three, the same ones in both lanes"
+                            );
                         }
                         sides[*lane].add(made);
                         ahead[*lane] += made.record.emitted.len();
@@ -238,15 +259,22 @@ mod tests {
                 }
                 true
             });
-            let (paired, differing) = couples(&sides[0].courses, &sides[1].courses, Pairing::Positions);
+            let (paired, differing) =
+                couples(&sides[0].courses, &sides[1].courses, Pairing::Positions);
             assert_eq!((paired.len(), differing), (3, vec![]), "{a} {b}");
-            assert!(paired.iter().all(|(a, b)| a.complete && b.complete && a.tokens == b.tokens && a.texts == b.texts));
+            assert!(paired.iter().all(|(a, b)| a.complete
+                && b.complete
+                && a.tokens == b.tokens
+                && a.texts == b.texts));
             // Counts agree with the steps.
             let (d, o) = (differences(&paired, Pairing::Positions).unwrap(), outcomes(&paired));
             let mean = |side: &SettingResults| side.tally.summary(None).accepted_mean;
-            assert!((d.accepted.difference.value - (mean(&sides[1]) - mean(&sides[0]))).abs() < 1e-9);
-            let accepted =
-                |side: &SettingResults| side.courses.iter().flat_map(|c| &c.steps).map(|step| step.accepted).sum::<usize>();
+            assert!(
+                (d.accepted.difference.value - (mean(&sides[1]) - mean(&sides[0]))).abs() < 1e-9
+            );
+            let accepted = |side: &SettingResults| {
+                side.courses.iter().flat_map(|c| &c.steps).map(|step| step.accepted).sum::<usize>()
+            };
             assert_eq!(o.taken.taken + o.taken.refused + o.taken.bonus, accepted(&sides[0]));
             assert_eq!(o.taken.taken + o.refused.taken + o.bonus.taken, accepted(&sides[1]));
             assert_eq!(takes(&paired, 3).positions, o.taken.refused + o.taken.bonus);
@@ -255,7 +283,8 @@ mod tests {
 
     #[test]
     fn commands_apply_between_steps() {
-        let pair = [settings("ngram", "best-first", 4, 1.0), settings("suffix", "best-first", 4, 1.0)];
+        let pair =
+            [settings("ngram", "best-first", 4, 1.0), settings("suffix", "best-first", 4, 1.0)];
         let (mut single, mut began, mut done) = (0, Vec::new(), 0);
         run(&pair, 0, &["abc", "bca", "cab"], |news, orders| {
             let send = |order| orders.send(order).unwrap();
@@ -298,7 +327,9 @@ mod tests {
         let long = "a".repeat(60);
         let news = run(&pair, 0, &["!", "abc", &long, "!"], |news, _| *news != CompareEvent::Done);
         let brief = |news: &CompareEvent| match news {
-            CompareEvent::Refused(why) => Some(why.split(':').next().unwrap_or_default().to_owned()),
+            CompareEvent::Refused(why) => {
+                Some(why.split(':').next().unwrap_or_default().to_owned())
+            }
             CompareEvent::Began(prompt) => Some(format!("began {prompt}")),
             CompareEvent::Done => Some("done".into()),
             _ => None,

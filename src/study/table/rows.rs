@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::text_result::TextResult;
 use super::state::Settings;
+use super::text_result::TextResult;
 use crate::engine::MAX_BUDGET;
 use crate::telemetry::{Ceilings, SpeedOfLight, StageTimes};
 use crate::theory::bootstrap::half_widths;
@@ -198,8 +198,14 @@ impl DrafterColumn {
 /// Computes the rows of one set at one temperature.
 ///
 /// `None` if no text of it was decoded plainly.
-pub fn compute_set_rows(name: &str, temperature: f32, pieces: &[&TextResult], given: &TableInputs) -> Option<SetRows> {
-    let mut plain: Vec<&TextResult> = pieces.iter().copied().filter(|p| p.key.drafter.is_none()).collect();
+pub fn compute_set_rows(
+    name: &str,
+    temperature: f32,
+    pieces: &[&TextResult],
+    given: &TableInputs,
+) -> Option<SetRows> {
+    let mut plain: Vec<&TextResult> =
+        pieces.iter().copied().filter(|p| p.key.drafter.is_none()).collect();
     plain.sort_by_key(|p| p.key.prompt);
     let refused = plain.iter().filter(|p| p.refused.is_some()).count();
     plain.retain(|p| p.refused.is_none() && p.tokens > 0);
@@ -235,7 +241,9 @@ pub fn compute_set_rows(name: &str, temperature: f32, pieces: &[&TextResult], gi
         let (bound, most) = (fluid(column.budget), column.budget as f64 - 1.0);
         let accepted = Estimate::from_half_width_clamped(accepted, half(at + 1), most);
         let ran = |p: &&&TextResult| p.key.drafter == Some(column.drafter) && p.refused.is_none();
-        let differs = |p: &&TextResult| plain.iter().any(|q| q.key.prompt == p.key.prompt && q.sha256 != p.sha256);
+        let differs = |p: &&TextResult| {
+            plain.iter().any(|q| q.key.prompt == p.key.prompt && q.sha256 != p.sha256)
+        };
         DrafterRow {
             drafter: given.drafters.get(column.drafter).cloned().unwrap_or_default(),
             budget: column.budget,
@@ -244,10 +252,21 @@ pub fn compute_set_rows(name: &str, temperature: f32, pieces: &[&TextResult], gi
             expected: Estimate::from_half_width_clamped(expected, half(at), most),
             accepted,
             tokens_per_step: accepted.plus_one(),
-            share: (bound > 0.0)
-                .then(|| Estimate::from_half_width_clamped(expected / bound, half(at + 2).map(|half| half / bound), f64::MAX)),
+            share: (bound > 0.0).then(|| {
+                Estimate::from_half_width_clamped(
+                    expected / bound,
+                    half(at + 2).map(|half| half / bound),
+                    f64::MAX,
+                )
+            }),
             timed: timed(&plain, pieces, (column.drafter, column.budget), &light),
-            differing_texts: pieces.iter().filter(ran).filter(|p| p.key.budget == column.budget).copied().filter(differs).count(),
+            differing_texts: pieces
+                .iter()
+                .filter(ran)
+                .filter(|p| p.key.budget == column.budget)
+                .copied()
+                .filter(differs)
+                .count(),
         }
     });
     let (tokens, seconds) = rate(&plain);
@@ -267,20 +286,33 @@ pub fn compute_set_rows(name: &str, temperature: f32, pieces: &[&TextResult], gi
 }
 
 /// Returns the drafters' sums by text, for each budget above 1 that has data.
-fn columns(plain: &[&TextResult], pieces: &[&TextResult], given: &TableInputs) -> Vec<DrafterColumn> {
+fn columns(
+    plain: &[&TextResult],
+    pieces: &[&TextResult],
+    given: &TableInputs,
+) -> Vec<DrafterColumn> {
     let mut all = Vec::new();
     for drafter in 0..given.drafters.len() {
         let mut runs: BTreeMap<usize, BTreeMap<usize, &TextResult>> = BTreeMap::new();
-        for &piece in pieces.iter().filter(|p| p.key.drafter == Some(drafter) && p.refused.is_none()) {
+        for &piece in
+            pieces.iter().filter(|p| p.key.drafter == Some(drafter) && p.refused.is_none())
+        {
             runs.entry(piece.key.budget).or_default().insert(piece.key.prompt, piece);
         }
-        let whole = |texts: &&BTreeMap<usize, &TextResult>| plain.iter().all(|p| texts.contains_key(&p.key.prompt));
+        let whole = |texts: &&BTreeMap<usize, &TextResult>| {
+            plain.iter().all(|p| texts.contains_key(&p.key.prompt))
+        };
         for (i, &budget) in given.budgets.iter().enumerate().filter(|(_, budget)| **budget > 1) {
             let own = runs.get(&budget).filter(whole).map(|texts| (AcceptanceSource::Run, texts));
             // The nodes of a budget are the first ones of the largest budget's tree
             // (telemetry/curve.rs).
-            let larger = || runs.range(budget + 1..).next_back().map(|(_, texts)| texts).filter(whole);
-            let Some((from, texts)) = own.or_else(|| larger().map(|texts| (AcceptanceSource::Largest, texts))) else { continue };
+            let larger =
+                || runs.range(budget + 1..).next_back().map(|(_, texts)| texts).filter(whole);
+            let Some((from, texts)) =
+                own.or_else(|| larger().map(|texts| (AcceptanceSource::Largest, texts)))
+            else {
+                continue;
+            };
             let units = plain.iter().map(|p| text_sums(texts[&p.key.prompt], i)).collect();
             all.push(DrafterColumn { drafter, budget, from, units });
         }
@@ -343,7 +375,11 @@ fn widths(laws: &[Option<Pool>], columns: &[DrafterColumn], budgets: &[usize]) -
         values.extend(budgets.iter().map(|&budget| relative(budget).unwrap_or(f64::NAN)));
         for column in columns {
             let (expected, accepted) = column.means(|i| times[i]);
-            values.extend([expected, accepted, expected / relative(column.budget).unwrap_or(f64::NAN)]);
+            values.extend([
+                expected,
+                accepted,
+                expected / relative(column.budget).unwrap_or(f64::NAN),
+            ]);
         }
         Some(values)
     })
@@ -364,7 +400,11 @@ fn timed(
     let own: Vec<&TextResult> = (pieces.iter().copied())
         .filter(|p| p.key.drafter == Some(drafter) && p.key.budget == budget && p.refused.is_none())
         .collect();
-    let same: Vec<&TextResult> = plain.iter().copied().filter(|p| own.iter().any(|q| q.key.prompt == p.key.prompt)).collect();
+    let same: Vec<&TextResult> = plain
+        .iter()
+        .copied()
+        .filter(|p| own.iter().any(|q| q.key.prompt == p.key.prompt))
+        .collect();
     let ((tokens, seconds), (plain_tokens, plain_seconds)) = (rate(&own), rate(&same));
     let steps = own.iter().map(|p| p.steps()).sum::<usize>() as f64;
     if !(seconds > 0.0 && plain_seconds > 0.0 && plain_tokens > 0.0 && steps > 0.0) {
@@ -372,13 +412,18 @@ fn timed(
     }
     let mut step = StageTimes::default();
     own.iter().for_each(|p| step.add(&p.time));
-    let (tokens_per_second, plain_tokens_per_second) = (tokens / seconds, plain_tokens / plain_seconds);
+    let (tokens_per_second, plain_tokens_per_second) =
+        (tokens / seconds, plain_tokens / plain_seconds);
     Some(Timed {
         texts: own.len(),
         tokens_per_second,
         plain_tokens_per_second,
         speed_up: tokens_per_second / plain_tokens_per_second,
-        step: StageTimes { draft: step.draft / steps, verify: step.verify / steps, other: step.other / steps },
+        step: StageTimes {
+            draft: step.draft / steps,
+            verify: step.verify / steps,
+            other: step.other / steps,
+        },
         speed_of_light: light(&own),
     })
 }
@@ -386,7 +431,12 @@ fn timed(
 /// Speed of light over whole texts.
 ///
 /// Empty if the steps are not known, as in states of earlier versions.
-fn speed_of_light(texts: &[&TextResult], greedy: bool, cost: Option<&CostCurve>, fluid: &[f64]) -> SpeedOfLight {
+fn speed_of_light(
+    texts: &[&TextResult],
+    greedy: bool,
+    cost: Option<&CostCurve>,
+    fluid: &[f64],
+) -> SpeedOfLight {
     let mut units = LightUnits::new(greedy);
     if texts.iter().any(|text| text.light.len() != text.steps()) {
         return SpeedOfLight::default();
@@ -406,7 +456,9 @@ fn speed_of_light(texts: &[&TextResult], greedy: bool, cost: Option<&CostCurve>,
 /// Ceilings of the speed-up on each machine, from the fluid bound's curve over P.
 fn machines(curve: &[f64], given: &TableInputs) -> Vec<MachineRow> {
     let row = |name: &str, measured: bool, holds: Option<bool>, pass: &dyn Fn(usize) -> f64| {
-        let at = |&budget: &usize| (1.0 + curve.get(budget - 1).copied().unwrap_or_default()) * pass(1) / pass(budget);
+        let at = |&budget: &usize| {
+            (1.0 + curve.get(budget - 1).copied().unwrap_or_default()) * pass(1) / pass(budget)
+        };
         MachineRow {
             name: name.to_owned(),
             measured,
@@ -416,7 +468,9 @@ fn machines(curve: &[f64], given: &TableInputs) -> Vec<MachineRow> {
         }
     };
     let here = given.cost.map(|cost| row("this machine", true, Some(true), &|b| cost.seconds(b)));
-    let described =
-        given.hardware.iter().map(|h| row(&h.name, false, h.fits_in_memory(given.work), &|b| h.seconds(given.work, b)));
+    let described = given
+        .hardware
+        .iter()
+        .map(|h| row(&h.name, false, h.fits_in_memory(given.work), &|b| h.seconds(given.work, b)));
     here.into_iter().chain(described).collect()
 }

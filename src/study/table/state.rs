@@ -102,7 +102,13 @@ impl TableState {
     pub fn open(path: &Path, settings: &Settings) -> anyhow::Result<TableState> {
         let name = path.display();
         let cure = || format!("can't use {name} as a state file; give a file in a writable folder");
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).with_context(cure)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .with_context(cure)?;
         // A child process that is being started briefly holds copies of its parent's open files.
         let mut patience = 20;
         while let Err(TryLockError::WouldBlock) = file.try_lock() {
@@ -170,7 +176,12 @@ impl TableState {
     fn put(&mut self, line: &[u8]) -> anyhow::Result<()> {
         let Some((file, path)) = &mut self.to else { return Ok(()) };
         let written = file.write_all(line).and_then(|()| file.sync_data());
-        written.with_context(|| format!("can't write {}; free some space, then resume with the same command", path.display()))
+        written.with_context(|| {
+            format!(
+                "can't write {}; free some space, then resume with the same command",
+                path.display()
+            )
+        })
     }
 }
 
@@ -184,7 +195,12 @@ fn line(entry: &Entry) -> anyhow::Result<Vec<u8>> {
 fn differing(a: &Settings, b: &Settings) -> String {
     let map = |s: &Settings| serde_json::to_value(s).unwrap_or(Value::Null);
     let (a, b) = (map(a), map(b));
-    let keys = a.as_object().into_iter().flatten().filter(|(key, value)| b.get(key) != Some(value)).map(|(key, _)| key.as_str());
+    let keys = a
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(key, value)| b.get(key) != Some(value))
+        .map(|(key, _)| key.as_str());
     keys.collect::<Vec<_>>().join(", ")
 }
 
@@ -218,7 +234,10 @@ mod tests {
     }
 
     fn piece(prompt: usize) -> TextResult {
-        TextResult::refused(TextKey { set: 0, temperature: 0, prompt, drafter: None, budget: 1 }, "too\nlong".into())
+        TextResult::refused(
+            TextKey { set: 0, temperature: 0, prompt, drafter: None, budget: 1 },
+            "too\nlong".into(),
+        )
     }
 
     #[test]
@@ -226,7 +245,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         let mut state = TableState::open(&path, &settings()).unwrap();
-        assert!(format!("{:#}", TableState::open(&path, &settings()).err().unwrap()).contains("another run"));
+        assert!(
+            format!("{:#}", TableState::open(&path, &settings()).err().unwrap())
+                .contains("another run")
+        );
         state.add(piece(0)).unwrap();
         state.set_cost(CostCurve::new(vec![(1, 0.1), (2, 1.0 / 3.0)]).unwrap()).unwrap();
         state.add(piece(1)).unwrap();
@@ -236,14 +258,23 @@ mod tests {
         // line follows them.
         let ends = whole.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i);
         let around = ends.flat_map(|end| [end - 1, end, end + 1, end + 2]);
-        for len in around.chain((0..whole.len()).step_by(whole.len() / 40 + 1)).filter(|&len| len <= whole.len()) {
+        for len in around
+            .chain((0..whole.len()).step_by(whole.len() / 40 + 1))
+            .filter(|&len| len <= whole.len())
+        {
             std::fs::write(&path, &whole[..len]).unwrap();
             let mut state = TableState::open(&path, &settings()).unwrap();
             let lines = whole[..len].iter().filter(|&&b| b == b'\n').count();
-            assert_eq!((state.pieces.len(), state.cost.is_some()), (lines.saturating_sub(1) - usize::from(lines > 2), lines > 2));
+            assert_eq!(
+                (state.pieces.len(), state.cost.is_some()),
+                (lines.saturating_sub(1) - usize::from(lines > 2), lines > 2)
+            );
             state.add(piece(7)).unwrap();
             drop(state);
-            assert_eq!(TableState::open(&path, &settings()).unwrap().pieces.last(), Some(&piece(7)));
+            assert_eq!(
+                TableState::open(&path, &settings()).unwrap().pieces.last(),
+                Some(&piece(7))
+            );
         }
     }
 
@@ -266,10 +297,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         drop(TableState::open(&path, &settings()).unwrap());
-        let said = |settings: &Settings| format!("{:#}", TableState::open(&path, settings).err().unwrap());
+        let said =
+            |settings: &Settings| format!("{:#}", TableState::open(&path, settings).err().unwrap());
         let other = Settings { seed: 1, budgets: vec![1], ..settings() };
-        assert!(said(&other).contains("other settings (budgets, seed); delete it"), "{}", said(&other));
-        for content in ["hello", "hello\n", "{}\n", "{\"settings\":3}\n", "{\"cost\":[[1,1.0]]}\n"] {
+        assert!(
+            said(&other).contains("other settings (budgets, seed); delete it"),
+            "{}",
+            said(&other)
+        );
+        for content in ["hello", "hello\n", "{}\n", "{\"settings\":3}\n", "{\"cost\":[[1,1.0]]}\n"]
+        {
             std::fs::write(&path, content).unwrap();
             assert!(said(&settings()).contains("not the state of a table"), "{content}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
@@ -278,7 +315,11 @@ mod tests {
         std::fs::write(&path, [&header[..], b"{\"piece\":{}}\n"].concat()).unwrap();
         assert!(said(&settings()).contains("state:2: the line is damaged"));
         assert!(
-            format!("{:#}", TableState::open(&folder.path().join("no/such"), &settings()).err().unwrap()).contains("can't use")
+            format!(
+                "{:#}",
+                TableState::open(&folder.path().join("no/such"), &settings()).err().unwrap()
+            )
+            .contains("can't use")
         );
     }
 }

@@ -129,8 +129,11 @@ impl<'a> TextResultBuilder<'a> {
     pub fn step(&mut self, record: &StepRecord) -> bool {
         let piece = &mut self.piece;
         let at = piece.tokens / STRETCH_TOKENS;
-        let empty =
-            || Stretch { accepted: vec![0; self.budgets.len()], expected: vec![0.0; self.budgets.len()], ..Stretch::default() };
+        let empty = || Stretch {
+            accepted: vec![0; self.budgets.len()],
+            expected: vec![0.0; self.budgets.len()],
+            ..Stretch::default()
+        };
         piece.stretches.resize_with(piece.stretches.len().max(at + 1), empty);
         let (stretch, within) = (&mut piece.stretches[at], AcceptanceCurve::budgets(record));
         stretch.steps += 1;
@@ -151,7 +154,8 @@ impl<'a> TextResultBuilder<'a> {
 
     /// Adds the distributions of the positions since the last call.
     pub fn laws(&mut self, laws: &Pool) {
-        if let (Some(all), Some(stretch)) = (&mut self.piece.laws, self.piece.stretches.last_mut()) {
+        if let (Some(all), Some(stretch)) = (&mut self.piece.laws, self.piece.stretches.last_mut())
+        {
             all.absorb(laws, 1);
             stretch.laws.get_or_insert_with(|| Pool::with_grid(CELLS_PER_NAT)).absorb(laws, 1);
         }
@@ -160,7 +164,10 @@ impl<'a> TextResultBuilder<'a> {
     /// Adds the result of an oracle search to the last step.
     pub fn searched(&mut self, oracle: &OracleCurve, drafter_best: Option<f64>) {
         if let Some(step) = self.piece.light.last_mut() {
-            step.searched = Some(Searched { oracle: oracle.shortened(crate::engine::MAX_BUDGET - 1), drafter_best });
+            step.searched = Some(Searched {
+                oracle: oracle.shortened(crate::engine::MAX_BUDGET - 1),
+                drafter_best,
+            });
         }
     }
 

@@ -24,7 +24,8 @@ impl Run<'_> {
     /// Writes the checkpoint atomically.
     pub(super) fn save_checkpoint(&self) -> Result<(), TrainError> {
         let disk = |source| TrainError::Disk { path: self.checkpoint.clone(), source };
-        let mut tensors: std::collections::HashMap<String, Tensor> = std::collections::HashMap::new();
+        let mut tensors: std::collections::HashMap<String, Tensor> =
+            std::collections::HashMap::new();
         for (name, var) in &self.net.vars {
             tensors.insert((*name).to_owned(), var.as_tensor().clone());
             if let Some((m, v)) = self.adam.moments.get(name) {
@@ -54,17 +55,29 @@ impl Run<'_> {
         if !self.checkpoint.exists() {
             return Ok(false);
         }
-        let wrong = |what: &str| TrainError::Checkpoint { path: self.checkpoint.clone(), what: what.into() };
-        let tensors = candle_core::safetensors::load(&self.checkpoint, &Device::Cpu).map_err(|e| wrong(&e.to_string()))?;
-        let about = tensors.get("about").ok_or_else(|| wrong("no checkpoint of a head"))?.flatten_all()?.to_vec1::<u8>()?;
-        let kept: CheckpointMetadata =
-            serde_json::from_slice(&about).map_err(|e| wrong(&format!("no checkpoint of a head: {e}")))?;
-        if kept.sizes != self.net.sizes || kept.tokens.iter().any(|&t| t as usize >= self.rows.len()) {
+        let wrong = |what: &str| TrainError::Checkpoint {
+            path: self.checkpoint.clone(),
+            what: what.into(),
+        };
+        let tensors = candle_core::safetensors::load(&self.checkpoint, &Device::Cpu)
+            .map_err(|e| wrong(&e.to_string()))?;
+        let about = tensors
+            .get("about")
+            .ok_or_else(|| wrong("no checkpoint of a head"))?
+            .flatten_all()?
+            .to_vec1::<u8>()?;
+        let kept: CheckpointMetadata = serde_json::from_slice(&about)
+            .map_err(|e| wrong(&format!("no checkpoint of a head: {e}")))?;
+        if kept.sizes != self.net.sizes
+            || kept.tokens.iter().any(|&t| t as usize >= self.rows.len())
+        {
             return Err(wrong("is of a head of another shape"));
         }
         let device = self.device();
         for (name, rows, cols) in kept.sizes.tensors() {
-            let found = |suffix: &str| tensors.get(&format!("{name}{suffix}")).filter(|t| t.elem_count() == rows * cols);
+            let found = |suffix: &str| {
+                tensors.get(&format!("{name}{suffix}")).filter(|t| t.elem_count() == rows * cols)
+            };
             let values = found("").ok_or_else(|| wrong(&format!("lacks tensor {name}")))?;
             self.net.vars.insert(name, Var::from_tensor(&values.to_device(&device)?)?);
             if let (Some(m), Some(v)) = (found(".m"), found(".v")) {

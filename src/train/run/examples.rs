@@ -43,7 +43,8 @@ impl Run<'_> {
     ///
     /// Both depend on seed and epoch alone.
     fn order(&self, epoch: usize) -> (Vec<usize>, u64) {
-        let mut order: Vec<usize> = (0..self.corpus.len()).filter(|i| i % self.options.held_out != 0).collect();
+        let mut order: Vec<usize> =
+            (0..self.corpus.len()).filter(|i| i % self.options.held_out != 0).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed ^ 0x5eed);
         rng.set_stream(epoch as u64);
         for i in (1..order.len()).rev() {
@@ -75,7 +76,11 @@ impl Run<'_> {
     /// A longer text is cut at a place that its random number decides. Without a teacher each text
     /// is an example of its own; with one, texts of similar length are joined. `best` requests the
     /// target's most probable tokens from the teacher.
-    pub(super) fn examples(&mut self, texts: &[(usize, u64)], best: bool) -> Result<Vec<Example>, TrainError> {
+    pub(super) fn examples(
+        &mut self,
+        texts: &[(usize, u64)],
+        best: bool,
+    ) -> Result<Vec<Example>, TrainError> {
         let mut pieces = Vec::with_capacity(texts.len());
         for &(i, random) in texts {
             let text = self.corpus.read(i)?;
@@ -86,7 +91,9 @@ impl Run<'_> {
         }
         // A text of one or two tokens has nothing to learn from.
         pieces.retain(|piece| piece.len() > 0);
-        let Some(teacher) = &self.teacher else { return pieces.iter().map(|piece| self.example(piece)).collect() };
+        let Some(teacher) = &self.teacher else {
+            return pieces.iter().map(|piece| self.example(piece)).collect();
+        };
         pieces.sort_by_key(|piece| piece.to);
         let lens: Vec<usize> = pieces.iter().map(|piece| piece.to).collect();
         let groups = grouped(&lens, (memory(teacher.device()) / BYTES).min(MAX_ENTRIES));
@@ -109,7 +116,9 @@ impl Run<'_> {
         let (dim, width) = (self.net.sizes.dim, self.net.sizes.dim * self.after.len());
         let n = piece.len();
         let hidden: Vec<f32> = match self.options.form {
-            HeadForm::Eagle => text.hidden[from * width..piece.to * width].iter().map(|x| x.to_f32()).collect(),
+            HeadForm::Eagle => {
+                text.hidden[from * width..piece.to * width].iter().map(|x| x.to_f32()).collect()
+            }
             HeadForm::Adapter => (text.hidden.chunks_exact(width).skip(from + 1).take(n))
                 .flat_map(|states| states[..dim].iter().map(|x| x.to_f32()))
                 .collect(),
@@ -118,7 +127,8 @@ impl Run<'_> {
         for &token in &text.tokens[from + 1..piece.to + 1] {
             embedded.extend_from_slice(&self.embedding[token as usize * dim..][..dim]);
         }
-        let (mut rows, mut weights, mut best) = (vec![0u32; n * TOP], vec![0f32; n * TOP], vec![None; n]);
+        let (mut rows, mut weights, mut best) =
+            (vec![0u32; n * TOP], vec![0f32; n * TOP], vec![None; n]);
         for i in 0..n {
             let law = &text.distributions[(from + i + 1) * TOP..][..TOP];
             best[i] = self.rows[law[0].0 as usize];
@@ -140,12 +150,18 @@ impl Run<'_> {
     }
 
     /// Builds the example of several texts with the teacher.
-    fn together<'a>(&'a self, pieces: &'a [Piece], teacher: &Teacher, best: bool) -> Result<Example, TrainError> {
+    fn together<'a>(
+        &'a self,
+        pieces: &'a [Piece],
+        teacher: &Teacher,
+        best: bool,
+    ) -> Result<Example, TrainError> {
         let n = pieces.iter().map(Piece::len).max().unwrap_or(0);
         let read = pieces.iter().map(|piece| piece.to + 1).max().unwrap_or(0);
         let (texts, dim) = (pieces.len(), self.net.sizes.dim);
         let token = |piece: &Piece, i: usize| if i <= piece.to { piece.text.tokens[i] } else { 0 };
-        let tokens: Vec<TokenId> = pieces.iter().flat_map(|piece| (0..read).map(|i| token(piece, i))).collect();
+        let tokens: Vec<TokenId> =
+            pieces.iter().flat_map(|piece| (0..read).map(|i| token(piece, i))).collect();
         // Token indices of the first `len` entries of each piece, `ahead` tokens further on.
         let places = |ahead: usize, len: &dyn Fn(&Piece) -> usize| -> Vec<u32> {
             let of = |(t, piece): (usize, &Piece)| {
@@ -154,27 +170,41 @@ impl Run<'_> {
             };
             pieces.iter().enumerate().flat_map(of).collect()
         };
-        let TeacherOutput { hidden, distributions: laws } = teacher.evaluate(&tokens, texts, &places(1, &Piece::len))?;
+        let TeacherOutput { hidden, distributions: laws } =
+            teacher.evaluate(&tokens, texts, &places(1, &Piece::len))?;
         let behind = match self.options.form {
             HeadForm::Eagle => 0,
             HeadForm::Adapter => 1,
         };
         let width = self.net.sizes.fused * dim;
         let behind = Tensor::new(places(behind, &|_| n), teacher.device())?;
-        let hidden = hidden.flatten_to(1)?.index_select(&behind, 0)?.narrow(1, 0, width)?.reshape((texts, n, width))?;
+        let hidden = hidden
+            .flatten_to(1)?
+            .index_select(&behind, 0)?
+            .narrow(1, 0, width)?
+            .reshape((texts, n, width))?;
         let best = match best {
-            true => laws.argmax(D::Minus1)?.to_vec1::<u32>()?.into_iter().map(|token| self.rows[token as usize]).collect(),
+            true => laws
+                .argmax(D::Minus1)?
+                .to_vec1::<u32>()?
+                .into_iter()
+                .map(|token| self.rows[token as usize])
+                .collect(),
             false => Vec::new(),
         };
         let laws = laws.index_select(&Tensor::new(self.tokens.as_slice(), teacher.device())?, 1)?;
         let mass = laws.sum_keepdim(1)?;
-        let next: Vec<TokenId> = places(1, &|_| n).into_iter().map(|i| tokens[i as usize]).collect();
+        let next: Vec<TokenId> =
+            places(1, &|_| n).into_iter().map(|i| tokens[i as usize]).collect();
         let counts = |piece: &'a Piece| (0..piece.len()).map(move |i| self.count(piece, i));
         Ok(Example {
             hidden,
             embedded: teacher.llama().embed(&next)?.reshape((texts, n, dim))?,
             // Where the whole mass is below 32-bit range, nothing is learned.
-            targets: Laws::Whole { given: laws.broadcast_div(&mass.maximum(f32::MIN_POSITIVE)?)?, mass },
+            targets: Laws::Whole {
+                given: laws.broadcast_div(&mass.maximum(f32::MIN_POSITIVE)?)?,
+                mass,
+            },
             counts: pieces.iter().flat_map(counts).collect(),
             best,
             lens: pieces.iter().map(Piece::len).collect(),
@@ -191,7 +221,9 @@ fn grouped(lens: &[usize], most: usize) -> Vec<Range<usize>> {
     let mut least = vec![(0, 0)];
     for end in 1..=lens.len() {
         let fits = |&begin: &usize| begin + 1 == end || (end - begin) * lens[end - 1] <= most;
-        let cost = |begin: usize| (least[begin].0 + LAUNCH_OVERHEAD_ENTRIES + (end - begin) * lens[end - 1], begin);
+        let cost = |begin: usize| {
+            (least[begin].0 + LAUNCH_OVERHEAD_ENTRIES + (end - begin) * lens[end - 1], begin)
+        };
         least.push((0..end).filter(fits).map(cost).min().unwrap_or_default());
     }
     let (mut end, mut groups) = (lens.len(), Vec::new());

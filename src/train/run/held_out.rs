@@ -11,7 +11,11 @@ impl Run<'_> {
         let depths = self.options.depths.max(4);
         // An adapter has only one depth.
         let own = if self.options.form == HeadForm::Adapter { 1 } else { depths };
-        let texts: Vec<(usize, u64)> = (0..self.corpus.len()).step_by(self.options.held_out).take(24).map(|i| (i, 0)).collect();
+        let texts: Vec<(usize, u64)> = (0..self.corpus.len())
+            .step_by(self.options.held_out)
+            .take(24)
+            .map(|i| (i, 0))
+            .collect();
         let (mut loss, mut counted) = (vec![0.0; own], vec![0.0; own]);
         let (mut reached, mut passed) = (vec![0usize; depths], vec![0usize; depths]);
         let products = self.matrices()?.as_ref().map(Matrices::products);
@@ -22,13 +26,17 @@ impl Run<'_> {
             let (_, unrolled) = net.unroll(&example, own, products.as_ref())?;
             let mut right = vec![vec![false; example.counts.len()]; own];
             for (d, depth) in unrolled.iter().enumerate() {
-                let count = |(i, &count): (usize, &f32)| if i >= depth.from && count == 1.0 { 1.0 } else { 0.0 };
+                let count = |(i, &count): (usize, &f32)| {
+                    if i >= depth.from && count == 1.0 { 1.0 } else { 0.0 }
+                };
                 let counts: Vec<f32> = example.within().zip(&example.counts).map(count).collect();
                 let logits = net.logits(depth, products.as_ref())?;
                 loss[d] += f64::from(example.targets.loss(&logits, &counts)?.to_scalar::<f32>()?);
                 counted[d] += counts.iter().map(|&c| f64::from(c)).sum::<f64>();
                 let best = logits.argmax(1)?.to_vec1::<u32>()?;
-                for (right, (best, target)) in right[d].iter_mut().zip(best.iter().zip(&example.best)) {
+                for (right, (best, target)) in
+                    right[d].iter_mut().zip(best.iter().zip(&example.best))
+                {
                     *right = *target == Some(*best);
                 }
             }

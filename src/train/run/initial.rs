@@ -22,7 +22,11 @@ impl Run<'_> {
             let text = self.corpus.read(i)?;
             let prompt = text.prompt_tokens as usize;
             if self.teacher.is_some() {
-                text.tokens.get(prompt..).unwrap_or_default().iter().for_each(|&token| mass[token as usize] += 1.0);
+                text.tokens
+                    .get(prompt..)
+                    .unwrap_or_default()
+                    .iter()
+                    .for_each(|&token| mass[token as usize] += 1.0);
             }
             let answer = prompt.saturating_sub(1) * TOP;
             for (token, p) in text.distributions.get(answer..).unwrap_or_default() {
@@ -42,9 +46,16 @@ impl Run<'_> {
     /// Its output rows stay as they are if the same number is requested: an untrained row undoes
     /// what all others have learned. Otherwise the rows of its tokens that are among the chosen
     /// ones stay, and the target's own rows join them.
-    pub(super) fn initialize_from_head(&mut self, head: &Weights, target: &Weights) -> Result<(), TrainError> {
-        let (about, config, sizes) = (HeadInfo::read_info(head)?, head.config(), self.net.sizes.clone());
-        let same = HeadDims::for_target(self.options.form, config, sizes.vocab, about.source_layers.len()) == sizes;
+    pub(super) fn initialize_from_head(
+        &mut self,
+        head: &Weights,
+        target: &Weights,
+    ) -> Result<(), TrainError> {
+        let (about, config, sizes) =
+            (HeadInfo::read_info(head)?, head.config(), self.net.sizes.clone());
+        let same =
+            HeadDims::for_target(self.options.form, config, sizes.vocab, about.source_layers.len())
+                == sizes;
         if !same || about.source_layers != self.options.read(&self.after) {
             return Err(TrainError::OtherHead { path: head.path().to_owned() });
         }
@@ -57,7 +68,8 @@ impl Run<'_> {
             let values = if name == "output.weight" {
                 let row = |token: &TokenId| match about.tokens.binary_search(token) {
                     Ok(row) => head.read_values(head.output_matrix(), row..row + 1),
-                    Err(_) => target.read_values(target.output_matrix(), *token as usize..*token as usize + 1),
+                    Err(_) => target
+                        .read_values(target.output_matrix(), *token as usize..*token as usize + 1),
                 };
                 self.tokens.iter().map(row).collect::<Result<Vec<_>, _>>()?.concat()
             } else {
@@ -68,9 +80,21 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn put(&mut self, name: &'static str, values: Vec<f32>, rows: usize, cols: usize) -> Result<(), TrainError> {
-        let shape = if name != "fuse_norm.weight" && rows == 1 { Shape::from(cols) } else { Shape::from((rows, cols)) };
-        self.net.vars.insert(name, Var::from_tensor(&Tensor::from_vec(values, shape, &self.device())?)?);
+    fn put(
+        &mut self,
+        name: &'static str,
+        values: Vec<f32>,
+        rows: usize,
+        cols: usize,
+    ) -> Result<(), TrainError> {
+        let shape = if name != "fuse_norm.weight" && rows == 1 {
+            Shape::from(cols)
+        } else {
+            Shape::from((rows, cols))
+        };
+        self.net
+            .vars
+            .insert(name, Var::from_tensor(&Tensor::from_vec(values, shape, &self.device())?)?);
         Ok(())
     }
 
@@ -91,7 +115,8 @@ impl Run<'_> {
         };
         for (name, rows, cols) in sizes.tensors() {
             let noise = |rng: &mut ChaCha8Rng, sd: f32| -> Vec<f32> {
-                let uniform = |rng: &mut ChaCha8Rng| (rng.next_u32() >> 8) as f32 / (1 << 24) as f32 - 0.5;
+                let uniform =
+                    |rng: &mut ChaCha8Rng| (rng.next_u32() >> 8) as f32 / (1 << 24) as f32 - 0.5;
                 (0..rows * cols).map(|_| uniform(rng) * sd * 12f32.sqrt()).collect()
             };
             let mut values = match name {
@@ -105,16 +130,23 @@ impl Run<'_> {
                 "input.weight" => {
                     let mut values = noise(&mut rng, 0.5 / (sizes.dim as f32).sqrt());
                     // The residual stream already holds the state.
-                    values.chunks_mut(cols).for_each(|row| row[sizes.dim..].iter_mut().for_each(|w| *w *= 0.2));
+                    values
+                        .chunks_mut(cols)
+                        .for_each(|row| row[sizes.dim..].iter_mut().for_each(|w| *w *= 0.2));
                     values
                 }
-                "fuse_norm.weight" | "token_norm.weight" | "state_norm.weight" => vec![1.0; rows * cols],
+                "fuse_norm.weight" | "token_norm.weight" | "state_norm.weight" => {
+                    vec![1.0; rows * cols]
+                }
                 "output.weight" => (self.tokens.iter())
-                    .map(|&t| weights.read_values(weights.output_matrix(), t as usize..t as usize + 1))
+                    .map(|&t| {
+                        weights.read_values(weights.output_matrix(), t as usize..t as usize + 1)
+                    })
                     .collect::<Result<Vec<_>, _>>()?
                     .concat(),
                 "output_norm.weight" => weights.read_vector(name)?,
-                layer => weights.read_values(&layer.replace("blk.0.", &format!("blk.{from}.")), 0..rows)?,
+                layer => weights
+                    .read_values(&layer.replace("blk.0.", &format!("blk.{from}.")), 0..rows)?,
             };
             let rotated = name.ends_with("attn_q.weight") || name.ends_with("attn_k.weight");
             if rotated && weights.rope_interleaved() {
@@ -132,12 +164,19 @@ impl Run<'_> {
     fn scale(&mut self) -> Result<f32, TrainError> {
         let text = self.corpus.read(0)?;
         let states: Vec<f32> = match self.teacher {
-            Some(teacher) => teacher.evaluate(&text.tokens[..text.positions()], 1, &[0])?.hidden.flatten_all()?.to_vec1()?,
+            Some(teacher) => teacher
+                .evaluate(&text.tokens[..text.positions()], 1, &[0])?
+                .hidden
+                .flatten_all()?
+                .to_vec1()?,
             None => text.hidden.iter().map(|x| x.to_f32()).collect(),
         };
         let (dim, fused) = (self.net.sizes.dim, self.after.len());
         let mut all: Vec<f64> = (states.chunks_exact(dim * fused))
-            .map(|row| row[dim * (fused - 1)..].iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / dim as f64)
+            .map(|row| {
+                row[dim * (fused - 1)..].iter().map(|x| f64::from(*x).powi(2)).sum::<f64>()
+                    / dim as f64
+            })
             .collect();
         // The first tokens of a text have far larger states than all others, so this takes the
         // median.

@@ -32,12 +32,17 @@ struct TextGradients {
 
 impl Run<'_> {
     pub(super) fn learn(&self, examples: &[Example]) -> Result<BatchGradients, TrainError> {
-        if self.teacher.is_some() { self.learn_on_gpu(examples) } else { self.learn_on_threads(examples) }
+        if self.teacher.is_some() {
+            self.learn_on_gpu(examples)
+        } else {
+            self.learn_on_threads(examples)
+        }
     }
 
     /// Packs the matrices for the tile unit, if the CPU has one and trains.
     pub(super) fn matrices(&self) -> Result<Option<Matrices>, TrainError> {
-        let packed = || Matrices::pack(&self.net.vars, &self.net.sizes.matrices(), self.options.threads);
+        let packed =
+            || Matrices::pack(&self.net.vars, &self.net.sizes.matrices(), self.options.threads);
         Ok(if self.teacher.is_none() && dense::available() { Some(packed()?) } else { None })
     }
 
@@ -45,8 +50,13 @@ impl Run<'_> {
     ///
     /// Gradients of these are used for the weights before rounding, as in `linear.rs`.
     pub(super) fn rounded_net(&self) -> Result<Net, TrainError> {
-        let round = |(name, var): (&&'static str, &Var)| Ok((*name, Var::from_tensor(&export::round_on_device(name, var)?)?));
-        Ok(Net { sizes: self.net.sizes.clone(), vars: self.net.vars.iter().map(round).collect::<candle_core::Result<_>>()? })
+        let round = |(name, var): (&&'static str, &Var)| {
+            Ok((*name, Var::from_tensor(&export::round_on_device(name, var)?)?))
+        };
+        Ok(Net {
+            sizes: self.net.sizes.clone(),
+            vars: self.net.vars.iter().map(round).collect::<candle_core::Result<_>>()?,
+        })
     }
 
     /// Computes the gradients of examples one after another, each of many texts.
@@ -90,14 +100,16 @@ impl Run<'_> {
             }
         };
         let mut parts = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.options.threads.max(1)).map(|_| scope.spawn(learn)).collect();
+            let threads: Vec<_> =
+                (0..self.options.threads.max(1)).map(|_| scope.spawn(learn)).collect();
             let join = |thread: std::thread::ScopedJoinHandle<'_, Vec<_>>| {
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
             threads.into_iter().flat_map(join).collect::<Vec<_>>()
         });
         parts.sort_by_key(|(i, _)| *i);
-        let (mut learnt, mut grads) = (BatchGradients::default(), BTreeMap::<&'static str, Vec<f32>>::new());
+        let (mut learnt, mut grads) =
+            (BatchGradients::default(), BTreeMap::<&'static str, Vec<f32>>::new());
         for (_, part) in parts {
             let part = part?;
             learnt.loss += part.loss;
@@ -116,9 +128,14 @@ impl Run<'_> {
         Ok(learnt)
     }
 
-    fn part(&self, example: &Example, matrices: Option<&Matrices>) -> Result<TextGradients, TrainError> {
+    fn part(
+        &self,
+        example: &Example,
+        matrices: Option<&Matrices>,
+    ) -> Result<TextGradients, TrainError> {
         let products = matrices.map(Matrices::products);
-        let (store, loss, counted) = backpropagate(&self.net, example, &self.options, products.as_ref())?;
+        let (store, loss, counted) =
+            backpropagate(&self.net, example, &self.options, products.as_ref())?;
         let mut grads = BTreeMap::new();
         for (name, var) in &self.net.vars {
             let Some(grad) = store.get(var.as_tensor()) else { continue };
@@ -149,7 +166,8 @@ pub fn backpropagate(
         let count = |(i, &count): (usize, &f32)| if i < depth.from { 0.0 } else { count };
         let counts: Vec<f32> = example.within().zip(&example.counts).map(count).collect();
         let each = example.lens.iter().flat_map(|&len| std::iter::repeat_n(share(len), len));
-        let shares: Vec<f32> = counts.iter().zip(each).map(|(count, share)| count * share).collect();
+        let shares: Vec<f32> =
+            counts.iter().zip(each).map(|(count, share)| count * share).collect();
         counted += counts.iter().map(|&c| f64::from(c)).sum::<f64>();
         let cross = net.cross_entropy(depth, &example.targets, &counts, &shares, products)?;
         let mut term = cross.term;

@@ -25,7 +25,9 @@ impl ColorDepth {
         }
         match set("COLORTERM").as_deref() {
             Some("truecolor" | "24bit") => ColorDepth::True,
-            _ if term.contains("direct") || term.contains("kitty") || term.contains("ghostty") => ColorDepth::True,
+            _ if term.contains("direct") || term.contains("kitty") || term.contains("ghostty") => {
+                ColorDepth::True
+            }
             _ if term.contains("256") => ColorDepth::Indexed,
             _ if cfg!(windows) && term.is_empty() => ColorDepth::True,
             _ => ColorDepth::Ansi16,
@@ -65,7 +67,9 @@ const NAMES: [&str; 16] = [
 /// Parses a color: `#rrggbb`, an ANSI name, a number from 0 to 255, or `default`.
 pub fn parse(text: &str) -> Option<Color> {
     if let Some(hex) = text.strip_prefix('#') {
-        let value = u32::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 6 && !hex.starts_with('+'))?;
+        let value = u32::from_str_radix(hex, 16)
+            .ok()
+            .filter(|_| hex.len() == 6 && !hex.starts_with('+'))?;
         return Some(Color::Rgb((value >> 16) as u8, (value >> 8) as u8, value as u8));
     }
     if text == "default" {
@@ -84,8 +88,12 @@ pub fn fit(colour: Color, depth: ColorDepth) -> Color {
         (ColorDepth::True, c) => c,
         (ColorDepth::Indexed, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), 16..=255)),
         (ColorDepth::Indexed, c) => c,
-        (ColorDepth::Ansi16, Color::Rgb(r, g, b)) => Color::Indexed(nearest((r, g, b), ansi_candidates((r, g, b)))),
-        (ColorDepth::Ansi16, Color::Indexed(i)) if i > 15 => Color::Indexed(nearest(rgb(i), ansi_candidates(rgb(i)))),
+        (ColorDepth::Ansi16, Color::Rgb(r, g, b)) => {
+            Color::Indexed(nearest((r, g, b), ansi_candidates((r, g, b))))
+        }
+        (ColorDepth::Ansi16, Color::Indexed(i)) if i > 15 => {
+            Color::Indexed(nearest(rgb(i), ansi_candidates(rgb(i))))
+        }
         (ColorDepth::Ansi16, c) => c,
     }
 }
@@ -169,7 +177,11 @@ mod tests {
         assert_eq!(fit(Color::Rgb(250, 250, 250), ColorDepth::Ansi16), Color::Indexed(15));
         assert_eq!(fit(Color::Indexed(232), ColorDepth::Ansi16), Color::Indexed(0));
         assert_eq!(fit(Color::Rgb(0x7f, 0x8b, 0x9d), ColorDepth::Ansi16), Color::Indexed(8));
-        assert_ne!(fit(Color::Rgb(0xb9, 0x9a, 0xed), ColorDepth::Ansi16), Color::Indexed(7), "a soft violet is not gray");
+        assert_ne!(
+            fit(Color::Rgb(0xb9, 0x9a, 0xed), ColorDepth::Ansi16),
+            Color::Indexed(7),
+            "a soft violet is not gray"
+        );
         assert_eq!(fit(Color::Rgb(1, 2, 3), ColorDepth::None), Color::Reset);
         for i in 0..=255u8 {
             let (r, g, b) = rgb(i);
@@ -181,10 +193,14 @@ mod tests {
 
     #[test]
     fn environment_variables_set_the_color_depth() {
-        let depth =
-            |pairs: &[(&str, &str)]| ColorDepth::from_env(|name| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned()));
+        let depth = |pairs: &[(&str, &str)]| {
+            ColorDepth::from_env(|name| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned()))
+        };
         assert_eq!(depth(&[("TERM", "xterm-256color")]), ColorDepth::Indexed);
-        assert_eq!(depth(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")]), ColorDepth::True);
+        assert_eq!(
+            depth(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")]),
+            ColorDepth::True
+        );
         assert_eq!(depth(&[("TERM", "xterm")]), ColorDepth::Ansi16);
         assert_eq!(depth(&[("TERM", "dumb"), ("COLORTERM", "truecolor")]), ColorDepth::None);
         assert_eq!(depth(&[("TERM", "xterm-256color"), ("NO_COLOR", "1")]), ColorDepth::None);

@@ -41,11 +41,21 @@ impl TerminalAbilities {
     /// Color depth comes from `NO_COLOR`, `COLORTERM`, and `TERM`. ASCII is used if `ascii` is set,
     /// if the locale (the first of `LC_ALL`, `LC_CTYPE`, `LANG` that is not empty) does not name
     /// UTF-8, or on the Linux console, whose fonts have few glyphs.
-    pub fn from_env(ascii: bool, folder: Option<PathBuf>, var: impl Fn(&str) -> Option<String>) -> TerminalAbilities {
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| var(name).filter(|v| !v.is_empty()));
+    pub fn from_env(
+        ascii: bool,
+        folder: Option<PathBuf>,
+        var: impl Fn(&str) -> Option<String>,
+    ) -> TerminalAbilities {
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+            .iter()
+            .find_map(|name| var(name).filter(|v| !v.is_empty()));
         let utf8 = locale.is_none_or(|l| l.to_ascii_lowercase().replace('-', "").contains("utf8"));
         let console = var("TERM").is_some_and(|term| term == "linux");
-        TerminalAbilities { depth: ColorDepth::from_env(var), ascii: ascii || console || (cfg!(unix) && !utf8), folder }
+        TerminalAbilities {
+            depth: ColorDepth::from_env(var),
+            ascii: ascii || console || (cfg!(unix) && !utf8),
+            folder,
+        }
     }
 }
 
@@ -75,8 +85,12 @@ impl Theme {
     ///
     /// # Errors
     /// Those of [`Theme::load`].
-    pub fn all(chosen: Option<&str>, terminal: &TerminalAbilities) -> Result<Vec<Theme>, ThemeError> {
-        let first = chosen.unwrap_or(if terminal.depth == ColorDepth::None { "mono" } else { "dark" });
+    pub fn all(
+        chosen: Option<&str>,
+        terminal: &TerminalAbilities,
+    ) -> Result<Vec<Theme>, ThemeError> {
+        let first =
+            chosen.unwrap_or(if terminal.depth == ColorDepth::None { "mono" } else { "dark" });
         let mut themes = vec![Theme::load(first, terminal)?];
         if terminal.depth != ColorDepth::None {
             for (name, _) in BUILT_IN {
@@ -89,7 +103,9 @@ impl Theme {
     }
 
     fn fitted(sheet: &parse::Sheet, terminal: &TerminalAbilities) -> Theme {
-        let fit = |c: Option<Color>| c.map(|c| colour::fit(c, terminal.depth)).filter(|_| terminal.depth != ColorDepth::None);
+        let fit = |c: Option<Color>| {
+            c.map(|c| colour::fit(c, terminal.depth)).filter(|_| terminal.depth != ColorDepth::None)
+        };
         let style = |role: &Role| {
             let style = sheet.style(role.name());
             Style { fg: fit(style.fg), bg: fit(style.bg), ..style }

@@ -81,15 +81,22 @@ pub(super) fn load(name: &str, folder: Option<&Path>) -> Result<Sheet, ThemeErro
     read(name, folder, &mut Vec::new(), &mut layers)?;
     let mut roles = BTreeMap::new();
     for (role, (written, site)) in &layers.roles {
-        let find = |colour: &Option<String>| match colour {
+        let find = |colour: &Option<String>| {
+            match colour {
             None => Ok(None),
             Some(text) => layers.palette.get(text).copied().or_else(|| colour::parse(text)).map(Some).ok_or_else(|| {
                 site.error(format!(
                     "roles.{role}: unknown color `{text}`; add it to [palette], or write #rrggbb, an ANSI name, or 0 to 255"
                 ))
             }),
+        }
         };
-        let style = Style { fg: find(&written.fg)?, bg: find(&written.bg)?, add_modifier: written.add, ..Style::new() };
+        let style = Style {
+            fg: find(&written.fg)?,
+            bg: find(&written.bg)?,
+            add_modifier: written.add,
+            ..Style::new()
+        };
         roles.insert(role.clone(), style);
     }
     Ok(Sheet { name: layers.name, glyphs: layers.glyphs.unwrap_or(UNICODE), roles })
@@ -113,13 +120,23 @@ fn source(name: &str, folder: Option<&Path>) -> Result<(String, String), ThemeEr
         Some((_, text)) => Ok((format!("{name} (built in)"), (*text).to_owned())),
         None => {
             let known = BUILT_IN.map(|b| b.0).join(", ");
-            let own = folder.map(|f| format!(", or put {name}.toml into {}", f.display())).unwrap_or_default();
-            Err(ThemeError { place: name.to_owned(), what: format!("not found; use one of {known}{own}") })
+            let own = folder
+                .map(|f| format!(", or put {name}.toml into {}", f.display()))
+                .unwrap_or_default();
+            Err(ThemeError {
+                place: name.to_owned(),
+                what: format!("not found; use one of {known}{own}"),
+            })
         }
     }
 }
 
-fn read(name: &str, folder: Option<&Path>, chain: &mut Vec<String>, into: &mut Layers) -> Result<(), ThemeError> {
+fn read(
+    name: &str,
+    folder: Option<&Path>,
+    chain: &mut Vec<String>,
+    into: &mut Layers,
+) -> Result<(), ThemeError> {
     let (file, text) = source(name, folder)?;
     let line_of = |at: usize| text.bytes().take(at).filter(|&b| b == b'\n').count() + 1;
     let site = |at: usize| SourcePosition { file: file.clone(), line: line_of(at) };
@@ -130,8 +147,10 @@ fn read(name: &str, folder: Option<&Path>, chain: &mut Vec<String>, into: &mut L
     let table = table.into_inner();
     for key in table.keys() {
         if !["name", "inherits", "glyphs", "palette", "roles"].contains(&key.get_ref().as_ref()) {
-            return Err(site(key.span().start)
-                .error(format!("unknown key `{}`; a theme has name, inherits, glyphs, [palette], and [roles]", key.get_ref())));
+            return Err(site(key.span().start).error(format!(
+                "unknown key `{}`; a theme has name, inherits, glyphs, [palette], and [roles]",
+                key.get_ref()
+            )));
         }
     }
     chain.push(file.clone());
@@ -140,23 +159,27 @@ fn read(name: &str, folder: Option<&Path>, chain: &mut Vec<String>, into: &mut L
         let parent = string(parent, "inherits", &at)?;
         // A file with a built-in theme's name may extend that theme.
         let (next, folder) = if parent == name { (parent, None) } else { (parent, folder) };
-        let (next_file, _) = source(next, folder).map_err(|e| at.error(format!("inherits: {} {}", e.place, e.what)))?;
+        let (next_file, _) = source(next, folder)
+            .map_err(|e| at.error(format!("inherits: {} {}", e.place, e.what)))?;
         if chain.contains(&next_file) {
-            return Err(at.error(format!("inherits: `{next}` inherits this theme in turn; remove one of the two")));
+            return Err(at.error(format!(
+                "inherits: `{next}` inherits this theme in turn; remove one of the two"
+            )));
         }
         read(next, folder, chain, into)?;
     }
     into.name = match table.get("name") {
         Some(value) => string(value, "name", &site(value.span().start))?.to_owned(),
-        None => Path::new(name).file_stem().map_or_else(|| name.to_owned(), |s| s.to_string_lossy().into_owned()),
+        None => Path::new(name)
+            .file_stem()
+            .map_or_else(|| name.to_owned(), |s| s.to_string_lossy().into_owned()),
     };
     if let Some(value) = table.get("glyphs") {
         let at = site(value.span().start);
         let set = string(value, "glyphs", &at)?;
-        into.glyphs = Some(
-            Glyphs::by_name(set)
-                .ok_or_else(|| at.error(format!("glyphs: unknown set `{set}`; write \"unicode\" or \"ascii\"")))?,
-        );
+        into.glyphs = Some(Glyphs::by_name(set).ok_or_else(|| {
+            at.error(format!("glyphs: unknown set `{set}`; write \"unicode\" or \"ascii\""))
+        })?);
     }
     for (key, value) in entries(&table, "palette", &site)? {
         let at = site(value.span().start);
@@ -210,7 +233,8 @@ fn entries<'t, 'i>(
         None => Ok(Vec::new()),
         Some(value) => match value.get_ref() {
             DeValue::Table(t) => Ok(t.iter().map(|(k, v)| (k.get_ref().as_ref(), v)).collect()),
-            other => Err(site(value.span().start).error(format!("{name}: expected a table [{name}], found {}", kind(other)))),
+            other => Err(site(value.span().start)
+                .error(format!("{name}: expected a table [{name}], found {}", kind(other)))),
         },
     }
 }
@@ -226,18 +250,28 @@ fn style(value: &Item<'_>, role: &str, at: &SourcePosition) -> Result<Written, T
                     "fg" => written.fg = Some(string(value, &name, at)?.to_owned()),
                     "bg" => written.bg = Some(string(value, &name, at)?.to_owned()),
                     "add" => written.add = modifiers(value, &name, at)?,
-                    _ => return Err(at.error(format!("{name}: unknown key; a style has fg, bg, and add"))),
+                    _ => {
+                        return Err(
+                            at.error(format!("{name}: unknown key; a style has fg, bg, and add"))
+                        );
+                    }
                 }
             }
             Ok(written)
         }
-        other => Err(at.error(format!("roles.{role}: expected a color or {{ fg, bg, add }}, found {}", kind(other)))),
+        other => Err(at.error(format!(
+            "roles.{role}: expected a color or {{ fg, bg, add }}, found {}",
+            kind(other)
+        ))),
     }
 }
 
 fn modifiers(value: &Item<'_>, key: &str, at: &SourcePosition) -> Result<Modifier, ThemeError> {
     let DeValue::Array(list) = value.get_ref() else {
-        return Err(at.error(format!("{key}: expected a list such as [\"bold\"], found {}", kind(value.get_ref()))));
+        return Err(at.error(format!(
+            "{key}: expected a list such as [\"bold\"], found {}",
+            kind(value.get_ref())
+        )));
     };
     list.iter().try_fold(Modifier::empty(), |all, item| {
         let name = string(item, key, at)?;

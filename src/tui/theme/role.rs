@@ -110,6 +110,9 @@ impl Role {
 
     /// Returns whether `name` is a role or a prefix that roles fall back to.
     pub fn known(name: &str) -> bool {
-        Role::ALL.iter().any(|r| r.name() == name || r.name().strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+        Role::ALL.iter().any(|r| {
+            r.name() == name
+                || r.name().strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
+        })
     }
 }

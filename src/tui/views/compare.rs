@@ -8,11 +8,11 @@ use super::flow::Flow;
 use super::number::{self, change, percent, two};
 use super::pen::Pen;
 use super::{MIN_SCREEN, panes};
-use crate::tui::{COMPARE_KEYS, Compare, Lane, Phase, RunState};
 use crate::study::compare::{PairedMean, Pairing, TextTrace, TokenOrigin};
 use crate::telemetry::Losses;
-use crate::tui::theme::{Role, Theme};
 use crate::theory::intervals::Estimate;
+use crate::tui::theme::{Role, Theme};
+use crate::tui::{COMPARE_KEYS, Compare, Lane, Phase, RunState};
 
 /// Number of steps below which a lane's means are not shown.
 const MIN_STEPS: usize = 3;
@@ -61,8 +61,11 @@ fn header(state: &Compare, pen: &mut Pen) {
     };
     let (info, width) = (&state.info, pen.width());
     let end = width.saturating_sub(pen.measure(&word) + 3);
-    let model =
-        if info.model.is_empty() { "speclight compare".to_owned() } else { pen.shorten(&info.model, end.saturating_sub(2)) };
+    let model = if info.model.is_empty() {
+        "speclight compare".to_owned()
+    } else {
+        pen.shorten(&info.model, end.saturating_sub(2))
+    };
     let items = vec![
         ("", model, Role::Header, 0),
         ("", info.quantisation.clone(), Role::Base, 1),
@@ -70,13 +73,22 @@ fn header(state: &Compare, pen: &mut Pen) {
     ];
     panes::items(pen, 0, end, items);
     pen.right(width.saturating_sub(1), 0, &format!(" {word} "), role);
-    let prompt = if info.prompts.is_empty() { String::new() } else { format!("{}/{}", state.prompt + 1, info.prompts.len()) };
+    let prompt = if info.prompts.is_empty() {
+        String::new()
+    } else {
+        format!("{}/{}", state.prompt + 1, info.prompts.len())
+    };
     let (long, short) = match state.pairing {
         Pairing::Positions => ("same text: steps paired by position", "same text"),
-        Pairing::Prompts => ("different distributions or seeds: prompts paired as a whole", "texts differ"),
+        Pairing::Prompts => {
+            ("different distributions or seeds: prompts paired as a whole", "texts differ")
+        }
     };
     let paired = if width >= 100 { long } else { short };
-    let plain = state.plain.map(|plain| format!("{} tokens/s", number::speed(Some(plain)))).unwrap_or_default();
+    let plain = state
+        .plain
+        .map(|plain| format!("{} tokens/s", number::speed(Some(plain))))
+        .unwrap_or_default();
     let items = vec![
         ("prompt", prompt, Role::Header, 0),
         ("", paired.to_owned(), Role::Base, 1),
@@ -129,7 +141,11 @@ fn lane(state: &Compare, number: usize, pen: &mut Pen) {
     means(state, lane, figures, &mut pen.part(0, 1, width as u16, figures as u16));
     let top = 1 + figures + usize::from(height >= 14);
     let course = lane.side.course();
-    text(state, course, &mut pen.part(0, top as u16, width as u16, height.saturating_sub(top) as u16));
+    text(
+        state,
+        course,
+        &mut pen.part(0, top as u16, width as u16, height.saturating_sub(top) as u16),
+    );
 }
 
 fn means(state: &Compare, lane: &Lane, rows: usize, pen: &mut Pen) {
@@ -147,17 +163,26 @@ fn means(state: &Compare, lane: &Lane, rows: usize, pen: &mut Pen) {
     let fluid = m.ceilings.fluid.filter(|fluid| *fluid > 0.0 && !early);
     // If greedy, the ceiling is B - 1.
     let of = if lane.settings.warp().greedy() { "of B - 1" } else { "of fluid" };
-    let share = fluid.map_or(String::new(), |fluid| format!("{} {of}", percent(m.expected_accepted_mean / fluid)));
+    let share = fluid.map_or(String::new(), |fluid| {
+        format!("{} {of}", percent(m.expected_accepted_mean / fluid))
+    });
     let share = ("", share, Role::GaugeFluid, 3);
     if rows == 2 {
         panes::items(pen, 1, width, vec![tokens, expected, share, speed]);
         return;
     }
-    let draft = if m.time.total() > 0.0 && !early { percent(m.time.draft / m.time.total()) } else { String::new() };
+    let draft = if m.time.total() > 0.0 && !early {
+        percent(m.time.draft / m.time.total())
+    } else {
+        String::new()
+    };
     panes::items(pen, 1, width, vec![tokens, expected, ("drafting", draft, Role::TimeDraft, 3)]);
-    let factor = m.tokens_per_second.zip(state.plain).filter(|_| !early).map(|(now, plain)| now / plain);
+    let factor =
+        m.tokens_per_second.zip(state.plain).filter(|_| !early).map(|(now, plain)| now / plain);
     let of_plain = if width < 46 { "" } else { " plain" };
-    let factor = factor.map_or(String::new(), |factor| format!("{} {}{of_plain}", pen.glyphs().times, two(factor)));
+    let factor = factor.map_or(String::new(), |factor| {
+        format!("{} {}{of_plain}", pen.glyphs().times, two(factor))
+    });
     panes::items(pen, 2, width, vec![speed, ("", factor, Role::Base, 4), share]);
 }
 
@@ -166,7 +191,8 @@ fn step(lane: &Lane, pen: &mut Pen) {
     let Some(record) = &lane.last else { return };
     let (width, glyphs) = (pen.width(), pen.glyphs());
     let mut x = pen.text(1, 0, &format!("step {}", record.step), Role::Label) + 1;
-    let words = format!("{} of {} accepted", record.accepted, record.tree.parents.len().saturating_sub(1));
+    let words =
+        format!("{} of {} accepted", record.accepted, record.tree.parents.len().saturating_sub(1));
     let end = width.saturating_sub(words.len() + 2);
     for depth in 1..=record.accepted {
         if x + 2 < end {
@@ -213,7 +239,11 @@ fn apart(state: &Compare, pen: &mut Pen) {
     let (width, height) = (pen.width() as u16, pen.height() as u16);
     let [a, b] = &state.lanes;
     let prompts = a.side.courses.len();
-    title(pen, &format!("{} - {}", b.name, a.name), &format!("over {prompts} {}", if prompts == 1 { "text" } else { "texts" }));
+    title(
+        pen,
+        &format!("{} - {}", b.name, a.name),
+        &format!("over {prompts} {}", if prompts == 1 { "text" } else { "texts" }),
+    );
     let body = height - 1;
     let columns = 1 + COLUMNS.iter().filter(|least| usize::from(width) >= **least).count();
     if columns == 1 || body < 5 {
@@ -247,7 +277,8 @@ fn table(state: &Compare, pen: &mut Pen) {
         return;
     };
     type Write = fn(f64) -> String;
-    let (fine, coarse): ([Write; 2], [Write; 2]) = ([two, change], [|x| number::speed(Some(x)), |x| format!("{x:+.1}")]);
+    let (fine, coarse): ([Write; 2], [Write; 2]) =
+        ([two, change], [|x| number::speed(Some(x)), |x| format!("{x:+.1}")]);
     let rows: [(&str, &PairedMean, [Write; 2]); 4] = [
         ("tokens/step", &d.tokens_per_step, fine),
         ("E[X|T]", &d.expected_accepted, fine),
@@ -267,7 +298,12 @@ fn table(state: &Compare, pen: &mut Pen) {
         pen.right(19, y, &value(q.a), Role::Base);
         pen.right(26, y, &value(q.b), Role::Base);
         let line = pen.shorten(&written(&q.difference, difference), pen.width().saturating_sub(27));
-        pen.text(27, y, &line, if q.difference.interval.is_some() { Role::Value } else { Role::Label });
+        pen.text(
+            27,
+            y,
+            &line,
+            if q.difference.interval.is_some() { Role::Value } else { Role::Label },
+        );
         y += 1;
     }
     if state.pairing == Pairing::Prompts {
@@ -309,9 +345,19 @@ fn ladder(state: &Compare, pen: &mut Pen) {
     let both = |of: &dyn Fn(&Lane) -> Option<f64>| [of(a), of(b)];
     row(1, "B - 1", Role::GaugeCeiling, both(&|lane| some(lane, lane.means.ceilings.batch)));
     for (i, (name, role, of)) in losses.into_iter().enumerate() {
-        row(2 + i, name, role, both(&|lane| of(&lane.means.losses).filter(|_| lane.means.steps > 0)));
+        row(
+            2 + i,
+            name,
+            role,
+            both(&|lane| of(&lane.means.losses).filter(|_| lane.means.steps > 0)),
+        );
     }
-    row(7, "E[X|T]", Role::GaugeExpected, both(&|lane| some(lane, lane.means.expected_accepted_mean)));
+    row(
+        7,
+        "E[X|T]",
+        Role::GaugeExpected,
+        both(&|lane| some(lane, lane.means.expected_accepted_mean)),
+    );
     row(8, "luck", Role::LossLuck, both(&|lane| some(lane, lane.means.losses.luck)));
     row(9, "accepted", Role::GaugeAccepted, both(&|lane| some(lane, lane.means.accepted_mean)));
 }
@@ -333,18 +379,27 @@ fn latest(state: &Compare, pen: &mut Pen) {
         if y >= pen.height() {
             return;
         }
-        let (taker, depth, missed) = match (of_a.origins[at].accepted_depth(), of_b.origins[at].accepted_depth()) {
-            (Some(depth), None) => (a, depth, &of_b.origins[at]),
-            (None, Some(depth)) => (b, depth, &of_a.origins[at]),
-            _ => continue,
-        };
+        let (taker, depth, missed) =
+            match (of_a.origins[at].accepted_depth(), of_b.origins[at].accepted_depth()) {
+                (Some(depth), None) => (a, depth, &of_b.origins[at]),
+                (None, Some(depth)) => (b, depth, &of_a.origins[at]),
+                _ => continue,
+            };
         disagreement(of_a, at, taker, depth, missed, y, pen);
         y += 1;
     }
 }
 
 /// Draws one such position: accepting lane, text up to it, and cause of the miss.
-fn disagreement(course: &TextTrace, at: usize, taker: &Lane, depth: usize, missed: &TokenOrigin, y: usize, pen: &mut Pen) {
+fn disagreement(
+    course: &TextTrace,
+    at: usize,
+    taker: &Lane,
+    depth: usize,
+    missed: &TokenOrigin,
+    y: usize,
+    pen: &mut Pen,
+) {
     let width = pen.width();
     let name = pen.shorten(&taker.name, 6);
     let mut x = pen.text(1, y, &name, Role::Title);

@@ -26,7 +26,13 @@ impl Flow {
     pub fn push(&mut self, text: &str, glyphs: &Glyphs, style: Style, sign: Style) {
         sanitize::for_each_piece(text, &glyphs.signs(), |symbol, width, kind| {
             let style = if kind == PieceKind::Sign { style.patch(sign) } else { style };
-            self.cells.push(Cell { start: self.arena.len() as u32, len: symbol.len() as u8, width: width as u8, kind, style });
+            self.cells.push(Cell {
+                start: self.arena.len() as u32,
+                len: symbol.len() as u8,
+                width: width as u8,
+                kind,
+                style,
+            });
             self.arena.push_str(symbol);
         });
     }
@@ -44,7 +50,10 @@ impl Flow {
             let cell = &self.cells[i];
             let wide = usize::from(cell.width);
             // A space or line-break symbol may hang over the edge, invisibly.
-            if used + wide > width && !matches!(cell.kind, PieceKind::Space | PieceKind::Newline) && i > start {
+            if used + wide > width
+                && !matches!(cell.kind, PieceKind::Space | PieceKind::Newline)
+                && i > start
+            {
                 let end = space.unwrap_or(i);
                 lines.push((start, end));
                 (start, used, space, i) = (end, 0, None, end);
@@ -92,7 +101,10 @@ mod tests {
     fn wrapped(text: &str, width: usize) -> Vec<String> {
         let mut flow = Flow::default();
         flow.push(text, &UNICODE, Style::new(), Style::new());
-        flow.lines(width).iter().map(|l| flow.cells[l.0..l.1].iter().map(|c| flow.symbol(c)).collect()).collect()
+        flow.lines(width)
+            .iter()
+            .map(|l| flow.cells[l.0..l.1].iter().map(|c| flow.symbol(c)).collect())
+            .collect()
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use ratatui::layout::Rect;
 
-use crate::tui::{GaugeUnit, Pane, State};
 use crate::telemetry::StepSettings;
+use crate::tui::{GaugeUnit, Pane, State};
 
 /// Minimum screen size in cells, width and height; below it only a message is drawn.
 pub const MIN_SCREEN: (u16, u16) = (40, 12);
@@ -111,8 +111,9 @@ pub fn places(area: Rect, state: &State) -> ScreenLayout {
     // Tokens per step refer to one budget: shown beside the bar if both fit and the budget is
     // fixed.
     let fixed = !state.settings.as_ref().is_some_and(StepSettings::automatic);
-    let gauge =
-        !per_second || form == LayoutVariant::Huge || (fixed && matches!(form, LayoutVariant::Wide | LayoutVariant::Tall));
+    let gauge = !per_second
+        || form == LayoutVariant::Huge
+        || (fixed && matches!(form, LayoutVariant::Wide | LayoutVariant::Tall));
     let height = main.0.height;
     match form {
         LayoutVariant::Compact => {
@@ -134,7 +135,10 @@ pub fn places(area: Rect, state: &State) -> ScreenLayout {
             panes.push((Pane::Tree, main.take(height * 28 / 100)));
             panes.push((Pane::Gauge, main.take(if gauge { 6 } else { 0 })));
             panes.push((Pane::Speed, main.take(4)));
-            match guest(state.focus, &[Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Calibration, Pane::Steps]) {
+            match guest(
+                state.focus,
+                &[Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Calibration, Pane::Steps],
+            ) {
                 Some(guest) => panes.push((guest, main.rest())),
                 None => {
                     panes.push((Pane::Accepted, main.take(6)));
@@ -149,7 +153,10 @@ pub fn places(area: Rect, state: &State) -> ScreenLayout {
             if let [left, right] = cut.as_mut_slice() {
                 panes.push((Pane::Text, left.take(top.height * 40 / 100)));
                 panes.push((Pane::Tree, left.rest()));
-                match guest(state.focus, &[Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Calibration, Pane::Steps]) {
+                match guest(
+                    state.focus,
+                    &[Pane::Ladder, Pane::Curve, Pane::Misses, Pane::Calibration, Pane::Steps],
+                ) {
                     Some(guest) => panes.push((guest, right.take(top.height.saturating_sub(4)))),
                     None => {
                         panes.push((Pane::Entropy, right.take(top.height.saturating_sub(10))));
@@ -171,7 +178,10 @@ pub fn places(area: Rect, state: &State) -> ScreenLayout {
                 panes.push((Pane::Entropy, right.take(top.height.saturating_sub(12 + ladder))));
                 panes.push((Pane::Accepted, right.take(7)));
                 panes.push((Pane::Speed, right.take(5)));
-                let guest = guest(state.focus, &[Pane::Curve, Pane::Misses, Pane::Calibration, Pane::Steps]);
+                let guest = guest(
+                    state.focus,
+                    &[Pane::Curve, Pane::Misses, Pane::Calibration, Pane::Steps],
+                );
                 panes.push((guest.unwrap_or(Pane::Ladder), right.rest()));
             }
             panes.push((Pane::Gauge, main.rest()));

@@ -7,11 +7,11 @@ mod compare;
 mod flow;
 mod layout;
 mod number;
+mod panes;
 mod pen;
 mod plot;
 mod ruler;
 mod training;
-mod panes;
 
 pub use compare::draw_compare;
 pub use layout::{LayoutVariant, MIN_SCREEN, ScreenLayout as Places, places};
@@ -22,8 +22,8 @@ use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::tui::{Overlay, Pane, Phase, State};
 use crate::tui::theme::{Role, Theme};
+use crate::tui::{Overlay, Pane, Phase, State};
 use pen::Pen;
 
 /// Draws the whole screen into a frame; returns the same as [`draw`].
@@ -45,7 +45,8 @@ pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
     let places = places(area, state);
     panes::header(state, &mut Pen::new(buf, theme, places.header));
     if let Some(rect) = places.light {
-        let focused = state.focus == Pane::Gauge && !places.panes.iter().any(|(pane, _)| *pane == Pane::Gauge);
+        let focused = state.focus == Pane::Gauge
+            && !places.panes.iter().any(|(pane, _)| *pane == Pane::Gauge);
         let used = panes::light(state, focused, &mut Pen::new(buf, theme, rect)) as u16 + 1;
         // A zoomed bar leaves room below for the gauge in tokens per step.
         let left = rect.height.saturating_sub(used);
@@ -63,7 +64,8 @@ pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
         } else {
             title(state, *pane, &mut pen);
             let (width, height) = (rect.width, rect.height.saturating_sub(1));
-            beyond = beyond.max(body(state, *pane, places.form, &mut pen.part(0, 1, width, height)));
+            beyond =
+                beyond.max(body(state, *pane, places.form, &mut pen.part(0, 1, width, height)));
         }
     }
     for x in &places.rules {
@@ -91,7 +93,8 @@ pub fn draw(state: &State, theme: &Theme, area: Rect, buf: &mut Buffer) -> u16 {
 
 fn title(state: &State, pane: Pane, pen: &mut Pen) {
     let focused = state.focus == pane;
-    let (frame, name) = if focused { (Role::FrameFocus, Role::TitleFocus) } else { (Role::Frame, Role::Title) };
+    let (frame, name) =
+        if focused { (Role::FrameFocus, Role::TitleFocus) } else { (Role::Frame, Role::Title) };
     let (line, width) = (pen.glyphs().line, pen.width());
     pen.rule(0, width, 0, line, frame);
     let start = if focused {

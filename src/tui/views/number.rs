@@ -60,9 +60,15 @@ mod tests {
 
     #[test]
     fn probabilities_take_four_cells_and_do_not_pretend() {
-        for (p, text) in
-            [(0.0, "   0"), (1.0, "   1"), (0.004, "<.01"), (0.996, ">.99"), (0.5, "0.50"), (f64::NAN, "   -"), (0.995, "0.99")]
-        {
+        for (p, text) in [
+            (0.0, "   0"),
+            (1.0, "   1"),
+            (0.004, "<.01"),
+            (0.996, ">.99"),
+            (0.5, "0.50"),
+            (f64::NAN, "   -"),
+            (0.995, "0.99"),
+        ] {
             assert_eq!(probability(p), text);
         }
         for i in 0..=10_000 {

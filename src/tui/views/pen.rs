@@ -57,7 +57,9 @@ impl<'a> Pen<'a> {
     /// Writes text like [`Pen::text`], but in an explicit style.
     pub fn styled(&mut self, x: usize, y: usize, text: &str, style: Style) -> usize {
         let mut x = x;
-        sanitize::for_each_piece(text, &self.theme.glyphs.signs(), |symbol, width, _| x = self.symbol(x, y, symbol, width, style));
+        sanitize::for_each_piece(text, &self.theme.glyphs.signs(), |symbol, width, _| {
+            x = self.symbol(x, y, symbol, width, style)
+        });
         x
     }
 
@@ -71,7 +73,14 @@ impl<'a> Pen<'a> {
     /// Writes one symbol of `width` cells; returns the column after it.
     ///
     /// The symbol must be safe to print. A wide symbol that does not fit is left out.
-    pub fn symbol(&mut self, x: usize, y: usize, symbol: &str, width: usize, style: Style) -> usize {
+    pub fn symbol(
+        &mut self,
+        x: usize,
+        y: usize,
+        symbol: &str,
+        width: usize,
+        style: Style,
+    ) -> usize {
         if y < self.height() && x + width <= self.width() {
             let (left, row) = (self.area.x + x as u16, self.area.y + y as u16);
             self.buf[(left, row)].set_symbol(symbol).set_style(style);

@@ -72,7 +72,11 @@ pub fn round_up(value: f64) -> f64 {
         return 1.0;
     }
     let ten = 10f64.powf(value.log10().floor());
-    [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0].into_iter().map(|m| m * ten).find(|&t| value <= t * (1.0 + 1e-9)).unwrap_or(value)
+    [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0]
+        .into_iter()
+        .map(|m| m * ten)
+        .find(|&t| value <= t * (1.0 + 1e-9))
+        .unwrap_or(value)
 }
 
 impl Plot<'_> {
@@ -81,8 +85,14 @@ impl Plot<'_> {
     pub fn draw(&self, pen: &mut Pen) {
         let (width, rows) = (pen.width(), pen.height().saturating_sub(1));
         let outer = |c: &&Curve| c.until.is_none_or(|u| u >= self.most);
-        let longest =
-            self.curves.iter().filter(outer).filter_map(|c| c.labels.first()).map(|l| pen.measure(l)).max().unwrap_or(0);
+        let longest = self
+            .curves
+            .iter()
+            .filter(outer)
+            .filter_map(|c| c.labels.first())
+            .map(|l| pen.measure(l))
+            .max()
+            .unwrap_or(0);
         let labels = if width >= 44 { longest.min(LABEL) + 3 } else { longest.min(7) + 2 };
         let labels = if longest == 0 { 1 } else { labels };
         let columns = width.saturating_sub(AXIS + labels);
@@ -91,7 +101,12 @@ impl Plot<'_> {
         }
         let glyphs = pen.glyphs();
         for (y, value) in [(0, self.top), (rows - 1, 0.0)] {
-            pen.right(AXIS - 1, y, &format!("{value:.*}", if value == 0.0 { 0 } else { self.places }), Role::PlotAxis);
+            pen.right(
+                AXIS - 1,
+                y,
+                &format!("{value:.*}", if value == 0.0 { 0 } else { self.places }),
+                Role::PlotAxis,
+            );
         }
         for y in 0..rows {
             pen.text(AXIS - 1, y, glyphs.vline, Role::PlotAxis);
@@ -120,7 +135,9 @@ impl Plot<'_> {
             HorizontalAxis::Budgets => (batch as f64).ln() / (self.most as f64).ln(),
             HorizontalAxis::Steps => (batch as f64 - 1.0) / (self.most as f64 - 1.0),
         };
-        (1..=self.most.max(1)).contains(&batch).then(|| (share * (columns - 1) as f64).round() as usize)
+        (1..=self.most.max(1))
+            .contains(&batch)
+            .then(|| (share * (columns - 1) as f64).round() as usize)
     }
 
     /// Returns the budget or step at a horizontal position from 0 to 1.
@@ -163,7 +180,8 @@ impl Plot<'_> {
     /// above the top.
     fn down(&self, value: f64, parts: usize) -> Option<usize> {
         let up = value / self.top * parts as f64;
-        (up.is_finite() && up >= 0.0 && value <= self.top * 1.0001).then(|| parts - 1 - (up as usize).min(parts - 1))
+        (up.is_finite() && up >= 0.0 && value <= self.top * 1.0001)
+            .then(|| parts - 1 - (up as usize).min(parts - 1))
     }
 
     fn letters(&self, pen: &mut Pen, curve: &Curve, rows: usize, columns: usize) {
@@ -213,7 +231,9 @@ impl Plot<'_> {
         for (curve, column, row) in ends {
             let row = (row + 1).max(free);
             let room = columns.saturating_sub(column + 2);
-            if let Some(label) = curve.labels.iter().find(|l| pen.measure(l) <= room).filter(|_| row < rows) {
+            if let Some(label) =
+                curve.labels.iter().find(|l| pen.measure(l) <= room).filter(|_| row < rows)
+            {
                 pen.text(AXIS + column + 2, row, label, curve.role);
                 free = row + 1;
             }
@@ -258,7 +278,8 @@ mod tests {
     #[test]
     fn interpolation_is_linear_inside_and_none_outside() {
         let list = [0.0, 1.0, 3.0];
-        let seen: Vec<Option<f64>> = [1.0, 1.5, 2.5, 3.0, 3.5, 0.5].map(|b| between(&list, b)).to_vec();
+        let seen: Vec<Option<f64>> =
+            [1.0, 1.5, 2.5, 3.0, 3.5, 0.5].map(|b| between(&list, b)).to_vec();
         assert_eq!(seen, [Some(0.0), Some(0.5), Some(2.0), Some(3.0), None, None]);
         assert_eq!(between(&[f64::NAN], 1.0), None);
     }

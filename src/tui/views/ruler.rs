@@ -50,8 +50,15 @@ enum Cell {
 /// The pointer's column holds no text on any row between the label and the ruler. If not all labels
 /// fit, all are shortened; if that does not help, the least important marks are left out of the
 /// result.
-pub fn place(marks: &[RulerMark], side: Side, rows: usize, width: usize, measure: impl Fn(&str) -> usize) -> Vec<PlacedLabel> {
-    let mut chosen: Vec<usize> = (0..marks.len()).filter(|&i| marks[i].side == side && marks[i].column < width).collect();
+pub fn place(
+    marks: &[RulerMark],
+    side: Side,
+    rows: usize,
+    width: usize,
+    measure: impl Fn(&str) -> usize,
+) -> Vec<PlacedLabel> {
+    let mut chosen: Vec<usize> =
+        (0..marks.len()).filter(|&i| marks[i].side == side && marks[i].column < width).collect();
     let longest = chosen.iter().map(|&i| marks[i].labels.len()).max().unwrap_or(0);
     loop {
         for shortest in 0..longest.max(1) {
@@ -87,7 +94,9 @@ fn attempt(
         let labels = &mark.labels[from.min(mark.labels.len().saturating_sub(1))..];
         let (row, start, long, text) = labels.iter().find_map(|text| {
             let long = measure(text);
-            (0..rows).find_map(|row| fit(&cells, row, mark.column, long, &pending).map(|start| (row, start, long, text)))
+            (0..rows).find_map(|row| {
+                fit(&cells, row, mark.column, long, &pending).map(|start| (row, start, long, text))
+            })
         })?;
         cells.iter_mut().take(row + 1).for_each(|r| r[mark.column] = Cell::Pointer);
         cells[row][start..start + long].fill(Cell::Text);
@@ -98,7 +107,13 @@ fn attempt(
 
 /// Returns the start of a text of width `long` beside the pointer at `column`. The text avoids the
 /// columns of pending marks.
-fn fit(cells: &[Vec<Cell>], row: usize, column: usize, long: usize, pending: &[usize]) -> Option<usize> {
+fn fit(
+    cells: &[Vec<Cell>],
+    row: usize,
+    column: usize,
+    long: usize,
+    pending: &[usize],
+) -> Option<usize> {
     if cells[..=row].iter().any(|r| r[column] == Cell::Text) {
         return None;
     }
@@ -123,7 +138,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn mark(column: usize, labels: &[&str]) -> RulerMark {
-        RulerMark { column, side: Side::Above, labels: labels.iter().map(|s| (*s).to_owned()).collect() }
+        RulerMark {
+            column,
+            side: Side::Above,
+            labels: labels.iter().map(|s| (*s).to_owned()).collect(),
+        }
     }
 
     #[test]
@@ -134,12 +153,22 @@ mod tests {
             placed.into_iter().map(|p| (p.mark, p.row, p.start, p.text)).collect()
         };
         let near = [mark(2, &["first 1.0", "first"]), mark(6, &["second 2.0", "second", "2nd"])];
-        assert_eq!(seen(&near, 2), [(0, 1, 4, "first 1.0".into()), (1, 0, 8, "second 2.0".into())], "the left one stacks");
+        assert_eq!(
+            seen(&near, 2),
+            [(0, 1, 4, "first 1.0".into()), (1, 0, 8, "second 2.0".into())],
+            "the left one stacks"
+        );
         let far = [mark(12, &["first 1.0", "first", "1"]), mark(28, &["last"]), mark(18, &["mid"])];
-        let one = [(0, 0, 2, "first 1.0".into()), (1, 0, 23, "last".into()), (2, 0, 20, "mid".into())];
+        let one =
+            [(0, 0, 2, "first 1.0".into()), (1, 0, 23, "last".into()), (2, 0, 20, "mid".into())];
         assert_eq!(seen(&far, 1)[..1], one[..1], "to the left, where the right is taken");
-        let tight = [mark(2, &["first 1.0", "1st"]), mark(8, &["second", "2nd"]), mark(3, &["third"])];
-        assert_eq!(seen(&tight, 1), [(0, 0, 4, "1st".into()), (1, 0, 10, "second".into())], "the last gives way");
+        let tight =
+            [mark(2, &["first 1.0", "1st"]), mark(8, &["second", "2nd"]), mark(3, &["third"])];
+        assert_eq!(
+            seen(&tight, 1),
+            [(0, 0, 4, "1st".into()), (1, 0, 10, "second".into())],
+            "the last gives way"
+        );
         let same = [mark(14, &["one"]), mark(14, &["two"])];
         assert_eq!(
             seen(&same, 1),

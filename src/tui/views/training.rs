@@ -8,14 +8,18 @@ use super::number::{percent, two};
 use super::pen::Pen;
 use super::plot::{Curve, HorizontalAxis, Plot, round_up};
 use super::{MIN_SCREEN, panes};
-use crate::tui::{Measurement, Stage, TRAINING_KEYS, Training};
 use crate::tui::theme::{Role, Theme};
+use crate::tui::{Measurement, Stage, TRAINING_KEYS, Training};
 
 /// Number of depths drawn.
 const DEPTHS: usize = 4;
 /// Roles of the depths, and their letters in ASCII.
-const COLOURS: [(Role, &str); DEPTHS] =
-    [(Role::Accepted1, "1"), (Role::Accepted2, "2"), (Role::Accepted3, "3"), (Role::Accepted4, "4")];
+const COLOURS: [(Role, &str); DEPTHS] = [
+    (Role::Accepted1, "1"),
+    (Role::Accepted2, "2"),
+    (Role::Accepted3, "3"),
+    (Role::Accepted4, "4"),
+];
 
 /// Draws the training screen into a buffer.
 pub fn draw_training(state: &Training, theme: &Theme, area: Rect, buf: &mut Buffer) {
@@ -61,8 +65,10 @@ fn header(state: &Training, pen: &mut Pen) {
         Stage::Finished => ("finished".to_owned(), Role::StatePaused),
     };
     let end = pen.width().saturating_sub(pen.measure(&word) + 3);
-    let items =
-        vec![("a head for", state.model.clone(), Role::Header, 0), ("to", state.out.display().to_string(), Role::Base, 1)];
+    let items = vec![
+        ("a head for", state.model.clone(), Role::Header, 0),
+        ("to", state.out.display().to_string(), Role::Base, 1),
+    ];
     panes::items(pen, 0, end, items);
     pen.right(pen.width().saturating_sub(1), 0, &format!(" {word} "), role);
 }
@@ -103,14 +109,21 @@ fn figures(state: &Training, pen: &mut Pen) {
         items.push(("gradient norm", two(last.norm), Role::Base, 1));
         items.push(("trained on", format!("{} tokens", last.tokens), Role::Base, 2));
         items.push(("in", time(last.seconds), Role::Base, 2));
-        items.push(("corpus", format!("{} texts, {} tokens", state.corpus.0, state.corpus.1), Role::Base, 3));
+        items.push((
+            "corpus",
+            format!("{} texts, {} tokens", state.corpus.0, state.corpus.1),
+            Role::Base,
+            3,
+        ));
     }
     panes::items(pen, 1, width.saturating_sub(1), items);
     if let Some(measured) = state.measured.last() {
         panes::items(pen, 2, width.saturating_sub(1), worth(measured, "held out"));
     }
     if pen.height() >= 5
-        && let Some(best) = state.best().filter(|best| state.measured.last().is_some_and(|last| last.step != best.step))
+        && let Some(best) = state
+            .best()
+            .filter(|best| state.measured.last().is_some_and(|last| last.step != best.step))
     {
         panes::items(pen, 3, width.saturating_sub(1), worth(best, "best"));
     }
@@ -119,10 +132,24 @@ fn figures(state: &Training, pen: &mut Pen) {
 fn worth(measured: &Measurement, name: &'static str) -> Vec<(&'static str, String, Role, u8)> {
     let mut items = vec![(name, format!("step {}", measured.step), Role::Label, 0)];
     if let Some(drafted) = measured.drafted {
-        items.push(("greedy, B 16", format!("{} tokens/step", two(drafted.greedy_tokens_per_step)), Role::GaugeAccepted, 0));
-        let share = drafted.fluid.filter(|fluid| *fluid > 0.0).map(|fluid| drafted.expected_accepted / fluid);
-        let share = share.map_or_else(String::new, |share| format!(", {} of fluid", percent(share)));
-        items.push(("T 1: E[X|T]", format!("{}{share}", two(drafted.expected_accepted)), Role::GaugeExpected, 1));
+        items.push((
+            "greedy, B 16",
+            format!("{} tokens/step", two(drafted.greedy_tokens_per_step)),
+            Role::GaugeAccepted,
+            0,
+        ));
+        let share = drafted
+            .fluid
+            .filter(|fluid| *fluid > 0.0)
+            .map(|fluid| drafted.expected_accepted / fluid);
+        let share =
+            share.map_or_else(String::new, |share| format!(", {} of fluid", percent(share)));
+        items.push((
+            "T 1: E[X|T]",
+            format!("{}{share}", two(drafted.expected_accepted)),
+            Role::GaugeExpected,
+            1,
+        ));
     }
     items.push(("a chain accepts", two(measured.figures.accepted), Role::Value, 2));
     items
@@ -144,7 +171,14 @@ fn plot(state: &Training, pen: &mut Pen, name: &str, top: f64, curves: &[Curve],
         below.text(1, 0, nothing, Role::Label);
         return;
     };
-    let plot = Plot { across: HorizontalAxis::Steps, most: last.steps.max(2), top: round_up(top), places: 1, mark: None, curves };
+    let plot = Plot {
+        across: HorizontalAxis::Steps,
+        most: last.steps.max(2),
+        top: round_up(top),
+        places: 1,
+        mark: None,
+        curves,
+    };
     plot.draw(&mut below);
 }
 
@@ -167,18 +201,33 @@ fn smooth(losses: &[(usize, f64)], step: f64, span: f64) -> Option<f64> {
 }
 
 fn losses(state: &Training, pen: &mut Pen) {
-    let span = state.last.as_ref().map_or(1.0, |last| (last.steps as f64 / pen.width().max(1) as f64).max(4.0));
+    let span = state
+        .last
+        .as_ref()
+        .map_or(1.0, |last| (last.steps as f64 / pen.width().max(1) as f64).max(4.0));
     let held: Vec<Vec<(usize, f64)>> = by_depth(state, |m| &m.figures.loss);
     let trained = |step: f64| smooth(&state.losses, step, span);
     let values: Vec<_> = held.iter().map(|points| move |step: f64| between(points, step)).collect();
     let mut curves = Vec::new();
     if let Some((last, _)) = state.losses.last() {
         let labels = vec!["trained on".to_owned(), "train".to_owned()];
-        curves.push(Curve { labels, letter: "t", role: Role::PlotMean, dashed: false, until: Some(*last), value: &trained });
+        curves.push(Curve {
+            labels,
+            letter: "t",
+            role: Role::PlotMean,
+            dashed: false,
+            until: Some(*last),
+            value: &trained,
+        });
     }
     curves.extend(depth_curves(state, &values));
     // The first steps of a fresh head have far higher losses than all later ones.
-    let mut all: Vec<f64> = state.losses.iter().map(|(_, loss)| *loss).chain(held.iter().flatten().map(|(_, x)| *x)).collect();
+    let mut all: Vec<f64> = state
+        .losses
+        .iter()
+        .map(|(_, loss)| *loss)
+        .chain(held.iter().flatten().map(|(_, x)| *x))
+        .collect();
     all.sort_by(f64::total_cmp);
     let top = all.get(all.len() * 19 / 20).copied().unwrap_or(1.0);
     plot(state, pen, "loss in nats, held-out loss by depth", top, &curves, "no step yet");
@@ -188,7 +237,14 @@ fn acceptances(state: &Training, pen: &mut Pen) {
     let held: Vec<Vec<(usize, f64)>> = by_depth(state, |m| &m.figures.acceptance);
     let values: Vec<_> = held.iter().map(|points| move |step: f64| between(points, step)).collect();
     let top = held.iter().flatten().map(|(_, x)| *x).fold(0.1, f64::max);
-    plot(state, pen, "acceptance rate by depth, held out", top, &depth_curves(state, &values), "not measured yet");
+    plot(
+        state,
+        pen,
+        "acceptance rate by depth, held out",
+        top,
+        &depth_curves(state, &values),
+        "not measured yet",
+    );
 }
 
 fn drafts(state: &Training, pen: &mut Pen) {
@@ -198,14 +254,26 @@ fn drafts(state: &Training, pen: &mut Pen) {
     let greedy = points(|m| m.drafted.map(|d| d.greedy_tokens_per_step - 1.0));
     let expected = points(|m| m.drafted.map(|d| d.expected_accepted));
     let fluid = points(|m| m.drafted.and_then(|d| d.fluid));
-    let top = [&greedy, &expected, &fluid].into_iter().flatten().map(|(_, x)| *x).fold(0.1, f64::max);
-    let (a, b, c) = (|step: f64| between(&greedy, step), |step: f64| between(&expected, step), |step: f64| between(&fluid, step));
+    let top =
+        [&greedy, &expected, &fluid].into_iter().flatten().map(|(_, x)| *x).fold(0.1, f64::max);
+    let (a, b, c) = (
+        |step: f64| between(&greedy, step),
+        |step: f64| between(&expected, step),
+        |step: f64| between(&fluid, step),
+    );
     let label = |long: &str, short: &str| vec![long.to_owned(), short.to_owned()];
     let until = state.measured.last().map(|m| m.step);
-    let curve = |labels, letter, role, dashed, value| Curve { labels, letter, role, dashed, until, value };
+    let curve =
+        |labels, letter, role, dashed, value| Curve { labels, letter, role, dashed, until, value };
     let mut curves = Vec::new();
     if !greedy.is_empty() {
-        curves.push(curve(label("greedy", "T 0"), "g", Role::GaugeAccepted, false, &a as &dyn Fn(f64) -> Option<f64>));
+        curves.push(curve(
+            label("greedy", "T 0"),
+            "g",
+            Role::GaugeAccepted,
+            false,
+            &a as &dyn Fn(f64) -> Option<f64>,
+        ));
         curves.push(curve(label("E[X|T]", "T 1"), "e", Role::GaugeExpected, false, &b));
     }
     if !fluid.is_empty() {
@@ -216,11 +284,16 @@ fn drafts(state: &Training, pen: &mut Pen) {
 
 /// Returns one figure of all measurements, a list for each depth.
 fn by_depth(state: &Training, of: fn(&Measurement) -> &Vec<f64>) -> Vec<Vec<(usize, f64)>> {
-    let depth = |d: usize| state.measured.iter().filter_map(|m| Some((m.step, *of(m).get(d)?))).collect::<Vec<_>>();
+    let depth = |d: usize| {
+        state.measured.iter().filter_map(|m| Some((m.step, *of(m).get(d)?))).collect::<Vec<_>>()
+    };
     (0..DEPTHS).map(depth).filter(|points| !points.is_empty()).collect()
 }
 
-fn depth_curves<'a, F: Fn(f64) -> Option<f64>>(state: &Training, values: &'a [F]) -> Vec<Curve<'a>> {
+fn depth_curves<'a, F: Fn(f64) -> Option<f64>>(
+    state: &Training,
+    values: &'a [F],
+) -> Vec<Curve<'a>> {
     let until = state.measured.last().map(|m| m.step);
     (values.iter().zip(COLOURS).enumerate())
         .map(|(d, (value, (role, letter)))| {

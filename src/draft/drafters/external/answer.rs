@@ -34,16 +34,26 @@ pub fn parse_answer(
     vocabulary: usize,
     stop: &[TokenId],
 ) -> Result<(usize, Result<TokenTree, String>), String> {
-    let answer: Answer =
-        serde_json::from_str(line).map_err(|why| format!("the answer is not as docs/external.md says: {why}"))?;
+    let answer: Answer = serde_json::from_str(line)
+        .map_err(|why| format!("the answer is not as docs/external.md says: {why}"))?;
     Ok((answer.step, check(&answer.tree, root, limits, vocabulary, stop)))
 }
 
-fn check(tree: &Tree, root: TokenId, limits: Limits, vocabulary: usize, stop: &[TokenId]) -> Result<TokenTree, String> {
+fn check(
+    tree: &Tree,
+    root: TokenId,
+    limits: Limits,
+    vocabulary: usize,
+    stop: &[TokenId],
+) -> Result<TokenTree, String> {
     let Tree { parents, tokens, q } = tree;
     let (nodes, most) = (tokens.len(), limits.budget.saturating_sub(1));
     if parents.len() != nodes || q.len() != nodes {
-        return Err(format!("{} parents, {nodes} tokens, {} q: give one of each for a node", parents.len(), q.len()));
+        return Err(format!(
+            "{} parents, {nodes} tokens, {} q: give one of each for a node",
+            parents.len(),
+            q.len()
+        ));
     }
     if nodes > most {
         return Err(format!("{nodes} nodes: the budget leaves room for {most}"));
@@ -52,13 +62,20 @@ fn check(tree: &Tree, root: TokenId, limits: Limits, vocabulary: usize, stop: &[
     let mut left = vec![1.0 + ROUNDING; nodes + 1];
     for (i, ((&parent, &token), &q)) in (1..).zip(parents.iter().zip(tokens).zip(q)) {
         if parent >= i {
-            return Err(format!("node {i} hangs under {parent}: a parent comes before its children, the root is 0"));
+            return Err(format!(
+                "node {i} hangs under {parent}: a parent comes before its children, the root is 0"
+            ));
         }
         if token as usize >= vocabulary {
-            return Err(format!("node {i} is token {token}: the vocabulary ends at {}", vocabulary.saturating_sub(1)));
+            return Err(format!(
+                "node {i} is token {token}: the vocabulary ends at {}",
+                vocabulary.saturating_sub(1)
+            ));
         }
         if stop.contains(&token) {
-            return Err(format!("node {i} is token {token}, which ends a text: nothing can follow it"));
+            return Err(format!(
+                "node {i} is token {token}, which ends a text: nothing can follow it"
+            ));
         }
         if !(q > 0.0 && q <= 1.0) {
             return Err(format!("node {i} has q {q}: give a probability above 0, up to 1"));
@@ -71,7 +88,11 @@ fn check(tree: &Tree, root: TokenId, limits: Limits, vocabulary: usize, stop: &[
             return Err(format!("node {i}: node {parent} has a child with token {token} already"));
         }
         if grown.depth(parent) >= limits.depth {
-            return Err(format!("node {i} is {} deep: the step goes down to {}", grown.depth(parent) + 1, limits.depth));
+            return Err(format!(
+                "node {i} is {} deep: the step goes down to {}",
+                grown.depth(parent) + 1,
+                limits.depth
+            ));
         }
         grown.push(parent, token, q);
     }
@@ -86,7 +107,9 @@ mod tests {
     const LIMITS: Limits = Limits { budget: 5, depth: 2 };
 
     fn of(parents: &str, tokens: &str, q: &str) -> Result<TokenTree, String> {
-        let line = format!(r#"{{"step":3,"tree":{{"parents":[{parents}],"tokens":[{tokens}],"q":[{q}]}}}}"#);
+        let line = format!(
+            r#"{{"step":3,"tree":{{"parents":[{parents}],"tokens":[{tokens}],"q":[{q}]}}}}"#
+        );
         let (step, tree) = parse_answer(&line, 7, LIMITS, 10, &[9])?;
         assert_eq!(step, 3);
         tree
@@ -103,7 +126,12 @@ mod tests {
     fn invalid_answer_names_the_error() {
         for (parents, tokens, q, says) in [
             ("0", "1,2", "0.5", "1 parents, 2 tokens, 1 q"),
-            ("0,0,0,0,0", "1,2,3,4,5", "0.1,0.1,0.1,0.1,0.1", "5 nodes: the budget leaves room for 4"),
+            (
+                "0,0,0,0,0",
+                "1,2,3,4,5",
+                "0.1,0.1,0.1,0.1,0.1",
+                "5 nodes: the budget leaves room for 4",
+            ),
             ("1", "1", "0.5", "node 1 hangs under 1"),
             ("0", "10", "0.5", "node 1 is token 10: the vocabulary ends at 9"),
             ("0", "9", "0.5", "ends a text"),
@@ -118,6 +146,9 @@ mod tests {
             let said = of(parents, tokens, q).unwrap_err();
             assert!(said.contains(says), "{said} for {says}");
         }
-        assert!(parse_answer("nonsense", 0, LIMITS, 10, &[]).is_err() && parse_answer("", 0, LIMITS, 10, &[]).is_err());
+        assert!(
+            parse_answer("nonsense", 0, LIMITS, 10, &[]).is_err()
+                && parse_answer("", 0, LIMITS, 10, &[]).is_err()
+        );
     }
 }

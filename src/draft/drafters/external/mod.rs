@@ -63,8 +63,11 @@ impl External {
     /// If the command is empty or a quote is not closed.
     pub fn new(command: &str, limit: Duration) -> Result<Self, DraftError> {
         let words = words(command).filter(|words| !words.is_empty());
-        let words = words
-            .ok_or_else(|| DraftError::Unfit(format!("the external drafter {command:?}: give a command, its quotes closed")))?;
+        let words = words.ok_or_else(|| {
+            DraftError::Unfit(format!(
+                "the external drafter {command:?}: give a command, its quotes closed"
+            ))
+        })?;
         Ok(Self::with(words, limit))
     }
 
@@ -97,7 +100,8 @@ impl External {
         self.step += 1;
         let new = cx.tokens.get(self.told..).unwrap_or_default();
         let Limits { budget, depth } = self.limits;
-        let request = Request { step: self.step, from: self.told, tokens: new, budget, depth, stop: cx.stop };
+        let request =
+            Request { step: self.step, from: self.told, tokens: new, budget, depth, stop: cx.stop };
         let line = serde_json::to_string(&request).map_err(|why| why.to_string())?;
         let answer = process.send_line(line).and_then(|()| {
             self.told = cx.tokens.len();
@@ -107,14 +111,26 @@ impl External {
                 // read.
                 let left = self.limit.checked_sub(began.elapsed()).ok_or(NoAnswer::TimedOut)?;
                 let line = process.receive_line(left)?;
-                match answer::parse_answer(&line, root, self.limits, cx.target.config().vocab, cx.stop) {
+                match answer::parse_answer(
+                    &line,
+                    root,
+                    self.limits,
+                    cx.target.config().vocab,
+                    cx.stop,
+                ) {
                     // Late answer to an earlier step.
                     Ok((step, _)) if step < self.step && late < MOST_LATE => late += 1,
                     Ok((step, _)) if step < self.step => {
-                        break Ok(Err(format!("it answers step {step} again and again, and was asked for {}", self.step)));
+                        break Ok(Err(format!(
+                            "it answers step {step} again and again, and was asked for {}",
+                            self.step
+                        )));
                     }
                     Ok((step, _)) if step > self.step => {
-                        break Ok(Err(format!("it answers step {step}, and was asked for {}", self.step)));
+                        break Ok(Err(format!(
+                            "it answers step {step}, and was asked for {}",
+                            self.step
+                        )));
                     }
                     Ok((_, tree)) => break Ok(tree),
                     Err(why) => break Ok(Err(why)),
@@ -123,13 +139,19 @@ impl External {
         });
         match answer {
             Ok(tree) => tree.map_err(|why| format!("external drafter: {why}")),
-            Err(NoAnswer::TimedOut) => {
-                Err(format!("external drafter: no answer within {} s (--external-timeout)", self.limit.as_secs_f64()))
+            Err(NoAnswer::TimedOut) => Err(format!(
+                "external drafter: no answer within {} s (--external-timeout)",
+                self.limit.as_secs_f64()
+            )),
+            Err(NoAnswer::NotReading) => {
+                Err("external drafter: it does not read what it is told".into())
             }
-            Err(NoAnswer::NotReading) => Err("external drafter: it does not read what it is told".into()),
             Err(NoAnswer::Exited) => {
                 (self.gone, self.process) = (true, None);
-                Err(format!("external drafter: {} has ended: nothing is drafted any more", self.words[0]))
+                Err(format!(
+                    "external drafter: {} has ended: nothing is drafted any more",
+                    self.words[0]
+                ))
             }
         }
     }
@@ -157,7 +179,11 @@ impl Drafter for External {
         self.places.clear();
         self.tree = self.trees.get(&cx.tokens.len()).cloned();
         // The budget is 1 while a prompt is read; nothing is requested then.
-        if self.limits.budget > 1 && self.limits.depth > 0 && self.tree.is_none() && !self.words.is_empty() {
+        if self.limits.budget > 1
+            && self.limits.depth > 0
+            && self.tree.is_none()
+            && !self.words.is_empty()
+        {
             match self.ask(cx) {
                 Ok(tree) => {
                     self.trees.insert(cx.tokens.len(), tree.clone());
@@ -183,11 +209,17 @@ impl Drafter for External {
             let place = match tree.parent(node) {
                 None => Some(0),
                 // The process knows nothing about nodes of other drafters.
-                Some(parent) => self.places.get(&parent).copied().flatten().and_then(|above| own.child(above, tree.token(node))),
+                Some(parent) => self
+                    .places
+                    .get(&parent)
+                    .copied()
+                    .flatten()
+                    .and_then(|above| own.child(above, tree.token(node))),
             };
             self.places.insert(node, place);
             let below = place.into_iter().flat_map(|place| own.children(place));
-            let mut best: Vec<Candidate> = below.map(|i| Candidate { token: own.token(i), q: own.q(i) }).collect();
+            let mut best: Vec<Candidate> =
+                below.map(|i| Candidate { token: own.token(i), q: own.q(i) }).collect();
             best.sort_by(|a, b| b.q.total_cmp(&a.q).then(a.token.cmp(&b.token)));
             best.truncate(width);
             all.push(best);
@@ -201,14 +233,18 @@ impl Drafter for External {
 
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         // Without a command no process is started; the stored answers are all that is needed.
-        Ok(Box::new(External { trees: self.trees.clone(), ..External::with(Vec::new(), self.limit) }))
+        Ok(Box::new(External {
+            trees: self.trees.clone(),
+            ..External::with(Vec::new(), self.limit)
+        }))
     }
 }
 
 /// Splits a command at spaces, except inside single or double quotes. Returns `None` if a quote is
 /// not closed.
 fn words(command: &str) -> Option<Vec<String>> {
-    let (mut words, mut word, mut quote): (Vec<String>, Option<String>, Option<char>) = (Vec::new(), None, None);
+    let (mut words, mut word, mut quote): (Vec<String>, Option<String>, Option<char>) =
+        (Vec::new(), None, None);
     for c in command.chars() {
         match quote {
             Some(q) if c == q => quote = None,
@@ -237,14 +273,20 @@ mod tests {
     /// Runs a process with this script for two steps. Returns the number of drafted nodes and the
     /// notice of each step.
     fn drafted(script: &str) -> Vec<(usize, Option<String>)> {
-        let mut external = External::with(["sh", "-c", script].map(String::from).to_vec(), Duration::from_secs(20));
+        let mut external = External::with(
+            ["sh", "-c", script].map(String::from).to_vec(),
+            Duration::from_secs(20),
+        );
         let mut target = TableDecoder::new(8, 0);
         let texts: [&[TokenId]; 2] = [&[1, 2], &[1, 2, 3]];
         texts
             .map(|tokens| {
-                let mut cx = Context { tokens, target: &mut target, warp: &Sampling::PLAIN, stop: &[0] };
+                let mut cx =
+                    Context { tokens, target: &mut target, warp: &Sampling::PLAIN, stop: &[0] };
                 let limits = Limits { budget: 4, depth: 3 };
-                let draft = grow(Shape::BestFirst, &mut external, &mut cx, limits, &Plan::default()).unwrap();
+                let draft =
+                    grow(Shape::BestFirst, &mut external, &mut cx, limits, &Plan::default())
+                        .unwrap();
                 (draft.tree.drafted(), external.notice())
             })
             .to_vec()
@@ -254,29 +296,49 @@ mod tests {
     fn commands_are_split_into_words() {
         assert_eq!(words("a  'b c' \"d'\"e ''").unwrap(), ["a", "b c", "d'e", ""]);
         assert_eq!((words(" ").unwrap().len(), words("a 'b")), (0, None));
-        assert!(External::new("", Duration::from_secs(1)).is_err() && External::new("'", Duration::from_secs(1)).is_err());
+        assert!(
+            External::new("", Duration::from_secs(1)).is_err()
+                && External::new("'", Duration::from_secs(1)).is_err()
+        );
     }
 
     #[test]
     fn invalid_answer_or_exit_costs_only_the_draft() {
-        let good = r#"read a; echo '{"step":1,"tree":{"parents":[0,1],"tokens":[3,4],"q":[0.5,0.5]}}'"#;
+        let good =
+            r#"read a; echo '{"step":1,"tree":{"parents":[0,1],"tokens":[3,4],"q":[0.5,0.5]}}'"#;
         // In step 2, the late answer to step 1 is skipped.
         let late = r#"; read a; echo '{"step":1,"tree":{"parents":[],"tokens":[],"q":[]}}'; echo '{"step":2,"tree":{"parents":[0],"tokens":[5],"q":[1]}}'; read a"#;
         assert_eq!(drafted(&format!("{good}{late}")), [(2, None), (1, None)]);
         let said = drafted(&format!("{good}; read a; echo nonsense; read a"));
-        assert!(said[0] == (2, None) && said[1].0 == 0 && said[1].1.as_ref().unwrap().contains("docs/external.md"), "{said:?}");
+        assert!(
+            said[0] == (2, None)
+                && said[1].0 == 0
+                && said[1].1.as_ref().unwrap().contains("docs/external.md"),
+            "{said:?}"
+        );
         let said = drafted("exit 3");
-        assert!(said.iter().all(|(drafted, notice)| *drafted == 0 && notice.as_ref().unwrap().contains("ended")), "{said:?}");
+        assert!(
+            said.iter().all(
+                |(drafted, notice)| *drafted == 0 && notice.as_ref().unwrap().contains("ended")
+            ),
+            "{said:?}"
+        );
     }
 
     #[test]
     fn unasked_answers_end_the_step() {
         let answer = r#"{"step":0,"tree":{"parents":[],"tokens":[],"q":[]}}"#;
-        for (script, says) in
-            [(format!("yes '{answer}'"), "answers step 0 again and again"), ("yes".to_owned(), "docs/external.md")]
-        {
+        for (script, says) in [
+            (format!("yes '{answer}'"), "answers step 0 again and again"),
+            ("yes".to_owned(), "docs/external.md"),
+        ] {
             let said = drafted(&script);
-            assert!(said.iter().all(|(drafted, notice)| *drafted == 0 && notice.as_ref().unwrap().contains(says)), "{said:?}");
+            assert!(
+                said.iter()
+                    .all(|(drafted, notice)| *drafted == 0
+                        && notice.as_ref().unwrap().contains(says)),
+                "{said:?}"
+            );
         }
     }
 
@@ -284,7 +346,8 @@ mod tests {
     fn missing_program_is_reported() {
         let mut external = External::new("/no/such/program", Duration::from_secs(1)).unwrap();
         let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: &[1], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
+        let mut cx =
+            Context { tokens: &[1], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
         external.limits(Limits { budget: 4, depth: 3 });
         external.begin(&mut cx).unwrap();
         assert!(external.notice().unwrap().contains("/no/such/program can't be started"));

@@ -62,7 +62,8 @@ impl Process {
         let mut command = Command::new(program);
         withhold_tokens(&mut command);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().map_err(|why| format!("{program} can't be started: {why}"))?;
+        let mut child =
+            command.spawn().map_err(|why| format!("{program} can't be started: {why}"))?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let id = child.id();
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(child);
@@ -92,7 +93,9 @@ impl Process {
         });
         // If a thread can't be started, dropping this value ends the process.
         let process = Self { id, requests, answers };
-        writer.and(reader).map_err(|why| format!("no thread can be started for {program}: {why}"))?;
+        writer
+            .and(reader)
+            .map_err(|why| format!("no thread can be started for {program}: {why}"))?;
         Ok(process)
     }
 

@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use self::weights::{MemberProposal, TokenProposals, Weights};
 use crate::draft::calibration::{Calibration, Observation, logit};
-use crate::draft::shape::Limits;
 use crate::draft::cost_gate::CostGate;
+use crate::draft::shape::Limits;
 use crate::draft::{Candidate, Context, CostModel, DraftError, Drafter, VerifyFeedback};
 use crate::tree::{TokenId, TokenTree};
 
@@ -59,9 +59,15 @@ impl Mix {
         let names: Vec<&str> = members.iter().map(|member| member.name()).collect();
         let twice = names.iter().enumerate().any(|(i, name)| names[..i].contains(name));
         if !(2..=MEMBERS).contains(&members.len()) || twice {
-            return Err(DraftError::Unfit(format!("a mix of {}: give two to {MEMBERS} different drafters", names.join(","))));
+            return Err(DraftError::Unfit(format!(
+                "a mix of {}: give two to {MEMBERS} different drafters",
+                names.join(",")
+            )));
         }
-        let weights = Weights { calibrations: vec![Calibration::default(); members.len()], weight_sets: HashMap::new() };
+        let weights = Weights {
+            calibrations: vec![Calibration::default(); members.len()],
+            weight_sets: HashMap::new(),
+        };
         Ok(Self::with(name, members, weights))
     }
 
@@ -71,9 +77,20 @@ impl Mix {
     }
 
     fn with(name: &'static str, members: Vec<Box<dyn Drafter>>, weights: Weights) -> Self {
-        let (mut order, thrift): (Vec<usize>, _) = ((0..members.len()).collect(), vec![CostGate::default(); members.len()]);
+        let (mut order, thrift): (Vec<usize>, _) =
+            ((0..members.len()).collect(), vec![CostGate::default(); members.len()]);
         order.sort_by_key(|&m| members[m].costly());
-        Self { name, members, order, alone: false, drawn: false, thrift, weights, past: VecDeque::new(), said: HashMap::new() }
+        Self {
+            name,
+            members,
+            order,
+            alone: false,
+            drawn: false,
+            thrift,
+            weights,
+            past: VecDeque::new(),
+            said: HashMap::new(),
+        }
     }
 
     /// Candidates of member `m`, given those of the members before it in `told`. A member that runs
@@ -112,10 +129,12 @@ impl Mix {
         if asked.is_empty() || !thrift.pass_pays(asked.iter().map(|(_, reach)| *reach)) {
             return Ok(all);
         }
-        let (began, some) = (Instant::now(), asked.iter().map(|&(place, _)| nodes[place]).collect::<Vec<_>>());
+        let (began, some) =
+            (Instant::now(), asked.iter().map(|&(place, _)| nodes[place]).collect::<Vec<_>>());
         let lists = member.propose(cx, tree, &some, width)?;
         let best = |list: &Vec<Candidate>| list.first().map(|best| best.q);
-        let children = asked.iter().zip(&lists).filter_map(|((_, reach), list)| Some((*reach, best(list)?)));
+        let children =
+            asked.iter().zip(&lists).filter_map(|((_, reach), list)| Some((*reach, best(list)?)));
         thrift.learn(began.elapsed().as_secs_f64(), children);
         for ((place, _), list) in asked.into_iter().zip(lists) {
             all[place] = list;
@@ -128,7 +147,8 @@ impl Mix {
         // Node numbers while the tree grew, by the node's number in `tree`.
         let mut grown: Vec<Option<usize>> = vec![Some(0)];
         for i in tree.nodes() {
-            let said = grown[tree.parent(i).unwrap_or(0)].and_then(|parent| self.said.get(&(parent, tree.token(i))));
+            let said = grown[tree.parent(i).unwrap_or(0)]
+                .and_then(|parent| self.said.get(&(parent, tree.token(i))));
             grown.push(said.and_then(|(_, node)| *node));
             if let Some((said, _)) = said {
                 f(i, said);
@@ -137,13 +157,22 @@ impl Mix {
     }
 
     /// Merges the members' candidates below `node` and returns the best `width`.
-    fn merge(&mut self, node: usize, depth: usize, lists: &[Vec<Candidate>], width: usize) -> Vec<Candidate> {
+    fn merge(
+        &mut self,
+        node: usize,
+        depth: usize,
+        lists: &[Vec<Candidate>],
+        width: usize,
+    ) -> Vec<Candidate> {
         let mut nothing: TokenProposals = [MemberProposal::Silent; MEMBERS];
         for (word, list) in nothing.iter_mut().zip(lists) {
             *word = if list.is_empty() { MemberProposal::Silent } else { MemberProposal::Other };
         }
-        let mut all: Vec<(usize, Candidate)> =
-            lists.iter().enumerate().flat_map(|(m, list)| list.iter().map(move |&c| (m, c))).collect();
+        let mut all: Vec<(usize, Candidate)> = lists
+            .iter()
+            .enumerate()
+            .flat_map(|(m, list)| list.iter().map(move |&c| (m, c)))
+            .collect();
         all.sort_by_key(|(_, candidate)| candidate.token);
         let mut tokens: Vec<(TokenId, TokenProposals)> = Vec::with_capacity(all.len());
         for (m, Candidate { token, q }) in all {
@@ -151,11 +180,16 @@ impl Mix {
                 tokens.push((token, nothing));
             }
             if let Some((_, said)) = tokens.last_mut() {
-                said[m] = MemberProposal::Proposed { q, odds: logit(self.weights.calibrations[m].calibrate(q, depth)) };
+                said[m] = MemberProposal::Proposed {
+                    q,
+                    odds: logit(self.weights.calibrations[m].calibrate(q, depth)),
+                };
             }
         }
-        let mut best: Vec<Candidate> =
-            tokens.iter().map(|(token, said)| Candidate { token: *token, q: self.weights.p(said) }).collect();
+        let mut best: Vec<Candidate> = tokens
+            .iter()
+            .map(|(token, said)| Candidate { token: *token, q: self.weights.p(said) })
+            .collect();
         self.said.extend(tokens.into_iter().map(|(token, said)| ((node, token), (said, None))));
         let sum: f64 = best.iter().map(|c| c.q).sum();
         if sum > 1.0 {
@@ -173,7 +207,8 @@ impl Drafter for Mix {
     }
 
     fn cost(&self) -> String {
-        let each: Vec<String> = self.members.iter().map(|m| format!("{}: {}", m.name(), m.cost())).collect();
+        let each: Vec<String> =
+            self.members.iter().map(|m| format!("{}: {}", m.name(), m.cost())).collect();
         each.join("; ")
     }
 
@@ -216,7 +251,11 @@ impl Drafter for Mix {
                 self.past.pop_front();
             }
         }
-        let awake = self.members.iter_mut().zip(&self.thrift).filter(|(member, thrift)| !(member.costly() && thrift.backs_off()));
+        let awake = self
+            .members
+            .iter_mut()
+            .zip(&self.thrift)
+            .filter(|(member, thrift)| !(member.costly() && thrift.backs_off()));
         awake.map(|(member, _)| member).try_for_each(|member| member.begin(cx))
     }
 
@@ -233,7 +272,11 @@ impl Drafter for Mix {
                 *number = Some(node);
             }
         }
-        let last = self.order.last().copied().filter(|&m| self.alone && self.drawn && self.members[m].costly());
+        let last = self
+            .order
+            .last()
+            .copied()
+            .filter(|&m| self.alone && self.drawn && self.members[m].costly());
         if let Some(m) = last {
             let lists = self.members[m].propose(cx, tree, nodes, width)?;
             let said = |q: f64| {
@@ -252,8 +295,10 @@ impl Drafter for Mix {
             told[m] = self.ask(m, &told, cx, tree, nodes, width)?;
         }
         let below = |(i, &node): (usize, &usize)| {
-            let lists: Vec<Vec<Candidate>> =
-                told.iter_mut().map(|lists| lists.get_mut(i).map(std::mem::take).unwrap_or_default()).collect();
+            let lists: Vec<Vec<Candidate>> = told
+                .iter_mut()
+                .map(|lists| lists.get_mut(i).map(std::mem::take).unwrap_or_default())
+                .collect();
             self.merge(node, tree.depth(node) + 1, &lists, width)
         };
         Ok(nodes.iter().enumerate().map(below).collect())
@@ -262,17 +307,25 @@ impl Drafter for Mix {
     fn origins(&self, tree: &TokenTree) -> Vec<usize> {
         let mut origins = vec![0; tree.len()];
         self.each(tree, |i, said| {
-            let odds =
-                |word: &MemberProposal| if let MemberProposal::Proposed { odds, .. } = word { *odds } else { f64::NEG_INFINITY };
+            let odds = |word: &MemberProposal| {
+                if let MemberProposal::Proposed { odds, .. } = word {
+                    *odds
+                } else {
+                    f64::NEG_INFINITY
+                }
+            };
             // Ties go to the first member.
-            let best = (0..self.members.len()).rev().max_by(|&a, &b| odds(&said[a]).total_cmp(&odds(&said[b])));
+            let best = (0..self.members.len())
+                .rev()
+                .max_by(|&a, &b| odds(&said[a]).total_cmp(&odds(&said[b])));
             origins[i] = best.unwrap_or(0);
         });
         origins
     }
 
     fn learn(&mut self, verified: &VerifyFeedback) {
-        let mut seen: Vec<(TokenProposals, Observation)> = Vec::with_capacity(verified.tree.drafted());
+        let mut seen: Vec<(TokenProposals, Observation)> =
+            Vec::with_capacity(verified.tree.drafted());
         self.each(&verified.tree, |i, said| seen.push((*said, verified.observation(i))));
         for (m, known) in self.weights.calibrations.iter_mut().enumerate() {
             known.learn(seen.iter().filter_map(|(said, seen)| match said[m] {
@@ -297,8 +350,14 @@ impl Drafter for Mix {
     }
 
     fn at(&self, tokens: usize) -> Result<Box<dyn Drafter>, DraftError> {
-        let members = self.members.iter().map(|member| member.at(tokens)).collect::<Result<_, _>>()?;
-        let weights = self.past.iter().rev().find(|(at, _)| *at <= tokens).map_or(&self.weights, |(_, weights)| weights);
+        let members =
+            self.members.iter().map(|member| member.at(tokens)).collect::<Result<_, _>>()?;
+        let weights = self
+            .past
+            .iter()
+            .rev()
+            .find(|(at, _)| *at <= tokens)
+            .map_or(&self.weights, |(_, weights)| weights);
         Ok(Box::new(Mix { alone: self.alone, ..Mix::with(self.name, members, weights.clone()) }))
     }
 }

@@ -38,25 +38,38 @@ impl Drafter for Fixed {
         if self.costly {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
-        Ok(vec![self.candidates.iter().map(|&(token, q)| Candidate { token, q }).collect(); nodes.len()])
+        Ok(vec![
+            self.candidates.iter().map(|&(token, q)| Candidate { token, q }).collect();
+            nodes.len()
+        ])
     }
     fn at(&self, _: usize) -> Result<Box<dyn Drafter>, DraftError> {
         Err(DraftError::Unfit("a drafter for tests has one text".into()))
     }
 }
 
-fn member(calls: &Calls, name: &'static str, costly: bool, candidates: Vec<(TokenId, f64)>) -> Box<dyn Drafter> {
+fn member(
+    calls: &Calls,
+    name: &'static str,
+    costly: bool,
+    candidates: Vec<(TokenId, f64)>,
+) -> Box<dyn Drafter> {
     Box::new(Fixed { name, costly, candidates, calls: Arc::clone(calls) })
 }
 
 #[test]
 fn sampled_trees_use_only_the_model_member_if_asked() {
     let calls = Calls::default();
-    let members =
-        || vec![member(&calls, "slow", true, vec![(1, 0.6), (3, 0.1)]), member(&calls, "quick", false, vec![(1, 0.3), (2, 0.2)])];
+    let members = || {
+        vec![
+            member(&calls, "slow", true, vec![(1, 0.6), (3, 0.1)]),
+            member(&calls, "quick", false, vec![(1, 0.3), (2, 0.2)]),
+        ]
+    };
     let propose = |mix: &mut Mix| {
         let mut table = TableDecoder::new(4, 0);
-        let mut cx = Context { tokens: &[0], target: &mut table, warp: &Sampling::PLAIN, stop: &[] };
+        let mut cx =
+            Context { tokens: &[0], target: &mut table, warp: &Sampling::PLAIN, stop: &[] };
         mix.begin(&mut cx).unwrap();
         let mut tree = TokenTree::new(0);
         let list = mix.propose(&mut cx, &tree, &[0], 8).unwrap().remove(0);
@@ -80,8 +93,14 @@ fn model_member_is_gated_by_cost_and_skipped_in_back_off() {
     let calls = Calls::default();
     let member = |name, costly, candidates| member(&calls, name, costly, candidates);
     // The slow member is listed first and asked last.
-    let mut mix =
-        Mix::new("mix", vec![member("slow", true, vec![(1, 0.6)]), member("quick", false, vec![(1, 0.3), (2, 0.2)])]).unwrap();
+    let mut mix = Mix::new(
+        "mix",
+        vec![
+            member("slow", true, vec![(1, 0.6)]),
+            member("quick", false, vec![(1, 0.3), (2, 0.2)]),
+        ],
+    )
+    .unwrap();
     assert!(mix.costly() && mix.frugal());
     // The root, a child with reach probability 0.5, and one with 0.01.
     let mut tree = TokenTree::new(0);
@@ -95,8 +114,12 @@ fn model_member_is_gated_by_cost_and_skipped_in_back_off() {
         mix.begin(&mut cx).unwrap();
         mix.propose(&mut cx, &tree, &[0], 4).unwrap();
         let lists = mix.propose(&mut cx, &tree, &[1, 2], 4).unwrap();
-        assert!(lists.iter().all(|list| !list.is_empty()), "the quick one has something everywhere");
-        let names = |(name, nodes): &(&'static str, Vec<usize>)| (*name == "slow").then(|| nodes.clone());
+        assert!(
+            lists.iter().all(|list| !list.is_empty()),
+            "the quick one has something everywhere"
+        );
+        let names =
+            |(name, nodes): &(&'static str, Vec<usize>)| (*name == "slow").then(|| nodes.clone());
         calls.lock().unwrap().iter().filter_map(names).collect::<Vec<_>>()
     };
     let begun = vec![usize::MAX];
@@ -105,17 +128,24 @@ fn model_member_is_gated_by_cost_and_skipped_in_back_off() {
     let worth = CostModel { seconds_per_token: 1.0, seconds_per_node: 0.02, back_off: false };
     assert_eq!(asked(Some(worth)), [begun.clone(), vec![0], vec![1]]);
     // The measured pass takes at least 2 ms, and a token saves only 1 ms.
-    assert_eq!(asked(Some(CostModel { seconds_per_token: 0.001, seconds_per_node: 0.0, ..worth })), [begun.clone(), vec![0]]);
+    assert_eq!(
+        asked(Some(CostModel { seconds_per_token: 0.001, seconds_per_node: 0.0, ..worth })),
+        [begun.clone(), vec![0]]
+    );
     // A token saves a minute.
-    assert_eq!(asked(Some(CostModel { seconds_per_token: 60.0, seconds_per_node: 0.0, ..worth })), [begun, vec![0], vec![1, 2]]);
+    assert_eq!(
+        asked(Some(CostModel { seconds_per_token: 60.0, seconds_per_node: 0.0, ..worth })),
+        [begun, vec![0], vec![1, 2]]
+    );
     assert_eq!(asked(Some(CostModel { back_off: true, ..worth })), Vec::<Vec<usize>>::new());
 }
 
 #[test]
 fn a_mix_has_two_to_four_different_members() {
     let calls = Calls::default();
-    let mix =
-        |names: &[&'static str]| Mix::new("mix", names.iter().map(|name| member(&calls, name, false, Vec::new())).collect());
+    let mix = |names: &[&'static str]| {
+        Mix::new("mix", names.iter().map(|name| member(&calls, name, false, Vec::new())).collect())
+    };
     assert!(mix(&["a", "b"]).is_ok_and(|mix| !mix.frugal() && !mix.costly()));
     for names in [&["a"][..], &["a", "a"], &["a", "b", "c", "d", "e"]] {
         assert!(mix(names).is_err(), "{names:?}");
@@ -125,7 +155,9 @@ fn a_mix_has_two_to_four_different_members() {
 #[test]
 fn mix_learns_from_cut_candidates() {
     let member = |name, candidates| member(&Calls::default(), name, false, candidates);
-    let mut mix = Mix::new("mix", vec![member("loud", vec![(1, 0.6)]), member("right", vec![(2, 0.2)])]).unwrap();
+    let mut mix =
+        Mix::new("mix", vec![member("loud", vec![(1, 0.6)]), member("right", vec![(2, 0.2)])])
+            .unwrap();
     let tree = TokenTree::new(0);
     let mut target = TableDecoder::new(4, 0);
     let mut cx = Context { tokens: &[0], target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
@@ -137,7 +169,11 @@ fn mix_learns_from_cut_candidates() {
         let mut kept = tree.clone();
         kept.push(0, told[0].token, told[0].q);
         let left = |&candidate: &Candidate| (Cut { parent: 0, candidate }, p(candidate.token));
-        mix.learn(&VerifyFeedback::new(&kept, &[1.0, p(told[0].token)], &told[1..].iter().map(left).collect::<Vec<_>>()));
+        mix.learn(&VerifyFeedback::new(
+            &kept,
+            &[1.0, p(told[0].token)],
+            &told[1..].iter().map(left).collect::<Vec<_>>(),
+        ));
         told
     };
     let first = step();

@@ -60,7 +60,8 @@ impl Weights {
     /// Initial weight set of a pattern. With n members that propose the token, the log odds of each
     /// have weight 1 / sqrt(n). Each member that proposes other tokens lowers the log odds.
     fn first(said: &TokenProposals) -> [(f64, f64); MEMBERS + 1] {
-        let proposed = said.iter().filter(|word| matches!(word, MemberProposal::Proposed { .. })).count();
+        let proposed =
+            said.iter().filter(|word| matches!(word, MemberProposal::Proposed { .. })).count();
         let absent = said.iter().filter(|word| matches!(word, MemberProposal::Other)).count();
         let mut set = [(1.0 / (proposed.max(1) as f64).sqrt(), 0.0); MEMBERS + 1];
         set[MEMBERS].0 = ABSENT * absent as f64;
@@ -73,7 +74,13 @@ impl Weights {
 
     /// Returns the probability of a token with these proposals.
     pub fn p(&self, said: &TokenProposals) -> f64 {
-        logistic(self.set(said).iter().zip(Self::inputs(said)).map(|((weight, _), input)| weight * input).sum())
+        logistic(
+            self.set(said)
+                .iter()
+                .zip(Self::inputs(said))
+                .map(|((weight, _), input)| weight * input)
+                .sum(),
+        )
     }
 
     /// Updates the weights from a node with target probability `p` and weight `counts`.

@@ -56,7 +56,9 @@ pub struct Followers<'a> {
 impl Followers<'_> {
     /// Returns the number of times that `token` followed.
     pub fn count(&self, token: TokenId) -> u32 {
-        self.edges.binary_search_by_key(&token, |edge| edge.token).map_or(0, |at| self.edges[at].count)
+        self.edges
+            .binary_search_by_key(&token, |edge| edge.token)
+            .map_or(0, |at| self.edges[at].count)
     }
 }
 
@@ -90,7 +92,12 @@ impl Automaton {
             // this way.
             Some(_) => self.exact(last, token),
             None => {
-                let cur = self.add(State { len: self.len(last) + 1, link: ROOT, total: 0, edges: Vec::new() });
+                let cur = self.add(State {
+                    len: self.len(last) + 1,
+                    link: ROOT,
+                    total: 0,
+                    edges: Vec::new(),
+                });
                 let mut at = last;
                 while at != NONE && self.edge(at, token).is_none() {
                     let edges = &mut self.states[at as usize].edges;
@@ -191,7 +198,8 @@ impl Automaton {
         std::iter::from_fn(move || {
             let Match { state, len } = next?;
             let link = self.link(state);
-            next = (link != ROOT && link != NONE).then(|| Match { state: link, len: self.len(link) });
+            next =
+                (link != ROOT && link != NONE).then(|| Match { state: link, len: self.len(link) });
             let state = &self.states[state as usize];
             Some(Followers { len, total: state.total, edges: &state.edges })
         })
@@ -265,7 +273,11 @@ mod tests {
     fn repeated_token_has_bounded_cost() {
         let automaton = of(&[vec![7; 3000]]);
         let told: Vec<Followers> = automaton.contexts(automaton.end()).collect();
-        assert!(told.len() <= LONGEST as usize + 2 && automaton.states.len() <= LONGEST as usize + 4, "{}", told.len());
+        assert!(
+            told.len() <= LONGEST as usize + 2 && automaton.states.len() <= LONGEST as usize + 4,
+            "{}",
+            told.len()
+        );
         assert!(told.iter().all(|f| f.edges.len() == 1));
         // Counts of short contexts are exact.
         assert_eq!(told[told.len() - 1].total, 2999);

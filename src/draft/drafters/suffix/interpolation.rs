@@ -37,7 +37,8 @@ impl Default for InterpolationWeights {
 
 impl InterpolationWeights {
     fn class(context: &Followers) -> usize {
-        let of = |classes: &[u32], value: u32| classes.partition_point(|&from| from <= value).max(1) - 1;
+        let of =
+            |classes: &[u32], value: u32| classes.partition_point(|&from| from <= value).max(1) - 1;
         let kind = match context.edges.len() as u32 {
             1 => 0,
             distinct if 2 * distinct <= context.total => 1,
@@ -104,7 +105,8 @@ mod tests {
         let mut automaton = Automaton::default();
         [1, 2, 9, 1, 2].into_iter().for_each(|token| automaton.push(token));
         let contexts = after(&automaton);
-        let (mut right, mut wrong) = (InterpolationWeights::default(), InterpolationWeights::default());
+        let (mut right, mut wrong) =
+            (InterpolationWeights::default(), InterpolationWeights::default());
         for _ in 0..300 {
             right.learn(contexts.iter().copied(), 9);
             wrong.learn(contexts.iter().copied(), 5);

@@ -63,7 +63,12 @@ impl Suffix {
         for context in self.automaton.contexts(end) {
             let trust = self.trust.weight(&context);
             let each = left * trust / f64::from(context.total);
-            all.extend(context.edges.iter().map(|e| Candidate { token: e.token, q: each * f64::from(e.count) }));
+            all.extend(
+                context
+                    .edges
+                    .iter()
+                    .map(|e| Candidate { token: e.token, q: each * f64::from(e.count) }),
+            );
             left *= 1.0 - trust;
             if left < MIN_REMAINING_WEIGHT {
                 break;
@@ -140,7 +145,9 @@ impl Drafter for Suffix {
 
     fn begin(&mut self, cx: &mut Context) -> Result<(), DraftError> {
         self.places.clear();
-        if self.prompt.is_none() && self.earlier.last().is_some_and(|last| cx.tokens.starts_with(last)) {
+        if self.prompt.is_none()
+            && self.earlier.last().is_some_and(|last| cx.tokens.starts_with(last))
+        {
             // Another drafter continued the text that was left, so it is not an earlier text. Only
             // the tokens seen at the first `begin` decide: a drafter made by `Drafter::at` sees
             // more of the text at once.
@@ -204,7 +211,8 @@ mod tests {
     fn the_estimate_by_hand() {
         // After "1": 2, 3, 2, with weight 3/5. After "0 1": 2, 2, with weight 2/3. After "5 0 1":
         // nothing.
-        let best = candidates_after(&mut Suffix::default(), &[0, 1, 2, 1, 3, 0, 1, 2, 5, 0, 1], &[]);
+        let best =
+            candidates_after(&mut Suffix::default(), &[0, 1, 2, 1, 3, 0, 1, 2, 5, 0, 1], &[]);
         let want = [(2, 2.0 / 3.0 + 1.0 / 3.0 * 0.6 * 2.0 / 3.0), (3, 1.0 / 3.0 * 0.6 / 3.0)];
         assert_eq!(best.len(), 2);
         for (got, (token, q)) in best.iter().zip(want) {
@@ -218,7 +226,8 @@ mod tests {
     fn candidates_below_a_node_follow_its_path() {
         let text = [1, 2, 3, 4, 1, 2, 6, 1];
         let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
+        let mut cx =
+            Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
         let mut suffix = Suffix::default();
         suffix.begin(&mut cx).unwrap();
         let mut tree = TokenTree::new(1);
@@ -256,7 +265,8 @@ mod tests {
         let best = candidates_after(&mut suffix, &text, &[]);
         let mut back = suffix.at(text.len()).unwrap();
         let mut target = TableDecoder::new(8, 0);
-        let mut cx = Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
+        let mut cx =
+            Context { tokens: &text, target: &mut target, warp: &Sampling::PLAIN, stop: &[] };
         back.begin(&mut cx).unwrap();
         assert_eq!(back.propose(&mut cx, &TokenTree::new(2), &[0], 8).unwrap()[0], best);
         assert_eq!(suffix.earlier, [earlier]);

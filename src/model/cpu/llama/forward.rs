@@ -6,8 +6,8 @@ use super::super::Acts;
 use super::super::acts::{GROUP_TOKENS, To};
 use super::super::attention::{Attention, Paths};
 use super::super::cache::Cache;
-use super::super::input_stage::{self, States};
 use super::super::hidden::Hidden;
+use super::super::input_stage::{self, States};
 use super::super::lanes::LANES;
 use super::super::pool::Worker;
 use super::super::scratch::Scratch;
@@ -69,7 +69,9 @@ impl Llama {
             _ => {
                 for t in share.whole_rows() {
                     // SAFETY: row t belongs to this thread.
-                    self.embed(pass.tokens[t], unsafe { s.residual.write(t * w.dim..t * w.dim + c.dim) });
+                    self.embed(pass.tokens[t], unsafe {
+                        s.residual.write(t * w.dim..t * w.dim + c.dim)
+                    });
                 }
                 share.meet(&clock, Stage::Input);
             }
@@ -79,14 +81,26 @@ impl Llama {
         // that no two threads write to one cache line.
         let rounded = |share: &WorkSplit, weight: &[f32], first: usize| -> &Acts {
             let blocks = c.dim.div_ceil(BLOCK);
-            let (acts, columns) = if solo { (&s.solo_normed[worker.index], 0..blocks) } else { (&s.normed, share.items(blocks)) };
+            let (acts, columns) = if solo {
+                (&s.solo_normed[worker.index], 0..blocks)
+            } else {
+                (&s.normed, share.items(blocks))
+            };
             let by_unit = self.matrix_unit_tokens(m - first);
             for t in share.token_range() {
                 let row = t - first;
                 let to = To { acts, row, first: 0, interleaved: row < by_unit };
                 // SAFETY: these blocks belong to this thread, and no other thread writes these
                 // tokens' x now.
-                unsafe { (k.norm)(s.residual.read(t * w.dim..t * w.dim + c.dim), weight, c.eps, to, columns.clone()) };
+                unsafe {
+                    (k.norm)(
+                        s.residual.read(t * w.dim..t * w.dim + c.dim),
+                        weight,
+                        c.eps,
+                        to,
+                        columns.clone(),
+                    )
+                };
             }
             if solo {
                 clock.lap(Stage::Norms)
@@ -108,7 +122,9 @@ impl Llama {
             if let Some(hidden) = pass.hidden {
                 // SAFETY: these tokens' rows belong to this thread, and no thread writes x before
                 // the next barrier.
-                unsafe { hidden.store_rows(l + 1, pass.slot, share.whole_rows(), &s.residual, w.dim) };
+                unsafe {
+                    hidden.store_rows(l + 1, pass.slot, share.whole_rows(), &s.residual, w.dim)
+                };
             }
         }
         let wanted = pass.logits.clone();
@@ -196,7 +212,12 @@ impl Llama {
                 // SAFETY: these blocks belong to this thread, and no thread writes the attention
                 // output now.
                 unsafe {
-                    let to = To { acts: &s.heads, row: t, first: blocks.start, interleaved: t < self.matrix_unit_tokens(m) };
+                    let to = To {
+                        acts: &s.heads,
+                        row: t,
+                        first: blocks.start,
+                        interleaved: t < self.matrix_unit_tokens(m),
+                    };
                     (k.round)(s.attended.read(t * w.q + from..t * w.q + end), to);
                 }
             }
@@ -212,9 +233,14 @@ impl Llama {
     fn place(&self, share: &WorkSplit, layer: usize, pass: &Batch, cache: &Cache, s: &Scratch) {
         let (heads, m, worker) = (self.config.kv_heads, pass.tokens.len(), share.worker);
         let (first, last) = (pass.slot / LANES, (pass.slot + m - 1) / LANES);
-        let tokens = |tile: usize| (tile * LANES).max(pass.slot) - pass.slot..((tile + 1) * LANES).min(pass.slot + m) - pass.slot;
+        let tokens = |tile: usize| {
+            (tile * LANES).max(pass.slot) - pass.slot
+                ..((tile + 1) * LANES).min(pass.slot + m) - pass.slot
+        };
         if share.by_token {
-            for tile in (first..=last).filter(|&tile| share.token_range().contains(&tokens(tile).start)) {
+            for tile in
+                (first..=last).filter(|&tile| share.token_range().contains(&tokens(tile).start))
+            {
                 for head in 0..heads {
                     self.store_keys(layer, head, tokens(tile), pass, cache, s);
                     self.store_values(layer, head, tokens(tile), pass, cache, s);
@@ -234,7 +260,15 @@ impl Llama {
     }
 
     #[allow(unsafe_code)]
-    fn store_keys(&self, layer: usize, head: usize, tokens: Range<usize>, pass: &Batch, cache: &Cache, s: &Scratch) {
+    fn store_keys(
+        &self,
+        layer: usize,
+        head: usize,
+        tokens: Range<usize>,
+        pass: &Batch,
+        cache: &Cache,
+        s: &Scratch,
+    ) {
         let (c, w) = (&self.config, s.widths);
         for t in tokens {
             let at = t * (w.q + 2 * w.kv) + w.q + head * c.head_dim;
@@ -250,13 +284,27 @@ impl Llama {
     }
 
     #[allow(unsafe_code)]
-    fn store_values(&self, layer: usize, head: usize, tokens: Range<usize>, pass: &Batch, cache: &Cache, s: &Scratch) {
+    fn store_values(
+        &self,
+        layer: usize,
+        head: usize,
+        tokens: Range<usize>,
+        pass: &Batch,
+        cache: &Cache,
+        s: &Scratch,
+    ) {
         let (c, w) = (&self.config, s.widths);
         for t in tokens {
             let at = t * (w.q + 2 * w.kv) + w.q + w.kv + head * c.head_dim;
             // SAFETY: these slots' values of this head belong to this thread, and no thread writes
             // their source; the CPU has the kernel's instructions.
-            unsafe { (self.kernel.put_value)(cache, [layer, head, pass.slot + t], s.qkv.read(at..at + c.head_dim)) };
+            unsafe {
+                (self.kernel.put_value)(
+                    cache,
+                    [layer, head, pass.slot + t],
+                    s.qkv.read(at..at + c.head_dim),
+                )
+            };
         }
     }
 
@@ -267,20 +315,35 @@ impl Llama {
     fn feed(&self, share: &WorkSplit, layer: &Layer, acts: &Acts, s: &Scratch) {
         let c = &self.config;
         let (blocks, rows) = (share.items(c.ffn.div_ceil(BLOCK)), share.token_range());
-        let (room, together, by_unit) =
-            (&s.gates_and_ups[share.worker.index], feed_blocks(rows.len()), self.matrix_unit_tokens(rows.len()));
+        let (room, together, by_unit) = (
+            &s.gates_and_ups[share.worker.index],
+            feed_blocks(rows.len()),
+            self.matrix_unit_tokens(rows.len()),
+        );
         for first in blocks.clone().step_by(together) {
             let last = (first + together).min(blocks.end);
             let tiles = first * (BLOCK / ROWS)..(last * (BLOCK / ROWS)).min(layer.gate.tiles());
             // For each token the gates, then the ups, each as wide as a whole number of tiles.
             let (width, begin) = (tiles.len() * ROWS, tiles.start * ROWS);
             let n = c.ffn.min(last * BLOCK) - begin;
-            self.product_to(&layer.gate, tiles.clone(), acts, rows.clone(), (room, 2 * width, false), 0);
+            self.product_to(
+                &layer.gate,
+                tiles.clone(),
+                acts,
+                rows.clone(),
+                (room, 2 * width, false),
+                0,
+            );
             self.product_to(&layer.up, tiles, acts, rows.clone(), (room, 2 * width, false), width);
             let cut = rows.len().min(by_unit);
             for (part, side_by_side) in [(0..cut, true), (cut..rows.len(), false)] {
                 let at = part.start * 2 * width..part.end * 2 * width;
-                let to = To { acts: &s.hidden, row: rows.start + part.start, first, interleaved: side_by_side };
+                let to = To {
+                    acts: &s.hidden,
+                    row: rows.start + part.start,
+                    first,
+                    interleaved: side_by_side,
+                };
                 // SAFETY: the buffer and the blocks that result belong to this thread.
                 unsafe { (self.kernel.gate)(room.read(at), 2 * width, n, to) };
             }

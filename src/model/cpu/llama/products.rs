@@ -25,7 +25,8 @@ impl Llama {
         let mut before = 0;
         for (mat, at) in mats {
             let n = mat.tiles();
-            let tiles = mine.start.clamp(before, before + n) - before..mine.end.clamp(before, before + n) - before;
+            let tiles = mine.start.clamp(before, before + n) - before
+                ..mine.end.clamp(before, before + n) - before;
             self.product(mat, tiles, acts, share.token_range(), out, *at);
             before += n;
         }
@@ -65,12 +66,18 @@ impl Llama {
         for from in tokens.clone().step_by(CHUNK) {
             let n = (tokens.end - from).min(CHUNK);
             // SAFETY: no thread writes the quantized input now.
-            let rows: [_; CHUNK] = std::array::from_fn(|i| unsafe { acts.row(from + i.min(n - 1)) });
+            let rows: [_; CHUNK] =
+                std::array::from_fn(|i| unsafe { acts.row(from + i.min(n - 1)) });
             // SAFETY: as above.
             let many = self.kernel.sixteen.zip(unsafe { acts.token_groups(from / GROUP_TOKENS) });
-            let by_unit = if many.is_some() { self.matrix_unit_tokens(tokens.len()).saturating_sub(from).min(n) } else { 0 };
+            let by_unit = if many.is_some() {
+                self.matrix_unit_tokens(tokens.len()).saturating_sub(from).min(n)
+            } else {
+                0
+            };
             // Two tiles at once, if more tokens are left than a single call takes.
-            let pair = self.kernel.paired(mat.packing).filter(|_| n > self.kernel.tokens && by_unit == 0);
+            let pair =
+                self.kernel.paired(mat.packing).filter(|_| n > self.kernel.tokens && by_unit == 0);
             let mut tile = tiles.start;
             while tile < tiles.end {
                 let at = mat.offset + tile * size;
@@ -85,16 +92,20 @@ impl Llama {
                 let mut t = 0;
                 while t < n {
                     let group = if t < by_unit { by_unit } else { together(n - t, most) };
-                    let to = first + (from - tokens.start + t) * stride + (tile - tiles.start) * ROWS;
+                    let to =
+                        first + (from - tokens.start + t) * stride + (tile - tiles.start) * ROWS;
                     // SAFETY: these rows of these tokens belong to this thread; the range ends with
                     // the last token's rows.
-                    let at = unsafe { out.write(to..to + (group - 1) * stride + count * ROWS) }.as_mut_ptr();
+                    let at = unsafe { out.write(to..to + (group - 1) * stride + count * ROWS) }
+                        .as_mut_ptr();
                     // Existing sums are scaled to the tile's magnitude and back, which changes only
                     // their exponents.
                     let rescale = |factor: f32| {
                         for row in (0..group).map(|i| to + i * stride) {
                             // SAFETY: as above; the kernel does not run meanwhile.
-                            unsafe { out.write(row..row + ROWS) }.iter_mut().for_each(|x| *x *= factor);
+                            unsafe { out.write(row..row + ROWS) }
+                                .iter_mut()
+                                .for_each(|x| *x *= factor);
                         }
                     };
                     if add && scale != 1.0 {
@@ -106,7 +117,13 @@ impl Llama {
                     unsafe {
                         match &many {
                             Some((sixteen, x)) if t < by_unit => {
-                                (sixteen.tile)(mat.packing, weights, &x[..group.div_ceil(GROUP_TOKENS)], group, out);
+                                (sixteen.tile)(
+                                    mat.packing,
+                                    weights,
+                                    &x[..group.div_ceil(GROUP_TOKENS)],
+                                    group,
+                                    out,
+                                );
                             }
                             _ => (self.kernel.tile)(mat.packing, weights, &rows[t..t + group], out),
                         }

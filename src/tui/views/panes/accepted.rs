@@ -11,7 +11,11 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
         Some(mean) => {
             let (mean, tau) = (number::two(mean), number::two(mean + 1.0));
             (
-                vec![format!("mean {mean} + bonus = {tau} tokens/step"), format!("mean {mean} + 1 bonus"), mean],
+                vec![
+                    format!("mean {mean} + bonus = {tau} tokens/step"),
+                    format!("mean {mean} + 1 bonus"),
+                    mean,
+                ],
                 Role::GaugeAccepted,
             )
         }
@@ -84,7 +88,11 @@ pub fn accepted(state: &State, pen: &mut Pen) {
     // If not all lengths fit, the last column stands for all longer ones as well.
     let share = |k: usize| {
         let from = &averages.lengths[k.min(averages.lengths.len())..];
-        let count: usize = if cut && k + 1 == shown { from.iter().sum() } else { from.first().copied().unwrap_or(0) };
+        let count: usize = if cut && k + 1 == shown {
+            from.iter().sum()
+        } else {
+            from.first().copied().unwrap_or(0)
+        };
         count as f64 / averages.steps as f64
     };
     let highest = (0..shown).map(share).fold(0.0, f64::max);
@@ -96,7 +104,11 @@ pub fn accepted(state: &State, pen: &mut Pen) {
         let x = words + 1 + k * cell;
         let end = x + cell - 1;
         let role = if k == 0 { Role::TokenBonus } else { Role::accepted(k) };
-        let eighths = if highest > 0.0 { (share(k) / highest * (8 * bars) as f64).round() as usize } else { 0 };
+        let eighths = if highest > 0.0 {
+            (share(k) / highest * (8 * bars) as f64).round() as usize
+        } else {
+            0
+        };
         let eighths = if share(k) > 0.0 { eighths.max(1) } else { 0 };
         for r in 0..eighths.div_ceil(8) {
             pen.rule(x, end, bars - 1 - r, glyphs.level(eighths - 8 * r), role);

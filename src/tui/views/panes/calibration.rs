@@ -1,8 +1,8 @@
 //! Calibration pane: reliability diagrams of the drafter's q against the target's p.
 
 use super::{Pen, empty};
-use crate::tui::State;
 use crate::telemetry::{BINS, Bin, CalibrationTally, Reliability};
+use crate::tui::State;
 use crate::tui::theme::Role;
 
 /// Columns left of the bars.
@@ -41,11 +41,19 @@ pub fn calibration(state: &State, pen: &mut Pen) {
     if width >= 2 * least {
         let half = width / 2;
         diagram(calibrated, "calibrated", &mut pen.part(0, 0, half as u16, height as u16));
-        diagram(raw, "raw: the drafter's q", &mut pen.part(half as u16, 0, (width - half) as u16, height as u16));
+        diagram(
+            raw,
+            "raw: the drafter's q",
+            &mut pen.part(half as u16, 0, (width - half) as u16, height as u16),
+        );
     } else if height >= STACKED {
         let half = height / 2;
         diagram(calibrated, "calibrated", &mut pen.part(0, 0, width as u16, half as u16));
-        diagram(raw, "raw: the drafter's q", &mut pen.part(0, half as u16, width as u16, (height - half) as u16));
+        diagram(
+            raw,
+            "raw: the drafter's q",
+            &mut pen.part(0, half as u16, width as u16, (height - half) as u16),
+        );
     } else {
         diagram(calibrated, "calibrated", pen);
     }
@@ -67,7 +75,12 @@ fn diagram(told: &Reliability, name: &str, pen: &mut Pen) {
     }
     if named == 1 {
         let error = told.calibration_error().map_or_else(String::new, |e| format!(" {}", error(e)));
-        let end = pen.text(1, 0, &pen.shorten(&format!("{name}{error}"), width.saturating_sub(2)), Role::Title);
+        let end = pen.text(
+            1,
+            0,
+            &pen.shorten(&format!("{name}{error}"), width.saturating_sub(2)),
+            Role::Title,
+        );
         let words = format!("bar: mean p, {}: mean q", glyphs.heavy);
         if end + pen.measure(&words) + 2 < width {
             pen.right(width - 1, 0, &words, Role::Label);

@@ -1,10 +1,10 @@
 //! Everything around the panes: header, footer, compact figures, progress, and prompt editor.
 
 use super::{Pen, accepted, entropy, speed};
-use crate::tui::{COMMANDS, CommandEntry, Editor, Phase, RunState, State};
 use crate::sanitize::{self, PieceKind};
 use crate::tui::theme::Role;
 use crate::tui::views::number;
+use crate::tui::{COMMANDS, CommandEntry, Editor, Phase, RunState, State};
 use crate::verify::Rule;
 
 /// Draws the message for a screen below the minimum size.
@@ -31,7 +31,9 @@ pub type Item = (&'static str, String, Role, u8);
 
 /// Writes the items that fit, in their order, leaving out those of the lowest priority.
 pub fn items(pen: &mut Pen, y: usize, end: usize, items: Vec<Item>) {
-    let width = |item: &Item, pen: &Pen| item.0.len() + usize::from(!item.0.is_empty()) + pen.measure(&item.1) + 3;
+    let width = |item: &Item, pen: &Pen| {
+        item.0.len() + usize::from(!item.0.is_empty()) + pen.measure(&item.1) + 3
+    };
     let mut order: Vec<usize> = (0..items.len()).filter(|&i| !items[i].1.is_empty()).collect();
     order.sort_by_key(|&i| items[i].3);
     let (mut used, mut keep) = (1, vec![false; items.len()]);
@@ -60,9 +62,10 @@ pub fn header(state: &State, pen: &mut Pen) {
     let (word, role) = match (&state.phase, state.motion, state.selected) {
         (Phase::Loading(..), ..) => ("loading".to_owned(), Role::StatePaused),
         (Phase::Finished, _, None) => ("finished".to_owned(), Role::StatePaused),
-        (_, _, Some(n)) => {
-            (format!("{} step {}", glyphs.paused, state.history.get(n).map_or(0, |s| s.record.step)), Role::StatePaused)
-        }
+        (_, _, Some(n)) => (
+            format!("{} step {}", glyphs.paused, state.history.get(n).map_or(0, |s| s.record.step)),
+            Role::StatePaused,
+        ),
         (_, RunState::Live, _) => (format!("{} live", glyphs.live), Role::StateLive),
         (_, RunState::Pausing, _) => (format!("{} pausing", glyphs.paused), Role::StatePaused),
         (_, RunState::Paused, _) => (format!("{} paused", glyphs.paused), Role::StatePaused),
@@ -70,8 +73,11 @@ pub fn header(state: &State, pen: &mut Pen) {
     };
     let end = pen.width().saturating_sub(pen.measure(&word) + 3);
     let info = &state.info;
-    let model =
-        if info.model.is_empty() { "speclight".to_owned() } else { pen.shorten(&info.model, end.saturating_sub(2).max(8)) };
+    let model = if info.model.is_empty() {
+        "speclight".to_owned()
+    } else {
+        pen.shorten(&info.model, end.saturating_sub(2).max(8))
+    };
     items(
         pen,
         0,
@@ -86,10 +92,20 @@ pub fn header(state: &State, pen: &mut Pen) {
     // A selected step shows its own settings and prompt, not the present ones.
     let back = state.selected.and_then(|n| state.history.get(n));
     let settings = back.map(|step| &step.record.settings);
-    let (Some(now), Some(wished)) = (settings.or(state.settings.as_ref()), settings.or(state.wished.as_ref())) else { return };
-    let number = back.and_then(|step| state.history.text_by_number(step.text)).map_or(state.prompt, |text| text.index);
+    let (Some(now), Some(wished)) =
+        (settings.or(state.settings.as_ref()), settings.or(state.wished.as_ref()))
+    else {
+        return;
+    };
+    let number = back
+        .and_then(|step| state.history.text_by_number(step.text))
+        .map_or(state.prompt, |text| text.index);
     let pending = |same: bool, role: Role| if same { role } else { Role::HeaderPending };
-    let temperature = if wished.temperature == 0.0 { "greedy".to_owned() } else { format!("T {:.1}", wished.temperature) };
+    let temperature = if wished.temperature == 0.0 {
+        "greedy".to_owned()
+    } else {
+        format!("T {:.1}", wished.temperature)
+    };
     let cut = match (wished.top_p < 1.0, wished.top_k) {
         (true, Some(k)) => format!("top-p {} top-k {k}", wished.top_p),
         (true, None) => format!("top-p {}", wished.top_p),
@@ -97,14 +113,35 @@ pub fn header(state: &State, pen: &mut Pen) {
         (false, None) => String::new(),
     };
     let rule = if wished.verify == Rule::Match { "" } else { wished.verify.name() };
-    let budget = if wished.automatic() { format!("B auto, up to {}", wished.budget) } else { format!("B {}", wished.budget) };
-    let prompt = if state.prompts.is_empty() { String::new() } else { format!("{}/{}", number + 1, state.prompts.len()) };
+    let budget = if wished.automatic() {
+        format!("B auto, up to {}", wished.budget)
+    } else {
+        format!("B {}", wished.budget)
+    };
+    let prompt = if state.prompts.is_empty() {
+        String::new()
+    } else {
+        format!("{}/{}", number + 1, state.prompts.len())
+    };
     let line = vec![
         ("", wished.drafter.clone(), pending(now.drafter == wished.drafter, Role::Header), 0),
         ("", wished.shape.clone(), pending(now.shape == wished.shape, Role::Header), 3),
         ("", rule.to_owned(), pending(now.verify == wished.verify, Role::Notice), 2),
-        ("", if speed::busy(state) { "machine busy".to_owned() } else { String::new() }, Role::Notice, 2),
-        ("", budget, pending((now.budget, now.automatic()) == (wished.budget, wished.automatic()), Role::Header), 1),
+        (
+            "",
+            if speed::busy(state) { "machine busy".to_owned() } else { String::new() },
+            Role::Notice,
+            2,
+        ),
+        (
+            "",
+            budget,
+            pending(
+                (now.budget, now.automatic()) == (wished.budget, wished.automatic()),
+                Role::Header,
+            ),
+            1,
+        ),
         ("", temperature, pending(now.temperature == wished.temperature, Role::Header), 2),
         ("", cut, Role::Base, 4),
         ("seed", wished.seed.to_string(), pending(now.seed == wished.seed, Role::Base), 5),
@@ -124,7 +161,8 @@ pub fn footer(state: &State, pen: &mut Pen) {
     }
     let mut x = 1;
     let (still, finished) = (state.motion.still(), state.phase == Phase::Finished);
-    let due = |c: &&CommandEntry| (c.footer || (still && c.name == "older")) && !(finished && c.engine);
+    let due =
+        |c: &&CommandEntry| (c.footer || (still && c.name == "older")) && !(finished && c.engine);
     for command in COMMANDS.iter().filter(due) {
         let Some(key) = command.keys.first() else { continue };
         let label = match key.label().as_str() {
@@ -161,13 +199,25 @@ pub fn figures(state: &State, pen: &mut Pen) {
     pen.right(words + 6, 1, &dash(mean), Role::PlotMean);
     entropy::strip(state, pen, words + 8, 1, width.saturating_sub(words + 9));
     pen.text(1, 2, "speed", Role::Label);
-    pen.right(words + 6, 2, &number::speed(state.history.averages.tokens_per_second()), Role::Value);
-    let factor = speed::factor(state)
-        .map_or_else(|| "plain not timed".to_owned(), |f| format!("{}{} plain", pen.glyphs().times, number::two(f.value)));
+    pen.right(
+        words + 6,
+        2,
+        &number::speed(state.history.averages.tokens_per_second()),
+        Role::Value,
+    );
+    let factor = speed::factor(state).map_or_else(
+        || "plain not timed".to_owned(),
+        |f| format!("{}{} plain", pen.glyphs().times, number::two(f.value)),
+    );
     let time = &state.history.averages.time;
     let x = pen.text(words + 8, 2, &format!("tok/s {factor}"), Role::Base);
     if time.total() > 0.0 && x + 12 < width {
-        pen.text(x + 1, 2, &format!("verify {}", number::percent(time.verify / time.total())), Role::Label);
+        pen.text(
+            x + 1,
+            2,
+            &format!("verify {}", number::percent(time.verify / time.total())),
+            Role::Label,
+        );
     }
 }
 
@@ -201,7 +251,10 @@ pub fn editor(editor: &Editor, pen: &mut Pen) {
     let line = pen.glyphs().line;
     pen.rule(0, width, 0, line, Role::FrameFocus);
     pen.text(1, 0, " prompt ", Role::TitleFocus);
-    let hints = [" Enter sends, Alt-Enter adds a line, Ctrl-U deletes left, Esc cancels ", " Enter sends, Esc cancels "];
+    let hints = [
+        " Enter sends, Alt-Enter adds a line, Ctrl-U deletes left, Esc cancels ",
+        " Enter sends, Esc cancels ",
+    ];
     if let Some(hint) = hints.iter().find(|hint| hint.len() + 12 <= width) {
         pen.right(width - 1, 0, hint, Role::Label);
     }
@@ -233,7 +286,11 @@ pub fn editor(editor: &Editor, pen: &mut Pen) {
     let first = cursor.1.saturating_sub(rows - 1);
     for (x, y, symbol, w, kind) in &cells {
         if (first..first + rows).contains(y) {
-            let role = if matches!(kind, PieceKind::Sign | PieceKind::Newline) { Role::Invisible } else { Role::Overlay };
+            let role = if matches!(kind, PieceKind::Sign | PieceKind::Newline) {
+                Role::Invisible
+            } else {
+                Role::Overlay
+            };
             let style = pen.style(Role::Overlay).patch(pen.style(role));
             pen.symbol(x + 1, y - first + 1, symbol, *w, style);
         }

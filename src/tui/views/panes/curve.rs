@@ -2,10 +2,10 @@
 //! log B, as in the figure of Pankratov and Alistarh.
 
 use super::{Pen, empty, greedy};
-use crate::tui::State;
 use crate::telemetry::{AcceptanceCurve, BudgetCurve};
-use crate::tui::theme::Role;
 use crate::theory::bounds;
+use crate::tui::State;
+use crate::tui::theme::Role;
 use crate::tui::views::number::{self, percent, two};
 use crate::tui::views::plot::{Curve, HorizontalAxis, Plot, between, round_up};
 
@@ -18,12 +18,17 @@ type Form<'a> = (&'static str, &'static str, &'static str, &'a dyn Fn(f64) -> Op
 /// Returns accepted and E\[X | T\] for B = 1, 2, ... tokens. They are those of the selected step,
 /// else the means.
 fn measured(state: &State) -> Option<(Vec<f64>, Vec<f64>)> {
-    if let Some(step) = state.selected.and_then(|n| state.history.get(n)).filter(|step| BudgetCurve::applies_to(&step.record)) {
+    if let Some(step) = state
+        .selected
+        .and_then(|n| state.history.get(n))
+        .filter(|step| BudgetCurve::applies_to(&step.record))
+    {
         let within = AcceptanceCurve::budgets(&step.record);
         return Some((within.accepted.into_iter().map(|a| a as f64).collect(), within.expected));
     }
     let curve = &state.history.averages.curve;
-    let all = |f: &dyn Fn(usize) -> Option<f64>| (1..=curve.budget()).map_while(f).collect::<Vec<f64>>();
+    let all =
+        |f: &dyn Fn(usize) -> Option<f64>| (1..=curve.budget()).map_while(f).collect::<Vec<f64>>();
     (curve.steps() > 0).then(|| (all(&|b| curve.accepted(b)), all(&|b| curve.expected(b))))
 }
 
@@ -44,13 +49,15 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
 /// Draws the curve pane. For sampled trees other than chains no curve is known, only the ceiling of
 /// the verification rule.
 pub fn curve(state: &State, pen: &mut Pen) {
-    let (Some((accepted, expected)), Some(newest)) = (measured(state), state.history.newest()) else {
+    let (Some((accepted, expected)), Some(newest)) = (measured(state), state.history.newest())
+    else {
         if !state.drawn() {
             empty(pen, "accepted length by budget appears here");
             return;
         }
         let width = pen.width().saturating_sub(2);
-        let words = ["unavailable for sampled trees (chains only)", "unavailable for sampled trees"];
+        let words =
+            ["unavailable for sampled trees (chains only)", "unavailable for sampled trees"];
         empty(pen, if words[0].len() <= width { words[0] } else { words[1] });
         let rows = super::overlap::rows(state);
         for (y, line) in (1..pen.height()).zip(&rows) {
@@ -67,7 +74,12 @@ pub fn curve(state: &State, pen: &mut Pen) {
     if let Some(line) = line.filter(|_| height >= 12) {
         height -= 1;
         let line = line.iter().find(|l| pen.measure(l) + 2 <= width).or(line.last());
-        pen.text(1, height, &pen.shorten(line.map_or("", String::as_str), width.saturating_sub(2)), Role::Label);
+        pen.text(
+            1,
+            height,
+            &pen.shorten(line.map_or("", String::as_str), width.saturating_sub(2)),
+            Role::Label,
+        );
     }
     let record = &newest.record;
     let greedy = greedy(record);
@@ -78,13 +90,21 @@ pub fn curve(state: &State, pen: &mut Pen) {
     let last = |values: &[f64]| values.last().copied().filter(|v| v.is_finite());
     let drafted = |b: f64| (b - 1.0).max(0.0);
     let ceiling = |form: fn(f64, f64, usize) -> Option<f64>, b: f64| {
-        let (low, high) = (form(mu, mu2, drafted(b.floor()) as usize)?, form(mu, mu2, drafted(b.floor()) as usize + 1)?);
+        let (low, high) = (
+            form(mu, mu2, drafted(b.floor()) as usize)?,
+            form(mu, mu2, drafted(b.floor()) as usize + 1)?,
+        );
         Some((low + (high - low) * b.fract()).min(drafted(b)))
     };
     let tuned = |b: f64| ceiling(bounds::renewal_tuned, b);
     let renewal = |b: f64| ceiling(bounds::renewal, b);
-    let published =
-        |b: f64| bounds::published(mu, mu2, b.floor() as usize).zip(bounds::published(mu, mu2, b.floor() as usize + 1));
+    let published = |b: f64| {
+        bounds::published(mu, mu2, b.floor() as usize).zip(bounds::published(
+            mu,
+            mu2,
+            b.floor() as usize + 1,
+        ))
+    };
     let published = |b: f64| published(b).map(|(low, high)| low + (high - low) * b.fract());
     let batch = |b: f64| Some(drafted(b));
     let known: &[f64] = state.bound().map_or(&[], |f| &f.curve);
@@ -92,9 +112,10 @@ pub fn curve(state: &State, pen: &mut Pen) {
     let took = |b: f64| between(&accepted, b);
     let worth = |b: f64| between(&expected, b);
     let named = |name: &str, value: Option<f64>| {
-        value
-            .filter(|v| v.is_finite())
-            .map_or_else(|| vec![name.to_owned()], |v| vec![format!("{name} {}", number::ceiling(v)), name.to_owned()])
+        value.filter(|v| v.is_finite()).map_or_else(
+            || vec![name.to_owned()],
+            |v| vec![format!("{name} {}", number::ceiling(v)), name.to_owned()],
+        )
     };
     let shorter = |mut labels: Vec<String>, short: &str| {
         labels.push(short.to_owned());
@@ -176,7 +197,8 @@ pub fn curve(state: &State, pen: &mut Pen) {
 fn depths(state: &State) -> Option<Vec<String>> {
     let step = state.selected.and_then(|n| state.history.get(n))?;
     let worth = AcceptanceCurve::depths(&step.record).expected;
-    let each: Vec<String> = worth.iter().enumerate().skip(1).map(|(d, e)| format!("{d}: {}", two(*e))).collect();
+    let each: Vec<String> =
+        worth.iter().enumerate().skip(1).map(|(d, e)| format!("{d}: {}", two(*e))).collect();
     (!each.is_empty()).then(|| vec![format!("E[X|T] of the tree cut at depth {}", each.join(", "))])
 }
 
@@ -189,13 +211,25 @@ fn kinds(state: &State) -> Option<Vec<String>> {
             .filter_map(|(i, kind)| {
                 let bound = two(kind.fluid.filter(|f| f.is_finite())?);
                 let share = percent(kind.share);
-                let (next, nats) = (kinds.get(i + 1).map(|next| next.entropy_from), if i == 0 && long { " nats" } else { "" });
-                let under = next.map_or_else(|| "over".to_owned(), |to| format!("under {to}{nats}"));
-                Some(if long { format!("{under}: {bound} ({share})") } else { format!("{under} {bound}") })
+                let (next, nats) = (
+                    kinds.get(i + 1).map(|next| next.entropy_from),
+                    if i == 0 && long { " nats" } else { "" },
+                );
+                let under =
+                    next.map_or_else(|| "over".to_owned(), |to| format!("under {to}{nats}"));
+                Some(if long {
+                    format!("{under}: {bound} ({share})")
+                } else {
+                    format!("{under} {bound}")
+                })
             })
             .collect();
         each.join(", ")
     };
-    (!kinds.is_empty())
-        .then(|| vec![format!("fluid bound by entropy: {}", word(true)), format!("fluid by entropy: {}", word(false))])
+    (!kinds.is_empty()).then(|| {
+        vec![
+            format!("fluid bound by entropy: {}", word(true)),
+            format!("fluid by entropy: {}", word(false)),
+        ]
+    })
 }

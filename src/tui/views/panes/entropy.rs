@@ -1,8 +1,8 @@
 //! Entropy pane: entropy of the distribution of each generated token, with mean and interval.
 
 use super::{Pen, empty, greedy};
-use crate::tui::State;
 use crate::telemetry::{FEWEST_TEXTS, TextMeans};
+use crate::tui::State;
 use crate::tui::theme::{Glyphs, Role};
 use crate::tui::views::number;
 
@@ -57,19 +57,29 @@ pub fn summary(state: &State, glyphs: &Glyphs) -> (Vec<String>, Role) {
     let (means, reference) = means(state);
     let Some(mean) = means.mean() else { return (Vec::new(), Role::Label) };
     let half = means.half_width();
-    let interval = half.map_or_else(String::new, |h| format!(" {} {}", glyphs.plus_minus, number::two(h)));
+    let interval =
+        half.map_or_else(String::new, |h| format!(" {} {}", glyphs.plus_minus, number::two(h)));
     let mean = number::two(mean);
     let texts = if reference {
-        vec![format!("greedy: {} 0; at T=1: {mean}{interval} nats", glyphs.mu), format!("{} 0; T=1: {mean} nats", glyphs.mu)]
+        vec![
+            format!("greedy: {} 0; at T=1: {mean}{interval} nats", glyphs.mu),
+            format!("{} 0; T=1: {mean} nats", glyphs.mu),
+        ]
     } else {
         // The variance between texts can't be estimated from a few of them.
         let mut texts = Vec::new();
         if half.is_none() {
             let texts_so_far = means.texts();
-            texts.push(format!("{} {mean} nats, interval after {FEWEST_TEXTS} texts ({texts_so_far} so far)", glyphs.mu));
+            texts.push(format!(
+                "{} {mean} nats, interval after {FEWEST_TEXTS} texts ({texts_so_far} so far)",
+                glyphs.mu
+            ));
             texts.push(format!("{} {mean} nats, too early for an interval", glyphs.mu));
         }
-        texts.extend([format!("{} {mean}{interval} nats", glyphs.mu), format!("{} {mean}", glyphs.mu)]);
+        texts.extend([
+            format!("{} {mean}{interval} nats", glyphs.mu),
+            format!("{} {mean}", glyphs.mu),
+        ]);
         texts
     };
     (texts, Role::PlotMean)

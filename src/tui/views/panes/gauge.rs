@@ -5,10 +5,10 @@
 //! everywhere.
 
 use super::{Pen, empty, greedy, ladder};
-use crate::tui::State;
 use crate::telemetry::{Ceilings, Interval, ReachedIntervals, StepRecord};
-use crate::tui::theme::Role;
 use crate::theory::bounds;
+use crate::tui::State;
+use crate::tui::theme::Role;
 use crate::tui::views::layout::LayoutVariant;
 use crate::tui::views::number::{ceiling, percent, two};
 use crate::tui::views::ruler::{RulerMark, Side, place};
@@ -43,17 +43,25 @@ fn reading(state: &State) -> Option<Reading<'_>> {
         Some(_) => (record.accepted as f64, record.expected_accepted),
         None => (averages.accepted_mean()?, averages.expected_mean()?),
     };
-    let mean = averages.ladder.losses().filter(|_| single.is_none() && averages.ladder.searched_steps() >= ladder::MIN_SEARCHES);
+    let mean = averages
+        .ladder
+        .losses()
+        .filter(|_| single.is_none() && averages.ladder.searched_steps() >= ladder::MIN_SEARCHES);
     let drawn = record.settings.samples_trees();
     let (oracle, best) = match (single, mean) {
         _ if drawn => (None, None),
         (Some(step), _) => (
-            step.look.map(|l| (l.best_known_mass(expected), l.oracle_upper.max(l.best_known_mass(expected)))),
+            step.look.map(|l| {
+                (l.best_known_mass(expected), l.oracle_upper.max(l.best_known_mass(expected)))
+            }),
             step.look.and_then(|l| l.drafter_best),
         ),
         (None, Some(m)) => {
             let best = m.shape.map(|shape| expected + shape);
-            (best.zip(m.knowledge).map(|(best, knowledge)| (best + knowledge, best + knowledge)), best)
+            (
+                best.zip(m.knowledge).map(|(best, knowledge)| (best + knowledge, best + knowledge)),
+                best,
+            )
         }
         _ => (None, None),
     };
@@ -70,7 +78,12 @@ fn reading(state: &State) -> Option<Reading<'_>> {
         reached: record.reached.as_ref().filter(|_| single.is_none()),
         oracle,
         best,
-        reference: bounds::renewal_tuned(plain.mu(), plain.mu2(), record.settings.budget.saturating_sub(1)).filter(|_| greedy),
+        reference: bounds::renewal_tuned(
+            plain.mu(),
+            plain.mu2(),
+            record.settings.budget.saturating_sub(1),
+        )
+        .filter(|_| greedy),
     })
 }
 
@@ -96,7 +109,10 @@ impl Reading<'_> {
     /// while it is too early.
     fn share_of_fluid(&self) -> Option<(f64, Interval)> {
         let (share, interval) = self.reached.and_then(|r| r.share_mean.zip(r.share))?;
-        [share, interval.low, interval.high].iter().all(|x| x.is_finite()).then_some((share, interval))
+        [share, interval.low, interval.high]
+            .iter()
+            .all(|x| x.is_finite())
+            .then_some((share, interval))
     }
 
     /// Returns the fraction of the oracle tree's mass that is reached.
@@ -108,22 +124,29 @@ impl Reading<'_> {
     /// shown.
     fn words(&self) -> Vec<String> {
         let context = self.fraction_of_oracle().map(percent);
-        let with = |head: String, tail: &str| context.as_ref().map_or_else(|| head.clone(), |c| format!("{head}, {c} of {tail}"));
+        let with = |head: String, tail: &str| {
+            context.as_ref().map_or_else(|| head.clone(), |c| format!("{head}, {c} of {tail}"))
+        };
         if self.single {
-            let step = format!("this step: accepted {:.0}, E[X|T] {}", self.accepted, two(self.expected));
-            let short = context.as_ref().map_or_else(|| step.clone(), |c| format!("this step: {c} of the oracle tree"));
+            let step =
+                format!("this step: accepted {:.0}, E[X|T] {}", self.accepted, two(self.expected));
+            let short = context
+                .as_ref()
+                .map_or_else(|| step.clone(), |c| format!("this step: {c} of the oracle tree"));
             return vec![with(step.clone(), "the oracle tree"), short, step];
         }
         if self.budget <= 1 {
             return vec!["nothing drafted at B 1".to_owned()];
         }
         if self.greedy {
-            let of = share(self.expected, self.ceilings.batch).map_or_else(String::new, |s| format!("; {} reached", percent(s)));
+            let of = share(self.expected, self.ceilings.batch)
+                .map_or_else(String::new, |s| format!("; {} reached", percent(s)));
             return vec![format!("greedy: ceiling B{of}"), "greedy: ceiling B".to_owned()];
         }
         if self.drawn {
             return vec![
-                "sampled trees are outside the theorem: of its ceilings only B - 1 applies".to_owned(),
+                "sampled trees are outside the theorem: of its ceilings only B - 1 applies"
+                    .to_owned(),
                 "sampled trees: only the ceiling B - 1 applies".to_owned(),
                 "sampled: only B - 1 applies".to_owned(),
                 "sampled trees".to_owned(),
@@ -131,13 +154,23 @@ impl Reading<'_> {
         }
         let Some(fluid) = finite(self.ceilings.fluid) else {
             let of = share(self.expected, self.tightest()).map_or_else(|| "-".to_owned(), percent);
-            return vec![with(format!("{of} of the lowest known ceiling"), "the oracle tree"), format!("{of} of ceiling")];
+            return vec![
+                with(format!("{of} of the lowest known ceiling"), "the oracle tree"),
+                format!("{of} of ceiling"),
+            ];
         };
         match self.share_of_fluid().filter(|_| fluid > 0.0) {
             Some((share, interval)) => {
-                let (share, low, high) = (percent(share), percent(interval.low), percent(interval.high));
+                let (share, low, high) =
+                    (percent(share), percent(interval.low), percent(interval.high));
                 vec![
-                    with(format!("{share} of the fluid ceiling ({} to {high})", low.trim_end_matches('%')), "the oracle tree"),
+                    with(
+                        format!(
+                            "{share} of the fluid ceiling ({} to {high})",
+                            low.trim_end_matches('%')
+                        ),
+                        "the oracle tree",
+                    ),
                     with(format!("{share} of the fluid ceiling"), "the oracle tree"),
                     with(format!("{share} of fluid"), "the oracle"),
                     format!("{share} of fluid"),
@@ -147,7 +180,10 @@ impl Reading<'_> {
                 let steps = self.reached.map_or(0, |r| r.steps);
                 let of = if steps > 0 { format!(" ({steps} steps)") } else { String::new() };
                 vec![
-                    with(format!("too early for a fraction of the fluid ceiling{of}"), "the oracle tree"),
+                    with(
+                        format!("too early for a fraction of the fluid ceiling{of}"),
+                        "the oracle tree",
+                    ),
                     with(format!("fraction of fluid: too early{of}"), "the oracle"),
                     "too early".to_owned(),
                 ]
@@ -158,32 +194,62 @@ impl Reading<'_> {
     /// Returns all marks, most important first: position in drafted tokens, side, role, labels.
     fn marks(&self, untitled: bool) -> Vec<(f64, Side, Role, Vec<String>)> {
         let c = self.ceilings;
-        let named =
-            |name: &str, short: &str, value: f64| vec![format!("{name} {}", ceiling(value)), name.to_owned(), short.to_owned()];
+        let named = |name: &str, short: &str, value: f64| {
+            vec![format!("{name} {}", ceiling(value)), name.to_owned(), short.to_owned()]
+        };
         let mut marks = Vec::new();
         let (got, short) = if self.single { ("this step", "step") } else { ("accepted", "acc") };
-        let of = self.share_of_fluid().map(|(share, _)| percent(share)).filter(|_| untitled && !self.greedy);
-        let mut labels =
-            vec![format!("{got} {}", two(self.accepted)), format!("{short} {}", two(self.accepted)), short.to_owned()];
+        let of = self
+            .share_of_fluid()
+            .map(|(share, _)| percent(share))
+            .filter(|_| untitled && !self.greedy);
+        let mut labels = vec![
+            format!("{got} {}", two(self.accepted)),
+            format!("{short} {}", two(self.accepted)),
+            short.to_owned(),
+        ];
         if let Some(of) = of {
             labels.insert(0, format!("{got} {} = {of} of fluid", two(self.accepted)));
         }
         marks.push((self.accepted, Side::Below, Role::GaugeAccepted, labels));
-        marks.push((self.expected, Side::Below, Role::GaugeExpected, named("E[X|T]", "E[X|T]", self.expected)));
+        marks.push((
+            self.expected,
+            Side::Below,
+            Role::GaugeExpected,
+            named("E[X|T]", "E[X|T]", self.expected),
+        ));
         if let Some(value) = finite(c.fluid).filter(|_| !self.greedy) {
             marks.push((value, Side::Above, Role::GaugeFluid, named("fluid", "fluid", value)));
         }
-        if let Some((low, high)) = self.oracle.filter(|o| o.0.is_finite() && o.1.is_finite() && !self.greedy) {
+        if let Some((low, high)) =
+            self.oracle.filter(|o| o.0.is_finite() && o.1.is_finite() && !self.greedy)
+        {
             let close = high - low < 0.005;
-            let label = if close { format!("oracle {}", two(low)) } else { format!("oracle {} to {}", two(low), two(high)) };
-            marks.push((low, Side::Above, Role::GaugeOracle, vec![label, format!("oracle {}", two(low)), "oracle".to_owned()]));
+            let label = if close {
+                format!("oracle {}", two(low))
+            } else {
+                format!("oracle {} to {}", two(low), two(high))
+            };
+            marks.push((
+                low,
+                Side::Above,
+                Role::GaugeOracle,
+                vec![label, format!("oracle {}", two(low)), "oracle".to_owned()],
+            ));
         }
         if let Some(value) = finite(self.best) {
-            marks.push((value, Side::Below, Role::GaugeBest, named("drafter's best", "best", value)));
+            marks.push((
+                value,
+                Side::Below,
+                Role::GaugeBest,
+                named("drafter's best", "best", value),
+            ));
         }
         // The renewal form adds little to its tuned form, which is never looser. The table shows
         // both.
-        let form = finite(c.renewal_tuned).map(|v| (v, "tuned")).or_else(|| finite(c.renewal).map(|v| (v, "renewal")));
+        let form = finite(c.renewal_tuned)
+            .map(|v| (v, "tuned"))
+            .or_else(|| finite(c.renewal).map(|v| (v, "renewal")));
         if let Some((value, name)) = form {
             marks.push((value, Side::Above, Role::GaugeCeiling, named(name, name, value)));
         }
@@ -196,8 +262,10 @@ impl Reading<'_> {
             marks.push((value, Side::Above, Role::GaugeUnknown, labels));
         }
         if let Some(value) = finite(self.reference) {
-            let labels =
-                vec![format!("same contexts at T = 1: tuned {}", ceiling(value)), format!("T=1: tuned {}", ceiling(value))];
+            let labels = vec![
+                format!("same contexts at T = 1: tuned {}", ceiling(value)),
+                format!("T=1: tuned {}", ceiling(value)),
+            ];
             marks.push((value, Side::Above, Role::GaugeUnknown, labels));
         }
         marks
@@ -207,7 +275,9 @@ impl Reading<'_> {
 /// Returns the title's summary: the fraction of the ceiling that is reached.
 pub fn summary(state: &State) -> (Vec<String>, Role) {
     match reading(state) {
-        Some(reading) => (reading.words(), if reading.single { Role::Notice } else { Role::GaugeAccepted }),
+        Some(reading) => {
+            (reading.words(), if reading.single { Role::Notice } else { Role::GaugeAccepted })
+        }
         None => (Vec::new(), Role::Label),
     }
 }
@@ -274,7 +344,13 @@ fn ruler(reading: &Reading, above: usize, under: usize, untitled: bool, pen: &mu
     pen.rule(left, right, above, glyphs.line, Role::Gauge);
     pen.rule(left, column(reading.tightest() + 1.0) + 1, above, glyphs.line, Role::GaugeCeiling);
     if reading.accepted > 0.0 {
-        pen.rule(left, column(reading.accepted + 1.0) + 1, above, glyphs.heavy, Role::GaugeAccepted);
+        pen.rule(
+            left,
+            column(reading.accepted + 1.0) + 1,
+            above,
+            glyphs.heavy,
+            Role::GaugeAccepted,
+        );
     }
     pen.rule(left, column(1.0), above, glyphs.heavy, Role::TokenBonus);
     let star = column(1.0);
@@ -290,7 +366,9 @@ fn ruler(reading: &Reading, above: usize, under: usize, untitled: bool, pen: &mu
         band(low, high, Role::GaugeOracle);
     }
     if let Some(reached) = reading.reached {
-        for (interval, role) in [(reached.fluid, Role::GaugeFluid), (reached.expected, Role::GaugeExpected)] {
+        for (interval, role) in
+            [(reached.fluid, Role::GaugeFluid), (reached.expected, Role::GaugeExpected)]
+        {
             if let Some(interval) = interval {
                 band(interval.low, interval.high, role);
             }
@@ -302,7 +380,11 @@ fn ruler(reading: &Reading, above: usize, under: usize, untitled: bool, pen: &mu
         // labels hold the numbers.
         let own = column(value + 1.0);
         let shared = placing.iter().find(|m| m.side == *side && m.column.abs_diff(own) == 1);
-        placing.push(RulerMark { column: shared.map_or(own, |m| m.column), side: *side, labels: labels.clone() });
+        placing.push(RulerMark {
+            column: shared.map_or(own, |m| m.column),
+            side: *side,
+            labels: labels.clone(),
+        });
     }
     let mut below = 0;
     for side in [Side::Above, Side::Below] {
@@ -358,12 +440,20 @@ fn table(state: &State, reading: &Reading, pen: &mut Pen) {
         ),
         ("oracle", reading.oracle.map(|o| o.0), Role::GaugeOracle, oracle),
         ("drafter's best", reading.best, Role::GaugeBest, "best trees of this drafter"),
-        ("E[X|T]", Some(reading.expected), Role::GaugeExpected, "expected accepted length of the drafted trees"),
+        (
+            "E[X|T]",
+            Some(reading.expected),
+            Role::GaugeExpected,
+            "expected accepted length of the drafted trees",
+        ),
         ("tuned renewal", c.renewal_tuned, Role::GaugeCeiling, "renewal form at its best t"),
         ("renewal", c.renewal, Role::GaugeCeiling, "closed form: ln(P)/mu + mu2/mu^2, P = B - 1"),
         ("B - 1", Some(c.batch), Role::GaugeCeiling, batch),
     ];
-    let rows: Vec<_> = rows.into_iter().filter_map(|(n, v, r, w)| finite(v).filter(|v| *v > 0.0).map(|v| (n, v, r, w))).collect();
+    let rows: Vec<_> = rows
+        .into_iter()
+        .filter_map(|(n, v, r, w)| finite(v).filter(|v| *v > 0.0).map(|v| (n, v, r, w)))
+        .collect();
     let limits = ladder::limits(state);
     let limits = limits.iter().find(|l| pen.measure(l) + 2 <= width).or(limits.last());
     if let Some(limits) = limits {
@@ -379,7 +469,15 @@ fn table(state: &State, reading: &Reading, pen: &mut Pen) {
     if !reading.single {
         pen.right(31, 0, "reached", Role::Label);
     }
-    pen.text(33, 0, &pen.shorten("drafted tokens per step, without the bonus; reached: E[X|T] / mark", width - 34), Role::Label);
+    pen.text(
+        33,
+        0,
+        &pen.shorten(
+            "drafted tokens per step, without the bonus; reached: E[X|T] / mark",
+            width - 34,
+        ),
+        Role::Label,
+    );
     for (y, (name, value, role, meaning)) in rows.into_iter().take(room - 1).enumerate() {
         pen.text(1, y + 1, name, role);
         pen.right(23, y + 1, &ceiling(value), Role::Base);

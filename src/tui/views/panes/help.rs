@@ -1,30 +1,51 @@
 //! Help sheet: keys, glyphs, and definitions of the numbers on the screen.
 
 use super::Pen;
-use crate::tui::{COMMANDS, Chord};
 use crate::tui::theme::{Glyphs, Role};
+use crate::tui::{COMMANDS, Chord};
 
 /// Terms on the screen with their definitions.
 pub const DEFINITIONS: &[(&str, &str)] = &[
-    ("step", "one round: draft a token tree, verify it in one pass, accept a path, add the bonus token"),
-    ("accepted", "drafted tokens accepted in a step (acc), without the bonus; E[X|T] and the ceilings count the same way"),
+    (
+        "step",
+        "one round: draft a token tree, verify it in one pass, accept a path, add the bonus token",
+    ),
+    (
+        "accepted",
+        "drafted tokens accepted in a step (acc), without the bonus; E[X|T] and the ceilings count the same way",
+    ),
     ("bonus", "the token that the target chooses itself after the last accepted one"),
     ("tokens/step", "accepted + bonus (tau)"),
     ("tok/s", "tokens per second, over the time spent in steps"),
-    ("B", "budget: tokens in one verify pass, the root (pending token) included; P = B - 1 can be drafted"),
+    (
+        "B",
+        "budget: tokens in one verify pass, the root (pending token) included; P = B - 1 can be drafted",
+    ),
     ("t(B)", "time of a verify pass over B tokens, in ms"),
-    ("p, q", "probability of a node's token after its parent: p in the target's sampled distribution, q in the drafter's"),
+    (
+        "p, q",
+        "probability of a node's token after its parent: p in the target's sampled distribution, q in the drafter's",
+    ),
     ("rank", "rank of the node's token under the target; 0 is the most probable"),
     ("path", "pi: product of p from the root down to the node"),
     ("d", "depth of a node; d1 is a child of the root"),
     ("E[X|T]", "expected accepted length of a tree: sum of pi over its nodes; exact"),
     ("accept", "% accept: acceptance rate at that depth, given that it was reached"),
-    ("entropy", "H = -sum p ln p of the distribution of each generated token, in nats (ln, not log2); mu is its mean"),
+    (
+        "entropy",
+        "H = -sum p ln p of the distribution of each generated token, in nats (ln, not log2); mu is its mean",
+    ),
     ("mean", "since the settings last changed; mu: since temperature, top-p, or top-k changed"),
-    ("+-", "95% interval; that of mu comes from whole texts, since neighboring positions are correlated"),
+    (
+        "+-",
+        "95% interval; that of mu comes from whole texts, since neighboring positions are correlated",
+    ),
     ("fluid", "bound on any drafter's mean if positions are independent; m defines all marks"),
     ("oracle", "best tree of B - 1 nodes after this context, found with the target itself"),
-    ("greedy", "temperature 0: mu = 0, the only ceiling is B - 1; entropy and the p of nodes are shown at T = 1 for reference"),
+    (
+        "greedy",
+        "temperature 0: mu = 0, the only ceiling is B - 1; entropy and the p of nodes are shown at T = 1 for reference",
+    ),
     ("T", "temperature; T = 1 is the model's own distribution"),
     ("plain", "plain decoding: the same model with nothing drafted, timed on this machine"),
 ];
@@ -34,7 +55,11 @@ fn signs(glyphs: &Glyphs) -> [(&'static str, Role, &'static str); 9] {
     [
         (glyphs.accepted, Role::NodeAccepted, "accepted"),
         (glyphs.bonus, Role::NodeBonus, "bonus: the token that the target chose itself"),
-        (glyphs.refused, Role::NodeRefused, "rejected: its parent was reached, the target chose another token"),
+        (
+            glyphs.refused,
+            Role::NodeRefused,
+            "rejected: its parent was reached, the target chose another token",
+        ),
         (glyphs.unreached, Role::NodeUnreached, "unreached: its parent was not accepted"),
         (glyphs.cut, Role::NodeUnreached, "cut by the budget: drafted, but not verified"),
         (glyphs.root, Role::NodeRoot, "root: the pending token, already in the text"),
@@ -63,10 +88,15 @@ fn lines(glyphs: &Glyphs) -> Vec<SheetLine> {
         out.push(SheetLine::Entry(keys.join(" "), Role::FooterKey, command.doc.to_owned()));
     }
     out.extend([SheetLine::Empty, SheetLine::Heading("signs and colors")]);
-    out.extend(signs(glyphs).map(|(sign, role, words)| SheetLine::Entry(sign.to_owned(), role, words.to_owned())));
+    out.extend(
+        signs(glyphs)
+            .map(|(sign, role, words)| SheetLine::Entry(sign.to_owned(), role, words.to_owned())),
+    );
     out.push(SheetLine::Depths);
     out.extend([SheetLine::Empty, SheetLine::Heading("numbers")]);
-    out.extend(DEFINITIONS.iter().map(|(word, means)| SheetLine::Entry((*word).to_owned(), Role::Value, (*means).to_owned())));
+    out.extend(DEFINITIONS.iter().map(|(word, means)| {
+        SheetLine::Entry((*word).to_owned(), Role::Value, (*means).to_owned())
+    }));
     out
 }
 
@@ -76,7 +106,12 @@ pub fn help(scroll: u16, pen: &mut Pen) -> usize {
 }
 
 /// Draws a sheet over the screen, scrolled by `scroll` lines; returns its maximum scroll offset.
-pub fn sheet(name: &str, lines: fn(&Glyphs) -> Vec<SheetLine>, scroll: u16, pen: &mut Pen) -> usize {
+pub fn sheet(
+    name: &str,
+    lines: fn(&Glyphs) -> Vec<SheetLine>,
+    scroll: u16,
+    pen: &mut Pen,
+) -> usize {
     pen.clear(Role::Overlay);
     let (width, height, line) = (pen.width(), pen.height(), pen.glyphs().line);
     pen.rule(0, width, 0, line, Role::FrameFocus);
@@ -118,8 +153,11 @@ pub fn sheet(name: &str, lines: fn(&Glyphs) -> Vec<SheetLine>, scroll: u16, pen:
         pen.text(indent + 1, 0, &words, Role::Overlay);
     }
     let below = total.saturating_sub(first + shown);
-    let more =
-        if below > 0 { format!(" {below} more line{} below ", if below == 1 { "" } else { "s" }) } else { " end ".to_owned() };
+    let more = if below > 0 {
+        format!(" {below} more line{} below ", if below == 1 { "" } else { "s" })
+    } else {
+        " end ".to_owned()
+    };
     pen.rule(0, width, height - 1, line, Role::Frame);
     pen.right(width - 1, height - 1, &more, Role::Label);
     beyond
@@ -129,7 +167,12 @@ pub fn sheet(name: &str, lines: fn(&Glyphs) -> Vec<SheetLine>, scroll: u16, pen:
 fn depths(pen: &mut Pen, indent: usize) {
     let mut x = pen.text(2, 0, "text", Role::Label).max(indent + 1);
     for depth in 1..=6 {
-        x = pen.text(x, 0, &format!("d{depth}{}", if depth == 6 { "+" } else { "" }), Role::accepted(depth)) + 1;
+        x = pen.text(
+            x,
+            0,
+            &format!("d{depth}{}", if depth == 6 { "+" } else { "" }),
+            Role::accepted(depth),
+        ) + 1;
     }
     x = pen.text(x, 0, "bonus", Role::TokenBonus) + 1;
     x = pen.text(x, 0, "plain", Role::TokenPlain) + 1;

@@ -1,8 +1,8 @@
 //! Ladder pane: losses from B - 1 down to accepted, as bar and table.
 
 use super::{Pen, empty};
-use crate::tui::State;
 use crate::telemetry::{Losses, MissCause};
+use crate::tui::State;
 use crate::tui::theme::{Glyphs, Role};
 use crate::tui::views::number::{change, percent, speed, two};
 
@@ -83,7 +83,8 @@ pub fn ladder(state: &State, pen: &mut Pen) {
     }
     let roomy = height >= 9;
     if roomy {
-        let (reached, pick): (f64, fn(&LossRow) -> Option<f64>) = if single { (one, |p| p.step) } else { (accepted, |p| p.mean) };
+        let (reached, pick): (f64, fn(&LossRow) -> Option<f64>) =
+            if single { (one, |p| p.step) } else { (accepted, |p| p.mean) };
         bar(&parts, reached, pick, &mut pen.part(1, 0, width.saturating_sub(2) as u16, 1));
     }
     let top = usize::from(roomy);
@@ -96,7 +97,11 @@ pub fn ladder(state: &State, pen: &mut Pen) {
     let head = head.iter().find(|h| h.len() < third - second).unwrap_or(&head[1]);
     pen.right(third, top, head, if single { Role::Notice } else { Role::Label });
     let steps_a_second = averages.steps as f64 / averages.time.total();
-    let mut line = |y: usize, name: &str, (fill, role): (&str, Role), values: [Option<f64>; 2], write: fn(f64) -> String| {
+    let mut line = |y: usize,
+                    name: &str,
+                    (fill, role): (&str, Role),
+                    values: [Option<f64>; 2],
+                    write: fn(f64) -> String| {
         pen.rule(1, 3, y, fill, role);
         pen.text(4, y, name, role);
         let shown = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), write);
@@ -114,10 +119,22 @@ pub fn ladder(state: &State, pen: &mut Pen) {
         }
     };
     // Marks with their values, losses as negative changes, so that each column adds up.
-    line(top + 1, "B - 1", (" ", Role::GaugeCeiling), [Some(accepted + mean.total()), Some(one + step.total())], two);
+    line(
+        top + 1,
+        "B - 1",
+        (" ", Role::GaugeCeiling),
+        [Some(accepted + mean.total()), Some(one + step.total())],
+        two,
+    );
     let off = |loss: Option<f64>| loss.map(|l| -l);
     for (i, part) in parts.iter().enumerate() {
-        line(top + 2 + i, part.name, (part.fill, part.role), [off(part.mean), off(part.step)], change);
+        line(
+            top + 2 + i,
+            part.name,
+            (part.fill, part.role),
+            [off(part.mean), off(part.step)],
+            change,
+        );
     }
     let y = top + 2 + parts.len();
     line(y, "accepted", (glyphs.losses[0], Role::GaugeAccepted), [Some(accepted), Some(one)], two);
@@ -130,11 +147,24 @@ pub fn ladder(state: &State, pen: &mut Pen) {
 }
 
 /// Draws the ladder with little room: the bar, and the losses one after another.
-fn brief(state: &State, parts: &[LossRow], shown: &[(&str, Role, Option<f64>)], accepted: f64, single: bool, pen: &mut Pen) {
+fn brief(
+    state: &State,
+    parts: &[LossRow],
+    shown: &[(&str, Role, Option<f64>)],
+    accepted: f64,
+    single: bool,
+    pen: &mut Pen,
+) {
     let (width, height) = (pen.width(), pen.height());
-    bar(parts, accepted, if single { |p| p.step } else { |p| p.mean }, &mut pen.part(1, 0, width.saturating_sub(2) as u16, 1));
+    bar(
+        parts,
+        accepted,
+        if single { |p| p.step } else { |p| p.mean },
+        &mut pen.part(1, 0, width.saturating_sub(2) as u16, 1),
+    );
     let (mut x, mut y) = (1, 1);
-    for (name, role, value) in shown.iter().filter_map(|(n, r, v)| v.map(|v| (*n, *r, change(-v)))) {
+    for (name, role, value) in shown.iter().filter_map(|(n, r, v)| v.map(|v| (*n, *r, change(-v))))
+    {
         if x > 1 && x + name.len() + value.len() + 2 > width {
             (x, y) = (1, y + 1);
         }
@@ -145,7 +175,9 @@ fn brief(state: &State, parts: &[LossRow], shown: &[(&str, Role, Option<f64>)], 
         x = pen.text(x, y, &value, Role::Base) + 2;
     }
     let words = limits(state);
-    if let Some(line) = words.iter().find(|w| pen.measure(w) + 2 <= width).filter(|_| y + 1 < height) {
+    if let Some(line) =
+        words.iter().find(|w| pen.measure(w) + 2 <= width).filter(|_| y + 1 < height)
+    {
         pen.text(1, y + 1, line, Role::Base);
     }
 }
@@ -171,7 +203,11 @@ fn bar(parts: &[LossRow], accepted: f64, pick: fn(&LossRow) -> Option<f64>, pen:
     let last = segments.len() - 1;
     for (i, (value, fill, role)) in segments.into_iter().enumerate() {
         sum += value;
-        let end = if broken && i == last { width } else { ((sum / total * room).round() as usize).min(width) };
+        let end = if broken && i == last {
+            width
+        } else {
+            ((sum / total * room).round() as usize).min(width)
+        };
         pen.rule(x, end, 0, fill, role);
         if broken && i == last {
             pen.rule(x + tail / 2, x + tail / 2 + 2, 0, glyphs.change, Role::PlotAxis);
@@ -187,20 +223,27 @@ pub fn limits(state: &State) -> Vec<String> {
     let Some(newest) = state.history.newest() else { return Vec::new() };
     let causes = averages.misses.causes();
     let total = causes.total();
-    let losses = averages.ladder.losses().filter(|_| averages.ladder.searched_steps() >= MIN_SEARCHES);
+    let losses =
+        averages.ladder.losses().filter(|_| averages.ladder.searched_steps() >= MIN_SEARCHES);
     if total < FEWEST_MISSES {
         return if newest.record.tree.parents.len() > 1 {
-            vec![format!("too early to name the main limit ({total} rejection{})", if total == 1 { "" } else { "s" })]
+            vec![format!(
+                "too early to name the main limit ({total} rejection{})",
+                if total == 1 { "" } else { "s" }
+            )]
         } else {
             Vec::new()
         };
     }
     let part = |cause: MissCause| percent(causes.count_of(cause) as f64 / total as f64);
-    let costs = |loss: Option<f64>| loss.map_or_else(String::new, |l| format!(", {} tokens/step", two(l)));
+    let costs =
+        |loss: Option<f64>| loss.map_or_else(String::new, |l| format!(", {} tokens/step", two(l)));
     let (knowledge, shape) = losses.map_or((None, None), |l| (l.knowledge, l.shape));
     // Decided by the losses if the oracle was searched, else by the causes of rejections.
     let by_shape = matches!((knowledge, shape), (Some(k), Some(s)) if s > k && s > SMALL);
-    let most = |among: &[MissCause]| among.iter().copied().max_by_key(|&c| causes.count_of(c)).unwrap_or(MissCause::Knowledge);
+    let most = |among: &[MissCause]| {
+        among.iter().copied().max_by_key(|&c| causes.count_of(c)).unwrap_or(MissCause::Knowledge)
+    };
     let main = match knowledge {
         Some(k) if k > SMALL => most(&[MissCause::Ranking, MissCause::Knowledge]),
         Some(_) => most(&[MissCause::Budget, MissCause::Unlucky]),
@@ -211,14 +254,28 @@ pub fn limits(state: &State) -> Vec<String> {
             format!("shape{}: other trees of this drafter have a higher E[X|T]", costs(shape))
         }
         MissCause::Knowledge => {
-            format!("knowledge{}: the drafter did not propose {} of the missed tokens", costs(knowledge), part(main))
+            format!(
+                "knowledge{}: the drafter did not propose {} of the missed tokens",
+                costs(knowledge),
+                part(main)
+            )
         }
         MissCause::Ranking => {
-            format!("knowledge{}: the drafter ranked {} of the missed tokens too low", costs(knowledge), part(main))
+            format!(
+                "knowledge{}: the drafter ranked {} of the missed tokens too low",
+                costs(knowledge),
+                part(main)
+            )
         }
-        MissCause::Budget => format!("budget: the drafter knew {} of the missed tokens, but they did not fit", part(main)),
+        MissCause::Budget => format!(
+            "budget: the drafter knew {} of the missed tokens, but they did not fit",
+            part(main)
+        ),
         MissCause::Unlucky => {
-            format!("text: an oracle with this budget misses {} of the missed tokens too", part(main))
+            format!(
+                "text: an oracle with this budget misses {} of the missed tokens too",
+                part(main)
+            )
         }
     };
     let short = match main {
@@ -229,7 +286,12 @@ pub fn limits(state: &State) -> Vec<String> {
         MissCause::Unlucky => format!("text: {} sampled from the tail", part(main)),
     };
     let curve = &averages.curve;
-    let gain = curve.expected(curve.budget()).zip(curve.expected(curve.budget() / 2)).map(|(all, half)| all - half);
-    let gain = gain.filter(|_| curve.budget() >= 4).map(|g| format!("half the budget would lose {} tokens/step", two(g)));
+    let gain = curve
+        .expected(curve.budget())
+        .zip(curve.expected(curve.budget() / 2))
+        .map(|(all, half)| all - half);
+    let gain = gain
+        .filter(|_| curve.budget() >= 4)
+        .map(|g| format!("half the budget would lose {} tokens/step", two(g)));
     gain.into_iter().map(|g| format!("{head}; {g}")).chain([head.clone(), short]).collect()
 }

@@ -5,12 +5,12 @@
 //! shrink by as much.
 
 use super::{Pen, empty, greedy};
-use crate::tui::{State, Step};
 use crate::telemetry::LightLadder;
-use crate::tui::theme::{Glyphs, Role};
 use crate::theory::cost::CostCurve;
+use crate::tui::theme::{Glyphs, Role};
 use crate::tui::views::number::{percent, two};
 use crate::tui::views::ruler::{PlacedLabel, RulerMark, Side, place};
+use crate::tui::{State, Step};
 
 /// Loss, as a segment of the bar.
 struct LossSegment {
@@ -70,10 +70,21 @@ fn change(loss: f64, glyphs: &Glyphs) -> String {
 
 /// Returns the known losses, from the speed reached upward. A remainder up to `light` becomes an
 /// unsplit part.
-fn parts(ladder: &LightLadder, reached: f64, light: Option<f64>, glyphs: &Glyphs) -> Vec<LossSegment> {
+fn parts(
+    ladder: &LightLadder,
+    reached: f64,
+    light: Option<f64>,
+    glyphs: &Glyphs,
+) -> Vec<LossSegment> {
     let [_, drafting, overhead, knowledge, shape, budget, luck, unsplit] = glyphs.light;
     let all = [
-        (["drafting time", "drafting", "draft"], ladder.drafting, Role::LightDrafting, drafting, "time spent drafting"),
+        (
+            ["drafting time", "drafting", "draft"],
+            ladder.drafting,
+            Role::LightDrafting,
+            drafting,
+            "time spent drafting",
+        ),
         (
             ["other time", "other", "oth"],
             ladder.overhead,
@@ -115,14 +126,22 @@ fn parts(ladder: &LightLadder, reached: f64, light: Option<f64>, glyphs: &Glyphs
         all[2].0 = ["drafter's knowledge and tree shape", "knowledge and shape", "know"];
     }
     let mut parts: Vec<LossSegment> = (all.into_iter())
-        .filter_map(|(names, value, role, fill, meaning)| Some(LossSegment { names, meaning, role, fill, value: finite(value)? }))
+        .filter_map(|(names, value, role, fill, meaning)| {
+            Some(LossSegment { names, meaning, role, fill, value: finite(value)? })
+        })
         .collect();
     let known: f64 = parts.iter().map(|part| part.value).sum();
     let rest = light.map_or(0.0, |light| light - reached - known);
     if rest.abs() > 1e-6 * light.unwrap_or(1.0).abs() {
         let names = ["not split yet", "not split", "rest"];
         let meaning = "knowledge, shape, and budget together";
-        parts.push(LossSegment { names, meaning, role: Role::LightKnowledge, fill: unsplit, value: rest });
+        parts.push(LossSegment {
+            names,
+            meaning,
+            role: Role::LightKnowledge,
+            fill: unsplit,
+            value: rest,
+        });
     }
     parts
 }
@@ -132,7 +151,8 @@ fn parts(ladder: &LightLadder, reached: f64, light: Option<f64>, glyphs: &Glyphs
 /// The latter two are `None` if the step's oracle tree was not searched.
 fn of_step(step: &Step, cost: Option<&CostCurve>) -> (LightLadder, Option<f64>, Option<usize>) {
     let (record, time) = (&step.record, &step.record.time);
-    let (expected, nodes) = (1.0 + record.expected_accepted, record.tree.tokens.len().saturating_sub(1));
+    let (expected, nodes) =
+        (1.0 + record.expected_accepted, record.tree.tokens.len().saturating_sub(1));
     let marks = [
         (1.0 + record.accepted as f64) / time.total(),
         expected / time.total(),
@@ -151,13 +171,17 @@ fn of_step(step: &Step, cost: Option<&CostCurve>) -> (LightLadder, Option<f64>, 
         (None, look) => look.map(|look| look.best_known_mass(record.expected_accepted)),
     };
     let oracle_mark = oracle.map(|oracle| (1.0 + oracle) / time.verify);
-    let best_mark = step.look.and_then(|look| look.drafter_best).map(|best| (1.0 + best) / time.verify);
+    let best_mark =
+        step.look.and_then(|look| look.drafter_best).map(|best| (1.0 + best) / time.verify);
     ladder.shape = best_mark.and_then(|best| gap(best, marks[3]));
     ladder.knowledge = oracle_mark.zip(best_mark).and_then(|(oracle, best)| gap(oracle, best));
     let best = step.curve.as_ref().zip(cost).and_then(|(curve, cost)| {
         let most = cost.points().last().map_or(1, |point| point.0).min(curve.mass.len());
         let at = |b: usize| ((1.0 + curve.lower(b - 1)) / cost.seconds(b), b);
-        (1..=most).map(at).filter(|best| best.0.is_finite()).reduce(|a, b| if b.0 > a.0 { b } else { a })
+        (1..=most)
+            .map(at)
+            .filter(|best| best.0.is_finite())
+            .reduce(|a, b| if b.0 > a.0 { b } else { a })
     });
     let light = best.map(|best| best.0).or(oracle_mark);
     ladder.budget = light.zip(oracle_mark).and_then(|(light, oracle)| gap(light, oracle));
@@ -174,7 +198,13 @@ fn reading<'a>(state: &'a State, glyphs: &Glyphs) -> Option<Reading<'a>> {
             let (ladder, ceiling, best) = of_step(step, state.cost.as_ref());
             let time = &record.time;
             let tokens = 1.0 + record.accepted as f64;
-            (tokens / time.total(), ceiling, ladder, best, Some(tokens / (time.verify + time.other)))
+            (
+                tokens / time.total(),
+                ceiling,
+                ladder,
+                best,
+                Some(tokens / (time.verify + time.other)),
+            )
         }
         None => {
             let mut ladder = figures.ladder;
@@ -189,11 +219,14 @@ fn reading<'a>(state: &'a State, glyphs: &Glyphs) -> Option<Reading<'a>> {
     Some(Reading {
         reached,
         light: ceiling,
-        interval: finite(figures.share_low).zip(finite(figures.share_high)).filter(|_| single.is_none()),
+        interval: finite(figures.share_low)
+            .zip(finite(figures.share_high))
+            .filter(|_| single.is_none()),
         parts: parts(&ladder, reached, ceiling, glyphs),
         plain: finite(state.plain),
         free: finite(free).filter(|free| *free > 1.01 * reached),
-        iid: finite(figures.iid_tokens_per_second).filter(|_| single.is_none() && ceiling.is_none()),
+        iid: finite(figures.iid_tokens_per_second)
+            .filter(|_| single.is_none() && ceiling.is_none()),
         top: scale(light.top, reached, ceiling.filter(|_| single.is_some())),
         best_budget,
         single,
@@ -235,17 +268,28 @@ impl Reading<'_> {
         };
         if let Some(step) = self.single {
             let record = &step.record;
-            let head =
-                format!("step {}: {} of {} accepted", record.step, record.accepted, record.tree.tokens.len().saturating_sub(1));
-            let share = self.light.map(|light| format!("{} of this context's ceiling", percent(self.reached / light)));
-            let short =
-                self.light.map_or(now.clone(), |light| format!("{now}, {} of its ceiling", percent(self.reached / light)));
+            let head = format!(
+                "step {}: {} of {} accepted",
+                record.step,
+                record.accepted,
+                record.tree.tokens.len().saturating_sub(1)
+            );
+            let share = self.light.map(|light| {
+                format!("{} of this context's ceiling", percent(self.reached / light))
+            });
+            let short = self.light.map_or(now.clone(), |light| {
+                format!("{now}, {} of its ceiling", percent(self.reached / light))
+            });
             let step_head = (head, Role::Notice);
             return vec![
-                [Some(step_head.clone()), Some((now.clone(), Role::Value)), share.map(|s| (s, Role::Base))]
-                    .into_iter()
-                    .flatten()
-                    .collect(),
+                [
+                    Some(step_head.clone()),
+                    Some((now.clone(), Role::Value)),
+                    share.map(|s| (s, Role::Base)),
+                ]
+                .into_iter()
+                .flatten()
+                .collect(),
                 vec![step_head, (short.clone(), Role::Value)],
                 vec![(format!("step {}", record.step), Role::Notice), (short, Role::Value)],
                 vec![(format!("step {}", record.step), Role::Notice), (now, Role::Value)],
@@ -265,11 +309,14 @@ impl Reading<'_> {
         let mut forms = Vec::new();
         let spoken = value(format!("now {now}"));
         let nothing = self.nothing_drafted.then(|| ("nothing drafted".to_owned(), Role::Label));
-        let around = self
-            .interval
-            .map(|(low, high)| (format!("({} to {})", percent(low).trim_end_matches('%'), percent(high)), Role::Label));
+        let around = self.interval.map(|(low, high)| {
+            (format!("({} to {})", percent(low).trim_end_matches('%'), percent(high)), Role::Label)
+        });
         for around in [around, None] {
-            let words: Words = [Some(head.clone()), around.clone(), Some(spoken.clone())].into_iter().flatten().collect();
+            let words: Words = [Some(head.clone()), around.clone(), Some(spoken.clone())]
+                .into_iter()
+                .flatten()
+                .collect();
             if let Some(nothing) = &nothing {
                 forms.push(with_plain([words.clone(), vec![nothing.clone()]].concat(), " plain"));
             }
@@ -287,11 +334,15 @@ impl Reading<'_> {
 
     /// Returns the headline's right part: the speed of light, or why it is unknown.
     fn aside(&self, state: &State, glyphs: &Glyphs) -> Vec<(String, Role)> {
-        let forms = |texts: Vec<String>, role: Role| texts.into_iter().map(|text| (text, role)).collect();
+        let forms =
+            |texts: Vec<String>, role: Role| texts.into_iter().map(|text| (text, role)).collect();
         if let Some(light) = self.light {
             let name = if self.single.is_some() { "this context" } else { "light" };
             let base = format!("{name} {} tok/s", rate(light));
-            let factor = self.plain.filter(|p| *p > 0.0).map(|plain| format!(" {}{}", glyphs.times, two(light / plain)));
+            let factor = self
+                .plain
+                .filter(|p| *p > 0.0)
+                .map(|plain| format!(" {}{}", glyphs.times, two(light / plain)));
             let factor = factor.unwrap_or_default();
             let at = self.best_budget.map(|b| format!(" at B {b}")).unwrap_or_default();
             let how = match self.single {
@@ -310,21 +361,36 @@ impl Reading<'_> {
             );
         }
         if self.single.is_some() {
-            return forms(vec!["oracle tree not searched".to_owned(), "not searched".to_owned()], Role::Label);
+            return forms(
+                vec!["oracle tree not searched".to_owned(), "not searched".to_owned()],
+                Role::Label,
+            );
         }
         if state.cost.is_none() {
             return forms(
-                vec!["speed of light: passes not timed yet".to_owned(), "passes not timed yet".to_owned()],
+                vec![
+                    "speed of light: passes not timed yet".to_owned(),
+                    "passes not timed yet".to_owned(),
+                ],
                 Role::Label,
             );
         }
         let steps = |n: usize| if n == 1 { "1 step".to_owned() } else { format!("{n} steps") };
         if self.searched == 0 && state.look_every == 0 {
-            return forms(vec!["o: enable search for the speed of light".to_owned(), "o: enable search".to_owned()], Role::Label);
+            return forms(
+                vec![
+                    "o: enable search for the speed of light".to_owned(),
+                    "o: enable search".to_owned(),
+                ],
+                Role::Label,
+            );
         }
         forms(
             vec![
-                format!("searching: too early for the speed of light ({} searched)", steps(self.searched)),
+                format!(
+                    "searching: too early for the speed of light ({} searched)",
+                    steps(self.searched)
+                ),
                 format!("too early for the speed of light ({} searched)", self.searched),
                 format!("searching: {}, too early", steps(self.searched)),
                 format!("too early ({})", self.searched),
@@ -369,7 +435,10 @@ pub fn light(state: &State, focused: bool, pen: &mut Pen) -> usize {
         pen.text(0, 0, glyphs.focus, Role::TitleFocus);
     }
     let Some(reading) = reading(state, glyphs) else {
-        let forms = ["tokens per second against this machine's speed of light appear here", "the speed of light appears here"];
+        let forms = [
+            "tokens per second against this machine's speed of light appear here",
+            "the speed of light appears here",
+        ];
         let words = forms.iter().find(|words| words.len() + 2 <= pen.width()).unwrap_or(&forms[1]);
         empty(pen, words);
         return pen.height().min(1);
@@ -395,7 +464,12 @@ pub fn light(state: &State, focused: bool, pen: &mut Pen) -> usize {
         losses(&reading, &mut pen.part(1, below as u16, width as u16, 1));
         return below + 1;
     }
-    below + 1 + table(&reading, &mut pen.part(0, (below + 1) as u16, pen.width() as u16, (height - below - 1) as u16))
+    below
+        + 1
+        + table(
+            &reading,
+            &mut pen.part(0, (below + 1) as u16, pen.width() as u16, (height - below - 1) as u16),
+        )
 }
 
 /// Draws the headline: its two parts in the longest forms that fit.
@@ -404,7 +478,9 @@ fn head(reading: &Reading, state: &State, pen: &mut Pen) {
     let (lefts, mut rights) = (reading.headline(glyphs), reading.aside(state, glyphs));
     rights.push((String::new(), Role::Base));
     let gap = if width >= 100 { 3 } else { 2 };
-    let long = |words: &Words| words.iter().map(|w| pen.measure(&w.0)).sum::<usize>() + gap * words.len().saturating_sub(1);
+    let long = |words: &Words| {
+        words.iter().map(|w| pen.measure(&w.0)).sum::<usize>() + gap * words.len().saturating_sub(1)
+    };
     // While the speed of light is unknown, the reason matters more than the speed-up, which the
     // marks show as well.
     let fits = |left: &Words, right: &(String, Role)| {
@@ -412,7 +488,9 @@ fn head(reading: &Reading, state: &State, pen: &mut Pen) {
         long(left) + if right > 0 { right + gap } else { 0 } <= width
     };
     let pick = if reading.light.is_none() && reading.single.is_none() {
-        rights.iter().find_map(|right| lefts.iter().find(|left| fits(left, right)).map(|left| (left, right)))
+        rights
+            .iter()
+            .find_map(|right| lefts.iter().find(|left| fits(left, right)).map(|left| (left, right)))
     } else {
         // Once known, the speed of light takes precedence over longer forms of the left part, as
         // long as that keeps the speeds.
@@ -438,9 +516,11 @@ fn head(reading: &Reading, state: &State, pen: &mut Pen) {
 /// Draws the bar, `rows` thick, over the whole width of the pen.
 fn bar(reading: &Reading, rows: usize, pen: &mut Pen) {
     let (width, glyphs) = (pen.width(), pen.glyphs());
-    let mut segments = vec![(reading.column(reading.reached, width), glyphs.light[0], Role::LightReached)];
+    let mut segments =
+        vec![(reading.column(reading.reached, width), glyphs.light[0], Role::LightReached)];
     // Negative parts shorten their neighbors, so that the bar ends at the speed of light.
-    let mut at = reading.reached + reading.parts.iter().map(|part| part.value.min(0.0)).sum::<f64>();
+    let mut at =
+        reading.reached + reading.parts.iter().map(|part| part.value.min(0.0)).sum::<f64>();
     for part in reading.parts.iter().filter(|part| part.value > 0.0) {
         at += part.value;
         segments.push((reading.column(at, width), part.fill, part.role));
@@ -474,15 +554,23 @@ fn marks(reading: &Reading, pen: &mut Pen) {
         // Last column that the length fills.
         let own = reading.column(*value, width).clamp(1, width) - 1;
         let taken = placing.iter().find(|m| m.column.abs_diff(own) == 1);
-        placing.push(RulerMark { column: taken.map_or(own, |m| m.column), side: Side::Below, labels: labels.clone() });
+        placing.push(RulerMark {
+            column: taken.map_or(own, |m| m.column),
+            side: Side::Below,
+            labels: labels.clone(),
+        });
     }
     let measure = |text: &str| pen.measure(text);
     let mut placed = place(&placing, Side::Below, 1, width, measure);
     // Less important labels are shortened first, until reached speed and plain decoding show their
     // names.
-    let important = [usize::from(reading.light.is_some()), usize::from(reading.light.is_some()) + 1];
+    let important =
+        [usize::from(reading.light.is_some()), usize::from(reading.light.is_some()) + 1];
     let named = |placed: &[PlacedLabel]| {
-        placed.iter().filter(|p| important.contains(&p.mark) && Some(&p.text) == marks[p.mark].2.first()).count()
+        placed
+            .iter()
+            .filter(|p| important.contains(&p.mark) && Some(&p.text) == marks[p.mark].2.first())
+            .count()
     };
     let wanted = important.iter().filter(|&&at| at < marks.len()).count();
     let first = placed.clone();
@@ -512,14 +600,32 @@ fn marks(reading: &Reading, pen: &mut Pen) {
 fn losses(reading: &Reading, pen: &mut Pen) {
     let (width, glyphs) = (pen.width(), pen.glyphs());
     // Index of the name's form, and number of losses dropped.
-    const FORMS: [(usize, usize); 12] =
-        [(0, 0), (1, 0), (0, 1), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4), (2, 5), (2, 6)];
+    const FORMS: [(usize, usize); 12] = [
+        (0, 0),
+        (1, 0),
+        (0, 1),
+        (1, 1),
+        (1, 2),
+        (2, 0),
+        (2, 1),
+        (2, 2),
+        (2, 3),
+        (2, 4),
+        (2, 5),
+        (2, 6),
+    ];
     let small = 0.04 * reading.light.unwrap_or(reading.top);
-    let item = |part: &LossSegment, form: usize| format!("{} {} {}", part.fill, part.names[form], change(part.value, glyphs));
+    let item = |part: &LossSegment, form: usize| {
+        format!("{} {} {}", part.fill, part.names[form], change(part.value, glyphs))
+    };
     let mut by_size: Vec<usize> = (0..reading.parts.len()).collect();
     by_size.sort_by(|&a, &b| reading.parts[a].value.abs().total_cmp(&reading.parts[b].value.abs()));
     let long = |chosen: &[usize], form: usize| {
-        chosen.iter().map(|&i| pen.measure(&item(&reading.parts[i], form)) + 2).sum::<usize>().saturating_sub(2)
+        chosen
+            .iter()
+            .map(|&i| pen.measure(&item(&reading.parts[i], form)) + 2)
+            .sum::<usize>()
+            .saturating_sub(2)
     };
     let found = FORMS.into_iter().find_map(|(form, gone)| {
         let gone = &by_size[..gone.min(by_size.len())];
@@ -534,7 +640,8 @@ fn losses(reading: &Reading, pen: &mut Pen) {
         let part = &reading.parts[i];
         let role = if part.value.abs() < 0.5 { Role::Label } else { part.role };
         x = pen.text(x, 0, part.fill, role) + 1;
-        x = pen.text(x, 0, &format!("{} {}", part.names[form], change(part.value, glyphs)), role) + gap;
+        x = pen.text(x, 0, &format!("{} {}", part.names[form], change(part.value, glyphs)), role)
+            + gap;
     }
 }
 
@@ -542,7 +649,13 @@ fn losses(reading: &Reading, pen: &mut Pen) {
 fn table(reading: &Reading, pen: &mut Pen) -> usize {
     let (width, glyphs) = (pen.width(), pen.glyphs());
     let mut y = 0;
-    let mut line = |pen: &mut Pen, fill: &str, name: &str, value: String, share: Option<f64>, role: Role, words: &str| {
+    let mut line = |pen: &mut Pen,
+                    fill: &str,
+                    name: &str,
+                    value: String,
+                    share: Option<f64>,
+                    role: Role,
+                    words: &str| {
         pen.rule(1, 3, y, fill, role);
         pen.text(4, y, name, role);
         pen.right(45, y, &value, Role::Value);
@@ -553,18 +666,50 @@ fn table(reading: &Reading, pen: &mut Pen) -> usize {
     };
     if let Some(light) = reading.light {
         let words = "free, perfect drafter with the best size of each pass";
-        line(pen, " ", "speed of light", format!("{} tok/s", rate(light)), Some(1.0), Role::LightBar, words);
+        line(
+            pen,
+            " ",
+            "speed of light",
+            format!("{} tok/s", rate(light)),
+            Some(1.0),
+            Role::LightBar,
+            words,
+        );
     }
     let whole = reading.light;
     // From the speed of light down.
-    let order =
-        [Role::LightBudget, Role::LightKnowledge, Role::LightShape, Role::LightDrafting, Role::LightOverhead, Role::LightLuck];
-    for part in order.iter().flat_map(|role| reading.parts.iter().filter(move |part| part.role == *role)) {
-        line(pen, part.fill, part.names[0], change(part.value, glyphs), whole.map(|w| part.value / w), part.role, part.meaning);
+    let order = [
+        Role::LightBudget,
+        Role::LightKnowledge,
+        Role::LightShape,
+        Role::LightDrafting,
+        Role::LightOverhead,
+        Role::LightLuck,
+    ];
+    for part in
+        order.iter().flat_map(|role| reading.parts.iter().filter(move |part| part.role == *role))
+    {
+        line(
+            pen,
+            part.fill,
+            part.names[0],
+            change(part.value, glyphs),
+            whole.map(|w| part.value / w),
+            part.role,
+            part.meaning,
+        );
     }
     let words = "tokens emitted over the time spent in steps";
     let share = whole.map(|w| reading.reached / w);
-    line(pen, glyphs.light[0], "reached", format!("{} tok/s", rate(reading.reached)), share, Role::LightReached, words);
+    line(
+        pen,
+        glyphs.light[0],
+        "reached",
+        format!("{} tok/s", rate(reading.reached)),
+        share,
+        Role::LightReached,
+        words,
+    );
     if let Some(plain) = reading.plain {
         line(
             pen,

@@ -98,14 +98,22 @@ const LIGHT: [(&str, Role, &str); 10] = [
     ),
     ("shape", Role::LightShape, "the drafter's best trees of their size, less the drafted ones"),
     ("budget", Role::LightBudget, "the best size for each context, less the verified sizes"),
-    ("luck", Role::LightLuck, "expected accepted length less the actual one; of either sign, 0 in the long run"),
+    (
+        "luck",
+        Role::LightLuck,
+        "expected accepted length less the actual one; of either sign, 0 in the long run",
+    ),
     ("plain", Role::Base, "plain decoding of the same model, measured on this machine"),
     ("free drafting", Role::LightDrafting, "speed if the drafter took no time"),
 ];
 
 /// Losses, from the highest mark down.
 const LOSSES: [(&str, Role, &str); 6] = [
-    ("budget", Role::LossBudget, "from B - 1 to fluid: out of reach of any drafter on this text with B tokens per pass"),
+    (
+        "budget",
+        Role::LossBudget,
+        "from B - 1 to fluid: out of reach of any drafter on this text with B tokens per pass",
+    ),
     (
         "context",
         Role::LossContext,
@@ -116,8 +124,16 @@ const LOSSES: [(&str, Role, &str); 6] = [
         Role::LossKnowledge,
         "from the oracle tree to the drafter's best: the drafter's imperfect knowledge of the target",
     ),
-    ("shape", Role::LossShape, "from the drafter's best to E[X|T]: other trees of this drafter had a higher value"),
-    ("unsplit", Role::LossKnowledge, "context, knowledge, and shape together, where no oracle search is available"),
+    (
+        "shape",
+        Role::LossShape,
+        "from the drafter's best to E[X|T]: other trees of this drafter had a higher value",
+    ),
+    (
+        "unsplit",
+        Role::LossKnowledge,
+        "context, knowledge, and shape together, where no oracle search is available",
+    ),
     ("luck", Role::LossLuck, "from E[X|T] to accepted: sampling; 0 in the long run"),
 ];
 
@@ -127,7 +143,10 @@ const RULES: [(&str, &str); 3] = [
         "argmax",
         "p(argmax q): acceptance rate of the drafter's best token under sample-and-match; mean over root and accepted nodes",
     ),
-    ("sampled", "sum of min(p, q): acceptance rate of one token sampled from q; two bounds where q is partly known"),
+    (
+        "sampled",
+        "sum of min(p, q): acceptance rate of one token sampled from q; two bounds where q is partly known",
+    ),
     (
         "first token",
         "P(accepted >= 1) of sampled drafts, and its upper bound for any lossless rule (optimal transport, Hu et al. 2025)",
@@ -145,8 +164,11 @@ pub fn marks(scroll: u16, pen: &mut Pen) -> usize {
 }
 
 fn lines(glyphs: &Glyphs) -> Vec<SheetLine> {
-    let entry = |name: &str, role: Role, words: String| SheetLine::Entry(name.to_owned(), role, words);
-    let mut out = vec![SheetLine::Heading("bar, in tokens per second: its parts add up to the speed of light")];
+    let entry =
+        |name: &str, role: Role, words: String| SheetLine::Entry(name.to_owned(), role, words);
+    let mut out = vec![SheetLine::Heading(
+        "bar, in tokens per second: its parts add up to the speed of light",
+    )];
     out.extend(LIGHT.iter().map(|(name, role, words)| entry(name, *role, (*words).to_owned())));
     out.push(entry(
         "",
@@ -154,23 +176,39 @@ fn lines(glyphs: &Glyphs) -> Vec<SheetLine> {
         "assumes that contexts at step starts represent those of a perfect drafter, and t(B) as measured here. Source: docs/bounds.md, The speed of light"
             .to_owned(),
     ));
-    out.extend([SheetLine::Empty, SheetLine::Heading("marks of the gauge, in drafted tokens per step")]);
+    out.extend([
+        SheetLine::Empty,
+        SheetLine::Heading("marks of the gauge, in drafted tokens per step"),
+    ]);
     for mark in MARKS {
         out.push(entry(mark.name, mark.role, mark.definition.to_owned()));
-        out.push(entry("", Role::Label, format!("assumes {}. Source: {}", mark.assumes, mark.source)));
+        out.push(entry(
+            "",
+            Role::Label,
+            format!("assumes {}. Source: {}", mark.assumes, mark.source),
+        ));
     }
     out.push(entry(
         glyphs.band,
         Role::GaugeExpected,
         "95% interval of E[X|T] and of fluid: bootstrap over steps, joint for their ratio; shown from 256 steps on".to_owned(),
     ));
-    out.extend([SheetLine::Empty, SheetLine::Heading("losses: they add up to B - 1 minus accepted")]);
+    out.extend([
+        SheetLine::Empty,
+        SheetLine::Heading("losses: they add up to B - 1 minus accepted"),
+    ]);
     out.extend(LOSSES.iter().map(|(name, role, words)| entry(name, *role, (*words).to_owned())));
-    out.extend([SheetLine::Empty, SheetLine::Heading("verification rules: acceptance of one token, and its upper bound")]);
+    out.extend([
+        SheetLine::Empty,
+        SheetLine::Heading("verification rules: acceptance of one token, and its upper bound"),
+    ]);
     for (name, words) in RULES {
         out.push(entry(name, Role::Value, words.to_owned()));
     }
-    out.extend([SheetLine::Empty, SheetLine::Heading("misses: why the tree lacked the sampled token")]);
+    out.extend([
+        SheetLine::Empty,
+        SheetLine::Heading("misses: why the tree lacked the sampled token"),
+    ]);
     for (name, words) in [
         ("knowledge", "the drafter did not propose it"),
         ("ranking", "the drafter proposed it, at a worse rank than the target's"),

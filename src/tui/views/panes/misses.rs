@@ -1,14 +1,15 @@
 //! Misses pane: a step's rejection, and all rejections by cause, depth, class, and token.
 
 use super::{Pen, empty, greedy};
-use crate::tui::{State, Step};
 use crate::telemetry::{MissCause, Misses, TokenClass};
 use crate::tui::theme::Role;
 use crate::tui::views::number::{percent, probability};
+use crate::tui::{State, Step};
 
 /// Causes in the order of the table. They range from the drafter's deficits to what no drafter
 /// could know.
-const CAUSES: [MissCause; 4] = [MissCause::Knowledge, MissCause::Ranking, MissCause::Budget, MissCause::Unlucky];
+const CAUSES: [MissCause; 4] =
+    [MissCause::Knowledge, MissCause::Ranking, MissCause::Budget, MissCause::Unlucky];
 
 /// Returns the role of a cause.
 pub fn cause_role(cause: MissCause) -> Role {
@@ -27,7 +28,14 @@ pub fn summary(state: &State) -> (Vec<String>, Role) {
         return (Vec::new(), Role::Label);
     }
     let known = percent(causes.count_of(MissCause::Knowledge) as f64 / total as f64);
-    (vec![format!("{total} rejections, {known} not proposed"), format!("{total} rejections"), total.to_string()], Role::Label)
+    (
+        vec![
+            format!("{total} rejections, {known} not proposed"),
+            format!("{total} rejections"),
+            total.to_string(),
+        ],
+        Role::Label,
+    )
 }
 
 /// Draws the misses pane: the shown step's rejection, then tables over all steps.
@@ -66,7 +74,8 @@ fn autopsy(state: &State, step: &Step, pen: &mut Pen) -> usize {
     let role = if state.selected.is_some() { Role::Notice } else { Role::Label };
     let mut x = pen.text(1, 0, &format!("step {}", record.step), role);
     let Some(miss) = &record.miss else {
-        let why = if record.tree.parents.len() > 1 { ": nothing rejected" } else { ": nothing drafted" };
+        let why =
+            if record.tree.parents.len() > 1 { ": nothing rejected" } else { ": nothing drafted" };
         pen.text(x, 0, why, Role::Label);
         return 1;
     };
@@ -140,7 +149,8 @@ fn by_cause(misses: &Misses, mut y: usize, pen: &mut Pen) -> usize {
 /// Draws the fractions by token class, most frequent first; returns the next free row.
 fn by_class(misses: &Misses, y: usize, pen: &mut Pen) -> usize {
     let total = misses.causes().total() as f64;
-    let mut classes: Vec<(usize, &str)> = TokenClass::ALL.iter().map(|&c| (misses.class(c).total(), c.name())).collect();
+    let mut classes: Vec<(usize, &str)> =
+        TokenClass::ALL.iter().map(|&c| (misses.class(c).total(), c.name())).collect();
     classes.sort_by_key(|c| std::cmp::Reverse(c.0));
     let mut x = 1;
     for (count, name) in classes.into_iter().filter(|c| c.0 > 0) {

@@ -37,8 +37,8 @@ pub use text::text;
 pub use tree::{token, tree};
 
 use super::pen::Pen;
-use crate::tui::{Pane, State};
 use crate::tui::theme::{Glyphs, Role};
+use crate::tui::{Pane, State};
 
 /// Returns the right part of a pane's title, longest form first, with its role.
 pub fn summary(state: &State, pane: Pane, glyphs: &Glyphs) -> (Vec<String>, Role) {

@@ -1,16 +1,19 @@
 //! Acceptance of argmax against sampled drafts, and the ceiling of the verification rule.
 
-use crate::tui::State;
 use crate::telemetry::OverlapMean;
+use crate::tui::State;
 use crate::tui::views::number::two;
 
 /// Returns the means since the settings last changed, one row each. Empty if greedy or if the
 /// drafter proposed nothing.
 pub fn rows(state: &State) -> Vec<String> {
     let overlaps = &state.history.averages.overlaps;
-    let node = overlaps.mean().map(|mean| format!("argmax {}, sampled {}", two(mean.p_argmax_mean), range(&mean)));
-    let rule = (overlaps.rule_ceiling())
-        .map(|rule| format!("first token {} of at most {}", two(rule.accepted_mean), two(rule.ceiling_mean)));
+    let node = overlaps
+        .mean()
+        .map(|mean| format!("argmax {}, sampled {}", two(mean.p_argmax_mean), range(&mean)));
+    let rule = (overlaps.rule_ceiling()).map(|rule| {
+        format!("first token {} of at most {}", two(rule.accepted_mean), two(rule.ceiling_mean))
+    });
     node.into_iter().chain(rule).collect()
 }
 

@@ -1,13 +1,13 @@
 //! Speed pane: tokens per second against plain decoding, time by stage, cost of passes.
 
 use super::{Pen, empty};
-use crate::tui::{State, Step};
 use crate::telemetry::{BudgetReason, SpeedUp, StageTimes};
-use crate::tui::theme::{Glyphs, Role};
 use crate::theory::intervals::Estimate;
 use crate::theory::speed::BestSpeedUp;
+use crate::tui::theme::{Glyphs, Role};
 use crate::tui::views::number;
 use crate::tui::views::plot::{Curve, HorizontalAxis, Plot, between, round_up};
+use crate::tui::{State, Step};
 
 /// Half-width of the speed-up's interval, relative to the speed-up, above which it counts as
 /// uncertain.
@@ -35,7 +35,9 @@ pub fn summary(state: &State, glyphs: &Glyphs) -> (Vec<String>, Role) {
         Some(found) => {
             let value = format!("{}{} plain decoding", glyphs.times, number::two(found.value));
             let interval = found.interval.filter(|interval| interval.low < interval.high);
-            let range = interval.map_or_else(String::new, |i| format!(" ({} to {})", number::two(i.low), number::two(i.high)));
+            let range = interval.map_or_else(String::new, |i| {
+                format!(" ({} to {})", number::two(i.low), number::two(i.high))
+            });
             let role = match () {
                 () if uncertain(&found) || !busy.is_empty() => Role::Label,
                 () if found.value < 1.0 => Role::NodeRefused,
@@ -93,10 +95,18 @@ pub fn speed(state: &State, pen: &mut Pen) {
         pen.text(1, y, &pen.shorten(&line, width.saturating_sub(2)), Role::Label);
         y += 1;
     }
-    for line in [chosen(state), passes(state, pen.glyphs()), limit(state, pen.glyphs())].into_iter().flatten() {
+    for line in [chosen(state), passes(state, pen.glyphs()), limit(state, pen.glyphs())]
+        .into_iter()
+        .flatten()
+    {
         if height > y {
             let line = line.iter().find(|l| pen.measure(l) + 2 <= width).or(line.last());
-            pen.text(1, y, &pen.shorten(line.map_or("", String::as_str), width.saturating_sub(2)), Role::Base);
+            pen.text(
+                1,
+                y,
+                &pen.shorten(line.map_or("", String::as_str), width.saturating_sub(2)),
+                Role::Base,
+            );
             y += 1;
         }
     }
@@ -138,7 +148,11 @@ fn passes(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
     let ratio = format!("{} {} t(1)", number::two(here / one), glyphs.times);
     let short = format!("t({batch}) {} ms = {ratio}", number::millis(here));
     Some(vec![
-        format!("verify pass over 1 token {} ms, over {batch} tokens {} ms = {ratio}", number::millis(one), number::millis(here)),
+        format!(
+            "verify pass over 1 token {} ms, over {batch} tokens {} ms = {ratio}",
+            number::millis(one),
+            number::millis(here)
+        ),
         short,
     ])
 }
@@ -149,8 +163,15 @@ fn limit(state: &State, glyphs: &Glyphs) -> Option<Vec<String>> {
     let greedy = super::greedy(&state.history.newest()?.record);
     let steps = averages.steps.max(1) as f64;
     let drafting = (averages.time.draft / steps, averages.nodes as f64 / steps);
-    let best = SpeedUp::compute(factor(state), state.cost.as_ref(), &fluid.curve, &averages.curve, drafting);
-    let times = |b: BestSpeedUp| format!("{}{} at B {}", glyphs.times, number::two(b.speed_up), b.budget);
+    let best = SpeedUp::compute(
+        factor(state),
+        state.cost.as_ref(),
+        &fluid.curve,
+        &averages.curve,
+        drafting,
+    );
+    let times =
+        |b: BestSpeedUp| format!("{}{} at B {}", glyphs.times, number::two(b.speed_up), b.budget);
     let own = best.drafter.map(times)?;
     let ceiling = best.ceiling.filter(|_| !greedy).map(times);
     let short = format!("speed-up at most {own}");
@@ -172,7 +193,9 @@ pub fn chosen(state: &State) -> Option<Vec<String>> {
     let plain = number::speed(Some(choice.plain_tokens_per_second));
     Some(match choice.reason {
         BudgetReason::Whole => vec![
-            format!("auto: verifies all {drafted} drafted tokens: {promise} tok/s expected, plain {plain} tok/s"),
+            format!(
+                "auto: verifies all {drafted} drafted tokens: {promise} tok/s expected, plain {plain} tok/s"
+            ),
             format!("auto: all {drafted}: {promise} tok/s, plain {plain}"),
         ],
         BudgetReason::Cut => vec![
@@ -183,11 +206,16 @@ pub fn chosen(state: &State) -> Option<Vec<String>> {
             format!("auto: {kept} of {drafted}: {promise} tok/s"),
         ],
         BudgetReason::NotWorth => vec![
-            format!("auto: verifies none of {drafted} drafted tokens, too slow: plain decoding, {plain} tok/s"),
+            format!(
+                "auto: verifies none of {drafted} drafted tokens, too slow: plain decoding, {plain} tok/s"
+            ),
             format!("auto: none of {drafted} verified, too slow"),
         ],
         BudgetReason::NothingDrafted => {
-            vec!["auto: nothing drafted, plain decoding".to_owned(), "auto: nothing drafted".to_owned()]
+            vec![
+                "auto: nothing drafted, plain decoding".to_owned(),
+                "auto: nothing drafted".to_owned(),
+            ]
         }
         BudgetReason::Resting => vec![
             format!("auto: back-off, drafting was slower than plain decoding ({plain} tok/s)"),
@@ -222,17 +250,38 @@ fn by_budget(state: &State, pen: &mut Pen) {
     let long = format!("t(B): ms per verify pass; {mark}");
     cost_pen.text(1, 0, &cost_pen.shorten(&long, left.saturating_sub(2)), Role::Label);
     let top = round_up(seconds(most as f64).unwrap_or(1.0));
-    let curves = [Curve { labels: vec![], letter: "t", role: Role::TimeVerify, dashed: false, until: None, value: &seconds }];
-    let plot =
-        Plot { across: HorizontalAxis::Budgets, most, top, places: usize::from(top < 4.0), mark: Some(batch), curves: &curves };
+    let curves = [Curve {
+        labels: vec![],
+        letter: "t",
+        role: Role::TimeVerify,
+        dashed: false,
+        until: None,
+        value: &seconds,
+    }];
+    let plot = Plot {
+        across: HorizontalAxis::Budgets,
+        most,
+        top,
+        places: usize::from(top < 4.0),
+        mark: Some(batch),
+        curves: &curves,
+    };
     plot.draw(&mut cost_pen.part(0, 1, left as u16, height.saturating_sub(1) as u16));
     if !halves {
         return;
     }
     let mut rate_pen = pen.part(left as u16, 0, right as u16, height as u16);
-    rate_pen.text(1, 0, &rate_pen.shorten("tokens per second by B", right.saturating_sub(2)), Role::Label);
-    let best =
-        (1..=curve.budget()).filter_map(|b| rate(b as f64)).chain(state.plain).filter(|r| r.is_finite()).fold(1.0, f64::max);
+    rate_pen.text(
+        1,
+        0,
+        &rate_pen.shorten("tokens per second by B", right.saturating_sub(2)),
+        Role::Label,
+    );
+    let best = (1..=curve.budget())
+        .filter_map(|b| rate(b as f64))
+        .chain(state.plain)
+        .filter(|r| r.is_finite())
+        .fold(1.0, f64::max);
     let curves = [
         Curve {
             labels: vec!["tok/s".to_owned()],
@@ -242,7 +291,14 @@ fn by_budget(state: &State, pen: &mut Pen) {
             until: None,
             value: &rate,
         },
-        Curve { labels: vec!["plain".to_owned()], letter: "-", role: Role::PlotMean, dashed: true, until: None, value: &plain },
+        Curve {
+            labels: vec!["plain".to_owned()],
+            letter: "-",
+            role: Role::PlotMean,
+            dashed: true,
+            until: None,
+            value: &plain,
+        },
     ];
     let plot = Plot {
         across: HorizontalAxis::Budgets,
@@ -279,7 +335,8 @@ fn by_step(state: &State, pen: &mut Pen) {
         pen.rule(axis, axis + columns, y, glyphs.line, Role::PlotMean);
     }
     for (i, step) in steps.iter().rev().enumerate() {
-        let eighths = ((rate(step) / top * (8 * height) as f64).round() as usize).clamp(1, 8 * height);
+        let eighths =
+            ((rate(step) / top * (8 * height) as f64).round() as usize).clamp(1, 8 * height);
         let role = match step {
             _ if state.selected == Some(step.number) => Role::Notice,
             step if step.changed => Role::PlotChange,
@@ -312,6 +369,8 @@ fn bar(time: &StageTimes, pen: &mut Pen) {
         x = end;
         word = pen.text(word, 2, fill, role) + 1;
         word = pen.text(word, 2, label, Role::Label) + 1;
-        word = pen.text(word, 2, &format!("{:>3}", number::percent(seconds / total)), Role::Base) + 1 + usize::from(width > 40);
+        word = pen.text(word, 2, &format!("{:>3}", number::percent(seconds / total)), Role::Base)
+            + 1
+            + usize::from(width > 40);
     }
 }

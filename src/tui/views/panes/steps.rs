@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::{Pen, empty};
-use crate::tui::State;
 use crate::telemetry::StepRecord;
+use crate::tui::State;
 use crate::tui::theme::{Glyphs, Role};
 use crate::tui::views::number;
 
@@ -13,7 +13,9 @@ use crate::tui::views::number;
 fn put_out<'a>(record: &'a StepRecord, i: usize, text: &'a str, glyphs: &Glyphs) -> Cow<'a, str> {
     match text {
         "" if i + 1 == record.emitted_text.len() => Cow::from(&record.bonus_text),
-        text if !text.is_empty() && text.trim_matches(' ').is_empty() => Cow::from(glyphs.space.repeat(text.len())),
+        text if !text.is_empty() && text.trim_matches(' ').is_empty() => {
+            Cow::from(glyphs.space.repeat(text.len()))
+        }
         text => Cow::from(text),
     }
 }
@@ -38,7 +40,8 @@ pub fn steps(state: &State, pen: &mut Pen) {
     let last = state.selected.map(|n| (n + rows / 2).min(newest));
     for (y, step) in state.history.steps_back_from(last).take(rows).enumerate() {
         let (y, record) = (y + 1, &step.record);
-        let mean = record.entropy.iter().map(|e| e.sampled.entropy).sum::<f64>() / record.entropy.len().max(1) as f64;
+        let mean = record.entropy.iter().map(|e| e.sampled.entropy).sum::<f64>()
+            / record.entropy.len().max(1) as f64;
         let values = [
             record.step.to_string(),
             record.tree.tokens.len().to_string(),

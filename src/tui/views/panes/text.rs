@@ -1,10 +1,10 @@
 //! Text pane: the generated text, each token colored by its origin.
 
 use super::{Pen, empty};
-use crate::tui::{State, Step};
 use crate::telemetry::Ending;
 use crate::tui::theme::Role;
 use crate::tui::views::flow::Flow;
+use crate::tui::{State, Step};
 
 /// Returns the role of the i-th token that a step emitted.
 fn origin(step: &Step, i: usize) -> Role {
@@ -72,14 +72,17 @@ pub fn text(state: &State, pen: &mut Pen) -> usize {
     let height = pen.height();
     // Last line to show: the end of the text, the selected step, or the scroll position.
     let bottom = match selected_from {
-        Some(cell) => {
-            (lines.iter().position(|l| cell < l.1).unwrap_or(0) + 1 + height / 2).clamp(height.min(lines.len()), lines.len())
-        }
+        Some(cell) => (lines.iter().position(|l| cell < l.1).unwrap_or(0) + 1 + height / 2)
+            .clamp(height.min(lines.len()), lines.len()),
         None => lines.len().saturating_sub(usize::from(state.scroll)).max(height.min(lines.len())),
     };
     for (y, line) in lines[bottom.saturating_sub(height)..bottom].iter().enumerate() {
         let x = flow.draw(*line, y, 1 + width, pen);
-        if y + 1 == height.min(bottom) && bottom == lines.len() && !state.motion.still() && x < 1 + width {
+        if y + 1 == height.min(bottom)
+            && bottom == lines.len()
+            && !state.motion.still()
+            && x < 1 + width
+        {
             pen.tint(x, y, 1, Role::FrameFocus);
             let bar = pen.glyphs().focus;
             pen.text(x, y, bar, Role::FrameFocus);

@@ -1,8 +1,8 @@
 //! Tree pane: a step's token tree, with each node's outcome, p, and q.
 
 use super::{Pen, empty, greedy};
-use crate::tui::State;
 use crate::telemetry::{Origins, StepRecord, TreeRecord};
+use crate::tui::State;
 use crate::tui::theme::{Glyphs, Role};
 use crate::tui::views::number;
 
@@ -135,9 +135,11 @@ fn rows(record: &StepRecord, keep: &[bool], narrow: bool, glyphs: &Glyphs) -> Ve
     }
     let mut out = Vec::new();
     // Node, branches before its own, own branch, depth.
-    let mut stack: Vec<(Option<usize>, String, &str, usize)> = vec![(Some(0), String::new(), "", 0)];
+    let mut stack: Vec<(Option<usize>, String, &str, usize)> =
+        vec![(Some(0), String::new(), "", 0)];
     while let Some((node, before, branch, depth)) = stack.pop() {
-        let fate = node.map_or(NodeOutcome::Bonus, |i| fates.get(i).copied().unwrap_or(NodeOutcome::Root));
+        let fate =
+            node.map_or(NodeOutcome::Bonus, |i| fates.get(i).copied().unwrap_or(NodeOutcome::Root));
         out.push(Row { branches: format!("{before}{branch}"), fate, node, depth });
         let below = match branch {
             "" => before,
@@ -174,7 +176,11 @@ fn origins(record: &StepRecord, letters: &[char]) -> Vec<String> {
     counts.add(record);
     let each = |long: bool| {
         let of = |(name, letter): (&String, &char)| {
-            let counts = counts.iter().find(|(own, _)| own == name).map(|(_, counts)| counts).unwrap_or_default();
+            let counts = counts
+                .iter()
+                .find(|(own, _)| own == name)
+                .map(|(_, counts)| counts)
+                .unwrap_or_default();
             let name = if long { format!("{letter} {name}") } else { letter.to_string() };
             format!("{name} {}/{}", counts.accepted, counts.proposed)
         };
@@ -210,7 +216,12 @@ pub fn tree(state: &State, pen: &mut Pen) {
         }
         height -= 1;
         let line = words.iter().find(|w| pen.measure(w) + 2 <= width).or(words.last());
-        pen.text(1, height, &pen.shorten(line.map_or("", String::as_str), width.saturating_sub(2)), Role::Label);
+        pen.text(
+            1,
+            height,
+            &pen.shorten(line.map_or("", String::as_str), width.saturating_sub(2)),
+            Role::Label,
+        );
     }
     let nodes = all_nodes(&record.tree);
     // One row for the column heads, one for the bonus token.
@@ -240,16 +251,29 @@ pub fn tree(state: &State, pen: &mut Pen) {
         let mut x = pen.text(1, y, &pen.shorten(&row.branches, words.saturating_sub(4)), branch);
         x = pen.text(x, y, glyph, role);
         let member = row.node.and_then(|i| record.tree.origin.get(i).copied().flatten());
-        if let Some((member, letter)) = member.and_then(|member| Some((member, letters.get(member)?))) {
+        if let Some((member, letter)) =
+            member.and_then(|member| Some((member, letters.get(member)?)))
+        {
             x = pen.text(x, y, letter.encode_utf8(&mut [0; 4]), Role::origin(member));
         }
-        let cut = row.node.and_then(|i| record.tree.cut.get(i.checked_sub(record.tree.tokens.len())?));
+        let cut =
+            row.node.and_then(|i| record.tree.cut.get(i.checked_sub(record.tree.tokens.len())?));
         let (text, p, p_plain, q) = match (row.node, cut) {
             (_, Some(cut)) => (Some(&cut.text), None, None, Some(&cut.q)),
-            (Some(i), _) => (record.tree.text.get(i), record.tree.p.get(i), record.tree.p_plain.get(i), record.tree.q.get(i)),
+            (Some(i), _) => (
+                record.tree.text.get(i),
+                record.tree.p.get(i),
+                record.tree.p_plain.get(i),
+                record.tree.q.get(i),
+            ),
             (None, _) => {
                 let last = record.entropy.last();
-                (Some(&record.bonus_text), last.map(|e| &e.p), last.and_then(|e| e.p_plain.as_ref()), record.bonus_q.as_ref())
+                (
+                    Some(&record.bonus_text),
+                    last.map(|e| &e.p),
+                    last.and_then(|e| e.p_plain.as_ref()),
+                    record.bonus_q.as_ref(),
+                )
             }
         };
         let token = token(text.map_or("", String::as_str), pen, words.saturating_sub(x));
@@ -260,7 +284,12 @@ pub fn tree(state: &State, pen: &mut Pen) {
             _ => &[],
         };
         if let Some(label) = labels.iter().find(|label| x + label.len() + 1 < words) {
-            pen.text(x + 1, y, label, if row.fate == NodeOutcome::Cut { role } else { Role::Label });
+            pen.text(
+                x + 1,
+                y,
+                label,
+                if row.fate == NodeOutcome::Cut { role } else { Role::Label },
+            );
         }
         let quiet = matches!(row.fate, NodeOutcome::Unreached | NodeOutcome::Cut);
         let number_role = if quiet { Role::NodeUnreached } else { Role::Base };
@@ -268,10 +297,16 @@ pub fn tree(state: &State, pen: &mut Pen) {
             let value = match (column, row.node) {
                 (_, Some(0)) => continue,
                 (Column::P, _) => p.map_or_else(String::new, |p| number::probability(*p)),
-                (Column::PlainP, _) => p_plain.map_or_else(String::new, |p| number::probability(*p)),
+                (Column::PlainP, _) => {
+                    p_plain.map_or_else(String::new, |p| number::probability(*p))
+                }
                 (Column::Q, _) => q.map_or_else(String::new, |q| number::probability(*q)),
-                (Column::Rank, Some(i)) => record.tree.rank.get(i).map_or_else(String::new, |r| rank(*r)),
-                (Column::Pi, Some(i)) => pi.get(i).map_or_else(String::new, |p| number::probability(*p)),
+                (Column::Rank, Some(i)) => {
+                    record.tree.rank.get(i).map_or_else(String::new, |r| rank(*r))
+                }
+                (Column::Pi, Some(i)) => {
+                    pi.get(i).map_or_else(String::new, |p| number::probability(*p))
+                }
                 (Column::Depth, _) => row.depth.to_string(),
                 (Column::Rank, None) => rank(record.bonus_rank),
                 (Column::Pi, None) => continue,
@@ -283,7 +318,8 @@ pub fn tree(state: &State, pen: &mut Pen) {
     let hidden_of = |nodes: &[bool]| nodes.iter().filter(|k| !**k).count();
     let (hidden, hidden_cut) = (hidden_of(tree_nodes), hidden_of(cut_nodes));
     if !all && height > head {
-        let mass: f64 = keep.iter().zip(&pi).filter(|(k, _)| !**k).map(|(_, p)| p).sum::<f64>() + 0.0; // -0 becomes 0
+        let mass: f64 =
+            keep.iter().zip(&pi).filter(|(k, _)| !**k).map(|(_, p)| p).sum::<f64>() + 0.0; // -0 becomes 0
         let above = if skipped > 0 { format!("{skipped} rows above, ") } else { String::new() };
         let short = format!("{} {above}{hidden} less likely nodes hidden", glyphs.ellipsis);
         let long = format!("{short}, {} of E[X|T]", number::two(mass));
@@ -363,7 +399,12 @@ pub fn token(text: &str, pen: &Pen, width: usize) -> String {
         "<>".to_owned()
     } else {
         let tail = text.len() - lead - inner.len();
-        format!("{}{}{}", pen.glyphs().space.repeat(lead.min(8)), inner, pen.glyphs().space.repeat(tail.min(8)))
+        format!(
+            "{}{}{}",
+            pen.glyphs().space.repeat(lead.min(8)),
+            inner,
+            pen.glyphs().space.repeat(tail.min(8))
+        )
     };
     pen.shorten(&shown, width)
 }
