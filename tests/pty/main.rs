@@ -70,7 +70,7 @@ fn a_session_from_start_to_quit() {
     );
     t.wait("steps", |s| s.contains("tokens/step") || s.contains("1 bonus"));
     t.send(" ");
-    t.wait("the pause", |s| s.contains("paused") && s.contains("go on"));
+    t.wait("the pause", |s| s.contains("paused") && s.contains("resume"));
     let before = t.number("step ");
     t.send(".");
     t.wait("one step more", |s| terminal::number(s, "step ") == Some(before + 1));
@@ -79,7 +79,7 @@ fn a_session_from_start_to_quit() {
     t.send("DD");
     t.wait("the refusal", |s| s.contains("not today"));
     t.resize(120, 40);
-    t.wait("more room", |s| s.contains("tokens a step"));
+    t.wait("more room", |s| s.contains("tokens/step"));
     t.resize(20, 5);
     t.wait("too little room", |s| s.contains("too small"));
     t.resize(80, 24);

@@ -45,7 +45,7 @@ fn a_session_from_start_to_quit() {
         s.contains("Count from one") && number(s, "step ").is_some_and(|step| step > 2)
     });
     t.send(" ");
-    t.wait("the pause", |s| s.contains("paused") && s.contains("go on"));
+    t.wait("the pause", |s| s.contains("paused") && s.contains("resume"));
     let before = t.number("step ");
     t.send(".");
     t.wait("one step more", |s| number(s, "step ") == Some(before + 1));
@@ -56,7 +56,7 @@ fn a_session_from_start_to_quit() {
     t.send("T.");
     t.wait("the temperature", |s| s.contains("T 0.2") && number(s, "step ") == Some(before + 3));
     t.resize(120, 40);
-    t.wait("more room", |s| s.contains("tokens a step"));
+    t.wait("more room", |s| s.contains("tokens/step"));
     t.resize(80, 24);
     t.wait("room again", |s| s.contains("paused"));
     t.send(" ");
@@ -81,7 +81,7 @@ fn a_signal_ends_it_with_its_status() {
 #[test]
 fn what_can_be_known_before_is_said_before_the_screen() {
     let cases: [(&[&str], &str); 4] = [
-        (&["--theme", "nosuch"], "theme nosuch: not known"),
+        (&["--theme", "nosuch"], "theme nosuch: not found"),
         (&["--prompts", "no/such.jsonl"], "no/such.jsonl"),
         (&["--draft-model", "no/such.gguf", "--drafter", "model"], "no/such.gguf"),
         (&["--budget", "0"], "1 to 256"),
@@ -102,7 +102,7 @@ fn a_theme_that_is_wrong_is_named_by_file_line_and_key() {
         ("name = \"mine\"\nglyphs = \"round\"\n", ":2: glyphs: "),
         (
             "name = \"mine\"\ninherits = \"dark\"\n[roles]\nvalue = { fg = \"reddish\" }\n",
-            ":4: roles.value: no colour `reddish`",
+            ":4: roles.value: unknown color `reddish`",
         ),
         ("name = \"mine\"\n[roles]\nvalue = \n", ":3: not TOML"),
         ("colour = 1\n", ":1: unknown key `colour`"),
@@ -169,7 +169,7 @@ fn two_settings_side_by_side_from_start_to_quit() {
     );
     t.wait("steps", |s| number(s, "step ").is_some_and(|step| step > 2) && s.contains("same text"));
     t.send(" ");
-    t.wait("the pause", |s| s.contains("paused") && s.contains("go on"));
+    t.wait("the pause", |s| s.contains("paused") && s.contains("resume"));
     let both = |s: &str| {
         s.match_indices("step ")
             .filter_map(|(at, _)| number(&s[at..], "step "))

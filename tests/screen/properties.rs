@@ -238,7 +238,7 @@ fn all_of_it_is_on_a_screen_of_80_by_24() {
             "light ",
             "μ",
             "% steps",
-            "% passed",
+            "% accept",
             "by step",
             "now",
             "mean",
@@ -300,9 +300,9 @@ fn what_an_automatic_budget_chose_is_said() {
     let reasons = [
         (BudgetReason::Whole, "auto: all 12: 90.5 tok/s, plain 60.0"),
         (BudgetReason::Cut, "auto: verifies 9 of 12: 90.5 tok/s, plain 60.0"),
-        (BudgetReason::NotWorth, "auto: none of 12 is worth its time"),
-        (BudgetReason::NothingDrafted, "auto: the drafter had nothing, so plain decoding"),
-        (BudgetReason::Resting, "auto: rests, drafting did not pay"),
+        (BudgetReason::NotWorth, "auto: none of 12 verified, too slow"),
+        (BudgetReason::NothingDrafted, "auto: nothing drafted"),
+        (BudgetReason::Resting, "auto: back-off, drafting was slower"),
     ];
     for (reason, words) in reasons {
         let mut state = running(&settings("ngram", 64, 1.0), 2);

@@ -23,53 +23,50 @@ fn one(text: &str) -> Result<Theme, String> {
 #[test]
 fn bad_themes_are_named_by_file_line_key_and_cure() {
     let cases = [
-        (
-            "name = 3",
-            "theme own.toml:1: name: a string is asked for, here is a number without quotes",
-        ),
+        ("name = 3", "theme own.toml:1: name: expected a string, found a number without quotes"),
         (
             "\nnme = \"x\"",
-            "theme own.toml:2: unknown key `nme`: a theme has name, inherits, glyphs, [palette] and [roles]",
+            "theme own.toml:2: unknown key `nme`; a theme has name, inherits, glyphs, [palette], and [roles]",
         ),
         (
             "glyphs = \"emoji\"",
-            "theme own.toml:1: glyphs: no set `emoji`: write \"unicode\" or \"ascii\"",
+            "theme own.toml:1: glyphs: unknown set `emoji`; write \"unicode\" or \"ascii\"",
         ),
         (
             "palette = 1",
-            "theme own.toml:1: palette: a table [palette] is asked for, here is a number without quotes",
+            "theme own.toml:1: palette: expected a table [palette], found a number without quotes",
         ),
         (
             "[palette]\n\nred = \"#ff\"",
-            "theme own.toml:3: palette.red: `#ff` is no colour: write #rrggbb, an ANSI name such as \"bright-blue\", or \"0\" to \"255\"",
+            "theme own.toml:3: palette.red: `#ff` is not a color; write #rrggbb, an ANSI name such as \"bright-blue\", or \"0\" to \"255\"",
         ),
         (
             "[roles]\n\"token.bonsu\" = \"red\"",
-            "theme own.toml:2: roles.token.bonsu: no such role: the nearest is \"token.bonus\"",
+            "theme own.toml:2: roles.token.bonsu: unknown role; the nearest is \"token.bonus\"",
         ),
         (
             "[roles]\n\"base\" = \"chartreuse\"",
-            "theme own.toml:2: roles.base: no colour `chartreuse`: add it to [palette], or write #rrggbb, an ANSI name or 0 to 255",
+            "theme own.toml:2: roles.base: unknown color `chartreuse`; add it to [palette], or write #rrggbb, an ANSI name, or 0 to 255",
         ),
         (
             "[roles]\n\"base\" = { colour = \"red\" }",
-            "theme own.toml:2: roles.base.colour: unknown key: a style has fg, bg and add",
+            "theme own.toml:2: roles.base.colour: unknown key; a style has fg, bg, and add",
         ),
         (
             "[roles]\n\"base\" = { add = \"bold\" }",
-            "theme own.toml:2: roles.base.add: a list such as [\"bold\"] is asked for, here is a string",
+            "theme own.toml:2: roles.base.add: expected a list such as [\"bold\"], found a string",
         ),
         (
             "[roles]\n\"base\" = { add = [\"blink\"] }",
-            "theme own.toml:2: roles.base.add: no `blink`: write bold, dim, italic, underline or reverse",
+            "theme own.toml:2: roles.base.add: unknown modifier `blink`; write bold, dim, italic, underline, or reverse",
         ),
         (
             "[roles]\n\"base\" = [1]",
-            "theme own.toml:2: roles.base: a colour or { fg, bg, add } is asked for, here is a list",
+            "theme own.toml:2: roles.base: expected a color or { fg, bg, add }, found a list",
         ),
         (
             "inherits = \"nobody\"",
-            "theme own.toml:1: inherits: nobody not known: take one of dark, light, mono, or put nobody.toml into ",
+            "theme own.toml:1: inherits: nobody not found; use one of dark, light, mono, or put nobody.toml into ",
         ),
         ("inherits = \"./own.toml\"", "theme own.toml:1: inherits: ./own.toml can't be read: "),
     ];
@@ -85,7 +82,7 @@ fn bad_themes_are_named_by_file_line_key_and_cure() {
     let error = load(&[], "nobody", ColorDepth::True).unwrap_err();
     assert!(
         error.starts_with(
-            "theme nobody: not known: take one of dark, light, mono, or put nobody.toml into "
+            "theme nobody: not found; use one of dark, light, mono, or put nobody.toml into "
         ),
         "{error}"
     );
@@ -106,7 +103,7 @@ fn circles_are_named() {
     .unwrap_err();
     assert_eq!(
         circle,
-        "theme b.toml:2: inherits: `a` inherits this theme in turn: break the circle"
+        "theme b.toml:2: inherits: `a` inherits this theme in turn; remove one of the two"
     );
 }
 

@@ -303,7 +303,7 @@ fn a_rule_takes_a_shape_that_it_can_draw() {
     press(&mut state, &["v"]);
     // The only other shape of this run is the chain.
     assert_eq!(now(&state), (Rule::Rejection, "chain".into()));
-    assert!(state.notice.as_ref().unwrap().text.contains("outside of the theorem"));
+    assert!(state.notice.as_ref().unwrap().text.contains("only the bound B - 1 applies"));
     press(&mut state, &["s"]);
     assert_eq!(now(&state), (Rule::Rejection, "chain".into()), "best-first is passed over");
     press(&mut state, &["v", "v"]);
@@ -476,8 +476,8 @@ fn a_selected_step_that_is_forgotten_is_not_another_one() {
 }
 
 #[test]
-fn the_readme_lists_the_keys_as_they_are() {
-    let readme = include_str!("../../README.md");
+fn keys_page_equals_the_command_table() {
+    let page = include_str!("../../docs/keys.md");
     let rows: Vec<String> = COMMANDS
         .iter()
         .map(|command| {
@@ -487,7 +487,7 @@ fn the_readme_lists_the_keys_as_they_are() {
         })
         .collect();
     assert!(
-        readme.contains(&format!("\n{}\n", rows.concat())),
+        page.contains(&format!("\n{}\n", rows.concat())),
         "its table should be:\n{}",
         rows.concat()
     );
