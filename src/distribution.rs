@@ -231,7 +231,7 @@ impl<'a> TokenDist<'a> {
 
     /// Builds the distribution that gives `best`, whose logit is `max`, probability 1.
     ///
-    /// For callers without the logits. [`Law::rank`] then works for `best` only.
+    /// For callers without the logits. [`TokenDist::rank`] then works for `best` only.
     pub fn one_hot(best: TokenId, max: f32) -> TokenDist<'static> {
         TokenDist {
             logits: &[],

@@ -1,9 +1,9 @@
 //! Sanitizing of untrusted text (model output, prompts, file names) for display.
 //!
 //! Characters that a terminal would interpret, and those without a glyph, become visible signs.
-//! There is one set of functions per output: the screen draws with [`each`] and [`line()`]; text on
-//! standard output, standard error and progress bars goes through [`words`], [`name`] and
-//! [`lines`]; JSON for a terminal goes through [`json`]. All share one list of characters,
+//! There is one set of functions per output: the screen draws with [`for_each_piece`] and [`visible_line()`]; text on
+//! standard output, standard error and progress bars goes through [`sanitize_line`], [`sanitize_name`] and
+//! [`sanitize_lines`]; JSON for a terminal goes through [`sanitize_json`]. All share one list of characters,
 //! `hidden`.
 
 use std::borrow::Cow;
@@ -21,7 +21,7 @@ pub struct Signs {
     pub tab: &'static str,
 }
 
-/// Kind of a piece of text, as passed to the callback of [`each`].
+/// Kind of a piece of text, as passed to the callback of [`for_each_piece`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PieceKind {
     /// Printable character with its combining marks.
@@ -130,7 +130,7 @@ pub fn sanitize_line(text: &str) -> String {
     without_middle(line, LONGEST_LINE)
 }
 
-/// Formats a name as [`words`] does, with at most [`LONGEST_NAME`] characters.
+/// Formats a name as [`sanitize_line`] does, with at most [`LONGEST_NAME`] characters.
 pub fn sanitize_name(text: &str) -> String {
     without_middle(sanitize_line(text), LONGEST_NAME)
 }

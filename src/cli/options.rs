@@ -310,7 +310,7 @@ impl DecodeOptions {
     /// Returns the options of the engine, with the prompts read.
     ///
     /// With `once`, the engine ends after the last prompt. Invalid lines are reported to `warn`, as
-    /// by [`Options::prompts`].
+    /// by [`Self::prompts`].
     ///
     /// # Errors
     /// If there are no prompts, the list of models is invalid, or a model is neither in the list
@@ -328,7 +328,7 @@ impl DecodeOptions {
     /// Returns the options of the engine for prompts that were already read.
     ///
     /// # Errors
-    /// As [`Options::engine`], except for the prompts.
+    /// As [`Self::engine`], except for the prompts.
     pub fn engine_options_for(
         &self,
         prompts: Vec<Prompt>,

@@ -7,7 +7,7 @@ use crate::sanitize::sanitize_line;
 /// Formats rows as lines with aligned columns, without trailing spaces.
 ///
 /// Column widths are display widths of the widest cell. Cells may hold text from outside the
-/// program; control characters are escaped as by [`words`].
+/// program; control characters are escaped as by [`sanitize_line`].
 pub fn lines<R: AsRef<[String]>>(rows: &[R]) -> String {
     let rows: Vec<Vec<String>> = rows
         .iter()

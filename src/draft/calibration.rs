@@ -35,7 +35,7 @@ pub struct Observation {
     pub q: f64,
     /// Depth in the tree, from 1.
     pub depth: usize,
-    /// Weight in the regression (see [`super::Verified::weight`]).
+    /// Weight in the regression (see [`super::VerifyFeedback::weight`]).
     pub weight: f64,
     /// Target's probability of the node after its parent.
     pub p: f64,

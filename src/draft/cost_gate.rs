@@ -1,4 +1,4 @@
-//! Cost gate: a pass of a drafter's own model must pay for itself. [`Worth`] is the cost model that
+//! Cost gate: a pass of a drafter's own model must pay for itself. [`CostModel`] is the cost model that
 //! the automatic budget sets before each step. With it, [`CostGate`] decides if the next pass saves
 //! more time than it takes.
 
@@ -25,7 +25,7 @@ const NEW: f64 = 0.1;
 /// Interval at which a rejected pass is run all the same. Its time and yield may have changed.
 const EXPLORATION_INTERVAL: usize = 32;
 
-/// Running estimate of what passes of one drafter cost and yield. Without a [`Worth`], every pass
+/// Running estimate of what passes of one drafter cost and yield. Without a [`CostModel`], every pass
 /// is run and no clock is read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CostGate {

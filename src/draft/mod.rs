@@ -1,6 +1,6 @@
 //! Drafters, each in a file of its own, and their common trait [`Drafter`]. The shapes in [`shape`]
 //! grow a token tree from their candidates. After the verify pass, drafters get the outcome as
-//! [`Verified`] and may learn from it.
+//! [`VerifyFeedback`] and may learn from it.
 
 mod calibration;
 mod cost_gate;
@@ -114,7 +114,7 @@ pub trait Drafter: Send {
     }
 
     /// Returns `true` if it can also draft without running a model. It does so when told to back
-    /// off ([`Worth::rest`]).
+    /// off ([`CostModel::back_off`]).
     fn frugal(&self) -> bool {
         false
     }

@@ -249,7 +249,7 @@ pub(super) fn cut_nodes(draft: &Draft, vocabulary: &Vocabulary) -> Vec<CutNode> 
 
 /// Describes the miss that ended the step of `record`, whose tree is `draft.tree`.
 ///
-/// See [`Miss`] and [`Cause`].
+/// See [`Miss`] and [`MissCause`].
 pub(super) fn describe_miss(record: &StepRecord, draft: &Draft) -> Miss {
     let last = record.path.last().copied().unwrap_or(0);
     let (q, draft_rank) = (draft.cut_q(last, record.bonus), draft.cut_rank(last, record.bonus));

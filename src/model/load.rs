@@ -331,7 +331,7 @@ impl Model {
     }
 }
 
-/// Formats in a file that the CPU path would convert to Q8_0, as in [`Model::rounded`].
+/// Formats in a file that the CPU path would convert to Q8_0, as in [`Model::rounded_formats`].
 ///
 /// # Errors
 /// If the file can't be read.

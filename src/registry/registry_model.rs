@@ -157,7 +157,7 @@ impl RegistryModel {
 
     /// Returns the model's path, after verifying the file and fetching it if necessary.
     ///
-    /// Unlike [`Found::ensure`], always computes the checksum of an existing file, and replaces a
+    /// Unlike [`RegistryModel::ensure`], always computes the checksum of an existing file, and replaces a
     /// wrong file in the cache.
     ///
     /// # Errors

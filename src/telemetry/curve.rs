@@ -65,7 +65,7 @@ impl BudgetCurve {
         !record.settings.samples_trees() || record.settings.shape == "chain"
     }
 
-    /// Adds a step, unless its tree says nothing about smaller budgets. See [`Self::knows`].
+    /// Adds a step, unless its tree says nothing about smaller budgets. See [`Self::applies_to`].
     pub fn add(&mut self, record: &StepRecord) {
         if !Self::applies_to(record) {
             return;

@@ -13,7 +13,7 @@ use crate::tree::TokenId;
 pub enum OracleSearchState {
     /// Search is in progress.
     Refining,
-    /// Bounds agree to [`Look::TOLERANCE`].
+    /// Bounds agree to [`OracleResult::TOLERANCE`].
     Converged,
     /// Search ended without convergence. The cache has no room for more nodes, or the limit on
     /// passes was reached.

@@ -198,7 +198,7 @@ impl LightTally {
         );
     }
 
-    /// Adds a search result like [`Self::searched`], with the step given by prompt and number.
+    /// Adds a search result like [`Self::add_search`], with the step given by prompt and number.
     pub fn add_search_at(
         &mut self,
         prompt_id: &str,

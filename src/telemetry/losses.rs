@@ -17,7 +17,7 @@ pub struct Losses {
     /// B - 1 to the oracle tree, which lacks what lies beyond the end of the text.
     pub budget: Option<f64>,
     /// Loss from the fluid bound to the oracle tree of this context. The oracle tree counts by its
-    /// known mass ([`Look::oracle`]), so after convergence this loss is too large by less than the
+    /// known mass ([`OracleResult::best_known_mass`]), so after convergence this loss is too large by less than the
     /// tolerance of the search. `None` without an oracle search. 0 when greedy, where nothing is
     /// uncertain.
     pub context: Option<f64>,
@@ -169,7 +169,7 @@ impl LossLadder {
 
     /// Updates the ladder after an oracle search of an added step. `expected` is the step's
     /// E\[X | T\], and `before` the previous result for it, if there was one. Only converged
-    /// searches count ([`Look::converged`]).
+    /// searches count ([`OracleResult::converged`]).
     pub fn update_search(
         &mut self,
         expected: f64,

@@ -390,7 +390,7 @@ impl Tally {
     ///
     /// The ceilings are those of the last step's budget or, with an automatic budget, of the mean
     /// tree size rounded up. `plain` is the speed of plain decoding in tokens per second, if it was
-    /// measured independently of [`Self::plain`].
+    /// measured independently of [`Self::add_plain_timing`].
     pub fn summary(&self, plain: Option<f64>) -> Summary {
         let steps = self.sums.steps.max(1) as f64;
         let seconds = self.sums.time.total();

@@ -152,7 +152,7 @@ impl StepUnits {
     /// Returns intervals around the mean of all steps and around the bound `fluid`.
     ///
     /// `fluid` is the caller's bound for trees of `drafted` = P nodes, from all observations.
-    /// Returns `None` below [`FIRST`] steps, or if the bound is 0 or a value is not finite.
+    /// Returns `None` below [`MIN_INTERVAL_STEPS`] steps, or if the bound is 0 or a value is not finite.
     pub fn resample(&self, drafted: f64, fluid: f64) -> Option<StepIntervals> {
         // Values that are not finite have no interval.
         let sound = fluid > 0.0 && fluid.is_finite() && self.total.1.is_finite();

@@ -39,7 +39,7 @@
 //! at most P nodes `small` has the exact optimum at P = 1 and 2 and a bound that follows for more:
 //! [`Pool::fluid`] and [`Pool::fluid_curve`] give the smaller of both. For trees whose size depends
 //! on the context only the fluid bound holds, with the mean size in place of P, since its proof is
-//! linear in the number of nodes: [`Pool::fluid_at`].
+//! linear in the number of nodes: [`Pool::fluid_bound_for_mean_size`].
 
 use serde::{Deserialize, Serialize};
 

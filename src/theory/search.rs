@@ -95,7 +95,7 @@ impl TreeSearch {
         }
     }
 
-    /// Returns the nodes that [`Search::open`] has returned, by index; the root is 0.
+    /// Returns the nodes that [`TreeSearch::next_to_expand`] has returned, by index; the root is 0.
     pub fn explored(&self) -> &TokenTree {
         &self.explored
     }
@@ -126,7 +126,7 @@ impl TreeSearch {
         nodes
     }
 
-    /// Supplies the children of nodes that [`Search::open`] returned.
+    /// Supplies the children of nodes that [`TreeSearch::next_to_expand`] returned.
     ///
     /// Each child is a token, at most once, and its probability given its parent. Children of
     /// probability 0 are dropped. No more than the P best of a node are needed.

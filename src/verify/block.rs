@@ -97,7 +97,7 @@ impl BlockAcceptance {
 
     /// Returns P(accepted >= i | the first i tokens), by depth i.
     ///
-    /// This is the mean of [`Block::survival`] over the tokens drafted after these.
+    /// This is the mean of [`BlockAcceptance::survival`] over the tokens drafted after these.
     pub fn reach(&self) -> &[f64] {
         &self.reach
     }

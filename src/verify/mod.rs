@@ -42,7 +42,7 @@ impl Rule {
     /// All rules, in the order in which the monitor cycles through them.
     pub const ALL: [Rule; 4] = [Rule::Match, Rule::Rejection, Rule::GreedyFirst, Rule::Block];
 
-    /// Returns the rule's name, as accepted by [`Rule::named`].
+    /// Returns the rule's name, as accepted by [`Rule::from_name`].
     pub fn name(self) -> &'static str {
         match self {
             Rule::Match => "match",

@@ -32,7 +32,7 @@ impl TextRandom {
 
     /// Returns the n-th number of a position, from 0.
     ///
-    /// As [`TextRandom::at`], but from the n-th 64 bits of the stream.
+    /// As [`TextRandom::uniform`], but from the n-th 64 bits of the stream.
     pub fn nth_uniform(&self, position: usize, n: usize) -> f64 {
         let mut stream = ChaCha8Rng::from_seed(self.key);
         stream.set_stream(position as u64);

@@ -28,7 +28,7 @@ impl Eagle {
     /// Creates a drafter from `head` for texts of up to `capacity` tokens.
     ///
     /// From the first token on, the target must keep the hidden states that the head reads
-    /// ([`Decoder::keep_hidden`] with the layers in [`crate::model::About`]).
+    /// ([`Decoder::keep_hidden`] with the layers in [`crate::model::HeadInfo`]).
     pub fn new(head: &Head, capacity: usize) -> Eagle {
         let megabytes = head.weight_bytes() as f64 / 1e6;
         Eagle {

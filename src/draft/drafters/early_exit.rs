@@ -59,7 +59,7 @@ impl EarlyExit {
     /// too few for an early exit.
     ///
     /// # Errors
-    /// As [`Self::with`].
+    /// As [`Self::with_adapter`].
     pub fn default_exit(adapter: Option<&Head>, of: usize) -> Result<Option<Self>, DraftError> {
         match adapter {
             Some(adapter) => Self::with_adapter(adapter, of).map(Some),

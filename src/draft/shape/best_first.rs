@@ -8,7 +8,7 @@ use crate::tree::TokenId;
 /// Grows the tree of the B - 1 nodes with the highest path probabilities.
 ///
 /// The probabilities are those of the drafter, and the result is exact (bounds.md, "Best tree of P
-/// nodes"). A [`Search`] expands all nodes that are open in one batch, until none is.
+/// nodes"). A [`TreeSearch`] expands all nodes that are open in one batch, until none is.
 pub(super) fn grow(
     root: TokenId,
     drafter: &mut dyn Drafter,

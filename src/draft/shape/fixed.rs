@@ -17,7 +17,7 @@ pub struct Widths {
 }
 
 impl Widths {
-    /// Default widths, which depend on the budget (see [`Widths::at`]).
+    /// Default widths, which depend on the budget (see [`Widths::width_at`]).
     pub const DEFAULT: Widths = Widths { list: [0; DEPTHS] };
 
     /// Returns the number of children of a node at `depth` (0 for the root).

@@ -138,7 +138,7 @@ pub struct Draft {
     pub proposals: Vec<Proposal>,
     /// Rule by which the children were chosen and will be verified.
     pub rule: Rule,
-    /// First nodes that [`Draft::keep`] left out, in tree order. The parent of each is in the tree
+    /// First nodes that [`Draft::truncate`] left out, in tree order. The parent of each is in the tree
     /// or comes before it in this list.
     pub budget_cut: Vec<BudgetCut>,
 }
@@ -240,7 +240,7 @@ pub fn grow(
 /// Grows the tree of one step with children chosen by a rule for sampled trees.
 ///
 /// `draw` returns uniform numbers in \[0, 1). The draft is empty for shapes that can't be sampled
-/// ([`Shape::drawable`]).
+/// ([`Shape::can_be_sampled`]).
 ///
 /// # Errors
 /// See [`DraftError`].

@@ -1,6 +1,6 @@
 //! Activations quantized to 8 bits in blocks of 32, for products with packed weights.
 //!
-//! Rows of single tokens serve the vector kernels; [`Sixteen`] interleaves 16 tokens for a matrix
+//! Rows of single tokens serve the vector kernels; [`TokenGroup`] interleaves 16 tokens for a matrix
 //! unit.
 
 use super::Kernel;
@@ -33,7 +33,7 @@ impl Pod for i32 {}
 /// Blocks of one token.
 pub type Row<'a> = &'a [ActBlock];
 
-/// Number of tokens interleaved in a [`Sixteen`].
+/// Number of tokens interleaved in a [`TokenGroup`].
 pub const GROUP_TOKENS: usize = 16;
 /// Maximum number of 16-token groups multiplied with a tile in one call.
 pub const MAX_GROUPS: usize = 4;
@@ -62,7 +62,7 @@ impl TokenGroup<'_> {
     }
 }
 
-/// Backing arrays of all [`Sixteen`]s.
+/// Backing arrays of all [`TokenGroup`]s.
 #[derive(Debug)]
 struct TokenGroups {
     quants: Shared<[i8; BLOCK]>,

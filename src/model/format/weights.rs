@@ -102,7 +102,7 @@ impl Weights {
     /// Opens the GGUF file of a drafting head of the given form.
     ///
     /// A head has the layers of a Llama (an adapter's without attention) and no embedding of its
-    /// own. Its output matrix ([`head`](Self::head)) has rows for a part of the vocabulary.
+    /// own. Its output matrix ([`head`](Self::output_matrix)) has rows for a part of the vocabulary.
     ///
     /// # Errors
     /// As [`open`](Self::open).

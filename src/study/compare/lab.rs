@@ -79,7 +79,7 @@ impl EngineSet {
         }
     }
 
-    /// Starts a prompt in engine `lane`; the prompt must not be one that [`Lab::refuses`].
+    /// Starts a prompt in engine `lane`; the prompt must not be one that [`EngineSet::refuses`].
     ///
     /// # Errors
     /// If a forward pass fails.

@@ -53,7 +53,7 @@ pub enum CompareEvent {
 /// Starts the thread, named "engine".
 ///
 /// `sink` is called with every event and returns false to stop. The thread also ends on
-/// [`Order::Quit`] and when the sender of commands is dropped.
+/// [`CompareCommand::Quit`] and when the sender of commands is dropped.
 ///
 /// # Panics
 /// If the system can't create a thread.

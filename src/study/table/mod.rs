@@ -1,6 +1,6 @@
 //! Ceilings and drafters over sets of prompts, for `speclight table`.
 //!
-//! A run collects a [`text_result::Piece`] per text, kept in a [`state::State`]; [`rows`] computes the table.
+//! A run collects a result per text, kept in a state file; [`rows`] computes the table from them.
 
 pub(crate) mod published;
 pub mod rows;
