@@ -155,3 +155,108 @@ fn violations_are_detected() {
         assert_eq!(breaches(path, code), Vec::<String>::new(), "{path}: {code}");
     }
 }
+
+/// Words of no meaning outside of this program, or with a standard term to use instead.
+const PRIVATE_WORDS: &[&str] = &[
+    "law",
+    "laws",
+    "looked at",
+    "put out",
+    "refusal",
+    "refusals",
+    "thrift",
+    "thrifty",
+    "told",
+    "warp",
+    "wish",
+    "wished",
+    "wishes",
+    "worth",
+];
+
+/// Minimum length of a doc comment, in words: a shorter one repeats the name.
+const MIN_DOC_WORDS: usize = 4;
+
+/// Returns the words of `PRIVATE_WORDS` in a text; code in backticks is skipped.
+fn private_words(text: &str) -> Vec<&'static str> {
+    let prose: String = text.split('`').step_by(2).collect::<Vec<_>>().join(" ").to_lowercase();
+    PRIVATE_WORDS.iter().copied().filter(|word| names(&prose, word)).collect()
+}
+
+/// Returns the doc comments of a file, each as one line, with the number of its first line.
+fn docs(code: &str) -> Vec<(usize, String)> {
+    let mut all: Vec<(usize, String)> = Vec::new();
+    let mut last = None;
+    for (number, line) in code.lines().enumerate() {
+        let line = line.trim();
+        let kind = ["///", "//!"].into_iter().find(|kind| line.starts_with(kind));
+        if let Some(kind) = kind {
+            let text = line[kind.len()..].trim();
+            match all.last_mut().filter(|_| last == Some(kind)) {
+                Some((_, doc)) => *doc = format!("{doc} {text}"),
+                None => all.push((number + 1, text.to_owned())),
+            }
+        }
+        last = kind;
+    }
+    all
+}
+
+/// Returns the string literals of a line, without raw strings.
+fn literals(line: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open: Option<String> = None;
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match (&mut open, c) {
+            (Some(text), '\\') => text.extend(chars.next()),
+            (Some(_), '"') => found.extend(open.take()),
+            (Some(text), c) => text.push(c),
+            (None, '"') => open = Some(String::new()),
+            (None, '/') if chars.as_str().starts_with('/') => break,
+            (None, _) => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn docs_help_and_screen_use_standard_terms() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut all = Vec::new();
+    files(&src, &mut all);
+    let mut found = Vec::new();
+    for file in &all {
+        let path = file.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
+        let code = fs::read_to_string(file).unwrap();
+        for (number, doc) in docs(&code) {
+            for word in private_words(&doc) {
+                found.push(format!("{path}:{number}: `{word}` in a doc comment"));
+            }
+            if doc.split_whitespace().count() < MIN_DOC_WORDS {
+                found.push(format!("{path}:{number}: doc comment of three words or fewer"));
+            }
+        }
+        // Help texts and messages of the command line, and labels of the screen.
+        if path.starts_with("cli/") || path.starts_with("tui/") {
+            for (number, line) in code.lines().enumerate() {
+                for text in literals(line).iter().filter(|text| text.contains(' ')) {
+                    for word in private_words(text) {
+                        found.push(format!("{path}:{}: `{word}` in a string", number + 1));
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(found, Vec::<String>::new(), "docs/glossary.md has the terms");
+}
+
+#[test]
+fn private_words_and_short_docs_are_detected() {
+    assert_eq!(private_words("The law of `law(node)`, as it was told"), ["law", "told"]);
+    assert_eq!(private_words("flaws, worthless `worth`"), Vec::<&str>::new());
+    let code = "//! Module.\n\n/// Its name.\n/// And more.\nfn f() {} // no doc\n/// x\n";
+    let expected = [(1, "Module."), (3, "Its name. And more."), (6, "x")];
+    assert_eq!(docs(code), expected.map(|(number, doc)| (number, doc.to_owned())));
+    assert_eq!(literals(r#"f("a \" b", 'c') // "d""#), ["a \" b"]);
+}

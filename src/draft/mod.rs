@@ -70,7 +70,7 @@ pub struct Candidate {
 /// Error of a drafter.
 #[derive(Debug, thiserror::Error)]
 pub enum DraftError {
-    /// Forward pass failed.
+    /// A forward pass of the drafter failed.
     #[error(transparent)]
     Forward(#[from] ForwardError),
     /// Logits were not finite, so that there is no distribution.
@@ -113,7 +113,7 @@ pub trait Drafter: Send {
         false
     }
 
-    /// Returns `true` if it can also draft without running a model. It does so when told to back
+    /// Returns `true` if it can also draft without running a model. It does so when asked to back
     /// off ([`CostModel::back_off`]).
     fn frugal(&self) -> bool {
         false

@@ -34,7 +34,7 @@ pub(crate) type PromptEncoder = Box<dyn Fn(&str) -> Result<Vec<TokenId>, String>
 pub(crate) struct Engine {
     /// Session without a text.
     pub session: Session,
-    /// Encoder of prompts.
+    /// Encoder of prompts into tokens.
     pub tokens: PromptEncoder,
     /// Description of the run, without the prompts.
     pub info: RunInfo,

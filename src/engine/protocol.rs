@@ -100,7 +100,7 @@ pub enum Event {
     Cost(CostCurve),
     /// Load of this machine from other processes.
     Load(MachineLoad),
-    /// A prompt starts.
+    /// A text starts after its prompt.
     PromptStarted {
         /// Index in the list of prompts.
         index: usize,
@@ -138,7 +138,7 @@ pub enum Event {
     ///
     /// Sent after each text and, within a text, at growing intervals.
     Fluid(Arc<FluidBound>),
-    /// A text ended.
+    /// The text of a prompt ended.
     PromptEnded {
         /// Reason why the text ended.
         ending: Ending,

@@ -59,7 +59,7 @@ pub enum SessionError {
     /// The logits of the target hold NaN or give no distribution.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
-    /// The drafter failed.
+    /// The drafter returned an error.
     #[error("the drafter {name} failed: {source}")]
     Draft {
         /// Name of the drafter that failed.

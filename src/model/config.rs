@@ -136,15 +136,15 @@ fn linear(meta: &Metadata, architecture: &str) -> Result<Option<f32>, LoadError>
 enum Neutral {
     /// 0, false, or an absent key.
     Off,
-    /// 0 or 1.
+    /// The number 0 or 1.
     One,
-    /// True or 1.
+    /// The value true, or 1.
     On,
     /// 0, false, or a value of at least the context length.
     Context,
     /// 0, false, or `1 / sqrt(head_dim)`.
     Attention,
-    /// The string "silu".
+    /// The string "silu", the activation of Llama.
     Silu,
     /// 0, 1 or false: most likely no effect, for a key that is not known.
     Unknown,

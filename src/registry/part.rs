@@ -15,7 +15,7 @@ use crate::hex::hex;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Expected {
     pub bytes: Option<u64>,
-    /// In lower-case hexadecimal.
+    /// Checksum in lower-case hexadecimal digits.
     pub sha256: Option<String>,
 }
 

@@ -27,9 +27,9 @@ pub struct CapacityTally {
     used_shares: f64,
     tokens: usize,
     steps: usize,
-    /// Sum of ln B.
+    /// Sum of ln B, in nats.
     capacity: f64,
-    /// Sum of H(V).
+    /// Sum of H(V), in nats.
     exit: f64,
     /// Sum of h_v over the nodes that the verification walks reached.
     walk: f64,

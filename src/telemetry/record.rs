@@ -226,11 +226,11 @@ impl StepSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BudgetReason {
-    /// All drafted nodes are worth verifying.
+    /// Verifying all drafted nodes pays.
     Whole,
-    /// Some of the drafted nodes are worth verifying.
+    /// Verifying only some of the drafted nodes pays.
     Cut,
-    /// No drafted node is worth verifying.
+    /// Verifying any drafted node would be slower.
     NotWorth,
     /// Drafter did not propose anything.
     NothingDrafted,

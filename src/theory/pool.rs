@@ -390,11 +390,11 @@ impl TryFrom<Written> for Pool {
 
 /// Renewal sums at one grid point t.
 struct Point {
-    /// M(t).
+    /// Renewal sum M(t) at the point.
     mass: f64,
-    /// N(t).
+    /// Renewal sum N(t) at the point.
     number: f64,
-    /// e^-t.
+    /// Threshold e^-t of probability.
     floor: f64,
 }
 

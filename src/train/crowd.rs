@@ -31,7 +31,7 @@ const CHUNK: usize = 64;
 /// Number of probabilities summed together in sampling a token.
 const BLOCK: usize = 256;
 
-/// Answer being generated.
+/// Answer that is being generated.
 struct Answer {
     prompt: u32,
     then: Option<String>,

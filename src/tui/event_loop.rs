@@ -121,7 +121,7 @@ pub fn check_terminal() -> Result<()> {
 
 /// Runs the monitor until the user quits, a signal arrives, or the engine fails.
 ///
-/// The terminal is restored in each case, and the engine's thread is told to quit. `look_every` is
+/// The terminal is restored in each case, and the engine's thread gets the command to quit. `look_every` is
 /// the interval of oracle searches in steps that the engine was started with; 0 means none.
 ///
 /// # Errors

@@ -44,7 +44,7 @@ pub struct BlockAcceptance {
     reach: Vec<f64>,
     /// h_i, by depth; 1 for the root.
     own: Vec<f64>,
-    /// R_i, by depth.
+    /// Residual masses R_i, by depth.
     residual: Vec<f64>,
 }
 

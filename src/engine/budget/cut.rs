@@ -49,7 +49,7 @@ const SLOW: f64 = 0.005;
 pub(super) struct CutPolicy {
     /// Marks a drafter that can draft something without running a model.
     frugal: bool,
-    /// Tokens to request from the drafter; adapts to the size that was worth verifying.
+    /// Tokens to request from the drafter; adapts to the size that paid off.
     ask: Option<usize>,
     /// Remaining steps of the current back-off.
     rest: usize,

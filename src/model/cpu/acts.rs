@@ -16,11 +16,11 @@ use super::tile::BLOCK;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ActBlock {
-    /// Quantized values.
+    /// Quantized values, one byte each.
     pub quants: [i8; BLOCK],
-    /// Quantization step.
+    /// Quantization step of the block.
     pub scale: f32,
-    /// `scale * sum`.
+    /// Product `scale * sum` of the block.
     pub scaled_sum: f32,
     /// Sum of the quants.
     pub sum: i32,
@@ -46,7 +46,7 @@ pub const MAX_GROUPS: usize = 4;
 pub struct TokenGroup<'a> {
     /// Quantized values, 16 tokens for each block.
     pub quants: &'a [[i8; BLOCK]],
-    /// Quantization steps.
+    /// Quantization steps of the blocks.
     pub scales: &'a [f32],
     /// `scale * sum` of each block.
     pub scaled_sums: &'a [f32],

@@ -18,7 +18,7 @@ const DEPTH: usize = 32;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Factors([u16; TILE * DEPTH]);
-/// Tile of zeros.
+/// Tile of zeros, for padding.
 const ZERO_TILE: Factors = Factors([0; TILE * DEPTH]);
 /// Number of pieces of [`DEPTH`] terms summed at a time.
 ///

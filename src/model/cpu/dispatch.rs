@@ -20,7 +20,7 @@ pub const FAR: usize = 64;
 pub const NIBBLES: usize = 0;
 /// Nibbles with a minimum.
 pub const NIBBLES_MIN: usize = 1;
-/// Nibbles with super-scales.
+/// Nibbles with scales of super-blocks.
 pub const SUPER: usize = 2;
 /// 8-bit values with one scale.
 pub const BYTES: usize = 3;

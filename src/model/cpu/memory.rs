@@ -88,7 +88,7 @@ impl<T: Pod> Shared<T> {
         Ok(Self { at, len, base, layout })
     }
 
-    /// Number of elements.
+    /// Number of elements in the array.
     pub fn len(&self) -> usize {
         self.len
     }

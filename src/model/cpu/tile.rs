@@ -129,7 +129,7 @@ impl PackedMatrix {
         self.packing.tile(self.blocks())
     }
 
-    /// Number of weights.
+    /// Number of weights in the matrix.
     pub fn size(&self) -> usize {
         self.rows * self.cols
     }

@@ -10,9 +10,9 @@ use half::{bf16, f16};
 /// Storage format of a tensor's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TensorFormat {
-    /// 32-bit IEEE floats.
+    /// Floats of 32 bits (IEEE 754).
     F32,
-    /// 16-bit IEEE floats.
+    /// Floats of 16 bits (IEEE 754).
     F16,
     /// 16-bit brain floats (bfloat16).
     BF16,

@@ -104,10 +104,10 @@ fn title(state: &State, pane: Pane, pen: &mut Pen) {
         1
     };
     let end = pen.text(start, 0, &format!(" {} ", pane.name()), name);
-    let (told, role) = panes::summary(state, pane, pen.glyphs());
+    let (summary, role) = panes::summary(state, pane, pen.glyphs());
     let room = width.saturating_sub(end + 5);
-    if let Some(told) = told.iter().find(|t| !t.is_empty() && pen.measure(t) <= room) {
-        pen.right(width - 1, 0, &format!(" {told} "), role);
+    if let Some(text) = summary.iter().find(|t| !t.is_empty() && pen.measure(t) <= room) {
+        pen.right(width - 1, 0, &format!(" {text} "), role);
     }
 }
 

@@ -30,7 +30,7 @@ struct State {
     link: u32,
     /// Sum of the counts of all edges.
     total: u32,
-    /// Sorted by token.
+    /// Outgoing transitions, sorted by token.
     edges: Vec<Edge>,
 }
 
@@ -38,7 +38,7 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Match {
     state: u32,
-    /// Length in tokens.
+    /// Length of the context, in tokens.
     pub len: u32,
 }
 
