@@ -99,11 +99,11 @@ fn run(options: &Options) -> anyhow::Result<()> {
         prompts.len()
     );
     println!(
-        "{:<10} {:<10} {:>6} {:>6} {:>5} {:>10} {:>7} {:>19} {:>15} {:>14}",
+        "{:<10} {:<10} {:>6} {:>8} {:>5} {:>10} {:>7} {:>19} {:>15} {:>14}",
         "drafter",
         "shape",
         "steps",
-        "looks",
+        "searched",
         "open",
         "exceptions",
         "E[X|T]",
@@ -111,7 +111,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
         "of context",
         "of fluid"
     );
-    let (mut exceptions, mut unlucky) = (0, 0);
+    let (mut exceptions, mut outside) = (0, 0);
     for (drafter, shape) in options
         .drafters
         .iter()
@@ -137,9 +137,9 @@ fn run(options: &Options) -> anyhow::Result<()> {
             once: true,
             start_paused: false,
         };
-        let marks = Marks::of(engine, options.every).map_err(anyhow::Error::msg)?;
-        let ((luck, half), (least, most)) = (marks.luck(), marks.share());
-        let context = if marks.looks > 0 {
+        let marks = Marks::measure(engine, options.every).map_err(anyhow::Error::msg)?;
+        let ((error, half), (least, most)) = (marks.sampling_error(), marks.ceiling_fraction());
+        let context = if marks.searches > 0 {
             format!("{:.1} to {:.1}%", 100.0 * least, 100.0 * most)
         } else {
             "-".into()
@@ -148,29 +148,29 @@ fn run(options: &Options) -> anyhow::Result<()> {
             .fluid
             .map_or("-".into(), |fluid| format!("{:.1}%", 100.0 * marks.expected() / fluid));
         println!(
-            "{drafter:<10} {shape:<10} {:>6} {:>6} {:>5} {:>10} {:>7.3} {:>19} {context:>15} {fluid:>14}",
+            "{drafter:<10} {shape:<10} {:>6} {:>8} {:>5} {:>10} {:>7.3} {:>19} {context:>15} {fluid:>14}",
             marks.steps,
-            marks.looks,
-            marks.open,
+            marks.searches,
+            marks.unconverged,
             marks.exceptions.len(),
             marks.expected(),
-            format!("{luck:+.4} ± {half:.4}"),
+            format!("{error:+.4} ± {half:.4}"),
         );
         marks.exceptions.iter().take(3).for_each(|line| println!("  {line}"));
         exceptions += marks.exceptions.len();
-        unlucky += usize::from(luck.abs() > MAX_SAMPLING_ERROR * half);
+        outside += usize::from(error.abs() > MAX_SAMPLING_ERROR * half);
         // An oracle that drafts its own tree reaches all that the context allows.
         if drafter == "oracle"
             && shape == "best-first"
-            && marks.looks > 0
+            && marks.searches > 0
             && !(least <= 1.0 + 1e-9 && most >= 1.0 - 1e-9)
         {
             bail!("the oracle drafter reaches {least} to {most} of the oracle's own ceiling");
         }
     }
-    if exceptions + unlucky > 0 {
+    if exceptions + outside > 0 {
         bail!(
-            "{exceptions} steps have marks out of order, and {unlucky} rows more luck than there is"
+            "{exceptions} steps have marks out of order, and {outside} rows are outside the sampling error"
         );
     }
     println!("no mark is out of order");
