@@ -11,12 +11,14 @@
 //! | [`train`] | distilling a head that drafts | the terminal, tokio |
 //! | [`telemetry`] | the [`telemetry::StepRecord`], its sinks and summaries | the terminal, tokio |
 //! | [`compare`] | settings beside each other on the same text | the terminal, tokio |
+//! | [`attach`] | running servers of other engines, gauged from outside | the terminal, tokio |
 //! | [`registry`] | where models come from | the terminal, tokio |
 //! | [`clean`] | text from outside made safe to show | the terminal, tokio |
 //! | `app`, `theme`, `ui` | state, update and views of the monitor | model types (`ui`) |
 //! | `export` | pictures of the screen | model types |
 //! | [`cli`] | one file a subcommand | - |
 
+pub mod attach;
 pub mod clean;
 pub mod cli;
 pub mod compare;

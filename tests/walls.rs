@@ -36,6 +36,7 @@ const GATES: &[(&str, &[&str])] = &[
         &[
             "app/run.rs",
             "app/terminal.rs",
+            "cli/attach/mod.rs",
             "cli/completions.rs",
             "cli/errors.rs",
             "cli/lines.rs",

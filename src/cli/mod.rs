@@ -1,10 +1,12 @@
 //! The command line: its definition, and one file a subcommand.
 
+mod attach;
 mod bench;
 mod compare;
 mod completions;
 mod doctor;
 mod errors;
+mod import;
 mod interrupt;
 mod lines;
 mod machine;
@@ -20,10 +22,12 @@ mod study;
 mod table;
 mod train;
 
+pub use attach::AttachOptions;
 pub use bench::{BenchOptions, bandwidth, steady};
 pub use compare::CompareOptions;
 pub use completions::CompletionsOptions;
 pub use errors::{is_broken_pipe, one_line, report_panics, usage_line, warn};
+pub use import::ImportOptions;
 pub use machine::{cpu_name, features as cpu_features};
 pub use models::{Action, ModelsOptions};
 pub use options::{MonitorOptions, Options, RunOptions};
@@ -49,6 +53,7 @@ Examples:
   speclight run --prompts my.jsonl --json out.jsonl
   speclight compare --setting drafter=ngram --setting drafter=suffix
                                                two settings on the same text, side by side
+  speclight attach http://127.0.0.1:8080       a server that runs: what it reaches
   speclight models                             what can be run, and what is here
   speclight models fetch TinyLlama-1.1B-Chat   bring a model before it is needed
   speclight doctor                             what this machine has, and what it lacks
@@ -123,6 +128,23 @@ pub enum Command {
     /// is 1 where a prompt was refused, and where texts differ that must be the same. Ctrl-C ends after the present step, with status
     /// 130, and nothing is written then; a second one ends at once.
     Compare(CompareOptions),
+    /// Gauge a running server: llama-server, vLLM, SGLang, TensorRT-LLM, mistral.rs or TGI
+    ///
+    /// Without --probe only counters are read, by GET, and nothing is sent: accepted tokens per drafted step, by depth, tokens per step,
+    /// step time. With --probe prompts are sent, one request at a time, and what will be sent is said first: steps are read one by one,
+    /// and the entropy of the server's own distributions gives the ceilings, as estimates with intervals.
+    ///
+    /// The engine is found by what it answers. A key is read from --key-file, OPENAI_API_KEY or the engine's own variable
+    /// (LLAMA_API_KEY, VLLM_API_KEY, SGLANG_API_KEY); it goes to no other host, and over plain http to no other machine. --json writes
+    /// lines that schema/attach.schema.json describes. docs/attach.md says what each engine needs switched on. Ctrl-C ends it with all
+    /// that is known, and status 130.
+    Attach(AttachOptions),
+    /// Read files that engines write about their speculation
+    ///
+    /// vLLM's responses at `detailed` (JSON lines, AIPerf's and guidellm's exports), logs of llama-server under LLAMA_TRACE=1, iteration
+    /// statistics and request metrics of TensorRT-LLM, request metrics of SGLang, and the log lines of vLLM, SGLang and mistral.rs
+    /// for means over windows. Text and JSON are those of `speclight attach`.
+    Import(ImportOptions),
     /// Draw the figures of a table that `speclight table --json` wrote
     ///
     /// For each set and temperature the ceilings over the logarithm of the budget with what the drafters accept of them, and
@@ -174,6 +196,8 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Train(options)) => train::run(options),
         Some(Command::Table(options)) => study::table::run(options),
         Some(Command::Compare(options)) => compare::run(options),
+        Some(Command::Attach(options)) => attach::run(options),
+        Some(Command::Import(options)) => import::run(&options),
         Some(Command::Plot(options)) => plot::run(options),
         Some(Command::Models(options)) => models::run(options),
         Some(Command::Doctor) => doctor::run(),

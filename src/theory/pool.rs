@@ -112,6 +112,21 @@ impl Pool {
         self.count(moments);
     }
 
+    /// Adds `count` tokens of this surprisal with `mass` together, which are no position of their own: a part of some position's law.
+    pub(crate) fn add_atom(&mut self, surprisal: f64, mass: f64, count: f64) {
+        let x = surprisal.max(0.0);
+        if let Some(cell) = self.cells.get_mut((x * self.per_nat as f64) as usize) {
+            cell.mass += mass;
+            cell.count += count;
+        }
+    }
+
+    /// Counts a position whose law was added by atoms: its moments, and its two largest probabilities or bounds on them.
+    pub(crate) fn add_position(&mut self, moments: Moments, largest: [f64; 2]) {
+        self.small.add(largest[0], largest[1]);
+        self.count(moments);
+    }
+
     /// Adds all laws of another pool, each `times` times: far quicker than each law by itself. The other's grid must be as fine or
     /// finer by a whole factor: false is given back where it is not, and nothing is done.
     pub fn absorb(&mut self, other: &Pool, times: usize) -> bool {
