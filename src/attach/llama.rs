@@ -503,3 +503,125 @@ impl TimedSteps {
         left
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::attach::sse::Events;
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_str!(concat!("../../tests/fixtures/attach/", $name))
+        };
+    }
+
+    /// Steps and the rest of a recorded stream.
+    fn read(text: &str) -> TimedSteps {
+        let mut events = Events::new(text.as_bytes(), "x".into(), 1 << 24);
+        let mut timed = TimedSteps::new("p");
+        let mut told = 0;
+        while let Some(value) = events.next_json().unwrap() {
+            told += timed.take(&value).unwrap().len();
+        }
+        told += timed.finish().len();
+        assert_eq!(told, timed.steps.len());
+        timed
+    }
+
+    #[test]
+    fn steps_of_a_recorded_stream_equal_the_counters() {
+        let timed = read(fixture!("llama-stream.txt"));
+        let counted = counters(fixture!("llama-metrics.txt"));
+        assert!(timed.steps.iter().all(|step| step.exact && step.seconds.unwrap() > 0.0));
+        let sum = |of: fn(&Step) -> usize| timed.steps.iter().map(of).sum::<usize>();
+        assert_eq!(Some(timed.steps.len() as f64), counted.drafted_steps);
+        assert_eq!(Some(sum(|step| step.accepted.unwrap()) as f64), counted.accepted);
+        assert_eq!(Some(sum(|step| step.drafted.unwrap()) as f64), counted.drafted);
+        assert_eq!((sum(|step| step.emitted), timed.tokens, timed.ids.len()), (23, 24, 24));
+        assert_eq!(counted.budget, Some(4));
+        let accepted: Vec<usize> = timed.steps.iter().map(|step| step.accepted.unwrap()).collect();
+        assert_eq!(accepted, [0, 0, 0, 1, 0, 1, 0, 2, 0, 0, 0, 2, 0, 1, 1]);
+        let starts: Vec<usize> = timed.steps.iter().map(|step| step.start).collect();
+        assert_eq!(starts[..6], [1, 2, 3, 4, 6, 7]);
+    }
+
+    #[test]
+    fn steps_are_exact_where_text_is_held_back() {
+        // A character of three tokens comes with the last of them: only every third token has a chunk.
+        let timed = read(fixture!("llama-held.txt"));
+        assert_eq!((timed.tokens, timed.ids.len()), (30, 0), "ids of held tokens are not told");
+        let emitted: usize = timed.steps.iter().map(|step| step.emitted).sum();
+        assert_eq!(emitted, 29);
+        assert!(timed.steps.iter().all(|step| step.exact), "{:?}", timed.steps);
+        let drafted: usize = timed.steps.iter().map(|step| step.drafted.unwrap()).sum();
+        assert_eq!((drafted, timed.steps.len()), (21, 8));
+    }
+
+    #[test]
+    fn a_step_without_any_chunk_is_not_passed_over() {
+        // Cut out all chunks of one step: what follows can't be told apart any more.
+        let chunks: Vec<&str> = fixture!("llama-stream.txt").split_inclusive("\n\n").collect();
+        let without = |cut: usize| -> String { chunks.iter().enumerate().filter(|(i, _)| *i != cut).map(|(_, chunk)| *chunk).collect() };
+        let timed = read(&without(2));
+        assert!(timed.steps.iter().any(|step| !step.exact));
+        // The last token of a step with two may be missing, or the first.
+        for cut in [4, 5] {
+            let timed = read(&without(cut));
+            assert!(timed.steps.iter().all(|step| step.exact) && timed.steps.len() == 15, "{cut}: {:?}", timed.steps);
+        }
+    }
+
+    #[test]
+    fn a_stop_cuts_the_last_step() {
+        let chunk = |n: usize, ms: f64, drafted: usize, accepted: usize, stop: bool| {
+            json!({ "content": "x", "tokens": [n], "stop": stop,
+                "timings": { "predicted_n": n, "predicted_ms": ms, "draft_n": drafted, "draft_n_accepted": accepted } })
+        };
+        let mut timed = TimedSteps::new("p");
+        // Of three accepted tokens the first is a stop: it comes with the last chunk alone.
+        for value in [chunk(1, 0.001, 0, 0, false), chunk(2, 5.0, 3, 0, false), chunk(3, 9.0, 6, 3, true)] {
+            timed.take(&value).unwrap();
+        }
+        timed.finish();
+        let seen: Vec<_> = timed.steps.iter().map(|s| (s.accepted.unwrap(), s.emitted, s.exact)).collect();
+        assert_eq!(seen, [(0, 1, true), (3, 1, true)]);
+        for bad in [json!({}), json!({ "timings": { "predicted_n": 1, "predicted_ms": 99.0 } }), json!({ "timings": 3 })] {
+            assert!(timed.take(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn distributions_are_read_before_and_after_the_sampler() {
+        let found = |text: &str, top| found(&serde_json::from_str(text).unwrap(), top).unwrap();
+        let plain = found(fixture!("llama-score.json"), 3);
+        assert_eq!((plain.best, plain.position.top().len()), (198, 3));
+        assert!((plain.position.top()[0] - (-1.957_983_f64).exp()).abs() < 1e-6);
+        let drawn = plain.position.drawn().unwrap();
+        assert!(drawn.in_top && (drawn.surprisal - 2.000_04).abs() < 1e-4);
+        let half = found(fixture!("llama-score-half.json"), 3);
+        assert!(!half.position.drawn().unwrap().in_top && (half.position.top()[0] - 0.285_265).abs() < 1e-5);
+        for bad in [json!({}), json!({ "completion_probabilities": [] }), json!({ "completion_probabilities": [{ "top_logprobs": [] }] })] {
+            assert!(super::found(&bad, 3).is_err());
+        }
+    }
+
+    #[test]
+    fn facts_of_the_fixture_hold_no_folder() {
+        let both: Value = serde_json::from_str(fixture!("llama-props.json")).unwrap();
+        let found = identity(&both["props"], &both["models"]);
+        assert_eq!(found.model.as_deref(), Some("SmolLM2-135M-Instruct.Q4_1.gguf"));
+        assert_eq!((found.vocabulary, found.version.as_deref()), (Some(49_152), Some("b0-unknown")));
+    }
+
+    #[test]
+    fn sampled_groups_are_whole_steps_within_the_quota() {
+        let timed = read(fixture!("llama-stream.txt"));
+        let text = ProbedText { ids: timed.ids, tokens: timed.tokens, steps: timed.steps, ..ProbedText::default() };
+        let sizes = |most| sampled_groups(&text, most, 3).iter().map(|group| group.tokens).sum::<usize>();
+        assert_eq!(sizes(1000), 24);
+        assert!((8..=12).contains(&sizes(16)) && sizes(0) == 0);
+        let groups = sampled_groups(&text, 16, 3);
+        assert!(groups.is_sorted_by_key(|group| group.start));
+    }
+}

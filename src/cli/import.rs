@@ -57,7 +57,7 @@ pub fn run(options: &ImportOptions) -> anyhow::Result<ExitCode> {
         json.finish()?;
     }
     if !options.json.as_deref().is_some_and(Lines::to_stdout) {
-        print_lines(&text::table(&summary, imported.engine(), false)).context("can't write standard output")?;
+        print_lines(&text::table(&summary, imported.engine(), text::Source::Files)).context("can't write standard output")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -17,6 +17,7 @@ use super::errors::{print_line, print_lines, warn};
 use super::interrupt::Interrupt;
 use super::lines::Lines;
 use super::{PromptError, built_in, read_files};
+use text::Source;
 use crate::attach::lines::{AttachLine, AttachRunLine};
 use crate::attach::{self, Address, AttachError, Engine, Event, Http, Identity, Key, Keys, Plan, ProbeSettings, Tally};
 use crate::engine::Prompt;
@@ -249,9 +250,11 @@ impl Report {
 
     fn announce(&mut self, plan: &Plan, address: &str) -> anyhow::Result<()> {
         self.requests = plan.requests.len();
-        for line in text::plan(plan, address) {
-            self.line(&line)?;
+        let lines = text::plan(plan, address);
+        if self.text {
+            return print_lines(&(lines.join("\n") + "\n")).context("can't write standard output");
         }
+        lines.iter().for_each(|line| warn(line));
         Ok(())
     }
 
@@ -293,7 +296,7 @@ impl Report {
             json.finish()?;
         }
         if self.text {
-            print_lines(&text::table(&summary, Some(engine), self.options.probe)).context("can't write standard output")?;
+            print_lines(&text::table(&summary, Some(engine), if self.options.probe { Source::Probe } else { Source::Counters })).context("can't write standard output")?;
         }
         match failed {
             Some(error) => Err(told(error)),

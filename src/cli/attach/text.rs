@@ -9,6 +9,17 @@ use crate::theory::intervals::Estimate;
 pub const ABSENT: &str = "not available from outside: E[X|T], drafter's best, oracle tree, causes of rejections, calibration (no server \
                           reports rejected drafts, or the probabilities on them)";
 
+/// Source of a summary's figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Counters of a server that is watched.
+    Counters,
+    /// Answers to prompts that were sent.
+    Probe,
+    /// Files that were imported.
+    Files,
+}
+
 /// First line: what was found.
 pub fn server(engine: Engine, identity: &Identity, address: &str) -> String {
     let mut parts = vec![format!("{} at {address}", engine.name())];
@@ -71,13 +82,13 @@ pub fn progress(s: &Summary, requests: usize, tokens: usize) -> String {
 }
 
 /// Rows of the summary: name, value, how it is known.
-pub fn table(s: &Summary, engine: Option<Engine>, probed: bool) -> String {
+pub fn table(s: &Summary, engine: Option<Engine>, source: Source) -> String {
     let mut rows: Vec<[String; 3]> = Vec::new();
     let mut row = |name: &str, value: String, how: &str| rows.push([name.to_owned(), value, how.to_owned()]);
     let unknown = || "-".to_owned();
     let count = |n: Option<f64>| n.map_or_else(unknown, |n| format!("{n:.0}"));
     let mean = |n: Option<f64>| n.map_or_else(unknown, |n| format!("{n:.3}"));
-    let counted = if engine == Some(Engine::LlamaServer) && !probed { "exact, of requests that ended" } else { "exact" };
+    let counted = if engine == Some(Engine::LlamaServer) && source == Source::Counters { "exact, of requests that ended" } else { "exact" };
     row("drafted steps", count(s.drafted_steps), counted);
     row("drafted tokens", count(s.drafted), counted);
     row("accepted tokens", count(s.accepted), counted);
@@ -96,14 +107,14 @@ pub fn table(s: &Summary, engine: Option<Engine>, probed: bool) -> String {
     row("step time", s.step_seconds.map_or_else(unknown, |t| format!("{:.2} ms", 1e3 * t)), if s.step_seconds.is_some() { "mean, drafting included" } else { "not told" });
     row("speed", s.tokens_per_second.map_or_else(unknown, |v| format!("{v:.1} tokens/s")), "");
     row("B", s.budget.map_or_else(unknown, |b| b.to_string()), "tokens of a verify pass, root included");
-    ceilings(s, probed, &mut row);
+    ceilings(s, source, &mut row);
     let mut text = table::lines(&rows);
     text.push_str(ABSENT);
     text.push('\n');
     text
 }
 
-fn ceilings(s: &Summary, probed: bool, row: &mut impl FnMut(&str, String, &str)) {
+fn ceilings(s: &Summary, source: Source, row: &mut impl FnMut(&str, String, &str)) {
     let batch = s.budget.map_or_else(|| "-".to_owned(), |b| (b - 1).to_string());
     row("ceiling: B - 1", batch, if s.greedy { "greedy text: the only ceiling" } else { "exact" });
     let (found, how) = match (&s.estimates, &s.reference) {
@@ -112,7 +123,11 @@ fn ceilings(s: &Summary, probed: bool, row: &mut impl FnMut(&str, String, &str))
         (None, None) => (None, String::new()),
     };
     let Some(found) = found else {
-        let why = if probed { "no distributions were reported" } else { "needs --probe: the entropy of others' text is not told" };
+        let why = match source {
+            Source::Counters => "needs --probe: the entropy of others' text is not told",
+            Source::Probe => "no distributions were reported",
+            Source::Files => "these files hold no distributions",
+        };
         row("mu, mu2, fluid", "-".to_owned(), why);
         return;
     };
@@ -157,7 +172,7 @@ mod tests {
         let identity = Identity { model: Some("\u{1b}[31mx".into()), ..Identity::default() };
         let line = server(Engine::Vllm, &identity, "http://127.0.0.1:1");
         assert_eq!(line, "vllm at http://127.0.0.1:1, model \\u{1b}[31mx");
-        let text = table(&Summary::default(), None, false);
+        let text = table(&Summary::default(), None, Source::Counters);
         assert!(!text.contains("NaN") && text.contains("needs --probe") && text.contains("not available from outside"));
         assert_eq!(window(&Window { seconds: 2.0, ..Window::default() }), "  2.0 s: nothing counted");
     }
