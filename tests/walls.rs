@@ -36,7 +36,6 @@ const GATES: &[(&str, &[&str])] = &[
         &[
             "app/run.rs",
             "app/terminal.rs",
-            "cli/attach/mod.rs",
             "cli/completions.rs",
             "cli/errors.rs",
             "cli/lines.rs",

@@ -3,6 +3,7 @@
 //! `update(&mut State, Msg) -> Vec<Effect>` is pure: no I/O and no clock, time comes in messages. `ui::render` draws a
 //! state without changing it. `run` alone touches the terminal, the engine's channels and the signals.
 
+mod attach;
 mod commands;
 mod compare;
 mod editor;
@@ -15,6 +16,7 @@ mod terminal;
 mod training;
 mod update;
 
+pub use attach::{ATTACH_KEYS, Attached};
 pub use commands::{COMMANDS, Chord, Entry, command_for};
 pub use compare::{Compare, KEYS, Lane};
 pub use editor::Editor;

@@ -81,18 +81,23 @@ impl Server for Vllm {
 
     fn probe(&mut self, http: &Http, request: &Request, sink: Sink<'_>) -> Result<Option<ProbedText>, AttachError> {
         let (prompt, mut notice) = self.prompt(http, request)?;
+        let listed = request.top.min(MOST_TOP);
+        if request.index == 0 && request.temperature > 0.0 && request.temperature != 1.0 {
+            let why = "the server reports distributions at temperature 1: of this text no ceiling but B can be estimated";
+            notice = notice.or(Some(why.to_owned()));
+        }
         let before = http.get_ok("/metrics").ok().map(|answer| counters(&answer.text()));
         let body = json!({
             "model": self.identity.model.clone().unwrap_or_default(), "prompt": prompt, "max_tokens": request.max_tokens,
             "temperature": request.temperature, "top_p": 1.0, "top_k": -1, "min_p": 0.0, "seed": request.seed as i64 & i64::MAX,
-            "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0, "logprobs": request.top.min(MOST_TOP),
+            "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0, "logprobs": listed,
             "stream": true, "stream_options": { "include_usage": true }, "return_token_ids": true,
             "return_tokens_as_token_ids": true,
         });
         let most = MOST_BYTES + request.max_tokens * (request.top + 4) * TOKEN_BYTES;
         let began = Instant::now();
         let mut events = http.stream("/v1/completions", &body, most)?;
-        let mut read = VllmText { draws: request.temperature == 1.0, ..VllmText::default() };
+        let mut read = VllmText { draws: request.temperature == 1.0, listed, ..VllmText::default() };
         while let Some(value) = events.next_json()? {
             read.take(&value, began.elapsed().as_secs_f64()).map_err(|why| events.malformed(why))?;
             if read.chunks.tokens() > 2 * request.max_tokens + 16 {
@@ -154,6 +159,8 @@ impl Vllm {
 pub struct VllmText {
     /// Whether the text was drawn from the distributions that are reported: they are those at temperature 1.
     draws: bool,
+    /// Most probable tokens asked for.
+    listed: usize,
     chunks: Chunks,
     ids: Vec<u32>,
     positions: Vec<Position>,
@@ -183,7 +190,7 @@ impl VllmText {
             let top = logprobs["top_logprobs"][i].as_object();
             let best = top.and_then(|top| top.iter().max_by(|a, b| number(a.1).total_cmp(&number(b.1))));
             self.matches.push(best.map(|(best, _)| Some(best.as_str()) == name.as_str()));
-            self.positions.push(position(top, name.as_str(), own.filter(|_| self.draws)));
+            self.positions.push(position(top, self.listed, name.as_str(), own.filter(|_| self.draws)));
         }
         if choice["finish_reason"].is_string() {
             self.finished = true;
@@ -219,14 +226,15 @@ impl VllmText {
 }
 
 /// Distribution of a position. The drawn token is listed besides where it is not among the most probable ones.
-fn position(top: Option<&serde_json::Map<String, Value>>, name: Option<&str>, own: Option<f64>) -> Position {
+fn position(top: Option<&serde_json::Map<String, Value>>, listed: usize, name: Option<&str>, own: Option<f64>) -> Position {
     let mut all: Vec<(f64, &str)> = top.into_iter().flatten().map(|(name, value)| (number(value), name.as_str())).collect();
-    all.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let last = all.last().copied();
-    let mut in_top = name.is_some_and(|name| all.iter().any(|(_, other)| *other == name));
-    // One more than asked for: the drawn token, the least probable of them.
-    if all.len() > MOST_TOP && last.is_some_and(|(_, last)| Some(last) == name) {
-        all.pop();
+    let drawn = all.iter().position(|(_, other)| Some(*other) == name);
+    let mut in_top = drawn.is_some();
+    // One more than asked for: the drawn token, than which none of them is less probable.
+    if let Some(drawn) = drawn.filter(|_| all.len() > listed)
+        && all.iter().all(|(log, _)| *log >= all[drawn].0)
+    {
+        all.swap_remove(drawn);
         in_top = false;
     }
     let drawn = own.filter(|own| own.is_finite()).map(|own| Drawn { surprisal: (-own).max(0.0), in_top });
@@ -289,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_text_at_detailed_has_exact_steps() {
-        let mut text = VllmText { draws: true, ..VllmText::default() };
+        let mut text = VllmText { draws: true, listed: 20, ..VllmText::default() };
         for (i, value) in [chunk(&[5], None), chunk(&[6, 7, 8], None), chunk(&[9], Some("length"))].iter().enumerate() {
             text.take(value, i as f64).unwrap();
         }
@@ -306,10 +314,10 @@ mod tests {
     #[test]
     fn the_drawn_token_is_told_from_the_most_probable_ones() {
         let mut top: serde_json::Map<String, Value> = (0..MOST_TOP).map(|i| (format!("token_id:{i}"), json!(-1.0 - i as f64))).collect();
-        let inside = position(Some(&top), Some("token_id:3"), Some(-4.0));
+        let inside = position(Some(&top), MOST_TOP, Some("token_id:3"), Some(-4.0));
         assert!(inside.drawn().unwrap().in_top && inside.top().len() == MOST_TOP);
         top.insert("token_id:99".into(), json!(-30.0));
-        let outside = position(Some(&top), Some("token_id:99"), Some(-30.0));
+        let outside = position(Some(&top), MOST_TOP, Some("token_id:99"), Some(-30.0));
         assert!(!outside.drawn().unwrap().in_top && outside.top().len() == MOST_TOP);
     }
 }

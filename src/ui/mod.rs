@@ -1,5 +1,6 @@
 //! Drawing the state: `render` changes nothing and is a function of the state and the theme alone.
 
+mod attach;
 mod compare;
 mod flow;
 mod layout;
@@ -10,6 +11,7 @@ mod ruler;
 mod training;
 mod views;
 
+pub use attach::draw_attached;
 pub use compare::draw_compare;
 pub use layout::{Form, Frame as Places, LEAST, places};
 pub use ruler::{Mark, Placed, Side, place};

@@ -189,7 +189,8 @@ fn estimates_agree_with_our_own_engine_on_the_same_tokens() {
     assert!(whole.len() >= 8);
     let mean = |of: &dyn Fn(&(f64, f64, f64)) -> f64| whole.iter().map(of).sum::<f64>() / whole.len() as f64;
     assert!(mean(&|(low, high, _)| high - low) < 1e-3, "whole distributions leave nothing open: {whole:?}");
-    assert!(mean(&|(low, _, own)| (low - own).abs()) < 0.05, "{whole:?}");
+    // Rounding of activations moves single entropies by some percent.
+    assert!(mean(&|(low, _, own)| (low - own).abs()) < 0.1 * mean(&|(_, _, own)| *own), "{whole:?}");
 }
 
 #[test]

@@ -137,10 +137,10 @@ fn draw(draws: &mut Draws) -> (String, f64) {
 fn vllm_chunk(size: usize, last: bool, draws: &mut Draws) -> Value {
     let drawn: Vec<(String, f64)> = (0..size).map(|_| draw(draws)).collect();
     let top = |(name, log): &(String, f64)| {
-        // Twenty listed tokens, and the drawn one where it is not among them.
-        let mut top = serde_json::Map::from_iter([("token_id:0".to_owned(), json!(0.5f64.ln())), ("token_id:1".to_owned(), json!(0.25f64.ln()))]);
-        (0..18).for_each(|i| drop(top.insert(format!("token_id:{}", 2000 + i), json!(1e-9f64.ln()))));
-        // The stub's listed tail weighs next to nothing and is no more probable than the drawn token.
+        // Twenty listed tokens, and the drawn one where it is not among them: as probable as the last ones listed.
+        let listed = (2..20).map(|i| (format!("token_id:{i}"), json!(0.000_25f64.ln())));
+        let first = [("token_id:0".to_owned(), json!(0.5f64.ln())), ("token_id:1".to_owned(), json!(0.25f64.ln()))];
+        let mut top: serde_json::Map<String, Value> = first.into_iter().chain(listed).collect();
         top.insert(name.clone(), json!(log));
         top
     };

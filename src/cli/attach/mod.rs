@@ -1,8 +1,10 @@
 //! `speclight attach`: running servers.
 
+#[cfg(feature = "tui")]
+mod screen;
 pub(super) mod text;
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -122,9 +124,14 @@ pub fn run(options: AttachOptions) -> anyhow::Result<ExitCode> {
     let to_stdout = options.json.as_deref().is_some_and(Lines::to_stdout);
     let temperature = if options.probe { options.temperature } else { 1.0 };
     let tally = Tally::new(&target.identity, temperature);
+    let job = Work::new(&options, &target, prompts)?;
+    #[cfg(feature = "tui")]
+    if !options.plain && options.json.is_none() && crate::app::check_terminal().is_ok() {
+        return screen::run(target, job, tally);
+    }
     let mut report = Report { options, interrupt, json, text: !to_stdout, identity: target.identity.clone(), tally, requests: 0 };
     report.begin(target.server.engine(), target.http.address().as_str())?;
-    report.drive(target, prompts)
+    report.drive(target, job)
 }
 
 fn prompts(options: &AttachOptions) -> Result<Vec<Prompt>, PromptError> {
@@ -150,6 +157,39 @@ fn keys(options: &AttachOptions) -> anyhow::Result<Keys> {
         }
     };
     Keys::read(named, |name| std::env::var(name).ok()).map_err(told)
+}
+
+/// What is done with a server.
+struct Work {
+    /// Requests of a probe; `None` where the server is watched.
+    plan: Option<Plan>,
+    every: Duration,
+    most: Option<Duration>,
+}
+
+impl Work {
+    fn new(options: &AttachOptions, target: &attach::Target, prompts: Vec<Prompt>) -> anyhow::Result<Work> {
+        let settings = ProbeSettings {
+            prompts,
+            tokens: options.tokens,
+            temperature: options.temperature,
+            seed: options.seed,
+            top: options.top,
+            score: options.score,
+            raw: options.raw,
+        };
+        let plan = options.probe.then(|| target.server.plan(&settings)).transpose().map_err(told)?;
+        let most = options.seconds.map(Duration::from_secs_f64);
+        Ok(Work { plan, every: Duration::from_secs_f64(options.every), most })
+    }
+}
+
+/// Watches or probes until it is done or `sink` says false.
+fn work(mut target: attach::Target, job: &Work, sink: &mut dyn FnMut(Event) -> bool) -> Result<(), AttachError> {
+    match &job.plan {
+        Some(plan) => attach::probe::run(&mut *target.server, &target.http, plan, sink),
+        None => attach::watch::run(&mut *target.server, &target.http, job.every, job.most, sink),
+    }
 }
 
 /// What is made of the events.
@@ -194,39 +234,18 @@ impl Report {
         Ok(())
     }
 
-    fn drive(mut self, target: attach::Target, prompts: Vec<Prompt>) -> anyhow::Result<ExitCode> {
-        let attach::Target { http, mut server, .. } = target;
-        let engine = server.engine();
-        let plan = if self.options.probe {
-            let settings = ProbeSettings {
-                prompts,
-                tokens: self.options.tokens,
-                temperature: self.options.temperature,
-                seed: self.options.seed,
-                top: self.options.top,
-                score: self.options.score,
-                raw: self.options.raw,
-            };
-            Some(server.plan(&settings).map_err(told)?)
-        } else {
-            None
-        };
-        match &plan {
-            Some(plan) => self.announce(plan, http.address().as_str())?,
+    fn drive(mut self, target: attach::Target, job: Work) -> anyhow::Result<ExitCode> {
+        let engine = target.server.engine();
+        match &job.plan {
+            Some(plan) => self.announce(plan, target.http.address().as_str())?,
             None => self.line("reads counters only, by GET; sends nothing")?,
         }
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, receiver) = mpsc::channel();
-        let every = Duration::from_secs_f64(self.options.every);
-        let most = self.options.seconds.map(Duration::from_secs_f64);
         let stopped = Arc::clone(&stop);
         std::thread::spawn(move || {
             let mut sink = |event| !stopped.load(Ordering::SeqCst) && (matches!(event, Event::Progress) || sender.send(Ok(event)).is_ok());
-            let done = match &plan {
-                Some(plan) => attach::probe::run(&mut *server, &http, plan, &mut sink),
-                None => attach::watch::run(&mut *server, &http, every, most, &mut sink),
-            };
-            if let Err(error) = done {
+            if let Err(error) = work(target, &job, &mut sink) {
                 let _ = sender.send(Err(error));
             }
         });
@@ -325,12 +344,6 @@ pub(super) fn told(error: AttachError) -> anyhow::Error {
         AttachError::File { .. } => "docs/attach.md lists the files that can be imported",
     };
     anyhow!("{error}; {fix}")
-}
-
-/// Whether a screen can be shown.
-#[allow(dead_code)]
-fn has_screen(options: &AttachOptions) -> bool {
-    !options.plain && options.json.is_none() && io::stdout().is_terminal() && io::stdin().is_terminal()
 }
 
 fn seconds(value: &str) -> Result<f64, String> {
