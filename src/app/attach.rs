@@ -1,4 +1,5 @@
-//! The screen of `speclight attach`. Pure, as the monitor's state is: a function of the events of a server.
+//! The screen of `speclight attach`. Pure, as the monitor's state is: a function of the events of a
+//! server.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub struct Attached {
     pub windows: VecDeque<Window>,
     /// Last notice.
     pub notice: Option<String>,
-    /// Whether all that was planned is done.
+    /// True if all that was planned is done.
     pub finished: bool,
     /// Time since the start, by the last tick.
     pub now: Duration,
@@ -78,7 +79,8 @@ impl Attached {
                 }
                 self.steps.push_back(step);
                 self.unseen += 1;
-                // Without distributions a summary is cheap; with them their intervals are made once a text.
+                // Without distributions a summary is cheap; with them their intervals are made once
+                // a text.
                 fresh = self.unseen >= FRESH && self.summary.estimates.is_none() && self.summary.reference.is_none();
             }
             Event::Interval(window) => {

@@ -1,8 +1,9 @@
 //! Counters of an engine in one definition, and their differences.
 //!
-//! Engines use the same words for different numbers (shared by their documentation, see docs/attach.md). Here `accepted` counts
-//! drafted tokens that were accepted, the bonus token not among them; a *drafted step* is a verify pass of one request with at least
-//! one drafted token; `steps` counts all decode steps of all requests, with a draft or without.
+//! Engines use the same words for different numbers (shared by their documentation, see
+//! docs/attach.md). Here `accepted` counts drafted tokens that were accepted, the bonus token not
+//! among them; a *drafted step* is a verify pass of one request with at least one drafted token;
+//! `steps` counts all decode steps of all requests, with a draft or without.
 
 /// Cumulative counters at one moment; `None` where the engine doesn't tell.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -59,7 +60,7 @@ pub struct Window {
     pub drafted_mean: Option<f64>,
     /// Acceptance rate at each depth, given that it was reached.
     pub acceptance_by_depth: Vec<f64>,
-    /// Whether these rates are lower bounds, since drafted tokens by depth are not known.
+    /// True if these rates are lower bounds, since drafted tokens by depth are not known.
     pub depth_is_lower_bound: bool,
     /// Decode steps.
     pub steps: Option<f64>,
@@ -80,7 +81,7 @@ pub struct Window {
 }
 
 impl Counters {
-    /// Whether some counter is below what it was: the server was restarted.
+    /// Returns whether some counter is below what it was: the server was restarted.
     pub fn fell_below(&self, earlier: &Counters) -> bool {
         let pairs = [
             (self.drafted_steps, earlier.drafted_steps),
@@ -95,18 +96,19 @@ impl Counters {
             (None, Some(before)) => before > 0.0,
             _ => false,
         };
-        pairs.into_iter().any(fell) || self.accepted_by_depth.iter().zip(&earlier.accepted_by_depth).any(|(now, before)| now < before)
+        pairs.into_iter().any(fell)
+            || self.accepted_by_depth.iter().zip(&earlier.accepted_by_depth).any(|(now, before)| now < before)
     }
 
-    /// Figures of the interval of `seconds` that began at `earlier`. Negative differences count as not known.
+    /// Figures of the interval of `seconds` that began at `earlier`. Negative differences count as
+    /// not known.
     pub fn since(&self, earlier: &Counters, seconds: f64) -> Window {
         let delta = |now: Option<f64>, before: Option<f64>| {
             // A counter that appears begins at 0.
             Some(now? - before.unwrap_or(0.0)).filter(|delta| delta.is_finite() && *delta >= 0.0)
         };
         let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b.filter(|b| *b > 0.0)?);
-        let (drafted_steps, drafted) =
-            (delta(self.drafted_steps, earlier.drafted_steps), delta(self.drafted, earlier.drafted));
+        let (drafted_steps, drafted) = (delta(self.drafted_steps, earlier.drafted_steps), delta(self.drafted, earlier.drafted));
         let accepted = delta(self.accepted, earlier.accepted);
         let (steps, step_tokens) = (delta(self.steps, earlier.steps), delta(self.step_tokens, earlier.step_tokens));
         let by_depth = |now: &[f64], before: &[f64]| -> Vec<f64> {
@@ -138,8 +140,8 @@ impl Counters {
 
 /// Acceptance rate at each depth given that it was reached, up to the last depth that was.
 ///
-/// With the numbers of steps that drafted so deep (`offered`) it is exact. Without them a step that drafted no further counts as a
-/// rejection, and the rate is a lower bound.
+/// With the numbers of steps that drafted so deep (`offered`) it is exact. Without them a step that
+/// drafted no further counts as a rejection, and the rate is a lower bound.
 fn conditional(accepted: &[f64], offered: &[f64], drafted_steps: Option<f64>) -> Vec<f64> {
     let mut rates = Vec::new();
     let mut before = drafted_steps.unwrap_or(0.0);

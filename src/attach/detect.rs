@@ -86,7 +86,10 @@ fn find(http: &Http) -> Result<Engine, AttachError> {
     match models.status {
         status @ (401 | 403) => Err(AttachError::Unauthorized { at, status, with_key: http.has_key() }),
         // MLX-LM lists models without saying who owns them.
-        200 if models.json().is_some_and(|value| value["data"][0]["owned_by"].is_null() && value["data"][0]["id"].is_string()) => {
+        200 if models
+            .json()
+            .is_some_and(|value| value["data"][0]["owned_by"].is_null() && value["data"][0]["id"].is_string()) =>
+        {
             Ok(Engine::MlxLm)
         }
         _ => Err(AttachError::UnknownEngine { at }),
@@ -96,7 +99,8 @@ fn find(http: &Http) -> Result<Engine, AttachError> {
 fn by_metrics(answer: &Answer) -> Option<Engine> {
     let text = answer.text();
     let here = |(prefix, engine): &(&str, Engine)| (!Samples::parse(&text, &[prefix]).is_empty()).then_some(*engine);
-    // The iteration records of TensorRT-LLM are JSON, and reading them takes them from others: only their path is known here.
+    // The iteration records of TensorRT-LLM are JSON, and reading them takes them from others: only
+    // their path is known here.
     PREFIXES.iter().filter(|_| answer.status == 200).find_map(here)
 }
 

@@ -10,7 +10,7 @@ pub enum AttachError {
     Address {
         /// Text that was given, without a password.
         address: String,
-        /// What is wrong with it.
+        /// Fault that was found.
         why: &'static str,
     },
     /// A key would cross the network in clear text.
@@ -42,7 +42,7 @@ pub enum AttachError {
         at: String,
         /// HTTP status.
         status: u16,
-        /// Whether a key was sent.
+        /// True if a key was sent.
         with_key: bool,
     },
     /// Another HTTP status than success.
@@ -84,7 +84,7 @@ pub enum AttachError {
     Malformed {
         /// Address of the request.
         at: String,
-        /// What is wrong with it.
+        /// Fault that was found.
         why: String,
     },
     /// The server reports an error of its own in a stream.
@@ -108,7 +108,7 @@ pub enum AttachError {
         at: String,
         /// Engine that answers.
         engine: Engine,
-        /// How its own documentation switches them on.
+        /// Way to switch them on, by its own documentation.
         why: String,
     },
     /// The engine can't tell what was asked for.
@@ -130,7 +130,7 @@ pub enum AttachError {
 }
 
 impl AttachError {
-    /// Whether a later try may succeed while the server stays the same.
+    /// Returns whether a later try may succeed while the server stays the same.
     pub fn is_transient(&self) -> bool {
         matches!(self, AttachError::Unreachable { .. } | AttachError::Cut { .. })
             || matches!(self, AttachError::Status { status, .. } if *status >= 500 || *status == 429)

@@ -31,7 +31,8 @@ const COARSE: usize = 8;
 const ONE: usize = 4096;
 /// Mass of unlisted tokens below which a distribution counts as whole.
 const WHOLE: f64 = 1e-6;
-/// Nats beyond the last listed token at which the tail is assumed, where the vocabulary's size is not known.
+/// Nats beyond the last listed token at which the tail is assumed, where the vocabulary's size is
+/// not known.
 const TAIL_NATS: f64 = 3.0;
 /// Probability that x ln^2 x has its tangent through (1, 0) at: L = -2 (1 - e^L) with L = ln t.
 const TANGENT: f64 = 0.203_188;
@@ -41,7 +42,7 @@ const TANGENT: f64 = 0.203_188;
 pub struct Drawn {
     /// Its surprisal in nats.
     pub surprisal: f64,
-    /// Whether it is one of the listed tokens.
+    /// True if it is one of the listed tokens.
     pub in_top: bool,
 }
 
@@ -53,7 +54,8 @@ pub struct Position {
 }
 
 impl Position {
-    /// Position with the probabilities of its most probable tokens, in any order, and a token drawn from the same distribution.
+    /// Position with the probabilities of its most probable tokens, in any order, and a token drawn
+    /// from the same distribution.
     ///
     /// Values that are no probabilities are dropped; a sum above 1, from rounding, is scaled to 1.
     pub fn new(top: impl IntoIterator<Item = f64>, drawn: Option<Drawn>) -> Position {
@@ -105,7 +107,8 @@ impl Position {
         0.5 * (low + high)
     }
 
-    /// Estimates of entropy and second moment; `None` where the tail is not negligible and no token was drawn.
+    /// Estimates of entropy and second moment; `None` where the tail is not negligible and no token
+    /// was drawn.
     fn moments(&self, vocabulary: Option<usize>) -> Option<Moments> {
         let (listed, tail, c) = (self.listed(), self.tail(), self.center(vocabulary));
         let missed = match self.drawn {
@@ -174,7 +177,8 @@ impl Position {
         self.top.iter().for_each(|&p| pool.add_atom(-p.ln(), p, 1.0));
     }
 
-    /// Adds the distribution with its tail packed (`high`) or even (dropped, where the vocabulary is not known).
+    /// Adds the distribution with its tail packed (`high`) or even (dropped, where the vocabulary
+    /// is not known).
     fn add_bracket(&self, vocabulary: Option<usize>, high: &mut Pool, low: &mut Pool) {
         self.add_listed(high);
         self.add_listed(low);
@@ -208,7 +212,7 @@ pub struct ChainMark {
     pub accepted: usize,
 }
 
-/// What is known of one text.
+/// Distributions and chain marks of one text.
 #[derive(Clone, Debug, Default)]
 pub struct Scored {
     /// Distributions of its positions, or of a random sample of whole steps.
@@ -242,7 +246,18 @@ impl TextSums {
     fn new(per_nat: usize) -> TextSums {
         let pool = || Pool::with_grid(per_nat);
         let (head, tail, spare) = (pool(), pool(), pool());
-        TextSums { positions: 0, entropy: 0.0, second: 0.0, head, tail, spare, mass: 0.0, misses: 0.0, first: 0.0, chains: [0.0; 4] }
+        TextSums {
+            positions: 0,
+            entropy: 0.0,
+            second: 0.0,
+            head,
+            tail,
+            spare,
+            mass: 0.0,
+            misses: 0.0,
+            first: 0.0,
+            chains: [0.0; 4],
+        }
     }
 
     fn add(&mut self, position: &Position, moments: Moments, vocabulary: Option<usize>) {
@@ -275,7 +290,8 @@ impl TextSums {
         self.chains.iter_mut().zip(other.chains).for_each(|(sum, more)| *sum += weight * more);
     }
 
-    /// Pool of the estimated law: listed tokens, and the tail's mass spread over the drawn tokens that fell into it.
+    /// Pool of the estimated law: listed tokens, and the tail's mass spread over the drawn tokens
+    /// that fell into it.
     fn pool(&self) -> Pool {
         let mut pool = self.head.clone();
         pool.clear();
@@ -285,7 +301,8 @@ impl TextSums {
         pool
     }
 
-    /// All figures, `None` as no number: mu, mu2, published, renewal, tuned, fluid, fluid at the mean, chain, oracle chains, accepted.
+    /// Every figure, `None` as no number: mu, mu2, published, renewal, tuned, fluid, fluid at the
+    /// mean, chain, oracle chains, accepted.
     fn figures(&self, sizes: &Sizes) -> [f64; 11] {
         let n = self.positions as f64;
         let (mu, mu2) = (self.entropy / n, self.second / n);
@@ -319,7 +336,7 @@ impl TextSums {
 struct Sizes {
     budget: Option<usize>,
     mean_drafted: Option<f64>,
-    /// Whether every position listed its most probable token.
+    /// True if every position listed its most probable token.
     listed: bool,
 }
 
@@ -372,7 +389,7 @@ pub struct Brackets {
 pub struct Laws {
     vocabulary: Option<usize>,
     texts: Vec<TextSums>,
-    /// All texts on a fine grid.
+    /// Sums over the texts, on a fine grid.
     all: TextSums,
     listed: bool,
     bracketed: usize,
@@ -618,11 +635,12 @@ mod tests {
 
     fn sample(law: &[f64], u: f64) -> usize {
         let mut below = 0.0;
-        law.iter().position(|p| {
-            below += p;
-            u < below
-        })
-        .unwrap_or(law.len() - 1)
+        law.iter()
+            .position(|p| {
+                below += p;
+                u < below
+            })
+            .unwrap_or(law.len() - 1)
     }
 
     /// Shares of `RUNS` simulated probes in which mu, mu2 and fluid lie in their intervals.

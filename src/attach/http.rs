@@ -69,12 +69,12 @@ impl Address {
         &self.text
     }
 
-    /// Whether the server is on this machine.
+    /// Returns whether the server is on this machine.
     pub fn is_loopback(&self) -> bool {
         self.host.eq_ignore_ascii_case("localhost") || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
-    /// Whether a key may be sent without being readable on the way.
+    /// Returns whether a key may be sent without being readable on the way.
     pub fn hides_keys(&self) -> bool {
         self.https || self.is_loopback()
     }
@@ -85,7 +85,7 @@ impl Address {
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
-    /// Body, at most [`MOST_BYTES`].
+    /// Body, of 16 MiB at most.
     pub body: Vec<u8>,
     /// `Server` header.
     pub server: Option<String>,
@@ -147,7 +147,7 @@ impl Http {
         &self.address
     }
 
-    /// Whether a key is sent.
+    /// Returns whether a key is sent.
     pub fn has_key(&self) -> bool {
         self.key.is_some()
     }
@@ -182,7 +182,8 @@ impl Http {
                 let status = response.status().as_u16();
                 return Ok(Answer { status, server, body: read_all(response.into_body(), &at, MOST_BYTES)? });
             }
-            // vLLM mounts its metrics below `/metrics/`. Anything else may be a path that changes state.
+            // vLLM mounts its metrics below `/metrics/`. Anything else may be a path that changes
+            // state.
             let to = header(&response, "location").unwrap_or_default();
             let same = [format!("{at}/"), format!("{}/", path)].contains(&to);
             if !same {

@@ -41,7 +41,8 @@ impl Key {
     }
 }
 
-/// Keys that may be sent: one that was named for this server, or those of the engines' own variables.
+/// Keys that may be sent: one that was named for this server, or those of the engines' own
+/// variables.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
     /// Key for whatever engine answers.

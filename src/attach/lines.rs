@@ -1,4 +1,5 @@
-//! Lines of JSON of `speclight attach` and `speclight import`; `schema/attach.schema.json` describes them, change both together.
+//! Lines of JSON of `speclight attach` and `speclight import`; `schema/attach.schema.json`
+//! describes them, change both together.
 
 use serde::Serialize;
 
@@ -157,7 +158,8 @@ struct AttachCeilingsLine {
     chain: Option<EstimateLine>,
 }
 
-/// Marks from B - 1 down to what was accepted, over the steps that were compared with the target's own chain.
+/// Marks from B - 1 down to what was accepted, over the steps that were compared with the target's
+/// own chain.
 #[derive(Clone, Debug, Serialize)]
 struct ChainLadderLine {
     batch: Option<f64>,
@@ -327,7 +329,8 @@ mod tests {
                 let (accepted, drafted) = (Some(accepted), Some(drafted));
                 tally.take(&Event::Step(Step { prompt_id, step: i, start: 1, accepted, drafted, emitted, seconds, exact }));
             }
-            let position = |i: usize| Position::new([0.5, 0.3], Some(Drawn { surprisal: 2.2, in_top: (i + text) % 5 > 0 }));
+            let position =
+                |i: usize| Position::new([0.5, 0.3], Some(Drawn { surprisal: 2.2, in_top: !(i + text).is_multiple_of(5) }));
             let chain = |i: usize| ChainMark { reached: i % 3, at_drafted: i % 2, accepted: i % 2 };
             let scored = Scored { positions: (0..20).map(position).collect(), chains: (0..9).map(chain).collect() };
             tally.take(&Event::Scored(Box::new(scored)));
@@ -396,7 +399,10 @@ mod tests {
         let full = &lines[3];
         for name in ["mu", "mu2"] {
             let (low, value, high) = (&full[name]["low"], &full[name]["value"], &full[name]["high"]);
-            assert!(low.as_f64().unwrap() <= value.as_f64().unwrap() && value.as_f64().unwrap() <= high.as_f64().unwrap(), "{full}");
+            assert!(
+                low.as_f64().unwrap() <= value.as_f64().unwrap() && value.as_f64().unwrap() <= high.as_f64().unwrap(),
+                "{full}"
+            );
         }
         let ceilings = &full["ceilings"];
         let value = |name: &str| ceilings[name]["value"].as_f64().unwrap();

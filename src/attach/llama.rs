@@ -1,8 +1,10 @@
-//! llama.cpp's llama-server: exact steps by timings per token; distributions by requests of one token.
+//! llama.cpp's llama-server: exact steps by timings per token; distributions by requests of one
+//! token.
 //!
-//! With `timings_per_token` all tokens of a step share `predicted_ms`, `draft_n` and `draft_n_accepted`, since the server counts once per
-//! step, before it hands out its tokens (`tools/server/server-context.cpp` at 0c1e57098). In drafted steps it reports no
-//! distributions, so positions are scored afterwards: a request for one token is never drafted.
+//! With `timings_per_token` all tokens of a step share `predicted_ms`, `draft_n` and
+//! `draft_n_accepted`, since the server counts once per step, before it hands out its tokens
+//! (`tools/server/server-context.cpp` at 0c1e57098). In drafted steps it reports no distributions,
+//! so positions are scored afterwards: a request for one token is never drafted.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +20,8 @@ use crate::theory::bootstrap::SplitMix;
 /// Bytes that a chunk or a listed token takes at most, with room to spare.
 const CHUNK_BYTES: usize = 8192;
 const TOKEN_BYTES: usize = 512;
-/// Share of the scoring requests that goes into distributions; the rest follows chains beyond their steps.
+/// Share of the scoring requests that goes into distributions; the rest follows chains beyond their
+/// steps.
 const FOR_DISTRIBUTIONS: f64 = 0.75;
 
 /// Server of llama.cpp.
@@ -72,7 +75,8 @@ impl Server for LlamaServer {
         let count = requests.len();
         let score_each = settings.score.div_ceil(count.max(1)).min(settings.score);
         let reading = Planned { request: "GET /metrics", count, tokens: 0, purpose: "the largest draft" };
-        let mut kinds = vec![reading, Planned { request: "POST /completion", count, tokens: each, purpose: "texts whose steps are read" }];
+        let mut kinds =
+            vec![reading, Planned { request: "POST /completion", count, tokens: each, purpose: "texts whose steps are read" }];
         if !settings.raw {
             kinds.push(Planned { request: "POST /apply-template", count, tokens: 0, purpose: "the model's chat template" });
         }
@@ -270,7 +274,8 @@ struct Group {
     step: Option<usize>,
 }
 
-/// Groups of positions that are scored with `most` requests: all, or whole steps drawn at random, in the order of the text.
+/// Groups of positions that are scored with `most` requests: all, or whole steps drawn at random,
+/// in the order of the text.
 ///
 /// Whole steps keep each position as probable as any other, and each step as probable as any other.
 fn sampled_groups(text: &ProbedText, most: usize, seed: u64) -> Vec<Group> {
@@ -287,7 +292,8 @@ fn sampled_groups(text: &ProbedText, most: usize, seed: u64) -> Vec<Group> {
         }
         let (mut left, mut fits) = ((most as f64 * FOR_DISTRIBUTIONS) as usize, true);
         groups.retain(|group| {
-            // The first that does not fit ends the choice: taking shorter ones after it would favor these.
+            // The first that does not fit ends the choice: taking shorter ones after it would favor
+            // these.
             fits &= group.tokens <= left;
             left -= if fits { group.tokens } else { 0 };
             fits
@@ -347,7 +353,8 @@ pub fn identity(props: &Value, models: &Value) -> Identity {
 
 /// Counters in a body of `/metrics`. They move when a request ends.
 ///
-/// Values above 999,999 come with six digits, but those by position are whole numbers: accepted tokens are summed from these.
+/// Values above 999,999 come with six digits, but those by position are whole numbers: accepted
+/// tokens are summed from these.
 pub fn counters(text: &str) -> Counters {
     let samples = Samples::parse(text, &["llamacpp:"]);
     let accepted_by_depth = samples.by_position("llamacpp:spec_decode_num_accepted_tokens_per_pos", "position");
@@ -388,8 +395,9 @@ impl Timing {
 
 /// Steps from timings per token.
 ///
-/// A step is the run of chunks with one time. It emitted one token more than it accepted; whether the next run begins right there is
-/// checked, since text that is held back (half a character) comes without a chunk. Steps up to a place that fits are exact.
+/// A step is the run of chunks with one time. It emitted one token more than it accepted; whether
+/// the next run begins right there is checked, since text that is held back (half a character)
+/// comes without a chunk. Steps up to a place that fits are exact.
 #[derive(Debug)]
 struct TimedSteps {
     prompt_id: String,
@@ -548,7 +556,8 @@ mod tests {
 
     #[test]
     fn steps_are_exact_where_text_is_held_back() {
-        // A character of three tokens comes with the last of them: only every third token has a chunk.
+        // A character of three tokens comes with the last of them: only every third token has a
+        // chunk.
         let timed = read(fixture!("llama-held.txt"));
         assert_eq!((timed.tokens, timed.ids.len()), (30, 0), "ids of held tokens are not told");
         let emitted: usize = timed.steps.iter().map(|step| step.emitted).sum();
@@ -562,7 +571,8 @@ mod tests {
     fn a_step_without_any_chunk_is_not_passed_over() {
         // Cut out all chunks of one step: what follows can't be told apart any more.
         let chunks: Vec<&str> = fixture!("llama-stream.txt").split_inclusive("\n\n").collect();
-        let without = |cut: usize| -> String { chunks.iter().enumerate().filter(|(i, _)| *i != cut).map(|(_, chunk)| *chunk).collect() };
+        let without =
+            |cut: usize| -> String { chunks.iter().enumerate().filter(|(i, _)| *i != cut).map(|(_, chunk)| *chunk).collect() };
         let timed = read(&without(2));
         assert!(timed.steps.iter().any(|step| !step.exact));
         // The last token of a step with two may be missing, or the first.
@@ -601,7 +611,11 @@ mod tests {
         assert!(drawn.in_top && (drawn.surprisal - 2.000_04).abs() < 1e-4);
         let half = found(fixture!("llama-score-half.json"), 3);
         assert!(!half.position.drawn().unwrap().in_top && (half.position.top()[0] - 0.285_265).abs() < 1e-5);
-        for bad in [json!({}), json!({ "completion_probabilities": [] }), json!({ "completion_probabilities": [{ "top_logprobs": [] }] })] {
+        for bad in [
+            json!({}),
+            json!({ "completion_probabilities": [] }),
+            json!({ "completion_probabilities": [{ "top_logprobs": [] }] }),
+        ] {
             assert!(super::found(&bad, 3).is_err());
         }
     }

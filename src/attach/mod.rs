@@ -1,8 +1,10 @@
-//! Running servers of other engines: what they tell about their speculation, and what can be estimated from outside.
+//! Running servers of other engines: what they tell about their speculation, and what can be
+//! estimated from outside.
 //!
-//! [`Server`] is one engine behind an address: `scrape` reads counters, `probe` sends prompts and reads steps, `score` asks for the
-//! distributions of positions that were generated. Parsers of bodies are pure functions, tested over `tests/fixtures/attach`.
-//! Nothing is sent but what a [`Plan`] lists, and without a probe only GET requests on [`http::READ_PATHS`].
+//! [`Server`] is one engine behind an address: `scrape` reads counters, `probe` sends prompts and
+//! reads steps, `score` asks for the distributions of positions that were generated. Parsers of
+//! bodies are pure functions, tested over `tests/fixtures/attach`. Nothing is sent but what a
+//! [`Plan`] lists, and without a probe only GET requests on [`http::READ_PATHS`].
 
 pub mod counters;
 pub mod detect;
@@ -60,7 +62,7 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// All engines, in the order of the documentation.
+    /// Every engine, in the order of the documentation.
     pub const ALL: [Engine; 9] = [
         Engine::LlamaServer,
         Engine::Vllm,
@@ -118,18 +120,19 @@ pub struct Identity {
     pub budget: Option<usize>,
     /// Speculative method, as the engine names it.
     pub method: Option<String>,
-    /// Reason why the theorem's setting is not met, such as a lossy threshold; shown with every ceiling.
+    /// Reason why the theorem's setting is not met, such as a lossy threshold; shown with every
+    /// ceiling.
     pub outside: Option<String>,
 }
 
 /// Abilities of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Whether counters can be read without sending anything.
+    /// True if counters can be read without sending anything.
     pub scrape: bool,
-    /// Whether prompts can be sent and steps read from the stream.
+    /// True if prompts can be sent and steps read from the stream.
     pub probe: bool,
-    /// Whether distributions have to be asked for in a second pass.
+    /// True if distributions have to be asked for in a second pass.
     pub score: bool,
 }
 
@@ -179,7 +182,8 @@ pub trait Server: Send {
         Err(AttachError::Unsupported { engine: self.engine(), why: "its steps can't be read from outside".to_owned() })
     }
 
-    /// Asks for distributions of a text's positions, with at most `most` requests of one token each.
+    /// Asks for distributions of a text's positions, with at most `most` requests of one token
+    /// each.
     ///
     /// # Errors
     /// If a request fails.
@@ -225,7 +229,7 @@ pub enum Event {
         /// Tokens generated, those outside of steps included.
         tokens: usize,
     },
-    /// All requests of the plan were answered, or the sink asked to stop.
+    /// Every request of the plan was answered, or the sink asked to stop.
     Finished,
     /// Nothing more can be had.
     Failed(String),

@@ -24,7 +24,7 @@ pub struct ProbeSettings {
     pub top: usize,
     /// Positions to score, where that takes requests of their own.
     pub score: usize,
-    /// Whether prompts are sent without a chat template.
+    /// True if prompts are sent without a chat template.
     pub raw: bool,
 }
 
@@ -45,7 +45,7 @@ pub struct Request {
     pub seed: u64,
     /// Most probable tokens asked for with each position.
     pub top: usize,
-    /// Whether the prompt is sent without a chat template.
+    /// True if the prompt is sent without a chat template.
     pub raw: bool,
 }
 
@@ -62,7 +62,7 @@ pub struct Planned {
     pub purpose: &'static str,
 }
 
-/// All requests of a probe.
+/// Requests of a probe.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Requests by kind.
@@ -89,7 +89,14 @@ impl Plan {
             top: settings.top,
             raw: settings.raw,
         };
-        settings.prompts.iter().cycle().take(if settings.prompts.is_empty() { 0 } else { requests }).enumerate().map(request).collect()
+        settings
+            .prompts
+            .iter()
+            .cycle()
+            .take(if settings.prompts.is_empty() { 0 } else { requests })
+            .enumerate()
+            .map(request)
+            .collect()
     }
 
     /// Requests in all, at most.
@@ -120,7 +127,7 @@ pub struct Step {
     pub emitted: usize,
     /// Seconds that it took.
     pub seconds: Option<f64>,
-    /// Whether it is certain that this was one step.
+    /// True if it is certain that this was one step.
     pub exact: bool,
 }
 
@@ -145,9 +152,11 @@ pub struct ProbedText {
     pub notice: Option<String>,
 }
 
-/// Oracle-chain marks of the steps whose tokens were all compared with the target's most probable ones.
+/// Oracle-chain marks of the steps whose tokens were all compared with the target's most probable
+/// ones.
 ///
-/// A chain of `limit` most probable tokens is accepted at a step as far as the emitted text goes along with it.
+/// A chain of `limit` most probable tokens is accepted at a step as far as the emitted text goes
+/// along with it.
 pub(crate) fn chain_marks(steps: &[Step], matches: &[Option<bool>], limit: usize) -> Vec<ChainMark> {
     let mark = |step: &Step| {
         let run = |limit: usize| -> Option<usize> {
@@ -172,7 +181,8 @@ pub(crate) fn chain_marks(steps: &[Step], matches: &[Option<bool>], limit: usize
 /// Sends a plan, one request at a time, until it is done or `sink` says false.
 ///
 /// # Errors
-/// If a request fails; a failure that may pass is repeated for no request, since what was announced would be exceeded.
+/// If a request fails; a failure that may pass is repeated for no request, since what was announced
+/// would be exceeded.
 pub fn run(server: &mut dyn Server, http: &Http, plan: &Plan, sink: &mut dyn FnMut(Event) -> bool) -> Result<(), AttachError> {
     for request in &plan.requests {
         if !sink(Event::TextStarted { id: request.id.clone(), index: request.index }) {

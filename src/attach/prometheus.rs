@@ -1,7 +1,8 @@
 //! Prometheus' text format, as far as counters and gauges need it, bounded.
 //!
-//! The registry has no maintained parser with bounds: `prometheus-parse` reads all of a body into maps. Lines that can't be read are
-//! skipped, as Prometheus' own clients may write comments and extensions that are not known here.
+//! The registry has no maintained parser with bounds: `prometheus-parse` reads all of a body into
+//! maps. Lines that can't be read are skipped, as Prometheus' own clients may write comments and
+//! extensions that are not known here.
 
 /// Samples that are kept at most.
 const MOST_SAMPLES: usize = 20_000;
@@ -37,23 +38,25 @@ impl Samples {
         Samples(text.lines().map(str::trim_start).filter(wanted).filter_map(sample).take(MOST_SAMPLES).collect())
     }
 
-    /// Whether there is no sample.
+    /// Returns whether there is no sample.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All samples of a name.
+    /// Samples of a name, over all label sets.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Sample> {
         self.0.iter().filter(move |sample| sample.name == name)
     }
 
-    /// Sum over all label sets, with or without the counters' suffix `_total`; values that are no numbers are left out.
+    /// Sum over all label sets, with or without the counters' suffix `_total`; values that are no
+    /// numbers are left out.
     pub fn sum(&self, name: &str) -> Option<f64> {
         let total = format!("{name}_total");
         let sum = |name: &str| {
-            self.all(name).map(|sample| sample.value).filter(|value| value.is_finite()).fold(None, |sum: Option<f64>, value| {
-                Some(sum.unwrap_or(0.0) + value)
-            })
+            self.all(name)
+                .map(|sample| sample.value)
+                .filter(|value| value.is_finite())
+                .fold(None, |sum: Option<f64>, value| Some(sum.unwrap_or(0.0) + value))
         };
         sum(&total).or_else(|| sum(name))
     }
@@ -64,7 +67,8 @@ impl Samples {
         Some(self.sum(name)? / count.max(1) as f64)
     }
 
-    /// Sums by a label that numbers positions from 0; missing positions are 0. Positions above 4,095 are dropped.
+    /// Sums by a label that numbers positions from 0; missing positions are 0. Positions above
+    /// 4,095 are dropped.
     pub fn by_position(&self, name: &str, label: &str) -> Vec<f64> {
         let total = format!("{name}_total");
         let mut sums = Vec::new();

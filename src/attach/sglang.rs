@@ -1,7 +1,9 @@
-//! SGLang: window gauges and counters; steps from differences of `completion_tokens`, checked against the number of verify passes.
+//! SGLang: window gauges and counters; steps from differences of `completion_tokens`, checked
+//! against the number of verify passes.
 //!
-//! Read in the wheel of 0.5.23 (`sglang/srt/observability/metrics_collector.py`, `managers/tokenizer_manager.py`,
-//! `layers/logprob_processor.py`). Names of per-request figures changed three times; all spellings are read.
+//! Read in the wheel of 0.5.23 (`sglang/srt/observability/metrics_collector.py`,
+//! `managers/tokenizer_manager.py`, `layers/logprob_processor.py`). Names of per-request figures
+//! changed three times; all spellings are read.
 
 use std::time::Instant;
 
@@ -21,7 +23,7 @@ const TOKEN_BYTES: usize = 256;
 #[derive(Debug, Default)]
 pub struct Sglang {
     identity: Identity,
-    /// Whether each verify pass has one chain of B - 1 drafted tokens.
+    /// True if each verify pass has one chain of B - 1 drafted tokens.
     chain: bool,
 }
 
@@ -40,7 +42,8 @@ impl Server for Sglang {
             let at = format!("{}/server_info", http.address().as_str());
             return Err(AttachError::Unauthorized { at, status: answer.status, with_key: http.has_key() });
         }
-        // The body holds every argument of the server, keys among them: only single fields are taken out.
+        // The body holds every argument of the server, keys among them: only single fields are
+        // taken out.
         self.identity = identity(&answer.json().unwrap_or_default());
         self.chain = answer.json().is_some_and(|info| info["speculative_eagle_topk"].as_u64() == Some(1));
         Ok(self.identity.clone())
@@ -161,8 +164,7 @@ impl SglangText {
         if !meta["finish_reason"].is_null() {
             self.finished = true;
             self.proof.passes = number(meta, &["spec_verify_ct"]);
-            self.proof.accepted =
-                number(meta, &["spec_num_correct_drafts", "spec_accepted_drafts", "spec_accept_token_num"]);
+            self.proof.accepted = number(meta, &["spec_num_correct_drafts", "spec_accepted_drafts", "spec_accept_token_num"]);
         }
         Ok(())
     }

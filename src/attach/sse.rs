@@ -1,4 +1,5 @@
-//! Server-sent events (WHATWG HTML, section 9.2), as far as engines use them: the data of each event, bounded.
+//! Server-sent events (WHATWG HTML, section 9.2), as far as engines use them: the data of each
+//! event, bounded.
 
 use std::io::BufRead;
 
@@ -130,7 +131,8 @@ mod tests {
 
     #[test]
     fn events_of_every_form_are_read() {
-        let text = b": hello\r\n\r\ndata: 1\r\n\r\nid: 7\ndata:2\n\nretry: 3\n\ndata: [3,\ndata: 4]\n\ndata: [DONE]\n\ndata: 5\n\n";
+        let text =
+            b": hello\r\n\r\ndata: 1\r\n\r\nid: 7\ndata:2\n\nretry: 3\n\ndata: [3,\ndata: 4]\n\ndata: [DONE]\n\ndata: 5\n\n";
         for buffer in [1, 2, 7, 4096] {
             let want: Vec<Value> = [serde_json::json!(1), serde_json::json!(2), serde_json::json!([3, 4])].into();
             assert_eq!(events(text, buffer).unwrap(), want, "{buffer}");
@@ -140,7 +142,10 @@ mod tests {
 
     #[test]
     fn errors_in_a_stream_are_told() {
-        for text in [&b"data: {\"error\":{\"message\":\"no\\u001b luck\",\"code\":500}}\n\n"[..], b"error: {\"message\":\"no\\u001b luck\"}\n\n"] {
+        for text in [
+            &b"data: {\"error\":{\"message\":\"no\\u001b luck\",\"code\":500}}\n\n"[..],
+            b"error: {\"message\":\"no\\u001b luck\"}\n\n",
+        ] {
             let said = events(text, 64).unwrap_err().to_string();
             assert_eq!(said, "x: the server says: no\\u{1b} luck");
         }

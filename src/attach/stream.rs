@@ -31,10 +31,12 @@ impl Chunks {
         self.sizes.iter().map(|(tokens, _)| tokens).sum()
     }
 
-    /// Steps of the text. With accepted lengths by step they are taken from there; otherwise each chunk after the first is a step,
-    /// which is exact where the proof says that there were as many passes.
+    /// Steps of the text. With accepted lengths by step they are taken from there; otherwise each
+    /// chunk after the first is a step, which is exact where the proof says that there were as many
+    /// passes.
     ///
-    /// `drafted` is what each step drafts, where that is fixed. `budget` is B, where known: a longer chunk is certainly of two steps.
+    /// `drafted` is what each step drafts, where that is fixed. `budget` is B, where known: a
+    /// longer chunk is certainly of two steps.
     pub fn steps(&self, prompt_id: &str, proof: &Proof, drafted: Option<usize>, budget: Option<usize>) -> Vec<Step> {
         let total = self.tokens();
         let step = |step, start, accepted, drafted, emitted, seconds, exact| Step {
@@ -47,7 +49,8 @@ impl Chunks {
             seconds,
             exact,
         };
-        // The first chunk holds the token that the pass over the prompt gives; what it holds besides was merged into it.
+        // The first chunk holds the token that the pass over the prompt gives; what it holds
+        // besides was merged into it.
         let later = &self.sizes[self.sizes.len().min(1)..];
         let merged_first = self.sizes.first().is_some_and(|(tokens, _)| *tokens > 1);
         let whole = proof.passes.is_none_or(|passes| passes == later.len()) && !merged_first;
@@ -55,7 +58,8 @@ impl Chunks {
         if let Some(by_step) = &proof.by_step {
             let emitted: usize = by_step.iter().map(|(accepted, _)| accepted + 1).sum();
             let undrafted = (total.saturating_sub(1)).saturating_sub(emitted);
-            // Without a step that drafted nothing the order is known, and with as many chunks their times.
+            // Without a step that drafted nothing the order is known, and with as many chunks their
+            // times.
             let timed = whole && undrafted == 0 && by_step.len() == later.len();
             let mut start = total.min(1);
             let mut steps = Vec::new();
@@ -91,8 +95,9 @@ impl Chunks {
     }
 }
 
-/// Places steps without a draft among the drafted ones where chunks tell: a longer chunk is the next drafted step that accepted so much.
-/// Where they don't fit, starts of steps stay as they are and no step is compared with the text.
+/// Places steps without a draft among the drafted ones where chunks tell: a longer chunk is the
+/// next drafted step that accepted so much. Where they don't fit, starts of steps stay as they are
+/// and no step is compared with the text.
 fn placed(steps: Vec<Step>, chunks: &[(usize, f64)], drafted: usize) -> Vec<Step> {
     let (with, without) = steps.split_at(drafted);
     if chunks.len() != steps.len() {

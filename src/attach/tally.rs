@@ -1,4 +1,5 @@
-//! Figures of a probe, an import or a watched server: functions of steps, distributions and counters.
+//! Figures of a probe, an import or a watched server: functions of steps, distributions and
+//! counters.
 
 use super::estimate::{Brackets, Estimates, Laws, Scored};
 use super::{Counters, Event, Identity, Step, Window};
@@ -22,7 +23,8 @@ pub struct PassTime {
 /// Ceiling on decoding speed from step times, and what was reached of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LightSpeed {
-    /// Ceiling in tokens per second, for independent positions; for greedy text the speed of reading.
+    /// Ceiling in tokens per second, for independent positions; for greedy text the speed of
+    /// reading.
     pub ceiling: Estimate,
     /// Pass size that attains it.
     pub best_budget: usize,
@@ -59,11 +61,11 @@ pub struct Summary {
     pub undrafted_share: Option<f64>,
     /// Acceptance rate at each depth, given that it was reached.
     pub acceptance_by_depth: Vec<f64>,
-    /// Whether these rates are lower bounds.
+    /// True if these rates are lower bounds.
     pub depth_is_lower_bound: bool,
     /// B: tokens of a verify pass, the root included.
     pub budget: Option<usize>,
-    /// Whether the text is greedy: the ceiling is B, and estimates are a reference.
+    /// True if the text is greedy: the ceiling is B, and estimates are a reference.
     pub greedy: bool,
     /// Estimates for the text as it was sampled.
     pub estimates: Option<Estimates>,
@@ -148,10 +150,9 @@ impl Tally {
         add(&mut sums.step_tokens, more.step_tokens);
         add(&mut sums.step_seconds, more.step_seconds);
         add(&mut sums.tokens, more.tokens);
-        for (list, more) in [
-            (&mut sums.accepted_by_depth, &more.accepted_by_depth),
-            (&mut sums.drafted_by_depth, &more.drafted_by_depth),
-        ] {
+        for (list, more) in
+            [(&mut sums.accepted_by_depth, &more.accepted_by_depth), (&mut sums.drafted_by_depth, &more.drafted_by_depth)]
+        {
             list.resize(list.len().max(more.len()), 0.0);
             list.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
         }
@@ -304,8 +305,9 @@ fn pass_times(steps: &[Step]) -> Vec<PassTime> {
     sizes
 }
 
-/// Seconds of a pass over 1, 2, ... tokens up to the largest measured size, rising and with straight lines between sizes that were
-/// measured. Smaller passes than the smallest measured one are taken to last as long. Empty without enough passes of one size.
+/// Seconds of a pass over 1, 2, ... tokens up to the largest measured size, rising and with
+/// straight lines between sizes that were measured. Smaller passes than the smallest measured one
+/// are taken to last as long. Empty without enough passes of one size.
 fn seconds_by_size(times: &[PassTime]) -> Vec<f64> {
     let mut known: Vec<(usize, f64)> = Vec::new();
     for time in times.iter().filter(|time| time.passes >= FEWEST_PASSES) {
@@ -398,14 +400,16 @@ mod tests {
                 tally.take(&step(usize::from((i + text) % 3 > 0), 3, 0.1));
                 tally.take(&step(0, 0, 0.08));
             }
-            let position = |i: usize| Position::new([0.6, 0.2], Some(Drawn { surprisal: 2.0, in_top: i % 5 > 0 }));
+            let position = |i: usize| Position::new([0.6, 0.2], Some(Drawn { surprisal: 2.0, in_top: !i.is_multiple_of(5) }));
             tally.take(&Event::Scored(Box::new(Scored { positions: (0..20).map(position).collect(), chains: Vec::new() })));
             tally.take(&Event::TextEnded { tokens: 60 });
         }
         let found = tally.summary();
         let light = found.light.unwrap();
         assert_eq!(light.best_budget, 4);
-        assert!(light.share.value < 1.0 && (light.share.value * light.ceiling.value - found.tokens_per_second.unwrap()).abs() < 1e-9);
+        assert!(
+            light.share.value < 1.0 && (light.share.value * light.ceiling.value - found.tokens_per_second.unwrap()).abs() < 1e-9
+        );
         let (low, high) = crate::attach::estimate::ends(light.ceiling.interval);
         assert!(low.unwrap() <= light.ceiling.value && light.ceiling.value <= high.unwrap());
         let greedy = Tally { temperature: 0.0, ..tally }.summary();

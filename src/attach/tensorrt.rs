@@ -1,7 +1,8 @@
-//! TensorRT-LLM: Prometheus at `/prometheus/metrics` (`tensorrt_llm/metrics/collector.py` at 050f80de).
+//! TensorRT-LLM: Prometheus at `/prometheus/metrics` (`tensorrt_llm/metrics/collector.py` at
+//! 050f80de).
 //!
-//! `GET /metrics` gives iteration records instead and removes them for every other reader, so it is never read here; files of such
-//! records can be imported.
+//! `GET /metrics` gives iteration records instead and removes them for every other reader, so it is
+//! never read here; files of such records can be imported.
 
 use super::prometheus::Samples;
 use super::{AttachError, Capabilities, Counters, Engine, Http, Identity, Server};
@@ -24,7 +25,11 @@ impl Server for TensorRtLlm {
         let answer = http.get("/prometheus/metrics")?;
         if answer.status == 404 {
             let (at, engine) = (http.address().as_str().to_owned(), Engine::TensorRtLlm);
-            return Err(AttachError::NoCounters { at, engine, why: "set return_perf_metrics: true in its configuration".to_owned() });
+            return Err(AttachError::NoCounters {
+                at,
+                engine,
+                why: "set return_perf_metrics: true in its configuration".to_owned(),
+            });
         }
         let samples = Samples::parse(&answer.text(), &["trtllm_"]);
         let method = samples.label("trtllm_speculative_config_info", "method").map(str::to_owned);
@@ -39,7 +44,8 @@ impl Server for TensorRtLlm {
 
 /// Counters in a body of `/prometheus/metrics`.
 ///
-/// Every drafted step drafts a first token, so the drafted tokens at position 0 count the drafted steps.
+/// Every drafted step drafts a first token, so the drafted tokens at position 0 count the drafted
+/// steps.
 pub fn counters(text: &str) -> Counters {
     let samples = Samples::parse(text, &["trtllm_"]);
     let drafted_by_depth = samples.by_position("trtllm_spec_decode_drafted_tokens", "token_position");

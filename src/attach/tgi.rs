@@ -1,7 +1,9 @@
-//! text-generation-inference: the histogram of tokens per step (`backends/v3/src/backend.rs` at db931fcf).
+//! text-generation-inference: the histogram of tokens per step (`backends/v3/src/backend.rs` at
+//! db931fcf).
 //!
-//! `tgi_request_skipped_tokens` holds, once per request and step, the tokens of one output less one: the accepted length itself. Its
-//! sum over its count is exact; the shape is not, since the server leaves its buckets out.
+//! `tgi_request_skipped_tokens` holds, once per request and step, the tokens of one output less
+//! one: the accepted length itself. Its sum over its count is exact; the shape is not, since the
+//! server leaves its buckets out.
 
 use super::prometheus::Samples;
 use super::{AttachError, Capabilities, Counters, Engine, Http, Identity, Server};

@@ -1,8 +1,10 @@
-//! vLLM: counters by position; steps from `metrics.speculative_decoding` at `detailed`, or from chunks with token ids.
+//! vLLM: counters by position; steps from `metrics.speculative_decoding` at `detailed`, or from
+//! chunks with token ids.
 //!
-//! Read in the sources of 0.32.0 (`vllm/v1/spec_decode/metrics.py`, `v1/metrics/stats.py`, `v1/engine/output_processor.py`,
-//! `entrypoints/generate/base/protocol.py`). One engine output is one chunk at the default stream interval; a slow reader gets several
-//! in one, which the counts at the end show.
+//! Read in the sources of 0.32.0 (`vllm/v1/spec_decode/metrics.py`, `v1/metrics/stats.py`,
+//! `v1/engine/output_processor.py`, `entrypoints/generate/base/protocol.py`). One engine output is
+//! one chunk at the default stream interval; a slow reader gets several in one, which the counts at
+//! the end show.
 
 use std::time::Instant;
 
@@ -75,7 +77,12 @@ impl Server for Vllm {
         if !settings.raw {
             kinds.push(Planned { request: "POST /tokenize", count, tokens: 0, purpose: "the model's chat template" });
         }
-        kinds.push(Planned { request: "GET /metrics", count: 2 * count, tokens: 0, purpose: "counts that steps are checked against" });
+        kinds.push(Planned {
+            request: "GET /metrics",
+            count: 2 * count,
+            tokens: 0,
+            purpose: "counts that steps are checked against",
+        });
         Ok(Plan { kinds, requests, score_each: 0 })
     }
 
@@ -116,7 +123,8 @@ impl Server for Vllm {
         let steps = read.chunks.steps(&request.id, &proof, None, self.identity.budget);
         if !steps.is_empty() && steps.iter().all(|step| !step.exact) {
             let why = "chunks could not be proved to be single steps (other requests ran, or chunks were merged)";
-            notice = notice.or(Some(format!("prompt {}: {why}; start vllm serve with per-request metrics at detailed", request.id)));
+            notice =
+                notice.or(Some(format!("prompt {}: {why}; start vllm serve with per-request metrics at detailed", request.id)));
         }
         for step in &steps {
             if !sink(Event::Step(step.clone())) {
@@ -157,7 +165,8 @@ impl Vllm {
 /// One streamed text, chunk by chunk.
 #[derive(Debug, Default)]
 pub struct VllmText {
-    /// Whether the text was drawn from the distributions that are reported: they are those at temperature 1.
+    /// True if the text was drawn from the distributions that are reported: they are those at
+    /// temperature 1.
     draws: bool,
     /// Most probable tokens asked for.
     listed: usize,
@@ -218,14 +227,15 @@ impl VllmText {
         let Some((before, after)) = counters else { return Proof::default() };
         let delta = |of: fn(&Counters) -> Option<f64>| -> Option<usize> {
             let delta = of(after)? - of(before).unwrap_or(0.0);
-            (delta >= 0.0 && delta < 1e9).then_some(delta as usize)
+            (0.0..1e9).contains(&delta).then_some(delta as usize)
         };
         // Another request in between makes them differ from the chunks, and nothing is exact then.
         Proof { passes: delta(|counters| counters.steps), accepted: delta(|counters| counters.accepted), by_step: None }
     }
 }
 
-/// Distribution of a position. The drawn token is listed besides where it is not among the most probable ones.
+/// Distribution of a position. The drawn token is listed besides where it is not among the most
+/// probable ones.
 fn position(top: Option<&serde_json::Map<String, Value>>, listed: usize, name: Option<&str>, own: Option<f64>) -> Position {
     let mut all: Vec<(f64, &str)> = top.into_iter().flatten().map(|(name, value)| (number(value), name.as_str())).collect();
     let drawn = all.iter().position(|(_, other)| Some(*other) == name);
@@ -251,7 +261,8 @@ fn id(value: &Value) -> Option<u32> {
 
 /// Counters in a body of `/metrics`.
 ///
-/// `inter_token_latency_seconds` is observed once per engine output, however many tokens it carries: its count is that of decode steps.
+/// `inter_token_latency_seconds` is observed once per engine output, however many tokens it
+/// carries: its count is that of decode steps.
 pub fn counters(text: &str) -> Counters {
     let samples = Samples::parse(text, &["vllm:"]);
     let accepted_by_depth = samples.by_position("vllm:spec_decode_num_accepted_tokens_per_pos", "position");
@@ -280,7 +291,10 @@ mod tests {
     #[test]
     fn counters_of_the_fixture_are_read() {
         let found = counters(include_str!("../../tests/fixtures/attach/vllm-metrics.txt"));
-        assert_eq!((found.budget, found.drafted_steps, found.drafted, found.accepted), (Some(4), Some(500.0), Some(1500.0), Some(700.0)));
+        assert_eq!(
+            (found.budget, found.drafted_steps, found.drafted, found.accepted),
+            (Some(4), Some(500.0), Some(1500.0), Some(700.0))
+        );
         let window = found.since(&Counters::default(), 10.0);
         assert_eq!((window.accepted_mean, window.steps, window.tokens_per_step), (Some(1.4), Some(520.0), Some(1220.0 / 520.0)));
         assert_eq!(window.acceptance_by_depth, [0.7, 0.6, 140.0 / 210.0]);
@@ -313,7 +327,8 @@ mod tests {
 
     #[test]
     fn the_drawn_token_is_told_from_the_most_probable_ones() {
-        let mut top: serde_json::Map<String, Value> = (0..MOST_TOP).map(|i| (format!("token_id:{i}"), json!(-1.0 - i as f64))).collect();
+        let mut top: serde_json::Map<String, Value> =
+            (0..MOST_TOP).map(|i| (format!("token_id:{i}"), json!(-1.0 - i as f64))).collect();
         let inside = position(Some(&top), MOST_TOP, Some("token_id:3"), Some(-4.0));
         assert!(inside.drawn().unwrap().in_top && inside.top().len() == MOST_TOP);
         top.insert("token_id:99".into(), json!(-30.0));

@@ -1,4 +1,5 @@
-//! Watching a server: readings of its counters as differences since the first one and since the last.
+//! Watching a server: readings of its counters as differences since the first one and since the
+//! last.
 
 use std::time::{Duration, Instant};
 

@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::attach::{text, told};
@@ -34,7 +34,7 @@ pub fn run(options: &ImportOptions) -> anyhow::Result<ExitCode> {
     let mut imported = Imported::default();
     for path in &options.files {
         let name = path.display().to_string();
-        let file = File::open(path).with_context(|| format!("{name}: can't be read; give a file that can be read"))?;
+        let file = File::open(path).map_err(|error| anyhow!("{name}: can't be read: {error}; give a file that can be read"))?;
         imported.read(&name, BufReader::new(file)).map_err(told)?;
     }
     let summary = imported.summary();

@@ -11,7 +11,8 @@ use crate::theme::{Role, Theme};
 use crate::theory::intervals::Estimate;
 
 /// Panes that an engine's own screen has and a server can't fill, with the reason.
-const ABSENT: &str = "E[X|T], drafter's best, oracle tree, causes, calibration: no server reports rejected drafts or their probabilities";
+const ABSENT: &str =
+    "E[X|T], drafter's best, oracle tree, causes, calibration: no server reports rejected drafts or their probabilities";
 
 /// Draws the screen over a server.
 pub fn draw_attached(state: &Attached, theme: &Theme, area: Rect, buf: &mut Buffer) {
@@ -90,9 +91,16 @@ fn figures(state: &Attached, pen: &mut Pen) {
     match (&state.plan, &s.light) {
         (_, Some(light)) => {
             items.push(("v/c", interval(light.share), Role::LightReached, 0));
-            items.push(("c, estimated", format!("{:.1} tokens/s at B {}", light.ceiling.value, light.best_budget), Role::Light, 1));
+            items.push((
+                "c, estimated",
+                format!("{:.1} tokens/s at B {}", light.ceiling.value, light.best_budget),
+                Role::Light,
+                1,
+            ));
         }
-        (None, None) => items.push(("", "reads counters only; ceilings need a probe, which sends prompts".to_owned(), Role::Label, 0)),
+        (None, None) => {
+            items.push(("", "reads counters only; ceilings need a probe, which sends prompts".to_owned(), Role::Label, 0))
+        }
         (Some(plan), None) => items.push(("", plan.clone(), Role::Label, 0)),
     }
     if state.plan.is_some() {
@@ -110,12 +118,13 @@ fn interval(e: Estimate) -> String {
     }
 }
 
-fn title(pen: &mut Pen, name: &str, told: &str) {
+/// Title of a pane, with the first of `told` at its right that has room.
+fn title(pen: &mut Pen, name: &str, told: &[&str]) {
     let (line, width) = (pen.glyphs().line, pen.width());
     pen.rule(0, width, 0, line, Role::Frame);
     let name = pen.shorten(name, width.saturating_sub(4));
     let end = pen.text(1, 0, &format!(" {name} "), Role::Title);
-    if !told.is_empty() && pen.measure(told) + end + 3 <= width {
+    if let Some(told) = told.iter().find(|told| pen.measure(told) + end + 3 <= width) {
         pen.right(width.saturating_sub(1), 0, &format!(" {told} "), Role::Label);
     }
 }
@@ -128,10 +137,12 @@ fn marks(state: &Attached, pen: &mut Pen) {
     let s = &state.summary;
     let exact = |value: f64| Estimate { value, interval: None };
     let mut rows: Vec<Row> = Vec::new();
-    let (found, told) = match (&s.estimates, &s.reference) {
-        (Some(found), _) => (Some(found), format!("estimated, {} positions of {} texts", found.positions, found.texts)),
-        (None, Some(found)) => (Some(found), "greedy text; estimates are of temperature 1".to_owned()),
-        (None, None) => (None, String::new()),
+    let found = s.estimates.as_ref().or(s.reference.as_ref());
+    let long = found.map(|found| format!("estimated, {} positions of {} texts", found.positions, found.texts));
+    let told: &[&str] = match (&s.estimates, &long) {
+        (Some(_), Some(long)) => &[long, "estimated"],
+        (None, Some(_)) => &["greedy text; estimates are of temperature 1", "greedy; estimates at T 1"],
+        _ => &[],
     };
     rows.extend(s.budget.map(|budget| ("B - 1", exact(budget as f64 - 1.0), Role::Gauge)));
     if let Some(found) = found {
@@ -145,14 +156,21 @@ fn marks(state: &Attached, pen: &mut Pen) {
     }
     let accepted = s.accepted_mean.or(s.accepted_per_drafted_step);
     rows.extend(accepted.map(|accepted| ("accepted", exact(accepted), Role::GaugeAccepted)));
-    title(pen, "accepted drafted tokens per step", &told);
+    title(pen, "accepted drafted tokens per step", told);
     if rows.is_empty() {
         pen.text(1, 1, "nothing counted yet", Role::Label);
         return;
     }
+    // Where there is no room for all, the main ceiling and what was reached stay.
+    for name in ["renewal, tuned", "chains of B - 1", "B - 1", "oracle chain"] {
+        if rows.len() + 1 > pen.height() {
+            rows.retain(|row| row.0 != name);
+        }
+    }
     let most = s.budget.map_or(1.0, |budget| budget as f64 - 1.0);
     // A large B would push all other marks into one cell.
-    let seen = rows.iter().filter(|row| row.0 != "B - 1").map(|row| row.1.interval.map_or(row.1.value, |i| i.high)).fold(0.0, f64::max);
+    let seen =
+        rows.iter().filter(|row| row.0 != "B - 1").map(|row| row.1.interval.map_or(row.1.value, |i| i.high)).fold(0.0, f64::max);
     let scale = if seen > 0.0 { most.min(1.25 * seen).max(seen) } else { most }.max(1e-9);
     let glyphs = pen.glyphs();
     let name_width = 16;
@@ -187,8 +205,12 @@ fn marks(state: &Attached, pen: &mut Pen) {
 
 fn depth(state: &Attached, pen: &mut Pen) {
     let rates = &state.summary.acceptance_by_depth;
-    let told = if state.summary.depth_is_lower_bound { "at least; drafts of other lengths count as rejected" } else { "exact" };
-    title(pen, "acceptance by depth, given that it was reached", if rates.is_empty() { "" } else { told });
+    let told: &[&str] = match (rates.is_empty(), state.summary.depth_is_lower_bound) {
+        (true, _) => &[],
+        (false, true) => &["at least; drafts of other lengths count as rejected", "at least"],
+        (false, false) => &["exact"],
+    };
+    title(pen, "acceptance by depth, given that it was reached", told);
     if rates.is_empty() {
         pen.text(1, 1, "not told by this engine, or nothing drafted yet", Role::Label);
         return;
@@ -207,7 +229,7 @@ fn depth(state: &Attached, pen: &mut Pen) {
 fn course(state: &Attached, pen: &mut Pen) {
     let rows = pen.height().saturating_sub(1);
     if state.plan.is_none() {
-        title(pen, "readings", "accepted per drafted step, tokens/s, running");
+        title(pen, "readings", &["the newest first"]);
         if state.windows.is_empty() {
             pen.text(1, 1, "the first interval is not over yet", Role::Label);
         }
@@ -223,7 +245,7 @@ fn course(state: &Attached, pen: &mut Pen) {
         }
         return;
     }
-    title(pen, "steps", "accepted of drafted, ms");
+    title(pen, "steps", &["accepted of drafted, ms; the newest first", "accepted of drafted, ms"]);
     if state.steps.is_empty() {
         pen.text(1, 1, "no step yet", Role::Label);
     }

@@ -112,10 +112,12 @@ fn foreign_text_is_shown_and_never_obeyed() {
 
 #[test]
 fn keys_that_are_wanted_or_wrong_are_told_apart() {
-    let guarded = || Server::start(|request: &Request, _, to| match request.headers.get("authorization").map(String::as_str) {
-        Some("Bearer right") => reply(to, 200, "", METRICS),
-        _ => reply(to, 401, "", b"{\"error\":{\"message\":\"Invalid API Key\"}}"),
-    });
+    let guarded = || {
+        Server::start(|request: &Request, _, to| match request.headers.get("authorization").map(String::as_str) {
+            Some("Bearer right") => reply(to, 200, "", METRICS),
+            _ => reply(to, 401, "", b"{\"error\":{\"message\":\"Invalid API Key\"}}"),
+        })
+    };
     assert!(refused(&[&guarded().address]).contains("wants a key"));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("key");
@@ -173,7 +175,10 @@ fn a_restart_and_counters_that_fall_start_anew() {
             4 => return Ok(()),
             n => 10 * n,
         };
-        let text = format!("mistralrs_speculative_drafts_total {count}\nmistralrs_speculative_draft_tokens_accepted_total {}\n", 2 * count);
+        let text = format!(
+            "mistralrs_speculative_drafts_total {count}\nmistralrs_speculative_draft_tokens_accepted_total {}\n",
+            2 * count
+        );
         reply(to, 200, "", text.as_bytes())
     });
     let out = run(&["attach", &server.address, "--every", "0.1", "--seconds", "1.2", "--json", "-"]);

@@ -21,7 +21,14 @@ fn files_give_the_same_lines_as_a_probe() {
 
 #[test]
 fn every_fixture_is_read_as_text_too() {
-    let files = ["llama-trace.log", "trtllm-iterations.jsonl", "trtllm-requests.jsonl", "sglang-requests.jsonl", "sglang.log", "vllm.log"];
+    let files = [
+        "llama-trace.log",
+        "trtllm-iterations.jsonl",
+        "trtllm-requests.jsonl",
+        "sglang-requests.jsonl",
+        "sglang.log",
+        "vllm.log",
+    ];
     for file in files {
         let out = run(&["import", &fixture(file)]);
         assert_eq!((out.status, out.err.as_str()), (0, ""), "{file}");

@@ -116,7 +116,8 @@ fn watched(server: &LlamaServer) {
     assert!(summary["mu"].is_null() && summary["ceilings"]["fluid"].is_null());
 }
 
-/// Exact laws of a text's positions by this program's own engine: a pool of them, and their entropies.
+/// Exact laws of a text's positions by this program's own engine: a pool of them, and their
+/// entropies.
 fn own_laws(model: &Model, prompt: &[u32], ids: &[u32], pool: &mut Pool) -> Vec<f64> {
     let mut decoder = model.decoder(1024).unwrap();
     let tokens = [prompt, ids].concat();
@@ -124,7 +125,8 @@ fn own_laws(model: &Model, prompt: &[u32], ids: &[u32], pool: &mut Pool) -> Vec<
     for (i, chunk) in tokens.chunks(32).enumerate() {
         decoder.append(&Node::chain(chunk), Pass { layers: usize::MAX, logits: Logits::All }).unwrap();
         for j in 0..chunk.len() {
-            // The row of token i tells the law of the next one: positions of the text begin with the last row of the prompt.
+            // The row of token i tells the law of the next one: positions of the text begin with
+            // the last row of the prompt.
             let at = 32 * i + j + 1;
             if (prompt.len()..tokens.len()).contains(&at) {
                 let law = Law::new(decoder.logits(j), &Warp::PLAIN).unwrap();

@@ -18,7 +18,7 @@ impl Draws {
     }
 }
 
-/// How tokens of steps come in chunks.
+/// Pace of the stub's client: chunks as they are sent.
 #[derive(Clone, Copy, PartialEq)]
 enum Reader {
     /// One chunk a step.
@@ -137,7 +137,8 @@ fn draw(draws: &mut Draws) -> (String, f64) {
 fn vllm_chunk(size: usize, last: bool, draws: &mut Draws) -> Value {
     let drawn: Vec<(String, f64)> = (0..size).map(|_| draw(draws)).collect();
     let top = |(name, log): &(String, f64)| {
-        // Twenty listed tokens, and the drawn one where it is not among them: as probable as the last ones listed.
+        // Twenty listed tokens, and the drawn one where it is not among them: as probable as the
+        // last ones listed.
         let listed = (2..20).map(|i| (format!("token_id:{i}"), json!(0.000_25f64.ln())));
         let first = [("token_id:0".to_owned(), json!(0.5f64.ln())), ("token_id:1".to_owned(), json!(0.25f64.ln()))];
         let mut top: serde_json::Map<String, Value> = first.into_iter().chain(listed).collect();

@@ -28,7 +28,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// `answer` writes what it likes, and gets each request with its number from 0. The connection is closed after it.
+    /// `answer` writes what it likes, and gets each request with its number from 0. The connection
+    /// is closed after it.
     pub fn start(answer: impl Fn(&Request, usize, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());

@@ -51,7 +51,8 @@ fn probed(texts: usize, temperature: f64) -> Attached {
             };
             state.update(Msg::Engine(Event::Step(step)));
         }
-        let position = |i: usize| Position::new([0.6, 0.2], Some(Drawn { surprisal: 5.0, in_top: (i + index) % 5 > 0 }));
+        let position =
+            |i: usize| Position::new([0.6, 0.2], Some(Drawn { surprisal: 5.0, in_top: !(i + index).is_multiple_of(5) }));
         let chain = |i: usize| ChainMark { reached: i % 4, at_drafted: i % 4, accepted: i % 3 };
         let scored = Scored { positions: (0..30).map(position).collect(), chains: (0..20).map(chain).collect() };
         state.update(Msg::Engine(Event::Scored(Box::new(scored))));
@@ -103,7 +104,7 @@ fn what_cannot_be_known_is_said() {
     let watch = screen(&watched(0), 120, 40);
     assert!(watch.contains("watching") && watch.contains("reads counters only"), "{watch}");
     let greedy = screen(&probed(8, 0.0), 120, 40);
-    assert!(greedy.contains("greedy text; estimates are of temperature 1"), "{greedy}");
+    assert!(greedy.contains("greedy; estimates at T 1"), "{greedy}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Figures in JSON records: responses, exports of benchmarks, request metrics, iteration statistics.
+//! Figures in JSON records: responses, exports of benchmarks, request metrics, iteration
+//! statistics.
 
 use serde_json::{Map, Value};
 
@@ -11,7 +12,8 @@ const DEEPEST: usize = 12;
 /// Tokens that a step drafts at most; larger numbers are no drafts.
 const MOST_DRAFTED: u64 = 4096;
 
-/// Figures in a record, and the engine that they are of. `id` names the text where the record doesn't.
+/// Figures in a record, and the engine that they are of. `id` names the text where the record
+/// doesn't.
 pub(super) fn find(value: &Value, id: &str) -> Option<(Engine, Found)> {
     let (engine, mut found) = search(value, 0)?;
     found.model = text(value, &["model", "model_name"]);
@@ -23,7 +25,8 @@ pub(super) fn find(value: &Value, id: &str) -> Option<(Engine, Found)> {
     Some((engine, found))
 }
 
-/// Adds the steps without a draft, which responses leave out: each emitted one token of what is left. A negative rest was cut at a stop.
+/// Adds the steps without a draft, which responses leave out: each emitted one token of what is
+/// left. A negative rest was cut at a stop.
 fn complete(found: &mut Found, tokens: usize) {
     let emitted: usize = found.steps.iter().map(|step| step.emitted).sum();
     let after_first = tokens.saturating_sub(1);
@@ -144,7 +147,8 @@ fn sglang(value: &Value) -> Option<Found> {
     let step_tokens = tokens.map(|tokens| (tokens - 1.0).max(0.0));
     let accepted = amount(&["spec_num_correct_drafts", "spec_accepted_drafts", "spec_accept_token_num"]);
     let histogram = ["spec_correct_drafts_histogram", "spec_accept_histogram"].iter().find_map(|name| value[*name].as_array());
-    let histogram: Vec<(usize, f64)> = histogram.into_iter().flatten().enumerate().filter_map(|(j, n)| Some((j, n.as_f64()?))).collect();
+    let histogram: Vec<(usize, f64)> =
+        histogram.into_iter().flatten().enumerate().filter_map(|(j, n)| Some((j, n.as_f64()?))).collect();
     let totals = Counters {
         drafted_steps: Some(steps),
         steps: Some(steps),

@@ -5,7 +5,7 @@ use crate::attach::{Counters, Engine, Step};
 /// Tokens that a step drafts at most; larger numbers are no drafts.
 const MOST_DRAFTED: usize = 4096;
 
-/// What a line tells.
+/// Content of one line.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Logged {
     /// One step.
@@ -105,7 +105,8 @@ fn llama_request(line: &str) -> Option<Counters> {
     })
 }
 
-/// The line that vLLM writes every ten seconds; the number of steps follows from the mean length, which has two decimals.
+/// The line that vLLM writes every ten seconds; the number of steps follows from the mean length,
+/// which has two decimals.
 fn vllm(line: &str) -> Option<Logged> {
     let (accepted, drafted) = (number(line, " Accepted:")?, number(line, " Drafted:")?);
     let rates = line.split_once("Per-position acceptance rate:").map(|(_, rest)| rest).unwrap_or_default();
@@ -126,7 +127,8 @@ fn vllm(line: &str) -> Option<Logged> {
     }))
 }
 
-/// `Decode batch, #running-req: 3, ..., accept len: 2.75, accept rate: 0.58, ...`: a mean over some passes of so many requests.
+/// `Decode batch, #running-req: 3, ..., accept len: 2.75, accept rate: 0.58, ...`: a mean over some
+/// passes of so many requests.
 fn sglang(line: &str) -> Option<Logged> {
     let tokens_per_step = number(line, "accept len:").filter(|length| *length >= 1.0)?;
     let weight = number(line, "#running-req:").filter(|n| *n > 0.0).unwrap_or(1.0);

@@ -1,7 +1,7 @@
 //! Files that engines write: responses, request metrics, iteration statistics and logs.
 //!
-//! Each line is read on its own, as JSON or as a line of a log; a file that is one JSON document is read whole. What has no figures of
-//! speculation is skipped, and a file without any is an error.
+//! Each line is read on its own, as JSON or as a line of a log; a file that is one JSON document is
+//! read whole. What has no figures of speculation is skipped, and a file without any is an error.
 
 mod body;
 mod log;
@@ -37,13 +37,13 @@ impl Default for Imported {
     }
 }
 
-/// What one line or document held.
+/// Content of one line or document.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Found {
     model: Option<String>,
     steps: Vec<Step>,
     totals: Option<Counters>,
-    /// Whether it is all of one request.
+    /// True if it is all of one request.
     text: bool,
 }
 
@@ -66,7 +66,8 @@ impl Imported {
     /// Reads a file; `name` is for errors.
     ///
     /// # Errors
-    /// If it can't be read, has nothing to import, or is of another engine than the files before it.
+    /// If it can't be read, has nothing to import, or is of another engine than the files before
+    /// it.
     pub fn read(&mut self, name: &str, mut reader: impl BufRead) -> Result<(), AttachError> {
         let wrong = |why: String| AttachError::File { file: name.to_owned(), why };
         let mut found_any = false;
@@ -90,7 +91,8 @@ impl Imported {
             }
             match serde_json::from_slice::<Value>(text) {
                 Ok(value) => found_any |= self.document(name, &value)?,
-                // The begin of a document over several lines, or a line of a log that begins with a bracket.
+                // The begin of a document over several lines, or a line of a log that begins with a
+                // bracket.
                 Err(error) if error.is_eof() && number == 1 => {
                     let mut whole = std::mem::take(&mut line);
                     let read = (&mut reader).take(LONGEST_DOCUMENT as u64 + 1).read_to_end(&mut whole);
@@ -239,7 +241,8 @@ mod tests {
         assert_eq!(lengths(&found), [(3, 7), (0, 7), (7, 7)]);
         let summary = found.summary();
         assert_eq!((summary.accepted, summary.drafted), (Some(10.0), Some(21.0)), "sums by request are not added to steps");
-        let without: String = fixture!("llama-trace.log").lines().filter(|line| !line.contains("draft tokens")).map(|l| format!("{l}\n")).collect();
+        let without: String =
+            fixture!("llama-trace.log").lines().filter(|line| !line.contains("draft tokens")).map(|l| format!("{l}\n")).collect();
         let summary = read(&without).unwrap().summary();
         assert_eq!((summary.accepted, summary.drafted, summary.drafted_steps), (Some(10.0), Some(21.0), Some(3.0)));
     }

@@ -19,10 +19,10 @@ use super::errors::{print_line, print_lines, warn};
 use super::interrupt::Interrupt;
 use super::lines::Lines;
 use super::{PromptError, built_in, read_files};
-use text::Source;
 use crate::attach::lines::{AttachLine, AttachRunLine};
 use crate::attach::{self, Address, AttachError, Engine, Event, Http, Identity, Key, Keys, Plan, ProbeSettings, Tally};
 use crate::engine::Prompt;
+use text::Source;
 
 /// Time that a request in progress has to end after Ctrl-C.
 const LAST_WAIT: Duration = Duration::from_secs(2);
@@ -38,7 +38,8 @@ pub struct AttachOptions {
     /// Address of the server, as http://127.0.0.1:8080
     #[arg(value_name = "URL")]
     pub url: String,
-    /// Engine of the server: llama-server, vllm, sglang, tensorrt-llm, mistral.rs, tgi [default: found by what it answers]
+    /// Engine of the server: llama-server, vllm, sglang, tensorrt-llm, mistral.rs, tgi [default:
+    /// found by what it answers]
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(ENGINES), hide_possible_values = true,
           help_heading = "Server")]
     pub engine: Option<String>,
@@ -63,7 +64,8 @@ pub struct AttachOptions {
     /// Send prompts, and read each step of the answers
     #[arg(long, help_heading = "Probe")]
     pub probe: bool,
-    /// File of prompts, one JSON object a line, as for `speclight run`; may be given several times [default: the built-in prompts]
+    /// File of prompts, one JSON object a line, as for `speclight run`; may be given several times
+    /// [default: the built-in prompts]
     #[arg(long, value_name = "FILE.jsonl", num_args = 1.., requires = "probe", help_heading = "Probe")]
     pub prompts: Vec<PathBuf>,
     /// Maximum number of tokens that the probe lets the server write
@@ -79,13 +81,15 @@ pub struct AttachOptions {
     /// Most probable tokens to ask for with each position; servers cap them (vLLM at 20)
     #[arg(long, value_name = "K", default_value = "20", value_parser = top, allow_negative_numbers = true, help_heading = "Probe")]
     pub top: usize,
-    /// Maximum number of positions scored by a request each, where an engine reports no distributions while it drafts (llama-server)
+    /// Maximum number of positions scored by a request each, where an engine reports no
+    /// distributions while it drafts (llama-server)
     #[arg(long, value_name = "N", default_value = "1000", value_parser = score, allow_negative_numbers = true, help_heading = "Probe")]
     pub score: usize,
     /// Send prompts as they are, without the model's chat template
     #[arg(long, requires = "probe", help_heading = "Probe")]
     pub raw: bool,
-    /// Write lines of JSON for the server, each step or window and the summary; - is standard output
+    /// Write lines of JSON for the server, each step or window and the summary; - is standard
+    /// output
     #[arg(long, value_name = "FILE|-", help_heading = "Output")]
     pub json: Option<PathBuf>,
     /// Write lines of text instead of showing a screen
@@ -109,7 +113,7 @@ pub fn run(options: AttachOptions) -> anyhow::Result<ExitCode> {
     let named = options.engine.as_deref().and_then(Engine::named);
     // A server that answers slowly must not hold Ctrl-C up.
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || sender.send(attach::detect(named, &keys, &client)));
+    std::thread::spawn(move || drop(sender.send(Box::new(attach::detect(named, &keys, &client)))));
     let target = loop {
         match receiver.recv_timeout(Duration::from_millis(50)) {
             Ok(found) => break found.map_err(told)?,
@@ -152,14 +156,15 @@ fn keys(options: &AttachOptions) -> anyhow::Result<Keys> {
                 let mut text = String::new();
                 io::Read::read_to_string(&mut io::Read::take(file, LONGEST_KEY), &mut text).map(|_| text)
             });
-            let text = read.with_context(|| format!("--key-file {shown}: can't be read; give a file that holds the key alone"))?;
+            let unreadable = |error| anyhow!("--key-file {shown}: can't be read: {error}; give a file that holds the key alone");
+            let text = read.map_err(unreadable)?;
             Some(Key::new(&text, &format!("--key-file {shown}")).map_err(told)?)
         }
     };
     Keys::read(named, |name| std::env::var(name).ok()).map_err(told)
 }
 
-/// What is done with a server.
+/// Work to do with a server.
 struct Work {
     /// Requests of a probe; `None` where the server is watched.
     plan: Option<Plan>,
@@ -192,7 +197,7 @@ fn work(mut target: attach::Target, job: &Work, sink: &mut dyn FnMut(Event) -> b
     }
 }
 
-/// What is made of the events.
+/// Outputs that the events go to.
 struct Report {
     options: AttachOptions,
     interrupt: Interrupt,
@@ -244,7 +249,8 @@ impl Report {
         let (sender, receiver) = mpsc::channel();
         let stopped = Arc::clone(&stop);
         std::thread::spawn(move || {
-            let mut sink = |event| !stopped.load(Ordering::SeqCst) && (matches!(event, Event::Progress) || sender.send(Ok(event)).is_ok());
+            let mut sink =
+                |event| !stopped.load(Ordering::SeqCst) && (matches!(event, Event::Progress) || sender.send(Ok(event)).is_ok());
             if let Err(error) = work(target, &job, &mut sink) {
                 let _ = sender.send(Err(error));
             }
@@ -305,7 +311,8 @@ impl Report {
 
     fn finish(mut self, engine: Engine, failed: Option<AttachError>) -> anyhow::Result<ExitCode> {
         let summary = self.tally.summary();
-        let nothing = summary.texts == 0 && self.tally.steps().is_empty() && summary.tokens.is_none() && summary.accepted.is_none();
+        let nothing =
+            summary.texts == 0 && self.tally.steps().is_empty() && summary.tokens.is_none() && summary.accepted.is_none();
         if failed.is_some() && nothing {
             // Nothing is complete: a file of JSON does not get its name.
             return Err(failed.map_or_else(|| anyhow!("nothing was read"), told));
@@ -315,7 +322,8 @@ impl Report {
             json.finish()?;
         }
         if self.text {
-            print_lines(&text::table(&summary, Some(engine), if self.options.probe { Source::Probe } else { Source::Counters })).context("can't write standard output")?;
+            print_lines(&text::table(&summary, Some(engine), if self.options.probe { Source::Probe } else { Source::Counters }))
+                .context("can't write standard output")?;
         }
         match failed {
             Some(error) => Err(told(error)),

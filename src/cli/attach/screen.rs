@@ -27,7 +27,13 @@ pub fn run(target: Target, job: Work, tally: Tally) -> anyhow::Result<ExitCode> 
     let plan = job.plan.as_ref().map(|plan| text::plan(plan, &address).join("; "));
     let requests = job.plan.as_ref().map_or(0, |plan| plan.requests.len());
     let source = if job.plan.is_some() { Source::Probe } else { Source::Counters };
-    let screen = Attached::new(server, plan.map(|plan| plan.split_whitespace().collect::<Vec<_>>().join(" ")), requests, tally.clone(), themes.len());
+    let screen = Attached::new(
+        server,
+        plan.map(|plan| plan.split_whitespace().collect::<Vec<_>>().join(" ")),
+        requests,
+        tally.clone(),
+        themes.len(),
+    );
 
     let (mut sink, events) = app::channel();
     let (commands, orders) = channel();

@@ -1,11 +1,11 @@
 //! Text of `speclight attach` and `speclight import`.
 
 use crate::attach::{Engine, Identity, Plan, Summary, Window};
-use crate::cli::table;
 use crate::clean::name;
+use crate::cli::table;
 use crate::theory::intervals::Estimate;
 
-/// What can't be had from outside, and why, in one line.
+/// Figures that can't be had from outside, with the reason, in one line.
 pub const ABSENT: &str = "not available from outside: E[X|T], drafter's best, oracle tree, causes of rejections, calibration (no server \
                           reports rejected drafts, or the probabilities on them)";
 
@@ -75,7 +75,7 @@ fn rates(rates: &[f64]) -> String {
     shown.join(" ") + more
 }
 
-/// How far a probe is.
+/// Progress of a probe.
 pub fn progress(s: &Summary, requests: usize, tokens: usize) -> String {
     let accepted = s.accepted_mean.map(|mean| format!(", {mean:.2} accepted per step so far")).unwrap_or_default();
     format!("text {} of {requests}: {tokens} tokens{accepted}", s.texts)
@@ -88,7 +88,8 @@ pub fn table(s: &Summary, engine: Option<Engine>, source: Source) -> String {
     let unknown = || "-".to_owned();
     let count = |n: Option<f64>| n.map_or_else(unknown, |n| format!("{n:.0}"));
     let mean = |n: Option<f64>| n.map_or_else(unknown, |n| format!("{n:.3}"));
-    let counted = if engine == Some(Engine::LlamaServer) && source == Source::Counters { "exact, of requests that ended" } else { "exact" };
+    let counted =
+        if engine == Some(Engine::LlamaServer) && source == Source::Counters { "exact, of requests that ended" } else { "exact" };
     row("drafted steps", count(s.drafted_steps), counted);
     row("drafted tokens", count(s.drafted), counted);
     row("accepted tokens", count(s.accepted), counted);
@@ -97,14 +98,26 @@ pub fn table(s: &Summary, engine: Option<Engine>, source: Source) -> String {
         let certain = format!("{} of {} steps are certain", s.exact_steps, count(s.steps));
         row("tokens per step", mean(s.tokens_per_step), if s.exact_steps > 0 { &certain } else { "over all steps" });
     } else {
-        row("tokens per step", mean(s.tokens_per_step), if s.tokens_per_step.is_some() { "engine's window means" } else { "not counted by it" });
+        row(
+            "tokens per step",
+            mean(s.tokens_per_step),
+            if s.tokens_per_step.is_some() { "engine's window means" } else { "not counted by it" },
+        );
     }
     if !s.acceptance_by_depth.is_empty() {
-        let how = if s.depth_is_lower_bound { "at least: drafts of other lengths count as rejected" } else { "given that it was reached" };
+        let how = if s.depth_is_lower_bound {
+            "at least: drafts of other lengths count as rejected"
+        } else {
+            "given that it was reached"
+        };
         row("acceptance by depth", rates(&s.acceptance_by_depth), how);
     }
     row("steps without a draft", s.undrafted_share.map_or_else(unknown, |share| format!("{:.1}%", 100.0 * share)), "");
-    row("step time", s.step_seconds.map_or_else(unknown, |t| format!("{:.2} ms", 1e3 * t)), if s.step_seconds.is_some() { "mean, drafting included" } else { "not told" });
+    row(
+        "step time",
+        s.step_seconds.map_or_else(unknown, |t| format!("{:.2} ms", 1e3 * t)),
+        if s.step_seconds.is_some() { "mean, drafting included" } else { "not told" },
+    );
     row("speed", s.tokens_per_second.map_or_else(unknown, |v| format!("{v:.1} tokens/s")), "");
     row("B", s.budget.map_or_else(unknown, |b| b.to_string()), "tokens of a verify pass, root included");
     ceilings(s, source, &mut row);
@@ -118,7 +131,9 @@ fn ceilings(s: &Summary, source: Source, row: &mut impl FnMut(&str, String, &str
     let batch = s.budget.map_or_else(|| "-".to_owned(), |b| (b - 1).to_string());
     row("ceiling: B - 1", batch, if s.greedy { "greedy text: the only ceiling" } else { "exact" });
     let (found, how) = match (&s.estimates, &s.reference) {
-        (Some(found), _) => (Some(found), format!("estimate, 95% interval, {} positions of {} texts", found.positions, found.texts)),
+        (Some(found), _) => {
+            (Some(found), format!("estimate, 95% interval, {} positions of {} texts", found.positions, found.texts))
+        }
         (None, Some(found)) => (Some(found), "reference: the same contexts at temperature 1".to_owned()),
         (None, None) => (None, String::new()),
     };
@@ -147,7 +162,11 @@ fn ceilings(s: &Summary, source: Source, row: &mut impl FnMut(&str, String, &str
         }
     }
     if let Some(accepted) = found.accepted_at_marks {
-        row("accepted at these steps", estimate(accepted), &format!("{} steps compared with the target's own chain", found.marks));
+        row(
+            "accepted at these steps",
+            estimate(accepted),
+            &format!("{} steps compared with the target's own chain", found.marks),
+        );
     }
     if let Some(light) = s.light {
         let at = format!("tokens/s at B = {}, from this server's step times", light.best_budget);
