@@ -4,6 +4,7 @@
 //! arrives in messages. `views::render` draws a state without changing it. Only `event_loop` touches the
 //! terminal, the engine's channels, and signals.
 
+mod attach;
 mod commands;
 mod compare;
 mod editor;
@@ -19,6 +20,7 @@ mod training;
 mod update;
 pub mod views;
 
+pub use attach::{ATTACH_KEYS, Attached};
 pub use commands::{COMMANDS, Chord, CommandEntry, command_for};
 pub use compare::{COMPARE_KEYS, Compare, Lane};
 pub use editor::Editor;

@@ -4,6 +4,7 @@
 #[path = "../common/script.rs"]
 mod script;
 
+mod attach;
 mod compare;
 mod history;
 mod properties;

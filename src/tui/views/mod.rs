@@ -3,6 +3,7 @@
 //! `layout` places the panes, `views` holds one file per pane, and `pen` draws clipped text by
 //! role. `compare` and `training` draw the other two screens.
 
+mod attach;
 mod compare;
 mod flow;
 mod layout;
@@ -13,6 +14,7 @@ mod plot;
 mod ruler;
 mod training;
 
+pub use attach::draw_attached;
 pub use compare::draw_compare;
 pub use layout::{LayoutVariant, MIN_SCREEN, ScreenLayout as Places, places};
 pub use ruler::{PlacedLabel, RulerMark, Side, place};
