@@ -1,4 +1,5 @@
 //! Pseudo-terminal that runs a program and tracks its screen.
+#![allow(dead_code)]
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
