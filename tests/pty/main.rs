@@ -14,6 +14,7 @@ mod model;
 mod real;
 #[path = "../common/script.rs"]
 mod script;
+mod stops;
 mod terminal;
 #[path = "../common/tiny_gguf.rs"]
 mod tiny_gguf;
