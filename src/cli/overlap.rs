@@ -1,4 +1,4 @@
-//! Refusal of outputs that would replace an input of the same command, or another output.
+//! Checks that outputs replace neither an input of the same command nor another output.
 
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,7 @@ enum Identity {
     /// Device and number of an existing file: equal for all its hard links.
     #[cfg(unix)]
     Inode(u64, u64),
-    /// Resolved path.
+    /// Resolved path of the file.
     Path(PathBuf),
 }
 

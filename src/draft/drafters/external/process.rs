@@ -49,7 +49,7 @@ pub enum NoAnswer {
     NotReading,
     /// Process wrote a line that is not UTF-8 text.
     NotText,
-    /// Process has ended.
+    /// Process has ended by itself.
     Exited,
 }
 
