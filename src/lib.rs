@@ -29,6 +29,7 @@ pub mod model;
 mod processes;
 pub mod registry;
 pub mod sanitize;
+mod signals;
 pub mod study;
 pub mod telemetry;
 pub mod theory;

@@ -19,6 +19,7 @@ impl Drop for Processes {
 
 fn main() -> ExitCode {
     cli::report_panics();
+    cli::prepare_signals();
     let parsed = match Cli::parse_args(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(error) if !error.use_stderr() => {

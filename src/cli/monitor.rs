@@ -18,6 +18,11 @@ pub fn run(options: MonitorOptions) -> anyhow::Result<ExitCode> {
     use crate::{engine, registry};
 
     tui::check_terminal()?;
+    if options.options.prompts.iter().any(|path| super::prompts::is_stdin(path)) {
+        anyhow::bail!(
+            "--prompts -: standard input has the keys of the screen; give a file, or use speclight run"
+        );
+    }
     // Without a config folder there are no user themes; code that needs the folder reports the
     // error.
     let folder = registry::config_folder().ok().map(|config| theme::themes_folder(&config));

@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::errors::warn_if_too_many_threads;
+use super::overlap::NamedFile;
 use super::prompts::{self, PromptError};
 use crate::draft::{DRAFTERS, MEMBERS, Shape, Widths};
 use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Prompt};
@@ -169,7 +170,7 @@ pub struct DecodeOptions {
     ///
     /// Each object has "prompt" (text) or "turns" (list, of which the first is used), and
     /// optionally "question_id", which together with the seed determines the random numbers of the
-    /// text.
+    /// text. - is standard input.
     #[arg(long, value_name = "FILE.jsonl", num_args = 1.., help_heading = "Prompts")]
     pub prompts: Vec<PathBuf>,
     /// Maximum number of prompts to run, from the first on [default: all]
@@ -298,6 +299,19 @@ impl DecodeOptions {
         };
         all.truncate(self.limit.unwrap_or(usize::MAX));
         Ok(all)
+    }
+
+    /// Returns the files that a run reads.
+    pub(super) fn inputs(&self) -> Vec<NamedFile> {
+        let mut all: Vec<NamedFile> = NamedFile::all("--prompts", &self.prompts).collect();
+        all.extend(NamedFile::model("--model", self.model.as_deref()));
+        if let Some(draft) = &self.draft_model {
+            all.extend(NamedFile::model("--draft-model", Some(draft)));
+        }
+        all.extend(self.head.iter().map(|path| NamedFile::new("--head", path)));
+        all.extend(self.adapter.iter().map(|path| NamedFile::new("--adapter", path)));
+        all.extend(NamedFile::lists());
+        all
     }
 
     /// Applies the monitor's defaults to options that are not `given` on the command line.

@@ -405,6 +405,11 @@ impl Session {
                 text.stream.push(vocabulary.bytes(*token))
             });
         }
+        if text.ending.is_some()
+            && let Some(last) = emitted_text.last_mut()
+        {
+            last.push_str(&text.stream.finish());
+        }
         let (mu, mu2) = self.observed.moments();
         let size = if self.settings.automatic() { tree.len() } else { self.settings.budget };
         let (ceilings, reached) =

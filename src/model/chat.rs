@@ -5,13 +5,14 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::SystemTime;
 
+use jiff::Zoned;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
 use super::format::weights::Weights;
 use super::jinja;
 use super::load::{LoadError, json_file};
+use super::strftime::strftime;
 use crate::guarded::{catch_panic, panic_message as message_of};
 
 /// A chat template in the Jinja language, from GGUF metadata or a model folder.
@@ -118,7 +119,7 @@ impl ChatTemplate {
         env.add_function("raise_exception", |what: String| {
             Err::<String, _>(Error::new(ErrorKind::InvalidOperation, what))
         });
-        env.add_function("strftime_now", |format: String| strftime(&format, SystemTime::now()));
+        env.add_function("strftime_now", |format: String| strftime(&format, &Zoned::now()));
         let messages = [context! { role => "user", content => message }];
         // As in transformers: absent parts of a chat are defined, with the value none.
         let (tools, documents) = (Value::from(()), Value::from(()));
@@ -168,92 +169,11 @@ impl Write for BoundedBuffer {
     }
 }
 
-/// Formats `now` (UTC) as C's strftime does, for the directives that templates use.
-///
-/// Unknown directives are copied unchanged.
-fn strftime(format: &str, now: SystemTime) -> String {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    const DAYS: [&str; 7] =
-        ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
-    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    let (month_name, day_name) = (MONTHS[month as usize - 1], DAYS[(days % 7) as usize]);
-    let mut out = String::new();
-    let mut rest = format.chars();
-    while let Some(c) = rest.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        match rest.next() {
-            Some('Y') => out += &year.to_string(),
-            Some('y') => out += &format!("{:02}", year % 100),
-            Some('m') => out += &format!("{month:02}"),
-            Some('B') => out += month_name,
-            Some('b') => out += &month_name[..3],
-            Some('d') => out += &format!("{day:02}"),
-            Some('A') => out += day_name,
-            Some('a') => out += &day_name[..3],
-            Some('H') => out += &format!("{:02}", second / 3600),
-            Some('M') => out += &format!("{:02}", second / 60 % 60),
-            Some('S') => out += &format!("{:02}", second % 60),
-            Some('F') => out += &format!("{year}-{month:02}-{day:02}"),
-            Some('%') => out.push('%'),
-            Some(other) => out.extend(['%', other]),
-            None => out.push('%'),
-        }
-    }
-    out
-}
-
-/// Year, month and day of the Gregorian calendar, `days` after 1970-01-01.
-///
-/// Years are counted from March, so that the leap day is the last day of a year; 400 years have
-/// 146,097 days.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468; // days since 0000-03-01
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153; // month from March, 0 to 11
-    let (year, day) = (era * 400 + year, day - (153 * month + 2) / 5 + 1);
-    if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::time::Duration;
-
     use super::*;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        let at = |seconds, format| {
-            strftime(format, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-        };
-        assert_eq!(at(0, "%A %d %B %Y %H:%M:%S"), "Thursday 01 January 1970 00:00:00");
-        assert_eq!(at(951_782_400, "%F %a"), "2000-02-29 Tue");
-        assert_eq!(at(951_868_800, "%d %b %y"), "01 Mar 00");
-        assert_eq!(at(1_735_689_599, "%Y-%m-%d %H:%M:%S"), "2024-12-31 23:59:59");
-        assert_eq!(at(4_107_542_400, "%F"), "2100-03-01");
-        assert_eq!(at(0, "100%% %q %"), "100% %q %");
-    }
 
     pub(in crate::model) fn render(source: &str, message: &str) -> Result<String, String> {
         let template = ChatTemplate::new("m.gguf".into(), source);

@@ -7,15 +7,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use crossterm::event::{Event as Input, EventStream};
+use crossterm::event::{
+    Event as Input, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers,
+};
 use futures_util::StreamExt;
 use ratatui::backend::CrosstermBackend;
 use ratatui::{Frame, Terminal};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant as Moment, sleep_until};
 
 use super::{Effect, Msg, State, TerminalGuard, update};
 use crate::engine::{Command, Event};
+use crate::signals::ScreenSignal;
 use crate::tui::theme::Theme;
 use crate::tui::views;
 
@@ -28,6 +31,11 @@ const MAX_FRAME_DELAY: Duration = Duration::from_millis(120);
 const DRAW_TIME_DIVISOR: u32 = 125;
 /// Interval of ticks, and of checks for panics of other threads, when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
+
+/// Maximum number of engine events that wait for the screen.
+///
+/// An engine that is further ahead waits, as on a terminal that takes no output.
+const MAX_WAITING_EVENTS: usize = 512;
 
 /// Screen over an engine, as a pure state machine.
 pub trait Screen {
@@ -80,10 +88,9 @@ pub struct ScreenOptions {
 ///
 /// The engine's thread calls the callback with every event; it returns `false` once the receiver is
 /// gone.
-pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, UnboundedReceiver<N>)
-{
-    let (sender, events) = tokio::sync::mpsc::unbounded_channel();
-    (move |event| sender.send(event).is_ok(), events)
+pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, Receiver<N>) {
+    let (sender, events) = tokio::sync::mpsc::channel(MAX_WAITING_EVENTS);
+    (move |event| sender.blocking_send(event).is_ok(), events)
 }
 
 /// Connection to an engine's thread.
@@ -92,7 +99,7 @@ pub struct EngineLink<N = Event, O = Command> {
     pub commands: Sender<O>,
     /// Receiver of engine events. The engine's thread holds the sender, so the channel closes when
     /// it ends.
-    pub events: UnboundedReceiver<N>,
+    pub events: Receiver<N>,
     /// Handle of the engine's thread.
     pub thread: JoinHandle<()>,
 }
@@ -114,6 +121,11 @@ pub fn check_terminal() -> Result<()> {
     if !stdout().is_terminal() || !std::io::stdin().is_terminal() {
         bail!(
             "the monitor needs a terminal for its screen and keys: run `speclight run` where there is none"
+        );
+    }
+    if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+        bail!(
+            "the monitor needs a terminal that can move its cursor, and TERM is dumb: run `speclight run` there"
         );
     }
     Ok(())
@@ -165,7 +177,7 @@ async fn turn<S: Screen>(
     mut screen: S,
     themes: &[Theme],
     commands: &Sender<S::Order>,
-    mut events: UnboundedReceiver<S::News>,
+    mut events: Receiver<S::News>,
 ) -> Result<ExitReason> {
     let mut signals = signals::Signals::new().context("signals can't be watched")?;
     // Themes without color use bold and reverse, which crossterm would drop under NO_COLOR. Colors
@@ -187,7 +199,19 @@ async fn turn<S: Screen>(
         let mut changed = true;
         let msg = tokio::select! {
             biased;
-            signal = signals.next() => return Ok(ExitReason::Signal(signal)),
+            signal = signals.next() => match signal {
+                ScreenSignal::End(signal) => return Ok(ExitReason::Signal(signal)),
+                signal => {
+                    if signal == ScreenSignal::Stop {
+                        guard.release();
+                        signals::stop();
+                    }
+                    guard.retake().context("the terminal can't be switched to the monitor's screen")?;
+                    terminal.clear().context("the terminal can't be drawn to")?;
+                    (dirty, frame_at) = (true, Moment::now());
+                    continue;
+                }
+            },
             () = sleep_until(frame_at), if dirty => {
                 let begun = Instant::now();
                 let mut beyond = 0;
@@ -200,6 +224,11 @@ async fn turn<S: Screen>(
                 continue;
             }
             input = keys.next() => match input {
+                // A raw terminal leaves job control to the program.
+                Some(Ok(Input::Key(key))) if is_suspend(key) => {
+                    signals::suspend();
+                    continue;
+                }
                 Some(Ok(Input::Key(key))) => {
                     // Keys are answered at once, whatever the engine's pace.
                     frame_at = frame_at.min(Moment::now() + MIN_FRAME_INTERVAL / 2);
@@ -237,30 +266,37 @@ async fn turn<S: Screen>(
     }
 }
 
+/// Returns true for Ctrl-Z.
+fn is_suspend(key: KeyEvent) -> bool {
+    key.code == KeyCode::Char('z')
+        && key.modifiers == KeyModifiers::CONTROL
+        && key.kind == KeyEventKind::Press
+}
+
 #[cfg(unix)]
 mod signals {
-    use tokio::signal::unix::{Signal, SignalKind, signal};
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-    /// Signals that end the screen: SIGTERM, SIGINT, and SIGHUP.
-    pub struct Signals([(i32, Signal); 3]);
+    use crate::signals::{self, ScreenSignal, ScreenSignals};
+    pub(super) use crate::signals::{stop, suspend};
+
+    /// Signals that concern the screen, watched until they are dropped.
+    pub struct Signals {
+        arrived: UnboundedReceiver<ScreenSignal>,
+        _watch: ScreenSignals,
+    }
 
     impl Signals {
         pub fn new() -> std::io::Result<Signals> {
-            let watch =
-                |kind: SignalKind| Ok::<_, std::io::Error>((kind.as_raw_value(), signal(kind)?));
-            Ok(Signals([
-                watch(SignalKind::terminate())?,
-                watch(SignalKind::interrupt())?,
-                watch(SignalKind::hangup())?,
-            ]))
+            let (sender, arrived) = unbounded_channel();
+            let watch = signals::watch_screen(move |signal| drop(sender.send(signal)))?;
+            Ok(Signals { arrived, _watch: watch })
         }
 
-        pub async fn next(&mut self) -> i32 {
-            let [(term, a), (int, b), (hup, c)] = &mut self.0;
-            tokio::select! {
-                _ = a.recv() => *term,
-                _ = b.recv() => *int,
-                _ = c.recv() => *hup,
+        pub async fn next(&mut self) -> ScreenSignal {
+            match self.arrived.recv().await {
+                Some(signal) => signal,
+                None => std::future::pending().await,
             }
         }
     }
@@ -268,6 +304,8 @@ mod signals {
 
 #[cfg(not(unix))]
 mod signals {
+    use crate::signals::ScreenSignal;
+
     /// Stand-in where only Ctrl-C can be watched.
     pub struct Signals;
 
@@ -276,11 +314,17 @@ mod signals {
             Ok(Signals)
         }
 
-        pub async fn next(&mut self) -> i32 {
+        pub async fn next(&mut self) -> ScreenSignal {
             match tokio::signal::ctrl_c().await {
-                Ok(()) => 2,
+                Ok(()) => ScreenSignal::End(2),
                 Err(_) => std::future::pending().await,
             }
         }
     }
+
+    /// Has no effect without job control.
+    pub fn stop() {}
+
+    /// Has no effect without job control.
+    pub fn suspend() {}
 }

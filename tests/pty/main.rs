@@ -8,12 +8,16 @@
 
 #[path = "../common/engine.rs"]
 mod engine;
+mod hostile;
 #[path = "../common/model.rs"]
 mod model;
 mod real;
 #[path = "../common/script.rs"]
 mod script;
+mod stops;
 mod terminal;
+#[path = "../common/tiny_gguf.rs"]
+mod tiny_gguf;
 
 use std::time::Duration;
 
