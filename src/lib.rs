@@ -21,6 +21,8 @@ pub mod cli;
 pub mod distribution;
 pub mod draft;
 pub mod engine;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod guarded;
 mod hex;
 pub mod model;

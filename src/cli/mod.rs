@@ -3,7 +3,7 @@
 //! [`Cli`] holds the parsed arguments, [`dispatch`] runs the selected subcommand. Doc comments on
 //! types that derive clap's traits are the help texts of the program.
 
-mod bench;
+pub(crate) mod bench;
 mod compare;
 mod completions;
 mod doctor;
@@ -15,11 +15,11 @@ mod man;
 mod models;
 mod monitor;
 mod options;
-mod plot;
+pub(crate) mod plot;
 mod progress;
-mod prompts;
+pub(crate) mod prompts;
 mod run;
-mod study;
+pub(crate) mod study;
 mod table;
 mod train;
 

@@ -65,7 +65,7 @@ impl ChatTemplate {
     }
 
     /// Normalizes line endings to `\n`, as Jinja2 does when it reads a template.
-    pub(super) fn new(path: PathBuf, source: &str) -> Self {
+    pub(crate) fn new(path: PathBuf, source: &str) -> Self {
         let source = source
             .strip_prefix('\u{feff}')
             .unwrap_or(source)
