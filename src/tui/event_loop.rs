@@ -11,7 +11,7 @@ use crossterm::event::{Event as Input, EventStream};
 use futures_util::StreamExt;
 use ratatui::backend::CrosstermBackend;
 use ratatui::{Frame, Terminal};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant as Moment, sleep_until};
 
 use super::{Effect, Msg, State, TerminalGuard, update};
@@ -23,6 +23,10 @@ use crate::tui::views;
 const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(33);
 /// Maximum delay between a change and its frame.
 const MAX_FRAME_DELAY: Duration = Duration::from_millis(120);
+/// Maximum number of engine events that wait for the screen.
+///
+/// Steps of large trees have tens of kilobytes each; frames are at most [`MAX_FRAME_DELAY`] apart.
+const QUEUED_EVENTS: usize = 256;
 /// Inverse of the fraction of time that drawing may take. The display must not slow down what it
 /// measures.
 const DRAW_TIME_DIVISOR: u32 = 125;
@@ -79,11 +83,11 @@ pub struct ScreenOptions {
 /// Creates the channel for engine events: the sender's callback and the receiver.
 ///
 /// The engine's thread calls the callback with every event; it returns `false` once the receiver is
-/// gone.
-pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, UnboundedReceiver<N>)
-{
-    let (sender, events) = tokio::sync::mpsc::unbounded_channel();
-    (move |event| sender.send(event).is_ok(), events)
+/// gone. While [`QUEUED_EVENTS`] events wait for the screen, it blocks: an engine that is faster
+/// than the screen, or a terminal that stops reading, would fill the memory otherwise.
+pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, Receiver<N>) {
+    let (sender, events) = tokio::sync::mpsc::channel(QUEUED_EVENTS);
+    (move |event| sender.blocking_send(event).is_ok(), events)
 }
 
 /// Connection to an engine's thread.
@@ -92,7 +96,7 @@ pub struct EngineLink<N = Event, O = Command> {
     pub commands: Sender<O>,
     /// Receiver of engine events. The engine's thread holds the sender, so the channel closes when
     /// it ends.
-    pub events: UnboundedReceiver<N>,
+    pub events: Receiver<N>,
     /// Handle of the engine's thread.
     pub thread: JoinHandle<()>,
 }
@@ -165,7 +169,7 @@ async fn turn<S: Screen>(
     mut screen: S,
     themes: &[Theme],
     commands: &Sender<S::Order>,
-    mut events: UnboundedReceiver<S::News>,
+    mut events: Receiver<S::News>,
 ) -> Result<ExitReason> {
     let mut signals = signals::Signals::new().context("signals can't be watched")?;
     // Themes without color use bold and reverse, which crossterm would drop under NO_COLOR. Colors
@@ -282,5 +286,25 @@ mod signals {
                 Err(_) => std::future::pending().await,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_engine_that_is_faster_than_the_screen_waits_for_it() {
+        let (mut sink, mut events) = channel::<usize>();
+        let engine = std::thread::spawn(move || (0..10_000).take_while(|&i| sink(i)).count());
+        for expected in 0..5000 {
+            assert!(events.len() <= QUEUED_EVENTS, "{} events wait", events.len());
+            assert_eq!(events.blocking_recv(), Some(expected));
+        }
+        // Without a screen the engine is told to end.
+        drop(events);
+        let sent = engine.join().unwrap();
+        assert!((5000..=5000 + QUEUED_EVENTS).contains(&sent), "{sent}");
     }
 }
