@@ -74,9 +74,12 @@ impl EarlyExit {
         of: usize,
     ) -> Result<Self, DraftError> {
         if layers == 0 || layers >= of {
-            let most = of.saturating_sub(1);
+            let cure = match of.saturating_sub(1) {
+                0 => "choose another drafter".to_owned(),
+                most => format!("give 1 to {most}"),
+            };
             return Err(DraftError::Unfit(format!(
-                "early-exit after {layers} layers: the target has {of}, give 1 to {most}"
+                "early-exit after {layers} layers: the target has {of}, {cure}"
             )));
         }
         let cost = format!("{layers} of the target's {of} layers and {head}, once a depth");
