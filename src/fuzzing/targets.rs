@@ -143,7 +143,7 @@ pub fn tokenizer_json(bytes: &[u8], folder: &Path) -> bool {
     let Some(tokenizer) = accept(Tokenizer::open(&weights)) else { return false };
     let spellings = tokenizer.token_bytes();
     assert_eq!(spellings.len(), tokenizer.len());
-    assert!(tokenizer.stop().is_sorted(), "stop tokens are sorted");
+    assert!(tokenizer.stop_tokens().is_sorted(), "stop tokens are sorted");
     for text in TEXTS {
         for special in [false, true] {
             let tokens = accept(tokenizer.encode(text, special)).unwrap_or_default();
