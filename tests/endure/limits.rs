@@ -140,7 +140,7 @@ fn no_thread_is_success_or_one_line() {
             let home = Home::new();
             let args = work.args();
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            let mut shell = home.shell(&format!("ulimit -u {threads}"), &args, "");
+            let shell = home.shell(&format!("ulimit -u {threads}"), &args, "");
             let open = "chmod -R a+rwX \"$1\"; shift; exec setpriv --reuid=65533 --regid=65533 --clear-groups \"$@\"";
             let mut command = Command::new("bash");
             command
@@ -156,13 +156,12 @@ fn no_thread_is_success_or_one_line() {
             }
             command.current_dir(home.path("out")).stdin(std::process::Stdio::null());
             let outcome = Home::run(&mut command);
-            drop(shell.stdin(std::process::Stdio::null()));
             let what = format!("{} with {threads} threads", work.name);
             outcome.is_no_bug(&what);
             if outcome.status.success() {
                 assert!((work.check)(&home), "{what}: it claims to be finished");
             } else {
-                let lines: Vec<&str> = outcome.err.lines().collect();
+                let lines = outcome.lines();
                 assert!(
                     !lines.is_empty() && lines.iter().all(|line| line.starts_with("speclight: ")),
                     "{what}: {outcome:?}"

@@ -25,7 +25,7 @@ fn a_signal_ends_the_work_with_whole_files_and_at_most_a_line() {
             let by_signal = outcome.status.signal() == Some(number)
                 || outcome.status.code() == Some(128 + number);
             assert!(by_signal || outcome.status.success(), "{what}: {outcome:?}");
-            assert!(outcome.err.lines().count() <= 1, "{what}: {outcome:?}");
+            assert!(outcome.lines().len() <= 1, "{what}: {outcome:?}");
             outcome.is_no_bug(&what);
             (work.check)(&home);
             // Whatever is left is taken up or removed by the next run.

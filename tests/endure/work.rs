@@ -16,6 +16,10 @@ use super::server::{Response, Server};
 /// Timeout for busy machines; a passing test never waits that long.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// First words of lines about a download's progress.
+const PROGRESS: [&str; 3] =
+    ["speclight: downloading ", "speclight: checking", "speclight: waiting for another"];
+
 /// Length of the file that `models fetch` downloads, in bytes.
 const DOWNLOAD: usize = 3 << 20;
 
