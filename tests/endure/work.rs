@@ -290,14 +290,12 @@ fn tabled(home: &Home) -> bool {
 fn rows(home: &Home) -> Value {
     let table: Value =
         serde_json::from_slice(&read(&home.path("out/table.json")).unwrap()).unwrap();
+    let figures = ["drafter", "budget", "from", "steps", "accepted", "differing_texts"];
     let rows = table["sets"].as_array().unwrap().iter().flat_map(|set| {
         let row = |row: &Value| {
-            serde_json::json!([
-                set["temperature"],
-                row["name"],
-                row["budgets"],
-                row["differing_texts"]
-            ])
+            let mut all = vec![set["temperature"].clone()];
+            all.extend(figures.map(|figure| row[figure].clone()));
+            Value::Array(all)
         };
         set["drafters"].as_array().unwrap().iter().map(row).collect::<Vec<_>>()
     });
