@@ -21,8 +21,8 @@ pub mod cli;
 pub mod distribution;
 pub mod draft;
 pub mod engine;
-#[cfg(any(test, fuzzing))]
-pub mod fuzzing;
+#[cfg(test)]
+mod fuzzing;
 mod guarded;
 mod hex;
 pub mod model;

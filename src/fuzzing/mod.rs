@@ -1,14 +1,11 @@
 //! Fuzz targets for every file and answer that the program parses.
 //!
-//! Compiled only for tests and with `--cfg fuzzing`, which cargo-fuzz sets. A target is a function
-//! in `targets` and a line in the list below; its corpus is the folder of the same name in
-//! `fuzz/corpus`. Corpus files whose names start with `ok` must be accepted, so that a corpus that
-//! no longer reaches past the first check is noticed.
+//! A target is a function in `targets` and a line in the list below; its corpus is the folder of the
+//! same name in `fuzz/corpus`. Corpus files whose names start with `ok` must be accepted, so that a
+//! corpus that no longer reaches past the first check is noticed.
 //!
 //! The tests run a few thousand inputs per target. They are functions of corpus, seed and index,
 //! so that a failure is reproduced by its numbers. `scripts/fuzz` runs more of them.
-
-#![cfg_attr(not(test), allow(dead_code))]
 
 mod mutate;
 mod targets;
@@ -32,22 +29,21 @@ type Parser = fn(&[u8], &Path) -> bool;
 
 /// Fuzz target.
 #[derive(Clone, Copy, Debug)]
-pub struct Target {
+struct Target {
     /// Name of the target and of its corpus folder.
-    pub name: &'static str,
+    name: &'static str,
     /// Number of inputs that the tests run.
-    pub inputs: u64,
+    inputs: u64,
     run: Parser,
 }
 
 macro_rules! targets {
     ($($(#[$meta:meta])* $name:ident: $inputs:literal,)*) => {
         /// Returns all targets.
-        pub fn targets() -> Vec<Target> {
+        fn targets() -> Vec<Target> {
             vec![$($(#[$meta])* Target { name: stringify!($name), inputs: $inputs, run: targets::$name },)*]
         }
 
-        #[cfg(test)]
         mod never_panics {
             $($(#[$meta])* #[test] fn $name() { super::run_from_env(stringify!($name)) })*
         }
@@ -80,7 +76,7 @@ impl Target {
     ///
     /// # Panics
     /// If the parser panics, or breaks a promise.
-    pub fn run(&self, input: &[u8], scratch: &Path) -> bool {
+    fn run(&self, input: &[u8], scratch: &Path) -> bool {
         (self.run)(input, scratch)
     }
 
@@ -126,19 +122,6 @@ fn record_panics() {
             }
         }));
     });
-}
-
-/// Installs a hook that ends the process at panics, except those that the program catches.
-///
-/// For fuzzers that watch for an abort.
-pub fn abort_at_panics() {
-    let previous = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        if !crate::guarded::is_catching_panic() {
-            previous(info);
-            std::process::abort();
-        }
-    }));
 }
 
 /// Runs an input; the error is the panic's message and place.
@@ -193,7 +176,6 @@ fn run(
 ///
 /// `SPECLIGHT_FUZZ_SEED` and `SPECLIGHT_FUZZ_INPUTS` (a count, or `FIRST..END`) select the inputs.
 /// Those that fail are written to the folder `SPECLIGHT_FUZZ_OUT`, if it is set.
-#[cfg(test)]
 fn run_from_env(name: &str) {
     let target =
         targets().into_iter().find(|target| target.name == name).expect("a target of the list");

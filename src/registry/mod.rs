@@ -18,7 +18,7 @@ mod python;
 mod registry_model;
 
 pub use error::RegistryError;
-#[cfg(any(test, fuzzing))]
+#[cfg(test)]
 pub(crate) use hardware::hardware_in;
 pub use hardware::load_hardware;
 pub use places::{cache_folder, config_folder};
