@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use speclight::model::HeadForm;
-use speclight::model::weights::Weights;
+use speclight::model::format::weights::Weights;
 use tempfile::TempDir;
 
 use super::server::{Response, Server};
@@ -136,16 +136,19 @@ impl Outcome {
         Outcome { status: out.status, err: String::from_utf8_lossy(&out.stderr).into_owned() }
     }
 
+    /// Lines of standard error, without those of a download's progress.
+    pub fn lines(&self) -> Vec<&str> {
+        let progress = |line: &&str| PROGRESS.iter().any(|begin| line.starts_with(begin));
+        self.err.lines().filter(|line| !progress(line)).collect()
+    }
+
     /// Asserts failure with one line that names the program.
     #[track_caller]
     pub fn fails_with_a_line(&self, what: &str) {
         assert!(!self.status.success(), "{what}: it succeeded");
         assert!(self.status.code().is_some(), "{what}: {self:?}");
-        let last = self.err.lines().last().unwrap_or_default();
-        assert!(
-            self.err.lines().count() == 1 && last.starts_with("speclight: "),
-            "{what}: {self:?}"
-        );
+        let lines = self.lines();
+        assert!(lines.len() == 1 && lines[0].starts_with("speclight: "), "{what}: {self:?}");
         self.is_no_bug(what);
     }
 
@@ -311,8 +314,15 @@ fn trained(home: &Home) -> bool {
     lines(home, "out/train.jsonl").is_some()
 }
 
-/// Checksum of the trained head.
+/// Checksum of the trained head's weights; its description has the time that training took.
 fn head(home: &Home) -> Value {
-    let bytes = read(&home.path("out/head.gguf")).unwrap();
-    Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    let weights = Weights::open_head(&home.path("out/head.gguf"), HeadForm::Eagle).unwrap();
+    let (mut sum, mut bytes) = (Sha256::new(), Vec::new());
+    for tensor in weights.tensors() {
+        bytes.clear();
+        weights.read_rows(&tensor.name, 0..tensor.rows, &mut bytes).unwrap();
+        sum.update(&tensor.name);
+        sum.update(&bytes);
+    }
+    sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
