@@ -27,7 +27,7 @@ use mutate::Mutator;
 /// It panics if the parser breaks a promise, such as that of an error in one line.
 type Parser = fn(&[u8], &Path) -> bool;
 
-/// Fuzz target.
+/// Parser with the inputs that it is tried with.
 #[derive(Clone, Copy, Debug)]
 struct Target {
     /// Name of the target and of its corpus folder.
@@ -39,7 +39,7 @@ struct Target {
 
 macro_rules! targets {
     ($($(#[$meta:meta])* $name:ident: $inputs:literal,)*) => {
-        /// Returns all targets.
+        /// Returns the targets in order of their names.
         fn targets() -> Vec<Target> {
             vec![$($(#[$meta])* Target { name: stringify!($name), inputs: $inputs, run: targets::$name },)*]
         }

@@ -193,7 +193,7 @@ pub fn hardware_toml(bytes: &[u8], folder: &Path) -> bool {
     true
 }
 
-/// A user's theme.
+/// Theme file in the user's folder, by name and by path.
 #[cfg(feature = "tui")]
 pub fn theme(bytes: &[u8], folder: &Path) -> bool {
     use crate::tui::theme::{ColorDepth, Role, TerminalAbilities, Theme};
