@@ -23,6 +23,8 @@ pub mod cli;
 pub mod distribution;
 pub mod draft;
 pub mod engine;
+#[cfg(test)]
+mod fuzzing;
 mod guarded;
 mod hex;
 pub mod model;

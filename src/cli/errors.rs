@@ -5,6 +5,8 @@
 
 use std::io::{self, Write};
 
+use anyhow::Context;
+
 use crate::guarded::is_catching_panic;
 use crate::model::device::{default_threads, granted_threads};
 use crate::sanitize::{format_error_chain, sanitize_line, sanitize_lines};
@@ -25,16 +27,25 @@ pub fn warn(line: &str) {
 ///
 /// # Errors
 /// If standard output can't be written.
-pub fn print_line(line: &str) -> io::Result<()> {
-    writeln!(io::stdout(), "{}", sanitize_line(line))
+pub fn print_line(line: &str) -> anyhow::Result<()> {
+    print_bytes(format!("{}\n", sanitize_line(line)).as_bytes())
 }
 
 /// Writes lines to standard output, with control characters except newlines escaped.
 ///
 /// # Errors
 /// If standard output can't be written.
-pub fn print_lines(text: &str) -> io::Result<()> {
-    io::stdout().write_all(sanitize_lines(text).as_bytes())
+pub fn print_lines(text: &str) -> anyhow::Result<()> {
+    print_bytes(sanitize_lines(text).as_bytes())
+}
+
+/// Writes bytes of this program's own to standard output, and flushes it.
+///
+/// # Errors
+/// If standard output can't be written.
+pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout();
+    out.write_all(bytes).and_then(|()| out.flush()).context("can't write standard output")
 }
 
 /// Warns if more threads are requested than there are cores.
@@ -113,7 +124,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::cli::Cli;
-    use anyhow::Context;
     use clap::Parser;
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod attach;
 mod bench;
+pub(crate) mod bench;
 mod compare;
 mod completions;
 mod doctor;
@@ -19,10 +20,11 @@ mod monitor;
 mod options;
 mod overlap;
 mod plot;
+pub(crate) mod plot;
 mod progress;
-mod prompts;
+pub(crate) mod prompts;
 mod run;
-mod study;
+pub(crate) mod study;
 mod table;
 mod train;
 

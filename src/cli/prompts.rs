@@ -164,7 +164,7 @@ fn unique(prompts: Vec<Read>, warn: &mut dyn FnMut(String)) -> Vec<Prompt> {
 ///
 /// # Errors
 /// As [`read_files`].
-pub(super) fn read_asks(
+pub(crate) fn read_asks(
     file: &Path,
     warn: &mut dyn FnMut(String),
 ) -> Result<Vec<PromptTask>, PromptError> {
@@ -188,7 +188,7 @@ const PIECE_BYTES: usize = 2000;
 ///
 /// # Errors
 /// If the file can't be read, or has no text.
-pub(super) fn read_text(file: &Path) -> Result<Vec<PromptTask>, PromptError> {
+pub(crate) fn read_text(file: &Path) -> Result<Vec<PromptTask>, PromptError> {
     let mut text = String::new();
     let read = open(file).and_then(|open| open.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text));
     let unread = |source| PromptError::UnreadableText { file: file.into(), source };

@@ -4,7 +4,7 @@
 
 mod calibration;
 mod cost_gate;
-mod drafters;
+pub(crate) mod drafters;
 mod feedback;
 pub mod shape;
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl ChatTemplate {
     }
 
     /// Normalizes line endings to `\n`, as Jinja2 does when it reads a template.
-    pub(super) fn new(path: PathBuf, source: &str) -> Self {
+    pub(crate) fn new(path: PathBuf, source: &str) -> Self {
         let source = source
             .strip_prefix('\u{feff}')
             .unwrap_or(source)
@@ -85,7 +85,10 @@ impl ChatTemplate {
     pub fn render(&self, message: &str, names: [&str; 2]) -> Result<String, LoadError> {
         // Templates are untrusted: none may hang, exhaust memory or abort the process.
         let outcome = if self.source.len() > LONGEST_SOURCE {
-            Err(format!("it has {} bytes, more than {LONGEST_SOURCE}", self.source.len()))
+            Err(Failure::Template(format!(
+                "it has {} bytes, more than {LONGEST_SOURCE}",
+                self.source.len()
+            )))
         } else {
             std::thread::scope(|scope| {
                 let work = || {
@@ -94,19 +97,28 @@ impl ChatTemplate {
                 };
                 let thread = std::thread::Builder::new().name("template".into()).stack_size(STACK);
                 match thread.spawn_scoped(scope, work) {
-                    Ok(thread) => thread.join().unwrap_or_else(|panic| Err(message_of(&*panic))),
-                    Err(e) => Err(format!("no thread can be started for it: {e}")),
+                    Ok(thread) => {
+                        let outcome =
+                            thread.join().unwrap_or_else(|panic| Err(message_of(&*panic)));
+                        outcome.map_err(Failure::Template)
+                    }
+                    Err(error) => Err(Failure::Thread(error)),
                 }
             })
         };
-        outcome.map_err(|why| {
-            let what = format!("the chat template fails: {why}");
-            LoadError::file(
-                &self.path,
-                what,
-                None,
-                "give --raw to go without it, or take another model",
-            )
+        outcome.map_err(|failure| {
+            let (what, cure) = match failure {
+                Failure::Template(why) => (
+                    format!("the chat template fails: {why}"),
+                    "give --raw to go without it, or take another model",
+                ),
+                Failure::Thread(error) => (
+                    format!("no thread can be started for the chat template: {error}"),
+                    "end other programs, or allow this one more threads and 512 MiB more of \
+                     address space",
+                ),
+            };
+            LoadError::file(&self.path, what, None, cure)
         })
     }
 
@@ -145,6 +157,14 @@ const LONGEST_TEXT: usize = 4 << 20;
 const FUEL: u64 = 2_000_000;
 /// Stack size in bytes, enough for the deepest nesting in a source of [`LONGEST_SOURCE`] bytes.
 const STACK: usize = 512 << 20;
+
+/// Reason why a template gave no text.
+enum Failure {
+    /// The template is invalid, exceeds a limit, or rejects the message.
+    Template(String),
+    /// The system refuses the thread that the template runs in.
+    Thread(io::Error),
+}
 
 /// Byte buffer of bounded length.
 struct BoundedBuffer {

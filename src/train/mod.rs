@@ -77,6 +77,14 @@ pub enum TrainError {
     /// Target on a device that does not expose its hidden states.
     #[error("heads are trained on the CPU path: give --device cpu")]
     Device,
+    /// Failure to start a thread that writes answers.
+    #[error(
+        "no thread can be started for the model's answers: {source}: end other programs, or train with fewer threads"
+    )]
+    Thread {
+        /// Error reported by the operating system.
+        source: std::io::Error,
+    },
     /// Corpus with too few texts to train on.
     #[error("{texts} texts are too few to train on: give more prompts")]
     Few {

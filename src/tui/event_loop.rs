@@ -26,6 +26,10 @@ use crate::tui::views;
 const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(33);
 /// Maximum delay between a change and its frame.
 const MAX_FRAME_DELAY: Duration = Duration::from_millis(120);
+/// Maximum number of engine events that wait for the screen.
+///
+/// Steps of large trees have tens of kilobytes each; frames are at most [`MAX_FRAME_DELAY`] apart.
+const QUEUED_EVENTS: usize = 256;
 /// Inverse of the fraction of time that drawing may take. The display must not slow down what it
 /// measures.
 const DRAW_TIME_DIVISOR: u32 = 125;
@@ -90,6 +94,10 @@ pub struct ScreenOptions {
 /// gone.
 pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, Receiver<N>) {
     let (sender, events) = tokio::sync::mpsc::channel(MAX_WAITING_EVENTS);
+/// gone. While [`QUEUED_EVENTS`] events wait for the screen, it blocks: an engine that is faster
+/// than the screen, or a terminal that stops reading, would fill the memory otherwise.
+pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, Receiver<N>) {
+    let (sender, events) = tokio::sync::mpsc::channel(QUEUED_EVENTS);
     (move |event| sender.blocking_send(event).is_ok(), events)
 }
 
@@ -327,4 +335,24 @@ mod signals {
 
     /// Has no effect without job control.
     pub fn suspend() {}
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_engine_that_is_faster_than_the_screen_waits_for_it() {
+        let (mut sink, mut events) = channel::<usize>();
+        let engine = std::thread::spawn(move || (0..10_000).take_while(|&i| sink(i)).count());
+        for expected in 0..5000 {
+            assert!(events.len() <= QUEUED_EVENTS, "{} events wait", events.len());
+            assert_eq!(events.blocking_recv(), Some(expected));
+        }
+        // Without a screen the engine is told to end.
+        drop(events);
+        let sent = engine.join().unwrap();
+        assert!((5000..=5000 + QUEUED_EVENTS).contains(&sent), "{sent}");
+    }
 }

@@ -1,8 +1,8 @@
 //! `speclight bench`: cost of passes on this machine, and comparison with an earlier result.
 
-mod compare;
+pub(crate) mod compare;
 mod measure;
-mod report;
+pub(crate) mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

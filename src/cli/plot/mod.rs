@@ -3,7 +3,7 @@
 //! `curves` selects the data of each panel, `draw` renders the panels as SVG or PNG.
 
 mod curves;
-mod draw;
+pub(crate) mod draw;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

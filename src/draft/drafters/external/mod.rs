@@ -1,7 +1,7 @@
 //! External drafter: a child process, in any language, that answers with trees. Requests and
 //! answers are lines of JSON (docs/external.md).
 
-mod answer;
+pub(crate) mod answer;
 mod process;
 
 pub use process::end_processes;
