@@ -4,7 +4,6 @@
 //! types that derive clap's traits are the help texts of the program.
 
 mod attach;
-mod bench;
 pub(crate) mod bench;
 mod compare;
 mod completions;
@@ -19,7 +18,6 @@ mod models;
 mod monitor;
 mod options;
 mod overlap;
-mod plot;
 pub(crate) mod plot;
 mod progress;
 pub(crate) mod prompts;

@@ -36,11 +36,6 @@ const DRAW_TIME_DIVISOR: u32 = 125;
 /// Interval of ticks, and of checks for panics of other threads, when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Maximum number of engine events that wait for the screen.
-///
-/// An engine that is further ahead waits, as on a terminal that takes no output.
-const MAX_WAITING_EVENTS: usize = 512;
-
 /// Screen over an engine, as a pure state machine.
 pub trait Screen {
     /// Event type of the engine.
@@ -91,9 +86,6 @@ pub struct ScreenOptions {
 /// Creates the channel for engine events: the sender's callback and the receiver.
 ///
 /// The engine's thread calls the callback with every event; it returns `false` once the receiver is
-/// gone.
-pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, Receiver<N>) {
-    let (sender, events) = tokio::sync::mpsc::channel(MAX_WAITING_EVENTS);
 /// gone. While [`QUEUED_EVENTS`] events wait for the screen, it blocks: an engine that is faster
 /// than the screen, or a terminal that stops reading, would fill the memory otherwise.
 pub fn channel<N: Send + 'static>() -> (impl FnMut(N) -> bool + Send + 'static, Receiver<N>) {
@@ -297,7 +289,9 @@ mod signals {
     impl Signals {
         pub fn new() -> std::io::Result<Signals> {
             let (sender, arrived) = unbounded_channel();
-            let watch = signals::watch_screen(move |signal| drop(sender.send(signal)))?;
+            let watch = signals::watch_screen(move |signal| {
+                let _ = sender.send(signal);
+            })?;
             Ok(Signals { arrived, _watch: watch })
         }
 
@@ -350,7 +344,7 @@ mod tests {
             assert!(events.len() <= QUEUED_EVENTS, "{} events wait", events.len());
             assert_eq!(events.blocking_recv(), Some(expected));
         }
-        // Without a screen the engine is told to end.
+        // Without a screen the engine ends.
         drop(events);
         let sent = engine.join().unwrap();
         assert!((5000..=5000 + QUEUED_EVENTS).contains(&sent), "{sent}");

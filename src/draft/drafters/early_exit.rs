@@ -85,13 +85,6 @@ impl EarlyExit {
     ) -> Result<Self, DraftError> {
         if layers == 0 || layers >= of {
             return Err(DraftError::Unfit(exit_out_of_range(layers, of)));
-            let cure = match of.saturating_sub(1) {
-                0 => "choose another drafter".to_owned(),
-                most => format!("give 1 to {most}"),
-            };
-            return Err(DraftError::Unfit(format!(
-                "early-exit after {layers} layers: the target has {of}, {cure}"
-            )));
         }
         let cost = format!("{layers} of the target's {of} layers and {head}, once a depth");
         Ok(Self { layers, cost, adapter, explorer: Explorer::default() })
