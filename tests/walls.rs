@@ -129,7 +129,7 @@ fn violations_are_detected() {
         ("telemetry/record.rs", "fn draw(frame: &mut ratatui::Frame) {}"),
         ("registry/mod.rs", "use {std::io, crossterm as terminal};"),
         ("cli/run/mod.rs", "use crossterm::style;"),
-        ("dist.rs", "use candle_core::Tensor;"),
+        ("distribution.rs", "use candle_core::Tensor;"),
         ("tree.rs", "use crate::model::Node; // a node"),
         ("theory/pool.rs", "let x: super::super::model::Logits;"),
         ("tui/views/panes/tree.rs", "use crate::{tui::State, model::Model};"),

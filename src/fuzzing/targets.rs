@@ -290,7 +290,7 @@ pub fn pass_costs(bytes: &[u8], _: &Path) -> bool {
 
 /// Texts that a head is trained on.
 pub fn training_corpus(bytes: &[u8], folder: &Path) -> bool {
-    let about = corpus!("training_corpus/two-texts-of-format-1");
+    let about = corpus!("training_corpus/ok-two-texts");
     let length = u64::from_le_bytes(about[..8].try_into().expect("eight bytes")) as usize;
     let about: CorpusSettings =
         serde_json::from_slice(&about[8..8 + length]).expect("settings in the corpus");

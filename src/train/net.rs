@@ -1,6 +1,6 @@
 //! Draft head as a network over whole texts, with gradients.
 //!
-//! Computes what `model/kernels/front.rs` and a Llama's layer compute, unrolled over depths as in
+//! Computes what `model/cpu/input_stage.rs` and a Llama's layer compute, unrolled over depths as in
 //! drafting (training-time test, EAGLE-3, arXiv 2503.01840, section 3.2). An adapter has one depth:
 //! at every depth of a node it reads a state that the target computed.
 
