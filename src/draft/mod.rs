@@ -143,6 +143,11 @@ pub trait Drafter: Send {
         width: usize,
     ) -> Result<Vec<Vec<Candidate>>, DraftError>;
 
+    /// Returns `false` for a token that it can never propose: one outside its vocabulary.
+    fn can_propose(&self, _token: TokenId) -> bool {
+        true
+    }
+
     /// Ends drafting for this step. The target must be left as it was at [`Drafter::begin`].
     fn end(&mut self, _cx: &mut Context) {}
 

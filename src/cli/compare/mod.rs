@@ -72,7 +72,8 @@ pub struct CompareOptions {
     /// The screen is shown on a terminal, for two settings and without an output file.
     #[arg(long, help_heading = "Output")]
     pub plain: bool,
-    /// Color theme: dark, light, mono or a file [default: dark; mono under NO_COLOR]
+    /// Color theme: dark, light, safe-dark, safe-light (both for color-blind readers), contrast, mono
+    /// or a file [default: dark; mono under NO_COLOR]
     #[arg(long, value_name = "NAME|PATH", help_heading = "Screen")]
     pub theme: Option<String>,
     /// Draw the screen with ASCII characters only

@@ -105,7 +105,7 @@ impl RunOutput {
             Event::Cost(cost) => self.tally.cost(&cost),
             Event::Fluid(fluid) => self.tally.fluid(&fluid),
             Event::Load(load) => self.tally.load(&load),
-            Event::Looked { prompt_id, step, look, systematic, curve } => {
+            Event::Looked { prompt_id, step, look, systematic, curve, .. } => {
                 if let Some(curve) = curve.filter(|_| systematic) {
                     self.tally.add_oracle_curve(&prompt_id, step, look.drafter_best, &curve);
                 }
