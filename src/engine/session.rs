@@ -376,6 +376,7 @@ impl Session {
             chances,
             overlap,
             rule_ceiling,
+            target_best,
         } = match seen {
             Ok(seen) => seen,
             Err(error) => {
@@ -458,7 +459,8 @@ impl Session {
         let nothing_on_purpose =
             most <= 1 || asked.tokens.is_none() || self.settings.drafter == "none";
         if !nothing_on_purpose && text.ending.is_none() {
-            record.miss = Some(describe_miss(&record, &draft));
+            let outside = !drafter.can_propose(bonus);
+            record.miss = Some(describe_miss(&record, &draft, &target_best, outside, vocabulary));
         }
         text.past.push(PastStep {
             position,
