@@ -210,11 +210,13 @@ impl Cli {
     pub fn parse_args<A: Into<OsString> + Clone>(
         args: impl IntoIterator<Item = A>,
     ) -> Result<Cli, clap::Error> {
-        let matches = Cli::command().try_get_matches_from(args)?;
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let matches = Cli::command().try_get_matches_from(&args)?;
         let mut cli = Cli::from_arg_matches(&matches)?;
-        cli.monitor.options.apply_monitor_defaults(|name| {
-            matches.value_source(name) == Some(ValueSource::CommandLine)
-        });
+        let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        cli.monitor.options.apply_monitor_defaults(given);
+        let ids = matches.ids().map(|id| id.to_string()).filter(|id| given(id)).collect();
+        cli.monitor.given = options::Given { args, ids };
         Ok(cli)
     }
 }

@@ -1,5 +1,6 @@
 //! Decoding options shared by the monitor, `run` and `compare`, and the parsers of their values.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::errors::warn_if_too_many_threads;
 use super::overlap::NamedFile;
 use super::prompts::{self, PromptError};
 use crate::draft::{DRAFTERS, MEMBERS, Shape, Widths};
-use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Prompt};
+use crate::engine::{AUTO_BUDGET, EngineOptions, MAX_BUDGET, Pace, Prompt};
 use crate::model::device::DeviceChoice;
 use crate::registry::Registry;
 use crate::telemetry::StepSettings;
@@ -194,12 +195,35 @@ pub struct MonitorOptions {
     /// Stop after the last prompt, instead of starting over
     #[arg(long, help_heading = "Screen")]
     pub once: bool,
-    /// Color theme: dark, light, mono or a file [default: dark; mono under NO_COLOR]
+    /// Color theme: dark, light, safe-dark, safe-light (both for color-blind readers), contrast, mono
+    /// or a file [default: dark; mono under NO_COLOR]
     #[arg(long, value_name = "NAME|PATH", help_heading = "Screen")]
     pub theme: Option<String>,
     /// Draw with ASCII characters only
     #[arg(long, help_heading = "Screen")]
     pub ascii: bool,
+    /// Maximum pace in steps per second, 1 to 1000, or full
+    /// [default: 4 for the first prompt, 16 for the second, then full]
+    ///
+    /// The engine waits between steps. Measured speeds leave the waits out.
+    #[arg(long, value_name = "N|full", value_parser = clap::value_parser!(Pace), allow_negative_numbers = true, help_heading = "Screen")]
+    pub pace: Option<Pace>,
+    /// Leave the mouse to the terminal
+    #[arg(long, help_heading = "Screen")]
+    pub no_mouse: bool,
+    /// Arguments of the program, and the names of those given, for defaults of the config folder.
+    #[arg(skip)]
+    pub(super) given: Given,
+}
+
+/// Command line as given, which defaults of the config folder must not replace.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(not(feature = "tui"), expect(dead_code))]
+pub(super) struct Given {
+    /// All arguments, the program's name first.
+    pub args: Vec<OsString>,
+    /// Ids of the options that have a value from the command line.
+    pub ids: Vec<String>,
 }
 
 /// Options of `speclight run`.

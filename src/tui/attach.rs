@@ -141,7 +141,12 @@ impl Screen for Attached {
                     .map_or_else(|| "it gave no reason".to_owned(), |why| why.replace('\n', " "));
                 Some(Effect::Leave(Some(format!("reading the server stopped: {why}"))))
             }
-            Msg::Key(_) | Msg::Drawn(_) | Msg::Paste(_) => None,
+            Msg::Key(_)
+            | Msg::Drawn(_)
+            | Msg::Paste(_)
+            | Msg::Click(_)
+            | Msg::Wheel(..)
+            | Msg::Written(_) => None,
         };
         effect.into_iter().collect()
     }

@@ -2,21 +2,26 @@
 
 use std::io::{BufWriter, IsTerminal, Write, stdout};
 use std::mem::ManuallyDrop;
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use crossterm::event::{
-    Event as Input, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers,
+    Event as Input, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent,
+    MouseEventKind,
 };
 use futures_util::StreamExt;
 use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
 use ratatui::{Frame, Terminal};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant as Moment, sleep_until};
 
-use super::{Effect, Msg, State, TerminalGuard, update};
+use super::farewell::farewell;
+use super::new_file::write_new;
+use super::{Direction, Effect, Mouse, Msg, State, Target, TerminalGuard, update};
 use crate::engine::{Command, Event};
 use crate::signals::ScreenSignal;
 use crate::tui::theme::Theme;
@@ -54,6 +59,16 @@ pub trait Screen {
 
     /// Returns the command that ends the engine.
     fn quit() -> Self::Order;
+
+    /// Returns the part of a screen of this size at a cell, for the mouse.
+    fn target(&self, _themes: &[Theme], _area: Rect, _x: u16, _y: u16) -> Target {
+        Target::Nothing
+    }
+
+    /// Returns the summary to print after the terminal is restored.
+    fn farewell(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl Screen for State {
@@ -75,12 +90,22 @@ impl Screen for State {
     fn quit() -> Command {
         Command::Quit
     }
+
+    fn target(&self, themes: &[Theme], area: Rect, x: u16, y: u16) -> Target {
+        views::target(self, &themes[self.theme.min(themes.len() - 1)], area, x, y)
+    }
+
+    fn farewell(&self) -> Vec<String> {
+        farewell(self)
+    }
 }
 
 /// Display options of a screen.
 pub struct ScreenOptions {
     /// Themes that the theme key cycles through, the initial one first ([`Theme::all`]).
     pub themes: Vec<Theme>,
+    /// Use of the mouse.
+    pub mouse: Mouse,
 }
 
 /// Creates the channel for engine events: the sender's callback and the receiver.
@@ -102,6 +127,15 @@ pub struct EngineLink<N = Event, O = Command> {
     pub events: Receiver<N>,
     /// Handle of the engine's thread.
     pub thread: JoinHandle<()>,
+}
+
+/// End of a screen without an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Reason of the end.
+    pub ended: ExitReason,
+    /// Summary of the session, to print now that the terminal is restored.
+    pub summary: Vec<String>,
 }
 
 /// Reason why a screen ended without an error.
@@ -133,14 +167,13 @@ pub fn check_terminal() -> Result<()> {
 
 /// Runs the monitor until the user quits, a signal arrives, or the engine fails.
 ///
-/// The terminal is restored in each case, and the engine's thread gets the command to quit. `look_every` is
-/// the interval of oracle searches in steps that the engine was started with; 0 means none.
+/// The terminal is restored in each case, and the engine's thread gets the command to quit.
+/// `state` is the initial state; it must agree with the options that the engine was started with.
 ///
 /// # Errors
 /// If there is no terminal, it can't be written to, or the engine failed or panicked, with a
 /// message of one line.
-pub fn run(options: ScreenOptions, look_every: usize, link: EngineLink) -> Result<ExitReason> {
-    let state = State { look_every, ..State::new(options.themes.len()) };
+pub fn run(options: ScreenOptions, state: State, link: EngineLink) -> Result<Exit> {
     show(state, options, link)
 }
 
@@ -152,7 +185,7 @@ pub fn show<S: Screen>(
     screen: S,
     options: ScreenOptions,
     link: EngineLink<S::News, S::Order>,
-) -> Result<ExitReason> {
+) -> Result<Exit> {
     check_terminal()?;
     if options.themes.is_empty() {
         bail!("the monitor needs a theme");
@@ -162,7 +195,7 @@ pub fn show<S: Screen>(
         .build()
         .context("the event loop can't start")?;
     let EngineLink { commands, events, thread } = link;
-    let result = runtime.block_on(turn(screen, &options.themes, &commands, events));
+    let result = runtime.block_on(turn(screen, &options, &commands, events));
     // The thread may be in the middle of a pass: it sees this after its step, or dies with the
     // process.
     let _ = commands.send(S::quit());
@@ -175,16 +208,17 @@ pub fn show<S: Screen>(
 
 async fn turn<S: Screen>(
     mut screen: S,
-    themes: &[Theme],
+    options: &ScreenOptions,
     commands: &Sender<S::Order>,
     mut events: Receiver<S::News>,
-) -> Result<ExitReason> {
+) -> Result<Exit> {
+    let exit = |ended: ExitReason, screen: &S| Ok(Exit { ended, summary: screen.farewell() });
     let mut signals = signals::Signals::new().context("signals can't be watched")?;
     // Themes without color use bold and reverse, which crossterm would drop under NO_COLOR. Colors
     // were already reduced to what the terminal shows when the theme was loaded.
     crossterm::style::force_color_output(true);
-    let guard =
-        TerminalGuard::take().context("the terminal can't be switched to the monitor's screen")?;
+    let guard = TerminalGuard::take(options.mouse)
+        .context("the terminal can't be switched to the monitor's screen")?;
     let out = BufWriter::with_capacity(1 << 16, stdout());
     // Never dropped: on a terminal that is gone, dropping would write to standard error, which is
     // gone too, and panic. The guard shows the cursor instead.
@@ -200,7 +234,7 @@ async fn turn<S: Screen>(
         let msg = tokio::select! {
             biased;
             signal = signals.next() => match signal {
-                ScreenSignal::End(signal) => return Ok(ExitReason::Signal(signal)),
+                ScreenSignal::End(signal) => return exit(ExitReason::Signal(signal), &screen),
                 signal => {
                     if signal == ScreenSignal::Stop {
                         guard.release();
@@ -215,7 +249,7 @@ async fn turn<S: Screen>(
             () = sleep_until(frame_at), if dirty => {
                 let begun = Instant::now();
                 let mut beyond = 0;
-                let drawn = terminal.draw(|frame| beyond = screen.render(themes, frame));
+                let drawn = terminal.draw(|frame| beyond = screen.render(&options.themes, frame));
                 drawn.context("the terminal can't be drawn to")?;
                 screen.update(Msg::Drawn(beyond));
                 terminal.backend_mut().flush().context("the terminal can't be drawn to")?;
@@ -235,6 +269,13 @@ async fn turn<S: Screen>(
                     Msg::Key(key)
                 }
                 Some(Ok(Input::Paste(text))) => Msg::Paste(text),
+                Some(Ok(Input::Mouse(mouse))) => match mouse_message(mouse, terminal.size().ok(), &screen, &options.themes) {
+                    Some(msg) => {
+                        frame_at = frame_at.min(Moment::now() + MIN_FRAME_INTERVAL / 2);
+                        msg
+                    }
+                    None => continue,
+                },
                 Some(Ok(_)) => { dirty = true; continue }
                 Some(Err(e)) => bail!("the terminal can't be read: {e}"),
                 None => bail!("the terminal is gone"),
@@ -253,13 +294,17 @@ async fn turn<S: Screen>(
             bail!("{said}");
         }
         dirty |= changed;
-        for msg in [Msg::Tick(start.elapsed()), msg] {
+        let mut waiting = vec![msg, Msg::Tick(start.elapsed())];
+        while let Some(msg) = waiting.pop() {
             for effect in screen.update(msg) {
                 match effect {
                     // A send fails only if the engine is gone, which the event channel reports.
                     Effect::Engine(command) => drop(commands.send(command)),
-                    Effect::Leave(None) => return Ok(ExitReason::Asked),
+                    Effect::Leave(None) => return exit(ExitReason::Asked, &screen),
                     Effect::Leave(Some(why)) => bail!("{why}"),
+                    Effect::Write { stem, ending, text } => {
+                        waiting.push(Msg::Written(write_new(Path::new("."), stem, ending, &text)))
+                    }
                 }
             }
         }
@@ -271,6 +316,23 @@ fn is_suspend(key: KeyEvent) -> bool {
     key.code == KeyCode::Char('z')
         && key.modifiers == KeyModifiers::CONTROL
         && key.kind == KeyEventKind::Press
+}
+
+/// Returns the message for a mouse event; `None` for those without a meaning, such as motion.
+fn mouse_message<S: Screen>(
+    mouse: MouseEvent,
+    size: Option<ratatui::layout::Size>,
+    screen: &S,
+    themes: &[Theme],
+) -> Option<Msg<S::News>> {
+    let area = Rect::from((ratatui::layout::Position::ORIGIN, size?));
+    let target = || screen.target(themes, area, mouse.column, mouse.row);
+    match mouse.kind {
+        MouseEventKind::Down(MouseButton::Left) => Some(Msg::Click(target())),
+        MouseEventKind::ScrollUp => Some(Msg::Wheel(Direction::Back, target())),
+        MouseEventKind::ScrollDown => Some(Msg::Wheel(Direction::Forward, target())),
+        _ => None,
+    }
 }
 
 #[cfg(unix)]

@@ -8,7 +8,9 @@ use std::thread::{self, ThreadId};
 #[cfg(unix)]
 use std::time::Duration;
 
-use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::event::{
+    DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
+};
 use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
@@ -16,6 +18,16 @@ use crossterm::{cursor, execute};
 
 use crate::guarded::is_catching_panic;
 use crate::signals::before_end;
+
+/// Use of the mouse by a screen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mouse {
+    /// Clicks and the wheel go to the screen; the terminal selects text with Shift held.
+    #[default]
+    Captured,
+    /// The mouse is left to the terminal.
+    Free,
+}
 
 /// Set while the terminal is taken over.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -36,13 +48,16 @@ impl TerminalGuard {
     ///
     /// # Errors
     /// If the terminal can't be switched; it is then left as it was.
-    pub fn take() -> io::Result<TerminalGuard> {
+    pub fn take(mouse: Mouse) -> io::Result<TerminalGuard> {
         hook(thread::current().id());
         before_end(restore_at_once);
         enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
         let guard = TerminalGuard { _private: () };
         execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)?;
+        if mouse == Mouse::Captured {
+            execute!(stdout(), EnableMouseCapture)?;
+        }
         Ok(guard)
     }
 
@@ -79,7 +94,13 @@ impl Drop for TerminalGuard {
 fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let mut out: Stdout = stdout();
-        let _ = execute!(out, DisableBracketedPaste, LeaveAlternateScreen, cursor::Show);
+        let _ = execute!(
+            out,
+            DisableMouseCapture,
+            DisableBracketedPaste,
+            LeaveAlternateScreen,
+            cursor::Show
+        );
         let _ = disable_raw_mode();
         let _ = out.flush();
     }

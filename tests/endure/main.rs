@@ -9,6 +9,7 @@
 #[path = "../registry/server.rs"]
 mod server;
 #[cfg(feature = "tui")]
+#[allow(dead_code)]
 #[path = "../pty/terminal.rs"]
 mod terminal;
 

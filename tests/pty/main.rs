@@ -9,6 +9,7 @@
 #[path = "../common/engine.rs"]
 mod engine;
 mod hostile;
+mod keys;
 #[path = "../common/model.rs"]
 mod model;
 mod real;
@@ -22,7 +23,7 @@ mod tiny_gguf;
 use std::time::Duration;
 
 use speclight::tui::theme::{TerminalAbilities as Abilities, Theme};
-use speclight::tui::{self, ExitReason, ScreenOptions, TerminalGuard};
+use speclight::tui::{self, ExitReason, Mouse, ScreenOptions, State, TerminalGuard};
 use terminal::Terminal;
 
 /// Environment variable that tells the child what to do.
@@ -34,7 +35,7 @@ const CHILD: &str = "SPECLIGHT_TEST_CHILD";
 fn child() {
     let Ok(what) = std::env::var(CHILD) else { return };
     if what == "panic-screen" {
-        let _guard = TerminalGuard::take().unwrap();
+        let _guard = TerminalGuard::take(Mouse::Captured).unwrap();
         panic!("the screen fell over");
     }
     let themes =
@@ -42,7 +43,12 @@ fn child() {
             .unwrap();
     let panic_at = (what == "panic-engine").then_some(5);
     let link = engine::start(Duration::from_millis(20), panic_at);
-    match tui::run(ScreenOptions { themes }, 0, link) {
+    let state = State::new(themes.len());
+    let exit = tui::run(ScreenOptions { themes, mouse: Mouse::Captured }, state, link);
+    for line in exit.iter().flat_map(|exit| &exit.summary) {
+        println!("{line}");
+    }
+    match exit.map(|exit| exit.ended) {
         Ok(ExitReason::Asked) => println!("left by the person"),
         Ok(ExitReason::Signal(number)) => println!("left by signal {number}"),
         Err(error) => println!("failed: {error:#}"),

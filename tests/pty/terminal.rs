@@ -189,6 +189,11 @@ impl Terminal {
         self.screen.lock().unwrap().screen().bracketed_paste()
     }
 
+    pub fn mouse_captured(&self) -> bool {
+        let parser = self.screen.lock().unwrap();
+        parser.screen().mouse_protocol_mode() != vt100::MouseProtocolMode::None
+    }
+
     pub fn cursor_hidden(&self) -> bool {
         self.screen.lock().unwrap().screen().hide_cursor()
     }
@@ -211,6 +216,7 @@ impl Terminal {
     /// Returns `true` if the terminal is as it was before the program.
     pub fn restored(&self) -> bool {
         !self.alternate()
+            && !self.mouse_captured()
             && !self.bracketed_paste()
             && !self.cursor_hidden()
             && modes(self.master.as_ref()) == self.cooked

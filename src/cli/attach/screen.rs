@@ -11,7 +11,7 @@ use crate::attach::{Engine, Event, Tally, Target};
 use crate::cli::errors::{one_line, print_lines};
 use crate::registry;
 use crate::tui::theme::{self, TerminalAbilities, Theme};
-use crate::tui::{self, Attached, EngineLink, ExitReason};
+use crate::tui::{self, Attached, EngineLink, ExitReason, Mouse};
 
 /// Shows a server until the user or a signal ends it; then writes the table of all that was seen.
 ///
@@ -52,11 +52,14 @@ pub fn run(target: Target, job: Work, tally: Tally) -> anyhow::Result<ExitCode> 
             done.map_or_else(|error| Event::Failed(one_line(&told(error))), |()| Event::Finished);
         let _ = sink(last);
     })?;
-    let ended =
-        tui::show(screen, tui::ScreenOptions { themes }, EngineLink { commands, events, thread })?;
+    let exit = tui::show(
+        screen,
+        tui::ScreenOptions { themes, mouse: Mouse::Free },
+        EngineLink { commands, events, thread },
+    )?;
     let summary = kept.lock().unwrap_or_else(PoisonError::into_inner).summary();
     print_lines(&text::table(&summary, Some(engine), source))?;
-    Ok(match ended {
+    Ok(match exit.ended {
         ExitReason::Asked => ExitCode::SUCCESS,
         ExitReason::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX)),
     })
