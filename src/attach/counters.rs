@@ -5,14 +5,14 @@
 //! among them; a *drafted step* is a verify pass of one request with at least one drafted token;
 //! `steps` counts all decode steps of all requests, with a draft or without.
 
-/// Cumulative counters at one moment; `None` where the engine doesn't tell.
+/// Cumulative counters at one moment; `None` where the engine reports none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
-    /// Drafted steps.
+    /// Verify passes with at least one drafted token, counted for each request.
     pub drafted_steps: Option<f64>,
-    /// Drafted tokens.
+    /// Drafted tokens, accepted or rejected.
     pub drafted: Option<f64>,
-    /// Accepted drafted tokens.
+    /// Accepted drafted tokens, bonus tokens excluded.
     pub accepted: Option<f64>,
     /// Steps that accepted more than d drafted tokens, by d.
     pub accepted_by_depth: Vec<f64>,
@@ -48,11 +48,11 @@ pub struct OwnWindow {
 pub struct Window {
     /// Seconds of the interval.
     pub seconds: f64,
-    /// Drafted steps.
+    /// Drafted steps in the interval.
     pub drafted_steps: Option<f64>,
-    /// Drafted tokens.
+    /// Drafted tokens in the interval, accepted or rejected.
     pub drafted: Option<f64>,
-    /// Accepted drafted tokens.
+    /// Accepted drafted tokens in the interval, bonus tokens excluded.
     pub accepted: Option<f64>,
     /// Accepted drafted tokens per drafted step.
     pub accepted_mean: Option<f64>,
@@ -62,7 +62,7 @@ pub struct Window {
     pub acceptance_by_depth: Vec<f64>,
     /// True if these rates are lower bounds, since drafted tokens by depth are not known.
     pub depth_is_lower_bound: bool,
-    /// Decode steps.
+    /// Decode steps in the interval, with a draft or without.
     pub steps: Option<f64>,
     /// Tokens per step, over all steps.
     pub tokens_per_step: Option<f64>,
@@ -76,7 +76,7 @@ pub struct Window {
     pub running: Option<f64>,
     /// Engine's own window mean.
     pub own: Option<OwnWindow>,
-    /// B, root included.
+    /// B: tokens of a verify pass, the root included.
     pub budget: Option<usize>,
 }
 

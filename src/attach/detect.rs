@@ -8,9 +8,9 @@ use super::{AttachError, Engine, Http, Identity, Keys, Server, server};
 pub struct Target {
     /// Client for its address.
     pub http: Http,
-    /// Engine behind it.
+    /// Engine of the server, with its requests and parsers.
     pub server: Box<dyn Server>,
-    /// Facts about it.
+    /// Version, model and other facts read at detection.
     pub identity: Identity,
 }
 

@@ -42,7 +42,7 @@ pub enum AttachError {
     Unauthorized {
         /// Address of the request.
         at: String,
-        /// HTTP status.
+        /// HTTP status code, 401 or 403.
         status: u16,
         /// True if a key was sent.
         with_key: bool,
@@ -52,7 +52,7 @@ pub enum AttachError {
     Status {
         /// Address of the request.
         at: String,
-        /// HTTP status.
+        /// HTTP status code of the answer.
         status: u16,
         /// Message in the body; empty where there is none.
         why: String,
@@ -108,15 +108,15 @@ pub enum AttachError {
     NoCounters {
         /// Address of the server.
         at: String,
-        /// Engine that answers.
+        /// Engine whose counters are off.
         engine: Engine,
         /// Way to switch them on, by its own documentation.
         why: String,
     },
-    /// The engine can't tell what was asked for.
+    /// The engine doesn't expose the requested figures.
     #[error("{}: {why}", engine.name())]
     Unsupported {
-        /// Engine that answers.
+        /// Engine without the requested figures.
         engine: Engine,
         /// Reason, in one clause.
         why: String,
@@ -126,7 +126,7 @@ pub enum AttachError {
     File {
         /// Path of the file.
         file: String,
-        /// Reason.
+        /// Fault that was found in the file.
         why: String,
     },
 }

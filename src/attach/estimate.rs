@@ -1,23 +1,27 @@
 //! Estimates of mu, mu2 and the ceilings from partial distributions, and brackets that always hold.
 //!
 //! # Estimates
-//! A position comes with its k most probable tokens, of mass 1 - eps together, and a token y that was drawn from the same distribution.
-//! With x = -ln p(y) and any c that depends on the listed tokens alone,
+//! A position comes with its k most probable tokens, of mass 1 - eps together, and a token y that
+//! was drawn from the same distribution. With x = -ln p(y) and any c that depends on the listed
+//! tokens alone,
 //!
 //! ```text
 //! H_k + eps c + 1[y not listed] (x - c)        has mean H, the entropy,
 //! Q_k + eps c^2 + 1[y not listed] (x^2 - c^2)  has mean sum p ln^2 p,
 //! ```
 //!
-//! where H_k and Q_k are the listed tokens' parts. c lies between the surprisals that the tail can have. The law of the surprisal is
-//! estimated in the same way: listed tokens by their probabilities, the tail by the drawn tokens that fell into it, which get its whole
-//! mass. mu and mu2 are unbiased; fluid and renewal are functions of them and consistent. Intervals come from a bootstrap over texts,
-//! all figures from the same replicates.
+//! where H_k and Q_k are the listed tokens' parts. c lies between the surprisals that the tail can
+//! have. The distribution of the surprisal is estimated in the same way: listed tokens by their
+//! probabilities, the tail by the drawn tokens that fell into it, which get its whole mass. mu and
+//! mu2 are unbiased; fluid and renewal are functions of them and consistent. Intervals come from a
+//! bootstrap over texts, all figures from the same replicates.
 //!
 //! # Brackets
-//! A tail token is at most as probable as the last one listed, p_k. Both -x ln x and, up to 1/e, x ln^2 x are concave: their sum over the
-//! tail is least when the tail is packed into tokens of p_k and one rest, and largest when it is even. The fluid bound is a mean of
-//! convex functions of the probabilities, so that the packed tail bounds it from above and an even or dropped tail from below.
+//! A tail token is at most as probable as the last one listed, p_k. Both -x ln x and, up to 1/e,
+//! x ln^2 x are concave: their sum over the tail is least when the tail is packed into tokens of
+//! p_k and one rest, and largest when it is even. The fluid bound is a mean of convex functions of
+//! the probabilities, so that the packed tail bounds it from above and an even or dropped tail from
+//! below.
 
 use crate::distribution::Moments;
 use crate::theory::bootstrap::half_widths;
@@ -234,7 +238,7 @@ struct TextSums {
     positions: usize,
     entropy: f64,
     second: f64,
-    /// Listed tokens.
+    /// Pool of the listed tokens of all positions.
     head: Pool,
     /// Drawn tokens that were not listed, each with its whole mass.
     tail: Pool,
@@ -297,8 +301,8 @@ impl TextSums {
         self.chains.iter_mut().zip(other.chains).for_each(|(sum, more)| *sum += weight * more);
     }
 
-    /// Pool of the estimated law: listed tokens, and the tail's mass spread over the drawn tokens
-    /// that fell into it.
+    /// Pool of the estimated distribution: listed tokens, and the tail's mass spread over the drawn
+    /// tokens that fell into it.
     fn pool(&self) -> Pool {
         let mut pool = self.head.clone();
         pool.clear();
@@ -433,7 +437,7 @@ impl Laws {
         }
     }
 
-    /// Adds one text.
+    /// Adds the positions and chain marks of one text.
     pub fn add(&mut self, scored: &Scored) {
         let mut text = TextSums::new(COARSE);
         for position in &scored.positions {
@@ -552,25 +556,25 @@ mod tests {
     use super::*;
     use crate::theory::bootstrap::SplitMix;
 
-    fn moments(law: &[f64]) -> (f64, f64) {
-        law.iter()
+    fn moments(dist: &[f64]) -> (f64, f64) {
+        dist.iter()
             .filter(|p| **p > 0.0)
             .fold((0.0, 0.0), |(h, q), p| (h - p * p.ln(), q + p * p.ln().powi(2)))
     }
 
-    fn sorted(law: &[f64]) -> Vec<f64> {
-        let mut law = law.to_vec();
-        law.sort_by(|a, b| b.total_cmp(a));
-        law
+    fn sorted(dist: &[f64]) -> Vec<f64> {
+        let mut dist = dist.to_vec();
+        dist.sort_by(|a, b| b.total_cmp(a));
+        dist
     }
 
-    fn position(law: &[f64], k: usize, drawn: Option<usize>) -> Position {
-        let law = sorted(law);
-        let drawn = drawn.map(|y| Drawn { surprisal: -law[y].ln(), in_top: y < k });
-        Position::new(law[..k.min(law.len())].iter().copied(), drawn)
+    fn position(dist: &[f64], k: usize, drawn: Option<usize>) -> Position {
+        let dist = sorted(dist);
+        let drawn = drawn.map(|y| Drawn { surprisal: -dist[y].ln(), in_top: y < k });
+        Position::new(dist[..k.min(dist.len())].iter().copied(), drawn)
     }
 
-    fn laws() -> impl Strategy<Value = Vec<f64>> {
+    fn distributions() -> impl Strategy<Value = Vec<f64>> {
         (prop::collection::vec(1e-4f64..1.0, 1..60), 0.2f64..6.0).prop_map(|(raw, sharp)| {
             let raw: Vec<f64> = raw.iter().map(|x| x.powf(sharp).max(1e-12)).collect();
             let sum: f64 = raw.iter().sum();
@@ -580,12 +584,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn estimates_have_the_mean_of_the_whole_law(law in laws(), k in 0usize..61, known in any::<bool>()) {
-            let (law, (h, q)) = (sorted(&law), moments(&law));
-            let vocabulary = known.then_some(law.len());
+        fn estimates_have_the_mean_of_the_whole_distribution(
+            dist in distributions(), k in 0usize..61, known in any::<bool>(),
+        ) {
+            let (dist, (h, q)) = (sorted(&dist), moments(&dist));
+            let vocabulary = known.then_some(dist.len());
             let (mut entropy, mut second) = (0.0, 0.0);
-            for (y, p) in law.iter().enumerate() {
-                let found = position(&law, k, Some(y)).moments(vocabulary).unwrap();
+            for (y, p) in dist.iter().enumerate() {
+                let found = position(&dist, k, Some(y)).moments(vocabulary).unwrap();
                 entropy += p * found.entropy;
                 second += p * found.second;
             }
@@ -593,17 +599,22 @@ mod tests {
         }
 
         #[test]
-        fn brackets_hold(laws in prop::collection::vec(laws(), 1..6), k in 0usize..61, drafted in 1usize..64) {
-            let size = laws.iter().map(Vec::len).max().unwrap();
+        fn brackets_hold(
+            dists in prop::collection::vec(distributions(), 1..6),
+            k in 0usize..61,
+            drafted in 1usize..64,
+        ) {
+            let size = dists.iter().map(Vec::len).max().unwrap();
             let (mut sums, mut pool, mut h, mut q) = (Laws::new(Some(size)), Pool::new(), 0.0, 0.0);
             let mut unknown = Laws::new(None);
-            for law in &laws {
-                let scored = Scored { positions: vec![position(law, k, None)], chains: Vec::new() };
+            for dist in &dists {
+                let positions = vec![position(dist, k, None)];
+                let scored = Scored { positions, chains: Vec::new() };
                 sums.add(&scored);
                 unknown.add(&scored);
-                pool.add_probabilities(law);
-                let (entropy, second) = moments(law);
-                (h, q) = (h + entropy / laws.len() as f64, q + second / laws.len() as f64);
+                pool.add_probabilities(dist);
+                let (entropy, second) = moments(dist);
+                (h, q) = (h + entropy / dists.len() as f64, q + second / dists.len() as f64);
             }
             let found = sums.brackets(Some(drafted + 1)).unwrap();
             prop_assert!(found.mu.0 <= h + 1e-9 && h <= found.mu.1.unwrap() + 1e-9, "{found:?} {h}");
@@ -617,12 +628,15 @@ mod tests {
         }
 
         #[test]
-        fn whole_distributions_need_no_draw(laws in prop::collection::vec(laws(), 4..8), drafted in 1usize..32) {
+        fn whole_distributions_need_no_draw(
+            dists in prop::collection::vec(distributions(), 4..8), drafted in 1usize..32,
+        ) {
             let mut sums = Laws::new(None);
             let mut pool = Pool::new();
-            for law in &laws {
-                sums.add(&Scored { positions: vec![position(law, law.len(), None)], chains: Vec::new() });
-                pool.add_probabilities(law);
+            for dist in &dists {
+                let positions = vec![position(dist, dist.len(), None)];
+                sums.add(&Scored { positions, chains: Vec::new() });
+                pool.add_probabilities(dist);
             }
             let found = sums.estimates(Some(drafted + 1), Some(drafted as f64));
             let near = |a: Option<Estimate>, b: f64| (a.unwrap().value / b.max(1e-12) - 1.0).abs() < 1e-3 || b < 1e-6;
@@ -647,12 +661,12 @@ mod tests {
     }
 
     #[test]
-    fn toy_laws_are_bracketed_as_computed_before() {
-        // Zipf laws of exponent 1.6 over 128,000 tokens: shared notes on servers, 2.2.
+    fn a_zipf_distribution_is_bracketed_as_computed_before() {
+        // Zipf distribution of exponent 1.6 over 128,000 tokens: shared notes on servers, 2.2.
         let raw: Vec<f64> = (1..=128_000).map(|i| f64::from(i).powf(-1.6)).collect();
         let sum: f64 = raw.iter().sum();
-        let law: Vec<f64> = raw.iter().map(|x| x / sum).collect();
-        let found = position(&law, 20, None);
+        let dist: Vec<f64> = raw.iter().map(|x| x / sum).collect();
+        let found = position(&dist, 20, None);
         let (low, high) = found.entropy_bracket(Some(128_000));
         assert!(
             (low - 2.40).abs() < 0.006 && (high.unwrap() - 3.38).abs() < 0.006,
@@ -664,7 +678,8 @@ mod tests {
 
     const VOCABULARY: usize = 48;
 
-    /// Law of a position: Zipf, whose exponent depends on the text's level and the position.
+    /// Distribution of a position: Zipf, whose exponent depends on the text's level and the
+    /// position.
     fn zipf(level: f64, draws: &mut SplitMix) -> Vec<f64> {
         let exponent = (1.3 + 0.25 * level + 0.5 * draws.normal()).clamp(0.3, 4.0);
         let raw: Vec<f64> = (1..=VOCABULARY).map(|i| (i as f64).powf(-exponent)).collect();
@@ -672,14 +687,14 @@ mod tests {
         raw.iter().map(|x| x / sum).collect()
     }
 
-    fn sample(law: &[f64], u: f64) -> usize {
+    fn sample(dist: &[f64], u: f64) -> usize {
         let mut below = 0.0;
-        law.iter()
+        dist.iter()
             .position(|p| {
                 below += p;
                 u < below
             })
-            .unwrap_or(law.len() - 1)
+            .unwrap_or(dist.len() - 1)
     }
 
     /// Shares of `RUNS` simulated probes in which mu, mu2 and fluid lie in their intervals.
@@ -696,17 +711,17 @@ mod tests {
         let mut covered = [0; 3];
         for run in 0..runs {
             let mut draws = SplitMix(run * 0x10_0001 + k as u64);
-            let mut laws = Laws::new(Some(VOCABULARY));
+            let mut sums = Laws::new(Some(VOCABULARY));
             for _ in 0..texts {
                 let level = draws.normal();
                 let positions = (0..positions).map(|_| {
-                    let law = zipf(level, &mut draws);
-                    let y = sample(&law, draws.uniform());
-                    position(&law, k, Some(y))
+                    let dist = zipf(level, &mut draws);
+                    let y = sample(&dist, draws.uniform());
+                    position(&dist, k, Some(y))
                 });
-                laws.add(&Scored { positions: positions.collect(), chains: Vec::new() });
+                sums.add(&Scored { positions: positions.collect(), chains: Vec::new() });
             }
-            let found = laws.estimates(Some(DRAFTED + 1), None);
+            let found = sums.estimates(Some(DRAFTED + 1), None);
             for (count, (estimate, truth)) in
                 covered.iter_mut().zip([found.mu, found.mu2, found.fluid].into_iter().zip(truth))
             {

@@ -99,11 +99,11 @@ impl Address {
 /// Answer to a GET request.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// HTTP status.
+    /// HTTP status code of the answer.
     pub status: u16,
     /// Body, of 16 MiB at most.
     pub body: Vec<u8>,
-    /// `Server` header.
+    /// Value of the `Server` header, where present.
     pub server: Option<String>,
 }
 

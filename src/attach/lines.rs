@@ -17,7 +17,7 @@ pub enum AttachLine<'a> {
     Step(AttachStepLine<'a>),
     /// One for each interval of a server that is watched.
     Window(Box<WindowLine>),
-    /// The last.
+    /// The last: figures over all steps and texts.
     Summary(Box<AttachSummaryLine>),
 }
 

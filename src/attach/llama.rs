@@ -24,7 +24,7 @@ const TOKEN_BYTES: usize = 512;
 /// steps.
 const FOR_DISTRIBUTIONS: f64 = 0.75;
 
-/// Server of llama.cpp.
+/// [`Server`] for llama.cpp's llama-server: counters, probes and scoring.
 #[derive(Debug, Default)]
 pub struct LlamaServer {
     identity: Identity,
@@ -609,12 +609,12 @@ mod tests {
     fn read(text: &str) -> TimedSteps {
         let mut events = Events::new(text.as_bytes(), "x".into(), 1 << 24);
         let mut timed = TimedSteps::new("p");
-        let mut told = 0;
+        let mut reported = 0;
         while let Some(value) = events.next_json().unwrap() {
-            told += timed.take(&value).unwrap().len();
+            reported += timed.take(&value).unwrap().len();
         }
-        told += timed.finish().len();
-        assert_eq!(told, timed.steps.len());
+        reported += timed.finish().len();
+        assert_eq!(reported, timed.steps.len());
         timed
     }
 
@@ -640,7 +640,7 @@ mod tests {
         // A character of three tokens comes with the last of them: only every third token has a
         // chunk.
         let timed = read(fixture!("llama-held.txt"));
-        assert_eq!((timed.tokens, timed.ids.len()), (30, 0), "ids of held tokens are not told");
+        assert_eq!((timed.tokens, timed.ids.len()), (30, 0), "ids of held tokens are not reported");
         let emitted: usize = timed.steps.iter().map(|step| step.emitted).sum();
         assert_eq!(emitted, 29);
         assert!(timed.steps.iter().all(|step| step.exact), "{:?}", timed.steps);
@@ -650,7 +650,7 @@ mod tests {
 
     #[test]
     fn a_step_without_any_chunk_is_not_passed_over() {
-        // Cut out all chunks of one step: what follows can't be told apart any more.
+        // Cut out all chunks of one step: what follows can't be split into steps any more.
         let chunks: Vec<&str> = fixture!("llama-stream.txt").split_inclusive("\n\n").collect();
         let without = |cut: usize| -> String {
             chunks.iter().enumerate().filter(|(i, _)| *i != cut).map(|(_, chunk)| *chunk).collect()

@@ -3,7 +3,7 @@
 use super::prometheus::Samples;
 use super::{AttachError, Capabilities, Counters, Engine, Http, Identity, Server};
 
-/// Server of mistral.rs.
+/// [`Server`] for mistral.rs: counters only, no probes.
 pub struct MistralRs;
 
 impl Server for MistralRs {

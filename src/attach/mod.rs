@@ -1,4 +1,4 @@
-//! Running servers of other engines: what they tell about their speculation, and what can be
+//! Running servers of other engines: what they report about their speculation, and what can be
 //! estimated from outside.
 //!
 //! [`Server`] is one engine behind an address: `scrape` reads counters, `probe` sends prompts and
@@ -41,23 +41,23 @@ use estimate::Scored;
 /// Engines that are recognized by what they answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// llama.cpp's llama-server.
+    /// llama.cpp's HTTP server, `llama-server`.
     LlamaServer,
-    /// vLLM's OpenAI-compatible server.
+    /// vLLM's OpenAI-compatible server, `vllm serve`.
     Vllm,
-    /// SGLang's runtime server.
+    /// SGLang's runtime server, `sglang.launch_server`.
     Sglang,
-    /// TensorRT-LLM's trtllm-serve.
+    /// TensorRT-LLM's OpenAI-compatible server, `trtllm-serve`.
     TensorRtLlm,
     /// mistral.rs, the Rust server.
     MistralRs,
-    /// Hugging Face's text-generation-inference.
+    /// Hugging Face's text-generation-inference (TGI).
     Tgi,
     /// Ollama, which hides its llama-server.
     Ollama,
     /// LM Studio's local server.
     LmStudio,
-    /// MLX-LM's Python server.
+    /// MLX-LM's Python server, `mlx_lm.server`.
     MlxLm,
 }
 
@@ -110,7 +110,7 @@ impl Engine {
     }
 }
 
-/// Facts about a server that don't change while it runs; `None` where it doesn't tell.
+/// Facts about a server that don't change while it runs; `None` where not reported.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Identity {
     /// Version of the engine.
@@ -144,7 +144,7 @@ pub type Sink<'a> = &'a mut dyn FnMut(Event) -> bool;
 
 /// One engine behind an address.
 pub trait Server: Send {
-    /// Engine that answers.
+    /// Returns the engine behind the address.
     fn engine(&self) -> Engine;
 
     /// Abilities of this server.

@@ -31,7 +31,7 @@ pub struct ProbeSettings {
 /// One prompt to send.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Number from 0.
+    /// Number of the request in the plan, from 0.
     pub index: usize,
     /// Name of the prompt.
     pub id: String,
@@ -65,7 +65,7 @@ pub struct Planned {
 /// Requests of a probe.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Requests by kind.
+    /// Requests that will be sent, grouped by kind.
     pub kinds: Vec<Planned>,
     /// Prompts in the order in which they are sent.
     pub requests: Vec<Request>,
@@ -120,9 +120,9 @@ pub struct Step {
     pub step: usize,
     /// Index of its first token in the text.
     pub start: usize,
-    /// Accepted drafted tokens.
+    /// Accepted drafted tokens, bonus token excluded; `None` where unknown.
     pub accepted: Option<usize>,
-    /// Drafted tokens.
+    /// Drafted tokens, accepted or rejected; `None` where unknown.
     pub drafted: Option<usize>,
     /// Tokens that it emitted.
     pub emitted: usize,
@@ -139,7 +139,7 @@ pub struct ProbedText {
     pub prompt: Vec<u32>,
     /// Tokens of the text from its begin, as far as they are known without a gap.
     pub ids: Vec<u32>,
-    /// Tokens generated.
+    /// Number of tokens generated; `ids` may hold fewer.
     pub tokens: usize,
     /// Steps; the first token is of none, since the pass over the prompt gives it.
     pub steps: Vec<Step>,

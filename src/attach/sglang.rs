@@ -19,7 +19,7 @@ use super::{AttachError, Capabilities, Counters, Engine, Event, Http, Identity, 
 
 const TOKEN_BYTES: usize = 256;
 
-/// Server of SGLang.
+/// [`Server`] for SGLang: counters and probes.
 #[derive(Debug, Default)]
 pub struct Sglang {
     identity: Identity,

@@ -1,4 +1,4 @@
-//! Engines that tell nothing of their speculation: one line each says why.
+//! Engines that report no figures of speculative decoding, with the reason in one line each.
 
 use super::{AttachError, Capabilities, Counters, Engine, Http, Identity, Server};
 

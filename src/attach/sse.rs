@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_in_a_stream_are_told() {
+    fn errors_in_a_stream_are_reported() {
         for text in [
             &b"data: {\"error\":{\"message\":\"no\\u001b luck\",\"code\":500}}\n\n"[..],
             b"error: {\"message\":\"no\\u001b luck\"}\n\n",

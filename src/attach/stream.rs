@@ -75,7 +75,7 @@ impl Chunks {
                 steps.push(step(i, start, Some(accepted), Some(drafted), emitted, seconds, true));
                 start += emitted;
             }
-            // Steps without a draft emit one token each; their places are not told.
+            // Steps without a draft emit one token each; their places are not reported.
             for i in 0..undrafted {
                 steps.push(step(by_step.len() + i, start, Some(0), Some(0), 1, None, true));
                 start += 1;
@@ -85,8 +85,8 @@ impl Chunks {
         let proven = proof.passes.is_some() || proof.accepted.is_some();
         let accepted: usize = later.iter().map(|(tokens, _)| tokens - 1).sum();
         // The last step may have accepted more than was emitted.
-        let fits = proof.accepted.is_none_or(|told| {
-            accepted <= told && told <= accepted + budget.unwrap_or(1).saturating_sub(1)
+        let fits = proof.accepted.is_none_or(|reported| {
+            accepted <= reported && reported <= accepted + budget.unwrap_or(1).saturating_sub(1)
         });
         let short = budget.is_none_or(|budget| later.iter().all(|(tokens, _)| *tokens <= budget));
         let exact = proven && whole && fits && short;
@@ -97,7 +97,7 @@ impl Chunks {
             let missing = proof
                 .accepted
                 .filter(|_| exact && i + 1 == later.len())
-                .map_or(0, |told| told - accepted);
+                .map_or(0, |reported| reported - accepted);
             let seconds = whole.then(|| gap(i));
             steps.push(step(i, start, Some(tokens - 1 + missing), drafted, tokens, seconds, exact));
             start += tokens;
@@ -106,7 +106,7 @@ impl Chunks {
     }
 }
 
-/// Places steps without a draft among the drafted ones where chunks tell: a longer chunk is the
+/// Places steps without a draft among the drafted ones by chunk lengths: a longer chunk is the
 /// next drafted step that accepted so much. Where they don't fit, starts of steps stay as they are
 /// and no step is compared with the text.
 fn placed(steps: Vec<Step>, chunks: &[(usize, f64)], drafted: usize) -> Vec<Step> {

@@ -35,19 +35,19 @@ pub struct LightSpeed {
 /// Figures over all that was seen; `None` where they can't be known.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// Texts that ended.
+    /// Number of texts that ended.
     pub texts: usize,
     /// Tokens generated, those outside of steps included.
     pub tokens: Option<f64>,
-    /// Steps.
+    /// Decode steps, with a draft or without.
     pub steps: Option<f64>,
     /// Steps that are certain to be single ones.
     pub exact_steps: usize,
     /// Steps with a draft.
     pub drafted_steps: Option<f64>,
-    /// Drafted tokens.
+    /// Drafted tokens over all steps, accepted or rejected.
     pub drafted: Option<f64>,
-    /// Accepted drafted tokens.
+    /// Accepted drafted tokens over all steps, bonus tokens excluded.
     pub accepted: Option<f64>,
     /// Accepted drafted tokens per step; of a server that is only watched, per drafted step.
     pub accepted_mean: Option<f64>,
@@ -79,7 +79,7 @@ pub struct Summary {
     pub tokens_per_second: Option<f64>,
     /// Times of passes by size.
     pub pass_times: Vec<PassTime>,
-    /// Ceiling on speed.
+    /// Ceiling on decoding speed, from the times of passes.
     pub light: Option<LightSpeed>,
     /// Ready-made means of the engine, by its own definition.
     pub own_tokens_per_step: Option<f64>,
@@ -95,7 +95,7 @@ pub struct Tally {
     steps: Vec<Step>,
     /// Totals that come without steps.
     totals: Counters,
-    laws: Laws,
+    distributions: Laws,
     /// First reading of a server that is watched, moved on where it restarts.
     window: Option<Window>,
 }
@@ -110,7 +110,7 @@ impl Tally {
             tokens: 0,
             steps: Vec::new(),
             totals: Counters::default(),
-            laws: Laws::new(identity.vocabulary),
+            distributions: Laws::new(identity.vocabulary),
             window: None,
         }
     }
@@ -132,7 +132,7 @@ impl Tally {
 
     /// Takes the distributions of one text in.
     pub fn score(&mut self, scored: &Scored) {
-        self.laws.add(scored);
+        self.distributions.add(scored);
     }
 
     /// Adds totals that come without steps, as of a histogram.
@@ -161,7 +161,7 @@ impl Tally {
         self.budget = self.budget.max(more.budget);
     }
 
-    /// Steps taken in.
+    /// Returns the steps taken in so far.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
@@ -197,7 +197,8 @@ impl Tally {
             None
         };
         let greedy = self.temperature <= 0.0;
-        let found = (self.laws.positions() > 0).then(|| self.laws.estimates(budget, mean_drafted));
+        let found = (self.distributions.positions() > 0)
+            .then(|| self.distributions.estimates(budget, mean_drafted));
         let (estimates, reference) = if greedy { (None, found) } else { (found, None) };
         let own = all.totals.own.map(|own| own.tokens_per_step);
         let pass_times = pass_times(&self.steps);
@@ -207,8 +208,9 @@ impl Tally {
                 None => (tokens, seconds),
             });
         let speed = (timed.1 > 0.0).then(|| timed.0 / timed.1);
-        let light = speed
-            .and_then(|speed| light(&pass_times, speed, greedy, &self.laws, estimates.as_ref()));
+        let light = speed.and_then(|speed| {
+            light(&pass_times, speed, greedy, &self.distributions, estimates.as_ref())
+        });
         Summary {
             texts: self.texts,
             tokens: if self.tokens > 0 {
@@ -232,7 +234,7 @@ impl Tally {
             greedy,
             estimates,
             reference,
-            brackets: self.laws.brackets(budget),
+            brackets: self.distributions.brackets(budget),
             step_seconds: figures.step_seconds,
             tokens_per_second: speed,
             pass_times,
@@ -269,7 +271,7 @@ fn figures_tokens(totals: &Counters) -> Option<f64> {
     totals.tokens.or(totals.step_tokens)
 }
 
-/// Steps as counters.
+/// Sums steps into counters; `None` for figures that some step lacks.
 pub(crate) fn counters(steps: &[Step]) -> Counters {
     if steps.is_empty() {
         return Counters::default();
@@ -342,7 +344,7 @@ fn light(
     times: &[PassTime],
     speed: f64,
     greedy: bool,
-    laws: &Laws,
+    distributions: &Laws,
     estimates: Option<&Estimates>,
 ) -> Option<LightSpeed> {
     let seconds = seconds_by_size(times);
@@ -353,7 +355,7 @@ fn light(
         return Some(LightSpeed { ceiling, best_budget: best.budget, share });
     }
     let fluid = estimates?.fluid?;
-    let curve = laws.fluid_curve(seconds.len().checked_sub(1)?);
+    let curve = distributions.fluid_curve(seconds.len().checked_sub(1)?);
     let best = best_fixed(&curve, &seconds)?;
     let scaled = |scale: f64| {
         let curve: Vec<f64> =

@@ -7,7 +7,7 @@
 use super::prometheus::Samples;
 use super::{AttachError, Capabilities, Counters, Engine, Http, Identity, Server};
 
-/// Server of TensorRT-LLM.
+/// [`Server`] for TensorRT-LLM: counters only, no probes.
 pub struct TensorRtLlm;
 
 impl Server for TensorRtLlm {

@@ -8,7 +8,7 @@
 use super::prometheus::Samples;
 use super::{AttachError, Capabilities, Counters, Engine, Http, Identity, Server};
 
-/// Server of text-generation-inference.
+/// [`Server`] for text-generation-inference: counters only, no probes.
 pub struct Tgi;
 
 impl Server for Tgi {

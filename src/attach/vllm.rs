@@ -21,7 +21,7 @@ const TOKEN_BYTES: usize = 256;
 /// Tokens per position that vLLM lists unless it is started otherwise.
 const MOST_TOP: usize = 20;
 
-/// Server of vLLM.
+/// [`Server`] for vLLM: counters and probes.
 #[derive(Debug, Default)]
 pub struct Vllm {
     identity: Identity,
@@ -242,7 +242,7 @@ impl VllmText {
                 return Err("a chunk has another number of tokens than of distributions".to_owned());
             }
         } else if choice["text"].as_str().is_some_and(|text| !text.is_empty()) {
-            return Err("a chunk tells neither token ids nor distributions; the server is too old for a probe".to_owned());
+            return Err("a chunk has neither token ids nor distributions; the server is too old for a probe".to_owned());
         }
         self.ids.extend(ids.into_iter().flatten());
         for i in 0..listed.unwrap_or(0) {
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn the_drawn_token_is_told_from_the_most_probable_ones() {
+    fn the_drawn_token_is_separated_from_the_most_probable_ones() {
         let mut top: serde_json::Map<String, Value> =
             (0..MOST_TOP).map(|i| (format!("token_id:{i}"), json!(-1.0 - i as f64))).collect();
         let inside = position(Some(&top), MOST_TOP, Some("token_id:3"), Some(-4.0));

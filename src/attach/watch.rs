@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_may_pass_are_told_once() {
+    fn transient_failures_are_reported_once() {
         let gone = || AttachError::Unreachable { at: "x".into(), why: "y".into() };
         let mut watch = Watch::default();
         assert!(watch.failed(gone()).unwrap().is_some());

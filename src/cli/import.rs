@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use super::attach::{text, told};
+use super::attach::{add_fix, text};
 use super::errors::print_lines;
 use super::lines::AtomicOutput;
 use crate::attach::import::Imported;
@@ -37,7 +37,7 @@ pub fn run(options: &ImportOptions) -> anyhow::Result<ExitCode> {
         let file = File::open(path).map_err(|error| {
             anyhow!("{name}: can't be read: {error}; give a file that can be read")
         })?;
-        imported.read(&name, BufReader::new(file)).map_err(told)?;
+        imported.read(&name, BufReader::new(file)).map_err(add_fix)?;
     }
     let summary = imported.summary();
     if let Some(mut json) = json {

@@ -32,11 +32,11 @@ pub struct Attached {
     pub requests: usize,
     /// Figures over all that was seen, as of the last text or reading.
     pub summary: Summary,
-    /// Last steps.
+    /// Most recent steps, oldest first, at most `KEPT_STEPS`.
     pub steps: VecDeque<Step>,
-    /// Last readings.
+    /// Most recent readings, oldest first, at most `KEPT_WINDOWS`.
     pub windows: VecDeque<Window>,
-    /// Last notice.
+    /// Most recent notice, shown in the footer.
     pub notice: Option<String>,
     /// True if all that was planned is done.
     pub finished: bool,

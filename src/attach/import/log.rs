@@ -8,7 +8,7 @@ const MOST_DRAFTED: usize = 4096;
 /// Content of one line.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Logged {
-    /// One step.
+    /// One drafted step of a request.
     Step(Step),
     /// Totals of a request, whose steps may have lines of their own.
     Request(Counters),

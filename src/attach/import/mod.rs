@@ -65,7 +65,7 @@ impl Imported {
         self.model.as_deref()
     }
 
-    /// Steps in their order, where files tell them.
+    /// Steps in their order, where files list them.
     pub fn steps(&self) -> &[Step] {
         self.tally.steps()
     }

@@ -117,7 +117,7 @@ pub fn run(options: AttachOptions) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::watch().context("signals can't be watched")?;
     let prompts = prompts(&options)?;
     let json = options.json.as_deref().map(AtomicOutput::open).transpose()?;
-    let address = Address::parse(&options.url).map_err(told)?;
+    let address = Address::parse(&options.url).map_err(add_fix)?;
     let keys = keys(&options)?;
     let patience = Duration::from_secs_f64(options.timeout);
     let insecure = options.insecure;
@@ -129,7 +129,7 @@ pub fn run(options: AttachOptions) -> anyhow::Result<ExitCode> {
     std::thread::spawn(move || drop(sender.send(Box::new(attach::detect(named, &keys, &client)))));
     let target = loop {
         match receiver.recv_timeout(Duration::from_millis(50)) {
-            Ok(found) => break found.map_err(told)?,
+            Ok(found) => break found.map_err(add_fix)?,
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 if let Some(status) = interrupt.status() {
                     return Ok(ExitCode::from(status));
@@ -186,10 +186,10 @@ fn keys(options: &AttachOptions) -> anyhow::Result<Keys> {
                 )
             };
             let text = read.map_err(unreadable)?;
-            Some(Key::new(&text, &format!("--key-file {shown}")).map_err(told)?)
+            Some(Key::new(&text, &format!("--key-file {shown}")).map_err(add_fix)?)
         }
     };
-    Keys::read(named, |name| std::env::var(name).ok()).map_err(told)
+    Keys::read(named, |name| std::env::var(name).ok()).map_err(add_fix)
 }
 
 /// Work to do with a server.
@@ -216,7 +216,7 @@ impl Work {
             raw: options.raw,
         };
         let plan =
-            options.probe.then(|| target.server.plan(&settings)).transpose().map_err(told)?;
+            options.probe.then(|| target.server.plan(&settings)).transpose().map_err(add_fix)?;
         let most = options.seconds.map(Duration::from_secs_f64);
         Ok(Work { plan, every: Duration::from_secs_f64(options.every), most })
     }
@@ -356,7 +356,7 @@ impl Report {
             && summary.accepted.is_none();
         if failed.is_some() && nothing {
             // Nothing is complete: a file of JSON does not get its name.
-            return Err(failed.map_or_else(|| anyhow!("nothing was read"), told));
+            return Err(failed.map_or_else(|| anyhow!("nothing was read"), add_fix));
         }
         if let Some(mut json) = self.json.take() {
             json.write(&AttachLine::Summary(Box::new((&summary).into())))?;
@@ -371,14 +371,14 @@ impl Report {
             .context("can't write standard output")?;
         }
         match failed {
-            Some(error) => Err(told(error)),
+            Some(error) => Err(add_fix(error)),
             None => Ok(self.interrupt.status().map_or(ExitCode::SUCCESS, ExitCode::from)),
         }
     }
 }
 
-/// An error with its fix, in one line.
-pub(super) fn told(error: AttachError) -> anyhow::Error {
+/// Returns an error with its fix, in one line.
+pub(super) fn add_fix(error: AttachError) -> anyhow::Error {
     let fix = match &error {
         AttachError::Address { .. } => "give the address of the server",
         AttachError::KeyInClear { .. } => {

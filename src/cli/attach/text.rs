@@ -141,7 +141,7 @@ pub fn table(s: &Summary, engine: Option<Engine>, source: Source) -> String {
     row(
         "step time",
         s.step_seconds.map_or_else(unknown, |t| format!("{:.2} ms", 1e3 * t)),
-        if s.step_seconds.is_some() { "mean, drafting included" } else { "not told" },
+        if s.step_seconds.is_some() { "mean, drafting included" } else { "not reported" },
     );
     row("speed", s.tokens_per_second.map_or_else(unknown, |v| format!("{v:.1} tokens/s")), "");
     row(
@@ -174,7 +174,7 @@ fn ceilings(s: &Summary, source: Source, row: &mut impl FnMut(&str, String, &str
     };
     let Some(found) = found else {
         let why = match source {
-            Source::Counters => "needs --probe: the entropy of others' text is not told",
+            Source::Counters => "needs --probe: the entropy of others' text is not reported",
             Source::Probe => "no distributions were reported",
             Source::Files => "these files hold no distributions",
         };

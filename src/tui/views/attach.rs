@@ -130,14 +130,14 @@ fn interval(e: Estimate) -> String {
     }
 }
 
-/// Title of a pane, with the first of `told` at its right that has room.
-fn title(pen: &mut Pen, name: &str, told: &[&str]) {
+/// Title of a pane, with the first of `labels` that fits at its right.
+fn title(pen: &mut Pen, name: &str, labels: &[&str]) {
     let (line, width) = (pen.glyphs().line, pen.width());
     pen.rule(0, width, 0, line, Role::Frame);
     let name = pen.shorten(name, width.saturating_sub(4));
     let end = pen.text(1, 0, &format!(" {name} "), Role::Title);
-    if let Some(told) = told.iter().find(|told| pen.measure(told) + end + 3 <= width) {
-        pen.right(width.saturating_sub(1), 0, &format!(" {told} "), Role::Label);
+    if let Some(label) = labels.iter().find(|label| pen.measure(label) + end + 3 <= width) {
+        pen.right(width.saturating_sub(1), 0, &format!(" {label} "), Role::Label);
     }
 }
 
@@ -152,7 +152,7 @@ fn marks(state: &Attached, pen: &mut Pen) {
     let found = s.estimates.as_ref().or(s.reference.as_ref());
     let long = found
         .map(|found| format!("estimated, {} positions of {} texts", found.positions, found.texts));
-    let told: &[&str] = match (&s.estimates, &long) {
+    let labels: &[&str] = match (&s.estimates, &long) {
         (Some(_), Some(long)) => &[long, "estimated"],
         (None, Some(_)) => {
             &["greedy text; estimates are of temperature 1", "greedy; estimates at T 1"]
@@ -171,7 +171,7 @@ fn marks(state: &Attached, pen: &mut Pen) {
     }
     let accepted = s.accepted_mean.or(s.accepted_per_drafted_step);
     rows.extend(accepted.map(|accepted| ("accepted", exact(accepted), Role::GaugeAccepted)));
-    title(pen, "accepted drafted tokens per step", told);
+    title(pen, "accepted drafted tokens per step", labels);
     if rows.is_empty() {
         pen.text(1, 1, "nothing counted yet", Role::Label);
         return;
@@ -218,7 +218,7 @@ fn marks(state: &Attached, pen: &mut Pen) {
         ],
         None => vec![(
             "",
-            "entropy of others' text is not told: fluid and mu need a probe".to_owned(),
+            "entropy of others' text is not reported: fluid and mu need a probe".to_owned(),
             Role::Label,
             0,
         )],
@@ -228,14 +228,14 @@ fn marks(state: &Attached, pen: &mut Pen) {
 
 fn depth(state: &Attached, pen: &mut Pen) {
     let rates = &state.summary.acceptance_by_depth;
-    let told: &[&str] = match (rates.is_empty(), state.summary.depth_is_lower_bound) {
+    let labels: &[&str] = match (rates.is_empty(), state.summary.depth_is_lower_bound) {
         (true, _) => &[],
         (false, true) => &["at least; drafts of other lengths count as rejected", "at least"],
         (false, false) => &["exact"],
     };
-    title(pen, "acceptance by depth, given that it was reached", told);
+    title(pen, "acceptance by depth, given that it was reached", labels);
     if rates.is_empty() {
-        pen.text(1, 1, "not told by this engine, or nothing drafted yet", Role::Label);
+        pen.text(1, 1, "not reported by this engine, or no drafts yet", Role::Label);
         return;
     }
     let glyphs = pen.glyphs();
