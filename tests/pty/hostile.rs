@@ -38,7 +38,8 @@ const ATTACKS: [&str; 24] = [
 const OWN_CSI: &str = "mHJKhlAG";
 
 /// Private modes that the screen switches.
-const OWN_MODES: [&str; 4] = ["?1049", "?2004", "?25", "?2026"];
+const OWN_MODES: [&str; 9] =
+    ["?1049", "?2004", "?25", "?2026", "?1000", "?1002", "?1003", "?1006", "?1015"];
 
 /// Returns what reached the terminal although only a program may send it, or none should.
 fn leaks(raw: &[u8]) -> Vec<String> {

@@ -62,6 +62,8 @@ fn the_palette_and_the_search_take_text_and_the_mouse_selects() {
     // Wheel down and a click into the tree, in the encoding of SGR mode.
     t.send("\x1b[<64;60;20M\x1b[<0;10;25M\x1b[<0;10;25m");
     t.send("\x1b");
+    // A lone escape is told from the start of a sequence by what follows it.
+    std::thread::sleep(std::time::Duration::from_millis(60));
     t.send("q");
     t.wait_end("left by the person");
     assert!(t.restored(), "{}", t.left_behind());

@@ -78,7 +78,7 @@ fn a_session_from_start_to_quit() {
         t.alternate() && t.bracketed_paste() && t.cursor_hidden(),
         "the terminal is taken over"
     );
-    t.wait("steps", |s| s.contains("tokens/step") || s.contains("1 bonus"));
+    t.wait("steps", |s| s.contains(", E[X|T]"));
     t.send(" ");
     t.wait("the pause", |s| s.contains("paused") && s.contains("resume"));
     let before = t.number("step ");
@@ -89,7 +89,7 @@ fn a_session_from_start_to_quit() {
     t.send("DD");
     t.wait("the refusal", |s| s.contains("not today"));
     t.resize(120, 40);
-    t.wait("more room", |s| s.contains("tokens/step"));
+    t.wait("more room", |s| s.contains("what would help"));
     t.resize(20, 5);
     t.wait("too little room", |s| s.contains("too small"));
     t.resize(80, 24);
@@ -107,7 +107,7 @@ fn a_session_from_start_to_quit() {
 fn signals_end_it_and_restore_the_terminal() {
     for (name, number) in [("TERM", 15), ("HUP", 1), ("INT", 2)] {
         let mut t = start("run", 80, 24, &[]);
-        t.wait("steps", |s| s.contains("1 bonus"));
+        t.wait("steps", |s| s.contains(", E[X|T]"));
         t.signal(name);
         t.wait_end(&format!("left by signal {number}"));
         assert!(t.restored(), "{name}: {}", t.left_behind());
@@ -136,7 +136,7 @@ fn a_panic_of_the_screen_restores_the_terminal_first() {
 #[test]
 fn without_colour_there_is_none_and_weight_remains() {
     let mut t = start("run", 80, 24, &[("NO_COLOR", "1")]);
-    t.wait("steps", |s| s.contains("1 bonus"));
+    t.wait("steps", |s| s.contains(", E[X|T]"));
     let (coloured, bold) = t.has_color_and_bold();
     assert!(!coloured, "no cell has a colour");
     assert!(bold, "bold is still there");

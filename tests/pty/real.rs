@@ -59,7 +59,7 @@ fn a_session_from_start_to_quit() {
     t.send("T.");
     t.wait("the temperature", |s| s.contains("T 0.2") && number(s, "step ") == Some(before + 3));
     t.resize(120, 40);
-    t.wait("more room", |s| s.contains("tokens/step"));
+    t.wait("more room", |s| s.contains(" entropy "));
     t.resize(80, 24);
     t.wait("room again", |s| s.contains("paused"));
     t.send(" ");

@@ -23,7 +23,7 @@ fn start_in_shell() -> Option<Terminal> {
     let mut t = Terminal::start(shell, &["--norc", "--noprofile", "-i"], &env, 80, 24);
     t.wait("the prompt", |s| s.contains("PROMPT> "));
     t.send(&format!("{} --exact child --ignored --nocapture --test-threads=1\r", exe.display()));
-    t.wait("steps", |s| s.contains("1 bonus"));
+    t.wait("steps", |s| s.contains(", E[X|T]"));
     Some(t)
 }
 
@@ -50,7 +50,7 @@ fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_redraws() {
         t.send(&format!("echo in-$((40 + {round}))\r"));
         t.wait("the shell's answer", |s| s.contains(&format!("in-{}", 40 + round)));
         t.send("fg\r");
-        t.wait("the screen again", |s| s.contains("1 bonus") && s.contains("SmolLM2"));
+        t.wait("the screen again", |s| s.contains(", E[X|T]") && s.contains("SmolLM2"));
         assert!(t.alternate() && t.cursor_hidden(), "{}", t.left_behind());
         let before = t.number("step ");
         t.wait("it goes on", |s| number(s, "step ").is_some_and(|step| step > before));
@@ -71,7 +71,7 @@ fn stops_from_outside_are_like_ctrl_z_and_a_kill_meanwhile_ends_it() {
         t.send("clear; stty sane; echo typed\r");
         t.wait("the shell's answer", |s| s.contains("typed"));
         t.send("fg\r");
-        t.wait("the screen again", |s| s.contains("1 bonus") && s.contains("SmolLM2"));
+        t.wait("the screen again", |s| s.contains(", E[X|T]") && s.contains("SmolLM2"));
         t.send(" ");
         t.wait("the pause", |s| s.contains("paused"));
         t.send(" ");
@@ -91,7 +91,7 @@ fn stops_from_outside_are_like_ctrl_z_and_a_kill_meanwhile_ends_it() {
 fn ctrl_z_without_a_shell_to_go_to_has_no_effect() {
     // The child leads its session, as in `xterm -e`.
     let mut t = start("run", 80, 24, &[]);
-    t.wait("steps", |s| s.contains("1 bonus"));
+    t.wait("steps", |s| s.contains(", E[X|T]"));
     t.send("\u{1a}");
     let before = t.number("step ");
     t.wait("it goes on", |s| number(s, "step ").is_some_and(|step| step > before + 2));
@@ -104,7 +104,7 @@ fn ctrl_z_without_a_shell_to_go_to_has_no_effect() {
 fn other_fatal_signals_restore_the_terminal() {
     for (name, number) in [("QUIT", 3), ("ABRT", 6), ("USR1", 10), ("ALRM", 14), ("XCPU", 24)] {
         let mut t = start("run", 80, 24, &[]);
-        t.wait("steps", |s| s.contains("1 bonus"));
+        t.wait("steps", |s| s.contains(", E[X|T]"));
         t.signal(name);
         t.wait_end(&format!("left by signal {number}"));
         assert!(t.restored(), "{name}: {}", t.left_behind());

@@ -106,7 +106,14 @@ fn wheels_that_grow_are_refused_before_they_are_unpacked() {
     let place = UserFolders::new("bytes = 67108864", SOURCE);
     assert!(place.fetch(&env(bomb.path())).good);
     // A wheel that is larger than the list says.
-    let large = wheels(&content(2_000_000, 1));
+    let mut state = 1u64;
+    let random = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    });
+    let large = wheels(&random.take(2_000_000).collect::<Vec<u8>>());
     let listed = SOURCE.replace("version", "wheel_bytes = 1000, version");
     let place = UserFolders::new("", &listed);
     place.fetch(&env(large.path())).says(&["the wheel has more than the listed 1000 bytes"]);

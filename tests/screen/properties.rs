@@ -301,12 +301,14 @@ proptest! {
 #[test]
 fn all_of_it_is_on_a_screen_of_80_by_24() {
     for (budget, temperature) in [(2, 1.0), (4, 0.0), (16, 1.0), (16, 0.0), (64, 0.6), (128, 1.0)] {
-        let screen = text(&drawn(
-            &running(&settings("early-exit", budget, temperature), 50),
-            &theme("dark", false),
-            80,
-            24,
-        ));
+        let mut state = running(&settings("early-exit", budget, temperature), 50);
+        let view = |state: &State| text(&drawn(state, &theme("dark", false), 80, 24));
+        let mut screen = view(&state);
+        crate::press(&mut state, &["4"]);
+        for _ in 0..16 {
+            screen += &view(&state);
+            crate::press(&mut state, &["Tab"]);
+        }
         for name in [
             "SmolLM2-135M-Instruct",
             "Q4_1",
@@ -360,7 +362,7 @@ fn a_stopped_step_tells_fates_apart_without_colour() {
         ))
     };
     let all = |screen: &String| {
-        ["─✓ ", "─✗ ", "─· ", "─★ ", "● "].iter().all(|glyph| screen.contains(glyph))
+        ["│✓ ", "│✗ ", "│· ", "│★ ", "● "].iter().all(|glyph| screen.contains(glyph))
     };
     assert!((60..80).map(screen).any(|screen| all(&screen)), "no step of them shows all fates");
 }
@@ -376,7 +378,12 @@ fn a_token_without_text_is_shown_by_its_name() {
     let shown = |state: &State| {
         text(&drawn(state, &theme("dark", false), 120, 40)).matches("<|im_end|>").count()
     };
-    assert_eq!(shown(&state), 2, "in the tree and in the table of steps, and not in the text");
+    assert_eq!(
+        shown(&state),
+        2,
+        "in the tree and in the table of steps, and not in the text:\n{}",
+        text(&drawn(&state, &theme("dark", false), 120, 40))
+    );
 }
 
 #[test]
@@ -402,6 +409,7 @@ fn what_an_automatic_budget_chose_is_said() {
             reason,
         });
         update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
+        crate::press(&mut state, &["4"]);
         let screen = text(&drawn(&state, &theme("dark", false), 120, 40));
         assert!(screen.contains(words), "{screen}");
     }
