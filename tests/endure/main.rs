@@ -9,7 +9,6 @@
 #[path = "../registry/server.rs"]
 mod server;
 #[cfg(feature = "tui")]
-#[allow(dead_code)]
 #[path = "../pty/terminal.rs"]
 mod terminal;
 

@@ -241,7 +241,7 @@ impl Work {
         let outcome = Home::run(&mut self.command(home));
         assert!(outcome.status.success(), "{}: {outcome:?}", self.name);
         assert!((self.check)(home), "{}: it is not finished", self.name);
-        assert_eq!(home.unfinished(), [PathBuf::new(); 0], "{}: left behind", self.name);
+        assert_eq!(home.unfinished(), Vec::<PathBuf>::new(), "{}: left behind", self.name);
         (self.result)(home)
     }
 }

@@ -116,7 +116,7 @@ fn what_cannot_be_known_is_said() {
     let watch = screen(&watched(0), 120, 40);
     assert!(watch.contains("watching") && watch.contains("reads counters only"), "{watch}");
     let greedy = screen(&probed(8, 0.0), 120, 40);
-    assert!(greedy.contains("greedy; estimates at T 1"), "{greedy}");
+    assert!(greedy.contains("greedy: reference T 1"), "{greedy}");
 }
 
 #[test]

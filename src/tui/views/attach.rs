@@ -155,7 +155,7 @@ fn marks(state: &Attached, pen: &mut Pen) {
     let labels: &[&str] = match (&s.estimates, &long) {
         (Some(_), Some(long)) => &[long, "estimated"],
         (None, Some(_)) => {
-            &["greedy text; estimates are of temperature 1", "greedy; estimates at T 1"]
+            &["greedy text; estimates are of temperature 1", "greedy: reference T 1"]
         }
         _ => &[],
     };
