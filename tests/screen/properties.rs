@@ -332,7 +332,6 @@ fn all_of_it_is_on_a_screen_of_80_by_24() {
             "draft",
             "verify",
             "other",
-            "★",
             "quit",
         ] {
             assert!(
@@ -340,6 +339,7 @@ fn all_of_it_is_on_a_screen_of_80_by_24() {
                 "{name} is not on the screen at budget {budget}, temperature {temperature}:\n{screen}"
             );
         }
+        assert!(screen.contains('★') || screen.contains("more levels below"), "{screen}");
         let greedy = temperature == 0.0;
         let mut state = running(&settings("early-exit", budget, temperature), 50);
         crate::press(&mut state, &["u"]);
@@ -376,7 +376,7 @@ fn a_token_without_text_is_shown_by_its_name() {
     update(&mut state, Msg::Engine(Event::Step(Arc::new(record))));
     state.focus = Pane::Steps;
     let shown = |state: &State| {
-        text(&drawn(state, &theme("dark", false), 120, 40)).matches("<|im_end|>").count()
+        text(&drawn(state, &theme("dark", false), 120, 40)).matches("<|im_end").count()
     };
     assert_eq!(
         shown(&state),
