@@ -14,7 +14,7 @@ use crossterm::event::{
 };
 use futures_util::StreamExt;
 use ratatui::backend::CrosstermBackend;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::{Frame, Terminal};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant as Moment, sleep_until};
@@ -241,7 +241,10 @@ async fn turn<S: Screen>(
                         signals::stop();
                     }
                     guard.retake().context("the terminal can't be switched to the monitor's screen")?;
-                    terminal.clear().context("the terminal can't be drawn to")?;
+                    // `Terminal::clear` asks the terminal for its cursor, whose answer would be
+                    // read as keys.
+                    let size = terminal.size().context("the terminal has no size")?;
+                    terminal.resize(Rect::from((Position::ORIGIN, size))).context("the terminal can't be drawn to")?;
                     (dirty, frame_at) = (true, Moment::now());
                     continue;
                 }

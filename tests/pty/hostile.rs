@@ -38,12 +38,17 @@ const ATTACKS: [&str; 24] = [
 const OWN_CSI: &str = "mHJKhlAG";
 
 /// Private modes that the screen switches.
-const OWN_MODES: [&str; 9] =
-    ["?1049", "?2004", "?25", "?2026", "?1000", "?1002", "?1003", "?1006", "?1015"];
+const OWN_MODES: [&str; 4] = ["?1049", "?2004", "?25", "?2026"];
+
+/// Sequences that switch the mouse on and off, which are the screen's own as a whole only.
+const OWN_MOUSE: [&str; 2] = [
+    "\u{1b}[?1000h\u{1b}[?1002h\u{1b}[?1003h\u{1b}[?1015h\u{1b}[?1006h",
+    "\u{1b}[?1006l\u{1b}[?1015l\u{1b}[?1003l\u{1b}[?1002l\u{1b}[?1000l",
+];
 
 /// Returns what reached the terminal although only a program may send it, or none should.
 fn leaks(raw: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(raw);
+    let text = String::from_utf8_lossy(raw).replace(OWN_MOUSE[0], "").replace(OWN_MOUSE[1], "");
     let mut found = Vec::new();
     if std::str::from_utf8(raw).is_err() {
         found.push("bytes that are no UTF-8".to_owned());

@@ -97,7 +97,7 @@ fn a_session_from_start_to_quit() {
     t.send("e\x15\x1b[200~Hello q\nthere\x1b[201~");
     t.wait("the paste", |s| s.contains("Hello q"));
     t.send("\r");
-    t.wait("the prompt", |s| s.contains("Hello q") && !s.contains("Enter sends"));
+    t.wait("the prompt", |s| s.contains("there↵") && !s.contains("Enter sends"));
     t.send("q");
     t.wait_end("left by the person");
     assert!(t.restored(), "{}", t.left_behind());
